@@ -1,0 +1,237 @@
+//! Claims of a token: JSON read strictly, members read by type.
+//!
+//! JSON with the same member twice means different things to different parsers (RFC 8725 §2.4), so it is refused at
+//! every depth. A member of the wrong type is an error of its own, never "absent".
+
+use std::fmt;
+
+use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value};
+
+use super::scope::ScopeSet;
+
+/// A claim that is there, but not of the type its definition names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("claim `{0}` has a wrong type")]
+pub struct WrongType(pub &'static str);
+
+/// The members of a JWT claims set or JOSE header.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Claims(Map<String, Value>);
+
+impl Claims {
+    /// Parses a JSON object; a repeated member at any depth is an error.
+    ///
+    /// # Errors
+    /// When the text is no JSON object or repeats a member. The error names no part of the text.
+    pub fn parse(json: &[u8]) -> Result<Self, InvalidJson> {
+        match serde_json::from_slice::<Strict>(json) {
+            Ok(Strict(Value::Object(map))) => Ok(Self(map)),
+            _ => Err(InvalidJson),
+        }
+    }
+
+    /// A claim's raw value.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Value> {
+        self.0.get(name)
+    }
+
+    /// Whether the claim is there, whatever its type.
+    #[must_use]
+    pub fn contains(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
+    /// All members.
+    #[must_use]
+    pub fn as_map(&self) -> &Map<String, Value> {
+        &self.0
+    }
+
+    /// A claim that must be a string when it is there.
+    ///
+    /// # Errors
+    /// [`WrongType`] when it is something else.
+    pub fn string(&self, name: &'static str) -> Result<Option<&str>, WrongType> {
+        match self.0.get(name) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(_) => Err(WrongType(name)),
+        }
+    }
+
+    /// A NumericDate (RFC 7519 §2) in whole seconds. A fraction is cut towards the past.
+    ///
+    /// # Errors
+    /// [`WrongType`] for anything but a finite JSON number that fits into 64 bits.
+    pub fn numeric_date(&self, name: &'static str) -> Result<Option<i64>, WrongType> {
+        match self.0.get(name) {
+            None => Ok(None),
+            Some(Value::Number(number)) => {
+                if let Some(whole) = number.as_i64() {
+                    return Ok(Some(whole));
+                }
+                // 2^53: beyond it a float no longer names one second, and no token's time is there.
+                match number.as_f64() {
+                    Some(float) if float.abs() < 9_007_199_254_740_992.0 => {
+                        #[expect(clippy::cast_possible_truncation, reason = "bounded by the guard above")]
+                        Ok(Some(float.floor() as i64))
+                    }
+                    _ => Err(WrongType(name)),
+                }
+            }
+            Some(_) => Err(WrongType(name)),
+        }
+    }
+
+    /// A claim that is one string or a list of strings (`aud`, RFC 7519 §4.1.3).
+    ///
+    /// # Errors
+    /// [`WrongType`] when it is something else.
+    pub fn strings(&self, name: &'static str) -> Result<Vec<&str>, WrongType> {
+        match self.0.get(name) {
+            None => Ok(Vec::new()),
+            Some(Value::String(text)) => Ok(vec![text]),
+            Some(Value::Array(items)) => {
+                items.iter().map(|item| item.as_str().ok_or(WrongType(name))).collect()
+            }
+            Some(_) => Err(WrongType(name)),
+        }
+    }
+
+    /// The token's scopes: `scope` (RFC 8693 §4.2), or `scp` as other authorities call it, as a joined text or a list.
+    ///
+    /// # Errors
+    /// [`WrongType`] when the claim is there and is neither, or holds what is no scope.
+    pub fn scopes(&self) -> Result<ScopeSet, WrongType> {
+        let name = if self.contains("scope") { "scope" } else { "scp" };
+        match self.0.get(name) {
+            None => Ok(ScopeSet::default()),
+            Some(Value::String(text)) => ScopeSet::parse(text).map_err(|_| WrongType(name)),
+            Some(Value::Array(_)) => {
+                ScopeSet::from_tokens(self.strings(name)?.iter().flat_map(|s| s.split(' ')).filter(|s| !s.is_empty()))
+                    .map_err(|_| WrongType(name))
+            }
+            Some(_) => Err(WrongType(name)),
+        }
+    }
+}
+
+/// A text that is no JSON object, or one that repeats a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a JSON object, or a member is repeated")]
+pub struct InvalidJson;
+
+/// JSON in which no object repeats a member.
+struct Strict(Value);
+
+impl<'de> Deserialize<'de> for Strict {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(StrictVisitor).map(Self)
+    }
+}
+
+struct StrictVisitor;
+
+impl<'de> Visitor<'de> for StrictVisitor {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON without repeated members")
+    }
+
+    fn visit_bool<E>(self, v: bool) -> Result<Value, E> {
+        Ok(Value::Bool(v))
+    }
+
+    fn visit_i64<E>(self, v: i64) -> Result<Value, E> {
+        Ok(v.into())
+    }
+
+    fn visit_u64<E>(self, v: u64) -> Result<Value, E> {
+        Ok(v.into())
+    }
+
+    fn visit_f64<E>(self, v: f64) -> Result<Value, E> {
+        Ok(v.into())
+    }
+
+    fn visit_str<E>(self, v: &str) -> Result<Value, E> {
+        Ok(Value::String(v.to_owned()))
+    }
+
+    fn visit_string<E>(self, v: String) -> Result<Value, E> {
+        Ok(Value::String(v))
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
+        let mut items = Vec::new();
+        while let Some(Strict(item)) = seq.next_element()? {
+            items.push(item);
+        }
+        Ok(Value::Array(items))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        let mut members = Map::new();
+        while let Some(name) = map.next_key::<String>()? {
+            if members.contains_key(&name) {
+                return Err(de::Error::custom("repeated member"));
+            }
+            let Strict(value) = map.next_value()?;
+            members.insert(name, value);
+        }
+        Ok(Value::Object(members))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn claims(json: &str) -> Claims {
+        Claims::parse(json.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn repeated_members_are_refused_at_every_depth() {
+        for bad in [r#"{"a":1,"a":2}"#, r#"{"a":{"b":1,"b":1}}"#, r#"{"a":[{"b":1,"b":1}]}"#, "[]", "1", "", "{"] {
+            assert_eq!(Claims::parse(bad.as_bytes()), Err(InvalidJson), "{bad}");
+        }
+        assert!(Claims::parse(br#"{"a":{"b":1},"b":1} x"#).is_err());
+    }
+
+    #[test]
+    fn numeric_dates_are_numbers_and_nothing_else() {
+        assert_eq!(claims(r#"{"exp":12}"#).numeric_date("exp"), Ok(Some(12)));
+        assert_eq!(claims(r#"{"exp":12.9}"#).numeric_date("exp"), Ok(Some(12)));
+        assert_eq!(claims(r#"{"exp":-1}"#).numeric_date("exp"), Ok(Some(-1)));
+        assert_eq!(claims("{}").numeric_date("exp"), Ok(None));
+        for bad in [r#"{"exp":"12"}"#, r#"{"exp":null}"#, r#"{"exp":1e300}"#, r#"{"exp":18446744073709551615}"#, r#"{"exp":[1]}"#] {
+            assert_eq!(claims(bad).numeric_date("exp"), Err(WrongType("exp")), "{bad}");
+        }
+    }
+
+    #[test]
+    fn scopes_come_from_scope_or_scp_as_text_or_list() {
+        for json in [r#"{"scope":"a b"}"#, r#"{"scp":"a b"}"#, r#"{"scope":["a","b"]}"#, r#"{"scp":["a b"]}"#] {
+            assert_eq!(claims(json).scopes().unwrap().to_string(), "a b", "{json}");
+        }
+        assert!(claims(r#"{"scope":5}"#).scopes().is_err());
+        assert!(claims(r#"{"scope":[5]}"#).scopes().is_err());
+        assert!(claims("{}").scopes().unwrap().is_empty());
+    }
+
+    #[test]
+    fn audience_is_a_string_or_a_list_of_strings() {
+        assert_eq!(claims(r#"{"aud":"a"}"#).strings("aud"), Ok(vec!["a"]));
+        assert_eq!(claims(r#"{"aud":["a","b"]}"#).strings("aud"), Ok(vec!["a", "b"]));
+        assert_eq!(claims(r#"{"aud":["a",1]}"#).strings("aud"), Err(WrongType("aud")));
+        assert_eq!(claims(r#"{"aud":{}}"#).strings("aud"), Err(WrongType("aud")));
+    }
+}

@@ -1,0 +1,13 @@
+//! Floor 0: the words every other floor speaks.
+//!
+//! OAuth names, secrets, claims, scopes, paths, reason codes and the clock. Nothing here does I/O, and nothing here
+//! knows tokio, SQL or HTTP clients, so every type can be tested with plain values.
+
+pub mod claims;
+pub mod clock;
+pub mod hash;
+pub mod oauth;
+pub mod path;
+pub mod reason;
+pub mod scope;
+pub mod secret;
