@@ -74,7 +74,8 @@ impl Claims {
                 }
                 // 2^53: beyond it a float no longer names one second, and no token's time is there.
                 match number.as_f64() {
-                    Some(float) if float.abs() < 9_007_199_254_740_992.0 => {
+                    Some(float) if float.abs() < 9_007_199_254_740_992.0 =>
+                    {
                         #[expect(clippy::cast_possible_truncation, reason = "bounded by the guard above")]
                         Ok(Some(float.floor() as i64))
                     }
@@ -93,9 +94,10 @@ impl Claims {
         match self.0.get(name) {
             None => Ok(Vec::new()),
             Some(Value::String(text)) => Ok(vec![text]),
-            Some(Value::Array(items)) => {
-                items.iter().map(|item| item.as_str().ok_or(WrongType(name))).collect()
-            }
+            Some(Value::Array(items)) => items
+                .iter()
+                .map(|item| item.as_str().ok_or(WrongType(name)))
+                .collect(),
             Some(_) => Err(WrongType(name)),
         }
     }
@@ -109,10 +111,13 @@ impl Claims {
         match self.0.get(name) {
             None => Ok(ScopeSet::default()),
             Some(Value::String(text)) => ScopeSet::parse(text).map_err(|_| WrongType(name)),
-            Some(Value::Array(_)) => {
-                ScopeSet::from_tokens(self.strings(name)?.iter().flat_map(|s| s.split(' ')).filter(|s| !s.is_empty()))
-                    .map_err(|_| WrongType(name))
-            }
+            Some(Value::Array(_)) => ScopeSet::from_tokens(
+                self.strings(name)?
+                    .iter()
+                    .flat_map(|s| s.split(' '))
+                    .filter(|s| !s.is_empty()),
+            )
+            .map_err(|_| WrongType(name)),
             Some(_) => Err(WrongType(name)),
         }
     }
@@ -200,7 +205,15 @@ mod tests {
 
     #[test]
     fn repeated_members_are_refused_at_every_depth() {
-        for bad in [r#"{"a":1,"a":2}"#, r#"{"a":{"b":1,"b":1}}"#, r#"{"a":[{"b":1,"b":1}]}"#, "[]", "1", "", "{"] {
+        for bad in [
+            r#"{"a":1,"a":2}"#,
+            r#"{"a":{"b":1,"b":1}}"#,
+            r#"{"a":[{"b":1,"b":1}]}"#,
+            "[]",
+            "1",
+            "",
+            "{",
+        ] {
             assert_eq!(Claims::parse(bad.as_bytes()), Err(InvalidJson), "{bad}");
         }
         assert!(Claims::parse(br#"{"a":{"b":1},"b":1} x"#).is_err());
@@ -212,14 +225,25 @@ mod tests {
         assert_eq!(claims(r#"{"exp":12.9}"#).numeric_date("exp"), Ok(Some(12)));
         assert_eq!(claims(r#"{"exp":-1}"#).numeric_date("exp"), Ok(Some(-1)));
         assert_eq!(claims("{}").numeric_date("exp"), Ok(None));
-        for bad in [r#"{"exp":"12"}"#, r#"{"exp":null}"#, r#"{"exp":1e300}"#, r#"{"exp":18446744073709551615}"#, r#"{"exp":[1]}"#] {
+        for bad in [
+            r#"{"exp":"12"}"#,
+            r#"{"exp":null}"#,
+            r#"{"exp":1e300}"#,
+            r#"{"exp":18446744073709551615}"#,
+            r#"{"exp":[1]}"#,
+        ] {
             assert_eq!(claims(bad).numeric_date("exp"), Err(WrongType("exp")), "{bad}");
         }
     }
 
     #[test]
     fn scopes_come_from_scope_or_scp_as_text_or_list() {
-        for json in [r#"{"scope":"a b"}"#, r#"{"scp":"a b"}"#, r#"{"scope":["a","b"]}"#, r#"{"scp":["a b"]}"#] {
+        for json in [
+            r#"{"scope":"a b"}"#,
+            r#"{"scp":"a b"}"#,
+            r#"{"scope":["a","b"]}"#,
+            r#"{"scp":["a b"]}"#,
+        ] {
             assert_eq!(claims(json).scopes().unwrap().to_string(), "a b", "{json}");
         }
         assert!(claims(r#"{"scope":5}"#).scopes().is_err());

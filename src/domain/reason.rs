@@ -81,7 +81,7 @@ reasons! {
     AmbiguousPath = "ambiguous_path",
     /// The request is not valid HTTP.
     MalformedRequest = "malformed_request",
-    /// The `Host` header is missing, repeated, or none that this listener answers for.
+    /// The `Host` header is none that this listener answers for.
     Host = "host",
     /// The method is not allowed here.
     Method = "method",

@@ -1,0 +1,201 @@
+//! A compact JWS read from outside (RFC 7515 §3.1): its header first, its payload only after its signature.
+//!
+//! jsonwebtoken's `decode` leaves `typ` and `crit` alone and parses header and payload twice. Here the header is read
+//! once, strictly, and judged by the caller; the signature is checked through the provider; and there is no way to the
+//! payload of a token whose signature was not checked, except the one claim that says whose keys to try.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use super::key_set::VerifyingKey;
+use super::{Algorithm, parse_algorithm};
+use crate::domain::claims::Claims;
+
+/// Why a text is no JWS that could be verified here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidJws {
+    /// Not three base64url parts of which the first two are JSON objects without repeated members.
+    #[error("not a signed JWT in compact form")]
+    Malformed,
+    /// `alg` is missing, `none`, an HMAC or unknown.
+    #[error("the signature algorithm is not supported")]
+    Algorithm,
+    /// `crit` or `b64` is there (RFC 7515 §4.1.11, RFC 7797).
+    #[error("a critical header is not supported")]
+    Critical,
+}
+
+/// A JWS whose header is read and whose signature is still to be checked.
+pub struct Jws<'a> {
+    signing_input: &'a str,
+    signature: &'a str,
+    header: Claims,
+    algorithm: Algorithm,
+    payload: Claims,
+}
+
+impl<'a> Jws<'a> {
+    /// Reads a compact JWS.
+    ///
+    /// # Errors
+    /// [`InvalidJws`] says what is wrong with it.
+    pub fn parse(text: &'a str) -> Result<Self, InvalidJws> {
+        let (signing_input, signature) = text.rsplit_once('.').ok_or(InvalidJws::Malformed)?;
+        let (header, payload) = signing_input.split_once('.').ok_or(InvalidJws::Malformed)?;
+        if payload.contains('.') || signature.is_empty() {
+            return Err(InvalidJws::Malformed);
+        }
+        let header = decode_object(header)?;
+        let algorithm = match header.string("alg") {
+            Ok(Some(name)) => parse_algorithm(name).ok_or(InvalidJws::Algorithm)?,
+            _ => return Err(InvalidJws::Algorithm),
+        };
+        if header.contains("crit") || header.contains("b64") {
+            return Err(InvalidJws::Critical);
+        }
+        if !matches!(header.get("kid"), None | Some(serde_json::Value::String(_))) {
+            return Err(InvalidJws::Malformed);
+        }
+        Ok(Self {
+            signing_input,
+            signature,
+            algorithm,
+            payload: decode_object(payload)?,
+            header,
+        })
+    }
+
+    /// The algorithm the header names. Trust it only together with a key that allows it.
+    #[must_use]
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// The key id the header names.
+    #[must_use]
+    pub fn kid(&self) -> Option<&str> {
+        self.header.get("kid").and_then(|kid| kid.as_str())
+    }
+
+    /// The header's `typ`; `None` also when it is no string, so compare with [`Jws::has_typ`].
+    #[must_use]
+    pub fn typ(&self) -> Option<&str> {
+        self.header.get("typ").and_then(|typ| typ.as_str())
+    }
+
+    /// Whether the header has a `typ` at all.
+    #[must_use]
+    pub fn has_typ(&self) -> bool {
+        self.header.contains("typ")
+    }
+
+    /// The `iss` the payload claims, before anything is verified: good only for choosing whose keys to try.
+    #[must_use]
+    pub fn claimed_issuer(&self) -> Option<&str> {
+        self.payload.get("iss").and_then(|iss| iss.as_str())
+    }
+
+    /// Whether `key` made the signature with this header's algorithm.
+    #[must_use]
+    pub fn verify(&self, key: &VerifyingKey) -> bool {
+        key.allows(self.algorithm)
+            && jsonwebtoken::crypto::verify(
+                self.signature,
+                self.signing_input.as_bytes(),
+                key.decoding_key(),
+                self.algorithm,
+            )
+            .unwrap_or(false)
+    }
+
+    /// The payload's claims, if one of `keys` made the signature; with that key.
+    #[must_use]
+    pub fn into_verified<'k>(self, keys: &[&'k VerifyingKey]) -> Option<(Claims, &'k VerifyingKey)> {
+        let key = keys.iter().find(|key| self.verify(key))?;
+        Some((self.payload, key))
+    }
+}
+
+fn decode_object(part: &str) -> Result<Claims, InvalidJws> {
+    let json = URL_SAFE_NO_PAD.decode(part).map_err(|_| InvalidJws::Malformed)?;
+    Claims::parse(&json).map_err(|_| InvalidJws::Malformed)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn encode(header: &str, payload: &str) -> String {
+        format!(
+            "{}.{}.c2ln",
+            URL_SAFE_NO_PAD.encode(header),
+            URL_SAFE_NO_PAD.encode(payload)
+        )
+    }
+
+    fn refusal(text: &str) -> InvalidJws {
+        Jws::parse(text).err().expect("refused")
+    }
+
+    #[test]
+    fn what_is_no_compact_jws_is_malformed() {
+        let good = encode(r#"{"alg":"ES256"}"#, "{}");
+        assert!(Jws::parse(&good).is_ok());
+        for bad in [
+            "",
+            ".",
+            "..",
+            "...",
+            "a.b.c",
+            &format!("{good}."),
+            &format!(".{good}"),
+            &format!("{good}.x.y"),
+            &good[..good.len() - 4],
+            &encode(r#"{"alg":"ES256","alg":"none"}"#, "{}"),
+            &encode(r#"{"alg":"ES256"}"#, r#"{"iss":"a","iss":"b"}"#),
+            &encode(r#"{"alg":"ES256","kid":5}"#, "{}"),
+            &encode(r#"{"alg":"ES256"}"#, "[]"),
+            &encode("[]", "{}"),
+        ] {
+            assert_eq!(refusal(bad), InvalidJws::Malformed, "{bad}");
+        }
+    }
+
+    #[test]
+    fn none_and_hmac_and_unknown_algorithms_are_refused() {
+        for alg in [
+            "none", "None", "HS256", "HS512", "ES512", "ES256K", "RSA1_5", "es256", "",
+        ] {
+            assert_eq!(
+                refusal(&encode(&format!(r#"{{"alg":"{alg}"}}"#), "{}")),
+                InvalidJws::Algorithm,
+                "{alg}"
+            );
+        }
+        assert_eq!(refusal(&encode("{}", "{}")), InvalidJws::Algorithm);
+        assert_eq!(
+            refusal(&encode(r#"{"alg":["ES256"]}"#, "{}")),
+            InvalidJws::Algorithm
+        );
+    }
+
+    #[test]
+    fn critical_headers_are_refused() {
+        for header in [
+            r#"{"alg":"ES256","crit":["exp"]}"#,
+            r#"{"alg":"ES256","crit":[]}"#,
+            r#"{"alg":"ES256","b64":false}"#,
+        ] {
+            assert_eq!(refusal(&encode(header, "{}")), InvalidJws::Critical, "{header}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(text in "[A-Za-z0-9_.=-]{0,200}|\\PC{0,60}") {
+            let _ = Jws::parse(&text);
+        }
+    }
+}
