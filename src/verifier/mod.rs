@@ -1,12 +1,36 @@
 //! The resource server: verifies bearer tokens and authorizes requests.
+//!
+//! [`Verifier::decide`] takes a request's path, method and headers and gives a [`Permit`] or a [`Refusal`]. A permit can
+//! be had nowhere else, and the proxy forwards nothing, and writes no identity header, without one.
+
+mod authority;
+mod bearer;
+mod cache;
+pub mod rules;
+mod token;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderMap;
 use url::Url;
 
+pub use authority::{Authority, UnusableCertificates};
+pub use bearer::{BearerToken, MAX_TOKEN_BYTES};
+pub use token::TokenFacts;
+
+use crate::domain::clock::SharedClock;
+use crate::domain::hash::sha256;
+use crate::domain::path::NormalPath;
+use crate::domain::reason::Reason;
 use crate::domain::scope::ScopeSet;
 use crate::jose::Algorithm;
+use crate::jose::key_set::{KeySet, NoCandidate};
+use crate::jose::live_keys::{Keys, Renewal};
+use crate::jose::verify::{InvalidJws, Jws};
+use cache::VerifiedTokens;
+use rules::{InvalidPattern, Rules};
 
 /// An issuer whose tokens are trusted.
 #[derive(Clone, Debug)]
@@ -85,4 +109,240 @@ pub enum Access {
         /// All of them are needed.
         scopes: ScopeSet,
     },
+}
+
+/// Why a request may not pass.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    /// The check that refused.
+    pub reason: Reason,
+    /// The scopes the rule asks for, when that is the reason (RFC 6750 §3).
+    pub needed: Option<ScopeSet>,
+    /// The client of a token that was good in itself, for the access log.
+    pub client_id: Option<String>,
+}
+
+impl Refusal {
+    /// A refusal by a check that knows no more.
+    #[must_use]
+    pub fn new(reason: Reason) -> Self {
+        Self {
+            reason,
+            needed: None,
+            client_id: None,
+        }
+    }
+}
+
+/// A token whose signature, claims, times and audience hold for this listener, now.
+#[derive(Clone)]
+pub struct VerifiedToken(Arc<TokenFacts>);
+
+impl std::ops::Deref for VerifiedToken {
+    type Target = TokenFacts;
+
+    fn deref(&self) -> &TokenFacts {
+        &self.0
+    }
+}
+
+/// Leave to send one request on. Only [`Verifier::decide`] gives one.
+pub struct Permit(Option<VerifiedToken>);
+
+impl Permit {
+    /// The token that earned it; none on a public path.
+    #[must_use]
+    pub fn token(&self) -> Option<&VerifiedToken> {
+        self.0.as_ref()
+    }
+
+    /// The reason code of the permit.
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        if self.0.is_some() {
+            Reason::Permitted
+        } else {
+            Reason::Public
+        }
+    }
+}
+
+/// Called when a token was found among the verified ones (`true`) or had to be verified (`false`).
+pub type ObserveCache = Arc<dyn Fn(bool) + Send + Sync>;
+
+/// What one inbound listener checks requests with.
+pub struct Verifier {
+    authorities: Vec<Arc<Authority>>,
+    audiences: Audiences,
+    rules: Rules,
+    verified: VerifiedTokens,
+    clock: SharedClock,
+    observe_cache: ObserveCache,
+}
+
+impl Verifier {
+    /// A verifier that trusts `authorities`.
+    ///
+    /// # Errors
+    /// [`InvalidPattern`] when a rule's path pattern is none.
+    pub fn new(
+        config: &Config,
+        authorities: Vec<Arc<Authority>>,
+        clock: SharedClock,
+        observe_cache: ObserveCache,
+    ) -> Result<Self, InvalidPattern> {
+        Ok(Self {
+            authorities,
+            audiences: config.audiences.clone(),
+            rules: Rules::compile(&config.rules)?,
+            verified: VerifiedTokens::new(config.verified_token_cache),
+            clock,
+            observe_cache,
+        })
+    }
+
+    /// Decides about one request. A path that no rule matches is refused only to holders of a valid token: to others
+    /// it looks like any path that needs one.
+    ///
+    /// # Errors
+    /// [`Refusal`] names the check that refused.
+    pub async fn decide(
+        &self,
+        path: &NormalPath<'_>,
+        method: &str,
+        headers: &HeaderMap,
+    ) -> Result<Permit, Refusal> {
+        let access = self.rules.find(path, method);
+        if access == Some(&Access::Public) {
+            return Ok(Permit(None));
+        }
+        let token = self
+            .verify(&BearerToken::extract(headers)?)
+            .await
+            .map_err(Refusal::new)?;
+        let refuse = |reason, needed| {
+            Err(Refusal {
+                reason,
+                needed,
+                client_id: token.client_id().map(str::to_owned),
+            })
+        };
+        match access {
+            Some(Access::Token { scopes }) if !scopes.is_subset_of(token.scopes()) => {
+                refuse(Reason::Scope, Some(scopes.clone()))
+            }
+            Some(_) => Ok(Permit(Some(token))),
+            None => refuse(Reason::NoRule, None),
+        }
+    }
+
+    /// Verifies a token: what is remembered of it, or its signature and claims; then everything that may have changed.
+    ///
+    /// # Errors
+    /// The [`Reason`] of the check that failed.
+    pub async fn verify(&self, bearer: &BearerToken) -> Result<VerifiedToken, Reason> {
+        let hash = sha256(bearer.text().as_bytes());
+        let remembered = self.verified.get(&hash);
+        (self.observe_cache)(remembered.is_some());
+        let facts = match remembered {
+            Some(facts) => {
+                if !self.key_is_published(&facts)? {
+                    self.verified.remove(&hash);
+                    return Err(Reason::UnknownKid);
+                }
+                facts
+            }
+            None => {
+                let facts = Arc::new(self.verify_signature(bearer).await?);
+                self.judge(&facts)?;
+                self.verified.insert(hash, facts.clone());
+                return Ok(VerifiedToken(facts));
+            }
+        };
+        if let Err(reason) = self.judge(&facts) {
+            self.verified.remove(&hash);
+            return Err(reason);
+        }
+        Ok(VerifiedToken(facts))
+    }
+
+    /// Whether the key that once made the signature is still one of its authority's.
+    fn key_is_published(&self, facts: &TokenFacts) -> Result<bool, Reason> {
+        let authority = self.authorities.get(facts.authority).ok_or(Reason::Internal)?;
+        match authority.keys().current() {
+            Keys::Usable(keys) => Ok(keys.contains(&facts.key)),
+            Keys::Unavailable => Err(Reason::KeysUnavailable),
+        }
+    }
+
+    /// What is judged on every request, remembered or not.
+    fn judge(&self, facts: &TokenFacts) -> Result<(), Reason> {
+        let authority = self.authorities.get(facts.authority).ok_or(Reason::Internal)?;
+        facts.check_times(self.clock.now(), authority.clock_skew)?;
+        if facts.is_for(&self.audiences) {
+            Ok(())
+        } else {
+            Err(Reason::Audience)
+        }
+    }
+
+    async fn verify_signature(&self, bearer: &BearerToken) -> Result<TokenFacts, Reason> {
+        let jws = Jws::parse(bearer.text()).map_err(|error| match error {
+            InvalidJws::Malformed => Reason::MalformedToken,
+            InvalidJws::Algorithm => Reason::Algorithm,
+            InvalidJws::Critical => Reason::CriticalHeader,
+        })?;
+        if !is_access_token_type(&jws) {
+            return Err(Reason::TokenType);
+        }
+        let (index, authority) = self
+            .authorities
+            .iter()
+            .enumerate()
+            .find(|(_, authority)| jws.claimed_issuer() == Some(&authority.issuer))
+            .ok_or(Reason::UnknownIssuer)?;
+        if !authority.algorithms.contains(&jws.algorithm()) {
+            return Err(Reason::Algorithm);
+        }
+        let keys = authority.keys_for(&jws).await?;
+        let candidates = keys
+            .candidates(jws.kid(), jws.algorithm())
+            .map_err(|why| match why {
+                NoCandidate::UnknownKid => Reason::UnknownKid,
+                NoCandidate::Algorithm => Reason::Algorithm,
+            })?;
+        let (claims, key) = jws.into_verified(&candidates).ok_or(Reason::Signature)?;
+        TokenFacts::read(claims, index, key.fingerprint())
+    }
+}
+
+impl Authority {
+    /// The authority's keys; a newer set is asked for when the token's key is not among them.
+    async fn keys_for(&self, jws: &Jws<'_>) -> Result<Arc<KeySet>, Reason> {
+        if let Keys::Usable(keys) = self.keys().current()
+            && keys.candidates(jws.kid(), jws.algorithm()).err() != Some(NoCandidate::UnknownKid)
+        {
+            return Ok(keys);
+        }
+        let renewal = self.keys().renew().await;
+        match self.keys().current() {
+            // The set may have come from a fetch that someone else asked for: look before judging the renewal.
+            Keys::Usable(keys)
+                if renewal == Renewal::Current || keys.candidates(jws.kid(), jws.algorithm()).is_ok() =>
+            {
+                Ok(keys)
+            }
+            _ => Err(Reason::KeysUnavailable),
+        }
+    }
+}
+
+/// RFC 9068 §4: `at+jwt`, and `JWT` or nothing for the authorities that came before it.
+fn is_access_token_type(jws: &Jws<'_>) -> bool {
+    match jws.typ() {
+        None => !jws.has_typ(),
+        Some(typ) => ["at+jwt", "application/at+jwt", "jwt"]
+            .iter()
+            .any(|known| typ.eq_ignore_ascii_case(known)),
+    }
 }
