@@ -1,4 +1,27 @@
 //! Logs and metrics.
+//!
+//! Logs go to standard error through a writer thread of their own, so that a slow terminal never delays a request.
+//! Pingora's own messages are not taken over: they can quote a request's bytes, and with them a token. Metric labels
+//! are bounded: names of the configuration and reason codes, never what a stranger can choose.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+use tracing_appender::non_blocking::{NonBlocking, WorkerGuard};
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::domain::reason::Reason;
 
 /// How logs are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,4 +39,446 @@ pub enum Encoding {
     Text,
     /// One JSON object per line.
     Json,
+}
+
+/// Starts logging. The guard writes out what is pending when it is dropped. A second call in one process changes
+/// nothing and gives `None`.
+#[must_use]
+pub fn start_logging(config: LogConfig) -> Option<WorkerGuard> {
+    let (writer, guard): (NonBlocking, _) = tracing_appender::non_blocking(std::io::stderr());
+    // Only what this crate says: a dependency's message may hold what must not be logged.
+    let ours = Targets::new()
+        .with_target("m2m_sidecar", config.level)
+        .with_target("access", config.level)
+        .with_target("audit", config.level)
+        .with_default(LevelFilter::OFF);
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer);
+    let registry = tracing_subscriber::registry().with(ours);
+    let started = match config.encoding {
+        Encoding::Text => registry.with(lines.with_ansi(false)).try_init(),
+        Encoding::Json => registry.with(lines.json().flatten_event(true)).try_init(),
+    };
+    started.ok().map(|()| guard)
+}
+
+/// Which way a proxied request goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// To the service beside us.
+    Inbound,
+    /// From the program beside us.
+    Outbound,
+    /// To one of our own endpoints.
+    Local,
+}
+
+impl Role {
+    /// The label's value.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Inbound => "inbound",
+            Self::Outbound => "outbound",
+            Self::Local => "local",
+        }
+    }
+}
+
+impl EncodeLabelValue for Role {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+        EncodeLabelValue::encode(&self.as_str(), encoder)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct InboundLabels {
+    listener: String,
+    decision: &'static str,
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutboundLabels {
+    listener: String,
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DurationLabels {
+    role: Role,
+    listener: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct IssuedLabels {
+    client_id: String,
+    grant_type: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ErrorLabels {
+    error: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ResultLabels {
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CredentialResultLabels {
+    credential: String,
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CredentialLabels {
+    credential: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AuthorityResultLabels {
+    authority: String,
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AuthorityLabels {
+    authority: String,
+}
+
+/// How many clients have a label of their own; the rest share `other`.
+const LABELLED_CLIENTS: usize = 200;
+
+type Scrape = Box<dyn Fn(&Metrics) + Send + Sync>;
+
+/// Every metric of the process.
+pub struct Metrics {
+    registry: Registry,
+    inbound: Family<InboundLabels, Counter>,
+    outbound: Family<OutboundLabels, Counter>,
+    duration: Family<DurationLabels, Histogram>,
+    issued: Family<IssuedLabels, Counter>,
+    refused: Family<ErrorLabels, Counter>,
+    verified_cache: Family<ResultLabels, Counter>,
+    token_fetch: Family<CredentialResultLabels, Counter>,
+    credential_expiry: Family<CredentialLabels, Gauge>,
+    jwks_fetch: Family<AuthorityResultLabels, Counter>,
+    jwks_age: Family<AuthorityLabels, Gauge>,
+    clients: Mutex<HashSet<String>>,
+    /// Run before each scrape, for values that are only known when asked for.
+    scrapes: Mutex<Vec<Scrape>>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// Metrics, all at zero.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix("m2m");
+        let new_histogram: fn() -> Histogram = || {
+            Histogram::new([
+                0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0,
+            ])
+        };
+        let metrics = Self {
+            inbound: Family::default(),
+            outbound: Family::default(),
+            duration: Family::new_with_constructor(new_histogram),
+            issued: Family::default(),
+            refused: Family::default(),
+            verified_cache: Family::default(),
+            token_fetch: Family::default(),
+            credential_expiry: Family::default(),
+            jwks_fetch: Family::default(),
+            jwks_age: Family::default(),
+            clients: Mutex::default(),
+            scrapes: Mutex::default(),
+            registry: Registry::default(),
+        };
+        registry.register(
+            "inbound_requests",
+            "Requests on inbound listeners",
+            metrics.inbound.clone(),
+        );
+        registry.register(
+            "outbound_requests",
+            "Requests on outbound listeners",
+            metrics.outbound.clone(),
+        );
+        registry.register(
+            "request_duration_seconds",
+            "From a request's head to the end of its answer",
+            metrics.duration.clone(),
+        );
+        registry.register("tokens_issued", "Access tokens issued", metrics.issued.clone());
+        registry.register(
+            "token_requests_refused",
+            "Token requests refused",
+            metrics.refused.clone(),
+        );
+        registry.register(
+            "verified_token_cache",
+            "Bearer tokens found among the verified ones or verified anew",
+            metrics.verified_cache.clone(),
+        );
+        registry.register(
+            "token_fetch",
+            "Access tokens fetched for a credential",
+            metrics.token_fetch.clone(),
+        );
+        registry.register(
+            "credential_expiry_seconds",
+            "Seconds until a credential's token expires; absent without one",
+            metrics.credential_expiry.clone(),
+        );
+        registry.register("jwks_fetch", "Key sets fetched", metrics.jwks_fetch.clone());
+        registry.register(
+            "jwks_age_seconds",
+            "Age of an authority's key set",
+            metrics.jwks_age.clone(),
+        );
+        registry.register(
+            "build",
+            "The build",
+            Info::new([("version", env!("CARGO_PKG_VERSION"))]),
+        );
+        Self { registry, ..metrics }
+    }
+
+    /// Runs `scrape` before each scrape.
+    pub fn on_scrape(&self, scrape: impl Fn(&Self) + Send + Sync + 'static) {
+        lock(&self.scrapes).push(Box::new(scrape));
+    }
+
+    /// Everything in the OpenMetrics text format, which Prometheus reads.
+    #[must_use]
+    pub fn render(&self) -> String {
+        for scrape in lock(&self.scrapes).iter() {
+            scrape(self);
+        }
+        let mut text = String::new();
+        // Writing to a string fails only if a metric cannot encode itself; then what was written so far is the answer.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+
+    /// The counters of one proxy listener.
+    #[must_use]
+    pub fn requests(self: &Arc<Self>, role: Role, listener: &str) -> RequestMetrics {
+        let labels = DurationLabels {
+            role,
+            listener: listener.to_owned(),
+        };
+        RequestMetrics {
+            metrics: self.clone(),
+            role,
+            listener: listener.to_owned(),
+            duration: self.duration.get_or_create_owned(&labels),
+            by_reason: Reason::ALL
+                .iter()
+                .map(|_| [OnceLock::new(), OnceLock::new()])
+                .collect(),
+        }
+    }
+
+    /// A counter of verified-token cache hits and one of misses.
+    #[must_use]
+    pub fn verified_token_cache(&self) -> (Counter, Counter) {
+        let counter = |result| self.verified_cache.get_or_create_owned(&ResultLabels { result });
+        (counter("hit"), counter("miss"))
+    }
+
+    /// A token was issued.
+    pub fn token_issued(&self, client_id: &str, grant_type: &'static str) {
+        let mut clients = lock(&self.clients);
+        let known = clients.contains(client_id)
+            || (clients.len() < LABELLED_CLIENTS && clients.insert(client_id.to_owned()));
+        drop(clients);
+        let client_id = if known { client_id } else { "other" }.to_owned();
+        self.issued
+            .get_or_create(&IssuedLabels {
+                client_id,
+                grant_type,
+            })
+            .inc();
+    }
+
+    /// A token request was refused with this error code.
+    pub fn token_request_refused(&self, error: &'static str) {
+        self.refused.get_or_create(&ErrorLabels { error }).inc();
+    }
+
+    /// A token was fetched for a credential, or could not be: `result` is `ok` or a kind of error.
+    pub fn token_fetched(&self, credential: &str, result: &'static str) {
+        let labels = CredentialResultLabels {
+            credential: credential.to_owned(),
+            result,
+        };
+        self.token_fetch.get_or_create(&labels).inc();
+    }
+
+    /// How long a credential's token still lives; `None` when there is none.
+    pub fn credential_expiry(&self, credential: &str, left: Option<Duration>) {
+        let labels = CredentialLabels {
+            credential: credential.to_owned(),
+        };
+        match left {
+            Some(left) => {
+                self.credential_expiry.get_or_create(&labels).set(seconds(left));
+            }
+            None => {
+                self.credential_expiry.remove(&labels);
+            }
+        }
+    }
+
+    /// A key set was fetched, or could not be.
+    pub fn jwks_fetched(&self, authority: &str, ok: bool) {
+        let labels = AuthorityResultLabels {
+            authority: authority.to_owned(),
+            result: if ok { "ok" } else { "error" },
+        };
+        self.jwks_fetch.get_or_create(&labels).inc();
+    }
+
+    /// How old an authority's key set is; `None` when there is none.
+    pub fn jwks_age(&self, authority: &str, age: Option<Duration>) {
+        let labels = AuthorityLabels {
+            authority: authority.to_owned(),
+        };
+        match age {
+            Some(age) => {
+                self.jwks_age.get_or_create(&labels).set(seconds(age));
+            }
+            None => {
+                self.jwks_age.remove(&labels);
+            }
+        }
+    }
+}
+
+fn seconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// Whether a request was let through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// It was sent on, or answered as asked.
+    Allow,
+    /// It was refused.
+    Deny,
+}
+
+impl Decision {
+    /// The label's value.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Deny => "deny",
+        }
+    }
+}
+
+/// The metrics of one listener; each counter is looked up once.
+pub struct RequestMetrics {
+    metrics: Arc<Metrics>,
+    role: Role,
+    listener: String,
+    duration: Histogram,
+    by_reason: Vec<[OnceLock<Counter>; 2]>,
+}
+
+impl RequestMetrics {
+    /// A request has ended.
+    pub fn ended(&self, decision: Decision, reason: Reason, duration: Duration) {
+        self.duration.observe(duration.as_secs_f64());
+        // Discriminants are the indices of `Reason::ALL`.
+        if let Some(cells) = self.by_reason.get(reason as usize) {
+            let cell = &cells[usize::from(decision == Decision::Deny)];
+            cell.get_or_init(|| self.counter(decision, reason)).inc();
+        }
+    }
+
+    fn counter(&self, decision: Decision, reason: Reason) -> Counter {
+        let listener = self.listener.clone();
+        match self.role {
+            Role::Inbound => self.metrics.inbound.get_or_create_owned(&InboundLabels {
+                listener,
+                decision: decision.as_str(),
+                reason: reason.code(),
+            }),
+            Role::Outbound => self.metrics.outbound.get_or_create_owned(&OutboundLabels {
+                listener,
+                result: reason.code(),
+            }),
+            // Our own endpoints are measured by what they do; their requests only by duration.
+            Role::Local => Counter::default(),
+        }
+    }
+
+    /// The listener's name.
+    #[must_use]
+    pub fn listener(&self) -> &str {
+        &self.listener
+    }
+
+    /// The listener's role.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        self.role
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scrape_shows_the_names_of_the_documentation() {
+        let metrics = Arc::new(Metrics::new());
+        let requests = metrics.requests(Role::Inbound, "api");
+        requests.ended(Decision::Deny, Reason::Expired, Duration::from_millis(2));
+        metrics
+            .requests(Role::Outbound, "hub")
+            .ended(Decision::Allow, Reason::TokenAttached, Duration::ZERO);
+        metrics.token_fetched("hub", "ok");
+        metrics.on_scrape(|metrics| metrics.jwks_age("self", Some(Duration::from_secs(7))));
+        let text = metrics.render();
+        for line in [
+            "m2m_inbound_requests_total{listener=\"api\",decision=\"deny\",reason=\"expired\"} 1",
+            "m2m_outbound_requests_total{listener=\"hub\",result=\"token_attached\"} 1",
+            "m2m_request_duration_seconds_count{role=\"inbound\",listener=\"api\"} 1",
+            "m2m_token_fetch_total{credential=\"hub\",result=\"ok\"} 1",
+            "m2m_jwks_age_seconds{authority=\"self\"} 7",
+            "m2m_build_info{version=",
+        ] {
+            assert!(text.contains(line), "{line}\n{text}");
+        }
+    }
+
+    #[test]
+    fn beyond_two_hundred_clients_the_label_is_other() {
+        let metrics = Metrics::new();
+        for n in 0..300 {
+            metrics.token_issued(&format!("client-{n}"), "client_credentials");
+        }
+        let text = metrics.render();
+        assert!(
+            text.contains("client_id=\"other\",grant_type=\"client_credentials\"} 100"),
+            "{text}"
+        );
+        assert!(!text.contains("client-200"));
+    }
 }

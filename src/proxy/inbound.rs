@@ -1,11 +1,28 @@
 //! The inbound role: verify, authorize, forward identity.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
-use http::HeaderName;
+use async_trait::async_trait;
+use axum::Router;
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, header};
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::proxy::{FailToProxy, ProxyHttp, Session};
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, ErrorType};
 
-use super::upstream;
-use crate::verifier;
+use super::access::Access;
+use super::connection::ConnectionState;
+use super::headers::{IdentityHeaders, replace_forwarding};
+use super::respond::{Answer, REASON_HEADER};
+use super::upstream::{self, Upstream};
+use super::{failure, head, local};
+use crate::domain::path::NormalPath;
+use crate::domain::reason::Reason;
+use crate::telemetry::RequestMetrics;
+use crate::verifier::{self, Permit, Refusal, Verifier};
 
 /// What one inbound listener is made of.
 #[derive(Clone, Debug)]
@@ -28,4 +45,241 @@ pub struct Config {
     pub max_body: Option<u64>,
     /// What is checked.
     pub verifier: verifier::Config,
+}
+
+/// Endpoints of our own that a listener answers: exactly these paths.
+#[derive(Clone)]
+pub struct OwnEndpoints {
+    /// The paths, in normal form.
+    pub paths: HashSet<String>,
+    /// What answers them.
+    pub router: Router,
+}
+
+/// One inbound listener's service.
+pub struct Inbound {
+    name: String,
+    verifier: Arc<Verifier>,
+    upstream: Arc<Upstream>,
+    own: Option<OwnEndpoints>,
+    identity: IdentityHeaders,
+    keep_authorization: bool,
+    preserve_host: bool,
+    max_body: Option<u64>,
+    metrics: Arc<RequestMetrics>,
+}
+
+/// What is kept of a request between the phases.
+pub struct Context {
+    access: Access,
+    connection: Option<Arc<ConnectionState>>,
+    /// The path in normal form, with the query as it came; set together with the permit.
+    target: String,
+    permit: Option<Permit>,
+    /// The reason for an error that a phase made.
+    failure: Option<Reason>,
+    tries: usize,
+    body_bytes: u64,
+}
+
+impl Inbound {
+    /// The service of a listener.
+    #[must_use]
+    pub fn new(
+        config: &Config,
+        verifier: Arc<Verifier>,
+        upstream: Arc<Upstream>,
+        own: Option<OwnEndpoints>,
+        metrics: Arc<RequestMetrics>,
+    ) -> Self {
+        Self {
+            name: config.name.clone(),
+            verifier,
+            upstream,
+            own,
+            identity: IdentityHeaders::new(config.identity_headers.clone()),
+            keep_authorization: config.keep_authorization,
+            preserve_host: config.preserve_host,
+            max_body: config.max_body,
+            metrics,
+        }
+    }
+
+    /// Decides about a request: `Ok(Some(path))` is for an endpoint of our own, `Ok(None)` goes on to the upstream.
+    async fn decide(&self, session: &mut Session, ctx: &mut Context) -> Result<Option<String>, Refusal> {
+        ctx.connection = Some(head::accept(session).map_err(Refusal::new)?);
+        let request = session.req_header();
+        if request.method == http::Method::CONNECT {
+            return Err(Refusal::new(Reason::Method));
+        }
+        let (path, query) = head::target(request).map_err(Refusal::new)?;
+        let path = NormalPath::parse(path).map_err(|_| Refusal::new(Reason::AmbiguousPath))?;
+        if self
+            .own
+            .as_ref()
+            .is_some_and(|own| own.paths.contains(path.as_str()))
+        {
+            return Ok(Some(path.as_str().to_owned()));
+        }
+        let permit = self
+            .verifier
+            .decide(&path, request.method.as_str(), &request.headers)
+            .await?;
+        if let Some(max) = self.max_body {
+            let declared = request.headers.get(header::CONTENT_LENGTH);
+            let declared = declared.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+            if declared.is_some_and(|length| length > max) {
+                return Err(Refusal::new(Reason::BodyTooLarge));
+            }
+        }
+        ctx.access.allow(permit.reason());
+        ctx.access.client_id = permit
+            .token()
+            .and_then(|token| token.client_id())
+            .map(str::to_owned);
+        ctx.target = match query {
+            Some(query) => format!("{}?{query}", path.as_str()),
+            None => path.as_str().to_owned(),
+        };
+        ctx.permit = Some(permit);
+        Ok(None)
+    }
+
+    /// Makes the request that the upstream sees. Without a permit there is none.
+    fn forward(&self, request: &mut RequestHeader, ctx: &Context) -> Result<(), Reason> {
+        let (Some(permit), Some(connection)) = (&ctx.permit, &ctx.connection) else {
+            return Err(Reason::Internal);
+        };
+        let broken = |_| Reason::Internal;
+        request.set_raw_path(ctx.target.as_bytes()).map_err(broken)?;
+        self.identity.strip(request);
+        replace_forwarding(request, connection).map_err(broken)?;
+        if !self.keep_authorization {
+            request.remove_header(&header::AUTHORIZATION);
+        }
+        if !self.preserve_host {
+            let host = HeaderValue::from_str(self.upstream.authority()).map_err(|_| Reason::Internal)?;
+            request.insert_header(header::HOST, host).map_err(broken)?;
+        }
+        match permit.token() {
+            Some(token) => self.identity.attach(request, token),
+            None => Ok(()),
+        }
+    }
+}
+
+#[async_trait]
+impl ProxyHttp for Inbound {
+    type CTX = Context;
+
+    fn new_ctx(&self) -> Context {
+        Context {
+            access: Access::begin(),
+            connection: None,
+            target: String::new(),
+            permit: None,
+            failure: None,
+            tries: 0,
+            body_bytes: 0,
+        }
+    }
+
+    fn init_downstream_modules(&self, _modules: &mut pingora::modules::http::HttpModules) {}
+
+    async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> pingora::Result<bool> {
+        match self.decide(session, ctx).await {
+            Ok(None) => Ok(false),
+            Ok(Some(path)) => {
+                let (Some(own), Some(connection)) = (&self.own, &ctx.connection) else {
+                    return Err(Error::new(ErrorType::InternalError));
+                };
+                local::answer(session, &own.router, &path, connection.peer, &mut ctx.access).await?;
+                Ok(true)
+            }
+            Err(refusal) => {
+                ctx.access.deny(refusal.reason);
+                ctx.access.client_id = refusal.client_id;
+                let answer = Answer::new(refusal.reason, &self.name).needing(refusal.needed.as_ref());
+                answer.write(session).await?;
+                Ok(true)
+            }
+        }
+    }
+
+    async fn upstream_peer(&self, _: &mut Session, ctx: &mut Context) -> pingora::Result<Box<HttpPeer>> {
+        ctx.tries += 1;
+        ctx.access.upstream_begins();
+        self.upstream.peer().await.map_err(|reason| fail(ctx, reason))
+    }
+
+    fn fail_to_connect(
+        &self,
+        _: &mut Session,
+        _: &HttpPeer,
+        ctx: &mut Context,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
+        error.set_retry(self.upstream.connect_failed(ctx.tries));
+        error
+    }
+
+    fn error_while_proxy(
+        &self,
+        _: &HttpPeer,
+        session: &mut Session,
+        error: Box<Error>,
+        _: &mut Context,
+        reused: bool,
+    ) -> Box<Error> {
+        upstream::decide_retry(session, error, reused)
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        _: &mut Session,
+        request: &mut RequestHeader,
+        ctx: &mut Context,
+    ) -> pingora::Result<()> {
+        self.forward(request, ctx).map_err(|reason| fail(ctx, reason))
+    }
+
+    async fn request_body_filter(
+        &self,
+        _: &mut Session,
+        body: &mut Option<Bytes>,
+        _: bool,
+        ctx: &mut Context,
+    ) -> pingora::Result<()> {
+        ctx.body_bytes += body.as_ref().map_or(0, |chunk| chunk.len() as u64);
+        match self.max_body {
+            Some(max) if ctx.body_bytes > max => Err(fail(ctx, Reason::BodyTooLarge)),
+            _ => Ok(()),
+        }
+    }
+
+    async fn response_filter(
+        &self,
+        _: &mut Session,
+        response: &mut ResponseHeader,
+        ctx: &mut Context,
+    ) -> pingora::Result<()> {
+        ctx.access.upstream_answered();
+        // Only the sidecar says why the sidecar refused.
+        response.remove_header(&REASON_HEADER);
+        Ok(())
+    }
+
+    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Context) -> FailToProxy {
+        failure::answer(session, error, ctx.failure, &mut ctx.access, &self.name).await
+    }
+
+    async fn logging(&self, session: &mut Session, _: Option<&Error>, ctx: &mut Context) {
+        ctx.access.end_session(&self.metrics, session);
+    }
+}
+
+/// An error of ours, whose reason goes to [`failure::reason_of`] through the context.
+fn fail(ctx: &mut Context, reason: Reason) -> Box<Error> {
+    ctx.failure = Some(reason);
+    Error::new(ErrorType::InternalError)
 }

@@ -1,5 +1,13 @@
 //! The reverse proxy: listeners, phases, upstreams, headers, answers. With `app` the only floor that knows pingora.
 
+pub mod access;
+pub mod connection;
+pub mod failure;
+pub mod head;
+pub mod headers;
 pub mod inbound;
+pub mod listener;
+pub mod local;
 pub mod outbound;
+pub mod respond;
 pub mod upstream;

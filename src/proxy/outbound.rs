@@ -1,10 +1,25 @@
-//! The outbound role: match the destination, then attach a token.
+//! The outbound role: judge the destination, then attach a token.
+//!
+//! A request goes on with a token or not at all. The listener is for programs on this machine, not for pages that a
+//! browser on it shows: see [`guard`].
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
-use http::HeaderName;
+use async_trait::async_trait;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::proxy::{FailToProxy, ProxyHttp, Session};
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, ErrorType};
 
-use super::upstream;
+use super::access::Access;
+use super::respond::Answer;
+use super::upstream::{self, Upstream};
+use super::{failure, head};
+use crate::domain::reason::Reason;
+use crate::telemetry::RequestMetrics;
+use crate::token_source::TokenSource;
 
 /// What one outbound listener is made of.
 #[derive(Clone, Debug)]
@@ -27,4 +42,292 @@ pub struct Config {
     pub preserve_host: bool,
     /// `Host` values accepted beside IP literals, `localhost` and the upstream's.
     pub hosts: Vec<String>,
+}
+
+/// One outbound listener's service.
+pub struct Outbound {
+    name: String,
+    upstream: Arc<Upstream>,
+    credential: TokenSource,
+    header: HeaderName,
+    prefix: String,
+    overwrite: bool,
+    preserve_host: bool,
+    hosts: Vec<String>,
+    metrics: Arc<RequestMetrics>,
+}
+
+/// What is kept of a request between the phases.
+pub struct Context {
+    access: Access,
+    /// What becomes of the token header; set when the request may go on.
+    credential: Option<Credential>,
+    /// The reason for an error that a phase made.
+    failure: Option<Reason>,
+    tries: usize,
+}
+
+/// What the upstream gets to see in the token header.
+enum Credential {
+    /// Our token.
+    Attached(HeaderValue),
+    /// The request's own header, because the listener does not overwrite.
+    Own,
+}
+
+impl Outbound {
+    /// The service of a listener.
+    #[must_use]
+    pub fn new(
+        config: &Config,
+        upstream: Arc<Upstream>,
+        credential: TokenSource,
+        metrics: Arc<RequestMetrics>,
+    ) -> Self {
+        let mut hosts = config.hosts.clone();
+        hosts.push(upstream.host().to_owned());
+        Self {
+            name: config.name.clone(),
+            upstream,
+            credential,
+            header: config.header.clone(),
+            prefix: config.prefix.clone(),
+            overwrite: config.overwrite,
+            preserve_host: config.preserve_host,
+            hosts,
+            metrics,
+        }
+    }
+
+    /// Judges the request, and only then asks for the token.
+    async fn decide(&self, session: &mut Session, ctx: &mut Context) -> Result<(), Reason> {
+        head::accept(session)?;
+        let request = session.req_header();
+        if request.method == Method::CONNECT {
+            return Err(Reason::Method);
+        }
+        head::target(request)?;
+        guard(&request.headers, &self.hosts)?;
+        if !self.overwrite && request.headers.contains_key(&self.header) {
+            ctx.credential = Some(Credential::Own);
+            ctx.access.allow(Reason::OwnAuthorization);
+            return Ok(());
+        }
+        let token = match self.credential.current() {
+            Some(token) => token,
+            None => self
+                .credential
+                .token()
+                .await
+                .map_err(|_| Reason::TokenUnavailable)?,
+        };
+        let value = token
+            .header_value(&self.prefix)
+            .map_err(|_| Reason::TokenUnavailable)?;
+        ctx.credential = Some(Credential::Attached(value));
+        ctx.access.allow(Reason::TokenAttached);
+        Ok(())
+    }
+
+    /// Makes the request that the upstream sees. Without a decision there is none.
+    fn forward(&self, request: &mut RequestHeader, ctx: &mut Context) -> Result<(), Reason> {
+        let broken = |_| Reason::Internal;
+        let (path, query) = head::target(request)?;
+        let target = match query {
+            Some(query) => format!("{path}?{query}"),
+            None => path.to_owned(),
+        };
+        request.set_raw_path(target.as_bytes()).map_err(broken)?;
+        if !self.preserve_host {
+            let host = HeaderValue::from_str(self.upstream.authority()).map_err(|_| Reason::Internal)?;
+            request.insert_header(header::HOST, host).map_err(broken)?;
+        }
+        match &ctx.credential {
+            Some(Credential::Attached(value)) => request
+                .insert_header(self.header.clone(), value.clone())
+                .map_err(broken),
+            Some(Credential::Own) => Ok(()),
+            None => Err(Reason::Internal),
+        }
+    }
+}
+
+/// Refuses what a page in a browser on this machine could send here: requests that say they are of another site, and
+/// requests to a name that a stranger's DNS could point at this listener.
+fn guard(headers: &HeaderMap, hosts: &[String]) -> Result<(), Reason> {
+    if let Some(site) = headers.get("sec-fetch-site")
+        && matches!(site.as_bytes(), b"cross-site" | b"same-site")
+    {
+        return Err(Reason::CrossSite);
+    }
+    let host = headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok())
+        .ok_or(Reason::MalformedRequest)?;
+    let name = host_name(host);
+    let known = name.parse::<IpAddr>().is_ok()
+        || name.eq_ignore_ascii_case("localhost")
+        || hosts
+            .iter()
+            .any(|accepted| name.eq_ignore_ascii_case(host_name(accepted)));
+    if known { Ok(()) } else { Err(Reason::Host) }
+}
+
+/// The host of `host[:port]`, without brackets.
+fn host_name(authority: &str) -> &str {
+    if let Some(rest) = authority.strip_prefix('[') {
+        return rest.split_once(']').map_or(rest, |(host, _)| host);
+    }
+    match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
+        _ => authority,
+    }
+}
+
+#[async_trait]
+impl ProxyHttp for Outbound {
+    type CTX = Context;
+
+    fn new_ctx(&self) -> Context {
+        Context {
+            access: Access::begin(),
+            credential: None,
+            failure: None,
+            tries: 0,
+        }
+    }
+
+    fn init_downstream_modules(&self, _modules: &mut pingora::modules::http::HttpModules) {}
+
+    async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> pingora::Result<bool> {
+        let Err(reason) = self.decide(session, ctx).await else {
+            return Ok(false);
+        };
+        ctx.access.deny(reason);
+        let mut answer = Answer::new(reason, &self.name);
+        if reason == Reason::Method {
+            answer = answer
+                .describing("A token cannot be attached inside a CONNECT tunnel; use an http:// URL here.");
+        }
+        answer.write(session).await?;
+        Ok(true)
+    }
+
+    async fn upstream_peer(&self, _: &mut Session, ctx: &mut Context) -> pingora::Result<Box<HttpPeer>> {
+        ctx.tries += 1;
+        ctx.access.upstream_begins();
+        self.upstream.peer().await.map_err(|reason| fail(ctx, reason))
+    }
+
+    fn fail_to_connect(
+        &self,
+        _: &mut Session,
+        _: &HttpPeer,
+        ctx: &mut Context,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
+        error.set_retry(self.upstream.connect_failed(ctx.tries));
+        error
+    }
+
+    fn error_while_proxy(
+        &self,
+        _: &HttpPeer,
+        session: &mut Session,
+        error: Box<Error>,
+        _: &mut Context,
+        reused: bool,
+    ) -> Box<Error> {
+        upstream::decide_retry(session, error, reused)
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        _: &mut Session,
+        request: &mut RequestHeader,
+        ctx: &mut Context,
+    ) -> pingora::Result<()> {
+        self.forward(request, ctx).map_err(|reason| fail(ctx, reason))
+    }
+
+    async fn response_filter(
+        &self,
+        _: &mut Session,
+        _: &mut ResponseHeader,
+        ctx: &mut Context,
+    ) -> pingora::Result<()> {
+        // A reason code in the answer is that of the other side's sidecar: the caller wants to see it.
+        ctx.access.upstream_answered();
+        Ok(())
+    }
+
+    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Context) -> FailToProxy {
+        failure::answer(session, error, ctx.failure, &mut ctx.access, &self.name).await
+    }
+
+    async fn logging(&self, session: &mut Session, _: Option<&Error>, ctx: &mut Context) {
+        ctx.access.end_session(&self.metrics, session);
+    }
+}
+
+/// An error of ours, whose reason goes to [`failure::reason_of`] through the context.
+fn fail(ctx: &mut Context, reason: Reason) -> Box<Error> {
+    ctx.failure = Some(reason);
+    Error::new(ErrorType::InternalError)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(pairs: &[(&'static str, &'static str)]) -> Result<(), Reason> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(*name, HeaderValue::from_static(value));
+        }
+        guard(&headers, &["hub.example".to_owned(), "alias:8080".to_owned()])
+    }
+
+    #[test]
+    fn programs_on_this_machine_may_pass() {
+        for host in [
+            "127.0.0.1:9000",
+            "127.0.0.1",
+            "[::1]:9000",
+            "localhost:9000",
+            "LOCALHOST",
+            "hub.example",
+            "Hub.Example:443",
+            "alias",
+        ] {
+            assert_eq!(judged(&[("host", host)]), Ok(()), "{host}");
+        }
+        assert_eq!(
+            judged(&[("host", "localhost"), ("sec-fetch-site", "none")]),
+            Ok(())
+        );
+        assert_eq!(
+            judged(&[("host", "localhost"), ("sec-fetch-site", "same-origin")]),
+            Ok(())
+        );
+    }
+
+    #[test]
+    fn pages_of_other_sites_and_rebound_names_may_not() {
+        for site in ["cross-site", "same-site"] {
+            assert_eq!(
+                judged(&[("host", "localhost"), ("sec-fetch-site", site)]),
+                Err(Reason::CrossSite)
+            );
+        }
+        for host in [
+            "evil.example",
+            "evil.example:9000",
+            "hub.example.evil",
+            "localhost.evil:1",
+            "1.2.3.4.evil",
+        ] {
+            assert_eq!(judged(&[("host", host)]), Err(Reason::Host), "{host}");
+        }
+    }
 }

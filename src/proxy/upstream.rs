@@ -1,6 +1,30 @@
-//! Upstreams: where a request is sent on to.
+//! Upstreams: where a request is sent on to, and at which of its addresses.
+//!
+//! Pingora resolves no names, and panics when asked to; here a task resolves them every few seconds and keeps the
+//! last good answer. A connect that fails moves on to the next address for everybody.
 
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+
+use pingora::Error;
+use pingora::protocols::ALPN;
+use pingora::proxy::Session;
+use pingora::upstreams::peer::{H1UpgradePolicy, HttpPeer};
+use pingora::utils::tls::{WrappedX509, parse_x509};
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use tokio::sync::watch;
+
+use crate::domain::hash::sha256_parts;
+use crate::domain::reason::Reason;
+
+/// How often a name is resolved anew.
+const RESOLVE_EVERY: Duration = Duration::from_secs(5);
+/// How long an idle connection to the upstream is kept: below what servers usually allow.
+const IDLE: Duration = Duration::from_secs(50);
 
 /// One upstream.
 #[derive(Clone, Debug)]
@@ -19,6 +43,23 @@ pub struct Config {
     pub timeouts: Timeouts,
 }
 
+impl Config {
+    /// The `Host` header's value for this upstream (RFC 9110 §7.2): no port when it is the scheme's own.
+    #[must_use]
+    pub fn authority(&self) -> String {
+        let host = if self.host.contains(':') {
+            format!("[{}]", self.host)
+        } else {
+            self.host.clone()
+        };
+        if self.port == if self.tls { 443 } else { 80 } {
+            host
+        } else {
+            format!("{host}:{}", self.port)
+        }
+    }
+}
+
 /// How long each step may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
@@ -28,4 +69,174 @@ pub struct Timeouts {
     pub read: Duration,
     /// Between two writes of the request.
     pub write: Duration,
+}
+
+/// The upstream's certificates cannot be used, or TLS is asked for without a name to verify.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UnusableUpstream {
+    /// `caFile` holds no usable certificate.
+    #[error("the upstream's CA file holds no usable certificate")]
+    Certificates,
+    /// An empty name would switch certificate verification off.
+    #[error("an https upstream needs a server name")]
+    NoServerName,
+}
+
+/// An upstream and its addresses.
+pub struct Upstream {
+    config: Config,
+    authority: String,
+    template: HttpPeer,
+    addresses: watch::Sender<Arc<[SocketAddr]>>,
+    /// Which address is tried first; moves on when a connect fails.
+    preferred: AtomicUsize,
+}
+
+impl Upstream {
+    /// An upstream; a name is resolved by [`Upstream::run`].
+    ///
+    /// # Errors
+    /// [`UnusableUpstream`].
+    pub fn new(config: Config) -> Result<Arc<Self>, UnusableUpstream> {
+        if config.tls && config.server_name.is_empty() {
+            return Err(UnusableUpstream::NoServerName);
+        }
+        let fixed: Arc<[SocketAddr]> = match config.host.parse::<IpAddr>() {
+            Ok(address) => Arc::new([SocketAddr::new(address, config.port)]),
+            Err(_) => Arc::new([]),
+        };
+        Ok(Arc::new(Self {
+            authority: config.authority(),
+            template: template(&config)?,
+            addresses: watch::Sender::new(fixed),
+            preferred: AtomicUsize::new(0),
+            config,
+        }))
+    }
+
+    /// The `Host` header's value for this upstream.
+    #[must_use]
+    pub fn authority(&self) -> &str {
+        &self.authority
+    }
+
+    /// Host name or IP address, without port.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        &self.config.host
+    }
+
+    /// Where to send the next try of a request.
+    ///
+    /// # Errors
+    /// [`Reason::UpstreamUnreachable`] when the name has no address within the connect timeout.
+    pub async fn peer(&self) -> Result<Box<HttpPeer>, Reason> {
+        let address = match self.pick() {
+            Some(address) => address,
+            None => {
+                let mut addresses = self.addresses.subscribe();
+                let resolved = addresses.wait_for(|addresses| !addresses.is_empty());
+                let _ = tokio::time::timeout(self.config.timeouts.connect, resolved).await;
+                self.pick().ok_or(Reason::UpstreamUnreachable)?
+            }
+        };
+        let mut peer = self.template.clone();
+        peer._address = address.into();
+        Ok(Box::new(peer))
+    }
+
+    fn pick(&self) -> Option<SocketAddr> {
+        let addresses = self.addresses.borrow();
+        let index = self
+            .preferred
+            .load(Ordering::Relaxed)
+            .checked_rem(addresses.len())?;
+        addresses.get(index).copied()
+    }
+
+    /// The address that was tried does not answer. Gives whether there is another one to try.
+    pub fn connect_failed(&self, tries: usize) -> bool {
+        self.preferred.fetch_add(1, Ordering::Relaxed);
+        tries < self.addresses.borrow().len()
+    }
+
+    /// Resolves the name for ever; ends at once when the upstream is an IP address.
+    pub async fn run(self: Arc<Self>) {
+        if self.config.host.parse::<IpAddr>().is_ok() {
+            return;
+        }
+        let mut failing = false;
+        loop {
+            match tokio::net::lookup_host((self.config.host.as_str(), self.config.port)).await {
+                Ok(found) => {
+                    let found: Arc<[SocketAddr]> = found.collect();
+                    failing = false;
+                    if !found.is_empty() && **self.addresses.borrow() != *found {
+                        tracing::debug!(host = %self.config.host, addresses = found.len(), "upstream resolved");
+                        self.addresses.send_replace(found);
+                    }
+                }
+                // The last good addresses stay; said once, not every few seconds.
+                Err(error) if !failing => {
+                    failing = true;
+                    tracing::warn!(host = %self.config.host, %error, "the upstream's name cannot be resolved");
+                }
+                Err(_) => {}
+            }
+            tokio::time::sleep(RESOLVE_EVERY).await;
+        }
+    }
+}
+
+/// Everything of a peer but its address.
+fn template(config: &Config) -> Result<HttpPeer, UnusableUpstream> {
+    let unset = SocketAddr::from(([0, 0, 0, 0], 0));
+    let mut peer = HttpPeer::new(unset, config.tls, config.server_name.clone());
+    let timeouts = &config.timeouts;
+    peer.options.connection_timeout = Some(timeouts.connect);
+    peer.options.total_connection_timeout = Some(timeouts.connect * if config.tls { 2 } else { 1 });
+    peer.options.read_timeout = Some(timeouts.read);
+    peer.options.write_timeout = Some(timeouts.write);
+    peer.options.idle_timeout = Some(IDLE);
+    peer.options.alpn = ALPN::H1;
+    // A tunnel would outlive its token; upgrades come with streams that end when their token does.
+    peer.options.http_upstream_request_policy.h1_upgrade = H1UpgradePolicy::Deny;
+    if let Some(pem) = &config.ca_pem {
+        peer.options.ca = Some(certificates(pem)?.into());
+    }
+    // Pingora's pool does not tell peers with other certificates apart; the group key does.
+    let ca = config.ca_pem.as_deref().unwrap_or_default();
+    let id = sha256_parts(&[config.host.as_bytes(), config.server_name.as_bytes(), ca]);
+    peer.group_key = u64::from_be_bytes([id[0], id[1], id[2], id[3], id[4], id[5], id[6], id[7]]);
+    Ok(peer)
+}
+
+/// The certificates of a PEM text, checked first: Pingora panics on what is none.
+fn certificates(pem: &[u8]) -> Result<Vec<WrappedX509>, UnusableUpstream> {
+    let unusable = |_| UnusableUpstream::Certificates;
+    let mut certificates = Vec::new();
+    let mut roots = RootCertStore::empty();
+    for der in CertificateDer::pem_slice_iter(pem) {
+        let der = der.map_err(unusable)?;
+        roots
+            .add(der.clone())
+            .map_err(|_| UnusableUpstream::Certificates)?;
+        certificates.push(WrappedX509::new(der.to_vec(), parse_x509));
+    }
+    if certificates.is_empty() {
+        Err(UnusableUpstream::Certificates)
+    } else {
+        Ok(certificates)
+    }
+}
+
+/// Whether a request that failed after the connection was there is tried again: only when its connection had been idle
+/// and was closed under it, and only when trying twice does no harm.
+pub fn decide_retry(session: &Session, mut error: Box<Error>, reused: bool) -> Box<Error> {
+    if !session.req_header().method.is_idempotent() || session.as_ref().retry_buffer_truncated() {
+        error.set_retry(false);
+    } else {
+        error.retry.decide_reuse(reused);
+    }
+    error
 }

@@ -1,0 +1,107 @@
+//! One line, and one count, per request: what was asked, what was decided and why, and how long it took.
+//!
+//! The path is written without its query, and nothing of the headers is written: a token can be in either.
+
+use std::time::Duration;
+
+use pingora::proxy::Session;
+use tokio::time::Instant;
+
+use super::connection::ConnectionState;
+use crate::domain::reason::Reason;
+use crate::telemetry::{Decision, RequestMetrics};
+
+/// What is known of one request when it ends.
+pub struct Access {
+    /// When its head had been read.
+    began: Instant,
+    /// The check that decided, or what went wrong after it.
+    pub reason: Reason,
+    /// Whether it was let through.
+    pub decision: Decision,
+    /// The token's client.
+    pub client_id: Option<String>,
+    /// From the last try of an upstream to the head of its answer.
+    pub upstream_time: Option<Duration>,
+    upstream_began: Option<Instant>,
+}
+
+impl Access {
+    /// A request has begun.
+    #[must_use]
+    pub fn begin() -> Self {
+        Self {
+            began: Instant::now(),
+            reason: Reason::Internal,
+            decision: Decision::Deny,
+            client_id: None,
+            upstream_time: None,
+            upstream_began: None,
+        }
+    }
+
+    /// It may pass.
+    pub fn allow(&mut self, reason: Reason) {
+        self.decision = Decision::Allow;
+        self.reason = reason;
+    }
+
+    /// It may not, or it failed.
+    pub fn deny(&mut self, reason: Reason) {
+        self.decision = Decision::Deny;
+        self.reason = reason;
+    }
+
+    /// An upstream is being tried.
+    pub fn upstream_begins(&mut self) {
+        self.upstream_began = Some(Instant::now());
+    }
+
+    /// The head of the upstream's answer is there.
+    pub fn upstream_answered(&mut self) {
+        self.upstream_time = self.upstream_began.map(|began| began.elapsed());
+    }
+
+    /// Counts the request and writes its line.
+    pub fn end_session(&self, metrics: &RequestMetrics, session: &Session) {
+        let took = self.began.elapsed();
+        metrics.ended(self.decision, self.reason, took);
+        if !tracing::enabled!(target: "access", tracing::Level::INFO) {
+            return;
+        }
+        let head = session.req_header();
+        let method = head.method.as_str();
+        tracing::info!(
+            target: "access",
+            role = metrics.role().as_str(),
+            listener = metrics.listener(),
+            peer = session.client_addr().map(tracing::field::display),
+            method = method.get(..32).unwrap_or(method),
+            path = head.uri.path(),
+            status = session.response_written().map(|answer| answer.status.as_u16()),
+            decision = self.decision.as_str(),
+            reason = self.reason.code(),
+            client_id = self.client_id.as_deref(),
+            bytes = session.body_bytes_sent(),
+            ms = milliseconds(took),
+            upstream_ms = self.upstream_time.map(milliseconds),
+        );
+    }
+}
+
+/// Counts and logs what was no request.
+pub fn refused_head(metrics: &RequestMetrics, connection: &ConnectionState, reason: Reason) {
+    metrics.ended(Decision::Deny, reason, Duration::ZERO);
+    tracing::info!(
+        target: "access",
+        role = metrics.role().as_str(),
+        listener = metrics.listener(),
+        peer = %connection.peer,
+        decision = Decision::Deny.as_str(),
+        reason = reason.code(),
+    );
+}
+
+fn milliseconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e5).round() / 100.0
+}

@@ -1,0 +1,264 @@
+//! What wraps an accepted connection before Pingora sees it.
+//!
+//! Three things Pingora does not do: a deadline and a size for the whole request head (Pingora's timeouts are per
+//! read, and its head may have a mebibyte); an answer in our own form to what is no HTTP (Pingora answers that before
+//! any of our code runs); and a close that lets the answer arrive when the client is still sending.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use pingora::protocols::{
+    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest,
+    UniqueID, UniqueIDType,
+};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufWriter, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep};
+
+use super::respond;
+use crate::domain::reason::Reason;
+
+/// How long a request head may take from its first byte.
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How many bytes may arrive before the head is complete. The head itself is measured when it is parsed; this only
+/// bounds what is read for it, and leaves room for the body bytes that come in the same read.
+const MAX_HEAD_READ: usize = 64 * 1024;
+/// How long, and how much, is read and thrown away after the last answer.
+const LINGER: (Duration, usize) = (Duration::from_secs(1), 256 * 1024);
+/// Header and a small body go out in one write.
+const WRITE_BUFFER: usize = 4 * 1024;
+
+const AWAITING_HEAD: u8 = 0;
+const HEAD_BEGUN: u8 = 1;
+const HEAD_READ: u8 = 2;
+
+/// What the connection and the phases tell each other.
+pub struct ConnectionState {
+    /// The client's address.
+    pub peer: SocketAddr,
+    /// Our address.
+    pub local: SocketAddr,
+    phase: AtomicU8,
+    /// 0, or 1 + the index of the reason for which the head was refused.
+    refused: AtomicU8,
+}
+
+impl ConnectionState {
+    /// A new request is awaited.
+    pub fn await_head(&self) {
+        self.phase.store(AWAITING_HEAD, Ordering::Relaxed);
+    }
+
+    /// The request's head was read and parsed: from now on Pingora and the phases write the answers.
+    pub fn head_is_read(&self) {
+        self.phase.store(HEAD_READ, Ordering::Relaxed);
+    }
+
+    /// Why a head was refused before any phase saw it.
+    #[must_use]
+    pub fn refused(&self) -> Option<Reason> {
+        let index = usize::from(self.refused.load(Ordering::Relaxed)).checked_sub(1)?;
+        Reason::ALL.get(index).copied()
+    }
+
+    fn refuse(&self, reason: Reason) {
+        self.refused.store(
+            u8::try_from(reason as usize + 1).unwrap_or(u8::MAX),
+            Ordering::Relaxed,
+        );
+    }
+}
+
+/// An accepted connection.
+pub struct Connection {
+    io: BufWriter<TcpStream>,
+    state: Arc<ConnectionState>,
+    head_bytes: usize,
+    deadline: Option<Pin<Box<Sleep>>>,
+    digest: Arc<SocketDigest>,
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection")
+            .field("peer", &self.state.peer)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Connection {
+    /// Wraps an accepted stream.
+    ///
+    /// # Errors
+    /// When the stream is closed already.
+    pub fn new(stream: TcpStream, peer: SocketAddr) -> io::Result<(Self, Arc<ConnectionState>)> {
+        stream.set_nodelay(true)?;
+        let local = stream.local_addr()?;
+        let digest = SocketDigest::from_raw_fd(stream.as_raw_fd());
+        let _ = digest.peer_addr.set(Some(peer.into()));
+        let state = Arc::new(ConnectionState {
+            peer,
+            local,
+            phase: AtomicU8::new(AWAITING_HEAD),
+            refused: AtomicU8::new(0),
+        });
+        let io = BufWriter::with_capacity(WRITE_BUFFER, stream);
+        let connection = Self {
+            io,
+            state: state.clone(),
+            head_bytes: 0,
+            deadline: None,
+            digest: Arc::new(digest),
+        };
+        Ok((connection, state))
+    }
+
+    /// What the connection and the phases tell each other.
+    #[must_use]
+    pub fn state(&self) -> Arc<ConnectionState> {
+        self.state.clone()
+    }
+
+    /// Reads while the head is not complete: counts bytes, and arms the deadline once the client makes us wait.
+    fn poll_read_head(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let begun = self.state.phase.load(Ordering::Relaxed) == HEAD_BEGUN;
+        if let Poll::Ready(read) = Pin::new(&mut self.io).poll_read(cx, buf) {
+            read?;
+            let bytes = buf.filled().len() - before;
+            if !begun {
+                self.head_bytes = 0;
+                self.deadline = None;
+                self.state.phase.store(HEAD_BEGUN, Ordering::Relaxed);
+            }
+            self.head_bytes += bytes;
+            if self.head_bytes > MAX_HEAD_READ {
+                return self.poll_refuse(cx, Reason::HeadTooLarge);
+            }
+            // A client that trickles is never waited for long enough to look at the clock: look here as well.
+            if self
+                .deadline
+                .as_mut()
+                .is_some_and(|deadline| deadline.as_mut().poll(cx).is_ready())
+            {
+                return self.poll_refuse(cx, Reason::HeadTimeout);
+            }
+            return Poll::Ready(Ok(()));
+        }
+        if begun {
+            let deadline = self
+                .deadline
+                .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + HEAD_TIMEOUT)));
+            ready!(deadline.as_mut().poll(cx));
+            return self.poll_refuse(cx, Reason::HeadTimeout);
+        }
+        Poll::Pending
+    }
+
+    /// Answers in Pingora's stead and ends the reading.
+    fn poll_refuse(&mut self, cx: &mut Context<'_>, reason: Reason) -> Poll<io::Result<()>> {
+        self.write_refusal(cx, reason);
+        let _ = Pin::new(&mut self.io).poll_flush(cx);
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, reason.code())))
+    }
+
+    /// Puts the answer for `reason` into the write buffer, which is empty: nothing was answered on this connection
+    /// since the last flush, and the answer is smaller than the buffer.
+    fn write_refusal(&mut self, cx: &mut Context<'_>, reason: Reason) {
+        if self.state.refused().is_none() {
+            self.state.refuse(reason);
+            let _ = Pin::new(&mut self.io).poll_write(cx, &respond::on_the_wire(reason));
+        }
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.state.phase.load(Ordering::Relaxed) == HEAD_READ {
+            return Pin::new(&mut self.io).poll_read(cx, buf);
+        }
+        self.poll_read_head(cx, buf)
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if self.state.phase.load(Ordering::Relaxed) == HEAD_READ {
+            return Pin::new(&mut self.io).poll_write(cx, buf);
+        }
+        // Only Pingora's own error page is written before a head was accepted. Ours takes its place.
+        self.write_refusal(cx, Reason::MalformedRequest);
+        Poll::Ready(Ok(buf.len()))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+#[async_trait]
+impl Shutdown for Connection {
+    /// Says that nothing more will come, and reads on for a moment: closing with unread bytes would reset the
+    /// connection and could take the answer with it.
+    async fn shutdown(&mut self) {
+        if AsyncWriteExt::shutdown(&mut self.io).await.is_err() {
+            return;
+        }
+        let (time, mut left) = LINGER;
+        let _ = tokio::time::timeout(time, async {
+            let mut sink = [0; 4096];
+            while left > 0 {
+                match self.io.get_mut().read(&mut sink).await {
+                    Ok(read) if read > 0 => left = left.saturating_sub(read),
+                    _ => break,
+                }
+            }
+        })
+        .await;
+    }
+}
+
+impl UniqueID for Connection {
+    fn id(&self) -> UniqueIDType {
+        self.io.get_ref().as_raw_fd()
+    }
+}
+
+impl Ssl for Connection {}
+
+#[async_trait]
+impl Peek for Connection {}
+
+impl GetTimingDigest for Connection {
+    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
+        Vec::new()
+    }
+}
+
+impl GetProxyDigest for Connection {
+    fn get_proxy_digest(&self) -> Option<Arc<pingora::protocols::raw_connect::ProxyDigest>> {
+        None
+    }
+}
+
+impl GetSocketDigest for Connection {
+    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
+        Some(self.digest.clone())
+    }
+}

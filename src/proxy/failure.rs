@@ -1,0 +1,69 @@
+//! What went wrong between client and upstream, as a reason.
+
+use pingora::proxy::{FailToProxy, Session};
+use pingora::{Error, ErrorSource, ErrorType};
+
+use super::access::Access;
+use super::respond::Answer;
+use crate::domain::reason::Reason;
+
+/// The reason for a proxy error. `ours` is what a phase of ours noted when it made the error.
+#[must_use]
+pub fn reason_of(error: &Error, ours: Option<Reason>) -> Reason {
+    if let Some(reason) = ours {
+        return reason;
+    }
+    match (error.esource(), error.etype()) {
+        (ErrorSource::Downstream, ErrorType::ReadTimedout) => Reason::BodyTimeout,
+        (ErrorSource::Downstream, ErrorType::InvalidHTTPHeader | ErrorType::H1Error) => {
+            Reason::MalformedRequest
+        }
+        (ErrorSource::Downstream, _) => Reason::ClientGone,
+        (
+            _,
+            ErrorType::ConnectTimedout
+            | ErrorType::TLSHandshakeTimedout
+            | ErrorType::ReadTimedout
+            | ErrorType::WriteTimedout,
+        ) => Reason::UpstreamTimeout,
+        (
+            _,
+            ErrorType::ConnectRefused
+            | ErrorType::ConnectNoRoute
+            | ErrorType::ConnectError
+            | ErrorType::SocketError
+            | ErrorType::BindError,
+        ) => Reason::UpstreamUnreachable,
+        (_, ErrorType::TLSHandshakeFailure | ErrorType::InvalidCert | ErrorType::HandshakeError) => {
+            Reason::UpstreamTls
+        }
+        // Pingora refuses a `Connection` header that names protected fields while it builds the upstream's request.
+        (ErrorSource::Unset | ErrorSource::Internal, ErrorType::InvalidHTTPHeader) => {
+            Reason::MalformedRequest
+        }
+        (ErrorSource::Upstream, _) => Reason::UpstreamBroken,
+        _ => Reason::Internal,
+    }
+}
+
+/// Answers a request that a proxy error ended, unless its answer has begun or its client is gone.
+pub async fn answer(
+    session: &mut Session,
+    error: &Error,
+    ours: Option<Reason>,
+    access: &mut Access,
+    realm: &str,
+) -> FailToProxy {
+    let reason = reason_of(error, ours);
+    access.deny(reason);
+    session.set_keepalive(None);
+    let answer = Answer::new(reason, realm);
+    if reason != Reason::ClientGone && session.response_written().is_none() {
+        // A client that is gone by now has no use for the answer.
+        let _ = answer.write(session).await;
+    }
+    FailToProxy {
+        error_code: answer.status(),
+        can_reuse_downstream: false,
+    }
+}

@@ -1,0 +1,140 @@
+//! Headers: what of the client's is taken away, what the upstream sees instead.
+
+use std::net::IpAddr;
+
+use http::{HeaderName, HeaderValue, header};
+use pingora::http::RequestHeader;
+
+use super::connection::ConnectionState;
+use crate::domain::reason::Reason;
+use crate::verifier::VerifiedToken;
+
+/// Headers by which a proxy says whom it speaks for. A client's own are never passed on by an inbound listener.
+const FORWARDING: &[&str] = &[
+    "forwarded",
+    "x-forwarded-for",
+    "x-forwarded-proto",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-prefix",
+    "x-real-ip",
+];
+
+/// The identity headers of one listener.
+pub struct IdentityHeaders {
+    /// Header and the claim it carries.
+    claims: Vec<(HeaderName, String)>,
+    /// The headers' names as every upstream might fold them.
+    folded: Vec<String>,
+}
+
+impl IdentityHeaders {
+    /// Headers that carry claims.
+    #[must_use]
+    pub fn new(claims: Vec<(HeaderName, String)>) -> Self {
+        let folded = claims.iter().map(|(name, _)| fold(name.as_str())).collect();
+        Self { claims, folded }
+    }
+
+    /// Removes what the client sent under these names, in every spelling: CGI, WSGI and others read `x_m2m_subject`,
+    /// `X-M2M-Subject` and `x.m2m.subject` as one.
+    pub fn strip(&self, request: &mut RequestHeader) {
+        let forged: Vec<HeaderName> = request
+            .headers
+            .keys()
+            .filter(|name| self.folded.iter().any(|folded| folds_to(name.as_str(), folded)))
+            .cloned()
+            .collect();
+        for name in forged {
+            request.remove_header(&name);
+        }
+    }
+
+    /// Writes a token's identity. Call it after [`IdentityHeaders::strip`] and after hop-by-hop headers are gone.
+    ///
+    /// # Errors
+    /// [`Reason::MalformedClaims`] when a claim cannot stand in a header: forwarding the request without it could
+    /// make another identity of it.
+    pub fn attach(&self, request: &mut RequestHeader, token: &VerifiedToken) -> Result<(), Reason> {
+        for (name, claim) in &self.claims {
+            let Some(text) = token.claim_text(claim) else {
+                continue;
+            };
+            let value = HeaderValue::from_str(&text).map_err(|_| Reason::MalformedClaims)?;
+            request
+                .insert_header(name.clone(), value)
+                .map_err(|_| Reason::Internal)?;
+        }
+        Ok(())
+    }
+}
+
+fn fold(name: &str) -> String {
+    name.bytes().map(fold_byte).map(char::from).collect()
+}
+
+fn fold_byte(byte: u8) -> u8 {
+    if byte.is_ascii_alphanumeric() {
+        byte.to_ascii_lowercase()
+    } else {
+        b'-'
+    }
+}
+
+fn folds_to(name: &str, folded: &str) -> bool {
+    name.len() == folded.len() && name.bytes().map(fold_byte).eq(folded.bytes())
+}
+
+/// Replaces what the client said of its way here by what the sidecar itself saw.
+pub fn replace_forwarding(request: &mut RequestHeader, connection: &ConnectionState) -> pingora::Result<()> {
+    let forged: Vec<HeaderName> = request
+        .headers
+        .keys()
+        .filter(|name| FORWARDING.iter().any(|known| folds_to(name.as_str(), known)))
+        .cloned()
+        .collect();
+    for name in forged {
+        request.remove_header(&name);
+    }
+    let host = request.headers.get(header::HOST).cloned();
+    let client = HeaderValue::from_str(&canonical(connection.peer.ip()).to_string());
+    if let Ok(client) = client {
+        request.insert_header("x-forwarded-for", client)?;
+    }
+    request.insert_header("x-forwarded-proto", HeaderValue::from_static("http"))?;
+    if let Some(host) = host {
+        request.insert_header("x-forwarded-host", host)?;
+    }
+    Ok(())
+}
+
+/// An IPv4 address that came in over a dual-stack socket is still an IPv4 address.
+fn canonical(address: IpAddr) -> IpAddr {
+    address.to_canonical()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_spelling_that_an_upstream_could_fold_is_removed() {
+        let identity = IdentityHeaders::new(vec![(HeaderName::from_static("x-m2m-subject"), "sub".into())]);
+        let mut request = RequestHeader::build("GET", b"/", None).unwrap();
+        for name in [
+            "x-m2m-subject",
+            "X_M2M_Subject",
+            "x-m2m_subject",
+            "X.M2M.Subject",
+            "x~m2m~subject",
+        ] {
+            request.append_header(name.to_owned(), "admin").unwrap();
+        }
+        request.append_header("x-m2m-subjects", "kept").unwrap();
+        identity.strip(&mut request);
+        assert_eq!(
+            request.headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(),
+            ["x-m2m-subjects"]
+        );
+    }
+}

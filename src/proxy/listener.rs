@@ -1,0 +1,280 @@
+//! Listeners: sockets bound by us, one current-thread runtime per worker, an end that waits for the last request.
+//!
+//! Every worker accepts on its own duplicate of every listening socket and keeps a connection for its whole life, so
+//! a request never changes threads, and every worker has its own upstream connections. Pingora's `Server` is not
+//! used: it reports no bind errors, no addresses, and sleeps through its grace period.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use pingora::apps::{HttpServerApp, HttpServerOptions};
+use pingora::protocols::http::ServerSession;
+use pingora::proxy::{HttpProxy, ProxyHttp, http_proxy};
+use pingora::server::configuration::ServerConf;
+use tokio::net::TcpListener;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::access;
+use super::connection::Connection;
+use crate::telemetry::RequestMetrics;
+
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 1024;
+/// How long an idle connection is kept.
+pub const KEEP_ALIVE: Duration = Duration::from_secs(60);
+/// The pause after a failed accept, which usually means that descriptors are used up.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How often a request is tried: a connect that fails moves on to the next address.
+const MAX_TRIES: usize = 4;
+
+/// A bound socket.
+pub struct BoundSocket {
+    socket: std::net::TcpListener,
+    address: SocketAddr,
+}
+
+impl BoundSocket {
+    /// Binds and listens.
+    ///
+    /// # Errors
+    /// What the system says, for instance that the address is in use.
+    pub fn bind(address: SocketAddr) -> io::Result<Self> {
+        let domain = socket2::Domain::for_address(address);
+        let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None)?;
+        socket.set_reuse_address(true)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        let socket = std::net::TcpListener::from(socket);
+        Ok(Self {
+            address: socket.local_addr()?,
+            socket,
+        })
+    }
+
+    /// Where it listens; with the port that was taken when port 0 was asked for.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+/// The threads that serve requests.
+pub struct Workers {
+    runtimes: Vec<Handle>,
+    threads: Vec<JoinHandle<()>>,
+    stop: CancellationToken,
+}
+
+impl Workers {
+    /// Starts `count` workers.
+    ///
+    /// # Errors
+    /// When the system gives no thread or no event queue.
+    pub fn start(count: usize) -> io::Result<Self> {
+        let stop = CancellationToken::new();
+        let (mut runtimes, mut threads) = (Vec::new(), Vec::new());
+        for index in 0..count.max(1) {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?;
+            runtimes.push(runtime.handle().clone());
+            let stop = stop.clone();
+            let thread = std::thread::Builder::new().name(format!("worker-{index}"));
+            threads.push(thread.spawn(move || runtime.block_on(stop.cancelled()))?);
+        }
+        Ok(Self {
+            runtimes,
+            threads,
+            stop,
+        })
+    }
+
+    /// Ends the threads. What still runs on them is dropped.
+    pub fn stop(self) {
+        self.stop.cancel();
+        for thread in self.threads {
+            let _ = thread.join();
+        }
+    }
+
+    /// Serves a bound socket on every worker. `service` makes one service per worker: its upstream connections live
+    /// on that worker's event queue.
+    ///
+    /// # Errors
+    /// When the system gives no further descriptor for the socket.
+    pub fn listen<S, F>(
+        &self,
+        socket: &BoundSocket,
+        metrics: &Arc<RequestMetrics>,
+        service: F,
+    ) -> io::Result<Listener>
+    where
+        S: ProxyHttp + Send + Sync + 'static,
+        S::CTX: Send + Sync,
+        F: Fn() -> S,
+    {
+        let conf = Arc::new(ServerConf {
+            threads: 1,
+            max_retries: MAX_TRIES,
+            ..ServerConf::default()
+        });
+        let stop_accepting = CancellationToken::new();
+        let (ending, ending_watch) = watch::channel(false);
+        let connections = TaskTracker::new();
+        let mut services: Vec<Arc<dyn Cleanup>> = Vec::new();
+        for runtime in &self.runtimes {
+            let mut proxy = http_proxy(&conf, service());
+            let mut options = HttpServerOptions::default();
+            // Else Pingora answers CONNECT by itself, without a word of explanation.
+            options.allow_connect_method_proxying = true;
+            proxy.server_options = Some(options);
+            let proxy = Arc::new(proxy);
+            services.push(proxy.clone());
+            let accept = Accept {
+                proxy,
+                socket: socket.socket.try_clone()?,
+                stop: stop_accepting.clone(),
+                ending: ending_watch.clone(),
+                connections: connections.clone(),
+                metrics: metrics.clone(),
+            };
+            runtime.spawn(accept.run());
+        }
+        Ok(Listener {
+            address: socket.address,
+            stop_accepting,
+            ending,
+            connections,
+            services,
+        })
+    }
+}
+
+/// Tells idle connections of one service to close.
+trait Cleanup: Send + Sync {
+    fn cleanup(self: Arc<Self>) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
+}
+
+impl<S> Cleanup for HttpProxy<S>
+where
+    S: ProxyHttp + Send + Sync + 'static,
+    S::CTX: Send + Sync,
+{
+    fn cleanup(self: Arc<Self>) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(async move { self.http_cleanup().await })
+    }
+}
+
+/// A listener that is being served.
+pub struct Listener {
+    address: SocketAddr,
+    stop_accepting: CancellationToken,
+    ending: watch::Sender<bool>,
+    connections: TaskTracker,
+    services: Vec<Arc<dyn Cleanup>>,
+}
+
+impl Listener {
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Accepts no more, closes idle connections, and waits for the requests under way.
+    pub async fn drain(&self) {
+        self.stop_accepting.cancel();
+        self.ending.send_replace(true);
+        for service in &self.services {
+            service.clone().cleanup().await;
+        }
+        self.connections.close();
+        self.connections.wait().await;
+    }
+}
+
+/// The accept loop of one listener on one worker.
+struct Accept<S> {
+    proxy: Arc<HttpProxy<S>>,
+    socket: std::net::TcpListener,
+    stop: CancellationToken,
+    ending: watch::Receiver<bool>,
+    connections: TaskTracker,
+    metrics: Arc<RequestMetrics>,
+}
+
+impl<S> Accept<S>
+where
+    S: ProxyHttp + Send + Sync + 'static,
+    S::CTX: Send + Sync,
+{
+    async fn run(self) {
+        let listener = match TcpListener::from_std(self.socket) {
+            Ok(listener) => listener,
+            Err(error) => {
+                tracing::error!(%error, listener = self.metrics.listener(), "cannot listen");
+                return;
+            }
+        };
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = self.stop.cancelled() => return,
+            };
+            match accepted {
+                Ok((stream, peer)) => {
+                    if let Ok((connection, state)) = Connection::new(stream, peer) {
+                        let (proxy, ending) = (self.proxy.clone(), self.ending.clone());
+                        let metrics = self.metrics.clone();
+                        self.connections.spawn(async move {
+                            serve(&proxy, connection, &state, &ending).await;
+                            if let Some(reason) = state.refused() {
+                                access::refused_head(&metrics, &state, reason);
+                            }
+                        });
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(%error, listener = self.metrics.listener(), "cannot accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+/// Serves one connection, request by request.
+async fn serve<S>(
+    proxy: &Arc<HttpProxy<S>>,
+    connection: Connection,
+    state: &super::connection::ConnectionState,
+    ending: &watch::Receiver<bool>,
+) where
+    S: ProxyHttp + Send + Sync + 'static,
+    S::CTX: Send + Sync,
+{
+    let mut session = ServerSession::new_http1(Box::new(connection));
+    session.set_keepalive(if *ending.borrow() {
+        None
+    } else {
+        Some(KEEP_ALIVE.as_secs())
+    });
+    loop {
+        state.await_head();
+        let Some(reused) = proxy.process_new_http(session, ending).await else {
+            return;
+        };
+        let (stream, settings) = reused.consume();
+        session = ServerSession::new_http1(stream);
+        if let Some(settings) = settings {
+            settings.apply_to_session(&mut session);
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! The bridge: a Pingora session answered by an axum router, on any kind of listener.
+//!
+//! Every endpoint of our own is an ordinary axum handler. The bridge bounds the body in size and time, says
+//! `100 Continue` when asked to, hands the client's address on, and streams what the handler answers.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use axum::Router;
+use axum::body::Body;
+use bytes::{Bytes, BytesMut};
+use http::{HeaderValue, Method, Request, header};
+use http_body::Body as _;
+use http_body_util::BodyExt;
+use pingora::http::ResponseHeader;
+use pingora::proxy::{ProxyHttp, Session};
+use pingora::upstreams::peer::HttpPeer;
+use tower::ServiceExt;
+
+use super::access::Access;
+use super::respond::Answer;
+use super::{failure, head};
+use crate::domain::path::NormalPath;
+use crate::domain::reason::Reason;
+use crate::endpoints::PeerAddress;
+use crate::telemetry::RequestMetrics;
+
+/// The largest body that an endpoint of ours takes.
+const MAX_BODY: usize = 64 * 1024;
+/// How long the body may take.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a handler may take.
+const HANDLER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Answers a request by `router`, whose path is `path` in normal form.
+///
+/// # Errors
+/// When the client is gone. What is wrong with the request is answered.
+pub async fn answer(
+    session: &mut Session,
+    router: &Router,
+    path: &str,
+    peer: SocketAddr,
+    access: &mut Access,
+) -> pingora::Result<()> {
+    let body = match tokio::time::timeout(BODY_TIMEOUT, read_body(session)).await {
+        Ok(Ok(body)) => body,
+        Ok(Err(BodyError::TooLarge)) => return refuse(session, access, Reason::BodyTooLarge).await,
+        Ok(Err(BodyError::Broken(error))) => return Err(error),
+        Err(_) => return refuse(session, access, Reason::BodyTimeout).await,
+    };
+    let Some(request) = request(session, path, peer, body) else {
+        return refuse(session, access, Reason::MalformedRequest).await;
+    };
+    // A router is infallible: its error type has no value.
+    let Ok(answered) = tokio::time::timeout(HANDLER_TIMEOUT, router.clone().oneshot(request)).await else {
+        return refuse(session, access, Reason::Internal).await;
+    };
+    let Ok(response) = answered;
+    access.allow(Reason::Local);
+    write_response(session, response).await
+}
+
+async fn refuse(session: &mut Session, access: &mut Access, reason: Reason) -> pingora::Result<()> {
+    access.deny(reason);
+    Answer::new(reason, "").write(session).await
+}
+
+enum BodyError {
+    TooLarge,
+    Broken(Box<pingora::Error>),
+}
+
+async fn read_body(session: &mut Session) -> Result<Bytes, BodyError> {
+    let declared = session
+        .get_header(header::CONTENT_LENGTH)
+        .and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
+    if declared.is_some_and(|length| length > MAX_BODY) {
+        return Err(BodyError::TooLarge);
+    }
+    // RFC 9110 §10.1.1: the client waits for this before it sends the body.
+    let expects = session
+        .get_header(header::EXPECT)
+        .is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    if expects && !session.as_mut().is_body_done() {
+        session
+            .write_continue_response()
+            .await
+            .map_err(BodyError::Broken)?;
+    }
+    let mut body = BytesMut::new();
+    while let Some(chunk) = session
+        .as_downstream_mut()
+        .read_request_body()
+        .await
+        .map_err(BodyError::Broken)?
+    {
+        if body.len() + chunk.len() > MAX_BODY {
+            return Err(BodyError::TooLarge);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body.freeze())
+}
+
+fn request(session: &Session, path: &str, peer: SocketAddr, body: Bytes) -> Option<Request<Body>> {
+    let head = session.req_header();
+    let uri = match head.uri.query() {
+        Some(query) => format!("{path}?{query}"),
+        None => path.to_owned(),
+    };
+    let mut request = Request::builder()
+        .method(head.method.clone())
+        .uri(uri)
+        .body(Body::from(body))
+        .ok()?;
+    *request.headers_mut() = head.headers.clone();
+    request.extensions_mut().insert(PeerAddress(peer));
+    Some(request)
+}
+
+async fn write_response(session: &mut Session, response: http::Response<Body>) -> pingora::Result<()> {
+    let (parts, mut body) = response.into_parts();
+    let without_body = session.req_header().method == Method::HEAD || body.is_end_stream();
+    let mut head = ResponseHeader::build(parts.status, Some(parts.headers.len() + 1))?;
+    for (name, value) in &parts.headers {
+        head.append_header(name.clone(), value.clone())?;
+    }
+    if !parts.headers.contains_key(header::CONTENT_LENGTH) {
+        match body.size_hint().exact() {
+            Some(length) => head.insert_header(header::CONTENT_LENGTH, HeaderValue::from(length))?,
+            None => head.insert_header(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"))?,
+        }
+    }
+    session
+        .write_response_header(Box::new(head), without_body)
+        .await?;
+    if without_body {
+        return Ok(());
+    }
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else {
+            // The length or the last chunk is missing: the client sees that the answer broke off.
+            session.set_keepalive(None);
+            return Ok(());
+        };
+        if let Ok(data) = frame.into_data() {
+            session.write_response_body(Some(data), false).await?;
+        }
+    }
+    session.write_response_body(None, true).await
+}
+
+/// A listener that has nothing but endpoints of our own.
+pub struct LocalService {
+    router: Router,
+    metrics: Arc<RequestMetrics>,
+}
+
+impl LocalService {
+    /// A service that answers everything by `router`.
+    #[must_use]
+    pub fn new(router: Router, metrics: Arc<RequestMetrics>) -> Self {
+        Self { router, metrics }
+    }
+
+    async fn respond(&self, session: &mut Session, access: &mut Access) -> pingora::Result<()> {
+        let judged = head::accept(session).and_then(|state| {
+            let (path, _) = head::target(session.req_header())?;
+            let path = NormalPath::parse(path).map_err(|_| Reason::AmbiguousPath)?;
+            Ok((state, path.into_owned()))
+        });
+        match judged {
+            Ok((state, path)) => answer(session, &self.router, path.as_str(), state.peer, access).await,
+            Err(reason) => refuse(session, access, reason).await,
+        }
+    }
+}
+
+#[async_trait]
+impl ProxyHttp for LocalService {
+    type CTX = Access;
+
+    fn new_ctx(&self) -> Access {
+        Access::begin()
+    }
+
+    fn init_downstream_modules(&self, _modules: &mut pingora::modules::http::HttpModules) {}
+
+    async fn request_filter(&self, session: &mut Session, access: &mut Access) -> pingora::Result<bool> {
+        self.respond(session, access).await.map(|()| true)
+    }
+
+    async fn upstream_peer(&self, _: &mut Session, _: &mut Access) -> pingora::Result<Box<HttpPeer>> {
+        // Every request is answered in `request_filter`.
+        Err(pingora::Error::new(pingora::ErrorType::InternalError))
+    }
+
+    async fn fail_to_proxy(
+        &self,
+        session: &mut Session,
+        error: &pingora::Error,
+        access: &mut Access,
+    ) -> pingora::proxy::FailToProxy {
+        failure::answer(session, error, None, access, "").await
+    }
+
+    async fn logging(&self, session: &mut Session, _: Option<&pingora::Error>, access: &mut Access) {
+        access.end_session(&self.metrics, session);
+    }
+}

@@ -1,0 +1,272 @@
+//! The one table from reason to answer, and the writing of such answers.
+//!
+//! What goes outside are constants of the reason: nothing of the token, nothing of an inner error.
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use pingora::http::ResponseHeader;
+use pingora::proxy::Session;
+
+use crate::domain::reason::Reason;
+use crate::domain::scope::ScopeSet;
+
+/// Says which check refused, so that the sidecar's answer can be told from the service's.
+pub const REASON_HEADER: HeaderName = HeaderName::from_static("x-m2m-reason");
+
+/// How a challenge (RFC 6750 §3) is made for an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Challenge {
+    /// None.
+    No,
+    /// Without an error code: the client showed no token.
+    Bare,
+    /// With the body's error code.
+    WithError,
+}
+
+struct Row {
+    status: u16,
+    error: &'static str,
+    challenge: Challenge,
+    /// Whether `Retry-After` is sent.
+    retry: bool,
+}
+
+const fn row(status: u16, error: &'static str) -> Row {
+    Row {
+        status,
+        error,
+        challenge: Challenge::No,
+        retry: false,
+    }
+}
+
+/// The table.
+fn row_of(reason: Reason) -> Row {
+    use Reason as R;
+    let challenge = |status, error| Row {
+        challenge: Challenge::WithError,
+        ..row(status, error)
+    };
+    let retry = |status, error| Row {
+        retry: true,
+        ..row(status, error)
+    };
+    match reason {
+        R::NoToken => Row {
+            challenge: Challenge::Bare,
+            ..row(401, "unauthorized")
+        },
+        R::TwoAuthorizations | R::MalformedAuthorization => challenge(400, "invalid_request"),
+        R::TokenTooLarge
+        | R::MalformedToken
+        | R::Algorithm
+        | R::TokenType
+        | R::CriticalHeader
+        | R::UnknownIssuer
+        | R::UnknownKid
+        | R::Signature
+        | R::MalformedClaims
+        | R::NoExpiry
+        | R::Expired
+        | R::NotYetValid
+        | R::IssuedInFuture
+        | R::Audience
+        | R::SenderConstrained => challenge(401, "invalid_token"),
+        R::Scope => challenge(403, "insufficient_scope"),
+        R::NoRule => row(403, "access_denied"),
+        R::KeysUnavailable | R::TokenUnavailable => retry(503, "temporarily_unavailable"),
+        R::AmbiguousPath | R::MalformedRequest => row(400, "invalid_request"),
+        R::Host | R::CrossSite => row(403, "access_denied"),
+        R::Method => row(405, "method_not_allowed"),
+        R::HeadTooLarge => row(431, "request_header_fields_too_large"),
+        R::HeadTimeout | R::BodyTimeout => row(408, "request_timeout"),
+        R::BodyTooLarge => row(413, "content_too_large"),
+        R::UpstreamUnreachable | R::UpstreamTls | R::UpstreamBroken => row(502, "bad_gateway"),
+        R::UpstreamTimeout => row(504, "gateway_timeout"),
+        R::Permitted
+        | R::Public
+        | R::Local
+        | R::OwnAuthorization
+        | R::TokenAttached
+        | R::ClientGone
+        | R::Internal => row(500, "server_error"),
+    }
+}
+
+/// An answer of the sidecar's own.
+pub struct Answer<'a> {
+    reason: Reason,
+    realm: &'a str,
+    scope: Option<&'a ScopeSet>,
+    description: &'static str,
+}
+
+impl<'a> Answer<'a> {
+    /// The answer for a reason. `realm` is the listener's name.
+    #[must_use]
+    pub fn new(reason: Reason, realm: &'a str) -> Self {
+        Self {
+            reason,
+            realm,
+            scope: None,
+            description: reason.meaning(),
+        }
+    }
+
+    /// Names the scopes that are needed (RFC 6750 §3).
+    #[must_use]
+    pub fn needing(mut self, scope: Option<&'a ScopeSet>) -> Self {
+        self.scope = scope;
+        self
+    }
+
+    /// Says more than the reason's meaning.
+    #[must_use]
+    pub fn describing(mut self, description: &'static str) -> Self {
+        self.description = description;
+        self
+    }
+
+    /// The HTTP status.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        row_of(self.reason).status
+    }
+
+    fn body(&self) -> Bytes {
+        // Both texts are constants without characters that JSON would escape.
+        format!(
+            r#"{{"error":"{}","error_description":"{}"}}"#,
+            row_of(self.reason).error,
+            self.description
+        )
+        .into()
+    }
+
+    /// RFC 6750 §3. The realm is a name of the configuration and the scopes are scope tokens: neither holds a quote.
+    fn challenge(&self) -> Option<String> {
+        let row = row_of(self.reason);
+        let mut text = format!("Bearer realm=\"{}\"", self.realm);
+        match row.challenge {
+            Challenge::No => return None,
+            Challenge::Bare => {}
+            Challenge::WithError => {
+                text.push_str(&format!(
+                    ", error=\"{}\", error_description=\"{}\"",
+                    row.error, self.description
+                ));
+            }
+        }
+        if let Some(scope) = self.scope {
+            text.push_str(&format!(", scope=\"{scope}\""));
+        }
+        Some(text)
+    }
+
+    fn headers(&self, body: &Bytes) -> Vec<(HeaderName, HeaderValue)> {
+        let mut headers = vec![
+            (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
+            (header::CONTENT_LENGTH, HeaderValue::from(body.len())),
+            (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+            (REASON_HEADER, HeaderValue::from_static(self.reason.code())),
+        ];
+        if let Some(challenge) = self
+            .challenge()
+            .and_then(|text| HeaderValue::from_str(&text).ok())
+        {
+            headers.push((header::WWW_AUTHENTICATE, challenge));
+        }
+        if row_of(self.reason).retry {
+            headers.push((header::RETRY_AFTER, HeaderValue::from_static("5")));
+        }
+        headers
+    }
+
+    /// Writes the answer. The connection is kept for another request only when this one has been read to its end.
+    ///
+    /// # Errors
+    /// When the client is gone.
+    pub async fn write(&self, session: &mut Session) -> pingora::Result<()> {
+        let body = self.body();
+        let mut head = ResponseHeader::build(self.status(), Some(8))?;
+        for (name, value) in self.headers(&body) {
+            head.insert_header(name, value)?;
+        }
+        let without_body = session.req_header().method == http::Method::HEAD;
+        session
+            .write_response_header(Box::new(head), without_body)
+            .await?;
+        if !without_body {
+            session.write_response_body(Some(body), true).await?;
+        }
+        Ok(())
+    }
+}
+
+/// The answer as bytes, for requests that no session could be made of. The connection is closed after it.
+#[must_use]
+pub fn on_the_wire(reason: Reason) -> Vec<u8> {
+    let answer = Answer::new(reason, "");
+    let body = answer.body();
+    let status = StatusCode::from_u16(answer.status()).unwrap_or(StatusCode::BAD_REQUEST);
+    let mut wire = format!("HTTP/1.1 {status}\r\n").into_bytes();
+    for (name, value) in answer.headers(&body) {
+        wire.extend_from_slice(name.as_str().as_bytes());
+        wire.extend_from_slice(b": ");
+        wire.extend_from_slice(value.as_bytes());
+        wire.extend_from_slice(b"\r\n");
+    }
+    wire.extend_from_slice(b"connection: close\r\n\r\n");
+    wire.extend_from_slice(&body);
+    wire
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_answer_is_json_and_every_status_is_one() {
+        for reason in Reason::ALL.iter().copied() {
+            let answer = Answer::new(reason, "api");
+            let body: serde_json::Value = serde_json::from_slice(&answer.body()).expect(reason.code());
+            assert_eq!(body["error_description"], reason.meaning());
+            assert!(StatusCode::from_u16(answer.status()).is_ok());
+            let challenge = answer.challenge();
+            assert_eq!(
+                challenge.is_some(),
+                matches!(answer.status(), 401)
+                    || matches!(
+                        reason,
+                        Reason::Scope | Reason::TwoAuthorizations | Reason::MalformedAuthorization
+                    )
+            );
+            assert!(challenge.is_none_or(|text| HeaderValue::from_str(&text).is_ok()));
+        }
+    }
+
+    #[test]
+    fn a_missing_token_is_challenged_without_an_error_code() {
+        assert_eq!(
+            Answer::new(Reason::NoToken, "api").challenge().unwrap(),
+            "Bearer realm=\"api\""
+        );
+        let scope = ScopeSet::parse("a b").unwrap();
+        let challenge = Answer::new(Reason::Scope, "api")
+            .needing(Some(&scope))
+            .challenge()
+            .unwrap();
+        assert!(challenge.contains("error=\"insufficient_scope\"") && challenge.ends_with(", scope=\"a b\""));
+    }
+
+    #[test]
+    fn the_wire_form_is_a_complete_answer() {
+        let wire = String::from_utf8(on_the_wire(Reason::MalformedRequest)).unwrap();
+        assert!(wire.starts_with("HTTP/1.1 400 Bad Request\r\n"));
+        let (head, body) = wire.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains(&format!("content-length: {}", body.len())));
+        assert!(head.contains("x-m2m-reason: malformed_request"));
+        assert!(wire.len() < 4096);
+    }
+}
