@@ -1,0 +1,41 @@
+# `make demo` and `make test` are all a new machine needs; what they miss they install or name.
+CARGO ?= cargo
+export CMAKE ?= $(shell command -v cmake || echo $(CURDIR)/target/tools/bin/cmake)
+
+.PHONY: help demo build release test test-interop lint fmt docs tools clean
+.DEFAULT_GOAL := help
+
+help: ## Show this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+tools: ## Install what the build needs beside Rust, gcc and make (cmake)
+	@scripts/ensure-cmake
+
+demo: tools ## Run the three roles on this machine and show one exchange of each (Ctrl-C ends it)
+	$(CARGO) run --quiet -- demo
+
+build: tools ## Build the debug binary, target/debug/m2m-sidecar
+	$(CARGO) build
+
+release: tools ## Build the optimised binary, target/release/m2m-sidecar
+	$(CARGO) build --release
+
+test: tools ## Run the tests (CI runs this)
+	$(CARGO) test
+
+test-interop: build ## Accept our tokens with independent libraries in Python and Node (needs python3 with venv, node, npm)
+	tests/interop/run.sh
+
+lint: tools ## Formatting, clippy and rustdoc, warnings as errors
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps
+
+fmt: ## Format the sources
+	$(CARGO) fmt
+
+docs: tools ## Build the API documentation, target/doc/m2m_sidecar/index.html
+	$(CARGO) doc --no-deps
+
+clean: ## Remove everything that was built
+	$(CARGO) clean
