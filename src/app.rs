@@ -1,1 +1,438 @@
-//! Composition root.
+//! The composition root: a configuration becomes parts, listeners and tasks.
+//!
+//! The only place that names everything, and the only one that spawns tasks. Two kinds of threads: the workers, one
+//! current-thread runtime each, serve requests; the runtime that [`start`] is called on does everything else
+//! (fetching, the store, name resolution), so that none of it ever delays a request.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::Config;
+use crate::domain::clock::{Clock, SharedClock, SystemClock};
+use crate::endpoints::{oauth, probes};
+use crate::http_client::HttpClient;
+use crate::issuer::Issuer;
+use crate::jose::key_set::KeySet;
+use crate::jose::live_keys::LiveKeys;
+use crate::jose::provider;
+use crate::proxy::inbound::{Inbound, OwnEndpoints};
+use crate::proxy::listener::{BoundSocket, Listener, Workers};
+use crate::proxy::local::LocalService;
+use crate::proxy::outbound::Outbound;
+use crate::proxy::upstream::Upstream;
+use crate::store::{self, Store};
+use crate::telemetry::{Metrics, Role};
+use crate::token_source::{self, TokenSource};
+use crate::verifier::{Authority, Verifier};
+
+/// At most this many workers unless the configuration says otherwise.
+const MAX_DEFAULT_WORKERS: usize = 4;
+/// How often the store is asked whether it is there.
+const STORE_PING: Duration = Duration::from_secs(5);
+/// The pause before a task that ended by a panic is started again.
+const RESTART_PAUSE: Duration = Duration::from_secs(1);
+
+/// The name of the issuer's own listener.
+pub const ISSUER: &str = "issuer";
+/// The name of the probes' listener.
+pub const PROBES: &str = "probes";
+
+/// Why a sidecar could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A socket could not be bound.
+    #[error("listener {listener}: cannot listen on {address}: {error}")]
+    Bind {
+        /// The listener's name.
+        listener: String,
+        /// The address asked for.
+        address: SocketAddr,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// A thread or its event queue could not be made.
+    #[error("cannot start the workers: {0}")]
+    Workers(io::Error),
+    /// The store could not be opened.
+    #[error("cannot open the store: {0}")]
+    Store(#[from] store::StoreError),
+    /// The issuer could not be made.
+    #[error("cannot start the issuer: {0}")]
+    Issuer(String),
+    /// A part of the configuration turned out to be unusable.
+    #[error("{part}: {problem}")]
+    Part {
+        /// Its place in the configuration.
+        part: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+}
+
+fn unusable(part: impl Into<String>) -> impl FnOnce(String) -> StartError {
+    let part = part.into();
+    move |problem| StartError::Part { part, problem }
+}
+
+/// Long-running work, started again when it panics, ended together.
+#[derive(Clone)]
+struct Tasks {
+    tracker: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Tasks {
+    /// Runs what `make` makes until it ends or the process does; starts it again after a panic.
+    fn spawn<F>(&self, name: String, make: impl Fn() -> F + Send + 'static)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let stop = self.stop.clone();
+        self.tracker.spawn(async move {
+            loop {
+                let mut run = tokio::spawn(make());
+                tokio::select! {
+                    ended = &mut run => match ended {
+                        Ok(()) => return,
+                        Err(_) => tracing::error!(task = name, "a task failed and is started again"),
+                    },
+                    () = stop.cancelled() => return run.abort(),
+                }
+                tokio::select! {
+                    () = tokio::time::sleep(RESTART_PAUSE) => {}
+                    () = stop.cancelled() => return,
+                }
+            }
+        });
+    }
+
+    async fn end(&self) {
+        self.stop.cancel();
+        self.tracker.close();
+        self.tracker.wait().await;
+    }
+}
+
+/// A running sidecar.
+pub struct Running {
+    listeners: Vec<(String, Listener)>,
+    workers: Workers,
+    tasks: Tasks,
+    ready: Arc<AtomicBool>,
+    delay: Duration,
+    grace: Duration,
+}
+
+impl Running {
+    /// Where a listener listens: an inbound or outbound one by its name, else [`ISSUER`] or [`PROBES`].
+    #[must_use]
+    pub fn address(&self, listener: &str) -> Option<SocketAddr> {
+        self.addresses().find(|(name, _)| *name == listener).map(|(_, address)| address)
+    }
+
+    /// Every listener's name and address.
+    pub fn addresses(&self) -> impl Iterator<Item = (&str, SocketAddr)> {
+        self.listeners.iter().map(|(name, listener)| (name.as_str(), listener.address()))
+    }
+
+    /// Ends: not ready for `shutdown.delay` while still serving, then no new connections, then at most
+    /// `shutdown.gracePeriod` for the requests under way.
+    pub async fn shutdown(self) {
+        self.ready.store(false, Ordering::Release);
+        tokio::time::sleep(self.delay).await;
+        let drained = futures_util::future::join_all(self.listeners.iter().map(|(_, listener)| listener.drain()));
+        if tokio::time::timeout(self.grace, drained).await.is_err() {
+            tracing::warn!("requests were still under way when the grace period ended");
+        }
+        self.tasks.end().await;
+        let workers = self.workers;
+        // Joining threads blocks. A panic in one of them has been reported by then.
+        let _ = tokio::task::spawn_blocking(move || workers.stop()).await;
+    }
+}
+
+/// Starts everything a configuration names. Runs on the caller's runtime whatever is not the serving of requests.
+///
+/// # Errors
+/// [`StartError`] says what could not be had. Nothing waits for an authority: keys and tokens come when they come.
+pub async fn start(config: Config) -> Result<Running, StartError> {
+    start_with_clock(config, Arc::new(SystemClock)).await
+}
+
+/// [`start`] with a clock of the caller's.
+///
+/// # Errors
+/// As [`start`].
+pub async fn start_with_clock(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartError> {
+    provider::install();
+    let sockets = Sockets::bind(&config)?;
+    let tasks = Tasks { tracker: TaskTracker::new(), stop: CancellationToken::new() };
+    let ready = Arc::new(AtomicBool::new(false));
+    let workers = Workers::start(worker_count(config.threads)).map_err(StartError::Workers)?;
+    let parts = Parts { clock, metrics: Arc::new(Metrics::new()), tasks: tasks.clone(), ready: ready.clone() };
+    let started = parts.start(&config, &sockets, &workers).await;
+    match started {
+        Ok(listeners) => {
+            ready.store(true, Ordering::Release);
+            for (name, listener) in &listeners {
+                tracing::info!(listener = name, address = %listener.address(), "listening");
+            }
+            let shutdown = &config.shutdown;
+            Ok(Running { listeners, workers, tasks, ready, delay: shutdown.delay, grace: shutdown.grace_period })
+        }
+        Err(error) => {
+            tasks.end().await;
+            let _ = tokio::task::spawn_blocking(move || workers.stop()).await;
+            Err(error)
+        }
+    }
+}
+
+fn worker_count(threads: usize) -> usize {
+    if threads > 0 {
+        return threads;
+    }
+    std::thread::available_parallelism().map_or(1, |cores| cores.get().min(MAX_DEFAULT_WORKERS))
+}
+
+/// Every socket of a configuration, bound before anything else happens.
+struct Sockets(HashMap<String, BoundSocket>);
+
+impl Sockets {
+    fn bind(config: &Config) -> Result<Self, StartError> {
+        let issuer = config.issuer.as_ref().and_then(|role| role.listen).map(|listen| (ISSUER, listen));
+        let probes = config.probes.map(|listen| (PROBES, listen));
+        let inbound = config.inbound.iter().map(|listener| (listener.name.as_str(), listener.listen));
+        let outbound = config.outbound.iter().map(|listener| (listener.name.as_str(), listener.listen));
+        let wanted = issuer.into_iter().chain(probes).chain(inbound).chain(outbound);
+        let bind = |(name, address): (&str, SocketAddr)| match BoundSocket::bind(address) {
+            Ok(socket) => Ok((name.to_owned(), socket)),
+            Err(error) => Err(StartError::Bind { listener: name.to_owned(), address, error }),
+        };
+        Ok(Self(wanted.map(bind).collect::<Result<_, _>>()?))
+    }
+
+    fn get(&self, name: &str) -> Result<&BoundSocket, StartError> {
+        self.0.get(name).ok_or_else(|| unusable(name)("has no socket".to_owned()))
+    }
+}
+
+/// What every part is made with.
+struct Parts {
+    clock: SharedClock,
+    metrics: Arc<Metrics>,
+    tasks: Tasks,
+    ready: Arc<AtomicBool>,
+}
+
+type Listeners = Vec<(String, Listener)>;
+
+impl Parts {
+    async fn start(&self, config: &Config, sockets: &Sockets, workers: &Workers) -> Result<Listeners, StartError> {
+        let mut listeners = Vec::new();
+        let store_up = Arc::new(AtomicBool::new(true));
+        let issuer = self.open_issuer(config, &store_up).await?;
+        let authorities = self.authorities(config, issuer.as_deref())?;
+        let credentials = self.credentials(config)?;
+        if let (Some(issuer), Some(_)) = (&issuer, config.issuer.as_ref().and_then(|role| role.listen)) {
+            let router = oauth::issuer_router(issuer.clone(), oauth::Placement::IssuerListener, self.token_observer());
+            listeners.push(self.local(workers, sockets, ISSUER, router)?);
+        }
+        for listener in &config.inbound {
+            let own = match &issuer {
+                Some(issuer) if listener.issuer => Some(self.own_endpoints(issuer)),
+                _ => None,
+            };
+            let upstream = self.upstream(&listener.name, &listener.upstream)?;
+            let trusted = listener.verifier.authorities.iter().filter_map(|name| authorities.get(name).cloned());
+            let (hits, misses) = self.metrics.verified_token_cache();
+            let observe = Arc::new(move |hit: bool| {
+                if hit { hits.inc() } else { misses.inc() };
+            });
+            let verifier = Verifier::new(&listener.verifier, trusted.collect(), self.clock.clone(), observe)
+                .map_err(|error| unusable(&listener.name)(error.to_string()))?;
+            let verifier = Arc::new(verifier);
+            let metrics = Arc::new(self.metrics.requests(Role::Inbound, &listener.name));
+            let serve = || Inbound::new(listener, verifier.clone(), upstream.clone(), own.clone(), metrics.clone());
+            let served = workers.listen(sockets.get(&listener.name)?, &metrics, serve).map_err(StartError::Workers)?;
+            listeners.push((listener.name.clone(), served));
+        }
+        for listener in &config.outbound {
+            let upstream = self.upstream(&listener.name, &listener.upstream)?;
+            let credential = credentials
+                .get(&listener.credential)
+                .ok_or_else(|| unusable(&listener.name)("its credential does not exist".to_owned()))?;
+            let metrics = Arc::new(self.metrics.requests(Role::Outbound, &listener.name));
+            let serve = || Outbound::new(listener, upstream.clone(), credential.clone(), metrics.clone());
+            let served = workers.listen(sockets.get(&listener.name)?, &metrics, serve).map_err(StartError::Workers)?;
+            listeners.push((listener.name.clone(), served));
+        }
+        if config.probes.is_some() {
+            let ready = self.ready.clone();
+            let readiness = Arc::new(move || {
+                let states = [("listeners", ready.load(Ordering::Acquire)), ("store", store_up.load(Ordering::Acquire))];
+                let missing: Vec<_> = states.iter().filter(|(_, up)| !up).map(|(name, _)| *name).collect();
+                if missing.is_empty() { Ok(()) } else { Err(missing) }
+            });
+            let router = probes::router(self.metrics.clone(), readiness);
+            listeners.push(self.local(workers, sockets, PROBES, router)?);
+        }
+        Ok(listeners)
+    }
+
+    fn local(
+        &self,
+        workers: &Workers,
+        sockets: &Sockets,
+        name: &str,
+        router: axum::Router,
+    ) -> Result<(String, Listener), StartError> {
+        let metrics = Arc::new(self.metrics.requests(Role::Local, name));
+        let serve = || LocalService::new(router.clone(), metrics.clone());
+        let served = workers.listen(sockets.get(name)?, &metrics, serve).map_err(StartError::Workers)?;
+        Ok((name.to_owned(), served))
+    }
+
+    async fn open_issuer(
+        &self,
+        config: &Config,
+        store_up: &Arc<AtomicBool>,
+    ) -> Result<Option<Arc<Issuer>>, StartError> {
+        let Some(role) = &config.issuer else { return Ok(None) };
+        let store = store::open(&config.store).await?;
+        self.watch_store(store.clone(), store_up.clone());
+        let issuer = Issuer::open(role.issuer.clone(), store, self.clock.clone()).await;
+        issuer.map(Some).map_err(|error| StartError::Issuer(error.to_string()))
+    }
+
+    fn watch_store(&self, store: Arc<dyn Store>, up: Arc<AtomicBool>) {
+        self.tasks.spawn("store".to_owned(), move || {
+            let (store, up) = (store.clone(), up.clone());
+            async move {
+                loop {
+                    let answers = store.ping().await.is_ok();
+                    if up.swap(answers, Ordering::AcqRel) != answers {
+                        tracing::warn!(up = answers, "the store's state has changed");
+                    }
+                    tokio::time::sleep(STORE_PING).await;
+                }
+            }
+        });
+    }
+
+    fn token_observer(&self) -> oauth::Observer {
+        let metrics = self.metrics.clone();
+        Arc::new(move |outcome| match outcome.error {
+            None => metrics.token_issued(outcome.client_id.unwrap_or("other"), outcome.grant_type.unwrap_or("other")),
+            Some(error) => metrics.token_request_refused(error),
+        })
+    }
+
+    fn own_endpoints(&self, issuer: &Arc<Issuer>) -> OwnEndpoints {
+        let placement = oauth::Placement::InboundListener;
+        OwnEndpoints {
+            paths: oauth::issuer_paths(issuer, placement).into_iter().collect(),
+            router: oauth::issuer_router(issuer.clone(), placement, self.token_observer()),
+        }
+    }
+
+    fn authorities(
+        &self,
+        config: &Config,
+        issuer: Option<&Issuer>,
+    ) -> Result<HashMap<String, Arc<Authority>>, StartError> {
+        let own = match issuer {
+            Some(issuer) => {
+                let keys = KeySet::parse(issuer.public_keys().as_bytes())
+                    .map_err(|error| StartError::Issuer(error.to_string()))?;
+                Some(LiveKeys::in_process(keys, self.clock.clone()))
+            }
+            None => None,
+        };
+        let mut authorities = HashMap::new();
+        for each in &config.authorities {
+            let authority = Authority::new(each.clone(), self.clock.clone(), own.clone());
+            let fetching = authority.fetching(&config.state_dir);
+            let fetching = fetching.map_err(|error| unusable(&each.name)(error.to_string()))?;
+            if let Some((fetch, kept_at)) = fetching {
+                make_state_dir(&config.state_dir);
+                let (keys, metrics, name) = (authority.keys().clone(), self.metrics.clone(), each.name.clone());
+                let observe = Arc::new(move |result: Result<(), &'static str>| {
+                    metrics.jwks_fetched(&name, result.is_ok());
+                    match result {
+                        Ok(()) => tracing::debug!(authority = name, "fetched the key set"),
+                        Err(error) => tracing::warn!(authority = name, error, "cannot fetch the key set"),
+                    }
+                });
+                self.tasks.spawn(format!("keys of {}", each.name), move || {
+                    keys.clone().run(fetch.clone(), kept_at.clone(), observe.clone())
+                });
+            }
+            let (keys, name) = (authority.keys().clone(), each.name.clone());
+            self.metrics.on_scrape(move |metrics| metrics.jwks_age(&name, keys.age()));
+            authorities.insert(each.name.clone(), authority);
+        }
+        Ok(authorities)
+    }
+
+    fn credentials(&self, config: &Config) -> Result<HashMap<String, TokenSource>, StartError> {
+        let mut credentials = HashMap::new();
+        for each in &config.credentials {
+            let client = HttpClient::new(token_source::http_options(None))
+                .map_err(|error| unusable(&each.name)(error.to_string()))?;
+            let metrics = self.metrics.clone();
+            let observer: token_source::Observer = Arc::new(move |event| observe_fetch(&metrics, &event));
+            let source = TokenSource::new(each.clone(), client, self.clock.clone(), observer);
+            let run = source.clone();
+            self.tasks.spawn(format!("token of {}", each.name), move || run.clone().run(std::future::pending()));
+            let (scraped, clock) = (source.clone(), self.clock.clone());
+            self.metrics.on_scrape(move |metrics| {
+                let left = scraped.status().expires_at.map(|expires| clock.now().until(expires));
+                metrics.credential_expiry(scraped.name(), left);
+            });
+            credentials.insert(each.name.clone(), source);
+        }
+        Ok(credentials)
+    }
+
+    fn upstream(
+        &self,
+        listener: &str,
+        config: &crate::proxy::upstream::Config,
+    ) -> Result<Arc<Upstream>, StartError> {
+        let upstream = Upstream::new(config.clone()).map_err(|error| unusable(listener)(error.to_string()))?;
+        let run = upstream.clone();
+        self.tasks.spawn(format!("upstream of {listener}"), move || run.clone().run());
+        Ok(upstream)
+    }
+}
+
+fn observe_fetch(metrics: &Metrics, event: &token_source::Event<'_>) {
+    match event {
+        token_source::Event::Fetched { credential, expires_in } => {
+            metrics.token_fetched(credential, "ok");
+            tracing::info!(credential, expires_in = expires_in.as_secs(), "fetched an access token");
+        }
+        token_source::Event::Failed { credential, error } => {
+            metrics.token_fetched(credential, error.code());
+            tracing::warn!(credential, error = error.code(), "cannot fetch an access token");
+        }
+    }
+}
+
+/// A sidecar that fetches keys keeps the last good ones; on a read-only root it does without.
+fn make_state_dir(dir: &Path) {
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    if let Err(error) = made {
+        tracing::warn!(dir = %dir.display(), %error, "the state directory cannot be made; keys are kept in memory only");
+    }
+}

@@ -1,0 +1,193 @@
+//! `demo`: the three roles on this machine, beside an echo service, one real exchange of each shown.
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use axum::extract::Request;
+use axum::{Json, Router};
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use clap::Args;
+use http::{HeaderMap, HeaderValue, header};
+use serde_json::{Value, json};
+use url::Url;
+
+use super::run::Signals;
+use crate::domain::secret::{ExposeSecret, SecretString};
+use crate::http_client::{HttpAnswer, HttpClient, HttpOptions};
+use crate::proxy::listener::{BoundSocket, Workers};
+use crate::proxy::local::LocalService;
+use crate::telemetry::{Metrics, Role};
+use crate::{app, config, telemetry};
+
+const CONFIGURATION: &str = include_str!("../../conf/quickstart.yaml");
+const ECHO: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9090);
+const ISSUER: &str = "http://127.0.0.1:8080";
+const INBOUND: &str = "http://127.0.0.1:8081";
+const OUTBOUND: &str = "http://127.0.0.1:9000";
+
+/// How to show it.
+#[derive(Args)]
+pub struct Options {
+    /// End after the tour instead of serving on
+    #[arg(long)]
+    once: bool,
+}
+
+/// Shows the three roles.
+pub fn demo(options: &Options) -> anyhow::Result<()> {
+    let dir = DemoDir::make()?;
+    let environment = |name: &str| (name == "DATA_DIR").then(|| dir.0.display().to_string());
+    let loaded = config::parse(CONFIGURATION, "conf/quickstart.yaml", &environment)?;
+    let workers = Workers::start(1)?;
+    let echo = serve_echo(&workers)?;
+    let log = loaded.config.log;
+    let done = super::runtime()?.block_on(async {
+        let mut signals = Signals::listen()?;
+        let running = app::start(loaded.config).await?;
+        tokio::select! {
+            toured = tour(&dir) => toured?,
+            () = signals.next() => return Ok(()),
+        }
+        if !options.once {
+            super::print("\nServing on; Ctrl-C ends it. What follows is the access log.\n");
+            let _log = telemetry::start_logging(log);
+            signals.next().await;
+        }
+        tokio::select! {
+            () = running.shutdown() => {}
+            () = signals.next() => {}
+        }
+        anyhow::Ok(())
+    });
+    drop(echo);
+    workers.stop();
+    done
+}
+
+/// A private directory that goes with the demo.
+struct DemoDir(PathBuf);
+
+impl DemoDir {
+    fn make() -> anyhow::Result<Self> {
+        let dir = std::env::temp_dir().join(format!("m2m-sidecar-demo-{}", std::process::id()));
+        fs::DirBuilder::new().mode(0o700).create(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        let made = Self(dir);
+        let mut bytes = [0; 24];
+        aws_lc_rs::rand::fill(&mut bytes).ok().context("no random numbers to be had")?;
+        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(made.secret_file())?;
+        std::io::Write::write_all(&mut file, URL_SAFE_NO_PAD.encode(bytes).as_bytes())?;
+        Ok(made)
+    }
+
+    fn secret_file(&self) -> PathBuf {
+        self.0.join("legacy-secret")
+    }
+}
+
+impl Drop for DemoDir {
+    fn drop(&mut self) {
+        // Failing leaves a private directory in the temporary folder.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// The service that the demo protects: it answers with what it was sent.
+fn serve_echo(workers: &Workers) -> anyhow::Result<crate::proxy::listener::Listener> {
+    let socket = BoundSocket::bind(ECHO).with_context(|| format!("the demo's echo service cannot listen on {ECHO}"))?;
+    let metrics = Arc::new(Arc::new(Metrics::new()).requests(Role::Local, "echo"));
+    let router = Router::new().fallback(echo);
+    Ok(workers.listen(&socket, &metrics, || LocalService::new(router.clone(), metrics.clone()))?)
+}
+
+async fn echo(request: Request) -> Json<Value> {
+    let shown = |name: &str| name.starts_with("x-m2m-") || name == "x-forwarded-for";
+    let headers: serde_json::Map<_, _> = request
+        .headers()
+        .iter()
+        .filter(|(name, _)| shown(name.as_str()))
+        .map(|(name, value)| (name.to_string(), json!(String::from_utf8_lossy(value.as_bytes()))))
+        .collect();
+    let has_token = request.headers().contains_key(header::AUTHORIZATION);
+    Json(json!({
+        "method": request.method().as_str(),
+        "path": request.uri().path(),
+        "identity": headers,
+        "authorization": if has_token { "Bearer …" } else { "none" },
+    }))
+}
+
+async fn tour(dir: &DemoDir) -> anyhow::Result<()> {
+    let second = Duration::from_secs(1);
+    let client = HttpClient::new(HttpOptions {
+        connect_timeout: second,
+        total_timeout: second * 10,
+        ca_pem: None,
+        max_body: 64 * 1024,
+    })?;
+    let secret = SecretString::from(fs::read_to_string(dir.secret_file())?);
+    let token = issue(&client, &secret, &dir.secret_file()).await?;
+    protect(&client, &token).await?;
+    inject(&client).await
+}
+
+async fn issue(client: &HttpClient, secret: &SecretString, file: &Path) -> anyhow::Result<SecretString> {
+    super::print("1. ISSUE  A client shows its secret and gets an access token.\n");
+    let command = format!(
+        "curl -s -u \"legacy:$(cat {})\" -d grant_type=client_credentials -d scope=devices:read {ISSUER}/oauth/token",
+        file.display()
+    );
+    let mut headers = HeaderMap::new();
+    let basic = STANDARD.encode(format!("legacy:{}", secret.expose_secret()));
+    headers.insert(header::AUTHORIZATION, sensitive(&format!("Basic {basic}"))?);
+    let form = [("grant_type", "client_credentials"), ("scope", "devices:read")];
+    let answer = client.post_form(&Url::parse(&format!("{ISSUER}/oauth/token"))?, headers, &form).await?;
+    let mut body: Value = serde_json::from_slice(&answer.body)?;
+    let token = body["access_token"].as_str().map(SecretString::from).context("the issuer gave no token")?;
+    body["access_token"] = json!("eyJ…");
+    show(&command, answer.status.as_u16(), &body);
+    super::print(&format!("   For the next lines:\n   $ TOKEN=$({command} | sed 's/.*\"access_token\":\"\\([^\"]*\\)\".*/\\1/')"));
+    Ok(token)
+}
+
+async fn protect(client: &HttpClient, token: &SecretString) -> anyhow::Result<()> {
+    super::print("\n2. PROTECT  The API behind the sidecar is reached with a token, and only so.\n");
+    let url = Url::parse(&format!("{INBOUND}/api/v1/devices"))?;
+    let refused = client.get(&url, HeaderMap::new()).await?;
+    ensure!(refused.status == 401, "a request without a token was answered with {}", refused.status);
+    show(&format!("curl -s {url}"), 401, &parsed(&refused)?);
+    let mut headers = HeaderMap::new();
+    headers.insert(header::AUTHORIZATION, sensitive(&format!("Bearer {}", token.expose_secret()))?);
+    let accepted = client.get(&url, headers).await?;
+    ensure!(accepted.status == 200, "a request with a token was answered with {}", accepted.status);
+    show(&format!("curl -s -H \"Authorization: Bearer $TOKEN\" {url}"), 200, &parsed(&accepted)?);
+    Ok(())
+}
+
+async fn inject(client: &HttpClient) -> anyhow::Result<()> {
+    super::print("\n3. INJECT  A program that knows no OAuth calls localhost and is authenticated.\n");
+    let url = Url::parse(&format!("{OUTBOUND}/api/v1/devices"))?;
+    let answer = client.get(&url, HeaderMap::new()).await?;
+    ensure!(answer.status == 200, "the legacy program's request was answered with {}", answer.status);
+    show(&format!("curl -s {url}"), 200, &parsed(&answer)?);
+    Ok(())
+}
+
+fn sensitive(text: &str) -> anyhow::Result<HeaderValue> {
+    let mut value = HeaderValue::from_str(text)?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+fn parsed(answer: &HttpAnswer) -> anyhow::Result<Value> {
+    serde_json::from_slice(&answer.body).context("the answer is not JSON")
+}
+
+fn show(command: &str, status: u16, body: &Value) {
+    super::print(&format!("   $ {command}\n   {status} {body}"));
+}

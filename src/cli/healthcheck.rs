@@ -1,0 +1,53 @@
+//! `healthcheck`: asks the probes of a sidecar on this machine, for an image that has no shell.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use http::HeaderMap;
+use url::Url;
+
+use crate::http_client::{HttpClient, HttpOptions};
+use crate::jose::provider;
+
+/// Which sidecar.
+#[derive(Args)]
+pub struct Options {
+    /// The configuration file; without one the probes are looked for at 127.0.0.1:9900
+    #[arg(long, value_name = "FILE", env = "M2M_SIDECAR_CONFIG")]
+    config: Option<PathBuf>,
+}
+
+/// Succeeds when `/readyz` says so.
+pub fn healthcheck(options: &Options) -> anyhow::Result<()> {
+    let address = match &options.config {
+        None => SocketAddr::from((Ipv4Addr::LOCALHOST, 9900)),
+        Some(file) => {
+            let probes = super::load(file)?.probes;
+            local(probes.context("the configuration has no `probes.listen` to ask")?)
+        }
+    };
+    provider::install();
+    let second = Duration::from_secs(1);
+    let options = HttpOptions { connect_timeout: second, total_timeout: second * 3, ca_pem: None, max_body: 4096 };
+    let client = HttpClient::new(options)?;
+    let url = Url::parse(&format!("http://{address}/readyz"))?;
+    let answer = super::runtime()?.block_on(client.get(&url, HeaderMap::new()));
+    let answer = answer.with_context(|| format!("no answer from {url}"))?;
+    if !answer.status.is_success() {
+        bail!("{}", String::from_utf8_lossy(&answer.body).trim());
+    }
+    Ok(())
+}
+
+/// Where a listener on any address can be reached from here.
+fn local(mut address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    address
+}
