@@ -1,35 +1,496 @@
-//! HTTP client (stub until merged).
-#![allow(missing_docs)]
-use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+//! The one HTTP client: key sets, metadata and token requests go through it.
+//!
+//! It is deliberately narrow. Redirects are never followed (one would carry a client's secret to wherever the answer
+//! points), proxies of the environment are ignored, answers are not decompressed, and a body is read only up to a
+//! limit: an authority that misbehaves costs a bounded time and a bounded amount of memory. Errors are constants,
+//! because URLs and bodies may hold what must not be logged.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::io;
 use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue, StatusCode};
+use reqwest::{Certificate, Client, ClientBuilder, Request, Response, redirect, retry};
 use url::Url;
-#[derive(Clone)]
-pub struct HttpClient;
+
+const USER_AGENT: &str = concat!("m2m-sidecar/", env!("CARGO_PKG_VERSION"));
+
+/// Below what servers usually keep an idle connection, so that ours is rarely the one found closed.
+const POOL_IDLE: Duration = Duration::from_secs(50);
+
+/// How a client behaves.
+#[derive(Clone, Debug)]
 pub struct HttpOptions {
+    /// Name resolution, TCP and TLS together.
     pub connect_timeout: Duration,
+    /// From the start until the last byte of the answer.
     pub total_timeout: Duration,
+    /// Certificates (PEM) that are trusted beside the platform's.
     pub ca_pem: Option<Vec<u8>>,
+    /// The largest body read, in bytes.
     pub max_body: usize,
 }
+
+/// Why no client could be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BuildError {
+    /// The PEM holds no certificate, or a broken one.
+    #[error("the CA file holds no valid certificate")]
+    Certificate,
+    /// The TLS library refused its settings.
+    #[error("the TLS client could not be set up")]
+    Tls,
+}
+
+/// Why a request got no answer. The texts are constants: nothing of the URL, nothing of the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum HttpError {
+    /// No complete answer in time.
+    #[error("no answer in time")]
+    Timeout,
+    /// The name could not be resolved, or no connection could be made in time.
+    #[error("connection failed")]
+    Connect,
+    /// The server's certificate or its TLS was refused.
+    #[error("TLS failed: certificate or name not trusted")]
+    Tls,
+    /// The body is larger than allowed.
+    #[error("answer too large")]
+    TooLarge,
+    /// The connection broke, or what came was no HTTP.
+    #[error("connection broke or answer is not valid HTTP")]
+    Broken,
+}
+
+impl HttpError {
+    /// A short stable code, for metrics.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Timeout => "timeout",
+            Self::Connect => "connect",
+            Self::Tls => "tls",
+            Self::TooLarge => "too_large",
+            Self::Broken => "broken",
+        }
+    }
+}
+
+/// A complete answer, whatever its status.
+#[derive(Clone)]
 pub struct HttpAnswer {
+    /// Its status.
     pub status: StatusCode,
+    /// Its headers.
     pub headers: HeaderMap,
+    /// Its body, at most `max_body` bytes.
     pub body: Bytes,
 }
-pub struct BuildError;
-#[derive(Clone, Copy)]
-pub struct HttpError;
-impl HttpError {
-    pub fn as_str(self) -> &'static str {
-        ""
+
+impl fmt::Debug for HttpAnswer {
+    /// Neither body nor headers: an answer of a token endpoint is a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpAnswer")
+            .field("status", &self.status)
+            .field("body_len", &self.body.len())
+            .finish_non_exhaustive()
     }
 }
+
+/// An HTTP/1.1 client with its connections. Clones share them.
+#[derive(Clone, Debug)]
+pub struct HttpClient {
+    client: Client,
+    max_body: usize,
+}
+
 impl HttpClient {
-    pub fn new(_o: HttpOptions) -> Result<Self, BuildError> {
-        Ok(Self)
+    /// A client with these options. Reads the platform's certificates.
+    ///
+    /// # Errors
+    /// When the CA certificates are no certificates.
+    pub fn new(options: HttpOptions) -> Result<Self, BuildError> {
+        // reqwest panics without a process provider. An `Err` says that there is one already, which is as good.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let certificates = match &options.ca_pem {
+            Some(pem) => parse_certificates(pem)?,
+            None => Vec::new(),
+        };
+        let private_ca = !certificates.is_empty();
+        let client = match builder(&options).tls_certs_merge(certificates).build() {
+            Ok(client) => client,
+            Err(_) if private_ca => return Err(BuildError::Certificate),
+            // An image without any CA bundle: plain HTTP must work there all the same, and every https is refused.
+            Err(_) => {
+                tracing::warn!("the platform has no CA certificates: https authorities need a caFile");
+                builder(&options)
+                    .tls_certs_only([])
+                    .build()
+                    .map_err(|_| BuildError::Tls)?
+            }
+        };
+        Ok(Self {
+            client,
+            max_body: options.max_body,
+        })
     }
-    pub async fn get(&self, _u: Url, _h: HeaderMap) -> Result<HttpAnswer, HttpError> {
-        Err(HttpError)
+
+    /// Sends a GET.
+    ///
+    /// # Errors
+    /// When there is no complete answer; a status of failure is an answer.
+    pub async fn get(&self, url: &Url, headers: HeaderMap) -> Result<HttpAnswer, HttpError> {
+        let mut request = Request::new(http::Method::GET, url.clone());
+        *request.headers_mut() = headers;
+        self.execute(request).await
+    }
+
+    /// Sends a POST whose body is a form.
+    ///
+    /// # Errors
+    /// When there is no complete answer; a status of failure is an answer.
+    pub async fn post_form(
+        &self,
+        url: &Url,
+        headers: HeaderMap,
+        form: &[(&str, &str)],
+    ) -> Result<HttpAnswer, HttpError> {
+        let body = form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(form)
+            .finish();
+        let mut request = Request::new(http::Method::POST, url.clone());
+        *request.headers_mut() = headers;
+        let form_type = HeaderValue::from_static("application/x-www-form-urlencoded");
+        request.headers_mut().insert(CONTENT_TYPE, form_type);
+        *request.body_mut() = Some(body.into());
+        self.execute(request).await
+    }
+
+    async fn execute(&self, request: Request) -> Result<HttpAnswer, HttpError> {
+        let mut response = self
+            .client
+            .execute(request)
+            .await
+            .map_err(|error| classify(&error))?;
+        let body = read_body(&mut response, self.max_body).await?;
+        let status = response.status();
+        Ok(HttpAnswer {
+            status,
+            headers: std::mem::take(response.headers_mut()),
+            body,
+        })
+    }
+}
+
+fn builder(options: &HttpOptions) -> ClientBuilder {
+    Client::builder()
+        .user_agent(USER_AGENT)
+        .no_proxy()
+        .referer(false)
+        .redirect(redirect::Policy::none())
+        // Who asks decides about trying again; hyper still replaces a pooled connection found closed.
+        .retry(retry::never())
+        .connect_timeout(options.connect_timeout)
+        .timeout(options.total_timeout)
+        .pool_idle_timeout(POOL_IDLE)
+}
+
+fn parse_certificates(pem: &[u8]) -> Result<Vec<Certificate>, BuildError> {
+    let certificates = Certificate::from_pem_bundle(pem).map_err(|_| BuildError::Certificate)?;
+    if certificates.is_empty() {
+        Err(BuildError::Certificate)
+    } else {
+        Ok(certificates)
+    }
+}
+
+/// Reads a body, and stops as soon as it is known to be too large.
+async fn read_body(response: &mut Response, max_body: usize) -> Result<Bytes, HttpError> {
+    let announced = response.content_length().unwrap_or(0);
+    if usize::try_from(announced).map_or(true, |length| length > max_body) {
+        return Err(HttpError::TooLarge);
+    }
+    let mut body = BytesMut::new();
+    while let Some(chunk) = response.chunk().await.map_err(|error| classify(&error))? {
+        if chunk.len() > max_body - body.len() {
+            return Err(HttpError::TooLarge);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body.freeze())
+}
+
+/// What kind of failure this is. A connection that times out counts as one that could not be made.
+fn classify(error: &reqwest::Error) -> HttpError {
+    if is_tls(error) {
+        HttpError::Tls
+    } else if error.is_connect() {
+        HttpError::Connect
+    } else if error.is_timeout() {
+        HttpError::Timeout
+    } else {
+        HttpError::Broken
+    }
+}
+
+/// Whether rustls is at the root of an error. `io::Error::source` skips the error it wraps, hence the detour.
+fn is_tls(error: &reqwest::Error) -> bool {
+    let mut next: Option<&(dyn StdError + 'static)> = Some(error);
+    while let Some(error) = next {
+        if error.is::<rustls::Error>() {
+            return true;
+        }
+        next = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            Some(wrapped) => Some(wrapped),
+            None => error.source(),
+        };
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// Answers each connection with the next of `scripts`, once a request's head has arrived, then closes it.
+    async fn serve(scripts: Vec<Vec<u8>>) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            for script in scripts {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut seen = Vec::new();
+                while !seen.windows(4).any(|w| w == b"\r\n\r\n") {
+                    let mut buffer = [0; 1024];
+                    let n = stream.read(&mut buffer).await.unwrap();
+                    seen.extend_from_slice(&buffer[..n]);
+                }
+                // The client may stop reading early; that is what some tests are about.
+                let _ = stream.write_all(&script).await;
+            }
+        });
+        address
+    }
+
+    fn options() -> HttpOptions {
+        HttpOptions {
+            connect_timeout: Duration::from_secs(2),
+            total_timeout: Duration::from_secs(5),
+            ca_pem: None,
+            max_body: 64,
+        }
+    }
+
+    async fn get(script: &[u8]) -> Result<HttpAnswer, HttpError> {
+        let address = serve(vec![script.to_vec()]).await;
+        let url = format!("http://user:pass@{address}/x?secret=1").parse().unwrap();
+        HttpClient::new(options())
+            .unwrap()
+            .get(&url, HeaderMap::new())
+            .await
+    }
+
+    #[tokio::test]
+    async fn an_answer_of_any_status_is_an_answer() {
+        let answer = get(b"HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\nx-a: b\r\n\r\nhi")
+            .await
+            .unwrap();
+        assert_eq!(answer.status, StatusCode::NOT_FOUND);
+        assert_eq!(answer.headers["x-a"], "b");
+        assert_eq!(&answer.body[..], b"hi");
+        assert!(!format!("{answer:?}").contains("hi"));
+    }
+
+    #[tokio::test]
+    async fn redirects_are_not_followed() {
+        let answer = get(b"HTTP/1.1 302 Found\r\nlocation: /y\r\ncontent-length: 0\r\n\r\n")
+            .await
+            .unwrap();
+        assert_eq!(answer.status, StatusCode::FOUND);
+    }
+
+    #[tokio::test]
+    async fn a_body_over_the_limit_is_refused_with_or_without_its_length_announced() {
+        let announced = get(b"HTTP/1.1 200 OK\r\ncontent-length: 65\r\n\r\n").await;
+        assert_eq!(announced.unwrap_err(), HttpError::TooLarge);
+        let mut endless = b"HTTP/1.1 200 OK\r\n\r\n".to_vec();
+        endless.resize(1 << 20, b'x');
+        assert_eq!(get(&endless).await.unwrap_err(), HttpError::TooLarge);
+        let mut fits = b"HTTP/1.1 200 OK\r\n\r\n".to_vec();
+        fits.extend_from_slice(&[b'x'; 64]);
+        assert_eq!(get(&fits).await.unwrap().body.len(), 64);
+    }
+
+    #[tokio::test]
+    async fn what_is_no_http_or_breaks_off_is_broken() {
+        for script in [
+            &b"SSH-2.0-x\r\n\r\n"[..],
+            b"",
+            b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nab",
+        ] {
+            assert_eq!(get(script).await.unwrap_err(), HttpError::Broken);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_closed_port_is_a_failed_connection() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap())
+            .parse()
+            .unwrap();
+        drop(listener);
+        let error = HttpClient::new(options())
+            .unwrap()
+            .get(&url, HeaderMap::new())
+            .await
+            .unwrap_err();
+        assert_eq!(error, HttpError::Connect);
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_never_comes_is_a_timeout() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap())
+            .parse()
+            .unwrap();
+        let options = HttpOptions {
+            total_timeout: Duration::from_millis(50),
+            ..options()
+        };
+        let error = HttpClient::new(options)
+            .unwrap()
+            .get(&url, HeaderMap::new())
+            .await
+            .unwrap_err();
+        assert_eq!(error, HttpError::Timeout);
+    }
+
+    #[tokio::test]
+    async fn a_form_is_posted_as_one() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/t", listener.local_addr().unwrap())
+            .parse()
+            .unwrap();
+        let client = HttpClient::new(options()).unwrap();
+        let form = [("scope", "a b"), ("x", "ü&=")];
+        let post = client.post_form(&url, HeaderMap::new(), &form);
+        let server = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut seen = String::new();
+            while !seen.ends_with("x=%C3%BC%26%3D") {
+                let mut buffer = [0; 1024];
+                let n = stream.read(&mut buffer).await.unwrap();
+                assert_ne!(n, 0, "{seen}");
+                seen.push_str(std::str::from_utf8(&buffer[..n]).unwrap());
+            }
+            stream
+                .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+                .await
+                .unwrap();
+            seen
+        };
+        let (answer, seen) = tokio::join!(post, server);
+        assert_eq!(answer.unwrap().status, StatusCode::OK);
+        assert!(
+            seen.starts_with("POST /t HTTP/1.1\r\n") && seen.contains("scope=a+b&x="),
+            "{seen}"
+        );
+        assert!(
+            seen.contains("content-type: application/x-www-form-urlencoded\r\n"),
+            "{seen}"
+        );
+    }
+
+    #[test]
+    fn a_ca_file_without_a_certificate_is_refused() {
+        for pem in [
+            "",
+            "nonsense",
+            "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+        ] {
+            let options = HttpOptions {
+                ca_pem: Some(pem.into()),
+                ..options()
+            };
+            assert_eq!(
+                HttpClient::new(options).unwrap_err(),
+                BuildError::Certificate,
+                "{pem}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn without_any_ca_plain_http_still_works() {
+        drop(HttpClient::new(options()).unwrap());
+        let address = serve(vec![b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok".to_vec()]).await;
+        let client = builder(&options()).tls_certs_only([]).build().unwrap();
+        let url = format!("http://{address}/").parse().unwrap();
+        let answer = HttpClient { client, max_body: 64 }
+            .get(&url, HeaderMap::new())
+            .await
+            .unwrap();
+        assert_eq!(&answer.body[..], b"ok");
+    }
+
+    /// A TLS server with a certificate of its own for 127.0.0.1, and that certificate.
+    async fn serve_tls() -> (SocketAddr, String) {
+        use std::sync::Arc;
+
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let own = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+        let key = rustls::pki_types::PrivateKeyDer::try_from(own.signing_key.serialize_der()).unwrap();
+        let config = rustls::ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(vec![own.cert.der().clone()], key)
+            .unwrap();
+        let config = Arc::new(config);
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        // rustls by hand on a thread of its own: the tree has no async TLS acceptor that we name.
+        std::thread::spawn(move || {
+            use std::io::{Read, Write};
+            for stream in listener.incoming().flatten() {
+                let connection = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
+                let mut tls = rustls::StreamOwned::new(connection, stream);
+                let mut buffer = [0; 4096];
+                if tls.read(&mut buffer).is_ok() {
+                    let _ =
+                        tls.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok");
+                    tls.conn.send_close_notify();
+                    let _ = tls.flush();
+                }
+            }
+        });
+        (address, own.cert.pem())
+    }
+
+    #[tokio::test]
+    async fn only_certificates_of_the_platform_or_the_ca_file_are_trusted() {
+        let (address, pem) = serve_tls().await;
+        let url = format!("https://{address}/").parse().unwrap();
+        let stranger = HttpClient::new(options())
+            .unwrap()
+            .get(&url, HeaderMap::new())
+            .await;
+        assert_eq!(stranger.unwrap_err(), HttpError::Tls);
+        let trusting = HttpOptions {
+            ca_pem: Some(pem.into()),
+            ..options()
+        };
+        let answer = HttpClient::new(trusting)
+            .unwrap()
+            .get(&url, HeaderMap::new())
+            .await
+            .unwrap();
+        assert_eq!(&answer.body[..], b"ok");
     }
 }

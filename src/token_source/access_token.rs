@@ -1,0 +1,179 @@
+//! An access token that prints nothing, ready to be attached.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use http::HeaderValue;
+use http::header::InvalidHeaderValue;
+use tokio::time::Instant;
+
+use crate::domain::clock::UnixTime;
+use crate::domain::secret::{ExposeSecret, SecretString};
+
+/// An access token and the time until which it may be used. Clones are cheap.
+#[derive(Clone)]
+pub struct AccessToken(Arc<Held>);
+
+struct Held {
+    token: SecretString,
+    serial: u64,
+    expires: Instant,
+    expires_at: UnixTime,
+    /// The header value of the first prefix asked for. A credential has one in practice, so each token is written
+    /// into a header once, and attaching it is the copy of a reference.
+    header: OnceLock<(String, HeaderValue)>,
+}
+
+/// What an authority granted.
+pub(super) struct Grant {
+    pub token: SecretString,
+    /// How long it lives, counted from `requested`.
+    pub lifetime: Duration,
+    pub requested: Moment,
+}
+
+/// One moment on both clocks.
+#[derive(Clone, Copy)]
+pub(super) struct Moment {
+    pub monotonic: Instant,
+    pub wall: UnixTime,
+}
+
+impl AccessToken {
+    pub(super) fn new(grant: Grant) -> Self {
+        static NEXT_SERIAL: AtomicU64 = AtomicU64::new(1);
+        let Grant {
+            token,
+            lifetime,
+            requested,
+        } = grant;
+        Self(Arc::new(Held {
+            token,
+            serial: NEXT_SERIAL.fetch_add(1, Ordering::Relaxed),
+            // The authority's clock for this token started after the request left, so this end is the earlier one.
+            expires: requested.monotonic + lifetime,
+            // Rounded up: wall time has whole seconds, and the monotonic clock knows the rest.
+            expires_at: requested.wall.plus(lifetime + Duration::from_millis(999)),
+            header: OnceLock::new(),
+        }))
+    }
+
+    /// Whether the token may still be used.
+    ///
+    /// Both clocks are asked: the monotonic one stands still while a machine sleeps, the wall clock can be set back.
+    pub(super) fn is_usable(&self, now: Moment) -> bool {
+        // Up to a second of grace, because wall time is read in whole seconds.
+        now.monotonic < self.0.expires && now.wall.0 <= self.0.expires_at.0
+    }
+
+    /// The header value `prefix` + token, marked sensitive.
+    ///
+    /// # Errors
+    /// When the prefix holds what no header may hold; a token never does.
+    pub fn header_value(&self, prefix: &str) -> Result<HeaderValue, InvalidHeaderValue> {
+        if let Some((known, value)) = self.0.header.get()
+            && known == prefix
+        {
+            return Ok(value.clone());
+        }
+        let mut value = HeaderValue::try_from(format!("{prefix}{}", self.0.token.expose_secret()))?;
+        value.set_sensitive(true);
+        // An `Err` says that another prefix came first: then this one is written each time.
+        let _ = self.0.header.set((prefix.to_owned(), value.clone()));
+        Ok(value)
+    }
+
+    /// The token itself.
+    #[must_use]
+    pub fn secret(&self) -> &SecretString {
+        &self.0.token
+    }
+
+    /// A number that no other token of this process has.
+    #[must_use]
+    pub fn serial(&self) -> u64 {
+        self.0.serial
+    }
+
+    /// When the token expires.
+    #[must_use]
+    pub fn expires_at(&self) -> UnixTime {
+        self.0.expires_at
+    }
+}
+
+impl fmt::Debug for AccessToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AccessToken")
+            .field("serial", &self.0.serial)
+            .field("expires_at", &self.0.expires_at)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn token(requested: Moment, lifetime: Duration) -> AccessToken {
+        AccessToken::new(Grant {
+            token: "s3cr3t".into(),
+            lifetime,
+            requested,
+        })
+    }
+
+    fn moment() -> Moment {
+        Moment {
+            monotonic: Instant::now(),
+            wall: UnixTime(1_000),
+        }
+    }
+
+    #[test]
+    fn the_header_value_is_sensitive_and_written_once() {
+        let token = token(moment(), Duration::from_secs(9));
+        let value = token.header_value("Bearer ").unwrap();
+        assert_eq!(value, "Bearer s3cr3t");
+        assert!(value.is_sensitive());
+        let again = token.header_value("Bearer ").unwrap();
+        assert!(again.is_sensitive());
+        assert_eq!(value.as_bytes().as_ptr(), again.as_bytes().as_ptr());
+        assert_eq!(token.header_value("").unwrap(), "s3cr3t");
+        assert!(token.header_value("a\n").is_err());
+    }
+
+    #[test]
+    fn debug_output_holds_no_token() {
+        let token = token(moment(), Duration::from_secs(9));
+        let value = token.header_value("Bearer ").unwrap();
+        assert!(!format!("{token:?} {value:?} {:?}", token.secret()).contains("s3cr3t"));
+    }
+
+    #[test]
+    fn serials_are_unique() {
+        assert_ne!(
+            token(moment(), Duration::ZERO).serial(),
+            token(moment(), Duration::ZERO).serial()
+        );
+    }
+
+    #[test]
+    fn a_token_ends_by_whichever_clock_says_so_first() {
+        let start = moment();
+        let token = token(start, Duration::from_secs(2));
+        let at = |ms, wall| Moment {
+            monotonic: start.monotonic + Duration::from_millis(ms),
+            wall: UnixTime(start.wall.0 + wall),
+        };
+        assert!(token.is_usable(at(0, 0)));
+        assert!(token.is_usable(at(1_999, 2)));
+        assert!(!token.is_usable(at(2_000, 2)));
+        // Asleep for an hour: the monotonic clock stood still.
+        assert!(!token.is_usable(at(5, 3_600)));
+        // The wall clock was set back: the monotonic one holds.
+        assert!(!token.is_usable(at(2_000, -3_600)));
+    }
+}
