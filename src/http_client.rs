@@ -126,16 +126,10 @@ impl HttpClient {
             // An image without any CA bundle: plain HTTP must work there all the same, and every https is refused.
             Err(_) => {
                 tracing::warn!("the platform has no CA certificates: https authorities need a caFile");
-                builder(&options)
-                    .tls_certs_only([])
-                    .build()
-                    .map_err(|_| BuildError::Tls)?
+                builder(&options).tls_certs_only([]).build().map_err(|_| BuildError::Tls)?
             }
         };
-        Ok(Self {
-            client,
-            max_body: options.max_body,
-        })
+        Ok(Self { client, max_body: options.max_body })
     }
 
     /// Sends a GET.
@@ -158,9 +152,7 @@ impl HttpClient {
         headers: HeaderMap,
         form: &[(&str, &str)],
     ) -> Result<HttpAnswer, HttpError> {
-        let body = form_urlencoded::Serializer::new(String::new())
-            .extend_pairs(form)
-            .finish();
+        let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
         let mut request = Request::new(http::Method::POST, url.clone());
         *request.headers_mut() = headers;
         let form_type = HeaderValue::from_static("application/x-www-form-urlencoded");
@@ -170,18 +162,10 @@ impl HttpClient {
     }
 
     async fn execute(&self, request: Request) -> Result<HttpAnswer, HttpError> {
-        let mut response = self
-            .client
-            .execute(request)
-            .await
-            .map_err(|error| classify(&error))?;
+        let mut response = self.client.execute(request).await.map_err(|error| classify(&error))?;
         let body = read_body(&mut response, self.max_body).await?;
         let status = response.status();
-        Ok(HttpAnswer {
-            status,
-            headers: std::mem::take(response.headers_mut()),
-            body,
-        })
+        Ok(HttpAnswer { status, headers: std::mem::take(response.headers_mut()), body })
     }
 }
 
@@ -200,11 +184,7 @@ fn builder(options: &HttpOptions) -> ClientBuilder {
 
 fn parse_certificates(pem: &[u8]) -> Result<Vec<Certificate>, BuildError> {
     let certificates = Certificate::from_pem_bundle(pem).map_err(|_| BuildError::Certificate)?;
-    if certificates.is_empty() {
-        Err(BuildError::Certificate)
-    } else {
-        Ok(certificates)
-    }
+    if certificates.is_empty() { Err(BuildError::Certificate) } else { Ok(certificates) }
 }
 
 /// Reads a body, and stops as soon as it is known to be too large.
@@ -292,17 +272,12 @@ mod tests {
     async fn get(script: &[u8]) -> Result<HttpAnswer, HttpError> {
         let address = serve(vec![script.to_vec()]).await;
         let url = format!("http://user:pass@{address}/x?secret=1").parse().unwrap();
-        HttpClient::new(options())
-            .unwrap()
-            .get(&url, HeaderMap::new())
-            .await
+        HttpClient::new(options()).unwrap().get(&url, HeaderMap::new()).await
     }
 
     #[tokio::test]
     async fn an_answer_of_any_status_is_an_answer() {
-        let answer = get(b"HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\nx-a: b\r\n\r\nhi")
-            .await
-            .unwrap();
+        let answer = get(b"HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\nx-a: b\r\n\r\nhi").await.unwrap();
         assert_eq!(answer.status, StatusCode::NOT_FOUND);
         assert_eq!(answer.headers["x-a"], "b");
         assert_eq!(&answer.body[..], b"hi");
@@ -311,9 +286,7 @@ mod tests {
 
     #[tokio::test]
     async fn redirects_are_not_followed() {
-        let answer = get(b"HTTP/1.1 302 Found\r\nlocation: /y\r\ncontent-length: 0\r\n\r\n")
-            .await
-            .unwrap();
+        let answer = get(b"HTTP/1.1 302 Found\r\nlocation: /y\r\ncontent-length: 0\r\n\r\n").await.unwrap();
         assert_eq!(answer.status, StatusCode::FOUND);
     }
 
@@ -331,11 +304,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_no_http_or_breaks_off_is_broken() {
-        for script in [
-            &b"SSH-2.0-x\r\n\r\n"[..],
-            b"",
-            b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nab",
-        ] {
+        for script in [&b"SSH-2.0-x\r\n\r\n"[..], b"", b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nab"] {
             assert_eq!(get(script).await.unwrap_err(), HttpError::Broken);
         }
     }
@@ -343,42 +312,25 @@ mod tests {
     #[tokio::test]
     async fn a_closed_port_is_a_failed_connection() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/", listener.local_addr().unwrap())
-            .parse()
-            .unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
         drop(listener);
-        let error = HttpClient::new(options())
-            .unwrap()
-            .get(&url, HeaderMap::new())
-            .await
-            .unwrap_err();
+        let error = HttpClient::new(options()).unwrap().get(&url, HeaderMap::new()).await.unwrap_err();
         assert_eq!(error, HttpError::Connect);
     }
 
     #[tokio::test]
     async fn an_answer_that_never_comes_is_a_timeout() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/", listener.local_addr().unwrap())
-            .parse()
-            .unwrap();
-        let options = HttpOptions {
-            total_timeout: Duration::from_millis(50),
-            ..options()
-        };
-        let error = HttpClient::new(options)
-            .unwrap()
-            .get(&url, HeaderMap::new())
-            .await
-            .unwrap_err();
+        let url = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
+        let options = HttpOptions { total_timeout: Duration::from_millis(50), ..options() };
+        let error = HttpClient::new(options).unwrap().get(&url, HeaderMap::new()).await.unwrap_err();
         assert_eq!(error, HttpError::Timeout);
     }
 
     #[tokio::test]
     async fn a_form_is_posted_as_one() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/t", listener.local_addr().unwrap())
-            .parse()
-            .unwrap();
+        let url = format!("http://{}/t", listener.local_addr().unwrap()).parse().unwrap();
         let client = HttpClient::new(options()).unwrap();
         let form = [("scope", "a b"), ("x", "ü&=")];
         let post = client.post_form(&url, HeaderMap::new(), &form);
@@ -391,40 +343,20 @@ mod tests {
                 assert_ne!(n, 0, "{seen}");
                 seen.push_str(std::str::from_utf8(&buffer[..n]).unwrap());
             }
-            stream
-                .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
-                .await
-                .unwrap();
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
             seen
         };
         let (answer, seen) = tokio::join!(post, server);
         assert_eq!(answer.unwrap().status, StatusCode::OK);
-        assert!(
-            seen.starts_with("POST /t HTTP/1.1\r\n") && seen.contains("scope=a+b&x="),
-            "{seen}"
-        );
-        assert!(
-            seen.contains("content-type: application/x-www-form-urlencoded\r\n"),
-            "{seen}"
-        );
+        assert!(seen.starts_with("POST /t HTTP/1.1\r\n") && seen.contains("scope=a+b&x="), "{seen}");
+        assert!(seen.contains("content-type: application/x-www-form-urlencoded\r\n"), "{seen}");
     }
 
     #[test]
     fn a_ca_file_without_a_certificate_is_refused() {
-        for pem in [
-            "",
-            "nonsense",
-            "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
-        ] {
-            let options = HttpOptions {
-                ca_pem: Some(pem.into()),
-                ..options()
-            };
-            assert_eq!(
-                HttpClient::new(options).unwrap_err(),
-                BuildError::Certificate,
-                "{pem}"
-            );
+        for pem in ["", "nonsense", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
+            let options = HttpOptions { ca_pem: Some(pem.into()), ..options() };
+            assert_eq!(HttpClient::new(options).unwrap_err(), BuildError::Certificate, "{pem}");
         }
     }
 
@@ -434,10 +366,7 @@ mod tests {
         let address = serve(vec![b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok".to_vec()]).await;
         let client = builder(&options()).tls_certs_only([]).build().unwrap();
         let url = format!("http://{address}/").parse().unwrap();
-        let answer = HttpClient { client, max_body: 64 }
-            .get(&url, HeaderMap::new())
-            .await
-            .unwrap();
+        let answer = HttpClient { client, max_body: 64 }.get(&url, HeaderMap::new()).await.unwrap();
         assert_eq!(&answer.body[..], b"ok");
     }
 
@@ -477,20 +406,10 @@ mod tests {
     async fn only_certificates_of_the_platform_or_the_ca_file_are_trusted() {
         let (address, pem) = serve_tls().await;
         let url = format!("https://{address}/").parse().unwrap();
-        let stranger = HttpClient::new(options())
-            .unwrap()
-            .get(&url, HeaderMap::new())
-            .await;
+        let stranger = HttpClient::new(options()).unwrap().get(&url, HeaderMap::new()).await;
         assert_eq!(stranger.unwrap_err(), HttpError::Tls);
-        let trusting = HttpOptions {
-            ca_pem: Some(pem.into()),
-            ..options()
-        };
-        let answer = HttpClient::new(trusting)
-            .unwrap()
-            .get(&url, HeaderMap::new())
-            .await
-            .unwrap();
+        let trusting = HttpOptions { ca_pem: Some(pem.into()), ..options() };
+        let answer = HttpClient::new(trusting).unwrap().get(&url, HeaderMap::new()).await.unwrap();
         assert_eq!(&answer.body[..], b"ok");
     }
 }

@@ -201,27 +201,15 @@ impl Metrics {
             scrapes: Mutex::default(),
             registry: Registry::default(),
         };
-        registry.register(
-            "inbound_requests",
-            "Requests on inbound listeners",
-            metrics.inbound.clone(),
-        );
-        registry.register(
-            "outbound_requests",
-            "Requests on outbound listeners",
-            metrics.outbound.clone(),
-        );
+        registry.register("inbound_requests", "Requests on inbound listeners", metrics.inbound.clone());
+        registry.register("outbound_requests", "Requests on outbound listeners", metrics.outbound.clone());
         registry.register(
             "request_duration_seconds",
             "From a request's head to the end of its answer",
             metrics.duration.clone(),
         );
         registry.register("tokens_issued", "Access tokens issued", metrics.issued.clone());
-        registry.register(
-            "token_requests_refused",
-            "Token requests refused",
-            metrics.refused.clone(),
-        );
+        registry.register("token_requests_refused", "Token requests refused", metrics.refused.clone());
         registry.register(
             "verified_token_cache",
             "Bearer tokens found among the verified ones or verified anew",
@@ -238,16 +226,8 @@ impl Metrics {
             metrics.credential_expiry.clone(),
         );
         registry.register("jwks_fetch", "Key sets fetched", metrics.jwks_fetch.clone());
-        registry.register(
-            "jwks_age_seconds",
-            "Age of an authority's key set",
-            metrics.jwks_age.clone(),
-        );
-        registry.register(
-            "build",
-            "The build",
-            Info::new([("version", env!("CARGO_PKG_VERSION"))]),
-        );
+        registry.register("jwks_age_seconds", "Age of an authority's key set", metrics.jwks_age.clone());
+        registry.register("build", "The build", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
         Self { registry, ..metrics }
     }
 
@@ -271,19 +251,13 @@ impl Metrics {
     /// The counters of one proxy listener.
     #[must_use]
     pub fn requests(self: &Arc<Self>, role: Role, listener: &str) -> RequestMetrics {
-        let labels = DurationLabels {
-            role,
-            listener: listener.to_owned(),
-        };
+        let labels = DurationLabels { role, listener: listener.to_owned() };
         RequestMetrics {
             metrics: self.clone(),
             role,
             listener: listener.to_owned(),
             duration: self.duration.get_or_create_owned(&labels),
-            by_reason: Reason::ALL
-                .iter()
-                .map(|_| [OnceLock::new(), OnceLock::new()])
-                .collect(),
+            by_reason: Reason::ALL.iter().map(|_| [OnceLock::new(), OnceLock::new()]).collect(),
         }
     }
 
@@ -301,12 +275,7 @@ impl Metrics {
             || (clients.len() < LABELLED_CLIENTS && clients.insert(client_id.to_owned()));
         drop(clients);
         let client_id = if known { client_id } else { "other" }.to_owned();
-        self.issued
-            .get_or_create(&IssuedLabels {
-                client_id,
-                grant_type,
-            })
-            .inc();
+        self.issued.get_or_create(&IssuedLabels { client_id, grant_type }).inc();
     }
 
     /// A token request was refused with this error code.
@@ -316,18 +285,13 @@ impl Metrics {
 
     /// A token was fetched for a credential, or could not be: `result` is `ok` or a kind of error.
     pub fn token_fetched(&self, credential: &str, result: &'static str) {
-        let labels = CredentialResultLabels {
-            credential: credential.to_owned(),
-            result,
-        };
+        let labels = CredentialResultLabels { credential: credential.to_owned(), result };
         self.token_fetch.get_or_create(&labels).inc();
     }
 
     /// How long a credential's token still lives; `None` when there is none.
     pub fn credential_expiry(&self, credential: &str, left: Option<Duration>) {
-        let labels = CredentialLabels {
-            credential: credential.to_owned(),
-        };
+        let labels = CredentialLabels { credential: credential.to_owned() };
         match left {
             Some(left) => {
                 self.credential_expiry.get_or_create(&labels).set(seconds(left));
@@ -349,9 +313,7 @@ impl Metrics {
 
     /// How old an authority's key set is; `None` when there is none.
     pub fn jwks_age(&self, authority: &str, age: Option<Duration>) {
-        let labels = AuthorityLabels {
-            authority: authority.to_owned(),
-        };
+        let labels = AuthorityLabels { authority: authority.to_owned() };
         match age {
             Some(age) => {
                 self.jwks_age.get_or_create(&labels).set(seconds(age));
@@ -419,10 +381,9 @@ impl RequestMetrics {
                 decision: decision.as_str(),
                 reason: reason.code(),
             }),
-            Role::Outbound => self.metrics.outbound.get_or_create_owned(&OutboundLabels {
-                listener,
-                result: reason.code(),
-            }),
+            Role::Outbound => {
+                self.metrics.outbound.get_or_create_owned(&OutboundLabels { listener, result: reason.code() })
+            }
             // Our own endpoints are measured by what they do; their requests only by duration.
             Role::Local => Counter::default(),
         }
@@ -450,9 +411,7 @@ mod tests {
         let metrics = Arc::new(Metrics::new());
         let requests = metrics.requests(Role::Inbound, "api");
         requests.ended(Decision::Deny, Reason::Expired, Duration::from_millis(2));
-        metrics
-            .requests(Role::Outbound, "hub")
-            .ended(Decision::Allow, Reason::TokenAttached, Duration::ZERO);
+        metrics.requests(Role::Outbound, "hub").ended(Decision::Allow, Reason::TokenAttached, Duration::ZERO);
         metrics.token_fetched("hub", "ok");
         metrics.on_scrape(|metrics| metrics.jwks_age("self", Some(Duration::from_secs(7))));
         let text = metrics.render();
@@ -475,10 +434,7 @@ mod tests {
             metrics.token_issued(&format!("client-{n}"), "client_credentials");
         }
         let text = metrics.render();
-        assert!(
-            text.contains("client_id=\"other\",grant_type=\"client_credentials\"} 100"),
-            "{text}"
-        );
+        assert!(text.contains("client_id=\"other\",grant_type=\"client_credentials\"} 100"), "{text}");
         assert!(!text.contains("client-200"));
     }
 }

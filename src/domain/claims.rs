@@ -94,10 +94,9 @@ impl Claims {
         match self.0.get(name) {
             None => Ok(Vec::new()),
             Some(Value::String(text)) => Ok(vec![text]),
-            Some(Value::Array(items)) => items
-                .iter()
-                .map(|item| item.as_str().ok_or(WrongType(name)))
-                .collect(),
+            Some(Value::Array(items)) => {
+                items.iter().map(|item| item.as_str().ok_or(WrongType(name))).collect()
+            }
             Some(_) => Err(WrongType(name)),
         }
     }
@@ -112,10 +111,7 @@ impl Claims {
             None => Ok(ScopeSet::default()),
             Some(Value::String(text)) => ScopeSet::parse(text).map_err(|_| WrongType(name)),
             Some(Value::Array(_)) => ScopeSet::from_tokens(
-                self.strings(name)?
-                    .iter()
-                    .flat_map(|s| s.split(' '))
-                    .filter(|s| !s.is_empty()),
+                self.strings(name)?.iter().flat_map(|s| s.split(' ')).filter(|s| !s.is_empty()),
             )
             .map_err(|_| WrongType(name)),
             Some(_) => Err(WrongType(name)),
@@ -205,15 +201,9 @@ mod tests {
 
     #[test]
     fn repeated_members_are_refused_at_every_depth() {
-        for bad in [
-            r#"{"a":1,"a":2}"#,
-            r#"{"a":{"b":1,"b":1}}"#,
-            r#"{"a":[{"b":1,"b":1}]}"#,
-            "[]",
-            "1",
-            "",
-            "{",
-        ] {
+        for bad in
+            [r#"{"a":1,"a":2}"#, r#"{"a":{"b":1,"b":1}}"#, r#"{"a":[{"b":1,"b":1}]}"#, "[]", "1", "", "{"]
+        {
             assert_eq!(Claims::parse(bad.as_bytes()), Err(InvalidJson), "{bad}");
         }
         assert!(Claims::parse(br#"{"a":{"b":1},"b":1} x"#).is_err());
@@ -238,12 +228,8 @@ mod tests {
 
     #[test]
     fn scopes_come_from_scope_or_scp_as_text_or_list() {
-        for json in [
-            r#"{"scope":"a b"}"#,
-            r#"{"scp":"a b"}"#,
-            r#"{"scope":["a","b"]}"#,
-            r#"{"scp":["a b"]}"#,
-        ] {
+        for json in [r#"{"scope":"a b"}"#, r#"{"scp":"a b"}"#, r#"{"scope":["a","b"]}"#, r#"{"scp":["a b"]}"#]
+        {
             assert_eq!(claims(json).scopes().unwrap().to_string(), "a b", "{json}");
         }
         assert!(claims(r#"{"scope":5}"#).scopes().is_err());

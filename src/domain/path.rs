@@ -60,10 +60,7 @@ impl<'a> NormalPath<'a> {
             return Err(AmbiguousPath::NotAbsolute);
         }
         if is_plain(raw.as_bytes()) {
-            return Ok(Self {
-                text: Cow::Borrowed(raw),
-                escaped: false,
-            });
+            return Ok(Self { text: Cow::Borrowed(raw), escaped: false });
         }
         let mut out: Vec<String> = Vec::new();
         let mut escaped = false;
@@ -91,10 +88,7 @@ impl<'a> NormalPath<'a> {
         if ends_with_slash || out.is_empty() {
             text.push('/');
         }
-        Ok(Self {
-            text: Cow::Owned(text),
-            escaped,
-        })
+        Ok(Self { text: Cow::Owned(text), escaped })
     }
 
     /// The form that is sent on.
@@ -111,25 +105,19 @@ impl<'a> NormalPath<'a> {
 
     /// The decoded segments; a trailing slash makes none.
     pub fn segments(&self) -> impl Iterator<Item = Cow<'_, str>> {
-        self.text[1..]
-            .split('/')
-            .filter(|segment| !segment.is_empty())
-            .map(|segment| {
-                if self.escaped {
-                    percent_encoding::percent_decode_str(segment).decode_utf8_lossy()
-                } else {
-                    Cow::Borrowed(segment)
-                }
-            })
+        self.text[1..].split('/').filter(|segment| !segment.is_empty()).map(|segment| {
+            if self.escaped {
+                percent_encoding::percent_decode_str(segment).decode_utf8_lossy()
+            } else {
+                Cow::Borrowed(segment)
+            }
+        })
     }
 
     /// The same path, owning its text.
     #[must_use]
     pub fn into_owned(self) -> NormalPath<'static> {
-        NormalPath {
-            text: Cow::Owned(self.text.into_owned()),
-            escaped: self.escaped,
-        }
+        NormalPath { text: Cow::Owned(self.text.into_owned()), escaped: self.escaped }
     }
 }
 

@@ -31,10 +31,7 @@ pub fn router(metrics: Arc<Metrics>, readiness: Readiness) -> Router {
 async fn readyz(State(probes): State<Probes>) -> impl IntoResponse {
     match (probes.readiness)() {
         Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
-        Err(missing) => (
-            StatusCode::SERVICE_UNAVAILABLE,
-            format!("not ready: {}\n", missing.join(", ")),
-        ),
+        Err(missing) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {}\n", missing.join(", "))),
     }
 }
 

@@ -11,12 +11,7 @@ use std::path::Path;
 /// When the directory cannot be written.
 pub fn replace(file: &Path, content: &[u8]) -> io::Result<()> {
     let next = file.with_extension("next");
-    let mut opened = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&next)?;
+    let mut opened = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&next)?;
     opened.write_all(content)?;
     opened.sync_all()?;
     fs::rename(&next, file)

@@ -103,16 +103,11 @@ impl VerifyingKey {
             // Some authorities write the sign byte of a DER integer; the components are numbers all the same.
             let number =
                 |name: &str| bytes(name).map(|b| b.into_iter().skip_while(|b| *b == 0).collect::<Vec<u8>>());
-            let components = aws::RsaPublicKeyComponents {
-                n: number("n")?,
-                e: number("e")?,
-            };
+            let components = aws::RsaPublicKeyComponents { n: number("n")?, e: number("e")? };
             if components.n.len() < 256 {
                 return None;
             }
-            components
-                .to_parsed_public_key(&aws::RSA_PKCS1_2048_8192_SHA256)
-                .ok()?
+            components.to_parsed_public_key(&aws::RSA_PKCS1_2048_8192_SHA256).ok()?
         } else if text("kty") == Some("EC") {
             let size = if first == Algorithm::ES256 { 32 } else { 48 };
             let (x, y) = (bytes("x")?, bytes("y")?);
@@ -134,12 +129,7 @@ impl VerifyingKey {
             None | Some(Value::Null) => None,
             Some(kid) => Some(kid.as_str()?.to_owned()),
         };
-        Some(Self {
-            kid,
-            algorithms,
-            decoding,
-            fingerprint: sha256(spki),
-        })
+        Some(Self { kid, algorithms, decoding, fingerprint: sha256(spki) })
     }
 }
 
@@ -160,20 +150,9 @@ impl KeySet {
     /// [`InvalidKeySet`] when it is none, or holds no usable key.
     pub fn parse(json: &[u8]) -> Result<Self, InvalidKeySet> {
         let document = Claims::parse(json).map_err(|_| InvalidKeySet::NotAKeySet)?;
-        let keys = document
-            .get("keys")
-            .and_then(Value::as_array)
-            .ok_or(InvalidKeySet::NotAKeySet)?;
-        let keys: Vec<_> = keys
-            .iter()
-            .take(MAX_KEYS)
-            .filter_map(VerifyingKey::parse)
-            .collect();
-        if keys.is_empty() {
-            Err(InvalidKeySet::NoUsableKey)
-        } else {
-            Ok(Self(keys))
-        }
+        let keys = document.get("keys").and_then(Value::as_array).ok_or(InvalidKeySet::NotAKeySet)?;
+        let keys: Vec<_> = keys.iter().take(MAX_KEYS).filter_map(VerifyingKey::parse).collect();
+        if keys.is_empty() { Err(InvalidKeySet::NoUsableKey) } else { Ok(Self(keys)) }
     }
 
     /// The keys to try for a token: those with its `kid`, or all when it names none, that allow its algorithm; at
@@ -190,18 +169,9 @@ impl KeySet {
         if !self.0.iter().any(|key| named(&key)) {
             return Err(NoCandidate::UnknownKid);
         }
-        let fitting: Vec<_> = self
-            .0
-            .iter()
-            .filter(named)
-            .filter(|key| key.allows(algorithm))
-            .take(MAX_CANDIDATES)
-            .collect();
-        if fitting.is_empty() {
-            Err(NoCandidate::Algorithm)
-        } else {
-            Ok(fitting)
-        }
+        let fitting: Vec<_> =
+            self.0.iter().filter(named).filter(|key| key.allows(algorithm)).take(MAX_CANDIDATES).collect();
+        if fitting.is_empty() { Err(NoCandidate::Algorithm) } else { Ok(fitting) }
     }
 
     /// Whether the key with this fingerprint is in the set.
@@ -252,11 +222,7 @@ mod tests {
             json!("x"),
         ];
         for bad in &broken {
-            assert_eq!(
-                parse(std::slice::from_ref(bad)).unwrap_err(),
-                InvalidKeySet::NoUsableKey,
-                "{bad}"
-            );
+            assert_eq!(parse(std::slice::from_ref(bad)).unwrap_err(), InvalidKeySet::NoUsableKey, "{bad}");
         }
         let mut all = broken.to_vec();
         all.push(good);
@@ -265,42 +231,21 @@ mod tests {
 
     #[test]
     fn what_is_no_key_set_is_refused() {
-        for bad in [
-            "",
-            "{}",
-            "[]",
-            r#"{"keys":{}}"#,
-            r#"{"keys":null}"#,
-            r#"{"keys":[],"keys":[]}"#,
-            "<html>",
-        ] {
-            assert_eq!(
-                KeySet::parse(bad.as_bytes()).unwrap_err(),
-                InvalidKeySet::NotAKeySet,
-                "{bad}"
-            );
+        for bad in
+            ["", "{}", "[]", r#"{"keys":{}}"#, r#"{"keys":null}"#, r#"{"keys":[],"keys":[]}"#, "<html>"]
+        {
+            assert_eq!(KeySet::parse(bad.as_bytes()).unwrap_err(), InvalidKeySet::NotAKeySet, "{bad}");
         }
-        assert_eq!(
-            KeySet::parse(br#"{"keys":[]}"#).unwrap_err(),
-            InvalidKeySet::NoUsableKey
-        );
+        assert_eq!(KeySet::parse(br#"{"keys":[]}"#).unwrap_err(), InvalidKeySet::NoUsableKey);
     }
 
     #[test]
     fn a_key_verifies_only_what_its_alg_use_and_key_ops_allow() {
         let mut key = jwk(Algorithm::RS256);
         let set = parse(std::slice::from_ref(&key)).unwrap();
-        assert_eq!(
-            set.candidates(None, Algorithm::PS256).err(),
-            Some(NoCandidate::Algorithm)
-        );
+        assert_eq!(set.candidates(None, Algorithm::PS256).err(), Some(NoCandidate::Algorithm));
         key.as_object_mut().unwrap().remove("alg");
-        assert!(
-            parse(std::slice::from_ref(&key))
-                .unwrap()
-                .candidates(None, Algorithm::PS256)
-                .is_ok()
-        );
+        assert!(parse(std::slice::from_ref(&key)).unwrap().candidates(None, Algorithm::PS256).is_ok());
         for (name, value) in [
             ("use", json!("enc")),
             ("use", json!(7)),
@@ -323,17 +268,8 @@ mod tests {
         let set = parse(&keys).unwrap();
         let kid = keys[3]["kid"].as_str().unwrap();
         assert_eq!(set.candidates(Some(kid), Algorithm::ES256).unwrap().len(), 1);
-        assert_eq!(
-            set.candidates(None, Algorithm::ES256).unwrap().len(),
-            MAX_CANDIDATES
-        );
-        assert_eq!(
-            set.candidates(Some("other"), Algorithm::ES256).err(),
-            Some(NoCandidate::UnknownKid)
-        );
-        assert_eq!(
-            set.candidates(Some(kid), Algorithm::RS256).err(),
-            Some(NoCandidate::Algorithm)
-        );
+        assert_eq!(set.candidates(None, Algorithm::ES256).unwrap().len(), MAX_CANDIDATES);
+        assert_eq!(set.candidates(Some("other"), Algorithm::ES256).err(), Some(NoCandidate::UnknownKid));
+        assert_eq!(set.candidates(Some(kid), Algorithm::RS256).err(), Some(NoCandidate::Algorithm));
     }
 }

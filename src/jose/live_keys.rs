@@ -119,10 +119,7 @@ impl LiveKeys {
     /// Keys of this very process, replaced by [`LiveKeys::replace`].
     #[must_use]
     pub fn in_process(keys: KeySet, clock: SharedClock) -> Arc<Self> {
-        let edition = Edition {
-            keys: Arc::new(keys),
-            fetched_at: clock.now(),
-        };
+        let edition = Edition { keys: Arc::new(keys), fetched_at: clock.now() };
         Self::new(Some(Arc::new(edition)), clock, Duration::MAX, true)
     }
 
@@ -162,9 +159,7 @@ impl LiveKeys {
     #[must_use]
     pub fn age(&self) -> Option<Duration> {
         let edition = self.edition.load();
-        edition
-            .as_ref()
-            .map(|edition| edition.fetched_at.until(self.clock.now()))
+        edition.as_ref().map(|edition| edition.fetched_at.until(self.clock.now()))
     }
 
     /// The last fetch's error, if it failed.
@@ -175,10 +170,7 @@ impl LiveKeys {
 
     /// Puts a newer set in place.
     pub fn replace(&self, keys: KeySet) {
-        let edition = Edition {
-            keys: Arc::new(keys),
-            fetched_at: self.clock.now(),
-        };
+        let edition = Edition { keys: Arc::new(keys), fetched_at: self.clock.now() };
         self.edition.store(Some(Arc::new(edition)));
     }
 
@@ -193,11 +185,7 @@ impl LiveKeys {
         if let Some(began) = seen.last_began
             && began.elapsed() < COOL_DOWN
         {
-            return if seen.last_error.is_some() {
-                Renewal::Failed
-            } else {
-                Renewal::Current
-            };
+            return if seen.last_error.is_some() { Renewal::Failed } else { Renewal::Current };
         }
         self.wanted.store(true, Ordering::Release);
         self.wake.notify_one();
@@ -237,11 +225,8 @@ impl LiveKeys {
             };
             observe(error.map_or(Ok(()), Err));
             self.attempts.send_modify(|attempts| {
-                *attempts = Attempts {
-                    ended: attempts.ended + 1,
-                    last_began: Some(began),
-                    last_error: error,
-                };
+                *attempts =
+                    Attempts { ended: attempts.ended + 1, last_began: Some(began), last_error: error };
             });
             self.wait_for_next(began + wait, began + COOL_DOWN).await;
         }
@@ -274,10 +259,7 @@ impl LiveKeys {
             return;
         }
         if let Ok(keys) = KeySet::parse(kept.document.as_bytes()) {
-            self.edition.store(Some(Arc::new(Edition {
-                keys: Arc::new(keys),
-                fetched_at,
-            })));
+            self.edition.store(Some(Arc::new(Edition { keys: Arc::new(keys), fetched_at })));
         }
     }
 
@@ -302,7 +284,5 @@ impl LiveKeys {
 }
 
 fn lifetime(max_age: Option<Duration>) -> Duration {
-    max_age.map_or(DEFAULT_LIFETIME, |age| {
-        age.clamp(LIFETIME_BOUNDS.0, LIFETIME_BOUNDS.1)
-    })
+    max_age.map_or(DEFAULT_LIFETIME, |age| age.clamp(LIFETIME_BOUNDS.0, LIFETIME_BOUNDS.1))
 }

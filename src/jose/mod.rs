@@ -50,8 +50,5 @@ pub fn parse_algorithm(name: &str) -> Option<Algorithm> {
     if name == "Ed25519" {
         return Some(Algorithm::EdDSA);
     }
-    ALGORITHMS
-        .iter()
-        .copied()
-        .find(|algorithm| algorithm_name(*algorithm) == name)
+    ALGORITHMS.iter().copied().find(|algorithm| algorithm_name(*algorithm) == name)
 }

@@ -27,16 +27,10 @@ static PRIVATE_KEYS: LazyLock<Cache<[u8; 32], Arc<PrivateKey>>> =
 
 static PROVIDER: CryptoProvider = CryptoProvider {
     signer_factory: |algorithm, key| {
-        Ok(Box::new(Signing {
-            algorithm: *algorithm,
-            key: private_key(*algorithm, key)?,
-        }))
+        Ok(Box::new(Signing { algorithm: *algorithm, key: private_key(*algorithm, key)? }))
     },
     verifier_factory: |algorithm, key| {
-        Ok(Box::new(Verifying {
-            algorithm: *algorithm,
-            key: public_key(*algorithm, key)?,
-        }))
+        Ok(Box::new(Verifying { algorithm: *algorithm, key: public_key(*algorithm, key)? }))
     },
     // Only jsonwebtoken's own JWK conversions use these; `key_set` and `sign` do that work here.
     key_utils: KeyUtils::new_unimplemented(),
@@ -67,15 +61,12 @@ impl Signer<Vec<u8>> for Signing {
         match &*self.key {
             PrivateKey::Rsa(key, encoding) => {
                 let mut signature = vec![0; key.public_modulus_len()];
-                key.sign(*encoding, &SystemRandom::new(), message, &mut signature)
-                    .map_err(failed)?;
+                key.sign(*encoding, &SystemRandom::new(), message, &mut signature).map_err(failed)?;
                 Ok(signature)
             }
-            PrivateKey::Ecdsa(key) => Ok(key
-                .sign(&SystemRandom::new(), message)
-                .map_err(failed)?
-                .as_ref()
-                .to_vec()),
+            PrivateKey::Ecdsa(key) => {
+                Ok(key.sign(&SystemRandom::new(), message).map_err(failed)?.as_ref().to_vec())
+            }
             PrivateKey::Ed25519(key) => Ok(key.sign(message).as_ref().to_vec()),
         }
     }
@@ -94,9 +85,7 @@ struct Verifying {
 
 impl Verifier<Vec<u8>> for Verifying {
     fn verify(&self, message: &[u8], signature: &Vec<u8>) -> Result<(), signature::Error> {
-        self.key
-            .verify_sig(message, signature)
-            .map_err(|_| signature::Error::new())
+        self.key.verify_sig(message, signature).map_err(|_| signature::Error::new())
     }
 }
 

@@ -49,10 +49,7 @@ pub struct SigningKey {
 
 impl std::fmt::Debug for SigningKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SigningKey")
-            .field("algorithm", &self.algorithm)
-            .field("kid", &self.kid)
-            .finish()
+        f.debug_struct("SigningKey").field("algorithm", &self.algorithm).field("kid", &self.kid).finish()
     }
 }
 
@@ -69,17 +66,12 @@ impl SigningKey {
                 .map_err(failed)?
                 .as_ref()
                 .to_vec(),
-            AlgorithmFamily::Ed => Ed25519KeyPair::generate()
-                .and_then(|k| k.to_pkcs8v1())
-                .map_err(failed)?
-                .as_ref()
-                .to_vec(),
+            AlgorithmFamily::Ed => {
+                Ed25519KeyPair::generate().and_then(|k| k.to_pkcs8v1()).map_err(failed)?.as_ref().to_vec()
+            }
             AlgorithmFamily::Rsa => {
                 let key = RsaKeyPair::generate(KeySize::Rsa2048).map_err(failed)?;
-                AsDer::<Pkcs8V1Der<'_>>::as_der(&key)
-                    .map_err(failed)?
-                    .as_ref()
-                    .to_vec()
+                AsDer::<Pkcs8V1Der<'_>>::as_der(&key).map_err(failed)?.as_ref().to_vec()
             }
             AlgorithmFamily::Hmac => return Err(SigningKeyError::Unsupported),
         };
@@ -148,10 +140,7 @@ impl SigningKey {
                 let spki = AsDer::<PublicKeyX509Der<'_>>::as_der(key.public_key())
                     .map_err(|_| SigningKeyError::WrongKind)?;
                 let public = aws::RsaPublicKeyComponents::<Vec<u8>>::from(key.public_key());
-                let (n, e) = (
-                    URL_SAFE_NO_PAD.encode(&public.n),
-                    URL_SAFE_NO_PAD.encode(&public.e),
-                );
+                let (n, e) = (URL_SAFE_NO_PAD.encode(&public.n), URL_SAFE_NO_PAD.encode(&public.e));
                 (
                     spki.as_ref().to_vec(),
                     json!({"kty": "RSA", "n": n, "e": e}),
@@ -164,13 +153,7 @@ impl SigningKey {
         jwk["kid"] = json!(kid);
         jwk["alg"] = json!(algorithm_name(algorithm));
         jwk["use"] = json!("sig");
-        Ok(Self {
-            algorithm,
-            kid,
-            pkcs8,
-            encoding,
-            public_jwk: jwk,
-        })
+        Ok(Self { algorithm, kid, pkcs8, encoding, public_jwk: jwk })
     }
 
     /// The key in PKCS#8 PEM.
@@ -228,11 +211,7 @@ fn curve(algorithm: Algorithm) -> Result<&'static EcdsaSigningAlgorithm, Signing
 
 /// The JWK of an uncompressed point (`04 || x || y`).
 fn ec_jwk(algorithm: Algorithm, point: &[u8]) -> Result<Value, SigningKeyError> {
-    let (curve, size) = if algorithm == Algorithm::ES256 {
-        ("P-256", 32)
-    } else {
-        ("P-384", 48)
-    };
+    let (curve, size) = if algorithm == Algorithm::ES256 { ("P-256", 32) } else { ("P-384", 48) };
     match point.split_first() {
         Some((4, xy)) if xy.len() == 2 * size => {
             let (x, y) = xy.split_at(size);
@@ -271,23 +250,11 @@ mod tests {
     fn a_key_of_another_kind_is_refused_and_debug_shows_no_key() {
         let key = SigningKey::generate(Algorithm::ES256).unwrap();
         for other in [Algorithm::ES384, Algorithm::RS256, Algorithm::EdDSA] {
-            assert_eq!(
-                SigningKey::from_pem(&key.to_pem(), other).unwrap_err(),
-                SigningKeyError::WrongKind
-            );
+            assert_eq!(SigningKey::from_pem(&key.to_pem(), other).unwrap_err(), SigningKeyError::WrongKind);
         }
-        assert_eq!(
-            SigningKey::from_pem(&"x".into(), Algorithm::ES256).unwrap_err(),
-            SigningKeyError::NotPem
-        );
-        assert_eq!(
-            SigningKey::generate(Algorithm::HS256).unwrap_err(),
-            SigningKeyError::Unsupported
-        );
-        assert_eq!(
-            format!("{key:?}"),
-            format!("SigningKey {{ algorithm: ES256, kid: {:?} }}", key.kid())
-        );
+        assert_eq!(SigningKey::from_pem(&"x".into(), Algorithm::ES256).unwrap_err(), SigningKeyError::NotPem);
+        assert_eq!(SigningKey::generate(Algorithm::HS256).unwrap_err(), SigningKeyError::Unsupported);
+        assert_eq!(format!("{key:?}"), format!("SigningKey {{ algorithm: ES256, kid: {:?} }}", key.kid()));
     }
 
     #[test]

@@ -56,13 +56,7 @@ impl<'a> Jws<'a> {
         if !matches!(header.get("kid"), None | Some(serde_json::Value::String(_))) {
             return Err(InvalidJws::Malformed);
         }
-        Ok(Self {
-            signing_input,
-            signature,
-            algorithm,
-            payload: decode_object(payload)?,
-            header,
-        })
+        Ok(Self { signing_input, signature, algorithm, payload: decode_object(payload)?, header })
     }
 
     /// The algorithm the header names. Trust it only together with a key that allows it.
@@ -128,11 +122,7 @@ mod tests {
     use super::*;
 
     fn encode(header: &str, payload: &str) -> String {
-        format!(
-            "{}.{}.c2ln",
-            URL_SAFE_NO_PAD.encode(header),
-            URL_SAFE_NO_PAD.encode(payload)
-        )
+        format!("{}.{}.c2ln", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload))
     }
 
     fn refusal(text: &str) -> InvalidJws {
@@ -165,9 +155,7 @@ mod tests {
 
     #[test]
     fn none_and_hmac_and_unknown_algorithms_are_refused() {
-        for alg in [
-            "none", "None", "HS256", "HS512", "ES512", "ES256K", "RSA1_5", "es256", "",
-        ] {
+        for alg in ["none", "None", "HS256", "HS512", "ES512", "ES256K", "RSA1_5", "es256", ""] {
             assert_eq!(
                 refusal(&encode(&format!(r#"{{"alg":"{alg}"}}"#), "{}")),
                 InvalidJws::Algorithm,
@@ -175,10 +163,7 @@ mod tests {
             );
         }
         assert_eq!(refusal(&encode("{}", "{}")), InvalidJws::Algorithm);
-        assert_eq!(
-            refusal(&encode(r#"{"alg":["ES256"]}"#, "{}")),
-            InvalidJws::Algorithm
-        );
+        assert_eq!(refusal(&encode(r#"{"alg":["ES256"]}"#, "{}")), InvalidJws::Algorithm);
     }
 
     #[test]

@@ -70,10 +70,7 @@ impl ConnectionState {
     }
 
     fn refuse(&self, reason: Reason) {
-        self.refused.store(
-            u8::try_from(reason as usize + 1).unwrap_or(u8::MAX),
-            Ordering::Relaxed,
-        );
+        self.refused.store(u8::try_from(reason as usize + 1).unwrap_or(u8::MAX), Ordering::Relaxed);
     }
 }
 
@@ -88,9 +85,7 @@ pub struct Connection {
 
 impl std::fmt::Debug for Connection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Connection")
-            .field("peer", &self.state.peer)
-            .finish_non_exhaustive()
+        f.debug_struct("Connection").field("peer", &self.state.peer).finish_non_exhaustive()
     }
 }
 
@@ -111,13 +106,8 @@ impl Connection {
             refused: AtomicU8::new(0),
         });
         let io = BufWriter::with_capacity(WRITE_BUFFER, stream);
-        let connection = Self {
-            io,
-            state: state.clone(),
-            head_bytes: 0,
-            deadline: None,
-            digest: Arc::new(digest),
-        };
+        let connection =
+            Self { io, state: state.clone(), head_bytes: 0, deadline: None, digest: Arc::new(digest) };
         Ok((connection, state))
     }
 
@@ -144,11 +134,7 @@ impl Connection {
                 return self.poll_refuse(cx, Reason::HeadTooLarge);
             }
             // A client that trickles is never waited for long enough to look at the clock: look here as well.
-            if self
-                .deadline
-                .as_mut()
-                .is_some_and(|deadline| deadline.as_mut().poll(cx).is_ready())
-            {
+            if self.deadline.as_mut().is_some_and(|deadline| deadline.as_mut().poll(cx).is_ready()) {
                 return self.poll_refuse(cx, Reason::HeadTimeout);
             }
             return Poll::Ready(Ok(()));

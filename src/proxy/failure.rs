@@ -62,8 +62,5 @@ pub async fn answer(
         // A client that is gone by now has no use for the answer.
         let _ = answer.write(session).await;
     }
-    FailToProxy {
-        error_code: answer.status(),
-        can_reuse_downstream: false,
-    }
+    FailToProxy { error_code: answer.status(), can_reuse_downstream: false }
 }

@@ -33,9 +33,7 @@ pub fn accept(session: &mut Session) -> Result<Arc<ConnectionState>, Reason> {
     let size = head
         .headers
         .iter()
-        .fold(head.raw_path().len(), |size, (name, value)| {
-            size + name.as_str().len() + value.len() + 4
-        });
+        .fold(head.raw_path().len(), |size, (name, value)| size + name.as_str().len() + value.len() + 4);
     if size > MAX_HEAD {
         return Err(Reason::HeadTooLarge);
     }
@@ -55,10 +53,8 @@ pub fn target(head: &RequestHeader) -> Result<(&str, Option<&str>), Reason> {
         return Err(Reason::AmbiguousPath);
     }
     let raw = head.raw_path();
-    let absolute = |scheme: &[u8]| {
-        raw.get(..scheme.len())
-            .is_some_and(|start| start.eq_ignore_ascii_case(scheme))
-    };
+    let absolute =
+        |scheme: &[u8]| raw.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
     if raw.first() == Some(&b'/') || absolute(b"http://") || absolute(b"https://") {
         Ok((head.uri.path(), head.uri.query()))
     } else {

@@ -61,9 +61,7 @@ impl IdentityHeaders {
                 continue;
             };
             let value = HeaderValue::from_str(&text).map_err(|_| Reason::MalformedClaims)?;
-            request
-                .insert_header(name.clone(), value)
-                .map_err(|_| Reason::Internal)?;
+            request.insert_header(name.clone(), value).map_err(|_| Reason::Internal)?;
         }
         Ok(())
     }
@@ -74,11 +72,7 @@ fn fold(name: &str) -> String {
 }
 
 fn fold_byte(byte: u8) -> u8 {
-    if byte.is_ascii_alphanumeric() {
-        byte.to_ascii_lowercase()
-    } else {
-        b'-'
-    }
+    if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'-' }
 }
 
 fn folds_to(name: &str, folded: &str) -> bool {
@@ -121,20 +115,11 @@ mod tests {
     fn every_spelling_that_an_upstream_could_fold_is_removed() {
         let identity = IdentityHeaders::new(vec![(HeaderName::from_static("x-m2m-subject"), "sub".into())]);
         let mut request = RequestHeader::build("GET", b"/", None).unwrap();
-        for name in [
-            "x-m2m-subject",
-            "X_M2M_Subject",
-            "x-m2m_subject",
-            "X.M2M.Subject",
-            "x~m2m~subject",
-        ] {
+        for name in ["x-m2m-subject", "X_M2M_Subject", "x-m2m_subject", "X.M2M.Subject", "x~m2m~subject"] {
             request.append_header(name.to_owned(), "admin").unwrap();
         }
         request.append_header("x-m2m-subjects", "kept").unwrap();
         identity.strip(&mut request);
-        assert_eq!(
-            request.headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(),
-            ["x-m2m-subjects"]
-        );
+        assert_eq!(request.headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-m2m-subjects"]);
     }
 }

@@ -114,17 +114,10 @@ impl Inbound {
         }
         let (path, query) = head::target(request).map_err(Refusal::new)?;
         let path = NormalPath::parse(path).map_err(|_| Refusal::new(Reason::AmbiguousPath))?;
-        if self
-            .own
-            .as_ref()
-            .is_some_and(|own| own.paths.contains(path.as_str()))
-        {
+        if self.own.as_ref().is_some_and(|own| own.paths.contains(path.as_str())) {
             return Ok(Some(path.as_str().to_owned()));
         }
-        let permit = self
-            .verifier
-            .decide(&path, request.method.as_str(), &request.headers)
-            .await?;
+        let permit = self.verifier.decide(&path, request.method.as_str(), &request.headers).await?;
         if let Some(max) = self.max_body {
             let declared = request.headers.get(header::CONTENT_LENGTH);
             let declared = declared.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
@@ -133,10 +126,7 @@ impl Inbound {
             }
         }
         ctx.access.allow(permit.reason());
-        ctx.access.client_id = permit
-            .token()
-            .and_then(|token| token.client_id())
-            .map(str::to_owned);
+        ctx.access.client_id = permit.token().and_then(|token| token.client_id()).map(str::to_owned);
         ctx.target = match query {
             Some(query) => format!("{}?{query}", path.as_str()),
             None => path.as_str().to_owned(),

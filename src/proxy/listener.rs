@@ -52,10 +52,7 @@ impl BoundSocket {
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
         let socket = std::net::TcpListener::from(socket);
-        Ok(Self {
-            address: socket.local_addr()?,
-            socket,
-        })
+        Ok(Self { address: socket.local_addr()?, socket })
     }
 
     /// Where it listens; with the port that was taken when port 0 was asked for.
@@ -81,19 +78,13 @@ impl Workers {
         let stop = CancellationToken::new();
         let (mut runtimes, mut threads) = (Vec::new(), Vec::new());
         for index in 0..count.max(1) {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()?;
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtimes.push(runtime.handle().clone());
             let stop = stop.clone();
             let thread = std::thread::Builder::new().name(format!("worker-{index}"));
             threads.push(thread.spawn(move || runtime.block_on(stop.cancelled()))?);
         }
-        Ok(Self {
-            runtimes,
-            threads,
-            stop,
-        })
+        Ok(Self { runtimes, threads, stop })
     }
 
     /// Ends the threads. What still runs on them is dropped.
@@ -120,11 +111,7 @@ impl Workers {
         S::CTX: Send + Sync,
         F: Fn() -> S,
     {
-        let conf = Arc::new(ServerConf {
-            threads: 1,
-            max_retries: MAX_TRIES,
-            ..ServerConf::default()
-        });
+        let conf = Arc::new(ServerConf { threads: 1, max_retries: MAX_TRIES, ..ServerConf::default() });
         let stop_accepting = CancellationToken::new();
         let (ending, ending_watch) = watch::channel(false);
         let connections = TaskTracker::new();
@@ -147,13 +134,7 @@ impl Workers {
             };
             runtime.spawn(accept.run());
         }
-        Ok(Listener {
-            address: socket.address,
-            stop_accepting,
-            ending,
-            connections,
-            services,
-        })
+        Ok(Listener { address: socket.address, stop_accepting, ending, connections, services })
     }
 }
 
@@ -261,11 +242,7 @@ async fn serve<S>(
     S::CTX: Send + Sync,
 {
     let mut session = ServerSession::new_http1(Box::new(connection));
-    session.set_keepalive(if *ending.borrow() {
-        None
-    } else {
-        Some(KEEP_ALIVE.as_secs())
-    });
+    session.set_keepalive(if *ending.borrow() { None } else { Some(KEEP_ALIVE.as_secs()) });
     loop {
         state.await_head();
         let Some(reused) = proxy.process_new_http(session, ending).await else {

@@ -74,9 +74,8 @@ enum BodyError {
 }
 
 async fn read_body(session: &mut Session) -> Result<Bytes, BodyError> {
-    let declared = session
-        .get_header(header::CONTENT_LENGTH)
-        .and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
+    let declared =
+        session.get_header(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
     if declared.is_some_and(|length| length > MAX_BODY) {
         return Err(BodyError::TooLarge);
     }
@@ -85,17 +84,11 @@ async fn read_body(session: &mut Session) -> Result<Bytes, BodyError> {
         .get_header(header::EXPECT)
         .is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     if expects && !session.as_mut().is_body_done() {
-        session
-            .write_continue_response()
-            .await
-            .map_err(BodyError::Broken)?;
+        session.write_continue_response().await.map_err(BodyError::Broken)?;
     }
     let mut body = BytesMut::new();
-    while let Some(chunk) = session
-        .as_downstream_mut()
-        .read_request_body()
-        .await
-        .map_err(BodyError::Broken)?
+    while let Some(chunk) =
+        session.as_downstream_mut().read_request_body().await.map_err(BodyError::Broken)?
     {
         if body.len() + chunk.len() > MAX_BODY {
             return Err(BodyError::TooLarge);
@@ -111,11 +104,7 @@ fn request(session: &Session, path: &str, peer: SocketAddr, body: Bytes) -> Opti
         Some(query) => format!("{path}?{query}"),
         None => path.to_owned(),
     };
-    let mut request = Request::builder()
-        .method(head.method.clone())
-        .uri(uri)
-        .body(Body::from(body))
-        .ok()?;
+    let mut request = Request::builder().method(head.method.clone()).uri(uri).body(Body::from(body)).ok()?;
     *request.headers_mut() = head.headers.clone();
     request.extensions_mut().insert(PeerAddress(peer));
     Some(request)
@@ -134,9 +123,7 @@ async fn write_response(session: &mut Session, response: http::Response<Body>) -
             None => head.insert_header(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"))?,
         }
     }
-    session
-        .write_response_header(Box::new(head), without_body)
-        .await?;
+    session.write_response_header(Box::new(head), without_body).await?;
     if without_body {
         return Ok(());
     }

@@ -115,15 +115,9 @@ impl Outbound {
         }
         let token = match self.credential.current() {
             Some(token) => token,
-            None => self
-                .credential
-                .token()
-                .await
-                .map_err(|_| Reason::TokenUnavailable)?,
+            None => self.credential.token().await.map_err(|_| Reason::TokenUnavailable)?,
         };
-        let value = token
-            .header_value(&self.prefix)
-            .map_err(|_| Reason::TokenUnavailable)?;
+        let value = token.header_value(&self.prefix).map_err(|_| Reason::TokenUnavailable)?;
         ctx.credential = Some(Credential::Attached(value));
         ctx.access.allow(Reason::TokenAttached);
         Ok(())
@@ -143,9 +137,9 @@ impl Outbound {
             request.insert_header(header::HOST, host).map_err(broken)?;
         }
         match &ctx.credential {
-            Some(Credential::Attached(value)) => request
-                .insert_header(self.header.clone(), value.clone())
-                .map_err(broken),
+            Some(Credential::Attached(value)) => {
+                request.insert_header(self.header.clone(), value.clone()).map_err(broken)
+            }
             Some(Credential::Own) => Ok(()),
             None => Err(Reason::Internal),
         }
@@ -160,16 +154,12 @@ fn guard(headers: &HeaderMap, hosts: &[String]) -> Result<(), Reason> {
     {
         return Err(Reason::CrossSite);
     }
-    let host = headers
-        .get(header::HOST)
-        .and_then(|host| host.to_str().ok())
-        .ok_or(Reason::MalformedRequest)?;
+    let host =
+        headers.get(header::HOST).and_then(|host| host.to_str().ok()).ok_or(Reason::MalformedRequest)?;
     let name = host_name(host);
     let known = name.parse::<IpAddr>().is_ok()
         || name.eq_ignore_ascii_case("localhost")
-        || hosts
-            .iter()
-            .any(|accepted| name.eq_ignore_ascii_case(host_name(accepted)));
+        || hosts.iter().any(|accepted| name.eq_ignore_ascii_case(host_name(accepted)));
     if known { Ok(()) } else { Err(Reason::Host) }
 }
 
@@ -189,12 +179,7 @@ impl ProxyHttp for Outbound {
     type CTX = Context;
 
     fn new_ctx(&self) -> Context {
-        Context {
-            access: Access::begin(),
-            credential: None,
-            failure: None,
-            tries: 0,
-        }
+        Context { access: Access::begin(), credential: None, failure: None, tries: 0 }
     }
 
     fn init_downstream_modules(&self, _modules: &mut pingora::modules::http::HttpModules) {}
@@ -302,31 +287,18 @@ mod tests {
         ] {
             assert_eq!(judged(&[("host", host)]), Ok(()), "{host}");
         }
-        assert_eq!(
-            judged(&[("host", "localhost"), ("sec-fetch-site", "none")]),
-            Ok(())
-        );
-        assert_eq!(
-            judged(&[("host", "localhost"), ("sec-fetch-site", "same-origin")]),
-            Ok(())
-        );
+        assert_eq!(judged(&[("host", "localhost"), ("sec-fetch-site", "none")]), Ok(()));
+        assert_eq!(judged(&[("host", "localhost"), ("sec-fetch-site", "same-origin")]), Ok(()));
     }
 
     #[test]
     fn pages_of_other_sites_and_rebound_names_may_not() {
         for site in ["cross-site", "same-site"] {
-            assert_eq!(
-                judged(&[("host", "localhost"), ("sec-fetch-site", site)]),
-                Err(Reason::CrossSite)
-            );
+            assert_eq!(judged(&[("host", "localhost"), ("sec-fetch-site", site)]), Err(Reason::CrossSite));
         }
-        for host in [
-            "evil.example",
-            "evil.example:9000",
-            "hub.example.evil",
-            "localhost.evil:1",
-            "1.2.3.4.evil",
-        ] {
+        for host in
+            ["evil.example", "evil.example:9000", "hub.example.evil", "localhost.evil:1", "1.2.3.4.evil"]
+        {
             assert_eq!(judged(&[("host", host)]), Err(Reason::Host), "{host}");
         }
     }

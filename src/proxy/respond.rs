@@ -33,30 +33,16 @@ struct Row {
 }
 
 const fn row(status: u16, error: &'static str) -> Row {
-    Row {
-        status,
-        error,
-        challenge: Challenge::No,
-        retry: false,
-    }
+    Row { status, error, challenge: Challenge::No, retry: false }
 }
 
 /// The table.
 fn row_of(reason: Reason) -> Row {
     use Reason as R;
-    let challenge = |status, error| Row {
-        challenge: Challenge::WithError,
-        ..row(status, error)
-    };
-    let retry = |status, error| Row {
-        retry: true,
-        ..row(status, error)
-    };
+    let challenge = |status, error| Row { challenge: Challenge::WithError, ..row(status, error) };
+    let retry = |status, error| Row { retry: true, ..row(status, error) };
     match reason {
-        R::NoToken => Row {
-            challenge: Challenge::Bare,
-            ..row(401, "unauthorized")
-        },
+        R::NoToken => Row { challenge: Challenge::Bare, ..row(401, "unauthorized") },
         R::TwoAuthorizations | R::MalformedAuthorization => challenge(400, "invalid_request"),
         R::TokenTooLarge
         | R::MalformedToken
@@ -106,12 +92,7 @@ impl<'a> Answer<'a> {
     /// The answer for a reason. `realm` is the listener's name.
     #[must_use]
     pub fn new(reason: Reason, realm: &'a str) -> Self {
-        Self {
-            reason,
-            realm,
-            scope: None,
-            description: reason.meaning(),
-        }
+        Self { reason, realm, scope: None, description: reason.meaning() }
     }
 
     /// Names the scopes that are needed (RFC 6750 §3).
@@ -136,12 +117,8 @@ impl<'a> Answer<'a> {
 
     fn body(&self) -> Bytes {
         // Both texts are constants without characters that JSON would escape.
-        format!(
-            r#"{{"error":"{}","error_description":"{}"}}"#,
-            row_of(self.reason).error,
-            self.description
-        )
-        .into()
+        format!(r#"{{"error":"{}","error_description":"{}"}}"#, row_of(self.reason).error, self.description)
+            .into()
     }
 
     /// RFC 6750 §3. The realm is a name of the configuration and the scopes are scope tokens: neither holds a quote.
@@ -171,10 +148,7 @@ impl<'a> Answer<'a> {
             (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
             (REASON_HEADER, HeaderValue::from_static(self.reason.code())),
         ];
-        if let Some(challenge) = self
-            .challenge()
-            .and_then(|text| HeaderValue::from_str(&text).ok())
-        {
+        if let Some(challenge) = self.challenge().and_then(|text| HeaderValue::from_str(&text).ok()) {
             headers.push((header::WWW_AUTHENTICATE, challenge));
         }
         if row_of(self.reason).retry {
@@ -183,20 +157,37 @@ impl<'a> Answer<'a> {
         headers
     }
 
+    /// Whether the connection must not carry another request: where this one ends is not certain, or is not awaited.
+    fn ends_connection(&self) -> bool {
+        use Reason as R;
+        matches!(
+            self.reason,
+            R::MalformedRequest
+                | R::AmbiguousPath
+                | R::HeadTooLarge
+                | R::HeadTimeout
+                | R::BodyTooLarge
+                | R::BodyTimeout
+                | R::Method
+                | R::Internal
+        )
+    }
+
     /// Writes the answer. The connection is kept for another request only when this one has been read to its end.
     ///
     /// # Errors
     /// When the client is gone.
     pub async fn write(&self, session: &mut Session) -> pingora::Result<()> {
+        if self.ends_connection() {
+            session.set_keepalive(None);
+        }
         let body = self.body();
         let mut head = ResponseHeader::build(self.status(), Some(8))?;
         for (name, value) in self.headers(&body) {
             head.insert_header(name, value)?;
         }
         let without_body = session.req_header().method == http::Method::HEAD;
-        session
-            .write_response_header(Box::new(head), without_body)
-            .await?;
+        session.write_response_header(Box::new(head), without_body).await?;
         if !without_body {
             session.write_response_body(Some(body), true).await?;
         }
@@ -248,15 +239,9 @@ mod tests {
 
     #[test]
     fn a_missing_token_is_challenged_without_an_error_code() {
-        assert_eq!(
-            Answer::new(Reason::NoToken, "api").challenge().unwrap(),
-            "Bearer realm=\"api\""
-        );
+        assert_eq!(Answer::new(Reason::NoToken, "api").challenge().unwrap(), "Bearer realm=\"api\"");
         let scope = ScopeSet::parse("a b").unwrap();
-        let challenge = Answer::new(Reason::Scope, "api")
-            .needing(Some(&scope))
-            .challenge()
-            .unwrap();
+        let challenge = Answer::new(Reason::Scope, "api").needing(Some(&scope)).challenge().unwrap();
         assert!(challenge.contains("error=\"insufficient_scope\"") && challenge.ends_with(", scope=\"a b\""));
     }
 

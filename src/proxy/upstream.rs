@@ -47,16 +47,8 @@ impl Config {
     /// The `Host` header's value for this upstream (RFC 9110 §7.2): no port when it is the scheme's own.
     #[must_use]
     pub fn authority(&self) -> String {
-        let host = if self.host.contains(':') {
-            format!("[{}]", self.host)
-        } else {
-            self.host.clone()
-        };
-        if self.port == if self.tls { 443 } else { 80 } {
-            host
-        } else {
-            format!("{host}:{}", self.port)
-        }
+        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
+        if self.port == if self.tls { 443 } else { 80 } { host } else { format!("{host}:{}", self.port) }
     }
 }
 
@@ -147,10 +139,7 @@ impl Upstream {
 
     fn pick(&self) -> Option<SocketAddr> {
         let addresses = self.addresses.borrow();
-        let index = self
-            .preferred
-            .load(Ordering::Relaxed)
-            .checked_rem(addresses.len())?;
+        let index = self.preferred.load(Ordering::Relaxed).checked_rem(addresses.len())?;
         addresses.get(index).copied()
     }
 
@@ -218,16 +207,10 @@ fn certificates(pem: &[u8]) -> Result<Vec<WrappedX509>, UnusableUpstream> {
     let mut roots = RootCertStore::empty();
     for der in CertificateDer::pem_slice_iter(pem) {
         let der = der.map_err(unusable)?;
-        roots
-            .add(der.clone())
-            .map_err(|_| UnusableUpstream::Certificates)?;
+        roots.add(der.clone()).map_err(|_| UnusableUpstream::Certificates)?;
         certificates.push(WrappedX509::new(der.to_vec(), parse_x509));
     }
-    if certificates.is_empty() {
-        Err(UnusableUpstream::Certificates)
-    } else {
-        Ok(certificates)
-    }
+    if certificates.is_empty() { Err(UnusableUpstream::Certificates) } else { Ok(certificates) }
 }
 
 /// Whether a request that failed after the connection was there is tried again: only when its connection had been idle

@@ -44,11 +44,7 @@ pub(super) struct Moment {
 impl AccessToken {
     pub(super) fn new(grant: Grant) -> Self {
         static NEXT_SERIAL: AtomicU64 = AtomicU64::new(1);
-        let Grant {
-            token,
-            lifetime,
-            requested,
-        } = grant;
+        let Grant { token, lifetime, requested } = grant;
         Self(Arc::new(Held {
             token,
             serial: NEXT_SERIAL.fetch_add(1, Ordering::Relaxed),
@@ -118,18 +114,11 @@ mod tests {
     use super::*;
 
     fn token(requested: Moment, lifetime: Duration) -> AccessToken {
-        AccessToken::new(Grant {
-            token: "s3cr3t".into(),
-            lifetime,
-            requested,
-        })
+        AccessToken::new(Grant { token: "s3cr3t".into(), lifetime, requested })
     }
 
     fn moment() -> Moment {
-        Moment {
-            monotonic: Instant::now(),
-            wall: UnixTime(1_000),
-        }
+        Moment { monotonic: Instant::now(), wall: UnixTime(1_000) }
     }
 
     #[test]
@@ -154,10 +143,7 @@ mod tests {
 
     #[test]
     fn serials_are_unique() {
-        assert_ne!(
-            token(moment(), Duration::ZERO).serial(),
-            token(moment(), Duration::ZERO).serial()
-        );
+        assert_ne!(token(moment(), Duration::ZERO).serial(), token(moment(), Duration::ZERO).serial());
     }
 
     #[test]

@@ -49,14 +49,8 @@ pub(super) fn parse(answer: &HttpAnswer, requested_at: UnixTime) -> Result<Token
     if answer.status != StatusCode::OK {
         let status = answer.status.as_u16();
         let code = members.ok().and_then(|members| error_code(&members));
-        let error = code.map_or(FetchError::Status(status), |code| FetchError::Refused {
-            code,
-            status,
-        });
-        return Err(Failure {
-            error,
-            retry_after: retry_after(&answer.headers),
-        });
+        let error = code.map_or(FetchError::Status(status), |code| FetchError::Refused { code, status });
+        return Err(Failure { error, retry_after: retry_after(&answer.headers) });
     }
     let members = members.map_err(|_| FetchError::Malformed)?;
     // Some authorities answer 200 with an error; their word for it says more than "no access_token".
@@ -79,10 +73,7 @@ fn parse_success(members: &Claims, requested_at: UnixTime) -> Result<TokenAnswer
         None | Some(Value::Null) => lifetime_by_claims(token, requested_at)?,
         Some(value) => parse_expires_in(value)?,
     };
-    Ok(TokenAnswer {
-        token: token.into(),
-        lifetime: lifetime.min(MAX_LIFETIME),
-    })
+    Ok(TokenAnswer { token: token.into(), lifetime: lifetime.min(MAX_LIFETIME) })
 }
 
 /// Whether a token is made of VSCHAR without space (RFC 6749 appendix A.12): what a header can carry.
@@ -117,11 +108,7 @@ fn lifetime_by_claims(token: &str, requested_at: UnixTime) -> Result<Duration, F
         return Ok(DEFAULT_LIFETIME);
     };
     let lifetime = requested_at.until(expires);
-    if lifetime.is_zero() {
-        Err(FetchError::Expired)
-    } else {
-        Ok(lifetime)
-    }
+    if lifetime.is_zero() { Err(FetchError::Expired) } else { Ok(lifetime) }
 }
 
 fn unverified_expiry(token: &str) -> Option<UnixTime> {
@@ -158,11 +145,7 @@ mod tests {
 
     fn answer(status: u16, body: impl Into<Bytes>) -> HttpAnswer {
         let status = StatusCode::from_u16(status).unwrap();
-        HttpAnswer {
-            status,
-            headers: HeaderMap::new(),
-            body: body.into(),
-        }
+        HttpAnswer { status, headers: HeaderMap::new(), body: body.into() }
     }
 
     fn parsed(body: &str) -> Result<TokenAnswer, FetchError> {
@@ -189,27 +172,17 @@ mod tests {
 
     #[test]
     fn lifetimes_are_numbers_or_texts_of_numbers_of_at_least_a_second() {
-        for (given, seconds) in [
-            ("2", 2),
-            ("\"300\"", 300),
-            ("1.5", 1),
-            ("\"90.5\"", 90),
-            ("1e3", 1000),
-            ("null", 300),
-        ] {
+        for (given, seconds) in
+            [("2", 2), ("\"300\"", 300), ("1.5", 1), ("\"90.5\"", 90), ("1e3", 1000), ("null", 300)]
+        {
             assert_eq!(lifetime(given), Ok(seconds), "{given}");
         }
-        for huge in [
-            "86401",
-            "1e300",
-            "99999999999999999999999",
-            "\"99999999999999999999999\"",
-        ] {
+        for huge in ["86401", "1e300", "99999999999999999999999", "\"99999999999999999999999\""] {
             assert_eq!(lifetime(huge), Ok(86_400), "{huge}");
         }
-        for bad in [
-            "0", "-1", "0.5", "\"0\"", "\"\"", "\"-5\"", "\"1h\"", "\"inf\"", "\"NaN\"", "true", "{}", "[9]",
-        ] {
+        for bad in
+            ["0", "-1", "0.5", "\"0\"", "\"\"", "\"-5\"", "\"1h\"", "\"inf\"", "\"NaN\"", "true", "{}", "[9]"]
+        {
             assert_eq!(lifetime(bad), Err(FetchError::ExpiresIn), "{bad}");
         }
     }
@@ -230,14 +203,7 @@ mod tests {
 
     #[test]
     fn each_malformed_answer_has_its_error() {
-        for body in [
-            "",
-            "[]",
-            "null",
-            "{",
-            "<html>",
-            r#"{"access_token":"a","access_token":"b"}"#,
-        ] {
+        for body in ["", "[]", "null", "{", "<html>", r#"{"access_token":"a","access_token":"b"}"#] {
             assert_eq!(parsed(body).unwrap_err(), FetchError::Malformed, "{body}");
         }
         for body in [
@@ -252,12 +218,7 @@ mod tests {
         ] {
             assert_eq!(parsed(body).unwrap_err(), FetchError::AccessToken, "{body}");
         }
-        for kind in [
-            "",
-            r#","token_type":"mac""#,
-            r#","token_type":"DPoP""#,
-            r#","token_type":null"#,
-        ] {
+        for kind in ["", r#","token_type":"mac""#, r#","token_type":"DPoP""#, r#","token_type":null"#] {
             let body = format!(r#"{{"access_token":"a","expires_in":9{kind}}}"#);
             assert_eq!(parsed(&body).unwrap_err(), FetchError::TokenType, "{body}");
         }
@@ -267,20 +228,11 @@ mod tests {
     fn a_refusal_keeps_known_codes_and_no_other_text() {
         let error = |status, body: &'static str| parse(&answer(status, body), NOW).unwrap_err().error;
         let refused = |code, status| FetchError::Refused { code, status };
-        assert_eq!(
-            error(401, r#"{"error":"invalid_client"}"#),
-            refused(ErrorCode::InvalidClient, 401)
-        );
-        assert_eq!(
-            error(200, r#"{"error":"invalid_scope"}"#),
-            refused(ErrorCode::InvalidScope, 200)
-        );
+        assert_eq!(error(401, r#"{"error":"invalid_client"}"#), refused(ErrorCode::InvalidClient, 401));
+        assert_eq!(error(200, r#"{"error":"invalid_scope"}"#), refused(ErrorCode::InvalidScope, 200));
         assert_eq!(error(400, r#"{"error":"secret text"}"#), FetchError::Status(400));
         assert_eq!(error(502, "<html>bad gateway"), FetchError::Status(502));
-        assert_eq!(
-            error(201, r#"{"access_token":"a","token_type":"Bearer"}"#),
-            FetchError::Status(201)
-        );
+        assert_eq!(error(201, r#"{"access_token":"a","token_type":"Bearer"}"#), FetchError::Status(201));
         assert_eq!(error(302, ""), FetchError::Status(302));
     }
 
@@ -288,19 +240,11 @@ mod tests {
     fn retry_after_in_seconds_is_kept() {
         let with = |value: &'static str| {
             let mut answer = answer(429, "");
-            answer
-                .headers
-                .insert(RETRY_AFTER, HeaderValue::from_static(value));
+            answer.headers.insert(RETRY_AFTER, HeaderValue::from_static(value));
             parse(&answer, NOW).unwrap_err().retry_after
         };
         assert_eq!(with("7"), Some(Duration::from_secs(7)));
-        for other in [
-            "",
-            "-1",
-            "x",
-            "Fri, 31 Dec 1999 23:59:59 GMT",
-            "99999999999999999999999",
-        ] {
+        for other in ["", "-1", "x", "Fri, 31 Dec 1999 23:59:59 GMT", "99999999999999999999999"] {
             assert_eq!(with(other), None, "{other}");
         }
     }

@@ -92,10 +92,7 @@ impl FetchError {
             Self::Metadata(error) | Self::Http(error) => {
                 matches!(error, HttpError::Timeout | HttpError::Connect | HttpError::Broken)
             }
-            Self::Refused {
-                code: ErrorCode::TemporarilyUnavailable | ErrorCode::ServerError,
-                ..
-            } => true,
+            Self::Refused { code: ErrorCode::TemporarilyUnavailable | ErrorCode::ServerError, .. } => true,
             Self::Refused { status, .. } | Self::Status(status) | Self::MetadataStatus(status) => {
                 is_transient_status(status)
             }
@@ -119,10 +116,7 @@ pub(super) struct Failure {
 
 impl From<FetchError> for Failure {
     fn from(error: FetchError) -> Self {
-        Self {
-            error,
-            retry_after: None,
-        }
+        Self { error, retry_after: None }
     }
 }
 
@@ -130,10 +124,7 @@ impl Failure {
     /// Whether to ask again at once, instead of after the backoff. An authority that names a time, or has too many
     /// requests as it is, is not hurried.
     pub fn may_hurry(&self) -> bool {
-        let busy = matches!(
-            self.error,
-            FetchError::Status(429) | FetchError::Refused { status: 429, .. }
-        );
+        let busy = matches!(self.error, FetchError::Status(429) | FetchError::Refused { status: 429, .. });
         self.error.is_transient() && self.retry_after.is_none() && !busy
     }
 }
@@ -150,10 +141,7 @@ pub struct TokenUnavailable {
 
 impl TokenUnavailable {
     pub(super) fn new(error: FetchError, retry_after: Duration) -> Self {
-        Self {
-            error,
-            retry_after: retry_after.max(Duration::from_secs(1)),
-        }
+        Self { error, retry_after: retry_after.max(Duration::from_secs(1)) }
     }
 
     /// The value of a `Retry-After` header: whole seconds, rounded up.
@@ -172,22 +160,13 @@ mod tests {
         let hurried = |error: FetchError| Failure::from(error).may_hurry();
         assert!(hurried(FetchError::Http(HttpError::Timeout)));
         assert!(hurried(FetchError::Status(503)));
-        assert!(hurried(FetchError::Refused {
-            code: ErrorCode::TemporarilyUnavailable,
-            status: 400
-        }));
+        assert!(hurried(FetchError::Refused { code: ErrorCode::TemporarilyUnavailable, status: 400 }));
         assert!(!hurried(FetchError::Status(429)));
         assert!(FetchError::Status(429).is_transient());
         assert!(!hurried(FetchError::Status(404)));
         assert!(!hurried(FetchError::Http(HttpError::Tls)));
-        assert!(!hurried(FetchError::Refused {
-            code: ErrorCode::InvalidClient,
-            status: 401
-        }));
-        let named = Failure {
-            error: FetchError::Status(503),
-            retry_after: Some(Duration::from_secs(1)),
-        };
+        assert!(!hurried(FetchError::Refused { code: ErrorCode::InvalidClient, status: 401 }));
+        let named = Failure { error: FetchError::Status(503), retry_after: Some(Duration::from_secs(1)) };
         assert!(!named.may_hurry());
     }
 
@@ -200,10 +179,7 @@ mod tests {
 
     #[test]
     fn the_text_names_code_and_status() {
-        let refused = FetchError::Refused {
-            code: ErrorCode::InvalidClient,
-            status: 401,
-        };
+        let refused = FetchError::Refused { code: ErrorCode::InvalidClient, status: 401 };
         assert_eq!(
             refused.to_string(),
             "the authority refused the token request: invalid_client, status 401"

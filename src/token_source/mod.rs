@@ -126,9 +126,5 @@ pub async fn fetch_once(
     clock: &SharedClock,
 ) -> Result<AccessToken, FetchError> {
     let client = TokenClient::new(config, http, clock);
-    client
-        .fetch()
-        .await
-        .map(AccessToken::new)
-        .map_err(|failure| failure.error)
+    client.fetch().await.map(AccessToken::new).map_err(|failure| failure.error)
 }

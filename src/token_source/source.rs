@@ -41,11 +41,7 @@ struct Current {
 #[derive(Clone, Copy)]
 enum State {
     Ready,
-    Failing {
-        error: FetchError,
-        next_attempt: Instant,
-        failures: u32,
-    },
+    Failing { error: FetchError, next_attempt: Instant, failures: u32 },
 }
 
 impl TokenSource {
@@ -96,9 +92,7 @@ impl TokenSource {
         }
         // The task's own limits are tighter; this one is for the case that no task is running.
         let stopped = || TokenUnavailable::new(FetchError::Stopped, Duration::ZERO);
-        timeout(schedule::WAIT_LIMIT, self.wait())
-            .await
-            .unwrap_or_else(|_| Err(stopped()))
+        timeout(schedule::WAIT_LIMIT, self.wait()).await.unwrap_or_else(|_| Err(stopped()))
     }
 
     async fn wait(&self) -> Result<AccessToken, TokenUnavailable> {
@@ -109,10 +103,7 @@ impl TokenSource {
             if let Some(token) = self.current() {
                 return Ok(token);
             }
-            if let State::Failing {
-                error, next_attempt, ..
-            } = seen
-            {
+            if let State::Failing { error, next_attempt, .. } = seen {
                 let wait = next_attempt.saturating_duration_since(Instant::now());
                 return Err(TokenUnavailable::new(error, wait));
             }
@@ -228,37 +219,22 @@ impl TokenSource {
         };
         if let Err(Failure { error, .. }) = result {
             let at = cell.clock.now();
-            cell.status.rcu(|s| CredentialStatus {
-                last_error: Some(error),
-                last_error_at: Some(at),
-                ..**s
-            });
-            (cell.observer)(Event::Failed {
-                credential: &cell.config.name,
-                error,
-            });
+            cell.status.rcu(|s| CredentialStatus { last_error: Some(error), last_error_at: Some(at), ..**s });
+            (cell.observer)(Event::Failed { credential: &cell.config.name, error });
         }
         result
     }
 
     /// Turns a grant into the next current token, unless the token died on its way.
     fn accept(&self, grant: Grant) -> Result<Current, Failure> {
-        let Grant {
-            lifetime, requested, ..
-        } = grant;
+        let Grant { lifetime, requested, .. } = grant;
         let token = AccessToken::new(grant);
         if !token.is_usable(self.now()) {
             return Err(FetchError::Expired.into());
         }
         let after = schedule::refresh_after(lifetime, self.0.config.refresh_at, fastrand::f64());
-        (self.0.observer)(Event::Fetched {
-            credential: &self.0.config.name,
-            expires_in: lifetime,
-        });
-        Ok(Current {
-            token,
-            refresh_due: requested.monotonic + after,
-        })
+        (self.0.observer)(Event::Fetched { credential: &self.0.config.name, expires_in: lifetime });
+        Ok(Current { token, refresh_due: requested.monotonic + after })
     }
 
     fn settle_success(&self, current: Current) {
@@ -282,18 +258,11 @@ impl TokenSource {
             let (credential, retry_in) = (&self.0.config.name, wait.as_secs_f32());
             tracing::warn!(credential, %error, retry_in, "no access token fetched");
         }
-        self.0.state.send_replace(State::Failing {
-            error,
-            next_attempt: Instant::now() + wait,
-            failures,
-        });
+        self.0.state.send_replace(State::Failing { error, next_attempt: Instant::now() + wait, failures });
     }
 
     fn now(&self) -> Moment {
-        Moment {
-            monotonic: Instant::now(),
-            wall: self.0.clock.now(),
-        }
+        Moment { monotonic: Instant::now(), wall: self.0.clock.now() }
     }
 }
 

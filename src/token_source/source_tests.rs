@@ -63,22 +63,13 @@ impl World {
         };
         change(&mut config);
         let start = Instant::now();
-        let clock = Arc::new(TestClock {
-            start,
-            moved: AtomicI64::new(1_000_000),
-        });
+        let clock = Arc::new(TestClock { start, moved: AtomicI64::new(1_000_000) });
         let events = Arc::<Mutex<Vec<String>>>::default();
         let log = Arc::clone(&events);
         let observer: Observer = Arc::new(move |event| log.lock().unwrap().push(format!("{event:?}")));
         let http = HttpClient::new(http_options(None)).unwrap();
         let source = TokenSource::new(config, http, Arc::clone(&clock) as SharedClock, observer);
-        Self {
-            source,
-            clock,
-            start,
-            asked: Arc::default(),
-            events,
-        }
+        Self { source, clock, start, asked: Arc::default(), events }
     }
 
     /// Runs the task against a script. It ends when the returned sender is used or dropped.
@@ -87,29 +78,18 @@ impl World {
         script: impl Fn(usize) -> Reaction + Send + Sync + 'static,
     ) -> (oneshot::Sender<()>, JoinHandle<()>) {
         let (stop, stopped) = oneshot::channel::<()>();
-        let (source, asked, clock) = (
-            self.source.clone(),
-            Arc::clone(&self.asked),
-            Arc::clone(&self.clock),
-        );
+        let (source, asked, clock) = (self.source.clone(), Arc::clone(&self.asked), Arc::clone(&self.clock));
         let task = tokio::spawn(async move {
             let shutdown = async {
                 let _ = stopped.await;
             };
             let fetch = || async {
-                let requested = Moment {
-                    monotonic: Instant::now(),
-                    wall: clock.now(),
-                };
+                let requested = Moment { monotonic: Instant::now(), wall: clock.now() };
                 let n = asked.lock().unwrap().len();
                 asked.lock().unwrap().push(requested.monotonic);
                 let (delay, outcome) = script(n);
                 sleep(ms(delay)).await;
-                outcome.map(|life| Grant {
-                    token: format!("t0k3n{n}").into(),
-                    lifetime: ms(life),
-                    requested,
-                })
+                outcome.map(|life| Grant { token: format!("t0k3n{n}").into(), lifetime: ms(life), requested })
             };
             source.drive(shutdown, fetch).await;
         });
@@ -118,19 +98,11 @@ impl World {
 
     /// When the authority was asked, in milliseconds since the start.
     fn asked(&self) -> Vec<u128> {
-        self.asked
-            .lock()
-            .unwrap()
-            .iter()
-            .map(|at| (*at - self.start).as_millis())
-            .collect()
+        self.asked.lock().unwrap().iter().map(|at| (*at - self.start).as_millis()).collect()
     }
 
     async fn token(&self) -> Result<String, TokenUnavailable> {
-        self.source
-            .token()
-            .await
-            .map(|token| token.secret().expose_secret().to_owned())
+        self.source.token().await.map(|token| token.secret().expose_secret().to_owned())
     }
 
     async fn error(&self) -> FetchError {
@@ -261,20 +233,13 @@ async fn callers_during_the_backoff_get_the_remembered_failure_at_once_and_cause
     }
     // 2 + 4 + 8 + 16 + 32 + 4 × 60 s, each up to a tenth shorter: five minutes hold nine or ten of them.
     let asked: Vec<_> = world.asked().into_iter().map(|at| at / 1000).collect();
-    assert!(
-        (3 + 8..=3 + 10).contains(&asked.len()),
-        "{asked:?} in {:?}",
-        begin.elapsed()
-    );
+    assert!((3 + 8..=3 + 10).contains(&asked.len()), "{asked:?} in {:?}", begin.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_definite_refusal_is_not_repeated_in_a_hurry() {
     let world = World::new(|_| {});
-    let refused = FetchError::Refused {
-        code: ErrorCode::InvalidClient,
-        status: 401,
-    };
+    let refused = FetchError::Refused { code: ErrorCode::InvalidClient, status: 401 };
     let _task = world.run(move |n| if n < 2 { failing(refused) } else { (10, Ok(60_000)) });
     assert_eq!(world.error().await, refused);
     assert_eq!(world.asked(), [0]);
@@ -287,10 +252,7 @@ async fn a_definite_refusal_is_not_repeated_in_a_hurry() {
 #[tokio::test(start_paused = true)]
 async fn retry_after_is_honoured() {
     let world = World::new(|_| {});
-    let wait = Failure {
-        error: FetchError::Status(429),
-        retry_after: Some(Duration::from_secs(30)),
-    };
+    let wait = Failure { error: FetchError::Status(429), retry_after: Some(Duration::from_secs(30)) };
     let _task = world.run(move |n| if n == 0 { (0, Err(wait)) } else { (0, Ok(60_000)) });
     assert_eq!(world.source.token().await.unwrap_err().retry_after_secs(), 30);
     sleep(ms(29_900)).await;
@@ -368,33 +330,19 @@ async fn status_and_events_tell_in_our_words_and_hold_no_secret() {
     let token = world.source.token().await.unwrap();
     let status = world.source.status();
     assert_eq!(status.expires_at, Some(token.expires_at()));
-    assert_eq!(
-        (status.last_error, status.last_error_at),
-        (Some(BUSY), Some(UnixTime(1_000_000)))
-    );
+    assert_eq!((status.last_error, status.last_error_at), (Some(BUSY), Some(UnixTime(1_000_000))));
     assert_eq!(status.last_refresh, Some(UnixTime(1_000_000)));
     let events = world.events.lock().unwrap().clone();
     assert_eq!(events.len(), 2, "{events:?}");
-    assert!(
-        events[0].contains("Failed") && events[1].contains("Fetched"),
-        "{events:?}"
-    );
+    assert!(events[0].contains("Failed") && events[1].contains("Fetched"), "{events:?}");
     let said = format!("{events:?} {status:?} {token:?}");
     assert!(!said.contains("t0k3n") && !said.contains("hunter2"), "{said}");
 }
 
 #[test]
 fn callers_and_task_may_live_on_different_runtimes() {
-    let quiet = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .unwrap();
-    let hot = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap();
+    let quiet = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let hot = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let authority = quiet.block_on(Authority::start());
     authority.script([testing::token("t1", 3_600)]);
     let http = HttpClient::new(http_options(None)).unwrap();
@@ -418,16 +366,10 @@ async fn one_token_can_be_fetched_without_a_source() {
     let authority = Authority::start().await;
     let http = HttpClient::new(http_options(None)).unwrap();
     let clock: SharedClock = Arc::new(SystemClock);
-    authority.script([
-        testing::token("t1", 60),
-        testing::answer(401, r#"{"error":"invalid_client"}"#),
-    ]);
+    authority.script([testing::token("t1", 60), testing::answer(401, r#"{"error":"invalid_client"}"#)]);
     let config = testing::config(&authority);
     let token = fetch_once(&config, &http, &clock).await.unwrap();
     assert_eq!(token.secret().expose_secret(), "t1");
     let error = fetch_once(&config, &http, &clock).await.unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "the authority refused the token request: invalid_client, status 401"
-    );
+    assert_eq!(error.to_string(), "the authority refused the token request: invalid_client, status 401");
 }

@@ -26,10 +26,7 @@ struct World {
 impl Authority {
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let authority = Self {
-            address: listener.local_addr().unwrap(),
-            world: Arc::default(),
-        };
+        let authority = Self { address: listener.local_addr().unwrap(), world: Arc::default() };
         let served = authority.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -79,9 +76,7 @@ async fn read_request(stream: &mut TcpStream) -> Option<String> {
     loop {
         let text = String::from_utf8_lossy(&seen);
         if let Some((head, body)) = text.split_once("\r\n\r\n") {
-            let length = head
-                .lines()
-                .find_map(|line| line.strip_prefix("content-length: "));
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
             if body.len() >= length.map_or(0, |length| length.parse().unwrap()) {
                 return Some(text.into_owned());
             }
@@ -95,17 +90,11 @@ async fn read_request(stream: &mut TcpStream) -> Option<String> {
 }
 
 pub(super) fn answer(status: u16, body: &str) -> String {
-    format!(
-        "HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n{body}",
-        body.len()
-    )
+    format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n{body}", body.len())
 }
 
 pub(super) fn token(token: &str, expires_in: u64) -> String {
-    answer(
-        200,
-        &format!(r#"{{"access_token":"{token}","token_type":"Bearer","expires_in":{expires_in}}}"#),
-    )
+    answer(200, &format!(r#"{{"access_token":"{token}","token_type":"Bearer","expires_in":{expires_in}}}"#))
 }
 
 pub(super) fn config(authority: &Authority) -> Config {

@@ -30,21 +30,13 @@ pub(super) struct TokenClient<'a> {
 
 impl<'a> TokenClient<'a> {
     pub fn new(config: &'a Config, http: &'a HttpClient, clock: &'a SharedClock) -> Self {
-        Self {
-            config,
-            http,
-            clock,
-            discovered: ArcSwapOption::empty(),
-        }
+        Self { config, http, clock, discovered: ArcSwapOption::empty() }
     }
 
     /// One token request, preceded by discovery when the endpoint is not known yet.
     pub async fn fetch(&self) -> Result<Grant, Failure> {
         let endpoint = self.endpoint().await?;
-        let requested = Moment {
-            monotonic: Instant::now(),
-            wall: self.clock.now(),
-        };
+        let requested = Moment { monotonic: Instant::now(), wall: self.clock.now() };
         let answer = match self.request(&endpoint).await {
             Ok(answer) => answer,
             Err(error) => {
@@ -59,11 +51,7 @@ impl<'a> TokenClient<'a> {
             self.discovered.store(None);
         }
         let answer::TokenAnswer { token, lifetime } = answer::parse(&answer, requested.wall)?;
-        Ok(Grant {
-            token,
-            lifetime,
-            requested,
-        })
+        Ok(Grant { token, lifetime, requested })
     }
 
     async fn request(&self, endpoint: &Url) -> Result<HttpAnswer, FetchError> {
@@ -72,10 +60,7 @@ impl<'a> TokenClient<'a> {
             headers.insert(AUTHORIZATION, basic(self.config)?);
         }
         let scope = self.config.scopes.to_string();
-        self.http
-            .post_form(endpoint, headers, &form(self.config, &scope))
-            .await
-            .map_err(FetchError::Http)
+        self.http.post_form(endpoint, headers, &form(self.config, &scope)).await.map_err(FetchError::Http)
     }
 
     async fn endpoint(&self) -> Result<Arc<Url>, Failure> {
@@ -100,11 +85,7 @@ fn accept_json() -> HeaderMap {
 /// split them.
 fn basic(config: &Config) -> Result<HeaderValue, FetchError> {
     let encode = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
-    let pair = format!(
-        "{}:{}",
-        encode(&config.client_id),
-        encode(config.client_secret.expose_secret())
-    );
+    let pair = format!("{}:{}", encode(&config.client_id), encode(config.client_secret.expose_secret()));
     let value = format!("Basic {}", STANDARD.encode(pair));
     let mut value = HeaderValue::try_from(value).map_err(|_| FetchError::Request)?;
     value.set_sensitive(true);
@@ -121,24 +102,9 @@ fn form<'a>(config: &'a Config, scope: &'a str) -> Vec<(&'a str, &'a str)> {
     if !scope.is_empty() {
         form.push(("scope", scope));
     }
-    form.extend(
-        config
-            .audiences
-            .iter()
-            .map(|audience| ("audience", audience.as_str())),
-    );
-    form.extend(
-        config
-            .resources
-            .iter()
-            .map(|resource| ("resource", resource.as_str())),
-    );
-    form.extend(
-        config
-            .extra_parameters
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str())),
-    );
+    form.extend(config.audiences.iter().map(|audience| ("audience", audience.as_str())));
+    form.extend(config.resources.iter().map(|resource| ("resource", resource.as_str())));
+    form.extend(config.extra_parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())));
     form
 }
 
@@ -150,10 +116,7 @@ async fn discover(http: &HttpClient, authority: &Url) -> Result<Url, Failure> {
     let mut failure = None;
     for url in metadata_urls(authority) {
         let found = async {
-            let answer = http
-                .get(&url, accept_json())
-                .await
-                .map_err(FetchError::Metadata)?;
+            let answer = http.get(&url, accept_json()).await.map_err(FetchError::Metadata)?;
             parse_metadata(&answer, authority)
         };
         match found.await {
@@ -190,19 +153,10 @@ fn metadata_urls(authority: &Url) -> [Url; 2] {
 fn parse_metadata(answer: &HttpAnswer, authority: &Url) -> Result<Url, Failure> {
     if answer.status != StatusCode::OK {
         let error = FetchError::MetadataStatus(answer.status.as_u16());
-        return Err(Failure {
-            error,
-            retry_after: retry_after(&answer.headers),
-        });
+        return Err(Failure { error, retry_after: retry_after(&answer.headers) });
     }
     let metadata = Claims::parse(&answer.body).map_err(|_| FetchError::MetadataMalformed)?;
-    let url = |member| {
-        metadata
-            .string(member)
-            .ok()
-            .flatten()
-            .and_then(|text| Url::parse(text).ok())
-    };
+    let url = |member| metadata.string(member).ok().flatten().and_then(|text| Url::parse(text).ok());
     // RFC 8414 §3.3: otherwise anyone whose metadata we can be led to receives our secret.
     if url("issuer").is_none_or(|issuer| !is_same_issuer(&issuer, authority)) {
         return Err(FetchError::MetadataIssuer.into());
@@ -254,20 +208,13 @@ mod tests {
         let mut results = Vec::new();
         for _ in 0..times {
             let result = client.fetch().await;
-            results.push(
-                result
-                    .map(|g| g.token.expose_secret().to_owned())
-                    .map_err(|f| f.error),
-            );
+            results.push(result.map(|g| g.token.expose_secret().to_owned()).map_err(|f| f.error));
         }
         results
     }
 
     fn metadata(authority: &Authority, issuer_path: &str, endpoint: &str) -> String {
-        let body = format!(
-            r#"{{"issuer":"{}","token_endpoint":"{endpoint}"}}"#,
-            authority.url(issuer_path)
-        );
+        let body = format!(r#"{{"issuer":"{}","token_endpoint":"{endpoint}"}}"#, authority.url(issuer_path));
         testing::answer(200, &body)
     }
 
@@ -288,10 +235,7 @@ mod tests {
         let [request] = authority.requests().try_into().unwrap();
         let basic = STANDARD.encode("id%3Ax:p%40ss+w%C3%B6rd");
         assert!(request.starts_with("POST /token HTTP/1.1\r\n"), "{request}");
-        assert!(
-            request.contains(&format!("\r\nauthorization: Basic {basic}\r\n")),
-            "{request}"
-        );
+        assert!(request.contains(&format!("\r\nauthorization: Basic {basic}\r\n")), "{request}");
         assert!(request.contains("\r\naccept: application/json\r\n"), "{request}");
         let body = "grant_type=client_credentials&scope=a+b&audience=https%3A%2F%2Fa.example&audience=b\
                     &resource=https%3A%2F%2Fr.example&x=1%262";
@@ -302,10 +246,7 @@ mod tests {
     async fn post_authentication_stands_in_the_form_only() {
         let authority = Authority::start().await;
         authority.script([testing::token("t1", 60)]);
-        let config = Config {
-            auth_method: ClientAuthMethod::ClientSecretPost,
-            ..config(&authority)
-        };
+        let config = Config { auth_method: ClientAuthMethod::ClientSecretPost, ..config(&authority) };
         fetch_all(&config, 1).await;
         let [request] = authority.requests().try_into().unwrap();
         assert!(
@@ -327,34 +268,12 @@ mod tests {
             testing::token("t3", 60),
         ]);
         let endpoint = TokenEndpoint::Discovery(url(&authority.url("/realm/")));
-        let results = fetch_all(
-            &Config {
-                endpoint,
-                ..config(&authority)
-            },
-            4,
-        )
-        .await;
-        let expected = [
-            Ok("t1".into()),
-            Ok("t2".into()),
-            Err(FetchError::Status(404)),
-            Ok("t3".into()),
-        ];
+        let results = fetch_all(&Config { endpoint, ..config(&authority) }, 4).await;
+        let expected = [Ok("t1".into()), Ok("t2".into()), Err(FetchError::Status(404)), Ok("t3".into())];
         assert_eq!(results, expected);
         let asked = authority.requested_paths();
         let well_known = "/realm/.well-known/openid-configuration";
-        assert_eq!(
-            asked,
-            [
-                well_known,
-                "/elsewhere",
-                "/elsewhere",
-                "/elsewhere",
-                well_known,
-                "/elsewhere"
-            ]
-        );
+        assert_eq!(asked, [well_known, "/elsewhere", "/elsewhere", "/elsewhere", well_known, "/elsewhere"]);
     }
 
     #[tokio::test]
@@ -363,44 +282,20 @@ mod tests {
         let found = metadata(&authority, "/realm", &authority.url("/token"));
         authority.script([testing::answer(404, ""), found, testing::token("t1", 60)]);
         let endpoint = TokenEndpoint::Discovery(url(&authority.url("/realm")));
-        assert_eq!(
-            fetch_all(
-                &Config {
-                    endpoint,
-                    ..config(&authority)
-                },
-                1
-            )
-            .await,
-            [Ok("t1".to_owned())]
-        );
-        assert_eq!(
-            authority.requested_paths()[1],
-            "/.well-known/oauth-authorization-server/realm"
-        );
+        assert_eq!(fetch_all(&Config { endpoint, ..config(&authority) }, 1).await, [Ok("t1".to_owned())]);
+        assert_eq!(authority.requested_paths()[1], "/.well-known/oauth-authorization-server/realm");
     }
 
     #[tokio::test]
     async fn no_secret_is_sent_when_metadata_is_not_the_authoritys() {
         let authority = Authority::start().await;
         let endpoint = TokenEndpoint::Discovery(url(&authority.url("/realm")));
-        let config = Config {
-            endpoint,
-            ..config(&authority)
-        };
+        let config = Config { endpoint, ..config(&authority) };
         let other = metadata(&authority, "/other", &authority.url("/token"));
         for (first, second, error) in [
             (other.clone(), other, FetchError::MetadataIssuer),
-            (
-                testing::answer(200, "<html>"),
-                testing::answer(404, ""),
-                FetchError::MetadataMalformed,
-            ),
-            (
-                testing::answer(404, ""),
-                testing::answer(403, ""),
-                FetchError::MetadataStatus(404),
-            ),
+            (testing::answer(200, "<html>"), testing::answer(404, ""), FetchError::MetadataMalformed),
+            (testing::answer(404, ""), testing::answer(403, ""), FetchError::MetadataStatus(404)),
             (
                 testing::answer(404, ""),
                 metadata(&authority, "/realm", "nonsense"),
@@ -410,12 +305,7 @@ mod tests {
             authority.script([first, second]);
             assert_eq!(fetch_all(&config, 1).await, [Err(error)]);
         }
-        assert!(
-            authority
-                .requests()
-                .iter()
-                .all(|request| request.starts_with("GET "))
-        );
+        assert!(authority.requests().iter().all(|request| request.starts_with("GET ")));
     }
 
     #[tokio::test]
@@ -423,30 +313,18 @@ mod tests {
         let authority = Authority::start().await;
         authority.script([testing::answer(503, "")]);
         let endpoint = TokenEndpoint::Discovery(url(&authority.url("")));
-        let results = fetch_all(
-            &Config {
-                endpoint,
-                ..config(&authority)
-            },
-            1,
-        )
-        .await;
+        let results = fetch_all(&Config { endpoint, ..config(&authority) }, 1).await;
         assert_eq!(results, [Err(FetchError::MetadataStatus(503))]);
         assert_eq!(authority.requests().len(), 1);
     }
 
     #[test]
     fn metadata_places_follow_both_standards() {
-        for (authority, path) in [
-            ("https://a.example", ""),
-            ("https://a.example/", ""),
-            ("https://a.example/b/", "/b"),
-        ] {
+        for (authority, path) in
+            [("https://a.example", ""), ("https://a.example/", ""), ("https://a.example/b/", "/b")]
+        {
             let [oidc, oauth] = metadata_urls(&url(authority));
-            assert_eq!(
-                oidc.as_str(),
-                format!("https://a.example{path}/.well-known/openid-configuration")
-            );
+            assert_eq!(oidc.as_str(), format!("https://a.example{path}/.well-known/openid-configuration"));
             assert_eq!(
                 oauth.as_str(),
                 format!("https://a.example/.well-known/oauth-authorization-server{path}")
@@ -460,12 +338,9 @@ mod tests {
         assert!(same("https://a.example", "https://a.example/"));
         assert!(same("https://a.example/b/", "https://a.example/b"));
         assert!(same("https://A.example:443/b", "https://a.example/b"));
-        for other in [
-            "http://a.example/b",
-            "https://a.example/B",
-            "https://a.example/b//",
-            "https://a.example/b?x",
-        ] {
+        for other in
+            ["http://a.example/b", "https://a.example/B", "https://a.example/b//", "https://a.example/b?x"]
+        {
             assert!(!same(other, "https://a.example/b"), "{other}");
         }
     }
@@ -478,13 +353,9 @@ mod tests {
         assert!(accepted("https://b.example/t", "http://a.example"));
         assert!(accepted("http://b.example/t", "http://a.example"));
         assert!(!accepted("http://b.example/t", "https://a.example"));
-        for bad in [
-            "ftp://b.example/t",
-            "file:///t",
-            "https://u:p@b.example/t",
-            "https://b.example/t#x",
-            "data:x",
-        ] {
+        for bad in
+            ["ftp://b.example/t", "file:///t", "https://u:p@b.example/t", "https://b.example/t#x", "data:x"]
+        {
             assert!(!accepted(bad, "https://a.example"), "{bad}");
         }
     }

@@ -12,7 +12,7 @@ use super::{AuthorityConfig, KeySource};
 use crate::domain::claims::Claims;
 use crate::domain::clock::SharedClock;
 use crate::domain::hash::sha256_parts;
-use crate::http_client::{HttpAnswer, HttpClient, HttpOptions};
+use crate::http_client::{HttpAnswer, HttpClient, HttpError, HttpOptions};
 use crate::jose::Algorithm;
 use crate::jose::key_set::KeySet;
 use crate::jose::live_keys::{Fetch, Fetched, KeptAt, LiveKeys};
@@ -117,25 +117,17 @@ impl Authority {
             }
         };
         let identity = format!("{} {source}", self.issuer);
-        let id = sha256_parts(&[identity.as_bytes()])[..8]
-            .iter()
-            .map(|b| format!("{b:02x}"))
-            .collect::<String>();
+        let id =
+            sha256_parts(&[identity.as_bytes()])[..8].iter().map(|b| format!("{b:02x}")).collect::<String>();
         let file = state_dir.join(format!("jwks-{id}.json"));
         Ok(Some((fetch, Some(KeptAt { file, identity }))))
     }
 }
 
 async fn read_file(file: PathBuf) -> Result<Fetched, &'static str> {
-    let document = tokio::fs::read(file)
-        .await
-        .map_err(|_| "the JWKS file cannot be read")?;
+    let document = tokio::fs::read(file).await.map_err(|_| "the JWKS file cannot be read")?;
     let keys = KeySet::parse(&document).map_err(|_| "the JWKS file holds no usable key")?;
-    Ok(Fetched {
-        document,
-        keys,
-        max_age: Some(FILE_LIFETIME),
-    })
+    Ok(Fetched { document, keys, max_age: Some(FILE_LIFETIME) })
 }
 
 /// Finds the JWKS through the issuer's metadata.
@@ -148,20 +140,13 @@ struct Discovery {
 
 impl Discovery {
     async fn fetch(&self) -> Result<Fetched, &'static str> {
-        let known = self
-            .jwks_uri
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .take();
+        let known = self.jwks_uri.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
         let url = match known {
             Some(url) => url,
             None => self.discover().await?,
         };
         let fetched = fetch_key_set(&self.client, url.clone()).await?;
-        *self
-            .jwks_uri
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner) = Some(url);
+        *self.jwks_uri.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(url);
         Ok(fetched)
     }
 
@@ -186,9 +171,8 @@ impl Discovery {
         if text("issuer") != Some(&self.issuer) {
             return Err("the authority's metadata names another issuer");
         }
-        let jwks_uri = text("jwks_uri")
-            .and_then(|uri| Url::parse(uri).ok())
-            .ok_or("the metadata has no jwks_uri")?;
+        let jwks_uri =
+            text("jwks_uri").and_then(|uri| Url::parse(uri).ok()).ok_or("the metadata has no jwks_uri")?;
         match jwks_uri.scheme() {
             "https" => Ok(jwks_uri),
             "http" if !secure => Ok(jwks_uri),
@@ -199,15 +183,9 @@ impl Discovery {
 
 /// The places of an issuer's metadata.
 fn metadata_urls(issuer: &str) -> Vec<Url> {
-    let appended = Url::parse(&format!(
-        "{}/.well-known/openid-configuration",
-        issuer.trim_end_matches('/')
-    ));
+    let appended = Url::parse(&format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/')));
     let inserted = Url::parse(issuer).map(|mut url| {
-        let path = format!(
-            "/.well-known/oauth-authorization-server{}",
-            url.path().trim_end_matches('/')
-        );
+        let path = format!("/.well-known/oauth-authorization-server{}", url.path().trim_end_matches('/'));
         url.set_path(&path);
         url
     });
@@ -215,10 +193,7 @@ fn metadata_urls(issuer: &str) -> Vec<Url> {
 }
 
 async fn get(client: &HttpClient, url: Url) -> Result<HttpAnswer, &'static str> {
-    let answer = client
-        .get(url, HeaderMap::new())
-        .await
-        .map_err(|error| error.as_str())?;
+    let answer = client.get(&url, HeaderMap::new()).await.map_err(why)?;
     if answer.status == http::StatusCode::OK {
         Ok(answer)
     } else {
@@ -226,23 +201,26 @@ async fn get(client: &HttpClient, url: Url) -> Result<HttpAnswer, &'static str> 
     }
 }
 
+fn why(error: HttpError) -> &'static str {
+    match error {
+        HttpError::Timeout => "the authority did not answer in time",
+        HttpError::Connect => "the authority cannot be reached",
+        HttpError::Tls => "the authority's certificate or name is not trusted",
+        HttpError::TooLarge => "the authority's answer is too large",
+        HttpError::Broken => "the authority's answer broke off or is no HTTP",
+    }
+}
+
 async fn fetch_key_set(client: &HttpClient, url: Url) -> Result<Fetched, &'static str> {
     let answer = get(client, url).await?;
     let keys = KeySet::parse(&answer.body).map_err(|_| "the authority's JWKS holds no usable key")?;
-    Ok(Fetched {
-        max_age: max_age(&answer.headers),
-        keys,
-        document: answer.body.to_vec(),
-    })
+    Ok(Fetched { max_age: max_age(&answer.headers), keys, document: answer.body.to_vec() })
 }
 
 /// RFC 9111 §5.2.2: `max-age`, unless the answer is not to be stored.
 fn max_age(headers: &HeaderMap) -> Option<Duration> {
-    let directives = headers
-        .get_all(CACHE_CONTROL)
-        .iter()
-        .filter_map(|v| v.to_str().ok())
-        .flat_map(|v| v.split(','));
+    let directives =
+        headers.get_all(CACHE_CONTROL).iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(','));
     let mut age = None;
     for directive in directives {
         let directive = directive.trim().to_ascii_lowercase();
@@ -262,12 +240,7 @@ mod tests {
 
     #[test]
     fn metadata_is_looked_for_where_both_standards_put_it() {
-        let urls = |issuer| {
-            metadata_urls(issuer)
-                .iter()
-                .map(Url::to_string)
-                .collect::<Vec<_>>()
-        };
+        let urls = |issuer| metadata_urls(issuer).iter().map(Url::to_string).collect::<Vec<_>>();
         assert_eq!(
             urls("https://idp.example/realms/iot"),
             [

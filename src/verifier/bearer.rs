@@ -27,9 +27,7 @@ impl BearerToken {
         if values.next().is_some() {
             return Err(Refusal::new(Reason::TwoAuthorizations));
         }
-        let text = value
-            .to_str()
-            .map_err(|_| Refusal::new(Reason::MalformedAuthorization))?;
+        let text = value.to_str().map_err(|_| Refusal::new(Reason::MalformedAuthorization))?;
         let (scheme, rest) = text.split_once(' ').unwrap_or((text, ""));
         if !scheme.eq_ignore_ascii_case("bearer") {
             // Another scheme is not ours to judge: to us the request has no token.
@@ -77,18 +75,12 @@ mod tests {
         for value in values {
             headers.append(AUTHORIZATION, HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
-        BearerToken::extract(&headers)
-            .map(|t| t.text().to_owned())
-            .map_err(|refusal| refusal.reason)
+        BearerToken::extract(&headers).map(|t| t.text().to_owned()).map_err(|refusal| refusal.reason)
     }
 
     #[test]
     fn the_scheme_is_case_insensitive_and_the_token_is_kept_as_it_is() {
-        for value in [
-            "Bearer a.b-c_d~e+f/g==",
-            "bearer a.b-c_d~e+f/g==",
-            "BEARER   a.b-c_d~e+f/g== ",
-        ] {
+        for value in ["Bearer a.b-c_d~e+f/g==", "bearer a.b-c_d~e+f/g==", "BEARER   a.b-c_d~e+f/g== "] {
             assert_eq!(extract(&[value]), Ok("a.b-c_d~e+f/g==".into()), "{value}");
         }
     }

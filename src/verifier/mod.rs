@@ -126,11 +126,7 @@ impl Refusal {
     /// A refusal by a check that knows no more.
     #[must_use]
     pub fn new(reason: Reason) -> Self {
-        Self {
-            reason,
-            needed: None,
-            client_id: None,
-        }
+        Self { reason, needed: None, client_id: None }
     }
 }
 
@@ -159,11 +155,7 @@ impl Permit {
     /// The reason code of the permit.
     #[must_use]
     pub fn reason(&self) -> Reason {
-        if self.0.is_some() {
-            Reason::Permitted
-        } else {
-            Reason::Public
-        }
+        if self.0.is_some() { Reason::Permitted } else { Reason::Public }
     }
 }
 
@@ -216,17 +208,9 @@ impl Verifier {
         if access == Some(&Access::Public) {
             return Ok(Permit(None));
         }
-        let token = self
-            .verify(&BearerToken::extract(headers)?)
-            .await
-            .map_err(Refusal::new)?;
-        let refuse = |reason, needed| {
-            Err(Refusal {
-                reason,
-                needed,
-                client_id: token.client_id().map(str::to_owned),
-            })
-        };
+        let token = self.verify(&BearerToken::extract(headers)?).await.map_err(Refusal::new)?;
+        let refuse =
+            |reason, needed| Err(Refusal { reason, needed, client_id: token.client_id().map(str::to_owned) });
         match access {
             Some(Access::Token { scopes }) if !scopes.is_subset_of(token.scopes()) => {
                 refuse(Reason::Scope, Some(scopes.clone()))
@@ -279,11 +263,7 @@ impl Verifier {
     fn judge(&self, facts: &TokenFacts) -> Result<(), Reason> {
         let authority = self.authorities.get(facts.authority).ok_or(Reason::Internal)?;
         facts.check_times(self.clock.now(), authority.clock_skew)?;
-        if facts.is_for(&self.audiences) {
-            Ok(())
-        } else {
-            Err(Reason::Audience)
-        }
+        if facts.is_for(&self.audiences) { Ok(()) } else { Err(Reason::Audience) }
     }
 
     async fn verify_signature(&self, bearer: &BearerToken) -> Result<TokenFacts, Reason> {
@@ -305,12 +285,10 @@ impl Verifier {
             return Err(Reason::Algorithm);
         }
         let keys = authority.keys_for(&jws).await?;
-        let candidates = keys
-            .candidates(jws.kid(), jws.algorithm())
-            .map_err(|why| match why {
-                NoCandidate::UnknownKid => Reason::UnknownKid,
-                NoCandidate::Algorithm => Reason::Algorithm,
-            })?;
+        let candidates = keys.candidates(jws.kid(), jws.algorithm()).map_err(|why| match why {
+            NoCandidate::UnknownKid => Reason::UnknownKid,
+            NoCandidate::Algorithm => Reason::Algorithm,
+        })?;
         let (claims, key) = jws.into_verified(&candidates).ok_or(Reason::Signature)?;
         TokenFacts::read(claims, index, key.fingerprint())
     }
@@ -341,8 +319,8 @@ impl Authority {
 fn is_access_token_type(jws: &Jws<'_>) -> bool {
     match jws.typ() {
         None => !jws.has_typ(),
-        Some(typ) => ["at+jwt", "application/at+jwt", "jwt"]
-            .iter()
-            .any(|known| typ.eq_ignore_ascii_case(known)),
+        Some(typ) => {
+            ["at+jwt", "application/at+jwt", "jwt"].iter().any(|known| typ.eq_ignore_ascii_case(known))
+        }
     }
 }

@@ -56,10 +56,7 @@ impl Pattern {
             text if text.contains('*') => Err(InvalidPattern::PartialWildcard),
             _ => Ok(Segment::Exactly(segment)),
         });
-        Ok(Self {
-            segments: segments.collect::<Result<_, _>>()?,
-            any_rest,
-        })
+        Ok(Self { segments: segments.collect::<Result<_, _>>()?, any_rest })
     }
 
     fn matches(&self, path: &NormalPath<'_>) -> bool {
@@ -99,11 +96,7 @@ impl Rules {
     pub fn compile(rules: &[RuleConfig]) -> Result<Self, InvalidPattern> {
         let compile = |rule: &RuleConfig| {
             Ok(Rule {
-                patterns: rule
-                    .paths
-                    .iter()
-                    .map(|path| Pattern::parse(path))
-                    .collect::<Result<_, _>>()?,
+                patterns: rule.paths.iter().map(|path| Pattern::parse(path)).collect::<Result<_, _>>()?,
                 methods: rule.methods.clone(),
                 access: rule.access.clone(),
             })
@@ -124,10 +117,7 @@ impl Rules {
 impl Rule {
     fn allows_method(&self, method: &str) -> bool {
         self.methods.is_empty()
-            || self
-                .methods
-                .iter()
-                .any(|allowed| allowed == method || (allowed == "GET" && method == "HEAD"))
+            || self.methods.iter().any(|allowed| allowed == method || (allowed == "GET" && method == "HEAD"))
     }
 }
 
@@ -192,12 +182,8 @@ mod tests {
             methods: methods.iter().map(ToString::to_string).collect(),
             access,
         };
-        let scoped = Access::Token {
-            scopes: ScopeSet::parse("write").unwrap(),
-        };
-        let any = Access::Token {
-            scopes: ScopeSet::default(),
-        };
+        let scoped = Access::Token { scopes: ScopeSet::parse("write").unwrap() };
+        let any = Access::Token { scopes: ScopeSet::default() };
         let rules = Rules::compile(&[
             rule("/health", &["GET"], Access::Public),
             rule("/api/**", &["POST", "PUT"], scoped.clone()),
@@ -211,11 +197,6 @@ mod tests {
         assert_eq!(find("/health", "get"), Some(any.clone()));
         assert_eq!(find("/api/x", "POST"), Some(scoped));
         assert_eq!(find("/api/x", "GET"), Some(any));
-        assert_eq!(
-            Rules::compile(&[])
-                .unwrap()
-                .find(&NormalPath::parse("/").unwrap(), "GET"),
-            None
-        );
+        assert_eq!(Rules::compile(&[]).unwrap().find(&NormalPath::parse("/").unwrap(), "GET"), None);
     }
 }

@@ -36,32 +36,15 @@ impl TokenFacts {
         if claims.contains("cnf") {
             return Err(Reason::SenderConstrained);
         }
-        let expires_at = claims
-            .numeric_date("exp")
-            .map_err(wrong)?
-            .ok_or(Reason::NoExpiry)?;
+        let expires_at = claims.numeric_date("exp").map_err(wrong)?.ok_or(Reason::NoExpiry)?;
         let not_before = claims.numeric_date("nbf").map_err(wrong)?;
         let issued_at = claims.numeric_date("iat").map_err(wrong)?;
         for name in ["sub", "client_id", "azp", "jti"] {
             claims.string(name).map_err(wrong)?;
         }
         let scopes = claims.scopes().map_err(wrong)?;
-        let audiences = claims
-            .strings("aud")
-            .map_err(wrong)?
-            .into_iter()
-            .map(str::to_owned)
-            .collect();
-        Ok(Self {
-            authority,
-            key,
-            scopes,
-            audiences,
-            expires_at,
-            not_before,
-            issued_at,
-            claims,
-        })
+        let audiences = claims.strings("aud").map_err(wrong)?.into_iter().map(str::to_owned).collect();
+        Ok(Self { authority, key, scopes, audiences, expires_at, not_before, issued_at, claims })
     }
 
     /// Judges the token's times (RFC 7519 §4.1.4 to §4.1.6).
