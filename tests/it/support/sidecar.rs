@@ -43,17 +43,27 @@ impl SidecarBuilder {
 
     /// Starts it, or says why not: every problem of the configuration, or what did not start.
     pub async fn try_start(self, yaml: &str) -> Result<Sidecar, String> {
+        // What an operator reads must hold no secret either.
+        self.load_and_start(yaml).await.inspect_err(|why| logs::note(why))
+    }
+
+    async fn load_and_start(self, yaml: &str) -> Result<Sidecar, String> {
         let dir = self.dir.path().to_str().expect("a temporary path is UTF-8");
         let file = self.dir.path().join("sidecar.yaml");
         std::fs::write(&file, yaml.replace("@DIR@", dir)).expect("a writable directory");
         let loaded = config::load(&file, &|name| self.env.get(name).cloned()).map_err(|e| e.to_string())?;
         let running = app::start(loaded.config).await.map_err(|e| e.to_string())?;
-        Ok(Sidecar { running: Some(running), dir: self.dir })
+        Ok(Sidecar {
+            running: Some(running),
+            dir: self.dir,
+        })
     }
 
     /// Starts it.
     pub async fn start(self, yaml: &str) -> Sidecar {
-        self.try_start(yaml).await.unwrap_or_else(|why| panic!("the sidecar did not start:\n{why}"))
+        self.try_start(yaml)
+            .await
+            .unwrap_or_else(|why| panic!("the sidecar did not start:\n{why}"))
     }
 }
 
@@ -67,7 +77,10 @@ impl Sidecar {
     /// Something to start it from.
     pub fn builder() -> SidecarBuilder {
         logs::start();
-        SidecarBuilder { dir: TempDir::new().expect("a temporary directory"), env: HashMap::new() }
+        SidecarBuilder {
+            dir: TempDir::new().expect("a temporary directory"),
+            env: HashMap::new(),
+        }
     }
 
     /// Starts it from a configuration that needs nothing else. `127.0.0.1:0` takes a free port, `@DIR@` is a directory
@@ -79,7 +92,9 @@ impl Sidecar {
     /// Where a listener listens, by its name; `issuer` and `probes` for those.
     pub fn address(&self, listener: &str) -> SocketAddr {
         let running = self.running.as_ref().expect("present until stopped");
-        running.address(listener).unwrap_or_else(|| panic!("no listener {listener}"))
+        running
+            .address(listener)
+            .unwrap_or_else(|| panic!("no listener {listener}"))
     }
 
     /// A file of its directory.
@@ -105,7 +120,10 @@ impl Sidecar {
             running.shutdown().await;
         }
         let dir = std::mem::replace(&mut self.dir, TempDir::new().expect("a temporary directory"));
-        SidecarBuilder { dir, env: HashMap::new() }
+        SidecarBuilder {
+            dir,
+            env: HashMap::new(),
+        }
     }
 }
 

@@ -43,7 +43,8 @@ pub fn edges(file: &str, tokens: &[Token<'_>]) -> Vec<Edge> {
                 }));
             }
             "}" => {
-                if open.pop() == Some(true) {
+                let was_module = open.pop() == Some(true);
+                if was_module {
                     module.pop();
                 }
             }
