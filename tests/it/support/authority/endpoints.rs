@@ -1,0 +1,275 @@
+//! What the authority's endpoints answer when they behave.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Map, Value, json};
+
+use crate::support::behave::{Behave, Reply};
+use crate::support::http1::{self, Head};
+use crate::support::keys::TestKey;
+use crate::support::tokens::TokenBuilder;
+use crate::support::{AUDIENCE, logs};
+
+/// An endpoint of the authority.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Endpoint {
+    /// OpenID Connect Discovery 1.0 §4, after the issuer's path.
+    OpenidConfiguration,
+    /// RFC 8414 §3.1, before the issuer's path.
+    AuthorizationServer,
+    /// The key set.
+    Jwks,
+    /// The token endpoint.
+    Token,
+    /// Everything that is not there.
+    Other,
+}
+
+/// A request to the token endpoint.
+#[derive(Clone, Debug)]
+pub struct TokenRequest {
+    /// Header fields in order.
+    pub headers: Vec<(String, String)>,
+    /// The form, in order.
+    pub form: Vec<(String, String)>,
+}
+
+impl TokenRequest {
+    /// Every value of a form parameter.
+    pub fn all(&self, name: &str) -> Vec<&str> {
+        self.form
+            .iter()
+            .filter(|(n, _)| n == name)
+            .map(|(_, value)| value.as_str())
+            .collect()
+    }
+
+    /// Client id and secret, by whatever method they came.
+    pub fn client(&self) -> Option<(String, String)> {
+        let post = (self.all("client_id"), self.all("client_secret"));
+        if let (&[id], &[secret]) = (&post.0[..], &post.1[..]) {
+            return Some((id.to_owned(), secret.to_owned()));
+        }
+        let header = http1::all(&self.headers, "authorization")
+            .pop()?
+            .strip_prefix("Basic ")?;
+        let text = String::from_utf8(STANDARD.decode(header).ok()?).ok()?;
+        let (id, secret) = text.split_once(':')?;
+        // RFC 6749 §2.3.1: both are form-encoded before they are joined.
+        let decoded = |text: &str| {
+            form_urlencoded::parse(format!("v={text}").as_bytes())
+                .next()
+                .map(|(_, v)| v.into_owned())
+        };
+        Some((decoded(id)?, decoded(secret)?))
+    }
+}
+
+/// What the token endpoint says of a token's life.
+#[derive(Clone, Debug)]
+pub enum ExpiresIn {
+    /// The lifetime, as it should.
+    Lifetime,
+    /// Nothing.
+    Missing,
+    /// This.
+    Is(Value),
+}
+
+/// How the token endpoint answers when it answers.
+#[derive(Clone, Debug)]
+pub struct TokenAnswer {
+    /// How long the tokens live.
+    pub lifetime: Duration,
+    /// What the answer says of it.
+    pub expires_in: ExpiresIn,
+    /// The answer's `token_type`; `None`: the member is missing.
+    pub token_type: Option<Value>,
+    /// This text instead of a signed token.
+    pub token: Option<String>,
+    /// Whether the tokens themselves have an `exp`.
+    pub with_exp: bool,
+    /// Further members of the answer; they win over the usual ones.
+    pub extra: Map<String, Value>,
+}
+
+impl Default for TokenAnswer {
+    fn default() -> Self {
+        Self {
+            lifetime: Duration::from_secs(3600),
+            expires_in: ExpiresIn::Lifetime,
+            token_type: Some("Bearer".into()),
+            token: None,
+            with_exp: true,
+            extra: Map::new(),
+        }
+    }
+}
+
+/// What the authority is at the moment.
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) issuer: String,
+    /// The issuer's path: empty, or with a leading and no trailing slash.
+    pub(super) path: String,
+    /// Every key there ever was, and whether it is published.
+    pub(super) keys: Vec<(TestKey, bool)>,
+    /// Published beside them as they are.
+    pub(super) foreign_jwks: Vec<Value>,
+    pub(super) standing: HashMap<Endpoint, Behave>,
+    pub(super) once: HashMap<Endpoint, VecDeque<Behave>>,
+    pub(super) fetches: HashMap<Endpoint, usize>,
+    pub(super) token_answer: TokenAnswer,
+    pub(super) clients: HashMap<String, String>,
+    pub(super) token_requests: Vec<TokenRequest>,
+    pub(super) issued: Vec<String>,
+}
+
+impl State {
+    /// The answer as it should be, and what is to become of it.
+    pub(super) fn answer(&mut self, head: &Head, body: &[u8]) -> (Behave, Reply) {
+        let mut words = head.start_line.split(' ');
+        let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        let endpoint = self.endpoint(method, target);
+        *self.fetches.entry(endpoint).or_default() += 1;
+        let once = self.once.get_mut(&endpoint).and_then(VecDeque::pop_front);
+        let behave = once
+            .or_else(|| self.standing.get(&endpoint).cloned())
+            .unwrap_or_default();
+        let reply = match endpoint {
+            Endpoint::OpenidConfiguration | Endpoint::AuthorizationServer => {
+                Reply::json(200, &self.metadata(matches!(behave, Behave::WrongIssuer)))
+            }
+            Endpoint::Jwks => Reply::json(200, &self.jwks()),
+            Endpoint::Token => self.answer_token_request(head, body, &behave),
+            Endpoint::Other => Reply::json(404, &json!({"error": "not_found"})),
+        };
+        (behave, reply)
+    }
+
+    fn endpoint(&self, method: &str, target: &str) -> Endpoint {
+        let path = &self.path;
+        if method == "GET" && target == format!("{path}/.well-known/openid-configuration") {
+            Endpoint::OpenidConfiguration
+        } else if method == "GET" && target == format!("/.well-known/oauth-authorization-server{path}") {
+            Endpoint::AuthorizationServer
+        } else if method == "GET" && target == format!("{path}/jwks.json") {
+            Endpoint::Jwks
+        } else if method == "POST" && target == format!("{path}/oauth/token") {
+            Endpoint::Token
+        } else {
+            Endpoint::Other
+        }
+    }
+
+    fn metadata(&self, wrong_issuer: bool) -> Value {
+        let issuer = &self.issuer;
+        json!({
+            "issuer": if wrong_issuer { "https://somebody.else.example" } else { issuer },
+            "jwks_uri": format!("{issuer}/jwks.json"),
+            "token_endpoint": format!("{issuer}/oauth/token"),
+            "grant_types_supported": ["client_credentials"],
+            "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
+            "response_types_supported": [],
+        })
+    }
+
+    /// The published keys.
+    pub(super) fn jwks(&self) -> Value {
+        let own = self
+            .keys
+            .iter()
+            .filter(|(_, published)| *published)
+            .map(|(key, _)| key.public_jwk());
+        json!({"keys": own.chain(self.foreign_jwks.iter().cloned()).collect::<Vec<_>>()})
+    }
+
+    /// A valid token.
+    pub(super) fn token(&self) -> TokenBuilder {
+        TokenBuilder::new(
+            &self.issuer,
+            self.keys.iter().map(|(key, _)| key.clone()).collect(),
+        )
+    }
+
+    fn answer_token_request(&mut self, head: &Head, body: &[u8], behave: &Behave) -> Reply {
+        let form = form_urlencoded::parse(body).into_owned().collect();
+        let request = TokenRequest {
+            headers: head.headers.clone(),
+            form,
+        };
+        let client = request.client();
+        if let Some((id, secret)) = &client {
+            logs::remember_client_secret(id, secret);
+        }
+        self.token_requests.push(request.clone());
+        let known = client
+            .as_ref()
+            .is_some_and(|(id, secret)| self.clients.get(id) == Some(secret));
+        if !self.clients.is_empty() && !known {
+            return Reply::json(401, &json!({"error": "invalid_client"}));
+        }
+        let answer = self.token_answer.clone();
+        let token = answer
+            .token
+            .clone()
+            .unwrap_or_else(|| self.mint(&request, &answer));
+        // A broken answer has issued nothing that anyone could know.
+        if matches!(
+            behave,
+            Behave::Normal | Behave::Delay(_) | Behave::Hold(_) | Behave::Slow(_) | Behave::WithHeaders(_)
+        ) {
+            self.issued.push(token.clone());
+        }
+        Reply::json(200, &answer.members(&token))
+    }
+
+    fn mint(&self, request: &TokenRequest, answer: &TokenAnswer) -> String {
+        let client_id = request
+            .client()
+            .map_or_else(|| "anonymous".to_owned(), |(id, _)| id);
+        let asked: Vec<&str> = request
+            .all("audience")
+            .into_iter()
+            .chain(request.all("resource"))
+            .collect();
+        let audience = if asked.is_empty() { vec![AUDIENCE] } else { asked };
+        let lifetime = i64::try_from(answer.lifetime.as_secs()).unwrap_or(i64::MAX / 2);
+        let mut token = self
+            .token()
+            .claim("sub", client_id.clone())
+            .claim("client_id", client_id);
+        token = token.claim("aud", audience).expires_in(lifetime);
+        if let &[scope] = &request.all("scope")[..] {
+            token = token.claim("scope", scope);
+        }
+        if !answer.with_exp {
+            token = token.without("exp");
+        }
+        token.sign()
+    }
+}
+
+impl TokenAnswer {
+    fn members(&self, token: &str) -> Value {
+        let mut members = Map::new();
+        members.insert("access_token".to_owned(), token.into());
+        if let Some(token_type) = &self.token_type {
+            members.insert("token_type".to_owned(), token_type.clone());
+        }
+        match &self.expires_in {
+            ExpiresIn::Lifetime => {
+                members.insert("expires_in".to_owned(), self.lifetime.as_secs().into());
+            }
+            ExpiresIn::Missing => {}
+            ExpiresIn::Is(value) => {
+                members.insert("expires_in".to_owned(), value.clone());
+            }
+        }
+        members.extend(self.extra.clone());
+        Value::Object(members)
+    }
+}

@@ -1,0 +1,186 @@
+//! Everything the process logs, and everything that must never be in it.
+//!
+//! One capture for the whole process, because `tracing` has one global subscriber. The fake world installs it and
+//! tells it every secret it makes; a sidecar that stops asks whether any of them was logged.
+
+use std::io;
+use std::panic;
+use std::sync::{Mutex, OnceLock};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use tokio::sync::watch;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::FmtSpan;
+use tracing_subscriber::layer::SubscriberExt;
+
+use super::leaks::Secrets;
+use super::{PATIENCE, lock};
+
+struct Capture {
+    text: Mutex<Vec<u8>>,
+    secrets: Mutex<Secrets>,
+    panics: Mutex<Vec<String>>,
+    written: watch::Sender<usize>,
+}
+
+fn capture() -> &'static Capture {
+    static CAPTURE: OnceLock<Capture> = OnceLock::new();
+    CAPTURE.get_or_init(|| {
+        install();
+        Capture {
+            text: Mutex::default(),
+            secrets: Mutex::default(),
+            panics: Mutex::default(),
+            written: watch::Sender::new(0),
+        }
+    })
+}
+
+/// Begins to capture; further calls do nothing.
+pub fn start() {
+    capture();
+}
+
+fn install() {
+    // What others log is captured less finely: their TRACE is bytes on the wire, which no configuration of ours prints.
+    let targets = Targets::new()
+        .with_default(LevelFilter::DEBUG)
+        .with_target("m2m_sidecar", LevelFilter::TRACE)
+        .with_target("audit", LevelFilter::TRACE)
+        .with_target("access", LevelFilter::TRACE);
+    let lines = tracing_subscriber::fmt::layer()
+        .with_ansi(false)
+        .with_span_events(FmtSpan::NEW)
+        .with_writer(|| LineWriter);
+    let subscriber = tracing_subscriber::registry().with(targets).with(lines);
+    tracing::subscriber::set_global_default(subscriber).expect("nothing else in the tests subscribes");
+    // Some of what we build on logs through `log`.
+    if log::set_logger(&LogLines).is_ok() {
+        log::set_max_level(log::LevelFilter::Debug);
+    }
+    let report = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        let file = info.location().map_or("", |location| location.file());
+        // A failed assertion of a test is its own report. One in the sidecar may be swallowed by the task it ends.
+        if !file.starts_with("tests/") {
+            lock(&capture().panics).push(info.to_string());
+        }
+        report(info);
+    }));
+}
+
+struct LineWriter;
+
+impl io::Write for LineWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        append(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for LineWriter {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        Self
+    }
+}
+
+struct LogLines;
+
+impl log::Log for LogLines {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        append(format!("{} {}: {}\n", record.level(), record.target(), record.args()).as_bytes());
+    }
+
+    fn flush(&self) {}
+}
+
+fn append(bytes: &[u8]) {
+    let capture = capture();
+    let length = {
+        let mut text = lock(&capture.text);
+        text.extend_from_slice(bytes);
+        text.len()
+    };
+    capture.written.send_replace(length);
+}
+
+/// Adds text that users or logs get to see on other ways: error answers, output of commands.
+pub fn note(text: &str) {
+    append(format!("{text}\n").as_bytes());
+}
+
+/// Remembers a secret. Shorter ones than 8 bytes are not looked for: they would be found by chance.
+pub fn remember_secret(secret: &str) {
+    lock(&capture().secrets).remember(secret);
+}
+
+/// Remembers a client secret, also as it looks in a Basic header.
+pub fn remember_client_secret(client_id: &str, secret: &str) {
+    remember_secret(secret);
+    remember_secret(&STANDARD.encode(format!("{client_id}:{secret}")));
+}
+
+/// Remembers a private key in PEM. Its first full line holds the beginning of the key and nothing public.
+pub fn remember_private_key(pem: &str) {
+    if let Some(line) = pem.lines().find(|line| !line.starts_with("-----")) {
+        remember_secret(line);
+    }
+}
+
+/// Fails when a secret was logged, or when the sidecar panicked anywhere.
+pub fn assert_no_leaks() {
+    // A copy: nobody's logging waits for the search.
+    let text = lock(&capture().text).clone();
+    let leaks = lock(&capture().secrets).find_in(&text);
+    assert!(leaks.is_empty(), "secrets were logged:\n{}", leaks.join("\n"));
+    let panics = lock(&capture().panics);
+    assert!(panics.is_empty(), "the sidecar panicked:\n{}", panics.join("\n"));
+}
+
+/// Where the capture ends now: tests share it, and look only at what came after.
+pub fn mark() -> usize {
+    lock(&capture().text).len()
+}
+
+/// The lines logged since `mark` that hold all of these texts.
+pub fn lines_since(mark: usize, texts: &[&str]) -> Vec<String> {
+    let since = lock(&capture().text)[mark..].to_vec();
+    String::from_utf8_lossy(&since)
+        .lines()
+        .filter(|line| texts.iter().all(|text| line.contains(text)))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Waits for such a line.
+pub async fn wait_for_line(mark: usize, texts: &[&str]) -> String {
+    let mut written = capture().written.subscribe();
+    let search = async {
+        loop {
+            written.borrow_and_update();
+            if let Some(line) = lines_since(mark, texts).pop() {
+                return line;
+            }
+            written
+                .changed()
+                .await
+                .expect("the capture lives as long as the process");
+        }
+    };
+    tokio::time::timeout(PATIENCE, search)
+        .await
+        .unwrap_or_else(|_| panic!("no line with {texts:?} was logged"))
+}

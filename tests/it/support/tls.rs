@@ -1,0 +1,46 @@
+//! Certificates for the servers of the fake world: a throw-away authority and one leaf.
+
+use std::sync::Arc;
+
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rustls::ServerConfig;
+use rustls::pki_types::PrivateKeyDer;
+use tokio_rustls::TlsAcceptor;
+
+/// A server's TLS side, and the certificate that a client has to trust for it.
+pub struct TestTls {
+    /// For a `caFile`.
+    pub ca_pem: String,
+    /// What the server accepts with.
+    pub acceptor: TlsAcceptor,
+}
+
+impl TestTls {
+    /// A leaf for these names (host names or IP addresses), signed by a certificate authority of its own.
+    pub fn for_names(names: &[&str]) -> Self {
+        let ca_key = KeyPair::generate().expect("a key");
+        let mut ca = CertificateParams::new(Vec::new()).expect("no names");
+        ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let ca_certificate = ca.self_signed(&ca_key).expect("a certificate");
+        let issuer = Issuer::new(ca, ca_key);
+
+        let key = KeyPair::generate().expect("a key");
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let leaf = CertificateParams::new(names).expect("valid names");
+        let certificate = leaf.signed_by(&key, &issuer).expect("a certificate");
+
+        let private = PrivateKeyDer::Pkcs8(key.serialize_der().into());
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("the provider's versions")
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], private)
+            .expect("certificate and key fit");
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Self {
+            ca_pem: ca_certificate.pem(),
+            acceptor: TlsAcceptor::from(Arc::new(config)),
+        }
+    }
+}
