@@ -202,7 +202,8 @@ async fn a_missing_scope_is_named_and_a_path_without_rule_is_not() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_public_path_needs_no_token_and_carries_no_identity() {
     let world = world("").await;
-    let forged = [("x-m2m-subject", "root"), ("X_M2M_Client_Id", "root"), ("Authorization", "Bearer nonsense")];
+    let forged =
+        [("x-m2m-subject", "root"), ("X_M2M_Client_Id", "root"), ("Authorization", "Bearer nonsense")];
     let answer = get(world.sidecar.address("api"), "/healthz", &forged).await;
     assert_eq!(answer.status, 200);
     let seen = &world.upstream.received()[0];
@@ -284,7 +285,11 @@ async fn the_upstream_sees_the_path_that_was_judged() {
         "/devices/%zz",
     ] {
         let answer = world.send("GET", ambiguous, &token).await;
-        assert_eq!((answer.status, answer.header("x-m2m-reason")), (400, Some("ambiguous_path")), "{ambiguous}");
+        assert_eq!(
+            (answer.status, answer.header("x-m2m-reason")),
+            (400, Some("ambiguous_path")),
+            "{ambiguous}"
+        );
     }
     assert_eq!(world.upstream.received().len(), before);
 }
@@ -302,7 +307,9 @@ async fn an_absolute_target_is_forwarded_in_origin_form() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_listener_strips_what_it_is_told_to() {
-    let world = world("    authorization: strip\n    preserveHost: false\n    identityHeaders: { x-who: sub }\n").await;
+    let world =
+        world("    authorization: strip\n    preserveHost: false\n    identityHeaders: { x-who: sub }\n")
+            .await;
     assert_eq!(world.send("GET", "/any", &world.authority.token().sign()).await.status, 200);
     let seen = &world.upstream.received()[0];
     assert_eq!(seen.header("authorization"), None);
@@ -365,7 +372,10 @@ async fn only_the_sidecar_says_why_the_sidecar_refused() {
     let world = world("").await;
     world.upstream.next(Answer::with_headers(&[("x-m2m-reason", "expired"), ("x-own", "1")], "{}"));
     let answer = world.send("GET", "/any", &world.authority.token().sign()).await;
-    assert_eq!((answer.status, answer.header("x-m2m-reason"), answer.header("x-own")), (200, None, Some("1")));
+    assert_eq!(
+        (answer.status, answer.header("x-m2m-reason"), answer.header("x-own")),
+        (200, None, Some("1"))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

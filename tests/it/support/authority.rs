@@ -49,10 +49,7 @@ impl Authority {
 
     fn start_with(path: &str, tls: Option<TestTls>) -> Self {
         logs::start();
-        let shared = Arc::new(Shared {
-            state: Mutex::default(),
-            changed: watch::Sender::new(()),
-        });
+        let shared = Arc::new(Shared { state: Mutex::default(), changed: watch::Sender::new(()) });
         let serving = shared.clone();
         let (ca_pem, acceptor) = tls.map(|tls| (tls.ca_pem, tls.acceptor)).unzip();
         let server = Server::start(acceptor, move |stream, _| serve(stream, serving.clone()));
@@ -66,11 +63,7 @@ impl Authority {
             path.clone_into(&mut state.path);
             state.keys.push((TestKey::generate("es256-1", Alg::ES256), true));
         }
-        Self {
-            server,
-            shared,
-            ca_pem,
-        }
+        Self { server, shared, ca_pem }
     }
 
     /// Its issuer URL.
@@ -115,18 +108,12 @@ impl Authority {
     pub fn rotate(&self) -> String {
         let (alg, number) = {
             let state = lock(&self.shared.state);
-            (
-                state.keys.last().map_or(Alg::ES256, |(key, _)| key.alg),
-                state.keys.len() + 1,
-            )
+            (state.keys.last().map_or(Alg::ES256, |(key, _)| key.alg), state.keys.len() + 1)
         };
         let kid = format!("{}-{number}", alg.name().to_ascii_lowercase());
         let key = TestKey::generate(&kid, alg);
         let mut state = lock(&self.shared.state);
-        state
-            .keys
-            .iter_mut()
-            .for_each(|(_, published)| *published = false);
+        state.keys.iter_mut().for_each(|(_, published)| *published = false);
         state.keys.push((key, true));
         kid
     }
@@ -134,11 +121,7 @@ impl Authority {
     /// No longer publishes a key.
     pub fn remove_key(&self, kid: &str) {
         let mut state = lock(&self.shared.state);
-        state
-            .keys
-            .iter_mut()
-            .filter(|(key, _)| key.kid == kid)
-            .for_each(|(_, published)| *published = false);
+        state.keys.iter_mut().filter(|(key, _)| key.kid == kid).for_each(|(_, published)| *published = false);
     }
 
     /// Publishes this JWK too, as it is: twice the same key, a symmetric one, nonsense.
@@ -170,11 +153,7 @@ impl Authority {
 
     /// The endpoint's next answers, one each, before it behaves as set with [`behave`](Self::behave).
     pub fn behave_next(&self, endpoint: Endpoint, behaves: impl IntoIterator<Item = Behave>) {
-        lock(&self.shared.state)
-            .once
-            .entry(endpoint)
-            .or_default()
-            .extend(behaves);
+        lock(&self.shared.state).once.entry(endpoint).or_default().extend(behaves);
     }
 
     /// From now on the token endpoint answers with this.
@@ -192,18 +171,12 @@ impl Authority {
     /// Once there is a client, the token endpoint answers only to registered ones.
     pub fn register_client(&self, id: &str, secret: &str) {
         logs::remember_client_secret(id, secret);
-        lock(&self.shared.state)
-            .clients
-            .insert(id.to_owned(), secret.to_owned());
+        lock(&self.shared.state).clients.insert(id.to_owned(), secret.to_owned());
     }
 
     /// How many requests an endpoint has seen, answered or not.
     pub fn fetches(&self, endpoint: Endpoint) -> usize {
-        lock(&self.shared.state)
-            .fetches
-            .get(&endpoint)
-            .copied()
-            .unwrap_or(0)
+        lock(&self.shared.state).fetches.get(&endpoint).copied().unwrap_or(0)
     }
 
     /// Waits until an endpoint has seen so many requests.
@@ -215,12 +188,8 @@ impl Authority {
             }
         };
         let waited = tokio::time::timeout(PATIENCE, reached).await;
-        waited.unwrap_or_else(|_| {
-            panic!(
-                "{endpoint:?}: {} of {count} requests came",
-                self.fetches(endpoint)
-            )
-        });
+        waited
+            .unwrap_or_else(|_| panic!("{endpoint:?}: {} of {count} requests came", self.fetches(endpoint)));
     }
 
     /// The requests to the token endpoint.

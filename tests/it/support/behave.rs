@@ -88,11 +88,7 @@ impl Reply {
 
     fn text(status: u16, body: impl Into<Vec<u8>>) -> Self {
         let headers = vec![("Content-Type".to_owned(), "application/json".to_owned())];
-        Self {
-            status,
-            headers,
-            body: body.into(),
-        }
+        Self { status, headers, body: body.into() }
     }
 
     fn bytes(&self) -> Vec<u8> {
@@ -144,9 +140,7 @@ where
         Behave::EmptyKeys => reply = Reply::text(200, r#"{"keys": []}"#),
         Behave::Truncated => {
             let bytes = reply.bytes();
-            stream
-                .write_all(&bytes[..bytes.len() - reply.body.len() / 2 - 1])
-                .await?;
+            stream.write_all(&bytes[..bytes.len() - reply.body.len() / 2 - 1]).await?;
             stream.flush().await?;
             return Ok(After::Close);
         }

@@ -65,21 +65,16 @@ pub struct Connection {
 impl Connection {
     /// Connects.
     pub async fn open(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address)
-            .await
-            .unwrap_or_else(|e| panic!("connect to {address}: {e}"));
+        let stream =
+            TcpStream::connect(address).await.unwrap_or_else(|e| panic!("connect to {address}: {e}"));
         // Tests send heads in pieces and mean it.
         stream.set_nodelay(true).expect("a connected socket");
-        Self {
-            wire: Wire::new(stream),
-        }
+        Self { wire: Wire::new(stream) }
     }
 
     /// Sends bytes. An error is not reported: the answer, or its absence, tells more.
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        let _ = timeout(PATIENCE, self.wire.stream.write_all(bytes.as_ref()))
-            .await
-            .expect("the peer reads");
+        let _ = timeout(PATIENCE, self.wire.stream.write_all(bytes.as_ref())).await.expect("the peer reads");
     }
 
     /// Says that no more requests will come.
@@ -94,9 +89,7 @@ impl Connection {
 
     /// The answer to a request that was not HEAD.
     pub async fn answer(&mut self) -> RawAnswer {
-        self.try_answer("GET")
-            .await
-            .unwrap_or_else(|e| panic!("no answer: {e:?}"))
+        self.try_answer("GET").await.unwrap_or_else(|e| panic!("no answer: {e:?}"))
     }
 
     /// The answer to a request of this method, or why there is none. Waits no longer than [`PATIENCE`].
@@ -107,12 +100,7 @@ impl Connection {
             && refusal.status >= 400
         {
             // What a caller gets to see of an error must hold no secret either.
-            logs::note(&format!(
-                "{} {:?} {}",
-                refusal.status,
-                refusal.headers,
-                refusal.text()
-            ));
+            logs::note(&format!("{} {:?} {}", refusal.status, refusal.headers, refusal.text()));
         }
         answer
     }
@@ -120,9 +108,7 @@ impl Connection {
     /// Whether the peer ends the connection, in order or by reset, without sending anything more.
     pub async fn is_ended(&mut self) -> bool {
         let mut rest = Vec::new();
-        let end = timeout(PATIENCE, self.wire.rest(&mut rest))
-            .await
-            .expect("the peer ends the connection");
+        let end = timeout(PATIENCE, self.wire.rest(&mut rest)).await.expect("the peer ends the connection");
         end.is_err() || rest.is_empty()
     }
 
@@ -132,19 +118,10 @@ impl Connection {
         loop {
             let head = self.wire.head().await.map_err(fail)?;
             let head = head.ok_or_else(|| fail(io::ErrorKind::UnexpectedEof.into()))?;
-            let status = head
-                .start_line
-                .split(' ')
-                .nth(1)
-                .and_then(|code| code.parse().ok());
+            let status = head.start_line.split(' ').nth(1).and_then(|code| code.parse().ok());
             let status: u16 = status
                 .filter(|_| head.start_line.starts_with("HTTP/1.1 "))
-                .ok_or_else(|| {
-                    fail(io::Error::other(format!(
-                        "not a status line: {}",
-                        head.start_line
-                    )))
-                })?;
+                .ok_or_else(|| fail(io::Error::other(format!("not a status line: {}", head.start_line))))?;
             // 101 is final: what follows is no longer HTTP.
             if (100..200).contains(&status) && status != 101 {
                 interim.push(status);
@@ -152,23 +129,11 @@ impl Connection {
             }
             let mut body = Vec::new();
             let bodiless = method == "HEAD" || matches!(status, 101 | 204 | 304);
-            let read = if bodiless {
-                Ok(())
-            } else {
-                self.wire.answer_body(&head, &mut body).await
-            };
-            let answer = RawAnswer {
-                status,
-                headers: head.headers,
-                body,
-                interim,
-            };
+            let read = if bodiless { Ok(()) } else { self.wire.answer_body(&head, &mut body).await };
+            let answer = RawAnswer { status, headers: head.headers, body, interim };
             return match read {
                 Ok(()) => Ok(answer),
-                Err(error) => Err(NoAnswer {
-                    error,
-                    partial: Some(answer),
-                }),
+                Err(error) => Err(NoAnswer { error, partial: Some(answer) }),
             };
         }
     }
@@ -176,18 +141,12 @@ impl Connection {
 
 /// Sends bytes on a connection of their own and reads one answer.
 pub async fn send_raw(address: SocketAddr, bytes: impl AsRef<[u8]>) -> RawAnswer {
-    try_send_raw(address, bytes)
-        .await
-        .unwrap_or_else(|e| panic!("no answer: {e:?}"))
+    try_send_raw(address, bytes).await.unwrap_or_else(|e| panic!("no answer: {e:?}"))
 }
 
 /// Like [`send_raw`], where no answer, or half of one, is a result too.
 pub async fn try_send_raw(address: SocketAddr, bytes: impl AsRef<[u8]>) -> Result<RawAnswer, NoAnswer> {
-    let method = if bytes.as_ref().starts_with(b"HEAD ") {
-        "HEAD"
-    } else {
-        "GET"
-    };
+    let method = if bytes.as_ref().starts_with(b"HEAD ") { "HEAD" } else { "GET" };
     let mut connection = Connection::open(address).await;
     connection.send(bytes).await;
     connection.try_answer(method).await
@@ -241,9 +200,7 @@ pub async fn post_form(
     fields: &[(&str, &str)],
     headers: &[(&str, &str)],
 ) -> RawAnswer {
-    let form = form_urlencoded::Serializer::new(String::new())
-        .extend_pairs(fields)
-        .finish();
+    let form = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
     let mut all = vec![("Content-Type", "application/x-www-form-urlencoded")];
     all.extend_from_slice(headers);
     request("POST", address, target, &all, form.as_bytes()).await

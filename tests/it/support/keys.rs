@@ -102,11 +102,7 @@ impl TestKey {
             Alg::EdDSA => Arc::new(Material::Ed25519(Ed25519KeyPair::generate().expect("a key"))),
             _ => lend_rsa(),
         };
-        let key = Self {
-            kid: kid.to_owned(),
-            alg,
-            material,
-        };
+        let key = Self { kid: kid.to_owned(), alg, material };
         logs::remember_private_key(&key.private_pem());
         key
     }
@@ -135,10 +131,7 @@ impl TestKey {
         let der = match &*self.material {
             Material::P256(pair) | Material::P384(pair) => pair.to_pkcs8v1().expect("DER").as_ref().to_vec(),
             Material::Ed25519(pair) => pair.to_pkcs8v1().expect("DER").as_ref().to_vec(),
-            Material::Rsa(pair) => AsDer::<Pkcs8V1Der<'_>>::as_der(pair)
-                .expect("DER")
-                .as_ref()
-                .to_vec(),
+            Material::Rsa(pair) => AsDer::<Pkcs8V1Der<'_>>::as_der(pair).expect("DER").as_ref().to_vec(),
         };
         let encoded = STANDARD.encode(der);
         let lines: Vec<&str> = encoded
@@ -146,10 +139,7 @@ impl TestKey {
             .chunks(64)
             .map(|line| std::str::from_utf8(line).expect("base64 is ASCII"))
             .collect();
-        format!(
-            "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
-            lines.join("\n")
-        )
+        format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", lines.join("\n"))
     }
 
     /// Whether the key can make signatures of this algorithm, published for it or not.
@@ -167,17 +157,14 @@ impl TestKey {
         assert!(self.can_sign(alg), "{self:?} cannot sign {alg:?}");
         let random = SystemRandom::new();
         match &*self.material {
-            Material::P256(pair) | Material::P384(pair) => pair
-                .sign(&random, message)
-                .expect("a signature")
-                .as_ref()
-                .to_vec(),
+            Material::P256(pair) | Material::P384(pair) => {
+                pair.sign(&random, message).expect("a signature").as_ref().to_vec()
+            }
             Material::Ed25519(pair) => pair.sign(message).as_ref().to_vec(),
             Material::Rsa(pair) => {
                 let encoding = alg.rsa_encoding().expect("asserted above");
                 let mut out = vec![0; pair.public_modulus_len()];
-                pair.sign(encoding, &random, message, &mut out)
-                    .expect("a signature");
+                pair.sign(encoding, &random, message, &mut out).expect("a signature");
                 out
             }
         }
@@ -189,9 +176,7 @@ fn lend_rsa() -> Arc<Material> {
     if let Some(free) = pool.iter().find(|key| Arc::strong_count(key) == 1) {
         return free.clone();
     }
-    let key = Arc::new(Material::Rsa(
-        RsaKeyPair::generate(KeySize::Rsa2048).expect("a key"),
-    ));
+    let key = Arc::new(Material::Rsa(RsaKeyPair::generate(KeySize::Rsa2048).expect("a key")));
     pool.push(key.clone());
     key
 }
@@ -217,12 +202,7 @@ fn der_value(der: &[u8]) -> (&[u8], &[u8]) {
         short @ 0..=0x7f => (short, 2),
         long => {
             let bytes = long & 0x7f;
-            (
-                der[2..2 + bytes]
-                    .iter()
-                    .fold(0, |length, byte| length << 8 | usize::from(*byte)),
-                2 + bytes,
-            )
+            (der[2..2 + bytes].iter().fold(0, |length, byte| length << 8 | usize::from(*byte)), 2 + bytes)
         }
     };
     der[start..].split_at(length)

@@ -174,10 +174,7 @@ pub async fn wait_for_line(mark: usize, texts: &[&str]) -> String {
             if let Some(line) = lines_since(mark, texts).pop() {
                 return line;
             }
-            written
-                .changed()
-                .await
-                .expect("the capture lives as long as the process");
+            written.changed().await.expect("the capture lives as long as the process");
         }
     };
     tokio::time::timeout(PATIENCE, search)

@@ -4,21 +4,19 @@
 //! Nothing here uses the sidecar's own code beyond its clock and `sidecar`'s two calls, so that a fault of ours cannot
 //! hide behind the same fault in the test.
 
-#![allow(
-    dead_code,
-    reason = "the fake world offers more than the tests of today ask of it"
-)]
+#![allow(dead_code, reason = "the fake world offers more than the tests of today ask of it")]
 
 pub mod authority;
 pub mod behave;
 pub mod client;
+pub mod clock;
 pub mod http1;
 pub mod keys;
 pub mod leaks;
 pub mod logs;
 pub mod net;
-// TODO(merge): needs `app::start` and `config::load`; enable it when they are there.
-// pub mod sidecar;
+
+pub mod sidecar;
 pub mod tls;
 pub mod tokens;
 pub mod upstream;

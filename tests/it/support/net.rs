@@ -42,11 +42,8 @@ impl Server {
         F: Future<Output = ()> + Send + 'static,
     {
         let first = bind((Ipv4Addr::LOCALHOST, 0).into()).expect("a free port");
-        let address = first
-            .local_addr()
-            .ok()
-            .and_then(|a| a.as_socket())
-            .expect("a bound socket has an address");
+        let address =
+            first.local_addr().ok().and_then(|a| a.as_socket()).expect("a bound socket has an address");
         // On Linux a second socket may share a port as long as only one of them listens.
         let (reserved, listening) = match bind(address) {
             Ok(second) => (Some(first), second),

@@ -3,9 +3,11 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use m2m_sidecar::app::{self, Running};
 use m2m_sidecar::config;
+use m2m_sidecar::domain::clock::{Clock, SystemClock};
 use tempfile::TempDir;
 
 use super::logs;
@@ -14,6 +16,7 @@ use super::logs;
 pub struct SidecarBuilder {
     dir: TempDir,
     env: HashMap<String, String>,
+    clock: Arc<dyn Clock>,
 }
 
 impl SidecarBuilder {
@@ -41,6 +44,12 @@ impl SidecarBuilder {
         self
     }
 
+    /// Lets it go by this clock.
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
     /// Starts it, or says why not: every problem of the configuration, or what did not start.
     pub async fn try_start(self, yaml: &str) -> Result<Sidecar, String> {
         // What an operator reads must hold no secret either.
@@ -52,18 +61,13 @@ impl SidecarBuilder {
         let file = self.dir.path().join("sidecar.yaml");
         std::fs::write(&file, yaml.replace("@DIR@", dir)).expect("a writable directory");
         let loaded = config::load(&file, &|name| self.env.get(name).cloned()).map_err(|e| e.to_string())?;
-        let running = app::start(loaded.config).await.map_err(|e| e.to_string())?;
-        Ok(Sidecar {
-            running: Some(running),
-            dir: self.dir,
-        })
+        let running = app::start_with_clock(loaded.config, self.clock).await.map_err(|e| e.to_string())?;
+        Ok(Sidecar { running: Some(running), dir: self.dir })
     }
 
     /// Starts it.
     pub async fn start(self, yaml: &str) -> Sidecar {
-        self.try_start(yaml)
-            .await
-            .unwrap_or_else(|why| panic!("the sidecar did not start:\n{why}"))
+        self.try_start(yaml).await.unwrap_or_else(|why| panic!("the sidecar did not start:\n{why}"))
     }
 }
 
@@ -77,10 +81,7 @@ impl Sidecar {
     /// Something to start it from.
     pub fn builder() -> SidecarBuilder {
         logs::start();
-        SidecarBuilder {
-            dir: TempDir::new().expect("a temporary directory"),
-            env: HashMap::new(),
-        }
+        SidecarBuilder { dir: TempDir::new().expect("a temporary directory"), env: HashMap::new(), clock: Arc::new(SystemClock) }
     }
 
     /// Starts it from a configuration that needs nothing else. `127.0.0.1:0` takes a free port, `@DIR@` is a directory
@@ -92,9 +93,7 @@ impl Sidecar {
     /// Where a listener listens, by its name; `issuer` and `probes` for those.
     pub fn address(&self, listener: &str) -> SocketAddr {
         let running = self.running.as_ref().expect("present until stopped");
-        running
-            .address(listener)
-            .unwrap_or_else(|| panic!("no listener {listener}"))
+        running.address(listener).unwrap_or_else(|| panic!("no listener {listener}"))
     }
 
     /// A file of its directory.
@@ -120,10 +119,7 @@ impl Sidecar {
             running.shutdown().await;
         }
         let dir = std::mem::replace(&mut self.dir, TempDir::new().expect("a temporary directory"));
-        SidecarBuilder {
-            dir,
-            env: HashMap::new(),
-        }
+        SidecarBuilder { dir, env: HashMap::new(), clock: Arc::new(SystemClock) }
     }
 }
 

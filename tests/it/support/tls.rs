@@ -38,9 +38,6 @@ impl TestTls {
             .with_single_cert(vec![certificate.der().clone()], private)
             .expect("certificate and key fit");
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Self {
-            ca_pem: ca_certificate.pem(),
-            acceptor: TlsAcceptor::from(Arc::new(config)),
-        }
+        Self { ca_pem: ca_certificate.pem(), acceptor: TlsAcceptor::from(Arc::new(config)) }
     }
 }

@@ -42,26 +42,16 @@ impl TokenBuilder {
             "exp": now + 3600,
             "jti": Uuid::new_v4().to_string(),
         });
-        let Value::Object(claims) = claims else {
-            unreachable!("an object literal")
-        };
+        let Value::Object(claims) = claims else { unreachable!("an object literal") };
         let mut header = Map::new();
         header.insert("typ".to_owned(), "at+jwt".into());
-        Self {
-            keys,
-            signer: Signer::Nobody,
-            header,
-            claims,
-        }
-        .signed_by(&key)
+        Self { keys, signer: Signer::Nobody, header, claims }.signed_by(&key)
     }
 
     /// Signs with the authority's key of this id, published or not.
     pub fn kid(self, kid: &str) -> Self {
         let key = self.keys.iter().rev().find(|key| key.kid == kid);
-        let key = key
-            .unwrap_or_else(|| panic!("no key {kid} in {:?}", self.keys))
-            .clone();
+        let key = key.unwrap_or_else(|| panic!("no key {kid} in {:?}", self.keys)).clone();
         self.signed_by(&key)
     }
 
@@ -72,9 +62,7 @@ impl TokenBuilder {
             .clone()
             .find(|key| key.alg == alg)
             .or_else(|| newest_first.find(|k| k.can_sign(alg)));
-        let key = key
-            .unwrap_or_else(|| panic!("no key for {alg:?} in {:?}", self.keys))
-            .clone();
+        let key = key.unwrap_or_else(|| panic!("no key for {alg:?} in {:?}", self.keys)).clone();
         self.signed_by(&key).signed_as(alg)
     }
 
@@ -135,16 +123,8 @@ impl TokenBuilder {
 
     /// The token in compact form.
     pub fn sign(self) -> String {
-        let Self {
-            signer,
-            header,
-            claims,
-            ..
-        } = self;
-        signer.compact(
-            &Value::Object(header).to_string(),
-            &Value::Object(claims).to_string(),
-        )
+        let Self { signer, header, claims, .. } = self;
+        signer.compact(&Value::Object(header).to_string(), &Value::Object(claims).to_string())
     }
 
     /// These texts, whatever they are, with a signature that is right for them.

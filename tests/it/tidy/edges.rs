@@ -20,11 +20,7 @@ pub struct Edge {
 pub fn module_of(file: &str) -> Vec<String> {
     let stem = file.trim_end_matches(".rs");
     let stem = stem.strip_suffix("/mod").unwrap_or(stem);
-    if matches!(stem, "lib") {
-        Vec::new()
-    } else {
-        stem.split('/').map(str::to_owned).collect()
-    }
+    if matches!(stem, "lib") { Vec::new() } else { stem.split('/').map(str::to_owned).collect() }
 }
 
 /// Every edge of a file.
@@ -49,12 +45,7 @@ pub fn edges(file: &str, tokens: &[Token<'_>]) -> Vec<Edge> {
                 }
             }
             _ if is_path_start(tokens, at) => {
-                at = Paths {
-                    tokens,
-                    out: &mut out,
-                    module: &module,
-                }
-                .read(at, None);
+                at = Paths { tokens, out: &mut out, module: &module }.read(at, None);
                 continue;
             }
             _ => {}

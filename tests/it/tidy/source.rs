@@ -85,19 +85,12 @@ fn character(rest: &[u8]) -> usize {
         0xe0..=0xef => 3,
         _ => 4,
     });
-    if rest.get(1 + width) == Some(&b'\'') {
-        width + 2
-    } else {
-        0
-    }
+    if rest.get(1 + width) == Some(&b'\'') { width + 2 } else { 0 }
 }
 
 /// A string with a prefix; raw ones end with as many `#` as they begin with.
 fn prefixed(rest: &[u8]) -> usize {
-    let prefix = rest
-        .iter()
-        .take_while(|b| matches!(b, b'r' | b'b' | b'c'))
-        .count();
+    let prefix = rest.iter().take_while(|b| matches!(b, b'r' | b'b' | b'c')).count();
     let raw = rest[..prefix].contains(&b'r');
     let hashes = rest[prefix..].iter().take_while(|b| **b == b'#').count();
     match rest.get(prefix + hashes) {
@@ -176,11 +169,7 @@ pub fn test_modules(tokens: &[Token<'_>]) -> Vec<std::ops::RangeInclusive<usize>
             continue;
         }
         let item = start + ATTRIBUTE.len();
-        let brace = tokens
-            .iter()
-            .skip(item)
-            .position(|t| matches!(t.text, "{" | ";"))
-            .map(|p| p + item);
+        let brace = tokens.iter().skip(item).position(|t| matches!(t.text, "{" | ";")).map(|p| p + item);
         if let Some(brace) =
             brace.filter(|b| texts(item, b - item).any(|t| t == "mod") && tokens[*b].text == "{")
         {
@@ -210,10 +199,7 @@ mod tests {
         ] {
             let blanked = blank(&format!("before {text}\nafter"));
             assert!(!blanked.contains("pingora"), "{text}");
-            assert!(
-                blanked.starts_with("before ") && blanked.ends_with("\nafter"),
-                "{text}: {blanked}"
-            );
+            assert!(blanked.starts_with("before ") && blanked.ends_with("\nafter"), "{text}: {blanked}");
             assert_eq!(blanked.lines().count(), text.lines().count() + 1, "{text}");
         }
     }

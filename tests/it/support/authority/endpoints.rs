@@ -40,11 +40,7 @@ pub struct TokenRequest {
 impl TokenRequest {
     /// Every value of a form parameter.
     pub fn all(&self, name: &str) -> Vec<&str> {
-        self.form
-            .iter()
-            .filter(|(n, _)| n == name)
-            .map(|(_, value)| value.as_str())
-            .collect()
+        self.form.iter().filter(|(n, _)| n == name).map(|(_, value)| value.as_str()).collect()
     }
 
     /// Client id and secret, by whatever method they came.
@@ -53,16 +49,12 @@ impl TokenRequest {
         if let (&[id], &[secret]) = (&post.0[..], &post.1[..]) {
             return Some((id.to_owned(), secret.to_owned()));
         }
-        let header = http1::all(&self.headers, "authorization")
-            .pop()?
-            .strip_prefix("Basic ")?;
+        let header = http1::all(&self.headers, "authorization").pop()?.strip_prefix("Basic ")?;
         let text = String::from_utf8(STANDARD.decode(header).ok()?).ok()?;
         let (id, secret) = text.split_once(':')?;
         // RFC 6749 §2.3.1: both are form-encoded before they are joined.
         let decoded = |text: &str| {
-            form_urlencoded::parse(format!("v={text}").as_bytes())
-                .next()
-                .map(|(_, v)| v.into_owned())
+            form_urlencoded::parse(format!("v={text}").as_bytes()).next().map(|(_, v)| v.into_owned())
         };
         Some((decoded(id)?, decoded(secret)?))
     }
@@ -136,9 +128,7 @@ impl State {
         let endpoint = self.endpoint(method, target);
         *self.fetches.entry(endpoint).or_default() += 1;
         let once = self.once.get_mut(&endpoint).and_then(VecDeque::pop_front);
-        let behave = once
-            .or_else(|| self.standing.get(&endpoint).cloned())
-            .unwrap_or_default();
+        let behave = once.or_else(|| self.standing.get(&endpoint).cloned()).unwrap_or_default();
         let reply = match endpoint {
             Endpoint::OpenidConfiguration | Endpoint::AuthorizationServer => {
                 Reply::json(200, &self.metadata(matches!(behave, Behave::WrongIssuer)))
@@ -179,44 +169,29 @@ impl State {
 
     /// The published keys.
     pub(super) fn jwks(&self) -> Value {
-        let own = self
-            .keys
-            .iter()
-            .filter(|(_, published)| *published)
-            .map(|(key, _)| key.public_jwk());
+        let own = self.keys.iter().filter(|(_, published)| *published).map(|(key, _)| key.public_jwk());
         json!({"keys": own.chain(self.foreign_jwks.iter().cloned()).collect::<Vec<_>>()})
     }
 
     /// A valid token.
     pub(super) fn token(&self) -> TokenBuilder {
-        TokenBuilder::new(
-            &self.issuer,
-            self.keys.iter().map(|(key, _)| key.clone()).collect(),
-        )
+        TokenBuilder::new(&self.issuer, self.keys.iter().map(|(key, _)| key.clone()).collect())
     }
 
     fn answer_token_request(&mut self, head: &Head, body: &[u8], behave: &Behave) -> Reply {
         let form = form_urlencoded::parse(body).into_owned().collect();
-        let request = TokenRequest {
-            headers: head.headers.clone(),
-            form,
-        };
+        let request = TokenRequest { headers: head.headers.clone(), form };
         let client = request.client();
         if let Some((id, secret)) = &client {
             logs::remember_client_secret(id, secret);
         }
         self.token_requests.push(request.clone());
-        let known = client
-            .as_ref()
-            .is_some_and(|(id, secret)| self.clients.get(id) == Some(secret));
+        let known = client.as_ref().is_some_and(|(id, secret)| self.clients.get(id) == Some(secret));
         if !self.clients.is_empty() && !known {
             return Reply::json(401, &json!({"error": "invalid_client"}));
         }
         let answer = self.token_answer.clone();
-        let token = answer
-            .token
-            .clone()
-            .unwrap_or_else(|| self.mint(&request, &answer));
+        let token = answer.token.clone().unwrap_or_else(|| self.mint(&request, &answer));
         // A broken answer has issued nothing that anyone could know.
         if matches!(
             behave,
@@ -228,20 +203,11 @@ impl State {
     }
 
     fn mint(&self, request: &TokenRequest, answer: &TokenAnswer) -> String {
-        let client_id = request
-            .client()
-            .map_or_else(|| "anonymous".to_owned(), |(id, _)| id);
-        let asked: Vec<&str> = request
-            .all("audience")
-            .into_iter()
-            .chain(request.all("resource"))
-            .collect();
+        let client_id = request.client().map_or_else(|| "anonymous".to_owned(), |(id, _)| id);
+        let asked: Vec<&str> = request.all("audience").into_iter().chain(request.all("resource")).collect();
         let audience = if asked.is_empty() { vec![AUDIENCE] } else { asked };
         let lifetime = i64::try_from(answer.lifetime.as_secs()).unwrap_or(i64::MAX / 2);
-        let mut token = self
-            .token()
-            .claim("sub", client_id.clone())
-            .claim("client_id", client_id);
+        let mut token = self.token().claim("sub", client_id.clone()).claim("client_id", client_id);
         token = token.claim("aud", audience).expires_in(lifetime);
         if let &[scope] = &request.all("scope")[..] {
             token = token.claim("scope", scope);

@@ -49,10 +49,7 @@ impl Answer {
 
     /// A 200 with these header fields.
     pub fn with_headers(headers: &[(&str, &str)], body: &str) -> Self {
-        let headers = headers
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect();
+        let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         Self::Reply(200, headers, body.as_bytes().to_vec())
     }
 
@@ -145,16 +142,12 @@ async fn write_pieces(
     stream: &mut Stream,
     mut pieces: mpsc::UnboundedReceiver<Piece>,
 ) -> std::io::Result<After> {
-    stream
-        .write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-        .await?;
+    stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").await?;
     stream.flush().await?;
     while let Some(piece) = pieces.recv().await {
         match piece {
             Piece::Chunk(chunk) => {
-                stream
-                    .write_all(format!("{:x}\r\n", chunk.len()).as_bytes())
-                    .await?;
+                stream.write_all(format!("{:x}\r\n", chunk.len()).as_bytes()).await?;
                 stream.write_all(&chunk).await?;
                 stream.write_all(b"\r\n").await?;
                 stream.flush().await?;
