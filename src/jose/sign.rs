@@ -45,11 +45,20 @@ impl SigningKey {
         if algorithm != Algorithm::ES256 {
             return Err(SigningKeyError);
         }
-        let body: String = pem.expose_secret().lines().filter(|line| !line.starts_with('-')).collect();
+        let body: String = pem
+            .expose_secret()
+            .lines()
+            .filter(|line| !line.starts_with('-'))
+            .collect();
         let der = STANDARD.decode(body).map_err(|_| SigningKeyError)?;
-        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &der).map_err(|_| SigningKeyError)?;
+        let pair =
+            EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &der).map_err(|_| SigningKeyError)?;
         let kid = URL_SAFE_NO_PAD.encode(sha256(pair.public_key().as_ref()));
-        Ok(Self { pair, pem: pem.clone(), kid })
+        Ok(Self {
+            pair,
+            pem: pem.clone(),
+            kid,
+        })
     }
     /// PKCS#8 PEM.
     #[must_use]
@@ -80,9 +89,15 @@ impl SigningKey {
     pub fn sign<T: Serialize>(&self, typ: &str, claims: &T) -> Result<SecretString, SigningKeyError> {
         let header = json!({"typ": typ, "alg": "ES256", "kid": self.kid}).to_string();
         let claims = serde_json::to_vec(claims).map_err(|_| SigningKeyError)?;
-        let input = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
-        let signature =
-            self.pair.sign(&SystemRandom::new(), input.as_bytes()).map_err(|_| SigningKeyError)?;
+        let input = format!(
+            "{}.{}",
+            URL_SAFE_NO_PAD.encode(header),
+            URL_SAFE_NO_PAD.encode(claims)
+        );
+        let signature = self
+            .pair
+            .sign(&SystemRandom::new(), input.as_bytes())
+            .map_err(|_| SigningKeyError)?;
         Ok(format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature)).into())
     }
 }
