@@ -54,7 +54,14 @@ impl Sqlite {
 
     async fn connect(pool: SqlitePoolOptions, options: SqliteConnectOptions) -> Result<Self, StoreError> {
         in_time(async {
-            let pool = pool.acquire_timeout(DEADLINE).connect_with(options).await?;
+            let pool = pool.acquire_timeout(DEADLINE);
+            let pool = loop {
+                match pool.clone().connect_with(options.clone()).await {
+                    // The switch to WAL does not wait for other processes, whatever `busy_timeout` says.
+                    Err(error) if is_busy(&error) => tokio::time::sleep(Duration::from_millis(20)).await,
+                    other => break other?,
+                }
+            };
             migrate(&pool).await?;
             Ok(Self { pool })
         })
@@ -177,6 +184,7 @@ async fn create_private(path: &Path) -> Result<(), StoreError> {
         .read(true)
         .write(true)
         .create(true)
+        .truncate(false)
         .mode(0o600)
         .open(path)
         .await;
@@ -193,6 +201,13 @@ async fn in_time<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T,
         Ok(Err(Failure(error))) => Err(error),
         Err(_) => Err(StoreError::Unavailable("no answer within 5 s".to_owned())),
     }
+}
+
+/// Whether another connection holds a lock. Extended result codes carry `SQLITE_BUSY` (5) in their low byte.
+fn is_busy(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.and_then(|code| code.parse::<u32>().ok())
+        .is_some_and(|code| code & 0xff == 5)
 }
 
 /// What `?` turns sqlx's errors into.
@@ -370,6 +385,33 @@ mod tests {
             Sqlite::open_file(&below_a_file).await,
             Err(StoreError::Open { .. })
         ));
+    }
+
+    #[tokio::test]
+    async fn a_store_that_another_process_has_locked_is_unavailable_after_five_seconds() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("m2m.db");
+        let (store, other) = (
+            Sqlite::open_file(&path).await.unwrap(),
+            Sqlite::open_file(&path).await.unwrap(),
+        );
+        let lock = other.pool.begin_with("BEGIN IMMEDIATE").await.unwrap();
+        tokio::time::pause();
+        let start = tokio::time::Instant::now();
+        let locked = store.insert_signing_key_if_none(&key("a", "ES256", 1)).await;
+        assert!(matches!(locked, Err(StoreError::Unavailable(_))));
+        assert_eq!(start.elapsed().as_secs(), 5);
+        tokio::time::resume();
+        drop(lock);
+        assert_eq!(
+            kids(
+                &store
+                    .insert_signing_key_if_none(&key("b", "ES256", 1))
+                    .await
+                    .unwrap()
+            ),
+            ["b"]
+        );
     }
 
     #[tokio::test]
