@@ -1,9 +1,38 @@
-//! HTTP answers of our own, as axum handlers. They know no pingora: the proxy's bridge hands them requests.
+//! HTTP answers of our own, as axum handlers. They know no pingora: the proxy's bridge hands them
+//! requests, whatever kind of listener those came in on.
 
+pub mod metadata;
+pub mod oauth;
 pub mod probes;
 
 use std::net::SocketAddr;
 
+use axum::response::{IntoResponse, Response};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, PRAGMA};
+use http::{HeaderName, HeaderValue, StatusCode};
+use serde_json::json;
+
 /// The client's address, as a request extension.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeerAddress(pub SocketAddr);
+
+const JSON: (HeaderName, HeaderValue) = (CONTENT_TYPE, HeaderValue::from_static("application/json"));
+/// Tokens and errors are never kept (RFC 6749 §5.1).
+const NO_STORE: (HeaderName, HeaderValue) = (CACHE_CONTROL, HeaderValue::from_static("no-store"));
+/// The same for caches of HTTP/1.0, which RFC 6749 §5.1 asks for as well.
+const NO_CACHE: (HeaderName, HeaderValue) = (PRAGMA, HeaderValue::from_static("no-cache"));
+
+/// An error as RFC 6749 §5.2 writes it. Both texts are constants, so nothing of a request can get into them.
+fn error_answer(status: StatusCode, error: &'static str, description: &str) -> Response {
+    let body = json!({ "error": error, "error_description": description }).to_string();
+    (status, [JSON, NO_STORE, NO_CACHE], body).into_response()
+}
+
+/// For methods an endpoint does not have; axum adds `Allow`.
+async fn method_not_allowed() -> Response {
+    error_answer(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "invalid_request",
+        "this endpoint does not have this method",
+    )
+}

@@ -1,14 +1,33 @@
 //! The authorization server: authenticates clients and issues access tokens.
+//!
+//! A token request walks through four phases, each in a file of its own, and each hands on a value that only it can
+//! make: [`token_request`] reads headers and body once into a [`TokenRequest`]; [`client_auth`] turns the presented
+//! credentials into an `AuthenticatedClient`; [`grants`] narrows what that client asks for to what it may have;
+//! [`access_token`] writes the claims, which [`signing_keys`] signs. Whatever a phase refuses is a [`TokenError`],
+//! whose texts are constants.
 
+mod access_token;
+mod client_auth;
+mod clients;
+mod grants;
+pub mod metadata;
+mod signing_keys;
+pub mod token_request;
+
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use crate::domain::clock::UnixTime;
-use crate::domain::oauth::GrantType;
+use crate::domain::clock::{SharedClock, UnixTime};
+use crate::domain::oauth::{ErrorCode, GrantType};
 use crate::domain::scope::ScopeSet;
 use crate::domain::secret::SecretString;
 use crate::jose::Algorithm;
+use crate::jose::sign::SigningKeyError;
+use crate::store::{Store, StoreError};
+
+pub use token_request::TokenRequest;
 
 /// What an issuer is made of.
 #[derive(Clone, Debug)]
@@ -51,3 +70,230 @@ pub struct ClientConfig {
     /// From this time on the client is refused.
     pub expires_at: Option<UnixTime>,
 }
+
+/// An authorization server, ready to issue.
+pub struct Issuer {
+    url: String,
+    base_path: String,
+    policy: access_token::Policy,
+    clients: clients::Clients,
+    keys: signing_keys::SigningKeys,
+    clock: SharedClock,
+}
+
+impl Issuer {
+    /// Loads the signing key from the store, or makes one and keeps it there.
+    ///
+    /// # Errors
+    /// When the configuration contradicts itself, or no signing key can be had.
+    pub async fn open(config: Config, store: &dyn Store, clock: SharedClock) -> Result<Arc<Self>, OpenError> {
+        let base_path = metadata::base_path(&config.url)?;
+        let policy = access_token::Policy::new(&config)?;
+        let keys = signing_keys::SigningKeys::open(&config, store, clock.now()).await?;
+        let clients = clients::Clients::new(config.clients)?;
+        Ok(Arc::new(Self {
+            url: config.url,
+            base_path,
+            policy,
+            clients,
+            keys,
+            clock,
+        }))
+    }
+
+    /// Issues an access token, or says why not. Signs on the calling thread.
+    ///
+    /// # Errors
+    /// Whatever the client must be told, as [`TokenError`].
+    pub fn issue(&self, request: &TokenRequest) -> Result<TokenResponse, TokenError> {
+        let now = self.clock.now();
+        let client = client_auth::authenticate(&self.clients, request.credentials(), now)?;
+        let granted = match request.grant_type() {
+            Some(GrantType::ClientCredentials) => {
+                grants::client_credentials::grant(client, request, &self.policy, now)?
+            }
+            None => return Err(TokenError::UnsupportedGrantType),
+        };
+        access_token::sign(&granted, &self.policy, &self.keys, now)
+    }
+
+    /// The registered client that a request names, whether or not it proves to be that client. For the audit line:
+    /// what a stranger writes into `client_id` is never repeated.
+    #[must_use]
+    pub fn named_client(&self, request: &TokenRequest) -> Option<&str> {
+        let candidates = request.credentials()?.candidates();
+        candidates
+            .filter_map(|candidate| self.clients.get(&candidate.client_id))
+            .map(|client| client.id.as_str())
+            .next()
+    }
+
+    /// The public keys as a JWK set (RFC 7517 §5), serialised once.
+    #[must_use]
+    pub fn public_keys(&self) -> Arc<str> {
+        self.keys.public()
+    }
+
+    /// The `iss` of the tokens, as configured.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The path of the issuer's URL in normal form, without a trailing slash: empty when there is none.
+    #[must_use]
+    pub fn base_path(&self) -> &str {
+        &self.base_path
+    }
+
+    /// The metadata document (RFC 8414 §2).
+    #[must_use]
+    pub fn metadata(&self) -> Value {
+        metadata::document(&self.url, self.keys.algorithm())
+    }
+}
+
+/// A successful answer of the token endpoint (RFC 6749 §5.1).
+#[derive(Debug)]
+pub struct TokenResponse {
+    /// The access token.
+    pub access_token: SecretString,
+    /// How long it lives from now on.
+    pub expires_in: Duration,
+    /// What it is good for; may be empty.
+    pub scope: ScopeSet,
+    /// Its `jti`, for the audit line.
+    pub jti: String,
+}
+
+/// How a token request ended, for metrics. Holds nothing a stranger can choose.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// The client, when the request names a registered one.
+    pub client_id: Option<String>,
+    /// The grant, when the request names one we know.
+    pub grant_type: Option<GrantType>,
+    /// The error, or none when a token was issued.
+    pub error: Option<ErrorCode>,
+}
+
+/// Why no token is issued. What `Display` prints is what the client is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TokenError {
+    /// The body's media type is none we read, or is missing.
+    #[error("the content type must be application/x-www-form-urlencoded or application/json")]
+    ContentType,
+    /// The body is not what its media type says.
+    #[error("the request body is malformed")]
+    MalformedBody,
+    /// A parameter has a type its definition does not allow.
+    #[error("a parameter has a wrong type")]
+    WrongType,
+    /// A parameter, or the `Authorization` header, is there more than once.
+    #[error("a parameter or header is repeated")]
+    Repeated,
+    /// More than 100 parameters, scopes or audiences, or one that is too long.
+    #[error("too many parameters, or one that is too long")]
+    TooLarge,
+    /// There is no `grant_type`.
+    #[error("grant_type is missing")]
+    NoGrantType,
+    /// The client authenticates in more than one way.
+    #[error("more than one client authentication method is used")]
+    SeveralAuthMethods,
+    /// `client_assertion` is used.
+    #[error("client_assertion is not supported")]
+    AssertionNotSupported,
+    /// `expiration` is no number of seconds, has passed, or is later than the client's lifetime allows.
+    #[error(
+        "expiration must be a time in unix seconds, in the future and within the client's token lifetime"
+    )]
+    Expiration,
+    /// `token_name` is too long or has control characters.
+    #[error("token_name must be at most 128 printable characters")]
+    TokenName,
+    /// The client is unknown, its secret wrong, or it may not be used now: on purpose one error for all.
+    #[error("client authentication failed")]
+    InvalidClient {
+        /// Whether Basic was used, and must be asked for again (RFC 6749 §5.2).
+        basic: bool,
+    },
+    /// The client may not use this grant.
+    #[error("this client may not use this grant type")]
+    UnauthorizedClient,
+    /// The grant is none we know.
+    #[error("this grant type is not supported")]
+    UnsupportedGrantType,
+    /// A scope is malformed, or not allowed to the client.
+    #[error("a requested scope is malformed or not allowed to this client")]
+    InvalidScope,
+    /// An audience or resource is malformed, or not allowed to the client.
+    #[error("a requested audience or resource is malformed or not allowed to this client")]
+    InvalidTarget,
+    /// The token could not be signed.
+    #[error("the token could not be issued")]
+    Signing,
+}
+
+impl TokenError {
+    /// The error code on the wire.
+    #[must_use]
+    pub fn code(self) -> ErrorCode {
+        match self {
+            Self::ContentType
+            | Self::MalformedBody
+            | Self::WrongType
+            | Self::Repeated
+            | Self::TooLarge
+            | Self::NoGrantType
+            | Self::SeveralAuthMethods
+            | Self::AssertionNotSupported
+            | Self::Expiration
+            | Self::TokenName => ErrorCode::InvalidRequest,
+            Self::InvalidClient { .. } => ErrorCode::InvalidClient,
+            Self::UnauthorizedClient => ErrorCode::UnauthorizedClient,
+            Self::UnsupportedGrantType => ErrorCode::UnsupportedGrantType,
+            Self::InvalidScope => ErrorCode::InvalidScope,
+            Self::InvalidTarget => ErrorCode::InvalidTarget,
+            Self::Signing => ErrorCode::ServerError,
+        }
+    }
+}
+
+/// Why an issuer cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The issuer's URL has no form that tokens and paths can be built on.
+    #[error("the issuer's URL must be http or https, without query and fragment, with an unambiguous path")]
+    Url,
+    /// A token would not live.
+    #[error("an access token's lifetime must be at least one second")]
+    Lifetime,
+    /// The owner claim is one that the issuer itself sets.
+    #[error("the owner claim must not be empty or one of the claims that the issuer sets itself")]
+    OwnerClaim,
+    /// Two clients have one id.
+    #[error("client `{0}` is configured twice")]
+    DuplicateClient(String),
+    /// A client without a secret could be anyone.
+    #[error("client `{0}` has an empty secret")]
+    EmptySecret(String),
+    /// The configured private key cannot be used.
+    #[error("the configured private key cannot be used with the signing algorithm")]
+    PrivateKey(#[source] SigningKeyError),
+    /// No key can be made.
+    #[error("no signing key can be made for the algorithm")]
+    NewKey(#[source] SigningKeyError),
+    /// The store keeps no key and gives none back.
+    #[error("the store has no signing key")]
+    NoKey,
+    /// A stored key cannot be used.
+    #[error("the stored signing key `{0}` cannot be used")]
+    StoredKey(String),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,75 @@
+//! The client credentials grant (RFC 6749 §4.4).
+//!
+//! What is asked for is granted whole or refused: a scope or audience that is silently dropped would be found missing
+//! only where the token is used.
+
+use super::Granted;
+use crate::domain::clock::UnixTime;
+use crate::domain::oauth::GrantType;
+use crate::domain::scope::ScopeSet;
+use crate::issuer::access_token::Policy;
+use crate::issuer::client_auth::AuthenticatedClient;
+use crate::issuer::{ClientConfig, TokenError, TokenRequest};
+
+/// Grants what the request asks for, if the client may have it.
+///
+/// # Errors
+/// When it may not.
+pub(in crate::issuer) fn grant<'a>(
+    client: AuthenticatedClient<'a>,
+    request: &TokenRequest,
+    policy: &Policy,
+    now: UnixTime,
+) -> Result<Granted<'a>, TokenError> {
+    let registration = client.registration();
+    if !registration
+        .allowed_grant_types
+        .contains(&GrantType::ClientCredentials)
+    {
+        return Err(TokenError::UnauthorizedClient);
+    }
+    Ok(Granted {
+        client,
+        scope: scope(registration, request)?,
+        audiences: audiences(registration, request, policy.issuer())?,
+        expires_at: expires_at(request, now, now.plus(policy.lifetime(registration)))?,
+        token_name: request.token_name().map(str::to_owned),
+    })
+}
+
+fn scope(client: &ClientConfig, request: &TokenRequest) -> Result<ScopeSet, TokenError> {
+    let asked = request.scope();
+    if asked.is_empty() {
+        Ok(client.allowed_scopes.clone())
+    } else if asked.is_subset_of(&client.allowed_scopes) {
+        Ok(asked.clone())
+    } else {
+        Err(TokenError::InvalidScope)
+    }
+}
+
+/// A client without audiences of its own talks to the issuer only, and may say so.
+fn audiences(client: &ClientConfig, request: &TokenRequest, issuer: &str) -> Result<Vec<String>, TokenError> {
+    let asked = request.audiences();
+    let allowed = match client.allowed_audiences.as_slice() {
+        [] => &[issuer.to_owned()][..],
+        allowed => allowed,
+    };
+    if asked.is_empty() {
+        Ok(allowed.to_vec())
+    } else if asked.iter().all(|audience| allowed.contains(audience)) {
+        Ok(asked.to_vec())
+    } else {
+        Err(TokenError::InvalidTarget)
+    }
+}
+
+/// `expiration` may only shorten a token's life. A time that is over is an error, not "no time given": what asks for
+/// a dead token must not get the longest-living one.
+fn expires_at(request: &TokenRequest, now: UnixTime, latest: UnixTime) -> Result<UnixTime, TokenError> {
+    match request.expiration() {
+        None => Ok(latest),
+        Some(asked) if now < asked && asked <= latest => Ok(asked),
+        Some(_) => Err(TokenError::Expiration),
+    }
+}

@@ -1,0 +1,499 @@
+//! The phases together: from a request to a signed token, or to an error.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue};
+use serde_json::json;
+
+use super::*;
+use crate::domain::clock::Clock;
+use crate::domain::secret::ExposeSecret;
+use crate::jose::sign::SigningKey;
+use crate::store::{self, KeyState, StoredKey};
+
+pub(crate) const NOW: i64 = 1_800_000_000;
+pub(crate) const URL: &str = "https://issuer.example/m2m";
+const DEVICES: &str = "https://devices.example";
+
+struct TestClock(AtomicI64);
+
+impl Clock for TestClock {
+    fn now(&self) -> UnixTime {
+        UnixTime(self.0.load(Ordering::Relaxed))
+    }
+}
+
+pub(crate) fn client(id: &str, secret: &str) -> ClientConfig {
+    ClientConfig {
+        id: id.to_owned(),
+        secret: SecretString::from(secret),
+        owner: None,
+        access_token_lifetime: None,
+        allowed_grant_types: vec![GrantType::ClientCredentials],
+        allowed_audiences: Vec::new(),
+        allowed_scopes: ScopeSet::default(),
+        insert_token_claims: Map::new(),
+        disabled: false,
+        expires_at: None,
+    }
+}
+
+/// `legacy` may have two scopes, two audiences and 15 minutes; `bare` has nothing of its own.
+fn legacy() -> ClientConfig {
+    ClientConfig {
+        access_token_lifetime: Some(Duration::from_secs(900)),
+        allowed_audiences: vec![DEVICES.to_owned(), "urn:hub".to_owned()],
+        allowed_scopes: ScopeSet::parse("devices:read devices:write").unwrap(),
+        ..client("legacy", "s3cret")
+    }
+}
+
+pub(crate) fn config(clients: Vec<ClientConfig>) -> Config {
+    Config {
+        url: URL.to_owned(),
+        owner_claim: "owner".to_owned(),
+        access_token_lifetime: Duration::from_secs(3600),
+        algorithm: Algorithm::ES256,
+        private_key: None,
+        clients,
+    }
+}
+
+pub(crate) async fn open(config: Config) -> Result<Arc<Issuer>, OpenError> {
+    let store = store::open(&store::Config::SqliteMemory).await.unwrap();
+    Issuer::open(config, &*store, clock()).await
+}
+
+fn clock() -> SharedClock {
+    Arc::new(TestClock(AtomicI64::new(NOW)))
+}
+
+async fn issuer() -> Arc<Issuer> {
+    open(config(vec![legacy(), client("bare", "b4re")]))
+        .await
+        .unwrap()
+}
+
+fn request(basic: &str, body: &str) -> TokenRequest {
+    let mut headers = HeaderMap::new();
+    headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("application/x-www-form-urlencoded"),
+    );
+    let basic = format!("Basic {}", STANDARD.encode(basic));
+    headers.insert(AUTHORIZATION, HeaderValue::from_str(&basic).unwrap());
+    TokenRequest::parse(
+        &headers,
+        format!("grant_type=client_credentials{body}").as_bytes(),
+    )
+    .unwrap()
+}
+
+/// The token's claims, after its signature was verified with the key that `jwks.json` publishes for its `kid`.
+fn verified_claims(issuer: &Issuer, token: &str) -> Value {
+    let decode = |text: &str| URL_SAFE_NO_PAD.decode(text).unwrap();
+    let (input, signature) = token.rsplit_once('.').unwrap();
+    let (header, claims) = input.split_once('.').unwrap();
+    let header: Value = serde_json::from_slice(&decode(header)).unwrap();
+    assert_eq!(header["typ"], "at+jwt");
+    let jwks: Value = serde_json::from_str(&issuer.public_keys()).unwrap();
+    let jwk = jwks["keys"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|jwk| jwk["kid"] == header["kid"])
+        .unwrap();
+    assert_eq!((&jwk["alg"], &jwk["use"]), (&header["alg"], &json!("sig")));
+    let coordinate = |name: &str| decode(jwk[name].as_str().unwrap());
+    let point = [vec![4], coordinate("x"), coordinate("y")].concat();
+    UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point)
+        .verify(input.as_bytes(), &decode(signature))
+        .unwrap();
+    serde_json::from_slice(&decode(claims)).unwrap()
+}
+
+fn issue(issuer: &Issuer, basic: &str, body: &str) -> Value {
+    let response = issuer.issue(&request(basic, body)).unwrap();
+    let claims = verified_claims(issuer, response.access_token.expose_secret());
+    assert_eq!(claims["jti"], response.jti.as_str());
+    assert_eq!(
+        claims["exp"],
+        NOW + i64::try_from(response.expires_in.as_secs()).unwrap()
+    );
+    assert_eq!(
+        claims["scope"].as_str().unwrap_or_default(),
+        response.scope.to_string()
+    );
+    claims
+}
+
+fn refusal(issuer: &Issuer, basic: &str, body: &str) -> TokenError {
+    issuer.issue(&request(basic, body)).unwrap_err()
+}
+
+#[tokio::test]
+async fn an_access_token_has_the_claims_of_rfc_9068_and_no_other() {
+    let issuer = issuer().await;
+    let mut claims = issue(&issuer, "legacy:s3cret", "");
+    let jti = claims.as_object_mut().unwrap().remove("jti").unwrap();
+    assert_eq!(
+        uuid::Uuid::parse_str(jti.as_str().unwrap())
+            .unwrap()
+            .get_version_num(),
+        4
+    );
+    assert_eq!(
+        claims,
+        json!({
+            "iss": URL, "sub": "legacy", "client_id": "legacy", "aud": [DEVICES, "urn:hub"],
+            "iat": NOW - 10, "exp": NOW + 900, "scope": "devices:read devices:write",
+        })
+    );
+    assert_ne!(issue(&issuer, "legacy:s3cret", "")["jti"], jti);
+}
+
+#[tokio::test]
+async fn a_client_with_nothing_of_its_own_gets_the_issuer_as_audience_and_no_scope() {
+    let issuer = issuer().await;
+    let claims = issue(&issuer, "bare:b4re", "");
+    assert_eq!(claims["aud"], json!([URL]));
+    assert_eq!(claims["exp"], NOW + 3600);
+    assert!(claims.get("scope").is_none() && claims.get("owner").is_none() && claims.get("name").is_none());
+    assert_eq!(
+        issue(&issuer, "bare:b4re", &format!("&audience={URL}"))["aud"],
+        json!([URL])
+    );
+    assert_eq!(
+        refusal(&issuer, "bare:b4re", "&audience=urn:hub"),
+        TokenError::InvalidTarget
+    );
+    assert_eq!(
+        refusal(&issuer, "bare:b4re", &format!("&audience={URL}+urn:hub")),
+        TokenError::InvalidTarget
+    );
+    assert_eq!(
+        refusal(&issuer, "bare:b4re", "&scope=any"),
+        TokenError::InvalidScope
+    );
+}
+
+#[tokio::test]
+async fn scopes_and_audiences_are_granted_as_asked_or_refused_whole() {
+    let issuer = issuer().await;
+    let claims = issue(&issuer, "legacy:s3cret", "&scope=devices:write&audience=urn:hub");
+    assert_eq!(
+        (&claims["scope"], &claims["aud"]),
+        (&json!("devices:write"), &json!(["urn:hub"]))
+    );
+    let claims = issue(
+        &issuer,
+        "legacy:s3cret",
+        "&resource=https://devices.example&audience=urn:hub+urn:hub",
+    );
+    assert_eq!(claims["aud"], json!(["urn:hub", DEVICES]));
+    for (body, error) in [
+        ("&scope=admin", TokenError::InvalidScope),
+        ("&scope=devices:read+admin", TokenError::InvalidScope),
+        ("&audience=urn:other", TokenError::InvalidTarget),
+        ("&audience=urn:hub+urn:other", TokenError::InvalidTarget),
+        ("&audience=urn:hub&resource=urn:other", TokenError::InvalidTarget),
+        ("&resource=https://devices.example/", TokenError::InvalidTarget),
+        ("&audience=https://issuer.example/m2m", TokenError::InvalidTarget),
+    ] {
+        assert_eq!(refusal(&issuer, "legacy:s3cret", body), error, "{body}");
+    }
+}
+
+#[tokio::test]
+async fn expiration_may_only_shorten_a_tokens_life() {
+    let issuer = issuer().await;
+    let at = |offset: i64| format!("&expiration={}", NOW + offset);
+    for offset in [1, 899, 900] {
+        assert_eq!(issue(&issuer, "legacy:s3cret", &at(offset))["exp"], NOW + offset);
+    }
+    for offset in [901, 0, -1, -NOW, i64::MAX - NOW] {
+        assert_eq!(
+            refusal(&issuer, "legacy:s3cret", &at(offset)),
+            TokenError::Expiration,
+            "{offset}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn owner_name_and_inserted_claims_never_override() {
+    let inserted = json!({
+        "tenant": "blue", "n": [1, {"a": null}], "owner": "x", "name": "x", "sub": "x", "scope": "admin", "aud": "x",
+        "exp": 9, "nbf": 9, "cnf": {}, "client_id": "x",
+    });
+    let owned = ClientConfig {
+        owner: Some("1".to_owned()),
+        insert_token_claims: inserted.as_object().unwrap().clone(),
+        ..client("owned", "s")
+    };
+    let issuer = open(config(vec![owned.clone()])).await.unwrap();
+    let claims = issue(&issuer, "owned:s", "&token_name=my+token");
+    for (name, value) in [
+        ("tenant", json!("blue")),
+        ("n", json!([1, {"a": null}])),
+        ("owner", json!("1")),
+        ("name", json!("my token")),
+        ("sub", json!("owned")),
+        ("client_id", json!("owned")),
+        ("aud", json!([URL])),
+        ("exp", json!(NOW + 3600)),
+    ] {
+        assert_eq!(claims[name], value, "{name}");
+    }
+    for name in ["scope", "nbf", "cnf"] {
+        assert!(claims.get(name).is_none(), "{name}");
+    }
+    let owner_is_name = Config {
+        owner_claim: "name".to_owned(),
+        ..config(vec![owned])
+    };
+    let issuer = open(owner_is_name).await.unwrap();
+    assert_eq!(issue(&issuer, "owned:s", "&token_name=other")["name"], "1");
+}
+
+#[tokio::test]
+async fn whatever_is_wrong_with_a_client_the_answer_is_the_same() {
+    let disabled = ClientConfig {
+        disabled: true,
+        ..client("disabled", "s")
+    };
+    let expired = ClientConfig {
+        expires_at: Some(UnixTime(NOW)),
+        ..client("expired", "s")
+    };
+    let expiring = ClientConfig {
+        expires_at: Some(UnixTime(NOW + 1)),
+        ..client("expiring", "s")
+    };
+    let issuer = open(config(vec![disabled, expired, expiring, client("good", "s")]))
+        .await
+        .unwrap();
+    for basic in [
+        "unknown:s",
+        "good:wrong",
+        "good:",
+        ":",
+        ":s",
+        "good:S",
+        "good:s ",
+        "disabled:s",
+        "expired:s",
+        "Good:s",
+        "good%00:s",
+    ] {
+        assert_eq!(
+            refusal(&issuer, basic, ""),
+            TokenError::InvalidClient { basic: true },
+            "{basic}"
+        );
+    }
+    issue(&issuer, "good:s", "");
+    issue(&issuer, "expiring:s", "");
+}
+
+#[tokio::test]
+async fn basic_secrets_work_encoded_as_the_rfc_says_and_raw() {
+    let secret = "p%2B+: %ü";
+    let issuer = open(config(vec![client("a:b%", secret), client("raw", secret)]))
+        .await
+        .unwrap();
+    let encode = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+    issue(&issuer, &format!("{}:{}", encode("a:b%"), encode(secret)), "");
+    issue(&issuer, &format!("raw:{secret}"), "");
+    assert_eq!(
+        refusal(&issuer, &format!("raw:{}x", encode(secret)), ""),
+        TokenError::InvalidClient { basic: true }
+    );
+}
+
+#[tokio::test]
+async fn a_client_uses_only_the_grants_it_is_allowed() {
+    let none = ClientConfig {
+        allowed_grant_types: Vec::new(),
+        ..client("none", "s")
+    };
+    let issuer = open(config(vec![none])).await.unwrap();
+    assert_eq!(refusal(&issuer, "none:s", ""), TokenError::UnauthorizedClient);
+    assert_eq!(
+        refusal(&issuer, "none:wrong", ""),
+        TokenError::InvalidClient { basic: true }
+    );
+}
+
+#[tokio::test]
+async fn only_registered_clients_are_named_for_the_audit() {
+    let issuer = issuer().await;
+    assert_eq!(issuer.named_client(&request("legacy:wrong", "")), Some("legacy"));
+    assert_eq!(
+        issuer.named_client(&request("leg%61cy:wrong", "")),
+        Some("legacy")
+    );
+    assert_eq!(issuer.named_client(&request("stranger:s3cret", "")), None);
+}
+
+#[tokio::test]
+async fn the_signing_key_is_made_once_and_kept() {
+    let store = store::open(&store::Config::SqliteMemory).await.unwrap();
+    let first = Issuer::open(config(vec![legacy()]), &*store, clock())
+        .await
+        .unwrap();
+    let second = Issuer::open(config(vec![legacy()]), &*store, clock())
+        .await
+        .unwrap();
+    assert_eq!(first.public_keys(), second.public_keys());
+    let token = first.issue(&request("legacy:s3cret", "")).unwrap().access_token;
+    verified_claims(&second, token.expose_secret());
+}
+
+#[tokio::test]
+async fn a_key_of_the_operator_signs_and_the_stored_ones_stay_published() {
+    let store = store::open(&store::Config::SqliteMemory).await.unwrap();
+    let generated = Issuer::open(config(vec![legacy()]), &*store, clock())
+        .await
+        .unwrap();
+    let own = SigningKey::generate(Algorithm::ES256).unwrap();
+    let with_own = Config {
+        private_key: Some(own.to_pem()),
+        ..config(vec![legacy()])
+    };
+    let issuer = Issuer::open(with_own.clone(), &*store, clock()).await.unwrap();
+    let token = issuer.issue(&request("legacy:s3cret", "")).unwrap().access_token;
+    let header = URL_SAFE_NO_PAD
+        .decode(token.expose_secret().split('.').next().unwrap())
+        .unwrap();
+    assert_eq!(
+        serde_json::from_slice::<Value>(&header).unwrap()["kid"],
+        own.kid()
+    );
+    let old = generated
+        .issue(&request("legacy:s3cret", ""))
+        .unwrap()
+        .access_token;
+    verified_claims(&issuer, old.expose_secret());
+
+    let fresh = open(with_own).await.unwrap();
+    let jwks: Value = serde_json::from_str(&fresh.public_keys()).unwrap();
+    assert_eq!(jwks["keys"].as_array().unwrap().len(), 1);
+    assert!(!fresh.public_keys().contains("\"d\""));
+}
+
+#[tokio::test]
+async fn a_stored_key_that_cannot_be_used_is_an_error_and_not_a_new_key() {
+    let good = SigningKey::generate(Algorithm::ES256).unwrap();
+    let stored = |kid: &str, algorithm: &str, pem: SecretString| StoredKey {
+        kid: kid.to_owned(),
+        algorithm: algorithm.to_owned(),
+        private_key: pem,
+        created_at: UnixTime(NOW),
+        state: KeyState::Active,
+    };
+    for bad in [
+        stored("k", "ES256", SecretString::from("no pem")),
+        stored("k", "ES256", good.to_pem()),
+        stored(good.kid(), "none", good.to_pem()),
+    ] {
+        let store = store::open(&store::Config::SqliteMemory).await.unwrap();
+        store.insert_signing_key_if_none(&bad).await.unwrap();
+        let error = Issuer::open(config(Vec::new()), &*store, clock())
+            .await
+            .err()
+            .unwrap();
+        assert!(
+            matches!(&error, OpenError::StoredKey(kid) if *kid == bad.kid),
+            "{error}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_configuration_that_contradicts_itself_does_not_open() {
+    let of = |change: fn(&mut Config)| {
+        let mut config = config(vec![client("a", "s")]);
+        change(&mut config);
+        open(config)
+    };
+    let bad_url = |url: &str| {
+        open(Config {
+            url: url.to_owned(),
+            ..config(Vec::new())
+        })
+    };
+    for url in [
+        "issuer",
+        "ftp://a",
+        "https://a/?q",
+        "https://a/#f",
+        "https://u:p@a/",
+        "https://a/%2e%2e%2fb",
+        "https://a/;b",
+        " https://a",
+        "https://a/\u{e9}",
+    ] {
+        assert!(matches!(bad_url(url).await, Err(OpenError::Url)), "{url}");
+    }
+    assert!(matches!(
+        of(|c| c.owner_claim = "sub".into()).await,
+        Err(OpenError::OwnerClaim)
+    ));
+    assert!(matches!(
+        of(|c| c.owner_claim.clear()).await,
+        Err(OpenError::OwnerClaim)
+    ));
+    assert!(matches!(
+        of(|c| c.access_token_lifetime = Duration::ZERO).await,
+        Err(OpenError::Lifetime)
+    ));
+    let short = |c: &mut Config| c.clients[0].access_token_lifetime = Some(Duration::from_millis(999));
+    assert!(matches!(of(short).await, Err(OpenError::Lifetime)));
+    let twice = |c: &mut Config| c.clients.push(client("a", "t"));
+    assert!(matches!(of(twice).await, Err(OpenError::DuplicateClient(id)) if id == "a"));
+    let empty = |c: &mut Config| c.clients[0].secret = SecretString::from("");
+    assert!(matches!(of(empty).await, Err(OpenError::EmptySecret(id)) if id == "a"));
+    let no_key = |c: &mut Config| c.private_key = Some(SecretString::from("no pem"));
+    assert!(matches!(of(no_key).await, Err(OpenError::PrivateKey(_))));
+}
+
+#[tokio::test]
+async fn base_path_is_the_urls_path_in_normal_form() {
+    for (url, path) in [
+        ("http://127.0.0.1:8080", ""),
+        ("http://127.0.0.1:8080/", ""),
+        ("https://a/m2m-oauth-server", "/m2m-oauth-server"),
+        ("https://a/x/%7ey/", "/x/~y"),
+        ("https://a/:t/{x}", "/:t/%7Bx%7D"),
+    ] {
+        let issuer = open(Config {
+            url: url.to_owned(),
+            ..config(Vec::new())
+        })
+        .await
+        .unwrap();
+        assert_eq!((issuer.base_path(), issuer.url()), (path, url));
+    }
+}
+
+#[tokio::test]
+async fn metadata_names_exactly_what_works() {
+    assert_eq!(
+        issuer().await.metadata(),
+        json!({
+            "issuer": URL,
+            "token_endpoint": "https://issuer.example/m2m/oauth/token",
+            "jwks_uri": "https://issuer.example/m2m/.well-known/jwks.json",
+            "grant_types_supported": ["client_credentials"],
+            "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
+            "response_types_supported": [],
+            "subject_types_supported": ["public"],
+            "id_token_signing_alg_values_supported": ["ES256"],
+        })
+    );
+}

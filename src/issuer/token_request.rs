@@ -1,0 +1,334 @@
+//! Headers and body of a token request, read once: nothing after this phase sees the raw form.
+//!
+//! A parameter without a value counts as absent (RFC 6749 §3.2), an unknown one is ignored, a repeated one refuses the
+//! request. Sizes are bounded here, so that later phases may compare lists without thinking of their length.
+
+mod credentials;
+mod parameters;
+
+use http::HeaderMap;
+use url::Url;
+
+use self::parameters::Parameters;
+use super::TokenError;
+use crate::domain::clock::UnixTime;
+use crate::domain::oauth::GrantType;
+use crate::domain::scope::ScopeSet;
+
+pub(super) use self::credentials::{Candidate, Credentials};
+
+/// The most scopes, and the most audiences and resources together.
+const MAX_ENTRIES: usize = 100;
+/// The most characters of a `token_name`.
+const MAX_TOKEN_NAME: usize = 128;
+
+/// A token request (RFC 6749 §4.4.2), well-formed but not yet authenticated.
+#[derive(Debug)]
+pub struct TokenRequest {
+    credentials: Option<Credentials>,
+    grant_type: Option<GrantType>,
+    scope: ScopeSet,
+    audiences: Vec<String>,
+    expiration: Option<UnixTime>,
+    token_name: Option<String>,
+}
+
+impl TokenRequest {
+    /// Parses a request's headers and body.
+    ///
+    /// # Errors
+    /// When the request is malformed, whoever sends it.
+    pub fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Self, TokenError> {
+        let parameters = Parameters::parse(headers, body)?;
+        let audiences = parse_audiences(&parameters.audience, parameters.resource)?;
+        let grant_type = parameters.grant_type.ok_or(TokenError::NoGrantType)?;
+        if parameters.has_assertion {
+            return Err(TokenError::AssertionNotSupported);
+        }
+        Ok(Self {
+            credentials: Credentials::parse(headers, parameters.client_id, parameters.client_secret)?,
+            grant_type: GrantType::parse(&grant_type),
+            scope: parse_scope(parameters.scope.as_deref().unwrap_or_default())?,
+            audiences,
+            expiration: parameters
+                .expiration
+                .as_deref()
+                .map(parse_expiration)
+                .transpose()?,
+            token_name: parameters.token_name.map(parse_token_name).transpose()?,
+        })
+    }
+
+    /// What the client presented to authenticate itself.
+    pub(super) fn credentials(&self) -> Option<&Credentials> {
+        self.credentials.as_ref()
+    }
+
+    /// The grant type asked for; none when it is not one we know.
+    #[must_use]
+    pub fn grant_type(&self) -> Option<GrantType> {
+        self.grant_type
+    }
+
+    /// The scopes asked for; empty when none were.
+    pub(super) fn scope(&self) -> &ScopeSet {
+        &self.scope
+    }
+
+    /// The audiences and resources asked for; empty when none were.
+    pub(super) fn audiences(&self) -> &[String] {
+        &self.audiences
+    }
+
+    /// The time asked for at which the token ends.
+    pub(super) fn expiration(&self) -> Option<UnixTime> {
+        self.expiration
+    }
+
+    /// The name asked for, which becomes the claim `name`.
+    pub(super) fn token_name(&self) -> Option<&str> {
+        self.token_name.as_deref()
+    }
+}
+
+fn parse_scope(text: &str) -> Result<ScopeSet, TokenError> {
+    // Counted before parsing: collapsing duplicates compares each with each.
+    if entries(text).count() > MAX_ENTRIES {
+        return Err(TokenError::TooLarge);
+    }
+    ScopeSet::parse(text).map_err(|_| TokenError::InvalidScope)
+}
+
+/// `audience` values may be space-joined; a `resource` is one absolute URI (RFC 8707 §2). Both end up in `aud`.
+fn parse_audiences(audience: &[String], resource: Vec<String>) -> Result<Vec<String>, TokenError> {
+    let asked = audience.iter().flat_map(|text| entries(text));
+    if asked.clone().count() + resource.len() > MAX_ENTRIES {
+        return Err(TokenError::TooLarge);
+    }
+    if !resource.iter().all(|uri| is_resource(uri)) {
+        return Err(TokenError::InvalidTarget);
+    }
+    let mut audiences = Vec::new();
+    for audience in asked.map(str::to_owned).chain(resource) {
+        if !audiences.contains(&audience) {
+            audiences.push(audience);
+        }
+    }
+    Ok(audiences)
+}
+
+fn is_resource(uri: &str) -> bool {
+    // The URL parser skips white space and controls; in an identifier they can only be a mistake.
+    let visible = |b: u8| b.is_ascii_graphic() && b != b'#';
+    uri.bytes().all(visible) && Url::parse(uri).is_ok()
+}
+
+fn parse_expiration(text: &str) -> Result<UnixTime, TokenError> {
+    text.parse().map(UnixTime).map_err(|_| TokenError::Expiration)
+}
+
+fn parse_token_name(name: String) -> Result<String, TokenError> {
+    let printable = !name.chars().any(char::is_control);
+    if printable && name.chars().count() <= MAX_TOKEN_NAME {
+        Ok(name)
+    } else {
+        Err(TokenError::TokenName)
+    }
+}
+
+fn entries(text: &str) -> impl Iterator<Item = &str> + Clone {
+    text.split(' ').filter(|entry| !entry.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+    use http::header::{AUTHORIZATION, CONTENT_TYPE};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn form(body: &str) -> Result<TokenRequest, TokenError> {
+        let mut headers = HeaderMap::new();
+        headers.insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static("application/x-www-form-urlencoded; charset=UTF-8"),
+        );
+        TokenRequest::parse(&headers, body.as_bytes())
+    }
+
+    fn json(body: &str) -> Result<TokenRequest, TokenError> {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        TokenRequest::parse(&headers, body.as_bytes())
+    }
+
+    #[test]
+    fn form_and_json_mean_the_same() {
+        let form = form(
+            "grant_type=client_credentials&scope=a+b&audience=x%20y&audience=z&resource=urn%3Ar\
+             &expiration=17&token_name=n%C3%A4me&unknown=1",
+        )
+        .unwrap();
+        let json = json(
+            r#"{"grant_type":"client_credentials","scope":"a b","audience":["x y","z"],"resource":"urn:r",
+                "expiration":17,"token_name":"näme","unknown":{"a":[1]}}"#,
+        )
+        .unwrap();
+        for request in [form, json] {
+            assert_eq!(request.grant_type(), Some(GrantType::ClientCredentials));
+            assert_eq!(request.scope().to_string(), "a b");
+            assert_eq!(request.audiences(), ["x", "y", "z", "urn:r"]);
+            assert_eq!(request.expiration(), Some(UnixTime(17)));
+            assert_eq!(request.token_name(), Some("näme"));
+            assert!(request.credentials().is_none());
+        }
+    }
+
+    #[test]
+    fn a_parameter_without_a_value_is_absent() {
+        let request =
+            form("grant_type=x&scope=&scope=a&client_secret&expiration=&token_name=&&audience=").unwrap();
+        assert_eq!(request.scope().to_string(), "a");
+        assert!(
+            request.audiences().is_empty()
+                && request.expiration().is_none()
+                && request.token_name().is_none()
+        );
+        assert_eq!(form("grant_type=").unwrap_err(), TokenError::NoGrantType);
+        assert_eq!(
+            json(r#"{"grant_type":null}"#).unwrap_err(),
+            TokenError::NoGrantType
+        );
+        let request = json(r#"{"grant_type":"x","scope":null,"audience":[],"client_id":""}"#).unwrap();
+        assert!(
+            request.scope().is_empty() && request.audiences().is_empty() && request.credentials().is_none()
+        );
+    }
+
+    #[test]
+    fn a_repeated_parameter_is_refused_except_audience_and_resource() {
+        for name in [
+            "grant_type",
+            "scope",
+            "client_id",
+            "client_secret",
+            "expiration",
+            "token_name",
+            "unknown",
+        ] {
+            let error = form(&format!("grant_type=x&{name}=1&{name}=1")).unwrap_err();
+            assert_eq!(error, TokenError::Repeated, "{name}");
+        }
+        assert_eq!(
+            json(r#"{"grant_type":"x","grant_type":"x"}"#).unwrap_err(),
+            TokenError::Repeated
+        );
+        assert_eq!(
+            form("grant_type=x&gr%61nt_type=x").unwrap_err(),
+            TokenError::Repeated
+        );
+        let request = form("grant_type=x&audience=a&audience=a&resource=urn:a&resource=urn:b").unwrap();
+        assert_eq!(request.audiences(), ["a", "urn:a", "urn:b"]);
+    }
+
+    #[test]
+    fn sizes_are_bounded() {
+        let many = |name: &str, n: usize| (0..n).map(|i| format!("&{name}=urn:{i}")).collect::<String>();
+        let joined = |n: usize| (0..n).map(|i| i.to_string()).collect::<Vec<_>>().join("+");
+        assert!(form(&format!("grant_type=x{}", many("audience", 99))).is_ok());
+        assert_eq!(
+            form(&format!("grant_type=x{}", many("audience", 100))).unwrap_err(),
+            TokenError::TooLarge
+        );
+        assert!(form(&format!("grant_type=x&scope={}", joined(100))).is_ok());
+        assert_eq!(
+            form(&format!("grant_type=x&scope={}", joined(101))).unwrap_err(),
+            TokenError::TooLarge
+        );
+        assert!(form(&format!("grant_type=x&audience={}", joined(100))).is_ok());
+        let both = format!("grant_type=x&audience={}&resource=urn:a", joined(100));
+        assert_eq!(form(&both).unwrap_err(), TokenError::TooLarge);
+        let id = "i".repeat(256);
+        assert!(form(&format!("grant_type=x&client_id={id}")).is_ok());
+        assert_eq!(
+            form(&format!("grant_type=x&client_id={id}i")).unwrap_err(),
+            TokenError::TooLarge
+        );
+        let name = "ä".repeat(128);
+        assert!(form(&format!("grant_type=x&token_name={name}")).is_ok());
+        assert_eq!(
+            form(&format!("grant_type=x&token_name={name}a")).unwrap_err(),
+            TokenError::TokenName
+        );
+    }
+
+    #[test]
+    fn malformed_values_are_refused_with_the_error_of_their_parameter() {
+        for (body, error) in [
+            ("scope=%22", TokenError::InvalidScope),
+            ("scope=a%09b", TokenError::InvalidScope),
+            ("resource=relative", TokenError::InvalidTarget),
+            ("resource=/path", TokenError::InvalidTarget),
+            ("resource=https://a/%23fragment", TokenError::InvalidTarget),
+            ("resource=https://a/+b", TokenError::InvalidTarget),
+            ("resource=%0ahttps://a/", TokenError::InvalidTarget),
+            ("expiration=soon", TokenError::Expiration),
+            ("expiration=1.5", TokenError::Expiration),
+            ("expiration=99999999999999999999", TokenError::Expiration),
+            ("token_name=a%0ab", TokenError::TokenName),
+            ("client_assertion=x", TokenError::AssertionNotSupported),
+            ("client_assertion_type=x", TokenError::AssertionNotSupported),
+        ] {
+            assert_eq!(
+                form(&format!("grant_type=x&{body}")).unwrap_err(),
+                error,
+                "{body}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_request_shown_in_a_log_holds_no_secret() {
+        let mut headers = HeaderMap::new();
+        headers.insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static("application/x-www-form-urlencoded"),
+        );
+        // "id:s%2Becret": the decoded and the raw form.
+        headers.insert(AUTHORIZATION, HeaderValue::from_static("Basic aWQ6cyUyQmVjcmV0"));
+        let basic = TokenRequest::parse(&headers, b"grant_type=x").unwrap();
+        let post = form("grant_type=x&client_id=id&client_secret=s%2Becret").unwrap();
+        for request in [basic, post] {
+            let shown = format!("{request:?}");
+            assert!(
+                shown.contains("REDACTED") && !shown.contains("ecret\"") && !shown.contains("s+"),
+                "{shown}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic(
+            content_type in prop_oneof![
+                Just(&b"application/json"[..]), Just(&b"application/x-www-form-urlencoded"[..]), Just(&b"\xff"[..]),
+            ],
+            authorization in proptest::collection::vec(any::<u8>(), 0..40),
+            basic in any::<bool>(),
+            body in prop_oneof![
+                proptest::collection::vec(any::<u8>(), 0..200),
+                "(grant_type|scope|resource|[a-z]{0,3})=[ -~]{0,30}&[ -~]{0,30}".prop_map(String::into_bytes),
+                r#"\{"(scope|audience|expiration)":[\[\]0-9a-z",{}]{0,20}\}"#.prop_map(String::into_bytes),
+            ],
+        ) {
+            let mut headers = HeaderMap::new();
+            headers.insert(CONTENT_TYPE, HeaderValue::from_bytes(content_type).unwrap());
+            let prefix = if basic { &b"Basic "[..] } else { &b""[..] };
+            if let Ok(value) = HeaderValue::from_bytes(&[prefix, &authorization].concat()) {
+                headers.insert(AUTHORIZATION, value);
+            }
+            let _ = TokenRequest::parse(&headers, &body);
+        }
+    }
+}

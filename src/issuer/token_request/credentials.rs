@@ -1,0 +1,246 @@
+//! What a client presents to authenticate itself: one method per request (RFC 6749 §2.3).
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+use zeroize::Zeroizing;
+
+use super::TokenError;
+use super::parameters::form_decode;
+use crate::domain::oauth::ClientAuthMethod;
+use crate::domain::secret::SecretString;
+
+/// The longest client id, in bytes.
+const MAX_CLIENT_ID: usize = 256;
+
+/// A presented id and secret, in the one or two ways they can be read.
+#[derive(Debug)]
+pub(in crate::issuer) struct Credentials {
+    method: ClientAuthMethod,
+    first: Candidate,
+    fallback: Option<Candidate>,
+}
+
+/// One reading of the presented credentials.
+#[derive(Debug)]
+pub(in crate::issuer) struct Candidate {
+    pub(in crate::issuer) client_id: String,
+    /// Empty when none was presented, and then never right.
+    pub(in crate::issuer) secret: SecretString,
+}
+
+impl Credentials {
+    /// Finds the credentials in the `Authorization` header or among the parameters.
+    ///
+    /// Schemes other than Basic are nobody's credentials here: web pages send their user's bearer token along.
+    pub(super) fn parse(
+        headers: &HeaderMap,
+        client_id: Option<String>,
+        client_secret: Option<SecretString>,
+    ) -> Result<Option<Self>, TokenError> {
+        let mut values = headers.get_all(AUTHORIZATION).iter();
+        let basic = values
+            .next()
+            .and_then(|value| basic_credentials(value.as_bytes()));
+        if values.next().is_some() {
+            return Err(TokenError::Repeated);
+        }
+        let credentials = match (basic, client_id) {
+            (Some(encoded), client_id) => {
+                let basic = Self::parse_basic(encoded).ok_or(TokenError::InvalidClient { basic: true })?;
+                // A `client_id` equal to Basic's only identifies; anything more is a second method.
+                if client_secret.is_some() || client_id.is_some_and(|id| !basic.names(&id)) {
+                    return Err(TokenError::SeveralAuthMethods);
+                }
+                basic
+            }
+            (None, Some(client_id)) => {
+                let secret = client_secret.unwrap_or_else(|| SecretString::from(""));
+                let first = Candidate { client_id, secret };
+                Self {
+                    method: ClientAuthMethod::ClientSecretPost,
+                    first,
+                    fallback: None,
+                }
+            }
+            (None, None) => return Ok(None),
+        };
+        if credentials
+            .candidates()
+            .any(|candidate| candidate.client_id.len() > MAX_CLIENT_ID)
+        {
+            return Err(TokenError::TooLarge);
+        }
+        Ok(Some(credentials))
+    }
+
+    /// RFC 6749 §2.3.1 form-encodes id and secret before Basic's own encoding; many clients do not. A text in which
+    /// that makes a difference is read both ways, the RFC's first.
+    fn parse_basic(encoded: &[u8]) -> Option<Self> {
+        let joined = Zeroizing::new(STANDARD.decode(encoded).ok()?);
+        let (client_id, secret) = std::str::from_utf8(&joined).ok()?.split_once(':')?;
+        let raw = Candidate {
+            client_id: client_id.to_owned(),
+            secret: SecretString::from(secret),
+        };
+        let is_encoded = joined.iter().any(|&byte| byte == b'%' || byte == b'+');
+        let decoded = form_decode(client_id.as_bytes()).zip(form_decode(secret.as_bytes()));
+        let (first, fallback) = match decoded.filter(|_| is_encoded) {
+            Some((client_id, secret)) => (
+                Candidate {
+                    client_id,
+                    secret: secret.into(),
+                },
+                Some(raw),
+            ),
+            None => (raw, None),
+        };
+        Some(Self {
+            method: ClientAuthMethod::ClientSecretBasic,
+            first,
+            fallback,
+        })
+    }
+
+    /// The readings, in the order they are tried.
+    pub(in crate::issuer) fn candidates(&self) -> impl Iterator<Item = &Candidate> {
+        std::iter::once(&self.first).chain(&self.fallback)
+    }
+
+    /// How they were presented.
+    pub(in crate::issuer) fn method(&self) -> ClientAuthMethod {
+        self.method
+    }
+
+    fn names(&self, client_id: &str) -> bool {
+        self.candidates()
+            .any(|candidate| candidate.client_id == client_id)
+    }
+}
+
+/// What follows the scheme `Basic` in an `Authorization` value; none when the scheme is another.
+fn basic_credentials(value: &[u8]) -> Option<&[u8]> {
+    let end = value.iter().position(|&byte| byte == b' ').unwrap_or(value.len());
+    let (scheme, rest) = value.split_at(end);
+    scheme.eq_ignore_ascii_case(b"basic").then(|| rest.trim_ascii())
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+    use crate::domain::secret::ExposeSecret;
+
+    fn headers(authorization: &str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(AUTHORIZATION, HeaderValue::from_str(authorization).unwrap());
+        headers
+    }
+
+    fn basic(joined: &str) -> HeaderMap {
+        headers(&format!("Basic {}", STANDARD.encode(joined)))
+    }
+
+    fn readings(credentials: &Credentials) -> Vec<(&str, &str)> {
+        credentials
+            .candidates()
+            .map(|c| (c.client_id.as_str(), c.secret.expose_secret()))
+            .collect()
+    }
+
+    #[test]
+    fn basic_is_read_decoded_and_then_raw() {
+        for (joined, expected) in [
+            ("id:secret", vec![("id", "secret")]),
+            ("id:a:b", vec![("id", "a:b")]),
+            (
+                "id:p%2Bq+r%3A%25",
+                vec![("id", "p+q r:%"), ("id", "p%2Bq+r%3A%25")],
+            ),
+            ("my%3Aid:s", vec![("my:id", "s"), ("my%3Aid", "s")]),
+            ("id:100%", vec![("id", "100%"), ("id", "100%")]),
+            ("id:%ff", vec![("id", "%ff")]),
+            ("id:", vec![("id", "")]),
+            (":", vec![("", "")]),
+        ] {
+            let credentials = Credentials::parse(&basic(joined), None, None).unwrap().unwrap();
+            assert_eq!(readings(&credentials), expected, "{joined}");
+            assert_eq!(credentials.method(), ClientAuthMethod::ClientSecretBasic);
+        }
+    }
+
+    #[test]
+    fn the_scheme_is_not_case_sensitive_and_other_schemes_are_no_credentials() {
+        assert!(
+            Credentials::parse(&headers("bASIC aWQ6c2VjcmV0"), None, None)
+                .unwrap()
+                .is_some()
+        );
+        for other in ["Bearer abc", "Digest x", "", "Basically aWQ6c2VjcmV0"] {
+            assert!(
+                Credentials::parse(&headers(other), None, None).unwrap().is_none(),
+                "{other}"
+            );
+        }
+        let post = Credentials::parse(&headers("Bearer abc"), Some("id".into()), Some("s".into()))
+            .unwrap()
+            .unwrap();
+        assert_eq!(readings(&post), [("id", "s")]);
+        assert_eq!(post.method(), ClientAuthMethod::ClientSecretPost);
+    }
+
+    #[test]
+    fn malformed_basic_is_invalid_client() {
+        let no_utf8 = format!("Basic {}", STANDARD.encode(b"id:\xff"));
+        for bad in [
+            "Basic",
+            "Basic ",
+            "Basic ???",
+            "Basic aWQ",
+            "Basic aWQ=",
+            "Basic aWQ6c2VjcmV0 x",
+            &no_utf8,
+        ] {
+            let error = Credentials::parse(&headers(bad), None, None).unwrap_err();
+            assert_eq!(error, TokenError::InvalidClient { basic: true }, "{bad}");
+        }
+    }
+
+    #[test]
+    fn one_method_per_request() {
+        let parse = |id: Option<&str>, secret: Option<&str>| {
+            Credentials::parse(
+                &basic("i%64:s"),
+                id.map(str::to_owned),
+                secret.map(SecretString::from),
+            )
+            .map(|_| ())
+        };
+        assert_eq!(parse(Some("id"), None), Ok(()));
+        assert_eq!(parse(Some("i%64"), None), Ok(()));
+        for (id, secret) in [(Some("id"), Some("s")), (None, Some("s")), (Some("other"), None)] {
+            assert_eq!(parse(id, secret), Err(TokenError::SeveralAuthMethods));
+        }
+    }
+
+    #[test]
+    fn two_authorization_headers_are_refused() {
+        let mut headers = basic("id:s");
+        headers.append(AUTHORIZATION, HeaderValue::from_static("Bearer abc"));
+        assert_eq!(
+            Credentials::parse(&headers, None, None).unwrap_err(),
+            TokenError::Repeated
+        );
+    }
+
+    #[test]
+    fn an_overlong_client_id_is_refused() {
+        let id = "i".repeat(257);
+        assert_eq!(
+            Credentials::parse(&basic(&format!("{id}:s")), None, None).unwrap_err(),
+            TokenError::TooLarge
+        );
+    }
+}

@@ -1,0 +1,306 @@
+//! The body: a form or a JSON object → named parameters, each at most once.
+
+use std::collections::HashSet;
+use std::fmt;
+
+use http::HeaderMap;
+use http::header::CONTENT_TYPE;
+use percent_encoding::percent_decode;
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::Value;
+use zeroize::Zeroizing;
+
+use super::TokenError;
+use crate::domain::secret::SecretString;
+
+/// The most parameters of one request, known or not.
+const MAX_PARAMETERS: usize = 100;
+
+/// The parameters that mean something to us, as text.
+#[derive(Default)]
+pub(super) struct Parameters {
+    pub(super) grant_type: Option<String>,
+    pub(super) client_id: Option<String>,
+    pub(super) client_secret: Option<SecretString>,
+    pub(super) has_assertion: bool,
+    pub(super) scope: Option<String>,
+    pub(super) audience: Vec<String>,
+    pub(super) resource: Vec<String>,
+    pub(super) expiration: Option<String>,
+    pub(super) token_name: Option<String>,
+    seen: HashSet<String>,
+}
+
+impl Parameters {
+    /// Reads a body as what its media type says it is.
+    pub(super) fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Self, TokenError> {
+        match media_type(headers)?.as_deref() {
+            Some(b"application/x-www-form-urlencoded") => Self::parse_form(body),
+            Some(b"application/json") => Self::parse_json(body),
+            _ if body.is_empty() => Ok(Self::default()),
+            _ => Err(TokenError::ContentType),
+        }
+    }
+
+    fn parse_form(body: &[u8]) -> Result<Self, TokenError> {
+        let mut parameters = Self::default();
+        let pairs = body.split(|&byte| byte == b'&').filter(|pair| !pair.is_empty());
+        for (number, pair) in pairs.enumerate() {
+            if number >= MAX_PARAMETERS {
+                return Err(TokenError::TooLarge);
+            }
+            let mut halves = pair.splitn(2, |&byte| byte == b'=');
+            let mut half = || form_decode(halves.next().unwrap_or_default()).ok_or(TokenError::MalformedBody);
+            let (name, value) = (half()?, half()?);
+            parameters.add(name, value)?;
+        }
+        Ok(parameters)
+    }
+
+    fn parse_json(body: &[u8]) -> Result<Self, TokenError> {
+        let Members(members) = serde_json::from_slice(body).map_err(|_| TokenError::MalformedBody)?;
+        if members.len() > MAX_PARAMETERS {
+            return Err(TokenError::TooLarge);
+        }
+        let mut parameters = Self::default();
+        for (name, value) in members {
+            parameters.add_json(name, value)?;
+        }
+        Ok(parameters)
+    }
+
+    /// Lists are for parameters that can be repeated or joined in a form.
+    fn add_json(&mut self, name: String, value: Value) -> Result<(), TokenError> {
+        match value {
+            Value::Null => Ok(()),
+            Value::String(text) => self.add(name, text),
+            Value::Number(number) => self.add(name, number.to_string()),
+            Value::Array(items) if matches!(name.as_str(), "audience" | "resource" | "scope") => {
+                let texts = items.into_iter().map(|item| match item {
+                    Value::String(text) => Ok(text),
+                    _ => Err(TokenError::WrongType),
+                });
+                let texts: Vec<String> = texts.collect::<Result<_, _>>()?;
+                if name == "scope" {
+                    return self.add(name, texts.join(" "));
+                }
+                texts
+                    .into_iter()
+                    .try_for_each(|text| self.add(name.clone(), text))
+            }
+            _ if is_known(&name) => Err(TokenError::WrongType),
+            _ => self.add(name, "ignored".to_owned()),
+        }
+    }
+
+    fn add(&mut self, name: String, value: String) -> Result<(), TokenError> {
+        if value.is_empty() {
+            return Ok(());
+        }
+        let repeatable = matches!(name.as_str(), "audience" | "resource");
+        match name.as_str() {
+            "grant_type" => self.grant_type = Some(value),
+            "client_id" => self.client_id = Some(value),
+            "client_secret" => self.client_secret = Some(value.into()),
+            "client_assertion" | "client_assertion_type" => self.has_assertion = true,
+            "scope" => self.scope = Some(value),
+            "audience" => self.audience.push(value),
+            "resource" => self.resource.push(value),
+            "expiration" => self.expiration = Some(value),
+            "token_name" => self.token_name = Some(value),
+            _ => {}
+        }
+        if !self.seen.insert(name) && !repeatable {
+            Err(TokenError::Repeated)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+fn is_known(name: &str) -> bool {
+    let known = [
+        "grant_type",
+        "client_id",
+        "client_secret",
+        "scope",
+        "audience",
+        "resource",
+        "expiration",
+        "token_name",
+    ];
+    known.contains(&name) || name.starts_with("client_assertion")
+}
+
+/// The body's media type in lower case, without parameters.
+fn media_type(headers: &HeaderMap) -> Result<Option<Vec<u8>>, TokenError> {
+    let mut values = headers.get_all(CONTENT_TYPE).iter();
+    let first = values.next();
+    if values.next().is_some() {
+        return Err(TokenError::Repeated);
+    }
+    Ok(first.map(|value| {
+        let essence = value
+            .as_bytes()
+            .split(|&byte| byte == b';')
+            .next()
+            .unwrap_or_default();
+        essence.trim_ascii().to_ascii_lowercase()
+    }))
+}
+
+/// Decodes `application/x-www-form-urlencoded` text; none when the result is not UTF-8.
+///
+/// Intermediate copies are wiped: any of these texts may be a secret.
+pub(super) fn form_decode(text: &[u8]) -> Option<String> {
+    let spaced: Zeroizing<Vec<u8>> = Zeroizing::new(
+        text.iter()
+            .map(|&byte| if byte == b'+' { b' ' } else { byte })
+            .collect(),
+    );
+    // Decoding never grows a text, so the buffer does not move and leave a copy behind.
+    let mut decoded = Vec::with_capacity(spaced.len());
+    decoded.extend(percent_decode(&spaced));
+    String::from_utf8(decoded).ok()
+}
+
+/// A JSON object's members in order, repetitions kept so that they can be refused.
+struct Members(Vec<(String, Value)>);
+
+impl<'de> Deserialize<'de> for Members {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct MembersVisitor;
+
+        impl<'de> Visitor<'de> for MembersVisitor {
+            type Value = Members;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Members(members))
+            }
+        }
+
+        deserializer.deserialize_map(MembersVisitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn parse(content_type: &'static str, body: &[u8]) -> Result<Parameters, TokenError> {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        Parameters::parse(&headers, body)
+    }
+
+    #[test]
+    fn a_body_needs_a_media_type_that_we_read() {
+        for content_type in [
+            "text/plain",
+            "",
+            "application/jsonx",
+            "multipart/form-data",
+            "application/vnd.ocf+cbor",
+        ] {
+            assert_eq!(
+                parse(content_type, b"grant_type=x").err(),
+                Some(TokenError::ContentType),
+                "{content_type}"
+            );
+            assert!(parse(content_type, b"").is_ok());
+        }
+        assert_eq!(
+            Parameters::parse(&HeaderMap::new(), b"a=b").err(),
+            Some(TokenError::ContentType)
+        );
+        assert!(Parameters::parse(&HeaderMap::new(), b"").is_ok());
+        assert!(parse("Application/X-WWW-Form-URLencoded ; charset=utf-8", b"a=b").is_ok());
+        assert!(parse("application/json;charset=utf-8", b"{}").is_ok());
+    }
+
+    #[test]
+    fn two_content_types_are_refused() {
+        let mut headers = HeaderMap::new();
+        headers.append(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.append(
+            CONTENT_TYPE,
+            HeaderValue::from_static("application/x-www-form-urlencoded"),
+        );
+        assert_eq!(
+            Parameters::parse(&headers, b"{}").err(),
+            Some(TokenError::Repeated)
+        );
+    }
+
+    #[test]
+    fn bodies_that_are_not_what_they_say_are_malformed() {
+        for body in ["", "[]", "1", "{", "{}x", "null", r#"{"a":}"#] {
+            assert_eq!(
+                parse("application/json", body.as_bytes()).err(),
+                Some(TokenError::MalformedBody),
+                "{body}"
+            );
+        }
+        let nested = format!("{}{}", r#"{"a":"#.repeat(5000), "}".repeat(5000));
+        assert_eq!(
+            parse("application/json", nested.as_bytes()).err(),
+            Some(TokenError::MalformedBody)
+        );
+        for body in [&b"a=%ff"[..], b"%ff=a", b"a=\xff"] {
+            assert_eq!(
+                parse("application/x-www-form-urlencoded", body).err(),
+                Some(TokenError::MalformedBody)
+            );
+        }
+    }
+
+    #[test]
+    fn a_json_parameter_of_another_type_is_refused() {
+        for body in [
+            r#"{"grant_type":true}"#,
+            r#"{"grant_type":["client_credentials"]}"#,
+            r#"{"client_secret":{"a":1}}"#,
+            r#"{"client_assertion":[]}"#,
+            r#"{"audience":[1]}"#,
+            r#"{"audience":[["a"]]}"#,
+            r#"{"scope":{}}"#,
+        ] {
+            assert_eq!(
+                parse("application/json", body.as_bytes()).err(),
+                Some(TokenError::WrongType),
+                "{body}"
+            );
+        }
+        let parameters = parse(
+            "application/json",
+            br#"{"scope":["a","b c"],"unknown":[{}],"expiration":"5"}"#,
+        )
+        .unwrap();
+        assert_eq!(parameters.scope.as_deref(), Some("a b c"));
+        assert_eq!(parameters.expiration.as_deref(), Some("5"));
+    }
+
+    #[test]
+    fn form_text_is_decoded_once() {
+        for (raw, decoded) in [
+            ("a+b", "a b"),
+            ("a%2Bb", "a+b"),
+            ("a%252Bb", "a%2Bb"),
+            ("100%", "100%"),
+            ("%zz", "%zz"),
+        ] {
+            assert_eq!(form_decode(raw.as_bytes()).as_deref(), Some(decoded), "{raw}");
+        }
+        assert_eq!(form_decode(b"%c3%28"), None);
+    }
+}
