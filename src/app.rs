@@ -18,9 +18,11 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::domain::clock::{Clock, SharedClock, SystemClock};
-use crate::endpoints::{oauth, probes};
+use crate::domain::oauth::GrantType;
+use crate::endpoints::oauth::{self, Placement};
+use crate::endpoints::probes;
 use crate::http_client::HttpClient;
-use crate::issuer::Issuer;
+use crate::issuer::{Issuer, Outcome};
 use crate::jose::key_set::KeySet;
 use crate::jose::live_keys::LiveKeys;
 use crate::jose::provider;
@@ -244,12 +246,13 @@ impl Parts {
         let authorities = self.authorities(config, issuer.as_deref())?;
         let credentials = self.credentials(config)?;
         if let (Some(issuer), Some(_)) = (&issuer, config.issuer.as_ref().and_then(|role| role.listen)) {
-            let router = oauth::issuer_router(issuer.clone(), oauth::Placement::IssuerListener, self.token_observer());
+            let router = oauth::issuer_router(issuer.clone(), Placement::OwnListener, self.token_observer());
             listeners.push(self.local(workers, sockets, ISSUER, router)?);
         }
+        let at_root = config.issuer.as_ref().is_some_and(|role| role.issuer.root_paths);
         for listener in &config.inbound {
             let own = match &issuer {
-                Some(issuer) if listener.issuer => Some(self.own_endpoints(issuer)),
+                Some(issuer) if listener.issuer => Some(self.own_endpoints(issuer, at_root)),
                 _ => None,
             };
             let upstream = self.upstream(&listener.name, &listener.upstream)?;
@@ -309,8 +312,8 @@ impl Parts {
     ) -> Result<Option<Arc<Issuer>>, StartError> {
         let Some(role) = &config.issuer else { return Ok(None) };
         let store = store::open(&config.store).await?;
-        self.watch_store(store.clone(), store_up.clone());
-        let issuer = Issuer::open(role.issuer.clone(), store, self.clock.clone()).await;
+        let issuer = Issuer::open(role.issuer.clone(), store.as_ref(), self.clock.clone()).await;
+        self.watch_store(store, store_up.clone());
         issuer.map(Some).map_err(|error| StartError::Issuer(error.to_string()))
     }
 
@@ -331,14 +334,17 @@ impl Parts {
 
     fn token_observer(&self) -> oauth::Observer {
         let metrics = self.metrics.clone();
-        Arc::new(move |outcome| match outcome.error {
-            None => metrics.token_issued(outcome.client_id.unwrap_or("other"), outcome.grant_type.unwrap_or("other")),
-            Some(error) => metrics.token_request_refused(error),
+        Arc::new(move |outcome: &Outcome| match outcome.error {
+            None => {
+                let grant_type = outcome.grant_type.map_or("other", GrantType::as_str);
+                metrics.token_issued(outcome.client_id.as_deref().unwrap_or("other"), grant_type);
+            }
+            Some(error) => metrics.token_request_refused(error.as_str()),
         })
     }
 
-    fn own_endpoints(&self, issuer: &Arc<Issuer>) -> OwnEndpoints {
-        let placement = oauth::Placement::InboundListener;
+    fn own_endpoints(&self, issuer: &Arc<Issuer>, at_root: bool) -> OwnEndpoints {
+        let placement = if at_root { Placement::BasePathAndRoot } else { Placement::BasePath };
         OwnEndpoints {
             paths: oauth::issuer_paths(issuer, placement).into_iter().collect(),
             router: oauth::issuer_router(issuer.clone(), placement, self.token_observer()),

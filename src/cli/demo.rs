@@ -143,8 +143,8 @@ async fn issue(client: &HttpClient, secret: &SecretString, file: &Path) -> anyho
         file.display()
     );
     let mut headers = HeaderMap::new();
-    let basic = STANDARD.encode(format!("legacy:{}", secret.expose_secret()));
-    headers.insert(header::AUTHORIZATION, sensitive(&format!("Basic {basic}"))?);
+    let pair = STANDARD.encode(["legacy", secret.expose_secret()].join(":"));
+    headers.insert(header::AUTHORIZATION, sensitive("Basic ", &pair)?);
     let form = [("grant_type", "client_credentials"), ("scope", "devices:read")];
     let answer = client.post_form(&Url::parse(&format!("{ISSUER}/oauth/token"))?, headers, &form).await?;
     let mut body: Value = serde_json::from_slice(&answer.body)?;
@@ -162,7 +162,7 @@ async fn protect(client: &HttpClient, token: &SecretString) -> anyhow::Result<()
     ensure!(refused.status == 401, "a request without a token was answered with {}", refused.status);
     show(&format!("curl -s {url}"), 401, &parsed(&refused)?);
     let mut headers = HeaderMap::new();
-    headers.insert(header::AUTHORIZATION, sensitive(&format!("Bearer {}", token.expose_secret()))?);
+    headers.insert(header::AUTHORIZATION, sensitive("Bearer ", token.expose_secret())?);
     let accepted = client.get(&url, headers).await?;
     ensure!(accepted.status == 200, "a request with a token was answered with {}", accepted.status);
     show(&format!("curl -s -H \"Authorization: Bearer $TOKEN\" {url}"), 200, &parsed(&accepted)?);
@@ -178,8 +178,8 @@ async fn inject(client: &HttpClient) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn sensitive(text: &str) -> anyhow::Result<HeaderValue> {
-    let mut value = HeaderValue::from_str(text)?;
+fn sensitive(scheme: &str, credentials: &str) -> anyhow::Result<HeaderValue> {
+    let mut value = HeaderValue::from_str(&[scheme, credentials].concat())?;
     value.set_sensitive(true);
     Ok(value)
 }

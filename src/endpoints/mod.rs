@@ -30,9 +30,10 @@ fn error_answer(status: StatusCode, error: &'static str, description: &str) -> R
 
 /// For methods an endpoint does not have; axum adds `Allow`.
 async fn method_not_allowed() -> Response {
-    error_answer(
-        StatusCode::METHOD_NOT_ALLOWED,
-        "invalid_request",
-        "this endpoint does not have this method",
-    )
+    error_answer(StatusCode::METHOD_NOT_ALLOWED, "invalid_request", "this endpoint does not have this method")
+}
+
+/// For paths that no endpoint has.
+async fn not_found() -> Response {
+    error_answer(StatusCode::NOT_FOUND, "not_found", "there is no such endpoint")
 }

@@ -14,7 +14,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Serialize;
 
 use super::metadata::{jwks, metadata};
-use super::{JSON, NO_CACHE, NO_STORE, error_answer, method_not_allowed};
+use super::{not_found, JSON, NO_CACHE, NO_STORE, error_answer, method_not_allowed};
 use crate::domain::oauth::{ErrorCode, GrantType};
 use crate::domain::secret::ExposeSecret;
 use crate::issuer::metadata::{AUTHORIZATION_SERVER_PATH, JWKS_PATH, OPENID_CONFIGURATION_PATH, TOKEN_PATH};
@@ -37,7 +37,7 @@ pub enum Placement {
 /// Is told how each token request ended.
 pub type Observer = Arc<dyn Fn(&Outcome) + Send + Sync>;
 
-/// The issuer's endpoints as a router: exactly [`issuer_paths`], no fallback.
+/// The issuer's endpoints as a router: exactly [`issuer_paths`].
 pub fn issuer_router(issuer: Arc<Issuer>, at: Placement, observer: Observer) -> Router {
     // The paths are literal: an issuer's URL may well hold what axum 0.7 took for a capture.
     let mut router = Router::new().without_v07_checks();
@@ -49,7 +49,7 @@ pub fn issuer_router(issuer: Arc<Issuer>, at: Placement, observer: Observer) -> 
         };
         router = router.route(&path, method_router.fallback(method_not_allowed));
     }
-    router
+    router.fallback(not_found)
 }
 
 /// The exact paths, in normal form, that [`issuer_router`] answers.
@@ -69,11 +69,7 @@ enum Endpoint {
 fn endpoints(issuer: &Issuer, at: Placement) -> BTreeMap<String, Endpoint> {
     let base = issuer.base_path();
     let mut endpoints = BTreeMap::new();
-    let bases = if at == Placement::BasePath {
-        vec![base]
-    } else {
-        vec![base, ""]
-    };
+    let bases = if at == Placement::BasePath { vec![base] } else { vec![base, ""] };
     for base in bases {
         endpoints.insert(format!("{base}{TOKEN_PATH}"), Endpoint::Token);
         endpoints.insert(format!("{base}{JWKS_PATH}"), Endpoint::Jwks);
@@ -96,9 +92,7 @@ struct TokenEndpoint {
 
 fn token_endpoint(issuer: Arc<Issuer>, observer: Observer) -> MethodRouter {
     // Whoever hands the body over bounds it too; here it is a promise of the endpoint, wherever it is mounted.
-    post(token)
-        .layer(DefaultBodyLimit::max(MAX_BODY))
-        .with_state(TokenEndpoint { issuer, observer })
+    post(token).layer(DefaultBodyLimit::max(MAX_BODY)).with_state(TokenEndpoint { issuer, observer })
 }
 
 /// `POST /oauth/token`
@@ -127,9 +121,7 @@ impl TokenEndpoint {
     /// Tells the audit log and the observer how a request ended: never with what a stranger wrote into it.
     fn record(&self, request: Option<&TokenRequest>, result: &Result<TokenResponse, TokenError>) {
         let outcome = Outcome {
-            client_id: request
-                .and_then(|request| self.issuer.named_client(request))
-                .map(str::to_owned),
+            client_id: request.and_then(|request| self.issuer.named_client(request)).map(str::to_owned),
             grant_type: request.and_then(TokenRequest::grant_type),
             error: result.as_ref().err().map(|error| error.code()),
         };
@@ -159,11 +151,7 @@ impl TokenEndpoint {
         };
         let error = ErrorCode::InvalidRequest;
         self.report(
-            &Outcome {
-                client_id: None,
-                grant_type: None,
-                error: Some(error),
-            },
+            &Outcome { client_id: None, grant_type: None, error: Some(error) },
             None,
             Some(description),
         );
@@ -205,9 +193,7 @@ fn token_error_answer(error: TokenError) -> Response {
 fn code_answer(code: ErrorCode, description: &str) -> Response {
     let mut answer = error_answer(status(code), code.as_str(), description);
     if code == ErrorCode::TemporarilyUnavailable {
-        answer
-            .headers_mut()
-            .insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     }
     answer
 }

@@ -8,6 +8,7 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 
+use super::not_found;
 use crate::telemetry::Metrics;
 
 /// Whether the process is ready; the names of what is not.
@@ -25,6 +26,7 @@ pub fn router(metrics: Arc<Metrics>, readiness: Readiness) -> Router {
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
         .route("/metrics", get(scrape))
+        .fallback(not_found)
         .with_state(Probes { metrics, readiness })
 }
 

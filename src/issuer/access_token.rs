@@ -18,18 +18,7 @@ const BACKDATED: Duration = Duration::from_secs(10);
 
 /// Claims that only the issuer sets. A configured claim of one of these names is left out even where the issuer
 /// itself has nothing to say: an inserted `scope` would widen a client that was given none.
-const RESERVED: [&str; 10] = [
-    "iss",
-    "sub",
-    "aud",
-    "exp",
-    "nbf",
-    "iat",
-    "jti",
-    "client_id",
-    "scope",
-    "cnf",
-];
+const RESERVED: [&str; 10] = ["iss", "sub", "aud", "exp", "nbf", "iat", "jti", "client_id", "scope", "cnf"];
 
 /// What holds for every token of this issuer.
 pub(super) struct Policy {
@@ -43,22 +32,13 @@ impl Policy {
         if config.owner_claim.is_empty() || RESERVED.contains(&config.owner_claim.as_str()) {
             return Err(OpenError::OwnerClaim);
         }
-        let lifetimes = config
-            .clients
-            .iter()
-            .filter_map(|client| client.access_token_lifetime);
+        let lifetimes = config.clients.iter().filter_map(|client| client.access_token_lifetime);
         // Below a second `exp` and `expires_in` would be zero, which means "never" to some.
-        if lifetimes
-            .chain([config.access_token_lifetime])
-            .any(|lifetime| lifetime.as_secs() == 0)
-        {
+        if lifetimes.chain([config.access_token_lifetime]).any(|lifetime| lifetime.as_secs() == 0) {
             return Err(OpenError::Lifetime);
         }
         for client in &config.clients {
-            for claim in client
-                .insert_token_claims
-                .keys()
-                .filter(|claim| RESERVED.contains(&claim.as_str()))
+            for claim in client.insert_token_claims.keys().filter(|claim| RESERVED.contains(&claim.as_str()))
             {
                 tracing::warn!(
                     client_id = client.id,
@@ -95,17 +75,9 @@ pub(super) fn sign(
 ) -> Result<TokenResponse, TokenError> {
     let jti = uuid::Uuid::new_v4().to_string();
     let claims = claims(granted, policy, &jti, now);
-    let access_token = keys
-        .signing_key()
-        .sign(TYP, &claims)
-        .map_err(|_| TokenError::Signing)?;
+    let access_token = keys.signing_key().sign(TYP, &claims).map_err(|_| TokenError::Signing)?;
     let expires_in = now.until(granted.expires_at());
-    Ok(TokenResponse {
-        access_token,
-        expires_in,
-        scope: granted.scope().clone(),
-        jti,
-    })
+    Ok(TokenResponse { access_token, expires_in, scope: granted.scope().clone(), jti })
 }
 
 fn claims(granted: &Granted<'_>, policy: &Policy, jti: &str, now: UnixTime) -> Map<String, Value> {

@@ -91,14 +91,7 @@ impl Issuer {
         let policy = access_token::Policy::new(&config)?;
         let keys = signing_keys::SigningKeys::open(&config, store, clock.now()).await?;
         let clients = clients::Clients::new(config.clients)?;
-        Ok(Arc::new(Self {
-            url: config.url,
-            base_path,
-            policy,
-            clients,
-            keys,
-            clock,
-        }))
+        Ok(Arc::new(Self { url: config.url, base_path, policy, clients, keys, clock }))
     }
 
     /// Issues an access token, or says why not. Signs on the calling thread.

@@ -68,10 +68,7 @@ async fn stored_keys(
 ) -> Result<Vec<StoredKey>, OpenError> {
     let stored = store.signing_keys().await?;
     let name = algorithm_name(algorithm);
-    if stored
-        .iter()
-        .any(|key| key.state == KeyState::Active && key.algorithm == name)
-    {
+    if stored.iter().any(|key| key.state == KeyState::Active && key.algorithm == name) {
         return Ok(stored);
     }
     let key = SigningKey::generate(algorithm).map_err(OpenError::NewKey)?;
@@ -91,11 +88,7 @@ fn parse(stored: &StoredKey) -> Result<SigningKey, OpenError> {
     let algorithm = stored.algorithm.parse().map_err(|_| unusable())?;
     let key = SigningKey::from_pem(&stored.private_key, algorithm).map_err(|_| unusable())?;
     // The kid is derived from the key: another one means that the row was tampered with or mixed up.
-    if key.kid() == stored.kid {
-        Ok(key)
-    } else {
-        Err(unusable())
-    }
+    if key.kid() == stored.kid { Ok(key) } else { Err(unusable()) }
 }
 
 /// The name of RFC 7518 §3.1, which is what jsonwebtoken calls its variants.
@@ -114,9 +107,7 @@ fn public_jwk(key: &SigningKey) -> Value {
     let mut jwk = key.public_jwk();
     if let Some(members) = jwk.as_object_mut() {
         members.entry("kid").or_insert_with(|| key.kid().into());
-        members
-            .entry("alg")
-            .or_insert_with(|| algorithm_name(key.algorithm()).into());
+        members.entry("alg").or_insert_with(|| algorithm_name(key.algorithm()).into());
         members.entry("use").or_insert_with(|| "sig".into());
     }
     jwk

@@ -73,24 +73,15 @@ fn clock() -> SharedClock {
 }
 
 async fn issuer() -> Arc<Issuer> {
-    open(config(vec![legacy(), client("bare", "b4re")]))
-        .await
-        .unwrap()
+    open(config(vec![legacy(), client("bare", "b4re")])).await.unwrap()
 }
 
 fn request(basic: &str, body: &str) -> TokenRequest {
     let mut headers = HeaderMap::new();
-    headers.insert(
-        CONTENT_TYPE,
-        HeaderValue::from_static("application/x-www-form-urlencoded"),
-    );
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
     let basic = format!("Basic {}", STANDARD.encode(basic));
     headers.insert(AUTHORIZATION, HeaderValue::from_str(&basic).unwrap());
-    TokenRequest::parse(
-        &headers,
-        format!("grant_type=client_credentials{body}").as_bytes(),
-    )
-    .unwrap()
+    TokenRequest::parse(&headers, format!("grant_type=client_credentials{body}").as_bytes()).unwrap()
 }
 
 /// The token's claims, after its signature was verified with the key that `jwks.json` publishes for its `kid`.
@@ -101,12 +92,7 @@ fn verified_claims(issuer: &Issuer, token: &str) -> Value {
     let header: Value = serde_json::from_slice(&decode(header)).unwrap();
     assert_eq!(header["typ"], "at+jwt");
     let jwks: Value = serde_json::from_str(&issuer.public_keys()).unwrap();
-    let jwk = jwks["keys"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .find(|jwk| jwk["kid"] == header["kid"])
-        .unwrap();
+    let jwk = jwks["keys"].as_array().unwrap().iter().find(|jwk| jwk["kid"] == header["kid"]).unwrap();
     assert_eq!((&jwk["alg"], &jwk["use"]), (&header["alg"], &json!("sig")));
     let coordinate = |name: &str| decode(jwk[name].as_str().unwrap());
     let point = [vec![4], coordinate("x"), coordinate("y")].concat();
@@ -120,14 +106,8 @@ fn issue(issuer: &Issuer, basic: &str, body: &str) -> Value {
     let response = issuer.issue(&request(basic, body)).unwrap();
     let claims = verified_claims(issuer, response.access_token.expose_secret());
     assert_eq!(claims["jti"], response.jti.as_str());
-    assert_eq!(
-        claims["exp"],
-        NOW + i64::try_from(response.expires_in.as_secs()).unwrap()
-    );
-    assert_eq!(
-        claims["scope"].as_str().unwrap_or_default(),
-        response.scope.to_string()
-    );
+    assert_eq!(claims["exp"], NOW + i64::try_from(response.expires_in.as_secs()).unwrap());
+    assert_eq!(claims["scope"].as_str().unwrap_or_default(), response.scope.to_string());
     claims
 }
 
@@ -140,12 +120,7 @@ async fn an_access_token_has_the_claims_of_rfc_9068_and_no_other() {
     let issuer = issuer().await;
     let mut claims = issue(&issuer, "legacy:s3cret", "");
     let jti = claims.as_object_mut().unwrap().remove("jti").unwrap();
-    assert_eq!(
-        uuid::Uuid::parse_str(jti.as_str().unwrap())
-            .unwrap()
-            .get_version_num(),
-        4
-    );
+    assert_eq!(uuid::Uuid::parse_str(jti.as_str().unwrap()).unwrap().get_version_num(), 4);
     assert_eq!(
         claims,
         json!({
@@ -163,37 +138,19 @@ async fn a_client_with_nothing_of_its_own_gets_the_issuer_as_audience_and_no_sco
     assert_eq!(claims["aud"], json!([URL]));
     assert_eq!(claims["exp"], NOW + 3600);
     assert!(claims.get("scope").is_none() && claims.get("owner").is_none() && claims.get("name").is_none());
-    assert_eq!(
-        issue(&issuer, "bare:b4re", &format!("&audience={URL}"))["aud"],
-        json!([URL])
-    );
-    assert_eq!(
-        refusal(&issuer, "bare:b4re", "&audience=urn:hub"),
-        TokenError::InvalidTarget
-    );
-    assert_eq!(
-        refusal(&issuer, "bare:b4re", &format!("&audience={URL}+urn:hub")),
-        TokenError::InvalidTarget
-    );
-    assert_eq!(
-        refusal(&issuer, "bare:b4re", "&scope=any"),
-        TokenError::InvalidScope
-    );
+    assert_eq!(issue(&issuer, "bare:b4re", &format!("&audience={URL}"))["aud"], json!([URL]));
+    assert_eq!(refusal(&issuer, "bare:b4re", "&audience=urn:hub"), TokenError::InvalidTarget);
+    assert_eq!(refusal(&issuer, "bare:b4re", &format!("&audience={URL}+urn:hub")), TokenError::InvalidTarget);
+    assert_eq!(refusal(&issuer, "bare:b4re", "&scope=any"), TokenError::InvalidScope);
 }
 
 #[tokio::test]
 async fn scopes_and_audiences_are_granted_as_asked_or_refused_whole() {
     let issuer = issuer().await;
     let claims = issue(&issuer, "legacy:s3cret", "&scope=devices:write&audience=urn:hub");
-    assert_eq!(
-        (&claims["scope"], &claims["aud"]),
-        (&json!("devices:write"), &json!(["urn:hub"]))
-    );
-    let claims = issue(
-        &issuer,
-        "legacy:s3cret",
-        "&resource=https://devices.example&audience=urn:hub+urn:hub",
-    );
+    assert_eq!((&claims["scope"], &claims["aud"]), (&json!("devices:write"), &json!(["urn:hub"])));
+    let claims =
+        issue(&issuer, "legacy:s3cret", "&resource=https://devices.example&audience=urn:hub+urn:hub");
     assert_eq!(claims["aud"], json!(["urn:hub", DEVICES]));
     for (body, error) in [
         ("&scope=admin", TokenError::InvalidScope),
@@ -216,11 +173,7 @@ async fn expiration_may_only_shorten_a_tokens_life() {
         assert_eq!(issue(&issuer, "legacy:s3cret", &at(offset))["exp"], NOW + offset);
     }
     for offset in [901, 0, -1, -NOW, i64::MAX - NOW] {
-        assert_eq!(
-            refusal(&issuer, "legacy:s3cret", &at(offset)),
-            TokenError::Expiration,
-            "{offset}"
-        );
+        assert_eq!(refusal(&issuer, "legacy:s3cret", &at(offset)), TokenError::Expiration, "{offset}");
     }
 }
 
@@ -252,31 +205,17 @@ async fn owner_name_and_inserted_claims_never_override() {
     for name in ["scope", "nbf", "cnf"] {
         assert!(claims.get(name).is_none(), "{name}");
     }
-    let owner_is_name = Config {
-        owner_claim: "name".to_owned(),
-        ..config(vec![owned])
-    };
+    let owner_is_name = Config { owner_claim: "name".to_owned(), ..config(vec![owned]) };
     let issuer = open(owner_is_name).await.unwrap();
     assert_eq!(issue(&issuer, "owned:s", "&token_name=other")["name"], "1");
 }
 
 #[tokio::test]
 async fn whatever_is_wrong_with_a_client_the_answer_is_the_same() {
-    let disabled = ClientConfig {
-        disabled: true,
-        ..client("disabled", "s")
-    };
-    let expired = ClientConfig {
-        expires_at: Some(UnixTime(NOW)),
-        ..client("expired", "s")
-    };
-    let expiring = ClientConfig {
-        expires_at: Some(UnixTime(NOW + 1)),
-        ..client("expiring", "s")
-    };
-    let issuer = open(config(vec![disabled, expired, expiring, client("good", "s")]))
-        .await
-        .unwrap();
+    let disabled = ClientConfig { disabled: true, ..client("disabled", "s") };
+    let expired = ClientConfig { expires_at: Some(UnixTime(NOW)), ..client("expired", "s") };
+    let expiring = ClientConfig { expires_at: Some(UnixTime(NOW + 1)), ..client("expiring", "s") };
+    let issuer = open(config(vec![disabled, expired, expiring, client("good", "s")])).await.unwrap();
     for basic in [
         "unknown:s",
         "good:wrong",
@@ -290,11 +229,7 @@ async fn whatever_is_wrong_with_a_client_the_answer_is_the_same() {
         "Good:s",
         "good%00:s",
     ] {
-        assert_eq!(
-            refusal(&issuer, basic, ""),
-            TokenError::InvalidClient { basic: true },
-            "{basic}"
-        );
+        assert_eq!(refusal(&issuer, basic, ""), TokenError::InvalidClient { basic: true }, "{basic}");
     }
     issue(&issuer, "good:s", "");
     issue(&issuer, "expiring:s", "");
@@ -303,9 +238,7 @@ async fn whatever_is_wrong_with_a_client_the_answer_is_the_same() {
 #[tokio::test]
 async fn basic_secrets_work_encoded_as_the_rfc_says_and_raw() {
     let secret = "p%2B+: %ü";
-    let issuer = open(config(vec![client("a:b%", secret), client("raw", secret)]))
-        .await
-        .unwrap();
+    let issuer = open(config(vec![client("a:b%", secret), client("raw", secret)])).await.unwrap();
     let encode = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
     issue(&issuer, &format!("{}:{}", encode("a:b%"), encode(secret)), "");
     issue(&issuer, &format!("raw:{secret}"), "");
@@ -317,38 +250,25 @@ async fn basic_secrets_work_encoded_as_the_rfc_says_and_raw() {
 
 #[tokio::test]
 async fn a_client_uses_only_the_grants_it_is_allowed() {
-    let none = ClientConfig {
-        allowed_grant_types: Vec::new(),
-        ..client("none", "s")
-    };
+    let none = ClientConfig { allowed_grant_types: Vec::new(), ..client("none", "s") };
     let issuer = open(config(vec![none])).await.unwrap();
     assert_eq!(refusal(&issuer, "none:s", ""), TokenError::UnauthorizedClient);
-    assert_eq!(
-        refusal(&issuer, "none:wrong", ""),
-        TokenError::InvalidClient { basic: true }
-    );
+    assert_eq!(refusal(&issuer, "none:wrong", ""), TokenError::InvalidClient { basic: true });
 }
 
 #[tokio::test]
 async fn only_registered_clients_are_named_for_the_audit() {
     let issuer = issuer().await;
     assert_eq!(issuer.named_client(&request("legacy:wrong", "")), Some("legacy"));
-    assert_eq!(
-        issuer.named_client(&request("leg%61cy:wrong", "")),
-        Some("legacy")
-    );
+    assert_eq!(issuer.named_client(&request("leg%61cy:wrong", "")), Some("legacy"));
     assert_eq!(issuer.named_client(&request("stranger:s3cret", "")), None);
 }
 
 #[tokio::test]
 async fn the_signing_key_is_made_once_and_kept() {
     let store = store::open(&store::Config::SqliteMemory).await.unwrap();
-    let first = Issuer::open(config(vec![legacy()]), &*store, clock())
-        .await
-        .unwrap();
-    let second = Issuer::open(config(vec![legacy()]), &*store, clock())
-        .await
-        .unwrap();
+    let first = Issuer::open(config(vec![legacy()]), &*store, clock()).await.unwrap();
+    let second = Issuer::open(config(vec![legacy()]), &*store, clock()).await.unwrap();
     assert_eq!(first.public_keys(), second.public_keys());
     let token = first.issue(&request("legacy:s3cret", "")).unwrap().access_token;
     verified_claims(&second, token.expose_secret());
@@ -357,27 +277,14 @@ async fn the_signing_key_is_made_once_and_kept() {
 #[tokio::test]
 async fn a_key_of_the_operator_signs_and_the_stored_ones_stay_published() {
     let store = store::open(&store::Config::SqliteMemory).await.unwrap();
-    let generated = Issuer::open(config(vec![legacy()]), &*store, clock())
-        .await
-        .unwrap();
+    let generated = Issuer::open(config(vec![legacy()]), &*store, clock()).await.unwrap();
     let own = SigningKey::generate(Algorithm::ES256).unwrap();
-    let with_own = Config {
-        private_key: Some(own.to_pem()),
-        ..config(vec![legacy()])
-    };
+    let with_own = Config { private_key: Some(own.to_pem()), ..config(vec![legacy()]) };
     let issuer = Issuer::open(with_own.clone(), &*store, clock()).await.unwrap();
     let token = issuer.issue(&request("legacy:s3cret", "")).unwrap().access_token;
-    let header = URL_SAFE_NO_PAD
-        .decode(token.expose_secret().split('.').next().unwrap())
-        .unwrap();
-    assert_eq!(
-        serde_json::from_slice::<Value>(&header).unwrap()["kid"],
-        own.kid()
-    );
-    let old = generated
-        .issue(&request("legacy:s3cret", ""))
-        .unwrap()
-        .access_token;
+    let header = URL_SAFE_NO_PAD.decode(token.expose_secret().split('.').next().unwrap()).unwrap();
+    assert_eq!(serde_json::from_slice::<Value>(&header).unwrap()["kid"], own.kid());
+    let old = generated.issue(&request("legacy:s3cret", "")).unwrap().access_token;
     verified_claims(&issuer, old.expose_secret());
 
     let fresh = open(with_own).await.unwrap();
@@ -403,14 +310,8 @@ async fn a_stored_key_that_cannot_be_used_is_an_error_and_not_a_new_key() {
     ] {
         let store = store::open(&store::Config::SqliteMemory).await.unwrap();
         store.insert_signing_key_if_none(&bad).await.unwrap();
-        let error = Issuer::open(config(Vec::new()), &*store, clock())
-            .await
-            .err()
-            .unwrap();
-        assert!(
-            matches!(&error, OpenError::StoredKey(kid) if *kid == bad.kid),
-            "{error}"
-        );
+        let error = Issuer::open(config(Vec::new()), &*store, clock()).await.err().unwrap();
+        assert!(matches!(&error, OpenError::StoredKey(kid) if *kid == bad.kid), "{error}");
     }
 }
 
@@ -421,12 +322,7 @@ async fn a_configuration_that_contradicts_itself_does_not_open() {
         change(&mut config);
         open(config)
     };
-    let bad_url = |url: &str| {
-        open(Config {
-            url: url.to_owned(),
-            ..config(Vec::new())
-        })
-    };
+    let bad_url = |url: &str| open(Config { url: url.to_owned(), ..config(Vec::new()) });
     for url in [
         "issuer",
         "ftp://a",
@@ -440,18 +336,9 @@ async fn a_configuration_that_contradicts_itself_does_not_open() {
     ] {
         assert!(matches!(bad_url(url).await, Err(OpenError::Url)), "{url}");
     }
-    assert!(matches!(
-        of(|c| c.owner_claim = "sub".into()).await,
-        Err(OpenError::OwnerClaim)
-    ));
-    assert!(matches!(
-        of(|c| c.owner_claim.clear()).await,
-        Err(OpenError::OwnerClaim)
-    ));
-    assert!(matches!(
-        of(|c| c.access_token_lifetime = Duration::ZERO).await,
-        Err(OpenError::Lifetime)
-    ));
+    assert!(matches!(of(|c| c.owner_claim = "sub".into()).await, Err(OpenError::OwnerClaim)));
+    assert!(matches!(of(|c| c.owner_claim.clear()).await, Err(OpenError::OwnerClaim)));
+    assert!(matches!(of(|c| c.access_token_lifetime = Duration::ZERO).await, Err(OpenError::Lifetime)));
     let short = |c: &mut Config| c.clients[0].access_token_lifetime = Some(Duration::from_millis(999));
     assert!(matches!(of(short).await, Err(OpenError::Lifetime)));
     let twice = |c: &mut Config| c.clients.push(client("a", "t"));
@@ -471,12 +358,7 @@ async fn base_path_is_the_urls_path_in_normal_form() {
         ("https://a/x/%7ey/", "/x/~y"),
         ("https://a/:t/{x}", "/:t/%7Bx%7D"),
     ] {
-        let issuer = open(Config {
-            url: url.to_owned(),
-            ..config(Vec::new())
-        })
-        .await
-        .unwrap();
+        let issuer = open(Config { url: url.to_owned(), ..config(Vec::new()) }).await.unwrap();
         assert_eq!((issuer.base_path(), issuer.url()), (path, url));
     }
 }

@@ -50,11 +50,7 @@ impl TokenRequest {
             grant_type: GrantType::parse(&grant_type),
             scope: parse_scope(parameters.scope.as_deref().unwrap_or_default())?,
             audiences,
-            expiration: parameters
-                .expiration
-                .as_deref()
-                .map(parse_expiration)
-                .transpose()?,
+            expiration: parameters.expiration.as_deref().map(parse_expiration).transpose()?,
             token_name: parameters.token_name.map(parse_token_name).transpose()?,
         })
     }
@@ -129,11 +125,7 @@ fn parse_expiration(text: &str) -> Result<UnixTime, TokenError> {
 
 fn parse_token_name(name: String) -> Result<String, TokenError> {
     let printable = !name.chars().any(char::is_control);
-    if printable && name.chars().count() <= MAX_TOKEN_NAME {
-        Ok(name)
-    } else {
-        Err(TokenError::TokenName)
-    }
+    if printable && name.chars().count() <= MAX_TOKEN_NAME { Ok(name) } else { Err(TokenError::TokenName) }
 }
 
 fn entries(text: &str) -> impl Iterator<Item = &str> + Clone {
@@ -196,10 +188,7 @@ mod tests {
                 && request.token_name().is_none()
         );
         assert_eq!(form("grant_type=").unwrap_err(), TokenError::NoGrantType);
-        assert_eq!(
-            json(r#"{"grant_type":null}"#).unwrap_err(),
-            TokenError::NoGrantType
-        );
+        assert_eq!(json(r#"{"grant_type":null}"#).unwrap_err(), TokenError::NoGrantType);
         let request = json(r#"{"grant_type":"x","scope":null,"audience":[],"client_id":""}"#).unwrap();
         assert!(
             request.scope().is_empty() && request.audiences().is_empty() && request.credentials().is_none()
@@ -208,26 +197,14 @@ mod tests {
 
     #[test]
     fn a_repeated_parameter_is_refused_except_audience_and_resource() {
-        for name in [
-            "grant_type",
-            "scope",
-            "client_id",
-            "client_secret",
-            "expiration",
-            "token_name",
-            "unknown",
-        ] {
+        for name in
+            ["grant_type", "scope", "client_id", "client_secret", "expiration", "token_name", "unknown"]
+        {
             let error = form(&format!("grant_type=x&{name}=1&{name}=1")).unwrap_err();
             assert_eq!(error, TokenError::Repeated, "{name}");
         }
-        assert_eq!(
-            json(r#"{"grant_type":"x","grant_type":"x"}"#).unwrap_err(),
-            TokenError::Repeated
-        );
-        assert_eq!(
-            form("grant_type=x&gr%61nt_type=x").unwrap_err(),
-            TokenError::Repeated
-        );
+        assert_eq!(json(r#"{"grant_type":"x","grant_type":"x"}"#).unwrap_err(), TokenError::Repeated);
+        assert_eq!(form("grant_type=x&gr%61nt_type=x").unwrap_err(), TokenError::Repeated);
         let request = form("grant_type=x&audience=a&audience=a&resource=urn:a&resource=urn:b").unwrap();
         assert_eq!(request.audiences(), ["a", "urn:a", "urn:b"]);
     }
@@ -242,25 +219,16 @@ mod tests {
             TokenError::TooLarge
         );
         assert!(form(&format!("grant_type=x&scope={}", joined(100))).is_ok());
-        assert_eq!(
-            form(&format!("grant_type=x&scope={}", joined(101))).unwrap_err(),
-            TokenError::TooLarge
-        );
+        assert_eq!(form(&format!("grant_type=x&scope={}", joined(101))).unwrap_err(), TokenError::TooLarge);
         assert!(form(&format!("grant_type=x&audience={}", joined(100))).is_ok());
         let both = format!("grant_type=x&audience={}&resource=urn:a", joined(100));
         assert_eq!(form(&both).unwrap_err(), TokenError::TooLarge);
         let id = "i".repeat(256);
         assert!(form(&format!("grant_type=x&client_id={id}")).is_ok());
-        assert_eq!(
-            form(&format!("grant_type=x&client_id={id}i")).unwrap_err(),
-            TokenError::TooLarge
-        );
+        assert_eq!(form(&format!("grant_type=x&client_id={id}i")).unwrap_err(), TokenError::TooLarge);
         let name = "ä".repeat(128);
         assert!(form(&format!("grant_type=x&token_name={name}")).is_ok());
-        assert_eq!(
-            form(&format!("grant_type=x&token_name={name}a")).unwrap_err(),
-            TokenError::TokenName
-        );
+        assert_eq!(form(&format!("grant_type=x&token_name={name}a")).unwrap_err(), TokenError::TokenName);
     }
 
     #[test]
@@ -280,21 +248,14 @@ mod tests {
             ("client_assertion=x", TokenError::AssertionNotSupported),
             ("client_assertion_type=x", TokenError::AssertionNotSupported),
         ] {
-            assert_eq!(
-                form(&format!("grant_type=x&{body}")).unwrap_err(),
-                error,
-                "{body}"
-            );
+            assert_eq!(form(&format!("grant_type=x&{body}")).unwrap_err(), error, "{body}");
         }
     }
 
     #[test]
     fn a_request_shown_in_a_log_holds_no_secret() {
         let mut headers = HeaderMap::new();
-        headers.insert(
-            CONTENT_TYPE,
-            HeaderValue::from_static("application/x-www-form-urlencoded"),
-        );
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
         // "id:s%2Becret": the decoded and the raw form.
         headers.insert(AUTHORIZATION, HeaderValue::from_static("Basic aWQ6cyUyQmVjcmV0"));
         let basic = TokenRequest::parse(&headers, b"grant_type=x").unwrap();

@@ -17,11 +17,8 @@ use crate::domain::secret::{ExposeSecret, SecretString};
 const DEADLINE: Duration = Duration::from_secs(5);
 
 /// Version, name and text of each migration. Embedded, so that the binary needs no file beside it.
-const MIGRATIONS: &[(i64, &str, &str)] = &[(
-    1,
-    "signing keys",
-    include_str!("../../migrations/sqlite/0001_signing_keys.sql"),
-)];
+const MIGRATIONS: &[(i64, &str, &str)] =
+    &[(1, "signing keys", include_str!("../../migrations/sqlite/0001_signing_keys.sql"))];
 
 /// A SQLite database.
 pub(super) struct Sqlite {
@@ -105,9 +102,7 @@ impl Store for Sqlite {
     async fn ping(&self) -> Result<(), StoreError> {
         in_time(async {
             // A table of ours rather than `SELECT 1`: that one would not touch the file.
-            sqlx::query("SELECT 1 FROM signing_keys LIMIT 1")
-                .fetch_optional(&self.pool)
-                .await?;
+            sqlx::query("SELECT 1 FROM signing_keys LIMIT 1").fetch_optional(&self.pool).await?;
             Ok(())
         })
         .await
@@ -150,13 +145,7 @@ fn state_text(state: KeyState) -> &'static str {
 /// file run the migrations one after the other, and the later ones find nothing left to do.
 async fn migrate(pool: &SqlitePool) -> Result<(), Failure> {
     let migrations = MIGRATIONS.iter().map(|&(version, name, sql)| {
-        Migration::new(
-            version,
-            name.into(),
-            MigrationType::Simple,
-            sql.into_sql_str(),
-            false,
-        )
+        Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
     });
     let migrator = Migrator::with_migrations(migrations.collect());
     let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await?;
@@ -169,15 +158,8 @@ async fn migrate(pool: &SqlitePool) -> Result<(), Failure> {
 async fn create_private(path: &Path) -> Result<(), StoreError> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     if let Some(directory) = directory {
-        let made = tokio::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory)
-            .await;
-        made.map_err(|error| StoreError::Open {
-            path: directory.to_owned(),
-            cause: error.kind(),
-        })?;
+        let made = tokio::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).await;
+        made.map_err(|error| StoreError::Open { path: directory.to_owned(), cause: error.kind() })?;
     }
     // SQLite gives its `-wal` and `-shm` files the mode of the database file.
     let file = tokio::fs::OpenOptions::new()
@@ -188,10 +170,7 @@ async fn create_private(path: &Path) -> Result<(), StoreError> {
         .mode(0o600)
         .open(path)
         .await;
-    file.map(drop).map_err(|error| StoreError::Open {
-        path: path.to_owned(),
-        cause: error.kind(),
-    })
+    file.map(drop).map_err(|error| StoreError::Open { path: path.to_owned(), cause: error.kind() })
 }
 
 /// Runs one piece of work against the clock. The write lock a cut-off transaction may hold ends with its rollback.
@@ -206,8 +185,7 @@ async fn in_time<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T,
 /// Whether another connection holds a lock. Extended result codes carry `SQLITE_BUSY` (5) in their low byte.
 fn is_busy(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(|error| error.code());
-    code.and_then(|code| code.parse::<u32>().ok())
-        .is_some_and(|code| code & 0xff == 5)
+    code.and_then(|code| code.parse::<u32>().ok()).is_some_and(|code| code & 0xff == 5)
 }
 
 /// What `?` turns sqlx's errors into.
@@ -240,9 +218,7 @@ impl From<MigrateError> for Failure {
             MigrateError::VersionMissing(_) | MigrateError::VersionMismatch(_) | MigrateError::Dirty(_) => {
                 Self(StoreError::OtherVersion)
             }
-            _ => Self(StoreError::Unavailable(
-                "the tables could not be brought up to date".to_owned(),
-            )),
+            _ => Self(StoreError::Unavailable("the tables could not be brought up to date".to_owned())),
         }
     }
 }
@@ -277,58 +253,25 @@ mod tests {
         let path = directory.path().join("m2m.db");
         let store = Sqlite::open_file(&path).await.unwrap();
         assert!(store.signing_keys().await.unwrap().is_empty());
-        assert_eq!(
-            kids(
-                &store
-                    .insert_signing_key_if_none(&key("a", "ES256", 1))
-                    .await
-                    .unwrap()
-            ),
-            ["a"]
-        );
-        assert_eq!(
-            kids(
-                &store
-                    .insert_signing_key_if_none(&key("b", "ES256", 2))
-                    .await
-                    .unwrap()
-            ),
-            ["a"]
-        );
-        assert_eq!(
-            kids(
-                &store
-                    .insert_signing_key_if_none(&key("c", "RS256", 3))
-                    .await
-                    .unwrap()
-            ),
-            ["c", "a"]
-        );
+        assert_eq!(kids(&store.insert_signing_key_if_none(&key("a", "ES256", 1)).await.unwrap()), ["a"]);
+        assert_eq!(kids(&store.insert_signing_key_if_none(&key("b", "ES256", 2)).await.unwrap()), ["a"]);
+        assert_eq!(kids(&store.insert_signing_key_if_none(&key("c", "RS256", 3)).await.unwrap()), ["c", "a"]);
         drop(store);
 
         let store = Sqlite::open_file(&path).await.unwrap();
         let keys = store.signing_keys().await.unwrap();
         assert_eq!(kids(&keys), ["c", "a"]);
         assert_eq!(keys[1].private_key.expose_secret(), "pem of a");
-        assert_eq!(
-            (keys[1].created_at, keys[1].state),
-            (UnixTime(1), KeyState::Active)
-        );
+        assert_eq!((keys[1].created_at, keys[1].state), (UnixTime(1), KeyState::Active));
         store.ping().await.unwrap();
     }
 
     #[tokio::test]
     async fn a_retired_key_does_not_stand_in_for_an_active_one() {
         let store = Sqlite::open_memory().await.unwrap();
-        let retired = StoredKey {
-            state: KeyState::Retired,
-            ..key("old", "ES256", 1)
-        };
+        let retired = StoredKey { state: KeyState::Retired, ..key("old", "ES256", 1) };
         store.insert_signing_key_if_none(&retired).await.unwrap();
-        let keys = store
-            .insert_signing_key_if_none(&key("new", "ES256", 2))
-            .await
-            .unwrap();
+        let keys = store.insert_signing_key_if_none(&key("new", "ES256", 2)).await.unwrap();
         assert_eq!(kids(&keys), ["new", "old"]);
         assert_eq!(keys[1].state, KeyState::Retired);
     }
@@ -341,10 +284,7 @@ mod tests {
             let path = path.clone();
             tokio::spawn(async move {
                 let store = Sqlite::open_file(&path).await.unwrap();
-                store
-                    .insert_signing_key_if_none(&key(&format!("k{i}"), "ES256", i))
-                    .await
-                    .unwrap()
+                store.insert_signing_key_if_none(&key(&format!("k{i}"), "ES256", i)).await.unwrap()
             })
         });
         let mut seen = Vec::new();
@@ -376,25 +316,17 @@ mod tests {
             "not a database, but longer than a header of one would be, so that it is looked at",
         )
         .unwrap();
-        assert!(matches!(
-            Sqlite::open_file(&path).await,
-            Err(StoreError::Unavailable(_))
-        ));
+        assert!(matches!(Sqlite::open_file(&path).await, Err(StoreError::Unavailable(_))));
         let below_a_file = path.join("m2m.db");
-        assert!(matches!(
-            Sqlite::open_file(&below_a_file).await,
-            Err(StoreError::Open { .. })
-        ));
+        assert!(matches!(Sqlite::open_file(&below_a_file).await, Err(StoreError::Open { .. })));
     }
 
     #[tokio::test]
     async fn a_store_that_another_process_has_locked_is_unavailable_after_five_seconds() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("m2m.db");
-        let (store, other) = (
-            Sqlite::open_file(&path).await.unwrap(),
-            Sqlite::open_file(&path).await.unwrap(),
-        );
+        let (store, other) =
+            (Sqlite::open_file(&path).await.unwrap(), Sqlite::open_file(&path).await.unwrap());
         let lock = other.pool.begin_with("BEGIN IMMEDIATE").await.unwrap();
         tokio::time::pause();
         let start = tokio::time::Instant::now();
@@ -403,15 +335,7 @@ mod tests {
         assert_eq!(start.elapsed().as_secs(), 5);
         tokio::time::resume();
         drop(lock);
-        assert_eq!(
-            kids(
-                &store
-                    .insert_signing_key_if_none(&key("b", "ES256", 1))
-                    .await
-                    .unwrap()
-            ),
-            ["b"]
-        );
+        assert_eq!(kids(&store.insert_signing_key_if_none(&key("b", "ES256", 1)).await.unwrap()), ["b"]);
     }
 
     #[tokio::test]
@@ -424,23 +348,14 @@ mod tests {
             .await
             .unwrap();
         drop(store);
-        assert!(matches!(
-            Sqlite::open_file(&path).await,
-            Err(StoreError::OtherVersion)
-        ));
+        assert!(matches!(Sqlite::open_file(&path).await, Err(StoreError::OtherVersion)));
     }
 
     #[tokio::test]
     async fn errors_show_no_stored_value() {
         let store = Sqlite::open_memory().await.unwrap();
-        store
-            .insert_signing_key_if_none(&key("same", "ES256", 1))
-            .await
-            .unwrap();
-        let error = store
-            .insert_signing_key_if_none(&key("same", "RS256", 1))
-            .await
-            .unwrap_err();
+        store.insert_signing_key_if_none(&key("same", "ES256", 1)).await.unwrap();
+        let error = store.insert_signing_key_if_none(&key("same", "RS256", 1)).await.unwrap_err();
         let shown = format!("{error} {error:?}");
         assert!(matches!(error, StoreError::Unavailable(_)));
         assert!(!shown.contains("same") && !shown.contains("pem of"), "{shown}");

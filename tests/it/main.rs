@@ -3,7 +3,11 @@
 //! One file per behaviour. Servers listen on port 0, nothing waits for a fixed time, and every token and secret of the
 //! fake world is known to `support::logs`, which looks for them in everything that was logged.
 
+mod authorities;
 mod inbound;
+mod issuer;
+mod listeners;
+mod outbound;
 mod smoke;
 mod support;
 mod tidy;

@@ -30,13 +30,8 @@ fn legacy() -> ClientConfig {
 }
 
 async fn issuer() -> Arc<Issuer> {
-    let no_grant = ClientConfig {
-        allowed_grant_types: Vec::new(),
-        ..client("no-grant", "s")
-    };
-    open(config(vec![legacy(), no_grant, client("bare", "s")]))
-        .await
-        .unwrap()
+    let no_grant = ClientConfig { allowed_grant_types: Vec::new(), ..client("no-grant", "s") };
+    open(config(vec![legacy(), no_grant, client("bare", "s")])).await.unwrap()
 }
 
 struct Answer {
@@ -76,11 +71,7 @@ async fn post_token(authorization: Option<&str>, content_type: Option<&str>, bod
     if let Some(content_type) = content_type {
         request = request.header(CONTENT_TYPE, content_type);
     }
-    send(
-        &router(&issuer().await),
-        request.body(Body::from(body.to_owned())).unwrap(),
-    )
-    .await
+    send(&router(&issuer().await), request.body(Body::from(body.to_owned())).unwrap()).await
 }
 
 fn basic(id: &str, secret: &str) -> String {
@@ -103,11 +94,7 @@ async fn a_token_is_issued_by_basic_by_form_and_by_json() {
     for (authorization, content_type, body) in [
         (Some(encoded.as_str()), FORM, form),
         (Some(raw.as_str()), FORM, form),
-        (
-            Some(raw.as_str()),
-            FORM,
-            "grant_type=client_credentials&client_id=legacy",
-        ),
+        (Some(raw.as_str()), FORM, "grant_type=client_credentials&client_id=legacy"),
         (None, FORM, post),
         (Some("Bearer a.b.c"), FORM, post),
         (None, "application/json", json),
@@ -130,12 +117,7 @@ async fn a_token_is_issued_by_basic_by_form_and_by_json() {
 
 #[tokio::test]
 async fn an_empty_scope_is_left_out_of_the_answer() {
-    let answer = post_token(
-        Some(&basic("bare", "s")),
-        Some(FORM),
-        "grant_type=client_credentials",
-    )
-    .await;
+    let answer = post_token(Some(&basic("bare", "s")), Some(FORM), "grant_type=client_credentials").await;
     assert_eq!(answer.status, 200);
     assert!(answer.body.get("scope").is_none());
 }
@@ -184,30 +166,9 @@ async fn every_refusal_has_the_status_headers_and_body_of_rfc_6749() {
             "invalid_request",
             "a parameter has a wrong type",
         ),
-        (
-            Some(&good),
-            Some(FORM),
-            String::new(),
-            400,
-            "invalid_request",
-            "grant_type is missing",
-        ),
-        (
-            Some(&good),
-            None,
-            String::new(),
-            400,
-            "invalid_request",
-            "grant_type is missing",
-        ),
-        (
-            Some(&good),
-            Some(FORM),
-            with(grant),
-            400,
-            "invalid_request",
-            "a parameter or header is repeated",
-        ),
+        (Some(&good), Some(FORM), String::new(), 400, "invalid_request", "grant_type is missing"),
+        (Some(&good), None, String::new(), 400, "invalid_request", "grant_type is missing"),
+        (Some(&good), Some(FORM), with(grant), 400, "invalid_request", "a parameter or header is repeated"),
         (
             Some(&good),
             Some(FORM),
@@ -256,46 +217,11 @@ async fn every_refusal_has_the_status_headers_and_body_of_rfc_6749() {
             "invalid_request",
             "token_name must be at most 128 printable characters",
         ),
-        (
-            Some(&wrong),
-            Some(FORM),
-            grant.into(),
-            401,
-            "invalid_client",
-            "client authentication failed",
-        ),
-        (
-            Some(&unknown),
-            Some(FORM),
-            grant.into(),
-            401,
-            "invalid_client",
-            "client authentication failed",
-        ),
-        (
-            Some("Basic ???"),
-            Some(FORM),
-            grant.into(),
-            401,
-            "invalid_client",
-            "client authentication failed",
-        ),
-        (
-            None,
-            Some(FORM),
-            grant.into(),
-            401,
-            "invalid_client",
-            "client authentication failed",
-        ),
-        (
-            Some("Bearer x"),
-            Some(FORM),
-            grant.into(),
-            401,
-            "invalid_client",
-            "client authentication failed",
-        ),
+        (Some(&wrong), Some(FORM), grant.into(), 401, "invalid_client", "client authentication failed"),
+        (Some(&unknown), Some(FORM), grant.into(), 401, "invalid_client", "client authentication failed"),
+        (Some("Basic ???"), Some(FORM), grant.into(), 401, "invalid_client", "client authentication failed"),
+        (None, Some(FORM), grant.into(), 401, "invalid_client", "client authentication failed"),
+        (Some("Bearer x"), Some(FORM), grant.into(), 401, "invalid_client", "client authentication failed"),
         (
             None,
             Some(FORM),
@@ -304,22 +230,8 @@ async fn every_refusal_has_the_status_headers_and_body_of_rfc_6749() {
             "invalid_client",
             "client authentication failed",
         ),
-        (
-            None,
-            Some(FORM),
-            with("client_id=bare"),
-            401,
-            "invalid_client",
-            "client authentication failed",
-        ),
-        (
-            None,
-            Some(FORM),
-            with("client_secret=s"),
-            401,
-            "invalid_client",
-            "client authentication failed",
-        ),
+        (None, Some(FORM), with("client_id=bare"), 401, "invalid_client", "client authentication failed"),
+        (None, Some(FORM), with("client_secret=s"), 401, "invalid_client", "client authentication failed"),
         (
             Some(&no_grant),
             Some(FORM),
@@ -365,32 +277,21 @@ async fn every_refusal_has_the_status_headers_and_body_of_rfc_6749() {
         let answer = post_token(authorization, content_type, &body).await;
         let case = format!("{authorization:?} {body}: {}", answer.text);
         assert_eq!(answer.status, status, "{case}");
-        assert_eq!(
-            answer.body,
-            json!({"error": error, "error_description": description}),
-            "{case}"
-        );
+        assert_eq!(answer.body, json!({"error": error, "error_description": description}), "{case}");
         assert_eq!(answer.header(CONTENT_TYPE), Some("application/json"), "{case}");
         assert_eq!(answer.header(CACHE_CONTROL), Some("no-store"), "{case}");
         assert_eq!(answer.header(PRAGMA), Some("no-cache"), "{case}");
         let used_basic = authorization.is_some_and(|value| value.starts_with("Basic"));
-        let expected = if status == 401 && used_basic {
-            challenge
-        } else {
-            None
-        };
+        let expected = if status == 401 && used_basic { challenge } else { None };
         assert_eq!(answer.header(WWW_AUTHENTICATE), expected, "{case}");
     }
 }
 
 #[tokio::test]
 async fn descriptions_keep_to_the_characters_of_rfc_6749() {
-    for error in [
-        TokenError::ContentType,
-        TokenError::Expiration,
-        TokenError::TokenName,
-        TokenError::TooLarge,
-    ] {
+    for error in
+        [TokenError::ContentType, TokenError::Expiration, TokenError::TokenName, TokenError::TooLarge]
+    {
         let allowed = |b: u8| matches!(b, 0x20..=0x21 | 0x23..=0x5b | 0x5d..=0x7e);
         assert!(error.to_string().bytes().all(allowed), "{error}");
     }
@@ -413,10 +314,7 @@ fn what_is_not_to_be_had_just_now_is_503_with_retry_after() {
     let answer = code_answer(ErrorCode::TemporarilyUnavailable, "later");
     assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(answer.headers()[RETRY_AFTER], "1");
-    assert_eq!(
-        token_error_answer(TokenError::Signing).status(),
-        StatusCode::INTERNAL_SERVER_ERROR
-    );
+    assert_eq!(token_error_answer(TokenError::Signing).status(), StatusCode::INTERNAL_SERVER_ERROR);
 }
 
 #[tokio::test]
@@ -430,17 +328,9 @@ async fn other_methods_are_405_with_allow() {
         ("POST", "/m2m/.well-known/openid-configuration", "GET,HEAD"),
         ("BREW", "/.well-known/oauth-authorization-server/m2m", "GET,HEAD"),
     ] {
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .body(Body::empty())
-            .unwrap();
+        let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
         let answer = send(&router(&issuer), request).await;
-        assert_eq!(
-            (answer.status, answer.header(ALLOW)),
-            (405, Some(allow)),
-            "{method} {path}"
-        );
+        assert_eq!((answer.status, answer.header(ALLOW)), (405, Some(allow)), "{method} {path}");
         assert_eq!(answer.header(CONTENT_TYPE), Some("application/json"));
         if method != "HEAD" {
             assert_eq!(answer.body["error"], "invalid_request");
@@ -493,13 +383,8 @@ async fn exactly_the_paths_of_the_placement_answer() {
         expected.sort_unstable();
         assert_eq!(issuer_paths(&issuer, at), expected, "{at:?}");
         let router = issuer_router(Arc::clone(&issuer), at, Arc::new(|_| {}));
-        for path in [
-            &below[..],
-            &root,
-            &own,
-            &["/", "/m2m", "/m2m/oauth/token/", "/m2m/oauth/introspect"],
-        ]
-        .concat()
+        for path in
+            [&below[..], &root, &own, &["/", "/m2m", "/m2m/oauth/token/", "/m2m/oauth/introspect"]].concat()
         {
             // No endpoint has this method: 405 says that there is one.
             let request = Request::put(path).body(Body::empty()).unwrap();
@@ -520,17 +405,8 @@ async fn an_issuer_without_a_path_or_with_a_strange_one_has_its_paths_too() {
             "/.well-known/oauth-authorization-server/oauth/token",
         ),
     ] {
-        let issuer = open(Config {
-            url: url.to_owned(),
-            ..config(Vec::new())
-        })
-        .await
-        .unwrap();
-        for at in [
-            Placement::BasePath,
-            Placement::BasePathAndRoot,
-            Placement::OwnListener,
-        ] {
+        let issuer = open(Config { url: url.to_owned(), ..config(Vec::new()) }).await.unwrap();
+        for at in [Placement::BasePath, Placement::BasePathAndRoot, Placement::OwnListener] {
             let router = issuer_router(Arc::clone(&issuer), at, Arc::new(|_| {}));
             let answer = send(&router, Request::post(token).body(Body::empty()).unwrap()).await;
             assert_eq!(answer.status, 400, "{url} {at:?}");
@@ -578,31 +454,13 @@ async fn each_request_is_recorded_once_without_secret_or_strangers_words() {
     let router = issuer_router(issuer().await, Placement::BasePath, observer);
     let token_request = |authorization: String, body: &'static str| {
         let request = Request::post("/m2m/oauth/token").header(CONTENT_TYPE, FORM);
-        request
-            .header(AUTHORIZATION, authorization)
-            .body(Body::from(body))
-            .unwrap()
+        request.header(AUTHORIZATION, authorization).body(Body::from(body)).unwrap()
     };
-    let issued = send(
-        &router,
-        token_request(basic("legacy", "s3cret:%+"), "grant_type=client_credentials"),
-    )
-    .await;
-    send(
-        &router,
-        token_request(basic("legacy", "wr0ng"), "grant_type=client_credentials"),
-    )
-    .await;
-    send(
-        &router,
-        token_request(basic("stranger", "wr0ng"), "grant_type=client_credentials"),
-    )
-    .await;
-    send(
-        &router,
-        token_request(basic("bare", "s"), "grant_type=0wn&scope=0wn"),
-    )
-    .await;
+    let issued =
+        send(&router, token_request(basic("legacy", "s3cret:%+"), "grant_type=client_credentials")).await;
+    send(&router, token_request(basic("legacy", "wr0ng"), "grant_type=client_credentials")).await;
+    send(&router, token_request(basic("stranger", "wr0ng"), "grant_type=client_credentials")).await;
+    send(&router, token_request(basic("bare", "s"), "grant_type=0wn&scope=0wn")).await;
     send(&router, token_request(basic("bare", "s"), "scope=0wn")).await;
 
     let client = |id: &str| Some(id.to_owned());
@@ -614,11 +472,7 @@ async fn each_request_is_recorded_once_without_secret_or_strangers_words() {
         (client("bare"), None, Some(ErrorCode::UnsupportedGrantType)),
         (None, None, Some(ErrorCode::InvalidRequest)),
     ]
-    .map(|(client_id, grant_type, error)| Outcome {
-        client_id,
-        grant_type,
-        error,
-    });
+    .map(|(client_id, grant_type, error)| Outcome { client_id, grant_type, error });
     assert_eq!(*outcomes.lock().unwrap(), expected);
 
     let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
@@ -626,20 +480,11 @@ async fn each_request_is_recorded_once_without_secret_or_strangers_words() {
     for hidden in ["s3cret", "wr0ng", "stranger", "0wn", token, "PRIVATE KEY"] {
         assert!(!log.contains(hidden), "{hidden}");
     }
-    let lines: Vec<Value> = log
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
-    let audit: Vec<&Value> = lines
-        .iter()
-        .filter(|line| line["target"] == "audit")
-        .map(|line| &line["fields"])
-        .collect();
+    let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let audit: Vec<&Value> =
+        lines.iter().filter(|line| line["target"] == "audit").map(|line| &line["fields"]).collect();
     assert_eq!(audit.len(), 5);
-    assert_eq!(
-        (&audit[0]["outcome"], &audit[0]["client_id"]),
-        (&json!("issued"), &json!("legacy"))
-    );
+    assert_eq!((&audit[0]["outcome"], &audit[0]["client_id"]), (&json!("issued"), &json!("legacy")));
     assert!(audit[0]["jti"].is_string());
     assert_eq!(audit[2]["outcome"], "invalid_client");
     assert!(audit[2].get("client_id").is_none() && audit[2].get("jti").is_none());
@@ -650,10 +495,7 @@ async fn each_request_is_recorded_once_without_secret_or_strangers_words() {
 async fn the_metadata_leads_to_the_token_endpoint() {
     let issuer = issuer().await;
     let token_endpoint = issuer.metadata()["token_endpoint"].as_str().unwrap().to_owned();
-    let path = token_endpoint
-        .strip_prefix(URL.trim_end_matches("/m2m"))
-        .unwrap()
-        .to_owned();
+    let path = token_endpoint.strip_prefix(URL.trim_end_matches("/m2m")).unwrap().to_owned();
     assert!(issuer_paths(&issuer, Placement::BasePath).contains(&path));
 }
 

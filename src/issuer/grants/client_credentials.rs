@@ -22,10 +22,7 @@ pub(in crate::issuer) fn grant<'a>(
     now: UnixTime,
 ) -> Result<Granted<'a>, TokenError> {
     let registration = client.registration();
-    if !registration
-        .allowed_grant_types
-        .contains(&GrantType::ClientCredentials)
-    {
+    if !registration.allowed_grant_types.contains(&GrantType::ClientCredentials) {
         return Err(TokenError::UnauthorizedClient);
     }
     Ok(Granted {

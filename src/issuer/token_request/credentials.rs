@@ -40,9 +40,7 @@ impl Credentials {
         client_secret: Option<SecretString>,
     ) -> Result<Option<Self>, TokenError> {
         let mut values = headers.get_all(AUTHORIZATION).iter();
-        let basic = values
-            .next()
-            .and_then(|value| basic_credentials(value.as_bytes()));
+        let basic = values.next().and_then(|value| basic_credentials(value.as_bytes()));
         if values.next().is_some() {
             return Err(TokenError::Repeated);
         }
@@ -58,18 +56,11 @@ impl Credentials {
             (None, Some(client_id)) => {
                 let secret = client_secret.unwrap_or_else(|| SecretString::from(""));
                 let first = Candidate { client_id, secret };
-                Self {
-                    method: ClientAuthMethod::ClientSecretPost,
-                    first,
-                    fallback: None,
-                }
+                Self { method: ClientAuthMethod::ClientSecretPost, first, fallback: None }
             }
             (None, None) => return Ok(None),
         };
-        if credentials
-            .candidates()
-            .any(|candidate| candidate.client_id.len() > MAX_CLIENT_ID)
-        {
+        if credentials.candidates().any(|candidate| candidate.client_id.len() > MAX_CLIENT_ID) {
             return Err(TokenError::TooLarge);
         }
         Ok(Some(credentials))
@@ -80,27 +71,14 @@ impl Credentials {
     fn parse_basic(encoded: &[u8]) -> Option<Self> {
         let joined = Zeroizing::new(STANDARD.decode(encoded).ok()?);
         let (client_id, secret) = std::str::from_utf8(&joined).ok()?.split_once(':')?;
-        let raw = Candidate {
-            client_id: client_id.to_owned(),
-            secret: SecretString::from(secret),
-        };
+        let raw = Candidate { client_id: client_id.to_owned(), secret: SecretString::from(secret) };
         let is_encoded = joined.iter().any(|&byte| byte == b'%' || byte == b'+');
         let decoded = form_decode(client_id.as_bytes()).zip(form_decode(secret.as_bytes()));
         let (first, fallback) = match decoded.filter(|_| is_encoded) {
-            Some((client_id, secret)) => (
-                Candidate {
-                    client_id,
-                    secret: secret.into(),
-                },
-                Some(raw),
-            ),
+            Some((client_id, secret)) => (Candidate { client_id, secret: secret.into() }, Some(raw)),
             None => (raw, None),
         };
-        Some(Self {
-            method: ClientAuthMethod::ClientSecretBasic,
-            first,
-            fallback,
-        })
+        Some(Self { method: ClientAuthMethod::ClientSecretBasic, first, fallback })
     }
 
     /// The readings, in the order they are tried.
@@ -114,8 +92,7 @@ impl Credentials {
     }
 
     fn names(&self, client_id: &str) -> bool {
-        self.candidates()
-            .any(|candidate| candidate.client_id == client_id)
+        self.candidates().any(|candidate| candidate.client_id == client_id)
     }
 }
 
@@ -144,10 +121,7 @@ mod tests {
     }
 
     fn readings(credentials: &Credentials) -> Vec<(&str, &str)> {
-        credentials
-            .candidates()
-            .map(|c| (c.client_id.as_str(), c.secret.expose_secret()))
-            .collect()
+        credentials.candidates().map(|c| (c.client_id.as_str(), c.secret.expose_secret())).collect()
     }
 
     #[test]
@@ -155,10 +129,7 @@ mod tests {
         for (joined, expected) in [
             ("id:secret", vec![("id", "secret")]),
             ("id:a:b", vec![("id", "a:b")]),
-            (
-                "id:p%2Bq+r%3A%25",
-                vec![("id", "p+q r:%"), ("id", "p%2Bq+r%3A%25")],
-            ),
+            ("id:p%2Bq+r%3A%25", vec![("id", "p+q r:%"), ("id", "p%2Bq+r%3A%25")]),
             ("my%3Aid:s", vec![("my:id", "s"), ("my%3Aid", "s")]),
             ("id:100%", vec![("id", "100%"), ("id", "100%")]),
             ("id:%ff", vec![("id", "%ff")]),
@@ -173,20 +144,12 @@ mod tests {
 
     #[test]
     fn the_scheme_is_not_case_sensitive_and_other_schemes_are_no_credentials() {
-        assert!(
-            Credentials::parse(&headers("bASIC aWQ6c2VjcmV0"), None, None)
-                .unwrap()
-                .is_some()
-        );
+        assert!(Credentials::parse(&headers("bASIC aWQ6c2VjcmV0"), None, None).unwrap().is_some());
         for other in ["Bearer abc", "Digest x", "", "Basically aWQ6c2VjcmV0"] {
-            assert!(
-                Credentials::parse(&headers(other), None, None).unwrap().is_none(),
-                "{other}"
-            );
+            assert!(Credentials::parse(&headers(other), None, None).unwrap().is_none(), "{other}");
         }
-        let post = Credentials::parse(&headers("Bearer abc"), Some("id".into()), Some("s".into()))
-            .unwrap()
-            .unwrap();
+        let post =
+            Credentials::parse(&headers("Bearer abc"), Some("id".into()), Some("s".into())).unwrap().unwrap();
         assert_eq!(readings(&post), [("id", "s")]);
         assert_eq!(post.method(), ClientAuthMethod::ClientSecretPost);
     }
@@ -194,15 +157,9 @@ mod tests {
     #[test]
     fn malformed_basic_is_invalid_client() {
         let no_utf8 = format!("Basic {}", STANDARD.encode(b"id:\xff"));
-        for bad in [
-            "Basic",
-            "Basic ",
-            "Basic ???",
-            "Basic aWQ",
-            "Basic aWQ=",
-            "Basic aWQ6c2VjcmV0 x",
-            &no_utf8,
-        ] {
+        for bad in
+            ["Basic", "Basic ", "Basic ???", "Basic aWQ", "Basic aWQ=", "Basic aWQ6c2VjcmV0 x", &no_utf8]
+        {
             let error = Credentials::parse(&headers(bad), None, None).unwrap_err();
             assert_eq!(error, TokenError::InvalidClient { basic: true }, "{bad}");
         }
@@ -211,12 +168,8 @@ mod tests {
     #[test]
     fn one_method_per_request() {
         let parse = |id: Option<&str>, secret: Option<&str>| {
-            Credentials::parse(
-                &basic("i%64:s"),
-                id.map(str::to_owned),
-                secret.map(SecretString::from),
-            )
-            .map(|_| ())
+            Credentials::parse(&basic("i%64:s"), id.map(str::to_owned), secret.map(SecretString::from))
+                .map(|_| ())
         };
         assert_eq!(parse(Some("id"), None), Ok(()));
         assert_eq!(parse(Some("i%64"), None), Ok(()));
@@ -229,10 +182,7 @@ mod tests {
     fn two_authorization_headers_are_refused() {
         let mut headers = basic("id:s");
         headers.append(AUTHORIZATION, HeaderValue::from_static("Bearer abc"));
-        assert_eq!(
-            Credentials::parse(&headers, None, None).unwrap_err(),
-            TokenError::Repeated
-        );
+        assert_eq!(Credentials::parse(&headers, None, None).unwrap_err(), TokenError::Repeated);
     }
 
     #[test]

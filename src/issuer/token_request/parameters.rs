@@ -84,9 +84,7 @@ impl Parameters {
                 if name == "scope" {
                     return self.add(name, texts.join(" "));
                 }
-                texts
-                    .into_iter()
-                    .try_for_each(|text| self.add(name.clone(), text))
+                texts.into_iter().try_for_each(|text| self.add(name.clone(), text))
             }
             _ if is_known(&name) => Err(TokenError::WrongType),
             _ => self.add(name, "ignored".to_owned()),
@@ -110,11 +108,7 @@ impl Parameters {
             "token_name" => self.token_name = Some(value),
             _ => {}
         }
-        if !self.seen.insert(name) && !repeatable {
-            Err(TokenError::Repeated)
-        } else {
-            Ok(())
-        }
+        if !self.seen.insert(name) && !repeatable { Err(TokenError::Repeated) } else { Ok(()) }
     }
 }
 
@@ -140,11 +134,7 @@ fn media_type(headers: &HeaderMap) -> Result<Option<Vec<u8>>, TokenError> {
         return Err(TokenError::Repeated);
     }
     Ok(first.map(|value| {
-        let essence = value
-            .as_bytes()
-            .split(|&byte| byte == b';')
-            .next()
-            .unwrap_or_default();
+        let essence = value.as_bytes().split(|&byte| byte == b';').next().unwrap_or_default();
         essence.trim_ascii().to_ascii_lowercase()
     }))
 }
@@ -153,11 +143,8 @@ fn media_type(headers: &HeaderMap) -> Result<Option<Vec<u8>>, TokenError> {
 ///
 /// Intermediate copies are wiped: any of these texts may be a secret.
 pub(super) fn form_decode(text: &[u8]) -> Option<String> {
-    let spaced: Zeroizing<Vec<u8>> = Zeroizing::new(
-        text.iter()
-            .map(|&byte| if byte == b'+' { b' ' } else { byte })
-            .collect(),
-    );
+    let spaced: Zeroizing<Vec<u8>> =
+        Zeroizing::new(text.iter().map(|&byte| if byte == b'+' { b' ' } else { byte }).collect());
     // Decoding never grows a text, so the buffer does not move and leave a copy behind.
     let mut decoded = Vec::with_capacity(spaced.len());
     decoded.extend(percent_decode(&spaced));
@@ -205,13 +192,9 @@ mod tests {
 
     #[test]
     fn a_body_needs_a_media_type_that_we_read() {
-        for content_type in [
-            "text/plain",
-            "",
-            "application/jsonx",
-            "multipart/form-data",
-            "application/vnd.ocf+cbor",
-        ] {
+        for content_type in
+            ["text/plain", "", "application/jsonx", "multipart/form-data", "application/vnd.ocf+cbor"]
+        {
             assert_eq!(
                 parse(content_type, b"grant_type=x").err(),
                 Some(TokenError::ContentType),
@@ -219,10 +202,7 @@ mod tests {
             );
             assert!(parse(content_type, b"").is_ok());
         }
-        assert_eq!(
-            Parameters::parse(&HeaderMap::new(), b"a=b").err(),
-            Some(TokenError::ContentType)
-        );
+        assert_eq!(Parameters::parse(&HeaderMap::new(), b"a=b").err(), Some(TokenError::ContentType));
         assert!(Parameters::parse(&HeaderMap::new(), b"").is_ok());
         assert!(parse("Application/X-WWW-Form-URLencoded ; charset=utf-8", b"a=b").is_ok());
         assert!(parse("application/json;charset=utf-8", b"{}").is_ok());
@@ -232,14 +212,8 @@ mod tests {
     fn two_content_types_are_refused() {
         let mut headers = HeaderMap::new();
         headers.append(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.append(
-            CONTENT_TYPE,
-            HeaderValue::from_static("application/x-www-form-urlencoded"),
-        );
-        assert_eq!(
-            Parameters::parse(&headers, b"{}").err(),
-            Some(TokenError::Repeated)
-        );
+        headers.append(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+        assert_eq!(Parameters::parse(&headers, b"{}").err(), Some(TokenError::Repeated));
     }
 
     #[test]
@@ -252,10 +226,7 @@ mod tests {
             );
         }
         let nested = format!("{}{}", r#"{"a":"#.repeat(5000), "}".repeat(5000));
-        assert_eq!(
-            parse("application/json", nested.as_bytes()).err(),
-            Some(TokenError::MalformedBody)
-        );
+        assert_eq!(parse("application/json", nested.as_bytes()).err(), Some(TokenError::MalformedBody));
         for body in [&b"a=%ff"[..], b"%ff=a", b"a=\xff"] {
             assert_eq!(
                 parse("application/x-www-form-urlencoded", body).err(),
@@ -281,24 +252,17 @@ mod tests {
                 "{body}"
             );
         }
-        let parameters = parse(
-            "application/json",
-            br#"{"scope":["a","b c"],"unknown":[{}],"expiration":"5"}"#,
-        )
-        .unwrap();
+        let parameters =
+            parse("application/json", br#"{"scope":["a","b c"],"unknown":[{}],"expiration":"5"}"#).unwrap();
         assert_eq!(parameters.scope.as_deref(), Some("a b c"));
         assert_eq!(parameters.expiration.as_deref(), Some("5"));
     }
 
     #[test]
     fn form_text_is_decoded_once() {
-        for (raw, decoded) in [
-            ("a+b", "a b"),
-            ("a%2Bb", "a+b"),
-            ("a%252Bb", "a%2Bb"),
-            ("100%", "100%"),
-            ("%zz", "%zz"),
-        ] {
+        for (raw, decoded) in
+            [("a+b", "a b"), ("a%2Bb", "a+b"), ("a%252Bb", "a%2Bb"), ("100%", "100%"), ("%zz", "%zz")]
+        {
             assert_eq!(form_decode(raw.as_bytes()).as_deref(), Some(decoded), "{raw}");
         }
         assert_eq!(form_decode(b"%c3%28"), None);

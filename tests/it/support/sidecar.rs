@@ -81,7 +81,11 @@ impl Sidecar {
     /// Something to start it from.
     pub fn builder() -> SidecarBuilder {
         logs::start();
-        SidecarBuilder { dir: TempDir::new().expect("a temporary directory"), env: HashMap::new(), clock: Arc::new(SystemClock) }
+        SidecarBuilder {
+            dir: TempDir::new().expect("a temporary directory"),
+            env: HashMap::new(),
+            clock: Arc::new(SystemClock),
+        }
     }
 
     /// Starts it from a configuration that needs nothing else. `127.0.0.1:0` takes a free port, `@DIR@` is a directory

@@ -1,0 +1,227 @@
+//! Listeners: bad bytes, slow heads, refused starts, and an end that waits for the last request.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::support::client::{Connection, get, request, request_bytes, send_raw};
+use crate::support::logs;
+use crate::support::sidecar::Sidecar;
+use crate::support::upstream::{Answer, Upstream};
+
+/// All kinds of listeners at once.
+async fn sidecar(upstream: &Upstream, more: &str) -> Sidecar {
+    let yaml = format!(
+        r#"
+stateDir: "@DIR@"
+store: {{ url: "sqlite::memory:" }}
+probes: {{ listen: 127.0.0.1:0 }}
+issuer:
+  url: http://issuer.test
+  listen: 127.0.0.1:0
+  clients: [{{ id: legacy, secretFile: "@DIR@/secret", allowedGrantTypes: [client_credentials] }}]
+authorities: {{ self: {{ issuer: http://issuer.test }} }}
+inbound:
+  - {{ name: api, listen: 127.0.0.1:0, upstream: "{0}", authorities: [self], audiences: any, rules: [{{ paths: ["/**"], access: public }}] }}
+credentials: {{ hub: {{ tokenUrl: "{0}/token", clientID: legacy, clientSecretFile: "@DIR@/secret" }} }}
+outbound:
+  - {{ name: hub, listen: 127.0.0.1:0, upstream: "{0}", credential: hub, overwrite: false }}
+{more}
+"#,
+        upstream.url()
+    );
+    Sidecar::builder().secret_file("secret", "legacy", "a-secret-of-16-bytes").start(&yaml).await
+}
+
+const LISTENERS: [&str; 4] = ["api", "hub", "issuer", "probes"];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_http_gets_our_own_answer_on_every_listener() {
+    let upstream = Upstream::start();
+    let sidecar = sidecar(&upstream, "").await;
+    for listener in LISTENERS {
+        let address = sidecar.address(listener);
+        for (bytes, status, reason) in [
+            (&b"nonsense\r\n\r\n"[..], 400, "malformed_request"),
+            (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400, "malformed_request"),
+            (b"GET / HTTP/1.1\r\n\r\n", 400, "malformed_request"),
+            (b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400, "malformed_request"),
+            (b"GET / HTTP/1.1\r\nHost: a\r\nBad Header: b\r\n\r\n", 400, "malformed_request"),
+            (b"GET / HTTP/1.1\r\nHost: a\r\n folded: b\r\n\r\n", 400, "malformed_request"),
+            (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab", 400, "malformed_request"),
+            (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n", 400, "malformed_request"),
+            (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n", 400, "malformed_request"),
+            (b"GET http://b/ HTTP/1.1\r\nHost: a\r\n\r\n", 400, "malformed_request"),
+            (b"GET /%2e%2e HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", 400, "ambiguous_path"),
+        ] {
+            if listener == "hub" && reason == "ambiguous_path" {
+                continue; // An outbound listener judges no paths.
+            }
+            let answer = send_raw(address, bytes).await;
+            let shown = String::from_utf8_lossy(bytes);
+            assert_eq!((answer.status, answer.header("x-m2m-reason")), (status, Some(reason)), "{listener}: {shown}");
+            assert!(answer.json()["error_description"].is_string());
+            assert_eq!(answer.header("connection"), Some("close"), "{listener}: {shown}");
+            assert_eq!(answer.header("server"), None, "{listener}: {shown}");
+        }
+    }
+    assert!(upstream.received().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_over_32_kib_is_431_on_every_listener() {
+    let upstream = Upstream::start();
+    let sidecar = sidecar(&upstream, "").await;
+    for listener in LISTENERS {
+        for size in [33 * 1024, 200 * 1024] {
+            let value = "a".repeat(size);
+            let answer = get(sidecar.address(listener), "/", &[("X-Large", &value)]).await;
+            assert_eq!((answer.status, answer.header("x-m2m-reason")), (431, Some("head_too_large")), "{listener} {size}");
+        }
+    }
+    let value = "a".repeat(30 * 1024);
+    assert_eq!(get(sidecar.address("api"), "/", &[("X-Large", &value)]).await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_that_trickles_is_cut_off_after_ten_seconds() {
+    let upstream = Upstream::start();
+    let sidecar = sidecar(&upstream, "").await;
+    let began = Instant::now();
+    let mut connection = Connection::open(sidecar.address("api")).await;
+    let trickle = async {
+        connection.send("GET / HTTP/1.1\r\nHost: a\r\n").await;
+        loop {
+            if began.elapsed() > Duration::from_millis(9500) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(250)).await;
+            connection.send("X: y\r\n").await;
+        }
+    };
+    trickle.await;
+    let answer = connection.answer().await;
+    assert_eq!((answer.status, answer.header("x-m2m-reason")), (408, Some("head_timeout")));
+    assert!(began.elapsed() < Duration::from_secs(15));
+    assert!(connection.is_ended().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_early_refusal_reaches_a_client_that_is_still_sending() {
+    let upstream = Upstream::start();
+    let sidecar = sidecar(&upstream, "").await;
+    let body = vec![b'x'; 200 * 1024];
+    let headers = [("Content-Type", "application/x-www-form-urlencoded")];
+    for _ in 0..20 {
+        let answer = request("POST", sidecar.address("issuer"), "/oauth/token", &headers, &body).await;
+        assert_eq!((answer.status, answer.header("x-m2m-reason")), (413, Some("body_too_large")));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_end_waits_for_the_request_under_way_and_closes_idle_connections() {
+    let upstream = Upstream::start();
+    let sidecar = sidecar(&upstream, "").await;
+    let address = sidecar.address("api");
+    let mut idle = Connection::open(address).await;
+    idle.send(request_bytes("GET", address, "/", &[], b"")).await;
+    assert_eq!(idle.answer().await.status, 200);
+    let (answer, stream) = Answer::stream();
+    upstream.next(answer);
+    let mut busy = Connection::open(address).await;
+    busy.send(request_bytes("GET", address, "/", &[], b"")).await;
+    upstream.wait_for(2).await;
+    stream.send("first half, ");
+    let stopping = tokio::spawn(sidecar.stop());
+    assert!(idle.is_ended().await);
+    assert!(!stopping.is_finished());
+    stream.send("second half");
+    stream.finish();
+    assert_eq!(busy.answer().await.text(), "first half, second half");
+    stopping.await.expect("an end in order");
+    assert!(tokio::net::TcpStream::connect(address).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_never_ends_holds_the_end_up_for_the_grace_period_only() {
+    let upstream = Upstream::start();
+    let sidecar = sidecar(&upstream, "shutdown: { gracePeriod: 300ms }").await;
+    let address = sidecar.address("api");
+    upstream.next(Answer::Hang);
+    let mut busy = Connection::open(address).await;
+    busy.send(request_bytes("GET", address, "/", &[], b"")).await;
+    upstream.wait_for(1).await;
+    let began = Instant::now();
+    sidecar.stop().await;
+    assert!(began.elapsed() < Duration::from_secs(5));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn during_the_delay_the_sidecar_serves_but_is_not_ready() {
+    let upstream = Upstream::start();
+    let sidecar = sidecar(&upstream, "shutdown: { delay: 2s }").await;
+    let (probes, api) = (sidecar.address("probes"), sidecar.address("api"));
+    assert_eq!(get(probes, "/readyz", &[]).await.status, 200);
+    let stopping = tokio::spawn(sidecar.stop());
+    let deadline = Instant::now() + Duration::from_secs(2);
+    loop {
+        let ready = get(probes, "/readyz", &[]).await;
+        if ready.status == 503 {
+            assert!(ready.text().contains("listeners"));
+            break;
+        }
+        assert!(Instant::now() < deadline, "still ready");
+    }
+    assert_eq!(get(api, "/", &[]).await.status, 200);
+    assert_eq!(get(probes, "/livez", &[]).await.status, 200);
+    stopping.await.expect("an end in order");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_in_use_is_an_error_at_start_that_names_listener_and_address() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = taken.local_addr().expect("bound");
+    let why = Sidecar::builder().try_start(&format!("probes: {{ listen: {address} }}\nstateDir: \"@DIR@\"\ninbound: []\n"));
+    let why = why.await.err().expect("no start");
+    if !why.contains("at least one role") {
+        assert!(why.contains("probes") && why.contains(&address.to_string()), "{why}");
+    }
+    let upstream = Upstream::start();
+    let yaml = format!(
+        "stateDir: \"@DIR@\"\nauthorities: {{ a: {{ issuer: \"{0}\" }} }}\ninbound: [{{ name: api, listen: {address}, upstream: \"{0}\", authorities: [a], audiences: any, rules: [{{ paths: [/], access: public }}] }}]\n",
+        upstream.url()
+    );
+    let why = Sidecar::builder().try_start(&yaml).await.err().expect("no start");
+    assert!(why.contains("api") && why.contains(&address.to_string()), "{why}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_request_leaves_one_line_that_says_what_was_decided_and_why() {
+    let upstream = Upstream::start();
+    let sidecar = sidecar(&upstream, "").await;
+    let mark = logs::mark();
+    let secret_query = format!("/devices/7?access_token={}", "t".repeat(40));
+    get(sidecar.address("api"), &secret_query, &[]).await;
+    let line = logs::wait_for_line(mark, &["access", "/devices/7"]).await;
+    for part in ["inbound", "api", "GET", "200", "allow", "public", "ms="] {
+        assert!(line.contains(part), "{part}: {line}");
+    }
+    assert!(!line.contains("access_token"), "{line}");
+    let metrics = get(sidecar.address("probes"), "/metrics", &[]).await;
+    assert_eq!(metrics.status, 200);
+    assert!(metrics.text().contains("m2m_inbound_requests_total{listener=\"api\",decision=\"allow\",reason=\"public\"} 1"));
+    assert!(metrics.text().contains("m2m_request_duration_seconds_count{role=\"inbound\",listener=\"api\"} 1"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_probes_listener_has_the_probes_and_nothing_else() {
+    let upstream = Upstream::start();
+    let sidecar = sidecar(&upstream, "").await;
+    let probes = sidecar.address("probes");
+    assert_eq!(get(probes, "/livez", &[]).await.text(), "ok\n");
+    assert_eq!(get(probes, "/readyz", &[]).await.text(), "ready\n");
+    for path in ["/", "/oauth/token", "/.well-known/jwks.json", "/livez/x"] {
+        assert_eq!(get(probes, path, &[]).await.status, 404, "{path}");
+    }
+    assert_eq!(request("POST", probes, "/metrics", &[], b"").await.status, 405);
+}
