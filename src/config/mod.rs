@@ -1,1 +1,130 @@
-//! Configuration.
+//! Configuration: file and environment → a validated [`Config`].
+//!
+//! The stages: `yaml` (text → tree with positions), `environment` (`${NAME}` in values), `check` (the tree against the
+//! schema derived from `raw`), `resolve` (sections → the roles' own configurations). Each goes on past its errors, so
+//! that one run reports all of them. Apart from the files that a configuration names, nothing is read or opened.
+
+mod address;
+mod check;
+mod environment;
+mod files;
+mod formats;
+mod name;
+mod not_yet;
+mod problem;
+mod raw;
+mod resolve;
+mod tree;
+mod value;
+mod yaml;
+
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub use environment::{Environment, process_environment};
+pub use problem::{Problem, Problems};
+
+use crate::proxy::{inbound, outbound};
+use crate::{issuer, store, telemetry, token_source, verifier};
+use problem::Findings;
+use tree::KeyPath;
+
+/// What one process runs.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// How logs are written.
+    pub log: telemetry::LogConfig,
+    /// Worker threads; 0: one per core, at most 4.
+    pub threads: usize,
+    /// How the process ends.
+    pub shutdown: Shutdown,
+    /// Where the sidecar keeps what is not in the store.
+    pub state_dir: PathBuf,
+    /// The store; opened only when there is an issuer.
+    pub store: store::Config,
+    /// Where health and metrics are served.
+    pub probes: Option<SocketAddr>,
+    /// The authorization server.
+    pub issuer: Option<IssuerRole>,
+    /// The issuers whose tokens are trusted.
+    pub authorities: Vec<verifier::AuthorityConfig>,
+    /// Listeners that verify tokens.
+    pub inbound: Vec<inbound::Config>,
+    /// How tokens for others are acquired.
+    pub credentials: Vec<token_source::Config>,
+    /// Listeners that attach tokens.
+    pub outbound: Vec<outbound::Config>,
+}
+
+/// How the process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shutdown {
+    /// How long it reports itself as not ready while it still serves.
+    pub delay: Duration,
+    /// How long requests may then take to end.
+    pub grace_period: Duration,
+}
+
+/// The issuer and its own listener.
+#[derive(Clone, Debug)]
+pub struct IssuerRole {
+    /// Its own listener; none when inbound listeners answer for it.
+    pub listen: Option<SocketAddr>,
+    /// The issuer.
+    pub issuer: issuer::Config,
+}
+
+/// A configuration that can be run.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// What is probably not meant.
+    pub warnings: Vec<Problem>,
+}
+
+/// Loads a configuration file.
+///
+/// # Errors
+/// Every problem of the file at once.
+pub fn load(path: &Path, environment: Environment<'_>) -> Result<Loaded, Problems> {
+    let name = path.display().to_string();
+    match files::read_config(path) {
+        Ok(text) => parse(&text, &name, environment),
+        Err(error) => {
+            let mut findings = Findings::default();
+            findings.error(&KeyPath::default(), format!("the file {error}"));
+            Err(Problems(findings.locate(&name, None).0))
+        }
+    }
+}
+
+/// Reads a configuration from its text. `file_name` only stands in messages.
+///
+/// # Errors
+/// Every problem of the text at once.
+pub fn parse(text: &str, file_name: &str, environment: Environment<'_>) -> Result<Loaded, Problems> {
+    let mut findings = Findings::default();
+    let Some(mut tree) = yaml::parse(text, &mut findings) else {
+        return Err(Problems(findings.locate(file_name, None).0));
+    };
+    environment::interpolate(&mut tree, &KeyPath::default(), environment, &mut findings);
+    check::check(&mut tree, &json_schema(), &mut findings);
+    let config = resolve::resolve(&tree, &mut findings);
+    let (errors, warnings) = findings.locate(file_name, Some(&tree));
+    if errors.is_empty() {
+        Ok(Loaded { config, warnings })
+    } else {
+        Err(Problems(errors))
+    }
+}
+
+/// The JSON Schema of a configuration file (draft 2020-12).
+#[must_use]
+pub fn json_schema() -> serde_json::Value {
+    raw::json_schema()
+}

@@ -34,6 +34,8 @@ pub use token_request::TokenRequest;
 pub struct Config {
     /// The `iss` claim, exactly as configured; its path is the base path of the endpoints.
     pub url: String,
+    /// Whether the endpoints stand at the root of an inbound listener too, beside the path of `url`.
+    pub root_paths: bool,
     /// The claim that carries a client's owner.
     pub owner_claim: String,
     /// How long an access token lives when the client says nothing else.

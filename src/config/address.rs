@@ -1,0 +1,256 @@
+//! Addresses as the configuration writes them: of listeners, issuers, upstreams and other URLs.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::str::FromStr;
+
+use url::{Host, Url};
+
+use super::value::{WrongForm, require, text_value};
+use crate::domain::path::NormalPath;
+
+/// Where a listener binds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ListenAddress(pub SocketAddr);
+
+text_value!(
+    ListenAddress,
+    "listen-address",
+    "an address such as `127.0.0.1:8080`"
+);
+
+impl FromStr for ListenAddress {
+    type Err = WrongForm;
+
+    fn from_str(text: &str) -> Result<Self, WrongForm> {
+        if text.starts_with(':') {
+            return Err(WrongForm(
+                "the IP address before the port is missing; `0.0.0.0` stands for every one",
+            ));
+        }
+        // Names are not resolved: which addresses a listener is open on must not depend on DNS.
+        if let Some(port) = text.strip_prefix("localhost:") {
+            let port = port
+                .parse()
+                .map_err(|_| WrongForm("the port is no number up to 65535"))?;
+            return Ok(Self((Ipv4Addr::LOCALHOST, port).into()));
+        }
+        text.parse()
+            .map(Self)
+            .map_err(|_| WrongForm("it must be an IP address or `localhost`, `:` and a port"))
+    }
+}
+
+fn http_url(text: &str) -> Result<Url, WrongForm> {
+    let url = Url::parse(text).map_err(|_| WrongForm("it is not an absolute URL"))?;
+    require(
+        matches!(url.scheme(), "http" | "https"),
+        "the scheme must be http or https",
+    )?;
+    require(url.host().is_some(), "the host is missing")?;
+    require(
+        url.username().is_empty() && url.password().is_none(),
+        "user and password cannot stand in a URL",
+    )?;
+    require(url.fragment().is_none(), "a fragment cannot stand in it")?;
+    Ok(url)
+}
+
+/// An http or https URL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct HttpUrl(pub Url);
+
+text_value!(HttpUrl, "http-url", "an http or https URL");
+
+impl FromStr for HttpUrl {
+    type Err = WrongForm;
+
+    fn from_str(text: &str) -> Result<Self, WrongForm> {
+        http_url(text).map(Self)
+    }
+}
+
+/// An issuer identifier (RFC 8414 §2). Issuers are compared as texts, so the text is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct IssuerUrl {
+    /// As configured.
+    pub text: String,
+    /// The same, parsed.
+    pub url: Url,
+}
+
+text_value!(IssuerUrl, "issuer-url", "an http or https URL");
+
+impl FromStr for IssuerUrl {
+    type Err = WrongForm;
+
+    fn from_str(text: &str) -> Result<Self, WrongForm> {
+        let url = http_url(text)?;
+        require(url.query().is_none(), "a query cannot stand in it")?;
+        // The URL parser forgives other spellings, but other parties compare the text.
+        let canonical = text.starts_with("http://") || text.starts_with("https://");
+        require(
+            canonical && text.trim() == text,
+            "it must begin with `http://` or `https://`",
+        )?;
+        let path = text
+            .splitn(4, '/')
+            .nth(3)
+            .map_or("/".to_owned(), |path| format!("/{path}"));
+        let normal = NormalPath::parse(&path).is_ok_and(|normal| normal.as_str() == path);
+        require(
+            normal,
+            "its path must be in normal form: no `.`, `..` or empty segments, no needless escapes",
+        )?;
+        Ok(Self {
+            text: text.to_owned(),
+            url,
+        })
+    }
+}
+
+/// Where requests are sent on to: scheme, host and port, and no more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct UpstreamUrl {
+    /// Whether to speak TLS.
+    pub tls: bool,
+    /// Name or IP address, without brackets.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+}
+
+text_value!(
+    UpstreamUrl,
+    "upstream-url",
+    "an upstream such as `http://127.0.0.1:8080`"
+);
+
+impl FromStr for UpstreamUrl {
+    type Err = WrongForm;
+
+    fn from_str(text: &str) -> Result<Self, WrongForm> {
+        let url = http_url(text)?;
+        require(
+            url.path() == "/" && url.query().is_none(),
+            "a path or query cannot stand in it: requests keep their own",
+        )?;
+        let host = match url.host() {
+            Some(Host::Domain(name)) => name.to_owned(),
+            Some(Host::Ipv4(address)) => IpAddr::from(address).to_string(),
+            Some(Host::Ipv6(address)) => IpAddr::from(address).to_string(),
+            None => return Err(WrongForm("the host is missing")),
+        };
+        let port = url.port_or_known_default().filter(|port| *port != 0);
+        let port = port.ok_or(WrongForm("the port must not be 0"))?;
+        Ok(Self {
+            tls: url.scheme() == "https",
+            host,
+            port,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn accepts<T: FromStr>(texts: &[&str]) {
+        for text in texts {
+            assert!(text.parse::<T>().is_ok(), "{text:?}");
+        }
+    }
+
+    fn refuses<T: FromStr>(texts: &[&str]) {
+        for text in texts {
+            assert!(text.parse::<T>().is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn listen_addresses_are_literal() {
+        for (text, expected) in [
+            ("127.0.0.1:80", "127.0.0.1:80"),
+            ("[::1]:0", "[::1]:0"),
+            ("localhost:9", "127.0.0.1:9"),
+            ("0.0.0.0:65535", "0.0.0.0:65535"),
+        ] {
+            assert_eq!(text.parse::<ListenAddress>().unwrap().0.to_string(), expected);
+        }
+        for text in [
+            "",
+            ":80",
+            "example.com:80",
+            "127.0.0.1",
+            "localhost",
+            "localhost:",
+            "localhost:65536",
+            "::1:80",
+            "http://127.0.0.1:80",
+        ] {
+            assert!(text.parse::<ListenAddress>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn urls_carry_no_credentials() {
+        accepts::<HttpUrl>(&["http://a", "https://a:1/b?c=d", "http://[::1]:9/x"]);
+        refuses::<HttpUrl>(&[
+            "",
+            "a",
+            "/a",
+            "ftp://a",
+            "http://",
+            "http://u@a",
+            "http://u:p@a",
+            "http://a/#f",
+            "unix:/x",
+        ]);
+        accepts::<IssuerUrl>(&["http://a", "http://a/", "https://a/b/c", "https://a/b/"]);
+        refuses::<IssuerUrl>(&[
+            "https://a?b",
+            "https://a/?b",
+            "https://a/b/../c",
+            "https://a//b",
+            " https://a",
+            "https://a/%41",
+        ]);
+    }
+
+    #[test]
+    fn upstreams_are_scheme_host_and_port() {
+        let upstream = |text: &str| text.parse::<UpstreamUrl>().unwrap();
+        assert_eq!(
+            upstream("http://a"),
+            UpstreamUrl {
+                tls: false,
+                host: "a".into(),
+                port: 80
+            }
+        );
+        assert_eq!(
+            upstream("https://a/"),
+            UpstreamUrl {
+                tls: true,
+                host: "a".into(),
+                port: 443
+            }
+        );
+        assert_eq!(
+            upstream("http://[::1]:9"),
+            UpstreamUrl {
+                tls: false,
+                host: "::1".into(),
+                port: 9
+            }
+        );
+        refuses::<UpstreamUrl>(&[
+            "a:80",
+            "http://a/b",
+            "http://a?b",
+            "http://u@a",
+            "http://a:0",
+            "http://a:99999",
+            "ws://a",
+        ]);
+    }
+}

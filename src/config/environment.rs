@@ -1,0 +1,134 @@
+//! `${NAME}` inside values.
+//!
+//! Replaced after the YAML is parsed, so that a variable can neither add keys nor end a string. Only values are looked
+//! at, never keys. What was replaced keeps its text from the file, which is all that messages may show of it.
+
+use super::problem::Findings;
+use super::tree::{Data, KeyPath, Node};
+
+/// Where variables come from; tests hand in a closure.
+pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// The environment of this process. A variable that is not UTF-8 counts as unset.
+#[must_use]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place that reads the environment for the configuration"
+)]
+pub fn process_environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// Replaces every `${NAME}` at and below a node.
+pub(super) fn interpolate(
+    node: &mut Node,
+    path: &KeyPath,
+    environment: Environment<'_>,
+    findings: &mut Findings,
+) {
+    match &mut node.data {
+        Data::List(items) => {
+            for (i, item) in items.iter_mut().enumerate() {
+                interpolate(item, &path.index(i), environment, findings);
+            }
+        }
+        Data::Map(entries) => {
+            for entry in entries {
+                interpolate(&mut entry.value, &path.key(&entry.key), environment, findings);
+            }
+        }
+        Data::Text(text) => match replace(&text.value, environment) {
+            Ok(None) => {}
+            Ok(Some(value)) => text.template = Some(std::mem::replace(&mut text.value, value)),
+            Err(message) => {
+                findings.error(path, message);
+                node.data = Data::Broken;
+            }
+        },
+        Data::Null | Data::Bool(_) | Data::Integer(_) | Data::Float(_) | Data::Broken => {}
+    }
+}
+
+/// The text with its variables replaced; `None` when it holds none. `$${` stands for `${`.
+fn replace(text: &str, environment: Environment<'_>) -> Result<Option<String>, String> {
+    if !text.contains("${") {
+        return Ok(None);
+    }
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find("${") {
+        let (before, from) = rest.split_at(start);
+        let after = from.strip_prefix("${").unwrap_or(from);
+        if let Some(before) = before.strip_suffix('$') {
+            out.push_str(before);
+            out.push_str("${");
+            rest = after;
+            continue;
+        }
+        out.push_str(before);
+        let Some((name, tail)) = after.split_once('}').filter(|(name, _)| is_name(name)) else {
+            return Err(
+                "`${` must be followed by the name of an environment variable and `}`; \
+                        write `$${` for the characters themselves"
+                    .to_owned(),
+            );
+        };
+        let value =
+            environment(name).ok_or_else(|| format!("the environment variable `{name}` is not set"))?;
+        out.push_str(&value);
+        rest = tail;
+    }
+    out.push_str(rest);
+    Ok(Some(out))
+}
+
+fn is_name(name: &str) -> bool {
+    name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+        && name.bytes().next().is_some_and(|b| !b.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn env(name: &str) -> Option<String> {
+        match name {
+            "EMPTY" => Some(String::new()),
+            "NESTED" => Some("${HOST}".to_owned()),
+            "UNSET" => None,
+            _ => Some(format!("<{name}>")),
+        }
+    }
+
+    #[test]
+    fn variables_are_replaced_once_and_literally() {
+        for (text, expected) in [
+            ("http://${HOST}:${PORT}/", "http://<HOST>:<PORT>/"),
+            ("${EMPTY}", ""),
+            ("$${HOST} ${HOST}", "${HOST} <HOST>"),
+            ("${NESTED}", "${HOST}"),
+            ("a$${", "a${"),
+            ("€${A_1}€", "€<A_1>€"),
+        ] {
+            assert_eq!(replace(text, &env), Ok(Some(expected.to_owned())), "{text}");
+        }
+        for text in ["", "$HOST", "$", "{HOST}", "a$$b"] {
+            assert_eq!(replace(text, &env), Ok(None), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_names_no_set_variable_is_an_error() {
+        for text in ["${}", "${", "${A-B}", "${A:-b}", "${1A}", "${A", "${ä}"] {
+            assert!(
+                replace(text, &env).unwrap_err().contains("must be followed"),
+                "{text}"
+            );
+        }
+        assert!(
+            replace("x${UNSET}", &env)
+                .unwrap_err()
+                .contains("`UNSET` is not set")
+        );
+    }
+}

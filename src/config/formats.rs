@@ -1,0 +1,62 @@
+//! The forms of texts, by their names in the schema.
+
+use super::address::{HttpUrl, IssuerUrl, ListenAddress, UpstreamUrl};
+use super::name::{
+    Audience, ClaimName, ClientId, ExtraParameter, HeaderPrefix, HostValue, IdentityHeader, Method, Name,
+    PathPattern, Resource, Scope, ServerName, TokenHeader,
+};
+use super::value::{FilePath, GoDuration, Percent, Size, StoreUrl, TextValue, Timestamp, WrongForm};
+
+/// A form and its check.
+pub(super) struct Format {
+    /// The name in the schema.
+    pub name: &'static str,
+    /// What is expected, for messages.
+    pub shape: &'static str,
+    /// Whether a text has the form.
+    pub check: fn(&str) -> Result<(), WrongForm>,
+}
+
+const fn of<T: TextValue>() -> Format {
+    Format {
+        name: T::FORMAT,
+        shape: T::SHAPE,
+        check: check::<T>,
+    }
+}
+
+fn check<T: TextValue>(text: &str) -> Result<(), WrongForm> {
+    text.parse::<T>().map(drop)
+}
+
+const ALL: &[Format] = &[
+    of::<Audience>(),
+    of::<ClaimName>(),
+    of::<ClientId>(),
+    of::<ExtraParameter>(),
+    of::<FilePath>(),
+    of::<GoDuration>(),
+    of::<HeaderPrefix>(),
+    of::<HostValue>(),
+    of::<HttpUrl>(),
+    of::<IdentityHeader>(),
+    of::<IssuerUrl>(),
+    of::<ListenAddress>(),
+    of::<Method>(),
+    of::<Name>(),
+    of::<PathPattern>(),
+    of::<Percent>(),
+    of::<Resource>(),
+    of::<Scope>(),
+    of::<ServerName>(),
+    of::<Size>(),
+    of::<StoreUrl>(),
+    of::<Timestamp>(),
+    of::<TokenHeader>(),
+    of::<UpstreamUrl>(),
+];
+
+/// The form of that name.
+pub(super) fn find(name: &str) -> Option<&'static Format> {
+    ALL.iter().find(|format| format.name == name)
+}

@@ -1,0 +1,148 @@
+//! Keys and values that are promised but that no code serves yet.
+//!
+//! They are refused with a text of their own: accepting them silently would leave an operator with less protection than
+//! the file says, and "unknown key" would send them looking for a typo. An entry goes when the code comes.
+
+use super::tree::KeyPath;
+
+/// Keys, as patterns of [`KeyPath::matches`].
+pub(super) const KEYS: &[&str] = &[
+    "admin",
+    "localApi",
+    "readiness",
+    "store.encryptionKeyFile",
+    "issuer.deviceIDClaim",
+    "issuer.authorities",
+    "issuer.clientJwksHosts",
+    "issuer.maxAssertionLifetime",
+    "issuer.signing.rotateEvery",
+    "issuer.clients[].jwksFile",
+    "issuer.clients[].jwksUri",
+    "issuer.clients[].jwtPrivateKey",
+    "issuer.clients[].limits",
+    "issuer.clients[].allowIntrospection",
+    "authorities.*.profile",
+    "authorities.*.requireExpiry",
+    "authorities.*.revocation",
+    "inbound[].allowedOrigins",
+    "inbound[].corsPreflight",
+    "inbound[].encodedSlash",
+    "inbound[].limits",
+    "inbound[].mode",
+    "inbound[].pathParameters",
+    "inbound[].publicUrl",
+    "inbound[].streams",
+    "inbound[].tls",
+    "inbound[].tokenLocations",
+    "inbound[].trustedProxies",
+    "inbound[].upstreamTls.certFile",
+    "inbound[].upstreamTls.keyFile",
+    "inbound[].rules[].claims",
+    "inbound[].rules[].timeout",
+    "credentials.*.assertionAudience",
+    "credentials.*.certFile",
+    "credentials.*.keyFile",
+    "credentials.*.keyID",
+    "credentials.*.localApi",
+    "credentials.*.privateKeyFile",
+    "outbound[].forwardProxy",
+    "outbound[].retryUnauthorized",
+    "outbound[].upstreamTls.certFile",
+    "outbound[].upstreamTls.keyFile",
+];
+
+/// Which values of a key.
+enum Values {
+    Are(&'static [&'static str]),
+    BeginWith(&'static [&'static str]),
+}
+
+const UNIX: Values = Values::BeginWith(&["unix:"]);
+const UPSTREAM_SCHEMES: Values = Values::BeginWith(&["h2c:", "unix:", "h2c+unix:"]);
+
+/// Values of keys that are served otherwise.
+const VALUES: &[(&str, Values)] = &[
+    ("issuer.profile", Values::Are(&["plgd"])),
+    (
+        "issuer.clients[].allowedGrantTypes[]",
+        Values::Are(&[
+            "refresh_token",
+            "urn:ietf:params:oauth:grant-type:jwt-bearer",
+            "urn:ietf:params:oauth:grant-type:token-exchange",
+        ]),
+    ),
+    (
+        "credentials.*.authMethod",
+        Values::Are(&["private_key_jwt", "tls_client_auth"]),
+    ),
+    ("store.url", Values::BeginWith(&["postgres:", "postgresql:"])),
+    ("issuer.listen", UNIX),
+    ("inbound[].listen", UNIX),
+    ("outbound[].listen", UNIX),
+    ("probes.listen", UNIX),
+    ("inbound[].upstream", UPSTREAM_SCHEMES),
+    ("outbound[].upstream", UPSTREAM_SCHEMES),
+];
+
+/// Keys that seem natural but that no version will have, and what to write instead.
+const INSTEAD: &[(&str, &str)] = &[
+    (
+        "issuer.clients[].secret",
+        "a secret is never written here: put it into a file and name that with `secretFile`",
+    ),
+    (
+        "issuer.clients[].clientSecret",
+        "a secret is never written here: put it into a file and name that with `secretFile`",
+    ),
+    (
+        "issuer.signing.privateKey",
+        "a key is never written here: put it into a file and name that with `privateKeyFile`",
+    ),
+    (
+        "credentials.*.clientSecret",
+        "a secret is never written here: put it into a file and name that with `clientSecretFile`",
+    ),
+    (
+        "credentials.*.secret",
+        "a secret is never written here: put it into a file and name that with `clientSecretFile`",
+    ),
+];
+
+/// Whether a key is one that is not served yet.
+pub(super) fn is_key(path: &KeyPath) -> bool {
+    KEYS.iter().any(|pattern| path.matches(pattern))
+}
+
+/// Whether a value is one that is not served yet.
+pub(super) fn is_value(path: &KeyPath, text: &str) -> bool {
+    VALUES.iter().any(|(pattern, values)| {
+        path.matches(pattern)
+            && match values {
+                Values::Are(values) => values.contains(&text),
+                Values::BeginWith(beginnings) => {
+                    beginnings.iter().any(|beginning| text.starts_with(beginning))
+                }
+            }
+    })
+}
+
+/// What to write instead of a key, where there is something better to say than "unknown".
+pub(super) fn instead_of(path: &KeyPath) -> Option<&'static str> {
+    INSTEAD
+        .iter()
+        .find(|(pattern, _)| path.matches(pattern))
+        .map(|(_, instead)| *instead)
+}
+
+/// The last names of the keys not served yet that could stand in a mapping: candidates for a misspelt key.
+pub(super) fn keys_in(mapping: &KeyPath) -> impl Iterator<Item = &str> {
+    KEYS.iter().filter_map(move |pattern| {
+        let (parent, name) = pattern.rsplit_once('.').unwrap_or(("", pattern));
+        let here = if parent.is_empty() {
+            *mapping == KeyPath::default()
+        } else {
+            mapping.matches(parent)
+        };
+        here.then_some(name)
+    })
+}

@@ -1,0 +1,121 @@
+//! What is wrong with a configuration, and where.
+
+use std::fmt;
+
+use super::tree::{KeyPath, Node, Position};
+
+/// One thing that is wrong, or (as a warning) probably not meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The configuration file, as it was named.
+    pub file: String,
+    /// Line, from 1.
+    pub line: usize,
+    /// Column, from 1.
+    pub column: usize,
+    /// The key, as in `inbound[0].rules[1].scopes`; empty for the file as a whole.
+    pub key_path: String,
+    /// What is wrong. Never holds a secret, nor a value that came from the environment.
+    pub message: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}: ", self.file, self.line, self.column)?;
+        if !self.key_path.is_empty() {
+            write!(f, "{}: ", self.key_path)?;
+        }
+        f.write_str(&self.message)
+    }
+}
+
+/// Everything that is wrong with a configuration, in the order of its lines.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problems(pub Vec<Problem>);
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, problem) in self.0.iter().enumerate() {
+            if i > 0 {
+                f.write_str("\n")?;
+            }
+            write!(f, "{problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Problems {}
+
+/// A problem that knows its key but not yet its line.
+struct Finding {
+    path: KeyPath,
+    /// Where the path alone would not lead there: a repeated key, a syntax error.
+    at: Option<Position>,
+    message: String,
+}
+
+/// Collects problems from every stage, so that one run reports all of them.
+#[derive(Default)]
+pub(super) struct Findings {
+    errors: Vec<Finding>,
+    warnings: Vec<Finding>,
+}
+
+impl Findings {
+    /// Adds an error at a key.
+    pub fn error(&mut self, path: &KeyPath, message: impl Into<String>) {
+        self.errors.push(Finding {
+            path: path.clone(),
+            at: None,
+            message: message.into(),
+        });
+    }
+
+    /// Adds an error at a place that the key path alone does not name.
+    pub fn error_at(&mut self, at: Position, path: &KeyPath, message: impl Into<String>) {
+        self.errors.push(Finding {
+            path: path.clone(),
+            at: Some(at),
+            message: message.into(),
+        });
+    }
+
+    /// Adds a warning at a key.
+    pub fn warning(&mut self, path: &KeyPath, message: impl Into<String>) {
+        self.warnings.push(Finding {
+            path: path.clone(),
+            at: None,
+            message: message.into(),
+        });
+    }
+
+    /// Whether any error stands at or below a key.
+    pub fn any_under(&self, path: &KeyPath) -> bool {
+        self.errors.iter().any(|finding| finding.path.starts_with(path))
+    }
+
+    /// Looks up the lines; errors and warnings, each in the order of the file.
+    pub fn locate(self, file: &str, tree: Option<&Node>) -> (Vec<Problem>, Vec<Problem>) {
+        let problems = |findings: Vec<Finding>| {
+            let mut problems: Vec<Problem> = findings
+                .into_iter()
+                .map(|Finding { path, at, message }| {
+                    let at = at
+                        .or_else(|| tree.map(|tree| tree.position(&path)))
+                        .unwrap_or_default();
+                    Problem {
+                        file: file.to_owned(),
+                        line: at.line,
+                        column: at.column,
+                        key_path: path.to_string(),
+                        message,
+                    }
+                })
+                .collect();
+            problems.sort_by_key(|problem| (problem.line, problem.column));
+            problems
+        };
+        (problems(self.errors), problems(self.warnings))
+    }
+}

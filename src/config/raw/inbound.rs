@@ -1,0 +1,156 @@
+//! Authorities and inbound listeners, as they are written.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Algorithm, Timeouts, UpstreamTls, seconds, yes};
+use crate::config::address::{HttpUrl, ListenAddress, UpstreamUrl};
+use crate::config::name::{Audience, ClaimName, IdentityHeader, Method, Name, PathPattern, Scope};
+use crate::config::value::{FilePath, GoDuration, Size};
+
+/// An issuer whose tokens are trusted.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(in crate::config) struct Authority {
+    /// The `iss` of its tokens, compared exactly. Its keys are found by discovery; those of this sidecar's own issuer
+    /// are read in process.
+    pub issuer: String,
+    /// Where its key set is, instead of discovery.
+    pub jwks_uri: Option<HttpUrl>,
+    /// A file with its key set, instead of discovery.
+    pub jwks_file: Option<FilePath>,
+    /// Certificates (PEM) trusted for its URLs, beside the platform's.
+    pub ca_file: Option<FilePath>,
+    /// The algorithms its keys may verify; every one that is supported when left out.
+    #[schemars(length(min = 1))]
+    pub algorithms: Option<Vec<Algorithm>>,
+    /// By how much its clock may differ from ours; at most 10m.
+    #[serde(default = "default_clock_skew")]
+    pub clock_skew: GoDuration,
+    /// How long the last good keys serve when none can be fetched.
+    #[serde(default = "default_max_stale")]
+    pub max_stale: GoDuration,
+}
+
+fn default_clock_skew() -> GoDuration {
+    seconds(60)
+}
+
+fn default_max_stale() -> GoDuration {
+    seconds(24 * 3600)
+}
+
+/// A reverse proxy that verifies tokens in front of a service.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(in crate::config) struct Inbound {
+    /// The listener's name: the `realm` of challenges, a metrics label.
+    pub name: Name,
+    /// Where it listens; port 0 takes a free one.
+    pub listen: ListenAddress,
+    /// Whether it answers the issuer's endpoints too.
+    #[serde(default)]
+    pub issuer: bool,
+    /// Where accepted requests go: `http://` or `https://`, host and port.
+    pub upstream: UpstreamUrl,
+    /// How an https upstream is verified.
+    pub upstream_tls: Option<UpstreamTls>,
+    /// Names of the authorities whose tokens are accepted.
+    #[schemars(length(min = 1))]
+    pub authorities: Vec<Name>,
+    /// One of these must be in the token's `aud`; `any` switches the check off.
+    pub audiences: Audiences,
+    /// How many verified tokens are remembered; 0: none.
+    #[serde(default = "default_verified_token_cache")]
+    #[schemars(range(max = 10_000_000))]
+    pub verified_token_cache: u64,
+    /// Whether the upstream gets the token itself.
+    #[serde(default)]
+    pub authorization: Authorization,
+    /// Headers that tell the upstream who the caller is, and the claim each is filled from.
+    #[serde(default = "default_identity_headers")]
+    #[schemars(extend("propertyNames" = { "format": "identity-header" }))]
+    pub identity_headers: BTreeMap<IdentityHeader, ClaimName>,
+    /// Whether the upstream gets the client's `Host`; otherwise its own name.
+    #[serde(default = "yes")]
+    pub preserve_host: bool,
+    /// The largest request body; unlimited when left out.
+    pub max_body: Option<Size>,
+    /// How long each step of a request to the upstream may take.
+    #[serde(default)]
+    pub upstream_timeouts: Timeouts,
+    /// Who may do what. The first rule that matches decides; without a match the request is denied.
+    #[schemars(length(min = 1))]
+    pub rules: Vec<Rule>,
+}
+
+fn default_verified_token_cache() -> u64 {
+    10_000
+}
+
+fn default_identity_headers() -> BTreeMap<IdentityHeader, ClaimName> {
+    [
+        ("x-m2m-subject", "sub"),
+        ("x-m2m-client-id", "client_id"),
+        ("x-m2m-scope", "scope"),
+    ]
+    .into_iter()
+    .filter_map(|(header, claim)| Some((header.parse().ok()?, claim.parse().ok()?)))
+    .collect()
+}
+
+/// Which `aud` values are accepted.
+#[derive(Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(in crate::config) enum Audiences {
+    /// Any, also none.
+    Any(AnyAudience),
+    /// One of these must be in the token.
+    OneOf(#[schemars(length(min = 1))] Vec<Audience>),
+}
+
+/// The word that switches the audience check off.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::config) enum AnyAudience {
+    /// Any audience, also none.
+    Any,
+}
+
+/// Whether the upstream gets the token itself.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::config) enum Authorization {
+    /// The `Authorization` header is passed on.
+    #[default]
+    Keep,
+    /// The header is removed.
+    Strip,
+}
+
+/// One rule.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(in crate::config) struct Rule {
+    /// Path patterns: `*` stands for one segment, `**` at the end for any rest; `/x/**` matches `/x` too.
+    #[schemars(length(min = 1))]
+    pub paths: Vec<PathPattern>,
+    /// Methods; every one when left out. `GET` includes `HEAD`.
+    #[schemars(length(min = 1))]
+    pub methods: Option<Vec<Method>>,
+    /// `public` lets everyone pass, without a token. Left out: a valid token is needed.
+    pub access: Option<Access>,
+    /// The scopes that the token must have, all of them.
+    #[serde(default)]
+    pub scopes: Vec<Scope>,
+}
+
+/// Who may pass without the token's being asked.
+#[derive(Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::config) enum Access {
+    /// Everyone.
+    Public,
+}

@@ -1,0 +1,252 @@
+//! The configuration as it is written.
+//!
+//! From these structs come the JSON Schema, the check of a file against it, and the reference documentation: the
+//! comments are what operators read. Defaults stand here and nowhere else.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use schemars::transform::{RecursiveTransform, Transform};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::config::address::ListenAddress;
+use crate::config::name::ServerName;
+use crate::config::value::{FilePath, GoDuration, StoreUrl};
+
+mod inbound;
+mod issuer;
+mod outbound;
+
+pub(super) use inbound::{Access, Audiences, Authority, Authorization, Inbound, Rule};
+pub(super) use issuer::{Client, GrantType, Issuer};
+pub(super) use outbound::{AuthMethod, Credential, Outbound};
+
+/// The JSON Schema of a configuration file.
+pub(super) fn json_schema() -> Value {
+    let mut schema = schemars::schema_for!(Root);
+    RecursiveTransform(refuse_null).transform(&mut schema);
+    schema.to_value()
+}
+
+/// `key:` without a value is refused for every key, so optional ones do not allow null either.
+fn refuse_null(schema: &mut schemars::Schema) {
+    let is_null =
+        |value: &Value| value.is_null() || *value == "null" || value.get("type") == Some(&"null".into());
+    for keyword in ["type", "enum", "anyOf"] {
+        let Some(Value::Array(variants)) = schema.get_mut(keyword) else {
+            continue;
+        };
+        variants.retain(|variant| !is_null(variant));
+        let [only] = variants.as_mut_slice() else { continue };
+        let only = only.take();
+        match (keyword, only) {
+            ("anyOf", Value::Object(members)) => {
+                schema.remove("anyOf");
+                for (name, value) in members {
+                    schema.insert(name, value);
+                }
+            }
+            ("enum", only) => {
+                schema.insert(keyword.to_owned(), Value::Array(vec![only]));
+            }
+            (_, only) => {
+                schema.insert(keyword.to_owned(), only);
+            }
+        }
+    }
+}
+
+/// Everything that one process runs: any mix of the three roles, and what serves them.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(title = "m2m-sidecar")]
+#[expect(
+    dead_code,
+    reason = "read section by section; this struct is the shape of the whole"
+)]
+pub(super) struct Root {
+    /// How logs are written.
+    #[serde(default)]
+    log: Log,
+    /// Worker threads; 0: one per core, at most 4.
+    #[serde(default)]
+    #[schemars(range(max = 256))]
+    threads: usize,
+    /// How the process ends.
+    #[serde(default)]
+    shutdown: Shutdown,
+    /// Directory for what the sidecar keeps beside the store; made when it is needed, readable by its owner only.
+    #[serde(default = "default_state_dir")]
+    state_dir: FilePath,
+    /// Where an issuer keeps its keys. Sidecars without issuer open no store.
+    #[serde(default)]
+    store: Store,
+    /// Health and metrics; none when left out.
+    probes: Option<Probes>,
+    /// The authorization server; none when left out.
+    issuer: Option<Issuer>,
+    /// The issuers whose tokens are trusted, by name.
+    #[serde(default)]
+    #[schemars(extend("propertyNames" = { "format": "name" }))]
+    authorities: BTreeMap<String, Authority>,
+    /// Reverse proxies that verify tokens in front of a service.
+    #[serde(default)]
+    inbound: Vec<Inbound>,
+    /// How access tokens for other services are acquired, by name.
+    #[serde(default)]
+    #[schemars(extend("propertyNames" = { "format": "name" }))]
+    credentials: BTreeMap<String, Credential>,
+    /// Listeners that attach an access token to what passes.
+    #[serde(default)]
+    outbound: Vec<Outbound>,
+}
+
+pub(super) fn default_state_dir() -> FilePath {
+    FilePath("./data".into())
+}
+
+/// How logs are written.
+#[derive(Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(super) struct Log {
+    /// What is written: this level and those above it.
+    pub level: LogLevel,
+    /// In which form.
+    pub encoding: LogEncoding,
+}
+
+/// The level of a log line.
+#[derive(Clone, Copy, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) enum LogLevel {
+    /// What went wrong and needs someone.
+    Error,
+    /// What went wrong and was dealt with.
+    Warn,
+    /// What an operator wants to know, and one line per request.
+    #[default]
+    Info,
+    /// What helps to find out why.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+/// The form of a log line.
+#[derive(Clone, Copy, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) enum LogEncoding {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// How the process ends.
+#[derive(Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(super) struct Shutdown {
+    /// How long the sidecar reports itself as not ready while it still serves.
+    pub delay: GoDuration,
+    /// How long requests may then take to end.
+    pub grace_period: GoDuration,
+}
+
+impl Default for Shutdown {
+    fn default() -> Self {
+        Self {
+            delay: seconds(0),
+            grace_period: seconds(30),
+        }
+    }
+}
+
+/// Where an issuer keeps its keys.
+#[derive(Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(super) struct Store {
+    /// `sqlite:PATH`, made when it does not exist, or `sqlite::memory:`.
+    pub url: StoreUrl,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self {
+            url: StoreUrl(crate::store::Config::SqliteFile("./data/m2m.db".into())),
+        }
+    }
+}
+
+/// Health and metrics: `/livez`, `/readyz`, `/metrics`.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Probes {
+    /// Where they are served.
+    pub listen: ListenAddress,
+}
+
+/// A signature algorithm (RFC 7518 §3.1, RFC 8037 §3.1). Only asymmetric ones: nobody but the issuer can sign.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema)]
+pub(super) enum Algorithm {
+    /// ECDSA on P-256 with SHA-256.
+    #[default]
+    ES256,
+    /// ECDSA on P-384 with SHA-384.
+    ES384,
+    /// RSA PKCS#1 v1.5 with SHA-256.
+    RS256,
+    /// RSA PKCS#1 v1.5 with SHA-384.
+    RS384,
+    /// RSA PKCS#1 v1.5 with SHA-512.
+    RS512,
+    /// RSA PSS with SHA-256.
+    PS256,
+    /// RSA PSS with SHA-384.
+    PS384,
+    /// RSA PSS with SHA-512.
+    PS512,
+    /// Ed25519.
+    EdDSA,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// How an https upstream is verified.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct UpstreamTls {
+    /// Certificates (PEM) trusted instead of the platform's.
+    pub ca_file: Option<FilePath>,
+    /// The name its certificate must carry, when that is not the upstream's host.
+    pub server_name: Option<ServerName>,
+}
+
+/// How long each step of a request to the upstream may take.
+#[derive(Clone, Copy, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(super) struct Timeouts {
+    /// Until the connection stands.
+    pub connect: GoDuration,
+    /// Between two reads of the answer.
+    pub read: GoDuration,
+    /// Between two writes of the request.
+    pub write: GoDuration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: seconds(2),
+            read: seconds(60),
+            write: seconds(30),
+        }
+    }
+}
+
+fn seconds(seconds: u64) -> GoDuration {
+    GoDuration(std::time::Duration::from_secs(seconds))
+}

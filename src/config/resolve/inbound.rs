@@ -1,0 +1,281 @@
+//! Authorities and inbound listeners.
+
+use std::time::Duration;
+
+use http::HeaderName;
+
+use super::{Resolver, algorithm};
+use crate::config::address::IssuerUrl;
+use crate::config::tree::{Data, KeyPath};
+use crate::config::{IssuerRole, files, raw};
+use crate::domain::scope::ScopeSet;
+use crate::jose::Algorithm;
+use crate::proxy::inbound;
+use crate::verifier::{self, Access, Audiences, AuthorityConfig, KeySource, RuleConfig};
+
+/// What keys may verify when the configuration does not say.
+const ALL_ALGORITHMS: [Algorithm; 9] = [
+    Algorithm::ES256,
+    Algorithm::ES384,
+    Algorithm::EdDSA,
+    Algorithm::PS256,
+    Algorithm::PS384,
+    Algorithm::PS512,
+    Algorithm::RS256,
+    Algorithm::RS384,
+    Algorithm::RS512,
+];
+const MAX_CLOCK_SKEW: Duration = Duration::from_mins(10);
+
+/// Resolves a member of `authorities`.
+pub(super) fn resolve_authority(
+    resolver: &mut Resolver<'_>,
+    path: &KeyPath,
+    name: &str,
+    raw: raw::Authority,
+) -> Option<AuthorityConfig> {
+    resolver.duration(
+        &path.key("clockSkew"),
+        raw.clock_skew,
+        Duration::ZERO,
+        MAX_CLOCK_SKEW,
+    );
+    let keys = key_source(resolver, path, &raw);
+    let ca_pem = resolver.certificates(&path.key("caFile"), raw.ca_file.as_ref());
+    let algorithms = raw.algorithms.map_or_else(
+        || ALL_ALGORITHMS.to_vec(),
+        |algorithms| algorithms.into_iter().map(algorithm).collect(),
+    );
+    Some(AuthorityConfig {
+        name: name.to_owned(),
+        issuer: raw.issuer,
+        keys: keys?,
+        ca_pem: ca_pem?,
+        algorithms,
+        clock_skew: raw.clock_skew.0,
+        max_stale: raw.max_stale.0,
+    })
+}
+
+fn key_source(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Authority) -> Option<KeySource> {
+    let issuer_path = path.key("issuer");
+    if raw.issuer.is_empty() {
+        resolver.findings.error(&issuer_path, "it must not be empty");
+    }
+    match (&raw.jwks_uri, &raw.jwks_file) {
+        (Some(_), Some(_)) => {
+            resolver
+                .findings
+                .error(&path.key("jwksFile"), "either `jwksUri` or `jwksFile`, not both");
+            None
+        }
+        (Some(url), None) => Some(KeySource::Url(url.0.clone())),
+        (None, Some(file)) => {
+            resolver.file(&path.key("jwksFile"), file, files::check_key_set)?;
+            Some(KeySource::File(file.0.clone()))
+        }
+        (None, None) => own_or_discovery(resolver, &issuer_path, &raw.issuer),
+    }
+}
+
+fn own_or_discovery(resolver: &mut Resolver<'_>, path: &KeyPath, issuer: &str) -> Option<KeySource> {
+    // From the tree: an error elsewhere in the section `issuer` does not change which one is ours.
+    let own = match resolver
+        .tree
+        .find(&KeyPath::root("issuer").key("url"))
+        .map(|node| &node.data)
+    {
+        Some(Data::Text(text)) => Some(text.value.as_str()),
+        _ => None,
+    };
+    if own == Some(issuer) {
+        return Some(KeySource::OwnIssuer);
+    }
+    if own.is_some_and(|own| own.trim_end_matches('/') == issuer.trim_end_matches('/')) {
+        let message = "differs from `issuer.url` by a slash at the end only; issuers are compared exactly, so this \
+                       is not the sidecar's own issuer";
+        resolver.findings.warning(path, message);
+    }
+    if let Err(why) = issuer.parse::<IssuerUrl>() {
+        let message =
+            format!("cannot be used for discovery ({why}); name its keys with `jwksUri` or `jwksFile`");
+        resolver.findings.error(path, message);
+        return None;
+    }
+    Some(KeySource::Discovery)
+}
+
+/// Resolves an item of `inbound`.
+pub(super) fn resolve_listener(
+    resolver: &mut Resolver<'_>,
+    path: &KeyPath,
+    raw: raw::Inbound,
+    authorities: &[AuthorityConfig],
+    issuer: Option<&IssuerRole>,
+) -> Option<inbound::Config> {
+    if raw.issuer && resolver.tree.find(&KeyPath::root("issuer")).is_none() {
+        resolver.findings.error(
+            &path.key("issuer"),
+            "there is no section `issuer` whose endpoints could be answered",
+        );
+    }
+    let trusted: Vec<String> = raw.authorities.into_iter().map(|name| name.0).collect();
+    check_authorities(resolver, &path.key("authorities"), &trusted, authorities);
+    let audiences = audiences(resolver, &path.key("audiences"), raw.audiences);
+    let identity_headers = identity_headers(resolver, &path.key("identityHeaders"), &raw.identity_headers);
+    let upstream = resolver.upstream(path, raw.upstream, raw.upstream_tls, raw.upstream_timeouts);
+    let endpoints = issuer.filter(|_| raw.issuer).map(endpoints).unwrap_or_default();
+    let rules: Vec<Option<RuleConfig>> = raw
+        .rules
+        .into_iter()
+        .enumerate()
+        .map(|(i, rule)| resolve_rule(resolver, &path.key("rules").index(i), rule, &endpoints))
+        .collect();
+    Some(inbound::Config {
+        listen: raw.listen.0,
+        issuer: raw.issuer,
+        upstream: upstream?,
+        keep_authorization: raw.authorization == raw::Authorization::Keep,
+        identity_headers,
+        preserve_host: raw.preserve_host,
+        max_body: raw.max_body.map(|size| size.0),
+        verifier: verifier::Config {
+            name: raw.name.0.clone(),
+            authorities: trusted,
+            audiences,
+            verified_token_cache: raw.verified_token_cache,
+            rules: rules.into_iter().collect::<Option<_>>()?,
+        },
+        name: raw.name.0,
+    })
+}
+
+fn check_authorities(
+    resolver: &mut Resolver<'_>,
+    path: &KeyPath,
+    names: &[String],
+    known: &[AuthorityConfig],
+) {
+    let mut issuers: Vec<&str> = Vec::new();
+    for (i, name) in names.iter().enumerate() {
+        let path = path.index(i);
+        resolver.reference(&path, name, "authorities", "authority");
+        let Some(authority) = known.iter().find(|authority| authority.name == *name) else {
+            continue;
+        };
+        if issuers.contains(&authority.issuer.as_str()) {
+            let message = "another authority of this listener has the same issuer: whose keys would count?";
+            resolver.findings.error(&path, message);
+        }
+        issuers.push(&authority.issuer);
+    }
+}
+
+fn audiences(resolver: &mut Resolver<'_>, path: &KeyPath, raw: raw::Audiences) -> Audiences {
+    match raw {
+        raw::Audiences::Any(_) => Audiences::Any,
+        raw::Audiences::OneOf(audiences) => {
+            let audiences: Vec<String> = audiences.into_iter().map(|audience| audience.0).collect();
+            if let Some(i) = audiences.iter().position(|audience| audience == "any") {
+                let message =
+                    "in a list, `any` would be an audience of that name; `audiences: any` accepts every one";
+                resolver.findings.error(&path.index(i), message);
+            }
+            Audiences::OneOf(audiences)
+        }
+    }
+}
+
+type RawHeaders =
+    std::collections::BTreeMap<crate::config::name::IdentityHeader, crate::config::name::ClaimName>;
+
+fn identity_headers(
+    resolver: &mut Resolver<'_>,
+    path: &KeyPath,
+    raw: &RawHeaders,
+) -> Vec<(HeaderName, String)> {
+    // Upstreams that follow CGI read `-` and `_` as one, so two such names would be one header there.
+    let mut seen: Vec<String> = Vec::new();
+    let mut headers = Vec::new();
+    for (header, claim) in raw {
+        let folded = header.as_str().to_ascii_lowercase().replace('_', "-");
+        if seen.contains(&folded) {
+            resolver.findings.error(
+                &path.key(header.as_str()),
+                "an upstream could not tell this header from another",
+            );
+        }
+        seen.push(folded);
+        headers.extend(header.to_name().map(|name| (name, claim.0.clone())));
+    }
+    headers
+}
+
+fn resolve_rule(
+    resolver: &mut Resolver<'_>,
+    path: &KeyPath,
+    raw: raw::Rule,
+    endpoints: &[String],
+) -> Option<RuleConfig> {
+    for (i, pattern) in raw.paths.iter().enumerate() {
+        if let Some(endpoint) = endpoints.iter().find(|endpoint| covers(&pattern.0, endpoint)) {
+            let message =
+                format!("the issuer answers `{endpoint}` on this listener; the rule does not apply to it");
+            resolver.findings.warning(&path.key("paths").index(i), message);
+        }
+    }
+    let access = match raw.access {
+        Some(raw::Access::Public) => {
+            if !raw.scopes.is_empty() {
+                resolver.findings.error(
+                    &path.key("scopes"),
+                    "a public rule asks for no token, so not for scopes",
+                );
+            }
+            Access::Public
+        }
+        None => Access::Token {
+            scopes: ScopeSet::from_tokens(raw.scopes.iter().map(|scope| &scope.0)).ok()?,
+        },
+    };
+    Some(RuleConfig {
+        paths: raw.paths.into_iter().map(|pattern| pattern.0).collect(),
+        methods: raw.methods.into_iter().flatten().map(|method| method.0).collect(),
+        access,
+    })
+}
+
+/// The paths that the issuer answers on an inbound listener.
+fn endpoints(role: &IssuerRole) -> Vec<String> {
+    let url = role.issuer.url.parse::<IssuerUrl>();
+    let base = url.map_or(String::new(), |url| {
+        url.url.path().trim_end_matches('/').to_owned()
+    });
+    let names = [
+        "/oauth/token",
+        "/.well-known/jwks.json",
+        "/.well-known/openid-configuration",
+        "/.well-known/oauth-authorization-server",
+    ];
+    let mut paths: Vec<String> = names.iter().map(|name| format!("{base}{name}")).collect();
+    if role.issuer.root_paths {
+        paths.extend(names.iter().map(|name| (*name).to_owned()));
+    }
+    // RFC 8414 §3.1 puts the well-known part before the issuer's path.
+    paths.push(format!("/.well-known/oauth-authorization-server{base}"));
+    paths
+}
+
+/// Whether a pattern matches a path; both are in normal form.
+fn covers(pattern: &str, path: &str) -> bool {
+    let mut segments = path.split('/').filter(|segment| !segment.is_empty());
+    for part in pattern.split('/').filter(|part| !part.is_empty()) {
+        match (part, segments.next()) {
+            ("**", _) => return true,
+            ("*", Some(_)) => {}
+            (part, Some(segment)) if part == segment => {}
+            _ => return false,
+        }
+    }
+    segments.next().is_none()
+}

@@ -1,0 +1,286 @@
+//! Raw → resolved: what the schema cannot say.
+//!
+//! Whole sections were checked before; one with errors is passed over here, the others are still judged, so that one
+//! run reports everything. What comes out is only used when no error was found at all.
+
+mod inbound;
+mod issuer;
+mod listeners;
+mod outbound;
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+
+use super::check::{nearest, quoted};
+use super::files::{self, FileError};
+use super::problem::Findings;
+use super::tree::{Data, KeyPath, Node};
+use super::value::{FilePath, GoDuration};
+use super::{Config, Shutdown, raw};
+use crate::proxy::upstream;
+use crate::telemetry::{Encoding, LogConfig};
+
+/// Resolves a checked tree.
+pub(super) fn resolve(tree: &Node, findings: &mut Findings) -> Config {
+    let mut resolver = Resolver { tree, findings };
+    resolver.needs_a_role();
+    listeners::check(&mut resolver);
+    let issuer = resolver.entry("issuer", issuer::resolve);
+    let authorities = resolver.members("authorities", inbound::resolve_authority);
+    let inbound = resolver.items("inbound", |resolver, path, raw| {
+        inbound::resolve_listener(resolver, path, raw, &authorities, issuer.as_ref())
+    });
+    let log: raw::Log = resolver.section(&KeyPath::root("log")).unwrap_or_default();
+    let shutdown: raw::Shutdown = resolver.section(&KeyPath::root("shutdown")).unwrap_or_default();
+    let store: raw::Store = resolver.section(&KeyPath::root("store")).unwrap_or_default();
+    let probes: Option<raw::Probes> = resolver.section(&KeyPath::root("probes"));
+    Config {
+        log: resolve_log(&log),
+        threads: resolver.section(&KeyPath::root("threads")).unwrap_or(0),
+        shutdown: Shutdown {
+            delay: shutdown.delay.0,
+            grace_period: shutdown.grace_period.0,
+        },
+        state_dir: resolver
+            .section(&KeyPath::root("stateDir"))
+            .unwrap_or_else(raw::default_state_dir)
+            .0,
+        store: store.url.0,
+        probes: probes.map(|probes| probes.listen.0),
+        issuer,
+        authorities,
+        inbound,
+        credentials: resolver.members("credentials", outbound::resolve_credential),
+        outbound: resolver.items("outbound", outbound::resolve_listener),
+    }
+}
+
+fn resolve_log(log: &raw::Log) -> LogConfig {
+    LogConfig {
+        level: match log.level {
+            raw::LogLevel::Error => tracing::Level::ERROR,
+            raw::LogLevel::Warn => tracing::Level::WARN,
+            raw::LogLevel::Info => tracing::Level::INFO,
+            raw::LogLevel::Debug => tracing::Level::DEBUG,
+            raw::LogLevel::Trace => tracing::Level::TRACE,
+        },
+        encoding: match log.encoding {
+            raw::LogEncoding::Text => Encoding::Text,
+            raw::LogEncoding::Json => Encoding::Json,
+        },
+    }
+}
+
+/// The tree, and where problems go.
+struct Resolver<'a> {
+    tree: &'a Node,
+    findings: &'a mut Findings,
+}
+
+impl Resolver<'_> {
+    /// A section as its raw struct; `None` when it is not there or has errors.
+    fn section<T: DeserializeOwned>(&mut self, path: &KeyPath) -> Option<T> {
+        let node = self.tree.find(path)?;
+        if self.findings.any_under(path) {
+            return None;
+        }
+        let section = serde_json::from_value(node.to_json()).ok();
+        if section.is_none() {
+            // The schema is derived from the struct, so this is a fault of ours; serde's text could show a value.
+            self.findings.error(path, "this section cannot be read");
+        }
+        section
+    }
+
+    /// Resolves one section that may be left out. Nothing gets lost without an error.
+    fn resolve_at<R: DeserializeOwned, T>(
+        &mut self,
+        path: &KeyPath,
+        resolve: impl FnOnce(&mut Self, &KeyPath, R) -> Option<T>,
+    ) -> Option<T> {
+        let raw = self.section(path)?;
+        let resolved = resolve(self, path, raw);
+        if resolved.is_none() && !self.findings.any_under(path) {
+            self.findings.error(path, "this section cannot be used");
+        }
+        resolved
+    }
+
+    fn entry<R: DeserializeOwned, T>(
+        &mut self,
+        key: &str,
+        resolve: impl FnOnce(&mut Self, &KeyPath, R) -> Option<T>,
+    ) -> Option<T> {
+        self.resolve_at(&KeyPath::root(key), resolve)
+    }
+
+    /// Resolves the items of a list.
+    fn items<R: DeserializeOwned, T>(
+        &mut self,
+        key: &str,
+        resolve: impl Fn(&mut Self, &KeyPath, R) -> Option<T>,
+    ) -> Vec<T> {
+        let list = KeyPath::root(key);
+        let paths = (0..self.tree.find(&list).map_or(0, Node::list_len)).map(|i| list.index(i));
+        paths
+            .filter_map(|path| self.resolve_at(&path, &resolve))
+            .collect()
+    }
+
+    /// Resolves the members of a mapping; the name is handed on.
+    fn members<R: DeserializeOwned, T>(
+        &mut self,
+        key: &str,
+        resolve: impl Fn(&mut Self, &KeyPath, &str, R) -> Option<T>,
+    ) -> Vec<T> {
+        let mapping = KeyPath::root(key);
+        self.names(key)
+            .into_iter()
+            .filter_map(|name| {
+                self.resolve_at(&mapping.key(name), |resolver, path, raw| {
+                    resolve(resolver, path, name, raw)
+                })
+            })
+            .collect()
+    }
+
+    /// The names that a mapping declares, those with errors included.
+    fn names<'t>(&self, key: &str) -> Vec<&'t str>
+    where
+        Self: 't,
+    {
+        self.tree
+            .find(&KeyPath::root(key))
+            .into_iter()
+            .flat_map(Node::keys)
+            .collect()
+    }
+
+    /// A text as messages may show it: as the file has it, not as the environment filled it in.
+    fn shown(&self, path: &KeyPath, text: &str) -> String {
+        let template = match self.tree.find(path).map(|node| &node.data) {
+            Some(Data::Text(text)) => text.template.as_deref(),
+            _ => None,
+        };
+        template.unwrap_or(text).escape_debug().to_string()
+    }
+
+    /// Checks a reference to a member of `section`; `what` is what such a member is called.
+    fn reference(&mut self, path: &KeyPath, name: &str, section: &str, what: &str) {
+        let known = self.names(section);
+        if known.contains(&name) {
+            return;
+        }
+        let known = match nearest(name, known.iter().copied()) {
+            None => format!("there is nothing under `{section}`"),
+            Some(nearest) if known.len() == 1 => format!("the only one is `{nearest}`"),
+            Some(nearest) => format!("the nearest is `{nearest}`, known are {}", quoted(&known)),
+        };
+        let shown = self.shown(path, name);
+        self.findings
+            .error(path, format!("no {what} is named `{shown}`; {known}"));
+    }
+
+    /// Reads a file that a key names.
+    fn file<T>(
+        &mut self,
+        path: &KeyPath,
+        file: &FilePath,
+        read: fn(&Path) -> Result<T, FileError>,
+    ) -> Option<T> {
+        match read(&file.0) {
+            Ok(content) => Some(content),
+            Err(error) => {
+                let shown = self.shown(path, &file.0.to_string_lossy());
+                self.findings.error(path, format!("the file `{shown}` {error}"));
+                None
+            }
+        }
+    }
+
+    /// Reads the certificates that an optional key names. The outer `None`: they cannot be read.
+    #[expect(clippy::option_option, reason = "not there and not readable are two things")]
+    fn certificates(&mut self, path: &KeyPath, file: Option<&FilePath>) -> Option<Option<Vec<u8>>> {
+        match file {
+            None => Some(None),
+            Some(file) => self.file(path, file, files::read_certificates).map(Some),
+        }
+    }
+
+    /// Checks that a duration is within bounds.
+    fn duration(&mut self, path: &KeyPath, value: GoDuration, least: Duration, most: Duration) {
+        if value.0 < least || value.0 > most {
+            let (least, most) = (GoDuration(least), GoDuration(most));
+            self.findings
+                .error(path, format!("it must be from {least} to {most}"));
+        }
+    }
+
+    /// An upstream, its certificates read.
+    fn upstream(
+        &mut self,
+        path: &KeyPath,
+        url: super::address::UpstreamUrl,
+        tls: Option<raw::UpstreamTls>,
+        timeouts: raw::Timeouts,
+    ) -> Option<upstream::Config> {
+        let tls_path = path.key("upstreamTls");
+        if tls.is_some() && !url.tls {
+            self.findings
+                .error(&tls_path, "only an https upstream has TLS settings");
+        }
+        let (ca_file, server_name) = tls.map_or((None, None), |tls| (tls.ca_file, tls.server_name));
+        for (key, value) in [
+            ("connect", timeouts.connect),
+            ("read", timeouts.read),
+            ("write", timeouts.write),
+        ] {
+            if value.0 < Duration::from_millis(1) {
+                self.findings
+                    .error(&path.key("upstreamTimeouts").key(key), "it must be at least 1ms");
+            }
+        }
+        Some(upstream::Config {
+            tls: url.tls,
+            server_name: server_name.map_or_else(|| url.host.clone(), |name| name.0),
+            host: url.host,
+            port: url.port,
+            ca_pem: self.certificates(&tls_path.key("caFile"), ca_file.as_ref())?,
+            timeouts: upstream::Timeouts {
+                connect: timeouts.connect.0,
+                read: timeouts.read.0,
+                write: timeouts.write.0,
+            },
+        })
+    }
+
+    fn needs_a_role(&mut self) {
+        let any = |key: &str| match self.tree.find(&KeyPath::root(key)).map(|node| &node.data) {
+            Some(Data::List(items)) => !items.is_empty(),
+            Some(_) => true,
+            None => false,
+        };
+        if !["issuer", "inbound", "outbound"].into_iter().any(any) {
+            let message = "there is nothing to run: none of `issuer`, `inbound` and `outbound` is configured";
+            self.findings.error(&KeyPath::default(), message);
+        }
+    }
+}
+
+/// The jose algorithm of a configured one.
+fn algorithm(algorithm: raw::Algorithm) -> crate::jose::Algorithm {
+    use crate::jose::Algorithm;
+    match algorithm {
+        raw::Algorithm::ES256 => Algorithm::ES256,
+        raw::Algorithm::ES384 => Algorithm::ES384,
+        raw::Algorithm::RS256 => Algorithm::RS256,
+        raw::Algorithm::RS384 => Algorithm::RS384,
+        raw::Algorithm::RS512 => Algorithm::RS512,
+        raw::Algorithm::PS256 => Algorithm::PS256,
+        raw::Algorithm::PS384 => Algorithm::PS384,
+        raw::Algorithm::PS512 => Algorithm::PS512,
+        raw::Algorithm::EdDSA => Algorithm::EdDSA,
+    }
+}

@@ -1,0 +1,415 @@
+//! What is accepted, what arrives, and what is warned of.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::{Files, SMALL, assert_problem, config, problems, small, small_but, small_with, warnings};
+use crate::config::{IssuerRole, Shutdown};
+use crate::domain::clock::UnixTime;
+use crate::domain::oauth::{ClientAuthMethod, GrantType};
+use crate::domain::secret::ExposeSecret;
+use crate::jose::Algorithm;
+use crate::token_source::TokenEndpoint;
+use crate::verifier::{Access, Audiences, KeySource};
+use crate::{store, telemetry};
+
+const FULL: &str = r#"
+log: { level: debug, encoding: json }
+threads: 2
+shutdown: { delay: 5s, gracePeriod: 1m }
+stateDir: /var/lib/m2m
+store: { url: "sqlite::memory:" }
+probes: { listen: 0.0.0.0:9900 }
+issuer:
+  url: http://127.0.0.1:8080/m2m
+  listen: localhost:8080
+  profile: standard
+  ownerClaim: tenant_owner
+  accessTokenLifetime: 30m
+  signing: { algorithm: RS256 }
+  clients:
+    - id: meter
+      secretFile: ${DIR}/secret
+      owner: "7"
+      accessTokenLifetime: 2d
+      allowedGrantTypes: [client_credentials]
+      allowedAudiences: [https://things.example]
+      allowedScopes: [things:read, things:write]
+      insertTokenClaims: { tenant: green, level: 3, tags: [a, null] }
+      disabled: true
+      expiresAt: 2027-01-01T00:00:00Z
+authorities:
+  own: { issuer: "http://127.0.0.1:8080/m2m" }
+  staff:
+    issuer: https://id.example/staff
+    caFile: ${DIR}/ca.pem
+    algorithms: [ES256, EdDSA]
+    clockSkew: 10s
+    maxStale: 1h
+  direct: { issuer: urn:direct, jwksUri: "https://id.example/keys" }
+  file: { issuer: urn:file, jwksFile: "${DIR}/jwks.json" }
+inbound:
+  - name: things
+    listen: 127.0.0.1:8443
+    issuer: true
+    upstream: https://[::1]:9090
+    upstreamTls: { caFile: "${DIR}/ca.pem", serverName: things.internal }
+    authorities: [own, staff, direct, file]
+    audiences: [https://things.example]
+    verifiedTokenCache: 5
+    authorization: strip
+    identityHeaders: { X-Subject: sub }
+    preserveHost: false
+    maxBody: 1MiB
+    upstreamTimeouts: { connect: 500ms }
+    rules:
+      - { paths: [/healthz], methods: [GET], access: public }
+      - { paths: ["/things/**", "/x/*"], scopes: ["things:read"] }
+credentials:
+  hub:
+    authority: https://hub.example/oauth
+    clientID: meter
+    clientSecretFile: ${DIR}/secret
+    authMethod: client_secret_post
+    scopes: [things:read]
+    audiences: [https://things.example]
+    resource: [https://things.example/]
+    extraParameters: { tenant: green }
+    refreshAt: 60%
+    prefetch: true
+  other: { tokenUrl: "http://127.0.0.1:1/token", clientID: meter, clientSecretFile: "${DIR}/secret" }
+outbound:
+  - name: hub
+    listen: 0.0.0.0:9000
+    upstream: https://hub.example
+    upstreamTls: { caFile: "${DIR}/ca.pem" }
+    credential: hub
+    header: X-Token
+    prefix: "Token "
+    overwrite: false
+    preserveHost: true
+    hosts: [hub, "hub:9000"]
+    allowRemote: true
+    upstreamTimeouts: { connect: 1s, read: 2s, write: 3s }
+"#;
+
+#[test]
+fn every_key_arrives() {
+    let config = config(FULL);
+    assert_eq!(config.log.level, tracing::Level::DEBUG);
+    assert_eq!(config.log.encoding, telemetry::Encoding::Json);
+    assert_eq!(config.threads, 2);
+    let shutdown = Shutdown {
+        delay: Duration::from_secs(5),
+        grace_period: Duration::from_secs(60),
+    };
+    assert_eq!(config.shutdown, shutdown);
+    assert_eq!(config.state_dir, Path::new("/var/lib/m2m"));
+    assert_eq!(config.store, store::Config::SqliteMemory);
+    assert_eq!(config.probes, Some("0.0.0.0:9900".parse().unwrap()));
+}
+
+#[test]
+fn the_issuer_arrives() {
+    let IssuerRole { listen, issuer } = config(FULL).issuer.unwrap();
+    assert_eq!(listen, Some("127.0.0.1:8080".parse().unwrap()));
+    assert_eq!(issuer.url, "http://127.0.0.1:8080/m2m");
+    assert!(!issuer.root_paths);
+    assert_eq!(issuer.owner_claim, "tenant_owner");
+    assert_eq!(issuer.access_token_lifetime, Duration::from_secs(1800));
+    assert_eq!(issuer.algorithm, Algorithm::RS256);
+    assert!(issuer.private_key.is_none());
+    let client = &issuer.clients[0];
+    assert_eq!(client.id, "meter");
+    assert_eq!(client.secret.expose_secret(), "0123456789abcdef-secret");
+    assert_eq!(client.owner.as_deref(), Some("7"));
+    assert_eq!(client.access_token_lifetime, Some(Duration::from_secs(172_800)));
+    assert_eq!(client.allowed_grant_types, [GrantType::ClientCredentials]);
+    assert_eq!(client.allowed_audiences, ["https://things.example"]);
+    assert_eq!(client.allowed_scopes.to_string(), "things:read things:write");
+    let claims = serde_json::Value::Object(client.insert_token_claims.clone());
+    assert_eq!(
+        claims,
+        serde_json::json!({ "tenant": "green", "level": 3, "tags": ["a", null] })
+    );
+    assert!(client.disabled);
+    assert_eq!(client.expires_at, Some(UnixTime(1_798_761_600)));
+}
+
+#[test]
+fn authorities_and_inbound_listeners_arrive() {
+    let config = config(FULL);
+    let authority = |name: &str| config.authorities.iter().find(|a| a.name == name).unwrap();
+    assert_eq!(authority("own").keys, KeySource::OwnIssuer);
+    assert_eq!(authority("own").algorithms.len(), 9);
+    assert_eq!(authority("own").clock_skew, Duration::from_secs(60));
+    assert_eq!(authority("own").max_stale, Duration::from_secs(86_400));
+    assert_eq!(authority("staff").keys, KeySource::Discovery);
+    assert!(authority("staff").ca_pem.is_some());
+    assert_eq!(
+        authority("staff").algorithms,
+        [Algorithm::ES256, Algorithm::EdDSA]
+    );
+    assert_eq!(
+        authority("direct").keys,
+        KeySource::Url("https://id.example/keys".parse().unwrap())
+    );
+    assert!(matches!(&authority("file").keys, KeySource::File(path) if path.ends_with("jwks.json")));
+
+    let inbound = &config.inbound[0];
+    assert_eq!(inbound.name, "things");
+    assert!(inbound.issuer && !inbound.keep_authorization && !inbound.preserve_host);
+    assert_eq!(
+        (
+            inbound.upstream.host.as_str(),
+            inbound.upstream.port,
+            inbound.upstream.tls
+        ),
+        ("::1", 9090, true)
+    );
+    assert_eq!(inbound.upstream.server_name, "things.internal");
+    assert!(inbound.upstream.ca_pem.is_some());
+    assert_eq!(inbound.upstream.timeouts.connect, Duration::from_millis(500));
+    assert_eq!(inbound.upstream.timeouts.read, Duration::from_secs(60));
+    assert_eq!(
+        inbound.identity_headers,
+        [(http::HeaderName::from_static("x-subject"), "sub".to_owned())]
+    );
+    assert_eq!(inbound.max_body, Some(1 << 20));
+    assert_eq!(inbound.verifier.authorities, ["own", "staff", "direct", "file"]);
+    assert_eq!(
+        inbound.verifier.audiences,
+        Audiences::OneOf(vec!["https://things.example".to_owned()])
+    );
+    assert_eq!(inbound.verifier.verified_token_cache, 5);
+    let [public, rule] = inbound.verifier.rules.as_slice() else {
+        panic!()
+    };
+    assert_eq!(
+        (public.methods.as_slice(), &public.access),
+        (["GET".to_owned()].as_slice(), &Access::Public)
+    );
+    assert_eq!(rule.paths, ["/things/**", "/x/*"]);
+    assert!(matches!(&rule.access, Access::Token { scopes } if scopes.to_string() == "things:read"));
+}
+
+#[test]
+fn credentials_and_outbound_listeners_arrive() {
+    let config = config(FULL);
+    let [hub, other] = config.credentials.as_slice() else {
+        panic!()
+    };
+    assert!(
+        matches!(&hub.endpoint, TokenEndpoint::Discovery(url) if url.as_str() == "https://hub.example/oauth")
+    );
+    assert!(matches!(&other.endpoint, TokenEndpoint::Url(url) if url.as_str() == "http://127.0.0.1:1/token"));
+    assert_eq!(hub.client_secret.expose_secret(), "0123456789abcdef-secret");
+    assert_eq!(hub.auth_method, ClientAuthMethod::ClientSecretPost);
+    assert_eq!(hub.resources, ["https://things.example/"]);
+    assert_eq!(hub.extra_parameters, [("tenant".to_owned(), "green".to_owned())]);
+    assert!((hub.refresh_at - 0.6).abs() < 1e-9 && (other.refresh_at - 0.75).abs() < 1e-9);
+    assert!(hub.prefetch && !other.prefetch);
+    let outbound = &config.outbound[0];
+    assert_eq!(outbound.header, "x-token");
+    assert_eq!(outbound.prefix, "Token ");
+    assert!(!outbound.overwrite && outbound.preserve_host);
+    assert_eq!(outbound.hosts, ["hub", "hub:9000"]);
+    assert_eq!(
+        (outbound.upstream.host.as_str(), outbound.upstream.port),
+        ("hub.example", 443)
+    );
+    assert_eq!(outbound.upstream.server_name, "hub.example");
+    assert_eq!(outbound.upstream.timeouts.write, Duration::from_secs(3));
+}
+
+#[test]
+fn defaults_are_the_documented_ones() {
+    let config = config(&small());
+    assert_eq!(
+        (config.log.level, config.log.encoding),
+        (tracing::Level::INFO, telemetry::Encoding::Text)
+    );
+    assert_eq!((config.threads, config.probes), (0, None));
+    assert_eq!(
+        config.shutdown,
+        Shutdown {
+            delay: Duration::ZERO,
+            grace_period: Duration::from_secs(30)
+        }
+    );
+    assert_eq!(config.state_dir, Path::new("./data"));
+    assert_eq!(config.store, store::Config::SqliteFile("./data/m2m.db".into()));
+    let issuer = config.issuer.unwrap().issuer;
+    assert_eq!(
+        (issuer.owner_claim.as_str(), issuer.algorithm),
+        ("owner", Algorithm::ES256)
+    );
+    assert_eq!(issuer.access_token_lifetime, Duration::from_secs(3600));
+    assert!(issuer.root_paths && issuer.clients.is_empty());
+    let inbound = &config.inbound[0];
+    assert!(
+        !inbound.issuer && inbound.keep_authorization && inbound.preserve_host && inbound.max_body.is_none()
+    );
+    assert_eq!(inbound.verifier.verified_token_cache, 10_000);
+    assert_eq!(inbound.verifier.audiences, Audiences::Any);
+    assert!(inbound.verifier.rules[0].methods.is_empty());
+    let headers: Vec<_> = inbound
+        .identity_headers
+        .iter()
+        .map(|(h, c)| (h.as_str(), c.as_str()))
+        .collect();
+    assert_eq!(
+        headers,
+        [
+            ("x-m2m-client-id", "client_id"),
+            ("x-m2m-scope", "scope"),
+            ("x-m2m-subject", "sub")
+        ]
+    );
+    let timeouts = &inbound.upstream.timeouts;
+    assert_eq!(
+        (
+            timeouts.connect.as_secs(),
+            timeouts.read.as_secs(),
+            timeouts.write.as_secs()
+        ),
+        (2, 60, 30)
+    );
+    let outbound = &config.outbound[0];
+    assert_eq!(
+        (outbound.header.as_str(), outbound.prefix.as_str()),
+        ("authorization", "Bearer ")
+    );
+    assert!(outbound.overwrite && !outbound.preserve_host && outbound.hosts.is_empty());
+    assert_eq!(
+        config.credentials[0].auth_method,
+        ClientAuthMethod::ClientSecretBasic
+    );
+}
+
+#[test]
+fn an_inbound_listener_can_answer_for_the_issuer() {
+    let text = small_but("  listen: 127.0.0.1:8080\n", "")
+        .replace("audiences: any", "audiences: any\n    issuer: true");
+    assert_eq!(config(&text).issuer.unwrap().listen, None);
+    let text = small_but("audiences: any", "audiences: any\n    issuer: true").replacen(SMALL[0].1, "", 1);
+    assert_problem(&text, "inbound[0].issuer", "no section `issuer`");
+}
+
+#[test]
+fn an_authority_without_own_issuer_is_discovered() {
+    let config = config(&small().replacen(SMALL[0].1, "", 1));
+    assert_eq!(config.authorities[0].keys, KeySource::Discovery);
+}
+
+#[test]
+fn root_paths_follow_the_issuer_url() {
+    for (url, extra, expected) in [
+        ("http://a", "", true),
+        ("http://a/", "", true),
+        ("http://a/m2m", "", false),
+        ("http://a/m2m", "  rootPaths: true\n", true),
+        ("http://a", "  rootPaths: false\n", false),
+    ] {
+        let text = format!("issuer:\n  url: {url}\n  listen: 127.0.0.1:0\n{extra}");
+        assert_eq!(
+            config(&text).issuer.unwrap().issuer.root_paths,
+            expected,
+            "{url} {extra}"
+        );
+    }
+}
+
+#[test]
+fn port_0_can_be_taken_by_many() {
+    let text = small()
+        .replace(":8081", ":0")
+        .replace(":8082", ":0")
+        .replace("listen: 127.0.0.1:8080", "listen: 127.0.0.1:0");
+    assert!(problems(&text).is_empty());
+}
+
+#[test]
+fn a_short_client_secret_is_a_warning() {
+    let text = small_with("issuer", "  clients: [{ id: a, secretFile: \"${DIR}/short\" }]\n");
+    let warnings = warnings(&text);
+    assert_eq!(warnings.len(), 1);
+    assert!(warnings[0].starts_with("x.yaml:4:"), "{warnings:?}");
+    assert!(
+        warnings[0].contains("issuer.clients[0].secretFile: the secret is shorter than 16 bytes"),
+        "{warnings:?}"
+    );
+    assert!(!warnings[0].contains("short-secret"));
+}
+
+#[test]
+fn rules_over_issuer_endpoints_are_a_warning() {
+    let answered = |pattern: &str| {
+        let text =
+            small_but("audiences: any", "audiences: any\n    issuer: true").replace("\"/**\"", pattern);
+        warnings(&text)
+    };
+    for pattern in [
+        "\"/**\"",
+        "/oauth/*",
+        "/oauth/token/",
+        "\"/.well-known/**\"",
+        "/*/jwks.json",
+        "\"/oauth/token/**\"",
+    ] {
+        let warnings = answered(pattern);
+        assert_eq!(warnings.len(), 1, "{pattern}");
+        assert!(
+            warnings[0].contains("inbound[0].rules[0].paths[0]: the issuer answers `/"),
+            "{warnings:?}"
+        );
+    }
+    for pattern in [
+        "\"/api/**\"",
+        "/",
+        "/*",
+        "/oauth",
+        "/oauth/tokens",
+        "/oauth/token/x",
+    ] {
+        assert!(answered(pattern).is_empty(), "{pattern}");
+    }
+    assert!(warnings(&small()).is_empty());
+}
+
+#[test]
+fn claims_that_are_never_inserted_and_slashes_that_differ_are_warnings() {
+    let client =
+        "  clients: [{ id: a, secretFile: \"${DIR}/secret\", insertTokenClaims: { sub: x, ok: y } }]\n";
+    assert!(warnings(&small_with("issuer", client))[0].contains("insertTokenClaims.sub"));
+    let slash = small_but(
+        "issuer: \"http://127.0.0.1:8080\"",
+        "issuer: \"http://127.0.0.1:8080/\"",
+    );
+    assert!(warnings(&slash)[0].contains("authorities.self.issuer: differs from `issuer.url`"));
+}
+
+#[test]
+fn values_from_the_environment_may_be_numbers_and_truth_values() {
+    let text = small_with("issuer", "threads: ${THREADS}\n")
+        .replace("audiences: any", "audiences: any\n    preserveHost: ${YES}");
+    let config = config(&text);
+    assert_eq!(config.threads, 3);
+    assert!(config.inbound[0].preserve_host);
+    assert_problem(
+        &small_with("issuer", "threads: \"${THREADS}\"\n"),
+        "threads",
+        "expected a whole number, found a text",
+    );
+    assert_problem(
+        &small_with("issuer", "threads: ${NOWHERE}\n"),
+        "threads",
+        "environment variable `NOWHERE` is not set",
+    );
+}
+
+#[test]
+fn a_dump_of_a_configuration_holds_no_secret() {
+    let dump = format!("{:?}", Files::new().parse(FULL).unwrap());
+    assert!(!dump.contains("0123456789abcdef"), "{dump}");
+}

@@ -1,0 +1,297 @@
+//! What is refused, where, and with which text.
+
+use std::path::Path;
+
+use super::{ISSUER, assert_problem, problems, small_but, small_with};
+use crate::config::{load, not_yet};
+
+#[test]
+fn errors_of_every_section_are_reported_with_their_lines() {
+    let text = "log: { level: loud }\n\
+                threads: many\n\
+                issuer:\n  url: ftp://a\n  listen: 127.0.0.1:8080\n  clints: []\n\
+                inbound:\n  - name: in\n    listen: 127.0.0.1:1\n    upstream: http://127.0.0.1:9/x\n    \
+                authorities: [self]\n    rules:\n      - paths: [x]\n\
+                outbound:\n  - name: out\n    listen: 0.0.0.0:2\n    upstream: http://127.0.0.1:9\n    credential: hubb\n\
+                credentials: {}\n";
+    assert_eq!(
+        problems(text),
+        [
+            "x.yaml:1:8: log.level: `loud` is not one of `error`, `warn`, `info`, `debug`, `trace`",
+            "x.yaml:2:1: threads: expected a whole number, found a text",
+            "x.yaml:4:3: issuer.url: not an http or https URL: the scheme must be http or https",
+            "x.yaml:6:3: issuer.clints: unknown key; the nearest known key is `clients`",
+            "x.yaml:8:5: inbound[0].audiences: this key is required",
+            "x.yaml:10:5: inbound[0].upstream: not an upstream such as `http://127.0.0.1:8080`: a path or query cannot \
+             stand in it: requests keep their own",
+            "x.yaml:13:17: inbound[0].rules[0].paths[0]: not a path pattern such as `/api/**`: a pattern begins with `/`",
+            "x.yaml:16:5: outbound[0].listen: it is open to other machines, which could all act with the credential; set \
+             `allowRemote: true` if that is meant",
+            "x.yaml:18:5: outbound[0].credential: no credential is named `hubb`; there is nothing under `credentials`",
+        ]
+    );
+}
+
+#[test]
+fn an_unknown_key_names_the_nearest() {
+    for (text, path, nearest) in [
+        ("lgo: {}\n", "lgo", "`log`"),
+        ("logs: {}\n", "logs", "`log`"),
+        ("amdin: {}\n", "amdin", "`admin`"),
+        (
+            "shutdown: { graceperiod: 1s }\n",
+            "shutdown.graceperiod",
+            "`gracePeriod`",
+        ),
+    ] {
+        assert_problem(
+            &format!("{ISSUER}{text}"),
+            path,
+            &format!("unknown key; the nearest known key is {nearest}"),
+        );
+    }
+    assert_problem(
+        &small_but("clientID", "clientId"),
+        "credentials.hub.clientId",
+        "`clientID`",
+    );
+}
+
+#[test]
+fn promised_keys_that_nothing_serves_are_refused_as_such() {
+    for pattern in not_yet::KEYS {
+        let path = pattern.replace("[]", "[0]").replace('*', "hub");
+        // Each key alone, in a tree that leads to it; other problems of that tree are of no interest here.
+        let mut text = String::from("1");
+        for part in path.rsplit('.') {
+            text = match part.strip_suffix("[0]") {
+                Some(list) => format!("{{\"{list}\": [{text}]}}"),
+                None => format!("{{\"{part}\": {text}}}"),
+            };
+        }
+        let found = problems(&text);
+        assert!(
+            found
+                .iter()
+                .any(|p| p.ends_with(&format!(" {path}: not supported yet"))),
+            "{path}: {found:#?}"
+        );
+        assert!(
+            !found.iter().any(|p| p.contains("unknown key")),
+            "{path}: {found:#?}"
+        );
+    }
+}
+
+#[test]
+#[rustfmt::skip]
+fn promised_values_that_nothing_serves_are_refused_as_such() {
+    for (from, to, path) in [
+        ("listen: 127.0.0.1:8081", "listen: unix:/run/x", "inbound[0].listen"),
+        ("listen: 127.0.0.1:8082", "listen: unix:/run/x", "outbound[0].listen"),
+        ("listen: 127.0.0.1:8080", "listen: unix:/run/x", "issuer.listen"),
+        ("upstream: http://127.0.0.1:9", "upstream: h2c://127.0.0.1:9", "inbound[0].upstream"),
+        ("upstream: http://127.0.0.1:9", "upstream: unix:/x", "inbound[0].upstream"),
+        ("upstream: http://127.0.0.1:9", "upstream: h2c+unix:/x", "inbound[0].upstream"),
+        ("clientID: a", "clientID: a\n    authMethod: private_key_jwt", "credentials.hub.authMethod"),
+        ("clientID: a", "clientID: a\n    authMethod: tls_client_auth", "credentials.hub.authMethod"),
+        ("issuer:\n", "issuer:\n  profile: plgd\n", "issuer.profile"),
+        ("issuer:\n", "store: { url: \"postgres://u:p@h/d\" }\nissuer:\n", "store.url"),
+        ("issuer:\n", "probes: { listen: \"unix:/x\" }\nissuer:\n", "probes.listen"),
+    ] {
+        assert_problem(&small_but(from, to), path, "this value is not supported yet");
+    }
+    let client =
+        "  clients: [{ id: a, secretFile: \"${DIR}/secret\", allowedGrantTypes: [refresh_token] }]\n";
+    assert_problem(
+        &small_with("issuer", client),
+        "issuer.clients[0].allowedGrantTypes[0]",
+        "this value is not supported yet",
+    );
+    assert_problem(
+        &small_with("issuer", "  accessTokenLifetime: 0s\n"),
+        "issuer.accessTokenLifetime",
+        "not supported yet",
+    );
+}
+
+#[test]
+fn inline_secrets_are_answered_with_the_file_key() {
+    assert_problem(
+        &small_with("credentials", "    clientSecret: x\n"),
+        "credentials.hub.clientSecret",
+        "`clientSecretFile`",
+    );
+    let client = "  clients: [{ id: a, secret: x, secretFile: \"${DIR}/secret\" }]\n";
+    assert_problem(
+        &small_with("issuer", client),
+        "issuer.clients[0].secret",
+        "`secretFile`",
+    );
+}
+
+#[test]
+#[rustfmt::skip]
+fn wrong_kinds_say_what_is_expected() {
+    for (from, to, path, message) in [
+        ("clientID: a", "clientID: 7", "credentials.hub.clientID", "expected a client id, found a number"),
+        ("listen: 127.0.0.1:8081", "listen: 8081", "inbound[0].listen", "expected an address such as"),
+        ("authorities: [self]", "authorities: self", "inbound[0].authorities", "expected a list, found a text"),
+        ("authorities: [self]", "authorities: []", "inbound[0].authorities", "the list must not be empty"),
+        ("audiences: any", "audiences: []", "inbound[0].audiences", "the list must not be empty"),
+        ("audiences: any", "audiences: https://a", "inbound[0].audiences", "expected `any` or a list"),
+        ("audiences: any", "audiences: 7", "inbound[0].audiences", "expected `any` or a list, found a number"),
+        ("audiences: any", "audiences:", "inbound[0].audiences", "there is no value"),
+        ("audiences: any", "audiences: [any]", "inbound[0].audiences[0]", "`audiences: any`"),
+        ("audiences: any", "audiences: any\n    maxBody: 1MB", "inbound[0].maxBody", "KiB"),
+        ("audiences: any", "audiences: any\n    maxBody: -1", "inbound[0].maxBody", "at least 0"),
+        ("audiences: any", "audiences: any\n    maxBody: 1.5", "inbound[0].maxBody", "expected a size"),
+        ("audiences: any", "audiences: any\n    issuer: yes", "inbound[0].issuer", "expected `true` or `false`, found a text"),
+        ("name: in", "name: a b", "inbound[0].name", "1 to 64 letters"),
+        ("issuer:\n", "threads: 1000\nissuer:\n", "threads", "at most 256"),
+        ("issuer:\n", "shutdown: { delay: 5 }\nissuer:\n", "shutdown.delay", "a duration such as"),
+        ("issuer:\n", "issuer:\n  clients:\n", "issuer.clients", "there is no value"),
+        ("issuer:\n", "issuer:\n  ownerClaim: 1\n", "issuer.ownerClaim", "found a number"),
+        ("- paths: [\"/**\"]", "- []", "inbound[0].rules[0]", "expected a mapping, found a list"),
+    ] {
+        assert_problem(&small_but(from, to), path, message);
+    }
+    let text = format!("{ISSUER}authorities: {{ \"a b\": {{ issuer: \"http://a\" }} }}\n");
+    assert_problem(&text, "authorities.a b", "1 to 64 letters");
+}
+
+#[test]
+#[rustfmt::skip]
+fn what_the_schema_cannot_say_is_judged() {
+    let client =
+        |lines: &str| format!("issuer:\n  clients:\n    - id: a\n      secretFile: ${{DIR}}/secret\n{lines}");
+    for (from, to, path, message) in [
+        ("self: {", "own: {", "inbound[0].authorities[0]", "no authority is named `self`; the only one is `own`"),
+        ("credential: hub", "credential: hup", "outbound[0].credential", "no credential is named `hup`; the only one is `hub`"),
+        ("name: out", "name: in", "outbound[0].name", "already taken by `inbound[0].name`"),
+        ("8082", "8081", "outbound[0].listen", "already taken by `inbound[0].listen`"),
+        ("127.0.0.1:8081", "0.0.0.0:8080", "inbound[0].listen", "already taken by `issuer.listen`"),
+        ("listen: 127.0.0.1:8080\n", "ownerClaim: o\n", "issuer", "nothing answers for it"),
+        ("127.0.0.1:8082", "192.0.2.1:8082", "outbound[0].listen", "allowRemote"),
+        ("issuer:\n", "issuer:\n  accessTokenLifetime: 25h\n", "issuer.accessTokenLifetime", "from 1s to 24h"),
+        ("issuer:\n", "issuer:\n  accessTokenLifetime: 10ms\n", "issuer.accessTokenLifetime", "from 1s to 24h"),
+        ("issuer:\n", "issuer:\n  ownerClaim: sub\n", "issuer.ownerClaim", "sets this claim"),
+        ("issuer:\n", "issuer:\n  signing: { privateKeyFile: \"${DIR}/secret\" }\n", "issuer.signing.privateKeyFile", "no private key (PEM) for ES256"),
+        ("issuer:\n", &client("    - { id: a, secretFile: \"${DIR}/secret\" }\n"), "issuer.clients[1].id", "`issuer.clients[0].id`"),
+        ("issuer:\n", &client("      allowedGrantTypes: []\n"), "issuer.clients[0].allowedGrantTypes", "not be empty"),
+        ("issuer:\n", &client("      allowedScopes: [\"a b\"]\n"), "issuer.clients[0].allowedScopes[0]", "as a list"),
+        ("issuer:\n", &client("      allowedAudiences: [\"a b\"]\n"), "issuer.clients[0].allowedAudiences[0]", "as a list"),
+        ("issuer:\n", &client("      expiresAt: tomorrow\n"), "issuer.clients[0].expiresAt", "RFC 3339"),
+        ("issuer:\n", &client("      insertTokenClaims: { a: [.nan] }\n"), "issuer.clients[0].insertTokenClaims.a[0]", "JSON"),
+        ("issuer:\n", &client("").replace("/secret", "/nothing"), "issuer.clients[0].secretFile", "cannot be read"),
+        ("issuer:\n", &client("").replace("/secret", "/empty"), "issuer.clients[0].secretFile", "is empty"),
+        ("self: { ", "self: { clockSkew: 11m, ", "authorities.self.clockSkew", "from 0s to 10m"),
+        ("self: { ", "self: { algorithms: [HS256], ", "authorities.self.algorithms[0]", "`HS256` is not one of `ES256`"),
+        ("self: { ", "self: { algorithms: [], ", "authorities.self.algorithms", "not be empty"),
+        ("self: { ", "self: { caFile: \"${DIR}/secret\", ", "authorities.self.caFile", "holds no certificate"),
+        ("self: { ", "self: { jwksFile: \"${DIR}/ca.pem\", ", "authorities.self.jwksFile", "`keys`"),
+        ("self: { ", "self: { jwksFile: a, jwksUri: \"http://a\", ", "authorities.self.jwksFile", "not both"),
+        ("{ issuer: \"http://127.0.0.1:8080\" }", "{ issuer: urn:a }", "authorities.self.issuer", "`jwksUri` or `jwksFile`"),
+        ("{ issuer: \"http://127.0.0.1:8080\" }", "{ issuer: \"\", jwksUri: \"http://a\" }", "authorities.self.issuer", "empty"),
+        ("audiences: any", "audiences: any\n    upstreamTls: {}", "inbound[0].upstreamTls", "only an https upstream"),
+        ("audiences: any", "audiences: any\n    upstreamTimeouts: { read: 0s }", "inbound[0].upstreamTimeouts.read", "at least 1ms"),
+        ("audiences: any", "audiences: any\n    identityHeaders: { Host: sub }", "inbound[0].identityHeaders.Host", "belongs to HTTP"),
+        ("audiences: any", "audiences: any\n    identityHeaders: { a-b: x, A_B: y }", "inbound[0].identityHeaders.a-b", "tell this header"),
+        ("- paths: [\"/**\"]", "- { paths: [/a], access: public, scopes: [b] }", "inbound[0].rules[0].scopes", "public rule"),
+        ("- paths: [\"/**\"]", "- { paths: [/a], methods: [] }", "inbound[0].rules[0].methods", "not be empty"),
+        ("- paths: [\"/**\"]", "- { paths: [/a], methods: [get] }", "inbound[0].rules[0].methods[0]", "upper case"),
+        ("- paths: [\"/**\"]", "- { paths: [/a], access: private }", "inbound[0].rules[0].access", "`private` is not one of `public`"),
+        ("- paths: [\"/**\"]", "- { paths: [] }", "inbound[0].rules[0].paths", "not be empty"),
+        ("- paths: [\"/**\"]", "- { scopes: [a] }", "inbound[0].rules[0].paths", "required"),
+        ("rules:\n      - paths: [\"/**\"]", "rules: []", "inbound[0].rules", "not be empty"),
+        ("tokenUrl: http://127.0.0.1:8080/oauth/token\n    ", "", "credentials.hub", "either `authority` or `tokenUrl`"),
+        ("tokenUrl", "authority: http://a\n    tokenUrl", "credentials.hub.tokenUrl", "not both"),
+        ("clientID: a", "clientID: a\n    refreshAt: 96%", "credentials.hub.refreshAt", "from 10% to 95%"),
+        ("clientID: a", "clientID: a\n    refreshAt: 9.9%", "credentials.hub.refreshAt", "from 10% to 95%"),
+        ("clientID: a", "clientID: a\n    extraParameters: { scope: x }", "credentials.hub.extraParameters.scope", "cannot be set"),
+        ("clientID: a", "clientID: a\n    resource: [x]", "credentials.hub.resource[0]", "absolute URI"),
+        ("credential: hub", "credential: hub\n    header: Host", "outbound[0].header", "belongs to HTTP"),
+        ("credential: hub", "credential: hub\n    prefix: \"a\\n\"", "outbound[0].prefix", "printable"),
+        ("credential: hub", "credential: hub\n    hosts: [\"*\"]", "outbound[0].hosts[0]", "host name"),
+        ("rules:\n      - paths: [\"/**\"]", "rules: [{ paths: [/a] }, { paths: [/a;b] }]", "inbound[0].rules[1].paths[0]", "`;`"),
+    ] {
+        assert_problem(&small_but(from, to), path, message);
+    }
+}
+
+#[test]
+fn something_must_run() {
+    for text in [
+        "",
+        "# nothing\n",
+        "log: {}\n",
+        "inbound: []\noutbound: []\n",
+        "{}",
+    ] {
+        assert_problem(text, "", "nothing to run");
+    }
+    assert!(problems(ISSUER).is_empty());
+}
+
+#[test]
+fn two_authorities_of_a_listener_cannot_share_an_issuer() {
+    let other = "  other: { issuer: \"http://127.0.0.1:8080\", jwksUri: \"http://a/keys\" }\n";
+    let text = small_with("authorities", other).replace("authorities: [self]", "authorities: [self, other]");
+    assert_problem(&text, "inbound[0].authorities[1]", "same issuer");
+}
+
+#[test]
+fn values_from_the_environment_are_never_shown() {
+    for text in [
+        small_but("issuer:\n", "log: { level: \"${HUSH}\" }\nissuer:\n"),
+        small_but("issuer:\n", "stateDir: \"${HUSH}\"\nthreads: ${HUSH}\nissuer:\n"),
+        small_but("credential: hub", "credential: ${HUSH}"),
+        small_but("[self]", "[\"${HUSH}\"]"),
+        small_but("audiences: any", "audiences: ${HUSH}"),
+        small_but("upstream: http", "upstream: ${HUSH}http"),
+        small_but("clientSecretFile: ${DIR}/secret", "clientSecretFile: /${HUSH}"),
+        small_but("tokenUrl: http://", "tokenUrl: http://u:${HUSH}@"),
+        small_but("issuer: \"http", "issuer: \"${HUSH}http"),
+        small_but("clientID: a", "clientID: a\n    refreshAt: ${HUSH}"),
+        small_but("url: http://", "url: http://x?${HUSH}"),
+        small_but("name: in", "name: in${HUSH}!"),
+    ] {
+        let problems = problems(&text);
+        assert!(!problems.is_empty(), "{text}");
+        for problem in problems {
+            assert!(!problem.contains("hush-hush"), "{problem}");
+        }
+    }
+    let shown = problems(&small_but(
+        "clientSecretFile: ${DIR}/secret",
+        "clientSecretFile: /${HUSH}",
+    ));
+    assert!(
+        shown[0].contains("the file `/${HUSH}` cannot be read"),
+        "{shown:?}"
+    );
+}
+
+#[test]
+fn a_missing_file_is_a_problem_of_its_own() {
+    let Err(problems) = load(Path::new("/nonexistent/c.yaml"), &|_| None) else {
+        panic!()
+    };
+    assert!(
+        problems
+            .to_string()
+            .starts_with("/nonexistent/c.yaml:1:1: the file cannot be read: "),
+        "{problems}"
+    );
+}
+
+#[test]
+fn syntax_errors_have_a_line() {
+    assert!(problems("a: 1\nb: [\n")[0].starts_with("x.yaml:"));
+    assert!(
+        problems(&format!("{ISSUER}log: {{}}\nlog: {{}}\n"))[0]
+            .starts_with("x.yaml:3:1: log: the key stands twice")
+    );
+    assert!(problems("- a\n")[0].contains("expected a mapping, found a list"));
+    assert!(problems("7")[0].contains("expected a mapping, found a number"));
+}

@@ -1,0 +1,331 @@
+//! YAML text → [`Node`].
+//!
+//! Built from the parser's events rather than from a ready-made document, so that every repeated key is reported (not
+//! only the first), and so that no nesting or chain of aliases can exhaust stack or memory.
+
+use std::collections::HashMap;
+
+use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span, StrInput, Tag};
+
+use super::problem::Findings;
+use super::tree::{Data, Entry, KeyPath, Node, Position, Text};
+
+/// Deeper than any sensible claim value, and safe for the recursion here and in the later stages.
+const MAX_DEPTH: usize = 48;
+/// All values, those that aliases repeat included.
+const MAX_NODES: usize = 200_000;
+
+/// Reads one YAML document. `None`: it cannot be read any further; the reason is among the findings.
+pub(super) fn parse(text: &str, findings: &mut Findings) -> Option<Node> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut builder = Builder {
+        parser: Parser::new_from_str(text),
+        anchors: HashMap::new(),
+        nodes: 0,
+        findings,
+    };
+    match builder.document() {
+        Ok(root) => Some(root),
+        Err(Stop { at, path, message }) => {
+            findings.error_at(at, &path, message);
+            None
+        }
+    }
+}
+
+/// Why reading ends.
+struct Stop {
+    at: Position,
+    path: KeyPath,
+    message: String,
+}
+
+impl Stop {
+    fn new(mark: Marker, path: &KeyPath, message: impl Into<String>) -> Self {
+        Self {
+            at: position(mark),
+            path: path.clone(),
+            message: message.into(),
+        }
+    }
+}
+
+impl From<ScanError> for Stop {
+    fn from(error: ScanError) -> Self {
+        Self::new(
+            *error.marker(),
+            &KeyPath::default(),
+            format!("not valid YAML: {}", error.info()),
+        )
+    }
+}
+
+fn position(mark: Marker) -> Position {
+    Position {
+        line: mark.line().max(1),
+        column: mark.col() + 1,
+    }
+}
+
+struct Builder<'a, 'f> {
+    parser: Parser<'a, StrInput<'a>>,
+    anchors: HashMap<usize, Node>,
+    nodes: usize,
+    findings: &'f mut Findings,
+}
+
+impl<'a> Builder<'a, '_> {
+    fn next(&mut self) -> Result<(Event<'a>, Span), Stop> {
+        match self.parser.next() {
+            Some(event) => Ok(event?),
+            None => Ok((Event::StreamEnd, Span::default())),
+        }
+    }
+
+    fn document(&mut self) -> Result<Node, Stop> {
+        let mut root = None;
+        loop {
+            match self.next()? {
+                (Event::StreamEnd, _) => break,
+                (Event::StreamStart | Event::DocumentStart(_) | Event::DocumentEnd | Event::Nothing, _) => {}
+                (_, span) if root.is_some() => {
+                    return Err(Stop::new(
+                        span.start,
+                        &KeyPath::default(),
+                        "a second YAML document",
+                    ));
+                }
+                (event, span) => root = Some(self.node(event, span, &KeyPath::default(), 0)?),
+            }
+        }
+        // An empty file is a mapping without members: the later stages say what is missing.
+        Ok(root
+            .filter(|node| !matches!(node.data, Data::Null))
+            .unwrap_or(Node {
+                at: Position::default(),
+                data: Data::Map(Vec::new()),
+            }))
+    }
+
+    fn node(&mut self, event: Event<'a>, span: Span, path: &KeyPath, depth: usize) -> Result<Node, Stop> {
+        if depth > MAX_DEPTH {
+            return Err(Stop::new(span.start, path, "nested too deeply"));
+        }
+        let (data, anchor) = match event {
+            Event::Alias(id) => {
+                let Some(node) = self.anchors.get(&id).cloned() else {
+                    return Err(Stop::new(span.start, path, "an alias inside its own anchor"));
+                };
+                self.count(node.size(), span, path)?;
+                return Ok(node);
+            }
+            Event::Scalar(text, style, anchor, tag) => {
+                let as_text = Self::tagged_as_text(tag.as_deref(), span, path)?;
+                (scalar(&text, style == ScalarStyle::Plain, as_text), anchor)
+            }
+            Event::SequenceStart(anchor, tag) => {
+                Self::tagged_as_text(tag.as_deref(), span, path)?;
+                (Data::List(self.items(path, depth)?), anchor)
+            }
+            Event::MappingStart(anchor, tag) => {
+                Self::tagged_as_text(tag.as_deref(), span, path)?;
+                (Data::Map(self.entries(path, depth)?), anchor)
+            }
+            _ => return Err(Stop::new(span.start, path, "not valid YAML")),
+        };
+        self.count(1, span, path)?;
+        let node = Node {
+            at: position(span.start),
+            data,
+        };
+        if anchor > 0 {
+            self.anchors.insert(anchor, node.clone());
+        }
+        Ok(node)
+    }
+
+    fn items(&mut self, path: &KeyPath, depth: usize) -> Result<Vec<Node>, Stop> {
+        let mut items = Vec::new();
+        loop {
+            match self.next()? {
+                (Event::SequenceEnd, _) => return Ok(items),
+                (event, span) => {
+                    let item = self.node(event, span, &path.index(items.len()), depth + 1)?;
+                    items.push(item);
+                }
+            }
+        }
+    }
+
+    fn entries(&mut self, path: &KeyPath, depth: usize) -> Result<Vec<Entry>, Stop> {
+        let mut entries: Vec<Entry> = Vec::new();
+        loop {
+            let (key, at) = match self.next()? {
+                (Event::MappingEnd, _) => return Ok(entries),
+                (Event::Scalar(text, ..), span) => (text.into_owned(), position(span.start)),
+                (_, span) => return Err(Stop::new(span.start, path, "a key must be a plain text")),
+            };
+            let key_path = path.key(&key);
+            let (event, span) = self.next()?;
+            let value = self.node(event, span, &key_path, depth + 1)?;
+            if let Some(first) = entries.iter().find(|entry| entry.key == key) {
+                let line = first.at.line;
+                self.findings.error_at(
+                    at,
+                    &key_path,
+                    format!("the key stands twice, first in line {line}"),
+                );
+            } else {
+                entries.push(Entry { key, at, value });
+            }
+        }
+    }
+
+    fn count(&mut self, more: usize, span: Span, path: &KeyPath) -> Result<(), Stop> {
+        self.nodes += more;
+        if self.nodes > MAX_NODES {
+            return Err(Stop::new(
+                span.start,
+                path,
+                "too many values, or aliases that repeat too much",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Whether a tag makes a scalar a text. Tags that are not YAML's own mean nothing here, so they are refused.
+    fn tagged_as_text(tag: Option<&Tag>, span: Span, path: &KeyPath) -> Result<bool, Stop> {
+        match tag {
+            None => Ok(false),
+            Some(tag) if tag.is_yaml_core_schema() => Ok(tag.suffix == "str"),
+            Some(_) => Err(Stop::new(span.start, path, "YAML tags (`!…`) are not supported")),
+        }
+    }
+}
+
+/// A scalar's value by the core schema (YAML 1.2.2 §10.3.2).
+fn scalar(text: &str, plain: bool, as_text: bool) -> Data {
+    let data = if plain && !as_text {
+        resolve_plain(text)
+    } else {
+        None
+    };
+    data.unwrap_or_else(|| {
+        Data::Text(Text {
+            value: text.to_owned(),
+            plain,
+            template: None,
+        })
+    })
+}
+
+/// What a text without quotes means, unless it is just a text.
+pub(super) fn resolve_plain(text: &str) -> Option<Data> {
+    match text {
+        "" | "~" | "null" | "Null" | "NULL" => return Some(Data::Null),
+        "true" | "True" | "TRUE" => return Some(Data::Bool(true)),
+        "false" | "False" | "FALSE" => return Some(Data::Bool(false)),
+        ".inf" | ".Inf" | ".INF" | "+.inf" | "+.Inf" | "+.INF" => return Some(Data::Float(f64::INFINITY)),
+        "-.inf" | "-.Inf" | "-.INF" => return Some(Data::Float(f64::NEG_INFINITY)),
+        ".nan" | ".NaN" | ".NAN" => return Some(Data::Float(f64::NAN)),
+        _ => {}
+    }
+    let radix = |prefix, radix| {
+        text.strip_prefix(prefix)
+            .and_then(|digits| i64::from_str_radix(digits, radix).ok())
+    };
+    if let Some(value) = radix("0x", 16)
+        .or_else(|| radix("0o", 8))
+        .or_else(|| text.parse().ok())
+    {
+        return Some(Data::Integer(value));
+    }
+    // Rust also reads `inf` and `nan` as numbers, YAML does not.
+    let numeric = text
+        .bytes()
+        .all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'+' | b'e' | b'E'));
+    if numeric && text.bytes().any(|b| b.is_ascii_digit()) {
+        return text.parse().ok().map(Data::Float);
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Node, String> {
+        let mut findings = Findings::default();
+        let tree = parse(text, &mut findings);
+        let (errors, _) = findings.locate("f", tree.as_ref());
+        match tree {
+            Some(tree) if errors.is_empty() => Ok(tree),
+            _ => Err(errors
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join("\n")),
+        }
+    }
+
+    #[test]
+    fn scalars_follow_the_core_schema() {
+        let tree =
+            read("[1, 0x10, -3, 1.5, true, no, ~, '1', !!str 1, 2027-01-01T00:00:00Z, \"\", nan, 1e3]")
+                .unwrap();
+        assert_eq!(
+            tree.to_json().to_string(),
+            r#"[1,16,-3,1.5,true,"no",null,"1","1","2027-01-01T00:00:00Z","","nan",1000.0]"#
+        );
+    }
+
+    #[test]
+    fn keys_know_their_lines() {
+        let tree = read("a: 1\nb:\n  - c: x\n    d:\n      - y\n      - z\n").unwrap();
+        let at = |path: &KeyPath| (tree.position(path).line, tree.position(path).column);
+        let b0 = KeyPath::root("b").index(0);
+        assert_eq!(at(&KeyPath::root("b")), (2, 1));
+        assert_eq!(at(&b0.key("d")), (4, 5));
+        assert_eq!(at(&b0.key("d").index(1)), (6, 9));
+        assert_eq!(at(&b0.key("missing")), (3, 5));
+    }
+
+    #[test]
+    fn every_repeated_key_is_reported() {
+        assert_eq!(
+            read("a: 1\nb: {c: 1, c: 2}\na: 2\n").unwrap_err(),
+            "f:2:11: b.c: the key stands twice, first in line 2\nf:3:1: a: the key stands twice, first in line 1"
+        );
+    }
+
+    #[test]
+    fn anchors_work_and_cannot_explode() {
+        let tree = read("a: &x {k: [1, 2]}\nb: *x\n").unwrap();
+        assert_eq!(tree.to_json().to_string(), r#"{"a":{"k":[1,2]},"b":{"k":[1,2]}}"#);
+        let mut bomb = String::from("a0: &a0 [1,1,1,1,1,1,1,1,1,1]\n");
+        for i in 1..9 {
+            let items = vec![format!("*a{}", i - 1); 10].join(",");
+            bomb += &format!("a{i}: &a{i} [{items}]\n");
+        }
+        assert!(read(&bomb).unwrap_err().contains("too many values"));
+        assert!(read("a: &a [*a]").unwrap_err().contains("alias"));
+    }
+
+    #[test]
+    fn what_is_no_single_plain_document_is_refused() {
+        for (text, why) in [
+            ("a: [", "not valid YAML"),
+            ("a: *nowhere", "not valid YAML"),
+            ("a: 1\n---\nb: 2", "second YAML document"),
+            ("? [a]\n: b", "a key must be"),
+            ("a: !secret x", "tags"),
+        ] {
+            assert!(read(text).unwrap_err().contains(why), "{text}: {:?}", read(text));
+        }
+        assert!(read(&"[".repeat(5000)).is_err());
+        assert!(read(&"- ".repeat(5000)).is_err());
+        assert!(read(&"? ".repeat(5000)).is_err());
+        assert!(read("").is_ok());
+        assert!(read("\u{feff}a: 1").is_ok());
+    }
+}
