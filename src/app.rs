@@ -151,7 +151,8 @@ impl Running {
     pub async fn shutdown(self) {
         self.ready.store(false, Ordering::Release);
         tokio::time::sleep(self.delay).await;
-        let drained = futures_util::future::join_all(self.listeners.iter().map(|(_, listener)| listener.drain()));
+        let drained =
+            futures_util::future::join_all(self.listeners.iter().map(|(_, listener)| listener.drain()));
         if tokio::time::timeout(self.grace, drained).await.is_err() {
             tracing::warn!("requests were still under way when the grace period ended");
         }
@@ -180,7 +181,8 @@ pub async fn start_with_clock(config: Config, clock: Arc<dyn Clock>) -> Result<R
     let tasks = Tasks { tracker: TaskTracker::new(), stop: CancellationToken::new() };
     let ready = Arc::new(AtomicBool::new(false));
     let workers = Workers::start(worker_count(config.threads)).map_err(StartError::Workers)?;
-    let parts = Parts { clock, metrics: Arc::new(Metrics::new()), tasks: tasks.clone(), ready: ready.clone() };
+    let parts =
+        Parts { clock, metrics: Arc::new(Metrics::new()), tasks: tasks.clone(), ready: ready.clone() };
     let started = parts.start(&config, &sockets, &workers).await;
     match started {
         Ok(listeners) => {
@@ -189,7 +191,14 @@ pub async fn start_with_clock(config: Config, clock: Arc<dyn Clock>) -> Result<R
                 tracing::info!(listener = name, address = %listener.address(), "listening");
             }
             let shutdown = &config.shutdown;
-            Ok(Running { listeners, workers, tasks, ready, delay: shutdown.delay, grace: shutdown.grace_period })
+            Ok(Running {
+                listeners,
+                workers,
+                tasks,
+                ready,
+                delay: shutdown.delay,
+                grace: shutdown.grace_period,
+            })
         }
         Err(error) => {
             tasks.end().await;
@@ -239,7 +248,12 @@ struct Parts {
 type Listeners = Vec<(String, Listener)>;
 
 impl Parts {
-    async fn start(&self, config: &Config, sockets: &Sockets, workers: &Workers) -> Result<Listeners, StartError> {
+    async fn start(
+        &self,
+        config: &Config,
+        sockets: &Sockets,
+        workers: &Workers,
+    ) -> Result<Listeners, StartError> {
         let mut listeners = Vec::new();
         let store_up = Arc::new(AtomicBool::new(true));
         let issuer = self.open_issuer(config, &store_up).await?;
@@ -256,17 +270,24 @@ impl Parts {
                 _ => None,
             };
             let upstream = self.upstream(&listener.name, &listener.upstream)?;
-            let trusted = listener.verifier.authorities.iter().filter_map(|name| authorities.get(name).cloned());
+            let trusted =
+                listener.verifier.authorities.iter().filter_map(|name| authorities.get(name).cloned());
             let (hits, misses) = self.metrics.verified_token_cache();
             let observe = Arc::new(move |hit: bool| {
-                if hit { hits.inc() } else { misses.inc() };
+                if hit {
+                    hits.inc()
+                } else {
+                    misses.inc()
+                };
             });
             let verifier = Verifier::new(&listener.verifier, trusted.collect(), self.clock.clone(), observe)
                 .map_err(|error| unusable(&listener.name)(error.to_string()))?;
             let verifier = Arc::new(verifier);
             let metrics = Arc::new(self.metrics.requests(Role::Inbound, &listener.name));
-            let serve = || Inbound::new(listener, verifier.clone(), upstream.clone(), own.clone(), metrics.clone());
-            let served = workers.listen(sockets.get(&listener.name)?, &metrics, serve).map_err(StartError::Workers)?;
+            let serve =
+                || Inbound::new(listener, verifier.clone(), upstream.clone(), own.clone(), metrics.clone());
+            let served =
+                workers.listen(sockets.get(&listener.name)?, &metrics, serve).map_err(StartError::Workers)?;
             listeners.push((listener.name.clone(), served));
         }
         for listener in &config.outbound {
@@ -276,13 +297,17 @@ impl Parts {
                 .ok_or_else(|| unusable(&listener.name)("its credential does not exist".to_owned()))?;
             let metrics = Arc::new(self.metrics.requests(Role::Outbound, &listener.name));
             let serve = || Outbound::new(listener, upstream.clone(), credential.clone(), metrics.clone());
-            let served = workers.listen(sockets.get(&listener.name)?, &metrics, serve).map_err(StartError::Workers)?;
+            let served =
+                workers.listen(sockets.get(&listener.name)?, &metrics, serve).map_err(StartError::Workers)?;
             listeners.push((listener.name.clone(), served));
         }
         if config.probes.is_some() {
             let ready = self.ready.clone();
             let readiness = Arc::new(move || {
-                let states = [("listeners", ready.load(Ordering::Acquire)), ("store", store_up.load(Ordering::Acquire))];
+                let states = [
+                    ("listeners", ready.load(Ordering::Acquire)),
+                    ("store", store_up.load(Ordering::Acquire)),
+                ];
                 let missing: Vec<_> = states.iter().filter(|(_, up)| !up).map(|(name, _)| *name).collect();
                 if missing.is_empty() { Ok(()) } else { Err(missing) }
             });
@@ -371,7 +396,8 @@ impl Parts {
             let fetching = fetching.map_err(|error| unusable(&each.name)(error.to_string()))?;
             if let Some((fetch, kept_at)) = fetching {
                 make_state_dir(&config.state_dir);
-                let (keys, metrics, name) = (authority.keys().clone(), self.metrics.clone(), each.name.clone());
+                let (keys, metrics, name) =
+                    (authority.keys().clone(), self.metrics.clone(), each.name.clone());
                 let observe = Arc::new(move |result: Result<(), &'static str>| {
                     metrics.jwks_fetched(&name, result.is_ok());
                     match result {
@@ -399,7 +425,8 @@ impl Parts {
             let observer: token_source::Observer = Arc::new(move |event| observe_fetch(&metrics, &event));
             let source = TokenSource::new(each.clone(), client, self.clock.clone(), observer);
             let run = source.clone();
-            self.tasks.spawn(format!("token of {}", each.name), move || run.clone().run(std::future::pending()));
+            self.tasks
+                .spawn(format!("token of {}", each.name), move || run.clone().run(std::future::pending()));
             let (scraped, clock) = (source.clone(), self.clock.clone());
             self.metrics.on_scrape(move |metrics| {
                 let left = scraped.status().expires_at.map(|expires| clock.now().until(expires));
@@ -415,7 +442,8 @@ impl Parts {
         listener: &str,
         config: &crate::proxy::upstream::Config,
     ) -> Result<Arc<Upstream>, StartError> {
-        let upstream = Upstream::new(config.clone()).map_err(|error| unusable(listener)(error.to_string()))?;
+        let upstream =
+            Upstream::new(config.clone()).map_err(|error| unusable(listener)(error.to_string()))?;
         let run = upstream.clone();
         self.tasks.spawn(format!("upstream of {listener}"), move || run.clone().run());
         Ok(upstream)

@@ -19,8 +19,8 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
-//pub mod app;
-//pub mod cli;
+pub mod app;
+pub mod cli;
 pub mod config;
 pub mod domain;
 pub mod endpoints;

@@ -76,11 +76,15 @@ struct DemoDir(PathBuf);
 impl DemoDir {
     fn make() -> anyhow::Result<Self> {
         let dir = std::env::temp_dir().join(format!("m2m-sidecar-demo-{}", std::process::id()));
-        fs::DirBuilder::new().mode(0o700).create(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        fs::DirBuilder::new()
+            .mode(0o700)
+            .create(&dir)
+            .with_context(|| format!("cannot make {}", dir.display()))?;
         let made = Self(dir);
         let mut bytes = [0; 24];
         aws_lc_rs::rand::fill(&mut bytes).ok().context("no random numbers to be had")?;
-        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(made.secret_file())?;
+        let mut file =
+            fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(made.secret_file())?;
         std::io::Write::write_all(&mut file, URL_SAFE_NO_PAD.encode(bytes).as_bytes())?;
         Ok(made)
     }
@@ -99,7 +103,8 @@ impl Drop for DemoDir {
 
 /// The service that the demo protects: it answers with what it was sent.
 fn serve_echo(workers: &Workers) -> anyhow::Result<crate::proxy::listener::Listener> {
-    let socket = BoundSocket::bind(ECHO).with_context(|| format!("the demo's echo service cannot listen on {ECHO}"))?;
+    let socket = BoundSocket::bind(ECHO)
+        .with_context(|| format!("the demo's echo service cannot listen on {ECHO}"))?;
     let metrics = Arc::new(Arc::new(Metrics::new()).requests(Role::Local, "echo"));
     let router = Router::new().fallback(echo);
     Ok(workers.listen(&socket, &metrics, || LocalService::new(router.clone(), metrics.clone()))?)
@@ -151,7 +156,9 @@ async fn issue(client: &HttpClient, secret: &SecretString, file: &Path) -> anyho
     let token = body["access_token"].as_str().map(SecretString::from).context("the issuer gave no token")?;
     body["access_token"] = json!("eyJ…");
     show(&command, answer.status.as_u16(), &body);
-    super::print(&format!("   For the next lines:\n   $ TOKEN=$({command} | sed 's/.*\"access_token\":\"\\([^\"]*\\)\".*/\\1/')"));
+    super::print(&format!(
+        "   For the next lines:\n   $ TOKEN=$({command} | sed 's/.*\"access_token\":\"\\([^\"]*\\)\".*/\\1/')"
+    ));
     Ok(token)
 }
 

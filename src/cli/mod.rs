@@ -92,5 +92,9 @@ fn print(text: &str) {
 
 /// The runtime for everything that is not the serving of requests.
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    Ok(tokio::runtime::Builder::new_multi_thread().worker_threads(2).thread_name("quiet").enable_all().build()?)
+    Ok(tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("quiet")
+        .enable_all()
+        .build()?)
 }

@@ -12,11 +12,7 @@ use crate::domain::path::NormalPath;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ListenAddress(pub SocketAddr);
 
-text_value!(
-    ListenAddress,
-    "listen-address",
-    "an address such as `127.0.0.1:8080`"
-);
+text_value!(ListenAddress, "listen-address", "an address such as `127.0.0.1:8080`");
 
 impl FromStr for ListenAddress {
     type Err = WrongForm;
@@ -29,9 +25,7 @@ impl FromStr for ListenAddress {
         }
         // Names are not resolved: which addresses a listener is open on must not depend on DNS.
         if let Some(port) = text.strip_prefix("localhost:") {
-            let port = port
-                .parse()
-                .map_err(|_| WrongForm("the port is no number up to 65535"))?;
+            let port = port.parse().map_err(|_| WrongForm("the port is no number up to 65535"))?;
             return Ok(Self((Ipv4Addr::LOCALHOST, port).into()));
         }
         text.parse()
@@ -42,10 +36,7 @@ impl FromStr for ListenAddress {
 
 fn http_url(text: &str) -> Result<Url, WrongForm> {
     let url = Url::parse(text).map_err(|_| WrongForm("it is not an absolute URL"))?;
-    require(
-        matches!(url.scheme(), "http" | "https"),
-        "the scheme must be http or https",
-    )?;
+    require(matches!(url.scheme(), "http" | "https"), "the scheme must be http or https")?;
     require(url.host().is_some(), "the host is missing")?;
     require(
         url.username().is_empty() && url.password().is_none(),
@@ -88,23 +79,14 @@ impl FromStr for IssuerUrl {
         require(url.query().is_none(), "a query cannot stand in it")?;
         // The URL parser forgives other spellings, but other parties compare the text.
         let canonical = text.starts_with("http://") || text.starts_with("https://");
-        require(
-            canonical && text.trim() == text,
-            "it must begin with `http://` or `https://`",
-        )?;
-        let path = text
-            .splitn(4, '/')
-            .nth(3)
-            .map_or("/".to_owned(), |path| format!("/{path}"));
+        require(canonical && text.trim() == text, "it must begin with `http://` or `https://`")?;
+        let path = text.splitn(4, '/').nth(3).map_or("/".to_owned(), |path| format!("/{path}"));
         let normal = NormalPath::parse(&path).is_ok_and(|normal| normal.as_str() == path);
         require(
             normal,
             "its path must be in normal form: no `.`, `..` or empty segments, no needless escapes",
         )?;
-        Ok(Self {
-            text: text.to_owned(),
-            url,
-        })
+        Ok(Self { text: text.to_owned(), url })
     }
 }
 
@@ -119,11 +101,7 @@ pub(super) struct UpstreamUrl {
     pub port: u16,
 }
 
-text_value!(
-    UpstreamUrl,
-    "upstream-url",
-    "an upstream such as `http://127.0.0.1:8080`"
-);
+text_value!(UpstreamUrl, "upstream-url", "an upstream such as `http://127.0.0.1:8080`");
 
 impl FromStr for UpstreamUrl {
     type Err = WrongForm;
@@ -142,11 +120,7 @@ impl FromStr for UpstreamUrl {
         };
         let port = url.port_or_known_default().filter(|port| *port != 0);
         let port = port.ok_or(WrongForm("the port must not be 0"))?;
-        Ok(Self {
-            tls: url.scheme() == "https",
-            host,
-            port,
-        })
+        Ok(Self { tls: url.scheme() == "https", host, port })
     }
 }
 
@@ -219,30 +193,9 @@ mod tests {
     #[test]
     fn upstreams_are_scheme_host_and_port() {
         let upstream = |text: &str| text.parse::<UpstreamUrl>().unwrap();
-        assert_eq!(
-            upstream("http://a"),
-            UpstreamUrl {
-                tls: false,
-                host: "a".into(),
-                port: 80
-            }
-        );
-        assert_eq!(
-            upstream("https://a/"),
-            UpstreamUrl {
-                tls: true,
-                host: "a".into(),
-                port: 443
-            }
-        );
-        assert_eq!(
-            upstream("http://[::1]:9"),
-            UpstreamUrl {
-                tls: false,
-                host: "::1".into(),
-                port: 9
-            }
-        );
+        assert_eq!(upstream("http://a"), UpstreamUrl { tls: false, host: "a".into(), port: 80 });
+        assert_eq!(upstream("https://a/"), UpstreamUrl { tls: true, host: "a".into(), port: 443 });
+        assert_eq!(upstream("http://[::1]:9"), UpstreamUrl { tls: false, host: "::1".into(), port: 9 });
         refuses::<UpstreamUrl>(&[
             "a:80",
             "http://a/b",

@@ -13,11 +13,7 @@ use super::yaml::resolve_plain;
 
 /// Checks a whole configuration. Values from the environment that stand for numbers or truth values become such.
 pub(super) fn check(tree: &mut Node, schema: &Value, findings: &mut Findings) {
-    Checker {
-        root: schema,
-        findings,
-    }
-    .node(tree, schema, &KeyPath::default());
+    Checker { root: schema, findings }.node(tree, schema, &KeyPath::default());
 }
 
 struct Checker<'a> {
@@ -78,9 +74,7 @@ impl<'a> Checker<'a> {
             return self.wrong_kind(node, "a mapping", path);
         };
         let properties = schema.get("properties").and_then(Value::as_object);
-        let others = schema
-            .get("additionalProperties")
-            .filter(|others| **others != Value::Bool(false));
+        let others = schema.get("additionalProperties").filter(|others| **others != Value::Bool(false));
         // Required keys that need not be asked for: one that is not supported yet may stand in their place, and a
         // misspelt one is already reported.
         let mut any_not_yet = false;
@@ -96,18 +90,13 @@ impl<'a> Checker<'a> {
                 self.member_name(&entry_path, &entry.key, schema);
                 self.node(&mut entry.value, others, &entry_path);
             } else {
-                let known = properties
-                    .into_iter()
-                    .flat_map(|members| members.keys().map(String::as_str));
+                let known = properties.into_iter().flat_map(|members| members.keys().map(String::as_str));
                 let nearest = nearest(&entry.key, known.chain(not_yet::keys_in(path)));
                 misspelt.extend(nearest.map(ToOwned::to_owned));
                 self.unknown_key(&entry_path, nearest);
             }
         }
-        let required = schema
-            .get("required")
-            .and_then(Value::as_array)
-            .filter(|_| !any_not_yet);
+        let required = schema.get("required").and_then(Value::as_array).filter(|_| !any_not_yet);
         for name in required.into_iter().flatten().filter_map(Value::as_str) {
             if !entries.iter().any(|entry| entry.key == name) && !misspelt.iter().any(|meant| meant == name) {
                 self.findings.error(&path.key(name), "this key is required");
@@ -146,10 +135,7 @@ impl<'a> Checker<'a> {
     }
 
     fn string(&mut self, node: &Node, schema: &Value, path: &KeyPath) {
-        let format = schema
-            .get("format")
-            .and_then(Value::as_str)
-            .and_then(formats::find);
+        let format = schema.get("format").and_then(Value::as_str).and_then(formats::find);
         let shape = format.map_or("a text", |format| format.shape);
         let Data::Text(text) = &node.data else {
             return self.wrong_kind(node, shape, path);
@@ -172,16 +158,11 @@ impl<'a> Checker<'a> {
             return self.wrong_kind(node, "a whole number", path);
         };
         let bound = |name| schema.get(name).and_then(Value::as_i64);
-        let (least, most) = (
-            bound("minimum").unwrap_or(i64::MIN),
-            bound("maximum").unwrap_or(i64::MAX),
-        );
+        let (least, most) = (bound("minimum").unwrap_or(i64::MIN), bound("maximum").unwrap_or(i64::MAX));
         if value < least {
-            self.findings
-                .error(path, format!("the number must be at least {least}"));
+            self.findings.error(path, format!("the number must be at least {least}"));
         } else if value > most {
-            self.findings
-                .error(path, format!("the number must be at most {most}"));
+            self.findings.error(path, format!("the number must be at most {most}"));
         }
     }
 
@@ -191,8 +172,7 @@ impl<'a> Checker<'a> {
         };
         if !values.contains(&text.value.as_str()) {
             let shown = text.template.as_ref().unwrap_or(&text.value).escape_debug();
-            self.findings
-                .error(path, format!("`{shown}` is not one of {}", quoted(values)));
+            self.findings.error(path, format!("`{shown}` is not one of {}", quoted(values)));
         }
     }
 
@@ -212,8 +192,7 @@ impl<'a> Checker<'a> {
             (Some(variant), Data::Text(text))
                 if constants(variant).is_some_and(|values| !values.contains(&text.value.as_str())) =>
             {
-                self.findings
-                    .error(path, format!("expected {}", expected(&variants)));
+                self.findings.error(path, format!("expected {}", expected(&variants)));
             }
             (Some(variant), _) => self.node(node, variant, path),
             (None, _) => self.wrong_kind(node, &expected(&variants), path),
@@ -281,10 +260,7 @@ fn expected(variants: &[&Value]) -> String {
             (None, "integer") => "a whole number".to_owned(),
             (None, "object") => "a mapping".to_owned(),
             (None, "string") => {
-                let format = variant
-                    .get("format")
-                    .and_then(Value::as_str)
-                    .and_then(formats::find);
+                let format = variant.get("format").and_then(Value::as_str).and_then(formats::find);
                 format.map_or("a text", |format| format.shape).to_owned()
             }
             (None, other) => other.to_owned(),
@@ -294,11 +270,7 @@ fn expected(variants: &[&Value]) -> String {
 }
 
 pub(super) fn quoted(values: &[&str]) -> String {
-    values
-        .iter()
-        .map(|value| format!("`{value}`"))
-        .collect::<Vec<_>>()
-        .join(", ")
+    values.iter().map(|value| format!("`{value}`")).collect::<Vec<_>>().join(", ")
 }
 
 /// The known name that is most like `wanted`.

@@ -67,11 +67,9 @@ fn replace(text: &str, environment: Environment<'_>) -> Result<Option<String>, S
         }
         out.push_str(before);
         let Some((name, tail)) = after.split_once('}').filter(|(name, _)| is_name(name)) else {
-            return Err(
-                "`${` must be followed by the name of an environment variable and `}`; \
+            return Err("`${` must be followed by the name of an environment variable and `}`; \
                         write `$${` for the characters themselves"
-                    .to_owned(),
-            );
+                .to_owned());
         };
         let value =
             environment(name).ok_or_else(|| format!("the environment variable `{name}` is not set"))?;
@@ -120,15 +118,8 @@ mod tests {
     #[test]
     fn what_names_no_set_variable_is_an_error() {
         for text in ["${}", "${", "${A-B}", "${A:-b}", "${1A}", "${A", "${ä}"] {
-            assert!(
-                replace(text, &env).unwrap_err().contains("must be followed"),
-                "{text}"
-            );
+            assert!(replace(text, &env).unwrap_err().contains("must be followed"), "{text}");
         }
-        assert!(
-            replace("x${UNSET}", &env)
-                .unwrap_err()
-                .contains("`UNSET` is not set")
-        );
+        assert!(replace("x${UNSET}", &env).unwrap_err().contains("`UNSET` is not set"));
     }
 }

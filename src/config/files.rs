@@ -42,14 +42,8 @@ pub(super) enum FileError {
 pub(super) fn read_secret(path: &Path) -> Result<SecretString, FileError> {
     let bytes = Zeroizing::new(read(path, MAX_SECRET)?);
     let text = std::str::from_utf8(&bytes).map_err(|_| FileError::NotText)?;
-    let text = text
-        .strip_suffix('\n')
-        .map_or(text, |text| text.strip_suffix('\r').unwrap_or(text));
-    if text.is_empty() {
-        Err(FileError::Empty)
-    } else {
-        Ok(SecretString::from(text))
-    }
+    let text = text.strip_suffix('\n').map_or(text, |text| text.strip_suffix('\r').unwrap_or(text));
+    if text.is_empty() { Err(FileError::Empty) } else { Ok(SecretString::from(text)) }
 }
 
 /// Certificates in PEM form: at least one, and none that cannot be read.
@@ -60,21 +54,14 @@ pub(super) fn read_certificates(path: &Path) -> Result<Vec<u8>, FileError> {
         let certificate = certificate.map_err(|_| FileError::BadCertificate)?;
         roots.add(certificate).map_err(|_| FileError::BadCertificate)?;
     }
-    if roots.is_empty() {
-        Err(FileError::NoCertificate)
-    } else {
-        Ok(pem)
-    }
+    if roots.is_empty() { Err(FileError::NoCertificate) } else { Ok(pem) }
 }
 
 /// Whether a file looks like a JWKS (RFC 7517 §5). Its keys are judged where they are used, and again when it changes.
 pub(super) fn check_key_set(path: &Path) -> Result<(), FileError> {
     let bytes = read(path, MAX_PUBLIC)?;
     let set: Value = serde_json::from_slice(&bytes).map_err(|_| FileError::NotKeySet)?;
-    set.get("keys")
-        .and_then(Value::as_array)
-        .map(|_| ())
-        .ok_or(FileError::NotKeySet)
+    set.get("keys").and_then(Value::as_array).map(|_| ()).ok_or(FileError::NotKeySet)
 }
 
 /// The configuration file itself.
@@ -87,11 +74,7 @@ fn read(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
     // Room for small files from the start, so that a secret is not left behind where the buffer grew from.
     let mut bytes = Vec::with_capacity(if limit == MAX_SECRET { 64 * 1024 + 1 } else { 8192 });
     let read = file.take(limit + 1).read_to_end(&mut bytes)?;
-    if u64::try_from(read).unwrap_or(u64::MAX) > limit {
-        Err(FileError::TooLarge(limit))
-    } else {
-        Ok(bytes)
-    }
+    if u64::try_from(read).unwrap_or(u64::MAX) > limit { Err(FileError::TooLarge(limit)) } else { Ok(bytes) }
 }
 
 #[cfg(test)]
@@ -125,64 +108,31 @@ mod tests {
     fn empty_huge_binary_and_missing_secrets_are_refused() {
         assert!(matches!(read_secret(file(b"").path()), Err(FileError::Empty)));
         assert!(matches!(read_secret(file(b"\r\n").path()), Err(FileError::Empty)));
-        assert!(matches!(
-            read_secret(file(b"\xff").path()),
-            Err(FileError::NotText)
-        ));
+        assert!(matches!(read_secret(file(b"\xff").path()), Err(FileError::NotText)));
         assert!(read_secret(file(&vec![b'x'; 65_536]).path()).is_ok());
-        assert!(matches!(
-            read_secret(file(&vec![b'x'; 65_537]).path()),
-            Err(FileError::TooLarge(_))
-        ));
-        assert!(matches!(
-            read_secret(Path::new("/nonexistent/x")),
-            Err(FileError::Unreadable(_))
-        ));
-        assert!(matches!(
-            read_secret(Path::new("/")),
-            Err(FileError::Unreadable(_))
-        ));
+        assert!(matches!(read_secret(file(&vec![b'x'; 65_537]).path()), Err(FileError::TooLarge(_))));
+        assert!(matches!(read_secret(Path::new("/nonexistent/x")), Err(FileError::Unreadable(_))));
+        assert!(matches!(read_secret(Path::new("/")), Err(FileError::Unreadable(_))));
     }
 
     #[test]
     fn certificates_are_really_certificates() {
         let key = rcgen::KeyPair::generate().unwrap();
-        let pem = rcgen::CertificateParams::new(["a.example".to_owned()])
-            .unwrap()
-            .self_signed(&key)
-            .unwrap()
-            .pem();
-        assert_eq!(
-            read_certificates(file(pem.as_bytes()).path()).unwrap(),
-            pem.as_bytes()
-        );
+        let pem =
+            rcgen::CertificateParams::new(["a.example".to_owned()]).unwrap().self_signed(&key).unwrap().pem();
+        assert_eq!(read_certificates(file(pem.as_bytes()).path()).unwrap(), pem.as_bytes());
         let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
-        assert!(matches!(
-            read_certificates(file(broken.as_bytes()).path()),
-            Err(FileError::BadCertificate)
-        ));
-        assert!(matches!(
-            read_certificates(file(b"x").path()),
-            Err(FileError::NoCertificate)
-        ));
+        assert!(matches!(read_certificates(file(broken.as_bytes()).path()), Err(FileError::BadCertificate)));
+        assert!(matches!(read_certificates(file(b"x").path()), Err(FileError::NoCertificate)));
         let key_only = key.serialize_pem();
-        assert!(matches!(
-            read_certificates(file(key_only.as_bytes()).path()),
-            Err(FileError::NoCertificate)
-        ));
+        assert!(matches!(read_certificates(file(key_only.as_bytes()).path()), Err(FileError::NoCertificate)));
     }
 
     #[test]
     fn key_sets_have_keys() {
         assert!(check_key_set(file(br#"{"keys":[]}"#).path()).is_ok());
         for bad in ["", "{}", "[]", r#"{"keys":{}}"#, "x"] {
-            assert!(
-                matches!(
-                    check_key_set(file(bad.as_bytes()).path()),
-                    Err(FileError::NotKeySet)
-                ),
-                "{bad}"
-            );
+            assert!(matches!(check_key_set(file(bad.as_bytes()).path()), Err(FileError::NotKeySet)), "{bad}");
         }
     }
 }

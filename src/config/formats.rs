@@ -18,11 +18,7 @@ pub(super) struct Format {
 }
 
 const fn of<T: TextValue>() -> Format {
-    Format {
-        name: T::FORMAT,
-        shape: T::SHAPE,
-        check: check::<T>,
-    }
+    Format { name: T::FORMAT, shape: T::SHAPE, check: check::<T> }
 }
 
 fn check<T: TextValue>(text: &str) -> Result<(), WrongForm> {

@@ -116,11 +116,7 @@ pub fn parse(text: &str, file_name: &str, environment: Environment<'_>) -> Resul
     check::check(&mut tree, &json_schema(), &mut findings);
     let config = resolve::resolve(&tree, &mut findings);
     let (errors, warnings) = findings.locate(file_name, Some(&tree));
-    if errors.is_empty() {
-        Ok(Loaded { config, warnings })
-    } else {
-        Err(Problems(errors))
-    }
+    if errors.is_empty() { Ok(Loaded { config, warnings }) } else { Err(Problems(errors)) }
 }
 
 /// The JSON Schema of a configuration file (draft 2020-12).

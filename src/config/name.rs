@@ -145,14 +145,8 @@ checked_text!(
 
 fn path_pattern(text: &str) -> Result<(), WrongForm> {
     require(text.starts_with('/'), "a pattern begins with `/`")?;
-    require(
-        text.is_ascii(),
-        "characters beyond ASCII are written percent-encoded",
-    )?;
-    require(
-        !text.contains(';'),
-        "`;` cannot stand in a pattern: such requests are refused before any rule",
-    )?;
+    require(text.is_ascii(), "characters beyond ASCII are written percent-encoded")?;
+    require(!text.contains(';'), "`;` cannot stand in a pattern: such requests are refused before any rule")?;
     let normal = NormalPath::parse(text);
     let normal = normal.map_err(|_| WrongForm("no request has such a path: it could be read in two ways"))?;
     require(
@@ -160,19 +154,12 @@ fn path_pattern(text: &str) -> Result<(), WrongForm> {
         "a pattern is written in the normal form of RFC 3986 §6.2.2: no `.`, `..` or empty segments, escapes in \
          upper case and only where needed",
     )?;
-    let mut segments = text
-        .split('/')
-        .skip(1)
-        .filter(|segment| !segment.is_empty())
-        .peekable();
+    let mut segments = text.split('/').skip(1).filter(|segment| !segment.is_empty()).peekable();
     while let Some(segment) = segments.next() {
         match segment {
             "**" => require(segments.peek().is_none(), "`**` can only be the last segment")?,
             "*" => {}
-            _ => require(
-                !segment.contains('*'),
-                "`*` stands for a whole segment, not for a part of one",
-            )?,
+            _ => require(!segment.contains('*'), "`*` stands for a whole segment, not for a part of one")?,
         }
     }
     Ok(())
@@ -203,10 +190,7 @@ fn is_reserved(name: &HeaderName) -> bool {
 fn header_name(text: &str) -> Result<HeaderName, WrongForm> {
     let name = HeaderName::from_bytes(text.as_bytes());
     let name = name.map_err(|_| WrongForm("it is not a legal header name"))?;
-    require(
-        !is_reserved(&name),
-        "this header belongs to HTTP itself or to the sidecar",
-    )?;
+    require(!is_reserved(&name), "this header belongs to HTTP itself or to the sidecar")?;
     Ok(name)
 }
 
@@ -234,17 +218,9 @@ impl FromStr for IdentityHeader {
 
     fn from_str(text: &str) -> Result<Self, WrongForm> {
         let name = header_name(text)?;
-        let forwarding = [
-            "forwarded",
-            "x-forwarded-for",
-            "x-forwarded-host",
-            "x-forwarded-proto",
-            "x-real-ip",
-        ];
-        require(
-            name != "authorization",
-            "`authorization: keep | strip` decides on this header",
-        )?;
+        let forwarding =
+            ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"];
+        require(name != "authorization", "`authorization: keep | strip` decides on this header")?;
         require(
             !forwarding.contains(&name.as_str()),
             "the sidecar sets this header from what it saw itself",
@@ -270,11 +246,7 @@ impl FromStr for TokenHeader {
 impl serde::Serialize for TokenHeader {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let authorization = self.0 == http::header::AUTHORIZATION;
-        serializer.serialize_str(if authorization {
-            "Authorization"
-        } else {
-            self.0.as_str()
-        })
+        serializer.serialize_str(if authorization { "Authorization" } else { self.0.as_str() })
     }
 }
 

@@ -71,10 +71,7 @@ const VALUES: &[(&str, Values)] = &[
             "urn:ietf:params:oauth:grant-type:token-exchange",
         ]),
     ),
-    (
-        "credentials.*.authMethod",
-        Values::Are(&["private_key_jwt", "tls_client_auth"]),
-    ),
+    ("credentials.*.authMethod", Values::Are(&["private_key_jwt", "tls_client_auth"])),
     ("store.url", Values::BeginWith(&["postgres:", "postgresql:"])),
     ("issuer.listen", UNIX),
     ("inbound[].listen", UNIX),
@@ -128,21 +125,14 @@ pub(super) fn is_value(path: &KeyPath, text: &str) -> bool {
 
 /// What to write instead of a key, where there is something better to say than "unknown".
 pub(super) fn instead_of(path: &KeyPath) -> Option<&'static str> {
-    INSTEAD
-        .iter()
-        .find(|(pattern, _)| path.matches(pattern))
-        .map(|(_, instead)| *instead)
+    INSTEAD.iter().find(|(pattern, _)| path.matches(pattern)).map(|(_, instead)| *instead)
 }
 
 /// The last names of the keys not served yet that could stand in a mapping: candidates for a misspelt key.
 pub(super) fn keys_in(mapping: &KeyPath) -> impl Iterator<Item = &str> {
     KEYS.iter().filter_map(move |pattern| {
         let (parent, name) = pattern.rsplit_once('.').unwrap_or(("", pattern));
-        let here = if parent.is_empty() {
-            *mapping == KeyPath::default()
-        } else {
-            mapping.matches(parent)
-        };
+        let here = if parent.is_empty() { *mapping == KeyPath::default() } else { mapping.matches(parent) };
         here.then_some(name)
     })
 }

@@ -65,29 +65,17 @@ pub(super) struct Findings {
 impl Findings {
     /// Adds an error at a key.
     pub fn error(&mut self, path: &KeyPath, message: impl Into<String>) {
-        self.errors.push(Finding {
-            path: path.clone(),
-            at: None,
-            message: message.into(),
-        });
+        self.errors.push(Finding { path: path.clone(), at: None, message: message.into() });
     }
 
     /// Adds an error at a place that the key path alone does not name.
     pub fn error_at(&mut self, at: Position, path: &KeyPath, message: impl Into<String>) {
-        self.errors.push(Finding {
-            path: path.clone(),
-            at: Some(at),
-            message: message.into(),
-        });
+        self.errors.push(Finding { path: path.clone(), at: Some(at), message: message.into() });
     }
 
     /// Adds a warning at a key.
     pub fn warning(&mut self, path: &KeyPath, message: impl Into<String>) {
-        self.warnings.push(Finding {
-            path: path.clone(),
-            at: None,
-            message: message.into(),
-        });
+        self.warnings.push(Finding { path: path.clone(), at: None, message: message.into() });
     }
 
     /// Whether any error stands at or below a key.
@@ -101,9 +89,7 @@ impl Findings {
             let mut problems: Vec<Problem> = findings
                 .into_iter()
                 .map(|Finding { path, at, message }| {
-                    let at = at
-                        .or_else(|| tree.map(|tree| tree.position(&path)))
-                        .unwrap_or_default();
+                    let at = at.or_else(|| tree.map(|tree| tree.position(&path))).unwrap_or_default();
                     Problem {
                         file: file.to_owned(),
                         line: at.line,

@@ -132,9 +132,7 @@ pub(super) struct Entry {
 impl Node {
     /// The value at a path.
     pub fn find(&self, path: &KeyPath) -> Option<&Self> {
-        path.0
-            .iter()
-            .try_fold(self, |node, step| node.child(step).map(|(_, child)| child))
+        path.0.iter().try_fold(self, |node, step| node.child(step).map(|(_, child)| child))
     }
 
     /// Where a path's key stands; for a path that leads nowhere, its nearest ancestor.
@@ -153,10 +151,9 @@ impl Node {
 
     fn child(&self, step: &Step) -> Option<(Position, &Self)> {
         match (step, &self.data) {
-            (Step::Key(key), Data::Map(entries)) => entries
-                .iter()
-                .find(|entry| entry.key == *key)
-                .map(|entry| (entry.at, &entry.value)),
+            (Step::Key(key), Data::Map(entries)) => {
+                entries.iter().find(|entry| entry.key == *key).map(|entry| (entry.at, &entry.value))
+            }
             (Step::Index(index), Data::List(items)) => items.get(*index).map(|item| (item.at, item)),
             _ => None,
         }
@@ -164,21 +161,13 @@ impl Node {
 
     /// The keys of a mapping; none for anything else.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
-        let entries = if let Data::Map(entries) = &self.data {
-            entries.as_slice()
-        } else {
-            &[]
-        };
+        let entries = if let Data::Map(entries) = &self.data { entries.as_slice() } else { &[] };
         entries.iter().map(|entry| entry.key.as_str())
     }
 
     /// The number of items of a list; 0 for anything else.
     pub fn list_len(&self) -> usize {
-        if let Data::List(items) = &self.data {
-            items.len()
-        } else {
-            0
-        }
+        if let Data::List(items) = &self.data { items.len() } else { 0 }
     }
 
     /// How many values there are here and below.
@@ -200,10 +189,7 @@ impl Node {
             Data::Text(text) => Value::String(text.value.clone()),
             Data::List(items) => Value::Array(items.iter().map(Self::to_json).collect()),
             Data::Map(entries) => Value::Object(
-                entries
-                    .iter()
-                    .map(|entry| (entry.key.clone(), entry.value.to_json()))
-                    .collect::<Map<_, _>>(),
+                entries.iter().map(|entry| (entry.key.clone(), entry.value.to_json())).collect::<Map<_, _>>(),
             ),
         }
     }
@@ -227,19 +213,12 @@ mod tests {
 
     #[test]
     fn key_paths_print_and_match_patterns() {
-        let path = KeyPath::root("inbound")
-            .index(0)
-            .key("rules")
-            .index(12)
-            .key("claims");
+        let path = KeyPath::root("inbound").index(0).key("rules").index(12).key("claims");
         assert_eq!(path.to_string(), "inbound[0].rules[12].claims");
         assert!(path.matches("inbound[].rules[].claims"));
-        for other in [
-            "inbound[].rules[]",
-            "inbound.rules[].claims",
-            "inbound[].rules[].claims.x",
-            "inbound[].*[]",
-        ] {
+        for other in
+            ["inbound[].rules[]", "inbound.rules[].claims", "inbound[].rules[].claims.x", "inbound[].*[]"]
+        {
             assert!(!path.matches(other), "{other}");
         }
         let path = KeyPath::root("credentials").key("a.b").key("keyID");

@@ -22,11 +22,7 @@ pub(super) struct WrongForm(pub &'static str);
 
 /// The condition, or why it is asked for.
 pub(super) fn require(condition: bool, otherwise: &'static str) -> Result<(), WrongForm> {
-    if condition {
-        Ok(())
-    } else {
-        Err(WrongForm(otherwise))
-    }
+    if condition { Ok(()) } else { Err(WrongForm(otherwise)) }
 }
 
 /// A text with a named form.
@@ -73,11 +69,7 @@ pub(super) use text_value;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct GoDuration(pub Duration);
 
-text_value!(
-    GoDuration,
-    "duration",
-    "a duration such as `30s`, `1h30m` or `7d`"
-);
+text_value!(GoDuration, "duration", "a duration such as `30s`, `1h30m` or `7d`");
 
 /// Units in nanoseconds, the longer spelling of a shared beginning first.
 const UNITS: [(&str, u128); 8] = [
@@ -113,9 +105,7 @@ impl FromStr for GoDuration {
             rest = after;
         }
         // Go's own limit, about 292 years.
-        let nanoseconds = i64::try_from(total)
-            .ok()
-            .and_then(|nanoseconds| u64::try_from(nanoseconds).ok());
+        let nanoseconds = i64::try_from(total).ok().and_then(|nanoseconds| u64::try_from(nanoseconds).ok());
         nanoseconds
             .map(|nanoseconds| Self(Duration::from_nanos(nanoseconds)))
             .ok_or(WrongForm("it is too long"))
@@ -137,11 +127,7 @@ fn scaled(number: &str, unit: u128) -> Result<u128, WrongForm> {
         return Err(WrongForm("a number has too many digits"));
     }
     let parse = |text: &str| {
-        if text.is_empty() {
-            0
-        } else {
-            text.parse::<u128>().unwrap_or(0)
-        }
+        if text.is_empty() { 0 } else { text.parse::<u128>().unwrap_or(0) }
     };
     let divisor = fraction.bytes().fold(1, |divisor: u128, _| divisor * 10);
     Ok(parse(whole) * unit + parse(fraction) * unit / divisor)
@@ -154,10 +140,7 @@ impl fmt::Display for GoDuration {
             return f.write_str("0s");
         }
         for unit in ["h", "m", "s", "ms", "us", "ns"] {
-            let size = UNITS
-                .iter()
-                .find(|(name, _)| *name == unit)
-                .map_or(1, |(_, size)| *size);
+            let size = UNITS.iter().find(|(name, _)| *name == unit).map_or(1, |(_, size)| *size);
             if rest >= size {
                 write!(f, "{}{unit}", rest / size)?;
                 rest %= size;
@@ -194,13 +177,8 @@ impl FromStr for Size {
             "GiB" => 30,
             _ => return Err(WrongForm("the unit must be B, KiB, MiB or GiB")),
         };
-        let number: u64 = number
-            .parse()
-            .map_err(|_| WrongForm("the number is missing or too large"))?;
-        number
-            .checked_mul(1 << shift)
-            .map(Self)
-            .ok_or(WrongForm("it is too large"))
+        let number: u64 = number.parse().map_err(|_| WrongForm("the number is missing or too large"))?;
+        number.checked_mul(1 << shift).map(Self).ok_or(WrongForm("it is too large"))
     }
 }
 
@@ -246,15 +224,11 @@ impl FromStr for Percent {
     type Err = WrongForm;
 
     fn from_str(text: &str) -> Result<Self, WrongForm> {
-        let number = text
-            .strip_suffix('%')
-            .ok_or(WrongForm("the percent sign is missing"))?;
+        let number = text.strip_suffix('%').ok_or(WrongForm("the percent sign is missing"))?;
         if number.is_empty() || number.len() > 8 || !number.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
             return Err(WrongForm("the number is missing or malformed"));
         }
-        let percent: f64 = number
-            .parse()
-            .map_err(|_| WrongForm("the number is missing or malformed"))?;
+        let percent: f64 = number.parse().map_err(|_| WrongForm("the number is missing or malformed"))?;
         Ok(Self(percent / 100.0))
     }
 }
@@ -293,19 +267,13 @@ impl Serialize for FilePath {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct StoreUrl(pub store::Config);
 
-text_value!(
-    StoreUrl,
-    "store-url",
-    "a store such as `sqlite:./data/m2m.db` or `sqlite::memory:`"
-);
+text_value!(StoreUrl, "store-url", "a store such as `sqlite:./data/m2m.db` or `sqlite::memory:`");
 
 impl FromStr for StoreUrl {
     type Err = WrongForm;
 
     fn from_str(text: &str) -> Result<Self, WrongForm> {
-        let path = text
-            .strip_prefix("sqlite:")
-            .ok_or(WrongForm("it must begin with `sqlite:`"))?;
+        let path = text.strip_prefix("sqlite:").ok_or(WrongForm("it must begin with `sqlite:`"))?;
         match path.strip_prefix("//").unwrap_or(path) {
             ":memory:" => Ok(Self(store::Config::SqliteMemory)),
             "" => Err(WrongForm("the file is missing")),
@@ -395,27 +363,14 @@ mod tests {
 
     #[test]
     fn sizes_are_binary() {
-        for (text, expected) in [
-            ("0", 0),
-            ("17", 17),
-            ("17B", 17),
-            ("64KiB", 65_536),
-            ("1MiB", 1 << 20),
-            ("2GiB", 2 << 30),
-        ] {
+        for (text, expected) in
+            [("0", 0), ("17", 17), ("17B", 17), ("64KiB", 65_536), ("1MiB", 1 << 20), ("2GiB", 2 << 30)]
+        {
             assert_eq!(text.parse(), Ok(Size(expected)), "{text}");
         }
-        for text in [
-            "",
-            "KiB",
-            "64kb",
-            "64KB",
-            "64 KiB",
-            "-1",
-            "1.5MiB",
-            "99999999999999999999",
-            "99999999999999GiB",
-        ] {
+        for text in
+            ["", "KiB", "64kb", "64KB", "64 KiB", "-1", "1.5MiB", "99999999999999999999", "99999999999999GiB"]
+        {
             assert!(text.parse::<Size>().is_err(), "{text}");
         }
     }
@@ -432,20 +387,10 @@ mod tests {
     #[test]
     fn stores_are_sqlite() {
         let file = |path: &str| Ok(StoreUrl(store::Config::SqliteFile(path.into())));
-        assert_eq!(
-            "sqlite::memory:".parse(),
-            Ok(StoreUrl(store::Config::SqliteMemory))
-        );
+        assert_eq!("sqlite::memory:".parse(), Ok(StoreUrl(store::Config::SqliteMemory)));
         assert_eq!("sqlite:./data/m2m.db".parse(), file("./data/m2m.db"));
         assert_eq!("sqlite:///var/m2m.db".parse(), file("/var/m2m.db"));
-        for text in [
-            "",
-            "sqlite:",
-            "sqlite://",
-            "./data/m2m.db",
-            "mysql://x",
-            "sqlite:x?mode=rw",
-        ] {
+        for text in ["", "sqlite:", "sqlite://", "./data/m2m.db", "mysql://x", "sqlite:x?mode=rw"] {
             assert!(text.parse::<StoreUrl>().is_err(), "{text}");
         }
     }
@@ -453,10 +398,7 @@ mod tests {
     #[test]
     fn times_are_rfc_3339() {
         assert_eq!("1970-01-01T00:00:10Z".parse(), Ok(Timestamp(UnixTime(10))));
-        assert_eq!(
-            "2027-01-01T01:00:00+01:00".parse(),
-            Ok(Timestamp(UnixTime(1_798_761_600)))
-        );
+        assert_eq!("2027-01-01T01:00:00+01:00".parse(), Ok(Timestamp(UnixTime(1_798_761_600))));
         for text in [
             "",
             "2027-01-01",

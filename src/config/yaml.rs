@@ -18,12 +18,8 @@ const MAX_NODES: usize = 200_000;
 /// Reads one YAML document. `None`: it cannot be read any further; the reason is among the findings.
 pub(super) fn parse(text: &str, findings: &mut Findings) -> Option<Node> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut builder = Builder {
-        parser: Parser::new_from_str(text),
-        anchors: HashMap::new(),
-        nodes: 0,
-        findings,
-    };
+    let mut builder =
+        Builder { parser: Parser::new_from_str(text), anchors: HashMap::new(), nodes: 0, findings };
     match builder.document() {
         Ok(root) => Some(root),
         Err(Stop { at, path, message }) => {
@@ -42,29 +38,18 @@ struct Stop {
 
 impl Stop {
     fn new(mark: Marker, path: &KeyPath, message: impl Into<String>) -> Self {
-        Self {
-            at: position(mark),
-            path: path.clone(),
-            message: message.into(),
-        }
+        Self { at: position(mark), path: path.clone(), message: message.into() }
     }
 }
 
 impl From<ScanError> for Stop {
     fn from(error: ScanError) -> Self {
-        Self::new(
-            *error.marker(),
-            &KeyPath::default(),
-            format!("not valid YAML: {}", error.info()),
-        )
+        Self::new(*error.marker(), &KeyPath::default(), format!("not valid YAML: {}", error.info()))
     }
 }
 
 fn position(mark: Marker) -> Position {
-    Position {
-        line: mark.line().max(1),
-        column: mark.col() + 1,
-    }
+    Position { line: mark.line().max(1), column: mark.col() + 1 }
 }
 
 struct Builder<'a, 'f> {
@@ -89,11 +74,7 @@ impl<'a> Builder<'a, '_> {
                 (Event::StreamEnd, _) => break,
                 (Event::StreamStart | Event::DocumentStart(_) | Event::DocumentEnd | Event::Nothing, _) => {}
                 (_, span) if root.is_some() => {
-                    return Err(Stop::new(
-                        span.start,
-                        &KeyPath::default(),
-                        "a second YAML document",
-                    ));
+                    return Err(Stop::new(span.start, &KeyPath::default(), "a second YAML document"));
                 }
                 (event, span) => root = Some(self.node(event, span, &KeyPath::default(), 0)?),
             }
@@ -101,10 +82,7 @@ impl<'a> Builder<'a, '_> {
         // An empty file is a mapping without members: the later stages say what is missing.
         Ok(root
             .filter(|node| !matches!(node.data, Data::Null))
-            .unwrap_or(Node {
-                at: Position::default(),
-                data: Data::Map(Vec::new()),
-            }))
+            .unwrap_or(Node { at: Position::default(), data: Data::Map(Vec::new()) }))
     }
 
     fn node(&mut self, event: Event<'a>, span: Span, path: &KeyPath, depth: usize) -> Result<Node, Stop> {
@@ -134,10 +112,7 @@ impl<'a> Builder<'a, '_> {
             _ => return Err(Stop::new(span.start, path, "not valid YAML")),
         };
         self.count(1, span, path)?;
-        let node = Node {
-            at: position(span.start),
-            data,
-        };
+        let node = Node { at: position(span.start), data };
         if anchor > 0 {
             self.anchors.insert(anchor, node.clone());
         }
@@ -170,11 +145,7 @@ impl<'a> Builder<'a, '_> {
             let value = self.node(event, span, &key_path, depth + 1)?;
             if let Some(first) = entries.iter().find(|entry| entry.key == key) {
                 let line = first.at.line;
-                self.findings.error_at(
-                    at,
-                    &key_path,
-                    format!("the key stands twice, first in line {line}"),
-                );
+                self.findings.error_at(at, &key_path, format!("the key stands twice, first in line {line}"));
             } else {
                 entries.push(Entry { key, at, value });
             }
@@ -184,11 +155,7 @@ impl<'a> Builder<'a, '_> {
     fn count(&mut self, more: usize, span: Span, path: &KeyPath) -> Result<(), Stop> {
         self.nodes += more;
         if self.nodes > MAX_NODES {
-            return Err(Stop::new(
-                span.start,
-                path,
-                "too many values, or aliases that repeat too much",
-            ));
+            return Err(Stop::new(span.start, path, "too many values, or aliases that repeat too much"));
         }
         Ok(())
     }
@@ -205,18 +172,8 @@ impl<'a> Builder<'a, '_> {
 
 /// A scalar's value by the core schema (YAML 1.2.2 §10.3.2).
 fn scalar(text: &str, plain: bool, as_text: bool) -> Data {
-    let data = if plain && !as_text {
-        resolve_plain(text)
-    } else {
-        None
-    };
-    data.unwrap_or_else(|| {
-        Data::Text(Text {
-            value: text.to_owned(),
-            plain,
-            template: None,
-        })
-    })
+    let data = if plain && !as_text { resolve_plain(text) } else { None };
+    data.unwrap_or_else(|| Data::Text(Text { value: text.to_owned(), plain, template: None }))
 }
 
 /// What a text without quotes means, unless it is just a text.
@@ -230,20 +187,13 @@ pub(super) fn resolve_plain(text: &str) -> Option<Data> {
         ".nan" | ".NaN" | ".NAN" => return Some(Data::Float(f64::NAN)),
         _ => {}
     }
-    let radix = |prefix, radix| {
-        text.strip_prefix(prefix)
-            .and_then(|digits| i64::from_str_radix(digits, radix).ok())
-    };
-    if let Some(value) = radix("0x", 16)
-        .or_else(|| radix("0o", 8))
-        .or_else(|| text.parse().ok())
-    {
+    let radix =
+        |prefix, radix| text.strip_prefix(prefix).and_then(|digits| i64::from_str_radix(digits, radix).ok());
+    if let Some(value) = radix("0x", 16).or_else(|| radix("0o", 8)).or_else(|| text.parse().ok()) {
         return Some(Data::Integer(value));
     }
     // Rust also reads `inf` and `nan` as numbers, YAML does not.
-    let numeric = text
-        .bytes()
-        .all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'+' | b'e' | b'E'));
+    let numeric = text.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'+' | b'e' | b'E'));
     if numeric && text.bytes().any(|b| b.is_ascii_digit()) {
         return text.parse().ok().map(Data::Float);
     }
@@ -260,11 +210,7 @@ mod tests {
         let (errors, _) = findings.locate("f", tree.as_ref());
         match tree {
             Some(tree) if errors.is_empty() => Ok(tree),
-            _ => Err(errors
-                .iter()
-                .map(ToString::to_string)
-                .collect::<Vec<_>>()
-                .join("\n")),
+            _ => Err(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")),
         }
     }
 

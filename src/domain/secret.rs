@@ -1,7 +1,7 @@
 //! Secrets that print nothing.
 //!
 //! [`SecretString`] zeroizes on drop and prints `[REDACTED]`; the only way to its text is the greppable
-//! [`ExposeSecret::expose_secret`]. Comparison goes through [`matches`], which takes the same time whatever differs.
+//! [`ExposeSecret::expose_secret`]. Comparison goes through [`matches()`], which takes the same time whatever differs.
 
 pub use secrecy::{ExposeSecret, SecretString};
 

@@ -14,7 +14,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Serialize;
 
 use super::metadata::{jwks, metadata};
-use super::{not_found, JSON, NO_CACHE, NO_STORE, error_answer, method_not_allowed};
+use super::{JSON, NO_CACHE, NO_STORE, error_answer, method_not_allowed, not_found};
 use crate::domain::oauth::{ErrorCode, GrantType};
 use crate::domain::secret::ExposeSecret;
 use crate::issuer::metadata::{AUTHORIZATION_SERVER_PATH, JWKS_PATH, OPENID_CONFIGURATION_PATH, TOKEN_PATH};

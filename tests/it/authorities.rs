@@ -103,7 +103,11 @@ async fn an_outage_is_noticed_only_by_tokens_whose_key_is_unknown() {
     authority.rotate();
     let unknown = ask(&sidecar, &authority.token().expires_in(86_400).sign()).await;
     // Within the cool-down of the first, successful fetch the set counts as current; afterwards nobody can tell.
-    assert!(matches!(judged(&unknown), (401, "unknown_kid") | (503, "keys_unavailable")), "{:?}", judged(&unknown));
+    assert!(
+        matches!(judged(&unknown), (401, "unknown_kid") | (503, "keys_unavailable")),
+        "{:?}",
+        judged(&unknown)
+    );
     // Beyond `maxStale` even known keys serve no more: they may have been withdrawn long ago.
     clock.forward(Duration::from_secs(2));
     let stale = ask(&sidecar, &token).await;
@@ -182,7 +186,9 @@ async fn a_hanging_authority_costs_a_request_one_second_at_most() {
     let token = authority.token().sign();
     let answers = futures_util::future::join_all((0..50).map(|_| ask(&sidecar, &token)));
     // The support client gives up after ten seconds; the authority would be waited for five.
-    for answer in tokio::time::timeout(Duration::from_secs(4), answers).await.expect("no request waits for the authority")
+    for answer in tokio::time::timeout(Duration::from_secs(4), answers)
+        .await
+        .expect("no request waits for the authority")
     {
         assert_eq!(judged(&answer), (503, "keys_unavailable"));
     }
@@ -213,7 +219,8 @@ async fn rfc_8414_metadata_is_found_when_there_is_no_other() {
 async fn keys_come_from_a_given_url_or_file_too() {
     let (authority, upstream) = (Authority::start(), Upstream::start());
     let issuer = authority.issuer();
-    let by_url = yaml(&format!("{{ issuer: \"{issuer}\", jwksUri: \"{}\" }}", authority.jwks_url()), &upstream);
+    let by_url =
+        yaml(&format!("{{ issuer: \"{issuer}\", jwksUri: \"{}\" }}", authority.jwks_url()), &upstream);
     let sidecar = Sidecar::start(&by_url).await;
     assert_eq!(ask(&sidecar, &authority.token().sign()).await.status, 200);
     assert_eq!(authority.fetches(Endpoint::OpenidConfiguration), 0);
@@ -253,7 +260,10 @@ async fn a_restart_during_an_outage_serves_with_the_kept_keys_of_this_authority_
     assert_eq!(ask(&second, &token).await.status, 200);
 
     let state = second.stop_keeping_state().await;
-    let other = yaml(&format!("{{ issuer: \"{}\", jwksUri: \"{}\" }}", authority.issuer(), authority.jwks_url()), &upstream);
+    let other = yaml(
+        &format!("{{ issuer: \"{}\", jwksUri: \"{}\" }}", authority.issuer(), authority.jwks_url()),
+        &upstream,
+    );
     let third = state.start(&other).await;
     assert_eq!(judged(&ask(&third, &token).await), (503, "keys_unavailable"));
 }

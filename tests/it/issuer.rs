@@ -61,7 +61,9 @@ fn basic(id: &str, secret: &str) -> String {
 fn claims(answer: &RawAnswer) -> (Value, Value) {
     let token = answer.json()["access_token"].as_str().expect("a token").to_owned();
     logs::remember_secret(&token);
-    let part = |n| serde_json::from_slice(&URL_SAFE_NO_PAD.decode(token.split('.').nth(n).unwrap()).unwrap()).unwrap();
+    let part = |n| {
+        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(token.split('.').nth(n).unwrap()).unwrap()).unwrap()
+    };
     (part(0), part(1))
 }
 
@@ -73,13 +75,21 @@ async fn a_secret_by_basic_or_form_or_json_gets_a_token() {
     let sidecar = sidecar(&upstream).await;
     let address = sidecar.address("issuer");
     let encoded: String = form_urlencoded::byte_serialize(SECRET.as_bytes()).collect();
-    let json = format!(r#"{{"grant_type":"client_credentials","client_id":"legacy","client_secret":"{SECRET}"}}"#);
+    let json =
+        format!(r#"{{"grant_type":"client_credentials","client_id":"legacy","client_secret":"{SECRET}"}}"#);
     let answers = [
         post_form(address, "/oauth/token", &[GRANT], &[("Authorization", &basic("legacy", &encoded))]).await,
         post_form(address, "/oauth/token", &[GRANT], &[("Authorization", &basic("legacy", SECRET))]).await,
         post_form(address, "/token", &[GRANT, ("client_id", "legacy"), ("client_secret", SECRET)], &[]).await,
-        post_form(address, "/oauth2/token", &[GRANT, ("client_id", "legacy"), ("client_secret", SECRET)], &[]).await,
-        request("POST", address, "/oauth/token", &[("Content-Type", "application/json")], json.as_bytes()).await,
+        post_form(
+            address,
+            "/oauth2/token",
+            &[GRANT, ("client_id", "legacy"), ("client_secret", SECRET)],
+            &[],
+        )
+        .await,
+        request("POST", address, "/oauth/token", &[("Content-Type", "application/json")], json.as_bytes())
+            .await,
     ];
     for answer in answers {
         assert_eq!(answer.status, 200, "{}", answer.text());
@@ -111,7 +121,10 @@ async fn scopes_and_audiences_are_narrowed_and_never_dropped() {
     };
     let answer = ask(&[("scope", "devices:write"), ("audience", "https://hub.example")]).await;
     let (_, narrowed) = claims(&answer);
-    assert_eq!((&narrowed["scope"], &narrowed["aud"]), (&"devices:write".into(), &serde_json::json!(["https://hub.example"])));
+    assert_eq!(
+        (&narrowed["scope"], &narrowed["aud"]),
+        (&"devices:write".into(), &serde_json::json!(["https://hub.example"]))
+    );
     assert_eq!(answer.json()["scope"], "devices:write");
     for (fields, status, error) in [
         (vec![("scope", "devices:read admin")], 400, "invalid_scope"),
@@ -127,7 +140,8 @@ async fn scopes_and_audiences_are_narrowed_and_never_dropped() {
     }
     // A client without audiences gets the issuer's own.
     let auth = basic("bare", "bare-secret-of-16-bytes");
-    let answer = post_form(sidecar.address("issuer"), "/oauth/token", &[GRANT], &[("Authorization", &auth)]).await;
+    let answer =
+        post_form(sidecar.address("issuer"), "/oauth/token", &[GRANT], &[("Authorization", &auth)]).await;
     assert_eq!(claims(&answer).1["aud"], serde_json::json!(["http://issuer.test"]));
 }
 
@@ -137,13 +151,18 @@ async fn who_is_not_a_client_learns_nothing() {
     let sidecar = sidecar(&upstream).await;
     let address = sidecar.address("issuer");
     let mut bodies = Vec::new();
-    for (id, secret) in [("legacy", "wrong"), ("nobody", "wrong"), ("off", SECRET), ("over", SECRET), ("legacy", "")] {
-        let answer = post_form(address, "/oauth/token", &[GRANT], &[("Authorization", &basic(id, secret))]).await;
+    for (id, secret) in
+        [("legacy", "wrong"), ("nobody", "wrong"), ("off", SECRET), ("over", SECRET), ("legacy", "")]
+    {
+        let answer =
+            post_form(address, "/oauth/token", &[GRANT], &[("Authorization", &basic(id, secret))]).await;
         assert_eq!(answer.status, 401, "{id}");
         assert!(answer.header("www-authenticate").unwrap().starts_with("Basic "));
         assert_eq!(answer.header("cache-control"), Some("no-store"));
         bodies.push(answer.text());
-        let posted = post_form(address, "/oauth/token", &[GRANT, ("client_id", id), ("client_secret", secret)], &[]).await;
+        let posted =
+            post_form(address, "/oauth/token", &[GRANT, ("client_id", id), ("client_secret", secret)], &[])
+                .await;
         assert_eq!((posted.status, posted.header("www-authenticate")), (401, None), "{id}");
     }
     bodies.dedup();
@@ -163,7 +182,12 @@ async fn what_is_no_token_request_gets_the_rfcs_error() {
         (vec![form, authorized], b"grant_type=password", 400, "unsupported_grant_type"),
         (vec![form], b"grant_type=client_credentials", 401, "invalid_client"),
         (vec![form, ("Authorization", "Basic !!!")], b"grant_type=client_credentials", 401, "invalid_client"),
-        (vec![authorized, ("Content-Type", "text/plain")], b"grant_type=client_credentials", 400, "invalid_request"),
+        (
+            vec![authorized, ("Content-Type", "text/plain")],
+            b"grant_type=client_credentials",
+            400,
+            "invalid_request",
+        ),
         (vec![authorized, ("Content-Type", "application/json")], b"{", 400, "invalid_request"),
         (vec![authorized, ("Content-Type", "application/json")], b"[]", 400, "invalid_request"),
         (vec![form, authorized], b"grant_type=client_credentials&client_id=other", 400, "invalid_request"),
@@ -201,7 +225,8 @@ async fn expect_100_continue_is_answered_before_the_body() {
     let upstream = Upstream::start();
     let sidecar = sidecar(&upstream).await;
     let address = sidecar.address("issuer");
-    let body = format!("grant_type=client_credentials&client_id=bare&client_secret={}", "bare-secret-of-16-bytes");
+    let body =
+        format!("grant_type=client_credentials&client_id=bare&client_secret={}", "bare-secret-of-16-bytes");
     let mut connection = Connection::open(address).await;
     let head = format!(
         "POST /oauth/token HTTP/1.1\r\nHost: {address}\r\nExpect: 100-continue\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n",
@@ -246,7 +271,11 @@ async fn an_inbound_listener_answers_exactly_the_issuers_paths_and_accepts_its_t
     let bearer = format!("Bearer {}", answer.json()["access_token"].as_str().unwrap());
     assert_eq!(get(api, "/devices", &[("Authorization", &bearer)]).await.status, 200);
     assert_eq!(get(api, "/.well-known/jwks.json", &[]).await.status, 200);
-    assert_eq!(get(api, "/x/../.well-known/jwks.json", &[]).await.status, 200, "the path is judged in its normal form");
+    assert_eq!(
+        get(api, "/x/../.well-known/jwks.json", &[]).await.status,
+        200,
+        "the path is judged in its normal form"
+    );
     // `/token` belongs to the issuer's own listener; here it is the upstream's, behind the rules.
     assert_eq!(post_form(api, "/token", &fields, &[]).await.status, 401);
     assert_eq!(get(api, "/oauth/token/x", &[]).await.status, 401);
@@ -259,9 +288,11 @@ async fn issued_and_refused_tokens_are_counted_and_logged_without_secrets() {
     let sidecar = sidecar(&upstream).await;
     let mark = logs::mark();
     let address = sidecar.address("issuer");
-    let answer = post_form(address, "/oauth/token", &[GRANT], &[("Authorization", &basic("legacy", SECRET))]).await;
+    let answer =
+        post_form(address, "/oauth/token", &[GRANT], &[("Authorization", &basic("legacy", SECRET))]).await;
     claims(&answer);
-    post_form(address, "/oauth/token", &[GRANT], &[("Authorization", &basic("legacy", "wrong-secret-here"))]).await;
+    post_form(address, "/oauth/token", &[GRANT], &[("Authorization", &basic("legacy", "wrong-secret-here"))])
+        .await;
     logs::wait_for_line(mark, &["audit", "legacy"]).await;
     logs::wait_for_line(mark, &["audit", "invalid_client"]).await;
     let metrics = get(sidecar.address("probes"), "/metrics", &[]).await.text();

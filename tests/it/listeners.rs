@@ -48,7 +48,11 @@ async fn what_is_no_http_gets_our_own_answer_on_every_listener() {
             (b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400, "malformed_request"),
             (b"GET / HTTP/1.1\r\nHost: a\r\nBad Header: b\r\n\r\n", 400, "malformed_request"),
             (b"GET / HTTP/1.1\r\nHost: a\r\n folded: b\r\n\r\n", 400, "malformed_request"),
-            (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab", 400, "malformed_request"),
+            (
+                b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+                400,
+                "malformed_request",
+            ),
             (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n", 400, "malformed_request"),
             (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n", 400, "malformed_request"),
             (b"GET http://b/ HTTP/1.1\r\nHost: a\r\n\r\n", 400, "malformed_request"),
@@ -59,7 +63,11 @@ async fn what_is_no_http_gets_our_own_answer_on_every_listener() {
             }
             let answer = send_raw(address, bytes).await;
             let shown = String::from_utf8_lossy(bytes);
-            assert_eq!((answer.status, answer.header("x-m2m-reason")), (status, Some(reason)), "{listener}: {shown}");
+            assert_eq!(
+                (answer.status, answer.header("x-m2m-reason")),
+                (status, Some(reason)),
+                "{listener}: {shown}"
+            );
             assert!(answer.json()["error_description"].is_string());
             assert_eq!(answer.header("connection"), Some("close"), "{listener}: {shown}");
             assert_eq!(answer.header("server"), None, "{listener}: {shown}");
@@ -76,7 +84,11 @@ async fn a_head_over_32_kib_is_431_on_every_listener() {
         for size in [33 * 1024, 200 * 1024] {
             let value = "a".repeat(size);
             let answer = get(sidecar.address(listener), "/", &[("X-Large", &value)]).await;
-            assert_eq!((answer.status, answer.header("x-m2m-reason")), (431, Some("head_too_large")), "{listener} {size}");
+            assert_eq!(
+                (answer.status, answer.header("x-m2m-reason")),
+                (431, Some("head_too_large")),
+                "{listener} {size}"
+            );
         }
     }
     let value = "a".repeat(30 * 1024);
@@ -181,7 +193,8 @@ async fn during_the_delay_the_sidecar_serves_but_is_not_ready() {
 async fn an_address_in_use_is_an_error_at_start_that_names_listener_and_address() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = taken.local_addr().expect("bound");
-    let why = Sidecar::builder().try_start(&format!("probes: {{ listen: {address} }}\nstateDir: \"@DIR@\"\ninbound: []\n"));
+    let why = Sidecar::builder()
+        .try_start(&format!("probes: {{ listen: {address} }}\nstateDir: \"@DIR@\"\ninbound: []\n"));
     let why = why.await.err().expect("no start");
     if !why.contains("at least one role") {
         assert!(why.contains("probes") && why.contains(&address.to_string()), "{why}");
@@ -209,8 +222,14 @@ async fn every_request_leaves_one_line_that_says_what_was_decided_and_why() {
     assert!(!line.contains("access_token"), "{line}");
     let metrics = get(sidecar.address("probes"), "/metrics", &[]).await;
     assert_eq!(metrics.status, 200);
-    assert!(metrics.text().contains("m2m_inbound_requests_total{listener=\"api\",decision=\"allow\",reason=\"public\"} 1"));
-    assert!(metrics.text().contains("m2m_request_duration_seconds_count{role=\"inbound\",listener=\"api\"} 1"));
+    assert!(
+        metrics
+            .text()
+            .contains("m2m_inbound_requests_total{listener=\"api\",decision=\"allow\",reason=\"public\"} 1")
+    );
+    assert!(
+        metrics.text().contains("m2m_request_duration_seconds_count{role=\"inbound\",listener=\"api\"} 1")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -129,11 +129,17 @@ async fn a_token_that_lives_two_seconds_fails_no_request_for_twenty() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_token_nothing_is_sent() {
-    for broken in [Behave::Status(500), Behave::Status(401), Behave::EmptyBody, Behave::InvalidJson, Behave::Reset] {
+    for broken in
+        [Behave::Status(500), Behave::Status(401), Behave::EmptyBody, Behave::InvalidJson, Behave::Reset]
+    {
         let world = world("", "").await;
         world.authority.behave(Endpoint::Token, broken.clone());
         let answer = world.get("/").await;
-        assert_eq!((answer.status, answer.header("x-m2m-reason")), (503, Some("token_unavailable")), "{broken:?}");
+        assert_eq!(
+            (answer.status, answer.header("x-m2m-reason")),
+            (503, Some("token_unavailable")),
+            "{broken:?}"
+        );
         assert!(answer.header("retry-after").is_some());
         assert_eq!(answer.json()["error"], "temporarily_unavailable");
         assert!(world.upstream.received().is_empty());
@@ -204,7 +210,11 @@ async fn pages_in_a_browser_cannot_use_the_listener() {
         assert_eq!((answer.status, answer.header("x-m2m-reason")), (403, Some(reason)), "{headers:?}");
     }
     assert!(world.upstream.received().is_empty());
-    assert_eq!(world.authority.fetches(Endpoint::Token), 0, "the destination is judged before the token is fetched");
+    assert_eq!(
+        world.authority.fetches(Endpoint::Token),
+        0,
+        "the destination is judged before the token is fetched"
+    );
     for host in ["localhost:9000", "127.0.0.1", "[::1]:9000", "alias.internal"] {
         assert_eq!(get(address, "/", &[("Host", host)]).await.status, 200, "{host}");
     }
@@ -213,7 +223,13 @@ async fn pages_in_a_browser_cannot_use_the_listener() {
 #[tokio::test(flavor = "multi_thread")]
 async fn connect_is_refused_with_an_explanation() {
     let world = world("", "").await;
-    let answer = request("CONNECT", world.sidecar.address("hub"), "hub.example:443", &[("Host", "hub.example:443")], b"");
+    let answer = request(
+        "CONNECT",
+        world.sidecar.address("hub"),
+        "hub.example:443",
+        &[("Host", "hub.example:443")],
+        b"",
+    );
     let answer = answer.await;
     assert_eq!((answer.status, answer.header("x-m2m-reason")), (405, Some("method")));
     assert!(answer.json()["error_description"].as_str().unwrap().contains("http://"));
@@ -242,7 +258,8 @@ async fn an_https_upstream_is_verified_by_certificate_and_name() {
         let yaml = yaml(&authority, &url, "", tls);
         Sidecar::builder().secret_file("secret", "legacy", SECRET).file("ca.pem", ca).start(&yaml).await
     };
-    let trusted = start(&upstream, upstream.ca_pem(), "    upstreamTls: { caFile: \"@DIR@/ca.pem\" }\n").await;
+    let trusted =
+        start(&upstream, upstream.ca_pem(), "    upstreamTls: { caFile: \"@DIR@/ca.pem\" }\n").await;
     let answer = get(trusted.address("hub"), "/", &[]).await;
     assert_eq!(answer.status, 200, "{}", answer.text());
     let seen = &upstream.received()[0];
@@ -250,15 +267,25 @@ async fn an_https_upstream_is_verified_by_certificate_and_name() {
     assert_eq!(seen.header("host"), Some(format!("localhost:{}", upstream.address().port()).as_str()));
 
     let untrusted = start(&upstream, upstream.ca_pem(), "").await;
-    let wrong_name = start(&stranger, stranger.ca_pem(), "    upstreamTls: { caFile: \"@DIR@/ca.pem\" }\n").await;
+    let wrong_name =
+        start(&stranger, stranger.ca_pem(), "    upstreamTls: { caFile: \"@DIR@/ca.pem\" }\n").await;
     let renamed = "    upstreamTls: { caFile: \"@DIR@/ca.pem\", serverName: not-its-name.example }\n";
     let other_name = start(&upstream, upstream.ca_pem(), renamed).await;
     for sidecar in [&untrusted, &wrong_name, &other_name] {
         let answer = get(sidecar.address("hub"), "/", &[]).await;
         assert_eq!((answer.status, answer.header("x-m2m-reason")), (502, Some("upstream_tls")));
     }
-    assert_eq!(upstream.received().len() + stranger.received().len(), 1, "no token left for an unverified upstream");
-    let named = start(&stranger, stranger.ca_pem(), "    upstreamTls: { caFile: \"@DIR@/ca.pem\", serverName: other.example }\n").await;
+    assert_eq!(
+        upstream.received().len() + stranger.received().len(),
+        1,
+        "no token left for an unverified upstream"
+    );
+    let named = start(
+        &stranger,
+        stranger.ca_pem(),
+        "    upstreamTls: { caFile: \"@DIR@/ca.pem\", serverName: other.example }\n",
+    )
+    .await;
     assert_eq!(get(named.address("hub"), "/", &[]).await.status, 200);
 }
 

@@ -91,14 +91,10 @@ fn default_verified_token_cache() -> u64 {
 }
 
 fn default_identity_headers() -> BTreeMap<IdentityHeader, ClaimName> {
-    [
-        ("x-m2m-subject", "sub"),
-        ("x-m2m-client-id", "client_id"),
-        ("x-m2m-scope", "scope"),
-    ]
-    .into_iter()
-    .filter_map(|(header, claim)| Some((header.parse().ok()?, claim.parse().ok()?)))
-    .collect()
+    [("x-m2m-subject", "sub"), ("x-m2m-client-id", "client_id"), ("x-m2m-scope", "scope")]
+        .into_iter()
+        .filter_map(|(header, claim)| Some((header.parse().ok()?, claim.parse().ok()?)))
+        .collect()
 }
 
 /// Which `aud` values are accepted.

@@ -61,10 +61,7 @@ fn refuse_null(schema: &mut schemars::Schema) {
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(title = "m2m-sidecar")]
-#[expect(
-    dead_code,
-    reason = "read section by section; this struct is the shape of the whole"
-)]
+#[expect(dead_code, reason = "read section by section; this struct is the shape of the whole")]
 pub(super) struct Root {
     /// How logs are written.
     #[serde(default)]
@@ -156,10 +153,7 @@ pub(super) struct Shutdown {
 
 impl Default for Shutdown {
     fn default() -> Self {
-        Self {
-            delay: seconds(0),
-            grace_period: seconds(30),
-        }
+        Self { delay: seconds(0), grace_period: seconds(30) }
     }
 }
 
@@ -173,9 +167,7 @@ pub(super) struct Store {
 
 impl Default for Store {
     fn default() -> Self {
-        Self {
-            url: StoreUrl(crate::store::Config::SqliteFile("./data/m2m.db".into())),
-        }
+        Self { url: StoreUrl(crate::store::Config::SqliteFile("./data/m2m.db".into())) }
     }
 }
 
@@ -239,11 +231,7 @@ pub(super) struct Timeouts {
 
 impl Default for Timeouts {
     fn default() -> Self {
-        Self {
-            connect: seconds(2),
-            read: seconds(60),
-            write: seconds(30),
-        }
+        Self { connect: seconds(2), read: seconds(60), write: seconds(30) }
     }
 }
 

@@ -34,12 +34,7 @@ pub(super) fn resolve_authority(
     name: &str,
     raw: raw::Authority,
 ) -> Option<AuthorityConfig> {
-    resolver.duration(
-        &path.key("clockSkew"),
-        raw.clock_skew,
-        Duration::ZERO,
-        MAX_CLOCK_SKEW,
-    );
+    resolver.duration(&path.key("clockSkew"), raw.clock_skew, Duration::ZERO, MAX_CLOCK_SKEW);
     let keys = key_source(resolver, path, &raw);
     let ca_pem = resolver.certificates(&path.key("caFile"), raw.ca_file.as_ref());
     let algorithms = raw.algorithms.map_or_else(
@@ -64,9 +59,7 @@ fn key_source(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Authority)
     }
     match (&raw.jwks_uri, &raw.jwks_file) {
         (Some(_), Some(_)) => {
-            resolver
-                .findings
-                .error(&path.key("jwksFile"), "either `jwksUri` or `jwksFile`, not both");
+            resolver.findings.error(&path.key("jwksFile"), "either `jwksUri` or `jwksFile`, not both");
             None
         }
         (Some(url), None) => Some(KeySource::Url(url.0.clone())),
@@ -80,11 +73,7 @@ fn key_source(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Authority)
 
 fn own_or_discovery(resolver: &mut Resolver<'_>, path: &KeyPath, issuer: &str) -> Option<KeySource> {
     // From the tree: an error elsewhere in the section `issuer` does not change which one is ours.
-    let own = match resolver
-        .tree
-        .find(&KeyPath::root("issuer").key("url"))
-        .map(|node| &node.data)
-    {
+    let own = match resolver.tree.find(&KeyPath::root("issuer").key("url")).map(|node| &node.data) {
         Some(Data::Text(text)) => Some(text.value.as_str()),
         _ => None,
     };
@@ -114,10 +103,9 @@ pub(super) fn resolve_listener(
     issuer: Option<&IssuerRole>,
 ) -> Option<inbound::Config> {
     if raw.issuer && resolver.tree.find(&KeyPath::root("issuer")).is_none() {
-        resolver.findings.error(
-            &path.key("issuer"),
-            "there is no section `issuer` whose endpoints could be answered",
-        );
+        resolver
+            .findings
+            .error(&path.key("issuer"), "there is no section `issuer` whose endpoints could be answered");
     }
     let trusted: Vec<String> = raw.authorities.into_iter().map(|name| name.0).collect();
     check_authorities(resolver, &path.key("authorities"), &trusted, authorities);
@@ -200,10 +188,9 @@ fn identity_headers(
     for (header, claim) in raw {
         let folded = header.as_str().to_ascii_lowercase().replace('_', "-");
         if seen.contains(&folded) {
-            resolver.findings.error(
-                &path.key(header.as_str()),
-                "an upstream could not tell this header from another",
-            );
+            resolver
+                .findings
+                .error(&path.key(header.as_str()), "an upstream could not tell this header from another");
         }
         seen.push(folded);
         headers.extend(header.to_name().map(|name| (name, claim.0.clone())));
@@ -227,16 +214,15 @@ fn resolve_rule(
     let access = match raw.access {
         Some(raw::Access::Public) => {
             if !raw.scopes.is_empty() {
-                resolver.findings.error(
-                    &path.key("scopes"),
-                    "a public rule asks for no token, so not for scopes",
-                );
+                resolver
+                    .findings
+                    .error(&path.key("scopes"), "a public rule asks for no token, so not for scopes");
             }
             Access::Public
         }
-        None => Access::Token {
-            scopes: ScopeSet::from_tokens(raw.scopes.iter().map(|scope| &scope.0)).ok()?,
-        },
+        None => {
+            Access::Token { scopes: ScopeSet::from_tokens(raw.scopes.iter().map(|scope| &scope.0)).ok()? }
+        }
     };
     Some(RuleConfig {
         paths: raw.paths.into_iter().map(|pattern| pattern.0).collect(),
@@ -248,9 +234,7 @@ fn resolve_rule(
 /// The paths that the issuer answers on an inbound listener.
 fn endpoints(role: &IssuerRole) -> Vec<String> {
     let url = role.issuer.url.parse::<IssuerUrl>();
-    let base = url.map_or(String::new(), |url| {
-        url.url.path().trim_end_matches('/').to_owned()
-    });
+    let base = url.map_or(String::new(), |url| url.url.path().trim_end_matches('/').to_owned());
     let names = [
         "/oauth/token",
         "/.well-known/jwks.json",

@@ -12,17 +12,7 @@ use crate::issuer::{self, ClientConfig};
 use crate::jose::sign::SigningKey;
 
 /// The claims that the issuer sets itself (RFC 9068 §2.2).
-const OWN_CLAIMS: [&str; 9] = [
-    "iss",
-    "sub",
-    "aud",
-    "exp",
-    "nbf",
-    "iat",
-    "jti",
-    "client_id",
-    "scope",
-];
+const OWN_CLAIMS: [&str; 9] = ["iss", "sub", "aud", "exp", "nbf", "iat", "jti", "client_id", "scope"];
 const DAY: Duration = Duration::from_hours(24);
 const YEAR: Duration = Duration::from_hours(366 * 24);
 /// Shorter secrets can be guessed; the management API refuses them.
@@ -31,22 +21,13 @@ const MIN_SECRET_BYTES: usize = 16;
 /// Resolves the section `issuer`.
 pub(super) fn resolve(resolver: &mut Resolver<'_>, path: &KeyPath, raw: raw::Issuer) -> Option<IssuerRole> {
     if raw.listen.is_none() && !answered_inbound(resolver.tree) {
-        resolver.findings.error(
-            path,
-            "nothing answers for it: set `listen`, or `issuer: true` on an inbound listener",
-        );
+        resolver
+            .findings
+            .error(path, "nothing answers for it: set `listen`, or `issuer: true` on an inbound listener");
     }
-    lifetime(
-        resolver,
-        &path.key("accessTokenLifetime"),
-        raw.access_token_lifetime.0,
-        DAY,
-    );
+    lifetime(resolver, &path.key("accessTokenLifetime"), raw.access_token_lifetime.0, DAY);
     if OWN_CLAIMS.contains(&raw.owner_claim.0.as_str()) {
-        resolver.findings.error(
-            &path.key("ownerClaim"),
-            "the issuer sets this claim to something else",
-        );
+        resolver.findings.error(&path.key("ownerClaim"), "the issuer sets this claim to something else");
     }
     let algorithm = algorithm(raw.signing.algorithm);
     let key_path = path.key("signing").key("privateKeyFile");
@@ -54,19 +35,15 @@ pub(super) fn resolve(resolver: &mut Resolver<'_>, path: &KeyPath, raw: raw::Iss
         None => None,
         Some(file) => Some(resolver.file(&key_path, file, files::read_secret)?),
     };
-    if private_key
-        .as_ref()
-        .is_some_and(|pem| SigningKey::from_pem(pem, algorithm).is_err())
-    {
+    if private_key.as_ref().is_some_and(|pem| SigningKey::from_pem(pem, algorithm).is_err()) {
         let message = format!("the file holds no private key (PEM) for {algorithm:?}");
         resolver.findings.error(&key_path, message);
     }
     let clients_path = path.key("clients");
     unique_ids(resolver, &clients_path, &raw.clients);
     let clients = raw.clients.into_iter().enumerate();
-    let clients = clients
-        .filter_map(|(i, client)| resolve_client(resolver, &clients_path.index(i), client))
-        .collect();
+    let clients =
+        clients.filter_map(|(i, client)| resolve_client(resolver, &clients_path.index(i), client)).collect();
     Some(IssuerRole {
         listen: raw.listen.map(|listen| listen.0),
         issuer: issuer::Config {
@@ -92,16 +69,9 @@ fn answered_inbound(tree: &Node) -> bool {
 
 fn lifetime(resolver: &mut Resolver<'_>, path: &KeyPath, value: Duration, most: Duration) {
     if value.is_zero() {
-        resolver
-            .findings
-            .error(path, "tokens that never expire are not supported yet");
+        resolver.findings.error(path, "tokens that never expire are not supported yet");
     } else {
-        resolver.duration(
-            path,
-            crate::config::value::GoDuration(value),
-            Duration::from_secs(1),
-            most,
-        );
+        resolver.duration(path, crate::config::value::GoDuration(value), Duration::from_secs(1), most);
     }
 }
 
@@ -120,15 +90,9 @@ fn resolve_client(resolver: &mut Resolver<'_>, path: &KeyPath, raw: raw::Client)
     if let Some(value) = raw.access_token_lifetime {
         lifetime(resolver, &path.key("accessTokenLifetime"), value.0, YEAR);
     }
-    for claim in raw
-        .insert_token_claims
-        .keys()
-        .filter(|claim| OWN_CLAIMS.contains(&claim.as_str()))
-    {
+    for claim in raw.insert_token_claims.keys().filter(|claim| OWN_CLAIMS.contains(&claim.as_str())) {
         let message = "the issuer sets this claim itself; the value here is never used";
-        resolver
-            .findings
-            .warning(&path.key("insertTokenClaims").key(claim), message);
+        resolver.findings.warning(&path.key("insertTokenClaims").key(claim), message);
     }
     let secret = client_secret(resolver, &path.key("secretFile"), &raw)?;
     Some(ClientConfig {
@@ -143,11 +107,7 @@ fn resolve_client(resolver: &mut Resolver<'_>, path: &KeyPath, raw: raw::Client)
                 raw::GrantType::ClientCredentials => GrantType::ClientCredentials,
             })
             .collect(),
-        allowed_audiences: raw
-            .allowed_audiences
-            .into_iter()
-            .map(|audience| audience.0)
-            .collect(),
+        allowed_audiences: raw.allowed_audiences.into_iter().map(|audience| audience.0).collect(),
         allowed_scopes: ScopeSet::from_tokens(raw.allowed_scopes.into_iter().map(|scope| scope.0)).ok()?,
         insert_token_claims: raw.insert_token_claims,
         disabled: raw.disabled,

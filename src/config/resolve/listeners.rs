@@ -27,9 +27,7 @@ fn names(resolver: &mut Resolver<'_>, listeners: &[KeyPath]) {
             continue;
         };
         if let Some((_, first)) = seen.iter().find(|(other, _)| other == name) {
-            resolver
-                .findings
-                .error(&path, format!("this name is already taken by `{first}`"));
+            resolver.findings.error(&path, format!("this name is already taken by `{first}`"));
         } else {
             seen.push((name.to_owned(), path));
         }
@@ -43,9 +41,7 @@ fn addresses(resolver: &mut Resolver<'_>, listeners: &[KeyPath]) {
             continue;
         };
         if let Some((_, first)) = seen.iter().find(|(other, _)| collide(*other, address)) {
-            resolver
-                .findings
-                .error(&path, format!("this address is already taken by `{first}`"));
+            resolver.findings.error(&path, format!("this address is already taken by `{first}`"));
         } else {
             seen.push((address, path));
         }

@@ -39,14 +39,8 @@ pub(super) fn resolve(tree: &Node, findings: &mut Findings) -> Config {
     Config {
         log: resolve_log(&log),
         threads: resolver.section(&KeyPath::root("threads")).unwrap_or(0),
-        shutdown: Shutdown {
-            delay: shutdown.delay.0,
-            grace_period: shutdown.grace_period.0,
-        },
-        state_dir: resolver
-            .section(&KeyPath::root("stateDir"))
-            .unwrap_or_else(raw::default_state_dir)
-            .0,
+        shutdown: Shutdown { delay: shutdown.delay.0, grace_period: shutdown.grace_period.0 },
+        state_dir: resolver.section(&KeyPath::root("stateDir")).unwrap_or_else(raw::default_state_dir).0,
         store: store.url.0,
         probes: probes.map(|probes| probes.listen.0),
         issuer,
@@ -124,9 +118,7 @@ impl Resolver<'_> {
     ) -> Vec<T> {
         let list = KeyPath::root(key);
         let paths = (0..self.tree.find(&list).map_or(0, Node::list_len)).map(|i| list.index(i));
-        paths
-            .filter_map(|path| self.resolve_at(&path, &resolve))
-            .collect()
+        paths.filter_map(|path| self.resolve_at(&path, &resolve)).collect()
     }
 
     /// Resolves the members of a mapping; the name is handed on.
@@ -139,9 +131,7 @@ impl Resolver<'_> {
         self.names(key)
             .into_iter()
             .filter_map(|name| {
-                self.resolve_at(&mapping.key(name), |resolver, path, raw| {
-                    resolve(resolver, path, name, raw)
-                })
+                self.resolve_at(&mapping.key(name), |resolver, path, raw| resolve(resolver, path, name, raw))
             })
             .collect()
     }
@@ -151,11 +141,7 @@ impl Resolver<'_> {
     where
         Self: 't,
     {
-        self.tree
-            .find(&KeyPath::root(key))
-            .into_iter()
-            .flat_map(Node::keys)
-            .collect()
+        self.tree.find(&KeyPath::root(key)).into_iter().flat_map(Node::keys).collect()
     }
 
     /// A text as messages may show it: as the file has it, not as the environment filled it in.
@@ -179,8 +165,7 @@ impl Resolver<'_> {
             Some(nearest) => format!("the nearest is `{nearest}`, known are {}", quoted(&known)),
         };
         let shown = self.shown(path, name);
-        self.findings
-            .error(path, format!("no {what} is named `{shown}`; {known}"));
+        self.findings.error(path, format!("no {what} is named `{shown}`; {known}"));
     }
 
     /// Reads a file that a key names.
@@ -213,8 +198,7 @@ impl Resolver<'_> {
     fn duration(&mut self, path: &KeyPath, value: GoDuration, least: Duration, most: Duration) {
         if value.0 < least || value.0 > most {
             let (least, most) = (GoDuration(least), GoDuration(most));
-            self.findings
-                .error(path, format!("it must be from {least} to {most}"));
+            self.findings.error(path, format!("it must be from {least} to {most}"));
         }
     }
 
@@ -228,18 +212,14 @@ impl Resolver<'_> {
     ) -> Option<upstream::Config> {
         let tls_path = path.key("upstreamTls");
         if tls.is_some() && !url.tls {
-            self.findings
-                .error(&tls_path, "only an https upstream has TLS settings");
+            self.findings.error(&tls_path, "only an https upstream has TLS settings");
         }
         let (ca_file, server_name) = tls.map_or((None, None), |tls| (tls.ca_file, tls.server_name));
-        for (key, value) in [
-            ("connect", timeouts.connect),
-            ("read", timeouts.read),
-            ("write", timeouts.write),
-        ] {
+        for (key, value) in
+            [("connect", timeouts.connect), ("read", timeouts.read), ("write", timeouts.write)]
+        {
             if value.0 < Duration::from_millis(1) {
-                self.findings
-                    .error(&path.key("upstreamTimeouts").key(key), "it must be at least 1ms");
+                self.findings.error(&path.key("upstreamTimeouts").key(key), "it must be at least 1ms");
             }
         }
         Some(upstream::Config {

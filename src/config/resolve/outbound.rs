@@ -19,29 +19,19 @@ pub(super) fn resolve_credential(
         (Some(authority), None) => Some(TokenEndpoint::Discovery(authority.url)),
         (None, Some(url)) => Some(TokenEndpoint::Url(url.0)),
         (Some(_), Some(_)) => {
-            resolver.findings.error(
-                &path.key("tokenUrl"),
-                "either `authority` or `tokenUrl`, not both",
-            );
+            resolver.findings.error(&path.key("tokenUrl"), "either `authority` or `tokenUrl`, not both");
             None
         }
         (None, None) => {
-            resolver
-                .findings
-                .error(path, "either `authority` or `tokenUrl` is required");
+            resolver.findings.error(path, "either `authority` or `tokenUrl` is required");
             None
         }
     };
     if !(0.10..=0.95).contains(&raw.refresh_at.0) {
-        resolver
-            .findings
-            .error(&path.key("refreshAt"), "it must be from 10% to 95%");
+        resolver.findings.error(&path.key("refreshAt"), "it must be from 10% to 95%");
     }
-    let client_secret = resolver.file(
-        &path.key("clientSecretFile"),
-        &raw.client_secret_file,
-        files::read_secret,
-    );
+    let client_secret =
+        resolver.file(&path.key("clientSecretFile"), &raw.client_secret_file, files::read_secret);
     Some(token_source::Config {
         name: name.to_owned(),
         endpoint: endpoint?,
@@ -54,11 +44,7 @@ pub(super) fn resolve_credential(
         scopes: ScopeSet::from_tokens(raw.scopes.into_iter().map(|scope| scope.0)).ok()?,
         audiences: raw.audiences.into_iter().map(|audience| audience.0).collect(),
         resources: raw.resource.into_iter().map(|resource| resource.0).collect(),
-        extra_parameters: raw
-            .extra_parameters
-            .into_iter()
-            .map(|(name, value)| (name.0, value))
-            .collect(),
+        extra_parameters: raw.extra_parameters.into_iter().map(|(name, value)| (name.0, value)).collect(),
         refresh_at: raw.refresh_at.0,
         prefetch: raw.prefetch,
     })
@@ -70,12 +56,7 @@ pub(super) fn resolve_listener(
     path: &KeyPath,
     raw: raw::Outbound,
 ) -> Option<outbound::Config> {
-    resolver.reference(
-        &path.key("credential"),
-        &raw.credential.0,
-        "credentials",
-        "credential",
-    );
+    resolver.reference(&path.key("credential"), &raw.credential.0, "credentials", "credential");
     if !raw.listen.0.ip().is_loopback() && !raw.allow_remote {
         let message = "it is open to other machines, which could all act with the credential; set `allowRemote: true` \
                        if that is meant";

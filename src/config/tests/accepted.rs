@@ -99,10 +99,7 @@ fn every_key_arrives() {
     assert_eq!(config.log.level, tracing::Level::DEBUG);
     assert_eq!(config.log.encoding, telemetry::Encoding::Json);
     assert_eq!(config.threads, 2);
-    let shutdown = Shutdown {
-        delay: Duration::from_secs(5),
-        grace_period: Duration::from_secs(60),
-    };
+    let shutdown = Shutdown { delay: Duration::from_secs(5), grace_period: Duration::from_secs(60) };
     assert_eq!(config.shutdown, shutdown);
     assert_eq!(config.state_dir, Path::new("/var/lib/m2m"));
     assert_eq!(config.store, store::Config::SqliteMemory);
@@ -128,10 +125,7 @@ fn the_issuer_arrives() {
     assert_eq!(client.allowed_audiences, ["https://things.example"]);
     assert_eq!(client.allowed_scopes.to_string(), "things:read things:write");
     let claims = serde_json::Value::Object(client.insert_token_claims.clone());
-    assert_eq!(
-        claims,
-        serde_json::json!({ "tenant": "green", "level": 3, "tags": ["a", null] })
-    );
+    assert_eq!(claims, serde_json::json!({ "tenant": "green", "level": 3, "tags": ["a", null] }));
     assert!(client.disabled);
     assert_eq!(client.expires_at, Some(UnixTime(1_798_761_600)));
 }
@@ -146,49 +140,28 @@ fn authorities_and_inbound_listeners_arrive() {
     assert_eq!(authority("own").max_stale, Duration::from_secs(86_400));
     assert_eq!(authority("staff").keys, KeySource::Discovery);
     assert!(authority("staff").ca_pem.is_some());
-    assert_eq!(
-        authority("staff").algorithms,
-        [Algorithm::ES256, Algorithm::EdDSA]
-    );
-    assert_eq!(
-        authority("direct").keys,
-        KeySource::Url("https://id.example/keys".parse().unwrap())
-    );
+    assert_eq!(authority("staff").algorithms, [Algorithm::ES256, Algorithm::EdDSA]);
+    assert_eq!(authority("direct").keys, KeySource::Url("https://id.example/keys".parse().unwrap()));
     assert!(matches!(&authority("file").keys, KeySource::File(path) if path.ends_with("jwks.json")));
 
     let inbound = &config.inbound[0];
     assert_eq!(inbound.name, "things");
     assert!(inbound.issuer && !inbound.keep_authorization && !inbound.preserve_host);
     assert_eq!(
-        (
-            inbound.upstream.host.as_str(),
-            inbound.upstream.port,
-            inbound.upstream.tls
-        ),
+        (inbound.upstream.host.as_str(), inbound.upstream.port, inbound.upstream.tls),
         ("::1", 9090, true)
     );
     assert_eq!(inbound.upstream.server_name, "things.internal");
     assert!(inbound.upstream.ca_pem.is_some());
     assert_eq!(inbound.upstream.timeouts.connect, Duration::from_millis(500));
     assert_eq!(inbound.upstream.timeouts.read, Duration::from_secs(60));
-    assert_eq!(
-        inbound.identity_headers,
-        [(http::HeaderName::from_static("x-subject"), "sub".to_owned())]
-    );
+    assert_eq!(inbound.identity_headers, [(http::HeaderName::from_static("x-subject"), "sub".to_owned())]);
     assert_eq!(inbound.max_body, Some(1 << 20));
     assert_eq!(inbound.verifier.authorities, ["own", "staff", "direct", "file"]);
-    assert_eq!(
-        inbound.verifier.audiences,
-        Audiences::OneOf(vec!["https://things.example".to_owned()])
-    );
+    assert_eq!(inbound.verifier.audiences, Audiences::OneOf(vec!["https://things.example".to_owned()]));
     assert_eq!(inbound.verifier.verified_token_cache, 5);
-    let [public, rule] = inbound.verifier.rules.as_slice() else {
-        panic!()
-    };
-    assert_eq!(
-        (public.methods.as_slice(), &public.access),
-        (["GET".to_owned()].as_slice(), &Access::Public)
-    );
+    let [public, rule] = inbound.verifier.rules.as_slice() else { panic!() };
+    assert_eq!((public.methods.as_slice(), &public.access), (["GET".to_owned()].as_slice(), &Access::Public));
     assert_eq!(rule.paths, ["/things/**", "/x/*"]);
     assert!(matches!(&rule.access, Access::Token { scopes } if scopes.to_string() == "things:read"));
 }
@@ -196,9 +169,7 @@ fn authorities_and_inbound_listeners_arrive() {
 #[test]
 fn credentials_and_outbound_listeners_arrive() {
     let config = config(FULL);
-    let [hub, other] = config.credentials.as_slice() else {
-        panic!()
-    };
+    let [hub, other] = config.credentials.as_slice() else { panic!() };
     assert!(
         matches!(&hub.endpoint, TokenEndpoint::Discovery(url) if url.as_str() == "https://hub.example/oauth")
     );
@@ -214,10 +185,7 @@ fn credentials_and_outbound_listeners_arrive() {
     assert_eq!(outbound.prefix, "Token ");
     assert!(!outbound.overwrite && outbound.preserve_host);
     assert_eq!(outbound.hosts, ["hub", "hub:9000"]);
-    assert_eq!(
-        (outbound.upstream.host.as_str(), outbound.upstream.port),
-        ("hub.example", 443)
-    );
+    assert_eq!((outbound.upstream.host.as_str(), outbound.upstream.port), ("hub.example", 443));
     assert_eq!(outbound.upstream.server_name, "hub.example");
     assert_eq!(outbound.upstream.timeouts.write, Duration::from_secs(3));
 }
@@ -225,25 +193,13 @@ fn credentials_and_outbound_listeners_arrive() {
 #[test]
 fn defaults_are_the_documented_ones() {
     let config = config(&small());
-    assert_eq!(
-        (config.log.level, config.log.encoding),
-        (tracing::Level::INFO, telemetry::Encoding::Text)
-    );
+    assert_eq!((config.log.level, config.log.encoding), (tracing::Level::INFO, telemetry::Encoding::Text));
     assert_eq!((config.threads, config.probes), (0, None));
-    assert_eq!(
-        config.shutdown,
-        Shutdown {
-            delay: Duration::ZERO,
-            grace_period: Duration::from_secs(30)
-        }
-    );
+    assert_eq!(config.shutdown, Shutdown { delay: Duration::ZERO, grace_period: Duration::from_secs(30) });
     assert_eq!(config.state_dir, Path::new("./data"));
     assert_eq!(config.store, store::Config::SqliteFile("./data/m2m.db".into()));
     let issuer = config.issuer.unwrap().issuer;
-    assert_eq!(
-        (issuer.owner_claim.as_str(), issuer.algorithm),
-        ("owner", Algorithm::ES256)
-    );
+    assert_eq!((issuer.owner_claim.as_str(), issuer.algorithm), ("owner", Algorithm::ES256));
     assert_eq!(issuer.access_token_lifetime, Duration::from_secs(3600));
     assert!(issuer.root_paths && issuer.clients.is_empty());
     let inbound = &config.inbound[0];
@@ -253,38 +209,17 @@ fn defaults_are_the_documented_ones() {
     assert_eq!(inbound.verifier.verified_token_cache, 10_000);
     assert_eq!(inbound.verifier.audiences, Audiences::Any);
     assert!(inbound.verifier.rules[0].methods.is_empty());
-    let headers: Vec<_> = inbound
-        .identity_headers
-        .iter()
-        .map(|(h, c)| (h.as_str(), c.as_str()))
-        .collect();
+    let headers: Vec<_> = inbound.identity_headers.iter().map(|(h, c)| (h.as_str(), c.as_str())).collect();
     assert_eq!(
         headers,
-        [
-            ("x-m2m-client-id", "client_id"),
-            ("x-m2m-scope", "scope"),
-            ("x-m2m-subject", "sub")
-        ]
+        [("x-m2m-client-id", "client_id"), ("x-m2m-scope", "scope"), ("x-m2m-subject", "sub")]
     );
     let timeouts = &inbound.upstream.timeouts;
-    assert_eq!(
-        (
-            timeouts.connect.as_secs(),
-            timeouts.read.as_secs(),
-            timeouts.write.as_secs()
-        ),
-        (2, 60, 30)
-    );
+    assert_eq!((timeouts.connect.as_secs(), timeouts.read.as_secs(), timeouts.write.as_secs()), (2, 60, 30));
     let outbound = &config.outbound[0];
-    assert_eq!(
-        (outbound.header.as_str(), outbound.prefix.as_str()),
-        ("authorization", "Bearer ")
-    );
+    assert_eq!((outbound.header.as_str(), outbound.prefix.as_str()), ("authorization", "Bearer "));
     assert!(outbound.overwrite && !outbound.preserve_host && outbound.hosts.is_empty());
-    assert_eq!(
-        config.credentials[0].auth_method,
-        ClientAuthMethod::ClientSecretBasic
-    );
+    assert_eq!(config.credentials[0].auth_method, ClientAuthMethod::ClientSecretBasic);
 }
 
 #[test]
@@ -312,11 +247,7 @@ fn root_paths_follow_the_issuer_url() {
         ("http://a", "  rootPaths: false\n", false),
     ] {
         let text = format!("issuer:\n  url: {url}\n  listen: 127.0.0.1:0\n{extra}");
-        assert_eq!(
-            config(&text).issuer.unwrap().issuer.root_paths,
-            expected,
-            "{url} {extra}"
-        );
+        assert_eq!(config(&text).issuer.unwrap().issuer.root_paths, expected, "{url} {extra}");
     }
 }
 
@@ -349,29 +280,14 @@ fn rules_over_issuer_endpoints_are_a_warning() {
             small_but("audiences: any", "audiences: any\n    issuer: true").replace("\"/**\"", pattern);
         warnings(&text)
     };
-    for pattern in [
-        "\"/**\"",
-        "/oauth/*",
-        "/oauth/token/",
-        "\"/.well-known/**\"",
-        "/*/jwks.json",
-        "\"/oauth/token/**\"",
-    ] {
+    for pattern in
+        ["\"/**\"", "/oauth/*", "/oauth/token/", "\"/.well-known/**\"", "/*/jwks.json", "\"/oauth/token/**\""]
+    {
         let warnings = answered(pattern);
         assert_eq!(warnings.len(), 1, "{pattern}");
-        assert!(
-            warnings[0].contains("inbound[0].rules[0].paths[0]: the issuer answers `/"),
-            "{warnings:?}"
-        );
+        assert!(warnings[0].contains("inbound[0].rules[0].paths[0]: the issuer answers `/"), "{warnings:?}");
     }
-    for pattern in [
-        "\"/api/**\"",
-        "/",
-        "/*",
-        "/oauth",
-        "/oauth/tokens",
-        "/oauth/token/x",
-    ] {
+    for pattern in ["\"/api/**\"", "/", "/*", "/oauth", "/oauth/tokens", "/oauth/token/x"] {
         assert!(answered(pattern).is_empty(), "{pattern}");
     }
     assert!(warnings(&small()).is_empty());
@@ -382,10 +298,7 @@ fn claims_that_are_never_inserted_and_slashes_that_differ_are_warnings() {
     let client =
         "  clients: [{ id: a, secretFile: \"${DIR}/secret\", insertTokenClaims: { sub: x, ok: y } }]\n";
     assert!(warnings(&small_with("issuer", client))[0].contains("insertTokenClaims.sub"));
-    let slash = small_but(
-        "issuer: \"http://127.0.0.1:8080\"",
-        "issuer: \"http://127.0.0.1:8080/\"",
-    );
+    let slash = small_but("issuer: \"http://127.0.0.1:8080\"", "issuer: \"http://127.0.0.1:8080/\"");
     assert!(warnings(&slash)[0].contains("authorities.self.issuer: differs from `issuer.url`"));
 }
 

@@ -38,11 +38,7 @@ fn an_unknown_key_names_the_nearest() {
         ("lgo: {}\n", "lgo", "`log`"),
         ("logs: {}\n", "logs", "`log`"),
         ("amdin: {}\n", "amdin", "`admin`"),
-        (
-            "shutdown: { graceperiod: 1s }\n",
-            "shutdown.graceperiod",
-            "`gracePeriod`",
-        ),
+        ("shutdown: { graceperiod: 1s }\n", "shutdown.graceperiod", "`gracePeriod`"),
     ] {
         assert_problem(
             &format!("{ISSUER}{text}"),
@@ -50,11 +46,7 @@ fn an_unknown_key_names_the_nearest() {
             &format!("unknown key; the nearest known key is {nearest}"),
         );
     }
-    assert_problem(
-        &small_but("clientID", "clientId"),
-        "credentials.hub.clientId",
-        "`clientID`",
-    );
+    assert_problem(&small_but("clientID", "clientId"), "credentials.hub.clientId", "`clientID`");
 }
 
 #[test]
@@ -71,15 +63,10 @@ fn promised_keys_that_nothing_serves_are_refused_as_such() {
         }
         let found = problems(&text);
         assert!(
-            found
-                .iter()
-                .any(|p| p.ends_with(&format!(" {path}: not supported yet"))),
+            found.iter().any(|p| p.ends_with(&format!(" {path}: not supported yet"))),
             "{path}: {found:#?}"
         );
-        assert!(
-            !found.iter().any(|p| p.contains("unknown key")),
-            "{path}: {found:#?}"
-        );
+        assert!(!found.iter().any(|p| p.contains("unknown key")), "{path}: {found:#?}");
     }
 }
 
@@ -123,11 +110,7 @@ fn inline_secrets_are_answered_with_the_file_key() {
         "`clientSecretFile`",
     );
     let client = "  clients: [{ id: a, secret: x, secretFile: \"${DIR}/secret\" }]\n";
-    assert_problem(
-        &small_with("issuer", client),
-        "issuer.clients[0].secret",
-        "`secretFile`",
-    );
+    assert_problem(&small_with("issuer", client), "issuer.clients[0].secret", "`secretFile`");
 }
 
 #[test]
@@ -221,13 +204,7 @@ fn what_the_schema_cannot_say_is_judged() {
 
 #[test]
 fn something_must_run() {
-    for text in [
-        "",
-        "# nothing\n",
-        "log: {}\n",
-        "inbound: []\noutbound: []\n",
-        "{}",
-    ] {
+    for text in ["", "# nothing\n", "log: {}\n", "inbound: []\noutbound: []\n", "{}"] {
         assert_problem(text, "", "nothing to run");
     }
     assert!(problems(ISSUER).is_empty());
@@ -262,25 +239,15 @@ fn values_from_the_environment_are_never_shown() {
             assert!(!problem.contains("hush-hush"), "{problem}");
         }
     }
-    let shown = problems(&small_but(
-        "clientSecretFile: ${DIR}/secret",
-        "clientSecretFile: /${HUSH}",
-    ));
-    assert!(
-        shown[0].contains("the file `/${HUSH}` cannot be read"),
-        "{shown:?}"
-    );
+    let shown = problems(&small_but("clientSecretFile: ${DIR}/secret", "clientSecretFile: /${HUSH}"));
+    assert!(shown[0].contains("the file `/${HUSH}` cannot be read"), "{shown:?}");
 }
 
 #[test]
 fn a_missing_file_is_a_problem_of_its_own() {
-    let Err(problems) = load(Path::new("/nonexistent/c.yaml"), &|_| None) else {
-        panic!()
-    };
+    let Err(problems) = load(Path::new("/nonexistent/c.yaml"), &|_| None) else { panic!() };
     assert!(
-        problems
-            .to_string()
-            .starts_with("/nonexistent/c.yaml:1:1: the file cannot be read: "),
+        problems.to_string().starts_with("/nonexistent/c.yaml:1:1: the file cannot be read: "),
         "{problems}"
     );
 }

@@ -8,12 +8,7 @@ use crate::config::{formats, json_schema, parse};
 #[test]
 fn the_schema_describes_every_key() {
     fn undescribed(schema: &serde_json::Value, at: &str, found: &mut Vec<String>) {
-        for (name, member) in schema
-            .get("properties")
-            .and_then(|p| p.as_object())
-            .into_iter()
-            .flatten()
-        {
+        for (name, member) in schema.get("properties").and_then(|p| p.as_object()).into_iter().flatten() {
             if member.get("description").is_none() {
                 found.push(format!("{at}.{name}"));
             }
@@ -26,18 +21,12 @@ fn the_schema_describes_every_key() {
         undescribed(definition, name, &mut found);
     }
     assert_eq!(found, Vec::<String>::new());
-    assert!(
-        !schema.to_string().contains("null"),
-        "a key without a value is accepted somewhere"
-    );
+    assert!(!schema.to_string().contains("null"), "a key without a value is accepted somewhere");
     assert_eq!(
         schema["$defs"]["Inbound"]["properties"]["identityHeaders"]["default"]["x-m2m-subject"],
         "sub"
     );
-    assert_eq!(
-        schema["$defs"]["Credential"]["properties"]["refreshAt"]["default"],
-        "75%"
-    );
+    assert_eq!(schema["$defs"]["Credential"]["properties"]["refreshAt"]["default"], "75%");
 }
 
 #[test]
