@@ -1,9 +1,9 @@
 //! The authorization server: authenticates clients and issues access tokens.
 //!
 //! A token request walks through four phases, each in a file of its own, and each hands on a value that only it can
-//! make: [`token_request`] reads headers and body once into a [`TokenRequest`]; [`client_auth`] turns the presented
-//! credentials into an `AuthenticatedClient`; [`grants`] narrows what that client asks for to what it may have;
-//! [`access_token`] writes the claims, which [`signing_keys`] signs. Whatever a phase refuses is a [`TokenError`],
+//! make: [`token_request`] reads headers and body once into a [`TokenRequest`]; `client_auth` turns the presented
+//! credentials into an `AuthenticatedClient`; `grants` narrows what that client asks for to what it may have;
+//! `access_token` writes the claims, which [`signing_keys`] signs. Whatever a phase refuses is a [`TokenError`],
 //! whose texts are constants.
 
 mod access_token;
