@@ -86,7 +86,11 @@ impl Issuer {
     ///
     /// # Errors
     /// When the configuration contradicts itself, or no signing key can be had.
-    pub async fn open(mut config: Config, store: &dyn Store, clock: SharedClock) -> Result<Arc<Self>, OpenError> {
+    pub async fn open(
+        mut config: Config,
+        store: &dyn Store,
+        clock: SharedClock,
+    ) -> Result<Arc<Self>, OpenError> {
         let base_path = metadata::base_path(&config.url)?;
         let policy = access_token::Policy::new(&config)?;
         let clients = clients::Clients::new(std::mem::take(&mut config.clients))?;
