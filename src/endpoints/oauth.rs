@@ -41,7 +41,7 @@ pub type Observer = Arc<dyn Fn(&Outcome) + Send + Sync>;
 pub fn issuer_router(issuer: Arc<Issuer>, at: Placement, observer: Observer) -> Router {
     // The paths are literal: an issuer's URL may well hold what axum 0.7 took for a capture.
     let mut router = Router::new().without_v07_checks();
-    for (path, endpoint) in endpoints(&issuer, at) {
+    for (path, endpoint) in endpoints(issuer.base_path(), at) {
         let method_router = match endpoint {
             Endpoint::Token => token_endpoint(Arc::clone(&issuer), Arc::clone(&observer)),
             Endpoint::Jwks => get(jwks).with_state(Arc::clone(&issuer)),
@@ -55,7 +55,13 @@ pub fn issuer_router(issuer: Arc<Issuer>, at: Placement, observer: Observer) -> 
 /// The exact paths, in normal form, that [`issuer_router`] answers.
 #[must_use]
 pub fn issuer_paths(issuer: &Issuer, at: Placement) -> Vec<String> {
-    endpoints(issuer, at).into_keys().collect()
+    paths_below(issuer.base_path(), at)
+}
+
+/// The same, known only by the path of the issuer's URL (without a slash at its end).
+#[must_use]
+pub fn paths_below(base_path: &str, at: Placement) -> Vec<String> {
+    endpoints(base_path, at).into_keys().collect()
 }
 
 #[derive(Clone, Copy)]
@@ -66,8 +72,7 @@ enum Endpoint {
 }
 
 /// A map, because the base path and the root may be the same.
-fn endpoints(issuer: &Issuer, at: Placement) -> BTreeMap<String, Endpoint> {
-    let base = issuer.base_path();
+fn endpoints(base: &str, at: Placement) -> BTreeMap<String, Endpoint> {
     let mut endpoints = BTreeMap::new();
     let bases = if at == Placement::BasePath { vec![base] } else { vec![base, ""] };
     for base in bases {

@@ -1,9 +1,9 @@
 //! The authorization server: authenticates clients and issues access tokens.
 //!
 //! A token request walks through four phases, each in a file of its own, and each hands on a value that only it can
-//! make: [`token_request`] reads headers and body once into a [`TokenRequest`]; [`client_auth`] turns the presented
-//! credentials into an `AuthenticatedClient`; [`grants`] narrows what that client asks for to what it may have;
-//! [`access_token`] writes the claims, which [`signing_keys`] signs. Whatever a phase refuses is a [`TokenError`],
+//! make: [`token_request`] reads headers and body once into a [`TokenRequest`]; `client_auth` turns the presented
+//! credentials into an `AuthenticatedClient`; `grants` narrows what that client asks for to what it may have;
+//! `access_token` writes the claims, which `signing_keys` signs. Whatever a phase refuses is a [`TokenError`],
 //! whose texts are constants.
 
 mod access_token;
@@ -88,12 +88,24 @@ impl Issuer {
     ///
     /// # Errors
     /// When the configuration contradicts itself, or no signing key can be had.
-    pub async fn open(config: Config, store: &dyn Store, clock: SharedClock) -> Result<Arc<Self>, OpenError> {
+    pub async fn open(
+        mut config: Config,
+        store: &dyn Store,
+        clock: SharedClock,
+    ) -> Result<Arc<Self>, OpenError> {
         let base_path = metadata::base_path(&config.url)?;
         let policy = access_token::Policy::new(&config)?;
+        let clients = clients::Clients::new(std::mem::take(&mut config.clients))?;
+        // Last: a configuration that is refused must not leave a key behind.
         let keys = signing_keys::SigningKeys::open(&config, store, clock.now()).await?;
-        let clients = clients::Clients::new(config.clients)?;
-        Ok(Arc::new(Self { url: config.url, base_path, policy, clients, keys, clock }))
+        Ok(Arc::new(Self {
+            url: config.url,
+            base_path,
+            policy,
+            clients,
+            keys,
+            clock,
+        }))
     }
 
     /// Issues an access token, or says why not. Signs on the calling thread.

@@ -54,6 +54,7 @@ fn legacy() -> ClientConfig {
 
 pub(crate) fn config(clients: Vec<ClientConfig>) -> Config {
     Config {
+        root_paths: true,
         url: URL.to_owned(),
         owner_claim: "owner".to_owned(),
         access_token_lifetime: Duration::from_secs(3600),

@@ -1,6 +1,5 @@
 //! Authorities that rotate, break, answer slowly or not at all: no wrong accept, no needless refusal, no storm.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::support::authority::{Authority, Endpoint};
@@ -321,7 +320,7 @@ async fn time_is_judged_on_every_request_also_of_a_remembered_token() {
     let (authority, upstream) = (Authority::start(), Upstream::start());
     let clock = MovableClock::now();
     let start = yaml(&format!("{{ issuer: \"{}\", clockSkew: 0s }}", authority.issuer()), &upstream);
-    let sidecar = Sidecar::builder().clock(Arc::clone(&clock)).start(&start).await;
+    let sidecar = Sidecar::builder().clock(clock.clone()).start(&start).await;
     let token = authority.token().expires_in(100).sign();
     assert_eq!(ask(&sidecar, &token).await.status, 200);
     clock.forward(Duration::from_secs(95));

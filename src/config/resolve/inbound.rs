@@ -235,31 +235,10 @@ fn resolve_rule(
 fn endpoints(role: &IssuerRole) -> Vec<String> {
     let url = role.issuer.url.parse::<IssuerUrl>();
     let base = url.map_or(String::new(), |url| url.url.path().trim_end_matches('/').to_owned());
-    let names = [
-        "/oauth/token",
-        "/.well-known/jwks.json",
-        "/.well-known/openid-configuration",
-        "/.well-known/oauth-authorization-server",
-    ];
-    let mut paths: Vec<String> = names.iter().map(|name| format!("{base}{name}")).collect();
-    if role.issuer.root_paths {
-        paths.extend(names.iter().map(|name| (*name).to_owned()));
-    }
-    // RFC 8414 §3.1 puts the well-known part before the issuer's path.
-    paths.push(format!("/.well-known/oauth-authorization-server{base}"));
-    paths
+    oauth::paths_below(&base, if role.issuer.root_paths { Placement::BasePathAndRoot } else { Placement::BasePath })
 }
 
-/// Whether a pattern matches a path; both are in normal form.
+/// Whether a pattern matches a path that is in normal form.
 fn covers(pattern: &str, path: &str) -> bool {
-    let mut segments = path.split('/').filter(|segment| !segment.is_empty());
-    for part in pattern.split('/').filter(|part| !part.is_empty()) {
-        match (part, segments.next()) {
-            ("**", _) => return true,
-            ("*", Some(_)) => {}
-            (part, Some(segment)) if part == segment => {}
-            _ => return false,
-        }
-    }
-    segments.next().is_none()
+    NormalPath::parse(path).is_ok_and(|path| rules::pattern_matches(pattern, &path).unwrap_or(false))
 }

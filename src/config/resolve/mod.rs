@@ -242,8 +242,9 @@ impl Resolver<'_> {
             Some(_) => true,
             None => false,
         };
-        if !["issuer", "inbound", "outbound"].into_iter().any(any) {
-            let message = "there is nothing to run: none of `issuer`, `inbound` and `outbound` is configured";
+        // Credentials alone are enough for the `token` command.
+        if !["issuer", "inbound", "outbound", "credentials"].into_iter().any(any) {
+            let message = "there is nothing to run: none of `issuer`, `inbound`, `outbound` and `credentials` is configured";
             self.findings.error(&KeyPath::default(), message);
         }
     }
