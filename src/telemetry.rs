@@ -41,19 +41,23 @@ pub enum Encoding {
     Json,
 }
 
+/// What is written at a level: only what this crate says. A dependency's message may hold what must not be logged.
+#[must_use]
+pub fn targets(level: tracing::Level) -> Targets {
+    Targets::new()
+        .with_target("m2m_sidecar", level)
+        .with_target("access", level)
+        .with_target("audit", level)
+        .with_default(LevelFilter::OFF)
+}
+
 /// Starts logging. The guard writes out what is pending when it is dropped. A second call in one process changes
 /// nothing and gives `None`.
 #[must_use]
 pub fn start_logging(config: LogConfig) -> Option<WorkerGuard> {
     let (writer, guard): (NonBlocking, _) = tracing_appender::non_blocking(std::io::stderr());
-    // Only what this crate says: a dependency's message may hold what must not be logged.
-    let ours = Targets::new()
-        .with_target("m2m_sidecar", config.level)
-        .with_target("access", config.level)
-        .with_target("audit", config.level)
-        .with_default(LevelFilter::OFF);
     let lines = tracing_subscriber::fmt::layer().with_writer(writer);
-    let registry = tracing_subscriber::registry().with(ours);
+    let registry = tracing_subscriber::registry().with(targets(config.level));
     let started = match config.encoding {
         Encoding::Text => registry.with(lines.with_ansi(false)).try_init(),
         Encoding::Json => registry.with(lines.json().flatten_event(true)).try_init(),
@@ -425,6 +429,16 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line}\n{text}");
         }
+    }
+
+    #[test]
+    fn no_dependency_is_listened_to_at_any_level() {
+        let targets = targets(tracing::Level::TRACE);
+        for target in ["pingora_core", "pingora_proxy::proxy_h1", "hyper", "rustls", "sqlx", "log", ""] {
+            assert!(!targets.would_enable(target, &tracing::Level::ERROR), "{target}");
+        }
+        assert!(targets.would_enable("m2m_sidecar::app", &tracing::Level::TRACE));
+        assert!(targets.would_enable("access", &tracing::Level::INFO));
     }
 
     #[test]

@@ -70,15 +70,9 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// The process's environment, for `${NAME}` in a configuration.
-#[expect(clippy::disallowed_methods, reason = "the command line is where the environment comes in")]
-fn environment(name: &str) -> Option<String> {
-    std::env::var(name).ok()
-}
-
 /// Loads a configuration; its warnings go to standard error.
 fn load(file: &Path) -> anyhow::Result<Config> {
-    let loaded = config::load(file, &environment)?;
+    let loaded = config::load(file, &config::process_environment)?;
     for warning in &loaded.warnings {
         let _ = writeln!(std::io::stderr(), "warning: {warning}");
     }

@@ -98,14 +98,7 @@ impl Issuer {
         let clients = clients::Clients::new(std::mem::take(&mut config.clients))?;
         // Last: a configuration that is refused must not leave a key behind.
         let keys = signing_keys::SigningKeys::open(&config, store, clock.now()).await?;
-        Ok(Arc::new(Self {
-            url: config.url,
-            base_path,
-            policy,
-            clients,
-            keys,
-            clock,
-        }))
+        Ok(Arc::new(Self { url: config.url, base_path, policy, clients, keys, clock }))
     }
 
     /// Issues an access token, or says why not. Signs on the calling thread.

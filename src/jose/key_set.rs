@@ -10,7 +10,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::DecodingKey;
 use serde_json::Value;
 
-use super::provider::parse_public_key;
+use super::provider::{self, parse_public_key};
 use super::{Algorithm, parse_algorithm};
 use crate::domain::claims::Claims;
 use crate::domain::hash::sha256;
@@ -149,6 +149,7 @@ impl KeySet {
     /// # Errors
     /// [`InvalidKeySet`] when it is none, or holds no usable key.
     pub fn parse(json: &[u8]) -> Result<Self, InvalidKeySet> {
+        provider::install();
         let document = Claims::parse(json).map_err(|_| InvalidKeySet::NotAKeySet)?;
         let keys = document.get("keys").and_then(Value::as_array).ok_or(InvalidKeySet::NotAKeySet)?;
         let keys: Vec<_> = keys.iter().take(MAX_KEYS).filter_map(VerifyingKey::parse).collect();

@@ -5,7 +5,7 @@
 //! under a digest of algorithm and bytes. Parsing is a pure function, so the memo needs no invalidation; it is
 //! bounded, because keys come from outside.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Once};
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{self as aws, EcdsaKeyPair, Ed25519KeyPair, ParsedPublicKey, RsaKeyPair};
@@ -36,11 +36,15 @@ static PROVIDER: CryptoProvider = CryptoProvider {
     key_utils: KeyUtils::new_unimplemented(),
 };
 
-/// Makes aws-lc-rs the process's cryptography, for TLS (rustls) and JOSE (jsonwebtoken). May be called repeatedly.
+/// Makes aws-lc-rs the process's cryptography, for TLS (rustls) and JOSE (jsonwebtoken). May be called repeatedly, and is
+/// by everything that makes a key: jsonwebtoken would panic at the first use of one otherwise.
 pub fn install() {
-    // An `Err` says that one is installed already, and nothing else in this process installs one.
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let _ = PROVIDER.install_default();
+    static INSTALLED: Once = Once::new();
+    INSTALLED.call_once(|| {
+        // An `Err` says that one is installed already. Pingora would install ring, but comes here after `app`.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let _ = PROVIDER.install_default();
+    });
 }
 
 /// A private key ready for use.

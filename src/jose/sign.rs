@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use super::{Algorithm, algorithm_name};
+use super::{Algorithm, algorithm_name, provider};
 use crate::domain::secret::{ExposeSecret, SecretString};
 
 /// A key could not be made, read or used. Says nothing of the key.
@@ -109,6 +109,7 @@ impl SigningKey {
     }
 
     fn from_pkcs8(pkcs8: Zeroizing<Vec<u8>>, algorithm: Algorithm) -> Result<Self, SigningKeyError> {
+        provider::install();
         let wrong = |_| SigningKeyError::WrongKind;
         let (spki, mut jwk, encoding) = match algorithm.family() {
             AlgorithmFamily::Ec => {
@@ -228,11 +229,10 @@ mod tests {
     use super::*;
     use crate::jose::key_set::KeySet;
     use crate::jose::verify::Jws;
-    use crate::jose::{ALGORITHMS, provider};
+    use crate::jose::ALGORITHMS;
 
     #[test]
     fn every_algorithm_signs_what_its_own_jwk_verifies_also_after_a_round_trip_through_pem() {
-        provider::install();
         for algorithm in ALGORITHMS.iter().copied() {
             let key = SigningKey::generate(algorithm).unwrap();
             let again = SigningKey::from_pem(&key.to_pem(), algorithm).unwrap();

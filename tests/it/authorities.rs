@@ -93,7 +93,7 @@ async fn an_outage_is_noticed_only_by_tokens_whose_key_is_unknown() {
     let token = authority.token().expires_in(86_400).sign();
     assert_eq!(ask(&sidecar, &token).await.status, 200);
     authority.down().await;
-    for _ in 0..6 {
+    for _ in 0..5 {
         clock.forward(Duration::from_secs(600));
         let fresh = authority.token().expires_in(86_400).sign();
         assert_eq!(ask(&sidecar, &fresh).await.status, 200, "its key is known");
@@ -108,7 +108,7 @@ async fn an_outage_is_noticed_only_by_tokens_whose_key_is_unknown() {
         judged(&unknown)
     );
     // Beyond `maxStale` even known keys serve no more: they may have been withdrawn long ago.
-    clock.forward(Duration::from_secs(2));
+    clock.forward(Duration::from_secs(700));
     let stale = ask(&sidecar, &token).await;
     assert_eq!(judged(&stale), (503, "keys_unavailable"));
     assert!(stale.header("retry-after").is_some());

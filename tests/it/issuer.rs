@@ -197,7 +197,7 @@ async fn what_is_no_token_request_gets_the_rfcs_error() {
             400,
             "invalid_request",
         ),
-        (vec![form, authorized], b"grant_type=%ff%fe", 400, "unsupported_grant_type"),
+        (vec![form, authorized], b"grant_type=%ff%fe", 400, "invalid_request"),
     ] {
         let answer = request("POST", address, "/oauth/token", &headers, body).await;
         let shown = String::from_utf8_lossy(body);

@@ -8,10 +8,12 @@ use super::{Resolver, algorithm};
 use crate::config::address::IssuerUrl;
 use crate::config::tree::{Data, KeyPath};
 use crate::config::{IssuerRole, files, raw};
+use crate::domain::path::NormalPath;
 use crate::domain::scope::ScopeSet;
+use crate::endpoints::oauth::{self, Placement};
 use crate::jose::Algorithm;
 use crate::proxy::inbound;
-use crate::verifier::{self, Access, Audiences, AuthorityConfig, KeySource, RuleConfig};
+use crate::verifier::{self, Access, Audiences, AuthorityConfig, KeySource, RuleConfig, rules};
 
 /// What keys may verify when the configuration does not say.
 const ALL_ALGORITHMS: [Algorithm; 9] = [
@@ -235,7 +237,10 @@ fn resolve_rule(
 fn endpoints(role: &IssuerRole) -> Vec<String> {
     let url = role.issuer.url.parse::<IssuerUrl>();
     let base = url.map_or(String::new(), |url| url.url.path().trim_end_matches('/').to_owned());
-    oauth::paths_below(&base, if role.issuer.root_paths { Placement::BasePathAndRoot } else { Placement::BasePath })
+    oauth::paths_below(
+        &base,
+        if role.issuer.root_paths { Placement::BasePathAndRoot } else { Placement::BasePath },
+    )
 }
 
 /// Whether a pattern matches a path that is in normal form.

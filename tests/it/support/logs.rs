@@ -10,8 +10,7 @@ use std::sync::{Mutex, OnceLock};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use tokio::sync::watch;
-use tracing::level_filters::LevelFilter;
-use tracing_subscriber::filter::Targets;
+use m2m_sidecar::telemetry;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::FmtSpan;
 use tracing_subscriber::layer::SubscriberExt;
@@ -45,22 +44,14 @@ pub fn start() {
 }
 
 fn install() {
-    // What others log is captured less finely: their TRACE is bytes on the wire, which no configuration of ours prints.
-    let targets = Targets::new()
-        .with_default(LevelFilter::DEBUG)
-        .with_target("m2m_sidecar", LevelFilter::TRACE)
-        .with_target("audit", LevelFilter::TRACE)
-        .with_target("access", LevelFilter::TRACE);
+    // The sidecar's own filter at its most talkative: what it keeps out, no configuration can let in.
+    let targets = telemetry::targets(tracing::Level::TRACE);
     let lines = tracing_subscriber::fmt::layer()
         .with_ansi(false)
         .with_span_events(FmtSpan::NEW)
         .with_writer(|| LineWriter);
     let subscriber = tracing_subscriber::registry().with(targets).with(lines);
     tracing::subscriber::set_global_default(subscriber).expect("nothing else in the tests subscribes");
-    // Some of what we build on logs through `log`.
-    if log::set_logger(&LogLines).is_ok() {
-        log::set_max_level(log::LevelFilter::Debug);
-    }
     let report = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
         let file = info.location().map_or("", |location| location.file());
@@ -91,20 +82,6 @@ impl MakeWriter<'_> for LineWriter {
     fn make_writer(&self) -> Self {
         Self
     }
-}
-
-struct LogLines;
-
-impl log::Log for LogLines {
-    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
-        true
-    }
-
-    fn log(&self, record: &log::Record<'_>) {
-        append(format!("{} {}: {}\n", record.level(), record.target(), record.args()).as_bytes());
-    }
-
-    fn flush(&self) {}
 }
 
 fn append(bytes: &[u8]) {
