@@ -227,9 +227,9 @@ fn ec_jwk(algorithm: Algorithm, point: &[u8]) -> Result<Value, SigningKeyError> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::jose::ALGORITHMS;
     use crate::jose::key_set::KeySet;
     use crate::jose::verify::Jws;
-    use crate::jose::ALGORITHMS;
 
     #[test]
     fn every_algorithm_signs_what_its_own_jwk_verifies_also_after_a_round_trip_through_pem() {

@@ -74,7 +74,7 @@ impl AccessToken {
         {
             return Ok(value.clone());
         }
-        let mut value = HeaderValue::try_from(format!("{prefix}{}", self.0.token.expose_secret()))?;
+        let mut value = HeaderValue::try_from([prefix, self.0.token.expose_secret()].concat())?;
         value.set_sensitive(true);
         // An `Err` says that another prefix came first: then this one is written each time.
         let _ = self.0.header.set((prefix.to_owned(), value.clone()));

@@ -85,7 +85,7 @@ fn accept_json() -> HeaderMap {
 /// split them.
 fn basic(config: &Config) -> Result<HeaderValue, FetchError> {
     let encode = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
-    let pair = format!("{}:{}", encode(&config.client_id), encode(config.client_secret.expose_secret()));
+    let pair = [encode(&config.client_id), encode(config.client_secret.expose_secret())].join(":");
     let value = format!("Basic {}", STANDARD.encode(pair));
     let mut value = HeaderValue::try_from(value).map_err(|_| FetchError::Request)?;
     value.set_sensitive(true);

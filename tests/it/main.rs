@@ -4,10 +4,12 @@
 //! fake world is known to `support::logs`, which looks for them in everything that was logged.
 
 mod authorities;
+mod commands;
 mod inbound;
 mod issuer;
 mod listeners;
 mod outbound;
+mod readme;
 mod smoke;
 mod support;
 mod tidy;

@@ -38,6 +38,6 @@ pub fn now() -> i64 {
 }
 
 /// Locks, also after a panic in another test's thread: its failure is reported where it happened.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

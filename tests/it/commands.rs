@@ -1,0 +1,256 @@
+//! The commands, as a shell sees them: output, errors, exit codes.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::Mutex;
+
+use tempfile::TempDir;
+
+use crate::support::authority::{Authority, Endpoint};
+use crate::support::behave::Behave;
+use crate::support::{lock, logs};
+
+/// Held by tests that start what the documentation shows, on the ports it shows.
+pub static FIXED_PORTS: Mutex<()> = Mutex::new(());
+
+fn sidecar(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_m2m-sidecar"));
+    command.args(arguments).env_remove("M2M_SIDECAR_CONFIG").stdin(Stdio::null());
+    command
+}
+
+fn run(arguments: &[&str]) -> Output {
+    sidecar(arguments).output().expect("the binary runs")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Exit code, standard output, standard error; what was printed as an error is searched for secrets later.
+fn ended(output: &Output) -> (Option<i32>, String, String) {
+    logs::note(&text(&output.stderr));
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+fn file(dir: &TempDir, name: &str, content: &str) -> String {
+    let path = dir.path().join(name);
+    std::fs::write(&path, content.replace("@DIR@", &dir.path().display().to_string()))
+        .expect("a writable directory");
+    path.display().to_string()
+}
+
+#[test]
+fn wrong_usage_is_exit_code_2() {
+    for arguments in
+        [&[][..], &["run"], &["nonsense"], &["check", "--nonsense"], &["keygen", "--algorithm", "HS256"]]
+    {
+        let (code, out, err) = ended(&run(arguments));
+        assert_eq!((code, out.as_str()), (Some(2), ""), "{arguments:?}");
+        assert!(!err.is_empty());
+    }
+    assert_eq!(run(&["--version"]).status.code(), Some(0));
+}
+
+#[test]
+fn check_reports_every_error_with_line_and_key_and_exits_with_1() {
+    let dir = TempDir::new().expect("a directory");
+    let bad = file(
+        &dir,
+        "bad.yaml",
+        "prob: {}\ninbound:\n  - name: api\n    listen: nowhere\n    upstream: ftp://x\n    audience: [a]\n    tls: {}\noutbound:\n  - { name: hub, listen: 127.0.0.1:0, upstream: \"http://x\", credential: missing }\n",
+    );
+    let (code, out, err) = ended(&run(&["check", "--config", &bad]));
+    assert_eq!((code, out.as_str()), (Some(1), ""));
+    for part in [
+        "bad.yaml:1",
+        "probes",
+        "bad.yaml:4",
+        "inbound[0].listen",
+        "bad.yaml:5",
+        "audiences",
+        "not supported yet",
+        "missing",
+    ] {
+        assert!(err.contains(part), "{part}: {err}");
+    }
+    let (code, _, err) = ended(&run(&["check", "--config", "/nowhere/at/all.yaml"]));
+    assert_eq!(code, Some(1));
+    assert!(err.contains("/nowhere/at/all.yaml"), "{err}");
+}
+
+#[test]
+fn every_configuration_that_we_ship_passes_the_check() {
+    let dir = TempDir::new().expect("a directory");
+    file(&dir, "legacy-secret", "a-secret-of-16-bytes");
+    let conf = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf");
+    let mut checked = 0;
+    for entry in std::fs::read_dir(conf).expect("conf/") {
+        let path = entry.expect("an entry").path();
+        let output = sidecar(&["check"])
+            .arg("--config")
+            .arg(&path)
+            .env("DATA_DIR", dir.path())
+            .output()
+            .expect("runs");
+        let (code, out, err) = ended(&output);
+        assert_eq!((code, err.as_str()), (Some(0), ""), "{}", path.display());
+        assert!(out.contains("ok"), "{out}");
+        checked += 1;
+    }
+    assert!(checked > 0);
+}
+
+#[test]
+fn keygen_prints_a_key_that_the_issuer_takes() {
+    for algorithm in ["ES256", "ES384", "EdDSA", "RS256", "PS256"] {
+        let output = run(&["keygen", "--algorithm", algorithm]);
+        assert_eq!(output.status.code(), Some(0), "{algorithm}");
+        let pem = text(&output.stdout);
+        logs::remember_private_key(&pem);
+        assert!(
+            pem.starts_with("-----BEGIN PRIVATE KEY-----\n") && pem.ends_with("-----END PRIVATE KEY-----\n")
+        );
+        let dir = TempDir::new().expect("a directory");
+        file(&dir, "key.pem", &pem);
+        file(&dir, "secret", "a-secret-of-16-bytes");
+        let yaml = format!(
+            "stateDir: \"@DIR@\"\nstore: {{ url: \"sqlite:@DIR@/m2m.db\" }}\nissuer: {{ url: http://i.test, listen: 127.0.0.1:0, signing: {{ algorithm: {algorithm}, privateKeyFile: \"@DIR@/key.pem\" }}, clients: [{{ id: a, secretFile: \"@DIR@/secret\", allowedGrantTypes: [client_credentials] }}] }}\n"
+        );
+        let config = file(&dir, "issuer.yaml", &yaml);
+        let (code, _, err) = ended(&run(&["check", "--config", &config]));
+        assert_eq!((code, err.as_str()), (Some(0), ""), "{algorithm}");
+    }
+}
+
+fn credential(authority: &Authority, dir: &TempDir) -> String {
+    authority.register_client("legacy", "secret-of-the-command");
+    file(dir, "secret", "secret-of-the-command\n");
+    let yaml = format!(
+        "credentials: {{ hub: {{ authority: \"{}\", clientID: legacy, clientSecretFile: \"@DIR@/secret\", scopes: [a] }} }}\n",
+        authority.issuer()
+    );
+    file(dir, "token.yaml", &yaml)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn token_prints_the_token_and_nothing_else_or_says_why_not() {
+    let (authority, dir) = (Authority::start(), TempDir::new().expect("a directory"));
+    let config = credential(&authority, &dir);
+    let ask =
+        |more: &[&str]| ended(&run(&[&["token", "--config", &config, "--credential", "hub"], more].concat()));
+    let (code, out, err) = ask(&[]);
+    assert_eq!((code, out.trim_end(), err.as_str()), (Some(0), authority.issued()[0].as_str(), ""));
+    let (code, out, _) = ask(&["--decode"]);
+    let decoded: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!((code, &decoded["claims"]["client_id"]), (Some(0), &"legacy".into()));
+
+    authority.behave(Endpoint::Token, Behave::Body(r#"{"error":"server's own words"}"#.to_owned()));
+    let (code, out, err) = ask(&[]);
+    assert_eq!((code, out.as_str()), (Some(1), ""));
+    assert!(err.contains("hub") && !err.contains("server's own words"), "{err}");
+    authority.down().await;
+    let (code, _, err) = ask(&[]);
+    assert!(code == Some(1) && err.contains("connection failed"), "{err}");
+    let (code, _, err) = ended(&run(&["token", "--config", &config, "--credential", "nub"]));
+    assert!(code == Some(1) && err.contains("nub") && err.contains("hub"), "{err}");
+    logs::assert_no_leaks();
+}
+
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn run_serves_until_a_signal_and_healthcheck_tells_whether_it_is_ready() {
+    let dir = TempDir::new().expect("a directory");
+    let yaml = "log: { encoding: json }\nstateDir: \"@DIR@\"\nprobes: { listen: 127.0.0.1:0 }\ninbound: [{ name: api, listen: 127.0.0.1:0, upstream: \"http://127.0.0.1:9\", authorities: [a], audiences: any, rules: [{ paths: [/], access: public }] }]\nauthorities: { a: { issuer: \"http://127.0.0.1:9\" } }\n";
+    let config = file(&dir, "run.yaml", yaml);
+    let child =
+        sidecar(&["run", "--config", &config]).stderr(Stdio::piped()).spawn().expect("the binary runs");
+    let mut running = Running(child);
+    let mut lines = BufReader::new(running.0.stderr.take().expect("piped")).lines();
+    // JSON lines, one of which says where the probes are.
+    let probes = loop {
+        let line = lines.next().expect("it says where it listens").expect("UTF-8");
+        let line: serde_json::Value = serde_json::from_str(&line).expect("a JSON line");
+        if line["listener"] == "probes" {
+            break line["address"].as_str().expect("an address").to_owned();
+        }
+    };
+    let asking = |address: &str| {
+        let asked = file(
+            &dir,
+            "asked.yaml",
+            &yaml.replace("probes: { listen: 127.0.0.1:0 }", &format!("probes: {{ listen: {address} }}")),
+        );
+        ended(&run(&["healthcheck", "--config", &asked]))
+    };
+    assert_eq!(asking(&probes), (Some(0), String::new(), String::new()));
+    let signalled = Command::new("kill").args(["-TERM", &running.0.id().to_string()]).status().expect("kill");
+    assert!(signalled.success());
+    assert_eq!(running.0.wait().expect("ends").code(), Some(0));
+    let (code, _, err) = asking(&probes);
+    assert!(code == Some(1) && err.contains("no answer"), "{err}");
+}
+
+#[test]
+fn an_address_in_use_ends_run_with_1_and_a_clear_line() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let dir = TempDir::new().expect("a directory");
+    let yaml = format!(
+        "stateDir: \"@DIR@\"\nprobes: {{ listen: {} }}\ninbound: [{{ name: api, listen: 127.0.0.1:0, upstream: \"http://127.0.0.1:9\", authorities: [a], audiences: any, rules: [{{ paths: [/], access: public }}] }}]\nauthorities: {{ a: {{ issuer: \"http://127.0.0.1:9\" }} }}\n",
+        taken.local_addr().expect("bound")
+    );
+    let config = file(&dir, "run.yaml", &yaml);
+    let (code, out, err) = ended(&run(&["run", "--config", &config]));
+    assert_eq!((code, out.as_str()), (Some(1), ""));
+    assert!(err.contains("probes") && err.contains("in use"), "{err}");
+}
+
+/// With fixed ports, because they are what the demo shows. Each line it prints is then run by a shell.
+#[test]
+fn the_demo_shows_three_exchanges_and_its_lines_work_when_pasted() {
+    let _ports = lock(&FIXED_PORTS);
+    let (code, out, err) = ended(&run(&["demo", "--once"]));
+    assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
+    for part in [
+        "1. ISSUE",
+        "2. PROTECT",
+        "3. INJECT",
+        "\"access_token\":\"eyJ…\"",
+        "   401 ",
+        "\"x-m2m-client-id\":\"legacy\"",
+    ] {
+        assert!(out.contains(part), "{part}: {out}");
+    }
+    assert_eq!(out.matches("\n   200 ").count(), 3, "{out}");
+
+    let child =
+        sidecar(&["demo"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("the binary runs");
+    let mut running = Running(child);
+    let mut shown = Vec::new();
+    for line in BufReader::new(running.0.stdout.take().expect("piped")).lines() {
+        let line = line.expect("UTF-8");
+        if line.starts_with("Serving on") {
+            break;
+        }
+        shown.push(line);
+    }
+    let commands: Vec<_> = shown.iter().filter_map(|line| line.trim_start().strip_prefix("$ ")).collect();
+    let script = commands.join(" || exit 1\necho\n");
+    let pasted = Command::new("sh").args(["-c", &script]).output().expect("a shell");
+    let answers = text(&pasted.stdout);
+    assert_eq!(pasted.status.code(), Some(0), "{answers}\n{}", text(&pasted.stderr));
+    assert_eq!(answers.matches("\"identity\"").count(), 2, "{answers}");
+    assert!(answers.contains("\"error\":\"unauthorized\""), "{answers}");
+    let signalled = Command::new("kill").args(["-INT", &running.0.id().to_string()]).status().expect("kill");
+    assert!(signalled.success());
+    assert_eq!(running.0.wait().expect("ends").code(), Some(0));
+}
