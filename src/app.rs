@@ -151,10 +151,15 @@ impl Running {
     pub async fn shutdown(self) {
         self.ready.store(false, Ordering::Release);
         tokio::time::sleep(self.delay).await;
-        let drained =
-            futures_util::future::join_all(self.listeners.iter().map(|(_, listener)| listener.drain()));
-        if tokio::time::timeout(self.grace, drained).await.is_err() {
-            tracing::warn!("requests were still under way when the grace period ended");
+        // The probes last: whoever watches the drain asks them.
+        let (probes, others): (Vec<_>, Vec<_>) = self.listeners.iter().partition(|(name, _)| name == PROBES);
+        for listeners in [others, probes] {
+            let drained =
+                futures_util::future::join_all(listeners.iter().map(|(_, listener)| listener.drain()));
+            if tokio::time::timeout(self.grace, drained).await.is_err() {
+                let cut_off: usize = listeners.iter().map(|(_, listener)| listener.connections()).sum();
+                tracing::warn!(cut_off, "connections were still open when the grace period ended");
+            }
         }
         self.tasks.end().await;
         let workers = self.workers;
@@ -216,24 +221,43 @@ fn worker_count(threads: usize) -> usize {
 }
 
 /// Every socket of a configuration, bound before anything else happens.
-struct Sockets(HashMap<String, BoundSocket>);
+struct Sockets(HashMap<Socket, BoundSocket>);
+
+/// Whose socket: the proxy listeners' names are the operator's, and one may well be `issuer`.
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum Socket {
+    Own(&'static str),
+    Proxy(String),
+}
+
+impl Socket {
+    fn name(&self) -> &str {
+        match self {
+            Self::Own(name) => name,
+            Self::Proxy(name) => name,
+        }
+    }
+}
 
 impl Sockets {
     fn bind(config: &Config) -> Result<Self, StartError> {
-        let issuer = config.issuer.as_ref().and_then(|role| role.listen).map(|listen| (ISSUER, listen));
-        let probes = config.probes.map(|listen| (PROBES, listen));
-        let inbound = config.inbound.iter().map(|listener| (listener.name.as_str(), listener.listen));
-        let outbound = config.outbound.iter().map(|listener| (listener.name.as_str(), listener.listen));
+        let issuer =
+            config.issuer.as_ref().and_then(|role| role.listen).map(|listen| (Socket::Own(ISSUER), listen));
+        let probes = config.probes.map(|listen| (Socket::Own(PROBES), listen));
+        let inbound =
+            config.inbound.iter().map(|listener| (Socket::Proxy(listener.name.clone()), listener.listen));
+        let outbound =
+            config.outbound.iter().map(|listener| (Socket::Proxy(listener.name.clone()), listener.listen));
         let wanted = issuer.into_iter().chain(probes).chain(inbound).chain(outbound);
-        let bind = |(name, address): (&str, SocketAddr)| match BoundSocket::bind(address) {
-            Ok(socket) => Ok((name.to_owned(), socket)),
-            Err(error) => Err(StartError::Bind { listener: name.to_owned(), address, error }),
+        let bind = |(whose, address): (Socket, SocketAddr)| match BoundSocket::bind(address) {
+            Ok(socket) => Ok((whose, socket)),
+            Err(error) => Err(StartError::Bind { listener: whose.name().to_owned(), address, error }),
         };
         Ok(Self(wanted.map(bind).collect::<Result<_, _>>()?))
     }
 
-    fn get(&self, name: &str) -> Result<&BoundSocket, StartError> {
-        self.0.get(name).ok_or_else(|| unusable(name)("has no socket".to_owned()))
+    fn get(&self, whose: &Socket) -> Result<&BoundSocket, StartError> {
+        self.0.get(whose).ok_or_else(|| unusable(whose.name())("has no socket".to_owned()))
     }
 }
 
@@ -286,8 +310,9 @@ impl Parts {
             let metrics = Arc::new(self.metrics.requests(Role::Inbound, &listener.name));
             let serve =
                 || Inbound::new(listener, verifier.clone(), upstream.clone(), own.clone(), metrics.clone());
-            let served =
-                workers.listen(sockets.get(&listener.name)?, &metrics, serve).map_err(StartError::Workers)?;
+            let served = workers
+                .listen(sockets.get(&Socket::Proxy(listener.name.clone()))?, &metrics, serve)
+                .map_err(StartError::Workers)?;
             listeners.push((listener.name.clone(), served));
         }
         for listener in &config.outbound {
@@ -297,8 +322,9 @@ impl Parts {
                 .ok_or_else(|| unusable(&listener.name)("its credential does not exist".to_owned()))?;
             let metrics = Arc::new(self.metrics.requests(Role::Outbound, &listener.name));
             let serve = || Outbound::new(listener, upstream.clone(), credential.clone(), metrics.clone());
-            let served =
-                workers.listen(sockets.get(&listener.name)?, &metrics, serve).map_err(StartError::Workers)?;
+            let served = workers
+                .listen(sockets.get(&Socket::Proxy(listener.name.clone()))?, &metrics, serve)
+                .map_err(StartError::Workers)?;
             listeners.push((listener.name.clone(), served));
         }
         if config.probes.is_some() {
@@ -321,12 +347,13 @@ impl Parts {
         &self,
         workers: &Workers,
         sockets: &Sockets,
-        name: &str,
+        name: &'static str,
         router: axum::Router,
     ) -> Result<(String, Listener), StartError> {
         let metrics = Arc::new(self.metrics.requests(Role::Local, name));
         let serve = || LocalService::new(router.clone(), metrics.clone());
-        let served = workers.listen(sockets.get(name)?, &metrics, serve).map_err(StartError::Workers)?;
+        let served =
+            workers.listen(sockets.get(&Socket::Own(name))?, &metrics, serve).map_err(StartError::Workers)?;
         Ok((name.to_owned(), served))
     }
 

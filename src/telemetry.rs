@@ -16,12 +16,15 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
-use tracing_appender::non_blocking::{NonBlocking, WorkerGuard};
+use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::domain::reason::Reason;
+
+/// How many log lines may wait to be written.
+const LINES_IN_FLIGHT: usize = 16 * 1024;
 
 /// How logs are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +58,9 @@ pub fn targets(level: tracing::Level) -> Targets {
 /// nothing and gives `None`.
 #[must_use]
 pub fn start_logging(config: LogConfig) -> Option<WorkerGuard> {
-    let (writer, guard): (NonBlocking, _) = tracing_appender::non_blocking(std::io::stderr());
+    // Bounded: what a slow terminal cannot take is dropped rather than kept in memory.
+    let (writer, guard): (NonBlocking, _) =
+        NonBlockingBuilder::default().buffered_lines_limit(LINES_IN_FLIGHT).finish(std::io::stderr());
     let lines = tracing_subscriber::fmt::layer().with_writer(writer);
     let registry = tracing_subscriber::registry().with(targets(config.level));
     let started = match config.encoding {

@@ -152,10 +152,10 @@ async fn issue(client: &HttpClient, secret: &SecretString, file: &Path) -> anyho
     headers.insert(header::AUTHORIZATION, sensitive("Basic ", &pair)?);
     let form = [("grant_type", "client_credentials"), ("scope", "devices:read")];
     let answer = client.post_form(&Url::parse(&format!("{ISSUER}/oauth/token"))?, headers, &form).await?;
-    let mut body: Value = serde_json::from_slice(&answer.body)?;
-    let token = body["access_token"].as_str().map(SecretString::from).context("the issuer gave no token")?;
-    body["access_token"] = json!("eyJ…");
-    show(&command, answer.status.as_u16(), &body);
+    let body: Value = serde_json::from_slice(&answer.body)?;
+    let token = body["access_token"].as_str().context("the issuer gave no token")?;
+    show(&command, answer.status.as_u16(), &text(&answer).replace(token, "eyJ…"));
+    let token = SecretString::from(token);
     super::print(&format!(
         "   For the next lines:\n   $ TOKEN=$({command} | sed 's/.*\"access_token\":\"\\([^\"]*\\)\".*/\\1/')"
     ));
@@ -167,12 +167,12 @@ async fn protect(client: &HttpClient, token: &SecretString) -> anyhow::Result<()
     let url = Url::parse(&format!("{INBOUND}/api/v1/devices"))?;
     let refused = client.get(&url, HeaderMap::new()).await?;
     ensure!(refused.status == 401, "a request without a token was answered with {}", refused.status);
-    show(&format!("curl -s {url}"), 401, &parsed(&refused)?);
+    show(&format!("curl -s {url}"), 401, &text(&refused));
     let mut headers = HeaderMap::new();
     headers.insert(header::AUTHORIZATION, sensitive("Bearer ", token.expose_secret())?);
     let accepted = client.get(&url, headers).await?;
     ensure!(accepted.status == 200, "a request with a token was answered with {}", accepted.status);
-    show(&format!("curl -s -H \"Authorization: Bearer $TOKEN\" {url}"), 200, &parsed(&accepted)?);
+    show(&format!("curl -s -H \"Authorization: Bearer $TOKEN\" {url}"), 200, &text(&accepted));
     Ok(())
 }
 
@@ -181,7 +181,7 @@ async fn inject(client: &HttpClient) -> anyhow::Result<()> {
     let url = Url::parse(&format!("{OUTBOUND}/api/v1/devices"))?;
     let answer = client.get(&url, HeaderMap::new()).await?;
     ensure!(answer.status == 200, "the legacy program's request was answered with {}", answer.status);
-    show(&format!("curl -s {url}"), 200, &parsed(&answer)?);
+    show(&format!("curl -s {url}"), 200, &text(&answer));
     Ok(())
 }
 
@@ -191,10 +191,10 @@ fn sensitive(scheme: &str, credentials: &str) -> anyhow::Result<HeaderValue> {
     Ok(value)
 }
 
-fn parsed(answer: &HttpAnswer) -> anyhow::Result<Value> {
-    serde_json::from_slice(&answer.body).context("the answer is not JSON")
+fn text(answer: &HttpAnswer) -> String {
+    String::from_utf8_lossy(&answer.body).trim_end().to_owned()
 }
 
-fn show(command: &str, status: u16, body: &Value) {
+fn show(command: &str, status: u16, body: &str) {
     super::print(&format!("   $ {command}\n   {status} {body}"));
 }

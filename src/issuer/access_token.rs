@@ -18,7 +18,8 @@ const BACKDATED: Duration = Duration::from_secs(10);
 
 /// Claims that only the issuer sets. A configured claim of one of these names is left out even where the issuer
 /// itself has nothing to say: an inserted `scope` would widen a client that was given none.
-const RESERVED: [&str; 10] = ["iss", "sub", "aud", "exp", "nbf", "iat", "jti", "client_id", "scope", "cnf"];
+pub const RESERVED: [&str; 10] =
+    ["iss", "sub", "aud", "exp", "nbf", "iat", "jti", "client_id", "scope", "cnf"];
 
 /// What holds for every token of this issuer.
 pub(super) struct Policy {
@@ -97,14 +98,15 @@ fn claims(granted: &Granted<'_>, policy: &Policy, jti: &str, now: UnixTime) -> M
     if let Some(owner) = &client.owner {
         set(&policy.owner_claim, owner.as_str().into());
     }
-    // What follows never overrides what is there, so that a token's name cannot pose as its owner.
-    if let Some(name) = granted.token_name() {
-        claims.entry("name").or_insert_with(|| name.into());
-    }
+    // What follows never overrides what is there; the client's own words come last, so that a token's name poses
+    // neither as its owner nor as what the operator inserts.
     for (name, value) in &client.insert_token_claims {
         if !RESERVED.contains(&name.as_str()) {
             claims.entry(name).or_insert_with(|| value.clone());
         }
+    }
+    if let Some(name) = granted.token_name() {
+        claims.entry("name").or_insert_with(|| name.into());
     }
     claims
 }

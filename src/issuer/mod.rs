@@ -27,6 +27,7 @@ use crate::jose::Algorithm;
 use crate::jose::sign::SigningKeyError;
 use crate::store::{Store, StoreError};
 
+pub use access_token::RESERVED as RESERVED_CLAIMS;
 pub use token_request::TokenRequest;
 
 /// What an issuer is made of.

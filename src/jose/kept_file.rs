@@ -10,9 +10,13 @@ use std::path::Path;
 /// # Errors
 /// When the directory cannot be written.
 pub fn replace(file: &Path, content: &[u8]) -> io::Result<()> {
-    let next = file.with_extension("next");
-    let mut opened = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&next)?;
-    opened.write_all(content)?;
-    opened.sync_all()?;
-    fs::rename(&next, file)
+    // A name of its own: another process, or another part of this one, may be replacing the same file.
+    let next = file.with_extension(format!("{:016x}", fastrand::u64(..)));
+    let mut opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&next)?;
+    let replaced =
+        opened.write_all(content).and_then(|()| opened.sync_all()).and_then(|()| fs::rename(&next, file));
+    if replaced.is_err() {
+        let _ = fs::remove_file(&next);
+    }
+    replaced
 }

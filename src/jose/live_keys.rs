@@ -198,7 +198,8 @@ impl LiveKeys {
 
     /// Fetches at once, then in the background for ever. Ends when `stop` says so; dropping it is as good.
     pub async fn run(self: Arc<Self>, fetch: Fetch, kept_at: Option<KeptAt>, observe: Observe) {
-        if let Some(kept_at) = &kept_at {
+        // Not after a restart of the task: what is in memory is newer.
+        if let (Some(kept_at), None) = (&kept_at, self.age()) {
             self.load_kept(kept_at).await;
         }
         let mut pause = FIRST_PAUSE;
@@ -228,7 +229,9 @@ impl LiveKeys {
                 *attempts =
                     Attempts { ended: attempts.ended + 1, last_began: Some(began), last_error: error };
             });
-            self.wait_for_next(began + wait, began + COOL_DOWN).await;
+            // After a failure the pause begins now: a fetch that hung for seconds was no pause.
+            let due = if error.is_some() { Instant::now() + wait } else { began + wait };
+            self.wait_for_next(due, began + COOL_DOWN).await;
         }
     }
 
@@ -285,4 +288,133 @@ impl LiveKeys {
 
 fn lifetime(max_age: Option<Duration>) -> Duration {
     max_age.map_or(DEFAULT_LIFETIME, |age| age.clamp(LIFETIME_BOUNDS.0, LIFETIME_BOUNDS.1))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::domain::clock::SystemClock;
+    use crate::jose::Algorithm;
+    use crate::jose::sign::SigningKey;
+
+    /// An authority by the name of a closure: what it answers, how long that takes, how often it was asked.
+    struct Script {
+        fetches: AtomicUsize,
+        up: AtomicBool,
+        takes: Duration,
+        max_age: Duration,
+    }
+
+    impl Script {
+        fn new(takes: Duration) -> Arc<Self> {
+            let (fetches, up) = (AtomicUsize::new(0), AtomicBool::new(true));
+            Arc::new(Self { fetches, up, takes, max_age: Duration::from_secs(60) })
+        }
+
+        fn fetches(&self) -> usize {
+            self.fetches.load(Ordering::SeqCst)
+        }
+
+        fn fetch(self: &Arc<Self>) -> Fetch {
+            let script = self.clone();
+            let document =
+                json!({ "keys": [SigningKey::generate(Algorithm::ES256).unwrap().public_jwk()] }).to_string();
+            Arc::new(move || {
+                let (script, document) = (script.clone(), document.clone());
+                Box::pin(async move {
+                    script.fetches.fetch_add(1, Ordering::SeqCst);
+                    tokio::time::sleep(script.takes).await;
+                    if !script.up.load(Ordering::SeqCst) {
+                        return Err("down");
+                    }
+                    let keys = KeySet::parse(document.as_bytes()).unwrap();
+                    Ok(Fetched { document: document.into_bytes(), keys, max_age: Some(script.max_age) })
+                })
+            })
+        }
+
+        fn run(self: &Arc<Self>) -> Arc<LiveKeys> {
+            let keys = LiveKeys::fetched(Arc::new(SystemClock), Duration::from_secs(86_400));
+            tokio::spawn(keys.clone().run(self.fetch(), None, Arc::new(|_| ())));
+            keys
+        }
+    }
+
+    fn usable(keys: &LiveKeys) -> bool {
+        matches!(keys.current(), Keys::Usable(_))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_set_is_refreshed_in_the_background_before_its_life_is_over() {
+        let script = Script::new(Duration::from_millis(10));
+        let keys = script.run();
+        assert_eq!(keys.renew().await, Renewal::Current);
+        assert!(usable(&keys));
+        // A life of 60 s: refreshed after 42 to 48 s, so 12 to 14 times in ten minutes.
+        tokio::time::sleep(Duration::from_secs(600)).await;
+        assert!((12..=15).contains(&script.fetches()), "{}", script.fetches());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_outage_is_retried_ever_more_slowly_and_the_last_good_set_serves_on() {
+        let script = Script::new(Duration::from_millis(10));
+        let keys = script.run();
+        keys.renew().await;
+        script.up.store(false, Ordering::SeqCst);
+        // The refresh falls into the first 48 s; then one second, doubling to thirty.
+        tokio::time::sleep(Duration::from_secs(48 + 60)).await;
+        let during = script.fetches();
+        assert!((6..=9).contains(&during), "{during}");
+        assert!(usable(&keys));
+        assert_eq!(keys.last_error(), Some("down"));
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        let hour = script.fetches() - during;
+        assert!((118..=152).contains(&hour), "one try per 24 to 30 s: {hour}");
+        script.up.store(true, Ordering::SeqCst);
+        tokio::time::sleep(Duration::from_secs(31)).await;
+        assert_eq!(keys.last_error(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn however_many_ask_there_is_one_fetch_per_cool_down() {
+        let script = Script::new(Duration::from_millis(300));
+        let keys = script.run();
+        keys.renew().await;
+        for round in 1..=5 {
+            tokio::time::sleep(COOL_DOWN).await;
+            let before = script.fetches();
+            let asked = futures_util::future::join_all((0..1000).map(|_| keys.renew())).await;
+            assert!(asked.iter().all(|renewal| *renewal == Renewal::Current));
+            // Within the cool-down everyone is told at once that the set is as new as it gets.
+            for _ in 0..100 {
+                assert_eq!(keys.renew().await, Renewal::Current);
+            }
+            assert!(script.fetches() <= before + 1, "round {round}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_asks_waits_a_second_at_most() {
+        let script = Script::new(Duration::from_secs(60));
+        let keys = script.run();
+        let began = Instant::now();
+        assert_eq!(keys.renew().await, Renewal::Failed);
+        assert!(began.elapsed() <= Duration::from_millis(1010));
+        assert!(!usable(&keys));
+        tokio::time::sleep(Duration::from_secs(61)).await;
+        assert!(usable(&keys));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_authority_that_cannot_be_asked_is_told_apart_from_one_that_does_not_know() {
+        let script = Script::new(Duration::from_millis(10));
+        script.up.store(false, Ordering::SeqCst);
+        let keys = script.run();
+        assert_eq!(keys.renew().await, Renewal::Failed);
+        assert_eq!(keys.renew().await, Renewal::Failed);
+    }
 }

@@ -104,9 +104,9 @@ impl<'a> Jws<'a> {
 
     /// The payload's claims, if one of `keys` made the signature; with that key.
     #[must_use]
-    pub fn into_verified<'k>(self, keys: &[&'k VerifyingKey]) -> Option<(Claims, &'k VerifyingKey)> {
+    pub fn verified_claims<'k>(&self, keys: &[&'k VerifyingKey]) -> Option<(&Claims, &'k VerifyingKey)> {
         let key = keys.iter().find(|key| self.verify(key))?;
-        Some((self.payload, key))
+        Some((&self.payload, key))
     }
 }
 

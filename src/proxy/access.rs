@@ -11,6 +11,9 @@ use super::connection::ConnectionState;
 use crate::domain::reason::Reason;
 use crate::telemetry::{Decision, RequestMetrics};
 
+/// How much of a path is logged, in bytes.
+const LONGEST_PATH: usize = 256;
+
 /// What is known of one request when it ends.
 pub struct Access {
     /// When its head had been read.
@@ -77,7 +80,7 @@ impl Access {
             listener = metrics.listener(),
             peer = session.client_addr().map(tracing::field::display),
             method = method.get(..32).unwrap_or(method),
-            path = head.uri.path(),
+            path = shortened(head.uri.path()),
             status = session.response_written().map(|answer| answer.status.as_u16()),
             decision = self.decision.as_str(),
             reason = self.reason.code(),
@@ -100,6 +103,11 @@ pub fn refused_head(metrics: &RequestMetrics, connection: &ConnectionState, reas
         decision = Decision::Deny.as_str(),
         reason = reason.code(),
     );
+}
+
+/// A path as it goes into the log: its length is a stranger's choice.
+fn shortened(path: &str) -> &str {
+    path.get(..path.floor_char_boundary(LONGEST_PATH)).unwrap_or(path)
 }
 
 fn milliseconds(duration: Duration) -> f64 {

@@ -1,6 +1,7 @@
 //! What every listener does first with a request.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::header;
 use pingora::http::RequestHeader;
@@ -10,6 +11,10 @@ use super::connection::{Connection, ConnectionState};
 use super::listener::KEEP_ALIVE;
 use crate::domain::reason::Reason;
 
+/// How long a write to the client may make no progress.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long the rest of a request's body is read after its answer.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// The largest request head that is served.
 const MAX_HEAD: usize = 32 * 1024;
 
@@ -29,6 +34,9 @@ pub fn accept(session: &mut Session) -> Result<Arc<ConnectionState>, Reason> {
         .map(Connection::state)
         .ok_or(Reason::Internal)?;
     state.head_is_read();
+    // A client that stops reading, or stops sending a body that nobody wants, would hold its connection for ever.
+    session.set_write_timeout(Some(WRITE_TIMEOUT));
+    session.set_total_drain_timeout(Some(DRAIN_TIMEOUT));
     let head = session.req_header();
     let size = head
         .headers

@@ -20,20 +20,24 @@ const FORWARDING: &[&str] = &[
     "x-real-ip",
 ];
 
+/// The beginning of the sidecar's own headers. All of them are taken from a client, not only those that this listener
+/// sets: an upstream may read one that another listener in front of it would set.
+const OWN_PREFIX: &[u8] = b"x-m2m-";
+
 /// The identity headers of one listener.
 pub struct IdentityHeaders {
-    /// Header and the claim it carries.
-    claims: Vec<(HeaderName, String)>,
-    /// The headers' names as every upstream might fold them.
+    /// The headers, in the order of the token's forwarded claims.
+    names: Vec<HeaderName>,
+    /// Their names as every upstream might fold them.
     folded: Vec<String>,
 }
 
 impl IdentityHeaders {
-    /// Headers that carry claims.
+    /// Headers that carry a token's forwarded claims, in their order.
     #[must_use]
-    pub fn new(claims: Vec<(HeaderName, String)>) -> Self {
-        let folded = claims.iter().map(|(name, _)| fold(name.as_str())).collect();
-        Self { claims, folded }
+    pub fn new(names: Vec<HeaderName>) -> Self {
+        let folded = names.iter().map(|name| fold(name.as_str())).collect();
+        Self { names, folded }
     }
 
     /// Removes what the client sent under these names, in every spelling: CGI, WSGI and others read `x_m2m_subject`,
@@ -42,7 +46,7 @@ impl IdentityHeaders {
         let forged: Vec<HeaderName> = request
             .headers
             .keys()
-            .filter(|name| self.folded.iter().any(|folded| folds_to(name.as_str(), folded)))
+            .filter(|name| is_own(name) || self.folded.iter().any(|folded| folds_to(name.as_str(), folded)))
             .cloned()
             .collect();
         for name in forged {
@@ -53,18 +57,19 @@ impl IdentityHeaders {
     /// Writes a token's identity. Call it after [`IdentityHeaders::strip`] and after hop-by-hop headers are gone.
     ///
     /// # Errors
-    /// [`Reason::MalformedClaims`] when a claim cannot stand in a header: forwarding the request without it could
-    /// make another identity of it.
+    /// [`Reason::Internal`] when the request can hold no further header.
     pub fn attach(&self, request: &mut RequestHeader, token: &VerifiedToken) -> Result<(), Reason> {
-        for (name, claim) in &self.claims {
-            let Some(text) = token.claim_text(claim) else {
-                continue;
-            };
-            let value = HeaderValue::from_str(&text).map_err(|_| Reason::MalformedClaims)?;
-            request.insert_header(name.clone(), value).map_err(|_| Reason::Internal)?;
+        for (name, value) in self.names.iter().zip(token.forwarded()) {
+            if let Some(value) = value {
+                request.insert_header(name.clone(), value.clone()).map_err(|_| Reason::Internal)?;
+            }
         }
         Ok(())
     }
+}
+
+fn is_own(name: &HeaderName) -> bool {
+    name.as_str().bytes().map(fold_byte).take(OWN_PREFIX.len()).eq(OWN_PREFIX.iter().copied())
 }
 
 fn fold(name: &str) -> String {
@@ -91,9 +96,9 @@ pub fn replace_forwarding(request: &mut RequestHeader, connection: &ConnectionSt
         request.remove_header(&name);
     }
     let host = request.headers.get(header::HOST).cloned();
-    let client = HeaderValue::from_str(&canonical(connection.peer.ip()).to_string());
-    if let Ok(client) = client {
-        request.insert_header("x-forwarded-for", client)?;
+    if let Ok(client) = HeaderValue::from_str(&canonical(connection.peer.ip()).to_string()) {
+        request.insert_header("x-forwarded-for", client.clone())?;
+        request.insert_header("x-real-ip", client)?;
     }
     request.insert_header("x-forwarded-proto", HeaderValue::from_static("http"))?;
     if let Some(host) = host {
@@ -113,13 +118,21 @@ mod tests {
 
     #[test]
     fn every_spelling_that_an_upstream_could_fold_is_removed() {
-        let identity = IdentityHeaders::new(vec![(HeaderName::from_static("x-m2m-subject"), "sub".into())]);
+        let identity = IdentityHeaders::new(vec![HeaderName::from_static("x-who")]);
         let mut request = RequestHeader::build("GET", b"/", None).unwrap();
-        for name in ["x-m2m-subject", "X_M2M_Subject", "x-m2m_subject", "X.M2M.Subject", "x~m2m~subject"] {
+        for name in [
+            "x-who",
+            "X_Who",
+            "x-m2m-subject",
+            "X_M2M_Subject",
+            "x-m2m_scope",
+            "X.M2M.Anything",
+            "x~m2m~subject",
+        ] {
             request.append_header(name.to_owned(), "admin").unwrap();
         }
-        request.append_header("x-m2m-subjects", "kept").unwrap();
+        request.append_header("x-m2n-subject", "kept").unwrap();
         identity.strip(&mut request);
-        assert_eq!(request.headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-m2m-subjects"]);
+        assert_eq!(request.headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-m2n-subject"]);
     }
 }

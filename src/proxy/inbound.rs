@@ -7,7 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use axum::Router;
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, header};
+use http::{HeaderName, HeaderValue, Method, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
@@ -17,7 +17,7 @@ use super::access::Access;
 use super::connection::ConnectionState;
 use super::headers::{IdentityHeaders, replace_forwarding};
 use super::respond::{Answer, REASON_HEADER};
-use super::upstream::{self, Upstream};
+use super::upstream::{self, Tries, Upstream};
 use super::{failure, head, local};
 use crate::domain::path::NormalPath;
 use crate::domain::reason::Reason;
@@ -37,8 +37,8 @@ pub struct Config {
     pub upstream: upstream::Config,
     /// Whether the token itself is passed to the upstream.
     pub keep_authorization: bool,
-    /// Header → claim: the identity the upstream sees.
-    pub identity_headers: Vec<(HeaderName, String)>,
+    /// The headers that carry the verifier's forwarded claims, in their order: the identity the upstream sees.
+    pub identity_headers: Vec<HeaderName>,
     /// Whether the upstream sees the client's `Host`.
     pub preserve_host: bool,
     /// The largest body passed on, in bytes; none: unlimited.
@@ -78,7 +78,7 @@ pub struct Context {
     permit: Option<Permit>,
     /// The reason for an error that a phase made.
     failure: Option<Reason>,
-    tries: usize,
+    tries: Tries,
     body_bytes: u64,
 }
 
@@ -109,7 +109,7 @@ impl Inbound {
     async fn decide(&self, session: &mut Session, ctx: &mut Context) -> Result<Option<String>, Refusal> {
         ctx.connection = Some(head::accept(session).map_err(Refusal::new)?);
         let request = session.req_header();
-        if request.method == http::Method::CONNECT {
+        if matches!(request.method, Method::CONNECT | Method::TRACE) {
             return Err(Refusal::new(Reason::Method));
         }
         let (path, query) = head::target(request).map_err(Refusal::new)?;
@@ -169,7 +169,7 @@ impl ProxyHttp for Inbound {
             target: String::new(),
             permit: None,
             failure: None,
-            tries: 0,
+            tries: Tries::default(),
             body_bytes: 0,
         }
     }
@@ -197,9 +197,10 @@ impl ProxyHttp for Inbound {
     }
 
     async fn upstream_peer(&self, _: &mut Session, ctx: &mut Context) -> pingora::Result<Box<HttpPeer>> {
-        ctx.tries += 1;
+        // A second try sends the body again from its beginning.
+        ctx.body_bytes = 0;
         ctx.access.upstream_begins();
-        self.upstream.peer().await.map_err(|reason| fail(ctx, reason))
+        self.upstream.peer(&mut ctx.tries).await.map_err(|reason| fail(ctx, reason))
     }
 
     fn fail_to_connect(
@@ -209,7 +210,7 @@ impl ProxyHttp for Inbound {
         ctx: &mut Context,
         mut error: Box<Error>,
     ) -> Box<Error> {
-        error.set_retry(self.upstream.connect_failed(ctx.tries));
+        error.set_retry(self.upstream.connect_failed(&mut ctx.tries));
         error
     }
 

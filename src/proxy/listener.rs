@@ -124,9 +124,14 @@ impl Workers {
             proxy.server_options = Some(options);
             let proxy = Arc::new(proxy);
             services.push(proxy.clone());
+            // Registered with the worker's event queue here, so that a failure is one of the start.
+            let accepting = {
+                let _on_worker = runtime.enter();
+                TcpListener::from_std(socket.socket.try_clone()?)?
+            };
             let accept = Accept {
                 proxy,
-                socket: socket.socket.try_clone()?,
+                socket: accepting,
                 stop: stop_accepting.clone(),
                 ending: ending_watch.clone(),
                 connections: connections.clone(),
@@ -169,6 +174,12 @@ impl Listener {
         self.address
     }
 
+    /// How many connections are open.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.connections.len()
+    }
+
     /// Accepts no more, closes idle connections, and waits for the requests under way.
     pub async fn drain(&self) {
         self.stop_accepting.cancel();
@@ -184,7 +195,7 @@ impl Listener {
 /// The accept loop of one listener on one worker.
 struct Accept<S> {
     proxy: Arc<HttpProxy<S>>,
-    socket: std::net::TcpListener,
+    socket: TcpListener,
     stop: CancellationToken,
     ending: watch::Receiver<bool>,
     connections: TaskTracker,
@@ -197,16 +208,9 @@ where
     S::CTX: Send + Sync,
 {
     async fn run(self) {
-        let listener = match TcpListener::from_std(self.socket) {
-            Ok(listener) => listener,
-            Err(error) => {
-                tracing::error!(%error, listener = self.metrics.listener(), "cannot listen");
-                return;
-            }
-        };
         loop {
             let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
+                accepted = self.socket.accept() => accepted,
                 () = self.stop.cancelled() => return,
             };
             match accepted {

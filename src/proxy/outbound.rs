@@ -15,7 +15,7 @@ use pingora::{Error, ErrorType};
 
 use super::access::Access;
 use super::respond::Answer;
-use super::upstream::{self, Upstream};
+use super::upstream::{self, Tries, Upstream};
 use super::{failure, head};
 use crate::domain::reason::Reason;
 use crate::telemetry::RequestMetrics;
@@ -64,7 +64,9 @@ pub struct Context {
     credential: Option<Credential>,
     /// The reason for an error that a phase made.
     failure: Option<Reason>,
-    tries: usize,
+    /// After how many seconds a token may be had again.
+    retry_after: Option<u64>,
+    tries: Tries,
 }
 
 /// What the upstream gets to see in the token header.
@@ -103,19 +105,23 @@ impl Outbound {
     async fn decide(&self, session: &mut Session, ctx: &mut Context) -> Result<(), Reason> {
         head::accept(session)?;
         let request = session.req_header();
-        if request.method == Method::CONNECT {
+        // TRACE would have the upstream answer with the token.
+        if matches!(request.method, Method::CONNECT | Method::TRACE) {
             return Err(Reason::Method);
         }
         head::target(request)?;
         guard(&request.headers, &self.hosts)?;
-        if !self.overwrite && request.headers.contains_key(&self.header) {
+        if !self.overwrite && request.headers.get(&self.header).is_some_and(|own| !own.is_empty()) {
             ctx.credential = Some(Credential::Own);
             ctx.access.allow(Reason::OwnAuthorization);
             return Ok(());
         }
         let token = match self.credential.current() {
             Some(token) => token,
-            None => self.credential.token().await.map_err(|_| Reason::TokenUnavailable)?,
+            None => self.credential.token().await.map_err(|unavailable| {
+                ctx.retry_after = Some(unavailable.retry_after_secs());
+                Reason::TokenUnavailable
+            })?,
         };
         let value = token.header_value(&self.prefix).map_err(|_| Reason::TokenUnavailable)?;
         ctx.credential = Some(Credential::Attached(value));
@@ -140,7 +146,9 @@ impl Outbound {
             Some(Credential::Attached(value)) => {
                 request.insert_header(self.header.clone(), value.clone()).map_err(broken)
             }
-            Some(Credential::Own) => Ok(()),
+            // A `Connection` header may have named it, and then it is gone by now.
+            Some(Credential::Own) if request.headers.contains_key(&self.header) => Ok(()),
+            Some(Credential::Own) => Err(Reason::MalformedRequest),
             None => Err(Reason::Internal),
         }
     }
@@ -179,7 +187,13 @@ impl ProxyHttp for Outbound {
     type CTX = Context;
 
     fn new_ctx(&self) -> Context {
-        Context { access: Access::begin(), credential: None, failure: None, tries: 0 }
+        Context {
+            access: Access::begin(),
+            credential: None,
+            failure: None,
+            tries: Tries::default(),
+            retry_after: None,
+        }
     }
 
     fn init_downstream_modules(&self, _modules: &mut pingora::modules::http::HttpModules) {}
@@ -190,7 +204,10 @@ impl ProxyHttp for Outbound {
         };
         ctx.access.deny(reason);
         let mut answer = Answer::new(reason, &self.name);
-        if reason == Reason::Method {
+        if let Some(seconds) = ctx.retry_after {
+            answer = answer.retry_after(seconds);
+        }
+        if session.req_header().method == Method::CONNECT {
             answer = answer
                 .describing("A token cannot be attached inside a CONNECT tunnel; use an http:// URL here.");
         }
@@ -199,9 +216,8 @@ impl ProxyHttp for Outbound {
     }
 
     async fn upstream_peer(&self, _: &mut Session, ctx: &mut Context) -> pingora::Result<Box<HttpPeer>> {
-        ctx.tries += 1;
         ctx.access.upstream_begins();
-        self.upstream.peer().await.map_err(|reason| fail(ctx, reason))
+        self.upstream.peer(&mut ctx.tries).await.map_err(|reason| fail(ctx, reason))
     }
 
     fn fail_to_connect(
@@ -211,7 +227,7 @@ impl ProxyHttp for Outbound {
         ctx: &mut Context,
         mut error: Box<Error>,
     ) -> Box<Error> {
-        error.set_retry(self.upstream.connect_failed(ctx.tries));
+        error.set_retry(self.upstream.connect_failed(&mut ctx.tries));
         error
     }
 

@@ -86,19 +86,32 @@ pub struct Answer<'a> {
     realm: &'a str,
     scope: Option<&'a ScopeSet>,
     description: &'static str,
+    retry_after: u64,
 }
+
+/// `Retry-After` of answers that know no better, in seconds.
+const RETRY_AFTER: u64 = 5;
+/// The methods that a proxy listener forwards (RFC 9110 §15.5.6 wants them named with a 405).
+const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
 
 impl<'a> Answer<'a> {
     /// The answer for a reason. `realm` is the listener's name.
     #[must_use]
     pub fn new(reason: Reason, realm: &'a str) -> Self {
-        Self { reason, realm, scope: None, description: reason.meaning() }
+        Self { reason, realm, scope: None, description: reason.meaning(), retry_after: RETRY_AFTER }
     }
 
     /// Names the scopes that are needed (RFC 6750 §3).
     #[must_use]
     pub fn needing(mut self, scope: Option<&'a ScopeSet>) -> Self {
         self.scope = scope;
+        self
+    }
+
+    /// Says after how many seconds it is worth trying again.
+    #[must_use]
+    pub fn retry_after(mut self, seconds: u64) -> Self {
+        self.retry_after = seconds;
         self
     }
 
@@ -152,7 +165,10 @@ impl<'a> Answer<'a> {
             headers.push((header::WWW_AUTHENTICATE, challenge));
         }
         if row_of(self.reason).retry {
-            headers.push((header::RETRY_AFTER, HeaderValue::from_static("5")));
+            headers.push((header::RETRY_AFTER, HeaderValue::from(self.retry_after)));
+        }
+        if self.reason == Reason::Method {
+            headers.push((header::ALLOW, METHODS));
         }
         headers
     }

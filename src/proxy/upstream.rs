@@ -74,6 +74,13 @@ pub enum UnusableUpstream {
     NoServerName,
 }
 
+/// The addresses that one request has tried.
+#[derive(Default)]
+pub struct Tries {
+    current: Option<SocketAddr>,
+    failed: Vec<SocketAddr>,
+}
+
 /// An upstream and its addresses.
 pub struct Upstream {
     config: Config,
@@ -122,31 +129,44 @@ impl Upstream {
     ///
     /// # Errors
     /// [`Reason::UpstreamUnreachable`] when the name has no address within the connect timeout.
-    pub async fn peer(&self) -> Result<Box<HttpPeer>, Reason> {
-        let address = match self.pick() {
+    pub async fn peer(&self, tries: &mut Tries) -> Result<Box<HttpPeer>, Reason> {
+        let address = match self.pick(tries) {
             Some(address) => address,
             None => {
                 let mut addresses = self.addresses.subscribe();
                 let resolved = addresses.wait_for(|addresses| !addresses.is_empty());
                 let _ = tokio::time::timeout(self.config.timeouts.connect, resolved).await;
-                self.pick().ok_or(Reason::UpstreamUnreachable)?
+                self.pick(tries).ok_or(Reason::UpstreamUnreachable)?
             }
         };
+        tries.current = Some(address);
         let mut peer = self.template.clone();
         peer._address = address.into();
         Ok(Box::new(peer))
     }
 
-    fn pick(&self) -> Option<SocketAddr> {
+    /// The first address, from the preferred one on, that this request has not tried.
+    fn pick(&self, tries: &Tries) -> Option<SocketAddr> {
         let addresses = self.addresses.borrow();
-        let index = self.preferred.load(Ordering::Relaxed).checked_rem(addresses.len())?;
-        addresses.get(index).copied()
+        let first = self.preferred.load(Ordering::Relaxed).checked_rem(addresses.len())?;
+        let (before, after) = addresses.split_at(first);
+        after.iter().chain(before).find(|address| !tries.failed.contains(address)).copied()
     }
 
     /// The address that was tried does not answer. Gives whether there is another one to try.
-    pub fn connect_failed(&self, tries: usize) -> bool {
-        self.preferred.fetch_add(1, Ordering::Relaxed);
-        tries < self.addresses.borrow().len()
+    pub fn connect_failed(&self, tries: &mut Tries) -> bool {
+        let Some(failed) = tries.current.take() else { return false };
+        tries.failed.push(failed);
+        let addresses = self.addresses.borrow();
+        let preferred = self.preferred.load(Ordering::Relaxed);
+        let is_preferred =
+            preferred.checked_rem(addresses.len()).and_then(|i| addresses.get(i)) == Some(&failed);
+        if is_preferred {
+            // Others may have moved it on already: then it stands at an address that nobody has found dead.
+            let next = preferred.wrapping_add(1);
+            let _ = self.preferred.compare_exchange(preferred, next, Ordering::Relaxed, Ordering::Relaxed);
+        }
+        addresses.iter().any(|address| !tries.failed.contains(address))
     }
 
     /// Resolves the name for ever; ends at once when the upstream is an IP address.

@@ -1,7 +1,7 @@
 //! A trusted issuer: its keys, and the rules its tokens obey.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -104,11 +104,7 @@ impl Authority {
                 (fetch, source)
             }
             KeySource::Discovery => {
-                let discovery = Arc::new(Discovery {
-                    client: client()?,
-                    issuer: self.issuer.clone(),
-                    jwks_uri: Mutex::new(None),
-                });
+                let discovery = Arc::new(Discovery { client: client()?, issuer: self.issuer.clone() });
                 let fetch: Fetch = Arc::new(move || {
                     let discovery = discovery.clone();
                     Box::pin(async move { discovery.fetch().await })
@@ -130,24 +126,16 @@ async fn read_file(file: PathBuf) -> Result<Fetched, &'static str> {
     Ok(Fetched { document, keys, max_age: Some(FILE_LIFETIME) })
 }
 
-/// Finds the JWKS through the issuer's metadata.
+/// Finds the JWKS through the issuer's metadata, anew each time: a key set that moves is found at its new place.
 struct Discovery {
     client: HttpClient,
     issuer: String,
-    /// What the metadata said last; asked anew after any failure.
-    jwks_uri: Mutex<Option<Url>>,
 }
 
 impl Discovery {
     async fn fetch(&self) -> Result<Fetched, &'static str> {
-        let known = self.jwks_uri.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-        let url = match known {
-            Some(url) => url,
-            None => self.discover().await?,
-        };
-        let fetched = fetch_key_set(&self.client, url.clone()).await?;
-        *self.jwks_uri.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(url);
-        Ok(fetched)
+        let url = self.discover().await?;
+        fetch_key_set(&self.client, url).await
     }
 
     /// Tries OpenID Connect Discovery 1.0 §4, then RFC 8414 §3. The document must name this very issuer, or anyone

@@ -20,6 +20,7 @@ pub use authority::{Authority, UnusableCertificates};
 pub use bearer::{BearerToken, MAX_TOKEN_BYTES};
 pub use token::TokenFacts;
 
+use crate::domain::claims::Claims;
 use crate::domain::clock::SharedClock;
 use crate::domain::hash::sha256;
 use crate::domain::path::NormalPath;
@@ -77,6 +78,8 @@ pub struct Config {
     pub verified_token_cache: u64,
     /// The rules in their order; the first that matches decides.
     pub rules: Vec<RuleConfig>,
+    /// The claims that go to the upstream in headers.
+    pub forwarded_claims: Vec<String>,
 }
 
 /// Which `aud` values a listener accepts.
@@ -167,6 +170,7 @@ pub struct Verifier {
     authorities: Vec<Arc<Authority>>,
     audiences: Audiences,
     rules: Rules,
+    forwarded_claims: Vec<String>,
     verified: VerifiedTokens,
     clock: SharedClock,
     observe_cache: ObserveCache,
@@ -187,6 +191,7 @@ impl Verifier {
             authorities,
             audiences: config.audiences.clone(),
             rules: Rules::compile(&config.rules)?,
+            forwarded_claims: config.forwarded_claims.clone(),
             verified: VerifiedTokens::new(config.verified_token_cache),
             clock,
             observe_cache,
@@ -285,13 +290,25 @@ impl Verifier {
             return Err(Reason::Algorithm);
         }
         let keys = authority.keys_for(&jws).await?;
-        let candidates = keys.candidates(jws.kid(), jws.algorithm()).map_err(|why| match why {
-            NoCandidate::UnknownKid => Reason::UnknownKid,
-            NoCandidate::Algorithm => Reason::Algorithm,
-        })?;
-        let (claims, key) = jws.into_verified(&candidates).ok_or(Reason::Signature)?;
-        TokenFacts::read(claims, index, key.fingerprint())
+        let mut judged = authenticated(&jws, &keys);
+        // A token that names no key may be of one that is newer than the set. One that names a known key is not.
+        let newer =
+            if judged.is_err() && jws.kid().is_none() { authority.newer_than(&keys).await } else { None };
+        if let Some(newer) = &newer {
+            judged = authenticated(&jws, newer);
+        }
+        let (claims, key) = judged?;
+        TokenFacts::read(claims, index, key, &self.forwarded_claims)
     }
+}
+
+/// The claims of a token that one of these keys signed, and that key's fingerprint.
+fn authenticated<'j>(jws: &'j Jws<'_>, keys: &KeySet) -> Result<(&'j Claims, [u8; 32]), Reason> {
+    let candidates = keys.candidates(jws.kid(), jws.algorithm()).map_err(|why| match why {
+        NoCandidate::UnknownKid => Reason::UnknownKid,
+        NoCandidate::Algorithm => Reason::Algorithm,
+    })?;
+    jws.verified_claims(&candidates).map(|(claims, key)| (claims, key.fingerprint())).ok_or(Reason::Signature)
 }
 
 impl Authority {
@@ -311,6 +328,17 @@ impl Authority {
                 Ok(keys)
             }
             _ => Err(Reason::KeysUnavailable),
+        }
+    }
+}
+
+impl Authority {
+    /// A newer set of keys than `keys`, if there is one to be had now.
+    async fn newer_than(&self, keys: &Arc<KeySet>) -> Option<Arc<KeySet>> {
+        self.keys().renew().await;
+        match self.keys().current() {
+            Keys::Usable(newer) if !Arc::ptr_eq(&newer, keys) => Some(newer),
+            _ => None,
         }
     }
 }

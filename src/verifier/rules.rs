@@ -45,16 +45,17 @@ impl Pattern {
     fn parse(text: &str) -> Result<Self, InvalidPattern> {
         // `*` is a legal path character, so the pattern itself has a normal form.
         let path = NormalPath::parse(text).map_err(|_| InvalidPattern::NotAPath)?;
-        let mut segments: Vec<_> = path.segments().map(std::borrow::Cow::into_owned).collect();
-        let any_rest = segments.last().is_some_and(|last| last == "**");
+        // A wildcard is one as it is written: `%2A` is an asterisk of the path.
+        let mut written: Vec<_> = path.as_str().split('/').filter(|segment| !segment.is_empty()).collect();
+        let any_rest = written.last() == Some(&"**");
         if any_rest {
-            segments.pop();
+            written.pop();
         }
-        let segments = segments.into_iter().map(|segment| match segment.as_str() {
+        let segments = written.iter().zip(path.segments()).map(|(written, decoded)| match *written {
             "*" => Ok(Segment::Any),
             "**" => Err(InvalidPattern::RestNotLast),
             text if text.contains('*') => Err(InvalidPattern::PartialWildcard),
-            _ => Ok(Segment::Exactly(segment)),
+            _ => Ok(Segment::Exactly(decoded.into_owned())),
         });
         Ok(Self { segments: segments.collect::<Result<_, _>>()?, any_rest })
     }
@@ -153,6 +154,9 @@ mod tests {
             ("/a%20b", "/a%20b", true),
             ("/%41", "/A", true),
             ("/caf%C3%A9/*", "/caf%c3%a9/%2A", true),
+            ("/pub/%2A%2A", "/pub/secret/file", false),
+            ("/pub/%2A", "/pub/secret", false),
+            ("/pub/%2A", "/pub/%2a", true),
         ] {
             let found = pattern_matches(pattern, &NormalPath::parse(path).unwrap()).unwrap_or(false);
             assert_eq!(found, expected, "{pattern} {path}");

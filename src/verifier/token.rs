@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use http::HeaderValue;
 use serde_json::Value;
 
 use crate::domain::claims::{Claims, WrongType};
@@ -11,26 +12,34 @@ use crate::domain::scope::ScopeSet;
 
 use super::Audiences;
 
-/// Signature and claims of a token, checked; nothing here depends on when or where it is used.
+/// What is kept of a token whose signature and claims were checked; nothing here depends on when it is used. Small,
+/// because tens of thousands are remembered: of the claims only those that the listener forwards.
 pub struct TokenFacts {
     /// Index of the authority among the listener's.
     pub(super) authority: usize,
     /// The key that made the signature.
     pub(super) key: [u8; 32],
-    claims: Claims,
     scopes: ScopeSet,
-    audiences: Vec<String>,
+    audiences: Box<[Box<str>]>,
+    client_id: Option<Box<str>>,
+    forwarded: Box<[Option<HeaderValue>]>,
     expires_at: i64,
     not_before: Option<i64>,
     issued_at: Option<i64>,
 }
 
 impl TokenFacts {
-    /// Reads the claims of a token whose signature was checked.
+    /// Reads the claims of a token whose signature was checked. `forwarded` names the claims that will stand in headers:
+    /// one that cannot makes the token unusable, because a request without it could pass for another identity.
     ///
     /// # Errors
     /// [`Reason::NoExpiry`], [`Reason::SenderConstrained`] or [`Reason::MalformedClaims`].
-    pub(super) fn read(claims: Claims, authority: usize, key: [u8; 32]) -> Result<Self, Reason> {
+    pub(super) fn read(
+        claims: &Claims,
+        authority: usize,
+        key: [u8; 32],
+        forwarded: &[String],
+    ) -> Result<Self, Reason> {
         let wrong = |_: WrongType| Reason::MalformedClaims;
         // RFC 7800 §3: a token bound to a key is worth nothing without proof of that key.
         if claims.contains("cnf") {
@@ -43,8 +52,25 @@ impl TokenFacts {
             claims.string(name).map_err(wrong)?;
         }
         let scopes = claims.scopes().map_err(wrong)?;
-        let audiences = claims.strings("aud").map_err(wrong)?.into_iter().map(str::to_owned).collect();
-        Ok(Self { authority, key, scopes, audiences, expires_at, not_before, issued_at, claims })
+        let audiences = claims.strings("aud").map_err(wrong)?.into_iter().map(Box::from).collect();
+        let client_id =
+            ["client_id", "azp"].iter().find_map(|name| claims.get(name)?.as_str()).map(Box::from);
+        let header = |name: &String| match claim_text(claims, &scopes, name) {
+            Some(text) => HeaderValue::from_str(&text).map(Some).map_err(|_| Reason::MalformedClaims),
+            None => Ok(None),
+        };
+        let forwarded = forwarded.iter().map(header).collect::<Result<_, _>>()?;
+        Ok(Self {
+            authority,
+            key,
+            scopes,
+            audiences,
+            client_id,
+            forwarded,
+            expires_at,
+            not_before,
+            issued_at,
+        })
     }
 
     /// Judges the token's times (RFC 7519 §4.1.4 to §4.1.6).
@@ -65,7 +91,9 @@ impl TokenFacts {
     pub(super) fn is_for(&self, audiences: &Audiences) -> bool {
         match audiences {
             Audiences::Any => true,
-            Audiences::OneOf(accepted) => self.audiences.iter().any(|aud| accepted.contains(aud)),
+            Audiences::OneOf(accepted) => {
+                self.audiences.iter().any(|aud| accepted.iter().any(|accepted| **accepted == **aud))
+            }
         }
     }
 
@@ -78,25 +106,29 @@ impl TokenFacts {
     /// Who asked for the token: `client_id` (RFC 9068 §2.2), or `azp` as OpenID providers call it.
     #[must_use]
     pub fn client_id(&self) -> Option<&str> {
-        let text = |name| self.claims.get(name).and_then(Value::as_str);
-        text("client_id").or_else(|| text("azp"))
+        self.client_id.as_deref()
     }
 
-    /// A claim as the text of a header: strings as they are, numbers and booleans in JSON, lists of those joined by
-    /// spaces. Other values, and a claim that is not there, give `None`.
+    /// The claims that the listener forwards, in the order of its configuration; `None` where the token has none.
     #[must_use]
-    pub fn claim_text(&self, name: &str) -> Option<String> {
-        let scalar = |value: &Value| match value {
-            Value::String(text) => Some(text.clone()),
-            Value::Number(_) | Value::Bool(_) => Some(value.to_string()),
-            _ => None,
-        };
-        if name == "scope" && !self.claims.contains("scope") && !self.scopes.is_empty() {
-            return Some(self.scopes.to_string());
-        }
-        match self.claims.get(name)? {
-            Value::Array(items) => Some(items.iter().map(scalar).collect::<Option<Vec<_>>>()?.join(" ")),
-            value => scalar(value),
-        }
+    pub fn forwarded(&self) -> &[Option<HeaderValue>] {
+        &self.forwarded
+    }
+}
+
+/// A claim as the text of a header: strings as they are, numbers and booleans in JSON, lists of those joined by spaces.
+/// Other values, and a claim that is not there, give `None`.
+fn claim_text(claims: &Claims, scopes: &ScopeSet, name: &str) -> Option<String> {
+    let scalar = |value: &Value| match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(_) | Value::Bool(_) => Some(value.to_string()),
+        _ => None,
+    };
+    if name == "scope" && !claims.contains("scope") && !scopes.is_empty() {
+        return Some(scopes.to_string());
+    }
+    match claims.get(name)? {
+        Value::Array(items) => Some(items.iter().map(scalar).collect::<Option<Vec<_>>>()?.join(" ")),
+        value => scalar(value),
     }
 }

@@ -8,7 +8,8 @@ tools=$root/target/interop
 mkdir -p "$tools"
 [ -x "$tools/venv/bin/python" ] || python3 -m venv "$tools/venv"
 "$tools/venv/bin/pip" install --quiet -r requirements.txt
-cp package.json package-lock.json "$tools/"
+# Node resolves packages from beside the script.
+cp package.json package-lock.json accept.mjs "$tools/"
 (cd "$tools" && npm ci --silent --no-audit --no-fund)
 
 DATA_DIR=$(mktemp -d)
@@ -26,4 +27,4 @@ done
 M2M_SECRET=$(cat "$DATA_DIR/legacy-secret")
 export M2M_SECRET M2M_ISSUER=http://127.0.0.1:8080 M2M_AUDIENCE=https://devices.example
 "$tools/venv/bin/python" accept.py
-NODE_PATH=$tools/node_modules node accept.mjs
+node "$tools/accept.mjs"

@@ -101,7 +101,8 @@ fn the_commands_of_the_readme_do_what_it_shows() {
         .output()
         .expect("bash");
     let errors = String::from_utf8_lossy(&done.stderr).into_owned();
-    let mut shown = String::from_utf8_lossy(&done.stdout).into_owned();
+    // Header lines end in CRLF.
+    let mut shown = String::from_utf8_lossy(&done.stdout).replace('\r', "");
     for (number, step) in steps.iter().enumerate() {
         let marker = format!("@@{number}\n");
         let at = shown.find(&marker).unwrap_or_else(|| panic!("{} was not reached: {errors}", step.command));

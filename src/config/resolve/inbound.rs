@@ -126,7 +126,7 @@ pub(super) fn resolve_listener(
         issuer: raw.issuer,
         upstream: upstream?,
         keep_authorization: raw.authorization == raw::Authorization::Keep,
-        identity_headers,
+        identity_headers: identity_headers.iter().map(|(header, _)| header.clone()).collect(),
         preserve_host: raw.preserve_host,
         max_body: raw.max_body.map(|size| size.0),
         verifier: verifier::Config {
@@ -135,6 +135,7 @@ pub(super) fn resolve_listener(
             audiences,
             verified_token_cache: raw.verified_token_cache,
             rules: rules.into_iter().collect::<Option<_>>()?,
+            forwarded_claims: identity_headers.into_iter().map(|(_, claim)| claim).collect(),
         },
         name: raw.name.0,
     })

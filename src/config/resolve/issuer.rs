@@ -8,11 +8,9 @@ use crate::config::{IssuerRole, files, raw};
 use crate::domain::oauth::GrantType;
 use crate::domain::scope::ScopeSet;
 use crate::domain::secret::{ExposeSecret, SecretString};
-use crate::issuer::{self, ClientConfig};
+use crate::issuer::{self, ClientConfig, RESERVED_CLAIMS};
 use crate::jose::sign::SigningKey;
 
-/// The claims that the issuer sets itself (RFC 9068 §2.2).
-const OWN_CLAIMS: [&str; 9] = ["iss", "sub", "aud", "exp", "nbf", "iat", "jti", "client_id", "scope"];
 const DAY: Duration = Duration::from_hours(24);
 const YEAR: Duration = Duration::from_hours(366 * 24);
 /// Shorter secrets can be guessed; the management API refuses them.
@@ -26,7 +24,7 @@ pub(super) fn resolve(resolver: &mut Resolver<'_>, path: &KeyPath, raw: raw::Iss
             .error(path, "nothing answers for it: set `listen`, or `issuer: true` on an inbound listener");
     }
     lifetime(resolver, &path.key("accessTokenLifetime"), raw.access_token_lifetime.0, DAY);
-    if OWN_CLAIMS.contains(&raw.owner_claim.0.as_str()) {
+    if RESERVED_CLAIMS.contains(&raw.owner_claim.0.as_str()) {
         resolver.findings.error(&path.key("ownerClaim"), "the issuer sets this claim to something else");
     }
     let algorithm = algorithm(raw.signing.algorithm);
@@ -90,7 +88,7 @@ fn resolve_client(resolver: &mut Resolver<'_>, path: &KeyPath, raw: raw::Client)
     if let Some(value) = raw.access_token_lifetime {
         lifetime(resolver, &path.key("accessTokenLifetime"), value.0, YEAR);
     }
-    for claim in raw.insert_token_claims.keys().filter(|claim| OWN_CLAIMS.contains(&claim.as_str())) {
+    for claim in raw.insert_token_claims.keys().filter(|claim| RESERVED_CLAIMS.contains(&claim.as_str())) {
         let message = "the issuer sets this claim itself; the value here is never used";
         resolver.findings.warning(&path.key("insertTokenClaims").key(claim), message);
     }

@@ -155,7 +155,8 @@ fn authorities_and_inbound_listeners_arrive() {
     assert!(inbound.upstream.ca_pem.is_some());
     assert_eq!(inbound.upstream.timeouts.connect, Duration::from_millis(500));
     assert_eq!(inbound.upstream.timeouts.read, Duration::from_secs(60));
-    assert_eq!(inbound.identity_headers, [(http::HeaderName::from_static("x-subject"), "sub".to_owned())]);
+    assert_eq!(inbound.identity_headers, [http::HeaderName::from_static("x-subject")]);
+    assert_eq!(inbound.verifier.forwarded_claims, ["sub"]);
     assert_eq!(inbound.max_body, Some(1 << 20));
     assert_eq!(inbound.verifier.authorities, ["own", "staff", "direct", "file"]);
     assert_eq!(inbound.verifier.audiences, Audiences::OneOf(vec!["https://things.example".to_owned()]));
@@ -209,7 +210,12 @@ fn defaults_are_the_documented_ones() {
     assert_eq!(inbound.verifier.verified_token_cache, 10_000);
     assert_eq!(inbound.verifier.audiences, Audiences::Any);
     assert!(inbound.verifier.rules[0].methods.is_empty());
-    let headers: Vec<_> = inbound.identity_headers.iter().map(|(h, c)| (h.as_str(), c.as_str())).collect();
+    let headers: Vec<_> = inbound
+        .identity_headers
+        .iter()
+        .zip(&inbound.verifier.forwarded_claims)
+        .map(|(h, c)| (h.as_str(), c.as_str()))
+        .collect();
     assert_eq!(
         headers,
         [("x-m2m-client-id", "client_id"), ("x-m2m-scope", "scope"), ("x-m2m-subject", "sub")]
