@@ -195,7 +195,7 @@ async fn owner_name_and_inserted_claims_never_override() {
         ("tenant", json!("blue")),
         ("n", json!([1, {"a": null}])),
         ("owner", json!("1")),
-        ("name", json!("my token")),
+        ("name", json!("x")),
         ("sub", json!("owned")),
         ("client_id", json!("owned")),
         ("aud", json!([URL])),

@@ -243,3 +243,90 @@ pub fn decide_retry(session: &Session, mut error: Box<Error>, reused: bool) -> B
     }
     error
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn upstream(addresses: &[&str]) -> Arc<Upstream> {
+        let second = Duration::from_secs(1);
+        let upstream = Upstream::new(Config {
+            tls: false,
+            host: "name.example".into(),
+            port: 80,
+            ca_pem: None,
+            server_name: "name.example".into(),
+            timeouts: Timeouts { connect: second, read: second, write: second },
+        });
+        let upstream = upstream.unwrap();
+        let addresses: Vec<SocketAddr> = addresses.iter().map(|address| address.parse().unwrap()).collect();
+        upstream.addresses.send_replace(addresses.into());
+        upstream
+    }
+
+    async fn tried(upstream: &Upstream, tries: &mut Tries) -> SocketAddr {
+        upstream.peer(tries).await.unwrap();
+        tries.current.unwrap()
+    }
+
+    #[tokio::test]
+    async fn requests_that_fail_together_all_find_the_living_address() {
+        let upstream = upstream(&["10.0.0.1:80", "10.0.0.2:80"]);
+        let dead = "10.0.0.1:80".parse().unwrap();
+        let mut requests: Vec<Tries> = (0..8).map(|_| Tries::default()).collect();
+        for tries in &mut requests {
+            assert_eq!(tried(&upstream, tries).await, dead);
+        }
+        for tries in &mut requests {
+            assert!(upstream.connect_failed(tries));
+            assert_ne!(tried(&upstream, tries).await, dead);
+        }
+        // And the next request does not begin with the dead one.
+        assert_ne!(tried(&upstream, &mut Tries::default()).await, dead);
+    }
+
+    #[tokio::test]
+    async fn when_every_address_was_tried_there_is_none_left() {
+        let upstream = upstream(&["10.0.0.1:80", "10.0.0.2:80"]);
+        let mut tries = Tries::default();
+        tried(&upstream, &mut tries).await;
+        assert!(upstream.connect_failed(&mut tries));
+        tried(&upstream, &mut tries).await;
+        assert!(!upstream.connect_failed(&mut tries));
+    }
+
+    #[test]
+    fn an_https_upstream_needs_a_name_and_real_certificates() {
+        let second = Duration::from_secs(1);
+        let timeouts = Timeouts { connect: second, read: second, write: second };
+        let config = Config {
+            tls: true,
+            host: "10.0.0.1".into(),
+            port: 443,
+            ca_pem: None,
+            server_name: String::new(),
+            timeouts,
+        };
+        assert_eq!(Upstream::new(config.clone()).err(), Some(UnusableUpstream::NoServerName));
+        for pem in ["", "nonsense", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
+            let config = Config { server_name: "a".into(), ca_pem: Some(pem.into()), ..config.clone() };
+            assert_eq!(Upstream::new(config).err(), Some(UnusableUpstream::Certificates), "{pem}");
+        }
+    }
+
+    #[test]
+    fn the_host_header_has_a_port_only_where_it_is_not_the_schemes_own() {
+        let second = Duration::from_secs(1);
+        let timeouts = Timeouts { connect: second, read: second, write: second };
+        for (tls, host, port, expected) in [
+            (false, "a.example", 80, "a.example"),
+            (true, "a.example", 443, "a.example"),
+            (true, "a.example", 80, "a.example:80"),
+            (false, "::1", 8080, "[::1]:8080"),
+        ] {
+            let config =
+                Config { tls, host: host.into(), port, ca_pem: None, server_name: "a".into(), timeouts };
+            assert_eq!(config.authority(), expected);
+        }
+    }
+}

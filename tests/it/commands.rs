@@ -81,6 +81,25 @@ fn check_reports_every_error_with_line_and_key_and_exits_with_1() {
 }
 
 #[test]
+fn check_warns_of_secrets_and_tokens_that_can_be_read_on_the_way() {
+    let dir = TempDir::new().expect("a directory");
+    file(&dir, "secret", "a-secret-of-16-bytes");
+    let yaml = |host: &str| {
+        format!(
+            "credentials: {{ hub: {{ tokenUrl: \"http://{host}/token\", clientID: a, clientSecretFile: \"@DIR@/secret\" }} }}\noutbound: [{{ name: hub, listen: 127.0.0.1:0, upstream: \"http://{host}\", credential: hub }}]\n"
+        )
+    };
+    let (code, _, err) = ended(&run(&["check", "--config", &file(&dir, "far.yaml", &yaml("hub.example"))]));
+    assert_eq!(code, Some(0));
+    assert_eq!(err.matches("warning: ").count(), 2, "{err}");
+    assert!(err.contains("credentials.hub") && err.contains("outbound[0].upstream"), "{err}");
+    for near in ["127.0.0.1:8080", "localhost", "[::1]:80"] {
+        let (code, _, err) = ended(&run(&["check", "--config", &file(&dir, "near.yaml", &yaml(near))]));
+        assert_eq!((code, err.as_str()), (Some(0), ""), "{near}");
+    }
+}
+
+#[test]
 fn every_configuration_that_we_ship_passes_the_check() {
     let dir = TempDir::new().expect("a directory");
     file(&dir, "legacy-secret", "a-secret-of-16-bytes");

@@ -428,3 +428,68 @@ async fn an_upgrade_is_not_tunnelled() {
     let seen = &world.upstream.received()[0];
     assert_eq!((seen.header("upgrade"), seen.header("connection")), (None, None));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_sidecars_own_headers_are_taken_from_a_client_whatever_the_listener_sets() {
+    for configured in
+        ["    identityHeaders: {}\n", "    identityHeaders: { x-m2m-subject: sub, x-name: name }\n"]
+    {
+        let world = world(configured).await;
+        let bearer = format!("Bearer {}", world.authority.token().sign());
+        let headers = [
+            ("Authorization", bearer.as_str()),
+            ("x-m2m-client-id", "admin"),
+            ("X_M2M_Scope", "root"),
+            ("X-M2M-New", "x"),
+        ];
+        assert_eq!(get(world.sidecar.address("api"), "/any", &headers).await.status, 200);
+        let head = String::from_utf8_lossy(&world.upstream.received()[0].head).into_owned();
+        for forged in ["admin", "root", "M2M-New"] {
+            assert!(!head.contains(forged), "{forged}: {head}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn trace_is_not_forwarded() {
+    let world = world("").await;
+    let answer = world.send("TRACE", "/any", &world.authority.token().sign()).await;
+    assert_eq!((answer.status, answer.header("x-m2m-reason")), (405, Some("method")));
+    assert!(answer.header("allow").unwrap().contains("GET"));
+    assert!(world.upstream.received().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_is_sent_a_second_time_is_counted_once() {
+    let world = world("    maxBody: 40KiB\n").await;
+    let address = world.sidecar.address("api");
+    let bearer = format!("Bearer {}", world.authority.token().sign());
+    let body = vec![b'x'; 30_000];
+    for _ in 0..5 {
+        // The upstream closes the connection after its answer without having said so: the next request meets it closed.
+        world.upstream.next(Answer::ReplyAndClose(200, Vec::new(), b"{}".to_vec()));
+        let answer = request("PUT", address, "/any", &[("Authorization", &bearer)], &body).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_without_kid_is_accepted_after_a_rotation_too() {
+    let world = world("").await;
+    assert_eq!(
+        world.send("GET", "/any", &world.authority.token().without_header("kid").sign()).await.status,
+        200
+    );
+    world.authority.rotate();
+    let token = world.authority.token().without_header("kid").sign();
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(20);
+    loop {
+        let answer = world.send("GET", "/any", &token).await;
+        if answer.status == 200 {
+            break;
+        }
+        assert_eq!((answer.status, answer.header("x-m2m-reason")), (401, Some("signature")));
+        assert!(tokio::time::Instant::now() < deadline, "the new key was never fetched");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+}

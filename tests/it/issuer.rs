@@ -28,7 +28,7 @@ issuer:
       allowedGrantTypes: [client_credentials]
       allowedAudiences: [https://devices.example, https://hub.example]
       allowedScopes: [devices:read, devices:write]
-      insertTokenClaims: {{ tenant: blue, sub: never }}
+      insertTokenClaims: {{ tenant: blue, sub: never, name: of-the-operator }}
     - {{ id: bare, secretFile: "@DIR@/bare", allowedGrantTypes: [client_credentials] }}
     - {{ id: off, secretFile: "@DIR@/legacy", allowedGrantTypes: [client_credentials], disabled: true }}
     - {{ id: over, secretFile: "@DIR@/legacy", allowedGrantTypes: [client_credentials], expiresAt: 2020-01-01T00:00:00Z }}
@@ -79,7 +79,13 @@ async fn a_secret_by_basic_or_form_or_json_gets_a_token() {
         format!(r#"{{"grant_type":"client_credentials","client_id":"legacy","client_secret":"{SECRET}"}}"#);
     let answers = [
         post_form(address, "/oauth/token", &[GRANT], &[("Authorization", &basic("legacy", &encoded))]).await,
-        post_form(address, "/oauth/token", &[GRANT], &[("Authorization", &basic("legacy", SECRET))]).await,
+        post_form(
+            address,
+            "/oauth/token",
+            &[GRANT, ("token_name", "admin")],
+            &[("Authorization", &basic("legacy", SECRET))],
+        )
+        .await,
         post_form(address, "/token", &[GRANT, ("client_id", "legacy"), ("client_secret", SECRET)], &[]).await,
         post_form(
             address,
@@ -103,6 +109,7 @@ async fn a_secret_by_basic_or_form_or_json_gets_a_token() {
         assert_eq!((&claims["sub"], &claims["client_id"]), (&"legacy".into(), &"legacy".into()));
         assert_eq!(claims["aud"], serde_json::json!(["https://devices.example", "https://hub.example"]));
         assert_eq!((&claims["owner"], &claims["tenant"]), (&"1".into(), &"blue".into()));
+        assert_eq!(claims["name"], "of-the-operator");
         let (iat, exp) = (claims["iat"].as_i64().unwrap(), claims["exp"].as_i64().unwrap());
         assert!((now() - 15..now() - 8).contains(&iat), "ten seconds in the past");
         assert!((895..=910).contains(&(exp - now())), "{exp}");

@@ -238,3 +238,28 @@ async fn the_probes_listener_has_the_probes_and_nothing_else() {
     }
     assert_eq!(request("POST", probes, "/metrics", &[], b"").await.status, 405);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listener_may_have_the_name_of_one_of_the_sidecars_own() {
+    let upstream = Upstream::start();
+    let yaml = format!(
+        r#"
+stateDir: "@DIR@"
+probes: {{ listen: 127.0.0.1:0 }}
+authorities: {{ a: {{ issuer: "{0}" }} }}
+inbound:
+  - {{ name: probes, listen: 127.0.0.1:0, upstream: "{0}", authorities: [a], audiences: any, rules: [{{ paths: [/x] }}] }}
+"#,
+        upstream.url()
+    );
+    let sidecar = Sidecar::start(&yaml).await;
+    let addresses: Vec<_> =
+        sidecar.addresses().filter(|(name, _)| name == "probes").map(|(_, at)| at).collect();
+    assert_eq!(addresses.len(), 2);
+    let mut statuses = Vec::new();
+    for address in addresses {
+        statuses.push(get(address, "/metrics", &[]).await.status);
+    }
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 401], "one serves metrics, the other wants a token");
+}

@@ -322,3 +322,22 @@ async fn what_happens_to_a_credential_shows_in_metrics_and_log() {
         assert!(metrics.contains(line), "{line}\n{metrics}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upstream_cannot_be_made_to_show_the_token() {
+    let world = world("", "").await;
+    let answer = request("TRACE", world.sidecar.address("hub"), "/", &[], b"").await;
+    assert_eq!((answer.status, answer.header("x-m2m-reason")), (405, Some("method")));
+    assert!(world.upstream.received().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_header_of_its_own_that_does_not_arrive_is_no_header() {
+    let world = world("", "    overwrite: false\n").await;
+    let address = world.sidecar.address("hub");
+    let named = [("Authorization", "Bearer own.token"), ("Connection", "authorization")];
+    assert_eq!(get(address, "/", &named).await.status, 400);
+    assert!(world.upstream.received().is_empty());
+    assert_eq!(get(address, "/", &[("Authorization", "")]).await.status, 200);
+    assert_eq!(world.upstream.received()[0].bearer(), Some(world.authority.issued()[0].as_str()));
+}

@@ -27,6 +27,13 @@ pub(super) fn resolve_credential(
             None
         }
     };
+    if let Some(TokenEndpoint::Discovery(url) | TokenEndpoint::Url(url)) = &endpoint
+        && url.scheme() == "http"
+        && !is_this_machine(url.host_str().unwrap_or_default())
+    {
+        let message = "plain http to another machine: the client secret can be read on the way";
+        resolver.findings.warning(path, message);
+    }
     if !(0.10..=0.95).contains(&raw.refresh_at.0) {
         resolver.findings.error(&path.key("refreshAt"), "it must be from 10% to 95%");
     }
@@ -63,6 +70,10 @@ pub(super) fn resolve_listener(
         resolver.findings.error(&path.key("listen"), message);
     }
     let upstream = resolver.upstream(path, raw.upstream, raw.upstream_tls, raw.upstream_timeouts)?;
+    if !upstream.tls && !is_this_machine(&upstream.host) {
+        let message = "plain http to another machine: the token can be read on the way";
+        resolver.findings.warning(&path.key("upstream"), message);
+    }
     Some(outbound::Config {
         name: raw.name.0,
         listen: raw.listen.0,
@@ -74,4 +85,10 @@ pub(super) fn resolve_listener(
         preserve_host: raw.preserve_host,
         hosts: raw.hosts.into_iter().map(|host| host.0).collect(),
     })
+}
+
+/// Whether a host is this machine for certain, so that nothing sent to it can be read on the way.
+fn is_this_machine(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
+    host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
 }

@@ -100,6 +100,12 @@ impl Sidecar {
         running.address(listener).unwrap_or_else(|| panic!("no listener {listener}"))
     }
 
+    /// Every listener's name and address.
+    pub fn addresses(&self) -> impl Iterator<Item = (String, SocketAddr)> {
+        let running = self.running.as_ref().expect("present until stopped");
+        running.addresses().map(|(name, address)| (name.to_owned(), address)).collect::<Vec<_>>().into_iter()
+    }
+
     /// A file of its directory.
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
