@@ -4,20 +4,49 @@
 //! and rule are judged on every request. A token that was refused is not remembered: a flood of bad tokens must not
 //! push good ones out.
 
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
+use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
 use super::token::TokenFacts;
 
+/// Takes the first bytes of a SHA-256 as they are: they are as evenly spread as any hash of them would be.
+#[derive(Default)]
+struct DigestHasher(u64);
+
+impl Hasher for DigestHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        // The length of the array comes first, by `write_usize`; the digest itself is 32 bytes.
+        if let Some(first) = bytes.first_chunk() {
+            self.0 = u64::from_ne_bytes(*first);
+        }
+    }
+
+    fn write_usize(&mut self, _: usize) {}
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+type Remembered = Cache<[u8; 32], Arc<TokenFacts>, BuildHasherDefault<DigestHasher>>;
+
 /// The verified tokens of one listener.
-pub struct VerifiedTokens(Option<Cache<[u8; 32], Arc<TokenFacts>>>);
+pub struct VerifiedTokens(Option<Remembered>);
 
 impl VerifiedTokens {
     /// Remembers up to `capacity` tokens; 0: none.
     #[must_use]
     pub fn new(capacity: u64) -> Self {
-        Self((capacity > 0).then(|| Cache::new(capacity)))
+        // Least recently used: only good tokens get in, so there is nothing to guard the cache against, and counting how
+        // often each is used would cost more than it brings.
+        let build = || {
+            let cache = Cache::builder().max_capacity(capacity).eviction_policy(EvictionPolicy::lru());
+            cache.build_with_hasher(BuildHasherDefault::default())
+        };
+        Self((capacity > 0).then(build))
     }
 
     /// What is known of the token with this hash.
@@ -38,5 +67,39 @@ impl VerifiedTokens {
         if let Some(cache) = &self.0 {
             cache.invalidate(hash);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::claims::Claims;
+    use crate::domain::hash::sha256;
+
+    fn facts() -> Arc<TokenFacts> {
+        let claims = Claims::parse(br#"{"exp":1}"#).unwrap();
+        Arc::new(TokenFacts::read(&claims, 0, [0; 32], &[]).unwrap())
+    }
+
+    #[test]
+    fn what_fits_is_remembered_and_what_is_too_much_is_not_kept() {
+        let tokens = VerifiedTokens::new(1000);
+        let hashes: Vec<_> = (0..5000_u32).map(|n| sha256(&n.to_be_bytes())).collect();
+        for hash in &hashes[..1000] {
+            tokens.insert(*hash, facts());
+        }
+        assert!(hashes[..1000].iter().all(|hash| tokens.get(hash).is_some()));
+        assert!(tokens.get(&hashes[1000]).is_none());
+        for hash in &hashes {
+            tokens.insert(*hash, facts());
+        }
+        let cache = tokens.0.as_ref().unwrap();
+        cache.run_pending_tasks();
+        assert!(cache.entry_count() <= 1000);
+        tokens.remove(&hashes[4999]);
+        assert!(tokens.get(&hashes[4999]).is_none());
+        let none = VerifiedTokens::new(0);
+        none.insert(hashes[0], facts());
+        assert!(none.get(&hashes[0]).is_none());
     }
 }
