@@ -1,7 +1,7 @@
 //! The outbound role: judge the destination, then attach a token.
 //!
 //! A request goes on with a token or not at all. The listener is for programs on this machine, not for pages that a
-//! browser on it shows: see [`guard`].
+//! browser on it shows: see `guard`.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;

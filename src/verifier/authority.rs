@@ -41,7 +41,7 @@ pub struct Authority {
 pub struct UnusableCertificates;
 
 impl Authority {
-    /// An authority whose keys are fetched by [`Authority::run`], or, for our own issuer, are `own_keys`.
+    /// An authority whose keys are fetched as [`Authority::fetching`] says, or, for our own issuer, are `own_keys`.
     #[must_use]
     pub fn new(config: AuthorityConfig, clock: SharedClock, own_keys: Option<Arc<LiveKeys>>) -> Arc<Self> {
         let keys = match (&config.keys, own_keys) {

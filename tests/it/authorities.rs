@@ -248,7 +248,7 @@ async fn a_restart_during_an_outage_serves_with_the_kept_keys_of_this_authority_
     let first = sidecar(&authority, &upstream).await;
     let token = authority.token().sign();
     assert_eq!(ask(&first, &token).await.status, 200);
-    let kept = || std::fs::read_dir(first.path("state")).map_or(0, |dir| dir.filter(|e| is_kept(e)).count());
+    let kept = || std::fs::read_dir(first.path("state")).map_or(0, |dir| dir.filter(is_kept).count());
     while kept() == 0 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
