@@ -1,6 +1,6 @@
 # `make demo` and `make test` are all a new machine needs; what they miss they install or name.
-CARGO ?= cargo
-export CMAKE ?= $(shell command -v cmake || echo $(CURDIR)/target/tools/bin/cmake)
+# Asked when a recipe runs: the prerequisite `tools` may just have installed it.
+CARGO = env $$(scripts/ensure-cmake) cargo
 
 .PHONY: help demo build release test test-interop lint fmt docs tools clean
 .DEFAULT_GOAL := help
@@ -9,10 +9,11 @@ help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 tools: ## Install what the build needs beside Rust, gcc and make (cmake)
-	@scripts/ensure-cmake
+	@scripts/ensure-cmake >/dev/null
 
 demo: tools ## Run the three roles on this machine and show one exchange of each (Ctrl-C ends it)
-	$(CARGO) run --quiet -- demo
+	$(CARGO) build
+	@exec target/debug/m2m-sidecar demo
 
 build: tools ## Build the debug binary, target/debug/m2m-sidecar
 	$(CARGO) build
@@ -27,15 +28,15 @@ test-interop: build ## Accept our tokens with independent libraries in Python an
 	tests/interop/run.sh
 
 lint: tools ## Formatting, clippy and rustdoc, warnings as errors
-	$(CARGO) fmt --check
+	cargo fmt --check
 	$(CARGO) clippy --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps
+	env RUSTDOCFLAGS="-D warnings" $$(scripts/ensure-cmake) cargo doc --no-deps
 
 fmt: ## Format the sources
-	$(CARGO) fmt
+	cargo fmt
 
 docs: tools ## Build the API documentation, target/doc/m2m_sidecar/index.html
 	$(CARGO) doc --no-deps
 
 clean: ## Remove everything that was built
-	$(CARGO) clean
+	cargo clean
