@@ -88,36 +88,50 @@ fn the_commands_of_the_readme_do_what_it_shows() {
     // Job control, as in the shell of a person; what is still running at the end goes with the shell.
     let mut script = "set -m\ntrap 'kill $(jobs -p) 2>/dev/null' EXIT\n".to_owned();
     for (number, step) in steps.iter().enumerate() {
-        script.push_str(&format!("echo '@@{number}'\n{}\n", step.command));
+        script.push_str(&format!("{}{}\n", marker(number), step.command));
     }
-    script.push_str("echo '@@end'\n");
+    script.push_str(&marker(steps.len()));
     let done = Command::new("bash")
         .args(["-c", &script])
         .current_dir(dir.path())
         .env("DATA_DIR", "data")
         .env_remove("M2M_SIDECAR_CONFIG")
         .stdin(Stdio::null())
-        .stderr(Stdio::piped())
         .output()
         .expect("bash");
-    let errors = String::from_utf8_lossy(&done.stderr).into_owned();
-    // Header lines end in CRLF.
-    let mut shown = String::from_utf8_lossy(&done.stdout).replace('\r', "");
+    let (shown, errors) = (said(&done.stdout), said(&done.stderr));
+    assert_eq!((shown.len(), errors.len()), (steps.len() + 2, steps.len() + 2), "{errors:?}");
     for (number, step) in steps.iter().enumerate() {
-        let marker = format!("@@{number}\n");
-        let at = shown.find(&marker).unwrap_or_else(|| panic!("{} was not reached: {errors}", step.command));
-        let rest = shown.split_off(at + marker.len());
-        let end = rest.find("@@").unwrap_or(rest.len());
-        let output = rest[..end].trim_end();
-        shown = rest[end..].to_owned();
-        let expected = step.output.join("\n");
-        // What goes to standard error is shown in the README as a terminal shows it.
-        let actual = if output.is_empty() && !expected.is_empty() { errors.trim_end() } else { output };
+        // The README shows both streams as a terminal does; no command here writes to both.
+        let actual = format!("{}{}", shown[number + 1], errors[number + 1]);
+        let (expected, actual) = (step.output.join("\n"), actual.trim_matches('\n'));
         assert!(
             expected.is_empty() || matches(&expected, actual),
-            "$ {}\nthe README shows:\n{expected}\nbut it is:\n{actual}\n{errors}",
+            "$ {}\nthe README shows:\n{expected}\nbut it is:\n{actual}",
             step.command
         );
     }
-    assert!(shown.starts_with("@@end"), "{errors}");
+}
+
+/// A line on both streams; an answer need not end with a line's end.
+fn marker(number: usize) -> String {
+    format!("printf '\\n@@{number}@@\\n' | tee /dev/stderr\n")
+}
+
+/// What was written before the first marker, between each two, and after the last; without what the shell says of its
+/// jobs, which comes when it comes.
+fn said(stream: &[u8]) -> Vec<String> {
+    // Header lines end in CRLF.
+    let text = String::from_utf8_lossy(stream).replace('\r', "");
+    let mut parts = vec![String::new()];
+    for line in text.lines() {
+        if line.starts_with("@@") && line.ends_with("@@") {
+            parts.push(String::new());
+        } else if !(line.starts_with('[') && line.contains("]")) {
+            let part = parts.last_mut().expect("never empty");
+            part.push_str(line);
+            part.push('\n');
+        }
+    }
+    parts
 }
