@@ -97,12 +97,6 @@ impl<'a> NormalPath<'a> {
         &self.text
     }
 
-    /// Whether the normal form is the text that came in.
-    #[must_use]
-    pub fn is_unchanged(&self) -> bool {
-        matches!(self.text, Cow::Borrowed(_))
-    }
-
     /// The decoded segments; a trailing slash makes none.
     pub fn segments(&self) -> impl Iterator<Item = Cow<'_, str>> {
         self.text[1..].split('/').filter(|segment| !segment.is_empty()).map(|segment| {

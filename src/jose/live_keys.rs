@@ -196,7 +196,7 @@ impl LiveKeys {
         }
     }
 
-    /// Fetches at once, then in the background for ever. Ends when `stop` says so; dropping it is as good.
+    /// Fetches at once, then in the background for ever; dropping the future ends it.
     pub async fn run(self: Arc<Self>, fetch: Fetch, kept_at: Option<KeptAt>, observe: Observe) {
         // Not after a restart of the task: what is in memory is newer.
         if let (Some(kept_at), None) = (&kept_at, self.age()) {

@@ -26,7 +26,6 @@ const FILE_LIFETIME: Duration = Duration::from_secs(60);
 
 /// A trusted issuer.
 pub struct Authority {
-    name: String,
     pub(super) issuer: String,
     pub(super) algorithms: Vec<Algorithm>,
     pub(super) clock_skew: Duration,
@@ -49,7 +48,6 @@ impl Authority {
             _ => LiveKeys::fetched(clock, config.max_stale),
         };
         Arc::new(Self {
-            name: config.name,
             issuer: config.issuer,
             algorithms: config.algorithms,
             clock_skew: config.clock_skew,
@@ -57,12 +55,6 @@ impl Authority {
             source: config.keys,
             ca_pem: config.ca_pem,
         })
-    }
-
-    /// Its name in the configuration.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
     }
 
     /// Its keys.

@@ -43,12 +43,6 @@ impl BearerToken {
         Ok(Self(SecretString::from(token)))
     }
 
-    /// A token from elsewhere than a request, for commands and tests.
-    #[must_use]
-    pub fn from_secret(token: SecretString) -> Self {
-        Self(token)
-    }
-
     pub(super) fn text(&self) -> &str {
         self.0.expose_secret()
     }

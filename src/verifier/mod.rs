@@ -68,8 +68,6 @@ pub enum KeySource {
 /// What one inbound listener checks.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The listener's name: the `realm` of challenges.
-    pub name: String,
     /// Names of the authorities it trusts.
     pub authorities: Vec<String>,
     /// Which `aud` values it accepts.

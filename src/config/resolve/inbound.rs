@@ -130,7 +130,6 @@ pub(super) fn resolve_listener(
         preserve_host: raw.preserve_host,
         max_body: raw.max_body.map(|size| size.0),
         verifier: verifier::Config {
-            name: raw.name.0.clone(),
             authorities: trusted,
             audiences,
             verified_token_cache: raw.verified_token_cache,
