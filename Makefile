@@ -11,9 +11,8 @@ help: ## Show this list
 tools: ## Install what the build needs beside Rust, gcc and make (cmake)
 	@scripts/ensure-cmake >/dev/null
 
-demo: tools ## Run the three roles on this machine and show one exchange of each (Ctrl-C ends it)
-	$(CARGO) build
-	@exec target/debug/m2m-sidecar demo
+demo: build ## Run the three roles on this machine and show one exchange of each (Ctrl-C ends it; ONCE=yes: ends by itself)
+	@exec target/debug/m2m-sidecar demo $(if $(ONCE),--once)
 
 build: tools ## Build the debug binary, target/debug/m2m-sidecar
 	$(CARGO) build

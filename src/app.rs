@@ -350,7 +350,8 @@ impl Parts {
         name: &'static str,
         router: axum::Router,
     ) -> Result<(String, Listener), StartError> {
-        let metrics = Arc::new(self.metrics.requests(Role::Local, name));
+        let role = if name == PROBES { Role::Probes } else { Role::Local };
+        let metrics = Arc::new(self.metrics.requests(role, name));
         let serve = || LocalService::new(router.clone(), metrics.clone());
         let served =
             workers.listen(sockets.get(&Socket::Own(name))?, &metrics, serve).map_err(StartError::Workers)?;

@@ -79,6 +79,8 @@ pub enum Role {
     Outbound,
     /// To one of our own endpoints.
     Local,
+    /// To the probes: asked every few seconds, so an answer that all is well is not worth a line.
+    Probes,
 }
 
 impl Role {
@@ -89,6 +91,7 @@ impl Role {
             Self::Inbound => "inbound",
             Self::Outbound => "outbound",
             Self::Local => "local",
+            Self::Probes => "probes",
         }
     }
 }
@@ -394,7 +397,7 @@ impl RequestMetrics {
                 self.metrics.outbound.get_or_create_owned(&OutboundLabels { listener, result: reason.code() })
             }
             // Our own endpoints are measured by what they do; their requests only by duration.
-            Role::Local => Counter::default(),
+            Role::Local | Role::Probes => Counter::default(),
         }
     }
 

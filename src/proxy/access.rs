@@ -1,18 +1,46 @@
 //! One line, and one count, per request: what was asked, what was decided and why, and how long it took.
 //!
-//! The path is written without its query, and nothing of the headers is written: a token can be in either.
+//! The path is written without its query, and nothing of the headers is written: a token can be in either. Probes that
+//! find all well get their line at debug level only.
 
 use std::time::Duration;
 
 use pingora::proxy::Session;
 use tokio::time::Instant;
+use tracing::Level;
 
 use super::connection::ConnectionState;
 use crate::domain::reason::Reason;
-use crate::telemetry::{Decision, RequestMetrics};
+use crate::telemetry::{Decision, RequestMetrics, Role};
 
 /// How much of a path is logged, in bytes.
 const LONGEST_PATH: usize = 256;
+
+/// The line; a macro because tracing wants its level as a constant.
+macro_rules! line {
+    ($level:expr, $access:expr, $metrics:expr, $session:expr, $status:expr, $took:expr) => {
+        if tracing::enabled!(target: "access", $level) {
+            let head = $session.req_header();
+            let method = head.method.as_str();
+            tracing::event!(
+                target: "access",
+                $level,
+                role = $metrics.role().as_str(),
+                listener = $metrics.listener(),
+                peer = $session.client_addr().map(tracing::field::display),
+                method = method.get(..32).unwrap_or(method),
+                path = shortened(head.uri.path()),
+                status = $status,
+                decision = $access.decision.as_str(),
+                reason = $access.reason.code(),
+                client_id = $access.client_id.as_deref(),
+                bytes = $session.body_bytes_sent(),
+                ms = milliseconds($took),
+                upstream_ms = $access.upstream_time.map(milliseconds),
+            );
+        }
+    };
+}
 
 /// What is known of one request when it ends.
 pub struct Access {
@@ -69,26 +97,13 @@ impl Access {
     pub fn end_session(&self, metrics: &RequestMetrics, session: &Session) {
         let took = self.began.elapsed();
         metrics.ended(self.decision, self.reason, took);
-        if !tracing::enabled!(target: "access", tracing::Level::INFO) {
-            return;
+        let status = session.response_written().map(|answer| answer.status.as_u16());
+        let is_well = status.is_some_and(|status| status < 400);
+        if metrics.role() == Role::Probes && is_well {
+            line!(Level::DEBUG, self, metrics, session, status, took);
+        } else {
+            line!(Level::INFO, self, metrics, session, status, took);
         }
-        let head = session.req_header();
-        let method = head.method.as_str();
-        tracing::info!(
-            target: "access",
-            role = metrics.role().as_str(),
-            listener = metrics.listener(),
-            peer = session.client_addr().map(tracing::field::display),
-            method = method.get(..32).unwrap_or(method),
-            path = shortened(head.uri.path()),
-            status = session.response_written().map(|answer| answer.status.as_u16()),
-            decision = self.decision.as_str(),
-            reason = self.reason.code(),
-            client_id = self.client_id.as_deref(),
-            bytes = session.body_bytes_sent(),
-            ms = milliseconds(took),
-            upstream_ms = self.upstream_time.map(milliseconds),
-        );
     }
 }
 

@@ -5,11 +5,11 @@
 
 mod authorities;
 mod commands;
+mod documents;
 mod inbound;
 mod issuer;
 mod listeners;
 mod outbound;
-mod readme;
 mod smoke;
 mod support;
 mod tidy;

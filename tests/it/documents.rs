@@ -1,0 +1,177 @@
+//! The documents, run as they stand there: commands with their output compared, configurations loaded, links followed.
+//!
+//! Every line of a `console` block that begins with `$ ` is run, those of one page in one shell, in a directory that
+//! holds the repository's `conf` and `examples`. What follows a command is its output; `…` stands for anything.
+
+mod markdown;
+mod transcript;
+
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+
+use self::markdown::{Block, Step, blocks};
+use self::transcript::matches;
+use crate::commands::FIXED_PORTS;
+use crate::support::lock;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Every Markdown file of the top level and of `docs`.
+fn documents() -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for dir in [root().to_owned(), root().join("docs")] {
+        for entry in std::fs::read_dir(&dir).expect("a directory") {
+            let path = entry.expect("an entry").path();
+            if path.extension().is_some_and(|extension| extension == "md") {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    assert!(found.len() > 8, "{found:?}");
+    found
+}
+
+fn read(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn blocks_of(path: &Path) -> Vec<Block> {
+    blocks(&read(path)).unwrap_or_else(|problem| panic!("{}: {problem}", path.display()))
+}
+
+/// What a page would have its reader do: save files, and type commands.
+enum Act {
+    Save { name: String, content: String },
+    Type(Step),
+}
+
+fn acts(blocks: Vec<Block>) -> Vec<Act> {
+    let mut acts = Vec::new();
+    for block in blocks {
+        match block {
+            Block::Console(steps) => acts.extend(steps.into_iter().map(Act::Type)),
+            Block::File { name, content } => acts.push(Act::Save { name, content }),
+            _ => {}
+        }
+    }
+    acts
+}
+
+/// A directory like a clone's after `make build`.
+fn workplace() -> TempDir {
+    let dir = TempDir::new().expect("a directory");
+    for name in ["conf", "examples"] {
+        symlink(root().join(name), dir.path().join(name)).expect("a link");
+    }
+    std::fs::create_dir_all(dir.path().join("target/debug")).expect("a directory");
+    symlink(env!("CARGO_BIN_EXE_m2m-sidecar"), dir.path().join("target/debug/m2m-sidecar")).expect("a link");
+    dir
+}
+
+fn play(path: &Path) -> usize {
+    let acts = acts(blocks_of(path));
+    let commands: Vec<String> = acts
+        .iter()
+        .map(|act| match act {
+            Act::Save { name, content } => format!("cat > '{name}' <<'@END@'\n{content}@END@"),
+            Act::Type(step) => step.command.clone(),
+        })
+        .collect();
+    let typed = acts.iter().filter(|act| matches!(act, Act::Type(_))).count();
+    if typed == 0 {
+        return 0;
+    }
+    let dir = workplace();
+    for (act, actual) in std::iter::zip(&acts, transcript::run(dir.path(), &commands)) {
+        let Act::Type(step) = act else { continue };
+        let (expected, actual) = (step.output.join("\n"), actual.trim_matches('\n'));
+        assert!(
+            expected.is_empty() || matches(&expected, actual),
+            "{}\n$ {}\nthe page shows:\n{expected}\nbut it is:\n{actual}",
+            path.display(),
+            step.command
+        );
+    }
+    typed
+}
+
+#[test]
+fn the_commands_of_the_documents_do_what_is_shown() {
+    let _ports = lock(&FIXED_PORTS);
+    let typed: usize = documents().iter().map(|path| play(path)).sum();
+    assert!(typed > 50, "{typed} commands were found");
+}
+
+#[test]
+fn what_only_make_does_is_done_by_ci() {
+    let ci = read(&root().join(".ci/run"));
+    for path in documents() {
+        for block in blocks_of(&path) {
+            let Block::ConsoleContinuousIntegration(steps) = block else { continue };
+            for step in steps {
+                let command = step.command.as_str();
+                let done = command.starts_with("git clone ") || ci.contains(command);
+                assert!(done, "{}: `.ci/run` does not run `{command}`", path.display());
+            }
+        }
+    }
+}
+
+/// An excerpt lacks what other sections give; whatever else is wrong with it is wrong.
+#[test]
+fn excerpts_of_configurations_are_valid() {
+    let lacking = [
+        "is required",
+        "is named",
+        "the file `",
+        "is not set",
+        "nothing to run",
+        "this section cannot be read",
+    ];
+    let mut seen = 0;
+    for path in documents() {
+        for block in blocks_of(&path) {
+            let Block::ConfigurationPart(text) = block else { continue };
+            seen += 1;
+            let name = path.display().to_string();
+            let Err(problems) = m2m_sidecar::config::parse(&text, &name, &|_| None) else { continue };
+            for problem in problems.0 {
+                let lacks = lacking.iter().any(|word| problem.message.contains(word));
+                assert!(lacks, "{problem}\nin the excerpt\n{text}");
+            }
+        }
+    }
+    assert!(seen > 0);
+}
+
+#[test]
+fn links_lead_somewhere() {
+    for path in documents() {
+        let text = read(&path);
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if link.contains("://") || link.contains(char::is_whitespace) {
+                continue;
+            }
+            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target =
+                if file.is_empty() { path.clone() } else { path.parent().expect("a directory").join(file) };
+            assert!(target.exists(), "{}: {link} leads nowhere", path.display());
+            if !anchor.is_empty() && target.extension().is_some_and(|extension| extension == "md") {
+                let found = read(&target).lines().any(|line| heading_anchor(line).as_deref() == Some(anchor));
+                assert!(found, "{}: {link} names no heading", path.display());
+            }
+        }
+    }
+}
+
+/// The anchor that a heading gets when the page is shown: its text in lower case, spaces as hyphens, punctuation gone.
+fn heading_anchor(line: &str) -> Option<String> {
+    let text = line.strip_prefix('#')?.trim_start_matches('#').trim();
+    let kept = text.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+    Some(kept.flat_map(char::to_lowercase).map(|c| if c == ' ' { '-' } else { c }).collect())
+}
