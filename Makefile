@@ -2,7 +2,7 @@
 # Asked when a recipe runs: the prerequisite `tools` may just have installed it.
 CARGO = env $$(scripts/ensure-cmake) cargo
 
-.PHONY: help demo build release test test-interop lint fmt docs tools clean
+.PHONY: help demo build release test test-interop bench bench-smoke lint fmt docs tools clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -25,6 +25,14 @@ test: tools ## Run the tests (CI runs this)
 
 test-interop: build ## Accept our tokens with independent libraries in Python and Node (needs python3 with venv, node, npm)
 	tests/interop/run.sh
+
+bench: release ## Benchmarks: criterion (1 min), then side by side with Envoy and others (30 min; needs two quiet cores)
+	$(CARGO) bench --bench hot_path
+	benches/side-by-side/run.sh $(BENCH_ARGS)
+
+bench-smoke: release ## The same benchmarks once and briefly: does everything start and answer right? (3 min)
+	$(CARGO) bench --bench hot_path -- --test
+	benches/side-by-side/run.sh --smoke $(BENCH_ARGS)
 
 lint: tools ## Formatting, clippy and rustdoc, warnings as errors
 	cargo fmt --check

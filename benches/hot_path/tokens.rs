@@ -1,0 +1,79 @@
+//! Tokens of an authority whose keys are in this process, and a verifier that trusts them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderValue};
+use m2m_sidecar::domain::clock::{Clock, SharedClock, SystemClock, UnixTime};
+use m2m_sidecar::domain::scope::ScopeSet;
+use m2m_sidecar::domain::secret::ExposeSecret;
+use m2m_sidecar::jose::Algorithm;
+use m2m_sidecar::jose::key_set::KeySet;
+use m2m_sidecar::jose::live_keys::LiveKeys;
+use m2m_sidecar::jose::sign::SigningKey;
+use m2m_sidecar::verifier::rules::InvalidPattern;
+use m2m_sidecar::verifier::{
+    Access, Audiences, Authority, AuthorityConfig, BearerToken, Config, KeySource, RuleConfig, Verifier,
+};
+use serde_json::json;
+
+const ISSUER: &str = "http://issuer.test";
+
+/// An authority with one key.
+pub struct Issuing(SigningKey);
+
+impl Issuing {
+    /// One that signs with a fresh key for `algorithm`.
+    pub fn new(algorithm: Algorithm) -> Self {
+        Self(SigningKey::generate(algorithm).expect("a key"))
+    }
+
+    /// The `serial`-th token; about as long as those of real authorities.
+    pub fn token(&self, serial: usize) -> String {
+        let UnixTime(now) = SystemClock.now();
+        let claims = json!({
+            "iss": ISSUER, "sub": format!("svc-{serial:06}"), "aud": "bench", "client_id": format!("client-{serial:06}"),
+            "exp": now + 86_400, "iat": now, "nbf": now - 60, "jti": format!("{serial:032x}"),
+            "scope": "orders:read orders:write inventory:read billing:read reports:read",
+            "tenant": "acme-production-eu-west-1", "roles": ["svc-reader", "svc-writer"],
+        });
+        self.0.sign("at+jwt", &claims).expect("a token").expose_secret().to_owned()
+    }
+
+    /// A verifier of its tokens that remembers `remembered` of them.
+    pub fn verifier(&self, remembered: u64) -> Result<Verifier, InvalidPattern> {
+        let clock: SharedClock = Arc::new(SystemClock);
+        let keys = json!({ "keys": [self.0.public_jwk()] }).to_string();
+        let keys = LiveKeys::in_process(KeySet::parse(keys.as_bytes()).expect("a key set"), clock.clone());
+        let authority = AuthorityConfig {
+            name: "bench".to_owned(),
+            issuer: ISSUER.to_owned(),
+            keys: KeySource::OwnIssuer,
+            ca_pem: None,
+            algorithms: vec![self.0.algorithm()],
+            clock_skew: Duration::from_secs(60),
+            max_stale: Duration::from_secs(3600),
+        };
+        let config = Config {
+            authorities: vec!["bench".to_owned()],
+            audiences: Audiences::OneOf(vec!["bench".to_owned()]),
+            verified_token_cache: remembered,
+            rules: vec![RuleConfig {
+                paths: vec!["/**".to_owned()],
+                methods: Vec::new(),
+                access: Access::Token { scopes: ScopeSet::parse("orders:read").expect("a scope") },
+            }],
+            forwarded_claims: ["sub", "client_id", "scope"].map(str::to_owned).to_vec(),
+        };
+        let authority = Authority::new(authority, clock.clone(), Some(keys));
+        Verifier::new(&config, vec![authority], clock, Arc::new(|_| {}))
+    }
+}
+
+/// A token as a request brings it.
+pub fn bearer(token: &str) -> BearerToken {
+    let mut headers = HeaderMap::new();
+    headers.insert(AUTHORIZATION, HeaderValue::from_str(&format!("Bearer {token}")).expect("a header"));
+    BearerToken::extract(&headers).expect("a bearer token")
+}

@@ -1,0 +1,51 @@
+//! Verifying a bearer token: remembered, new, refused.
+
+use std::hint::black_box;
+
+use criterion::Criterion;
+use futures_util::FutureExt;
+use m2m_sidecar::domain::reason::Reason;
+use m2m_sidecar::jose::Algorithm;
+use m2m_sidecar::verifier::{BearerToken, VerifiedToken, Verifier};
+
+use crate::tokens::{Issuing, bearer};
+
+/// Enough that neither tokens nor what is remembered of them fits into a processor's caches.
+const MANY: usize = 50_000;
+
+/// Verifies a token of a known key: that never waits.
+fn verify(verifier: &Verifier, token: &BearerToken) -> Result<VerifiedToken, Reason> {
+    verifier.verify(black_box(token)).now_or_never().expect("the key is there")
+}
+
+pub fn bench(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("verify");
+    let es256 = Issuing::new(Algorithm::ES256);
+    for (name, count) in [("hit, 1 token", 1), ("hit, 50,000 tokens", MANY)] {
+        let verifier = es256.verifier(60_000).expect("a verifier");
+        let tokens: Vec<_> = (0..count).map(|serial| bearer(&es256.token(serial))).collect();
+        for token in &tokens {
+            assert!(verify(&verifier, token).is_ok());
+        }
+        let mut cycle = tokens.iter().cycle();
+        group.bench_function(name, |b| {
+            b.iter(|| verify(&verifier, cycle.next().expect("a cycle does not end")).is_ok());
+        });
+    }
+    for (name, algorithm) in [("ES256", Algorithm::ES256), ("RS256", Algorithm::RS256)] {
+        let issuing = Issuing::new(algorithm);
+        let verifier = issuing.verifier(0).expect("a verifier");
+        let (one, other) = (issuing.token(0), issuing.token(1));
+        let good = bearer(&one);
+        assert!(verify(&verifier, &good).is_ok());
+        group.bench_function(format!("new, {name}"), |b| b.iter(|| verify(&verifier, &good).is_ok()));
+        let (said, _) = one.rsplit_once('.').expect("a JWS");
+        let (_, signature) = other.rsplit_once('.').expect("a JWS");
+        let forged = bearer(&format!("{said}.{signature}"));
+        assert_eq!(verify(&verifier, &forged).err(), Some(Reason::Signature));
+        group.bench_function(format!("refused signature, {name}"), |b| {
+            b.iter(|| verify(&verifier, &forged).is_err());
+        });
+    }
+    group.finish();
+}
