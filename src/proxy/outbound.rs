@@ -86,8 +86,6 @@ impl Outbound {
         credential: TokenSource,
         metrics: Arc<RequestMetrics>,
     ) -> Self {
-        let mut hosts = config.hosts.clone();
-        hosts.push(upstream.host().to_owned());
         Self {
             name: config.name.clone(),
             upstream,
@@ -96,21 +94,24 @@ impl Outbound {
             prefix: config.prefix.clone(),
             overwrite: config.overwrite,
             preserve_host: config.preserve_host,
-            hosts,
+            hosts: config.hosts.clone(),
             metrics,
         }
     }
 
     /// Judges the request, and only then asks for the token.
     async fn decide(&self, session: &mut Session, ctx: &mut Context) -> Result<(), Reason> {
-        head::accept(session)?;
+        let connection = head::accept(session)?;
         let request = session.req_header();
         // TRACE would have the upstream answer with the token.
         if matches!(request.method, Method::CONNECT | Method::TRACE) {
             return Err(Reason::Method);
         }
         head::target(request)?;
-        guard(&request.headers, &self.hosts)?;
+        guard(&request.headers, self.upstream.host(), &self.hosts)?;
+        if !request.raw_path().starts_with(b"/") {
+            self.judge_destination(request, connection.local)?;
+        }
         if !self.overwrite && request.headers.get(&self.header).is_some_and(|own| !own.is_empty()) {
             ctx.credential = Some(Credential::Own);
             ctx.access.allow(Reason::OwnAuthorization);
@@ -127,6 +128,20 @@ impl Outbound {
         ctx.credential = Some(Credential::Attached(value));
         ctx.access.allow(Reason::TokenAttached);
         Ok(())
+    }
+
+    /// Judges a target in absolute form (RFC 9112 §3.2.2): what a program sends whose HTTP proxy is this listener. It
+    /// sends requests for other servers here too, and none of those may reach this upstream. `Host` is the target's own
+    /// authority, Pingora has refused any other.
+    fn judge_destination(&self, request: &RequestHeader, local: SocketAddr) -> Result<(), Reason> {
+        let is_http = request.raw_path().get(..7).is_some_and(|s| s.eq_ignore_ascii_case(b"http://"));
+        let host = request.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+        match host {
+            Some(host) if is_http && is_destination(host, self.upstream.authority(), &self.hosts, local) => {
+                Ok(())
+            }
+            _ => Err(Reason::Host),
+        }
     }
 
     /// Makes the request that the upstream sees. Without a decision there is none.
@@ -156,7 +171,7 @@ impl Outbound {
 
 /// Refuses what a page in a browser on this machine could send here: requests that say they are of another site, and
 /// requests to a name that a stranger's DNS could point at this listener.
-fn guard(headers: &HeaderMap, hosts: &[String]) -> Result<(), Reason> {
+fn guard(headers: &HeaderMap, upstream: &str, hosts: &[String]) -> Result<(), Reason> {
     if let Some(site) = headers.get("sec-fetch-site")
         && matches!(site.as_bytes(), b"cross-site" | b"same-site")
     {
@@ -167,8 +182,19 @@ fn guard(headers: &HeaderMap, hosts: &[String]) -> Result<(), Reason> {
     let name = host_name(host);
     let known = name.parse::<IpAddr>().is_ok()
         || name.eq_ignore_ascii_case("localhost")
+        || name.eq_ignore_ascii_case(upstream)
         || hosts.iter().any(|accepted| name.eq_ignore_ascii_case(host_name(accepted)));
     if known { Ok(()) } else { Err(Reason::Host) }
+}
+
+/// Whether the authority of an `http` URL names the upstream, an accepted host, or the listener itself.
+fn is_destination(authority: &str, upstream: &str, hosts: &[String], local: SocketAddr) -> bool {
+    let authority = authority.strip_suffix(":80").unwrap_or(authority);
+    let is = |accepted: &str| authority.eq_ignore_ascii_case(accepted);
+    is(upstream)
+        || hosts.iter().any(|accepted| is(accepted) || host_name(authority).eq_ignore_ascii_case(accepted))
+        || is(&local.to_string())
+        || is(&format!("localhost:{}", local.port()))
 }
 
 /// The host of `host[:port]`, without brackets.
@@ -286,7 +312,7 @@ mod tests {
         for (name, value) in pairs {
             headers.append(*name, HeaderValue::from_static(value));
         }
-        guard(&headers, &["hub.example".to_owned(), "alias:8080".to_owned()])
+        guard(&headers, "hub.example", &["alias:8080".to_owned()])
     }
 
     #[test]
@@ -316,6 +342,34 @@ mod tests {
             ["evil.example", "evil.example:9000", "hub.example.evil", "localhost.evil:1", "1.2.3.4.evil"]
         {
             assert_eq!(judged(&[("host", host)]), Err(Reason::Host), "{host}");
+        }
+    }
+
+    #[test]
+    fn a_url_is_meant_for_the_upstream_or_for_no_one() {
+        let local = SocketAddr::from(([127, 0, 0, 1], 9000));
+        let hosts = ["alias".to_owned(), "other:8080".to_owned()];
+        for (authority, upstream, expected) in [
+            ("127.0.0.1:8081", "127.0.0.1:8081", true),
+            ("127.0.0.1:8082", "127.0.0.1:8081", false),
+            ("127.0.0.2:8081", "127.0.0.1:8081", false),
+            ("Hub.Example:80", "hub.example", true),
+            ("hub.example:8080", "hub.example", false),
+            ("hub.example", "hub.example:8443", false),
+            ("[::1]:8081", "[::1]:8081", true),
+            ("alias:1234", "hub.example", true),
+            ("other:8080", "hub.example", true),
+            ("other", "hub.example", false),
+            ("127.0.0.1:9000", "hub.example", true),
+            ("localhost:9000", "hub.example", true),
+            ("localhost:9001", "hub.example", false),
+            ("localhost", "hub.example", false),
+        ] {
+            assert_eq!(
+                is_destination(authority, upstream, &hosts, local),
+                expected,
+                "{authority} {upstream}"
+            );
         }
     }
 }

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use crate::support::authority::{Authority, Endpoint};
 use crate::support::behave::{Behave, Gate};
-use crate::support::client::{Connection, RawAnswer, get, request, request_bytes};
+use crate::support::client::{Connection, RawAnswer, get, request, request_bytes, send_raw};
 use crate::support::logs;
 use crate::support::sidecar::Sidecar;
 use crate::support::upstream::{Answer, Upstream};
@@ -217,6 +217,56 @@ async fn pages_in_a_browser_cannot_use_the_listener() {
     );
     for host in ["localhost:9000", "127.0.0.1", "[::1]:9000", "alias.internal"] {
         assert_eq!(get(address, "/", &[("Host", host)]).await.status, 200, "{host}");
+    }
+}
+
+/// What a program sends that was told to use the listener as its HTTP proxy.
+fn through_proxy(url: &str, host: &str) -> String {
+    format!(
+        "GET {url} HTTP/1.1\r\nHost: {host}\r\nProxy-Connection: keep-alive\r\nProxy-Authorization: Basic YTpi\r\n\r\n"
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_whose_http_proxy_is_the_listener_is_authenticated_for_its_upstream_and_no_other_server() {
+    let world = world("", "    hosts: [alias.internal]\n").await;
+    let (listener, upstream) = (world.sidecar.address("hub"), world.upstream.address());
+    let elsewhere = format!("127.0.0.1:{}", world.sidecar.address("probes").port());
+    for (url, host, status) in [
+        (format!("http://{elsewhere}/x"), elsewhere.as_str(), 403),
+        ("http://127.0.0.1/x".to_owned(), "127.0.0.1", 403),
+        ("http://10.0.0.5/x".to_owned(), "10.0.0.5", 403),
+        ("http://localhost/x".to_owned(), "localhost", 403),
+        ("http://evil.example/x".to_owned(), "evil.example", 403),
+        (format!("https://{upstream}/x"), &upstream.to_string(), 403),
+        // Two words about where it goes: neither is believed.
+        (format!("http://{upstream}/x"), "localhost", 400),
+        (format!("http://{upstream}@evil.example/x"), "evil.example", 400),
+        ("http://evil.example/x".to_owned(), &upstream.to_string(), 400),
+    ] {
+        let answer = send_raw(listener, through_proxy(&url, host)).await;
+        assert_eq!(answer.status, status, "{url} {host} {}", answer.text());
+        if status == 403 {
+            assert_eq!(answer.header("x-m2m-reason"), Some("host"), "{url}");
+        }
+    }
+    assert!(world.upstream.received().is_empty());
+    assert_eq!(world.authority.fetches(Endpoint::Token), 0);
+
+    for host in [upstream.to_string(), listener.to_string(), "alias.internal".to_owned()] {
+        let url = format!("http://{host}/api/v1/devices?x=1");
+        assert_eq!(send_raw(listener, through_proxy(&url, &host)).await.status, 200, "{host}");
+    }
+    let url = format!("HTTP://{upstream}");
+    assert_eq!(send_raw(listener, through_proxy(&url, &upstream.to_string())).await.status, 200);
+    let received = world.upstream.received();
+    let targets: Vec<_> = received.iter().map(|seen| seen.target.as_str()).collect();
+    let api = "/api/v1/devices?x=1";
+    assert_eq!(targets, [api, api, api, "/"]);
+    for seen in &received {
+        assert_eq!(seen.bearer(), Some(world.authority.issued()[0].as_str()));
+        assert_eq!(seen.header("host"), Some(upstream.to_string().as_str()));
+        assert_eq!((seen.header("proxy-connection"), seen.header("proxy-authorization")), (None, None));
     }
 }
 
