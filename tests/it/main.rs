@@ -5,6 +5,7 @@
 
 mod authorities;
 mod commands;
+mod examples;
 mod inbound;
 mod issuer;
 mod listeners;
