@@ -35,7 +35,11 @@ async function callApi() {
     { execute: insecure(ISSUER_URL) },
   );
   const { access_token: token } = await client.clientCredentialsGrant(config, { scope: SCOPE, audience: AUDIENCE });
-  const answer = await client.fetchProtectedResource(config, token, new URL(API_URL), 'GET');
+  const answer = await client.fetchProtectedResource(config, token, new URL(API_URL), 'GET').catch((error) => {
+    // The library throws where the answer says what kind of token it wants; here that is a refusal like any other.
+    if (error instanceof client.WWWAuthenticateChallengeError) return error.response;
+    throw error;
+  });
   const body = await answer.text();
   if (!answer.ok) throw new Error(`${API_URL} answered ${answer.status}: ${body.trim()}`);
   return body;

@@ -35,7 +35,7 @@ fn setting(name: &str, default: &str) -> String {
 
 fn discover(http: &Agent, issuer: &str) -> Result<Metadata, Box<dyn Error>> {
     let url = format!("{issuer}/.well-known/openid-configuration");
-    let metadata: Metadata = serde_json::from_str(&get(http.get(&url))?)?;
+    let metadata: Metadata = serde_json::from_str(&get(http, &url, None)?)?;
     // Else another server's answer could send our secret elsewhere.
     if metadata.issuer != issuer {
         return Err(format!("the metadata of {issuer} is that of {}", metadata.issuer).into());
@@ -65,14 +65,18 @@ fn fetch_token(http: &Agent, token_url: TokenUrl) -> Result<AccessToken, Box<dyn
     Ok(answer.access_token().clone())
 }
 
-/// A request's answer; another status than 200 is an error.
-fn get(request: ureq::RequestBuilder<ureq::typestate::WithoutBody>) -> Result<String, Box<dyn Error>> {
-    let mut answer = request.call()?;
+/// What a URL answers; another status than 200 is an error.
+fn get(http: &Agent, url: &str, token: Option<&AccessToken>) -> Result<String, Box<dyn Error>> {
+    let mut request = http.get(url);
+    if let Some(token) = token {
+        request = request.header("Authorization", format!("Bearer {}", token.secret()));
+    }
+    let mut answer = request.call().map_err(|error| format!("{url}: {error}"))?;
     let body = answer.body_mut().read_to_string()?;
     if answer.status() == http::StatusCode::OK {
         Ok(body)
     } else {
-        Err(format!("the answer was {}: {}", answer.status(), body.trim_end()).into())
+        Err(format!("{url} answered {}: {}", answer.status(), body.trim_end()).into())
     }
 }
 
@@ -86,8 +90,7 @@ fn run() -> Result<String, Box<dyn Error>> {
         .into();
     let metadata = discover(&http, &setting("ISSUER_URL", "http://127.0.0.1:8080"))?;
     let token = fetch_token(&http, metadata.token_endpoint)?;
-    let api = setting("API_URL", "http://127.0.0.1:8081/api/v1/devices");
-    get(http.get(&api).header("Authorization", format!("Bearer {}", token.secret())))
+    get(&http, &setting("API_URL", "http://127.0.0.1:8081/api/v1/devices"), Some(&token))
 }
 
 fn main() -> ExitCode {
