@@ -2,7 +2,7 @@
 # Asked when a recipe runs: the prerequisite `tools` may just have installed it.
 CARGO = env $$(scripts/ensure-cmake) cargo
 
-.PHONY: help demo build release test test-interop bench bench-smoke lint fmt docs tools clean
+.PHONY: help demo build release test test-interop test-examples bench bench-smoke lint lint-deploy fmt docs tools clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -26,6 +26,9 @@ test: tools ## Run the tests (CI runs this)
 test-interop: build ## Accept our tokens with independent libraries in Python and Node (needs python3 with venv, node, npm)
 	tests/interop/run.sh
 
+test-examples: build ## Run the commands of examples/README.md (needs python3 with venv, curl; the rest where it is there)
+	tests/examples/run.sh
+
 bench: release ## Benchmarks: criterion (1 min), then side by side with Envoy and others (30 min; needs two quiet cores)
 	$(CARGO) bench --bench hot_path
 	benches/side-by-side/run.sh $(BENCH_ARGS)
@@ -38,6 +41,9 @@ lint: tools ## Formatting, clippy and rustdoc, warnings as errors
 	cargo fmt --check
 	$(CARGO) clippy --all-targets -- -D warnings
 	env RUSTDOCFLAGS="-D warnings" $$(scripts/ensure-cmake) cargo doc --no-deps
+
+lint-deploy: ## Check the systemd unit, the Kubernetes manifest and the scripts of examples/ (needs python3 with venv)
+	tests/examples/lint.sh
 
 fmt: ## Format the sources
 	cargo fmt

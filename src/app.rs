@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -151,12 +152,13 @@ impl Running {
     pub async fn shutdown(self) {
         self.ready.store(false, Ordering::Release);
         tokio::time::sleep(self.delay).await;
+        let deadline = Instant::now() + self.grace;
         // The probes last: whoever watches the drain asks them.
         let (probes, others): (Vec<_>, Vec<_>) = self.listeners.iter().partition(|(name, _)| name == PROBES);
         for listeners in [others, probes] {
             let drained =
                 futures_util::future::join_all(listeners.iter().map(|(_, listener)| listener.drain()));
-            if tokio::time::timeout(self.grace, drained).await.is_err() {
+            if tokio::time::timeout_at(deadline, drained).await.is_err() {
                 let cut_off: usize = listeners.iter().map(|(_, listener)| listener.connections()).sum();
                 tracing::warn!(cut_off, "connections were still open when the grace period ended");
             }

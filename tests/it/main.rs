@@ -5,7 +5,9 @@
 
 mod authorities;
 mod commands;
+
 mod documents;
+mod examples;
 mod inbound;
 mod issuer;
 mod listeners;

@@ -1,0 +1,79 @@
+"""Runs the examples of a README: every `$ ` line of the console block below each example's heading, with what it prints
+compared. `…` stands for anything. Usage: run.py README
+
+A program that gets its token itself is then run once more with a scope that its client may not have: it must say so and
+fail. Prints one line for each example; exit code 1 when one of them failed.
+"""
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+# Without these the check has checked too little.
+ALWAYS = {"curl", "python", "rust", "legacy-shell", "legacy-python"}
+PATIENCE = 600
+
+
+def needs(markdown):
+    """Each example of the table with the programs it needs."""
+    rows = re.findall(r"^\| \[([a-z-]+)\]\(#\1\) \|.*\| (.*) \|$", markdown, re.MULTILINE)
+    return {name: re.findall(r"`(\S+)`", cell) for name, cell in rows}
+
+
+def steps(markdown, name):
+    """The commands of an example with the output shown."""
+    section = re.search(rf"^### {name}\n(.*?)(?=^##|\Z)", markdown, re.MULTILINE | re.DOTALL)
+    block = re.search(r"^```console\n(.*?)^```", section[1], re.MULTILINE | re.DOTALL)
+    found = []
+    for line in block[1].splitlines():
+        if line.startswith("$ "):
+            found.append((line[2:], []))
+        else:
+            found[-1][1].append(line)
+    return [(command, "\n".join(shown)) for command, shown in found]
+
+
+def run(command, **environment):
+    return subprocess.run(["bash", "-c", command], env=os.environ | environment, stdin=subprocess.DEVNULL, text=True,
+                          capture_output=True, timeout=PATIENCE)
+
+
+def matches(pattern, text):
+    return re.fullmatch(".*".join(map(re.escape, pattern.split("…"))), text, re.DOTALL)
+
+
+def problem(example, gets_its_token):
+    """What is wrong with an example; nothing, when it does what the README shows."""
+    for command, shown in example:
+        done = run(command)
+        if done.returncode or not matches(shown, done.stdout.strip("\n")):
+            return f"$ {command}\nexit code {done.returncode}\n{done.stdout}{done.stderr}\nthe README shows:\n{shown}"
+    if gets_its_token:
+        command = example[-1][0]
+        done = run(command, SCOPE="admin")
+        if not done.returncode or done.stdout or "invalid_scope" not in done.stderr:
+            return f"$ SCOPE=admin {command}\nexit code {done.returncode}\n{done.stdout}{done.stderr}"
+    return None
+
+
+def main():
+    with open(sys.argv[1], encoding="utf-8") as file:
+        markdown = file.read()
+    examples = needs(markdown)
+    headings = set(re.findall(r"^### (.*)$", markdown, re.MULTILINE))
+    if set(examples) != headings or not ALWAYS <= headings:
+        sys.exit(f"run.py: the table has {sorted(examples)}, the headings are {sorted(headings)}")
+    failed = False
+    for name, programs in examples.items():
+        missing = [program for program in programs if not shutil.which(program)]
+        if missing and name not in ALWAYS:
+            print(f"{name}: not run, no {missing[0]} here", flush=True)
+            continue
+        wrong = problem(steps(markdown, name), not name.startswith("legacy-"))
+        failed |= wrong is not None
+        print(f"{name}: {'ok' if wrong is None else f'FAILED{chr(10)}{wrong}'}", flush=True)
+    sys.exit(1 if failed else 0)
+
+
+main()

@@ -1,0 +1,65 @@
+//! The configurations of `examples/` that no command of its README runs.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use tempfile::TempDir;
+
+fn example(path: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(path);
+    fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+/// The text of a ConfigMap's key that is written as a block (`key: |`).
+fn block<'a>(manifest: &'a str, key: &str) -> Vec<&'a str> {
+    let mut lines = manifest.lines().skip_while(|line| line.trim() != format!("{key}: |")).skip(1).peekable();
+    let first = lines.peek().expect("the block has lines");
+    let indent = &first[..first.len() - first.trim_start().len()];
+    lines.map_while(|line| if line.is_empty() { Some("") } else { line.strip_prefix(indent) }).collect()
+}
+
+/// Checks a configuration as `m2m-sidecar check` does, with `dir` for the directories its environment names.
+fn check(dir: &TempDir, configuration: &str) {
+    let file = dir.path().join("m2m-sidecar.yaml");
+    fs::write(&file, configuration).expect("a writable directory");
+    let output = Command::new(env!("CARGO_BIN_EXE_m2m-sidecar"))
+        .args(["check", "--config"])
+        .arg(&file)
+        .env("CREDENTIALS_DIRECTORY", dir.path())
+        .env("STATE_DIRECTORY", dir.path())
+        .stdin(Stdio::null())
+        .output()
+        .expect("the binary runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), said.as_ref()), (Some(0), ""));
+}
+
+#[test]
+fn the_configuration_beside_the_systemd_unit_passes_the_check() {
+    let dir = TempDir::new().expect("a directory");
+    let unit = example("systemd/m2m-sidecar.service");
+    // The secret's name is the unit's.
+    let loaded = unit.lines().find_map(|line| line.strip_prefix("LoadCredential=")).expect("a credential");
+    let (name, _) = loaded.split_once(':').expect("name:path");
+    fs::write(dir.path().join(name), "a-secret-of-16-bytes").expect("a writable directory");
+    check(&dir, &example("systemd/m2m-sidecar.yaml"));
+}
+
+#[test]
+fn the_configuration_in_the_kubernetes_manifest_passes_the_check() {
+    let dir = TempDir::new().expect("a directory");
+    fs::write(dir.path().join("hub-secret"), "a-secret-of-16-bytes").expect("a writable directory");
+    let manifest = example("kubernetes/sidecar.yaml");
+    let configuration = block(&manifest, "m2m-sidecar.yaml").join("\n");
+    assert!(configuration.starts_with("log:") && configuration.contains("outbound:"), "{configuration}");
+    // Both volumes are mounted where the configuration looks for them.
+    for path in ["/run/secrets/m2m-sidecar", "/var/lib/m2m-sidecar"] {
+        assert!(configuration.contains(path) && manifest.contains(&format!("mountPath: {path}")), "{path}");
+    }
+    let here = dir.path().display().to_string();
+    check(
+        &dir,
+        &configuration.replace("/run/secrets/m2m-sidecar", &here).replace("/var/lib/m2m-sidecar", &here),
+    );
+}
