@@ -5,11 +5,16 @@
 
 mod authorities;
 mod commands;
+mod completions;
+mod conf;
+mod golden;
 mod inbound;
 mod issuer;
 mod listeners;
+mod mistakes;
 mod outbound;
 mod readme;
+mod reference;
 mod smoke;
 mod support;
 mod tidy;
