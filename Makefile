@@ -48,7 +48,8 @@ lint-deploy: ## Check the systemd unit, the Kubernetes manifest and the scripts 
 fmt: ## Format the sources
 	cargo fmt
 
-docs: tools ## Build the API documentation, target/doc/m2m_sidecar/index.html
+docs: tools ## Write the generated pages of docs/ anew, and build the API documentation, target/doc
+	env BLESS=1 $$(scripts/ensure-cmake) cargo test --test it golden::
 	$(CARGO) doc --no-deps
 
 clean: ## Remove everything that was built

@@ -34,7 +34,7 @@ const OUTBOUND: &str = "http://127.0.0.1:9000";
 /// How to show it.
 #[derive(Args)]
 pub struct Options {
-    /// End after the tour instead of serving on
+    /// End after the tour instead of serving on until Ctrl-C
     #[arg(long)]
     once: bool,
 }

@@ -5,18 +5,31 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use clap::Args;
+use clap::{Args, ValueHint};
 use http::HeaderMap;
 use url::Url;
 
 use crate::http_client::{HttpClient, HttpOptions};
 use crate::jose::provider;
 
+/// Shown below the options.
+pub const AFTER_HELP: &str = "\
+Asks `/readyz` of the probes for at most 3 seconds.
+
+Examples:
+  HEALTHCHECK CMD [\"/m2m-sidecar\", \"healthcheck\"]";
+
 /// Which sidecar.
 #[derive(Args)]
 pub struct Options {
-    /// The configuration file; without one the probes are looked for at 127.0.0.1:9900
-    #[arg(long, value_name = "FILE", env = "M2M_SIDECAR_CONFIG")]
+    /// The configuration file, whose `probes.listen` is asked; without one it is 127.0.0.1:9900
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "M2M_SIDECAR_CONFIG",
+        hide_env_values = true,
+        value_hint = ValueHint::FilePath
+    )]
     config: Option<PathBuf>,
 }
 

@@ -1,22 +1,31 @@
 //! `keygen`: a new private key.
 
 use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use crate::domain::secret::ExposeSecret;
 use crate::jose::sign::SigningKey;
 use crate::jose::{ALGORITHMS, Algorithm, algorithm_name, parse_algorithm, provider};
 
+/// Shown below the options.
+pub const AFTER_HELP: &str = "\
+Name the file in the configuration with `issuer.signing.privateKeyFile`; `issuer.signing.algorithm` must be the same.
+
+Examples:
+  (umask 077; m2m-sidecar keygen > key.pem)
+  (umask 077; m2m-sidecar keygen --algorithm RS256 > key.pem)";
+
 /// What key.
 #[derive(Args)]
 pub struct Options {
-    /// What the key is to sign with: ES256, ES384, RS256, RS384, RS512, PS256, PS384, PS512 or EdDSA
-    #[arg(long, default_value = "ES256", value_parser = algorithm)]
+    /// What the key is to sign with
+    #[arg(long, default_value = "ES256", value_parser = algorithms())]
     algorithm: Algorithm,
 }
 
-fn algorithm(name: &str) -> Result<Algorithm, String> {
-    let known = || ALGORITHMS.iter().map(|each| algorithm_name(*each)).collect::<Vec<_>>().join(", ");
-    parse_algorithm(name).ok_or_else(|| format!("not one of {}", known()))
+fn algorithms() -> impl TypedValueParser<Value = Algorithm> {
+    let names = ALGORITHMS.iter().map(|algorithm| algorithm_name(*algorithm));
+    PossibleValuesParser::new(names).try_map(|name| parse_algorithm(&name).ok_or("not an algorithm"))
 }
 
 /// Prints the key: this is the command's result, not a leak.

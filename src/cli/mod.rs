@@ -3,49 +3,81 @@
 //! Exit codes: 0 done, 1 refused (bad configuration, not ready, no token), 2 wrong usage.
 
 mod check;
+mod completions;
 mod demo;
 mod healthcheck;
 mod keygen;
+mod man;
 mod run;
+mod schema;
 mod token;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueHint};
 
 use crate::config::{self, Config};
 
 /// Issues, verifies and injects machine-to-machine OAuth tokens beside a service.
 #[derive(Parser)]
-#[command(name = "m2m-sidecar", version, about, propagate_version = true)]
+#[command(name = "m2m-sidecar", version, about, propagate_version = true, after_help = AFTER_HELP)]
+#[command(subcommand_value_name = "COMMAND")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
 }
 
+const AFTER_HELP: &str = "\
+Exit codes:
+  0  done
+  1  refused: a bad configuration, not ready, no token; standard error says why
+  2  wrong usage
+
+Results go to standard output, errors and warnings to standard error.";
+
 #[derive(Subcommand)]
 enum Command {
-    /// Run the roles that a configuration names
+    /// Run the roles that a configuration names, until SIGTERM or SIGINT
+    #[command(after_help = run::AFTER_HELP)]
     Run(ConfigFile),
     /// Load and validate a configuration as `run` would, without sockets or network
+    #[command(after_help = check::AFTER_HELP)]
     Check(ConfigFile),
     /// Show the three roles on this machine, one real exchange of each
     Demo(demo::Options),
     /// Acquire an access token and print it
+    #[command(after_help = token::AFTER_HELP)]
     Token(token::Options),
     /// Print a new private key (PKCS#8, PEM)
+    #[command(after_help = keygen::AFTER_HELP)]
     Keygen(keygen::Options),
     /// Exit with 0 when a sidecar on this machine is ready
+    #[command(after_help = healthcheck::AFTER_HELP)]
     Healthcheck(healthcheck::Options),
+    /// Print the JSON Schema of a configuration file, for editors
+    #[command(after_help = schema::AFTER_HELP)]
+    Schema,
+    /// Print a script that completes commands and options in a shell
+    #[command(after_help = completions::AFTER_HELP)]
+    Completions(completions::Options),
+    /// Print the manual page (roff)
+    #[command(after_help = man::AFTER_HELP)]
+    Man,
 }
 
 /// Which configuration.
 #[derive(Args)]
 struct ConfigFile {
-    /// The configuration file
-    #[arg(long, value_name = "FILE", env = "M2M_SIDECAR_CONFIG")]
+    /// The configuration file (YAML)
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "M2M_SIDECAR_CONFIG",
+        hide_env_values = true,
+        value_hint = ValueHint::FilePath
+    )]
     config: PathBuf,
 }
 
@@ -59,6 +91,9 @@ pub fn main() -> ExitCode {
         Command::Token(options) => token::token(&options),
         Command::Keygen(options) => keygen::keygen(&options),
         Command::Healthcheck(options) => healthcheck::healthcheck(&options),
+        Command::Schema => schema::schema(),
+        Command::Completions(options) => completions::completions(&options, &mut Cli::command()),
+        Command::Man => man::man(Cli::command()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

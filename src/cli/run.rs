@@ -7,6 +7,15 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{app, telemetry};
 
+/// Shown below the options.
+pub const AFTER_HELP: &str = "\
+A first signal ends the sidecar in peace: not ready, `shutdown.delay`, then no new connections and at most
+`shutdown.gracePeriod` for what is under way. A second one ends it at once.
+
+Examples:
+  m2m-sidecar run --config /etc/m2m-sidecar/sidecar.yaml
+  M2M_SIDECAR_CONFIG=sidecar.yaml m2m-sidecar run";
+
 /// Runs until SIGTERM or SIGINT, then ends in peace; a second signal ends at once.
 pub fn run(file: &Path) -> anyhow::Result<()> {
     let config = super::load(file)?;

@@ -1,6 +1,5 @@
 //! `token`: an access token by hand.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
@@ -9,29 +8,38 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use clap::Args;
 use serde_json::Value;
 
+use super::ConfigFile;
 use crate::domain::clock::{SharedClock, SystemClock};
 use crate::domain::secret::ExposeSecret;
 use crate::http_client::HttpClient;
 use crate::jose::provider;
 use crate::token_source;
 
+/// Shown below the options.
+pub const AFTER_HELP: &str = "\
+The token is fetched anew each time, and only the token is printed.
+
+Examples:
+  TOKEN=$(m2m-sidecar token --config sidecar.yaml --credential hub)
+  curl -H \"Authorization: Bearer $TOKEN\" https://hub.example/api/v1/devices
+  m2m-sidecar token --config sidecar.yaml --credential hub --decode";
+
 /// Whose token.
 #[derive(Args)]
 pub struct Options {
-    /// The configuration file
-    #[arg(long, value_name = "FILE", env = "M2M_SIDECAR_CONFIG")]
-    config: PathBuf,
-    /// The credential's name in the configuration
+    #[command(flatten)]
+    file: ConfigFile,
+    /// The credential's name: its key below `credentials` in the configuration
     #[arg(long, value_name = "NAME")]
     credential: String,
-    /// Print the token's header and claims instead of the token
+    /// Print the token's header and claims (JSON, not verified) instead of the token
     #[arg(long)]
     decode: bool,
 }
 
 /// Fetches a token once and prints it.
 pub fn token(options: &Options) -> anyhow::Result<()> {
-    let config = super::load(&options.config)?;
+    let config = super::load(&options.file.config)?;
     let known = || config.credentials.iter().map(|each| each.name.as_str()).collect::<Vec<_>>().join(", ");
     let credential = config.credentials.iter().find(|each| each.name == options.credential);
     let Some(credential) = credential else {

@@ -35,8 +35,12 @@ impl FromStr for ListenAddress {
 }
 
 fn http_url(text: &str) -> Result<Url, WrongForm> {
-    let url = Url::parse(text).map_err(|_| WrongForm("it is not an absolute URL"))?;
-    require(matches!(url.scheme(), "http" | "https"), "the scheme must be http or https")?;
+    const SCHEME: &str = "it must begin with `http://` or `https://`";
+    let url = Url::parse(text).map_err(|why| match why {
+        url::ParseError::RelativeUrlWithoutBase => WrongForm(SCHEME),
+        _ => WrongForm("it is not a URL"),
+    })?;
+    require(matches!(url.scheme(), "http" | "https"), SCHEME)?;
     require(url.host().is_some(), "the host is missing")?;
     require(
         url.username().is_empty() && url.password().is_none(),

@@ -58,6 +58,9 @@ impl<'a> Checker<'a> {
 
     fn wrong_kind(&mut self, node: &Node, expected: &str, path: &KeyPath) {
         let message = match &node.data {
+            Data::Null if matches!(expected, "a mapping" | "a list") => format!(
+                "expected {expected}, but there is no value; indent below the key what belongs to it, or leave it out"
+            ),
             Data::Null => {
                 format!("expected {expected}, but there is no value; leave the key out for its default")
             }

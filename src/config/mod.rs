@@ -6,6 +6,7 @@
 
 mod address;
 mod check;
+mod editor;
 mod environment;
 mod files;
 mod formats;
@@ -123,4 +124,21 @@ pub fn parse(text: &str, file_name: &str, environment: Environment<'_>) -> Resul
 #[must_use]
 pub fn json_schema() -> serde_json::Value {
     raw::json_schema()
+}
+
+/// The same as editors want it: every value may be a `${NAME}`, and each form is explained.
+#[must_use]
+pub fn editor_schema() -> serde_json::Value {
+    editor::schema(json_schema())
+}
+
+/// What a text of a `format` in the schema looks like, for people.
+#[must_use]
+pub fn shape(format: &str) -> Option<&'static str> {
+    formats::find(format).map(|format| format.shape)
+}
+
+/// Keys, and values of other keys, that are promised but refused so far.
+pub fn not_served_yet() -> impl Iterator<Item = (&'static str, Vec<String>)> {
+    not_yet::all()
 }

@@ -105,6 +105,18 @@ const INSTEAD: &[(&str, &str)] = &[
     ),
 ];
 
+/// All of them, for the reference documentation: the keys, and those values of other keys.
+pub(super) fn all() -> impl Iterator<Item = (&'static str, Vec<String>)> {
+    let values = VALUES.iter().map(|(key, values)| {
+        let values = match values {
+            Values::Are(values) => values.iter().map(ToString::to_string).collect(),
+            Values::BeginWith(beginnings) => beginnings.iter().map(|it| format!("{it}…")).collect(),
+        };
+        (*key, values)
+    });
+    KEYS.iter().map(|key| (*key, Vec::new())).chain(values)
+}
+
 /// Whether a key is one that is not served yet.
 pub(super) fn is_key(path: &KeyPath) -> bool {
     KEYS.iter().any(|pattern| path.matches(pattern))

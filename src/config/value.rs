@@ -69,7 +69,8 @@ pub(super) use text_value;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct GoDuration(pub Duration);
 
-text_value!(GoDuration, "duration", "a duration such as `30s`, `1h30m` or `7d`");
+// Not `duration`: under that name JSON Schema knows durations of ISO 8601.
+text_value!(GoDuration, "go-duration", "a duration such as `30s`, `1h30m` or `7d`");
 
 /// Units in nanoseconds, the longer spelling of a shared beginning first.
 const UNITS: [(&str, u128); 8] = [

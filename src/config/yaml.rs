@@ -44,7 +44,34 @@ impl Stop {
 
 impl From<ScanError> for Stop {
     fn from(error: ScanError) -> Self {
-        Self::new(*error.marker(), &KeyPath::default(), format!("not valid YAML: {}", error.info()))
+        let why = error.info();
+        let hint = hint(why).map(|hint| format!("; {hint}")).unwrap_or_default();
+        Self::new(*error.marker(), &KeyPath::default(), format!("not valid YAML: {why}{hint}"))
+    }
+}
+
+/// The parser speaks of YAML's grammar; this is what was probably done.
+fn hint(why: &str) -> Option<&'static str> {
+    let is = |part: &str| why.contains(part);
+    if is("tab") {
+        Some("indent with spaces")
+    } else if is("mapping values are not allowed") {
+        Some("is the line indented as its neighbours are? a text that holds `: ` must be in quotes")
+    } else if is("did not find expected key") || is("did not find expected '-' indicator") {
+        Some("the line must be indented exactly as its neighbours are")
+    } else if is("anchor") {
+        Some("a text that begins with `*` or `&` must be in quotes")
+    } else if is("unexpected end of stream") || is("in quoted scalar") {
+        Some("a quote is not closed")
+    } else if is("did not find expected ','")
+        || is("illegal placement of ':'")
+        || is("only valid inside a block")
+    {
+        Some(
+            "a bracket is not closed, a comma is missing, or a text with brackets (`${NAME}`) must be in quotes",
+        )
+    } else {
+        None
     }
 }
 
@@ -255,6 +282,31 @@ mod tests {
         }
         assert!(read(&bomb).unwrap_err().contains("too many values"));
         assert!(read("a: &a [*a]").unwrap_err().contains("alias"));
+    }
+
+    #[test]
+    fn common_slips_are_explained() {
+        for (text, hint) in [
+            ("a:\n\tb: 1\n", "spaces"),
+            ("a:\n  b: 1\n   c: 2\n", "indented"),
+            ("a:\n  b: 1\n c: 2\n", "indented"),
+            ("a:\n  - b\n c: 2\n", "indented"),
+            ("a: b: c\n", "quotes"),
+            ("a: [*, b]\n", "`*`"),
+            ("a:\n  - **\n", "`*`"),
+            ("a: *b\n", "`*`"),
+            ("a: { b: ${C} }\n", "`${NAME}`"),
+            ("a: \"b\n", "quote is not closed"),
+            ("a: 'b\n", "quote is not closed"),
+            ("a:\n  b: \"c\nd: e\n", "quote is not closed"),
+            ("a: {\n  - b\n", "not closed"),
+            ("a: [b\nc: d\n", "not closed"),
+            ("a: {b: c\nd: e\n", "not closed"),
+        ] {
+            let message = read(text).unwrap_err();
+            let (_, after) = message.split_once("; ").unwrap_or_default();
+            assert!(after.contains(hint), "{text}: {message}");
+        }
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! Reason codes: which check decided a request.
 //!
 //! The code goes into the `x-m2m-reason` header, the access log and the metrics. Codes are stable: tools and people
-//! match on them. What each means in HTTP is the table of `proxy::respond`.
+//! match on them. What each means in HTTP is the table of `proxy::respond`; `docs/reason-codes.md` is made from both.
 
 macro_rules! reasons {
-    ($($(#[doc = $doc:literal])+ $name:ident = $code:literal,)+) => {
+    ($($(#[doc = $doc:literal])+ $name:ident = $code:literal => $advice:literal,)+) => {
         /// Which check decided.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Reason { $($(#[doc = $doc])+ $name,)+ }
@@ -24,95 +24,181 @@ macro_rules! reasons {
             pub fn meaning(self) -> &'static str {
                 match self { $(Self::$name => concat!($($doc,)+).trim_ascii(),)+ }
             }
+
+            /// What an operator does about it: where to look, which key to change.
+            #[must_use]
+            pub fn advice(self) -> &'static str {
+                match self { $(Self::$name => $advice,)+ }
+            }
         }
     };
 }
 
 reasons! {
     /// The token was verified and a rule permits the request.
-    Permitted = "permitted",
+    Permitted = "permitted" =>
+        "Nothing: this is the good case. `client_id` in the access log says whose token it was.",
     /// A rule makes the path public; no token was asked for.
-    Public = "public",
+    Public = "public" =>
+        "Nothing. If the path should need a token, remove `access: public` from the rule that matches, or \
+         put a stricter rule above it.",
     /// One of our own endpoints answered.
-    Local = "local",
+    Local = "local" =>
+        "Nothing: the sidecar answered itself (issuer endpoints, probes). What the token endpoint decided is \
+         in the log lines with target `audit`.",
     /// The request carries no bearer token.
-    NoToken = "no_token",
+    NoToken = "no_token" =>
+        "Have the client send `Authorization: Bearer <token>`. If it does, look for a proxy in between that \
+         drops the header. If the path is meant for everyone, give it a rule with `access: public`.",
     /// There are two `Authorization` headers.
-    TwoAuthorizations = "two_authorizations",
+    TwoAuthorizations = "two_authorizations" =>
+        "Find out who adds the second header: often the client and a gateway in front of it each set one. \
+         Exactly one must arrive.",
     /// The `Authorization: Bearer` header holds no token, or characters no token has.
-    MalformedAuthorization = "malformed_authorization",
+    MalformedAuthorization = "malformed_authorization" =>
+        "Look at what the client sends: one `Bearer`, one space, the token; no quotes, no line break. An \
+         empty shell variable (`Bearer $TOKEN`) looks like this too.",
     /// The token is longer than 8 KiB.
-    TokenTooLarge = "token_too_large",
+    TokenTooLarge = "token_too_large" =>
+        "Let the authority put fewer claims into access tokens: groups and roles are the usual cause.",
     /// The token is not a signed JWT in compact form.
-    MalformedToken = "malformed_token",
+    MalformedToken = "malformed_token" =>
+        "The client sends something else than a JWT: an opaque token, an API key, or a token that was cut \
+         off. Ask the authority for JWT access tokens.",
     /// The token's `alg` is none that this authority may use.
-    Algorithm = "algorithm",
+    Algorithm = "algorithm" =>
+        "Compare the `alg` in the token's header with `authorities.*.algorithms`. `none` and the HMAC \
+         algorithms are never accepted.",
     /// The token's `typ` is not that of an access token.
-    TokenType = "token_type",
+    TokenType = "token_type" =>
+        "The client probably sends an ID token or a refresh token; it must send the access token. Accepted \
+         are `at+jwt`, `JWT`, or no `typ` at all.",
     /// The token's header has `crit`, or `b64`: extensions that are not supported.
-    CriticalHeader = "critical_header",
+    CriticalHeader = "critical_header" =>
+        "The authority issues tokens with header extensions; switch them off there for access tokens.",
     /// The token's `iss` is missing, or none of this listener's authorities.
-    UnknownIssuer = "unknown_issuer",
+    UnknownIssuer = "unknown_issuer" =>
+        "Compare the token's `iss` with `authorities.*.issuer`, character by character: a slash at the end \
+         or another scheme makes another issuer. Then see whether the listener's `authorities` names that \
+         authority.",
     /// The authority publishes no key with the token's `kid`, or none that fits its `alg`.
-    UnknownKid = "unknown_kid",
+    UnknownKid = "unknown_kid" =>
+        "The token is older or newer than the published keys, or comes from another installation of the \
+         authority. Compare its `kid` with the key set at the authority's `jwks_uri`; `m2m_jwks_age_seconds` \
+         says how old the sidecar's copy is.",
     /// No key of the authority made this signature.
-    Signature = "signature",
+    Signature = "signature" =>
+        "The token was changed on its way, or another issuer that uses the same `iss` and `kid` signed it. \
+         Fetch a new token directly from the authority; if that one is refused too, compare the key sets.",
     /// A claim has a type that its definition does not allow, or is repeated.
-    MalformedClaims = "malformed_claims",
+    MalformedClaims = "malformed_claims" =>
+        "Decode the token: `exp`, `nbf` and `iat` must be numbers, `iss` and `client_id` texts, `aud` a text \
+         or a list of texts, no claim twice. A claim that `identityHeaders` forwards must fit into a \
+         header.",
     /// The token has no `exp`.
-    NoExpiry = "no_expiry",
+    NoExpiry = "no_expiry" =>
+        "Let the authority issue tokens that expire: a token without an end could never be taken back.",
     /// The token's `exp` has passed.
-    Expired = "expired",
+    Expired = "expired" =>
+        "The client must get a new token; a library that caches tokens should renew them before `exp`. If \
+         tokens are refused right after they were issued, compare the clocks of both machines (`clockSkew` \
+         is what is forgiven).",
     /// The token's `nbf` is still to come.
-    NotYetValid = "not_yet_valid",
+    NotYetValid = "not_yet_valid" =>
+        "Compare the clocks of this machine and of the authority. `authorities.*.clockSkew` forgives up to \
+         10 minutes.",
     /// The token's `iat` is still to come.
-    IssuedInFuture = "issued_in_future",
+    IssuedInFuture = "issued_in_future" =>
+        "This machine's clock is behind the authority's: check time synchronisation. \
+         `authorities.*.clockSkew` forgives up to 10 minutes.",
     /// None of the listener's audiences is in the token's `aud`.
-    Audience = "audience",
+    Audience = "audience" =>
+        "Compare the token's `aud` with the listener's `audiences`. Usually the client must ask for the \
+         right audience (`audience` or `resource` in its token request), and be allowed to have it.",
     /// The token is bound to a key (`cnf`), and no proof of that key can be checked here.
-    SenderConstrained = "sender_constrained",
+    SenderConstrained = "sender_constrained" =>
+        "The client was given a DPoP or mTLS-bound token; let it ask for an ordinary bearer token.",
     /// No rule of the listener matches the path and method.
-    NoRule = "no_rule",
+    NoRule = "no_rule" =>
+        "Add a rule whose `paths` and `methods` match; `path` and `method` of the access log line say what \
+         to match. Rules are tried from the top, the first match decides.",
     /// The token lacks a scope that the rule asks for.
-    Scope = "scope",
+    Scope = "scope" =>
+        "The `scope` in the `WWW-Authenticate` header says what is needed. Let the client ask for it, and \
+         the authority allow it; or change the rule's `scopes`.",
     /// The authority's keys cannot be had.
-    KeysUnavailable = "keys_unavailable",
+    KeysUnavailable = "keys_unavailable" =>
+        "The authority's keys could not be fetched and none are kept. Look for the warnings that name the \
+         authority (name resolution, TLS, `caFile`, timeout), and try its discovery document with curl from \
+         this machine.",
     /// The path could be read in two ways.
-    AmbiguousPath = "ambiguous_path",
+    AmbiguousPath = "ambiguous_path" =>
+        "The client sends an encoded slash or dot segment, a backslash, `;` or an invalid escape. Have it \
+         use plain paths; an attack looks like this too.",
     /// The request is not valid HTTP.
-    MalformedRequest = "malformed_request",
+    MalformedRequest = "malformed_request" =>
+        "Something that is not HTTP/1.1 reached the port, a TLS handshake on a plain port for example, or \
+         the head has errors. `peer` in the log line says who it was.",
     /// The `Host` header is none that this listener answers for.
-    Host = "host",
+    Host = "host" =>
+        "Outbound listeners accept only IP addresses, `localhost` and the upstream's name as `Host`, against \
+         DNS rebinding. Add the name the program uses to `outbound[].hosts`.",
     /// The method is not allowed here.
-    Method = "method",
+    Method = "method" =>
+        "Proxy listeners forward the methods in the `Allow` header. `CONNECT` means that the program takes \
+         the listener for an HTTPS proxy: give it the listener's http address as base URL.",
     /// A page in a browser, of another site, sent the request.
-    CrossSite = "cross_site",
+    CrossSite = "cross_site" =>
+        "A browser page of another site tried to use the listener, and was kept from it. Outbound listeners \
+         are for programs: if a person's page needs the API, it needs an authorization of its own.",
     /// The request has an `Authorization` header of its own, and the listener is not to overwrite it.
-    OwnAuthorization = "own_authorization",
+    OwnAuthorization = "own_authorization" =>
+        "Nothing, if it is meant: `overwrite: false` lets such requests pass as they are. Set `overwrite: \
+         true` to replace the program's own header.",
     /// The request's head is larger than 32 KiB.
-    HeadTooLarge = "head_too_large",
+    HeadTooLarge = "head_too_large" =>
+        "Send fewer or shorter headers: cookies and very large tokens are the usual cause. The limit is \
+         fixed.",
     /// The request's head did not arrive within 10 s.
-    HeadTimeout = "head_timeout",
+    HeadTimeout = "head_timeout" =>
+        "A slow or broken client, a port scan, or a connection that is opened in advance and not used. Only \
+         many of them from one `peer` are worth a look.",
     /// The request's body is larger than allowed.
-    BodyTooLarge = "body_too_large",
+    BodyTooLarge = "body_too_large" =>
+        "Raise `inbound[].maxBody` if such requests are meant. Token requests are limited to 64 KiB.",
     /// The request's body did not arrive in time.
-    BodyTimeout = "body_timeout",
+    BodyTimeout = "body_timeout" =>
+        "The client stopped in the middle of its request: look at its network and its own timeouts.",
     /// An access token was attached.
-    TokenAttached = "token_attached",
+    TokenAttached = "token_attached" =>
+        "Nothing: this is the good case of an outbound listener.",
     /// No access token could be had for the request.
-    TokenUnavailable = "token_unavailable",
+    TokenUnavailable = "token_unavailable" =>
+        "Run `m2m-sidecar token --config FILE --credential NAME`: it says why. Usually the client secret is \
+         wrong, a scope is not allowed, or the authority is down; `m2m_token_fetch_total` counts it.",
     /// The upstream's name could not be resolved, or its connection was refused or broke.
-    UpstreamUnreachable = "upstream_unreachable",
+    UpstreamUnreachable = "upstream_unreachable" =>
+        "See whether the service runs and listens where `upstream` points, as seen from the sidecar: in a \
+         container, 127.0.0.1 is the container itself.",
     /// The upstream's certificate or name could not be verified.
-    UpstreamTls = "upstream_tls",
+    UpstreamTls = "upstream_tls" =>
+        "The certificate must be valid, signed by an authority that `upstreamTls.caFile` (or the platform) \
+         trusts, and carry the upstream's host or `upstreamTls.serverName`.",
     /// The upstream did not answer in time.
-    UpstreamTimeout = "upstream_timeout",
+    UpstreamTimeout = "upstream_timeout" =>
+        "`upstream_ms` and `ms` of the access log line show how long it took. If the service is meant to be \
+         slow, raise `upstreamTimeouts.read`.",
     /// The upstream's answer was no valid HTTP, or broke off.
-    UpstreamBroken = "upstream_broken",
+    UpstreamBroken = "upstream_broken" =>
+        "Look into the service's own log: it closed the connection in the middle of an answer, crashed, or \
+         speaks TLS where `upstream` says `http://`.",
     /// The client went away before the answer was complete.
-    ClientGone = "client_gone",
+    ClientGone = "client_gone" =>
+        "Nothing, unless it is frequent: then the client's timeout is shorter than the service's answer \
+         takes (`upstream_ms`).",
     /// A fault of the sidecar itself.
-    Internal = "internal",
+    Internal = "internal" =>
+        "Look for an error line of the same moment in the log, and report it: this should not happen.",
 }
 
 #[cfg(test)]
@@ -127,7 +213,9 @@ mod tests {
         assert_eq!(codes.len(), Reason::ALL.len());
         for reason in Reason::ALL {
             assert!(reason.code().bytes().all(|b| b.is_ascii_lowercase() || b == b'_'));
-            assert!(reason.meaning().ends_with('.'), "{}", reason.code());
+            for text in [reason.meaning(), reason.advice()] {
+                assert!(text.ends_with('.'), "{}: {text}", reason.code());
+            }
         }
     }
 }

@@ -15,7 +15,7 @@ pub const REASON_HEADER: HeaderName = HeaderName::from_static("x-m2m-reason");
 
 /// How a challenge (RFC 6750 §3) is made for an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Challenge {
+pub enum Challenge {
     /// None.
     No,
     /// Without an error code: the client showed no token.
@@ -24,24 +24,30 @@ enum Challenge {
     WithError,
 }
 
-struct Row {
-    status: u16,
-    error: &'static str,
-    challenge: Challenge,
+/// What is answered for a reason.
+pub struct Row {
+    /// The HTTP status.
+    pub status: u16,
+    /// The body's `error`.
+    pub error: &'static str,
+    /// How `WWW-Authenticate` is made.
+    pub challenge: Challenge,
     /// Whether `Retry-After` is sent.
-    retry: bool,
+    pub retry: bool,
 }
 
 const fn row(status: u16, error: &'static str) -> Row {
     Row { status, error, challenge: Challenge::No, retry: false }
 }
 
-/// The table.
-fn row_of(reason: Reason) -> Row {
+/// The table. `None`: the reason only stands in the log and the metrics, because the request passed or nobody is there
+/// any more to be answered.
+#[must_use]
+pub fn table(reason: Reason) -> Option<Row> {
     use Reason as R;
     let challenge = |status, error| Row { challenge: Challenge::WithError, ..row(status, error) };
     let retry = |status, error| Row { retry: true, ..row(status, error) };
-    match reason {
+    Some(match reason {
         R::NoToken => Row { challenge: Challenge::Bare, ..row(401, "unauthorized") },
         R::TwoAuthorizations | R::MalformedAuthorization => challenge(400, "invalid_request"),
         R::TokenTooLarge
@@ -70,14 +76,17 @@ fn row_of(reason: Reason) -> Row {
         R::BodyTooLarge => row(413, "content_too_large"),
         R::UpstreamUnreachable | R::UpstreamTls | R::UpstreamBroken => row(502, "bad_gateway"),
         R::UpstreamTimeout => row(504, "gateway_timeout"),
-        R::Permitted
-        | R::Public
-        | R::Local
-        | R::OwnAuthorization
-        | R::TokenAttached
-        | R::ClientGone
-        | R::Internal => row(500, "server_error"),
-    }
+        R::Internal => INTERNAL,
+        R::Permitted | R::Public | R::Local | R::OwnAuthorization | R::TokenAttached | R::ClientGone => {
+            return None;
+        }
+    })
+}
+
+const INTERNAL: Row = row(500, "server_error");
+
+fn row_of(reason: Reason) -> Row {
+    table(reason).unwrap_or(INTERNAL)
 }
 
 /// An answer of the sidecar's own.

@@ -5,13 +5,17 @@
 
 mod authorities;
 mod commands;
-
+mod completions;
+mod conf;
 mod documents;
 mod examples;
+mod golden;
 mod inbound;
 mod issuer;
 mod listeners;
+mod mistakes;
 mod outbound;
+mod reference;
 mod smoke;
 mod support;
 mod tidy;

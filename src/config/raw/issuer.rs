@@ -33,7 +33,7 @@ pub(in crate::config) struct Issuer {
     /// Whether inbound listeners with `issuer: true` answer at the root too, beside the path of `url`. Default: only
     /// when `url` has no path. The issuer's own listener always does.
     pub root_paths: Option<bool>,
-    /// The clients; read-only at run time.
+    /// The clients that may ask for tokens.
     #[serde(default)]
     pub clients: Vec<Client>,
 }
@@ -72,20 +72,20 @@ pub(in crate::config) struct Signing {
 pub(in crate::config) struct Client {
     /// The client id.
     pub id: ClientId,
-    /// A file that holds the client's secret; one newline at its end is not part of it.
+    /// A file that holds the client's secret, at least 16 bytes; one newline at its end is not part of it.
     pub secret_file: FilePath,
     /// The value of the owner claim; no such claim when left out.
     pub owner: Option<String>,
-    /// How long this client's access tokens live, instead of the issuer's value.
+    /// How long this client's access tokens live, 1s to 366d; the issuer's value when left out.
     pub access_token_lifetime: Option<GoDuration>,
     /// The grants the client may use.
     #[serde(default = "default_grant_types")]
     #[schemars(length(min = 1))]
     pub allowed_grant_types: Vec<GrantType>,
-    /// The audiences it may ask for; with none, its tokens carry the issuer's URL.
+    /// The audiences it may ask for; it gets all of them when it asks for none. An empty list: the issuer's URL.
     #[serde(default)]
     pub allowed_audiences: Vec<Audience>,
-    /// The scopes it may ask for.
+    /// The scopes it may ask for; it gets all of them when it asks for none.
     #[serde(default)]
     pub allowed_scopes: Vec<Scope>,
     /// Further claims of its tokens. They never replace one that the issuer sets.

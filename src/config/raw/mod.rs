@@ -175,7 +175,7 @@ impl Default for Store {
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Probes {
-    /// Where they are served.
+    /// Where they are served, without authentication.
     pub listen: ListenAddress,
 }
 
@@ -221,11 +221,11 @@ pub(super) struct UpstreamTls {
 #[derive(Clone, Copy, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(super) struct Timeouts {
-    /// Until the connection stands.
+    /// How long connecting may take.
     pub connect: GoDuration,
-    /// Between two reads of the answer.
+    /// How long to wait for each next part of the answer.
     pub read: GoDuration,
-    /// Between two writes of the request.
+    /// How long to wait until each next part of the request is taken.
     pub write: GoDuration,
 }
 

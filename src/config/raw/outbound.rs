@@ -20,12 +20,12 @@ pub(in crate::config) struct Credential {
     pub authority: Option<IssuerUrl>,
     /// The token endpoint itself. Either this or `authority`.
     pub token_url: Option<HttpUrl>,
-    /// Our client id there.
+    /// The client id that the authority knows this sidecar by.
     #[serde(rename = "clientID")]
     pub client_id: ClientId,
-    /// A file that holds our secret there; one newline at its end is not part of it.
+    /// A file that holds the client's secret; one newline at its end is not part of it.
     pub client_secret_file: FilePath,
-    /// How we authenticate.
+    /// How the client authenticates at the token endpoint.
     #[serde(default)]
     pub auth_method: AuthMethod,
     /// The scopes to ask for; the parameter is left out when there are none.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::HeaderName;
 
-use super::{Resolver, algorithm};
+use super::{Resolver, algorithm, is_open};
 use crate::config::address::IssuerUrl;
 use crate::config::tree::{Data, KeyPath};
 use crate::config::{IssuerRole, files, raw};
@@ -64,7 +64,10 @@ fn key_source(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Authority)
             resolver.findings.error(&path.key("jwksFile"), "either `jwksUri` or `jwksFile`, not both");
             None
         }
-        (Some(url), None) => Some(KeySource::Url(url.0.clone())),
+        (Some(url), None) => {
+            warn_of_plain_http(resolver, &path.key("jwksUri"), &url.0);
+            Some(KeySource::Url(url.0.clone()))
+        }
         (None, Some(file)) => {
             resolver.file(&path.key("jwksFile"), file, files::check_key_set)?;
             Some(KeySource::File(file.0.clone()))
@@ -87,13 +90,26 @@ fn own_or_discovery(resolver: &mut Resolver<'_>, path: &KeyPath, issuer: &str) -
                        is not the sidecar's own issuer";
         resolver.findings.warning(path, message);
     }
-    if let Err(why) = issuer.parse::<IssuerUrl>() {
-        let message =
-            format!("cannot be used for discovery ({why}); name its keys with `jwksUri` or `jwksFile`");
-        resolver.findings.error(path, message);
-        return None;
+    match issuer.parse::<IssuerUrl>() {
+        Ok(url) => {
+            warn_of_plain_http(resolver, path, &url.url);
+            Some(KeySource::Discovery)
+        }
+        Err(why) => {
+            let message =
+                format!("cannot be used for discovery ({why}); name its keys with `jwksUri` or `jwksFile`");
+            resolver.findings.error(path, message);
+            None
+        }
     }
-    Some(KeySource::Discovery)
+}
+
+fn warn_of_plain_http(resolver: &mut Resolver<'_>, path: &KeyPath, url: &url::Url) {
+    if is_open(url) {
+        let message =
+            "plain http to another machine: whoever is on the way can put keys of their own into the answer";
+        resolver.findings.warning(path, message);
+    }
 }
 
 /// Resolves an item of `inbound`.

@@ -250,6 +250,17 @@ impl Resolver<'_> {
     }
 }
 
+/// Whether what is sent to a URL, or comes from it, can be read and changed on the way.
+fn is_open(url: &url::Url) -> bool {
+    url.scheme() == "http" && !is_this_machine(url.host_str().unwrap_or_default())
+}
+
+/// Whether a host is this machine for certain, so that nothing sent to it can be read on the way.
+fn is_this_machine(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
+    host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
+}
+
 /// The jose algorithm of a configured one.
 fn algorithm(algorithm: raw::Algorithm) -> crate::jose::Algorithm {
     use crate::jose::Algorithm;

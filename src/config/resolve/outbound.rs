@@ -1,6 +1,6 @@
 //! Credentials and outbound listeners.
 
-use super::Resolver;
+use super::{Resolver, is_open, is_this_machine};
 use crate::config::tree::KeyPath;
 use crate::config::{files, raw};
 use crate::domain::oauth::ClientAuthMethod;
@@ -28,8 +28,7 @@ pub(super) fn resolve_credential(
         }
     };
     if let Some(TokenEndpoint::Discovery(url) | TokenEndpoint::Url(url)) = &endpoint
-        && url.scheme() == "http"
-        && !is_this_machine(url.host_str().unwrap_or_default())
+        && is_open(url)
     {
         let message = "plain http to another machine: the client secret can be read on the way";
         resolver.findings.warning(path, message);
@@ -85,10 +84,4 @@ pub(super) fn resolve_listener(
         preserve_host: raw.preserve_host,
         hosts: raw.hosts.into_iter().map(|host| host.0).collect(),
     })
-}
-
-/// Whether a host is this machine for certain, so that nothing sent to it can be read on the way.
-fn is_this_machine(host: &str) -> bool {
-    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
-    host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
 }

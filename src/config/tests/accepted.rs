@@ -309,6 +309,27 @@ fn claims_that_are_never_inserted_and_slashes_that_differ_are_warnings() {
 }
 
 #[test]
+fn keys_that_come_over_plain_http_from_elsewhere_are_a_warning() {
+    let with = |lines: &str| warnings(&small_with("authorities", lines));
+    for lines in [
+        "  far: { issuer: \"http://id.example\" }\n",
+        "  far: { issuer: x, jwksUri: \"http://id.example/keys\" }\n",
+    ] {
+        let warnings = with(lines);
+        assert_eq!(warnings.len(), 1, "{lines}");
+        assert!(
+            warnings[0].contains("authorities.far.") && warnings[0].contains("plain http"),
+            "{warnings:?}"
+        );
+    }
+    for lines in
+        ["  near: { issuer: \"http://localhost:1\" }\n", "  far: { issuer: \"https://id.example\" }\n"]
+    {
+        assert!(with(lines).is_empty(), "{lines}");
+    }
+}
+
+#[test]
 fn values_from_the_environment_may_be_numbers_and_truth_values() {
     let text = small_with("issuer", "threads: ${THREADS}\n")
         .replace("audiences: any", "audiences: any\n    preserveHost: ${YES}");

@@ -3,6 +3,7 @@
 mod accepted;
 mod refused;
 mod schema;
+mod shipped;
 
 use tempfile::TempDir;
 

@@ -19,7 +19,7 @@ fn errors_of_every_section_are_reported_with_their_lines() {
         [
             "x.yaml:1:8: log.level: `loud` is not one of `error`, `warn`, `info`, `debug`, `trace`",
             "x.yaml:2:1: threads: expected a whole number, found a text",
-            "x.yaml:4:3: issuer.url: not an http or https URL: the scheme must be http or https",
+            "x.yaml:4:3: issuer.url: not an http or https URL: it must begin with `http://` or `https://`",
             "x.yaml:6:3: issuer.clints: unknown key; the nearest known key is `clients`",
             "x.yaml:8:5: inbound[0].audiences: this key is required",
             "x.yaml:10:5: inbound[0].upstream: not an upstream such as `http://127.0.0.1:8080`: a path or query cannot \
