@@ -107,6 +107,10 @@ fn every_configuration_that_we_ship_passes_the_check() {
     let mut checked = 0;
     for entry in std::fs::read_dir(conf).expect("conf/") {
         let path = entry.expect("an entry").path();
+        // Those of containers name files of containers: `compose` checks them there.
+        if path.is_dir() {
+            continue;
+        }
         let output = sidecar(&["check"])
             .arg("--config")
             .arg(&path)

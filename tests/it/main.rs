@@ -5,6 +5,9 @@
 
 mod authorities;
 mod commands;
+#[cfg(target_os = "linux")] // It has the namespaces.
+mod compose;
+mod image;
 mod inbound;
 mod issuer;
 mod listeners;
