@@ -64,7 +64,7 @@ fn way() -> &'static [&'static str] {
     assert!(missing.is_empty(), "this test needs {missing:?}: sudo apt-get install {packages}");
     let mut why = String::new();
     for way in WAYS {
-        let probe = "ip link add br0 type bridge && mount -t tmpfs tmpfs /mnt";
+        let probe = "ip link add br0 type bridge && mount -t tmpfs tmpfs /tmp";
         let tried = in_namespaces(way).args(["sh", "-c", probe]).output().expect("unshare");
         if tried.status.success() {
             return way;

@@ -3,8 +3,8 @@
 #
 #   container.sh ROOT NAMES [SOURCE:TARGET:MODE]... -- COMMAND...
 #
-# ROOT: an empty directory; NAMES: a directory with the file `hosts`; MODE: ro or rw; a SOURCE `tmpfs` is an empty
-# directory. Runs in a mount namespace of its own, and needs mount, setpriv (util-linux) and chroot (coreutils).
+# ROOT: an empty directory; NAMES: a directory with the file `hosts`; MODE: ro or rw; a SOURCE `tmpfs` is a directory for
+# the SOURCEs after it. Runs in a mount namespace of its own; needs mount, setpriv (util-linux) and chroot (coreutils).
 set -euo pipefail
 root=$1 names=$2
 shift 2
@@ -33,11 +33,13 @@ rm -f "$root"/etc/{hosts,nsswitch.conf,resolv.conf}
 ln -s /.names/hosts "$root/etc/hosts"
 echo 'hosts: files' >"$root/etc/nsswitch.conf"
 
+covered=()
 while [ "$1" != -- ]; do
   IFS=: read -r source target mode <<<"$1"
   shift
   if [ "$source" = tmpfs ]; then
     mount -t tmpfs tmpfs "$root$target"
+    covered+=("$root$target")
     continue
   fi
   mkdir -p "$(dirname "$root$target")"
@@ -46,5 +48,7 @@ while [ "$1" != -- ]; do
   [ "$mode" = rw ] || mount -o remount,bind,ro "$root$target"
 done
 shift
-mount -o remount,bind,ro "$root"
+for mounted in "$root" "${covered[@]}"; do
+  mount -o remount,bind,ro "$mounted"
+done
 exec chroot "$root" setpriv --no-new-privs --bounding-set=-all --inh-caps=-all "$@"

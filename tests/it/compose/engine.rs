@@ -128,7 +128,7 @@ impl Engine {
         command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/compose/container.sh"));
         command.arg(&root).arg(self.own.join("names"));
         if service.is_sidecar {
-            command.arg("tmpfs:/usr/local/bin:rw");
+            command.arg("tmpfs:/usr/local/bin:ro");
             command.arg(format!("{}:/usr/local/bin/m2m-sidecar:ro", env!("CARGO_BIN_EXE_m2m-sidecar")));
         }
         for mount in &service.mounts {
