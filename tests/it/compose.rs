@@ -125,8 +125,11 @@ fn play() {
     }
 }
 
+/// What is shown, and how.
+type Part = (&'static str, fn(&mut World));
+
 /// In order: each begins with everything up and served, and leaves it so.
-const PARTS: &[(&str, fn(&mut World))] = &[
+const PARTS: &[Part] = &[
     ("every service starts, and the legacy service is served", start),
     ("nobody else is", refuse_strangers),
     ("services are restarted", restart_services),
