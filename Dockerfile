@@ -37,8 +37,8 @@ LABEL org.opencontainers.image.title="m2m-sidecar" \
       org.opencontainers.image.revision="${REVISION}"
 
 # A named volume that is mounted here takes over this owner. No VOLUME: it would give every container an anonymous one,
-# and with it a place to write on a root that was meant to be read-only.
-COPY --from=build --chown=65532:65532 /image/data /data
+# and with it a place to write on a root that was meant to be read-only. Copied from the level above: so it keeps its mode.
+COPY --from=build --chown=65532:65532 /image/ /
 COPY --from=build /src/target/release/m2m-sidecar /usr/local/bin/m2m-sidecar
 
 # From here the defaults `./data` and `./data/m2m.db` are below /data.
