@@ -2,11 +2,11 @@
 # Asked when a recipe runs: the prerequisite `tools` may just have installed it.
 CARGO = env $$(scripts/ensure-cmake) cargo
 
-.PHONY: help demo build release test test-interop test-examples bench bench-smoke lint lint-deploy fmt docs tools clean
+.PHONY: help demo build release test test-interop test-examples bench bench-smoke lint lint-deploy lint-containers fmt docs image tools clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 tools: ## Install what the build needs beside Rust, gcc and make (cmake)
 	@scripts/ensure-cmake >/dev/null
@@ -21,7 +21,7 @@ release: tools ## Build the optimised binary, target/release/m2m-sidecar
 	$(CARGO) build --release
 
 test: tools ## Run the tests (CI runs this)
-	$(CARGO) test
+	$(CARGO) test $$(scripts/ensure-tools)
 
 test-interop: build ## Accept our tokens with independent libraries in Python and Node (needs python3 with venv, node, npm)
 	tests/interop/run.sh
@@ -45,12 +45,19 @@ lint: tools ## Formatting, clippy and rustdoc, warnings as errors
 lint-deploy: ## Check the systemd unit, the Kubernetes manifest and the scripts of examples/ (needs python3 with venv)
 	tests/examples/lint.sh
 
+lint-containers: ## Judge docker-compose.yml by its schema and the Dockerfile by hadolint (needs python3 with venv)
+	scripts/lint-containers
+
 fmt: ## Format the sources
 	cargo fmt
 
 docs: tools ## Write the generated pages of docs/ anew, and build the API documentation, target/doc
 	env BLESS=1 $$(scripts/ensure-cmake) cargo test --test it golden::
 	$(CARGO) doc --no-deps
+
+IMAGE = m2m-sidecar
+image: ## Build the image, IMAGE=m2m-sidecar (needs docker, podman or buildah)
+	@scripts/build-image $(IMAGE)
 
 clean: ## Remove everything that was built
 	cargo clean

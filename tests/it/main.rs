@@ -6,10 +6,13 @@
 mod authorities;
 mod commands;
 mod completions;
+#[cfg(target_os = "linux")] // It has the namespaces.
+mod compose;
 mod conf;
 mod documents;
 mod examples;
 mod golden;
+mod image;
 mod inbound;
 mod issuer;
 mod listeners;
