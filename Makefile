@@ -20,8 +20,8 @@ build: tools ## Build the debug binary, target/debug/m2m-sidecar
 release: tools ## Build the optimised binary, target/release/m2m-sidecar
 	$(CARGO) build --release
 
-test: tools ## Run the tests (CI runs this)
-	$(CARGO) test $$(scripts/ensure-tools)
+test: tools ## Run the tests; installs curl, python3, iproute2 and such if they are missing, or names them
+	@arguments=$$(scripts/ensure-tools) && $(CARGO) test $$arguments
 
 test-interop: build ## Accept our tokens with independent libraries in Python and Node (needs python3 with venv, node, npm)
 	tests/interop/run.sh

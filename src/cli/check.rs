@@ -15,6 +15,6 @@ pub fn check(file: &Path) -> anyhow::Result<()> {
     let config = super::load(file)?;
     let listeners = config.inbound.len() + config.outbound.len();
     let issuer = if config.issuer.is_some() { "an issuer and " } else { "" };
-    super::print(&format!("{}: ok ({issuer}{listeners} proxy listener(s))", file.display()));
+    super::print(&format!("{}: ok ({issuer}{listeners} proxy listener(s))", file.display()))?;
     Ok(())
 }

@@ -55,7 +55,7 @@ pub fn demo(options: &Options) -> anyhow::Result<()> {
             () = signals.next() => return Ok(()),
         }
         if !options.once {
-            super::print("\nServing on; Ctrl-C ends it. What follows is the access log.\n");
+            super::print("\nServing on; Ctrl-C ends it. What follows is the access log.\n")?;
             let _log = telemetry::start_logging(log);
             signals.next().await;
         }
@@ -142,7 +142,7 @@ async fn tour(dir: &DemoDir) -> anyhow::Result<()> {
 }
 
 async fn issue(client: &HttpClient, secret: &SecretString, file: &Path) -> anyhow::Result<SecretString> {
-    super::print("1. ISSUE  A client shows its secret and gets an access token.\n");
+    super::print("1. ISSUE  A client shows its secret and gets an access token.\n")?;
     let command = format!(
         "curl -s -u \"legacy:$(cat {})\" -d grant_type=client_credentials -d scope=devices:read {ISSUER}/oauth/token",
         file.display()
@@ -154,34 +154,34 @@ async fn issue(client: &HttpClient, secret: &SecretString, file: &Path) -> anyho
     let answer = client.post_form(&Url::parse(&format!("{ISSUER}/oauth/token"))?, headers, &form).await?;
     let body: Value = serde_json::from_slice(&answer.body)?;
     let token = body["access_token"].as_str().context("the issuer gave no token")?;
-    show(&command, answer.status.as_u16(), &text(&answer).replace(token, "eyJ…"));
+    show(&command, answer.status.as_u16(), &text(&answer).replace(token, "eyJ…"))?;
     let token = SecretString::from(token);
     super::print(&format!(
         "   For the next lines:\n   $ TOKEN=$({command} | sed 's/.*\"access_token\":\"\\([^\"]*\\)\".*/\\1/')"
-    ));
+    ))?;
     Ok(token)
 }
 
 async fn protect(client: &HttpClient, token: &SecretString) -> anyhow::Result<()> {
-    super::print("\n2. PROTECT  The API behind the sidecar is reached with a token, and only so.\n");
+    super::print("\n2. PROTECT  The API behind the sidecar is reached with a token, and only so.\n")?;
     let url = Url::parse(&format!("{INBOUND}/api/v1/devices"))?;
     let refused = client.get(&url, HeaderMap::new()).await?;
     ensure!(refused.status == 401, "a request without a token was answered with {}", refused.status);
-    show(&format!("curl -s {url}"), 401, &text(&refused));
+    show(&format!("curl -s {url}"), 401, &text(&refused))?;
     let mut headers = HeaderMap::new();
     headers.insert(header::AUTHORIZATION, sensitive("Bearer ", token.expose_secret())?);
     let accepted = client.get(&url, headers).await?;
     ensure!(accepted.status == 200, "a request with a token was answered with {}", accepted.status);
-    show(&format!("curl -s -H \"Authorization: Bearer $TOKEN\" {url}"), 200, &text(&accepted));
+    show(&format!("curl -s -H \"Authorization: Bearer $TOKEN\" {url}"), 200, &text(&accepted))?;
     Ok(())
 }
 
 async fn inject(client: &HttpClient) -> anyhow::Result<()> {
-    super::print("\n3. INJECT  A program that knows no OAuth calls localhost and is authenticated.\n");
+    super::print("\n3. INJECT  A program that knows no OAuth calls localhost and is authenticated.\n")?;
     let url = Url::parse(&format!("{OUTBOUND}/api/v1/devices"))?;
     let answer = client.get(&url, HeaderMap::new()).await?;
     ensure!(answer.status == 200, "the legacy program's request was answered with {}", answer.status);
-    show(&format!("curl -s {url}"), 200, &text(&answer));
+    show(&format!("curl -s {url}"), 200, &text(&answer))?;
     Ok(())
 }
 
@@ -195,6 +195,6 @@ fn text(answer: &HttpAnswer) -> String {
     String::from_utf8_lossy(&answer.body).trim_end().to_owned()
 }
 
-fn show(command: &str, status: u16, body: &str) {
-    super::print(&format!("   $ {command}\n   {status} {body}"));
+fn show(command: &str, status: u16, body: &str) -> anyhow::Result<()> {
+    super::print(&format!("   $ {command}\n   {status} {body}"))
 }

@@ -9,6 +9,7 @@ use clap::{Args, ValueHint};
 use http::HeaderMap;
 use url::Url;
 
+use crate::config;
 use crate::http_client::{HttpClient, HttpOptions};
 use crate::jose::provider;
 
@@ -38,7 +39,7 @@ pub fn healthcheck(options: &Options) -> anyhow::Result<()> {
     let address = match &options.config {
         None => SocketAddr::from((Ipv4Addr::LOCALHOST, 9900)),
         Some(file) => {
-            let probes = super::load(file)?.probes;
+            let probes = config::probes(file, &config::process_environment)?;
             local(probes.context("the configuration has no `probes.listen` to ask")?)
         }
     };

@@ -12,10 +12,11 @@ mod run;
 mod schema;
 mod token;
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueHint};
 
 use crate::config::{self, Config};
@@ -114,9 +115,15 @@ fn load(file: &Path) -> anyhow::Result<Config> {
     Ok(loaded.config)
 }
 
-/// Writes a result. A reader that is gone is no error worth a message.
-fn print(text: &str) {
-    let _ = writeln!(std::io::stdout(), "{text}");
+/// Writes a result. A reader that is gone is no error worth a message; a disk that is full is one.
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(error).context("the result cannot be written")
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The runtime for everything that is not the serving of requests.

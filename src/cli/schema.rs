@@ -12,6 +12,6 @@ Examples:
 
 /// Prints it.
 pub fn schema() -> anyhow::Result<()> {
-    super::print(&serde_json::to_string_pretty(&config::editor_schema())?);
+    super::print(&serde_json::to_string_pretty(&config::editor_schema())?)?;
     Ok(())
 }

@@ -54,9 +54,9 @@ pub fn token(options: &Options) -> anyhow::Result<()> {
     // The token is this command's result.
     let token = token.secret().expose_secret();
     if options.decode {
-        super::print(&decode(token).context("the token is opaque: it has no header and claims to show")?);
+        super::print(&decode(token).context("the token is opaque: it has no header and claims to show")?)?;
     } else {
-        super::print(token);
+        super::print(token)?;
     }
     Ok(())
 }

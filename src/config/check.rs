@@ -88,7 +88,8 @@ impl<'a> Checker<'a> {
                 self.node(&mut entry.value, member, &entry_path);
             } else if not_yet::is_key(&entry_path) {
                 any_not_yet = true;
-                self.findings.error(&entry_path, "not supported yet");
+                self.findings.error_passed_over(&entry_path, "not supported yet");
+                entry.value.data = Data::Broken;
             } else if let Some(others) = others {
                 self.member_name(&entry_path, &entry.key, schema);
                 self.node(&mut entry.value, others, &entry_path);
@@ -97,6 +98,7 @@ impl<'a> Checker<'a> {
                 let nearest = nearest(&entry.key, known.chain(not_yet::keys_in(path)));
                 misspelt.extend(nearest.map(ToOwned::to_owned));
                 self.unknown_key(&entry_path, nearest);
+                entry.value.data = Data::Broken;
             }
         }
         let required = schema.get("required").and_then(Value::as_array).filter(|_| !any_not_yet);
@@ -120,7 +122,7 @@ impl<'a> Checker<'a> {
             (None, Some(nearest)) => format!("unknown key; the nearest known key is `{nearest}`"),
             (None, None) => "unknown key".to_owned(),
         };
-        self.findings.error(path, message);
+        self.findings.error_passed_over(path, message);
     }
 
     fn array(&mut self, node: &mut Node, schema: &'a Value, path: &KeyPath) {

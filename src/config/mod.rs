@@ -93,15 +93,34 @@ pub struct Loaded {
 /// # Errors
 /// Every problem of the file at once.
 pub fn load(path: &Path, environment: Environment<'_>) -> Result<Loaded, Problems> {
-    let name = path.display().to_string();
-    match files::read_config(path) {
-        Ok(text) => parse(&text, &name, environment),
-        Err(error) => {
-            let mut findings = Findings::default();
-            findings.error(&KeyPath::default(), format!("the file {error}"));
-            Err(Problems(findings.locate(&name, None).0))
-        }
-    }
+    parse(&read(path)?, &path.display().to_string(), environment)
+}
+
+fn read(path: &Path) -> Result<String, Problems> {
+    files::read_config(path).map_err(|error| {
+        let mut findings = Findings::default();
+        findings.error(&KeyPath::default(), format!("the file {error}"));
+        Problems(findings.locate(&path.display().to_string(), None).0)
+    })
+}
+
+/// Where a configuration's probes listen, and nothing else of it. A health check must not fail because a file is being
+/// changed that the running process has read long ago.
+///
+/// # Errors
+/// Every problem of the section `probes`, and what makes the file no YAML.
+pub fn probes(path: &Path, environment: Environment<'_>) -> Result<Option<SocketAddr>, Problems> {
+    let (text, name) = (read(path)?, path.display().to_string());
+    let mut findings = Findings::default();
+    let Some(mut tree) = yaml::parse(&text, &mut findings) else {
+        return Err(Problems(findings.locate(&name, None).0));
+    };
+    tree.keep_only("probes");
+    environment::interpolate(&mut tree, &KeyPath::default(), environment, &mut findings);
+    check::check(&mut tree, &json_schema(), &mut findings);
+    let probes = resolve::probes(&tree, &mut findings);
+    let (errors, _) = findings.locate(&name, Some(&tree));
+    if errors.is_empty() { Ok(probes) } else { Err(Problems(errors)) }
 }
 
 /// Reads a configuration from its text. `file_name` only stands in messages.

@@ -53,6 +53,8 @@ struct Finding {
     /// Where the path alone would not lead there: a repeated key, a syntax error.
     at: Option<Position>,
     message: String,
+    /// Whether the section can be looked into all the same: the fault is a key that is passed over.
+    passed_over: bool,
 }
 
 /// Collects problems from every stage, so that one run reports all of them.
@@ -65,17 +67,42 @@ pub(super) struct Findings {
 impl Findings {
     /// Adds an error at a key.
     pub fn error(&mut self, path: &KeyPath, message: impl Into<String>) {
-        self.errors.push(Finding { path: path.clone(), at: None, message: message.into() });
+        self.errors.push(Finding {
+            path: path.clone(),
+            at: None,
+            message: message.into(),
+            passed_over: false,
+        });
+    }
+
+    /// Adds an error at a key that the later stages pass over, to find what else is wrong with its section.
+    pub fn error_passed_over(&mut self, path: &KeyPath, message: impl Into<String>) {
+        self.errors.push(Finding {
+            path: path.clone(),
+            at: None,
+            message: message.into(),
+            passed_over: true,
+        });
     }
 
     /// Adds an error at a place that the key path alone does not name.
     pub fn error_at(&mut self, at: Position, path: &KeyPath, message: impl Into<String>) {
-        self.errors.push(Finding { path: path.clone(), at: Some(at), message: message.into() });
+        self.errors.push(Finding {
+            path: path.clone(),
+            at: Some(at),
+            message: message.into(),
+            passed_over: false,
+        });
     }
 
     /// Adds a warning at a key.
     pub fn warning(&mut self, path: &KeyPath, message: impl Into<String>) {
-        self.warnings.push(Finding { path: path.clone(), at: None, message: message.into() });
+        self.warnings.push(Finding {
+            path: path.clone(),
+            at: None,
+            message: message.into(),
+            passed_over: false,
+        });
     }
 
     /// Whether any error stands at or below a key.
@@ -83,12 +110,17 @@ impl Findings {
         self.errors.iter().any(|finding| finding.path.starts_with(path))
     }
 
+    /// Whether an error stands there that leaves nothing to look into.
+    pub fn any_broken_under(&self, path: &KeyPath) -> bool {
+        self.errors.iter().any(|finding| !finding.passed_over && finding.path.starts_with(path))
+    }
+
     /// Looks up the lines; errors and warnings, each in the order of the file.
     pub fn locate(self, file: &str, tree: Option<&Node>) -> (Vec<Problem>, Vec<Problem>) {
         let problems = |findings: Vec<Finding>| {
             let mut problems: Vec<Problem> = findings
                 .into_iter()
-                .map(|Finding { path, at, message }| {
+                .map(|Finding { path, at, message, .. }| {
                     let at = at.or_else(|| tree.map(|tree| tree.position(&path))).unwrap_or_default();
                     Problem {
                         file: file.to_owned(),

@@ -165,6 +165,13 @@ impl Node {
         entries.iter().map(|entry| entry.key.as_str())
     }
 
+    /// Drops every member of a mapping but one.
+    pub fn keep_only(&mut self, key: &str) {
+        if let Data::Map(entries) = &mut self.data {
+            entries.retain(|entry| entry.key == key);
+        }
+    }
+
     /// The number of items of a list; 0 for anything else.
     pub fn list_len(&self) -> usize {
         if let Data::List(items) = &self.data { items.len() } else { 0 }
@@ -179,7 +186,7 @@ impl Node {
         }
     }
 
-    /// The same value as JSON.
+    /// The same value as JSON, without members that are reported as errors already.
     pub fn to_json(&self) -> Value {
         match &self.data {
             Data::Null | Data::Broken => Value::Null,
@@ -189,7 +196,11 @@ impl Node {
             Data::Text(text) => Value::String(text.value.clone()),
             Data::List(items) => Value::Array(items.iter().map(Self::to_json).collect()),
             Data::Map(entries) => Value::Object(
-                entries.iter().map(|entry| (entry.key.clone(), entry.value.to_json())).collect::<Map<_, _>>(),
+                entries
+                    .iter()
+                    .filter(|entry| !matches!(entry.value.data, Data::Broken))
+                    .map(|entry| (entry.key.clone(), entry.value.to_json()))
+                    .collect::<Map<_, _>>(),
             ),
         }
     }

@@ -63,10 +63,7 @@ fn hint(why: &str) -> Option<&'static str> {
         Some("a text that begins with `*` or `&` must be in quotes")
     } else if is("unexpected end of stream") || is("in quoted scalar") {
         Some("a quote is not closed")
-    } else if is("did not find expected ','")
-        || is("illegal placement of ':'")
-        || is("only valid inside a block")
-    {
+    } else if is("expected ','") || is("illegal placement of ':'") || is("only valid inside a block") {
         Some(
             "a bracket is not closed, a comma is missing, or a text with brackets (`${NAME}`) must be in quotes",
         )

@@ -128,7 +128,8 @@ reasons! {
          the authority allow it; or change the rule's `scopes`.",
     /// The authority's keys cannot be had.
     KeysUnavailable = "keys_unavailable" =>
-        "The authority's keys could not be fetched and none are kept. Look for the warnings that name the \
+        "The authority's keys could not be fetched and none are kept, or the token's `kid` is a new one and the \
+         authority cannot be asked just now. Look for the warnings that name the \
          authority (name resolution, TLS, `caFile`, timeout), and try its discovery document with curl from \
          this machine.",
     /// The path could be read in two ways.
@@ -139,10 +140,12 @@ reasons! {
     MalformedRequest = "malformed_request" =>
         "Something that is not HTTP/1.1 reached the port, a TLS handshake on a plain port for example, or \
          the head has errors. `peer` in the log line says who it was.",
-    /// The `Host` header is none that this listener answers for.
+    /// The `Host` header, or the URL that was asked for, is none that this listener answers for.
     Host = "host" =>
         "Outbound listeners accept only IP addresses, `localhost` and the upstream's name as `Host`, against \
-         DNS rebinding. Add the name the program uses to `outbound[].hosts`.",
+         DNS rebinding. If the program calls the listener or the upstream by another name, add that to \
+         `outbound[].hosts`. If the listener is the program's HTTP proxy, the request was for another server: \
+         except that one from the proxy (`no_proxy`), never add it to `hosts`.",
     /// The method is not allowed here.
     Method = "method" =>
         "Proxy listeners forward the methods in the `Allow` header. `CONNECT` means that the program takes \
@@ -161,8 +164,7 @@ reasons! {
          fixed.",
     /// The request's head did not arrive within 10 s.
     HeadTimeout = "head_timeout" =>
-        "A slow or broken client, a port scan, or a connection that is opened in advance and not used. Only \
-         many of them from one `peer` are worth a look.",
+        "A slow or broken client, or a port scan. Only many of them from one `peer` are worth a look.",
     /// The request's body is larger than allowed.
     BodyTooLarge = "body_too_large" =>
         "Raise `inbound[].maxBody` if such requests are meant. Token requests are limited to 64 KiB.",
@@ -186,8 +188,9 @@ reasons! {
          trusts, and carry the upstream's host or `upstreamTls.serverName`.",
     /// The upstream did not answer in time.
     UpstreamTimeout = "upstream_timeout" =>
-        "`upstream_ms` and `ms` of the access log line show how long it took. If the service is meant to be \
-         slow, raise `upstreamTimeouts.read`.",
+        "`ms` of the access log line shows how long it took. About `upstreamTimeouts.connect` (2 s): the \
+         address does not answer at all, look at the network and firewall. About `upstreamTimeouts.read` \
+         (60 s): the service is slow; raise it if that is meant.",
     /// The upstream's answer was no valid HTTP, or broke off.
     UpstreamBroken = "upstream_broken" =>
         "Look into the service's own log: it closed the connection in the middle of an answer, crashed, or \
@@ -195,7 +198,7 @@ reasons! {
     /// The client went away before the answer was complete.
     ClientGone = "client_gone" =>
         "Nothing, unless it is frequent: then the client's timeout is shorter than the service's answer \
-         takes (`upstream_ms`).",
+         takes (`ms` shows how long it waited).",
     /// A fault of the sidecar itself.
     Internal = "internal" =>
         "Look for an error line of the same moment in the log, and report it: this should not happen.",

@@ -189,8 +189,9 @@ fn guard(headers: &HeaderMap, upstream: &str, hosts: &[String]) -> Result<(), Re
 
 /// Whether the authority of an `http` URL names the upstream, an accepted host, or the listener itself.
 fn is_destination(authority: &str, upstream: &str, hosts: &[String], local: SocketAddr) -> bool {
-    let authority = authority.strip_suffix(":80").unwrap_or(authority);
-    let is = |accepted: &str| authority.eq_ignore_ascii_case(accepted);
+    let without_80 =
+        |authority: &'_ str| authority.strip_suffix(":80").unwrap_or(authority).to_ascii_lowercase();
+    let is = |accepted: &str| without_80(authority) == without_80(accepted);
     is(upstream)
         || hosts.iter().any(|accepted| is(accepted) || host_name(authority).eq_ignore_ascii_case(accepted))
         || is(&local.to_string())
@@ -348,7 +349,7 @@ mod tests {
     #[test]
     fn a_url_is_meant_for_the_upstream_or_for_no_one() {
         let local = SocketAddr::from(([127, 0, 0, 1], 9000));
-        let hosts = ["alias".to_owned(), "other:8080".to_owned()];
+        let hosts = ["alias", "other:8080", "port-80:80"].map(str::to_owned);
         for (authority, upstream, expected) in [
             ("127.0.0.1:8081", "127.0.0.1:8081", true),
             ("127.0.0.1:8082", "127.0.0.1:8081", false),
@@ -363,6 +364,10 @@ mod tests {
             ("127.0.0.1:9000", "hub.example", true),
             ("localhost:9000", "hub.example", true),
             ("localhost:9001", "hub.example", false),
+            ("hub.example", "hub.example:80", true),
+            ("port-80", "hub.example", true),
+            ("port-80:80", "hub.example", true),
+            ("port-80:81", "hub.example", false),
             ("localhost", "hub.example", false),
         ] {
             assert_eq!(

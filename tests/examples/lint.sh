@@ -25,8 +25,7 @@ else
 fi
 
 venv=target/examples/lint-venv
-[ -x "$venv/bin/python" ] || python3 -m venv "$venv"
-"$venv/bin/pip" install --quiet --disable-pip-version-check -r tests/examples/requirements.txt
+scripts/python-venv "$venv" -r tests/examples/requirements.txt
 "$venv/bin/kubernetes-validate" --strict --quiet examples/kubernetes/*.yaml
 echo "kubernetes: ok"
 

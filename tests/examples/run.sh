@@ -19,6 +19,7 @@ trap end EXIT
 
 # A copy, so that nothing is written beside the sources; what is downloaded and built is kept in target/.
 mkdir -p "$root/target/examples" "$dir/target" "$dir/data"
+"$root/scripts/python-venv" "$root/target/examples/venv" -r "$root/examples/python/requirements.txt"
 cp -R "$root/examples" "$root/conf" "$dir/"
 ln -s "$root/target/examples" "$dir/target/examples"
 cd "$dir"

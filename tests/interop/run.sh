@@ -6,8 +6,7 @@ cd "$(dirname "$0")"
 root=$(cd ../.. && pwd)
 tools=$root/target/interop
 mkdir -p "$tools"
-[ -x "$tools/venv/bin/python" ] || python3 -m venv "$tools/venv"
-"$tools/venv/bin/pip" install --quiet -r requirements.txt
+"$root/scripts/python-venv" "$tools/venv" -r requirements.txt
 # Node resolves packages from beside the script.
 cp package.json package-lock.json accept.mjs "$tools/"
 (cd "$tools" && npm ci --silent --no-audit --no-fund)

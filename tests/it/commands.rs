@@ -98,6 +98,34 @@ fn check_warns_of_secrets_and_tokens_that_can_be_read_on_the_way() {
     }
 }
 
+/// As when an edit is half done, or a secret is being rotated, while the process runs on with what it read.
+#[test]
+fn healthcheck_looks_at_nothing_but_the_probes() {
+    let dir = TempDir::new().expect("a directory");
+    let config = file(
+        &dir,
+        "c.yaml",
+        "probes: { listen: 127.0.0.1:1 }\nissuer: { url: http://a, clients: [{ id: x, secretFile: /nowhere }] }\n",
+    );
+    let (code, out, err) = ended(&run(&["healthcheck", "--config", &config]));
+    assert_eq!((code, out.as_str()), (Some(1), ""));
+    assert!(err.contains("no answer from http://127.0.0.1:1/readyz"), "{err}");
+    let config = file(&dir, "d.yaml", "probes: { listen: here }\n");
+    let (code, _, err) = ended(&run(&["healthcheck", "--config", &config]));
+    assert_eq!(code, Some(1));
+    assert!(err.contains("probes.listen"), "{err}");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_result_that_cannot_be_written_is_no_success() {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("/dev/full");
+    let output = sidecar(&["keygen"]).stdout(full).output().expect("the binary runs");
+    let (code, _, err) = ended(&output);
+    assert_eq!(code, Some(1));
+    assert!(err.contains("cannot be written"), "{err}");
+}
+
 #[test]
 fn keygen_prints_a_key_that_the_issuer_takes() {
     for algorithm in ["ES256", "ES384", "EdDSA", "RS256", "PS256"] {

@@ -150,6 +150,31 @@ fn excerpts_of_configurations_are_valid() {
 }
 
 #[test]
+fn the_tests_that_the_security_model_names_exist() {
+    let mut sources = String::new();
+    collect(&root().join("src"), &mut sources);
+    collect(&root().join("tests/it"), &mut sources);
+    let text = read(&root().join("docs/security.md"));
+    let named: Vec<_> = text.split('`').filter_map(|word| word.split_once("::")).collect();
+    assert!(named.len() > 15, "{named:?}");
+    for (_, test) in named {
+        assert!(sources.contains(&format!("fn {test}(")), "there is no test {test}");
+    }
+}
+
+/// Every Rust source below a directory, one after the other.
+fn collect(dir: &Path, into: &mut String) {
+    for entry in std::fs::read_dir(dir).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            collect(&path, into);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            into.push_str(&read(&path));
+        }
+    }
+}
+
+#[test]
 fn links_lead_somewhere() {
     for path in documents() {
         let text = read(&path);

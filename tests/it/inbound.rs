@@ -95,6 +95,7 @@ async fn every_bad_token_is_refused_for_its_own_reason() {
     let known_kid = world.authority.jwks()["keys"][0]["kid"].as_str().unwrap().to_owned();
     let mut impostor = TestKey::generate("x", Alg::ES256);
     impostor.kid = known_kid;
+    let published = world.authority.jwks()["keys"][0].clone();
     let cases = [
         (token().claim("exp", now() - 61), "expired"),
         (token().claim("exp", 0), "expired"),
@@ -130,6 +131,9 @@ async fn every_bad_token_is_refused_for_its_own_reason() {
         (token().header("b64", false), "critical_header"),
         (token().unsigned(), "malformed_token"),
         (token().hmac(b"secret"), "algorithm"),
+        // What a verifier would take for the secret that mistakes a public key for one.
+        (token().hmac(published.to_string().as_bytes()), "algorithm"),
+        (token().hmac(published["x"].as_str().unwrap_or_default().as_bytes()), "algorithm"),
         (token().signed_by(&impostor), "signature"),
         (token().header("kid", "unheard-of").signed_by(&stranger), "unknown_kid"),
     ];
@@ -156,6 +160,7 @@ async fn what_is_good_in_an_unusual_way_is_accepted() {
         token().without_header("kid"),
         token().without("sub").without("iat"),
         token().header("jku", "https://evil.example/jwks").header("jwk", json!({ "kty": "oct", "k": "AA" })),
+        token().header("x5u", "https://evil.example/cert").header("x5c", json!(["AA"])),
     ]
     .into_iter()
     .enumerate()

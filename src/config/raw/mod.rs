@@ -107,7 +107,7 @@ pub(super) fn default_state_dir() -> FilePath {
 #[derive(Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(super) struct Log {
-    /// What is written: this level and those above it.
+    /// What is written: this level and those above it. Access and audit log are written at `info`.
     pub level: LogLevel,
     /// In which form.
     pub encoding: LogEncoding,

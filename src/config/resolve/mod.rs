@@ -8,6 +8,7 @@ mod issuer;
 mod listeners;
 mod outbound;
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -51,6 +52,12 @@ pub(super) fn resolve(tree: &Node, findings: &mut Findings) -> Config {
     }
 }
 
+/// The section `probes` alone.
+pub(super) fn probes(tree: &Node, findings: &mut Findings) -> Option<SocketAddr> {
+    let probes: Option<raw::Probes> = Resolver { tree, findings }.section(&KeyPath::root("probes"));
+    probes.map(|probes| probes.listen.0)
+}
+
 fn resolve_log(log: &raw::Log) -> LogConfig {
     LogConfig {
         level: match log.level {
@@ -77,11 +84,12 @@ impl Resolver<'_> {
     /// A section as its raw struct; `None` when it is not there or has errors.
     fn section<T: DeserializeOwned>(&mut self, path: &KeyPath) -> Option<T> {
         let node = self.tree.find(path)?;
-        if self.findings.any_under(path) {
+        if self.findings.any_broken_under(path) {
             return None;
         }
         let section = serde_json::from_value(node.to_json()).ok();
-        if section.is_none() {
+        // A key that was passed over may have stood in the place of a required one.
+        if section.is_none() && !self.findings.any_under(path) {
             // The schema is derived from the struct, so this is a fault of ours; serde's text could show a value.
             self.findings.error(path, "this section cannot be read");
         }

@@ -33,6 +33,25 @@ fn errors_of_every_section_are_reported_with_their_lines() {
 }
 
 #[test]
+fn a_key_that_is_unknown_or_not_supported_yet_hides_nothing_else_of_its_section() {
+    let text = "outbound:\n  - name: out\n    listen: 0.0.0.0:2\n    upstream: http://127.0.0.1:9\n    \
+                credential: hub\n    retries: 3\n    retryUnauthorized: true\n\
+                credentials:\n  hub: { tokenUrl: \"https://a\", clientId: me, clientSecretFile: /nowhere }\n";
+    let found = problems(text);
+    let keys: Vec<_> = found.iter().filter_map(|problem| problem.split(": ").nth(1)).collect();
+    assert_eq!(
+        keys,
+        [
+            "outbound[0].listen",
+            "outbound[0].retries",
+            "outbound[0].retryUnauthorized",
+            "credentials.hub.clientId",
+        ],
+        "{found:#?}"
+    );
+}
+
+#[test]
 fn an_unknown_key_names_the_nearest() {
     for (text, path, nearest) in [
         ("lgo: {}\n", "lgo", "`log`"),

@@ -23,7 +23,9 @@ const SERVICE_KEYS: &[&str] = &[
     "healthcheck",
     "image",
     "init",
+    "mem_limit",
     "network_mode",
+    "pids_limit",
     "ports",
     "read_only",
     "restart",
@@ -133,6 +135,8 @@ fn service(name: &str, value: &Value, secrets: &Map<String, Value>, image: &Imag
     for key in object(value).keys() {
         assert!(SERVICE_KEYS.contains(&key.as_str()), "{name}: `{key}` is not played");
     }
+    // The play sets no limits; that they are there is all it can say of them.
+    assert!(!value["mem_limit"].is_null() && !value["pids_limit"].is_null(), "{name}");
     // The play always has it so.
     assert_eq!(value["read_only"], true, "{name}");
     assert_eq!(texts(&value["cap_drop"]), ["ALL"], "{name}");
