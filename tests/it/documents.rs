@@ -79,6 +79,7 @@ fn play(path: &Path) -> usize {
         .iter()
         .map(|act| match act {
             Act::Save { name, content } => format!("cat > '{name}' <<'@END@'\n{content}@END@"),
+            Act::Type(step) if step.command.starts_with("grep ") => patiently(step),
             Act::Type(step) => step.command.clone(),
         })
         .collect();
@@ -98,6 +99,16 @@ fn play(path: &Path) -> usize {
         );
     }
     typed
+}
+
+/// A log's lines are written a moment after the answer: what looks for them is asked again until there are as many as the
+/// page shows, or for ten seconds.
+fn patiently(step: &Step) -> String {
+    let (command, lines) = (&step.command, step.output.len());
+    format!(
+        "for _ in $(seq 100); do found=$({command}); \
+         [ -n \"$found\" ] && [ $(wc -l <<< \"$found\") -ge {lines} ] && break; sleep 0.1; done; echo \"$found\""
+    )
 }
 
 #[test]
