@@ -12,21 +12,15 @@ const LIMIT: &str = "120";
 /// joins them; no command of the documents writes to both.
 pub fn run(dir: &Path, commands: &[String]) -> Vec<String> {
     // Job control, as in the shell of a person; what is still running at the end goes with the shell.
-    let mut script = "set -m\ntrap 'kill $(jobs -p) 2>/dev/null' EXIT\n".to_owned();
+    let bin = Path::new(env!("CARGO_BIN_EXE_m2m-sidecar")).parent().expect("a directory").display();
+    let mut script = format!("set -m\ntrap 'kill $(jobs -p) 2>/dev/null' EXIT\nPATH='{bin}':$PATH\n");
     for command in commands {
         script.push_str(&format!("{MARK}{command}\n"));
     }
     script.push_str(MARK);
-    let binary = Path::new(env!("CARGO_BIN_EXE_m2m-sidecar"));
-    let path = format!(
-        "{}:{}",
-        binary.parent().expect("a directory").display(),
-        std::env::var("PATH").unwrap_or_default()
-    );
     let done = Command::new("timeout")
         .args(["--foreground", "-k", "5", LIMIT, "bash", "-c", &script])
         .current_dir(dir)
-        .env("PATH", path)
         .env_remove("M2M_SIDECAR_CONFIG")
         .stdin(Stdio::null())
         .output()
