@@ -61,7 +61,8 @@ impl IdentityHeaders {
     pub fn attach(&self, request: &mut RequestHeader, token: &VerifiedToken) -> Result<(), Reason> {
         for (name, value) in self.names.iter().zip(token.forwarded()) {
             if let Some(value) = value {
-                request.insert_header(name.clone(), value.clone()).map_err(|_| Reason::Internal)?;
+                let value = HeaderValue::from_bytes(value).map_err(|_| Reason::Internal)?;
+                request.insert_header(name.clone(), value).map_err(|_| Reason::Internal)?;
             }
         }
         Ok(())

@@ -6,6 +6,7 @@
 mod authority;
 mod bearer;
 mod cache;
+mod recent;
 pub mod rules;
 mod token;
 
@@ -215,7 +216,7 @@ impl Verifier {
         let refuse =
             |reason, needed| Err(Refusal { reason, needed, client_id: token.client_id().map(str::to_owned) });
         match access {
-            Some(Access::Token { scopes }) if !scopes.is_subset_of(token.scopes()) => {
+            Some(Access::Token { scopes }) if !token.has_scopes(scopes) => {
                 refuse(Reason::Scope, Some(scopes.clone()))
             }
             Some(_) => Ok(Permit(Some(token))),
@@ -240,9 +241,9 @@ impl Verifier {
                 facts
             }
             None => {
-                let facts = Arc::new(self.verify_signature(bearer).await?);
+                let facts = Arc::new(self.verify_signature(bearer, hash).await?);
                 self.judge(&facts)?;
-                self.verified.insert(hash, facts.clone());
+                self.verified.insert(facts.clone());
                 return Ok(VerifiedToken(facts));
             }
         };
@@ -255,7 +256,7 @@ impl Verifier {
 
     /// Whether the key that once made the signature is still one of its authority's.
     fn key_is_published(&self, facts: &TokenFacts) -> Result<bool, Reason> {
-        let authority = self.authorities.get(facts.authority).ok_or(Reason::Internal)?;
+        let authority = self.authorities.get(facts.authority()).ok_or(Reason::Internal)?;
         match authority.keys().current() {
             Keys::Usable(keys) => Ok(keys.contains(&facts.key)),
             Keys::Unavailable => Err(Reason::KeysUnavailable),
@@ -264,12 +265,12 @@ impl Verifier {
 
     /// What is judged on every request, remembered or not.
     fn judge(&self, facts: &TokenFacts) -> Result<(), Reason> {
-        let authority = self.authorities.get(facts.authority).ok_or(Reason::Internal)?;
+        let authority = self.authorities.get(facts.authority()).ok_or(Reason::Internal)?;
         facts.check_times(self.clock.now(), authority.clock_skew)?;
         if facts.is_for(&self.audiences) { Ok(()) } else { Err(Reason::Audience) }
     }
 
-    async fn verify_signature(&self, bearer: &BearerToken) -> Result<TokenFacts, Reason> {
+    async fn verify_signature(&self, bearer: &BearerToken, hash: [u8; 32]) -> Result<TokenFacts, Reason> {
         let jws = Jws::parse(bearer.text()).map_err(|error| match error {
             InvalidJws::Malformed => Reason::MalformedToken,
             InvalidJws::Algorithm => Reason::Algorithm,
@@ -296,7 +297,7 @@ impl Verifier {
             judged = authenticated(&jws, newer);
         }
         let (claims, key) = judged?;
-        TokenFacts::read(claims, index, key, &self.forwarded_claims)
+        TokenFacts::read(claims, hash, index, key, &self.forwarded_claims)
     }
 }
 

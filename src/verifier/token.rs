@@ -12,21 +12,26 @@ use crate::domain::scope::ScopeSet;
 
 use super::Audiences;
 
-/// What is kept of a token whose signature and claims were checked; nothing here depends on when it is used. Small,
-/// because tens of thousands are remembered: of the claims only those that the listener forwards.
+/// What is kept of a token whose signature and claims were checked; nothing here depends on when it is used. Small and in
+/// few pieces, because tens of thousands are remembered: of the claims only those that the listener forwards.
 pub struct TokenFacts {
-    /// Index of the authority among the listener's.
-    pub(super) authority: usize,
+    /// The SHA-256 of the whole token.
+    pub(super) hash: [u8; 32],
     /// The key that made the signature.
     pub(super) key: [u8; 32],
-    scopes: ScopeSet,
-    audiences: Box<[Box<str>]>,
-    client_id: Option<Box<str>>,
-    forwarded: Box<[Option<HeaderValue>]>,
     expires_at: i64,
-    not_before: Option<i64>,
-    issued_at: Option<i64>,
+    /// The beginning of time where the token does not say.
+    not_before: i64,
+    issued_at: i64,
+    /// [`SCOPES`], [`CLIENT_ID`], then the forwarded claims, then the audiences.
+    texts: Texts,
+    forwarded: u32,
+    authority: u32,
 }
+
+const SCOPES: usize = 0;
+const CLIENT_ID: usize = 1;
+const FORWARDED: usize = 2;
 
 impl TokenFacts {
     /// Reads the claims of a token whose signature was checked. `forwarded` names the claims that will stand in headers:
@@ -36,6 +41,7 @@ impl TokenFacts {
     /// [`Reason::NoExpiry`], [`Reason::SenderConstrained`] or [`Reason::MalformedClaims`].
     pub(super) fn read(
         claims: &Claims,
+        hash: [u8; 32],
         authority: usize,
         key: [u8; 32],
         forwarded: &[String],
@@ -46,31 +52,31 @@ impl TokenFacts {
             return Err(Reason::SenderConstrained);
         }
         let expires_at = claims.numeric_date("exp").map_err(wrong)?.ok_or(Reason::NoExpiry)?;
-        let not_before = claims.numeric_date("nbf").map_err(wrong)?;
-        let issued_at = claims.numeric_date("iat").map_err(wrong)?;
+        let not_before = claims.numeric_date("nbf").map_err(wrong)?.unwrap_or(i64::MIN);
+        let issued_at = claims.numeric_date("iat").map_err(wrong)?.unwrap_or(i64::MIN);
         for name in ["sub", "client_id", "azp", "jti"] {
             claims.string(name).map_err(wrong)?;
         }
         let scopes = claims.scopes().map_err(wrong)?;
-        let audiences = claims.strings("aud").map_err(wrong)?.into_iter().map(Box::from).collect();
-        let client_id =
-            ["client_id", "azp"].iter().find_map(|name| claims.get(name)?.as_str()).map(Box::from);
-        let header = |name: &String| match claim_text(claims, &scopes, name) {
-            Some(text) => HeaderValue::from_str(&text).map(Some).map_err(|_| Reason::MalformedClaims),
-            None => Ok(None),
-        };
-        let forwarded = forwarded.iter().map(header).collect::<Result<_, _>>()?;
-        Ok(Self {
-            authority,
-            key,
-            scopes,
-            audiences,
-            client_id,
-            forwarded,
-            expires_at,
-            not_before,
-            issued_at,
-        })
+        let client_id = ["client_id", "azp"].iter().find_map(|name| claims.get(name)?.as_str());
+        let mut texts = vec![Some(scopes.to_string()), client_id.map(str::to_owned)];
+        for name in forwarded {
+            let text = claim_text(claims, &scopes, name);
+            if text.as_ref().is_some_and(|text| HeaderValue::from_str(text).is_err()) {
+                return Err(Reason::MalformedClaims);
+            }
+            texts.push(text);
+        }
+        texts.extend(claims.strings("aud").map_err(wrong)?.into_iter().map(|aud| Some(aud.to_owned())));
+        let texts = Texts::new(&texts).ok_or(Reason::MalformedClaims)?;
+        let count = |n| u32::try_from(n).map_err(|_| Reason::Internal);
+        let (forwarded, authority) = (count(forwarded.len())?, count(authority)?);
+        Ok(Self { hash, key, authority, expires_at, not_before, issued_at, texts, forwarded })
+    }
+
+    /// Index of the authority among the listener's.
+    pub(super) fn authority(&self) -> usize {
+        self.authority as usize
     }
 
     /// Judges the token's times (RFC 7519 §4.1.4 to §4.1.6).
@@ -78,9 +84,9 @@ impl TokenFacts {
         let (earliest, latest) = (now.minus(skew), now.plus(skew));
         if self.expires_at <= earliest.0 {
             Err(Reason::Expired)
-        } else if self.not_before.is_some_and(|nbf| nbf > latest.0) {
+        } else if self.not_before > latest.0 {
             Err(Reason::NotYetValid)
-        } else if self.issued_at.is_some_and(|iat| iat > latest.0) {
+        } else if self.issued_at > latest.0 {
             Err(Reason::IssuedInFuture)
         } else {
             Ok(())
@@ -91,28 +97,75 @@ impl TokenFacts {
     pub(super) fn is_for(&self, audiences: &Audiences) -> bool {
         match audiences {
             Audiences::Any => true,
-            Audiences::OneOf(accepted) => {
-                self.audiences.iter().any(|aud| accepted.iter().any(|accepted| **accepted == **aud))
-            }
+            Audiences::OneOf(accepted) => self
+                .texts
+                .from(FORWARDED + self.forwarded as usize)
+                .flatten()
+                .any(|aud| accepted.iter().any(|accepted| aud == accepted.as_bytes())),
         }
     }
 
-    /// The token's scopes.
+    /// Whether the token has all of these scopes.
     #[must_use]
-    pub fn scopes(&self) -> &ScopeSet {
-        &self.scopes
+    pub fn has_scopes(&self, needed: &ScopeSet) -> bool {
+        let scopes = self.texts.get(SCOPES).unwrap_or_default();
+        needed.iter().all(|needed| scopes.split(|b| *b == b' ').any(|scope| scope == needed.as_bytes()))
     }
 
     /// Who asked for the token: `client_id` (RFC 9068 §2.2), or `azp` as OpenID providers call it.
     #[must_use]
     pub fn client_id(&self) -> Option<&str> {
-        self.client_id.as_deref()
+        std::str::from_utf8(self.texts.get(CLIENT_ID)?).ok()
     }
 
-    /// The claims that the listener forwards, in the order of its configuration; `None` where the token has none.
-    #[must_use]
-    pub fn forwarded(&self) -> &[Option<HeaderValue>] {
-        &self.forwarded
+    /// The claims that the listener forwards, in the order of its configuration, each as it stands in a header; `None`
+    /// where the token has none.
+    pub fn forwarded(&self) -> impl Iterator<Item = Option<&[u8]>> {
+        self.texts.from(FORWARDED).take(self.forwarded as usize)
+    }
+}
+
+/// Some texts in one piece of memory: how many they are, where each begins and ends, then the texts themselves. One that is
+/// not there ends before it begins.
+struct Texts(Box<[u8]>);
+
+impl Texts {
+    /// `None` when they are too long; those of a token, whose length is bounded, are not.
+    fn new(texts: &[Option<String>]) -> Option<Self> {
+        let number = |n: usize| Some(u16::try_from(n).ok()?.to_ne_bytes());
+        let head = 2 + 4 * texts.len();
+        let mut bytes = number(texts.len())?.to_vec();
+        let mut all = String::new();
+        for text in texts {
+            let (start, end) = match text {
+                None => (1, 0),
+                Some(text) => {
+                    // What is forwarded is often there already.
+                    let start = all.find(text).unwrap_or(all.len());
+                    if start == all.len() {
+                        all.push_str(text);
+                    }
+                    (head + start, head + start + text.len())
+                }
+            };
+            bytes.extend_from_slice(&number(start)?);
+            bytes.extend_from_slice(&number(end)?);
+        }
+        bytes.extend_from_slice(all.as_bytes());
+        Some(Self(bytes.into()))
+    }
+
+    /// The texts from the one with this index on.
+    fn from(&self, first: usize) -> impl Iterator<Item = Option<&[u8]>> {
+        let number = |a: u8, b: u8| usize::from(u16::from_ne_bytes([a, b]));
+        let (count, rest) =
+            self.0.split_first_chunk().map_or((0, &[][..]), |([a, b], rest)| (number(*a, *b), rest));
+        let spans = rest.as_chunks().0.iter().take(count).skip(first);
+        spans.map(move |[a, b, c, d]| self.0.get(number(*a, *b)..number(*c, *d)))
+    }
+
+    fn get(&self, index: usize) -> Option<&[u8]> {
+        self.from(index).next()?
     }
 }
 
@@ -130,5 +183,66 @@ fn claim_text(claims: &Claims, scopes: &ScopeSet, name: &str) -> Option<String> 
     match claims.get(name)? {
         Value::Array(items) => Some(items.iter().map(scalar).collect::<Option<Vec<_>>>()?.join(" ")),
         value => scalar(value),
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    fn read(claims: &str, forwarded: &[&str]) -> Result<TokenFacts, Reason> {
+        let claims = Claims::parse(claims.as_bytes()).unwrap();
+        let forwarded: Vec<_> = forwarded.iter().map(|name| (*name).to_owned()).collect();
+        TokenFacts::read(&claims, [1; 32], 3, [2; 32], &forwarded)
+    }
+
+    /// What is kept of some token with this hash.
+    pub fn facts(hash: [u8; 32]) -> Arc<TokenFacts> {
+        Arc::new(TokenFacts { hash, ..read(r#"{"exp":1}"#, &[]).unwrap() })
+    }
+
+    fn one_of(audiences: &[&str]) -> Audiences {
+        Audiences::OneOf(audiences.iter().map(|aud| (*aud).to_owned()).collect())
+    }
+
+    #[test]
+    fn what_is_kept_says_what_the_claims_said() {
+        let facts = read(
+            r#"{"exp":9,"nbf":5,"client_id":"a","sub":"ab","scope":"r w","aud":["x","","\u00e9\n"],"n":1,"e":"","l":["p","q"]}"#,
+            &["sub", "none", "scope", "n", "e", "l", "client_id"],
+        )
+        .unwrap();
+        let forwarded: Vec<_> = facts.forwarded().collect();
+        let expected: [Option<&[u8]>; 7] =
+            [Some(b"ab"), None, Some(b"r w"), Some(b"1"), Some(b""), Some(b"p q"), Some(b"a")];
+        assert_eq!(forwarded, expected);
+        assert_eq!((facts.client_id(), facts.authority()), (Some("a"), 3));
+        for accepted in ["x", "", "\u{e9}\n"] {
+            assert!(facts.is_for(&one_of(&["other", accepted])), "{accepted:?}");
+        }
+        // Forwarded, and scopes, but no audiences.
+        assert!(!facts.is_for(&one_of(&["ab", "a", "r", "p q", "x\u{e9}"])) && facts.is_for(&Audiences::Any));
+        for (needed, has) in [("", true), ("w", true), ("w r", true), ("r x", false), ("ab", false)] {
+            assert_eq!(facts.has_scopes(&ScopeSet::parse(needed).unwrap()), has, "{needed}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_said_is_not_kept() {
+        let facts = read(r#"{"exp":9}"#, &["sub"]).unwrap();
+        assert_eq!((facts.client_id(), facts.forwarded().collect::<Vec<_>>()), (None, vec![None]));
+        assert!(!facts.is_for(&one_of(&["", "x"])));
+        assert!(!facts.has_scopes(&ScopeSet::parse("r").unwrap()));
+        assert_eq!(facts.check_times(UnixTime(i64::MIN), Duration::ZERO), Ok(()));
+        assert_eq!(facts.check_times(UnixTime(9), Duration::ZERO), Err(Reason::Expired));
+    }
+
+    #[test]
+    fn texts_that_are_too_long_make_a_token_unusable() {
+        let long = |n| format!(r#"{{"exp":9,"sub":"{}"}}"#, "s".repeat(n));
+        assert!(read(&long(60_000), &["sub"]).is_ok());
+        assert!(matches!(read(&long(66_000), &["sub"]), Err(Reason::MalformedClaims)));
     }
 }

@@ -1,0 +1,149 @@
+//! Where the tokens used lately are found at once.
+//!
+//! A hit in moka reads a dozen places of memory that lie apart (table, bucket, key, entry, its times, its neighbours in the
+//! order of use). With tens of thousands of tokens none of them is in the processor's caches, and each is waited for. Here a
+//! hit reads one place, then the token's facts. The table owns nothing: what moka has dropped is not found here either.
+
+use std::array;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use super::token::TokenFacts;
+
+/// How many tokens share a set: as many as fit into one cache line together with their lock.
+const WAYS: usize = 4;
+/// 4 MiB at most, however many tokens are remembered.
+const MAX_SETS: usize = 1 << 16;
+
+/// The tokens used lately, in sets chosen by their hash.
+pub struct RecentTokens(Box<[Set]>);
+
+/// In a cache line of its own.
+#[repr(align(64))]
+struct Set(Mutex<Ways>);
+
+/// The last used first.
+struct Ways {
+    /// A part of each token's hash: the facts of another token are seldom looked at.
+    tags: [u32; WAYS],
+    tokens: [Weak<TokenFacts>; WAYS],
+}
+
+impl Ways {
+    fn empty() -> Self {
+        Self { tags: [0; WAYS], tokens: array::from_fn(|_| Weak::new()) }
+    }
+
+    fn move_to_front(&mut self, way: usize) {
+        self.tags[..=way].rotate_right(1);
+        self.tokens[..=way].rotate_right(1);
+    }
+}
+
+impl RecentTokens {
+    /// A table for a cache of `capacity` tokens.
+    pub fn new(capacity: u64) -> Self {
+        // Half as many sets as tokens: then few sets have more tokens than ways.
+        let wanted = usize::try_from(capacity.div_ceil(2)).unwrap_or(MAX_SETS);
+        let count = wanted.min(MAX_SETS).next_power_of_two();
+        Self((0..count).map(|_| Set(Mutex::new(Ways::empty()))).collect())
+    }
+
+    /// The facts of the token with this hash, if it was used lately. Never waits.
+    pub fn get(&self, hash: &[u8; 32]) -> Option<Arc<TokenFacts>> {
+        let (set, tag) = self.place(hash);
+        let mut ways = set.0.try_lock().ok()?;
+        let (way, facts) = ways.tags.iter().enumerate().find_map(|(way, candidate)| {
+            let facts = if *candidate == tag { ways.tokens[way].upgrade()? } else { return None };
+            (facts.hash == *hash).then_some((way, facts))
+        })?;
+        ways.move_to_front(way);
+        Some(facts)
+    }
+
+    /// Notes that a token was used.
+    pub fn put(&self, facts: &Arc<TokenFacts>) {
+        let (set, tag) = self.place(&facts.hash);
+        let Ok(mut ways) = set.0.try_lock() else {
+            return;
+        };
+        let known = ways.tokens.iter().position(|token| token.as_ptr() == Arc::as_ptr(facts));
+        let way = known.unwrap_or(WAYS - 1);
+        ways.tags[way] = tag;
+        ways.tokens[way] = Arc::downgrade(facts);
+        ways.move_to_front(way);
+    }
+
+    /// Forgets a token.
+    pub fn remove(&self, hash: &[u8; 32]) {
+        let (set, tag) = self.place(hash);
+        let mut ways = set.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for way in 0..WAYS {
+            if ways.tags[way] == tag {
+                ways.tokens[way] = Weak::new();
+            }
+        }
+    }
+
+    fn place(&self, hash: &[u8; 32]) -> (&Set, u32) {
+        let [a, b, c, d, e, f, g, h, ..] = *hash;
+        let number = u32::from_le_bytes([a, b, c, d]) as usize;
+        (&self.0[number & (self.0.len() - 1)], u32::from_le_bytes([e, f, g, h]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verifier::token::tests::facts;
+
+    /// A hash that is in the first set, with this tag, and differs from others of that tag by `rest`.
+    fn hash(tag: u8, rest: u8) -> [u8; 32] {
+        let mut hash = [0; 32];
+        (hash[4], hash[31]) = (tag, rest);
+        hash
+    }
+
+    #[test]
+    fn the_last_four_of_a_set_are_found() {
+        let recent = RecentTokens::new(100);
+        let all: Vec<_> = (1..=5).map(|tag| facts(hash(tag, 0))).collect();
+        all[..4].iter().for_each(|facts| recent.put(facts));
+        assert!(recent.get(&hash(1, 0)).is_some());
+        recent.put(&all[4]);
+        let found = |tag| recent.get(&hash(tag, 0)).is_some();
+        assert_eq!([1, 2, 3, 4, 5].map(found), [true, false, true, true, true]);
+    }
+
+    #[test]
+    fn only_the_whole_hash_finds_a_token() {
+        let recent = RecentTokens::new(100);
+        let (one, other) = (facts(hash(1, 1)), facts(hash(1, 2)));
+        recent.put(&one);
+        assert!(recent.get(&other.hash).is_none());
+        recent.put(&other);
+        for facts in [&one, &other] {
+            assert!(recent.get(&facts.hash).is_some_and(|found| Arc::ptr_eq(&found, facts)));
+        }
+    }
+
+    #[test]
+    fn what_is_removed_or_kept_by_nobody_is_not_found() {
+        let recent = RecentTokens::new(1);
+        let (one, other) = (facts(hash(1, 0)), facts(hash(2, 0)));
+        recent.put(&one);
+        recent.put(&one);
+        recent.put(&other);
+        drop(other);
+        assert!(recent.get(&hash(2, 0)).is_none());
+        recent.remove(&one.hash);
+        assert!(recent.get(&one.hash).is_none());
+    }
+
+    #[test]
+    fn the_table_is_bounded_and_a_set_is_one_cache_line() {
+        assert_eq!(size_of::<Set>(), 64);
+        for (capacity, sets) in [(1, 1), (10_000, 8192), (60_000, 32_768), (u64::MAX, MAX_SETS)] {
+            assert_eq!(RecentTokens::new(capacity).0.len(), sets);
+        }
+    }
+}
