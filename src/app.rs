@@ -66,7 +66,7 @@ pub enum StartError {
     #[error("cannot start the workers: {0}")]
     Workers(io::Error),
     /// The store could not be opened.
-    #[error("cannot open the store: {0}")]
+    #[error(transparent)]
     Store(#[from] store::StoreError),
     /// The issuer could not be made.
     #[error("cannot start the issuer: {0}")]

@@ -13,8 +13,14 @@ Examples:
 /// Loads the configuration and says that it is good, or every error in it.
 pub fn check(file: &Path) -> anyhow::Result<()> {
     let config = super::load(file)?;
-    let listeners = config.inbound.len() + config.outbound.len();
-    let issuer = if config.issuer.is_some() { "an issuer and " } else { "" };
-    super::print(&format!("{}: ok ({issuer}{listeners} proxy listener(s))", file.display()))?;
-    Ok(())
+    let (issuer, credentials) = (usize::from(config.issuer.is_some()), config.credentials.len());
+    let parts = [
+        (issuer, "issuer"),
+        (config.inbound.len(), "inbound"),
+        (config.outbound.len(), "outbound"),
+        (credentials, "credentials"),
+    ];
+    let said: Vec<_> =
+        parts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
+    super::print(&format!("{}: ok ({})", file.display(), said.join(", ")))
 }

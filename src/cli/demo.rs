@@ -144,7 +144,7 @@ async fn tour(dir: &DemoDir) -> anyhow::Result<()> {
 async fn issue(client: &HttpClient, secret: &SecretString, file: &Path) -> anyhow::Result<SecretString> {
     super::print("1. ISSUE  A client shows its secret and gets an access token.\n")?;
     let command = format!(
-        "curl -s -u \"legacy:$(cat {})\" -d grant_type=client_credentials -d scope=devices:read {ISSUER}/oauth/token",
+        "echo \"user = legacy:$(cat {})\" | curl -s -K - -d grant_type=client_credentials -d scope=devices:read {ISSUER}/oauth/token",
         file.display()
     );
     let mut headers = HeaderMap::new();

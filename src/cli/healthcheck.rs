@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::{Args, ValueHint};
 use http::HeaderMap;
+use tokio::time::Instant;
 use url::Url;
 
 use crate::config;
@@ -18,6 +19,7 @@ pub const AFTER_HELP: &str = "\
 Asks `/readyz` of the probes for at most 3 seconds.
 
 Examples:
+  m2m-sidecar healthcheck --wait 10
   HEALTHCHECK CMD [\"/m2m-sidecar\", \"healthcheck\"]";
 
 /// Which sidecar.
@@ -32,6 +34,9 @@ pub struct Options {
         value_hint = ValueHint::FilePath
     )]
     config: Option<PathBuf>,
+    /// Wait until it is ready, for at most so many seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    wait: u64,
 }
 
 /// Succeeds when `/readyz` says so.
@@ -44,12 +49,26 @@ pub fn healthcheck(options: &Options) -> anyhow::Result<()> {
         }
     };
     provider::install();
+    let wait = Duration::from_secs(options.wait);
     let second = Duration::from_secs(1);
     let options =
         HttpOptions { connect_timeout: second, total_timeout: second * 3, ca_pem: None, max_body: 4096 };
     let client = HttpClient::new(options)?;
     let url = Url::parse(&format!("http://{address}/readyz"))?;
-    let answer = super::runtime()?.block_on(client.get(&url, HeaderMap::new()));
+    super::runtime()?.block_on(async {
+        let deadline = Instant::now() + wait;
+        loop {
+            let outcome = ask(&client, &url).await;
+            if outcome.is_ok() || Instant::now() >= deadline {
+                return outcome;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    })
+}
+
+async fn ask(client: &HttpClient, url: &Url) -> anyhow::Result<()> {
+    let answer = client.get(url, HeaderMap::new()).await;
     let answer = answer.with_context(|| format!("no answer from {url}"))?;
     if !answer.status.is_success() {
         bail!("{}", String::from_utf8_lossy(&answer.body).trim());

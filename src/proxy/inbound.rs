@@ -210,7 +210,8 @@ impl ProxyHttp for Inbound {
         ctx: &mut Context,
         mut error: Box<Error>,
     ) -> Box<Error> {
-        error.set_retry(self.upstream.connect_failed(&mut ctx.tries));
+        let another = self.upstream.connect_failed(&mut ctx.tries, error.etype().as_str());
+        error.set_retry(another);
         error
     }
 

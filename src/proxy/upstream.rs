@@ -153,9 +153,11 @@ impl Upstream {
         after.iter().chain(before).find(|address| !tries.failed.contains(address)).copied()
     }
 
-    /// The address that was tried does not answer. Gives whether there is another one to try.
-    pub fn connect_failed(&self, tries: &mut Tries) -> bool {
+    /// The address that was tried does not answer; `error` is the kind of failure. Gives whether there is another one to
+    /// try.
+    pub fn connect_failed(&self, tries: &mut Tries, error: &str) -> bool {
         let Some(failed) = tries.current.take() else { return false };
+        tracing::warn!(host = %self.config.host, address = %failed, error, "cannot connect to the upstream");
         tries.failed.push(failed);
         let addresses = self.addresses.borrow();
         let preferred = self.preferred.load(Ordering::Relaxed);
@@ -278,7 +280,7 @@ mod tests {
             assert_eq!(tried(&upstream, tries).await, dead);
         }
         for tries in &mut requests {
-            assert!(upstream.connect_failed(tries));
+            assert!(upstream.connect_failed(tries, "refused"));
             assert_ne!(tried(&upstream, tries).await, dead);
         }
         // And the next request does not begin with the dead one.
@@ -290,9 +292,9 @@ mod tests {
         let upstream = upstream(&["10.0.0.1:80", "10.0.0.2:80"]);
         let mut tries = Tries::default();
         tried(&upstream, &mut tries).await;
-        assert!(upstream.connect_failed(&mut tries));
+        assert!(upstream.connect_failed(&mut tries, "refused"));
         tried(&upstream, &mut tries).await;
-        assert!(!upstream.connect_failed(&mut tries));
+        assert!(!upstream.connect_failed(&mut tries, "refused"));
     }
 
     #[test]

@@ -255,8 +255,8 @@ impl TokenSource {
 
     fn settle_failure(&self, error: FetchError, wait: Duration, failures: u32) {
         if error != FetchError::Stopped {
-            let (credential, retry_in) = (&self.0.config.name, wait.as_secs_f32());
-            tracing::warn!(credential, %error, retry_in, "no access token fetched");
+            let credential = &self.0.config.name;
+            tracing::warn!(credential, %error, retry_in_ms = wait.as_millis() as u64, "no access token fetched");
         }
         self.0.state.send_replace(State::Failing { error, next_attempt: Instant::now() + wait, failures });
     }

@@ -2,7 +2,8 @@
 //!
 //! A hit in moka reads a dozen places of memory that lie apart (table, bucket, key, entry, its times, its neighbours in the
 //! order of use). With tens of thousands of tokens none of them is in the processor's caches, and each is waited for. Here a
-//! hit reads one place, then the token's facts. The table owns nothing: what moka has dropped is not found here either.
+//! hit reads one place, then the token's facts. What moka has dropped is not found here either; of that the table keeps only
+//! the empty shell (128 bytes) alive, until another token takes its place.
 
 use std::array;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -11,7 +12,7 @@ use super::token::TokenFacts;
 
 /// How many tokens share a set: as many as fit into one cache line together with their lock.
 const WAYS: usize = 4;
-/// 4 MiB at most, however many tokens are remembered.
+/// 4 MiB at most, however many tokens are remembered; and 32 MiB of shells at the very worst.
 const MAX_SETS: usize = 1 << 16;
 
 /// The tokens used lately, in sets chosen by their hash.
