@@ -32,6 +32,5 @@ fn algorithms() -> impl TypedValueParser<Value = Algorithm> {
 pub fn keygen(options: &Options) -> anyhow::Result<()> {
     provider::install();
     let key = SigningKey::generate(options.algorithm)?;
-    super::print(key.to_pem().expose_secret().trim_end())?;
-    Ok(())
+    super::print(key.to_pem().expose_secret().trim_end())
 }

@@ -35,8 +35,7 @@ pub fn man(command: clap::Command) -> anyhow::Result<()> {
         verbatim(&mut rest, &notes.to_string());
     }
     rest.to_writer(&mut out)?;
-    super::print(String::from_utf8(out)?.trim_end())?;
-    Ok(())
+    super::print(String::from_utf8(out)?.trim_end())
 }
 
 /// One command: what it does, its options, its notes and examples.

@@ -12,6 +12,5 @@ Examples:
 
 /// Prints it.
 pub fn schema() -> anyhow::Result<()> {
-    super::print(&serde_json::to_string_pretty(&config::editor_schema())?)?;
-    Ok(())
+    super::print(&serde_json::to_string_pretty(&config::editor_schema())?)
 }

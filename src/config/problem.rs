@@ -57,6 +57,12 @@ struct Finding {
     passed_over: bool,
 }
 
+impl Finding {
+    fn new(path: &KeyPath, message: impl Into<String>) -> Self {
+        Self { path: path.clone(), at: None, message: message.into(), passed_over: false }
+    }
+}
+
 /// Collects problems from every stage, so that one run reports all of them.
 #[derive(Default)]
 pub(super) struct Findings {
@@ -67,42 +73,22 @@ pub(super) struct Findings {
 impl Findings {
     /// Adds an error at a key.
     pub fn error(&mut self, path: &KeyPath, message: impl Into<String>) {
-        self.errors.push(Finding {
-            path: path.clone(),
-            at: None,
-            message: message.into(),
-            passed_over: false,
-        });
+        self.errors.push(Finding::new(path, message));
     }
 
     /// Adds an error at a key that the later stages pass over, to find what else is wrong with its section.
     pub fn error_passed_over(&mut self, path: &KeyPath, message: impl Into<String>) {
-        self.errors.push(Finding {
-            path: path.clone(),
-            at: None,
-            message: message.into(),
-            passed_over: true,
-        });
+        self.errors.push(Finding { passed_over: true, ..Finding::new(path, message) });
     }
 
     /// Adds an error at a place that the key path alone does not name.
     pub fn error_at(&mut self, at: Position, path: &KeyPath, message: impl Into<String>) {
-        self.errors.push(Finding {
-            path: path.clone(),
-            at: Some(at),
-            message: message.into(),
-            passed_over: false,
-        });
+        self.errors.push(Finding { at: Some(at), ..Finding::new(path, message) });
     }
 
     /// Adds a warning at a key.
     pub fn warning(&mut self, path: &KeyPath, message: impl Into<String>) {
-        self.warnings.push(Finding {
-            path: path.clone(),
-            at: None,
-            message: message.into(),
-            passed_over: false,
-        });
+        self.warnings.push(Finding::new(path, message));
     }
 
     /// Whether any error stands at or below a key.

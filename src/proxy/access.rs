@@ -1,7 +1,7 @@
 //! One line, and one count, per request: what was asked, what was decided and why, and how long it took.
 //!
 //! The path is written without its query, and nothing of the headers is written: a token can be in either. Probes that
-//! find all well get their line at debug level only.
+//! find all well are written only when the log level is debug.
 
 use std::time::Duration;
 
@@ -15,32 +15,6 @@ use crate::telemetry::{Decision, RequestMetrics, Role};
 
 /// How much of a path is logged, in bytes.
 const LONGEST_PATH: usize = 256;
-
-/// The line; a macro because tracing wants its level as a constant.
-macro_rules! line {
-    ($level:expr, $access:expr, $metrics:expr, $session:expr, $status:expr, $took:expr) => {
-        if tracing::enabled!(target: "access", $level) {
-            let head = $session.req_header();
-            let method = head.method.as_str();
-            tracing::event!(
-                target: "access",
-                $level,
-                role = $metrics.role().as_str(),
-                listener = $metrics.listener(),
-                peer = $session.client_addr().map(tracing::field::display),
-                method = method.get(..32).unwrap_or(method),
-                path = shortened(head.uri.path()),
-                status = $status,
-                decision = $access.decision.as_str(),
-                reason = $access.reason.code(),
-                client_id = $access.client_id.as_deref(),
-                bytes = $session.body_bytes_sent(),
-                ms = milliseconds($took),
-                upstream_ms = $access.upstream_time.map(milliseconds),
-            );
-        }
-    };
-}
 
 /// What is known of one request when it ends.
 pub struct Access {
@@ -97,13 +71,31 @@ impl Access {
     pub fn end_session(&self, metrics: &RequestMetrics, session: &Session) {
         let took = self.began.elapsed();
         metrics.ended(self.decision, self.reason, took);
-        let status = session.response_written().map(|answer| answer.status.as_u16());
-        let is_well = status.is_some_and(|status| status < 400);
-        if metrics.role() == Role::Probes && is_well {
-            line!(Level::DEBUG, self, metrics, session, status, took);
-        } else {
-            line!(Level::INFO, self, metrics, session, status, took);
+        if !tracing::enabled!(target: "access", Level::INFO) {
+            return;
         }
+        let status = session.response_written().map(|answer| answer.status.as_u16());
+        let is_well = metrics.role() == Role::Probes && status.is_some_and(|status| status < 400);
+        if is_well && !tracing::enabled!(target: "access", Level::DEBUG) {
+            return;
+        }
+        let head = session.req_header();
+        let method = head.method.as_str();
+        tracing::info!(
+            target: "access",
+            role = metrics.role().as_str(),
+            listener = metrics.listener(),
+            peer = session.client_addr().map(tracing::field::display),
+            method = method.get(..32).unwrap_or(method),
+            path = shortened(head.uri.path()),
+            status,
+            decision = self.decision.as_str(),
+            reason = self.reason.code(),
+            client_id = self.client_id.as_deref(),
+            bytes = session.body_bytes_sent(),
+            ms = milliseconds(took),
+            upstream_ms = self.upstream_time.map(milliseconds),
+        );
     }
 }
 

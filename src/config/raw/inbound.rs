@@ -14,8 +14,8 @@ use crate::config::value::{FilePath, GoDuration, Size};
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(in crate::config) struct Authority {
-    /// The `iss` of its tokens, compared character by character, also a slash at the end. Its keys are found by discovery; those of this sidecar's own issuer
-    /// are read in process.
+    /// The `iss` of its tokens, compared character by character, also a slash at the end. Its keys are found by
+    /// discovery; those of this sidecar's own issuer are read in process.
     pub issuer: String,
     /// Where its key set is, instead of discovery.
     pub jwks_uri: Option<HttpUrl>,
