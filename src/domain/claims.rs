@@ -19,6 +19,12 @@ pub struct WrongType(pub &'static str);
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Claims(Map<String, Value>);
 
+impl From<Map<String, Value>> for Claims {
+    fn from(members: Map<String, Value>) -> Self {
+        Self(members)
+    }
+}
+
 impl Claims {
     /// Parses a JSON object; a repeated member at any depth is an error.
     ///

@@ -17,6 +17,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::key_set::KeySet;
+use crate::domain::claims::Claims;
 use crate::domain::clock::{SharedClock, UnixTime};
 
 /// How long a set without a usable `Cache-Control` is fresh.
@@ -37,6 +38,8 @@ pub struct Fetched {
     pub document: Vec<u8>,
     /// Its keys.
     pub keys: KeySet,
+    /// What the issuer's metadata said at the same time (RFC 8414 §2), as far as it is to be kept beside the keys.
+    pub metadata: Option<Claims>,
     /// For how long the authority says it is fresh.
     pub max_age: Option<Duration>,
 }
@@ -78,6 +81,7 @@ struct Attempts {
 
 struct Edition {
     keys: Arc<KeySet>,
+    metadata: Option<Arc<Claims>>,
     fetched_at: UnixTime,
 }
 
@@ -107,6 +111,7 @@ struct KeptSet {
     identity: String,
     fetched_at: i64,
     document: String,
+    metadata: Option<serde_json::Map<String, serde_json::Value>>,
 }
 
 impl LiveKeys {
@@ -119,7 +124,7 @@ impl LiveKeys {
     /// Keys of this very process, replaced by [`LiveKeys::replace`].
     #[must_use]
     pub fn in_process(keys: KeySet, clock: SharedClock) -> Arc<Self> {
-        let edition = Edition { keys: Arc::new(keys), fetched_at: clock.now() };
+        let edition = Edition { keys: Arc::new(keys), metadata: None, fetched_at: clock.now() };
         Self::new(Some(Arc::new(edition)), clock, Duration::MAX, true)
     }
 
@@ -162,6 +167,15 @@ impl LiveKeys {
         edition.as_ref().map(|edition| edition.fetched_at.until(self.clock.now()))
     }
 
+    /// What the issuer's metadata said when the set was fetched; `None` when it was found without discovery, or there is
+    /// no usable set.
+    #[must_use]
+    pub fn metadata(&self) -> Option<Arc<Claims>> {
+        let edition = self.edition.load();
+        let edition = edition.as_ref().filter(|edition| self.is_recent(edition.fetched_at))?;
+        edition.metadata.clone()
+    }
+
     /// The last fetch's error, if it failed.
     #[must_use]
     pub fn last_error(&self) -> Option<&'static str> {
@@ -169,8 +183,9 @@ impl LiveKeys {
     }
 
     /// Puts a newer set in place.
-    pub fn replace(&self, keys: KeySet) {
-        let edition = Edition { keys: Arc::new(keys), fetched_at: self.clock.now() };
+    pub fn replace(&self, keys: KeySet, metadata: Option<Claims>) {
+        let metadata = metadata.map(Arc::new);
+        let edition = Edition { keys: Arc::new(keys), metadata, fetched_at: self.clock.now() };
         self.edition.store(Some(Arc::new(edition)));
     }
 
@@ -211,9 +226,9 @@ impl LiveKeys {
                 Ok(fetched) => {
                     pause = FIRST_PAUSE;
                     let lifetime = lifetime(fetched.max_age);
-                    self.replace(fetched.keys);
+                    self.replace(fetched.keys.clone(), fetched.metadata.clone());
                     if let Some(kept_at) = &kept_at {
-                        self.keep(kept_at, &fetched.document).await;
+                        self.keep(kept_at, &fetched).await;
                     }
                     // At 80 % of the life, up to a tenth earlier, so that a fleet does not ask at once.
                     (lifetime.mul_f64(0.8 - 0.1 * fastrand::f64()), None)
@@ -262,19 +277,21 @@ impl LiveKeys {
             return;
         }
         if let Ok(keys) = KeySet::parse(kept.document.as_bytes()) {
-            self.edition.store(Some(Arc::new(Edition { keys: Arc::new(keys), fetched_at })));
+            let metadata = kept.metadata.map(|metadata| Arc::new(Claims::from(metadata)));
+            self.edition.store(Some(Arc::new(Edition { keys: Arc::new(keys), metadata, fetched_at })));
         }
     }
 
     /// Failing to keep the set is no failure of the fetch: a sidecar may run on a read-only root.
-    async fn keep(&self, kept_at: &KeptAt, document: &[u8]) {
-        let Ok(document) = std::str::from_utf8(document) else {
+    async fn keep(&self, kept_at: &KeptAt, fetched: &Fetched) {
+        let Ok(document) = std::str::from_utf8(&fetched.document) else {
             return;
         };
         let kept = KeptSet {
             identity: kept_at.identity.clone(),
             fetched_at: self.clock.now().0,
             document: document.to_owned(),
+            metadata: fetched.metadata.as_ref().map(|metadata| metadata.as_map().clone()),
         };
         let (Ok(bytes), file) = (serde_json::to_vec(&kept), kept_at.file.clone()) else {
             return;
@@ -332,7 +349,8 @@ mod tests {
                         return Err("down");
                     }
                     let keys = KeySet::parse(document.as_bytes()).unwrap();
-                    Ok(Fetched { document: document.into_bytes(), keys, max_age: Some(script.max_age) })
+                    let max_age = Some(script.max_age);
+                    Ok(Fetched { document: document.into_bytes(), keys, metadata: None, max_age })
                 })
             })
         }

@@ -115,7 +115,7 @@ impl Authority {
 async fn read_file(file: PathBuf) -> Result<Fetched, &'static str> {
     let document = tokio::fs::read(file).await.map_err(|_| "the JWKS file cannot be read")?;
     let keys = KeySet::parse(&document).map_err(|_| "the JWKS file holds no usable key")?;
-    Ok(Fetched { document, keys, max_age: Some(FILE_LIFETIME) })
+    Ok(Fetched { document, keys, metadata: None, max_age: Some(FILE_LIFETIME) })
 }
 
 /// Finds the JWKS through the issuer's metadata, anew each time: a key set that moves is found at its new place.
@@ -126,24 +126,25 @@ struct Discovery {
 
 impl Discovery {
     async fn fetch(&self) -> Result<Fetched, &'static str> {
-        let url = self.discover().await?;
-        fetch_key_set(&self.client, url).await
+        let (url, metadata) = self.discover().await?;
+        let fetched = fetch_key_set(&self.client, url).await?;
+        Ok(Fetched { metadata: Some(metadata), ..fetched })
     }
 
     /// Tries OpenID Connect Discovery 1.0 §4, then RFC 8414 §3. The document must name this very issuer, or anyone
     /// who can answer for a path could lend it foreign keys (RFC 8414 §3.3).
-    async fn discover(&self) -> Result<Url, &'static str> {
+    async fn discover(&self) -> Result<(Url, Claims), &'static str> {
         let mut error = "the authority's metadata cannot be fetched";
         for url in metadata_urls(&self.issuer) {
             match self.read_metadata(url).await {
-                Ok(jwks_uri) => return Ok(jwks_uri),
+                Ok(found) => return Ok(found),
                 Err(why) => error = why,
             }
         }
         Err(error)
     }
 
-    async fn read_metadata(&self, url: Url) -> Result<Url, &'static str> {
+    async fn read_metadata(&self, url: Url) -> Result<(Url, Claims), &'static str> {
         let secure = url.scheme() == "https";
         let answer = get(&self.client, url).await?;
         let metadata = Claims::parse(&answer.body).map_err(|_| "the authority's metadata is not JSON")?;
@@ -153,11 +154,10 @@ impl Discovery {
         }
         let jwks_uri =
             text("jwks_uri").and_then(|uri| Url::parse(uri).ok()).ok_or("the metadata has no jwks_uri")?;
-        match jwks_uri.scheme() {
-            "https" => Ok(jwks_uri),
-            "http" if !secure => Ok(jwks_uri),
-            _ => Err("the metadata's jwks_uri is not https"),
+        if jwks_uri.scheme() != "https" && (secure || jwks_uri.scheme() != "http") {
+            return Err("the metadata's jwks_uri is not https");
         }
+        Ok((jwks_uri, metadata))
     }
 }
 
@@ -194,7 +194,7 @@ fn why(error: HttpError) -> &'static str {
 async fn fetch_key_set(client: &HttpClient, url: Url) -> Result<Fetched, &'static str> {
     let answer = get(client, url).await?;
     let keys = KeySet::parse(&answer.body).map_err(|_| "the authority's JWKS holds no usable key")?;
-    Ok(Fetched { max_age: max_age(&answer.headers), keys, document: answer.body.to_vec() })
+    Ok(Fetched { max_age: max_age(&answer.headers), keys, metadata: None, document: answer.body.to_vec() })
 }
 
 /// RFC 9111 §5.2.2: `max-age`, unless the answer is not to be stored.
