@@ -35,7 +35,7 @@ use crate::proxy::upstream::Upstream;
 use crate::store::{self, Store};
 use crate::telemetry::{Metrics, Role};
 use crate::token_source::{self, TokenSource};
-use crate::verifier::{Authority, Verifier};
+use crate::verifier::{Authority, AuthorityConfig, IntrospectionClient, OwnIssuer, Verifier};
 
 /// At most this many workers unless the configuration says otherwise.
 const MAX_DEFAULT_WORKERS: usize = 4;
@@ -367,17 +367,18 @@ impl Parts {
     ) -> Result<Option<Arc<Issuer>>, StartError> {
         let Some(role) = &config.issuer else { return Ok(None) };
         let store = store::open(&config.store).await?;
-        let issuer = Issuer::open(role.issuer.clone(), store.as_ref(), self.clock.clone()).await;
-        self.watch_store(store, store_up.clone());
-        issuer.map(Some).map_err(|error| StartError::Issuer(error.to_string()))
+        let issuer = Issuer::open(role.issuer.clone(), store.clone(), self.clock.clone()).await;
+        let issuer = issuer.map_err(|error| StartError::Issuer(error.to_string()))?;
+        self.watch_store(store, issuer.clone(), store_up.clone());
+        Ok(Some(issuer))
     }
 
-    fn watch_store(&self, store: Arc<dyn Store>, up: Arc<AtomicBool>) {
+    fn watch_store(&self, store: Arc<dyn Store>, issuer: Arc<Issuer>, up: Arc<AtomicBool>) {
         self.tasks.spawn("store".to_owned(), move || {
-            let (store, up) = (store.clone(), up.clone());
+            let (store, issuer, up) = (store.clone(), issuer.clone(), up.clone());
             async move {
                 loop {
-                    let answers = store.ping().await.is_ok();
+                    let answers = store.ping().await.is_ok() && issuer.reload_revocations().await.is_ok();
                     if up.swap(answers, Ordering::AcqRel) != answers {
                         tracing::warn!(up = answers, "the store's state has changed");
                     }
@@ -415,13 +416,16 @@ impl Parts {
             Some(issuer) => {
                 let keys = KeySet::parse(issuer.public_keys().as_bytes())
                     .map_err(|error| StartError::Issuer(error.to_string()))?;
-                Some(LiveKeys::in_process(keys, self.clock.clone()))
+                let keys = LiveKeys::in_process(keys, self.clock.clone());
+                Some(OwnIssuer { keys, revoked: issuer.revoked().clone() })
             }
             None => None,
         };
         let mut authorities = HashMap::new();
         for each in &config.authorities {
-            let authority = Authority::new(each.clone(), self.clock.clone(), own.clone());
+            let introspection = introspection_client(config, each)?;
+            let authority = Authority::new(each.clone(), self.clock.clone(), own.clone(), introspection);
+            self.watch_revocations(&each.name, &authority)?;
             let fetching = authority.fetching(&config.state_dir);
             let fetching = fetching.map_err(|error| unusable(&each.name)(error.to_string()))?;
             if let Some((fetch, kept_at)) = fetching {
@@ -444,6 +448,34 @@ impl Parts {
             authorities.insert(each.name.clone(), authority);
         }
         Ok(authorities)
+    }
+
+    /// Keeps asking an authority what it has revoked.
+    fn watch_revocations(&self, name: &str, authority: &Authority) -> Result<(), StartError> {
+        if !authority.revocation().needs_run() {
+            return Ok(());
+        }
+        let http = authority.revocation_client().map_err(|error| unusable(name)(error.to_string()))?;
+        let (metrics, authority_name) = (self.metrics.clone(), name.to_owned());
+        let failing = AtomicBool::new(false);
+        let observe = Arc::new(move |result: Result<(), &'static str>| {
+            metrics.revocation_fetched(&authority_name, result.is_ok());
+            // Said when it begins and when it is over: questions can be many.
+            match (result, failing.swap(result.is_err(), Ordering::AcqRel)) {
+                (Err(error), false) => {
+                    tracing::warn!(authority = authority_name, error, "cannot learn what was revoked");
+                }
+                (Ok(()), true) => {
+                    tracing::info!(authority = authority_name, "learns again what was revoked");
+                }
+                _ => {}
+            }
+        });
+        let revocation = authority.revocation().clone();
+        self.tasks.spawn(format!("revocations of {name}"), move || {
+            revocation.clone().run(http.clone(), observe.clone())
+        });
+        Ok(())
     }
 
     fn credentials(&self, config: &Config) -> Result<HashMap<String, TokenSource>, StartError> {
@@ -478,6 +510,22 @@ impl Parts {
         self.tasks.spawn(format!("upstream of {listener}"), move || run.clone().run());
         Ok(upstream)
     }
+}
+
+/// The client that introspects an authority's tokens, from the credential that its configuration names.
+fn introspection_client(
+    config: &Config,
+    authority: &AuthorityConfig,
+) -> Result<Option<IntrospectionClient>, StartError> {
+    let Some(name) = &authority.revocation.credential else { return Ok(None) };
+    let credential = config.credentials.iter().find(|credential| credential.name == *name);
+    let credential =
+        credential.ok_or_else(|| unusable(&authority.name)("its credential does not exist".to_owned()))?;
+    Ok(Some(IntrospectionClient {
+        client_id: credential.client_id.clone(),
+        client_secret: credential.client_secret.clone(),
+        auth_method: credential.auth_method,
+    }))
 }
 
 fn observe_fetch(metrics: &Metrics, event: &token_source::Event<'_>) {

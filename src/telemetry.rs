@@ -176,6 +176,7 @@ pub struct Metrics {
     token_fetch: Family<CredentialResultLabels, Counter>,
     credential_expiry: Family<CredentialLabels, Gauge>,
     jwks_fetch: Family<AuthorityResultLabels, Counter>,
+    revocation_fetch: Family<AuthorityResultLabels, Counter>,
     jwks_age: Family<AuthorityLabels, Gauge>,
     clients: Mutex<HashSet<String>>,
     /// Run before each scrape, for values that are only known when asked for.
@@ -208,6 +209,7 @@ impl Metrics {
             token_fetch: Family::default(),
             credential_expiry: Family::default(),
             jwks_fetch: Family::default(),
+            revocation_fetch: Family::default(),
             jwks_age: Family::default(),
             clients: Mutex::default(),
             scrapes: Mutex::default(),
@@ -238,6 +240,8 @@ impl Metrics {
             metrics.credential_expiry.clone(),
         );
         registry.register("jwks_fetch", "Key sets fetched", metrics.jwks_fetch.clone());
+        let help = "Questions to an authority about revoked tokens";
+        registry.register("revocation_fetch", help, metrics.revocation_fetch.clone());
         registry.register("jwks_age_seconds", "Age of an authority's key set", metrics.jwks_age.clone());
         registry.register("build", "The build", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
         Self { registry, ..metrics }
@@ -321,6 +325,15 @@ impl Metrics {
             result: if ok { "ok" } else { "error" },
         };
         self.jwks_fetch.get_or_create(&labels).inc();
+    }
+
+    /// An authority was asked what it has revoked, and answered or did not.
+    pub fn revocation_fetched(&self, authority: &str, ok: bool) {
+        let labels = AuthorityResultLabels {
+            authority: authority.to_owned(),
+            result: if ok { "ok" } else { "error" },
+        };
+        self.revocation_fetch.get_or_create(&labels).inc();
     }
 
     /// How old an authority's key set is; `None` when there is none.

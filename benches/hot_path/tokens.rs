@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
 use m2m_sidecar::domain::clock::{Clock, SharedClock, SystemClock, UnixTime};
+use m2m_sidecar::domain::revoked::RevokedNow;
 use m2m_sidecar::domain::scope::ScopeSet;
 use m2m_sidecar::domain::secret::ExposeSecret;
 use m2m_sidecar::jose::Algorithm;
@@ -14,7 +15,8 @@ use m2m_sidecar::jose::live_keys::LiveKeys;
 use m2m_sidecar::jose::sign::SigningKey;
 use m2m_sidecar::verifier::rules::InvalidPattern;
 use m2m_sidecar::verifier::{
-    Access, Audiences, Authority, AuthorityConfig, BearerToken, Config, KeySource, RuleConfig, Verifier,
+    Access, Audiences, Authority, AuthorityConfig, BearerToken, Config, KeySource, OwnIssuer,
+    RevocationConfig, RuleConfig, Verifier,
 };
 use serde_json::json;
 
@@ -54,6 +56,7 @@ impl Issuing {
             algorithms: vec![self.0.algorithm()],
             clock_skew: Duration::from_secs(60),
             max_stale: Duration::from_secs(3600),
+            revocation: RevocationConfig::default(),
         };
         let config = Config {
             authorities: vec!["bench".to_owned()],
@@ -66,7 +69,8 @@ impl Issuing {
             }],
             forwarded_claims: ["sub", "client_id", "scope"].map(str::to_owned).to_vec(),
         };
-        let authority = Authority::new(authority, clock.clone(), Some(keys));
+        let own = OwnIssuer { keys, revoked: RevokedNow::default() };
+        let authority = Authority::new(authority, clock.clone(), Some(own), None);
         Verifier::new(&config, vec![authority], clock, Arc::new(|_| {}))
     }
 }

@@ -89,6 +89,12 @@ impl<'a> Jws<'a> {
         self.payload.get("iss").and_then(|iss| iss.as_str())
     }
 
+    /// The `jti` the payload claims. Meant for a token that was verified before: nothing is verified here.
+    #[must_use]
+    pub fn claimed_id(&self) -> Option<&str> {
+        self.payload.get("jti").and_then(|jti| jti.as_str())
+    }
+
     /// Whether `key` made the signature with this header's algorithm.
     #[must_use]
     pub fn verify(&self, key: &VerifyingKey) -> bool {

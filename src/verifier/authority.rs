@@ -8,10 +8,12 @@ use http::HeaderMap;
 use http::header::CACHE_CONTROL;
 use url::Url;
 
+use super::revocation::{IntrospectionClient, Revocation};
 use super::{AuthorityConfig, KeySource};
 use crate::domain::claims::Claims;
 use crate::domain::clock::SharedClock;
 use crate::domain::hash::sha256_parts;
+use crate::domain::revoked::RevokedNow;
 use crate::http_client::{HttpAnswer, HttpClient, HttpError, HttpOptions};
 use crate::jose::Algorithm;
 use crate::jose::key_set::KeySet;
@@ -19,8 +21,12 @@ use crate::jose::live_keys::{Fetch, Fetched, KeptAt, LiveKeys};
 
 /// The largest discovery document or JWKS that is read.
 const MAX_DOCUMENT: usize = 1024 * 1024;
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-const TOTAL_TIMEOUT: Duration = Duration::from_secs(5);
+/// The largest revocation list: some 200,000 tokens.
+const MAX_REVOCATION_ANSWER: usize = 8 * 1024 * 1024;
+/// To connect, and in all.
+const TIMEOUTS: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(5));
+/// The same where a request waits for the answer.
+const REVOCATION_TIMEOUTS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(2));
 /// A file is looked at again this often; what `Cache-Control` is to a URL.
 const FILE_LIFETIME: Duration = Duration::from_secs(60);
 
@@ -30,6 +36,7 @@ pub struct Authority {
     pub(super) algorithms: Vec<Algorithm>,
     pub(super) clock_skew: Duration,
     keys: Arc<LiveKeys>,
+    revocation: Arc<Revocation>,
     source: KeySource,
     ca_pem: Option<Vec<u8>>,
 }
@@ -39,19 +46,44 @@ pub struct Authority {
 #[error("the authority's certificates cannot be used")]
 pub struct UnusableCertificates;
 
+/// What our own issuer hands over in process.
+#[derive(Clone)]
+pub struct OwnIssuer {
+    /// Its keys.
+    pub keys: Arc<LiveKeys>,
+    /// What it has revoked.
+    pub revoked: RevokedNow,
+}
+
 impl Authority {
-    /// An authority whose keys are fetched as [`Authority::fetching`] says, or, for our own issuer, are `own_keys`.
+    /// An authority whose keys are fetched as [`Authority::fetching`] says, or, when it is our own issuer, are those of
+    /// `own`. `introspection` is what `revocation.credential` names.
     #[must_use]
-    pub fn new(config: AuthorityConfig, clock: SharedClock, own_keys: Option<Arc<LiveKeys>>) -> Arc<Self> {
-        let keys = match (&config.keys, own_keys) {
-            (KeySource::OwnIssuer, Some(own)) => own,
-            _ => LiveKeys::fetched(clock, config.max_stale),
+    pub fn new(
+        config: AuthorityConfig,
+        clock: SharedClock,
+        own: Option<OwnIssuer>,
+        introspection: Option<IntrospectionClient>,
+    ) -> Arc<Self> {
+        let own = own.filter(|_| config.keys == KeySource::OwnIssuer);
+        let (keys, revoked) = match own {
+            Some(own) => (own.keys, Some(own.revoked)),
+            None => (LiveKeys::fetched(clock, config.max_stale), None),
         };
+        let revocation = Revocation::new(
+            config.revocation,
+            (config.issuer.clone(), config.algorithms.clone()),
+            keys.clone(),
+            introspection,
+            revoked,
+            config.keys == KeySource::Discovery,
+        );
         Arc::new(Self {
             issuer: config.issuer,
             algorithms: config.algorithms,
             clock_skew: config.clock_skew,
             keys,
+            revocation: Arc::new(revocation),
             source: config.keys,
             ca_pem: config.ca_pem,
         })
@@ -63,6 +95,20 @@ impl Authority {
         &self.keys
     }
 
+    /// What is known of its tokens' revocation.
+    #[must_use]
+    pub fn revocation(&self) -> &Arc<Revocation> {
+        &self.revocation
+    }
+
+    /// The client that [`Revocation::run`] asks with.
+    ///
+    /// # Errors
+    /// [`UnusableCertificates`].
+    pub fn revocation_client(&self) -> Result<HttpClient, UnusableCertificates> {
+        self.client(REVOCATION_TIMEOUTS, MAX_REVOCATION_ANSWER)
+    }
+
     /// How its keys are fetched and where the last good ones are kept; `None` for our own issuer's.
     ///
     /// # Errors
@@ -71,15 +117,7 @@ impl Authority {
         &self,
         state_dir: &std::path::Path,
     ) -> Result<Option<(Fetch, Option<KeptAt>)>, UnusableCertificates> {
-        let client = || {
-            let options = HttpOptions {
-                connect_timeout: CONNECT_TIMEOUT,
-                total_timeout: TOTAL_TIMEOUT,
-                ca_pem: self.ca_pem.clone(),
-                max_body: MAX_DOCUMENT,
-            };
-            HttpClient::new(options).map_err(|_| UnusableCertificates)
-        };
+        let client = || self.client(TIMEOUTS, MAX_DOCUMENT);
         let (fetch, source): (Fetch, String) = match &self.source {
             KeySource::OwnIssuer => return Ok(None),
             KeySource::File(file) => {
@@ -109,6 +147,15 @@ impl Authority {
             sha256_parts(&[identity.as_bytes()])[..8].iter().map(|b| format!("{b:02x}")).collect::<String>();
         let file = state_dir.join(format!("jwks-{id}.json"));
         Ok(Some((fetch, Some(KeptAt { file, identity }))))
+    }
+
+    fn client(
+        &self,
+        (connect_timeout, total_timeout): (Duration, Duration),
+        max_body: usize,
+    ) -> Result<HttpClient, UnusableCertificates> {
+        let options = HttpOptions { connect_timeout, total_timeout, ca_pem: self.ca_pem.clone(), max_body };
+        HttpClient::new(options).map_err(|_| UnusableCertificates)
     }
 }
 

@@ -7,6 +7,7 @@ mod authority;
 mod bearer;
 mod cache;
 mod recent;
+mod revocation;
 pub mod rules;
 mod token;
 
@@ -17,8 +18,9 @@ use std::time::Duration;
 use http::HeaderMap;
 use url::Url;
 
-pub use authority::{Authority, UnusableCertificates};
+pub use authority::{Authority, OwnIssuer, UnusableCertificates};
 pub use bearer::{BearerToken, MAX_TOKEN_BYTES};
+pub use revocation::{IntrospectionClient, OnFailure, Revocation, RevocationConfig, RevocationKind};
 pub use token::TokenFacts;
 
 use crate::domain::claims::Claims;
@@ -51,6 +53,8 @@ pub struct AuthorityConfig {
     pub clock_skew: Duration,
     /// How long the last good keys serve when none can be fetched.
     pub max_stale: Duration,
+    /// How it is found out whether a token is revoked.
+    pub revocation: RevocationConfig,
 }
 
 /// Where an authority's keys come from.
@@ -244,14 +248,14 @@ impl Verifier {
                 let facts = Arc::new(self.verify_signature(bearer, hash).await?);
                 self.judge(&facts)?;
                 self.verified.insert(facts.clone());
-                return Ok(VerifiedToken(facts));
+                return self.not_revoked(facts, bearer).await;
             }
         };
         if let Err(reason) = self.judge(&facts) {
             self.verified.remove(&hash);
             return Err(reason);
         }
-        Ok(VerifiedToken(facts))
+        self.not_revoked(facts, bearer).await
     }
 
     /// Whether the key that once made the signature is still one of its authority's.
@@ -268,6 +272,19 @@ impl Verifier {
         let authority = self.authorities.get(facts.authority()).ok_or(Reason::Internal)?;
         facts.check_times(self.clock.now(), authority.clock_skew)?;
         if facts.is_for(&self.audiences) { Ok(()) } else { Err(Reason::Audience) }
+    }
+
+    /// The last check: its answer may have to be asked for, and nobody is asked about a token that is bad anyway.
+    async fn not_revoked(
+        &self,
+        facts: Arc<TokenFacts>,
+        bearer: &BearerToken,
+    ) -> Result<VerifiedToken, Reason> {
+        let authority = self.authorities.get(facts.authority()).ok_or(Reason::Internal)?;
+        if authority.revocation().is_checked() {
+            authority.revocation().check(&facts, bearer).await?;
+        }
+        Ok(VerifiedToken(facts))
     }
 
     async fn verify_signature(&self, bearer: &BearerToken, hash: [u8; 32]) -> Result<TokenFacts, Reason> {

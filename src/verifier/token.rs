@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::domain::claims::{Claims, WrongType};
 use crate::domain::clock::UnixTime;
 use crate::domain::reason::Reason;
+use crate::domain::revoked::{Revoked, TokenId};
 use crate::domain::scope::ScopeSet;
 
 use super::Audiences;
@@ -23,6 +24,8 @@ pub struct TokenFacts {
     /// The beginning of time where the token does not say.
     not_before: i64,
     issued_at: i64,
+    /// By its `jti`, when it has one.
+    token_id: Option<TokenId>,
     /// [`SCOPES`], [`CLIENT_ID`], then the forwarded claims, then the audiences.
     texts: Texts,
     forwarded: u32,
@@ -54,9 +57,10 @@ impl TokenFacts {
         let expires_at = claims.numeric_date("exp").map_err(wrong)?.ok_or(Reason::NoExpiry)?;
         let not_before = claims.numeric_date("nbf").map_err(wrong)?.unwrap_or(i64::MIN);
         let issued_at = claims.numeric_date("iat").map_err(wrong)?.unwrap_or(i64::MIN);
-        for name in ["sub", "client_id", "azp", "jti"] {
+        for name in ["sub", "client_id", "azp"] {
             claims.string(name).map_err(wrong)?;
         }
+        let token_id = claims.string("jti").map_err(wrong)?.map(TokenId::of);
         let scopes = claims.scopes().map_err(wrong)?;
         let client_id = ["client_id", "azp"].iter().find_map(|name| claims.get(name)?.as_str());
         let mut texts = vec![Some(scopes.to_string()), client_id.map(str::to_owned)];
@@ -71,7 +75,7 @@ impl TokenFacts {
         let texts = Texts::new(&texts).ok_or(Reason::MalformedClaims)?;
         let count = |n| u32::try_from(n).map_err(|_| Reason::Internal);
         let (forwarded, authority) = (count(forwarded.len())?, count(authority)?);
-        Ok(Self { hash, key, authority, expires_at, not_before, issued_at, texts, forwarded })
+        Ok(Self { hash, key, authority, expires_at, not_before, issued_at, token_id, texts, forwarded })
     }
 
     /// Index of the authority among the listener's.
@@ -91,6 +95,13 @@ impl TokenFacts {
         } else {
             Ok(())
         }
+    }
+
+    /// Whether the token is none of the revoked ones. One without `jti` could never be named among them.
+    pub(super) fn check_not_revoked(&self, revoked: &Revoked) -> Result<(), Reason> {
+        let token_id = self.token_id.ok_or(Reason::MalformedClaims)?;
+        let is_revoked = revoked.covers(token_id, self.client_id(), UnixTime(self.issued_at));
+        if is_revoked { Err(Reason::Revoked) } else { Ok(()) }
     }
 
     /// Whether the token is meant for one of these audiences.

@@ -19,6 +19,7 @@ mod listeners;
 mod mistakes;
 mod outbound;
 mod reference;
+mod revocation;
 mod smoke;
 mod support;
 mod tidy;

@@ -18,7 +18,10 @@ mod inbound;
 mod issuer;
 mod outbound;
 
-pub(super) use inbound::{Access, Audiences, Authority, Authorization, Inbound, Rule};
+pub(super) use inbound::{
+    Access, Audiences, Authority, Authorization, FullRevocation, Inbound, OnFailure, Revocation,
+    RevocationKind, Rule,
+};
 pub(super) use issuer::{Client, GrantType, Issuer};
 pub(super) use outbound::{AuthMethod, Credential, Outbound};
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::HeaderName;
 
-use super::{Resolver, algorithm, is_open};
+use super::{Resolver, algorithm, is_open, revocation};
 use crate::config::address::IssuerUrl;
 use crate::config::tree::{Data, KeyPath};
 use crate::config::{IssuerRole, files, raw};
@@ -43,10 +43,13 @@ pub(super) fn resolve_authority(
         || ALL_ALGORITHMS.to_vec(),
         |algorithms| algorithms.into_iter().map(algorithm).collect(),
     );
+    let keys = keys?;
+    let revocation = revocation::resolve(resolver, &path.key("revocation"), raw.revocation, &keys);
     Some(AuthorityConfig {
         name: name.to_owned(),
         issuer: raw.issuer,
-        keys: keys?,
+        keys,
+        revocation,
         ca_pem: ca_pem?,
         algorithms,
         clock_skew: raw.clock_skew.0,

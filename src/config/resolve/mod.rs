@@ -7,6 +7,7 @@ mod inbound;
 mod issuer;
 mod listeners;
 mod outbound;
+mod revocation;
 
 use std::net::SocketAddr;
 use std::path::Path;
