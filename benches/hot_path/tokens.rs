@@ -14,7 +14,8 @@ use m2m_sidecar::jose::live_keys::LiveKeys;
 use m2m_sidecar::jose::sign::SigningKey;
 use m2m_sidecar::verifier::rules::InvalidPattern;
 use m2m_sidecar::verifier::{
-    Access, Audiences, Authority, AuthorityConfig, BearerToken, Config, KeySource, RuleConfig, Verifier,
+    Access, Audiences, Authority, AuthorityConfig, BearerToken, Config, KeySource, Profile, RuleConfig,
+    Verifier,
 };
 use serde_json::json;
 
@@ -54,6 +55,8 @@ impl Issuing {
             algorithms: vec![self.0.algorithm()],
             clock_skew: Duration::from_secs(60),
             max_stale: Duration::from_secs(3600),
+            require_expiry: true,
+            profile: Profile::Standard,
         };
         let config = Config {
             authorities: vec!["bench".to_owned()],

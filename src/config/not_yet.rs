@@ -21,8 +21,6 @@ pub(super) const KEYS: &[&str] = &[
     "issuer.clients[].jwtPrivateKey",
     "issuer.clients[].limits",
     "issuer.clients[].allowIntrospection",
-    "authorities.*.profile",
-    "authorities.*.requireExpiry",
     "authorities.*.revocation",
     "inbound[].allowedOrigins",
     "inbound[].corsPreflight",

@@ -8,7 +8,7 @@ use http::HeaderMap;
 use http::header::CACHE_CONTROL;
 use url::Url;
 
-use super::{AuthorityConfig, KeySource};
+use super::{AuthorityConfig, KeySource, Profile};
 use crate::domain::claims::Claims;
 use crate::domain::clock::SharedClock;
 use crate::domain::hash::sha256_parts;
@@ -29,6 +29,8 @@ pub struct Authority {
     pub(super) issuer: String,
     pub(super) algorithms: Vec<Algorithm>,
     pub(super) clock_skew: Duration,
+    pub(super) require_expiry: bool,
+    pub(super) profile: Profile,
     keys: Arc<LiveKeys>,
     source: KeySource,
     ca_pem: Option<Vec<u8>>,
@@ -51,6 +53,8 @@ impl Authority {
             issuer: config.issuer,
             algorithms: config.algorithms,
             clock_skew: config.clock_skew,
+            require_expiry: config.require_expiry,
+            profile: config.profile,
             keys,
             source: config.keys,
             ca_pem: config.ca_pem,

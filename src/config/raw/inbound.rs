@@ -32,6 +32,24 @@ pub(in crate::config) struct Authority {
     /// How long the last good keys serve when none can be fetched.
     #[serde(default = "default_max_stale")]
     pub max_stale: GoDuration,
+    /// Whether a token without `exp` is refused. `false` is for plgd's tokens that never expire; such a token is
+    /// remembered for 30s at most.
+    #[serde(default = "yes")]
+    pub require_expiry: bool,
+    /// How it writes tokens.
+    #[serde(default)]
+    pub profile: AuthorityProfile,
+}
+
+/// How an authority writes tokens.
+#[derive(Clone, Copy, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::config) enum AuthorityProfile {
+    /// As the RFCs have it.
+    #[default]
+    Standard,
+    /// As plgd's servers: an `aud` of several audiences joined by spaces is read as its parts.
+    Plgd,
 }
 
 fn default_clock_skew() -> GoDuration {

@@ -13,7 +13,7 @@ use crate::domain::scope::ScopeSet;
 use crate::endpoints::oauth::{self, Placement};
 use crate::jose::Algorithm;
 use crate::proxy::inbound;
-use crate::verifier::{self, Access, Audiences, AuthorityConfig, KeySource, RuleConfig, rules};
+use crate::verifier::{self, Access, Audiences, AuthorityConfig, KeySource, Profile, RuleConfig, rules};
 
 /// What keys may verify when the configuration does not say.
 const ALL_ALGORITHMS: [Algorithm; 9] = [
@@ -37,6 +37,7 @@ pub(super) fn resolve_authority(
     raw: raw::Authority,
 ) -> Option<AuthorityConfig> {
     resolver.duration(&path.key("clockSkew"), raw.clock_skew, Duration::ZERO, MAX_CLOCK_SKEW);
+    check_tokens_without_end(resolver, path, &raw);
     let keys = key_source(resolver, path, &raw);
     let ca_pem = resolver.certificates(&path.key("caFile"), raw.ca_file.as_ref());
     let algorithms = raw.algorithms.map_or_else(
@@ -51,7 +52,21 @@ pub(super) fn resolve_authority(
         algorithms,
         clock_skew: raw.clock_skew.0,
         max_stale: raw.max_stale.0,
+        require_expiry: raw.require_expiry,
+        profile: match raw.profile {
+            raw::AuthorityProfile::Standard => Profile::Standard,
+            raw::AuthorityProfile::Plgd => Profile::Plgd,
+        },
     })
+}
+
+/// A token that never expires ends only when somebody takes it back.
+fn check_tokens_without_end(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Authority) {
+    if !raw.require_expiry {
+        let message = "tokens without `exp` are accepted until their signing key is withdrawn: a stolen one works \
+                       as long";
+        resolver.findings.warning(&path.key("requireExpiry"), message);
+    }
 }
 
 fn key_source(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Authority) -> Option<KeySource> {
