@@ -22,3 +22,4 @@ mod reference;
 mod smoke;
 mod support;
 mod tidy;
+mod tokens;
