@@ -144,7 +144,7 @@ async fn a_token_that_never_expires_is_verified_anew_after_30_seconds() {
         assert_eq!(status().await, 200);
         assert_eq!(hits(&sidecar).await, before + 1, "and remembered");
     }
-    clock.forward(Duration::from_secs(10 * 365 * 24 * 3600));
+    clock.forward(Duration::from_secs(20 * 3600));
     assert_eq!(status().await, 200, "it never expires");
     // One with an end has it all the same, and what stands there must be a time.
     for (exp, reason) in [
