@@ -2,7 +2,7 @@
 # Asked when a recipe runs: the prerequisite `tools` may just have installed it.
 CARGO = env $$(scripts/ensure-cmake) cargo
 
-.PHONY: help demo build release test test-interop test-examples bench bench-smoke lint lint-deploy lint-containers fmt docs image tools clean
+.PHONY: help demo build release test test-interop test-examples bench bench-smoke fuzz lint lint-deploy lint-containers fmt docs image tools clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -36,6 +36,9 @@ bench: release ## Benchmarks: criterion (1 min), then side by side with Envoy an
 bench-smoke: release ## The same benchmarks once and briefly: does everything start and answer right? (3 min)
 	$(CARGO) bench --bench hot_path -- --test
 	benches/side-by-side/run.sh --smoke $(BENCH_ARGS)
+
+fuzz: tools ## Fuzz bearer, token, path and config, FUZZ_SECONDS=600 each (needs nightly Rust and cargo-fuzz, or names them)
+	env $$(scripts/ensure-cmake) scripts/fuzz
 
 lint: tools ## Formatting, clippy and rustdoc, warnings as errors
 	cargo fmt --check

@@ -15,7 +15,7 @@ use m2m_sidecar::jose::live_keys::LiveKeys;
 use m2m_sidecar::jose::sign::SigningKey;
 use m2m_sidecar::verifier::rules::InvalidPattern;
 use m2m_sidecar::verifier::{
-    Access, Audiences, Authority, AuthorityConfig, BearerToken, Config, KeySource, OwnIssuer,
+    Access, Audiences, Authority, AuthorityConfig, BearerToken, Config, KeySource, OwnIssuer, Profile,
     RevocationConfig, RuleConfig, Verifier,
 };
 use serde_json::json;
@@ -57,6 +57,8 @@ impl Issuing {
             clock_skew: Duration::from_secs(60),
             max_stale: Duration::from_secs(3600),
             revocation: RevocationConfig::default(),
+            require_expiry: true,
+            profile: Profile::Standard,
         };
         let config = Config {
             authorities: vec!["bench".to_owned()],

@@ -21,8 +21,6 @@ pub(super) const KEYS: &[&str] = &[
     "issuer.clients[].jwtPrivateKey",
     "issuer.clients[].limits",
     "issuer.clients[].allowIntrospection",
-    "authorities.*.profile",
-    "authorities.*.requireExpiry",
     "inbound[].allowedOrigins",
     "inbound[].corsPreflight",
     "inbound[].encodedSlash",

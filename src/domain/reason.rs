@@ -97,7 +97,8 @@ reasons! {
          header.",
     /// The token has no `exp`.
     NoExpiry = "no_expiry" =>
-        "Let the authority issue tokens that expire: a token without an end could never be taken back.",
+        "Let the authority issue tokens that expire. Tokens that never do are accepted only with \
+         `requireExpiry: false`, and where the issuer can be asked whether they were revoked.",
     /// The token's `exp` has passed.
     Expired = "expired" =>
         "The client must get a new token; a library that caches tokens should renew them before `exp`. If \

@@ -9,7 +9,7 @@ use http::header::CACHE_CONTROL;
 use url::Url;
 
 use super::revocation::{IntrospectionClient, Revocation};
-use super::{AuthorityConfig, KeySource};
+use super::{AuthorityConfig, KeySource, Profile};
 use crate::domain::claims::Claims;
 use crate::domain::clock::SharedClock;
 use crate::domain::hash::sha256_parts;
@@ -35,6 +35,8 @@ pub struct Authority {
     pub(super) issuer: String,
     pub(super) algorithms: Vec<Algorithm>,
     pub(super) clock_skew: Duration,
+    pub(super) require_expiry: bool,
+    pub(super) profile: Profile,
     keys: Arc<LiveKeys>,
     revocation: Arc<Revocation>,
     source: KeySource,
@@ -82,6 +84,8 @@ impl Authority {
             issuer: config.issuer,
             algorithms: config.algorithms,
             clock_skew: config.clock_skew,
+            require_expiry: config.require_expiry,
+            profile: config.profile,
             keys,
             revocation: Arc::new(revocation),
             source: config.keys,

@@ -35,6 +35,7 @@ use crate::jose::live_keys::{Keys, Renewal};
 use crate::jose::verify::{InvalidJws, Jws};
 use cache::VerifiedTokens;
 use rules::{InvalidPattern, Rules};
+use token::Reading;
 
 /// An issuer whose tokens are trusted.
 #[derive(Clone, Debug)]
@@ -55,6 +56,19 @@ pub struct AuthorityConfig {
     pub max_stale: Duration,
     /// How it is found out whether a token is revoked.
     pub revocation: RevocationConfig,
+    /// Whether a token without `exp` is refused.
+    pub require_expiry: bool,
+    /// How it writes tokens.
+    pub profile: Profile,
+}
+
+/// How an authority writes tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Profile {
+    /// As the RFCs have it.
+    Standard,
+    /// As plgd's servers do: `aud` may be several audiences joined by spaces.
+    Plgd,
 }
 
 /// Where an authority's keys come from.
@@ -234,7 +248,8 @@ impl Verifier {
     /// The [`Reason`] of the check that failed.
     pub async fn verify(&self, bearer: &BearerToken) -> Result<VerifiedToken, Reason> {
         let hash = sha256(bearer.text().as_bytes());
-        let remembered = self.verified.get(&hash);
+        let now = self.clock.now();
+        let remembered = self.verified.get(&hash).filter(|facts| facts.may_be_remembered(now));
         (self.observe_cache)(remembered.is_some());
         let facts = match remembered {
             Some(facts) => {
@@ -281,7 +296,7 @@ impl Verifier {
         bearer: &BearerToken,
     ) -> Result<VerifiedToken, Reason> {
         let authority = self.authorities.get(facts.authority()).ok_or(Reason::Internal)?;
-        if authority.revocation().is_checked() {
+        if authority.revocation().is_checked() || facts.never_expires() {
             authority.revocation().check(&facts, bearer).await?;
         }
         Ok(VerifiedToken(facts))
@@ -314,7 +329,13 @@ impl Verifier {
             judged = authenticated(&jws, newer);
         }
         let (claims, key) = judged?;
-        TokenFacts::read(claims, hash, index, key, &self.forwarded_claims)
+        let reading = Reading {
+            forwarded: &self.forwarded_claims,
+            require_expiry: authority.require_expiry,
+            profile: authority.profile,
+            now: self.clock.now(),
+        };
+        TokenFacts::read(claims, hash, index, key, &reading)
     }
 }
 

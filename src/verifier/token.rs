@@ -11,7 +11,23 @@ use crate::domain::reason::Reason;
 use crate::domain::revoked::{Revoked, TokenId};
 use crate::domain::scope::ScopeSet;
 
-use super::Audiences;
+use super::{Audiences, Profile};
+
+/// How long a token without `exp` is remembered: nothing else would ever end that.
+const WITHOUT_EXPIRY: Duration = Duration::from_secs(30);
+
+/// How the claims of a token are to be read.
+pub(super) struct Reading<'a> {
+    /// The claims that will stand in headers: one that cannot makes the token unusable, because a request without it
+    /// could pass for another identity.
+    pub forwarded: &'a [String],
+    /// Whether a token without `exp` is refused.
+    pub require_expiry: bool,
+    /// How its authority writes tokens.
+    pub profile: Profile,
+    /// The time.
+    pub now: UnixTime,
+}
 
 /// What is kept of a token whose signature and claims were checked; nothing here depends on when it is used. Small and in
 /// few pieces, because tens of thousands are remembered: of the claims only those that the listener forwards.
@@ -20,7 +36,8 @@ pub struct TokenFacts {
     pub(super) hash: [u8; 32],
     /// The key that made the signature.
     pub(super) key: [u8; 32],
-    expires_at: i64,
+    /// Its `exp`; when it has none, until when it is remembered.
+    ends_at: i64,
     /// The beginning of time where the token does not say.
     not_before: i64,
     issued_at: i64,
@@ -28,8 +45,9 @@ pub struct TokenFacts {
     token_id: Option<TokenId>,
     /// [`SCOPES`], [`CLIENT_ID`], then the forwarded claims, then the audiences.
     texts: Texts,
-    forwarded: u32,
-    authority: u32,
+    forwarded: u16,
+    authority: u16,
+    never_expires: bool,
 }
 
 const SCOPES: usize = 0;
@@ -37,8 +55,7 @@ const CLIENT_ID: usize = 1;
 const FORWARDED: usize = 2;
 
 impl TokenFacts {
-    /// Reads the claims of a token whose signature was checked. `forwarded` names the claims that will stand in headers:
-    /// one that cannot makes the token unusable, because a request without it could pass for another identity.
+    /// Reads the claims of a token whose signature was checked.
     ///
     /// # Errors
     /// [`Reason::NoExpiry`], [`Reason::SenderConstrained`] or [`Reason::MalformedClaims`].
@@ -47,14 +64,17 @@ impl TokenFacts {
         hash: [u8; 32],
         authority: usize,
         key: [u8; 32],
-        forwarded: &[String],
+        reading: &Reading<'_>,
     ) -> Result<Self, Reason> {
         let wrong = |_: WrongType| Reason::MalformedClaims;
         // RFC 7800 §3: a token bound to a key is worth nothing without proof of that key.
         if claims.contains("cnf") {
             return Err(Reason::SenderConstrained);
         }
-        let expires_at = claims.numeric_date("exp").map_err(wrong)?.ok_or(Reason::NoExpiry)?;
+        let expires_at = claims.numeric_date("exp").map_err(wrong)?;
+        if expires_at.is_none() && reading.require_expiry {
+            return Err(Reason::NoExpiry);
+        }
         let not_before = claims.numeric_date("nbf").map_err(wrong)?.unwrap_or(i64::MIN);
         let issued_at = claims.numeric_date("iat").map_err(wrong)?.unwrap_or(i64::MIN);
         for name in ["sub", "client_id", "azp"] {
@@ -64,29 +84,47 @@ impl TokenFacts {
         let scopes = claims.scopes().map_err(wrong)?;
         let client_id = ["client_id", "azp"].iter().find_map(|name| claims.get(name)?.as_str());
         let mut texts = vec![Some(scopes.to_string()), client_id.map(str::to_owned)];
-        for name in forwarded {
-            let text = claim_text(claims, &scopes, name);
-            if text.as_ref().is_some_and(|text| HeaderValue::from_str(text).is_err()) {
-                return Err(Reason::MalformedClaims);
-            }
-            texts.push(text);
+        for name in reading.forwarded {
+            texts.push(header_text(claims, &scopes, name)?);
         }
-        texts.extend(claims.strings("aud").map_err(wrong)?.into_iter().map(|aud| Some(aud.to_owned())));
+        texts.extend(audiences(claims, reading.profile)?.into_iter().map(|aud| Some(aud.to_owned())));
         let texts = Texts::new(&texts).ok_or(Reason::MalformedClaims)?;
-        let count = |n| u32::try_from(n).map_err(|_| Reason::Internal);
-        let (forwarded, authority) = (count(forwarded.len())?, count(authority)?);
-        Ok(Self { hash, key, authority, expires_at, not_before, issued_at, token_id, texts, forwarded })
+        let count = |n| u16::try_from(n).map_err(|_| Reason::Internal);
+        Ok(Self {
+            hash,
+            key,
+            ends_at: expires_at.unwrap_or(reading.now.plus(WITHOUT_EXPIRY).0),
+            not_before,
+            issued_at,
+            token_id,
+            texts,
+            forwarded: count(reading.forwarded.len())?,
+            authority: count(authority)?,
+            never_expires: expires_at.is_none(),
+        })
     }
 
     /// Index of the authority among the listener's.
     pub(super) fn authority(&self) -> usize {
-        self.authority as usize
+        self.authority.into()
+    }
+
+    /// Whether the token has no `exp`.
+    pub(super) fn never_expires(&self) -> bool {
+        self.never_expires
+    }
+
+    /// Whether what is known of the token may still be used, or must be found out anew. Also not after the clock was set
+    /// back: the time of remembering would begin again.
+    pub(super) fn may_be_remembered(&self, now: UnixTime) -> bool {
+        let end = UnixTime(self.ends_at);
+        !self.never_expires || (end.minus(WITHOUT_EXPIRY)..end).contains(&now)
     }
 
     /// Judges the token's times (RFC 7519 §4.1.4 to §4.1.6).
     pub(super) fn check_times(&self, now: UnixTime, skew: Duration) -> Result<(), Reason> {
         let (earliest, latest) = (now.minus(skew), now.plus(skew));
-        if self.expires_at <= earliest.0 {
+        if !self.never_expires && self.ends_at <= earliest.0 {
             Err(Reason::Expired)
         } else if self.not_before > latest.0 {
             Err(Reason::NotYetValid)
@@ -110,7 +148,7 @@ impl TokenFacts {
             Audiences::Any => true,
             Audiences::OneOf(accepted) => self
                 .texts
-                .from(FORWARDED + self.forwarded as usize)
+                .from(FORWARDED + usize::from(self.forwarded))
                 .flatten()
                 .any(|aud| accepted.iter().any(|accepted| aud == accepted.as_bytes())),
         }
@@ -132,7 +170,7 @@ impl TokenFacts {
     /// The claims that the listener forwards, in the order of its configuration, each as it stands in a header; `None`
     /// where the token has none.
     pub fn forwarded(&self) -> impl Iterator<Item = Option<&[u8]>> {
-        self.texts.from(FORWARDED).take(self.forwarded as usize)
+        self.texts.from(FORWARDED).take(self.forwarded.into())
     }
 }
 
@@ -180,21 +218,45 @@ impl Texts {
     }
 }
 
+/// Whom the token is meant for. plgd joins audiences into one text, alone or as the only item of a list.
+fn audiences(claims: &Claims, profile: Profile) -> Result<Vec<&str>, Reason> {
+    let audiences = claims.strings("aud").map_err(|_| Reason::MalformedClaims)?;
+    Ok(match (profile, audiences.as_slice()) {
+        (Profile::Plgd, [joined]) => joined.split(' ').filter(|part| !part.is_empty()).collect(),
+        _ => audiences,
+    })
+}
+
 /// A claim as the text of a header: strings as they are, numbers and booleans in JSON, lists of those joined by spaces.
 /// Other values, and a claim that is not there, give `None`.
-fn claim_text(claims: &Claims, scopes: &ScopeSet, name: &str) -> Option<String> {
+///
+/// # Errors
+/// [`Reason::MalformedClaims`] when the upstream could read another value: what no header can hold, spaces at an end,
+/// which every parser takes away, and list items that one could take for two.
+fn header_text(claims: &Claims, scopes: &ScopeSet, name: &str) -> Result<Option<String>, Reason> {
     let scalar = |value: &Value| match value {
         Value::String(text) => Some(text.clone()),
         Value::Number(_) | Value::Bool(_) => Some(value.to_string()),
         _ => None,
     };
-    if name == "scope" && !claims.contains("scope") && !scopes.is_empty() {
-        return Some(scopes.to_string());
+    if name == "scope" && (claims.contains("scope") || !scopes.is_empty())
+        || name == "scp" && claims.contains("scp")
+    {
+        return Ok(Some(scopes.to_string()));
     }
-    match claims.get(name)? {
-        Value::Array(items) => Some(items.iter().map(scalar).collect::<Option<Vec<_>>>()?.join(" ")),
-        value => scalar(value),
-    }
+    let text = match claims.get(name) {
+        Some(Value::Array(items)) => {
+            let Some(items) = items.iter().map(scalar).collect::<Option<Vec<_>>>() else { return Ok(None) };
+            if items.iter().any(|item| item.is_empty() || item.contains([' ', '\t'])) {
+                return Err(Reason::MalformedClaims);
+            }
+            Some(items.join(" "))
+        }
+        Some(value) => scalar(value),
+        None => None,
+    };
+    let stands = |text: &str| HeaderValue::from_str(text).is_ok() && text.trim_matches([' ', '\t']) == text;
+    if text.as_deref().is_none_or(stands) { Ok(text) } else { Err(Reason::MalformedClaims) }
 }
 
 #[cfg(test)]
@@ -206,7 +268,16 @@ pub(super) mod tests {
     fn read(claims: &str, forwarded: &[&str]) -> Result<TokenFacts, Reason> {
         let claims = Claims::parse(claims.as_bytes()).unwrap();
         let forwarded: Vec<_> = forwarded.iter().map(|name| (*name).to_owned()).collect();
-        TokenFacts::read(&claims, [1; 32], 3, [2; 32], &forwarded)
+        let (require_expiry, profile) = (true, Profile::Standard);
+        let reading = Reading { forwarded: &forwarded, require_expiry, profile, now: UnixTime(0) };
+        TokenFacts::read(&claims, [1; 32], 3, [2; 32], &reading)
+    }
+
+    fn read_plgd(claims: &str, now: i64) -> Result<TokenFacts, Reason> {
+        let claims = Claims::parse(claims.as_bytes()).unwrap();
+        let (require_expiry, profile) = (false, Profile::Plgd);
+        let reading = Reading { forwarded: &[], require_expiry, profile, now: UnixTime(now) };
+        TokenFacts::read(&claims, [1; 32], 3, [2; 32], &reading)
     }
 
     /// What is kept of some token with this hash.
@@ -255,5 +326,46 @@ pub(super) mod tests {
         let long = |n| format!(r#"{{"exp":9,"sub":"{}"}}"#, "s".repeat(n));
         assert!(read(&long(60_000), &["sub"]).is_ok());
         assert!(matches!(read(&long(66_000), &["sub"]), Err(Reason::MalformedClaims)));
+    }
+
+    #[test]
+    fn a_token_without_an_end_is_remembered_for_half_a_minute() {
+        let facts = read_plgd("{}", 1000).unwrap();
+        assert_eq!(facts.check_times(UnixTime(i64::MAX), Duration::ZERO), Ok(()));
+        let remembered = [999, 1000, 1029, 1030, i64::MAX].map(|now| facts.may_be_remembered(UnixTime(now)));
+        assert_eq!(remembered, [false, true, true, false, false]);
+        let facts = read_plgd(r#"{"exp":9}"#, 1000).unwrap();
+        assert_eq!(facts.check_times(UnixTime(9), Duration::ZERO), Err(Reason::Expired));
+        assert!(facts.may_be_remembered(UnixTime(i64::MAX)));
+        for broken in ["null", "\"\"", "[]", "false", "1e300"] {
+            let claims = format!(r#"{{"exp":{broken}}}"#);
+            assert!(matches!(read_plgd(&claims, 1000), Err(Reason::MalformedClaims)), "{broken}");
+        }
+    }
+
+    #[test]
+    fn joined_audiences_are_taken_apart_for_plgd_only() {
+        for (aud, parts) in [(r#""x y""#, true), (r#"["x  y"]"#, true), (r#"["x y","z"]"#, false)] {
+            let claims = format!(r#"{{"exp":9,"aud":{aud}}}"#);
+            let plgd = read_plgd(&claims, 0).unwrap();
+            assert_eq!(plgd.is_for(&one_of(&["y"])), parts, "{aud}");
+            let standard = read(&claims, &[]).unwrap();
+            assert!(!standard.is_for(&one_of(&["x", "y"])), "{aud}");
+        }
+        let nobody = read_plgd(r#"{"aud":[""]}"#, 0).unwrap();
+        assert!(!nobody.is_for(&one_of(&["", " "])));
+    }
+
+    #[test]
+    fn a_claim_that_an_upstream_could_read_otherwise_makes_a_token_unusable() {
+        for bad in
+            [r#"" admin""#, r#""admin ""#, r#""admin\t""#, r#""a\nb""#, r#"["user admin"]"#, r#"["a",""]"#]
+        {
+            let claims = format!(r#"{{"exp":9,"role":{bad}}}"#);
+            assert!(matches!(read(&claims, &["role"]), Err(Reason::MalformedClaims)), "{bad}");
+            assert!(read(&claims, &["other"]).is_ok(), "{bad}");
+        }
+        let scopes = read(r#"{"exp":9,"scope":["a  b","a"," c"]}"#, &["scope"]).unwrap();
+        assert_eq!(scopes.forwarded().next(), Some(Some(&b"a b c"[..])));
     }
 }

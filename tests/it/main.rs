@@ -23,3 +23,4 @@ mod revocation;
 mod smoke;
 mod support;
 mod tidy;
+mod tokens;

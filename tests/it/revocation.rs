@@ -497,6 +497,24 @@ async fn introspection_authenticates_with_the_credential_and_believes_only_activ
     assert_eq!(judge(&sidecar, &text).await, is(503, "revocation_unavailable"));
 }
 
+// ---- tokens that never expire
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_never_expires_needs_somebody_who_can_end_it() {
+    let upstream = Upstream::start();
+    let authority = Authority::start();
+    let endless = authority.token().without("exp").claim("jti", UUIDS[0]).sign();
+    // The metadata names nobody.
+    let alone = sidecar(&authority, "auto, requireExpiry: false", &upstream).await;
+    assert_eq!(judge(&alone, &endless).await, is(401, "no_expiry"));
+    assert_eq!(judge(&alone, &authority.token().sign()).await, is(200, "-"));
+    authority.advertise("plgd_tokens_endpoint", "/api/v1/tokens");
+    let asking = sidecar(&authority, "{ maxAge: 1s }, requireExpiry: false", &upstream).await;
+    assert_eq!(judge(&asking, &endless).await, is(200, "-"));
+    authority.revoke(UUIDS[0]);
+    becomes(&asking, &endless, is(401, "revoked")).await;
+}
+
 // ---- configuration
 
 #[tokio::test(flavor = "multi_thread")]
@@ -524,6 +542,11 @@ async fn what_cannot_be_asked_is_an_error_of_the_configuration() {
         ),
         (r#"{ issuer: "https://a.example", revocation: statusList }"#, "not supported yet"),
         (r#"{ issuer: "https://a.example", revocation: sometimes }"#, "revocation"),
+        (r#"{ issuer: "https://a.example", requireExpiry: false, revocation: none }"#, "nobody is asked"),
+        (
+            r#"{ issuer: "https://a.example", requireExpiry: false, jwksUri: "https://a.example/k" }"#,
+            "nobody is asked",
+        ),
         (
             r#"{ issuer: "https://a.example", revocation: { kind: list, credential: c } }"#,
             "only introspection",

@@ -17,13 +17,12 @@ use crate::config::value::{FilePath, GoDuration, StoreUrl};
 mod inbound;
 mod issuer;
 mod outbound;
+mod revocation;
 
-pub(super) use inbound::{
-    Access, Audiences, Authority, Authorization, FullRevocation, Inbound, OnFailure, Revocation,
-    RevocationKind, Rule,
-};
+pub(super) use inbound::{Access, Audiences, Authority, AuthorityProfile, Authorization, Inbound, Rule};
 pub(super) use issuer::{Client, GrantType, Issuer};
 pub(super) use outbound::{AuthMethod, Credential, Outbound};
+pub(super) use revocation::{FullRevocation, OnFailure, Revocation, RevocationKind};
 
 /// The JSON Schema of a configuration file.
 pub(super) fn json_schema() -> Value {

@@ -13,7 +13,9 @@ use crate::domain::scope::ScopeSet;
 use crate::endpoints::oauth::{self, Placement};
 use crate::jose::Algorithm;
 use crate::proxy::inbound;
-use crate::verifier::{self, Access, Audiences, AuthorityConfig, KeySource, RuleConfig, rules};
+use crate::verifier::{
+    self, Access, Audiences, AuthorityConfig, KeySource, Profile, RevocationKind, RuleConfig, rules,
+};
 
 /// What keys may verify when the configuration does not say.
 const ALL_ALGORITHMS: [Algorithm; 9] = [
@@ -45,7 +47,7 @@ pub(super) fn resolve_authority(
     );
     let keys = keys?;
     let revocation = revocation::resolve(resolver, &path.key("revocation"), raw.revocation, &keys);
-    Some(AuthorityConfig {
+    let authority = AuthorityConfig {
         name: name.to_owned(),
         issuer: raw.issuer,
         keys,
@@ -54,7 +56,29 @@ pub(super) fn resolve_authority(
         algorithms,
         clock_skew: raw.clock_skew.0,
         max_stale: raw.max_stale.0,
-    })
+        require_expiry: raw.require_expiry,
+        profile: match raw.profile {
+            raw::AuthorityProfile::Standard => Profile::Standard,
+            raw::AuthorityProfile::Plgd => Profile::Plgd,
+        },
+    };
+    check_tokens_without_end(resolver, path, &authority);
+    Some(authority)
+}
+
+/// A token that never expires ends only when somebody takes it back: then somebody must be asked.
+fn check_tokens_without_end(resolver: &mut Resolver<'_>, path: &KeyPath, authority: &AuthorityConfig) {
+    let is_named = matches!(authority.keys, KeySource::Url(_) | KeySource::File(_));
+    let nobody_is_asked = match authority.revocation.kind {
+        RevocationKind::None => true,
+        RevocationKind::Auto => is_named,
+        _ => false,
+    };
+    if !authority.require_expiry && nobody_is_asked {
+        let message = "nobody is asked whether such a token was revoked, so a stolen one would work for ever: set \
+                       `revocation`";
+        resolver.findings.error(&path.key("requireExpiry"), message);
+    }
 }
 
 fn key_source(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Authority) -> Option<KeySource> {

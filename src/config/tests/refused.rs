@@ -189,6 +189,8 @@ fn what_the_schema_cannot_say_is_judged() {
         ("issuer:\n", &client("").replace("/secret", "/empty"), "issuer.clients[0].secretFile", "is empty"),
         ("self: { ", "self: { clockSkew: 11m, ", "authorities.self.clockSkew", "from 0s to 10m"),
         ("self: { ", "self: { algorithms: [HS256], ", "authorities.self.algorithms[0]", "`HS256` is not one of `ES256`"),
+        ("self: { ", "self: { requireExpiry: no-one, ", "authorities.self.requireExpiry", "true"),
+        ("self: { ", "self: { profile: keycloak, ", "authorities.self.profile", "`keycloak` is not one of `standard`"),
         ("self: { ", "self: { algorithms: [], ", "authorities.self.algorithms", "not be empty"),
         ("self: { ", "self: { caFile: \"${DIR}/secret\", ", "authorities.self.caFile", "holds no certificate"),
         ("self: { ", "self: { jwksFile: \"${DIR}/ca.pem\", ", "authorities.self.jwksFile", "`keys`"),

@@ -167,10 +167,13 @@ impl Revocation {
     /// Checks a token that is good otherwise.
     ///
     /// # Errors
-    /// [`Reason::Revoked`], [`Reason::RevocationUnavailable`], or [`Reason::MalformedClaims`] for a token that could not be
+    /// [`Reason::Revoked`], [`Reason::RevocationUnavailable`], [`Reason::NoExpiry`] when the token never ends and nobody
+    /// is asked, or [`Reason::MalformedClaims`] for a token that could not be
     /// named to anyone.
     pub async fn check(&self, facts: &TokenFacts, bearer: &BearerToken) -> Result<(), Reason> {
         let checked = match self.source() {
+            // Nobody could ever end it.
+            Source::Nobody if facts.never_expires() => return Err(Reason::NoExpiry),
             Source::Nobody => return Ok(()),
             Source::Own(revoked) => facts.check_not_revoked(&revoked.current()),
             Source::List(_) => self.list.check(facts, self.config.max_age).await,
