@@ -462,11 +462,11 @@ mod tests {
         let keys = script.run();
         keys.renew(MISSING).await;
         assert_eq!(script.fetches(), 1);
-        for _ in 0..600 {
+        for _ in 0..580 {
             tokio::time::sleep(Duration::from_secs(1)).await;
             assert_eq!(keys.renew(MISSING).await, Renewal::Current);
         }
-        assert!((10..=11).contains(&script.fetches()), "{}", script.fetches());
+        assert_eq!(script.fetches(), 11);
         let before = script.fetches();
         tokio::time::sleep(COOL_DOWN).await;
         keys.renew(MISSING).await;
@@ -506,13 +506,13 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn whoever_asks_waits_a_second_at_most() {
-        let script = Script::new(Duration::from_secs(60));
+        let script = Script::new(Duration::from_secs(15));
         let keys = script.run();
         let began = Instant::now();
         assert_eq!(keys.renew(MISSING).await, Renewal::Failed);
         assert!(began.elapsed() <= Duration::from_millis(1010));
         assert!(!keys.is_usable());
-        tokio::time::sleep(Duration::from_secs(61)).await;
+        tokio::time::sleep(Duration::from_secs(16)).await;
         assert!(keys.is_usable());
     }
 

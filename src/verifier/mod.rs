@@ -11,6 +11,8 @@ mod key_file;
 mod recent;
 pub mod rules;
 mod token;
+#[cfg(test)]
+mod trouble;
 
 use std::path::PathBuf;
 use std::sync::Arc;
