@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::key_set::KeySet;
 use super::kept_file;
+use super::key_set::KeySet;
 use super::live_keys::{Edition, Fetched};
 use crate::domain::claims::Claims;
 use crate::domain::clock::UnixTime;
@@ -134,7 +134,8 @@ mod tests {
         /// A good file, written by [`keep`].
         async fn new() -> Self {
             let dir = tempfile::tempdir().unwrap();
-            let at = KeptAt { file: dir.path().join("jwks.json"), identity: "https://a discovery".to_owned() };
+            let at =
+                KeptAt { file: dir.path().join("jwks.json"), identity: "https://a discovery".to_owned() };
             keep(&at, &fetched(), NOW).await;
             Self { _dir: dir, at }
         }

@@ -16,9 +16,9 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::asked::Asked;
-use super::key_set::KeySet;
 use super::kept_set;
 pub use super::kept_set::KeptAt;
+use super::key_set::KeySet;
 use crate::domain::claims::Claims;
 use crate::domain::clock::{SharedClock, UnixTime};
 

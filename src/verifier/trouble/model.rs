@@ -64,8 +64,7 @@ impl Set {
     }
 
     fn verifies(&self, shown: &Shown) -> bool {
-        self.holds(&shown.key)
-            && shown.kid.as_deref().is_none_or(|kid| kid == shown.key.kid)
+        self.holds(&shown.key) && shown.kid.as_deref().is_none_or(|kid| kid == shown.key.kid)
     }
 }
 
@@ -94,7 +93,8 @@ impl<'a> Model<'a> {
     pub fn expects(&mut self, at: Instant, shown: &Arc<Shown>) -> Result<(), Reason> {
         if self.remembered.iter().any(|known| Arc::ptr_eq(known, shown)) {
             let set = self.usable(at).ok_or(Reason::KeysUnavailable)?;
-            let judged = if set.holds(&shown.key) { self.in_time(at, shown) } else { Err(Reason::UnknownKid) };
+            let judged =
+                if set.holds(&shown.key) { self.in_time(at, shown) } else { Err(Reason::UnknownKid) };
             if judged.is_err() {
                 self.remembered.retain(|known| !Arc::ptr_eq(known, shown));
             }
@@ -146,7 +146,8 @@ impl<'a> Model<'a> {
             (None, None) => 0,
             (None, Some(last)) => {
                 let question = shown.kid.as_ref().unwrap_or(&shown.text);
-                let lately = |(asked, when): &(String, Instant)| asked == question && at - *when < ONE_QUESTION;
+                let lately =
+                    |(asked, when): &(String, Instant)| asked == question && at - *when < ONE_QUESTION;
                 let usable = self.usable(at).is_some();
                 if at - last.began < COOL_DOWN || (usable && self.questions.iter().any(lately)) {
                     return (last.given.is_some(), at);
@@ -192,6 +193,21 @@ impl<'a> Model<'a> {
         } else {
             Ok(())
         }
+    }
+
+    /// The fetches shortly before and after a time, in seconds from it; for a person who wonders.
+    pub fn around(&self, at: Instant) -> Vec<String> {
+        let from = |instant: Instant| {
+            let (before, after) =
+                (at.saturating_duration_since(instant), instant.saturating_duration_since(at));
+            after.as_secs_f64() - before.as_secs_f64()
+        };
+        let near = self.attempts.iter().zip(&self.asked).filter(|(it, _)| from(it.began).abs() < 120.0);
+        near.map(|(it, asked)| {
+            let (began, ended) = (from(it.began), it.ended.map(from));
+            format!("{began:.6} to {ended:.6?}, good: {}, asked for: {asked}", it.given.is_some())
+        })
+        .collect()
     }
 
     /// After all probes: every fetch that nobody asked for must have been due, and none may be missing. Gives how many

@@ -168,7 +168,8 @@ pub async fn answer(issuer: SharedIssuer, url: Url) -> Result<HttpAnswer, HttpEr
             let given = Given { keys: issuer.published.clone(), max_age: issuer.max_age };
             let document = json!({ "keys": given.keys.iter().map(|key| key.jwk()).collect::<Vec<_>>() });
             let reply = reply(200, &document.to_string(), given.max_age);
-            issuer.given = Some(given);
+            // A set without keys is none, also where a rotation leaves nothing published for a while.
+            issuer.given = (!given.keys.is_empty()).then_some(given);
             reply
         }
     })
