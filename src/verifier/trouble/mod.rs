@@ -126,7 +126,13 @@ struct World {
 
 impl World {
     fn new(story: &Story, clock: Arc<SimClock>) -> Self {
-        let issuer = Issuer { mood: Mood::Good, published: Vec::new(), max_age: Some(300), given: None };
+        let issuer = Issuer {
+            mood: Mood::Good,
+            published: Vec::new(),
+            max_age: Some(300),
+            named_right: true,
+            given: None,
+        };
         Self {
             clock,
             issuer: Arc::new(Mutex::new(issuer)),

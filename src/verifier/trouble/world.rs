@@ -119,6 +119,8 @@ pub struct Issuer {
     pub published: Vec<Arc<Key>>,
     /// What it says in `Cache-Control`.
     pub max_age: Option<u64>,
+    /// Whether the metadata that were given out last name this issuer: keys found through others do not count.
+    pub named_right: bool,
     /// Set when the keys are given out, taken when the fetch has ended.
     pub given: Option<Given>,
 }
@@ -152,7 +154,9 @@ pub async fn answer(issuer: SharedIssuer, url: Url) -> Result<HttpAnswer, HttpEr
         _ => {}
     }
     if !keys_wanted {
-        let named = if mood == Mood::WrongIssuer { "https://somebody.else.example" } else { ISSUER };
+        let right = mood != Mood::WrongIssuer;
+        let named = if right { ISSUER } else { "https://somebody.else.example" };
+        lock(&issuer).named_right = right;
         let metadata = json!({ "issuer": named, "jwks_uri": format!("{ISSUER}/jwks.json") });
         return Ok(reply(200, &metadata.to_string(), None));
     }
@@ -169,7 +173,7 @@ pub async fn answer(issuer: SharedIssuer, url: Url) -> Result<HttpAnswer, HttpEr
             let document = json!({ "keys": given.keys.iter().map(|key| key.jwk()).collect::<Vec<_>>() });
             let reply = reply(200, &document.to_string(), given.max_age);
             // A set without keys is none, also where a rotation leaves nothing published for a while.
-            issuer.given = (!given.keys.is_empty()).then_some(given);
+            issuer.given = (issuer.named_right && !given.keys.is_empty()).then_some(given);
             reply
         }
     })

@@ -98,7 +98,7 @@ async fn a_flood_of_distinct_bad_tokens_causes_one_fetch_per_cool_down_and_stops
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_while_the_authority_is_down_is_answered_without_asking_it_again_and_again() {
     let (authority, upstream) = (Authority::start(), Upstream::start());
-    authority.behave(Endpoint::OpenidConfiguration, crate::support::behave::Behave::Status(500));
+    authority.behave(Endpoint::Jwks, crate::support::behave::Behave::Status(500));
     let start = yaml(&format!("{{ issuer: \"{}\" }}", authority.issuer()), &upstream);
     let sidecar = crate::support::sidecar::Sidecar::start(&start).await;
     let (address, issuer) = (sidecar.address("api"), authority.issuer());
@@ -114,6 +114,6 @@ async fn a_flood_while_the_authority_is_down_is_answered_without_asking_it_again
     // After 1, 3, 7, 15, 31 s, and each time up to a fifth earlier: by the pauses alone, none by the 800 requests.
     let seconds = began.elapsed().as_secs_f64() * 1.25 + 2.0;
     let allowed = 2.0 + f64::log2(seconds + 1.0) + seconds / 10.0;
-    let fetches = authority.fetches(Endpoint::OpenidConfiguration);
+    let fetches = authority.fetches(Endpoint::Jwks);
     assert!((fetches as f64) <= allowed, "{fetches} of {allowed:.1}");
 }
