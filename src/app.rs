@@ -4,6 +4,8 @@
 //! current-thread runtime each, serve requests; the runtime that [`start`] is called on does everything else
 //! (fetching, the store, name resolution), so that none of it ever delays a request.
 
+mod readiness;
+
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
@@ -17,7 +19,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::Config;
+use crate::config::{Config, Readiness};
 use crate::domain::clock::{Clock, SharedClock, SystemClock};
 use crate::domain::oauth::GrantType;
 use crate::endpoints::oauth::{self, Placement};
@@ -25,7 +27,7 @@ use crate::endpoints::probes;
 use crate::http_client::HttpClient;
 use crate::issuer::{Issuer, Outcome};
 use crate::jose::key_set::KeySet;
-use crate::jose::live_keys::LiveKeys;
+use crate::jose::live_keys::{self, LiveKeys};
 use crate::jose::provider;
 use crate::proxy::inbound::{Inbound, OwnEndpoints};
 use crate::proxy::listener::{BoundSocket, Listener, Workers};
@@ -331,15 +333,8 @@ impl Parts {
         }
         if config.probes.is_some() {
             let ready = self.ready.clone();
-            let readiness = Arc::new(move || {
-                let states = [
-                    ("listeners", ready.load(Ordering::Acquire)),
-                    ("store", store_up.load(Ordering::Acquire)),
-                ];
-                let missing: Vec<_> = states.iter().filter(|(_, up)| !up).map(|(name, _)| *name).collect();
-                if missing.is_empty() { Ok(()) } else { Err(missing) }
-            });
-            let router = probes::router(self.metrics.clone(), readiness);
+            let conditions = readiness::Conditions { listeners: ready, store_up, authorities, credentials };
+            let router = probes::router(self.metrics.clone(), conditions.judged_by(&config.readiness));
             listeners.push(self.local(workers, sockets, PROBES, router)?);
         }
         Ok(listeners)
@@ -425,33 +420,31 @@ impl Parts {
         for each in &config.authorities {
             let introspection = introspection_client(config, each)?;
             let authority = Authority::new(each.clone(), self.clock.clone(), own.clone(), introspection);
-            self.watch_revocations(&each.name, &authority)?;
-            let fetching = authority.fetching(&config.state_dir);
-            let fetching = fetching.map_err(|error| unusable(&each.name)(error.to_string()))?;
-            if let Some((fetch, kept_at)) = fetching {
-                make_state_dir(&config.state_dir);
-                let (keys, metrics, name) =
-                    (authority.keys().clone(), self.metrics.clone(), each.name.clone());
-                let observe = Arc::new(move |result: Result<(), &'static str>| {
-                    metrics.jwks_fetched(&name, result.is_ok());
-                    match result {
-                        Ok(()) => tracing::debug!(authority = name, "fetched the key set"),
-                        Err(error) => tracing::warn!(authority = name, error, "cannot fetch the key set"),
-                    }
-                });
+            self.watch_revocations(&authority)?;
+            let source = authority.source(&config.state_dir);
+            let source = source.map_err(|error| unusable(&each.name)(error.to_string()))?;
+            if let Some(source) = source {
+                if source.kept_at.is_some() {
+                    make_state_dir(&config.state_dir);
+                }
+                let (keys, observe) = (authority.keys().clone(), self.key_observer(&authority));
                 self.tasks.spawn(format!("keys of {}", each.name), move || {
-                    keys.clone().run(fetch.clone(), kept_at.clone(), observe.clone())
+                    keys.clone().run(source.clone(), observe.clone())
                 });
             }
             let (keys, name) = (authority.keys().clone(), each.name.clone());
-            self.metrics.on_scrape(move |metrics| metrics.jwks_age(&name, keys.age()));
+            self.metrics.on_scrape(move |metrics| {
+                metrics.jwks_age(&name, keys.age());
+                metrics.clock_skew(&name, keys.clock_skew());
+            });
             authorities.insert(each.name.clone(), authority);
         }
         Ok(authorities)
     }
 
     /// Keeps asking an authority what it has revoked.
-    fn watch_revocations(&self, name: &str, authority: &Authority) -> Result<(), StartError> {
+    fn watch_revocations(&self, authority: &Authority) -> Result<(), StartError> {
+        let name = authority.name();
         if !authority.revocation().needs_run() {
             return Ok(());
         }
@@ -478,13 +471,30 @@ impl Parts {
         Ok(())
     }
 
+    fn key_observer(&self, authority: &Arc<Authority>) -> live_keys::Observe {
+        let (metrics, authority) = (self.metrics.clone(), authority.clone());
+        Arc::new(move |result| {
+            metrics.jwks_fetched(authority.name(), result.is_ok());
+            match result {
+                Ok(()) => {
+                    tracing::debug!(authority = authority.name(), "fetched the key set");
+                    authority.check_clock();
+                }
+                Err(error) => tracing::warn!(authority = authority.name(), error, "cannot fetch the key set"),
+            }
+        })
+    }
+
     fn credentials(&self, config: &Config) -> Result<HashMap<String, TokenSource>, StartError> {
         let mut credentials = HashMap::new();
+        let prefetch = config.readiness.contains(&Readiness::Credentials);
         for each in &config.credentials {
             let client = HttpClient::new(token_source::http_options(None))
                 .map_err(|error| unusable(&each.name)(error.to_string()))?;
             let metrics = self.metrics.clone();
             let observer: token_source::Observer = Arc::new(move |event| observe_fetch(&metrics, &event));
+            // Readiness that waits for the first request could wait for ever.
+            let each = token_source::Config { prefetch: each.prefetch || prefetch, ..each.clone() };
             let source = TokenSource::new(each.clone(), client, self.clock.clone(), observer);
             let run = source.clone();
             self.tasks
@@ -494,7 +504,7 @@ impl Parts {
                 let left = scraped.status().expires_at.map(|expires| clock.now().until(expires));
                 metrics.credential_expiry(scraped.name(), left);
             });
-            credentials.insert(each.name.clone(), source);
+            credentials.insert(each.name, source);
         }
         Ok(credentials)
     }

@@ -9,7 +9,6 @@ use super::tree::KeyPath;
 pub(super) const KEYS: &[&str] = &[
     "admin",
     "localApi",
-    "readiness",
     "store.encryptionKeyFile",
     "issuer.deviceIDClaim",
     "issuer.authorities",

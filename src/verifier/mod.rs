@@ -6,10 +6,14 @@
 mod authority;
 mod bearer;
 mod cache;
+mod discovery;
+mod key_file;
 mod recent;
 mod revocation;
 pub mod rules;
 mod token;
+#[cfg(test)]
+mod trouble;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -320,11 +324,13 @@ impl Verifier {
         if !authority.algorithms.contains(&jws.algorithm()) {
             return Err(Reason::Algorithm);
         }
-        let keys = authority.keys_for(&jws).await?;
+        // What an authority is asked for: a key, or whatever made this token when it names none.
+        let missing = jws.kid().map_or(hash, |kid| sha256(kid.as_bytes()));
+        let keys = authority.keys_for(&jws, &missing).await?;
         let mut judged = authenticated(&jws, &keys);
         // A token that names no key may be of one that is newer than the set. One that names a known key is not.
-        let newer =
-            if judged.is_err() && jws.kid().is_none() { authority.newer_than(&keys).await } else { None };
+        let ask = judged.is_err() && jws.kid().is_none();
+        let newer = if ask { authority.newer_than(&keys, &missing).await } else { None };
         if let Some(newer) = &newer {
             judged = authenticated(&jws, newer);
         }
@@ -350,13 +356,13 @@ fn authenticated<'j>(jws: &'j Jws<'_>, keys: &KeySet) -> Result<(&'j Claims, [u8
 
 impl Authority {
     /// The authority's keys; a newer set is asked for when the token's key is not among them.
-    async fn keys_for(&self, jws: &Jws<'_>) -> Result<Arc<KeySet>, Reason> {
+    async fn keys_for(&self, jws: &Jws<'_>, missing: &[u8; 32]) -> Result<Arc<KeySet>, Reason> {
         if let Keys::Usable(keys) = self.keys().current()
             && keys.candidates(jws.kid(), jws.algorithm()).err() != Some(NoCandidate::UnknownKid)
         {
             return Ok(keys);
         }
-        let renewal = self.keys().renew().await;
+        let renewal = self.keys().renew(missing).await;
         match self.keys().current() {
             // The set may have come from a fetch that someone else asked for: look before judging the renewal.
             Keys::Usable(keys)
@@ -367,12 +373,10 @@ impl Authority {
             _ => Err(Reason::KeysUnavailable),
         }
     }
-}
 
-impl Authority {
     /// A newer set of keys than `keys`, if there is one to be had now.
-    async fn newer_than(&self, keys: &Arc<KeySet>) -> Option<Arc<KeySet>> {
-        self.keys().renew().await;
+    async fn newer_than(&self, keys: &Arc<KeySet>, missing: &[u8; 32]) -> Option<Arc<KeySet>> {
+        self.keys().renew(missing).await;
         match self.keys().current() {
             Keys::Usable(newer) if !Arc::ptr_eq(&newer, keys) => Some(newer),
             _ => None,

@@ -16,6 +16,7 @@ mod image;
 mod inbound;
 mod issuer;
 mod listeners;
+mod long;
 mod mistakes;
 mod outbound;
 mod reference;

@@ -20,7 +20,7 @@ pub(in crate::config) struct Authority {
     pub issuer: String,
     /// Where its key set is, instead of discovery.
     pub jwks_uri: Option<HttpUrl>,
-    /// A file with its key set, instead of discovery.
+    /// A file with its key set, instead of discovery. A changed file takes effect within seconds.
     pub jwks_file: Option<FilePath>,
     /// Certificates (PEM) trusted for its URLs, beside the platform's.
     pub ca_file: Option<FilePath>,
@@ -30,7 +30,7 @@ pub(in crate::config) struct Authority {
     /// By how much its clock may differ from ours; at most 10m.
     #[serde(default = "default_clock_skew")]
     pub clock_skew: GoDuration,
-    /// How long the last good keys serve when none can be fetched.
+    /// How long the last good keys serve when none can be fetched; 1m to 366d.
     #[serde(default = "default_max_stale")]
     pub max_stale: GoDuration,
     /// How it is found out whether one of its tokens was revoked: a word, or a mapping with more to say.

@@ -83,6 +83,9 @@ pub(super) struct Root {
     store: Store,
     /// Health and metrics; none when left out.
     probes: Option<Probes>,
+    /// What `/readyz` waits for. `listeners` always counts: a sidecar that is ending is not ready.
+    #[serde(default = "default_readiness")]
+    readiness: Vec<Readiness>,
     /// The authorization server; none when left out.
     issuer: Option<Issuer>,
     /// The issuers whose tokens are trusted, by name.
@@ -99,6 +102,24 @@ pub(super) struct Root {
     /// Listeners that attach an access token to what passes.
     #[serde(default)]
     outbound: Vec<Outbound>,
+}
+
+/// Something that `/readyz` may wait for.
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) enum Readiness {
+    /// Every listener is up, and the sidecar is not ending.
+    Listeners,
+    /// The issuer's store answers.
+    Store,
+    /// Every authority has keys. Not by default: two that wait for each other would never be ready.
+    Authorities,
+    /// Every credential has a token; each is then fetched at start.
+    Credentials,
+}
+
+pub(super) fn default_readiness() -> Vec<Readiness> {
+    vec![Readiness::Listeners, Readiness::Store]
 }
 
 pub(super) fn default_state_dir() -> FilePath {

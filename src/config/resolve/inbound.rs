@@ -30,6 +30,9 @@ const ALL_ALGORITHMS: [Algorithm; 9] = [
     Algorithm::RS512,
 ];
 const MAX_CLOCK_SKEW: Duration = Duration::from_mins(10);
+/// Less could not be kept: authorities are asked at most once a minute while all is well.
+const MIN_STALE: Duration = Duration::from_mins(1);
+const MAX_STALE: Duration = Duration::from_hours(366 * 24);
 
 /// Resolves a member of `authorities`.
 pub(super) fn resolve_authority(
@@ -39,6 +42,7 @@ pub(super) fn resolve_authority(
     raw: raw::Authority,
 ) -> Option<AuthorityConfig> {
     resolver.duration(&path.key("clockSkew"), raw.clock_skew, Duration::ZERO, MAX_CLOCK_SKEW);
+    resolver.duration(&path.key("maxStale"), raw.max_stale, MIN_STALE, MAX_STALE);
     let keys = key_source(resolver, path, &raw);
     let ca_pem = resolver.certificates(&path.key("caFile"), raw.ca_file.as_ref());
     let algorithms = raw.algorithms.map_or_else(

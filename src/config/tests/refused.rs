@@ -188,6 +188,8 @@ fn what_the_schema_cannot_say_is_judged() {
         ("issuer:\n", &client("").replace("/secret", "/nothing"), "issuer.clients[0].secretFile", "cannot be read"),
         ("issuer:\n", &client("").replace("/secret", "/empty"), "issuer.clients[0].secretFile", "is empty"),
         ("self: { ", "self: { clockSkew: 11m, ", "authorities.self.clockSkew", "from 0s to 10m"),
+        ("self: { ", "self: { maxStale: 59s, ", "authorities.self.maxStale", "from 1m to"),
+        ("issuer:\n", "readiness: [listeners, stores]\nissuer:\n", "readiness[1]", "`stores` is not one of"),
         ("self: { ", "self: { algorithms: [HS256], ", "authorities.self.algorithms[0]", "`HS256` is not one of `ES256`"),
         ("self: { ", "self: { requireExpiry: no-one, ", "authorities.self.requireExpiry", "true"),
         ("self: { ", "self: { profile: keycloak, ", "authorities.self.profile", "`keycloak` is not one of `standard`"),

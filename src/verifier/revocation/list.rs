@@ -16,6 +16,7 @@ use url::Url;
 use super::{Observe, Revocation, Source, TokenFacts, why};
 use crate::domain::claims::Claims;
 use crate::domain::clock::UnixTime;
+use crate::domain::hash::sha256;
 use crate::domain::reason::Reason;
 use crate::domain::revoked::{Revoked, TokenId};
 use crate::http_client::HttpClient;
@@ -142,7 +143,7 @@ async fn verify(of: &Revocation, text: &str) -> Result<(Revoked, i64), &'static 
         return read(claims, &of.issuer);
     }
     // The issuer may have changed its key.
-    of.keys.renew().await;
+    of.keys.renew(&sha256(jws.kid().unwrap_or_default().as_bytes())).await;
     let keys = usable(of)?;
     read(signed_claims(&jws, &keys).ok_or(UNSIGNED)?, &of.issuer)
 }
