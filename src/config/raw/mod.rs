@@ -18,7 +18,10 @@ mod inbound;
 mod issuer;
 mod outbound;
 
-pub(super) use inbound::{Access, Audiences, Authority, Authorization, Inbound, Rule};
+pub(super) use inbound::{
+    Access, Audiences, Authority, Authorization, ClaimValues, CorsPreflight, Inbound, Limits, Mode, Per,
+    Rule, Scalar,
+};
 pub(super) use issuer::{Client, GrantType, Issuer};
 pub(super) use outbound::{AuthMethod, Credential, Outbound};
 

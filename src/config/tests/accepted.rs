@@ -164,7 +164,7 @@ fn authorities_and_inbound_listeners_arrive() {
     let [public, rule] = inbound.verifier.rules.as_slice() else { panic!() };
     assert_eq!((public.methods.as_slice(), &public.access), (["GET".to_owned()].as_slice(), &Access::Public));
     assert_eq!(rule.paths, ["/things/**", "/x/*"]);
-    assert!(matches!(&rule.access, Access::Token { scopes } if scopes.to_string() == "things:read"));
+    assert!(matches!(&rule.access, Access::Token(needs) if needs.scopes.to_string() == "things:read"));
 }
 
 #[test]
