@@ -15,6 +15,7 @@ use crate::endpoints::oauth::{self, Placement};
 use crate::jose::Algorithm;
 use crate::limits;
 use crate::proxy::inbound;
+use crate::verifier::rules::Rules;
 use crate::verifier::{
     self, Access, Audiences, AuthorityConfig, ClaimNeed, CorsPreflight, KeySource, Mode, Needs, RuleConfig,
     rules,
@@ -143,7 +144,7 @@ pub(super) fn resolve_listener(
         .map(|(i, rule)| resolve_rule(resolver, &path.key("rules").index(i), rule, &endpoints))
         .collect();
     let rules = rules.into_iter().collect::<Option<Vec<_>>>();
-    warn_of_idle_rules(resolver, &path.key("rules"), rules.as_deref().unwrap_or_default());
+    check_rules(resolver, &path.key("rules"), rules.as_deref().unwrap_or_default());
     let limits = raw.limits.map(|limits| resolve_limits(resolver, &path.key("limits"), &limits));
     Some(inbound::Config {
         listen: raw.listen.0,
@@ -291,7 +292,10 @@ fn claim_need(name: ClaimName, values: raw::ClaimValues) -> ClaimNeed {
     ClaimNeed { name: name.0, values }
 }
 
-fn warn_of_idle_rules(resolver: &mut Resolver<'_>, path: &KeyPath, rules: &[RuleConfig]) {
+fn check_rules(resolver: &mut Resolver<'_>, path: &KeyPath, rules: &[RuleConfig]) {
+    if let Err(why) = Rules::compile(rules) {
+        resolver.findings.error(path, why.to_string());
+    }
     for (idle, by) in rules::never_reached(rules) {
         let by: Vec<_> = by.iter().map(|index| path.index(*index).to_string()).collect();
         let message =
