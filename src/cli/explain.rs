@@ -227,7 +227,7 @@ impl Request<'_> {
                 format!("{}, skew {skew} s", shown.times()),
             ),
             ("audience", &[R::Audience], format!("accepted: {accepted}")),
-            ("rule", &[R::NoRule], String::new()),
+            ("some rule", &[R::NoRule], String::new()),
             ("scopes", &[R::Scope], scopes_of(&needs)),
             ("rule's claims", &[R::Claim], claims_of(&needs)),
         ];
@@ -239,7 +239,7 @@ impl Request<'_> {
                 Some(decided) if place == decided => "REFUSED",
                 _ => "ok",
             };
-            let asked = !matches!(name, "rule" | "scopes" | "rule's claims") || !detail.is_empty();
+            let asked = !matches!(name, "some rule" | "scopes" | "rule's claims") || !detail.is_empty();
             if asked || verdict == "REFUSED" {
                 let separator = if detail.is_empty() { "" } else { ": " };
                 lines.add(name, format!("{verdict}{separator}{detail}"));
@@ -274,7 +274,7 @@ impl Lines {
 
     fn rule(&mut self, rule: Option<(usize, &RuleConfig)>, count: usize) {
         let Some((position, rule)) = rule else {
-            return self.add("rule", format!("none of {count} matches: refused"));
+            return self.add("rule", format!("none of {count} matches"));
         };
         let methods =
             if rule.methods.is_empty() { String::new() } else { format!(", {}", rule.methods.join(" ")) };

@@ -154,7 +154,7 @@ pub(in crate::config) struct Rule {
     /// Scopes of which the token must have one.
     #[schemars(length(min = 1))]
     pub any_scope: Option<Vec<Scope>>,
-    /// Claims that the token must have, each with one of these values; of a claim that is a list, one item must have it.
+    /// Claims that the token must have, each with one of these values; of a claim that is a list, one item must have it. A single value need not be in a list.
     #[serde(default)]
     #[schemars(extend("propertyNames" = { "format": "claim-name" }))]
     pub claims: BTreeMap<ClaimName, ClaimValues>,
