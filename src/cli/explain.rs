@@ -71,7 +71,7 @@ pub fn explain(options: &Options) -> anyhow::Result<()> {
     let path = options.path.split('?').next().unwrap_or_default();
     let request = Request { config: &config, listener, method: &options.method, path, token: token.as_ref() };
     let (lines, passes) = super::runtime()?.block_on(request.explain())?;
-    super::print(&lines.0.trim_end())?;
+    super::print(lines.0.trim_end())?;
     if passes { Ok(()) } else { Err(Ended::Refused.into()) }
 }
 
@@ -196,7 +196,7 @@ impl Request<'_> {
             None => format!("known are the authorities {}", verifier.authorities.join(", ")),
         };
         let keys = match keys {
-            Some(Ok(count)) => format!("kid {}; {count} keys were fetched", shown.header_text("kid")),
+            Some(Ok(count)) => format!("kid {}; keys fetched: {count}", shown.header_text("kid")),
             Some(Err(why)) => format!("{why} (a running sidecar may still have keys that it fetched before)"),
             None => format!("kid {}", shown.header_text("kid")),
         };
@@ -365,10 +365,13 @@ impl Shown {
 
 /// A value of a token on one line of a terminal.
 fn plain(value: &Value) -> String {
-    let text = match value {
+    joined(value).chars().take(256).collect::<String>().escape_debug().to_string()
+}
+
+fn joined(value: &Value) -> String {
+    match value {
         Value::String(text) => text.clone(),
-        Value::Array(items) => items.iter().map(plain).collect::<Vec<_>>().join(" "),
+        Value::Array(items) => items.iter().map(joined).collect::<Vec<_>>().join(" "),
         other => other.to_string(),
-    };
-    text.chars().take(256).collect::<String>().escape_debug().to_string()
+    }
 }
