@@ -3,6 +3,8 @@
 //! The request is judged by the code that judges requests ([`inbound::judge`]). Checks have an order and the first that
 //! fails decides, so its reason says how far the request came; here it is only put into words.
 
+mod shown;
+
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,12 +12,11 @@ use std::sync::Arc;
 use clap::{Args, ValueHint};
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue, Method};
-use serde_json::Value;
 
-use super::{ConfigFile, Ended, token};
+use super::{ConfigFile, Ended};
 use crate::app::explain::{KeysFetched, listener_verifier, own_paths};
 use crate::config::Config;
-use crate::domain::clock::{Clock, SystemClock};
+use crate::domain::clock::SystemClock;
 use crate::domain::path::NormalPath;
 use crate::domain::reason::Reason;
 use crate::domain::secret::{ExposeSecret, SecretString};
@@ -23,6 +24,7 @@ use crate::proxy::inbound::{self, Judged};
 use crate::proxy::respond;
 use crate::verifier::rules::Rules;
 use crate::verifier::{Access, Audiences, MAX_TOKEN_BYTES, Mode, Needs, RuleConfig};
+use shown::Shown;
 
 /// Shown below the options.
 pub const AFTER_HELP: &str = "\
@@ -313,65 +315,5 @@ impl Lines {
             self.add("advice", reason.advice().to_owned());
         }
         passes
-    }
-}
-
-/// What may be shown of a token: header and claims as they stand in it, verified or not.
-struct Shown {
-    bytes: usize,
-    header: Value,
-    claims: Value,
-}
-
-impl Shown {
-    fn read(token: &str) -> Self {
-        let (header, claims) = token::parts(token).unwrap_or_default();
-        Self { bytes: token.len(), header, claims }
-    }
-
-    fn text(&self, claim: &str) -> Option<&str> {
-        self.claims.get(claim)?.as_str()
-    }
-
-    fn header_text(&self, name: &str) -> String {
-        self.header.get(name).map_or("none".to_owned(), plain)
-    }
-
-    fn summary(&self) -> String {
-        let shown = ["iss", "sub", "client_id", "aud", "scope"];
-        let shown = shown.iter().filter_map(|name| Some(format!("{name} {}", plain(self.claims.get(name)?))));
-        let shown = shown.collect::<Vec<_>>().join(", ");
-        if shown.is_empty() { "nothing in it can be read".to_owned() } else { shown }
-    }
-
-    fn times(&self) -> String {
-        let now = SystemClock.now().0;
-        let shown = ["exp", "nbf", "iat"].iter().filter_map(|name| {
-            let value = self.claims.get(name)?;
-            let Some(time) = value.as_f64().filter(|time| time.is_finite()) else {
-                return Some(format!("{name} is no number"));
-            };
-            #[expect(clippy::cast_precision_loss, reason = "seconds, for people")]
-            let left = time - now as f64;
-            Some(if left < 0.0 {
-                format!("{name} {:.0} s ago", -left)
-            } else {
-                format!("{name} in {left:.0} s")
-            })
-        });
-        shown.collect::<Vec<_>>().join(", ")
-    }
-}
-
-/// A value of a token on one line of a terminal.
-fn plain(value: &Value) -> String {
-    joined(value).chars().take(256).collect::<String>().escape_debug().to_string()
-}
-
-fn joined(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        Value::Array(items) => items.iter().map(joined).collect::<Vec<_>>().join(" "),
-        other => other.to_string(),
     }
 }
