@@ -4,6 +4,7 @@
 //! current-thread runtime each, serve requests; the runtime that [`start`] is called on does everything else
 //! (fetching, the store, name resolution), so that none of it ever delays a request.
 
+pub mod explain;
 mod readiness;
 
 use std::collections::HashMap;
@@ -29,7 +30,8 @@ use crate::issuer::{Issuer, Outcome};
 use crate::jose::key_set::KeySet;
 use crate::jose::live_keys::{self, LiveKeys};
 use crate::jose::provider;
-use crate::proxy::inbound::{Inbound, OwnEndpoints};
+use crate::limits::Limits;
+use crate::proxy::inbound::{self, Inbound, OwnEndpoints};
 use crate::proxy::listener::{BoundSocket, Listener, Workers};
 use crate::proxy::local::LocalService;
 use crate::proxy::outbound::Outbound;
@@ -37,7 +39,9 @@ use crate::proxy::upstream::Upstream;
 use crate::store::{self, Store};
 use crate::telemetry::{Metrics, Role};
 use crate::token_source::{self, TokenSource};
-use crate::verifier::{Authority, AuthorityConfig, IntrospectionClient, OwnIssuer, Verifier};
+use crate::verifier::{
+    Authority, AuthorityConfig, IntrospectionClient, Mode, ObserveCache, OwnIssuer, Verifier,
+};
 
 /// At most this many workers unless the configuration says otherwise.
 const MAX_DEFAULT_WORKERS: usize = 4;
@@ -308,12 +312,13 @@ impl Parts {
                     misses.inc()
                 };
             });
-            let verifier = Verifier::new(&listener.verifier, trusted.collect(), self.clock.clone(), observe)
-                .map_err(|error| unusable(&listener.name)(error.to_string()))?;
-            let verifier = Arc::new(verifier);
+            let verifier = verifier(listener, trusted.collect(), self.clock.clone(), observe)?;
+            let limits = self.limits(listener);
             let metrics = Arc::new(self.metrics.requests(Role::Inbound, &listener.name));
-            let serve =
-                || Inbound::new(listener, verifier.clone(), upstream.clone(), own.clone(), metrics.clone());
+            let serve = || {
+                let (verifier, upstream) = (verifier.clone(), upstream.clone());
+                Inbound::new(listener, verifier, upstream, own.clone(), limits.clone(), metrics.clone())
+            };
             let served = workers
                 .listen(sockets.get(&Socket::Proxy(listener.name.clone()))?, &metrics, serve)
                 .map_err(StartError::Workers)?;
@@ -338,6 +343,13 @@ impl Parts {
             listeners.push(self.local(workers, sockets, PROBES, router)?);
         }
         Ok(listeners)
+    }
+
+    fn limits(&self, listener: &inbound::Config) -> Option<Arc<Limits>> {
+        let limits = Arc::new(Limits::new(listener.limits?));
+        let run = limits.clone();
+        self.tasks.spawn(format!("limits of {}", listener.name), move || run.clone().run());
+        Some(limits)
     }
 
     fn local(
@@ -536,6 +548,21 @@ fn introspection_client(
         client_secret: credential.client_secret.clone(),
         auth_method: credential.auth_method,
     }))
+}
+
+fn verifier(
+    listener: &inbound::Config,
+    authorities: Vec<Arc<Authority>>,
+    clock: SharedClock,
+    observe: ObserveCache,
+) -> Result<Arc<Verifier>, StartError> {
+    let verifier = Verifier::new(&listener.verifier, authorities, clock, observe)
+        .map_err(|error| unusable(&listener.name)(error.to_string()))?;
+    if verifier.mode() == Mode::Shadow {
+        let listener = &listener.name;
+        tracing::warn!(listener, "the listener is in shadow mode: it lets pass whatever it would refuse");
+    }
+    Ok(Arc::new(verifier))
 }
 
 fn observe_fetch(metrics: &Metrics, event: &token_source::Event<'_>) {

@@ -11,7 +11,7 @@
 //! | 4 | [`proxy`]: the only floor, with `app`, that knows pingora |
 //! | 3 | [`endpoints`]: HTTP answers of our own, as axum handlers |
 //! | 2 | [`issuer`], [`verifier`], [`token_source`]: authorization server, resource server, client |
-//! | 1 | [`jose`], [`store`], [`http_client`], [`telemetry`]: keys and signatures, persistence, I/O, measurement |
+//! | 1 | [`jose`], [`store`], [`http_client`], [`limits`], [`telemetry`]: keys and signatures, persistence, I/O, limits, measurement |
 //! | 0 | [`domain`]: OAuth words, secrets, claims, scopes, paths, reason codes, the clock |
 //!
 //! ARCHITECTURE.md walks a request through it.
@@ -27,6 +27,7 @@ pub mod endpoints;
 pub mod http_client;
 pub mod issuer;
 pub mod jose;
+pub mod limits;
 pub mod proxy;
 pub mod store;
 pub mod telemetry;

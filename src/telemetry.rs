@@ -280,7 +280,7 @@ impl Metrics {
             role,
             listener: listener.to_owned(),
             duration: self.duration.get_or_create_owned(&labels),
-            by_reason: Reason::ALL.iter().map(|_| [OnceLock::new(), OnceLock::new()]).collect(),
+            by_reason: Reason::ALL.iter().map(|_| [const { OnceLock::new() }; 3]).collect(),
         }
     }
 
@@ -385,6 +385,8 @@ pub enum Decision {
     Allow,
     /// It was refused.
     Deny,
+    /// It was let through, but a listener that enforces would have refused it.
+    Shadow,
 }
 
 impl Decision {
@@ -394,6 +396,7 @@ impl Decision {
         match self {
             Self::Allow => "allow",
             Self::Deny => "deny",
+            Self::Shadow => "shadow",
         }
     }
 }
@@ -404,7 +407,7 @@ pub struct RequestMetrics {
     role: Role,
     listener: String,
     duration: Histogram,
-    by_reason: Vec<[OnceLock<Counter>; 2]>,
+    by_reason: Vec<[OnceLock<Counter>; 3]>,
 }
 
 impl RequestMetrics {
@@ -413,7 +416,7 @@ impl RequestMetrics {
         self.duration.observe(duration.as_secs_f64());
         // Discriminants are the indices of `Reason::ALL`.
         if let Some(cells) = self.by_reason.get(reason as usize) {
-            let cell = &cells[usize::from(decision == Decision::Deny)];
+            let cell = &cells[decision as usize];
             cell.get_or_init(|| self.counter(decision, reason)).inc();
         }
     }
@@ -456,6 +459,8 @@ mod tests {
         let metrics = Arc::new(Metrics::new());
         let requests = metrics.requests(Role::Inbound, "api");
         requests.ended(Decision::Deny, Reason::Expired, Duration::from_millis(2));
+        requests.ended(Decision::Shadow, Reason::Expired, Duration::ZERO);
+        requests.ended(Decision::Allow, Reason::Permitted, Duration::ZERO);
         metrics.requests(Role::Outbound, "hub").ended(Decision::Allow, Reason::TokenAttached, Duration::ZERO);
         metrics.token_fetched("hub", "ok");
         metrics.on_scrape(|metrics| metrics.jwks_age("self", Some(Duration::from_secs(7))));
@@ -463,8 +468,10 @@ mod tests {
         let text = metrics.render();
         for line in [
             "m2m_inbound_requests_total{listener=\"api\",decision=\"deny\",reason=\"expired\"} 1",
+            "m2m_inbound_requests_total{listener=\"api\",decision=\"shadow\",reason=\"expired\"} 1",
+            "m2m_inbound_requests_total{listener=\"api\",decision=\"allow\",reason=\"permitted\"} 1",
             "m2m_outbound_requests_total{listener=\"hub\",result=\"token_attached\"} 1",
-            "m2m_request_duration_seconds_count{role=\"inbound\",listener=\"api\"} 1",
+            "m2m_request_duration_seconds_count{role=\"inbound\",listener=\"api\"} 3",
             "m2m_token_fetch_total{credential=\"hub\",result=\"ok\"} 1",
             "m2m_jwks_age_seconds{authority=\"self\"} 7",
             "m2m_clock_skew_seconds{authority=\"users\"} -90",

@@ -6,19 +6,23 @@ use criterion::Criterion;
 use m2m_sidecar::domain::path::NormalPath;
 use m2m_sidecar::domain::scope::ScopeSet;
 use m2m_sidecar::verifier::rules::Rules;
-use m2m_sidecar::verifier::{Access, RuleConfig};
+use m2m_sidecar::verifier::{Access, Needs, RuleConfig};
 
 fn rule(number: usize) -> RuleConfig {
     RuleConfig {
         paths: vec![format!("/api/v1/service-{number}/*/items/**")],
         methods: vec!["GET".to_owned()],
-        access: Access::Token { scopes: ScopeSet::parse("items:read").expect("a scope") },
+        access: Access::Token(Needs {
+            scopes: ScopeSet::parse("items:read").expect("a scope"),
+            ..Needs::default()
+        }),
+        line: number,
     }
 }
 
 pub fn bench(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("rules");
-    for count in [10, 200] {
+    for count in [10, 500] {
         let rules = Rules::compile(&(1..=count).map(rule).collect::<Vec<_>>()).expect("rules");
         let last = format!("/api/v1/service-{count}/7/items/8/parts");
         assert!(NormalPath::parse(&last).is_ok_and(|path| rules.find(&path, "GET").is_some()));

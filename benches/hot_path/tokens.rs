@@ -13,10 +13,10 @@ use m2m_sidecar::jose::Algorithm;
 use m2m_sidecar::jose::key_set::KeySet;
 use m2m_sidecar::jose::live_keys::LiveKeys;
 use m2m_sidecar::jose::sign::SigningKey;
-use m2m_sidecar::verifier::rules::InvalidPattern;
+use m2m_sidecar::verifier::rules::InvalidRules;
 use m2m_sidecar::verifier::{
-    Access, Audiences, Authority, AuthorityConfig, BearerToken, Config, KeySource, OwnIssuer, Profile,
-    RevocationConfig, RuleConfig, Verifier,
+    Access, Audiences, Authority, AuthorityConfig, BearerToken, Config, CorsPreflight, KeySource, Mode,
+    Needs, OwnIssuer, Profile, RevocationConfig, RuleConfig, Verifier,
 };
 use serde_json::json;
 
@@ -44,7 +44,7 @@ impl Issuing {
     }
 
     /// A verifier of its tokens that remembers `remembered` of them.
-    pub fn verifier(&self, remembered: u64) -> Result<Verifier, InvalidPattern> {
+    pub fn verifier(&self, remembered: u64) -> Result<Verifier, InvalidRules> {
         let clock: SharedClock = Arc::new(SystemClock);
         let keys = json!({ "keys": [self.0.public_jwk()] }).to_string();
         let keys = LiveKeys::in_process(KeySet::parse(keys.as_bytes()).expect("a key set"), clock.clone());
@@ -67,8 +67,14 @@ impl Issuing {
             rules: vec![RuleConfig {
                 paths: vec!["/**".to_owned()],
                 methods: Vec::new(),
-                access: Access::Token { scopes: ScopeSet::parse("orders:read").expect("a scope") },
+                access: Access::Token(Needs {
+                    scopes: ScopeSet::parse("orders:read").expect("a scope"),
+                    ..Needs::default()
+                }),
+                line: 1,
             }],
+            mode: Mode::Enforce,
+            cors_preflight: CorsPreflight::Authenticate,
             forwarded_claims: ["sub", "client_id", "scope"].map(str::to_owned).to_vec(),
         };
         let own = OwnIssuer { keys, revoked: RevokedNow::default() };

@@ -1,6 +1,6 @@
 //! `healthcheck`: asks the probes of a sidecar on this machine, for an image that has no shell.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use http::HeaderMap;
 use tokio::time::Instant;
 use url::Url;
 
+use crate::app::explain::reachable;
 use crate::config;
 use crate::http_client::{HttpClient, HttpOptions};
 use crate::jose::provider;
@@ -45,7 +46,7 @@ pub fn healthcheck(options: &Options) -> anyhow::Result<()> {
         None => SocketAddr::from((Ipv4Addr::LOCALHOST, 9900)),
         Some(file) => {
             let probes = config::probes(file, &config::process_environment)?;
-            local(probes.context("the configuration has no `probes.listen` to ask")?)
+            reachable(probes.context("the configuration has no `probes.listen` to ask")?)
         }
     };
     provider::install();
@@ -74,14 +75,4 @@ async fn ask(client: &HttpClient, url: &Url) -> anyhow::Result<()> {
         bail!("{}", String::from_utf8_lossy(&answer.body).trim());
     }
     Ok(())
-}
-
-/// Where a listener on any address can be reached from here.
-fn local(mut address: SocketAddr) -> SocketAddr {
-    match address.ip() {
-        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => address.set_ip(Ipv4Addr::LOCALHOST.into()),
-        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => address.set_ip(Ipv6Addr::LOCALHOST.into()),
-        _ => {}
-    }
-    address
 }

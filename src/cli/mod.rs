@@ -5,6 +5,7 @@
 mod check;
 mod completions;
 mod demo;
+mod explain;
 mod healthcheck;
 mod keygen;
 mod man;
@@ -33,7 +34,7 @@ struct Cli {
 const AFTER_HELP: &str = "\
 Exit codes:
   0  done
-  1  refused: a bad configuration, not ready, no token; standard error says why
+  1  refused: a bad configuration, not ready, no token, a request that would be denied; standard error says why
   2  wrong usage
 
 Results go to standard output, errors and warnings to standard error.";
@@ -51,6 +52,9 @@ enum Command {
     /// Acquire an access token and print it
     #[command(after_help = token::AFTER_HELP)]
     Token(token::Options),
+    /// Say which rule and which check decide about a request, and why
+    #[command(after_help = explain::AFTER_HELP)]
+    Explain(explain::Options),
     /// Print a new private key (PKCS#8, PEM)
     #[command(after_help = keygen::AFTER_HELP)]
     Keygen(keygen::Options),
@@ -90,6 +94,7 @@ pub fn main() -> ExitCode {
         Command::Check(file) => check::check(&file.config),
         Command::Demo(options) => demo::demo(&options),
         Command::Token(options) => token::token(&options),
+        Command::Explain(options) => explain::explain(&options),
         Command::Keygen(options) => keygen::keygen(&options),
         Command::Healthcheck(options) => healthcheck::healthcheck(&options),
         Command::Schema => schema::schema(),
@@ -98,12 +103,29 @@ pub fn main() -> ExitCode {
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
+        // Its result has said it.
+        Err(error) if matches!(error.downcast_ref(), Some(Ended::Refused)) => ExitCode::FAILURE,
         Err(error) => {
             // `{:#}` joins the causes; no error of ours holds a secret.
             let _ = writeln!(std::io::stderr(), "m2m-sidecar: {error:#}");
-            ExitCode::FAILURE
+            if matches!(error.downcast_ref(), Some(Ended::Usage(_))) {
+                ExitCode::from(2)
+            } else {
+                ExitCode::FAILURE
+            }
         }
     }
+}
+
+/// An end of a command that is no failure of what it does.
+#[derive(Debug, thiserror::Error)]
+enum Ended {
+    /// The answer is no.
+    #[error("refused")]
+    Refused,
+    /// An argument names what is not there.
+    #[error("{0}")]
+    Usage(String),
 }
 
 /// Loads a configuration; its warnings go to standard error.

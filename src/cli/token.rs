@@ -63,10 +63,15 @@ pub fn token(options: &Options) -> anyhow::Result<()> {
 
 /// Header and claims of a JWT, unverified: it came from the authority itself.
 fn decode(token: &str) -> Option<String> {
+    let (header, claims) = parts(token)?;
+    serde_json::to_string_pretty(&serde_json::json!({ "header": header, "claims": claims })).ok()
+}
+
+/// Header and claims of a JWT, whoever made it.
+pub(super) fn parts(token: &str) -> Option<(Value, Value)> {
     let mut parts = token.split('.').map(|part| {
         let json = URL_SAFE_NO_PAD.decode(part).ok()?;
         serde_json::from_slice::<Value>(&json).ok()
     });
-    let (header, claims) = (parts.next()??, parts.next()??);
-    serde_json::to_string_pretty(&serde_json::json!({ "header": header, "claims": claims })).ok()
+    Some((parts.next()??, parts.next()??))
 }

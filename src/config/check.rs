@@ -263,6 +263,7 @@ fn expected(variants: &[&Value]) -> String {
             (Some(values), _) => quoted(&values),
             (None, "array") => "a list".to_owned(),
             (None, "integer") => "a whole number".to_owned(),
+            (None, "boolean") => "`true` or `false`".to_owned(),
             (None, "object") => "a mapping".to_owned(),
             (None, "string") => {
                 let format = variant.get("format").and_then(Value::as_str).and_then(formats::find);

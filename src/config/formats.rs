@@ -2,8 +2,8 @@
 
 use super::address::{HttpUrl, IssuerUrl, ListenAddress, UpstreamUrl};
 use super::name::{
-    Audience, ClaimName, ClientId, ExtraParameter, HeaderPrefix, HostValue, IdentityHeader, Method, Name,
-    PathPattern, Resource, Scope, ServerName, TokenHeader,
+    Audience, ClaimName, ClaimValue, ClientId, ExtraParameter, HeaderPrefix, HostValue, IdentityHeader,
+    Method, Name, PathPattern, Resource, Scope, ServerName, TokenHeader,
 };
 use super::value::{FilePath, GoDuration, Percent, Size, StoreUrl, TextValue, Timestamp, WrongForm};
 
@@ -28,6 +28,7 @@ fn check<T: TextValue>(text: &str) -> Result<(), WrongForm> {
 const ALL: &[Format] = &[
     of::<Audience>(),
     of::<ClaimName>(),
+    of::<ClaimValue>(),
     of::<ClientId>(),
     of::<ExtraParameter>(),
     of::<FilePath>(),

@@ -63,6 +63,16 @@ checked_text!(
 );
 
 checked_text!(
+    /// A value that a claim may have.
+    ClaimValue, "claim-value", "a text", |text| {
+        require(
+            matches!(text.len(), 1..=1024) && !text.chars().any(char::is_control),
+            "the value of a claim has 1 to 1024 bytes, none of them a control character",
+        )
+    }
+);
+
+checked_text!(
     /// One scope (RFC 6749 §3.3).
     Scope, "scope-token", "a scope", |text| {
         require(

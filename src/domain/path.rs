@@ -98,7 +98,7 @@ impl<'a> NormalPath<'a> {
     }
 
     /// The decoded segments; a trailing slash makes none.
-    pub fn segments(&self) -> impl Iterator<Item = Cow<'_, str>> {
+    pub fn segments(&self) -> impl Iterator<Item = Cow<'_, str>> + Clone {
         self.text[1..].split('/').filter(|segment| !segment.is_empty()).map(|segment| {
             if self.escaped {
                 percent_encoding::percent_decode_str(segment).decode_utf8_lossy()

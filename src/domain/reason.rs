@@ -42,6 +42,10 @@ reasons! {
     Public = "public" =>
         "Nothing. If the path should need a token, remove `access: public` from the rule that matches, or \
          put a stricter rule above it.",
+    /// A CORS preflight was passed on; no token was asked for.
+    Preflight = "preflight" =>
+        "Nothing: browsers send preflights without a token, and `corsPreflight: pass` lets them through where a rule \
+         matches the request that they announce.",
     /// One of our own endpoints answered.
     Local = "local" =>
         "Nothing: the sidecar answered itself (issuer endpoints, probes). What the token endpoint decided is \
@@ -130,7 +134,19 @@ reasons! {
     /// The token lacks a scope that the rule asks for.
     Scope = "scope" =>
         "The `scope` in the `WWW-Authenticate` header says what is needed. Let the client ask for it, and \
-         the authority allow it; or change the rule's `scopes`.",
+         the authority allow it; or change the rule's `scopes` or `anyScope`.",
+    /// The token lacks a claim value that the rule asks for.
+    Claim = "claim" =>
+        "Compare the token's claims with the rule's `claims`: each of them must have one of the values that the rule \
+         lists, of a list one item. `m2m-sidecar explain` names the rule.",
+    /// More requests came than the listener allows.
+    RateLimited = "rate_limited" =>
+        "The client should wait as long as `Retry-After` says. If it should be allowed more, raise \
+         `inbound[].limits.requestsPerSecond` or `burst`; `limits.per` says whose requests are counted together.",
+    /// As many requests as the listener allows are under way at once.
+    TooManyAtOnce = "too_many_at_once" =>
+        "The client should send fewer requests at a time, or the service answer sooner (`upstream_ms`). Otherwise raise \
+         `inbound[].limits.concurrent`; `limits.per` says whose requests are counted together.",
     /// The authority's keys cannot be had.
     KeysUnavailable = "keys_unavailable" =>
         "The authority's keys could not be fetched and none are kept, or the token's `kid` is a new one and the \

@@ -51,6 +51,12 @@ impl Access {
         self.reason = reason;
     }
 
+    /// It passes, though a listener that enforces would refuse it.
+    pub fn shadow(&mut self, reason: Reason) {
+        self.decision = Decision::Shadow;
+        self.reason = reason;
+    }
+
     /// It may not, or it failed.
     pub fn deny(&mut self, reason: Reason) {
         self.decision = Decision::Deny;

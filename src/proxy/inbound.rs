@@ -1,13 +1,14 @@
 //! The inbound role: verify, authorize, forward identity.
 
 use std::collections::HashSet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::Router;
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
@@ -21,8 +22,12 @@ use super::upstream::{self, Tries, Upstream};
 use super::{failure, head, local};
 use crate::domain::path::NormalPath;
 use crate::domain::reason::Reason;
-use crate::telemetry::RequestMetrics;
-use crate::verifier::{self, Permit, Refusal, Verifier};
+use crate::limits::{self, Exceeded, Key, Limits, Per, Slot};
+use crate::telemetry::{Decision, RequestMetrics};
+use crate::verifier::{self, Mode, Permit, Refusal, Verifier};
+
+/// When one of many requests under way may have ended.
+const AFTER_ONE_OF_MANY: Duration = Duration::from_secs(1);
 
 /// What one inbound listener is made of.
 #[derive(Clone, Debug)]
@@ -43,6 +48,8 @@ pub struct Config {
     pub preserve_host: bool,
     /// The largest body passed on, in bytes; none: unlimited.
     pub max_body: Option<u64>,
+    /// How often requests may come, and how many at once; none: unlimited.
+    pub limits: Option<limits::Config>,
     /// What is checked.
     pub verifier: verifier::Config,
 }
@@ -66,7 +73,38 @@ pub struct Inbound {
     keep_authorization: bool,
     preserve_host: bool,
     max_body: Option<u64>,
+    limits: Option<Arc<Limits>>,
     metrics: Arc<RequestMetrics>,
+}
+
+/// What becomes of a request by its path, method and headers.
+pub enum Judged<'r> {
+    /// An endpoint of our own answers it.
+    Own(NormalPath<'r>),
+    /// It may be sent on, with its path in this form.
+    Permitted(NormalPath<'r>, Permit),
+}
+
+/// Judges a request by its path, method and headers. `own` are the paths that the listener answers itself.
+///
+/// # Errors
+/// [`Refusal`] names the check that refused. What cannot be sent on in one clear form is refused in shadow mode too.
+pub async fn judge<'r>(
+    verifier: &Verifier,
+    own: Option<&HashSet<String>>,
+    method: &Method,
+    path: &'r str,
+    headers: &HeaderMap,
+) -> Result<Judged<'r>, Refusal> {
+    if matches!(*method, Method::CONNECT | Method::TRACE) {
+        return Err(Refusal::new(Reason::Method));
+    }
+    let path = NormalPath::parse(path).map_err(|_| Refusal::new(Reason::AmbiguousPath))?;
+    if own.is_some_and(|own| own.contains(path.as_str())) {
+        return Ok(Judged::Own(path));
+    }
+    let permit = verifier.decide(&path, method.as_str(), headers).await?;
+    Ok(Judged::Permitted(path, permit))
 }
 
 /// What is kept of a request between the phases.
@@ -76,6 +114,8 @@ pub struct Context {
     /// The path in normal form, with the query as it came; set together with the permit.
     target: String,
     permit: Option<Permit>,
+    /// Held until the request is over.
+    _slot: Option<Slot>,
     /// The reason for an error that a phase made.
     failure: Option<Reason>,
     tries: Tries,
@@ -90,6 +130,7 @@ impl Inbound {
         verifier: Arc<Verifier>,
         upstream: Arc<Upstream>,
         own: Option<OwnEndpoints>,
+        limits: Option<Arc<Limits>>,
         metrics: Arc<RequestMetrics>,
     ) -> Self {
         Self {
@@ -101,38 +142,82 @@ impl Inbound {
             keep_authorization: config.keep_authorization,
             preserve_host: config.preserve_host,
             max_body: config.max_body,
+            limits,
             metrics,
         }
     }
 
     /// Decides about a request: `Ok(Some(path))` is for an endpoint of our own, `Ok(None)` goes on to the upstream.
     async fn decide(&self, session: &mut Session, ctx: &mut Context) -> Result<Option<String>, Refusal> {
-        ctx.connection = Some(head::accept(session).map_err(Refusal::new)?);
+        let connection = head::accept(session).map_err(Refusal::new)?;
+        let peer = connection.peer.ip();
+        ctx.connection = Some(connection);
         let request = session.req_header();
-        if matches!(request.method, Method::CONNECT | Method::TRACE) {
-            return Err(Refusal::new(Reason::Method));
-        }
         let (path, query) = head::target(request).map_err(Refusal::new)?;
-        let path = NormalPath::parse(path).map_err(|_| Refusal::new(Reason::AmbiguousPath))?;
-        if self.own.as_ref().is_some_and(|own| own.paths.contains(path.as_str())) {
-            return Ok(Some(path.as_str().to_owned()));
-        }
-        let permit = self.verifier.decide(&path, request.method.as_str(), &request.headers).await?;
-        if let Some(max) = self.max_body {
-            let declared = request.headers.get(header::CONTENT_LENGTH);
-            let declared = declared.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-            if declared.is_some_and(|length| length > max) {
-                return Err(Refusal::new(Reason::BodyTooLarge));
-            }
-        }
-        ctx.access.allow(permit.reason());
+        let own = self.own.as_ref().map(|own| &own.paths);
+        let judged = judge(&self.verifier, own, &request.method, path, &request.headers).await?;
+        let (path, permit) = match judged {
+            Judged::Own(path) => return Ok(Some(path.as_str().to_owned())),
+            Judged::Permitted(path, permit) => (path, permit),
+        };
         ctx.access.client_id = permit.token().and_then(|token| token.client_id()).map(str::to_owned);
+        if permit.would_be_refused() {
+            ctx.access.shadow(permit.reason());
+        } else {
+            ctx.access.allow(permit.reason());
+        }
+        self.limit(request, &permit, peer, ctx)?;
         ctx.target = match query {
             Some(query) => format!("{}?{query}", path.as_str()),
             None => path.as_str().to_owned(),
         };
         ctx.permit = Some(permit);
         Ok(None)
+    }
+
+    /// Size and number of the requests that would pass: judged after their tokens, so that nobody can use up the budget of
+    /// another.
+    fn limit(
+        &self,
+        request: &RequestHeader,
+        permit: &Permit,
+        peer: IpAddr,
+        ctx: &mut Context,
+    ) -> Result<(), Refusal> {
+        if let Some(max) = self.max_body {
+            let declared = request.headers.get(header::CONTENT_LENGTH);
+            let declared = declared.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+            if declared.is_some_and(|length| length > max) {
+                self.over_limit(Refusal::new(Reason::BodyTooLarge), ctx)?;
+            }
+        }
+        let Some(limits) = &self.limits else {
+            return Ok(());
+        };
+        match limits.admit(limit_key(limits.per(), permit, peer)) {
+            Ok(slot) => {
+                ctx._slot = Some(slot);
+                Ok(())
+            }
+            Err(Exceeded::Rate(wait)) => {
+                self.over_limit(Refusal { retry_after: Some(wait), ..Refusal::new(Reason::RateLimited) }, ctx)
+            }
+            Err(Exceeded::Concurrency) => {
+                let retry_after = Some(AFTER_ONE_OF_MANY);
+                self.over_limit(Refusal { retry_after, ..Refusal::new(Reason::TooManyAtOnce) }, ctx)
+            }
+        }
+    }
+
+    /// In shadow mode what is over a limit passes, and is noted unless there is a weightier reason already.
+    fn over_limit(&self, refusal: Refusal, ctx: &mut Context) -> Result<(), Refusal> {
+        if self.verifier.mode() == Mode::Enforce {
+            return Err(Refusal { client_id: ctx.access.client_id.take(), ..refusal });
+        }
+        if ctx.access.decision == Decision::Allow {
+            ctx.access.shadow(refusal.reason);
+        }
+        Ok(())
     }
 
     /// Makes the request that the upstream sees. Without a permit there is none.
@@ -168,6 +253,7 @@ impl ProxyHttp for Inbound {
             connection: None,
             target: String::new(),
             permit: None,
+            _slot: None,
             failure: None,
             tries: Tries::default(),
             body_bytes: 0,
@@ -189,7 +275,11 @@ impl ProxyHttp for Inbound {
             Err(refusal) => {
                 ctx.access.deny(refusal.reason);
                 ctx.access.client_id = refusal.client_id;
-                let answer = Answer::new(refusal.reason, &self.name).needing(refusal.needed.as_ref());
+                let mut answer = Answer::new(refusal.reason, &self.name).needing(refusal.needed.as_ref());
+                if let Some(wait) = refusal.retry_after {
+                    answer =
+                        answer.retry_after(wait.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX));
+                }
                 answer.write(session).await?;
                 Ok(true)
             }
@@ -244,7 +334,12 @@ impl ProxyHttp for Inbound {
     ) -> pingora::Result<()> {
         ctx.body_bytes += body.as_ref().map_or(0, |chunk| chunk.len() as u64);
         match self.max_body {
-            Some(max) if ctx.body_bytes > max => Err(fail(ctx, Reason::BodyTooLarge)),
+            Some(max) if ctx.body_bytes > max => {
+                self.over_limit(Refusal::new(Reason::BodyTooLarge), ctx).map_err(|refusal| {
+                    ctx.access.client_id = refusal.client_id;
+                    fail(ctx, refusal.reason)
+                })
+            }
             _ => Ok(()),
         }
     }
@@ -267,6 +362,20 @@ impl ProxyHttp for Inbound {
 
     async fn logging(&self, session: &mut Session, _: Option<&Error>, ctx: &mut Context) {
         ctx.access.end_session(&self.metrics, session);
+    }
+}
+
+/// Whose counter a request counts on. One that shows no client or user counts for its address.
+fn limit_key(per: Per, permit: &Permit, peer: IpAddr) -> Key {
+    let named = permit.token().and_then(|token| match per {
+        Per::Client => Some(Key::Client(token.authority(), token.client_id()?.into())),
+        Per::Subject => Some(Key::Subject(token.authority(), token.subject()?.into())),
+        Per::Address | Per::Listener => None,
+    });
+    match (per, named) {
+        (Per::Listener, _) => Key::Everyone,
+        (_, Some(key)) => key,
+        (_, None) => Key::address(peer),
     }
 }
 

@@ -66,11 +66,12 @@ pub fn table(reason: Reason) -> Option<Row> {
         | R::Revoked
         | R::Audience
         | R::SenderConstrained => challenge(401, "invalid_token"),
-        R::Scope => challenge(403, "insufficient_scope"),
+        R::Scope | R::Claim => challenge(403, "insufficient_scope"),
         R::NoRule => row(403, "access_denied"),
         R::KeysUnavailable | R::RevocationUnavailable | R::TokenUnavailable => {
             retry(503, "temporarily_unavailable")
         }
+        R::RateLimited | R::TooManyAtOnce => retry(429, "too_many_requests"),
         R::AmbiguousPath | R::MalformedRequest => row(400, "invalid_request"),
         R::Host | R::CrossSite => row(403, "access_denied"),
         R::Method => row(405, "method_not_allowed"),
@@ -80,9 +81,13 @@ pub fn table(reason: Reason) -> Option<Row> {
         R::UpstreamUnreachable | R::UpstreamTls | R::UpstreamBroken => row(502, "bad_gateway"),
         R::UpstreamTimeout => row(504, "gateway_timeout"),
         R::Internal => INTERNAL,
-        R::Permitted | R::Public | R::Local | R::OwnAuthorization | R::TokenAttached | R::ClientGone => {
-            return None;
-        }
+        R::Permitted
+        | R::Public
+        | R::Preflight
+        | R::Local
+        | R::OwnAuthorization
+        | R::TokenAttached
+        | R::ClientGone => return None,
     })
 }
 
@@ -258,7 +263,10 @@ mod tests {
                 matches!(answer.status(), 401)
                     || matches!(
                         reason,
-                        Reason::Scope | Reason::TwoAuthorizations | Reason::MalformedAuthorization
+                        Reason::Scope
+                            | Reason::Claim
+                            | Reason::TwoAuthorizations
+                            | Reason::MalformedAuthorization
                     )
             );
             assert!(challenge.is_none_or(|text| HeaderValue::from_str(&text).is_ok()));

@@ -8,6 +8,7 @@ mod bearer;
 mod cache;
 mod discovery;
 mod key_file;
+mod preflight;
 mod recent;
 mod revocation;
 pub mod rules;
@@ -38,7 +39,7 @@ use crate::jose::key_set::{KeySet, NoCandidate};
 use crate::jose::live_keys::{Keys, Renewal};
 use crate::jose::verify::{InvalidJws, Jws};
 use cache::VerifiedTokens;
-use rules::{InvalidPattern, Rules};
+use rules::{InvalidRules, Rule, Rules};
 use token::Reading;
 
 /// An issuer whose tokens are trusted.
@@ -101,6 +102,30 @@ pub struct Config {
     pub rules: Vec<RuleConfig>,
     /// The claims that go to the upstream in headers.
     pub forwarded_claims: Vec<String>,
+    /// Whether what is refused is stopped.
+    pub mode: Mode,
+    /// What becomes of CORS preflights.
+    pub cors_preflight: CorsPreflight,
+}
+
+/// Whether a listener stops what it refuses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// What is refused does not pass.
+    #[default]
+    Enforce,
+    /// Everything is judged, and passes whatever the judgement was.
+    Shadow,
+}
+
+/// What becomes of CORS preflights, which browsers send without a token.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CorsPreflight {
+    /// They are requests like any other.
+    #[default]
+    Authenticate,
+    /// They pass where some rule matches the request that they announce.
+    Pass,
 }
 
 /// Which `aud` values a listener accepts.
@@ -121,6 +146,8 @@ pub struct RuleConfig {
     pub methods: Vec<String>,
     /// Who may pass.
     pub access: Access,
+    /// The line of the configuration file that it begins on, for people.
+    pub line: usize,
 }
 
 /// Who may pass a rule.
@@ -128,11 +155,28 @@ pub struct RuleConfig {
 pub enum Access {
     /// Anyone, without a token.
     Public,
-    /// Whoever has a valid token with all of these scopes.
-    Token {
-        /// All of them are needed.
-        scopes: ScopeSet,
-    },
+    /// Whoever has a valid token that has what is needed.
+    Token(Needs),
+}
+
+/// What a token must have beside being valid; all of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// Every one of these scopes.
+    pub scopes: ScopeSet,
+    /// One of these scopes, unless there are none.
+    pub any_scope: ScopeSet,
+    /// Claims with certain values.
+    pub claims: Vec<ClaimNeed>,
+}
+
+/// A claim that must have one of some values; of a list, one item must.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClaimNeed {
+    /// The claim.
+    pub name: String,
+    /// The values as texts; numbers and truth values as in JSON.
+    pub values: Vec<String>,
 }
 
 /// Why a request may not pass.
@@ -144,13 +188,15 @@ pub struct Refusal {
     pub needed: Option<ScopeSet>,
     /// The client of a token that was good in itself, for the access log.
     pub client_id: Option<String>,
+    /// When it is worth trying again, where that is known.
+    pub retry_after: Option<Duration>,
 }
 
 impl Refusal {
     /// A refusal by a check that knows no more.
     #[must_use]
     pub fn new(reason: Reason) -> Self {
-        Self { reason, needed: None, client_id: None }
+        Self { reason, needed: None, client_id: None, retry_after: None }
     }
 }
 
@@ -167,19 +213,31 @@ impl std::ops::Deref for VerifiedToken {
 }
 
 /// Leave to send one request on. Only [`Verifier::decide`] gives one.
-pub struct Permit(Option<VerifiedToken>);
+pub struct Permit {
+    token: Option<VerifiedToken>,
+    reason: Reason,
+    /// Given only because the listener is in shadow mode.
+    would_be_refused: bool,
+}
 
 impl Permit {
-    /// The token that earned it; none on a public path.
+    /// The token that the request brought: verified, but in shadow mode perhaps not enough for the rule. None on a public
+    /// path.
     #[must_use]
     pub fn token(&self) -> Option<&VerifiedToken> {
-        self.0.as_ref()
+        self.token.as_ref()
     }
 
-    /// The reason code of the permit.
+    /// The check that decided.
     #[must_use]
     pub fn reason(&self) -> Reason {
-        if self.0.is_some() { Reason::Permitted } else { Reason::Public }
+        self.reason
+    }
+
+    /// Whether a listener that enforces would have refused the request.
+    #[must_use]
+    pub fn would_be_refused(&self) -> bool {
+        self.would_be_refused
     }
 }
 
@@ -192,6 +250,8 @@ pub struct Verifier {
     audiences: Audiences,
     rules: Rules,
     forwarded_claims: Vec<String>,
+    mode: Mode,
+    cors_preflight: CorsPreflight,
     verified: VerifiedTokens,
     clock: SharedClock,
     observe_cache: ObserveCache,
@@ -201,18 +261,20 @@ impl Verifier {
     /// A verifier that trusts `authorities`.
     ///
     /// # Errors
-    /// [`InvalidPattern`] when a rule's path pattern is none.
+    /// [`InvalidRules`] when the rules cannot be used.
     pub fn new(
         config: &Config,
         authorities: Vec<Arc<Authority>>,
         clock: SharedClock,
         observe_cache: ObserveCache,
-    ) -> Result<Self, InvalidPattern> {
+    ) -> Result<Self, InvalidRules> {
         Ok(Self {
             authorities,
             audiences: config.audiences.clone(),
             rules: Rules::compile(&config.rules)?,
             forwarded_claims: config.forwarded_claims.clone(),
+            mode: config.mode,
+            cors_preflight: config.cors_preflight,
             verified: VerifiedTokens::new(config.verified_token_cache),
             clock,
             observe_cache,
@@ -223,27 +285,64 @@ impl Verifier {
     /// it looks like any path that needs one.
     ///
     /// # Errors
-    /// [`Refusal`] names the check that refused.
+    /// [`Refusal`] names the check that refused. In shadow mode there is none: the permit says what it would have been.
     pub async fn decide(
         &self,
         path: &NormalPath<'_>,
         method: &str,
         headers: &HeaderMap,
     ) -> Result<Permit, Refusal> {
-        let access = self.rules.find(path, method);
-        if access == Some(&Access::Public) {
-            return Ok(Permit(None));
+        let rule = self.rules.find(path, method);
+        if rule.is_some_and(Rule::is_public) {
+            return Ok(Permit { token: None, reason: Reason::Public, would_be_refused: false });
         }
-        let token = self.verify(&BearerToken::extract(headers)?).await.map_err(Refusal::new)?;
-        let refuse =
-            |reason, needed| Err(Refusal { reason, needed, client_id: token.client_id().map(str::to_owned) });
-        match access {
-            Some(Access::Token { scopes }) if !token.has_scopes(scopes) => {
-                refuse(Reason::Scope, Some(scopes.clone()))
+        if self.passes_as_preflight(path, method, headers) {
+            return Ok(Permit { token: None, reason: Reason::Preflight, would_be_refused: false });
+        }
+        let token = match self.token_of(headers).await {
+            Ok(token) => token,
+            Err(refusal) => return self.refuse(refusal, None),
+        };
+        let refused = match rule {
+            None => Some(Refusal::new(Reason::NoRule)),
+            Some(rule) => rule
+                .judge(&token)
+                .err()
+                .map(|reason| Refusal { needed: rule.sufficient_scopes(), ..Refusal::new(reason) }),
+        };
+        match refused {
+            None => Ok(Permit { token: Some(token), reason: Reason::Permitted, would_be_refused: false }),
+            Some(refusal) => {
+                let client_id = token.client_id().map(str::to_owned);
+                self.refuse(Refusal { client_id, ..refusal }, Some(token))
             }
-            Some(_) => Ok(Permit(Some(token))),
-            None => refuse(Reason::NoRule, None),
         }
+    }
+
+    /// Whether refused requests pass all the same.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// In shadow mode a request passes with the reason it would have been refused for, and with its identity if the token
+    /// itself is good: what the upstream is told is true in either mode.
+    fn refuse(&self, refusal: Refusal, token: Option<VerifiedToken>) -> Result<Permit, Refusal> {
+        match self.mode {
+            Mode::Enforce => Err(refusal),
+            Mode::Shadow => Ok(Permit { token, reason: refusal.reason, would_be_refused: true }),
+        }
+    }
+
+    /// A preflight shows no token, so all that can be asked is whether a rule knows the request that it announces.
+    fn passes_as_preflight(&self, path: &NormalPath<'_>, method: &str, headers: &HeaderMap) -> bool {
+        self.cors_preflight == CorsPreflight::Pass
+            && preflight::announced_method(method, headers)
+                .is_some_and(|announced| self.rules.find(path, announced).is_some())
+    }
+
+    async fn token_of(&self, headers: &HeaderMap) -> Result<VerifiedToken, Refusal> {
+        self.verify(&BearerToken::extract(headers)?).await.map_err(Refusal::new)
     }
 
     /// Verifies a token: what is remembered of it, or its signature and claims; then everything that may have changed.
@@ -337,6 +436,7 @@ impl Verifier {
         let (claims, key) = judged?;
         let reading = Reading {
             forwarded: &self.forwarded_claims,
+            asked: self.rules.asked_claims(),
             require_expiry: authority.require_expiry,
             profile: authority.profile,
             now: self.clock.now(),

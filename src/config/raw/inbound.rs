@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::revocation::Revocation;
 use super::{Algorithm, Timeouts, UpstreamTls, seconds, yes};
 use crate::config::address::{HttpUrl, ListenAddress, UpstreamUrl};
-use crate::config::name::{Audience, ClaimName, IdentityHeader, Method, Name, PathPattern, Scope};
+use crate::config::name::{
+    Audience, ClaimName, ClaimValue, IdentityHeader, Method, Name, PathPattern, Scope,
+};
 use crate::config::value::{FilePath, GoDuration, Size};
 
 /// An issuer whose tokens are trusted.
@@ -103,6 +105,14 @@ pub(in crate::config) struct Inbound {
     /// How long each step of a request to the upstream may take.
     #[serde(default)]
     pub upstream_timeouts: Timeouts,
+    /// Whether what is refused is stopped.
+    #[serde(default)]
+    pub mode: Mode,
+    /// What becomes of CORS preflights, which browsers send without a token.
+    #[serde(default)]
+    pub cors_preflight: CorsPreflight,
+    /// How often requests may come, and how many at once; unlimited when left out. Counted are those that would pass.
+    pub limits: Option<Limits>,
     /// Who may do what. The first rule that matches decides; without a match the request is denied.
     #[schemars(length(min = 1))]
     pub rules: Vec<Rule>,
@@ -163,6 +173,94 @@ pub(in crate::config) struct Rule {
     /// The scopes that the token must have, all of them.
     #[serde(default)]
     pub scopes: Vec<Scope>,
+    /// Scopes of which the token must have one.
+    #[schemars(length(min = 1))]
+    pub any_scope: Option<Vec<Scope>>,
+    /// Claims that the token must have, each with one of these values; of a claim that is a list, one item must have it. A single value need not be in a list.
+    #[serde(default)]
+    #[schemars(extend("propertyNames" = { "format": "claim-name" }))]
+    pub claims: BTreeMap<ClaimName, ClaimValues>,
+}
+
+/// The values that a claim may have. Numbers and truth values are compared as JSON writes them.
+#[derive(Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(in crate::config) enum ClaimValues {
+    /// One of these.
+    OneOf(#[schemars(length(min = 1))] Vec<Scalar>),
+    /// This text.
+    Text(ClaimValue),
+    /// This number.
+    Integer(i64),
+    /// This truth value.
+    Bool(bool),
+}
+
+/// One value of a claim.
+#[derive(Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(in crate::config) enum Scalar {
+    /// A text.
+    Text(ClaimValue),
+    /// A number.
+    Integer(i64),
+    /// A truth value.
+    Bool(bool),
+}
+
+/// Whether a listener stops what it refuses.
+#[derive(Clone, Copy, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::config) enum Mode {
+    /// What is refused does not pass.
+    #[default]
+    Enforce,
+    /// Everything passes; what would be refused is logged and counted, with the reason.
+    Shadow,
+}
+
+/// What becomes of CORS preflights.
+#[derive(Clone, Copy, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::config) enum CorsPreflight {
+    /// They need a token like any other request.
+    #[default]
+    Authenticate,
+    /// They pass where some rule matches the request that they announce.
+    Pass,
+}
+
+/// How often requests may come, and how many at once. What is over a limit gets 429.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(in crate::config) struct Limits {
+    /// How many requests a second, in the long run.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub requests_per_second: Option<u32>,
+    /// How many of them may come at the same moment after a pause; as many as `requestsPerSecond` when left out.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub burst: Option<u32>,
+    /// How many may be under way at once.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub concurrent: Option<u32>,
+    /// Whose requests are counted together. Those without a token, or whose token does not say, count for their address.
+    #[serde(default)]
+    pub per: Per,
+}
+
+/// Whose requests are counted together.
+#[derive(Clone, Copy, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::config) enum Per {
+    /// Those of each client.
+    #[default]
+    ClientId,
+    /// Those for each user.
+    Sub,
+    /// Those from each address; of IPv6 addresses, from each /64.
+    Address,
+    /// All.
+    Listener,
 }
 
 /// Who may pass without the token's being asked.

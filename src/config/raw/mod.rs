@@ -19,7 +19,10 @@ mod issuer;
 mod outbound;
 mod revocation;
 
-pub(super) use inbound::{Access, Audiences, Authority, AuthorityProfile, Authorization, Inbound, Rule};
+pub(super) use inbound::{
+    Access, Audiences, Authority, AuthorityProfile, Authorization, ClaimValues, CorsPreflight, Inbound,
+    Limits, Mode, Per, Rule, Scalar,
+};
 pub(super) use issuer::{Client, GrantType, Issuer};
 pub(super) use outbound::{AuthMethod, Credential, Outbound};
 pub(super) use revocation::{FullRevocation, OnFailure, Revocation, RevocationKind};

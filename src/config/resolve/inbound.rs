@@ -6,15 +6,19 @@ use http::HeaderName;
 
 use super::{Resolver, algorithm, is_open, revocation};
 use crate::config::address::IssuerUrl;
+use crate::config::name::{ClaimName, Scope};
 use crate::config::tree::{Data, KeyPath};
 use crate::config::{IssuerRole, files, raw};
 use crate::domain::path::NormalPath;
 use crate::domain::scope::ScopeSet;
 use crate::endpoints::oauth::{self, Placement};
 use crate::jose::Algorithm;
+use crate::limits;
 use crate::proxy::inbound;
+use crate::verifier::rules::Rules;
 use crate::verifier::{
-    self, Access, Audiences, AuthorityConfig, KeySource, Profile, RevocationKind, RuleConfig, rules,
+    self, Access, Audiences, AuthorityConfig, ClaimNeed, CorsPreflight, KeySource, Mode, Needs, Profile,
+    RevocationKind, RuleConfig, rules,
 };
 
 /// What keys may verify when the configuration does not say.
@@ -168,6 +172,9 @@ pub(super) fn resolve_listener(
         .enumerate()
         .map(|(i, rule)| resolve_rule(resolver, &path.key("rules").index(i), rule, &endpoints))
         .collect();
+    let rules = rules.into_iter().collect::<Option<Vec<_>>>();
+    check_rules(resolver, &path.key("rules"), rules.as_deref().unwrap_or_default());
+    let limits = raw.limits.map(|limits| resolve_limits(resolver, &path.key("limits"), &limits));
     Some(inbound::Config {
         listen: raw.listen.0,
         issuer: raw.issuer,
@@ -176,12 +183,21 @@ pub(super) fn resolve_listener(
         identity_headers: identity_headers.iter().map(|(header, _)| header.clone()).collect(),
         preserve_host: raw.preserve_host,
         max_body: raw.max_body.map(|size| size.0),
+        limits,
         verifier: verifier::Config {
             authorities: trusted,
             audiences,
             verified_token_cache: raw.verified_token_cache,
-            rules: rules.into_iter().collect::<Option<_>>()?,
+            rules: rules?,
             forwarded_claims: identity_headers.into_iter().map(|(_, claim)| claim).collect(),
+            mode: match raw.mode {
+                raw::Mode::Enforce => Mode::Enforce,
+                raw::Mode::Shadow => Mode::Shadow,
+            },
+            cors_preflight: match raw.cors_preflight {
+                raw::CorsPreflight::Authenticate => CorsPreflight::Authenticate,
+                raw::CorsPreflight::Pass => CorsPreflight::Pass,
+            },
         },
         name: raw.name.0,
     })
@@ -262,22 +278,79 @@ fn resolve_rule(
     }
     let access = match raw.access {
         Some(raw::Access::Public) => {
-            if !raw.scopes.is_empty() {
-                resolver
-                    .findings
-                    .error(&path.key("scopes"), "a public rule asks for no token, so not for scopes");
+            let asked = [
+                ("scopes", !raw.scopes.is_empty()),
+                ("anyScope", raw.any_scope.is_some()),
+                ("claims", !raw.claims.is_empty()),
+            ];
+            for (key, _) in asked.into_iter().filter(|(_, asked)| *asked) {
+                let message = "a public rule asks for no token, so not for what is in it";
+                resolver.findings.error(&path.key(key), message);
             }
             Access::Public
         }
         None => {
-            Access::Token { scopes: ScopeSet::from_tokens(raw.scopes.iter().map(|scope| &scope.0)).ok()? }
+            let scopes = |scopes: Vec<Scope>| ScopeSet::from_tokens(scopes.iter().map(|scope| &scope.0)).ok();
+            Access::Token(Needs {
+                scopes: scopes(raw.scopes)?,
+                any_scope: scopes(raw.any_scope.unwrap_or_default())?,
+                claims: raw.claims.into_iter().map(|(name, values)| claim_need(name, values)).collect(),
+            })
         }
     };
     Some(RuleConfig {
+        line: resolver.tree.position(path).line,
         paths: raw.paths.into_iter().map(|pattern| pattern.0).collect(),
         methods: raw.methods.into_iter().flatten().map(|method| method.0).collect(),
         access,
     })
+}
+
+fn claim_need(name: ClaimName, values: raw::ClaimValues) -> ClaimNeed {
+    let text = |value: raw::Scalar| match value {
+        raw::Scalar::Text(text) => text.0,
+        raw::Scalar::Integer(number) => number.to_string(),
+        raw::Scalar::Bool(value) => value.to_string(),
+    };
+    let values = match values {
+        raw::ClaimValues::OneOf(values) => values.into_iter().map(text).collect(),
+        raw::ClaimValues::Text(value) => vec![text(raw::Scalar::Text(value))],
+        raw::ClaimValues::Integer(value) => vec![text(raw::Scalar::Integer(value))],
+        raw::ClaimValues::Bool(value) => vec![text(raw::Scalar::Bool(value))],
+    };
+    ClaimNeed { name: name.0, values }
+}
+
+fn check_rules(resolver: &mut Resolver<'_>, path: &KeyPath, rules: &[RuleConfig]) {
+    if let Err(why) = Rules::compile(rules) {
+        resolver.findings.error(path, why.to_string());
+    }
+    for (idle, by) in rules::never_reached(rules) {
+        let by: Vec<_> = by.iter().map(|index| path.index(*index).to_string()).collect();
+        let message =
+            format!("this rule never decides: all that it matches is matched before, by {}", by.join(", "));
+        resolver.findings.warning(&path.index(idle), message);
+    }
+}
+
+fn resolve_limits(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Limits) -> limits::Config {
+    if raw.requests_per_second.is_none() {
+        if raw.burst.is_some() {
+            resolver.findings.error(&path.key("burst"), "it needs `requestsPerSecond` beside it");
+        } else if raw.concurrent.is_none() {
+            resolver.findings.error(path, "it limits nothing without `requestsPerSecond` or `concurrent`");
+        }
+    }
+    let rate = raw
+        .requests_per_second
+        .map(|per_second| limits::Rate { per_second, burst: raw.burst.unwrap_or(per_second) });
+    let per = match raw.per {
+        raw::Per::ClientId => limits::Per::Client,
+        raw::Per::Sub => limits::Per::Subject,
+        raw::Per::Address => limits::Per::Address,
+        raw::Per::Listener => limits::Per::Listener,
+    };
+    limits::Config { rate, concurrent: raw.concurrent, per }
 }
 
 /// The paths that the issuer answers on an inbound listener.

@@ -9,8 +9,9 @@ use crate::domain::clock::UnixTime;
 use crate::domain::oauth::{ClientAuthMethod, GrantType};
 use crate::domain::secret::ExposeSecret;
 use crate::jose::Algorithm;
+use crate::limits::{self, Per, Rate};
 use crate::token_source::TokenEndpoint;
-use crate::verifier::{Access, Audiences, KeySource, Profile};
+use crate::verifier::{Access, Audiences, CorsPreflight, KeySource, Mode, Profile};
 use crate::{store, telemetry};
 
 const FULL: &str = r#"
@@ -164,7 +165,61 @@ fn authorities_and_inbound_listeners_arrive() {
     let [public, rule] = inbound.verifier.rules.as_slice() else { panic!() };
     assert_eq!((public.methods.as_slice(), &public.access), (["GET".to_owned()].as_slice(), &Access::Public));
     assert_eq!(rule.paths, ["/things/**", "/x/*"]);
-    assert!(matches!(&rule.access, Access::Token { scopes } if scopes.to_string() == "things:read"));
+    assert!(matches!(&rule.access, Access::Token(needs) if needs.scopes.to_string() == "things:read"));
+}
+
+#[test]
+fn what_rules_and_limits_say_arrives() {
+    let listener = |keys: &str, rules: &str| {
+        let text = small_but("      - paths: [\"/**\"]\n", rules);
+        config(&text.replace("    audiences: any\n", &format!("    audiences: any\n{keys}")))
+            .inbound
+            .remove(0)
+    };
+    let rules = "      - paths: [/a]\n        anyScope: [x, y]\n        claims: { t: [blue, 7, true], o: one, n: -3, b: false, \
+                 v: \"${THREADS}\" }\n      - { paths: [/b] }\n";
+    let inbound = listener("    mode: shadow\n    corsPreflight: pass\n", rules);
+    assert_eq!((inbound.verifier.mode, inbound.limits), (Mode::Shadow, None));
+    assert_eq!(inbound.verifier.cors_preflight, CorsPreflight::Pass);
+    let [rule, other] = inbound.verifier.rules.as_slice() else { panic!() };
+    assert_eq!(other.line, rule.line + 3);
+    let Access::Token(needs) = &rule.access else { panic!() };
+    assert_eq!((needs.scopes.is_empty(), needs.any_scope.to_string().as_str()), (true, "x y"));
+    let claims: Vec<_> =
+        needs.claims.iter().map(|need| format!("{}={}", need.name, need.values.join("|"))).collect();
+    assert_eq!(claims, ["b=false", "n=-3", "o=one", "t=blue|7|true", "v=3"]);
+
+    let limits = |text: &str| listener(&format!("    limits: {text}\n"), rules).limits.unwrap();
+    let rate = |per_second, burst| Some(Rate { per_second, burst });
+    for (text, expected) in [
+        ("{ requestsPerSecond: 9 }", limits::Config { rate: rate(9, 9), concurrent: None, per: Per::Client }),
+        (
+            "{ requestsPerSecond: 9, burst: 1, concurrent: 4, per: sub }",
+            limits::Config { rate: rate(9, 1), concurrent: Some(4), per: Per::Subject },
+        ),
+        (
+            "{ concurrent: 4, per: listener }",
+            limits::Config { rate: None, concurrent: Some(4), per: Per::Listener },
+        ),
+        (
+            "{ concurrent: 4, per: address }",
+            limits::Config { rate: None, concurrent: Some(4), per: Per::Address },
+        ),
+    ] {
+        assert_eq!(limits(text), expected, "{text}");
+    }
+}
+
+#[test]
+fn a_rule_that_never_decides_is_warned_of() {
+    let rules = "      - { paths: [\"/a/**\"] }\n      - { paths: [/b] }\n      - { paths: [/b, /a/c], methods: [GET] }\n";
+    let found = warnings(&small_but("      - paths: [\"/**\"]\n", rules));
+    let [warning] = found.as_slice() else { panic!("{found:?}") };
+    assert!(
+        warning.contains("inbound[0].rules[2]")
+            && warning.contains("by inbound[0].rules[0], inbound[0].rules[1]"),
+        "{warning}"
+    );
 }
 
 #[test]

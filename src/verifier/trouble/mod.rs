@@ -20,12 +20,11 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::{
-    Access, Audiences, Authority, AuthorityConfig, Config, KeySource, Profile, RevocationConfig, RuleConfig,
-    Verifier,
+    Access, Audiences, Authority, AuthorityConfig, Config, CorsPreflight, KeySource, Mode, Needs, Profile,
+    RevocationConfig, RuleConfig, Verifier,
 };
 use crate::domain::path::NormalPath;
 use crate::domain::reason::Reason;
-use crate::domain::scope::ScopeSet;
 use crate::jose::{ALGORITHMS, provider};
 use model::{Attempt, Model, Probe, Set, Shown};
 use story::{Event, Story};
@@ -89,8 +88,11 @@ impl Life {
             rules: vec![RuleConfig {
                 paths: vec!["/**".to_owned()],
                 methods: Vec::new(),
-                access: Access::Token { scopes: ScopeSet::default() },
+                access: Access::Token(Needs::default()),
+                line: 1,
             }],
+            mode: Mode::Enforce,
+            cors_preflight: CorsPreflight::Authenticate,
             forwarded_claims: Vec::new(),
         };
         let verifier = Verifier::new(&config, vec![authority], clock.clone(), Arc::new(|_| ())).unwrap();

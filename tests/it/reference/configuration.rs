@@ -145,6 +145,9 @@ impl<'a> Page<'a> {
             Some("boolean") => "`true` or `false`".to_owned(),
             Some("integer") => match (schema.get("minimum"), schema.get("maximum")) {
                 (Some(least), Some(most)) => format!("a number, {least} to {most}"),
+                _ if schema.get("format").is_some_and(|format| format == "int64") => {
+                    "a whole number".to_owned()
+                }
                 _ => "a number of bytes".to_owned(),
             },
             _ => {

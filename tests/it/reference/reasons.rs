@@ -15,7 +15,9 @@ pub fn page() -> String {
     for reason in Reason::ALL.iter().filter(answered) {
         page.push_str(&row(*reason));
     }
-    page.push_str("\n`Retry-After` is sent with every 503.\n\n## In the log and the metrics only\n\n");
+    page.push_str(
+        "\n`Retry-After` is sent with every 429 and 503.\n\n## In the log and the metrics only\n\n",
+    );
     page.push_str(
         "The request passed, or nobody was there any more to be answered.\n\n| code | meaning |\n|---|---|\n",
     );
@@ -41,7 +43,7 @@ fn row(reason: Reason) -> String {
         Challenge::Bare => "yes, without `error`",
         Challenge::WithError => "yes",
     };
-    assert_eq!(answer.retry, answer.status == 503, "the page says so");
+    assert_eq!(answer.retry, matches!(answer.status, 429 | 503), "the page says so");
     format!(
         "| [`{0}`](#{0}) | {1} | `{2}` | {challenge} | {3} |\n",
         reason.code(),

@@ -1,0 +1,140 @@
+//! All patterns of a listener as one tree of segments, so that a request costs as many steps as its path is long, however
+//! many rules there are.
+
+use std::collections::BTreeMap;
+
+use super::pattern::{Pattern, Segment};
+use crate::domain::path::NormalPath;
+
+/// Which rule matches a path and a method first.
+pub(super) struct Matcher {
+    /// The root is the first.
+    nodes: Vec<Node>,
+    methods: Methods,
+}
+
+/// What has been read of a path at some point.
+struct Node {
+    named: BTreeMap<String, usize>,
+    any: Option<usize>,
+    /// The rules that match when the path ends here.
+    here: Vec<Candidate>,
+    /// The rules that match whatever follows.
+    rest: Vec<Candidate>,
+    /// The first rule that can match here or further down.
+    first: usize,
+}
+
+#[derive(Clone, Copy)]
+struct Candidate {
+    rule: usize,
+    methods: u64,
+}
+
+/// A rule's patterns, and the methods it names; none: every method.
+pub(super) type Matched<'r> = (Vec<Pattern>, &'r [String]);
+
+impl Matcher {
+    /// Compiles rules in their order. `None` when they name more than 63 different methods.
+    pub fn compile(rules: &[Matched<'_>]) -> Option<Self> {
+        let methods = Methods::named_by(rules.iter().flat_map(|(_, methods)| methods.iter()))?;
+        let mut matcher = Self { nodes: vec![Node::reached_by(usize::MAX)], methods };
+        for (rule, (patterns, named)) in rules.iter().enumerate() {
+            let candidate = Candidate { rule, methods: matcher.methods.set(named) };
+            patterns.iter().for_each(|pattern| matcher.add(pattern, candidate));
+        }
+        Some(matcher)
+    }
+
+    fn add(&mut self, pattern: &Pattern, candidate: Candidate) {
+        let mut at = 0;
+        self.nodes[at].first = self.nodes[at].first.min(candidate.rule);
+        for segment in &pattern.segments {
+            let new = self.nodes.len();
+            let node = &mut self.nodes[at];
+            at = match segment {
+                Segment::Any => *node.any.get_or_insert(new),
+                Segment::Exactly(name) => *node.named.entry(name.clone()).or_insert(new),
+            };
+            // Rules come in their order, so the one that makes a node is the first that needs it.
+            if at == new {
+                self.nodes.push(Node::reached_by(candidate.rule));
+            }
+        }
+        let node = &mut self.nodes[at];
+        if pattern.any_rest { node.rest.push(candidate) } else { node.here.push(candidate) }
+    }
+
+    /// The index of the first rule that matches.
+    pub fn find(&self, path: &NormalPath<'_>, method: &str) -> Option<usize> {
+        let mut first = usize::MAX;
+        self.visit(0, path.segments(), self.methods.bit(method), &mut first);
+        (first != usize::MAX).then_some(first)
+    }
+
+    /// Looks for a rule before `first`. Each node is visited at most once, and as deep as the longest pattern goes.
+    fn visit<S: AsRef<str>>(
+        &self,
+        at: usize,
+        mut rest: impl Iterator<Item = S> + Clone,
+        method: u64,
+        first: &mut usize,
+    ) {
+        let Some(node) = self.nodes.get(at).filter(|node| node.first < *first) else {
+            return;
+        };
+        earliest(&node.rest, method, first);
+        let Some(segment) = rest.next() else {
+            return earliest(&node.here, method, first);
+        };
+        if let Some(named) = node.named.get(segment.as_ref()) {
+            self.visit(*named, rest.clone(), method, first);
+        }
+        if let Some(any) = node.any {
+            self.visit(any, rest, method, first);
+        }
+    }
+}
+
+fn earliest(candidates: &[Candidate], method: u64, first: &mut usize) {
+    if let Some(found) = candidates.iter().find(|candidate| candidate.methods & method != 0) {
+        *first = (*first).min(found.rule);
+    }
+}
+
+impl Node {
+    fn reached_by(first: usize) -> Self {
+        Self { named: BTreeMap::new(), any: None, here: Vec::new(), rest: Vec::new(), first }
+    }
+}
+
+/// The methods that rules name, each with a bit of its own.
+struct Methods(Vec<String>);
+
+/// Every method that no rule names.
+const OTHER: u64 = 1 << 63;
+
+impl Methods {
+    fn named_by<'r>(named: impl Iterator<Item = &'r String>) -> Option<Self> {
+        let mut names = vec!["GET".to_owned(), "HEAD".to_owned()];
+        for name in named {
+            if !names.contains(name) {
+                names.push(name.clone());
+            }
+        }
+        (names.len() < 64).then_some(Self(names))
+    }
+
+    fn bit(&self, method: &str) -> u64 {
+        self.0.iter().position(|name| name == method).map_or(OTHER, |index| 1 << index)
+    }
+
+    /// The methods of a rule. `GET` includes `HEAD`.
+    fn set(&self, named: &[String]) -> u64 {
+        if named.is_empty() {
+            return u64::MAX;
+        }
+        let head = if named.iter().any(|name| name == "GET") { self.bit("HEAD") } else { 0 };
+        named.iter().fold(head, |set, name| set | self.bit(name))
+    }
+}
