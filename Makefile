@@ -67,3 +67,4 @@ image: ## Build the image, IMAGE=m2m-sidecar (needs docker, podman or buildah)
 
 clean: ## Remove everything that was built
 	cargo clean
+	rm -rf fuzz/target

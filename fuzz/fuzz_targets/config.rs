@@ -43,7 +43,7 @@ fuzz_target!(|text: &str| {
 
 /// The directory with the files that the corpus names.
 static FILES: LazyLock<String> = LazyLock::new(|| {
-    let directory = std::env::temp_dir().join(format!("m2m-sidecar-fuzz-{}", std::process::id()));
+    let directory = std::env::temp_dir().join("m2m-sidecar-fuzz");
     std::fs::create_dir_all(&directory).expect("a directory");
     for (name, content) in [
         ("secret", FROM_FILE),

@@ -94,11 +94,12 @@ reasons! {
     Signature = "signature" =>
         "The token was changed on its way, or another issuer that uses the same `iss` and `kid` signed it. \
          Fetch a new token directly from the authority; if that one is refused too, compare the key sets.",
-    /// A claim has a type that its definition does not allow, or is repeated.
+    /// A claim has a type that its definition does not allow, or says two things.
     MalformedClaims = "malformed_claims" =>
         "Decode the token: `exp`, `nbf` and `iat` must be numbers, `iss` and `client_id` texts, `aud` a text \
-         or a list of texts, no claim twice. A claim that `identityHeaders` forwards must fit into a \
-         header.",
+         or a list of texts; `scope` and `scp`, where both are there, must name the same scopes. A claim that \
+         `identityHeaders` forwards must fit into a header: no control characters, no spaces at its ends or \
+         in the items of a list.",
     /// The token has no `exp`.
     NoExpiry = "no_expiry" =>
         "Let the authority issue tokens that expire. Tokens that never do are accepted only with \

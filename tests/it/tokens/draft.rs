@@ -50,12 +50,6 @@ impl Draft {
         self
     }
 
-    /// Adds a header member, also when it is there.
-    pub fn and_header(mut self, name: &str, json: &str) -> Self {
-        self.header.push((name.to_owned(), json.to_owned()));
-        self
-    }
-
     /// Removes a header member.
     pub fn no_header(mut self, name: &str) -> Self {
         self.header.retain(|(member, _)| member != name);

@@ -7,6 +7,7 @@ mod draft;
 mod forms;
 mod headers;
 mod memory;
+mod padding;
 mod signatures;
 mod structure;
 mod transplants;

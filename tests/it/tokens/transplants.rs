@@ -6,13 +6,14 @@
 
 use std::collections::BTreeSet;
 
-use aws_lc_rs::digest::{self, SHA256, SHA384, digest};
+use aws_lc_rs::digest::{SHA256, SHA384, digest};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use num_bigint::BigUint;
 use serde_json::{Value, json};
 
 use super::draft::{Draft, written};
+use super::padding::{Pss, RsaNumbers, exchange, fixed};
 use super::wycheproof::{groups, tests, text};
 use crate::support::AUDIENCE;
 use crate::support::client::try_send_raw;
@@ -29,44 +30,6 @@ const P384_ORDER: &str =
 /// The first group of vectors with this comment.
 fn group(comment: &str) -> Value {
     groups().into_iter().find(|group| group["comment"] == comment).expect("a group")
-}
-
-/// The RSA key of a group, private half included.
-struct RsaNumbers {
-    n: BigUint,
-    e: BigUint,
-    d: BigUint,
-}
-
-impl RsaNumbers {
-    fn of(group: &Value) -> Self {
-        let number = |name: &str| {
-            let bytes = URL_SAFE_NO_PAD.decode(text(&group["private"], name)).expect("base64url");
-            BigUint::from_bytes_be(&bytes)
-        };
-        Self { n: number("n"), e: number("e"), d: number("d") }
-    }
-
-    /// The padded message under a signature (RFC 8017 §5.2.2).
-    fn open(&self, signature: &[u8]) -> Vec<u8> {
-        self.bytes(&BigUint::from_bytes_be(signature).modpow(&self.e, &self.n))
-    }
-
-    /// A signature over a padded message, whatever it is (RFC 8017 §5.2.1).
-    fn sign(&self, padded: &[u8]) -> Vec<u8> {
-        self.bytes(&BigUint::from_bytes_be(padded).modpow(&self.d, &self.n))
-    }
-
-    /// A number as long as the modulus.
-    fn bytes(&self, number: &BigUint) -> Vec<u8> {
-        let length = usize::try_from(self.n.bits()).expect("small").div_ceil(8);
-        fixed(number, length)
-    }
-}
-
-fn fixed(number: &BigUint, length: usize) -> Vec<u8> {
-    let bytes = number.to_bytes_be();
-    [vec![0; length.saturating_sub(bytes.len())], bytes].concat()
 }
 
 /// A listener that trusts the keys of the vectors, and some of ours.
@@ -129,22 +92,6 @@ impl World {
     }
 }
 
-/// `padded` with `ours` in the place of `theirs`, or of the longest part of it that is there.
-fn exchange(padded: &[u8], theirs: &[u8], ours: &[u8]) -> Vec<u8> {
-    for length in (4..=theirs.len()).rev() {
-        for start in 0..=theirs.len() - length {
-            let part = &theirs[start..start + length];
-            if let Some(at) = padded.windows(length).position(|window| window == part) {
-                let mut exchanged = padded.to_vec();
-                exchanged[at..at + length].copy_from_slice(&ours[start..start + length]);
-                return exchanged;
-            }
-        }
-    }
-    // A defect that left nothing of the hash.
-    padded.to_vec()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn no_modified_padding_verifies_over_right_claims() {
     let world = World::start().await;
@@ -168,69 +115,6 @@ async fn no_modified_padding_verifies_over_right_claims() {
     }
     println!("{refused} modified paddings refused");
     assert!(refused > 200, "{refused}");
-}
-
-/// The parts of EMSA-PSS (RFC 8017 §9.1.1) with SHA-256, for a modulus of 2048 bits.
-struct Pss {
-    zeros: Vec<u8>,
-    hash: Vec<u8>,
-    /// The salt in the hash, and the one that is written down.
-    salts: [Vec<u8>; 2],
-    /// Between the zeros of DB and the salt.
-    delimiter: u8,
-    first_zero: u8,
-    /// Exclusive-or'ed onto H and the masked DB.
-    flip_h: (usize, u8),
-    flip_db: (usize, u8),
-    trailer: u8,
-    mask_with: &'static digest::Algorithm,
-}
-
-impl Pss {
-    fn new(message: &str) -> Self {
-        let salt = vec![7; 32];
-        Self {
-            zeros: vec![0; 8],
-            hash: digest(&SHA256, message.as_bytes()).as_ref().to_vec(),
-            salts: [salt.clone(), salt],
-            delimiter: 1,
-            first_zero: 0,
-            flip_h: (0, 0),
-            flip_db: (0, 0),
-            trailer: 0xbc,
-            mask_with: &SHA256,
-        }
-    }
-
-    fn salt(mut self, length: usize) -> Self {
-        self.salts = [vec![7; length], vec![7; length]];
-        self
-    }
-
-    fn padded(&self) -> Vec<u8> {
-        let mut h =
-            digest(&SHA256, &[&self.zeros[..], &self.hash, &self.salts[0]].concat()).as_ref().to_vec();
-        h[self.flip_h.0] ^= self.flip_h.1;
-        let length = 256 - 32 - 1;
-        let mut db = vec![0; length - self.salts[1].len() - 1];
-        if let Some(first) = db.first_mut() {
-            *first = self.first_zero;
-        }
-        db.push(self.delimiter);
-        db.extend_from_slice(&self.salts[1]);
-        for (byte, mask) in db.iter_mut().zip(mask(self.mask_with, &h, length)) {
-            *byte ^= mask;
-        }
-        db[0] &= 0x7f;
-        db[self.flip_db.0] ^= self.flip_db.1;
-        [db, h, vec![self.trailer]].concat()
-    }
-}
-
-/// MGF1 (RFC 8017 §B.2.1).
-fn mask(algorithm: &'static digest::Algorithm, seed: &[u8], length: usize) -> Vec<u8> {
-    let block = |n: u32| digest(algorithm, &[seed, &n.to_be_bytes()].concat()).as_ref().to_vec();
-    (0..).flat_map(block).take(length).collect()
 }
 
 /// A vector's name, a token with its defect, and how it is to be judged.
