@@ -1,6 +1,6 @@
 //! What an operator is told: readiness, metrics, warnings.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, UNIX_EPOCH};
 
 use super::{ask, judged, metrics, yaml};
 use crate::support::authority::{Authority, Endpoint};
@@ -9,7 +9,7 @@ use crate::support::client::{RawAnswer, get};
 use crate::support::keys::{Alg, TestKey};
 use crate::support::sidecar::Sidecar;
 use crate::support::upstream::Upstream;
-use crate::support::{PATIENCE, logs};
+use crate::support::{PATIENCE, logs, now};
 
 async fn ready(sidecar: &Sidecar) -> RawAnswer {
     get(sidecar.address("probes"), "/readyz", &[]).await
@@ -90,7 +90,7 @@ async fn metadata_of_another_issuer_are_reported_with_both_issuers() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_clock_of_an_authority_is_measured_and_a_wrong_one_is_reported_once() {
     let (authority, upstream) = (Authority::start(), Upstream::start());
-    let ahead = SystemTime::now() + Duration::from_secs(120);
+    let ahead = UNIX_EPOCH + Duration::from_secs(u64::try_from(now()).expect("after 1970") + 120);
     let date = vec![("Date".to_owned(), httpdate::fmt_http_date(ahead))];
     authority.behave(Endpoint::Jwks, Behave::WithHeaders(date));
     let start = yaml(&format!("{{ issuer: \"{}\" }}", authority.issuer()), &upstream);
