@@ -2,7 +2,7 @@
 # Asked when a recipe runs: the prerequisite `tools` may just have installed it.
 CARGO = env $$(scripts/ensure-cmake) cargo
 
-.PHONY: help demo build release test test-interop test-examples bench bench-smoke lint lint-deploy lint-containers fmt docs image tools clean
+.PHONY: help demo build release test test-long test-interop test-examples bench bench-smoke fuzz lint lint-deploy lint-containers fmt docs image tools clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -23,6 +23,9 @@ release: tools ## Build the optimised binary, target/release/m2m-sidecar
 test: tools ## Run the tests; installs curl, python3, iproute2 and such if they are missing, or names them
 	@arguments=$$(scripts/ensure-tools) && $(CARGO) test $$arguments
 
+test-long: tools ## Run the long tests that `make test` leaves out: random days of an authority's trouble, floods (15 min)
+	$(CARGO) test --lib --test it -- --ignored --nocapture --test-threads 1
+
 test-interop: build ## Accept our tokens with independent libraries in Python and Node (needs python3 with venv, node, npm)
 	tests/interop/run.sh
 
@@ -36,6 +39,9 @@ bench: release ## Benchmarks: criterion (1 min), then side by side with Envoy an
 bench-smoke: release ## The same benchmarks once and briefly: does everything start and answer right? (3 min)
 	$(CARGO) bench --bench hot_path -- --test
 	benches/side-by-side/run.sh --smoke $(BENCH_ARGS)
+
+fuzz: tools ## Fuzz bearer, token, path and config, FUZZ_SECONDS=600 each (needs nightly Rust and cargo-fuzz, or names them)
+	env $$(scripts/ensure-cmake) scripts/fuzz
 
 lint: tools ## Formatting, clippy and rustdoc, warnings as errors
 	cargo fmt --check

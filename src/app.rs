@@ -5,6 +5,7 @@
 //! (fetching, the store, name resolution), so that none of it ever delays a request.
 
 pub mod explain;
+mod readiness;
 
 use std::collections::HashMap;
 use std::io;
@@ -19,7 +20,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::Config;
+use crate::config::{Config, Readiness};
 use crate::domain::clock::{Clock, SharedClock, SystemClock};
 use crate::domain::oauth::GrantType;
 use crate::endpoints::oauth::{self, Placement};
@@ -27,7 +28,7 @@ use crate::endpoints::probes;
 use crate::http_client::HttpClient;
 use crate::issuer::{Issuer, Outcome};
 use crate::jose::key_set::KeySet;
-use crate::jose::live_keys::LiveKeys;
+use crate::jose::live_keys::{self, LiveKeys};
 use crate::jose::provider;
 use crate::limits::Limits;
 use crate::proxy::inbound::{self, Inbound, OwnEndpoints};
@@ -38,7 +39,9 @@ use crate::proxy::upstream::Upstream;
 use crate::store::{self, Store};
 use crate::telemetry::{Metrics, Role};
 use crate::token_source::{self, TokenSource};
-use crate::verifier::{Authority, Mode, ObserveCache, Verifier};
+use crate::verifier::{
+    Authority, AuthorityConfig, IntrospectionClient, Mode, ObserveCache, OwnIssuer, Verifier,
+};
 
 /// At most this many workers unless the configuration says otherwise.
 const MAX_DEFAULT_WORKERS: usize = 4;
@@ -335,15 +338,8 @@ impl Parts {
         }
         if config.probes.is_some() {
             let ready = self.ready.clone();
-            let readiness = Arc::new(move || {
-                let states = [
-                    ("listeners", ready.load(Ordering::Acquire)),
-                    ("store", store_up.load(Ordering::Acquire)),
-                ];
-                let missing: Vec<_> = states.iter().filter(|(_, up)| !up).map(|(name, _)| *name).collect();
-                if missing.is_empty() { Ok(()) } else { Err(missing) }
-            });
-            let router = probes::router(self.metrics.clone(), readiness);
+            let conditions = readiness::Conditions { listeners: ready, store_up, authorities, credentials };
+            let router = probes::router(self.metrics.clone(), conditions.judged_by(&config.readiness));
             listeners.push(self.local(workers, sockets, PROBES, router)?);
         }
         Ok(listeners)
@@ -378,17 +374,18 @@ impl Parts {
     ) -> Result<Option<Arc<Issuer>>, StartError> {
         let Some(role) = &config.issuer else { return Ok(None) };
         let store = store::open(&config.store).await?;
-        let issuer = Issuer::open(role.issuer.clone(), store.as_ref(), self.clock.clone()).await;
-        self.watch_store(store, store_up.clone());
-        issuer.map(Some).map_err(|error| StartError::Issuer(error.to_string()))
+        let issuer = Issuer::open(role.issuer.clone(), store.clone(), self.clock.clone()).await;
+        let issuer = issuer.map_err(|error| StartError::Issuer(error.to_string()))?;
+        self.watch_store(store, issuer.clone(), store_up.clone());
+        Ok(Some(issuer))
     }
 
-    fn watch_store(&self, store: Arc<dyn Store>, up: Arc<AtomicBool>) {
+    fn watch_store(&self, store: Arc<dyn Store>, issuer: Arc<Issuer>, up: Arc<AtomicBool>) {
         self.tasks.spawn("store".to_owned(), move || {
-            let (store, up) = (store.clone(), up.clone());
+            let (store, issuer, up) = (store.clone(), issuer.clone(), up.clone());
             async move {
                 loop {
-                    let answers = store.ping().await.is_ok();
+                    let answers = store.ping().await.is_ok() && issuer.reload_revocations().await.is_ok();
                     if up.swap(answers, Ordering::AcqRel) != answers {
                         tracing::warn!(up = answers, "the store's state has changed");
                     }
@@ -426,44 +423,90 @@ impl Parts {
             Some(issuer) => {
                 let keys = KeySet::parse(issuer.public_keys().as_bytes())
                     .map_err(|error| StartError::Issuer(error.to_string()))?;
-                Some(LiveKeys::in_process(keys, self.clock.clone()))
+                let keys = LiveKeys::in_process(keys, self.clock.clone());
+                Some(OwnIssuer { keys, revoked: issuer.revoked().clone() })
             }
             None => None,
         };
         let mut authorities = HashMap::new();
         for each in &config.authorities {
-            let authority = Authority::new(each.clone(), self.clock.clone(), own.clone());
-            let fetching = authority.fetching(&config.state_dir);
-            let fetching = fetching.map_err(|error| unusable(&each.name)(error.to_string()))?;
-            if let Some((fetch, kept_at)) = fetching {
-                make_state_dir(&config.state_dir);
-                let (keys, metrics, name) =
-                    (authority.keys().clone(), self.metrics.clone(), each.name.clone());
-                let observe = Arc::new(move |result: Result<(), &'static str>| {
-                    metrics.jwks_fetched(&name, result.is_ok());
-                    match result {
-                        Ok(()) => tracing::debug!(authority = name, "fetched the key set"),
-                        Err(error) => tracing::warn!(authority = name, error, "cannot fetch the key set"),
-                    }
-                });
+            let introspection = introspection_client(config, each)?;
+            let authority = Authority::new(each.clone(), self.clock.clone(), own.clone(), introspection);
+            self.watch_revocations(&authority)?;
+            let source = authority.source(&config.state_dir);
+            let source = source.map_err(|error| unusable(&each.name)(error.to_string()))?;
+            if let Some(source) = source {
+                if source.kept_at.is_some() {
+                    make_state_dir(&config.state_dir);
+                }
+                let (keys, observe) = (authority.keys().clone(), self.key_observer(&authority));
                 self.tasks.spawn(format!("keys of {}", each.name), move || {
-                    keys.clone().run(fetch.clone(), kept_at.clone(), observe.clone())
+                    keys.clone().run(source.clone(), observe.clone())
                 });
             }
             let (keys, name) = (authority.keys().clone(), each.name.clone());
-            self.metrics.on_scrape(move |metrics| metrics.jwks_age(&name, keys.age()));
+            self.metrics.on_scrape(move |metrics| {
+                metrics.jwks_age(&name, keys.age());
+                metrics.clock_skew(&name, keys.clock_skew());
+            });
             authorities.insert(each.name.clone(), authority);
         }
         Ok(authorities)
     }
 
+    /// Keeps asking an authority what it has revoked.
+    fn watch_revocations(&self, authority: &Authority) -> Result<(), StartError> {
+        let name = authority.name();
+        if !authority.revocation().needs_run() {
+            return Ok(());
+        }
+        let http = authority.revocation_client().map_err(|error| unusable(name)(error.to_string()))?;
+        let (metrics, authority_name) = (self.metrics.clone(), name.to_owned());
+        let failing = AtomicBool::new(false);
+        let observe = Arc::new(move |result: Result<(), &'static str>| {
+            metrics.revocation_fetched(&authority_name, result.is_ok());
+            // Said when it begins and when it is over: questions can be many.
+            match (result, failing.swap(result.is_err(), Ordering::AcqRel)) {
+                (Err(error), false) => {
+                    tracing::warn!(authority = authority_name, error, "cannot learn what was revoked");
+                }
+                (Ok(()), true) => {
+                    tracing::info!(authority = authority_name, "learns again what was revoked");
+                }
+                _ => {}
+            }
+        });
+        let revocation = authority.revocation().clone();
+        self.tasks.spawn(format!("revocations of {name}"), move || {
+            revocation.clone().run(http.clone(), observe.clone())
+        });
+        Ok(())
+    }
+
+    fn key_observer(&self, authority: &Arc<Authority>) -> live_keys::Observe {
+        let (metrics, authority) = (self.metrics.clone(), authority.clone());
+        Arc::new(move |result| {
+            metrics.jwks_fetched(authority.name(), result.is_ok());
+            match result {
+                Ok(()) => {
+                    tracing::debug!(authority = authority.name(), "fetched the key set");
+                    authority.check_clock();
+                }
+                Err(error) => tracing::warn!(authority = authority.name(), error, "cannot fetch the key set"),
+            }
+        })
+    }
+
     fn credentials(&self, config: &Config) -> Result<HashMap<String, TokenSource>, StartError> {
         let mut credentials = HashMap::new();
+        let prefetch = config.readiness.contains(&Readiness::Credentials);
         for each in &config.credentials {
             let client = HttpClient::new(token_source::http_options(None))
                 .map_err(|error| unusable(&each.name)(error.to_string()))?;
             let metrics = self.metrics.clone();
             let observer: token_source::Observer = Arc::new(move |event| observe_fetch(&metrics, &event));
+            // Readiness that waits for the first request could wait for ever.
+            let each = token_source::Config { prefetch: each.prefetch || prefetch, ..each.clone() };
             let source = TokenSource::new(each.clone(), client, self.clock.clone(), observer);
             let run = source.clone();
             self.tasks
@@ -473,7 +516,7 @@ impl Parts {
                 let left = scraped.status().expires_at.map(|expires| clock.now().until(expires));
                 metrics.credential_expiry(scraped.name(), left);
             });
-            credentials.insert(each.name.clone(), source);
+            credentials.insert(each.name, source);
         }
         Ok(credentials)
     }
@@ -504,6 +547,22 @@ fn verifier(
         tracing::warn!(listener, "the listener is in shadow mode: it lets pass whatever it would refuse");
     }
     Ok(Arc::new(verifier))
+}
+
+/// The client that introspects an authority's tokens, from the credential that its configuration names.
+fn introspection_client(
+    config: &Config,
+    authority: &AuthorityConfig,
+) -> Result<Option<IntrospectionClient>, StartError> {
+    let Some(name) = &authority.revocation.credential else { return Ok(None) };
+    let credential = config.credentials.iter().find(|credential| credential.name == *name);
+    let credential =
+        credential.ok_or_else(|| unusable(&authority.name)("its credential does not exist".to_owned()))?;
+    Ok(Some(IntrospectionClient {
+        client_id: credential.client_id.clone(),
+        client_secret: credential.client_secret.clone(),
+        auth_method: credential.auth_method,
+    }))
 }
 
 fn observe_fetch(metrics: &Metrics, event: &token_source::Event<'_>) {

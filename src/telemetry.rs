@@ -176,7 +176,9 @@ pub struct Metrics {
     token_fetch: Family<CredentialResultLabels, Counter>,
     credential_expiry: Family<CredentialLabels, Gauge>,
     jwks_fetch: Family<AuthorityResultLabels, Counter>,
+    revocation_fetch: Family<AuthorityResultLabels, Counter>,
     jwks_age: Family<AuthorityLabels, Gauge>,
+    clock_skew: Family<AuthorityLabels, Gauge>,
     clients: Mutex<HashSet<String>>,
     /// Run before each scrape, for values that are only known when asked for.
     scrapes: Mutex<Vec<Scrape>>,
@@ -208,7 +210,9 @@ impl Metrics {
             token_fetch: Family::default(),
             credential_expiry: Family::default(),
             jwks_fetch: Family::default(),
+            revocation_fetch: Family::default(),
             jwks_age: Family::default(),
+            clock_skew: Family::default(),
             clients: Mutex::default(),
             scrapes: Mutex::default(),
             registry: Registry::default(),
@@ -238,7 +242,14 @@ impl Metrics {
             metrics.credential_expiry.clone(),
         );
         registry.register("jwks_fetch", "Key sets fetched", metrics.jwks_fetch.clone());
+        let help = "Questions to an authority about revoked tokens";
+        registry.register("revocation_fetch", help, metrics.revocation_fetch.clone());
         registry.register("jwks_age_seconds", "Age of an authority's key set", metrics.jwks_age.clone());
+        registry.register(
+            "clock_skew_seconds",
+            "By how much an authority's clock is ahead of ours; negative: behind; absent until it says",
+            metrics.clock_skew.clone(),
+        );
         registry.register("build", "The build", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
         Self { registry, ..metrics }
     }
@@ -321,6 +332,28 @@ impl Metrics {
             result: if ok { "ok" } else { "error" },
         };
         self.jwks_fetch.get_or_create(&labels).inc();
+    }
+
+    /// An authority was asked what it has revoked, and answered or did not.
+    pub fn revocation_fetched(&self, authority: &str, ok: bool) {
+        let labels = AuthorityResultLabels {
+            authority: authority.to_owned(),
+            result: if ok { "ok" } else { "error" },
+        };
+        self.revocation_fetch.get_or_create(&labels).inc();
+    }
+
+    /// By how many seconds an authority's clock is ahead of ours; `None` when it is not known.
+    pub fn clock_skew(&self, authority: &str, seconds: Option<i64>) {
+        let labels = AuthorityLabels { authority: authority.to_owned() };
+        match seconds {
+            Some(seconds) => {
+                self.clock_skew.get_or_create(&labels).set(seconds);
+            }
+            None => {
+                self.clock_skew.remove(&labels);
+            }
+        }
     }
 
     /// How old an authority's key set is; `None` when there is none.
@@ -431,6 +464,7 @@ mod tests {
         metrics.requests(Role::Outbound, "hub").ended(Decision::Allow, Reason::TokenAttached, Duration::ZERO);
         metrics.token_fetched("hub", "ok");
         metrics.on_scrape(|metrics| metrics.jwks_age("self", Some(Duration::from_secs(7))));
+        metrics.clock_skew("users", Some(-90));
         let text = metrics.render();
         for line in [
             "m2m_inbound_requests_total{listener=\"api\",decision=\"deny\",reason=\"expired\"} 1",
@@ -440,6 +474,7 @@ mod tests {
             "m2m_request_duration_seconds_count{role=\"inbound\",listener=\"api\"} 3",
             "m2m_token_fetch_total{credential=\"hub\",result=\"ok\"} 1",
             "m2m_jwks_age_seconds{authority=\"self\"} 7",
+            "m2m_clock_skew_seconds{authority=\"users\"} -90",
             "m2m_build_info{version=",
         ] {
             assert!(text.contains(line), "{line}\n{text}");

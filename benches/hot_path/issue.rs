@@ -46,7 +46,7 @@ pub fn bench(criterion: &mut Criterion) {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let issuer = runtime.block_on(async {
         let store = store::open(&store::Config::SqliteMemory).await.expect("a store");
-        Issuer::open(config(), &*store, Arc::new(SystemClock)).await.expect("an issuer")
+        Issuer::open(config(), store.clone(), Arc::new(SystemClock)).await.expect("an issuer")
     });
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));

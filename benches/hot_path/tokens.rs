@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
 use m2m_sidecar::domain::clock::{Clock, SharedClock, SystemClock, UnixTime};
+use m2m_sidecar::domain::revoked::RevokedNow;
 use m2m_sidecar::domain::scope::ScopeSet;
 use m2m_sidecar::domain::secret::ExposeSecret;
 use m2m_sidecar::jose::Algorithm;
@@ -15,7 +16,7 @@ use m2m_sidecar::jose::sign::SigningKey;
 use m2m_sidecar::verifier::rules::InvalidRules;
 use m2m_sidecar::verifier::{
     Access, Audiences, Authority, AuthorityConfig, BearerToken, Config, CorsPreflight, KeySource, Mode,
-    Needs, RuleConfig, Verifier,
+    Needs, OwnIssuer, Profile, RevocationConfig, RuleConfig, Verifier,
 };
 use serde_json::json;
 
@@ -55,6 +56,9 @@ impl Issuing {
             algorithms: vec![self.0.algorithm()],
             clock_skew: Duration::from_secs(60),
             max_stale: Duration::from_secs(3600),
+            revocation: RevocationConfig::default(),
+            require_expiry: true,
+            profile: Profile::Standard,
         };
         let config = Config {
             authorities: vec!["bench".to_owned()],
@@ -73,7 +77,8 @@ impl Issuing {
             cors_preflight: CorsPreflight::Authenticate,
             forwarded_claims: ["sub", "client_id", "scope"].map(str::to_owned).to_vec(),
         };
-        let authority = Authority::new(authority, clock.clone(), Some(keys));
+        let own = OwnIssuer { keys, revoked: RevokedNow::default() };
+        let authority = Authority::new(authority, clock.clone(), Some(own), None);
         Verifier::new(&config, vec![authority], clock, Arc::new(|_| {}))
     }
 }

@@ -12,15 +12,16 @@ use url::Url;
 use super::{StartError, unusable, verifier};
 use crate::config::{Config, IssuerRole};
 use crate::domain::clock::SharedClock;
+use crate::domain::revoked::RevokedNow;
 use crate::endpoints::oauth::{self, Placement};
 use crate::issuer::metadata::JWKS_PATH;
-use crate::jose::live_keys::LiveKeys;
+use crate::jose::live_keys::{FetchError, LiveKeys};
 use crate::jose::provider;
 use crate::proxy::inbound;
-use crate::verifier::{Authority, AuthorityConfig, KeySource, Verifier};
+use crate::verifier::{Authority, AuthorityConfig, KeySource, OwnIssuer, Verifier};
 
 /// What was fetched: how many keys, or why none.
-pub type KeysFetched = Result<usize, &'static str>;
+pub type KeysFetched = Result<usize, FetchError>;
 
 /// The verifier of a listener as [`super::start`] makes it. With `issuer`, its keys are fetched, once; there are no others.
 ///
@@ -42,19 +43,21 @@ pub async fn listener_verifier(
         let mut keys = None;
         if issuer == Some(&authority.issuer) {
             let fetching = fetch_keys(config, authority, &clock).await?;
-            fetched = Some(fetching.as_ref().map(|(_, count)| *count).map_err(|why| *why));
+            fetched = Some(fetching.as_ref().map(|(_, count)| *count).map_err(Clone::clone));
             keys = fetching.ok().map(|(keys, _)| keys);
         }
         // Keys that were fetched just now are as new as can be: nothing is gained by asking again.
         let source = if keys.is_some() { KeySource::OwnIssuer } else { authority.keys.clone() };
+        // With keys that are handed over in process comes the state of revocation: none, because nobody is asked here.
+        let own = keys.map(|keys| OwnIssuer { keys, revoked: RevokedNow::default() });
         let authority = AuthorityConfig { keys: source, ..authority.clone() };
-        authorities.push(Authority::new(authority, clock.clone(), keys));
+        authorities.push(Authority::new(authority, clock.clone(), own, None));
     }
     let verifier = verifier(listener, authorities, clock, Arc::new(|_| {}))?;
     Ok((verifier, fetched))
 }
 
-type Fetching = Result<(Arc<LiveKeys>, usize), &'static str>;
+type Fetching = Result<(Arc<LiveKeys>, usize), FetchError>;
 
 async fn fetch_keys(
     config: &Config,
@@ -66,10 +69,10 @@ async fn fetch_keys(
     if let (KeySource::OwnIssuer, Some(role)) = (&authority.keys, &config.issuer) {
         asked.keys = published(role);
     }
-    let asked = Authority::new(asked, clock.clone(), None);
-    let fetching = asked.fetching(&config.state_dir).map_err(|error| unusable(error.to_string()))?;
-    let (fetch, _) = fetching.ok_or_else(|| unusable("its keys cannot be fetched".to_owned()))?;
-    Ok(fetch().await.map(|fetched| {
+    let asked = Authority::new(asked, clock.clone(), None, None);
+    let source = asked.source(&config.state_dir).map_err(|error| unusable(error.to_string()))?;
+    let source = source.ok_or_else(|| unusable("its keys cannot be fetched".to_owned()))?;
+    Ok((source.fetch)().await.map(|fetched| {
         let count = fetched.keys.len();
         (LiveKeys::in_process(fetched.keys, clock.clone()), count)
     }))

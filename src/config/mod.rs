@@ -49,6 +49,8 @@ pub struct Config {
     pub store: store::Config,
     /// Where health and metrics are served.
     pub probes: Option<SocketAddr>,
+    /// What must be there before the sidecar says that it is ready, beside its listeners.
+    pub readiness: Vec<Readiness>,
     /// The authorization server.
     pub issuer: Option<IssuerRole>,
     /// The issuers whose tokens are trusted.
@@ -59,6 +61,17 @@ pub struct Config {
     pub credentials: Vec<token_source::Config>,
     /// Listeners that attach tokens.
     pub outbound: Vec<outbound::Config>,
+}
+
+/// Something that readiness may depend on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// The issuer's store answers.
+    Store,
+    /// Every authority has usable keys.
+    Authorities,
+    /// Every credential has a token.
+    Credentials,
 }
 
 /// How the process ends.

@@ -19,6 +19,12 @@ pub struct WrongType(pub &'static str);
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Claims(Map<String, Value>);
 
+impl From<Map<String, Value>> for Claims {
+    fn from(members: Map<String, Value>) -> Self {
+        Self(members)
+    }
+}
+
 impl Claims {
     /// Parses a JSON object; a repeated member at any depth is an error.
     ///
@@ -102,20 +108,26 @@ impl Claims {
     }
 
     /// The token's scopes: `scope` (RFC 8693 §4.2), or `scp` as other authorities call it, as a joined text or a list.
+    /// Where both are there they must say the same: to take either would give a token rights that the other withholds.
     ///
     /// # Errors
-    /// [`WrongType`] when the claim is there and is neither, or holds what is no scope.
+    /// [`WrongType`] when a claim is there and is neither, holds what is no scope, or differs from the other.
     pub fn scopes(&self) -> Result<ScopeSet, WrongType> {
-        let name = if self.contains("scope") { "scope" } else { "scp" };
-        match self.0.get(name) {
-            None => Ok(ScopeSet::default()),
-            Some(Value::String(text)) => ScopeSet::parse(text).map_err(|_| WrongType(name)),
-            Some(Value::Array(_)) => ScopeSet::from_tokens(
-                self.strings(name)?.iter().flat_map(|s| s.split(' ')).filter(|s| !s.is_empty()),
-            )
-            .map_err(|_| WrongType(name)),
-            Some(_) => Err(WrongType(name)),
+        match (self.scope_list("scope")?, self.scope_list("scp")?) {
+            (Some(scope), Some(scp)) if !(scope.is_subset_of(&scp) && scp.is_subset_of(&scope)) => {
+                Err(WrongType("scp"))
+            }
+            (Some(scopes), _) | (None, Some(scopes)) => Ok(scopes),
+            (None, None) => Ok(ScopeSet::default()),
         }
+    }
+
+    fn scope_list(&self, name: &'static str) -> Result<Option<ScopeSet>, WrongType> {
+        if !self.contains(name) {
+            return Ok(None);
+        }
+        let tokens = self.strings(name)?.into_iter().flat_map(|s| s.split(' ')).filter(|s| !s.is_empty());
+        ScopeSet::from_tokens(tokens).map(Some).map_err(|_| WrongType(name))
     }
 }
 
@@ -235,6 +247,54 @@ mod tests {
         assert!(claims(r#"{"scope":5}"#).scopes().is_err());
         assert!(claims(r#"{"scope":[5]}"#).scopes().is_err());
         assert!(claims("{}").scopes().unwrap().is_empty());
+    }
+
+    #[test]
+    fn scope_and_scp_must_agree() {
+        let both = |scope: &str, scp: &str| claims(&format!(r#"{{"scope":{scope},"scp":{scp}}}"#)).scopes();
+        for (scope, scp) in [(r#""a b""#, r#"["b","a"]"#), (r#""""#, "[]"), (r#"["a"]"#, r#""a a""#)] {
+            assert!(both(scope, scp).is_ok(), "{scope} {scp}");
+        }
+        for (scope, scp) in
+            [(r#""a""#, r#""a b""#), (r#""a b""#, r#""a""#), (r#""""#, r#"["a"]"#), (r#""a""#, "7")]
+        {
+            assert!(both(scope, scp).is_err(), "{scope} {scp}");
+        }
+    }
+
+    #[test]
+    fn nesting_without_end_is_refused_and_overflows_nothing() {
+        for (open, close) in [("[", "]"), (r#"{"a":"#, "}")] {
+            for depth in [126, 127, 200, 100_000] {
+                let json = format!(r#"{{"x":{}1{}}}"#, open.repeat(depth), close.repeat(depth));
+                assert_eq!(Claims::parse(json.as_bytes()).is_ok(), depth == 126, "{depth} {open}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_only_some_parsers_take_for_json_is_refused() {
+        for bad in [
+            &br#"{"exp":1,"\u0065xp":2}"#[..],
+            b"\xef\xbb\xbf{}",
+            b"{}\0",
+            br#"{"a":1,}"#,
+            b"{'a':1}",
+            b"{a:1}",
+            br#"{"a":NaN}"#,
+            br#"{"a":Infinity}"#,
+            br#"{"a":1e400}"#,
+            br#"{"a":01}"#,
+            br#"{"a":+1}"#,
+            br#"{"a":0x10}"#,
+            br#"{"a":.5}"#,
+            br#"{"a":"\ud800"}"#,
+            b"{\"a\":\"\xff\"}",
+            b"{\"a\":\"\n\"}",
+            b"{} // x",
+        ] {
+            assert_eq!(Claims::parse(bad), Err(InvalidJson), "{}", String::from_utf8_lossy(bad));
+        }
     }
 
     #[test]

@@ -9,5 +9,6 @@ pub mod hash;
 pub mod oauth;
 pub mod path;
 pub mod reason;
+pub mod revoked;
 pub mod scope;
 pub mod secret;

@@ -1,4 +1,11 @@
-//! Words of the OAuth RFCs.
+//! Words of the OAuth RFCs, and how a client shows its secret.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::HeaderValue;
+use zeroize::Zeroizing;
+
+use super::secret::{ExposeSecret, SecretString};
 
 /// The error codes of RFC 6749 §5.2, RFC 8707 §2 and RFC 6749 §4.1.2.1 that the token endpoint answers with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -85,4 +92,18 @@ impl ClientAuthMethod {
             Self::ClientSecretPost => "client_secret_post",
         }
     }
+}
+
+/// `Authorization: Basic` of a client. Id and secret are form-encoded first (RFC 6749 §2.3.1), or a colon in the id would
+/// split them. `None` when that is too long for a header.
+#[must_use]
+pub fn basic_authorization(client_id: &str, client_secret: &SecretString) -> Option<HeaderValue> {
+    let encode =
+        |text: &str| Zeroizing::new(form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>());
+    let (id, secret) = (encode(client_id), encode(client_secret.expose_secret()));
+    let pair = Zeroizing::new([id.as_str(), secret.as_str()].join(":"));
+    let value = Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes())));
+    let mut value = HeaderValue::from_str(&value).ok()?;
+    value.set_sensitive(true);
+    Some(value)
 }

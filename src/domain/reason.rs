@@ -101,7 +101,8 @@ reasons! {
          header.",
     /// The token has no `exp`.
     NoExpiry = "no_expiry" =>
-        "Let the authority issue tokens that expire: a token without an end could never be taken back.",
+        "Let the authority issue tokens that expire. Tokens that never do are accepted only with \
+         `requireExpiry: false`, and where the issuer can be asked whether they were revoked.",
     /// The token's `exp` has passed.
     Expired = "expired" =>
         "The client must get a new token; a library that caches tokens should renew them before `exp`. If \
@@ -115,6 +116,10 @@ reasons! {
     IssuedInFuture = "issued_in_future" =>
         "This machine's clock is behind the authority's: check time synchronisation. \
          `authorities.*.clockSkew` forgives up to 10 minutes.",
+    /// The token was revoked, or its issuer no longer vouches for it.
+    Revoked = "revoked" =>
+        "Somebody took the token back, at the issuer or with all tokens of its client; the client must get a new one. If \
+         nobody did, see which way `authorities.*.revocation` asks, and what the issuer says about the token's `jti`.",
     /// None of the listener's audiences is in the token's `aud`.
     Audience = "audience" =>
         "Compare the token's `aud` with the listener's `audiences`. Usually the client must ask for the \
@@ -148,6 +153,11 @@ reasons! {
          authority cannot be asked just now. Look for the warnings that name the \
          authority (name resolution, TLS, `caFile`, timeout), and try its discovery document with curl from \
          this machine.",
+    /// It cannot be found out whether the token was revoked.
+    RevocationUnavailable = "revocation_unavailable" =>
+        "The issuer's revocation list, tokens endpoint or introspection endpoint does not answer, or its metadata names \
+         none that can be used. Look for the warnings that name the authority; `authorities.*.revocation` says \
+         who is asked, `onFailure` what then happens.",
     /// The path could be read in two ways.
     AmbiguousPath = "ambiguous_path" =>
         "The client sends an encoded slash or dot segment, a backslash, `;` or an invalid escape. Have it \

@@ -4,6 +4,7 @@
 pub mod metadata;
 pub mod oauth;
 pub mod probes;
+mod revocation;
 
 use std::net::SocketAddr;
 

@@ -14,10 +14,14 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Serialize;
 
 use super::metadata::{jwks, metadata};
+use super::revocation::{revocations, revoke};
 use super::{JSON, NO_CACHE, NO_STORE, error_answer, method_not_allowed, not_found};
 use crate::domain::oauth::{ErrorCode, GrantType};
 use crate::domain::secret::ExposeSecret;
-use crate::issuer::metadata::{AUTHORIZATION_SERVER_PATH, JWKS_PATH, OPENID_CONFIGURATION_PATH, TOKEN_PATH};
+use crate::issuer::metadata::{
+    AUTHORIZATION_SERVER_PATH, JWKS_PATH, OPENID_CONFIGURATION_PATH, REVOCATIONS_PATH, REVOKE_PATH,
+    TOKEN_PATH,
+};
 use crate::issuer::{Issuer, Outcome, TokenError, TokenRequest, TokenResponse};
 
 /// The largest token request.
@@ -43,6 +47,8 @@ pub fn issuer_router(issuer: Arc<Issuer>, at: Placement, observer: Observer) -> 
     let mut router = Router::new().without_v07_checks();
     for (path, endpoint) in endpoints(issuer.base_path(), at) {
         let method_router = match endpoint {
+            Endpoint::Revoke => revoke_endpoint(Arc::clone(&issuer)),
+            Endpoint::Revocations => get(revocations).with_state(Arc::clone(&issuer)),
             Endpoint::Token => token_endpoint(Arc::clone(&issuer), Arc::clone(&observer)),
             Endpoint::Jwks => get(jwks).with_state(Arc::clone(&issuer)),
             Endpoint::Metadata => get(metadata).with_state(Arc::clone(&issuer)),
@@ -67,6 +73,8 @@ pub fn paths_below(base_path: &str, at: Placement) -> Vec<String> {
 #[derive(Clone, Copy)]
 enum Endpoint {
     Token,
+    Revoke,
+    Revocations,
     Jwks,
     Metadata,
 }
@@ -77,6 +85,8 @@ fn endpoints(base: &str, at: Placement) -> BTreeMap<String, Endpoint> {
     let bases = if at == Placement::BasePath { vec![base] } else { vec![base, ""] };
     for base in bases {
         endpoints.insert(format!("{base}{TOKEN_PATH}"), Endpoint::Token);
+        endpoints.insert(format!("{base}{REVOKE_PATH}"), Endpoint::Revoke);
+        endpoints.insert(format!("{base}{REVOCATIONS_PATH}"), Endpoint::Revocations);
         endpoints.insert(format!("{base}{JWKS_PATH}"), Endpoint::Jwks);
         endpoints.insert(format!("{base}{OPENID_CONFIGURATION_PATH}"), Endpoint::Metadata);
         endpoints.insert(format!("{base}{AUTHORIZATION_SERVER_PATH}"), Endpoint::Metadata);
@@ -98,6 +108,10 @@ struct TokenEndpoint {
 fn token_endpoint(issuer: Arc<Issuer>, observer: Observer) -> MethodRouter {
     // Whoever hands the body over bounds it too; here it is a promise of the endpoint, wherever it is mounted.
     post(token).layer(DefaultBodyLimit::max(MAX_BODY)).with_state(TokenEndpoint { issuer, observer })
+}
+
+fn revoke_endpoint(issuer: Arc<Issuer>) -> MethodRouter {
+    post(revoke).layer(DefaultBodyLimit::max(MAX_BODY)).with_state(issuer)
 }
 
 /// `POST /oauth/token`
@@ -150,10 +164,7 @@ impl TokenEndpoint {
 
     /// A body that is too large, or that broke off.
     fn refuse_body(&self, status: StatusCode) -> Response {
-        let description = match status {
-            StatusCode::PAYLOAD_TOO_LARGE => "the request body is larger than 64 KiB",
-            _ => "the request body could not be read",
-        };
+        let description = why_no_body(status);
         let error = ErrorCode::InvalidRequest;
         self.report(
             &Outcome { client_id: None, grant_type: None, error: Some(error) },
@@ -161,6 +172,13 @@ impl TokenEndpoint {
             Some(description),
         );
         error_answer(status, error.as_str(), description)
+    }
+}
+
+pub(super) fn why_no_body(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::PAYLOAD_TOO_LARGE => "the request body is larger than 64 KiB",
+        _ => "the request body could not be read",
     }
 }
 
@@ -186,7 +204,7 @@ fn token_answer(response: &TokenResponse) -> Response {
     }
 }
 
-fn token_error_answer(error: TokenError) -> Response {
+pub(super) fn token_error_answer(error: TokenError) -> Response {
     let mut answer = code_answer(error.code(), &error.to_string());
     if error == (TokenError::InvalidClient { basic: true }) {
         let challenge = HeaderValue::from_static(r#"Basic realm="m2m-sidecar""#);

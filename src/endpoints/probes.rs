@@ -11,8 +11,8 @@ use axum::routing::get;
 use super::not_found;
 use crate::telemetry::Metrics;
 
-/// Whether the process is ready; the names of what is not.
-pub type Readiness = Arc<dyn Fn() -> Result<(), Vec<&'static str>> + Send + Sync>;
+/// Whether the process is ready; what it still waits for.
+pub type Readiness = Arc<dyn Fn() -> Result<(), Vec<String>> + Send + Sync>;
 
 #[derive(Clone)]
 struct Probes {

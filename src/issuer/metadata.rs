@@ -12,6 +12,10 @@ use crate::jose::Algorithm;
 
 /// The token endpoint, below the issuer's path.
 pub const TOKEN_PATH: &str = "/oauth/token";
+/// The revocation endpoint (RFC 7009), below the issuer's path.
+pub const REVOKE_PATH: &str = "/oauth/revoke";
+/// The signed list of revoked tokens, below the issuer's path.
+pub const REVOCATIONS_PATH: &str = "/oauth/revocations";
 /// The key set, below the issuer's path.
 pub const JWKS_PATH: &str = "/.well-known/jwks.json";
 /// OpenID Connect's metadata, below the issuer's path.
@@ -42,6 +46,9 @@ pub(super) fn document(issuer: &str, algorithm: Algorithm) -> Value {
         "issuer": issuer,
         "token_endpoint": format!("{base}{TOKEN_PATH}"),
         "jwks_uri": format!("{base}{JWKS_PATH}"),
+        "revocation_endpoint": format!("{base}{REVOKE_PATH}"),
+        "revocation_endpoint_auth_methods_supported": ClientAuthMethod::ALL.map(ClientAuthMethod::as_str),
+        "revocation_list_uri": format!("{base}{REVOCATIONS_PATH}"),
         "grant_types_supported": [GrantType::ClientCredentials.as_str()],
         "token_endpoint_auth_methods_supported": ClientAuthMethod::ALL.map(ClientAuthMethod::as_str),
         // Required even where there is no authorization endpoint, hence no response type.

@@ -11,6 +11,7 @@ mod client_auth;
 mod clients;
 mod grants;
 pub mod metadata;
+mod revocation;
 mod signing_keys;
 pub mod token_request;
 
@@ -21,6 +22,7 @@ use serde_json::{Map, Value};
 
 use crate::domain::clock::{SharedClock, UnixTime};
 use crate::domain::oauth::{ErrorCode, GrantType};
+use crate::domain::revoked::RevokedNow;
 use crate::domain::scope::ScopeSet;
 use crate::domain::secret::SecretString;
 use crate::jose::Algorithm;
@@ -28,6 +30,7 @@ use crate::jose::sign::SigningKeyError;
 use crate::store::{Store, StoreError};
 
 pub use access_token::RESERVED as RESERVED_CLAIMS;
+pub use revocation::{RevocationList, RevocationRequest};
 pub use token_request::TokenRequest;
 
 /// What an issuer is made of.
@@ -81,6 +84,7 @@ pub struct Issuer {
     policy: access_token::Policy,
     clients: clients::Clients,
     keys: signing_keys::SigningKeys,
+    revocations: revocation::Revocations,
     clock: SharedClock,
 }
 
@@ -91,15 +95,16 @@ impl Issuer {
     /// When the configuration contradicts itself, or no signing key can be had.
     pub async fn open(
         mut config: Config,
-        store: &dyn Store,
+        store: Arc<dyn Store>,
         clock: SharedClock,
     ) -> Result<Arc<Self>, OpenError> {
         let base_path = metadata::base_path(&config.url)?;
         let policy = access_token::Policy::new(&config)?;
         let clients = clients::Clients::new(std::mem::take(&mut config.clients))?;
         // Last: a configuration that is refused must not leave a key behind.
-        let keys = signing_keys::SigningKeys::open(&config, store, clock.now()).await?;
-        Ok(Arc::new(Self { url: config.url, base_path, policy, clients, keys, clock }))
+        let keys = signing_keys::SigningKeys::open(&config, store.as_ref(), clock.now()).await?;
+        let revocations = revocation::Revocations::open(store, clock.now()).await?;
+        Ok(Arc::new(Self { url: config.url, base_path, policy, clients, keys, revocations, clock }))
     }
 
     /// Issues an access token, or says why not. Signs on the calling thread.
@@ -118,11 +123,59 @@ impl Issuer {
         access_token::sign(&granted, &self.policy, &self.keys, now)
     }
 
+    /// Revokes an access token (RFC 7009 §2). Gives its `jti`; `None` when it is no live token of this client, which is no
+    /// error (§2.2): there is nothing to revoke.
+    ///
+    /// # Errors
+    /// When the client is not authenticated, or the store does not keep the revocation.
+    pub async fn revoke(&self, request: &RevocationRequest) -> Result<Option<String>, TokenError> {
+        let now = self.clock.now();
+        let client = client_auth::authenticate(&self.clients, request.credentials(), now)?;
+        let Some(token) = request.token_of(client.registration(), &self.url, &self.keys, now) else {
+            return Ok(None);
+        };
+        let jti = token.jti.clone();
+        self.revocations.revoke(token).await.map_err(|_| TokenError::StoreUnavailable)?;
+        Ok(Some(jti))
+    }
+
+    /// What is revoked now, for verifiers in this process.
+    #[must_use]
+    pub fn revoked(&self) -> &RevokedNow {
+        self.revocations.now()
+    }
+
+    /// The signed list of revoked tokens, for verifiers elsewhere.
+    ///
+    /// # Errors
+    /// [`TokenError::Signing`].
+    pub fn revocation_list(&self) -> Result<RevocationList, TokenError> {
+        self.revocations.list(&self.url, &self.keys, self.clock.now())
+    }
+
+    /// Takes over what other processes on the same store have revoked. To be called every few seconds.
+    ///
+    /// # Errors
+    /// When the store does not answer; what is known stays.
+    pub async fn reload_revocations(&self) -> Result<(), StoreError> {
+        self.revocations.reload(self.clock.now()).await
+    }
+
     /// The registered client that a request names, whether or not it proves to be that client. For the audit line:
     /// what a stranger writes into `client_id` is never repeated.
     #[must_use]
     pub fn named_client(&self, request: &TokenRequest) -> Option<&str> {
-        let candidates = request.credentials()?.candidates();
+        self.named(request.credentials()?)
+    }
+
+    /// The same of a revocation request.
+    #[must_use]
+    pub fn revoking_client(&self, request: &RevocationRequest) -> Option<&str> {
+        self.named(request.credentials()?)
+    }
+
+    fn named(&self, credentials: &token_request::Credentials) -> Option<&str> {
+        let candidates = credentials.candidates();
         candidates
             .filter_map(|candidate| self.clients.get(&candidate.client_id))
             .map(|client| client.id.as_str())
@@ -231,6 +284,12 @@ pub enum TokenError {
     /// An audience or resource is malformed, or not allowed to the client.
     #[error("a requested audience or resource is malformed or not allowed to this client")]
     InvalidTarget,
+    /// There is no `token`.
+    #[error("token is missing")]
+    NoToken,
+    /// The store does not keep what must be kept.
+    #[error("the store is not available")]
+    StoreUnavailable,
     /// The token could not be signed.
     #[error("the token could not be issued")]
     Signing,
@@ -250,7 +309,9 @@ impl TokenError {
             | Self::SeveralAuthMethods
             | Self::AssertionNotSupported
             | Self::Expiration
-            | Self::TokenName => ErrorCode::InvalidRequest,
+            | Self::TokenName
+            | Self::NoToken => ErrorCode::InvalidRequest,
+            Self::StoreUnavailable => ErrorCode::TemporarilyUnavailable,
             Self::InvalidClient { .. } => ErrorCode::InvalidClient,
             Self::UnauthorizedClient => ErrorCode::UnauthorizedClient,
             Self::UnsupportedGrantType => ErrorCode::UnsupportedGrantType,

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::{Config, OpenError};
 use crate::domain::clock::UnixTime;
 use crate::jose::Algorithm;
+use crate::jose::key_set::KeySet;
 use crate::jose::sign::SigningKey;
 use crate::store::{KeyState, Store, StoredKey};
 
@@ -14,6 +15,8 @@ use crate::store::{KeyState, Store, StoredKey};
 pub(super) struct SigningKeys {
     signing: SigningKey,
     public: Arc<str>,
+    /// The same, to verify with.
+    verifying: KeySet,
 }
 
 impl SigningKeys {
@@ -41,7 +44,8 @@ impl SigningKeys {
         // Cannot be none: the store has just answered with an active key of this algorithm.
         let signing = signing.ok_or(OpenError::NoKey)?;
         let public = key_set(&signing, &others);
-        Ok(Self { signing, public })
+        let verifying = KeySet::parse(public.as_bytes()).map_err(|_| OpenError::NoKey)?;
+        Ok(Self { signing, public, verifying })
     }
 
     /// The key that signs.
@@ -52,6 +56,11 @@ impl SigningKeys {
     /// The published keys as a JWK set.
     pub(super) fn public(&self) -> Arc<str> {
         Arc::clone(&self.public)
+    }
+
+    /// The published keys, to verify a token of ours with.
+    pub(super) fn verifying_keys(&self) -> &KeySet {
+        &self.verifying
     }
 
     /// The algorithm of new tokens.

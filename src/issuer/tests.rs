@@ -66,7 +66,7 @@ pub(crate) fn config(clients: Vec<ClientConfig>) -> Config {
 
 pub(crate) async fn open(config: Config) -> Result<Arc<Issuer>, OpenError> {
     let store = store::open(&store::Config::SqliteMemory).await.unwrap();
-    Issuer::open(config, &*store, clock()).await
+    Issuer::open(config, store.clone(), clock()).await
 }
 
 fn clock() -> SharedClock {
@@ -268,8 +268,8 @@ async fn only_registered_clients_are_named_for_the_audit() {
 #[tokio::test]
 async fn the_signing_key_is_made_once_and_kept() {
     let store = store::open(&store::Config::SqliteMemory).await.unwrap();
-    let first = Issuer::open(config(vec![legacy()]), &*store, clock()).await.unwrap();
-    let second = Issuer::open(config(vec![legacy()]), &*store, clock()).await.unwrap();
+    let first = Issuer::open(config(vec![legacy()]), store.clone(), clock()).await.unwrap();
+    let second = Issuer::open(config(vec![legacy()]), store.clone(), clock()).await.unwrap();
     assert_eq!(first.public_keys(), second.public_keys());
     let token = first.issue(&request("legacy:s3cret", "")).unwrap().access_token;
     verified_claims(&second, token.expose_secret());
@@ -278,10 +278,10 @@ async fn the_signing_key_is_made_once_and_kept() {
 #[tokio::test]
 async fn a_key_of_the_operator_signs_and_the_stored_ones_stay_published() {
     let store = store::open(&store::Config::SqliteMemory).await.unwrap();
-    let generated = Issuer::open(config(vec![legacy()]), &*store, clock()).await.unwrap();
+    let generated = Issuer::open(config(vec![legacy()]), store.clone(), clock()).await.unwrap();
     let own = SigningKey::generate(Algorithm::ES256).unwrap();
     let with_own = Config { private_key: Some(own.to_pem()), ..config(vec![legacy()]) };
-    let issuer = Issuer::open(with_own.clone(), &*store, clock()).await.unwrap();
+    let issuer = Issuer::open(with_own.clone(), store.clone(), clock()).await.unwrap();
     let token = issuer.issue(&request("legacy:s3cret", "")).unwrap().access_token;
     let header = URL_SAFE_NO_PAD.decode(token.expose_secret().split('.').next().unwrap()).unwrap();
     assert_eq!(serde_json::from_slice::<Value>(&header).unwrap()["kid"], own.kid());
@@ -311,7 +311,7 @@ async fn a_stored_key_that_cannot_be_used_is_an_error_and_not_a_new_key() {
     ] {
         let store = store::open(&store::Config::SqliteMemory).await.unwrap();
         store.insert_signing_key_if_none(&bad).await.unwrap();
-        let error = Issuer::open(config(Vec::new()), &*store, clock()).await.err().unwrap();
+        let error = Issuer::open(config(Vec::new()), store.clone(), clock()).await.err().unwrap();
         assert!(matches!(&error, OpenError::StoredKey(kid) if *kid == bad.kid), "{error}");
     }
 }
@@ -372,6 +372,9 @@ async fn metadata_names_exactly_what_works() {
             "issuer": URL,
             "token_endpoint": "https://issuer.example/m2m/oauth/token",
             "jwks_uri": "https://issuer.example/m2m/.well-known/jwks.json",
+            "revocation_endpoint": "https://issuer.example/m2m/oauth/revoke",
+            "revocation_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
+            "revocation_list_uri": "https://issuer.example/m2m/oauth/revocations",
             "grant_types_supported": ["client_credentials"],
             "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
             "response_types_supported": [],

@@ -9,13 +9,13 @@ mod parameters;
 use http::HeaderMap;
 use url::Url;
 
-use self::parameters::Parameters;
 use super::TokenError;
 use crate::domain::clock::UnixTime;
 use crate::domain::oauth::GrantType;
 use crate::domain::scope::ScopeSet;
 
 pub(super) use self::credentials::{Candidate, Credentials};
+pub(super) use self::parameters::Parameters;
 
 /// The most scopes, and the most audiences and resources together.
 const MAX_ENTRIES: usize = 100;

@@ -104,7 +104,9 @@ impl VerifyingKey {
             let number =
                 |name: &str| bytes(name).map(|b| b.into_iter().skip_while(|b| *b == 0).collect::<Vec<u8>>());
             let components = aws::RsaPublicKeyComponents { n: number("n")?, e: number("e")? };
-            if components.n.len() < 256 {
+            // RFC 8017 §3.1: the exponent is odd and at least 3. aws-lc-rs would notice only with the first signature.
+            let usable = components.e.last().is_some_and(|last| last % 2 == 1) && components.e != [1];
+            if components.n.len() < 256 || !usable {
                 return None;
             }
             components.to_parsed_public_key(&aws::RSA_PKCS1_2048_8192_SHA256).ok()?
@@ -228,6 +230,19 @@ mod tests {
         let mut all = broken.to_vec();
         all.push(good);
         assert_eq!(parse(&all).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn numbers_that_are_no_key_make_none() {
+        let (mut rsa, mut ec) = (jwk(Algorithm::RS256), jwk(Algorithm::ES256));
+        // With exponent 1 every message is its own signature.
+        for exponent in ["AQ", "AA", "", "Ag", "AQAA"] {
+            rsa["e"] = exponent.into();
+            assert!(parse(std::slice::from_ref(&rsa)).is_err(), "{exponent}");
+        }
+        // Coordinates of two keys: a point beside the curve.
+        ec["y"] = jwk(Algorithm::ES256)["y"].clone();
+        assert!(parse(&[ec]).is_err());
     }
 
     #[test]

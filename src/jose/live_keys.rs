@@ -4,19 +4,22 @@
 //! whoever waits for one shares it. Requests only read: [`LiveKeys::current`] is one atomic load. How a set is fetched
 //! is the caller's business (a closure), and so this room knows neither HTTP nor whose keys they are.
 
+use std::borrow::Cow;
 use std::future::Future;
-use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use serde::{Deserialize, Serialize};
+use futures_util::FutureExt;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
+use super::asked::Asked;
+use super::kept_set;
+pub use super::kept_set::KeptAt;
 use super::key_set::KeySet;
+use crate::domain::claims::Claims;
 use crate::domain::clock::{SharedClock, UnixTime};
 
 /// How long a set without a usable `Cache-Control` is fresh.
@@ -26,6 +29,8 @@ const LIFETIME_BOUNDS: (Duration, Duration) = (Duration::from_secs(60), Duration
 /// The first pause after a failed fetch; it doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// Whatever a source does, a fetch ends: otherwise nothing would ever be fetched again.
+const LONGEST_FETCH: Duration = Duration::from_secs(20);
 /// Between two fetches that unknown key ids cause.
 pub const COOL_DOWN: Duration = Duration::from_secs(10);
 /// How long a request waits for a fetch.
@@ -37,16 +42,38 @@ pub struct Fetched {
     pub document: Vec<u8>,
     /// Its keys.
     pub keys: KeySet,
+    /// What the issuer's metadata said at the same time (RFC 8414 §2), as far as it is to be kept beside the keys.
+    pub metadata: Option<Claims>,
     /// For how long the authority says it is fresh.
     pub max_age: Option<Duration>,
+    /// By how many seconds the authority's clock is ahead of ours; negative: behind. `None`: it did not say.
+    pub clock_skew: Option<i64>,
 }
 
-/// How a set is fetched. The error is a constant text for the log: nothing of the authority's answer.
-pub type Fetch =
-    Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Result<Fetched, &'static str>> + Send>> + Send + Sync>;
+/// Why a fetch failed, for the log. What it shows of the authority's answer is escaped and short.
+pub type FetchError = Cow<'static, str>;
+
+type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// How a set is fetched.
+pub type Fetch = Arc<dyn Fn() -> Boxed<Result<Fetched, FetchError>> + Send + Sync>;
+
+/// Ends when a fetch would bring something else than the last one did.
+pub type Changed = Arc<dyn Fn() -> Boxed<()> + Send + Sync>;
 
 /// Called after every fetch, with its error.
-pub type Observe = Arc<dyn Fn(Result<(), &'static str>) + Send + Sync>;
+pub type Observe = Arc<dyn Fn(Result<(), &str>) + Send + Sync>;
+
+/// Where a set comes from.
+#[derive(Clone)]
+pub struct Source {
+    /// How it is fetched.
+    pub fetch: Fetch,
+    /// How a change is noticed without fetching; never ends where it cannot be.
+    pub changed: Changed,
+    /// Where the last good set is kept.
+    pub kept_at: Option<KeptAt>,
+}
 
 /// What a request may know of the keys.
 pub enum Keys {
@@ -65,48 +92,53 @@ pub enum Renewal {
     Failed,
 }
 
-/// What is kept of the last fetches, for waiters and for the status.
-#[derive(Clone, Copy, Debug, Default)]
+/// What is kept of the fetches, for waiters and for the status.
+#[derive(Clone, Debug, Default)]
 struct Attempts {
     /// How many fetches have ended.
     ended: u64,
+    /// Whether one is under way, or about to be.
+    under_way: bool,
     /// When the last one that ended began.
     last_began: Option<Instant>,
     /// Its error.
-    last_error: Option<&'static str>,
+    last_error: Option<FetchError>,
+    /// What the last good one said of the authority's clock.
+    clock_skew: Option<i64>,
 }
 
-struct Edition {
-    keys: Arc<KeySet>,
-    fetched_at: UnixTime,
+impl Attempts {
+    fn renewal(&self) -> Renewal {
+        if self.last_error.is_none() { Renewal::Current } else { Renewal::Failed }
+    }
+
+    fn note(&mut self, began: Instant, result: &Result<Fetched, FetchError>) {
+        self.ended += 1;
+        self.under_way = false;
+        self.last_began = Some(began);
+        self.last_error = result.as_ref().err().cloned();
+        if let Ok(fetched) = result {
+            self.clock_skew = fetched.clock_skew;
+        }
+    }
+}
+
+pub(super) struct Edition {
+    pub keys: Arc<KeySet>,
+    pub metadata: Option<Arc<Claims>>,
+    pub fetched_at: UnixTime,
 }
 
 /// An authority's keys, kept fresh.
 pub struct LiveKeys {
     edition: ArcSwapOption<Edition>,
     attempts: watch::Sender<Attempts>,
-    wanted: AtomicBool,
+    asked: Asked,
     wake: Notify,
     clock: SharedClock,
     max_stale: Duration,
     /// Keys that are set from inside the process never go stale and are never fetched.
     in_process: bool,
-}
-
-/// Where the last good set is kept, and what it belongs to.
-#[derive(Clone, Debug)]
-pub struct KeptAt {
-    /// The file.
-    pub file: PathBuf,
-    /// The identity it is bound to: issuer and source. A file of another identity is ignored.
-    pub identity: String,
-}
-
-#[derive(Serialize, Deserialize)]
-struct KeptSet {
-    identity: String,
-    fetched_at: i64,
-    document: String,
 }
 
 impl LiveKeys {
@@ -119,7 +151,7 @@ impl LiveKeys {
     /// Keys of this very process, replaced by [`LiveKeys::replace`].
     #[must_use]
     pub fn in_process(keys: KeySet, clock: SharedClock) -> Arc<Self> {
-        let edition = Edition { keys: Arc::new(keys), fetched_at: clock.now() };
+        let edition = Edition { keys: Arc::new(keys), metadata: None, fetched_at: clock.now() };
         Self::new(Some(Arc::new(edition)), clock, Duration::MAX, true)
     }
 
@@ -129,10 +161,12 @@ impl LiveKeys {
         max_stale: Duration,
         in_process: bool,
     ) -> Arc<Self> {
+        // The first fetch begins by itself: whoever asks before it waits for it and need not cause another.
+        let attempts = Attempts { under_way: true, ..Attempts::default() };
         Arc::new(Self {
             edition: ArcSwapOption::new(edition),
-            attempts: watch::Sender::new(Attempts::default()),
-            wanted: AtomicBool::new(false),
+            attempts: watch::Sender::new(attempts),
+            asked: Asked::default(),
             wake: Notify::new(),
             clock,
             max_stale,
@@ -151,6 +185,12 @@ impl LiveKeys {
         }
     }
 
+    /// Whether there is a set that may be used.
+    #[must_use]
+    pub fn is_usable(&self) -> bool {
+        matches!(self.current(), Keys::Usable(_))
+    }
+
     fn is_recent(&self, fetched_at: UnixTime) -> bool {
         fetched_at.until(self.clock.now()) <= self.max_stale
     }
@@ -162,137 +202,145 @@ impl LiveKeys {
         edition.as_ref().map(|edition| edition.fetched_at.until(self.clock.now()))
     }
 
+    /// What the issuer's metadata said when the set was fetched; `None` when it was found without discovery, or there is
+    /// no usable set.
+    #[must_use]
+    pub fn metadata(&self) -> Option<Arc<Claims>> {
+        let edition = self.edition.load();
+        let edition = edition.as_ref().filter(|edition| self.is_recent(edition.fetched_at))?;
+        edition.metadata.clone()
+    }
+
     /// The last fetch's error, if it failed.
     #[must_use]
-    pub fn last_error(&self) -> Option<&'static str> {
-        self.attempts.borrow().last_error
+    pub fn last_error(&self) -> Option<FetchError> {
+        self.attempts.borrow().last_error.clone()
+    }
+
+    /// By how many seconds the authority's clock was ahead of ours when it was last heard of; negative: behind.
+    #[must_use]
+    pub fn clock_skew(&self) -> Option<i64> {
+        self.attempts.borrow().clock_skew
     }
 
     /// Puts a newer set in place.
-    pub fn replace(&self, keys: KeySet) {
-        let edition = Edition { keys: Arc::new(keys), fetched_at: self.clock.now() };
+    pub fn replace(&self, keys: KeySet, metadata: Option<Claims>) {
+        let metadata = metadata.map(Arc::new);
+        let edition = Edition { keys: Arc::new(keys), metadata, fetched_at: self.clock.now() };
         self.edition.store(Some(Arc::new(edition)));
     }
 
-    /// Asks for a newer set, because a key was not in the one there is. At most one fetch per [`COOL_DOWN`] comes of
-    /// it, however many ask; each waits for it at most [`LONGEST_WAIT`].
-    pub async fn renew(&self) -> Renewal {
+    /// Asks for a newer set, because a key was not in the one there is; `missing` is the digest of what is looked for. At
+    /// most one fetch per [`COOL_DOWN`] comes of it, however many ask, and at most one a minute while all ask for the
+    /// same. Each waits for it at most [`LONGEST_WAIT`].
+    pub async fn renew(&self, missing: &[u8; 32]) -> Renewal {
         if self.in_process {
             return Renewal::Current;
         }
-        let mut attempts = self.attempts.subscribe();
-        let seen = *attempts.borrow_and_update();
-        if let Some(began) = seen.last_began
-            && began.elapsed() < COOL_DOWN
-        {
-            return if seen.last_error.is_some() { Renewal::Failed } else { Renewal::Current };
+        let (mut ended, mut known) = (0, None);
+        self.attempts.send_if_modified(|now| {
+            ended = now.ended;
+            // A fetch that is under way is shared. It may have begun before the key was there: no answer for a minute.
+            if now.under_way {
+                return false;
+            }
+            let cooling = now.last_began.is_some_and(|began| began.elapsed() < COOL_DOWN);
+            if cooling || (self.is_usable() && !self.asked.may_ask(missing)) {
+                known = Some(now.renewal());
+                return false;
+            }
+            // As good as: who asks for the same in this moment waits too.
+            now.under_way = true;
+            self.wake.notify_one();
+            true
+        });
+        if let Some(known) = known {
+            return known;
         }
-        self.wanted.store(true, Ordering::Release);
-        self.wake.notify_one();
-        let ended = attempts.wait_for(|now| now.ended > seen.ended);
+        let mut attempts = self.attempts.subscribe();
+        let ended = attempts.wait_for(|now| now.ended > ended);
         match tokio::time::timeout(LONGEST_WAIT, ended).await {
-            Ok(Ok(now)) if now.last_error.is_none() => Renewal::Current,
+            Ok(Ok(now)) => now.renewal(),
             _ => Renewal::Failed,
         }
     }
 
     /// Fetches at once, then in the background for ever; dropping the future ends it.
-    pub async fn run(self: Arc<Self>, fetch: Fetch, kept_at: Option<KeptAt>, observe: Observe) {
+    pub async fn run(self: Arc<Self>, source: Source, observe: Observe) {
         // Not after a restart of the task: what is in memory is newer.
-        if let (Some(kept_at), None) = (&kept_at, self.age()) {
+        if let (Some(kept_at), None) = (&source.kept_at, self.age()) {
             self.load_kept(kept_at).await;
         }
         let mut pause = FIRST_PAUSE;
         loop {
-            self.wanted.store(false, Ordering::Release);
             let began = Instant::now();
-            let result = fetch().await;
-            let (wait, error) = match result {
+            self.attempts.send_modify(|attempts| attempts.under_way = true);
+            let result = tokio::time::timeout(LONGEST_FETCH, (source.fetch)()).await;
+            let result = result.unwrap_or(Err(Cow::Borrowed("the fetch did not end in time")));
+            // Whoever rang before the fetch began has its answer now.
+            let _ = self.wake.notified().now_or_never();
+            let due = match &result {
                 Ok(fetched) => {
                     pause = FIRST_PAUSE;
-                    let lifetime = lifetime(fetched.max_age);
-                    self.replace(fetched.keys);
-                    if let Some(kept_at) = &kept_at {
-                        self.keep(kept_at, &fetched.document).await;
-                    }
-                    // At 80 % of the life, up to a tenth earlier, so that a fleet does not ask at once.
-                    (lifetime.mul_f64(0.8 - 0.1 * fastrand::f64()), None)
+                    self.replace(fetched.keys.clone(), fetched.metadata.clone());
+                    began + self.refresh_after(fetched.max_age)
                 }
-                Err(error) => {
-                    let wait = pause.mul_f64(1.0 - 0.2 * fastrand::f64());
+                // The pause begins now: a fetch that hung for seconds was no pause.
+                Err(_) => {
+                    let due = Instant::now() + pause.mul_f64(1.0 - 0.2 * fastrand::f64());
                     pause = (pause * 2).min(LONGEST_PAUSE);
-                    (wait, Some(error))
+                    due
                 }
             };
-            observe(error.map_or(Ok(()), Err));
-            self.attempts.send_modify(|attempts| {
-                *attempts =
-                    Attempts { ended: attempts.ended + 1, last_began: Some(began), last_error: error };
-            });
-            // After a failure the pause begins now: a fetch that hung for seconds was no pause.
-            let due = if error.is_some() { Instant::now() + wait } else { began + wait };
-            self.wait_for_next(due, began + COOL_DOWN).await;
+            self.attempts.send_modify(|attempts| attempts.note(began, &result));
+            observe(result.as_ref().map(|_| ()).map_err(|error| &**error));
+            // After everyone was told: nobody waits for the disk.
+            if let (Some(kept_at), Ok(fetched)) = (&source.kept_at, &result) {
+                kept_set::keep(kept_at, fetched, self.clock.now()).await;
+            }
+            self.wait_for_next(&source, due, began + COOL_DOWN).await;
         }
     }
 
-    /// Until the next fetch is due, or until one is wanted and the cool-down is over.
-    async fn wait_for_next(&self, due: Instant, cool: Instant) {
+    /// At 80 % of the set's life, up to a tenth earlier, so that a fleet does not ask at once. A set that may not serve
+    /// for its whole life is replaced before it may serve no more.
+    fn refresh_after(&self, max_age: Option<Duration>) -> Duration {
+        let lifetime =
+            max_age.map_or(DEFAULT_LIFETIME, |age| age.clamp(LIFETIME_BOUNDS.0, LIFETIME_BOUNDS.1));
+        lifetime.min(self.max_stale).mul_f64(0.8 - 0.1 * fastrand::f64())
+    }
+
+    /// Until the next fetch is due or would bring something new, or until one is wanted and the cool-down is over.
+    async fn wait_for_next(&self, source: &Source, due: Instant, cool: Instant) {
+        let mut next = due;
         loop {
-            if self.wanted.load(Ordering::Acquire) {
-                return tokio::time::sleep_until(cool.min(due)).await;
-            }
             tokio::select! {
-                () = tokio::time::sleep_until(due) => return,
-                () = self.wake.notified() => {}
+                () = tokio::time::sleep_until(next) => return,
+                () = (source.changed)() => return,
+                () = self.wake.notified() => next = cool.min(due),
             }
         }
     }
 
     /// The last good set of an earlier process, so that a cold start needs no authority.
     async fn load_kept(&self, kept_at: &KeptAt) {
-        let Ok(bytes) = tokio::fs::read(&kept_at.file).await else {
-            return;
-        };
-        let Ok(kept) = serde_json::from_slice::<KeptSet>(&bytes) else {
-            return;
-        };
-        let fetched_at = UnixTime(kept.fetched_at);
-        // A time to come would make the set young for ever.
-        if kept.identity != kept_at.identity || fetched_at > self.clock.now() || !self.is_recent(fetched_at) {
-            return;
-        }
-        if let Ok(keys) = KeySet::parse(kept.document.as_bytes()) {
-            self.edition.store(Some(Arc::new(Edition { keys: Arc::new(keys), fetched_at })));
+        let file = kept_at.file.display();
+        match kept_set::load(kept_at, self.clock.now()).await {
+            Ok(Some(kept)) if self.is_recent(kept.fetched_at) => {
+                let age = kept.fetched_at.until(self.clock.now()).as_secs();
+                tracing::info!(%file, age, "until they are fetched, the keys kept on disk are used");
+                self.edition.store(Some(Arc::new(kept)));
+            }
+            Ok(Some(_)) => tracing::info!(%file, "the keys kept on disk are too old to be used"),
+            Ok(None) => {}
+            Err(why) => tracing::warn!(%file, why, "the keys kept on disk are not used"),
         }
     }
-
-    /// Failing to keep the set is no failure of the fetch: a sidecar may run on a read-only root.
-    async fn keep(&self, kept_at: &KeptAt, document: &[u8]) {
-        let Ok(document) = std::str::from_utf8(document) else {
-            return;
-        };
-        let kept = KeptSet {
-            identity: kept_at.identity.clone(),
-            fetched_at: self.clock.now().0,
-            document: document.to_owned(),
-        };
-        let (Ok(bytes), file) = (serde_json::to_vec(&kept), kept_at.file.clone()) else {
-            return;
-        };
-        let written = tokio::task::spawn_blocking(move || super::kept_file::replace(&file, &bytes)).await;
-        if !matches!(written, Ok(Ok(()))) {
-            tracing::debug!(file = %kept_at.file.display(), "the last good keys could not be kept on disk");
-        }
-    }
-}
-
-fn lifetime(max_age: Option<Duration>) -> Duration {
-    max_age.map_or(DEFAULT_LIFETIME, |age| age.clamp(LIFETIME_BOUNDS.0, LIFETIME_BOUNDS.1))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicUsize;
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
     use serde_json::json;
 
@@ -311,12 +359,21 @@ mod tests {
 
     impl Script {
         fn new(takes: Duration) -> Arc<Self> {
+            Self::living(takes, 60)
+        }
+
+        fn living(takes: Duration, max_age: u64) -> Arc<Self> {
             let (fetches, up) = (AtomicUsize::new(0), AtomicBool::new(true));
-            Arc::new(Self { fetches, up, takes, max_age: Duration::from_secs(60) })
+            Arc::new(Self { fetches, up, takes, max_age: Duration::from_secs(max_age) })
         }
 
         fn fetches(&self) -> usize {
             self.fetches.load(Ordering::SeqCst)
+        }
+
+        fn source(self: &Arc<Self>) -> Source {
+            let changed: Changed = Arc::new(|| Box::pin(std::future::pending()));
+            Source { fetch: self.fetch(), changed, kept_at: None }
         }
 
         fn fetch(self: &Arc<Self>) -> Fetch {
@@ -329,31 +386,31 @@ mod tests {
                     script.fetches.fetch_add(1, Ordering::SeqCst);
                     tokio::time::sleep(script.takes).await;
                     if !script.up.load(Ordering::SeqCst) {
-                        return Err("down");
+                        return Err(Cow::Borrowed("down"));
                     }
                     let keys = KeySet::parse(document.as_bytes()).unwrap();
-                    Ok(Fetched { document: document.into_bytes(), keys, max_age: Some(script.max_age) })
+                    let max_age = Some(script.max_age);
+                    let document = document.into_bytes();
+                    Ok(Fetched { document, keys, metadata: None, max_age, clock_skew: None })
                 })
             })
         }
 
         fn run(self: &Arc<Self>) -> Arc<LiveKeys> {
             let keys = LiveKeys::fetched(Arc::new(SystemClock), Duration::from_secs(86_400));
-            tokio::spawn(keys.clone().run(self.fetch(), None, Arc::new(|_| ())));
+            tokio::spawn(keys.clone().run(self.source(), Arc::new(|_| ())));
             keys
         }
     }
 
-    fn usable(keys: &LiveKeys) -> bool {
-        matches!(keys.current(), Keys::Usable(_))
-    }
+    const MISSING: &[u8; 32] = &[7; 32];
 
     #[tokio::test(start_paused = true)]
     async fn a_set_is_refreshed_in_the_background_before_its_life_is_over() {
         let script = Script::new(Duration::from_millis(10));
         let keys = script.run();
-        assert_eq!(keys.renew().await, Renewal::Current);
-        assert!(usable(&keys));
+        assert_eq!(keys.renew(MISSING).await, Renewal::Current);
+        assert!(keys.is_usable());
         // A life of 60 s: refreshed after 42 to 48 s, so 12 to 14 times in ten minutes.
         tokio::time::sleep(Duration::from_secs(600)).await;
         assert!((12..=15).contains(&script.fetches()), "{}", script.fetches());
@@ -363,14 +420,14 @@ mod tests {
     async fn an_outage_is_retried_ever_more_slowly_and_the_last_good_set_serves_on() {
         let script = Script::new(Duration::from_millis(10));
         let keys = script.run();
-        keys.renew().await;
+        keys.renew(MISSING).await;
         script.up.store(false, Ordering::SeqCst);
         // The refresh falls into the first 48 s; then one second, doubling to thirty.
         tokio::time::sleep(Duration::from_secs(48 + 60)).await;
         let during = script.fetches();
         assert!((6..=9).contains(&during), "{during}");
-        assert!(usable(&keys));
-        assert_eq!(keys.last_error(), Some("down"));
+        assert!(keys.is_usable());
+        assert_eq!(keys.last_error().as_deref(), Some("down"));
         tokio::time::sleep(Duration::from_secs(3600)).await;
         let hour = script.fetches() - during;
         assert!((118..=152).contains(&hour), "one try per 24 to 30 s: {hour}");
@@ -383,30 +440,80 @@ mod tests {
     async fn however_many_ask_there_is_one_fetch_per_cool_down() {
         let script = Script::new(Duration::from_millis(300));
         let keys = script.run();
-        keys.renew().await;
-        for round in 1..=5 {
+        keys.renew(MISSING).await;
+        for round in 1..=3 {
             tokio::time::sleep(COOL_DOWN).await;
-            let before = script.fetches();
-            let asked = futures_util::future::join_all((0..1000).map(|_| keys.renew())).await;
+            let (before, began) = (script.fetches(), Instant::now());
+            let missing = [round; 32];
+            let asked = futures_util::future::join_all((0..1000).map(|_| keys.renew(&missing))).await;
             assert!(asked.iter().all(|renewal| *renewal == Renewal::Current));
+            assert_eq!(began.elapsed(), Duration::from_millis(300), "all of them waited for the one fetch");
             // Within the cool-down everyone is told at once that the set is as new as it gets.
-            for _ in 0..100 {
-                assert_eq!(keys.renew().await, Renewal::Current);
+            for n in 0..100 {
+                assert_eq!(keys.renew(&[n + 10; 32]).await, Renewal::Current);
             }
-            assert!(script.fetches() <= before + 1, "round {round}");
+            assert_eq!(script.fetches(), before + 1, "round {round}");
         }
     }
 
     #[tokio::test(start_paused = true)]
+    async fn the_same_question_is_put_once_a_minute_and_another_one_after_the_cool_down() {
+        let script = Script::living(Duration::from_millis(10), 3600);
+        let keys = script.run();
+        keys.renew(MISSING).await;
+        assert_eq!(script.fetches(), 1);
+        for _ in 0..580 {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            assert_eq!(keys.renew(MISSING).await, Renewal::Current);
+        }
+        assert_eq!(script.fetches(), 11);
+        let before = script.fetches();
+        tokio::time::sleep(COOL_DOWN).await;
+        keys.renew(MISSING).await;
+        assert_eq!(script.fetches(), before);
+        keys.renew(&[8; 32]).await;
+        assert_eq!(script.fetches(), before + 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_source_that_says_that_it_changed_is_fetched_at_once() {
+        let script = Script::living(Duration::from_millis(10), 3600);
+        let keys = LiveKeys::fetched(Arc::new(SystemClock), Duration::from_secs(86_400));
+        let changed: Changed = Arc::new(|| Box::pin(tokio::time::sleep(Duration::from_secs(7))));
+        let source = Source { changed, ..script.source() };
+        tokio::spawn(keys.clone().run(source, Arc::new(|_| ())));
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!(script.fetches(), 9);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_fetch_that_never_ends_is_ended_and_tried_again() {
+        let script = Script::new(Duration::MAX);
+        let keys = script.run();
+        tokio::time::sleep(Duration::from_secs(100)).await;
+        assert!(script.fetches() >= 3, "{}", script.fetches());
+        assert_eq!(keys.last_error().as_deref(), Some("the fetch did not end in time"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_set_that_may_serve_only_for_a_short_time_is_renewed_within_it() {
+        let script = Script::living(Duration::from_millis(10), 3600);
+        let keys = LiveKeys::fetched(Arc::new(SystemClock), Duration::from_secs(100));
+        tokio::spawn(keys.clone().run(script.source(), Arc::new(|_| ())));
+        tokio::time::sleep(Duration::from_secs(799)).await;
+        assert!((10..=12).contains(&script.fetches()), "{}", script.fetches());
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn whoever_asks_waits_a_second_at_most() {
-        let script = Script::new(Duration::from_secs(60));
+        let script = Script::new(Duration::from_secs(15));
         let keys = script.run();
         let began = Instant::now();
-        assert_eq!(keys.renew().await, Renewal::Failed);
+        assert_eq!(keys.renew(MISSING).await, Renewal::Failed);
         assert!(began.elapsed() <= Duration::from_millis(1010));
-        assert!(!usable(&keys));
-        tokio::time::sleep(Duration::from_secs(61)).await;
-        assert!(usable(&keys));
+        assert!(!keys.is_usable());
+        tokio::time::sleep(Duration::from_secs(16)).await;
+        assert!(keys.is_usable());
     }
 
     #[tokio::test(start_paused = true)]
@@ -414,7 +521,7 @@ mod tests {
         let script = Script::new(Duration::from_millis(10));
         script.up.store(false, Ordering::SeqCst);
         let keys = script.run();
-        assert_eq!(keys.renew().await, Renewal::Failed);
-        assert_eq!(keys.renew().await, Renewal::Failed);
+        assert_eq!(keys.renew(MISSING).await, Renewal::Failed);
+        assert_eq!(keys.renew(MISSING).await, Renewal::Failed);
     }
 }

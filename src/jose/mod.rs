@@ -4,7 +4,9 @@
 //! public keys, and [`live_keys`] keeps such a set fresh. The cryptography is aws-lc-rs, reached through the
 //! jsonwebtoken provider of [`provider`], which parses every key once.
 
+mod asked;
 pub mod kept_file;
+mod kept_set;
 pub mod key_set;
 pub mod live_keys;
 pub mod provider;

@@ -173,3 +173,21 @@ fn parse_private_key(algorithm: Algorithm, pkcs8: &[u8]) -> Result<PrivateKey, E
     }
     .map_err(|_| invalid_key())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::jose::sign::SigningKey;
+    use crate::jose::{ALGORITHMS, key_set::KeySet};
+
+    #[test]
+    fn a_key_is_parsed_once_for_each_algorithm_it_verifies() {
+        for algorithm in ALGORITHMS {
+            let jwk = SigningKey::generate(*algorithm).unwrap().public_jwk();
+            let set = KeySet::parse(serde_json::json!({ "keys": [jwk] }).to_string().as_bytes()).unwrap();
+            let key = set.candidates(None, *algorithm).unwrap()[0].decoding_key();
+            let first = public_key(*algorithm, key).unwrap();
+            assert!(Arc::ptr_eq(&first, &public_key(*algorithm, &key.clone()).unwrap()), "{algorithm:?}");
+        }
+    }
+}

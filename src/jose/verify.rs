@@ -25,17 +25,18 @@ pub enum InvalidJws {
     Critical,
 }
 
-/// A JWS whose header is read and whose signature is still to be checked.
-pub struct Jws<'a> {
+/// A compact JWS, whatever its payload, whose signature is still to be checked.
+pub struct CompactJws<'a> {
     signing_input: &'a str,
     signature: &'a str,
     header: Claims,
     algorithm: Algorithm,
-    payload: Claims,
+    payload: Vec<u8>,
 }
 
-impl<'a> Jws<'a> {
-    /// Reads a compact JWS.
+impl<'a> CompactJws<'a> {
+    /// Reads a compact JWS. Each part has exactly one spelling: no padding, no bits beyond the last byte (RFC 7515 §2,
+    /// RFC 4648 §3.5), or one token could be written in several ways.
     ///
     /// # Errors
     /// [`InvalidJws`] says what is wrong with it.
@@ -45,7 +46,7 @@ impl<'a> Jws<'a> {
         if payload.contains('.') || signature.is_empty() {
             return Err(InvalidJws::Malformed);
         }
-        let header = decode_object(header)?;
+        let header = parse_object(&decode(header)?)?;
         let algorithm = match header.string("alg") {
             Ok(Some(name)) => parse_algorithm(name).ok_or(InvalidJws::Algorithm)?,
             _ => return Err(InvalidJws::Algorithm),
@@ -56,7 +57,8 @@ impl<'a> Jws<'a> {
         if !matches!(header.get("kid"), None | Some(serde_json::Value::String(_))) {
             return Err(InvalidJws::Malformed);
         }
-        Ok(Self { signing_input, signature, algorithm, payload: decode_object(payload)?, header })
+        decode(signature)?;
+        Ok(Self { signing_input, signature, algorithm, payload: decode(payload)?, header })
     }
 
     /// The algorithm the header names. Trust it only together with a key that allows it.
@@ -71,7 +73,7 @@ impl<'a> Jws<'a> {
         self.header.get("kid").and_then(|kid| kid.as_str())
     }
 
-    /// The header's `typ`; `None` also when it is no string, so compare with [`Jws::has_typ`].
+    /// The header's `typ`; `None` also when it is no string, so compare with [`CompactJws::has_typ`].
     #[must_use]
     pub fn typ(&self) -> Option<&str> {
         self.header.get("typ").and_then(|typ| typ.as_str())
@@ -81,12 +83,6 @@ impl<'a> Jws<'a> {
     #[must_use]
     pub fn has_typ(&self) -> bool {
         self.header.contains("typ")
-    }
-
-    /// The `iss` the payload claims, before anything is verified: good only for choosing whose keys to try.
-    #[must_use]
-    pub fn claimed_issuer(&self) -> Option<&str> {
-        self.payload.get("iss").and_then(|iss| iss.as_str())
     }
 
     /// Whether `key` made the signature with this header's algorithm.
@@ -101,18 +97,59 @@ impl<'a> Jws<'a> {
             )
             .unwrap_or(false)
     }
+}
+
+/// A JWT (RFC 7519 §3): a compact JWS whose payload is a JSON object.
+pub struct Jws<'a> {
+    compact: CompactJws<'a>,
+    claims: Claims,
+}
+
+impl<'a> std::ops::Deref for Jws<'a> {
+    type Target = CompactJws<'a>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.compact
+    }
+}
+
+impl<'a> Jws<'a> {
+    /// Reads a compact JWS that carries claims.
+    ///
+    /// # Errors
+    /// [`InvalidJws`] says what is wrong with it.
+    pub fn parse(text: &'a str) -> Result<Self, InvalidJws> {
+        let compact = CompactJws::parse(text)?;
+        let claims = parse_object(&compact.payload)?;
+        Ok(Self { compact, claims })
+    }
+
+    /// The `iss` the payload claims, before anything is verified: good only for choosing whose keys to try.
+    #[must_use]
+    pub fn claimed_issuer(&self) -> Option<&str> {
+        self.claims.get("iss").and_then(|iss| iss.as_str())
+    }
+
+    /// The `jti` the payload claims. Meant for a token that was verified before: nothing is verified here.
+    #[must_use]
+    pub fn claimed_id(&self) -> Option<&str> {
+        self.claims.get("jti").and_then(|jti| jti.as_str())
+    }
 
     /// The payload's claims, if one of `keys` made the signature; with that key.
     #[must_use]
     pub fn verified_claims<'k>(&self, keys: &[&'k VerifyingKey]) -> Option<(&Claims, &'k VerifyingKey)> {
         let key = keys.iter().find(|key| self.verify(key))?;
-        Some((&self.payload, key))
+        Some((&self.claims, key))
     }
 }
 
-fn decode_object(part: &str) -> Result<Claims, InvalidJws> {
-    let json = URL_SAFE_NO_PAD.decode(part).map_err(|_| InvalidJws::Malformed)?;
-    Claims::parse(&json).map_err(|_| InvalidJws::Malformed)
+fn decode(part: &str) -> Result<Vec<u8>, InvalidJws> {
+    URL_SAFE_NO_PAD.decode(part).map_err(|_| InvalidJws::Malformed)
+}
+
+fn parse_object(json: &[u8]) -> Result<Claims, InvalidJws> {
+    Claims::parse(json).map_err(|_| InvalidJws::Malformed)
 }
 
 #[cfg(test)]
@@ -122,7 +159,7 @@ mod tests {
     use super::*;
 
     fn encode(header: &str, payload: &str) -> String {
-        format!("{}.{}.c2ln", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload))
+        format!("{}.{}.c2lnbg", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload))
     }
 
     fn refusal(text: &str) -> InvalidJws {
@@ -142,12 +179,17 @@ mod tests {
             &format!("{good}."),
             &format!(".{good}"),
             &format!("{good}.x.y"),
-            &good[..good.len() - 4],
+            &good[..good.len() - 6],
             &encode(r#"{"alg":"ES256","alg":"none"}"#, "{}"),
             &encode(r#"{"alg":"ES256"}"#, r#"{"iss":"a","iss":"b"}"#),
             &encode(r#"{"alg":"ES256","kid":5}"#, "{}"),
             &encode(r#"{"alg":"ES256"}"#, "[]"),
             &encode("[]", "{}"),
+            // The last byte's unused bits, padding, the other alphabet: other spellings of what is good.
+            &format!("{}h", &good[..good.len() - 1]),
+            &format!("{good}="),
+            &good.replacen('.', "=.", 1),
+            &good.replacen("c2ln", "c2/n", 1),
         ] {
             assert_eq!(refusal(bad), InvalidJws::Malformed, "{bad}");
         }

@@ -35,6 +35,12 @@ pub trait Store: Send + Sync {
     /// same key.
     async fn insert_signing_key_if_none(&self, key: &StoredKey) -> Result<Vec<StoredKey>, StoreError>;
 
+    /// Keeps a revocation; a token that is revoked already stays as it is.
+    async fn insert_revoked_token(&self, token: &RevokedToken) -> Result<(), StoreError>;
+
+    /// The revoked tokens that have not expired before `now`, the newest first. Those that have are forgotten.
+    async fn revoked_tokens(&self, now: UnixTime) -> Result<Vec<RevokedToken>, StoreError>;
+
     /// Whether the store answers.
     async fn ping(&self) -> Result<(), StoreError>;
 }
@@ -61,6 +67,19 @@ pub enum KeyState {
     Active,
     /// It is only published, for tokens that are still alive.
     Retired,
+}
+
+/// An access token that was taken back before its time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RevokedToken {
+    /// Its `jti`.
+    pub jti: String,
+    /// Whose it was.
+    pub client_id: String,
+    /// When it would have expired: from then on it need not be remembered.
+    pub expires_at: UnixTime,
+    /// When it was revoked.
+    pub revoked_at: UnixTime,
 }
 
 /// Why the store did not do what was asked.

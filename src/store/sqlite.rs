@@ -9,7 +9,7 @@ use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow};
 use sqlx::{Row, SqlSafeStr, SqliteConnection};
 
-use super::{KeyState, Store, StoreError, StoredKey};
+use super::{KeyState, RevokedToken, Store, StoreError, StoredKey};
 use crate::domain::clock::UnixTime;
 use crate::domain::secret::{ExposeSecret, SecretString};
 
@@ -17,8 +17,10 @@ use crate::domain::secret::{ExposeSecret, SecretString};
 const DEADLINE: Duration = Duration::from_secs(5);
 
 /// Version, name and text of each migration. Embedded, so that the binary needs no file beside it.
-const MIGRATIONS: &[(i64, &str, &str)] =
-    &[(1, "signing keys", include_str!("../../migrations/sqlite/0001_signing_keys.sql"))];
+const MIGRATIONS: &[(i64, &str, &str)] = &[
+    (1, "signing keys", include_str!("../../migrations/sqlite/0001_signing_keys.sql")),
+    (2, "revoked tokens", include_str!("../../migrations/sqlite/0002_revoked_tokens.sql")),
+];
 
 /// A SQLite database.
 pub(super) struct Sqlite {
@@ -99,6 +101,39 @@ impl Store for Sqlite {
         .await
     }
 
+    async fn insert_revoked_token(&self, token: &RevokedToken) -> Result<(), StoreError> {
+        in_time(async {
+            sqlx::query(
+                "INSERT INTO revoked_tokens (jti, client_id, expires_at, revoked_at) VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT (jti) DO NOTHING",
+            )
+            .bind(token.jti.as_str())
+            .bind(token.client_id.as_str())
+            .bind(token.expires_at.0)
+            .bind(token.revoked_at.0)
+            .execute(&self.pool)
+            .await?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn revoked_tokens(&self, now: UnixTime) -> Result<Vec<RevokedToken>, StoreError> {
+        in_time(async {
+            let dead = "SELECT 1 FROM revoked_tokens WHERE expires_at < ?1 LIMIT 1";
+            // Looked for first: a delete takes the write lock, and this is asked every few seconds.
+            if sqlx::query(dead).bind(now.0).fetch_optional(&self.pool).await?.is_some() {
+                let delete = "DELETE FROM revoked_tokens WHERE expires_at < ?1";
+                sqlx::query(delete).bind(now.0).execute(&self.pool).await?;
+            }
+            let all = "SELECT jti, client_id, expires_at, revoked_at FROM revoked_tokens
+                       ORDER BY revoked_at DESC, jti";
+            let rows = sqlx::query(all).fetch_all(&self.pool).await?;
+            rows.iter().map(revoked_token).collect()
+        })
+        .await
+    }
+
     async fn ping(&self) -> Result<(), StoreError> {
         in_time(async {
             // A table of ours rather than `SELECT 1`: that one would not touch the file.
@@ -129,6 +164,15 @@ fn stored_key(row: &SqliteRow) -> Result<StoredKey, Failure> {
             "retired" => KeyState::Retired,
             _ => return Err(StoreError::Unreadable.into()),
         },
+    })
+}
+
+fn revoked_token(row: &SqliteRow) -> Result<RevokedToken, Failure> {
+    Ok(RevokedToken {
+        jti: row.try_get("jti")?,
+        client_id: row.try_get("client_id")?,
+        expires_at: UnixTime(row.try_get("expires_at")?),
+        revoked_at: UnixTime(row.try_get("revoked_at")?),
     })
 }
 
@@ -349,6 +393,29 @@ mod tests {
             .unwrap();
         drop(store);
         assert!(matches!(Sqlite::open_file(&path).await, Err(StoreError::OtherVersion)));
+    }
+
+    #[tokio::test]
+    async fn a_revocation_survives_the_process_and_goes_when_its_token_has_expired() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("m2m.db");
+        let token = |jti: &str, expires_at, revoked_at| RevokedToken {
+            jti: jti.to_owned(),
+            client_id: "c".to_owned(),
+            expires_at: UnixTime(expires_at),
+            revoked_at: UnixTime(revoked_at),
+        };
+        let store = Sqlite::open_file(&path).await.unwrap();
+        let (short, long) = (token("short", 100, 1), token("long", 200, 2));
+        store.insert_revoked_token(&short).await.unwrap();
+        store.insert_revoked_token(&long).await.unwrap();
+        // Once more changes nothing.
+        store.insert_revoked_token(&token("long", 900, 9)).await.unwrap();
+        drop(store);
+        let store = Sqlite::open_file(&path).await.unwrap();
+        assert_eq!(store.revoked_tokens(UnixTime(100)).await.unwrap(), [long.clone(), short]);
+        assert_eq!(store.revoked_tokens(UnixTime(101)).await.unwrap(), [long]);
+        assert_eq!(store.revoked_tokens(UnixTime(0)).await.unwrap().len(), 1, "forgotten for good");
     }
 
     #[tokio::test]

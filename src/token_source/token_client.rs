@@ -3,8 +3,6 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use http::header::{ACCEPT, AUTHORIZATION};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use tokio::time::Instant;
@@ -16,7 +14,7 @@ use super::error::{Failure, FetchError};
 use super::{Config, TokenEndpoint};
 use crate::domain::claims::Claims;
 use crate::domain::clock::SharedClock;
-use crate::domain::oauth::{ClientAuthMethod, GrantType};
+use crate::domain::oauth::{ClientAuthMethod, GrantType, basic_authorization};
 use crate::domain::secret::ExposeSecret;
 use crate::http_client::{HttpAnswer, HttpClient, HttpError};
 
@@ -57,7 +55,8 @@ impl<'a> TokenClient<'a> {
     async fn request(&self, endpoint: &Url) -> Result<HttpAnswer, FetchError> {
         let mut headers = accept_json();
         if self.config.auth_method == ClientAuthMethod::ClientSecretBasic {
-            headers.insert(AUTHORIZATION, basic(self.config)?);
+            let basic = basic_authorization(&self.config.client_id, &self.config.client_secret);
+            headers.insert(AUTHORIZATION, basic.ok_or(FetchError::Request)?);
         }
         let scope = self.config.scopes.to_string();
         self.http.post_form(endpoint, headers, &form(self.config, &scope)).await.map_err(FetchError::Http)
@@ -79,17 +78,6 @@ impl<'a> TokenClient<'a> {
 
 fn accept_json() -> HeaderMap {
     HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static("application/json"))])
-}
-
-/// `Authorization: Basic`. Id and secret are form-encoded first (RFC 6749 §2.3.1), or a colon in the id would
-/// split them.
-fn basic(config: &Config) -> Result<HeaderValue, FetchError> {
-    let encode = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
-    let pair = [encode(&config.client_id), encode(config.client_secret.expose_secret())].join(":");
-    let value = format!("Basic {}", STANDARD.encode(pair));
-    let mut value = HeaderValue::try_from(value).map_err(|_| FetchError::Request)?;
-    value.set_sensitive(true);
-    Ok(value)
 }
 
 /// The form of RFC 6749 §4.4.2. `scope` is the joined text of the configured scopes.
@@ -191,6 +179,9 @@ fn is_acceptable_endpoint(endpoint: &Url, authority: &Url) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+
     use super::*;
     use crate::domain::clock::SystemClock;
     use crate::domain::scope::ScopeSet;

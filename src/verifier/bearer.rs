@@ -43,7 +43,9 @@ impl BearerToken {
         Ok(Self(SecretString::from(token)))
     }
 
-    pub(super) fn text(&self) -> &str {
+    /// The token itself: not to be written anywhere.
+    #[must_use]
+    pub fn text(&self) -> &str {
         self.0.expose_secret()
     }
 }

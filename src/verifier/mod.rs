@@ -6,10 +6,15 @@
 mod authority;
 mod bearer;
 mod cache;
+mod discovery;
+mod key_file;
 mod preflight;
 mod recent;
+mod revocation;
 pub mod rules;
 mod token;
+#[cfg(test)]
+mod trouble;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,8 +23,9 @@ use std::time::Duration;
 use http::HeaderMap;
 use url::Url;
 
-pub use authority::{Authority, UnusableCertificates};
+pub use authority::{Authority, OwnIssuer, UnusableCertificates};
 pub use bearer::{BearerToken, MAX_TOKEN_BYTES};
+pub use revocation::{IntrospectionClient, OnFailure, Revocation, RevocationConfig, RevocationKind};
 pub use token::TokenFacts;
 
 use crate::domain::claims::Claims;
@@ -34,6 +40,7 @@ use crate::jose::live_keys::{Keys, Renewal};
 use crate::jose::verify::{InvalidJws, Jws};
 use cache::VerifiedTokens;
 use rules::{InvalidRules, Rule, Rules};
+use token::Reading;
 
 /// An issuer whose tokens are trusted.
 #[derive(Clone, Debug)]
@@ -52,6 +59,21 @@ pub struct AuthorityConfig {
     pub clock_skew: Duration,
     /// How long the last good keys serve when none can be fetched.
     pub max_stale: Duration,
+    /// How it is found out whether a token is revoked.
+    pub revocation: RevocationConfig,
+    /// Whether a token without `exp` is refused.
+    pub require_expiry: bool,
+    /// How it writes tokens.
+    pub profile: Profile,
+}
+
+/// How an authority writes tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Profile {
+    /// As the RFCs have it.
+    Standard,
+    /// As plgd's servers do: `aud` may be several audiences joined by spaces.
+    Plgd,
 }
 
 /// Where an authority's keys come from.
@@ -329,7 +351,8 @@ impl Verifier {
     /// The [`Reason`] of the check that failed.
     pub async fn verify(&self, bearer: &BearerToken) -> Result<VerifiedToken, Reason> {
         let hash = sha256(bearer.text().as_bytes());
-        let remembered = self.verified.get(&hash);
+        let now = self.clock.now();
+        let remembered = self.verified.get(&hash).filter(|facts| facts.may_be_remembered(now));
         (self.observe_cache)(remembered.is_some());
         let facts = match remembered {
             Some(facts) => {
@@ -343,14 +366,14 @@ impl Verifier {
                 let facts = Arc::new(self.verify_signature(bearer, hash).await?);
                 self.judge(&facts)?;
                 self.verified.insert(facts.clone());
-                return Ok(VerifiedToken(facts));
+                return self.not_revoked(facts, bearer).await;
             }
         };
         if let Err(reason) = self.judge(&facts) {
             self.verified.remove(&hash);
             return Err(reason);
         }
-        Ok(VerifiedToken(facts))
+        self.not_revoked(facts, bearer).await
     }
 
     /// Whether the key that once made the signature is still one of its authority's.
@@ -367,6 +390,19 @@ impl Verifier {
         let authority = self.authorities.get(facts.authority()).ok_or(Reason::Internal)?;
         facts.check_times(self.clock.now(), authority.clock_skew)?;
         if facts.is_for(&self.audiences) { Ok(()) } else { Err(Reason::Audience) }
+    }
+
+    /// The last check: its answer may have to be asked for, and nobody is asked about a token that is bad anyway.
+    async fn not_revoked(
+        &self,
+        facts: Arc<TokenFacts>,
+        bearer: &BearerToken,
+    ) -> Result<VerifiedToken, Reason> {
+        let authority = self.authorities.get(facts.authority()).ok_or(Reason::Internal)?;
+        if authority.revocation().is_checked() || facts.never_expires() {
+            authority.revocation().check(&facts, bearer).await?;
+        }
+        Ok(VerifiedToken(facts))
     }
 
     async fn verify_signature(&self, bearer: &BearerToken, hash: [u8; 32]) -> Result<TokenFacts, Reason> {
@@ -387,16 +423,25 @@ impl Verifier {
         if !authority.algorithms.contains(&jws.algorithm()) {
             return Err(Reason::Algorithm);
         }
-        let keys = authority.keys_for(&jws).await?;
+        // What an authority is asked for: a key, or whatever made this token when it names none.
+        let missing = jws.kid().map_or(hash, |kid| sha256(kid.as_bytes()));
+        let keys = authority.keys_for(&jws, &missing).await?;
         let mut judged = authenticated(&jws, &keys);
         // A token that names no key may be of one that is newer than the set. One that names a known key is not.
-        let newer =
-            if judged.is_err() && jws.kid().is_none() { authority.newer_than(&keys).await } else { None };
+        let ask = judged.is_err() && jws.kid().is_none();
+        let newer = if ask { authority.newer_than(&keys, &missing).await } else { None };
         if let Some(newer) = &newer {
             judged = authenticated(&jws, newer);
         }
         let (claims, key) = judged?;
-        TokenFacts::read(claims, hash, index, key, &self.forwarded_claims, self.rules.asked_claims())
+        let reading = Reading {
+            forwarded: &self.forwarded_claims,
+            asked: self.rules.asked_claims(),
+            require_expiry: authority.require_expiry,
+            profile: authority.profile,
+            now: self.clock.now(),
+        };
+        TokenFacts::read(claims, hash, index, key, &reading)
     }
 }
 
@@ -411,13 +456,13 @@ fn authenticated<'j>(jws: &'j Jws<'_>, keys: &KeySet) -> Result<(&'j Claims, [u8
 
 impl Authority {
     /// The authority's keys; a newer set is asked for when the token's key is not among them.
-    async fn keys_for(&self, jws: &Jws<'_>) -> Result<Arc<KeySet>, Reason> {
+    async fn keys_for(&self, jws: &Jws<'_>, missing: &[u8; 32]) -> Result<Arc<KeySet>, Reason> {
         if let Keys::Usable(keys) = self.keys().current()
             && keys.candidates(jws.kid(), jws.algorithm()).err() != Some(NoCandidate::UnknownKid)
         {
             return Ok(keys);
         }
-        let renewal = self.keys().renew().await;
+        let renewal = self.keys().renew(missing).await;
         match self.keys().current() {
             // The set may have come from a fetch that someone else asked for: look before judging the renewal.
             Keys::Usable(keys)
@@ -428,12 +473,10 @@ impl Authority {
             _ => Err(Reason::KeysUnavailable),
         }
     }
-}
 
-impl Authority {
     /// A newer set of keys than `keys`, if there is one to be had now.
-    async fn newer_than(&self, keys: &Arc<KeySet>) -> Option<Arc<KeySet>> {
-        self.keys().renew().await;
+    async fn newer_than(&self, keys: &Arc<KeySet>, missing: &[u8; 32]) -> Option<Arc<KeySet>> {
+        self.keys().renew(missing).await;
         match self.keys().current() {
             Keys::Usable(newer) if !Arc::ptr_eq(&newer, keys) => Some(newer),
             _ => None,

@@ -8,9 +8,28 @@ use serde_json::Value;
 use crate::domain::claims::{Claims, WrongType};
 use crate::domain::clock::UnixTime;
 use crate::domain::reason::Reason;
+use crate::domain::revoked::{Revoked, TokenId};
 use crate::domain::scope::ScopeSet;
 
-use super::Audiences;
+use super::{Audiences, Profile};
+
+/// How long a token without `exp` is remembered: nothing else would ever end that.
+const WITHOUT_EXPIRY: Duration = Duration::from_secs(30);
+
+/// How the claims of a token are to be read.
+pub(super) struct Reading<'a> {
+    /// The claims that will stand in headers: one that cannot makes the token unusable, because a request without it
+    /// could pass for another identity.
+    pub forwarded: &'a [String],
+    /// The claims that rules ask about.
+    pub asked: &'a [String],
+    /// Whether a token without `exp` is refused.
+    pub require_expiry: bool,
+    /// How its authority writes tokens.
+    pub profile: Profile,
+    /// The time.
+    pub now: UnixTime,
+}
 
 /// What is kept of a token whose signature and claims were checked; nothing here depends on when it is used. Small and in
 /// few pieces, because tens of thousands are remembered: of the claims only those that the listener forwards or
@@ -20,15 +39,19 @@ pub struct TokenFacts {
     pub(super) hash: [u8; 32],
     /// The key that made the signature.
     pub(super) key: [u8; 32],
-    expires_at: i64,
+    /// Its `exp`; when it has none, until when it is remembered.
+    ends_at: i64,
     /// The beginning of time where the token does not say.
     not_before: i64,
     issued_at: i64,
+    /// By its `jti`, when it has one.
+    token_id: Option<TokenId>,
     /// [`SCOPES`], [`CLIENT_ID`], [`SUBJECT`], then the forwarded claims, then those that rules ask about, then the audiences.
     texts: Texts,
     forwarded: u16,
     asked: u16,
-    authority: u32,
+    authority: u16,
+    never_expires: bool,
 }
 
 const SCOPES: usize = 0;
@@ -40,9 +63,7 @@ const FORWARDED: usize = 3;
 const ITEM_END: char = '\0';
 
 impl TokenFacts {
-    /// Reads the claims of a token whose signature was checked. `forwarded` names the claims that will stand in headers:
-    /// one that cannot makes the token unusable, because a request without it could pass for another identity. `asked` names
-    /// those that rules ask about.
+    /// Reads the claims of a token whose signature was checked.
     ///
     /// # Errors
     /// [`Reason::NoExpiry`], [`Reason::SenderConstrained`] or [`Reason::MalformedClaims`].
@@ -51,51 +72,72 @@ impl TokenFacts {
         hash: [u8; 32],
         authority: usize,
         key: [u8; 32],
-        forwarded: &[String],
-        asked: &[String],
+        reading: &Reading<'_>,
     ) -> Result<Self, Reason> {
         let wrong = |_: WrongType| Reason::MalformedClaims;
         // RFC 7800 §3: a token bound to a key is worth nothing without proof of that key.
         if claims.contains("cnf") {
             return Err(Reason::SenderConstrained);
         }
-        let expires_at = claims.numeric_date("exp").map_err(wrong)?.ok_or(Reason::NoExpiry)?;
+        let expires_at = claims.numeric_date("exp").map_err(wrong)?;
+        if expires_at.is_none() && reading.require_expiry {
+            return Err(Reason::NoExpiry);
+        }
         let not_before = claims.numeric_date("nbf").map_err(wrong)?.unwrap_or(i64::MIN);
         let issued_at = claims.numeric_date("iat").map_err(wrong)?.unwrap_or(i64::MIN);
-        for name in ["sub", "client_id", "azp", "jti"] {
+        for name in ["sub", "client_id", "azp"] {
             claims.string(name).map_err(wrong)?;
         }
+        let token_id = claims.string("jti").map_err(wrong)?.map(TokenId::of);
         let scopes = claims.scopes().map_err(wrong)?;
         let client_id = ["client_id", "azp"].iter().find_map(|name| claims.get(name)?.as_str());
         let subject = claims.string("sub").map_err(wrong)?;
         let mut texts =
             vec![Some(scopes.to_string()), client_id.map(str::to_owned), subject.map(str::to_owned)];
-        for name in forwarded {
-            let text = claim_text(claims, &scopes, name);
-            if text.as_ref().is_some_and(|text| HeaderValue::from_str(text).is_err()) {
-                return Err(Reason::MalformedClaims);
-            }
-            texts.push(text);
+        for name in reading.forwarded {
+            texts.push(header_text(claims, &scopes, name)?);
         }
-        texts.extend(asked.iter().map(|name| claim_items(claims, name)));
-        texts.extend(claims.strings("aud").map_err(wrong)?.into_iter().map(|aud| Some(aud.to_owned())));
+        texts.extend(reading.asked.iter().map(|name| claim_items(claims, name)));
+        texts.extend(audiences(claims, reading.profile)?.into_iter().map(|aud| Some(aud.to_owned())));
         let texts = Texts::new(&texts).ok_or(Reason::MalformedClaims)?;
         let count = |n| u16::try_from(n).map_err(|_| Reason::Internal);
-        let (forwarded, asked) = (count(forwarded.len())?, count(asked.len())?);
-        let authority = u32::try_from(authority).map_err(|_| Reason::Internal)?;
-        Ok(Self { hash, key, authority, expires_at, not_before, issued_at, texts, forwarded, asked })
+        Ok(Self {
+            hash,
+            key,
+            ends_at: expires_at.unwrap_or(reading.now.plus(WITHOUT_EXPIRY).0),
+            not_before,
+            issued_at,
+            token_id,
+            texts,
+            forwarded: count(reading.forwarded.len())?,
+            asked: count(reading.asked.len())?,
+            authority: count(authority)?,
+            never_expires: expires_at.is_none(),
+        })
     }
 
     /// Index of the authority among the listener's: a client or user of one is not that of another.
     #[must_use]
     pub fn authority(&self) -> usize {
-        self.authority as usize
+        self.authority.into()
+    }
+
+    /// Whether the token has no `exp`.
+    pub(super) fn never_expires(&self) -> bool {
+        self.never_expires
+    }
+
+    /// Whether what is known of the token may still be used, or must be found out anew. Also not after the clock was set
+    /// back: the time of remembering would begin again.
+    pub(super) fn may_be_remembered(&self, now: UnixTime) -> bool {
+        let end = UnixTime(self.ends_at);
+        !self.never_expires || (end.minus(WITHOUT_EXPIRY)..end).contains(&now)
     }
 
     /// Judges the token's times (RFC 7519 §4.1.4 to §4.1.6).
     pub(super) fn check_times(&self, now: UnixTime, skew: Duration) -> Result<(), Reason> {
         let (earliest, latest) = (now.minus(skew), now.plus(skew));
-        if self.expires_at <= earliest.0 {
+        if !self.never_expires && self.ends_at <= earliest.0 {
             Err(Reason::Expired)
         } else if self.not_before > latest.0 {
             Err(Reason::NotYetValid)
@@ -104,6 +146,13 @@ impl TokenFacts {
         } else {
             Ok(())
         }
+    }
+
+    /// Whether the token is none of the revoked ones. One without `jti` could never be named among them.
+    pub(super) fn check_not_revoked(&self, revoked: &Revoked) -> Result<(), Reason> {
+        let token_id = self.token_id.ok_or(Reason::MalformedClaims)?;
+        let is_revoked = revoked.covers(token_id, self.client_id(), UnixTime(self.issued_at));
+        if is_revoked { Err(Reason::Revoked) } else { Ok(()) }
     }
 
     /// Whether the token is meant for one of these audiences.
@@ -203,16 +252,40 @@ impl Texts {
     }
 }
 
+/// Whom the token is meant for. plgd joins audiences into one text, alone or as the only item of a list.
+fn audiences(claims: &Claims, profile: Profile) -> Result<Vec<&str>, Reason> {
+    let audiences = claims.strings("aud").map_err(|_| Reason::MalformedClaims)?;
+    Ok(match (profile, audiences.as_slice()) {
+        (Profile::Plgd, [joined]) => joined.split(' ').filter(|part| !part.is_empty()).collect(),
+        _ => audiences,
+    })
+}
+
 /// A claim as the text of a header: strings as they are, numbers and booleans in JSON, lists of those joined by spaces.
 /// Other values, and a claim that is not there, give `None`.
-fn claim_text(claims: &Claims, scopes: &ScopeSet, name: &str) -> Option<String> {
-    if name == "scope" && !claims.contains("scope") && !scopes.is_empty() {
-        return Some(scopes.to_string());
+///
+/// # Errors
+/// [`Reason::MalformedClaims`] when the upstream could read another value: what no header can hold, spaces at an end,
+/// which every parser takes away, and list items that one could take for two.
+fn header_text(claims: &Claims, scopes: &ScopeSet, name: &str) -> Result<Option<String>, Reason> {
+    if name == "scope" && (claims.contains("scope") || !scopes.is_empty())
+        || name == "scp" && claims.contains("scp")
+    {
+        return Ok(Some(scopes.to_string()));
     }
-    match claims.get(name)? {
-        Value::Array(items) => Some(items.iter().map(scalar).collect::<Option<Vec<_>>>()?.join(" ")),
-        value => scalar(value),
-    }
+    let text = match claims.get(name) {
+        Some(Value::Array(items)) => {
+            let Some(items) = items.iter().map(scalar).collect::<Option<Vec<_>>>() else { return Ok(None) };
+            if items.iter().any(|item| item.is_empty() || item.contains([' ', '\t'])) {
+                return Err(Reason::MalformedClaims);
+            }
+            Some(items.join(" "))
+        }
+        Some(value) => scalar(value),
+        None => None,
+    };
+    let stands = |text: &str| HeaderValue::from_str(text).is_ok() && text.trim_matches([' ', '\t']) == text;
+    if text.as_deref().is_none_or(stands) { Ok(text) } else { Err(Reason::MalformedClaims) }
 }
 
 fn scalar(value: &Value) -> Option<String> {
@@ -244,7 +317,18 @@ pub(super) mod tests {
     fn read_asked(claims: &str, forwarded: &[&str], asked: &[&str]) -> Result<TokenFacts, Reason> {
         let claims = Claims::parse(claims.as_bytes()).unwrap();
         let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-        TokenFacts::read(&claims, [1; 32], 3, [2; 32], &owned(forwarded), &owned(asked))
+        let (forwarded, asked) = (owned(forwarded), owned(asked));
+        let (require_expiry, profile) = (true, Profile::Standard);
+        let now = UnixTime(0);
+        let reading = Reading { forwarded: &forwarded, asked: &asked, require_expiry, profile, now };
+        TokenFacts::read(&claims, [1; 32], 3, [2; 32], &reading)
+    }
+
+    fn read_plgd(claims: &str, now: i64) -> Result<TokenFacts, Reason> {
+        let claims = Claims::parse(claims.as_bytes()).unwrap();
+        let (require_expiry, profile, now) = (false, Profile::Plgd, UnixTime(now));
+        let reading = Reading { forwarded: &[], asked: &[], require_expiry, profile, now };
+        TokenFacts::read(&claims, [1; 32], 3, [2; 32], &reading)
     }
 
     /// What is kept of some token with this hash.
@@ -323,8 +407,6 @@ pub(super) mod tests {
         assert_eq!(facts.subject(), Some("blue"));
         let any = |wanted: &str| facts.has_any_scope(&ScopeSet::parse(wanted).unwrap());
         assert!(any("x w") && !any("x") && !any(""));
-        // With its counts in an `Arc`, as many bytes as two cache lines have.
-        assert_eq!(size_of::<TokenFacts>(), 112);
     }
 
     #[test]
@@ -342,5 +424,46 @@ pub(super) mod tests {
         let long = |n| format!(r#"{{"exp":9,"sub":"{}"}}"#, "s".repeat(n));
         assert!(read(&long(60_000), &["sub"]).is_ok());
         assert!(matches!(read(&long(66_000), &["sub"]), Err(Reason::MalformedClaims)));
+    }
+
+    #[test]
+    fn a_token_without_an_end_is_remembered_for_half_a_minute() {
+        let facts = read_plgd("{}", 1000).unwrap();
+        assert_eq!(facts.check_times(UnixTime(i64::MAX), Duration::ZERO), Ok(()));
+        let remembered = [999, 1000, 1029, 1030, i64::MAX].map(|now| facts.may_be_remembered(UnixTime(now)));
+        assert_eq!(remembered, [false, true, true, false, false]);
+        let facts = read_plgd(r#"{"exp":9}"#, 1000).unwrap();
+        assert_eq!(facts.check_times(UnixTime(9), Duration::ZERO), Err(Reason::Expired));
+        assert!(facts.may_be_remembered(UnixTime(i64::MAX)));
+        for broken in ["null", "\"\"", "[]", "false", "1e300"] {
+            let claims = format!(r#"{{"exp":{broken}}}"#);
+            assert!(matches!(read_plgd(&claims, 1000), Err(Reason::MalformedClaims)), "{broken}");
+        }
+    }
+
+    #[test]
+    fn joined_audiences_are_taken_apart_for_plgd_only() {
+        for (aud, parts) in [(r#""x y""#, true), (r#"["x  y"]"#, true), (r#"["x y","z"]"#, false)] {
+            let claims = format!(r#"{{"exp":9,"aud":{aud}}}"#);
+            let plgd = read_plgd(&claims, 0).unwrap();
+            assert_eq!(plgd.is_for(&one_of(&["y"])), parts, "{aud}");
+            let standard = read(&claims, &[]).unwrap();
+            assert!(!standard.is_for(&one_of(&["x", "y"])), "{aud}");
+        }
+        let nobody = read_plgd(r#"{"aud":[""]}"#, 0).unwrap();
+        assert!(!nobody.is_for(&one_of(&["", " "])));
+    }
+
+    #[test]
+    fn a_claim_that_an_upstream_could_read_otherwise_makes_a_token_unusable() {
+        for bad in
+            [r#"" admin""#, r#""admin ""#, r#""admin\t""#, r#""a\nb""#, r#"["user admin"]"#, r#"["a",""]"#]
+        {
+            let claims = format!(r#"{{"exp":9,"role":{bad}}}"#);
+            assert!(matches!(read(&claims, &["role"]), Err(Reason::MalformedClaims)), "{bad}");
+            assert!(read(&claims, &["other"]).is_ok(), "{bad}");
+        }
+        let scopes = read(r#"{"exp":9,"scope":["a  b","a"," c"]}"#, &["scope"]).unwrap();
+        assert_eq!(scopes.forwarded().next(), Some(Some(&b"a b c"[..])));
     }
 }

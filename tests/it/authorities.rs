@@ -1,5 +1,10 @@
 //! Authorities that rotate, break, answer slowly or not at all: no wrong accept, no needless refusal, no storm.
 
+mod complaints;
+mod files;
+pub mod flood;
+mod state;
+
 use std::time::Duration;
 
 use crate::support::authority::{Authority, Endpoint};
@@ -10,7 +15,7 @@ use crate::support::keys::{Alg, TestKey};
 use crate::support::sidecar::{Sidecar, SidecarBuilder};
 use crate::support::upstream::Upstream;
 
-fn yaml(authority: &str, upstream: &Upstream) -> String {
+pub fn yaml(authority: &str, upstream: &Upstream) -> String {
     format!(
         r#"
 stateDir: "@DIR@/state"
@@ -31,6 +36,10 @@ async fn sidecar(authority: &Authority, upstream: &Upstream) -> Sidecar {
 
 async fn ask(sidecar: &Sidecar, token: &str) -> RawAnswer {
     get(sidecar.address("api"), "/", &[("Authorization", &format!("Bearer {token}"))]).await
+}
+
+async fn metrics(sidecar: &Sidecar) -> String {
+    get(sidecar.address("probes"), "/metrics", &[]).await.text()
 }
 
 fn judged(answer: &RawAnswer) -> (u16, &str) {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::revocation::Revocation;
 use super::{Algorithm, Timeouts, UpstreamTls, seconds, yes};
 use crate::config::address::{HttpUrl, ListenAddress, UpstreamUrl};
 use crate::config::name::{
@@ -21,7 +22,7 @@ pub(in crate::config) struct Authority {
     pub issuer: String,
     /// Where its key set is, instead of discovery.
     pub jwks_uri: Option<HttpUrl>,
-    /// A file with its key set, instead of discovery.
+    /// A file with its key set, instead of discovery. A changed file takes effect within seconds.
     pub jwks_file: Option<FilePath>,
     /// Certificates (PEM) trusted for its URLs, beside the platform's.
     pub ca_file: Option<FilePath>,
@@ -31,9 +32,30 @@ pub(in crate::config) struct Authority {
     /// By how much its clock may differ from ours; at most 10m.
     #[serde(default = "default_clock_skew")]
     pub clock_skew: GoDuration,
-    /// How long the last good keys serve when none can be fetched.
+    /// How long the last good keys serve when none can be fetched; 1m to 366d.
     #[serde(default = "default_max_stale")]
     pub max_stale: GoDuration,
+    /// How it is found out whether one of its tokens was revoked: a word, or a mapping with more to say.
+    #[schemars(extend("default" = "auto"))]
+    pub revocation: Option<Revocation>,
+    /// Whether a token without `exp` is refused. `false` is for plgd's tokens that never expire; such a token is
+    /// remembered for 30s at most.
+    #[serde(default = "yes")]
+    pub require_expiry: bool,
+    /// How it writes tokens.
+    #[serde(default)]
+    pub profile: AuthorityProfile,
+}
+
+/// How an authority writes tokens.
+#[derive(Clone, Copy, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::config) enum AuthorityProfile {
+    /// As the RFCs have it.
+    #[default]
+    Standard,
+    /// As plgd's servers: an `aud` of several audiences joined by spaces is read as its parts.
+    Plgd,
 }
 
 fn default_clock_skew() -> GoDuration {

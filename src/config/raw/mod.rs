@@ -17,13 +17,15 @@ use crate::config::value::{FilePath, GoDuration, StoreUrl};
 mod inbound;
 mod issuer;
 mod outbound;
+mod revocation;
 
 pub(super) use inbound::{
-    Access, Audiences, Authority, Authorization, ClaimValues, CorsPreflight, Inbound, Limits, Mode, Per,
-    Rule, Scalar,
+    Access, Audiences, Authority, AuthorityProfile, Authorization, ClaimValues, CorsPreflight, Inbound,
+    Limits, Mode, Per, Rule, Scalar,
 };
 pub(super) use issuer::{Client, GrantType, Issuer};
 pub(super) use outbound::{AuthMethod, Credential, Outbound};
+pub(super) use revocation::{FullRevocation, OnFailure, Revocation, RevocationKind};
 
 /// The JSON Schema of a configuration file.
 pub(super) fn json_schema() -> Value {
@@ -84,6 +86,9 @@ pub(super) struct Root {
     store: Store,
     /// Health and metrics; none when left out.
     probes: Option<Probes>,
+    /// What `/readyz` waits for. `listeners` always counts: a sidecar that is ending is not ready.
+    #[serde(default = "default_readiness")]
+    readiness: Vec<Readiness>,
     /// The authorization server; none when left out.
     issuer: Option<Issuer>,
     /// The issuers whose tokens are trusted, by name.
@@ -100,6 +105,24 @@ pub(super) struct Root {
     /// Listeners that attach an access token to what passes.
     #[serde(default)]
     outbound: Vec<Outbound>,
+}
+
+/// Something that `/readyz` may wait for.
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) enum Readiness {
+    /// Every listener is up, and the sidecar is not ending.
+    Listeners,
+    /// The issuer's store answers.
+    Store,
+    /// Every authority has keys. Not by default: two that wait for each other would never be ready.
+    Authorities,
+    /// Every credential has a token; each is then fetched at start.
+    Credentials,
+}
+
+pub(super) fn default_readiness() -> Vec<Readiness> {
+    vec![Readiness::Listeners, Readiness::Store]
 }
 
 pub(super) fn default_state_dir() -> FilePath {

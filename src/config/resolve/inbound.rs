@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::HeaderName;
 
-use super::{Resolver, algorithm, is_open};
+use super::{Resolver, algorithm, is_open, revocation};
 use crate::config::address::IssuerUrl;
 use crate::config::name::{ClaimName, Scope};
 use crate::config::tree::{Data, KeyPath};
@@ -17,8 +17,8 @@ use crate::limits;
 use crate::proxy::inbound;
 use crate::verifier::rules::Rules;
 use crate::verifier::{
-    self, Access, Audiences, AuthorityConfig, ClaimNeed, CorsPreflight, KeySource, Mode, Needs, RuleConfig,
-    rules,
+    self, Access, Audiences, AuthorityConfig, ClaimNeed, CorsPreflight, KeySource, Mode, Needs, Profile,
+    RevocationKind, RuleConfig, rules,
 };
 
 /// What keys may verify when the configuration does not say.
@@ -34,6 +34,9 @@ const ALL_ALGORITHMS: [Algorithm; 9] = [
     Algorithm::RS512,
 ];
 const MAX_CLOCK_SKEW: Duration = Duration::from_mins(10);
+/// Less could not be kept: authorities are asked at most once a minute while all is well.
+const MIN_STALE: Duration = Duration::from_mins(1);
+const MAX_STALE: Duration = Duration::from_hours(366 * 24);
 
 /// Resolves a member of `authorities`.
 pub(super) fn resolve_authority(
@@ -43,21 +46,47 @@ pub(super) fn resolve_authority(
     raw: raw::Authority,
 ) -> Option<AuthorityConfig> {
     resolver.duration(&path.key("clockSkew"), raw.clock_skew, Duration::ZERO, MAX_CLOCK_SKEW);
+    resolver.duration(&path.key("maxStale"), raw.max_stale, MIN_STALE, MAX_STALE);
     let keys = key_source(resolver, path, &raw);
     let ca_pem = resolver.certificates(&path.key("caFile"), raw.ca_file.as_ref());
     let algorithms = raw.algorithms.map_or_else(
         || ALL_ALGORITHMS.to_vec(),
         |algorithms| algorithms.into_iter().map(algorithm).collect(),
     );
-    Some(AuthorityConfig {
+    let keys = keys?;
+    let revocation = revocation::resolve(resolver, &path.key("revocation"), raw.revocation, &keys);
+    let authority = AuthorityConfig {
         name: name.to_owned(),
         issuer: raw.issuer,
-        keys: keys?,
+        keys,
+        revocation,
         ca_pem: ca_pem?,
         algorithms,
         clock_skew: raw.clock_skew.0,
         max_stale: raw.max_stale.0,
-    })
+        require_expiry: raw.require_expiry,
+        profile: match raw.profile {
+            raw::AuthorityProfile::Standard => Profile::Standard,
+            raw::AuthorityProfile::Plgd => Profile::Plgd,
+        },
+    };
+    check_tokens_without_end(resolver, path, &authority);
+    Some(authority)
+}
+
+/// A token that never expires ends only when somebody takes it back: then somebody must be asked.
+fn check_tokens_without_end(resolver: &mut Resolver<'_>, path: &KeyPath, authority: &AuthorityConfig) {
+    let is_named = matches!(authority.keys, KeySource::Url(_) | KeySource::File(_));
+    let nobody_is_asked = match authority.revocation.kind {
+        RevocationKind::None => true,
+        RevocationKind::Auto => is_named,
+        _ => false,
+    };
+    if !authority.require_expiry && nobody_is_asked {
+        let message = "nobody is asked whether such a token was revoked, so a stolen one would work for ever: set \
+                       `revocation`";
+        resolver.findings.error(&path.key("requireExpiry"), message);
+    }
 }
 
 fn key_source(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Authority) -> Option<KeySource> {

@@ -7,6 +7,7 @@ mod inbound;
 mod issuer;
 mod listeners;
 mod outbound;
+mod revocation;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -19,7 +20,7 @@ use super::files::{self, FileError};
 use super::problem::Findings;
 use super::tree::{Data, KeyPath, Node};
 use super::value::{FilePath, GoDuration};
-use super::{Config, Shutdown, raw};
+use super::{Config, Readiness, Shutdown, raw};
 use crate::proxy::upstream;
 use crate::telemetry::{Encoding, LogConfig};
 
@@ -37,6 +38,7 @@ pub(super) fn resolve(tree: &Node, findings: &mut Findings) -> Config {
     let shutdown: raw::Shutdown = resolver.section(&KeyPath::root("shutdown")).unwrap_or_default();
     let store: raw::Store = resolver.section(&KeyPath::root("store")).unwrap_or_default();
     let probes: Option<raw::Probes> = resolver.section(&KeyPath::root("probes"));
+    let readiness = resolver.section(&KeyPath::root("readiness")).unwrap_or_else(raw::default_readiness);
     Config {
         log: resolve_log(&log),
         threads: resolver.section(&KeyPath::root("threads")).unwrap_or(0),
@@ -44,6 +46,7 @@ pub(super) fn resolve(tree: &Node, findings: &mut Findings) -> Config {
         state_dir: resolver.section(&KeyPath::root("stateDir")).unwrap_or_else(raw::default_state_dir).0,
         store: store.url.0,
         probes: probes.map(|probes| probes.listen.0),
+        readiness: readiness.into_iter().filter_map(readiness_of).collect(),
         issuer,
         authorities,
         inbound,
@@ -56,6 +59,16 @@ pub(super) fn resolve(tree: &Node, findings: &mut Findings) -> Config {
 pub(super) fn probes(tree: &Node, findings: &mut Findings) -> Option<SocketAddr> {
     let probes: Option<raw::Probes> = Resolver { tree, findings }.section(&KeyPath::root("probes"));
     probes.map(|probes| probes.listen.0)
+}
+
+/// `listeners` always counts, so it is not handed on.
+fn readiness_of(raw: raw::Readiness) -> Option<Readiness> {
+    match raw {
+        raw::Readiness::Listeners => None,
+        raw::Readiness::Store => Some(Readiness::Store),
+        raw::Readiness::Authorities => Some(Readiness::Authorities),
+        raw::Readiness::Credentials => Some(Readiness::Credentials),
+    }
 }
 
 fn resolve_log(log: &raw::Log) -> LogConfig {

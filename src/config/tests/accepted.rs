@@ -11,7 +11,7 @@ use crate::domain::secret::ExposeSecret;
 use crate::jose::Algorithm;
 use crate::limits::{self, Per, Rate};
 use crate::token_source::TokenEndpoint;
-use crate::verifier::{Access, Audiences, CorsPreflight, KeySource, Mode};
+use crate::verifier::{Access, Audiences, CorsPreflight, KeySource, Mode, Profile};
 use crate::{store, telemetry};
 
 const FULL: &str = r#"
@@ -258,6 +258,8 @@ fn defaults_are_the_documented_ones() {
     assert_eq!((issuer.owner_claim.as_str(), issuer.algorithm), ("owner", Algorithm::ES256));
     assert_eq!(issuer.access_token_lifetime, Duration::from_secs(3600));
     assert!(issuer.root_paths && issuer.clients.is_empty());
+    let authority = &config.authorities[0];
+    assert!(authority.require_expiry && authority.profile == Profile::Standard);
     let inbound = &config.inbound[0];
     assert!(
         !inbound.issuer && inbound.keep_authorization && inbound.preserve_host && inbound.max_body.is_none()
@@ -407,4 +409,11 @@ fn values_from_the_environment_may_be_numbers_and_truth_values() {
 fn a_dump_of_a_configuration_holds_no_secret() {
     let dump = format!("{:?}", Files::new().parse(FULL).unwrap());
     assert!(!dump.contains("0123456789abcdef"), "{dump}");
+}
+
+#[test]
+fn tokens_of_plgd_that_never_expire_are_accepted_when_somebody_can_end_them() {
+    let text = small_but("self: { ", "self: { requireExpiry: false, profile: plgd, ");
+    let authority = &config(&text).authorities[0];
+    assert!(!authority.require_expiry && authority.profile == Profile::Plgd);
 }

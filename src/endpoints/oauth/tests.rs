@@ -365,12 +365,16 @@ async fn exactly_the_paths_of_the_placement_answer() {
         "/m2m/.well-known/jwks.json",
         "/m2m/.well-known/oauth-authorization-server",
         "/m2m/.well-known/openid-configuration",
+        "/m2m/oauth/revocations",
+        "/m2m/oauth/revoke",
         "/m2m/oauth/token",
     ];
     let root = [
         "/.well-known/jwks.json",
         "/.well-known/oauth-authorization-server",
         "/.well-known/openid-configuration",
+        "/oauth/revocations",
+        "/oauth/revoke",
         "/oauth/token",
     ];
     let own = ["/m2m/oauth2/token", "/m2m/token", "/oauth2/token", "/token"];

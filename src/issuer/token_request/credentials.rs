@@ -34,7 +34,7 @@ impl Credentials {
     /// Finds the credentials in the `Authorization` header or among the parameters.
     ///
     /// Schemes other than Basic are nobody's credentials here: web pages send their user's bearer token along.
-    pub(super) fn parse(
+    pub(in crate::issuer) fn parse(
         headers: &HeaderMap,
         client_id: Option<String>,
         client_secret: Option<SecretString>,

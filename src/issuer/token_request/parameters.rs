@@ -18,22 +18,23 @@ const MAX_PARAMETERS: usize = 100;
 
 /// The parameters that mean something to us, as text.
 #[derive(Default)]
-pub(super) struct Parameters {
-    pub(super) grant_type: Option<String>,
-    pub(super) client_id: Option<String>,
-    pub(super) client_secret: Option<SecretString>,
-    pub(super) has_assertion: bool,
-    pub(super) scope: Option<String>,
-    pub(super) audience: Vec<String>,
-    pub(super) resource: Vec<String>,
-    pub(super) expiration: Option<String>,
-    pub(super) token_name: Option<String>,
+pub(in crate::issuer) struct Parameters {
+    pub(in crate::issuer) grant_type: Option<String>,
+    pub(in crate::issuer) client_id: Option<String>,
+    pub(in crate::issuer) client_secret: Option<SecretString>,
+    pub(in crate::issuer) has_assertion: bool,
+    pub(in crate::issuer) scope: Option<String>,
+    pub(in crate::issuer) audience: Vec<String>,
+    pub(in crate::issuer) resource: Vec<String>,
+    pub(in crate::issuer) expiration: Option<String>,
+    pub(in crate::issuer) token_name: Option<String>,
+    pub(in crate::issuer) token: Option<SecretString>,
     seen: HashSet<String>,
 }
 
 impl Parameters {
     /// Reads a body as what its media type says it is.
-    pub(super) fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Self, TokenError> {
+    pub(in crate::issuer) fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Self, TokenError> {
         match media_type(headers)?.as_deref() {
             Some(b"application/x-www-form-urlencoded") => Self::parse_form(body),
             Some(b"application/json") => Self::parse_json(body),
@@ -106,6 +107,7 @@ impl Parameters {
             "resource" => self.resource.push(value),
             "expiration" => self.expiration = Some(value),
             "token_name" => self.token_name = Some(value),
+            "token" => self.token = Some(value.into()),
             _ => {}
         }
         if !self.seen.insert(name) && !repeatable { Err(TokenError::Repeated) } else { Ok(()) }
@@ -122,6 +124,7 @@ fn is_known(name: &str) -> bool {
         "resource",
         "expiration",
         "token_name",
+        "token",
     ];
     known.contains(&name) || name.starts_with("client_assertion")
 }

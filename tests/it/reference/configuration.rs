@@ -15,6 +15,7 @@ const ORDER: &[&str] = &[
     "stateDir",
     "store",
     "probes",
+    "readiness",
     "admin",
     "issuer",
     "authorities",

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use serde_json::Value;
 use tokio::sync::watch;
 
-pub use endpoints::{Endpoint, ExpiresIn, TokenAnswer, TokenRequest};
+pub use endpoints::{Endpoint, ExpiresIn, RevocationQuestion, TokenAnswer, TokenRequest};
 
 use super::behave::{After, Behave, write_reply};
 use super::http1::Wire;
@@ -190,6 +190,33 @@ impl Authority {
         let waited = tokio::time::timeout(PATIENCE, reached).await;
         waited
             .unwrap_or_else(|_| panic!("{endpoint:?}: {} of {count} requests came", self.fetches(endpoint)));
+    }
+
+    /// Its metadata names this place of its own, from now on: `("revocation_list_uri", "/revocations")`.
+    pub fn advertise(&self, member: &str, path: &str) {
+        let mut state = lock(&self.shared.state);
+        let url = format!("{}{path}", state.issuer);
+        state.advertised.insert(member.to_owned(), url.into());
+    }
+
+    /// Its metadata has this member, from now on.
+    pub fn advertise_value(&self, member: &str, value: impl Into<Value>) {
+        lock(&self.shared.state).advertised.insert(member.to_owned(), value.into());
+    }
+
+    /// Revokes the token with this `jti`.
+    pub fn revoke(&self, jti: &str) {
+        lock(&self.shared.state).revoked.push(jti.to_owned());
+    }
+
+    /// Its list of revoked tokens has this payload, from now on.
+    pub fn publish_list(&self, payload: Value) {
+        lock(&self.shared.state).list_payload = Some(payload);
+    }
+
+    /// The questions about revoked tokens.
+    pub fn revocation_questions(&self) -> Vec<RevocationQuestion> {
+        lock(&self.shared.state).revocation_questions.clone()
     }
 
     /// The requests to the token endpoint.

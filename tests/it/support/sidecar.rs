@@ -26,6 +26,11 @@ impl SidecarBuilder {
         self
     }
 
+    /// A file of the directory it will have.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
     /// Writes a client's secret into a file, and has it looked for in all logs.
     pub fn secret_file(self, name: &str, client_id: &str, secret: &str) -> Self {
         logs::remember_client_secret(client_id, secret);

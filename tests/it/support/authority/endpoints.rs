@@ -24,6 +24,12 @@ pub enum Endpoint {
     Jwks,
     /// The token endpoint.
     Token,
+    /// The signed list of revoked tokens.
+    Revocations,
+    /// plgd's tokens endpoint.
+    PlgdTokens,
+    /// The introspection endpoint.
+    Introspection,
     /// Everything that is not there.
     Other,
 }
@@ -58,6 +64,17 @@ impl TokenRequest {
         };
         Some((decoded(id)?, decoded(secret)?))
     }
+}
+
+/// A question about revoked tokens.
+#[derive(Clone, Debug)]
+pub struct RevocationQuestion {
+    /// Method and target.
+    pub start_line: String,
+    /// Header fields in order.
+    pub headers: Vec<(String, String)>,
+    /// The form, in order.
+    pub form: Vec<(String, String)>,
 }
 
 /// What the token endpoint says of a token's life.
@@ -118,6 +135,13 @@ pub(super) struct State {
     pub(super) clients: HashMap<String, String>,
     pub(super) token_requests: Vec<TokenRequest>,
     pub(super) issued: Vec<String>,
+    /// Further members of the metadata.
+    pub(super) advertised: Map<String, Value>,
+    /// The `jti`s that were revoked.
+    pub(super) revoked: Vec<String>,
+    /// What the list says instead: its whole payload.
+    pub(super) list_payload: Option<Value>,
+    pub(super) revocation_questions: Vec<RevocationQuestion>,
 }
 
 impl State {
@@ -135,6 +159,9 @@ impl State {
             }
             Endpoint::Jwks => Reply::json(200, &self.jwks()),
             Endpoint::Token => self.answer_token_request(head, body, &behave),
+            Endpoint::Revocations | Endpoint::PlgdTokens | Endpoint::Introspection => {
+                self.answer_revocation_question(endpoint, head, body)
+            }
             Endpoint::Other => Reply::json(404, &json!({"error": "not_found"})),
         };
         (behave, reply)
@@ -150,6 +177,12 @@ impl State {
             Endpoint::Jwks
         } else if method == "POST" && target == format!("{path}/oauth/token") {
             Endpoint::Token
+        } else if method == "GET" && target == format!("{path}/revocations") {
+            Endpoint::Revocations
+        } else if method == "GET" && target.split('?').next() == Some(&format!("{path}/api/v1/tokens")) {
+            Endpoint::PlgdTokens
+        } else if method == "POST" && target == format!("{path}/introspect") {
+            Endpoint::Introspection
         } else {
             Endpoint::Other
         }
@@ -157,14 +190,70 @@ impl State {
 
     fn metadata(&self, wrong_issuer: bool) -> Value {
         let issuer = &self.issuer;
-        json!({
+        let mut metadata = json!({
             "issuer": if wrong_issuer { "https://somebody.else.example" } else { issuer },
             "jwks_uri": format!("{issuer}/jwks.json"),
             "token_endpoint": format!("{issuer}/oauth/token"),
             "grant_types_supported": ["client_credentials"],
             "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
             "response_types_supported": [],
-        })
+        });
+        let members = metadata.as_object_mut().expect("an object literal");
+        members.extend(self.advertised.clone());
+        metadata
+    }
+
+    fn answer_revocation_question(&mut self, endpoint: Endpoint, head: &Head, body: &[u8]) -> Reply {
+        let form: Vec<(String, String)> = form_urlencoded::parse(body).into_owned().collect();
+        let (start_line, headers) = (head.start_line.clone(), head.headers.clone());
+        let question = RevocationQuestion { start_line, headers, form };
+        self.revocation_questions.push(question.clone());
+        match endpoint {
+            Endpoint::PlgdTokens => self.answer_plgd(&question),
+            Endpoint::Introspection => self.answer_introspection(&question),
+            _ => self.answer_list(&question),
+        }
+    }
+
+    /// The list, signed by the newest published key.
+    fn answer_list(&self, question: &RevocationQuestion) -> Reply {
+        let etag = format!("\"{}\"", self.revoked.len());
+        if http1::all(&question.headers, "if-none-match") == [etag.as_str()] && self.list_payload.is_none() {
+            return Reply { status: 304, headers: vec![("ETag".to_owned(), etag)], body: Vec::new() };
+        }
+        let payload = json!({"iss": self.issuer, "iat": crate::support::now(), "revoked": self.revoked});
+        let payload = self.list_payload.clone().unwrap_or(payload);
+        let kid = self.keys.iter().rev().find(|(_, published)| *published).map(|(key, _)| key.kid.clone());
+        let token = self.token().kid(&kid.expect("a published key")).header("typ", "m2m-revocations+jwt");
+        let headers =
+            vec![("ETag".to_owned(), etag), ("Content-Type".to_owned(), "application/jwt".to_owned())];
+        Reply { status: 200, headers, body: token.sign_payload(&payload).into_bytes() }
+    }
+
+    /// The entry of the token that is asked for, as a stream of one.
+    fn answer_plgd(&self, question: &RevocationQuestion) -> Reply {
+        let target = question.start_line.split(' ').nth(1).unwrap_or_default();
+        let query = target.split_once('?').map_or("", |(_, query)| query);
+        let id = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "idFilter");
+        let id = id.map(|(_, id)| id.into_owned()).unwrap_or_default();
+        let blacklisted = self.revoked.contains(&id);
+        let entry =
+            json!({"result": {"id": id, "version": "0", "owner": "1", "blacklisted": {"flag": blacklisted}}});
+        Reply::json(200, &entry)
+    }
+
+    fn answer_introspection(&self, question: &RevocationQuestion) -> Reply {
+        let form: HashMap<_, _> = question.form.iter().cloned().collect();
+        let request = TokenRequest { headers: question.headers.clone(), form: question.form.clone() };
+        let known = request.client().is_some_and(|(id, secret)| self.clients.get(&id) == Some(&secret));
+        if !known {
+            return Reply::json(401, &json!({"error": "invalid_client"}));
+        }
+        let payload = form.get("token").and_then(|token| token.split('.').nth(1)).unwrap_or_default();
+        let payload = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(payload).unwrap_or_default();
+        let claims: Value = serde_json::from_slice(&payload).unwrap_or_default();
+        let revoked = self.revoked.iter().any(|jti| claims["jti"] == jti.as_str());
+        Reply::json(200, &json!({"active": !revoked}))
     }
 
     /// The published keys.

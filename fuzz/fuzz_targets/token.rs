@@ -1,0 +1,133 @@
+//! Token verification: any bytes as a token, and any header and payload signed by a key that is trusted, so that the code
+//! behind the signature is reached.
+//!
+//! Whatever is accepted is judged again by [`recheck`]: another base64, another JSON, another Ed25519, written for being
+//! simple. The first byte says what the rest is:
+//!
+//! - `A`, `B`: a header, a line feed, a payload; signed by the key of that authority
+//! - `a`, `b`: three bytes (place, place, change), then as above: the signed text is changed in one place, and so must
+//!   never be accepted
+//! - anything else: the token as it is
+
+#![no_main]
+
+mod json;
+mod recheck;
+
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use ed25519_dalek::{Signer, SigningKey};
+use futures_util::FutureExt;
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderValue};
+use libfuzzer_sys::fuzz_target;
+use m2m_sidecar::domain::clock::{Clock, SharedClock, UnixTime};
+use m2m_sidecar::jose::ALGORITHMS;
+use m2m_sidecar::jose::key_set::KeySet;
+use m2m_sidecar::jose::live_keys::LiveKeys;
+use m2m_sidecar::verifier::{
+    Audiences, Authority, AuthorityConfig, BearerToken, Config, KeySource, Profile, Verifier,
+};
+
+use recheck::{AUDIENCE, FORWARDED, ISSUERS, NOW, base64url, recheck};
+
+/// The clock stands still.
+struct Standing;
+
+impl Clock for Standing {
+    fn now(&self) -> UnixTime {
+        UnixTime(NOW)
+    }
+}
+
+/// The keys of the authorities, in their order.
+static KEYS: LazyLock<[SigningKey; 2]> =
+    LazyLock::new(|| [7, 8].map(|seed| SigningKey::from_bytes(&[seed; 32])));
+
+static VERIFIER: LazyLock<Verifier> = LazyLock::new(|| {
+    let clock: SharedClock = Arc::new(Standing);
+    let authorities = [0, 1].map(|n| {
+        let x = base64url(KEYS[n].verifying_key().as_bytes());
+        let jwks = format!(r#"{{"keys":[{{"kty":"OKP","crv":"Ed25519","kid":"key","x":"{x}"}}]}}"#);
+        let keys = KeySet::parse(jwks.as_bytes()).expect("a key set");
+        let config = AuthorityConfig {
+            name: n.to_string(),
+            issuer: ISSUERS[n].to_owned(),
+            keys: KeySource::OwnIssuer,
+            ca_pem: None,
+            algorithms: ALGORITHMS.to_vec(),
+            clock_skew: Duration::from_secs(60),
+            max_stale: Duration::from_secs(3600),
+            require_expiry: n == 0,
+            profile: [Profile::Standard, Profile::Plgd][n],
+        };
+        Authority::new(config, clock.clone(), Some(LiveKeys::in_process(keys, clock.clone())))
+    });
+    let config = Config {
+        authorities: vec!["0".to_owned(), "1".to_owned()],
+        audiences: Audiences::OneOf(vec![AUDIENCE.to_owned()]),
+        verified_token_cache: 100,
+        rules: Vec::new(),
+        forwarded_claims: FORWARDED.map(str::to_owned).to_vec(),
+    };
+    Verifier::new(&config, authorities.to_vec(), clock, Arc::new(|_| {})).expect("no rules, no mistake")
+});
+
+fuzz_target!(|data: &[u8]| {
+    let (mode, rest) = data.split_first().map_or((0, data), |(mode, rest)| (*mode, rest));
+    match mode {
+        b'A' | b'B' => judge(&sign(rest, &KEYS[usize::from(mode - b'A')])),
+        b'a' | b'b' => {
+            let Some((&[high, low, change], rest)) = rest.split_first_chunk() else { return };
+            let signed = sign(rest, &KEYS[usize::from(mode - b'a')]);
+            let mut changed = signed.clone().into_bytes();
+            let place = usize::from(u16::from_be_bytes([high, low])) % changed.len();
+            changed[place] = change;
+            if changed != signed.as_bytes() {
+                judge(&signed);
+                assert!(
+                    !std::str::from_utf8(&changed).is_ok_and(is_accepted),
+                    "accepted though it was changed"
+                );
+            }
+        }
+        _ => {
+            if let Ok(text) = std::str::from_utf8(data) {
+                judge(text);
+            }
+        }
+    }
+});
+
+/// Header and payload as a token with a right signature.
+fn sign(parts: &[u8], key: &SigningKey) -> String {
+    let line_feed = parts.iter().position(|byte| *byte == b'\n').unwrap_or(parts.len());
+    let payload = parts.get(line_feed + 1..).unwrap_or_default();
+    let message = format!("{}.{}", base64url(&parts[..line_feed]), base64url(payload));
+    format!("{message}.{}", base64url(&key.sign(message.as_bytes()).to_bytes()))
+}
+
+/// What is accepted must be good, and good again when it is remembered.
+fn judge(token: &str) {
+    if is_accepted(token) {
+        let bad = recheck(token, &KEYS.each_ref().map(SigningKey::verifying_key)).err();
+        assert_eq!(bad, None, "accepted: {token}");
+        assert!(is_accepted(token), "accepted once only: {token}");
+    }
+}
+
+fn is_accepted(token: &str) -> bool {
+    let mut headers = HeaderMap::new();
+    let Ok(value) = HeaderValue::from_str(&format!("Bearer {token}")) else { return false };
+    headers.insert(AUTHORIZATION, value);
+    let Ok(bearer) = BearerToken::extract(&headers) else { return false };
+    let judged = VERIFIER.verify(&bearer).now_or_never().expect("keys of this process are not waited for");
+    judged.is_ok_and(|verified| {
+        for text in verified.forwarded().flatten() {
+            let value = HeaderValue::from_bytes(text).expect("it can stand in a header");
+            assert_eq!(value.as_bytes().trim_ascii(), text, "an upstream would read something else");
+        }
+        true
+    })
+}

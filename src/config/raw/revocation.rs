@@ -1,0 +1,79 @@
+//! How an authority's revoked tokens are found out, as it is written.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::seconds;
+use crate::config::address::HttpUrl;
+use crate::config::name::Name;
+use crate::config::value::GoDuration;
+
+/// How it is found out whether a token was revoked.
+#[derive(Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(in crate::config) enum Revocation {
+    /// Who is asked.
+    Kind(RevocationKind),
+    /// Who is asked, and how.
+    Full(FullRevocation),
+}
+
+/// Who is asked whether a token was revoked.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::config) enum RevocationKind {
+    /// The sidecar's own issuer in process; else what the issuer's metadata names: `revocation_list_uri`, or
+    /// `plgd_tokens_endpoint`; else nobody.
+    #[default]
+    Auto,
+    /// Nobody: a token is good until it expires.
+    None,
+    /// The issuer's signed list.
+    List,
+    /// plgd's tokens endpoint, once per token.
+    Plgd,
+    /// The introspection endpoint (RFC 7662), once per token.
+    Introspection,
+}
+
+/// Who is asked whether a token was revoked, and how.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(in crate::config) struct FullRevocation {
+    /// Who is asked.
+    #[serde(default)]
+    pub kind: RevocationKind,
+    /// How old an answer may be: 1s to 10m.
+    #[serde(default = "default_revocation_max_age")]
+    pub max_age: GoDuration,
+    /// What happens to a request when there is no answer.
+    #[serde(default)]
+    pub on_failure: OnFailure,
+    /// The name of the credential that introspection is asked with.
+    pub credential: Option<Name>,
+    /// Where to ask, instead of where the issuer's metadata says. Needs a `kind` other than `auto`.
+    pub endpoint: Option<HttpUrl>,
+}
+
+impl FullRevocation {
+    /// What the word alone stands for.
+    pub fn of(kind: RevocationKind) -> Self {
+        let max_age = default_revocation_max_age();
+        Self { kind, max_age, on_failure: OnFailure::default(), credential: None, endpoint: None }
+    }
+}
+
+fn default_revocation_max_age() -> GoDuration {
+    seconds(30)
+}
+
+/// What happens to a request when it cannot be found out whether its token was revoked.
+#[derive(Clone, Copy, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::config) enum OnFailure {
+    /// It gets 503.
+    #[default]
+    Refuse,
+    /// It passes, as if the token could not be revoked.
+    Accept,
+}

@@ -1,0 +1,71 @@
+//! Revocation: the endpoint of RFC 7009, and the signed list of what was revoked.
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
+use axum::response::{IntoResponse, Response};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+
+use super::oauth::{token_error_answer, why_no_body};
+use super::{NO_CACHE, NO_STORE, error_answer};
+use crate::domain::oauth::ErrorCode;
+use crate::issuer::{Issuer, RevocationRequest, TokenError};
+
+/// A list is looked at again within seconds.
+const REVALIDATE: (HeaderName, HeaderValue) = (CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+const JWT: (HeaderName, HeaderValue) = (CONTENT_TYPE, HeaderValue::from_static("application/jwt"));
+
+/// `POST /oauth/revoke`
+pub(super) async fn revoke(
+    State(issuer): State<Arc<Issuer>>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Response {
+    let body = match body {
+        Ok(body) => body,
+        Err(rejection) => {
+            let description = why_no_body(rejection.status());
+            return error_answer(rejection.status(), ErrorCode::InvalidRequest.as_str(), description);
+        }
+    };
+    let request = RevocationRequest::parse(&headers, &body);
+    let result = match &request {
+        Ok(request) => issuer.revoke(request).await,
+        Err(error) => Err(*error),
+    };
+    let client_id = request.as_ref().ok().and_then(|request| issuer.revoking_client(request));
+    record(client_id, &result);
+    match result {
+        // RFC 7009 §2.2: also when there was nothing to revoke.
+        Ok(_) => (StatusCode::OK, [NO_STORE, NO_CACHE]).into_response(),
+        Err(error) => token_error_answer(error),
+    }
+}
+
+/// The audit line: never with what a stranger wrote into the request.
+fn record(client_id: Option<&str>, result: &Result<Option<String>, TokenError>) {
+    let outcome = match result {
+        Ok(Some(_)) => "revoked",
+        Ok(None) => "nothing_to_revoke",
+        Err(error) => error.code().as_str(),
+    };
+    let jti = result.as_ref().ok().and_then(Option::as_deref);
+    let reason = result.as_ref().err().map(tracing::field::display);
+    tracing::info!(target: "audit", client_id, outcome, reason, jti, "revocation request");
+}
+
+/// `GET /oauth/revocations`
+pub(super) async fn revocations(State(issuer): State<Arc<Issuer>>, headers: HeaderMap) -> Response {
+    let list = match issuer.revocation_list() {
+        Ok(list) => list,
+        Err(error) => return token_error_answer(error),
+    };
+    let etag = (ETAG, list.etag.clone());
+    if headers.get(IF_NONE_MATCH) == Some(&list.etag) {
+        return (StatusCode::NOT_MODIFIED, [REVALIDATE, etag]).into_response();
+    }
+    ([JWT, REVALIDATE, etag], list.jwt.to_string()).into_response()
+}

@@ -1,0 +1,220 @@
+//! The last good key set on disk, so that a start during an authority's outage has keys.
+//!
+//! Public keys are no secret, but whoever can change them decides whose tokens are good. So a file that others may write
+//! is not believed; neither is one of another issuer or URL, from the future, or in any way damaged.
+
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::kept_file;
+use super::key_set::KeySet;
+use super::live_keys::{Edition, Fetched};
+use crate::domain::claims::Claims;
+use crate::domain::clock::UnixTime;
+
+/// Room for the largest document that is fetched and for the metadata beside it, both escaped.
+const MAX_FILE: u64 = 8 * 1024 * 1024;
+/// The permission of group and others to write.
+const WRITABLE_BY_OTHERS: u32 = 0o022;
+
+/// Where the last good set is kept, and what it belongs to.
+#[derive(Clone, Debug)]
+pub struct KeptAt {
+    /// The file.
+    pub file: PathBuf,
+    /// The identity it is bound to: issuer and source. A file of another identity is ignored.
+    pub identity: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct KeptSet {
+    identity: String,
+    fetched_at: i64,
+    document: String,
+    metadata: Option<serde_json::Map<String, serde_json::Value>>,
+}
+
+/// The set that was kept; `None` when there is no file.
+///
+/// # Errors
+/// Why the file is not believed.
+pub(super) async fn load(kept_at: &KeptAt, now: UnixTime) -> Result<Option<Edition>, &'static str> {
+    let file = kept_at.file.clone();
+    let bytes = tokio::task::spawn_blocking(move || read(&file)).await.unwrap_or(Err("it cannot be read"))?;
+    let Some(bytes) = bytes else { return Ok(None) };
+    let kept: KeptSet = serde_json::from_slice(&bytes).map_err(|_| "it is damaged")?;
+    if kept.identity != kept_at.identity {
+        return Err("it belongs to another issuer or URL");
+    }
+    let fetched_at = UnixTime(kept.fetched_at);
+    // A time to come would make the set young for ever.
+    if fetched_at > now {
+        return Err("it is dated in the future");
+    }
+    let keys = KeySet::parse(kept.document.as_bytes()).map_err(|_| "it holds no usable key")?;
+    let metadata = kept.metadata.map(|metadata| Arc::new(Claims::from(metadata)));
+    Ok(Some(Edition { keys: Arc::new(keys), metadata, fetched_at }))
+}
+
+fn read(file: &Path) -> Result<Option<Vec<u8>>, &'static str> {
+    // Of the name itself: we write no links, so one was put there by somebody else.
+    let metadata = match fs::symlink_metadata(file) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(_) => return Err("it cannot be read"),
+        Ok(metadata) => metadata,
+    };
+    if !metadata.is_file() {
+        return Err("it is no ordinary file");
+    }
+    if metadata.permissions().mode() & WRITABLE_BY_OTHERS != 0 {
+        return Err("others than its owner may write it");
+    }
+    let mut bytes = Vec::new();
+    let opened = File::open(file).and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes));
+    match opened {
+        Err(_) => Err("it cannot be read"),
+        Ok(length) if length as u64 > MAX_FILE => Err("it is too large"),
+        Ok(_) => Ok(Some(bytes)),
+    }
+}
+
+/// Keeps a set. Failing to is no failure of the fetch: a sidecar may run on a read-only root.
+pub(super) async fn keep(kept_at: &KeptAt, fetched: &Fetched, now: UnixTime) {
+    let Ok(document) = std::str::from_utf8(&fetched.document) else {
+        return;
+    };
+    let kept = KeptSet {
+        identity: kept_at.identity.clone(),
+        fetched_at: now.0,
+        document: document.to_owned(),
+        metadata: fetched.metadata.as_ref().map(|metadata| metadata.as_map().clone()),
+    };
+    let (Ok(bytes), file) = (serde_json::to_vec(&kept), kept_at.file.clone()) else {
+        return;
+    };
+    let written = tokio::task::spawn_blocking(move || kept_file::replace(&file, &bytes)).await;
+    if !matches!(written, Ok(Ok(()))) {
+        tracing::debug!(file = %kept_at.file.display(), "the last good keys could not be kept on disk");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::jose::Algorithm;
+    use crate::jose::sign::SigningKey;
+
+    const NOW: UnixTime = UnixTime(1_800_000_000);
+
+    fn fetched() -> Fetched {
+        let document =
+            json!({ "keys": [SigningKey::generate(Algorithm::ES256).unwrap().public_jwk()] }).to_string();
+        Fetched {
+            keys: KeySet::parse(document.as_bytes()).unwrap(),
+            document: document.into_bytes(),
+            metadata: None,
+            max_age: None,
+            clock_skew: None,
+        }
+    }
+
+    struct Kept {
+        _dir: tempfile::TempDir,
+        at: KeptAt,
+    }
+
+    impl Kept {
+        /// A good file, written by [`keep`].
+        async fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let at =
+                KeptAt { file: dir.path().join("jwks.json"), identity: "https://a discovery".to_owned() };
+            keep(&at, &fetched(), NOW).await;
+            Self { _dir: dir, at }
+        }
+
+        fn change(&self, change: impl FnOnce(&mut serde_json::Value)) {
+            let mut kept = serde_json::from_slice(&fs::read(&self.at.file).unwrap()).unwrap();
+            change(&mut kept);
+            fs::write(&self.at.file, kept.to_string()).unwrap();
+        }
+
+        fn mode(&self, mode: u32) {
+            fs::set_permissions(&self.at.file, fs::Permissions::from_mode(mode)).unwrap();
+        }
+
+        async fn load(&self) -> Result<Option<UnixTime>, &'static str> {
+            load(&self.at, NOW).await.map(|kept| kept.map(|edition| edition.fetched_at))
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_kept_is_private_and_comes_back_as_it_was() {
+        let kept = Kept::new().await;
+        assert_eq!(fs::metadata(&kept.at.file).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(kept.load().await, Ok(Some(NOW)));
+        fs::remove_file(&kept.at.file).unwrap();
+        assert_eq!(kept.load().await, Ok(None));
+    }
+
+    #[tokio::test]
+    async fn a_file_that_others_may_read_is_used_and_one_that_they_may_write_is_not() {
+        let kept = Kept::new().await;
+        kept.mode(0o644);
+        assert_eq!(kept.load().await, Ok(Some(NOW)));
+        for mode in [0o620, 0o602, 0o666] {
+            kept.mode(mode);
+            assert_eq!(kept.load().await, Err("others than its owner may write it"), "{mode:o}");
+        }
+        // The next set that is kept makes it private again.
+        keep(&kept.at, &fetched(), NOW).await;
+        assert_eq!(fs::metadata(&kept.at.file).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(kept.load().await, Ok(Some(NOW)));
+    }
+
+    #[tokio::test]
+    async fn a_file_of_another_issuer_or_from_the_future_is_not_used() {
+        let kept = Kept::new().await;
+        kept.change(|set| set["identity"] = "https://b discovery".into());
+        assert_eq!(kept.load().await, Err("it belongs to another issuer or URL"));
+        let kept = Kept::new().await;
+        kept.change(|set| set["fetched_at"] = (NOW.0 + 1).into());
+        assert_eq!(kept.load().await, Err("it is dated in the future"));
+    }
+
+    #[tokio::test]
+    async fn a_damaged_file_is_not_used_wherever_it_was_cut_off() {
+        let kept = Kept::new().await;
+        let whole = fs::read(&kept.at.file).unwrap();
+        for length in 0..whole.len() {
+            fs::write(&kept.at.file, &whole[..length]).unwrap();
+            assert_eq!(kept.load().await, Err("it is damaged"), "{length} bytes");
+        }
+        for document in ["", "{}", r#"{"keys":[]}"#, "\u{0}"] {
+            let kept = Kept::new().await;
+            kept.change(|set| set["document"] = document.into());
+            assert_eq!(kept.load().await, Err("it holds no usable key"), "{document:?}");
+        }
+        fs::write(&kept.at.file, vec![b' '; usize::try_from(MAX_FILE).unwrap() + 1]).unwrap();
+        assert_eq!(kept.load().await, Err("it is too large"));
+    }
+
+    #[tokio::test]
+    async fn what_is_no_ordinary_file_is_not_even_opened() {
+        let kept = Kept::new().await;
+        let elsewhere = kept.at.file.with_extension("elsewhere");
+        fs::rename(&kept.at.file, &elsewhere).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, &kept.at.file).unwrap();
+        assert_eq!(kept.load().await, Err("it is no ordinary file"));
+        fs::remove_file(&kept.at.file).unwrap();
+        fs::create_dir(&kept.at.file).unwrap();
+        assert_eq!(kept.load().await, Err("it is no ordinary file"));
+    }
+}

@@ -1,0 +1,265 @@
+//! How an authority's key set is fetched over HTTP: through its metadata, or from a URL that is given.
+//!
+//! Nothing an authority answers is believed before it was looked at: which issuer it speaks for, where it points to, how
+//! long it wants to be remembered.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use http::header::{AGE, CACHE_CONTROL, DATE};
+use http::{HeaderMap, HeaderName, StatusCode};
+use url::Url;
+
+use crate::domain::claims::Claims;
+use crate::domain::clock::{SharedClock, UnixTime};
+use crate::http_client::{HttpAnswer, HttpError};
+use crate::jose::key_set::KeySet;
+use crate::jose::live_keys::{FetchError, Fetched};
+
+/// So much of a foreign text is shown in the log.
+const SHOWN: usize = 100;
+
+/// How a URL is asked.
+pub(super) type Get =
+    Arc<dyn Fn(Url) -> Pin<Box<dyn Future<Output = Result<HttpAnswer, HttpError>> + Send>> + Send + Sync>;
+
+/// An authority's key set, seen from here.
+pub(super) struct Remote {
+    pub get: Get,
+    pub clock: SharedClock,
+    pub issuer: String,
+    /// `None`: discovery.
+    pub jwks_uri: Option<Url>,
+}
+
+/// Why a document could not be had.
+enum Failure {
+    /// Nothing came that could be called an answer.
+    NoAnswer(HttpError),
+    /// An answer, but not the document.
+    Status(StatusCode),
+    /// A document, but not one that can be used.
+    Document(FetchError),
+}
+
+impl From<Failure> for FetchError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::NoAnswer(error) => why(error).into(),
+            Failure::Status(status) if status.is_redirection() => {
+                let status = status.as_u16();
+                format!("the authority answered with a redirect ({status}), which is never followed").into()
+            }
+            Failure::Status(status) => {
+                format!("the authority answered with status {}", status.as_u16()).into()
+            }
+            Failure::Document(text) => text,
+        }
+    }
+}
+
+fn why(error: HttpError) -> &'static str {
+    match error {
+        HttpError::Timeout => "the authority did not answer in time",
+        HttpError::Connect => "the authority cannot be reached",
+        HttpError::Tls => "the authority's certificate or name is not trusted",
+        HttpError::TooLarge => "the authority's answer is too large",
+        HttpError::Broken => "the authority's answer broke off or is no HTTP",
+    }
+}
+
+impl Remote {
+    /// Fetches the key set; with discovery through the metadata, anew each time: a key set that moves is found at its new
+    /// place.
+    pub(super) async fn fetch(&self) -> Result<Fetched, FetchError> {
+        Ok(match &self.jwks_uri {
+            Some(url) => self.key_set(url.clone(), None).await?,
+            None => {
+                let (url, metadata) = self.discover().await?;
+                self.key_set(url, Some(metadata)).await?
+            }
+        })
+    }
+
+    /// Tries OpenID Connect Discovery 1.0 §4, then RFC 8414 §3. The document must name this very issuer, or anyone
+    /// who can answer for a path could lend it foreign keys (RFC 8414 §3.3).
+    async fn discover(&self) -> Result<(Url, Claims), Failure> {
+        let mut told = Failure::Document("the issuer is no URL".into());
+        let mut read_one = false;
+        for url in metadata_urls(&self.issuer) {
+            match self.read_metadata(url).await {
+                // Who does not answer here will not answer there, and each may cost seconds.
+                Err(Failure::NoAnswer(error)) => return Err(Failure::NoAnswer(error)),
+                Err(failure) => {
+                    // A document with a fault says more than a 404 at the other place.
+                    if !read_one {
+                        read_one = matches!(failure, Failure::Document(_));
+                        told = failure;
+                    }
+                }
+                found => return found,
+            }
+        }
+        Err(told)
+    }
+
+    async fn read_metadata(&self, url: Url) -> Result<(Url, Claims), Failure> {
+        let wrong = |why: &'static str| Failure::Document(why.into());
+        let secure = url.scheme() == "https";
+        let answer = self.get(url).await?;
+        let metadata =
+            Claims::parse(&answer.body).map_err(|_| wrong("the authority's metadata is not JSON"))?;
+        let text = |name| metadata.get(name).and_then(serde_json::Value::as_str);
+        if text("issuer") != Some(&self.issuer) {
+            let found = text("issuer").map_or("none".to_owned(), |found| format!("`{}`", shown(found)));
+            let wanted = shown(&self.issuer);
+            let error = format!(
+                "the metadata is of another issuer: {found} instead of `{wanted}`, which is compared exactly"
+            );
+            return Err(Failure::Document(error.into()));
+        }
+        let jwks_uri = text("jwks_uri").and_then(|uri| Url::parse(uri).ok());
+        let jwks_uri = jwks_uri.ok_or_else(|| wrong("the metadata has no jwks_uri"))?;
+        if jwks_uri.scheme() != "https" && (secure || jwks_uri.scheme() != "http") {
+            return Err(wrong("the metadata's jwks_uri is not https"));
+        }
+        Ok((jwks_uri, metadata))
+    }
+
+    async fn key_set(&self, url: Url, metadata: Option<Claims>) -> Result<Fetched, Failure> {
+        let asked = self.clock.now();
+        let answer = self.get(url).await?;
+        let keys = KeySet::parse(&answer.body).map_err(|error| {
+            Failure::Document(format!("what the authority gives as its keys is of no use: {error}").into())
+        })?;
+        Ok(Fetched {
+            max_age: max_age(&answer.headers),
+            clock_skew: clock_skew(&answer.headers, asked, self.clock.now()),
+            keys,
+            metadata,
+            document: answer.body.to_vec(),
+        })
+    }
+
+    async fn get(&self, url: Url) -> Result<HttpAnswer, Failure> {
+        let answer = (self.get)(url).await.map_err(Failure::NoAnswer)?;
+        if answer.status == StatusCode::OK { Ok(answer) } else { Err(Failure::Status(answer.status)) }
+    }
+}
+
+/// The places of an issuer's metadata.
+fn metadata_urls(issuer: &str) -> Vec<Url> {
+    let appended = Url::parse(&format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/')));
+    let inserted = Url::parse(issuer).map(|mut url| {
+        let path = format!("/.well-known/oauth-authorization-server{}", url.path().trim_end_matches('/'));
+        url.set_path(&path);
+        url
+    });
+    appended.into_iter().chain(inserted).collect()
+}
+
+/// A foreign text as the log may show it: its beginning, everything but printable ASCII escaped.
+fn shown(text: &str) -> String {
+    let beginning: String = text.chars().take(SHOWN).collect();
+    let more = if beginning.len() < text.len() { "…" } else { "" };
+    format!("{}{more}", beginning.escape_default())
+}
+
+/// RFC 9111 §5.2.2: `max-age`, unless the answer is not to be stored.
+fn max_age(headers: &HeaderMap) -> Option<Duration> {
+    let directives =
+        headers.get_all(CACHE_CONTROL).iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(','));
+    let mut age = None;
+    for directive in directives {
+        let directive = directive.trim().to_ascii_lowercase();
+        if directive == "no-store" || directive == "no-cache" {
+            return None;
+        }
+        if let Some(seconds) = directive.strip_prefix("max-age=") {
+            age = seconds.trim_matches('"').parse().ok().map(Duration::from_secs);
+        }
+    }
+    age
+}
+
+/// By how many seconds the authority's clock is ahead of ours, negative: behind, by `Date` (RFC 9110 §6.6.1) and, from a
+/// cache, `Age`. The answer was made some time between question and answer: within that span there is no difference.
+fn clock_skew(headers: &HeaderMap, asked: UnixTime, answered: UnixTime) -> Option<i64> {
+    let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    let date = httpdate::parse_http_date(text(DATE)?).ok()?.duration_since(UNIX_EPOCH).ok()?;
+    let age = text(AGE).and_then(|age| age.trim().parse().ok()).unwrap_or(0_u32);
+    let theirs = i64::try_from(date.as_secs()).ok()?.saturating_add(i64::from(age));
+    Some(if theirs > answered.0 { theirs - answered.0 } else { (theirs - asked.0).min(0) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metadata_is_looked_for_where_both_standards_put_it() {
+        let urls = |issuer| metadata_urls(issuer).iter().map(Url::to_string).collect::<Vec<_>>();
+        assert_eq!(
+            urls("https://idp.example/realms/iot"),
+            [
+                "https://idp.example/realms/iot/.well-known/openid-configuration",
+                "https://idp.example/.well-known/oauth-authorization-server/realms/iot"
+            ]
+        );
+        assert_eq!(
+            urls("https://idp.example/"),
+            [
+                "https://idp.example/.well-known/openid-configuration",
+                "https://idp.example/.well-known/oauth-authorization-server"
+            ]
+        );
+        assert!(urls("not a url").is_empty());
+    }
+
+    #[test]
+    fn cache_control_gives_the_lifetime_unless_it_forbids_storing() {
+        let age = |value: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(CACHE_CONTROL, value.parse().unwrap());
+            max_age(&headers)
+        };
+        assert_eq!(age("public, max-age=300"), Some(Duration::from_secs(300)));
+        assert_eq!(age("Max-Age=\"60\""), Some(Duration::from_secs(60)));
+        assert_eq!(age("no-store, max-age=300"), None);
+        assert_eq!(age("max-age=x"), None);
+        assert_eq!(age("public"), None);
+    }
+
+    #[test]
+    fn the_clock_is_judged_by_the_date_of_an_answer_and_its_age_in_a_cache() {
+        // 1994-11-06 08:49:37, the example of RFC 9110 §5.6.7.
+        let now = 784_111_777;
+        let skew = |date: &str, age: Option<&str>, asked: i64, answered: i64| {
+            let mut headers = HeaderMap::new();
+            headers.insert(DATE, date.parse().unwrap());
+            if let Some(age) = age {
+                headers.insert(AGE, age.parse().unwrap());
+            }
+            clock_skew(&headers, UnixTime(now + asked), UnixTime(now + answered))
+        };
+        let date = "Sun, 06 Nov 1994 08:49:37 GMT";
+        assert_eq!(skew(date, None, 0, 0), Some(0));
+        assert_eq!(skew(date, None, -4, 1), Some(0), "made while we waited");
+        assert_eq!(skew(date, None, -95, -90), Some(90), "it is ahead");
+        assert_eq!(skew(date, None, 90, 95), Some(-90), "it is behind");
+        assert_eq!(skew(date, Some("600"), 600, 600), Some(0), "from a cache");
+        assert_eq!(skew(date, Some("x"), 0, 0), Some(0));
+        assert_eq!(skew("yesterday", None, 0, 0), None);
+        assert_eq!(clock_skew(&HeaderMap::new(), UnixTime(now), UnixTime(now)), None);
+    }
+
+    #[test]
+    fn a_foreign_text_is_shown_escaped_and_cut_off() {
+        assert_eq!(shown("https://idp.example/a"), "https://idp.example/a");
+        assert_eq!(shown("a\nb\u{202e}\u{1b}[31m\"`"), "a\\nb\\u{202e}\\u{1b}[31m\\\"`");
+        let long = shown(&"ä".repeat(1_000_000));
+        assert!(long.ends_with('…') && long.len() < 1000, "{}", long.len());
+    }
+}

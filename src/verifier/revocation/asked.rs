@@ -1,0 +1,332 @@
+//! Tokens whose state is asked for one by one: at plgd's tokens endpoint, or by introspection (RFC 7662).
+//!
+//! An answer is remembered under the hash of the whole token: that a token is good for `maxAge`, that it is revoked for
+//! ever. However many requests carry a token, there is one question at a time. That nobody answered is remembered for a
+//! second, so that an authority in trouble is not asked by every request.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use http::header::{ACCEPT, AUTHORIZATION};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use moka::sync::Cache;
+use serde_json::Value;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+use url::Url;
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+use super::{Observe, Revocation, Source, TokenFacts, why};
+use crate::domain::claims::Claims;
+use crate::domain::oauth::{ClientAuthMethod, basic_authorization};
+use crate::domain::reason::Reason;
+use crate::domain::secret::{ExposeSecret, SecretString};
+use crate::http_client::{HttpAnswer, HttpClient};
+use crate::jose::verify::Jws;
+use crate::verifier::bearer::BearerToken;
+
+/// How many tokens' states are remembered.
+const MAX_KNOWN: u64 = 50_000;
+/// How many questions are under way, and how many more wait.
+const MAX_FLIGHTS: usize = 64;
+const MAX_WAITING: usize = 1024;
+/// For how long it is remembered that there was no answer, or one that may soon be another.
+const FAILURE_MEMORY: Duration = Duration::from_secs(1);
+
+/// What is asked about a token.
+pub(super) struct Question {
+    token: SecretString,
+    /// Only for plgd.
+    jti: Option<Uuid>,
+}
+
+impl Question {
+    pub fn introspection(bearer: &BearerToken) -> Self {
+        Self { token: SecretString::from(bearer.text()), jti: None }
+    }
+
+    /// `None` when the token's `jti` is no UUID: to plgd's services such a token is worth nothing.
+    pub fn plgd(bearer: &BearerToken) -> Option<Self> {
+        let jws = Jws::parse(bearer.text()).ok()?;
+        let jti = Uuid::parse_str(jws.claimed_id()?).ok()?;
+        Some(Self { jti: Some(jti), ..Self::introspection(bearer) })
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Active,
+    /// For good.
+    Revoked,
+    /// The authority does not vouch for the token just now.
+    Refused,
+    Unavailable,
+}
+
+impl State {
+    fn verdict(self) -> Result<(), Reason> {
+        match self {
+            Self::Active => Ok(()),
+            Self::Revoked | Self::Refused => Err(Reason::Revoked),
+            Self::Unavailable => Err(Reason::RevocationUnavailable),
+        }
+    }
+}
+
+/// What is known of one token.
+#[derive(Default)]
+struct Cell {
+    known: Mutex<Option<(State, Instant)>>,
+    /// Held by whoever asks.
+    flight: tokio::sync::Mutex<()>,
+}
+
+impl Cell {
+    fn known(&self, max_age: Duration) -> Option<State> {
+        let (state, at) = (*self.known.lock().unwrap_or_else(PoisonError::into_inner))?;
+        let kept = match state {
+            State::Revoked => Duration::MAX,
+            State::Active => max_age,
+            State::Refused | State::Unavailable => FAILURE_MEMORY,
+        };
+        (at.elapsed() < kept).then_some(state)
+    }
+}
+
+type Ask = (Question, oneshot::Sender<State>);
+
+/// The states of the tokens of one authority.
+pub(super) struct AskedStates {
+    max_age: Duration,
+    cells: Cache<[u8; 32], Arc<Cell>>,
+    asks: mpsc::Sender<Ask>,
+    asked: tokio::sync::Mutex<mpsc::Receiver<Ask>>,
+}
+
+impl AskedStates {
+    pub fn new(max_age: Duration) -> Self {
+        let (asks, asked) = mpsc::channel(MAX_WAITING);
+        let cells = Cache::builder().max_capacity(MAX_KNOWN).build();
+        Self { max_age, cells, asks, asked: tokio::sync::Mutex::new(asked) }
+    }
+
+    /// Checks a token by what is known of it, or by asking.
+    ///
+    /// # Errors
+    /// As [`Revocation::check`].
+    pub async fn check(
+        &self,
+        facts: &TokenFacts,
+        question: impl FnOnce() -> Option<Question>,
+    ) -> Result<(), Reason> {
+        let cell = self.cells.get_with(facts.hash, Arc::default);
+        if let Some(state) = cell.known(self.max_age) {
+            return state.verdict();
+        }
+        let _flight = cell.flight.lock().await;
+        // Someone else may have asked meanwhile.
+        if let Some(state) = cell.known(self.max_age) {
+            return state.verdict();
+        }
+        let question = question().ok_or(Reason::MalformedClaims)?;
+        let asked_at = Instant::now();
+        let state = self.ask(question).await;
+        *cell.known.lock().unwrap_or_else(PoisonError::into_inner) = Some((state, asked_at));
+        state.verdict()
+    }
+
+    async fn ask(&self, question: Question) -> State {
+        let (answer, answered) = oneshot::channel();
+        // Too many wait already: an answer would come too late.
+        if self.asks.try_send((question, answer)).is_err() {
+            return State::Unavailable;
+        }
+        answered.await.unwrap_or(State::Unavailable)
+    }
+
+    /// Puts the questions to the authority.
+    pub async fn run(&self, of: &Revocation, http: &HttpClient, observe: &Observe) {
+        let mut asked = self.asked.lock().await;
+        let mut flights = FuturesUnordered::new();
+        loop {
+            tokio::select! {
+                ask = asked.recv(), if flights.len() < MAX_FLIGHTS => match ask {
+                    Some((question, answer)) => flights.push(async move {
+                        let state = put(of, http, &question).await;
+                        observe(state.map(|_| ()));
+                        // Who asked may be gone.
+                        let _ = answer.send(state.unwrap_or(State::Unavailable));
+                    }),
+                    None => return,
+                },
+                Some(()) = flights.next(), if !flights.is_empty() => {}
+            }
+        }
+    }
+}
+
+async fn put(of: &Revocation, http: &HttpClient, question: &Question) -> Result<State, &'static str> {
+    match of.source() {
+        Source::Plgd(url) => ask_plgd(http, url, question).await,
+        Source::Introspection(url) => introspect(of, http, &url, question).await,
+        _ => Err("the authority's metadata has changed"),
+    }
+}
+
+/// Asks as plgd's own services do: for the token's entry, with the token itself.
+async fn ask_plgd(http: &HttpClient, mut url: Url, question: &Question) -> Result<State, &'static str> {
+    let Some(jti) = question.jti else { return Err("the token has no id") };
+    url.query_pairs_mut().append_pair("idFilter", &jti.to_string()).append_pair("includeBlacklisted", "true");
+    let mut headers = HeaderMap::new();
+    headers.insert(ACCEPT, HeaderValue::from_static("application/protojson"));
+    let value = Zeroizing::new(["bearer ", question.token.expose_secret()].concat());
+    let mut value = HeaderValue::from_str(&value).map_err(|_| "the token cannot be sent")?;
+    value.set_sensitive(true);
+    headers.insert(AUTHORIZATION, value);
+    read_plgd(&http.get(&url, headers).await.map_err(why)?, jti)
+}
+
+/// The first JSON value is the token's entry, bare or as `result`. None: the issuer does not know the token.
+fn read_plgd(answer: &HttpAnswer, jti: Uuid) -> Result<State, &'static str> {
+    const MALFORMED: &str = "the tokens endpoint's answer is malformed";
+    match answer.status {
+        StatusCode::OK => {}
+        // The issuer judges the token it is asked with: a blacklisted one may not even ask.
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => return Ok(State::Refused),
+        _ => return Err("the authority answered with an error status"),
+    }
+    let first = serde_json::Deserializer::from_slice(&answer.body).into_iter::<Value>().next();
+    let entry = match first {
+        None => return Ok(State::Refused),
+        Some(Ok(Value::Object(members))) => members,
+        Some(_) => return Err(MALFORMED),
+    };
+    if entry.contains_key("error") {
+        return Err("the tokens endpoint answered with an error");
+    }
+    let entry = match entry.get("result") {
+        None => &entry,
+        Some(Value::Object(entry)) => entry,
+        Some(_) => return Err(MALFORMED),
+    };
+    match entry.get("id").and_then(Value::as_str).map(Uuid::parse_str) {
+        Some(Ok(id)) if id == jti => {}
+        _ => return Err("the tokens endpoint answered about another token"),
+    }
+    match entry.get("blacklisted") {
+        None | Some(Value::Null) => Ok(State::Active),
+        Some(Value::Object(blacklisted)) => match blacklisted.get("flag") {
+            None | Some(Value::Bool(false)) => Ok(State::Active),
+            Some(Value::Bool(true)) => Ok(State::Revoked),
+            Some(_) => Err(MALFORMED),
+        },
+        Some(_) => Err(MALFORMED),
+    }
+}
+
+/// RFC 7662 §2.
+async fn introspect(
+    of: &Revocation,
+    http: &HttpClient,
+    url: &Url,
+    question: &Question,
+) -> Result<State, &'static str> {
+    let client = of.client.as_ref().ok_or("there is no credential for introspection")?;
+    let mut headers = HeaderMap::new();
+    headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+    let mut form = vec![("token", question.token.expose_secret()), ("token_type_hint", "access_token")];
+    match client.auth_method {
+        ClientAuthMethod::ClientSecretBasic => {
+            let basic = basic_authorization(&client.client_id, &client.client_secret);
+            headers.insert(AUTHORIZATION, basic.ok_or("the credential cannot be sent")?);
+        }
+        ClientAuthMethod::ClientSecretPost => {
+            form.push(("client_id", &client.client_id));
+            form.push(("client_secret", client.client_secret.expose_secret()));
+        }
+    }
+    read_introspection(&http.post_form(url, headers, &form).await.map_err(why)?)
+}
+
+/// RFC 7662 §2.2. Whatever else it says, `active` alone decides.
+fn read_introspection(answer: &HttpAnswer) -> Result<State, &'static str> {
+    if answer.status != StatusCode::OK {
+        return Err("the introspection endpoint answered with an error status");
+    }
+    let claims = Claims::parse(&answer.body).map_err(|_| "the introspection answer is no JSON object")?;
+    match claims.get("active") {
+        Some(Value::Bool(true)) => Ok(State::Active),
+        Some(Value::Bool(false)) => Ok(State::Refused),
+        _ => Err("the introspection answer does not say whether the token is active"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(status: u16, body: &str) -> HttpAnswer {
+        let status = StatusCode::from_u16(status).unwrap();
+        HttpAnswer { status, headers: HeaderMap::new(), body: body.to_owned().into() }
+    }
+
+    #[test]
+    fn the_entry_of_a_tokens_endpoint_says_whether_the_token_is_good() {
+        let jti = Uuid::from_u128(7);
+        let read =
+            |status, body: &str| read_plgd(&answer(status, &body.replace('$', &jti.to_string())), jti).ok();
+        for (status, body, expected) in [
+            (200, r#"{"result":{"id":"$"}}"#, Some(State::Active)),
+            (200, r#"{"id":"$","version":"0","unknown":1}"#, Some(State::Active)),
+            (200, "\n{\"result\":{\"id\":\"$\"}}\n\n{\"result\":{}}", Some(State::Active)),
+            (200, r#"{"result":{"id":"$","blacklisted":{}}}"#, Some(State::Active)),
+            (200, r#"{"result":{"id":"$","blacklisted":{"flag":false}}}"#, Some(State::Active)),
+            (
+                200,
+                r#"{"result":{"id":"$","blacklisted":{"flag":true,"timestamp":"1"}}}"#,
+                Some(State::Revoked),
+            ),
+            // Not found.
+            (200, "", Some(State::Refused)),
+            (200, " \n", Some(State::Refused)),
+            (401, r#"{"code":16,"message":"token is blacklisted"}"#, Some(State::Refused)),
+            (403, "", Some(State::Refused)),
+            (500, r#"{"result":{"id":"$"}}"#, None),
+            (404, "", None),
+            (302, "", None),
+            (200, r#"{"error":{"code":14}}"#, None),
+            (200, r#"{"result":{"id":"$"},"error":{}}"#, None),
+            (200, r#"{"result":{}}"#, None),
+            (200, "{}", None),
+            (200, r#"{"result":{"id":"00000000-0000-0000-0000-000000000001"}}"#, None),
+            (200, r#"{"result":{"id":"$","blacklisted":{"flag":"true"}}}"#, None),
+            (200, r#"{"result":{"id":"$","blacklisted":true}}"#, None),
+            (200, r#"{"result":["#, None),
+            (200, "<html>", None),
+            (200, "[]", None),
+        ] {
+            assert_eq!(read(status, body), expected, "{status} {body}");
+        }
+    }
+
+    #[test]
+    fn only_a_boolean_active_of_a_200_is_an_answer_of_introspection() {
+        for (status, body, expected) in [
+            (200, r#"{"active":true}"#, Some(State::Active)),
+            (200, r#"{"active":false}"#, Some(State::Refused)),
+            (200, r#"{"active":"true"}"#, None),
+            (200, r#"{"active":1}"#, None),
+            (200, r#"{"active":null}"#, None),
+            (200, r#"{"active":true,"active":false}"#, None),
+            (200, "{}", None),
+            (200, "", None),
+            (401, r#"{"active":true}"#, None),
+            (201, r#"{"active":true}"#, None),
+        ] {
+            assert_eq!(read_introspection(&answer(status, body)).ok(), expected, "{status} {body}");
+        }
+    }
+}

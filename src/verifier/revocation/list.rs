@@ -1,0 +1,210 @@
+//! An issuer's signed list of revoked tokens, fetched again and again.
+//!
+//! A JWT of `typ` `m2m-revocations+jwt`, signed by a key of the issuer, with the claims `iss`, `iat`, `revoked` (a list of
+//! `jti`s) and `not_before` (per client id: tokens whose `iat` is not after this time are revoked). It is fetched with
+//! `If-None-Match`, so that an unchanged one costs little.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use http::header::{ACCEPT, ETAG, IF_NONE_MATCH};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+use url::Url;
+
+use super::{Observe, Revocation, Source, TokenFacts, why};
+use crate::domain::claims::Claims;
+use crate::domain::clock::UnixTime;
+use crate::domain::hash::sha256;
+use crate::domain::reason::Reason;
+use crate::domain::revoked::{Revoked, TokenId};
+use crate::http_client::HttpClient;
+use crate::jose::key_set::KeySet;
+use crate::jose::live_keys::Keys;
+use crate::jose::verify::Jws;
+
+/// How long a request waits for a list that is not there.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+/// The shortest pause between two fetches.
+const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
+/// By how many seconds a list may be older than the one before it: two servers of one issuer sign at different times.
+const REPLICAS_APART: i64 = 30;
+/// How often it is looked whether there is a list to fetch at all.
+const IDLE_PAUSE: Duration = Duration::from_secs(5);
+
+/// A list that was fetched and verified.
+#[derive(Clone)]
+struct Edition {
+    revoked: std::sync::Arc<Revoked>,
+    issued_at: i64,
+    etag: Option<HeaderValue>,
+    /// When the fetch that brought or confirmed it began: what was revoked since then is not in it.
+    asked_at: Instant,
+}
+
+/// The list as it is known now.
+#[derive(Default)]
+pub(super) struct RevocationList {
+    edition: watch::Sender<Option<Edition>>,
+    wanted: Notify,
+}
+
+impl RevocationList {
+    /// Checks a token against the list.
+    ///
+    /// # Errors
+    /// As [`Revocation::check`].
+    pub async fn check(&self, facts: &TokenFacts, max_age: Duration) -> Result<(), Reason> {
+        if let Some(edition) = &*self.edition.borrow()
+            && edition.asked_at.elapsed() <= max_age
+        {
+            return facts.check_not_revoked(&edition.revoked);
+        }
+        let mut editions = self.edition.subscribe();
+        self.wanted.notify_one();
+        let fresh =
+            editions.wait_for(|edition| edition.as_ref().is_some_and(|it| it.asked_at.elapsed() <= max_age));
+        match tokio::time::timeout(LONGEST_WAIT, fresh).await {
+            Ok(Ok(edition)) => edition
+                .as_ref()
+                .map_or(Err(Reason::RevocationUnavailable), |it| facts.check_not_revoked(&it.revoked)),
+            _ => Err(Reason::RevocationUnavailable),
+        }
+    }
+
+    /// Fetches the list three times in `maxAge`, so that two fetches may fail before anyone is refused.
+    pub async fn run(&self, of: &Revocation, http: &HttpClient, observe: &Observe) {
+        loop {
+            let began = Instant::now();
+            let pause = match of.source() {
+                Source::List(url) => {
+                    let fetched = self.fetch(of, http, url, began).await;
+                    observe(fetched.as_ref().map(|_| ()).map_err(|error| *error));
+                    if let Ok(edition) = fetched {
+                        self.edition.send_replace(Some(edition));
+                    }
+                    (of.config.max_age / 3).mul_f64(1.0 - 0.1 * fastrand::f64()).max(SHORTEST_PAUSE)
+                }
+                _ => IDLE_PAUSE,
+            };
+            let soonest = began + SHORTEST_PAUSE;
+            tokio::select! {
+                () = tokio::time::sleep_until(began + pause) => {}
+                () = async { self.wanted.notified().await; tokio::time::sleep_until(soonest).await; } => {}
+            }
+        }
+    }
+
+    async fn fetch(
+        &self,
+        of: &Revocation,
+        http: &HttpClient,
+        url: Url,
+        asked_at: Instant,
+    ) -> Result<Edition, &'static str> {
+        let known = self.edition.borrow().clone();
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT, HeaderValue::from_static("application/jwt"));
+        if let Some(etag) = known.as_ref().and_then(|known| known.etag.clone()) {
+            headers.insert(IF_NONE_MATCH, etag);
+        }
+        let answer = http.get(&url, headers).await.map_err(why)?;
+        match (answer.status, known) {
+            (StatusCode::NOT_MODIFIED, Some(known)) => Ok(Edition { asked_at, ..known }),
+            (StatusCode::OK, known) => {
+                let text = std::str::from_utf8(&answer.body).map_err(|_| "the list is no JWT")?.trim();
+                let (revoked, issued_at) = verify(of, text).await?;
+                // An old list, kept by someone on the way, would bring revoked tokens back to life.
+                if known.is_some_and(|known| issued_at < known.issued_at - REPLICAS_APART) {
+                    return Err("the list is older than the one before it");
+                }
+                let etag = answer.headers.get(ETAG).cloned();
+                Ok(Edition { revoked: std::sync::Arc::new(revoked), issued_at, etag, asked_at })
+            }
+            _ => Err("the authority answered with an error status"),
+        }
+    }
+}
+
+/// Verifies a list as strictly as a token: signed by a key of its issuer, of its own type, so that neither can pose as the
+/// other.
+async fn verify(of: &Revocation, text: &str) -> Result<(Revoked, i64), &'static str> {
+    const UNSIGNED: &str = "the list is not signed by a key of the authority";
+    let jws = Jws::parse(text).map_err(|_| "the list is no JWT")?;
+    if !jws.typ().is_some_and(|typ| typ.eq_ignore_ascii_case("m2m-revocations+jwt")) {
+        return Err("the list is of another type");
+    }
+    if !of.algorithms.contains(&jws.algorithm()) {
+        return Err(UNSIGNED);
+    }
+    let keys = usable(of)?;
+    if let Some(claims) = signed_claims(&jws, &keys) {
+        return read(claims, &of.issuer);
+    }
+    // The issuer may have changed its key.
+    of.keys.renew(&sha256(jws.kid().unwrap_or_default().as_bytes())).await;
+    let keys = usable(of)?;
+    read(signed_claims(&jws, &keys).ok_or(UNSIGNED)?, &of.issuer)
+}
+
+fn usable(of: &Revocation) -> Result<std::sync::Arc<KeySet>, &'static str> {
+    match of.keys.current() {
+        Keys::Usable(keys) => Ok(keys),
+        Keys::Unavailable => Err("the authority's keys are not known"),
+    }
+}
+
+fn signed_claims<'j>(jws: &'j Jws<'_>, keys: &KeySet) -> Option<&'j Claims> {
+    let candidates = keys.candidates(jws.kid(), jws.algorithm()).ok()?;
+    jws.verified_claims(&candidates).map(|(claims, _)| claims)
+}
+
+fn read(claims: &Claims, issuer: &str) -> Result<(Revoked, i64), &'static str> {
+    const MALFORMED: &str = "the list has a form that is not known";
+    if claims.string("iss") != Ok(Some(issuer)) {
+        return Err("the list is of another issuer");
+    }
+    let issued_at = claims.numeric_date("iat").ok().flatten().ok_or(MALFORMED)?;
+    let tokens = claims.get("revoked").and_then(serde_json::Value::as_array).ok_or(MALFORMED)?;
+    let tokens = tokens.iter().map(|jti| jti.as_str().map(TokenId::of));
+    let tokens: HashSet<TokenId> = tokens.collect::<Option<_>>().ok_or(MALFORMED)?;
+    let clients: HashMap<String, UnixTime> = match claims.get("not_before") {
+        None => HashMap::new(),
+        Some(serde_json::Value::Object(clients)) => {
+            let clients =
+                clients.iter().map(|(client, time)| Some((client.clone(), UnixTime(time.as_i64()?))));
+            clients.collect::<Option<_>>().ok_or(MALFORMED)?
+        }
+        Some(_) => return Err(MALFORMED),
+    };
+    Ok((Revoked::new(tokens, clients), issued_at))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_of_another_form_is_no_list() {
+        let list = |json: &str| read(&Claims::parse(json.as_bytes()).unwrap(), "i");
+        assert!(list(r#"{"iss":"i","iat":5,"revoked":[]}"#).is_ok());
+        let (revoked, issued_at) =
+            list(r#"{"iss":"i","iat":5,"revoked":["a"],"not_before":{"c":7}}"#).unwrap();
+        assert_eq!(issued_at, 5);
+        assert!(revoked.covers(TokenId::of("a"), None, UnixTime(9)));
+        assert!(revoked.covers(TokenId::of("b"), Some("c"), UnixTime(7)));
+        for bad in [
+            r#"{"iss":"j","iat":5,"revoked":[]}"#,
+            r#"{"iat":5,"revoked":[]}"#,
+            r#"{"iss":"i","revoked":[]}"#,
+            r#"{"iss":"i","iat":5}"#,
+            r#"{"iss":"i","iat":5,"revoked":"a"}"#,
+            r#"{"iss":"i","iat":5,"revoked":[1]}"#,
+            r#"{"iss":"i","iat":5,"revoked":[],"not_before":[]}"#,
+            r#"{"iss":"i","iat":5,"revoked":[],"not_before":{"c":"x"}}"#,
+        ] {
+            assert!(list(bad).is_err(), "{bad}");
+        }
+    }
+}

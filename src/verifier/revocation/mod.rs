@@ -1,0 +1,277 @@
+//! Whether a token that was good has been taken back.
+//!
+//! Four ways to know: our own issuer says so in process; an issuer publishes a signed list; a plgd issuer is asked for
+//! each token at its tokens endpoint; an authorization server is asked by introspection (RFC 7662). What is known is at
+//! most [`RevocationConfig::max_age`] old. A state that cannot be had refuses the request with 503: it is never guessed.
+//!
+//! All asking happens in [`Revocation::run`], away from the threads that serve requests.
+
+mod asked;
+mod list;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use url::Url;
+
+use super::TokenFacts;
+use super::bearer::BearerToken;
+use crate::domain::claims::Claims;
+use crate::domain::oauth::ClientAuthMethod;
+use crate::domain::reason::Reason;
+use crate::domain::revoked::RevokedNow;
+use crate::domain::secret::SecretString;
+use crate::http_client::{HttpClient, HttpError};
+use crate::jose::Algorithm;
+use crate::jose::live_keys::LiveKeys;
+use asked::{AskedStates, Question};
+use list::RevocationList;
+
+/// How it is found out whether a token of an authority is revoked.
+#[derive(Clone, Debug)]
+pub struct RevocationConfig {
+    /// Who is asked.
+    pub kind: RevocationKind,
+    /// How old the answer may be.
+    pub max_age: Duration,
+    /// What happens to a request when there is none.
+    pub on_failure: OnFailure,
+    /// Where to ask, instead of where the issuer's metadata says.
+    pub endpoint: Option<Url>,
+    /// The name of the credential that introspection is asked with.
+    pub credential: Option<String>,
+}
+
+impl Default for RevocationConfig {
+    fn default() -> Self {
+        Self {
+            kind: RevocationKind::Auto,
+            max_age: Duration::from_secs(30),
+            on_failure: OnFailure::Refuse,
+            endpoint: None,
+            credential: None,
+        }
+    }
+}
+
+/// Who is asked whether a token is revoked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RevocationKind {
+    /// Our own issuer in process; else whatever the issuer's metadata names: its list, plgd's tokens endpoint; else nobody.
+    Auto,
+    /// Nobody: a token is good until it expires.
+    None,
+    /// The issuer's signed list.
+    List,
+    /// plgd's tokens endpoint.
+    Plgd,
+    /// The introspection endpoint (RFC 7662).
+    Introspection,
+}
+
+/// What happens to a request whose token's state cannot be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnFailure {
+    /// It is refused with 503.
+    Refuse,
+    /// It passes, as if nothing could be revoked.
+    Accept,
+}
+
+/// How we authenticate at an introspection endpoint (RFC 7662 §2.1).
+#[derive(Clone, Debug)]
+pub struct IntrospectionClient {
+    /// Our client id there.
+    pub client_id: String,
+    /// Our secret there.
+    pub client_secret: SecretString,
+    /// How both are sent.
+    pub auth_method: ClientAuthMethod,
+}
+
+/// Called after each question to an authority, with its error. Nothing of the answer.
+pub type Observe = Arc<dyn Fn(Result<(), &'static str>) + Send + Sync>;
+
+/// Where a state comes from.
+#[derive(Clone, Debug)]
+enum Source {
+    /// Nothing is ever revoked.
+    Nobody,
+    /// Our own issuer.
+    Own(RevokedNow),
+    /// A signed list at this URL.
+    List(Url),
+    /// plgd's tokens endpoint.
+    Plgd(Url),
+    /// An introspection endpoint.
+    Introspection(Url),
+    /// The metadata names no usable place.
+    Unknown,
+}
+
+/// The revocation state of one authority's tokens.
+pub struct Revocation {
+    config: RevocationConfig,
+    issuer: String,
+    algorithms: Vec<Algorithm>,
+    keys: Arc<LiveKeys>,
+    client: Option<IntrospectionClient>,
+    /// Known without the issuer's metadata.
+    fixed: Option<Source>,
+    /// What the metadata said, and the metadata it was read from.
+    found: ArcSwapOption<(Arc<Claims>, Source)>,
+    list: RevocationList,
+    asked: AskedStates,
+}
+
+impl Revocation {
+    /// The state of the tokens of `issuer`. `own` is there when that is our own issuer; `discovered` says whether its
+    /// metadata is read at all.
+    #[must_use]
+    pub fn new(
+        config: RevocationConfig,
+        (issuer, algorithms): (String, Vec<Algorithm>),
+        keys: Arc<LiveKeys>,
+        client: Option<IntrospectionClient>,
+        own: Option<RevokedNow>,
+        discovered: bool,
+    ) -> Self {
+        use RevocationKind as Kind;
+        let fixed = match (config.kind, own, config.endpoint.clone()) {
+            (Kind::None, ..) => Some(Source::Nobody),
+            (_, Some(own), _) => Some(Source::Own(own)),
+            (Kind::List, None, Some(url)) => Some(Source::List(url)),
+            (Kind::Plgd, None, Some(url)) => Some(Source::Plgd(url)),
+            (Kind::Introspection, None, Some(url)) => Some(Source::Introspection(url)),
+            (Kind::Auto, None, _) if !discovered => Some(Source::Nobody),
+            _ => None,
+        };
+        let asked = AskedStates::new(config.max_age);
+        let (found, list) = (ArcSwapOption::empty(), RevocationList::default());
+        Self { config, issuer, algorithms, keys, client, fixed, found, list, asked }
+    }
+
+    /// Whether anything can ever be revoked here.
+    #[must_use]
+    pub fn is_checked(&self) -> bool {
+        !matches!(self.fixed, Some(Source::Nobody))
+    }
+
+    /// Whether [`Revocation::run`] has anything to do.
+    #[must_use]
+    pub fn needs_run(&self) -> bool {
+        !matches!(self.fixed, Some(Source::Nobody | Source::Own(_)))
+    }
+
+    /// Checks a token that is good otherwise.
+    ///
+    /// # Errors
+    /// [`Reason::Revoked`], [`Reason::RevocationUnavailable`], [`Reason::NoExpiry`] when the token never ends and nobody
+    /// is asked, or [`Reason::MalformedClaims`] for a token that could not be
+    /// named to anyone.
+    pub async fn check(&self, facts: &TokenFacts, bearer: &BearerToken) -> Result<(), Reason> {
+        let checked = match self.source() {
+            // Nobody could ever end it.
+            Source::Nobody if facts.never_expires() => return Err(Reason::NoExpiry),
+            Source::Nobody => return Ok(()),
+            Source::Own(revoked) => facts.check_not_revoked(&revoked.current()),
+            Source::List(_) => self.list.check(facts, self.config.max_age).await,
+            Source::Plgd(_) => self.asked.check(facts, || Question::plgd(bearer)).await,
+            Source::Introspection(_) => {
+                self.asked.check(facts, || Some(Question::introspection(bearer))).await
+            }
+            Source::Unknown => Err(Reason::RevocationUnavailable),
+        };
+        match checked {
+            Err(Reason::RevocationUnavailable) if self.config.on_failure == OnFailure::Accept => Ok(()),
+            checked => checked,
+        }
+    }
+
+    /// Asks, for ever; dropping the future ends it.
+    pub async fn run(self: Arc<Self>, http: HttpClient, observe: Observe) {
+        tokio::join!(self.list.run(&self, &http, &observe), self.asked.run(&self, &http, &observe));
+    }
+
+    fn source(&self) -> Source {
+        if let Some(fixed) = &self.fixed {
+            return fixed.clone();
+        }
+        let Some(metadata) = self.keys.metadata() else {
+            return Source::Unknown;
+        };
+        if let Some(found) = &*self.found.load()
+            && Arc::ptr_eq(&found.0, &metadata)
+        {
+            return found.1.clone();
+        }
+        let source = self.read(&metadata);
+        self.found.store(Some(Arc::new((metadata, source.clone()))));
+        source
+    }
+
+    /// What the metadata says. A place that is named but cannot be used is not the same as none.
+    fn read(&self, metadata: &Claims) -> Source {
+        let url = |member: &'static str| {
+            let text = metadata.string(member).ok().flatten()?;
+            Url::parse(text).ok().filter(|url| is_acceptable(url, &self.issuer))
+        };
+        match self.config.kind {
+            RevocationKind::None => Source::Nobody,
+            RevocationKind::List => url(LIST).map_or(Source::Unknown, Source::List),
+            RevocationKind::Plgd => url(PLGD).map_or(Source::Unknown, Source::Plgd),
+            RevocationKind::Introspection => {
+                url(INTROSPECTION).map_or(Source::Unknown, Source::Introspection)
+            }
+            RevocationKind::Auto if metadata.contains(LIST) => {
+                url(LIST).map_or(Source::Unknown, Source::List)
+            }
+            RevocationKind::Auto if metadata.contains(PLGD) => {
+                url(PLGD).map_or(Source::Unknown, Source::Plgd)
+            }
+            RevocationKind::Auto => Source::Nobody,
+        }
+    }
+}
+
+/// Members of the issuer's metadata.
+const LIST: &str = "revocation_list_uri";
+const PLGD: &str = "plgd_tokens_endpoint";
+const INTROSPECTION: &str = "introspection_endpoint";
+
+/// Whether tokens may be sent there, and answers believed: never with less protection than the issuer itself has.
+fn is_acceptable(url: &Url, issuer: &str) -> bool {
+    let protected = match url.scheme() {
+        "https" => true,
+        "http" => issuer.starts_with("http://"),
+        _ => false,
+    };
+    protected && url.has_host() && url.username().is_empty() && url.password().is_none()
+}
+
+fn why(error: HttpError) -> &'static str {
+    match error {
+        HttpError::Timeout => "the authority did not answer in time",
+        HttpError::Connect => "the authority cannot be reached",
+        HttpError::Tls => "the authority's certificate or name is not trusted",
+        HttpError::TooLarge => "the authority's answer is too large",
+        HttpError::Broken => "the authority's answer broke off or is no HTTP",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_with_less_protection_than_its_issuer_is_not_used() {
+        let acceptable = |url, issuer| is_acceptable(&Url::parse(url).unwrap(), issuer);
+        assert!(acceptable("https://a.example/x", "https://a.example"));
+        assert!(acceptable("https://a.example/x", "http://a.example"));
+        assert!(acceptable("http://a.example/x", "http://a.example"));
+        assert!(!acceptable("http://a.example/x", "https://a.example"));
+        assert!(!acceptable("https://u:p@a.example/x", "https://a.example"));
+        assert!(!acceptable("data:text/plain,x", "http://a.example"));
+    }
+}

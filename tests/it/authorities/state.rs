@@ -1,0 +1,119 @@
+//! What an operator is told: readiness, metrics, warnings.
+
+use std::time::{Duration, SystemTime};
+
+use super::{ask, judged, metrics, yaml};
+use crate::support::authority::{Authority, Endpoint};
+use crate::support::behave::{Behave, Gate};
+use crate::support::client::{RawAnswer, get};
+use crate::support::keys::{Alg, TestKey};
+use crate::support::sidecar::Sidecar;
+use crate::support::upstream::Upstream;
+use crate::support::{PATIENCE, logs};
+
+async fn ready(sidecar: &Sidecar) -> RawAnswer {
+    get(sidecar.address("probes"), "/readyz", &[]).await
+}
+
+async fn until_ready(sidecar: &Sidecar) {
+    let waited = async {
+        while ready(sidecar).await.status != 200 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waited).await.expect("it gets ready");
+}
+
+// "The state of the keys cannot be seen in readiness, and what happens when a fetch fails is written nowhere."
+#[tokio::test(flavor = "multi_thread")]
+async fn complaint_13_readiness_can_wait_for_keys_and_says_whose_are_missing() {
+    let (authority, upstream) = (Authority::start(), Upstream::start());
+    authority.down().await;
+    let start = yaml(&format!("{{ issuer: \"{}\" }}", authority.issuer()), &upstream);
+    let by_default = Sidecar::start(&start).await;
+    assert_eq!(ready(&by_default).await.status, 200, "by default an authority's outage is not ours");
+    let waiting = Sidecar::start(&format!("{start}readiness: [listeners, authorities]\n")).await;
+    let answer = ready(&waiting).await;
+    assert_eq!((answer.status, &*answer.text()), (503, "not ready: authorities (users)\n"));
+    assert!(!metrics(&waiting).await.contains("m2m_jwks_age_seconds{"));
+    authority.up();
+    until_ready(&waiting).await;
+    assert!(metrics(&waiting).await.contains("m2m_jwks_age_seconds{authority=\"users\"}"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn readiness_can_wait_for_tokens_and_has_them_fetched_without_a_request() {
+    let (authority, upstream) = (Authority::start(), Upstream::start());
+    let gate = Gate::closed();
+    authority.behave_next(Endpoint::Token, [Behave::Hold(gate.clone())]);
+    authority.register_client("legacy", "a secret for readiness");
+    let start = format!(
+        r#"
+stateDir: "@DIR@"
+probes: {{ listen: 127.0.0.1:0 }}
+readiness: [credentials, authorities]
+credentials:
+  hub: {{ tokenUrl: "{}", clientID: legacy, clientSecretFile: "@DIR@/secret" }}
+outbound:
+  - {{ name: out, listen: 127.0.0.1:0, upstream: "{}", credential: hub }}
+"#,
+        authority.token_url(),
+        upstream.url()
+    );
+    let builder = Sidecar::builder().secret_file("secret", "legacy", "a secret for readiness");
+    let sidecar = builder.start(&start).await;
+    authority.wait_for_fetches(Endpoint::Token, 1).await;
+    let answer = ready(&sidecar).await;
+    assert_eq!((answer.status, &*answer.text()), (503, "not ready: credentials (hub)\n"));
+    gate.open();
+    until_ready(&sidecar).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metadata_of_another_issuer_are_reported_with_both_issuers() {
+    let (authority, upstream) = (Authority::start(), Upstream::start());
+    authority.behave(Endpoint::OpenidConfiguration, Behave::WrongIssuer);
+    authority.behave(Endpoint::AuthorizationServer, Behave::Status(404));
+    let mark = logs::mark();
+    let start = yaml(&format!("{{ issuer: \"{}\" }}", authority.issuer()), &upstream);
+    let _first = Sidecar::start(&start).await;
+    let both = ["`https://somebody.else.example`", &format!("`{}`", authority.issuer())];
+    logs::wait_for_line(mark, &["WARN", "cannot fetch the key set", both[0], both[1]]).await;
+    // What a stranger wrote cannot forge a line of the log, nor fill it.
+    let long = format!("{{\"issuer\":\"https://x\\nWARN \\u202e forged {}\"}}", "y".repeat(9000));
+    authority.behave(Endpoint::OpenidConfiguration, Behave::Body(long));
+    let _second = Sidecar::start(&start).await;
+    let line = logs::wait_for_line(mark, &[&authority.issuer(), "https://x"]).await;
+    assert!(line.contains("cannot fetch") && line.contains('…') && line.len() < 600, "{line}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_clock_of_an_authority_is_measured_and_a_wrong_one_is_reported_once() {
+    let (authority, upstream) = (Authority::start(), Upstream::start());
+    let ahead = SystemTime::now() + Duration::from_secs(120);
+    let date = vec![("Date".to_owned(), httpdate::fmt_http_date(ahead))];
+    authority.behave(Endpoint::Jwks, Behave::WithHeaders(date));
+    let start = yaml(&format!("{{ issuer: \"{}\" }}", authority.issuer()), &upstream);
+    let start = start.replace("users", "clockless");
+    let mark = logs::mark();
+    let sidecar = Sidecar::start(&start).await;
+    authority.wait_for_fetches(Endpoint::Jwks, 1).await;
+    assert_eq!(ask(&sidecar, &authority.token().sign()).await.status, 200);
+    logs::wait_for_line(mark, &["WARN", "clockless", "clock differs"]).await;
+    let text = metrics(&sidecar).await;
+    let line = text.lines().find(|line| line.starts_with("m2m_clock_skew_seconds{authority=\"clockless\"}"));
+    let seconds: i64 = line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).expect("a figure");
+    // The date stands still while the test runs, and both ends are whole seconds.
+    assert!((90..=120).contains(&seconds), "{seconds}");
+    // A second fetch, once an unknown key may cause it, finds the same and says nothing.
+    let stranger = TestKey::generate("stranger", Alg::ES256);
+    let again = async {
+        while authority.fetches(Endpoint::Jwks) < 2 {
+            ask(&sidecar, &authority.token().signed_by(&stranger).sign()).await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE * 2, again).await.expect("a second fetch");
+    assert_eq!(judged(&ask(&sidecar, &authority.token().sign()).await), (200, "-"));
+    assert_eq!(logs::lines_since(mark, &["clockless", "clock differs"]).len(), 1);
+}

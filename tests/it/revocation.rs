@@ -1,0 +1,565 @@
+//! Tokens that were taken back: by our own issuer, a signed list, plgd's tokens endpoint, introspection.
+
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::json;
+use tokio::time::Instant;
+
+use crate::support::authority::{Authority, Endpoint};
+use crate::support::behave::{Behave, Gate};
+use crate::support::client::{RawAnswer, get, post_form};
+use crate::support::sidecar::Sidecar;
+use crate::support::upstream::Upstream;
+use crate::support::{PATIENCE, logs, now};
+
+/// A sidecar that trusts `authority`, with this text as its `revocation`.
+async fn sidecar(authority: &Authority, revocation: &str, upstream: &Upstream) -> Sidecar {
+    let yaml = format!(
+        r#"
+stateDir: "@DIR@/state"
+probes: {{ listen: 127.0.0.1:0 }}
+authorities: {{ users: {{ issuer: "{}", revocation: {revocation} }} }}
+credentials:
+  introspector: {{ tokenUrl: "{}", clientID: "res:server", clientSecretFile: "@DIR@/secret" }}
+inbound:
+  - {{ name: api, listen: 127.0.0.1:0, upstream: "{}", authorities: [users], audiences: any, rules: [{{ paths: ["/**"] }}] }}
+"#,
+        authority.issuer(),
+        authority.token_url(),
+        upstream.url()
+    );
+    let builder = Sidecar::builder().secret_file("secret", "res:server", "a secret of 16 bytes: %+");
+    let sidecar = builder.start(&yaml).await;
+    authority.wait_for_fetches(Endpoint::Jwks, 1).await;
+    sidecar
+}
+
+async fn ask(sidecar: &Sidecar, token: &str) -> RawAnswer {
+    get(sidecar.address("api"), "/", &[("Authorization", &format!("Bearer {token}"))]).await
+}
+
+fn judged(answer: &RawAnswer) -> (u16, String) {
+    (answer.status, answer.header("x-m2m-reason").unwrap_or("-").to_owned())
+}
+
+async fn judge(sidecar: &Sidecar, token: &str) -> (u16, String) {
+    judged(&ask(sidecar, token).await)
+}
+
+fn is(status: u16, reason: &str) -> (u16, String) {
+    (status, reason.to_owned())
+}
+
+/// Asks until the answer is this one.
+async fn becomes(sidecar: &Sidecar, token: &str, expected: (u16, String)) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let got = judge(sidecar, token).await;
+        if got == expected {
+            return;
+        }
+        assert!(Instant::now() < deadline, "still {got:?}, not {expected:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+const UUIDS: [&str; 2] = ["11111111-2222-4333-8444-555555555555", "99999999-2222-4333-8444-555555555555"];
+
+// ---- our own issuer
+
+const OWN: &str = r#"
+stateDir: "@DIR@"
+store: { url: "sqlite:@DIR@/m2m.db" }
+issuer:
+  url: http://issuer.test
+  listen: 127.0.0.1:0
+  clients:
+    - { id: legacy, secretFile: "@DIR@/legacy", allowedGrantTypes: [client_credentials] }
+    - { id: other, secretFile: "@DIR@/other", allowedGrantTypes: [client_credentials] }
+authorities: { self: { issuer: http://issuer.test } }
+inbound:
+  - { name: api, listen: 127.0.0.1:0, upstream: "@UPSTREAM@", authorities: [self], audiences: any, rules: [{ paths: ["/**"] }] }
+"#;
+
+async fn own(upstream: &Upstream) -> Sidecar {
+    let builder = Sidecar::builder()
+        .secret_file("legacy", "legacy", "legacy-secret-of-24-bytes")
+        .secret_file("other", "other", "other-secret-of-24-bytes");
+    builder.start(&OWN.replace("@UPSTREAM@", &upstream.url())).await
+}
+
+fn basic(id: &str) -> String {
+    format!("Basic {}", STANDARD.encode(format!("{id}:{id}-secret-of-24-bytes")))
+}
+
+async fn issue(sidecar: &Sidecar, id: &str) -> String {
+    let authorization = basic(id);
+    let headers = [("Authorization", authorization.as_str())];
+    let answer = post_form(
+        sidecar.address("issuer"),
+        "/oauth/token",
+        &[("grant_type", "client_credentials")],
+        &headers,
+    );
+    let token = answer.await.json()["access_token"].as_str().expect("a token").to_owned();
+    logs::remember_secret(&token);
+    token
+}
+
+async fn revoke(sidecar: &Sidecar, id: &str, form: &[(&str, &str)]) -> RawAnswer {
+    let authorization = basic(id);
+    post_form(sidecar.address("issuer"), "/oauth/revoke", form, &[("Authorization", &authorization)]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_our_own_issuer_revokes_is_refused_at_once_and_after_a_restart() {
+    let upstream = Upstream::start();
+    let sidecar = own(&upstream).await;
+    let (token, kept) = (issue(&sidecar, "legacy").await, issue(&sidecar, "legacy").await);
+    // Remembered as verified, and revoked all the same.
+    assert_eq!(judge(&sidecar, &token).await, is(200, "-"));
+    let answer = revoke(&sidecar, "legacy", &[("token", &token), ("token_type_hint", "access_token")]).await;
+    assert_eq!((answer.status, answer.body.len()), (200, 0));
+    assert_eq!(answer.header("cache-control"), Some("no-store"));
+    let refused = ask(&sidecar, &token).await;
+    assert_eq!(judged(&refused), is(401, "revoked"));
+    assert!(refused.header("www-authenticate").unwrap().contains(r#"error="invalid_token""#));
+    assert_eq!(judge(&sidecar, &kept).await, is(200, "-"));
+    // Once more is no error (RFC 7009 §2.2).
+    assert_eq!(revoke(&sidecar, "legacy", &[("token", &token)]).await.status, 200);
+    let again = sidecar.stop_keeping_state().await;
+    let sidecar = again.start(&OWN.replace("@UPSTREAM@", &upstream.url())).await;
+    assert_eq!(judge(&sidecar, &token).await, is(401, "revoked"));
+    assert_eq!(judge(&sidecar, &kept).await, is(200, "-"));
+    sidecar.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_revokes_its_own_tokens_only_and_must_prove_who_it_is() {
+    let upstream = Upstream::start();
+    let sidecar = own(&upstream).await;
+    let token = issue(&sidecar, "legacy").await;
+    // Another client's token, nonsense, and a token with a broken signature: nothing happens, and nobody learns why.
+    let broken = format!("{}AAAA", &token[..token.len() - 4]);
+    logs::remember_secret(&broken);
+    for (client, token) in [("other", token.as_str()), ("legacy", "nonsense"), ("legacy", &broken)] {
+        assert_eq!(revoke(&sidecar, client, &[("token", token)]).await.status, 200);
+    }
+    let address = sidecar.address("issuer");
+    let nobody = post_form(address, "/oauth/revoke", &[("token", &token)], &[]).await;
+    assert_eq!((nobody.status, nobody.json()["error"].as_str()), (401, Some("invalid_client")));
+    let wrong = [("Authorization", "Basic bGVnYWN5Ondyb25n")];
+    let wrong = post_form(address, "/oauth/revoke", &[("token", &token)], &wrong).await;
+    assert_eq!((wrong.status, wrong.header("www-authenticate").is_some()), (401, true));
+    let missing = revoke(&sidecar, "legacy", &[("token_type_hint", "access_token")]).await;
+    assert_eq!((missing.status, missing.json()["error"].as_str()), (400, Some("invalid_request")));
+    let twice = revoke(&sidecar, "legacy", &[("token", &token), ("token", "x")]).await;
+    assert_eq!(twice.status, 400);
+    assert_eq!(judge(&sidecar, &token).await, is(200, "-"));
+}
+
+/// The whole way between two sidecars: revoked at the one, refused by the other.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sidecar_elsewhere_learns_from_the_signed_list() {
+    let upstream = Upstream::start();
+    let issuer = own(&upstream).await;
+    let at = issuer.address("issuer");
+    // The other one finds the issuer by its address, so it must be named by it.
+    issuer.stop().await;
+    let yaml =
+        OWN.replace("@UPSTREAM@", &upstream.url()).replace("http://issuer.test", &format!("http://{at}"));
+    let yaml = yaml.replace("listen: 127.0.0.1:0\n  clients", &format!("listen: {at}\n  clients"));
+    let builder = Sidecar::builder()
+        .secret_file("legacy", "legacy", "legacy-secret-of-24-bytes")
+        .secret_file("other", "other", "other-secret-of-24-bytes");
+    let issuer = builder.start(&yaml).await;
+    let elsewhere = Sidecar::start(&format!(
+        r#"
+stateDir: "@DIR@"
+authorities: {{ remote: {{ issuer: "http://{at}", revocation: {{ kind: auto, maxAge: 3s }} }} }}
+inbound:
+  - {{ name: api, listen: 127.0.0.1:0, upstream: "{}", authorities: [remote], audiences: any, rules: [{{ paths: ["/**"] }}] }}
+"#,
+        upstream.url()
+    ))
+    .await;
+    let (token, kept) = (issue(&issuer, "legacy").await, issue(&issuer, "legacy").await);
+    becomes(&elsewhere, &token, is(200, "-")).await;
+    assert_eq!(revoke(&issuer, "legacy", &[("token", &token)]).await.status, 200);
+    becomes(&elsewhere, &token, is(401, "revoked")).await;
+    assert_eq!(judge(&elsewhere, &kept).await, is(200, "-"));
+    // The issuer gone: the list grows too old, and then nothing is known of any token.
+    issuer.stop().await;
+    becomes(&elsewhere, &kept, is(503, "revocation_unavailable")).await;
+    assert!(ask(&elsewhere, &kept).await.header("retry-after").is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_list_is_a_signed_jwt_whose_etag_changes_only_with_it() {
+    let upstream = Upstream::start();
+    let sidecar = own(&upstream).await;
+    let token = issue(&sidecar, "legacy").await;
+    let at = sidecar.address("issuer");
+    let first = get(at, "/oauth/revocations", &[]).await;
+    assert_eq!((first.status, first.header("content-type")), (200, Some("application/jwt")));
+    let etag = first.header("etag").expect("an ETag").to_owned();
+    let same = get(at, "/oauth/revocations", &[("If-None-Match", &etag)]).await;
+    assert_eq!((same.status, same.body.len()), (304, 0));
+    revoke(&sidecar, "legacy", &[("token", &token)]).await;
+    let second = get(at, "/oauth/revocations", &[("If-None-Match", &etag)]).await;
+    assert_eq!(second.status, 200);
+    assert_ne!(second.header("etag"), Some(etag.as_str()));
+    // The list is no access token.
+    assert_eq!(judge(&sidecar, &second.text()).await, is(401, "token_type"));
+}
+
+// ---- a signed list
+
+async fn with_list(max_age: &str, upstream: &Upstream) -> (Authority, Sidecar) {
+    let authority = Authority::start();
+    authority.advertise("revocation_list_uri", "/revocations");
+    let sidecar = sidecar(&authority, &format!("{{ maxAge: {max_age} }}"), upstream).await;
+    authority.wait_for_fetches(Endpoint::Revocations, 1).await;
+    (authority, sidecar)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_revokes_single_tokens_and_all_of_a_client_up_to_a_time() {
+    let upstream = Upstream::start();
+    let (authority, sidecar) = with_list("3s", &upstream).await;
+    let one = authority.token().claim("jti", "one").sign();
+    let old = authority.token().claim("jti", "two").claim("client_id", "c").claim("iat", now() - 100).sign();
+    let new = authority.token().claim("jti", "three").claim("client_id", "c").claim("iat", now() - 10).sign();
+    let unnamed = authority.token().without("jti").sign();
+    for token in [&one, &old, &new] {
+        becomes(&sidecar, token, is(200, "-")).await;
+    }
+    assert_eq!(judge(&sidecar, &unnamed).await, is(401, "malformed_claims"));
+    let list =
+        json!({"iss": authority.issuer(), "iat": now(), "revoked": ["one"], "not_before": {"c": now() - 50}});
+    authority.publish_list(list);
+    becomes(&sidecar, &one, is(401, "revoked")).await;
+    assert_eq!(judge(&sidecar, &old).await, is(401, "revoked"));
+    assert_eq!(judge(&sidecar, &new).await, is(200, "-"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_a_list_of_the_issuers_own_is_believed() {
+    let upstream = Upstream::start();
+    let stranger = Authority::start();
+    type Make = fn(&Authority, &Authority) -> String;
+    fn list(of: &Authority) -> serde_json::Value {
+        json!({"iss": of.issuer(), "iat": now(), "revoked": []})
+    }
+    fn typ(of: &Authority) -> crate::support::tokens::TokenBuilder {
+        of.token().header("typ", "m2m-revocations+jwt")
+    }
+    let lists: [(Make, (u16, String)); 6] = [
+        (|own, _| typ(own).sign_payload(&list(own)), is(200, "-")),
+        (|own, stranger| typ(stranger).sign_payload(&list(own)), is(503, "revocation_unavailable")),
+        (|own, _| own.token().sign_payload(&list(own)), is(503, "revocation_unavailable")),
+        (|own, _| typ(own).unsigned().sign_payload(&list(own)), is(503, "revocation_unavailable")),
+        (|own, stranger| typ(own).sign_payload(&list(stranger)), is(503, "revocation_unavailable")),
+        (|_, _| "nonsense".to_owned(), is(503, "revocation_unavailable")),
+    ];
+    for (number, (make, expected)) in lists.into_iter().enumerate() {
+        let fresh = Authority::start();
+        fresh.advertise("revocation_list_uri", "/revocations");
+        let bad = make(&fresh, &stranger);
+        let raw = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{bad}", bad.len());
+        fresh.behave(Endpoint::Revocations, Behave::Raw(raw.into_bytes()));
+        let other = sidecar(&fresh, "list", &upstream).await;
+        assert_eq!(judge(&other, &fresh.token().sign()).await, expected, "{number}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_list_never_brings_a_revoked_token_back() {
+    let upstream = Upstream::start();
+    let (authority, sidecar) = with_list("3s", &upstream).await;
+    let token = authority.token().claim("jti", "one").sign();
+    let list =
+        |iat: i64, revoked: &[&str]| json!({"iss": authority.issuer(), "iat": iat, "revoked": revoked});
+    authority.publish_list(list(now(), &["one"]));
+    becomes(&sidecar, &token, is(401, "revoked")).await;
+    authority.publish_list(list(now() - 100, &[]));
+    let seen = authority.fetches(Endpoint::Revocations);
+    authority.wait_for_fetches(Endpoint::Revocations, seen + 2).await;
+    assert_ne!(judge(&sidecar, &token).await.0, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_cannot_be_had_is_503_unless_told_otherwise() {
+    let upstream = Upstream::start();
+    for behave in
+        [Behave::Status(500), Behave::Reset, Behave::EmptyBody, Behave::InvalidJson, Behave::Truncated]
+    {
+        let authority = Authority::start();
+        authority.advertise("revocation_list_uri", "/revocations");
+        authority.behave(Endpoint::Revocations, behave.clone());
+        let strict = sidecar(&authority, "auto", &upstream).await;
+        assert_eq!(
+            judge(&strict, &authority.token().sign()).await,
+            is(503, "revocation_unavailable"),
+            "{behave:?}"
+        );
+        let lenient = sidecar(&authority, "{ onFailure: accept }", &upstream).await;
+        assert_eq!(judge(&lenient, &authority.token().sign()).await, is(200, "-"), "{behave:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_place_that_is_named_but_unusable_is_not_the_same_as_none() {
+    let upstream = Upstream::start();
+    for (member, value) in [
+        ("revocation_list_uri", json!("ftp://x/")),
+        ("revocation_list_uri", json!(7)),
+        ("plgd_tokens_endpoint", json!("not a url")),
+        ("plgd_tokens_endpoint", json!(null)),
+    ] {
+        let authority = Authority::start();
+        authority.advertise_value(member, value.clone());
+        let auto = sidecar(&authority, "auto", &upstream).await;
+        assert_eq!(
+            judge(&auto, &authority.token().sign()).await,
+            is(503, "revocation_unavailable"),
+            "{value}"
+        );
+        let none = sidecar(&authority, "none", &upstream).await;
+        assert_eq!(judge(&none, &authority.token().sign()).await, is(200, "-"));
+    }
+    // Asked for, and nowhere to be found.
+    let silent = Authority::start();
+    for kind in ["list", "plgd", "{ kind: introspection, credential: introspector }"] {
+        let sidecar = sidecar(&silent, kind, &upstream).await;
+        assert_eq!(
+            judge(&sidecar, &silent.token().sign()).await,
+            is(503, "revocation_unavailable"),
+            "{kind}"
+        );
+    }
+    let auto = sidecar(&silent, "auto", &upstream).await;
+    assert_eq!(judge(&auto, &silent.token().sign()).await, is(200, "-"));
+}
+
+// ---- plgd's tokens endpoint
+
+async fn with_plgd(upstream: &Upstream) -> (Authority, Sidecar) {
+    let authority = Authority::start();
+    authority.advertise("plgd_tokens_endpoint", "/api/v1/tokens");
+    let sidecar = sidecar(&authority, "auto", upstream).await;
+    (authority, sidecar)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn plgds_tokens_endpoint_is_asked_as_plgds_services_ask_it() {
+    let upstream = Upstream::start();
+    let (authority, sidecar) = with_plgd(&upstream).await;
+    let token = authority.token().claim("jti", UUIDS[0]).sign();
+    for _ in 0..3 {
+        assert_eq!(judge(&sidecar, &token).await, is(200, "-"));
+    }
+    // Once: a good answer holds for 30 s.
+    let questions = authority.revocation_questions();
+    assert_eq!(questions.len(), 1);
+    let expected = format!("GET /api/v1/tokens?idFilter={}&includeBlacklisted=true HTTP/1.1", UUIDS[0]);
+    assert_eq!(questions[0].start_line, expected);
+    let header = |name: &str| {
+        questions[0].headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).unwrap().1.clone()
+    };
+    assert_eq!(header("accept"), "application/protojson");
+    assert_eq!(header("authorization"), format!("bearer {token}"));
+    // A token without a UUID is worth nothing, and nobody is asked about it.
+    for jti in [json!("one"), json!("")] {
+        let unnamed = authority.token().claim("jti", jti).sign();
+        assert_eq!(judge(&sidecar, &unnamed).await, is(401, "malformed_claims"));
+    }
+    assert_eq!(judge(&sidecar, &authority.token().without("jti").sign()).await, is(401, "malformed_claims"));
+    assert_eq!(authority.fetches(Endpoint::PlgdTokens), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_blacklisted_token_stays_refused_without_another_question() {
+    let upstream = Upstream::start();
+    let (authority, sidecar) = with_plgd(&upstream).await;
+    authority.revoke(UUIDS[0]);
+    let token = authority.token().claim("jti", UUIDS[0]).sign();
+    let good = authority.token().claim("jti", UUIDS[1]).sign();
+    for _ in 0..3 {
+        assert_eq!(judge(&sidecar, &token).await, is(401, "revoked"));
+        assert_eq!(judge(&sidecar, &good).await, is(200, "-"));
+    }
+    assert_eq!(authority.fetches(Endpoint::PlgdTokens), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_good_answer_is_asked_for_again_when_it_is_too_old() {
+    let upstream = Upstream::start();
+    let authority = Authority::start();
+    authority.advertise("plgd_tokens_endpoint", "/api/v1/tokens");
+    let sidecar = sidecar(&authority, "{ maxAge: 1s }", &upstream).await;
+    let token = authority.token().claim("jti", UUIDS[0]).sign();
+    assert_eq!(judge(&sidecar, &token).await, is(200, "-"));
+    authority.revoke(UUIDS[0]);
+    becomes(&sidecar, &token, is(401, "revoked")).await;
+    assert_eq!(authority.fetches(Endpoint::PlgdTokens), 2);
+    // And an endpoint that is gone tells nothing.
+    let other = authority.token().claim("jti", UUIDS[1]).sign();
+    assert_eq!(judge(&sidecar, &other).await, is(200, "-"));
+    authority.down().await;
+    becomes(&sidecar, &other, is(503, "revocation_unavailable")).await;
+    assert_eq!(judge(&sidecar, &token).await, is(401, "revoked"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_requests_with_one_token_ask_once_and_share_the_answer() {
+    let upstream = Upstream::start();
+    let (authority, sidecar) = with_plgd(&upstream).await;
+    let gate = Gate::closed();
+    authority.behave(Endpoint::PlgdTokens, Behave::Hold(gate.clone()));
+    for (jti, expected) in [(UUIDS[0], is(200, "-")), (UUIDS[1], is(401, "revoked"))] {
+        if expected.0 == 401 {
+            authority.revoke(jti);
+        }
+        let token = authority.token().claim("jti", jti).sign();
+        let before = authority.fetches(Endpoint::PlgdTokens);
+        let asked = futures_util::future::join_all((0..50).map(|_| judge(&sidecar, &token)));
+        let (answers, ()) = tokio::join!(asked, async {
+            authority.wait_for_fetches(Endpoint::PlgdTokens, before + 1).await;
+            gate.open();
+        });
+        assert!(answers.iter().all(|answer| *answer == expected), "{answers:?}");
+        assert_eq!(authority.fetches(Endpoint::PlgdTokens), before + 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tokens_endpoint_in_trouble_is_503_and_is_not_stormed() {
+    let upstream = Upstream::start();
+    let (authority, sidecar) = with_plgd(&upstream).await;
+    authority.behave(Endpoint::PlgdTokens, Behave::Status(500));
+    let token = authority.token().claim("jti", UUIDS[0]).sign();
+    let began = Instant::now();
+    let answers = futures_util::future::join_all((0..100).map(|_| judge(&sidecar, &token))).await;
+    assert!(answers.iter().all(|answer| *answer == is(503, "revocation_unavailable")), "{answers:?}");
+    // One question a second and token.
+    let allowed = 1 + usize::try_from(began.elapsed().as_secs()).unwrap();
+    assert!(authority.fetches(Endpoint::PlgdTokens) <= allowed);
+    authority.behave(Endpoint::PlgdTokens, Behave::Normal);
+    becomes(&sidecar, &token, is(200, "-")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_asked_about_a_token_that_is_bad_anyway() {
+    let upstream = Upstream::start();
+    let (authority, sidecar) = with_plgd(&upstream).await;
+    let stranger = Authority::start();
+    for bad in [
+        authority.token().claim("jti", UUIDS[0]).expires_in(-100).sign(),
+        authority.token().claim("jti", UUIDS[0]).signed_by(&stranger.key("es256-1")).sign(),
+        stranger.token().claim("jti", UUIDS[0]).sign(),
+    ] {
+        assert_eq!(judge(&sidecar, &bad).await.0, 401);
+    }
+    assert_eq!(authority.fetches(Endpoint::PlgdTokens), 0);
+}
+
+// ---- introspection
+
+#[tokio::test(flavor = "multi_thread")]
+async fn introspection_authenticates_with_the_credential_and_believes_only_active() {
+    let upstream = Upstream::start();
+    let authority = Authority::start();
+    authority.advertise("introspection_endpoint", "/introspect");
+    authority.register_client("res:server", "a secret of 16 bytes: %+");
+    let sidecar = sidecar(&authority, "{ kind: introspection, credential: introspector }", &upstream).await;
+    let (good, bad) =
+        (authority.token().claim("jti", "good").sign(), authority.token().claim("jti", "bad").sign());
+    authority.revoke("bad");
+    for _ in 0..2 {
+        assert_eq!(judge(&sidecar, &good).await, is(200, "-"));
+    }
+    assert_eq!(judge(&sidecar, &bad).await, is(401, "revoked"));
+    let questions = authority.revocation_questions();
+    assert_eq!(
+        questions[0].form,
+        [("token".to_owned(), good.clone()), ("token_type_hint".to_owned(), "access_token".to_owned())]
+    );
+    assert_eq!(questions.iter().filter(|question| question.form[0].1 == good).count(), 1);
+    // A server that does not know us says nothing of the token.
+    authority.register_client("res:server", "another secret of 16 bytes");
+    let unknown = authority.token().claim("jti", "unknown").sign();
+    assert_eq!(judge(&sidecar, &unknown).await, is(503, "revocation_unavailable"));
+    authority.behave(Endpoint::Introspection, Behave::Body(r#"{"active":"true"}"#.to_owned()));
+    let text = authority.token().claim("jti", "text").sign();
+    assert_eq!(judge(&sidecar, &text).await, is(503, "revocation_unavailable"));
+}
+
+// ---- tokens that never expire
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_never_expires_needs_somebody_who_can_end_it() {
+    let upstream = Upstream::start();
+    let authority = Authority::start();
+    let endless = authority.token().without("exp").claim("jti", UUIDS[0]).sign();
+    // The metadata names nobody.
+    let alone = sidecar(&authority, "auto, requireExpiry: false", &upstream).await;
+    assert_eq!(judge(&alone, &endless).await, is(401, "no_expiry"));
+    assert_eq!(judge(&alone, &authority.token().sign()).await, is(200, "-"));
+    authority.advertise("plgd_tokens_endpoint", "/api/v1/tokens");
+    let asking = sidecar(&authority, "{ maxAge: 1s }, requireExpiry: false", &upstream).await;
+    assert_eq!(judge(&asking, &endless).await, is(200, "-"));
+    authority.revoke(UUIDS[0]);
+    becomes(&asking, &endless, is(401, "revoked")).await;
+}
+
+// ---- configuration
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_asked_is_an_error_of_the_configuration() {
+    for (authority, expected) in [
+        (
+            r#"{ issuer: "https://a.example", revocation: introspection }"#,
+            "introspection needs the `credential`",
+        ),
+        (
+            r#"{ issuer: "https://a.example", revocation: { kind: introspection, credential: none } }"#,
+            "no credential",
+        ),
+        (
+            r#"{ issuer: "https://a.example", revocation: { endpoint: "https://a.example/x" } }"#,
+            "`kind` must say",
+        ),
+        (
+            r#"{ issuer: "https://a.example", revocation: { kind: list, maxAge: 0s } }"#,
+            "it must be from 1s to 10m",
+        ),
+        (
+            r#"{ issuer: "https://a.example", jwksUri: "https://a.example/jwks", revocation: list }"#,
+            "name the `endpoint`",
+        ),
+        (r#"{ issuer: "https://a.example", revocation: statusList }"#, "not supported yet"),
+        (r#"{ issuer: "https://a.example", revocation: sometimes }"#, "revocation"),
+        (r#"{ issuer: "https://a.example", requireExpiry: false, revocation: none }"#, "nobody is asked"),
+        (
+            r#"{ issuer: "https://a.example", requireExpiry: false, jwksUri: "https://a.example/k" }"#,
+            "nobody is asked",
+        ),
+        (
+            r#"{ issuer: "https://a.example", revocation: { kind: list, credential: c } }"#,
+            "only introspection",
+        ),
+    ] {
+        let yaml = format!(
+            "authorities: {{ a: {authority} }}\ncredentials: {{ c: {{ tokenUrl: \"https://a.example/t\", clientID: c, \
+             clientSecretFile: \"@DIR@/s\" }} }}\ninbound: [{{ name: api, listen: 127.0.0.1:0, upstream: \
+             \"http://127.0.0.1:9\", authorities: [a], audiences: any, rules: [{{ paths: [\"/**\"] }}] }}]\n"
+        );
+        let builder = Sidecar::builder().secret_file("s", "c", "0123456789abcdef");
+        let problems =
+            builder.try_start(&yaml).await.err().unwrap_or_else(|| panic!("{authority} was accepted"));
+        assert!(problems.contains(expected), "{authority}: {problems}");
+    }
+}

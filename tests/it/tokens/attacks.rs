@@ -1,0 +1,64 @@
+//! The attack list, sent to a listener one after the other with good tokens in between.
+//!
+//! Each attack begins as a token that would pass and is wrong in one way. What is wrong with them stands in the files
+//! beside this one.
+
+use super::{World, claims, headers, signatures, structure};
+use crate::support::authority::{Authority, Endpoint};
+
+/// A name, the token, and the reason of its refusal.
+pub type Attack = (String, String, &'static str);
+
+/// The attack list has at least so many.
+const AT_LEAST: usize = 150;
+/// So many attacks between two good tokens.
+const BETWEEN: usize = 10;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_attack_is_refused_for_its_own_reason_and_good_tokens_pass_between() {
+    let (world, evil) = (World::start().await, Authority::start());
+    let before = world.upstream.received().len();
+    let attacks: Vec<Attack> = [
+        headers::algorithms(&world),
+        headers::keys(&world, &evil),
+        headers::types_and_extensions(&world),
+        structure::attacks(&world),
+        claims::times(&world),
+        claims::audiences_and_issuers(&world),
+        claims::identities_and_scopes(&world),
+        claims::json(&world),
+        signatures::attacks(&world),
+    ]
+    .concat();
+    assert!(attacks.len() >= AT_LEAST, "only {} attacks", attacks.len());
+    let mut wrong = Vec::new();
+    let mut passed = 0;
+    for (number, (name, token, reason)) in attacks.iter().enumerate() {
+        let judged = world.judge(token).await;
+        if judged != (401, (*reason).to_owned()) {
+            wrong.push(format!("{name}: {judged:?}, expected {reason}"));
+        }
+        if number % BETWEEN == 0 {
+            assert_eq!(world.judge(&world.good().sign()).await.0, 200, "after {name}");
+            passed += 1;
+        }
+    }
+    println!("{} attacks refused, {passed} good tokens passed between them", attacks.len() - wrong.len());
+    assert!(wrong.is_empty(), "{} of {} judged wrong:\n{}", wrong.len(), attacks.len(), wrong.join("\n"));
+    assert_eq!(
+        world.upstream.received().len(),
+        before + passed,
+        "the upstream saw the good ones and nothing else"
+    );
+    for endpoint in [Endpoint::Jwks, Endpoint::OpenidConfiguration] {
+        assert_eq!(evil.fetches(endpoint), 0, "what a token's header names was fetched");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_only_looks_like_an_attack_passes() {
+    let world = World::start().await;
+    for (name, token) in headers::unusual(&world).into_iter().chain(claims::unusual(&world)) {
+        assert_eq!(world.judge(&token).await, (200, "-".to_owned()), "{name}");
+    }
+}

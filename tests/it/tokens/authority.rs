@@ -1,0 +1,95 @@
+//! Key sets with too many keys, or the same key id twice.
+
+use super::draft::Draft;
+use crate::support::AUDIENCE;
+use crate::support::authority::{Authority, Endpoint};
+use crate::support::client::get;
+use crate::support::keys::{Alg, TestKey};
+use crate::support::sidecar::Sidecar;
+use crate::support::upstream::Upstream;
+
+struct World {
+    authority: Authority,
+    _upstream: Upstream,
+    sidecar: Sidecar,
+}
+
+impl World {
+    async fn start(authority: Authority) -> Self {
+        let upstream = Upstream::start();
+        let yaml = format!(
+            "stateDir: \"@DIR@\"\nauthorities: {{ users: {{ issuer: \"{}\" }} }}\ninbound:\n  - {{ name: api, listen: \
+             127.0.0.1:0, upstream: \"{}\", authorities: [users], audiences: [{AUDIENCE}], rules: [{{ paths: [\"/**\"] }}] }}\n",
+            authority.issuer(),
+            upstream.url()
+        );
+        let sidecar = Sidecar::start(&yaml).await;
+        authority.wait_for_fetches(Endpoint::Jwks, 1).await;
+        let world = Self { authority, _upstream: upstream, sidecar };
+        while world.judge(&world.token(&world.authority.key("es256-1"))).await.0 != 200 {
+            tokio::task::yield_now().await;
+        }
+        world
+    }
+
+    fn token(&self, key: &TestKey) -> Draft {
+        Draft::new(&self.authority.issuer(), key)
+    }
+
+    async fn judge(&self, token: &Draft) -> (u16, String) {
+        let bearer = format!("Bearer {}", token.sign());
+        let answer = get(self.sidecar.address("api"), "/", &[("Authorization", &bearer)]).await;
+        (answer.status, answer.header("x-m2m-reason").unwrap_or("-").to_owned())
+    }
+}
+
+fn refused(reason: &str) -> (u16, String) {
+    (401, reason.to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_keys_with_one_id_both_are_tried_if_they_fit() {
+    let authority = Authority::start();
+    let namesakes = [("es256-1", Alg::ES256), ("es256-1", Alg::RS256), ("es256-1", Alg::EdDSA)];
+    let namesakes = namesakes.map(|(kid, alg)| TestKey::generate(kid, alg));
+    for key in &namesakes {
+        authority.publish_jwk(key.public_jwk());
+    }
+    // Of the same id, but for no signature.
+    let mut encryption = TestKey::generate("es256-1", Alg::ES384).public_jwk();
+    encryption["use"] = "enc".into();
+    authority.publish_jwk(encryption);
+    let world = World::start(authority).await;
+    for key in &namesakes {
+        assert_eq!(world.judge(&world.token(key)).await.0, 200, "{key:?}");
+    }
+    let stranger = TestKey::generate("es256-1", Alg::ES256);
+    assert_eq!(world.judge(&world.token(&stranger)).await, refused("signature"));
+    assert_eq!(
+        world.judge(&world.token(&TestKey::generate("es256-1", Alg::ES384))).await,
+        refused("algorithm")
+    );
+    // A signature of the one under the algorithm of the other.
+    let mixed = world.token(&namesakes[2]).header("alg", "\"ES256\"");
+    assert_eq!(world.judge(&mixed).await, refused("signature"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_key_id_five_fitting_keys_are_tried() {
+    let authority = Authority::start();
+    // Those that do not fit are not counted.
+    authority.add_key("ed-1", Alg::EdDSA);
+    authority.add_key("rs-1", Alg::RS256);
+    let keys: Vec<_> = (2..=7).map(|n| authority.add_key(&format!("es256-{n}"), Alg::ES256)).collect();
+    let world = World::start(authority).await;
+    for (key, number) in keys.iter().zip(2..) {
+        let anonymous = world.judge(&world.token(key).no_header("kid")).await;
+        let expected = if number <= 5 { (200, "-".to_owned()) } else { refused("signature") };
+        assert_eq!(anonymous, expected, "key {number}");
+        assert_eq!(world.judge(&world.token(key)).await.0, 200, "key {number}, named");
+    }
+    for kid in ["ed-1", "rs-1"] {
+        let token = world.token(&world.authority.key(kid)).no_header("kid");
+        assert_eq!(world.judge(&token).await.0, 200, "{kid}");
+    }
+}
