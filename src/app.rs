@@ -534,6 +534,21 @@ impl Parts {
     }
 }
 
+fn verifier(
+    listener: &inbound::Config,
+    authorities: Vec<Arc<Authority>>,
+    clock: SharedClock,
+    observe: ObserveCache,
+) -> Result<Arc<Verifier>, StartError> {
+    let verifier = Verifier::new(&listener.verifier, authorities, clock, observe)
+        .map_err(|error| unusable(&listener.name)(error.to_string()))?;
+    if verifier.mode() == Mode::Shadow {
+        let listener = &listener.name;
+        tracing::warn!(listener, "the listener is in shadow mode: it lets pass whatever it would refuse");
+    }
+    Ok(Arc::new(verifier))
+}
+
 /// The client that introspects an authority's tokens, from the credential that its configuration names.
 fn introspection_client(
     config: &Config,
@@ -548,21 +563,6 @@ fn introspection_client(
         client_secret: credential.client_secret.clone(),
         auth_method: credential.auth_method,
     }))
-}
-
-fn verifier(
-    listener: &inbound::Config,
-    authorities: Vec<Arc<Authority>>,
-    clock: SharedClock,
-    observe: ObserveCache,
-) -> Result<Arc<Verifier>, StartError> {
-    let verifier = Verifier::new(&listener.verifier, authorities, clock, observe)
-        .map_err(|error| unusable(&listener.name)(error.to_string()))?;
-    if verifier.mode() == Mode::Shadow {
-        let listener = &listener.name;
-        tracing::warn!(listener, "the listener is in shadow mode: it lets pass whatever it would refuse");
-    }
-    Ok(Arc::new(verifier))
 }
 
 fn observe_fetch(metrics: &Metrics, event: &token_source::Event<'_>) {

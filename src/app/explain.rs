@@ -18,9 +18,7 @@ use crate::issuer::metadata::JWKS_PATH;
 use crate::jose::live_keys::{FetchError, LiveKeys};
 use crate::jose::provider;
 use crate::proxy::inbound;
-use crate::verifier::{
-    Authority, AuthorityConfig, KeySource, OwnIssuer, RevocationConfig, RevocationKind, Verifier,
-};
+use crate::verifier::{Authority, AuthorityConfig, KeySource, OwnIssuer, Verifier};
 
 /// What was fetched: how many keys, or why none.
 pub type KeysFetched = Result<usize, FetchError>;
@@ -46,22 +44,17 @@ pub async fn listener_verifier(
         if issuer == Some(&authority.issuer) {
             let fetching = fetch_keys(config, authority, &clock).await?;
             fetched = Some(fetching.as_ref().map(|(_, count)| *count).map_err(Clone::clone));
-            let own = |(keys, _)| OwnIssuer { keys, revoked: RevokedNow::default() };
-            keys = fetching.ok().map(own);
+            keys = fetching.ok().map(|(keys, _)| keys);
         }
         // Keys that were fetched just now are as new as can be: nothing is gained by asking again.
         let source = if keys.is_some() { KeySource::OwnIssuer } else { authority.keys.clone() };
-        let authority = AuthorityConfig { keys: source, revocation: unasked(authority), ..authority.clone() };
-        authorities.push(Authority::new(authority, clock.clone(), keys, None));
+        // With keys that are handed over in process comes the state of revocation: none, because nobody is asked here.
+        let own = keys.map(|keys| OwnIssuer { keys, revoked: RevokedNow::default() });
+        let authority = AuthorityConfig { keys: source, ..authority.clone() };
+        authorities.push(Authority::new(authority, clock.clone(), own, None));
     }
     let verifier = verifier(listener, authorities, clock, Arc::new(|_| {}))?;
     Ok((verifier, fetched))
-}
-
-/// Whether a token was revoked is not asked: that takes a running sidecar.
-fn unasked(authority: &AuthorityConfig) -> RevocationConfig {
-    let kind = if authority.require_expiry { RevocationKind::None } else { RevocationKind::Auto };
-    RevocationConfig { kind, ..RevocationConfig::default() }
 }
 
 type Fetching = Result<(Arc<LiveKeys>, usize), FetchError>;

@@ -23,9 +23,7 @@ use crate::domain::secret::{ExposeSecret, SecretString};
 use crate::proxy::inbound::{self, Judged};
 use crate::proxy::respond;
 use crate::verifier::rules::Rules;
-use crate::verifier::{
-    Access, Audiences, AuthorityConfig, MAX_TOKEN_BYTES, Mode, Needs, RevocationKind, RuleConfig,
-};
+use crate::verifier::{Access, Audiences, MAX_TOKEN_BYTES, Mode, Needs, RuleConfig};
 use shown::Shown;
 
 /// Shown below the options.
@@ -33,7 +31,8 @@ pub const AFTER_HELP: &str = "\
 Exits with 0 when the request would be let through, with 1 when it would be refused. The token is read from a file or
 from standard input, never printed; of its claims only iss, sub, client_id, aud, scope, exp, nbf and iat are. Its
 signature is checked with keys that are fetched for it, from where `run` would fetch them; those of the
-configuration's own issuer from the sidecar that runs it. Without a token nothing is fetched. Limits are not judged.
+configuration's own issuer from the sidecar that runs it. Without a token nothing is fetched. Neither limits are
+judged, nor is it asked whether the token was revoked.
 
 Examples:
   m2m-sidecar explain --config sidecar.yaml --listener devices --path /devices/7
@@ -161,14 +160,8 @@ impl Request<'_> {
             self.checks(&mut lines, shown, rule, keys, *reason);
         }
         let passes = lines.outcome(&outcome);
-        let is_checked = |authority: &AuthorityConfig| authority.revocation.kind != RevocationKind::None;
-        let of_token =
-            issuer.and_then(|issuer| self.config.authorities.iter().find(|it| it.issuer == issuer));
-        if passes && of_token.is_some_and(is_checked) {
-            lines.add(
-                "revoked",
-                "not judged: a running sidecar may know that the token was revoked".to_owned(),
-            );
+        if passes && shown.is_some() && !is_public {
+            lines.add("revocation", "not asked for".to_owned());
         }
         if passes && self.listener.limits.is_some() {
             lines.add("limits", "not judged: they depend on what else comes".to_owned());

@@ -68,10 +68,10 @@ pub fn table(reason: Reason) -> Option<Row> {
         | R::SenderConstrained => challenge(401, "invalid_token"),
         R::Scope | R::Claim => challenge(403, "insufficient_scope"),
         R::NoRule => row(403, "access_denied"),
+        R::RateLimited | R::TooManyAtOnce => retry(429, "too_many_requests"),
         R::KeysUnavailable | R::RevocationUnavailable | R::TokenUnavailable => {
             retry(503, "temporarily_unavailable")
         }
-        R::RateLimited | R::TooManyAtOnce => retry(429, "too_many_requests"),
         R::AmbiguousPath | R::MalformedRequest => row(400, "invalid_request"),
         R::Host | R::CrossSite => row(403, "access_denied"),
         R::Method => row(405, "method_not_allowed"),

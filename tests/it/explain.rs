@@ -24,7 +24,7 @@ authorities:
   users: {{ issuer: "{}" }}
   others: {{ issuer: "https://nobody.test" }}
 inbound:
-  - name: api
+  - name: explained
     listen: 127.0.0.1:0
     upstream: "{upstream}"
     issuer: true
@@ -166,11 +166,11 @@ async fn what_is_explained_is_what_a_listener_does() {
         let bearer = token.as_ref().map(|token| format!("Bearer {token}"));
         let headers: Vec<_> = bearer.iter().map(|bearer| ("Authorization", bearer.as_str())).collect();
         let mark = logs::mark();
-        let answer = request(method, running.address("api"), path, &headers, b"").await;
-        let logged = logs::wait_for_line(mark, &["listener=\"api\"", "reason="]).await;
+        let answer = request(method, running.address("explained"), path, &headers, b"").await;
+        let logged = logs::wait_for_line(mark, &["listener=\"explained\"", "reason="]).await;
         assert!(logged.contains(&format!("reason=\"{code}\"")), "{method} {path}: {logged}");
 
-        let (exit, out, err) = explained.explain("api", method, path, token.as_deref());
+        let (exit, out, err) = explained.explain("explained", method, path, token.as_deref());
         let passes = answer.status < 400;
         assert_eq!((exit, err.as_str()), (Some(i32::from(!passes)), ""), "{method} {path} {code}\n{out}");
         let decision = line(&out, "decision");
@@ -193,7 +193,7 @@ async fn the_rule_what_it_needs_and_the_token_are_shown() {
         .claim("tenant", "red-tenant")
         .claim("aud", serde_json::json!([AUDIENCE, "a\u{1b}[31m"]))
         .sign();
-    let (_, out, _) = explained.explain("api", "GET", "//blue/?x=1", Some(&token));
+    let (_, out, _) = explained.explain("explained", "GET", "//blue/?x=1", Some(&token));
     assert_eq!(line(&out, "path"), "/blue/ in normal form");
     assert_eq!(line(&out, "rule"), "4 of 4, on line 21: /blue");
     assert_eq!(
@@ -211,7 +211,7 @@ async fn the_rule_what_it_needs_and_the_token_are_shown() {
         !out.contains("red-tenant"),
         "claims of the rule are its operator's, those of the token are not shown"
     );
-    let (_, out, _) = explained.explain("api", "POST", "/devices", None);
+    let (_, out, _) = explained.explain("explained", "POST", "/devices", None);
     assert_eq!(line(&out, "rule"), "3 of 4, on line 19: /devices/**");
 }
 
@@ -221,12 +221,12 @@ async fn nothing_is_fetched_unless_a_signature_is_to_be_checked() {
     let explained = Explained::new(&yaml(&authority, &upstream));
     let token = authority.token().sign();
     for (path, token) in [("/healthz", Some(&token)), ("/a%2fb", Some(&token)), ("/blue", None)] {
-        explained.explain("api", "GET", path, token.map(String::as_str));
+        explained.explain("explained", "GET", path, token.map(String::as_str));
     }
     let foreign = authority.token().claim("iss", "http://elsewhere.test").sign();
-    explained.explain("api", "GET", "/blue", Some(&foreign));
+    explained.explain("explained", "GET", "/blue", Some(&foreign));
     assert_eq!(authority.fetches(Endpoint::Jwks) + authority.fetches(Endpoint::OpenidConfiguration), 0);
-    explained.explain("api", "GET", "/blue", Some(&token));
+    explained.explain("explained", "GET", "/blue", Some(&token));
     assert_eq!(authority.fetches(Endpoint::Jwks), 1);
     assert!(!explained.dir.path().join("state").exists(), "it leaves nothing behind");
 }
@@ -237,7 +237,7 @@ async fn keys_that_cannot_be_had_are_said_to_be_the_reason() {
     let explained = Explained::new(&yaml(&authority, &upstream));
     let token = authority.token().sign();
     authority.down().await;
-    let (exit, out, _) = explained.explain("api", "GET", "/blue", Some(&token));
+    let (exit, out, _) = explained.explain("explained", "GET", "/blue", Some(&token));
     assert_eq!((exit, line(&out, "decision")), (Some(1), "deny (keys_unavailable), 503"));
     assert!(line(&out, "key").starts_with("REFUSED: the authority cannot be reached"), "{out}");
 }
@@ -296,14 +296,23 @@ inbound:
 async fn what_cannot_be_asked_is_wrong_usage() {
     let (authority, upstream) = (Authority::start(), Upstream::start());
     let explained = Explained::new(&yaml(&authority, &upstream));
-    let (exit, out, err) = explained.explain("apj", "GET", "/", None);
+    let (exit, out, err) = explained.explain("explaind", "GET", "/", None);
     assert_eq!((exit, out.as_str()), (Some(2), ""));
-    assert!(err.contains("`apj`") && err.contains("api, trial"), "{err}");
-    assert_eq!(explained.explain("api", "G T", "/", None).0, Some(2));
-    assert_eq!(explained.explain("api", "GET", "/blue", Some("a\nb")).0, Some(2));
+    assert!(err.contains("`explaind`") && err.contains("explained, trial"), "{err}");
+    assert_eq!(explained.explain("explained", "G T", "/", None).0, Some(2));
+    assert_eq!(explained.explain("explained", "GET", "/blue", Some("a\nb")).0, Some(2));
     let config = explained.dir.path().join("c.yaml").display().to_string();
-    let missing =
-        ["explain", "--config", &config, "--listener", "api", "--path", "/", "--token-file", "/nowhere"];
+    let missing = [
+        "explain",
+        "--config",
+        &config,
+        "--listener",
+        "explained",
+        "--path",
+        "/",
+        "--token-file",
+        "/nowhere",
+    ];
     let (exit, _, err) = ended(&crate::commands::run(&missing));
     assert_eq!(exit, Some(2));
     assert!(err.contains("/nowhere"), "{err}");
