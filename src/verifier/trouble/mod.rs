@@ -94,8 +94,6 @@ impl Life {
             mode: Mode::Enforce,
             cors_preflight: CorsPreflight::Authenticate,
             forwarded_claims: Vec::new(),
-            mode: Mode::Enforce,
-            cors_preflight: CorsPreflight::Authenticate,
         };
         let verifier = Verifier::new(&config, vec![authority], clock.clone(), Arc::new(|_| ())).unwrap();
         Self { verifier, run, attempts, probes: Vec::new() }
