@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use axum::Router;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, header};
+use ipnet::IpNet;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
@@ -15,11 +16,11 @@ use pingora::{Error, ErrorType};
 
 use super::access::Access;
 use super::connection::ConnectionState;
-use super::headers::{IdentityHeaders, replace_forwarding};
+use super::headers::{IdentityHeaders, set_forwarding};
 use super::respond::{Answer, REASON_HEADER};
 use super::upstream::{self, Tries, Upstream};
 use super::{failure, head, local};
-use crate::domain::path::NormalPath;
+use crate::domain::path::{NormalPath, Ordinary};
 use crate::domain::reason::Reason;
 use crate::telemetry::RequestMetrics;
 use crate::verifier::{self, Permit, Refusal, Verifier};
@@ -41,6 +42,10 @@ pub struct Config {
     pub identity_headers: Vec<HeaderName>,
     /// Whether the upstream sees the client's `Host`.
     pub preserve_host: bool,
+    /// What is an ordinary character in a path.
+    pub ordinary: Ordinary,
+    /// Whose word is taken for where a request came from.
+    pub trusted_proxies: Vec<IpNet>,
     /// The largest body passed on, in bytes; none: unlimited.
     pub max_body: Option<u64>,
     /// What is checked.
@@ -65,6 +70,8 @@ pub struct Inbound {
     identity: IdentityHeaders,
     keep_authorization: bool,
     preserve_host: bool,
+    ordinary: Ordinary,
+    trusted_proxies: Vec<IpNet>,
     max_body: Option<u64>,
     metrics: Arc<RequestMetrics>,
 }
@@ -100,6 +107,8 @@ impl Inbound {
             identity: IdentityHeaders::new(config.identity_headers.clone()),
             keep_authorization: config.keep_authorization,
             preserve_host: config.preserve_host,
+            ordinary: config.ordinary,
+            trusted_proxies: config.trusted_proxies.clone(),
             max_body: config.max_body,
             metrics,
         }
@@ -113,7 +122,8 @@ impl Inbound {
             return Err(Refusal::new(Reason::Method));
         }
         let (path, query) = head::target(request).map_err(Refusal::new)?;
-        let path = NormalPath::parse(path).map_err(|_| Refusal::new(Reason::AmbiguousPath))?;
+        let path =
+            NormalPath::parse_with(path, self.ordinary).map_err(|_| Refusal::new(Reason::AmbiguousPath))?;
         if self.own.as_ref().is_some_and(|own| own.paths.contains(path.as_str())) {
             return Ok(Some(path.as_str().to_owned()));
         }
@@ -143,7 +153,7 @@ impl Inbound {
         let broken = |_| Reason::Internal;
         request.set_raw_path(ctx.target.as_bytes()).map_err(broken)?;
         self.identity.strip(request);
-        replace_forwarding(request, connection).map_err(broken)?;
+        set_forwarding(request, connection, &self.trusted_proxies).map_err(broken)?;
         if !self.keep_authorization {
             request.remove_header(&header::AUTHORIZATION);
         }
@@ -228,10 +238,11 @@ impl ProxyHttp for Inbound {
 
     async fn upstream_request_filter(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         request: &mut RequestHeader,
         ctx: &mut Context,
     ) -> pingora::Result<()> {
+        head::settle_request(session, request)?;
         self.forward(request, ctx).map_err(|reason| fail(ctx, reason))
     }
 
@@ -251,10 +262,11 @@ impl ProxyHttp for Inbound {
 
     async fn response_filter(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         response: &mut ResponseHeader,
         ctx: &mut Context,
     ) -> pingora::Result<()> {
+        head::settle_answer(session, response);
         ctx.access.upstream_answered();
         // Only the sidecar says why the sidecar refused.
         response.remove_header(&REASON_HEADER);

@@ -18,7 +18,7 @@ mod inbound;
 mod issuer;
 mod outbound;
 
-pub(super) use inbound::{Access, Audiences, Authority, Authorization, Inbound, Rule};
+pub(super) use inbound::{Access, AmbiguousCharacter, Audiences, Authority, Authorization, Inbound, Rule};
 pub(super) use issuer::{Client, GrantType, Issuer};
 pub(super) use outbound::{AuthMethod, Credential, Outbound};
 
