@@ -69,3 +69,11 @@ pub async fn answer(
     }
     FailToProxy { error_code: answer.status(), can_reuse_downstream: false }
 }
+
+/// Ends the connection of a request that failed. Pingora would drop it, and with bytes of the client's unread that takes the
+/// answer along; so this reads on for a moment. Call it last: it takes a while.
+pub async fn close(session: &mut Session, error: Option<&Error>) {
+    if error.is_some() {
+        session.as_downstream_mut().shutdown().await;
+    }
+}

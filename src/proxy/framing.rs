@@ -28,6 +28,8 @@ pub struct Framing {
     partial: Vec<u8>,
     /// How much of `partial` holds no line end that was not looked at.
     searched: usize,
+    /// How many line ends were found in there.
+    lines: usize,
 }
 
 /// What the next byte belongs to.
@@ -60,7 +62,7 @@ const FIRST_CHUNK: Chunk = Chunk::Size { digits: 0, size: 0 };
 
 impl Default for Framing {
     fn default() -> Self {
-        Self { part: Part::Head, partial: Vec::new(), searched: 0 }
+        Self { part: Part::Head, partial: Vec::new(), searched: 0, lines: 0 }
     }
 }
 
@@ -79,7 +81,7 @@ impl Framing {
     /// Reads on. Gives how many of these bytes are the request's: the others are the next one's.
     ///
     /// # Errors
-    /// [`Reason::MalformedRequest`], [`Reason::HeadTooLarge`], [`Reason::Expectation`] or, for a fragment in the target,
+    /// [`Reason::MalformedRequest`], [`Reason::HeadTooLarge`], [`Reason::Expectation`] or, for a target with a fragment or beyond ASCII,
     /// [`Reason::AmbiguousPath`]. The connection is of no use
     /// after that: where the next request begins is not certain.
     pub fn read(&mut self, bytes: &[u8]) -> Result<usize, Reason> {
@@ -105,10 +107,10 @@ impl Framing {
     fn head(&mut self, bytes: &[u8]) -> Result<usize, Reason> {
         let known = self.partial.len();
         let whole = if known == 0 {
-            end_of_head(bytes, 0)?
+            end_of_head(bytes, 0, &mut self.lines)?
         } else {
             self.partial.extend_from_slice(bytes);
-            end_of_head(&self.partial, self.searched)?
+            end_of_head(&self.partial, self.searched, &mut self.lines)?
         };
         let Some(end) = whole else {
             if known == 0 {
@@ -184,7 +186,7 @@ impl Framing {
 ///
 /// Every line must end in CR LF. A recipient may take a bare LF for a line end (§2.2); one that does and one that does
 /// not see two different heads.
-fn end_of_head(head: &[u8], from: usize) -> Result<Option<usize>, Reason> {
+fn end_of_head(head: &[u8], from: usize, lines: &mut usize) -> Result<Option<usize>, Reason> {
     let ends = head.iter().enumerate().skip(from).filter(|(_, byte)| **byte == b'\n');
     for (at, _) in ends {
         let line = head.get(..at).unwrap_or_default();
@@ -194,6 +196,11 @@ fn end_of_head(head: &[u8], from: usize) -> Result<Option<usize>, Reason> {
         if line.ends_with(b"\r\n\r") {
             // A second empty line before the head.
             return if at == 3 { Err(Reason::MalformedRequest) } else { Ok(Some(at + 1)) };
+        }
+        *lines += 1;
+        // The empty line in front and the request line are no fields.
+        if *lines > MAX_FIELDS + 2 {
+            return Err(Reason::HeadTooLarge);
         }
     }
     Ok(None)
@@ -238,8 +245,9 @@ fn request_line(line: &[u8]) -> Result<Version, Reason> {
     if !is_method || target.is_empty() || target.iter().any(|byte| *byte == b'\t' || is_control(*byte)) {
         return Err(Reason::MalformedRequest);
     }
-    // A fragment is never sent (RFC 9110 §4.2.5): some cut it off, some take it for a part of the path.
-    if target.contains(&b'#') {
+    // A fragment is never sent (RFC 9110 §4.2.5): some cut it off, some take it for a part of the path. Neither is
+    // anything beyond ASCII (RFC 3986 §2).
+    if target.contains(&b'#') || !target.is_ascii() {
         return Err(Reason::AmbiguousPath);
     }
     match version {

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderValue, Method, Version, header};
+use http::{HeaderValue, Method, StatusCode, Version, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::Session;
+use pingora::{Error, ErrorType};
 
 use super::connection::{Connection, ConnectionState};
 use super::listener::KEEP_ALIVE;
@@ -45,12 +46,9 @@ pub fn connection(session: &Session) -> Option<Arc<ConnectionState>> {
 /// Path and query of the request's target, in origin form (RFC 9112 §3.2.1) or out of the absolute form (§3.2.2).
 ///
 /// # Errors
-/// [`Reason::AmbiguousPath`] when the target is not ASCII, [`Reason::MalformedRequest`] when it is of another form.
+/// [`Reason::AmbiguousPath`] when the target is no text, [`Reason::MalformedRequest`] when it is of another form.
 pub fn target(head: &RequestHeader) -> Result<(&str, Option<&str>), Reason> {
     let raw = std::str::from_utf8(head.raw_path()).map_err(|_| Reason::AmbiguousPath)?;
-    if !raw.is_ascii() {
-        return Err(Reason::AmbiguousPath);
-    }
     let origin =
         if raw.starts_with('/') { raw } else { behind_authority(raw).ok_or(Reason::MalformedRequest)? };
     let (path, query) = origin.split_once('?').map_or((origin, None), |(path, query)| (path, Some(query)));
@@ -87,7 +85,13 @@ pub fn settle_request(session: &Session, request: &mut RequestHeader) -> pingora
 }
 
 /// Makes of the upstream's answer one of HTTP/1.1 that its client can read.
-pub fn settle_answer(session: &mut Session, answer: &mut ResponseHeader) {
+///
+/// # Errors
+/// When it agrees to an upgrade: nobody asked it to, and what followed would be no HTTP.
+pub fn settle_answer(session: &mut Session, answer: &mut ResponseHeader) -> pingora::Result<()> {
+    if answer.status == StatusCode::SWITCHING_PROTOCOLS {
+        return Err(Error::new_up(ErrorType::InvalidHTTPHeader));
+    }
     answer.set_version(Version::HTTP_11);
     // RFC 9112 §6.1: no chunks for HTTP/1.0. The end of the connection ends the answer.
     if session.req_header().version == Version::HTTP_10
@@ -95,4 +99,5 @@ pub fn settle_answer(session: &mut Session, answer: &mut ResponseHeader) {
     {
         session.set_keepalive(None);
     }
+    Ok(())
 }

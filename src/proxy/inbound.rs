@@ -266,7 +266,7 @@ impl ProxyHttp for Inbound {
         response: &mut ResponseHeader,
         ctx: &mut Context,
     ) -> pingora::Result<()> {
-        head::settle_answer(session, response);
+        head::settle_answer(session, response)?;
         ctx.access.upstream_answered();
         // Only the sidecar says why the sidecar refused.
         response.remove_header(&REASON_HEADER);
@@ -277,8 +277,9 @@ impl ProxyHttp for Inbound {
         failure::answer(session, error, ctx.failure, &mut ctx.access, &self.name).await
     }
 
-    async fn logging(&self, session: &mut Session, _: Option<&Error>, ctx: &mut Context) {
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut Context) {
         ctx.access.end_session(&self.metrics, session);
+        failure::close(session, error).await;
     }
 }
 

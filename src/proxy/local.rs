@@ -195,7 +195,8 @@ impl ProxyHttp for LocalService {
         failure::answer(session, error, None, access, "").await
     }
 
-    async fn logging(&self, session: &mut Session, _: Option<&pingora::Error>, access: &mut Access) {
+    async fn logging(&self, session: &mut Session, error: Option<&pingora::Error>, access: &mut Access) {
         access.end_session(&self.metrics, session);
+        failure::close(session, error).await;
     }
 }

@@ -286,7 +286,7 @@ impl ProxyHttp for Outbound {
         response: &mut ResponseHeader,
         ctx: &mut Context,
     ) -> pingora::Result<()> {
-        head::settle_answer(session, response);
+        head::settle_answer(session, response)?;
         // A reason code in the answer is that of the other side's sidecar: the caller wants to see it.
         ctx.access.upstream_answered();
         Ok(())
@@ -296,8 +296,9 @@ impl ProxyHttp for Outbound {
         failure::answer(session, error, ctx.failure, &mut ctx.access, &self.name).await
     }
 
-    async fn logging(&self, session: &mut Session, _: Option<&Error>, ctx: &mut Context) {
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut Context) {
         ctx.access.end_session(&self.metrics, session);
+        failure::close(session, error).await;
     }
 }
 

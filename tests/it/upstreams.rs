@@ -132,10 +132,10 @@ async fn each_timeout_is_504_and_a_refusal_502() {
     upstream.next(Answer::Hang);
     assert_eq!(outcome(&send(&read, "GET", b"").await), (504, "upstream_timeout"));
 
-    // Accepts and never reads: the write stalls when the buffers between are full.
+    // Accepts and never reads: the write stalls when the buffers between are full, and no answer is waited for then.
     let listening = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let deaf = listening.local_addr().expect("bound");
-    let write = sidecar(&format!("http://{deaf}"), "write: 200ms, read: 30s").await;
+    let write = sidecar(&format!("http://{deaf}"), "write: 200ms, read: 1s").await;
     let stream = TcpStream::connect(write.address("api")).await.expect("it listens");
     let (mut answers, mut requests) = stream.into_split();
     let sending = tokio::spawn(async move {
@@ -169,4 +169,15 @@ async fn an_answer_that_stops_breaks_off_for_its_client_too() {
     assert_eq!(send(&sidecar, "GET", b"").await.status, 200);
     assert_eq!(upstream.connections(), 2);
     drop(stream);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_answer_to_a_failed_upload_reaches_a_client_that_is_still_sending() {
+    let upstream = Upstream::start();
+    let sidecar = sidecar(&upstream.url(), "").await;
+    upstream.down().await;
+    let body = vec![b'x'; 200 * 1024];
+    for _ in 0..20 {
+        assert_eq!(outcome(&send(&sidecar, "POST", &body).await), (502, "upstream_unreachable"));
+    }
 }
