@@ -161,7 +161,7 @@ reasons! {
     OwnAuthorization = "own_authorization" =>
         "Nothing, if it is meant: `overwrite: false` lets such requests pass as they are. Set `overwrite: \
          true` to replace the program's own header.",
-    /// The request's head is larger than 32 KiB.
+    /// The request's head is larger than 32 KiB, or has more than 200 fields.
     HeadTooLarge = "head_too_large" =>
         "Send fewer or shorter headers: cookies and very large tokens are the usual cause. The limit is \
          fixed.",

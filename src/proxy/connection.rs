@@ -165,10 +165,6 @@ impl Connection {
 
     /// Reads a body, or waits for the client to go away when there is none (any more).
     fn poll_read_body(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        // The next request waits until this one is answered, and nobody waits for more of it: no waker is needed.
-        if self.framing.is_ended() && !self.held.is_empty() {
-            return Poll::Pending;
-        }
         let before = buf.filled().len();
         ready!(self.poll_next_bytes(cx, buf))?;
         let read = buf.filled().len() > before;
@@ -176,7 +172,8 @@ impl Connection {
             self.state.broken_body.store(true, Ordering::Relaxed);
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, reason.code())));
         }
-        // An empty read would mean that the client is gone.
+        // All of it was the next request's. That one waits until this one is answered, so nobody need be woken; an
+        // empty read would mean that the client is gone.
         if read && buf.filled().len() == before { Poll::Pending } else { Poll::Ready(Ok(())) }
     }
 

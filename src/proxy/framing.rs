@@ -12,8 +12,8 @@ use crate::domain::reason::Reason;
 
 /// The largest request head that is served.
 pub const MAX_HEAD: usize = 32 * 1024;
-/// The most header fields of a request: as many as Pingora's parser takes.
-const MAX_FIELDS: usize = 256;
+/// The most header fields of a request. Fewer than the 256 of Pingora's parser, which would call it a malformed one.
+const MAX_FIELDS: usize = 200;
 /// The longest method. The registered ones have at most 17 letters.
 const MAX_METHOD: usize = 32;
 /// How many bytes all chunk extensions, and all trailers, of a body may have. Nobody uses either; both are dropped.
@@ -81,7 +81,7 @@ impl Framing {
     /// Reads on. Gives how many of these bytes are the request's: the others are the next one's.
     ///
     /// # Errors
-    /// [`Reason::MalformedRequest`], [`Reason::HeadTooLarge`], [`Reason::Expectation`] or, for a target with a fragment or beyond ASCII,
+    /// [`Reason::MalformedRequest`], [`Reason::HeadTooLarge`], [`Reason::Expectation`] or, for a target with a fragment,
     /// [`Reason::AmbiguousPath`]. The connection is of no use
     /// after that: where the next request begins is not certain.
     pub fn read(&mut self, bytes: &[u8]) -> Result<usize, Reason> {
@@ -242,12 +242,11 @@ fn request_line(line: &[u8]) -> Result<Version, Reason> {
     let is_method = method.first().is_some_and(u8::is_ascii_uppercase)
         && method.len() <= MAX_METHOD
         && method.iter().all(|byte| matches!(byte, b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_'));
-    if !is_method || target.is_empty() || target.iter().any(|byte| *byte == b'\t' || is_control(*byte)) {
+    if !is_method || target.is_empty() || !target.iter().all(u8::is_ascii_graphic) {
         return Err(Reason::MalformedRequest);
     }
-    // A fragment is never sent (RFC 9110 §4.2.5): some cut it off, some take it for a part of the path. Neither is
-    // anything beyond ASCII (RFC 3986 §2).
-    if target.contains(&b'#') || !target.is_ascii() {
+    // A fragment is never sent (RFC 9110 §4.2.5): some cut it off, some take it for a part of the path.
+    if target.contains(&b'#') {
         return Err(Reason::AmbiguousPath);
     }
     match version {

@@ -152,7 +152,7 @@ async fn a_flood_of_fields_is_refused_and_bothers_nobody() {
     let name = format!("{head}{}: x\r\n\r\n", "a".repeat(33 * 1024));
     let target = format!("GET /public/{{m}}/{} HTTP/1.1\r\n{{h}}\r\n", "a".repeat(33 * 1024));
     let many = format!("{head}{}\r\n", format!("X: {}\r\n", "a".repeat(1000)).repeat(40));
-    let allowed = format!("{head}{}\r\n", "x-a: b\r\n".repeat(200));
+    let allowed = format!("{head}{}\r\n", "x-a: b\r\n".repeat(199));
     let long_name = format!("{head}x-{}: b\r\n\r\n", "a".repeat(10_000));
     let cases = [
         ("257 small ones", small.as_str(), &[TOO_LARGE][..]),
@@ -161,7 +161,7 @@ async fn a_flood_of_fields_is_refused_and_bothers_nobody() {
         ("a huge name", &name, &[TOO_LARGE]),
         ("a huge target", &target, &[TOO_LARGE]),
         ("forty of a kilobyte", &many, &[TOO_LARGE]),
-        ("two hundred", &allowed, &[OK]),
+        ("two hundred, with Host", &allowed, &[OK]),
         ("a long name", &long_name, &[OK]),
     ];
     world.run(&cases).await;
