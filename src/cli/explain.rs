@@ -120,7 +120,7 @@ impl Request<'_> {
         lines.add("listener", format!("{}{shadow}", self.listener.name));
         lines.add("request", format!("{} {}", self.method, self.path.escape_debug()));
         let own = own_paths(self.config, self.listener);
-        let path = NormalPath::parse(self.path);
+        let path = NormalPath::parse_with(self.path, self.listener.ordinary);
         match &path {
             Ok(path) => lines.add("path", format!("{} in normal form", path.as_str())),
             Err(why) => lines.add("path", format!("REFUSED: {why}")),
@@ -141,7 +141,14 @@ impl Request<'_> {
             shown.as_ref().and_then(|shown| shown.text("iss")).filter(|_| path.is_ok() && !is_public);
         let clock = Arc::new(SystemClock);
         let (verifier, keys) = listener_verifier(self.config, self.listener, issuer, clock).await?;
-        let judged = inbound::judge(&verifier, Some(&own), self.method, self.path, &self.headers()?).await;
+        let judged = inbound::judge(
+            &verifier,
+            Some(&own),
+            self.method,
+            (self.path, self.listener.ordinary),
+            &self.headers()?,
+        )
+        .await;
         let outcome = match &judged {
             Ok(Judged::Own(_)) => Outcome::Own,
             Ok(Judged::Permitted(_, permit)) if permit.would_be_refused() => {

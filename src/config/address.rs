@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 
+use ipnet::IpNet;
 use url::{Host, Url};
 
 use super::value::{WrongForm, require, text_value};
@@ -128,6 +129,27 @@ impl FromStr for UpstreamUrl {
     }
 }
 
+/// A network of addresses, or one address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Network(pub IpNet);
+
+text_value!(Network, "network", "a network such as `10.0.0.0/8`, or an IP address");
+
+impl FromStr for Network {
+    type Err = WrongForm;
+
+    fn from_str(text: &str) -> Result<Self, WrongForm> {
+        if let Ok(address) = text.parse::<IpAddr>() {
+            return Ok(Self(address.into()));
+        }
+        let network = text.parse::<IpNet>();
+        let network = network.map_err(|_| WrongForm("it must be an IP address, `/` and a number of bits"))?;
+        // Whoever writes `10.1.2.3/8` may have meant one machine or sixteen million.
+        require(network.addr() == network.network(), "the address has bits beyond the network's")?;
+        Ok(Self(network))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -192,6 +214,12 @@ mod tests {
             " https://a",
             "https://a/%41",
         ]);
+    }
+
+    #[test]
+    fn networks_are_addresses_with_a_length() {
+        accepts::<Network>(&["10.0.0.0/8", "10.1.2.3", "10.1.2.3/32", "::1", "fd00::/8", "0.0.0.0/0"]);
+        refuses::<Network>(&["", "10.1.2.3/8", "10.0.0.0/33", "10.0.0.0/", "10/8", "a.example", "fd00::1/8"]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The forms of texts, by their names in the schema.
 
-use super::address::{HttpUrl, IssuerUrl, ListenAddress, UpstreamUrl};
+use super::address::{HttpUrl, IssuerUrl, ListenAddress, Network, UpstreamUrl};
 use super::name::{
     Audience, ClaimName, ClaimValue, ClientId, ExtraParameter, HeaderPrefix, HostValue, IdentityHeader,
     Method, Name, PathPattern, Resource, Scope, ServerName, TokenHeader,
@@ -41,6 +41,7 @@ const ALL: &[Format] = &[
     of::<ListenAddress>(),
     of::<Method>(),
     of::<Name>(),
+    of::<Network>(),
     of::<PathPattern>(),
     of::<Percent>(),
     of::<Resource>(),

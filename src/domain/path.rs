@@ -19,7 +19,7 @@ pub enum AmbiguousPath {
     /// `%2F`: one segment or two?
     #[error("an encoded slash")]
     EncodedSlash,
-    /// `.` or `..` written with `%2E`: some servers resolve it, some do not.
+    /// `.` or `..` written with `%2E`, or beside `%2F` or `;`: some servers resolve it, some do not.
     #[error("an encoded dot segment")]
     EncodedDotSegment,
     /// `\` or `%5C`: a slash to some servers.
@@ -42,6 +42,20 @@ pub enum AmbiguousPath {
     Delimiter,
 }
 
+/// What is an ordinary character of its segment although some servers read more into it. By default nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ordinary {
+    /// `%2F`: the segment `a%2Fb` is `a/b`, and stays one segment.
+    pub encoded_slash: bool,
+    /// `;` and `%3B`: the segment `a;b` is `a;b`, parameters and all.
+    pub semicolon: bool,
+}
+
+impl Ordinary {
+    /// All of them.
+    pub const ALL: Self = Self { encoded_slash: true, semicolon: true };
+}
+
 /// A path in normal form.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NormalPath<'a> {
@@ -56,6 +70,14 @@ impl<'a> NormalPath<'a> {
     /// # Errors
     /// [`AmbiguousPath`] says what two servers could read differently.
     pub fn parse(raw: &'a str) -> Result<Self, AmbiguousPath> {
+        Self::parse_with(raw, Ordinary::default())
+    }
+
+    /// The same, where some of the ambiguous characters are ordinary ones.
+    ///
+    /// # Errors
+    /// [`AmbiguousPath`] says what two servers could read differently all the same.
+    pub fn parse_with(raw: &'a str, ordinary: Ordinary) -> Result<Self, AmbiguousPath> {
         if !raw.starts_with('/') {
             return Err(AmbiguousPath::NotAbsolute);
         }
@@ -66,7 +88,7 @@ impl<'a> NormalPath<'a> {
         let mut escaped = false;
         let mut ends_with_slash = false;
         for raw_segment in raw[1..].split('/') {
-            let segment = normal_segment(raw_segment)?;
+            let segment = normal_segment(raw_segment, ordinary)?;
             ends_with_slash = false;
             match segment.as_str() {
                 "" | "." => ends_with_slash = true,
@@ -133,7 +155,7 @@ fn is_plain(path: &[u8]) -> bool {
 }
 
 /// One segment with unreserved characters decoded, other escapes in upper case, stray characters escaped.
-fn normal_segment(raw: &str) -> Result<String, AmbiguousPath> {
+fn normal_segment(raw: &str, ordinary: Ordinary) -> Result<String, AmbiguousPath> {
     let bytes = raw.as_bytes();
     let mut out = String::with_capacity(bytes.len());
     let mut decoded = Vec::new();
@@ -147,7 +169,7 @@ fn normal_segment(raw: &str) -> Result<String, AmbiguousPath> {
                 let value = hex_pair(bytes.get(i..i + 2)).ok_or(AmbiguousPath::BadEscape)?;
                 i += 2;
                 encoded_dot |= value == b'.';
-                check_decoded(value)?;
+                check_decoded(value, ordinary)?;
                 decoded.push(value);
                 if is_unreserved(value) {
                     out.push(char::from(value));
@@ -156,7 +178,7 @@ fn normal_segment(raw: &str) -> Result<String, AmbiguousPath> {
                 }
             }
             b'\\' => return Err(AmbiguousPath::Backslash),
-            b';' => return Err(AmbiguousPath::Parameters),
+            b';' if !ordinary.semicolon => return Err(AmbiguousPath::Parameters),
             b'#' | b'?' | b' ' => return Err(AmbiguousPath::Delimiter),
             0x00..=0x1f | 0x7f => return Err(AmbiguousPath::Control),
             0x80.. => return Err(AmbiguousPath::NotUtf8),
@@ -174,7 +196,7 @@ fn normal_segment(raw: &str) -> Result<String, AmbiguousPath> {
     if std::str::from_utf8(&decoded).is_err() {
         return Err(AmbiguousPath::NotUtf8);
     }
-    if encoded_dot && matches!(out.as_str(), "." | "..") {
+    if encoded_dot && matches!(out.as_str(), "." | "..") || hides_dot_segment(&decoded) {
         return Err(AmbiguousPath::EncodedDotSegment);
     }
     // Judged on the finished text: what follows `%25` may itself have been written with escapes.
@@ -185,14 +207,25 @@ fn normal_segment(raw: &str) -> Result<String, AmbiguousPath> {
 }
 
 /// Refuses an escape whose meaning depends on who decodes it.
-fn check_decoded(value: u8) -> Result<(), AmbiguousPath> {
+fn check_decoded(value: u8, ordinary: Ordinary) -> Result<(), AmbiguousPath> {
     match value {
-        b'/' => Err(AmbiguousPath::EncodedSlash),
+        b'/' if !ordinary.encoded_slash => Err(AmbiguousPath::EncodedSlash),
         b'\\' => Err(AmbiguousPath::Backslash),
-        b';' => Err(AmbiguousPath::Parameters),
+        b';' if !ordinary.semicolon => Err(AmbiguousPath::Parameters),
         0x00..=0x1f | 0x7f => Err(AmbiguousPath::Control),
         _ => Ok(()),
     }
+}
+
+/// Whether a decoded segment with `/` or `;` in it would be a dot segment to who splits it there, or an empty one to who
+/// cuts parameters off: `..;` is `..` to many a Java server.
+fn hides_dot_segment(decoded: &[u8]) -> bool {
+    let is_split = decoded.iter().any(|byte| matches!(byte, b'/' | b';'));
+    is_split
+        && decoded.split(|byte| *byte == b'/').any(|part| {
+            let name = part.split(|byte| *byte == b';').next().unwrap_or_default();
+            matches!(name, b"." | b"..") || (name.is_empty() && !part.is_empty())
+        })
 }
 
 /// Whether a second decoding would bring forth a dot, a slash, a backslash, a percent sign, a semicolon or a NUL.
@@ -297,7 +330,100 @@ mod tests {
         assert_eq!(NormalPath::parse("/").unwrap().segments().count(), 0);
     }
 
+    #[test]
+    fn what_is_ordinary_stays_in_its_segment_as_it_was_written() {
+        let slash = Ordinary { encoded_slash: true, ..Ordinary::default() };
+        let semicolon = Ordinary { semicolon: true, ..Ordinary::default() };
+        for (raw, ordinary, text, segments) in [
+            ("/a%2fb", slash, "/a%2Fb", &["a/b"][..]),
+            ("/x/%2Flight%2F1/", slash, "/x/%2Flight%2F1/", &["x", "/light/1"]),
+            ("/a%2Fb/../c", slash, "/c", &["c"]),
+            ("/a;v=1/b", semicolon, "/a;v=1/b", &["a;v=1", "b"]),
+            ("/a%3bv", semicolon, "/a%3Bv", &["a;v"]),
+            ("/a%2Fb;c", Ordinary::ALL, "/a%2Fb;c", &["a/b;c"]),
+        ] {
+            let path = NormalPath::parse_with(raw, ordinary).unwrap();
+            assert_eq!(path.as_str(), text);
+            assert_eq!(path.segments().collect::<Vec<_>>(), segments, "{raw}");
+        }
+        assert_eq!(NormalPath::parse_with("/a;b", slash), Err(AmbiguousPath::Parameters));
+        assert_eq!(NormalPath::parse_with("/a%2Fb", semicolon), Err(AmbiguousPath::EncodedSlash));
+    }
+
+    #[test]
+    fn a_hidden_dot_segment_is_refused_whatever_is_ordinary() {
+        for raw in [
+            "/a/%2F..%2Fadmin",
+            "/a/..%2Fadmin",
+            "/a/%2e%2e%2fadmin",
+            "/a/x%2F%2e%2E",
+            "/a/.%2Fb",
+            "/a/..;/admin",
+            "/a/..;x=1/admin",
+            "/a/%2e%2e;/admin",
+            "/a/.;/b",
+            "/a/;/admin",
+            "/;x/admin",
+            "/a/b%2F..;c",
+            "/a/b%2F;c",
+            "/a/..%3b/admin",
+        ] {
+            assert_eq!(
+                NormalPath::parse_with(raw, Ordinary::ALL),
+                Err(AmbiguousPath::EncodedDotSegment),
+                "{raw}"
+            );
+        }
+        for raw in ["/a%255C", "/a%252F", "/a%253B", "/a\\b", "/a%5cb", "/a%00"] {
+            assert!(NormalPath::parse_with(raw, Ordinary::ALL).is_err(), "{raw}");
+        }
+    }
+
+    /// How a careless server reads a path: it decodes first, cuts parameters off, and resolves dot segments last.
+    fn careless(path: &str) -> Vec<String> {
+        let decoded = percent_encoding::percent_decode_str(path).decode_utf8_lossy().into_owned();
+        let mut segments: Vec<String> = Vec::new();
+        for segment in decoded.split(['/', '\\']).map(|s| s.split(';').next().unwrap_or_default()) {
+            match segment {
+                "" | "." => {}
+                ".." => drop(segments.pop()),
+                segment => segments.push(segment.to_owned()),
+            }
+        }
+        segments
+    }
+
     proptest! {
+        /// Decoding first or last, once or twice: everybody finds the segments that the rules matched.
+        #[test]
+        fn no_two_readings(raw in "/([a-c]|%2[5ef]|%5c|%3b|%2E|%61|\\.|\\.\\.|/|;|\\\\|%[0-9a-f]{2}){0,12}") {
+            if let Ok(path) = NormalPath::parse(&raw) {
+                let judged: Vec<_> = path.segments().map(std::borrow::Cow::into_owned).collect();
+                prop_assert_eq!(&careless(path.as_str()), &judged);
+                let twice = percent_encoding::percent_decode_str(path.as_str()).decode_utf8_lossy().into_owned();
+                // A second decoding may change a name, but neither the number of segments nor where they are.
+                prop_assert_eq!(careless(&twice).len(), judged.len());
+            }
+        }
+
+        #[test]
+        fn what_is_sent_on_is_read_as_it_was_judged(
+            raw in "/([a-c]|%2[5ef]|%3[bB]|%2E|\\.|/|;|%[0-9a-f]{2}){0,12}",
+            encoded_slash: bool,
+            semicolon: bool,
+        ) {
+            let ordinary = Ordinary { encoded_slash, semicolon };
+            if let Ok(path) = NormalPath::parse_with(&raw, ordinary) {
+                let again = NormalPath::parse_with(path.as_str(), ordinary).expect("a normal form parses");
+                prop_assert_eq!(again.as_str(), path.as_str());
+                prop_assert_eq!(again.segments().collect::<Vec<_>>(), path.segments().collect::<Vec<_>>());
+                // Nobody who splits a segment further finds a dot segment in it.
+                for segment in path.segments() {
+                    prop_assert!(segment.split('/').all(|s| !matches!(s.split(';').next(), Some("." | ".."))));
+                }
+            }
+        }
+
         #[test]
         fn never_panics_and_is_idempotent(raw in "/([ -~\u{e9}]|%25|%32|%46|%65|%2[0-9a-f]|[0-9a-f]|/|\\.){0,40}") {
             if let Ok(path) = NormalPath::parse(&raw) {

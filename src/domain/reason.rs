@@ -167,6 +167,9 @@ reasons! {
     MalformedRequest = "malformed_request" =>
         "Something that is not HTTP/1.1 reached the port, a TLS handshake on a plain port for example, or \
          the head has errors. `peer` in the log line says who it was.",
+    /// The request's `Expect` header asks for something else than `100-continue`.
+    Expectation = "expectation" =>
+        "Have the client leave the header out: no other expectation is defined.",
     /// The `Host` header, or the URL that was asked for, is none that this listener answers for.
     Host = "host" =>
         "Outbound listeners accept only IP addresses, `localhost` and the upstream's name as `Host`, against \
@@ -185,7 +188,7 @@ reasons! {
     OwnAuthorization = "own_authorization" =>
         "Nothing, if it is meant: `overwrite: false` lets such requests pass as they are. Set `overwrite: \
          true` to replace the program's own header.",
-    /// The request's head is larger than 32 KiB.
+    /// The request's head is larger than 32 KiB, or has more than 200 fields.
     HeadTooLarge = "head_too_large" =>
         "Send fewer or shorter headers: cookies and very large tokens are the usual cause. The limit is \
          fixed.",

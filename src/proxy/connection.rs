@@ -1,8 +1,9 @@
 //! What wraps an accepted connection before Pingora sees it.
 //!
-//! Three things Pingora does not do: a deadline and a size for the whole request head (Pingora's timeouts are per
-//! read, and its head may have a mebibyte); an answer in our own form to what is no HTTP (Pingora answers that before
-//! any of our code runs); and a close that lets the answer arrive when the client is still sending.
+//! Four things Pingora does not do: a deadline for the whole request head (its timeouts are per read); a strict reading
+//! of what comes, with the next request held back until this one is answered (see [`framing`](super::framing)); an
+//! answer in our own form to what is no HTTP (Pingora answers that before any of our code runs); and a close that lets
+//! the answer arrive when the client is still sending.
 
 use std::future::Future;
 use std::io;
@@ -10,7 +11,7 @@ use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -23,14 +24,12 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufWriter, R
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
+use super::framing::Framing;
 use super::respond;
 use crate::domain::reason::Reason;
 
 /// How long a request head may take from its first byte.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// How many bytes may arrive before the head is complete. The head itself is measured when it is parsed; this only
-/// bounds what is read for it, and leaves room for the body bytes that come in the same read.
-const MAX_HEAD_READ: usize = 64 * 1024;
 /// How long, and how much, is read and thrown away after the last answer.
 const LINGER: (Duration, usize) = (Duration::from_secs(1), 256 * 1024);
 /// Header and a small body go out in one write.
@@ -49,6 +48,8 @@ pub struct ConnectionState {
     phase: AtomicU8,
     /// 0, or 1 + the index of the reason for which the head was refused.
     refused: AtomicU8,
+    /// Whether the framing of a request's body turned out to be wrong.
+    broken_body: AtomicBool,
 }
 
 impl ConnectionState {
@@ -69,6 +70,12 @@ impl ConnectionState {
         Reason::ALL.get(index).copied()
     }
 
+    /// Whether the body of the request under way is not framed as HTTP wants it.
+    #[must_use]
+    pub fn has_broken_body(&self) -> bool {
+        self.broken_body.load(Ordering::Relaxed)
+    }
+
     fn refuse(&self, reason: Reason) {
         self.refused.store(u8::try_from(reason as usize + 1).unwrap_or(u8::MAX), Ordering::Relaxed);
     }
@@ -78,7 +85,9 @@ impl ConnectionState {
 pub struct Connection {
     io: BufWriter<TcpStream>,
     state: Arc<ConnectionState>,
-    head_bytes: usize,
+    framing: Framing,
+    /// What came along with the end of a request: the beginning of the next one.
+    held: Vec<u8>,
     deadline: Option<Pin<Box<Sleep>>>,
     digest: Arc<SocketDigest>,
 }
@@ -104,10 +113,17 @@ impl Connection {
             local,
             phase: AtomicU8::new(AWAITING_HEAD),
             refused: AtomicU8::new(0),
+            broken_body: AtomicBool::new(false),
         });
         let io = BufWriter::with_capacity(WRITE_BUFFER, stream);
-        let connection =
-            Self { io, state: state.clone(), head_bytes: 0, deadline: None, digest: Arc::new(digest) };
+        let connection = Self {
+            io,
+            state: state.clone(),
+            framing: Framing::default(),
+            held: Vec::new(),
+            deadline: None,
+            digest: Arc::new(digest),
+        };
         Ok((connection, state))
     }
 
@@ -117,21 +133,19 @@ impl Connection {
         self.state.clone()
     }
 
-    /// Reads while the head is not complete: counts bytes, and arms the deadline once the client makes us wait.
+    /// Reads while the head is not complete: judges the bytes, and arms the deadline once the client makes us wait.
     fn poll_read_head(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let begun = self.state.phase.load(Ordering::Relaxed) == HEAD_BEGUN;
-        if let Poll::Ready(read) = Pin::new(&mut self.io).poll_read(cx, buf) {
+        if let Poll::Ready(read) = self.poll_next_bytes(cx, buf) {
             read?;
-            let bytes = buf.filled().len() - before;
             if !begun {
-                self.head_bytes = 0;
+                self.framing.next_request();
                 self.deadline = None;
                 self.state.phase.store(HEAD_BEGUN, Ordering::Relaxed);
             }
-            self.head_bytes += bytes;
-            if self.head_bytes > MAX_HEAD_READ {
-                return self.poll_refuse(cx, Reason::HeadTooLarge);
+            if let Err(reason) = self.take(buf, before) {
+                return self.poll_refuse(cx, reason);
             }
             // A client that trickles is never waited for long enough to look at the clock: look here as well.
             if self.deadline.as_mut().is_some_and(|deadline| deadline.as_mut().poll(cx).is_ready()) {
@@ -147,6 +161,43 @@ impl Connection {
             return self.poll_refuse(cx, Reason::HeadTimeout);
         }
         Poll::Pending
+    }
+
+    /// Reads a body, or waits for the client to go away when there is none (any more).
+    fn poll_read_body(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(self.poll_next_bytes(cx, buf))?;
+        let read = buf.filled().len() > before;
+        if let Err(reason) = self.take(buf, before) {
+            self.state.broken_body.store(true, Ordering::Relaxed);
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, reason.code())));
+        }
+        // All of it was the next request's. That one waits until this one is answered, so nobody need be woken; an
+        // empty read would mean that the client is gone.
+        if read && buf.filled().len() == before { Poll::Pending } else { Poll::Ready(Ok(())) }
+    }
+
+    /// The bytes that were held back, or else those of the socket.
+    fn poll_next_bytes(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.held.is_empty() {
+            return Pin::new(&mut self.io).poll_read(cx, buf);
+        }
+        let given = self.held.len().min(buf.remaining());
+        buf.put_slice(self.held.get(..given).unwrap_or_default());
+        self.held.drain(..given);
+        Poll::Ready(Ok(()))
+    }
+
+    /// Judges what was read, and holds back what is not this request's.
+    fn take(&mut self, buf: &mut ReadBuf<'_>, before: usize) -> Result<(), Reason> {
+        let new = buf.filled().get(before..).unwrap_or_default();
+        let taken = self.framing.read(new)?;
+        if let Some(next) = new.get(taken..).filter(|next| !next.is_empty()) {
+            // They came from `held` themselves when several requests were sent at once.
+            self.held.splice(..0, next.iter().copied());
+            buf.set_filled(before + taken);
+        }
+        Ok(())
     }
 
     /// Answers in Pingora's stead and ends the reading.
@@ -173,9 +224,10 @@ impl AsyncRead for Connection {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if self.state.phase.load(Ordering::Relaxed) == HEAD_READ {
-            return Pin::new(&mut self.io).poll_read(cx, buf);
+            self.poll_read_body(cx, buf)
+        } else {
+            self.poll_read_head(cx, buf)
         }
-        self.poll_read_head(cx, buf)
     }
 }
 

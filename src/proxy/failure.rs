@@ -4,6 +4,7 @@ use pingora::proxy::{FailToProxy, Session};
 use pingora::{Error, ErrorSource, ErrorType};
 
 use super::access::Access;
+use super::head;
 use super::respond::Answer;
 use crate::domain::reason::Reason;
 
@@ -54,7 +55,11 @@ pub async fn answer(
     access: &mut Access,
     realm: &str,
 ) -> FailToProxy {
-    let reason = reason_of(error, ours);
+    let broken_body = || head::connection(session).is_some_and(|connection| connection.has_broken_body());
+    let reason = match reason_of(error, ours) {
+        Reason::ClientGone if broken_body() => Reason::MalformedRequest,
+        reason => reason,
+    };
     access.deny(reason);
     session.set_keepalive(None);
     let answer = Answer::new(reason, realm);
@@ -63,4 +68,12 @@ pub async fn answer(
         let _ = answer.write(session).await;
     }
     FailToProxy { error_code: answer.status(), can_reuse_downstream: false }
+}
+
+/// Ends the connection of a request that failed. Pingora would drop it, and with bytes of the client's unread that takes the
+/// answer along; so this reads on for a moment. Call it last: it takes a while.
+pub async fn close(session: &mut Session, error: Option<&Error>) {
+    if error.is_some() {
+        session.as_downstream_mut().shutdown().await;
+    }
 }

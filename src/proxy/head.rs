@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header;
-use pingora::http::RequestHeader;
+use http::{HeaderValue, Method, StatusCode, Version, header};
+use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::Session;
+use pingora::{Error, ErrorType};
 
 use super::connection::{Connection, ConnectionState};
 use super::listener::KEEP_ALIVE;
@@ -15,57 +16,88 @@ use crate::domain::reason::Reason;
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the rest of a request's body is read after its answer.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
-/// The largest request head that is served.
-const MAX_HEAD: usize = 32 * 1024;
 
 /// Takes the head over from Pingora: from here on answers are ours.
 ///
+/// What the head says was judged before Pingora saw it: see [`framing`](super::framing).
+///
 /// # Errors
-/// [`Reason::HeadTooLarge`], or [`Reason::MalformedRequest`] when there is no `Host` (RFC 9112 §3.2).
+/// [`Reason::Internal`] when the connection is none of ours.
 pub fn accept(session: &mut Session) -> Result<Arc<ConnectionState>, Reason> {
     // Pingora keeps a connection for ever after its first request, except where it has decided to close it.
     if session.get_keepalive().is_some() {
         session.set_keepalive(Some(KEEP_ALIVE.as_secs()));
     }
-    let state = session
-        .as_downstream()
-        .stream()
-        .and_then(|stream| (**stream).as_any().downcast_ref::<Connection>())
-        .map(Connection::state)
-        .ok_or(Reason::Internal)?;
+    let state = connection(session).ok_or(Reason::Internal)?;
     state.head_is_read();
     // A client that stops reading, or stops sending a body that nobody wants, would hold its connection for ever.
     session.set_write_timeout(Some(WRITE_TIMEOUT));
     session.set_total_drain_timeout(Some(DRAIN_TIMEOUT));
-    let head = session.req_header();
-    let size = head
-        .headers
-        .iter()
-        .fold(head.raw_path().len(), |size, (name, value)| size + name.as_str().len() + value.len() + 4);
-    if size > MAX_HEAD {
-        return Err(Reason::HeadTooLarge);
-    }
-    // Pingora has refused two `Host`s already, and one that differs from an absolute target.
-    match head.headers.get(header::HOST) {
-        Some(host) if !host.is_empty() => Ok(state),
-        _ => Err(Reason::MalformedRequest),
-    }
+    Ok(state)
+}
+
+/// The connection of a session.
+#[must_use]
+pub fn connection(session: &Session) -> Option<Arc<ConnectionState>> {
+    let stream = session.as_downstream().stream()?;
+    (**stream).as_any().downcast_ref::<Connection>().map(Connection::state)
 }
 
 /// Path and query of the request's target, in origin form (RFC 9112 §3.2.1) or out of the absolute form (§3.2.2).
 ///
 /// # Errors
-/// [`Reason::AmbiguousPath`] when the target is not UTF-8, [`Reason::MalformedRequest`] when it is of another form.
+/// [`Reason::AmbiguousPath`] when the target is no text, [`Reason::MalformedRequest`] when it is of another form.
 pub fn target(head: &RequestHeader) -> Result<(&str, Option<&str>), Reason> {
-    if !head.raw_path_is_utf8() {
-        return Err(Reason::AmbiguousPath);
+    let raw = std::str::from_utf8(head.raw_path()).map_err(|_| Reason::AmbiguousPath)?;
+    let origin =
+        if raw.starts_with('/') { raw } else { behind_authority(raw).ok_or(Reason::MalformedRequest)? };
+    let (path, query) = origin.split_once('?').map_or((origin, None), |(path, query)| (path, Some(query)));
+    Ok((if path.is_empty() { "/" } else { path }, query))
+}
+
+/// What stands behind scheme and authority of an absolute target. Pingora has seen to it that the authority is `Host`.
+fn behind_authority(target: &str) -> Option<&str> {
+    let (scheme, rest) = target.split_once("://")?;
+    if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
+        return None;
     }
-    let raw = head.raw_path();
-    let absolute =
-        |scheme: &[u8]| raw.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
-    if raw.first() == Some(&b'/') || absolute(b"http://") || absolute(b"https://") {
-        Ok((head.uri.path(), head.uri.query()))
-    } else {
-        Err(Reason::MalformedRequest)
+    rest.find(['/', '?']).map_or(Some(""), |end| rest.get(end..))
+}
+
+/// Makes of a request on its way to the upstream what every server reads in one way.
+///
+/// # Errors
+/// When the request can hold no further header.
+pub fn settle_request(session: &Session, request: &mut RequestHeader) -> pingora::Result<()> {
+    let client = session.req_header();
+    // RFC 9110 §10.1.1: an expectation of HTTP/1.0 means nothing, and such a client could not read the interim answer.
+    if client.version == Version::HTTP_10 {
+        request.remove_header(&header::EXPECT);
     }
+    // A server that does not look for a body with these methods would take it for the next request, and answer it to
+    // somebody else: what follows on that connection must be its end.
+    let is_expected = !matches!(client.method, Method::GET | Method::HEAD | Method::DELETE | Method::OPTIONS);
+    let length = client.headers.get(header::CONTENT_LENGTH).is_some_and(|length| length != "0");
+    if !is_expected && (length || client.headers.contains_key(header::TRANSFER_ENCODING)) {
+        request.insert_header(header::CONNECTION, HeaderValue::from_static("close"))?;
+    }
+    Ok(())
+}
+
+/// Makes of the upstream's answer one of HTTP/1.1 that its client can read.
+///
+/// # Errors
+/// When it agrees to an upgrade: nobody asked it to, and what followed would be no HTTP.
+pub fn settle_answer(session: &mut Session, answer: &mut ResponseHeader) -> pingora::Result<()> {
+    if answer.status == StatusCode::SWITCHING_PROTOCOLS {
+        return Err(Error::new_up(ErrorType::InvalidHTTPHeader));
+    }
+    answer.set_version(Version::HTTP_11);
+    // RFC 9112 §6.1: no chunks for HTTP/1.0. The end of the connection ends the answer.
+    if session.req_header().version == Version::HTTP_10
+        && answer.remove_header(&header::TRANSFER_ENCODING).is_some()
+    {
+        session.set_keepalive(None);
+    }
+    Ok(())
 }

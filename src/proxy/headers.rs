@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use http::{HeaderName, HeaderValue, header};
+use ipnet::IpNet;
 use pingora::http::RequestHeader;
 
 use super::connection::ConnectionState;
@@ -24,6 +25,10 @@ const FORWARDING: &[&str] = &[
 /// sets: an upstream may read one that another listener in front of it would set.
 const OWN_PREFIX: &[u8] = b"x-m2m-";
 
+/// Names that say where a request ends, whom it is for or who sent it. A spelling that folds to one of them is read as it
+/// by some upstreams, and was judged by nobody.
+const IMITATED: &[&str] = &["content-length", "transfer-encoding", "proxy-authorization"];
+
 /// The identity headers of one listener.
 pub struct IdentityHeaders {
     /// The headers, in the order of the token's forwarded claims.
@@ -41,12 +46,16 @@ impl IdentityHeaders {
     }
 
     /// Removes what the client sent under these names, in every spelling: CGI, WSGI and others read `x_m2m_subject`,
-    /// `X-M2M-Subject` and `x.m2m.subject` as one.
+    /// `X-M2M-Subject` and `x.m2m.subject` as one. So they would read `content_length`: imitations go too.
     pub fn strip(&self, request: &mut RequestHeader) {
         let forged: Vec<HeaderName> = request
             .headers
             .keys()
-            .filter(|name| is_own(name) || self.folded.iter().any(|folded| folds_to(name.as_str(), folded)))
+            .filter(|name| {
+                is_own(name)
+                    || is_imitation(name.as_str())
+                    || self.folded.iter().any(|folded| folds_to(name.as_str(), folded))
+            })
             .cloned()
             .collect();
         for name in forged {
@@ -69,6 +78,11 @@ impl IdentityHeaders {
     }
 }
 
+fn is_imitation(name: &str) -> bool {
+    let is_odd = name.bytes().any(|byte| byte != b'-' && !byte.is_ascii_alphanumeric());
+    is_odd && IMITATED.iter().any(|known| folds_to(name, known))
+}
+
 fn is_own(name: &HeaderName) -> bool {
     name.as_str().bytes().map(fold_byte).take(OWN_PREFIX.len()).eq(OWN_PREFIX.iter().copied())
 }
@@ -85,27 +99,55 @@ fn folds_to(name: &str, folded: &str) -> bool {
     name.len() == folded.len() && name.bytes().map(fold_byte).eq(folded.bytes())
 }
 
-/// Replaces what the client said of its way here by what the sidecar itself saw.
-pub fn replace_forwarding(request: &mut RequestHeader, connection: &ConnectionState) -> pingora::Result<()> {
-    let forged: Vec<HeaderName> = request
-        .headers
-        .keys()
-        .filter(|name| FORWARDING.iter().any(|known| folds_to(name.as_str(), known)))
-        .cloned()
-        .collect();
+/// Replaces what the client said of its way here by what the sidecar itself saw; what a trusted proxy said is extended.
+///
+/// # Errors
+/// When the request can hold no further header.
+pub fn set_forwarding(
+    request: &mut RequestHeader,
+    connection: &ConnectionState,
+    trusted: &[IpNet],
+) -> pingora::Result<()> {
+    let peer = canonical(connection.peer.ip());
+    let is_trusted = trusted.iter().any(|network| network.contains(&peer));
+    // Of a trusted proxy too only the usual spelling counts: who folds the others would read a client's.
+    let is_forged = |name: &HeaderName| {
+        FORWARDING.iter().any(|known| folds_to(name.as_str(), known))
+            && !(is_trusted && FORWARDING.contains(&name.as_str()))
+    };
+    let forged: Vec<HeaderName> = request.headers.keys().filter(|name| is_forged(name)).cloned().collect();
     for name in forged {
         request.remove_header(&name);
     }
-    let host = request.headers.get(header::HOST).cloned();
-    if let Ok(client) = HeaderValue::from_str(&canonical(connection.peer.ip()).to_string()) {
-        request.insert_header("x-forwarded-for", client.clone())?;
-        request.insert_header("x-real-ip", client)?;
-    }
-    request.insert_header("x-forwarded-proto", HeaderValue::from_static("http"))?;
-    if let Some(host) = host {
-        request.insert_header("x-forwarded-host", host)?;
+    let host = request.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let host = host.to_owned();
+    let address = peer.to_string();
+    let node = if peer.is_ipv6() { format!("\"[{address}]\"") } else { address.clone() };
+    let element = format!("for={node};host=\"{host}\";proto=http");
+    extend(request, "x-forwarded-for", &address)?;
+    extend(request, "forwarded", &element)?;
+    for (name, value) in
+        [("x-real-ip", address.as_str()), ("x-forwarded-proto", "http"), ("x-forwarded-host", &host)]
+    {
+        if request.headers.get_all(name).iter().count() != 1 {
+            request.insert_header(name, value)?;
+        }
     }
     Ok(())
+}
+
+/// Puts an element behind those of a list that is there already.
+fn extend(request: &mut RequestHeader, name: &'static str, element: &str) -> pingora::Result<()> {
+    let mut list = String::new();
+    for value in request.headers.get_all(name) {
+        // What is no text stands in no such list.
+        if let Ok(value) = value.to_str() {
+            list.push_str(value);
+            list.push_str(", ");
+        }
+    }
+    list.push_str(element);
+    request.insert_header(name, list)
 }
 
 /// An IPv4 address that came in over a dual-stack socket is still an IPv4 address.
@@ -129,6 +171,8 @@ mod tests {
             "x-m2m_scope",
             "X.M2M.Anything",
             "x~m2m~subject",
+            "Content_Length",
+            "transfer.encoding",
         ] {
             request.append_header(name.to_owned(), "admin").unwrap();
         }

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use axum::Router;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use ipnet::IpNet;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
@@ -16,11 +17,11 @@ use pingora::{Error, ErrorType};
 
 use super::access::Access;
 use super::connection::ConnectionState;
-use super::headers::{IdentityHeaders, replace_forwarding};
+use super::headers::{IdentityHeaders, set_forwarding};
 use super::respond::{Answer, REASON_HEADER};
 use super::upstream::{self, Tries, Upstream};
 use super::{failure, head, local};
-use crate::domain::path::NormalPath;
+use crate::domain::path::{NormalPath, Ordinary};
 use crate::domain::reason::Reason;
 use crate::limits::{self, Exceeded, Key, Limits, Per, Slot};
 use crate::telemetry::{Decision, RequestMetrics};
@@ -46,6 +47,10 @@ pub struct Config {
     pub identity_headers: Vec<HeaderName>,
     /// Whether the upstream sees the client's `Host`.
     pub preserve_host: bool,
+    /// What is an ordinary character in a path.
+    pub ordinary: Ordinary,
+    /// Whose word is taken for where a request came from.
+    pub trusted_proxies: Vec<IpNet>,
     /// The largest body passed on, in bytes; none: unlimited.
     pub max_body: Option<u64>,
     /// How often requests may come, and how many at once; none: unlimited.
@@ -72,6 +77,8 @@ pub struct Inbound {
     identity: IdentityHeaders,
     keep_authorization: bool,
     preserve_host: bool,
+    ordinary: Ordinary,
+    trusted_proxies: Vec<IpNet>,
     max_body: Option<u64>,
     limits: Option<Arc<Limits>>,
     metrics: Arc<RequestMetrics>,
@@ -85,7 +92,7 @@ pub enum Judged<'r> {
     Permitted(NormalPath<'r>, Permit),
 }
 
-/// Judges a request by its path, method and headers. `own` are the paths that the listener answers itself.
+/// Judges a request by its path, method and headers; `ordinary` is what its path may hold. `own` are the paths that the listener answers itself.
 ///
 /// # Errors
 /// [`Refusal`] names the check that refused. What cannot be sent on in one clear form is refused in shadow mode too.
@@ -93,13 +100,13 @@ pub async fn judge<'r>(
     verifier: &Verifier,
     own: Option<&HashSet<String>>,
     method: &Method,
-    path: &'r str,
+    (path, ordinary): (&'r str, Ordinary),
     headers: &HeaderMap,
 ) -> Result<Judged<'r>, Refusal> {
     if matches!(*method, Method::CONNECT | Method::TRACE) {
         return Err(Refusal::new(Reason::Method));
     }
-    let path = NormalPath::parse(path).map_err(|_| Refusal::new(Reason::AmbiguousPath))?;
+    let path = NormalPath::parse_with(path, ordinary).map_err(|_| Refusal::new(Reason::AmbiguousPath))?;
     if own.is_some_and(|own| own.contains(path.as_str())) {
         return Ok(Judged::Own(path));
     }
@@ -141,6 +148,8 @@ impl Inbound {
             identity: IdentityHeaders::new(config.identity_headers.clone()),
             keep_authorization: config.keep_authorization,
             preserve_host: config.preserve_host,
+            ordinary: config.ordinary,
+            trusted_proxies: config.trusted_proxies.clone(),
             max_body: config.max_body,
             limits,
             metrics,
@@ -155,6 +164,7 @@ impl Inbound {
         let request = session.req_header();
         let (path, query) = head::target(request).map_err(Refusal::new)?;
         let own = self.own.as_ref().map(|own| &own.paths);
+        let path = (path, self.ordinary);
         let judged = judge(&self.verifier, own, &request.method, path, &request.headers).await?;
         let (path, permit) = match judged {
             Judged::Own(path) => return Ok(Some(path.as_str().to_owned())),
@@ -228,7 +238,7 @@ impl Inbound {
         let broken = |_| Reason::Internal;
         request.set_raw_path(ctx.target.as_bytes()).map_err(broken)?;
         self.identity.strip(request);
-        replace_forwarding(request, connection).map_err(broken)?;
+        set_forwarding(request, connection, &self.trusted_proxies).map_err(broken)?;
         if !self.keep_authorization {
             request.remove_header(&header::AUTHORIZATION);
         }
@@ -318,10 +328,11 @@ impl ProxyHttp for Inbound {
 
     async fn upstream_request_filter(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         request: &mut RequestHeader,
         ctx: &mut Context,
     ) -> pingora::Result<()> {
+        head::settle_request(session, request)?;
         self.forward(request, ctx).map_err(|reason| fail(ctx, reason))
     }
 
@@ -346,10 +357,11 @@ impl ProxyHttp for Inbound {
 
     async fn response_filter(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         response: &mut ResponseHeader,
         ctx: &mut Context,
     ) -> pingora::Result<()> {
+        head::settle_answer(session, response)?;
         ctx.access.upstream_answered();
         // Only the sidecar says why the sidecar refused.
         response.remove_header(&REASON_HEADER);
@@ -360,8 +372,9 @@ impl ProxyHttp for Inbound {
         failure::answer(session, error, ctx.failure, &mut ctx.access, &self.name).await
     }
 
-    async fn logging(&self, session: &mut Session, _: Option<&Error>, ctx: &mut Context) {
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut Context) {
         ctx.access.end_session(&self.metrics, session);
+        failure::close(session, error).await;
     }
 }
 

@@ -99,13 +99,14 @@ async fn read_body(session: &mut Session) -> Result<Bytes, BodyError> {
 }
 
 fn request(session: &Session, path: &str, peer: SocketAddr, body: Bytes) -> Option<Request<Body>> {
-    let head = session.req_header();
-    let uri = match head.uri.query() {
+    let request_head = session.req_header();
+    let uri = match head::target(request_head).ok()?.1 {
         Some(query) => format!("{path}?{query}"),
         None => path.to_owned(),
     };
-    let mut request = Request::builder().method(head.method.clone()).uri(uri).body(Body::from(body)).ok()?;
-    *request.headers_mut() = head.headers.clone();
+    let mut request =
+        Request::builder().method(request_head.method.clone()).uri(uri).body(Body::from(body)).ok()?;
+    *request.headers_mut() = request_head.headers.clone();
     request.extensions_mut().insert(PeerAddress(peer));
     Some(request)
 }
@@ -194,7 +195,8 @@ impl ProxyHttp for LocalService {
         failure::answer(session, error, None, access, "").await
     }
 
-    async fn logging(&self, session: &mut Session, _: Option<&pingora::Error>, access: &mut Access) {
+    async fn logging(&self, session: &mut Session, error: Option<&pingora::Error>, access: &mut Access) {
         access.end_session(&self.metrics, session);
+        failure::close(session, error).await;
     }
 }

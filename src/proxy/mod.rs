@@ -3,6 +3,7 @@
 pub mod access;
 pub mod connection;
 pub mod failure;
+pub mod framing;
 pub mod head;
 pub mod headers;
 pub mod inbound;

@@ -272,19 +272,21 @@ impl ProxyHttp for Outbound {
 
     async fn upstream_request_filter(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         request: &mut RequestHeader,
         ctx: &mut Context,
     ) -> pingora::Result<()> {
+        head::settle_request(session, request)?;
         self.forward(request, ctx).map_err(|reason| fail(ctx, reason))
     }
 
     async fn response_filter(
         &self,
-        _: &mut Session,
-        _: &mut ResponseHeader,
+        session: &mut Session,
+        response: &mut ResponseHeader,
         ctx: &mut Context,
     ) -> pingora::Result<()> {
+        head::settle_answer(session, response)?;
         // A reason code in the answer is that of the other side's sidecar: the caller wants to see it.
         ctx.access.upstream_answered();
         Ok(())
@@ -294,8 +296,9 @@ impl ProxyHttp for Outbound {
         failure::answer(session, error, ctx.failure, &mut ctx.access, &self.name).await
     }
 
-    async fn logging(&self, session: &mut Session, _: Option<&Error>, ctx: &mut Context) {
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut Context) {
         ctx.access.end_session(&self.metrics, session);
+        failure::close(session, error).await;
     }
 }
 

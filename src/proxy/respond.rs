@@ -75,6 +75,7 @@ pub fn table(reason: Reason) -> Option<Row> {
         R::AmbiguousPath | R::MalformedRequest => row(400, "invalid_request"),
         R::Host | R::CrossSite => row(403, "access_denied"),
         R::Method => row(405, "method_not_allowed"),
+        R::Expectation => row(417, "expectation_failed"),
         R::HeadTooLarge => row(431, "request_header_fields_too_large"),
         R::HeadTimeout | R::BodyTimeout => row(408, "request_timeout"),
         R::BodyTooLarge => row(413, "content_too_large"),
@@ -202,6 +203,7 @@ impl<'a> Answer<'a> {
                 | R::BodyTooLarge
                 | R::BodyTimeout
                 | R::Method
+                | R::Expectation
                 | R::Internal
         )
     }

@@ -1,8 +1,10 @@
 //! Upstreams: where a request is sent on to, and at which of its addresses.
 //!
 //! Pingora resolves no names, and panics when asked to; here a task resolves them every few seconds and keeps the
-//! last good answer. A connect that fails moves on to the next address for everybody.
+//! last good answer. A connect that fails moves on to the next address for everybody; when none is left the name is
+//! resolved anew at once, for services that come back elsewhere.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,13 +18,15 @@ use pingora::utils::tls::{WrappedX509, parse_x509};
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::domain::hash::sha256_parts;
 use crate::domain::reason::Reason;
 
 /// How often a name is resolved anew.
 const RESOLVE_EVERY: Duration = Duration::from_secs(5);
+/// How soon again when no address answers: a dead service with many clients must not flood the name server.
+const RESOLVE_AGAIN: Duration = Duration::from_millis(500);
 /// How long an idle connection to the upstream is kept: below what servers usually allow.
 const IDLE: Duration = Duration::from_secs(50);
 
@@ -89,6 +93,8 @@ pub struct Upstream {
     addresses: watch::Sender<Arc<[SocketAddr]>>,
     /// Which address is tried first; moves on when a connect fails.
     preferred: AtomicUsize,
+    /// No address answers any more.
+    all_failed: Notify,
 }
 
 impl Upstream {
@@ -109,6 +115,7 @@ impl Upstream {
             template: template(&config)?,
             addresses: watch::Sender::new(fixed),
             preferred: AtomicUsize::new(0),
+            all_failed: Notify::new(),
             config,
         }))
     }
@@ -168,23 +175,38 @@ impl Upstream {
             let next = preferred.wrapping_add(1);
             let _ = self.preferred.compare_exchange(preferred, next, Ordering::Relaxed, Ordering::Relaxed);
         }
-        addresses.iter().any(|address| !tries.failed.contains(address))
+        let another = addresses.iter().any(|address| !tries.failed.contains(address));
+        if !another {
+            self.all_failed.notify_one();
+        }
+        another
     }
 
     /// Resolves the name for ever; ends at once when the upstream is an IP address.
     pub async fn run(self: Arc<Self>) {
+        let address = (self.config.host.clone(), self.config.port);
+        let resolve = || {
+            let address = address.clone();
+            async move { tokio::net::lookup_host(address).await.map(Iterator::collect) }
+        };
+        self.resolve_with(resolve).await;
+    }
+
+    async fn resolve_with<F>(&self, resolve: impl Fn() -> F)
+    where
+        F: Future<Output = io::Result<Vec<SocketAddr>>>,
+    {
         if self.config.host.parse::<IpAddr>().is_ok() {
             return;
         }
         let mut failing = false;
         loop {
-            match tokio::net::lookup_host((self.config.host.as_str(), self.config.port)).await {
+            match resolve().await {
                 Ok(found) => {
-                    let found: Arc<[SocketAddr]> = found.collect();
                     failing = false;
                     if !found.is_empty() && **self.addresses.borrow() != *found {
                         tracing::debug!(host = %self.config.host, addresses = found.len(), "upstream resolved");
-                        self.addresses.send_replace(found);
+                        self.addresses.send_replace(found.into());
                     }
                 }
                 // The last good addresses stay; said once, not every few seconds.
@@ -194,7 +216,9 @@ impl Upstream {
                 }
                 Err(_) => {}
             }
-            tokio::time::sleep(RESOLVE_EVERY).await;
+            tokio::time::sleep(RESOLVE_AGAIN).await;
+            let rest = RESOLVE_EVERY.saturating_sub(RESOLVE_AGAIN);
+            let _ = tokio::time::timeout(rest, self.all_failed.notified()).await;
         }
     }
 }
@@ -247,88 +271,5 @@ pub fn decide_retry(session: &Session, mut error: Box<Error>, reused: bool) -> B
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn upstream(addresses: &[&str]) -> Arc<Upstream> {
-        let second = Duration::from_secs(1);
-        let upstream = Upstream::new(Config {
-            tls: false,
-            host: "name.example".into(),
-            port: 80,
-            ca_pem: None,
-            server_name: "name.example".into(),
-            timeouts: Timeouts { connect: second, read: second, write: second },
-        });
-        let upstream = upstream.unwrap();
-        let addresses: Vec<SocketAddr> = addresses.iter().map(|address| address.parse().unwrap()).collect();
-        upstream.addresses.send_replace(addresses.into());
-        upstream
-    }
-
-    async fn tried(upstream: &Upstream, tries: &mut Tries) -> SocketAddr {
-        upstream.peer(tries).await.unwrap();
-        tries.current.unwrap()
-    }
-
-    #[tokio::test]
-    async fn requests_that_fail_together_all_find_the_living_address() {
-        let upstream = upstream(&["10.0.0.1:80", "10.0.0.2:80"]);
-        let dead = "10.0.0.1:80".parse().unwrap();
-        let mut requests: Vec<Tries> = (0..8).map(|_| Tries::default()).collect();
-        for tries in &mut requests {
-            assert_eq!(tried(&upstream, tries).await, dead);
-        }
-        for tries in &mut requests {
-            assert!(upstream.connect_failed(tries, "refused"));
-            assert_ne!(tried(&upstream, tries).await, dead);
-        }
-        // And the next request does not begin with the dead one.
-        assert_ne!(tried(&upstream, &mut Tries::default()).await, dead);
-    }
-
-    #[tokio::test]
-    async fn when_every_address_was_tried_there_is_none_left() {
-        let upstream = upstream(&["10.0.0.1:80", "10.0.0.2:80"]);
-        let mut tries = Tries::default();
-        tried(&upstream, &mut tries).await;
-        assert!(upstream.connect_failed(&mut tries, "refused"));
-        tried(&upstream, &mut tries).await;
-        assert!(!upstream.connect_failed(&mut tries, "refused"));
-    }
-
-    #[test]
-    fn an_https_upstream_needs_a_name_and_real_certificates() {
-        let second = Duration::from_secs(1);
-        let timeouts = Timeouts { connect: second, read: second, write: second };
-        let config = Config {
-            tls: true,
-            host: "10.0.0.1".into(),
-            port: 443,
-            ca_pem: None,
-            server_name: String::new(),
-            timeouts,
-        };
-        assert_eq!(Upstream::new(config.clone()).err(), Some(UnusableUpstream::NoServerName));
-        for pem in ["", "nonsense", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
-            let config = Config { server_name: "a".into(), ca_pem: Some(pem.into()), ..config.clone() };
-            assert_eq!(Upstream::new(config).err(), Some(UnusableUpstream::Certificates), "{pem}");
-        }
-    }
-
-    #[test]
-    fn the_host_header_has_a_port_only_where_it_is_not_the_schemes_own() {
-        let second = Duration::from_secs(1);
-        let timeouts = Timeouts { connect: second, read: second, write: second };
-        for (tls, host, port, expected) in [
-            (false, "a.example", 80, "a.example"),
-            (true, "a.example", 443, "a.example"),
-            (true, "a.example", 80, "a.example:80"),
-            (false, "::1", 8080, "[::1]:8080"),
-        ] {
-            let config =
-                Config { tls, host: host.into(), port, ca_pem: None, server_name: "a".into(), timeouts };
-            assert_eq!(config.authority(), expected);
-        }
-    }
-}
+#[path = "upstream_tests.rs"]
+mod tests;

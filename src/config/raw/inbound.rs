@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::revocation::Revocation;
 use super::{Algorithm, Timeouts, UpstreamTls, seconds, yes};
-use crate::config::address::{HttpUrl, ListenAddress, UpstreamUrl};
+use crate::config::address::{HttpUrl, ListenAddress, Network, UpstreamUrl};
 use crate::config::name::{
     Audience, ClaimName, ClaimValue, IdentityHeader, Method, Name, PathPattern, Scope,
 };
@@ -100,6 +100,17 @@ pub(in crate::config) struct Inbound {
     /// Whether the upstream gets the client's `Host`; otherwise its own name.
     #[serde(default = "yes")]
     pub preserve_host: bool,
+    /// Whether `%2F` may stand in a path. A segment that hides `..` beside it is refused all the same.
+    #[serde(default)]
+    pub encoded_slash: AmbiguousCharacter,
+    /// Whether `;` may stand in a path. `keep` is for services that do not cut off what follows it: to the rules it is
+    /// a character like any other.
+    #[serde(default)]
+    pub path_parameters: AmbiguousCharacter,
+    /// Proxies in front of this listener, as networks or addresses: what their `X-Forwarded-*` and `Forwarded` headers
+    /// say is extended, not replaced.
+    #[serde(default)]
+    pub trusted_proxies: Vec<Network>,
     /// The largest request body; unlimited when left out.
     pub max_body: Option<Size>,
     /// How long each step of a request to the upstream may take.
@@ -156,6 +167,17 @@ pub(in crate::config) enum Authorization {
     Keep,
     /// The header is removed.
     Strip,
+}
+
+/// What becomes of a path with a character that some servers read more into.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::config) enum AmbiguousCharacter {
+    /// The request is refused with 400.
+    #[default]
+    Reject,
+    /// It is an ordinary character of its segment; rules match the decoded segment, the service gets it as it was sent.
+    Keep,
 }
 
 /// One rule.

@@ -20,8 +20,8 @@ mod outbound;
 mod revocation;
 
 pub(super) use inbound::{
-    Access, Audiences, Authority, AuthorityProfile, Authorization, ClaimValues, CorsPreflight, Inbound,
-    Limits, Mode, Per, Rule, Scalar,
+    Access, AmbiguousCharacter, Audiences, Authority, AuthorityProfile, Authorization, ClaimValues,
+    CorsPreflight, Inbound, Limits, Mode, Per, Rule, Scalar,
 };
 pub(super) use issuer::{Client, GrantType, Issuer};
 pub(super) use outbound::{AuthMethod, Credential, Outbound};

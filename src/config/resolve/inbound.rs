@@ -9,7 +9,7 @@ use crate::config::address::IssuerUrl;
 use crate::config::name::{ClaimName, Scope};
 use crate::config::tree::{Data, KeyPath};
 use crate::config::{IssuerRole, files, raw};
-use crate::domain::path::NormalPath;
+use crate::domain::path::{NormalPath, Ordinary};
 use crate::domain::scope::ScopeSet;
 use crate::endpoints::oauth::{self, Placement};
 use crate::jose::Algorithm;
@@ -165,12 +165,16 @@ pub(super) fn resolve_listener(
     let audiences = audiences(resolver, &path.key("audiences"), raw.audiences);
     let identity_headers = identity_headers(resolver, &path.key("identityHeaders"), &raw.identity_headers);
     let upstream = resolver.upstream(path, raw.upstream, raw.upstream_tls, raw.upstream_timeouts);
+    let ordinary = Ordinary {
+        encoded_slash: raw.encoded_slash == raw::AmbiguousCharacter::Keep,
+        semicolon: raw.path_parameters == raw::AmbiguousCharacter::Keep,
+    };
     let endpoints = issuer.filter(|_| raw.issuer).map(endpoints).unwrap_or_default();
     let rules: Vec<Option<RuleConfig>> = raw
         .rules
         .into_iter()
         .enumerate()
-        .map(|(i, rule)| resolve_rule(resolver, &path.key("rules").index(i), rule, &endpoints))
+        .map(|(i, rule)| resolve_rule(resolver, &path.key("rules").index(i), rule, &endpoints, ordinary))
         .collect();
     let rules = rules.into_iter().collect::<Option<Vec<_>>>();
     check_rules(resolver, &path.key("rules"), rules.as_deref().unwrap_or_default());
@@ -182,6 +186,8 @@ pub(super) fn resolve_listener(
         keep_authorization: raw.authorization == raw::Authorization::Keep,
         identity_headers: identity_headers.iter().map(|(header, _)| header.clone()).collect(),
         preserve_host: raw.preserve_host,
+        ordinary,
+        trusted_proxies: raw.trusted_proxies.into_iter().map(|network| network.0).collect(),
         max_body: raw.max_body.map(|size| size.0),
         limits,
         verifier: verifier::Config {
@@ -268,8 +274,14 @@ fn resolve_rule(
     path: &KeyPath,
     raw: raw::Rule,
     endpoints: &[String],
+    ordinary: Ordinary,
 ) -> Option<RuleConfig> {
     for (i, pattern) in raw.paths.iter().enumerate() {
+        if NormalPath::parse_with(&pattern.0, ordinary).is_err() {
+            let message =
+                "no path matches it: `%2F` needs `encodedSlash: keep`, `;` needs `pathParameters: keep`";
+            resolver.findings.error(&path.key("paths").index(i), message);
+        }
         if let Some(endpoint) = endpoints.iter().find(|endpoint| covers(&pattern.0, endpoint)) {
             let message =
                 format!("the issuer answers `{endpoint}` on this listener; the rule does not apply to it");

@@ -7,6 +7,7 @@ use super::{Files, SMALL, assert_problem, config, problems, small, small_but, sm
 use crate::config::{IssuerRole, Shutdown};
 use crate::domain::clock::UnixTime;
 use crate::domain::oauth::{ClientAuthMethod, GrantType};
+use crate::domain::path::Ordinary;
 use crate::domain::secret::ExposeSecret;
 use crate::jose::Algorithm;
 use crate::limits::{self, Per, Rate};
@@ -61,6 +62,9 @@ inbound:
     authorization: strip
     identityHeaders: { X-Subject: sub }
     preserveHost: false
+    encodedSlash: keep
+    pathParameters: keep
+    trustedProxies: [10.0.0.0/8, "::1"]
     maxBody: 1MiB
     upstreamTimeouts: { connect: 500ms }
     rules:
@@ -159,6 +163,8 @@ fn authorities_and_inbound_listeners_arrive() {
     assert_eq!(inbound.identity_headers, [http::HeaderName::from_static("x-subject")]);
     assert_eq!(inbound.verifier.forwarded_claims, ["sub"]);
     assert_eq!(inbound.max_body, Some(1 << 20));
+    assert_eq!(inbound.ordinary, Ordinary::ALL);
+    assert_eq!(inbound.trusted_proxies, ["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()]);
     assert_eq!(inbound.verifier.authorities, ["own", "staff", "direct", "file"]);
     assert_eq!(inbound.verifier.audiences, Audiences::OneOf(vec!["https://things.example".to_owned()]));
     assert_eq!(inbound.verifier.verified_token_cache, 5);
@@ -264,6 +270,7 @@ fn defaults_are_the_documented_ones() {
     assert!(
         !inbound.issuer && inbound.keep_authorization && inbound.preserve_host && inbound.max_body.is_none()
     );
+    assert_eq!((inbound.ordinary, inbound.trusted_proxies.len()), (Ordinary::default(), 0));
     assert_eq!(inbound.verifier.verified_token_cache, 10_000);
     assert_eq!(inbound.verifier.audiences, Audiences::Any);
     assert!(inbound.verifier.rules[0].methods.is_empty());

@@ -145,6 +145,13 @@ fn wrong_kinds_say_what_is_expected() {
         ("audiences: any", "audiences: 7", "inbound[0].audiences", "expected `any` or a list, found a number"),
         ("audiences: any", "audiences:", "inbound[0].audiences", "there is no value"),
         ("audiences: any", "audiences: [any]", "inbound[0].audiences[0]", "`audiences: any`"),
+        (
+            "audiences: any",
+            "audiences: any\n    trustedProxies: [10.1.2.3/8]",
+            "inbound[0].trustedProxies[0]",
+            "bits beyond",
+        ),
+        ("audiences: any", "audiences: any\n    encodedSlash: allow", "inbound[0].encodedSlash", "keep"),
         ("audiences: any", "audiences: any\n    maxBody: 1MB", "inbound[0].maxBody", "KiB"),
         ("audiences: any", "audiences: any\n    maxBody: -1", "inbound[0].maxBody", "at least 0"),
         ("audiences: any", "audiences: any\n    maxBody: 1.5", "inbound[0].maxBody", "expected a size"),

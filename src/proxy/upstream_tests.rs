@@ -1,0 +1,290 @@
+//! Upstreams that move: names that change, addresses that are dead, connections that were closed.
+//!
+//! Here and not in `tests/it`, because names that change need a resolver of the test's own.
+
+use std::sync::Mutex;
+
+use async_trait::async_trait;
+use pingora::proxy::ProxyHttp;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Instant;
+
+use super::*;
+use crate::proxy::listener::{BoundSocket, Listener, Workers};
+use crate::telemetry::{Metrics, Role};
+
+fn upstream(addresses: &[&str]) -> Arc<Upstream> {
+    let second = Duration::from_secs(1);
+    let upstream = Upstream::new(Config {
+        tls: false,
+        host: "name.example".into(),
+        port: 80,
+        ca_pem: None,
+        server_name: "name.example".into(),
+        timeouts: Timeouts { connect: second, read: second, write: second },
+    });
+    let upstream = upstream.unwrap();
+    let addresses: Vec<SocketAddr> = addresses.iter().map(|address| address.parse().unwrap()).collect();
+    upstream.addresses.send_replace(addresses.into());
+    upstream
+}
+
+async fn tried(upstream: &Upstream, tries: &mut Tries) -> SocketAddr {
+    upstream.peer(tries).await.unwrap();
+    tries.current.unwrap()
+}
+
+#[tokio::test]
+async fn requests_that_fail_together_all_find_the_living_address() {
+    let upstream = upstream(&["10.0.0.1:80", "10.0.0.2:80"]);
+    let dead = "10.0.0.1:80".parse().unwrap();
+    let mut requests: Vec<Tries> = (0..8).map(|_| Tries::default()).collect();
+    for tries in &mut requests {
+        assert_eq!(tried(&upstream, tries).await, dead);
+    }
+    for tries in &mut requests {
+        assert!(upstream.connect_failed(tries, "refused"));
+        assert_ne!(tried(&upstream, tries).await, dead);
+    }
+    // And the next request does not begin with the dead one.
+    assert_ne!(tried(&upstream, &mut Tries::default()).await, dead);
+}
+
+#[tokio::test]
+async fn when_every_address_was_tried_there_is_none_left() {
+    let upstream = upstream(&["10.0.0.1:80", "10.0.0.2:80"]);
+    let mut tries = Tries::default();
+    tried(&upstream, &mut tries).await;
+    assert!(upstream.connect_failed(&mut tries, "refused"));
+    tried(&upstream, &mut tries).await;
+    assert!(!upstream.connect_failed(&mut tries, "refused"));
+}
+
+#[test]
+fn an_https_upstream_needs_a_name_and_real_certificates() {
+    let second = Duration::from_secs(1);
+    let timeouts = Timeouts { connect: second, read: second, write: second };
+    let config = Config {
+        tls: true,
+        host: "10.0.0.1".into(),
+        port: 443,
+        ca_pem: None,
+        server_name: String::new(),
+        timeouts,
+    };
+    assert_eq!(Upstream::new(config.clone()).err(), Some(UnusableUpstream::NoServerName));
+    for pem in ["", "nonsense", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
+        let config = Config { server_name: "a".into(), ca_pem: Some(pem.into()), ..config.clone() };
+        assert_eq!(Upstream::new(config).err(), Some(UnusableUpstream::Certificates), "{pem}");
+    }
+}
+
+#[test]
+fn the_host_header_has_a_port_only_where_it_is_not_the_schemes_own() {
+    let second = Duration::from_secs(1);
+    let timeouts = Timeouts { connect: second, read: second, write: second };
+    for (tls, host, port, expected) in [
+        (false, "a.example", 80, "a.example"),
+        (true, "a.example", 443, "a.example"),
+        (true, "a.example", 80, "a.example:80"),
+        (false, "::1", 8080, "[::1]:8080"),
+    ] {
+        let config = Config { tls, host: host.into(), port, ca_pem: None, server_name: "a".into(), timeouts };
+        assert_eq!(config.authority(), expected);
+    }
+}
+
+/// Answers of a name server, the last one for ever, and when they were asked for.
+struct Names {
+    answers: Mutex<Vec<io::Result<Vec<SocketAddr>>>>,
+    asked: Mutex<Vec<Instant>>,
+}
+
+impl Names {
+    fn new(answers: Vec<io::Result<Vec<SocketAddr>>>) -> Self {
+        Self { answers: Mutex::new(answers.into_iter().rev().collect()), asked: Mutex::default() }
+    }
+
+    async fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
+        self.asked.lock().unwrap().push(Instant::now());
+        let mut answers = self.answers.lock().unwrap();
+        if answers.len() > 1 {
+            return answers.pop().unwrap();
+        }
+        match answers.last().unwrap() {
+            Ok(addresses) => Ok(addresses.clone()),
+            Err(error) => Err(error.kind().into()),
+        }
+    }
+}
+
+fn one(address: &str) -> io::Result<Vec<SocketAddr>> {
+    Ok(vec![address.parse().unwrap()])
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_is_resolved_every_five_seconds_and_the_last_good_answer_is_kept() {
+    let upstream = upstream(&[]);
+    let names = Names::new(vec![
+        one("10.0.0.1:80"),
+        one("10.0.0.2:80"),
+        Err(io::ErrorKind::NotFound.into()),
+        Ok(Vec::new()),
+        one("10.0.0.3:80"),
+    ]);
+    let mut seen = Vec::new();
+    let watch = async {
+        for _ in 0..5 {
+            tokio::time::sleep(Duration::from_millis(4900)).await;
+            seen.push(tried(&upstream, &mut Tries::default()).await.ip().to_string());
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::select! {
+        () = upstream.resolve_with(|| names.resolve()) => {}
+        () = watch => {}
+    }
+    assert_eq!(seen, ["10.0.0.1", "10.0.0.2", "10.0.0.2", "10.0.0.2", "10.0.0.3"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_no_address_answers_the_name_is_resolved_at_once_but_not_in_a_storm() {
+    let upstream = upstream(&[]);
+    let names = Names::new(vec![one("10.0.0.1:80"), one("10.0.0.2:80"), one("10.0.0.2:80")]);
+    let began = Instant::now();
+    let fail = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let mut tries = Tries::default();
+        assert_eq!(tried(&upstream, &mut tries).await.ip().to_string(), "10.0.0.1");
+        assert!(!upstream.connect_failed(&mut tries, "refused"));
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        assert_eq!(tried(&upstream, &mut Tries::default()).await.ip().to_string(), "10.0.0.2");
+        // A thousand failing requests within a second.
+        for _ in 0..1000 {
+            let mut tries = Tries::default();
+            tried(&upstream, &mut tries).await;
+            upstream.connect_failed(&mut tries, "refused");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::select! {
+        () = upstream.resolve_with(|| names.resolve()) => {}
+        () = fail => {}
+    }
+    let asked = names.asked.lock().unwrap();
+    assert_eq!(asked[1].duration_since(began), Duration::from_secs(1));
+    assert!(asked.len() <= 5, "{asked:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_that_was_never_resolved_is_waited_for_as_long_as_a_connect() {
+    let upstream = upstream(&[]);
+    let began = Instant::now();
+    assert_eq!(upstream.peer(&mut Tries::default()).await.err(), Some(Reason::UpstreamUnreachable));
+    assert_eq!(began.elapsed(), Duration::from_secs(1));
+    let later = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        upstream.addresses.send_replace(Arc::new(["10.0.0.9:80".parse().unwrap()]));
+    };
+    let mut tries = Tries::default();
+    let (address, ()) = tokio::join!(tried(&upstream, &mut tries), later);
+    assert_eq!(address.to_string(), "10.0.0.9:80");
+}
+
+#[test]
+fn every_timeout_of_the_configuration_reaches_the_connection() {
+    let timeouts = Timeouts {
+        connect: Duration::from_secs(2),
+        read: Duration::from_secs(60),
+        write: Duration::from_secs(30),
+    };
+    let config =
+        |tls| Config { tls, host: "a".into(), port: 1, ca_pem: None, server_name: "a".into(), timeouts };
+    for (tls, total) in [(false, 2), (true, 4)] {
+        let options = template(&config(tls)).unwrap().options;
+        assert_eq!(options.connection_timeout, Some(Duration::from_secs(2)));
+        assert_eq!(options.total_connection_timeout, Some(Duration::from_secs(total)));
+        assert_eq!(options.read_timeout, Some(Duration::from_secs(60)));
+        assert_eq!(options.write_timeout, Some(Duration::from_secs(30)));
+        assert_eq!(options.idle_timeout, Some(Duration::from_secs(50)));
+    }
+}
+
+/// A listener that forwards whatever comes: the upstream's part of a proxy, and no more.
+struct Relay(Arc<Upstream>);
+
+#[async_trait]
+impl ProxyHttp for Relay {
+    type CTX = Tries;
+
+    fn new_ctx(&self) -> Tries {
+        Tries::default()
+    }
+
+    async fn request_filter(&self, session: &mut Session, _: &mut Tries) -> pingora::Result<bool> {
+        crate::proxy::head::accept(session)
+            .map(|_| false)
+            .map_err(|_| Error::new(pingora::ErrorType::InternalError))
+    }
+
+    async fn upstream_peer(&self, _: &mut Session, tries: &mut Tries) -> pingora::Result<Box<HttpPeer>> {
+        self.0.peer(tries).await.map_err(|_| Error::new(pingora::ErrorType::ConnectNoRoute))
+    }
+
+    fn fail_to_connect(
+        &self,
+        _: &mut Session,
+        _: &HttpPeer,
+        tries: &mut Tries,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
+        error.set_retry(self.0.connect_failed(tries, error.etype().as_str()));
+        error
+    }
+}
+
+fn relay(upstream: &Arc<Upstream>) -> (Workers, Listener) {
+    crate::jose::provider::install();
+    let workers = Workers::start(1).unwrap();
+    let socket = BoundSocket::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let metrics = Arc::new(Arc::new(Metrics::new()).requests(Role::Inbound, "relay"));
+    let listener = workers.listen(&socket, &metrics, || Relay(upstream.clone())).unwrap();
+    (workers, listener)
+}
+
+/// An upstream that answers every request with its whole text.
+async fn echo(listener: TcpListener) {
+    while let Ok((mut stream, _)) = listener.accept().await {
+        let mut request = vec![0; 4096];
+        let mut length = 0;
+        while !request[..length].ends_with(b"body") {
+            length += stream.read(&mut request[length..]).await.unwrap();
+        }
+        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        stream.write_all(&request[..length]).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_post_moves_on_to_the_next_address_when_a_connect_fails() {
+    let alive = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    // Bound, so that nobody else gets the port; not listening, so that connects are refused.
+    let dead = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    dead.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
+    let dead_address = dead.local_addr().unwrap().as_socket().unwrap().to_string();
+    let alive_address = alive.local_addr().unwrap().to_string();
+    let upstream = upstream(&[&dead_address, &alive_address]);
+    let (workers, listener) = relay(&upstream);
+    tokio::spawn(echo(alive));
+    let mut client = TcpStream::connect(listener.address()).await.unwrap();
+    let request = "POST /once HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 4\r\n\r\nbody";
+    client.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("POST /once"), "{answer}");
+    // The dead address is not the first choice any more.
+    assert_eq!(tried(&upstream, &mut Tries::default()).await.to_string(), alive_address);
+    tokio::task::spawn_blocking(|| workers.stop()).await.unwrap();
+}

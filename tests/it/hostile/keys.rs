@@ -1,0 +1,124 @@
+//! What the configuration's keys for paths and forwarding make of the same requests.
+
+use super::World;
+use crate::support::client::{Connection, get};
+
+async fn statuses(world: &World, targets: &[&str]) -> Vec<u16> {
+    let mut statuses = Vec::new();
+    for target in targets {
+        statuses.push(get(world.address(), target, &[("Host", "a")]).await.status);
+    }
+    statuses
+}
+
+fn seen(world: &World) -> Vec<String> {
+    world.recorder.requests().into_iter().map(|request| request.target).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_encoded_slash_that_is_kept_is_a_character_of_its_segment() {
+    let more =
+        "      - { paths: [\"/hrefs/*\", \"/exact/a%2Fb\"], access: public }\n    encodedSlash: keep\n";
+    let world = World::new(more).await;
+    let good = ["/hrefs/%2flight%2F1", "/public/a%2Fb/../c", "/exact/a%2fb"];
+    assert_eq!(statuses(&world, &good).await, [200; 3]);
+    assert_eq!(seen(&world), ["/hrefs/%2Flight%2F1", "/public/c", "/exact/a%2Fb"]);
+    // One segment, so not `/hrefs/*` with two, nor `/exact/a/b`.
+    assert_eq!(statuses(&world, &["/hrefs/a%2Fb/c", "/exact/a/b", "/hrefs%2Fa"]).await, [401; 3]);
+    let hidden = [
+        "/public/..%2Fadmin",
+        "/public/%2F..%2Fadmin",
+        "/public/%2e%2e%2fadmin",
+        "/public/a%252Fb",
+        "/public/a;b",
+    ];
+    assert_eq!(statuses(&world, &hidden).await, [400; 5]);
+    assert_eq!(seen(&world).len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_semicolon_that_is_kept_is_a_character_of_its_segment() {
+    let world =
+        World::new("      - { paths: [\"/exact/a;b\"], access: public }\n    pathParameters: keep\n").await;
+    assert_eq!(statuses(&world, &["/public/a;v=1;w/b", "/public/a%3bv", "/exact/a;b"]).await, [200; 3]);
+    assert_eq!(seen(&world), ["/public/a;v=1;w/b", "/public/a%3Bv", "/exact/a;b"]);
+    assert_eq!(statuses(&world, &["/exact/a", "/public;x/a", "/exact/a;c"]).await, [401; 3]);
+    let hidden = [
+        "/public/..;/admin",
+        "/public/..;x=1/admin",
+        "/public/;/admin",
+        "/public/%2e%2e;/admin",
+        "/public/a%2Fb",
+    ];
+    assert_eq!(statuses(&world, &hidden).await, [400; 5]);
+}
+
+const CLAIMED: &[(&str, &str)] = &[
+    ("Host", "inner.example:80"),
+    ("X-Forwarded-For", "203.0.113.7"),
+    ("X-Forwarded-For", "10.0.0.1"),
+    ("X-Forwarded-Proto", "https"),
+    ("X-Forwarded-Host", "outer.example"),
+    ("X-Forwarded-Port", "443"),
+    ("X-Real-IP", "203.0.113.7"),
+    ("Forwarded", "for=203.0.113.7;proto=https"),
+    ("X_Forwarded_For", "forged"),
+    ("X_Real_IP", "forged"),
+];
+
+async fn forwarding(listener: &str) -> Vec<(&'static str, Vec<String>)> {
+    let world = World::new(listener).await;
+    assert_eq!(get(world.address(), "/public/x", CLAIMED).await.status, 200);
+    let seen = world.recorder.requests().remove(0);
+    ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-port", "x-real-ip", "forwarded"]
+        .into_iter()
+        .map(|name| (name, seen.all(name).into_iter().map(str::to_owned).collect()))
+        .collect()
+}
+
+fn values(expected: &[(&'static str, &str)]) -> Vec<(&'static str, Vec<String>)> {
+    let value = |value: &str| if value.is_empty() { Vec::new() } else { vec![value.to_owned()] };
+    expected.iter().map(|(name, text)| (*name, value(text))).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_strangers_word_on_its_way_here_is_replaced() {
+    for listener in ["", "    trustedProxies: [10.0.0.0/8, \"::1\"]\n"] {
+        assert_eq!(
+            forwarding(listener).await,
+            values(&[
+                ("x-forwarded-for", "127.0.0.1"),
+                ("x-forwarded-proto", "http"),
+                ("x-forwarded-host", "inner.example:80"),
+                ("x-forwarded-port", ""),
+                ("x-real-ip", "127.0.0.1"),
+                ("forwarded", "for=127.0.0.1;host=\"inner.example:80\";proto=http"),
+            ])
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trusted_proxys_word_is_extended() {
+    assert_eq!(
+        forwarding("    trustedProxies: [127.0.0.0/8]\n").await,
+        values(&[
+            ("x-forwarded-for", "203.0.113.7, 10.0.0.1, 127.0.0.1"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "outer.example"),
+            ("x-forwarded-port", "443"),
+            ("x-real-ip", "203.0.113.7"),
+            ("forwarded", "for=203.0.113.7;proto=https, for=127.0.0.1;host=\"inner.example:80\";proto=http"),
+        ])
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_waits_between_requests_is_kept() {
+    let mut world = World::new("").await;
+    let mut kept = Connection::open(world.address()).await;
+    for _ in 0..3 {
+        world.canary(&mut kept, "nothing").await;
+    }
+    assert_eq!(world.recorder.connections(), 1);
+}
