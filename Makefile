@@ -23,7 +23,7 @@ release: tools ## Build the optimised binary, target/release/m2m-sidecar
 test: tools ## Run the tests; installs curl, python3, iproute2 and such if they are missing, or names them
 	@arguments=$$(scripts/ensure-tools) && $(CARGO) test $$arguments
 
-test-long: tools ## Run the long tests that `make test` leaves out: random days of an authority's trouble, floods (15 min)
+test-long: tools ## Run the long tests that `make test` leaves out: random days of an authority's trouble, floods (10 min)
 	$(CARGO) test --lib --test it -- --ignored --nocapture --test-threads 1
 
 test-interop: build ## Accept our tokens with independent libraries in Python and Node (needs python3 with venv, node, npm)

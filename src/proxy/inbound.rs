@@ -103,15 +103,20 @@ pub async fn judge<'r>(
     (path, ordinary): (&'r str, Ordinary),
     headers: &HeaderMap,
 ) -> Result<Judged<'r>, Refusal> {
-    if matches!(*method, Method::CONNECT | Method::TRACE) {
-        return Err(Refusal::new(Reason::Method));
-    }
+    check_method(method)?;
     let path = NormalPath::parse_with(path, ordinary).map_err(|_| Refusal::new(Reason::AmbiguousPath))?;
     if own.is_some_and(|own| own.contains(path.as_str())) {
         return Ok(Judged::Own(path));
     }
     let permit = verifier.decide(&path, method.as_str(), headers).await?;
     Ok(Judged::Permitted(path, permit))
+}
+
+fn check_method(method: &Method) -> Result<(), Refusal> {
+    match *method {
+        Method::CONNECT | Method::TRACE => Err(Refusal::new(Reason::Method)),
+        _ => Ok(()),
+    }
 }
 
 /// What is kept of a request between the phases.
@@ -162,6 +167,8 @@ impl Inbound {
         let peer = connection.peer.ip();
         ctx.connection = Some(connection);
         let request = session.req_header();
+        // Before the target: that of CONNECT is no path.
+        check_method(&request.method)?;
         let (path, query) = head::target(request).map_err(Refusal::new)?;
         let own = self.own.as_ref().map(|own| &own.paths);
         let path = (path, self.ordinary);

@@ -43,10 +43,24 @@ struct Edition {
     asked_at: Instant,
 }
 
+/// What is known of the list.
+#[derive(Default)]
+struct Known {
+    edition: Option<Edition>,
+    /// Whether the last fetch brought nothing: then the next one is not waited for.
+    failing: bool,
+}
+
+impl Known {
+    fn fresh(&self, max_age: Duration) -> Option<&Edition> {
+        self.edition.as_ref().filter(|edition| edition.asked_at.elapsed() <= max_age)
+    }
+}
+
 /// The list as it is known now.
 #[derive(Default)]
 pub(super) struct RevocationList {
-    edition: watch::Sender<Option<Edition>>,
+    known: watch::Sender<Known>,
     wanted: Notify,
 }
 
@@ -56,19 +70,22 @@ impl RevocationList {
     /// # Errors
     /// As [`Revocation::check`].
     pub async fn check(&self, facts: &TokenFacts, max_age: Duration) -> Result<(), Reason> {
-        if let Some(edition) = &*self.edition.borrow()
-            && edition.asked_at.elapsed() <= max_age
-        {
-            return facts.check_not_revoked(&edition.revoked);
+        let check = |known: &Known| known.fresh(max_age).map(|it| facts.check_not_revoked(&it.revoked));
+        let (checked, failing) = {
+            let known = self.known.borrow();
+            (check(&known), known.failing)
+        };
+        if let Some(checked) = checked {
+            return checked;
         }
-        let mut editions = self.edition.subscribe();
+        let mut known = self.known.subscribe();
         self.wanted.notify_one();
-        let fresh =
-            editions.wait_for(|edition| edition.as_ref().is_some_and(|it| it.asked_at.elapsed() <= max_age));
-        match tokio::time::timeout(LONGEST_WAIT, fresh).await {
-            Ok(Ok(edition)) => edition
-                .as_ref()
-                .map_or(Err(Reason::RevocationUnavailable), |it| facts.check_not_revoked(&it.revoked)),
+        if failing {
+            return Err(Reason::RevocationUnavailable);
+        }
+        let ended = known.wait_for(|known| known.failing || known.fresh(max_age).is_some());
+        match tokio::time::timeout(LONGEST_WAIT, ended).await {
+            Ok(Ok(known)) => check(&known).unwrap_or(Err(Reason::RevocationUnavailable)),
             _ => Err(Reason::RevocationUnavailable),
         }
     }
@@ -81,9 +98,11 @@ impl RevocationList {
                 Source::List(url) => {
                     let fetched = self.fetch(of, http, url, began).await;
                     observe(fetched.as_ref().map(|_| ()).map_err(|error| *error));
-                    if let Ok(edition) = fetched {
-                        self.edition.send_replace(Some(edition));
-                    }
+                    self.known.send_modify(|known| {
+                        known.failing = fetched.is_err();
+                        // The last good one stays: it is good until it is too old.
+                        known.edition = fetched.ok().or(known.edition.take());
+                    });
                     (of.config.max_age / 3).mul_f64(1.0 - 0.1 * fastrand::f64()).max(SHORTEST_PAUSE)
                 }
                 _ => IDLE_PAUSE,
@@ -103,7 +122,7 @@ impl RevocationList {
         url: Url,
         asked_at: Instant,
     ) -> Result<Edition, &'static str> {
-        let known = self.edition.borrow().clone();
+        let known = self.known.borrow().edition.clone();
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static("application/jwt"));
         if let Some(etag) = known.as_ref().and_then(|known| known.etag.clone()) {

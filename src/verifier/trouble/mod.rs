@@ -349,9 +349,9 @@ async fn an_hour_of_random_trouble_is_decided_exactly_as_promised() {
 }
 
 #[tokio::test(start_paused = true)]
-#[ignore = "long: a hundred random days, some ten minutes"]
-async fn a_hundred_random_days_are_decided_exactly_as_promised() {
-    for seed in 1000..1100 {
+#[ignore = "long: thirty random days, some five to ten minutes"]
+async fn thirty_random_days_are_decided_exactly_as_promised() {
+    for seed in 1000..1030 {
         let story = Story::random(seed, Duration::from_secs(86_400));
         let day = live_through(&story, seed).await;
         println!(
