@@ -8,6 +8,9 @@ use super::head;
 use super::respond::Answer;
 use crate::domain::reason::Reason;
 
+/// What Pingora calls chunks and trailers that are none.
+const BROKEN_CHUNKS: [&str; 2] = ["InvalidChunk", "InvalidTrailerEnd"];
+
 /// The reason for a proxy error. `ours` is what a phase of ours noted when it made the error.
 #[must_use]
 pub fn reason_of(error: &Error, ours: Option<Reason>) -> Reason {
@@ -17,6 +20,10 @@ pub fn reason_of(error: &Error, ours: Option<Reason>) -> Reason {
     match (error.esource(), error.etype()) {
         (ErrorSource::Downstream, ErrorType::ReadTimedout) => Reason::BodyTimeout,
         (ErrorSource::Downstream, ErrorType::InvalidHTTPHeader | ErrorType::H1Error) => {
+            Reason::MalformedRequest
+        }
+        // Pingora's own reading of chunks, where it comes before ours.
+        (ErrorSource::Downstream, error) if BROKEN_CHUNKS.contains(&error.as_str()) => {
             Reason::MalformedRequest
         }
         (ErrorSource::Downstream, _) => Reason::ClientGone,
