@@ -16,6 +16,7 @@ fn rule(number: usize) -> RuleConfig {
             scopes: ScopeSet::parse("items:read").expect("a scope"),
             ..Needs::default()
         }),
+        timeout: None,
         line: number,
     }
 }

@@ -71,6 +71,7 @@ impl Issuing {
                     scopes: ScopeSet::parse("orders:read").expect("a scope"),
                     ..Needs::default()
                 }),
+                timeout: None,
                 line: 1,
             }],
             mode: Mode::Enforce,

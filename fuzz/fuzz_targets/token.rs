@@ -23,11 +23,13 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
 use libfuzzer_sys::fuzz_target;
 use m2m_sidecar::domain::clock::{Clock, SharedClock, UnixTime};
+use m2m_sidecar::domain::revoked::RevokedNow;
 use m2m_sidecar::jose::ALGORITHMS;
 use m2m_sidecar::jose::key_set::KeySet;
 use m2m_sidecar::jose::live_keys::LiveKeys;
 use m2m_sidecar::verifier::{
-    Audiences, Authority, AuthorityConfig, BearerToken, Config, KeySource, Profile, Verifier,
+    Audiences, Authority, AuthorityConfig, BearerToken, Config, CorsPreflight, KeySource, Mode, OwnIssuer, Profile,
+    RevocationConfig, RevocationKind, Verifier,
 };
 
 use recheck::{AUDIENCE, FORWARDED, ISSUERS, NOW, base64url, recheck};
@@ -61,14 +63,21 @@ static VERIFIER: LazyLock<Verifier> = LazyLock::new(|| {
             max_stale: Duration::from_secs(3600),
             require_expiry: n == 0,
             profile: [Profile::Standard, Profile::Plgd][n],
+            revocation: RevocationConfig {
+                kind: [RevocationKind::None, RevocationKind::Auto][n],
+                ..RevocationConfig::default()
+            },
         };
-        Authority::new(config, clock.clone(), Some(LiveKeys::in_process(keys, clock.clone())))
+        let keys = LiveKeys::in_process(keys, clock.clone());
+        Authority::new(config, clock.clone(), Some(OwnIssuer { keys, revoked: RevokedNow::default() }), None)
     });
     let config = Config {
         authorities: vec!["0".to_owned(), "1".to_owned()],
         audiences: Audiences::OneOf(vec![AUDIENCE.to_owned()]),
         verified_token_cache: 100,
         rules: Vec::new(),
+        mode: Mode::Enforce,
+        cors_preflight: CorsPreflight::Authenticate,
         forwarded_claims: FORWARDED.map(str::to_owned).to_vec(),
     };
     Verifier::new(&config, authorities.to_vec(), clock, Arc::new(|_| {})).expect("no rules, no mistake")

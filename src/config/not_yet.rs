@@ -27,7 +27,6 @@ pub(super) const KEYS: &[&str] = &[
     "inbound[].tokenLocations",
     "inbound[].upstreamTls.certFile",
     "inbound[].upstreamTls.keyFile",
-    "inbound[].rules[].timeout",
     "credentials.*.assertionAudience",
     "credentials.*.certFile",
     "credentials.*.keyFile",

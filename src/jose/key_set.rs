@@ -41,14 +41,18 @@ pub enum NoCandidate {
     Algorithm,
 }
 
+/// What tells a key from every other: 128 bits of the SHA-256 of its SubjectPublicKeyInfo. Tens of thousands of verified
+/// tokens carry one.
+pub type Fingerprint = [u8; 16];
+
 /// A public key.
 #[derive(Clone)]
 pub struct VerifyingKey {
     kid: Option<String>,
     algorithms: Vec<Algorithm>,
     decoding: DecodingKey,
-    /// The SHA-256 of its SubjectPublicKeyInfo: the same key is recognised in another edition of the set.
-    fingerprint: [u8; 32],
+    /// By it the same key is recognised in another edition of the set.
+    fingerprint: Fingerprint,
 }
 
 impl VerifyingKey {
@@ -60,7 +64,7 @@ impl VerifyingKey {
 
     /// What tells this key from every other.
     #[must_use]
-    pub fn fingerprint(&self) -> [u8; 32] {
+    pub fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
     }
 
@@ -131,7 +135,7 @@ impl VerifyingKey {
             None | Some(Value::Null) => None,
             Some(kid) => Some(kid.as_str()?.to_owned()),
         };
-        Some(Self { kid, algorithms, decoding, fingerprint: sha256(spki) })
+        Some(Self { kid, algorithms, decoding, fingerprint: *sha256(spki).first_chunk()? })
     }
 }
 
@@ -179,7 +183,7 @@ impl KeySet {
 
     /// Whether the key with this fingerprint is in the set.
     #[must_use]
-    pub fn contains(&self, fingerprint: &[u8; 32]) -> bool {
+    pub fn contains(&self, fingerprint: &Fingerprint) -> bool {
         self.0.iter().any(|key| key.fingerprint == *fingerprint)
     }
 

@@ -187,8 +187,8 @@ impl Framing {
 /// Every line must end in CR LF. A recipient may take a bare LF for a line end (§2.2); one that does and one that does
 /// not see two different heads.
 fn end_of_head(head: &[u8], from: usize, lines: &mut usize) -> Result<Option<usize>, Reason> {
-    let ends = head.iter().enumerate().skip(from).filter(|(_, byte)| **byte == b'\n');
-    for (at, _) in ends {
+    let ends = memchr::memchr_iter(b'\n', head.get(from..).unwrap_or_default());
+    for at in ends.map(|at| from + at) {
         let line = head.get(..at).unwrap_or_default();
         if !line.ends_with(b"\r") {
             return Err(Reason::MalformedRequest);
@@ -209,7 +209,12 @@ fn end_of_head(head: &[u8], from: usize, lines: &mut usize) -> Result<Option<usi
 /// Judges a whole head; gives what follows it.
 fn judge_head(head: &[u8]) -> Result<Part, Reason> {
     let head = head.strip_prefix(b"\r\n").unwrap_or(head);
-    let mut lines = head.split_inclusive(|byte| *byte == b'\n').map(strip_line_end);
+    let mut begin = 0;
+    let mut lines = memchr::memchr_iter(b'\n', head).map(|end| {
+        let line = head.get(begin..=end).unwrap_or_default();
+        begin = end + 1;
+        strip_line_end(line)
+    });
     let version = request_line(lines.next().unwrap_or(Ok(&[]))?)?;
     let mut framing = FramingFields::default();
     for (number, line) in lines.enumerate() {
@@ -258,7 +263,7 @@ fn request_line(line: &[u8]) -> Result<Version, Reason> {
 
 /// `field-name ":" OWS field-value OWS` (RFC 9112 §5): no folding, no space around the name, no control characters.
 fn field(line: &[u8]) -> Result<(&[u8], &[u8]), Reason> {
-    let colon = line.iter().position(|byte| *byte == b':').ok_or(Reason::MalformedRequest)?;
+    let colon = memchr::memchr(b':', line).ok_or(Reason::MalformedRequest)?;
     let (name, value) = line.split_at(colon);
     let value = value.get(1..).unwrap_or_default();
     // All of a line is looked at: without a way out the loop is vectorised.

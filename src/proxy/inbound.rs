@@ -307,7 +307,8 @@ impl ProxyHttp for Inbound {
         // A second try sends the body again from its beginning.
         ctx.body_bytes = 0;
         ctx.access.upstream_begins();
-        self.upstream.peer(&mut ctx.tries).await.map_err(|reason| fail(ctx, reason))
+        let read = ctx.permit.as_ref().and_then(Permit::timeout);
+        self.upstream.peer(&mut ctx.tries, read).await.map_err(|reason| fail(ctx, reason))
     }
 
     fn fail_to_connect(

@@ -244,7 +244,7 @@ impl ProxyHttp for Outbound {
 
     async fn upstream_peer(&self, _: &mut Session, ctx: &mut Context) -> pingora::Result<Box<HttpPeer>> {
         ctx.access.upstream_begins();
-        self.upstream.peer(&mut ctx.tries).await.map_err(|reason| fail(ctx, reason))
+        self.upstream.peer(&mut ctx.tries, None).await.map_err(|reason| fail(ctx, reason))
     }
 
     fn fail_to_connect(

@@ -132,11 +132,11 @@ impl Upstream {
         &self.config.host
     }
 
-    /// Where to send the next try of a request.
+    /// Where to send the next try of a request; `read` overrides how long to wait for each next part of the answer.
     ///
     /// # Errors
     /// [`Reason::UpstreamUnreachable`] when the name has no address within the connect timeout.
-    pub async fn peer(&self, tries: &mut Tries) -> Result<Box<HttpPeer>, Reason> {
+    pub async fn peer(&self, tries: &mut Tries, read: Option<Duration>) -> Result<Box<HttpPeer>, Reason> {
         let address = match self.pick(tries) {
             Some(address) => address,
             None => {
@@ -149,6 +149,9 @@ impl Upstream {
         tries.current = Some(address);
         let mut peer = self.template.clone();
         peer._address = address.into();
+        if read.is_some() {
+            peer.options.read_timeout = read;
+        }
         Ok(Box::new(peer))
     }
 

@@ -31,7 +31,7 @@ fn upstream(addresses: &[&str]) -> Arc<Upstream> {
 }
 
 async fn tried(upstream: &Upstream, tries: &mut Tries) -> SocketAddr {
-    upstream.peer(tries).await.unwrap();
+    upstream.peer(tries, None).await.unwrap();
     tries.current.unwrap()
 }
 
@@ -181,7 +181,7 @@ async fn when_no_address_answers_the_name_is_resolved_at_once_but_not_in_a_storm
 async fn a_name_that_was_never_resolved_is_waited_for_as_long_as_a_connect() {
     let upstream = upstream(&[]);
     let began = Instant::now();
-    assert_eq!(upstream.peer(&mut Tries::default()).await.err(), Some(Reason::UpstreamUnreachable));
+    assert_eq!(upstream.peer(&mut Tries::default(), None).await.err(), Some(Reason::UpstreamUnreachable));
     assert_eq!(began.elapsed(), Duration::from_secs(1));
     let later = async {
         tokio::time::sleep(Duration::from_millis(300)).await;
@@ -229,7 +229,7 @@ impl ProxyHttp for Relay {
     }
 
     async fn upstream_peer(&self, _: &mut Session, tries: &mut Tries) -> pingora::Result<Box<HttpPeer>> {
-        self.0.peer(tries).await.map_err(|_| Error::new(pingora::ErrorType::ConnectNoRoute))
+        self.0.peer(tries, None).await.map_err(|_| Error::new(pingora::ErrorType::ConnectNoRoute))
     }
 
     fn fail_to_connect(

@@ -35,7 +35,7 @@ use crate::domain::path::NormalPath;
 use crate::domain::reason::Reason;
 use crate::domain::scope::ScopeSet;
 use crate::jose::Algorithm;
-use crate::jose::key_set::{KeySet, NoCandidate};
+use crate::jose::key_set::{Fingerprint, KeySet, NoCandidate};
 use crate::jose::live_keys::{Keys, Renewal};
 use crate::jose::verify::{InvalidJws, Jws};
 use cache::VerifiedTokens;
@@ -146,6 +146,8 @@ pub struct RuleConfig {
     pub methods: Vec<String>,
     /// Who may pass.
     pub access: Access,
+    /// How long to wait for each next part of the upstream's answer; none: as the upstream says.
+    pub timeout: Option<Duration>,
     /// The line of the configuration file that it begins on, for people.
     pub line: usize,
 }
@@ -218,6 +220,7 @@ pub struct Permit {
     reason: Reason,
     /// Given only because the listener is in shadow mode.
     would_be_refused: bool,
+    timeout: Option<Duration>,
 }
 
 impl Permit {
@@ -232,6 +235,12 @@ impl Permit {
     #[must_use]
     pub fn reason(&self) -> Reason {
         self.reason
+    }
+
+    /// How long to wait for each next part of the upstream's answer, when the rule says so.
+    #[must_use]
+    pub fn timeout(&self) -> Option<Duration> {
+        self.timeout
     }
 
     /// Whether a listener that enforces would have refused the request.
@@ -293,11 +302,23 @@ impl Verifier {
         headers: &HeaderMap,
     ) -> Result<Permit, Refusal> {
         let rule = self.rules.find(path, method);
+        let permit = self.permit(rule, path, method, headers).await?;
+        Ok(Permit { timeout: rule.and_then(Rule::timeout), ..permit })
+    }
+
+    async fn permit(
+        &self,
+        rule: Option<&Rule>,
+        path: &NormalPath<'_>,
+        method: &str,
+        headers: &HeaderMap,
+    ) -> Result<Permit, Refusal> {
+        let passes = |token, reason| Ok(Permit { token, reason, would_be_refused: false, timeout: None });
         if rule.is_some_and(Rule::is_public) {
-            return Ok(Permit { token: None, reason: Reason::Public, would_be_refused: false });
+            return passes(None, Reason::Public);
         }
         if self.passes_as_preflight(path, method, headers) {
-            return Ok(Permit { token: None, reason: Reason::Preflight, would_be_refused: false });
+            return passes(None, Reason::Preflight);
         }
         let token = match self.token_of(headers).await {
             Ok(token) => token,
@@ -311,7 +332,7 @@ impl Verifier {
                 .map(|reason| Refusal { needed: rule.sufficient_scopes(), ..Refusal::new(reason) }),
         };
         match refused {
-            None => Ok(Permit { token: Some(token), reason: Reason::Permitted, would_be_refused: false }),
+            None => passes(Some(token), Reason::Permitted),
             Some(refusal) => {
                 let client_id = token.client_id().map(str::to_owned);
                 self.refuse(Refusal { client_id, ..refusal }, Some(token))
@@ -330,7 +351,9 @@ impl Verifier {
     fn refuse(&self, refusal: Refusal, token: Option<VerifiedToken>) -> Result<Permit, Refusal> {
         match self.mode {
             Mode::Enforce => Err(refusal),
-            Mode::Shadow => Ok(Permit { token, reason: refusal.reason, would_be_refused: true }),
+            Mode::Shadow => {
+                Ok(Permit { token, reason: refusal.reason, would_be_refused: true, timeout: None })
+            }
         }
     }
 
@@ -446,7 +469,7 @@ impl Verifier {
 }
 
 /// The claims of a token that one of these keys signed, and that key's fingerprint.
-fn authenticated<'j>(jws: &'j Jws<'_>, keys: &KeySet) -> Result<(&'j Claims, [u8; 32]), Reason> {
+fn authenticated<'j>(jws: &'j Jws<'_>, keys: &KeySet) -> Result<(&'j Claims, Fingerprint), Reason> {
     let candidates = keys.candidates(jws.kid(), jws.algorithm()).map_err(|why| match why {
         NoCandidate::UnknownKid => Reason::UnknownKid,
         NoCandidate::Algorithm => Reason::Algorithm,

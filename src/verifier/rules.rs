@@ -5,6 +5,8 @@
 mod matcher;
 mod pattern;
 
+use std::time::Duration;
+
 use super::token::TokenFacts;
 use super::{Access, Needs, RuleConfig};
 use crate::domain::path::NormalPath;
@@ -26,6 +28,7 @@ pub struct Rule {
     access: Access,
     /// Where each claim that the rule asks for stands among the asked claims.
     claims: Vec<usize>,
+    timeout: Option<Duration>,
 }
 
 /// Rules that cannot be used.
@@ -76,7 +79,7 @@ impl Rules {
                 Access::Public => Vec::new(),
                 Access::Token(needs) => needs.claims.iter().map(|need| place(&need.name)).collect(),
             };
-            Rule { access: config.access.clone(), claims }
+            Rule { access: config.access.clone(), claims, timeout: config.timeout }
         };
         let rules = configs.iter().map(&mut compile).collect();
         Ok(Self { rules, matcher, asked_claims })
@@ -105,6 +108,11 @@ impl Rule {
     #[must_use]
     pub fn is_public(&self) -> bool {
         self.access == Access::Public
+    }
+
+    /// How long to wait for each next part of the upstream's answer, when the rule says so.
+    pub(super) fn timeout(&self) -> Option<Duration> {
+        self.timeout
     }
 
     /// Judges a verified token by what the rule asks for.
@@ -179,7 +187,7 @@ mod tests {
 
     fn rule(paths: &[&str], methods: &[&str], access: Access) -> RuleConfig {
         let owned = |texts: &[&str]| texts.iter().map(ToString::to_string).collect();
-        RuleConfig { paths: owned(paths), methods: owned(methods), access, line: 1 }
+        RuleConfig { paths: owned(paths), methods: owned(methods), access, timeout: None, line: 1 }
     }
 
     fn token(paths: &[&str], methods: &[&str]) -> RuleConfig {

@@ -10,6 +10,7 @@ use crate::domain::clock::UnixTime;
 use crate::domain::reason::Reason;
 use crate::domain::revoked::{Revoked, TokenId};
 use crate::domain::scope::ScopeSet;
+use crate::jose::key_set::Fingerprint;
 
 use super::{Audiences, Profile};
 
@@ -38,7 +39,7 @@ pub struct TokenFacts {
     /// The SHA-256 of the whole token.
     pub(super) hash: [u8; 32],
     /// The key that made the signature.
-    pub(super) key: [u8; 32],
+    pub(super) key: Fingerprint,
     /// Its `exp`; when it has none, until when it is remembered.
     ends_at: i64,
     /// The beginning of time where the token does not say.
@@ -71,7 +72,7 @@ impl TokenFacts {
         claims: &Claims,
         hash: [u8; 32],
         authority: usize,
-        key: [u8; 32],
+        key: Fingerprint,
         reading: &Reading<'_>,
     ) -> Result<Self, Reason> {
         let wrong = |_: WrongType| Reason::MalformedClaims;
@@ -321,14 +322,14 @@ pub(super) mod tests {
         let (require_expiry, profile) = (true, Profile::Standard);
         let now = UnixTime(0);
         let reading = Reading { forwarded: &forwarded, asked: &asked, require_expiry, profile, now };
-        TokenFacts::read(&claims, [1; 32], 3, [2; 32], &reading)
+        TokenFacts::read(&claims, [1; 32], 3, [2; 16], &reading)
     }
 
     fn read_plgd(claims: &str, now: i64) -> Result<TokenFacts, Reason> {
         let claims = Claims::parse(claims.as_bytes()).unwrap();
         let (require_expiry, profile, now) = (false, Profile::Plgd, UnixTime(now));
         let reading = Reading { forwarded: &[], asked: &[], require_expiry, profile, now };
-        TokenFacts::read(&claims, [1; 32], 3, [2; 32], &reading)
+        TokenFacts::read(&claims, [1; 32], 3, [2; 16], &reading)
     }
 
     /// What is kept of some token with this hash.

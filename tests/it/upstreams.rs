@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::support::PATIENCE;
+use crate::support::behave::Gate;
 use crate::support::client::{Connection, RawAnswer, request, request_bytes};
 use crate::support::sidecar::Sidecar;
 use crate::support::upstream::{Answer, Upstream};
@@ -100,6 +101,39 @@ async fn a_name_with_several_addresses_is_served_by_the_one_that_answers() {
     assert_eq!(upstream.received().len(), 3);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rule_can_have_a_patience_of_its_own() {
+    let upstream = Upstream::start();
+    let yaml = format!(
+        r#"
+authorities: {{ a: {{ issuer: "http://127.0.0.1:1" }} }}
+stateDir: "@DIR@"
+inbound:
+  - name: api
+    listen: 127.0.0.1:0
+    upstream: "{}"
+    upstreamTimeouts: {{ read: 100ms }}
+    authorities: [a]
+    audiences: any
+    rules: [{{ paths: [/patient], access: public, timeout: 30s }}, {{ paths: ["/**"], access: public }}]
+"#,
+        upstream.url()
+    );
+    let sidecar = Sidecar::start(&yaml).await;
+    let gate = Gate::closed();
+    upstream.next(Answer::Hold(gate.clone(), Box::new(Answer::Echo)));
+    upstream.next(Answer::Hang);
+    let patient = request("GET", sidecar.address("api"), "/patient", &[], b"");
+    let impatient = async {
+        let _ = upstream.wait_for(1).await;
+        let answer = send(&sidecar, "GET", b"").await;
+        assert_eq!(outcome(&answer), (504, "upstream_timeout"));
+        gate.open();
+    };
+    let (patient, ()) = tokio::join!(patient, impatient);
+    assert_eq!(patient.status, 200);
+}
+
 /// A port on which connects hang: its queue is full.
 async fn full() -> (Socket, SocketAddr, Vec<tokio::task::JoinHandle<()>>) {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
@@ -161,7 +195,7 @@ async fn an_answer_that_stops_breaks_off_for_its_client_too() {
     upstream.next(answer);
     let mut client = Connection::open(sidecar.address("api")).await;
     client.send(request_bytes("GET", sidecar.address("api"), "/x", &[], b"")).await;
-    upstream.wait_for(1).await;
+    let _ = upstream.wait_for(1).await;
     stream.send("half");
     let broken = client.try_answer("GET").await.expect_err("no whole answer");
     assert_eq!(broken.partial.expect("its head came").body, b"half");

@@ -202,6 +202,8 @@ pub(in crate::config) struct Rule {
     #[serde(default)]
     #[schemars(extend("propertyNames" = { "format": "claim-name" }))]
     pub claims: BTreeMap<ClaimName, ClaimValues>,
+    /// How long to wait for each next part of the service's answer, instead of `upstreamTimeouts.read`.
+    pub timeout: Option<GoDuration>,
 }
 
 /// The values that a claim may have. Numbers and truth values are compared as JSON writes them.

@@ -310,7 +310,11 @@ fn resolve_rule(
             })
         }
     };
+    if raw.timeout.is_some_and(|timeout| timeout.0 < Duration::from_millis(1)) {
+        resolver.findings.error(&path.key("timeout"), "it must be at least 1ms");
+    }
     Some(RuleConfig {
+        timeout: raw.timeout.map(|timeout| timeout.0),
         line: resolver.tree.position(path).line,
         paths: raw.paths.into_iter().map(|pattern| pattern.0).collect(),
         methods: raw.methods.into_iter().flatten().map(|method| method.0).collect(),

@@ -89,6 +89,7 @@ impl Life {
                 paths: vec!["/**".to_owned()],
                 methods: Vec::new(),
                 access: Access::Token(Needs::default()),
+                timeout: None,
                 line: 1,
             }],
             mode: Mode::Enforce,
