@@ -166,7 +166,9 @@ reasons! {
     /// The request is not valid HTTP.
     MalformedRequest = "malformed_request" =>
         "Something that is not HTTP/1.1 reached the port, a TLS handshake on a plain port for example, or \
-         the head has errors. `peer` in the log line says who it was.",
+         the head or body is framed in a way that two servers could read differently. Usual causes: no `Host`, \
+         characters beyond ASCII in a URL that should be percent-encoded, a method in small letters, a bare line feed, \
+         two lengths. `peer` in the log line says who it was.",
     /// The request's `Expect` header asks for something else than `100-continue`.
     Expectation = "expectation" =>
         "Have the client leave the header out: no other expectation is defined.",

@@ -67,5 +67,5 @@ pub(super) async fn revocations(State(issuer): State<Arc<Issuer>>, headers: Head
     if headers.get(IF_NONE_MATCH) == Some(&list.etag) {
         return (StatusCode::NOT_MODIFIED, [REVALIDATE, etag]).into_response();
     }
-    ([JWT, REVALIDATE, etag], list.jwt.to_string()).into_response()
+    ([JWT, REVALIDATE, etag], list.jwt).into_response()
 }

@@ -14,7 +14,7 @@ const TYP: &str = "at+jwt";
 
 /// By how much `iat` lies in the past, so that a verifier whose clock is a little behind, and that allows no leeway,
 /// accepts a fresh token.
-const BACKDATED: Duration = Duration::from_secs(10);
+pub(super) const BACKDATED: Duration = Duration::from_secs(10);
 
 /// Claims that only the issuer sets. A configured claim of one of these names is left out even where the issuer
 /// itself has nothing to say: an inserted `scope` would widen a client that was given none.

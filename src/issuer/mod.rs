@@ -131,11 +131,12 @@ impl Issuer {
     pub async fn revoke(&self, request: &RevocationRequest) -> Result<Option<String>, TokenError> {
         let now = self.clock.now();
         let client = client_auth::authenticate(&self.clients, request.credentials(), now)?;
-        let Some(token) = request.token_of(client.registration(), &self.url, &self.keys, now) else {
+        let Some((token, issued_at)) = request.token_of(client.registration(), &self.url, &self.keys, now)
+        else {
             return Ok(None);
         };
         let jti = token.jti.clone();
-        self.revocations.revoke(token).await.map_err(|_| TokenError::StoreUnavailable)?;
+        self.revocations.revoke(token, issued_at).await.map_err(|_| TokenError::StoreUnavailable)?;
         Ok(Some(jti))
     }
 

@@ -1,18 +1,20 @@
 //! Revocation: RFC 7009 requests, what is revoked now, and the signed list for verifiers elsewhere.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 use serde_json::json;
 
+use super::access_token::BACKDATED;
 use super::signing_keys::SigningKeys;
 use super::token_request::{Credentials, Parameters};
 use super::{ClientConfig, TokenError};
 use crate::domain::clock::UnixTime;
-use crate::domain::hash::sha256_parts;
+use crate::domain::hash::sha256;
 use crate::domain::revoked::{Revoked, RevokedNow, TokenId};
 use crate::domain::secret::{ExposeSecret, SecretString};
 use crate::jose::verify::Jws;
@@ -24,6 +26,10 @@ const TYP: &str = "m2m-revocations+jwt";
 const LIST_LIFETIME: Duration = Duration::from_secs(15);
 /// A verifier whose clock is behind still takes an expired token for a live one; none allows more than this.
 const LONGEST_SKEW: Duration = Duration::from_mins(10);
+
+/// How many of a client's revoked tokens are named one by one. Beyond it all that the client was issued up to its last
+/// revocation are revoked, so that no client can make the list too large for everyone.
+const MAX_PER_CLIENT: usize = 1000;
 
 /// A revocation request (RFC 7009 §2.1), well-formed but not yet authenticated.
 #[derive(Debug)]
@@ -53,14 +59,14 @@ impl RevocationRequest {
         self.credentials.as_ref()
     }
 
-    /// The token, if it is a live one that this issuer made for this client.
+    /// The token, if it is a live one that this issuer made for this client; and its `iat`.
     pub(super) fn token_of(
         &self,
         client: &ClientConfig,
         issuer: &str,
         keys: &SigningKeys,
         now: UnixTime,
-    ) -> Option<RevokedToken> {
+    ) -> Option<(RevokedToken, UnixTime)> {
         let jws = Jws::parse(self.token.expose_secret()).ok()?;
         let candidates = keys.verifying_keys().candidates(jws.kid(), jws.algorithm()).ok()?;
         let (claims, _) = jws.verified_claims(&candidates)?;
@@ -73,15 +79,16 @@ impl RevocationRequest {
             expires_at,
             revoked_at: now,
         };
-        (is_own && now < expires_at.plus(LONGEST_SKEW)).then_some(revoked)
+        let issued_at = UnixTime(claims.numeric_date("iat").ok().flatten()?);
+        (is_own && now < expires_at.plus(LONGEST_SKEW)).then_some((revoked, issued_at))
     }
 }
 
 /// The list of revoked tokens, signed.
 #[derive(Clone, Debug)]
 pub struct RevocationList {
-    /// A JWT with the claims `iss`, `iat` and `revoked`, a list of `jti`s.
-    pub jwt: Arc<str>,
+    /// A JWT with the claims `iss`, `iat`, `revoked` (`jti`s) and `not_before` (per client the `iat` up to which all are).
+    pub jwt: Bytes,
     /// Changes when the list does, not with each signature.
     pub etag: HeaderValue,
 }
@@ -123,7 +130,8 @@ impl Revocations {
     /// Takes over what other processes have revoked, and forgets what has expired.
     pub(super) async fn reload(&self, now: UnixTime) -> Result<(), StoreError> {
         let _changing = self.changing.lock().await;
-        let stored = self.store.revoked_tokens(now.minus(LONGEST_SKEW)).await?;
+        let mut stored = self.store.revoked_tokens(now.minus(LONGEST_SKEW)).await?;
+        stored.sort_unstable_by(|a, b| a.jti.cmp(&b.jti));
         if **self.tokens.load() != stored {
             self.replace(stored);
         }
@@ -131,22 +139,27 @@ impl Revocations {
     }
 
     /// Revokes a token: in the store first, so that an answer is never taken back by a restart.
-    pub(super) async fn revoke(&self, token: RevokedToken) -> Result<(), StoreError> {
+    pub(super) async fn revoke(&self, token: RevokedToken, issued_at: UnixTime) -> Result<(), StoreError> {
         let _changing = self.changing.lock().await;
-        if self.tokens.load().iter().any(|known| known.jti == token.jti) {
+        if self.now.current().covers(TokenId::of(&token.jti), Some(&token.client_id), issued_at) {
             return Ok(());
         }
         self.store.insert_revoked_token(&token).await?;
         let mut tokens = Vec::clone(&self.tokens.load());
-        tokens.insert(0, token);
+        let place = tokens.partition_point(|known| known.jti < token.jti);
+        tokens.insert(place, token);
         self.replace(tokens);
         Ok(())
     }
 
     fn replace(&self, tokens: Vec<RevokedToken>) {
-        let ids = tokens.iter().map(|token| TokenId::of(&token.jti)).collect();
+        let (single, clients) = published(&tokens);
+        let revoked = Revoked::new(
+            single.into_iter().map(TokenId::of).collect(),
+            clients.into_iter().map(|(client, until)| (client.to_owned(), until)).collect(),
+        );
         self.tokens.store(Arc::new(tokens));
-        self.now.replace(Revoked::new(ids, HashMap::new()));
+        self.now.replace(revoked);
     }
 
     /// The signed list, at most [`LIST_LIFETIME`] old.
@@ -171,17 +184,58 @@ impl Revocations {
     }
 }
 
+/// What is revoked: single tokens by `jti`, and clients with the `iat` up to which all of theirs are.
+fn published(tokens: &[RevokedToken]) -> (Vec<&str>, HashMap<&str, UnixTime>) {
+    let mut clients: HashMap<&str, (usize, UnixTime)> = HashMap::new();
+    for token in tokens {
+        let (count, last) = clients.entry(&token.client_id).or_insert((0, token.revoked_at));
+        *count += 1;
+        *last = (*last).max(token.revoked_at);
+    }
+    clients.retain(|_, (count, _)| *count > MAX_PER_CLIENT);
+    let single = tokens.iter().filter(|token| !clients.contains_key(token.client_id.as_str()));
+    let single = single.map(|token| token.jti.as_str()).collect();
+    // A token's `iat` lies before the moment it was issued.
+    (single, clients.into_iter().map(|(client, (_, last))| (client, last.minus(BACKDATED))).collect())
+}
+
 fn sign(
     tokens: &[RevokedToken],
     issuer: &str,
     keys: &SigningKeys,
     now: UnixTime,
 ) -> Result<RevocationList, TokenError> {
-    let revoked: Vec<&str> = tokens.iter().map(|token| token.jti.as_str()).collect();
-    let claims = json!({ "iss": issuer, "iat": now.0, "revoked": revoked });
+    let (single, clients) = published(tokens);
+    let not_before: BTreeMap<&str, i64> = clients.iter().map(|(client, until)| (*client, until.0)).collect();
+    let claims = json!({ "iss": issuer, "iat": now.0, "revoked": single, "not_before": not_before });
     let jwt = keys.signing_key().sign(TYP, &claims).map_err(|_| TokenError::Signing)?;
-    let content: Vec<&[u8]> = revoked.iter().map(|jti| jti.as_bytes()).collect();
-    let digest: String = sha256_parts(&content)[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+    let content = json!([single, not_before]).to_string();
+    let digest: String = sha256(content.as_bytes())[..16].iter().map(|byte| format!("{byte:02x}")).collect();
     let etag = HeaderValue::try_from(format!("\"{digest}\"")).map_err(|_| TokenError::Signing)?;
-    Ok(RevocationList { jwt: jwt.expose_secret().into(), etag })
+    Ok(RevocationList { jwt: Bytes::copy_from_slice(jwt.expose_secret().as_bytes()), etag })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_that_revokes_without_end_ends_all_of_its_own_tokens_and_nobody_elses_list() {
+        let token = |client: &str, number: usize| RevokedToken {
+            jti: format!("{client}-{number}"),
+            client_id: client.to_owned(),
+            expires_at: UnixTime(9000),
+            revoked_at: UnixTime(1000 + i64::try_from(number).unwrap()),
+        };
+        let mut tokens: Vec<_> = (0..MAX_PER_CLIENT).map(|number| token("busy", number)).collect();
+        tokens.push(token("calm", 1));
+        let (single, clients) = published(&tokens);
+        assert_eq!((single.len(), clients.len()), (MAX_PER_CLIENT + 1, 0));
+        tokens.push(token("busy", MAX_PER_CLIENT));
+        let (single, clients) = published(&tokens);
+        assert_eq!(single, ["calm-1"]);
+        let last = 1000 + i64::try_from(MAX_PER_CLIENT).unwrap();
+        // The `iat` of a token that was issued in the moment of the last revocation.
+        assert_eq!(clients, HashMap::from([("busy", UnixTime(last - 10))]));
+    }
 }

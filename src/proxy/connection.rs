@@ -255,10 +255,11 @@ impl Shutdown for Connection {
     /// Says that nothing more will come, and reads on for a moment: closing with unread bytes would reset the
     /// connection and could take the answer with it.
     async fn shutdown(&mut self) {
-        if AsyncWriteExt::shutdown(&mut self.io).await.is_err() {
+        let (time, mut left) = LINGER;
+        // What is still to be written goes first, and a client that does not read would keep it for ever.
+        if !matches!(tokio::time::timeout(time, AsyncWriteExt::shutdown(&mut self.io)).await, Ok(Ok(()))) {
             return;
         }
-        let (time, mut left) = LINGER;
         let _ = tokio::time::timeout(time, async {
             let mut sink = [0; 4096];
             while left > 0 {

@@ -29,6 +29,10 @@ const OWN_PREFIX: &[u8] = b"x-m2m-";
 /// by some upstreams, and was judged by nobody.
 const IMITATED: &[&str] = &["content-length", "transfer-encoding", "proxy-authorization"];
 
+/// Names by which some frameworks take another path or method than those of the request line, which alone were judged.
+const OVERRIDES: &[&str] =
+    &["x-original-url", "x-rewrite-url", "x-http-method-override", "x-http-method", "x-method-override"];
+
 /// The identity headers of one listener.
 pub struct IdentityHeaders {
     /// The headers, in the order of the token's forwarded claims.
@@ -46,7 +50,8 @@ impl IdentityHeaders {
     }
 
     /// Removes what the client sent under these names, in every spelling: CGI, WSGI and others read `x_m2m_subject`,
-    /// `X-M2M-Subject` and `x.m2m.subject` as one. So they would read `content_length`: imitations go too.
+    /// `X-M2M-Subject` and `x.m2m.subject` as one. So they would read `content_length`: imitations go too, and what would
+    /// make another request of it than the one that was judged.
     pub fn strip(&self, request: &mut RequestHeader) {
         let forged: Vec<HeaderName> = request
             .headers
@@ -54,6 +59,7 @@ impl IdentityHeaders {
             .filter(|name| {
                 is_own(name)
                     || is_imitation(name.as_str())
+                    || OVERRIDES.iter().any(|known| folds_to(name.as_str(), known))
                     || self.folded.iter().any(|folded| folds_to(name.as_str(), folded))
             })
             .cloned()
@@ -158,6 +164,23 @@ fn canonical(address: IpAddr) -> IpAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_would_make_another_request_of_it_is_removed() {
+        let mut request = RequestHeader::build("POST", b"/", None).unwrap();
+        for name in [
+            "X-Original-URL",
+            "x_rewrite_url",
+            "X-HTTP-Method-Override",
+            "X.HTTP.Method",
+            "x-method_override",
+        ] {
+            request.append_header(name.to_owned(), "DELETE").unwrap();
+        }
+        request.append_header("x-original", "kept").unwrap();
+        IdentityHeaders::new(Vec::new()).strip(&mut request);
+        assert_eq!(request.headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-original"]);
+    }
 
     #[test]
     fn every_spelling_that_an_upstream_could_fold_is_removed() {

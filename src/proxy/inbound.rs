@@ -127,7 +127,7 @@ pub struct Context {
     target: String,
     permit: Option<Permit>,
     /// Held until the request is over.
-    _slot: Option<Slot>,
+    slot: Option<Slot>,
     /// The reason for an error that a phase made.
     failure: Option<Reason>,
     tries: Tries,
@@ -208,12 +208,13 @@ impl Inbound {
                 self.over_limit(Refusal::new(Reason::BodyTooLarge), ctx)?;
             }
         }
-        let Some(limits) = &self.limits else {
+        // What would be refused anyway uses up nothing.
+        let Some(limits) = self.limits.as_ref().filter(|_| !permit.would_be_refused()) else {
             return Ok(());
         };
         match limits.admit(limit_key(limits.per(), permit, peer)) {
             Ok(slot) => {
-                ctx._slot = Some(slot);
+                ctx.slot = Some(slot);
                 Ok(())
             }
             Err(Exceeded::Rate(wait)) => {
@@ -270,7 +271,7 @@ impl ProxyHttp for Inbound {
             connection: None,
             target: String::new(),
             permit: None,
-            _slot: None,
+            slot: None,
             failure: None,
             tries: Tries::default(),
             body_bytes: 0,
@@ -294,8 +295,8 @@ impl ProxyHttp for Inbound {
                 ctx.access.client_id = refusal.client_id;
                 let mut answer = Answer::new(refusal.reason, &self.name).needing(refusal.needed.as_ref());
                 if let Some(wait) = refusal.retry_after {
-                    answer =
-                        answer.retry_after(wait.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX));
+                    answer = answer
+                        .retry_after(wait.as_millis().div_ceil(1000).max(1).try_into().unwrap_or(u64::MAX));
                 }
                 answer.write(session).await?;
                 Ok(true)
@@ -382,6 +383,8 @@ impl ProxyHttp for Inbound {
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut Context) {
         ctx.access.end_session(&self.metrics, session);
+        // The request is over; what follows is only the end of its connection.
+        ctx.slot = None;
         failure::close(session, error).await;
     }
 }

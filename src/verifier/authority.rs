@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::HeaderMap;
 
 use super::discovery::{Get, Remote};
-use super::revocation::{IntrospectionClient, Revocation};
+use super::revocation::{self, IntrospectionClient, Revocation};
 use super::{AuthorityConfig, KeySource, Profile, key_file};
 use crate::domain::clock::SharedClock;
 use crate::domain::hash::sha256_parts;
@@ -74,8 +74,13 @@ impl Authority {
         };
         let revocation = Revocation::new(
             config.revocation,
-            (config.issuer.clone(), config.algorithms.clone()),
-            keys.clone(),
+            revocation::Issuer {
+                issuer: config.issuer.clone(),
+                algorithms: config.algorithms.clone(),
+                keys: keys.clone(),
+                clock: clock.clone(),
+                clock_skew: config.clock_skew,
+            },
             introspection,
             revoked,
             config.keys == KeySource::Discovery,

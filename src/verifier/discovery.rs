@@ -60,7 +60,12 @@ impl From<Failure> for FetchError {
     }
 }
 
-fn why(error: HttpError) -> &'static str {
+fn is_trouble(status: StatusCode) -> bool {
+    status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS
+}
+
+/// Why an authority did not answer, for people.
+pub(super) fn why(error: HttpError) -> &'static str {
     match error {
         HttpError::Timeout => "the authority did not answer in time",
         HttpError::Connect => "the authority cannot be reached",
@@ -90,8 +95,10 @@ impl Remote {
         let mut read_one = false;
         for url in metadata_urls(&self.issuer) {
             match self.read_metadata(url).await {
-                // Who does not answer here will not answer there, and each may cost seconds.
+                // Who does not answer here will not answer there, and each may cost seconds. Nor is a moment's trouble a
+                // reason to believe the other document, which may say less.
                 Err(Failure::NoAnswer(error)) => return Err(Failure::NoAnswer(error)),
+                Err(Failure::Status(status)) if is_trouble(status) => return Err(Failure::Status(status)),
                 Err(failure) => {
                     // A document with a fault says more than a 404 at the other place.
                     if !read_one {

@@ -452,6 +452,60 @@ async fn a_tokens_endpoint_in_trouble_is_503_and_is_not_stormed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_that_is_silent_is_waited_for_once_whatever_comes() {
+    let upstream = Upstream::start();
+    for revocation in ["auto", "{ onFailure: accept }"] {
+        let authority = Authority::start();
+        authority.advertise("plgd_tokens_endpoint", "/api/v1/tokens");
+        let sidecar = sidecar(&authority, revocation, &upstream).await;
+        authority.behave(Endpoint::PlgdTokens, Behave::Hang);
+        let token = authority.token().claim("jti", UUIDS[0]).sign();
+        let began = Instant::now();
+        let answers = futures_util::future::join_all((0..16).map(|_| judge(&sidecar, &token))).await;
+        let expected = if revocation == "auto" { is(503, "revocation_unavailable") } else { is(200, "-") };
+        assert!(answers.iter().all(|answer| *answer == expected), "{answers:?}");
+        // A question is given up after two seconds, and its failure remembered for one: sixteen in a row would be 32.
+        let allowed = 1 + usize::try_from(began.elapsed().as_secs() / 2).unwrap();
+        assert!(authority.fetches(Endpoint::PlgdTokens) <= allowed, "{}", authority.fetches(Endpoint::PlgdTokens));
+        // And it is remembered for other tokens too.
+        let other = authority.token().claim("jti", UUIDS[1]).sign();
+        assert_eq!(judge(&sidecar, &other).await, expected);
+        assert!(authority.fetches(Endpoint::PlgdTokens) <= allowed);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_of_another_time_is_not_believed() {
+    let upstream = Upstream::start();
+    for (iat, reason) in [(now() - 7200, "revocation_unavailable"), (now() + 7200, "revocation_unavailable"), (now(), "-")] {
+        let authority = Authority::start();
+        authority.advertise("revocation_list_uri", "/revocations");
+        authority.publish_list(json!({"iss": authority.issuer(), "iat": iat, "revoked": []}));
+        let sidecar = sidecar(&authority, "auto", &upstream).await;
+        assert_eq!(judge(&sidecar, &authority.token().sign()).await.1, reason, "{iat}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metadata_that_say_less_than_before_do_not_end_the_asking() {
+    let upstream = Upstream::start();
+    let (authority, sidecar) = with_plgd(&upstream).await;
+    authority.revoke(UUIDS[0]);
+    let token = authority.token().claim("jti", UUIDS[0]).sign();
+    assert_eq!(judge(&sidecar, &token).await, is(401, "revoked"));
+    // A moment's trouble at the first place is no reason to ask the second.
+    let seen = authority.fetches(Endpoint::AuthorizationServer);
+    authority.behave(Endpoint::OpenidConfiguration, Behave::Status(503));
+    let stranger = authority.token().header("kid", "unknown").claim("jti", UUIDS[1]).sign();
+    let unknown = async || judge(&sidecar, &stranger).await;
+    while unknown().await != is(503, "keys_unavailable") {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    assert_eq!(authority.fetches(Endpoint::AuthorizationServer), seen);
+    assert_eq!(judge(&sidecar, &token).await, is(401, "revoked"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nobody_is_asked_about_a_token_that_is_bad_anyway() {
     let upstream = Upstream::start();
     let (authority, sidecar) = with_plgd(&upstream).await;
@@ -513,6 +567,11 @@ async fn a_token_that_never_expires_needs_somebody_who_can_end_it() {
     assert_eq!(judge(&asking, &endless).await, is(200, "-"));
     authority.revoke(UUIDS[0]);
     becomes(&asking, &endless, is(401, "revoked")).await;
+    // Not even where revocation may fail.
+    let lenient = sidecar(&authority, "{ onFailure: accept }, requireExpiry: false", &upstream).await;
+    authority.behave(Endpoint::PlgdTokens, Behave::Status(500));
+    let endless = authority.token().without("exp").claim("jti", UUIDS[1]).sign();
+    assert_eq!(judge(&lenient, &endless).await, is(503, "revocation_unavailable"));
 }
 
 // ---- configuration

@@ -100,7 +100,8 @@ pub(in crate::config) struct Inbound {
     /// Whether the upstream gets the client's `Host`; otherwise its own name.
     #[serde(default = "yes")]
     pub preserve_host: bool,
-    /// Whether `%2F` may stand in a path. A segment that hides `..` beside it is refused all the same.
+    /// Whether `%2F` may stand in a path. A segment that hides `..` beside it is refused all the same. `keep` is only for
+    /// services that do not take it for a slash: rules see `/admin%2Fusers` as one segment, so no rule for `/admin/**` matches it.
     #[serde(default)]
     pub encoded_slash: AmbiguousCharacter,
     /// Whether `;` may stand in a path. `keep` is for services that do not cut off what follows it: to the rules it is

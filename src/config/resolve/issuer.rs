@@ -37,6 +37,10 @@ pub(super) fn resolve(resolver: &mut Resolver<'_>, path: &KeyPath, raw: raw::Iss
         let message = format!("the file holds no private key (PEM) for {algorithm:?}");
         resolver.findings.error(&key_path, message);
     }
+    if private_key.is_some() && is_in_memory(resolver.tree) {
+        let message = "the key outlives a restart, the store does not: tokens that were revoked are good again after it";
+        resolver.findings.warning(&key_path, message);
+    }
     let clients_path = path.key("clients");
     unique_ids(resolver, &clients_path, &raw.clients);
     let clients = raw.clients.into_iter().enumerate();
@@ -54,6 +58,12 @@ pub(super) fn resolve(resolver: &mut Resolver<'_>, path: &KeyPath, raw: raw::Iss
             clients,
         },
     })
+}
+
+/// Whether the store is gone with the process.
+fn is_in_memory(tree: &Node) -> bool {
+    let url = tree.find(&KeyPath::root("store").key("url"));
+    matches!(url.map(|node| &node.data), Some(Data::Text(text)) if text.value == "sqlite::memory:")
 }
 
 fn answered_inbound(tree: &Node) -> bool {

@@ -11,6 +11,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use http::header::{ACCEPT, AUTHORIZATION};
 use http::{HeaderMap, HeaderValue, StatusCode};
+use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
@@ -24,7 +25,7 @@ use crate::domain::claims::Claims;
 use crate::domain::oauth::{ClientAuthMethod, basic_authorization};
 use crate::domain::reason::Reason;
 use crate::domain::secret::{ExposeSecret, SecretString};
-use crate::http_client::{HttpAnswer, HttpClient};
+use crate::http_client::{HttpAnswer, HttpClient, HttpError};
 use crate::jose::verify::Jws;
 use crate::verifier::bearer::BearerToken;
 
@@ -33,6 +34,8 @@ const MAX_KNOWN: u64 = 50_000;
 /// How many questions are under way, and how many more wait.
 const MAX_FLIGHTS: usize = 64;
 const MAX_WAITING: usize = 1024;
+/// The longest that a request waits for its question to be put and answered.
+const LONGEST_WAIT: Duration = Duration::from_millis(2500);
 /// For how long it is remembered that there was no answer, or one that may soon be another.
 const FAILURE_MEMORY: Duration = Duration::from_secs(1);
 
@@ -98,10 +101,34 @@ impl Cell {
 
 type Ask = (Question, oneshot::Sender<State>);
 
+/// Why a question has no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Failure {
+    /// Nobody answered: nor would they for other tokens.
+    NoAnswer(&'static str),
+    /// An answer that says nothing of this token.
+    Answer(&'static str),
+}
+
+impl Failure {
+    fn text(self) -> &'static str {
+        let (Self::NoAnswer(text) | Self::Answer(text)) = self;
+        text
+    }
+}
+
+impl From<&'static str> for Failure {
+    fn from(text: &'static str) -> Self {
+        Self::Answer(text)
+    }
+}
+
 /// The states of the tokens of one authority.
 pub(super) struct AskedStates {
     max_age: Duration,
     cells: Cache<[u8; 32], Arc<Cell>>,
+    /// Until when nobody is asked, because nobody answered.
+    silent_until: Mutex<Option<Instant>>,
     asks: mpsc::Sender<Ask>,
     asked: tokio::sync::Mutex<mpsc::Receiver<Ask>>,
 }
@@ -109,8 +136,9 @@ pub(super) struct AskedStates {
 impl AskedStates {
     pub fn new(max_age: Duration) -> Self {
         let (asks, asked) = mpsc::channel(MAX_WAITING);
-        let cells = Cache::builder().max_capacity(MAX_KNOWN).build();
-        Self { max_age, cells, asks, asked: tokio::sync::Mutex::new(asked) }
+        let cells = Cache::builder().max_capacity(MAX_KNOWN).eviction_policy(EvictionPolicy::lru()).build();
+        let silent_until = Mutex::new(None);
+        Self { max_age, cells, silent_until, asks, asked: tokio::sync::Mutex::new(asked) }
     }
 
     /// Checks a token by what is known of it, or by asking.
@@ -126,16 +154,35 @@ impl AskedStates {
         if let Some(state) = cell.known(self.max_age) {
             return state.verdict();
         }
+        let found = tokio::time::timeout(LONGEST_WAIT, self.find_out(&cell, question)).await;
+        found.unwrap_or(Ok(State::Unavailable))?.verdict()
+    }
+
+    /// Asks, unless someone else has asked meanwhile.
+    async fn find_out(
+        &self,
+        cell: &Cell,
+        question: impl FnOnce() -> Option<Question>,
+    ) -> Result<State, Reason> {
         let _flight = cell.flight.lock().await;
-        // Someone else may have asked meanwhile.
         if let Some(state) = cell.known(self.max_age) {
-            return state.verdict();
+            return Ok(state);
         }
         let question = question().ok_or(Reason::MalformedClaims)?;
+        if self.is_silent() {
+            return Ok(State::Unavailable);
+        }
         let asked_at = Instant::now();
         let state = self.ask(question).await;
-        *cell.known.lock().unwrap_or_else(PoisonError::into_inner) = Some((state, asked_at));
-        state.verdict()
+        // A good answer is as old as its question; a failure is remembered from now on, or a slow one were forgotten at once.
+        let at = if state == State::Active { asked_at } else { Instant::now() };
+        *cell.known.lock().unwrap_or_else(PoisonError::into_inner) = Some((state, at));
+        Ok(state)
+    }
+
+    fn is_silent(&self) -> bool {
+        let until = *self.silent_until.lock().unwrap_or_else(PoisonError::into_inner);
+        until.is_some_and(|until| Instant::now() < until)
     }
 
     async fn ask(&self, question: Question) -> State {
@@ -156,7 +203,11 @@ impl AskedStates {
                 ask = asked.recv(), if flights.len() < MAX_FLIGHTS => match ask {
                     Some((question, answer)) => flights.push(async move {
                         let state = put(of, http, &question).await;
-                        observe(state.map(|_| ()));
+                        observe(state.map(|_| ()).map_err(Failure::text));
+                        if let Err(Failure::NoAnswer(_)) = state {
+                            let until = Some(Instant::now() + FAILURE_MEMORY);
+                            *self.silent_until.lock().unwrap_or_else(PoisonError::into_inner) = until;
+                        }
                         // Who asked may be gone.
                         let _ = answer.send(state.unwrap_or(State::Unavailable));
                     }),
@@ -168,17 +219,21 @@ impl AskedStates {
     }
 }
 
-async fn put(of: &Revocation, http: &HttpClient, question: &Question) -> Result<State, &'static str> {
+async fn put(of: &Revocation, http: &HttpClient, question: &Question) -> Result<State, Failure> {
     match of.source() {
         Source::Plgd(url) => ask_plgd(http, url, question).await,
         Source::Introspection(url) => introspect(of, http, &url, question).await,
-        _ => Err("the authority's metadata has changed"),
+        _ => Err("the authority's metadata has changed".into()),
     }
 }
 
+fn no_answer(error: HttpError) -> Failure {
+    Failure::NoAnswer(why(error))
+}
+
 /// Asks as plgd's own services do: for the token's entry, with the token itself.
-async fn ask_plgd(http: &HttpClient, mut url: Url, question: &Question) -> Result<State, &'static str> {
-    let Some(jti) = question.jti else { return Err("the token has no id") };
+async fn ask_plgd(http: &HttpClient, mut url: Url, question: &Question) -> Result<State, Failure> {
+    let Some(jti) = question.jti else { return Err("the token has no id".into()) };
     url.query_pairs_mut().append_pair("idFilter", &jti.to_string()).append_pair("includeBlacklisted", "true");
     let mut headers = HeaderMap::new();
     headers.insert(ACCEPT, HeaderValue::from_static("application/protojson"));
@@ -186,7 +241,8 @@ async fn ask_plgd(http: &HttpClient, mut url: Url, question: &Question) -> Resul
     let mut value = HeaderValue::from_str(&value).map_err(|_| "the token cannot be sent")?;
     value.set_sensitive(true);
     headers.insert(AUTHORIZATION, value);
-    read_plgd(&http.get(&url, headers).await.map_err(why)?, jti)
+    let answer = http.get(&url, headers).await.map_err(no_answer)?;
+    Ok(read_plgd(&answer, jti)?)
 }
 
 /// The first JSON value is the token's entry, bare or as `result`. None: the issuer does not know the token.
@@ -233,7 +289,7 @@ async fn introspect(
     http: &HttpClient,
     url: &Url,
     question: &Question,
-) -> Result<State, &'static str> {
+) -> Result<State, Failure> {
     let client = of.client.as_ref().ok_or("there is no credential for introspection")?;
     let mut headers = HeaderMap::new();
     headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
@@ -248,7 +304,8 @@ async fn introspect(
             form.push(("client_secret", client.client_secret.expose_secret()));
         }
     }
-    read_introspection(&http.post_form(url, headers, &form).await.map_err(why)?)
+    let answer = http.post_form(url, headers, &form).await.map_err(no_answer)?;
+    Ok(read_introspection(&answer)?)
 }
 
 /// RFC 7662 §2.2. Whatever else it says, `active` alone decides.

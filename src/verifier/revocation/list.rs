@@ -105,9 +105,17 @@ impl RevocationList {
                     });
                     (of.config.max_age / 3).mul_f64(1.0 - 0.1 * fastrand::f64()).max(SHORTEST_PAUSE)
                 }
-                _ => IDLE_PAUSE,
+                source => {
+                    if matches!(source, Source::Unknown) && of.of.keys.metadata().is_some() {
+                        observe(Err(
+                            "the authority's metadata names no place, or no usable one, to ask for revocations",
+                        ));
+                    }
+                    IDLE_PAUSE
+                }
             };
-            let soonest = began + SHORTEST_PAUSE;
+            // Nothing was asked yet: the first who needs the list need not wait.
+            let soonest = if pause == IDLE_PAUSE { began } else { began + SHORTEST_PAUSE };
             tokio::select! {
                 () = tokio::time::sleep_until(began + pause) => {}
                 () = async { self.wanted.notified().await; tokio::time::sleep_until(soonest).await; } => {}
@@ -122,18 +130,29 @@ impl RevocationList {
         url: Url,
         asked_at: Instant,
     ) -> Result<Edition, &'static str> {
+        // What was signed too long ago is asked for anew: a 304 would make it no younger.
+        let now = of.of.clock.now();
         let known = self.known.borrow().edition.clone();
+        let young = |known: &Edition| UnixTime(known.issued_at).until(now) <= of.config.max_age;
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static("application/jwt"));
-        if let Some(etag) = known.as_ref().and_then(|known| known.etag.clone()) {
+        if let Some(etag) = known.as_ref().filter(|known| young(known)).and_then(|known| known.etag.clone()) {
             headers.insert(IF_NONE_MATCH, etag);
         }
         let answer = http.get(&url, headers).await.map_err(why)?;
         match (answer.status, known) {
-            (StatusCode::NOT_MODIFIED, Some(known)) => Ok(Edition { asked_at, ..known }),
+            (StatusCode::NOT_MODIFIED, Some(known)) if young(&known) => Ok(Edition { asked_at, ..known }),
             (StatusCode::OK, known) => {
                 let text = std::str::from_utf8(&answer.body).map_err(|_| "the list is no JWT")?.trim();
                 let (revoked, issued_at) = verify(of, text).await?;
+                let (oldest, newest) =
+                    (now.minus(of.config.max_age + of.of.clock_skew), now.plus(of.of.clock_skew));
+                if UnixTime(issued_at) < oldest {
+                    return Err("the list was signed too long ago");
+                }
+                if UnixTime(issued_at) > newest {
+                    return Err("the list was signed in the future: compare the clocks");
+                }
                 // An old list, kept by someone on the way, would bring revoked tokens back to life.
                 if known.is_some_and(|known| issued_at < known.issued_at - REPLICAS_APART) {
                     return Err("the list is older than the one before it");
@@ -154,21 +173,21 @@ async fn verify(of: &Revocation, text: &str) -> Result<(Revoked, i64), &'static 
     if !jws.typ().is_some_and(|typ| typ.eq_ignore_ascii_case("m2m-revocations+jwt")) {
         return Err("the list is of another type");
     }
-    if !of.algorithms.contains(&jws.algorithm()) {
+    if !of.of.algorithms.contains(&jws.algorithm()) {
         return Err(UNSIGNED);
     }
     let keys = usable(of)?;
     if let Some(claims) = signed_claims(&jws, &keys) {
-        return read(claims, &of.issuer);
+        return read(claims, &of.of.issuer);
     }
     // The issuer may have changed its key.
-    of.keys.renew(&sha256(jws.kid().unwrap_or_default().as_bytes())).await;
+    of.of.keys.renew(&sha256(jws.kid().unwrap_or_default().as_bytes())).await;
     let keys = usable(of)?;
-    read(signed_claims(&jws, &keys).ok_or(UNSIGNED)?, &of.issuer)
+    read(signed_claims(&jws, &keys).ok_or(UNSIGNED)?, &of.of.issuer)
 }
 
 fn usable(of: &Revocation) -> Result<std::sync::Arc<KeySet>, &'static str> {
-    match of.keys.current() {
+    match of.of.keys.current() {
         Keys::Usable(keys) => Ok(keys),
         Keys::Unavailable => Err("the authority's keys are not known"),
     }

@@ -10,6 +10,7 @@ mod asked;
 mod list;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -17,12 +18,14 @@ use url::Url;
 
 use super::TokenFacts;
 use super::bearer::BearerToken;
+use super::discovery::why;
 use crate::domain::claims::Claims;
+use crate::domain::clock::SharedClock;
 use crate::domain::oauth::ClientAuthMethod;
 use crate::domain::reason::Reason;
 use crate::domain::revoked::RevokedNow;
 use crate::domain::secret::SecretString;
-use crate::http_client::{HttpClient, HttpError};
+use crate::http_client::HttpClient;
 use crate::jose::Algorithm;
 use crate::jose::live_keys::LiveKeys;
 use asked::{AskedStates, Question};
@@ -75,7 +78,7 @@ pub enum RevocationKind {
 pub enum OnFailure {
     /// It is refused with 503.
     Refuse,
-    /// It passes, as if nothing could be revoked.
+    /// It passes, as if nothing could be revoked; but not with a token that never expires.
     Accept,
 }
 
@@ -110,29 +113,36 @@ enum Source {
     Unknown,
 }
 
+/// Whose tokens they are.
+pub(super) struct Issuer {
+    pub issuer: String,
+    pub algorithms: Vec<Algorithm>,
+    pub keys: Arc<LiveKeys>,
+    pub clock: SharedClock,
+    pub clock_skew: Duration,
+}
+
 /// The revocation state of one authority's tokens.
 pub struct Revocation {
     config: RevocationConfig,
-    issuer: String,
-    algorithms: Vec<Algorithm>,
-    keys: Arc<LiveKeys>,
+    of: Issuer,
     client: Option<IntrospectionClient>,
     /// Known without the issuer's metadata.
     fixed: Option<Source>,
     /// What the metadata said, and the metadata it was read from.
     found: ArcSwapOption<(Arc<Claims>, Source)>,
+    /// Whether the metadata ever named a place: from then on naming none is no answer.
+    was_named: AtomicBool,
     list: RevocationList,
     asked: AskedStates,
 }
 
 impl Revocation {
-    /// The state of the tokens of `issuer`. `own` is there when that is our own issuer; `discovered` says whether its
-    /// metadata is read at all.
-    #[must_use]
-    pub fn new(
+    /// The state of an issuer's tokens. `own` is there when that is our own issuer; `discovered` says whether its metadata is
+    /// read at all.
+    pub(super) fn new(
         config: RevocationConfig,
-        (issuer, algorithms): (String, Vec<Algorithm>),
-        keys: Arc<LiveKeys>,
+        of: Issuer,
         client: Option<IntrospectionClient>,
         own: Option<RevokedNow>,
         discovered: bool,
@@ -149,7 +159,7 @@ impl Revocation {
         };
         let asked = AskedStates::new(config.max_age);
         let (found, list) = (ArcSwapOption::empty(), RevocationList::default());
-        Self { config, issuer, algorithms, keys, client, fixed, found, list, asked }
+        Self { config, of, client, fixed, found, was_named: AtomicBool::new(false), list, asked }
     }
 
     /// Whether anything can ever be revoked here.
@@ -183,8 +193,9 @@ impl Revocation {
             }
             Source::Unknown => Err(Reason::RevocationUnavailable),
         };
+        let accepts = self.config.on_failure == OnFailure::Accept && !facts.never_expires();
         match checked {
-            Err(Reason::RevocationUnavailable) if self.config.on_failure == OnFailure::Accept => Ok(()),
+            Err(Reason::RevocationUnavailable) if accepts => Ok(()),
             checked => checked,
         }
     }
@@ -198,7 +209,7 @@ impl Revocation {
         if let Some(fixed) = &self.fixed {
             return fixed.clone();
         }
-        let Some(metadata) = self.keys.metadata() else {
+        let Some(metadata) = self.of.keys.metadata() else {
             return Source::Unknown;
         };
         if let Some(found) = &*self.found.load()
@@ -206,7 +217,15 @@ impl Revocation {
         {
             return found.1.clone();
         }
-        let source = self.read(&metadata);
+        let source = match self.read(&metadata) {
+            // A document with less in it than the one before must not bring revoked tokens back.
+            Source::Nobody if self.was_named.load(Ordering::Relaxed) => Source::Unknown,
+            Source::Nobody => Source::Nobody,
+            named => {
+                self.was_named.store(true, Ordering::Relaxed);
+                named
+            }
+        };
         self.found.store(Some(Arc::new((metadata, source.clone()))));
         source
     }
@@ -215,7 +234,7 @@ impl Revocation {
     fn read(&self, metadata: &Claims) -> Source {
         let url = |member: &'static str| {
             let text = metadata.string(member).ok().flatten()?;
-            Url::parse(text).ok().filter(|url| is_acceptable(url, &self.issuer))
+            Url::parse(text).ok().filter(|url| is_acceptable(url, &self.of.issuer))
         };
         match self.config.kind {
             RevocationKind::None => Source::Nobody,
@@ -248,16 +267,6 @@ fn is_acceptable(url: &Url, issuer: &str) -> bool {
         _ => false,
     };
     protected && url.has_host() && url.username().is_empty() && url.password().is_none()
-}
-
-fn why(error: HttpError) -> &'static str {
-    match error {
-        HttpError::Timeout => "the authority did not answer in time",
-        HttpError::Connect => "the authority cannot be reached",
-        HttpError::Tls => "the authority's certificate or name is not trusted",
-        HttpError::TooLarge => "the authority's answer is too large",
-        HttpError::Broken => "the authority's answer broke off or is no HTTP",
-    }
 }
 
 #[cfg(test)]
