@@ -466,7 +466,11 @@ async fn an_endpoint_that_is_silent_is_waited_for_once_whatever_comes() {
         assert!(answers.iter().all(|answer| *answer == expected), "{answers:?}");
         // A question is given up after two seconds, and its failure remembered for one: sixteen in a row would be 32.
         let allowed = 1 + usize::try_from(began.elapsed().as_secs() / 2).unwrap();
-        assert!(authority.fetches(Endpoint::PlgdTokens) <= allowed, "{}", authority.fetches(Endpoint::PlgdTokens));
+        assert!(
+            authority.fetches(Endpoint::PlgdTokens) <= allowed,
+            "{}",
+            authority.fetches(Endpoint::PlgdTokens)
+        );
         // And it is remembered for other tokens too.
         let other = authority.token().claim("jti", UUIDS[1]).sign();
         assert_eq!(judge(&sidecar, &other).await, expected);
@@ -477,7 +481,9 @@ async fn an_endpoint_that_is_silent_is_waited_for_once_whatever_comes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_list_of_another_time_is_not_believed() {
     let upstream = Upstream::start();
-    for (iat, reason) in [(now() - 7200, "revocation_unavailable"), (now() + 7200, "revocation_unavailable"), (now(), "-")] {
+    for (iat, reason) in
+        [(now() - 7200, "revocation_unavailable"), (now() + 7200, "revocation_unavailable"), (now(), "-")]
+    {
         let authority = Authority::start();
         authority.advertise("revocation_list_uri", "/revocations");
         authority.publish_list(json!({"iss": authority.issuer(), "iat": iat, "revoked": []}));
