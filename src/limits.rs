@@ -78,7 +78,7 @@ pub enum Exceeded {
     Concurrency,
 }
 
-/// How many keys have counters of their own at a time; further ones share [`Shard::others`].
+/// How many keys have counters of their own at a time; further ones share one.
 pub const MAX_KEYS: usize = SHARDS * KEYS_PER_SHARD;
 const SHARDS: usize = 16;
 const KEYS_PER_SHARD: usize = 4096;
