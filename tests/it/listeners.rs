@@ -165,7 +165,8 @@ async fn a_request_that_never_ends_holds_the_end_up_for_the_grace_period_only() 
     upstream.wait_for(1).await;
     let began = Instant::now();
     sidecar.stop().await;
-    assert!(began.elapsed() < Duration::from_secs(5));
+    // The default would be 30 s.
+    assert!(began.elapsed() < Duration::from_secs(20));
 }
 
 #[tokio::test(flavor = "multi_thread")]
