@@ -385,7 +385,8 @@ impl Parts {
             let (store, issuer, up) = (store.clone(), issuer.clone(), up.clone());
             async move {
                 loop {
-                    let answers = store.ping().await.is_ok() && issuer.reload_revocations().await.is_ok();
+                    let answers =
+                        store.revisions().await.is_ok() && issuer.reload_revocations().await.is_ok();
                     if up.swap(answers, Ordering::AcqRel) != answers {
                         tracing::warn!(up = answers, "the store's state has changed");
                     }

@@ -11,6 +11,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 pub struct UnixTime(pub i64);
 
 impl UnixTime {
+    /// The time that never comes: the end of what does not expire.
+    pub const NEVER: Self = Self(i64::MAX);
+
     /// This time moved forward; saturates instead of overflowing.
     #[must_use]
     pub fn plus(self, duration: Duration) -> Self {

@@ -130,7 +130,7 @@ impl Revocations {
     /// Takes over what other processes have revoked, and forgets what has expired.
     pub(super) async fn reload(&self, now: UnixTime) -> Result<(), StoreError> {
         let _changing = self.changing.lock().await;
-        let mut stored = self.store.revoked_tokens(now.minus(LONGEST_SKEW)).await?;
+        let mut stored = self.store.revocations(now.minus(LONGEST_SKEW)).await?.tokens;
         stored.sort_unstable_by(|a, b| a.jti.cmp(&b.jti));
         if **self.tokens.load() != stored {
             self.replace(stored);
@@ -144,7 +144,7 @@ impl Revocations {
         if self.now.current().covers(TokenId::of(&token.jti), Some(&token.client_id), issued_at) {
             return Ok(());
         }
-        self.store.insert_revoked_token(&token).await?;
+        self.store.revoke_token(&token).await?;
         let mut tokens = Vec::clone(&self.tokens.load());
         let place = tokens.partition_point(|known| known.jti < token.jti);
         tokens.insert(place, token);

@@ -3,15 +3,21 @@
 //! SQL stays in the implementations. Every call answers within five seconds, with [`StoreError::Unavailable`] when the
 //! database does not, so that nothing above needs a time-out of its own. No error carries a stored value.
 
+pub mod clients;
+#[cfg(test)]
+mod contract;
+pub mod keys;
 mod sqlite;
+pub mod tokens;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::domain::clock::UnixTime;
-use crate::domain::secret::SecretString;
+pub use clients::{ClientStore, StoredClient, StoredSecret};
+pub use keys::{KeyState, KeyStore, StoredKey};
+pub use tokens::{RevokedToken, TokenStore};
 
 /// Where the store is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,62 +30,20 @@ pub enum Config {
 
 /// What the issuer keeps.
 #[async_trait]
-pub trait Store: Send + Sync {
-    /// Every signing key, the newest first.
-    async fn signing_keys(&self) -> Result<Vec<StoredKey>, StoreError>;
-
-    /// Keeps `key` unless there is already an active key of its algorithm, then answers as
-    /// [`signing_keys`](Self::signing_keys) does.
-    ///
-    /// Look and insert are one transaction: of two processes that start at once on one store, both go on with the
-    /// same key.
-    async fn insert_signing_key_if_none(&self, key: &StoredKey) -> Result<Vec<StoredKey>, StoreError>;
-
-    /// Keeps a revocation; a token that is revoked already stays as it is.
-    async fn insert_revoked_token(&self, token: &RevokedToken) -> Result<(), StoreError>;
-
-    /// The revoked tokens that have not expired before `now`, the newest first. Those that have are forgotten.
-    async fn revoked_tokens(&self, now: UnixTime) -> Result<Vec<RevokedToken>, StoreError>;
-
-    /// Whether the store answers.
-    async fn ping(&self) -> Result<(), StoreError>;
+pub trait Store: KeyStore + ClientStore + TokenStore + Send + Sync {
+    /// How often each kind of content was changed, by whatever process. Also tells whether the store answers.
+    async fn revisions(&self) -> Result<Revisions, StoreError>;
 }
 
-/// A signing key as it is stored.
-#[derive(Clone, Debug)]
-pub struct StoredKey {
-    /// The key id.
-    pub kid: String,
-    /// The JWS algorithm, by its name in RFC 7518 §3.1.
-    pub algorithm: String,
-    /// PKCS#8 PEM.
-    pub private_key: SecretString,
-    /// When it was made.
-    pub created_at: UnixTime,
-    /// What it is used for.
-    pub state: KeyState,
-}
-
-/// What a stored signing key is used for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeyState {
-    /// It signs.
-    Active,
-    /// It is only published, for tokens that are still alive.
-    Retired,
-}
-
-/// An access token that was taken back before its time.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RevokedToken {
-    /// Its `jti`.
-    pub jti: String,
-    /// Whose it was.
-    pub client_id: String,
-    /// When it would have expired: from then on it need not be remembered.
-    pub expires_at: UnixTime,
-    /// When it was revoked.
-    pub revoked_at: UnixTime,
+/// Counters that only rise: who sees the same one twice has missed nothing between.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Revisions {
+    /// Of signing keys.
+    pub keys: i64,
+    /// Of clients and their secrets.
+    pub clients: i64,
+    /// Of revocations.
+    pub revocations: i64,
 }
 
 /// Why the store did not do what was asked.

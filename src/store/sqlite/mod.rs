@@ -1,7 +1,13 @@
 //! The embedded store: SQLite in a file, or in memory.
 
+mod clients;
+mod keys;
+mod tokens;
+mod writer;
+
 use std::future::Future;
 use std::path::Path;
+use std::pin::Pin;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -9,23 +15,27 @@ use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow};
 use sqlx::{Row, SqlSafeStr, SqliteConnection};
 
-use super::{KeyState, RevokedToken, Store, StoreError, StoredKey};
+use self::writer::Writer;
+use super::{Revisions, Store, StoreError};
 use crate::domain::clock::UnixTime;
-use crate::domain::secret::{ExposeSecret, SecretString};
 
 /// How long any call may take.
 const DEADLINE: Duration = Duration::from_secs(5);
 
 /// Version, name and text of each migration. Embedded, so that the binary needs no file beside it.
 const MIGRATIONS: &[(i64, &str, &str)] = &[
-    (1, "signing keys", include_str!("../../migrations/sqlite/0001_signing_keys.sql")),
-    (2, "revoked tokens", include_str!("../../migrations/sqlite/0002_revoked_tokens.sql")),
+    (1, "signing keys", include_str!("../../../migrations/sqlite/0001_signing_keys.sql")),
+    (2, "revoked tokens", include_str!("../../../migrations/sqlite/0002_revoked_tokens.sql")),
+    (3, "clients and tokens", include_str!("../../../migrations/sqlite/0003_clients_and_tokens.sql")),
 ];
 
 /// A SQLite database.
 pub(super) struct Sqlite {
     pool: SqlitePool,
+    writer: Writer,
 }
+
+type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 impl Sqlite {
     /// Opens a database file, making it (and its directory) readable for this user only when it is not there.
@@ -62,7 +72,7 @@ impl Sqlite {
                 }
             };
             migrate(&pool).await?;
-            Ok(Self { pool })
+            Ok(Self { writer: Writer::new(pool.clone()), pool })
         })
         .await
     }
@@ -70,117 +80,47 @@ impl Sqlite {
 
 #[async_trait]
 impl Store for Sqlite {
-    async fn signing_keys(&self) -> Result<Vec<StoredKey>, StoreError> {
+    async fn revisions(&self) -> Result<Revisions, StoreError> {
         in_time(async {
-            let mut connection = self.pool.acquire().await?;
-            select_signing_keys(&mut connection).await
-        })
-        .await
-    }
-
-    async fn insert_signing_key_if_none(&self, key: &StoredKey) -> Result<Vec<StoredKey>, StoreError> {
-        in_time(async {
-            // IMMEDIATE takes the write lock before looking: a second process waits here, then sees our key.
-            let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
-            sqlx::query(
-                "INSERT INTO signing_keys (kid, algorithm, private_key, created_at, state)
-                 SELECT ?1, ?2, ?3, ?4, ?5
-                 WHERE NOT EXISTS (SELECT 1 FROM signing_keys WHERE algorithm = ?2 AND state = 'active')",
-            )
-            .bind(key.kid.as_str())
-            .bind(key.algorithm.as_str())
-            .bind(key.private_key.expose_secret())
-            .bind(key.created_at.0)
-            .bind(state_text(key.state))
-            .execute(&mut *transaction)
-            .await?;
-            let keys = select_signing_keys(&mut transaction).await?;
-            transaction.commit().await?;
-            Ok(keys)
-        })
-        .await
-    }
-
-    async fn insert_revoked_token(&self, token: &RevokedToken) -> Result<(), StoreError> {
-        in_time(async {
-            sqlx::query(
-                "INSERT INTO revoked_tokens (jti, client_id, expires_at, revoked_at) VALUES (?1, ?2, ?3, ?4)
-                 ON CONFLICT (jti) DO NOTHING",
-            )
-            .bind(token.jti.as_str())
-            .bind(token.client_id.as_str())
-            .bind(token.expires_at.0)
-            .bind(token.revoked_at.0)
-            .execute(&self.pool)
-            .await?;
-            Ok(())
-        })
-        .await
-    }
-
-    async fn revoked_tokens(&self, now: UnixTime) -> Result<Vec<RevokedToken>, StoreError> {
-        in_time(async {
-            let dead = "SELECT 1 FROM revoked_tokens WHERE expires_at < ?1 LIMIT 1";
-            // Looked for first: a delete takes the write lock, and this is asked every few seconds.
-            if sqlx::query(dead).bind(now.0).fetch_optional(&self.pool).await?.is_some() {
-                let delete = "DELETE FROM revoked_tokens WHERE expires_at < ?1";
-                sqlx::query(delete).bind(now.0).execute(&self.pool).await?;
+            let rows = sqlx::query("SELECT of, value FROM revisions").fetch_all(&self.pool).await?;
+            let mut revisions = Revisions::default();
+            for row in &rows {
+                let value = row.try_get("value")?;
+                match row.try_get("of")? {
+                    "keys" => revisions.keys = value,
+                    "clients" => revisions.clients = value,
+                    "revocations" => revisions.revocations = value,
+                    _ => {}
+                }
             }
-            let all = "SELECT jti, client_id, expires_at, revoked_at FROM revoked_tokens
-                       ORDER BY revoked_at DESC, jti";
-            let rows = sqlx::query(all).fetch_all(&self.pool).await?;
-            rows.iter().map(revoked_token).collect()
-        })
-        .await
-    }
-
-    async fn ping(&self) -> Result<(), StoreError> {
-        in_time(async {
-            // A table of ours rather than `SELECT 1`: that one would not touch the file.
-            sqlx::query("SELECT 1 FROM signing_keys LIMIT 1").fetch_optional(&self.pool).await?;
-            Ok(())
+            Ok(revisions)
         })
         .await
     }
 }
 
-async fn select_signing_keys(connection: &mut SqliteConnection) -> Result<Vec<StoredKey>, Failure> {
-    let rows = sqlx::query(
-        "SELECT kid, algorithm, private_key, created_at, state FROM signing_keys ORDER BY created_at DESC, kid",
-    )
-    .fetch_all(connection)
-    .await?;
-    rows.iter().map(stored_key).collect()
+/// A counter of [`Revisions`].
+#[derive(Clone, Copy)]
+enum Counter {
+    Keys,
+    Clients,
+    Revocations,
 }
 
-fn stored_key(row: &SqliteRow) -> Result<StoredKey, Failure> {
-    Ok(StoredKey {
-        kid: row.try_get("kid")?,
-        algorithm: row.try_get("algorithm")?,
-        private_key: SecretString::from(row.try_get::<String, _>("private_key")?),
-        created_at: UnixTime(row.try_get("created_at")?),
-        state: match row.try_get("state")? {
-            "active" => KeyState::Active,
-            "retired" => KeyState::Retired,
-            _ => return Err(StoreError::Unreadable.into()),
-        },
-    })
+/// Raises a counter, within the transaction of the change.
+async fn changed(connection: &mut SqliteConnection, counter: Counter) -> Result<(), Failure> {
+    let of = match counter {
+        Counter::Keys => "keys",
+        Counter::Clients => "clients",
+        Counter::Revocations => "revocations",
+    };
+    sqlx::query("UPDATE revisions SET value = value + 1 WHERE of = ?1").bind(of).execute(connection).await?;
+    Ok(())
 }
 
-fn revoked_token(row: &SqliteRow) -> Result<RevokedToken, Failure> {
-    Ok(RevokedToken {
-        jti: row.try_get("jti")?,
-        client_id: row.try_get("client_id")?,
-        expires_at: UnixTime(row.try_get("expires_at")?),
-        revoked_at: UnixTime(row.try_get("revoked_at")?),
-    })
-}
-
-fn state_text(state: KeyState) -> &'static str {
-    match state {
-        KeyState::Active => "active",
-        KeyState::Retired => "retired",
-    }
+/// A time that may be NULL.
+fn unix_time(row: &SqliteRow, column: &str) -> Result<Option<UnixTime>, Failure> {
+    Ok(row.try_get::<Option<i64>, _>(column)?.map(UnixTime))
 }
 
 /// Brings the tables up to date in one transaction.
@@ -272,6 +212,8 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+    use crate::domain::secret::{ExposeSecret, SecretString};
+    use crate::store::{KeyState, KeyStore, StoredKey};
 
     fn key(kid: &str, algorithm: &str, created_at: i64) -> StoredKey {
         StoredKey {
@@ -307,7 +249,6 @@ mod tests {
         assert_eq!(kids(&keys), ["c", "a"]);
         assert_eq!(keys[1].private_key.expose_secret(), "pem of a");
         assert_eq!((keys[1].created_at, keys[1].state), (UnixTime(1), KeyState::Active));
-        store.ping().await.unwrap();
     }
 
     #[tokio::test]
@@ -393,29 +334,6 @@ mod tests {
             .unwrap();
         drop(store);
         assert!(matches!(Sqlite::open_file(&path).await, Err(StoreError::OtherVersion)));
-    }
-
-    #[tokio::test]
-    async fn a_revocation_survives_the_process_and_goes_when_its_token_has_expired() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("m2m.db");
-        let token = |jti: &str, expires_at, revoked_at| RevokedToken {
-            jti: jti.to_owned(),
-            client_id: "c".to_owned(),
-            expires_at: UnixTime(expires_at),
-            revoked_at: UnixTime(revoked_at),
-        };
-        let store = Sqlite::open_file(&path).await.unwrap();
-        let (short, long) = (token("short", 100, 1), token("long", 200, 2));
-        store.insert_revoked_token(&short).await.unwrap();
-        store.insert_revoked_token(&long).await.unwrap();
-        // Once more changes nothing.
-        store.insert_revoked_token(&token("long", 900, 9)).await.unwrap();
-        drop(store);
-        let store = Sqlite::open_file(&path).await.unwrap();
-        assert_eq!(store.revoked_tokens(UnixTime(100)).await.unwrap(), [long.clone(), short]);
-        assert_eq!(store.revoked_tokens(UnixTime(101)).await.unwrap(), [long]);
-        assert_eq!(store.revoked_tokens(UnixTime(0)).await.unwrap().len(), 1, "forgotten for good");
     }
 
     #[tokio::test]

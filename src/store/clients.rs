@@ -1,0 +1,97 @@
+//! Clients and their secrets, as they are stored.
+
+use async_trait::async_trait;
+use serde_json::Value;
+
+use super::StoreError;
+use super::tokens::ClientNotBefore;
+use crate::domain::clock::UnixTime;
+use crate::domain::secret::SecretString;
+
+/// Keeps the clients that the management API makes.
+///
+/// What changes a client raises [`Revisions::clients`](super::Revisions::clients) in the same transaction.
+#[async_trait]
+pub trait ClientStore {
+    /// Every client with its secrets, by id.
+    async fn clients(&self) -> Result<Vec<StoredClient>, StoreError>;
+
+    /// One client with its secrets.
+    async fn client(&self, client_id: &str) -> Result<Option<StoredClient>, StoreError>;
+
+    /// Keeps a new client with its secrets. `false`: there is one of this id already, and nothing was changed.
+    async fn insert_client(&self, client: &StoredClient) -> Result<bool, StoreError>;
+
+    /// Replaces a client's document, if it still has the version `client.version`, which is then one higher; its
+    /// secrets stay. With `end`, everything the client was issued so far is ended in the same transaction.
+    /// `false`: it is gone or was changed meanwhile, and nothing was changed.
+    async fn update_client(
+        &self,
+        client: &StoredClient,
+        end: Option<&ClientNotBefore>,
+    ) -> Result<bool, StoreError>;
+
+    /// Deletes a client with its secrets and ends everything it was issued. `false`: there is none of this id.
+    async fn delete_client(&self, end: &ClientNotBefore) -> Result<bool, StoreError>;
+
+    /// Keeps a further secret of a client. With `others_end_at`, its other secrets expire then at the latest.
+    /// `false`: there is no such client, or it has `most` secrets already, and nothing was changed.
+    async fn insert_secret(
+        &self,
+        client_id: &str,
+        secret: &StoredSecret,
+        others_end_at: Option<UnixTime>,
+        most: usize,
+    ) -> Result<bool, StoreError>;
+
+    /// Deletes a secret. `false`: this client has no such secret.
+    async fn delete_secret(&self, client_id: &str, secret_id: &str) -> Result<bool, StoreError>;
+
+    /// Notes when secrets were last used: pairs of secret id and time. Not a change of a client.
+    async fn touch_secrets(&self, used: &[(String, UnixTime)]) -> Result<(), StoreError>;
+}
+
+/// A client as it is stored.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredClient {
+    /// The client id.
+    pub client_id: String,
+    /// What is registered of it: a JSON object whose members are the issuer's business.
+    pub document: Value,
+    /// One higher with each change of the document; 1 at first.
+    pub version: i64,
+    /// When it was made.
+    pub created_at: UnixTime,
+    /// When it was last changed.
+    pub updated_at: UnixTime,
+    /// Its secrets, the oldest first.
+    pub secrets: Vec<StoredSecret>,
+}
+
+/// A client's secret as it is stored: never the secret itself.
+#[derive(Clone, Debug)]
+pub struct StoredSecret {
+    /// Its id, unique among all secrets.
+    pub secret_id: String,
+    /// What the secret is compared with, in a form that names its own kind.
+    pub hash: SecretString,
+    /// The secret's last four characters, by which people tell secrets apart.
+    pub last_four: String,
+    /// When it was made.
+    pub created_at: UnixTime,
+    /// From this time on it is refused.
+    pub expires_at: Option<UnixTime>,
+    /// When it was last used, up to a minute late.
+    pub last_used_at: Option<UnixTime>,
+}
+
+impl PartialEq for StoredSecret {
+    /// By everything but the hash, which is not to be compared like this.
+    fn eq(&self, other: &Self) -> bool {
+        let shown = |it: &Self| {
+            let times = (it.created_at, it.expires_at, it.last_used_at);
+            (it.secret_id.clone(), it.last_four.clone(), times)
+        };
+        shown(self) == shown(other)
+    }
+}

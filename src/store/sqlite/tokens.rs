@@ -1,0 +1,382 @@
+//! Tokens, refresh tokens, revocations and used assertions in SQLite.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{QueryBuilder, Row, Sqlite as Database, SqliteConnection};
+
+use super::{Counter, Failure, Sqlite, changed, in_time, unix_time};
+use crate::domain::clock::UnixTime;
+use crate::store::tokens::{
+    ClientNotBefore, Ended, RefreshToken, Revocations, RevokedToken, Rotation, TokenFilter, TokenRecord,
+};
+use crate::store::{StoreError, TokenStore};
+
+#[async_trait]
+impl TokenStore for Sqlite {
+    async fn insert_token(&self, token: &TokenRecord) -> Result<(), StoreError> {
+        let token = token.clone();
+        let work = async move |connection: &mut SqliteConnection| {
+            let insert =
+                "INSERT INTO tokens (jti, client_id, owner, subject, name, scope, audience, issued_at,
+                                              expires_at, revoked_at, original_claims)
+                          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
+            sqlx::query(insert)
+                .bind(&token.jti)
+                .bind(&token.client_id)
+                .bind(&token.owner)
+                .bind(&token.subject)
+                .bind(&token.name)
+                .bind(token.scope.join(" "))
+                .bind(serde_json::json!(token.audience).to_string())
+                .bind(token.issued_at.0)
+                .bind(token.expires_at.map(|time| time.0))
+                .bind(token.revoked_at.map(|time| time.0))
+                .bind(token.original_claims.map(|claims| serde_json::Value::Object(claims).to_string()))
+                .execute(connection)
+                .await?;
+            Ok(())
+        };
+        self.writer.write(move |connection| Box::pin(async move { work(connection).await })).await
+    }
+
+    async fn tokens(&self, filter: &TokenFilter) -> Result<Vec<TokenRecord>, StoreError> {
+        in_time(async {
+            let mut query = QueryBuilder::new("SELECT * FROM tokens");
+            narrow(&mut query, filter);
+            if let Some((issued_at, jti)) = &filter.after {
+                query.push(" AND (issued_at, jti) < (").push_bind(issued_at.0);
+                query.push(", ").push_bind(jti.clone()).push(")");
+            }
+            query.push(" ORDER BY issued_at DESC, jti DESC");
+            if let Some(limit) = filter.limit {
+                query.push(" LIMIT ").push_bind(limit);
+            }
+            let rows = query.build().fetch_all(&self.pool).await?;
+            rows.iter().map(token_record).collect()
+        })
+        .await
+    }
+
+    async fn end_tokens(&self, filter: &TokenFilter, now: UnixTime) -> Result<Ended, StoreError> {
+        let filter = filter.clone();
+        let work = async move |connection: &mut SqliteConnection| {
+            let mut live = QueryBuilder::new("UPDATE tokens SET revoked_at = ");
+            live.push_bind(now.0);
+            narrow(&mut live, &filter);
+            live.push(" AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > ").push_bind(now.0);
+            live.push(") RETURNING jti, client_id, expires_at");
+            let mut ended = Ended::default();
+            for row in live.build().fetch_all(&mut *connection).await? {
+                let token = RevokedToken {
+                    jti: row.try_get("jti")?,
+                    client_id: row.try_get("client_id")?,
+                    expires_at: unix_time(&row, "expires_at")?.unwrap_or(UnixTime::NEVER),
+                    revoked_at: now,
+                };
+                insert_revoked(connection, &token).await?;
+                ended.revoked.push(token);
+            }
+            let mut dead = QueryBuilder::new("DELETE FROM tokens");
+            narrow(&mut dead, &filter);
+            dead.push(" AND expires_at <= ").push_bind(now.0);
+            ended.deleted = dead.build().execute(&mut *connection).await?.rows_affected();
+            if !ended.revoked.is_empty() {
+                changed(connection, Counter::Revocations).await?;
+            }
+            Ok(ended)
+        };
+        self.writer.write(move |connection| Box::pin(async move { work(connection).await })).await
+    }
+
+    async fn revoke_token(&self, token: &RevokedToken) -> Result<(), StoreError> {
+        let token = token.clone();
+        let work = async move |connection: &mut SqliteConnection| {
+            insert_revoked(connection, &token).await?;
+            let mark = "UPDATE tokens SET revoked_at = ?2 WHERE jti = ?1 AND revoked_at IS NULL";
+            sqlx::query(mark).bind(&token.jti).bind(token.revoked_at.0).execute(&mut *connection).await?;
+            changed(connection, Counter::Revocations).await
+        };
+        self.writer.write(move |connection| Box::pin(async move { work(connection).await })).await
+    }
+
+    async fn end_client_tokens(&self, end: &ClientNotBefore) -> Result<(), StoreError> {
+        let end = end.clone();
+        let work = async move |connection: &mut SqliteConnection| end_client(connection, &end).await;
+        self.writer.write(move |connection| Box::pin(async move { work(connection).await })).await
+    }
+
+    async fn revocations(&self, now: UnixTime) -> Result<Revocations, StoreError> {
+        in_time(async {
+            let mut transaction = self.pool.begin().await?;
+            let tokens = "SELECT * FROM revoked_tokens WHERE expires_at >= ?1 ORDER BY jti";
+            let tokens = sqlx::query(tokens).bind(now.0).fetch_all(&mut *transaction).await?;
+            let clients = "SELECT * FROM client_not_before WHERE expires_at >= ?1 ORDER BY client_id";
+            let clients = sqlx::query(clients).bind(now.0).fetch_all(&mut *transaction).await?;
+            Ok(Revocations {
+                tokens: tokens.iter().map(revoked_token).collect::<Result<_, _>>()?,
+                clients: clients.iter().map(client_not_before).collect::<Result<_, _>>()?,
+            })
+        })
+        .await
+    }
+
+    async fn insert_refresh_token(&self, token: &RefreshToken) -> Result<(), StoreError> {
+        let token = token.clone();
+        let work =
+            async move |connection: &mut SqliteConnection| insert_refresh(connection, &token, None).await;
+        self.writer.write(move |connection| Box::pin(async move { work(connection).await })).await
+    }
+
+    async fn refresh_token(&self, hash: &[u8; 32]) -> Result<Option<RefreshToken>, StoreError> {
+        in_time(async {
+            let select = "SELECT * FROM refresh_tokens WHERE hash = ?1";
+            let row = sqlx::query(select).bind(&hash[..]).fetch_optional(&self.pool).await?;
+            row.as_ref().map(refresh_token).transpose()
+        })
+        .await
+    }
+
+    async fn rotate_refresh_token(
+        &self,
+        hash: &[u8; 32],
+        successor: &RefreshToken,
+        now: UnixTime,
+        grace: Duration,
+    ) -> Result<Rotation, StoreError> {
+        let (hash, successor) = (*hash, successor.clone());
+        let work = async move |connection: &mut SqliteConnection| {
+            let select = "SELECT family_id, expires_at, used_at, reused,
+                              NOT EXISTS (SELECT 1 FROM refresh_tokens AS later
+                                          WHERE later.predecessor = ?1 AND later.used_at IS NOT NULL) AS unheard
+                          FROM refresh_tokens WHERE hash = ?1";
+            let row = sqlx::query(select).bind(&hash[..]).fetch_optional(&mut *connection).await?;
+            let Some(row) = row else { return Ok(Rotation::Unknown) };
+            if UnixTime(row.try_get("expires_at")?) <= now {
+                return Ok(Rotation::Unknown);
+            }
+            if let Some(used_at) = unix_time(&row, "used_at")? {
+                let (reused, unheard): (bool, bool) = (row.try_get("reused")?, row.try_get("unheard")?);
+                if reused || !unheard || now > used_at.plus(grace) {
+                    delete_family(connection, row.try_get("family_id")?, now).await?;
+                    return Ok(Rotation::Reused);
+                }
+                // Whoever shows the successor that was lost on the way is a stranger.
+                let spend =
+                    "UPDATE refresh_tokens SET used_at = ?2, reused = 1 WHERE hash = ?1 OR predecessor = ?1";
+                sqlx::query(spend).bind(&hash[..]).bind(now.0).execute(&mut *connection).await?;
+            } else {
+                let spend = "UPDATE refresh_tokens SET used_at = ?2 WHERE hash = ?1";
+                sqlx::query(spend).bind(&hash[..]).bind(now.0).execute(&mut *connection).await?;
+            }
+            insert_refresh(connection, &successor, Some(&hash)).await?;
+            Ok(Rotation::Done)
+        };
+        self.writer.write(move |connection| Box::pin(async move { work(connection).await })).await
+    }
+
+    async fn delete_refresh_family(&self, family_id: &str, now: UnixTime) -> Result<bool, StoreError> {
+        let family_id = family_id.to_owned();
+        let work =
+            async move |connection: &mut SqliteConnection| delete_family(connection, &family_id, now).await;
+        self.writer.write(move |connection| Box::pin(async move { work(connection).await })).await
+    }
+
+    async fn use_assertion(&self, id: &[u8; 32], expires_at: UnixTime) -> Result<bool, StoreError> {
+        let id = *id;
+        let work = async move |connection: &mut SqliteConnection| {
+            let insert =
+                "INSERT INTO used_assertions (id, expires_at) VALUES (?1, ?2) ON CONFLICT (id) DO NOTHING";
+            let inserted = sqlx::query(insert).bind(&id[..]).bind(expires_at.0).execute(connection).await?;
+            Ok(inserted.rows_affected() > 0)
+        };
+        self.writer.write(move |connection| Box::pin(async move { work(connection).await })).await
+    }
+
+    async fn purge(&self, now: UnixTime, most: u32) -> Result<u64, StoreError> {
+        let work = async move |connection: &mut SqliteConnection| {
+            let mut purged = 0;
+            for delete in [
+                "DELETE FROM tokens WHERE rowid IN (SELECT rowid FROM tokens WHERE expires_at < ?1 LIMIT ?2)",
+                "DELETE FROM revoked_tokens WHERE rowid IN
+                     (SELECT rowid FROM revoked_tokens WHERE expires_at < ?1 LIMIT ?2)",
+                "DELETE FROM client_not_before WHERE rowid IN
+                     (SELECT rowid FROM client_not_before WHERE expires_at < ?1 LIMIT ?2)",
+                "DELETE FROM refresh_tokens WHERE rowid IN
+                     (SELECT rowid FROM refresh_tokens WHERE expires_at < ?1 LIMIT ?2)",
+                "DELETE FROM used_assertions WHERE rowid IN
+                     (SELECT rowid FROM used_assertions WHERE expires_at < ?1 LIMIT ?2)",
+            ] {
+                let deleted = sqlx::query(delete).bind(now.0).bind(most).execute(&mut *connection).await?;
+                purged += deleted.rows_affected();
+            }
+            Ok(purged)
+        };
+        self.writer.write(move |connection| Box::pin(async move { work(connection).await })).await
+    }
+}
+
+/// Adds the conditions of a filter. The query so far has no `WHERE`.
+fn narrow(query: &mut QueryBuilder<Database>, filter: &TokenFilter) {
+    query.push(" WHERE TRUE");
+    if let Some(client_id) = &filter.client_id {
+        query.push(" AND client_id = ").push_bind(client_id.clone());
+    }
+    if let Some(owner) = &filter.owner {
+        query.push(" AND owner = ").push_bind(owner.clone());
+    }
+    if !filter.jtis.is_empty() {
+        let list = serde_json::json!(filter.jtis).to_string();
+        query.push(" AND jti IN (SELECT value FROM json_each(").push_bind(list).push("))");
+    }
+    if filter.without_revoked {
+        query.push(" AND revoked_at IS NULL");
+    }
+    if let Some((wanted, now)) = filter.active {
+        query.push(if wanted { " AND (" } else { " AND NOT (" });
+        query.push("revoked_at IS NULL AND coalesce(expires_at > ").push_bind(now.0).push(", TRUE))");
+    }
+}
+
+/// Ends everything a client was issued, within a transaction.
+pub(super) async fn end_client(
+    connection: &mut SqliteConnection,
+    end: &ClientNotBefore,
+) -> Result<(), Failure> {
+    let insert = "INSERT INTO client_not_before (client_id, until, expires_at, revoked_at) VALUES (?1, ?2, ?3, ?4)
+                  ON CONFLICT (client_id) DO UPDATE SET
+                      revoked_at = CASE WHEN excluded.until > until THEN excluded.revoked_at ELSE revoked_at END,
+                      until = max(until, excluded.until), expires_at = max(expires_at, excluded.expires_at)";
+    sqlx::query(insert)
+        .bind(&end.client_id)
+        .bind(end.until.0)
+        .bind(end.expires_at.0)
+        .bind(end.revoked_at.0)
+        .execute(&mut *connection)
+        .await?;
+    let mark =
+        "UPDATE tokens SET revoked_at = ?3 WHERE client_id = ?1 AND issued_at <= ?2 AND revoked_at IS NULL";
+    sqlx::query(mark)
+        .bind(&end.client_id)
+        .bind(end.until.0)
+        .bind(end.revoked_at.0)
+        .execute(&mut *connection)
+        .await?;
+    let refresh = "DELETE FROM refresh_tokens WHERE client_id = ?1";
+    sqlx::query(refresh).bind(&end.client_id).execute(&mut *connection).await?;
+    changed(connection, Counter::Revocations).await
+}
+
+async fn delete_family(
+    connection: &mut SqliteConnection,
+    family_id: &str,
+    now: UnixTime,
+) -> Result<bool, Failure> {
+    let delete =
+        "DELETE FROM refresh_tokens WHERE family_id = ?1 RETURNING client_id, access_jti, access_expires_at";
+    let rows = sqlx::query(delete).bind(family_id).fetch_all(&mut *connection).await?;
+    for row in &rows {
+        let expires_at = UnixTime(row.try_get("access_expires_at")?);
+        if expires_at > now {
+            let token = RevokedToken {
+                jti: row.try_get("access_jti")?,
+                client_id: row.try_get("client_id")?,
+                expires_at,
+                revoked_at: now,
+            };
+            insert_revoked(connection, &token).await?;
+        }
+    }
+    if !rows.is_empty() {
+        changed(connection, Counter::Revocations).await?;
+    }
+    Ok(!rows.is_empty())
+}
+
+async fn insert_revoked(connection: &mut SqliteConnection, token: &RevokedToken) -> Result<(), Failure> {
+    let insert = "INSERT INTO revoked_tokens (jti, client_id, expires_at, revoked_at) VALUES (?1, ?2, ?3, ?4)
+                  ON CONFLICT (jti) DO NOTHING";
+    sqlx::query(insert)
+        .bind(&token.jti)
+        .bind(&token.client_id)
+        .bind(token.expires_at.0)
+        .bind(token.revoked_at.0)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+async fn insert_refresh(
+    connection: &mut SqliteConnection,
+    token: &RefreshToken,
+    predecessor: Option<&[u8; 32]>,
+) -> Result<(), Failure> {
+    let insert = "INSERT INTO refresh_tokens (hash, family_id, client_id, token_grant, expires_at, used_at,
+                                              predecessor, access_jti, access_expires_at)
+                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+    sqlx::query(insert)
+        .bind(&token.hash[..])
+        .bind(&token.family_id)
+        .bind(&token.client_id)
+        .bind(token.grant.to_string())
+        .bind(token.expires_at.0)
+        .bind(token.used_at.map(|time| time.0))
+        .bind(predecessor.map(|hash| &hash[..]))
+        .bind(&token.access_jti)
+        .bind(token.access_expires_at.0)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+fn token_record(row: &SqliteRow) -> Result<TokenRecord, Failure> {
+    let unreadable = |_| StoreError::Unreadable;
+    let scope: &str = row.try_get("scope")?;
+    let claims: Option<&str> = row.try_get("original_claims")?;
+    Ok(TokenRecord {
+        jti: row.try_get("jti")?,
+        client_id: row.try_get("client_id")?,
+        owner: row.try_get("owner")?,
+        subject: row.try_get("subject")?,
+        name: row.try_get("name")?,
+        scope: scope.split(' ').filter(|it| !it.is_empty()).map(str::to_owned).collect(),
+        audience: serde_json::from_str(row.try_get("audience")?).map_err(unreadable)?,
+        issued_at: UnixTime(row.try_get("issued_at")?),
+        expires_at: unix_time(row, "expires_at")?,
+        revoked_at: unix_time(row, "revoked_at")?,
+        original_claims: claims.map(serde_json::from_str).transpose().map_err(unreadable)?,
+    })
+}
+
+fn revoked_token(row: &SqliteRow) -> Result<RevokedToken, Failure> {
+    Ok(RevokedToken {
+        jti: row.try_get("jti")?,
+        client_id: row.try_get("client_id")?,
+        expires_at: UnixTime(row.try_get("expires_at")?),
+        revoked_at: UnixTime(row.try_get("revoked_at")?),
+    })
+}
+
+fn client_not_before(row: &SqliteRow) -> Result<ClientNotBefore, Failure> {
+    Ok(ClientNotBefore {
+        client_id: row.try_get("client_id")?,
+        until: UnixTime(row.try_get("until")?),
+        expires_at: UnixTime(row.try_get("expires_at")?),
+        revoked_at: UnixTime(row.try_get("revoked_at")?),
+    })
+}
+
+fn refresh_token(row: &SqliteRow) -> Result<RefreshToken, Failure> {
+    let hash: &[u8] = row.try_get("hash")?;
+    Ok(RefreshToken {
+        hash: hash.try_into().map_err(|_| StoreError::Unreadable)?,
+        family_id: row.try_get("family_id")?,
+        client_id: row.try_get("client_id")?,
+        grant: serde_json::from_str(row.try_get("token_grant")?).map_err(|_| StoreError::Unreadable)?,
+        expires_at: UnixTime(row.try_get("expires_at")?),
+        used_at: unix_time(row, "used_at")?,
+        access_jti: row.try_get("access_jti")?,
+        access_expires_at: UnixTime(row.try_get("access_expires_at")?),
+    })
+}

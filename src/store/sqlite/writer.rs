@@ -1,0 +1,101 @@
+//! Group commit: writes that wait at the same time share one transaction, and each answer waits for its commit.
+//!
+//! SQLite has one writer at a time, and a commit waits for the disk. Together, fifty writes cost one such wait. Each
+//! runs in a savepoint of its own, so that one that fails takes no other with it.
+
+use sqlx::sqlite::SqlitePool;
+use sqlx::{Connection, SqliteConnection};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{BoxFuture, Failure, StoreError, in_time};
+
+/// The most writes of one transaction: what a reader may have to wait for on the one connection of a memory store.
+const MOST_TOGETHER: usize = 128;
+/// The most writes that wait. Whoever comes beyond waits for a place, within the time-out of every call.
+const QUEUE: usize = 1024;
+
+/// Gives a write's answer, once it is known whether the commit succeeded.
+type Deliver = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
+/// Runs a write; whether it succeeded, and how to give its answer. `None`: nobody waits for it any more.
+type Job = Box<dyn for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Option<(bool, Deliver)>> + Send>;
+
+/// Hands writes to the one task that does them.
+pub(super) struct Writer {
+    jobs: mpsc::Sender<Job>,
+}
+
+impl Writer {
+    /// A writer on a pool. Its task is the database driver's own: it ends with the writer.
+    pub(super) fn new(pool: SqlitePool) -> Self {
+        let (jobs, mut waiting) = mpsc::channel::<Job>(QUEUE);
+        tokio::spawn(async move {
+            let mut batch = Vec::with_capacity(MOST_TOGETHER);
+            while waiting.recv_many(&mut batch, MOST_TOGETHER).await > 0 {
+                commit(&pool, batch.drain(..)).await;
+            }
+        });
+        Self { jobs }
+    }
+
+    /// Does `work` in a transaction and gives what it gave, when that is committed. An error of `work` undoes what it
+    /// did. Who stops waiting before it began leaves nothing behind.
+    pub(super) async fn write<T, W>(&self, work: W) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        W: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, Failure>> + Send + 'static,
+    {
+        let (answer, answered) = oneshot::channel::<Result<T, StoreError>>();
+        let job: Job = Box::new(move |connection| {
+            Box::pin(async move {
+                if answer.is_closed() {
+                    return None;
+                }
+                let result = work(connection).await.map_err(|Failure(error)| error);
+                let succeeded = result.is_ok();
+                let deliver: Deliver = Box::new(move |committed| {
+                    let _ = answer.send(result.and_then(|value| committed.map(|()| value)));
+                });
+                Some((succeeded, deliver))
+            })
+        });
+        let gone = |_| Failure(StoreError::Unavailable("the write was not done".to_owned()));
+        in_time(async {
+            self.jobs.send(job).await.map_err(|_| gone(()))?;
+            answered.await.map_err(|_| gone(()))?.map_err(Failure)
+        })
+        .await
+    }
+}
+
+/// Runs the jobs in one transaction, then gives every answer. A job that is not reached is dropped, which its caller
+/// takes for a refusal.
+async fn commit(pool: &SqlitePool, jobs: impl Iterator<Item = Job>) {
+    let mut answers = Vec::new();
+    let committed = run(pool, jobs, &mut answers).await.map_err(|Failure(error)| error);
+    for deliver in answers {
+        deliver(match &committed {
+            Ok(()) => Ok(()),
+            Err(error) => Err(StoreError::Unavailable(error.to_string())),
+        });
+    }
+}
+
+async fn run(
+    pool: &SqlitePool,
+    jobs: impl Iterator<Item = Job>,
+    answers: &mut Vec<Deliver>,
+) -> Result<(), Failure> {
+    let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await?;
+    for job in jobs {
+        let mut savepoint = transaction.begin().await?;
+        let Some((succeeded, deliver)) = job(&mut savepoint).await else { continue };
+        answers.push(deliver);
+        if succeeded {
+            savepoint.commit().await?;
+        } else {
+            savepoint.rollback().await?;
+        }
+    }
+    transaction.commit().await?;
+    Ok(())
+}

@@ -1,0 +1,181 @@
+//! Issued tokens, refresh tokens, revocations and used assertions, as they are stored.
+
+use async_trait::async_trait;
+use serde_json::{Map, Value};
+
+use super::StoreError;
+use crate::domain::clock::UnixTime;
+
+/// Keeps what must be remembered of tokens.
+///
+/// What revokes anything raises [`Revisions::revocations`](super::Revisions::revocations) in the same transaction.
+#[async_trait]
+pub trait TokenStore {
+    /// Keeps an issued access token.
+    async fn insert_token(&self, token: &TokenRecord) -> Result<(), StoreError>;
+
+    /// The access tokens that fit, the newest first.
+    async fn tokens(&self, filter: &TokenFilter) -> Result<Vec<TokenRecord>, StoreError>;
+
+    /// Revokes what fits and is alive at `now`; deletes what fits and has expired. Live are those that are not revoked.
+    async fn end_tokens(&self, filter: &TokenFilter, now: UnixTime) -> Result<Ended, StoreError>;
+
+    /// Keeps the revocation of a token, whether or not it is a kept one; a token that is revoked already stays as it is.
+    async fn revoke_token(&self, token: &RevokedToken) -> Result<(), StoreError>;
+
+    /// Ends everything a client was issued up to a time: access tokens by their `iat`, its refresh tokens all.
+    async fn end_client_tokens(&self, end: &ClientNotBefore) -> Result<(), StoreError>;
+
+    /// What is revoked and need not be forgotten yet at `now`.
+    async fn revocations(&self, now: UnixTime) -> Result<Revocations, StoreError>;
+
+    /// Keeps a refresh token, the first of its family.
+    async fn insert_refresh_token(&self, token: &RefreshToken) -> Result<(), StoreError>;
+
+    /// A refresh token, used or not.
+    async fn refresh_token(&self, hash: &[u8; 32]) -> Result<Option<RefreshToken>, StoreError>;
+
+    /// Uses a refresh token and keeps its successor, in one transaction.
+    ///
+    /// A token may be used a second time within `grace_until` as long as its successor was not: the answer was lost,
+    /// and the new successor takes the old one's place. Any other second use deletes the family and revokes the access
+    /// tokens issued with it.
+    async fn rotate_refresh_token(
+        &self,
+        hash: &[u8; 32],
+        successor: &RefreshToken,
+        now: UnixTime,
+        grace: std::time::Duration,
+    ) -> Result<Rotation, StoreError>;
+
+    /// Deletes a refresh token's family and revokes the access tokens issued with it. `false`: there is no such token.
+    async fn delete_refresh_family(&self, family_id: &str, now: UnixTime) -> Result<bool, StoreError>;
+
+    /// Keeps an assertion's identity until it expires. `false`: it is kept already, the assertion was used before.
+    async fn use_assertion(&self, id: &[u8; 32], expires_at: UnixTime) -> Result<bool, StoreError>;
+
+    /// Deletes what is dead at `now`, at most `most` rows of each kind; how many it were.
+    async fn purge(&self, now: UnixTime, most: u32) -> Result<u64, StoreError>;
+}
+
+/// An access token as it is kept. The token itself is not.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TokenRecord {
+    /// Its `jti`.
+    pub jti: String,
+    /// Whose it is.
+    pub client_id: String,
+    /// The owner claim's value.
+    pub owner: Option<String>,
+    /// Its `sub`.
+    pub subject: String,
+    /// What the client calls it.
+    pub name: Option<String>,
+    /// Its scopes.
+    pub scope: Vec<String>,
+    /// Its audiences.
+    pub audience: Vec<String>,
+    /// Its `iat`.
+    pub issued_at: UnixTime,
+    /// Its `exp`; never, when none.
+    pub expires_at: Option<UnixTime>,
+    /// When it was revoked.
+    pub revoked_at: Option<UnixTime>,
+    /// The claims of the assertion it was exchanged for.
+    pub original_claims: Option<Map<String, Value>>,
+}
+
+/// Which kept access tokens are meant; every part narrows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TokenFilter {
+    /// Only this client's.
+    pub client_id: Option<String>,
+    /// Only this owner's.
+    pub owner: Option<String>,
+    /// Only these `jti`s, unless there are none here.
+    pub jtis: Vec<String>,
+    /// Whether only those that are (or are not) neither revoked nor expired at the time.
+    pub active: Option<(bool, UnixTime)>,
+    /// Whether those that are revoked are left out.
+    pub without_revoked: bool,
+    /// Only those that come after this one, the last of the page before: its `iat` and `jti`.
+    pub after: Option<(UnixTime, String)>,
+    /// At most so many; all, when none.
+    pub limit: Option<u32>,
+}
+
+/// What ending tokens did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ended {
+    /// The tokens that were alive, now revoked.
+    pub revoked: Vec<RevokedToken>,
+    /// How many had expired and were deleted.
+    pub deleted: u64,
+}
+
+/// An access token that was taken back before its time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RevokedToken {
+    /// Its `jti`.
+    pub jti: String,
+    /// Whose it was.
+    pub client_id: String,
+    /// When it would have expired: from then on it need not be remembered. [`UnixTime::NEVER`] if it would not.
+    pub expires_at: UnixTime,
+    /// When it was revoked.
+    pub revoked_at: UnixTime,
+}
+
+/// Everything of a client issued up to a time is revoked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientNotBefore {
+    /// Whose tokens.
+    pub client_id: String,
+    /// Up to this `iat`, that second included.
+    pub until: UnixTime,
+    /// When the last of them will have expired: from then on it need not be remembered.
+    pub expires_at: UnixTime,
+    /// When they were revoked.
+    pub revoked_at: UnixTime,
+}
+
+/// What is revoked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Revocations {
+    /// Single tokens, by `jti`.
+    pub tokens: Vec<RevokedToken>,
+    /// Whole clients, by id.
+    pub clients: Vec<ClientNotBefore>,
+}
+
+/// A refresh token as it is stored: never the token itself.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RefreshToken {
+    /// SHA-256 of the token.
+    pub hash: [u8; 32],
+    /// What all of its line have in common.
+    pub family_id: String,
+    /// Whose it is.
+    pub client_id: String,
+    /// What was granted, as the issuer writes it: a JSON object.
+    pub grant: Value,
+    /// When it ends.
+    pub expires_at: UnixTime,
+    /// When it was used.
+    pub used_at: Option<UnixTime>,
+    /// The `jti` of the access token issued with it.
+    pub access_jti: String,
+    /// When that one ends.
+    pub access_expires_at: UnixTime,
+}
+
+/// How the use of a refresh token ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rotation {
+    /// The successor is kept.
+    Done,
+    /// The token is unknown or has expired; nothing was changed.
+    Unknown,
+    /// It was used before: its family is deleted.
+    Reused,
+}
