@@ -36,7 +36,7 @@ use crate::proxy::listener::{BoundSocket, Listener, Workers};
 use crate::proxy::local::LocalService;
 use crate::proxy::outbound::Outbound;
 use crate::proxy::upstream::Upstream;
-use crate::store::{self, Store};
+use crate::store;
 use crate::telemetry::{Metrics, Role};
 use crate::token_source::{self, TokenSource};
 use crate::verifier::{
@@ -374,19 +374,18 @@ impl Parts {
     ) -> Result<Option<Arc<Issuer>>, StartError> {
         let Some(role) = &config.issuer else { return Ok(None) };
         let store = store::open(&config.store).await?;
-        let issuer = Issuer::open(role.issuer.clone(), store.clone(), self.clock.clone()).await;
+        let issuer = Issuer::open(role.issuer.clone(), store, self.clock.clone()).await;
         let issuer = issuer.map_err(|error| StartError::Issuer(error.to_string()))?;
-        self.watch_store(store, issuer.clone(), store_up.clone());
+        self.watch_store(issuer.clone(), store_up.clone());
         Ok(Some(issuer))
     }
 
-    fn watch_store(&self, store: Arc<dyn Store>, issuer: Arc<Issuer>, up: Arc<AtomicBool>) {
+    fn watch_store(&self, issuer: Arc<Issuer>, up: Arc<AtomicBool>) {
         self.tasks.spawn("store".to_owned(), move || {
-            let (store, issuer, up) = (store.clone(), issuer.clone(), up.clone());
+            let (issuer, up) = (issuer.clone(), up.clone());
             async move {
                 loop {
-                    let answers =
-                        store.revisions().await.is_ok() && issuer.reload_revocations().await.is_ok();
+                    let answers = issuer.reload().await.is_ok();
                     if up.swap(answers, Ordering::AcqRel) != answers {
                         tracing::warn!(up = answers, "the store's state has changed");
                     }

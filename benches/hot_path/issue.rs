@@ -10,7 +10,8 @@ use http::{HeaderMap, HeaderValue};
 use m2m_sidecar::domain::clock::SystemClock;
 use m2m_sidecar::domain::oauth::GrantType;
 use m2m_sidecar::domain::scope::ScopeSet;
-use m2m_sidecar::issuer::{ClientConfig, Config, Issuer, TokenRequest};
+use m2m_sidecar::issuer::client::Secret;
+use m2m_sidecar::issuer::{Client, Config, Issuer, TokenRequest};
 use m2m_sidecar::jose::Algorithm;
 use m2m_sidecar::store;
 use serde_json::Map;
@@ -19,15 +20,17 @@ const BODY: &[u8] =
     b"grant_type=client_credentials&client_id=bench&client_secret=bench-secret&scope=orders:read";
 
 fn config() -> Config {
-    let client = ClientConfig {
+    let client = Client {
         id: "bench".to_owned(),
-        secret: "bench-secret".into(),
+        name: None,
+        secrets: vec![Secret::configured("bench-secret".into())],
         owner: Some("1".to_owned()),
         access_token_lifetime: None,
         allowed_grant_types: vec![GrantType::ClientCredentials],
         allowed_audiences: vec!["https://orders.example".to_owned()],
         allowed_scopes: ScopeSet::parse("orders:read orders:write").expect("scopes"),
         insert_token_claims: Map::new(),
+        allow_introspection: false,
         disabled: false,
         expires_at: None,
     };
@@ -52,7 +55,7 @@ pub fn bench(criterion: &mut Criterion) {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
     let issue = || {
         let request = TokenRequest::parse(black_box(&headers), black_box(BODY)).expect("a token request");
-        issuer.issue(&request)
+        runtime.block_on(issuer.issue(&request))
     };
     assert!(issue().is_ok());
     let mut group = criterion.benchmark_group("issue");

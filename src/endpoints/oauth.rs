@@ -126,7 +126,7 @@ async fn token(
     };
     let request = TokenRequest::parse(&headers, &body);
     let result = match &request {
-        Ok(request) => endpoint.issuer.issue(request),
+        Ok(request) => endpoint.issuer.issue(request).await,
         Err(error) => Err(*error),
     };
     endpoint.record(request.as_ref().ok(), &result);
@@ -140,7 +140,7 @@ impl TokenEndpoint {
     /// Tells the audit log and the observer how a request ended: never with what a stranger wrote into it.
     fn record(&self, request: Option<&TokenRequest>, result: &Result<TokenResponse, TokenError>) {
         let outcome = Outcome {
-            client_id: request.and_then(|request| self.issuer.named_client(request)).map(str::to_owned),
+            client_id: request.and_then(|request| self.issuer.named_client(request)),
             grant_type: request.and_then(TokenRequest::grant_type),
             error: result.as_ref().err().map(|error| error.code()),
         };

@@ -37,7 +37,7 @@ pub(super) async fn revoke(
         Err(error) => Err(*error),
     };
     let client_id = request.as_ref().ok().and_then(|request| issuer.revoking_client(request));
-    record(client_id, &result);
+    record(client_id.as_deref(), &result);
     match result {
         // RFC 7009 §2.2: also when there was nothing to revoke.
         Ok(_) => (StatusCode::OK, [NO_STORE, NO_CACHE]).into_response(),

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::grants::Granted;
 use super::signing_keys::SigningKeys;
-use super::{ClientConfig, Config, OpenError, TokenError, TokenResponse};
+use super::{Client, Config, OpenError, TokenError, TokenResponse};
 use crate::domain::clock::UnixTime;
 
 /// `typ` of an access token (RFC 9068 §2.1).
@@ -59,7 +59,7 @@ impl Policy {
         &self.issuer
     }
 
-    pub(super) fn lifetime(&self, client: &ClientConfig) -> Duration {
+    pub(super) fn lifetime(&self, client: &Client) -> Duration {
         client.access_token_lifetime.unwrap_or(self.lifetime)
     }
 }
@@ -69,7 +69,7 @@ impl Policy {
 /// # Errors
 /// [`TokenError::Signing`] when the key does not sign.
 pub(super) fn sign(
-    granted: &Granted<'_>,
+    granted: &Granted,
     policy: &Policy,
     keys: &SigningKeys,
     now: UnixTime,
@@ -81,7 +81,7 @@ pub(super) fn sign(
     Ok(TokenResponse { access_token, expires_in, scope: granted.scope().clone(), jti })
 }
 
-fn claims(granted: &Granted<'_>, policy: &Policy, jti: &str, now: UnixTime) -> Map<String, Value> {
+fn claims(granted: &Granted, policy: &Policy, jti: &str, now: UnixTime) -> Map<String, Value> {
     let client = granted.client().registration();
     let mut claims = Map::new();
     let mut set = |name: &str, value: Value| claims.insert(name.to_owned(), value);

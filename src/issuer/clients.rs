@@ -1,34 +1,74 @@
-//! The registered clients.
+//! The registered clients: those of the configuration, and those of the store as they were last read.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use super::{ClientConfig, OpenError};
+use arc_swap::ArcSwap;
+
+use super::client::{Client, ExpectedSecret};
+use super::{OpenError, registration};
 use crate::domain::secret::{ExposeSecret, SecretString};
+use crate::store::{Store, StoreError};
 
-/// The clients of the configuration, by id.
+/// All clients, by id.
 pub(super) struct Clients {
-    by_id: HashMap<String, ClientConfig>,
+    /// Those of the configuration. One of the store with the same id is never looked at.
+    configured: HashMap<String, Arc<Client>>,
+    stored: ArcSwap<HashMap<String, Arc<Client>>>,
+    /// Held while the store is read, so that an older reading never replaces a newer one.
+    reading: tokio::sync::Mutex<()>,
     /// What the secret of an unknown client is compared with, so that it costs what a known one costs.
     dummy_secret: SecretString,
 }
 
 impl Clients {
-    pub(super) fn new(clients: Vec<ClientConfig>) -> Result<Self, OpenError> {
-        let mut by_id = HashMap::with_capacity(clients.len());
+    pub(super) fn new(clients: Vec<Client>) -> Result<Self, OpenError> {
+        let mut configured = HashMap::with_capacity(clients.len());
         for client in clients {
-            if client.secret.expose_secret().is_empty() {
+            let is_empty = |secret: &ExpectedSecret| match secret {
+                ExpectedSecret::Plain(secret) => secret.expose_secret().is_empty(),
+                ExpectedSecret::Sha256(_) => false,
+            };
+            if client.secrets.iter().any(|secret| is_empty(&secret.expected)) {
                 return Err(OpenError::EmptySecret(client.id));
             }
-            if let Some(first) = by_id.insert(client.id.clone(), client) {
-                return Err(OpenError::DuplicateClient(first.id));
+            if let Some(first) = configured.insert(client.id.clone(), Arc::new(client)) {
+                return Err(OpenError::DuplicateClient(first.id.clone()));
             }
         }
         let dummy_secret = SecretString::from(uuid::Uuid::new_v4().to_string());
-        Ok(Self { by_id, dummy_secret })
+        Ok(Self {
+            configured,
+            stored: ArcSwap::default(),
+            reading: tokio::sync::Mutex::default(),
+            dummy_secret,
+        })
     }
 
-    pub(super) fn get(&self, client_id: &str) -> Option<&ClientConfig> {
-        self.by_id.get(client_id)
+    /// Reads the clients of the store anew.
+    pub(super) async fn reload(&self, store: &dyn Store) -> Result<(), StoreError> {
+        let _reading = self.reading.lock().await;
+        let mut clients = HashMap::new();
+        for stored in store.clients().await? {
+            let client_id = stored.client_id.as_str();
+            let Some(client) = registration::client(&stored) else {
+                tracing::error!(client_id, "what is stored of this client cannot be read; it is refused");
+                continue;
+            };
+            if self.configured.contains_key(client_id) {
+                tracing::warn!(
+                    client_id,
+                    "the client of the configuration hides one of the store with its id"
+                );
+            }
+            clients.insert(stored.client_id, Arc::new(client));
+        }
+        self.stored.store(Arc::new(clients));
+        Ok(())
+    }
+
+    pub(super) fn get(&self, client_id: &str) -> Option<Arc<Client>> {
+        self.configured.get(client_id).cloned().or_else(|| self.stored.load().get(client_id).cloned())
     }
 
     pub(super) fn dummy_secret(&self) -> &SecretString {

@@ -7,10 +7,12 @@
 //! whose texts are constants.
 
 mod access_token;
+pub mod client;
 mod client_auth;
 mod clients;
 mod grants;
 pub mod metadata;
+pub mod registration;
 mod revocation;
 mod signing_keys;
 pub mod token_request;
@@ -18,7 +20,8 @@ pub mod token_request;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Map, Value};
+use arc_swap::ArcSwapOption;
+use serde_json::Value;
 
 use crate::domain::clock::{SharedClock, UnixTime};
 use crate::domain::oauth::{ErrorCode, GrantType};
@@ -27,9 +30,10 @@ use crate::domain::scope::ScopeSet;
 use crate::domain::secret::SecretString;
 use crate::jose::Algorithm;
 use crate::jose::sign::SigningKeyError;
-use crate::store::{Store, StoreError};
+use crate::store::{Revisions, Store, StoreError};
 
 pub use access_token::RESERVED as RESERVED_CLAIMS;
+pub use client::Client;
 pub use revocation::{RevocationList, RevocationRequest};
 pub use token_request::TokenRequest;
 
@@ -49,32 +53,7 @@ pub struct Config {
     /// A signing key of the operator's own (PEM), used instead of a generated one.
     pub private_key: Option<SecretString>,
     /// The clients of the configuration; read-only.
-    pub clients: Vec<ClientConfig>,
-}
-
-/// One client of the configuration.
-#[derive(Clone, Debug)]
-pub struct ClientConfig {
-    /// The client id.
-    pub id: String,
-    /// Its secret.
-    pub secret: SecretString,
-    /// The owner claim's value.
-    pub owner: Option<String>,
-    /// Overrides the issuer's lifetime.
-    pub access_token_lifetime: Option<Duration>,
-    /// The grants it may use.
-    pub allowed_grant_types: Vec<GrantType>,
-    /// The audiences it may ask for; none: tokens carry the issuer's URL.
-    pub allowed_audiences: Vec<String>,
-    /// The scopes it may ask for.
-    pub allowed_scopes: ScopeSet,
-    /// Further claims, never overriding one that is already set.
-    pub insert_token_claims: Map<String, Value>,
-    /// A disabled client is refused as if it did not exist.
-    pub disabled: bool,
-    /// From this time on the client is refused.
-    pub expires_at: Option<UnixTime>,
+    pub clients: Vec<Client>,
 }
 
 /// An authorization server, ready to issue.
@@ -85,11 +64,14 @@ pub struct Issuer {
     clients: clients::Clients,
     keys: signing_keys::SigningKeys,
     revocations: revocation::Revocations,
+    store: Arc<dyn Store>,
+    /// What of the store has been read; none while it does not answer.
+    read: ArcSwapOption<Revisions>,
     clock: SharedClock,
 }
 
 impl Issuer {
-    /// Loads the signing key from the store, or makes one and keeps it there.
+    /// Loads the signing key from the store, or makes one and keeps it there; reads the clients and revocations.
     ///
     /// # Errors
     /// When the configuration contradicts itself, or no signing key can be had.
@@ -101,19 +83,58 @@ impl Issuer {
         let base_path = metadata::base_path(&config.url)?;
         let policy = access_token::Policy::new(&config)?;
         let clients = clients::Clients::new(std::mem::take(&mut config.clients))?;
+        // Before what it counts: a change between the two is read again.
+        let revisions = store.revisions().await?;
+        clients.reload(&*store).await?;
         // Last: a configuration that is refused must not leave a key behind.
         let keys = signing_keys::SigningKeys::open(&config, store.as_ref(), clock.now()).await?;
-        let revocations = revocation::Revocations::open(store, clock.now()).await?;
-        Ok(Arc::new(Self { url: config.url, base_path, policy, clients, keys, revocations, clock }))
+        let revocations = revocation::Revocations::open(store.clone(), clock.now()).await?;
+        let read = ArcSwapOption::from_pointee(revisions);
+        Ok(Arc::new(Self {
+            url: config.url,
+            base_path,
+            policy,
+            clients,
+            keys,
+            revocations,
+            store,
+            read,
+            clock,
+        }))
+    }
+
+    /// Takes over what this or another process has changed in the store, and forgets what has expired. To be called
+    /// every few seconds: while the store does not answer, no token is issued.
+    ///
+    /// # Errors
+    /// When the store does not answer; what is known stays.
+    pub async fn reload(&self) -> Result<(), StoreError> {
+        let reloaded = self.reload_changes().await;
+        if reloaded.is_err() {
+            self.read.store(None);
+        }
+        reloaded
+    }
+
+    async fn reload_changes(&self) -> Result<(), StoreError> {
+        let revisions = self.store.revisions().await?;
+        let read = self.read.load_full();
+        if read.as_deref().is_none_or(|read| read.clients != revisions.clients) {
+            self.clients.reload(&*self.store).await?;
+        }
+        // Also when nothing was changed: what has expired is forgotten.
+        self.revocations.reload(self.clock.now()).await?;
+        self.read.store(Some(Arc::new(revisions)));
+        Ok(())
     }
 
     /// Issues an access token, or says why not. Signs on the calling thread.
     ///
     /// # Errors
     /// Whatever the client must be told, as [`TokenError`].
-    pub fn issue(&self, request: &TokenRequest) -> Result<TokenResponse, TokenError> {
+    pub async fn issue(&self, request: &TokenRequest) -> Result<TokenResponse, TokenError> {
         let now = self.clock.now();
-        let client = client_auth::authenticate(&self.clients, request.credentials(), now)?;
+        let client = self.authenticate(request.credentials(), now).await?;
         let granted = match request.grant_type() {
             Some(GrantType::ClientCredentials) => {
                 grants::client_credentials::grant(client, request, &self.policy, now)?
@@ -123,6 +144,19 @@ impl Issuer {
         access_token::sign(&granted, &self.policy, &self.keys, now)
     }
 
+    /// Authenticates whoever sends a request to an endpoint for clients.
+    async fn authenticate(
+        &self,
+        credentials: Option<&token_request::Credentials>,
+        now: UnixTime,
+    ) -> Result<client_auth::AuthenticatedClient, TokenError> {
+        // A client may have been disabled or deleted where we cannot see it.
+        if self.read.load().is_none() {
+            return Err(TokenError::StoreUnavailable);
+        }
+        client_auth::authenticate(&self.clients, credentials, now)
+    }
+
     /// Revokes an access token (RFC 7009 §2). Gives its `jti`; `None` when it is no live token of this client, which is no
     /// error (§2.2): there is nothing to revoke.
     ///
@@ -130,7 +164,7 @@ impl Issuer {
     /// When the client is not authenticated, or the store does not keep the revocation.
     pub async fn revoke(&self, request: &RevocationRequest) -> Result<Option<String>, TokenError> {
         let now = self.clock.now();
-        let client = client_auth::authenticate(&self.clients, request.credentials(), now)?;
+        let client = self.authenticate(request.credentials(), now).await?;
         let Some((token, issued_at)) = request.token_of(client.registration(), &self.url, &self.keys, now)
         else {
             return Ok(None);
@@ -154,33 +188,22 @@ impl Issuer {
         self.revocations.list(&self.url, &self.keys, self.clock.now())
     }
 
-    /// Takes over what other processes on the same store have revoked. To be called every few seconds.
-    ///
-    /// # Errors
-    /// When the store does not answer; what is known stays.
-    pub async fn reload_revocations(&self) -> Result<(), StoreError> {
-        self.revocations.reload(self.clock.now()).await
-    }
-
     /// The registered client that a request names, whether or not it proves to be that client. For the audit line:
     /// what a stranger writes into `client_id` is never repeated.
     #[must_use]
-    pub fn named_client(&self, request: &TokenRequest) -> Option<&str> {
+    pub fn named_client(&self, request: &TokenRequest) -> Option<String> {
         self.named(request.credentials()?)
     }
 
     /// The same of a revocation request.
     #[must_use]
-    pub fn revoking_client(&self, request: &RevocationRequest) -> Option<&str> {
+    pub fn revoking_client(&self, request: &RevocationRequest) -> Option<String> {
         self.named(request.credentials()?)
     }
 
-    fn named(&self, credentials: &token_request::Credentials) -> Option<&str> {
-        let candidates = credentials.candidates();
-        candidates
-            .filter_map(|candidate| self.clients.get(&candidate.client_id))
-            .map(|client| client.id.as_str())
-            .next()
+    fn named(&self, credentials: &token_request::Credentials) -> Option<String> {
+        let mut candidates = credentials.candidates();
+        candidates.find_map(|candidate| Some(self.clients.get(&candidate.client_id)?.id.clone()))
     }
 
     /// The public keys as a JWK set (RFC 7517 §5), serialised once.

@@ -12,12 +12,13 @@ use serde_json::json;
 use super::access_token::BACKDATED;
 use super::signing_keys::SigningKeys;
 use super::token_request::{Credentials, Parameters};
-use super::{ClientConfig, TokenError};
+use super::{Client, TokenError};
 use crate::domain::clock::UnixTime;
 use crate::domain::hash::sha256;
 use crate::domain::revoked::{Revoked, RevokedNow, TokenId};
 use crate::domain::secret::{ExposeSecret, SecretString};
 use crate::jose::verify::Jws;
+use crate::store::tokens as store;
 use crate::store::{RevokedToken, Store, StoreError};
 
 /// `typ` of the list.
@@ -62,7 +63,7 @@ impl RevocationRequest {
     /// The token, if it is a live one that this issuer made for this client; and its `iat`.
     pub(super) fn token_of(
         &self,
-        client: &ClientConfig,
+        client: &Client,
         issuer: &str,
         keys: &SigningKeys,
         now: UnixTime,
@@ -98,13 +99,13 @@ pub(super) struct Revocations {
     store: Arc<dyn Store>,
     /// Held while the store and memory change, so that neither gets ahead of the other.
     changing: tokio::sync::Mutex<()>,
-    tokens: ArcSwap<Vec<RevokedToken>>,
+    known: ArcSwap<store::Revocations>,
     now: RevokedNow,
     signed: Mutex<Option<Signed>>,
 }
 
 struct Signed {
-    of: Arc<Vec<RevokedToken>>,
+    of: Arc<store::Revocations>,
     at: UnixTime,
     list: RevocationList,
 }
@@ -114,7 +115,7 @@ impl Revocations {
         let revocations = Self {
             store,
             changing: tokio::sync::Mutex::new(()),
-            tokens: ArcSwap::default(),
+            known: ArcSwap::default(),
             now: RevokedNow::default(),
             signed: Mutex::new(None),
         };
@@ -130,9 +131,8 @@ impl Revocations {
     /// Takes over what other processes have revoked, and forgets what has expired.
     pub(super) async fn reload(&self, now: UnixTime) -> Result<(), StoreError> {
         let _changing = self.changing.lock().await;
-        let mut stored = self.store.revocations(now.minus(LONGEST_SKEW)).await?.tokens;
-        stored.sort_unstable_by(|a, b| a.jti.cmp(&b.jti));
-        if **self.tokens.load() != stored {
+        let stored = self.store.revocations(now.minus(LONGEST_SKEW)).await?;
+        if **self.known.load() != stored {
             self.replace(stored);
         }
         Ok(())
@@ -145,20 +145,20 @@ impl Revocations {
             return Ok(());
         }
         self.store.revoke_token(&token).await?;
-        let mut tokens = Vec::clone(&self.tokens.load());
-        let place = tokens.partition_point(|known| known.jti < token.jti);
-        tokens.insert(place, token);
-        self.replace(tokens);
+        let mut known = store::Revocations::clone(&self.known.load());
+        let place = known.tokens.partition_point(|known| known.jti < token.jti);
+        known.tokens.insert(place, token);
+        self.replace(known);
         Ok(())
     }
 
-    fn replace(&self, tokens: Vec<RevokedToken>) {
-        let (single, clients) = published(&tokens);
+    fn replace(&self, known: store::Revocations) {
+        let (single, clients) = published(&known);
         let revoked = Revoked::new(
             single.into_iter().map(TokenId::of).collect(),
             clients.into_iter().map(|(client, until)| (client.to_owned(), until)).collect(),
         );
-        self.tokens.store(Arc::new(tokens));
+        self.known.store(Arc::new(known));
         self.now.replace(revoked);
     }
 
@@ -169,43 +169,49 @@ impl Revocations {
         keys: &SigningKeys,
         now: UnixTime,
     ) -> Result<RevocationList, TokenError> {
-        let tokens = self.tokens.load_full();
+        let known = self.known.load_full();
         let mut signed = self.signed.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(Signed { of, at, list }) = &*signed
-            && Arc::ptr_eq(of, &tokens)
+            && Arc::ptr_eq(of, &known)
             && *at <= now
             && at.until(now) < LIST_LIFETIME
         {
             return Ok(list.clone());
         }
-        let list = sign(&tokens, issuer, keys, now)?;
-        *signed = Some(Signed { of: tokens, at: now, list: list.clone() });
+        let list = sign(&known, issuer, keys, now)?;
+        *signed = Some(Signed { of: known, at: now, list: list.clone() });
         Ok(list)
     }
 }
 
 /// What is revoked: single tokens by `jti`, and clients with the `iat` up to which all of theirs are.
-fn published(tokens: &[RevokedToken]) -> (Vec<&str>, HashMap<&str, UnixTime>) {
+fn published(known: &store::Revocations) -> (Vec<&str>, HashMap<&str, UnixTime>) {
     let mut clients: HashMap<&str, (usize, UnixTime)> = HashMap::new();
-    for token in tokens {
+    for token in &known.tokens {
         let (count, last) = clients.entry(&token.client_id).or_insert((0, token.revoked_at));
         *count += 1;
         *last = (*last).max(token.revoked_at);
     }
     clients.retain(|_, (count, _)| *count > MAX_PER_CLIENT);
-    let single = tokens.iter().filter(|token| !clients.contains_key(token.client_id.as_str()));
+    let single = known.tokens.iter().filter(|token| !clients.contains_key(token.client_id.as_str()));
     let single = single.map(|token| token.jti.as_str()).collect();
     // A token's `iat` lies before the moment it was issued.
-    (single, clients.into_iter().map(|(client, (_, last))| (client, last.minus(BACKDATED))).collect())
+    let ended = clients.into_iter().map(|(client, (_, last))| (client, last.minus(BACKDATED)));
+    let mut until: HashMap<&str, UnixTime> = ended.collect();
+    for end in &known.clients {
+        let of_client = until.entry(&end.client_id).or_insert(end.until);
+        *of_client = (*of_client).max(end.until);
+    }
+    (single, until)
 }
 
 fn sign(
-    tokens: &[RevokedToken],
+    known: &store::Revocations,
     issuer: &str,
     keys: &SigningKeys,
     now: UnixTime,
 ) -> Result<RevocationList, TokenError> {
-    let (single, clients) = published(tokens);
+    let (single, clients) = published(known);
     let not_before: BTreeMap<&str, i64> = clients.iter().map(|(client, until)| (*client, until.0)).collect();
     let claims = json!({ "iss": issuer, "iat": now.0, "revoked": single, "not_before": not_before });
     let jwt = keys.signing_key().sign(TYP, &claims).map_err(|_| TokenError::Signing)?;
@@ -227,15 +233,27 @@ mod tests {
             expires_at: UnixTime(9000),
             revoked_at: UnixTime(1000 + i64::try_from(number).unwrap()),
         };
-        let mut tokens: Vec<_> = (0..MAX_PER_CLIENT).map(|number| token("busy", number)).collect();
-        tokens.push(token("calm", 1));
-        let (single, clients) = published(&tokens);
+        let mut known = store::Revocations::default();
+        known.tokens.extend((0..MAX_PER_CLIENT).map(|number| token("busy", number)));
+        known.tokens.push(token("calm", 1));
+        let (single, clients) = published(&known);
         assert_eq!((single.len(), clients.len()), (MAX_PER_CLIENT + 1, 0));
-        tokens.push(token("busy", MAX_PER_CLIENT));
-        let (single, clients) = published(&tokens);
+        known.tokens.push(token("busy", MAX_PER_CLIENT));
+        let (single, clients) = published(&known);
         assert_eq!(single, ["calm-1"]);
         let last = 1000 + i64::try_from(MAX_PER_CLIENT).unwrap();
         // The `iat` of a token that was issued in the moment of the last revocation.
         assert_eq!(clients, HashMap::from([("busy", UnixTime(last - 10))]));
+        // A client that was ended as a whole; the later of two ends holds.
+        for (client_id, until) in [("gone", 5), ("busy", 6)] {
+            known.clients.push(store::ClientNotBefore {
+                client_id: client_id.to_owned(),
+                until: UnixTime(until),
+                expires_at: UnixTime(9000),
+                revoked_at: UnixTime(15),
+            });
+        }
+        let ended = HashMap::from([("busy", UnixTime(last - 10)), ("gone", UnixTime(5))]);
+        assert_eq!(published(&known).1, ended);
     }
 }

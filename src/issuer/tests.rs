@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
-use serde_json::json;
+use serde_json::{Map, json};
 
 use super::*;
 use crate::domain::clock::Clock;
@@ -27,24 +27,26 @@ impl Clock for TestClock {
     }
 }
 
-pub(crate) fn client(id: &str, secret: &str) -> ClientConfig {
-    ClientConfig {
+pub(crate) fn client(id: &str, secret: &str) -> Client {
+    Client {
         id: id.to_owned(),
-        secret: SecretString::from(secret),
+        name: None,
+        secrets: vec![client::Secret::configured(SecretString::from(secret))],
         owner: None,
         access_token_lifetime: None,
         allowed_grant_types: vec![GrantType::ClientCredentials],
         allowed_audiences: Vec::new(),
         allowed_scopes: ScopeSet::default(),
         insert_token_claims: Map::new(),
+        allow_introspection: false,
         disabled: false,
         expires_at: None,
     }
 }
 
 /// `legacy` may have two scopes, two audiences and 15 minutes; `bare` has nothing of its own.
-fn legacy() -> ClientConfig {
-    ClientConfig {
+fn legacy() -> Client {
+    Client {
         access_token_lifetime: Some(Duration::from_secs(900)),
         allowed_audiences: vec![DEVICES.to_owned(), "urn:hub".to_owned()],
         allowed_scopes: ScopeSet::parse("devices:read devices:write").unwrap(),
@@ -52,7 +54,7 @@ fn legacy() -> ClientConfig {
     }
 }
 
-pub(crate) fn config(clients: Vec<ClientConfig>) -> Config {
+pub(crate) fn config(clients: Vec<Client>) -> Config {
     Config {
         root_paths: true,
         url: URL.to_owned(),
@@ -103,8 +105,8 @@ fn verified_claims(issuer: &Issuer, token: &str) -> Value {
     serde_json::from_slice(&decode(claims)).unwrap()
 }
 
-fn issue(issuer: &Issuer, basic: &str, body: &str) -> Value {
-    let response = issuer.issue(&request(basic, body)).unwrap();
+async fn issue(issuer: &Issuer, basic: &str, body: &str) -> Value {
+    let response = issuer.issue(&request(basic, body)).await.unwrap();
     let claims = verified_claims(issuer, response.access_token.expose_secret());
     assert_eq!(claims["jti"], response.jti.as_str());
     assert_eq!(claims["exp"], NOW + i64::try_from(response.expires_in.as_secs()).unwrap());
@@ -112,14 +114,14 @@ fn issue(issuer: &Issuer, basic: &str, body: &str) -> Value {
     claims
 }
 
-fn refusal(issuer: &Issuer, basic: &str, body: &str) -> TokenError {
-    issuer.issue(&request(basic, body)).unwrap_err()
+async fn refusal(issuer: &Issuer, basic: &str, body: &str) -> TokenError {
+    issuer.issue(&request(basic, body)).await.unwrap_err()
 }
 
 #[tokio::test]
 async fn an_access_token_has_the_claims_of_rfc_9068_and_no_other() {
     let issuer = issuer().await;
-    let mut claims = issue(&issuer, "legacy:s3cret", "");
+    let mut claims = issue(&issuer, "legacy:s3cret", "").await;
     let jti = claims.as_object_mut().unwrap().remove("jti").unwrap();
     assert_eq!(uuid::Uuid::parse_str(jti.as_str().unwrap()).unwrap().get_version_num(), 4);
     assert_eq!(
@@ -129,29 +131,32 @@ async fn an_access_token_has_the_claims_of_rfc_9068_and_no_other() {
             "iat": NOW - 10, "exp": NOW + 900, "scope": "devices:read devices:write",
         })
     );
-    assert_ne!(issue(&issuer, "legacy:s3cret", "")["jti"], jti);
+    assert_ne!(issue(&issuer, "legacy:s3cret", "").await["jti"], jti);
 }
 
 #[tokio::test]
 async fn a_client_with_nothing_of_its_own_gets_the_issuer_as_audience_and_no_scope() {
     let issuer = issuer().await;
-    let claims = issue(&issuer, "bare:b4re", "");
+    let claims = issue(&issuer, "bare:b4re", "").await;
     assert_eq!(claims["aud"], json!([URL]));
     assert_eq!(claims["exp"], NOW + 3600);
     assert!(claims.get("scope").is_none() && claims.get("owner").is_none() && claims.get("name").is_none());
-    assert_eq!(issue(&issuer, "bare:b4re", &format!("&audience={URL}"))["aud"], json!([URL]));
-    assert_eq!(refusal(&issuer, "bare:b4re", "&audience=urn:hub"), TokenError::InvalidTarget);
-    assert_eq!(refusal(&issuer, "bare:b4re", &format!("&audience={URL}+urn:hub")), TokenError::InvalidTarget);
-    assert_eq!(refusal(&issuer, "bare:b4re", "&scope=any"), TokenError::InvalidScope);
+    assert_eq!(issue(&issuer, "bare:b4re", &format!("&audience={URL}")).await["aud"], json!([URL]));
+    assert_eq!(refusal(&issuer, "bare:b4re", "&audience=urn:hub").await, TokenError::InvalidTarget);
+    assert_eq!(
+        refusal(&issuer, "bare:b4re", &format!("&audience={URL}+urn:hub")).await,
+        TokenError::InvalidTarget
+    );
+    assert_eq!(refusal(&issuer, "bare:b4re", "&scope=any").await, TokenError::InvalidScope);
 }
 
 #[tokio::test]
 async fn scopes_and_audiences_are_granted_as_asked_or_refused_whole() {
     let issuer = issuer().await;
-    let claims = issue(&issuer, "legacy:s3cret", "&scope=devices:write&audience=urn:hub");
+    let claims = issue(&issuer, "legacy:s3cret", "&scope=devices:write&audience=urn:hub").await;
     assert_eq!((&claims["scope"], &claims["aud"]), (&json!("devices:write"), &json!(["urn:hub"])));
     let claims =
-        issue(&issuer, "legacy:s3cret", "&resource=https://devices.example&audience=urn:hub+urn:hub");
+        issue(&issuer, "legacy:s3cret", "&resource=https://devices.example&audience=urn:hub+urn:hub").await;
     assert_eq!(claims["aud"], json!(["urn:hub", DEVICES]));
     for (body, error) in [
         ("&scope=admin", TokenError::InvalidScope),
@@ -162,7 +167,7 @@ async fn scopes_and_audiences_are_granted_as_asked_or_refused_whole() {
         ("&resource=https://devices.example/", TokenError::InvalidTarget),
         ("&audience=https://issuer.example/m2m", TokenError::InvalidTarget),
     ] {
-        assert_eq!(refusal(&issuer, "legacy:s3cret", body), error, "{body}");
+        assert_eq!(refusal(&issuer, "legacy:s3cret", body).await, error, "{body}");
     }
 }
 
@@ -171,10 +176,10 @@ async fn expiration_may_only_shorten_a_tokens_life() {
     let issuer = issuer().await;
     let at = |offset: i64| format!("&expiration={}", NOW + offset);
     for offset in [1, 899, 900] {
-        assert_eq!(issue(&issuer, "legacy:s3cret", &at(offset))["exp"], NOW + offset);
+        assert_eq!(issue(&issuer, "legacy:s3cret", &at(offset)).await["exp"], NOW + offset);
     }
     for offset in [901, 0, -1, -NOW, i64::MAX - NOW] {
-        assert_eq!(refusal(&issuer, "legacy:s3cret", &at(offset)), TokenError::Expiration, "{offset}");
+        assert_eq!(refusal(&issuer, "legacy:s3cret", &at(offset)).await, TokenError::Expiration, "{offset}");
     }
 }
 
@@ -184,13 +189,13 @@ async fn owner_name_and_inserted_claims_never_override() {
         "tenant": "blue", "n": [1, {"a": null}], "owner": "x", "name": "x", "sub": "x", "scope": "admin", "aud": "x",
         "exp": 9, "nbf": 9, "cnf": {}, "client_id": "x",
     });
-    let owned = ClientConfig {
+    let owned = Client {
         owner: Some("1".to_owned()),
         insert_token_claims: inserted.as_object().unwrap().clone(),
         ..client("owned", "s")
     };
     let issuer = open(config(vec![owned.clone()])).await.unwrap();
-    let claims = issue(&issuer, "owned:s", "&token_name=my+token");
+    let claims = issue(&issuer, "owned:s", "&token_name=my+token").await;
     for (name, value) in [
         ("tenant", json!("blue")),
         ("n", json!([1, {"a": null}])),
@@ -208,14 +213,14 @@ async fn owner_name_and_inserted_claims_never_override() {
     }
     let owner_is_name = Config { owner_claim: "name".to_owned(), ..config(vec![owned]) };
     let issuer = open(owner_is_name).await.unwrap();
-    assert_eq!(issue(&issuer, "owned:s", "&token_name=other")["name"], "1");
+    assert_eq!(issue(&issuer, "owned:s", "&token_name=other").await["name"], "1");
 }
 
 #[tokio::test]
 async fn whatever_is_wrong_with_a_client_the_answer_is_the_same() {
-    let disabled = ClientConfig { disabled: true, ..client("disabled", "s") };
-    let expired = ClientConfig { expires_at: Some(UnixTime(NOW)), ..client("expired", "s") };
-    let expiring = ClientConfig { expires_at: Some(UnixTime(NOW + 1)), ..client("expiring", "s") };
+    let disabled = Client { disabled: true, ..client("disabled", "s") };
+    let expired = Client { expires_at: Some(UnixTime(NOW)), ..client("expired", "s") };
+    let expiring = Client { expires_at: Some(UnixTime(NOW + 1)), ..client("expiring", "s") };
     let issuer = open(config(vec![disabled, expired, expiring, client("good", "s")])).await.unwrap();
     for basic in [
         "unknown:s",
@@ -230,10 +235,10 @@ async fn whatever_is_wrong_with_a_client_the_answer_is_the_same() {
         "Good:s",
         "good%00:s",
     ] {
-        assert_eq!(refusal(&issuer, basic, ""), TokenError::InvalidClient { basic: true }, "{basic}");
+        assert_eq!(refusal(&issuer, basic, "").await, TokenError::InvalidClient { basic: true }, "{basic}");
     }
-    issue(&issuer, "good:s", "");
-    issue(&issuer, "expiring:s", "");
+    issue(&issuer, "good:s", "").await;
+    issue(&issuer, "expiring:s", "").await;
 }
 
 #[tokio::test]
@@ -242,26 +247,26 @@ async fn basic_secrets_work_encoded_as_the_rfc_says_and_raw() {
     let issuer = open(config(vec![client("a:b%", secret), client("raw", secret)])).await.unwrap();
     let encode = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
     issue(&issuer, &format!("{}:{}", encode("a:b%"), encode(secret)), "");
-    issue(&issuer, &format!("raw:{secret}"), "");
+    issue(&issuer, &format!("raw:{secret}"), "").await;
     assert_eq!(
-        refusal(&issuer, &format!("raw:{}x", encode(secret)), ""),
+        refusal(&issuer, &format!("raw:{}x", encode(secret)), "").await,
         TokenError::InvalidClient { basic: true }
     );
 }
 
 #[tokio::test]
 async fn a_client_uses_only_the_grants_it_is_allowed() {
-    let none = ClientConfig { allowed_grant_types: Vec::new(), ..client("none", "s") };
+    let none = Client { allowed_grant_types: Vec::new(), ..client("none", "s") };
     let issuer = open(config(vec![none])).await.unwrap();
-    assert_eq!(refusal(&issuer, "none:s", ""), TokenError::UnauthorizedClient);
-    assert_eq!(refusal(&issuer, "none:wrong", ""), TokenError::InvalidClient { basic: true });
+    assert_eq!(refusal(&issuer, "none:s", "").await, TokenError::UnauthorizedClient);
+    assert_eq!(refusal(&issuer, "none:wrong", "").await, TokenError::InvalidClient { basic: true });
 }
 
 #[tokio::test]
 async fn only_registered_clients_are_named_for_the_audit() {
     let issuer = issuer().await;
-    assert_eq!(issuer.named_client(&request("legacy:wrong", "")), Some("legacy"));
-    assert_eq!(issuer.named_client(&request("leg%61cy:wrong", "")), Some("legacy"));
+    assert_eq!(issuer.named_client(&request("legacy:wrong", "")).as_deref(), Some("legacy"));
+    assert_eq!(issuer.named_client(&request("leg%61cy:wrong", "")).as_deref(), Some("legacy"));
     assert_eq!(issuer.named_client(&request("stranger:s3cret", "")), None);
 }
 
@@ -271,7 +276,7 @@ async fn the_signing_key_is_made_once_and_kept() {
     let first = Issuer::open(config(vec![legacy()]), store.clone(), clock()).await.unwrap();
     let second = Issuer::open(config(vec![legacy()]), store.clone(), clock()).await.unwrap();
     assert_eq!(first.public_keys(), second.public_keys());
-    let token = first.issue(&request("legacy:s3cret", "")).unwrap().access_token;
+    let token = first.issue(&request("legacy:s3cret", "")).await.unwrap().access_token;
     verified_claims(&second, token.expose_secret());
 }
 
@@ -282,10 +287,10 @@ async fn a_key_of_the_operator_signs_and_the_stored_ones_stay_published() {
     let own = SigningKey::generate(Algorithm::ES256).unwrap();
     let with_own = Config { private_key: Some(own.to_pem()), ..config(vec![legacy()]) };
     let issuer = Issuer::open(with_own.clone(), store.clone(), clock()).await.unwrap();
-    let token = issuer.issue(&request("legacy:s3cret", "")).unwrap().access_token;
+    let token = issuer.issue(&request("legacy:s3cret", "")).await.unwrap().access_token;
     let header = URL_SAFE_NO_PAD.decode(token.expose_secret().split('.').next().unwrap()).unwrap();
     assert_eq!(serde_json::from_slice::<Value>(&header).unwrap()["kid"], own.kid());
-    let old = generated.issue(&request("legacy:s3cret", "")).unwrap().access_token;
+    let old = generated.issue(&request("legacy:s3cret", "")).await.unwrap().access_token;
     verified_claims(&issuer, old.expose_secret());
 
     let fresh = open(with_own).await.unwrap();
@@ -344,7 +349,8 @@ async fn a_configuration_that_contradicts_itself_does_not_open() {
     assert!(matches!(of(short).await, Err(OpenError::Lifetime)));
     let twice = |c: &mut Config| c.clients.push(client("a", "t"));
     assert!(matches!(of(twice).await, Err(OpenError::DuplicateClient(id)) if id == "a"));
-    let empty = |c: &mut Config| c.clients[0].secret = SecretString::from("");
+    let empty =
+        |c: &mut Config| c.clients[0].secrets = vec![client::Secret::configured(SecretString::from(""))];
     assert!(matches!(of(empty).await, Err(OpenError::EmptySecret(id)) if id == "a"));
     let no_key = |c: &mut Config| c.private_key = Some(SecretString::from("no pem"));
     assert!(matches!(of(no_key).await, Err(OpenError::PrivateKey(_))));
@@ -382,4 +388,60 @@ async fn metadata_names_exactly_what_works() {
             "id_token_signing_alg_values_supported": ["ES256"],
         })
     );
+}
+
+/// A client as the management API stores it, with a generated secret.
+fn stored_client(id: &str, secret: &str) -> store::StoredClient {
+    let digest: String =
+        crate::domain::hash::sha256(secret.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+    let secret = store::StoredSecret {
+        secret_id: format!("secret of {id}"),
+        hash: SecretString::from(format!("sha256:{digest}")),
+        last_four: "abcd".to_owned(),
+        created_at: UnixTime(NOW),
+        expires_at: Some(UnixTime(NOW + 100)),
+        last_used_at: None,
+    };
+    store::StoredClient {
+        client_id: id.to_owned(),
+        document: json!({"grant_types": ["client_credentials"], "scope": "a"}),
+        version: 1,
+        created_at: UnixTime(NOW),
+        updated_at: UnixTime(NOW),
+        secrets: vec![secret],
+    }
+}
+
+#[tokio::test]
+async fn a_client_of_the_store_gets_tokens_as_soon_as_it_is_read_and_loses_them_when_it_is_gone() {
+    let store = store::open(&store::Config::SqliteMemory).await.unwrap();
+    let clock = Arc::new(TestClock(AtomicI64::new(NOW)));
+    let issuer = Issuer::open(config(vec![legacy()]), store.clone(), clock.clone()).await.unwrap();
+    let unknown = TokenError::InvalidClient { basic: true };
+    assert_eq!(refusal(&issuer, "new:generated", "").await, unknown);
+    store.insert_client(&stored_client("new", "generated")).await.unwrap();
+    // One that hides behind an id of the configuration.
+    store.insert_client(&stored_client("legacy", "generated")).await.unwrap();
+    issuer.reload().await.unwrap();
+    assert_eq!(issue(&issuer, "new:generated", "").await["scope"], "a");
+    for wrong in ["new:other", "new:", "legacy:generated"] {
+        assert_eq!(refusal(&issuer, wrong, "").await, unknown, "{wrong}");
+    }
+    clock.0.store(NOW + 99, Ordering::Relaxed);
+    assert!(issuer.issue(&request("new:generated", "")).await.is_ok());
+    clock.0.store(NOW + 100, Ordering::Relaxed);
+    assert_eq!(refusal(&issuer, "new:generated", "").await, unknown, "its secret has expired");
+    clock.0.store(NOW, Ordering::Relaxed);
+    let end = store::tokens::ClientNotBefore {
+        client_id: "new".to_owned(),
+        until: UnixTime(NOW - 10),
+        expires_at: UnixTime(NOW + 3600),
+        revoked_at: UnixTime(NOW),
+    };
+    store.delete_client(&end).await.unwrap();
+    issuer.reload().await.unwrap();
+    assert_eq!(refusal(&issuer, "new:generated", "").await, unknown);
+    let revoked = issuer.revoked().current();
+    let covers = |iat| revoked.covers(crate::domain::revoked::TokenId::of("any"), Some("new"), UnixTime(iat));
+    assert!(covers(NOW - 10) && !covers(NOW - 9));
 }

@@ -8,7 +8,8 @@ use crate::config::{IssuerRole, files, raw};
 use crate::domain::oauth::GrantType;
 use crate::domain::scope::ScopeSet;
 use crate::domain::secret::{ExposeSecret, SecretString};
-use crate::issuer::{self, ClientConfig, RESERVED_CLAIMS};
+use crate::issuer::client::{Client, Secret};
+use crate::issuer::{self, RESERVED_CLAIMS};
 use crate::jose::sign::SigningKey;
 
 const DAY: Duration = Duration::from_hours(24);
@@ -94,7 +95,7 @@ fn unique_ids(resolver: &mut Resolver<'_>, path: &KeyPath, clients: &[raw::Clien
     }
 }
 
-fn resolve_client(resolver: &mut Resolver<'_>, path: &KeyPath, raw: raw::Client) -> Option<ClientConfig> {
+fn resolve_client(resolver: &mut Resolver<'_>, path: &KeyPath, raw: raw::Client) -> Option<Client> {
     if let Some(value) = raw.access_token_lifetime {
         lifetime(resolver, &path.key("accessTokenLifetime"), value.0, YEAR);
     }
@@ -103,9 +104,10 @@ fn resolve_client(resolver: &mut Resolver<'_>, path: &KeyPath, raw: raw::Client)
         resolver.findings.warning(&path.key("insertTokenClaims").key(claim), message);
     }
     let secret = client_secret(resolver, &path.key("secretFile"), &raw)?;
-    Some(ClientConfig {
+    Some(Client {
         id: raw.id.0,
-        secret,
+        name: None,
+        secrets: vec![Secret::configured(secret)],
         owner: raw.owner,
         access_token_lifetime: raw.access_token_lifetime.map(|lifetime| lifetime.0),
         allowed_grant_types: raw
@@ -118,6 +120,7 @@ fn resolve_client(resolver: &mut Resolver<'_>, path: &KeyPath, raw: raw::Client)
         allowed_audiences: raw.allowed_audiences.into_iter().map(|audience| audience.0).collect(),
         allowed_scopes: ScopeSet::from_tokens(raw.allowed_scopes.into_iter().map(|scope| scope.0)).ok()?,
         insert_token_claims: raw.insert_token_claims,
+        allow_introspection: false,
         disabled: raw.disabled,
         expires_at: raw.expires_at.map(|time| time.0),
     })

@@ -9,6 +9,7 @@ use crate::domain::clock::UnixTime;
 use crate::domain::oauth::{ClientAuthMethod, GrantType};
 use crate::domain::path::Ordinary;
 use crate::domain::secret::ExposeSecret;
+use crate::issuer::client::ExpectedSecret;
 use crate::jose::Algorithm;
 use crate::limits::{self, Per, Rate};
 use crate::token_source::TokenEndpoint;
@@ -123,7 +124,8 @@ fn the_issuer_arrives() {
     assert!(issuer.private_key.is_none());
     let client = &issuer.clients[0];
     assert_eq!(client.id, "meter");
-    assert_eq!(client.secret.expose_secret(), "0123456789abcdef-secret");
+    let ExpectedSecret::Plain(secret) = &client.secrets[0].expected else { panic!("as written") };
+    assert_eq!(secret.expose_secret(), "0123456789abcdef-secret");
     assert_eq!(client.owner.as_deref(), Some("7"));
     assert_eq!(client.access_token_lifetime, Some(Duration::from_secs(172_800)));
     assert_eq!(client.allowed_grant_types, [GrantType::ClientCredentials]);

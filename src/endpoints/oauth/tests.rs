@@ -17,12 +17,12 @@ use tracing_subscriber::fmt::MakeWriter;
 use super::*;
 use crate::domain::scope::ScopeSet;
 use crate::issuer::tests::{URL, client, config, open};
-use crate::issuer::{ClientConfig, Config};
+use crate::issuer::{Client, Config};
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
-fn legacy() -> ClientConfig {
-    ClientConfig {
+fn legacy() -> Client {
+    Client {
         allowed_audiences: vec!["urn:hub".to_owned()],
         allowed_scopes: ScopeSet::parse("devices:read devices:write").unwrap(),
         ..client("legacy", "s3cret:%+")
@@ -30,7 +30,7 @@ fn legacy() -> ClientConfig {
 }
 
 async fn issuer() -> Arc<Issuer> {
-    let no_grant = ClientConfig { allowed_grant_types: Vec::new(), ..client("no-grant", "s") };
+    let no_grant = Client { allowed_grant_types: Vec::new(), ..client("no-grant", "s") };
     open(config(vec![legacy(), no_grant, client("bare", "s")])).await.unwrap()
 }
 

@@ -9,32 +9,32 @@ use crate::domain::oauth::GrantType;
 use crate::domain::scope::ScopeSet;
 use crate::issuer::access_token::Policy;
 use crate::issuer::client_auth::AuthenticatedClient;
-use crate::issuer::{ClientConfig, TokenError, TokenRequest};
+use crate::issuer::{Client, TokenError, TokenRequest};
 
 /// Grants what the request asks for, if the client may have it.
 ///
 /// # Errors
 /// When it may not.
-pub(in crate::issuer) fn grant<'a>(
-    client: AuthenticatedClient<'a>,
+pub(in crate::issuer) fn grant(
+    client: AuthenticatedClient,
     request: &TokenRequest,
     policy: &Policy,
     now: UnixTime,
-) -> Result<Granted<'a>, TokenError> {
+) -> Result<Granted, TokenError> {
     let registration = client.registration();
     if !registration.allowed_grant_types.contains(&GrantType::ClientCredentials) {
         return Err(TokenError::UnauthorizedClient);
     }
     Ok(Granted {
-        client,
         scope: scope(registration, request)?,
         audiences: audiences(registration, request, policy.issuer())?,
         expires_at: expires_at(request, now, now.plus(policy.lifetime(registration)))?,
         token_name: request.token_name().map(str::to_owned),
+        client,
     })
 }
 
-fn scope(client: &ClientConfig, request: &TokenRequest) -> Result<ScopeSet, TokenError> {
+fn scope(client: &Client, request: &TokenRequest) -> Result<ScopeSet, TokenError> {
     let asked = request.scope();
     if asked.is_empty() {
         Ok(client.allowed_scopes.clone())
@@ -46,7 +46,7 @@ fn scope(client: &ClientConfig, request: &TokenRequest) -> Result<ScopeSet, Toke
 }
 
 /// A client without audiences of its own talks to the issuer only, and may say so.
-fn audiences(client: &ClientConfig, request: &TokenRequest, issuer: &str) -> Result<Vec<String>, TokenError> {
+fn audiences(client: &Client, request: &TokenRequest, issuer: &str) -> Result<Vec<String>, TokenError> {
     let asked = request.audiences();
     let allowed = match client.allowed_audiences.as_slice() {
         [] => &[issuer.to_owned()][..],

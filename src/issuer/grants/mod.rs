@@ -8,18 +8,18 @@ use crate::domain::scope::ScopeSet;
 
 /// What an access token may say. Only a grant makes one.
 #[derive(Debug)]
-pub(super) struct Granted<'a> {
-    client: AuthenticatedClient<'a>,
+pub(super) struct Granted {
+    client: AuthenticatedClient,
     scope: ScopeSet,
     audiences: Vec<String>,
     expires_at: UnixTime,
     token_name: Option<String>,
 }
 
-impl<'a> Granted<'a> {
+impl Granted {
     /// The client it is for.
-    pub(super) fn client(&self) -> AuthenticatedClient<'a> {
-        self.client
+    pub(super) fn client(&self) -> &AuthenticatedClient {
+        &self.client
     }
 
     /// What it is good for.

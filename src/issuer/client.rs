@@ -1,0 +1,73 @@
+//! A registered client, wherever it is registered.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use crate::domain::clock::UnixTime;
+use crate::domain::oauth::GrantType;
+use crate::domain::scope::ScopeSet;
+use crate::domain::secret::SecretString;
+
+/// A client: who it is and what it may have.
+#[derive(Clone, Debug)]
+pub struct Client {
+    /// The client id.
+    pub id: String,
+    /// What people call it.
+    pub name: Option<String>,
+    /// Its secrets; any of those that have not expired will do.
+    pub secrets: Vec<Secret>,
+    /// The owner claim's value.
+    pub owner: Option<String>,
+    /// Overrides the issuer's lifetime.
+    pub access_token_lifetime: Option<Duration>,
+    /// The grants it may use.
+    pub allowed_grant_types: Vec<GrantType>,
+    /// The audiences it may ask for; none: tokens carry the issuer's URL.
+    pub allowed_audiences: Vec<String>,
+    /// The scopes it may ask for.
+    pub allowed_scopes: ScopeSet,
+    /// Further claims, never overriding one that is already set.
+    pub insert_token_claims: Map<String, Value>,
+    /// Whether it may introspect every token of this issuer, not only those made for it.
+    pub allow_introspection: bool,
+    /// A disabled client is refused as if it did not exist.
+    pub disabled: bool,
+    /// From this time on the client is refused.
+    pub expires_at: Option<UnixTime>,
+}
+
+/// One secret of a client.
+#[derive(Clone, Debug)]
+pub struct Secret {
+    /// Its id in the store; none for one of the configuration.
+    pub id: Option<String>,
+    /// What a presented secret is compared with.
+    pub expected: ExpectedSecret,
+    /// From this time on it is refused.
+    pub expires_at: Option<UnixTime>,
+}
+
+impl Secret {
+    /// The secret of a client of the configuration.
+    #[must_use]
+    pub fn configured(secret: SecretString) -> Self {
+        Self { id: None, expected: ExpectedSecret::Plain(secret), expires_at: None }
+    }
+
+    /// Whether it may be used at a time.
+    #[must_use]
+    pub fn is_live(&self, now: UnixTime) -> bool {
+        self.expires_at.is_none_or(|end| now < end)
+    }
+}
+
+/// What a presented secret is compared with.
+#[derive(Clone, Debug)]
+pub enum ExpectedSecret {
+    /// The secret itself: one of the configuration.
+    Plain(SecretString),
+    /// SHA-256: good enough for one of 256 random bits.
+    Sha256([u8; 32]),
+}

@@ -1,0 +1,156 @@
+//! What is registered of a client of the management API: the members of RFC 7591 §2 and a few of ours, as they are stored.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::client::{Client, ExpectedSecret, Secret};
+use crate::domain::clock::UnixTime;
+use crate::domain::oauth::GrantType;
+use crate::domain::scope::ScopeSet;
+use crate::domain::secret::ExposeSecret;
+use crate::store::{StoredClient, StoredSecret};
+
+/// A client's registration. Unknown members are left alone by reading; a member without a value is not written.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Registration {
+    /// What people call the client.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_name: Option<String>,
+    /// The grants it may use, by their names on the wire.
+    pub grant_types: Vec<String>,
+    /// The scopes it may ask for, space-joined.
+    pub scope: String,
+    /// The audiences it may ask for.
+    pub audience: Vec<String>,
+    /// The owner claim's value.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// How long its access tokens live, in seconds; the issuer's value when left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub access_token_lifetime: Option<u64>,
+    /// Further claims of its tokens.
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    pub claims: Map<String, Value>,
+    /// Whether it may introspect every token of this issuer.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub allow_introspection: bool,
+    /// Whether it is refused.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub disabled: bool,
+    /// From this time on it is refused, in seconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<i64>,
+}
+
+/// A client as the token endpoint takes it.
+///
+/// `None`: its document cannot be read. A part that is not understood must not be guessed, so the client is refused.
+#[must_use]
+pub fn client(stored: &StoredClient) -> Option<Client> {
+    let registration = Registration::deserialize(&stored.document).ok()?;
+    let grants = registration.grant_types.iter().map(|name| GrantType::parse(name));
+    Some(Client {
+        id: stored.client_id.clone(),
+        name: registration.client_name,
+        secrets: stored.secrets.iter().map(secret).collect::<Option<_>>()?,
+        owner: registration.owner,
+        access_token_lifetime: registration.access_token_lifetime.map(Duration::from_secs),
+        allowed_grant_types: grants.collect::<Option<_>>()?,
+        allowed_audiences: registration.audience,
+        allowed_scopes: ScopeSet::parse(&registration.scope).ok()?,
+        insert_token_claims: registration.claims,
+        allow_introspection: registration.allow_introspection,
+        disabled: registration.disabled,
+        expires_at: registration.expires_at.map(UnixTime),
+    })
+}
+
+/// The stored form of a generated secret: `sha256:` and the digest in lower-case hexadecimal.
+fn secret(stored: &StoredSecret) -> Option<Secret> {
+    let digest = stored.hash.expose_secret().strip_prefix("sha256:")?;
+    Some(Secret {
+        id: Some(stored.secret_id.clone()),
+        expected: ExpectedSecret::Sha256(digest_from_hex(digest)?),
+        expires_at: stored.expires_at,
+    })
+}
+
+fn digest_from_hex(text: &str) -> Option<[u8; 32]> {
+    let digits: Vec<u8> =
+        text.chars().map(|digit| u8::try_from(digit.to_digit(16)?).ok()).collect::<Option<_>>()?;
+    let bytes: Vec<u8> = digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect();
+    if digits.len() == 64 { bytes.try_into().ok() } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::domain::hash::sha256;
+    use crate::domain::secret::SecretString;
+
+    fn stored(document: Value, hash: &str) -> StoredClient {
+        let secret = StoredSecret {
+            secret_id: "s".to_owned(),
+            hash: SecretString::from(hash),
+            last_four: "abcd".to_owned(),
+            created_at: UnixTime(1),
+            expires_at: Some(UnixTime(9)),
+            last_used_at: None,
+        };
+        StoredClient {
+            client_id: "c".to_owned(),
+            document,
+            version: 1,
+            created_at: UnixTime(1),
+            updated_at: UnixTime(1),
+            secrets: vec![secret],
+        }
+    }
+
+    fn hash() -> String {
+        let digest: String = sha256(b"secret").iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("sha256:{digest}")
+    }
+
+    #[test]
+    fn a_stored_client_is_read_whole() {
+        let document = json!({
+            "client_name": "n", "grant_types": ["client_credentials"], "scope": "a b", "audience": ["x"],
+            "owner": "1", "access_token_lifetime": 60, "claims": {"tenant": "blue"}, "allow_introspection": true,
+            "disabled": true, "expires_at": 99, "member_of_a_later_version": 1,
+        });
+        let client = client(&stored(document, &hash())).unwrap();
+        assert_eq!((client.id.as_str(), client.name.as_deref()), ("c", Some("n")));
+        assert_eq!(client.allowed_grant_types, [GrantType::ClientCredentials]);
+        assert_eq!(client.allowed_scopes.to_string(), "a b");
+        assert_eq!(client.allowed_audiences, ["x"]);
+        assert_eq!(client.owner.as_deref(), Some("1"));
+        assert_eq!(client.access_token_lifetime, Some(Duration::from_secs(60)));
+        assert_eq!(client.insert_token_claims["tenant"], "blue");
+        assert!(client.allow_introspection && client.disabled);
+        assert_eq!(client.expires_at, Some(UnixTime(99)));
+        let ExpectedSecret::Sha256(digest) = &client.secrets[0].expected else { panic!("a digest") };
+        assert_eq!(*digest, sha256(b"secret"));
+        assert_eq!(client.secrets[0].expires_at, Some(UnixTime(9)));
+    }
+
+    #[test]
+    fn what_is_not_understood_makes_no_client() {
+        for (document, hash) in [
+            (json!({"grant_types": ["password"]}), hash()),
+            (json!({"scope": "\"a\""}), hash()),
+            (json!({"audience": "x"}), hash()),
+            (json!([]), hash()),
+            (json!({}), "plain".to_owned()),
+            (json!({}), "sha256:00".to_owned()),
+            (json!({}), format!("sha256:{}", "g".repeat(64))),
+        ] {
+            assert!(client(&stored(document.clone(), &hash)).is_none(), "{document} {hash}");
+        }
+    }
+}
