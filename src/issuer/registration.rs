@@ -50,7 +50,9 @@ pub struct Registration {
 /// `None`: its document cannot be read. A part that is not understood must not be guessed, so the client is refused.
 #[must_use]
 pub fn client(stored: &StoredClient) -> Option<Client> {
-    let registration = Registration::deserialize(&stored.document).ok()?;
+    // A sequence would be read as the members in their order.
+    let document = Some(&stored.document).filter(|document| document.is_object())?;
+    let registration = Registration::deserialize(document).ok()?;
     let grants = registration.grant_types.iter().map(|name| GrantType::parse(name));
     Some(Client {
         id: stored.client_id.clone(),
