@@ -1,9 +1,10 @@
 //! What wraps an accepted connection before Pingora sees it.
 //!
-//! Four things Pingora does not do: a deadline for the whole request head (its timeouts are per read); a strict reading
+//! Five things Pingora does not do: a deadline for the whole request head (its timeouts are per read); a strict reading
 //! of what comes, with the next request held back until this one is answered (see [`framing`](super::framing)); an
-//! answer in our own form to what is no HTTP (Pingora answers that before any of our code runs); and a close that lets
-//! the answer arrive when the client is still sending.
+//! answer in our own form to what is no HTTP (Pingora answers that before any of our code runs); a time-out on every
+//! write (Pingora has none on heads and flushes); and a close that lets the answer arrive when the client is still
+//! sending.
 
 use std::future::Future;
 use std::io;
@@ -20,7 +21,7 @@ use pingora::protocols::{
     GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest,
     UniqueID, UniqueIDType,
 };
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufWriter, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufWriter, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
@@ -30,8 +31,10 @@ use crate::domain::reason::Reason;
 
 /// How long a request head may take from its first byte.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long, and how much, is read and thrown away after the last answer.
-const LINGER: (Duration, usize) = (Duration::from_secs(1), 256 * 1024);
+/// How long a write to the client may make no progress.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long closing may take, and how much is read and thrown away meanwhile.
+const LINGER: (Duration, usize) = (Duration::from_secs(2), 256 * 1024);
 /// Header and a small body go out in one write.
 const WRITE_BUFFER: usize = 4 * 1024;
 
@@ -89,6 +92,11 @@ pub struct Connection {
     /// What came along with the end of a request: the beginning of the next one.
     held: Vec<u8>,
     deadline: Option<Pin<Box<Sleep>>>,
+    /// Armed while a write waits for the client.
+    write_deadline: Option<Pin<Box<Sleep>>>,
+    /// Armed when the connection is being closed, and what was read since.
+    close_deadline: Option<Pin<Box<Sleep>>>,
+    thrown_away: usize,
     digest: Arc<SocketDigest>,
 }
 
@@ -122,6 +130,9 @@ impl Connection {
             framing: Framing::default(),
             held: Vec::new(),
             deadline: None,
+            write_deadline: None,
+            close_deadline: None,
+            thrown_away: 0,
             digest: Arc::new(digest),
         };
         Ok((connection, state))
@@ -217,6 +228,22 @@ impl Connection {
     }
 }
 
+/// Passes on what a write gave, or ends one that has waited too long.
+fn in_time<T>(
+    deadline: &mut Option<Pin<Box<Sleep>>>,
+    cx: &mut Context<'_>,
+    written: Poll<io::Result<T>>,
+) -> Poll<io::Result<T>> {
+    if written.is_ready() {
+        *deadline = None;
+        return written;
+    }
+    let deadline =
+        deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + WRITE_TIMEOUT)));
+    ready!(deadline.as_mut().poll(cx));
+    Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+}
+
 impl AsyncRead for Connection {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -234,7 +261,8 @@ impl AsyncRead for Connection {
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         if self.state.phase.load(Ordering::Relaxed) == HEAD_READ {
-            return Pin::new(&mut self.io).poll_write(cx, buf);
+            let written = Pin::new(&mut self.io).poll_write(cx, buf);
+            return in_time(&mut self.write_deadline, cx, written);
         }
         // Only Pingora's own error page is written before a head was accepted. Ours takes its place.
         self.write_refusal(cx, Reason::MalformedRequest);
@@ -242,34 +270,40 @@ impl AsyncWrite for Connection {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
+        let flushed = Pin::new(&mut self.io).poll_flush(cx);
+        in_time(&mut self.write_deadline, cx, flushed)
     }
 
+    /// Says that nothing more will come, and reads on for a moment: closing with unread bytes would reset the
+    /// connection and could take the answer with it.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
+        let (time, most) = LINGER;
+        let this = &mut *self;
+        let deadline = this
+            .close_deadline
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + time)));
+        // What is still to be written goes first, and a client that does not read would keep it for ever.
+        let over = deadline.as_mut().poll(cx).is_ready();
+        if !over && this.thrown_away <= most {
+            ready!(Pin::new(&mut this.io).poll_shutdown(cx))?;
+            let mut sink = [0; 4096];
+            while this.thrown_away <= most {
+                let mut sink = ReadBuf::new(&mut sink);
+                ready!(Pin::new(this.io.get_mut()).poll_read(cx, &mut sink))?;
+                match sink.filled().len() {
+                    0 => break,
+                    read => this.thrown_away += read,
+                }
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
 #[async_trait]
 impl Shutdown for Connection {
-    /// Says that nothing more will come, and reads on for a moment: closing with unread bytes would reset the
-    /// connection and could take the answer with it.
     async fn shutdown(&mut self) {
-        let (time, mut left) = LINGER;
-        // What is still to be written goes first, and a client that does not read would keep it for ever.
-        if !matches!(tokio::time::timeout(time, AsyncWriteExt::shutdown(&mut self.io)).await, Ok(Ok(()))) {
-            return;
-        }
-        let _ = tokio::time::timeout(time, async {
-            let mut sink = [0; 4096];
-            while left > 0 {
-                match self.io.get_mut().read(&mut sink).await {
-                    Ok(read) if read > 0 => left = left.saturating_sub(read),
-                    _ => break,
-                }
-            }
-        })
-        .await;
+        let _ = AsyncWriteExt::shutdown(self).await;
     }
 }
 

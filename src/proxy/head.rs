@@ -12,8 +12,6 @@ use super::connection::{Connection, ConnectionState};
 use super::listener::KEEP_ALIVE;
 use crate::domain::reason::Reason;
 
-/// How long a write to the client may make no progress.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the rest of a request's body is read after its answer.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -30,8 +28,7 @@ pub fn accept(session: &mut Session) -> Result<Arc<ConnectionState>, Reason> {
     }
     let state = connection(session).ok_or(Reason::Internal)?;
     state.head_is_read();
-    // A client that stops reading, or stops sending a body that nobody wants, would hold its connection for ever.
-    session.set_write_timeout(Some(WRITE_TIMEOUT));
+    // A client that stops sending a body that nobody wants would hold its connection for ever.
     session.set_total_drain_timeout(Some(DRAIN_TIMEOUT));
     Ok(state)
 }

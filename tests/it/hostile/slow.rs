@@ -40,3 +40,27 @@ async fn a_client_that_does_not_read_its_answer_is_cut_off() {
     assert!(rest.len() < length, "the answer broke off");
     world.canary(&mut Connection::open(world.address()).await, "a client that does not read").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes half a minute"]
+async fn a_client_that_asks_on_and_on_and_never_reads_is_cut_off() {
+    let mut world = World::new("").await;
+    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(4096).expect("a small buffer");
+    let mut client = socket.connect(world.address()).await.expect("it listens");
+    // Without a token: each costs an answer, which nobody takes.
+    let requests = b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n".repeat(1000);
+    let writing = async {
+        loop {
+            if let Err(error) = client.write_all(&requests).await {
+                return error;
+            }
+            eprintln!("wrote {:?}", tokio::time::Instant::now());
+        }
+    };
+    let error = tokio::time::timeout(Duration::from_secs(90), writing).await.expect("it is cut off");
+    let kind = error.kind();
+    assert!(matches!(kind, std::io::ErrorKind::ConnectionReset | std::io::ErrorKind::BrokenPipe), "{kind}");
+    world.canary(&mut Connection::open(world.address()).await, "a client that never reads").await;
+    world.judged().await;
+}
