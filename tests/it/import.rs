@@ -104,7 +104,7 @@ const NOT_YET: &[&str] = &[
     "jwtPrivateKey: not supported yet",
     "the key `secretFile` is missing",
     "issuer.ownerClaim: the issuer sets this claim to something else",
-    "issuer.accessTokenLifetime: tokens that never expire are not supported yet",
+    "accessTokenLifetime: tokens that never expire are not supported yet",
 ];
 
 #[test]

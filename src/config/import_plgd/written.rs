@@ -77,10 +77,6 @@ fn issuer(out: &mut Lines, target: &Target) {
     if let Some(claim) = &target.device_id_claim {
         out.text(2, "deviceIDClaim", claim);
     }
-    if target.clients.iter().any(|client| client.lifetime.is_none()) {
-        out.line(2, "# 0s: tokens of clients without a lifetime of their own never expire.");
-        out.line(2, "accessTokenLifetime: 0s");
-    }
     if let Some(file) = &target.private_key_file {
         out.line(2, "# The same key under the same `kid`: verifiers notice nothing.");
         out.line(2, "signing:");
@@ -110,8 +106,9 @@ fn write_client(out: &mut Lines, client: &Client) {
         // In quotes always: an owner is a text, also when it looks like a number.
         out.line(6, &format!("owner: {}", quoted(owner)));
     }
-    if let Some(lifetime) = client.lifetime {
-        out.line(6, &format!("accessTokenLifetime: {lifetime}"));
+    match client.lifetime {
+        Some(lifetime) => out.line(6, &format!("accessTokenLifetime: {lifetime}")),
+        None => out.line(6, "accessTokenLifetime: 0s  # for ever"),
     }
     out.list(6, "allowedAudiences", &client.audiences);
     out.list(6, "allowedScopes", &client.scopes);
