@@ -26,7 +26,7 @@ test: tools ## Run the tests; installs curl, python3, iproute2 and such if they 
 test-long: tools ## Run the long tests that `make test` leaves out: random days of an authority's trouble, floods (10 min)
 	$(CARGO) test --lib --test it -- --ignored --nocapture --test-threads 1
 
-test-interop: build ## Accept our tokens with independent libraries in Python and Node (needs python3 with venv, node, npm)
+test-interop: build ## Serve independent clients in Python, Node and Rust (needs python3 with venv, node, npm)
 	tests/interop/run.sh
 
 test-examples: build ## Run the commands of examples/README.md (needs python3 with venv, curl; the rest where it is there)

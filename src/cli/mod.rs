@@ -7,6 +7,7 @@ mod completions;
 mod demo;
 mod explain;
 mod healthcheck;
+mod import_plgd;
 mod keygen;
 mod man;
 mod run;
@@ -58,6 +59,9 @@ enum Command {
     /// Print a new private key (PKCS#8, PEM)
     #[command(after_help = keygen::AFTER_HELP)]
     Keygen(keygen::Options),
+    /// Turn a configuration of plgd's m2m-oauth-server into one of ours
+    #[command(after_help = import_plgd::AFTER_HELP)]
+    ImportPlgd(import_plgd::Options),
     /// Exit with 0 when a sidecar on this machine is ready
     #[command(after_help = healthcheck::AFTER_HELP)]
     Healthcheck(healthcheck::Options),
@@ -96,6 +100,7 @@ pub fn main() -> ExitCode {
         Command::Token(options) => token::token(&options),
         Command::Explain(options) => explain::explain(&options),
         Command::Keygen(options) => keygen::keygen(&options),
+        Command::ImportPlgd(options) => import_plgd::import_plgd(&options),
         Command::Healthcheck(options) => healthcheck::healthcheck(&options),
         Command::Schema => schema::schema(),
         Command::Completions(options) => completions::completions(&options, &mut Cli::command()),

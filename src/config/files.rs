@@ -46,6 +46,12 @@ pub(super) fn read_secret(path: &Path) -> Result<SecretString, FileError> {
     if text.is_empty() { Err(FileError::Empty) } else { Ok(SecretString::from(text)) }
 }
 
+/// A secret exactly as it stands in its file, a newline at the end included; it may be empty.
+pub(super) fn read_verbatim(path: &Path) -> Result<SecretString, FileError> {
+    let bytes = Zeroizing::new(read(path, MAX_SECRET)?);
+    std::str::from_utf8(&bytes).map(SecretString::from).map_err(|_| FileError::NotText)
+}
+
 /// Certificates in PEM form: at least one, and none that cannot be read.
 pub(super) fn read_certificates(path: &Path) -> Result<Vec<u8>, FileError> {
     let pem = read(path, MAX_PUBLIC)?;

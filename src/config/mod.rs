@@ -10,6 +10,7 @@ mod editor;
 mod environment;
 mod files;
 mod formats;
+mod import_plgd;
 mod name;
 mod not_yet;
 mod problem;
@@ -27,6 +28,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use environment::{Environment, process_environment};
+pub use import_plgd::{Imported, import_plgd};
 pub use problem::{Problem, Problems};
 
 use crate::proxy::{inbound, outbound};

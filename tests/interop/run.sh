@@ -1,29 +1,104 @@
 #!/usr/bin/env bash
-# A token of /oauth/token, accepted by libraries nobody here wrote, by discovery alone: Authlib (Python) and
-# openid-client with jose (Node).
+# Clients nobody here wrote, against our issuer, by discovery alone: Authlib and requests-oauthlib (Python), openid-client
+# and oauth4webapi with jose (Node), the `oauth2` crate (Rust). Each is told in M2M_PARTS what to try. That is decided
+# here and nowhere else: what the configuration accepts is configured, what the metadata then advertise is tried.
 set -euo pipefail
 cd "$(dirname "$0")"
 root=$(cd ../.. && pwd)
+sidecar=$root/target/debug/m2m-sidecar
 tools=$root/target/interop
 mkdir -p "$tools"
 "$root/scripts/python-venv" "$tools/venv" -r requirements.txt
+python=$tools/venv/bin/python
 # Node resolves packages from beside the script.
-cp package.json package-lock.json accept.mjs "$tools/"
+cp package.json package-lock.json ./*.mjs "$tools/"
 (cd "$tools" && npm ci --silent --no-audit --no-fund)
+cargo build --quiet --locked --manifest-path rust/Cargo.toml --target-dir "$tools/rust"
 
-DATA_DIR=$(mktemp -d)
-export DATA_DIR
-head -c 24 /dev/urandom | base64 | tr -d '\n' >"$DATA_DIR/legacy-secret"
-"$root/target/debug/m2m-sidecar" run --config "$root/conf/quickstart.yaml" 2>"$DATA_DIR/log" &
-sidecar=$!
-trap 'kill $sidecar 2>/dev/null || true; wait $sidecar 2>/dev/null || true; rm -rf "$DATA_DIR"' EXIT
+data=$(mktemp -d)
+running=
+trap '[ -z "$running" ] || { kill $running; wait $running || true; } 2>/dev/null; rm -rf "$data"' EXIT
+umask 077
+for client in legacy reader; do
+  head -c 24 /dev/urandom | base64 | tr -d '\n' >"$data/$client-secret"
+done
+"$sidecar" keygen >"$data/signer.pem"
+"$python" public_jwk.py "$data/signer.pem" >"$data/signer-jwks.json"
+free_port() { "$python" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+port=$(free_port)
+probes=$(free_port)
+export M2M_ISSUER=http://127.0.0.1:$port/m2m M2M_AUDIENCE=https://devices.example
+
+# configure PART...: a configuration with what these parts need beside client secrets.
+configure() {
+  local grants=client_credentials signer='' reader=''
+  for part in "$@"; do
+    case $part in
+      refresh) grants="client_credentials, refresh_token" ;;
+      private_key_jwt) signer="
+    - { id: signer, jwksFile: $data/signer-jwks.json, allowedAudiences: [$M2M_AUDIENCE], allowedScopes: [devices:read] }" ;;
+      introspection) reader="
+    - { id: reader, secretFile: $data/reader-secret, allowIntrospection: true }" ;;
+    esac
+  done
+  cat >"$data/sidecar.yaml" <<YAML
+stateDir: $data
+store: { url: "sqlite:$data/m2m.db" }
+probes: { listen: 127.0.0.1:$probes }
+issuer:
+  url: $M2M_ISSUER
+  listen: 127.0.0.1:$port
+  accessTokenLifetime: 15m
+  clients:
+    - id: legacy
+      secretFile: $data/legacy-secret
+      allowedGrantTypes: [$grants]
+      allowedAudiences: [$M2M_AUDIENCE]
+      allowedScopes: [devices:read, devices:write]$signer$reader
+YAML
+}
+
+configured=()
+for part in private_key_jwt refresh introspection; do
+  configure "$part"
+  if said=$("$sidecar" check --config "$data/sidecar.yaml" 2>&1); then
+    configured+=("$part")
+  elif ! grep -q "not supported yet" <<<"$said"; then
+    echo "$said" >&2
+    exit 1
+  fi
+done
+configure "${configured[@]+"${configured[@]}"}"
+"$sidecar" run --config "$data/sidecar.yaml" 2>"$data/log" &
+running=$!
 for _ in $(seq 100); do
-  "$root/target/debug/m2m-sidecar" healthcheck 2>/dev/null && break
-  kill -0 $sidecar 2>/dev/null || { cat "$DATA_DIR/log" >&2; exit 1; }
+  "$sidecar" healthcheck --config "$data/sidecar.yaml" 2>/dev/null && break
+  kill -0 $running 2>/dev/null || { cat "$data/log" >&2; exit 1; }
   sleep 0.1
 done
 
-M2M_SECRET=$(cat "$DATA_DIR/legacy-secret")
-export M2M_SECRET M2M_ISSUER=http://127.0.0.1:8080 M2M_AUDIENCE=https://devices.example
-"$tools/venv/bin/python" accept.py
-node "$tools/accept.mjs"
+has() { case " $1 " in *" $2 "*) true ;; *) false ;; esac; }
+advertised=$("$python" advertised.py)
+needed="client_secret_basic client_secret_post revocation ${configured[*]-}"
+M2M_PARTS=
+for part in client_secret_basic client_secret_post revocation introspection refresh private_key_jwt; do
+  if has "$advertised" "$part"; then
+    M2M_PARTS+="$part "
+  elif has "$needed" "$part"; then
+    echo "$part is served, but the metadata do not say so" >&2
+    exit 1
+  else
+    echo "skipped: $part, which is not served yet"
+  fi
+done
+export M2M_PARTS
+export M2M_SECRET_FILE=$data/legacy-secret M2M_KEY_FILE=$data/signer.pem
+# Introspection by a client that the token is neither of nor for.
+export M2M_READER_SECRET_FILE=
+if has "$needed" introspection; then M2M_READER_SECRET_FILE=$data/reader-secret; fi
+echo "tried: $M2M_PARTS"
+"$python" authlib_client.py
+"$python" requests_oauthlib_client.py
+node "$tools/openid_client.mjs"
+node "$tools/oauth4webapi_client.mjs"
+"$tools/rust/debug/m2m-sidecar-interop"

@@ -15,7 +15,8 @@ use crate::reference::{configuration, reasons};
 use crate::support::client::{RawAnswer, get, post_form, request};
 use crate::support::sidecar::Sidecar;
 
-fn assert_golden(file: &str, actual: &str) {
+/// Compares a text with a committed file, or writes that.
+pub fn assert_golden(file: &str, actual: &str) {
     let actual = format!("{}\n", actual.trim_end());
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
     if std::env::var_os("BLESS").is_some_and(|bless| bless == "1") {

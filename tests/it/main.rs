@@ -15,6 +15,7 @@ mod explain;
 mod golden;
 mod hostile;
 mod image;
+mod import;
 mod inbound;
 mod issuer;
 mod limits;

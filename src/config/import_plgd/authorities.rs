@@ -1,0 +1,195 @@
+//! The issuers that plgd's server trusts: for the tokens API, and for the assertions of clients.
+
+use std::time::Duration;
+
+use super::signing::file_path;
+use super::source::Source;
+use crate::config::address::{HttpUrl, IssuerUrl};
+use crate::config::tree::KeyPath;
+use crate::config::value::{FilePath, GoDuration};
+
+/// The name of the issuer's own authority.
+pub(super) const OWN: &str = "self";
+
+/// An authority of ours.
+pub(super) struct Authority {
+    pub name: String,
+    pub issuer: String,
+    /// `caPool`, as plgd's has it.
+    pool: Vec<String>,
+    pub ca_file: Option<String>,
+    /// `revocation.maxAge`, where it is not the default.
+    pub max_age: Option<GoDuration>,
+    /// Whether it is an m2m-oauth-server too.
+    pub plgd: bool,
+}
+
+/// All of them, each once.
+pub(super) struct Authorities {
+    list: Vec<Authority>,
+}
+
+const TUNING: &str =
+    "timeouts and connection limits of plgd's HTTP client are not carried over: the sidecar has its own";
+const CLIENT_CERTIFICATE: &str = "the sidecar shows no client certificate to an authority: one that demands it cannot be asked; \
+     give its keys to the sidecar with `jwksFile`";
+const PLATFORM: &str = "`caFile` is trusted beside the platform's certificates, not instead of them";
+const CRL: &str = "revocation lists of TLS certificates (crl) are not looked at";
+const AUDIENCE: &str = "plgd reads this key but never compares it with a token's `aud`; it is left out";
+const EXACT: &str = "plgd takes the issuer's name from its discovery document; here `issuer` must be that name, character by \
+     character, a slash at the end included: compare it with the `issuer` at <authority>/.well-known/openid-configuration";
+
+impl Authorities {
+    /// The issuer itself comes first.
+    pub(super) fn new(own: &str) -> Self {
+        let own = Authority {
+            name: OWN.to_owned(),
+            issuer: own.to_owned(),
+            pool: Vec::new(),
+            ca_file: None,
+            max_age: None,
+            plgd: true,
+        };
+        Self { list: vec![own] }
+    }
+
+    pub(super) fn into_list(self) -> Vec<Authority> {
+        self.list
+    }
+
+    /// Reads a section `authorization`; the names of the authorities it trusts.
+    pub(super) fn read(&mut self, source: &mut Source<'_>, path: &KeyPath) -> Vec<String> {
+        let audience = path.key("audience");
+        if source.text(&audience).is_some() {
+            source.lost_once(&audience, AUDIENCE);
+        }
+        let max_age = Self::max_age(source, &path.key("tokenTrustVerification").key("cacheExpiration"));
+        let endpoints = source.items(&path.key("endpoints"));
+        let (authority, http) = (path.key("authority"), path.key("http"));
+        let places = if endpoints.is_empty() && source.has(&authority) {
+            // The form before there could be several.
+            vec![path.clone()]
+        } else {
+            let message = "plgd passes over it because there are `endpoints`: left out";
+            source.pass_lost(&authority, message);
+            source.pass(&http);
+            endpoints
+        };
+        let mut names: Vec<String> = Vec::new();
+        for place in places {
+            if let Some(name) = self.endpoint(source, &place, max_age).filter(|name| !names.contains(name)) {
+                names.push(name);
+            }
+        }
+        names
+    }
+
+    fn max_age(source: &mut Source<'_>, path: &KeyPath) -> Option<GoDuration> {
+        let asked = source.duration(path).filter(|asked| *asked != Duration::from_secs(30))?;
+        let given = asked.clamp(Duration::from_secs(1), Duration::from_mins(10));
+        if given != asked {
+            source.lost(path, format!("it must be 1s to 10m; {} is written", GoDuration(given)));
+        }
+        Some(GoDuration(given))
+    }
+
+    fn endpoint(
+        &mut self,
+        source: &mut Source<'_>,
+        path: &KeyPath,
+        max_age: Option<GoDuration>,
+    ) -> Option<String> {
+        let place = path.key("authority");
+        let http = path.key("http");
+        let Some(issuer) = source.text(&place) else {
+            source.pass(&http);
+            source.lost(&place, "an endpoint without `authority` is left out");
+            return None;
+        };
+        let own = self.list.iter().find(|known| known.name == OWN);
+        if own.is_some_and(|own| own.issuer == issuer.trim_end_matches('/')) {
+            // Read in process: there is no connection to be configured.
+            source.pass(&http);
+            return Some(OWN.to_owned());
+        }
+        if issuer.parse::<HttpUrl>().is_err() || issuer.parse::<IssuerUrl>().is_err() {
+            source.pass(&http);
+            source.lost(&place, "it is no http or https URL without query: the authority is left out");
+            return None;
+        }
+        let pool = source.texts(&http.key("tls").key("caPool"));
+        let pool: Vec<_> = pool.into_iter().map(|(_, file)| file).collect();
+        if let Some(known) = self.list.iter_mut().find(|known| known.issuer == issuer) {
+            source.pass(&http);
+            if !pool.is_empty() && pool != known.pool {
+                let message =
+                    "another `caPool` for an authority that is named above: what stands there is taken";
+                source.lost(&http.key("tls").key("caPool"), message);
+            }
+            known.max_age = known.max_age.or(max_age);
+            return Some(known.name.clone());
+        }
+        source.lost_once(&place, EXACT);
+        let name = self.name_for(&issuer);
+        let ca_file = Self::connection(source, &http, &name, &pool);
+        let plgd = issuer.ends_with("/m2m-oauth-server");
+        self.list.push(Authority { name: name.clone(), issuer, pool, ca_file, max_age, plgd });
+        Some(name)
+    }
+
+    /// The section `http` of an endpoint: of use is only whose certificates are trusted.
+    fn connection(source: &mut Source<'_>, http: &KeyPath, name: &str, files: &[String]) -> Option<String> {
+        for key in ["maxIdleConns", "maxConnsPerHost", "maxIdleConnsPerHost", "idleConnTimeout", "timeout"] {
+            if source.has(&http.key(key)) {
+                source.lost_once(http, TUNING);
+            }
+        }
+        let tls = http.key("tls");
+        let shown = [tls.key("certFile"), tls.key("keyFile")];
+        if let [Some(_), _] | [_, Some(_)] = shown.each_ref().map(|path| source.text(path)) {
+            source.lost_once(&tls, CLIENT_CERTIFICATE);
+        }
+        if source.flag(&tls.key("crl").key("enabled")) {
+            source.lost_once(&tls.key("crl"), CRL);
+        }
+        source.pass(&tls.key("crl"));
+        let system = source.flag(&tls.key("useSystemCAPool"));
+        let pool = tls.key("caPool");
+        let first = files.first()?;
+        let instead = format!("{name}-ca.pem");
+        let file = match file_path(first, &instead) {
+            Ok(file) if files.len() == 1 => file,
+            Ok(_) => {
+                let message = "one file can be named here: write these certificates one after another into";
+                source.lost(&pool, format!("{message} /etc/m2m-sidecar/{instead}"));
+                format!("/etc/m2m-sidecar/{instead}")
+            }
+            Err(file) => {
+                source.lost(
+                    &pool,
+                    format!("the certificates stand in the configuration itself; write them to {file}"),
+                );
+                file
+            }
+        };
+        if file.parse::<FilePath>().is_err() {
+            source.refuse(&pool, "expected a file path");
+        }
+        if !system {
+            source.lost_once(&pool, PLATFORM);
+        }
+        Some(file)
+    }
+
+    /// A name for an authority: its host, with a number when that is taken.
+    fn name_for(&self, issuer: &str) -> String {
+        let host = issuer.parse::<HttpUrl>().ok();
+        let host = host.as_ref().and_then(|url| url.0.host_str()).unwrap_or("users");
+        let plain = |c: char| if c.is_ascii_alphanumeric() || c == '.' || c == '-' { c } else { '_' };
+        // A name has at most 64 characters.
+        let host: String = host.chars().map(plain).take(60).collect();
+        let numbered = (2..=9999).map(|i| format!("{host}-{i}"));
+        let free = |name: &String| !self.list.iter().any(|known| known.name == *name);
+        std::iter::once(host.clone()).chain(numbered).find(free).unwrap_or(host)
+    }
+}

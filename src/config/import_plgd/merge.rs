@@ -1,0 +1,42 @@
+//! YAML's merge keys (`<<: *defaults`), which plgd's parser knows and ours does not.
+
+use crate::config::tree::{Data, Entry, Node};
+
+/// Puts what `<<` names in its place, everywhere. A mapping's own keys win, then those named first.
+pub(super) fn merge(node: &mut Node) {
+    match &mut node.data {
+        Data::List(items) => items.iter_mut().for_each(merge),
+        Data::Map(entries) => {
+            entries.iter_mut().for_each(|entry| merge(&mut entry.value));
+            merge_here(entries);
+        }
+        _ => {}
+    }
+}
+
+fn merge_here(entries: &mut Vec<Entry>) {
+    let is_mapping = |node: &Node| matches!(node.data, Data::Map(_));
+    let named = entries.iter().position(|entry| {
+        entry.key == "<<"
+            && match &entry.value.data {
+                Data::Map(_) => true,
+                Data::List(items) => items.iter().all(is_mapping),
+                _ => false,
+            }
+    });
+    let Some(named) = named else { return };
+    let merged = match entries.remove(named).value.data {
+        Data::Map(members) => members,
+        Data::List(items) => items.into_iter().flat_map(members).collect(),
+        _ => Vec::new(),
+    };
+    for member in merged {
+        if !entries.iter().any(|entry| entry.key == member.key) {
+            entries.push(member);
+        }
+    }
+}
+
+fn members(node: Node) -> Vec<Entry> {
+    if let Data::Map(members) = node.data { members } else { Vec::new() }
+}

@@ -1,0 +1,215 @@
+//! The server itself: where it listens, who it is, what it keeps.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::authorities::{Authorities, OWN};
+use super::source::Source;
+use super::{ReadFile, Target, clients, signing};
+use crate::config::address::{IssuerUrl, ListenAddress};
+use crate::config::name::ClaimName;
+use crate::config::tree::KeyPath;
+
+const GRPC: &str =
+    "the gRPC API (CreateToken, GetTokens, DeleteTokens) is not served: its callers take the HTTP API";
+const TLS: &str = "the issuer's listener speaks plain HTTP so far: put in front what ends TLS with this certificate (nginx, \
+     the ingress), and have it speak HTTP to the sidecar";
+const CLIENT_CERTIFICATES: &str =
+    "what ends TLS in front must ask for client certificates where they are needed: the sidecar does not";
+const LIMITS: &str = "readTimeout, readHeaderTimeout, writeTimeout and idleTimeout are not carried over: the sidecar's own are fixed";
+const STORE: &str = "tokens are kept in SQLite, not in MongoDB, and those there do not come along. The tokens API knows none of \
+     them, so plgd's services refuse the live ones: have them issued anew. Who verifies by signature alone accepts \
+     also those that were blacklisted: when there are any, start with a new signing key";
+const CLEAN_UP: &str = "no longer needed: what has expired is purged by itself";
+const TRACES: &str = "traces are not sent; metrics are served when `probes` is configured";
+const DUMP_BODY: &str = "bodies are never logged: secrets and tokens are in them";
+const LOOPBACK: &str = "it was open to other machines over TLS; here it is plain HTTP, and secrets would be readable on the way, so \
+     the loopback address is written. Change `issuer.listen` when what ends TLS is on another machine and the \
+     network between is trusted";
+
+/// Reads the whole configuration. `None`: there is too little of it.
+pub(super) fn target(source: &mut Source<'_>, read: ReadFile<'_>) -> Option<Target> {
+    let root = KeyPath::root;
+    let signer = root("oauthSigner");
+    if !source.has(&signer) {
+        let message = none_of_plgds(source);
+        source.refuse(&KeyPath::default(), message);
+        return None;
+    }
+    let (log_level, log_encoding) = log(source, &root("log"));
+    let url = url(source, &signer.key("domain"));
+    let mut authorities = Authorities::new(&url);
+    let listen = apis(source, &root("apis"));
+    let authorization = root("apis").key("grpc").key("authorization");
+    let mut trusted = authorities.read(source, &authorization);
+    trusted.retain(|name| name != OWN);
+    trusted.insert(0, OWN.to_owned());
+    let owner_claim = claim(source, &signer.key("ownerClaim")).unwrap_or_else(|| "sub".to_owned());
+    let caller = authorization.key("ownerClaim");
+    if source.text(&caller).is_some_and(|claim| claim != owner_claim) {
+        source.lost(
+            &caller,
+            "it differs from `oauthSigner.ownerClaim`, by which plgd goes too when tokens are listed",
+        );
+    }
+    storage(source, &root("clients"));
+    let (private_key_file, algorithm) = signing::signing(source, &signer.key("privateKeyFile"), read);
+    let device_id_claim = device_id_claim(source, &signer);
+    let clients = clients::clients(source, &signer.key("clients"), &mut authorities, read);
+    if clients.is_empty() {
+        source.refuse(&signer.key("clients"), "there is no client that could be carried over");
+    }
+    Some(Target {
+        log_level,
+        log_encoding,
+        url,
+        listen,
+        owner_claim,
+        device_id_claim,
+        algorithm,
+        private_key_file,
+        trusted,
+        clients,
+        authorities: authorities.into_list(),
+    })
+}
+
+/// What it is instead of a configuration of plgd's server.
+fn none_of_plgds(source: &mut Source<'_>) -> &'static str {
+    if source.has(&KeyPath::root("m2moauthserver")) {
+        "these are values of the Helm chart: import what `helm template` makes of them, the text in the ConfigMap of the \
+         m2m-oauth-server"
+    } else if source.has(&KeyPath::root("kind")) {
+        "this is a Kubernetes object: import the text that stands under its `data`"
+    } else {
+        "this is no configuration of an m2m-oauth-server: `oauthSigner` is missing"
+    }
+}
+
+fn log(source: &mut Source<'_>, path: &KeyPath) -> (Option<&'static str>, Option<&'static str>) {
+    let level = path.key("level");
+    let level = match source.text(&level).map(|text| text.to_ascii_lowercase()).as_deref() {
+        None => None,
+        Some("debug") => Some("debug"),
+        Some("info") => Some("info"),
+        Some("warn") => Some("warn"),
+        Some("error") => Some("error"),
+        Some(_) => {
+            source.lost(&level, "there is no such level here; `error` is written");
+            Some("error")
+        }
+    };
+    let encoding = source.text(&path.key("encoding"));
+    let encoding = encoding.map(|text| if text == "json" { "json" } else { "text" });
+    if source.flag(&path.key("stacktrace").key("enabled")) {
+        source.lost(&path.key("stacktrace"), "stack traces are not logged");
+    }
+    if source.flag(&path.key("dumpBody")) {
+        source.lost(&path.key("dumpBody"), DUMP_BODY);
+    }
+    // The times of log lines are in UTC whatever stands there.
+    for key in ["stacktrace", "encoderConfig"] {
+        source.pass(&path.key(key));
+    }
+    (level, encoding)
+}
+
+fn url(source: &mut Source<'_>, path: &KeyPath) -> String {
+    let url = source.text(path).map(|domain| format!("https://{domain}/m2m-oauth-server"));
+    let url = url.filter(|url| {
+        let parsed = url.parse::<IssuerUrl>();
+        parsed.is_ok_and(|parsed| parsed.url.path() == "/m2m-oauth-server")
+    });
+    url.unwrap_or_else(|| {
+        source.refuse(path, "the host that stands in `iss`, with or without port, is missing");
+        String::new()
+    })
+}
+
+fn apis(source: &mut Source<'_>, path: &KeyPath) -> String {
+    let (grpc, http) = (path.key("grpc"), path.key("http"));
+    if source.has(&grpc.key("address")) {
+        source.lost(&grpc.key("address"), GRPC);
+    }
+    for key in ["sendMsgSize", "recvMsgSize", "enforcementPolicy", "keepAlive"] {
+        source.pass(&grpc.key(key));
+    }
+    // Before there was gRPC the section stood under `http`.
+    for tls in [grpc.key("tls"), http.key("tls")] {
+        if source.has(&tls) {
+            source.lost(&tls, TLS);
+        }
+        if source.flag(&tls.key("clientCertificateRequired")) || source.flag(&tls.key("crl").key("enabled")) {
+            source.lost(&tls.key("clientCertificateRequired"), CLIENT_CERTIFICATES);
+        }
+        source.pass(&tls);
+    }
+    let timeouts =
+        ["readTimeout", "readHeaderTimeout", "writeTimeout", "idleTimeout"].map(|key| http.key(key));
+    if let Some(first) = timeouts.iter().find(|path| source.has(path)) {
+        source.lost(first, LIMITS);
+    }
+    timeouts.iter().for_each(|path| source.pass(path));
+    listen(source, &http.key("address"))
+}
+
+/// The issuer's listener: plgd's port, on the loopback address.
+fn listen(source: &mut Source<'_>, path: &KeyPath) -> String {
+    let Some(address) = source.text(path) else {
+        source.lost(path, "there is no address for HTTP; 127.0.0.1:8080 is written");
+        return "127.0.0.1:8080".to_owned();
+    };
+    let near = |ListenAddress(address): ListenAddress| address.ip().is_loopback().then_some(address);
+    if let Some(address) = address.parse().ok().and_then(near) {
+        return address.to_string();
+    }
+    let port = address.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+    let Some(port) = port else {
+        source.refuse(path, "expected an address with a port");
+        return String::new();
+    };
+    source.lost(path, LOOPBACK);
+    SocketAddr::new(IpAddr::from([127, 0, 0, 1]), port).to_string()
+}
+
+fn storage(source: &mut Source<'_>, clients: &KeyPath) {
+    let storage = clients.key("storage");
+    let cron = storage.key("cleanUpDeletedTokens");
+    if source.text(&cron).is_some() {
+        source.lost(&cron, CLEAN_UP);
+    }
+    if source.has(&storage) {
+        source.lost(&storage, STORE);
+    }
+    for key in ["use", "mongoDB", "cqlDB"] {
+        source.pass(&storage.key(key));
+    }
+    let collector = clients.key("openTelemetryCollector");
+    if source.flag(&collector.key("grpc").key("enabled")) {
+        source.lost(&collector, TRACES);
+    }
+    source.pass(&collector);
+}
+
+fn device_id_claim(source: &mut Source<'_>, signer: &KeyPath) -> Option<String> {
+    let claimed = claim(source, &signer.key("deviceIDClaim"));
+    let chart = signer.key("deviceIdClaim");
+    let misspelt = claim(source, &chart);
+    if misspelt.is_some() {
+        let message = if claimed.is_some() {
+            "plgd's server reads only `deviceIDClaim`: this one is left out"
+        } else {
+            "so the Helm chart spells it; plgd's server reads only `deviceIDClaim`. It is carried over as what was meant: \
+             tokens for an assertion with this claim now carry it"
+        };
+        source.lost(&chart, message);
+    }
+    claimed.or(misspelt)
+}
+
+fn claim(source: &mut Source<'_>, path: &KeyPath) -> Option<String> {
+    let claim = source.text(path)?;
+    if claim.parse::<ClaimName>().is_err() {
+        source.refuse(path, "expected the name of a claim");
+    }
+    Some(claim)
+}

@@ -1,0 +1,214 @@
+//! What becomes of single keys, and what is said of them.
+
+use std::path::Path;
+
+use super::{Imported, ReadFile, import};
+use crate::config::Problem;
+use crate::domain::secret::SecretString;
+
+const NO_FILES: ReadFile<'static> = &|_: &Path| None;
+
+/// A server with one client, whose keys are given.
+fn with_client(keys: &str) -> String {
+    format!("oauthSigner:\n  domain: hub.example\n  ownerClaim: sub\n  clients:\n    - {{ id: a, {keys} }}\n")
+}
+
+/// What became of it: YAML, and what was lost.
+struct Made {
+    yaml: String,
+    lost: Vec<Problem>,
+}
+
+fn imported(plgds: &str, read: ReadFile<'_>) -> Made {
+    let Imported { yaml, lost } = import(plgds, "f", read);
+    Made { yaml: yaml.unwrap_or_else(|problems| panic!("{plgds}: {problems}")), lost }
+}
+
+fn said(imported: &Made, key: &str) -> Vec<String> {
+    imported.lost.iter().filter(|lost| lost.key_path == key).map(|lost| lost.message.clone()).collect()
+}
+
+fn refused(plgds: &str) -> String {
+    import(plgds, "f", NO_FILES).yaml.expect_err(plgds).to_string()
+}
+
+#[test]
+fn scalars_are_taken_as_plgds_parser_takes_them() {
+    for (owner, expected) in [
+        ("1", "\"1\""),
+        ("007", "\"007\""),
+        ("0x10", "\"0x10\""),
+        ("1e3", "\"1e3\""),
+        ("true", "\"true\""),
+        ("!!str 5", "\"5\""),
+        ("\"a\\\"b: ${HOME}\"", "\"a\\\"b: $${HOME}\""),
+    ] {
+        let out = imported(&with_client(&format!("secretFile: /s, owner: {owner}")), NO_FILES);
+        assert!(out.yaml.contains(&format!("owner: {expected}\n")), "{owner}: {}", out.yaml);
+    }
+    for (lifetime, expected) in
+        [("90m", "1h30m"), ("3600000000000", "1h"), ("300ms", "1s"), ("99999h", "8784h")]
+    {
+        let keys = format!("secretFile: /s, owner: x, accessTokenLifetime: {lifetime}");
+        let out = imported(&with_client(&keys), NO_FILES);
+        assert!(out.yaml.contains(&format!("accessTokenLifetime: {expected}\n")), "{lifetime}: {}", out.yaml);
+    }
+    for yes in ["true", "yes", "On", "y"] {
+        let keys = format!(
+            "jwtPrivateKey: {{ enabled: {yes}, authorization: {{ authority: https://users.example }} }}"
+        );
+        let out = imported(&with_client(&keys), NO_FILES);
+        assert!(out.yaml.contains("jwtPrivateKey: { authorities: [users.example] }"), "{yes}: {}", out.yaml);
+    }
+}
+
+#[test]
+fn what_plgd_would_not_start_with_is_refused_with_its_place() {
+    for (keys, problem) in [
+        ("secretFile: [a]", "f:5:16: oauthSigner.clients[0].secretFile: expected a text, found a list"),
+        ("secretFile: /s, accessTokenLifetime: -1h", "accessTokenLifetime: expected a duration"),
+        ("secretFile: /s, accessTokenLifetime: -1", "accessTokenLifetime: expected a duration"),
+        ("secretFile: /s, insertTokenClaims: [a]", "insertTokenClaims: expected a mapping"),
+        ("secretFile: /s, jwtPrivateKey: { enabled: \"yes\" }", "enabled: expected true or false"),
+        ("secretFile: /s, owner: a, owner: b", "the key stands twice"),
+    ] {
+        let message = refused(&with_client(keys));
+        assert!(message.contains(problem), "{keys}: {message}");
+    }
+    for domain in ["", "https://hub.example", "hub.example/path", "a b", "hub.example?x"] {
+        let message =
+            refused(&with_client("secretFile: /s").replace("hub.example", &format!("\"{domain}\"")));
+        assert!(message.contains("oauthSigner.domain: "), "{domain}: {message}");
+    }
+}
+
+#[test]
+fn no_key_is_lost_without_a_word() {
+    let plgds = with_client("secretFile: /s, owner: x, jwtPrivateKey: { enable: true }, tokenLifetime: 1h")
+        + "more: 1\n";
+    let out = imported(&plgds, NO_FILES);
+    for key in ["more", "oauthSigner.clients[0].tokenLifetime", "oauthSigner.clients[0].jwtPrivateKey.enable"]
+    {
+        assert!(
+            said(&out, key).iter().any(|message| message.contains("knows no such key")),
+            "{key}: {:?}",
+            out.lost
+        );
+    }
+    // And none is reported that was carried over, or has nothing behind it.
+    let plgds =
+        with_client("secretFile: /s, owner: x, accessTokenLifetime: 1h, allowedScopes: , jwtPrivateKey: ");
+    let keys: Vec<_> = imported(&plgds, NO_FILES).lost.into_iter().map(|lost| lost.key_path).collect();
+    assert_eq!(
+        keys,
+        ["apis.http.address", "oauthSigner.privateKeyFile", "oauthSigner.clients[0].secretFile"]
+    );
+}
+
+#[test]
+fn a_secret_file_is_looked_at_but_not_shown() {
+    for (content, said_of) in [("top-secret\n", "newline"), ("", "is empty"), ("top-secret", "")] {
+        let read = |path: &Path| (path == Path::new("/s")).then(|| SecretString::from(content));
+        let out = imported(&with_client("secretFile: file:///s, owner: x"), &read);
+        let said = said(&out, "oauthSigner.clients[0].secretFile");
+        assert_eq!(said.is_empty(), said_of.is_empty(), "{content:?}: {said:?}");
+        assert!(said.iter().all(|message| message.contains(said_of)), "{said:?}");
+        assert!(out.yaml.contains("secretFile: /s\n"), "{}", out.yaml);
+        assert!(!format!("{:?}{}", out.lost, out.yaml).contains("top-secret"));
+    }
+    let out = imported(&with_client("secretFile: \"data:,top-secret\", owner: x"), NO_FILES);
+    assert!(
+        out.yaml.contains("secretFile: /etc/m2m-sidecar/a-secret\n")
+            && !format!("{:?}{}", out.lost, out.yaml).contains("top-secret")
+    );
+}
+
+#[test]
+fn a_client_of_assertions_keeps_neither_secret_nor_owner() {
+    let keys = "secretFile: /s, owner: x, jwtPrivateKey: { enabled: true, authorization: { endpoints: [{ authority: https://users.example/ }, { authority: https://hub.example/m2m-oauth-server }] } }";
+    let out = imported(&with_client(keys), NO_FILES);
+    assert!(!out.yaml.contains("secretFile") && !out.yaml.contains("owner: "), "{}", out.yaml);
+    for (key, message) in [
+        ("secretFile", "never reads the secret"),
+        ("owner", "asks for no proof"),
+        ("jwtPrivateKey.authorization", "renewed for ever"),
+    ] {
+        let said = said(&out, &format!("oauthSigner.clients[0].{key}"));
+        assert!(said.iter().any(|said| said.contains(message)), "{key}: {said:?}");
+    }
+}
+
+#[test]
+fn merge_keys_and_anchors_are_followed() {
+    let plgds = "x: &a { secretFile: /a, owner: a }\ny: &b { owner: b, accessTokenLifetime: 5m }\noauthSigner:\n  domain: hub.example\n  clients:\n    - { <<: [*a, *b], id: one }\n    - { <<: *b, id: two, secretFile: /two, owner: own }\n";
+    let yaml = imported(plgds, NO_FILES).yaml;
+    let clients = yaml.split("    - id: ").collect::<Vec<_>>();
+    assert!(
+        clients[1]
+            .starts_with("one\n      secretFile: /a\n      owner: \"a\"\n      accessTokenLifetime: 5m\n"),
+        "{yaml}"
+    );
+    assert!(
+        clients[2].starts_with(
+            "two\n      secretFile: /two\n      owner: \"own\"\n      accessTokenLifetime: 5m\n"
+        ),
+        "{yaml}"
+    );
+}
+
+#[test]
+fn only_loopback_addresses_are_taken_as_they_are() {
+    for (address, expected) in [
+        ("127.0.0.1:9080", "127.0.0.1:9080"),
+        ("localhost:9080", "127.0.0.1:9080"),
+        ("[::1]:9080", "\"[::1]:9080\""),
+        (":9080", "127.0.0.1:9080"),
+        ("0.0.0.0:9080", "127.0.0.1:9080"),
+        ("hub.internal:9080", "127.0.0.1:9080"),
+    ] {
+        let plgds = with_client("secretFile: /s, owner: x")
+            + &format!("apis: {{ http: {{ address: \"{address}\" }} }}\n");
+        let out = imported(&plgds, NO_FILES);
+        assert!(out.yaml.contains(&format!("listen: {expected}\n")), "{address}: {}", out.yaml);
+        let near = address.contains("::1") || address.contains("127") || address.contains("localhost");
+        assert_eq!(said(&out, "apis.http.address").is_empty(), near, "{address}");
+    }
+}
+
+#[test]
+fn authorities_have_names_of_their_own() {
+    let endpoints = "[{ authority: https://a.example/x }, { authority: https://a.example/y }, { authority: https://a.example/x }, { authority: \"https://[::1]:8443\" }]";
+    let plgds = with_client("secretFile: /s, owner: x")
+        + &format!("apis: {{ grpc: {{ authorization: {{ ownerClaim: sub, endpoints: {endpoints} }} }} }}\n");
+    let yaml = imported(&plgds, NO_FILES).yaml;
+    assert!(yaml.contains("  authorities: [self, a.example, a.example-2, \"___1_\"]\n"), "{yaml}");
+    assert!(yaml.contains("  a.example-2:\n    issuer: https://a.example/y\n"), "{yaml}");
+}
+
+mod properties {
+    use proptest::prelude::*;
+
+    use super::super::written;
+    use crate::config::problem::Findings;
+    use crate::config::{environment, tree, yaml};
+
+    proptest! {
+        #[test]
+        fn every_text_is_read_back_as_it_was_written(text in "\\PC{0,20}|[-a-z0-9:#{}$\\[\\],&*!|>'\"%@` .\\n\\t~]{0,12}|yes|null|0x1|1e3|\\$\\{HOME\\}") {
+            let value = serde_json::json!({ "k": [text, { "in": text }] });
+            let line = format!("a: {}\nb: [{}]\nc: {}\n", written::scalar(&text), written::scalar(&text), written::json(&value));
+            let mut findings = Findings::default();
+            let mut read = yaml::parse(&line, &mut findings).ok_or_else(|| TestCaseError::fail(line.clone()))?;
+            environment::interpolate(&mut read, &tree::KeyPath::default(), &|_| None, &mut findings);
+            let (errors, _) = findings.locate("f", None);
+            prop_assert!(errors.is_empty(), "{line}: {errors:?}");
+            prop_assert_eq!(read.to_json(), serde_json::json!({ "a": text, "b": [text], "c": value }));
+        }
+
+        #[test]
+        fn no_input_makes_it_panic(text in "\\PC{0,200}") {
+            let _ = super::import(&text, "f", super::NO_FILES);
+            let _ = super::import(&super::with_client(&text), "f", super::NO_FILES);
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! `import-plgd`: what becomes of configurations of plgd's m2m-oauth-server, and what is said of the rest.
+//!
+//! `tests/it/import` holds plgd's configurations; beside each stand what is printed (`.out.yaml`) and what is said
+//! (`.err.txt`).
+
+use std::path::Path;
+
+use tempfile::TempDir;
+
+use crate::commands::{ended, run, sidecar, text};
+use crate::support::logs;
+
+/// Written into files and inline values; nothing of it may be printed.
+const SECRET: &str = "a-secret-of-the-import-tests";
+const INLINE: &str = "do-not-print-me";
+
+fn input(name: &str) -> String {
+    let path =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/import").join(name).with_extension("yaml");
+    std::fs::read_to_string(path).expect("an input")
+}
+
+/// A directory with what relative paths in the inputs lead to.
+fn world() -> TempDir {
+    let dir = TempDir::new().expect("a directory");
+    let write = |name: &str, content: &str| {
+        let path = dir.path().join(name);
+        std::fs::create_dir_all(path.parent().expect("below the directory")).expect("a directory");
+        std::fs::write(path, content).expect("a writable directory");
+    };
+    write("secrets/plain", SECRET);
+    write("secrets/with-newline", &format!("{SECRET}\n"));
+    write("secrets/empty", "");
+    for (name, algorithm) in [("ec", "ES256"), ("ec384", "ES384"), ("rsa", "RS256")] {
+        let pem = text(&run(&["keygen", "--algorithm", algorithm]).stdout);
+        logs::remember_private_key(&pem);
+        write(&format!("keys/{name}.pem"), &pem);
+    }
+    dir
+}
+
+/// Imports a text there: exit code, standard output, standard error.
+fn import(dir: &TempDir, plgds: &str) -> (Option<i32>, String, String) {
+    std::fs::write(dir.path().join("m2m-oauth-server.yaml"), plgds).expect("a writable directory");
+    let output = sidecar(&["import-plgd", "m2m-oauth-server.yaml"]).current_dir(dir.path()).output();
+    let (code, out, err) = ended(&output.expect("the binary runs"));
+    for hidden in [SECRET, INLINE] {
+        assert!(!out.contains(hidden) && !err.contains(hidden), "{out}\n{err}");
+    }
+    (code, out, err)
+}
+
+/// Under this name `make docs` writes them anew.
+mod golden {
+    use super::*;
+    use crate::golden::assert_golden;
+
+    #[test]
+    fn imported_configurations_and_what_is_said_of_them() {
+        let dir = world();
+        for (name, expected) in [
+            ("bundle", 0),
+            ("helm", 0),
+            ("both-kinds-of-clients", 0),
+            ("deprecated-authority", 0),
+            ("minimal", 0),
+            ("unknown-keys", 0),
+            ("broken", 1),
+            ("nothing-remains", 1),
+            ("helm-values", 1),
+        ] {
+            let (code, out, err) = import(&dir, &input(name));
+            assert_eq!(code, Some(expected), "{name}: {err}");
+            assert_eq!(out.is_empty(), expected == 1, "{name}: {out}");
+            assert_golden(&format!("tests/it/import/{name}.err.txt"), &err);
+            if expected == 0 {
+                assert_golden(&format!("tests/it/import/{name}.out.yaml"), &out);
+            }
+        }
+    }
+}
+
+/// The file that a key names, replaced by one that is there.
+fn with_files_of(dir: &TempDir, yaml: &str) -> String {
+    let line = |line: &str| {
+        let (before, file) = match line.split_once("File: ") {
+            Some((before, _)) if before.ends_with("secret") => (before, "secrets/plain"),
+            Some((before, _)) if before.ends_with("privateKey") => {
+                (before, if yaml.contains("algorithm: RS256") { "keys/rsa.pem" } else { "keys/ec.pem" })
+            }
+            Some((before, _)) if before.ends_with("ca") => (before, "ca.pem"),
+            _ => return format!("{line}\n"),
+        };
+        format!("{before}File: {}\n", dir.path().join(file).display())
+    };
+    yaml.lines().map(line).collect()
+}
+
+/// What a configuration for the plgd profile needs and `check` still refuses. To be emptied as the keys come to be served.
+const NOT_YET: &[&str] = &[
+    "issuer.profile: this value is not supported yet",
+    "issuer.deviceIDClaim: not supported yet",
+    "issuer.authorities: not supported yet",
+    "jwtPrivateKey: not supported yet",
+    "the key `secretFile` is missing",
+    "issuer.ownerClaim: the issuer sets this claim to something else",
+    "accessTokenLifetime: tokens that never expire are not supported yet",
+];
+
+#[test]
+fn what_is_imported_passes_check() {
+    let dir = world();
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let ca = rcgen::CertificateParams::new(["a.example".to_owned()]).expect("a name").self_signed(&key);
+    std::fs::write(dir.path().join("ca.pem"), ca.expect("a certificate").pem())
+        .expect("a writable directory");
+    for name in ["bundle", "helm", "both-kinds-of-clients", "deprecated-authority", "minimal", "unknown-keys"]
+    {
+        let (_, out, _) = import(&dir, &input(name));
+        let file = dir.path().join("imported.yaml");
+        std::fs::write(&file, with_files_of(&dir, &out)).expect("a writable directory");
+        let (code, _, err) = ended(&run(&["check", "--config", &file.display().to_string()]));
+        let errors: Vec<_> = err
+            .lines()
+            .filter(|line| {
+                !line.starts_with("warning: ") && !NOT_YET.iter().any(|known| line.contains(known))
+            })
+            .collect();
+        assert!(errors.is_empty(), "{name}:\n{}\n{out}", errors.join("\n"));
+        assert!(code == Some(0) || err.contains("not supported yet"), "{name}: {err}");
+    }
+}
+
+#[test]
+fn the_algorithm_is_the_keys() {
+    let dir = world();
+    for (key, algorithm) in [("ec", "ES256"), ("ec384", "ES384"), ("rsa", "RS256")] {
+        let plgds = format!(
+            "oauthSigner:\n  privateKeyFile: keys/{key}.pem{}",
+            &input("minimal")["oauthSigner:".len()..]
+        );
+        let (code, out, err) = import(&dir, &plgds);
+        assert_eq!(code, Some(0), "{err}");
+        assert!(
+            out.contains(&format!("    algorithm: {algorithm}\n    privateKeyFile: keys/{key}.pem\n")),
+            "{out}"
+        );
+    }
+    // Such as a certificate.
+    let plgds =
+        format!("oauthSigner:\n  privateKeyFile: secrets/plain{}", &input("minimal")["oauthSigner:".len()..]);
+    let (_, out, err) = import(&dir, &plgds);
+    assert!(
+        !out.contains("privateKeyFile") && err.contains("oauthSigner.privateKeyFile: the file holds no key"),
+        "{err}"
+    );
+}
+
+#[test]
+fn a_file_that_is_no_configuration_is_refused_and_a_missing_argument_is_wrong_usage() {
+    let dir = world();
+    for (plgds, why) in [
+        ("a: [b\nc: d\n", "m2m-oauth-server.yaml:2:"),
+        ("oauthSigner:\n  domain: {{ .Values.domain }}\n  {{- end }}\n", "looks like a Helm template"),
+        ("kind: ConfigMap\ndata: { service.yaml: \"\" }\n", "under its `data`"),
+        ("", "`oauthSigner` is missing"),
+    ] {
+        let (code, out, err) = import(&dir, plgds);
+        assert_eq!((code, out.as_str()), (Some(1), ""), "{plgds}");
+        assert!(err.contains(why), "{plgds}: {err}");
+    }
+    let (code, out, err) = ended(&run(&["import-plgd", "/nowhere/at/all.yaml"]));
+    assert_eq!((code, out.as_str()), (Some(1), ""));
+    assert!(err.contains("/nowhere/at/all.yaml"), "{err}");
+    assert_eq!(ended(&run(&["import-plgd"])).0, Some(2));
+}
