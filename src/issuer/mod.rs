@@ -26,11 +26,13 @@ use crate::domain::revoked::RevokedNow;
 use crate::domain::scope::ScopeSet;
 use crate::domain::secret::SecretString;
 use crate::jose::Algorithm;
+use crate::jose::live_keys::LiveKeys;
 use crate::jose::sign::SigningKeyError;
-use crate::store::{Store, StoreError};
+use crate::store::{EncryptionKey, Store, StoreError};
 
 pub use access_token::RESERVED as RESERVED_CLAIMS;
 pub use revocation::{RevocationList, RevocationRequest};
+pub use signing_keys::{KeyView, RotateError, RotateNow};
 pub use token_request::TokenRequest;
 
 /// What an issuer is made of.
@@ -48,6 +50,10 @@ pub struct Config {
     pub algorithm: Algorithm,
     /// A signing key of the operator's own (PEM), used instead of a generated one.
     pub private_key: Option<SecretString>,
+    /// How long a generated key signs; `None`: for ever.
+    pub rotate_every: Option<Duration>,
+    /// What the private keys in the store are encrypted with; `None`: they lie there in plain text.
+    pub encryption_key: Option<EncryptionKey>,
     /// The clients of the configuration; read-only.
     pub clients: Vec<ClientConfig>,
 }
@@ -89,7 +95,7 @@ pub struct Issuer {
 }
 
 impl Issuer {
-    /// Loads the signing key from the store, or makes one and keeps it there.
+    /// Loads the signing keys from the store, or makes one and keeps it there.
     ///
     /// # Errors
     /// When the configuration contradicts itself, or no signing key can be had.
@@ -102,7 +108,7 @@ impl Issuer {
         let policy = access_token::Policy::new(&config)?;
         let clients = clients::Clients::new(std::mem::take(&mut config.clients))?;
         // Last: a configuration that is refused must not leave a key behind.
-        let keys = signing_keys::SigningKeys::open(&config, store.as_ref(), clock.now()).await?;
+        let keys = signing_keys::SigningKeys::open(&config, store.clone(), clock.clone()).await?;
         let revocations = revocation::Revocations::open(store, clock.now()).await?;
         Ok(Arc::new(Self { url: config.url, base_path, policy, clients, keys, revocations, clock }))
     }
@@ -183,6 +189,37 @@ impl Issuer {
             .next()
     }
 
+    /// What is known of the signing keys: the one that signs first, then the newest first.
+    #[must_use]
+    pub fn keys(&self) -> Vec<KeyView> {
+        self.keys.views()
+    }
+
+    /// Rotates the signing keys now, and gives them as they are then. Without further demands a new key is published, and
+    /// signs when verifiers have had the time to learn of it; one that is waiting already is that key.
+    ///
+    /// # Errors
+    /// When a configured key signs, or the store does not answer; then nothing was changed.
+    pub async fn rotate_keys(&self, how: RotateNow) -> Result<Vec<KeyView>, RotateError> {
+        self.keys.rotate(how, self.clock.now()).await
+    }
+
+    /// Takes over the signing keys that other processes on the same store have made, and does what is due: publishes,
+    /// uses, retires, deletes. `revision` is [`Revisions::keys`](crate::store::Revisions::keys). To be called every few
+    /// seconds; reads the store only when there is something to do.
+    ///
+    /// # Errors
+    /// When the store does not answer; the keys stay as they are.
+    pub async fn reload_keys(&self, revision: i64) -> Result<(), StoreError> {
+        self.keys.reload(revision, self.clock.now()).await
+    }
+
+    /// The public keys, for verifiers in this process: always those of this moment.
+    #[must_use]
+    pub fn live_keys(&self) -> &Arc<LiveKeys> {
+        self.keys.live()
+    }
+
     /// The public keys as a JWK set (RFC 7517 §5), serialised once.
     #[must_use]
     pub fn public_keys(&self) -> Arc<str> {
@@ -204,7 +241,7 @@ impl Issuer {
     /// The metadata document (RFC 8414 §2).
     #[must_use]
     pub fn metadata(&self) -> Value {
-        metadata::document(&self.url, self.keys.algorithm())
+        metadata::document(&self.url, &self.keys.algorithms())
     }
 }
 
@@ -353,6 +390,12 @@ pub enum OpenError {
     /// A stored key cannot be used.
     #[error("the stored signing key `{0}` cannot be used")]
     StoredKey(String),
+    /// A stored key is encrypted, and there is no key to it.
+    #[error("the stored signing key `{0}` is encrypted: `store.encryptionKeyFile` must name the key's file")]
+    Encrypted(String),
+    /// A stored key is encrypted with another key.
+    #[error("the stored signing key `{0}` cannot be decrypted: `store.encryptionKeyFile` holds another key")]
+    OtherEncryptionKey(String),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
