@@ -56,8 +56,7 @@ impl EncryptionKey {
         if seen.iter().filter(|seen| **seen).count() < LEAST_VALUES {
             return Err(InvalidEncryptionKey::Weak);
         }
-        let key =
-            RandomizedNonceKey::new(&AES_256_GCM, &bytes).map_err(|_| InvalidEncryptionKey::Form)?;
+        let key = RandomizedNonceKey::new(&AES_256_GCM, &bytes).map_err(|_| InvalidEncryptionKey::Form)?;
         Ok(Self(Arc::new(key)))
     }
 

@@ -71,7 +71,11 @@ pub(in crate::config) struct Signing {
 
 impl Default for Signing {
     fn default() -> Self {
-        Self { algorithm: Algorithm::default(), rotate_every: seconds(30 * 24 * 3600), private_key_file: None }
+        Self {
+            algorithm: Algorithm::default(),
+            rotate_every: seconds(30 * 24 * 3600),
+            private_key_file: None,
+        }
     }
 }
 

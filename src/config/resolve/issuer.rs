@@ -45,7 +45,8 @@ pub(super) fn resolve(resolver: &mut Resolver<'_>, path: &KeyPath, raw: raw::Iss
         let message = "the key outlives a restart, the store does not: tokens that were revoked are good again after it";
         resolver.findings.warning(&key_path, message);
     }
-    let rotate_every = rotate_every(resolver, &path.key("signing"), raw.signing.rotate_every, private_key.is_some());
+    let rotate_every =
+        rotate_every(resolver, &path.key("signing"), raw.signing.rotate_every, private_key.is_some());
     let clients_path = path.key("clients");
     unique_ids(resolver, &clients_path, &raw.clients);
     let clients = raw.clients.into_iter().enumerate();
@@ -90,10 +91,7 @@ fn rotate_every(
 }
 
 /// What private keys are encrypted with in the store.
-pub(super) fn encryption_key(
-    resolver: &mut Resolver<'_>,
-    file: Option<&FilePath>,
-) -> Option<EncryptionKey> {
+pub(super) fn encryption_key(resolver: &mut Resolver<'_>, file: Option<&FilePath>) -> Option<EncryptionKey> {
     let path = KeyPath::root("store").key("encryptionKeyFile");
     let text = resolver.file(&path, file?, files::read_secret)?;
     match EncryptionKey::parse(&text) {

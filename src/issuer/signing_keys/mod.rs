@@ -131,8 +131,7 @@ impl SigningKeys {
     /// When the store does not answer. Keys that cannot be used are logged, and the ring stays as it is.
     pub(super) async fn reload(&self, revision: i64, now: UnixTime) -> Result<(), StoreError> {
         let (at, ring) = (self.moment(now), self.ring.load_full());
-        let is_settled =
-            || revision == ring.revision && self.vault.policy.due(&ring.records, at).is_empty();
+        let is_settled = || revision == ring.revision && self.vault.policy.due(&ring.records, at).is_empty();
         if revision == self.unusable.load(Ordering::Relaxed) || is_settled() {
             return Ok(());
         }

@@ -96,11 +96,7 @@ impl Policy {
         self.of_state(keys, KeyState::Next).min_by_key(|key| (key.signs_from, &key.kid))
     }
 
-    fn of_state<'a>(
-        &self,
-        keys: &'a [KeyRecord],
-        state: KeyState,
-    ) -> impl Iterator<Item = &'a KeyRecord> {
+    fn of_state<'a>(&self, keys: &'a [KeyRecord], state: KeyState) -> impl Iterator<Item = &'a KeyRecord> {
         keys.iter().filter(move |key| key.state == state && self.is_ours(key))
     }
 

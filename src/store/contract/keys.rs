@@ -27,12 +27,14 @@ async fn keys_are_kept_whole_changed_together_and_given_back_newest_first() {
     for (store, _directory) in stores().await {
         let empty = store.signing_keys().await.unwrap();
         assert_eq!((empty.revision, empty.keys.len()), (0, 0));
-        let keys = [key("r", 1, KeyState::Retired), key("a", 2, KeyState::Active), key("n", 3, KeyState::Next)];
+        let keys =
+            [key("r", 1, KeyState::Retired), key("a", 2, KeyState::Active), key("n", 3, KeyState::Next)];
         let change = KeyChange { put: keys.to_vec(), delete: Vec::new() };
         assert!(store.change_signing_keys(0, &change).await.unwrap());
         let [retired, active, next] = keys.map(|key| key.record);
         let stored = store.signing_keys().await.unwrap();
-        let expected = [(next.clone(), "pem of n\n"), (active.clone(), "pem of a\n"), (retired, "pem of r\n")];
+        let expected =
+            [(next.clone(), "pem of n\n"), (active.clone(), "pem of a\n"), (retired, "pem of r\n")];
         assert_eq!((stored.revision, seen(&stored)), (1, expected.to_vec()));
 
         let longest = Duration::from_secs(u64::try_from(i64::MAX).unwrap());

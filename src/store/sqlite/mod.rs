@@ -281,7 +281,12 @@ mod tests {
             .unwrap();
         let row = |row: &SqliteRow| {
             let texts = (row.get::<String, _>("kid"), row.get::<String, _>("state"));
-            (texts, row.get::<i64, _>("signs_from"), row.get::<Option<bool>, _>("retired"), row.get::<i64, _>("longest_token"))
+            (
+                texts,
+                row.get::<i64, _>("signs_from"),
+                row.get::<Option<bool>, _>("retired"),
+                row.get::<i64, _>("longest_token"),
+            )
         };
         let year = 366 * 24 * 3600;
         let expected = [
@@ -296,7 +301,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("m2m.db");
         let store = Sqlite::open_file(&path).await.unwrap();
-        let long = |kid: &str| StoredKey { private_key: format!("pem of {kid}").repeat(900).into(), ..key(kid, 1) };
+        let long =
+            |kid: &str| StoredKey { private_key: format!("pem of {kid}").repeat(900).into(), ..key(kid, 1) };
         for kid in ["one", "two", "three"] {
             assert!(put(&store, long(kid)).await.unwrap());
         }

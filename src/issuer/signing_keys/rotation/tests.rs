@@ -70,8 +70,6 @@ impl Simple {
     }
 }
 
-
-
 #[test]
 fn a_key_is_published_signs_is_retired_and_goes_each_at_its_time() {
     let mut world = Simple::new(Some(Duration::from_hours(30 * 24)));
@@ -114,7 +112,11 @@ fn on_demand_a_key_waits_its_time_or_signs_at_once_or_is_the_only_one_left() {
     let mut world = Simple::new(Some(hours(30 * 24)));
     world.at(START);
     assert_eq!(world.demand(START + 5, RotateNow::default()), [("k1", Active), ("k2", Next)]);
-    assert_eq!(world.demand(START + 6, RotateNow::default()), [("k1", Active), ("k2", Next)], "it waits already");
+    assert_eq!(
+        world.demand(START + 6, RotateNow::default()),
+        [("k1", Active), ("k2", Next)],
+        "it waits already"
+    );
     assert_eq!(world.demand(START + 7, now), [("k1", Retired), ("k2", Active)]);
     assert_eq!(world.demand(START + 8, now), [("k1", Retired), ("k2", Retired), ("k3", Active)]);
     assert_eq!(world.demand(START + 9, RotateNow::default()).len(), 4);
@@ -178,7 +180,8 @@ enum Event {
 
 fn event() -> impl Strategy<Value = Event> {
     let life = prop_oneof![1..2 * 3600_u64, 1..366 * 86_400_u64, Just(i64::MAX.unsigned_abs())];
-    let how = (any::<bool>(), prop::bool::weighted(0.2)).prop_map(|(now, withdraw)| RotateNow { now, withdraw });
+    let how =
+        (any::<bool>(), prop::bool::weighted(0.2)).prop_map(|(now, withdraw)| RotateNow { now, withdraw });
     prop_oneof![
         8 => prop_oneof![0..60_i64, 0..3 * HOUR, 0..40 * DAY].prop_map(Event::Wait),
         1 => prop_oneof![0..60_i64, 0..3 * HOUR, 0..40 * DAY].prop_map(Event::SetBack),
@@ -209,7 +212,8 @@ struct World {
 
 impl World {
     fn new(rotate_every: Option<Duration>) -> Self {
-        let process = || Process { policy: policy("A", rotate_every), latest: START, longest: 60, ring: Vec::new() };
+        let process =
+            || Process { policy: policy("A", rotate_every), latest: START, longest: 60, ring: Vec::new() };
         Self {
             keys: Vec::new(),
             made: 0,
@@ -288,15 +292,16 @@ impl World {
             }
         }
         let published: BTreeSet<&str> = self.keys.iter().map(|key| key.kid.as_str()).collect();
-        for (kid, expires) in &self.tokens {
-            let is_alive = expires.saturating_add(600) >= self.now;
-            assert!(!is_alive || published.contains(kid.as_str()), "{kid} vanished before its token");
+        // What was dead once stays so, whatever the clock says later.
+        self.tokens.retain(|(_, expires)| expires.saturating_add(600) >= self.now);
+        for (kid, _) in &self.tokens {
+            assert!(published.contains(kid.as_str()), "{kid} vanished before its token");
         }
     }
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_happens_one_key_signs_known_to_all_and_none_vanishes_before_its_tokens(
