@@ -84,8 +84,7 @@ fn rotate_every(
         resolver.findings.warning(&path, message);
     }
     if every.0 < LEAST_ROTATION || every.0 > YEAR {
-        let (least, most) = (GoDuration(LEAST_ROTATION), GoDuration(YEAR));
-        resolver.findings.error(&path, format!("it must be 0s, or from {least} to {most}"));
+        resolver.findings.error(&path, "it must be 0s, or from 1h to 366d");
     }
     Some(every.0)
 }
