@@ -75,6 +75,8 @@ fn config(algorithm: Algorithm) -> Config {
         algorithm,
         private_key: None,
         clients: vec![configured()],
+        rotate_every: Some(Duration::from_secs(30 * 86_400)),
+        encryption_key: None,
     }
 }
 

@@ -9,12 +9,10 @@ use super::tree::KeyPath;
 pub(super) const KEYS: &[&str] = &[
     "admin",
     "localApi",
-    "store.encryptionKeyFile",
     "issuer.deviceIDClaim",
     "issuer.authorities",
     "issuer.clientJwksHosts",
     "issuer.maxAssertionLifetime",
-    "issuer.signing.rotateEvery",
     "issuer.clients[].jwksFile",
     "issuer.clients[].jwksUri",
     "issuer.clients[].jwtPrivateKey",

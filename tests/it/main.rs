@@ -18,6 +18,7 @@ mod image;
 mod import;
 mod inbound;
 mod issuer;
+mod issuer_keys;
 mod limits;
 mod listeners;
 mod long;
