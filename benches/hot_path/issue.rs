@@ -11,7 +11,7 @@ use m2m_sidecar::domain::clock::SystemClock;
 use m2m_sidecar::domain::oauth::GrantType;
 use m2m_sidecar::domain::scope::ScopeSet;
 use m2m_sidecar::issuer::client::Secret;
-use m2m_sidecar::issuer::{Client, Config, Issuer, TokenRequest};
+use m2m_sidecar::issuer::{Client, Config, Issuer, Profile, TokenRequest};
 use m2m_sidecar::jose::Algorithm;
 use m2m_sidecar::store;
 use serde_json::Map;
@@ -37,7 +37,9 @@ fn config() -> Config {
     Config {
         url: "http://issuer.test".to_owned(),
         root_paths: false,
+        profile: Profile::Standard,
         owner_claim: "owner".to_owned(),
+        device_id_claim: String::new(),
         access_token_lifetime: Duration::from_secs(900),
         algorithm: Algorithm::ES256,
         private_key: None,

@@ -148,7 +148,7 @@ async fn who_deletes_a_client_ends_all_it_was_issued_and_nothing_else() {
             store.insert_token(&token(&format!("{id}-before"), id, 10, Some(100))).await.unwrap();
             store.insert_token(&token(&format!("{id}-after"), id, 11, Some(100))).await.unwrap();
             let number = u8::try_from(id.len()).unwrap();
-            store.insert_refresh_token(&refresh(number, id, id)).await.unwrap();
+            store.insert_refresh_token(&refresh(number, id, id), None).await.unwrap();
         }
         assert!(!store.delete_client(&end("nobody", 10, 100)).await.unwrap());
         assert!(store.delete_client(&end("c", 10, 100)).await.unwrap());
@@ -242,11 +242,11 @@ async fn a_lost_answer_may_be_asked_for_again_and_a_stolen_refresh_token_ends_it
     let grace = Duration::from_secs(30);
     let rotate = |store: Arc<dyn Store>, old: u8, new: u8, now: i64| async move {
         let successor = refresh(new, "f", "c");
-        store.rotate_refresh_token(&[old; 32], &successor, UnixTime(now), grace).await.unwrap()
+        store.rotate_refresh_token(&[old; 32], &successor, None, UnixTime(now), grace).await.unwrap()
     };
     for (store, _directory) in stores().await {
         let rotate = |old, new, now| rotate(store.clone(), old, new, now);
-        store.insert_refresh_token(&refresh(1, "f", "c")).await.unwrap();
+        store.insert_refresh_token(&refresh(1, "f", "c"), None).await.unwrap();
         assert_eq!(rotate(9, 10, 100).await, Rotation::Unknown);
         assert_eq!(rotate(1, 2, 1000).await, Rotation::Unknown, "it has expired");
         assert_eq!(rotate(1, 2, 100).await, Rotation::Done);
@@ -265,8 +265,8 @@ async fn a_lost_answer_may_be_asked_for_again_and_a_stolen_refresh_token_ends_it
     // Each of these is a reuse.
     for (second_use, third) in [(131, None), (101, Some((1, 3, 102)))] {
         for (store, _directory) in stores().await {
-            store.insert_refresh_token(&refresh(1, "f", "c")).await.unwrap();
-            store.insert_refresh_token(&refresh(100, "g", "c")).await.unwrap();
+            store.insert_refresh_token(&refresh(1, "f", "c"), None).await.unwrap();
+            store.insert_refresh_token(&refresh(100, "g", "c"), None).await.unwrap();
             assert_eq!(rotate(store.clone(), 1, 2, 100).await, Rotation::Done);
             let second = rotate(store.clone(), 1, 50, second_use).await;
             if let Some((old, new, now)) = third {
@@ -280,7 +280,7 @@ async fn a_lost_answer_may_be_asked_for_again_and_a_stolen_refresh_token_ends_it
     }
     // The successor was heard of, so no answer was lost.
     for (store, _directory) in stores().await {
-        store.insert_refresh_token(&refresh(1, "f", "c")).await.unwrap();
+        store.insert_refresh_token(&refresh(1, "f", "c"), None).await.unwrap();
         assert_eq!(rotate(store.clone(), 1, 2, 100).await, Rotation::Done);
         assert_eq!(rotate(store.clone(), 2, 3, 101).await, Rotation::Done);
         assert_eq!(rotate(store.clone(), 1, 4, 102).await, Rotation::Reused);
@@ -290,7 +290,7 @@ async fn a_lost_answer_may_be_asked_for_again_and_a_stolen_refresh_token_ends_it
 #[tokio::test]
 async fn deleting_a_refresh_family_revokes_its_access_tokens() {
     for (store, _directory) in stores().await {
-        store.insert_refresh_token(&refresh(1, "f", "c")).await.unwrap();
+        store.insert_refresh_token(&refresh(1, "f", "c"), None).await.unwrap();
         assert!(!store.delete_refresh_family("g", UnixTime(10)).await.unwrap());
         assert!(store.delete_refresh_family("f", UnixTime(10)).await.unwrap());
         assert_eq!(store.refresh_token(&[1; 32]).await.unwrap(), None);
