@@ -54,9 +54,10 @@ async fn while_the_store_is_locked_nothing_is_half_written_and_issued_tokens_sta
     let credentials = ("grant_type", "client_credentials");
     let refresh = [("grant_type", "refresh_token"), ("refresh_token", text(&before, "refresh_token"))];
     let revoke = [("token", text(&before, "access_token"))];
+    let named = [credentials, ("token_name", "lost")];
     let (named, refreshable, refreshed, revoked) = tokio::join!(
-        post(&sidecar, "/oauth/token", "plain", &[credentials, ("token_name", "lost")]),
-        post(&sidecar, "/oauth/token", "fresh", &[credentials]),
+        post(&sidecar, "/oauth/token", "plain", &named),
+        post(&sidecar, "/oauth/token", "fresh", &named[..1]),
         post(&sidecar, "/oauth/token", "fresh", &refresh),
         post(&sidecar, "/oauth/revoke", "fresh", &revoke),
     );
