@@ -25,12 +25,11 @@ use crate::config::{Config, Readiness};
 use crate::domain::clock::{Clock, SharedClock, SystemClock};
 use crate::domain::oauth::GrantType;
 use crate::endpoints::oauth::{self, Placement};
-use crate::endpoints::plgd::{UnknownCaller, VerifyCaller};
+use crate::endpoints::plgd::VerifyCaller;
 use crate::endpoints::probes;
 use crate::http_client::HttpClient;
-use crate::issuer::{Issuer, Outcome, Profile};
-use crate::jose::key_set::KeySet;
-use crate::jose::live_keys::{self, LiveKeys};
+use crate::issuer::{Issuer, Outcome};
+use crate::jose::live_keys;
 use crate::jose::provider;
 use crate::limits::Limits;
 use crate::proxy::inbound::{self, Inbound, OwnEndpoints};
@@ -418,34 +417,6 @@ impl Parts {
             paths: oauth::issuer_paths(issuer, placement).into_iter().collect(),
             router: oauth::issuer_router(issuer.clone(), placement, self.token_observer(), callers.clone()),
         }
-    }
-
-    /// What verifiers in this process read of our own issuer.
-    fn own_issuer(&self, issuer: &Issuer) -> Result<OwnIssuer, StartError> {
-        let keys = KeySet::parse(issuer.public_keys().as_bytes())
-            .map_err(|error| StartError::Issuer(error.to_string()))?;
-        let keys = LiveKeys::in_process(keys, self.clock.clone());
-        Ok(OwnIssuer { keys, revoked: issuer.revoked().clone() })
-    }
-
-    /// Who may call plgd's tokens API: our own tokens, and users of the authorities that are named for it.
-    fn callers(
-        &self,
-        config: &Config,
-        issuer: Option<&Issuer>,
-        own: Option<OwnIssuer>,
-        authorities: &HashMap<String, Arc<Authority>>,
-    ) -> Result<VerifyCaller, StartError> {
-        let issuer = issuer.filter(|issuer| issuer.profile() == Profile::Plgd);
-        let (Some(issuer), Some(own), Some(role)) = (issuer, own, &config.issuer) else {
-            return Ok(Arc::new(|_| Box::pin(async { Err(UnknownCaller::Unauthenticated) })));
-        };
-        let mut trusted = vec![callers::own_authority(issuer.url(), own, self.clock.clone())];
-        let is_other = |each: &&AuthorityConfig| each.issuer != issuer.url();
-        let named = config.authorities.iter().filter(|each| role.authorities.contains(&each.name));
-        trusted.extend(named.filter(is_other).filter_map(|each| authorities.get(&each.name).cloned()));
-        callers::verify(issuer.url(), issuer.owner_claim(), trusted, self.clock.clone())
-            .map_err(unusable("issuer.authorities"))
     }
 
     fn authorities(

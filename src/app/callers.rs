@@ -1,18 +1,24 @@
 //! Who calls plgd's tokens API: a bearer token → a user, or an access token of our own.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
 
+use super::{Parts, StartError, unusable};
+use crate::config::Config;
 use crate::domain::clock::SharedClock;
 use crate::domain::reason::Reason;
 use crate::endpoints::plgd::{Caller, UnknownCaller, VerifyCaller};
+use crate::issuer::{Issuer, Profile};
 use crate::jose::ALGORITHMS;
+use crate::jose::key_set::KeySet;
+use crate::jose::live_keys::LiveKeys;
 use crate::jose::verify::Jws;
 use crate::verifier::{
-    Audiences, Authority, AuthorityConfig, BearerToken, Config, CorsPreflight, KeySource, Mode, OwnIssuer,
-    Profile, RevocationConfig, Verifier,
+    self, Audiences, Authority, AuthorityConfig, BearerToken, CorsPreflight, KeySource, Mode, OwnIssuer,
+    RevocationConfig, Verifier,
 };
 
 /// By how much a user's issuer's clock may differ from ours where no authority of the configuration says.
@@ -20,9 +26,39 @@ const CLOCK_SKEW: Duration = Duration::from_secs(60);
 /// How many tokens' signatures are remembered: plgd's services ask about each token every half minute.
 const REMEMBERED: u64 = 1000;
 
+impl Parts {
+    /// What verifiers in this process read of our own issuer.
+    pub(super) fn own_issuer(&self, issuer: &Issuer) -> Result<OwnIssuer, StartError> {
+        let keys = KeySet::parse(issuer.public_keys().as_bytes())
+            .map_err(|error| StartError::Issuer(error.to_string()))?;
+        let keys = LiveKeys::in_process(keys, self.clock.clone());
+        Ok(OwnIssuer { keys, revoked: issuer.revoked().clone() })
+    }
+
+    /// Who may call plgd's tokens API: our own tokens, and users of the authorities that are named for it.
+    pub(super) fn callers(
+        &self,
+        config: &Config,
+        issuer: Option<&Issuer>,
+        own: Option<OwnIssuer>,
+        authorities: &HashMap<String, Arc<Authority>>,
+    ) -> Result<VerifyCaller, StartError> {
+        let issuer = issuer.filter(|issuer| issuer.profile() == Profile::Plgd);
+        let (Some(issuer), Some(own), Some(role)) = (issuer, own, &config.issuer) else {
+            return Ok(Arc::new(|_| Box::pin(async { Err(UnknownCaller::Unauthenticated) })));
+        };
+        let mut trusted = vec![own_authority(issuer.url(), own, self.clock.clone())];
+        let is_other = |each: &&AuthorityConfig| each.issuer != issuer.url();
+        let named = config.authorities.iter().filter(|each| role.authorities.contains(&each.name));
+        trusted.extend(named.filter(is_other).filter_map(|each| authorities.get(&each.name).cloned()));
+        verify(issuer.url(), issuer.owner_claim(), trusted, self.clock.clone())
+            .map_err(unusable("issuer.authorities"))
+    }
+}
+
 /// Our own issuer as an authority: also its tokens that never expire, which plgd's services ask about with the tokens
 /// themselves.
-pub(super) fn own_authority(issuer: &str, own: OwnIssuer, clock: SharedClock) -> Arc<Authority> {
+fn own_authority(issuer: &str, own: OwnIssuer, clock: SharedClock) -> Arc<Authority> {
     let config = AuthorityConfig {
         name: "self".to_owned(),
         issuer: issuer.to_owned(),
@@ -34,19 +70,19 @@ pub(super) fn own_authority(issuer: &str, own: OwnIssuer, clock: SharedClock) ->
         max_stale: Duration::ZERO,
         revocation: RevocationConfig::default(),
         require_expiry: false,
-        profile: Profile::Plgd,
+        profile: verifier::Profile::Plgd,
     };
     Authority::new(config, clock, Some(own), None)
 }
 
 /// Verifies who calls, by these authorities. Audiences are not checked: plgd's users have tokens for its web page.
-pub(super) fn verify(
+fn verify(
     issuer: &str,
     owner_claim: &str,
     authorities: Vec<Arc<Authority>>,
     clock: SharedClock,
 ) -> Result<VerifyCaller, String> {
-    let config = Config {
+    let config = verifier::Config {
         authorities: Vec::new(),
         audiences: Audiences::Any,
         verified_token_cache: REMEMBERED,

@@ -177,3 +177,95 @@ impl Issuer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::revoked::TokenId;
+    use crate::issuer::tests::{NOW, client, config, open};
+    use crate::issuer::{Client, Config, OpenError};
+
+    #[test]
+    fn it_is_looked_once_a_minute_also_after_the_clock_was_set_back() {
+        let timer = PurgeTimer::default();
+        let due = [100, 101, 159, 160, 161, 40, 41, 100].map(|second| timer.is_due(UnixTime(second)));
+        assert_eq!(due, [true, false, false, true, false, true, false, true]);
+    }
+
+    #[tokio::test]
+    async fn all_of_a_client_is_revoked_up_to_a_time_and_never_beyond_now() {
+        let issuer = open(config(vec![client("a", "s")])).await.unwrap();
+        let covers = |client: &str, issued: i64| {
+            issuer.revoked().current().covers(
+                TokenId::of("x"),
+                Some(client),
+                UnixTime(issued).minus(BACKDATED),
+            )
+        };
+        issuer.revoke_client_tokens_before("a", UnixTime(NOW - 100)).await.unwrap();
+        assert!(covers("a", NOW - 100) && !covers("a", NOW - 99) && !covers("b", NOW - 100));
+        // An earlier time takes nothing back.
+        issuer.revoke_client_tokens_before("a", UnixTime(NOW - 200)).await.unwrap();
+        assert!(covers("a", NOW - 100));
+        issuer.revoke_client_tokens_before("a", UnixTime(NOW + 9000)).await.unwrap();
+        assert!(covers("a", NOW) && !covers("a", NOW + 1));
+        issuer.revoke_client_tokens("b").await.unwrap();
+        assert!(covers("b", NOW) && !covers("b", NOW + 1));
+        // What memory says is what the store says.
+        issuer.reload().await.unwrap();
+        assert!(covers("a", NOW) && covers("b", NOW));
+    }
+
+    #[tokio::test]
+    async fn one_kept_token_is_revoked_by_its_jti_and_an_unknown_one_is_none() {
+        let issuer = open(config(vec![client("a", "s")])).await.unwrap();
+        let record = |jti: &str, expires_at: i64| TokenRecord {
+            jti: jti.to_owned(),
+            client_id: "a".to_owned(),
+            owner: None,
+            subject: "a".to_owned(),
+            name: None,
+            scope: Vec::new(),
+            audience: Vec::new(),
+            issued_at: UnixTime(NOW - 50),
+            expires_at: Some(UnixTime(expires_at)),
+            revoked_at: None,
+            original_claims: None,
+        };
+        issuer.store.insert_token(&record("live", NOW + 50)).await.unwrap();
+        issuer.store.insert_token(&record("dead", NOW - 1)).await.unwrap();
+        assert!(issuer.revoke_token("live").await.unwrap());
+        assert!(issuer.revoked().current().covers(TokenId::of("live"), None, UnixTime(0)));
+        for jti in ["live", "dead", "unknown"] {
+            assert!(!issuer.revoke_token(jti).await.unwrap(), "{jti}");
+        }
+        // A dead one is left to the purge, not deleted by who wanted to revoke it.
+        assert_eq!(issuer.kept_tokens(&TokenFilter::default()).await.unwrap().len(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_lifetime_of_zero_is_for_ever_in_the_plgd_profile_only() {
+        let forever = Client { access_token_lifetime: Some(Duration::ZERO), ..client("a", "s") };
+        let plgd = Config { profile: Profile::Plgd, ..config(vec![forever.clone()]) };
+        let issuer = open(plgd).await.unwrap();
+        assert_eq!(issuer.policy.lifetime(&forever), None);
+        assert!(matches!(open(config(vec![forever.clone()])).await, Err(OpenError::Lifetime)));
+        // One that slipped into the store gets what everyone gets.
+        let standard = open(config(Vec::new())).await.unwrap();
+        assert_eq!(standard.policy.lifetime(&forever), Some(Duration::from_hours(1)));
+    }
+
+    #[tokio::test]
+    async fn the_owner_claim_may_be_the_subject_in_the_plgd_profile_only() {
+        let subject = |profile| Config { profile, owner_claim: "sub".to_owned(), ..config(Vec::new()) };
+        assert!(open(subject(Profile::Plgd)).await.is_ok());
+        assert!(matches!(open(subject(Profile::Standard)).await, Err(OpenError::OwnerClaim)));
+        let issuer = open(subject(Profile::Plgd)).await.unwrap();
+        let owned = Client { owner: Some("1".to_owned()), ..client("a", "s") };
+        let bare = client("a", "s");
+        for (client, expected) in [(&owned, "1"), (&bare, "a")] {
+            let identity = access_token::Identity::of(client, &issuer.policy);
+            assert_eq!((identity.subject, identity.owner), (expected, Some(expected)));
+        }
+    }
+}

@@ -290,9 +290,12 @@ async fn a_lost_answer_may_be_asked_for_again_and_a_stolen_refresh_token_ends_it
 #[tokio::test]
 async fn deleting_a_refresh_family_revokes_its_access_tokens() {
     for (store, _directory) in stores().await {
-        store.insert_refresh_token(&refresh(1, "f", "c"), None).await.unwrap();
+        let access = token("access-1", "c", 1, Some(500));
+        store.insert_refresh_token(&refresh(1, "f", "c"), Some(&access)).await.unwrap();
         assert!(!store.delete_refresh_family("g", UnixTime(10)).await.unwrap());
         assert!(store.delete_refresh_family("f", UnixTime(10)).await.unwrap());
+        let kept = store.tokens(&TokenFilter::default()).await.unwrap();
+        assert_eq!(kept[0].revoked_at, Some(UnixTime(10)), "the kept access token is marked");
         assert_eq!(store.refresh_token(&[1; 32]).await.unwrap(), None);
         let expected = [revoked("access-1", "c", 500, 10)];
         assert_eq!(store.revocations(UnixTime(10)).await.unwrap().tokens, expected);
@@ -396,4 +399,32 @@ async fn what_was_acknowledged_is_there_after_a_restart() {
     assert_eq!(list(&*store, TokenFilter::default()).await, ["t"]);
     assert_eq!(store.revocations(UnixTime(0)).await.unwrap().tokens, [revoked("t", "c", 100, 2)]);
     assert_eq!(store.revisions().await.unwrap(), before);
+}
+
+#[tokio::test]
+async fn a_refresh_token_and_its_kept_access_token_are_kept_together_or_not_at_all() {
+    for (store, _directory) in stores().await {
+        let kept = token("kept", "c", 1, Some(500));
+        store.insert_token(&kept).await.unwrap();
+        // The `jti` is taken, so the row cannot be written, and the refresh token with it.
+        assert!(store.insert_refresh_token(&refresh(1, "f", "c"), Some(&kept)).await.is_err());
+        assert_eq!(store.refresh_token(&[1; 32]).await.unwrap(), None);
+        store.insert_refresh_token(&refresh(1, "f", "c"), None).await.unwrap();
+        let grace = Duration::from_secs(30);
+        let next = refresh(2, "f", "c");
+        let now = UnixTime(10);
+        assert!(store.rotate_refresh_token(&[1; 32], &next, Some(&kept), now, grace).await.is_err());
+        assert_eq!(store.refresh_token(&[1; 32]).await.unwrap().unwrap().used_at, None, "not spent");
+        let other = token("other", "c", 2, Some(500));
+        let unknown = store.rotate_refresh_token(&[9; 32], &next, Some(&other), now, grace).await.unwrap();
+        assert_eq!(
+            (unknown, store.tokens(&TokenFilter::default()).await.unwrap().len()),
+            (Rotation::Unknown, 1)
+        );
+        let rotated = store.rotate_refresh_token(&[1; 32], &next, Some(&other), now, grace).await.unwrap();
+        assert_eq!(
+            (rotated, store.tokens(&TokenFilter::default()).await.unwrap().len()),
+            (Rotation::Done, 2)
+        );
+    }
 }

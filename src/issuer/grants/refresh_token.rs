@@ -66,7 +66,7 @@ pub(in crate::issuer) fn hash_of(token: &SecretString) -> Option<[u8; 32]> {
 fn generate() -> Result<SecretString, TokenError> {
     let mut bytes = Zeroizing::new([0; RANDOM_BYTES]);
     rand::fill(&mut *bytes).map_err(|_| TokenError::Signing)?;
-    let encoded = Zeroizing::new(URL_SAFE_NO_PAD.encode(&*bytes));
+    let encoded = Zeroizing::new(URL_SAFE_NO_PAD.encode(*bytes));
     Ok(SecretString::from([PREFIX, &encoded].concat()))
 }
 
