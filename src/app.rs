@@ -4,6 +4,7 @@
 //! current-thread runtime each, serve requests; the runtime that [`start`] is called on does everything else
 //! (fetching, the store, name resolution), so that none of it ever delays a request.
 
+mod callers;
 pub mod explain;
 mod readiness;
 
@@ -24,6 +25,7 @@ use crate::config::{Config, Readiness};
 use crate::domain::clock::{Clock, SharedClock, SystemClock};
 use crate::domain::oauth::GrantType;
 use crate::endpoints::oauth::{self, Placement};
+use crate::endpoints::plgd::VerifyCaller;
 use crate::endpoints::probes;
 use crate::http_client::HttpClient;
 use crate::issuer::{Issuer, Outcome};
@@ -288,16 +290,20 @@ impl Parts {
         let mut listeners = Vec::new();
         let store_up = Arc::new(AtomicBool::new(true));
         let issuer = self.open_issuer(config, &store_up).await?;
-        let authorities = self.authorities(config, issuer.as_deref())?;
+        let own = issuer.as_deref().map(Self::own_issuer);
+        let authorities = self.authorities(config, own.as_ref())?;
+        let callers = self.callers(config, issuer.as_deref(), own, &authorities)?;
         let credentials = self.credentials(config)?;
         if let (Some(issuer), Some(_)) = (&issuer, config.issuer.as_ref().and_then(|role| role.listen)) {
-            let router = oauth::issuer_router(issuer.clone(), Placement::OwnListener, self.token_observer());
+            let observer = self.token_observer();
+            let router =
+                oauth::issuer_router(issuer.clone(), Placement::OwnListener, observer, callers.clone());
             listeners.push(self.local(workers, sockets, ISSUER, router)?);
         }
         let at_root = config.issuer.as_ref().is_some_and(|role| role.issuer.root_paths);
         for listener in &config.inbound {
             let own = match &issuer {
-                Some(issuer) if listener.issuer => Some(self.own_endpoints(issuer, at_root)),
+                Some(issuer) if listener.issuer => Some(self.own_endpoints(issuer, at_root, &callers)),
                 _ => None,
             };
             let upstream = self.upstream(&listener.name, &listener.upstream)?;
@@ -405,25 +411,23 @@ impl Parts {
         })
     }
 
-    fn own_endpoints(&self, issuer: &Arc<Issuer>, at_root: bool) -> OwnEndpoints {
+    fn own_endpoints(&self, issuer: &Arc<Issuer>, at_root: bool, callers: &VerifyCaller) -> OwnEndpoints {
         let placement = if at_root { Placement::BasePathAndRoot } else { Placement::BasePath };
         OwnEndpoints {
             paths: oauth::issuer_paths(issuer, placement).into_iter().collect(),
-            router: oauth::issuer_router(issuer.clone(), placement, self.token_observer()),
+            router: oauth::issuer_router(issuer.clone(), placement, self.token_observer(), callers.clone()),
         }
     }
 
     fn authorities(
         &self,
         config: &Config,
-        issuer: Option<&Issuer>,
+        own: Option<&OwnIssuer>,
     ) -> Result<HashMap<String, Arc<Authority>>, StartError> {
-        let own = issuer
-            .map(|issuer| OwnIssuer { keys: issuer.live_keys().clone(), revoked: issuer.revoked().clone() });
         let mut authorities = HashMap::new();
         for each in &config.authorities {
             let introspection = introspection_client(config, each)?;
-            let authority = Authority::new(each.clone(), self.clock.clone(), own.clone(), introspection);
+            let authority = Authority::new(each.clone(), self.clock.clone(), own.cloned(), introspection);
             self.watch_revocations(&authority)?;
             let source = authority.source(&config.state_dir);
             let source = source.map_err(|error| unusable(&each.name)(error.to_string()))?;

@@ -13,7 +13,7 @@ use m2m_sidecar::domain::hash::sha256;
 use m2m_sidecar::domain::oauth::GrantType;
 use m2m_sidecar::domain::scope::ScopeSet;
 use m2m_sidecar::issuer::client::Secret;
-use m2m_sidecar::issuer::{Client, Config, Issuer, TokenRequest};
+use m2m_sidecar::issuer::{Client, Config, Issuer, Profile, TokenRequest};
 use m2m_sidecar::jose::Algorithm;
 use m2m_sidecar::jose::sign::SigningKey;
 use m2m_sidecar::store::{self, StoredClient, StoredSecret};
@@ -70,7 +70,9 @@ fn config(algorithm: Algorithm) -> Config {
     Config {
         url: "http://issuer.test".to_owned(),
         root_paths: false,
+        profile: Profile::Standard,
         owner_claim: "owner".to_owned(),
+        device_id_claim: String::new(),
         access_token_lifetime: Duration::from_secs(900),
         algorithm,
         private_key: None,

@@ -94,7 +94,7 @@ pub fn own_paths(config: &Config, listener: &inbound::Config) -> HashSet<String>
     let url = Url::parse(&role.issuer.url);
     let base = url.map_or(String::new(), |url| url.path().trim_end_matches('/').to_owned());
     let at = if role.issuer.root_paths { Placement::BasePathAndRoot } else { Placement::BasePath };
-    oauth::paths_below(&base, at).into_iter().collect()
+    oauth::paths_below(&base, role.issuer.profile, at).into_iter().collect()
 }
 
 /// Where a listener on any address can be reached from here.

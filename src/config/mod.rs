@@ -92,6 +92,8 @@ pub struct IssuerRole {
     pub listen: Option<SocketAddr>,
     /// The issuer.
     pub issuer: issuer::Config,
+    /// Names of the authorities whose users may call the tokens API.
+    pub authorities: Vec<String>,
 }
 
 /// A configuration that can be run.

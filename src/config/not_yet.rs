@@ -9,15 +9,12 @@ use super::tree::KeyPath;
 pub(super) const KEYS: &[&str] = &[
     "admin",
     "localApi",
-    "issuer.deviceIDClaim",
-    "issuer.authorities",
     "issuer.clientJwksHosts",
     "issuer.maxAssertionLifetime",
     "issuer.clients[].jwksFile",
     "issuer.clients[].jwksUri",
     "issuer.clients[].jwtPrivateKey",
     "issuer.clients[].limits",
-    "issuer.clients[].allowIntrospection",
     "inbound[].allowedOrigins",
     "inbound[].publicUrl",
     "inbound[].streams",
@@ -48,11 +45,9 @@ const UPSTREAM_SCHEMES: Values = Values::BeginWith(&["h2c:", "unix:", "h2c+unix:
 
 /// Values of keys that are served otherwise.
 const VALUES: &[(&str, Values)] = &[
-    ("issuer.profile", Values::Are(&["plgd"])),
     (
         "issuer.clients[].allowedGrantTypes[]",
         Values::Are(&[
-            "refresh_token",
             "urn:ietf:params:oauth:grant-type:jwt-bearer",
             "urn:ietf:params:oauth:grant-type:token-exchange",
         ]),

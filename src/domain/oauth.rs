@@ -16,6 +16,8 @@ pub enum ErrorCode {
     InvalidClient,
     /// The client may not use this grant type.
     UnauthorizedClient,
+    /// A refresh token is unknown, used up, revoked, expired or another client's.
+    InvalidGrant,
     /// The grant type is not one we know.
     UnsupportedGrantType,
     /// A scope outside the client's list was asked for.
@@ -36,6 +38,7 @@ impl ErrorCode {
             Self::InvalidRequest => "invalid_request",
             Self::InvalidClient => "invalid_client",
             Self::UnauthorizedClient => "unauthorized_client",
+            Self::InvalidGrant => "invalid_grant",
             Self::UnsupportedGrantType => "unsupported_grant_type",
             Self::InvalidScope => "invalid_scope",
             Self::InvalidTarget => "invalid_target",
@@ -50,14 +53,20 @@ impl ErrorCode {
 pub enum GrantType {
     /// RFC 6749 §4.4.
     ClientCredentials,
+    /// RFC 6749 §6. A client that may use it gets a refresh token with each access token.
+    RefreshToken,
 }
 
 impl GrantType {
+    /// Every grant type, in the order metadata lists them.
+    pub const ALL: [Self; 2] = [Self::ClientCredentials, Self::RefreshToken];
+
     /// The `grant_type` parameter's value.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::ClientCredentials => "client_credentials",
+            Self::RefreshToken => "refresh_token",
         }
     }
 
@@ -66,6 +75,7 @@ impl GrantType {
     pub fn parse(text: &str) -> Option<Self> {
         match text {
             "client_credentials" => Some(Self::ClientCredentials),
+            "refresh_token" => Some(Self::RefreshToken),
             _ => None,
         }
     }

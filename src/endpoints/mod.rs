@@ -1,13 +1,16 @@
 //! HTTP answers of our own, as axum handlers. They know no pingora: the proxy's bridge hands them
 //! requests, whatever kind of listener those came in on.
 
+mod introspection;
 pub mod metadata;
 pub mod oauth;
+pub mod plgd;
 pub mod probes;
 mod revocation;
 
 use std::net::SocketAddr;
 
+use axum::Extension;
 use axum::response::{IntoResponse, Response};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, PRAGMA};
 use http::{HeaderName, HeaderValue, StatusCode};
@@ -16,6 +19,14 @@ use serde_json::json;
 /// The client's address, as a request extension.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeerAddress(pub SocketAddr);
+
+/// The client's address as a handler gets it: none when the proxy's bridge is not in between.
+type Peer = Option<Extension<PeerAddress>>;
+
+/// The same for an audit line.
+fn shown(peer: &Peer) -> Option<tracing::field::DisplayValue<SocketAddr>> {
+    peer.as_ref().map(|Extension(PeerAddress(address))| tracing::field::display(*address))
+}
 
 const JSON: (HeaderName, HeaderValue) = (CONTENT_TYPE, HeaderValue::from_static("application/json"));
 /// Tokens and errors are never kept (RFC 6749 §5.1).

@@ -13,16 +13,18 @@ use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Serialize;
 
+use super::introspection::introspect;
 use super::metadata::{jwks, metadata};
+use super::plgd::{self, TokensApi, VerifyCaller};
 use super::revocation::{revocations, revoke};
-use super::{JSON, NO_CACHE, NO_STORE, error_answer, method_not_allowed, not_found};
+use super::{JSON, NO_CACHE, NO_STORE, Peer, error_answer, method_not_allowed, not_found, shown};
 use crate::domain::oauth::{ErrorCode, GrantType};
 use crate::domain::secret::ExposeSecret;
 use crate::issuer::metadata::{
-    AUTHORIZATION_SERVER_PATH, JWKS_PATH, OPENID_CONFIGURATION_PATH, REVOCATIONS_PATH, REVOKE_PATH,
-    TOKEN_PATH,
+    AUTHORIZATION_SERVER_PATH, INTROSPECT_PATH, JWKS_PATH, OPENID_CONFIGURATION_PATH, REVOCATIONS_PATH,
+    REVOKE_PATH, TOKEN_PATH, TOKENS_PATH,
 };
-use crate::issuer::{Issuer, Outcome, TokenError, TokenRequest, TokenResponse};
+use crate::issuer::{Issuer, Outcome, Profile, TokenError, TokenRequest, TokenResponse};
 
 /// The largest token request.
 const MAX_BODY: usize = 64 * 1024;
@@ -41,15 +43,32 @@ pub enum Placement {
 /// Is told how each token request ended.
 pub type Observer = Arc<dyn Fn(&Outcome) + Send + Sync>;
 
-/// The issuer's endpoints as a router: exactly [`issuer_paths`].
-pub fn issuer_router(issuer: Arc<Issuer>, at: Placement, observer: Observer) -> Router {
+/// The issuer's endpoints as a router: exactly [`issuer_paths`]. `callers` says who calls plgd's tokens API.
+pub fn issuer_router(
+    issuer: Arc<Issuer>,
+    at: Placement,
+    observer: Observer,
+    callers: VerifyCaller,
+) -> Router {
     // The paths are literal: an issuer's URL may well hold what axum 0.7 took for a capture.
     let mut router = Router::new().without_v07_checks();
-    for (path, endpoint) in endpoints(issuer.base_path(), at) {
+    for (path, endpoint) in endpoints(issuer.base_path(), issuer.profile(), at) {
         let method_router = match endpoint {
             Endpoint::Revoke => revoke_endpoint(Arc::clone(&issuer)),
             Endpoint::Revocations => get(revocations).with_state(Arc::clone(&issuer)),
-            Endpoint::Token => token_endpoint(Arc::clone(&issuer), Arc::clone(&observer)),
+            Endpoint::Introspect => introspect_endpoint(Arc::clone(&issuer)),
+            Endpoint::Token(profile) => token_endpoint(TokenEndpoint {
+                issuer: Arc::clone(&issuer),
+                observer: Arc::clone(&observer),
+                profile,
+            }),
+            Endpoint::Tokens => {
+                let (issuer, observer) = (Arc::clone(&issuer), Arc::clone(&observer));
+                let tokens = TokenEndpoint { issuer, observer, profile: Profile::Plgd };
+                let api = plgd::tokens_api(TokensApi { tokens, callers: Arc::clone(&callers) });
+                router = router.route(&path, api.layer(DefaultBodyLimit::max(MAX_BODY)));
+                continue;
+            }
             Endpoint::Jwks => get(jwks).with_state(Arc::clone(&issuer)),
             Endpoint::Metadata => get(metadata).with_state(Arc::clone(&issuer)),
         };
@@ -61,53 +80,73 @@ pub fn issuer_router(issuer: Arc<Issuer>, at: Placement, observer: Observer) -> 
 /// The exact paths, in normal form, that [`issuer_router`] answers.
 #[must_use]
 pub fn issuer_paths(issuer: &Issuer, at: Placement) -> Vec<String> {
-    paths_below(issuer.base_path(), at)
+    paths_below(issuer.base_path(), issuer.profile(), at)
 }
 
-/// The same, known only by the path of the issuer's URL (without a slash at its end).
+/// The same, known only by the issuer's profile and the path of its URL (without a slash at its end).
 #[must_use]
-pub fn paths_below(base_path: &str, at: Placement) -> Vec<String> {
-    endpoints(base_path, at).into_keys().collect()
+pub fn paths_below(base_path: &str, profile: Profile, at: Placement) -> Vec<String> {
+    endpoints(base_path, profile, at).into_keys().collect()
 }
 
 #[derive(Clone, Copy)]
 enum Endpoint {
-    Token,
+    /// In the shape of this profile.
+    Token(Profile),
+    Introspect,
+    /// plgd's tokens API.
+    Tokens,
     Revoke,
     Revocations,
     Jwks,
     Metadata,
 }
 
-/// A map, because the base path and the root may be the same.
-fn endpoints(base: &str, at: Placement) -> BTreeMap<String, Endpoint> {
+/// A map, because the base path and the root may be the same: then the base path's profile holds. Elsewhere the root has
+/// the RFCs' shapes, whatever the profile.
+fn endpoints(base: &str, profile: Profile, at: Placement) -> BTreeMap<String, Endpoint> {
     let mut endpoints = BTreeMap::new();
-    let bases = if at == Placement::BasePath { vec![base] } else { vec![base, ""] };
-    for base in bases {
-        endpoints.insert(format!("{base}{TOKEN_PATH}"), Endpoint::Token);
+    let below_base = (base, profile);
+    let bases = match at {
+        Placement::BasePath => vec![below_base],
+        Placement::BasePathAndRoot | Placement::OwnListener => vec![("", Profile::Standard), below_base],
+    };
+    for (base, profile) in bases {
+        endpoints.insert(format!("{base}{TOKEN_PATH}"), Endpoint::Token(profile));
+        endpoints.insert(format!("{base}{INTROSPECT_PATH}"), Endpoint::Introspect);
         endpoints.insert(format!("{base}{REVOKE_PATH}"), Endpoint::Revoke);
         endpoints.insert(format!("{base}{REVOCATIONS_PATH}"), Endpoint::Revocations);
         endpoints.insert(format!("{base}{JWKS_PATH}"), Endpoint::Jwks);
         endpoints.insert(format!("{base}{OPENID_CONFIGURATION_PATH}"), Endpoint::Metadata);
         endpoints.insert(format!("{base}{AUTHORIZATION_SERVER_PATH}"), Endpoint::Metadata);
         if at == Placement::OwnListener {
-            endpoints.insert(format!("{base}/token"), Endpoint::Token);
-            endpoints.insert(format!("{base}/oauth2/token"), Endpoint::Token);
+            endpoints.insert(format!("{base}/token"), Endpoint::Token(profile));
+            endpoints.insert(format!("{base}/oauth2/token"), Endpoint::Token(profile));
+        }
+        if profile == Profile::Plgd {
+            endpoints.insert(format!("{base}{TOKENS_PATH}"), Endpoint::Tokens);
         }
     }
     endpoints.insert(format!("{AUTHORIZATION_SERVER_PATH}{base}"), Endpoint::Metadata);
     endpoints
 }
 
+/// What issues tokens and tells how that ended.
 #[derive(Clone)]
-struct TokenEndpoint {
-    issuer: Arc<Issuer>,
+pub(super) struct TokenEndpoint {
+    pub(super) issuer: Arc<Issuer>,
     observer: Observer,
+    /// The shape of its requests and errors.
+    profile: Profile,
 }
 
-fn token_endpoint(issuer: Arc<Issuer>, observer: Observer) -> MethodRouter {
+fn token_endpoint(endpoint: TokenEndpoint) -> MethodRouter {
     // Whoever hands the body over bounds it too; here it is a promise of the endpoint, wherever it is mounted.
-    post(token).layer(DefaultBodyLimit::max(MAX_BODY)).with_state(TokenEndpoint { issuer, observer })
+    post(token).layer(DefaultBodyLimit::max(MAX_BODY)).with_state(endpoint)
+}
+
+fn introspect_endpoint(issuer: Arc<Issuer>) -> MethodRouter {
+    post(introspect).layer(DefaultBodyLimit::max(MAX_BODY)).with_state(issuer)
 }
 
 fn revoke_endpoint(issuer: Arc<Issuer>) -> MethodRouter {
@@ -117,28 +156,47 @@ fn revoke_endpoint(issuer: Arc<Issuer>) -> MethodRouter {
 /// `POST /oauth/token`
 async fn token(
     State(endpoint): State<TokenEndpoint>,
+    peer: Peer,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
     let body = match body {
         Ok(body) => body,
-        Err(rejection) => return endpoint.refuse_body(rejection.status()),
+        Err(rejection) => return endpoint.refuse_body(rejection.status(), &peer),
     };
-    let request = TokenRequest::parse(&headers, &body);
-    let result = match &request {
-        Ok(request) => endpoint.issuer.issue(request).await,
-        Err(error) => Err(*error),
+    let request = match endpoint.profile {
+        Profile::Standard => TokenRequest::parse(&headers, &body),
+        Profile::Plgd => TokenRequest::parse_plgd(&headers, &body),
     };
-    endpoint.record(request.as_ref().ok(), &result);
-    match result {
-        Ok(response) => token_answer(&response),
-        Err(error) => token_error_answer(error),
+    match (endpoint.issue(request, &peer).await, endpoint.profile) {
+        (Ok(response), profile) => token_answer(&response, profile),
+        (Err(error), Profile::Standard) => token_error_answer(error),
+        (Err(error), Profile::Plgd) => plgd::token_error_answer(error),
     }
 }
 
 impl TokenEndpoint {
+    /// Issues what a request asks for, and records how that ended.
+    pub(super) async fn issue(
+        &self,
+        request: Result<TokenRequest, TokenError>,
+        peer: &Peer,
+    ) -> Result<TokenResponse, TokenError> {
+        let result = match &request {
+            Ok(request) => self.issuer.issue(request).await,
+            Err(error) => Err(*error),
+        };
+        self.record(request.as_ref().ok(), &result, peer);
+        result
+    }
+
     /// Tells the audit log and the observer how a request ended: never with what a stranger wrote into it.
-    fn record(&self, request: Option<&TokenRequest>, result: &Result<TokenResponse, TokenError>) {
+    fn record(
+        &self,
+        request: Option<&TokenRequest>,
+        result: &Result<TokenResponse, TokenError>,
+        peer: &Peer,
+    ) {
         let outcome = Outcome {
             client_id: request.and_then(|request| self.issuer.named_client(request)),
             grant_type: request.and_then(TokenRequest::grant_type),
@@ -146,10 +204,10 @@ impl TokenEndpoint {
         };
         let reason = result.as_ref().err().map(tracing::field::display);
         let jti = result.as_ref().ok().map(|response| response.jti.as_str());
-        self.report(&outcome, jti, reason);
+        self.report(&outcome, jti, reason, peer);
     }
 
-    fn report(&self, outcome: &Outcome, jti: Option<&str>, reason: Option<impl tracing::Value>) {
+    fn report(&self, outcome: &Outcome, jti: Option<&str>, reason: Option<impl tracing::Value>, peer: &Peer) {
         tracing::info!(
             target: "audit",
             client_id = outcome.client_id.as_deref(),
@@ -157,19 +215,21 @@ impl TokenEndpoint {
             outcome = outcome.error.map_or("issued", ErrorCode::as_str),
             reason,
             jti,
+            peer = shown(peer),
             "token request"
         );
         (self.observer)(outcome);
     }
 
     /// A body that is too large, or that broke off.
-    fn refuse_body(&self, status: StatusCode) -> Response {
+    pub(super) fn refuse_body(&self, status: StatusCode, peer: &Peer) -> Response {
         let description = why_no_body(status);
         let error = ErrorCode::InvalidRequest;
         self.report(
             &Outcome { client_id: None, grant_type: None, error: Some(error) },
             None,
             Some(description),
+            peer,
         );
         error_answer(status, error.as_str(), description)
     }
@@ -183,20 +243,26 @@ pub(super) fn why_no_body(status: StatusCode) -> &'static str {
 }
 
 /// RFC 6749 §5.1.
-fn token_answer(response: &TokenResponse) -> Response {
+fn token_answer(response: &TokenResponse, profile: Profile) -> Response {
     #[derive(Serialize)]
     struct Body<'a> {
         access_token: &'a str,
         token_type: &'static str,
-        expires_in: u64,
-        #[serde(skip_serializing_if = "String::is_empty")]
-        scope: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        expires_in: Option<u64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        scope: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        refresh_token: Option<&'a str>,
     }
+    // plgd's clients find a scope even when it is empty.
+    let scope = Some(response.scope.to_string()).filter(|it| !it.is_empty() || profile == Profile::Plgd);
     let body = Body {
         access_token: response.access_token.expose_secret(),
         token_type: "Bearer",
-        expires_in: response.expires_in.as_secs(),
-        scope: response.scope.to_string(),
+        expires_in: response.expires_in.map(|it| it.as_secs()),
+        scope,
+        refresh_token: response.refresh_token.as_ref().map(ExposeSecret::expose_secret),
     };
     match serde_json::to_string(&body) {
         Ok(body) => ([JSON, NO_STORE, NO_CACHE], body).into_response(),
@@ -227,6 +293,7 @@ fn status(code: ErrorCode) -> StatusCode {
         ErrorCode::TemporarilyUnavailable => StatusCode::SERVICE_UNAVAILABLE,
         ErrorCode::ServerError => StatusCode::INTERNAL_SERVER_ERROR,
         ErrorCode::InvalidRequest
+        | ErrorCode::InvalidGrant
         | ErrorCode::UnauthorizedClient
         | ErrorCode::UnsupportedGrantType
         | ErrorCode::InvalidScope

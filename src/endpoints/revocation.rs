@@ -10,7 +10,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::oauth::{token_error_answer, why_no_body};
-use super::{NO_CACHE, NO_STORE, error_answer};
+use super::{NO_CACHE, NO_STORE, Peer, error_answer, shown};
 use crate::domain::oauth::ErrorCode;
 use crate::issuer::{Issuer, RevocationRequest, TokenError};
 
@@ -21,6 +21,7 @@ const JWT: (HeaderName, HeaderValue) = (CONTENT_TYPE, HeaderValue::from_static("
 /// `POST /oauth/revoke`
 pub(super) async fn revoke(
     State(issuer): State<Arc<Issuer>>,
+    peer: Peer,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
@@ -37,7 +38,7 @@ pub(super) async fn revoke(
         Err(error) => Err(*error),
     };
     let client_id = request.as_ref().ok().and_then(|request| issuer.revoking_client(request));
-    record(client_id.as_deref(), &result);
+    record(client_id.as_deref(), &result, &peer);
     match result {
         // RFC 7009 §2.2: also when there was nothing to revoke.
         Ok(_) => (StatusCode::OK, [NO_STORE, NO_CACHE]).into_response(),
@@ -46,7 +47,7 @@ pub(super) async fn revoke(
 }
 
 /// The audit line: never with what a stranger wrote into the request.
-fn record(client_id: Option<&str>, result: &Result<Option<String>, TokenError>) {
+fn record(client_id: Option<&str>, result: &Result<Option<String>, TokenError>, peer: &Peer) {
     let outcome = match result {
         Ok(Some(_)) => "revoked",
         Ok(None) => "nothing_to_revoke",
@@ -54,7 +55,7 @@ fn record(client_id: Option<&str>, result: &Result<Option<String>, TokenError>) 
     };
     let jti = result.as_ref().ok().and_then(Option::as_deref);
     let reason = result.as_ref().err().map(tracing::field::display);
-    tracing::info!(target: "audit", client_id, outcome, reason, jti, "revocation request");
+    tracing::info!(target: "audit", client_id, outcome, reason, jti, peer = shown(peer), "revocation request");
 }
 
 /// `GET /oauth/revocations`

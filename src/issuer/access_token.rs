@@ -1,4 +1,4 @@
-//! Access tokens: JWTs of the profile of RFC 9068.
+//! Access tokens: JWTs of the profile of RFC 9068, or as plgd's M2M server writes them.
 
 use std::time::Duration;
 
@@ -6,11 +6,10 @@ use serde_json::{Map, Value};
 
 use super::grants::Granted;
 use super::signing_keys::SigningKeys;
-use super::{Client, Config, OpenError, TokenError, TokenResponse};
+use super::{Client, Config, OpenError, Profile, TokenError};
 use crate::domain::clock::UnixTime;
-
-/// `typ` of an access token (RFC 9068 §2.1).
-const TYP: &str = "at+jwt";
+use crate::domain::secret::SecretString;
+use crate::store::tokens::TokenRecord;
 
 /// By how much `iat` lies in the past, so that a verifier whose clock is a little behind, and that allows no leeway,
 /// accepts a fresh token.
@@ -21,21 +20,28 @@ pub(super) const BACKDATED: Duration = Duration::from_secs(10);
 pub const RESERVED: [&str; 10] =
     ["iss", "sub", "aud", "exp", "nbf", "iat", "jti", "client_id", "scope", "cnf"];
 
+/// The claim of the plgd profile with what an assertion said.
+const ORIGINAL_CLAIMS: &str = "originalTokenClaims";
+
 /// What holds for every token of this issuer.
 pub(super) struct Policy {
     issuer: String,
+    profile: Profile,
     owner_claim: String,
     lifetime: Duration,
 }
 
 impl Policy {
     pub(super) fn new(config: &Config) -> Result<Self, OpenError> {
-        if config.owner_claim.is_empty() || RESERVED.contains(&config.owner_claim.as_str()) {
+        let is_plgd = config.profile == Profile::Plgd;
+        let owner_claim = config.owner_claim.as_str();
+        if owner_claim.is_empty() || (RESERVED.contains(&owner_claim) && !(is_plgd && owner_claim == "sub")) {
             return Err(OpenError::OwnerClaim);
         }
         let lifetimes = config.clients.iter().filter_map(|client| client.access_token_lifetime);
-        // Below a second `exp` and `expires_in` would be zero, which means "never" to some.
-        if lifetimes.chain([config.access_token_lifetime]).any(|lifetime| lifetime.as_secs() == 0) {
+        // Below a second `exp` and `expires_in` would be zero, which means "never" to some; in the plgd profile zero does.
+        let lives = |lifetime: Duration| lifetime.as_secs() > 0 || (is_plgd && lifetime.is_zero());
+        if !lifetimes.chain([config.access_token_lifetime]).all(lives) {
             return Err(OpenError::Lifetime);
         }
         for client in &config.clients {
@@ -50,6 +56,7 @@ impl Policy {
         }
         Ok(Self {
             issuer: config.url.clone(),
+            profile: config.profile,
             owner_claim: config.owner_claim.clone(),
             lifetime: config.access_token_lifetime,
         })
@@ -59,9 +66,61 @@ impl Policy {
         &self.issuer
     }
 
-    pub(super) fn lifetime(&self, client: &Client) -> Duration {
-        client.access_token_lifetime.unwrap_or(self.lifetime)
+    pub(super) fn profile(&self) -> Profile {
+        self.profile
     }
+
+    /// The claim that carries a client's owner.
+    pub(super) fn owner_claim(&self) -> &str {
+        &self.owner_claim
+    }
+
+    /// How long a client's tokens live; for ever, when none. Only the plgd profile knows tokens without end, whatever a
+    /// client was registered with.
+    pub(super) fn lifetime(&self, client: &Client) -> Option<Duration> {
+        let own = client.access_token_lifetime.filter(|own| self.is_plgd() || !own.is_zero());
+        Some(own.unwrap_or(self.lifetime)).filter(|lifetime| !lifetime.is_zero())
+    }
+
+    /// Whether a granted token leaves a row in the store.
+    pub(super) fn keeps(&self, granted: &Granted) -> bool {
+        self.is_plgd() || granted.token_name().is_some()
+    }
+
+    fn is_plgd(&self) -> bool {
+        self.profile == Profile::Plgd
+    }
+
+    /// `typ` of an access token (RFC 9068 §2.1). plgd's own tokens have the general one.
+    fn typ(&self) -> &'static str {
+        if self.is_plgd() { "JWT" } else { "at+jwt" }
+    }
+}
+
+/// For whom a token speaks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Identity<'a> {
+    /// Its `sub`.
+    pub(super) subject: &'a str,
+    /// The owner claim's value.
+    pub(super) owner: Option<&'a str>,
+}
+
+impl<'a> Identity<'a> {
+    /// In the standard profile a client speaks for itself; in plgd's for its owner, where it has one.
+    pub(super) fn of(client: &'a Client, policy: &Policy) -> Self {
+        let owner = client.owner.as_deref();
+        let subject = owner.filter(|_| policy.is_plgd()).unwrap_or(&client.id);
+        // A user is known by the claim `sub` there, so the owner of a token is whoever stands in it.
+        let owner = if policy.owner_claim == "sub" { Some(subject) } else { owner };
+        Self { subject, owner }
+    }
+}
+
+/// A signed access token, and what the registry may keep of it.
+pub(super) struct Signed {
+    pub(super) access_token: SecretString,
+    pub(super) record: TokenRecord,
 }
 
 /// Writes and signs the token that was granted.
@@ -73,30 +132,55 @@ pub(super) fn sign(
     policy: &Policy,
     keys: &SigningKeys,
     now: UnixTime,
-) -> Result<TokenResponse, TokenError> {
-    let jti = uuid::Uuid::new_v4().to_string();
-    let claims = claims(granted, policy, &jti, now);
-    let expires_in = now.until(granted.expires_at());
-    let access_token = keys.sign(TYP, &claims, expires_in).map_err(|_| TokenError::Signing)?;
-    Ok(TokenResponse { access_token, expires_in, scope: granted.scope().clone(), jti })
+) -> Result<Signed, TokenError> {
+    let record = record(granted, policy, now);
+    let claims = claims(granted, policy, &record);
+    // What never expires keeps its key for ever.
+    let lifetime = record.expires_at.map_or(Duration::MAX, |end| now.until(end));
+    let access_token = keys.sign(policy.typ(), &claims, lifetime).map_err(|_| TokenError::Signing)?;
+    Ok(Signed { access_token, record })
 }
 
-fn claims(granted: &Granted, policy: &Policy, jti: &str, now: UnixTime) -> Map<String, Value> {
+fn record(granted: &Granted, policy: &Policy, now: UnixTime) -> TokenRecord {
+    let client = granted.client().registration();
+    let identity = Identity::of(client, policy);
+    TokenRecord {
+        jti: uuid::Uuid::new_v4().to_string(),
+        client_id: client.id.clone(),
+        owner: identity.owner.map(str::to_owned),
+        subject: identity.subject.to_owned(),
+        name: granted.token_name().map(str::to_owned),
+        scope: granted.scope().iter().map(str::to_owned).collect(),
+        audience: granted.audiences().to_vec(),
+        issued_at: now.minus(BACKDATED),
+        expires_at: granted.expires_at(),
+        revoked_at: None,
+        original_claims: None,
+    }
+}
+
+fn claims(granted: &Granted, policy: &Policy, record: &TokenRecord) -> Map<String, Value> {
     let client = granted.client().registration();
     let mut claims = Map::new();
     let mut set = |name: &str, value: Value| claims.insert(name.to_owned(), value);
     set("iss", policy.issuer.as_str().into());
-    set("sub", client.id.as_str().into());
+    set("sub", record.subject.as_str().into());
     set("aud", granted.audiences().into());
-    set("exp", granted.expires_at().0.into());
-    set("iat", now.minus(BACKDATED).0.into());
-    set("jti", jti.into());
+    if let Some(expires_at) = record.expires_at {
+        set("exp", expires_at.0.into());
+    }
+    set("iat", record.issued_at.0.into());
+    set("jti", record.jti.as_str().into());
     set("client_id", client.id.as_str().into());
-    if !granted.scope().is_empty() {
+    // plgd's services read a scope that is there and empty.
+    if !granted.scope().is_empty() || policy.is_plgd() {
         set("scope", granted.scope().to_string().into());
     }
-    if let Some(owner) = &client.owner {
+    if let Some(owner) = &record.owner {
         set(&policy.owner_claim, owner.as_str().into());
+    }
+    if let Some(original) = &record.original_claims {
+        set(ORIGINAL_CLAIMS, original.clone().into());
     }
     // What follows never overrides what is there; the client's own words come last, so that a token's name poses
     // neither as its owner nor as what the operator inserts.
@@ -105,7 +189,7 @@ fn claims(granted: &Granted, policy: &Policy, jti: &str, now: UnixTime) -> Map<S
             claims.entry(name).or_insert_with(|| value.clone());
         }
     }
-    if let Some(name) = granted.token_name() {
+    if let Some(name) = granted.token_name().filter(|_| policy.owner_claim != "name") {
         claims.entry("name").or_insert_with(|| name.into());
     }
     claims

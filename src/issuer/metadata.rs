@@ -5,7 +5,7 @@
 use serde_json::{Value, json};
 use url::Url;
 
-use super::OpenError;
+use super::{OpenError, Profile};
 use crate::domain::oauth::{ClientAuthMethod, GrantType};
 use crate::domain::path::NormalPath;
 use crate::jose::{Algorithm, algorithm_name};
@@ -14,6 +14,10 @@ use crate::jose::{Algorithm, algorithm_name};
 pub const TOKEN_PATH: &str = "/oauth/token";
 /// The revocation endpoint (RFC 7009), below the issuer's path.
 pub const REVOKE_PATH: &str = "/oauth/revoke";
+/// The introspection endpoint (RFC 7662), below the issuer's path.
+pub const INTROSPECT_PATH: &str = "/oauth/introspect";
+/// plgd's tokens API, below the issuer's path; of the plgd profile only.
+pub const TOKENS_PATH: &str = "/api/v1/tokens";
 /// The signed list of revoked tokens, below the issuer's path.
 pub const REVOCATIONS_PATH: &str = "/oauth/revocations";
 /// The key set, below the issuer's path.
@@ -40,17 +44,19 @@ pub(super) fn base_path(url: &str) -> Result<String, OpenError> {
 }
 
 /// The document of an issuer; `algorithms` are those of its published keys.
-pub(super) fn document(issuer: &str, algorithms: &[Algorithm]) -> Value {
+pub(super) fn document(issuer: &str, profile: Profile, algorithms: &[Algorithm]) -> Value {
     let algorithms: Vec<_> = algorithms.iter().copied().map(algorithm_name).collect();
     let base = issuer.trim_end_matches('/');
-    json!({
+    let mut document = json!({
         "issuer": issuer,
         "token_endpoint": format!("{base}{TOKEN_PATH}"),
         "jwks_uri": format!("{base}{JWKS_PATH}"),
         "revocation_endpoint": format!("{base}{REVOKE_PATH}"),
         "revocation_endpoint_auth_methods_supported": ClientAuthMethod::ALL.map(ClientAuthMethod::as_str),
+        "introspection_endpoint": format!("{base}{INTROSPECT_PATH}"),
+        "introspection_endpoint_auth_methods_supported": ClientAuthMethod::ALL.map(ClientAuthMethod::as_str),
         "revocation_list_uri": format!("{base}{REVOCATIONS_PATH}"),
-        "grant_types_supported": [GrantType::ClientCredentials.as_str()],
+        "grant_types_supported": GrantType::ALL.map(GrantType::as_str),
         "token_endpoint_auth_methods_supported": ClientAuthMethod::ALL.map(ClientAuthMethod::as_str),
         // Required even where there is no authorization endpoint, hence no response type.
         "response_types_supported": [],
@@ -58,5 +64,9 @@ pub(super) fn document(issuer: &str, algorithms: &[Algorithm]) -> Value {
         // learn is true of our access tokens: one subject name for all, signed with one of these algorithms.
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": algorithms,
-    })
+    });
+    if profile == Profile::Plgd {
+        document["plgd_tokens_endpoint"] = format!("{base}{TOKENS_PATH}").into();
+    }
+    document
 }

@@ -11,8 +11,10 @@ pub mod client;
 mod client_auth;
 mod clients;
 mod grants;
+mod introspection;
 pub mod metadata;
 pub mod registration;
+mod registry;
 mod revocation;
 mod signing_keys;
 pub mod token_request;
@@ -35,6 +37,8 @@ use crate::store::{EncryptionKey, Revisions, Store, StoreError};
 
 pub use access_token::RESERVED as RESERVED_CLAIMS;
 pub use client::Client;
+pub use grants::refresh_token::LIFETIME as REFRESH_TOKEN_LIFETIME;
+pub use introspection::{Introspection, IntrospectionRequest};
 pub use revocation::{RevocationList, RevocationRequest};
 pub use signing_keys::{KeyView, RotateError, RotateNow};
 pub use token_request::TokenRequest;
@@ -46,9 +50,13 @@ pub struct Config {
     pub url: String,
     /// Whether the endpoints stand at the root of an inbound listener too, beside the path of `url`.
     pub root_paths: bool,
+    /// Which tokens and answers are given.
+    pub profile: Profile,
     /// The claim that carries a client's owner.
     pub owner_claim: String,
-    /// How long an access token lives when the client says nothing else.
+    /// The claim of an assertion that names a device, copied into the token; none when empty.
+    pub device_id_claim: String,
+    /// How long an access token lives when the client says nothing else; zero, in the plgd profile only: for ever.
     pub access_token_lifetime: Duration,
     /// The algorithm of generated signing keys.
     pub algorithm: Algorithm,
@@ -62,6 +70,16 @@ pub struct Config {
     pub clients: Vec<Client>,
 }
 
+/// Which tokens and answers are given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Profile {
+    /// As the RFCs have them.
+    #[default]
+    Standard,
+    /// As plgd's M2M server has them, where that is not unsafe; with its tokens API.
+    Plgd,
+}
+
 /// An authorization server, ready to issue.
 pub struct Issuer {
     url: String,
@@ -70,6 +88,7 @@ pub struct Issuer {
     clients: clients::Clients,
     keys: signing_keys::SigningKeys,
     revocations: revocation::Revocations,
+    purge: registry::PurgeTimer,
     store: Arc<dyn Store>,
     /// What of the store has been read; none while it does not answer.
     read: ArcSwapOption<Revisions>,
@@ -103,6 +122,7 @@ impl Issuer {
             clients,
             keys,
             revocations,
+            purge: registry::PurgeTimer::default(),
             store,
             read,
             clock,
@@ -132,6 +152,7 @@ impl Issuer {
         self.keys.reload(revisions.keys, self.clock.now()).await?;
         self.revocations.reload(self.clock.now()).await?;
         self.read.store(Some(Arc::new(revisions)));
+        self.purge_when_due().await;
         Ok(())
     }
 
@@ -142,13 +163,14 @@ impl Issuer {
     pub async fn issue(&self, request: &TokenRequest) -> Result<TokenResponse, TokenError> {
         let now = self.clock.now();
         let client = self.authenticate(request.credentials(), now).await?;
-        let granted = match request.grant_type() {
+        match request.grant_type() {
             Some(GrantType::ClientCredentials) => {
-                grants::client_credentials::grant(client, request, &self.policy, now)?
+                let granted = grants::client_credentials::grant(client, request, &self.policy, now)?;
+                self.issue_granted(&granted, now).await
             }
-            None => return Err(TokenError::UnsupportedGrantType),
-        };
-        access_token::sign(&granted, &self.policy, &self.keys, now)
+            Some(GrantType::RefreshToken) => self.refresh(client, request, now).await,
+            None => Err(TokenError::UnsupportedGrantType),
+        }
     }
 
     /// Authenticates whoever sends a request to an endpoint for clients.
@@ -164,7 +186,8 @@ impl Issuer {
         client_auth::authenticate(&self.clients, credentials, now)
     }
 
-    /// Revokes an access token (RFC 7009 §2). Gives its `jti`; `None` when it is no live token of this client, which is no
+    /// Revokes an access token, or a refresh token with its family and their access tokens (RFC 7009 §2). Gives the access
+    /// token's `jti` or the family's id; `None` when it is no live token of this client, which is no
     /// error (§2.2): there is nothing to revoke.
     ///
     /// # Errors
@@ -172,6 +195,9 @@ impl Issuer {
     pub async fn revoke(&self, request: &RevocationRequest) -> Result<Option<String>, TokenError> {
         let now = self.clock.now();
         let client = self.authenticate(request.credentials(), now).await?;
+        if let Some(hash) = grants::refresh_token::hash_of(request.token()) {
+            return self.revoke_family(&hash, client.registration(), now).await;
+        }
         let Some((token, issued_at)) = request.token_of(client.registration(), &self.url, &self.keys, now)
         else {
             return Ok(None);
@@ -246,6 +272,18 @@ impl Issuer {
         &self.url
     }
 
+    /// Which tokens and answers it gives.
+    #[must_use]
+    pub fn profile(&self) -> Profile {
+        self.policy.profile()
+    }
+
+    /// The claim that carries an owner.
+    #[must_use]
+    pub fn owner_claim(&self) -> &str {
+        self.policy.owner_claim()
+    }
+
     /// The path of the issuer's URL in normal form, without a trailing slash: empty when there is none.
     #[must_use]
     pub fn base_path(&self) -> &str {
@@ -255,7 +293,7 @@ impl Issuer {
     /// The metadata document (RFC 8414 §2).
     #[must_use]
     pub fn metadata(&self) -> Value {
-        metadata::document(&self.url, &self.keys.algorithms())
+        metadata::document(&self.url, self.policy.profile(), &self.keys.algorithms())
     }
 }
 
@@ -264,12 +302,14 @@ impl Issuer {
 pub struct TokenResponse {
     /// The access token.
     pub access_token: SecretString,
-    /// How long it lives from now on.
-    pub expires_in: Duration,
+    /// How long it lives from now on; for ever, when none.
+    pub expires_in: Option<Duration>,
     /// What it is good for; may be empty.
     pub scope: ScopeSet,
     /// Its `jti`, for the audit line.
     pub jti: String,
+    /// The refresh token, for a client that may use one.
+    pub refresh_token: Option<SecretString>,
 }
 
 /// How a token request ended, for metrics. Holds nothing a stranger can choose.
@@ -324,6 +364,15 @@ pub enum TokenError {
         /// Whether Basic was used, and must be asked for again (RFC 6749 §5.2).
         basic: bool,
     },
+    /// There is no `refresh_token`.
+    #[error("refresh_token is missing")]
+    NoRefreshToken,
+    /// The refresh token is unknown, revoked, expired or another client's: one error for all.
+    #[error("the refresh token is not valid")]
+    InvalidGrant,
+    /// The refresh token was used before, so one of two who have it is a thief: its family was revoked.
+    #[error("the refresh token was used before")]
+    RefreshTokenReused,
     /// The client may not use this grant.
     #[error("this client may not use this grant type")]
     UnauthorizedClient,
@@ -362,7 +411,9 @@ impl TokenError {
             | Self::AssertionNotSupported
             | Self::Expiration
             | Self::TokenName
+            | Self::NoRefreshToken
             | Self::NoToken => ErrorCode::InvalidRequest,
+            Self::InvalidGrant | Self::RefreshTokenReused => ErrorCode::InvalidGrant,
             Self::StoreUnavailable => ErrorCode::TemporarilyUnavailable,
             Self::InvalidClient { .. } => ErrorCode::InvalidClient,
             Self::UnauthorizedClient => ErrorCode::UnauthorizedClient,
@@ -381,7 +432,7 @@ pub enum OpenError {
     #[error("the issuer's URL must be http or https, without query and fragment, with an unambiguous path")]
     Url,
     /// A token would not live.
-    #[error("an access token's lifetime must be at least one second")]
+    #[error("an access token's lifetime must be at least one second, or zero in the plgd profile")]
     Lifetime,
     /// The owner claim is one that the issuer itself sets.
     #[error("the owner claim must not be empty or one of the claims that the issuer sets itself")]

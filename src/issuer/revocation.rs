@@ -19,6 +19,7 @@ use crate::domain::revoked::{Revoked, RevokedNow, TokenId};
 use crate::domain::secret::{ExposeSecret, SecretString};
 use crate::jose::verify::Jws;
 use crate::store::tokens as store;
+use crate::store::tokens::Ended;
 use crate::store::{RevokedToken, Store, StoreError};
 
 /// `typ` of the list.
@@ -40,7 +41,8 @@ pub struct RevocationRequest {
 }
 
 impl RevocationRequest {
-    /// Parses a request's headers and body. `token_type_hint` is not needed: there is one type of token.
+    /// Parses a request's headers and body. `token_type_hint` is not needed: the types of tokens are told apart by their
+    /// looks.
     ///
     /// # Errors
     /// When the request is malformed, whoever sends it.
@@ -60,6 +62,11 @@ impl RevocationRequest {
         self.credentials.as_ref()
     }
 
+    /// The token, whatever it is.
+    pub(super) fn token(&self) -> &SecretString {
+        &self.token
+    }
+
     /// The token, if it is a live one that this issuer made for this client; and its `iat`.
     pub(super) fn token_of(
         &self,
@@ -73,7 +80,7 @@ impl RevocationRequest {
         let candidates = published.candidates(jws.kid(), jws.algorithm()).ok()?;
         let (claims, _) = jws.verified_claims(&candidates)?;
         let text = |name| claims.string(name).ok().flatten();
-        let expires_at = UnixTime(claims.numeric_date("exp").ok().flatten()?);
+        let expires_at = claims.numeric_date("exp").ok()?.map_or(UnixTime::NEVER, UnixTime);
         let is_own = text("iss") == Some(issuer) && text("client_id") == Some(&client.id);
         let revoked = RevokedToken {
             jti: text("jti")?.to_owned(),
@@ -149,6 +156,39 @@ impl Revocations {
         let mut known = store::Revocations::clone(&self.known.load());
         let place = known.tokens.partition_point(|known| known.jti < token.jti);
         known.tokens.insert(place, token);
+        self.replace(known);
+        Ok(())
+    }
+
+    /// Ends kept tokens: in the store, then here, so that the list and the verifiers of this process know at once.
+    pub(super) async fn end_tokens(
+        &self,
+        filter: &store::TokenFilter,
+        now: UnixTime,
+    ) -> Result<Ended, StoreError> {
+        let _changing = self.changing.lock().await;
+        let ended = self.store.end_tokens(filter, now).await?;
+        if !ended.revoked.is_empty() {
+            let mut known = store::Revocations::clone(&self.known.load());
+            known.tokens.extend(ended.revoked.iter().cloned());
+            known.tokens.sort_unstable_by(|one, other| one.jti.cmp(&other.jti));
+            known.tokens.dedup_by(|one, other| one.jti == other.jti);
+            self.replace(known);
+        }
+        Ok(ended)
+    }
+
+    /// Ends everything a client was issued up to a time.
+    pub(super) async fn end_client(&self, end: store::ClientNotBefore) -> Result<(), StoreError> {
+        let _changing = self.changing.lock().await;
+        self.store.end_client_tokens(&end).await?;
+        let mut known = store::Revocations::clone(&self.known.load());
+        match known.clients.iter_mut().find(|earlier| earlier.client_id == end.client_id) {
+            Some(earlier) if earlier.until < end.until => *earlier = end,
+            Some(_) => {}
+            None => known.clients.push(end),
+        }
+        known.clients.sort_unstable_by(|one, other| one.client_id.cmp(&other.client_id));
         self.replace(known);
         Ok(())
     }

@@ -58,7 +58,9 @@ pub(crate) fn config(clients: Vec<Client>) -> Config {
     Config {
         root_paths: true,
         url: URL.to_owned(),
+        profile: Profile::Standard,
         owner_claim: "owner".to_owned(),
+        device_id_claim: String::new(),
         access_token_lifetime: Duration::from_secs(3600),
         algorithm: Algorithm::ES256,
         private_key: None,
@@ -111,7 +113,7 @@ async fn issue(issuer: &Issuer, basic: &str, body: &str) -> Value {
     let response = issuer.issue(&request(basic, body)).await.unwrap();
     let claims = verified_claims(issuer, response.access_token.expose_secret());
     assert_eq!(claims["jti"], response.jti.as_str());
-    assert_eq!(claims["exp"], NOW + i64::try_from(response.expires_in.as_secs()).unwrap());
+    assert_eq!(claims["exp"], NOW + i64::try_from(response.expires_in.unwrap().as_secs()).unwrap());
     assert_eq!(claims["scope"].as_str().unwrap_or_default(), response.scope.to_string());
     claims
 }
@@ -388,8 +390,10 @@ async fn metadata_names_exactly_what_works() {
             "jwks_uri": "https://issuer.example/m2m/.well-known/jwks.json",
             "revocation_endpoint": "https://issuer.example/m2m/oauth/revoke",
             "revocation_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
+            "introspection_endpoint": "https://issuer.example/m2m/oauth/introspect",
+            "introspection_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
             "revocation_list_uri": "https://issuer.example/m2m/oauth/revocations",
-            "grant_types_supported": ["client_credentials"],
+            "grant_types_supported": ["client_credentials", "refresh_token"],
             "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
             "response_types_supported": [],
             "subject_types_supported": ["public"],

@@ -9,10 +9,11 @@ mod parameters;
 use http::HeaderMap;
 use url::Url;
 
-use super::TokenError;
+use super::{Profile, TokenError};
 use crate::domain::clock::UnixTime;
 use crate::domain::oauth::GrantType;
 use crate::domain::scope::ScopeSet;
+use crate::domain::secret::SecretString;
 
 pub(super) use self::credentials::{Candidate, Credentials};
 pub(super) use self::parameters::Parameters;
@@ -31,6 +32,7 @@ pub struct TokenRequest {
     audiences: Vec<String>,
     expiration: Option<UnixTime>,
     token_name: Option<String>,
+    refresh_token: Option<SecretString>,
 }
 
 impl TokenRequest {
@@ -39,19 +41,42 @@ impl TokenRequest {
     /// # Errors
     /// When the request is malformed, whoever sends it.
     pub fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Self, TokenError> {
-        let parameters = Parameters::parse(headers, body)?;
+        Self::of(headers, Parameters::parse(headers, body)?, Profile::Standard)
+    }
+
+    /// The same as plgd's server takes it: what is no form is JSON, and an `expiration` of 0 is none.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse).
+    pub fn parse_plgd(headers: &HeaderMap, body: &[u8]) -> Result<Self, TokenError> {
+        Self::of(headers, Parameters::parse_form_or_json(headers, body)?, Profile::Plgd)
+    }
+
+    /// The same in JSON as protobuf writes it: names may be in camel case.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse).
+    pub fn parse_protojson(headers: &HeaderMap, body: &[u8]) -> Result<Self, TokenError> {
+        Self::of(headers, Parameters::parse_protojson(body)?, Profile::Plgd)
+    }
+
+    fn of(headers: &HeaderMap, parameters: Parameters, profile: Profile) -> Result<Self, TokenError> {
         let audiences = parse_audiences(&parameters.audience, parameters.resource)?;
         let grant_type = parameters.grant_type.ok_or(TokenError::NoGrantType)?;
         if parameters.has_assertion {
             return Err(TokenError::AssertionNotSupported);
         }
+        // Protobuf knows no absent number.
+        let expiration =
+            parameters.expiration.as_deref().filter(|text| profile == Profile::Standard || *text != "0");
         Ok(Self {
             credentials: Credentials::parse(headers, parameters.client_id, parameters.client_secret)?,
             grant_type: GrantType::parse(&grant_type),
             scope: parse_scope(parameters.scope.as_deref().unwrap_or_default())?,
             audiences,
-            expiration: parameters.expiration.as_deref().map(parse_expiration).transpose()?,
+            expiration: expiration.map(parse_expiration).transpose()?,
             token_name: parameters.token_name.map(parse_token_name).transpose()?,
+            refresh_token: parameters.refresh_token,
         })
     }
 
@@ -84,6 +109,11 @@ impl TokenRequest {
     /// The name asked for, which becomes the claim `name`.
     pub(super) fn token_name(&self) -> Option<&str> {
         self.token_name.as_deref()
+    }
+
+    /// The refresh token that is used.
+    pub(super) fn refresh_token(&self) -> Option<&SecretString> {
+        self.refresh_token.as_ref()
     }
 }
 

@@ -136,6 +136,13 @@ impl<'a> Jws<'a> {
         self.claims.get("jti").and_then(|jti| jti.as_str())
     }
 
+    /// A claim that is a text, as the payload claims it. Meant for a token that was verified before: nothing is verified
+    /// here.
+    #[must_use]
+    pub fn claimed_text(&self, name: &str) -> Option<&str> {
+        self.claims.get(name).and_then(|value| value.as_str())
+    }
+
     /// The payload's claims, if one of `keys` made the signature; with that key.
     #[must_use]
     pub fn verified_claims<'k>(&self, keys: &[&'k VerifyingKey]) -> Option<(&Claims, &'k VerifyingKey)> {

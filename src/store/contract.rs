@@ -150,7 +150,7 @@ async fn who_deletes_a_client_ends_all_it_was_issued_and_nothing_else() {
             store.insert_token(&token(&format!("{id}-before"), id, 10, Some(100))).await.unwrap();
             store.insert_token(&token(&format!("{id}-after"), id, 11, Some(100))).await.unwrap();
             let number = u8::try_from(id.len()).unwrap();
-            store.insert_refresh_token(&refresh(number, id, id)).await.unwrap();
+            store.insert_refresh_token(&refresh(number, id, id), None).await.unwrap();
         }
         assert!(!store.delete_client(&end("nobody", 10, 100)).await.unwrap());
         assert!(store.delete_client(&end("c", 10, 100)).await.unwrap());
@@ -244,11 +244,11 @@ async fn a_lost_answer_may_be_asked_for_again_and_a_stolen_refresh_token_ends_it
     let grace = Duration::from_secs(30);
     let rotate = |store: Arc<dyn Store>, old: u8, new: u8, now: i64| async move {
         let successor = refresh(new, "f", "c");
-        store.rotate_refresh_token(&[old; 32], &successor, UnixTime(now), grace).await.unwrap()
+        store.rotate_refresh_token(&[old; 32], &successor, None, UnixTime(now), grace).await.unwrap()
     };
     for (store, _directory) in stores().await {
         let rotate = |old, new, now| rotate(store.clone(), old, new, now);
-        store.insert_refresh_token(&refresh(1, "f", "c")).await.unwrap();
+        store.insert_refresh_token(&refresh(1, "f", "c"), None).await.unwrap();
         assert_eq!(rotate(9, 10, 100).await, Rotation::Unknown);
         assert_eq!(rotate(1, 2, 1000).await, Rotation::Unknown, "it has expired");
         assert_eq!(rotate(1, 2, 100).await, Rotation::Done);
@@ -267,8 +267,8 @@ async fn a_lost_answer_may_be_asked_for_again_and_a_stolen_refresh_token_ends_it
     // Each of these is a reuse.
     for (second_use, third) in [(131, None), (101, Some((1, 3, 102)))] {
         for (store, _directory) in stores().await {
-            store.insert_refresh_token(&refresh(1, "f", "c")).await.unwrap();
-            store.insert_refresh_token(&refresh(100, "g", "c")).await.unwrap();
+            store.insert_refresh_token(&refresh(1, "f", "c"), None).await.unwrap();
+            store.insert_refresh_token(&refresh(100, "g", "c"), None).await.unwrap();
             assert_eq!(rotate(store.clone(), 1, 2, 100).await, Rotation::Done);
             let second = rotate(store.clone(), 1, 50, second_use).await;
             if let Some((old, new, now)) = third {
@@ -282,7 +282,7 @@ async fn a_lost_answer_may_be_asked_for_again_and_a_stolen_refresh_token_ends_it
     }
     // The successor was heard of, so no answer was lost.
     for (store, _directory) in stores().await {
-        store.insert_refresh_token(&refresh(1, "f", "c")).await.unwrap();
+        store.insert_refresh_token(&refresh(1, "f", "c"), None).await.unwrap();
         assert_eq!(rotate(store.clone(), 1, 2, 100).await, Rotation::Done);
         assert_eq!(rotate(store.clone(), 2, 3, 101).await, Rotation::Done);
         assert_eq!(rotate(store.clone(), 1, 4, 102).await, Rotation::Reused);
@@ -292,9 +292,12 @@ async fn a_lost_answer_may_be_asked_for_again_and_a_stolen_refresh_token_ends_it
 #[tokio::test]
 async fn deleting_a_refresh_family_revokes_its_access_tokens() {
     for (store, _directory) in stores().await {
-        store.insert_refresh_token(&refresh(1, "f", "c")).await.unwrap();
+        let access = token("access-1", "c", 1, Some(500));
+        store.insert_refresh_token(&refresh(1, "f", "c"), Some(&access)).await.unwrap();
         assert!(!store.delete_refresh_family("g", UnixTime(10)).await.unwrap());
         assert!(store.delete_refresh_family("f", UnixTime(10)).await.unwrap());
+        let kept = store.tokens(&TokenFilter::default()).await.unwrap();
+        assert_eq!(kept[0].revoked_at, Some(UnixTime(10)), "the kept access token is marked");
         assert_eq!(store.refresh_token(&[1; 32]).await.unwrap(), None);
         let expected = [revoked("access-1", "c", 500, 10)];
         assert_eq!(store.revocations(UnixTime(10)).await.unwrap().tokens, expected);
@@ -393,4 +396,32 @@ async fn what_was_acknowledged_is_there_after_a_restart() {
     assert_eq!(list(&*store, TokenFilter::default()).await, ["t"]);
     assert_eq!(store.revocations(UnixTime(0)).await.unwrap().tokens, [revoked("t", "c", 100, 2)]);
     assert_eq!(store.revisions().await.unwrap(), before);
+}
+
+#[tokio::test]
+async fn a_refresh_token_and_its_kept_access_token_are_kept_together_or_not_at_all() {
+    for (store, _directory) in stores().await {
+        let kept = token("kept", "c", 1, Some(500));
+        store.insert_token(&kept).await.unwrap();
+        // The `jti` is taken, so the row cannot be written, and the refresh token with it.
+        assert!(store.insert_refresh_token(&refresh(1, "f", "c"), Some(&kept)).await.is_err());
+        assert_eq!(store.refresh_token(&[1; 32]).await.unwrap(), None);
+        store.insert_refresh_token(&refresh(1, "f", "c"), None).await.unwrap();
+        let grace = Duration::from_secs(30);
+        let next = refresh(2, "f", "c");
+        let now = UnixTime(10);
+        assert!(store.rotate_refresh_token(&[1; 32], &next, Some(&kept), now, grace).await.is_err());
+        assert_eq!(store.refresh_token(&[1; 32]).await.unwrap().unwrap().used_at, None, "not spent");
+        let other = token("other", "c", 2, Some(500));
+        let unknown = store.rotate_refresh_token(&[9; 32], &next, Some(&other), now, grace).await.unwrap();
+        assert_eq!(
+            (unknown, store.tokens(&TokenFilter::default()).await.unwrap().len()),
+            (Rotation::Unknown, 1)
+        );
+        let rotated = store.rotate_refresh_token(&[1; 32], &next, Some(&other), now, grace).await.unwrap();
+        assert_eq!(
+            (rotated, store.tokens(&TokenFilter::default()).await.unwrap().len()),
+            (Rotation::Done, 2)
+        );
+    }
 }

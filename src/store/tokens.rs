@@ -29,13 +29,19 @@ pub trait TokenStore {
     /// What is revoked and need not be forgotten yet at `now`.
     async fn revocations(&self, now: UnixTime) -> Result<Revocations, StoreError>;
 
-    /// Keeps a refresh token, the first of its family.
-    async fn insert_refresh_token(&self, token: &RefreshToken) -> Result<(), StoreError>;
+    /// Keeps a refresh token, the first of its family, and the access token issued with it if that is to be kept: both or
+    /// none.
+    async fn insert_refresh_token(
+        &self,
+        token: &RefreshToken,
+        access: Option<&TokenRecord>,
+    ) -> Result<(), StoreError>;
 
     /// A refresh token, used or not.
     async fn refresh_token(&self, hash: &[u8; 32]) -> Result<Option<RefreshToken>, StoreError>;
 
-    /// Uses a refresh token and keeps its successor, in one transaction.
+    /// Uses a refresh token and keeps its successor, and the access token issued with that if it is to be kept, in one
+    /// transaction.
     ///
     /// A token may be used a second time within `grace_until` as long as its successor was not: the answer was lost,
     /// and the new successor takes the old one's place. Any other second use deletes the family and revokes the access
@@ -44,6 +50,7 @@ pub trait TokenStore {
         &self,
         hash: &[u8; 32],
         successor: &RefreshToken,
+        access: Option<&TokenRecord>,
         now: UnixTime,
         grace: std::time::Duration,
     ) -> Result<Rotation, StoreError>;

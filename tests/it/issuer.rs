@@ -255,7 +255,10 @@ async fn metadata_and_keys_are_true_and_the_key_outlives_a_restart() {
         assert_eq!(metadata["issuer"], "http://issuer.test", "{path}");
         assert_eq!(metadata["token_endpoint"], "http://issuer.test/oauth/token");
         assert_eq!(metadata["jwks_uri"], "http://issuer.test/.well-known/jwks.json");
-        assert_eq!(metadata["grant_types_supported"], serde_json::json!(["client_credentials"]));
+        assert_eq!(
+            metadata["grant_types_supported"],
+            serde_json::json!(["client_credentials", "refresh_token"])
+        );
     }
     let keys = get(address, "/.well-known/jwks.json", &[]).await;
     assert!(keys.header("cache-control").unwrap().contains("max-age"));

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::{Algorithm, seconds};
 use crate::config::address::{IssuerUrl, ListenAddress};
-use crate::config::name::{Audience, ClaimName, ClientId, Scope};
+use crate::config::name::{Audience, ClaimName, ClientId, Name, Scope};
 use crate::config::value::{FilePath, GoDuration, Timestamp};
 
 /// The authorization server.
@@ -19,12 +19,17 @@ pub(in crate::config) struct Issuer {
     pub listen: Option<ListenAddress>,
     /// Which tokens and answers are given.
     #[serde(default)]
-    #[expect(dead_code, reason = "there is one value so far; others are refused")]
     pub profile: Profile,
-    /// The claim that carries a client's owner.
-    #[serde(default = "default_owner_claim")]
-    pub owner_claim: ClaimName,
-    /// How long access tokens live: 1s to 24h. A client's own value may be longer.
+    /// The claim that carries a client's owner. Default: `owner`; in the plgd profile `sub`.
+    pub owner_claim: Option<ClaimName>,
+    /// plgd profile: the claim of an assertion that names a device, copied into the token.
+    #[serde(default, rename = "deviceIDClaim")]
+    pub device_id_claim: String,
+    /// plgd profile: names of the authorities whose users may list and revoke their tokens. The issuer's own tokens may
+    /// always read their own entry.
+    #[serde(default = "default_authorities")]
+    pub authorities: Vec<Name>,
+    /// How long access tokens live: 1s to 24h. A client's own value may be longer. plgd profile: `0s` is for ever.
     #[serde(default = "default_access_token_lifetime")]
     pub access_token_lifetime: GoDuration,
     /// What tokens are signed with.
@@ -38,8 +43,8 @@ pub(in crate::config) struct Issuer {
     pub clients: Vec<Client>,
 }
 
-fn default_owner_claim() -> ClaimName {
-    ClaimName("owner".to_owned())
+fn default_authorities() -> Vec<Name> {
+    vec![Name("self".to_owned())]
 }
 
 fn default_access_token_lifetime() -> GoDuration {
@@ -53,6 +58,8 @@ pub(in crate::config) enum Profile {
     /// As the RFCs have them.
     #[default]
     Standard,
+    /// As plgd's M2M server has them, with its tokens API.
+    Plgd,
 }
 
 /// What tokens are signed with.
@@ -89,7 +96,8 @@ pub(in crate::config) struct Client {
     pub secret_file: FilePath,
     /// The value of the owner claim; no such claim when left out.
     pub owner: Option<String>,
-    /// How long this client's access tokens live, 1s to 366d; the issuer's value when left out.
+    /// How long this client's access tokens live, 1s to 366d; the issuer's value when left out. plgd profile: `0s` is for
+    /// ever.
     pub access_token_lifetime: Option<GoDuration>,
     /// The grants the client may use.
     #[serde(default = "default_grant_types")]
@@ -104,6 +112,9 @@ pub(in crate::config) struct Client {
     /// Further claims of its tokens. They never replace one that the issuer sets.
     #[serde(default)]
     pub insert_token_claims: Map<String, Value>,
+    /// Whether the client may introspect every token of this issuer, not only its own and those made for it.
+    #[serde(default)]
+    pub allow_introspection: bool,
     /// Whether the client is refused, as if it did not exist.
     #[serde(default)]
     pub disabled: bool,
@@ -121,4 +132,6 @@ fn default_grant_types() -> Vec<GrantType> {
 pub(in crate::config) enum GrantType {
     /// RFC 6749 §4.4.
     ClientCredentials,
+    /// RFC 6749 §6: the client gets a refresh token with each access token.
+    RefreshToken,
 }

@@ -375,6 +375,7 @@ fn endpoints(role: &IssuerRole) -> Vec<String> {
     let base = url.map_or(String::new(), |url| url.url.path().trim_end_matches('/').to_owned());
     oauth::paths_below(
         &base,
+        role.issuer.profile,
         if role.issuer.root_paths { Placement::BasePathAndRoot } else { Placement::BasePath },
     )
 }

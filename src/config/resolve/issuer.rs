@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{Resolver, algorithm};
+use crate::config::name::Name;
 use crate::config::tree::{Data, KeyPath, Node};
 use crate::config::value::{FilePath, GoDuration};
 use crate::config::{IssuerRole, files, raw};
@@ -10,7 +11,7 @@ use crate::domain::oauth::GrantType;
 use crate::domain::scope::ScopeSet;
 use crate::domain::secret::{ExposeSecret, SecretString};
 use crate::issuer::client::{Client, Secret};
-use crate::issuer::{self, RESERVED_CLAIMS};
+use crate::issuer::{self, Profile, RESERVED_CLAIMS};
 use crate::jose::sign::SigningKey;
 use crate::store::EncryptionKey;
 
@@ -28,8 +29,15 @@ pub(super) fn resolve(resolver: &mut Resolver<'_>, path: &KeyPath, raw: raw::Iss
             .findings
             .error(path, "nothing answers for it: set `listen`, or `issuer: true` on an inbound listener");
     }
-    lifetime(resolver, &path.key("accessTokenLifetime"), raw.access_token_lifetime.0, DAY);
-    if RESERVED_CLAIMS.contains(&raw.owner_claim.0.as_str()) {
+    let profile = match raw.profile {
+        raw::Profile::Standard => Profile::Standard,
+        raw::Profile::Plgd => Profile::Plgd,
+    };
+    lifetime(resolver, &path.key("accessTokenLifetime"), raw.access_token_lifetime.0, DAY, profile);
+    let default_owner_claim = if profile == Profile::Plgd { "sub" } else { "owner" };
+    let owner_claim = raw.owner_claim.map_or_else(|| default_owner_claim.to_owned(), |claim| claim.0);
+    let is_subject = profile == Profile::Plgd && owner_claim == "sub";
+    if RESERVED_CLAIMS.contains(&owner_claim.as_str()) && !is_subject {
         resolver.findings.error(&path.key("ownerClaim"), "the issuer sets this claim to something else");
     }
     let algorithm = algorithm(raw.signing.algorithm);
@@ -51,14 +59,18 @@ pub(super) fn resolve(resolver: &mut Resolver<'_>, path: &KeyPath, raw: raw::Iss
     let clients_path = path.key("clients");
     unique_ids(resolver, &clients_path, &raw.clients);
     let clients = raw.clients.into_iter().enumerate();
-    let clients =
-        clients.filter_map(|(i, client)| resolve_client(resolver, &clients_path.index(i), client)).collect();
+    let clients = clients
+        .filter_map(|(i, client)| resolve_client(resolver, &clients_path.index(i), client, profile))
+        .collect();
+    let authorities = authorities(resolver, &path.key("authorities"), raw.authorities);
     Some(IssuerRole {
         listen: raw.listen.map(|listen| listen.0),
         issuer: issuer::Config {
             root_paths: raw.root_paths.unwrap_or(raw.url.url.path() == "/"),
             url: raw.url.text,
-            owner_claim: raw.owner_claim.0,
+            profile,
+            owner_claim,
+            device_id_claim: raw.device_id_claim,
             access_token_lifetime: raw.access_token_lifetime.0,
             algorithm,
             private_key,
@@ -66,6 +78,7 @@ pub(super) fn resolve(resolver: &mut Resolver<'_>, path: &KeyPath, raw: raw::Iss
             encryption_key: None,
             clients,
         },
+        authorities,
     })
 }
 
@@ -118,9 +131,22 @@ fn answered_inbound(tree: &Node) -> bool {
     })
 }
 
-fn lifetime(resolver: &mut Resolver<'_>, path: &KeyPath, value: Duration, most: Duration) {
+/// The authorities that are named. `self` needs no entry: the issuer trusts itself.
+fn authorities(resolver: &mut Resolver<'_>, path: &KeyPath, names: Vec<Name>) -> Vec<String> {
+    let entries = KeyPath::root("authorities");
+    for (i, name) in names.iter().enumerate().filter(|(_, name)| name.0 != "self") {
+        if resolver.tree.find(&entries.key(&name.0)).is_none() {
+            resolver.findings.error(&path.index(i), "there is no authority of this name");
+        }
+    }
+    names.into_iter().map(|name| name.0).collect()
+}
+
+fn lifetime(resolver: &mut Resolver<'_>, path: &KeyPath, value: Duration, most: Duration, profile: Profile) {
     if value.is_zero() {
-        resolver.findings.error(path, "tokens that never expire are not supported yet");
+        if profile == Profile::Standard {
+            resolver.findings.error(path, "tokens that never expire need `profile: plgd`");
+        }
     } else {
         resolver.duration(path, GoDuration(value), Duration::from_secs(1), most);
     }
@@ -137,9 +163,14 @@ fn unique_ids(resolver: &mut Resolver<'_>, path: &KeyPath, clients: &[raw::Clien
     }
 }
 
-fn resolve_client(resolver: &mut Resolver<'_>, path: &KeyPath, raw: raw::Client) -> Option<Client> {
+fn resolve_client(
+    resolver: &mut Resolver<'_>,
+    path: &KeyPath,
+    raw: raw::Client,
+    profile: Profile,
+) -> Option<Client> {
     if let Some(value) = raw.access_token_lifetime {
-        lifetime(resolver, &path.key("accessTokenLifetime"), value.0, YEAR);
+        lifetime(resolver, &path.key("accessTokenLifetime"), value.0, YEAR, profile);
     }
     for claim in raw.insert_token_claims.keys().filter(|claim| RESERVED_CLAIMS.contains(&claim.as_str())) {
         let message = "the issuer sets this claim itself; the value here is never used";
@@ -157,12 +188,13 @@ fn resolve_client(resolver: &mut Resolver<'_>, path: &KeyPath, raw: raw::Client)
             .into_iter()
             .map(|grant| match grant {
                 raw::GrantType::ClientCredentials => GrantType::ClientCredentials,
+                raw::GrantType::RefreshToken => GrantType::RefreshToken,
             })
             .collect(),
         allowed_audiences: raw.allowed_audiences.into_iter().map(|audience| audience.0).collect(),
         allowed_scopes: ScopeSet::from_tokens(raw.allowed_scopes.into_iter().map(|scope| scope.0)).ok()?,
         insert_token_claims: raw.insert_token_claims,
-        allow_introspection: false,
+        allow_introspection: raw.allow_introspection,
         disabled: raw.disabled,
         expires_at: raw.expires_at.map(|time| time.0),
     })

@@ -9,6 +9,7 @@ use crate::domain::clock::UnixTime;
 use crate::domain::oauth::{ClientAuthMethod, GrantType};
 use crate::domain::path::Ordinary;
 use crate::domain::secret::ExposeSecret;
+use crate::issuer;
 use crate::issuer::client::ExpectedSecret;
 use crate::jose::Algorithm;
 use crate::limits::{self, Per, Rate};
@@ -35,7 +36,8 @@ issuer:
       secretFile: ${DIR}/secret
       owner: "7"
       accessTokenLifetime: 2d
-      allowedGrantTypes: [client_credentials]
+      allowedGrantTypes: [client_credentials, refresh_token]
+      allowIntrospection: true
       allowedAudiences: [https://things.example]
       allowedScopes: [things:read, things:write]
       insertTokenClaims: { tenant: green, level: 3, tags: [a, null] }
@@ -114,7 +116,9 @@ fn every_key_arrives() {
 
 #[test]
 fn the_issuer_arrives() {
-    let IssuerRole { listen, issuer } = config(FULL).issuer.unwrap();
+    let IssuerRole { listen, issuer, authorities } = config(FULL).issuer.unwrap();
+    assert_eq!((issuer.profile, &authorities[..]), (issuer::Profile::Standard, &["self".to_owned()][..]));
+    assert!(issuer.clients[0].allow_introspection);
     assert_eq!(listen, Some("127.0.0.1:8080".parse().unwrap()));
     assert_eq!(issuer.url, "http://127.0.0.1:8080/m2m");
     assert!(!issuer.root_paths);
@@ -130,7 +134,7 @@ fn the_issuer_arrives() {
     assert_eq!(secret.expose_secret(), "0123456789abcdef-secret");
     assert_eq!(client.owner.as_deref(), Some("7"));
     assert_eq!(client.access_token_lifetime, Some(Duration::from_secs(172_800)));
-    assert_eq!(client.allowed_grant_types, [GrantType::ClientCredentials]);
+    assert_eq!(client.allowed_grant_types, [GrantType::ClientCredentials, GrantType::RefreshToken]);
     assert_eq!(client.allowed_audiences, ["https://things.example"]);
     assert_eq!(client.allowed_scopes.to_string(), "things:read things:write");
     let claims = serde_json::Value::Object(client.insert_token_claims.clone());
@@ -449,4 +453,28 @@ fn tokens_of_plgd_that_never_expire_are_accepted_when_somebody_can_end_them() {
     let text = small_but("self: { ", "self: { requireExpiry: false, profile: plgd, ");
     let authority = &config(&text).authorities[0];
     assert!(!authority.require_expiry && authority.profile == Profile::Plgd);
+}
+
+#[test]
+fn the_plgd_profile_has_its_own_defaults_and_tokens_without_end() {
+    let text = small_with(
+        "issuer",
+        "  profile: plgd\n  accessTokenLifetime: 0s\n  deviceIDClaim: device\n  authorities: [self]\n",
+    );
+    let role = config(&text).issuer.unwrap();
+    assert_eq!((role.issuer.profile, role.issuer.owner_claim.as_str()), (issuer::Profile::Plgd, "sub"));
+    assert_eq!(
+        (role.issuer.access_token_lifetime, role.issuer.device_id_claim.as_str()),
+        (Duration::ZERO, "device")
+    );
+    assert_problem(
+        &small_with("issuer", "  profile: plgd\n  authorities: [users]\n"),
+        "issuer.authorities[0]",
+        "there is no authority of this name",
+    );
+    assert_problem(
+        &small_with("issuer", "  ownerClaim: sub\n"),
+        "issuer.ownerClaim",
+        "the issuer sets this claim to something else",
+    );
 }

@@ -101,14 +101,13 @@ fn promised_values_that_nothing_serves_are_refused_as_such() {
         ("upstream: http://127.0.0.1:9", "upstream: h2c+unix:/x", "inbound[0].upstream"),
         ("clientID: a", "clientID: a\n    authMethod: private_key_jwt", "credentials.hub.authMethod"),
         ("clientID: a", "clientID: a\n    authMethod: tls_client_auth", "credentials.hub.authMethod"),
-        ("issuer:\n", "issuer:\n  profile: plgd\n", "issuer.profile"),
         ("issuer:\n", "store: { url: \"postgres://u:p@h/d\" }\nissuer:\n", "store.url"),
         ("issuer:\n", "probes: { listen: \"unix:/x\" }\nissuer:\n", "probes.listen"),
     ] {
         assert_problem(&small_but(from, to), path, "this value is not supported yet");
     }
     let client =
-        "  clients: [{ id: a, secretFile: \"${DIR}/secret\", allowedGrantTypes: [refresh_token] }]\n";
+        "  clients: [{ id: a, secretFile: \"${DIR}/secret\", allowedGrantTypes: ['urn:ietf:params:oauth:grant-type:jwt-bearer'] }]\n";
     assert_problem(
         &small_with("issuer", client),
         "issuer.clients[0].allowedGrantTypes[0]",
@@ -117,7 +116,7 @@ fn promised_values_that_nothing_serves_are_refused_as_such() {
     assert_problem(
         &small_with("issuer", "  accessTokenLifetime: 0s\n"),
         "issuer.accessTokenLifetime",
-        "not supported yet",
+        "need `profile: plgd`",
     );
 }
 

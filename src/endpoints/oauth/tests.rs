@@ -59,8 +59,13 @@ async fn send(router: &Router, request: Request<Body>) -> Answer {
     }
 }
 
+/// Knows no caller of the tokens API.
+fn nobody() -> VerifyCaller {
+    Arc::new(|_| Box::pin(async { Err(plgd::UnknownCaller::Unauthenticated) }))
+}
+
 fn router(issuer: &Arc<Issuer>) -> Router {
-    issuer_router(Arc::clone(issuer), Placement::BasePath, Arc::new(|_| {}))
+    issuer_router(Arc::clone(issuer), Placement::BasePath, Arc::new(|_| {}), nobody())
 }
 
 async fn post_token(authorization: Option<&str>, content_type: Option<&str>, body: &str) -> Answer {
@@ -365,6 +370,7 @@ async fn exactly_the_paths_of_the_placement_answer() {
         "/m2m/.well-known/jwks.json",
         "/m2m/.well-known/oauth-authorization-server",
         "/m2m/.well-known/openid-configuration",
+        "/m2m/oauth/introspect",
         "/m2m/oauth/revocations",
         "/m2m/oauth/revoke",
         "/m2m/oauth/token",
@@ -373,6 +379,7 @@ async fn exactly_the_paths_of_the_placement_answer() {
         "/.well-known/jwks.json",
         "/.well-known/oauth-authorization-server",
         "/.well-known/openid-configuration",
+        "/oauth/introspect",
         "/oauth/revocations",
         "/oauth/revoke",
         "/oauth/token",
@@ -386,9 +393,9 @@ async fn exactly_the_paths_of_the_placement_answer() {
         let mut expected = paths.clone();
         expected.sort_unstable();
         assert_eq!(issuer_paths(&issuer, at), expected, "{at:?}");
-        let router = issuer_router(Arc::clone(&issuer), at, Arc::new(|_| {}));
+        let router = issuer_router(Arc::clone(&issuer), at, Arc::new(|_| {}), nobody());
         for path in
-            [&below[..], &root, &own, &["/", "/m2m", "/m2m/oauth/token/", "/m2m/oauth/introspect"]].concat()
+            [&below[..], &root, &own, &["/", "/m2m", "/m2m/oauth/token/", "/m2m/api/v1/tokens"]].concat()
         {
             // No endpoint has this method: 405 says that there is one.
             let request = Request::put(path).body(Body::empty()).unwrap();
@@ -411,7 +418,7 @@ async fn an_issuer_without_a_path_or_with_a_strange_one_has_its_paths_too() {
     ] {
         let issuer = open(Config { url: url.to_owned(), ..config(Vec::new()) }).await.unwrap();
         for at in [Placement::BasePath, Placement::BasePathAndRoot, Placement::OwnListener] {
-            let router = issuer_router(Arc::clone(&issuer), at, Arc::new(|_| {}));
+            let router = issuer_router(Arc::clone(&issuer), at, Arc::new(|_| {}), nobody());
             let answer = send(&router, Request::post(token).body(Body::empty()).unwrap()).await;
             assert_eq!(answer.status, 400, "{url} {at:?}");
         }
@@ -455,7 +462,7 @@ async fn each_request_is_recorded_once_without_secret_or_strangers_words() {
     let outcomes = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&outcomes);
     let observer: Observer = Arc::new(move |outcome| seen.lock().unwrap().push(outcome.clone()));
-    let router = issuer_router(issuer().await, Placement::BasePath, observer);
+    let router = issuer_router(issuer().await, Placement::BasePath, observer, nobody());
     let token_request = |authorization: String, body: &'static str| {
         let request = Request::post("/m2m/oauth/token").header(CONTENT_TYPE, FORM);
         request.header(AUTHORIZATION, authorization).body(Body::from(body)).unwrap()

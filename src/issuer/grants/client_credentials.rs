@@ -3,13 +3,13 @@
 //! What is asked for is granted whole or refused: a scope or audience that is silently dropped would be found missing
 //! only where the token is used.
 
-use super::Granted;
+use super::{Granted, expires_at};
 use crate::domain::clock::UnixTime;
 use crate::domain::oauth::GrantType;
 use crate::domain::scope::ScopeSet;
 use crate::issuer::access_token::Policy;
 use crate::issuer::client_auth::AuthenticatedClient;
-use crate::issuer::{Client, TokenError, TokenRequest};
+use crate::issuer::{Client, Profile, TokenError, TokenRequest};
 
 /// Grants what the request asks for, if the client may have it.
 ///
@@ -27,8 +27,8 @@ pub(in crate::issuer) fn grant(
     }
     Ok(Granted {
         scope: scope(registration, request)?,
-        audiences: audiences(registration, request, policy.issuer())?,
-        expires_at: expires_at(request, now, now.plus(policy.lifetime(registration)))?,
+        audiences: audiences(registration, request, policy)?,
+        expires_at: expires_at(registration, request, policy, now)?,
         token_name: request.token_name().map(str::to_owned),
         client,
     })
@@ -45,11 +45,13 @@ fn scope(client: &Client, request: &TokenRequest) -> Result<ScopeSet, TokenError
     }
 }
 
-/// A client without audiences of its own talks to the issuer only, and may say so.
-fn audiences(client: &Client, request: &TokenRequest, issuer: &str) -> Result<Vec<String>, TokenError> {
+/// A client without audiences of its own talks to the issuer only, and may say so. Who asks for none gets all that are
+/// allowed; in plgd's profile it must choose.
+fn audiences(client: &Client, request: &TokenRequest, policy: &Policy) -> Result<Vec<String>, TokenError> {
     let asked = request.audiences();
     let allowed = match client.allowed_audiences.as_slice() {
-        [] => &[issuer.to_owned()][..],
+        [] => &[policy.issuer().to_owned()][..],
+        _ if asked.is_empty() && policy.profile() == Profile::Plgd => return Err(TokenError::InvalidTarget),
         allowed => allowed,
     };
     if asked.is_empty() {
@@ -58,15 +60,5 @@ fn audiences(client: &Client, request: &TokenRequest, issuer: &str) -> Result<Ve
         Ok(asked.to_vec())
     } else {
         Err(TokenError::InvalidTarget)
-    }
-}
-
-/// `expiration` may only shorten a token's life. A time that is over is an error, not "no time given": what asks for
-/// a dead token must not get the longest-living one.
-fn expires_at(request: &TokenRequest, now: UnixTime, latest: UnixTime) -> Result<UnixTime, TokenError> {
-    match request.expiration() {
-        None => Ok(latest),
-        Some(asked) if now < asked && asked <= latest => Ok(asked),
-        Some(_) => Err(TokenError::Expiration),
     }
 }

@@ -1,8 +1,11 @@
 //! The grants: each narrows what an authenticated client asks for to what it may have.
 
 pub(super) mod client_credentials;
+pub(super) mod refresh_token;
 
+use super::access_token::Policy;
 use super::client_auth::AuthenticatedClient;
+use super::{Client, TokenError, TokenRequest};
 use crate::domain::clock::UnixTime;
 use crate::domain::scope::ScopeSet;
 
@@ -12,7 +15,7 @@ pub(super) struct Granted {
     client: AuthenticatedClient,
     scope: ScopeSet,
     audiences: Vec<String>,
-    expires_at: UnixTime,
+    expires_at: Option<UnixTime>,
     token_name: Option<String>,
 }
 
@@ -32,13 +35,29 @@ impl Granted {
         &self.audiences
     }
 
-    /// When it ends.
-    pub(super) fn expires_at(&self) -> UnixTime {
+    /// When it ends; never, when none.
+    pub(super) fn expires_at(&self) -> Option<UnixTime> {
         self.expires_at
     }
 
     /// What the client calls it.
     pub(super) fn token_name(&self) -> Option<&str> {
         self.token_name.as_deref()
+    }
+}
+
+/// `expiration` may only shorten a token's life. A time that is over is an error, not "no time given": what asks for
+/// a dead token must not get the longest-living one.
+fn expires_at(
+    client: &Client,
+    request: &TokenRequest,
+    policy: &Policy,
+    now: UnixTime,
+) -> Result<Option<UnixTime>, TokenError> {
+    let latest = policy.lifetime(client).map(|lifetime| now.plus(lifetime));
+    match request.expiration() {
+        None => Ok(latest),
+        Some(asked) if now < asked && latest.is_none_or(|latest| asked <= latest) => Ok(Some(asked)),
+        Some(_) => Err(TokenError::Expiration),
     }
 }

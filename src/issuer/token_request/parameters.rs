@@ -29,6 +29,7 @@ pub(in crate::issuer) struct Parameters {
     pub(in crate::issuer) expiration: Option<String>,
     pub(in crate::issuer) token_name: Option<String>,
     pub(in crate::issuer) token: Option<SecretString>,
+    pub(in crate::issuer) refresh_token: Option<SecretString>,
     seen: HashSet<String>,
 }
 
@@ -41,6 +42,22 @@ impl Parameters {
             _ if body.is_empty() => Ok(Self::default()),
             _ => Err(TokenError::ContentType),
         }
+    }
+
+    /// Reads a form where the media type says so, JSON whatever else it says.
+    pub(in crate::issuer) fn parse_form_or_json(
+        headers: &HeaderMap,
+        body: &[u8],
+    ) -> Result<Self, TokenError> {
+        match media_type(headers)?.as_deref() {
+            Some(b"application/x-www-form-urlencoded") => Self::parse_form(body),
+            _ => Self::parse_json(body),
+        }
+    }
+
+    /// Reads JSON as protobuf writes it: `clientId` is `client_id`, and one of the two may be there.
+    pub(in crate::issuer) fn parse_protojson(body: &[u8]) -> Result<Self, TokenError> {
+        Self::parse_members(body, snake_case)
     }
 
     fn parse_form(body: &[u8]) -> Result<Self, TokenError> {
@@ -59,13 +76,17 @@ impl Parameters {
     }
 
     fn parse_json(body: &[u8]) -> Result<Self, TokenError> {
+        Self::parse_members(body, |name| name)
+    }
+
+    fn parse_members(body: &[u8], rename: fn(String) -> String) -> Result<Self, TokenError> {
         let Members(members) = serde_json::from_slice(body).map_err(|_| TokenError::MalformedBody)?;
         if members.len() > MAX_PARAMETERS {
             return Err(TokenError::TooLarge);
         }
         let mut parameters = Self::default();
         for (name, value) in members {
-            parameters.add_json(name, value)?;
+            parameters.add_json(rename(name), value)?;
         }
         Ok(parameters)
     }
@@ -108,6 +129,7 @@ impl Parameters {
             "expiration" => self.expiration = Some(value),
             "token_name" => self.token_name = Some(value),
             "token" => self.token = Some(value.into()),
+            "refresh_token" => self.refresh_token = Some(value.into()),
             _ => {}
         }
         if !self.seen.insert(name) && !repeatable { Err(TokenError::Repeated) } else { Ok(()) }
@@ -125,8 +147,20 @@ fn is_known(name: &str) -> bool {
         "expiration",
         "token_name",
         "token",
+        "refresh_token",
     ];
     known.contains(&name) || name.starts_with("client_assertion")
+}
+
+fn snake_case(name: String) -> String {
+    let mut snake = String::with_capacity(name.len());
+    for letter in name.chars() {
+        if letter.is_ascii_uppercase() {
+            snake.push('_');
+        }
+        snake.push(letter.to_ascii_lowercase());
+    }
+    snake
 }
 
 /// The body's media type in lower case, without parameters.

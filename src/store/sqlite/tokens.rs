@@ -17,27 +17,7 @@ use crate::store::{StoreError, TokenStore};
 impl TokenStore for Sqlite {
     async fn insert_token(&self, token: &TokenRecord) -> Result<(), StoreError> {
         let token = token.clone();
-        let work = async move |connection: &mut SqliteConnection| {
-            let insert =
-                "INSERT INTO tokens (jti, client_id, owner, subject, name, scope, audience, issued_at,
-                                              expires_at, revoked_at, original_claims)
-                          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
-            sqlx::query(insert)
-                .bind(&token.jti)
-                .bind(&token.client_id)
-                .bind(&token.owner)
-                .bind(&token.subject)
-                .bind(&token.name)
-                .bind(token.scope.join(" "))
-                .bind(serde_json::json!(token.audience).to_string())
-                .bind(token.issued_at.0)
-                .bind(token.expires_at.map(|time| time.0))
-                .bind(token.revoked_at.map(|time| time.0))
-                .bind(token.original_claims.map(|claims| serde_json::Value::Object(claims).to_string()))
-                .execute(connection)
-                .await?;
-            Ok(())
-        };
+        let work = async move |connection: &mut SqliteConnection| insert_record(connection, &token).await;
         self.writer.write(move |connection| Box::pin(async move { work(connection).await })).await
     }
 
@@ -93,9 +73,7 @@ impl TokenStore for Sqlite {
     async fn revoke_token(&self, token: &RevokedToken) -> Result<(), StoreError> {
         let token = token.clone();
         let work = async move |connection: &mut SqliteConnection| {
-            insert_revoked(connection, &token).await?;
-            let mark = "UPDATE tokens SET revoked_at = ?2 WHERE jti = ?1 AND revoked_at IS NULL";
-            sqlx::query(mark).bind(&token.jti).bind(token.revoked_at.0).execute(&mut *connection).await?;
+            revoke_one(connection, &token).await?;
             changed(connection, Counter::Revocations).await
         };
         self.writer.write(move |connection| Box::pin(async move { work(connection).await })).await
@@ -122,10 +100,18 @@ impl TokenStore for Sqlite {
         .await
     }
 
-    async fn insert_refresh_token(&self, token: &RefreshToken) -> Result<(), StoreError> {
-        let token = token.clone();
-        let work =
-            async move |connection: &mut SqliteConnection| insert_refresh(connection, &token, None).await;
+    async fn insert_refresh_token(
+        &self,
+        token: &RefreshToken,
+        access: Option<&TokenRecord>,
+    ) -> Result<(), StoreError> {
+        let (token, access) = (token.clone(), access.cloned());
+        let work = async move |connection: &mut SqliteConnection| {
+            if let Some(access) = &access {
+                insert_record(connection, access).await?;
+            }
+            insert_refresh(connection, &token, None).await
+        };
         self.writer.write(move |connection| Box::pin(async move { work(connection).await })).await
     }
 
@@ -142,10 +128,11 @@ impl TokenStore for Sqlite {
         &self,
         hash: &[u8; 32],
         successor: &RefreshToken,
+        access: Option<&TokenRecord>,
         now: UnixTime,
         grace: Duration,
     ) -> Result<Rotation, StoreError> {
-        let (hash, successor) = (*hash, successor.clone());
+        let (hash, successor, access) = (*hash, successor.clone(), access.cloned());
         let work = async move |connection: &mut SqliteConnection| {
             let select = "SELECT family_id, expires_at, used_at, reused,
                               NOT EXISTS (SELECT 1 FROM refresh_tokens AS later
@@ -169,6 +156,9 @@ impl TokenStore for Sqlite {
             } else {
                 let spend = "UPDATE refresh_tokens SET used_at = ?2 WHERE hash = ?1";
                 sqlx::query(spend).bind(&hash[..]).bind(now.0).execute(&mut *connection).await?;
+            }
+            if let Some(access) = &access {
+                insert_record(connection, access).await?;
             }
             insert_refresh(connection, &successor, Some(&hash)).await?;
             Ok(Rotation::Done)
@@ -285,13 +275,42 @@ async fn delete_family(
                 expires_at,
                 revoked_at: now,
             };
-            insert_revoked(connection, &token).await?;
+            revoke_one(connection, &token).await?;
         }
     }
     if !rows.is_empty() {
         changed(connection, Counter::Revocations).await?;
     }
     Ok(!rows.is_empty())
+}
+
+async fn insert_record(connection: &mut SqliteConnection, token: &TokenRecord) -> Result<(), Failure> {
+    let insert = "INSERT INTO tokens (jti, client_id, owner, subject, name, scope, audience, issued_at,
+                                      expires_at, revoked_at, original_claims)
+                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
+    sqlx::query(insert)
+        .bind(&token.jti)
+        .bind(&token.client_id)
+        .bind(&token.owner)
+        .bind(&token.subject)
+        .bind(&token.name)
+        .bind(token.scope.join(" "))
+        .bind(serde_json::json!(token.audience).to_string())
+        .bind(token.issued_at.0)
+        .bind(token.expires_at.map(|time| time.0))
+        .bind(token.revoked_at.map(|time| time.0))
+        .bind(token.original_claims.as_ref().map(|claims| serde_json::json!(claims).to_string()))
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Keeps a revocation, and marks the token where it is a kept one.
+async fn revoke_one(connection: &mut SqliteConnection, token: &RevokedToken) -> Result<(), Failure> {
+    insert_revoked(connection, token).await?;
+    let mark = "UPDATE tokens SET revoked_at = ?2 WHERE jti = ?1 AND revoked_at IS NULL";
+    sqlx::query(mark).bind(&token.jti).bind(token.revoked_at.0).execute(connection).await?;
+    Ok(())
 }
 
 async fn insert_revoked(connection: &mut SqliteConnection, token: &RevokedToken) -> Result<(), Failure> {

@@ -1,0 +1,55 @@
+//! Introspection: the endpoint of RFC 7662.
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
+use axum::response::{IntoResponse, Response};
+use http::HeaderMap;
+use serde_json::json;
+
+use super::oauth::{token_error_answer, why_no_body};
+use super::{JSON, NO_CACHE, NO_STORE, Peer, error_answer, shown};
+use crate::domain::oauth::ErrorCode;
+use crate::issuer::{Introspection, IntrospectionRequest, Issuer, TokenError};
+
+/// `POST /oauth/introspect`
+pub(super) async fn introspect(
+    State(issuer): State<Arc<Issuer>>,
+    peer: Peer,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Response {
+    let body = match body {
+        Ok(body) => body,
+        Err(rejection) => {
+            let description = why_no_body(rejection.status());
+            return error_answer(rejection.status(), ErrorCode::InvalidRequest.as_str(), description);
+        }
+    };
+    let request = IntrospectionRequest::parse(&headers, &body);
+    let result = match &request {
+        Ok(request) => issuer.introspect(request).await,
+        Err(error) => Err(*error),
+    };
+    let client_id = request.as_ref().ok().and_then(|request| issuer.revoking_client(request));
+    record(client_id.as_deref(), &result, &peer);
+    let members = match result {
+        Ok(Introspection::Active(members)) => json!(members),
+        // RFC 7662 §2.2: nothing that tells why.
+        Ok(Introspection::Inactive | Introspection::NotAllowed(_)) => json!({ "active": false }),
+        Err(error) => return token_error_answer(error),
+    };
+    ([JSON, NO_STORE, NO_CACHE], members.to_string()).into_response()
+}
+
+/// The audit line of a refusal. What is answered is not written down: resource servers may ask for each request.
+fn record(client_id: Option<&str>, result: &Result<Introspection, TokenError>, peer: &Peer) {
+    let (outcome, reason, jti) = match result {
+        Ok(Introspection::NotAllowed(jti)) => ("not_allowed", None, jti.as_deref()),
+        Ok(Introspection::Active(_) | Introspection::Inactive) => return,
+        Err(error) => (error.code().as_str(), Some(tracing::field::display(error)), None),
+    };
+    tracing::info!(target: "audit", client_id, outcome, reason, jti, peer = shown(peer), "introspection request");
+}

@@ -1,0 +1,134 @@
+//! The messages of plgd's tokens API in its two spellings of JSON.
+//!
+//! Both write 64-bit numbers as texts. `Accept: application/protojson` gets every field; anything else gets no empty text,
+//! list, object or null.
+
+use http::header::{ACCEPT, CONTENT_TYPE};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use serde_json::{Map, Value, json};
+
+use crate::domain::clock::UnixTime;
+use crate::domain::secret::ExposeSecret;
+use crate::issuer::TokenResponse;
+use crate::store::tokens::{Ended, TokenRecord};
+
+/// How an answer is spelt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Spelling {
+    /// Without what is empty.
+    Short,
+    /// With every field.
+    Protojson,
+}
+
+impl Spelling {
+    /// As the request accepts it.
+    pub(super) fn accepted(headers: &HeaderMap) -> Self {
+        let accept = headers.get(ACCEPT).map(HeaderValue::as_bytes);
+        if accept == Some(b"application/protojson") { Self::Protojson } else { Self::Short }
+    }
+
+    /// The answer's media type.
+    pub(super) fn content_type(self) -> (HeaderName, HeaderValue) {
+        let value = match self {
+            Self::Short => "application/json",
+            Self::Protojson => "application/jsonpb",
+        };
+        (CONTENT_TYPE, HeaderValue::from_static(value))
+    }
+
+    /// A message as text.
+    pub(super) fn write(self, message: Value) -> String {
+        match self {
+            Self::Short => without_empty(message).unwrap_or_else(|| json!({})).to_string(),
+            Self::Protojson => message.to_string(),
+        }
+    }
+}
+
+/// Takes out what is empty, from the inside out; `None` when nothing is left. Items of lists stay: they have places.
+fn without_empty(value: Value) -> Option<Value> {
+    match value {
+        Value::Null => None,
+        Value::String(text) => Some(text).filter(|it| !it.is_empty()).map(Value::String),
+        Value::Array(items) => Some(items).filter(|it| !it.is_empty()).map(Value::Array),
+        Value::Object(members) => {
+            let left = members.into_iter().filter_map(|(name, value)| Some((name, without_empty(value)?)));
+            Some(left.collect::<Map<_, _>>()).filter(|it| !it.is_empty()).map(Value::Object)
+        }
+        other => Some(other),
+    }
+}
+
+fn seconds(time: Option<UnixTime>) -> String {
+    time.map_or(0, |time| time.0).to_string()
+}
+
+/// A kept token.
+pub(super) fn token(record: &TokenRecord) -> Value {
+    let blacklisted = record.revoked_at.map(|at| json!({ "flag": true, "timestamp": seconds(Some(at)) }));
+    json!({
+        "id": record.jti,
+        "version": "0",
+        "name": record.name.as_deref().unwrap_or_default(),
+        "owner": record.owner.as_deref().unwrap_or_default(),
+        "issuedAt": seconds(Some(record.issued_at)),
+        "audience": record.audience,
+        "scope": record.scope,
+        "expiration": seconds(record.expires_at),
+        "clientId": record.client_id,
+        "originalTokenClaims": record.original_claims,
+        "blacklisted": blacklisted,
+        "subject": record.subject,
+    })
+}
+
+/// A new token.
+pub(super) fn created(response: &TokenResponse) -> Value {
+    json!({
+        "accessToken": response.access_token.expose_secret(),
+        "tokenType": "Bearer",
+        "expiresIn": response.expires_in.map_or(0, |it| it.as_secs()).to_string(),
+        "scope": response.scope.iter().collect::<Vec<_>>(),
+    })
+}
+
+/// What a deletion did.
+pub(super) fn deleted(ended: &Ended) -> Value {
+    json!({
+        "blacklistedCount": ended.revoked.len().to_string(),
+        "deletedCount": ended.deleted.to_string(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_empty_is_left_out_unless_protojson_is_asked_for() {
+        let message = json!({
+            "id": "a", "name": "", "scope": [], "n": 0, "f": false, "x": null, "o": {"p": {"q": ""}}, "l": ["", 1],
+            "expiration": "0",
+        });
+        let short: Value = serde_json::from_str(&Spelling::Short.write(message.clone())).unwrap();
+        assert_eq!(short, json!({"id": "a", "n": 0, "f": false, "l": ["", 1], "expiration": "0"}));
+        let full: Value = serde_json::from_str(&Spelling::Protojson.write(message.clone())).unwrap();
+        assert_eq!(full, message);
+        assert_eq!(Spelling::Short.write(json!({"a": ""})), "{}");
+    }
+
+    #[test]
+    fn only_the_exact_media_type_asks_for_protojson() {
+        let accepted = |value: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(ACCEPT, HeaderValue::from_static(value));
+            Spelling::accepted(&headers)
+        };
+        assert_eq!(accepted("application/protojson"), Spelling::Protojson);
+        for other in ["application/json", "*/*", "application/protojson;q=1", ""] {
+            assert_eq!(accepted(other), Spelling::Short, "{other}");
+        }
+        assert_eq!(Spelling::accepted(&HeaderMap::new()), Spelling::Short);
+    }
+}

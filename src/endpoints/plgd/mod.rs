@@ -1,0 +1,49 @@
+//! What plgd's clients expect beside the RFCs: its tokens API, and the shapes of its errors.
+//!
+//! Unlike plgd's own server, an M2M token finds nothing but itself here, nobody's claims are read before they were
+//! verified, and nothing is deleted that was not named.
+
+mod messages;
+mod status;
+mod tokens;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use http::HeaderMap;
+
+use super::oauth::TokenEndpoint;
+
+pub(super) use status::token_error_answer;
+pub(super) use tokens::tokens_api;
+
+/// Who calls the tokens API, by a bearer token that was verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Caller {
+    /// A user, by the owner claim of a token of a trusted authority.
+    Owner(String),
+    /// An access token of ours, by its `jti`.
+    Token(String),
+}
+
+/// Why it is not known who calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnknownCaller {
+    /// There is no usable bearer token.
+    Unauthenticated,
+    /// The token may be good, but the keys or the state to judge it by cannot be had.
+    Unavailable,
+}
+
+/// Finds out who calls, from a request's headers.
+pub type VerifyCaller = Arc<
+    dyn Fn(HeaderMap) -> Pin<Box<dyn Future<Output = Result<Caller, UnknownCaller>> + Send>> + Send + Sync,
+>;
+
+/// What the tokens API needs.
+#[derive(Clone)]
+pub(super) struct TokensApi {
+    pub(super) tokens: TokenEndpoint,
+    pub(super) callers: VerifyCaller,
+}

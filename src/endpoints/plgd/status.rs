@@ -1,0 +1,89 @@
+//! Errors as google.rpc.Status, which plgd's services read.
+
+use axum::response::{IntoResponse, Response};
+use http::header::{HeaderName, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderValue, StatusCode};
+use serde_json::{Value, json};
+
+use crate::domain::oauth::ErrorCode;
+use crate::endpoints::{JSON, NO_CACHE, NO_STORE};
+use crate::issuer::TokenError;
+
+const NO_SNIFF: (HeaderName, HeaderValue) = (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+
+/// A code of google.rpc.Code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Code {
+    InvalidArgument = 3,
+    PermissionDenied = 7,
+    Unimplemented = 12,
+    Internal = 13,
+    Unavailable = 14,
+    Unauthenticated = 16,
+}
+
+impl Code {
+    fn http(self) -> StatusCode {
+        match self {
+            Self::InvalidArgument => StatusCode::BAD_REQUEST,
+            Self::PermissionDenied => StatusCode::FORBIDDEN,
+            Self::Unimplemented => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unauthenticated => StatusCode::UNAUTHORIZED,
+        }
+    }
+
+    fn of(error: TokenError) -> Self {
+        match error {
+            // plgd answers so, and its tests want it.
+            TokenError::Expiration => Self::Unauthenticated,
+            other => match other.code() {
+                ErrorCode::InvalidClient => Self::Unauthenticated,
+                ErrorCode::TemporarilyUnavailable => Self::Unavailable,
+                ErrorCode::ServerError => Self::Internal,
+                _ => Self::InvalidArgument,
+            },
+        }
+    }
+}
+
+/// The members of a google.rpc.Status. The text is a constant.
+pub(super) fn status(code: Code, message: &str) -> Value {
+    json!({ "code": code as u8, "message": message, "details": [] })
+}
+
+/// An error of the tokens API: a Status and nothing else, since plgd's services take no other member.
+pub(super) fn error_answer(code: Code, message: &str) -> Response {
+    answer(code, &status(code, message), Some("Bearer"))
+}
+
+/// An error of the tokens API from issuing.
+pub(super) fn issue_error_answer(error: TokenError) -> Response {
+    let code = Code::of(error);
+    answer(code, &status(code, &error.to_string()), challenge(error))
+}
+
+/// An error of the token endpoint: what RFC 6749 §5.2 says, and a Status beside it.
+pub(in crate::endpoints) fn token_error_answer(error: TokenError) -> Response {
+    let code = Code::of(error);
+    let mut body = status(code, &error.to_string());
+    body["error"] = error.code().as_str().into();
+    body["error_description"] = error.to_string().into();
+    answer(code, &body, challenge(error))
+}
+
+fn challenge(error: TokenError) -> Option<&'static str> {
+    (error == TokenError::InvalidClient { basic: true }).then_some(r#"Basic realm="m2m-sidecar""#)
+}
+
+fn answer(code: Code, body: &Value, challenge: Option<&'static str>) -> Response {
+    let mut answer = (code.http(), [JSON, NO_STORE, NO_CACHE, NO_SNIFF], body.to_string()).into_response();
+    if let Some(challenge) = challenge.filter(|_| code == Code::Unauthenticated) {
+        answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+    }
+    if code == Code::Unavailable {
+        answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    answer
+}

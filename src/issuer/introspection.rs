@@ -1,0 +1,121 @@
+//! Introspection (RFC 7662): what a token says, for those it concerns.
+
+use serde_json::{Map, Value, json};
+
+use super::client_auth::AuthenticatedClient;
+use super::grants::refresh_token;
+use super::{Client, Issuer, RevocationRequest, TokenError};
+use crate::domain::claims::Claims;
+use crate::domain::clock::UnixTime;
+use crate::domain::revoked::TokenId;
+use crate::domain::secret::ExposeSecret;
+use crate::jose::verify::Jws;
+
+/// An introspection request (RFC 7662 §2.1): the same parameters as those of a revocation.
+pub type IntrospectionRequest = RevocationRequest;
+
+/// How an introspection ended for an authenticated caller.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Introspection {
+    /// The members of the answer (RFC 7662 §2.2).
+    Active(Map<String, Value>),
+    /// The token is not alive, or none of ours.
+    Inactive,
+    /// It is alive, but does not concern the caller, who is told that it is not active. Its `jti`, where it has one, is
+    /// for the audit line.
+    NotAllowed(Option<String>),
+}
+
+impl Issuer {
+    /// Says what a token is, if it is alive and concerns the caller: its client, one named in its `aud`, or one that may
+    /// introspect all.
+    ///
+    /// # Errors
+    /// When the caller is not authenticated, or the store does not answer.
+    pub async fn introspect(&self, request: &IntrospectionRequest) -> Result<Introspection, TokenError> {
+        let now = self.clock.now();
+        let caller = self.authenticate(request.credentials(), now).await?;
+        match refresh_token::hash_of(request.token()) {
+            Some(hash) => self.introspect_refresh_token(&hash, &caller, now).await,
+            None => Ok(self.introspect_access_token(request.token().expose_secret(), &caller, now)),
+        }
+    }
+
+    fn introspect_access_token(
+        &self,
+        token: &str,
+        caller: &AuthenticatedClient,
+        now: UnixTime,
+    ) -> Introspection {
+        let Some(claims) = self.live_claims(token, now) else { return Introspection::Inactive };
+        let text = |name| claims.string(name).ok().flatten();
+        let caller = caller.registration();
+        let audiences = claims.strings("aud").unwrap_or_default();
+        if !(concerns(caller, text("client_id")) || audiences.contains(&caller.id.as_str())) {
+            return Introspection::NotAllowed(text("jti").map(str::to_owned));
+        }
+        let mut answer = Map::from_iter([("active".to_owned(), Value::Bool(true))]);
+        answer.insert("token_type".to_owned(), "Bearer".into());
+        let owner_claim = self.policy.owner_claim();
+        for name in ["scope", "client_id", "sub", "aud", "iss", "exp", "iat", "jti", owner_claim] {
+            if let Some(value) = claims.get(name) {
+                answer.insert(name.to_owned(), value.clone());
+            }
+        }
+        Introspection::Active(answer)
+    }
+
+    /// The claims of an access token that this issuer signed, that has not expired and is not revoked, nor its client gone.
+    fn live_claims(&self, token: &str, now: UnixTime) -> Option<Claims> {
+        let jws = Jws::parse(token).ok()?;
+        // The issuer's key also signs what is no access token.
+        if !matches!(jws.typ(), Some("at+jwt" | "JWT")) {
+            return None;
+        }
+        let keys = self.keys.verifying_keys();
+        let candidates = keys.candidates(jws.kid(), jws.algorithm()).ok()?;
+        let (claims, _) = jws.verified_claims(&candidates)?;
+        let text = |name| claims.string(name).ok().flatten();
+        let time = |name| claims.numeric_date(name).ok();
+        let client_id = text("client_id")?;
+        let is_over = time("exp")?.is_some_and(|end| UnixTime(end) <= now);
+        let issued_at = UnixTime(time("iat")??);
+        let is_revoked =
+            self.revoked().current().covers(TokenId::of(text("jti")?), Some(client_id), issued_at);
+        let is_ours = text("iss") == Some(self.url()) && self.is_live_client(client_id, now);
+        (is_ours && !is_over && !is_revoked).then(|| claims.clone())
+    }
+
+    async fn introspect_refresh_token(
+        &self,
+        hash: &[u8; 32],
+        caller: &AuthenticatedClient,
+        now: UnixTime,
+    ) -> Result<Introspection, TokenError> {
+        let stored = self.store.refresh_token(hash).await.map_err(|_| TokenError::StoreUnavailable)?;
+        let is_live = |client_id: &str| self.is_live_client(client_id, now);
+        let live = stored.filter(|it| it.used_at.is_none() && now < it.expires_at && is_live(&it.client_id));
+        let Some(token) = live else { return Ok(Introspection::Inactive) };
+        if !concerns(caller.registration(), Some(&token.client_id)) {
+            return Ok(Introspection::NotAllowed(None));
+        }
+        let answer = json!({
+            "active": true,
+            "scope": token.grant["scope"],
+            "client_id": token.client_id,
+            "sub": token.grant["subject"],
+            "iss": self.url(),
+            "exp": token.expires_at.0,
+        });
+        Ok(answer.as_object().cloned().map_or(Introspection::Inactive, Introspection::Active))
+    }
+
+    fn is_live_client(&self, client_id: &str, now: UnixTime) -> bool {
+        let client = self.clients.get(client_id);
+        client.is_some_and(|client| !client.disabled && client.expires_at.is_none_or(|end| now < end))
+    }
+}
+
+fn concerns(caller: &Client, client_id: Option<&str>) -> bool {
+    caller.allow_introspection || client_id == Some(&caller.id)
+}
