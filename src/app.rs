@@ -4,6 +4,7 @@
 //! current-thread runtime each, serve requests; the runtime that [`start`] is called on does everything else
 //! (fetching, the store, name resolution), so that none of it ever delays a request.
 
+mod exchange;
 pub mod explain;
 mod readiness;
 
@@ -290,6 +291,9 @@ impl Parts {
         let store_up = Arc::new(AtomicBool::new(true));
         let issuer = self.open_issuer(config, &store_up).await?;
         let authorities = self.authorities(config, issuer.as_deref())?;
+        if let (Some(issuer), Some(role)) = (&issuer, &config.issuer) {
+            issuer.exchange_with(exchange::verify(&role.issuer.clients, &authorities, &self.clock)?);
+        }
         let credentials = self.credentials(config)?;
         if let (Some(issuer), Some(_)) = (&issuer, config.issuer.as_ref().and_then(|role| role.listen)) {
             let router = oauth::issuer_router(issuer.clone(), Placement::OwnListener, self.token_observer());
@@ -377,6 +381,8 @@ impl Parts {
         let issuer = Issuer::open(role.issuer.clone(), store, self.clock.clone()).await;
         let issuer = issuer.map_err(|error| StartError::Issuer(error.to_string()))?;
         self.watch_store(issuer.clone(), store_up.clone());
+        let keys = issuer.client_keys().clone();
+        self.tasks.spawn("keys of clients".to_owned(), move || keys.clone().run());
         Ok(Some(issuer))
     }
 

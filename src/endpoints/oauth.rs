@@ -1,12 +1,13 @@
 //! The issuer's endpoints: which paths answer, and the token endpoint itself.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::{DefaultBodyLimit, Extension, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
@@ -15,7 +16,7 @@ use serde::Serialize;
 
 use super::metadata::{jwks, metadata};
 use super::revocation::{revocations, revoke};
-use super::{JSON, NO_CACHE, NO_STORE, error_answer, method_not_allowed, not_found};
+use super::{JSON, NO_CACHE, NO_STORE, PeerAddress, error_answer, method_not_allowed, not_found};
 use crate::domain::oauth::{ErrorCode, GrantType};
 use crate::domain::secret::ExposeSecret;
 use crate::issuer::metadata::{
@@ -117,6 +118,7 @@ fn revoke_endpoint(issuer: Arc<Issuer>) -> MethodRouter {
 /// `POST /oauth/token`
 async fn token(
     State(endpoint): State<TokenEndpoint>,
+    from: Option<Extension<PeerAddress>>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
@@ -126,7 +128,7 @@ async fn token(
     };
     let request = TokenRequest::parse(&headers, &body);
     let result = match &request {
-        Ok(request) => endpoint.issuer.issue(request).await,
+        Ok(request) => endpoint.issuer.issue(request, peer(from)).await,
         Err(error) => Err(*error),
     };
     endpoint.record(request.as_ref().ok(), &result);
@@ -144,9 +146,9 @@ impl TokenEndpoint {
             grant_type: request.and_then(TokenRequest::grant_type),
             error: result.as_ref().err().map(|error| error.code()),
         };
-        let reason = result.as_ref().err().map(tracing::field::display);
+        let reason = result.as_ref().err().map(|error| error.reason());
         let jti = result.as_ref().ok().map(|response| response.jti.as_str());
-        self.report(&outcome, jti, reason);
+        self.report(&outcome, jti, reason.as_deref());
     }
 
     fn report(&self, outcome: &Outcome, jti: Option<&str>, reason: Option<impl tracing::Value>) {
@@ -173,6 +175,11 @@ impl TokenEndpoint {
         );
         error_answer(status, error.as_str(), description)
     }
+}
+
+/// The address that a request comes from, where the listener says so.
+pub(super) fn peer(from: Option<Extension<PeerAddress>>) -> Option<IpAddr> {
+    from.map(|Extension(PeerAddress(address))| address.ip())
 }
 
 pub(super) fn why_no_body(status: StatusCode) -> &'static str {
@@ -206,6 +213,11 @@ fn token_answer(response: &TokenResponse) -> Response {
 
 pub(super) fn token_error_answer(error: TokenError) -> Response {
     let mut answer = code_answer(error.code(), &error.to_string());
+    if let TokenError::TooManyFailures { retry_after } = error {
+        // RFC 6585 §4. RFC 6749 has no code for it, so it is the one that asks to come back later.
+        *answer.status_mut() = StatusCode::TOO_MANY_REQUESTS;
+        answer.headers_mut().insert(RETRY_AFTER, retry_after.into());
+    }
     if error == (TokenError::InvalidClient { basic: true }) {
         let challenge = HeaderValue::from_static(r#"Basic realm="m2m-sidecar""#);
         answer.headers_mut().insert(WWW_AUTHENTICATE, challenge);

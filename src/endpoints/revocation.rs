@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use axum::body::Bytes;
-use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
+use axum::extract::{Extension, State};
 use axum::response::{IntoResponse, Response};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
-use super::oauth::{token_error_answer, why_no_body};
-use super::{NO_CACHE, NO_STORE, error_answer};
+use super::oauth::{peer, token_error_answer, why_no_body};
+use super::{NO_CACHE, NO_STORE, PeerAddress, error_answer};
 use crate::domain::oauth::ErrorCode;
 use crate::issuer::{Issuer, RevocationRequest, TokenError};
 
@@ -21,6 +21,7 @@ const JWT: (HeaderName, HeaderValue) = (CONTENT_TYPE, HeaderValue::from_static("
 /// `POST /oauth/revoke`
 pub(super) async fn revoke(
     State(issuer): State<Arc<Issuer>>,
+    from: Option<Extension<PeerAddress>>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
@@ -33,7 +34,7 @@ pub(super) async fn revoke(
     };
     let request = RevocationRequest::parse(&headers, &body);
     let result = match &request {
-        Ok(request) => issuer.revoke(request).await,
+        Ok(request) => issuer.revoke(request, peer(from)).await,
         Err(error) => Err(*error),
     };
     let client_id = request.as_ref().ok().and_then(|request| issuer.revoking_client(request));
@@ -53,7 +54,7 @@ fn record(client_id: Option<&str>, result: &Result<Option<String>, TokenError>) 
         Err(error) => error.code().as_str(),
     };
     let jti = result.as_ref().ok().and_then(Option::as_deref);
-    let reason = result.as_ref().err().map(tracing::field::display);
+    let reason = result.as_ref().err().map(|error| error.reason());
     tracing::info!(target: "audit", client_id, outcome, reason, jti, "revocation request");
 }
 

@@ -95,8 +95,13 @@ fn claims(granted: &Granted, policy: &Policy, jti: &str, now: UnixTime) -> Map<S
     if !granted.scope().is_empty() {
         set("scope", granted.scope().to_string().into());
     }
-    if let Some(owner) = &client.owner {
-        set(&policy.owner_claim, owner.as_str().into());
+    if let Some(owner) = granted.client().owner() {
+        set(&policy.owner_claim, owner.into());
+    }
+    if let Some(exchanged) = granted.client().exchanged()
+        && !exchanged.copied().is_empty()
+    {
+        set("originalTokenClaims", exchanged.copied().clone().into());
     }
     // What follows never overrides what is there; the client's own words come last, so that a token's name poses
     // neither as its owner nor as what the operator inserts.

@@ -8,7 +8,7 @@ use url::Url;
 use super::OpenError;
 use crate::domain::oauth::{ClientAuthMethod, GrantType};
 use crate::domain::path::NormalPath;
-use crate::jose::Algorithm;
+use crate::jose::{ALGORITHMS, Algorithm, algorithm_name};
 
 /// The token endpoint, below the issuer's path.
 pub const TOKEN_PATH: &str = "/oauth/token";
@@ -22,6 +22,14 @@ pub const JWKS_PATH: &str = "/.well-known/jwks.json";
 pub const OPENID_CONFIGURATION_PATH: &str = "/.well-known/openid-configuration";
 /// OAuth's metadata: RFC 8414 §3.1 puts the issuer's path *behind* it.
 pub const AUTHORIZATION_SERVER_PATH: &str = "/.well-known/oauth-authorization-server";
+
+/// The method of RFC 7523 §2.2, as OpenID Connect Core 1.0 §9 names it.
+pub const PRIVATE_KEY_JWT: &str = "private_key_jwt";
+
+/// How clients may authenticate themselves.
+fn auth_methods() -> Vec<&'static str> {
+    ClientAuthMethod::ALL.map(ClientAuthMethod::as_str).into_iter().chain([PRIVATE_KEY_JWT]).collect()
+}
 
 /// The path of an issuer's URL in normal form, without a trailing slash.
 pub(super) fn base_path(url: &str) -> Result<String, OpenError> {
@@ -42,15 +50,18 @@ pub(super) fn base_path(url: &str) -> Result<String, OpenError> {
 /// The document of an issuer.
 pub(super) fn document(issuer: &str, algorithm: Algorithm) -> Value {
     let base = issuer.trim_end_matches('/');
+    let assertion_algorithms: Vec<_> = ALGORITHMS.iter().copied().map(algorithm_name).collect();
     json!({
         "issuer": issuer,
         "token_endpoint": format!("{base}{TOKEN_PATH}"),
         "jwks_uri": format!("{base}{JWKS_PATH}"),
         "revocation_endpoint": format!("{base}{REVOKE_PATH}"),
-        "revocation_endpoint_auth_methods_supported": ClientAuthMethod::ALL.map(ClientAuthMethod::as_str),
+        "revocation_endpoint_auth_methods_supported": auth_methods(),
+        "revocation_endpoint_auth_signing_alg_values_supported": assertion_algorithms,
         "revocation_list_uri": format!("{base}{REVOCATIONS_PATH}"),
         "grant_types_supported": [GrantType::ClientCredentials.as_str()],
-        "token_endpoint_auth_methods_supported": ClientAuthMethod::ALL.map(ClientAuthMethod::as_str),
+        "token_endpoint_auth_methods_supported": auth_methods(),
+        "token_endpoint_auth_signing_alg_values_supported": assertion_algorithms,
         // Required even where there is no authorization endpoint, hence no response type.
         "response_types_supported": [],
         // There are no ID tokens, but clients made for OpenID Connect refuse a document without these two. What they

@@ -18,6 +18,7 @@ mod revocation;
 mod signing_keys;
 pub mod token_request;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,6 +36,9 @@ use crate::store::{Revisions, Store, StoreError};
 
 pub use access_token::RESERVED as RESERVED_CLAIMS;
 pub use client::Client;
+pub use client_auth::AssertionFault;
+pub use client_auth::client_keys::ClientKeySets;
+pub use client_auth::exchange::VerifyForeign;
 pub use revocation::{RevocationList, RevocationRequest};
 pub use token_request::TokenRequest;
 
@@ -55,6 +59,24 @@ pub struct Config {
     pub private_key: Option<SecretString>,
     /// The clients of the configuration; read-only.
     pub clients: Vec<Client>,
+    /// Which tokens and answers are given.
+    pub profile: Profile,
+    /// Hosts of clients' `jwks_uri` that may have private addresses.
+    pub client_jwks_hosts: Vec<String>,
+    /// Certificates (PEM) that are trusted for clients' `jwks_uri`, beside the platform's.
+    pub client_jwks_ca: Option<Vec<u8>>,
+    /// How far in the future a client's assertion may end.
+    pub max_assertion_lifetime: Duration,
+}
+
+/// Which tokens and answers are given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Profile {
+    /// As the RFCs have them.
+    #[default]
+    Standard,
+    /// As plgd's M2M server gives them.
+    Plgd,
 }
 
 /// An authorization server, ready to issue.
@@ -63,6 +85,7 @@ pub struct Issuer {
     base_path: String,
     policy: access_token::Policy,
     clients: clients::Clients,
+    client_auth: client_auth::ClientAuth,
     keys: signing_keys::SigningKeys,
     revocations: revocation::Revocations,
     store: Arc<dyn Store>,
@@ -91,11 +114,13 @@ impl Issuer {
         let keys = signing_keys::SigningKeys::open(&config, store.as_ref(), clock.now()).await?;
         let revocations = revocation::Revocations::open(store.clone(), clock.now()).await?;
         let read = ArcSwapOption::from_pointee(revisions);
+        let client_auth = client_auth::ClientAuth::new(&config, store.clone());
         Ok(Arc::new(Self {
             url: config.url,
             base_path,
             policy,
             clients,
+            client_auth,
             keys,
             revocations,
             store,
@@ -113,6 +138,9 @@ impl Issuer {
         let reloaded = self.reload_changes().await;
         if reloaded.is_err() {
             self.read.store(None);
+        } else if let Err(error) = self.client_auth.write_used_secrets(self.clock.now()).await {
+            // No reason to issue nothing.
+            tracing::warn!(%error, "when secrets were last used could not be noted");
         }
         reloaded
     }
@@ -129,13 +157,17 @@ impl Issuer {
         Ok(())
     }
 
-    /// Issues an access token, or says why not. Signs on the calling thread.
+    /// Issues an access token to whoever asks from an address, or says why not. Signs on the calling thread.
     ///
     /// # Errors
     /// Whatever the client must be told, as [`TokenError`].
-    pub async fn issue(&self, request: &TokenRequest) -> Result<TokenResponse, TokenError> {
+    pub async fn issue(
+        &self,
+        request: &TokenRequest,
+        from: Option<IpAddr>,
+    ) -> Result<TokenResponse, TokenError> {
         let now = self.clock.now();
-        let client = self.authenticate(request.credentials(), now).await?;
+        let client = self.authenticate(request.credentials(), from, now).await?;
         let granted = match request.grant_type() {
             Some(GrantType::ClientCredentials) => {
                 grants::client_credentials::grant(client, request, &self.policy, now)?
@@ -149,13 +181,14 @@ impl Issuer {
     async fn authenticate(
         &self,
         credentials: Option<&token_request::Credentials>,
+        from: Option<IpAddr>,
         now: UnixTime,
     ) -> Result<client_auth::AuthenticatedClient, TokenError> {
         // A client may have been disabled or deleted where we cannot see it.
         if self.read.load().is_none() {
             return Err(TokenError::StoreUnavailable);
         }
-        client_auth::authenticate(&self.clients, credentials, now)
+        self.client_auth.authenticate(&self.clients, credentials, from, now).await
     }
 
     /// Revokes an access token (RFC 7009 §2). Gives its `jti`; `None` when it is no live token of this client, which is no
@@ -163,9 +196,13 @@ impl Issuer {
     ///
     /// # Errors
     /// When the client is not authenticated, or the store does not keep the revocation.
-    pub async fn revoke(&self, request: &RevocationRequest) -> Result<Option<String>, TokenError> {
+    pub async fn revoke(
+        &self,
+        request: &RevocationRequest,
+        from: Option<IpAddr>,
+    ) -> Result<Option<String>, TokenError> {
         let now = self.clock.now();
-        let client = self.authenticate(request.credentials(), now).await?;
+        let client = self.authenticate(request.credentials(), from, now).await?;
         let Some((token, issued_at)) = request.token_of(client.registration(), &self.url, &self.keys, now)
         else {
             return Ok(None);
@@ -203,8 +240,19 @@ impl Issuer {
     }
 
     fn named(&self, credentials: &token_request::Credentials) -> Option<String> {
-        let mut candidates = credentials.candidates();
-        candidates.find_map(|candidate| Some(self.clients.get(&candidate.client_id)?.id.clone()))
+        credentials.named().find_map(|id| Some(self.clients.get(&id)?.id.clone()))
+    }
+
+    /// The keys of clients, which somebody has to fetch: [`ClientKeySets::run`].
+    #[must_use]
+    pub fn client_keys(&self) -> &Arc<ClientKeySets> {
+        self.client_auth.keys()
+    }
+
+    /// Sets how JWTs of trusted authorities are verified, which clients exchange for tokens of their owners. Until then
+    /// none is taken.
+    pub fn exchange_with(&self, verify: VerifyForeign) {
+        self.client_auth.verify_foreign_with(verify);
     }
 
     /// The public keys as a JWK set (RFC 7517 §5), serialised once.
@@ -280,9 +328,11 @@ pub enum TokenError {
     /// The client authenticates in more than one way.
     #[error("more than one client authentication method is used")]
     SeveralAuthMethods,
-    /// `client_assertion` is used.
-    #[error("client_assertion is not supported")]
-    AssertionNotSupported,
+    /// `client_assertion` and `client_assertion_type` do not go together.
+    #[error(
+        "client_assertion needs the client_assertion_type urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+    )]
+    AssertionType,
     /// `expiration` is no number of seconds, has passed, or is later than the client's lifetime allows.
     #[error(
         "expiration must be a time in unix seconds, in the future and within the client's token lifetime"
@@ -297,6 +347,21 @@ pub enum TokenError {
         /// Whether Basic was used, and must be asked for again (RFC 6749 §5.2).
         basic: bool,
     },
+    /// The assertion proves nothing: to the client the same as [`TokenError::InvalidClient`].
+    #[error("client authentication failed")]
+    InvalidAssertion(AssertionFault),
+    /// Too many failures in a row: nothing was looked at.
+    #[error("too many failed attempts: try again later")]
+    TooManyFailures {
+        /// When it may be tried again, in seconds.
+        retry_after: u16,
+    },
+    /// Too many secrets have to be hashed just now.
+    #[error("too many attempts at once: try again")]
+    Busy,
+    /// The keys that verify the assertion are not to be had just now.
+    #[error("the keys for the assertion are not available")]
+    ClientKeysUnavailable,
     /// The client may not use this grant.
     #[error("this client may not use this grant type")]
     UnauthorizedClient,
@@ -332,17 +397,31 @@ impl TokenError {
             | Self::TooLarge
             | Self::NoGrantType
             | Self::SeveralAuthMethods
-            | Self::AssertionNotSupported
+            | Self::AssertionType
             | Self::Expiration
             | Self::TokenName
             | Self::NoToken => ErrorCode::InvalidRequest,
-            Self::StoreUnavailable => ErrorCode::TemporarilyUnavailable,
-            Self::InvalidClient { .. } => ErrorCode::InvalidClient,
+            Self::StoreUnavailable
+            | Self::TooManyFailures { .. }
+            | Self::Busy
+            | Self::ClientKeysUnavailable => ErrorCode::TemporarilyUnavailable,
+            Self::InvalidClient { .. } | Self::InvalidAssertion(_) => ErrorCode::InvalidClient,
             Self::UnauthorizedClient => ErrorCode::UnauthorizedClient,
             Self::UnsupportedGrantType => ErrorCode::UnsupportedGrantType,
             Self::InvalidScope => ErrorCode::InvalidScope,
             Self::InvalidTarget => ErrorCode::InvalidTarget,
             Self::Signing => ErrorCode::ServerError,
+        }
+    }
+}
+
+impl TokenError {
+    /// Why, for the audit log: it says more than the client is told.
+    #[must_use]
+    pub fn reason(self) -> String {
+        match self {
+            Self::InvalidAssertion(fault) => fault.to_string(),
+            other => other.to_string(),
         }
     }
 }

@@ -5,12 +5,14 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::client::{Client, ExpectedSecret, Secret};
+use super::client::{Authentication, Client, ClientKeys, ExpectedSecret, KeyPlace, Secret};
 use super::client_secret::{self, Stored};
+use super::metadata::PRIVATE_KEY_JWT;
 use crate::domain::clock::UnixTime;
 use crate::domain::oauth::GrantType;
 use crate::domain::scope::ScopeSet;
 use crate::domain::secret::ExposeSecret;
+use crate::jose::key_set::KeySet;
 use crate::store::{StoredClient, StoredSecret};
 
 /// A client's registration. Unknown members are left alone by reading; a member without a value is not written.
@@ -32,6 +34,15 @@ pub struct Registration {
     /// How long its access tokens live, in seconds; the issuer's value when left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub access_token_lifetime: Option<u64>,
+    /// How it authenticates itself (RFC 7591 §2). When left out: by its keys, if it has any, else by a secret.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_endpoint_auth_method: Option<String>,
+    /// Its public keys, as a JWK set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jwks: Option<Value>,
+    /// Where its public keys are: an https URL.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jwks_uri: Option<String>,
     /// Further claims of its tokens.
     #[serde(skip_serializing_if = "Map::is_empty")]
     pub claims: Map<String, Value>,
@@ -53,9 +64,11 @@ pub struct Registration {
 pub fn client(stored: &StoredClient) -> Option<Client> {
     let registration = Registration::deserialize(&stored.document).ok()?;
     let grants = registration.grant_types.iter().map(|name| GrantType::parse(name));
+    let authentication = authentication(&registration)?;
     Some(Client {
         id: stored.client_id.clone(),
         name: registration.client_name,
+        authentication,
         secrets: stored.secrets.iter().map(secret).collect::<Option<_>>()?,
         owner: registration.owner,
         access_token_lifetime: registration.access_token_lifetime.map(Duration::from_secs),
@@ -67,6 +80,24 @@ pub fn client(stored: &StoredClient) -> Option<Client> {
         disabled: registration.disabled,
         expires_at: registration.expires_at.map(UnixTime),
     })
+}
+
+/// `None`: an unknown method, keys that cannot be read, keys in two places, or none where there must be some.
+fn authentication(registration: &Registration) -> Option<Authentication> {
+    let keys = match (&registration.jwks, &registration.jwks_uri) {
+        (None, None) => None,
+        (Some(jwks), None) => Some(ClientKeys::Inline(KeySet::parse(jwks.to_string().as_bytes()).ok()?)),
+        (None, Some(uri)) => Some(ClientKeys::At(KeyPlace::parse_uri(uri)?)),
+        // RFC 7591 §2: never both.
+        (Some(_), Some(_)) => return None,
+    };
+    match (registration.token_endpoint_auth_method.as_deref(), keys) {
+        (None | Some(PRIVATE_KEY_JWT), Some(keys)) => Some(Authentication::PrivateKeyJwt(keys)),
+        (None, None) | (Some("client_secret_basic" | "client_secret_post"), _) => {
+            Some(Authentication::Secret)
+        }
+        _ => None,
+    }
 }
 
 fn secret(stored: &StoredSecret) -> Option<Secret> {
@@ -137,6 +168,13 @@ mod tests {
             (json!({"grant_types": ["password"]}), hash()),
             (json!({"scope": "\"a\""}), hash()),
             (json!({"audience": "x"}), hash()),
+            (json!({"token_endpoint_auth_method": "none"}), hash()),
+            (json!({"token_endpoint_auth_method": "private_key_jwt"}), hash()),
+            (json!({"jwks": {"keys": []}}), hash()),
+            (json!({"jwks_uri": "http://client.example/jwks"}), hash()),
+            (json!({"jwks_uri": "https://user:pass@client.example/jwks"}), hash()),
+            (json!({"jwks_uri": "file:///etc/passwd"}), hash()),
+            (json!({"jwks": {"keys": []}, "jwks_uri": "https://client.example/jwks"}), hash()),
             (json!([]), hash()),
             (json!({}), "plain".to_owned()),
             (json!({}), "sha256:00".to_owned()),

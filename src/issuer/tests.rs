@@ -31,6 +31,7 @@ pub(crate) fn client(id: &str, secret: &str) -> Client {
     Client {
         id: id.to_owned(),
         name: None,
+        authentication: client::Authentication::Secret,
         secrets: vec![client::Secret::configured(SecretString::from(secret))],
         owner: None,
         access_token_lifetime: None,
@@ -63,6 +64,10 @@ pub(crate) fn config(clients: Vec<Client>) -> Config {
         algorithm: Algorithm::ES256,
         private_key: None,
         clients,
+        profile: Profile::Standard,
+        client_jwks_hosts: Vec::new(),
+        client_jwks_ca: None,
+        max_assertion_lifetime: Duration::from_secs(3600),
     }
 }
 
@@ -106,7 +111,7 @@ fn verified_claims(issuer: &Issuer, token: &str) -> Value {
 }
 
 async fn issue(issuer: &Issuer, basic: &str, body: &str) -> Value {
-    let response = issuer.issue(&request(basic, body)).await.unwrap();
+    let response = issuer.issue(&request(basic, body), None).await.unwrap();
     let claims = verified_claims(issuer, response.access_token.expose_secret());
     assert_eq!(claims["jti"], response.jti.as_str());
     assert_eq!(claims["exp"], NOW + i64::try_from(response.expires_in.as_secs()).unwrap());
@@ -115,7 +120,7 @@ async fn issue(issuer: &Issuer, basic: &str, body: &str) -> Value {
 }
 
 async fn refusal(issuer: &Issuer, basic: &str, body: &str) -> TokenError {
-    issuer.issue(&request(basic, body)).await.unwrap_err()
+    issuer.issue(&request(basic, body), None).await.unwrap_err()
 }
 
 #[tokio::test]
@@ -276,7 +281,7 @@ async fn the_signing_key_is_made_once_and_kept() {
     let first = Issuer::open(config(vec![legacy()]), store.clone(), clock()).await.unwrap();
     let second = Issuer::open(config(vec![legacy()]), store.clone(), clock()).await.unwrap();
     assert_eq!(first.public_keys(), second.public_keys());
-    let token = first.issue(&request("legacy:s3cret", "")).await.unwrap().access_token;
+    let token = first.issue(&request("legacy:s3cret", ""), None).await.unwrap().access_token;
     verified_claims(&second, token.expose_secret());
 }
 
@@ -287,10 +292,10 @@ async fn a_key_of_the_operator_signs_and_the_stored_ones_stay_published() {
     let own = SigningKey::generate(Algorithm::ES256).unwrap();
     let with_own = Config { private_key: Some(own.to_pem()), ..config(vec![legacy()]) };
     let issuer = Issuer::open(with_own.clone(), store.clone(), clock()).await.unwrap();
-    let token = issuer.issue(&request("legacy:s3cret", "")).await.unwrap().access_token;
+    let token = issuer.issue(&request("legacy:s3cret", ""), None).await.unwrap().access_token;
     let header = URL_SAFE_NO_PAD.decode(token.expose_secret().split('.').next().unwrap()).unwrap();
     assert_eq!(serde_json::from_slice::<Value>(&header).unwrap()["kid"], own.kid());
-    let old = generated.issue(&request("legacy:s3cret", "")).await.unwrap().access_token;
+    let old = generated.issue(&request("legacy:s3cret", ""), None).await.unwrap().access_token;
     verified_claims(&issuer, old.expose_secret());
 
     let fresh = open(with_own).await.unwrap();
@@ -428,7 +433,7 @@ async fn a_client_of_the_store_gets_tokens_as_soon_as_it_is_read_and_loses_them_
         assert_eq!(refusal(&issuer, wrong, "").await, unknown, "{wrong}");
     }
     clock.0.store(NOW + 99, Ordering::Relaxed);
-    assert!(issuer.issue(&request("new:generated", "")).await.is_ok());
+    assert!(issuer.issue(&request("new:generated", ""), None).await.is_ok());
     clock.0.store(NOW + 100, Ordering::Relaxed);
     assert_eq!(refusal(&issuer, "new:generated", "").await, unknown, "its secret has expired");
     clock.0.store(NOW, Ordering::Relaxed);

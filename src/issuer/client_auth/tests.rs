@@ -1,0 +1,1 @@
+//! What client authentication lets in, and what not.
