@@ -43,4 +43,9 @@ impl Proven {
     pub(super) fn remember(&self, presented: Presented, identity: [u8; 32]) {
         self.known.insert(presented, identity);
     }
+
+    #[cfg(test)]
+    pub(super) fn forget(&self) {
+        self.known.invalidate_all();
+    }
 }

@@ -119,6 +119,12 @@ impl Secrets {
         }
     }
 
+    /// As after a restart.
+    #[cfg(test)]
+    pub(super) fn forget_proven(&self) {
+        self.proven.forget();
+    }
+
     /// Everything about a reading that is cheap.
     fn read<'c>(&self, clients: &Clients, candidate: &'c Candidate, now: UnixTime) -> Reading<'c> {
         self.note(Operation::LookUp);
