@@ -10,8 +10,8 @@ use http::{HeaderMap, HeaderValue};
 use m2m_sidecar::domain::clock::SystemClock;
 use m2m_sidecar::domain::oauth::GrantType;
 use m2m_sidecar::domain::scope::ScopeSet;
-use m2m_sidecar::issuer::client::Secret;
-use m2m_sidecar::issuer::{Client, Config, Issuer, TokenRequest};
+use m2m_sidecar::issuer::client::{Authentication, Secret};
+use m2m_sidecar::issuer::{Client, Config, Issuer, Profile, TokenRequest};
 use m2m_sidecar::jose::Algorithm;
 use m2m_sidecar::store;
 use serde_json::Map;
@@ -23,6 +23,7 @@ fn config() -> Config {
     let client = Client {
         id: "bench".to_owned(),
         name: None,
+        authentication: Authentication::Secret,
         secrets: vec![Secret::configured("bench-secret".into())],
         owner: Some("1".to_owned()),
         access_token_lifetime: None,
@@ -42,6 +43,10 @@ fn config() -> Config {
         algorithm: Algorithm::ES256,
         private_key: None,
         clients: vec![client],
+        profile: Profile::Standard,
+        client_jwks_hosts: Vec::new(),
+        client_jwks_ca: None,
+        max_assertion_lifetime: Duration::from_secs(3600),
     }
 }
 
@@ -55,7 +60,7 @@ pub fn bench(criterion: &mut Criterion) {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
     let issue = || {
         let request = TokenRequest::parse(black_box(&headers), black_box(BODY)).expect("a token request");
-        runtime.block_on(issuer.issue(&request))
+        runtime.block_on(issuer.issue(&request, None))
     };
     assert!(issue().is_ok());
     let mut group = criterion.benchmark_group("issue");

@@ -62,7 +62,9 @@ pub struct Registration {
 /// `None`: its document cannot be read. A part that is not understood must not be guessed, so the client is refused.
 #[must_use]
 pub fn client(stored: &StoredClient) -> Option<Client> {
-    let registration = Registration::deserialize(&stored.document).ok()?;
+    // Serde would read a list as the members in their order.
+    let registration =
+        Registration::deserialize(stored.document.as_object().map(|_| &stored.document)?).ok()?;
     let grants = registration.grant_types.iter().map(|name| GrantType::parse(name));
     let authentication = authentication(&registration)?;
     Some(Client {

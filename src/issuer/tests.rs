@@ -251,7 +251,7 @@ async fn basic_secrets_work_encoded_as_the_rfc_says_and_raw() {
     let secret = "p%2B+: %ü";
     let issuer = open(config(vec![client("a:b%", secret), client("raw", secret)])).await.unwrap();
     let encode = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
-    issue(&issuer, &format!("{}:{}", encode("a:b%"), encode(secret)), "");
+    issue(&issuer, &format!("{}:{}", encode("a:b%"), encode(secret)), "").await;
     issue(&issuer, &format!("raw:{secret}"), "").await;
     assert_eq!(
         refusal(&issuer, &format!("raw:{}x", encode(secret)), "").await,
@@ -377,6 +377,8 @@ async fn base_path_is_the_urls_path_in_normal_form() {
 
 #[tokio::test]
 async fn metadata_names_exactly_what_works() {
+    let every_algorithm =
+        json!(["ES256", "ES384", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "EdDSA"]);
     assert_eq!(
         issuer().await.metadata(),
         json!({
@@ -384,10 +386,14 @@ async fn metadata_names_exactly_what_works() {
             "token_endpoint": "https://issuer.example/m2m/oauth/token",
             "jwks_uri": "https://issuer.example/m2m/.well-known/jwks.json",
             "revocation_endpoint": "https://issuer.example/m2m/oauth/revoke",
-            "revocation_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
+            "revocation_endpoint_auth_methods_supported":
+                ["client_secret_basic", "client_secret_post", "private_key_jwt"],
+            "revocation_endpoint_auth_signing_alg_values_supported": every_algorithm,
             "revocation_list_uri": "https://issuer.example/m2m/oauth/revocations",
             "grant_types_supported": ["client_credentials"],
-            "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
+            "token_endpoint_auth_methods_supported":
+                ["client_secret_basic", "client_secret_post", "private_key_jwt"],
+            "token_endpoint_auth_signing_alg_values_supported": every_algorithm,
             "response_types_supported": [],
             "subject_types_supported": ["public"],
             "id_token_signing_alg_values_supported": ["ES256"],

@@ -64,7 +64,7 @@ impl Exchanged {
     }
 
     /// The text of one of its claims, `sub` or the device id.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the standard profile takes nothing but the owner"))]
+    #[expect(dead_code, reason = "the standard profile takes nothing but the owner")]
     pub(in crate::issuer) fn claim(&self, name: &str) -> Option<&str> {
         self.claims.get(name)?.as_str()
     }
