@@ -5,6 +5,7 @@
 //! (fetching, the store, name resolution), so that none of it ever delays a request.
 
 mod callers;
+mod exchange;
 pub mod explain;
 mod readiness;
 
@@ -293,6 +294,9 @@ impl Parts {
         let own = issuer.as_deref().map(Self::own_issuer);
         let authorities = self.authorities(config, own.as_ref())?;
         let callers = self.callers(config, issuer.as_deref(), own, &authorities)?;
+        if let (Some(issuer), Some(role)) = (&issuer, &config.issuer) {
+            issuer.exchange_with(exchange::verify(&role.issuer.clients, &authorities, &self.clock)?);
+        }
         let credentials = self.credentials(config)?;
         if let (Some(issuer), Some(_)) = (&issuer, config.issuer.as_ref().and_then(|role| role.listen)) {
             let observer = self.token_observer();
@@ -382,6 +386,8 @@ impl Parts {
         let issuer = Issuer::open(role.issuer.clone(), store, self.clock.clone()).await;
         let issuer = issuer.map_err(|error| StartError::Issuer(error.to_string()))?;
         self.watch_store(issuer.clone(), store_up.clone());
+        let keys = issuer.client_keys().clone();
+        self.tasks.spawn("keys of clients".to_owned(), move || keys.clone().run());
         Ok(Some(issuer))
     }
 

@@ -8,13 +8,18 @@
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, StatusCode};
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{Certificate, Client, ClientBuilder, Request, Response, redirect, retry};
-use url::Url;
+use url::{Host, Url};
+
+use crate::domain::public_address::is_public;
 
 const USER_AGENT: &str = concat!("m2m-sidecar/", env!("CARGO_PKG_VERSION"));
 
@@ -105,6 +110,8 @@ impl fmt::Debug for HttpAnswer {
 pub struct HttpClient {
     client: Client,
     max_body: usize,
+    /// Where it may go, when strangers say where; anywhere, when none.
+    reach: Option<Arc<Reach>>,
 }
 
 impl HttpClient {
@@ -113,6 +120,26 @@ impl HttpClient {
     /// # Errors
     /// When the CA certificates are no certificates.
     pub fn new(options: HttpOptions) -> Result<Self, BuildError> {
+        let client = Self::build(&options, |builder| builder)?;
+        Ok(Self { client, max_body: options.max_body, reach: None })
+    }
+
+    /// A client for URLs that strangers name: https only, and only to public addresses, or to any address of one of
+    /// `hosts`. The address is judged that is connected to: a name that resolves to something else the next time changes
+    /// nothing.
+    ///
+    /// # Errors
+    /// When the CA certificates are no certificates.
+    pub fn for_strangers_urls(options: HttpOptions, hosts: Vec<String>) -> Result<Self, BuildError> {
+        let reach = Arc::new(Reach { hosts });
+        let client = Self::build(&options, |builder| builder.https_only(true).dns_resolver(reach.clone()))?;
+        Ok(Self { client, max_body: options.max_body, reach: Some(reach) })
+    }
+
+    fn build(
+        options: &HttpOptions,
+        adapt: impl Fn(ClientBuilder) -> ClientBuilder,
+    ) -> Result<Client, BuildError> {
         // reqwest panics without a process provider. An `Err` says that there is one already, which is as good.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let certificates = match &options.ca_pem {
@@ -120,16 +147,15 @@ impl HttpClient {
             None => Vec::new(),
         };
         let private_ca = !certificates.is_empty();
-        let client = match builder(&options).tls_certs_merge(certificates).build() {
-            Ok(client) => client,
-            Err(_) if private_ca => return Err(BuildError::Certificate),
+        match adapt(builder(options)).tls_certs_merge(certificates).build() {
+            Ok(client) => Ok(client),
+            Err(_) if private_ca => Err(BuildError::Certificate),
             // An image without any CA bundle: plain HTTP must work there all the same, and every https is refused.
             Err(_) => {
                 tracing::warn!("the platform has no CA certificates: https authorities need a caFile");
-                builder(&options).tls_certs_only([]).build().map_err(|_| BuildError::Tls)?
+                adapt(builder(options)).tls_certs_only([]).build().map_err(|_| BuildError::Tls)
             }
-        };
-        Ok(Self { client, max_body: options.max_body })
+        }
     }
 
     /// Sends a GET.
@@ -162,10 +188,52 @@ impl HttpClient {
     }
 
     async fn execute(&self, request: Request) -> Result<HttpAnswer, HttpError> {
+        // An address in the URL itself is resolved by nobody.
+        if self.reach.as_ref().is_some_and(|reach| !reach.allows(request.url())) {
+            return Err(HttpError::Connect);
+        }
         let mut response = self.client.execute(request).await.map_err(|error| classify(&error))?;
         let body = read_body(&mut response, self.max_body).await?;
         let status = response.status();
         Ok(HttpAnswer { status, headers: std::mem::take(response.headers_mut()), body })
+    }
+}
+
+/// Where a client for strangers' URLs may go; resolves names for it.
+#[derive(Debug)]
+struct Reach {
+    /// Hosts that may have any address.
+    hosts: Vec<String>,
+}
+
+impl Reach {
+    fn allows(&self, url: &Url) -> bool {
+        let address = match url.host() {
+            Some(Host::Ipv4(address)) => IpAddr::V4(address),
+            Some(Host::Ipv6(address)) => IpAddr::V6(address),
+            Some(Host::Domain(_)) => return true,
+            None => return false,
+        };
+        is_public(address) || self.names(url.host_str().unwrap_or_default())
+    }
+
+    fn names(&self, host: &str) -> bool {
+        let bare = |host: &str| host.trim_matches(['[', ']']).to_ascii_lowercase();
+        self.hosts.iter().any(|known| bare(known) == bare(host))
+    }
+}
+
+impl Resolve for Reach {
+    fn resolve(&self, name: Name) -> Resolving {
+        let anywhere = self.names(name.as_str());
+        Box::pin(async move {
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
+            let found: Vec<SocketAddr> = found.filter(|found| anywhere || is_public(found.ip())).collect();
+            if found.is_empty() {
+                return Err("the host has no public address".into());
+            }
+            Ok(Box::new(found.into_iter()) as Addrs)
+        })
     }
 }
 
@@ -366,7 +434,8 @@ mod tests {
         let address = serve(vec![b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok".to_vec()]).await;
         let client = builder(&options()).tls_certs_only([]).build().unwrap();
         let url = format!("http://{address}/").parse().unwrap();
-        let answer = HttpClient { client, max_body: 64 }.get(&url, HeaderMap::new()).await.unwrap();
+        let answer =
+            HttpClient { client, max_body: 64, reach: None }.get(&url, HeaderMap::new()).await.unwrap();
         assert_eq!(&answer.body[..], b"ok");
     }
 
@@ -400,6 +469,40 @@ mod tests {
             }
         });
         (address, own.cert.pem())
+    }
+
+    #[tokio::test]
+    async fn a_strangers_url_leads_to_public_addresses_over_https_only() {
+        let (address, pem) = serve_tls().await;
+        let options = HttpOptions { ca_pem: Some(pem.into()), ..options() };
+        let client = HttpClient::for_strangers_urls(options.clone(), Vec::new()).unwrap();
+        let port = address.port();
+        for url in [
+            format!("https://127.0.0.1:{port}/"),
+            format!("https://localhost:{port}/"),
+            format!("https://127.1:{port}/"),
+            format!("https://0x7f000001:{port}/"),
+            format!("https://2130706433:{port}/"),
+            format!("https://[::1]:{port}/"),
+            format!("https://[::ffff:127.0.0.1]:{port}/"),
+            format!("https://0.0.0.0:{port}/"),
+            format!("https://10.0.0.1:{port}/"),
+            format!("https://169.254.169.254:{port}/latest/meta-data"),
+            format!("https://192.168.1.1:{port}/"),
+            format!("https://100.64.0.1:{port}/"),
+            format!("https://[fe80::1]:{port}/"),
+            format!("https://[fd00::1]:{port}/"),
+            format!("https://224.0.0.1:{port}/"),
+            format!("https://localhost.:{port}/"),
+        ] {
+            let answer = client.get(&url.parse().unwrap(), HeaderMap::new()).await;
+            assert_eq!(answer.unwrap_err(), HttpError::Connect, "{url}");
+        }
+        let named = HttpClient::for_strangers_urls(options, vec!["127.0.0.1".to_owned()]).unwrap();
+        let secure = format!("https://{address}/").parse().unwrap();
+        assert_eq!(&named.get(&secure, HeaderMap::new()).await.unwrap().body[..], b"ok");
+        let plain = format!("http://{address}/").parse().unwrap();
+        assert!(named.get(&plain, HeaderMap::new()).await.is_err());
     }
 
     #[tokio::test]

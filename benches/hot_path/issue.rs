@@ -2,6 +2,7 @@
 //! the bare signature, which is the least it can cost, and how long a refusal takes.
 
 use std::hint::black_box;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,13 +13,15 @@ use m2m_sidecar::domain::clock::{SystemClock, UnixTime};
 use m2m_sidecar::domain::hash::sha256;
 use m2m_sidecar::domain::oauth::GrantType;
 use m2m_sidecar::domain::scope::ScopeSet;
-use m2m_sidecar::issuer::client::Secret;
+use m2m_sidecar::issuer::client::{Authentication, Secret};
 use m2m_sidecar::issuer::{Client, Config, Issuer, Profile, TokenRequest};
 use m2m_sidecar::jose::Algorithm;
 use m2m_sidecar::jose::sign::SigningKey;
 use m2m_sidecar::store::{self, StoredClient, StoredSecret};
 use serde_json::{Map, json};
 use tokio::runtime::Runtime;
+
+const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 fn body(client_id: &str, secret: &str, more: &str) -> String {
     format!(
@@ -30,6 +33,7 @@ fn configured() -> Client {
     Client {
         id: "configured".to_owned(),
         name: None,
+        authentication: Authentication::Secret,
         secrets: vec![Secret::configured("bench-secret".into())],
         owner: Some("1".to_owned()),
         access_token_lifetime: None,
@@ -77,6 +81,9 @@ fn config(algorithm: Algorithm) -> Config {
         algorithm,
         private_key: None,
         clients: vec![configured()],
+        client_jwks_hosts: Vec::new(),
+        client_jwks_ca: None,
+        max_assertion_lifetime: Duration::from_secs(3600),
         rotate_every: Some(Duration::from_secs(30 * 86_400)),
         encryption_key: None,
     }
@@ -88,9 +95,9 @@ async fn issuer(algorithm: Algorithm, store: &store::Config) -> Arc<Issuer> {
     Issuer::open(config(algorithm), store, Arc::new(SystemClock)).await.expect("an issuer")
 }
 
-async fn ask(issuer: &Issuer, headers: &HeaderMap, body: &str) -> bool {
+async fn ask(issuer: &Issuer, headers: &HeaderMap, body: &str, from: IpAddr) -> bool {
     let request = TokenRequest::parse(black_box(headers), black_box(body.as_bytes())).expect("a request");
-    issuer.issue(&request).await.is_ok()
+    issuer.issue(&request, Some(from)).await.is_ok()
 }
 
 pub fn bench(criterion: &mut Criterion) {
@@ -117,8 +124,8 @@ pub fn bench(criterion: &mut Criterion) {
             ("named, so written down", "stored", "&token_name=bench"),
         ] {
             let body = body(client, "bench-secret", more);
-            assert!(runtime.block_on(ask(&issuer, &headers, &body)), "{case}");
-            group.bench_function(case, |b| b.iter(|| runtime.block_on(ask(&issuer, &headers, &body))));
+            assert!(runtime.block_on(ask(&issuer, &headers, &body, HERE)), "{case}");
+            group.bench_function(case, |b| b.iter(|| runtime.block_on(ask(&issuer, &headers, &body, HERE))));
         }
         group.finish();
         if algorithm == Algorithm::ES256 {
@@ -137,7 +144,7 @@ fn together(runtime: &Runtime, issuer: &Issuer, headers: &HeaderMap) {
         runtime.block_on(async {
             let each = async || {
                 for _ in 0..TOKENS / clients {
-                    assert!(ask(issuer, headers, &body).await);
+                    assert!(ask(issuer, headers, &body, HERE).await);
                 }
             };
             futures_util::future::join_all((0..clients).map(|_| each())).await;
@@ -154,9 +161,10 @@ fn refusals(runtime: &Runtime, issuer: &Issuer, headers: &HeaderMap) {
     for round in 0..4000 {
         for (times, client) in times.iter_mut().zip(["nobody", "stored"]) {
             // Each from another client address: repeated failures from one are answered without a look.
+            let from = IpAddr::from((u32::from(Ipv4Addr::new(10, 0, 0, 0)) + round).to_be_bytes());
             let body = body(client, &format!("wrong-secret-{round}"), "");
             let began = Instant::now();
-            assert!(!runtime.block_on(ask(issuer, headers, &body)));
+            assert!(!runtime.block_on(ask(issuer, headers, &body, from)));
             times.push(began.elapsed());
         }
     }

@@ -9,11 +9,6 @@ use super::tree::KeyPath;
 pub(super) const KEYS: &[&str] = &[
     "admin",
     "localApi",
-    "issuer.clientJwksHosts",
-    "issuer.maxAssertionLifetime",
-    "issuer.clients[].jwksFile",
-    "issuer.clients[].jwksUri",
-    "issuer.clients[].jwtPrivateKey",
     "issuer.clients[].limits",
     "inbound[].allowedOrigins",
     "inbound[].publicUrl",

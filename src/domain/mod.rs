@@ -8,6 +8,7 @@ pub mod clock;
 pub mod hash;
 pub mod oauth;
 pub mod path;
+pub mod public_address;
 pub mod reason;
 pub mod revoked;
 pub mod scope;

@@ -10,7 +10,7 @@ use http::HeaderMap;
 use serde_json::json;
 
 use super::oauth::{token_error_answer, why_no_body};
-use super::{JSON, NO_CACHE, NO_STORE, Peer, error_answer, shown};
+use super::{JSON, NO_CACHE, NO_STORE, Peer, address, error_answer, shown};
 use crate::domain::oauth::ErrorCode;
 use crate::issuer::{Introspection, IntrospectionRequest, Issuer, TokenError};
 
@@ -30,7 +30,7 @@ pub(super) async fn introspect(
     };
     let request = IntrospectionRequest::parse(&headers, &body);
     let result = match &request {
-        Ok(request) => issuer.introspect(request).await,
+        Ok(request) => issuer.introspect(request, address(&peer)).await,
         Err(error) => Err(*error),
     };
     let client_id = request.as_ref().ok().and_then(|request| issuer.revoking_client(request));
@@ -49,7 +49,7 @@ fn record(client_id: Option<&str>, result: &Result<Introspection, TokenError>, p
     let (outcome, reason, jti) = match result {
         Ok(Introspection::NotAllowed(jti)) => ("not_allowed", None, jti.as_deref()),
         Ok(Introspection::Active(_) | Introspection::Inactive) => return,
-        Err(error) => (error.code().as_str(), Some(tracing::field::display(error)), None),
+        Err(error) => (error.code().as_str(), Some(error.reason()), None),
     };
     tracing::info!(target: "audit", client_id, outcome, reason, jti, peer = shown(peer), "introspection request");
 }

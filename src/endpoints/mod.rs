@@ -8,7 +8,7 @@ pub mod plgd;
 pub mod probes;
 mod revocation;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use axum::Extension;
 use axum::response::{IntoResponse, Response};
@@ -22,6 +22,11 @@ pub struct PeerAddress(pub SocketAddr);
 
 /// The client's address as a handler gets it: none when the proxy's bridge is not in between.
 type Peer = Option<Extension<PeerAddress>>;
+
+/// The address alone, by which failures are counted.
+fn address(peer: &Peer) -> Option<IpAddr> {
+    peer.as_ref().map(|Extension(PeerAddress(address))| address.ip())
+}
 
 /// The same for an audit line.
 fn shown(peer: &Peer) -> Option<tracing::field::DisplayValue<SocketAddr>> {

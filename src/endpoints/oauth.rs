@@ -17,7 +17,7 @@ use super::introspection::introspect;
 use super::metadata::{jwks, metadata};
 use super::plgd::{self, TokensApi, VerifyCaller};
 use super::revocation::{revocations, revoke};
-use super::{JSON, NO_CACHE, NO_STORE, Peer, error_answer, method_not_allowed, not_found, shown};
+use super::{JSON, NO_CACHE, NO_STORE, Peer, address, error_answer, method_not_allowed, not_found, shown};
 use crate::domain::oauth::{ErrorCode, GrantType};
 use crate::domain::secret::ExposeSecret;
 use crate::issuer::metadata::{
@@ -183,7 +183,7 @@ impl TokenEndpoint {
         peer: &Peer,
     ) -> Result<TokenResponse, TokenError> {
         let result = match &request {
-            Ok(request) => self.issuer.issue(request).await,
+            Ok(request) => self.issuer.issue(request, address(peer)).await,
             Err(error) => Err(*error),
         };
         self.record(request.as_ref().ok(), &result, peer);
@@ -202,9 +202,9 @@ impl TokenEndpoint {
             grant_type: request.and_then(TokenRequest::grant_type),
             error: result.as_ref().err().map(|error| error.code()),
         };
-        let reason = result.as_ref().err().map(tracing::field::display);
+        let reason = result.as_ref().err().map(|error| error.reason());
         let jti = result.as_ref().ok().map(|response| response.jti.as_str());
-        self.report(&outcome, jti, reason, peer);
+        self.report(&outcome, jti, reason.as_deref(), peer);
     }
 
     fn report(&self, outcome: &Outcome, jti: Option<&str>, reason: Option<impl tracing::Value>, peer: &Peer) {
@@ -272,6 +272,11 @@ fn token_answer(response: &TokenResponse, profile: Profile) -> Response {
 
 pub(super) fn token_error_answer(error: TokenError) -> Response {
     let mut answer = code_answer(error.code(), &error.to_string());
+    if let TokenError::TooManyFailures { retry_after } = error {
+        // RFC 6585 §4. RFC 6749 has no code for it, so it is the one that asks to come back later.
+        *answer.status_mut() = StatusCode::TOO_MANY_REQUESTS;
+        answer.headers_mut().insert(RETRY_AFTER, retry_after.into());
+    }
     if error == (TokenError::InvalidClient { basic: true }) {
         let challenge = HeaderValue::from_static(r#"Basic realm="m2m-sidecar""#);
         answer.headers_mut().insert(WWW_AUTHENTICATE, challenge);

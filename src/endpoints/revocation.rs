@@ -10,7 +10,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::oauth::{token_error_answer, why_no_body};
-use super::{NO_CACHE, NO_STORE, Peer, error_answer, shown};
+use super::{NO_CACHE, NO_STORE, Peer, address, error_answer, shown};
 use crate::domain::oauth::ErrorCode;
 use crate::issuer::{Issuer, RevocationRequest, TokenError};
 
@@ -34,7 +34,7 @@ pub(super) async fn revoke(
     };
     let request = RevocationRequest::parse(&headers, &body);
     let result = match &request {
-        Ok(request) => issuer.revoke(request).await,
+        Ok(request) => issuer.revoke(request, address(&peer)).await,
         Err(error) => Err(*error),
     };
     let client_id = request.as_ref().ok().and_then(|request| issuer.revoking_client(request));
@@ -54,8 +54,8 @@ fn record(client_id: Option<&str>, result: &Result<Option<String>, TokenError>, 
         Err(error) => error.code().as_str(),
     };
     let jti = result.as_ref().ok().and_then(Option::as_deref);
-    let reason = result.as_ref().err().map(tracing::field::display);
-    tracing::info!(target: "audit", client_id, outcome, reason, jti, peer = shown(peer), "revocation request");
+    let reason = result.as_ref().err().map(|error| error.reason());
+    tracing::info!(target: "audit", client_id, outcome, reason = reason.as_deref(), jti, peer = shown(peer), "revocation request");
 }
 
 /// `GET /oauth/revocations`

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+use super::client_auth::AuthenticatedClient;
+use super::client_auth::exchange::Exchanged;
 use super::grants::Granted;
 use super::signing_keys::SigningKeys;
 use super::{Client, Config, OpenError, Profile, TokenError};
@@ -28,6 +30,7 @@ pub(super) struct Policy {
     issuer: String,
     profile: Profile,
     owner_claim: String,
+    device_id_claim: String,
     lifetime: Duration,
 }
 
@@ -58,6 +61,7 @@ impl Policy {
             issuer: config.url.clone(),
             profile: config.profile,
             owner_claim: config.owner_claim.clone(),
+            device_id_claim: config.device_id_claim.clone(),
             lifetime: config.access_token_lifetime,
         })
     }
@@ -107,10 +111,17 @@ pub(super) struct Identity<'a> {
 }
 
 impl<'a> Identity<'a> {
-    /// In the standard profile a client speaks for itself; in plgd's for its owner, where it has one.
-    pub(super) fn of(client: &'a Client, policy: &Policy) -> Self {
-        let owner = client.owner.as_deref();
-        let subject = owner.filter(|_| policy.is_plgd()).unwrap_or(&client.id);
+    /// That of an authenticated client.
+    pub(super) fn of(client: &'a AuthenticatedClient, policy: &Policy) -> Self {
+        Self::new(client.registration(), client.exchanged(), policy)
+    }
+
+    /// In the standard profile a client speaks for itself; in plgd's for the user whose JWT it brought, or for its owner,
+    /// where it has one.
+    pub(super) fn new(client: &'a Client, exchanged: Option<&'a Exchanged>, policy: &Policy) -> Self {
+        let owner = exchanged.map_or(client.owner.as_deref(), |exchanged| Some(exchanged.owner()));
+        let user = exchanged.and_then(|exchanged| exchanged.claim("sub")).or(owner);
+        let subject = user.filter(|_| policy.is_plgd()).unwrap_or(&client.id);
         // A user is known by the claim `sub` there, so the owner of a token is whoever stands in it.
         let owner = if policy.owner_claim == "sub" { Some(subject) } else { owner };
         Self { subject, owner }
@@ -143,7 +154,8 @@ pub(super) fn sign(
 
 fn record(granted: &Granted, policy: &Policy, now: UnixTime) -> TokenRecord {
     let client = granted.client().registration();
-    let identity = Identity::of(client, policy);
+    let identity = Identity::of(granted.client(), policy);
+    let original = granted.client().exchanged().map(Exchanged::copied).filter(|copied| !copied.is_empty());
     TokenRecord {
         jti: uuid::Uuid::new_v4().to_string(),
         client_id: client.id.clone(),
@@ -155,7 +167,7 @@ fn record(granted: &Granted, policy: &Policy, now: UnixTime) -> TokenRecord {
         issued_at: now.minus(BACKDATED),
         expires_at: granted.expires_at(),
         revoked_at: None,
-        original_claims: None,
+        original_claims: original.cloned(),
     }
 }
 
@@ -178,6 +190,10 @@ fn claims(granted: &Granted, policy: &Policy, record: &TokenRecord) -> Map<Strin
     }
     if let Some(owner) = &record.owner {
         set(&policy.owner_claim, owner.as_str().into());
+    }
+    let device = granted.client().exchanged().and_then(|exchanged| exchanged.claim(&policy.device_id_claim));
+    if let Some(device) = device.filter(|_| policy.is_plgd()) {
+        set(&policy.device_id_claim, device.into());
     }
     if let Some(original) = &record.original_claims {
         set(ORIGINAL_CLAIMS, original.clone().into());

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+pub use super::client_auth::client_keys::{ClientKeys, KeyPlace};
+pub use super::client_auth::exchange::{CopyClaims, Exchange};
+use super::client_secret;
 use crate::domain::clock::UnixTime;
 use crate::domain::oauth::GrantType;
 use crate::domain::scope::ScopeSet;
@@ -16,7 +19,9 @@ pub struct Client {
     pub id: String,
     /// What people call it.
     pub name: Option<String>,
-    /// Its secrets; any of those that have not expired will do.
+    /// How it proves who it is; in no other way.
+    pub authentication: Authentication,
+    /// Its secrets; any of those that have not expired will do, if it is to authenticate itself by one.
     pub secrets: Vec<Secret>,
     /// The owner claim's value.
     pub owner: Option<String>,
@@ -36,6 +41,25 @@ pub struct Client {
     pub disabled: bool,
     /// From this time on the client is refused.
     pub expires_at: Option<UnixTime>,
+}
+
+impl Client {
+    /// Whether it may be used at a time.
+    #[must_use]
+    pub fn is_usable(&self, now: UnixTime) -> bool {
+        !self.disabled && self.expires_at.is_none_or(|end| now < end)
+    }
+}
+
+/// How a client proves who it is.
+#[derive(Clone, Debug)]
+pub enum Authentication {
+    /// By one of its secrets, in the header or in the body.
+    Secret,
+    /// By a JWT signed with one of these keys (RFC 7523 §2.2).
+    PrivateKeyJwt(ClientKeys),
+    /// By a JWT of a trusted authority's user, whose tokens it then gets (plgd's `jwtPrivateKey`).
+    Exchange(Exchange),
 }
 
 /// One secret of a client.
@@ -70,4 +94,6 @@ pub enum ExpectedSecret {
     Plain(SecretString),
     /// SHA-256: good enough for one of 256 random bits.
     Sha256([u8; 32]),
+    /// Argon2id: a supplied one, which may be a password.
+    Argon2(client_secret::Salt, client_secret::Digest),
 }

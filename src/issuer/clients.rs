@@ -2,12 +2,14 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
-use super::client::{Client, ExpectedSecret};
+use super::client::{Client, ExpectedSecret, Secret};
 use super::{OpenError, registration};
-use crate::domain::secret::{ExposeSecret, SecretString};
+use crate::domain::secret::ExposeSecret;
 use crate::store::{Store, StoreError};
 
 /// All clients, by id.
@@ -17,8 +19,8 @@ pub(super) struct Clients {
     stored: ArcSwap<HashMap<String, Arc<Client>>>,
     /// Held while the store is read, so that an older reading never replaces a newer one.
     reading: tokio::sync::Mutex<()>,
-    /// What the secret of an unknown client is compared with, so that it costs what a known one costs.
-    dummy_secret: SecretString,
+    /// Whether any client of the store has a supplied secret.
+    have_supplied_secrets: AtomicBool,
 }
 
 impl Clients {
@@ -27,7 +29,7 @@ impl Clients {
         for client in clients {
             let is_empty = |secret: &ExpectedSecret| match secret {
                 ExpectedSecret::Plain(secret) => secret.expose_secret().is_empty(),
-                ExpectedSecret::Sha256(_) => false,
+                ExpectedSecret::Sha256(_) | ExpectedSecret::Argon2(..) => false,
             };
             if client.secrets.iter().any(|secret| is_empty(&secret.expected)) {
                 return Err(OpenError::EmptySecret(client.id));
@@ -36,12 +38,11 @@ impl Clients {
                 return Err(OpenError::DuplicateClient(first.id.clone()));
             }
         }
-        let dummy_secret = SecretString::from(uuid::Uuid::new_v4().to_string());
         Ok(Self {
             configured,
             stored: ArcSwap::default(),
             reading: tokio::sync::Mutex::default(),
-            dummy_secret,
+            have_supplied_secrets: AtomicBool::new(false),
         })
     }
 
@@ -63,15 +64,24 @@ impl Clients {
             }
             clients.insert(stored.client_id, Arc::new(client));
         }
+        let is_supplied = |secret: &Secret| matches!(secret.expected, ExpectedSecret::Argon2(..));
+        let any = clients.values().any(|client: &Arc<Client>| client.secrets.iter().any(is_supplied));
+        self.have_supplied_secrets.store(any, Ordering::Relaxed);
         self.stored.store(Arc::new(clients));
         Ok(())
+    }
+
+    /// How long the tokens of the client of the store live whose tokens live longest.
+    pub(super) fn longest_lifetime(&self) -> Option<Duration> {
+        self.stored.load().values().filter_map(|client| client.access_token_lifetime).max()
     }
 
     pub(super) fn get(&self, client_id: &str) -> Option<Arc<Client>> {
         self.configured.get(client_id).cloned().or_else(|| self.stored.load().get(client_id).cloned())
     }
 
-    pub(super) fn dummy_secret(&self) -> &SecretString {
-        &self.dummy_secret
+    /// Whether a presented secret may have to be hashed slowly: whoever presents it, or timing would tell who is known.
+    pub(super) fn have_supplied_secrets(&self) -> bool {
+        self.have_supplied_secrets.load(Ordering::Relaxed)
     }
 }

@@ -1,5 +1,7 @@
 //! Introspection (RFC 7662): what a token says, for those it concerns.
 
+use std::net::IpAddr;
+
 use serde_json::{Map, Value, json};
 
 use super::client_auth::AuthenticatedClient;
@@ -32,9 +34,13 @@ impl Issuer {
     ///
     /// # Errors
     /// When the caller is not authenticated, or the store does not answer.
-    pub async fn introspect(&self, request: &IntrospectionRequest) -> Result<Introspection, TokenError> {
+    pub async fn introspect(
+        &self,
+        request: &IntrospectionRequest,
+        from: Option<IpAddr>,
+    ) -> Result<Introspection, TokenError> {
         let now = self.clock.now();
-        let caller = self.authenticate(request.credentials(), now).await?;
+        let caller = self.authenticate(request.credentials(), from, now).await?;
         match refresh_token::hash_of(request.token()) {
             Some(hash) => self.introspect_refresh_token(&hash, &caller, now).await,
             None => Ok(self.introspect_access_token(request.token().expose_secret(), &caller, now)),

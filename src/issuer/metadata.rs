@@ -8,7 +8,7 @@ use url::Url;
 use super::{OpenError, Profile};
 use crate::domain::oauth::{ClientAuthMethod, GrantType};
 use crate::domain::path::NormalPath;
-use crate::jose::{Algorithm, algorithm_name};
+use crate::jose::{ALGORITHMS, Algorithm, algorithm_name};
 
 /// The token endpoint, below the issuer's path.
 pub const TOKEN_PATH: &str = "/oauth/token";
@@ -26,6 +26,14 @@ pub const JWKS_PATH: &str = "/.well-known/jwks.json";
 pub const OPENID_CONFIGURATION_PATH: &str = "/.well-known/openid-configuration";
 /// OAuth's metadata: RFC 8414 §3.1 puts the issuer's path *behind* it.
 pub const AUTHORIZATION_SERVER_PATH: &str = "/.well-known/oauth-authorization-server";
+
+/// The method of RFC 7523 §2.2, as OpenID Connect Core 1.0 §9 names it.
+pub const PRIVATE_KEY_JWT: &str = "private_key_jwt";
+
+/// How clients may authenticate themselves.
+fn auth_methods() -> Vec<&'static str> {
+    ClientAuthMethod::ALL.map(ClientAuthMethod::as_str).into_iter().chain([PRIVATE_KEY_JWT]).collect()
+}
 
 /// The path of an issuer's URL in normal form, without a trailing slash.
 pub(super) fn base_path(url: &str) -> Result<String, OpenError> {
@@ -47,17 +55,21 @@ pub(super) fn base_path(url: &str) -> Result<String, OpenError> {
 pub(super) fn document(issuer: &str, profile: Profile, algorithms: &[Algorithm]) -> Value {
     let algorithms: Vec<_> = algorithms.iter().copied().map(algorithm_name).collect();
     let base = issuer.trim_end_matches('/');
+    let assertion_algorithms: Vec<_> = ALGORITHMS.iter().copied().map(algorithm_name).collect();
     let mut document = json!({
         "issuer": issuer,
         "token_endpoint": format!("{base}{TOKEN_PATH}"),
         "jwks_uri": format!("{base}{JWKS_PATH}"),
         "revocation_endpoint": format!("{base}{REVOKE_PATH}"),
-        "revocation_endpoint_auth_methods_supported": ClientAuthMethod::ALL.map(ClientAuthMethod::as_str),
+        "revocation_endpoint_auth_methods_supported": auth_methods(),
+        "revocation_endpoint_auth_signing_alg_values_supported": assertion_algorithms,
         "introspection_endpoint": format!("{base}{INTROSPECT_PATH}"),
-        "introspection_endpoint_auth_methods_supported": ClientAuthMethod::ALL.map(ClientAuthMethod::as_str),
+        "introspection_endpoint_auth_methods_supported": auth_methods(),
+        "introspection_endpoint_auth_signing_alg_values_supported": assertion_algorithms,
         "revocation_list_uri": format!("{base}{REVOCATIONS_PATH}"),
         "grant_types_supported": GrantType::ALL.map(GrantType::as_str),
-        "token_endpoint_auth_methods_supported": ClientAuthMethod::ALL.map(ClientAuthMethod::as_str),
+        "token_endpoint_auth_methods_supported": auth_methods(),
+        "token_endpoint_auth_signing_alg_values_supported": assertion_algorithms,
         // Required even where there is no authorization endpoint, hence no response type.
         "response_types_supported": [],
         // There are no ID tokens, but clients made for OpenID Connect refuse a document without these two. What they

@@ -9,6 +9,7 @@
 mod access_token;
 pub mod client;
 mod client_auth;
+pub mod client_secret;
 mod clients;
 mod grants;
 mod introspection;
@@ -19,6 +20,7 @@ mod revocation;
 mod signing_keys;
 pub mod token_request;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,6 +39,9 @@ use crate::store::{EncryptionKey, Revisions, Store, StoreError};
 
 pub use access_token::RESERVED as RESERVED_CLAIMS;
 pub use client::Client;
+pub use client_auth::AssertionFault;
+pub use client_auth::client_keys::ClientKeySets;
+pub use client_auth::exchange::VerifyForeign;
 pub use grants::refresh_token::LIFETIME as REFRESH_TOKEN_LIFETIME;
 pub use introspection::{Introspection, IntrospectionRequest};
 pub use revocation::{RevocationList, RevocationRequest};
@@ -68,6 +73,12 @@ pub struct Config {
     pub encryption_key: Option<EncryptionKey>,
     /// The clients of the configuration; read-only.
     pub clients: Vec<Client>,
+    /// Hosts of clients' `jwks_uri` that may have private addresses.
+    pub client_jwks_hosts: Vec<String>,
+    /// Certificates (PEM) that are trusted for clients' `jwks_uri`, beside the platform's.
+    pub client_jwks_ca: Option<Vec<u8>>,
+    /// How far in the future a client's assertion may end.
+    pub max_assertion_lifetime: Duration,
 }
 
 /// Which tokens and answers are given.
@@ -86,6 +97,7 @@ pub struct Issuer {
     base_path: String,
     policy: access_token::Policy,
     clients: clients::Clients,
+    client_auth: client_auth::ClientAuth,
     keys: signing_keys::SigningKeys,
     revocations: revocation::Revocations,
     purge: registry::PurgeTimer,
@@ -115,11 +127,13 @@ impl Issuer {
         let keys = signing_keys::SigningKeys::open(&config, store.clone(), clock.clone()).await?;
         let revocations = revocation::Revocations::open(store.clone(), clock.now()).await?;
         let read = ArcSwapOption::from_pointee(revisions);
+        let client_auth = client_auth::ClientAuth::new(&config, store.clone());
         Ok(Arc::new(Self {
             url: config.url,
             base_path,
             policy,
             clients,
+            client_auth,
             keys,
             revocations,
             purge: registry::PurgeTimer::default(),
@@ -138,6 +152,9 @@ impl Issuer {
         let reloaded = self.reload_changes().await;
         if reloaded.is_err() {
             self.read.store(None);
+        } else if let Err(error) = self.client_auth.write_used_secrets(self.clock.now()).await {
+            // No reason to issue nothing.
+            tracing::warn!(%error, "when secrets were last used could not be noted");
         }
         reloaded
     }
@@ -147,6 +164,7 @@ impl Issuer {
         let read = self.read.load_full();
         if read.as_deref().is_none_or(|read| read.clients != revisions.clients) {
             self.clients.reload(&*self.store).await?;
+            self.clients.longest_lifetime().into_iter().for_each(|lives| self.keys.expect_tokens_of(lives));
         }
         // Also when nothing was changed: keys come of age, and what has expired is forgotten.
         self.keys.reload(revisions.keys, self.clock.now()).await?;
@@ -156,13 +174,17 @@ impl Issuer {
         Ok(())
     }
 
-    /// Issues an access token, or says why not. Signs on the calling thread.
+    /// Issues an access token to whoever asks from an address, or says why not. Signs on the calling thread.
     ///
     /// # Errors
     /// Whatever the client must be told, as [`TokenError`].
-    pub async fn issue(&self, request: &TokenRequest) -> Result<TokenResponse, TokenError> {
+    pub async fn issue(
+        &self,
+        request: &TokenRequest,
+        from: Option<IpAddr>,
+    ) -> Result<TokenResponse, TokenError> {
         let now = self.clock.now();
-        let client = self.authenticate(request.credentials(), now).await?;
+        let client = self.authenticate(request.credentials(), from, now).await?;
         match request.grant_type() {
             Some(GrantType::ClientCredentials) => {
                 let granted = grants::client_credentials::grant(client, request, &self.policy, now)?;
@@ -177,13 +199,14 @@ impl Issuer {
     async fn authenticate(
         &self,
         credentials: Option<&token_request::Credentials>,
+        from: Option<IpAddr>,
         now: UnixTime,
     ) -> Result<client_auth::AuthenticatedClient, TokenError> {
         // A client may have been disabled or deleted where we cannot see it.
         if self.read.load().is_none() {
             return Err(TokenError::StoreUnavailable);
         }
-        client_auth::authenticate(&self.clients, credentials, now)
+        self.client_auth.authenticate(&self.clients, credentials, from, now).await
     }
 
     /// Revokes an access token, or a refresh token with its family and their access tokens (RFC 7009 §2). Gives the access
@@ -192,9 +215,13 @@ impl Issuer {
     ///
     /// # Errors
     /// When the client is not authenticated, or the store does not keep the revocation.
-    pub async fn revoke(&self, request: &RevocationRequest) -> Result<Option<String>, TokenError> {
+    pub async fn revoke(
+        &self,
+        request: &RevocationRequest,
+        from: Option<IpAddr>,
+    ) -> Result<Option<String>, TokenError> {
         let now = self.clock.now();
-        let client = self.authenticate(request.credentials(), now).await?;
+        let client = self.authenticate(request.credentials(), from, now).await?;
         if let Some(hash) = grants::refresh_token::hash_of(request.token()) {
             return self.revoke_family(&hash, client.registration(), now).await;
         }
@@ -235,8 +262,19 @@ impl Issuer {
     }
 
     fn named(&self, credentials: &token_request::Credentials) -> Option<String> {
-        let mut candidates = credentials.candidates();
-        candidates.find_map(|candidate| Some(self.clients.get(&candidate.client_id)?.id.clone()))
+        credentials.named().find_map(|id| Some(self.clients.get(&id)?.id.clone()))
+    }
+
+    /// The keys of clients, which somebody has to fetch: [`ClientKeySets::run`].
+    #[must_use]
+    pub fn client_keys(&self) -> &Arc<ClientKeySets> {
+        self.client_auth.keys()
+    }
+
+    /// Sets how JWTs of trusted authorities are verified, which clients exchange for tokens of their owners. Until then
+    /// none is taken.
+    pub fn exchange_with(&self, verify: VerifyForeign) {
+        self.client_auth.verify_foreign_with(verify);
     }
 
     /// What is known of the signing keys: the one that signs first, then the newest first.
@@ -347,9 +385,11 @@ pub enum TokenError {
     /// The client authenticates in more than one way.
     #[error("more than one client authentication method is used")]
     SeveralAuthMethods,
-    /// `client_assertion` is used.
-    #[error("client_assertion is not supported")]
-    AssertionNotSupported,
+    /// `client_assertion` and `client_assertion_type` do not go together.
+    #[error(
+        "client_assertion needs the client_assertion_type urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+    )]
+    AssertionType,
     /// `expiration` is no number of seconds, has passed, or is later than the client's lifetime allows.
     #[error(
         "expiration must be a time in unix seconds, in the future and within the client's token lifetime"
@@ -373,6 +413,21 @@ pub enum TokenError {
     /// The refresh token was used before, so one of two who have it is a thief: its family was revoked.
     #[error("the refresh token was used before")]
     RefreshTokenReused,
+    /// The assertion proves nothing: to the client the same as [`TokenError::InvalidClient`].
+    #[error("client authentication failed")]
+    InvalidAssertion(AssertionFault),
+    /// Too many failures in a row: nothing was looked at.
+    #[error("too many failed attempts: try again later")]
+    TooManyFailures {
+        /// When it may be tried again, in seconds.
+        retry_after: u16,
+    },
+    /// Too many secrets have to be hashed just now.
+    #[error("too many attempts at once: try again")]
+    Busy,
+    /// The keys that verify the assertion are not to be had just now.
+    #[error("the keys for the assertion are not available")]
+    ClientKeysUnavailable,
     /// The client may not use this grant.
     #[error("this client may not use this grant type")]
     UnauthorizedClient,
@@ -408,19 +463,33 @@ impl TokenError {
             | Self::TooLarge
             | Self::NoGrantType
             | Self::SeveralAuthMethods
-            | Self::AssertionNotSupported
+            | Self::AssertionType
             | Self::Expiration
             | Self::TokenName
             | Self::NoRefreshToken
             | Self::NoToken => ErrorCode::InvalidRequest,
             Self::InvalidGrant | Self::RefreshTokenReused => ErrorCode::InvalidGrant,
-            Self::StoreUnavailable => ErrorCode::TemporarilyUnavailable,
-            Self::InvalidClient { .. } => ErrorCode::InvalidClient,
+            Self::StoreUnavailable
+            | Self::TooManyFailures { .. }
+            | Self::Busy
+            | Self::ClientKeysUnavailable => ErrorCode::TemporarilyUnavailable,
+            Self::InvalidClient { .. } | Self::InvalidAssertion(_) => ErrorCode::InvalidClient,
             Self::UnauthorizedClient => ErrorCode::UnauthorizedClient,
             Self::UnsupportedGrantType => ErrorCode::UnsupportedGrantType,
             Self::InvalidScope => ErrorCode::InvalidScope,
             Self::InvalidTarget => ErrorCode::InvalidTarget,
             Self::Signing => ErrorCode::ServerError,
+        }
+    }
+}
+
+impl TokenError {
+    /// Why, for the audit log: it says more than the client is told.
+    #[must_use]
+    pub fn reason(self) -> String {
+        match self {
+            Self::InvalidAssertion(fault) => fault.to_string(),
+            other => other.to_string(),
         }
     }
 }

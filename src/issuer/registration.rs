@@ -5,11 +5,14 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::client::{Client, ExpectedSecret, Secret};
+use super::client::{Authentication, Client, ClientKeys, ExpectedSecret, KeyPlace, Secret};
+use super::client_secret::{self, Stored};
+use super::metadata::PRIVATE_KEY_JWT;
 use crate::domain::clock::UnixTime;
 use crate::domain::oauth::GrantType;
 use crate::domain::scope::ScopeSet;
 use crate::domain::secret::ExposeSecret;
+use crate::jose::key_set::KeySet;
 use crate::store::{StoredClient, StoredSecret};
 
 /// A client's registration. Unknown members are left alone by reading; a member without a value is not written.
@@ -31,6 +34,15 @@ pub struct Registration {
     /// How long its access tokens live, in seconds; the issuer's value when left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub access_token_lifetime: Option<u64>,
+    /// How it authenticates itself (RFC 7591 §2). When left out: by its keys, if it has any, else by a secret.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_endpoint_auth_method: Option<String>,
+    /// Its public keys, as a JWK set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jwks: Option<Value>,
+    /// Where its public keys are: an https URL.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jwks_uri: Option<String>,
     /// Further claims of its tokens.
     #[serde(skip_serializing_if = "Map::is_empty")]
     pub claims: Map<String, Value>,
@@ -54,9 +66,11 @@ pub fn client(stored: &StoredClient) -> Option<Client> {
     let document = Some(&stored.document).filter(|document| document.is_object())?;
     let registration = Registration::deserialize(document).ok()?;
     let grants = registration.grant_types.iter().map(|name| GrantType::parse(name));
+    let authentication = authentication(&registration)?;
     Some(Client {
         id: stored.client_id.clone(),
         name: registration.client_name,
+        authentication,
         secrets: stored.secrets.iter().map(secret).collect::<Option<_>>()?,
         owner: registration.owner,
         access_token_lifetime: registration.access_token_lifetime.map(Duration::from_secs),
@@ -70,21 +84,30 @@ pub fn client(stored: &StoredClient) -> Option<Client> {
     })
 }
 
-/// The stored form of a generated secret: `sha256:` and the digest in lower-case hexadecimal.
-fn secret(stored: &StoredSecret) -> Option<Secret> {
-    let digest = stored.hash.expose_secret().strip_prefix("sha256:")?;
-    Some(Secret {
-        id: Some(stored.secret_id.clone()),
-        expected: ExpectedSecret::Sha256(digest_from_hex(digest)?),
-        expires_at: stored.expires_at,
-    })
+/// `None`: an unknown method, keys that cannot be read, keys in two places, or none where there must be some.
+fn authentication(registration: &Registration) -> Option<Authentication> {
+    let keys = match (&registration.jwks, &registration.jwks_uri) {
+        (None, None) => None,
+        (Some(jwks), None) => Some(ClientKeys::Inline(KeySet::parse(jwks.to_string().as_bytes()).ok()?)),
+        (None, Some(uri)) => Some(ClientKeys::At(KeyPlace::parse_uri(uri)?)),
+        // RFC 7591 §2: never both.
+        (Some(_), Some(_)) => return None,
+    };
+    match (registration.token_endpoint_auth_method.as_deref(), keys) {
+        (None | Some(PRIVATE_KEY_JWT), Some(keys)) => Some(Authentication::PrivateKeyJwt(keys)),
+        (None, None) | (Some("client_secret_basic" | "client_secret_post"), _) => {
+            Some(Authentication::Secret)
+        }
+        _ => None,
+    }
 }
 
-fn digest_from_hex(text: &str) -> Option<[u8; 32]> {
-    let digits: Vec<u8> =
-        text.chars().map(|digit| u8::try_from(digit.to_digit(16)?).ok()).collect::<Option<_>>()?;
-    let bytes: Vec<u8> = digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect();
-    if digits.len() == 64 { bytes.try_into().ok() } else { None }
+fn secret(stored: &StoredSecret) -> Option<Secret> {
+    let expected = match client_secret::parse(stored.hash.expose_secret())? {
+        Stored::Sha256(digest) => ExpectedSecret::Sha256(digest),
+        Stored::Argon2(salt, digest) => ExpectedSecret::Argon2(salt, digest),
+    };
+    Some(Secret { id: Some(stored.secret_id.clone()), expected, expires_at: stored.expires_at })
 }
 
 #[cfg(test)]
@@ -147,6 +170,13 @@ mod tests {
             (json!({"grant_types": ["password"]}), hash()),
             (json!({"scope": "\"a\""}), hash()),
             (json!({"audience": "x"}), hash()),
+            (json!({"token_endpoint_auth_method": "none"}), hash()),
+            (json!({"token_endpoint_auth_method": "private_key_jwt"}), hash()),
+            (json!({"jwks": {"keys": []}}), hash()),
+            (json!({"jwks_uri": "http://client.example/jwks"}), hash()),
+            (json!({"jwks_uri": "https://user:pass@client.example/jwks"}), hash()),
+            (json!({"jwks_uri": "file:///etc/passwd"}), hash()),
+            (json!({"jwks": {"keys": []}, "jwks_uri": "https://client.example/jwks"}), hash()),
             (json!([]), hash()),
             (json!({}), "plain".to_owned()),
             (json!({}), "sha256:00".to_owned()),

@@ -264,7 +264,7 @@ mod tests {
         let owned = Client { owner: Some("1".to_owned()), ..client("a", "s") };
         let bare = client("a", "s");
         for (client, expected) in [(&owned, "1"), (&bare, "a")] {
-            let identity = access_token::Identity::of(client, &issuer.policy);
+            let identity = access_token::Identity::new(client, None, &issuer.policy);
             assert_eq!((identity.subject, identity.owner), (expected, Some(expected)));
         }
     }

@@ -48,11 +48,8 @@ impl RevocationRequest {
     /// When the request is malformed, whoever sends it.
     pub fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Self, TokenError> {
         let parameters = Parameters::parse(headers, body)?;
-        if parameters.has_assertion {
-            return Err(TokenError::AssertionNotSupported);
-        }
         Ok(Self {
-            credentials: Credentials::parse(headers, parameters.client_id, parameters.client_secret)?,
+            credentials: Credentials::parse(headers, parameters.client)?,
             token: parameters.token.ok_or(TokenError::NoToken)?,
         })
     }

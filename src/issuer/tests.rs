@@ -31,6 +31,7 @@ pub(crate) fn client(id: &str, secret: &str) -> Client {
     Client {
         id: id.to_owned(),
         name: None,
+        authentication: client::Authentication::Secret,
         secrets: vec![client::Secret::configured(SecretString::from(secret))],
         owner: None,
         access_token_lifetime: None,
@@ -67,6 +68,9 @@ pub(crate) fn config(clients: Vec<Client>) -> Config {
         rotate_every: Some(Duration::from_secs(30 * 86_400)),
         encryption_key: None,
         clients,
+        client_jwks_hosts: Vec::new(),
+        client_jwks_ca: None,
+        max_assertion_lifetime: Duration::from_secs(3600),
     }
 }
 
@@ -110,7 +114,7 @@ fn verified_claims(issuer: &Issuer, token: &str) -> Value {
 }
 
 async fn issue(issuer: &Issuer, basic: &str, body: &str) -> Value {
-    let response = issuer.issue(&request(basic, body)).await.unwrap();
+    let response = issuer.issue(&request(basic, body), None).await.unwrap();
     let claims = verified_claims(issuer, response.access_token.expose_secret());
     assert_eq!(claims["jti"], response.jti.as_str());
     assert_eq!(claims["exp"], NOW + i64::try_from(response.expires_in.unwrap().as_secs()).unwrap());
@@ -119,7 +123,7 @@ async fn issue(issuer: &Issuer, basic: &str, body: &str) -> Value {
 }
 
 async fn refusal(issuer: &Issuer, basic: &str, body: &str) -> TokenError {
-    issuer.issue(&request(basic, body)).await.unwrap_err()
+    issuer.issue(&request(basic, body), None).await.unwrap_err()
 }
 
 #[tokio::test]
@@ -280,7 +284,7 @@ async fn the_signing_key_is_made_once_and_kept() {
     let first = Issuer::open(config(vec![legacy()]), store.clone(), clock()).await.unwrap();
     let second = Issuer::open(config(vec![legacy()]), store.clone(), clock()).await.unwrap();
     assert_eq!(first.public_keys(), second.public_keys());
-    let token = first.issue(&request("legacy:s3cret", "")).await.unwrap().access_token;
+    let token = first.issue(&request("legacy:s3cret", ""), None).await.unwrap().access_token;
     verified_claims(&second, token.expose_secret());
 }
 
@@ -291,10 +295,10 @@ async fn a_key_of_the_operator_signs_and_the_stored_ones_stay_published() {
     let own = SigningKey::generate(Algorithm::ES256).unwrap();
     let with_own = Config { private_key: Some(own.to_pem()), ..config(vec![legacy()]) };
     let issuer = Issuer::open(with_own.clone(), store.clone(), clock()).await.unwrap();
-    let token = issuer.issue(&request("legacy:s3cret", "")).await.unwrap().access_token;
+    let token = issuer.issue(&request("legacy:s3cret", ""), None).await.unwrap().access_token;
     let header = URL_SAFE_NO_PAD.decode(token.expose_secret().split('.').next().unwrap()).unwrap();
     assert_eq!(serde_json::from_slice::<Value>(&header).unwrap()["kid"], own.kid());
-    let old = generated.issue(&request("legacy:s3cret", "")).await.unwrap().access_token;
+    let old = generated.issue(&request("legacy:s3cret", ""), None).await.unwrap().access_token;
     verified_claims(&issuer, old.expose_secret());
 
     let fresh = open(with_own).await.unwrap();
@@ -382,6 +386,9 @@ async fn base_path_is_the_urls_path_in_normal_form() {
 
 #[tokio::test]
 async fn metadata_names_exactly_what_works() {
+    let every_algorithm =
+        json!(["ES256", "ES384", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "EdDSA"]);
+    let auth_methods = json!(["client_secret_basic", "client_secret_post", "private_key_jwt"]);
     assert_eq!(
         issuer().await.metadata(),
         json!({
@@ -389,12 +396,15 @@ async fn metadata_names_exactly_what_works() {
             "token_endpoint": "https://issuer.example/m2m/oauth/token",
             "jwks_uri": "https://issuer.example/m2m/.well-known/jwks.json",
             "revocation_endpoint": "https://issuer.example/m2m/oauth/revoke",
-            "revocation_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
+            "revocation_endpoint_auth_methods_supported": auth_methods,
+            "revocation_endpoint_auth_signing_alg_values_supported": every_algorithm,
             "introspection_endpoint": "https://issuer.example/m2m/oauth/introspect",
-            "introspection_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
+            "introspection_endpoint_auth_methods_supported": auth_methods,
+            "introspection_endpoint_auth_signing_alg_values_supported": every_algorithm,
             "revocation_list_uri": "https://issuer.example/m2m/oauth/revocations",
             "grant_types_supported": ["client_credentials", "refresh_token"],
-            "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
+            "token_endpoint_auth_methods_supported": auth_methods,
+            "token_endpoint_auth_signing_alg_values_supported": every_algorithm,
             "response_types_supported": [],
             "subject_types_supported": ["public"],
             "id_token_signing_alg_values_supported": ["ES256"],
@@ -440,7 +450,7 @@ async fn a_client_of_the_store_gets_tokens_as_soon_as_it_is_read_and_loses_them_
         assert_eq!(refusal(&issuer, wrong, "").await, unknown, "{wrong}");
     }
     clock.0.store(NOW + 99, Ordering::Relaxed);
-    assert!(issuer.issue(&request("new:generated", "")).await.is_ok());
+    assert!(issuer.issue(&request("new:generated", ""), None).await.is_ok());
     clock.0.store(NOW + 100, Ordering::Relaxed);
     assert_eq!(refusal(&issuer, "new:generated", "").await, unknown, "its secret has expired");
     clock.0.store(NOW, Ordering::Relaxed);

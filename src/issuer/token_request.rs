@@ -15,7 +15,7 @@ use crate::domain::oauth::GrantType;
 use crate::domain::scope::ScopeSet;
 use crate::domain::secret::SecretString;
 
-pub(super) use self::credentials::{Candidate, Credentials};
+pub(super) use self::credentials::{Candidate, Credentials, PresentedAssertion, SecretCredentials};
 pub(super) use self::parameters::Parameters;
 
 /// The most scopes, and the most audiences and resources together.
@@ -63,14 +63,11 @@ impl TokenRequest {
     fn of(headers: &HeaderMap, parameters: Parameters, profile: Profile) -> Result<Self, TokenError> {
         let audiences = parse_audiences(&parameters.audience, parameters.resource)?;
         let grant_type = parameters.grant_type.ok_or(TokenError::NoGrantType)?;
-        if parameters.has_assertion {
-            return Err(TokenError::AssertionNotSupported);
-        }
         // Protobuf knows no absent number.
         let expiration =
             parameters.expiration.as_deref().filter(|text| profile == Profile::Standard || *text != "0");
         Ok(Self {
-            credentials: Credentials::parse(headers, parameters.client_id, parameters.client_secret)?,
+            credentials: Credentials::parse(headers, parameters.client)?,
             grant_type: GrantType::parse(&grant_type),
             scope: parse_scope(parameters.scope.as_deref().unwrap_or_default())?,
             audiences,
@@ -275,8 +272,8 @@ mod tests {
             ("expiration=1.5", TokenError::Expiration),
             ("expiration=99999999999999999999", TokenError::Expiration),
             ("token_name=a%0ab", TokenError::TokenName),
-            ("client_assertion=x", TokenError::AssertionNotSupported),
-            ("client_assertion_type=x", TokenError::AssertionNotSupported),
+            ("client_assertion=x", TokenError::AssertionType),
+            ("client_assertion_type=x", TokenError::AssertionType),
         ] {
             assert_eq!(form(&format!("grant_type=x&{body}")).unwrap_err(), error, "{body}");
         }

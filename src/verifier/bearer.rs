@@ -43,6 +43,20 @@ impl BearerToken {
         Ok(Self(SecretString::from(token)))
     }
 
+    /// A token that came otherwise than in a header.
+    ///
+    /// # Errors
+    /// [`Reason::MalformedToken`] or [`Reason::TokenTooLarge`].
+    pub fn parse(text: SecretString) -> Result<Self, Reason> {
+        if !is_b64token(text.expose_secret()) {
+            return Err(Reason::MalformedToken);
+        }
+        if text.expose_secret().len() > MAX_TOKEN_BYTES {
+            return Err(Reason::TokenTooLarge);
+        }
+        Ok(Self(text))
+    }
+
     /// The token itself: not to be written anywhere.
     #[must_use]
     pub fn text(&self) -> &str {

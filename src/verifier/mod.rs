@@ -399,6 +399,19 @@ impl Verifier {
         self.not_revoked(facts, bearer).await
     }
 
+    /// Verifies a token and gives all its claims, for whoever wants more of them than a request does.
+    ///
+    /// # Errors
+    /// The [`Reason`] of the check that failed.
+    pub async fn verified_claims(&self, bearer: &BearerToken) -> Result<Claims, Reason> {
+        let facts = self.verify(bearer).await?;
+        let authority = self.authorities.get(facts.authority()).ok_or(Reason::Internal)?;
+        let Keys::Usable(keys) = authority.keys().current() else { return Err(Reason::KeysUnavailable) };
+        // What is kept of a verified token is not all of it, and claims are read from signed text only.
+        let jws = Jws::parse(bearer.text()).map_err(|_| Reason::MalformedToken)?;
+        Ok(authenticated(&jws, &keys)?.0.clone())
+    }
+
     /// Whether the key that once made the signature is still one of its authority's.
     fn key_is_published(&self, facts: &TokenFacts) -> Result<bool, Reason> {
         let authority = self.authorities.get(facts.authority()).ok_or(Reason::Internal)?;

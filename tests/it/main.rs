@@ -4,6 +4,7 @@
 //! fake world is known to `support::logs`, which looks for them in everything that was logged.
 
 mod authorities;
+mod client_auth;
 mod commands;
 mod completions;
 #[cfg(target_os = "linux")] // It has the namespaces.

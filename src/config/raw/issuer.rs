@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{Algorithm, seconds};
-use crate::config::address::{IssuerUrl, ListenAddress};
-use crate::config::name::{Audience, ClaimName, ClientId, Name, Scope};
+use crate::config::address::{HttpUrl, IssuerUrl, ListenAddress};
+use crate::config::name::{Audience, ClaimName, ClientId, Name, Scope, ServerName};
 use crate::config::value::{FilePath, GoDuration, Timestamp};
 
 /// The authorization server.
@@ -38,6 +38,14 @@ pub(in crate::config) struct Issuer {
     /// Whether inbound listeners with `issuer: true` answer at the root too, beside the path of `url`. Default: only
     /// when `url` has no path. The issuer's own listener always does.
     pub root_paths: Option<bool>,
+    /// Hosts that a client's `jwks_uri` may name although they have no public address.
+    #[serde(default)]
+    pub client_jwks_hosts: Vec<ServerName>,
+    /// Certificates (PEM) that are trusted for clients' `jwks_uri`, beside the platform's.
+    pub client_jwks_ca_file: Option<FilePath>,
+    /// How far in the future a client's assertion may end: 1m to 24h.
+    #[serde(default = "default_access_token_lifetime")]
+    pub max_assertion_lifetime: GoDuration,
     /// The clients that may ask for tokens.
     #[serde(default)]
     pub clients: Vec<Client>,
@@ -92,8 +100,16 @@ impl Default for Signing {
 pub(in crate::config) struct Client {
     /// The client id.
     pub id: ClientId,
-    /// A file that holds the client's secret, at least 16 bytes; one newline at its end is not part of it.
-    pub secret_file: FilePath,
+    /// A file that holds the client's secret, at least 16 bytes; one newline at its end is not part of it. Left out only
+    /// by a client that authenticates itself by a JWT: with `jwksFile`, `jwksUri` or `jwtPrivateKey`.
+    pub secret_file: Option<FilePath>,
+    /// A JWK set with the client's public keys, for `private_key_jwt`. It is read again when it changes.
+    pub jwks_file: Option<FilePath>,
+    /// Where the client publishes its public keys, for `private_key_jwt`: an https URL. Its host must have a public address
+    /// or be one of `clientJwksHosts`; redirects are not followed.
+    pub jwks_uri: Option<HttpUrl>,
+    /// The client exchanges a JWT of somebody else for a token of that JWT's owner, as plgd has it.
+    pub jwt_private_key: Option<JwtPrivateKey>,
     /// The value of the owner claim; no such claim when left out.
     pub owner: Option<String>,
     /// How long this client's access tokens live, 1s to 366d; the issuer's value when left out. plgd profile: `0s` is for
@@ -120,6 +136,18 @@ pub(in crate::config) struct Client {
     pub disabled: bool,
     /// From this time on the client is refused.
     pub expires_at: Option<Timestamp>,
+}
+
+/// An exchange of JWTs for tokens.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(in crate::config) struct JwtPrivateKey {
+    /// Names of the authorities whose JWTs are taken.
+    #[schemars(length(min = 1))]
+    pub authorities: Vec<Name>,
+    /// The claims of the JWT that go into the token's `originalTokenClaims`. Default: none.
+    #[serde(default)]
+    pub copy_claims: Vec<ClaimName>,
 }
 
 fn default_grant_types() -> Vec<GrantType> {

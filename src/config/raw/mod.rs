@@ -23,7 +23,7 @@ pub(super) use inbound::{
     Access, AmbiguousCharacter, Audiences, Authority, AuthorityProfile, Authorization, ClaimValues,
     CorsPreflight, Inbound, Limits, Mode, Per, Rule, Scalar,
 };
-pub(super) use issuer::{Client, GrantType, Issuer, Profile};
+pub(super) use issuer::{Client, GrantType, Issuer, JwtPrivateKey, Profile};
 pub(super) use outbound::{AuthMethod, Credential, Outbound};
 pub(super) use revocation::{FullRevocation, OnFailure, Revocation, RevocationKind};
 

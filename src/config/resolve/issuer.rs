@@ -1,5 +1,7 @@
 //! The issuer and its clients.
 
+mod client_authentication;
+
 use std::time::Duration;
 
 use super::{Resolver, algorithm};
@@ -10,7 +12,7 @@ use crate::config::{IssuerRole, files, raw};
 use crate::domain::oauth::GrantType;
 use crate::domain::scope::ScopeSet;
 use crate::domain::secret::{ExposeSecret, SecretString};
-use crate::issuer::client::{Client, Secret};
+use crate::issuer::client::{Authentication, Client, Secret};
 use crate::issuer::{self, Profile, RESERVED_CLAIMS};
 use crate::jose::sign::SigningKey;
 use crate::store::EncryptionKey;
@@ -63,6 +65,14 @@ pub(super) fn resolve(resolver: &mut Resolver<'_>, path: &KeyPath, raw: raw::Iss
         .filter_map(|(i, client)| resolve_client(resolver, &clients_path.index(i), client, profile))
         .collect();
     let authorities = authorities(resolver, &path.key("authorities"), raw.authorities);
+    resolver.duration(
+        &path.key("maxAssertionLifetime"),
+        raw.max_assertion_lifetime,
+        Duration::from_mins(1),
+        DAY,
+    );
+    let client_jwks_ca =
+        resolver.certificates(&path.key("clientJwksCaFile"), raw.client_jwks_ca_file.as_ref())?;
     Some(IssuerRole {
         listen: raw.listen.map(|listen| listen.0),
         issuer: issuer::Config {
@@ -77,6 +87,9 @@ pub(super) fn resolve(resolver: &mut Resolver<'_>, path: &KeyPath, raw: raw::Iss
             rotate_every,
             encryption_key: None,
             clients,
+            client_jwks_hosts: raw.client_jwks_hosts.into_iter().map(|host| host.0).collect(),
+            client_jwks_ca,
+            max_assertion_lifetime: raw.max_assertion_lifetime.0,
         },
         authorities,
     })
@@ -176,11 +189,16 @@ fn resolve_client(
         let message = "the issuer sets this claim itself; the value here is never used";
         resolver.findings.warning(&path.key("insertTokenClaims").key(claim), message);
     }
-    let secret = client_secret(resolver, &path.key("secretFile"), &raw)?;
+    let authentication = client_authentication::resolve(resolver, path, &raw)?;
+    let secrets = match authentication {
+        Authentication::Secret => vec![Secret::configured(client_secret(resolver, path, &raw)?)],
+        _ => Vec::new(),
+    };
     Some(Client {
         id: raw.id.0,
         name: None,
-        secrets: vec![Secret::configured(secret)],
+        authentication,
+        secrets,
         owner: raw.owner,
         access_token_lifetime: raw.access_token_lifetime.map(|lifetime| lifetime.0),
         allowed_grant_types: raw
@@ -201,7 +219,13 @@ fn resolve_client(
 }
 
 fn client_secret(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Client) -> Option<SecretString> {
-    let secret = resolver.file(path, &raw.secret_file, files::read_secret)?;
+    let Some(file) = &raw.secret_file else {
+        let message = "one of `secretFile`, `jwksFile`, `jwksUri` and `jwtPrivateKey` is required";
+        resolver.findings.error(path, message);
+        return None;
+    };
+    let path = &path.key("secretFile");
+    let secret = resolver.file(path, file, files::read_secret)?;
     if secret.expose_secret().len() < MIN_SECRET_BYTES {
         let message = format!("the secret is shorter than {MIN_SECRET_BYTES} bytes, so it can be guessed");
         resolver.findings.warning(path, message);

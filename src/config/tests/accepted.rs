@@ -361,6 +361,18 @@ fn who_wants_a_configured_key_rotated_is_warned_and_who_says_nothing_is_not() {
 }
 
 #[test]
+fn a_secret_beside_a_way_to_show_a_jwt_is_never_used() {
+    let text = small_with(
+        "issuer",
+        "  clients: [{ id: a, secretFile: \"${DIR}/secret\", jwksUri: \"https://a.example/jwks\" }]\n",
+    );
+    let warnings = warnings(&text);
+    assert!(warnings.iter().any(|it| it.contains("clients[0].secretFile: never used")), "{warnings:?}");
+    let issuer = config(&text).issuer.unwrap().issuer;
+    assert!(issuer.clients[0].secrets.is_empty());
+}
+
+#[test]
 fn a_short_client_secret_is_a_warning() {
     let text = small_with("issuer", "  clients: [{ id: a, secretFile: \"${DIR}/short\" }]\n");
     let warnings = warnings(&text);

@@ -45,7 +45,7 @@ struct Grant {
 
 impl Grant {
     fn of(granted: &Granted, policy: &Policy) -> Self {
-        let identity = Identity::of(granted.client().registration(), policy);
+        let identity = Identity::of(granted.client(), policy);
         Self {
             scope: granted.scope().to_string(),
             audience: granted.audiences().to_vec(),
@@ -117,7 +117,7 @@ fn grant(
     let registration = client.registration();
     let before = Grant::deserialize(&stored.grant).map_err(|_| TokenError::InvalidGrant)?;
     // A client that has changed hands must not go on for the one before.
-    let identity = Identity::of(registration, policy);
+    let identity = Identity::of(&client, policy);
     if identity.subject != before.subject || identity.owner != before.owner.as_deref() {
         return Err(TokenError::InvalidGrant);
     }

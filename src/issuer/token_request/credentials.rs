@@ -7,16 +7,31 @@ use http::header::AUTHORIZATION;
 use zeroize::Zeroizing;
 
 use super::TokenError;
-use super::parameters::form_decode;
+use super::parameters::{ClientParameters, form_decode};
 use crate::domain::oauth::ClientAuthMethod;
-use crate::domain::secret::SecretString;
+use crate::domain::secret::{ExposeSecret, SecretString};
+use crate::jose::verify::Jws;
 
 /// The longest client id, in bytes.
 const MAX_CLIENT_ID: usize = 256;
 
+/// The longest assertion, in bytes: as long as the longest token.
+const MAX_ASSERTION: usize = 8 * 1024;
+/// The one type of assertion (RFC 7523 §2.2).
+const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+
+/// What a client shows.
+#[derive(Debug)]
+pub(in crate::issuer) enum Credentials {
+    /// A secret, or only an id.
+    Secret(SecretCredentials),
+    /// A JWT.
+    Assertion(PresentedAssertion),
+}
+
 /// A presented id and secret, in the one or two ways they can be read.
 #[derive(Debug)]
-pub(in crate::issuer) struct Credentials {
+pub(in crate::issuer) struct SecretCredentials {
     method: ClientAuthMethod,
     first: Candidate,
     fallback: Option<Candidate>,
@@ -30,11 +45,67 @@ pub(in crate::issuer) struct Candidate {
     pub(in crate::issuer) secret: SecretString,
 }
 
+/// A JWT by which a client authenticates itself (RFC 7521 §4.2).
+#[derive(Debug)]
+pub(in crate::issuer) struct PresentedAssertion {
+    /// The client id beside it, in the ways it can be read; may be left out.
+    pub(in crate::issuer) named: Vec<String>,
+    pub(in crate::issuer) jwt: SecretString,
+}
+
 impl Credentials {
     /// Finds the credentials in the `Authorization` header or among the parameters.
     ///
     /// Schemes other than Basic are nobody's credentials here: web pages send their user's bearer token along.
     pub(in crate::issuer) fn parse(
+        headers: &HeaderMap,
+        parameters: ClientParameters,
+    ) -> Result<Option<Self>, TokenError> {
+        let ClientParameters { id, secret, assertion, assertion_type } = parameters;
+        let assertion = match (assertion, assertion_type) {
+            (None, None) => None,
+            (Some(jwt), Some(of_type)) if of_type == JWT_BEARER => Some(jwt),
+            _ => return Err(TokenError::AssertionType),
+        };
+        let several = assertion.is_some() && secret.is_some();
+        let named = SecretCredentials::parse(headers, id, secret)?;
+        let has_secret = named.as_ref().is_some_and(|named| named.candidates().any(Candidate::has_secret));
+        if several || (assertion.is_some() && has_secret) {
+            return Err(TokenError::SeveralAuthMethods);
+        }
+        let Some(jwt) = assertion else { return Ok(named.map(Self::Secret)) };
+        if jwt.expose_secret().len() > MAX_ASSERTION {
+            return Err(TokenError::TooLarge);
+        }
+        let named = named.iter().flat_map(SecretCredentials::candidates);
+        let named = named.map(|candidate| candidate.client_id.clone()).collect();
+        Ok(Some(Self::Assertion(PresentedAssertion { named, jwt })))
+    }
+}
+
+impl Credentials {
+    /// The client ids that are named, whoever it is that names them.
+    pub(in crate::issuer) fn named(&self) -> impl Iterator<Item = String> {
+        let named: Vec<String> = match self {
+            Self::Secret(credentials) => credentials.candidates().map(|it| it.client_id.clone()).collect(),
+            Self::Assertion(assertion) if assertion.named.is_empty() => {
+                let jws = Jws::parse(assertion.jwt.expose_secret()).ok();
+                jws.and_then(|jws| jws.claimed_issuer().map(str::to_owned)).into_iter().collect()
+            }
+            Self::Assertion(assertion) => assertion.named.clone(),
+        };
+        named.into_iter()
+    }
+}
+
+impl Candidate {
+    pub(in crate::issuer) fn has_secret(&self) -> bool {
+        !self.secret.expose_secret().is_empty()
+    }
+}
+
+impl SecretCredentials {
+    fn parse(
         headers: &HeaderMap,
         client_id: Option<String>,
         client_secret: Option<SecretString>,
@@ -86,6 +157,11 @@ impl Credentials {
         std::iter::once(&self.first).chain(&self.fallback)
     }
 
+    /// The id as the RFC reads it.
+    pub(in crate::issuer) fn client_id(&self) -> &str {
+        &self.first.client_id
+    }
+
     /// How they were presented.
     pub(in crate::issuer) fn method(&self) -> ClientAuthMethod {
         self.method
@@ -108,7 +184,6 @@ mod tests {
     use http::HeaderValue;
 
     use super::*;
-    use crate::domain::secret::ExposeSecret;
 
     fn headers(authorization: &str) -> HeaderMap {
         let mut headers = HeaderMap::new();
@@ -120,7 +195,19 @@ mod tests {
         headers(&format!("Basic {}", STANDARD.encode(joined)))
     }
 
-    fn readings(credentials: &Credentials) -> Vec<(&str, &str)> {
+    fn parse_secret(
+        headers: &HeaderMap,
+        id: Option<String>,
+        secret: Option<SecretString>,
+    ) -> Result<Option<SecretCredentials>, TokenError> {
+        let parameters = ClientParameters { id, secret, ..ClientParameters::default() };
+        Credentials::parse(headers, parameters).map(|found| match found? {
+            Credentials::Secret(credentials) => Some(credentials),
+            Credentials::Assertion(_) => panic!("a secret"),
+        })
+    }
+
+    fn readings(credentials: &SecretCredentials) -> Vec<(&str, &str)> {
         credentials.candidates().map(|c| (c.client_id.as_str(), c.secret.expose_secret())).collect()
     }
 
@@ -136,7 +223,7 @@ mod tests {
             ("id:", vec![("id", "")]),
             (":", vec![("", "")]),
         ] {
-            let credentials = Credentials::parse(&basic(joined), None, None).unwrap().unwrap();
+            let credentials = parse_secret(&basic(joined), None, None).unwrap().unwrap();
             assert_eq!(readings(&credentials), expected, "{joined}");
             assert_eq!(credentials.method(), ClientAuthMethod::ClientSecretBasic);
         }
@@ -144,12 +231,12 @@ mod tests {
 
     #[test]
     fn the_scheme_is_not_case_sensitive_and_other_schemes_are_no_credentials() {
-        assert!(Credentials::parse(&headers("bASIC aWQ6c2VjcmV0"), None, None).unwrap().is_some());
+        assert!(parse_secret(&headers("bASIC aWQ6c2VjcmV0"), None, None).unwrap().is_some());
         for other in ["Bearer abc", "Digest x", "", "Basically aWQ6c2VjcmV0"] {
-            assert!(Credentials::parse(&headers(other), None, None).unwrap().is_none(), "{other}");
+            assert!(parse_secret(&headers(other), None, None).unwrap().is_none(), "{other}");
         }
         let post =
-            Credentials::parse(&headers("Bearer abc"), Some("id".into()), Some("s".into())).unwrap().unwrap();
+            parse_secret(&headers("Bearer abc"), Some("id".into()), Some("s".into())).unwrap().unwrap();
         assert_eq!(readings(&post), [("id", "s")]);
         assert_eq!(post.method(), ClientAuthMethod::ClientSecretPost);
     }
@@ -160,7 +247,7 @@ mod tests {
         for bad in
             ["Basic", "Basic ", "Basic ???", "Basic aWQ", "Basic aWQ=", "Basic aWQ6c2VjcmV0 x", &no_utf8]
         {
-            let error = Credentials::parse(&headers(bad), None, None).unwrap_err();
+            let error = parse_secret(&headers(bad), None, None).unwrap_err();
             assert_eq!(error, TokenError::InvalidClient { basic: true }, "{bad}");
         }
     }
@@ -168,8 +255,7 @@ mod tests {
     #[test]
     fn one_method_per_request() {
         let parse = |id: Option<&str>, secret: Option<&str>| {
-            Credentials::parse(&basic("i%64:s"), id.map(str::to_owned), secret.map(SecretString::from))
-                .map(|_| ())
+            parse_secret(&basic("i%64:s"), id.map(str::to_owned), secret.map(SecretString::from)).map(|_| ())
         };
         assert_eq!(parse(Some("id"), None), Ok(()));
         assert_eq!(parse(Some("i%64"), None), Ok(()));
@@ -182,15 +268,54 @@ mod tests {
     fn two_authorization_headers_are_refused() {
         let mut headers = basic("id:s");
         headers.append(AUTHORIZATION, HeaderValue::from_static("Bearer abc"));
-        assert_eq!(Credentials::parse(&headers, None, None).unwrap_err(), TokenError::Repeated);
+        assert_eq!(parse_secret(&headers, None, None).unwrap_err(), TokenError::Repeated);
     }
 
     #[test]
     fn an_overlong_client_id_is_refused() {
         let id = "i".repeat(257);
-        assert_eq!(
-            Credentials::parse(&basic(&format!("{id}:s")), None, None).unwrap_err(),
-            TokenError::TooLarge
-        );
+        assert_eq!(parse_secret(&basic(&format!("{id}:s")), None, None).unwrap_err(), TokenError::TooLarge);
+    }
+
+    #[test]
+    fn beside_an_assertion_an_id_only_identifies_and_a_secret_is_a_second_method() {
+        let parse = |headers: &HeaderMap, id: Option<&str>, secret: Option<&str>, of_type: Option<&str>| {
+            let parameters = ClientParameters {
+                id: id.map(str::to_owned),
+                secret: secret.map(SecretString::from),
+                assertion: Some(SecretString::from("a.b.c")),
+                assertion_type: of_type.map(str::to_owned),
+            };
+            Credentials::parse(headers, parameters).map(|found| match found {
+                Some(Credentials::Assertion(assertion)) => assertion.named,
+                other => panic!("{other:?}"),
+            })
+        };
+        let (none, jwt) = (HeaderMap::new(), Some(JWT_BEARER));
+        assert_eq!(parse(&none, None, None, jwt).unwrap(), Vec::<String>::new());
+        assert_eq!(parse(&none, Some("id"), None, jwt).unwrap(), ["id"]);
+        assert_eq!(parse(&basic("id:"), None, None, jwt).unwrap(), ["id"]);
+        assert_eq!(parse(&basic("id:"), Some("id"), None, jwt).unwrap(), ["id"]);
+        assert_eq!(parse(&headers("Bearer abc"), None, None, jwt).unwrap(), Vec::<String>::new());
+        let several = Err(TokenError::SeveralAuthMethods);
+        assert_eq!(parse(&basic("id:secret"), None, None, jwt), several);
+        assert_eq!(parse(&basic("id:"), Some("other"), None, jwt), several);
+        assert_eq!(parse(&none, Some("id"), Some("secret"), jwt), several);
+        assert_eq!(parse(&none, None, Some("secret"), jwt), several);
+        for of_type in [None, Some("jwt"), Some("urn:ietf:params:oauth:client-assertion-type:saml2-bearer")] {
+            assert_eq!(parse(&none, Some("id"), None, of_type), Err(TokenError::AssertionType));
+        }
+    }
+
+    #[test]
+    fn an_overlong_assertion_is_refused() {
+        for (length, accepted) in [(MAX_ASSERTION, true), (MAX_ASSERTION + 1, false)] {
+            let parameters = ClientParameters {
+                assertion: Some("x".repeat(length).into()),
+                assertion_type: Some(JWT_BEARER.to_owned()),
+                ..ClientParameters::default()
+            };
+            assert_eq!(Credentials::parse(&HeaderMap::new(), parameters).is_ok(), accepted);
+        }
     }
 }

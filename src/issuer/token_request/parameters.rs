@@ -16,13 +16,20 @@ use crate::domain::secret::SecretString;
 /// The most parameters of one request, known or not.
 const MAX_PARAMETERS: usize = 100;
 
+/// The parameters by which a client authenticates itself (RFC 6749 §2.3.1, RFC 7521 §4.2).
+#[derive(Default)]
+pub(in crate::issuer) struct ClientParameters {
+    pub(in crate::issuer) id: Option<String>,
+    pub(in crate::issuer) secret: Option<SecretString>,
+    pub(in crate::issuer) assertion: Option<SecretString>,
+    pub(in crate::issuer) assertion_type: Option<String>,
+}
+
 /// The parameters that mean something to us, as text.
 #[derive(Default)]
 pub(in crate::issuer) struct Parameters {
     pub(in crate::issuer) grant_type: Option<String>,
-    pub(in crate::issuer) client_id: Option<String>,
-    pub(in crate::issuer) client_secret: Option<SecretString>,
-    pub(in crate::issuer) has_assertion: bool,
+    pub(in crate::issuer) client: ClientParameters,
     pub(in crate::issuer) scope: Option<String>,
     pub(in crate::issuer) audience: Vec<String>,
     pub(in crate::issuer) resource: Vec<String>,
@@ -120,9 +127,10 @@ impl Parameters {
         let repeatable = matches!(name.as_str(), "audience" | "resource");
         match name.as_str() {
             "grant_type" => self.grant_type = Some(value),
-            "client_id" => self.client_id = Some(value),
-            "client_secret" => self.client_secret = Some(value.into()),
-            "client_assertion" | "client_assertion_type" => self.has_assertion = true,
+            "client_id" => self.client.id = Some(value),
+            "client_secret" => self.client.secret = Some(value.into()),
+            "client_assertion" => self.client.assertion = Some(value.into()),
+            "client_assertion_type" => self.client.assertion_type = Some(value),
             "scope" => self.scope = Some(value),
             "audience" => self.audience.push(value),
             "resource" => self.resource.push(value),

@@ -56,7 +56,7 @@ async fn issue_many(issuer: &Arc<Issuer>, body: &'static str, count: usize) -> f
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
             for _ in 0..count / 64 {
                 let request = TokenRequest::parse(&headers, body.as_bytes()).expect("a token request");
-                issuer.issue(&request).await.expect("a token");
+                issuer.issue(&request, None).await.expect("a token");
             }
         })
     });

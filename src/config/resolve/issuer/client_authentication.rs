@@ -1,0 +1,68 @@
+//! How a client of the configuration proves who it is.
+
+use crate::config::resolve::Resolver;
+use crate::config::tree::{Data, KeyPath};
+use crate::config::{files, raw};
+use crate::issuer::client::{Authentication, ClientKeys, CopyClaims, Exchange, KeyPlace};
+
+/// By a secret, unless a key says by which JWT.
+pub(super) fn resolve(
+    resolver: &mut Resolver<'_>,
+    path: &KeyPath,
+    raw: &raw::Client,
+) -> Option<Authentication> {
+    let at = |place| Some(Authentication::PrivateKeyJwt(ClientKeys::At(place)));
+    let authentication = match (&raw.jwks_file, &raw.jwks_uri, &raw.jwt_private_key) {
+        (None, None, None) => return Some(Authentication::Secret),
+        (Some(file), None, None) => {
+            resolver.file(&path.key("jwksFile"), file, files::check_key_set)?;
+            at(KeyPlace::File(file.0.clone()))
+        }
+        (None, Some(url), None) => {
+            let place = KeyPlace::parse_uri(url.0.as_str());
+            if place.is_none() {
+                let message = "it must be an https URL without user name, password and fragment";
+                resolver.findings.error(&path.key("jwksUri"), message);
+            }
+            at(place?)
+        }
+        (None, None, Some(exchange)) => Some(Authentication::Exchange(resolve_exchange(
+            resolver,
+            &path.key("jwtPrivateKey").key("authorities"),
+            exchange,
+        ))),
+        _ => {
+            let message = "only one of `jwksFile`, `jwksUri` and `jwtPrivateKey` can be there";
+            resolver.findings.error(path, message);
+            None
+        }
+    };
+    if raw.secret_file.is_some() {
+        let message = "never used: the client authenticates itself by a JWT, and in no other way";
+        resolver.findings.warning(&path.key("secretFile"), message);
+    }
+    authentication
+}
+
+fn resolve_exchange(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::JwtPrivateKey) -> Exchange {
+    let text = |resolver: &Resolver<'_>, path: &KeyPath| match resolver.tree.find(path).map(|node| &node.data)
+    {
+        Some(Data::Text(text)) => Some(text.value.clone()),
+        _ => None,
+    };
+    let own = text(resolver, &KeyPath::root("issuer").key("url"));
+    for (i, name) in raw.authorities.iter().enumerate() {
+        let place = path.index(i);
+        resolver.reference(&place, &name.0, "authorities", "authority");
+        let issuer = text(resolver, &KeyPath::root("authorities").key(&name.0).key("issuer"));
+        if own.is_some() && issuer == own {
+            let message = "this is the issuer itself: a token could be renewed without end";
+            resolver.findings.error(&place, message);
+        }
+    }
+    let copied = raw.copy_claims.iter().map(|name| name.0.clone()).collect();
+    Exchange {
+        authorities: raw.authorities.iter().map(|name| name.0.clone()).collect(),
+        copy_claims: CopyClaims::These(copied),
+    }
+}

@@ -1,0 +1,160 @@
+//! Client authentication: presented credentials → [`AuthenticatedClient`].
+//!
+//! A client proves itself by a secret ([`secrets`]), by a JWT of its own ([`assertion`], RFC 7523), or by a JWT of a trusted
+//! authority's user ([`exchange`], as plgd has it). Which of them is registered with it; nothing else lets it in. Unknown
+//! client, wrong secret, disabled and expired client are one answer.
+
+mod assertion;
+pub(super) mod client_keys;
+pub(super) mod exchange;
+mod failures;
+mod fault;
+mod proven;
+mod secrets;
+mod slow_hash;
+mod used_secrets;
+
+use std::net::IpAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+pub use fault::AssertionFault;
+
+use super::client::{Authentication, Client};
+use super::clients::Clients;
+use super::metadata::TOKEN_PATH;
+use super::token_request::{Credentials, PresentedAssertion};
+use super::{Config, Profile, TokenError};
+use crate::domain::clock::UnixTime;
+use crate::domain::secret::ExposeSecret;
+use crate::jose::verify::Jws;
+use crate::store::{Store, StoreError};
+use client_keys::ClientKeySets;
+use exchange::{Exchanged, VerifyForeign};
+
+/// A client that has proven who it is. Only [`ClientAuth::authenticate`] makes one.
+#[derive(Clone, Debug)]
+pub(super) struct AuthenticatedClient {
+    client: Arc<Client>,
+    exchanged: Option<Exchanged>,
+}
+
+impl AuthenticatedClient {
+    /// What is registered of the client.
+    pub(super) fn registration(&self) -> &Client {
+        &self.client
+    }
+
+    /// What it brought to be exchanged.
+    pub(super) fn exchanged(&self) -> Option<&Exchanged> {
+        self.exchanged.as_ref()
+    }
+}
+
+/// What clients are authenticated with.
+pub(super) struct ClientAuth {
+    secrets: secrets::Secrets,
+    keys: Arc<ClientKeySets>,
+    verify_foreign: OnceLock<VerifyForeign>,
+    store: Arc<dyn Store>,
+    /// The names an assertion's `aud` may have for us: our URL and the token endpoint's.
+    our_names: [String; 2],
+    max_assertion_lifetime: Duration,
+    owner_claim: String,
+    profile: Profile,
+}
+
+impl ClientAuth {
+    pub(super) fn new(config: &Config, store: Arc<dyn Store>) -> Self {
+        let token_endpoint = format!("{}{TOKEN_PATH}", config.url.trim_end_matches('/'));
+        Self {
+            secrets: secrets::Secrets::new(),
+            keys: ClientKeySets::new(config.client_jwks_hosts.clone(), config.client_jwks_ca.clone()),
+            verify_foreign: OnceLock::new(),
+            store,
+            our_names: [config.url.clone(), token_endpoint],
+            max_assertion_lifetime: config.max_assertion_lifetime,
+            owner_claim: config.owner_claim.clone(),
+            profile: config.profile,
+        }
+    }
+
+    /// The keys of clients that are fetched.
+    pub(super) fn keys(&self) -> &Arc<ClientKeySets> {
+        &self.keys
+    }
+
+    /// Sets how JWTs of authorities are verified; only the first time.
+    pub(super) fn verify_foreign_with(&self, verify: VerifyForeign) {
+        let _ = self.verify_foreign.set(verify);
+    }
+
+    /// Notes in the store when secrets were last used, at most once a minute.
+    pub(super) async fn write_used_secrets(&self, now: UnixTime) -> Result<(), StoreError> {
+        self.secrets.write_used(&*self.store, now).await
+    }
+
+    /// Authenticates a client that asks from an address.
+    ///
+    /// # Errors
+    /// [`TokenError::InvalidClient`] or [`TokenError::InvalidAssertion`], of which the client is told nothing more;
+    /// [`TokenError::TooManyFailures`] before anything is looked at; [`TokenError::Busy`],
+    /// [`TokenError::ClientKeysUnavailable`] or [`TokenError::StoreUnavailable`] when it cannot be judged now.
+    pub(super) async fn authenticate(
+        &self,
+        clients: &Clients,
+        credentials: Option<&Credentials>,
+        from: Option<IpAddr>,
+        now: UnixTime,
+    ) -> Result<AuthenticatedClient, TokenError> {
+        match credentials {
+            None => Err(TokenError::InvalidClient { basic: false }),
+            Some(Credentials::Secret(credentials)) => {
+                let client = self.secrets.authenticate(clients, credentials, from, now).await?;
+                Ok(AuthenticatedClient { client, exchanged: None })
+            }
+            Some(Credentials::Assertion(assertion)) => self.by_assertion(clients, assertion, now).await,
+        }
+    }
+
+    async fn by_assertion(
+        &self,
+        clients: &Clients,
+        presented: &PresentedAssertion,
+        now: UnixTime,
+    ) -> Result<AuthenticatedClient, TokenError> {
+        let jws = Jws::parse(presented.jwt.expose_secret()).map_err(AssertionFault::from)?;
+        let client = named(clients, presented, jws.claimed_issuer()).ok_or(AssertionFault::UnknownClient)?;
+        if !client.is_usable(now) {
+            return Err(AssertionFault::UnusableClient.into());
+        }
+        let exchanged = match &client.authentication {
+            Authentication::Secret => return Err(AssertionFault::OtherMethod.into()),
+            Authentication::PrivateKeyJwt(keys) => {
+                if !presented.named.is_empty() && !presented.named.contains(&client.id) {
+                    return Err(AssertionFault::OtherClient.into());
+                }
+                self.verify_own(&client, keys, &jws, now).await?;
+                None
+            }
+            Authentication::Exchange(exchange) => {
+                if !presented.named.contains(&client.id) {
+                    return Err(AssertionFault::NotNamed.into());
+                }
+                Some(self.verify_foreign(exchange, presented, &jws).await?)
+            }
+        };
+        Ok(AuthenticatedClient { client, exchanged })
+    }
+}
+
+/// The client that asks: the one that is named beside the assertion, else the one that the assertion claims to be.
+fn named(clients: &Clients, presented: &PresentedAssertion, claimed: Option<&str>) -> Option<Arc<Client>> {
+    if presented.named.is_empty() {
+        return clients.get(claimed?);
+    }
+    presented.named.iter().find_map(|id| clients.get(id))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,201 @@
+//! Argon2id under a cap: so much memory at once, and a short queue of which nobody gets more than a share.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Shared};
+use tokio::sync::Semaphore;
+
+use crate::domain::secret::SecretString;
+use crate::issuer::client_secret::{Digest, Salt, argon2id};
+
+/// Evaluations at a time, of 19 MiB each.
+const AT_ONCE: usize = 2;
+/// Evaluations under way and waiting: of all, of one client id, of one address.
+const MOST: usize = 32;
+const MOST_OF_CLIENT: usize = 4;
+const MOST_OF_ADDRESS: usize = 8;
+
+/// There is no place in the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Busy;
+
+/// What is evaluated: a presented id and secret, and the salt.
+pub(super) type What = ([u8; 32], Salt);
+
+type Evaluation = Shared<BoxFuture<'static, Option<Digest>>>;
+
+pub(super) struct SlowHashes {
+    running: Arc<Semaphore>,
+    places: Arc<Mutex<HashMap<Share, usize>>>,
+    /// Who presents the same at the same time shares one evaluation: a new secret comes with many requests at once.
+    under_way: Mutex<HashMap<What, Evaluation>>,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum Share {
+    All,
+    Client(String),
+    Address(IpAddr),
+}
+
+impl SlowHashes {
+    pub(super) fn new() -> Self {
+        let running = Arc::new(Semaphore::new(AT_ONCE));
+        Self { running, places: Arc::default(), under_way: Mutex::default() }
+    }
+
+    /// The digest of a secret, on a thread where it delays nobody.
+    pub(super) async fn digest(
+        &self,
+        what: What,
+        secret: &SecretString,
+        client_id: &str,
+        address: IpAddr,
+    ) -> Result<Digest, Busy> {
+        let waiting = self.wait(what, secret, client_id, address)?;
+        waiting.evaluation.clone().await.ok_or(Busy)
+    }
+
+    fn wait(
+        &self,
+        what: What,
+        secret: &SecretString,
+        client_id: &str,
+        address: IpAddr,
+    ) -> Result<Waiting<'_>, Busy> {
+        let mut under_way = lock(&self.under_way);
+        if let Some(evaluation) = under_way.get(&what) {
+            return Ok(Waiting { evaluation: evaluation.clone(), of: self, what });
+        }
+        let place = Place::take(&self.places, client_id, address).ok_or(Busy)?;
+        let (running, secret) = (self.running.clone(), secret.clone());
+        let evaluation = async move {
+            let permit = running.acquire_owned().await.ok()?;
+            let evaluate = move || {
+                // Both are given back when the thread is done, also if nobody waits for it any more.
+                let _held = (permit, place);
+                argon2id(&secret, &what.1)
+            };
+            tokio::task::spawn_blocking(evaluate).await.ok()?
+        };
+        let evaluation = evaluation.boxed().shared();
+        under_way.insert(what, evaluation.clone());
+        Ok(Waiting { evaluation, of: self, what })
+    }
+}
+
+/// Somebody waits for an evaluation. The last one takes it out of the map: it would hold its place for ever.
+struct Waiting<'s> {
+    evaluation: Evaluation,
+    of: &'s SlowHashes,
+    what: What,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let mut under_way = lock(&self.of.under_way);
+        // Ours and the map's.
+        let is_last = self.evaluation.strong_count().is_none_or(|count| count <= 2);
+        if is_last || self.evaluation.peek().is_some() {
+            under_way.remove(&self.what);
+        }
+    }
+}
+
+/// A place in the queue, counted for everyone, its client and its address.
+struct Place {
+    places: Arc<Mutex<HashMap<Share, usize>>>,
+    shares: [Share; 3],
+}
+
+impl Place {
+    fn take(places: &Arc<Mutex<HashMap<Share, usize>>>, client_id: &str, address: IpAddr) -> Option<Self> {
+        let shares = [Share::All, Share::Client(client_id.to_owned()), Share::Address(address)];
+        let mut taken = lock(places);
+        let most = [MOST, MOST_OF_CLIENT, MOST_OF_ADDRESS];
+        let count = |share| taken.get(share).copied().unwrap_or(0);
+        if shares.iter().zip(most).any(|(share, most)| count(share) >= most) {
+            return None;
+        }
+        for share in &shares {
+            *taken.entry(share.clone()).or_insert(0) += 1;
+        }
+        drop(taken);
+        Some(Self { places: places.clone(), shares })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut taken = lock(&self.places);
+        for share in &self.shares {
+            if let Some(count) = taken.get_mut(share) {
+                *count -= 1;
+                if *count == 0 {
+                    taken.remove(share);
+                }
+            }
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    fn address(last: u8) -> IpAddr {
+        IpAddr::V4(Ipv4Addr::new(192, 0, 2, last))
+    }
+
+    fn what(number: u8) -> What {
+        ([number; 32], [0; 16])
+    }
+
+    #[tokio::test]
+    async fn one_client_and_one_address_get_no_more_than_their_share_of_the_queue() {
+        let slow = SlowHashes::new();
+        let secret = SecretString::from("x");
+        // Nothing is polled, so nothing ends: what waits here only holds places.
+        let mut waiting = Vec::new();
+        for number in 0..4 {
+            waiting.push(slow.wait(what(number), &secret, "flooded", address(number)).ok().unwrap());
+        }
+        assert!(slow.wait(what(100), &secret, "flooded", address(99)).is_err(), "the client's share");
+        for number in 10..18 {
+            let client = format!("c{number}");
+            waiting.push(slow.wait(what(number), &secret, &client, address(200)).ok().unwrap());
+        }
+        assert!(slow.wait(what(101), &secret, "other", address(200)).is_err(), "the address's share");
+        // A good client elsewhere is not concerned.
+        let good = slow.digest(what(102), &secret, "good", address(3)).await.unwrap();
+        assert_eq!(Some(good), argon2id(&secret, &[0; 16]));
+        for number in 20..40 {
+            let client = format!("c{number}");
+            waiting.push(slow.wait(what(number), &secret, &client, address(number)).ok().unwrap());
+        }
+        assert_eq!(waiting.len(), MOST);
+        assert!(slow.wait(what(103), &secret, "new", address(98)).is_err(), "the queue is full");
+        drop(waiting);
+        assert!(lock(&slow.places).is_empty() && lock(&slow.under_way).is_empty());
+        assert!(slow.digest(what(104), &secret, "flooded", address(200)).await.is_ok());
+        assert!(lock(&slow.places).is_empty() && lock(&slow.under_way).is_empty());
+    }
+
+    #[tokio::test]
+    async fn the_same_secret_presented_many_times_at_once_is_evaluated_once() {
+        let slow = SlowHashes::new();
+        let secret = SecretString::from("x");
+        let all = (0..50).map(|_| slow.digest(what(1), &secret, "client", address(1)));
+        let all = futures_util::future::join_all(all).await;
+        assert!(all.iter().all(|digest| *digest == Ok(argon2id(&secret, &[0; 16]).unwrap())));
+    }
+}

@@ -1,0 +1,58 @@
+//! When stored secrets were last used: collected here, written now and then.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::domain::clock::UnixTime;
+use crate::store::{Store, StoreError};
+
+/// Between two writings.
+const WRITE_EVERY: Duration = Duration::from_secs(60);
+
+#[derive(Default)]
+pub(super) struct UsedSecrets(Mutex<Used>);
+
+#[derive(Default)]
+struct Used {
+    /// By id.
+    last: HashMap<String, UnixTime>,
+    written_at: Option<UnixTime>,
+}
+
+impl UsedSecrets {
+    fn lock(&self) -> MutexGuard<'_, Used> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn note(&self, secret_id: &str, now: UnixTime) {
+        let mut used = self.lock();
+        match used.last.get_mut(secret_id) {
+            Some(last) => *last = now,
+            None => {
+                used.last.insert(secret_id.to_owned(), now);
+            }
+        }
+    }
+
+    /// Writes what was collected, if the last time is long enough ago. What cannot be written waits for the next time.
+    pub(super) async fn write(&self, store: &dyn Store, now: UnixTime) -> Result<(), StoreError> {
+        let due: Vec<_> = {
+            let mut used = self.lock();
+            let recent = used.written_at.is_some_and(|at| at <= now && at.until(now) < WRITE_EVERY);
+            if recent || used.last.is_empty() {
+                return Ok(());
+            }
+            used.written_at = Some(now);
+            used.last.drain().collect()
+        };
+        let written = store.touch_secrets(&due).await;
+        if written.is_err() {
+            let mut used = self.lock();
+            for (secret_id, last) in due {
+                used.last.entry(secret_id).or_insert(last);
+            }
+        }
+        written
+    }
+}

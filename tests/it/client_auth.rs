@@ -1,0 +1,162 @@
+//! How clients prove who they are: secrets under attack, their own JWTs, and users' JWTs that are exchanged.
+
+mod assertions;
+mod exchange;
+mod key_hosts;
+
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use m2m_sidecar::domain::clock::UnixTime;
+use m2m_sidecar::domain::secret::{ExposeSecret, SecretString};
+use m2m_sidecar::issuer::client_secret;
+use m2m_sidecar::store::{self, StoredClient, StoredSecret};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::support::authority::Authority;
+use crate::support::client::{RawAnswer, post_form};
+use crate::support::clock::MovableClock;
+use crate::support::sidecar::{Sidecar, SidecarBuilder};
+use crate::support::tokens::TokenBuilder;
+use crate::support::{logs, now};
+
+const ISSUER: &str = "http://issuer.test/m2m";
+const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+const GRANT: (&str, &str) = ("grant_type", "client_credentials");
+const TYPE: (&str, &str) = ("client_assertion_type", JWT_BEARER);
+
+/// A configuration with these further lines in `issuer`, among them its clients.
+fn yaml(issuer: &str) -> String {
+    format!(
+        "stateDir: \"@DIR@\"\nstore: {{ url: \"sqlite:@DIR@/m2m.db\" }}\nissuer:\n  url: {ISSUER}\n  \
+         listen: 127.0.0.1:0\n{issuer}"
+    )
+}
+
+/// Puts a client into the store that a sidecar is going to open.
+async fn store_client(builder: &SidecarBuilder, id: &str, document: Value, secrets: Vec<StoredSecret>) {
+    let store = store::open(&store::Config::SqliteFile(builder.path("m2m.db"))).await.expect("a store");
+    let at = UnixTime(now());
+    let (client_id, version) = (id.to_owned(), 1);
+    let client = StoredClient { client_id, document, version, created_at: at, updated_at: at, secrets };
+    assert!(store.insert_client(&client).await.expect("a store"));
+}
+
+fn may(extra: Value) -> Value {
+    let mut document = json!({"grant_types": ["client_credentials"]});
+    document.as_object_mut().expect("an object").extend(extra.as_object().expect("an object").clone());
+    document
+}
+
+/// An assertion of a client that holds the authority's keys, right in every way.
+fn assertion(keys: &Authority, client_id: &str) -> TokenBuilder {
+    let token = keys.token().header("typ", "JWT").claim("iss", client_id).claim("sub", client_id);
+    let token = token.claim("aud", ISSUER).claim("jti", Uuid::new_v4().to_string());
+    token.claim("exp", now() + 300).without("client_id").without("scope")
+}
+
+async fn ask(sidecar: &Sidecar, fields: &[(&str, &str)], headers: &[(&str, &str)]) -> RawAnswer {
+    let fields: Vec<_> = [GRANT].iter().chain(fields).copied().collect();
+    post_form(sidecar.address("issuer"), "/oauth/token", &fields, headers).await
+}
+
+async fn present(sidecar: &Sidecar, jwt: &str) -> RawAnswer {
+    ask(sidecar, &[TYPE, ("client_assertion", jwt)], &[]).await
+}
+
+fn basic(id: &str, secret: &str) -> String {
+    format!("Basic {}", STANDARD.encode(format!("{id}:{secret}")))
+}
+
+async fn by_secret(sidecar: &Sidecar, id: &str, secret: &str) -> RawAnswer {
+    logs::remember_client_secret(id, secret);
+    ask(sidecar, &[], &[("Authorization", &basic(id, secret))]).await
+}
+
+fn claims(answer: &RawAnswer) -> Value {
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let token = answer.json()["access_token"].as_str().expect("a token").to_owned();
+    logs::remember_secret(&token);
+    let payload = token.split('.').nth(1).expect("a payload");
+    let payload = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(payload).expect("base64url");
+    serde_json::from_slice(&payload).expect("claims")
+}
+
+fn error(answer: &RawAnswer) -> (u16, String) {
+    (answer.status, answer.json()["error"].as_str().unwrap_or_default().to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_five_wrong_secrets_the_next_try_waits_whatever_it_is() {
+    let clock = MovableClock::now();
+    let builder =
+        Sidecar::builder().clock(clock.clone()).secret_file("legacy", "legacy", "sixteen bytes or more");
+    let sidecar = builder.start(&yaml("  clients: [{ id: legacy, secretFile: \"@DIR@/legacy\" }]\n")).await;
+    for _ in 0..5 {
+        let answer = by_secret(&sidecar, "legacy", "something else").await;
+        assert_eq!(error(&answer), (401, "invalid_client".to_owned()));
+    }
+    // The right one has not been seen by this process, so it cannot be told from a lucky guess.
+    for secret in ["something else", "sixteen bytes or more"] {
+        let answer = by_secret(&sidecar, "legacy", secret).await;
+        assert_eq!(error(&answer), (429, "temporarily_unavailable".to_owned()));
+        let wait: u64 = answer.header("retry-after").expect("when to come back").parse().expect("seconds");
+        assert_eq!(wait, 1);
+    }
+    assert_eq!(by_secret(&sidecar, "nobody", "something else").await.status, 401, "another client id");
+    clock.forward(Duration::from_secs(2));
+    assert_eq!(by_secret(&sidecar, "legacy", "sixteen bytes or more").await.status, 200);
+    // From now on it is known, and no number of failures delays it.
+    for _ in 0..8 {
+        by_secret(&sidecar, "legacy", "something else").await;
+    }
+    assert_eq!(by_secret(&sidecar, "legacy", "something else").await.status, 429);
+    assert_eq!(by_secret(&sidecar, "legacy", "sixteen bytes or more").await.status, 200);
+    sidecar.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_wrong_secrets_fails_no_request_of_good_clients() {
+    let builder = Sidecar::builder();
+    let (generated, stored) = client_secret::generate(UnixTime(now()), None);
+    store_client(&builder, "quick", may(json!({})), vec![stored]).await;
+    let supplied = "a supplied secret of somebody";
+    let hashed = client_secret::hashed(SecretString::from(supplied), &[], UnixTime(now()), None).await;
+    store_client(&builder, "slow", may(json!({})), vec![hashed.expect("long enough")]).await;
+    let sidecar = builder.start(&yaml("")).await;
+    assert_eq!(by_secret(&sidecar, "slow", supplied).await.status, 200);
+    assert_eq!(by_secret(&sidecar, "quick", generated.expose_secret()).await.status, 200);
+    let flood = async {
+        let wrong = (0..200).map(|n| {
+            let sidecar = &sidecar;
+            let id = if n % 4 == 0 { "slow".to_owned() } else { format!("stranger-{n}") };
+            async move { by_secret(sidecar, &id, &format!("wrong secret {n}")).await.status }
+        });
+        futures_util::future::join_all(wrong).await
+    };
+    let good = async {
+        for _ in 0..20 {
+            assert_eq!(by_secret(&sidecar, "slow", supplied).await.status, 200);
+            assert_eq!(by_secret(&sidecar, "quick", generated.expose_secret()).await.status, 200);
+        }
+    };
+    let (refused, ()) = tokio::join!(flood, good);
+    // Wrong, delayed, or no place in the queue for a slow hash.
+    assert!(refused.iter().all(|status| matches!(status, 401 | 429 | 503)), "{refused:?}");
+    assert!(refused.contains(&401));
+    sidecar.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_supplied_secret_fails_no_request_however_many_come_at_once() {
+    let builder = Sidecar::builder();
+    let supplied = "a supplied secret of somebody";
+    let hashed = client_secret::hashed(SecretString::from(supplied), &[], UnixTime(now()), None).await;
+    store_client(&builder, "slow", may(json!({})), vec![hashed.expect("long enough")]).await;
+    let sidecar = builder.start(&yaml("")).await;
+    let all = futures_util::future::join_all((0..50).map(|_| by_secret(&sidecar, "slow", supplied))).await;
+    assert!(all.iter().all(|answer| answer.status == 200));
+    sidecar.stop().await;
+}
