@@ -287,7 +287,8 @@ impl Issuer {
     /// signs when verifiers have had the time to learn of it; one that is waiting already is that key.
     ///
     /// # Errors
-    /// When a configured key signs, or the store does not answer; then nothing was changed.
+    /// When a configured key signs, or the store does not answer. It may be done all the same when only the answer is
+    /// missing: [`keys`](Self::keys) tells within seconds.
     pub async fn rotate_keys(&self, how: RotateNow) -> Result<Vec<KeyView>, RotateError> {
         self.keys.rotate(how, self.clock.now()).await
     }

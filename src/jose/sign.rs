@@ -269,13 +269,9 @@ mod tests {
     fn a_key_in_the_forms_that_openssl_writes_keeps_the_key_id_of_plgd() {
         // The ids were computed with Python's hashlib over the SubjectPublicKeyInfo that `openssl -pubout` writes.
         for (pem, algorithm, kid) in [
+            (include_str!("vectors/rsa-pkcs1.pem"), Algorithm::RS256, "04574634-d051-57b5-93fe-5c06d9dae4a1"),
             (
-                include_str!("../../tests/vectors/rsa-pkcs1.pem"),
-                Algorithm::RS256,
-                "04574634-d051-57b5-93fe-5c06d9dae4a1",
-            ),
-            (
-                include_str!("../../tests/vectors/ec-parameters-sec1.pem"),
+                include_str!("vectors/ec-parameters-sec1.pem"),
                 Algorithm::ES384,
                 "0184b5db-b078-5d45-a275-01547d89a7e3",
             ),

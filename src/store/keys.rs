@@ -17,7 +17,7 @@ pub trait KeyStore {
     /// Changes keys, if nobody has changed any since they were read as of `revision`; then
     /// [`Revisions::keys`](super::Revisions::keys) is one higher. `false`: somebody has, and nothing was changed.
     ///
-    /// What is replaced or deleted leaves no trace in the database's files.
+    /// What is replaced or deleted leaves no trace in the database's files, as far as that is in the store's power.
     async fn change_signing_keys(&self, revision: i64, change: &KeyChange) -> Result<bool, StoreError>;
 }
 

@@ -12,6 +12,9 @@ use crate::domain::secret::{ExposeSecret, SecretString};
 use crate::store::keys::{KeyChange, KeyRecord, StoredKeys};
 use crate::store::{KeyState, KeyStore, StoreError, StoredKey};
 
+/// How long a change may wait for the write-ahead log to be emptied, once it is made.
+const CHECKPOINT: Duration = Duration::from_secs(1);
+
 #[async_trait]
 impl KeyStore for Sqlite {
     async fn signing_keys(&self) -> Result<StoredKeys, StoreError> {
@@ -45,12 +48,15 @@ impl KeyStore for Sqlite {
 
 impl Sqlite {
     /// Moves the write-ahead log into the database and empties it: what a key was before may still stand there. When
-    /// others are at work in this moment it is left to the checkpoints that come by themselves.
+    /// others are at work all the time, it is left to the checkpoints that come by themselves.
     async fn forget_old_pages(&self) {
-        let checkpoint = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)");
-        let emptied = in_time(async { Ok(checkpoint.execute(&self.pool).await?) }).await;
-        if let Err(error) = emptied {
-            tracing::debug!(%error, "the write-ahead log was not emptied after a change of signing keys");
+        let checkpoint = async {
+            let row = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&self.pool).await?;
+            row.try_get::<i64, _>("busy")
+        };
+        let emptied = tokio::time::timeout(CHECKPOINT, checkpoint).await;
+        if !matches!(emptied, Ok(Ok(0))) {
+            tracing::info!("the write-ahead log could not be emptied after a change of signing keys");
         }
     }
 }
