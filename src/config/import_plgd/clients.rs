@@ -49,6 +49,8 @@ const OWNER_UNUSED: &str = "left out: the owner comes from the assertion. plgd's
 const SECRET_UNUSED: &str = "left out: with `jwtPrivateKey` plgd never reads the secret either";
 const OWN_ASSERTION: &str = "left out: a token of this issuer is not exchanged for another one of it, which could be \
      renewed for ever";
+const CLAIMS: &str = "plgd copies every claim of an assertion into the token's `originalTokenClaims`, people's names and addresses \
+     included; here none is copied: name in `jwtPrivateKey.copyClaims` what somebody reads there";
 const NO_AUTHORITY: &str = "the client is left out: no authority remains whose assertions it could bring";
 const NO_PROOF: &str = "the client is left out: it has neither `secretFile` nor `jwtPrivateKey`";
 const FOREVER: &str = "its tokens never expire, as with plgd: a stolen one is good until it is revoked; set a lifetime when nothing \
@@ -132,6 +134,7 @@ fn proof(
         if names.is_empty() {
             return Err(NO_AUTHORITY);
         }
+        source.lost_once(&assertion, CLAIMS);
         return Ok(Proof::Assertion(names));
     }
     source.pass(&authorization);
