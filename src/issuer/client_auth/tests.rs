@@ -110,7 +110,7 @@ async fn unknown_clients_and_wrong_secrets_do_the_same_operations() {
     let (assertion_secret, kept) = generate(UnixTime(NOW), None);
     let keyed = document(json!({"jwks": {"keys": [jwk]}}));
     world.add("keyed", keyed, vec![kept]).await;
-    let right_but_keyed = format!("keyed:{}", assertion_secret.expose_secret());
+    let right_but_keyed = ["keyed:", assertion_secret.expose_secret()].concat();
     let ids = ["nobody", "configured", "quick", "old", "off", "over", "keyed"];
     let mut wrong: Vec<String> = ids.iter().map(|id| format!("{id}:wrong")).collect();
     wrong.push(right_but_keyed);
@@ -205,7 +205,7 @@ async fn when_a_secret_was_last_used_is_written_at_most_once_a_minute() {
     let (secret, stored) = generate(UnixTime(NOW), None);
     world.add("quick", json!({"grant_types": ["client_credentials"]}), vec![stored]).await;
     let last_used = async || world.store.client("quick").await.unwrap().unwrap().secrets[0].last_used_at;
-    let right = format!("quick:{}", secret.expose_secret());
+    let right = ["quick:", secret.expose_secret()].concat();
     world.ask(&right).await.unwrap();
     assert_eq!(last_used().await, None);
     world.issuer.reload().await.unwrap();
