@@ -11,6 +11,7 @@ pub mod client;
 mod client_auth;
 mod clients;
 mod grants;
+pub mod management;
 pub mod metadata;
 pub mod registration;
 mod revocation;

@@ -246,7 +246,7 @@ async fn basic_secrets_work_encoded_as_the_rfc_says_and_raw() {
     let secret = "p%2B+: %ü";
     let issuer = open(config(vec![client("a:b%", secret), client("raw", secret)])).await.unwrap();
     let encode = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
-    issue(&issuer, &format!("{}:{}", encode("a:b%"), encode(secret)), "");
+    issue(&issuer, &format!("{}:{}", encode("a:b%"), encode(secret)), "").await;
     issue(&issuer, &format!("raw:{secret}"), "").await;
     assert_eq!(
         refusal(&issuer, &format!("raw:{}x", encode(secret)), "").await,
