@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+use super::client_secret;
 use crate::domain::clock::UnixTime;
 use crate::domain::oauth::GrantType;
 use crate::domain::scope::ScopeSet;
@@ -70,4 +71,6 @@ pub enum ExpectedSecret {
     Plain(SecretString),
     /// SHA-256: good enough for one of 256 random bits.
     Sha256([u8; 32]),
+    /// Argon2id: a supplied one, which may be a password.
+    Argon2(client_secret::Salt, client_secret::Digest),
 }

@@ -57,6 +57,7 @@ fn check(clients: &Clients, candidate: &Candidate, now: UnixTime) -> Option<Arc<
         ExpectedSecret::Sha256(expected) => {
             aws_lc_rs::constant_time::verify_slices_are_equal(expected, &digest).is_ok()
         }
+        ExpectedSecret::Argon2(..) => false,
     };
     let live = client.iter().flat_map(|client| &client.secrets).filter(|secret| secret.is_live(now));
     let mut is_right = false;

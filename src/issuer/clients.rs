@@ -29,7 +29,7 @@ impl Clients {
         for client in clients {
             let is_empty = |secret: &ExpectedSecret| match secret {
                 ExpectedSecret::Plain(secret) => secret.expose_secret().is_empty(),
-                ExpectedSecret::Sha256(_) => false,
+                ExpectedSecret::Sha256(_) | ExpectedSecret::Argon2(..) => false,
             };
             if client.secrets.iter().any(|secret| is_empty(&secret.expected)) {
                 return Err(OpenError::EmptySecret(client.id));

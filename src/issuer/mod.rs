@@ -9,6 +9,7 @@
 mod access_token;
 pub mod client;
 mod client_auth;
+pub mod client_secret;
 mod clients;
 mod grants;
 pub mod management;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::client::{Client, ExpectedSecret, Secret};
+use super::client_secret::{self, Stored};
 use crate::domain::clock::UnixTime;
 use crate::domain::oauth::GrantType;
 use crate::domain::scope::ScopeSet;
@@ -125,21 +126,12 @@ pub fn client(stored: &StoredClient) -> Option<Client> {
     })
 }
 
-/// The stored form of a generated secret: `sha256:` and the digest in lower-case hexadecimal.
 fn secret(stored: &StoredSecret) -> Option<Secret> {
-    let digest = stored.hash.expose_secret().strip_prefix("sha256:")?;
-    Some(Secret {
-        id: Some(stored.secret_id.clone()),
-        expected: ExpectedSecret::Sha256(digest_from_hex(digest)?),
-        expires_at: stored.expires_at,
-    })
-}
-
-fn digest_from_hex(text: &str) -> Option<[u8; 32]> {
-    let digits: Vec<u8> =
-        text.chars().map(|digit| u8::try_from(digit.to_digit(16)?).ok()).collect::<Option<_>>()?;
-    let bytes: Vec<u8> = digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect();
-    if digits.len() == 64 { bytes.try_into().ok() } else { None }
+    let expected = match client_secret::parse(stored.hash.expose_secret())? {
+        Stored::Sha256(digest) => ExpectedSecret::Sha256(digest),
+        Stored::Argon2(salt, digest) => ExpectedSecret::Argon2(salt, digest),
+    };
+    Some(Secret { id: Some(stored.secret_id.clone()), expected, expires_at: stored.expires_at })
 }
 
 #[cfg(test)]

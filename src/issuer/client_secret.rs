@@ -1,0 +1,210 @@
+//! Secrets of the clients in the store: how they are made, and the forms they are stored in.
+//!
+//! A secret that we generate has 256 random bits, which nobody guesses, so that SHA-256 is enough. One that was supplied
+//! may be a password: it is stored as Argon2id (RFC 9106), which makes each guess cost memory and time. All supplied
+//! secrets of a client share one salt, so that a presented secret is hashed once, however many there are to compare.
+
+use argon2::{Algorithm, Argon2, Params, Version};
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use zeroize::Zeroizing;
+
+use crate::domain::clock::UnixTime;
+use crate::domain::hash::sha256;
+use crate::domain::secret::{ExposeSecret, SecretString};
+use crate::store::StoredSecret;
+
+/// By which people and scanners recognise a generated secret.
+const PREFIX: &str = "m2m_";
+/// A supplied secret has at least so many bytes.
+pub const MIN_BYTES: usize = 16;
+/// Memory in KiB, passes and lanes: the first choice of OWASP's list for Argon2id.
+const COST: (u32, u32, u32) = (19 * 1024, 2, 1);
+/// What every stored Argon2id secret begins with: the PHC string format. Other costs are not read, so that every
+/// evaluation costs the same.
+const ARGON2: &str = "$argon2id$v=19$m=19456,t=2,p=1$";
+const SHA256: &str = "sha256:";
+
+/// The salt of a client's supplied secrets.
+pub type Salt = [u8; 16];
+/// What a secret is hashed to, by SHA-256 or by Argon2id.
+pub type Digest = [u8; 32];
+
+/// Why a supplied secret is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UnusableSecret {
+    /// It could be guessed.
+    #[error("a secret needs at least 16 bytes")]
+    TooShort,
+    /// There was no memory for hashing it.
+    #[error("the secret could not be hashed")]
+    Hashing,
+}
+
+/// The stored form of a secret, read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stored {
+    /// A generated one.
+    Sha256(Digest),
+    /// A supplied one.
+    Argon2(Salt, Digest),
+}
+
+/// A new secret of 256 random bits, and what is to be stored of it.
+#[must_use]
+pub fn generate(now: UnixTime, expires_at: Option<UnixTime>) -> (SecretString, StoredSecret) {
+    let mut bits = Zeroizing::new([0; 32]);
+    fill(&mut *bits);
+    let mut text = String::with_capacity(PREFIX.len() + 43);
+    text.push_str(PREFIX);
+    URL_SAFE_NO_PAD.encode_string(*bits, &mut text);
+    let digest = sha256(text.as_bytes());
+    let hash = digest.iter().fold(SHA256.to_owned(), |hash, byte| hash + &format!("{byte:02x}"));
+    let secret = SecretString::from(text);
+    let stored = stored(&secret, hash, now, expires_at);
+    (secret, stored)
+}
+
+/// What is to be stored of a supplied secret, beside those that its client has already.
+///
+/// # Errors
+/// [`UnusableSecret`].
+pub async fn hashed(
+    secret: SecretString,
+    of_client: &[StoredSecret],
+    now: UnixTime,
+    expires_at: Option<UnixTime>,
+) -> Result<StoredSecret, UnusableSecret> {
+    if secret.expose_secret().len() < MIN_BYTES {
+        return Err(UnusableSecret::TooShort);
+    }
+    let salts = of_client.iter().filter_map(|other| match parse(other.hash.expose_secret())? {
+        Stored::Argon2(salt, _) => Some(salt),
+        Stored::Sha256(_) => None,
+    });
+    let salt = salts.last().unwrap_or_else(random_salt);
+    let hashing = tokio::task::spawn_blocking(move || (argon2id(&secret, &salt), secret));
+    let (digest, secret) = hashing.await.map_err(|_| UnusableSecret::Hashing)?;
+    let digest = digest.ok_or(UnusableSecret::Hashing)?;
+    let hash = format!("{ARGON2}{}${}", STANDARD_NO_PAD.encode(salt), STANDARD_NO_PAD.encode(digest));
+    Ok(stored(&secret, hash, now, expires_at))
+}
+
+fn stored(secret: &SecretString, hash: String, now: UnixTime, expires_at: Option<UnixTime>) -> StoredSecret {
+    let characters = secret.expose_secret().chars().rev().take(4);
+    StoredSecret {
+        secret_id: uuid::Uuid::new_v4().to_string(),
+        hash: SecretString::from(hash),
+        last_four: characters.collect::<Vec<_>>().into_iter().rev().collect(),
+        created_at: now,
+        expires_at,
+        last_used_at: None,
+    }
+}
+
+/// Reads the stored form of a secret. `None`: it is none that this program writes.
+#[must_use]
+pub fn parse(hash: &str) -> Option<Stored> {
+    if let Some(digest) = hash.strip_prefix(SHA256) {
+        return Some(Stored::Sha256(digest_from_hex(digest)?));
+    }
+    let (salt, digest) = hash.strip_prefix(ARGON2)?.split_once('$')?;
+    let decode = |text: &str| STANDARD_NO_PAD.decode(text).ok();
+    Some(Stored::Argon2(decode(salt)?.try_into().ok()?, decode(digest)?.try_into().ok()?))
+}
+
+/// The Argon2id digest of a secret. Takes some 20 ms and 19 MiB: not for a thread that serves requests.
+/// `None`: there is no memory.
+#[must_use]
+pub fn argon2id(secret: &SecretString, salt: &Salt) -> Option<Digest> {
+    let (memory, passes, lanes) = COST;
+    let params = Params::new(memory, passes, lanes, Some(32)).ok()?;
+    let mut digest = [0; 32];
+    let hasher = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+    hasher.hash_password_into(secret.expose_secret().as_bytes(), salt, &mut digest).ok()?;
+    Some(digest)
+}
+
+/// A salt that nothing else has.
+#[must_use]
+pub fn random_salt() -> Salt {
+    let mut salt = Salt::default();
+    fill(&mut salt);
+    salt
+}
+
+/// Random bytes. The library ends the process rather than fail; should it ever say so instead, what is not random must
+/// not become a secret.
+pub(super) fn fill(bytes: &mut [u8]) {
+    while aws_lc_rs::rand::fill(bytes).is_err() {}
+}
+
+fn digest_from_hex(text: &str) -> Option<Digest> {
+    let digits: Vec<u8> =
+        text.chars().map(|digit| u8::try_from(digit.to_digit(16)?).ok()).collect::<Option<_>>()?;
+    let bytes: Vec<u8> = digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect();
+    if digits.len() == 64 { bytes.try_into().ok() } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: UnixTime = UnixTime(1_800_000_000);
+
+    #[test]
+    fn a_generated_secret_is_recognised_and_only_its_digest_is_stored() {
+        let (secret, stored) = generate(NOW, Some(UnixTime(9)));
+        let text = secret.expose_secret();
+        let bits = text.strip_prefix("m2m_").map(|bits| URL_SAFE_NO_PAD.decode(bits).unwrap());
+        assert_eq!(bits.unwrap().len(), 32);
+        assert_eq!(parse(stored.hash.expose_secret()), Some(Stored::Sha256(sha256(text.as_bytes()))));
+        assert!(text.ends_with(&stored.last_four) && stored.last_four.len() == 4);
+        assert_eq!((stored.created_at, stored.expires_at), (NOW, Some(UnixTime(9))));
+        uuid::Uuid::parse_str(&stored.secret_id).unwrap();
+        let (other, _) = generate(NOW, None);
+        assert_ne!(text, other.expose_secret());
+    }
+
+    #[tokio::test]
+    async fn supplied_secrets_of_one_client_share_a_salt_and_other_clients_have_another() {
+        let secret = |text: &str| SecretString::from(text);
+        let one = hashed(secret("sixteen bytes ok"), &[], NOW, None).await.unwrap();
+        assert!(one.hash.expose_secret().starts_with("$argon2id$v=19$m=19456,t=2,p=1$"));
+        let Some(Stored::Argon2(salt, digest)) = parse(one.hash.expose_secret()) else { panic!("argon2") };
+        assert_eq!(argon2id(&secret("sixteen bytes ok"), &salt), Some(digest));
+        assert_ne!(argon2id(&secret("sixteen bytes oK"), &salt), Some(digest));
+        let of_client = [generate(NOW, None).1, one];
+        let two = hashed(secret("sixteen bytes ok, too"), &of_client, NOW, None).await.unwrap();
+        let Some(Stored::Argon2(second, _)) = parse(two.hash.expose_secret()) else { panic!("argon2") };
+        assert_eq!(second, salt);
+        let other = hashed(secret("sixteen bytes ok"), &[], NOW, None).await.unwrap();
+        let Some(Stored::Argon2(third, same)) = parse(other.hash.expose_secret()) else { panic!("argon2") };
+        assert!(third != salt && same != digest);
+    }
+
+    #[tokio::test]
+    async fn a_short_secret_is_refused() {
+        let short = hashed(SecretString::from("fifteen bytes!!"), &[], NOW, None).await;
+        assert_eq!(short.unwrap_err(), UnusableSecret::TooShort);
+    }
+
+    #[test]
+    fn other_costs_and_broken_forms_are_not_read() {
+        let (salt, digest) = (STANDARD_NO_PAD.encode([1; 16]), STANDARD_NO_PAD.encode([2; 32]));
+        let good = format!("{ARGON2}{salt}${digest}");
+        assert_eq!(parse(&good), Some(Stored::Argon2([1; 16], [2; 32])));
+        for bad in [
+            "plain".to_owned(),
+            "sha256:00".to_owned(),
+            format!("sha256:{}", "g".repeat(64)),
+            good.replace("19456", "8"),
+            good.replace("argon2id", "argon2i"),
+            good.replace("v=19", "v=16"),
+            format!("{good}AA"),
+            format!("{ARGON2}{salt}"),
+        ] {
+            assert_eq!(parse(&bad), None, "{bad}");
+        }
+    }
+}
