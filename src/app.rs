@@ -4,6 +4,7 @@
 //! current-thread runtime each, serve requests; the runtime that [`start`] is called on does everything else
 //! (fetching, the store, name resolution), so that none of it ever delays a request.
 
+pub mod admin;
 pub mod explain;
 mod readiness;
 
@@ -23,6 +24,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::{Config, Readiness};
 use crate::domain::clock::{Clock, SharedClock, SystemClock};
 use crate::domain::oauth::GrantType;
+use crate::endpoints::admin as admin_api;
 use crate::endpoints::oauth::{self, Placement};
 use crate::endpoints::probes;
 use crate::http_client::HttpClient;
@@ -52,6 +54,8 @@ const RESTART_PAUSE: Duration = Duration::from_secs(1);
 
 /// The name of the issuer's own listener.
 pub const ISSUER: &str = "issuer";
+/// The name of the management API's listener.
+pub const ADMIN: &str = "admin";
 /// The name of the probes' listener.
 pub const PROBES: &str = "probes";
 
@@ -142,7 +146,7 @@ pub struct Running {
 }
 
 impl Running {
-    /// Where a listener listens: an inbound or outbound one by its name, else [`ISSUER`] or [`PROBES`].
+    /// Where a listener listens: an inbound or outbound one by its name, else [`ISSUER`], [`ADMIN`] or [`PROBES`].
     #[must_use]
     pub fn address(&self, listener: &str) -> Option<SocketAddr> {
         self.addresses().find(|(name, _)| *name == listener).map(|(_, address)| address)
@@ -252,11 +256,12 @@ impl Sockets {
         let issuer =
             config.issuer.as_ref().and_then(|role| role.listen).map(|listen| (Socket::Own(ISSUER), listen));
         let probes = config.probes.map(|listen| (Socket::Own(PROBES), listen));
+        let admin = config.admin.as_ref().map(|role| (Socket::Own(ADMIN), role.listen));
         let inbound =
             config.inbound.iter().map(|listener| (Socket::Proxy(listener.name.clone()), listener.listen));
         let outbound =
             config.outbound.iter().map(|listener| (Socket::Proxy(listener.name.clone()), listener.listen));
-        let wanted = issuer.into_iter().chain(probes).chain(inbound).chain(outbound);
+        let wanted = issuer.into_iter().chain(probes).chain(admin).chain(inbound).chain(outbound);
         let bind = |(whose, address): (Socket, SocketAddr)| match BoundSocket::bind(address) {
             Ok(socket) => Ok((whose, socket)),
             Err(error) => Err(StartError::Bind { listener: whose.name().to_owned(), address, error }),
@@ -294,6 +299,10 @@ impl Parts {
         if let (Some(issuer), Some(_)) = (&issuer, config.issuer.as_ref().and_then(|role| role.listen)) {
             let router = oauth::issuer_router(issuer.clone(), Placement::OwnListener, self.token_observer());
             listeners.push(self.local(workers, sockets, ISSUER, router)?);
+        }
+        if config.admin.is_some() {
+            let router = admin_api::router(issuer.clone(), self.admin_guard(config)?);
+            listeners.push(self.local(workers, sockets, ADMIN, router)?);
         }
         let at_root = config.issuer.as_ref().is_some_and(|role| role.issuer.root_paths);
         for listener in &config.inbound {
@@ -378,6 +387,19 @@ impl Parts {
         let issuer = issuer.map_err(|error| StartError::Issuer(error.to_string()))?;
         self.watch_store(issuer.clone(), store_up.clone());
         Ok(Some(issuer))
+    }
+
+    fn admin_guard(&self, config: &Config) -> Result<admin_api::Guard, StartError> {
+        let configured = config.admin.as_ref();
+        let token = match configured.and_then(|role| role.token.clone()) {
+            Some(token) => token,
+            None => admin::kept_or_new_token(&config.state_dir)
+                .map_err(|error| unusable("the admin token in stateDir")(error.to_string()))?,
+        };
+        let guard = admin_api::Guard::new(token, configured.map(|role| role.hosts.clone()).unwrap_or_default());
+        let counters = guard.counters();
+        self.tasks.spawn("limits of admin".to_owned(), move || counters.clone().run());
+        Ok(guard)
     }
 
     fn watch_store(&self, issuer: Arc<Issuer>, up: Arc<AtomicBool>) {

@@ -7,7 +7,6 @@ use super::tree::KeyPath;
 
 /// Keys, as patterns of [`KeyPath::matches`].
 pub(super) const KEYS: &[&str] = &[
-    "admin",
     "localApi",
     "store.encryptionKeyFile",
     "issuer.deviceIDClaim",
@@ -67,6 +66,7 @@ const VALUES: &[(&str, Values)] = &[
     ("inbound[].listen", UNIX),
     ("outbound[].listen", UNIX),
     ("probes.listen", UNIX),
+    ("admin.listen", UNIX),
     ("inbound[].upstream", UPSTREAM_SCHEMES),
     ("outbound[].upstream", UPSTREAM_SCHEMES),
 ];

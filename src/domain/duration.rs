@@ -72,7 +72,7 @@ fn scaled(number: &str, unit: u128) -> Result<u128, &'static str> {
         return Err("a number is missing or malformed");
     }
     if whole.len() > 18 || fraction.len() > 15 {
-        return Err("a number has too many digits"));
+        return Err("a number has too many digits");
     }
     let parse = |text: &str| {
         if text.is_empty() { 0 } else { text.parse::<u128>().unwrap_or(0) }

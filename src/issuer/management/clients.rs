@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{ManagementError, NO_CLIENT, end_of, longest_lifetime};
+use super::{ManagementError, NO_CLIENT, end_of, longest_lifetime, secrets};
 use crate::domain::clock::UnixTime;
 use crate::domain::secret::SecretString;
 use crate::issuer::registration::{Registration, read_new, read_patched};
-use crate::issuer::{Client, Issuer, client_secret};
+use crate::issuer::{Client, Issuer};
 use crate::store::{StoreError, StoredClient};
 
 /// How often a change is tried whose client others change meanwhile.
@@ -76,7 +76,7 @@ impl Issuer {
         let (secret, stored) = if new.registration.has_keys_only() {
             (None, None)
         } else {
-            let (secret, stored) = client_secret::new(new.client_secret, &[], now, None).await?;
+            let (secret, stored) = secrets::make(new.client_secret, &[], now, None).await?;
             (Some(secret), Some(stored))
         };
         let client = StoredClient {

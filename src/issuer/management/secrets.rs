@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::{ManagementError, NO_CLIENT};
 use crate::domain::clock::UnixTime;
 use crate::domain::secret::SecretString;
-use crate::issuer::registration::{Members, Registration};
+use crate::issuer::client_secret::UnusableSecret;
+use crate::issuer::registration::{FieldProblem, Members, Registration};
 use crate::issuer::{Issuer, client_secret};
 use crate::store::StoredSecret;
-use serde::Deserialize;
 
 /// How many secrets a client has at most.
 const MAX_SECRETS: usize = 10;
@@ -70,7 +71,7 @@ impl Issuer {
                 self.store.delete_secret(client_id, &dead.secret_id).await?;
             }
         }
-        let (secret, stored) = client_secret::new(wanted, &client.secrets, now, expires_at).await?;
+        let (secret, stored) = make(wanted, &client.secrets, now, expires_at).await?;
         let others_end_at = Some(now.plus(grace));
         if !self.store.insert_secret(client_id, &stored, others_end_at, MAX_SECRETS).await? {
             return Err(match self.store.client(client_id).await? {
@@ -110,6 +111,25 @@ impl Issuer {
             return Err(no_secret);
         }
         self.take_over(None).await
+    }
+}
+
+/// The secret that is wanted, or a generated one; and what is to be stored of it.
+pub(super) async fn make(
+    wanted: Option<SecretString>,
+    of_client: &[StoredSecret],
+    now: UnixTime,
+    expires_at: Option<UnixTime>,
+) -> Result<(SecretString, StoredSecret), ManagementError> {
+    let Some(secret) = wanted else { return Ok(client_secret::generate(now, expires_at)) };
+    let stored = client_secret::hashed(secret.clone(), of_client, now, expires_at).await;
+    match stored {
+        Ok(stored) => Ok((secret, stored)),
+        Err(UnusableSecret::TooShort) => {
+            let problem = UnusableSecret::TooShort.to_string();
+            Err(ManagementError::Invalid(vec![FieldProblem::new("client_secret", problem)]))
+        }
+        Err(UnusableSecret::Hashing) => Err(ManagementError::Unavailable),
     }
 }
 

@@ -1,7 +1,8 @@
 //! The access tokens that the store keeps: listed and revoked.
 
-use super::{Issuer, ManagementError};
+use super::ManagementError;
 use crate::domain::clock::UnixTime;
+use crate::issuer::Issuer;
 use crate::store::tokens::{TokenFilter, TokenRecord};
 
 /// Which kept tokens are asked for.
