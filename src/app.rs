@@ -396,7 +396,8 @@ impl Parts {
             None => admin::kept_or_new_token(&config.state_dir)
                 .map_err(|error| unusable("the admin token in stateDir")(error.to_string()))?,
         };
-        let guard = admin_api::Guard::new(token, configured.map(|role| role.hosts.clone()).unwrap_or_default());
+        let guard =
+            admin_api::Guard::new(token, configured.map(|role| role.hosts.clone()).unwrap_or_default());
         let counters = guard.counters();
         self.tasks.spawn("limits of admin".to_owned(), move || counters.clone().run());
         Ok(guard)

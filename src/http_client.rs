@@ -161,6 +161,26 @@ impl HttpClient {
         self.execute(request).await
     }
 
+    /// Sends a request whose body, if it has one, is JSON.
+    ///
+    /// # Errors
+    /// When there is no complete answer; a status of failure is an answer.
+    pub async fn send_json(
+        &self,
+        method: http::Method,
+        url: &Url,
+        headers: HeaderMap,
+        body: Option<String>,
+    ) -> Result<HttpAnswer, HttpError> {
+        let mut request = Request::new(method, url.clone());
+        *request.headers_mut() = headers;
+        if let Some(body) = body {
+            request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            *request.body_mut() = Some(body.into());
+        }
+        self.execute(request).await
+    }
+
     async fn execute(&self, request: Request) -> Result<HttpAnswer, HttpError> {
         let mut response = self.client.execute(request).await.map_err(|error| classify(&error))?;
         let body = read_body(&mut response, self.max_body).await?;

@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 refused (bad configuration, not ready, no token), 2 wrong usage.
 
 mod check;
+mod client;
 mod completions;
 mod demo;
 mod explain;
@@ -52,6 +53,9 @@ enum Command {
     /// Acquire an access token and print it
     #[command(after_help = token::AFTER_HELP)]
     Token(token::Options),
+    /// Manage the clients of a running sidecar's issuer
+    #[command(after_help = client::AFTER_HELP)]
+    Client(client::Options),
     /// Say which rule and which check decide about a request, and why
     #[command(after_help = explain::AFTER_HELP)]
     Explain(explain::Options),
@@ -94,6 +98,7 @@ pub fn main() -> ExitCode {
         Command::Check(file) => check::check(&file.config),
         Command::Demo(options) => demo::demo(&options),
         Command::Token(options) => token::token(&options),
+        Command::Client(options) => client::client(&options),
         Command::Explain(options) => explain::explain(&options),
         Command::Keygen(options) => keygen::keygen(&options),
         Command::Healthcheck(options) => healthcheck::healthcheck(&options),

@@ -20,6 +20,7 @@ mod issuer;
 mod limits;
 mod listeners;
 mod long;
+mod management;
 mod mistakes;
 mod outbound;
 mod reference;

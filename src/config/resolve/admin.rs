@@ -11,7 +11,8 @@ const MIN_TOKEN_BYTES: usize = 16;
 /// Resolves the section `admin`.
 pub(super) fn resolve(resolver: &mut Resolver<'_>, path: &KeyPath, raw: raw::Admin) -> Option<AdminRole> {
     if !raw.listen.0.ip().is_loopback() {
-        let message = "beyond loopback the admin token is sent in plain text: let it be reached through TLS only";
+        let message =
+            "beyond loopback the admin token is sent in plain text: let it be reached through TLS only";
         resolver.findings.warning(&path.key("listen"), message);
     }
     let token_path = path.key("tokenFile");

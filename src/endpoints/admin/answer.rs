@@ -96,7 +96,9 @@ impl IntoResponse for Refusal {
         let (status, error) = self.code();
         let error_description = self.description();
         let problems = match &self {
-            Self::Query(problems) | Self::Management(ManagementError::Invalid(problems)) => problems.as_slice(),
+            Self::Query(problems) | Self::Management(ManagementError::Invalid(problems)) => {
+                problems.as_slice()
+            }
             _ => &[],
         };
         let detail = |it: &FieldProblem| ErrorDetail { field: it.field.clone(), problem: it.problem.clone() };

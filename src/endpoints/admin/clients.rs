@@ -88,7 +88,8 @@ pub(super) async fn update(
     Object(patch): Object,
 ) -> Result<Response, Refusal> {
     let updated = admin.issuer()?.update_client(&client_id, &patch).await.map_err(Refusal::from);
-    Change { action: "update_client", client_id: Some(&client_id), ..Change::default() }.record(&updated, peer);
+    Change { action: "update_client", client_id: Some(&client_id), ..Change::default() }
+        .record(&updated, peer);
     Ok(json(StatusCode::OK, &Client::from(&updated?)))
 }
 
@@ -103,7 +104,8 @@ pub(super) async fn delete(
     Path(client_id): Path<String>,
 ) -> Result<Response, Refusal> {
     let deleted = admin.issuer()?.delete_client(&client_id).await.map_err(Refusal::from);
-    Change { action: "delete_client", client_id: Some(&client_id), ..Change::default() }.record(&deleted, peer);
+    Change { action: "delete_client", client_id: Some(&client_id), ..Change::default() }
+        .record(&deleted, peer);
     deleted?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

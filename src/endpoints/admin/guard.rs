@@ -54,7 +54,8 @@ impl Guard {
     fn judge_host(&self, headers: &HeaderMap) -> Result<(), Refusal> {
         let host = headers.get(HOST).and_then(|host| host.to_str().ok()).ok_or(Refusal::Host)?;
         let name = host_name(host);
-        let is_listed = |listed: &String| host.eq_ignore_ascii_case(listed) || name.eq_ignore_ascii_case(listed);
+        let is_listed =
+            |listed: &String| host.eq_ignore_ascii_case(listed) || name.eq_ignore_ascii_case(listed);
         if is_beyond_dns(name) || self.hosts.iter().any(is_listed) { Ok(()) } else { Err(Refusal::Host) }
     }
 
@@ -131,7 +132,8 @@ mod tests {
     use super::*;
 
     fn judged(method: &str, pairs: &[(&'static str, &'static str)]) -> Result<(), String> {
-        let guard = Guard::new(SecretString::from("right-token"), vec!["admin.example".to_owned(), "a:1".to_owned()]);
+        let guard =
+            Guard::new(SecretString::from("right-token"), vec!["admin.example".to_owned(), "a:1".to_owned()]);
         let mut request = Request::new(Body::empty());
         *request.method_mut() = method.parse().unwrap();
         for (name, value) in pairs {
@@ -145,7 +147,16 @@ mod tests {
 
     #[test]
     fn hosts_that_dns_can_point_here_are_refused_unless_listed() {
-        for host in ["127.0.0.1:9901", "127.0.0.1", "[::1]:9901", "localhost", "LOCALHOST:1", "admin.example", "Admin.Example:8", "a:1"] {
+        for host in [
+            "127.0.0.1:9901",
+            "127.0.0.1",
+            "[::1]:9901",
+            "localhost",
+            "LOCALHOST:1",
+            "admin.example",
+            "Admin.Example:8",
+            "a:1",
+        ] {
             assert_eq!(judged("GET", &[("host", host), TOKEN]), Ok(()), "{host}");
         }
         for host in ["evil.example", "localhost.evil.example", "a:2", "a", "127.0.0.1.evil.example", ""] {
@@ -165,9 +176,11 @@ mod tests {
         ] {
             assert_eq!(judged("GET", &[HERE, TOKEN, (name, value)]), Err("CrossSite".to_owned()), "{value}");
         }
-        for (name, value) in
-            [("sec-fetch-site", "same-origin"), ("sec-fetch-site", "none"), ("origin", "http://127.0.0.1:9901")]
-        {
+        for (name, value) in [
+            ("sec-fetch-site", "same-origin"),
+            ("sec-fetch-site", "none"),
+            ("origin", "http://127.0.0.1:9901"),
+        ] {
             assert_eq!(judged("GET", &[HERE, TOKEN, (name, value)]), Ok(()), "{value}");
         }
     }
@@ -177,7 +190,15 @@ mod tests {
         for value in ["Bearer right-token", "bearer  right-token"] {
             assert_eq!(judged("GET", &[HERE, ("authorization", value)]), Ok(()), "{value}");
         }
-        for value in ["", "Bearer", "Bearer ", "Bearer right-toke", "Bearer right-token2", "Basic right-token", "right-token"] {
+        for value in [
+            "",
+            "Bearer",
+            "Bearer ",
+            "Bearer right-toke",
+            "Bearer right-token2",
+            "Basic right-token",
+            "right-token",
+        ] {
             assert_eq!(judged("GET", &[HERE, ("authorization", value)]), Err("Token".to_owned()), "{value}");
         }
         assert_eq!(judged("GET", &[HERE, TOKEN, TOKEN]), Err("Token".to_owned()));

@@ -68,7 +68,6 @@ pub(super) struct ClientRequest {
 /// What a client is.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-#[expect(dead_code, reason = "as `ClientRequest`")]
 pub(super) enum ClientType {
     Confidential,
     M2m,
@@ -78,7 +77,6 @@ pub(super) enum ClientType {
 /// How a client proves who it is (RFC 7591 §2).
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-#[expect(dead_code, reason = "as `ClientRequest`")]
 pub(super) enum AuthMethod {
     ClientSecretBasic,
     ClientSecretPost,

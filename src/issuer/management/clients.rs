@@ -108,7 +108,8 @@ impl Issuer {
         let all: BTreeMap<String, ClientRecord> =
             all.map(|client| (client.client_id.clone(), client)).collect();
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let rest = all.into_values().filter(|client| after.is_none_or(|after| client.client_id.as_str() > after));
+        let rest =
+            all.into_values().filter(|client| after.is_none_or(|after| client.client_id.as_str() > after));
         let mut clients: Vec<_> = rest.take(limit.saturating_add(1)).collect();
         let more = clients.len() > limit;
         clients.truncate(limit);

@@ -272,7 +272,10 @@ impl<'a> Members<'a> {
                 Some(text.to_owned())
             }
             _ => {
-                self.problem(name, format!("it must be a text of 1 to {most} bytes without control characters"));
+                self.problem(
+                    name,
+                    format!("it must be a text of 1 to {most} bytes without control characters"),
+                );
                 None
             }
         }
@@ -371,7 +374,10 @@ impl<'a> Members<'a> {
         match (joined, listed) {
             (Some(Ok(joined)), Some(Ok(listed))) => {
                 if !(joined.is_subset_of(&listed) && listed.is_subset_of(&joined)) {
-                    self.problem("scopes", "`scope` and `scopes` say different things; one of them is enough");
+                    self.problem(
+                        "scopes",
+                        "`scope` and `scopes` say different things; one of them is enough",
+                    );
                 }
                 joined.to_string()
             }
@@ -410,7 +416,10 @@ impl<'a> Members<'a> {
             if RESERVED_CLAIMS.contains(&name.as_str()) {
                 self.problem(&format!("claims.{name}"), "the issuer sets this claim itself");
             } else if !is_claim_name(name) {
-                self.problem("claims", "the name of a claim has 1 to 128 bytes, none of them a control character");
+                self.problem(
+                    "claims",
+                    "the name of a claim has 1 to 128 bytes, none of them a control character",
+                );
             }
         }
         if Value::Object(claims.clone()).to_string().len() > MAX_JOINED {
@@ -422,9 +431,13 @@ impl<'a> Members<'a> {
     /// A secret that the caller chose.
     pub(in crate::issuer) fn secret(&mut self) -> Option<SecretString> {
         match self.get("client_secret")?.as_str() {
-            Some(secret) if (MIN_SECRET..=MAX_TEXT).contains(&secret.len()) => Some(SecretString::from(secret)),
+            Some(secret) if (MIN_SECRET..=MAX_TEXT).contains(&secret.len()) => {
+                Some(SecretString::from(secret))
+            }
             _ => {
-                let problem = format!("it must be a text of {MIN_SECRET} to {MAX_TEXT} bytes; leave it out for a generated one");
+                let problem = format!(
+                    "it must be a text of {MIN_SECRET} to {MAX_TEXT} bytes; leave it out for a generated one"
+                );
                 self.problem("client_secret", problem);
                 None
             }
