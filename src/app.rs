@@ -24,7 +24,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::{Config, Readiness};
 use crate::domain::clock::{Clock, SharedClock, SystemClock};
 use crate::domain::oauth::GrantType;
-use crate::endpoints::admin as admin_api;
+use crate::endpoints;
 use crate::endpoints::oauth::{self, Placement};
 use crate::endpoints::probes;
 use crate::http_client::HttpClient;
@@ -300,8 +300,11 @@ impl Parts {
             let router = oauth::issuer_router(issuer.clone(), Placement::OwnListener, self.token_observer());
             listeners.push(self.local(workers, sockets, ISSUER, router)?);
         }
-        if config.admin.is_some() {
-            let router = admin_api::router(issuer.clone(), self.admin_guard(config)?);
+        if let Some(role) = &config.admin {
+            let guard = admin::guard(role, &config.state_dir)?;
+            let counters = guard.counters();
+            self.tasks.spawn("limits of admin".to_owned(), move || counters.clone().run());
+            let router = endpoints::admin::router(issuer.clone(), guard);
             listeners.push(self.local(workers, sockets, ADMIN, router)?);
         }
         let at_root = config.issuer.as_ref().is_some_and(|role| role.issuer.root_paths);
@@ -387,20 +390,6 @@ impl Parts {
         let issuer = issuer.map_err(|error| StartError::Issuer(error.to_string()))?;
         self.watch_store(issuer.clone(), store_up.clone());
         Ok(Some(issuer))
-    }
-
-    fn admin_guard(&self, config: &Config) -> Result<admin_api::Guard, StartError> {
-        let configured = config.admin.as_ref();
-        let token = match configured.and_then(|role| role.token.clone()) {
-            Some(token) => token,
-            None => admin::kept_or_new_token(&config.state_dir)
-                .map_err(|error| unusable("the admin token in stateDir")(error.to_string()))?,
-        };
-        let guard =
-            admin_api::Guard::new(token, configured.map(|role| role.hosts.clone()).unwrap_or_default());
-        let counters = guard.counters();
-        self.tasks.spawn("limits of admin".to_owned(), move || counters.clone().run());
-        Ok(guard)
     }
 
     fn watch_store(&self, issuer: Arc<Issuer>, up: Arc<AtomicBool>) {

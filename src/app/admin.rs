@@ -9,7 +9,10 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use zeroize::Zeroizing;
 
+use super::{StartError, unusable};
+use crate::config::AdminRole;
 use crate::domain::secret::{ExposeSecret, SecretString};
+use crate::endpoints::admin::Guard;
 
 /// By which people and scanners recognise a generated token.
 const PREFIX: &str = "m2ma_";
@@ -30,11 +33,21 @@ pub fn kept_token(state_dir: &Path) -> io::Result<SecretString> {
     if token.is_empty() { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(SecretString::from(token)) }
 }
 
-/// The kept token; a new one when there is none.
+/// The guard of the management API.
 ///
 /// # Errors
-/// When it cannot be read or kept.
-pub(super) fn kept_or_new_token(state_dir: &Path) -> io::Result<SecretString> {
+/// When no token was configured, and none can be read or kept.
+pub(super) fn guard(role: &AdminRole, state_dir: &Path) -> Result<Guard, StartError> {
+    let token = match &role.token {
+        Some(token) => token.clone(),
+        None => kept_or_new_token(state_dir)
+            .map_err(|error| unusable("the admin token in stateDir")(error.to_string()))?,
+    };
+    Ok(Guard::new(token, role.hosts.clone()))
+}
+
+/// The kept token; a new one when there is none.
+fn kept_or_new_token(state_dir: &Path) -> io::Result<SecretString> {
     match kept_token(state_dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         kept => return kept,

@@ -55,7 +55,7 @@ enum Command {
     Token(token::Options),
     /// Manage the clients of a running sidecar's issuer
     #[command(after_help = client::AFTER_HELP)]
-    Client(client::Options),
+    Client(Box<client::Options>),
     /// Say which rule and which check decide about a request, and why
     #[command(after_help = explain::AFTER_HELP)]
     Explain(explain::Options),

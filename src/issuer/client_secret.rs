@@ -78,11 +78,11 @@ pub async fn hashed(
     if secret.expose_secret().len() < MIN_BYTES {
         return Err(UnusableSecret::TooShort);
     }
-    let salts = of_client.iter().filter_map(|other| match parse(other.hash.expose_secret())? {
+    let salt = of_client.iter().rev().find_map(|other| match parse(other.hash.expose_secret())? {
         Stored::Argon2(salt, _) => Some(salt),
         Stored::Sha256(_) => None,
     });
-    let salt = salts.last().unwrap_or_else(random_salt);
+    let salt = salt.unwrap_or_else(random_salt);
     let hashing = tokio::task::spawn_blocking(move || (argon2id(&secret, &salt), secret));
     let (digest, secret) = hashing.await.map_err(|_| UnusableSecret::Hashing)?;
     let digest = digest.ok_or(UnusableSecret::Hashing)?;

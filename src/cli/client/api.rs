@@ -14,7 +14,7 @@ use super::Connection;
 use crate::app::admin::kept_token;
 use crate::app::explain::reachable;
 use crate::cli::{self, Ended};
-use crate::config::Config;
+use crate::config::{Config, process_environment};
 use crate::domain::secret::{ExposeSecret, SecretString};
 use crate::http_client::{HttpAnswer, HttpClient, HttpError, HttpOptions};
 use crate::jose::provider;
@@ -115,7 +115,7 @@ pub(super) fn path(segments: &[&str]) -> String {
 
 fn given_token(connection: &Connection) -> anyhow::Result<Option<SecretString>> {
     let Some(file) = &connection.token_file else {
-        let variable = std::env::var(TOKEN_VARIABLE).ok().filter(|token| !token.is_empty());
+        let variable = process_environment(TOKEN_VARIABLE).filter(|token| !token.is_empty());
         return Ok(variable.map(SecretString::from));
     };
     let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;

@@ -15,8 +15,8 @@ use crate::endpoints::PeerAddress;
 
 /// The clients of store and configuration, by id
 #[utoipa::path(
-    get, path = "/clients", tag = "clients", params(Page),
-    responses((status = 200, body = Clients), Refused)
+    get, path = "/clients", operation_id = "list_clients", tag = "clients", params(Page),
+    responses((status = 200, description = "A page of them", body = Clients), Refused)
 )]
 pub(super) async fn list(State(admin): State<Admin>, RawQuery(raw): RawQuery) -> Result<Response, Refusal> {
     let issuer = admin.issuer()?;
@@ -30,7 +30,7 @@ pub(super) async fn list(State(admin): State<Admin>, RawQuery(raw): RawQuery) ->
 
 /// Register a client; its secret is in this answer and in no other
 #[utoipa::path(
-    post, path = "/clients", tag = "clients", request_body = ClientRequest,
+    post, path = "/clients", operation_id = "create_client", tag = "clients", request_body = ClientRequest,
     responses(Created, Failed, Refused)
 )]
 pub(super) async fn create(
@@ -46,7 +46,7 @@ pub(super) async fn create(
 
 /// The same as `POST /clients`
 #[utoipa::path(
-    post, path = "/client", tag = "clients", request_body = ClientRequest,
+    post, path = "/client", operation_id = "create_client_alias", tag = "clients", request_body = ClientRequest,
     responses(Created, Failed, Refused)
 )]
 pub(super) async fn create_alias(
@@ -59,8 +59,8 @@ pub(super) async fn create_alias(
 
 /// One client
 #[utoipa::path(
-    get, path = "/clients/{client_id}", tag = "clients", params(("client_id" = String, Path)),
-    responses((status = 200, body = Client), NotThere, Refused)
+    get, path = "/clients/{client_id}", operation_id = "show_client", tag = "clients", params(("client_id" = String, Path)),
+    responses((status = 200, description = "The client as it is now", body = Client), NotThere, Failed, Refused)
 )]
 pub(super) async fn show(
     State(admin): State<Admin>,
@@ -72,14 +72,14 @@ pub(super) async fn show(
 
 /// Change a client by a merge patch (RFC 7396): null takes a member away
 #[utoipa::path(
-    patch, path = "/clients/{client_id}", tag = "clients", params(("client_id" = String, Path)),
+    patch, path = "/clients/{client_id}", operation_id = "update_client", tag = "clients", params(("client_id" = String, Path)),
     request_body(
         content(
             (ClientRequest = "application/json"),
             (ClientRequest = "application/merge-patch+json"),
         ),
     ),
-    responses((status = 200, body = Client), NotThere, Failed, Refused)
+    responses((status = 200, description = "The client as it is now", body = Client), NotThere, Failed, Refused)
 )]
 pub(super) async fn update(
     State(admin): State<Admin>,
@@ -95,7 +95,7 @@ pub(super) async fn update(
 
 /// Delete a client; its tokens end
 #[utoipa::path(
-    delete, path = "/clients/{client_id}", tag = "clients", params(("client_id" = String, Path)),
+    delete, path = "/clients/{client_id}", operation_id = "delete_client", tag = "clients", params(("client_id" = String, Path)),
     responses(Done, NotThere, Failed, Refused)
 )]
 pub(super) async fn delete(

@@ -100,8 +100,8 @@ fn judge_content_type(method: &Method, headers: &HeaderMap) -> Result<(), Refusa
         || headers.contains_key(http::header::TRANSFER_ENCODING);
     let needs_type = match *method {
         Method::GET | Method::HEAD | Method::OPTIONS => false,
-        Method::DELETE => has_body,
-        _ => true,
+        Method::POST | Method::PATCH => true,
+        _ => has_body,
     };
     let essence = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = essence.split(';').next().unwrap_or_default().trim();

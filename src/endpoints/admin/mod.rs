@@ -19,7 +19,6 @@ use std::sync::Arc;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::response::Response;
-use axum::routing::get;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -32,6 +31,8 @@ use crate::issuer::Issuer;
 #[derive(Clone)]
 struct Admin {
     issuer: Option<Arc<Issuer>>,
+    /// What `/openapi.json` serves.
+    description: Arc<str>,
 }
 
 impl Admin {
@@ -43,12 +44,10 @@ impl Admin {
 /// The router of the listener. Without an issuer there is nothing to manage yet, and it says so.
 pub fn router(issuer: Option<Arc<Issuer>>, guard: Guard) -> Router {
     let (router, document) = documented().split_for_parts();
-    let document = openapi::text(document);
     router
-        .route("/openapi.json", get(async move || answer::json_text(document.clone())))
         .method_not_allowed_fallback(no_such_method)
         .fallback(no_such_endpoint)
-        .with_state(Admin { issuer })
+        .with_state(Admin { issuer, description: openapi::text(document).into() })
         .layer(from_fn_with_state(Arc::new(guard), guard::check))
 }
 
@@ -68,6 +67,7 @@ fn documented() -> OpenApiRouter<Admin> {
         .routes(routes!(revoke::revoke))
         .routes(routes!(tokens::list))
         .routes(routes!(tokens::delete))
+        .routes(routes!(openapi::serve))
 }
 
 async fn no_such_endpoint() -> Response {

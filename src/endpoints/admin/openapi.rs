@@ -1,10 +1,14 @@
 //! The description of the API, as far as it is not said beside each handler.
 
+use axum::extract::State;
+use axum::response::Response;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{ComponentsBuilder, InfoBuilder, License, OpenApi, OpenApiBuilder};
 use utoipa::{IntoParams, IntoResponses};
 
-use super::wire::{Client, ErrorBody};
+use super::Admin;
+use super::answer::json_text;
+use super::wire::{Client, ErrorBody, ErrorDetail};
 
 const DESCRIPTION: &str = "Clients, their secrets and tokens. Every request carries `Authorization: Bearer <admin token>`; \
                            `Host` must be an IP address, `localhost` or one of `admin.hosts`; writes are JSON. Bodies are \
@@ -20,9 +24,11 @@ pub(super) fn beginning() -> OpenApi {
         .license(Some(License::new("Apache-2.0")))
         .build();
     let token = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
+    // What only the descriptions of refusals name is not found by itself.
+    let components = ComponentsBuilder::new().schema_from::<ErrorBody>().schema_from::<ErrorDetail>();
     OpenApiBuilder::new()
         .info(info)
-        .components(Some(ComponentsBuilder::new().security_scheme(TOKEN, token).build()))
+        .components(Some(components.security_scheme(TOKEN, token).build()))
         .security(Some([SecurityRequirement::new(TOKEN, Vec::<String>::new())]))
         .build()
 }
@@ -31,6 +37,15 @@ pub(super) fn beginning() -> OpenApi {
 pub(super) fn text(document: OpenApi) -> String {
     // Cannot fail: there are no maps with other keys than texts.
     document.to_pretty_json().unwrap_or_default()
+}
+
+/// This description
+#[utoipa::path(
+    get, path = "/openapi.json", operation_id = "describe", tag = "description",
+    responses((status = 200, description = "OpenAPI 3.1", body = Object, content_type = "application/json"), Refused)
+)]
+pub(super) async fn serve(State(admin): State<Admin>) -> Response {
+    json_text(admin.description.to_string())
 }
 
 /// Where a page begins, and how much it has.
@@ -109,4 +124,43 @@ pub(super) enum Refused {
     /// The store does not answer
     #[response(status = 503)]
     Unavailable(ErrorBody),
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+
+    use crate::endpoints::admin::openapi_document;
+    use crate::issuer::registration::MEMBERS;
+
+    #[test]
+    fn what_a_registration_may_say_is_described_and_nothing_else() {
+        let document: Value = serde_json::from_str(&openapi_document()).unwrap();
+        let request = &document["components"]["schemas"]["ClientRequest"];
+        let described: BTreeSet<_> =
+            request["properties"].as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(described, BTreeSet::from(MEMBERS));
+        assert_eq!(request["additionalProperties"], false);
+    }
+
+    #[test]
+    fn every_schema_that_is_named_is_there_and_every_operation_has_a_name_of_its_own() {
+        let text = openapi_document();
+        let document: Value = serde_json::from_str(&text).unwrap();
+        for reference in text.split("#/components/schemas/").skip(1) {
+            let name = reference.split('"').next().unwrap();
+            assert!(document["components"]["schemas"][name].is_object(), "{name}");
+        }
+        let operations = document["paths"]
+            .as_object()
+            .unwrap()
+            .values()
+            .flat_map(|path| path.as_object().unwrap().values());
+        let names: Vec<_> =
+            operations.map(|operation| operation["operationId"].as_str().unwrap().to_owned()).collect();
+        assert_eq!(names.len(), names.iter().collect::<BTreeSet<_>>().len(), "{names:?}");
+        assert!(names.len() >= 12);
+    }
 }

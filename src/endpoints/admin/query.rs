@@ -34,11 +34,12 @@ impl Query {
         self.problems.push(FieldProblem::new(field, problem));
     }
 
-    /// The parameter as it is; an empty one counts as left out.
+    /// The parameter as it is.
     pub(super) fn text(&mut self, name: &str) -> Option<String> {
-        self.values.remove(name).filter(|value| !value.is_empty())
+        self.values.remove(name)
     }
 
+    /// A parameter that is `true` or `false`.
     pub(super) fn flag(&mut self, name: &str) -> Option<bool> {
         match self.text(name)?.as_str() {
             "true" => Some(true),

@@ -14,12 +14,12 @@ use crate::endpoints::PeerAddress;
 
 /// End every token that a client was issued before now
 #[utoipa::path(
-    post, path = "/clients/{client_id}/revoke", tag = "clients",
+    post, path = "/clients/{client_id}/revoke", operation_id = "revoke_client", tag = "clients",
     params(
         ("client_id" = String, Path),
         ("Content-Type" = String, Header, description = "`application/json`, also without a body"),
     ),
-    responses((status = 200, body = Revoked), NotThere, Failed, Refused)
+    responses((status = 200, description = "They have ended", body = Revoked), NotThere, Failed, Refused)
 )]
 pub(super) async fn revoke(
     State(admin): State<Admin>,

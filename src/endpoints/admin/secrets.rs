@@ -15,8 +15,8 @@ use crate::endpoints::PeerAddress;
 
 /// A client's secrets, without themselves
 #[utoipa::path(
-    get, path = "/clients/{client_id}/secrets", tag = "secrets", params(("client_id" = String, Path)),
-    responses((status = 200, body = Secrets), NotThere, Failed, Refused)
+    get, path = "/clients/{client_id}/secrets", operation_id = "list_secrets", tag = "secrets", params(("client_id" = String, Path)),
+    responses((status = 200, description = "All of them", body = Secrets), NotThere, Failed, Refused)
 )]
 pub(super) async fn list(
     State(admin): State<Admin>,
@@ -28,7 +28,7 @@ pub(super) async fn list(
 
 /// Give a client a new secret; the others live on for `grace`
 #[utoipa::path(
-    post, path = "/clients/{client_id}/secrets", tag = "secrets", params(("client_id" = String, Path)),
+    post, path = "/clients/{client_id}/secrets", operation_id = "create_secret", tag = "secrets", params(("client_id" = String, Path)),
     request_body = SecretRequest,
     responses((status = 201, description = "the new secret, this once", body = Secret), NotThere, Failed, Refused)
 )]
@@ -47,7 +47,7 @@ pub(super) async fn create(
 
 /// Delete a secret; the last live one only with `force=true`
 #[utoipa::path(
-    delete, path = "/clients/{client_id}/secrets/{secret_id}", tag = "secrets",
+    delete, path = "/clients/{client_id}/secrets/{secret_id}", operation_id = "delete_secret", tag = "secrets",
     params(
         ("client_id" = String, Path),
         ("secret_id" = String, Path),

@@ -17,14 +17,14 @@ use crate::issuer::management::TokenQuery;
 
 /// The kept access tokens, the newest first. Short-lived ones are kept only when they have a name
 #[utoipa::path(
-    get, path = "/tokens", tag = "tokens",
+    get, path = "/tokens", operation_id = "list_tokens", tag = "tokens",
     params(
         ("client_id" = Option<String>, Query, description = "only this client's"),
         ("owner" = Option<String>, Query, description = "only this owner's"),
         ("active" = Option<bool>, Query, description = "only those that are (or are not) neither revoked nor expired"),
         Page,
     ),
-    responses((status = 200, body = Tokens), Refused)
+    responses((status = 200, description = "A page of them", body = Tokens), Refused)
 )]
 pub(super) async fn list(State(admin): State<Admin>, RawQuery(raw): RawQuery) -> Result<Response, Refusal> {
     let issuer = admin.issuer()?;
@@ -48,7 +48,7 @@ pub(super) async fn list(State(admin): State<Admin>, RawQuery(raw): RawQuery) ->
 
 /// Revoke a kept access token
 #[utoipa::path(
-    delete, path = "/tokens/{jti}", tag = "tokens", params(("jti" = String, Path)),
+    delete, path = "/tokens/{jti}", operation_id = "revoke_token", tag = "tokens", params(("jti" = String, Path)),
     responses(Done, NotThere, Refused)
 )]
 pub(super) async fn delete(

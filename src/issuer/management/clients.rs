@@ -104,7 +104,7 @@ impl Issuer {
         let stored = self.store.clients().await?;
         let stored = stored.iter().filter_map(record);
         // Those of the configuration come last, because they hide the others.
-        let all = stored.chain(self.clients.all_configured().map(|client| configured_record(client)));
+        let all = stored.chain(self.clients.all_configured().map(configured_record));
         let all: BTreeMap<String, ClientRecord> =
             all.map(|client| (client.client_id.clone(), client)).collect();
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);

@@ -1,6 +1,7 @@
 //! Who is let in: the token, the host, no web page, JSON only, small bodies.
 
 use super::{ADMIN_TOKEN, World, error, is, meter};
+use crate::commands::{ended, run};
 use crate::support::client::{RawAnswer, get, request};
 use crate::support::logs;
 use crate::support::sidecar::Sidecar;
@@ -94,4 +95,28 @@ async fn without_an_issuer_there_are_no_clients_to_manage() {
     let answer = get(sidecar.address("admin"), "/clients", &[("Authorization", &bearer)]).await;
     assert_eq!(error(&answer), is(404, "not_found"));
     assert!(answer.text().contains("no issuer"), "{}", answer.text());
+}
+
+#[test]
+fn check_judges_where_and_by_which_token_the_api_is_reached() {
+    let dir = tempfile::TempDir::new().expect("a directory");
+    let file = |name: &str, text: &str| {
+        let path = dir.path().join(name).display().to_string();
+        std::fs::write(&path, text).expect("a file");
+        path
+    };
+    let (long, short) = (file("long", "a-token-of-sixteen"), file("short", "too-short"));
+    for (admin, code, said) in [
+        (format!("listen: 127.0.0.1:9901, tokenFile: \"{long}\""), 0, ""),
+        ("listen: 0.0.0.0:9901".to_owned(), 0, "plain text"),
+        (format!("listen: 127.0.0.1:9901, tokenFile: \"{short}\""), 1, "can be guessed"),
+        ("listen: \"unix:/run/admin.sock\"".to_owned(), 1, "not supported yet"),
+        ("listen: 127.0.0.1:8080".to_owned(), 1, "already taken"),
+    ] {
+        let issuer = "issuer: { url: http://issuer.test, listen: 127.0.0.1:8080 }";
+        let config = file("config.yaml", &format!("admin: {{ {admin} }}\n{issuer}\n"));
+        let (got, _, err) = ended(&run(&["check", "--config", &config]));
+        assert_eq!(got, Some(code), "{admin}: {err}");
+        assert!(err.contains(said) && err.is_empty() == said.is_empty(), "{admin}: {err}");
+    }
 }
