@@ -1,10 +1,12 @@
 //! A client from its registration to its end, and what its tokens are good for at each step.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use serde_json::{Value, json};
 
 use super::{World, call, error, files, is, meter, yaml};
-use crate::support::logs;
 use crate::support::sidecar::Sidecar;
+use crate::support::{PATIENCE, logs};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_step_of_a_clients_life_takes_effect_at_once() {
@@ -162,5 +164,44 @@ async fn every_change_leaves_an_audit_line_without_a_secret() {
         let named = if outcome == "conflict" { action } else { id };
         let line = logs::wait_for_line(mark, &["audit", action, outcome, named]).await;
         assert!(line.contains("admin") && line.contains("127.0.0.1:"), "{line}");
+    }
+}
+
+/// Whoever asks for tokens all the time while the client ends gets none that outlives it.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_token_outlives_its_client_however_often_it_is_asked_for() {
+    let world = World::start().await;
+    let secret = world.create(meter()).await;
+    for (method, body) in [("PATCH", json!({ "disabled": true })), ("DELETE", Value::Null)] {
+        world.call("PATCH", "/clients/meter", json!({ "disabled": false })).await;
+        let issued = AtomicUsize::new(0);
+        let ask = async || {
+            let mut tokens = Vec::new();
+            loop {
+                let answer = world.token("meter", &secret).await;
+                if answer.status != 200 {
+                    assert_eq!(error(&answer), is(401, "invalid_client"));
+                    return tokens;
+                }
+                issued.fetch_add(1, Ordering::SeqCst);
+                tokens.push(answer.json()["access_token"].as_str().expect("a token").to_owned());
+            }
+        };
+        let end = async {
+            let enough = async {
+                while issued.load(Ordering::SeqCst) < 20 {
+                    tokio::task::yield_now().await;
+                }
+            };
+            tokio::time::timeout(PATIENCE, enough).await.expect("tokens are issued");
+            let ended = world.call(method, "/clients/meter", body).await;
+            assert!(matches!(ended.status, 200 | 204), "{}", ended.text());
+        };
+        let (one, two, three, ()) = tokio::join!(ask(), ask(), ask(), end);
+        let tokens: Vec<String> = [one, two, three].concat();
+        assert!(tokens.len() >= 20);
+        for token in tokens {
+            assert_eq!(world.judge(&token).await, is(401, "revoked"));
+        }
     }
 }
