@@ -29,8 +29,7 @@ use crate::endpoints::oauth::{self, Placement};
 use crate::endpoints::probes;
 use crate::http_client::HttpClient;
 use crate::issuer::{Issuer, Outcome};
-use crate::jose::key_set::KeySet;
-use crate::jose::live_keys::{self, LiveKeys};
+use crate::jose::live_keys;
 use crate::jose::provider;
 use crate::limits::Limits;
 use crate::proxy::inbound::{self, Inbound, OwnEndpoints};
@@ -431,15 +430,8 @@ impl Parts {
         config: &Config,
         issuer: Option<&Issuer>,
     ) -> Result<HashMap<String, Arc<Authority>>, StartError> {
-        let own = match issuer {
-            Some(issuer) => {
-                let keys = KeySet::parse(issuer.public_keys().as_bytes())
-                    .map_err(|error| StartError::Issuer(error.to_string()))?;
-                let keys = LiveKeys::in_process(keys, self.clock.clone());
-                Some(OwnIssuer { keys, revoked: issuer.revoked().clone() })
-            }
-            None => None,
-        };
+        let own = issuer
+            .map(|issuer| OwnIssuer { keys: issuer.live_keys().clone(), revoked: issuer.revoked().clone() });
         let mut authorities = HashMap::new();
         for each in &config.authorities {
             let introspection = introspection_client(config, each)?;

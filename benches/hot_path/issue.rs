@@ -41,6 +41,8 @@ fn config() -> Config {
         access_token_lifetime: Duration::from_secs(900),
         algorithm: Algorithm::ES256,
         private_key: None,
+        rotate_every: Some(Duration::from_secs(30 * 86_400)),
+        encryption_key: None,
         clients: vec![client],
     }
 }

@@ -8,12 +8,10 @@ use super::tree::KeyPath;
 /// Keys, as patterns of [`KeyPath::matches`].
 pub(super) const KEYS: &[&str] = &[
     "localApi",
-    "store.encryptionKeyFile",
     "issuer.deviceIDClaim",
     "issuer.authorities",
     "issuer.clientJwksHosts",
     "issuer.maxAssertionLifetime",
-    "issuer.signing.rotateEvery",
     "issuer.clients[].jwksFile",
     "issuer.clients[].jwksUri",
     "issuer.clients[].jwtPrivateKey",

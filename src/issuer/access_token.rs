@@ -76,8 +76,8 @@ pub(super) fn sign(
 ) -> Result<TokenResponse, TokenError> {
     let jti = uuid::Uuid::new_v4().to_string();
     let claims = claims(granted, policy, &jti, now);
-    let access_token = keys.signing_key().sign(TYP, &claims).map_err(|_| TokenError::Signing)?;
     let expires_in = now.until(granted.expires_at());
+    let access_token = keys.sign(TYP, &claims, expires_in).map_err(|_| TokenError::Signing)?;
     Ok(TokenResponse { access_token, expires_in, scope: granted.scope().clone(), jti })
 }
 

@@ -8,7 +8,7 @@ use url::Url;
 use super::OpenError;
 use crate::domain::oauth::{ClientAuthMethod, GrantType};
 use crate::domain::path::NormalPath;
-use crate::jose::Algorithm;
+use crate::jose::{Algorithm, algorithm_name};
 
 /// The token endpoint, below the issuer's path.
 pub const TOKEN_PATH: &str = "/oauth/token";
@@ -39,8 +39,9 @@ pub(super) fn base_path(url: &str) -> Result<String, OpenError> {
     Ok(path.as_str().trim_end_matches('/').to_owned())
 }
 
-/// The document of an issuer.
-pub(super) fn document(issuer: &str, algorithm: Algorithm) -> Value {
+/// The document of an issuer; `algorithms` are those of its published keys.
+pub(super) fn document(issuer: &str, algorithms: &[Algorithm]) -> Value {
+    let algorithms: Vec<_> = algorithms.iter().copied().map(algorithm_name).collect();
     let base = issuer.trim_end_matches('/');
     json!({
         "issuer": issuer,
@@ -54,8 +55,8 @@ pub(super) fn document(issuer: &str, algorithm: Algorithm) -> Value {
         // Required even where there is no authorization endpoint, hence no response type.
         "response_types_supported": [],
         // There are no ID tokens, but clients made for OpenID Connect refuse a document without these two. What they
-        // learn is true of our access tokens: one subject name for all, signed with this algorithm.
+        // learn is true of our access tokens: one subject name for all, signed with one of these algorithms.
         "subject_types_supported": ["public"],
-        "id_token_signing_alg_values_supported": [format!("{algorithm:?}")],
+        "id_token_signing_alg_values_supported": algorithms,
     })
 }

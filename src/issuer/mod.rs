@@ -31,12 +31,14 @@ use crate::domain::revoked::RevokedNow;
 use crate::domain::scope::ScopeSet;
 use crate::domain::secret::SecretString;
 use crate::jose::Algorithm;
+use crate::jose::live_keys::LiveKeys;
 use crate::jose::sign::SigningKeyError;
-use crate::store::{Revisions, Store, StoreError};
+use crate::store::{EncryptionKey, Revisions, Store, StoreError};
 
 pub use access_token::RESERVED as RESERVED_CLAIMS;
 pub use client::Client;
 pub use revocation::{RevocationList, RevocationRequest};
+pub use signing_keys::{KeyView, RotateError, RotateNow};
 pub use token_request::TokenRequest;
 
 /// What an issuer is made of.
@@ -54,6 +56,10 @@ pub struct Config {
     pub algorithm: Algorithm,
     /// A signing key of the operator's own (PEM), used instead of a generated one.
     pub private_key: Option<SecretString>,
+    /// How long a generated key signs; `None`: for ever.
+    pub rotate_every: Option<Duration>,
+    /// What the private keys in the store are encrypted with; `None`: they lie there in plain text.
+    pub encryption_key: Option<EncryptionKey>,
     /// The clients of the configuration; read-only.
     pub clients: Vec<Client>,
 }
@@ -73,7 +79,7 @@ pub struct Issuer {
 }
 
 impl Issuer {
-    /// Loads the signing key from the store, or makes one and keeps it there; reads the clients and revocations.
+    /// Loads the signing keys from the store, or makes one and keeps it there; reads the clients and revocations.
     ///
     /// # Errors
     /// When the configuration contradicts itself, or no signing key can be had.
@@ -89,7 +95,7 @@ impl Issuer {
         let revisions = store.revisions().await?;
         clients.reload(&*store).await?;
         // Last: a configuration that is refused must not leave a key behind.
-        let keys = signing_keys::SigningKeys::open(&config, store.as_ref(), clock.now()).await?;
+        let keys = signing_keys::SigningKeys::open(&config, store.clone(), clock.clone()).await?;
         let revocations = revocation::Revocations::open(store.clone(), clock.now()).await?;
         let read = ArcSwapOption::from_pointee(revisions);
         Ok(Arc::new(Self {
@@ -124,6 +130,7 @@ impl Issuer {
         if read.as_deref().is_none_or(|read| read.clients != revisions.clients) {
             self.clients.reload(&*self.store).await?;
         }
+        self.reload_keys(revisions.keys).await?;
         // Also when nothing was changed: what has expired is forgotten.
         self.revocations.reload(self.clock.now()).await?;
         self.read.store(Some(Arc::new(revisions)));
@@ -208,6 +215,38 @@ impl Issuer {
         candidates.find_map(|candidate| Some(self.clients.get(&candidate.client_id)?.id.clone()))
     }
 
+    /// What is known of the signing keys: the one that signs first, then the newest first.
+    #[must_use]
+    pub fn keys(&self) -> Vec<KeyView> {
+        self.keys.views()
+    }
+
+    /// Rotates the signing keys now, and gives them as they are then. Without further demands a new key is published, and
+    /// signs when verifiers have had the time to learn of it; one that is waiting already is that key.
+    ///
+    /// # Errors
+    /// When a configured key signs, or the store does not answer. It may be done all the same when only the answer is
+    /// missing: [`keys`](Self::keys) tells within seconds.
+    pub async fn rotate_keys(&self, how: RotateNow) -> Result<Vec<KeyView>, RotateError> {
+        self.keys.rotate(how, self.clock.now()).await
+    }
+
+    /// Takes over the signing keys that other processes on the same store have made, and does what is due: publishes,
+    /// uses, retires, deletes. `revision` is [`Revisions::keys`](crate::store::Revisions::keys). To be called every few
+    /// seconds; reads the store only when there is something to do.
+    ///
+    /// # Errors
+    /// When the store does not answer; the keys stay as they are.
+    pub async fn reload_keys(&self, revision: i64) -> Result<(), StoreError> {
+        self.keys.reload(revision, self.clock.now()).await
+    }
+
+    /// The public keys, for verifiers in this process: always those of this moment.
+    #[must_use]
+    pub fn live_keys(&self) -> &Arc<LiveKeys> {
+        self.keys.live()
+    }
+
     /// The public keys as a JWK set (RFC 7517 §5), serialised once.
     #[must_use]
     pub fn public_keys(&self) -> Arc<str> {
@@ -229,7 +268,7 @@ impl Issuer {
     /// The metadata document (RFC 8414 §2).
     #[must_use]
     pub fn metadata(&self) -> Value {
-        metadata::document(&self.url, self.keys.algorithm())
+        metadata::document(&self.url, &self.keys.algorithms())
     }
 }
 
@@ -378,6 +417,12 @@ pub enum OpenError {
     /// A stored key cannot be used.
     #[error("the stored signing key `{0}` cannot be used")]
     StoredKey(String),
+    /// A stored key is encrypted, and there is no key to it.
+    #[error("the stored signing key `{0}` is encrypted: `store.encryptionKeyFile` must name the key's file")]
+    Encrypted(String),
+    /// A stored key is encrypted with another key.
+    #[error("the stored signing key `{0}` cannot be decrypted: `store.encryptionKeyFile` holds another key")]
+    OtherEncryptionKey(String),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),

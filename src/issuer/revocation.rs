@@ -69,7 +69,8 @@ impl RevocationRequest {
         now: UnixTime,
     ) -> Option<(RevokedToken, UnixTime)> {
         let jws = Jws::parse(self.token.expose_secret()).ok()?;
-        let candidates = keys.verifying_keys().candidates(jws.kid(), jws.algorithm()).ok()?;
+        let published = keys.verifying_keys();
+        let candidates = published.candidates(jws.kid(), jws.algorithm()).ok()?;
         let (claims, _) = jws.verified_claims(&candidates)?;
         let text = |name| claims.string(name).ok().flatten();
         let expires_at = UnixTime(claims.numeric_date("exp").ok().flatten()?);
@@ -214,7 +215,7 @@ fn sign(
     let (single, clients) = published(known);
     let not_before: BTreeMap<&str, i64> = clients.iter().map(|(client, until)| (*client, until.0)).collect();
     let claims = json!({ "iss": issuer, "iat": now.0, "revoked": single, "not_before": not_before });
-    let jwt = keys.signing_key().sign(TYP, &claims).map_err(|_| TokenError::Signing)?;
+    let jwt = keys.sign(TYP, &claims, LIST_LIFETIME).map_err(|_| TokenError::Signing)?;
     let content = json!([single, not_before]).to_string();
     let digest: String = sha256(content.as_bytes())[..16].iter().map(|byte| format!("{byte:02x}")).collect();
     let etag = HeaderValue::try_from(format!("\"{digest}\"")).map_err(|_| TokenError::Signing)?;

@@ -13,7 +13,7 @@ use super::*;
 use crate::domain::clock::Clock;
 use crate::domain::secret::ExposeSecret;
 use crate::jose::sign::SigningKey;
-use crate::store::{self, KeyState, StoredKey};
+use crate::store::{self, KeyChange, KeyRecord, KeyState, StoredKey};
 
 pub(crate) const NOW: i64 = 1_800_000_000;
 pub(crate) const URL: &str = "https://issuer.example/m2m";
@@ -62,6 +62,8 @@ pub(crate) fn config(clients: Vec<Client>) -> Config {
         access_token_lifetime: Duration::from_secs(3600),
         algorithm: Algorithm::ES256,
         private_key: None,
+        rotate_every: Some(Duration::from_secs(30 * 86_400)),
+        encryption_key: None,
         clients,
     }
 }
@@ -302,12 +304,17 @@ async fn a_key_of_the_operator_signs_and_the_stored_ones_stay_published() {
 #[tokio::test]
 async fn a_stored_key_that_cannot_be_used_is_an_error_and_not_a_new_key() {
     let good = SigningKey::generate(Algorithm::ES256).unwrap();
-    let stored = |kid: &str, algorithm: &str, pem: SecretString| StoredKey {
-        kid: kid.to_owned(),
-        algorithm: algorithm.to_owned(),
-        private_key: pem,
-        created_at: UnixTime(NOW),
-        state: KeyState::Active,
+    let stored = |kid: &str, algorithm: &str, private_key: SecretString| StoredKey {
+        record: KeyRecord {
+            kid: kid.to_owned(),
+            algorithm: algorithm.to_owned(),
+            created_at: UnixTime(NOW),
+            state: KeyState::Active,
+            signs_from: UnixTime(NOW),
+            retired_at: None,
+            longest_token: Duration::from_secs(3600),
+        },
+        private_key,
     };
     for bad in [
         stored("k", "ES256", SecretString::from("no pem")),
@@ -315,9 +322,10 @@ async fn a_stored_key_that_cannot_be_used_is_an_error_and_not_a_new_key() {
         stored(good.kid(), "none", good.to_pem()),
     ] {
         let store = store::open(&store::Config::SqliteMemory).await.unwrap();
-        store.insert_signing_key_if_none(&bad).await.unwrap();
+        let change = KeyChange { put: vec![bad.clone()], ..KeyChange::default() };
+        assert!(store.change_signing_keys(0, &change).await.unwrap());
         let error = Issuer::open(config(Vec::new()), store.clone(), clock()).await.err().unwrap();
-        assert!(matches!(&error, OpenError::StoredKey(kid) if *kid == bad.kid), "{error}");
+        assert!(matches!(&error, OpenError::StoredKey(kid) if *kid == bad.record.kid), "{error}");
     }
 }
 

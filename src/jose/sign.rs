@@ -264,4 +264,22 @@ mod tests {
         let key = SigningKey::from_pem(&pem.into(), Algorithm::ES256).unwrap();
         assert_eq!(key.kid(), "dd416671-8cad-57bb-9438-64e47615e976");
     }
+
+    #[test]
+    fn a_key_in_the_forms_that_openssl_writes_keeps_the_key_id_of_plgd() {
+        // The ids were computed with Python's hashlib over the SubjectPublicKeyInfo that `openssl -pubout` writes.
+        for (pem, algorithm, kid) in [
+            (include_str!("vectors/rsa-pkcs1.pem"), Algorithm::RS256, "04574634-d051-57b5-93fe-5c06d9dae4a1"),
+            (
+                include_str!("vectors/ec-parameters-sec1.pem"),
+                Algorithm::ES384,
+                "0184b5db-b078-5d45-a275-01547d89a7e3",
+            ),
+        ] {
+            let key = SigningKey::from_pem(&pem.into(), algorithm).unwrap();
+            assert_eq!(key.kid(), kid);
+            let again = SigningKey::from_pem(&key.to_pem(), algorithm).unwrap();
+            assert_eq!(again.kid(), kid, "as PKCS#8");
+        }
+    }
 }

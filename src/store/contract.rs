@@ -1,5 +1,7 @@
 //! What every store must do: one list of tests, run against each store there is.
 
+mod keys;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +10,7 @@ use serde_json::{Value, json};
 use super::tokens::{
     ClientNotBefore, Ended, RefreshToken, Revocations, RevokedToken, Rotation, TokenFilter, TokenRecord,
 };
-use super::{Config, KeyState, Revisions, Store, StoredClient, StoredKey, StoredSecret};
+use super::{Config, KeyChange, Revisions, Store, StoredClient, StoredSecret};
 use crate::domain::clock::UnixTime;
 use crate::domain::secret::{ExposeSecret, SecretString};
 
@@ -351,16 +353,11 @@ async fn revisions_rise_with_what_they_count_and_nothing_else() {
         assert_eq!(rises(&store).await, (false, false, true));
         store.delete_client(&end("c", 10, 100)).await.unwrap();
         assert_eq!(rises(&store).await, (false, true, true));
-        let key = StoredKey {
-            kid: "k".to_owned(),
-            algorithm: "ES256".to_owned(),
-            private_key: SecretString::from("pem"),
-            created_at: UnixTime(1),
-            state: KeyState::Active,
-        };
-        store.insert_signing_key_if_none(&key).await.unwrap();
+        let revision = store.revisions().await.unwrap().keys;
+        let change = KeyChange { delete: vec!["nobody".to_owned()], ..KeyChange::default() };
+        assert!(store.change_signing_keys(revision, &change).await.unwrap());
         assert_eq!(rises(&store).await, (true, false, false));
-        store.insert_signing_key_if_none(&StoredKey { kid: "l".to_owned(), ..key }).await.unwrap();
+        assert!(!store.change_signing_keys(revision, &change).await.unwrap());
         assert_eq!(rises(&store).await, (false, false, false));
         assert_ne!(last, Revisions::default());
     }

@@ -6,6 +6,7 @@
 pub mod clients;
 #[cfg(test)]
 mod contract;
+pub mod encryption;
 pub mod keys;
 mod sqlite;
 pub mod tokens;
@@ -16,7 +17,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 pub use clients::{ClientStore, StoredClient, StoredSecret};
-pub use keys::{KeyState, KeyStore, StoredKey};
+pub use encryption::EncryptionKey;
+pub use keys::{KeyChange, KeyRecord, KeyState, KeyStore, StoredKey, StoredKeys};
 pub use tokens::{RevokedToken, TokenStore};
 
 /// Where the store is.

@@ -28,7 +28,9 @@ impl Surroundings {
     fn content(&self, key: &str) -> &str {
         let key = key.to_lowercase();
         let is = |kind: &str| key.ends_with(kind);
-        if is("keyfile") {
+        if is("encryptionkeyfile") {
+            "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n"
+        } else if is("keyfile") {
             &self.key
         } else if is("cafile") || is("certfile") {
             &self.certificate

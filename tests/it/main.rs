@@ -17,6 +17,7 @@ mod hostile;
 mod image;
 mod inbound;
 mod issuer;
+mod issuer_keys;
 mod limits;
 mod listeners;
 mod long;

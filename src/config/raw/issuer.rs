@@ -56,14 +56,27 @@ pub(in crate::config) enum Profile {
 }
 
 /// What tokens are signed with.
-#[derive(Default, Deserialize, Serialize, JsonSchema)]
+#[derive(Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(in crate::config) struct Signing {
-    /// The algorithm, also of the key that is generated.
+    /// The algorithm, also of the keys that are generated. After a change a new key of it signs at once.
     pub algorithm: Algorithm,
-    /// A private key (PEM: PKCS#8, SEC 1 or PKCS#1) to use instead of a generated one.
+    /// How long a generated key signs, 1h to 366d; 0s: for ever. Its successor is published an hour (at most a quarter of
+    /// this) before, and it stays published until the last token it signed has expired.
+    pub rotate_every: GoDuration,
+    /// A private key (PEM: PKCS#8, SEC 1 or PKCS#1) to use instead of generated ones. It is not rotated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub private_key_file: Option<FilePath>,
+}
+
+impl Default for Signing {
+    fn default() -> Self {
+        Self {
+            algorithm: Algorithm::default(),
+            rotate_every: seconds(30 * 24 * 3600),
+            private_key_file: None,
+        }
+    }
 }
 
 /// A client of the issuer.

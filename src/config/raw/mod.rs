@@ -193,11 +193,17 @@ impl Default for Shutdown {
 pub(super) struct Store {
     /// `sqlite:PATH`, made when it does not exist, or `sqlite::memory:`.
     pub url: StoreUrl,
+    /// A file with the key that private keys are encrypted with in the store: 32 random bytes as base64 or hex
+    /// (`openssl rand -base64 32`). What lies there in plain text is encrypted at the next start; without this file they
+    /// are lost.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub encryption_key_file: Option<FilePath>,
 }
 
 impl Default for Store {
     fn default() -> Self {
-        Self { url: StoreUrl(crate::store::Config::SqliteFile("./data/m2m.db".into())) }
+        let url = StoreUrl(crate::store::Config::SqliteFile("./data/m2m.db".into()));
+        Self { url, encryption_key_file: None }
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{Resolver, algorithm};
 use crate::config::tree::{Data, KeyPath, Node};
+use crate::config::value::{FilePath, GoDuration};
 use crate::config::{IssuerRole, files, raw};
 use crate::domain::oauth::GrantType;
 use crate::domain::scope::ScopeSet;
@@ -11,9 +12,12 @@ use crate::domain::secret::{ExposeSecret, SecretString};
 use crate::issuer::client::{Client, Secret};
 use crate::issuer::{self, RESERVED_CLAIMS};
 use crate::jose::sign::SigningKey;
+use crate::store::EncryptionKey;
 
 const DAY: Duration = Duration::from_hours(24);
 const YEAR: Duration = Duration::from_hours(366 * 24);
+/// With a key an hour, each is published for a quarter of an hour before it signs; our key set may be kept for five minutes.
+const LEAST_ROTATION: Duration = Duration::from_hours(1);
 /// Shorter secrets can be guessed; the management API refuses them.
 const MIN_SECRET_BYTES: usize = 16;
 
@@ -42,6 +46,8 @@ pub(super) fn resolve(resolver: &mut Resolver<'_>, path: &KeyPath, raw: raw::Iss
         let message = "the key outlives a restart, the store does not: tokens that were revoked are good again after it";
         resolver.findings.warning(&key_path, message);
     }
+    let rotate_every =
+        rotate_every(resolver, &path.key("signing"), raw.signing.rotate_every, private_key.is_some());
     let clients_path = path.key("clients");
     unique_ids(resolver, &clients_path, &raw.clients);
     let clients = raw.clients.into_iter().enumerate();
@@ -56,9 +62,45 @@ pub(super) fn resolve(resolver: &mut Resolver<'_>, path: &KeyPath, raw: raw::Iss
             access_token_lifetime: raw.access_token_lifetime.0,
             algorithm,
             private_key,
+            rotate_every,
+            encryption_key: None,
             clients,
         },
     })
+}
+
+/// How long a key signs; `None`: for ever.
+fn rotate_every(
+    resolver: &mut Resolver<'_>,
+    signing: &KeyPath,
+    every: GoDuration,
+    own_key: bool,
+) -> Option<Duration> {
+    let path = signing.key("rotateEvery");
+    if every.0.is_zero() {
+        return None;
+    }
+    if own_key && resolver.tree.find(&path).is_some() {
+        let message = "a key of your own (`privateKeyFile`) is not rotated: put another one into its place";
+        resolver.findings.warning(&path, message);
+    }
+    if every.0 < LEAST_ROTATION || every.0 > YEAR {
+        resolver.findings.error(&path, "it must be 0s, or from 1h to 366d");
+    }
+    Some(every.0)
+}
+
+/// What private keys are encrypted with in the store.
+pub(super) fn encryption_key(resolver: &mut Resolver<'_>, file: Option<&FilePath>) -> Option<EncryptionKey> {
+    let path = KeyPath::root("store").key("encryptionKeyFile");
+    let text = resolver.file(&path, file?, files::read_secret)?;
+    match EncryptionKey::parse(&text) {
+        Ok(key) => Some(key),
+        Err(why) => {
+            resolver.findings.error(&path, format!("the file {why}"));
+            None
+        }
+    }
 }
 
 /// Whether the store is gone with the process.
@@ -80,7 +122,7 @@ fn lifetime(resolver: &mut Resolver<'_>, path: &KeyPath, value: Duration, most: 
     if value.is_zero() {
         resolver.findings.error(path, "tokens that never expire are not supported yet");
     } else {
-        resolver.duration(path, crate::config::value::GoDuration(value), Duration::from_secs(1), most);
+        resolver.duration(path, GoDuration(value), Duration::from_secs(1), most);
     }
 }
 

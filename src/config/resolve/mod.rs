@@ -30,14 +30,18 @@ pub(super) fn resolve(tree: &Node, findings: &mut Findings) -> Config {
     let mut resolver = Resolver { tree, findings };
     resolver.needs_a_role();
     listeners::check(&mut resolver);
-    let issuer = resolver.entry("issuer", issuer::resolve);
+    let store: raw::Store = resolver.section(&KeyPath::root("store")).unwrap_or_default();
+    let encryption_key = issuer::encryption_key(&mut resolver, store.encryption_key_file.as_ref());
+    let mut issuer = resolver.entry("issuer", issuer::resolve);
+    if let Some(role) = &mut issuer {
+        role.issuer.encryption_key = encryption_key;
+    }
     let authorities = resolver.members("authorities", inbound::resolve_authority);
     let inbound = resolver.items("inbound", |resolver, path, raw| {
         inbound::resolve_listener(resolver, path, raw, &authorities, issuer.as_ref())
     });
     let log: raw::Log = resolver.section(&KeyPath::root("log")).unwrap_or_default();
     let shutdown: raw::Shutdown = resolver.section(&KeyPath::root("shutdown")).unwrap_or_default();
-    let store: raw::Store = resolver.section(&KeyPath::root("store")).unwrap_or_default();
     let probes: Option<raw::Probes> = resolver.section(&KeyPath::root("probes"));
     let admin = resolver.entry("admin", admin::resolve);
     let readiness = resolver.section(&KeyPath::root("readiness")).unwrap_or_else(raw::default_readiness);

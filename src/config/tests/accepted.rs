@@ -21,7 +21,7 @@ log: { level: debug, encoding: json }
 threads: 2
 shutdown: { delay: 5s, gracePeriod: 1m }
 stateDir: /var/lib/m2m
-store: { url: "sqlite::memory:" }
+store: { url: "sqlite::memory:", encryptionKeyFile: "${DIR}/store-key" }
 probes: { listen: 0.0.0.0:9900 }
 issuer:
   url: http://127.0.0.1:8080/m2m
@@ -29,7 +29,7 @@ issuer:
   profile: standard
   ownerClaim: tenant_owner
   accessTokenLifetime: 30m
-  signing: { algorithm: RS256 }
+  signing: { algorithm: RS256, rotateEvery: 7d }
   clients:
     - id: meter
       secretFile: ${DIR}/secret
@@ -122,6 +122,8 @@ fn the_issuer_arrives() {
     assert_eq!(issuer.access_token_lifetime, Duration::from_secs(1800));
     assert_eq!(issuer.algorithm, Algorithm::RS256);
     assert!(issuer.private_key.is_none());
+    assert_eq!(issuer.rotate_every, Some(Duration::from_secs(7 * 86_400)));
+    assert!(issuer.encryption_key.is_some());
     let client = &issuer.clients[0];
     assert_eq!(client.id, "meter");
     let ExpectedSecret::Plain(secret) = &client.secrets[0].expected else { panic!("as written") };
@@ -330,6 +332,28 @@ fn port_0_can_be_taken_by_many() {
         .replace(":8082", ":0")
         .replace("listen: 127.0.0.1:8080", "listen: 127.0.0.1:0");
     assert!(problems(&text).is_empty());
+}
+
+#[test]
+fn keys_are_rotated_every_30_days_or_as_it_says_or_never() {
+    let every = |lines: &str| config(&small_with("issuer", lines)).issuer.unwrap().issuer.rotate_every;
+    assert_eq!(every(""), Some(Duration::from_secs(30 * 86_400)));
+    assert_eq!(every("  signing: { algorithm: ES384 }\n"), Some(Duration::from_secs(30 * 86_400)));
+    assert_eq!(every("  signing: { rotateEvery: 1h }\n"), Some(Duration::from_secs(3600)));
+    assert_eq!(every("  signing: { rotateEvery: 0s }\n"), None);
+}
+
+#[test]
+fn who_wants_a_configured_key_rotated_is_warned_and_who_says_nothing_is_not() {
+    let with = |rest: &str| {
+        let lines = format!("  signing: {{ privateKeyFile: \"${{DIR}}/key.pem\"{rest} }}\n");
+        warnings(&small_with("issuer", &lines))
+    };
+    assert!(with("").is_empty());
+    assert!(with(", rotateEvery: 0s").is_empty());
+    let warnings = with(", rotateEvery: 30d");
+    assert_eq!(warnings.len(), 1);
+    assert!(warnings[0].contains("issuer.signing.rotateEvery: a key of your own"), "{warnings:?}");
 }
 
 #[test]

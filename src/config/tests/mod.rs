@@ -21,6 +21,9 @@ impl Files {
             ("secret", "0123456789abcdef-secret\n"),
             ("short", "short-secret"),
             ("empty", "\n"),
+            ("store-key", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n"),
+            ("weak-key", "0000000000000000000000000000000000000000000000000000000000000000"),
+            ("key.pem", &key.serialize_pem()),
             ("ca.pem", &certificate.pem()),
             ("jwks.json", r#"{"keys":[]}"#),
         ] {

@@ -1,79 +1,113 @@
 //! Signing keys in SQLite.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
-use super::{Counter, Failure, Sqlite, changed, in_time};
+use super::{Failure, Sqlite, in_time, unix_time};
 use crate::domain::clock::UnixTime;
 use crate::domain::secret::{ExposeSecret, SecretString};
+use crate::store::keys::{KeyChange, KeyRecord, StoredKeys};
 use crate::store::{KeyState, KeyStore, StoreError, StoredKey};
+
+/// How long a change may wait for the write-ahead log to be emptied, once it is made.
+const CHECKPOINT: Duration = Duration::from_secs(1);
 
 #[async_trait]
 impl KeyStore for Sqlite {
-    async fn signing_keys(&self) -> Result<Vec<StoredKey>, StoreError> {
+    async fn signing_keys(&self) -> Result<StoredKeys, StoreError> {
         in_time(async {
-            let mut connection = self.pool.acquire().await?;
-            select(&mut connection).await
+            // One transaction: the keys are those of this revision.
+            let mut transaction = self.pool.begin().await?;
+            let revision = sqlx::query("SELECT value FROM revisions WHERE of = 'keys'");
+            let revision = revision.fetch_one(&mut *transaction).await?.try_get("value")?;
+            let rows = sqlx::query("SELECT * FROM signing_keys ORDER BY created_at DESC, kid")
+                .fetch_all(&mut *transaction)
+                .await?;
+            transaction.commit().await?;
+            let keys = rows.iter().map(stored_key).collect::<Result<_, _>>()?;
+            Ok(StoredKeys { revision, keys })
         })
         .await
     }
 
-    async fn insert_signing_key_if_none(&self, key: &StoredKey) -> Result<Vec<StoredKey>, StoreError> {
-        let key = key.clone();
-        // The write lock is taken before looking: a second process waits, then sees our key.
-        self.writer
-            .write(move |connection| {
-                Box::pin(async move {
-                    let inserted = sqlx::query(
-                        "INSERT INTO signing_keys (kid, algorithm, private_key, created_at, state)
-                         SELECT ?1, ?2, ?3, ?4, ?5
-                         WHERE NOT EXISTS
-                             (SELECT 1 FROM signing_keys WHERE algorithm = ?2 AND state = 'active')",
-                    )
-                    .bind(key.kid.as_str())
-                    .bind(key.algorithm.as_str())
-                    .bind(key.private_key.expose_secret())
-                    .bind(key.created_at.0)
-                    .bind(state_text(key.state))
-                    .execute(&mut *connection)
-                    .await?;
-                    if inserted.rows_affected() > 0 {
-                        changed(connection, Counter::Keys).await?;
-                    }
-                    select(connection).await
-                })
-            })
-            .await
+    async fn change_signing_keys(&self, revision: i64, change: &KeyChange) -> Result<bool, StoreError> {
+        let change = change.clone();
+        let changed = self
+            .writer
+            .write(move |connection| Box::pin(async move { apply(connection, revision, &change).await }))
+            .await?;
+        if changed {
+            self.forget_old_pages().await;
+        }
+        Ok(changed)
     }
 }
 
-async fn select(connection: &mut SqliteConnection) -> Result<Vec<StoredKey>, Failure> {
-    let rows = sqlx::query(
-        "SELECT kid, algorithm, private_key, created_at, state FROM signing_keys ORDER BY created_at DESC, kid",
-    )
-    .fetch_all(connection)
-    .await?;
-    rows.iter().map(stored_key).collect()
+impl Sqlite {
+    /// Moves the write-ahead log into the database and empties it: what a key was before may still stand there. When
+    /// others are at work all the time, it is left to the checkpoints that come by themselves.
+    async fn forget_old_pages(&self) {
+        let checkpoint = async {
+            let row = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&self.pool).await?;
+            row.try_get::<i64, _>("busy")
+        };
+        let emptied = tokio::time::timeout(CHECKPOINT, checkpoint).await;
+        if !matches!(emptied, Ok(Ok(0))) {
+            tracing::info!("the write-ahead log could not be emptied after a change of signing keys");
+        }
+    }
+}
+
+/// The counter is at once what is compared and what the change raises: the write lock is held from here to the commit.
+async fn apply(
+    connection: &mut SqliteConnection,
+    revision: i64,
+    change: &KeyChange,
+) -> Result<bool, Failure> {
+    let claimed =
+        sqlx::query("UPDATE revisions SET value = value + 1 WHERE of = 'keys' AND value = ?1").bind(revision);
+    if claimed.execute(&mut *connection).await?.rows_affected() == 0 {
+        return Ok(false);
+    }
+    for StoredKey { record, private_key } in &change.put {
+        sqlx::query(
+            "INSERT OR REPLACE INTO signing_keys
+             (kid, algorithm, private_key, created_at, state, signs_from, retired_at, longest_token)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        )
+        .bind(record.kid.as_str())
+        .bind(record.algorithm.as_str())
+        .bind(private_key.expose_secret())
+        .bind(record.created_at.0)
+        .bind(record.state.as_str())
+        .bind(record.signs_from.0)
+        .bind(record.retired_at.map(|time| time.0))
+        .bind(i64::try_from(record.longest_token.as_secs()).unwrap_or(i64::MAX))
+        .execute(&mut *connection)
+        .await?;
+    }
+    for kid in &change.delete {
+        let delete = sqlx::query("DELETE FROM signing_keys WHERE kid = ?1").bind(kid.as_str());
+        delete.execute(&mut *connection).await?;
+    }
+    Ok(true)
 }
 
 fn stored_key(row: &SqliteRow) -> Result<StoredKey, Failure> {
+    let longest_token = u64::try_from(row.try_get::<i64, _>("longest_token")?);
     Ok(StoredKey {
-        kid: row.try_get("kid")?,
-        algorithm: row.try_get("algorithm")?,
         private_key: SecretString::from(row.try_get::<String, _>("private_key")?),
-        created_at: UnixTime(row.try_get("created_at")?),
-        state: match row.try_get("state")? {
-            "active" => KeyState::Active,
-            "retired" => KeyState::Retired,
-            _ => return Err(StoreError::Unreadable.into()),
+        record: KeyRecord {
+            kid: row.try_get("kid")?,
+            algorithm: row.try_get("algorithm")?,
+            created_at: UnixTime(row.try_get("created_at")?),
+            state: KeyState::parse(row.try_get("state")?).ok_or(StoreError::Unreadable)?,
+            signs_from: UnixTime(row.try_get("signs_from")?),
+            retired_at: unix_time(row, "retired_at")?,
+            longest_token: Duration::from_secs(longest_token.map_err(|_| StoreError::Unreadable)?),
         },
     })
-}
-
-fn state_text(state: KeyState) -> &'static str {
-    match state {
-        KeyState::Active => "active",
-        KeyState::Retired => "retired",
-    }
 }

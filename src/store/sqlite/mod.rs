@@ -27,6 +27,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "signing keys", include_str!("../../../migrations/sqlite/0001_signing_keys.sql")),
     (2, "revoked tokens", include_str!("../../../migrations/sqlite/0002_revoked_tokens.sql")),
     (3, "clients and tokens", include_str!("../../../migrations/sqlite/0003_clients_and_tokens.sql")),
+    (4, "key rotation", include_str!("../../../migrations/sqlite/0004_key_rotation.sql")),
 ];
 
 /// A SQLite database.
@@ -62,6 +63,8 @@ impl Sqlite {
     }
 
     async fn connect(pool: SqlitePoolOptions, options: SqliteConnectOptions) -> Result<Self, StoreError> {
+        // What is deleted is overwritten: a private key that was withdrawn, or is kept encrypted from now on.
+        let options = options.pragma("secure_delete", "ON");
         in_time(async {
             let pool = pool.acquire_timeout(DEADLINE);
             let pool = loop {
@@ -99,10 +102,9 @@ impl Store for Sqlite {
     }
 }
 
-/// A counter of [`Revisions`].
+/// A counter of [`Revisions`]. That of the keys is raised where it is compared.
 #[derive(Clone, Copy)]
 enum Counter {
-    Keys,
     Clients,
     Revocations,
 }
@@ -110,7 +112,6 @@ enum Counter {
 /// Raises a counter, within the transaction of the change.
 async fn changed(connection: &mut SqliteConnection, counter: Counter) -> Result<(), Failure> {
     let of = match counter {
-        Counter::Keys => "keys",
         Counter::Clients => "clients",
         Counter::Revocations => "revocations",
     };
@@ -211,54 +212,33 @@ impl From<MigrateError> for Failure {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
-    use super::*;
-    use crate::domain::secret::{ExposeSecret, SecretString};
-    use crate::store::{KeyState, KeyStore, StoredKey};
+    use std::time::Duration;
 
-    fn key(kid: &str, algorithm: &str, created_at: i64) -> StoredKey {
+    use super::*;
+    use crate::store::{KeyChange, KeyRecord, KeyState, KeyStore, StoredKey};
+
+    fn key(kid: &str, created_at: i64) -> StoredKey {
         StoredKey {
-            kid: kid.to_owned(),
-            algorithm: algorithm.to_owned(),
-            private_key: SecretString::from(format!("pem of {kid}")),
-            created_at: UnixTime(created_at),
-            state: KeyState::Active,
+            record: KeyRecord {
+                kid: kid.to_owned(),
+                algorithm: "ES256".to_owned(),
+                created_at: UnixTime(created_at),
+                state: KeyState::Active,
+                signs_from: UnixTime(created_at),
+                retired_at: None,
+                longest_token: Duration::from_secs(60),
+            },
+            private_key: format!("pem of {kid}").into(),
         }
     }
 
-    fn kids(keys: &[StoredKey]) -> Vec<&str> {
-        keys.iter().map(|key| key.kid.as_str()).collect()
+    async fn put(store: &Sqlite, key: StoredKey) -> Result<bool, StoreError> {
+        let revision = store.revisions().await?.keys;
+        store.change_signing_keys(revision, &KeyChange { put: vec![key], delete: Vec::new() }).await
     }
 
     fn mode(path: &Path) -> u32 {
         std::fs::metadata(path).unwrap().permissions().mode() & 0o777
-    }
-
-    #[tokio::test]
-    async fn a_key_survives_the_process_and_is_inserted_once_per_algorithm() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("m2m.db");
-        let store = Sqlite::open_file(&path).await.unwrap();
-        assert!(store.signing_keys().await.unwrap().is_empty());
-        assert_eq!(kids(&store.insert_signing_key_if_none(&key("a", "ES256", 1)).await.unwrap()), ["a"]);
-        assert_eq!(kids(&store.insert_signing_key_if_none(&key("b", "ES256", 2)).await.unwrap()), ["a"]);
-        assert_eq!(kids(&store.insert_signing_key_if_none(&key("c", "RS256", 3)).await.unwrap()), ["c", "a"]);
-        drop(store);
-
-        let store = Sqlite::open_file(&path).await.unwrap();
-        let keys = store.signing_keys().await.unwrap();
-        assert_eq!(kids(&keys), ["c", "a"]);
-        assert_eq!(keys[1].private_key.expose_secret(), "pem of a");
-        assert_eq!((keys[1].created_at, keys[1].state), (UnixTime(1), KeyState::Active));
-    }
-
-    #[tokio::test]
-    async fn a_retired_key_does_not_stand_in_for_an_active_one() {
-        let store = Sqlite::open_memory().await.unwrap();
-        let retired = StoredKey { state: KeyState::Retired, ..key("old", "ES256", 1) };
-        store.insert_signing_key_if_none(&retired).await.unwrap();
-        let keys = store.insert_signing_key_if_none(&key("new", "ES256", 2)).await.unwrap();
-        assert_eq!(kids(&keys), ["new", "old"]);
-        assert_eq!(keys[1].state, KeyState::Retired);
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -269,16 +249,74 @@ mod tests {
             let path = path.clone();
             tokio::spawn(async move {
                 let store = Sqlite::open_file(&path).await.unwrap();
-                store.insert_signing_key_if_none(&key(&format!("k{i}"), "ES256", i)).await.unwrap()
+                let change = KeyChange { put: vec![key(&format!("k{i}"), i)], delete: Vec::new() };
+                let first = store.change_signing_keys(0, &change).await.unwrap();
+                (first, store.signing_keys().await.unwrap().keys)
             })
         });
-        let mut seen = Vec::new();
+        let (mut first, mut seen) = (0, Vec::new());
         for start in starts.collect::<Vec<_>>() {
-            seen.extend(start.await.unwrap().into_iter().map(|key| key.kid));
+            let (was_first, keys) = start.await.unwrap();
+            first += usize::from(was_first);
+            seen.extend(keys.into_iter().map(|key| key.record.kid));
         }
-        assert_eq!(seen.len(), 8);
+        assert_eq!((first, seen.len()), (1, 8));
         seen.dedup();
         assert_eq!(seen.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn keys_of_the_first_version_are_taken_over_and_assumed_to_have_signed_what_lives_longest() {
+        let pool = SqlitePool::connect("sqlite::memory:").await.unwrap();
+        let mut connection = pool.acquire().await.unwrap();
+        for (_, _, sql) in &MIGRATIONS[..3] {
+            sqlx::raw_sql(*sql).execute(&mut *connection).await.unwrap();
+        }
+        let insert = "INSERT INTO signing_keys VALUES ('a', 'ES256', 'pem a', 7, 'active'), ('r', 'RS256', 'pem r', 5, 'retired')";
+        sqlx::raw_sql(insert).execute(&mut *connection).await.unwrap();
+        sqlx::raw_sql(MIGRATIONS[3].2).execute(&mut *connection).await.unwrap();
+        let rows = sqlx::query("SELECT kid, state, signs_from, retired_at > 1700000000 AS retired, longest_token FROM signing_keys ORDER BY kid")
+            .fetch_all(&mut *connection)
+            .await
+            .unwrap();
+        let row = |row: &SqliteRow| {
+            let texts = (row.get::<String, _>("kid"), row.get::<String, _>("state"));
+            (
+                texts,
+                row.get::<i64, _>("signs_from"),
+                row.get::<Option<bool>, _>("retired"),
+                row.get::<i64, _>("longest_token"),
+            )
+        };
+        let year = 366 * 24 * 3600;
+        let expected = [
+            (("a".to_owned(), "active".to_owned()), 7, None, year),
+            (("r".to_owned(), "retired".to_owned()), 5, Some(true), year),
+        ];
+        assert_eq!(rows.iter().map(row).collect::<Vec<_>>(), expected);
+    }
+
+    #[tokio::test]
+    async fn what_a_key_was_before_stands_nowhere_in_the_files() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("m2m.db");
+        let store = Sqlite::open_file(&path).await.unwrap();
+        let long =
+            |kid: &str| StoredKey { private_key: format!("pem of {kid}").repeat(900).into(), ..key(kid, 1) };
+        for kid in ["one", "two", "three"] {
+            assert!(put(&store, long(kid)).await.unwrap());
+        }
+        let found = |text: &str| {
+            let files = std::fs::read_dir(directory.path()).unwrap();
+            let all: Vec<u8> = files.flat_map(|file| std::fs::read(file.unwrap().path()).unwrap()).collect();
+            all.windows(text.len()).any(|window| window == text.as_bytes())
+        };
+        assert!(found("pem of one") && found("pem of two"));
+        put(&store, StoredKey { private_key: "sealed".into(), ..key("one", 1) }).await.unwrap();
+        let revision = store.revisions().await.unwrap().keys;
+        let change = KeyChange { delete: vec!["two".to_owned()], ..KeyChange::default() };
+        assert!(store.change_signing_keys(revision, &change).await.unwrap());
+        assert!(!found("pem of one") && !found("pem of two") && found("pem of three"));
     }
 
     #[tokio::test]
@@ -315,12 +353,14 @@ mod tests {
         let lock = other.pool.begin_with("BEGIN IMMEDIATE").await.unwrap();
         tokio::time::pause();
         let start = tokio::time::Instant::now();
-        let locked = store.insert_signing_key_if_none(&key("a", "ES256", 1)).await;
+        let change = KeyChange { put: vec![key("a", 1)], delete: Vec::new() };
+        let locked = store.change_signing_keys(0, &change).await;
         assert!(matches!(locked, Err(StoreError::Unavailable(_))));
         assert_eq!(start.elapsed().as_secs(), 5);
         tokio::time::resume();
         drop(lock);
-        assert_eq!(kids(&store.insert_signing_key_if_none(&key("b", "ES256", 1)).await.unwrap()), ["b"]);
+        assert!(put(&store, key("b", 1)).await.unwrap());
+        assert_eq!(store.signing_keys().await.unwrap().keys.len(), 1);
     }
 
     #[tokio::test]
@@ -339,8 +379,10 @@ mod tests {
     #[tokio::test]
     async fn errors_show_no_stored_value() {
         let store = Sqlite::open_memory().await.unwrap();
-        store.insert_signing_key_if_none(&key("same", "ES256", 1)).await.unwrap();
-        let error = store.insert_signing_key_if_none(&key("same", "RS256", 1)).await.unwrap_err();
+        // A key that is retired, but never was: the table refuses it.
+        let mut refused = key("same", 1);
+        refused.record.state = KeyState::Retired;
+        let error = put(&store, refused).await.unwrap_err();
         let shown = format!("{error} {error:?}");
         assert!(matches!(error, StoreError::Unavailable(_)));
         assert!(!shown.contains("same") && !shown.contains("pem of"), "{shown}");

@@ -1,0 +1,138 @@
+//! The keys of one moment, ready for use: the one that signs, and all that are published.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::rotation::{Policy, published_until};
+use crate::domain::clock::UnixTime;
+use crate::issuer::OpenError;
+use crate::jose::key_set::KeySet;
+use crate::jose::sign::SigningKey;
+use crate::jose::{Algorithm, algorithm_name, parse_algorithm};
+use crate::store::{KeyRecord, KeyState, StoredKey, StoredKeys};
+
+/// A signing key, for those who look after it. Times in Unix seconds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyView {
+    /// The key id.
+    pub kid: String,
+    /// Its JWS algorithm.
+    pub algorithm: &'static str,
+    /// What it is used for. Exactly one is [`KeyState::Active`].
+    pub state: KeyState,
+    /// When it was made and published; `None` of a configured key.
+    pub created_at: Option<UnixTime>,
+    /// Since when it signs, or from when on it will; `None` of a configured key.
+    pub signs_from: Option<UnixTime>,
+    /// When it ceased to sign.
+    pub retired_at: Option<UnixTime>,
+    /// Until when it stays published: the last token it can have signed is dead then. [`UnixTime::NEVER`] when it may have
+    /// signed one that never expires; `None` unless it is retired.
+    pub published_until: Option<UnixTime>,
+}
+
+/// The keys of one moment.
+pub(super) struct Ring {
+    /// The store's revision that it was made of.
+    pub revision: i64,
+    /// What the store knows of its keys.
+    pub records: Vec<KeyRecord>,
+    /// The key that signs.
+    pub signing: Arc<SigningKey>,
+    /// The published keys as a JWK set.
+    pub public: Arc<str>,
+    /// The same, to verify with.
+    pub verifying: Arc<KeySet>,
+    /// Their algorithms, that of the signing key first.
+    pub algorithms: Vec<Algorithm>,
+}
+
+impl Ring {
+    /// Reads every key; the configured one signs, else the one that the policy says.
+    ///
+    /// # Errors
+    /// When one of them cannot be used: going on without it would refuse the tokens it has signed.
+    pub(super) fn new(
+        own: Option<&Arc<SigningKey>>,
+        policy: &Policy,
+        stored: StoredKeys,
+    ) -> Result<Self, OpenError> {
+        let keys = stored.keys.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
+        let records: Vec<_> = stored.keys.into_iter().map(|key| key.record).collect();
+        let signing_kid = policy.signing(&records).map(|record| record.kid.as_str());
+        let stored_one = || keys.iter().find(|key| Some(key.kid()) == signing_kid);
+        let signing = Arc::clone(own.or_else(stored_one).ok_or(OpenError::NoKey)?);
+        // The next one follows, because it is the newest; the own key may be a stored one as well.
+        let others = keys.iter().filter(|key| key.kid() != signing.kid());
+        let published: Vec<_> = std::iter::once(&signing).chain(others).collect();
+        let jwks: Vec<Value> = published.iter().map(|key| key.public_jwk()).collect();
+        let public = json!({ "keys": jwks }).to_string();
+        let verifying = KeySet::parse(public.as_bytes()).map_err(|_| OpenError::NoKey)?;
+        let mut algorithms = Vec::new();
+        for key in published {
+            if !algorithms.contains(&key.algorithm()) {
+                algorithms.push(key.algorithm());
+            }
+        }
+        Ok(Self {
+            revision: stored.revision,
+            records,
+            signing,
+            public: public.into(),
+            verifying: Arc::new(verifying),
+            algorithms,
+        })
+    }
+
+    /// Its keys, the one that signs first.
+    pub(super) fn views(&self) -> Vec<KeyView> {
+        let signing = self.signing.kid();
+        let mut views: Vec<_> = self.records.iter().map(|record| view(record, signing)).collect();
+        if !self.records.iter().any(|record| record.kid == signing) {
+            views.push(KeyView {
+                kid: signing.to_owned(),
+                algorithm: algorithm_name(self.signing.algorithm()),
+                state: KeyState::Active,
+                created_at: None,
+                signs_from: None,
+                retired_at: None,
+                published_until: None,
+            });
+        }
+        // Stable: otherwise the newest first, as the store has them.
+        views.sort_by_key(|view| view.state != KeyState::Active);
+        views
+    }
+}
+
+fn view(record: &KeyRecord, signing: &str) -> KeyView {
+    let state = match record.state {
+        _ if record.kid == signing => KeyState::Active,
+        // A process that is configured otherwise signs with it, or did; here it is only published.
+        KeyState::Active => KeyState::Retired,
+        state => state,
+    };
+    KeyView {
+        kid: record.kid.clone(),
+        algorithm: parse_algorithm(&record.algorithm).map_or("none", algorithm_name),
+        state,
+        created_at: Some(record.created_at),
+        signs_from: Some(record.signs_from),
+        retired_at: record.retired_at,
+        published_until: published_until(record),
+    }
+}
+
+/// Reads a key.
+///
+/// # Errors
+/// When it cannot be used, or is not the one that its row says.
+pub(super) fn parse(stored: &StoredKey) -> Result<Arc<SigningKey>, OpenError> {
+    let kid = &stored.record.kid;
+    let unusable = || OpenError::StoredKey(kid.clone());
+    let algorithm = parse_algorithm(&stored.record.algorithm).ok_or_else(unusable)?;
+    let key = SigningKey::from_pem(&stored.private_key, algorithm).map_err(|_| unusable())?;
+    // The kid is derived from the key: another one means that the row was tampered with or mixed up.
+    if key.kid() == kid { Ok(Arc::new(key)) } else { Err(unusable()) }
+}

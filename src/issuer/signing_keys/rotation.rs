@@ -1,0 +1,225 @@
+//! What is to become of each key: a pure function of the keys, the time and the policy.
+//!
+//! A key is *next* (published, so that verifiers know it), then *active* (it signs), then *retired* (published until the
+//! last token it can have signed is dead), then gone. The state stands in the store, not in the clock: a clock that goes
+//! backwards takes nothing back, and every process on one store reads the same.
+
+use std::time::Duration;
+
+use crate::domain::clock::UnixTime;
+use crate::store::{KeyRecord, KeyState};
+
+/// How long a key is published before it signs. As long as our verifiers keep a key set at the most; ours says that it
+/// may be kept for five minutes.
+const LEAD: Duration = Duration::from_hours(1);
+/// How long a retired key stays published beyond the life of its tokens: for verifiers whose clock is behind (at most
+/// ten minutes), and for a process that went on signing because it could not read the store.
+pub(super) const MARGIN: Duration = Duration::from_hours(1);
+/// Clocks of several processes on one store may differ by this; beyond it, a clock was set back.
+const SKEW: Duration = Duration::from_mins(10);
+/// How long a key that another configuration made is left alone: processes of the old one may still be running.
+const FOREIGN: Duration = Duration::from_hours(24);
+
+/// What a rotation on demand does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RotateNow {
+    /// Sign with the new key at once. Verifiers that keep our key set refuse its tokens until they ask again.
+    pub now: bool,
+    /// Also take every earlier key out of the published set at once, so that no token is good that was signed before:
+    /// for when somebody else may have the keys. Includes `now`.
+    pub withdraw: bool,
+}
+
+/// What holds for the keys of one process.
+#[derive(Clone, Debug)]
+pub(super) struct Policy {
+    /// The algorithm of the keys it signs with, by name.
+    pub algorithm: String,
+    /// Whether a configured key signs; those of the store are then only published.
+    pub own_key: bool,
+    /// How long a key signs; `None`: for ever.
+    pub rotate_every: Option<Duration>,
+    /// Since when the process runs.
+    pub running_since: UnixTime,
+}
+
+/// What a step is judged by.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moment {
+    /// The time.
+    pub now: UnixTime,
+    /// The latest time this process has seen: tokens were signed up to then, whatever the clock says now.
+    pub latest: UnixTime,
+    /// How long the longest token lives that this process signs.
+    pub longest_token: Duration,
+}
+
+/// Changes to make together.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Plan {
+    /// Keys as they are from now on.
+    pub update: Vec<KeyRecord>,
+    /// Keys that go.
+    pub delete: Vec<String>,
+    /// A key to make.
+    pub make: Option<Make>,
+}
+
+/// A key to make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Make {
+    /// [`KeyState::Next`] or [`KeyState::Active`].
+    pub state: KeyState,
+    /// From when on it signs.
+    pub signs_from: UnixTime,
+}
+
+impl Plan {
+    pub(super) fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Policy {
+    /// How long a key is published before it signs.
+    pub(super) fn lead(&self) -> Duration {
+        self.rotate_every.map_or(LEAD, |every| LEAD.min(every / 4))
+    }
+
+    /// The key that signs, of those in the store.
+    pub(super) fn signing<'a>(&self, keys: &'a [KeyRecord]) -> Option<&'a KeyRecord> {
+        self.of_state(keys, KeyState::Active).max_by_key(|key| (key.signs_from, &key.kid))
+    }
+
+    /// The key that signs after it.
+    fn next<'a>(&self, keys: &'a [KeyRecord]) -> Option<&'a KeyRecord> {
+        self.of_state(keys, KeyState::Next).min_by_key(|key| (key.signs_from, &key.kid))
+    }
+
+    fn of_state<'a>(&self, keys: &'a [KeyRecord], state: KeyState) -> impl Iterator<Item = &'a KeyRecord> {
+        keys.iter().filter(move |key| key.state == state && self.is_ours(key))
+    }
+
+    fn is_ours(&self, key: &KeyRecord) -> bool {
+        !self.own_key && key.algorithm == self.algorithm
+    }
+
+    /// What is due. Done once, nothing more is.
+    pub(super) fn due(&self, keys: &[KeyRecord], at: Moment) -> Plan {
+        let (signing, next) = (self.signing(keys), self.next(keys));
+        let successor = next.filter(|next| signing.is_none() || next.signs_from <= at.now);
+        let mut plan = self.follow(keys, at, successor);
+        plan.make = match (signing, next) {
+            _ if self.own_key => None,
+            // The very first, or the first of its algorithm: there is none that could sign until it is known.
+            (None, None) => Some(Make { state: KeyState::Active, signs_from: at.now }),
+            (Some(signing), None) if self.is_old(signing, at.now) => Some(self.next_one(at.now)),
+            _ => None,
+        };
+        plan
+    }
+
+    /// What a rotation on demand does. A key that is waiting already is the one that is asked for.
+    pub(super) fn on_demand(&self, keys: &[KeyRecord], at: Moment, how: RotateNow) -> Plan {
+        let next = self.next(keys);
+        let active = Make { state: KeyState::Active, signs_from: at.now };
+        if how.withdraw {
+            let delete = keys.iter().map(|key| key.kid.clone()).collect();
+            // Not the waiting one: it lay where the others lay.
+            Plan { delete, make: Some(active), ..Plan::default() }
+        } else if how.now {
+            let mut plan = Plan { make: next.is_none().then_some(active), ..Plan::default() };
+            plan.update.extend(next.map(|next| activated(next, at)));
+            plan.update.extend(self.of_state(keys, KeyState::Active).map(|key| retired(key, at)));
+            plan
+        } else {
+            Plan { make: next.is_none().then(|| self.next_one(at.now)), ..Plan::default() }
+        }
+    }
+
+    fn next_one(&self, now: UnixTime) -> Make {
+        Make { state: KeyState::Next, signs_from: now.plus(self.lead()) }
+    }
+
+    /// Whether it is time to publish a successor.
+    fn is_old(&self, signing: &KeyRecord, now: UnixTime) -> bool {
+        self.rotate_every.is_some_and(|every| now >= signing.signs_from.plus(every - self.lead()))
+    }
+
+    fn follow(&self, keys: &[KeyRecord], at: Moment, successor: Option<&KeyRecord>) -> Plan {
+        let mut plan = Plan::default();
+        let signing = self.signing(keys);
+        for key in keys {
+            let is = |other: Option<&KeyRecord>| other.is_some_and(|other| other.kid == key.kid);
+            let changed = match key.state {
+                KeyState::Retired if is_dead(key, at.now) => None,
+                KeyState::Next if !self.is_ours(key) && self.is_abandoned(at.now) => None,
+                KeyState::Next if is(successor) => Some(activated(key, at)),
+                KeyState::Next => Some(self.on_time(key, at.now)),
+                KeyState::Active if is(signing) && successor.is_none() => Some(since_now(key, at)),
+                KeyState::Active if self.is_ours(key) || self.is_abandoned(at.now) => Some(retired(key, at)),
+                KeyState::Active | KeyState::Retired => Some(lived(key, at)),
+            };
+            match changed {
+                None => plan.delete.push(key.kid.clone()),
+                Some(changed) if changed != *key => plan.update.push(changed),
+                Some(_) => {}
+            }
+        }
+        plan
+    }
+
+    /// Whether no process can be left that signs with another configuration's keys.
+    fn is_abandoned(&self, now: UnixTime) -> bool {
+        now >= self.running_since.plus(FOREIGN)
+    }
+
+    /// A waiting key. After the clock was set back it would wait too long: its time begins anew.
+    fn on_time(&self, key: &KeyRecord, now: UnixTime) -> KeyRecord {
+        let mut key = key.clone();
+        if self.is_ours(&key) && key.signs_from > now.plus(self.lead()).plus(SKEW) {
+            (key.created_at, key.signs_from) = (now, now.plus(self.lead()));
+        }
+        key
+    }
+}
+
+/// Until when a retired key is published; `None` when it is not retired.
+pub(super) fn published_until(key: &KeyRecord) -> Option<UnixTime> {
+    Some(key.retired_at?.plus(key.longest_token).plus(MARGIN))
+}
+
+fn is_dead(key: &KeyRecord, now: UnixTime) -> bool {
+    published_until(key).is_some_and(|until| until < now)
+}
+
+fn activated(key: &KeyRecord, at: Moment) -> KeyRecord {
+    KeyRecord { state: KeyState::Active, signs_from: at.now, ..longest(key, at) }
+}
+
+fn retired(key: &KeyRecord, at: Moment) -> KeyRecord {
+    let key = longest(key, at);
+    KeyRecord { state: KeyState::Retired, retired_at: Some(at.latest), ..key }
+}
+
+/// The key that goes on signing. After the clock was set back it would sign too long: its age begins anew.
+fn since_now(key: &KeyRecord, at: Moment) -> KeyRecord {
+    let key = longest(key, at);
+    let signs_from = if key.signs_from > at.now.plus(SKEW) { at.now } else { key.signs_from };
+    KeyRecord { signs_from, ..key }
+}
+
+/// A key that others may still sign with, or may just have.
+fn lived(key: &KeyRecord, at: Moment) -> KeyRecord {
+    match key.retired_at {
+        Some(retired_at) if retired_at.plus(MARGIN) >= at.now => longest(key, at),
+        _ => key.clone(),
+    }
+}
+
+fn longest(key: &KeyRecord, at: Moment) -> KeyRecord {
+    KeyRecord { longest_token: key.longest_token.max(at.longest_token), ..key.clone() }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,146 @@
+//! The keys in the store: read, decrypted, changed together with other processes.
+
+use std::sync::Arc;
+
+use super::ring::{Ring, parse};
+use super::rotation::{Make, Moment, Plan, Policy, RotateNow};
+use crate::issuer::OpenError;
+use crate::jose::sign::{SigningKey, SigningKeyError};
+use crate::jose::{Algorithm, algorithm_name};
+use crate::store::encryption::{EncryptionKey, is_sealed};
+use crate::store::{KeyChange, KeyRecord, KeyState, Store, StoreError, StoredKey, StoredKeys};
+
+/// How often a change is tried while other processes change the same keys. Each of theirs brings what we want nearer.
+const ATTEMPTS: usize = 10;
+
+/// Where the keys lie, and what is done with them.
+pub(super) struct Vault {
+    pub store: Arc<dyn Store>,
+    pub encryption: Option<EncryptionKey>,
+    /// A configured key, which signs.
+    pub own: Option<Arc<SigningKey>>,
+    pub algorithm: Algorithm,
+    pub policy: Policy,
+}
+
+impl Vault {
+    /// Does what is due, and what is demanded, and gives the keys as they are then.
+    ///
+    /// # Errors
+    /// When the store does not answer, or holds a key that cannot be used.
+    pub(super) async fn settle(
+        &self,
+        at: Moment,
+        mut demanded: Option<RotateNow>,
+    ) -> Result<Ring, OpenError> {
+        for _ in 0..ATTEMPTS {
+            let stored = self.store.signing_keys().await?;
+            let (revision, is_plain) = (stored.revision, stored.keys.iter().any(|key| self.is_bare(key)));
+            let stored = self.open(stored)?;
+            // First: a store that cannot be used is not changed.
+            stored.keys.iter().try_for_each(|key| parse(key).map(drop))?;
+            let records: Vec<_> = stored.keys.iter().map(|key| key.record.clone()).collect();
+            let plan = match demanded {
+                Some(how) => self.policy.on_demand(&records, at, how),
+                None => self.policy.due(&records, at),
+            };
+            let is_settled = plan.is_empty() && !is_plain;
+            if !is_settled {
+                let change = self.change(plan, &stored.keys, is_plain, at).await?;
+                if !self.store.change_signing_keys(revision, &self.seal(&change)?).await? {
+                    continue;
+                }
+                report(&change, &records);
+            }
+            if is_settled && demanded.is_none() {
+                return Ring::new(self.own.as_ref(), &self.policy, stored);
+            }
+            demanded = None;
+        }
+        Err(StoreError::Unavailable("others change the signing keys without end".to_owned()).into())
+    }
+
+    /// Whether a key lies there in plain text, and should not.
+    fn is_bare(&self, key: &StoredKey) -> bool {
+        self.encryption.is_some() && !is_sealed(&key.private_key)
+    }
+
+    /// What is to be written. With `all`, also the keys that do not change, so that they are encrypted.
+    async fn change(
+        &self,
+        plan: Plan,
+        stored: &[StoredKey],
+        all: bool,
+        at: Moment,
+    ) -> Result<KeyChange, OpenError> {
+        let mut put: Vec<_> = stored
+            .iter()
+            .filter(|key| !plan.delete.contains(&key.record.kid))
+            .filter_map(|key| {
+                let changed = plan.update.iter().find(|record| record.kid == key.record.kid);
+                let record = changed.or(all.then_some(&key.record))?.clone();
+                Some(StoredKey { record, private_key: key.private_key.clone() })
+            })
+            .collect();
+        if let Some(make) = plan.make {
+            put.push(self.make(make, at).await?);
+        }
+        Ok(KeyChange { put, delete: plan.delete })
+    }
+
+    /// Making an RSA key takes long enough to be felt by the requests beside it.
+    async fn make(&self, make: Make, at: Moment) -> Result<StoredKey, OpenError> {
+        let algorithm = self.algorithm;
+        let made = tokio::task::spawn_blocking(move || SigningKey::generate(algorithm)).await;
+        let key = made.unwrap_or(Err(SigningKeyError::Failed)).map_err(OpenError::NewKey)?;
+        let record = KeyRecord {
+            kid: key.kid().to_owned(),
+            algorithm: algorithm_name(algorithm).to_owned(),
+            created_at: at.now,
+            state: make.state,
+            signs_from: make.signs_from,
+            retired_at: None,
+            longest_token: at.longest_token,
+        };
+        Ok(StoredKey { record, private_key: key.to_pem() })
+    }
+
+    fn open(&self, stored: StoredKeys) -> Result<StoredKeys, OpenError> {
+        let open = |key: StoredKey| {
+            if !is_sealed(&key.private_key) {
+                return Ok(key);
+            }
+            let kid = || key.record.kid.clone();
+            let encryption = self.encryption.as_ref().ok_or_else(|| OpenError::Encrypted(kid()))?;
+            let private_key = encryption
+                .open(&key.record.kid, &key.private_key)
+                .map_err(|_| OpenError::OtherEncryptionKey(kid()))?;
+            Ok(StoredKey { private_key, ..key })
+        };
+        let keys = stored.keys.into_iter().map(open).collect::<Result<_, OpenError>>()?;
+        Ok(StoredKeys { revision: stored.revision, keys })
+    }
+
+    fn seal(&self, change: &KeyChange) -> Result<KeyChange, OpenError> {
+        let Some(encryption) = &self.encryption else { return Ok(change.clone()) };
+        let seal = |key: &StoredKey| {
+            let kid = &key.record.kid;
+            let sealed = encryption.seal(kid, &key.private_key);
+            let private_key = sealed.map_err(|_| OpenError::OtherEncryptionKey(kid.clone()))?;
+            Ok(StoredKey { record: key.record.clone(), private_key })
+        };
+        let put = change.put.iter().map(seal).collect::<Result<_, OpenError>>()?;
+        Ok(KeyChange { put, delete: change.delete.clone() })
+    }
+}
+
+/// One audit line for each key that became something else, by the process that did it.
+fn report(change: &KeyChange, before: &[KeyRecord]) {
+    let state = |kid: &str| before.iter().find(|record| record.kid == kid).map(|record| record.state);
+    let changed = change.put.iter().map(|key| (&key.record.kid, Some(key.record.state)));
+    let deleted = change.delete.iter().map(|kid| (kid, None));
+    for (kid, now) in changed.chain(deleted).filter(|(kid, now)| state(kid) != *now) {
+        let (before, now) = (state(kid).map(KeyState::as_str), now.map_or("deleted", KeyState::as_str));
+        tracing::info!(target: "audit", kid, before, now, "signing key");
+    }
+}
