@@ -2,7 +2,7 @@
 # Asked when a recipe runs: the prerequisite `tools` may just have installed it.
 CARGO = env $$(scripts/ensure-cmake) cargo
 
-.PHONY: help demo build release test test-long test-interop test-examples bench bench-smoke fuzz lint lint-deploy lint-containers fmt docs image tools clean
+.PHONY: help demo build release test test-long test-interop test-examples test-openapi bench bench-smoke fuzz lint lint-deploy lint-containers fmt docs image tools clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -23,11 +23,14 @@ release: tools ## Build the optimised binary, target/release/m2m-sidecar
 test: tools ## Run the tests; installs curl, python3, iproute2 and such if they are missing, or names them
 	@arguments=$$(scripts/ensure-tools) && $(CARGO) test $$arguments
 
-test-long: tools ## Run the long tests that `make test` leaves out: random days of an authority's trouble, floods (10 min)
+test-long: tools test-openapi ## Run the long tests that `make test` leaves out: random days of an authority's trouble, floods, schemathesis (15 min)
 	$(CARGO) test --lib --test it -- --ignored --nocapture --test-threads 1
 
 test-interop: build ## Serve independent clients in Python, Node and Rust (needs python3 with venv, node, npm)
 	tests/interop/run.sh
+
+test-openapi: build ## Let schemathesis try the management API by its own description (needs python3 with venv)
+	tests/openapi/run.sh
 
 test-examples: build ## Run the commands of examples/README.md (needs python3 with venv, curl; the rest where it is there)
 	tests/examples/run.sh

@@ -4,6 +4,7 @@
 //! current-thread runtime each, serve requests; the runtime that [`start`] is called on does everything else
 //! (fetching, the store, name resolution), so that none of it ever delays a request.
 
+pub mod admin;
 mod callers;
 mod exchange;
 pub mod explain;
@@ -25,6 +26,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::{Config, Readiness};
 use crate::domain::clock::{Clock, SharedClock, SystemClock};
 use crate::domain::oauth::GrantType;
+use crate::endpoints;
 use crate::endpoints::oauth::{self, Placement};
 use crate::endpoints::plgd::VerifyCaller;
 use crate::endpoints::probes;
@@ -54,6 +56,8 @@ const RESTART_PAUSE: Duration = Duration::from_secs(1);
 
 /// The name of the issuer's own listener.
 pub const ISSUER: &str = "issuer";
+/// The name of the management API's listener.
+pub const ADMIN: &str = "admin";
 /// The name of the probes' listener.
 pub const PROBES: &str = "probes";
 
@@ -144,7 +148,7 @@ pub struct Running {
 }
 
 impl Running {
-    /// Where a listener listens: an inbound or outbound one by its name, else [`ISSUER`] or [`PROBES`].
+    /// Where a listener listens: an inbound or outbound one by its name, else [`ISSUER`], [`ADMIN`] or [`PROBES`].
     #[must_use]
     pub fn address(&self, listener: &str) -> Option<SocketAddr> {
         self.addresses().find(|(name, _)| *name == listener).map(|(_, address)| address)
@@ -254,11 +258,12 @@ impl Sockets {
         let issuer =
             config.issuer.as_ref().and_then(|role| role.listen).map(|listen| (Socket::Own(ISSUER), listen));
         let probes = config.probes.map(|listen| (Socket::Own(PROBES), listen));
+        let admin = config.admin.as_ref().map(|role| (Socket::Own(ADMIN), role.listen));
         let inbound =
             config.inbound.iter().map(|listener| (Socket::Proxy(listener.name.clone()), listener.listen));
         let outbound =
             config.outbound.iter().map(|listener| (Socket::Proxy(listener.name.clone()), listener.listen));
-        let wanted = issuer.into_iter().chain(probes).chain(inbound).chain(outbound);
+        let wanted = issuer.into_iter().chain(probes).chain(admin).chain(inbound).chain(outbound);
         let bind = |(whose, address): (Socket, SocketAddr)| match BoundSocket::bind(address) {
             Ok(socket) => Ok((whose, socket)),
             Err(error) => Err(StartError::Bind { listener: whose.name().to_owned(), address, error }),
@@ -303,6 +308,13 @@ impl Parts {
             let router =
                 oauth::issuer_router(issuer.clone(), Placement::OwnListener, observer, callers.clone());
             listeners.push(self.local(workers, sockets, ISSUER, router)?);
+        }
+        if let Some(role) = &config.admin {
+            let guard = admin::guard(role, &config.state_dir)?;
+            let counters = guard.counters();
+            self.tasks.spawn("limits of admin".to_owned(), move || counters.clone().run());
+            let router = endpoints::admin::router(issuer.clone(), guard);
+            listeners.push(self.local(workers, sockets, ADMIN, router)?);
         }
         let at_root = config.issuer.as_ref().is_some_and(|role| role.issuer.root_paths);
         for listener in &config.inbound {

@@ -187,6 +187,26 @@ impl HttpClient {
         self.execute(request).await
     }
 
+    /// Sends a request whose body, if it has one, is JSON.
+    ///
+    /// # Errors
+    /// When there is no complete answer; a status of failure is an answer.
+    pub async fn send_json(
+        &self,
+        method: http::Method,
+        url: &Url,
+        headers: HeaderMap,
+        body: Option<String>,
+    ) -> Result<HttpAnswer, HttpError> {
+        let mut request = Request::new(method, url.clone());
+        *request.headers_mut() = headers;
+        if let Some(body) = body {
+            request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            *request.body_mut() = Some(body.into());
+        }
+        self.execute(request).await
+    }
+
     async fn execute(&self, request: Request) -> Result<HttpAnswer, HttpError> {
         // An address in the URL itself is resolved by nobody.
         if self.reach.as_ref().is_some_and(|reach| !reach.allows(request.url())) {

@@ -25,8 +25,7 @@ pub fn man(command: clap::Command) -> anyhow::Result<()> {
     let mut rest = Roff::new();
     rest.control("SH", ["COMMANDS"]);
     for each in command.get_subcommands().filter(|each| !each.is_hide_set()) {
-        rest.control("SS", [each.get_bin_name().unwrap_or_else(|| each.get_name())]);
-        one(&mut rest, each);
+        section(&mut rest, each);
     }
     rest.control("SH", ["CONFIGURATION"]);
     rest.text([roman(CONFIGURATION)]);
@@ -36,6 +35,15 @@ pub fn man(command: clap::Command) -> anyhow::Result<()> {
     }
     rest.to_writer(&mut out)?;
     super::print(String::from_utf8(out)?.trim_end())
+}
+
+/// A command, then those below it.
+fn section(page: &mut Roff, command: &clap::Command) {
+    page.control("SS", [command.get_bin_name().unwrap_or_else(|| command.get_name())]);
+    one(page, command);
+    for each in command.get_subcommands().filter(|each| !each.is_hide_set()) {
+        section(page, each);
+    }
 }
 
 /// One command: what it does, its options, its notes and examples.

@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 refused (bad configuration, not ready, no token), 2 wrong usage.
 
 mod check;
+mod client;
 mod completions;
 mod demo;
 mod explain;
@@ -53,6 +54,9 @@ enum Command {
     /// Acquire an access token and print it
     #[command(after_help = token::AFTER_HELP)]
     Token(token::Options),
+    /// Manage the clients of a running sidecar's issuer
+    #[command(after_help = client::AFTER_HELP)]
+    Client(Box<client::Options>),
     /// Say which rule and which check decide about a request, and why
     #[command(after_help = explain::AFTER_HELP)]
     Explain(explain::Options),
@@ -98,6 +102,7 @@ pub fn main() -> ExitCode {
         Command::Check(file) => check::check(&file.config),
         Command::Demo(options) => demo::demo(&options),
         Command::Token(options) => token::token(&options),
+        Command::Client(options) => client::client(&options),
         Command::Explain(options) => explain::explain(&options),
         Command::Keygen(options) => keygen::keygen(&options),
         Command::ImportPlgd(options) => import_plgd::import_plgd(&options),

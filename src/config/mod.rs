@@ -31,6 +31,7 @@ pub use environment::{Environment, process_environment};
 pub use import_plgd::{Imported, import_plgd};
 pub use problem::{Problem, Problems};
 
+use crate::domain::secret::SecretString;
 use crate::proxy::{inbound, outbound};
 use crate::{issuer, store, telemetry, token_source, verifier};
 use problem::Findings;
@@ -51,6 +52,8 @@ pub struct Config {
     pub store: store::Config,
     /// Where health and metrics are served.
     pub probes: Option<SocketAddr>,
+    /// The management API.
+    pub admin: Option<AdminRole>,
     /// What must be there before the sidecar says that it is ready, beside its listeners.
     pub readiness: Vec<Readiness>,
     /// The authorization server.
@@ -83,6 +86,17 @@ pub struct Shutdown {
     pub delay: Duration,
     /// How long requests may then take to end.
     pub grace_period: Duration,
+}
+
+/// The management API's listener, and who may use it.
+#[derive(Clone, Debug)]
+pub struct AdminRole {
+    /// Where it is served.
+    pub listen: SocketAddr,
+    /// The token; none: one is generated and kept in the state directory.
+    pub token: Option<SecretString>,
+    /// Names by which it may be called, beside IP addresses and `localhost`.
+    pub hosts: Vec<String>,
 }
 
 /// The issuer and its own listener.

@@ -7,6 +7,7 @@ use http::uri::Authority;
 use url::Url;
 
 use super::value::{WrongForm, require, text_value};
+use crate::domain::name;
 use crate::domain::path::{NormalPath, Ordinary};
 use crate::domain::scope::ScopeSet;
 
@@ -46,7 +47,7 @@ checked_text!(
     /// A client id (RFC 6749 appendix A.1).
     ClientId, "client-id", "a client id", |text| {
         require(
-            matches!(text.len(), 1..=256) && text.bytes().all(|b| matches!(b, b' '..=b'~')),
+            name::is_client_id(text),
             "a client id is made of 1 to 256 printable ASCII characters",
         )
     }
@@ -56,7 +57,7 @@ checked_text!(
     /// The name of a claim.
     ClaimName, "claim-name", "the name of a claim", |text| {
         require(
-            matches!(text.len(), 1..=128) && !text.chars().any(char::is_control),
+            name::is_claim_name(text),
             "the name of a claim has 1 to 128 characters, none of them a control character",
         )
     }
@@ -86,7 +87,7 @@ checked_text!(
     /// An audience. Requests join several with spaces, so none can hold one.
     Audience, "audience", "an audience", |text| {
         require(
-            !text.is_empty() && !text.chars().any(|c| c.is_whitespace() || c.is_control()),
+            name::is_audience(text),
             "an audience is not empty and holds no white space; write several as a list",
         )
     }

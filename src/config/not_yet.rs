@@ -7,7 +7,6 @@ use super::tree::KeyPath;
 
 /// Keys, as patterns of [`KeyPath::matches`].
 pub(super) const KEYS: &[&str] = &[
-    "admin",
     "localApi",
     "issuer.clients[].limits",
     "inbound[].allowedOrigins",
@@ -55,6 +54,7 @@ const VALUES: &[(&str, Values)] = &[
     ("inbound[].listen", UNIX),
     ("outbound[].listen", UNIX),
     ("probes.listen", UNIX),
+    ("admin.listen", UNIX),
     ("inbound[].upstream", UPSTREAM_SCHEMES),
     ("outbound[].upstream", UPSTREAM_SCHEMES),
 ];

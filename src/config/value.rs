@@ -13,6 +13,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::domain::clock::UnixTime;
+use crate::domain::duration;
 use crate::store;
 
 /// Why a text does not have its form. A constant: the text itself may be a secret put into the wrong place.
@@ -72,82 +73,17 @@ pub(super) struct GoDuration(pub Duration);
 // Not `duration`: under that name JSON Schema knows durations of ISO 8601.
 text_value!(GoDuration, "go-duration", "a duration such as `30s`, `1h30m` or `7d`");
 
-/// Units in nanoseconds, the longer spelling of a shared beginning first.
-const UNITS: [(&str, u128); 8] = [
-    ("ns", 1),
-    ("us", 1_000),
-    ("µs", 1_000),
-    ("ms", 1_000_000),
-    ("s", 1_000_000_000),
-    ("m", 60_000_000_000),
-    ("h", 3_600_000_000_000),
-    ("d", 86_400_000_000_000),
-];
-
 impl FromStr for GoDuration {
     type Err = WrongForm;
 
     fn from_str(text: &str) -> Result<Self, WrongForm> {
-        if text == "0" {
-            return Ok(Self(Duration::ZERO));
-        }
-        if !matches!(text.len(), 1..=64) {
-            return Err(WrongForm("it is empty or too long"));
-        }
-        let mut rest = text;
-        let mut total: u128 = 0;
-        while !rest.is_empty() {
-            let (number, after) = split_while(rest, |c| c.is_ascii_digit() || c == '.');
-            let (unit, after) = split_while(after, |c| c.is_ascii_alphabetic() || c == 'µ');
-            let Some((_, nanoseconds)) = UNITS.iter().find(|(name, _)| *name == unit) else {
-                return Err(WrongForm("each number needs a unit of d, h, m, s, ms, us or ns"));
-            };
-            total += scaled(number, *nanoseconds)?;
-            rest = after;
-        }
-        // Go's own limit, about 292 years.
-        let nanoseconds = i64::try_from(total).ok().and_then(|nanoseconds| u64::try_from(nanoseconds).ok());
-        nanoseconds
-            .map(|nanoseconds| Self(Duration::from_nanos(nanoseconds)))
-            .ok_or(WrongForm("it is too long"))
+        duration::parse(text).map(Self).map_err(WrongForm)
     }
-}
-
-fn split_while(text: &str, belongs: impl Fn(char) -> bool) -> (&str, &str) {
-    text.split_at(text.find(|c| !belongs(c)).unwrap_or(text.len()))
-}
-
-/// A decimal number times a unit, without the rounding of a float.
-fn scaled(number: &str, unit: u128) -> Result<u128, WrongForm> {
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
-    if (whole.is_empty() && fraction.is_empty()) || !digits(whole) || !digits(fraction) {
-        return Err(WrongForm("a number is missing or malformed"));
-    }
-    if whole.len() > 18 || fraction.len() > 15 {
-        return Err(WrongForm("a number has too many digits"));
-    }
-    let parse = |text: &str| {
-        if text.is_empty() { 0 } else { text.parse::<u128>().unwrap_or(0) }
-    };
-    let divisor = fraction.bytes().fold(1, |divisor: u128, _| divisor * 10);
-    Ok(parse(whole) * unit + parse(fraction) * unit / divisor)
 }
 
 impl fmt::Display for GoDuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut rest = self.0.as_nanos();
-        if rest == 0 {
-            return f.write_str("0s");
-        }
-        for unit in ["h", "m", "s", "ms", "us", "ns"] {
-            let size = UNITS.iter().find(|(name, _)| *name == unit).map_or(1, |(_, size)| *size);
-            if rest >= size {
-                write!(f, "{}{unit}", rest / size)?;
-                rest %= size;
-            }
-        }
-        Ok(())
+        f.write_str(&duration::written(self.0))
     }
 }
 
@@ -170,7 +106,7 @@ impl FromStr for Size {
     type Err = WrongForm;
 
     fn from_str(text: &str) -> Result<Self, WrongForm> {
-        let (number, unit) = split_while(text, |c| c.is_ascii_digit());
+        let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
         let shift = match unit {
             "" | "B" => 0,
             "KiB" => 10,
@@ -307,9 +243,8 @@ impl FromStr for Timestamp {
     type Err = WrongForm;
 
     fn from_str(text: &str) -> Result<Self, WrongForm> {
-        time::OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339)
-            .map(|time| Self(UnixTime(time.unix_timestamp())))
-            .map_err(|_| WrongForm("it must be a date, `T`, a time and `Z` or an offset (RFC 3339)"))
+        let time = UnixTime::from_rfc3339(text).map(Self);
+        time.ok_or(WrongForm("it must be a date, `T`, a time and `Z` or an offset (RFC 3339)"))
     }
 }
 

@@ -6,6 +6,9 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
 /// A point in time, in whole seconds since 1970-01-01T00:00:00Z (RFC 7519 NumericDate).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UnixTime(pub i64);
@@ -24,6 +27,18 @@ impl UnixTime {
     #[must_use]
     pub fn minus(self, duration: Duration) -> Self {
         Self(self.0.saturating_sub(i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)))
+    }
+
+    /// The time that RFC 3339 writes like this, without parts of a second. `None`: the text is no such time.
+    #[must_use]
+    pub fn from_rfc3339(text: &str) -> Option<Self> {
+        OffsetDateTime::parse(text, &Rfc3339).ok().map(|time| Self(time.unix_timestamp()))
+    }
+
+    /// This time as RFC 3339 writes it, in UTC. `None` beyond the year 9999.
+    #[must_use]
+    pub fn to_rfc3339(self) -> Option<String> {
+        OffsetDateTime::from_unix_timestamp(self.0).ok()?.format(&Rfc3339).ok()
     }
 
     /// How long from `self` until `later`; zero when `later` has passed.

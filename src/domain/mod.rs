@@ -1,11 +1,14 @@
 //! Floor 0: the words every other floor speaks.
 //!
-//! OAuth names, secrets, claims, scopes, paths, reason codes and the clock. Nothing here does I/O, and nothing here
+//! OAuth names, secrets, claims, scopes, paths, hosts, reason codes, durations and the clock. Nothing here does I/O, and nothing here
 //! knows tokio, SQL or HTTP clients, so every type can be tested with plain values.
 
 pub mod claims;
 pub mod clock;
+pub mod duration;
 pub mod hash;
+pub mod host;
+pub mod name;
 pub mod oauth;
 pub mod path;
 pub mod public_address;

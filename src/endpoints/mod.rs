@@ -1,6 +1,7 @@
 //! HTTP answers of our own, as axum handlers. They know no pingora: the proxy's bridge hands them
 //! requests, whatever kind of listener those came in on.
 
+pub mod admin;
 mod introspection;
 pub mod metadata;
 pub mod oauth;

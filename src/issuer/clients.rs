@@ -1,6 +1,6 @@
 //! The registered clients: those of the configuration, and those of the store as they were last read.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -17,6 +17,8 @@ pub(super) struct Clients {
     /// Those of the configuration. One of the store with the same id is never looked at.
     configured: HashMap<String, Arc<Client>>,
     stored: ArcSwap<HashMap<String, Arc<Client>>>,
+    /// Those of the store that are being disabled or deleted just now.
+    closed: ArcSwap<HashSet<String>>,
     /// Held while the store is read, so that an older reading never replaces a newer one.
     reading: tokio::sync::Mutex<()>,
     /// Whether any client of the store has a supplied secret.
@@ -41,6 +43,7 @@ impl Clients {
         Ok(Self {
             configured,
             stored: ArcSwap::default(),
+            closed: ArcSwap::default(),
             reading: tokio::sync::Mutex::default(),
             have_supplied_secrets: AtomicBool::new(false),
         })
@@ -77,11 +80,53 @@ impl Clients {
     }
 
     pub(super) fn get(&self, client_id: &str) -> Option<Arc<Client>> {
-        self.configured.get(client_id).cloned().or_else(|| self.stored.load().get(client_id).cloned())
+        self.configured(client_id).or_else(|| {
+            if self.closed.load().contains(client_id) {
+                return None;
+            }
+            self.stored.load().get(client_id).cloned()
+        })
+    }
+
+    /// A client of the configuration.
+    pub(super) fn configured(&self, client_id: &str) -> Option<Arc<Client>> {
+        self.configured.get(client_id).cloned()
+    }
+
+    /// Every client of the configuration.
+    pub(super) fn all_configured(&self) -> impl Iterator<Item = &Client> {
+        self.configured.values().map(AsRef::as_ref)
+    }
+
+    /// Lets a client of the store in no more, as long as what is given lives: so that nothing is issued between the
+    /// time up to which its tokens end and the moment at which its end is known here.
+    pub(super) fn close<'a>(&'a self, client_id: &'a str) -> Closed<'a> {
+        self.closed.rcu(|closed| {
+            let mut closed = HashSet::clone(closed);
+            closed.insert(client_id.to_owned());
+            closed
+        });
+        Closed { clients: self, client_id }
     }
 
     /// Whether a presented secret may have to be hashed slowly: whoever presents it, or timing would tell who is known.
     pub(super) fn have_supplied_secrets(&self) -> bool {
         self.have_supplied_secrets.load(Ordering::Relaxed)
+    }
+}
+
+/// A client of the store that is let in no more; see [`Clients::close`].
+pub(super) struct Closed<'a> {
+    clients: &'a Clients,
+    client_id: &'a str,
+}
+
+impl Drop for Closed<'_> {
+    fn drop(&mut self) {
+        self.clients.closed.rcu(|closed| {
+            let mut closed = HashSet::clone(closed);
+            closed.remove(self.client_id);
+            closed
+        });
     }
 }

@@ -13,6 +13,7 @@ pub mod client_secret;
 mod clients;
 mod grants;
 mod introspection;
+pub mod management;
 pub mod metadata;
 pub mod registration;
 mod registry;
@@ -108,7 +109,7 @@ pub struct Issuer {
 }
 
 impl Issuer {
-    /// Loads the signing key from the store, or makes one and keeps it there; reads the clients and revocations.
+    /// Loads the signing keys from the store, or makes one and keeps it there; reads the clients and revocations.
     ///
     /// # Errors
     /// When the configuration contradicts itself, or no signing key can be had.

@@ -1,5 +1,7 @@
 //! What is registered of a client of the management API: the members of RFC 7591 §2 and a few of ours, as they are stored.
 
+mod request;
+
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -7,13 +9,15 @@ use serde_json::{Map, Value};
 
 use super::client::{Authentication, Client, ClientKeys, ExpectedSecret, KeyPlace, Secret};
 use super::client_secret::{self, Stored};
-use super::metadata::PRIVATE_KEY_JWT;
 use crate::domain::clock::UnixTime;
 use crate::domain::oauth::GrantType;
 use crate::domain::scope::ScopeSet;
 use crate::domain::secret::ExposeSecret;
 use crate::jose::key_set::KeySet;
 use crate::store::{StoredClient, StoredSecret};
+
+pub use request::{FieldProblem, MEMBERS};
+pub(super) use request::{Members, read_new, read_patched};
 
 /// A client's registration. Unknown members are left alone by reading; a member without a value is not written.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -55,6 +59,47 @@ pub struct Registration {
     /// From this time on it is refused, in seconds since 1970.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<i64>,
+    /// The longest lifetime its access tokens ever had, in seconds: what was issued under it may still live.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub longest_token_lifetime: Option<u64>,
+}
+
+/// The method of a client that has keys and no secret.
+pub use super::metadata::PRIVATE_KEY_JWT;
+const CLIENT_SECRET_BASIC: &str = "client_secret_basic";
+
+impl Registration {
+    /// How the client proves who it is, said or implied.
+    #[must_use]
+    pub fn auth_method(&self) -> &str {
+        let has_keys = self.jwks.is_some() || self.jwks_uri.is_some();
+        let implied = if has_keys { PRIVATE_KEY_JWT } else { CLIENT_SECRET_BASIC };
+        self.token_endpoint_auth_method.as_deref().unwrap_or(implied)
+    }
+
+    /// Whether it proves who it is by its keys: then it has no secret.
+    #[must_use]
+    pub fn has_keys_only(&self) -> bool {
+        self.auth_method() == PRIVATE_KEY_JWT
+    }
+
+    /// What the configuration says of a client, in the same words.
+    #[must_use]
+    pub fn of_configured(client: &Client) -> Self {
+        Self {
+            client_name: client.name.clone(),
+            grant_types: client.allowed_grant_types.iter().map(|it| it.as_str().to_owned()).collect(),
+            scope: client.allowed_scopes.to_string(),
+            audience: client.allowed_audiences.clone(),
+            owner: client.owner.clone(),
+            access_token_lifetime: client.access_token_lifetime.map(|lifetime| lifetime.as_secs()),
+            claims: client.insert_token_claims.clone(),
+            allow_introspection: client.allow_introspection,
+            disabled: client.disabled,
+            expires_at: client.expires_at.map(|time| time.0),
+            ..Self::default()
+        }
+    }
 }
 
 /// A client as the token endpoint takes it.

@@ -3,7 +3,7 @@
 //! A request goes on with a token or not at all. The listener is for programs on this machine, not for pages that a
 //! browser on it shows: see `guard`.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -17,6 +17,7 @@ use super::access::Access;
 use super::respond::Answer;
 use super::upstream::{self, Tries, Upstream};
 use super::{failure, head};
+use crate::domain::host::{host_name, is_beyond_dns, is_cross_site};
 use crate::domain::reason::Reason;
 use crate::telemetry::RequestMetrics;
 use crate::token_source::TokenSource;
@@ -172,16 +173,13 @@ impl Outbound {
 /// Refuses what a page in a browser on this machine could send here: requests that say they are of another site, and
 /// requests to a name that a stranger's DNS could point at this listener.
 fn guard(headers: &HeaderMap, upstream: &str, hosts: &[String]) -> Result<(), Reason> {
-    if let Some(site) = headers.get("sec-fetch-site")
-        && matches!(site.as_bytes(), b"cross-site" | b"same-site")
-    {
+    if is_cross_site(headers) {
         return Err(Reason::CrossSite);
     }
     let host =
         headers.get(header::HOST).and_then(|host| host.to_str().ok()).ok_or(Reason::MalformedRequest)?;
     let name = host_name(host);
-    let known = name.parse::<IpAddr>().is_ok()
-        || name.eq_ignore_ascii_case("localhost")
+    let known = is_beyond_dns(name)
         || name.eq_ignore_ascii_case(upstream)
         || hosts.iter().any(|accepted| name.eq_ignore_ascii_case(host_name(accepted)));
     if known { Ok(()) } else { Err(Reason::Host) }
@@ -196,17 +194,6 @@ fn is_destination(authority: &str, upstream: &str, hosts: &[String], local: Sock
         || hosts.iter().any(|accepted| is(accepted) || host_name(authority).eq_ignore_ascii_case(accepted))
         || is(&local.to_string())
         || is(&format!("localhost:{}", local.port()))
-}
-
-/// The host of `host[:port]`, without brackets.
-fn host_name(authority: &str) -> &str {
-    if let Some(rest) = authority.strip_prefix('[') {
-        return rest.split_once(']').map_or(rest, |(host, _)| host);
-    }
-    match authority.rsplit_once(':') {
-        Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
-        _ => authority,
-    }
 }
 
 #[async_trait]

@@ -51,6 +51,19 @@ fn the_reason_codes() {
 }
 
 #[test]
+fn the_description_of_the_management_api() {
+    assert_golden("docs/openapi.json", &m2m_sidecar::endpoints::admin::openapi_document());
+}
+
+/// The commands that a help text lists.
+fn commands_in(help: &str) -> Vec<&str> {
+    let lines =
+        help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    let names = lines.filter(|line| line.starts_with("  ") && !line.starts_with("   "));
+    names.filter_map(|line| line.split_whitespace().next()).filter(|name| *name != "help").collect()
+}
+
+#[test]
 fn the_help_of_every_command() {
     let help = |arguments: &[&str]| text(&run(&[arguments, &["--help"]].concat()).stdout);
     let all = help(&[]);
@@ -59,12 +72,15 @@ fn the_help_of_every_command() {
         include_str!("reference/commands.md"),
         all
     );
-    let commands =
-        all.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
-    let commands: Vec<_> = commands.filter_map(|line| line.split_whitespace().next()).collect();
+    let commands = commands_in(&all);
     assert!(commands.contains(&"run") && commands.contains(&"man"), "{commands:?}");
-    for command in commands.into_iter().filter(|command| *command != "help") {
-        write!(page, "\n## `m2m-sidecar {command}`\n\n```text\n{}```\n", help(&[command])).expect("a text");
+    for command in commands {
+        let own = help(&[command]);
+        write!(page, "\n## `m2m-sidecar {command}`\n\n```text\n{own}```\n").expect("a text");
+        for below in commands_in(&own) {
+            let own = help(&[command, below]);
+            write!(page, "\n### `m2m-sidecar {command} {below}`\n\n```text\n{own}```\n").expect("a text");
+        }
     }
     assert_golden("docs/commands.md", &page);
 }

@@ -24,6 +24,7 @@ mod issuer_keys;
 mod limits;
 mod listeners;
 mod long;
+mod management;
 mod mistakes;
 mod outbound;
 mod plgd;

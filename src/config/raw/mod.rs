@@ -14,11 +14,13 @@ use crate::config::address::ListenAddress;
 use crate::config::name::ServerName;
 use crate::config::value::{FilePath, GoDuration, StoreUrl};
 
+mod admin;
 mod inbound;
 mod issuer;
 mod outbound;
 mod revocation;
 
+pub(super) use admin::Admin;
 pub(super) use inbound::{
     Access, AmbiguousCharacter, Audiences, Authority, AuthorityProfile, Authorization, ClaimValues,
     CorsPreflight, Inbound, Limits, Mode, Per, Rule, Scalar,
@@ -78,7 +80,7 @@ pub(super) struct Root {
     /// How the process ends.
     #[serde(default)]
     shutdown: Shutdown,
-    /// Directory for what the sidecar keeps beside the store; made when it is needed, readable by its owner only.
+    /// Directory for what the sidecar keeps beside the store, such as the admin token; made when it is needed, readable by its owner only.
     #[serde(default = "default_state_dir")]
     state_dir: FilePath,
     /// Where an issuer keeps its keys. Sidecars without issuer open no store.
@@ -86,6 +88,8 @@ pub(super) struct Root {
     store: Store,
     /// Health and metrics; none when left out.
     probes: Option<Probes>,
+    /// The management API; none when left out.
+    admin: Option<Admin>,
     /// What `/readyz` waits for. `listeners` always counts: a sidecar that is ending is not ready.
     #[serde(default = "default_readiness")]
     readiness: Vec<Readiness>,

@@ -15,7 +15,7 @@ pub(super) fn check(resolver: &mut Resolver<'_>) {
         listeners.extend((0..count).map(|i| list.index(i)));
     }
     names(resolver, &listeners);
-    let mut all = vec![KeyPath::root("probes"), KeyPath::root("issuer")];
+    let mut all = vec![KeyPath::root("probes"), KeyPath::root("admin"), KeyPath::root("issuer")];
     all.extend(listeners);
     addresses(resolver, &all);
 }

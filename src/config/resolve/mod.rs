@@ -3,6 +3,7 @@
 //! Whole sections were checked before; one with errors is passed over here, the others are still judged, so that one
 //! run reports everything. What comes out is only used when no error was found at all.
 
+mod admin;
 mod inbound;
 mod issuer;
 mod listeners;
@@ -42,6 +43,7 @@ pub(super) fn resolve(tree: &Node, findings: &mut Findings) -> Config {
     let log: raw::Log = resolver.section(&KeyPath::root("log")).unwrap_or_default();
     let shutdown: raw::Shutdown = resolver.section(&KeyPath::root("shutdown")).unwrap_or_default();
     let probes: Option<raw::Probes> = resolver.section(&KeyPath::root("probes"));
+    let admin = resolver.entry("admin", admin::resolve);
     let readiness = resolver.section(&KeyPath::root("readiness")).unwrap_or_else(raw::default_readiness);
     Config {
         log: resolve_log(&log),
@@ -50,6 +52,7 @@ pub(super) fn resolve(tree: &Node, findings: &mut Findings) -> Config {
         state_dir: resolver.section(&KeyPath::root("stateDir")).unwrap_or_else(raw::default_state_dir).0,
         store: store.url.0,
         probes: probes.map(|probes| probes.listen.0),
+        admin,
         readiness: readiness.into_iter().filter_map(readiness_of).collect(),
         issuer,
         authorities,

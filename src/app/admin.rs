@@ -1,0 +1,105 @@
+//! The management API's token: the operator's own, or one that is generated once and kept.
+
+use std::fs::{DirBuilder, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use zeroize::Zeroizing;
+
+use super::{StartError, unusable};
+use crate::config::AdminRole;
+use crate::domain::secret::{ExposeSecret, SecretString};
+use crate::endpoints::admin::Guard;
+
+/// By which people and scanners recognise a generated token.
+const PREFIX: &str = "m2ma_";
+
+/// Where a generated token is kept.
+#[must_use]
+pub fn token_file(state_dir: &Path) -> PathBuf {
+    state_dir.join("admin-token")
+}
+
+/// The kept token.
+///
+/// # Errors
+/// When the file cannot be read or is empty.
+pub fn kept_token(state_dir: &Path) -> io::Result<SecretString> {
+    let text = Zeroizing::new(std::fs::read_to_string(token_file(state_dir))?);
+    let token = text.trim_end();
+    if token.is_empty() { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(SecretString::from(token)) }
+}
+
+/// The guard of the management API.
+///
+/// # Errors
+/// When no token was configured, and none can be read or kept.
+pub(super) fn guard(role: &AdminRole, state_dir: &Path) -> Result<Guard, StartError> {
+    let token = match &role.token {
+        Some(token) => token.clone(),
+        None => kept_or_new_token(state_dir)
+            .map_err(|error| unusable("the admin token in stateDir")(error.to_string()))?,
+    };
+    Ok(Guard::new(token, role.hosts.clone()))
+}
+
+/// The kept token; a new one when there is none.
+fn kept_or_new_token(state_dir: &Path) -> io::Result<SecretString> {
+    match kept_token(state_dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        kept => return kept,
+    }
+    DirBuilder::new().recursive(true).mode(0o700).create(state_dir)?;
+    let token = generate()?;
+    // Under another name first: nobody ever reads half a token, and of two processes that start at once both take the
+    // one that was first.
+    let path = token_file(state_dir);
+    let new = state_dir.join(format!("admin-token.{}", uuid::Uuid::new_v4()));
+    let written = write(&new, &token).and_then(|()| match std::fs::hard_link(&new, &path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    });
+    let _ = std::fs::remove_file(&new);
+    written?;
+    kept_token(state_dir)
+}
+
+fn write(path: &Path, token: &SecretString) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(token.expose_secret().as_bytes())?;
+    file.write_all(b"\n")?;
+    file.sync_all()
+}
+
+fn generate() -> io::Result<SecretString> {
+    let mut bits = Zeroizing::new([0; 32]);
+    aws_lc_rs::rand::fill(&mut *bits).map_err(|_| io::Error::other("there is no randomness"))?;
+    let mut text = String::with_capacity(PREFIX.len() + 43);
+    text.push_str(PREFIX);
+    URL_SAFE_NO_PAD.encode_string(*bits, &mut text);
+    Ok(SecretString::from(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_token_is_made_once_for_its_user_only() {
+        let outer = tempfile::tempdir().unwrap();
+        let dir = outer.path().join("state");
+        let first = kept_or_new_token(&dir).unwrap();
+        assert_eq!(first.expose_secret().len(), 5 + 43);
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&dir), mode(&token_file(&dir))), (0o700, 0o600));
+        assert_eq!(kept_or_new_token(&dir).unwrap().expose_secret(), first.expose_secret());
+        assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 1);
+        std::fs::write(token_file(&dir), "").unwrap();
+        assert!(kept_or_new_token(&dir).is_err(), "an empty token would let everybody in");
+    }
+}

@@ -1,0 +1,148 @@
+//! Calls of the management API.
+
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, bail};
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::Value;
+use url::Url;
+use zeroize::Zeroizing;
+
+use super::Connection;
+use crate::app::admin::kept_token;
+use crate::app::explain::reachable;
+use crate::cli::{self, Ended};
+use crate::config::{Config, process_environment};
+use crate::domain::secret::{ExposeSecret, SecretString};
+use crate::http_client::{HttpAnswer, HttpClient, HttpError, HttpOptions};
+use crate::jose::provider;
+
+/// Where a token may be instead of in a file.
+const TOKEN_VARIABLE: &str = "M2M_SIDECAR_ADMIN_TOKEN";
+
+/// The management API of a sidecar.
+pub(super) struct Api {
+    client: HttpClient,
+    base: Url,
+    authorization: HeaderValue,
+}
+
+impl Api {
+    /// Finds out where it is, and its token. Nothing is sent yet.
+    pub(super) fn open(connection: &Connection) -> anyhow::Result<Self> {
+        let given = given_token(connection)?;
+        let needs_config = connection.admin.is_none() || given.is_none();
+        let config = match &connection.config {
+            Some(file) if needs_config => Some(cli::load(file)?),
+            _ => None,
+        };
+        let base = match (&connection.admin, &config) {
+            (Some(url), _) => url.clone(),
+            (None, Some(config)) => configured_url(config)?,
+            (None, None) => {
+                bail!(Ended::Usage("say which sidecar: `--config FILE` or `--admin URL`".to_owned()))
+            }
+        };
+        let base = Url::parse(&base).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+        let base = base.ok_or_else(|| Ended::Usage("`--admin` must be an http or https URL".to_owned()))?;
+        let token = match (given, &config) {
+            (Some(token), _) => token,
+            (None, Some(config)) => configured_token(config)?,
+            (None, None) => bail!(Ended::Usage(format!(
+                "there is no admin token: `--token-file FILE`, the variable {TOKEN_VARIABLE}, or `--config FILE`"
+            ))),
+        };
+        provider::install();
+        let options = HttpOptions {
+            connect_timeout: Duration::from_secs(5),
+            total_timeout: Duration::from_secs(35),
+            ca_pem: None,
+            max_body: 16 * 1024 * 1024,
+        };
+        Ok(Self { client: HttpClient::new(options)?, base, authorization: bearer(&token)? })
+    }
+
+    /// Sends a request; `target` is path and query. An answer without body is null.
+    pub(super) async fn call(
+        &self,
+        method: Method,
+        target: &str,
+        body: Option<&Value>,
+    ) -> anyhow::Result<Value> {
+        let base = self.base.as_str().trim_end_matches('/');
+        let url = Url::parse(&format!("{base}{target}"))?;
+        let headers = HeaderMap::from_iter([(AUTHORIZATION, self.authorization.clone())]);
+        let answer = self.client.send_json(method, &url, headers, body.map(Value::to_string)).await;
+        let answer = answer.map_err(|error| match error {
+            HttpError::Connect => anyhow!("nothing listens at {base}: does the sidecar run, with `admin`?"),
+            error => anyhow!("no answer from {base}: {error}"),
+        })?;
+        if answer.status.is_success() && answer.body.is_empty() {
+            return Ok(Value::Null);
+        }
+        if answer.status.is_success() {
+            return serde_json::from_slice(&answer.body).context("the answer is no JSON: is this a sidecar?");
+        }
+        bail!("{}", refusal(&answer))
+    }
+}
+
+/// The refusal in the words of the other side.
+fn refusal(answer: &HttpAnswer) -> String {
+    let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+    let said = body.get("error_description").and_then(Value::as_str);
+    let mut text = match (answer.status, said) {
+        (StatusCode::UNAUTHORIZED, _) => "the admin token is not the one of this sidecar".to_owned(),
+        (_, Some(said)) => said.to_owned(),
+        (status, None) => format!("the answer is {status}: is this the management API of a sidecar?"),
+    };
+    for detail in body.get("details").and_then(Value::as_array).into_iter().flatten() {
+        let part = |name| detail.get(name).and_then(Value::as_str).unwrap_or_default();
+        text.push_str("\n  ");
+        text.push_str(part("field"));
+        text.push_str(": ");
+        text.push_str(part("problem"));
+    }
+    text
+}
+
+/// A path of these segments, whatever they hold.
+pub(super) fn path(segments: &[&str]) -> String {
+    segments.iter().map(|segment| format!("/{}", utf8_percent_encode(segment, NON_ALPHANUMERIC))).collect()
+}
+
+fn given_token(connection: &Connection) -> anyhow::Result<Option<SecretString>> {
+    let Some(file) = &connection.token_file else {
+        let variable = process_environment(TOKEN_VARIABLE).filter(|token| !token.is_empty());
+        return Ok(variable.map(SecretString::from));
+    };
+    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let text = Zeroizing::new(text);
+    Ok(Some(SecretString::from(text.trim_end())))
+}
+
+fn configured_url(config: &Config) -> anyhow::Result<String> {
+    let admin = config.admin.as_ref().context("the configuration has no `admin.listen` to ask")?;
+    if admin.listen.port() == 0 {
+        bail!("`admin.listen` takes any free port: name the one it got with `--admin`");
+    }
+    Ok(format!("http://{}", reachable(admin.listen)))
+}
+
+fn configured_token(config: &Config) -> anyhow::Result<SecretString> {
+    if let Some(token) = config.admin.as_ref().and_then(|admin| admin.token.clone()) {
+        return Ok(token);
+    }
+    let dir = config.state_dir.display();
+    kept_token(&config.state_dir)
+        .with_context(|| format!("cannot read the admin token in {dir}: has the sidecar been started?"))
+}
+
+fn bearer(token: &SecretString) -> anyhow::Result<HeaderValue> {
+    let value = Zeroizing::new(["Bearer ", token.expose_secret()].concat());
+    let mut value = HeaderValue::from_str(&value).context("the admin token cannot stand in a header")?;
+    value.set_sensitive(true);
+    Ok(value)
+}

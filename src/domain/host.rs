@@ -1,0 +1,28 @@
+//! The host of an HTTP request, as far as it says whether a browser may have been led here.
+
+use std::net::IpAddr;
+
+/// The host of `host[:port]`, without brackets.
+#[must_use]
+pub fn host_name(authority: &str) -> &str {
+    if let Some(rest) = authority.strip_prefix('[') {
+        return rest.split_once(']').map_or(rest, |(host, _)| host);
+    }
+    match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
+        _ => authority,
+    }
+}
+
+/// Whether a host is an IP literal or `localhost`: no name that a stranger's DNS could point at this machine.
+#[must_use]
+pub fn is_beyond_dns(host: &str) -> bool {
+    host.parse::<IpAddr>().is_ok() || host.eq_ignore_ascii_case("localhost")
+}
+
+/// Whether a request says that a page of another site makes it (`Sec-Fetch-Site`).
+#[must_use]
+pub fn is_cross_site(headers: &http::HeaderMap) -> bool {
+    let mut sites = headers.get_all("sec-fetch-site").iter();
+    sites.any(|site| matches!(site.as_bytes(), b"cross-site" | b"same-site"))
+}

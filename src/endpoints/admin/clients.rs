@@ -1,0 +1,111 @@
+//! `/clients` and `/clients/{client_id}`.
+
+use axum::Extension;
+use axum::extract::{Path, RawQuery, State};
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+
+use super::Admin;
+use super::answer::{Object, Refusal, json};
+use super::audit::Change;
+use super::openapi::{Created, Done, Failed, NotThere, Page, Refused};
+use super::query::{Query, cursor};
+use super::wire::{Client, ClientRequest, Clients};
+use crate::endpoints::PeerAddress;
+
+/// The clients of store and configuration, by id
+#[utoipa::path(
+    get, path = "/clients", operation_id = "list_clients", tag = "clients", params(Page),
+    responses((status = 200, description = "A page of them", body = Clients), Refused)
+)]
+pub(super) async fn list(State(admin): State<Admin>, RawQuery(raw): RawQuery) -> Result<Response, Refusal> {
+    let issuer = admin.issuer()?;
+    let mut query = Query::read(raw, &["limit", "cursor"]);
+    let (limit, after) = (query.limit(), query.cursor(|text| Some(text.to_owned())));
+    query.end()?;
+    let page = issuer.client_page(after.as_deref(), limit).await?;
+    let clients = page.clients.iter().map(Client::from).collect();
+    Ok(json(StatusCode::OK, &Clients { clients, next_cursor: page.next.as_deref().map(cursor) }))
+}
+
+/// Register a client; its secret is in this answer and in no other
+#[utoipa::path(
+    post, path = "/clients", operation_id = "create_client", tag = "clients", request_body = ClientRequest,
+    responses(Created, Failed, Refused)
+)]
+pub(super) async fn create(
+    State(admin): State<Admin>,
+    Extension(peer): Extension<PeerAddress>,
+    Object(body): Object,
+) -> Result<Response, Refusal> {
+    let created = admin.issuer()?.create_client(&body).await.map_err(Refusal::from);
+    let client_id = created.as_ref().ok().map(|created| created.client.client_id.as_str());
+    Change { action: "create_client", client_id, ..Change::default() }.record(&created, peer);
+    Ok(json(StatusCode::CREATED, &Client::from(&created?)))
+}
+
+/// The same as `POST /clients`
+#[utoipa::path(
+    post, path = "/client", operation_id = "create_client_alias", tag = "clients", request_body = ClientRequest,
+    responses(Created, Failed, Refused)
+)]
+pub(super) async fn create_alias(
+    admin: State<Admin>,
+    peer: Extension<PeerAddress>,
+    body: Object,
+) -> Result<Response, Refusal> {
+    create(admin, peer, body).await
+}
+
+/// One client
+#[utoipa::path(
+    get, path = "/clients/{client_id}", operation_id = "show_client", tag = "clients", params(("client_id" = String, Path)),
+    responses((status = 200, description = "The client as it is now", body = Client), NotThere, Failed, Refused)
+)]
+pub(super) async fn show(
+    State(admin): State<Admin>,
+    Path(client_id): Path<String>,
+) -> Result<Response, Refusal> {
+    let record = admin.issuer()?.client_record(&client_id).await?;
+    Ok(json(StatusCode::OK, &Client::from(&record)))
+}
+
+/// Change a client by a merge patch (RFC 7396): null takes a member away
+#[utoipa::path(
+    patch, path = "/clients/{client_id}", operation_id = "update_client", tag = "clients", params(("client_id" = String, Path)),
+    request_body(
+        content(
+            (ClientRequest = "application/json"),
+            (ClientRequest = "application/merge-patch+json"),
+        ),
+    ),
+    responses((status = 200, description = "The client as it is now", body = Client), NotThere, Failed, Refused)
+)]
+pub(super) async fn update(
+    State(admin): State<Admin>,
+    Extension(peer): Extension<PeerAddress>,
+    Path(client_id): Path<String>,
+    Object(patch): Object,
+) -> Result<Response, Refusal> {
+    let updated = admin.issuer()?.update_client(&client_id, &patch).await.map_err(Refusal::from);
+    Change { action: "update_client", client_id: Some(&client_id), ..Change::default() }
+        .record(&updated, peer);
+    Ok(json(StatusCode::OK, &Client::from(&updated?)))
+}
+
+/// Delete a client; its tokens end
+#[utoipa::path(
+    delete, path = "/clients/{client_id}", operation_id = "delete_client", tag = "clients", params(("client_id" = String, Path)),
+    responses(Done, NotThere, Failed, Refused)
+)]
+pub(super) async fn delete(
+    State(admin): State<Admin>,
+    Extension(peer): Extension<PeerAddress>,
+    Path(client_id): Path<String>,
+) -> Result<Response, Refusal> {
+    let deleted = admin.issuer()?.delete_client(&client_id).await.map_err(Refusal::from);
+    Change { action: "delete_client", client_id: Some(&client_id), ..Change::default() }
+        .record(&deleted, peer);
+    deleted?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}

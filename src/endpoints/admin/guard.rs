@@ -1,0 +1,224 @@
+//! Who may use the management API: whoever has the token, and no web page.
+//!
+//! The token is asked for on every path. What a browser can be led to send is refused before: names that a stranger's
+//! DNS points here, requests of other sites, and forms.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HOST, ORIGIN, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderMap, HeaderValue, Method};
+
+use super::answer::Refusal;
+use super::audit;
+use crate::domain::host::{host_name, is_beyond_dns, is_cross_site};
+use crate::domain::secret::{self, SecretString};
+use crate::endpoints::PeerAddress;
+use crate::limits::{self, Exceeded, Key, Limits, Per, Rate};
+
+/// So many wrong tokens of an address are answered in a second; beyond it they are not even looked at as such.
+const WRONG_TOKENS: Rate = Rate { per_second: 10, burst: 10 };
+
+/// What a request must have.
+pub struct Guard {
+    token: SecretString,
+    hosts: Vec<String>,
+    wrong: Arc<Limits>,
+}
+
+impl Guard {
+    /// Lets in who has this token and calls this listener by an IP address, `localhost` or one of `hosts`.
+    #[must_use]
+    pub fn new(token: SecretString, hosts: Vec<String>) -> Self {
+        let wrong = limits::Config { rate: Some(WRONG_TOKENS), concurrent: None, per: Per::Address };
+        Self { token, hosts, wrong: Arc::new(Limits::new(wrong)) }
+    }
+
+    /// The counters of wrong tokens, whose [`Limits::run`] is to be run.
+    #[must_use]
+    pub fn counters(&self) -> Arc<Limits> {
+        self.wrong.clone()
+    }
+
+    fn judge(&self, request: &Request) -> Result<(), Refusal> {
+        let headers = request.headers();
+        self.judge_host(headers)?;
+        judge_site(headers)?;
+        self.judge_token(request)?;
+        judge_content_type(request.method(), headers)
+    }
+
+    fn judge_host(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+        let host = headers.get(HOST).and_then(|host| host.to_str().ok()).ok_or(Refusal::Host)?;
+        let name = host_name(host);
+        let is_listed =
+            |listed: &String| host.eq_ignore_ascii_case(listed) || name.eq_ignore_ascii_case(listed);
+        if is_beyond_dns(name) || self.hosts.iter().any(is_listed) { Ok(()) } else { Err(Refusal::Host) }
+    }
+
+    /// A right token is always let in: whoever shares an address with somebody that guesses is not shut out.
+    fn judge_token(&self, request: &Request) -> Result<(), Refusal> {
+        if bearer(request.headers()).is_some_and(|token| secret::matches(&self.token, &token)) {
+            return Ok(());
+        }
+        let peer = request.extensions().get::<PeerAddress>().map(|peer| peer.0.ip());
+        let counted = peer.map_or(Ok(()), |peer| self.wrong.admit(Key::address(peer)).map(drop));
+        match counted {
+            Ok(()) => Err(Refusal::Token),
+            Err(Exceeded::Rate(wait)) => Err(Refusal::TooManyWrongTokens(wait)),
+            Err(Exceeded::Concurrency) => Err(Refusal::TooManyWrongTokens(Duration::from_secs(1))),
+        }
+    }
+}
+
+fn bearer(headers: &HeaderMap) -> Option<SecretString> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let (value, None) = (values.next()?, values.next()) else { return None };
+    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("Bearer").then(|| SecretString::from(token.trim_matches(' ')))
+}
+
+fn judge_site(headers: &HeaderMap) -> Result<(), Refusal> {
+    let host = headers.get(HOST).map(HeaderValue::as_bytes);
+    let is_own = |origin: &HeaderValue| {
+        let origin = origin.as_bytes();
+        let authority = origin.strip_prefix(b"http://").or_else(|| origin.strip_prefix(b"https://"));
+        authority.is_some() && authority == host
+    };
+    if is_cross_site(headers) || !headers.get_all(ORIGIN).iter().all(is_own) {
+        return Err(Refusal::CrossSite);
+    }
+    Ok(())
+}
+
+/// A form cannot have this type, so no page can send one without asking first (CORS), which nobody answers here.
+fn judge_content_type(method: &Method, headers: &HeaderMap) -> Result<(), Refusal> {
+    let has_body = headers.get(http::header::CONTENT_LENGTH).is_some_and(|length| length != "0")
+        || headers.contains_key(http::header::TRANSFER_ENCODING);
+    let needs_type = match *method {
+        Method::GET | Method::HEAD | Method::OPTIONS => false,
+        Method::POST | Method::PATCH => true,
+        _ => has_body,
+    };
+    let essence = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = essence.split(';').next().unwrap_or_default().trim();
+    let is_json = essence.eq_ignore_ascii_case("application/json")
+        || *method == Method::PATCH && essence.eq_ignore_ascii_case("application/merge-patch+json");
+    if needs_type && !is_json { Err(Refusal::ContentType) } else { Ok(()) }
+}
+
+/// The layer before every handler.
+pub(super) async fn check(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
+    let mut answer = match guard.judge(&request) {
+        Ok(()) => next.run(request).await,
+        Err(refusal) => {
+            audit::refused(&refusal, request.extensions().get::<PeerAddress>());
+            refusal.into_response()
+        }
+    };
+    let headers = answer.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+
+    use super::*;
+
+    fn judged(method: &str, pairs: &[(&'static str, &'static str)]) -> Result<(), String> {
+        let guard =
+            Guard::new(SecretString::from("right-token"), vec!["admin.example".to_owned(), "a:1".to_owned()]);
+        let mut request = Request::new(Body::empty());
+        *request.method_mut() = method.parse().unwrap();
+        for (name, value) in pairs {
+            request.headers_mut().append(*name, HeaderValue::from_static(value));
+        }
+        guard.judge(&request).map_err(|refusal| format!("{refusal:?}"))
+    }
+
+    const TOKEN: (&str, &str) = ("authorization", "Bearer right-token");
+    const HERE: (&str, &str) = ("host", "127.0.0.1:9901");
+
+    #[test]
+    fn hosts_that_dns_can_point_here_are_refused_unless_listed() {
+        for host in [
+            "127.0.0.1:9901",
+            "127.0.0.1",
+            "[::1]:9901",
+            "localhost",
+            "LOCALHOST:1",
+            "admin.example",
+            "Admin.Example:8",
+            "a:1",
+        ] {
+            assert_eq!(judged("GET", &[("host", host), TOKEN]), Ok(()), "{host}");
+        }
+        for host in ["evil.example", "localhost.evil.example", "a:2", "a", "127.0.0.1.evil.example", ""] {
+            assert_eq!(judged("GET", &[("host", host), TOKEN]), Err("Host".to_owned()), "{host}");
+        }
+        assert_eq!(judged("GET", &[TOKEN]), Err("Host".to_owned()));
+    }
+
+    #[test]
+    fn other_sites_are_refused_whatever_token_they_have() {
+        for (name, value) in [
+            ("sec-fetch-site", "cross-site"),
+            ("sec-fetch-site", "same-site"),
+            ("origin", "null"),
+            ("origin", "http://evil.example"),
+            ("origin", "http://127.0.0.1:9999"),
+        ] {
+            assert_eq!(judged("GET", &[HERE, TOKEN, (name, value)]), Err("CrossSite".to_owned()), "{value}");
+        }
+        for (name, value) in [
+            ("sec-fetch-site", "same-origin"),
+            ("sec-fetch-site", "none"),
+            ("origin", "http://127.0.0.1:9901"),
+        ] {
+            assert_eq!(judged("GET", &[HERE, TOKEN, (name, value)]), Ok(()), "{value}");
+        }
+    }
+
+    #[test]
+    fn only_the_token_lets_in() {
+        for value in ["Bearer right-token", "bearer  right-token"] {
+            assert_eq!(judged("GET", &[HERE, ("authorization", value)]), Ok(()), "{value}");
+        }
+        for value in [
+            "",
+            "Bearer",
+            "Bearer ",
+            "Bearer right-toke",
+            "Bearer right-token2",
+            "Basic right-token",
+            "right-token",
+        ] {
+            assert_eq!(judged("GET", &[HERE, ("authorization", value)]), Err("Token".to_owned()), "{value}");
+        }
+        assert_eq!(judged("GET", &[HERE, TOKEN, TOKEN]), Err("Token".to_owned()));
+        assert_eq!(judged("GET", &[HERE]), Err("Token".to_owned()));
+    }
+
+    #[test]
+    fn writes_are_json() {
+        let json = ("content-type", "application/json; charset=utf-8");
+        let patch = ("content-type", "application/merge-patch+json");
+        let text = ("content-type", "text/plain");
+        let body = ("content-length", "2");
+        let refused = Err("ContentType".to_owned());
+        assert_eq!(judged("POST", &[HERE, TOKEN, json]), Ok(()));
+        assert_eq!(judged("POST", &[HERE, TOKEN]), refused);
+        assert_eq!(judged("POST", &[HERE, TOKEN, text]), refused);
+        assert_eq!(judged("POST", &[HERE, TOKEN, patch]), refused);
+        assert_eq!(judged("PATCH", &[HERE, TOKEN, patch]), Ok(()));
+        assert_eq!(judged("DELETE", &[HERE, TOKEN]), Ok(()));
+        assert_eq!(judged("DELETE", &[HERE, TOKEN, text, body]), refused);
+        assert_eq!(judged("GET", &[HERE, TOKEN]), Ok(()));
+    }
+}

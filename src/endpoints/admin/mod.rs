@@ -1,0 +1,80 @@
+//! The management API, on a listener of its own.
+//!
+//! [`guard`] stands before every handler. Answers are JSON, errors have one form, and the description of both is made
+//! from the handlers themselves.
+
+mod answer;
+mod audit;
+mod clients;
+mod guard;
+mod openapi;
+mod query;
+mod revoke;
+mod secrets;
+mod tokens;
+mod wire;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use axum::response::Response;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use answer::Refusal;
+pub use guard::Guard;
+
+use crate::issuer::Issuer;
+
+/// What the handlers work on.
+#[derive(Clone)]
+struct Admin {
+    issuer: Option<Arc<Issuer>>,
+    /// What `/openapi.json` serves.
+    description: Arc<str>,
+}
+
+impl Admin {
+    fn issuer(&self) -> Result<&Issuer, Refusal> {
+        self.issuer.as_deref().ok_or(Refusal::NoIssuer)
+    }
+}
+
+/// The router of the listener. Without an issuer there is nothing to manage yet, and it says so.
+pub fn router(issuer: Option<Arc<Issuer>>, guard: Guard) -> Router {
+    let (router, document) = documented().split_for_parts();
+    router
+        .method_not_allowed_fallback(no_such_method)
+        .fallback(no_such_endpoint)
+        .with_state(Admin { issuer, description: openapi::text(document).into() })
+        .layer(from_fn_with_state(Arc::new(guard), guard::check))
+}
+
+/// The description of the management API (OpenAPI), as `/openapi.json` serves it.
+#[must_use]
+pub fn openapi_document() -> String {
+    openapi::text(documented().split_for_parts().1)
+}
+
+fn documented() -> OpenApiRouter<Admin> {
+    OpenApiRouter::with_openapi(openapi::beginning())
+        .routes(routes!(clients::list, clients::create))
+        .routes(routes!(clients::create_alias))
+        .routes(routes!(clients::show, clients::update, clients::delete))
+        .routes(routes!(secrets::list, secrets::create))
+        .routes(routes!(secrets::delete))
+        .routes(routes!(revoke::revoke))
+        .routes(routes!(tokens::list))
+        .routes(routes!(tokens::delete))
+        .routes(routes!(openapi::serve))
+}
+
+async fn no_such_endpoint() -> Response {
+    super::not_found().await
+}
+
+/// axum adds `Allow`.
+async fn no_such_method() -> Response {
+    super::method_not_allowed().await
+}

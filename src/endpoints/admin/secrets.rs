@@ -1,0 +1,73 @@
+//! `/clients/{client_id}/secrets`.
+
+use axum::Extension;
+use axum::extract::{Path, RawQuery, State};
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+
+use super::Admin;
+use super::answer::{Object, Refusal, json};
+use super::audit::Change;
+use super::openapi::{Done, Failed, NotThere, Refused};
+use super::query::Query;
+use super::wire::{Secret, SecretRequest, Secrets};
+use crate::endpoints::PeerAddress;
+
+/// A client's secrets, without themselves
+#[utoipa::path(
+    get, path = "/clients/{client_id}/secrets", operation_id = "list_secrets", tag = "secrets", params(("client_id" = String, Path)),
+    responses((status = 200, description = "All of them", body = Secrets), NotThere, Failed, Refused)
+)]
+pub(super) async fn list(
+    State(admin): State<Admin>,
+    Path(client_id): Path<String>,
+) -> Result<Response, Refusal> {
+    let secrets = admin.issuer()?.secrets(&client_id).await?;
+    Ok(json(StatusCode::OK, &Secrets { secrets: secrets.iter().map(Secret::from).collect() }))
+}
+
+/// Give a client a new secret; the others live on for `grace`
+#[utoipa::path(
+    post, path = "/clients/{client_id}/secrets", operation_id = "create_secret", tag = "secrets", params(("client_id" = String, Path)),
+    request_body = SecretRequest,
+    responses((status = 201, description = "the new secret, this once", body = Secret), NotThere, Failed, Refused)
+)]
+pub(super) async fn create(
+    State(admin): State<Admin>,
+    Extension(peer): Extension<PeerAddress>,
+    Path(client_id): Path<String>,
+    Object(body): Object,
+) -> Result<Response, Refusal> {
+    let created = admin.issuer()?.create_secret(&client_id, &body).await.map_err(Refusal::from);
+    let secret_id = created.as_ref().ok().map(|created| created.record.stored.secret_id.as_str());
+    Change { action: "create_secret", client_id: Some(&client_id), secret_id, ..Change::default() }
+        .record(&created, peer);
+    Ok(json(StatusCode::CREATED, &Secret::from(&created?)))
+}
+
+/// Delete a secret; the last live one only with `force=true`
+#[utoipa::path(
+    delete, path = "/clients/{client_id}/secrets/{secret_id}", operation_id = "delete_secret", tag = "secrets",
+    params(
+        ("client_id" = String, Path),
+        ("secret_id" = String, Path),
+        ("force" = Option<bool>, Query, description = "also when no other secret of the client lives"),
+    ),
+    responses(Done, NotThere, Failed, Refused)
+)]
+pub(super) async fn delete(
+    State(admin): State<Admin>,
+    Extension(peer): Extension<PeerAddress>,
+    Path((client_id, secret_id)): Path<(String, String)>,
+    RawQuery(raw): RawQuery,
+) -> Result<Response, Refusal> {
+    let issuer = admin.issuer()?;
+    let mut query = Query::read(raw, &["force"]);
+    let force = query.flag("force").unwrap_or(false);
+    query.end()?;
+    let deleted = issuer.delete_secret(&client_id, &secret_id, force).await.map_err(Refusal::from);
+    let (client_id, secret_id) = (Some(client_id.as_str()), Some(secret_id.as_str()));
+    Change { action: "delete_secret", client_id, secret_id, ..Change::default() }.record(&deleted, peer);
+    deleted?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}

@@ -1,0 +1,204 @@
+//! Clients: made, listed, shown, changed, deleted.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::{ManagementError, NO_CLIENT, end_of, longest_lifetime, secrets};
+use crate::domain::clock::UnixTime;
+use crate::domain::secret::SecretString;
+use crate::issuer::registration::{Registration, read_new, read_patched};
+use crate::issuer::{Client, Issuer};
+use crate::store::{StoreError, StoredClient};
+
+/// How often a change is tried whose client others change meanwhile.
+const TRIES: usize = 10;
+
+/// A client, without its secrets.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClientRecord {
+    /// Its id.
+    pub client_id: String,
+    /// What is registered of it.
+    pub registration: Registration,
+    /// Where.
+    pub source: Source,
+}
+
+/// Where a client is registered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// In the configuration file.
+    Configuration,
+    /// In the store.
+    Store {
+        /// When it was made.
+        created_at: UnixTime,
+        /// When it was last changed.
+        updated_at: UnixTime,
+        /// One higher with each change; 1 at first.
+        version: i64,
+    },
+}
+
+/// A new client.
+#[derive(Debug)]
+pub struct CreatedClient {
+    /// The client.
+    pub client: ClientRecord,
+    /// Its secret, this once; none when it has keys instead.
+    pub secret: Option<SecretString>,
+}
+
+/// Some of the clients.
+#[derive(Debug)]
+pub struct ClientPage {
+    /// By id.
+    pub clients: Vec<ClientRecord>,
+    /// The last one's id, when there are more.
+    pub next: Option<String>,
+}
+
+impl Issuer {
+    /// Registers a client: RFC 7591 §2's members and a few of ours.
+    ///
+    /// # Errors
+    /// When a member is wrong, the id is taken, or the store does not keep it.
+    pub async fn create_client(&self, body: &Map<String, Value>) -> Result<CreatedClient, ManagementError> {
+        let now = self.clock.now();
+        let new = read_new(body, now).map_err(ManagementError::Invalid)?;
+        let client_id = new.client_id.unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
+        let taken = ManagementError::Conflict("there is a client of this id already");
+        if self.clients.configured(&client_id).is_some() {
+            return Err(taken);
+        }
+        let (secret, stored) = if new.registration.has_keys_only() {
+            (None, None)
+        } else {
+            let (secret, stored) = secrets::make(new.client_secret, &[], now, None).await?;
+            (Some(secret), Some(stored))
+        };
+        let client = StoredClient {
+            client_id,
+            document: document(&new.registration)?,
+            version: 1,
+            created_at: now,
+            updated_at: now,
+            secrets: stored.into_iter().collect(),
+        };
+        if !self.store.insert_client(&client).await? {
+            return Err(taken);
+        }
+        // It is kept, and its secret is in nobody else's hands: a failure here is for the next reading to mend.
+        let _ = self.take_over(None).await;
+        let client = record(&client).ok_or(ManagementError::Unavailable)?;
+        Ok(CreatedClient { client, secret })
+    }
+
+    /// Clients of configuration and store, by id, those that come after `after`.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn client_page(&self, after: Option<&str>, limit: u32) -> Result<ClientPage, ManagementError> {
+        let stored = self.store.clients().await?;
+        let stored = stored.iter().filter_map(record);
+        // Those of the configuration come last, because they hide the others.
+        let all = stored.chain(self.clients.all_configured().map(configured_record));
+        let all: BTreeMap<String, ClientRecord> =
+            all.map(|client| (client.client_id.clone(), client)).collect();
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let rest =
+            all.into_values().filter(|client| after.is_none_or(|after| client.client_id.as_str() > after));
+        let mut clients: Vec<_> = rest.take(limit.saturating_add(1)).collect();
+        let more = clients.len() > limit;
+        clients.truncate(limit);
+        let next = clients.last().filter(|_| more).map(|last| last.client_id.clone());
+        Ok(ClientPage { clients, next })
+    }
+
+    /// One client.
+    ///
+    /// # Errors
+    /// When there is none of this id, or the store does not answer.
+    pub async fn client_record(&self, client_id: &str) -> Result<ClientRecord, ManagementError> {
+        if let Some(client) = self.clients.configured(client_id) {
+            return Ok(configured_record(&client));
+        }
+        readable(&self.store.client(client_id).await?.ok_or(NO_CLIENT)?)
+    }
+
+    /// Changes a client by a merge patch (RFC 7396). One that is disabled by it has lost its tokens when this returns.
+    ///
+    /// # Errors
+    /// When a member is wrong, the client is not there or is one of the configuration, others change it all the time,
+    /// or the store does not keep it.
+    pub async fn update_client(
+        &self,
+        client_id: &str,
+        patch: &Map<String, Value>,
+    ) -> Result<ClientRecord, ManagementError> {
+        for _ in 0..TRIES {
+            let stored = self.stored_client(client_id).await?;
+            let old = readable(&stored)?;
+            let new = read_patched(client_id, &old.registration, patch).map_err(ManagementError::Invalid)?;
+            if new == old.registration {
+                return Ok(old);
+            }
+            let ends = new.disabled && !old.registration.disabled;
+            // Before the time is taken: whoever comes in later gets no token.
+            let _closed = ends.then(|| self.clients.close(client_id));
+            let now = self.clock.now();
+            let end = ends.then(|| end_of(client_id, longest_lifetime(&stored), now));
+            let changed = StoredClient { document: document(&new)?, updated_at: now, ..stored };
+            if self.store.update_client(&changed, end.as_ref()).await? {
+                self.take_over(end.as_ref()).await?;
+                return readable(&StoredClient { version: changed.version + 1, ..changed });
+            }
+        }
+        Err(ManagementError::Conflict("others change this client at the same time; try again"))
+    }
+
+    /// Deletes a client. It has lost its tokens when this returns.
+    ///
+    /// # Errors
+    /// When it is not there or is one of the configuration, or the store does not keep it.
+    pub async fn delete_client(&self, client_id: &str) -> Result<(), ManagementError> {
+        let stored = self.stored_client(client_id).await?;
+        let _closed = self.clients.close(client_id);
+        let end = end_of(client_id, longest_lifetime(&stored), self.clock.now());
+        if !self.store.delete_client(&end).await? {
+            return Err(NO_CLIENT);
+        }
+        self.take_over(Some(&end)).await
+    }
+}
+
+fn document(registration: &Registration) -> Result<Value, StoreError> {
+    serde_json::to_value(registration).map_err(|_| StoreError::Unreadable)
+}
+
+fn record(stored: &StoredClient) -> Option<ClientRecord> {
+    Some(ClientRecord {
+        client_id: stored.client_id.clone(),
+        registration: Registration::deserialize(&stored.document).ok()?,
+        source: Source::Store {
+            created_at: stored.created_at,
+            updated_at: stored.updated_at,
+            version: stored.version,
+        },
+    })
+}
+
+fn readable(stored: &StoredClient) -> Result<ClientRecord, ManagementError> {
+    let unreadable = "what is stored of this client was written by another version; it can only be deleted";
+    record(stored).ok_or(ManagementError::Conflict(unreadable))
+}
+
+fn configured_record(client: &Client) -> ClientRecord {
+    ClientRecord {
+        client_id: client.id.clone(),
+        registration: Registration::of_configured(client),
+        source: Source::Configuration,
+    }
+}

@@ -1,0 +1,199 @@
+//! A client's secrets: several live ones, so that a new one can be brought out before the old one goes.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::{ManagementError, NO_CLIENT};
+use crate::domain::clock::UnixTime;
+use crate::domain::secret::SecretString;
+use crate::issuer::client_secret::UnusableSecret;
+use crate::issuer::registration::{FieldProblem, Members, Registration};
+use crate::issuer::{Issuer, client_secret};
+use crate::store::StoredSecret;
+
+/// How many secrets a client has at most.
+const MAX_SECRETS: usize = 10;
+/// How long the others live on beside a new one, when nobody says.
+const DEFAULT_GRACE: Duration = Duration::from_hours(24);
+/// Who has not used a secret for so long has the new one.
+const QUIET: Duration = Duration::from_hours(24);
+
+/// A secret as it is shown: never itself.
+#[derive(Clone, Debug)]
+pub struct SecretRecord {
+    /// What is kept of it.
+    pub stored: StoredSecret,
+    /// Whether nobody seems to need it: it has expired, or was not used for a day while there is another one.
+    pub safe_to_delete: bool,
+}
+
+/// A new secret.
+#[derive(Debug)]
+pub struct CreatedSecret {
+    /// Itself, this once.
+    pub secret: SecretString,
+    /// What is kept of it.
+    pub record: SecretRecord,
+}
+
+impl Issuer {
+    /// A client's secrets, the oldest first.
+    ///
+    /// # Errors
+    /// When the client is not there or is one of the configuration, or the store does not answer.
+    pub async fn secrets(&self, client_id: &str) -> Result<Vec<SecretRecord>, ManagementError> {
+        let client = self.stored_client(client_id).await?;
+        let now = self.clock.now();
+        let secrets = client.secrets.iter();
+        Ok(secrets.map(|secret| shown(secret, &client.secrets, now)).collect())
+    }
+
+    /// Gives a client a further secret, generated unless the request brings one. The others live on for `grace`.
+    ///
+    /// # Errors
+    /// When a member is wrong, the client is not there, is one of the configuration, has keys or too many secrets, or
+    /// the store does not keep it.
+    pub async fn create_secret(
+        &self,
+        client_id: &str,
+        body: &Map<String, Value>,
+    ) -> Result<CreatedSecret, ManagementError> {
+        let now = self.clock.now();
+        let (wanted, expires_at, grace) = read(body, now)?;
+        let client = self.stored_client(client_id).await?;
+        if Registration::deserialize(&client.document).is_ok_and(|it| it.has_keys_only()) {
+            return Err(ManagementError::Conflict("a client of `private_key_jwt` has no secret"));
+        }
+        if client.secrets.len() >= MAX_SECRETS {
+            for dead in client.secrets.iter().filter(|secret| !is_live(secret, now)) {
+                self.store.delete_secret(client_id, &dead.secret_id).await?;
+            }
+        }
+        let (secret, stored) = make(wanted, &client.secrets, now, expires_at).await?;
+        let others_end_at = Some(now.plus(grace));
+        if !self.store.insert_secret(client_id, &stored, others_end_at, MAX_SECRETS).await? {
+            return Err(match self.store.client(client_id).await? {
+                Some(_) => ManagementError::Conflict("a client has at most 10 secrets; delete one first"),
+                None => NO_CLIENT,
+            });
+        }
+        // It is kept, and in nobody else's hands: a failure here is for the next reading to mend.
+        let _ = self.take_over(None).await;
+        Ok(CreatedSecret { secret, record: SecretRecord { stored, safe_to_delete: false } })
+    }
+
+    /// Deletes a secret of a client. The last one that lives only with `force`.
+    ///
+    /// # Errors
+    /// When it is not there, is the last one, or the store does not keep it.
+    pub async fn delete_secret(
+        &self,
+        client_id: &str,
+        secret_id: &str,
+        force: bool,
+    ) -> Result<(), ManagementError> {
+        let client = self.stored_client(client_id).await?;
+        let now = self.clock.now();
+        let no_secret = ManagementError::NotFound("this client has no such secret");
+        let Some(secret) = client.secrets.iter().find(|secret| secret.secret_id == secret_id) else {
+            return Err(no_secret);
+        };
+        let others = client.secrets.iter().filter(|other| other.secret_id != secret_id);
+        let is_last = is_live(secret, now) && !others.into_iter().any(|other| is_live(other, now));
+        if is_last && !force {
+            return Err(ManagementError::Conflict(
+                "this is the client's last live secret; `force=true` deletes it all the same",
+            ));
+        }
+        if !self.store.delete_secret(client_id, secret_id).await? {
+            return Err(no_secret);
+        }
+        self.take_over(None).await
+    }
+}
+
+/// The secret that is wanted, or a generated one; and what is to be stored of it.
+pub(super) async fn make(
+    wanted: Option<SecretString>,
+    of_client: &[StoredSecret],
+    now: UnixTime,
+    expires_at: Option<UnixTime>,
+) -> Result<(SecretString, StoredSecret), ManagementError> {
+    let Some(secret) = wanted else { return Ok(client_secret::generate(now, expires_at)) };
+    let stored = client_secret::hashed(secret.clone(), of_client, now, expires_at).await;
+    match stored {
+        Ok(stored) => Ok((secret, stored)),
+        Err(UnusableSecret::TooShort) => {
+            let problem = UnusableSecret::TooShort.to_string();
+            Err(ManagementError::Invalid(vec![FieldProblem::new("client_secret", problem)]))
+        }
+        Err(UnusableSecret::Hashing) => Err(ManagementError::Unavailable),
+    }
+}
+
+type Wanted = (Option<SecretString>, Option<UnixTime>, Duration);
+
+fn read(body: &Map<String, Value>, now: UnixTime) -> Result<Wanted, ManagementError> {
+    let mut members = Members::new(body, &["client_secret", "expires_in", "expiry", "grace"]);
+    let secret = members.secret();
+    let expires_in = members.seconds("expires_in").map(|life| now.plus(life));
+    let expiry = members.time("expiry");
+    if expires_in.is_some() && expiry.is_some() {
+        members.problem("expiry", "it is either `expires_in` or `expiry`");
+    }
+    let expires_at = expires_in.or(expiry);
+    if expires_at.is_some_and(|end| end <= now) {
+        members.problem(if expiry.is_some() { "expiry" } else { "expires_in" }, "this time has passed");
+    }
+    let grace = members.seconds("grace").unwrap_or(DEFAULT_GRACE);
+    members.end().map_err(ManagementError::Invalid)?;
+    Ok((secret, expires_at, grace))
+}
+
+fn is_live(secret: &StoredSecret, now: UnixTime) -> bool {
+    secret.expires_at.is_none_or(|end| now < end)
+}
+
+fn shown(secret: &StoredSecret, all: &[StoredSecret], now: UnixTime) -> SecretRecord {
+    let is_quiet = secret.last_used_at.unwrap_or(secret.created_at).plus(QUIET) <= now;
+    let mut others = all.iter().filter(|other| other.secret_id != secret.secret_id);
+    let safe_to_delete = !is_live(secret, now) || is_quiet && others.any(|other| is_live(other, now));
+    SecretRecord { stored: secret.clone(), safe_to_delete }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secret(id: &str, created: i64, expires: Option<i64>, used: Option<i64>) -> StoredSecret {
+        StoredSecret {
+            secret_id: id.to_owned(),
+            hash: SecretString::from("sha256:00"),
+            last_four: "abcd".to_owned(),
+            created_at: UnixTime(created),
+            expires_at: expires.map(UnixTime),
+            last_used_at: used.map(UnixTime),
+        }
+    }
+
+    #[test]
+    fn a_secret_is_safe_to_delete_when_nobody_can_need_it() {
+        const DAY: i64 = 86_400;
+        let now = UnixTime(10 * DAY);
+        let safe = |all: &[StoredSecret]| shown(&all[0], all, now).safe_to_delete;
+        let other = secret("b", 9 * DAY, None, None);
+        // The only one there is, however quiet.
+        assert!(!safe(&[secret("a", 0, None, None)]));
+        // Quiet for a day, and there is another.
+        assert!(safe(&[secret("a", 0, None, Some(9 * DAY)), other.clone()]));
+        assert!(!safe(&[secret("a", 0, None, Some(9 * DAY + 1)), other.clone()]));
+        // Never used, but young.
+        assert!(!safe(&[secret("a", 9 * DAY + 1, None, None), other]));
+        // The other one is dead.
+        assert!(!safe(&[secret("a", 0, None, None), secret("b", 0, Some(1), None)]));
+        // Dead itself.
+        assert!(safe(&[secret("a", 0, Some(10 * DAY), Some(10 * DAY))]));
+    }
+}

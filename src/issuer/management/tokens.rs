@@ -1,0 +1,69 @@
+//! The access tokens that the store keeps: listed and revoked.
+
+use super::ManagementError;
+use crate::domain::clock::UnixTime;
+use crate::issuer::Issuer;
+use crate::store::tokens::{TokenFilter, TokenRecord};
+
+/// Which kept tokens are asked for.
+#[derive(Clone, Debug, Default)]
+pub struct TokenQuery {
+    /// Only this client's.
+    pub client_id: Option<String>,
+    /// Only this owner's.
+    pub owner: Option<String>,
+    /// Only those that are (or are not) neither revoked nor expired.
+    pub active: Option<bool>,
+    /// Those that come after this one: its `iat` and `jti`.
+    pub after: Option<(UnixTime, String)>,
+}
+
+/// Some of the tokens.
+#[derive(Debug)]
+pub struct TokenPage {
+    /// The newest first.
+    pub tokens: Vec<TokenRecord>,
+    /// The last one's `iat` and `jti`, when there are more.
+    pub next: Option<(UnixTime, String)>,
+    /// The time by which they are active or not.
+    pub now: UnixTime,
+}
+
+impl Issuer {
+    /// The kept tokens that fit, at most `limit` of them.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn token_page(&self, query: TokenQuery, limit: u32) -> Result<TokenPage, ManagementError> {
+        let now = self.clock.now();
+        let filter = TokenFilter {
+            client_id: query.client_id,
+            owner: query.owner,
+            active: query.active.map(|active| (active, now)),
+            after: query.after,
+            limit: Some(limit.saturating_add(1)),
+            ..TokenFilter::default()
+        };
+        let mut tokens = self.store.tokens(&filter).await?;
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let more = tokens.len() > limit;
+        tokens.truncate(limit);
+        let next = tokens.last().filter(|_| more).map(|last| (last.issued_at, last.jti.clone()));
+        Ok(TokenPage { tokens, next, now })
+    }
+
+    /// Revokes a kept token. One that is revoked already stays as it is. Gives its client's id.
+    ///
+    /// # Errors
+    /// When no such token is kept, or the store does not keep the revocation.
+    pub async fn end_token(&self, jti: &str) -> Result<String, ManagementError> {
+        let filter = TokenFilter { jtis: vec![jti.to_owned()], ..TokenFilter::default() };
+        let kept = self.store.tokens(&filter).await?;
+        let token = kept.first().ok_or(ManagementError::NotFound(
+            "no token of this id is kept; end all of its client's with POST /clients/{id}/revoke",
+        ))?;
+        self.store.end_tokens(&filter, self.clock.now()).await?;
+        self.take_over(None).await?;
+        Ok(token.client_id.clone())
+    }
+}

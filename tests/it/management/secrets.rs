@@ -1,0 +1,119 @@
+//! Several secrets of one client: rotation with overlap.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{World, error, fields, is, meter};
+use crate::support::clock::MovableClock;
+use crate::support::sidecar::Sidecar;
+
+async fn new_secret(world: &World, body: Value) -> (String, String) {
+    let answer = world.call("POST", "/clients/meter/secrets", body).await;
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    let answer = answer.json();
+    let text = |member: &str| answer[member].as_str().expect("a text").to_owned();
+    assert!(text("client_secret").ends_with(&text("last_four")));
+    (text("id"), text("client_secret"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_secret_lives_on_for_its_grace_and_no_longer() {
+    let clock = MovableClock::now();
+    let world = World::start_from(Sidecar::builder().clock(clock.clone())).await;
+    let first = world.create(meter()).await;
+    let (_, second) = new_secret(&world, json!({ "grace": "1h" })).await;
+    world.good_token("meter", &first).await;
+    world.good_token("meter", &second).await;
+    clock.forward(Duration::from_secs(3601));
+    assert_eq!(world.token("meter", &first).await.status, 401);
+    world.good_token("meter", &second).await;
+
+    let (_, third) = new_secret(&world, json!({})).await;
+    clock.forward(Duration::from_hours(23));
+    world.good_token("meter", &second).await;
+    clock.forward(Duration::from_hours(2));
+    assert_eq!(world.token("meter", &second).await.status, 401, "a day when nobody says");
+    world.good_token("meter", &third).await;
+
+    let (_, fourth) = new_secret(&world, json!({ "expires_in": 60, "grace": 0 })).await;
+    assert_eq!(world.token("meter", &third).await.status, 401);
+    world.good_token("meter", &fourth).await;
+    clock.forward(Duration::from_secs(61));
+    assert_eq!(world.token("meter", &fourth).await.status, 401);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn secrets_are_listed_and_the_last_live_one_goes_only_by_force() {
+    let world = World::start().await;
+    let first = world.create(meter()).await;
+    let (second_id, second) =
+        new_secret(&world, json!({ "grace": "1h", "expiry": "2099-01-01T00:00:00Z" })).await;
+    let list = world.get("/clients/meter/secrets").await.json();
+    let list = list["secrets"].as_array().expect("a list");
+    assert_eq!(list.len(), 2);
+    let of_second = list.iter().find(|secret| secret["id"] == second_id.as_str()).expect("the second one");
+    assert_eq!(of_second["expires_at"], "2099-01-01T00:00:00Z");
+    let of_first = list.iter().find(|secret| secret["id"] != second_id.as_str()).expect("the first one");
+    assert!(of_first["expires_at"].is_string(), "its end is known");
+    assert_eq!(of_first["last_four"], first[first.len() - 4..]);
+    assert_eq!(of_first["safe_to_delete"], false, "it is young");
+    let target = |id: &Value| format!("/clients/meter/secrets/{}", id.as_str().expect("an id"));
+    assert_eq!(world.call("DELETE", &target(&of_first["id"]), Value::Null).await.status, 204);
+    assert_eq!(world.token("meter", &first).await.status, 401);
+    world.good_token("meter", &second).await;
+    let last = target(&of_second["id"]);
+    assert_eq!(error(&world.call("DELETE", &last, Value::Null).await), is(409, "conflict"));
+    world.good_token("meter", &second).await;
+    assert_eq!(fields(&world.call("DELETE", &format!("{last}?force=yes"), Value::Null).await), ["force"]);
+    assert_eq!(world.call("DELETE", &format!("{last}?force=true"), Value::Null).await.status, 204);
+    assert_eq!(world.token("meter", &second).await.status, 401);
+    assert_eq!(error(&world.call("DELETE", &last, Value::Null).await), is(404, "not_found"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_has_at_most_ten_secrets_that_live() {
+    let clock = MovableClock::now();
+    let world = World::start_from(Sidecar::builder().clock(clock.clone())).await;
+    world.create(meter()).await;
+    for _ in 0..9 {
+        new_secret(&world, json!({ "grace": "1h" })).await;
+    }
+    let eleventh = world.call("POST", "/clients/meter/secrets", json!({})).await;
+    assert_eq!(error(&eleventh), is(409, "conflict"));
+    clock.forward(Duration::from_hours(2));
+    let (_, secret) = new_secret(&world, json!({})).await;
+    world.good_token("meter", &secret).await;
+    let list = world.get("/clients/meter/secrets").await.json();
+    assert_eq!(list["secrets"].as_array().map(Vec::len), Some(2), "the dead ones made room");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_supplied_secret_needs_16_bytes_and_a_time_to_come() {
+    let world = World::start().await;
+    world.create(meter()).await;
+    for (body, wrong) in [
+        (json!({ "client_secret": "fifteen-bytes-1" }), "client_secret"),
+        (json!({ "expires_in": 0 }), "expires_in"),
+        (json!({ "expiry": "2020-01-01T00:00:00Z" }), "expiry"),
+        (json!({ "expires_in": 1, "expiry": "2099-01-01T00:00:00Z" }), "expiry"),
+        (json!({ "grace": "long" }), "grace"),
+        (json!({ "gracee": 1 }), "gracee"),
+    ] {
+        let answer = world.call("POST", "/clients/meter/secrets", body.clone()).await;
+        assert_eq!((answer.status, fields(&answer)), (400, vec![wrong.to_owned()]), "{body}");
+    }
+    let (_, secret) = new_secret(&world, json!({ "client_secret": "a-secret-of-my-own" })).await;
+    assert_eq!(secret, "a-secret-of-my-own");
+    assert!(!world.get("/clients/meter/secrets").await.text().contains("argon2"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_expired_client_gets_no_token() {
+    let clock = MovableClock::now();
+    let world = World::start_from(Sidecar::builder().clock(clock.clone())).await;
+    let secret = world.create(json!({ "client_id": "c", "expiry": "2098-01-01T00:00:00Z" })).await;
+    world.good_token("c", &secret).await;
+    clock.forward(Duration::from_hours(24 * 366 * 80));
+    assert_eq!(error(&world.token("c", &secret).await), is(401, "invalid_client"));
+}
