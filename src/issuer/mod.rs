@@ -107,7 +107,7 @@ impl Issuer {
         clients.reload(&*store).await?;
         // Last: a configuration that is refused must not leave a key behind.
         let keys = signing_keys::SigningKeys::open(&config, store.as_ref(), clock.now()).await?;
-        let revocations = revocation::Revocations::open(store.clone(), clock.now()).await?;
+        let revocations = revocation::Revocations::open(store.clone(), config.profile, clock.now()).await?;
         let read = ArcSwapOption::from_pointee(revisions);
         Ok(Arc::new(Self {
             url: config.url,
