@@ -126,7 +126,7 @@ impl Issuer {
         clients.reload(&*store).await?;
         // Last: a configuration that is refused must not leave a key behind.
         let keys = signing_keys::SigningKeys::open(&config, store.clone(), clock.clone()).await?;
-        let revocations = revocation::Revocations::open(store.clone(), clock.now()).await?;
+        let revocations = revocation::Revocations::open(store.clone(), config.profile, clock.now()).await?;
         let read = ArcSwapOption::from_pointee(revisions);
         let client_auth = client_auth::ClientAuth::new(&config, store.clone());
         Ok(Arc::new(Self {

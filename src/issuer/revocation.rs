@@ -12,7 +12,7 @@ use serde_json::json;
 use super::access_token::BACKDATED;
 use super::signing_keys::SigningKeys;
 use super::token_request::{Credentials, Parameters};
-use super::{Client, TokenError};
+use super::{Client, Profile, TokenError};
 use crate::domain::clock::UnixTime;
 use crate::domain::hash::sha256;
 use crate::domain::revoked::{Revoked, RevokedNow, TokenId};
@@ -32,6 +32,8 @@ const LONGEST_SKEW: Duration = Duration::from_mins(10);
 /// How many of a client's revoked tokens are named one by one. Beyond it all that the client was issued up to its last
 /// revocation are revoked, so that no client can make the list too large for everyone.
 const MAX_PER_CLIENT: usize = 1000;
+/// The same in the plgd profile, where one client's tokens are those of many owners.
+const MAX_PER_SHARED_CLIENT: usize = 50_000;
 
 /// A revocation request (RFC 7009 §2.1), well-formed but not yet authenticated.
 #[derive(Debug)]
@@ -102,6 +104,7 @@ pub struct RevocationList {
 /// What this issuer has revoked.
 pub(super) struct Revocations {
     store: Arc<dyn Store>,
+    max_per_client: usize,
     /// Held while the store and memory change, so that neither gets ahead of the other.
     changing: tokio::sync::Mutex<()>,
     known: ArcSwap<store::Revocations>,
@@ -116,9 +119,17 @@ struct Signed {
 }
 
 impl Revocations {
-    pub(super) async fn open(store: Arc<dyn Store>, now: UnixTime) -> Result<Self, StoreError> {
+    pub(super) async fn open(
+        store: Arc<dyn Store>,
+        profile: Profile,
+        now: UnixTime,
+    ) -> Result<Self, StoreError> {
         let revocations = Self {
             store,
+            max_per_client: match profile {
+                Profile::Standard => MAX_PER_CLIENT,
+                Profile::Plgd => MAX_PER_SHARED_CLIENT,
+            },
             changing: tokio::sync::Mutex::new(()),
             known: ArcSwap::default(),
             now: RevokedNow::default(),
@@ -191,7 +202,7 @@ impl Revocations {
     }
 
     fn replace(&self, known: store::Revocations) {
-        let (single, clients) = published(&known);
+        let (single, clients) = published(&known, self.max_per_client);
         let revoked = Revoked::new(
             single.into_iter().map(TokenId::of).collect(),
             clients.into_iter().map(|(client, until)| (client.to_owned(), until)).collect(),
@@ -216,21 +227,21 @@ impl Revocations {
         {
             return Ok(list.clone());
         }
-        let list = sign(&known, issuer, keys, now)?;
+        let list = sign(published(&known, self.max_per_client), issuer, keys, now)?;
         *signed = Some(Signed { of: known, at: now, list: list.clone() });
         Ok(list)
     }
 }
 
 /// What is revoked: single tokens by `jti`, and clients with the `iat` up to which all of theirs are.
-fn published(known: &store::Revocations) -> (Vec<&str>, HashMap<&str, UnixTime>) {
+fn published(known: &store::Revocations, max_per_client: usize) -> (Vec<&str>, HashMap<&str, UnixTime>) {
     let mut clients: HashMap<&str, (usize, UnixTime)> = HashMap::new();
     for token in &known.tokens {
         let (count, last) = clients.entry(&token.client_id).or_insert((0, token.revoked_at));
         *count += 1;
         *last = (*last).max(token.revoked_at);
     }
-    clients.retain(|_, (count, _)| *count > MAX_PER_CLIENT);
+    clients.retain(|_, (count, _)| *count > max_per_client);
     let single = known.tokens.iter().filter(|token| !clients.contains_key(token.client_id.as_str()));
     let single = single.map(|token| token.jti.as_str()).collect();
     // A token's `iat` lies before the moment it was issued.
@@ -244,12 +255,11 @@ fn published(known: &store::Revocations) -> (Vec<&str>, HashMap<&str, UnixTime>)
 }
 
 fn sign(
-    known: &store::Revocations,
+    (single, clients): (Vec<&str>, HashMap<&str, UnixTime>),
     issuer: &str,
     keys: &SigningKeys,
     now: UnixTime,
 ) -> Result<RevocationList, TokenError> {
-    let (single, clients) = published(known);
     let not_before: BTreeMap<&str, i64> = clients.iter().map(|(client, until)| (*client, until.0)).collect();
     let claims = json!({ "iss": issuer, "iat": now.0, "revoked": single, "not_before": not_before });
     let jwt = keys.sign(TYP, &claims, LIST_LIFETIME).map_err(|_| TokenError::Signing)?;
@@ -274,10 +284,10 @@ mod tests {
         let mut known = store::Revocations::default();
         known.tokens.extend((0..MAX_PER_CLIENT).map(|number| token("busy", number)));
         known.tokens.push(token("calm", 1));
-        let (single, clients) = published(&known);
+        let (single, clients) = published(&known, MAX_PER_CLIENT);
         assert_eq!((single.len(), clients.len()), (MAX_PER_CLIENT + 1, 0));
         known.tokens.push(token("busy", MAX_PER_CLIENT));
-        let (single, clients) = published(&known);
+        let (single, clients) = published(&known, MAX_PER_CLIENT);
         assert_eq!(single, ["calm-1"]);
         let last = 1000 + i64::try_from(MAX_PER_CLIENT).unwrap();
         // The `iat` of a token that was issued in the moment of the last revocation.
@@ -292,6 +302,6 @@ mod tests {
             });
         }
         let ended = HashMap::from([("busy", UnixTime(last - 10)), ("gone", UnixTime(5))]);
-        assert_eq!(published(&known).1, ended);
+        assert_eq!(published(&known, MAX_PER_CLIENT).1, ended);
     }
 }

@@ -185,3 +185,27 @@ async fn w13_expired_rows_are_forgotten_and_revoked_ones_that_never_expire_stay_
     assert_eq!(world.judge(&forever).await, (401, "revoked".to_owned()));
     assert!(claims(&forever).get("exp").is_none());
 }
+
+/// In the standard profile a client that revokes more than a thousand tokens ends all of its own. Here a client's tokens
+/// are those of many owners.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_owner_who_revokes_without_end_ends_nobody_elses_tokens() {
+    let world = World::start().await;
+    let token = world.issue("serviceClient", &[]).await;
+    let mut database = database(&world.sidecar).await;
+    sqlx::query(
+        "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1500)
+         INSERT INTO tokens (jti, client_id, owner, subject, scope, audience, issued_at)
+         SELECT 'id-' || i, 'serviceClient', '9', '9', '', '[]', 1 FROM n",
+    )
+    .execute(&mut database)
+    .await
+    .unwrap();
+    let user = world.user("9");
+    for hundred in 0..15 {
+        let ids: String = (1..=100).map(|n| format!("idFilter=id-{}&", hundred * 100 + n)).collect();
+        let answer = world.tokens("DELETE", &user, &ids, &[], b"").await;
+        assert_eq!(answer.json()["blacklistedCount"], "100", "{}", answer.text());
+    }
+    assert_eq!(world.judge(&token).await, (200, "-".to_owned()));
+}
