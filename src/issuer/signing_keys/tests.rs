@@ -185,8 +185,7 @@ async fn a_key_stays_published_as_long_as_the_longest_token_it_signed() {
         (None, Duration::MAX, i64::MAX),
     ] {
         let store = memory().await;
-        let client =
-            super::super::Client { access_token_lifetime: configured, ..client("a", "secret") };
+        let client = super::super::Client { access_token_lifetime: configured, ..client("a", "secret") };
         let keys = open_at(&config(vec![client]), &store, NOW).await.unwrap();
         keys.sign("at+jwt", &json!({}), signed).unwrap();
         reload(&keys, &store, NOW).await;
