@@ -1,9 +1,10 @@
-//! The management of clients, their secrets and their tokens: what the administrator may do.
+//! The management of clients, their secrets and tokens, and of the signing keys: what the administrator may do.
 //!
 //! A change is in the store before it is answered, and known to this process: what it ends, no verifier here accepts any
 //! more. Other processes on the same store see it within seconds.
 
 mod clients;
+mod keys;
 mod secrets;
 mod tokens;
 

@@ -7,6 +7,7 @@ mod answer;
 mod audit;
 mod clients;
 mod guard;
+mod keys;
 mod openapi;
 mod query;
 mod revoke;
@@ -67,6 +68,8 @@ fn documented() -> OpenApiRouter<Admin> {
         .routes(routes!(revoke::revoke))
         .routes(routes!(tokens::list))
         .routes(routes!(tokens::delete))
+        .routes(routes!(keys::list))
+        .routes(routes!(keys::rotate))
         .routes(routes!(openapi::serve))
 }
 

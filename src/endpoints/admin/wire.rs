@@ -6,6 +6,7 @@ use utoipa::ToSchema;
 
 use crate::domain::clock::UnixTime;
 use crate::domain::secret::ExposeSecret;
+use crate::issuer::KeyView;
 use crate::issuer::management::{ClientRecord, CreatedClient, CreatedSecret, SecretRecord, Source};
 use crate::store::tokens::TokenRecord;
 
@@ -329,6 +330,60 @@ pub(super) struct Tokens {
     /// Where the next page begins; the last one has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_cursor: Option<String>,
+}
+
+/// A signing key; its private part is never shown.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Key {
+    kid: String,
+    algorithm: String,
+    /// `next`: published, and will sign; `active`: signs; `retired`: published until what it signed is dead.
+    state: String,
+    /// Null for a configured key.
+    #[schema(format = DateTime)]
+    created_at: Option<String>,
+    /// Since when it signs, or from when on it will.
+    #[schema(format = DateTime)]
+    signs_from: Option<String>,
+    /// When it ceased to sign.
+    #[schema(format = DateTime)]
+    retired_at: Option<String>,
+    /// Until when a retired key stays published; null: for ever, or not retired.
+    #[schema(format = DateTime)]
+    published_until: Option<String>,
+}
+
+impl From<&KeyView> for Key {
+    fn from(key: &KeyView) -> Self {
+        let shown = |time: Option<UnixTime>| time.and_then(UnixTime::to_rfc3339);
+        Self {
+            kid: key.kid.clone(),
+            algorithm: key.algorithm.to_owned(),
+            state: key.state.as_str().to_owned(),
+            created_at: shown(key.created_at),
+            signs_from: shown(key.signs_from),
+            retired_at: shown(key.retired_at),
+            published_until: shown(key.published_until),
+        }
+    }
+}
+
+/// The signing keys.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Keys {
+    /// The one that signs first, then the newest first.
+    pub keys: Vec<Key>,
+}
+
+/// How the signing keys are rotated.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "the shape of what `issuer::management` reads member by member")]
+pub(super) struct RotateRequest {
+    /// Sign with the new key at once: verifiers that keep our key set refuse its tokens until they ask again.
+    now: Option<bool>,
+    /// Also take every earlier key back at once, so that nothing is good that was signed before.
+    withdraw: Option<bool>,
 }
 
 /// Why a request was refused.

@@ -281,7 +281,8 @@ impl<'a> Members<'a> {
         }
     }
 
-    fn flag(&mut self, name: &str) -> bool {
+    /// `true` or `false`; the latter when left out.
+    pub(in crate::issuer) fn flag(&mut self, name: &str) -> bool {
         match self.get(name) {
             None | Some(Value::Bool(false)) => false,
             Some(Value::Bool(true)) => true,

@@ -1,0 +1,38 @@
+//! `/keys`: the signing keys.
+
+use axum::Extension;
+use axum::extract::State;
+use axum::response::Response;
+use http::StatusCode;
+
+use super::Admin;
+use super::answer::{Object, Refusal, json};
+use super::audit::Change;
+use super::openapi::{Failed, NotThere, Refused};
+use super::wire::{Key, Keys, RotateRequest};
+use crate::endpoints::PeerAddress;
+
+/// The signing keys: the one that signs first, then the newest first
+#[utoipa::path(
+    get, path = "/keys", operation_id = "list_keys", tag = "keys",
+    responses((status = 200, description = "All of them", body = Keys), NotThere, Refused)
+)]
+pub(super) async fn list(State(admin): State<Admin>) -> Result<Response, Refusal> {
+    let keys = admin.issuer()?.keys();
+    Ok(json(StatusCode::OK, &Keys { keys: keys.iter().map(Key::from).collect() }))
+}
+
+/// Rotate the signing keys: without members a new one is published, and signs when verifiers know it
+#[utoipa::path(
+    post, path = "/keys/rotate", operation_id = "rotate_keys", tag = "keys", request_body = RotateRequest,
+    responses((status = 200, description = "The keys as they are now", body = Keys), NotThere, Failed, Refused)
+)]
+pub(super) async fn rotate(
+    State(admin): State<Admin>,
+    Extension(peer): Extension<PeerAddress>,
+    Object(body): Object,
+) -> Result<Response, Refusal> {
+    let rotated = admin.issuer()?.rotate_keys_as_asked(&body).await.map_err(Refusal::from);
+    Change { action: "rotate_keys", ..Change::default() }.record(&rotated, peer);
+    Ok(json(StatusCode::OK, &Keys { keys: rotated?.iter().map(Key::from).collect() }))
+}
