@@ -204,7 +204,7 @@ async fn every_refusal_has_the_status_headers_and_body_of_rfc_6749() {
             with("client_assertion=x"),
             400,
             "invalid_request",
-            "client_assertion is not supported",
+            "client_assertion needs the client_assertion_type urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
         ),
         (
             Some(&good),

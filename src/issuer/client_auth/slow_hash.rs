@@ -13,10 +13,11 @@ use crate::issuer::client_secret::{Digest, Salt, argon2id};
 
 /// Evaluations at a time, of 19 MiB each.
 const AT_ONCE: usize = 2;
-/// Evaluations under way and waiting: of all, of one client id, of one address.
-const MOST: usize = 32;
+/// Evaluations under way and waiting: of all, of one client id, of one address. Half of all for one address, because it may
+/// be a proxy with many clients behind it.
+const MOST: usize = 64;
 const MOST_OF_CLIENT: usize = 4;
-const MOST_OF_ADDRESS: usize = 8;
+const MOST_OF_ADDRESS: usize = 32;
 
 /// There is no place in the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -170,7 +171,7 @@ mod tests {
             waiting.push(slow.wait(what(number), &secret, "flooded", address(number)).ok().unwrap());
         }
         assert!(slow.wait(what(100), &secret, "flooded", address(99)).is_err(), "the client's share");
-        for number in 10..18 {
+        for number in 10..42 {
             let client = format!("c{number}");
             waiting.push(slow.wait(what(number), &secret, &client, address(200)).ok().unwrap());
         }
@@ -178,7 +179,7 @@ mod tests {
         // A good client elsewhere is not concerned.
         let good = slow.digest(what(102), &secret, "good", address(3)).await.unwrap();
         assert_eq!(Some(good), argon2id(&secret, &[0; 16]));
-        for number in 20..40 {
+        for number in 50..78 {
             let client = format!("c{number}");
             waiting.push(slow.wait(what(number), &secret, &client, address(number)).ok().unwrap());
         }
