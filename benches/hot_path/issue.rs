@@ -3,7 +3,7 @@
 
 use std::hint::black_box;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use criterion::Criterion;
 use http::header::CONTENT_TYPE;
@@ -19,6 +19,7 @@ use m2m_sidecar::jose::sign::SigningKey;
 use m2m_sidecar::store::{self, StoredClient, StoredSecret};
 use serde_json::{Map, json};
 use tokio::runtime::Runtime;
+use tokio::time::Instant;
 
 fn body(client_id: &str, secret: &str, more: &str) -> String {
     format!(
