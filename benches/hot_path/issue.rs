@@ -4,7 +4,7 @@
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use criterion::Criterion;
 use http::header::CONTENT_TYPE;
@@ -20,6 +20,7 @@ use m2m_sidecar::jose::sign::SigningKey;
 use m2m_sidecar::store::{self, StoredClient, StoredSecret};
 use serde_json::{Map, json};
 use tokio::runtime::Runtime;
+use tokio::time::Instant;
 
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
