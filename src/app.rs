@@ -5,23 +5,22 @@
 //! (fetching, the store, name resolution), so that none of it ever delays a request.
 
 pub mod admin;
+mod authorities;
 mod callers;
 mod exchange;
 pub mod explain;
 mod readiness;
+mod sockets;
+mod tasks;
 
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::config::{Config, Readiness};
 use crate::domain::clock::{Clock, SharedClock, SystemClock};
@@ -32,27 +31,24 @@ use crate::endpoints::plgd::VerifyCaller;
 use crate::endpoints::probes;
 use crate::http_client::HttpClient;
 use crate::issuer::{Issuer, Outcome};
-use crate::jose::live_keys;
 use crate::jose::provider;
 use crate::limits::Limits;
 use crate::proxy::inbound::{self, Inbound, OwnEndpoints};
-use crate::proxy::listener::{BoundSocket, Listener, Workers};
+use crate::proxy::listener::{Listener, Workers};
 use crate::proxy::local::LocalService;
 use crate::proxy::outbound::Outbound;
 use crate::proxy::upstream::Upstream;
 use crate::store;
 use crate::telemetry::{Metrics, Role};
 use crate::token_source::{self, TokenSource};
-use crate::verifier::{
-    Authority, AuthorityConfig, IntrospectionClient, Mode, ObserveCache, OwnIssuer, Verifier,
-};
+use crate::verifier::{Authority, Mode, ObserveCache, Verifier};
+use sockets::{Socket, Sockets};
+use tasks::Tasks;
 
 /// At most this many workers unless the configuration says otherwise.
 const MAX_DEFAULT_WORKERS: usize = 4;
 /// How often the store is asked whether it is there.
 const STORE_PING: Duration = Duration::from_secs(5);
-/// The pause before a task that ended by a panic is started again.
-const RESTART_PAUSE: Duration = Duration::from_secs(1);
 
 /// The name of the issuer's own listener.
 pub const ISSUER: &str = "issuer";
@@ -96,45 +92,6 @@ pub enum StartError {
 fn unusable(part: impl Into<String>) -> impl FnOnce(String) -> StartError {
     let part = part.into();
     move |problem| StartError::Part { part, problem }
-}
-
-/// Long-running work, started again when it panics, ended together.
-#[derive(Clone)]
-struct Tasks {
-    tracker: TaskTracker,
-    stop: CancellationToken,
-}
-
-impl Tasks {
-    /// Runs what `make` makes until it ends or the process does; starts it again after a panic.
-    fn spawn<F>(&self, name: String, make: impl Fn() -> F + Send + 'static)
-    where
-        F: Future<Output = ()> + Send + 'static,
-    {
-        let stop = self.stop.clone();
-        self.tracker.spawn(async move {
-            loop {
-                let mut run = tokio::spawn(make());
-                tokio::select! {
-                    ended = &mut run => match ended {
-                        Ok(()) => return,
-                        Err(_) => tracing::error!(task = name, "a task failed and is started again"),
-                    },
-                    () = stop.cancelled() => return run.abort(),
-                }
-                tokio::select! {
-                    () = tokio::time::sleep(RESTART_PAUSE) => {}
-                    () = stop.cancelled() => return,
-                }
-            }
-        });
-    }
-
-    async fn end(&self) {
-        self.stop.cancel();
-        self.tracker.close();
-        self.tracker.wait().await;
-    }
 }
 
 /// A running sidecar.
@@ -197,7 +154,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
 pub async fn start_with_clock(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartError> {
     provider::install();
     let sockets = Sockets::bind(&config)?;
-    let tasks = Tasks { tracker: TaskTracker::new(), stop: CancellationToken::new() };
+    let tasks = Tasks::new();
     let ready = Arc::new(AtomicBool::new(false));
     let workers = Workers::start(worker_count(config.threads)).map_err(StartError::Workers)?;
     let parts =
@@ -232,48 +189,6 @@ fn worker_count(threads: usize) -> usize {
         return threads;
     }
     std::thread::available_parallelism().map_or(1, |cores| cores.get().min(MAX_DEFAULT_WORKERS))
-}
-
-/// Every socket of a configuration, bound before anything else happens.
-struct Sockets(HashMap<Socket, BoundSocket>);
-
-/// Whose socket: the proxy listeners' names are the operator's, and one may well be `issuer`.
-#[derive(Clone, PartialEq, Eq, Hash)]
-enum Socket {
-    Own(&'static str),
-    Proxy(String),
-}
-
-impl Socket {
-    fn name(&self) -> &str {
-        match self {
-            Self::Own(name) => name,
-            Self::Proxy(name) => name,
-        }
-    }
-}
-
-impl Sockets {
-    fn bind(config: &Config) -> Result<Self, StartError> {
-        let issuer =
-            config.issuer.as_ref().and_then(|role| role.listen).map(|listen| (Socket::Own(ISSUER), listen));
-        let probes = config.probes.map(|listen| (Socket::Own(PROBES), listen));
-        let admin = config.admin.as_ref().map(|role| (Socket::Own(ADMIN), role.listen));
-        let inbound =
-            config.inbound.iter().map(|listener| (Socket::Proxy(listener.name.clone()), listener.listen));
-        let outbound =
-            config.outbound.iter().map(|listener| (Socket::Proxy(listener.name.clone()), listener.listen));
-        let wanted = issuer.into_iter().chain(probes).chain(admin).chain(inbound).chain(outbound);
-        let bind = |(whose, address): (Socket, SocketAddr)| match BoundSocket::bind(address) {
-            Ok(socket) => Ok((whose, socket)),
-            Err(error) => Err(StartError::Bind { listener: whose.name().to_owned(), address, error }),
-        };
-        Ok(Self(wanted.map(bind).collect::<Result<_, _>>()?))
-    }
-
-    fn get(&self, whose: &Socket) -> Result<&BoundSocket, StartError> {
-        self.0.get(whose).ok_or_else(|| unusable(whose.name())("has no socket".to_owned()))
-    }
 }
 
 /// What every part is made with.
@@ -437,80 +352,6 @@ impl Parts {
         }
     }
 
-    fn authorities(
-        &self,
-        config: &Config,
-        own: Option<&OwnIssuer>,
-    ) -> Result<HashMap<String, Arc<Authority>>, StartError> {
-        let mut authorities = HashMap::new();
-        for each in &config.authorities {
-            let introspection = introspection_client(config, each)?;
-            let authority = Authority::new(each.clone(), self.clock.clone(), own.cloned(), introspection);
-            self.watch_revocations(&authority)?;
-            let source = authority.source(&config.state_dir);
-            let source = source.map_err(|error| unusable(&each.name)(error.to_string()))?;
-            if let Some(source) = source {
-                if source.kept_at.is_some() {
-                    make_state_dir(&config.state_dir);
-                }
-                let (keys, observe) = (authority.keys().clone(), self.key_observer(&authority));
-                self.tasks.spawn(format!("keys of {}", each.name), move || {
-                    keys.clone().run(source.clone(), observe.clone())
-                });
-            }
-            let (keys, name) = (authority.keys().clone(), each.name.clone());
-            self.metrics.on_scrape(move |metrics| {
-                metrics.jwks_age(&name, keys.age());
-                metrics.clock_skew(&name, keys.clock_skew());
-            });
-            authorities.insert(each.name.clone(), authority);
-        }
-        Ok(authorities)
-    }
-
-    /// Keeps asking an authority what it has revoked.
-    fn watch_revocations(&self, authority: &Authority) -> Result<(), StartError> {
-        let name = authority.name();
-        if !authority.revocation().needs_run() {
-            return Ok(());
-        }
-        let http = authority.revocation_client().map_err(|error| unusable(name)(error.to_string()))?;
-        let (metrics, authority_name) = (self.metrics.clone(), name.to_owned());
-        let failing = AtomicBool::new(false);
-        let observe = Arc::new(move |result: Result<(), &'static str>| {
-            metrics.revocation_fetched(&authority_name, result.is_ok());
-            // Said when it begins and when it is over: questions can be many.
-            match (result, failing.swap(result.is_err(), Ordering::AcqRel)) {
-                (Err(error), false) => {
-                    tracing::warn!(authority = authority_name, error, "cannot learn what was revoked");
-                }
-                (Ok(()), true) => {
-                    tracing::info!(authority = authority_name, "learns again what was revoked");
-                }
-                _ => {}
-            }
-        });
-        let revocation = authority.revocation().clone();
-        self.tasks.spawn(format!("revocations of {name}"), move || {
-            revocation.clone().run(http.clone(), observe.clone())
-        });
-        Ok(())
-    }
-
-    fn key_observer(&self, authority: &Arc<Authority>) -> live_keys::Observe {
-        let (metrics, authority) = (self.metrics.clone(), authority.clone());
-        Arc::new(move |result| {
-            metrics.jwks_fetched(authority.name(), result.is_ok());
-            match result {
-                Ok(()) => {
-                    tracing::debug!(authority = authority.name(), "fetched the key set");
-                    authority.check_clock();
-                }
-                Err(error) => tracing::warn!(authority = authority.name(), error, "cannot fetch the key set"),
-            }
-        })
-    }
-
     fn credentials(&self, config: &Config) -> Result<HashMap<String, TokenSource>, StartError> {
         let mut credentials = HashMap::new();
         let prefetch = config.readiness.contains(&Readiness::Credentials);
@@ -563,22 +404,6 @@ fn verifier(
     Ok(Arc::new(verifier))
 }
 
-/// The client that introspects an authority's tokens, from the credential that its configuration names.
-fn introspection_client(
-    config: &Config,
-    authority: &AuthorityConfig,
-) -> Result<Option<IntrospectionClient>, StartError> {
-    let Some(name) = &authority.revocation.credential else { return Ok(None) };
-    let credential = config.credentials.iter().find(|credential| credential.name == *name);
-    let credential =
-        credential.ok_or_else(|| unusable(&authority.name)("its credential does not exist".to_owned()))?;
-    Ok(Some(IntrospectionClient {
-        client_id: credential.client_id.clone(),
-        client_secret: credential.client_secret.clone(),
-        auth_method: credential.auth_method,
-    }))
-}
-
 fn observe_fetch(metrics: &Metrics, event: &token_source::Event<'_>) {
     match event {
         token_source::Event::Fetched { credential, expires_in } => {
@@ -589,13 +414,5 @@ fn observe_fetch(metrics: &Metrics, event: &token_source::Event<'_>) {
             metrics.token_fetched(credential, error.code());
             tracing::warn!(credential, error = error.code(), "cannot fetch an access token");
         }
-    }
-}
-
-/// A sidecar that fetches keys keeps the last good ones; on a read-only root it does without.
-fn make_state_dir(dir: &Path) {
-    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
-    if let Err(error) = made {
-        tracing::warn!(dir = %dir.display(), %error, "the state directory cannot be made; keys are kept in memory only");
     }
 }

@@ -95,24 +95,24 @@ async fn after_five_wrong_secrets_the_next_try_waits_whatever_it_is() {
         Sidecar::builder().clock(clock.clone()).secret_file("legacy", "legacy", "sixteen bytes or more");
     let sidecar = builder.start(&yaml("  clients: [{ id: legacy, secretFile: \"@DIR@/legacy\" }]\n")).await;
     for _ in 0..5 {
-        let answer = by_secret(&sidecar, "legacy", "something else").await;
+        let answer = by_secret(&sidecar, "legacy", "a guess of mine").await;
         assert_eq!(error(&answer), (401, "invalid_client".to_owned()));
     }
     // The right one has not been seen by this process, so it cannot be told from a lucky guess.
-    for secret in ["something else", "sixteen bytes or more"] {
+    for secret in ["a guess of mine", "sixteen bytes or more"] {
         let answer = by_secret(&sidecar, "legacy", secret).await;
         assert_eq!(error(&answer), (429, "temporarily_unavailable".to_owned()));
         let wait: u64 = answer.header("retry-after").expect("when to come back").parse().expect("seconds");
         assert_eq!(wait, 1);
     }
-    assert_eq!(by_secret(&sidecar, "nobody", "something else").await.status, 401, "another client id");
+    assert_eq!(by_secret(&sidecar, "nobody", "a guess of mine").await.status, 401, "another client id");
     clock.forward(Duration::from_secs(2));
     assert_eq!(by_secret(&sidecar, "legacy", "sixteen bytes or more").await.status, 200);
     // From now on it is known, and no number of failures delays it.
     for _ in 0..8 {
-        by_secret(&sidecar, "legacy", "something else").await;
+        by_secret(&sidecar, "legacy", "a guess of mine").await;
     }
-    assert_eq!(by_secret(&sidecar, "legacy", "something else").await.status, 429);
+    assert_eq!(by_secret(&sidecar, "legacy", "a guess of mine").await.status, 429);
     assert_eq!(by_secret(&sidecar, "legacy", "sixteen bytes or more").await.status, 200);
     sidecar.stop().await;
 }

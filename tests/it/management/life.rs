@@ -180,7 +180,9 @@ async fn no_token_outlives_its_client_however_often_it_is_asked_for() {
             loop {
                 let answer = world.token("meter", &secret).await;
                 if answer.status != 200 {
-                    assert_eq!(error(&answer), is(401, "invalid_client"));
+                    // Several at once may be too many failures of an unknown client.
+                    let ends = [is(401, "invalid_client"), is(429, "temporarily_unavailable")];
+                    assert!(ends.contains(&error(&answer)), "{}", answer.text());
                     return tokens;
                 }
                 issued.fetch_add(1, Ordering::SeqCst);

@@ -1,0 +1,112 @@
+//! The authorities of the listeners: their keys, and what they have revoked.
+
+use std::collections::HashMap;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::{Parts, StartError, unusable};
+use crate::config::Config;
+use crate::jose::live_keys;
+use crate::verifier::{Authority, AuthorityConfig, IntrospectionClient, OwnIssuer};
+
+impl Parts {
+    pub(super) fn authorities(
+        &self,
+        config: &Config,
+        own: Option<&OwnIssuer>,
+    ) -> Result<HashMap<String, Arc<Authority>>, StartError> {
+        let mut authorities = HashMap::new();
+        for each in &config.authorities {
+            let introspection = introspection_client(config, each)?;
+            let authority = Authority::new(each.clone(), self.clock.clone(), own.cloned(), introspection);
+            self.watch_revocations(&authority)?;
+            let source = authority.source(&config.state_dir);
+            let source = source.map_err(|error| unusable(&each.name)(error.to_string()))?;
+            if let Some(source) = source {
+                if source.kept_at.is_some() {
+                    make_state_dir(&config.state_dir);
+                }
+                let (keys, observe) = (authority.keys().clone(), self.key_observer(&authority));
+                self.tasks.spawn(format!("keys of {}", each.name), move || {
+                    keys.clone().run(source.clone(), observe.clone())
+                });
+            }
+            let (keys, name) = (authority.keys().clone(), each.name.clone());
+            self.metrics.on_scrape(move |metrics| {
+                metrics.jwks_age(&name, keys.age());
+                metrics.clock_skew(&name, keys.clock_skew());
+            });
+            authorities.insert(each.name.clone(), authority);
+        }
+        Ok(authorities)
+    }
+
+    /// Keeps asking an authority what it has revoked.
+    fn watch_revocations(&self, authority: &Authority) -> Result<(), StartError> {
+        let name = authority.name();
+        if !authority.revocation().needs_run() {
+            return Ok(());
+        }
+        let http = authority.revocation_client().map_err(|error| unusable(name)(error.to_string()))?;
+        let (metrics, authority_name) = (self.metrics.clone(), name.to_owned());
+        let failing = AtomicBool::new(false);
+        let observe = Arc::new(move |result: Result<(), &'static str>| {
+            metrics.revocation_fetched(&authority_name, result.is_ok());
+            // Said when it begins and when it is over: questions can be many.
+            match (result, failing.swap(result.is_err(), Ordering::AcqRel)) {
+                (Err(error), false) => {
+                    tracing::warn!(authority = authority_name, error, "cannot learn what was revoked");
+                }
+                (Ok(()), true) => {
+                    tracing::info!(authority = authority_name, "learns again what was revoked");
+                }
+                _ => {}
+            }
+        });
+        let revocation = authority.revocation().clone();
+        self.tasks.spawn(format!("revocations of {name}"), move || {
+            revocation.clone().run(http.clone(), observe.clone())
+        });
+        Ok(())
+    }
+
+    fn key_observer(&self, authority: &Arc<Authority>) -> live_keys::Observe {
+        let (metrics, authority) = (self.metrics.clone(), authority.clone());
+        Arc::new(move |result| {
+            metrics.jwks_fetched(authority.name(), result.is_ok());
+            match result {
+                Ok(()) => {
+                    tracing::debug!(authority = authority.name(), "fetched the key set");
+                    authority.check_clock();
+                }
+                Err(error) => tracing::warn!(authority = authority.name(), error, "cannot fetch the key set"),
+            }
+        })
+    }
+}
+
+/// The client that introspects an authority's tokens, from the credential that its configuration names.
+fn introspection_client(
+    config: &Config,
+    authority: &AuthorityConfig,
+) -> Result<Option<IntrospectionClient>, StartError> {
+    let Some(name) = &authority.revocation.credential else { return Ok(None) };
+    let credential = config.credentials.iter().find(|credential| credential.name == *name);
+    let credential =
+        credential.ok_or_else(|| unusable(&authority.name)("its credential does not exist".to_owned()))?;
+    Ok(Some(IntrospectionClient {
+        client_id: credential.client_id.clone(),
+        client_secret: credential.client_secret.clone(),
+        auth_method: credential.auth_method,
+    }))
+}
+
+/// A sidecar that fetches keys keeps the last good ones; on a read-only root it does without.
+fn make_state_dir(dir: &Path) {
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    if let Err(error) = made {
+        tracing::warn!(dir = %dir.display(), %error, "the state directory cannot be made; keys are kept in memory only");
+    }
+}

@@ -1,0 +1,50 @@
+//! The sockets that a configuration names.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+
+use super::{ADMIN, ISSUER, PROBES, StartError, unusable};
+use crate::config::Config;
+use crate::proxy::listener::BoundSocket;
+
+/// Every socket of a configuration, bound before anything else happens.
+pub(super) struct Sockets(HashMap<Socket, BoundSocket>);
+
+/// Whose socket: the proxy listeners' names are the operator's, and one may well be `issuer`.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(super) enum Socket {
+    Own(&'static str),
+    Proxy(String),
+}
+
+impl Socket {
+    fn name(&self) -> &str {
+        match self {
+            Self::Own(name) => name,
+            Self::Proxy(name) => name,
+        }
+    }
+}
+
+impl Sockets {
+    pub(super) fn bind(config: &Config) -> Result<Self, StartError> {
+        let issuer =
+            config.issuer.as_ref().and_then(|role| role.listen).map(|listen| (Socket::Own(ISSUER), listen));
+        let probes = config.probes.map(|listen| (Socket::Own(PROBES), listen));
+        let admin = config.admin.as_ref().map(|role| (Socket::Own(ADMIN), role.listen));
+        let inbound =
+            config.inbound.iter().map(|listener| (Socket::Proxy(listener.name.clone()), listener.listen));
+        let outbound =
+            config.outbound.iter().map(|listener| (Socket::Proxy(listener.name.clone()), listener.listen));
+        let wanted = issuer.into_iter().chain(probes).chain(admin).chain(inbound).chain(outbound);
+        let bind = |(whose, address): (Socket, SocketAddr)| match BoundSocket::bind(address) {
+            Ok(socket) => Ok((whose, socket)),
+            Err(error) => Err(StartError::Bind { listener: whose.name().to_owned(), address, error }),
+        };
+        Ok(Self(wanted.map(bind).collect::<Result<_, _>>()?))
+    }
+
+    pub(super) fn get(&self, whose: &Socket) -> Result<&BoundSocket, StartError> {
+        self.0.get(whose).ok_or_else(|| unusable(whose.name())("has no socket".to_owned()))
+    }
+}
