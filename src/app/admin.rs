@@ -1,8 +1,8 @@
 //! The management API's token: the operator's own, or one that is generated once and kept.
 
-use std::fs::{DirBuilder, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use super::{StartError, unusable};
 use crate::config::AdminRole;
 use crate::domain::secret::{ExposeSecret, SecretString};
-use crate::endpoints::admin::Guard;
+use crate::endpoints::admin::{Guard, is_admin_token};
 
 /// By which people and scanners recognise a generated token.
 const PREFIX: &str = "m2ma_";
@@ -26,11 +26,16 @@ pub fn token_file(state_dir: &Path) -> PathBuf {
 /// The kept token.
 ///
 /// # Errors
-/// When the file cannot be read or is empty.
+/// When the file cannot be read, others can have written it, or it holds no token.
 pub fn kept_token(state_dir: &Path) -> io::Result<SecretString> {
-    let text = Zeroizing::new(std::fs::read_to_string(token_file(state_dir))?);
-    let token = text.trim_end();
-    if token.is_empty() { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(SecretString::from(token)) }
+    let mut file = File::open(token_file(state_dir))?;
+    if file.metadata()?.mode() & 0o022 != 0 {
+        return Err(io::Error::other("others than its owner may write the file"));
+    }
+    let mut text = Zeroizing::new(String::new());
+    file.read_to_string(&mut text)?;
+    let token = SecretString::from(text.trim_end());
+    if is_admin_token(&token) { Ok(token) } else { Err(io::Error::other("the file holds no token")) }
 }
 
 /// The guard of the management API.
@@ -99,7 +104,24 @@ mod tests {
         assert_eq!((mode(&dir), mode(&token_file(&dir))), (0o700, 0o600));
         assert_eq!(kept_or_new_token(&dir).unwrap().expose_secret(), first.expose_secret());
         assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 1);
-        std::fs::write(token_file(&dir), "").unwrap();
-        assert!(kept_or_new_token(&dir).is_err(), "an empty token would let everybody in");
+    }
+
+    #[test]
+    fn a_kept_file_that_holds_no_token_or_that_others_could_have_written_is_not_taken() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = token_file(dir.path());
+        let token = kept_or_new_token(dir.path()).unwrap();
+        for text in
+            ["", "\n", "a", "fifteen-bytes-x", "sixteen bytes and blanks", "sixteen-bytes-\u{e9}\u{e9}"]
+        {
+            std::fs::write(&path, text).unwrap();
+            assert!(kept_or_new_token(dir.path()).is_err(), "{text:?}");
+        }
+        std::fs::write(&path, token.expose_secret()).unwrap();
+        assert!(kept_or_new_token(dir.path()).is_ok());
+        for mode in [0o620, 0o602] {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            assert!(kept_or_new_token(dir.path()).is_err(), "{mode:o}");
+        }
     }
 }

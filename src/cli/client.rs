@@ -81,8 +81,8 @@ enum Action {
     Secrets(Whose),
     /// Delete a secret of a client
     DeleteSecret(DeleteSecret),
-    /// End every token that a client was issued so far
-    Revoke(Whose),
+    /// End every token that a client was issued so far, or up to a time
+    Revoke(Revoke),
 }
 
 #[derive(Args)]
@@ -90,6 +90,15 @@ struct Whose {
     /// The client's id
     #[arg(value_name = "CLIENT_ID")]
     client_id: String,
+}
+
+#[derive(Args)]
+struct Revoke {
+    #[command(flatten)]
+    whose: Whose,
+    /// Only the access tokens that were issued up to this time (RFC 3339); refresh tokens end all the same
+    #[arg(long, value_name = "TIME")]
+    before: Option<String>,
 }
 
 #[derive(Args)]
@@ -242,6 +251,9 @@ pub fn client(options: &Options) -> anyhow::Result<()> {
             }
             Action::Update(update) => {
                 let mut patch = update.metadata.members()?;
+                if let Some(both) = update.unset.iter().find(|member| patch.contains_key(*member)) {
+                    bail!(Ended::Usage(format!("`{both}` is both set and taken away")));
+                }
                 patch.extend(update.unset.iter().map(|member| (member.clone(), Value::Null)));
                 if patch.is_empty() {
                     bail!(Ended::Usage("there is nothing to change: no option names a member".to_owned()));
@@ -264,9 +276,11 @@ pub fn client(options: &Options) -> anyhow::Result<()> {
                 let target = if delete.force { format!("{target}?force=true") } else { target };
                 api.call(Method::DELETE, &target, None).await.map(drop)
             }
-            Action::Revoke(whose) => {
+            Action::Revoke(Revoke { whose, before }) => {
                 let target = path(&["clients", &whose.client_id, "revoke"]);
-                let revoked = api.call(Method::POST, &target, Some(&json!({}))).await?;
+                let body: Map<_, _> =
+                    before.iter().map(|time| ("before".to_owned(), time.as_str().into())).collect();
+                let revoked = api.call(Method::POST, &target, Some(&Value::Object(body))).await?;
                 print(&revoked, as_json)
             }
         }

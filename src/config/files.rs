@@ -11,6 +11,8 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use crate::domain::secret::SecretString;
+use crate::issuer::client::MAX_CLIENT_KEYS;
+use crate::jose::key_set::KeySet;
 
 /// Far more than any secret or key; a file beyond it is the wrong file.
 const MAX_SECRET: u64 = 64 * 1024;
@@ -36,6 +38,8 @@ pub(super) enum FileError {
     BadCertificate,
     #[error("is not a JSON object with a list of `keys`")]
     NotKeySet,
+    #[error("is not a JWK set with a public key that can verify a signature")]
+    NoVerifyingKey,
 }
 
 /// A secret: the file without one newline at its end.
@@ -68,6 +72,15 @@ pub(super) fn check_key_set(path: &Path) -> Result<(), FileError> {
     let bytes = read(path, MAX_PUBLIC)?;
     let set: Value = serde_json::from_slice(&bytes).map_err(|_| FileError::NotKeySet)?;
     set.get("keys").and_then(Value::as_array).map(|_| ()).ok_or(FileError::NotKeySet)
+}
+
+/// A client's public keys, judged as they will be when they are used.
+pub(super) fn check_client_keys(path: &Path) -> Result<(), FileError> {
+    let bytes = read(path, MAX_CLIENT_KEYS as u64)?;
+    match KeySet::parse(&bytes) {
+        Ok(set) if set.len() > 0 => Ok(()),
+        _ => Err(FileError::NoVerifyingKey),
+    }
 }
 
 /// The configuration file itself.

@@ -19,10 +19,10 @@ pub(super) const BACKDATED: Duration = Duration::from_secs(10);
 
 /// Claims that only the issuer sets. A configured claim of one of these names is left out even where the issuer
 /// itself has nothing to say: an inserted `scope` would widen a client that was given none.
-pub const RESERVED: [&str; 10] =
-    ["iss", "sub", "aud", "exp", "nbf", "iat", "jti", "client_id", "scope", "cnf"];
+pub const RESERVED: [&str; 11] =
+    ["iss", "sub", "aud", "exp", "nbf", "iat", "jti", "client_id", "scope", "cnf", ORIGINAL_CLAIMS];
 
-/// The claim of the plgd profile with what an assertion said.
+/// The claim with what an assertion said.
 const ORIGINAL_CLAIMS: &str = "originalTokenClaims";
 
 /// What holds for every token of this issuer.
@@ -41,15 +41,25 @@ impl Policy {
         if owner_claim.is_empty() || (RESERVED.contains(&owner_claim) && !(is_plgd && owner_claim == "sub")) {
             return Err(OpenError::OwnerClaim);
         }
+        let device_id_claim = config.device_id_claim.as_str();
+        if RESERVED.contains(&device_id_claim) || device_id_claim == owner_claim {
+            return Err(OpenError::DeviceIdClaim);
+        }
         let lifetimes = config.clients.iter().filter_map(|client| client.access_token_lifetime);
         // Below a second `exp` and `expires_in` would be zero, which means "never" to some; in the plgd profile zero does.
         let lives = |lifetime: Duration| lifetime.as_secs() > 0 || (is_plgd && lifetime.is_zero());
         if !lifetimes.chain([config.access_token_lifetime]).all(lives) {
             return Err(OpenError::Lifetime);
         }
+        let policy = Self {
+            issuer: config.url.clone(),
+            profile: config.profile,
+            owner_claim: config.owner_claim.clone(),
+            device_id_claim: config.device_id_claim.clone(),
+            lifetime: config.access_token_lifetime,
+        };
         for client in &config.clients {
-            for claim in client.insert_token_claims.keys().filter(|claim| RESERVED.contains(&claim.as_str()))
-            {
+            for claim in client.insert_token_claims.keys().filter(|claim| policy.is_own_claim(claim)) {
                 tracing::warn!(
                     client_id = client.id,
                     claim,
@@ -57,13 +67,12 @@ impl Policy {
                 );
             }
         }
-        Ok(Self {
-            issuer: config.url.clone(),
-            profile: config.profile,
-            owner_claim: config.owner_claim.clone(),
-            device_id_claim: config.device_id_claim.clone(),
-            lifetime: config.access_token_lifetime,
-        })
+        Ok(policy)
+    }
+
+    /// Whether only the issuer sets a claim: who is not an owner must not come to look like one by a further claim.
+    pub(super) fn is_own_claim(&self, name: &str) -> bool {
+        RESERVED.contains(&name) || name == self.owner_claim || name == self.device_id_claim
     }
 
     pub(super) fn issuer(&self) -> &str {
@@ -192,7 +201,7 @@ fn claims(granted: &Granted, policy: &Policy, record: &TokenRecord) -> Map<Strin
         set(&policy.owner_claim, owner.as_str().into());
     }
     let device = granted.client().exchanged().and_then(|exchanged| exchanged.claim(&policy.device_id_claim));
-    if let Some(device) = device.filter(|_| policy.is_plgd()) {
+    if let Some(device) = device.filter(|_| policy.is_plgd() && !policy.device_id_claim.is_empty()) {
         set(&policy.device_id_claim, device.into());
     }
     if let Some(original) = &record.original_claims {
@@ -201,11 +210,11 @@ fn claims(granted: &Granted, policy: &Policy, record: &TokenRecord) -> Map<Strin
     // What follows never overrides what is there; the client's own words come last, so that a token's name poses
     // neither as its owner nor as what the operator inserts.
     for (name, value) in &client.insert_token_claims {
-        if !RESERVED.contains(&name.as_str()) {
+        if !policy.is_own_claim(name) {
             claims.entry(name).or_insert_with(|| value.clone());
         }
     }
-    if let Some(name) = granted.token_name().filter(|_| policy.owner_claim != "name") {
+    if let Some(name) = granted.token_name().filter(|_| !policy.is_own_claim("name")) {
         claims.entry("name").or_insert_with(|| name.into());
     }
     claims

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-pub use super::client_auth::client_keys::{ClientKeys, KeyPlace};
-pub use super::client_auth::exchange::{CopyClaims, Exchange};
+pub use super::client_auth::client_keys::{ClientKeys, KeyPlace, MAX_BODY as MAX_CLIENT_KEYS};
+pub use super::client_auth::exchange::Exchange;
 use super::client_secret;
 use crate::domain::clock::UnixTime;
 use crate::domain::oauth::GrantType;

@@ -1,8 +1,8 @@
 //! The registered clients: those of the configuration, and those of the store as they were last read.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -19,6 +19,8 @@ pub(super) struct Clients {
     stored: ArcSwap<HashMap<String, Arc<Client>>>,
     /// Those of the store that are being disabled or deleted just now.
     closed: ArcSwap<HashSet<String>>,
+    /// Those of the store that were let in, and that somebody disabled or deleted: their tokens are to end.
+    departed: Mutex<Vec<Arc<Client>>>,
     /// Held while the store is read, so that an older reading never replaces a newer one.
     reading: tokio::sync::Mutex<()>,
     /// Whether any client of the store has a supplied secret.
@@ -44,6 +46,7 @@ impl Clients {
             configured,
             stored: ArcSwap::default(),
             closed: ArcSwap::default(),
+            departed: Mutex::default(),
             reading: tokio::sync::Mutex::default(),
             have_supplied_secrets: AtomicBool::new(false),
         })
@@ -70,8 +73,27 @@ impl Clients {
         let is_supplied = |secret: &Secret| matches!(secret.expected, ExpectedSecret::Argon2(..));
         let any = clients.values().any(|client: &Arc<Client>| client.secrets.iter().any(is_supplied));
         self.have_supplied_secrets.store(any, Ordering::Relaxed);
-        self.stored.store(Arc::new(clients));
+        let clients = Arc::new(clients);
+        let earlier = self.stored.swap(clients.clone());
+        // Who closed a client ends its tokens too.
+        let closed = self.closed.load();
+        let is_open = |client: &Client| !client.disabled && !closed.contains(&client.id);
+        let is_left = |id: &str| clients.get(id).is_some_and(|client| !client.disabled);
+        earlier
+            .values()
+            .filter(|client| is_open(client) && !is_left(&client.id))
+            .for_each(|client| self.departs(client.clone()));
         Ok(())
+    }
+
+    /// Notes a client whose tokens are to end.
+    pub(super) fn departs(&self, client: Arc<Client>) {
+        self.departed.lock().unwrap_or_else(PoisonError::into_inner).push(client);
+    }
+
+    /// Takes one of those that were noted.
+    pub(super) fn departed(&self) -> Option<Arc<Client>> {
+        self.departed.lock().unwrap_or_else(PoisonError::into_inner).pop()
     }
 
     /// How long the tokens of the client of the store live whose tokens live longest.

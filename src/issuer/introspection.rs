@@ -116,7 +116,7 @@ impl Issuer {
         Ok(answer.as_object().cloned().map_or(Introspection::Inactive, Introspection::Active))
     }
 
-    fn is_live_client(&self, client_id: &str, now: UnixTime) -> bool {
+    pub(super) fn is_live_client(&self, client_id: &str, now: UnixTime) -> bool {
         let client = self.clients.get(client_id);
         client.is_some_and(|client| !client.disabled && client.expires_at.is_none_or(|end| now < end))
     }

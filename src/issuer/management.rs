@@ -11,10 +11,11 @@ mod tokens;
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use super::access_token::BACKDATED;
-use super::registration::{FieldProblem, Registration};
-use super::{Client, Issuer};
+use super::registration::{FieldProblem, Members, Registration};
+use super::{Issuer, Profile};
 use crate::domain::clock::UnixTime;
 use crate::store::tokens::ClientNotBefore;
 use crate::store::{StoreError, StoredClient};
@@ -56,6 +57,11 @@ impl From<StoreError> for ManagementError {
     }
 }
 
+/// How often a change is tried whose client others change meanwhile.
+const TRIES: usize = 10;
+
+const CHANGED: ManagementError =
+    ManagementError::Conflict("others change this client at the same time; try again");
 const NO_CLIENT: ManagementError = ManagementError::NotFound("there is no such client");
 
 impl Issuer {
@@ -69,21 +75,57 @@ impl Issuer {
         self.store.client(client_id).await?.ok_or(NO_CLIENT)
     }
 
-    /// Ends everything a client was issued so far, whether it is one of the store or of the configuration. Gives the
-    /// time up to which.
+    /// Ends everything a client was issued up to now, or up to the time `before` of the request, that second included; and
+    /// all of its refresh tokens. The client may be one of the store or of the configuration. Gives the time.
     ///
     /// # Errors
-    /// When there is no such client, or the store does not keep it.
-    pub async fn end_tokens_of_client(&self, client_id: &str) -> Result<UnixTime, ManagementError> {
-        let lifetime = match self.clients.configured(client_id) {
-            Some(client) => longest_lifetime_of_configured(&client),
+    /// When a member is wrong, there is no such client, or the store does not keep it.
+    pub async fn end_tokens_of_client(
+        &self,
+        client_id: &str,
+        body: &Map<String, Value>,
+    ) -> Result<UnixTime, ManagementError> {
+        let now = self.clock.now();
+        let mut members = Members::new(body, &["before"]);
+        let until = members.time("before").unwrap_or(now);
+        if until > now {
+            members.problem("before", "this time is still to come");
+        }
+        members.end().map_err(ManagementError::Invalid)?;
+        let lives = match self.clients.configured(client_id) {
+            // The file may have said otherwise when a token was issued.
+            Some(_) => LONGEST,
             None => longest_lifetime(&self.store.client(client_id).await?.ok_or(NO_CLIENT)?),
         };
-        let now = self.clock.now();
-        let end = end_of(client_id, lifetime, now);
-        self.store.end_client_tokens(&end).await?;
+        let end = ClientNotBefore { until: until.minus(BACKDATED), ..self.end_of(client_id, lives, now) };
+        self.revocations.end_client(end.clone()).await?;
         self.take_over(Some(&end)).await?;
-        Ok(now)
+        Ok(until)
+    }
+
+    /// Ends what this process issued to clients that another one was disabling or deleting meanwhile.
+    pub(super) async fn end_departed_clients(&self) -> Result<(), StoreError> {
+        while let Some(client) = self.clients.departed() {
+            let lives = client.access_token_lifetime.unwrap_or_default().max(LONGEST_DEFAULT);
+            let end = self.end_of(&client.id, lives, self.clock.now());
+            if let Err(error) = self.revocations.end_client(end).await {
+                self.clients.departs(client);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything of a client that was issued up to now, to be remembered as long as any of it may live.
+    fn end_of(&self, client_id: &str, lives: Duration, now: UnixTime) -> ClientNotBefore {
+        let for_ever = lives.is_zero() || self.profile() == Profile::Plgd;
+        ClientNotBefore {
+            client_id: client_id.to_owned(),
+            // A token's `iat` lies before the moment it was issued.
+            until: now.minus(BACKDATED),
+            expires_at: if for_ever { UnixTime::NEVER } else { now.plus(lives) },
+            revoked_at: now,
+        }
     }
 
     /// Makes a change of the store known to this process. With `end`, waits until tokens can be issued that it does not
@@ -103,29 +145,95 @@ impl Issuer {
     }
 }
 
-/// Everything of a client that was issued up to now.
-fn end_of(client_id: &str, lifetime: Duration, now: UnixTime) -> ClientNotBefore {
-    ClientNotBefore {
-        client_id: client_id.to_owned(),
-        // A token's `iat` lies before the moment it was issued.
-        until: now.minus(BACKDATED),
-        expires_at: now.plus(lifetime),
-        revoked_at: now,
-    }
-}
-
-/// How long a token that a client has now can live on.
+/// How long a token that a client has now can live on; zero is for ever.
 fn longest_lifetime(stored: &StoredClient) -> Duration {
-    match Registration::deserialize(&stored.document) {
-        Ok(registration) => {
-            let own = registration.access_token_lifetime.max(registration.longest_token_lifetime);
-            own.map_or(LONGEST_DEFAULT, Duration::from_secs).max(LONGEST_DEFAULT)
-        }
-        Err(_) => LONGEST,
+    let Ok(registration) = Registration::deserialize(&stored.document) else { return LONGEST };
+    let own = [registration.access_token_lifetime, registration.longest_token_lifetime];
+    if own.contains(&Some(0)) {
+        return Duration::ZERO;
     }
+    own.into_iter().flatten().map(Duration::from_secs).fold(LONGEST_DEFAULT, Duration::max)
 }
 
-/// The file may have said otherwise when the token was issued.
-fn longest_lifetime_of_configured(_: &Client) -> Duration {
-    LONGEST
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::domain::revoked::TokenId;
+    use crate::issuer::Config;
+    use crate::issuer::tests::{NOW, client, config, open};
+
+    fn covers(issuer: &Issuer, client: &str, issued: i64) -> bool {
+        issuer.revoked().current().covers(TokenId::of("x"), Some(client), UnixTime(issued).minus(BACKDATED))
+    }
+
+    async fn end(issuer: &Issuer, client: &str, body: Value) -> Result<UnixTime, ManagementError> {
+        issuer.end_tokens_of_client(client, body.as_object().expect("an object")).await
+    }
+
+    #[tokio::test]
+    async fn all_of_a_client_ends_up_to_a_time_and_never_beyond_now() {
+        let issuer = open(config(vec![client("a", "s"), client("b", "s")])).await.unwrap();
+        let before = |time: i64| json!({ "before": UnixTime(time).to_rfc3339() });
+        assert_eq!(end(&issuer, "a", before(NOW - 100)).await.unwrap(), UnixTime(NOW - 100));
+        assert!(covers(&issuer, "a", NOW - 100) && !covers(&issuer, "a", NOW - 99));
+        assert!(!covers(&issuer, "b", NOW - 100));
+        // An earlier time takes nothing back.
+        end(&issuer, "a", before(NOW - 200)).await.unwrap();
+        assert!(covers(&issuer, "a", NOW - 100));
+        assert!(matches!(end(&issuer, "a", before(NOW + 1)).await, Err(ManagementError::Invalid(_))));
+        assert!(matches!(end(&issuer, "a", json!({ "until": 1 })).await, Err(ManagementError::Invalid(_))));
+        assert!(!covers(&issuer, "a", NOW - 99));
+        assert_eq!(end(&issuer, "b", json!({})).await.unwrap(), UnixTime(NOW));
+        assert!(covers(&issuer, "b", NOW) && !covers(&issuer, "b", NOW + 1));
+        assert!(matches!(end(&issuer, "c", json!({})).await, Err(ManagementError::NotFound(_))));
+    }
+
+    #[tokio::test]
+    async fn the_end_of_tokens_that_never_expire_is_never_forgotten() {
+        let ends = async |config: Config, lifetime: Value| {
+            let issuer = open(config).await.unwrap();
+            let new = json!({ "client_id": "a", "access_token_lifetime": lifetime });
+            issuer.create_client(new.as_object().unwrap()).await.unwrap();
+            issuer.delete_client("a").await.unwrap();
+            issuer.store.revocations(UnixTime(NOW)).await.unwrap().clients[0].expires_at
+        };
+        assert_eq!(ends(config(Vec::new()), json!("90d")).await, UnixTime(NOW + 90 * 86_400));
+        assert_eq!(ends(config(Vec::new()), json!("1m")).await, UnixTime(NOW + 86_400));
+        let plgd = Config { profile: Profile::Plgd, ..config(Vec::new()) };
+        assert_eq!(ends(plgd, json!("1m")).await, UnixTime::NEVER);
+    }
+
+    #[tokio::test]
+    async fn what_one_process_issues_while_another_ends_the_client_ends_too() {
+        let one = open(config(Vec::new())).await.unwrap();
+        let clock = one.clock.clone();
+        let other = Issuer::open(config(Vec::new()), one.store.clone(), clock).await.unwrap();
+        for (number, by_patch) in [true, false].into_iter().enumerate() {
+            let id = format!("client-{number}");
+            one.create_client(json!({ "client_id": id }).as_object().unwrap()).await.unwrap();
+            other.reload().await.unwrap();
+            if by_patch {
+                one.update_client(&id, json!({ "disabled": true }).as_object().unwrap()).await.unwrap();
+            } else {
+                one.delete_client(&id).await.unwrap();
+            }
+            let until = |issuer: &Issuer| {
+                let known = issuer.revoked().current();
+                (0..60)
+                    .take_while(|after| known.covers(TokenId::of("x"), Some(&id), UnixTime(NOW + after)))
+                    .count()
+            };
+            assert!(other.clients.get(&id).is_some_and(|client| !client.disabled), "it does not know yet");
+            let changes = async || one.store.revisions().await.unwrap().revocations;
+            let before = changes().await;
+            other.reload().await.unwrap();
+            assert_eq!(changes().await, before + 1, "ended once more, up to the moment it learned of it");
+            other.reload().await.unwrap();
+            one.reload().await.unwrap();
+            assert_eq!(changes().await, before + 1, "and only once");
+            assert_eq!(until(&one), until(&other));
+        }
+    }
 }

@@ -167,6 +167,7 @@ impl Issuer {
             self.clients.reload(&*self.store).await?;
             self.clients.longest_lifetime().into_iter().for_each(|lives| self.keys.expect_tokens_of(lives));
         }
+        self.end_departed_clients().await?;
         // Also when nothing was changed: keys come of age, and what has expired is forgotten.
         self.keys.reload(revisions.keys, self.clock.now()).await?;
         self.revocations.reload(self.clock.now()).await?;
@@ -508,6 +509,9 @@ pub enum OpenError {
     /// The owner claim is one that the issuer itself sets.
     #[error("the owner claim must not be empty or one of the claims that the issuer sets itself")]
     OwnerClaim,
+    /// The claim that names a device is one that the issuer itself sets.
+    #[error("the device id claim must not be one of the claims that the issuer sets itself")]
+    DeviceIdClaim,
     /// Two clients have one id.
     #[error("client `{0}` is configured twice")]
     DuplicateClient(String),

@@ -16,7 +16,7 @@ use crate::domain::secret::ExposeSecret;
 use crate::jose::key_set::KeySet;
 use crate::store::{StoredClient, StoredSecret};
 
-pub use request::{FieldProblem, MEMBERS};
+pub use request::{FieldProblem, MEMBERS, fits_into_a_path};
 pub(super) use request::{Members, read_new, read_patched};
 
 /// A client's registration. Unknown members are left alone by reading; a member without a value is not written.
@@ -67,6 +67,8 @@ pub struct Registration {
 /// The method of a client that has keys and no secret.
 pub use super::metadata::PRIVATE_KEY_JWT;
 const CLIENT_SECRET_BASIC: &str = "client_secret_basic";
+/// Not one that can be registered here: the client exchanges somebody else's JWT.
+const EXCHANGE: &str = "jwt_private_key";
 
 impl Registration {
     /// How the client proves who it is, said or implied.
@@ -86,7 +88,22 @@ impl Registration {
     /// What the configuration says of a client, in the same words.
     #[must_use]
     pub fn of_configured(client: &Client) -> Self {
+        let keys = match &client.authentication {
+            Authentication::Secret | Authentication::Exchange(_) => None,
+            Authentication::PrivateKeyJwt(keys) => Some(keys),
+        };
+        let jwks_uri = match keys {
+            Some(ClientKeys::At(KeyPlace::Uri(uri))) => Some(uri.to_string()),
+            _ => None,
+        };
+        let auth_method = match &client.authentication {
+            Authentication::Secret => None,
+            Authentication::PrivateKeyJwt(_) => Some(PRIVATE_KEY_JWT.to_owned()),
+            Authentication::Exchange(_) => Some(EXCHANGE.to_owned()),
+        };
         Self {
+            token_endpoint_auth_method: auth_method,
+            jwks_uri,
             client_name: client.name.clone(),
             grant_types: client.allowed_grant_types.iter().map(|it| it.as_str().to_owned()).collect(),
             scope: client.allowed_scopes.to_string(),

@@ -6,14 +6,14 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use super::access_token::{self, BACKDATED, Signed};
+use super::access_token::{self, Signed};
 use super::grants::{Granted, refresh_token};
-use super::{Issuer, Profile, TokenError, TokenResponse};
+use super::{Issuer, TokenError, TokenResponse};
 use crate::domain::clock::UnixTime;
 use crate::domain::oauth::GrantType;
 use crate::domain::secret::SecretString;
 use crate::store::StoreError;
-use crate::store::tokens::{ClientNotBefore, Ended, TokenFilter, TokenRecord};
+use crate::store::tokens::{Ended, TokenFilter, TokenRecord};
 
 /// How long what has expired can still be found.
 const KEPT_AFTER_EXPIRY: Duration = Duration::from_hours(24);
@@ -23,8 +23,6 @@ const PURGE_EVERY: Duration = Duration::from_mins(1);
 const PORTION: u32 = 1000;
 /// How many portions are deleted in one go.
 const MOST_PORTIONS: u32 = 100;
-/// The longest life that a token with an end can have.
-const LONGEST_LIFETIME: Duration = Duration::from_hours(366 * 24);
 
 /// When was last looked for what can be forgotten.
 pub(super) struct PurgeTimer(AtomicI64);
@@ -57,6 +55,10 @@ impl Issuer {
         granted: &Granted,
         now: UnixTime,
     ) -> Result<TokenResponse, TokenError> {
+        // It may have come to an end while its secret was hashed or its keys were fetched.
+        if !self.is_live_client(&granted.client().registration().id, now) {
+            return Err(TokenError::InvalidClient { basic: false });
+        }
         let signed = self.sign(granted, now)?;
         let kept = self.policy.keeps(granted).then_some(&signed.record);
         let may_refresh =
@@ -65,7 +67,7 @@ impl Issuer {
         let written = if may_refresh {
             let (token, row) = refresh_token::first(granted, &signed.record, &self.policy, now)?;
             refresh_token = Some(token);
-            self.store.insert_refresh_token(&row, kept).await
+            self.store.insert_refresh_token(&row, signed.record.issued_at, kept).await
         } else if let Some(record) = kept {
             self.store.insert_token(record).await
         } else {
@@ -112,46 +114,6 @@ impl Issuer {
         self.revocations.end_tokens(filter, self.clock.now()).await
     }
 
-    /// Revokes one kept token by its `jti`. `false`: none that is kept and alive has it.
-    ///
-    /// # Errors
-    /// When the store does not keep it.
-    pub async fn revoke_token(&self, jti: &str) -> Result<bool, StoreError> {
-        let now = self.clock.now();
-        let jtis = vec![jti.to_owned()];
-        let filter = TokenFilter { jtis, active: Some((true, now)), ..TokenFilter::default() };
-        Ok(!self.revocations.end_tokens(&filter, now).await?.revoked.is_empty())
-    }
-
-    /// Revokes everything a client was issued until now, kept or not, with its refresh tokens.
-    ///
-    /// # Errors
-    /// When the store does not keep it.
-    pub async fn revoke_client_tokens(&self, client_id: &str) -> Result<(), StoreError> {
-        self.revoke_client_tokens_before(client_id, self.clock.now()).await
-    }
-
-    /// Revokes everything a client was issued up to a time, that second included, and all of its refresh tokens. A time
-    /// to come is now.
-    ///
-    /// # Errors
-    /// When the store does not keep it.
-    pub async fn revoke_client_tokens_before(
-        &self,
-        client_id: &str,
-        time: UnixTime,
-    ) -> Result<(), StoreError> {
-        let now = self.clock.now();
-        let expires_at = match self.policy.profile() {
-            Profile::Standard => now.plus(LONGEST_LIFETIME),
-            Profile::Plgd => UnixTime::NEVER,
-        };
-        // A token's `iat` lies before the moment it was issued.
-        let until = time.min(now).minus(BACKDATED);
-        let client_id = client_id.to_owned();
-        self.revocations.end_client(ClientNotBefore { client_id, until, expires_at, revoked_at: now }).await
-    }
-
     /// Takes over what the store has revoked by itself. When that fails the next reload does it: the store has it.
     pub(super) async fn learn_revocations(&self, now: UnixTime) {
         if self.revocations.reload(now).await.is_err() {
@@ -181,66 +143,14 @@ impl Issuer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::revoked::TokenId;
-    use crate::issuer::tests::{NOW, client, config, open};
-    use crate::issuer::{Client, Config, OpenError};
+    use crate::issuer::tests::{client, config, open};
+    use crate::issuer::{Client, Config, OpenError, Profile};
 
     #[test]
     fn it_is_looked_once_a_minute_also_after_the_clock_was_set_back() {
         let timer = PurgeTimer::default();
         let due = [100, 101, 159, 160, 161, 40, 41, 100].map(|second| timer.is_due(UnixTime(second)));
         assert_eq!(due, [true, false, false, true, false, true, false, true]);
-    }
-
-    #[tokio::test]
-    async fn all_of_a_client_is_revoked_up_to_a_time_and_never_beyond_now() {
-        let issuer = open(config(vec![client("a", "s")])).await.unwrap();
-        let covers = |client: &str, issued: i64| {
-            issuer.revoked().current().covers(
-                TokenId::of("x"),
-                Some(client),
-                UnixTime(issued).minus(BACKDATED),
-            )
-        };
-        issuer.revoke_client_tokens_before("a", UnixTime(NOW - 100)).await.unwrap();
-        assert!(covers("a", NOW - 100) && !covers("a", NOW - 99) && !covers("b", NOW - 100));
-        // An earlier time takes nothing back.
-        issuer.revoke_client_tokens_before("a", UnixTime(NOW - 200)).await.unwrap();
-        assert!(covers("a", NOW - 100));
-        issuer.revoke_client_tokens_before("a", UnixTime(NOW + 9000)).await.unwrap();
-        assert!(covers("a", NOW) && !covers("a", NOW + 1));
-        issuer.revoke_client_tokens("b").await.unwrap();
-        assert!(covers("b", NOW) && !covers("b", NOW + 1));
-        // What memory says is what the store says.
-        issuer.reload().await.unwrap();
-        assert!(covers("a", NOW) && covers("b", NOW));
-    }
-
-    #[tokio::test]
-    async fn one_kept_token_is_revoked_by_its_jti_and_an_unknown_one_is_none() {
-        let issuer = open(config(vec![client("a", "s")])).await.unwrap();
-        let record = |jti: &str, expires_at: i64| TokenRecord {
-            jti: jti.to_owned(),
-            client_id: "a".to_owned(),
-            owner: None,
-            subject: "a".to_owned(),
-            name: None,
-            scope: Vec::new(),
-            audience: Vec::new(),
-            issued_at: UnixTime(NOW - 50),
-            expires_at: Some(UnixTime(expires_at)),
-            revoked_at: None,
-            original_claims: None,
-        };
-        issuer.store.insert_token(&record("live", NOW + 50)).await.unwrap();
-        issuer.store.insert_token(&record("dead", NOW - 1)).await.unwrap();
-        assert!(issuer.revoke_token("live").await.unwrap());
-        assert!(issuer.revoked().current().covers(TokenId::of("live"), None, UnixTime(0)));
-        for jti in ["live", "dead", "unknown"] {
-            assert!(!issuer.revoke_token(jti).await.unwrap(), "{jti}");
-        }
-        // A dead one is left to the purge, not deleted by who wanted to revoke it.
-        assert_eq!(issuer.kept_tokens(&TokenFilter::default()).await.unwrap().len(), 2);
     }
 
     #[tokio::test]

@@ -34,14 +34,14 @@ pub trait ClientStore {
     /// Deletes a client with its secrets and ends everything it was issued. `false`: there is none of this id.
     async fn delete_client(&self, end: &ClientNotBefore) -> Result<bool, StoreError>;
 
-    /// Keeps a further secret of a client. With `others_end_at`, its other secrets expire then at the latest.
-    /// `false`: there is no such client, or it has `most` secrets already, and nothing was changed.
+    /// Keeps a further secret of a client, if its secrets are still these `others`. With `others_end_at`, they expire then
+    /// at the latest. `false`: there is no such client, or its secrets were changed meanwhile, and nothing was changed.
     async fn insert_secret(
         &self,
         client_id: &str,
         secret: &StoredSecret,
+        others: &[StoredSecret],
         others_end_at: Option<UnixTime>,
-        most: usize,
     ) -> Result<bool, StoreError>;
 
     /// Deletes a secret. `false`: this client has no such secret.

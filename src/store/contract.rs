@@ -121,13 +121,15 @@ async fn secrets_overlap_until_the_older_ones_end() {
     for (store, _directory) in stores().await {
         let short = StoredSecret { expires_at: Some(UnixTime(20)), ..secret("short", 2) };
         store.insert_client(&client("c", json!({}), &[secret("old", 1), short])).await.unwrap();
-        let insert = |id: &'static str, most| {
-            let store = &store;
-            async move { store.insert_secret("c", &secret(id, 9), Some(UnixTime(50)), most).await.unwrap() }
+        let others = store.client("c").await.unwrap().unwrap().secrets;
+        let insert = |id: &'static str, others: &[StoredSecret]| {
+            let (store, others) = (&store, others.to_vec());
+            async move { store.insert_secret("c", &secret(id, 9), &others, Some(UnixTime(50))).await.unwrap() }
         };
-        assert!(!insert("new", 2).await, "two are enough");
-        assert!(insert("new", 3).await);
-        assert!(!store.insert_secret("nobody", &secret("x", 1), None, 9).await.unwrap());
+        assert!(!insert("new", &others[..1]).await, "there is one that was not known");
+        assert!(insert("new", &others).await);
+        assert!(!insert("newer", &others).await, "there is a new one");
+        assert!(!store.insert_secret("nobody", &secret("x", 1), &[], None).await.unwrap());
         store.touch_secrets(&[("new".into(), UnixTime(30)), ("gone".into(), UnixTime(30))]).await.unwrap();
         store.touch_secrets(&[("new".into(), UnixTime(29))]).await.unwrap();
         let secrets = store.client("c").await.unwrap().unwrap().secrets;
@@ -150,7 +152,7 @@ async fn who_deletes_a_client_ends_all_it_was_issued_and_nothing_else() {
             store.insert_token(&token(&format!("{id}-before"), id, 10, Some(100))).await.unwrap();
             store.insert_token(&token(&format!("{id}-after"), id, 11, Some(100))).await.unwrap();
             let number = u8::try_from(id.len()).unwrap();
-            store.insert_refresh_token(&refresh(number, id, id), None).await.unwrap();
+            store.insert_refresh_token(&refresh(number, id, id), UnixTime(1), None).await.unwrap();
         }
         assert!(!store.delete_client(&end("nobody", 10, 100)).await.unwrap());
         assert!(store.delete_client(&end("c", 10, 100)).await.unwrap());
@@ -248,7 +250,7 @@ async fn a_lost_answer_may_be_asked_for_again_and_a_stolen_refresh_token_ends_it
     };
     for (store, _directory) in stores().await {
         let rotate = |old, new, now| rotate(store.clone(), old, new, now);
-        store.insert_refresh_token(&refresh(1, "f", "c"), None).await.unwrap();
+        store.insert_refresh_token(&refresh(1, "f", "c"), UnixTime(1), None).await.unwrap();
         assert_eq!(rotate(9, 10, 100).await, Rotation::Unknown);
         assert_eq!(rotate(1, 2, 1000).await, Rotation::Unknown, "it has expired");
         assert_eq!(rotate(1, 2, 100).await, Rotation::Done);
@@ -267,8 +269,8 @@ async fn a_lost_answer_may_be_asked_for_again_and_a_stolen_refresh_token_ends_it
     // Each of these is a reuse.
     for (second_use, third) in [(131, None), (101, Some((1, 3, 102)))] {
         for (store, _directory) in stores().await {
-            store.insert_refresh_token(&refresh(1, "f", "c"), None).await.unwrap();
-            store.insert_refresh_token(&refresh(100, "g", "c"), None).await.unwrap();
+            store.insert_refresh_token(&refresh(1, "f", "c"), UnixTime(1), None).await.unwrap();
+            store.insert_refresh_token(&refresh(100, "g", "c"), UnixTime(1), None).await.unwrap();
             assert_eq!(rotate(store.clone(), 1, 2, 100).await, Rotation::Done);
             let second = rotate(store.clone(), 1, 50, second_use).await;
             if let Some((old, new, now)) = third {
@@ -282,7 +284,7 @@ async fn a_lost_answer_may_be_asked_for_again_and_a_stolen_refresh_token_ends_it
     }
     // The successor was heard of, so no answer was lost.
     for (store, _directory) in stores().await {
-        store.insert_refresh_token(&refresh(1, "f", "c"), None).await.unwrap();
+        store.insert_refresh_token(&refresh(1, "f", "c"), UnixTime(1), None).await.unwrap();
         assert_eq!(rotate(store.clone(), 1, 2, 100).await, Rotation::Done);
         assert_eq!(rotate(store.clone(), 2, 3, 101).await, Rotation::Done);
         assert_eq!(rotate(store.clone(), 1, 4, 102).await, Rotation::Reused);
@@ -290,10 +292,30 @@ async fn a_lost_answer_may_be_asked_for_again_and_a_stolen_refresh_token_ends_it
 }
 
 #[tokio::test]
+async fn what_is_issued_while_its_client_ends_does_not_outlive_the_end() {
+    for (store, _directory) in stores().await {
+        store.end_client_tokens(&end("c", 10, 900)).await.unwrap();
+        store.insert_token(&token("early", "c", 10, None)).await.unwrap();
+        store.insert_token(&token("late", "c", 11, None)).await.unwrap();
+        store.insert_token(&token("other", "d", 10, None)).await.unwrap();
+        let ended_at = store.revocations(UnixTime(0)).await.unwrap().clients[0].revoked_at;
+        let kept = store.tokens(&TokenFilter::default()).await.unwrap();
+        let kept: Vec<_> = kept.iter().map(|it| (it.jti.as_str(), it.revoked_at)).collect();
+        assert_eq!(kept, [("late", None), ("other", None), ("early", Some(ended_at))]);
+        let access = token("with refresh", "c", 10, None);
+        store.insert_refresh_token(&refresh(1, "f", "c"), UnixTime(10), Some(&access)).await.unwrap();
+        store.insert_refresh_token(&refresh(2, "g", "c"), UnixTime(11), None).await.unwrap();
+        assert_eq!(store.refresh_token(&[1; 32]).await.unwrap(), None);
+        assert!(store.refresh_token(&[2; 32]).await.unwrap().is_some());
+        assert_eq!(list(&*store, TokenFilter::default()).await.len(), 4);
+    }
+}
+
+#[tokio::test]
 async fn deleting_a_refresh_family_revokes_its_access_tokens() {
     for (store, _directory) in stores().await {
         let access = token("access-1", "c", 1, Some(500));
-        store.insert_refresh_token(&refresh(1, "f", "c"), Some(&access)).await.unwrap();
+        store.insert_refresh_token(&refresh(1, "f", "c"), UnixTime(1), Some(&access)).await.unwrap();
         assert!(!store.delete_refresh_family("g", UnixTime(10)).await.unwrap());
         assert!(store.delete_refresh_family("f", UnixTime(10)).await.unwrap());
         let kept = store.tokens(&TokenFilter::default()).await.unwrap();
@@ -350,7 +372,7 @@ async fn revisions_rise_with_what_they_count_and_nothing_else() {
         store.insert_token(&token("t", "c", 1, Some(100))).await.unwrap();
         store.touch_secrets(&[("s".into(), UnixTime(1))]).await.unwrap();
         assert_eq!(rises(&store).await, (false, false, false));
-        store.insert_secret("c", &secret("s", 1), None, 9).await.unwrap();
+        store.insert_secret("c", &secret("s", 1), &[], None).await.unwrap();
         assert_eq!(rises(&store).await, (false, true, false));
         store.revoke_token(&revoked("t", "c", 100, 2)).await.unwrap();
         assert_eq!(rises(&store).await, (false, false, true));
@@ -404,9 +426,9 @@ async fn a_refresh_token_and_its_kept_access_token_are_kept_together_or_not_at_a
         let kept = token("kept", "c", 1, Some(500));
         store.insert_token(&kept).await.unwrap();
         // The `jti` is taken, so the row cannot be written, and the refresh token with it.
-        assert!(store.insert_refresh_token(&refresh(1, "f", "c"), Some(&kept)).await.is_err());
+        assert!(store.insert_refresh_token(&refresh(1, "f", "c"), UnixTime(1), Some(&kept)).await.is_err());
         assert_eq!(store.refresh_token(&[1; 32]).await.unwrap(), None);
-        store.insert_refresh_token(&refresh(1, "f", "c"), None).await.unwrap();
+        store.insert_refresh_token(&refresh(1, "f", "c"), UnixTime(1), None).await.unwrap();
         let grace = Duration::from_secs(30);
         let next = refresh(2, "f", "c");
         let now = UnixTime(10);

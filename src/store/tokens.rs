@@ -11,7 +11,8 @@ use crate::domain::clock::UnixTime;
 /// What revokes anything raises [`Revisions::revocations`](super::Revisions::revocations) in the same transaction.
 #[async_trait]
 pub trait TokenStore {
-    /// Keeps an issued access token.
+    /// Keeps an issued access token; as a revoked one, when everything of its client that was issued up to its `iat` has ended
+    /// meanwhile.
     async fn insert_token(&self, token: &TokenRecord) -> Result<(), StoreError>;
 
     /// The access tokens that fit, the newest first.
@@ -30,10 +31,12 @@ pub trait TokenStore {
     async fn revocations(&self, now: UnixTime) -> Result<Revocations, StoreError>;
 
     /// Keeps a refresh token, the first of its family, and the access token issued with it if that is to be kept: both or
-    /// none.
+    /// none. When everything of the client that was issued up to `issued_at`, the access token's `iat`, has ended meanwhile,
+    /// the refresh token is not kept: it would outlive the end.
     async fn insert_refresh_token(
         &self,
         token: &RefreshToken,
+        issued_at: UnixTime,
         access: Option<&TokenRecord>,
     ) -> Result<(), StoreError>;
 

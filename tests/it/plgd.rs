@@ -3,6 +3,7 @@
 //! The fixture is plgd's: two clients of owner "1", users whose tokens say who they are in the owner claim.
 
 mod cases;
+mod exchange;
 mod weaknesses;
 
 use std::sync::Arc;
@@ -38,6 +39,9 @@ issuer:
     - { id: serviceClient, secretFile: "@DIR@/secret", owner: "1", accessTokenLifetime: 0s, insertTokenClaims: { hardcodedClaim: true, sub: never } }
     - { id: dayClient, secretFile: "@DIR@/secret", owner: "1", accessTokenLifetime: 24h, allowedAudiences: [x, y], allowedScopes: [a, b] }
     - { id: twoClient, secretFile: "@DIR@/secret", owner: "2" }
+    - id: JWTPrivateKeyClient
+      accessTokenLifetime: 24h
+      jwtPrivateKey: { authorities: [users], copyClaims: [iss, sub, aud, client_id, scope, iat, exp, jti, "https://plgd.dev/owner", "https://plgd.dev/deviceId"] }
 authorities:
   self: { issuer: http://issuer.test/m2m-oauth-server, requireExpiry: false }
   users: { issuer: "@USERS@" }

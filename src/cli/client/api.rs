@@ -46,7 +46,11 @@ impl Api {
             }
         };
         let base = Url::parse(&base).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
-        let base = base.ok_or_else(|| Ended::Usage("`--admin` must be an http or https URL".to_owned()))?;
+        // A password in it would stand in process lists, and in the messages below.
+        let base = base.filter(|url| url.username().is_empty() && url.password().is_none());
+        let base = base.ok_or_else(|| {
+            Ended::Usage("`--admin` must be an http or https URL without user name and password".to_owned())
+        })?;
         let token = match (given, &config) {
             (Some(token), _) => token,
             (None, Some(config)) => configured_token(config)?,

@@ -126,7 +126,12 @@ impl Authorities {
                     "another `caPool` for an authority that is named above: what stands there is taken";
                 source.lost(&http.key("tls").key("caPool"), message);
             }
-            known.max_age = known.max_age.or(max_age);
+            // The shorter one: nobody is believed for longer than either service did. None is plgd's 30 s.
+            let default = GoDuration(Duration::from_secs(30));
+            let ages = [known.max_age, max_age].map(|age| age.unwrap_or(default));
+            if known.max_age != max_age {
+                known.max_age = ages.into_iter().min_by_key(|age| age.0).filter(|age| *age != default);
+            }
             return Some(known.name.clone());
         }
         source.lost_once(&place, EXACT);

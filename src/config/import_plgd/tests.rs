@@ -185,6 +185,37 @@ fn authorities_have_names_of_their_own() {
     assert!(yaml.contains("  a.example-2:\n    issuer: https://a.example/y\n"), "{yaml}");
 }
 
+#[test]
+fn of_two_cache_times_for_one_authority_the_shorter_is_taken() {
+    let max_age = |api: &str, client: &str| {
+        let trust = |age: &str| match age {
+            "" => String::new(),
+            age => format!("tokenTrustVerification: {{ cacheExpiration: {age} }}, "),
+        };
+        let endpoints = "endpoints: [{ authority: https://a.example/x }]";
+        let client =
+            format!("jwtPrivateKey: {{ enabled: true, authorization: {{ {}{endpoints} }} }}", trust(client));
+        let api = format!(
+            "apis: {{ grpc: {{ authorization: {{ ownerClaim: sub, {}{endpoints} }} }} }}\n",
+            trust(api)
+        );
+        let yaml = imported(&(with_client(&client) + &api), NO_FILES).yaml;
+        let line = yaml.lines().find(|line| line.contains("maxAge")).map(|line| line.trim().to_owned());
+        (line, yaml)
+    };
+    for (api, client, expected) in [
+        ("30s", "10m", None),
+        ("10m", "5s", Some("5s")),
+        ("", "10m", None),
+        ("10m", "10m", Some("10m")),
+        ("5s", "", Some("5s")),
+    ] {
+        let (line, yaml) = max_age(api, client);
+        let expected = expected.map(|age| format!("revocation: {{ kind: auto, maxAge: {age} }}"));
+        assert_eq!(line, expected, "{api} {client}:\n{yaml}");
+    }
+}
+
 mod properties {
     use proptest::prelude::*;
 

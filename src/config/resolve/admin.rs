@@ -3,10 +3,7 @@
 use super::Resolver;
 use crate::config::tree::KeyPath;
 use crate::config::{AdminRole, files, raw};
-use crate::domain::secret::ExposeSecret;
-
-/// A shorter token can be guessed, and whoever has it can make clients.
-const MIN_TOKEN_BYTES: usize = 16;
+use crate::endpoints::admin::{MIN_ADMIN_TOKEN, is_admin_token};
 
 /// Resolves the section `admin`.
 pub(super) fn resolve(resolver: &mut Resolver<'_>, path: &KeyPath, raw: raw::Admin) -> Option<AdminRole> {
@@ -20,8 +17,10 @@ pub(super) fn resolve(resolver: &mut Resolver<'_>, path: &KeyPath, raw: raw::Adm
         None => None,
         Some(file) => Some(resolver.file(&token_path, file, files::read_secret)?),
     };
-    if token.as_ref().is_some_and(|token| token.expose_secret().len() < MIN_TOKEN_BYTES) {
-        let message = format!("the token is shorter than {MIN_TOKEN_BYTES} bytes, so it can be guessed");
+    if token.as_ref().is_some_and(|token| !is_admin_token(token)) {
+        let message = format!(
+            "it holds no token: one line of at least {MIN_ADMIN_TOKEN} visible ASCII characters without blanks"
+        );
         resolver.findings.error(&token_path, message);
     }
     Some(AdminRole { listen: raw.listen.0, token, hosts: raw.hosts.into_iter().map(|host| host.0).collect() })

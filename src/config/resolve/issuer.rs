@@ -13,6 +13,7 @@ use crate::domain::oauth::GrantType;
 use crate::domain::scope::ScopeSet;
 use crate::domain::secret::{ExposeSecret, SecretString};
 use crate::issuer::client::{Authentication, Client, Secret};
+use crate::issuer::registration::fits_into_a_path;
 use crate::issuer::{self, Profile, RESERVED_CLAIMS};
 use crate::jose::sign::SigningKey;
 use crate::store::EncryptionKey;
@@ -42,6 +43,13 @@ pub(super) fn resolve(resolver: &mut Resolver<'_>, path: &KeyPath, raw: raw::Iss
     if RESERVED_CLAIMS.contains(&owner_claim.as_str()) && !is_subject {
         resolver.findings.error(&path.key("ownerClaim"), "the issuer sets this claim to something else");
     }
+    let device_id_claim = raw.device_id_claim.as_str();
+    if RESERVED_CLAIMS.contains(&device_id_claim) || device_id_claim == owner_claim {
+        resolver.findings.error(&path.key("deviceIDClaim"), "the issuer sets this claim to something else");
+    }
+    if !(device_id_claim.is_empty() || profile == Profile::Plgd) {
+        resolver.findings.warning(&path.key("deviceIDClaim"), "never used: it is of `profile: plgd`");
+    }
     let algorithm = algorithm(raw.signing.algorithm);
     let key_path = path.key("signing").key("privateKeyFile");
     let private_key = match &raw.signing.private_key_file {
@@ -62,7 +70,12 @@ pub(super) fn resolve(resolver: &mut Resolver<'_>, path: &KeyPath, raw: raw::Iss
     unique_ids(resolver, &clients_path, &raw.clients);
     let clients = raw.clients.into_iter().enumerate();
     let clients = clients
-        .filter_map(|(i, client)| resolve_client(resolver, &clients_path.index(i), client, profile))
+        .filter_map(|(i, client)| {
+            let path = clients_path.index(i);
+            let own = [owner_claim.as_str(), device_id_claim];
+            inserted_claims(resolver, &path.key("insertTokenClaims"), &client, own);
+            resolve_client(resolver, &path, client, profile)
+        })
         .collect();
     let authorities = authorities(resolver, &path.key("authorities"), raw.authorities);
     resolver.duration(
@@ -80,7 +93,7 @@ pub(super) fn resolve(resolver: &mut Resolver<'_>, path: &KeyPath, raw: raw::Iss
             url: raw.url.text,
             profile,
             owner_claim,
-            device_id_claim: raw.device_id_claim,
+            device_id_claim: device_id_claim.to_owned(),
             access_token_lifetime: raw.access_token_lifetime.0,
             algorithm,
             private_key,
@@ -176,6 +189,16 @@ fn unique_ids(resolver: &mut Resolver<'_>, path: &KeyPath, clients: &[raw::Clien
     }
 }
 
+/// Says which claims are in vain.
+fn inserted_claims(resolver: &mut Resolver<'_>, path: &KeyPath, client: &raw::Client, own: [&str; 2]) {
+    for claim in client.insert_token_claims.keys() {
+        if RESERVED_CLAIMS.contains(&claim.as_str()) || own.contains(&claim.as_str()) {
+            let message = "the issuer sets this claim itself; the value here is never used";
+            resolver.findings.warning(&path.key(claim), message);
+        }
+    }
+}
+
 fn resolve_client(
     resolver: &mut Resolver<'_>,
     path: &KeyPath,
@@ -185,9 +208,13 @@ fn resolve_client(
     if let Some(value) = raw.access_token_lifetime {
         lifetime(resolver, &path.key("accessTokenLifetime"), value.0, YEAR, profile);
     }
-    for claim in raw.insert_token_claims.keys().filter(|claim| RESERVED_CLAIMS.contains(&claim.as_str())) {
-        let message = "the issuer sets this claim itself; the value here is never used";
-        resolver.findings.warning(&path.key("insertTokenClaims").key(claim), message);
+    if !fits_into_a_path(&raw.id.0) {
+        let message = "the management API can neither show this client nor end its tokens: servers read such a path in two ways";
+        resolver.findings.warning(&path.key("id"), message);
+    }
+    if !raw.allowed_grant_types.iter().any(|grant| matches!(grant, raw::GrantType::ClientCredentials)) {
+        let message = "without `client_credentials` nobody ever gets the first refresh token";
+        resolver.findings.warning(&path.key("allowedGrantTypes"), message);
     }
     let authentication = client_authentication::resolve(resolver, path, &raw)?;
     let secrets = match authentication {

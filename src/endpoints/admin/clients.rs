@@ -4,6 +4,7 @@ use axum::Extension;
 use axum::extract::{Path, RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
+use serde_json::Value;
 
 use super::Admin;
 use super::answer::{Object, Refusal, json};
@@ -11,6 +12,7 @@ use super::audit::Change;
 use super::openapi::{Created, Done, Failed, NotThere, Page, Refused};
 use super::query::{Query, cursor};
 use super::wire::{Client, ClientRequest, Clients};
+use crate::domain::name::is_client_id;
 use crate::endpoints::PeerAddress;
 
 /// The clients of store and configuration, by id
@@ -39,7 +41,9 @@ pub(super) async fn create(
     Object(body): Object,
 ) -> Result<Response, Refusal> {
     let created = admin.issuer()?.create_client(&body).await.map_err(Refusal::from);
-    let client_id = created.as_ref().ok().map(|created| created.client.client_id.as_str());
+    // Of a refused one the id that was asked for, if it is one.
+    let asked = body.get("client_id").and_then(Value::as_str).filter(|id| is_client_id(id));
+    let client_id = created.as_ref().ok().map(|created| created.client.client_id.as_str()).or(asked);
     Change { action: "create_client", client_id, ..Change::default() }.record(&created, peer);
     Ok(json(StatusCode::CREATED, &Client::from(&created?)))
 }

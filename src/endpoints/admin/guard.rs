@@ -15,7 +15,7 @@ use http::{HeaderMap, HeaderValue, Method};
 use super::answer::Refusal;
 use super::audit;
 use crate::domain::host::{host_name, is_beyond_dns, is_cross_site};
-use crate::domain::secret::{self, SecretString};
+use crate::domain::secret::{self, ExposeSecret, SecretString};
 use crate::endpoints::PeerAddress;
 use crate::limits::{self, Exceeded, Key, Limits, Per, Rate};
 
@@ -92,6 +92,16 @@ fn judge_site(headers: &HeaderMap) -> Result<(), Refusal> {
         return Err(Refusal::CrossSite);
     }
     Ok(())
+}
+
+/// A shorter token can be guessed, and whoever has it can make clients.
+pub const MIN_ADMIN_TOKEN: usize = 16;
+
+/// Whether a text can be an admin token: long enough, and nothing that an `Authorization` header cannot carry.
+#[must_use]
+pub fn is_admin_token(token: &SecretString) -> bool {
+    let token = token.expose_secret();
+    token.len() >= MIN_ADMIN_TOKEN && token.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 /// A form cannot have this type, so no page can send one without asking first (CORS), which nobody answers here.

@@ -24,7 +24,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use answer::Refusal;
-pub use guard::Guard;
+pub use guard::{Guard, MIN_ADMIN_TOKEN, is_admin_token};
 
 use crate::issuer::Issuer;
 

@@ -6,27 +6,29 @@ use axum::response::Response;
 use http::StatusCode;
 
 use super::Admin;
-use super::answer::{Refusal, json};
+use super::answer::{Object, Refusal, json};
 use super::audit::Change;
 use super::openapi::{Failed, NotThere, Refused};
-use super::wire::Revoked;
+use super::wire::{RevokeRequest, Revoked};
 use crate::endpoints::PeerAddress;
 
-/// End every token that a client was issued before now
+/// End every token that a client was issued before now, or before a time; and all of its refresh tokens
 #[utoipa::path(
     post, path = "/clients/{client_id}/revoke", operation_id = "revoke_client", tag = "clients",
     params(
         ("client_id" = String, Path),
         ("Content-Type" = String, Header, description = "`application/json`, also without a body"),
     ),
+    request_body = RevokeRequest,
     responses((status = 200, description = "They have ended", body = Revoked), NotThere, Failed, Refused)
 )]
 pub(super) async fn revoke(
     State(admin): State<Admin>,
     Extension(peer): Extension<PeerAddress>,
     Path(client_id): Path<String>,
+    Object(body): Object,
 ) -> Result<Response, Refusal> {
-    let ended = admin.issuer()?.end_tokens_of_client(&client_id).await.map_err(Refusal::from);
+    let ended = admin.issuer()?.end_tokens_of_client(&client_id, &body).await.map_err(Refusal::from);
     Change { action: "revoke_client", client_id: Some(&client_id), ..Change::default() }.record(&ended, peer);
     let not_before = ended?.to_rfc3339();
     Ok(json(StatusCode::OK, &Revoked { client_id, not_before }))

@@ -269,6 +269,16 @@ pub(super) struct Secrets {
     pub secrets: Vec<Secret>,
 }
 
+/// Which tokens of a client are to end.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "the shape of what `issuer::management` reads member by member")]
+pub(super) struct RevokeRequest {
+    /// Those that were issued up to this time (RFC 3339), that second included; now when left out.
+    #[schema(format = DateTime)]
+    before: Option<String>,
+}
+
 /// What has ended.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Revoked {

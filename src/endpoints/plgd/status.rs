@@ -16,6 +16,7 @@ const NO_SNIFF: (HeaderName, HeaderValue) = (X_CONTENT_TYPE_OPTIONS, HeaderValue
 pub(super) enum Code {
     InvalidArgument = 3,
     PermissionDenied = 7,
+    ResourceExhausted = 8,
     Unimplemented = 12,
     Internal = 13,
     Unavailable = 14,
@@ -27,6 +28,7 @@ impl Code {
         match self {
             Self::InvalidArgument => StatusCode::BAD_REQUEST,
             Self::PermissionDenied => StatusCode::FORBIDDEN,
+            Self::ResourceExhausted => StatusCode::TOO_MANY_REQUESTS,
             Self::Unimplemented => StatusCode::METHOD_NOT_ALLOWED,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
@@ -38,6 +40,7 @@ impl Code {
         match error {
             // plgd answers so, and its tests want it.
             TokenError::Expiration => Self::Unauthenticated,
+            TokenError::TooManyFailures { .. } => Self::ResourceExhausted,
             other => match other.code() {
                 ErrorCode::InvalidClient => Self::Unauthenticated,
                 ErrorCode::TemporarilyUnavailable => Self::Unavailable,
@@ -61,7 +64,7 @@ pub(super) fn error_answer(code: Code, message: &str) -> Response {
 /// An error of the tokens API from issuing.
 pub(super) fn issue_error_answer(error: TokenError) -> Response {
     let code = Code::of(error);
-    answer(code, &status(code, &error.to_string()), challenge(error))
+    retried_later(answer(code, &status(code, &error.to_string()), challenge(error)), error)
 }
 
 /// An error of the token endpoint: what RFC 6749 §5.2 says, and a Status beside it.
@@ -70,7 +73,14 @@ pub(in crate::endpoints) fn token_error_answer(error: TokenError) -> Response {
     let mut body = status(code, &error.to_string());
     body["error"] = error.code().as_str().into();
     body["error_description"] = error.to_string().into();
-    answer(code, &body, challenge(error))
+    retried_later(answer(code, &body, challenge(error)), error)
+}
+
+fn retried_later(mut answer: Response, error: TokenError) -> Response {
+    if let TokenError::TooManyFailures { retry_after } = error {
+        answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(retry_after));
+    }
+    answer
 }
 
 fn challenge(error: TokenError) -> Option<&'static str> {

@@ -30,7 +30,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// To connect, and in all.
 const TIMEOUTS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(3));
 /// The largest set, in bytes.
-const MAX_BODY: usize = 64 * 1024;
+pub const MAX_BODY: usize = 64 * 1024;
 /// Fetches at once, and those that wait for their turn.
 const AT_ONCE: usize = 64;
 const MOST_WAITING: usize = 256;

@@ -28,17 +28,8 @@ const SECRETS: [&str; 7] =
 pub struct Exchange {
     /// The names of the authorities whose JWTs it may bring.
     pub authorities: Vec<String>,
-    /// Which claims go into the new token's `originalTokenClaims`.
-    pub copy_claims: CopyClaims,
-}
-
-/// Which claims are copied.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CopyClaims {
-    /// All but secrets.
-    All,
-    /// These, where they are there.
-    These(Vec<String>),
+    /// The claims that go into the new token's `originalTokenClaims`, where they are there.
+    pub copy_claims: Vec<String>,
 }
 
 /// Verifies a JWT with the live keys of one of the named authorities: signature, issuer, algorithm, times, revocation.
@@ -90,7 +81,8 @@ impl ClientAuth {
             Reason::KeysUnavailable | Reason::RevocationUnavailable => TokenError::ClientKeysUnavailable,
             reason => AssertionFault::Foreign(reason).into(),
         })?;
-        if !claims.contains("exp") {
+        // RFC 7523 §3. plgd's users may have tokens without end; the authority then says `requireExpiry: false`.
+        if self.profile == Profile::Standard && !claims.contains("exp") {
             return Err(AssertionFault::NoExpiry.into());
         }
         let audiences = claims.strings("aud").map_err(|_| AssertionFault::Claims)?;
@@ -105,14 +97,8 @@ impl ClientAuth {
     }
 }
 
-fn copied(claims: &Claims, which: &CopyClaims) -> Result<Map<String, Value>, AssertionFault> {
-    let is_copied = |name: &String| {
-        !SECRETS.contains(&name.as_str())
-            && match which {
-                CopyClaims::All => true,
-                CopyClaims::These(names) => names.contains(name),
-            }
-    };
+fn copied(claims: &Claims, names: &[String]) -> Result<Map<String, Value>, AssertionFault> {
+    let is_copied = |name: &String| names.contains(name) && !SECRETS.contains(&name.as_str());
     let copied = claims.as_map().iter().filter(|(name, _)| is_copied(name));
     let copied: Map<_, _> = copied.map(|(name, value)| (name.clone(), value.clone())).collect();
     let size = serde_json::to_vec(&copied).map_or(usize::MAX, |json| json.len());

@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 
-use super::failures::{Failures, network, whom};
+use super::failures::{Attempt, Failures, attempt, network};
 use super::proven::{Presented, Proven};
-use super::slow_hash::SlowHashes;
+use super::slow_hash::{AddressShare, SlowHashes};
 use super::used_secrets::UsedSecrets;
 use crate::domain::clock::UnixTime;
 use crate::domain::hash::sha256;
@@ -23,6 +23,9 @@ use crate::issuer::client_secret::{self, Digest, Salt};
 use crate::issuer::clients::Clients;
 use crate::issuer::token_request::{Candidate, SecretCredentials};
 use crate::store::{Store, StoreError};
+
+/// A configured secret of so many bytes was not thought of by somebody.
+const LONG: usize = 32;
 
 /// Checks secrets.
 pub(super) struct Secrets {
@@ -56,6 +59,18 @@ struct Reading<'c> {
     matched: Option<usize>,
     /// Whether it was that secret before.
     is_proven: bool,
+}
+
+impl Reading<'_> {
+    /// Whether it is right by more than luck: nobody guesses so many random bits, however often he tries.
+    fn is_no_guess(&self) -> bool {
+        let secret = self.client.as_ref().zip(self.matched).and_then(|(it, place)| it.secrets.get(place));
+        match secret.map(|secret| &secret.expected) {
+            Some(ExpectedSecret::Sha256(_)) => true,
+            Some(ExpectedSecret::Plain(text)) => text.expose_secret().len() >= LONG,
+            Some(ExpectedSecret::Argon2(..)) | None => false,
+        }
+    }
 }
 
 impl Secrets {
@@ -95,25 +110,28 @@ impl Secrets {
         if let Some(proven) = proven {
             return self.accept(readings.swap_remove(proven), now).ok_or(TokenError::InvalidClient { basic });
         }
-        let whom = whom(credentials.client_id(), from);
+        let attempt = attempt(credentials.client_id(), from);
         self.note(Operation::CheckDelay);
-        self.failures.check(&whom, now)?;
+        let delayed = self.failures.check(&attempt, now);
         let mut right = readings.iter().position(|reading| reading.matched.is_some());
+        if !right.is_some_and(|place| readings[place].is_no_guess()) {
+            delayed?;
+        }
         if right.is_none() && clients.have_supplied_secrets() {
             for (place, reading) in readings.iter_mut().enumerate() {
-                self.hash(reading, from, now).await?;
+                self.hash(reading, &attempt, from, now).await?;
                 right = right.or(reading.matched.map(|_| place));
             }
         }
         let accepted = right.and_then(|place| self.accept(readings.swap_remove(place), now));
         match accepted {
             Some(client) => {
-                self.failures.forget(&whom);
+                self.failures.forget(&attempt);
                 Ok(client)
             }
             None => {
                 self.note(Operation::NoteFailure);
-                self.failures.note(whom, now);
+                self.failures.note(&attempt, now);
                 Err(TokenError::InvalidClient { basic })
             }
         }
@@ -157,6 +175,7 @@ impl Secrets {
     async fn hash(
         &self,
         reading: &mut Reading<'_>,
+        attempt: &Attempt,
         from: Option<IpAddr>,
         now: UnixTime,
     ) -> Result<(), TokenError> {
@@ -168,8 +187,15 @@ impl Secrets {
         let supplied: Vec<_> = live_secrets(reading.client.as_deref(), now).filter_map(supplied).collect();
         let salt = supplied.last().map_or(self.dummy.1, |(_, salt, _)| *salt);
         let Candidate { client_id, secret } = reading.candidate;
-        let digest = self.slow.digest((reading.presented, salt), secret, client_id, network(from)).await;
-        let digest = digest.map_err(|_| TokenError::Busy)?;
+        let share =
+            if self.failures.guesses(attempt, now) { AddressShare::Small } else { AddressShare::Half };
+        let address = (network(from), share);
+        let digest = self.slow.digest((reading.presented, salt), secret, client_id, address).await;
+        // Cheap comparisons have been made, so that this too says whether a guess was right.
+        let digest = digest.map_err(|_| {
+            self.failures.note_unjudged(attempt, now);
+            TokenError::Busy
+        })?;
         let _ = verify_slices_are_equal(&self.dummy.0, &digest);
         for (place, of_salt, expected) in &supplied {
             let is_equal = verify_slices_are_equal(expected, &digest).is_ok();

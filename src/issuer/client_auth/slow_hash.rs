@@ -18,6 +18,17 @@ const AT_ONCE: usize = 2;
 const MOST: usize = 64;
 const MOST_OF_CLIENT: usize = 4;
 const MOST_OF_ADDRESS: usize = 32;
+/// Of one address that guesses.
+const MOST_OF_GUESSER: usize = 4;
+
+/// How much of the queue an address may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AddressShare {
+    /// Half of it.
+    Half,
+    /// As much as one client.
+    Small,
+}
 
 /// There is no place in the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,10 +65,13 @@ impl SlowHashes {
         what: What,
         secret: &SecretString,
         client_id: &str,
-        address: IpAddr,
+        address: (IpAddr, AddressShare),
     ) -> Result<Digest, Busy> {
         let waiting = self.wait(what, secret, client_id, address)?;
-        waiting.evaluation.clone().await.ok_or(Busy)
+        match waiting.evaluation.clone() {
+            Some(evaluation) => evaluation.await.ok_or(Busy),
+            None => Err(Busy),
+        }
     }
 
     fn wait(
@@ -65,11 +79,11 @@ impl SlowHashes {
         what: What,
         secret: &SecretString,
         client_id: &str,
-        address: IpAddr,
+        address: (IpAddr, AddressShare),
     ) -> Result<Waiting<'_>, Busy> {
         let mut under_way = lock(&self.under_way);
         if let Some(evaluation) = under_way.get(&what) {
-            return Ok(Waiting { evaluation: evaluation.clone(), of: self, what });
+            return Ok(Waiting { evaluation: Some(evaluation.clone()), of: self, what });
         }
         let place = Place::take(&self.places, client_id, address).ok_or(Busy)?;
         let (running, secret) = (self.running.clone(), secret.clone());
@@ -84,13 +98,14 @@ impl SlowHashes {
         };
         let evaluation = evaluation.boxed().shared();
         under_way.insert(what, evaluation.clone());
-        Ok(Waiting { evaluation, of: self, what })
+        Ok(Waiting { evaluation: Some(evaluation), of: self, what })
     }
 }
 
 /// Somebody waits for an evaluation. The last one takes it out of the map: it would hold its place for ever.
 struct Waiting<'s> {
-    evaluation: Evaluation,
+    /// Taken by dropping only.
+    evaluation: Option<Evaluation>,
     of: &'s SlowHashes,
     what: What,
 }
@@ -98,9 +113,12 @@ struct Waiting<'s> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         let mut under_way = lock(&self.of.under_way);
+        // Dropped while the map is locked: of two that go at once, one is the last.
+        let Some(evaluation) = self.evaluation.take() else { return };
+        let is_in_map = under_way.get(&self.what).is_some_and(|it| it.ptr_eq(&evaluation));
         // Ours and the map's.
-        let is_last = self.evaluation.strong_count().is_none_or(|count| count <= 2);
-        if is_last || self.evaluation.peek().is_some() {
+        let is_last = evaluation.strong_count().is_none_or(|count| count <= 2);
+        if is_in_map && (is_last || evaluation.peek().is_some()) {
             under_way.remove(&self.what);
         }
     }
@@ -113,10 +131,18 @@ struct Place {
 }
 
 impl Place {
-    fn take(places: &Arc<Mutex<HashMap<Share, usize>>>, client_id: &str, address: IpAddr) -> Option<Self> {
+    fn take(
+        places: &Arc<Mutex<HashMap<Share, usize>>>,
+        client_id: &str,
+        (address, share): (IpAddr, AddressShare),
+    ) -> Option<Self> {
         let shares = [Share::All, Share::Client(client_id.to_owned()), Share::Address(address)];
         let mut taken = lock(places);
-        let most = [MOST, MOST_OF_CLIENT, MOST_OF_ADDRESS];
+        let most_of_address = match share {
+            AddressShare::Half => MOST_OF_ADDRESS,
+            AddressShare::Small => MOST_OF_GUESSER,
+        };
+        let most = [MOST, MOST_OF_CLIENT, most_of_address];
         let count = |share| taken.get(share).copied().unwrap_or(0);
         if shares.iter().zip(most).any(|(share, most)| count(share) >= most) {
             return None;
@@ -153,8 +179,20 @@ mod tests {
 
     use super::*;
 
-    fn address(last: u8) -> IpAddr {
-        IpAddr::V4(Ipv4Addr::new(192, 0, 2, last))
+    fn address(last: u8) -> (IpAddr, AddressShare) {
+        (IpAddr::V4(Ipv4Addr::new(192, 0, 2, last)), AddressShare::Half)
+    }
+
+    #[tokio::test]
+    async fn an_address_that_guesses_has_a_small_share() {
+        let (slow, secret) = (SlowHashes::new(), SecretString::from("x"));
+        let guesser = (address(1).0, AddressShare::Small);
+        let wait = |number: u8, from| slow.wait(what(number), &secret, &format!("c{number}"), from);
+        let waiting: Vec<_> = (0..4).map(|number| wait(number, guesser).ok().unwrap()).collect();
+        assert!(wait(4, guesser).is_err());
+        assert!(wait(5, address(2)).is_ok());
+        drop(waiting);
+        assert!(wait(4, guesser).is_ok());
     }
 
     fn what(number: u8) -> What {

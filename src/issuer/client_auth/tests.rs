@@ -152,7 +152,7 @@ async fn a_supplied_secret_is_hashed_once_and_known_while_it_is_live() {
     // Two more secrets, one of them with the same salt: still one evaluation.
     let of_client = world.store.client("slow").await.unwrap().unwrap().secrets;
     let second = hashed("another secret of it".into(), &of_client, UnixTime(NOW), None).await.unwrap();
-    assert!(world.store.insert_secret("slow", &second, None, 10).await.unwrap());
+    assert!(world.store.insert_secret("slow", &second, &of_client, None).await.unwrap());
     world.issuer.reload().await.unwrap();
     assert_eq!(world.ask("slow:another secret of it").await, Ok(()));
     assert_eq!(world.done(), [LookUp, Compare, Recall, CheckDelay, Argon2]);
@@ -342,10 +342,11 @@ fn an_assertion_shown_in_a_log_holds_no_jwt() {
 /// A client exchanges a JWT with these claims, verified by whoever verifies it; gives what it got.
 async fn exchanged(profile: Profile, claims: &serde_json::Value) -> Result<Exchanged, TokenError> {
     use crate::domain::claims::Claims;
-    use crate::issuer::client::{CopyClaims, Exchange};
+    use crate::issuer::client::Exchange;
 
     let store = store::open(&store::Config::SqliteMemory).await.unwrap();
-    let exchange = Exchange { authorities: vec!["users".to_owned()], copy_claims: CopyClaims::All };
+    let copy_claims = ["email", "deviceId", "nickname", "access_token", "cnf"].map(str::to_owned).to_vec();
+    let exchange = Exchange { authorities: vec!["users".to_owned()], copy_claims };
     let portal = Client { authentication: Authentication::Exchange(exchange), ..client("portal", "s") };
     let config = Config { profile, ..config(vec![portal]) };
     let issuer = Issuer::open(config, store, Arc::new(TestClock(AtomicI64::new(NOW)))).await.unwrap();
@@ -363,7 +364,7 @@ async fn exchanged(profile: Profile, claims: &serde_json::Value) -> Result<Excha
 }
 
 #[tokio::test]
-async fn in_the_plgd_profile_any_users_jwt_is_exchanged_and_all_but_its_secrets_are_copied() {
+async fn in_the_plgd_profile_any_users_jwt_is_exchanged_and_what_is_listed_is_copied_but_no_secret() {
     let claims = json!({
         "iss": "https://idp.example", "sub": "u", "owner": "ann", "exp": NOW + 60, "aud": ["https://app.example"],
         "email": "ann@example", "access_token": "x.y.z", "cnf": {}, "deviceId": "d",
@@ -372,13 +373,14 @@ async fn in_the_plgd_profile_any_users_jwt_is_exchanged_and_all_but_its_secrets_
     assert_eq!(standard, TokenError::InvalidAssertion(AssertionFault::Audience));
     let got = exchanged(Profile::Plgd, &claims).await.unwrap();
     assert_eq!(got.owner(), "ann");
-    let mut copied = claims.clone();
-    for secret in ["access_token", "cnf"] {
-        copied.as_object_mut().unwrap().remove(secret);
-    }
+    let copied = json!({ "email": "ann@example", "deviceId": "d" });
     assert_eq!(serde_json::Value::from(got.copied().clone()), copied);
+    let mut endless = claims.clone();
+    endless.as_object_mut().unwrap().remove("exp");
+    assert_eq!(exchanged(Profile::Plgd, &endless).await.unwrap().owner(), "ann");
+    let standard = exchanged(Profile::Standard, &endless).await.unwrap_err();
+    assert_eq!(standard, TokenError::InvalidAssertion(AssertionFault::NoExpiry));
     for (name, value, fault) in [
-        ("exp", None, AssertionFault::NoExpiry),
         ("owner", None, AssertionFault::NoOwner),
         ("iss", Some(json!(crate::issuer::tests::URL)), AssertionFault::OwnToken),
         ("email", Some(json!("e".repeat(5000))), AssertionFault::CopiedClaims),

@@ -5,15 +5,12 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{ManagementError, NO_CLIENT, end_of, longest_lifetime, secrets};
+use super::{CHANGED, ManagementError, NO_CLIENT, TRIES, longest_lifetime, secrets};
 use crate::domain::clock::UnixTime;
 use crate::domain::secret::SecretString;
-use crate::issuer::registration::{Registration, read_new, read_patched};
+use crate::issuer::registration::{FieldProblem, Registration, read_new, read_patched};
 use crate::issuer::{Client, Issuer};
 use crate::store::{StoreError, StoredClient};
-
-/// How often a change is tried whose client others change meanwhile.
-const TRIES: usize = 10;
 
 /// A client, without its secrets.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,6 +65,7 @@ impl Issuer {
     pub async fn create_client(&self, body: &Map<String, Value>) -> Result<CreatedClient, ManagementError> {
         let now = self.clock.now();
         let new = read_new(body, now).map_err(ManagementError::Invalid)?;
+        self.check_claims(&new.registration)?;
         let client_id = new.client_id.unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
         let taken = ManagementError::Conflict("there is a client of this id already");
         if self.clients.configured(&client_id).is_some() {
@@ -94,6 +92,15 @@ impl Issuer {
         let _ = self.take_over(None).await;
         let client = record(&client).ok_or(ManagementError::Unavailable)?;
         Ok(CreatedClient { client, secret })
+    }
+
+    /// Who is not an owner must not come to look like one by a further claim.
+    fn check_claims(&self, registration: &Registration) -> Result<(), ManagementError> {
+        let own = registration.claims.keys().filter(|name| self.policy.is_own_claim(name));
+        let problems: Vec<_> = own
+            .map(|name| FieldProblem::new(format!("claims.{name}"), "the issuer sets this claim itself"))
+            .collect();
+        if problems.is_empty() { Ok(()) } else { Err(ManagementError::Invalid(problems)) }
     }
 
     /// Clients of configuration and store, by id, those that come after `after`.
@@ -142,6 +149,13 @@ impl Issuer {
             let stored = self.stored_client(client_id).await?;
             let old = readable(&stored)?;
             let new = read_patched(client_id, &old.registration, patch).map_err(ManagementError::Invalid)?;
+            self.check_claims(&new)?;
+            // Whoever comes to have keys wants its secrets to be good no more, not even when the keys are taken away again.
+            if new.has_keys_only() {
+                for secret in &stored.secrets {
+                    self.store.delete_secret(client_id, &secret.secret_id).await?;
+                }
+            }
             if new == old.registration {
                 return Ok(old);
             }
@@ -149,14 +163,14 @@ impl Issuer {
             // Before the time is taken: whoever comes in later gets no token.
             let _closed = ends.then(|| self.clients.close(client_id));
             let now = self.clock.now();
-            let end = ends.then(|| end_of(client_id, longest_lifetime(&stored), now));
+            let end = ends.then(|| self.end_of(client_id, longest_lifetime(&stored), now));
             let changed = StoredClient { document: document(&new)?, updated_at: now, ..stored };
             if self.store.update_client(&changed, end.as_ref()).await? {
                 self.take_over(end.as_ref()).await?;
                 return readable(&StoredClient { version: changed.version + 1, ..changed });
             }
         }
-        Err(ManagementError::Conflict("others change this client at the same time; try again"))
+        Err(CHANGED)
     }
 
     /// Deletes a client. It has lost its tokens when this returns.
@@ -166,7 +180,7 @@ impl Issuer {
     pub async fn delete_client(&self, client_id: &str) -> Result<(), ManagementError> {
         let stored = self.stored_client(client_id).await?;
         let _closed = self.clients.close(client_id);
-        let end = end_of(client_id, longest_lifetime(&stored), self.clock.now());
+        let end = self.end_of(client_id, longest_lifetime(&stored), self.clock.now());
         if !self.store.delete_client(&end).await? {
             return Err(NO_CLIENT);
         }

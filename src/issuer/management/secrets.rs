@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{ManagementError, NO_CLIENT};
+use super::{CHANGED, ManagementError, TRIES};
 use crate::domain::clock::UnixTime;
 use crate::domain::secret::SecretString;
 use crate::issuer::client_secret::UnusableSecret;
@@ -62,26 +62,30 @@ impl Issuer {
     ) -> Result<CreatedSecret, ManagementError> {
         let now = self.clock.now();
         let (wanted, expires_at, grace) = read(body, now)?;
-        let client = self.stored_client(client_id).await?;
-        if Registration::deserialize(&client.document).is_ok_and(|it| it.has_keys_only()) {
-            return Err(ManagementError::Conflict("a client of `private_key_jwt` has no secret"));
-        }
-        if client.secrets.len() >= MAX_SECRETS {
-            for dead in client.secrets.iter().filter(|secret| !is_live(secret, now)) {
-                self.store.delete_secret(client_id, &dead.secret_id).await?;
+        for _ in 0..TRIES {
+            let mut client = self.stored_client(client_id).await?;
+            if Registration::deserialize(&client.document).is_ok_and(|it| it.has_keys_only()) {
+                return Err(ManagementError::Conflict("a client of `private_key_jwt` has no secret"));
+            }
+            if client.secrets.len() >= MAX_SECRETS {
+                for dead in client.secrets.iter().filter(|secret| !is_live(secret, now)) {
+                    self.store.delete_secret(client_id, &dead.secret_id).await?;
+                }
+                client.secrets.retain(|secret| is_live(secret, now));
+            }
+            if client.secrets.len() >= MAX_SECRETS {
+                return Err(ManagementError::Conflict("a client has at most 10 secrets; delete one first"));
+            }
+            let (secret, stored) = make(wanted.clone(), &client.secrets, now, expires_at).await?;
+            // All supplied secrets of a client have one salt, so it must be made beside those that are there.
+            let others_end_at = Some(now.plus(grace));
+            if self.store.insert_secret(client_id, &stored, &client.secrets, others_end_at).await? {
+                // It is kept, and in nobody else's hands: a failure here is for the next reading to mend.
+                let _ = self.take_over(None).await;
+                return Ok(CreatedSecret { secret, record: SecretRecord { stored, safe_to_delete: false } });
             }
         }
-        let (secret, stored) = make(wanted, &client.secrets, now, expires_at).await?;
-        let others_end_at = Some(now.plus(grace));
-        if !self.store.insert_secret(client_id, &stored, others_end_at, MAX_SECRETS).await? {
-            return Err(match self.store.client(client_id).await? {
-                Some(_) => ManagementError::Conflict("a client has at most 10 secrets; delete one first"),
-                None => NO_CLIENT,
-            });
-        }
-        // It is kept, and in nobody else's hands: a failure here is for the next reading to mend.
-        let _ = self.take_over(None).await;
-        Ok(CreatedSecret { secret, record: SecretRecord { stored, safe_to_delete: false } })
+        Err(CHANGED)
     }
 
     /// Deletes a secret of a client. The last one that lives only with `force`.

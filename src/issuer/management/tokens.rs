@@ -62,8 +62,7 @@ impl Issuer {
         let token = kept.first().ok_or(ManagementError::NotFound(
             "no token of this id is kept; end all of its client's with POST /clients/{id}/revoke",
         ))?;
-        self.store.end_tokens(&filter, self.clock.now()).await?;
-        self.take_over(None).await?;
+        self.end_tokens(&filter).await?;
         Ok(token.client_id.clone())
     }
 }

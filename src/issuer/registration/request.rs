@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use url::Url;
 
 use super::{PRIVATE_KEY_JWT, Registration};
@@ -51,6 +51,8 @@ const MAX_TEXT: usize = 256;
 const MAX_ITEMS: usize = 100;
 /// The scopes, audiences and claims of a client stand in each of its tokens, which must fit into a header.
 const MAX_JOINED: usize = 2048;
+/// All of them; verifiers take no token of more than 8 KiB.
+const MAX_TOGETHER: usize = 4096;
 const MAX_JWKS: usize = 32 * 1024;
 
 /// What is wrong with one member of a request. Never with its value, which may be a secret.
@@ -137,8 +139,15 @@ pub(in crate::issuer) fn read_patched(
     }
     registration.longest_token_lifetime =
         old.longest_token_lifetime.max(old.access_token_lifetime).max(registration.access_token_lifetime);
-    members.end()?;
-    Ok(registration)
+    // What is taken away is no more there to be complained about.
+    let taken_away: Map<_, _> = patch
+        .iter()
+        .filter(|(_, value)| value.is_null())
+        .map(|(name, _)| (name.clone(), Value::Null))
+        .collect();
+    let mut problems = Members::new(&taken_away, &MEMBERS).problems;
+    problems.append(&mut members.problems);
+    if problems.is_empty() { Ok(registration) } else { Err(problems) }
 }
 
 /// A registration in the words of a request.
@@ -215,11 +224,17 @@ fn registration(members: &mut Members<'_>) -> Registration {
         longest_token_lifetime: None,
     };
     members.auth_method(&registration);
+    let audience: usize = registration.audience.iter().map(String::len).sum();
+    let claims = Value::Object(registration.claims.clone()).to_string().len();
+    if registration.scope.len() + audience + claims > MAX_TOGETHER {
+        members.problem("claims", format!("with scope and audience at most {MAX_TOGETHER} bytes"));
+    }
     Registration { longest_token_lifetime: registration.access_token_lifetime, ..registration }
 }
 
 /// Whether `/clients/{id}` is a path that every server reads alike.
-fn fits_into_a_path(id: &str) -> bool {
+#[must_use]
+pub fn fits_into_a_path(id: &str) -> bool {
     let encoded = percent_encoding::utf8_percent_encode(id, percent_encoding::NON_ALPHANUMERIC);
     let path = format!("/{encoded}");
     NormalPath::parse(&path).is_ok_and(|path| path.segments().eq([id]))
@@ -432,12 +447,16 @@ impl<'a> Members<'a> {
     /// A secret that the caller chose.
     pub(in crate::issuer) fn secret(&mut self) -> Option<SecretString> {
         match self.get("client_secret")?.as_str() {
-            Some(secret) if (MIN_SECRET..=MAX_TEXT).contains(&secret.len()) => {
+            // RFC 6749 appendix A.2.
+            Some(secret)
+                if (MIN_SECRET..=MAX_TEXT).contains(&secret.len())
+                    && secret.bytes().all(|byte| matches!(byte, b' '..=b'~')) =>
+            {
                 Some(SecretString::from(secret))
             }
             _ => {
                 let problem = format!(
-                    "it must be a text of {MIN_SECRET} to {MAX_TEXT} bytes; leave it out for a generated one"
+                    "it must be a text of {MIN_SECRET} to {MAX_TEXT} printable ASCII characters; leave it out for a generated one"
                 );
                 self.problem("client_secret", problem);
                 None
@@ -449,8 +468,11 @@ impl<'a> Members<'a> {
         let jwks = self.get("jwks")?;
         let text = jwks.to_string();
         let keys = jwks.get("keys").and_then(Value::as_array);
-        // `d` is the private part of every asymmetric kind, `k` a symmetric key.
-        let is_public = |key: &Value| key.get("d").is_none() && key.get("k").is_none();
+        // RFC 7518 §6: `d` is the private part of every asymmetric kind, the others are more of an RSA one; `k` is a
+        // symmetric key.
+        let is_public = |key: &Value| {
+            ["d", "p", "q", "dp", "dq", "qi", "oth", "k"].iter().all(|part| key.get(part).is_none())
+        };
         let all_public = keys.is_some_and(|keys| keys.iter().all(is_public));
         if text.len() > MAX_JWKS {
             self.problem("jwks", format!("at most {MAX_JWKS} bytes"));
@@ -459,7 +481,8 @@ impl<'a> Members<'a> {
         } else if !KeySet::parse(text.as_bytes()).is_ok_and(|set| Some(set.len()) == keys.map(Vec::len)) {
             self.problem("jwks", "it must be a JWK set (RFC 7517 §5) whose keys can all verify a signature");
         }
-        Some(jwks.clone())
+        // Whatever else stands beside the keys is nobody's business.
+        Some(json!({ "keys": keys }))
     }
 
     fn jwks_uri(&mut self) -> Option<String> {

@@ -123,16 +123,21 @@ impl ClientStore for Sqlite {
         &self,
         client_id: &str,
         secret: &StoredSecret,
+        others: &[StoredSecret],
         others_end_at: Option<UnixTime>,
-        most: usize,
     ) -> Result<bool, StoreError> {
         let (client_id, secret) = (client_id.to_owned(), secret.clone());
+        let mut others: Vec<_> = others.iter().map(|other| other.secret_id.clone()).collect();
+        others.sort_unstable();
         let work = async move |connection: &mut SqliteConnection| {
-            let count = "SELECT (SELECT count(*) FROM client_secrets WHERE client_id = ?1) AS secrets
-                         FROM clients WHERE client_id = ?1";
-            let count = sqlx::query(count).bind(&client_id).fetch_optional(&mut *connection).await?;
-            let count: Option<i64> = count.map(|row| row.try_get("secrets")).transpose()?;
-            if !count.is_some_and(|count| usize::try_from(count).is_ok_and(|count| count < most)) {
+            let client = "SELECT 1 FROM clients WHERE client_id = ?1";
+            let client = sqlx::query(client).bind(&client_id).fetch_optional(&mut *connection).await?;
+            let known = "SELECT secret_id FROM client_secrets WHERE client_id = ?1";
+            let known = sqlx::query(known).bind(&client_id).fetch_all(&mut *connection).await?;
+            let known: Result<Vec<String>, _> = known.iter().map(|row| row.try_get("secret_id")).collect();
+            let mut known = known?;
+            known.sort_unstable();
+            if client.is_none() || known != others {
                 return Ok(false);
             }
             if let Some(end) = others_end_at {

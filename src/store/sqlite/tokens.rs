@@ -103,12 +103,18 @@ impl TokenStore for Sqlite {
     async fn insert_refresh_token(
         &self,
         token: &RefreshToken,
+        issued_at: UnixTime,
         access: Option<&TokenRecord>,
     ) -> Result<(), StoreError> {
         let (token, access) = (token.clone(), access.cloned());
         let work = async move |connection: &mut SqliteConnection| {
             if let Some(access) = &access {
                 insert_record(connection, access).await?;
+            }
+            let ended = "SELECT 1 FROM client_not_before WHERE client_id = ?1 AND until >= ?2";
+            let ended = sqlx::query(ended).bind(&token.client_id).bind(issued_at.0);
+            if ended.fetch_optional(&mut *connection).await?.is_some() {
+                return Ok(());
             }
             insert_refresh(connection, &token, None).await
         };
@@ -287,7 +293,9 @@ async fn delete_family(
 async fn insert_record(connection: &mut SqliteConnection, token: &TokenRecord) -> Result<(), Failure> {
     let insert = "INSERT INTO tokens (jti, client_id, owner, subject, name, scope, audience, issued_at,
                                       expires_at, revoked_at, original_claims)
-                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
+                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9,
+                          coalesce(?10, (SELECT revoked_at FROM client_not_before WHERE client_id = ?2 AND until >= ?8)),
+                          ?11)";
     sqlx::query(insert)
         .bind(&token.jti)
         .bind(&token.client_id)

@@ -80,6 +80,8 @@ async fn a_client_is_managed_from_a_shell() {
     assert_eq!(world.judge(&live).await.0, 401);
     client(&["enable", "meter"]);
     let live = world.good_token("meter", &second).await;
+    client(&["revoke", "meter", "--before", "2020-01-01T00:00:00Z"]);
+    assert_eq!(world.judge(&live).await.0, 200);
     client(&["revoke", "meter"]);
     assert_eq!(world.judge(&live).await.0, 401);
     client(&["delete-secret", "meter", first_id]);
@@ -105,6 +107,9 @@ async fn what_goes_wrong_is_said_in_one_line_with_the_right_code() {
         (&["client", "list", "--admin", &nobody, "--token-file", &wrong], 1, "nothing listens"),
         (&["client", "list", "--admin", &admin], 2, "admin token"),
         (&["client", "list", "--admin", "ftp://x", "--token-file", &wrong], 2, "--admin"),
+        (&["client", "list", "--admin", "http://u:pw@x", "--token-file", &wrong], 2, "--admin"),
+        (&["client", "update", "x", "--owner", "1", "--unset", "owner", "--config", &config], 2, "`owner`"),
+        (&["client", "update", "configured", "--unset", "ownr", "--config", &config], 1, "configuration"),
         (&["client", "list"], 2, "--config"),
         (&["client"], 2, "Usage"),
         (&["client", "update", "x", "--config", &config], 2, "nothing to change"),

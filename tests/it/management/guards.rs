@@ -105,11 +105,15 @@ fn check_judges_where_and_by_which_token_the_api_is_reached() {
         std::fs::write(&path, text).expect("a file");
         path
     };
-    let (long, short) = (file("long", "a-token-of-sixteen"), file("short", "too-short"));
+    let (long, short) = (file("long", "a-token-of-sixteen\n"), file("short", "too-short"));
+    let blanks = file("blanks", "a token of two and more words");
+    let two_lines = file("two-lines", "a-token-of-sixteen\nand-another-below\n");
     for (admin, code, said) in [
         (format!("listen: 127.0.0.1:9901, tokenFile: \"{long}\""), 0, ""),
         ("listen: 0.0.0.0:9901".to_owned(), 0, "plain text"),
-        (format!("listen: 127.0.0.1:9901, tokenFile: \"{short}\""), 1, "can be guessed"),
+        (format!("listen: 127.0.0.1:9901, tokenFile: \"{short}\""), 1, "at least 16"),
+        (format!("listen: 127.0.0.1:9901, tokenFile: \"{blanks}\""), 1, "without blanks"),
+        (format!("listen: 127.0.0.1:9901, tokenFile: \"{two_lines}\""), 1, "one line"),
         ("listen: \"unix:/run/admin.sock\"".to_owned(), 1, "not supported yet"),
         ("listen: 127.0.0.1:8080".to_owned(), 1, "already taken"),
     ] {

@@ -101,6 +101,8 @@ async fn each_member_that_is_wrong_is_named() {
         (json!({ "client_id": "ä" }), "client_id"),
         (json!({ "client_id": 1 }), "client_id"),
         (json!({ "client_secret": "fifteen-bytes-1" }), "client_secret"),
+        (json!({ "client_secret": "sixteen-bytes-1\u{7}" }), "client_secret"),
+        (json!({ "client_secret": "sixteen-bytes-\u{e4}\u{f6}" }), "client_secret"),
         (json!({ "client_name": "a\u{7}" }), "client_name"),
         (json!({ "client_type": "public" }), "client_type"),
         (json!({ "grant_types": [] }), "grant_types"),
@@ -123,13 +125,20 @@ async fn each_member_that_is_wrong_is_named() {
         (json!({ "access_token_lifetime": -1 }), "access_token_lifetime"),
         (json!({ "claims": { "sub": "x" } }), "claims.sub"),
         (json!({ "claims": { "scope": "x" } }), "claims.scope"),
+        (json!({ "claims": { "owner": "1" } }), "claims.owner"),
+        (json!({ "claims": { "originalTokenClaims": {} } }), "claims.originalTokenClaims"),
         (json!({ "claims": [] }), "claims"),
+        (
+            json!({ "scope": "s".repeat(2000), "audience": ["a".repeat(2000)], "claims": { "c": "c".repeat(100) } }),
+            "claims",
+        ),
         (json!({ "claims": { "big": "x".repeat(2048) } }), "claims"),
         (json!({ "disabled": "no" }), "disabled"),
         (json!({ "allow_introspection": 1 }), "allow_introspection"),
         (json!({ "limits": {} }), "limits"),
         (json!({ "jwks": private }), "jwks"),
         (json!({ "jwks": { "keys": [{ "kty": "oct", "k": "AAAA" }] } }), "jwks"),
+        (json!({ "jwks": { "keys": [{ "kty": "RSA", "n": "AQ", "e": "AQAB", "p": "c" }] } }), "jwks"),
         (json!({ "jwks": { "keys": [] } }), "jwks"),
         (json!({ "jwks_uri": "http://a.example/jwks" }), "jwks_uri"),
         (json!({ "jwks_uri": "https://u:p@a.example/jwks" }), "jwks_uri"),
@@ -193,6 +202,8 @@ async fn a_merge_patch_changes_takes_away_and_leaves_alone() {
         (json!({ "version": 7 }), "version"),
         (json!({ "scope": "x", "scopes": ["y"] }), "scopes"),
         (json!({ "token_endpoint_auth_method": "private_key_jwt" }), "token_endpoint_auth_method"),
+        (json!({ "ownr": null }), "ownr"),
+        (json!({ "claims": { "owner": "1" } }), "claims.owner"),
     ] {
         let answer = patch(body.clone()).await;
         assert_eq!((answer.status, fields(&answer)), (400, vec![wrong.to_owned()]), "{body}");
@@ -213,6 +224,23 @@ async fn a_client_with_keys_has_no_secret() {
     for secret in ["", "anything"] {
         assert_eq!(world.token("keys", secret).await.status, 401);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_gave_way_to_keys_does_not_come_back() {
+    let world = World::start().await;
+    let secret = world.create(json!({ "client_id": "c" })).await;
+    world.good_token("c", &secret).await;
+    let patch = async |patch: Value| assert_eq!(world.call("PATCH", "/clients/c", patch).await.status, 200);
+    patch(json!({ "jwks_uri": "https://client.example/jwks" })).await;
+    assert_eq!(world.token("c", &secret).await.status, 401);
+    patch(json!({ "jwks_uri": null })).await;
+    assert_eq!(world.token("c", &secret).await.status, 401);
+    assert_eq!(world.get("/clients/c/secrets").await.json()["secrets"], json!([]));
+    let made = world.call("POST", "/clients/c/secrets", json!({})).await.json();
+    let secret = made["client_secret"].as_str().expect("a secret");
+    crate::support::logs::remember_client_secret("c", secret);
+    world.good_token("c", secret).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -105,7 +105,24 @@ async fn a_supplied_secret_needs_16_bytes_and_a_time_to_come() {
     }
     let (_, secret) = new_secret(&world, json!({ "client_secret": "a-secret-of-my-own" })).await;
     assert_eq!(secret, "a-secret-of-my-own");
+    world.good_token("meter", &secret).await;
     assert!(!world.get("/clients/meter/secrets").await.text().contains("argon2"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn supplied_secrets_that_are_made_at_once_are_all_good() {
+    let world = World::start().await;
+    world.create(meter()).await;
+    let make = |number: u8| {
+        let world = &world;
+        async move {
+            new_secret(world, json!({ "client_secret": format!("a-secret-of-my-own-{number}") })).await.1
+        }
+    };
+    let (one, two, three) = tokio::join!(make(1), make(2), make(3));
+    for secret in [one, two, three] {
+        world.good_token("meter", &secret).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

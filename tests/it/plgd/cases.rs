@@ -1,4 +1,4 @@
-//! plgd's tests by their numbers, T1 to T17. Those that need an assertion of a user stand in `client_auth`'s tests.
+//! plgd's tests by their numbers, T1 to T17, those of clients with secrets.
 
 use std::time::Duration;
 
@@ -56,7 +56,6 @@ async fn t02_a_service_client_gets_a_token_by_form() {
     assert_eq!(serde_json::from_slice::<serde_json::Value>(&header).unwrap()["typ"], "JWT");
 }
 
-/// T4 with a secret.
 #[tokio::test(flavor = "multi_thread")]
 async fn t04_an_expiration_within_the_lifetime_is_the_tokens() {
     let world = World::start().await;
@@ -81,7 +80,6 @@ async fn t05_an_expiration_beyond_the_lifetime_is_401() {
     assert_eq!((&answer.json()["code"], &answer.json()["error"]), (&json!(16), &json!("invalid_request")));
 }
 
-/// T6 with a secret.
 #[tokio::test(flavor = "multi_thread")]
 async fn t06_an_unknown_client_is_401() {
     let world = World::start().await;
@@ -148,7 +146,6 @@ async fn t09_a_token_is_created_at_the_tokens_api() {
     }
 }
 
-/// T10 to T14 with secrets in the place of the assertion.
 #[tokio::test(flavor = "multi_thread")]
 async fn t10_to_t14_tokens_are_listed_with_and_without_the_blacklisted() {
     let world = World::start().await;

@@ -3,7 +3,7 @@
 use crate::config::resolve::Resolver;
 use crate::config::tree::{Data, KeyPath};
 use crate::config::{files, raw};
-use crate::issuer::client::{Authentication, ClientKeys, CopyClaims, Exchange, KeyPlace};
+use crate::issuer::client::{Authentication, ClientKeys, Exchange, KeyPlace};
 
 /// By a secret, unless a key says by which JWT.
 pub(super) fn resolve(
@@ -15,7 +15,7 @@ pub(super) fn resolve(
     let authentication = match (&raw.jwks_file, &raw.jwks_uri, &raw.jwt_private_key) {
         (None, None, None) => return Some(Authentication::Secret),
         (Some(file), None, None) => {
-            resolver.file(&path.key("jwksFile"), file, files::check_key_set)?;
+            resolver.file(&path.key("jwksFile"), file, files::check_client_keys)?;
             at(KeyPlace::File(file.0.clone()))
         }
         (None, Some(url), None) => {
@@ -37,6 +37,11 @@ pub(super) fn resolve(
             None
         }
     };
+    if matches!(authentication, Some(Authentication::PrivateKeyJwt(_))) && super::is_in_memory(resolver.tree)
+    {
+        let message = "which assertions were used is forgotten with the process: until they expire they are good again after a restart";
+        resolver.findings.warning(path, message);
+    }
     if raw.secret_file.is_some() {
         let message = "never used: the client authenticates itself by a JWT, and in no other way";
         resolver.findings.warning(&path.key("secretFile"), message);
@@ -61,8 +66,5 @@ fn resolve_exchange(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::JwtP
         }
     }
     let copied = raw.copy_claims.iter().map(|name| name.0.clone()).collect();
-    Exchange {
-        authorities: raw.authorities.iter().map(|name| name.0.clone()).collect(),
-        copy_claims: CopyClaims::These(copied),
-    }
+    Exchange { authorities: raw.authorities.iter().map(|name| name.0.clone()).collect(), copy_claims: copied }
 }

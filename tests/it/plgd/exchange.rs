@@ -1,0 +1,114 @@
+//! plgd's tests by their numbers, those with the JWT of a user in the place of a secret.
+
+use serde_json::json;
+
+use super::{OWNER, TOKEN, World, claims, ids, jti, remember};
+use crate::support::authority::Authority;
+use crate::support::client::{RawAnswer, post_form};
+use crate::support::now;
+use crate::support::tokens::TokenBuilder;
+
+const CLIENT: &str = "JWTPrivateKeyClient";
+const DEVICE_ID: &str = "https://plgd.dev/deviceId";
+const TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+
+fn user(authority: &Authority) -> TokenBuilder {
+    authority.token().claim(OWNER, "1").claim("sub", "a user")
+}
+
+/// As plgd's clients ask: Basic with an empty secret says who it is, the JWT proves it.
+async fn exchange(world: &World, client: &str, jwt: &str, form: &[(&str, &str)]) -> RawAnswer {
+    use base64::Engine;
+    let basic = base64::engine::general_purpose::STANDARD.encode(format!("{client}:"));
+    let fixed =
+        [("grant_type", "client_credentials"), ("client_assertion_type", TYPE), ("client_assertion", jwt)];
+    let form = [&fixed, form].concat();
+    let address = world.sidecar.address("issuer");
+    remember(post_form(address, TOKEN, &form, &[("Authorization", &format!("Basic {basic}"))]).await)
+}
+
+async fn exchanged(world: &World, jwt: &str, form: &[(&str, &str)]) -> String {
+    let answer = exchange(world, CLIENT, jwt, form).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    answer.json()["access_token"].as_str().expect("a token").to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t03_a_users_jwt_becomes_a_token_of_its_owner() {
+    let world = World::start().await;
+    let jwt = user(&world.users).claim(DEVICE_ID, "a device").claim("email", "nobody's business").sign();
+    let token = exchanged(&world, &jwt, &[]).await;
+    assert_eq!(world.judge(&token).await, (200, "-".to_owned()), "its signature verifies with our keys");
+    let claims_of_token = claims(&token);
+    assert_eq!((&claims_of_token[OWNER], &claims_of_token["sub"]), (&json!("1"), &json!("a user")));
+    assert_eq!(
+        (&claims_of_token["client_id"], &claims_of_token[DEVICE_ID]),
+        (&json!(CLIENT), &json!("a device"))
+    );
+    let mut copied = claims(&jwt);
+    copied.as_object_mut().expect("an object").remove("email");
+    assert_eq!(claims_of_token["originalTokenClaims"], copied, "what the operator lists, and nothing else");
+    assert!((now() + 86_000..=now() + 86_400).contains(&claims_of_token["exp"].as_i64().expect("a time")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t04_t05_t08_an_expiration_is_judged_as_with_a_secret() {
+    let world = World::start().await;
+    let jwt = user(&world.users).sign();
+    let hour = (now() + 3600).to_string();
+    let token = exchanged(&world, &jwt, &[("expiration", &hour)]).await;
+    assert_eq!((claims(&token)["exp"].to_string(), &claims(&token)[OWNER]), (hour, &json!("1")));
+    for wrong in [now() + 365 * 86_400, now() - 3600] {
+        assert_eq!(exchange(&world, CLIENT, &jwt, &[("expiration", &wrong.to_string())]).await.status, 401);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t06_t07_an_unknown_client_and_a_jwt_that_nobody_trusts_are_401() {
+    let world = World::start().await;
+    let strangers = Authority::start();
+    for (client, jwt) in [
+        ("invalid client", user(&world.users).sign()),
+        ("invalid client", "not.a.jwt".to_owned()),
+        (CLIENT, "not.a.jwt".to_owned()),
+        (CLIENT, user(&strangers).sign()),
+        (CLIENT, user(&world.users).claim("iss", "https://invalid-issuer").sign()),
+        // A client with a secret has no use for a user's JWT.
+        ("serviceClient", user(&world.users).sign()),
+    ] {
+        let answer = exchange(&world, client, &jwt, &[]).await;
+        let body = answer.json();
+        assert_eq!(
+            (answer.status, &body["code"], &body["error"]),
+            (401, &json!(16), &json!("invalid_client"))
+        );
+    }
+    // Without a JWT nobody is let in by an empty secret.
+    let answer = world.token(CLIENT, &[]).await;
+    assert_eq!((answer.status, &answer.json()["error"]), (401, &json!("invalid_client")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t10_to_t14_an_exchanged_token_is_listed_with_the_claims_it_came_from() {
+    let world = World::start().await;
+    let jwt = user(&world.users).sign();
+    let by_jwt = jti(&exchanged(&world, &jwt, &[("token_name", "jwt")]).await);
+    let by_secret = jti(&world.issue("serviceClient", &[("token_name", "secret")]).await);
+    let dead = jti(&exchanged(&world, &jwt, &[]).await);
+    let bearer = format!("Bearer {jwt}");
+    let answer = world.tokens("DELETE", &bearer, &format!("idFilter={dead}"), &[], b"").await;
+    assert_eq!((answer.status, answer.json()), (200, json!({"blacklistedCount": "1", "deletedCount": "0"})));
+    let all = world.list(&bearer, "includeBlacklisted=true").await;
+    let entry = |id: &str| all.iter().find(|token| token["id"] == *id).expect("it is listed");
+    assert_eq!(all.len(), 3);
+    assert_eq!(entry(&dead)["blacklisted"]["flag"], true);
+    assert_eq!(entry(&by_jwt)["originalTokenClaims"], claims(&jwt));
+    assert!(entry(&by_secret)["originalTokenClaims"].is_null());
+    assert_eq!((&entry(&by_jwt)["name"], &entry(&by_secret)["name"]), (&json!("jwt"), &json!("secret")));
+    let mut two = [by_jwt.as_str(), &by_secret];
+    two.sort_unstable();
+    assert_eq!(ids(&world.list(&bearer, "").await), two);
+    let filter = format!("idFilter={by_jwt}&idFilter={dead}");
+    assert_eq!(ids(&world.list(&bearer, &filter).await), [by_jwt.as_str()]);
+    assert_eq!(world.list(&bearer, &format!("{filter}&includeBlacklisted=true")).await.len(), 2);
+}
