@@ -78,7 +78,7 @@ pub(super) fn check_key_set(path: &Path) -> Result<(), FileError> {
 pub(super) fn check_client_keys(path: &Path) -> Result<(), FileError> {
     let bytes = read(path, MAX_CLIENT_KEYS as u64)?;
     match KeySet::parse(&bytes) {
-        Ok(set) if set.len() > 0 => Ok(()),
+        Ok(set) if !set.is_empty() => Ok(()),
         _ => Err(FileError::NoVerifyingKey),
     }
 }

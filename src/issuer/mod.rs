@@ -126,6 +126,7 @@ impl Issuer {
         clients.reload(&*store).await?;
         // Last: a configuration that is refused must not leave a key behind.
         let keys = signing_keys::SigningKeys::open(&config, store.clone(), clock.clone()).await?;
+        clients.longest_lifetime().into_iter().for_each(|lives| keys.expect_tokens_of(lives));
         let revocations = revocation::Revocations::open(store.clone(), config.profile, clock.now()).await?;
         let read = ArcSwapOption::from_pointee(revisions);
         let client_auth = client_auth::ClientAuth::new(&config, store.clone());
@@ -170,7 +171,10 @@ impl Issuer {
         self.end_departed_clients().await?;
         // Also when nothing was changed: keys come of age, and what has expired is forgotten.
         self.keys.reload(revisions.keys, self.clock.now()).await?;
-        self.revocations.reload(self.clock.now()).await?;
+        if read.as_deref().is_none_or(|read| read.revocations != revisions.revocations) {
+            self.revocations.reload(self.clock.now()).await?;
+        }
+        self.revocations.forget_expired(self.clock.now()).await;
         self.read.store(Some(Arc::new(revisions)));
         self.purge_when_due().await;
         Ok(())

@@ -144,6 +144,21 @@ impl Revocations {
         &self.now
     }
 
+    /// Forgets what has expired.
+    pub(super) async fn forget_expired(&self, now: UnixTime) {
+        let _changing = self.changing.lock().await;
+        let known = self.known.load();
+        let since = now.minus(LONGEST_SKEW);
+        let expired = known.tokens.iter().any(|token| token.expires_at < since)
+            || known.clients.iter().any(|end| end.expires_at < since);
+        if expired {
+            let mut left = store::Revocations::clone(&known);
+            left.tokens.retain(|token| token.expires_at >= since);
+            left.clients.retain(|end| end.expires_at >= since);
+            self.replace(left);
+        }
+    }
+
     /// Takes over what other processes have revoked, and forgets what has expired.
     pub(super) async fn reload(&self, now: UnixTime) -> Result<(), StoreError> {
         let _changing = self.changing.lock().await;
@@ -157,7 +172,7 @@ impl Revocations {
     /// Revokes a token: in the store first, so that an answer is never taken back by a restart.
     pub(super) async fn revoke(&self, token: RevokedToken, issued_at: UnixTime) -> Result<(), StoreError> {
         let _changing = self.changing.lock().await;
-        if self.now.current().covers(TokenId::of(&token.jti), Some(&token.client_id), issued_at) {
+        if is_stored(&self.known.load(), &token, issued_at) {
             return Ok(());
         }
         self.store.revoke_token(&token).await?;
@@ -233,6 +248,15 @@ impl Revocations {
     }
 }
 
+/// Whether the store says already that a token is revoked, and will for as long as it lives. What is published may say more:
+/// it ends all of a client that has too many, for as long as it has.
+fn is_stored(known: &store::Revocations, token: &RevokedToken, issued_at: UnixTime) -> bool {
+    known.tokens.binary_search_by(|known| known.jti.cmp(&token.jti)).is_ok()
+        || known.clients.iter().any(|end| {
+            end.client_id == token.client_id && issued_at <= end.until && token.expires_at <= end.expires_at
+        })
+}
+
 /// What is revoked: single tokens by `jti`, and clients with the `iat` up to which all of theirs are.
 fn published(known: &store::Revocations, max_per_client: usize) -> (Vec<&str>, HashMap<&str, UnixTime>) {
     let mut clients: HashMap<&str, (usize, UnixTime)> = HashMap::new();
@@ -272,6 +296,43 @@ fn sign(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_revocation_is_stored_however_many_there_are_before_it() {
+        let store = crate::store::open(&crate::store::Config::SqliteMemory).await.unwrap();
+        let now = UnixTime(1000);
+        let revocations = Revocations::open(store.clone(), Profile::Standard, now).await.unwrap();
+        let token = |number: usize, expires_at: i64| RevokedToken {
+            jti: format!("{number:05}"),
+            client_id: "busy".to_owned(),
+            expires_at: UnixTime(expires_at),
+            revoked_at: now,
+        };
+        let issued_at = UnixTime(900);
+        for number in 0..=MAX_PER_CLIENT {
+            revocations.revoke(token(number, 1040), issued_at).await.unwrap();
+        }
+        let last = token(MAX_PER_CLIENT + 1, 90_000);
+        assert!(revocations.now().current().covers(TokenId::of(&last.jti), Some("busy"), issued_at));
+        revocations.revoke(last.clone(), issued_at).await.unwrap();
+        // The others have expired, and what was published because of them is forgotten.
+        let later = UnixTime(2000);
+        for restarted in [false, true] {
+            let revocations = if restarted {
+                &Revocations::open(store.clone(), Profile::Standard, later).await.unwrap()
+            } else {
+                revocations.forget_expired(later).await;
+                &revocations
+            };
+            let covers =
+                |jti: &str| revocations.now().current().covers(TokenId::of(jti), Some("busy"), issued_at);
+            assert!(covers(&last.jti) && !covers("00000"), "{restarted}");
+        }
+        // What is stored already is not written again.
+        let before = store.revisions().await.unwrap().revocations;
+        revocations.revoke(last, issued_at).await.unwrap();
+        assert_eq!(store.revisions().await.unwrap().revocations, before);
+    }
 
     #[test]
     fn a_client_that_revokes_without_end_ends_all_of_its_own_tokens_and_nobody_elses_list() {

@@ -467,3 +467,22 @@ async fn a_client_of_the_store_gets_tokens_as_soon_as_it_is_read_and_loses_them_
     let covers = |iat| revoked.covers(crate::domain::revoked::TokenId::of("any"), Some("new"), UnixTime(iat));
     assert!(covers(NOW - 10) && !covers(NOW - 9));
 }
+
+#[tokio::test]
+async fn further_claims_take_no_place_of_the_issuers_own() {
+    let inserted = json!({
+        "owner": "1", "device": "d", "originalTokenClaims": {}, "scope": "all", "cnf": {}, "sub": "root", "tenant": "blue",
+    });
+    let inserting = Client { insert_token_claims: inserted.as_object().unwrap().clone(), ..client("a", "s") };
+    let with = |claim: &str| Config { device_id_claim: claim.to_owned(), ..config(vec![inserting.clone()]) };
+    let issuer = open(with("device")).await.unwrap();
+    let claims = issue(&issuer, "a:s", "&token_name=n").await;
+    let mut names: Vec<_> = claims.as_object().unwrap().keys().map(String::as_str).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["aud", "client_id", "exp", "iat", "iss", "jti", "name", "sub", "tenant"]);
+    assert_eq!((&claims["sub"], &claims["name"]), (&json!("a"), &json!("n")));
+    // A device's id is no way to set them either.
+    for claim in ["scope", "owner", "jti", "originalTokenClaims"] {
+        assert!(matches!(open(with(claim)).await, Err(OpenError::DeviceIdClaim)), "{claim}");
+    }
+}

@@ -117,6 +117,25 @@ async fn after_five_wrong_secrets_the_next_try_waits_whatever_it_is() {
     sidecar.stop().await;
 }
 
+/// Behind a proxy all clients have one address, and a stranger who fails in a client's name has it too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_nobody_guesses_is_never_delayed() {
+    let long = "thirty-two characters or more, so nobody's word";
+    let builder = Sidecar::builder().secret_file("long", "long", long);
+    let (generated, stored) = client_secret::generate(UnixTime(now()), None);
+    store_client(&builder, "generated", may(json!({})), vec![stored]).await;
+    let sidecar = builder.start(&yaml("  clients: [{ id: long, secretFile: \"@DIR@/long\" }]\n")).await;
+    for (id, secret) in [("long", long), ("generated", generated.expose_secret())] {
+        for _ in 0..6 {
+            by_secret(&sidecar, id, "a guess of mine").await;
+        }
+        assert_eq!(by_secret(&sidecar, id, "a guess of mine").await.status, 429, "{id}");
+        // Never seen before by this process.
+        assert_eq!(by_secret(&sidecar, id, secret).await.status, 200, "{id}");
+    }
+    sidecar.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_wrong_secrets_fails_no_request_of_good_clients() {
     let builder = Sidecar::builder();

@@ -15,7 +15,7 @@ use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow};
 use sqlx::{Row, SqlSafeStr, SqliteConnection};
 
-use self::writer::Writer;
+use self::writer::{AfterFailure, Writer};
 use super::{Revisions, Store, StoreError};
 use crate::domain::clock::UnixTime;
 
@@ -28,6 +28,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (2, "revoked tokens", include_str!("../../../migrations/sqlite/0002_revoked_tokens.sql")),
     (3, "clients and tokens", include_str!("../../../migrations/sqlite/0003_clients_and_tokens.sql")),
     (4, "key rotation", include_str!("../../../migrations/sqlite/0004_key_rotation.sql")),
+    (
+        5,
+        "refresh tokens by predecessor",
+        include_str!("../../../migrations/sqlite/0005_refresh_tokens_by_predecessor.sql"),
+    ),
 ];
 
 /// A SQLite database.
@@ -47,7 +52,7 @@ impl Sqlite {
             .journal_mode(SqliteJournalMode::Wal)
             .busy_timeout(DEADLINE)
             .foreign_keys(true);
-        Self::connect(SqlitePoolOptions::new().max_connections(4), options).await
+        Self::connect(SqlitePoolOptions::new().max_connections(4), options, AfterFailure::Close).await
     }
 
     /// Opens a database of its own in memory.
@@ -59,10 +64,14 @@ impl Sqlite {
             .max_connections(1)
             .idle_timeout(None)
             .max_lifetime(None);
-        Self::connect(pool, options).await
+        Self::connect(pool, options, AfterFailure::Keep).await
     }
 
-    async fn connect(pool: SqlitePoolOptions, options: SqliteConnectOptions) -> Result<Self, StoreError> {
+    async fn connect(
+        pool: SqlitePoolOptions,
+        options: SqliteConnectOptions,
+        after_failure: AfterFailure,
+    ) -> Result<Self, StoreError> {
         // What is deleted is overwritten: a private key that was withdrawn, or is kept encrypted from now on.
         let options = options.pragma("secure_delete", "ON");
         in_time(async {
@@ -75,7 +84,7 @@ impl Sqlite {
                 }
             };
             migrate(&pool).await?;
-            Ok(Self { writer: Writer::new(pool.clone()), pool })
+            Ok(Self { writer: Writer::new(pool.clone(), after_failure), pool })
         })
         .await
     }
@@ -361,6 +370,42 @@ mod tests {
         drop(lock);
         assert!(put(&store, key("b", 1)).await.unwrap());
         assert_eq!(store.signing_keys().await.unwrap().keys.len(), 1);
+    }
+
+    /// SQLite rolls back by itself when the disk is full; a connection that does not know must not be used again.
+    #[tokio::test]
+    async fn after_a_full_disk_every_connection_writes_and_reads_what_is_there() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("m2m.db");
+        let store = Sqlite::open_file(&path).await.unwrap();
+        let most_pages = async |pragma: &'static str| {
+            let mut all = Vec::new();
+            for _ in 0..4 {
+                let mut connection = store.pool.acquire().await.unwrap();
+                sqlx::raw_sql(pragma).execute(&mut *connection).await.unwrap();
+                all.push(connection);
+            }
+        };
+        let large = |number: usize| StoredKey {
+            private_key: "x".repeat(9000).into(),
+            ..key(&format!("k{number}"), 1)
+        };
+        most_pages("PRAGMA max_page_count = 1").await;
+        let mut refused = 0;
+        for number in 0..20 {
+            refused += usize::from(put(&store, large(number)).await.is_err());
+        }
+        assert!(refused > 0);
+        most_pages("PRAGMA max_page_count = 1000000").await;
+        let before = store.signing_keys().await.unwrap().keys.len();
+        for number in 100..120 {
+            assert!(put(&store, large(number)).await.unwrap());
+            // On each of the connections.
+            let readers = (0..4).map(|_| store.signing_keys());
+            for read in futures_util::future::join_all(readers).await {
+                assert_eq!(read.unwrap().keys.len(), before + number - 99);
+            }
+        }
     }
 
     #[tokio::test]

@@ -3,6 +3,9 @@
 //! SQLite has one writer at a time, and a commit waits for the disk. Together, fifty writes cost one such wait. Each
 //! runs in a savepoint of its own, so that one that fails takes no other with it.
 
+use std::panic::AssertUnwindSafe;
+
+use futures_util::FutureExt;
 use sqlx::sqlite::SqlitePool;
 use sqlx::{Connection, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
@@ -19,6 +22,16 @@ type Deliver = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 /// Runs a write; whether it succeeded, and how to give its answer. `None`: nobody waits for it any more.
 type Job = Box<dyn for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Option<(bool, Deliver)>> + Send>;
 
+/// What becomes of a connection whose transaction failed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum AfterFailure {
+    /// It is closed: SQLite may have rolled back by itself (a full disk), and then the driver believes to be in a
+    /// transaction still. Whoever used it next would read what was there long ago, and write nothing.
+    Close,
+    /// It is the database itself, in memory.
+    Keep,
+}
+
 /// Hands writes to the one task that does them.
 pub(super) struct Writer {
     jobs: mpsc::Sender<Job>,
@@ -26,12 +39,16 @@ pub(super) struct Writer {
 
 impl Writer {
     /// A writer on a pool. Its task is the database driver's own: it ends with the writer.
-    pub(super) fn new(pool: SqlitePool) -> Self {
+    pub(super) fn new(pool: SqlitePool, after_failure: AfterFailure) -> Self {
         let (jobs, mut waiting) = mpsc::channel::<Job>(QUEUE);
         tokio::spawn(async move {
             let mut batch = Vec::with_capacity(MOST_TOGETHER);
             while waiting.recv_many(&mut batch, MOST_TOGETHER).await > 0 {
-                commit(&pool, batch.drain(..)).await;
+                // A panic costs the writes that were waiting with it, not all that come later.
+                let commit = commit(&pool, after_failure, batch.drain(..));
+                if AssertUnwindSafe(commit).catch_unwind().await.is_err() {
+                    tracing::error!("a write failed in a way that nobody thought of");
+                }
             }
         });
         Self { jobs }
@@ -69,9 +86,9 @@ impl Writer {
 
 /// Runs the jobs in one transaction, then gives every answer. A job that is not reached is dropped, which its caller
 /// takes for a refusal.
-async fn commit(pool: &SqlitePool, jobs: impl Iterator<Item = Job>) {
+async fn commit(pool: &SqlitePool, after_failure: AfterFailure, jobs: impl Iterator<Item = Job>) {
     let mut answers = Vec::new();
-    let committed = run(pool, jobs, &mut answers).await.map_err(|Failure(error)| error);
+    let committed = run(pool, after_failure, jobs, &mut answers).await.map_err(|Failure(error)| error);
     for deliver in answers {
         deliver(match &committed {
             Ok(()) => Ok(()),
@@ -82,10 +99,24 @@ async fn commit(pool: &SqlitePool, jobs: impl Iterator<Item = Job>) {
 
 async fn run(
     pool: &SqlitePool,
+    after_failure: AfterFailure,
     jobs: impl Iterator<Item = Job>,
     answers: &mut Vec<Deliver>,
 ) -> Result<(), Failure> {
-    let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await?;
+    let mut connection = pool.acquire().await?;
+    let done = transact(&mut connection, jobs, answers).await;
+    if done.is_err() && after_failure == AfterFailure::Close {
+        connection.close_on_drop();
+    }
+    done
+}
+
+async fn transact(
+    connection: &mut SqliteConnection,
+    jobs: impl Iterator<Item = Job>,
+    answers: &mut Vec<Deliver>,
+) -> Result<(), Failure> {
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
     for job in jobs {
         let mut savepoint = transaction.begin().await?;
         let Some((succeeded, deliver)) = job(&mut savepoint).await else { continue };
