@@ -47,9 +47,6 @@ pub(super) fn resolve(resolver: &mut Resolver<'_>, path: &KeyPath, raw: raw::Iss
     if RESERVED_CLAIMS.contains(&device_id_claim) || device_id_claim == owner_claim {
         resolver.findings.error(&path.key("deviceIDClaim"), "the issuer sets this claim to something else");
     }
-    if !(device_id_claim.is_empty() || profile == Profile::Plgd) {
-        resolver.findings.warning(&path.key("deviceIDClaim"), "never used: it is of `profile: plgd`");
-    }
     let algorithm = algorithm(raw.signing.algorithm);
     let key_path = path.key("signing").key("privateKeyFile");
     let private_key = match &raw.signing.private_key_file {
