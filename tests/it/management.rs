@@ -4,6 +4,7 @@ mod commands;
 mod guards;
 mod keys;
 mod life;
+mod load;
 mod registration;
 mod secrets;
 mod tokens;
