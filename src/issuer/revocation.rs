@@ -35,6 +35,9 @@ const MAX_PER_CLIENT: usize = 1000;
 /// The same in the plgd profile, where one client's tokens are those of many owners.
 const MAX_PER_SHARED_CLIENT: usize = 50_000;
 
+/// How many single tokens the list names at most, of all clients: verifiers read no more than 8 MiB of it.
+const MAX_LISTED: usize = if cfg!(test) { 4000 } else { 120_000 };
+
 /// A revocation request (RFC 7009 §2.1), well-formed but not yet authenticated.
 #[derive(Debug)]
 pub struct RevocationRequest {
@@ -265,7 +268,16 @@ fn published(known: &store::Revocations, max_per_client: usize) -> (Vec<&str>, H
         *count += 1;
         *last = (*last).max(token.revoked_at);
     }
-    clients.retain(|_, (count, _)| *count > max_per_client);
+    // The most first, so that few clients pay for the list being short enough; and always the same ones.
+    let mut by_count: Vec<_> = clients.drain().collect();
+    by_count.sort_unstable_by(|(one, (few, _)), (other, (many, _))| many.cmp(few).then(one.cmp(other)));
+    let mut listed = known.tokens.len();
+    for (client, (count, last)) in by_count {
+        if count > max_per_client || listed > MAX_LISTED {
+            listed -= count;
+            clients.insert(client, (count, last));
+        }
+    }
     let single = known.tokens.iter().filter(|token| !clients.contains_key(token.client_id.as_str()));
     let single = single.map(|token| token.jti.as_str()).collect();
     // A token's `iat` lies before the moment it was issued.
@@ -353,6 +365,13 @@ mod tests {
         let last = 1000 + i64::try_from(MAX_PER_CLIENT).unwrap();
         // The `iat` of a token that was issued in the moment of the last revocation.
         assert_eq!(clients, HashMap::from([("busy", UnixTime(last - 10))]));
+        // When all together are too many, those with the most are ended as a whole.
+        let mut many = store::Revocations::default();
+        for (client, count) in [("a", 900), ("b", 1000), ("c", 999), ("d", 998), ("e", 997)] {
+            many.tokens.extend((0..count).map(|number| token(client, number)));
+        }
+        let (single, clients) = published(&many, MAX_PER_CLIENT);
+        assert_eq!((single.len(), clients.keys().copied().collect::<Vec<_>>()), (3894, vec!["b"]));
         // A client that was ended as a whole; the later of two ends holds.
         for (client_id, until) in [("gone", 5), ("busy", 6)] {
             known.clients.push(store::ClientNotBefore {

@@ -13,6 +13,9 @@ use crate::store::tokens::{
 };
 use crate::store::{StoreError, TokenStore};
 
+/// How many revocations are read at once; the tests read few.
+const PAGE: u32 = if cfg!(test) { 2 } else { 20_000 };
+
 #[async_trait]
 impl TokenStore for Sqlite {
     async fn insert_token(&self, token: &TokenRecord) -> Result<(), StoreError> {
@@ -86,18 +89,30 @@ impl TokenStore for Sqlite {
     }
 
     async fn revocations(&self, now: UnixTime) -> Result<Revocations, StoreError> {
-        in_time(async {
-            let mut transaction = self.pool.begin().await?;
-            let tokens = "SELECT * FROM revoked_tokens WHERE expires_at >= ?1 ORDER BY jti";
-            let tokens = sqlx::query(tokens).bind(now.0).fetch_all(&mut *transaction).await?;
+        // Page by page: however many there are, no page takes long. What is revoked between two of them has raised the
+        // counter, and is read with the next reading.
+        let mut tokens: Vec<RevokedToken> = Vec::new();
+        loop {
+            let after = tokens.last().map_or_else(String::new, |token| token.jti.clone());
+            let page = in_time(async {
+                let page =
+                    "SELECT * FROM revoked_tokens WHERE expires_at >= ?1 AND jti > ?2 ORDER BY jti LIMIT ?3";
+                let rows = sqlx::query(page).bind(now.0).bind(after).bind(PAGE).fetch_all(&self.pool).await?;
+                rows.iter().map(revoked_token).collect::<Result<Vec<_>, _>>()
+            });
+            let page = page.await?;
+            let is_last = page.len() < PAGE as usize;
+            tokens.extend(page);
+            if is_last {
+                break;
+            }
+        }
+        let clients = in_time(async {
             let clients = "SELECT * FROM client_not_before WHERE expires_at >= ?1 ORDER BY client_id";
-            let clients = sqlx::query(clients).bind(now.0).fetch_all(&mut *transaction).await?;
-            Ok(Revocations {
-                tokens: tokens.iter().map(revoked_token).collect::<Result<_, _>>()?,
-                clients: clients.iter().map(client_not_before).collect::<Result<_, _>>()?,
-            })
-        })
-        .await
+            let clients = sqlx::query(clients).bind(now.0).fetch_all(&self.pool).await?;
+            clients.iter().map(client_not_before).collect()
+        });
+        Ok(Revocations { tokens, clients: clients.await? })
     }
 
     async fn insert_refresh_token(
