@@ -35,7 +35,8 @@ impl Surroundings {
         } else if is("cafile") || is("certfile") {
             &self.certificate
         } else if is("jwksfile") {
-            "{\"keys\":[]}"
+            // RFC 7515, appendix A.3.
+            r#"{"keys":[{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}"#
         } else {
             "a-secret-of-more-than-16-bytes\n"
         }
