@@ -1,6 +1,6 @@
 //! The management API, on a listener of its own.
 //!
-//! [`guard`] stands before every handler. Answers are JSON, errors have one form, and the description of both is made
+//! `guard` stands before every handler. Answers are JSON, errors have one form, and the description of both is made
 //! from the handlers themselves.
 
 mod answer;

@@ -15,10 +15,7 @@ use crate::endpoints::PeerAddress;
 /// End every token that a client was issued before now, or before a time; and all of its refresh tokens
 #[utoipa::path(
     post, path = "/clients/{client_id}/revoke", operation_id = "revoke_client", tag = "clients",
-    params(
-        ("client_id" = String, Path),
-        ("Content-Type" = String, Header, description = "`application/json`, also without a body"),
-    ),
+    params(("client_id" = String, Path)),
     request_body = RevokeRequest,
     responses((status = 200, description = "They have ended", body = Revoked), NotThere, Failed, Refused)
 )]
