@@ -55,7 +55,6 @@ async fn a_client_that_asks_on_and_on_and_never_reads_is_cut_off() {
             if let Err(error) = client.write_all(&requests).await {
                 return error;
             }
-            eprintln!("wrote {:?}", tokio::time::Instant::now());
         }
     };
     let error = tokio::time::timeout(Duration::from_secs(90), writing).await.expect("it is cut off");
