@@ -2,16 +2,13 @@
 
 use std::sync::Arc;
 
-use axum::body::Bytes;
 use axum::extract::State;
-use axum::extract::rejection::BytesRejection;
 use axum::response::{IntoResponse, Response};
 use http::HeaderMap;
 use serde_json::json;
 
-use super::oauth::{token_error_answer, why_no_body};
-use super::{JSON, NO_CACHE, NO_STORE, Peer, address, error_answer, shown};
-use crate::domain::oauth::ErrorCode;
+use super::oauth::{WholeBody, token_error_answer};
+use super::{JSON, NO_CACHE, NO_STORE, Peer, address, shown};
 use crate::issuer::{Introspection, IntrospectionRequest, Issuer, TokenError};
 
 /// `POST /oauth/introspect`
@@ -19,15 +16,8 @@ pub(super) async fn introspect(
     State(issuer): State<Arc<Issuer>>,
     peer: Peer,
     headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    WholeBody(body): WholeBody,
 ) -> Response {
-    let body = match body {
-        Ok(body) => body,
-        Err(rejection) => {
-            let description = why_no_body(rejection.status());
-            return error_answer(rejection.status(), ErrorCode::InvalidRequest.as_str(), description);
-        }
-    };
     let request = IntrospectionRequest::parse(&headers, &body);
     let result = match &request {
         Ok(request) => issuer.introspect(request, address(&peer)).await,

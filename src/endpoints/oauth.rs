@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::{DefaultBodyLimit, FromRequest, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
@@ -232,6 +232,20 @@ impl TokenEndpoint {
             peer,
         );
         error_answer(status, error.as_str(), description)
+    }
+}
+
+/// A request's body, where one that is too large or broke off needs no more than an answer.
+pub(super) struct WholeBody(pub(super) Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for WholeBody {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
+        Bytes::from_request(request, state).await.map(Self).map_err(|rejection| {
+            let status = rejection.status();
+            error_answer(status, ErrorCode::InvalidRequest.as_str(), why_no_body(status))
+        })
     }
 }
 

@@ -2,16 +2,13 @@
 
 use std::sync::Arc;
 
-use axum::body::Bytes;
 use axum::extract::State;
-use axum::extract::rejection::BytesRejection;
 use axum::response::{IntoResponse, Response};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
-use super::oauth::{token_error_answer, why_no_body};
-use super::{NO_CACHE, NO_STORE, Peer, address, error_answer, shown};
-use crate::domain::oauth::ErrorCode;
+use super::oauth::{WholeBody, token_error_answer};
+use super::{NO_CACHE, NO_STORE, Peer, address, shown};
 use crate::issuer::{Issuer, RevocationRequest, TokenError};
 
 /// A list is looked at again within seconds.
@@ -23,15 +20,8 @@ pub(super) async fn revoke(
     State(issuer): State<Arc<Issuer>>,
     peer: Peer,
     headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    WholeBody(body): WholeBody,
 ) -> Response {
-    let body = match body {
-        Ok(body) => body,
-        Err(rejection) => {
-            let description = why_no_body(rejection.status());
-            return error_answer(rejection.status(), ErrorCode::InvalidRequest.as_str(), description);
-        }
-    };
     let request = RevocationRequest::parse(&headers, &body);
     let result = match &request {
         Ok(request) => issuer.revoke(request, address(&peer)).await,

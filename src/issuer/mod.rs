@@ -11,6 +11,7 @@ pub mod client;
 mod client_auth;
 pub mod client_secret;
 mod clients;
+mod error;
 mod grants;
 mod introspection;
 pub mod management;
@@ -35,7 +36,6 @@ use crate::domain::scope::ScopeSet;
 use crate::domain::secret::SecretString;
 use crate::jose::Algorithm;
 use crate::jose::live_keys::LiveKeys;
-use crate::jose::sign::SigningKeyError;
 use crate::store::{EncryptionKey, Revisions, Store, StoreError};
 
 pub use access_token::RESERVED as RESERVED_CLAIMS;
@@ -43,6 +43,7 @@ pub use client::Client;
 pub use client_auth::AssertionFault;
 pub use client_auth::client_keys::ClientKeySets;
 pub use client_auth::exchange::VerifyForeign;
+pub use error::{OpenError, TokenError};
 pub use grants::refresh_token::LIFETIME as REFRESH_TOKEN_LIFETIME;
 pub use introspection::{Introspection, IntrospectionRequest};
 pub use revocation::{RevocationList, RevocationRequest};
@@ -366,183 +367,6 @@ pub struct Outcome {
     pub grant_type: Option<GrantType>,
     /// The error, or none when a token was issued.
     pub error: Option<ErrorCode>,
-}
-
-/// Why no token is issued. What `Display` prints is what the client is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum TokenError {
-    /// The body's media type is none we read, or is missing.
-    #[error("the content type must be application/x-www-form-urlencoded or application/json")]
-    ContentType,
-    /// The body is not what its media type says.
-    #[error("the request body is malformed")]
-    MalformedBody,
-    /// A parameter has a type its definition does not allow.
-    #[error("a parameter has a wrong type")]
-    WrongType,
-    /// A parameter, or the `Authorization` header, is there more than once.
-    #[error("a parameter or header is repeated")]
-    Repeated,
-    /// More than 100 parameters, scopes or audiences, or one that is too long.
-    #[error("too many parameters, or one that is too long")]
-    TooLarge,
-    /// There is no `grant_type`.
-    #[error("grant_type is missing")]
-    NoGrantType,
-    /// The client authenticates in more than one way.
-    #[error("more than one client authentication method is used")]
-    SeveralAuthMethods,
-    /// `client_assertion` and `client_assertion_type` do not go together.
-    #[error(
-        "client_assertion needs the client_assertion_type urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
-    )]
-    AssertionType,
-    /// `expiration` is no number of seconds, has passed, or is later than the client's lifetime allows.
-    #[error(
-        "expiration must be a time in unix seconds, in the future and within the client's token lifetime"
-    )]
-    Expiration,
-    /// `token_name` is too long or has control characters.
-    #[error("token_name must be at most 128 printable characters")]
-    TokenName,
-    /// The client is unknown, its secret wrong, or it may not be used now: on purpose one error for all.
-    #[error("client authentication failed")]
-    InvalidClient {
-        /// Whether Basic was used, and must be asked for again (RFC 6749 §5.2).
-        basic: bool,
-    },
-    /// There is no `refresh_token`.
-    #[error("refresh_token is missing")]
-    NoRefreshToken,
-    /// The refresh token is unknown, revoked, expired or another client's: one error for all.
-    #[error("the refresh token is not valid")]
-    InvalidGrant,
-    /// The refresh token was used before, so one of two who have it is a thief: its family was revoked.
-    #[error("the refresh token was used before")]
-    RefreshTokenReused,
-    /// The assertion proves nothing: to the client the same as [`TokenError::InvalidClient`].
-    #[error("client authentication failed")]
-    InvalidAssertion(AssertionFault),
-    /// Too many failures in a row: nothing was looked at.
-    #[error("too many failed attempts: try again later")]
-    TooManyFailures {
-        /// When it may be tried again, in seconds.
-        retry_after: u16,
-    },
-    /// Too many secrets have to be hashed just now.
-    #[error("too many attempts at once: try again")]
-    Busy,
-    /// The keys that verify the assertion are not to be had just now.
-    #[error("the keys for the assertion are not available")]
-    ClientKeysUnavailable,
-    /// The client may not use this grant.
-    #[error("this client may not use this grant type")]
-    UnauthorizedClient,
-    /// The grant is none we know.
-    #[error("this grant type is not supported")]
-    UnsupportedGrantType,
-    /// A scope is malformed, or not allowed to the client.
-    #[error("a requested scope is malformed or not allowed to this client")]
-    InvalidScope,
-    /// An audience or resource is malformed, or not allowed to the client.
-    #[error("a requested audience or resource is malformed or not allowed to this client")]
-    InvalidTarget,
-    /// There is no `token`.
-    #[error("token is missing")]
-    NoToken,
-    /// The store does not keep what must be kept.
-    #[error("the store is not available")]
-    StoreUnavailable,
-    /// The token could not be signed.
-    #[error("the token could not be issued")]
-    Signing,
-}
-
-impl TokenError {
-    /// The error code on the wire.
-    #[must_use]
-    pub fn code(self) -> ErrorCode {
-        match self {
-            Self::ContentType
-            | Self::MalformedBody
-            | Self::WrongType
-            | Self::Repeated
-            | Self::TooLarge
-            | Self::NoGrantType
-            | Self::SeveralAuthMethods
-            | Self::AssertionType
-            | Self::Expiration
-            | Self::TokenName
-            | Self::NoRefreshToken
-            | Self::NoToken => ErrorCode::InvalidRequest,
-            Self::InvalidGrant | Self::RefreshTokenReused => ErrorCode::InvalidGrant,
-            Self::StoreUnavailable
-            | Self::TooManyFailures { .. }
-            | Self::Busy
-            | Self::ClientKeysUnavailable => ErrorCode::TemporarilyUnavailable,
-            Self::InvalidClient { .. } | Self::InvalidAssertion(_) => ErrorCode::InvalidClient,
-            Self::UnauthorizedClient => ErrorCode::UnauthorizedClient,
-            Self::UnsupportedGrantType => ErrorCode::UnsupportedGrantType,
-            Self::InvalidScope => ErrorCode::InvalidScope,
-            Self::InvalidTarget => ErrorCode::InvalidTarget,
-            Self::Signing => ErrorCode::ServerError,
-        }
-    }
-}
-
-impl TokenError {
-    /// Why, for the audit log: it says more than the client is told.
-    #[must_use]
-    pub fn reason(self) -> String {
-        match self {
-            Self::InvalidAssertion(fault) => fault.to_string(),
-            other => other.to_string(),
-        }
-    }
-}
-
-/// Why an issuer cannot start.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// The issuer's URL has no form that tokens and paths can be built on.
-    #[error("the issuer's URL must be http or https, without query and fragment, with an unambiguous path")]
-    Url,
-    /// A token would not live.
-    #[error("an access token's lifetime must be at least one second, or zero in the plgd profile")]
-    Lifetime,
-    /// The owner claim is one that the issuer itself sets.
-    #[error("the owner claim must not be empty or one of the claims that the issuer sets itself")]
-    OwnerClaim,
-    /// The claim that names a device is one that the issuer itself sets.
-    #[error("the device id claim must not be one of the claims that the issuer sets itself")]
-    DeviceIdClaim,
-    /// Two clients have one id.
-    #[error("client `{0}` is configured twice")]
-    DuplicateClient(String),
-    /// A client without a secret could be anyone.
-    #[error("client `{0}` has an empty secret")]
-    EmptySecret(String),
-    /// The configured private key cannot be used.
-    #[error("the configured private key cannot be used with the signing algorithm")]
-    PrivateKey(#[source] SigningKeyError),
-    /// No key can be made.
-    #[error("no signing key can be made for the algorithm")]
-    NewKey(#[source] SigningKeyError),
-    /// The store keeps no key and gives none back.
-    #[error("the store has no signing key")]
-    NoKey,
-    /// A stored key cannot be used.
-    #[error("the stored signing key `{0}` cannot be used")]
-    StoredKey(String),
-    /// A stored key is encrypted, and there is no key to it.
-    #[error("the stored signing key `{0}` is encrypted: `store.encryptionKeyFile` must name the key's file")]
-    Encrypted(String),
-    /// A stored key is encrypted with another key.
-    #[error("the stored signing key `{0}` cannot be decrypted: `store.encryptionKeyFile` holds another key")]
-    OtherEncryptionKey(String),
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
 }
 
 #[cfg(test)]

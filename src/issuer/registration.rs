@@ -1,5 +1,6 @@
 //! What is registered of a client of the management API: the members of RFC 7591 §2 and a few of ours, as they are stored.
 
+mod members;
 mod request;
 
 use std::time::Duration;
@@ -16,8 +17,10 @@ use crate::domain::secret::ExposeSecret;
 use crate::jose::key_set::KeySet;
 use crate::store::{StoredClient, StoredSecret};
 
-pub use request::{FieldProblem, MEMBERS, fits_into_a_path};
-pub(super) use request::{Members, read_new, read_patched};
+pub use members::FieldProblem;
+pub(super) use members::Members;
+pub use request::{MEMBERS, fits_into_a_path};
+pub(super) use request::{read_new, read_patched};
 
 /// A client's registration. Unknown members are left alone by reading; a member without a value is not written.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

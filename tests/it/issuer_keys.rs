@@ -8,17 +8,14 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
-use tokio::time::Instant;
 
 use crate::support::client::{get, post_form};
 use crate::support::clock::MovableClock;
-use crate::support::logs;
 use crate::support::sidecar::{Sidecar, SidecarBuilder};
 use crate::support::upstream::Upstream;
+use crate::support::{logs, until};
 
 const SECRET: &str = "a secret of the legacy program";
-/// The sidecar looks at its store every five seconds; the machine may be busy.
-const PATIENCE: Duration = Duration::from_secs(60);
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -81,15 +78,6 @@ async fn published(issuer: &Sidecar) -> Vec<String> {
     let jwks = jwks(issuer).await;
     let keys = jwks["keys"].as_array().expect("keys").iter();
     keys.map(|key| key["kid"].as_str().expect("a kid").to_owned()).collect()
-}
-
-/// Waits until something holds.
-async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds().await {
-        assert!(Instant::now() < deadline, "never: {what}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
 }
 
 /// A sidecar that fetches the issuer's key set, as one on another machine does.

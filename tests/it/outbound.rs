@@ -9,6 +9,7 @@ use crate::support::behave::{Behave, Gate};
 use crate::support::client::{Connection, RawAnswer, get, request, request_bytes, send_raw};
 use crate::support::logs;
 use crate::support::sidecar::Sidecar;
+use crate::support::until;
 use crate::support::upstream::{Answer, Upstream};
 
 const SECRET: &str = "outbound-client-secret-1";
@@ -363,14 +364,18 @@ async fn what_happens_to_a_credential_shows_in_metrics_and_log() {
     let mark = logs::mark();
     assert_eq!(world.get("/").await.status, 200);
     logs::wait_for_line(mark, &["access", "outbound", "token_attached"]).await;
-    let metrics = get(world.sidecar.address("probes"), "/metrics", &[]).await.text();
-    for line in [
-        "m2m_outbound_requests_total{listener=\"hub\",result=\"token_attached\"} 1",
-        "m2m_token_fetch_total{credential=\"hub\",result=\"ok\"} 1",
-        "m2m_credential_expiry_seconds{credential=\"hub\"} 3",
-    ] {
-        assert!(metrics.contains(line), "{line}\n{metrics}");
-    }
+    // A request is counted when it is over, which may be a moment after its answer was read.
+    until("everything is counted", async || {
+        let metrics = get(world.sidecar.address("probes"), "/metrics", &[]).await.text();
+        [
+            "m2m_outbound_requests_total{listener=\"hub\",result=\"token_attached\"} 1",
+            "m2m_token_fetch_total{credential=\"hub\",result=\"ok\"} 1",
+            "m2m_credential_expiry_seconds{credential=\"hub\"} 3",
+        ]
+        .iter()
+        .all(|line| metrics.contains(line))
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

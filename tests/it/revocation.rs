@@ -503,10 +503,7 @@ async fn metadata_that_say_less_than_before_do_not_end_the_asking() {
     let seen = authority.fetches(Endpoint::AuthorizationServer);
     authority.behave(Endpoint::OpenidConfiguration, Behave::Status(503));
     let stranger = authority.token().header("kid", "unknown").claim("jti", UUIDS[1]).sign();
-    let unknown = async || judge(&sidecar, &stranger).await;
-    while unknown().await != is(503, "keys_unavailable") {
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
+    becomes(&sidecar, &stranger, is(503, "keys_unavailable")).await;
     assert_eq!(authority.fetches(Endpoint::AuthorizationServer), seen);
     assert_eq!(judge(&sidecar, &token).await, is(401, "revoked"));
 }

@@ -69,19 +69,9 @@ fn states(keys: &SigningKeys) -> Vec<KeyState> {
     keys.views().iter().map(|view| view.state).collect()
 }
 
-const ALL: [Algorithm; 7] = [
-    Algorithm::ES256,
-    Algorithm::ES384,
-    Algorithm::RS256,
-    Algorithm::RS384,
-    Algorithm::RS512,
-    Algorithm::PS256,
-    Algorithm::EdDSA,
-];
-
 #[tokio::test]
 async fn every_algorithm_signs_what_its_key_set_verifies_before_during_and_after_a_rotation() {
-    for algorithm in ALL {
+    for &algorithm in crate::jose::ALGORITHMS {
         let store = memory().await;
         let config = Config { algorithm, ..config(Vec::new()) };
         let keys = open_at(&config, &store, NOW).await.unwrap();

@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
+};
 use sqlx::{Row, SqlSafeStr, SqliteConnection};
 
 use self::writer::{AfterFailure, Writer};
@@ -50,6 +52,8 @@ impl Sqlite {
         let options = SqliteConnectOptions::new()
             .filename(path)
             .journal_mode(SqliteJournalMode::Wal)
+            // An answer means that a power cut does not take the write back.
+            .synchronous(SqliteSynchronous::Full)
             .busy_timeout(DEADLINE)
             .foreign_keys(true);
         Self::connect(SqlitePoolOptions::new().max_connections(4), options, AfterFailure::Close).await

@@ -275,12 +275,10 @@ async fn a_client_rotates_its_keys_in_its_file() {
     let old = |robot: &Authority| assertion(robot, "robot").kid("es256-1").sign();
     std::fs::write(sidecar.path("robot.json"), robot.jwks().to_string()).expect("a writable directory");
     // The file is looked at again when a key is missing, once a second.
-    let rotated = async {
-        while present(&sidecar, &assertion(&robot, "robot").kid(&new).sign()).await.status != 200 {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(crate::support::PATIENCE, rotated).await.expect("the new key is found");
+    crate::support::until("the new key is found", async || {
+        present(&sidecar, &assertion(&robot, "robot").kid(&new).sign()).await.status == 200
+    })
+    .await;
     assert_eq!(present(&sidecar, &old(&robot)).await.status, 401);
     sidecar.stop().await;
 }

@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use super::{claims, count, database, is, issue, judge, post, text, world};
 use crate::support::upstream::Upstream;
-use crate::support::{PATIENCE, logs};
+use crate::support::{logs, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_tokens_with_a_name_leave_a_row_and_it_is_written_before_the_answer() {
@@ -97,11 +95,7 @@ async fn tokens_that_expired_a_day_ago_are_forgotten_however_many() {
     .unwrap();
     // The next look is a minute after the first.
     clock.forward(Duration::from_mins(2));
-    let deadline = Instant::now() + PATIENCE;
-    while count(&mut database, "tokens").await > 1 {
-        assert!(Instant::now() < deadline, "they are still there");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    until("they are gone", async || count(&mut database, "tokens").await == 1).await;
     let names: Vec<String> =
         sqlx::query_scalar("SELECT name FROM tokens").fetch_all(&mut database).await.unwrap();
     assert_eq!(names, ["kept"]);
