@@ -7,13 +7,15 @@
 pub mod admin;
 mod authorities;
 mod callers;
+mod credentials;
 mod exchange;
 pub mod explain;
+mod outbound;
 mod readiness;
 mod sockets;
+mod status;
 mod tasks;
 
-use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,25 +24,22 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::config::{Config, Readiness};
+use crate::config::Config;
 use crate::domain::clock::{Clock, SharedClock, SystemClock};
 use crate::domain::oauth::GrantType;
 use crate::endpoints;
 use crate::endpoints::oauth::{self, Placement};
 use crate::endpoints::plgd::VerifyCaller;
 use crate::endpoints::probes;
-use crate::http_client::HttpClient;
 use crate::issuer::{Issuer, Outcome};
 use crate::jose::provider;
 use crate::limits::Limits;
 use crate::proxy::inbound::{self, Inbound, OwnEndpoints};
 use crate::proxy::listener::{Listener, Workers};
 use crate::proxy::local::LocalService;
-use crate::proxy::outbound::Outbound;
-use crate::proxy::upstream::Upstream;
+use crate::proxy::own::OwnAddresses;
 use crate::store;
 use crate::telemetry::{Metrics, Role};
-use crate::token_source::{self, TokenSource};
 use crate::verifier::{Authority, Mode, ObserveCache, Verifier};
 use sockets::{Socket, Sockets};
 use tasks::Tasks;
@@ -56,6 +55,8 @@ pub const ISSUER: &str = "issuer";
 pub const ADMIN: &str = "admin";
 /// The name of the probes' listener.
 pub const PROBES: &str = "probes";
+/// The name of the listener that hands out tokens.
+pub const LOCAL_API: &str = "localApi";
 
 /// Why a sidecar could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -224,20 +225,15 @@ impl Parts {
                 oauth::issuer_router(issuer.clone(), Placement::OwnListener, observer, callers.clone());
             listeners.push(self.local(workers, sockets, ISSUER, router)?);
         }
-        if let Some(role) = &config.admin {
-            let guard = admin::guard(role, &config.state_dir)?;
-            let counters = guard.counters();
-            self.tasks.spawn("limits of admin".to_owned(), move || counters.clone().run());
-            let router = endpoints::admin::router(issuer.clone(), guard);
-            listeners.push(self.local(workers, sockets, ADMIN, router)?);
-        }
         let at_root = config.issuer.as_ref().is_some_and(|role| role.issuer.root_paths);
         for listener in &config.inbound {
             let own = match &issuer {
                 Some(issuer) if listener.issuer => Some(self.own_endpoints(issuer, at_root, &callers)),
                 _ => None,
             };
-            let upstream = self.upstream(&listener.name, &listener.upstream)?;
+            let here = sockets.get(&Socket::Proxy(listener.name.clone()))?.address();
+            let here = Arc::new(OwnAddresses::new([here]));
+            let upstream = self.upstream(&listener.name, &listener.upstream, here)?;
             let trusted =
                 listener.verifier.authorities.iter().filter_map(|name| authorities.get(name).cloned());
             let (hits, misses) = self.metrics.verified_token_cache();
@@ -260,17 +256,18 @@ impl Parts {
                 .map_err(StartError::Workers)?;
             listeners.push((listener.name.clone(), served));
         }
-        for listener in &config.outbound {
-            let upstream = self.upstream(&listener.name, &listener.upstream)?;
-            let credential = credentials
-                .get(&listener.credential)
-                .ok_or_else(|| unusable(&listener.name)("its credential does not exist".to_owned()))?;
-            let metrics = Arc::new(self.metrics.requests(Role::Outbound, &listener.name));
-            let serve = || Outbound::new(listener, upstream.clone(), credential.clone(), metrics.clone());
-            let served = workers
-                .listen(sockets.get(&Socket::Proxy(listener.name.clone()))?, &metrics, serve)
-                .map_err(StartError::Workers)?;
-            listeners.push((listener.name.clone(), served));
+        listeners.extend(self.outbound(config, sockets, workers, &credentials)?);
+        if config.local_api.is_some() {
+            let router = endpoints::local_api::router(credentials.values().cloned());
+            listeners.push(self.local(workers, sockets, LOCAL_API, router)?);
+        }
+        if let Some(role) = &config.admin {
+            let guard = admin::guard(role, &config.state_dir)?;
+            let counters = guard.counters();
+            self.tasks.spawn("limits of admin".to_owned(), move || counters.clone().run());
+            let status = status::status(&authorities, &credentials, sockets);
+            let router = endpoints::admin::router(issuer.clone(), status, guard);
+            listeners.push(self.local(workers, sockets, ADMIN, router)?);
         }
         if config.probes.is_some() {
             let ready = self.ready.clone();
@@ -351,42 +348,6 @@ impl Parts {
             router: oauth::issuer_router(issuer.clone(), placement, self.token_observer(), callers.clone()),
         }
     }
-
-    fn credentials(&self, config: &Config) -> Result<HashMap<String, TokenSource>, StartError> {
-        let mut credentials = HashMap::new();
-        let prefetch = config.readiness.contains(&Readiness::Credentials);
-        for each in &config.credentials {
-            let client = HttpClient::new(token_source::http_options(None))
-                .map_err(|error| unusable(&each.name)(error.to_string()))?;
-            let metrics = self.metrics.clone();
-            let observer: token_source::Observer = Arc::new(move |event| observe_fetch(&metrics, &event));
-            // Readiness that waits for the first request could wait for ever.
-            let each = token_source::Config { prefetch: each.prefetch || prefetch, ..each.clone() };
-            let source = TokenSource::new(each.clone(), client, self.clock.clone(), observer);
-            let run = source.clone();
-            self.tasks
-                .spawn(format!("token of {}", each.name), move || run.clone().run(std::future::pending()));
-            let (scraped, clock) = (source.clone(), self.clock.clone());
-            self.metrics.on_scrape(move |metrics| {
-                let left = scraped.status().expires_at.map(|expires| clock.now().until(expires));
-                metrics.credential_expiry(scraped.name(), left);
-            });
-            credentials.insert(each.name, source);
-        }
-        Ok(credentials)
-    }
-
-    fn upstream(
-        &self,
-        listener: &str,
-        config: &crate::proxy::upstream::Config,
-    ) -> Result<Arc<Upstream>, StartError> {
-        let upstream =
-            Upstream::new(config.clone()).map_err(|error| unusable(listener)(error.to_string()))?;
-        let run = upstream.clone();
-        self.tasks.spawn(format!("upstream of {listener}"), move || run.clone().run());
-        Ok(upstream)
-    }
 }
 
 fn verifier(
@@ -402,17 +363,4 @@ fn verifier(
         tracing::warn!(listener, "the listener is in shadow mode: it lets pass whatever it would refuse");
     }
     Ok(Arc::new(verifier))
-}
-
-fn observe_fetch(metrics: &Metrics, event: &token_source::Event<'_>) {
-    match event {
-        token_source::Event::Fetched { credential, expires_in } => {
-            metrics.token_fetched(credential, "ok");
-            tracing::info!(credential, expires_in = expires_in.as_secs(), "fetched an access token");
-        }
-        token_source::Event::Failed { credential, error } => {
-            metrics.token_fetched(credential, error.code());
-            tracing::warn!(credential, error = error.code(), "cannot fetch an access token");
-        }
-    }
 }

@@ -10,16 +10,18 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::{Bytes, BytesMut};
-use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::header::{AGE, CONTENT_TYPE, DATE};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::{Certificate, Client, ClientBuilder, Request, Response, redirect, retry};
+use reqwest::{Certificate, Client, ClientBuilder, Identity, Request, Response, redirect, retry};
 use url::{Host, Url};
 
+use crate::domain::clock::UnixTime;
 use crate::domain::public_address::is_public;
+use crate::domain::secret::{ExposeSecret, SecretString};
 
 const USER_AGENT: &str = concat!("m2m-sidecar/", env!("CARGO_PKG_VERSION"));
 
@@ -35,6 +37,8 @@ pub struct HttpOptions {
     pub total_timeout: Duration,
     /// Certificates (PEM) that are trusted beside the platform's.
     pub ca_pem: Option<Vec<u8>>,
+    /// A private key and its certificates (PEM), which are shown to servers that ask for them.
+    pub identity_pem: Option<SecretString>,
     /// The largest body read, in bytes.
     pub max_body: usize,
 }
@@ -45,6 +49,9 @@ pub enum BuildError {
     /// The PEM holds no certificate, or a broken one.
     #[error("the CA file holds no valid certificate")]
     Certificate,
+    /// The PEM holds no private key, no certificate, or the two do not belong together.
+    #[error("the client's certificate and private key cannot be used together")]
+    Identity,
     /// The TLS library refused its settings.
     #[error("the TLS client could not be set up")]
     Tls,
@@ -93,6 +100,19 @@ pub struct HttpAnswer {
     pub headers: HeaderMap,
     /// Its body, at most `max_body` bytes.
     pub body: Bytes,
+}
+
+impl HttpAnswer {
+    /// By how many seconds the server's clock is ahead of ours, negative: behind, by `Date` (RFC 9110 §6.6.1) and, from a
+    /// cache, `Age`. The answer was made some time between question and answer: within that span there is no difference.
+    #[must_use]
+    pub fn clock_skew(&self, asked: UnixTime, answered: UnixTime) -> Option<i64> {
+        let text = |name: HeaderName| self.headers.get(name).and_then(|value| value.to_str().ok());
+        let date = httpdate::parse_http_date(text(DATE)?).ok()?.duration_since(UNIX_EPOCH).ok()?;
+        let age = text(AGE).and_then(|age| age.trim().parse().ok()).unwrap_or(0_u32);
+        let theirs = i64::try_from(date.as_secs()).ok()?.saturating_add(i64::from(age));
+        Some(if theirs > answered.0 { theirs - answered.0 } else { (theirs - asked.0).min(0) })
+    }
 }
 
 impl fmt::Debug for HttpAnswer {
@@ -147,8 +167,15 @@ impl HttpClient {
             None => Vec::new(),
         };
         let private_ca = !certificates.is_empty();
+        let identity = options.identity_pem.as_ref().map(parse_identity).transpose()?;
+        let builder = |options| match &identity {
+            Some(identity) => builder(options).identity(identity.clone()),
+            None => builder(options),
+        };
         match adapt(builder(options)).tls_certs_merge(certificates).build() {
             Ok(client) => Ok(client),
+            // Each was readable by itself.
+            Err(_) if identity.is_some() => Err(BuildError::Identity),
             Err(_) if private_ca => Err(BuildError::Certificate),
             // An image without any CA bundle: plain HTTP must work there all the same, and every https is refused.
             Err(_) => {
@@ -275,6 +302,10 @@ fn parse_certificates(pem: &[u8]) -> Result<Vec<Certificate>, BuildError> {
     if certificates.is_empty() { Err(BuildError::Certificate) } else { Ok(certificates) }
 }
 
+fn parse_identity(pem: &SecretString) -> Result<Identity, BuildError> {
+    Identity::from_pem(pem.expose_secret().as_bytes()).map_err(|_| BuildError::Identity)
+}
+
 /// Reads a body, and stops as soon as it is known to be too large.
 async fn read_body(response: &mut Response, max_body: usize) -> Result<Bytes, HttpError> {
     let announced = response.content_length().unwrap_or(0);
@@ -353,6 +384,7 @@ mod tests {
             connect_timeout: Duration::from_secs(2),
             total_timeout: Duration::from_secs(5),
             ca_pem: None,
+            identity_pem: None,
             max_body: 64,
         }
     }
@@ -370,6 +402,30 @@ mod tests {
         assert_eq!(answer.headers["x-a"], "b");
         assert_eq!(&answer.body[..], b"hi");
         assert!(!format!("{answer:?}").contains("hi"));
+    }
+
+    #[test]
+    fn the_clock_is_judged_by_the_date_of_an_answer_and_its_age_in_a_cache() {
+        // 1994-11-06 08:49:37, the example of RFC 9110 §5.6.7.
+        let now = 784_111_777;
+        let answer = |headers| HttpAnswer { status: StatusCode::OK, headers, body: Bytes::new() };
+        let skew = |date: &str, age: Option<&str>, asked: i64, answered: i64| {
+            let mut headers = HeaderMap::new();
+            headers.insert(DATE, date.parse().unwrap());
+            if let Some(age) = age {
+                headers.insert(AGE, age.parse().unwrap());
+            }
+            answer(headers).clock_skew(UnixTime(now + asked), UnixTime(now + answered))
+        };
+        let date = "Sun, 06 Nov 1994 08:49:37 GMT";
+        assert_eq!(skew(date, None, 0, 0), Some(0));
+        assert_eq!(skew(date, None, -4, 1), Some(0), "made while we waited");
+        assert_eq!(skew(date, None, -95, -90), Some(90), "it is ahead");
+        assert_eq!(skew(date, None, 90, 95), Some(-90), "it is behind");
+        assert_eq!(skew(date, Some("600"), 600, 600), Some(0), "from a cache");
+        assert_eq!(skew(date, Some("x"), 0, 0), Some(0));
+        assert_eq!(skew("yesterday", None, 0, 0), None);
+        assert_eq!(answer(HeaderMap::new()).clock_skew(UnixTime(now), UnixTime(now)), None);
     }
 
     #[tokio::test]

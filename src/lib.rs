@@ -11,7 +11,7 @@
 //! | 4 | [`proxy`]: the only floor, with `app`, that knows pingora |
 //! | 3 | [`endpoints`]: HTTP answers of our own, as axum handlers |
 //! | 2 | [`issuer`], [`verifier`], [`token_source`]: authorization server, resource server, client |
-//! | 1 | [`jose`], [`store`], [`http_client`], [`limits`], [`telemetry`]: keys and signatures, persistence, I/O, limits, measurement |
+//! | 1 | [`jose`], [`store`], [`http_client`], [`files`], [`limits`], [`telemetry`]: keys and signatures, persistence, I/O, limits, measurement |
 //! | 0 | [`domain`]: OAuth words, secrets, claims, scopes, paths, reason codes, the clock |
 //!
 //! ARCHITECTURE.md walks a request through it.
@@ -24,6 +24,7 @@ pub mod cli;
 pub mod config;
 pub mod domain;
 pub mod endpoints;
+pub mod files;
 pub mod http_client;
 pub mod issuer;
 pub mod jose;

@@ -175,6 +175,8 @@ pub struct Metrics {
     verified_cache: Family<ResultLabels, Counter>,
     token_fetch: Family<CredentialResultLabels, Counter>,
     credential_expiry: Family<CredentialLabels, Gauge>,
+    credential_age: Family<CredentialLabels, Gauge>,
+    credential_skew: Family<CredentialLabels, Gauge>,
     jwks_fetch: Family<AuthorityResultLabels, Counter>,
     revocation_fetch: Family<AuthorityResultLabels, Counter>,
     jwks_age: Family<AuthorityLabels, Gauge>,
@@ -209,6 +211,8 @@ impl Metrics {
             verified_cache: Family::default(),
             token_fetch: Family::default(),
             credential_expiry: Family::default(),
+            credential_age: Family::default(),
+            credential_skew: Family::default(),
             jwks_fetch: Family::default(),
             revocation_fetch: Family::default(),
             jwks_age: Family::default(),
@@ -240,6 +244,16 @@ impl Metrics {
             "credential_expiry_seconds",
             "Seconds until a credential's token expires; absent without one",
             metrics.credential_expiry.clone(),
+        );
+        registry.register(
+            "credential_token_age_seconds",
+            "Seconds since a credential's token arrived; absent without one",
+            metrics.credential_age.clone(),
+        );
+        registry.register(
+            "credential_clock_skew_seconds",
+            "By how much the clock of a credential's authority is ahead of ours; negative: behind; absent until it says",
+            metrics.credential_skew.clone(),
         );
         registry.register("jwks_fetch", "Key sets fetched", metrics.jwks_fetch.clone());
         let help = "Questions to an authority about revoked tokens";
@@ -312,15 +326,27 @@ impl Metrics {
         self.token_fetch.get_or_create(&labels).inc();
     }
 
-    /// How long a credential's token still lives; `None` when there is none.
-    pub fn credential_expiry(&self, credential: &str, left: Option<Duration>) {
+    /// How long a credential's token still lives, how old it is, and its authority's clock; `None`: not known.
+    pub fn credential(
+        &self,
+        credential: &str,
+        left: Option<Duration>,
+        age: Option<Duration>,
+        skew: Option<i64>,
+    ) {
         let labels = CredentialLabels { credential: credential.to_owned() };
-        match left {
-            Some(left) => {
-                self.credential_expiry.get_or_create(&labels).set(seconds(left));
-            }
-            None => {
-                self.credential_expiry.remove(&labels);
+        for (gauges, value) in [
+            (&self.credential_expiry, left.map(seconds)),
+            (&self.credential_age, age.map(seconds)),
+            (&self.credential_skew, skew),
+        ] {
+            match value {
+                Some(value) => {
+                    gauges.get_or_create(&labels).set(value);
+                }
+                None => {
+                    gauges.remove(&labels);
+                }
             }
         }
     }

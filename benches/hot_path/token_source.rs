@@ -6,10 +6,8 @@ use std::sync::Arc;
 
 use criterion::Criterion;
 use m2m_sidecar::domain::clock::SystemClock;
-use m2m_sidecar::domain::oauth::ClientAuthMethod;
 use m2m_sidecar::domain::scope::ScopeSet;
-use m2m_sidecar::http_client::HttpClient;
-use m2m_sidecar::token_source::{Config, TokenEndpoint, TokenSource, http_options};
+use m2m_sidecar::token_source::{Authentication, Config, TokenEndpoint, TokenSource};
 use url::Url;
 
 /// A token endpoint on loopback that answers one request.
@@ -35,21 +33,25 @@ fn token_endpoint() -> SocketAddr {
 pub fn bench(criterion: &mut Criterion) {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let endpoint = Url::parse(&format!("http://{}/oauth/token", token_endpoint())).expect("a URL");
+    let secret_file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(secret_file.path(), "bench-secret").expect("written");
     let config = Config {
         name: "bench".to_owned(),
         endpoint: TokenEndpoint::Url(endpoint),
         client_id: "bench".to_owned(),
-        client_secret: "bench-secret".into(),
-        auth_method: ClientAuthMethod::ClientSecretBasic,
+        authentication: Authentication::SecretBasic { secret_file: secret_file.path().to_owned() },
+        ca_file: None,
         scopes: ScopeSet::default(),
         audiences: Vec::new(),
         resources: Vec::new(),
         extra_parameters: Vec::new(),
         refresh_at: 0.8,
         prefetch: true,
+        kept_at: None,
+        local_api: false,
+        rotation: None,
     };
-    let http = HttpClient::new(http_options(None)).expect("an HTTP client");
-    let source = TokenSource::new(config, http, Arc::new(SystemClock), Arc::new(|_| {}));
+    let source = TokenSource::new(config, Arc::new(SystemClock), Arc::new(|_| {}));
     let task = runtime.spawn(source.clone().run(std::future::pending()));
     assert!(runtime.block_on(source.token()).is_ok());
     let mut group = criterion.benchmark_group("token_source");

@@ -8,7 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{Parts, StartError, unusable};
 use crate::config::Config;
+use crate::domain::oauth::ClientAuthMethod;
+use crate::files;
 use crate::jose::live_keys;
+use crate::token_source::Authentication;
 use crate::verifier::{Authority, AuthorityConfig, IntrospectionClient, OwnIssuer};
 
 impl Parts {
@@ -96,11 +99,17 @@ fn introspection_client(
     let credential = config.credentials.iter().find(|credential| credential.name == *name);
     let credential =
         credential.ok_or_else(|| unusable(&authority.name)("its credential does not exist".to_owned()))?;
-    Ok(Some(IntrospectionClient {
-        client_id: credential.client_id.clone(),
-        client_secret: credential.client_secret.clone(),
-        auth_method: credential.auth_method,
-    }))
+    let (auth_method, secret_file) = match &credential.authentication {
+        Authentication::SecretBasic { secret_file } => (ClientAuthMethod::ClientSecretBasic, secret_file),
+        Authentication::SecretPost { secret_file } => (ClientAuthMethod::ClientSecretPost, secret_file),
+        _ => {
+            let problem = "introspection is asked with a client secret, which its credential does not have";
+            return Err(unusable(&authority.name)(problem.to_owned()));
+        }
+    };
+    let client_secret = files::read_secret(secret_file)
+        .map_err(|error| unusable(&authority.name)(format!("its credential's secret {error}")))?;
+    Ok(Some(IntrospectionClient { client_id: credential.client_id.clone(), client_secret, auth_method }))
 }
 
 /// A sidecar that fetches keys keeps the last good ones; on a read-only root it does without.

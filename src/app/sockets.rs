@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
-use super::{ADMIN, ISSUER, PROBES, StartError, unusable};
+use super::{ADMIN, ISSUER, LOCAL_API, PROBES, StartError, unusable};
 use crate::config::Config;
 use crate::proxy::listener::BoundSocket;
 
@@ -32,16 +32,23 @@ impl Sockets {
             config.issuer.as_ref().and_then(|role| role.listen).map(|listen| (Socket::Own(ISSUER), listen));
         let probes = config.probes.map(|listen| (Socket::Own(PROBES), listen));
         let admin = config.admin.as_ref().map(|role| (Socket::Own(ADMIN), role.listen));
+        let local_api = config.local_api.map(|listen| (Socket::Own(LOCAL_API), listen));
         let inbound =
             config.inbound.iter().map(|listener| (Socket::Proxy(listener.name.clone()), listener.listen));
         let outbound =
             config.outbound.iter().map(|listener| (Socket::Proxy(listener.name.clone()), listener.listen));
-        let wanted = issuer.into_iter().chain(probes).chain(admin).chain(inbound).chain(outbound);
+        let wanted =
+            issuer.into_iter().chain(probes).chain(admin).chain(local_api).chain(inbound).chain(outbound);
         let bind = |(whose, address): (Socket, SocketAddr)| match BoundSocket::bind(address) {
             Ok(socket) => Ok((whose, socket)),
             Err(error) => Err(StartError::Bind { listener: whose.name().to_owned(), address, error }),
         };
         Ok(Self(wanted.map(bind).collect::<Result<_, _>>()?))
+    }
+
+    /// Every socket's name and address.
+    pub(super) fn addresses(&self) -> impl Iterator<Item = (&str, SocketAddr)> {
+        self.0.iter().map(|(whose, socket)| (whose.name(), socket.address()))
     }
 
     pub(super) fn get(&self, whose: &Socket) -> Result<&BoundSocket, StartError> {

@@ -133,6 +133,7 @@ async fn tour(dir: &DemoDir) -> anyhow::Result<()> {
         connect_timeout: second,
         total_timeout: second * 10,
         ca_pem: None,
+        identity_pem: None,
         max_body: 64 * 1024,
     })?;
     let secret = SecretString::from(fs::read_to_string(dir.secret_file())?);

@@ -52,8 +52,13 @@ pub fn healthcheck(options: &Options) -> anyhow::Result<()> {
     provider::install();
     let wait = Duration::from_secs(options.wait);
     let second = Duration::from_secs(1);
-    let options =
-        HttpOptions { connect_timeout: second, total_timeout: second * 3, ca_pem: None, max_body: 4096 };
+    let options = HttpOptions {
+        connect_timeout: second,
+        total_timeout: second * 3,
+        ca_pem: None,
+        identity_pem: None,
+        max_body: 4096,
+    };
     let client = HttpClient::new(options)?;
     let url = Url::parse(&format!("http://{address}/readyz"))?;
     super::runtime()?.block_on(async {

@@ -11,7 +11,6 @@ use serde_json::Value;
 use super::ConfigFile;
 use crate::domain::clock::{SharedClock, SystemClock};
 use crate::domain::secret::ExposeSecret;
-use crate::http_client::HttpClient;
 use crate::jose::provider;
 use crate::token_source;
 
@@ -46,10 +45,9 @@ pub fn token(options: &Options) -> anyhow::Result<()> {
         bail!("there is no credential `{}`; the configuration has: {}", options.credential, known());
     };
     provider::install();
-    let client = HttpClient::new(token_source::http_options(None))?;
     let clock: SharedClock = Arc::new(SystemClock);
     let token = super::runtime()?
-        .block_on(token_source::fetch_once(credential, &client, &clock))
+        .block_on(token_source::fetch_once(credential, &clock))
         .with_context(|| format!("no token for credential `{}`", options.credential))?;
     // The token is this command's result.
     let token = token.secret().expose_secret();

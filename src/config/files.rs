@@ -1,7 +1,5 @@
 //! Files that a configuration names: secrets, keys, certificates, key sets.
 
-use std::fs::File;
-use std::io::{self, Read};
 use std::path::Path;
 
 use rustls::RootCertStore;
@@ -10,28 +8,22 @@ use rustls::pki_types::pem::PemObject;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use crate::domain::secret::SecretString;
+use crate::domain::secret::{ExposeSecret, SecretString};
+use crate::files::{self, MAX_PUBLIC, MAX_SECRET, ReadError, read};
 use crate::issuer::client::MAX_CLIENT_KEYS;
+use crate::jose::Algorithm;
 use crate::jose::key_set::KeySet;
+use crate::jose::sign::{SigningKey, SigningKeyError};
+use crate::token_source::is_jwt;
 
-/// Far more than any secret or key; a file beyond it is the wrong file.
-const MAX_SECRET: u64 = 64 * 1024;
-/// Far more than the certificates of any platform, or than any key set.
-const MAX_PUBLIC: u64 = 4 * 1024 * 1024;
 /// A configuration with thousands of clients stays far below.
 const MAX_CONFIG: u64 = 16 * 1024 * 1024;
 
 /// Why a file is of no use. Says nothing of what is in it.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FileError {
-    #[error("cannot be read: {0}")]
-    Unreadable(#[from] io::Error),
-    #[error("is larger than {} KiB", .0 / 1024)]
-    TooLarge(u64),
-    #[error("is empty")]
-    Empty,
-    #[error("is not UTF-8 text")]
-    NotText,
+    #[error(transparent)]
+    Read(#[from] ReadError),
     #[error("holds no certificate in PEM form")]
     NoCertificate,
     #[error("holds a certificate that cannot be read")]
@@ -40,20 +32,19 @@ pub(super) enum FileError {
     NotKeySet,
     #[error("is not a JWK set with a public key that can verify a signature")]
     NoVerifyingKey,
+    #[error("holds no JWT")]
+    NoJwt,
 }
 
 /// A secret: the file without one newline at its end.
 pub(super) fn read_secret(path: &Path) -> Result<SecretString, FileError> {
-    let bytes = Zeroizing::new(read(path, MAX_SECRET)?);
-    let text = std::str::from_utf8(&bytes).map_err(|_| FileError::NotText)?;
-    let text = text.strip_suffix('\n').map_or(text, |text| text.strip_suffix('\r').unwrap_or(text));
-    if text.is_empty() { Err(FileError::Empty) } else { Ok(SecretString::from(text)) }
+    Ok(files::read_secret(path)?)
 }
 
 /// A secret exactly as it stands in its file, a newline at the end included; it may be empty.
 pub(super) fn read_verbatim(path: &Path) -> Result<SecretString, FileError> {
     let bytes = Zeroizing::new(read(path, MAX_SECRET)?);
-    std::str::from_utf8(&bytes).map(SecretString::from).map_err(|_| FileError::NotText)
+    Ok(std::str::from_utf8(&bytes).map(SecretString::from).map_err(|_| ReadError::NotText)?)
 }
 
 /// Certificates in PEM form: at least one, and none that cannot be read.
@@ -83,55 +74,37 @@ pub(super) fn check_client_keys(path: &Path) -> Result<(), FileError> {
     }
 }
 
-/// The configuration file itself.
-pub(super) fn read_config(path: &Path) -> Result<String, FileError> {
-    String::from_utf8(read(path, MAX_CONFIG)?).map_err(|_| FileError::NotText)
+/// Whether a file holds a JWT. It is read anew for each use.
+pub(super) fn check_assertion(path: &Path) -> Result<(), FileError> {
+    let text = read_secret(path)?;
+    if is_jwt(text.expose_secret().trim_ascii()) { Ok(()) } else { Err(FileError::NoJwt) }
 }
 
-fn read(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
-    let file = File::open(path)?;
-    // Room for small files from the start, so that a secret is not left behind where the buffer grew from.
-    let mut bytes = Vec::with_capacity(if limit == MAX_SECRET { 64 * 1024 + 1 } else { 8192 });
-    let read = file.take(limit + 1).read_to_end(&mut bytes)?;
-    if u64::try_from(read).unwrap_or(u64::MAX) > limit { Err(FileError::TooLarge(limit)) } else { Ok(bytes) }
+/// Whether a private key can sign, with this algorithm or its kind's usual one.
+pub(super) fn check_private_key(
+    pem: &SecretString,
+    algorithm: Option<Algorithm>,
+) -> Result<(), SigningKeyError> {
+    let key = match algorithm {
+        Some(algorithm) => SigningKey::from_pem(pem, algorithm),
+        None => SigningKey::from_any_pem(pem),
+    };
+    key.map(drop)
+}
+
+/// The configuration file itself.
+pub(super) fn read_config(path: &Path) -> Result<String, FileError> {
+    Ok(String::from_utf8(files::read_stream(path, MAX_CONFIG)?).map_err(|_| ReadError::NotText)?)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::secret::ExposeSecret;
 
     fn file(content: &[u8]) -> tempfile::NamedTempFile {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), content).unwrap();
         file
-    }
-
-    #[test]
-    fn one_newline_at_the_end_of_a_secret_is_not_part_of_it() {
-        for (content, expected) in [
-            ("s", "s"),
-            ("s\n", "s"),
-            ("s\r\n", "s"),
-            ("s\n\n", "s\n"),
-            ("s\r", "s\r"),
-            (" s ", " s "),
-            ("a\nb\n", "a\nb"),
-        ] {
-            let secret = read_secret(file(content.as_bytes()).path()).unwrap();
-            assert_eq!(secret.expose_secret(), expected, "{content:?}");
-        }
-    }
-
-    #[test]
-    fn empty_huge_binary_and_missing_secrets_are_refused() {
-        assert!(matches!(read_secret(file(b"").path()), Err(FileError::Empty)));
-        assert!(matches!(read_secret(file(b"\r\n").path()), Err(FileError::Empty)));
-        assert!(matches!(read_secret(file(b"\xff").path()), Err(FileError::NotText)));
-        assert!(read_secret(file(&vec![b'x'; 65_536]).path()).is_ok());
-        assert!(matches!(read_secret(file(&vec![b'x'; 65_537]).path()), Err(FileError::TooLarge(_))));
-        assert!(matches!(read_secret(Path::new("/nonexistent/x")), Err(FileError::Unreadable(_))));
-        assert!(matches!(read_secret(Path::new("/")), Err(FileError::Unreadable(_))));
     }
 
     #[test]

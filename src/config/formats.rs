@@ -3,7 +3,7 @@
 use super::address::{HttpUrl, IssuerUrl, ListenAddress, Network, UpstreamUrl};
 use super::name::{
     Audience, ClaimName, ClaimValue, ClientId, ExtraParameter, HeaderPrefix, HostValue, IdentityHeader,
-    Method, Name, PathPattern, Resource, Scope, ServerName, TokenHeader,
+    KeyId, Method, Name, PathPattern, Resource, Scope, ServerName, TokenHeader,
 };
 use super::value::{FilePath, GoDuration, Percent, Size, StoreUrl, TextValue, Timestamp, WrongForm};
 
@@ -38,6 +38,7 @@ const ALL: &[Format] = &[
     of::<HttpUrl>(),
     of::<IdentityHeader>(),
     of::<IssuerUrl>(),
+    of::<KeyId>(),
     of::<ListenAddress>(),
     of::<Method>(),
     of::<Name>(),

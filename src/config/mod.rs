@@ -66,6 +66,8 @@ pub struct Config {
     pub credentials: Vec<token_source::Config>,
     /// Listeners that attach tokens.
     pub outbound: Vec<outbound::Config>,
+    /// Where programs on this machine get tokens themselves.
+    pub local_api: Option<SocketAddr>,
 }
 
 /// Something that readiness may depend on.

@@ -104,6 +104,16 @@ checked_text!(
 );
 
 checked_text!(
+    /// The `kid` of a key.
+    KeyId, "key-id", "a key id", |text| {
+        require(
+            matches!(text.len(), 1..=256) && text.bytes().all(|b| matches!(b, b'!'..=b'~')),
+            "a key id is made of 1 to 256 printable ASCII characters without spaces",
+        )
+    }
+);
+
+checked_text!(
     /// An HTTP method.
     Method, "method", "an HTTP method such as `GET`", |text| {
         let allowed = |b: u8| b.is_ascii_uppercase() || matches!(b, b'-' | b'_');

@@ -7,7 +7,6 @@ use super::tree::KeyPath;
 
 /// Keys, as patterns of [`KeyPath::matches`].
 pub(super) const KEYS: &[&str] = &[
-    "localApi",
     "issuer.clients[].limits",
     "inbound[].allowedOrigins",
     "inbound[].publicUrl",
@@ -16,16 +15,10 @@ pub(super) const KEYS: &[&str] = &[
     "inbound[].tokenLocations",
     "inbound[].upstreamTls.certFile",
     "inbound[].upstreamTls.keyFile",
-    "credentials.*.assertionAudience",
-    "credentials.*.certFile",
-    "credentials.*.keyFile",
-    "credentials.*.keyID",
-    "credentials.*.localApi",
-    "credentials.*.privateKeyFile",
-    "outbound[].forwardProxy",
-    "outbound[].retryUnauthorized",
     "outbound[].upstreamTls.certFile",
     "outbound[].upstreamTls.keyFile",
+    "outbound[].forwardProxy.targets[].upstreamTls.certFile",
+    "outbound[].forwardProxy.targets[].upstreamTls.keyFile",
 ];
 
 /// Which values of a key.
@@ -48,7 +41,6 @@ const VALUES: &[(&str, Values)] = &[
     ),
     ("authorities.*.revocation", Values::Are(&["statusList"])),
     ("authorities.*.revocation.kind", Values::Are(&["statusList"])),
-    ("credentials.*.authMethod", Values::Are(&["private_key_jwt", "tls_client_auth"])),
     ("store.url", Values::BeginWith(&["postgres:", "postgresql:"])),
     ("issuer.listen", UNIX),
     ("inbound[].listen", UNIX),
@@ -57,6 +49,8 @@ const VALUES: &[(&str, Values)] = &[
     ("admin.listen", UNIX),
     ("inbound[].upstream", UPSTREAM_SCHEMES),
     ("outbound[].upstream", UPSTREAM_SCHEMES),
+    ("outbound[].forwardProxy.targets[].upstream", UPSTREAM_SCHEMES),
+    ("localApi.listen", UNIX),
 ];
 
 /// Keys that seem natural but that no version will have, and what to write instead.

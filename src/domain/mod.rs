@@ -6,11 +6,13 @@
 pub mod claims;
 pub mod clock;
 pub mod duration;
+pub mod encryption;
 pub mod hash;
 pub mod host;
 pub mod name;
 pub mod oauth;
 pub mod path;
+pub mod pattern;
 pub mod public_address;
 pub mod reason;
 pub mod revoked;

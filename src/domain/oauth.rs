@@ -81,6 +81,9 @@ impl GrantType {
     }
 }
 
+/// The `client_assertion_type` of a JWT (RFC 7523 §2.2).
+pub const CLIENT_ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+
 /// How a client proves who it is at the token endpoint (RFC 7591 §2 names).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ClientAuthMethod {

@@ -180,8 +180,11 @@ reasons! {
          except that one from the proxy (`no_proxy`), never add it to `hosts`.",
     /// The method is not allowed here.
     Method = "method" =>
-        "Proxy listeners forward the methods in the `Allow` header. `CONNECT` means that the program takes \
-         the listener for an HTTPS proxy: give it the listener's http address as base URL.",
+        "Proxy listeners forward the methods in the `Allow` header.",
+    /// A tunnel was asked for (CONNECT): inside it no token can be looked at or attached. Use an http:// URL.
+    Tunnel = "tunnel" =>
+        "The program takes the listener for an HTTPS proxy. Let it call `http://` URLs: an outbound listener speaks https to \
+         the upstream itself. As a forward proxy it is set by `http_proxy`, not by `https_proxy`.",
     /// A page in a browser, of another site, sent the request.
     CrossSite = "cross_site" =>
         "A browser page of another site tried to use the listener, and was kept from it. Outbound listeners \
@@ -206,6 +209,22 @@ reasons! {
     /// An access token was attached.
     TokenAttached = "token_attached" =>
         "Nothing: this is the good case of an outbound listener.",
+    /// The upstream refused the access token; the request was sent once more with a new one.
+    TokenRenewed = "token_renewed" =>
+        "Nothing, if it happens now and then: tokens are revoked. If it happens every half minute, the upstream answers 401 \
+         for something else than the token, such as a missing scope; `retryUnauthorized: false` leaves such answers alone.",
+    /// The forward proxy sent the request on as it was, without a token.
+    PassedThrough = "passed_through" =>
+        "Nothing, if it is meant: `forwardProxy.other: passThrough` lets requests that are for no target pass. `deny` \
+         refuses them.",
+    /// The forward proxy does not send requests there.
+    Destination = "destination" =>
+        "`error_description` says what does not fit: the request must be a whole `http://` URL whose host, port and path are \
+         those of one of `forwardProxy.targets`. Where others pass through, they pass to public addresses only.",
+    /// The request would come back to this sidecar.
+    Loop = "loop" =>
+        "`upstream` resolves to the sidecar's own listener. Name the service itself; in a container `localhost` is the \
+         container, not the host.",
     /// No access token could be had for the request.
     TokenUnavailable = "token_unavailable" =>
         "Run `m2m-sidecar token --config FILE --credential NAME`: it says why. Usually the client secret is \

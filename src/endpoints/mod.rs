@@ -3,6 +3,7 @@
 
 pub mod admin;
 mod introspection;
+pub mod local_api;
 pub mod metadata;
 pub mod oauth;
 pub mod plgd;

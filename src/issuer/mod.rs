@@ -30,13 +30,14 @@ use arc_swap::ArcSwapOption;
 use serde_json::Value;
 
 use crate::domain::clock::{SharedClock, UnixTime};
+use crate::domain::encryption::EncryptionKey;
 use crate::domain::oauth::{ErrorCode, GrantType};
 use crate::domain::revoked::RevokedNow;
 use crate::domain::scope::ScopeSet;
 use crate::domain::secret::SecretString;
 use crate::jose::Algorithm;
 use crate::jose::live_keys::LiveKeys;
-use crate::store::{EncryptionKey, Revisions, Store, StoreError};
+use crate::store::{Revisions, Store, StoreError};
 
 pub use access_token::RESERVED as RESERVED_CLAIMS;
 pub use client::Client;

@@ -108,6 +108,18 @@ impl SigningKey {
         Self::from_pkcs8(Zeroizing::new(pkcs8), algorithm)
     }
 
+    /// The same for a key of whatever kind, with the usual algorithm of that kind: ES256, ES384, EdDSA or RS256.
+    ///
+    /// # Errors
+    /// [`SigningKeyError::NotPem`] or [`SigningKeyError::WrongKind`].
+    pub fn from_any_pem(pem: &SecretString) -> Result<Self, SigningKeyError> {
+        let usual = [Algorithm::ES256, Algorithm::ES384, Algorithm::EdDSA, Algorithm::RS256];
+        let mut tried = usual.iter().map(|algorithm| Self::from_pem(pem, *algorithm));
+        tried
+            .find(|key| !matches!(key, Err(SigningKeyError::WrongKind)))
+            .unwrap_or(Err(SigningKeyError::WrongKind))
+    }
+
     fn from_pkcs8(pkcs8: Zeroizing<Vec<u8>>, algorithm: Algorithm) -> Result<Self, SigningKeyError> {
         provider::install();
         let wrong = |_| SigningKeyError::WrongKind;
@@ -193,9 +205,22 @@ impl SigningKey {
     /// # Errors
     /// [`SigningKeyError::Failed`] when the claims cannot be serialised or the key cannot sign.
     pub fn sign<T: Serialize>(&self, typ: &str, claims: &T) -> Result<SecretString, SigningKeyError> {
+        self.sign_as(typ, Some(&self.kid), claims)
+    }
+
+    /// The same under another key id, or under none.
+    ///
+    /// # Errors
+    /// As [`sign`](Self::sign).
+    pub fn sign_as<T: Serialize>(
+        &self,
+        typ: &str,
+        kid: Option<&str>,
+        claims: &T,
+    ) -> Result<SecretString, SigningKeyError> {
         let mut header = Header::new(self.algorithm);
         header.typ = Some(typ.to_owned());
-        header.kid = Some(self.kid.clone());
+        header.kid = kid.map(str::to_owned);
         jsonwebtoken::encode(&header, claims, &self.encoding)
             .map(SecretString::from)
             .map_err(|_| SigningKeyError::Failed)
@@ -237,6 +262,7 @@ mod tests {
             let key = SigningKey::generate(algorithm).unwrap();
             let again = SigningKey::from_pem(&key.to_pem(), algorithm).unwrap();
             assert_eq!(key.kid(), again.kid());
+            assert_eq!(SigningKey::from_any_pem(&key.to_pem()).unwrap().kid(), key.kid());
             let token = again.sign("at+jwt", &json!({"sub": "x"})).unwrap();
             let keys = KeySet::parse(json!({"keys": [key.public_jwk()]}).to_string().as_bytes()).unwrap();
             let jws = Jws::parse(token.expose_secret()).unwrap();

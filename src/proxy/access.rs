@@ -80,7 +80,8 @@ impl Access {
         if !tracing::enabled!(target: "access", Level::INFO) {
             return;
         }
-        let status = session.response_written().map(|answer| answer.status.as_u16());
+        let answer = session.response_written().filter(|answer| !answer.status.is_informational());
+        let status = answer.map(|answer| answer.status.as_u16());
         let is_well = metrics.role() == Role::Probes && status.is_some_and(|status| status < 400);
         if is_well && !tracing::enabled!(target: "access", Level::DEBUG) {
             return;

@@ -70,7 +70,9 @@ pub async fn answer(
     access.deny(reason);
     session.set_keepalive(None);
     let answer = Answer::new(reason, realm);
-    if reason != Reason::ClientGone && session.response_written().is_none() {
+    // An interim answer is none yet.
+    let has_begun = session.response_written().is_some_and(|answer| !answer.status.is_informational());
+    if reason != Reason::ClientGone && !has_begun {
         // A client that is gone by now has no use for the answer.
         let _ = answer.write(session).await;
     }

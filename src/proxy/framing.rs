@@ -247,6 +247,9 @@ fn request_line(line: &[u8]) -> Result<Version, Reason> {
     let is_method = method.first().is_some_and(u8::is_ascii_uppercase)
         && method.len() <= MAX_METHOD
         && method.iter().all(|byte| matches!(byte, b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_'));
+    if method == b"CONNECT" {
+        return Err(Reason::Tunnel);
+    }
     if !is_method || target.is_empty() || !target.iter().all(u8::is_ascii_graphic) {
         return Err(Reason::MalformedRequest);
     }

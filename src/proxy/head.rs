@@ -33,6 +33,15 @@ pub fn accept(session: &mut Session) -> Result<Arc<ConnectionState>, Reason> {
     Ok(state)
 }
 
+/// Waits until the client goes away; for ever while its body is not read to its end, which nobody here may take from it.
+pub async fn client_gone(session: &mut Session) {
+    if !session.as_mut().is_body_done() {
+        return std::future::pending().await;
+    }
+    // The end of the connection, or its failure: the next request on it is held back until this one is answered.
+    let _ = session.as_downstream_mut().read_body_or_idle(true).await;
+}
+
 /// The connection of a session.
 #[must_use]
 pub fn connection(session: &Session) -> Option<Arc<ConnectionState>> {

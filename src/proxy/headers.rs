@@ -33,6 +33,17 @@ const IMITATED: &[&str] = &["content-length", "transfer-encoding", "proxy-author
 const OVERRIDES: &[&str] =
     &["x-original-url", "x-rewrite-url", "x-http-method-override", "x-http-method", "x-method-override"];
 
+/// Removes what would make another request of it than the one whose path and method were judged.
+pub fn strip_overrides(request: &mut RequestHeader) {
+    let is_override = |name: &HeaderName| {
+        is_imitation(name.as_str()) || OVERRIDES.iter().any(|known| folds_to(name.as_str(), known))
+    };
+    let names: Vec<HeaderName> = request.headers.keys().filter(|name| is_override(name)).cloned().collect();
+    for name in names {
+        request.remove_header(&name);
+    }
+}
+
 /// The identity headers of one listener.
 pub struct IdentityHeaders {
     /// The headers, in the order of the token's forwarded claims.

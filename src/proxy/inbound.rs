@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use axum::Router;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use http::{HeaderMap, HeaderName, Method, header};
 use ipnet::IpNet;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
@@ -251,8 +251,7 @@ impl Inbound {
             request.remove_header(&header::AUTHORIZATION);
         }
         if !self.preserve_host {
-            let host = HeaderValue::from_str(self.upstream.authority()).map_err(|_| Reason::Internal)?;
-            request.insert_header(header::HOST, host).map_err(broken)?;
+            request.insert_header(header::HOST, self.upstream.host_value()).map_err(broken)?;
         }
         match permit.token() {
             Some(token) => self.identity.attach(request, token),

@@ -31,7 +31,7 @@ pub const KEEP_ALIVE: Duration = Duration::from_secs(60);
 /// The pause after a failed accept, which usually means that descriptors are used up.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How often a request is tried: a connect that fails moves on to the next address.
-const MAX_TRIES: usize = 4;
+pub(super) const MAX_TRIES: usize = 4;
 
 /// A bound socket.
 pub struct BoundSocket {

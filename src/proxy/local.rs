@@ -87,8 +87,11 @@ async fn read_body(session: &mut Session) -> Result<Bytes, BodyError> {
         session.write_continue_response().await.map_err(BodyError::Broken)?;
     }
     let mut body = BytesMut::new();
-    while let Some(chunk) =
-        session.as_downstream_mut().read_request_body().await.map_err(BodyError::Broken)?
+    while let Some(chunk) = session
+        .as_downstream_mut()
+        .read_request_body()
+        .await
+        .map_err(|error| BodyError::Broken(error.into_down()))?
     {
         if body.len() + chunk.len() > MAX_BODY {
             return Err(BodyError::TooLarge);

@@ -1,6 +1,7 @@
 //! The reverse proxy: listeners, phases, upstreams, headers, answers. With `app` the only floor that knows pingora.
 
 pub mod access;
+pub mod anywhere;
 pub mod connection;
 pub mod failure;
 pub mod framing;
@@ -10,5 +11,6 @@ pub mod inbound;
 pub mod listener;
 pub mod local;
 pub mod outbound;
+pub mod own;
 pub mod respond;
 pub mod upstream;

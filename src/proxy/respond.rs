@@ -73,8 +73,9 @@ pub fn table(reason: Reason) -> Option<Row> {
             retry(503, "temporarily_unavailable")
         }
         R::AmbiguousPath | R::MalformedRequest => row(400, "invalid_request"),
-        R::Host | R::CrossSite => row(403, "access_denied"),
-        R::Method => row(405, "method_not_allowed"),
+        R::Host | R::CrossSite | R::Destination => row(403, "access_denied"),
+        R::Loop => row(508, "loop_detected"),
+        R::Method | R::Tunnel => row(405, "method_not_allowed"),
         R::Expectation => row(417, "expectation_failed"),
         R::HeadTooLarge => row(431, "request_header_fields_too_large"),
         R::HeadTimeout | R::BodyTimeout => row(408, "request_timeout"),
@@ -88,6 +89,8 @@ pub fn table(reason: Reason) -> Option<Row> {
         | R::Local
         | R::OwnAuthorization
         | R::TokenAttached
+        | R::TokenRenewed
+        | R::PassedThrough
         | R::ClientGone => return None,
     })
 }
@@ -185,7 +188,7 @@ impl<'a> Answer<'a> {
         if row_of(self.reason).retry {
             headers.push((header::RETRY_AFTER, HeaderValue::from(self.retry_after)));
         }
-        if self.reason == Reason::Method {
+        if matches!(self.reason, Reason::Method | Reason::Tunnel) {
             headers.push((header::ALLOW, METHODS));
         }
         headers
@@ -203,6 +206,7 @@ impl<'a> Answer<'a> {
                 | R::BodyTooLarge
                 | R::BodyTimeout
                 | R::Method
+                | R::Tunnel
                 | R::Expectation
                 | R::Internal
         )

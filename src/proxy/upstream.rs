@@ -7,9 +7,10 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use http::HeaderValue;
 use pingora::Error;
 use pingora::protocols::ALPN;
 use pingora::proxy::Session;
@@ -20,6 +21,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use tokio::sync::{Notify, watch};
 
+use super::own::OwnAddresses;
 use crate::domain::hash::sha256_parts;
 use crate::domain::reason::Reason;
 
@@ -27,8 +29,6 @@ use crate::domain::reason::Reason;
 const RESOLVE_EVERY: Duration = Duration::from_secs(5);
 /// How soon again when no address answers: a dead service with many clients must not flood the name server.
 const RESOLVE_AGAIN: Duration = Duration::from_millis(500);
-/// How long an idle connection to the upstream is kept: below what servers usually allow.
-const IDLE: Duration = Duration::from_secs(50);
 
 /// One upstream.
 #[derive(Clone, Debug)]
@@ -65,6 +65,8 @@ pub struct Timeouts {
     pub read: Duration,
     /// Between two writes of the request.
     pub write: Duration,
+    /// How long an idle connection is kept.
+    pub idle: Duration,
 }
 
 /// The upstream's certificates cannot be used, or TLS is asked for without a name to verify.
@@ -73,6 +75,9 @@ pub enum UnusableUpstream {
     /// `caFile` holds no usable certificate.
     #[error("the upstream's CA file holds no usable certificate")]
     Certificates,
+    /// The host cannot stand in a header.
+    #[error("the upstream's host cannot be sent as `Host`")]
+    Host,
     /// An empty name would switch certificate verification off.
     #[error("an https upstream needs a server name")]
     NoServerName,
@@ -85,45 +90,93 @@ pub struct Tries {
     failed: Vec<SocketAddr>,
 }
 
+impl Tries {
+    /// The first of these that was not tried; it is tried now.
+    pub fn next_of(&mut self, addresses: &[SocketAddr]) -> Option<SocketAddr> {
+        self.current = addresses.iter().find(|address| !self.failed.contains(address)).copied();
+        self.current
+    }
+
+    /// The one that is tried now does not answer. Gives whether there is another.
+    pub fn failed(&mut self, addresses: &[SocketAddr]) -> bool {
+        self.failed.extend(self.current.take());
+        addresses.iter().any(|address| !self.failed.contains(address))
+    }
+}
+
 /// An upstream and its addresses.
 pub struct Upstream {
     config: Config,
     authority: String,
+    /// The same as `Host` carries it.
+    host_value: HeaderValue,
     template: HttpPeer,
     addresses: watch::Sender<Arc<[SocketAddr]>>,
     /// Which address is tried first; moves on when a connect fails.
     preferred: AtomicUsize,
     /// No address answers any more.
     all_failed: Notify,
+    /// Where it must not lead.
+    own: Arc<OwnAddresses>,
+    /// Whether all that was found leads there.
+    leads_back: AtomicBool,
 }
 
 impl Upstream {
-    /// An upstream; a name is resolved by [`Upstream::run`].
+    /// An upstream that is at none of `own`; a name is resolved by [`Upstream::run`].
     ///
     /// # Errors
     /// [`UnusableUpstream`].
-    pub fn new(config: Config) -> Result<Arc<Self>, UnusableUpstream> {
+    pub fn new(config: Config, own: Arc<OwnAddresses>) -> Result<Arc<Self>, UnusableUpstream> {
         if config.tls && config.server_name.is_empty() {
             return Err(UnusableUpstream::NoServerName);
         }
-        let fixed: Arc<[SocketAddr]> = match config.host.parse::<IpAddr>() {
-            Ok(address) => Arc::new([SocketAddr::new(address, config.port)]),
-            Err(_) => Arc::new([]),
-        };
-        Ok(Arc::new(Self {
-            authority: config.authority(),
+        let fixed = config.host.parse::<IpAddr>().map(|address| vec![SocketAddr::new(address, config.port)]);
+        let authority = config.authority();
+        let upstream = Self {
+            host_value: HeaderValue::from_str(&authority).map_err(|_| UnusableUpstream::Host)?,
+            authority,
             template: template(&config)?,
-            addresses: watch::Sender::new(fixed),
+            addresses: watch::Sender::new(Arc::new([])),
             preferred: AtomicUsize::new(0),
             all_failed: Notify::new(),
+            own,
+            leads_back: AtomicBool::new(false),
             config,
-        }))
+        };
+        if let Ok(fixed) = fixed {
+            upstream.take(fixed);
+        }
+        Ok(Arc::new(upstream))
+    }
+
+    /// Takes over what was found, but for what is our own.
+    fn take(&self, found: Vec<SocketAddr>) {
+        let found_any = !found.is_empty();
+        let others: Vec<_> = found.into_iter().filter(|address| !self.own.contain(*address)).collect();
+        let leads_back = found_any && others.is_empty();
+        if leads_back && !self.leads_back.swap(true, Ordering::Relaxed) {
+            tracing::error!(host = %self.config.host, "the upstream is this sidecar's own listener; requests are refused");
+        }
+        if !others.is_empty() {
+            self.leads_back.store(false, Ordering::Relaxed);
+        }
+        if (leads_back || !others.is_empty()) && **self.addresses.borrow() != *others {
+            tracing::debug!(host = %self.config.host, addresses = others.len(), "upstream resolved");
+            self.addresses.send_replace(others.into());
+        }
     }
 
     /// The `Host` header's value for this upstream.
     #[must_use]
     pub fn authority(&self) -> &str {
         &self.authority
+    }
+
+    /// The same as a header carries it. A copy is the copy of a reference.
+    #[must_use]
+    pub fn host_value(&self) -> HeaderValue {
+        self.host_value.clone()
     }
 
     /// Host name or IP address, without port.
@@ -135,10 +188,12 @@ impl Upstream {
     /// Where to send the next try of a request; `read` overrides how long to wait for each next part of the answer.
     ///
     /// # Errors
-    /// [`Reason::UpstreamUnreachable`] when the name has no address within the connect timeout.
+    /// [`Reason::UpstreamUnreachable`] when the name has no address within the connect timeout, [`Reason::Loop`] when its
+    /// address is our own.
     pub async fn peer(&self, tries: &mut Tries, read: Option<Duration>) -> Result<Box<HttpPeer>, Reason> {
         let address = match self.pick(tries) {
             Some(address) => address,
+            None if self.leads_back.load(Ordering::Relaxed) => return Err(Reason::Loop),
             None => {
                 let mut addresses = self.addresses.subscribe();
                 let resolved = addresses.wait_for(|addresses| !addresses.is_empty());
@@ -207,10 +262,7 @@ impl Upstream {
             match resolve().await {
                 Ok(found) => {
                     failing = false;
-                    if !found.is_empty() && **self.addresses.borrow() != *found {
-                        tracing::debug!(host = %self.config.host, addresses = found.len(), "upstream resolved");
-                        self.addresses.send_replace(found.into());
-                    }
+                    self.take(found);
                 }
                 // The last good addresses stay; said once, not every few seconds.
                 Err(error) if !failing => {
@@ -226,19 +278,28 @@ impl Upstream {
     }
 }
 
-/// Everything of a peer but its address.
-fn template(config: &Config) -> Result<HttpPeer, UnusableUpstream> {
+/// Everything of a peer without TLS but its address.
+pub(super) fn plain_template(timeouts: &Timeouts) -> HttpPeer {
+    base_template(false, String::new(), timeouts)
+}
+
+fn base_template(tls: bool, server_name: String, timeouts: &Timeouts) -> HttpPeer {
     let unset = SocketAddr::from(([0, 0, 0, 0], 0));
-    let mut peer = HttpPeer::new(unset, config.tls, config.server_name.clone());
-    let timeouts = &config.timeouts;
+    let mut peer = HttpPeer::new(unset, tls, server_name);
     peer.options.connection_timeout = Some(timeouts.connect);
-    peer.options.total_connection_timeout = Some(timeouts.connect * if config.tls { 2 } else { 1 });
+    peer.options.total_connection_timeout = Some(timeouts.connect * if tls { 2 } else { 1 });
     peer.options.read_timeout = Some(timeouts.read);
     peer.options.write_timeout = Some(timeouts.write);
-    peer.options.idle_timeout = Some(IDLE);
+    peer.options.idle_timeout = Some(timeouts.idle);
     peer.options.alpn = ALPN::H1;
     // A tunnel would outlive its token; upgrades come with streams that end when their token does.
     peer.options.http_upstream_request_policy.h1_upgrade = H1UpgradePolicy::Deny;
+    peer
+}
+
+/// Everything of a peer but its address.
+fn template(config: &Config) -> Result<HttpPeer, UnusableUpstream> {
+    let mut peer = base_template(config.tls, config.server_name.clone(), &config.timeouts);
     if let Some(pem) = &config.ca_pem {
         peer.options.ca = Some(certificates(pem)?.into());
     }

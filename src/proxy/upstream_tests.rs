@@ -14,17 +14,21 @@ use super::*;
 use crate::proxy::listener::{BoundSocket, Listener, Workers};
 use crate::telemetry::{Metrics, Role};
 
+fn own(addresses: &[&str]) -> Arc<OwnAddresses> {
+    Arc::new(OwnAddresses::new(addresses.iter().map(|address| address.parse().unwrap())))
+}
+
 fn upstream(addresses: &[&str]) -> Arc<Upstream> {
     let second = Duration::from_secs(1);
-    let upstream = Upstream::new(Config {
+    let config = Config {
         tls: false,
         host: "name.example".into(),
         port: 80,
         ca_pem: None,
         server_name: "name.example".into(),
-        timeouts: Timeouts { connect: second, read: second, write: second },
-    });
-    let upstream = upstream.unwrap();
+        timeouts: Timeouts { connect: second, read: second, write: second, idle: second },
+    };
+    let upstream = Upstream::new(config, own(&[])).unwrap();
     let addresses: Vec<SocketAddr> = addresses.iter().map(|address| address.parse().unwrap()).collect();
     upstream.addresses.send_replace(addresses.into());
     upstream
@@ -64,7 +68,7 @@ async fn when_every_address_was_tried_there_is_none_left() {
 #[test]
 fn an_https_upstream_needs_a_name_and_real_certificates() {
     let second = Duration::from_secs(1);
-    let timeouts = Timeouts { connect: second, read: second, write: second };
+    let timeouts = Timeouts { connect: second, read: second, write: second, idle: second };
     let config = Config {
         tls: true,
         host: "10.0.0.1".into(),
@@ -73,17 +77,17 @@ fn an_https_upstream_needs_a_name_and_real_certificates() {
         server_name: String::new(),
         timeouts,
     };
-    assert_eq!(Upstream::new(config.clone()).err(), Some(UnusableUpstream::NoServerName));
+    assert_eq!(Upstream::new(config.clone(), own(&[])).err(), Some(UnusableUpstream::NoServerName));
     for pem in ["", "nonsense", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
         let config = Config { server_name: "a".into(), ca_pem: Some(pem.into()), ..config.clone() };
-        assert_eq!(Upstream::new(config).err(), Some(UnusableUpstream::Certificates), "{pem}");
+        assert_eq!(Upstream::new(config, own(&[])).err(), Some(UnusableUpstream::Certificates), "{pem}");
     }
 }
 
 #[test]
 fn the_host_header_has_a_port_only_where_it_is_not_the_schemes_own() {
     let second = Duration::from_secs(1);
-    let timeouts = Timeouts { connect: second, read: second, write: second };
+    let timeouts = Timeouts { connect: second, read: second, write: second, idle: second };
     for (tls, host, port, expected) in [
         (false, "a.example", 80, "a.example"),
         (true, "a.example", 443, "a.example"),
@@ -198,6 +202,7 @@ fn every_timeout_of_the_configuration_reaches_the_connection() {
         connect: Duration::from_secs(2),
         read: Duration::from_secs(60),
         write: Duration::from_secs(30),
+        idle: Duration::from_secs(50),
     };
     let config =
         |tls| Config { tls, host: "a".into(), port: 1, ca_pem: None, server_name: "a".into(), timeouts };
@@ -287,4 +292,26 @@ async fn a_post_moves_on_to_the_next_address_when_a_connect_fails() {
     // The dead address is not the first choice any more.
     assert_eq!(tried(&upstream, &mut Tries::default()).await.to_string(), alive_address);
     tokio::task::spawn_blocking(|| workers.stop()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_name_that_leads_back_to_us_is_a_loop_until_it_leads_elsewhere() {
+    let upstream = upstream(&[]);
+    let config = upstream.config.clone();
+    let upstream = Upstream::new(config.clone(), own(&["10.0.0.1:80"])).unwrap();
+    let peer = async || upstream.peer(&mut Tries::default(), None).await.map(drop);
+    upstream.take(vec!["10.0.0.1:80".parse().unwrap()]);
+    assert_eq!(peer().await, Err(Reason::Loop));
+    // Of two addresses the other one is taken.
+    upstream.take(["10.0.0.1:80", "10.0.0.2:80"].map(|address| address.parse().unwrap()).to_vec());
+    for _ in 0..3 {
+        assert_eq!(tried(&upstream, &mut Tries::default()).await.to_string(), "10.0.0.2:80");
+    }
+    upstream.take(vec!["10.0.0.1:80".parse().unwrap()]);
+    assert_eq!(peer().await, Err(Reason::Loop), "the last good one has gone");
+    upstream.take(Vec::new());
+    assert_eq!(peer().await, Err(Reason::Loop), "nothing new is known");
+    let fixed = Config { host: "10.0.0.1".into(), ..config };
+    let fixed = Upstream::new(fixed, own(&["10.0.0.1:80"])).unwrap();
+    assert_eq!(fixed.peer(&mut Tries::default(), None).await.map(drop), Err(Reason::Loop));
 }

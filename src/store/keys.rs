@@ -44,7 +44,7 @@ pub struct KeyChange {
 pub struct StoredKey {
     /// What is known of it.
     pub record: KeyRecord,
-    /// PKCS#8 PEM, or what an [`EncryptionKey`](super::EncryptionKey) made of it.
+    /// PKCS#8 PEM, or what an [`EncryptionKey`](crate::domain::encryption::EncryptionKey) made of it.
     pub private_key: SecretString,
 }
 

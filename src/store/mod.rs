@@ -6,7 +6,6 @@
 pub mod clients;
 #[cfg(test)]
 mod contract;
-pub mod encryption;
 pub mod keys;
 mod sqlite;
 pub mod tokens;
@@ -17,7 +16,6 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 pub use clients::{ClientStore, StoredClient, StoredSecret};
-pub use encryption::EncryptionKey;
 pub use keys::{KeyChange, KeyRecord, KeyState, KeyStore, StoredKey, StoredKeys};
 pub use tokens::{RevokedToken, TokenStore};
 

@@ -9,8 +9,9 @@ use http::HeaderValue;
 use http::header::InvalidHeaderValue;
 use tokio::time::Instant;
 
+use super::schedule;
 use crate::domain::clock::UnixTime;
-use crate::domain::secret::{ExposeSecret, SecretString};
+use crate::domain::secret::{self, ExposeSecret, SecretString};
 
 /// An access token and the time until which it may be used. Clones are cheap.
 #[derive(Clone)]
@@ -19,7 +20,10 @@ pub struct AccessToken(Arc<Held>);
 struct Held {
     token: SecretString,
     serial: u64,
-    expires: Instant,
+    obtained: Instant,
+    /// Until when it may be attached, a little before its end, on both clocks.
+    usable_until: Instant,
+    usable_until_at: UnixTime,
     expires_at: UnixTime,
     /// The header value of the first prefix asked for. A credential has one in practice, so each token is written
     /// into a header once, and attaching it is the copy of a reference.
@@ -27,6 +31,7 @@ struct Held {
 }
 
 /// What an authority granted.
+#[derive(Clone)]
 pub(super) struct Grant {
     pub token: SecretString,
     /// How long it lives, counted from `requested`.
@@ -45,12 +50,15 @@ impl AccessToken {
     pub(super) fn new(grant: Grant) -> Self {
         static NEXT_SERIAL: AtomicU64 = AtomicU64::new(1);
         let Grant { token, lifetime, requested } = grant;
+        let usable_for = schedule::usable_for(lifetime);
         Self(Arc::new(Held {
             token,
             serial: NEXT_SERIAL.fetch_add(1, Ordering::Relaxed),
+            obtained: requested.monotonic,
             // The authority's clock for this token started after the request left, so this end is the earlier one.
-            expires: requested.monotonic + lifetime,
+            usable_until: requested.monotonic + usable_for,
             // Rounded up: wall time has whole seconds, and the monotonic clock knows the rest.
+            usable_until_at: requested.wall.plus(usable_for + Duration::from_millis(999)),
             expires_at: requested.wall.plus(lifetime + Duration::from_millis(999)),
             header: OnceLock::new(),
         }))
@@ -61,7 +69,28 @@ impl AccessToken {
     /// Both clocks are asked: the monotonic one stands still while a machine sleeps, the wall clock can be set back.
     pub(super) fn is_usable(&self, now: Moment) -> bool {
         // Up to a second of grace, because wall time is read in whole seconds.
-        now.monotonic < self.0.expires && now.wall.0 <= self.0.expires_at.0
+        now.monotonic < self.0.usable_until && now.wall.0 <= self.0.usable_until_at.0
+    }
+
+    /// When it was asked for.
+    pub(super) fn obtained(&self) -> Instant {
+        self.0.obtained
+    }
+
+    /// Until when it may be attached, while the machine does not sleep.
+    pub(super) fn usable_until(&self) -> Instant {
+        self.0.usable_until
+    }
+
+    /// For how long it may still be attached.
+    #[must_use]
+    pub fn usable_for(&self) -> Duration {
+        self.0.usable_until.saturating_duration_since(Instant::now())
+    }
+
+    /// Whether both are the same text.
+    pub(super) fn is_same_as(&self, other: &Self) -> bool {
+        secret::matches(&self.0.token, &other.0.token)
     }
 
     /// The header value `prefix` + token, marked sensitive.
@@ -149,17 +178,18 @@ mod tests {
     #[test]
     fn a_token_ends_by_whichever_clock_says_so_first() {
         let start = moment();
-        let token = token(start, Duration::from_secs(2));
+        // Of ten seconds the last is not used.
+        let token = token(start, Duration::from_secs(10));
         let at = |ms, wall| Moment {
             monotonic: start.monotonic + Duration::from_millis(ms),
             wall: UnixTime(start.wall.0 + wall),
         };
         assert!(token.is_usable(at(0, 0)));
-        assert!(token.is_usable(at(1_999, 2)));
-        assert!(!token.is_usable(at(2_000, 2)));
+        assert!(token.is_usable(at(8_999, 9)));
+        assert!(!token.is_usable(at(9_000, 9)));
         // Asleep for an hour: the monotonic clock stood still.
         assert!(!token.is_usable(at(5, 3_600)));
         // The wall clock was set back: the monotonic one holds.
-        assert!(!token.is_usable(at(2_000, -3_600)));
+        assert!(!token.is_usable(at(9_000, -3_600)));
     }
 }

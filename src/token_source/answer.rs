@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use http::header::RETRY_AFTER;
-use http::{HeaderMap, StatusCode};
+use http::header::{DATE, RETRY_AFTER};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::Value;
 
 use super::error::{Failure, FetchError};
@@ -25,10 +25,11 @@ const MAX_LIFETIME: Duration = Duration::from_hours(24);
 const DEFAULT_LIFETIME: Duration = Duration::from_mins(5);
 
 /// The error codes that are repeated in our own texts. Any other text of the authority stays unsaid.
-const KNOWN_CODES: [ErrorCode; 8] = [
+const KNOWN_CODES: [ErrorCode; 9] = [
     ErrorCode::InvalidRequest,
     ErrorCode::InvalidClient,
     ErrorCode::UnauthorizedClient,
+    ErrorCode::InvalidGrant,
     ErrorCode::UnsupportedGrantType,
     ErrorCode::InvalidScope,
     ErrorCode::InvalidTarget,
@@ -43,7 +44,7 @@ pub(super) struct TokenAnswer {
     pub lifetime: Duration,
 }
 
-/// Reads an answer. `requested_at` is when the request was sent.
+/// Reads an answer. `requested_at` is when the request was sent, by the authority's clock.
 pub(super) fn parse(answer: &HttpAnswer, requested_at: UnixTime) -> Result<TokenAnswer, Failure> {
     let members = Claims::parse(&answer.body);
     if answer.status != StatusCode::OK {
@@ -126,16 +127,21 @@ fn error_code(members: &Claims) -> Option<ErrorCode> {
     KNOWN_CODES.into_iter().find(|code| code.as_str() == text)
 }
 
-/// `Retry-After` in seconds. Its other form, a date, is left to our own backoff.
+/// `Retry-After` (RFC 9110 §10.2.3), in seconds or as a date. A date is measured by the answer's own `Date`: clocks differ.
 pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds))
+    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    let wish = text(RETRY_AFTER)?.trim();
+    if let Ok(seconds) = wish.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let until = httpdate::parse_http_date(wish).ok()?;
+    let now = httpdate::parse_http_date(text(DATE)?).ok()?;
+    until.duration_since(now).ok()
 }
 
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use http::HeaderValue;
     use proptest::prelude::*;
 
     use super::*;
@@ -247,6 +253,15 @@ mod tests {
         for other in ["", "-1", "x", "Fri, 31 Dec 1999 23:59:59 GMT", "99999999999999999999999"] {
             assert_eq!(with(other), None, "{other}");
         }
+        let dated = |date: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(RETRY_AFTER, HeaderValue::from_static("Fri, 31 Dec 1999 23:59:59 GMT"));
+            headers.insert(DATE, HeaderValue::from_static(date));
+            retry_after(&headers).map(|wait| wait.as_secs())
+        };
+        assert_eq!(dated("Fri, 31 Dec 1999 23:59:29 GMT"), Some(30));
+        assert_eq!(dated("Sat, 01 Jan 2000 00:00:00 GMT"), None, "it has passed");
+        assert_eq!(dated("yesterday"), None);
     }
 
     proptest! {

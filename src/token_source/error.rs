@@ -57,6 +57,9 @@ pub enum FetchError {
     /// The client id, the secret or a parameter cannot be sent.
     #[error("the token request could not be built")]
     Request,
+    /// A file of the credential is not there any more, or does not hold what it should.
+    #[error("a file of the credential cannot be used")]
+    Files,
     /// Nobody is fetching: the sidecar is stopping, or the background task is not running.
     #[error("token fetching has stopped")]
     Stopped,
@@ -78,14 +81,12 @@ impl FetchError {
             Self::Malformed | Self::AccessToken | Self::TokenType | Self::ExpiresIn => "malformed_answer",
             Self::Expired => "expired",
             Self::Request => "request",
+            Self::Files => "files",
             Self::Stopped => "stopped",
         }
     }
 
-    /// Whether the same request may well succeed a moment later.
-    ///
-    /// The others are asked again too, for a secret or an authority can be put right, but without hurry: a wrong
-    /// secret sent in quick succession gets a client locked out.
+    /// Whether this speaks of the moment only: the authority is down or busy.
     #[must_use]
     pub fn is_transient(self) -> bool {
         match self {
@@ -97,6 +98,21 @@ impl FetchError {
                 is_transient_status(status)
             }
             Self::Expired => true,
+            _ => false,
+        }
+    }
+
+    /// Whether the authority understood the request and says no, or we cannot make one.
+    ///
+    /// Such a request is repeated too, for a secret or an authority can be put right, but without hurry however many ask
+    /// for a token: a wrong secret sent in quick succession gets a client locked out.
+    #[must_use]
+    pub fn is_final(self) -> bool {
+        match self {
+            Self::Refused { .. } | Self::Status(_) | Self::MetadataStatus(_) => !self.is_transient(),
+            Self::MetadataIssuer | Self::MetadataEndpoint | Self::Request | Self::Files | Self::Stopped => {
+                true
+            }
             _ => false,
         }
     }
@@ -117,15 +133,6 @@ pub(super) struct Failure {
 impl From<FetchError> for Failure {
     fn from(error: FetchError) -> Self {
         Self { error, retry_after: None }
-    }
-}
-
-impl Failure {
-    /// Whether to ask again at once, instead of after the backoff. An authority that names a time, or has too many
-    /// requests as it is, is not hurried.
-    pub fn may_hurry(&self) -> bool {
-        let busy = matches!(self.error, FetchError::Status(429) | FetchError::Refused { status: 429, .. });
-        self.error.is_transient() && self.retry_after.is_none() && !busy
     }
 }
 
@@ -156,18 +163,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_may_pass_by_itself_is_tried_again_in_a_hurry() {
-        let hurried = |error: FetchError| Failure::from(error).may_hurry();
-        assert!(hurried(FetchError::Http(HttpError::Timeout)));
-        assert!(hurried(FetchError::Status(503)));
-        assert!(hurried(FetchError::Refused { code: ErrorCode::TemporarilyUnavailable, status: 400 }));
-        assert!(!hurried(FetchError::Status(429)));
-        assert!(FetchError::Status(429).is_transient());
-        assert!(!hurried(FetchError::Status(404)));
-        assert!(!hurried(FetchError::Http(HttpError::Tls)));
-        assert!(!hurried(FetchError::Refused { code: ErrorCode::InvalidClient, status: 401 }));
-        let named = Failure { error: FetchError::Status(503), retry_after: Some(Duration::from_secs(1)) };
-        assert!(!named.may_hurry());
+    fn a_refusal_is_final_and_what_passes_by_itself_is_not() {
+        for error in [
+            FetchError::Http(HttpError::Timeout),
+            FetchError::Http(HttpError::Tls),
+            FetchError::Http(HttpError::TooLarge),
+            FetchError::Metadata(HttpError::Connect),
+            FetchError::Status(503),
+            FetchError::Status(429),
+            FetchError::Refused { code: ErrorCode::TemporarilyUnavailable, status: 400 },
+            FetchError::Refused { code: ErrorCode::InvalidClient, status: 500 },
+            FetchError::Malformed,
+            FetchError::TokenType,
+            FetchError::Expired,
+        ] {
+            assert!(!error.is_final(), "{error:?}");
+        }
+        for error in [
+            FetchError::Refused { code: ErrorCode::InvalidClient, status: 401 },
+            FetchError::Refused { code: ErrorCode::InvalidScope, status: 200 },
+            FetchError::Status(404),
+            FetchError::Status(302),
+            FetchError::MetadataStatus(404),
+            FetchError::MetadataIssuer,
+            FetchError::Files,
+        ] {
+            assert!(error.is_final() && !error.is_transient(), "{error:?}");
+        }
     }
 
     #[test]

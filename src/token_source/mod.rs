@@ -5,33 +5,47 @@
 //! lock; those that find none wake the task and wait for the outcome, which all of them share. A refresh happens
 //! behind the callers' back while the current token is served.
 //!
-//! After a failure the task tries twice more in quick succession, then backs off. Until the next token arrives callers
-//! without a usable one get the remembered failure at once: a sick authority gets one request per backoff step, and
-//! nobody waits for it.
+//! After a failure the task tries twice more, a second apart, then pauses longer and longer; while callers ask in vain it
+//! tries once a second. In between they get the remembered failure at once: nobody waits for a sick authority.
+//!
+//! Secrets, keys and certificates come from files. When one of them changes, what it holds takes effect at once, and the
+//! token that was had with the old content is dropped.
 
 mod access_token;
 mod answer;
+mod assertion;
+mod authentication;
 mod error;
+mod kept_token;
+mod metadata;
+mod refused;
+mod rotation;
 mod schedule;
 mod source;
 #[cfg(test)]
 mod testing;
 mod token_client;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use url::Url;
 
-use self::token_client::TokenClient;
+use self::authentication::Material;
+use self::token_client::{Skew, TokenClient};
 use crate::domain::clock::{SharedClock, UnixTime};
-use crate::domain::oauth::ClientAuthMethod;
 use crate::domain::scope::ScopeSet;
 use crate::domain::secret::SecretString;
-use crate::http_client::{HttpClient, HttpOptions};
+use crate::http_client::HttpOptions;
 
 pub use self::access_token::AccessToken;
+pub use self::authentication::{
+    Authentication, PrivateKeyJwt, UnusableFiles, check_client_certificate, is_jwt,
+};
 pub use self::error::{FetchError, TokenUnavailable};
+pub use self::kept_token::KeptAt;
+pub use self::rotation::RotationConfig;
 pub use self::source::TokenSource;
 
 /// What one credential is made of.
@@ -43,10 +57,10 @@ pub struct Config {
     pub endpoint: TokenEndpoint,
     /// Our client id at that authority.
     pub client_id: String,
-    /// Our secret there.
-    pub client_secret: SecretString,
-    /// How we authenticate.
-    pub auth_method: ClientAuthMethod,
+    /// How we authenticate there.
+    pub authentication: Authentication,
+    /// Certificates (PEM) that are trusted beside the platform's.
+    pub ca_file: Option<PathBuf>,
     /// The scopes to ask for; none: the parameter is left out.
     pub scopes: ScopeSet,
     /// The `audience` parameters, one each.
@@ -59,6 +73,12 @@ pub struct Config {
     pub refresh_at: f64,
     /// Whether the first token is fetched at start instead of on first need.
     pub prefetch: bool,
+    /// Where the current token is kept over a restart; none: nowhere.
+    pub kept_at: Option<KeptAt>,
+    /// Whether programs on this machine may have the token itself.
+    pub local_api: bool,
+    /// How we renew our secret ourselves; none: we do not.
+    pub rotation: Option<RotationConfig>,
 }
 
 /// How the token endpoint is found.
@@ -71,12 +91,12 @@ pub enum TokenEndpoint {
 }
 
 /// The client options for token requests.
-#[must_use]
-pub fn http_options(ca_pem: Option<Vec<u8>>) -> HttpOptions {
+fn http_options(ca_pem: Option<Vec<u8>>, identity_pem: Option<SecretString>) -> HttpOptions {
     HttpOptions {
         connect_timeout: Duration::from_secs(1),
         total_timeout: schedule::TRY_LIMIT,
         ca_pem,
+        identity_pem,
         max_body: 64 * 1024,
     }
 }
@@ -88,8 +108,6 @@ pub enum Event<'a> {
     Fetched {
         /// The credential's name.
         credential: &'a str,
-        /// How long the token lives.
-        expires_in: Duration,
     },
     /// A token request failed.
     Failed {
@@ -110,21 +128,35 @@ pub struct CredentialStatus {
     pub expires_at: Option<UnixTime>,
     /// When the newest token arrived.
     pub last_refresh: Option<UnixTime>,
+    /// How many tokens have arrived.
+    pub fetches: u64,
+    /// How many tries have failed.
+    pub failures: u64,
+    /// By how many seconds the authority's clock is ahead of ours; negative: behind; none: it has not said.
+    pub clock_skew: Option<i64>,
     /// The last failure; kept after recovery.
     pub last_error: Option<FetchError>,
     /// When that was. Before `last_refresh`: it is over.
     pub last_error_at: Option<UnixTime>,
 }
 
-/// One token request without a source, for a command that prints a token.
+/// Why a command got no token.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchOnceError {
+    /// The credential's files cannot be used.
+    #[error(transparent)]
+    Files(#[from] UnusableFiles),
+    /// The authority gives none.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+}
+
+/// One token request without a source, for a command that prints a token. Blocks for a moment, to read files.
 ///
 /// # Errors
 /// When the authority gives none; the text is for people.
-pub async fn fetch_once(
-    config: &Config,
-    http: &HttpClient,
-    clock: &SharedClock,
-) -> Result<AccessToken, FetchError> {
-    let client = TokenClient::new(config, http, clock);
-    client.fetch().await.map(AccessToken::new).map_err(|failure| failure.error)
+pub async fn fetch_once(config: &Config, clock: &SharedClock) -> Result<AccessToken, FetchOnceError> {
+    let skew = Skew::default();
+    let client = TokenClient::new(config, clock, &skew, Material::load(config)?);
+    Ok(client.fetch().await.map(AccessToken::new).map_err(|failure| failure.error)?)
 }

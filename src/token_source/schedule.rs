@@ -1,15 +1,34 @@
-//! When to ask next: plain arithmetic, so that it can be tested without waiting.
+//! When to ask next: plain arithmetic on moments, so that it can be tested without waiting.
+//!
+//! Three things pull. Callers want a token within a moment of the authority's recovery; a sick authority is to be asked once a
+//! second at most; and nobody is to ask at all where nothing is needed. So a failure is followed by two more tries a second
+//! apart, then by a pause that doubles to a minute; while callers ask in vain each second may have one try; and as a token
+//! nears its end the pauses become shorter.
 
 use std::time::Duration;
 
-/// The hasty tries after a first failure: a restart or a lost packet is over by then.
-pub(super) const QUICK_DELAYS: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(400)];
+use tokio::time::Instant;
+
+use super::error::{Failure, FetchError};
+use crate::http_client::HttpError;
 
 /// One try: metadata and token request together.
 pub(super) const TRY_LIMIT: Duration = Duration::from_secs(5);
 
-/// How long a caller waits: all tries with their delays, and a little for the way.
-pub(super) const WAIT_LIMIT: Duration = Duration::from_secs(16);
+/// How long a caller waits: a row of tries, of which the last begins within the time of one, and a little for the way.
+pub(super) const WAIT_LIMIT: Duration = Duration::from_secs(11);
+
+/// How many tries follow a first failure at once: a restart or a lost packet is over by then.
+const QUICK_TRIES: u32 = 2;
+
+/// The least time between the beginnings of two tries while the authority is sick. A fifth more or less comes by chance.
+const GAP: Duration = Duration::from_secs(1);
+
+/// The same beside a try that has not ended, when the one before it hung too: it says nothing about the next.
+const GAP_BESIDE: Duration = Duration::from_millis(1500);
+
+/// How many tries hang at once at most.
+const MOST_AT_ONCE: usize = 4;
 
 const FIRST_BACKOFF: Duration = Duration::from_secs(2);
 const LAST_BACKOFF: Duration = Duration::from_secs(60);
@@ -18,8 +37,11 @@ const LAST_BACKOFF: Duration = Duration::from_secs(60);
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
 
 /// How long before its end a token must have been refreshed, at most and as a share of its life.
-const MARGIN: Duration = Duration::from_secs(10);
-const MARGIN_SHARE: f64 = 0.2;
+const REFRESH_MARGIN: (Duration, f64) = (Duration::from_secs(10), 0.2);
+
+/// How long before its end a token is not attached any more, at most and as a share of its life: it has a way to go, and the
+/// other side's clock may be ahead.
+const USE_MARGIN: (Duration, f64) = (Duration::from_secs(5), 0.1);
 
 /// By which share of its life a refresh is moved, so that sidecars started together do not ask together.
 const REFRESH_JITTER: f64 = 0.05;
@@ -27,25 +49,160 @@ const REFRESH_JITTER: f64 = 0.05;
 /// Not sooner than this after a fetch, whatever the life.
 const MIN_REFRESH: Duration = Duration::from_millis(500);
 
+fn margin((most, share): (Duration, f64), lifetime: Duration) -> Duration {
+    most.min(lifetime.mul_f64(share))
+}
+
 /// After which part of its life a token is refreshed. `random` is in `0.0..1.0`.
 pub(super) fn refresh_after(lifetime: Duration, refresh_at: f64, random: f64) -> Duration {
     let share = (refresh_at + REFRESH_JITTER * (2.0 * random - 1.0)).clamp(0.0, 1.0);
-    let latest = lifetime.saturating_sub(MARGIN.min(lifetime.mul_f64(MARGIN_SHARE)));
+    let latest = lifetime.saturating_sub(margin(REFRESH_MARGIN, lifetime));
     lifetime.mul_f64(share).max(MIN_REFRESH).min(latest)
 }
 
-/// How long to wait after the failure number `failures` (from 0) of a row.
-///
-/// Jitter only shortens: a caller is told when the next try is, and may rely on it.
-pub(super) fn backoff(failures: u32, retry_after: Option<Duration>, random: f64) -> Duration {
-    let doubled = FIRST_BACKOFF.saturating_mul(2_u32.saturating_pow(failures.min(16)));
-    let own = doubled.min(LAST_BACKOFF).mul_f64(1.0 - 0.1 * random);
-    own.max(retry_after.unwrap_or_default().min(MAX_RETRY_AFTER))
+/// How long a token may be attached.
+pub(super) fn usable_for(lifetime: Duration) -> Duration {
+    lifetime.saturating_sub(margin(USE_MARGIN, lifetime))
 }
 
-/// A hasty delay, a quarter more or less.
-pub(super) fn quick_delay(delay: Duration, random: f64) -> Duration {
-    delay.mul_f64(0.75 + 0.5 * random)
+/// How long to wait after so many failures in a row.
+fn backoff(failures: u32, random: f64) -> Duration {
+    let doubled = FIRST_BACKOFF.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1).min(16)));
+    doubled.min(LAST_BACKOFF).mul_f64(1.0 - 0.1 * random)
+}
+
+/// The token in hand, as far as it matters when to ask.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Held {
+    /// Whether it may be attached now.
+    pub usable: bool,
+    /// When it is to be refreshed.
+    pub refresh_due: Instant,
+    /// Until when it may be attached.
+    pub usable_until: Instant,
+}
+
+/// What there is, and what is wanted.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Situation {
+    pub held: Option<Held>,
+    /// Tries under way.
+    pub in_flight: usize,
+    /// Somebody has asked for a token in vain since the last try ended.
+    pub wanted: bool,
+    /// The upstream has refused the token in hand.
+    pub refused: bool,
+}
+
+impl Situation {
+    fn is_needed(&self) -> bool {
+        self.wanted && self.held.is_none_or(|held| !held.usable)
+    }
+}
+
+/// A row of failures.
+#[derive(Clone, Copy, Debug)]
+struct Failing {
+    count: u32,
+    /// When the first of its tries began.
+    since: Instant,
+    /// It is not to be expected that the same request succeeds a moment later.
+    is_final: bool,
+    /// The authority did not answer in time.
+    hung: bool,
+    /// When it is asked again though nobody wants anything.
+    pause_ends: Instant,
+    /// The authority's own wish.
+    not_before: Option<Instant>,
+}
+
+/// What the past says about the next try.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Pace {
+    last_began: Option<Instant>,
+    gap: Duration,
+    failing: Option<Failing>,
+}
+
+impl Pace {
+    /// A try begins. `random` is in `0.0..1.0`.
+    pub fn began(&mut self, now: Instant, random: f64) {
+        self.last_began = Some(now);
+        self.gap = GAP.mul_f64(1.0 + 0.2 * random);
+    }
+
+    /// A try brought a token.
+    pub fn succeeded(&mut self) {
+        self.failing = None;
+    }
+
+    /// A try that began at `began` failed. Gives until when callers are told so without a new try; `None` while this row of
+    /// tries is not over.
+    pub fn failed(
+        &mut self,
+        failure: &Failure,
+        began: Instant,
+        now: Instant,
+        held: Option<Held>,
+        random: f64,
+    ) -> Option<Instant> {
+        let count = self.failing.map_or(0, |failing| failing.count).saturating_add(1);
+        let is_final = failure.error.is_final();
+        let since = self.failing.map_or(began, |failing| failing.since);
+        // Callers have waited long enough when a whole try's time is over.
+        let quick = count <= QUICK_TRIES && !is_final && now - since < TRY_LIMIT;
+        let pauses = if is_final { count } else { count.saturating_sub(QUICK_TRIES) };
+        let mut pause = backoff(pauses, random);
+        if let Some(held) = held.filter(|held| held.usable) {
+            // Half of what is left, so that a token is not lost to a pause that began long before its end.
+            let left = held.usable_until.saturating_duration_since(now);
+            pause = pause.min((left / 2).max(GAP));
+        }
+        let wish = failure.retry_after.map(|wait| now + wait.min(MAX_RETRY_AFTER));
+        let pause_ends = wish.map_or(now + pause, |wish| wish.max(now + pause));
+        let hung = matches!(
+            failure.error,
+            FetchError::Http(HttpError::Timeout) | FetchError::Metadata(HttpError::Timeout)
+        );
+        self.failing = Some(Failing { count, since, is_final, hung, pause_ends, not_before: wish });
+        if quick && wish.is_none() {
+            return None;
+        }
+        // What took long to find out is remembered as long; and nothing new is found out before the next try.
+        let memory = (now + (now - began)).max(self.last_began.unwrap_or(began) + self.gap.max(GAP));
+        Some(if is_final { pause_ends } else { wish.map_or(memory, |wish| wish.max(memory)) })
+    }
+
+    /// When the next try begins if nothing else happens; a moment that has passed: now.
+    pub fn next(&self, situation: &Situation) -> Option<Instant> {
+        let after_gap = self.last_began.map(|began| began + self.gap);
+        let Some(failing) = &self.failing else {
+            if situation.in_flight > 0 {
+                return None;
+            }
+            return match situation.held {
+                _ if situation.is_needed() => self.last_began.or(Some(Instant::now())),
+                Some(_) if situation.refused => after_gap.or(Some(Instant::now())),
+                Some(held) => Some(held.refresh_due),
+                None => None,
+            };
+        };
+        let hurried = !failing.is_final && (failing.count <= QUICK_TRIES || situation.is_needed());
+        if situation.in_flight > 0 {
+            let beside = failing.hung && situation.is_needed() && situation.in_flight < MOST_AT_ONCE;
+            return self.last_began.filter(|_| beside).map(|began| began + GAP_BESIDE);
+        }
+        let next = match after_gap {
+            Some(after_gap) if hurried => after_gap.min(failing.pause_ends),
+            _ => failing.pause_ends,
+        };
+        Some(failing.not_before.map_or(next, |wish| wish.max(next)))
+    }
+
+    /// How many tries have failed since the last that did not.
+    pub fn failures(&self) -> u32 {
+        self.failing.map_or(0, |failing| failing.count)
+    }
 }
 
 #[cfg(test)]
@@ -53,6 +210,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    const BUSY: FetchError = FetchError::Status(503);
 
     const fn ms(n: u64) -> Duration {
         Duration::from_millis(n)
@@ -65,15 +224,104 @@ mod tests {
         assert_eq!(refresh_after(ms(2_000), 0.95, 0.5), ms(1_600));
         assert_eq!(refresh_after(ms(1_000), 0.1, 0.5), ms(500));
         assert_eq!(refresh_after(ms(3_600_000), 0.95, 0.99), ms(3_590_000));
+        assert_eq!(usable_for(ms(2_000)), ms(1_800));
+        assert_eq!(usable_for(ms(3_600_000)), ms(3_595_000));
     }
 
     #[test]
-    fn backoff_doubles_to_a_minute_and_honours_retry_after() {
-        let secs: Vec<u64> = (0..8).map(|n| backoff(n, None, 0.0).as_secs()).collect();
+    fn pauses_double_to_a_minute() {
+        let secs: Vec<u64> = (1..9).map(|n| backoff(n, 0.0).as_secs()).collect();
         assert_eq!(secs, [2, 4, 8, 16, 32, 60, 60, 60]);
-        assert_eq!(backoff(0, Some(ms(7_000)), 0.5), ms(7_000));
-        assert_eq!(backoff(0, Some(ms(500)), 0.0), ms(2_000));
-        assert_eq!(backoff(0, Some(Duration::MAX), 0.0), MAX_RETRY_AFTER);
+    }
+
+    /// Plays failures one after the other, each found out after `takes`; gives when each try began, in milliseconds.
+    fn begun(failures: usize, failure: Failure, takes: Duration, situation: Situation) -> Vec<u128> {
+        let (start, mut pace, mut began) = (Instant::now(), Pace::default(), Vec::new());
+        let mut now = start;
+        for _ in 0..failures {
+            pace.began(now, 0.0);
+            began.push((now - start).as_millis());
+            let ended = now + takes;
+            pace.failed(&failure, now, ended, situation.held, 0.0);
+            now = pace.next(&situation).unwrap().max(ended);
+        }
+        began
+    }
+
+    fn situation(wanted: bool) -> Situation {
+        Situation { held: None, in_flight: 0, wanted, refused: false }
+    }
+
+    #[test]
+    fn a_row_of_three_then_pauses_and_with_callers_one_a_second() {
+        let busy = Failure::from(BUSY);
+        let alone = begun(7, busy, ms(10), situation(false));
+        assert_eq!(alone, [0, 1_000, 2_000, 4_010, 8_020, 16_030, 32_040]);
+        let asked = begun(6, busy, ms(10), situation(true));
+        assert_eq!(asked, [0, 1_000, 2_000, 3_000, 4_000, 5_000]);
+        // A wrong secret sent in quick succession gets a client locked out, however many ask.
+        let refused = Failure::from(FetchError::Status(401));
+        assert_eq!(begun(4, refused, ms(10), situation(true)), [0, 2_010, 6_020, 14_030]);
+        let wished = Failure { error: BUSY, retry_after: Some(ms(30_000)) };
+        assert_eq!(begun(2, wished, ms(10), situation(true)), [0, 30_010]);
+        let mistyped = Failure { error: BUSY, retry_after: Some(Duration::MAX) };
+        assert_eq!(begun(2, mistyped, ms(10), situation(true)), [0, 300_010]);
+    }
+
+    #[test]
+    fn as_its_token_nears_its_end_a_credential_asks_more_often() {
+        let now = Instant::now();
+        let held = Held { usable: true, refresh_due: now, usable_until: now + ms(20_000) };
+        let mut pace = Pace::default();
+        for _ in 0..9 {
+            pace.failed(&BUSY.into(), now, now, None, 0.0);
+        }
+        pace.began(now, 0.0);
+        let with = |pace: &mut Pace, held| {
+            pace.failed(&BUSY.into(), now, now, Some(held), 0.0);
+            pace.next(&Situation { held: Some(held), ..situation(false) }).unwrap() - now
+        };
+        assert_eq!(with(&mut pace, held), ms(10_000));
+        assert_eq!(with(&mut pace, Held { usable_until: now + ms(1_200), ..held }), ms(1_000));
+        assert_eq!(with(&mut pace, Held { usable: false, ..held }), ms(60_000));
+    }
+
+    #[test]
+    fn a_try_that_hangs_is_joined_by_others_while_callers_ask() {
+        let hung = Failure::from(FetchError::Http(HttpError::Timeout));
+        let now = Instant::now();
+        let mut pace = Pace::default();
+        pace.began(now, 0.0);
+        let under_way = |in_flight, wanted| Situation { in_flight, ..situation(wanted) };
+        assert_eq!(pace.next(&under_way(1, true)), None, "nothing says yet that it hangs");
+        pace.failed(&hung, now, now + TRY_LIMIT, None, 0.0);
+        pace.began(now + TRY_LIMIT, 0.0);
+        assert_eq!(pace.next(&under_way(1, true)), Some(now + TRY_LIMIT + GAP_BESIDE));
+        assert_eq!(pace.next(&under_way(1, false)), None);
+        assert_eq!(pace.next(&under_way(MOST_AT_ONCE, true)), None);
+        pace.failed(&BUSY.into(), now, now, None, 0.0);
+        assert_eq!(pace.next(&under_way(1, true)), None, "this one answers");
+    }
+
+    #[test]
+    fn a_failure_is_remembered_as_long_as_it_took_and_until_the_next_try() {
+        let now = Instant::now();
+        let told = |failure: Failure, took: u64| {
+            let mut pace = Pace::default();
+            let tell = |pace: &mut Pace| {
+                pace.failed(&failure, now, now + ms(took), None, 0.0).map(|until| until - (now + ms(took)))
+            };
+            [tell(&mut pace), tell(&mut pace), tell(&mut pace)]
+        };
+        assert_eq!(told(BUSY.into(), 10), [None, None, Some(ms(990))]);
+        assert_eq!(told(BUSY.into(), 4_000), [None, None, Some(ms(4_000))]);
+        assert_eq!(told(BUSY.into(), 5_000), [Some(ms(5_000)); 3]);
+        assert_eq!(
+            told(FetchError::Status(401).into(), 10),
+            [Some(ms(2_000)), Some(ms(4_000)), Some(ms(8_000))]
+        );
+        let wished = Failure { error: BUSY, retry_after: Some(ms(7_000)) };
+        assert_eq!(told(wished, 10)[0], Some(ms(7_000)));
     }
 
     proptest! {
@@ -84,11 +332,28 @@ mod tests {
             let life = ms(life);
             let after = refresh_after(life, at, random);
             prop_assert!(after >= MIN_REFRESH.min(life / 2));
-            prop_assert!(life - after >= MARGIN.min(life.mul_f64(MARGIN_SHARE)));
-            let wait = backoff(failures, None, random);
+            prop_assert!(after < usable_for(life) && usable_for(life) < life);
+            let wait = backoff(failures, random);
             prop_assert!(wait > ms(1_000) && wait <= LAST_BACKOFF);
-            let tries = TRY_LIMIT * 3 + QUICK_DELAYS.iter().map(|d| quick_delay(*d, random)).sum::<Duration>();
-            prop_assert!(tries < WAIT_LIMIT);
+        }
+
+        #[test]
+        fn a_sick_authority_is_asked_once_a_second_at_most_whatever_happens(
+            steps in proptest::collection::vec((any::<bool>(), any::<bool>(), 0_u64..5_000, 0_u8..4, 0.0_f64..1.0), 1..60),
+        ) {
+            let (mut pace, mut now) = (Pace::default(), Instant::now());
+            let mut before: Option<Instant> = None;
+            for (wanted, refused, takes, kind, random) in steps {
+                let at = pace.next(&Situation { wanted, refused, ..situation(wanted) }).map_or(now, |at| at.max(now));
+                if let Some(before) = before {
+                    prop_assert!(at - before >= GAP, "{:?}", at - before);
+                }
+                before = Some(at);
+                pace.began(at, random);
+                let error = [BUSY, FetchError::Status(401), FetchError::Malformed, FetchError::Http(HttpError::Timeout)][usize::from(kind)];
+                now = at + ms(takes);
+                pace.failed(&error.into(), at, now, None, random);
+            }
         }
     }
 }

@@ -7,8 +7,7 @@ use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{Config, TokenEndpoint};
-use crate::domain::oauth::ClientAuthMethod;
+use super::{Authentication, Config, TokenEndpoint};
 use crate::domain::scope::ScopeSet;
 
 #[derive(Clone)]
@@ -102,13 +101,23 @@ pub(super) fn config(authority: &Authority) -> Config {
         name: "hub".into(),
         endpoint: TokenEndpoint::Url(authority.url("/token").parse().unwrap()),
         client_id: "legacy".into(),
-        client_secret: "hunter2".into(),
-        auth_method: ClientAuthMethod::ClientSecretBasic,
+        authentication: Authentication::SecretBasic { secret_file: secret_file("hunter2") },
+        ca_file: None,
         scopes: ScopeSet::default(),
         audiences: Vec::new(),
         resources: Vec::new(),
         extra_parameters: Vec::new(),
         refresh_at: 0.75,
         prefetch: false,
+        kept_at: None,
+        local_api: false,
+        rotation: None,
     }
+}
+
+/// A file that holds a secret; it stays until the machine is tidied up.
+pub(super) fn secret_file(secret: &str) -> std::path::PathBuf {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), secret).unwrap();
+    file.into_temp_path().keep().unwrap()
 }

@@ -148,7 +148,13 @@ impl Authority {
         (connect_timeout, total_timeout): (Duration, Duration),
         max_body: usize,
     ) -> Result<HttpClient, UnusableCertificates> {
-        let options = HttpOptions { connect_timeout, total_timeout, ca_pem: self.ca_pem.clone(), max_body };
+        let options = HttpOptions {
+            connect_timeout,
+            total_timeout,
+            ca_pem: self.ca_pem.clone(),
+            identity_pem: None,
+            max_body,
+        };
         HttpClient::new(options).map_err(|_| UnusableCertificates)
     }
 

@@ -6,14 +6,14 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
-use http::header::{AGE, CACHE_CONTROL, DATE};
-use http::{HeaderMap, HeaderName, StatusCode};
+use http::header::CACHE_CONTROL;
+use http::{HeaderMap, StatusCode};
 use url::Url;
 
 use crate::domain::claims::Claims;
-use crate::domain::clock::{SharedClock, UnixTime};
+use crate::domain::clock::SharedClock;
 use crate::http_client::{HttpAnswer, HttpError};
 use crate::jose::key_set::KeySet;
 use crate::jose::live_keys::{FetchError, Fetched};
@@ -143,7 +143,7 @@ impl Remote {
         })?;
         Ok(Fetched {
             max_age: max_age(&answer.headers),
-            clock_skew: clock_skew(&answer.headers, asked, self.clock.now()),
+            clock_skew: answer.clock_skew(asked, self.clock.now()),
             keys,
             metadata,
             document: answer.body.to_vec(),
@@ -191,16 +191,6 @@ fn max_age(headers: &HeaderMap) -> Option<Duration> {
     age
 }
 
-/// By how many seconds the authority's clock is ahead of ours, negative: behind, by `Date` (RFC 9110 §6.6.1) and, from a
-/// cache, `Age`. The answer was made some time between question and answer: within that span there is no difference.
-fn clock_skew(headers: &HeaderMap, asked: UnixTime, answered: UnixTime) -> Option<i64> {
-    let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
-    let date = httpdate::parse_http_date(text(DATE)?).ok()?.duration_since(UNIX_EPOCH).ok()?;
-    let age = text(AGE).and_then(|age| age.trim().parse().ok()).unwrap_or(0_u32);
-    let theirs = i64::try_from(date.as_secs()).ok()?.saturating_add(i64::from(age));
-    Some(if theirs > answered.0 { theirs - answered.0 } else { (theirs - asked.0).min(0) })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -237,29 +227,6 @@ mod tests {
         assert_eq!(age("no-store, max-age=300"), None);
         assert_eq!(age("max-age=x"), None);
         assert_eq!(age("public"), None);
-    }
-
-    #[test]
-    fn the_clock_is_judged_by_the_date_of_an_answer_and_its_age_in_a_cache() {
-        // 1994-11-06 08:49:37, the example of RFC 9110 §5.6.7.
-        let now = 784_111_777;
-        let skew = |date: &str, age: Option<&str>, asked: i64, answered: i64| {
-            let mut headers = HeaderMap::new();
-            headers.insert(DATE, date.parse().unwrap());
-            if let Some(age) = age {
-                headers.insert(AGE, age.parse().unwrap());
-            }
-            clock_skew(&headers, UnixTime(now + asked), UnixTime(now + answered))
-        };
-        let date = "Sun, 06 Nov 1994 08:49:37 GMT";
-        assert_eq!(skew(date, None, 0, 0), Some(0));
-        assert_eq!(skew(date, None, -4, 1), Some(0), "made while we waited");
-        assert_eq!(skew(date, None, -95, -90), Some(90), "it is ahead");
-        assert_eq!(skew(date, None, 90, 95), Some(-90), "it is behind");
-        assert_eq!(skew(date, Some("600"), 600, 600), Some(0), "from a cache");
-        assert_eq!(skew(date, Some("x"), 0, 0), Some(0));
-        assert_eq!(skew("yesterday", None, 0, 0), None);
-        assert_eq!(clock_skew(&HeaderMap::new(), UnixTime(now), UnixTime(now)), None);
     }
 
     #[test]

@@ -3,18 +3,17 @@
 //! The first rule whose path and method match decides. A request that no rule matches is refused.
 
 mod matcher;
-mod pattern;
 
 use std::time::Duration;
 
 use super::token::TokenFacts;
 use super::{Access, Needs, RuleConfig};
 use crate::domain::path::NormalPath;
+pub use crate::domain::pattern::InvalidPattern;
+use crate::domain::pattern::Pattern;
 use crate::domain::reason::Reason;
 use crate::domain::scope::ScopeSet;
 use matcher::Matcher;
-pub use pattern::InvalidPattern;
-use pattern::Pattern;
 
 /// The rules of one listener, compiled.
 pub struct Rules {

@@ -2,17 +2,10 @@
 # Clients nobody here wrote, against our issuer, by discovery alone: Authlib and requests-oauthlib (Python), openid-client
 # and oauth4webapi with jose (Node), the `oauth2` crate (Rust). Each is told in M2M_PARTS what to try. That is decided
 # here and nowhere else: what the configuration accepts is configured, what the metadata then advertise is tried.
+# At the end outbound.sh turns the sides round.
 set -euo pipefail
 cd "$(dirname "$0")"
-root=$(cd ../.. && pwd)
-sidecar=$root/target/debug/m2m-sidecar
-tools=$root/target/interop
-mkdir -p "$tools"
-"$root/scripts/python-venv" "$tools/venv" -r requirements.txt
-python=$tools/venv/bin/python
-# Node resolves packages from beside the script.
-cp package.json package-lock.json ./*.mjs "$tools/"
-(cd "$tools" && npm ci --silent --no-audit --no-fund)
+. ./tools.sh
 cargo build --quiet --locked --manifest-path rust/Cargo.toml --target-dir "$tools/rust"
 
 data=$(mktemp -d)
@@ -24,9 +17,7 @@ for client in legacy reader; do
 done
 "$sidecar" keygen >"$data/signer.pem"
 "$python" public_jwk.py "$data/signer.pem" >"$data/signer-jwks.json"
-free_port() { "$python" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
-port=$(free_port)
-probes=$(free_port)
+read -r port probes < <(free_ports 2)
 export M2M_ISSUER=http://127.0.0.1:$port/m2m M2M_AUDIENCE=https://devices.example
 
 # configure PART...: a configuration with what these parts need beside client secrets.
@@ -102,3 +93,4 @@ echo "tried: $M2M_PARTS"
 node "$tools/openid_client.mjs"
 node "$tools/oauth4webapi_client.mjs"
 "$tools/rust/debug/m2m-sidecar-interop"
+./outbound.sh

@@ -30,6 +30,8 @@ impl Surroundings {
         let is = |kind: &str| key.ends_with(kind);
         if is("encryptionkeyfile") {
             "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n"
+        } else if is("assertionfile") {
+            "e30.e30.c2ln\n"
         } else if is("keyfile") {
             &self.key
         } else if is("cafile") || is("certfile") {

@@ -1,6 +1,7 @@
 //! Long tests, ignored by default: `make test-long` runs them. They print what they find.
 
 mod issuer;
+mod outbound;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;

@@ -1,5 +1,13 @@
 //! Outbound: a program that knows no OAuth is authenticated, or gets a clear no.
 
+mod authentication;
+mod faults;
+mod forward;
+mod local_api;
+mod refused;
+mod replays;
+mod rotation;
+
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -14,10 +22,10 @@ use crate::support::upstream::{Answer, Upstream};
 
 const SECRET: &str = "outbound-client-secret-1";
 
-struct World {
-    authority: Authority,
-    upstream: Upstream,
-    sidecar: Sidecar,
+pub struct World {
+    pub authority: Authority,
+    pub upstream: Upstream,
+    pub sidecar: Sidecar,
 }
 
 fn yaml(authority: &Authority, upstream: &str, credential: &str, listener: &str) -> String {
@@ -44,7 +52,7 @@ outbound:
     )
 }
 
-async fn world(credential: &str, listener: &str) -> World {
+pub async fn world(credential: &str, listener: &str) -> World {
     let (authority, upstream) = (Authority::start(), Upstream::start());
     authority.register_client("legacy", SECRET);
     let yaml = yaml(&authority, &upstream.url(), credential, listener);
@@ -282,7 +290,7 @@ async fn connect_is_refused_with_an_explanation() {
         b"",
     );
     let answer = answer.await;
-    assert_eq!((answer.status, answer.header("x-m2m-reason")), (405, Some("method")));
+    assert_eq!((answer.status, answer.header("x-m2m-reason")), (405, Some("tunnel")));
     assert!(answer.json()["error_description"].as_str().unwrap().contains("http://"));
 }
 

@@ -21,7 +21,7 @@ const FLOORS: &[(u8, &[&str])] = &[
     (4, &["proxy"]),
     (3, &["endpoints"]),
     (2, &["issuer", "verifier", "token_source"]),
-    (1, &["jose", "store", "http_client", "telemetry", "limits"]),
+    (1, &["jose", "store", "http_client", "files", "telemetry", "limits"]),
     (0, &["domain"]),
 ];
 

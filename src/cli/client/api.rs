@@ -63,6 +63,7 @@ impl Api {
             connect_timeout: Duration::from_secs(5),
             total_timeout: Duration::from_secs(35),
             ca_pem: None,
+            identity_pem: None,
             max_body: 16 * 1024 * 1024,
         };
         Ok(Self { client: HttpClient::new(options)?, base, authorization: bearer(&token)? })

@@ -26,7 +26,7 @@ pub(super) use inbound::{
     CorsPreflight, Inbound, Limits, Mode, Per, Rule, Scalar,
 };
 pub(super) use issuer::{Client, GrantType, Issuer, JwtPrivateKey, Profile};
-pub(super) use outbound::{AuthMethod, Credential, Outbound};
+pub(super) use outbound::{AuthMethod, Credential, ForwardProxy, LocalApi, Other, Outbound, RotateSecret};
 pub(super) use revocation::{FullRevocation, OnFailure, Revocation, RevocationKind};
 
 /// The JSON Schema of a configuration file.
@@ -109,6 +109,8 @@ pub(super) struct Root {
     /// Listeners that attach an access token to what passes.
     #[serde(default)]
     outbound: Vec<Outbound>,
+    /// Hands access tokens to programs that attach them themselves; none when left out.
+    local_api: Option<LocalApi>,
 }
 
 /// Something that `/readyz` may wait for.
@@ -193,9 +195,9 @@ impl Default for Shutdown {
 pub(super) struct Store {
     /// `sqlite:PATH`, made when it does not exist, or `sqlite::memory:`.
     pub url: StoreUrl,
-    /// A file with the key that private keys are encrypted with in the store: 32 random bytes as base64 or hex
-    /// (`openssl rand -base64 32`). What lies there in plain text is encrypted at the next start; without this file they
-    /// are lost.
+    /// A file with the key that private keys are encrypted with in the store, and kept tokens in `stateDir`: 32 random bytes as
+    /// base64 or hex (`openssl rand -base64 32`). What lies in the store in plain text is encrypted at the next start; without
+    /// this file they are lost.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub encryption_key_file: Option<FilePath>,
 }
@@ -263,11 +265,14 @@ pub(super) struct Timeouts {
     pub read: GoDuration,
     /// How long to wait until each next part of the request is taken.
     pub write: GoDuration,
+    /// How long an idle connection is kept for another request. Less than the upstream keeps it: a request on a connection that
+    /// the upstream is just closing may have to be refused.
+    pub idle: GoDuration,
 }
 
 impl Default for Timeouts {
     fn default() -> Self {
-        Self { connect: seconds(2), read: seconds(60), write: seconds(30) }
+        Self { connect: seconds(2), read: seconds(60), write: seconds(30), idle: seconds(50) }
     }
 }
 

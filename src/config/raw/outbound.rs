@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Timeouts, UpstreamTls, yes};
+use super::{Algorithm, Timeouts, UpstreamTls, yes};
 use crate::config::address::{HttpUrl, IssuerUrl, ListenAddress, UpstreamUrl};
 use crate::config::name::{
-    Audience, ClientId, ExtraParameter, HeaderPrefix, HostValue, Name, Resource, Scope, TokenHeader,
+    Audience, ClientId, ExtraParameter, HeaderPrefix, HostValue, KeyId, Name, PathPattern, Resource, Scope,
+    ServerName, TokenHeader,
 };
-use crate::config::value::{FilePath, Percent};
+use crate::config::value::{FilePath, GoDuration, Percent};
 
 /// How access tokens for another service are acquired.
 #[derive(Deserialize, JsonSchema)]
@@ -23,11 +24,29 @@ pub(in crate::config) struct Credential {
     /// The client id that the authority knows this sidecar by.
     #[serde(rename = "clientID")]
     pub client_id: ClientId,
-    /// A file that holds the client's secret; one newline at its end is not part of it.
-    pub client_secret_file: FilePath,
     /// How the client authenticates at the token endpoint.
     #[serde(default)]
     pub auth_method: AuthMethod,
+    /// A file that holds the client's secret; one newline at its end is not part of it. A changed file takes effect at once.
+    pub client_secret_file: Option<FilePath>,
+    /// `private_key_jwt`: a file with the private key (PEM) that signs our assertions. A changed file takes effect at once.
+    pub private_key_file: Option<FilePath>,
+    /// `private_key_jwt`: the `kid` of our assertions; left out: none.
+    #[serde(rename = "keyID")]
+    pub key_id: Option<KeyId>,
+    /// `private_key_jwt`: the algorithm of our assertions; left out: ES256, ES384, EdDSA or RS256, as the key is.
+    pub algorithm: Option<Algorithm>,
+    /// `private_key_jwt`: the `aud` of our assertions; left out: the authority's issuer, or with `tokenUrl` that URL.
+    pub assertion_audience: Option<Audience>,
+    /// `private_key_jwt`: a file with an assertion (JWT) that somebody else signs and keeps fresh, such as a Kubernetes service account token
+    /// or a SPIFFE JWT-SVID, instead of `privateKeyFile`. Read for every token request.
+    pub assertion_file: Option<FilePath>,
+    /// `tls_client_auth`: a file with our certificate and those that lead to its issuer (PEM). A changed file takes effect at once.
+    pub cert_file: Option<FilePath>,
+    /// `tls_client_auth`: a file with its private key (PEM).
+    pub key_file: Option<FilePath>,
+    /// Certificates (PEM) trusted beside the platform's for the authority.
+    pub ca_file: Option<FilePath>,
     /// The scopes to ask for; the parameter is left out when there are none.
     #[serde(default)]
     pub scopes: Vec<Scope>,
@@ -47,6 +66,39 @@ pub(in crate::config) struct Credential {
     /// Whether the first token is fetched at start instead of on first need.
     #[serde(default)]
     pub prefetch: bool,
+    /// Whether the token outlives a restart: it is kept in `stateDir`, encrypted with the key of `store.encryptionKeyFile`.
+    #[serde(default)]
+    pub keep_token: bool,
+    /// Whether `localApi` may hand the token itself to programs on this machine.
+    #[serde(default)]
+    pub local_api: bool,
+    /// The sidecar renews the secret itself, at an issuer that is one of ours; left out: it does not.
+    pub rotate_secret: Option<RotateSecret>,
+}
+
+/// How the sidecar renews its secret: a new one is made at the issuer's management API, tried, and put into
+/// `clientSecretFile`; only then the old ones go.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(in crate::config) struct RotateSecret {
+    /// The issuer's management API.
+    pub admin: HttpUrl,
+    /// A file with its token.
+    pub admin_token_file: FilePath,
+    /// How old the secret's file may get: 1h to 366d.
+    #[serde(default = "default_rotation")]
+    pub every: GoDuration,
+    /// How long the old secrets live on beside the new one, for others that use them: 0s to 30d.
+    #[serde(default = "default_grace")]
+    pub grace: GoDuration,
+}
+
+fn default_rotation() -> GoDuration {
+    GoDuration(std::time::Duration::from_hours(30 * 24))
+}
+
+fn default_grace() -> GoDuration {
+    GoDuration(std::time::Duration::from_hours(24))
 }
 
 fn default_refresh_at() -> Percent {
@@ -54,7 +106,7 @@ fn default_refresh_at() -> Percent {
 }
 
 /// How we authenticate at a token endpoint.
-#[derive(Clone, Copy, Default, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(in crate::config) enum AuthMethod {
     /// Id and secret in the `Authorization` header.
@@ -62,6 +114,10 @@ pub(in crate::config) enum AuthMethod {
     ClientSecretBasic,
     /// Id and secret in the form.
     ClientSecretPost,
+    /// A signed assertion (RFC 7523): our own, or one that somebody else keeps in a file.
+    PrivateKeyJwt,
+    /// Our certificate (RFC 8705).
+    TlsClientAuth,
 }
 
 /// A listener that attaches an access token to what passes.
@@ -72,12 +128,14 @@ pub(in crate::config) struct Outbound {
     pub name: Name,
     /// Where it listens: on loopback, unless `allowRemote`. Port 0 takes a free one.
     pub listen: ListenAddress,
-    /// Where requests go: `http://` or `https://`, host and port.
-    pub upstream: UpstreamUrl,
+    /// Where requests go: `http://` or `https://`, host and port. Needed, with `credential`, unless there is `forwardProxy`.
+    pub upstream: Option<UpstreamUrl>,
     /// How an https upstream is verified.
     pub upstream_tls: Option<UpstreamTls>,
     /// Name of the credential whose token is attached.
-    pub credential: Name,
+    pub credential: Option<Name>,
+    /// For programs that know only `HTTP_PROXY`: requests for these targets get a token.
+    pub forward_proxy: Option<ForwardProxy>,
     /// The header that carries the token.
     #[serde(default = "default_header")]
     pub header: TokenHeader,
@@ -87,6 +145,10 @@ pub(in crate::config) struct Outbound {
     /// Whether such a header of the request's own is replaced; `false`: the request then passes as it is.
     #[serde(default = "yes")]
     pub overwrite: bool,
+    /// Whether a request whose token the upstream refuses (401) is sent once more with a new one: at most one new token per
+    /// credential in 30s, never for a token younger than 5s, and only bodies of at most 64 KiB.
+    #[serde(default = "yes")]
+    pub retry_unauthorized: bool,
     /// Whether the upstream gets the client's `Host`; otherwise its own name.
     #[serde(default)]
     pub preserve_host: bool,
@@ -99,6 +161,62 @@ pub(in crate::config) struct Outbound {
     /// How long each step of a request to the upstream may take.
     #[serde(default)]
     pub upstream_timeouts: Timeouts,
+}
+
+/// A forward proxy: where requests of a program go that has this listener as its HTTP proxy.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(in crate::config) struct ForwardProxy {
+    /// Requests for these get a token; the first that fits decides.
+    #[schemars(length(min = 1))]
+    pub targets: Vec<ForwardTarget>,
+    /// What becomes of requests for others.
+    #[serde(default)]
+    pub other: Other,
+}
+
+/// What the program calls, and where that really goes.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(in crate::config) struct ForwardTarget {
+    /// The host that the program's `http://` URL names.
+    pub host: ServerName,
+    /// Its port.
+    #[serde(default = "port_80")]
+    #[schemars(range(min = 1))]
+    pub port: u16,
+    /// Where requests go: `http://` or `https://`, host and port.
+    pub upstream: UpstreamUrl,
+    /// How an https upstream is verified.
+    pub upstream_tls: Option<UpstreamTls>,
+    /// Name of the credential whose token is attached.
+    pub credential: Name,
+    /// Path patterns: others are refused. Every path when left out.
+    #[schemars(length(min = 1))]
+    pub paths: Option<Vec<PathPattern>>,
+}
+
+fn port_80() -> u16 {
+    80
+}
+
+/// What becomes of requests that are for no target.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::config) enum Other {
+    /// They are refused.
+    #[default]
+    Deny,
+    /// They pass as they are, without a token, to public addresses only.
+    PassThrough,
+}
+
+/// Hands tokens to programs on this machine that attach them themselves.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(in crate::config) struct LocalApi {
+    /// Where it listens: on loopback only.
+    pub listen: ListenAddress,
 }
 
 fn default_header() -> TokenHeader {

@@ -9,6 +9,7 @@ use crate::config::name::Name;
 use crate::config::tree::{Data, KeyPath, Node};
 use crate::config::value::{FilePath, GoDuration};
 use crate::config::{IssuerRole, files, raw};
+use crate::domain::encryption::EncryptionKey;
 use crate::domain::oauth::GrantType;
 use crate::domain::scope::ScopeSet;
 use crate::domain::secret::{ExposeSecret, SecretString};
@@ -16,7 +17,6 @@ use crate::issuer::client::{Authentication, Client, Secret};
 use crate::issuer::registration::fits_into_a_path;
 use crate::issuer::{self, Profile, RESERVED_CLAIMS};
 use crate::jose::sign::SigningKey;
-use crate::store::EncryptionKey;
 
 const DAY: Duration = Duration::from_hours(24);
 const YEAR: Duration = Duration::from_hours(366 * 24);

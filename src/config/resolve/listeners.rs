@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::Resolver;
+use super::{Resolver, loops};
 use crate::config::address::ListenAddress;
 use crate::config::tree::{Data, KeyPath, Node};
 
@@ -15,9 +15,10 @@ pub(super) fn check(resolver: &mut Resolver<'_>) {
         listeners.extend((0..count).map(|i| list.index(i)));
     }
     names(resolver, &listeners);
-    let mut all = vec![KeyPath::root("probes"), KeyPath::root("admin"), KeyPath::root("issuer")];
+    let mut all: Vec<_> = ["probes", "admin", "issuer", "localApi"].map(KeyPath::root).into();
     all.extend(listeners);
     addresses(resolver, &all);
+    loops::check(resolver);
 }
 
 fn names(resolver: &mut Resolver<'_>, listeners: &[KeyPath]) {
@@ -48,7 +49,7 @@ fn addresses(resolver: &mut Resolver<'_>, listeners: &[KeyPath]) {
     }
 }
 
-fn text_at<'a>(tree: &'a Node, path: &KeyPath) -> Option<&'a str> {
+pub(super) fn text_at<'a>(tree: &'a Node, path: &KeyPath) -> Option<&'a str> {
     match &tree.find(path)?.data {
         Data::Text(text) => Some(&text.value),
         _ => None,

@@ -4,9 +4,11 @@
 //! run reports everything. What comes out is only used when no error was found at all.
 
 mod admin;
+mod credential;
 mod inbound;
 mod issuer;
 mod listeners;
+mod loops;
 mod outbound;
 mod revocation;
 
@@ -34,8 +36,9 @@ pub(super) fn resolve(tree: &Node, findings: &mut Findings) -> Config {
     let encryption_key = issuer::encryption_key(&mut resolver, store.encryption_key_file.as_ref());
     let mut issuer = resolver.entry("issuer", issuer::resolve);
     if let Some(role) = &mut issuer {
-        role.issuer.encryption_key = encryption_key;
+        role.issuer.encryption_key.clone_from(&encryption_key);
     }
+    let state_dir = resolver.section(&KeyPath::root("stateDir")).unwrap_or_else(raw::default_state_dir).0;
     let authorities = resolver.members("authorities", inbound::resolve_authority);
     let inbound = resolver.items("inbound", |resolver, path, raw| {
         inbound::resolve_listener(resolver, path, raw, &authorities, issuer.as_ref())
@@ -49,7 +52,6 @@ pub(super) fn resolve(tree: &Node, findings: &mut Findings) -> Config {
         log: resolve_log(&log),
         threads: resolver.section(&KeyPath::root("threads")).unwrap_or(0),
         shutdown: Shutdown { delay: shutdown.delay.0, grace_period: shutdown.grace_period.0 },
-        state_dir: resolver.section(&KeyPath::root("stateDir")).unwrap_or_else(raw::default_state_dir).0,
         store: store.url.0,
         probes: probes.map(|probes| probes.listen.0),
         admin,
@@ -57,8 +59,12 @@ pub(super) fn resolve(tree: &Node, findings: &mut Findings) -> Config {
         issuer,
         authorities,
         inbound,
-        credentials: resolver.members("credentials", outbound::resolve_credential),
+        credentials: resolver.members("credentials", |resolver, path, name, raw| {
+            credential::resolve(resolver, path, name, raw, &state_dir, encryption_key.as_ref())
+        }),
         outbound: resolver.items("outbound", outbound::resolve_listener),
+        local_api: resolver.entry("localApi", outbound::resolve_local_api),
+        state_dir,
     }
 }
 
@@ -243,9 +249,12 @@ impl Resolver<'_> {
             self.findings.error(&tls_path, "only an https upstream has TLS settings");
         }
         let (ca_file, server_name) = tls.map_or((None, None), |tls| (tls.ca_file, tls.server_name));
-        for (key, value) in
-            [("connect", timeouts.connect), ("read", timeouts.read), ("write", timeouts.write)]
-        {
+        for (key, value) in [
+            ("connect", timeouts.connect),
+            ("read", timeouts.read),
+            ("write", timeouts.write),
+            ("idle", timeouts.idle),
+        ] {
             if value.0 < Duration::from_millis(1) {
                 self.findings.error(&path.key("upstreamTimeouts").key(key), "it must be at least 1ms");
             }
@@ -256,11 +265,7 @@ impl Resolver<'_> {
             host: url.host,
             port: url.port,
             ca_pem: self.certificates(&tls_path.key("caFile"), ca_file.as_ref())?,
-            timeouts: upstream::Timeouts {
-                connect: timeouts.connect.0,
-                read: timeouts.read.0,
-                write: timeouts.write.0,
-            },
+            timeouts: self::timeouts(timeouts),
         })
     }
 
@@ -276,6 +281,10 @@ impl Resolver<'_> {
             self.findings.error(&KeyPath::default(), message);
         }
     }
+}
+
+fn timeouts(raw: raw::Timeouts) -> upstream::Timeouts {
+    upstream::Timeouts { connect: raw.connect.0, read: raw.read.0, write: raw.write.0, idle: raw.idle.0 }
 }
 
 /// Whether what is sent to a URL, or comes from it, can be read and changed on the way.

@@ -1,60 +1,12 @@
-//! Credentials and outbound listeners.
+//! Outbound listeners, and the API for programs that attach tokens themselves.
 
-use super::{Resolver, is_open, is_this_machine};
+use std::net::SocketAddr;
+
+use super::{Resolver, is_this_machine};
 use crate::config::tree::KeyPath;
-use crate::config::{files, raw};
-use crate::domain::oauth::ClientAuthMethod;
-use crate::domain::scope::ScopeSet;
-use crate::proxy::outbound;
-use crate::token_source::{self, TokenEndpoint};
-
-/// Resolves a member of `credentials`.
-pub(super) fn resolve_credential(
-    resolver: &mut Resolver<'_>,
-    path: &KeyPath,
-    name: &str,
-    raw: raw::Credential,
-) -> Option<token_source::Config> {
-    let endpoint = match (raw.authority, raw.token_url) {
-        (Some(authority), None) => Some(TokenEndpoint::Discovery(authority.url)),
-        (None, Some(url)) => Some(TokenEndpoint::Url(url.0)),
-        (Some(_), Some(_)) => {
-            resolver.findings.error(&path.key("tokenUrl"), "either `authority` or `tokenUrl`, not both");
-            None
-        }
-        (None, None) => {
-            resolver.findings.error(path, "either `authority` or `tokenUrl` is required");
-            None
-        }
-    };
-    if let Some(TokenEndpoint::Discovery(url) | TokenEndpoint::Url(url)) = &endpoint
-        && is_open(url)
-    {
-        let message = "plain http to another machine: the client secret can be read on the way";
-        resolver.findings.warning(path, message);
-    }
-    if !(0.10..=0.95).contains(&raw.refresh_at.0) {
-        resolver.findings.error(&path.key("refreshAt"), "it must be from 10% to 95%");
-    }
-    let client_secret =
-        resolver.file(&path.key("clientSecretFile"), &raw.client_secret_file, files::read_secret);
-    Some(token_source::Config {
-        name: name.to_owned(),
-        endpoint: endpoint?,
-        client_id: raw.client_id.0,
-        client_secret: client_secret?,
-        auth_method: match raw.auth_method {
-            raw::AuthMethod::ClientSecretBasic => ClientAuthMethod::ClientSecretBasic,
-            raw::AuthMethod::ClientSecretPost => ClientAuthMethod::ClientSecretPost,
-        },
-        scopes: ScopeSet::from_tokens(raw.scopes.into_iter().map(|scope| scope.0)).ok()?,
-        audiences: raw.audiences.into_iter().map(|audience| audience.0).collect(),
-        resources: raw.resource.into_iter().map(|resource| resource.0).collect(),
-        extra_parameters: raw.extra_parameters.into_iter().map(|(name, value)| (name.0, value)).collect(),
-        refresh_at: raw.refresh_at.0,
-        prefetch: raw.prefetch,
-    })
-}
+use crate::config::{address, raw};
+use crate::domain::pattern::Pattern;
+use crate::proxy::outbound::{self, ForwardTarget, Target};
 
 /// Resolves an item of `outbound`.
 pub(super) fn resolve_listener(
@@ -62,26 +14,106 @@ pub(super) fn resolve_listener(
     path: &KeyPath,
     raw: raw::Outbound,
 ) -> Option<outbound::Config> {
-    resolver.reference(&path.key("credential"), &raw.credential.0, "credentials", "credential");
     if !raw.listen.0.ip().is_loopback() && !raw.allow_remote {
         let message = "it is open to other machines, which could all act with the credential; set `allowRemote: true` \
                        if that is meant";
         resolver.findings.error(&path.key("listen"), message);
     }
-    let upstream = resolver.upstream(path, raw.upstream, raw.upstream_tls, raw.upstream_timeouts)?;
+    let kind = match (raw.forward_proxy, raw.upstream, raw.credential) {
+        (None, Some(upstream), Some(credential)) => {
+            let to = To { upstream, tls: raw.upstream_tls, credential: credential.0 };
+            outbound::Kind::Reverse(outbound::ReverseConfig {
+                target: target(resolver, path, to, raw.upstream_timeouts)?,
+                preserve_host: raw.preserve_host,
+                hosts: raw.hosts.into_iter().map(|host| host.0).collect(),
+            })
+        }
+        (Some(forward), None, None) => {
+            for (key, given) in [
+                ("upstreamTls", raw.upstream_tls.is_some()),
+                ("preserveHost", raw.preserve_host),
+                ("hosts", !raw.hosts.is_empty()),
+            ] {
+                if given {
+                    let message = "a forward proxy does not have it: its targets say where requests go";
+                    resolver.findings.error(&path.key(key), message);
+                }
+            }
+            forward_proxy(resolver, &path.key("forwardProxy"), forward, raw.upstream_timeouts)?
+        }
+        (Some(_), _, _) => {
+            let message = "either `forwardProxy`, or `upstream` with `credential`, not both";
+            resolver.findings.error(&path.key("forwardProxy"), message);
+            return None;
+        }
+        (None, _, _) => {
+            resolver.findings.error(path, "`upstream` and `credential` are required, or `forwardProxy`");
+            return None;
+        }
+    };
+    Some(outbound::Config {
+        name: raw.name.0,
+        listen: raw.listen.0,
+        kind,
+        attach: outbound::Attach {
+            header: raw.header.0,
+            prefix: raw.prefix.0,
+            overwrite: raw.overwrite,
+            retry_unauthorized: raw.retry_unauthorized,
+        },
+    })
+}
+
+/// Where requests go, and with which credential.
+struct To {
+    upstream: address::UpstreamUrl,
+    tls: Option<raw::UpstreamTls>,
+    credential: String,
+}
+
+fn target(resolver: &mut Resolver<'_>, path: &KeyPath, to: To, timeouts: raw::Timeouts) -> Option<Target> {
+    resolver.reference(&path.key("credential"), &to.credential, "credentials", "credential");
+    let upstream = resolver.upstream(path, to.upstream, to.tls, timeouts)?;
     if !upstream.tls && !is_this_machine(&upstream.host) {
         let message = "plain http to another machine: the token can be read on the way";
         resolver.findings.warning(&path.key("upstream"), message);
     }
-    Some(outbound::Config {
-        name: raw.name.0,
-        listen: raw.listen.0,
-        upstream,
-        credential: raw.credential.0,
-        header: raw.header.0,
-        prefix: raw.prefix.0,
-        overwrite: raw.overwrite,
-        preserve_host: raw.preserve_host,
-        hosts: raw.hosts.into_iter().map(|host| host.0).collect(),
-    })
+    Some(Target { upstream, credential: to.credential })
+}
+
+fn forward_proxy(
+    resolver: &mut Resolver<'_>,
+    path: &KeyPath,
+    raw: raw::ForwardProxy,
+    timeouts: raw::Timeouts,
+) -> Option<outbound::Kind> {
+    let mut targets = Vec::new();
+    for (index, raw) in raw.targets.into_iter().enumerate() {
+        let path = path.key("targets").index(index);
+        let to = To { upstream: raw.upstream, tls: raw.upstream_tls, credential: raw.credential.0 };
+        let patterns = raw.paths.map(|paths| {
+            // The schema has checked their form.
+            paths.iter().filter_map(|pattern| Pattern::parse(&pattern.0).ok()).collect()
+        });
+        if let Some(target) = target(resolver, &path, to, timeouts) {
+            targets.push(ForwardTarget { host: raw.host.0, port: raw.port, paths: patterns, target });
+        }
+    }
+    Some(outbound::Kind::Forward(outbound::ForwardConfig {
+        targets,
+        pass_through: raw.other == raw::Other::PassThrough,
+        timeouts: super::timeouts(timeouts),
+    }))
+}
+
+/// Resolves `localApi`.
+pub(super) fn resolve_local_api(
+    resolver: &mut Resolver<'_>,
+    path: &KeyPath,
+    raw: raw::LocalApi,
+) -> Option<SocketAddr> {
+    if !raw.listen.0.ip().is_loopback() {
+        resolver.findings.error(&path.key("listen"), "it hands out tokens, so it listens on loopback only");
+    }
+    Some(raw.listen.0)
 }

@@ -6,14 +6,15 @@ use std::time::Duration;
 use super::{Files, SMALL, assert_problem, config, problems, small, small_but, small_with, warnings};
 use crate::config::{IssuerRole, Shutdown};
 use crate::domain::clock::UnixTime;
-use crate::domain::oauth::{ClientAuthMethod, GrantType};
+use crate::domain::oauth::GrantType;
 use crate::domain::path::Ordinary;
 use crate::domain::secret::ExposeSecret;
 use crate::issuer;
 use crate::issuer::client::ExpectedSecret;
 use crate::jose::Algorithm;
 use crate::limits::{self, Per, Rate};
-use crate::token_source::TokenEndpoint;
+use crate::proxy::outbound::Kind;
+use crate::token_source::{Authentication, TokenEndpoint};
 use crate::verifier::{Access, Audiences, CorsPreflight, KeySource, Mode, Profile};
 use crate::{store, telemetry};
 
@@ -244,20 +245,22 @@ fn credentials_and_outbound_listeners_arrive() {
         matches!(&hub.endpoint, TokenEndpoint::Discovery(url) if url.as_str() == "https://hub.example/oauth")
     );
     assert!(matches!(&other.endpoint, TokenEndpoint::Url(url) if url.as_str() == "http://127.0.0.1:1/token"));
-    assert_eq!(hub.client_secret.expose_secret(), "0123456789abcdef-secret");
-    assert_eq!(hub.auth_method, ClientAuthMethod::ClientSecretPost);
+    assert!(matches!(&hub.authentication, Authentication::SecretPost { .. }));
     assert_eq!(hub.resources, ["https://things.example/"]);
     assert_eq!(hub.extra_parameters, [("tenant".to_owned(), "green".to_owned())]);
     assert!((hub.refresh_at - 0.6).abs() < 1e-9 && (other.refresh_at - 0.75).abs() < 1e-9);
     assert!(hub.prefetch && !other.prefetch);
     let outbound = &config.outbound[0];
-    assert_eq!(outbound.header, "x-token");
-    assert_eq!(outbound.prefix, "Token ");
-    assert!(!outbound.overwrite && outbound.preserve_host);
-    assert_eq!(outbound.hosts, ["hub", "hub:9000"]);
-    assert_eq!((outbound.upstream.host.as_str(), outbound.upstream.port), ("hub.example", 443));
-    assert_eq!(outbound.upstream.server_name, "hub.example");
-    assert_eq!(outbound.upstream.timeouts.write, Duration::from_secs(3));
+    let attach = &outbound.attach;
+    assert_eq!((attach.header.as_str(), attach.prefix.as_str()), ("x-token", "Token "));
+    assert!(!attach.overwrite && attach.retry_unauthorized);
+    let Kind::Reverse(reverse) = &outbound.kind else { panic!() };
+    assert!(reverse.preserve_host);
+    assert_eq!(reverse.hosts, ["hub", "hub:9000"]);
+    let upstream = &reverse.target.upstream;
+    assert_eq!((upstream.host.as_str(), upstream.port), ("hub.example", 443));
+    assert_eq!(upstream.server_name, "hub.example");
+    assert_eq!(upstream.timeouts.write, Duration::from_secs(3));
 }
 
 #[test]
@@ -295,9 +298,16 @@ fn defaults_are_the_documented_ones() {
     let timeouts = &inbound.upstream.timeouts;
     assert_eq!((timeouts.connect.as_secs(), timeouts.read.as_secs(), timeouts.write.as_secs()), (2, 60, 30));
     let outbound = &config.outbound[0];
-    assert_eq!((outbound.header.as_str(), outbound.prefix.as_str()), ("authorization", "Bearer "));
-    assert!(outbound.overwrite && !outbound.preserve_host && outbound.hosts.is_empty());
-    assert_eq!(config.credentials[0].auth_method, ClientAuthMethod::ClientSecretBasic);
+    let attach = &outbound.attach;
+    assert_eq!((attach.header.as_str(), attach.prefix.as_str()), ("authorization", "Bearer "));
+    assert!(attach.overwrite && attach.retry_unauthorized);
+    let Kind::Reverse(reverse) = &outbound.kind else { panic!() };
+    assert!(!reverse.preserve_host && reverse.hosts.is_empty());
+    assert_eq!(reverse.target.upstream.timeouts.idle.as_secs(), 50);
+    let credential = &config.credentials[0];
+    assert!(matches!(credential.authentication, Authentication::SecretBasic { .. }));
+    assert!(!credential.local_api && credential.kept_at.is_none() && credential.rotation.is_none());
+    assert!(config.local_api.is_none());
 }
 
 #[test]

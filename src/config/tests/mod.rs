@@ -1,6 +1,7 @@
 //! Tests of the configuration as a whole: the texts that they start from.
 
 mod accepted;
+mod outbound;
 mod refused;
 mod schema;
 mod shipped;
@@ -24,6 +25,8 @@ impl Files {
             ("store-key", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n"),
             ("weak-key", "0000000000000000000000000000000000000000000000000000000000000000"),
             ("key.pem", &key.serialize_pem()),
+            ("other-key.pem", &rcgen::KeyPair::generate().unwrap().serialize_pem()),
+            ("jwt", "e30.e30.c2ln\n"),
             ("ca.pem", &certificate.pem()),
             ("jwks.json", r#"{"keys":[]}"#),
         ] {

@@ -35,7 +35,7 @@ fn errors_of_every_section_are_reported_with_their_lines() {
 #[test]
 fn a_key_that_is_unknown_or_not_supported_yet_hides_nothing_else_of_its_section() {
     let text = "outbound:\n  - name: out\n    listen: 0.0.0.0:2\n    upstream: http://127.0.0.1:9\n    \
-                credential: hub\n    retries: 3\n    retryUnauthorized: true\n\
+                credential: hub\n    retries: 3\n    upstreamTls: { certFile: x }\n\
                 credentials:\n  hub: { tokenUrl: \"https://a\", clientId: me, clientSecretFile: /nowhere }\n";
     let found = problems(text);
     let keys: Vec<_> = found.iter().filter_map(|problem| problem.split(": ").nth(1)).collect();
@@ -44,7 +44,8 @@ fn a_key_that_is_unknown_or_not_supported_yet_hides_nothing_else_of_its_section(
         [
             "outbound[0].listen",
             "outbound[0].retries",
-            "outbound[0].retryUnauthorized",
+            "outbound[0].upstreamTls",
+            "outbound[0].upstreamTls.certFile",
             "credentials.hub.clientId",
         ],
         "{found:#?}"
@@ -99,8 +100,6 @@ fn promised_values_that_nothing_serves_are_refused_as_such() {
         ("upstream: http://127.0.0.1:9", "upstream: h2c://127.0.0.1:9", "inbound[0].upstream"),
         ("upstream: http://127.0.0.1:9", "upstream: unix:/x", "inbound[0].upstream"),
         ("upstream: http://127.0.0.1:9", "upstream: h2c+unix:/x", "inbound[0].upstream"),
-        ("clientID: a", "clientID: a\n    authMethod: private_key_jwt", "credentials.hub.authMethod"),
-        ("clientID: a", "clientID: a\n    authMethod: tls_client_auth", "credentials.hub.authMethod"),
         ("issuer:\n", "store: { url: \"postgres://u:p@h/d\" }\nissuer:\n", "store.url"),
         ("issuer:\n", "probes: { listen: \"unix:/x\" }\nissuer:\n", "probes.listen"),
     ] {

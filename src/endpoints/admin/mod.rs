@@ -12,6 +12,7 @@ mod openapi;
 mod query;
 mod revoke;
 mod secrets;
+mod status;
 mod tokens;
 mod wire;
 
@@ -25,6 +26,7 @@ use utoipa_axum::routes;
 
 use answer::Refusal;
 pub use guard::{Guard, MIN_ADMIN_TOKEN, is_admin_token};
+pub use status::{Authority, Credential, Listener, Status, StatusOf};
 
 use crate::issuer::Issuer;
 
@@ -32,6 +34,7 @@ use crate::issuer::Issuer;
 #[derive(Clone)]
 struct Admin {
     issuer: Option<Arc<Issuer>>,
+    status: StatusOf,
     /// What `/openapi.json` serves.
     description: Arc<str>,
 }
@@ -42,13 +45,13 @@ impl Admin {
     }
 }
 
-/// The router of the listener. Without an issuer there is nothing to manage yet, and it says so.
-pub fn router(issuer: Option<Arc<Issuer>>, guard: Guard) -> Router {
+/// The router of the listener. Without an issuer there are no clients to manage, and it says so.
+pub fn router(issuer: Option<Arc<Issuer>>, status: StatusOf, guard: Guard) -> Router {
     let (router, document) = documented().split_for_parts();
     router
         .method_not_allowed_fallback(no_such_method)
         .fallback(no_such_endpoint)
-        .with_state(Admin { issuer, description: openapi::text(document).into() })
+        .with_state(Admin { issuer, status, description: openapi::text(document).into() })
         .layer(from_fn_with_state(Arc::new(guard), guard::check))
 }
 
@@ -70,6 +73,7 @@ fn documented() -> OpenApiRouter<Admin> {
         .routes(routes!(tokens::delete))
         .routes(routes!(keys::list))
         .routes(routes!(keys::rotate))
+        .routes(routes!(status::show))
         .routes(routes!(openapi::serve))
 }
 

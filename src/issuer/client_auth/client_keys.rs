@@ -223,6 +223,7 @@ impl ClientKeySets {
                 connect_timeout: TIMEOUTS.0,
                 total_timeout: TIMEOUTS.1,
                 ca_pem: self.ca_pem.clone(),
+                identity_pem: None,
                 max_body: MAX_BODY,
             };
             HttpClient::for_strangers_urls(options, self.hosts.clone()).ok()

@@ -7,11 +7,12 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::domain::clock::Clock;
+use crate::domain::encryption::EncryptionKey;
 use crate::domain::secret::ExposeSecret;
 use crate::issuer::tests::{NOW, client, config};
 use crate::jose::live_keys::Keys;
 use crate::jose::verify::Jws;
-use crate::store::{self, EncryptionKey, KeyState};
+use crate::store::{self, KeyState};
 
 const HOUR: i64 = 3600;
 const DAY: i64 = 24 * HOUR;

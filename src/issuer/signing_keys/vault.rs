@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::ring::{Ring, parse};
 use super::rotation::{Make, Moment, Plan, Policy, RotateNow};
+use crate::domain::encryption::{EncryptionKey, is_sealed};
 use crate::issuer::OpenError;
 use crate::jose::sign::{SigningKey, SigningKeyError};
 use crate::jose::{Algorithm, algorithm_name};
-use crate::store::encryption::{EncryptionKey, is_sealed};
 use crate::store::{KeyChange, KeyRecord, KeyState, Store, StoreError, StoredKey, StoredKeys};
 
 /// How often a change is tried while other processes change the same keys. Each of theirs brings what we want nearer.

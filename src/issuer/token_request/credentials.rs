@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use super::TokenError;
 use super::parameters::{ClientParameters, form_decode};
-use crate::domain::oauth::ClientAuthMethod;
+use crate::domain::oauth::{CLIENT_ASSERTION_TYPE, ClientAuthMethod};
 use crate::domain::secret::{ExposeSecret, SecretString};
 use crate::jose::verify::Jws;
 
@@ -17,9 +17,6 @@ const MAX_CLIENT_ID: usize = 256;
 
 /// The longest assertion, in bytes: as long as the longest token.
 const MAX_ASSERTION: usize = 8 * 1024;
-/// The one type of assertion (RFC 7523 §2.2).
-const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
-
 /// What a client shows.
 #[derive(Debug)]
 pub(in crate::issuer) enum Credentials {
@@ -64,7 +61,7 @@ impl Credentials {
         let ClientParameters { id, secret, assertion, assertion_type } = parameters;
         let assertion = match (assertion, assertion_type) {
             (None, None) => None,
-            (Some(jwt), Some(of_type)) if of_type == JWT_BEARER => Some(jwt),
+            (Some(jwt), Some(of_type)) if of_type == CLIENT_ASSERTION_TYPE => Some(jwt),
             _ => return Err(TokenError::AssertionType),
         };
         let several = assertion.is_some() && secret.is_some();
@@ -291,7 +288,7 @@ mod tests {
                 other => panic!("{other:?}"),
             })
         };
-        let (none, jwt) = (HeaderMap::new(), Some(JWT_BEARER));
+        let (none, jwt) = (HeaderMap::new(), Some(CLIENT_ASSERTION_TYPE));
         assert_eq!(parse(&none, None, None, jwt).unwrap(), Vec::<String>::new());
         assert_eq!(parse(&none, Some("id"), None, jwt).unwrap(), ["id"]);
         assert_eq!(parse(&basic("id:"), None, None, jwt).unwrap(), ["id"]);
@@ -312,7 +309,7 @@ mod tests {
         for (length, accepted) in [(MAX_ASSERTION, true), (MAX_ASSERTION + 1, false)] {
             let parameters = ClientParameters {
                 assertion: Some("x".repeat(length).into()),
-                assertion_type: Some(JWT_BEARER.to_owned()),
+                assertion_type: Some(CLIENT_ASSERTION_TYPE.to_owned()),
                 ..ClientParameters::default()
             };
             assert_eq!(Credentials::parse(&HeaderMap::new(), parameters).is_ok(), accepted);

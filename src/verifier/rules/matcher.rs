@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use super::pattern::{Pattern, Segment};
 use crate::domain::path::NormalPath;
+use crate::domain::pattern::{Pattern, Segment};
 
 /// Which rule matches a path and a method first.
 pub(super) struct Matcher {

@@ -58,9 +58,9 @@ const LINES: &[Case<'static>] = &[
     ("PURGE", "PURGE /public/{m} HTTP/1.1\r\n{h}\r\n", &[OK]),
     ("M-SEARCH", "M-SEARCH /public/{m} HTTP/1.1\r\n{h}\r\n", &[OK]),
     ("TRACE", "TRACE /public/{m} HTTP/1.1\r\n{h}\r\n", &[(405, "method")]),
-    ("CONNECT", "CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n", &[(405, "method")]),
-    ("CONNECT elsewhere", "CONNECT b:80 HTTP/1.1\r\n{h}\r\n", &[BAD]),
-    ("CONNECT with a path", "CONNECT /public/{m} HTTP/1.1\r\n{h}\r\n", &[(405, "method")]),
+    ("CONNECT", "CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n", &[(405, "tunnel")]),
+    ("CONNECT elsewhere", "CONNECT b:80 HTTP/1.1\r\n{h}\r\n", &[(405, "tunnel")]),
+    ("CONNECT with a path", "CONNECT /public/{m} HTTP/1.1\r\n{h}\r\n", &[(405, "tunnel")]),
 ];
 
 const HOSTS: &[Case<'static>] = &[

@@ -14,7 +14,7 @@ use super::behave::{After, Behave, write_reply};
 use super::http1::Wire;
 use super::keys::{Alg, TestKey};
 use super::net::{Server, Stream};
-use super::tls::TestTls;
+use super::tls::{ClientCertificate, TestTls};
 use super::tokens::TokenBuilder;
 use super::{PATIENCE, lock, logs};
 use endpoints::State;
@@ -45,6 +45,11 @@ impl Authority {
     /// One behind TLS, at `https://localhost:PORT`.
     pub fn start_tls() -> Self {
         Self::start_with("", Some(TestTls::for_names(&["localhost", "127.0.0.1"])))
+    }
+
+    /// The same, which lets in only who shows this certificate.
+    pub fn start_mtls(client: &ClientCertificate) -> Self {
+        Self::start_with("", Some(TestTls::with_clients(&["localhost", "127.0.0.1"], Some(client))))
     }
 
     fn start_with(path: &str, tls: Option<TestTls>) -> Self {
@@ -163,7 +168,7 @@ impl Authority {
             change(&mut state.token_answer);
             state.token_answer.clone()
         };
-        if let Some(token) = answer.token {
+        if let Some(token) = answer.token.filter(|token| !token.is_empty()) {
             logs::remember_secret(&token);
         }
     }
@@ -227,6 +232,11 @@ impl Authority {
     /// The tokens that the token endpoint made, in order.
     pub fn issued(&self) -> Vec<String> {
         lock(&self.shared.state).issued.clone()
+    }
+
+    /// From now on its TLS handshakes fail, or succeed again. Connections that are there stay.
+    pub fn break_tls(&self, broken: bool) {
+        self.server.break_tls(broken);
     }
 
     /// Stops listening; connections are refused.

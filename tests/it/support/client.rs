@@ -105,6 +105,12 @@ impl Connection {
         answer
     }
 
+    /// Waits for these bytes, wherever in an answer; `false` when the peer ends before.
+    pub async fn wait_for_bytes(&mut self, bytes: &[u8]) -> bool {
+        let came = timeout(PATIENCE, self.wire.skip_to(bytes)).await;
+        came.expect("the bytes come in time").unwrap_or(false)
+    }
+
     /// Whether the peer ends the connection, in order or by reset, without sending anything more.
     pub async fn is_ended(&mut self) -> bool {
         let mut rest = Vec::new();

@@ -104,6 +104,17 @@ impl<S: AsyncRead + Unpin> Wire<S> {
         &self.buffer
     }
 
+    /// Reads until these bytes have come, and throws away what came with them; `false` when the peer ended before.
+    pub async fn skip_to(&mut self, bytes: &[u8]) -> io::Result<bool> {
+        while !self.buffer.windows(bytes.len()).any(|part| part == bytes) {
+            if !self.fill().await? {
+                return Ok(false);
+            }
+        }
+        self.buffer.clear();
+        Ok(true)
+    }
+
     async fn chunks(&mut self, out: &mut Vec<u8>) -> io::Result<()> {
         loop {
             let line = self.through(b"\r\n").await?;

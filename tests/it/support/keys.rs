@@ -152,6 +152,21 @@ impl TestKey {
         }
     }
 
+    /// Header and claims of a JWS in compact form that this ES256 key has signed.
+    pub fn open(&self, jws: &str) -> (Value, Value) {
+        let (message, signature) = jws.rsplit_once('.').expect("three parts");
+        let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).expect("base64url");
+        let Material::P256(pair) = &*self.material else { panic!("an ES256 key") };
+        let public = signature::UnparsedPublicKey::new(
+            &signature::ECDSA_P256_SHA256_FIXED,
+            pair.public_key().as_ref(),
+        );
+        public.verify(message.as_bytes(), &decode(signature)).expect("this key's signature");
+        let (header, claims) = message.split_once('.').expect("three parts");
+        let json = |part| serde_json::from_slice(&decode(part)).expect("JSON");
+        (json(header), json(claims))
+    }
+
     /// A signature; the algorithm need not be the published one, but must fit the kind of key.
     pub fn sign(&self, alg: Alg, message: &[u8]) -> Vec<u8> {
         assert!(self.can_sign(alg), "{self:?} cannot sign {alg:?}");

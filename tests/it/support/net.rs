@@ -4,12 +4,13 @@ use std::future::Future;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use socket2::{Domain, SockRef, Socket, Type};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
@@ -28,6 +29,8 @@ pub struct Server {
     serve: Serve,
     running: Mutex<Option<(CancellationToken, JoinHandle<()>)>>,
     connections: Arc<Mutex<usize>>,
+    /// Whether handshakes are answered with nonsense.
+    tls_broken: Arc<AtomicBool>,
     /// Bound but never listening: keeps the port ours while the server is down.
     _reserved: Option<Socket>,
 }
@@ -55,6 +58,7 @@ impl Server {
             serve: Arc::new(move |stream, number| Box::pin(serve(stream, number))),
             running: Mutex::new(None),
             connections: Arc::default(),
+            tls_broken: Arc::default(),
             _reserved: reserved,
         };
         server.listen(listening);
@@ -69,6 +73,11 @@ impl Server {
     /// How many connections it has accepted.
     pub fn connections(&self) -> usize {
         *lock(&self.connections)
+    }
+
+    /// From now on TLS handshakes are answered with nonsense, or as they should be.
+    pub fn break_tls(&self, broken: bool) {
+        self.tls_broken.store(broken, Ordering::Relaxed);
     }
 
     /// Stops listening and breaks every connection; until [`up`](Self::up), connections are refused.
@@ -93,7 +102,7 @@ impl Server {
         let listener = TcpListener::from_std(socket.into()).expect("inside a runtime");
         let stop = CancellationToken::new();
         let (tls, serve, count) = (self.tls.clone(), self.serve.clone(), self.connections.clone());
-        let task = tokio::spawn(accept(listener, stop.clone(), tls, serve, count));
+        let task = tokio::spawn(accept(listener, stop.clone(), (tls, self.tls_broken.clone()), serve, count));
         *lock(&self.running) = Some((stop, task));
     }
 }
@@ -116,7 +125,7 @@ fn bind(address: SocketAddr) -> io::Result<Socket> {
 async fn accept(
     listener: TcpListener,
     stop: CancellationToken,
-    tls: Option<TlsAcceptor>,
+    (tls, tls_broken): (Option<TlsAcceptor>, Arc<AtomicBool>),
     serve: Serve,
     count: Arc<Mutex<usize>>,
 ) {
@@ -134,10 +143,15 @@ async fn accept(
             *count - 1
         };
         let (tls, serve) = (tls.clone(), serve.clone());
+        let is_broken = tls_broken.load(Ordering::Relaxed);
         connections.spawn(async move {
             // The fake world writes small pieces and wants each of them seen.
             let _ = tcp.set_nodelay(true);
             match tls {
+                Some(_) if is_broken => {
+                    let mut tcp = tcp;
+                    let _ = tcp.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
+                }
                 None => serve(Stream::Plain(tcp), number).await,
                 // A failed handshake is the peer's to notice and the test's to look for.
                 Some(tls) => {

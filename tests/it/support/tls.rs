@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use rustls::ServerConfig;
-use rustls::pki_types::PrivateKeyDer;
+use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
 use tokio_rustls::TlsAcceptor;
 
 /// A server's TLS side, and the certificate that a client has to trust for it.
@@ -18,6 +19,11 @@ pub struct TestTls {
 impl TestTls {
     /// A leaf for these names (host names or IP addresses), signed by a certificate authority of its own.
     pub fn for_names(names: &[&str]) -> Self {
+        Self::with_clients(names, None)
+    }
+
+    /// The same; with `client` only this one's certificate is let in.
+    pub fn with_clients(names: &[&str], client: Option<&ClientCertificate>) -> Self {
         let ca_key = KeyPair::generate().expect("a key");
         let mut ca = CertificateParams::new(Vec::new()).expect("no names");
         ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -31,13 +37,42 @@ impl TestTls {
 
         let private = PrivateKeyDer::Pkcs8(key.serialize_der().into());
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut config = ServerConfig::builder_with_provider(provider)
+        let builder = ServerConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()
-            .expect("the provider's versions")
-            .with_no_client_auth()
+            .expect("the provider's versions");
+        let builder = match client {
+            None => builder.with_no_client_auth(),
+            Some(client) => {
+                let mut roots = RootCertStore::empty();
+                roots.add(client.der.clone()).expect("a certificate");
+                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
+                builder.with_client_cert_verifier(verifier.expect("a verifier"))
+            }
+        };
+        let mut config = builder
             .with_single_cert(vec![certificate.der().clone()], private)
             .expect("certificate and key fit");
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Self { ca_pem: ca_certificate.pem(), acceptor: TlsAcceptor::from(Arc::new(config)) }
+    }
+}
+
+/// A client's certificate, signed by itself.
+pub struct ClientCertificate {
+    /// For a `certFile`.
+    pub cert_pem: String,
+    /// For a `keyFile`.
+    pub key_pem: String,
+    der: CertificateDer<'static>,
+}
+
+impl ClientCertificate {
+    /// A new one.
+    pub fn generate() -> Self {
+        let key = KeyPair::generate().expect("a key");
+        let mut params = CertificateParams::new(vec!["legacy".to_owned()]).expect("a valid name");
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let certificate = params.self_signed(&key).expect("a certificate");
+        Self { cert_pem: certificate.pem(), key_pem: key.serialize_pem(), der: certificate.der().clone() }
     }
 }

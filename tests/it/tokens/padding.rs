@@ -62,6 +62,13 @@ pub fn exchange(padded: &[u8], theirs: &[u8], ours: &[u8]) -> Vec<u8> {
     padded.to_vec()
 }
 
+/// EMSA-PKCS1-v1_5 (RFC 8017 §9.2) of a SHA-256 hash, for a modulus of 2048 bits.
+pub fn pkcs1(hash: &[u8]) -> Vec<u8> {
+    // The DER of a DigestInfo with this algorithm, up to the hash.
+    let info = b"\x30\x31\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x01\x05\x00\x04\x20";
+    [&[0, 1], &[0xff; 202][..], &[0], info, hash].concat()
+}
+
 /// The parts of EMSA-PSS (RFC 8017 §9.1.1) with SHA-256, for a modulus of 2048 bits.
 pub struct Pss {
     pub zeros: Vec<u8>,

@@ -13,7 +13,7 @@ use num_bigint::BigUint;
 use serde_json::{Value, json};
 
 use super::draft::{Draft, written};
-use super::padding::{Pss, RsaNumbers, exchange, fixed};
+use super::padding::{Pss, RsaNumbers, exchange, fixed, pkcs1};
 use super::wycheproof::{groups, tests, text};
 use crate::support::AUDIENCE;
 use crate::support::client::try_send_raw;
@@ -107,7 +107,11 @@ async fn no_modified_padding_verifies_over_right_claims() {
         let padded = key.open(&URL_SAFE_NO_PAD.decode(signature).expect("base64url"));
         let message = world.message("RS256", "kid-rsa-sign");
         let ours = digest(&SHA256, message.as_bytes());
-        let exchanged = exchange(&padded, digest(&SHA256, signed.as_bytes()).as_ref(), ours.as_ref());
+        let mut exchanged = exchange(&padded, digest(&SHA256, signed.as_bytes()).as_ref(), ours.as_ref());
+        // A defect of one byte of the hash is none when that byte happens to be the one of our hash.
+        if !valid && exchanged == pkcs1(ours.as_ref()) {
+            exchanged[255] ^= 1;
+        }
         let judged = world.judge(&written(&message, &key.sign(&exchanged))).await;
         let expected = if valid { (200, "-") } else { (401, "signature") };
         assert_eq!((judged.0, judged.1.as_str()), expected, "{} {}", test["tcId"], test["comment"]);

@@ -1,19 +1,22 @@
 //! Path patterns: what they are, what they match, which of two is the wider one.
 
-use crate::domain::path::{NormalPath, Ordinary};
+use super::path::{NormalPath, Ordinary};
 
 /// A path pattern in decoded segments.
-pub(super) struct Pattern {
+#[derive(Clone, Debug)]
+pub struct Pattern {
+    /// Its segments.
     pub segments: Vec<Segment>,
     /// `**` at the end: any rest, also none.
     pub any_rest: bool,
 }
 
 /// One segment of a pattern.
-#[derive(PartialEq, Eq)]
-pub(super) enum Segment {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Segment {
     /// `*`
     Any,
+    /// This one.
     Exactly(String),
 }
 
@@ -32,6 +35,10 @@ pub enum InvalidPattern {
 }
 
 impl Pattern {
+    /// Reads a pattern.
+    ///
+    /// # Errors
+    /// [`InvalidPattern`] says what is wrong with it.
     pub fn parse(text: &str) -> Result<Self, InvalidPattern> {
         // `*` is a legal path character, so the pattern itself has a normal form.
         let path = NormalPath::parse_with(text, Ordinary::ALL).map_err(|_| InvalidPattern::NotAPath)?;
@@ -50,6 +57,8 @@ impl Pattern {
         Ok(Self { segments: segments.collect::<Result<_, _>>()?, any_rest })
     }
 
+    /// Whether a path is one of those it stands for.
+    #[must_use]
     pub fn matches(&self, path: &NormalPath<'_>) -> bool {
         let mut rest = path.segments();
         for segment in &self.segments {
@@ -63,6 +72,7 @@ impl Pattern {
     }
 
     /// Whether every path that `other` matches is matched by this one too.
+    #[must_use]
     pub fn covers(&self, other: &Self) -> bool {
         let long_enough = if self.any_rest {
             self.segments.len() <= other.segments.len()

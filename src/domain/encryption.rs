@@ -1,4 +1,4 @@
-//! Private keys at rest: AES-256-GCM under a key that is not in the store.
+//! Private keys and tokens at rest: AES-256-GCM under a key that lies elsewhere.
 
 use std::sync::Arc;
 
@@ -32,7 +32,7 @@ pub enum InvalidEncryptionKey {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WrongKey;
 
-/// Encrypts private keys before they are stored. Prints nothing.
+/// Encrypts what is to be kept. Prints nothing.
 #[derive(Clone)]
 pub struct EncryptionKey(Arc<RandomizedNonceKey>);
 
@@ -60,38 +60,38 @@ impl EncryptionKey {
         Ok(Self(Arc::new(key)))
     }
 
-    /// Encrypts a private key. The ciphertext opens only under the same `kid`, so that nobody who can write to the store
-    /// can put one key in another's place.
+    /// Encrypts a text. The ciphertext opens only under the same `name`, so that nobody who can write where it is kept can
+    /// put one in another's place.
     ///
     /// # Errors
     /// [`WrongKey`] when the cryptography fails, which it does not.
-    pub fn seal(&self, kid: &str, private_key: &SecretString) -> Result<SecretString, WrongKey> {
-        let mut text = Zeroizing::new(private_key.expose_secret().as_bytes().to_vec());
+    pub fn seal(&self, name: &str, text: &SecretString) -> Result<SecretString, WrongKey> {
+        let mut text = Zeroizing::new(text.expose_secret().as_bytes().to_vec());
         // Room for the tag: otherwise the plaintext would stay behind where the buffer grew from.
         text.reserve_exact(AES_256_GCM.tag_len());
-        let nonce = self.0.seal_in_place_append_tag(Aad::from(kid), &mut *text).map_err(|_| WrongKey)?;
+        let nonce = self.0.seal_in_place_append_tag(Aad::from(name), &mut *text).map_err(|_| WrongKey)?;
         let sealed = [nonce.as_ref().as_slice(), text.as_slice()].concat();
         Ok(SecretString::from([MARK, STANDARD.encode(sealed).as_str()].concat()))
     }
 
-    /// Decrypts what [`seal`](Self::seal) has made for the same `kid`.
+    /// Decrypts what [`seal`](Self::seal) has made for the same `name`.
     ///
     /// # Errors
-    /// [`WrongKey`] when it was made with another key, for another `kid`, or was changed.
-    pub fn open(&self, kid: &str, sealed: &SecretString) -> Result<SecretString, WrongKey> {
+    /// [`WrongKey`] when it was made with another key, for another name, or was changed.
+    pub fn open(&self, name: &str, sealed: &SecretString) -> Result<SecretString, WrongKey> {
         let sealed = sealed.expose_secret().strip_prefix(MARK).ok_or(WrongKey)?;
         let mut sealed = Zeroizing::new(STANDARD.decode(sealed).map_err(|_| WrongKey)?);
         let (nonce, text) = sealed.split_at_mut_checked(NONCE_LEN).ok_or(WrongKey)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| WrongKey)?;
-        let text = self.0.open_in_place(nonce, Aad::from(kid), text).map_err(|_| WrongKey)?;
+        let text = self.0.open_in_place(nonce, Aad::from(name), text).map_err(|_| WrongKey)?;
         Ok(SecretString::from(std::str::from_utf8(text).map_err(|_| WrongKey)?))
     }
 }
 
-/// Whether a stored private key is a ciphertext.
+/// Whether a stored text is a ciphertext.
 #[must_use]
-pub fn is_sealed(private_key: &SecretString) -> bool {
-    private_key.expose_secret().starts_with(MARK)
+pub fn is_sealed(text: &SecretString) -> bool {
+    text.expose_secret().starts_with(MARK)
 }
 
 fn decode(text: &str) -> Option<Zeroizing<Vec<u8>>> {

@@ -1,0 +1,49 @@
+//! What `/status` says, from the parts.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::sockets::Sockets;
+use crate::endpoints::admin::{Authority as AuthorityStatus, Credential, Listener, Status, StatusOf};
+use crate::token_source::TokenSource;
+use crate::verifier::Authority;
+
+/// Looks at these parts each time.
+pub(super) fn status(
+    authorities: &HashMap<String, Arc<Authority>>,
+    credentials: &HashMap<String, TokenSource>,
+    sockets: &Sockets,
+) -> StatusOf {
+    let listener = |(name, address): (&str, std::net::SocketAddr)| Listener {
+        name: name.to_owned(),
+        address: address.to_string(),
+    };
+    let mut listeners: Vec<_> = sockets.addresses().map(listener).collect();
+    listeners.sort_by(|a, b| a.name.cmp(&b.name));
+    let mut authorities: Vec<_> = authorities.values().cloned().collect();
+    authorities.sort_by(|a, b| a.name().cmp(b.name()));
+    let mut credentials: Vec<_> = credentials.values().cloned().collect();
+    credentials.sort_by(|a, b| a.name().cmp(b.name()));
+    Arc::new(move || Status {
+        version: env!("CARGO_PKG_VERSION"),
+        credentials: credentials.iter().map(Credential::from).collect(),
+        authorities: authorities.iter().map(|authority| of_authority(authority)).collect(),
+        listeners: listeners.clone(),
+    })
+}
+
+fn of_authority(authority: &Authority) -> AuthorityStatus {
+    let keys = authority.keys();
+    AuthorityStatus {
+        name: authority.name().to_owned(),
+        has_keys: keys.is_usable(),
+        keys_age_seconds: keys.age().map(|age| age.as_secs()),
+        last_error: keys.last_error().map(|error| match error {
+            Cow::Borrowed(text) => text.to_owned(),
+            // It may quote the authority.
+            Cow::Owned(_) => "the authority's answer is of no use; the log says why".to_owned(),
+        }),
+        clock_skew_seconds: keys.clock_skew(),
+    }
+}

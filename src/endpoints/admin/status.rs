@@ -1,0 +1,118 @@
+//! `/status`: how the parts are doing.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Response;
+use http::StatusCode;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::Admin;
+use super::answer::json;
+use super::openapi::Refused;
+use crate::domain::clock::UnixTime;
+use crate::token_source::{CredentialStatus, TokenSource};
+
+/// Looks at the parts.
+pub type StatusOf = Arc<dyn Fn() -> Status + Send + Sync>;
+
+/// How the parts are doing.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Status {
+    /// The sidecar's version.
+    pub version: &'static str,
+    /// By name.
+    pub credentials: Vec<Credential>,
+    /// By name.
+    pub authorities: Vec<Authority>,
+    /// In the order of their start.
+    pub listeners: Vec<Listener>,
+}
+
+/// How a credential is doing. Neither the token nor anything of what the authority said is here.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Credential {
+    name: String,
+    /// Whether there is a token that can be attached now.
+    has_token: bool,
+    /// When the newest token expires, or has expired; null: there was none yet.
+    #[schema(format = DateTime)]
+    expires_at: Option<String>,
+    /// When the newest token arrived; null: none has, since the start.
+    #[schema(format = DateTime)]
+    last_refresh: Option<String>,
+    /// Why the last try that failed did; null: none has.
+    last_error: Option<String>,
+    /// The same as a code: the `result` of the metric `m2m_token_fetch_total`.
+    last_error_code: Option<&'static str>,
+    /// When that was. Before `last_refresh`: it is over.
+    #[schema(format = DateTime)]
+    last_error_at: Option<String>,
+    /// How many tokens have arrived since the start.
+    fetches: u64,
+    /// How many tries have failed since the start.
+    failures: u64,
+    /// By how many seconds the authority's clock is ahead of ours, negative: behind; null: it has not said.
+    clock_skew_seconds: Option<i64>,
+}
+
+/// How an authority is doing.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Authority {
+    /// Its name.
+    pub name: String,
+    /// Whether there are keys that can be used.
+    pub has_keys: bool,
+    /// How old they are; null: there are none, or they are read in process.
+    pub keys_age_seconds: Option<u64>,
+    /// Why the keys could not be fetched the last time; null: they could.
+    pub last_error: Option<String>,
+    /// By how many seconds its clock is ahead of ours, negative: behind; null: it has not said.
+    pub clock_skew_seconds: Option<i64>,
+}
+
+/// A listener.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Listener {
+    /// Its name.
+    pub name: String,
+    /// Where it listens.
+    pub address: String,
+}
+
+impl From<&TokenSource> for Credential {
+    fn from(source: &TokenSource) -> Self {
+        let CredentialStatus {
+            expires_at,
+            last_refresh,
+            last_error,
+            last_error_at,
+            fetches,
+            failures,
+            clock_skew,
+        } = source.status();
+        let shown = |at: Option<UnixTime>| at.and_then(UnixTime::to_rfc3339);
+        Self {
+            name: source.name().to_owned(),
+            has_token: source.current().is_some(),
+            expires_at: shown(expires_at),
+            last_refresh: shown(last_refresh),
+            last_error: last_error.map(|error| error.to_string()),
+            last_error_code: last_error.map(|error| error.code()),
+            last_error_at: shown(last_error_at),
+            fetches,
+            failures,
+            clock_skew_seconds: clock_skew,
+        }
+    }
+}
+
+/// How the parts are doing: credentials, authorities, listeners
+#[utoipa::path(
+    get, path = "/status", operation_id = "status", tag = "status",
+    responses((status = 200, description = "As of this moment", body = Status), Refused)
+)]
+pub(super) async fn show(State(admin): State<Admin>) -> Response {
+    json(StatusCode::OK, &(admin.status)())
+}

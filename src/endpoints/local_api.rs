@@ -1,0 +1,140 @@
+//! `GET /token/{credential}`: tokens for programs on this machine that attach them themselves.
+//!
+//! Whoever reaches the listener gets a token, so it is on loopback only. A page in a browser reaches loopback too, and a service
+//! can be led to fetch a URL there: neither can set the header that is asked for, and neither comes with a name that is ours.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Path, Request, State};
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use http::header::{CACHE_CONTROL, HOST, ORIGIN, RETRY_AFTER};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use serde_json::json;
+
+use super::{JSON, NO_CACHE, NO_STORE, error_answer, method_not_allowed};
+use crate::domain::host::{host_name, is_beyond_dns, is_cross_site};
+use crate::domain::secret::{ExposeSecret, SecretString};
+use crate::token_source::{AccessToken, TokenSource};
+
+/// The header that a program must send, with the value 1.
+const MARK: &str = "x-m2m-sidecar";
+
+type Sources = Arc<HashMap<String, TokenSource>>;
+
+/// The router, for the credentials whose tokens may be handed out.
+pub fn router(sources: impl IntoIterator<Item = TokenSource>) -> Router {
+    let allowed = sources.into_iter().filter(|source| source.config().local_api);
+    let by_name = allowed.map(|source| (source.name().to_owned(), source));
+    Router::new()
+        .route("/token/{credential}", get(token))
+        .method_not_allowed_fallback(method_not_allowed)
+        .fallback(no_such_credential)
+        .with_state(Arc::new(by_name.collect::<HashMap<_, _>>()))
+        .layer(from_fn(guard))
+}
+
+/// The same for what is not there and for what may not be had: who asks learns no names.
+async fn no_such_credential() -> Response {
+    let text = "there is no such credential, or its token is not handed out (`localApi: true`)";
+    error_answer(StatusCode::NOT_FOUND, "not_found", text)
+}
+
+async fn guard(request: Request, next: Next) -> Response {
+    match judge(request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(text) => error_answer(StatusCode::FORBIDDEN, "access_denied", text),
+    }
+}
+
+fn judge(headers: &HeaderMap) -> Result<(), &'static str> {
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    if !is_beyond_dns(host_name(host)) {
+        return Err("call it by an IP address or `localhost`");
+    }
+    if is_cross_site(headers) || headers.contains_key(ORIGIN) {
+        return Err("it is for programs, not for pages in a browser");
+    }
+    let mut marks = headers.get_all(MARK).iter();
+    match (marks.next().map(HeaderValue::as_bytes), marks.next()) {
+        (Some(b"1"), None) => Ok(()),
+        _ => Err("the header `X-M2M-Sidecar: 1` is missing"),
+    }
+}
+
+/// The answer of a token endpoint (RFC 6749 §5.1). `Cache-Control: no-cache` says that the upstream has refused the token that
+/// was given before: the program then gets another one where an outbound listener would fetch one.
+async fn token(
+    State(sources): State<Sources>,
+    Path(credential): Path<String>,
+    headers: HeaderMap,
+) -> Response {
+    let Some(source) = sources.get(&credential) else { return no_such_credential().await };
+    match source.token().await {
+        Ok(token) => {
+            let token =
+                if is_refused(&headers) { source.replacement(&token).await.unwrap_or(token) } else { token };
+            answer(&token)
+        }
+        Err(unavailable) => {
+            let text = "no access token could be had; the sidecar's log and `/status` say why";
+            let mut answer = error_answer(StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable", text);
+            answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(unavailable.retry_after_secs()));
+            answer
+        }
+    }
+}
+
+fn is_refused(headers: &HeaderMap) -> bool {
+    let directives = headers.get_all(CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok());
+    directives.flat_map(|value| value.split(',')).any(|it| it.trim().eq_ignore_ascii_case("no-cache"))
+}
+
+fn answer(token: &AccessToken) -> Response {
+    let expires_in = token.usable_for().as_secs();
+    let body = json!({
+        "access_token": token.secret().expose_secret(),
+        "token_type": "Bearer",
+        "expires_in": expires_in,
+    });
+    // The program's copy is the one that counts; ours is not left behind.
+    let body = SecretString::from(body.to_string());
+    ([JSON, NO_STORE, NO_CACHE], body.expose_secret().to_owned()).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(pairs: &[(&'static str, &'static str)]) -> bool {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(*name, HeaderValue::from_static(value));
+        }
+        judge(&headers).is_ok()
+    }
+
+    #[test]
+    fn only_programs_on_this_machine_that_mean_it_are_let_in() {
+        let (here, mark) = (("host", "127.0.0.1:9902"), (MARK, "1"));
+        for host in ["127.0.0.1:9902", "localhost", "[::1]:9902"] {
+            assert!(judged(&[("host", host), mark]), "{host}");
+        }
+        assert!(!judged(&[here]), "no mark");
+        assert!(!judged(&[here, (MARK, "0")]));
+        assert!(!judged(&[here, mark, mark]));
+        assert!(!judged(&[mark]), "no host");
+        assert!(!judged(&[("host", "rebound.example:9902"), mark]));
+        for (name, value) in [
+            ("origin", "http://127.0.0.1:9902"),
+            ("sec-fetch-site", "cross-site"),
+            ("sec-fetch-site", "same-site"),
+        ] {
+            assert!(!judged(&[here, mark, (name, value)]), "{name}: {value}");
+        }
+        assert!(judged(&[here, mark, ("sec-fetch-site", "none")]));
+    }
+}

@@ -1,0 +1,222 @@
+//! A forward proxy for programs that know only `HTTP_PROXY`: which target a URL names.
+//!
+//! The program sends whole URLs (absolute form, RFC 9112 §3.2.2), always `http://`: inside a CONNECT tunnel no token could be
+//! attached. Where a request really goes, and whether over TLS, says the target that its URL names. What no target names gets
+//! no token, and is refused or passes to public addresses only.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+use http::header;
+use pingora::http::RequestHeader;
+use url::Host;
+
+use super::{ForwardTarget, Refused};
+use crate::domain::host::is_of_a_page;
+use crate::domain::path::NormalPath;
+use crate::domain::pattern::Pattern;
+use crate::domain::reason::Reason;
+use crate::proxy::head;
+
+const NO_URL: &str = "This listener is an HTTP proxy and takes whole URLs: set http_proxy to its address, or give the program \
+                      a listener of its own with an upstream.";
+const NOT_HTTP: &str = "Only http:// URLs can be sent here; the sidecar itself speaks https to the target.";
+const NO_TARGET: &str = "None of the forward proxy's targets has this host and port.";
+const NO_PATH: &str = "The path is none of those that the forward proxy's target allows.";
+
+/// The URLs that lead to one target.
+pub(super) struct Urls {
+    pub host: Host,
+    pub port: u16,
+    /// Every path, when none.
+    pub paths: Option<Vec<Pattern>>,
+}
+
+impl Urls {
+    /// Those of a target of the configuration.
+    pub fn of(target: &ForwardTarget) -> Self {
+        let host = target.host.as_str();
+        // A name that no URL can have is never asked for.
+        let parsed = host.parse::<Ipv6Addr>().map(Host::Ipv6).ok().or_else(|| canonical(host));
+        let host = parsed.unwrap_or_else(|| Host::Domain(host.to_owned()));
+        Self { host, port: target.port, paths: target.paths.clone() }
+    }
+
+    /// The address that the URLs name, where they name one.
+    pub fn address(&self) -> Option<SocketAddr> {
+        let ip: IpAddr = match self.host {
+            Host::Ipv4(ip) => ip.into(),
+            Host::Ipv6(ip) => ip.into(),
+            Host::Domain(_) => return None,
+        };
+        Some(SocketAddr::new(ip, self.port))
+    }
+}
+
+/// Where a request goes.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Routed {
+    /// To this target; with its path in this form, where that was judged.
+    Target(usize, Option<String>),
+    /// To this host and port, without a token.
+    Elsewhere(Host, u16),
+}
+
+/// The target that a request's URL names. `pass_through`: one that names none goes where it says.
+pub(super) fn route(
+    targets: &[Urls],
+    pass_through: bool,
+    request: &RequestHeader,
+) -> Result<Routed, Refused> {
+    let target = request.raw_path();
+    let has_scheme =
+        |scheme: &[u8]| target.get(..scheme.len()).is_some_and(|s| s.eq_ignore_ascii_case(scheme));
+    if target.starts_with(b"/") {
+        return Err(Refused::because(Reason::Destination, NO_URL));
+    }
+    if !has_scheme(b"http://") {
+        return Err(Refused::because(Reason::Destination, NOT_HTTP));
+    }
+    // Pingora has seen to it that `Host` is the URL's own authority.
+    let authority = request.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let (host, port) = authority.and_then(host_and_port).ok_or(Reason::MalformedRequest)?;
+    if is_of_a_page(&request.headers, |of| canonical(of).as_ref() == Some(&host)) {
+        return Err(Reason::CrossSite.into());
+    }
+    let (path, _) = head::target(request)?;
+    let mut is_known = false;
+    for (index, urls) in targets.iter().enumerate() {
+        if urls.port != port || urls.host != host {
+            continue;
+        }
+        is_known = true;
+        let Some(patterns) = &urls.paths else { return Ok(Routed::Target(index, None)) };
+        let path = NormalPath::parse(path).map_err(|_| Reason::AmbiguousPath)?;
+        if patterns.iter().any(|pattern| pattern.matches(&path)) {
+            // What was judged is what is sent.
+            return Ok(Routed::Target(index, Some(path.as_str().to_owned())));
+        }
+    }
+    match is_known {
+        // A protected host has no other way round its list.
+        true => Err(Refused::because(Reason::Destination, NO_PATH)),
+        false if pass_through => Ok(Routed::Elsewhere(host, port)),
+        false => Err(Refused::because(Reason::Destination, NO_TARGET)),
+    }
+}
+
+/// Host and port of an `http` URL's authority, the host in the one form that all its spellings have: an address in decimal or
+/// hexadecimal, a name in capitals or percent-encoded would otherwise be another host to us than to the resolver.
+fn host_and_port(authority: &str) -> Option<(Host, u16)> {
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, port),
+        _ => (authority, ""),
+    };
+    let port = match port {
+        "" => 80,
+        port => port.parse().ok().filter(|port| *port != 0)?,
+    };
+    canonical(host).map(|host| (host, port))
+}
+
+/// A host as a URL has it, IPv6 addresses in brackets.
+fn canonical(host: &str) -> Option<Host> {
+    // The root's dot changes nothing about which host it is.
+    match Host::parse(host.strip_suffix('.').unwrap_or(host)).ok()? {
+        Host::Domain(name) if name.split('.').any(str::is_empty) => None,
+        host => Some(host),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(target: &str, host: &str) -> RequestHeader {
+        let mut request = RequestHeader::build("GET", b"/", None).unwrap();
+        request.set_raw_path(target.as_bytes()).unwrap();
+        request.insert_header("host", host).unwrap();
+        request
+    }
+
+    fn targets() -> Vec<Urls> {
+        let urls = |host: &str, port, paths: &[&str]| Urls {
+            host: Host::parse(host).unwrap(),
+            port,
+            paths: Some(paths.iter().map(|path| Pattern::parse(path).unwrap()).collect()),
+        };
+        vec![
+            urls("hub.example", 80, &["/api/**"]),
+            urls("hub.example", 80, &["/other"]),
+            Urls { paths: None, ..urls("192.0.2.1", 8080, &[]) },
+            Urls { paths: None, ..urls("[2001:db8::1]", 80, &[]) },
+        ]
+    }
+
+    fn routed(url: &str, pass_through: bool) -> Result<Routed, Reason> {
+        let host = url.split('/').nth(2).unwrap_or_default();
+        route(&targets(), pass_through, &request(url, host)).map_err(|refused| refused.reason)
+    }
+
+    #[test]
+    fn a_url_leads_to_the_target_with_its_host_port_and_path() {
+        let target = |index, path: Option<&str>| Ok(Routed::Target(index, path.map(str::to_owned)));
+        for (url, expected) in [
+            ("http://hub.example/api/v1?x=1", target(0, Some("/api/v1"))),
+            ("HTTP://Hub.Example:80/api", target(0, Some("/api"))),
+            ("http://hub.example./api//a/../b", target(0, Some("/api/b"))),
+            ("http://hub.example/other", target(1, Some("/other"))),
+            ("http://192.0.2.1:8080/a%2Fb", target(2, None)),
+            ("http://[2001:DB8::1]/", target(3, None)),
+            ("http://[2001:db8:0::1]:80/", target(3, None)),
+            // One address in many spellings, and a name in two.
+            ("http://3221225985:8080/x", target(2, None)),
+            ("http://0xc0000201:8080/x", target(2, None)),
+            ("http://0300.0.02.1:8080/x", target(2, None)),
+            ("http://192.0.513:8080/x", target(2, None)),
+            ("http://%68ub.example/api", target(0, Some("/api"))),
+            ("http://%68ub.example/admin", Err(Reason::Destination)),
+            ("http://hub.example../api", Err(Reason::MalformedRequest)),
+            ("http://hub..example/api", Err(Reason::MalformedRequest)),
+            ("http://.hub.example/api", Err(Reason::MalformedRequest)),
+            ("http://hub.example/", Err(Reason::Destination)),
+            ("http://hub.example/apis", Err(Reason::Destination)),
+            ("http://hub.example/api/../admin", Err(Reason::Destination)),
+            ("http://hub.example/api/..%2Fadmin", Err(Reason::AmbiguousPath)),
+            ("http://hub.example:8080/api", Err(Reason::Destination)),
+            ("http://hub.example:0/api", Err(Reason::MalformedRequest)),
+            ("http://hub.example.evil/api", Err(Reason::Destination)),
+            ("http://evil.example/api", Err(Reason::Destination)),
+            ("http://192.0.2.1/", Err(Reason::Destination)),
+            ("https://hub.example/api", Err(Reason::Destination)),
+            ("ftp://hub.example/api", Err(Reason::Destination)),
+            ("/api", Err(Reason::Destination)),
+        ] {
+            assert_eq!(routed(url, false), expected, "{url}");
+        }
+    }
+
+    #[test]
+    fn elsewhere_is_where_no_target_is_and_never_round_a_list() {
+        let elsewhere = |host: &str, port| Ok(Routed::Elsewhere(Host::parse(host).unwrap(), port));
+        assert_eq!(routed("http://A.example:81/x", true), elsewhere("a.example", 81));
+        assert_eq!(routed("http://hub.example:8080/x", true), elsewhere("hub.example", 8080));
+        assert_eq!(routed("http://hub.example/admin", true), Err(Reason::Destination));
+        assert_eq!(routed("https://a.example/x", true), Err(Reason::Destination));
+        assert_eq!(routed("/x", true), Err(Reason::Destination));
+    }
+
+    #[test]
+    fn pages_of_other_sites_are_refused() {
+        let with = |name: &'static str, value: &'static str| {
+            let mut request = request("http://hub.example/api", "hub.example");
+            request.insert_header(name, value).unwrap();
+            route(&targets(), true, &request).map_err(|refused| refused.reason)
+        };
+        for (name, value) in
+            [("sec-fetch-site", "cross-site"), ("origin", "http://evil.example"), ("origin", "null")]
+        {
+            assert_eq!(with(name, value), Err(Reason::CrossSite), "{name}: {value}");
+        }
+        assert!(with("origin", "http://hub.example").is_ok());
+    }
+}

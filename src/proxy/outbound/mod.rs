@@ -1,0 +1,526 @@
+//! The outbound role: judge the destination, then attach a token.
+//!
+//! A request goes on with a token or not at all; only what a forward proxy lets pass elsewhere goes without one, and never to
+//! where one would be attached. The listener is for programs on this machine, not for pages that a browser on it shows.
+
+mod forward;
+mod replay;
+mod reverse;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use http::{HeaderName, HeaderValue, Method, header};
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::proxy::{FailToProxy, ProxyHttp, Session};
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, ErrorType};
+
+use self::forward::{Routed, Urls};
+use self::reverse::{Called, Reverse};
+use super::access::Access;
+use super::anywhere::Anywhere;
+use super::headers::strip_overrides;
+use super::listener::MAX_TRIES;
+use super::respond::Answer;
+use super::upstream::{self, Timeouts, Tries, Upstream};
+use super::{failure, head};
+use crate::domain::pattern::Pattern;
+use crate::domain::reason::Reason;
+use crate::telemetry::RequestMetrics;
+use crate::token_source::{AccessToken, TokenSource};
+
+/// What one outbound listener is made of.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Its name, a metrics label.
+    pub name: String,
+    /// Where it listens; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// What it is in front of.
+    pub kind: Kind,
+    /// How tokens are attached.
+    pub attach: Attach,
+}
+
+/// What an outbound listener is in front of.
+#[derive(Clone, Debug)]
+pub enum Kind {
+    /// One upstream.
+    Reverse(ReverseConfig),
+    /// Whatever URLs the program names.
+    Forward(ForwardConfig),
+}
+
+/// Where requests go, and with which credential's token.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Where requests go.
+    pub upstream: upstream::Config,
+    /// Name of the credential.
+    pub credential: String,
+}
+
+/// A listener in front of one upstream.
+#[derive(Clone, Debug)]
+pub struct ReverseConfig {
+    /// The upstream.
+    pub target: Target,
+    /// Whether the upstream sees the client's `Host`.
+    pub preserve_host: bool,
+    /// `Host` values accepted beside IP literals, `localhost` and the upstream's.
+    pub hosts: Vec<String>,
+}
+
+/// A forward proxy.
+#[derive(Clone, Debug)]
+pub struct ForwardConfig {
+    /// Where tokens are attached; the first that fits decides.
+    pub targets: Vec<ForwardTarget>,
+    /// Whether other requests pass without a token; else they are refused.
+    pub pass_through: bool,
+    /// Timeouts of those.
+    pub timeouts: Timeouts,
+}
+
+/// What a program calls, and where that goes.
+#[derive(Clone, Debug)]
+pub struct ForwardTarget {
+    /// The host of the program's URL.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// The paths that may be called; none: all.
+    pub paths: Option<Vec<Pattern>>,
+    /// Where it goes.
+    pub target: Target,
+}
+
+/// How tokens are attached.
+#[derive(Clone, Debug)]
+pub struct Attach {
+    /// The header that carries the token.
+    pub header: HeaderName,
+    /// What stands before the token in it.
+    pub prefix: String,
+    /// Whether a header of the request's own is replaced; else such a request passes as it is.
+    pub overwrite: bool,
+    /// Whether a request whose token was refused is sent once more with a new one.
+    pub retry_unauthorized: bool,
+}
+
+impl Config {
+    /// Everywhere that requests with a token may go.
+    #[must_use]
+    pub fn targets(&self) -> Vec<&Target> {
+        match &self.kind {
+            Kind::Reverse(reverse) => vec![&reverse.target],
+            Kind::Forward(forward) => forward.targets.iter().map(|target| &target.target).collect(),
+        }
+    }
+}
+
+/// A target that is there.
+#[derive(Clone)]
+pub struct Destination {
+    /// Where requests go.
+    pub upstream: Arc<Upstream>,
+    /// Whose token they get.
+    pub credential: TokenSource,
+}
+
+/// One outbound listener's service.
+pub struct Outbound {
+    name: String,
+    /// In the order of the configuration's targets.
+    destinations: Vec<Destination>,
+    mode: Mode,
+    attach: Attach,
+    metrics: Arc<RequestMetrics>,
+}
+
+enum Mode {
+    Reverse(Reverse),
+    Forward { targets: Vec<Urls>, elsewhere: Option<Arc<Anywhere>> },
+}
+
+/// What is kept of a request between the phases.
+pub struct Context {
+    access: Access,
+    /// Where it goes; set when it may go on.
+    route: Option<Route>,
+    /// What becomes of the token header; set when it may go on.
+    credential: Option<Credential>,
+    /// The error that is being made is the one that sends the request once more.
+    replaying: bool,
+    /// It was sent once more.
+    replayed: bool,
+    /// How often an upstream was tried.
+    attempts: usize,
+    /// The reason for an error that a phase made.
+    failure: Option<Reason>,
+    /// After how many seconds a token may be had again.
+    retry_after: Option<u64>,
+    tries: Tries,
+}
+
+enum Route {
+    /// To this destination, with this path where it was judged.
+    To(usize, Option<String>),
+    /// To one of these addresses, without a token.
+    Elsewhere(Vec<SocketAddr>),
+}
+
+/// What the upstream gets to see in the token header.
+enum Credential {
+    /// Our token.
+    Attached(AccessToken, HeaderValue),
+    /// The request's own header, because the listener does not overwrite.
+    Own,
+    /// Whatever the request brought: it goes where no token of ours goes.
+    Withheld,
+}
+
+/// A request that is not sent on.
+#[derive(Debug)]
+pub(super) struct Refused {
+    reason: Reason,
+    /// More than the reason says.
+    text: Option<&'static str>,
+}
+
+impl From<Reason> for Refused {
+    fn from(reason: Reason) -> Self {
+        Self { reason, text: None }
+    }
+}
+
+impl Refused {
+    fn because(reason: Reason, text: &'static str) -> Self {
+        Self { reason, text: Some(text) }
+    }
+}
+
+impl Outbound {
+    /// The service of a listener. `destinations` are the configuration's targets, in their order.
+    #[must_use]
+    pub fn new(
+        config: &Config,
+        destinations: Vec<Destination>,
+        elsewhere: Option<Arc<Anywhere>>,
+        metrics: Arc<RequestMetrics>,
+    ) -> Self {
+        let mode = match &config.kind {
+            Kind::Reverse(reverse) => {
+                Mode::Reverse(Reverse { preserve_host: reverse.preserve_host, hosts: reverse.hosts.clone() })
+            }
+            Kind::Forward(forward) => {
+                Mode::Forward { targets: forward.targets.iter().map(Urls::of).collect(), elsewhere }
+            }
+        };
+        Self { name: config.name.clone(), destinations, mode, attach: config.attach.clone(), metrics }
+    }
+
+    /// Judges the destination, and only then asks for the token.
+    async fn decide(&self, session: &mut Session, ctx: &mut Context) -> Result<(), Refused> {
+        let connection = head::accept(session)?;
+        let request = session.req_header();
+        // TRACE would have the upstream answer with the token.
+        if matches!(request.method, Method::CONNECT | Method::TRACE) {
+            return Err(Reason::Method.into());
+        }
+        head::target(request)?;
+        let route = self.route(request, connection.local).await?;
+        let credential = match &route {
+            Route::Elsewhere(_) => Credential::Withheld,
+            Route::To(index, _) => self.credential(session, *index, ctx).await?,
+        };
+        ctx.access.allow(match credential {
+            Credential::Attached(..) => Reason::TokenAttached,
+            Credential::Own => Reason::OwnAuthorization,
+            Credential::Withheld => Reason::PassedThrough,
+        });
+        (ctx.route, ctx.credential) = (Some(route), Some(credential));
+        Ok(())
+    }
+
+    async fn route(&self, request: &RequestHeader, local: SocketAddr) -> Result<Route, Refused> {
+        match &self.mode {
+            Mode::Reverse(reverse) => {
+                let upstream = &self.destination(0)?.upstream;
+                let called = Called { host: upstream.host(), authority: upstream.authority() };
+                reverse.judge(request, &called, local)?;
+                Ok(Route::To(0, None))
+            }
+            Mode::Forward { targets, elsewhere } => {
+                match forward::route(targets, elsewhere.is_some(), request)? {
+                    Routed::Target(index, path) => Ok(Route::To(index, path)),
+                    Routed::Elsewhere(host, port) => match elsewhere {
+                        Some(anywhere) => {
+                            let protected: Vec<_> = targets.iter().filter_map(Urls::address).collect();
+                            Ok(Route::Elsewhere(anywhere.resolve(&host, port, &protected).await?))
+                        }
+                        None => Err(Reason::Destination.into()),
+                    },
+                }
+            }
+        }
+    }
+
+    async fn credential(
+        &self,
+        session: &mut Session,
+        index: usize,
+        ctx: &mut Context,
+    ) -> Result<Credential, Reason> {
+        let attach = &self.attach;
+        let own = session.req_header().headers.get(&attach.header);
+        if !attach.overwrite && own.is_some_and(|own| !own.is_empty()) {
+            return Ok(Credential::Own);
+        }
+        let source = &self.destination(index)?.credential;
+        if let Some(token) = source.current() {
+            return self.attached(token);
+        }
+        // Whoever has given up does not want it done later.
+        let token = tokio::select! {
+            token = source.token() => token,
+            () = head::client_gone(session) => return Err(Reason::ClientGone),
+        };
+        self.attached(token.map_err(|unavailable| {
+            ctx.retry_after = Some(unavailable.retry_after_secs());
+            Reason::TokenUnavailable
+        })?)
+    }
+
+    fn attached(&self, token: AccessToken) -> Result<Credential, Reason> {
+        let value = token.header_value(&self.attach.prefix).map_err(|_| Reason::TokenUnavailable)?;
+        Ok(Credential::Attached(token, value))
+    }
+
+    fn destination(&self, index: usize) -> Result<&Destination, Reason> {
+        self.destinations.get(index).ok_or(Reason::Internal)
+    }
+
+    /// Makes the request that the upstream sees. Without a decision there is none.
+    fn forward(&self, request: &mut RequestHeader, ctx: &Context) -> Result<(), Reason> {
+        let broken = |_| Reason::Internal;
+        let (Some(route), Some(credential)) = (&ctx.route, &ctx.credential) else {
+            return Err(Reason::Internal);
+        };
+        if let Some(target) = rewritten(request, route)? {
+            request.set_raw_path(target.as_bytes()).map_err(broken)?;
+        }
+        if matches!(route, Route::To(_, Some(_))) {
+            strip_overrides(request);
+        }
+        let preserve_host = matches!(&self.mode, Mode::Reverse(Reverse { preserve_host: true, .. }));
+        if let (Route::To(index, _), false) = (route, preserve_host) {
+            let host = self.destination(*index)?.upstream.host_value();
+            request.insert_header(header::HOST, host).map_err(broken)?;
+        }
+        let header = &self.attach.header;
+        match credential {
+            Credential::Attached(_, value) => {
+                request.insert_header(header.clone(), value.clone()).map_err(broken)
+            }
+            // A `Connection` header may have named it, and then it is gone by now.
+            Credential::Own if request.headers.contains_key(header) => Ok(()),
+            Credential::Own => Err(Reason::MalformedRequest),
+            Credential::Withheld => Ok(()),
+        }
+    }
+
+    /// What becomes of an answer that refuses the token: gives whether the request is sent once more, with another one.
+    ///
+    /// # Errors
+    /// [`Reason::ClientGone`].
+    async fn replace_token(&self, session: &mut Session, ctx: &mut Context) -> Result<bool, Reason> {
+        let (Some(Credential::Attached(refused, _)), Some(Route::To(index, _))) =
+            (&ctx.credential, &ctx.route)
+        else {
+            return Ok(false);
+        };
+        let source = &self.destination(*index)?.credential;
+        if ctx.replayed {
+            return Ok(false);
+        }
+        // The last try that Pingora would make is kept for what it is.
+        if !replay::is_in_hand(session) || ctx.attempts >= MAX_TRIES {
+            source.note_refusal(refused);
+            return Ok(false);
+        }
+        let token = tokio::select! {
+            token = source.replacement(refused) => token,
+            () = head::client_gone(session) => return Err(Reason::ClientGone),
+        };
+        let Some(token) = token else { return Ok(false) };
+        ctx.credential = Some(self.attached(token)?);
+        (ctx.replaying, ctx.replayed) = (true, true);
+        ctx.access.allow(Reason::TokenRenewed);
+        Ok(true)
+    }
+}
+
+#[async_trait]
+impl ProxyHttp for Outbound {
+    type CTX = Context;
+
+    fn new_ctx(&self) -> Context {
+        Context {
+            access: Access::begin(),
+            route: None,
+            credential: None,
+            replaying: false,
+            replayed: false,
+            attempts: 0,
+            failure: None,
+            retry_after: None,
+            tries: Tries::default(),
+        }
+    }
+
+    fn init_downstream_modules(&self, _modules: &mut pingora::modules::http::HttpModules) {}
+
+    async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> pingora::Result<bool> {
+        let Err(Refused { reason, text }) = self.decide(session, ctx).await else {
+            return Ok(false);
+        };
+        if reason == Reason::ClientGone {
+            return Err(fail(ctx, reason));
+        }
+        ctx.access.deny(reason);
+        let mut answer = Answer::new(reason, &self.name);
+        if let Some(seconds) = ctx.retry_after {
+            answer = answer.retry_after(seconds);
+        }
+        if let Some(text) = text {
+            answer = answer.describing(text);
+        }
+        answer.write(session).await?;
+        Ok(true)
+    }
+
+    async fn upstream_peer(&self, _: &mut Session, ctx: &mut Context) -> pingora::Result<Box<HttpPeer>> {
+        ctx.access.upstream_begins();
+        ctx.attempts += 1;
+        let peer = match (&ctx.route, &self.mode) {
+            (Some(Route::To(index, _)), _) => match self.destination(*index) {
+                Ok(to) => to.upstream.peer(&mut ctx.tries, None).await,
+                Err(reason) => Err(reason),
+            },
+            (Some(Route::Elsewhere(addresses)), Mode::Forward { elsewhere: Some(anywhere), .. }) => {
+                anywhere.peer(addresses, &mut ctx.tries)
+            }
+            _ => Err(Reason::Internal),
+        };
+        peer.map_err(|reason| fail(ctx, reason))
+    }
+
+    fn fail_to_connect(
+        &self,
+        _: &mut Session,
+        _: &HttpPeer,
+        ctx: &mut Context,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
+        let kind = error.etype().as_str();
+        let another = match &ctx.route {
+            Some(Route::To(index, _)) => {
+                self.destination(*index).is_ok_and(|to| to.upstream.connect_failed(&mut ctx.tries, kind))
+            }
+            Some(Route::Elsewhere(addresses)) => ctx.tries.failed(addresses),
+            None => false,
+        };
+        error.set_retry(another);
+        error
+    }
+
+    /// A request that may have reached the upstream is sent once more only for its token's sake: a program that asks for
+    /// something once must not get it twice.
+    fn error_while_proxy(
+        &self,
+        _: &HttpPeer,
+        _: &mut Session,
+        mut error: Box<Error>,
+        ctx: &mut Context,
+        _: bool,
+    ) -> Box<Error> {
+        error.set_retry(std::mem::take(&mut ctx.replaying));
+        error
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        session: &mut Session,
+        request: &mut RequestHeader,
+        ctx: &mut Context,
+    ) -> pingora::Result<()> {
+        head::settle_request(session, request)?;
+        if ctx.replayed {
+            replay::keep_empty_body(session, request)?;
+        }
+        self.forward(request, ctx).map_err(|reason| fail(ctx, reason))
+    }
+
+    async fn upstream_response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        ctx: &mut Context,
+    ) -> pingora::Result<()> {
+        if !self.attach.retry_unauthorized || !replay::is_token_refused(response) {
+            return Ok(());
+        }
+        match self.replace_token(session, ctx).await {
+            Ok(false) => Ok(()),
+            // Nothing of the answer has gone out yet: Pingora begins anew, with the body that it has kept.
+            Ok(true) => Err(Error::new(ErrorType::new("TokenReplaced"))),
+            Err(reason) => Err(fail(ctx, reason)),
+        }
+    }
+
+    async fn response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        ctx: &mut Context,
+    ) -> pingora::Result<()> {
+        head::settle_answer(session, response)?;
+        // A reason code in the answer is that of the other side's sidecar: the caller wants to see it.
+        ctx.access.upstream_answered();
+        Ok(())
+    }
+
+    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Context) -> FailToProxy {
+        failure::answer(session, error, ctx.failure, &mut ctx.access, &self.name).await
+    }
+
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut Context) {
+        ctx.access.end_session(&self.metrics, session);
+        failure::close(session, error).await;
+    }
+}
+
+/// The target that the upstream sees, where that is another than the program's: without scheme and host, with the path as it was
+/// judged.
+fn rewritten(request: &RequestHeader, route: &Route) -> Result<Option<String>, Reason> {
+    let judged = match route {
+        Route::To(_, Some(judged)) => Some(judged.as_str()),
+        _ if request.raw_path().starts_with(b"/") => return Ok(None),
+        _ => None,
+    };
+    let (path, query) = head::target(request)?;
+    let path = judged.unwrap_or(path);
+    Ok(Some(match query {
+        Some(query) => format!("{path}?{query}"),
+        None => path.to_owned(),
+    }))
+}
+
+/// An error of ours, whose reason goes to [`failure::reason_of`] through the context.
+fn fail(ctx: &mut Context, reason: Reason) -> Box<Error> {
+    ctx.failure = Some(reason);
+    Error::new(ErrorType::InternalError)
+}

@@ -1,0 +1,172 @@
+//! A listener in front of one upstream: which requests are meant for it.
+
+use std::net::SocketAddr;
+
+use http::{HeaderMap, header};
+use pingora::http::RequestHeader;
+
+use crate::domain::host::{host_name, is_beyond_dns, is_of_a_page};
+use crate::domain::reason::Reason;
+
+/// What a listener with one upstream accepts, and what it makes of it.
+pub(super) struct Reverse {
+    /// Whether the upstream sees the client's `Host`.
+    pub preserve_host: bool,
+    /// `Host` values accepted beside IP literals, `localhost` and the upstream's.
+    pub hosts: Vec<String>,
+}
+
+/// The upstream, as a request may call it.
+pub(super) struct Called<'a> {
+    /// Its host.
+    pub host: &'a str,
+    /// Host and port, as `Host` has them.
+    pub authority: &'a str,
+}
+
+impl Reverse {
+    /// Refuses what is not meant for the upstream.
+    pub fn judge(
+        &self,
+        request: &RequestHeader,
+        upstream: &Called<'_>,
+        local: SocketAddr,
+    ) -> Result<(), Reason> {
+        guard(&request.headers, upstream.host, &self.hosts)?;
+        if request.raw_path().starts_with(b"/") {
+            return Ok(());
+        }
+        self.judge_destination(request, upstream.authority, local)
+    }
+
+    /// Judges a target in absolute form (RFC 9112 §3.2.2): what a program sends whose HTTP proxy is this listener. It
+    /// sends requests for other servers here too, and none of those may reach this upstream. `Host` is the target's own
+    /// authority, Pingora has refused any other.
+    fn judge_destination(
+        &self,
+        request: &RequestHeader,
+        upstream: &str,
+        local: SocketAddr,
+    ) -> Result<(), Reason> {
+        let is_http = request.raw_path().get(..7).is_some_and(|s| s.eq_ignore_ascii_case(b"http://"));
+        let host = request.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+        match host {
+            Some(host) if is_http && is_destination(host, upstream, &self.hosts, local) => Ok(()),
+            _ => Err(Reason::Host),
+        }
+    }
+}
+
+/// Refuses what a page in a browser on this machine could send here: requests that say they are of another site, and
+/// requests to a name that a stranger's DNS could point at this listener.
+fn guard(headers: &HeaderMap, upstream: &str, hosts: &[String]) -> Result<(), Reason> {
+    let is_known = |name: &str| {
+        is_beyond_dns(name)
+            || name.eq_ignore_ascii_case(upstream)
+            || hosts.iter().any(|accepted| name.eq_ignore_ascii_case(host_name(accepted)))
+    };
+    if is_of_a_page(headers, is_known) {
+        return Err(Reason::CrossSite);
+    }
+    let host =
+        headers.get(header::HOST).and_then(|host| host.to_str().ok()).ok_or(Reason::MalformedRequest)?;
+    if is_known(host_name(host)) { Ok(()) } else { Err(Reason::Host) }
+}
+
+/// Whether the authority of an `http` URL names the upstream, an accepted host, or the listener itself.
+fn is_destination(authority: &str, upstream: &str, hosts: &[String], local: SocketAddr) -> bool {
+    let without_80 =
+        |authority: &'_ str| authority.strip_suffix(":80").unwrap_or(authority).to_ascii_lowercase();
+    let is = |accepted: &str| without_80(authority) == without_80(accepted);
+    is(upstream)
+        || hosts.iter().any(|accepted| is(accepted) || host_name(authority).eq_ignore_ascii_case(accepted))
+        || is(&local.to_string())
+        || is(&format!("localhost:{}", local.port()))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn judged(pairs: &[(&'static str, &'static str)]) -> Result<(), Reason> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(*name, HeaderValue::from_static(value));
+        }
+        guard(&headers, "hub.example", &["alias:8080".to_owned()])
+    }
+
+    #[test]
+    fn programs_on_this_machine_may_pass() {
+        for host in [
+            "127.0.0.1:9000",
+            "127.0.0.1",
+            "[::1]:9000",
+            "localhost:9000",
+            "LOCALHOST",
+            "hub.example",
+            "Hub.Example:443",
+            "alias",
+        ] {
+            assert_eq!(judged(&[("host", host)]), Ok(()), "{host}");
+        }
+        assert_eq!(judged(&[("host", "localhost"), ("sec-fetch-site", "none")]), Ok(()));
+        assert_eq!(judged(&[("host", "localhost"), ("sec-fetch-site", "same-origin")]), Ok(()));
+    }
+
+    #[test]
+    fn pages_of_other_sites_and_rebound_names_may_not() {
+        for origin in ["http://evil.example", "https://evil.example:9000", "null", ""] {
+            assert_eq!(
+                judged(&[("host", "localhost"), ("origin", origin)]),
+                Err(Reason::CrossSite),
+                "{origin}"
+            );
+        }
+        for origin in ["http://localhost:3000", "https://hub.example", "http://127.0.0.1:9000"] {
+            assert_eq!(judged(&[("host", "localhost"), ("origin", origin)]), Ok(()), "{origin}");
+        }
+        for site in ["cross-site", "same-site"] {
+            assert_eq!(judged(&[("host", "localhost"), ("sec-fetch-site", site)]), Err(Reason::CrossSite));
+        }
+        for host in
+            ["evil.example", "evil.example:9000", "hub.example.evil", "localhost.evil:1", "1.2.3.4.evil"]
+        {
+            assert_eq!(judged(&[("host", host)]), Err(Reason::Host), "{host}");
+        }
+    }
+
+    #[test]
+    fn a_url_is_meant_for_the_upstream_or_for_no_one() {
+        let local = SocketAddr::from(([127, 0, 0, 1], 9000));
+        let hosts = ["alias", "other:8080", "port-80:80"].map(str::to_owned);
+        for (authority, upstream, expected) in [
+            ("127.0.0.1:8081", "127.0.0.1:8081", true),
+            ("127.0.0.1:8082", "127.0.0.1:8081", false),
+            ("127.0.0.2:8081", "127.0.0.1:8081", false),
+            ("Hub.Example:80", "hub.example", true),
+            ("hub.example:8080", "hub.example", false),
+            ("hub.example", "hub.example:8443", false),
+            ("[::1]:8081", "[::1]:8081", true),
+            ("alias:1234", "hub.example", true),
+            ("other:8080", "hub.example", true),
+            ("other", "hub.example", false),
+            ("127.0.0.1:9000", "hub.example", true),
+            ("localhost:9000", "hub.example", true),
+            ("localhost:9001", "hub.example", false),
+            ("hub.example", "hub.example:80", true),
+            ("port-80", "hub.example", true),
+            ("port-80:80", "hub.example", true),
+            ("port-80:81", "hub.example", false),
+            ("localhost", "hub.example", false),
+        ] {
+            assert_eq!(
+                is_destination(authority, upstream, &hosts, local),
+                expected,
+                "{authority} {upstream}"
+            );
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! Our own listening addresses: where requests must not be sent, or they would come back without end.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+
+/// Addresses that listeners of ours have.
+#[derive(Clone, Debug, Default)]
+pub struct OwnAddresses(Vec<SocketAddr>);
+
+impl OwnAddresses {
+    /// These.
+    #[must_use]
+    pub fn new(addresses: impl IntoIterator<Item = SocketAddr>) -> Self {
+        Self(addresses.into_iter().collect())
+    }
+
+    /// Whether a connection to this address would reach one of them.
+    #[must_use]
+    pub fn contain(&self, address: SocketAddr) -> bool {
+        let ip = address.ip().to_canonical();
+        // Connecting to no address in particular reaches this machine.
+        let ip = match ip {
+            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+            ip => ip,
+        };
+        self.0.iter().any(|own| {
+            let mine = own.ip().to_canonical();
+            own.port() == address.port() && (mine == ip || mine.is_unspecified() && is_this_machine(ip))
+        })
+    }
+}
+
+/// Whether an address is one of this machine's. The system says: to one of those it sends from that very one. Nothing is sent.
+pub(super) fn is_this_machine(ip: IpAddr) -> bool {
+    if ip.is_loopback() || ip.is_unspecified() {
+        return true;
+    }
+    let any: IpAddr = if ip.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let from = UdpSocket::bind((any, 0)).and_then(|socket| {
+        socket.connect((ip, 9))?;
+        socket.local_addr()
+    });
+    from.is_ok_and(|from| from.ip() == ip)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listener_is_found_at_each_of_its_addresses() {
+        let own =
+            OwnAddresses::new(["127.0.0.1:9000", "0.0.0.0:9001"].map(|address| address.parse().unwrap()));
+        let contains = |address: &str| own.contain(address.parse().unwrap());
+        assert!(
+            contains("127.0.0.1:9000") && contains("[::ffff:127.0.0.1]:9000") && contains("0.0.0.0:9000")
+        );
+        assert!(!contains("127.0.0.2:9000") && !contains("127.0.0.1:9002") && !contains("192.0.2.1:9000"));
+        assert!(contains("127.0.0.1:9001") && contains("127.0.0.2:9001") && contains("0.0.0.0:9001"));
+        assert!(!contains("192.0.2.1:9001") && !contains("8.8.8.8:9001"));
+    }
+}

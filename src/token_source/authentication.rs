@@ -1,0 +1,219 @@
+//! How we prove to an authority who we are: what the configuration says of it, and what the files it names hold.
+//!
+//! The files are read here and nowhere else, at start and whenever one of them changes.
+
+use std::path::{Path, PathBuf};
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use zeroize::Zeroizing;
+
+use super::{Config, http_options};
+use crate::domain::hash::sha256_parts;
+use crate::domain::secret::{ExposeSecret, SecretString};
+use crate::files::{self, MAX_PUBLIC, ReadError};
+use crate::http_client::{BuildError, HttpClient};
+use crate::jose::Algorithm;
+use crate::jose::sign::{SigningKey, SigningKeyError};
+
+/// How we authenticate at a token endpoint (RFC 7591 §2 names).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Authentication {
+    /// `client_secret_basic`: id and secret in the `Authorization` header (RFC 6749 §2.3.1).
+    SecretBasic {
+        /// Holds the secret.
+        secret_file: PathBuf,
+    },
+    /// `client_secret_post`: id and secret in the form (RFC 6749 §2.3.1).
+    SecretPost {
+        /// Holds the secret.
+        secret_file: PathBuf,
+    },
+    /// `private_key_jwt`: an assertion that we sign (RFC 7523 §2.2).
+    PrivateKeyJwt(PrivateKeyJwt),
+    /// An assertion that somebody else signs for us and keeps fresh in a file (RFC 7523 §2.2): a Kubernetes service
+    /// account token, a SPIFFE JWT-SVID. Read for every token request.
+    Assertion {
+        /// Holds the JWT.
+        file: PathBuf,
+    },
+    /// `tls_client_auth`: by our certificate (RFC 8705 §2.1).
+    Certificate {
+        /// Holds the certificates, ours first.
+        cert_file: PathBuf,
+        /// Holds the private key.
+        key_file: PathBuf,
+    },
+}
+
+/// How our own assertions are made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PrivateKeyJwt {
+    /// Holds the private key (PEM).
+    pub key_file: PathBuf,
+    /// The algorithm; none: the usual one for the key's kind.
+    pub algorithm: Option<Algorithm>,
+    /// The `kid` of the assertion's header; none: none.
+    pub kid: Option<String>,
+    /// The assertion's `aud`; none: the authority's issuer, or the token endpoint where only that is known.
+    pub audience: Option<String>,
+}
+
+/// Why the files of a credential cannot be used. Says nothing of what is in them.
+#[derive(Debug, thiserror::Error)]
+pub enum UnusableFiles {
+    /// A file cannot be read.
+    #[error("the file `{0}` {1}")]
+    Read(PathBuf, ReadError),
+    /// The private key is none, or does not fit the algorithm.
+    #[error("the private key in `{0}`: {1}")]
+    Key(PathBuf, SigningKeyError),
+    /// The TLS client cannot be made of the certificates.
+    #[error(transparent)]
+    Tls(#[from] BuildError),
+}
+
+/// What the files of a credential hold.
+pub(super) struct Material {
+    pub http: HttpClient,
+    pub proof: Proof,
+    /// A hash of what we prove ourselves with: it changes when we become somebody else.
+    pub identity: [u8; 32],
+}
+
+/// What we prove ourselves with.
+pub(super) enum Proof {
+    Basic(SecretString),
+    Post(SecretString),
+    Key(Box<SigningKey>),
+    /// To be read when it is needed.
+    Assertion(PathBuf),
+    /// Shown by the TLS client.
+    Certificate,
+}
+
+impl Material {
+    /// Reads the files. Blocks.
+    pub fn load(config: &Config) -> Result<Self, UnusableFiles> {
+        let ca_pem = config.ca_file.as_deref().map(|file| read(file, |file| files::read(file, MAX_PUBLIC)));
+        let mut identity_pem = None;
+        let (proof, identity) = match &config.authentication {
+            Authentication::SecretBasic { secret_file } => {
+                let secret = read(secret_file, files::read_secret)?;
+                let identity = sha256_parts(&[b"secret", secret.expose_secret().as_bytes()]);
+                (Proof::Basic(secret), identity)
+            }
+            Authentication::SecretPost { secret_file } => {
+                let secret = read(secret_file, files::read_secret)?;
+                let identity = sha256_parts(&[b"secret", secret.expose_secret().as_bytes()]);
+                (Proof::Post(secret), identity)
+            }
+            Authentication::PrivateKeyJwt(of) => {
+                let pem = read(&of.key_file, files::read_secret)?;
+                let key = match of.algorithm {
+                    Some(algorithm) => SigningKey::from_pem(&pem, algorithm),
+                    None => SigningKey::from_any_pem(&pem),
+                };
+                let key = key.map_err(|error| UnusableFiles::Key(of.key_file.clone(), error))?;
+                let identity = sha256_parts(&[b"key", key.kid().as_bytes()]);
+                (Proof::Key(Box::new(key)), identity)
+            }
+            Authentication::Assertion { file } => {
+                (Proof::Assertion(file.clone()), sha256_parts(&[b"assertion"]))
+            }
+            Authentication::Certificate { cert_file, key_file } => {
+                let key = read(key_file, files::read_secret)?;
+                let certificates = read(cert_file, files::read_secret)?;
+                let pem = Zeroizing::new([key.expose_secret(), "\n", certificates.expose_secret()].concat());
+                let identity = sha256_parts(&[b"certificate", pem.as_bytes()]);
+                identity_pem = Some(SecretString::from(pem.as_str()));
+                (Proof::Certificate, identity)
+            }
+        };
+        let http = HttpClient::new(http_options(ca_pem.transpose()?, identity_pem))?;
+        Ok(Self { http, proof, identity })
+    }
+
+    /// The files whose change takes effect at once. An assertion is read each time anyway.
+    pub fn watched_files(config: &Config) -> Vec<PathBuf> {
+        let of_proof = match &config.authentication {
+            Authentication::SecretBasic { secret_file } | Authentication::SecretPost { secret_file } => {
+                vec![secret_file.clone()]
+            }
+            Authentication::PrivateKeyJwt(of) => vec![of.key_file.clone()],
+            Authentication::Assertion { .. } => Vec::new(),
+            Authentication::Certificate { cert_file, key_file } => vec![cert_file.clone(), key_file.clone()],
+        };
+        of_proof.into_iter().chain(config.ca_file.clone()).collect()
+    }
+}
+
+fn read<T>(file: &Path, read: impl FnOnce(&Path) -> Result<T, ReadError>) -> Result<T, UnusableFiles> {
+    read(file).map_err(|error| UnusableFiles::Read(file.to_owned(), error))
+}
+
+/// A JWT as a file holds it. What does not look like one is never sent: a mistyped path could lead to a private key.
+/// Blocks.
+pub(super) fn read_assertion(file: &Path) -> Result<SecretString, ReadError> {
+    let text = files::read_secret(file)?;
+    let jwt = text.expose_secret().trim_ascii();
+    if is_jwt(jwt) { Ok(SecretString::from(jwt)) } else { Err(ReadError::NotText) }
+}
+
+/// Whether a text has the form of a JWS in compact form (RFC 7515 §3.1).
+#[must_use]
+pub fn is_jwt(text: &str) -> bool {
+    let is_base64url = |part: &str| {
+        !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+    };
+    text.split('.').count() == 3 && text.split('.').all(is_base64url)
+}
+
+/// Whether certificates and a private key can be shown together by a TLS client. Blocks.
+///
+/// # Errors
+/// [`BuildError::Identity`].
+pub fn check_client_certificate(certificates: &SecretString, key: &SecretString) -> Result<(), BuildError> {
+    let wrong = |_| BuildError::Identity;
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(certificates.expose_secret().as_bytes())
+        .collect::<Result<_, _>>()
+        .map_err(wrong)?;
+    let key = PrivateKeyDer::from_pem_slice(key.expose_secret().as_bytes()).map_err(wrong)?;
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    let certified = rustls::sign::CertifiedKey::from_der(chain, key, &provider);
+    certified.map(drop).map_err(|_| BuildError::Identity)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_looks_like_a_jwt_is_taken_for_one() {
+        assert!(is_jwt("e30.e30.c2ln") && is_jwt("a-_.B9.x"));
+        for text in ["", "a", "a.b", "a.b.", ".b.c", "a.b.c.d", "a b.c.d", "a.b.c\n", "a+b.c.d", "ä.b.c"] {
+            assert!(!is_jwt(text), "{text:?}");
+        }
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), " e30.e30.c2ln\r\n\n").unwrap();
+        assert_eq!(read_assertion(file.path()).unwrap().expose_secret(), "e30.e30.c2ln");
+        std::fs::write(file.path(), "-----BEGIN PRIVATE KEY-----\nAAAA\n").unwrap();
+        assert!(read_assertion(file.path()).is_err());
+    }
+
+    #[test]
+    fn a_certificate_and_a_key_of_another_do_not_belong_together() {
+        let pair = || {
+            let key = rcgen::KeyPair::generate().unwrap();
+            let names = vec!["client".to_owned()];
+            let certificate = rcgen::CertificateParams::new(names).unwrap().self_signed(&key).unwrap();
+            (SecretString::from(certificate.pem()), SecretString::from(key.serialize_pem()))
+        };
+        let ((certificate, key), (other_certificate, other_key)) = (pair(), pair());
+        assert!(check_client_certificate(&certificate, &key).is_ok());
+        assert!(check_client_certificate(&other_certificate, &other_key).is_ok());
+        assert!(check_client_certificate(&certificate, &other_key).is_err());
+        assert!(check_client_certificate(&key, &certificate).is_err());
+        assert!(check_client_certificate(&"".into(), &key).is_err());
+    }
+}

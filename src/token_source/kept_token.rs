@@ -1,0 +1,156 @@
+//! The current token on disk, encrypted, so that a restart need not fetch one.
+//!
+//! It opens only with the key of the configuration, and only for the credential as it is configured now, secret included:
+//! whoever becomes another client starts without a token.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::access_token::{Grant, Moment};
+use super::{Config, TokenEndpoint};
+use crate::domain::clock::UnixTime;
+use crate::domain::encryption::EncryptionKey;
+use crate::domain::hash::sha256_parts;
+use crate::domain::secret::{ExposeSecret, SecretString};
+use crate::files::{self, ReadError};
+use crate::jose::kept_file;
+
+/// Where a token is kept.
+#[derive(Clone, Debug)]
+pub struct KeptAt {
+    /// The file.
+    pub file: PathBuf,
+    /// What it is encrypted with.
+    pub key: EncryptionKey,
+}
+
+/// What a token belongs to: it is the name that it is sealed under.
+fn name(config: &Config, identity: &[u8; 32]) -> String {
+    let endpoint = match &config.endpoint {
+        TokenEndpoint::Url(url) => format!("url {url}"),
+        TokenEndpoint::Discovery(authority) => format!("authority {authority}"),
+    };
+    let lists = format!(
+        "{:?} {:?} {:?} {:?}",
+        config.scopes.to_string(),
+        config.audiences,
+        config.resources,
+        config.extra_parameters
+    );
+    let parts: [&[u8]; 5] = [
+        config.name.as_bytes(),
+        endpoint.as_bytes(),
+        config.client_id.as_bytes(),
+        lists.as_bytes(),
+        identity,
+    ];
+    sha256_parts(&parts).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The token that was kept; `None` when there is none that can be used. Blocks.
+pub(super) fn load(config: &Config, at: &KeptAt, identity: &[u8; 32], now: Moment) -> Option<Grant> {
+    let sealed = match files::read_secret(&at.file) {
+        Ok(sealed) => sealed,
+        Err(ReadError::Unreadable(error)) if error.kind() == std::io::ErrorKind::NotFound => return None,
+        Err(error) => {
+            tracing::warn!(credential = config.name, %error, "the kept token cannot be used");
+            return None;
+        }
+    };
+    // Another key, another secret, other scopes: all of them are reasons to fetch, and none is an error.
+    let opened = at.key.open(&name(config, identity), &sealed).ok()?;
+    let (requested_at, lifetime, token) = parse(opened.expose_secret())?;
+    // A time to come would make the token young for ever.
+    if requested_at > now.wall {
+        return None;
+    }
+    let age = requested_at.until(now.wall);
+    let left = lifetime.checked_sub(age)?;
+    // The monotonic clock may be younger than the token: then its life is what is left of it.
+    let (requested, lifetime) = match now.monotonic.checked_sub(age) {
+        Some(monotonic) => (Moment { monotonic, wall: requested_at }, lifetime),
+        None => (now, left),
+    };
+    Some(Grant { token: SecretString::from(token), lifetime, requested })
+}
+
+/// What is sealed: when it was asked for, how many seconds it lives, the token, which holds no space.
+fn parse(text: &str) -> Option<(UnixTime, Duration, &str)> {
+    let mut words = text.splitn(3, ' ');
+    let requested_at = UnixTime(words.next()?.parse().ok()?);
+    let lifetime = Duration::from_secs(words.next()?.parse().ok()?);
+    Some((requested_at, lifetime, words.next()?))
+}
+
+/// Keeps a token. Failing to is no failure of the fetch: a sidecar may run on a read-only root. Blocks.
+pub(super) fn keep(config: &Config, at: &KeptAt, identity: &[u8; 32], grant: &Grant) {
+    let (requested_at, lifetime) = (grant.requested.wall.0, grant.lifetime.as_secs());
+    let times = format!("{requested_at} {lifetime} ");
+    let text = SecretString::from([times.as_str(), grant.token.expose_secret()].concat());
+    let Ok(sealed) = at.key.seal(&name(config, identity), &text) else { return };
+    if let Err(error) = write(at, &sealed) {
+        tracing::warn!(credential = config.name, %error, "the token could not be kept on disk");
+    }
+}
+
+fn write(at: &KeptAt, sealed: &SecretString) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    if let Some(dir) = at.file.parent() {
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    }
+    kept_file::replace(&at.file, sealed.expose_secret().as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::token_source::testing;
+
+    const ME: [u8; 32] = [7; 32];
+
+    fn key(first: u8) -> EncryptionKey {
+        let bytes: Vec<u8> = (first..first + 32).collect();
+        EncryptionKey::parse(&STANDARD.encode(bytes).into()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_token_comes_back_to_whom_it_was_given_while_it_lives_and_to_nobody_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = KeptAt { file: dir.path().join("state/token"), key: key(1) };
+        let config = testing::config(&testing::Authority::start().await);
+        let now = Moment { monotonic: Instant::now(), wall: UnixTime(1_000_000) };
+        let later = |secs: u64| Moment {
+            monotonic: now.monotonic + Duration::from_secs(secs),
+            wall: now.wall.plus(Duration::from_secs(secs)),
+        };
+        assert!(load(&config, &at, &ME, now).is_none());
+        let grant = Grant { token: "t0k3n".into(), lifetime: Duration::from_secs(100), requested: now };
+        keep(&config, &at, &ME, &grant);
+        let file = std::fs::read_to_string(&at.file).unwrap();
+        assert!(!file.contains("t0k3n"), "{file}");
+        assert_eq!(std::fs::metadata(&at.file).unwrap().permissions().mode() & 0o777, 0o600);
+        let found = load(&config, &at, &ME, later(60)).unwrap();
+        assert_eq!(found.token.expose_secret(), "t0k3n");
+        assert_eq!((found.lifetime, found.requested.wall), (Duration::from_secs(100), now.wall));
+        assert!(load(&config, &at, &ME, later(101)).is_none(), "it has died");
+        let before = Moment { wall: UnixTime(now.wall.0 - 1), ..now };
+        assert!(load(&config, &at, &ME, before).is_none(), "it is from the future");
+        assert!(load(&config, &at, &[8; 32], now).is_none(), "another secret");
+        let other =
+            Config { scopes: crate::domain::scope::ScopeSet::parse("more").unwrap(), ..config.clone() };
+        assert!(load(&other, &at, &ME, now).is_none(), "other scopes");
+        let other = Config { client_id: "other".into(), ..config.clone() };
+        assert!(load(&other, &at, &ME, now).is_none(), "another client");
+        assert!(load(&config, &KeptAt { key: key(2), ..at.clone() }, &ME, now).is_none(), "another key");
+        for length in 0..file.len() {
+            std::fs::write(&at.file, &file[..length]).unwrap();
+            assert!(load(&config, &at, &ME, now).is_none(), "cut off at {length}");
+        }
+    }
+}

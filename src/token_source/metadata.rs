@@ -1,0 +1,183 @@
+//! Where an authority's token endpoint is: its metadata (RFC 8414, OpenID Connect Discovery 1.0).
+
+use http::StatusCode;
+use http::header::ACCEPT;
+use http::{HeaderMap, HeaderValue};
+use url::Url;
+
+use super::answer::retry_after;
+use super::error::{Failure, FetchError};
+use crate::domain::claims::Claims;
+use crate::http_client::{HttpAnswer, HttpClient};
+
+/// What the metadata say of token requests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Found {
+    pub token_endpoint: Url,
+    /// The issuer as it writes itself: what an assertion's `aud` is compared with.
+    pub issuer: String,
+}
+
+pub(super) fn accept_json() -> HeaderMap {
+    HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static("application/json"))])
+}
+
+/// Finds an authority's token endpoint in its metadata; with `by_certificate` the one for clients that show theirs.
+///
+/// Two places are customary. The first is OpenID Connect's, which nearly every authority serves. When both fail, the
+/// first failure is told, unless the second found more than "not here".
+pub(super) async fn discover(
+    http: &HttpClient,
+    authority: &Url,
+    by_certificate: bool,
+) -> Result<Found, Failure> {
+    let mut failure = None;
+    for url in metadata_urls(authority) {
+        let found = async {
+            let answer = http.get(&url, accept_json()).await.map_err(FetchError::Metadata)?;
+            parse(&answer, authority, by_certificate)
+        };
+        match found.await {
+            Ok(found) => return Ok(found),
+            // No second question to an authority that is down or busy.
+            Err(next) if next.error.is_transient() => return Err(next),
+            Err(next) => {
+                let absent = matches!(next.error, FetchError::MetadataStatus(_));
+                if failure.is_none() || !absent {
+                    failure = Some(next);
+                }
+            }
+        }
+    }
+    Err(failure.unwrap_or_else(|| FetchError::MetadataMalformed.into()))
+}
+
+/// OpenID Connect Discovery 1.0 §4 appends its path to the issuer's; RFC 8414 §3.1 inserts its own before it.
+fn metadata_urls(authority: &Url) -> [Url; 2] {
+    let path = authority.path().trim_end_matches('/');
+    let at = |path: String| {
+        let mut url = authority.clone();
+        url.set_path(&path);
+        url.set_query(None);
+        url.set_fragment(None);
+        url
+    };
+    [
+        at(format!("{path}/.well-known/openid-configuration")),
+        at(format!("/.well-known/oauth-authorization-server{path}")),
+    ]
+}
+
+fn parse(answer: &HttpAnswer, authority: &Url, by_certificate: bool) -> Result<Found, Failure> {
+    if answer.status != StatusCode::OK {
+        let error = FetchError::MetadataStatus(answer.status.as_u16());
+        return Err(Failure { error, retry_after: retry_after(&answer.headers) });
+    }
+    let metadata = Claims::parse(&answer.body).map_err(|_| FetchError::MetadataMalformed)?;
+    let text = |member| metadata.string(member).ok().flatten();
+    // RFC 8414 §3.3: otherwise anyone whose metadata we can be led to receives our secret.
+    let issuer = text("issuer")
+        .filter(|issuer| Url::parse(issuer).is_ok_and(|issuer| is_same_issuer(&issuer, authority)))
+        .ok_or(FetchError::MetadataIssuer)?;
+    // RFC 8705 §5: certificates may be asked for elsewhere than where everybody else authenticates.
+    let alias = metadata.get("mtls_endpoint_aliases").and_then(|aliases| aliases.get("token_endpoint"));
+    let alias = alias.and_then(serde_json::Value::as_str).filter(|_| by_certificate);
+    match alias.or(text("token_endpoint")).and_then(|text| Url::parse(text).ok()) {
+        Some(token_endpoint) if is_acceptable_endpoint(&token_endpoint, authority) => {
+            Ok(Found { token_endpoint, issuer: issuer.to_owned() })
+        }
+        _ => Err(FetchError::MetadataEndpoint.into()),
+    }
+}
+
+/// Whether two issuers are the same, one trailing slash apart tolerated: people write it either way.
+fn is_same_issuer(issuer: &Url, authority: &Url) -> bool {
+    let trimmed = |url: &Url| {
+        let text = url.as_str();
+        text.strip_suffix('/').unwrap_or(text).to_owned()
+    };
+    trimmed(issuer) == trimmed(authority)
+}
+
+/// Whether the secret may be sent there: never with less protection than the metadata had, and with no
+/// credentials of the authority's choosing in the URL.
+fn is_acceptable_endpoint(endpoint: &Url, authority: &Url) -> bool {
+    let protected = match endpoint.scheme() {
+        "https" => true,
+        "http" => authority.scheme() == "http",
+        _ => false,
+    };
+    let bare =
+        endpoint.username().is_empty() && endpoint.password().is_none() && endpoint.fragment().is_none();
+    protected && bare && endpoint.has_host()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn url(text: &str) -> Url {
+        Url::parse(text).unwrap()
+    }
+
+    #[test]
+    fn a_client_with_a_certificate_goes_where_such_clients_go() {
+        let body = r#"{"issuer":"https://a.example","token_endpoint":"https://a.example/t",
+            "mtls_endpoint_aliases":{"token_endpoint":"https://mtls.a.example/t"}}"#;
+        let answer = |body: &'static str| HttpAnswer {
+            status: StatusCode::OK,
+            headers: HeaderMap::new(),
+            body: body.into(),
+        };
+        let found =
+            |by_certificate| parse(&answer(body), &url("https://a.example/"), by_certificate).unwrap();
+        assert_eq!(found(true).token_endpoint.as_str(), "https://mtls.a.example/t");
+        assert_eq!(found(false).token_endpoint.as_str(), "https://a.example/t");
+        assert_eq!(found(false).issuer, "https://a.example", "as it is written there");
+        let without = r#"{"issuer":"https://a.example","token_endpoint":"https://a.example/t"}"#;
+        let found = parse(&answer(without), &url("https://a.example/"), true).unwrap();
+        assert_eq!(found.token_endpoint.as_str(), "https://a.example/t");
+    }
+
+    #[test]
+    fn metadata_places_follow_both_standards() {
+        for (authority, path) in
+            [("https://a.example", ""), ("https://a.example/", ""), ("https://a.example/b/", "/b")]
+        {
+            let [oidc, oauth] = metadata_urls(&url(authority));
+            assert_eq!(oidc.as_str(), format!("https://a.example{path}/.well-known/openid-configuration"));
+            assert_eq!(
+                oauth.as_str(),
+                format!("https://a.example/.well-known/oauth-authorization-server{path}")
+            );
+        }
+    }
+
+    #[test]
+    fn issuers_are_equal_up_to_one_trailing_slash() {
+        let same = |a: &str, b: &str| is_same_issuer(&url(a), &url(b));
+        assert!(same("https://a.example", "https://a.example/"));
+        assert!(same("https://a.example/b/", "https://a.example/b"));
+        assert!(same("https://A.example:443/b", "https://a.example/b"));
+        for other in
+            ["http://a.example/b", "https://a.example/B", "https://a.example/b//", "https://a.example/b?x"]
+        {
+            assert!(!same(other, "https://a.example/b"), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_token_endpoint_is_never_less_protected_than_its_authority() {
+        let accepted =
+            |endpoint: &str, authority: &str| is_acceptable_endpoint(&url(endpoint), &url(authority));
+        assert!(accepted("https://b.example/t", "https://a.example"));
+        assert!(accepted("https://b.example/t", "http://a.example"));
+        assert!(accepted("http://b.example/t", "http://a.example"));
+        assert!(!accepted("http://b.example/t", "https://a.example"));
+        for bad in
+            ["ftp://b.example/t", "file:///t", "https://u:p@b.example/t", "https://b.example/t#x", "data:x"]
+        {
+            assert!(!accepted(bad, "https://a.example"), "{bad}");
+        }
+    }
+}

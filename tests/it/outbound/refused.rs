@@ -1,0 +1,195 @@
+//! The upstream says 401: one new token, one replay, and no more.
+
+use std::time::Duration;
+
+use crate::support::authority::Endpoint;
+use crate::support::behave::Behave;
+use crate::support::client::{Connection, RawAnswer, request, request_bytes};
+use crate::support::until;
+use crate::support::upstream::{Answer, Received};
+
+use super::{World, world};
+
+/// A world whose first token is no longer young, and is no longer accepted by the upstream.
+async fn revoked(listener: &str) -> (World, String) {
+    let world = world("", listener).await;
+    assert_eq!(world.get("/").await.status, 200);
+    let old = world.authority.issued()[0].clone();
+    let refused = old.clone();
+    world.upstream.answer(move |seen| match seen.bearer() {
+        Some(bearer) if bearer == refused => Answer::status(401, "revoked"),
+        _ => Answer::Echo,
+    });
+    // Its age is part of the promise, so it has to pass.
+    tokio::time::sleep(Duration::from_millis(5100)).await;
+    (world, old)
+}
+
+/// What the upstream saw after the first request, which only fetched the token.
+fn seen(world: &World) -> Vec<Received> {
+    world.upstream.received().split_off(1)
+}
+
+async fn post(world: &World, body: &[u8]) -> RawAnswer {
+    request("POST", world.sidecar.address("hub"), "/x?y=1", &[("X-Own", "kept")], body).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_request_is_sent_once_more_with_a_new_token_and_the_same_body() {
+    let (world, old) = revoked("").await;
+    let body: Vec<u8> = (0..64 * 1024_u32).map(|i| (i % 251) as u8).collect();
+    let answer = post(&world, &body).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let seen = seen(&world);
+    assert_eq!(seen.len(), 2);
+    for request in &seen {
+        assert_eq!((request.method.as_str(), request.target.as_str()), ("POST", "/x?y=1"));
+        assert_eq!(request.header("x-own"), Some("kept"));
+        assert!(request.body == body);
+    }
+    assert_eq!(seen[0].bearer(), Some(old.as_str()));
+    assert_eq!(seen[1].bearer(), Some(world.authority.issued()[1].as_str()));
+    assert_eq!(world.authority.fetches(Endpoint::Token), 2);
+    // The new token serves from now on.
+    assert_eq!(world.get("/").await.status, 200);
+    assert_eq!(world.authority.fetches(Endpoint::Token), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_requests_refused_at_once_cause_one_fetch_and_all_are_answered() {
+    let (world, _) = revoked("").await;
+    let answers = futures_util::future::join_all((0..100).map(|_| world.get("/"))).await;
+    assert!(answers.iter().all(|answer| answer.status == 200));
+    assert_eq!(world.authority.fetches(Endpoint::Token), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_longer_or_unfinished_body_is_passed_on_without_delay_and_never_twice_but_the_token_is_replaced() {
+    let (world, _) = revoked("").await;
+    let answer = post(&world, &vec![b'x'; 64 * 1024 + 1]).await;
+    assert_eq!((answer.status, answer.text().as_str()), (401, "revoked"));
+    assert_eq!(seen(&world).len(), 1);
+    // In the background, for the next one.
+    world.authority.wait_for_fetches(Endpoint::Token, 2).await;
+    until("the new token serves", async || world.get("/").await.status == 200).await;
+
+    // An upstream that answers before the body is there: what is still to come cannot be sent twice.
+    let (world, _) = revoked("").await;
+    world.upstream.next(Answer::Early(401));
+    let address = world.sidecar.address("hub");
+    let mut connection = Connection::open(address).await;
+    let head = request_bytes("POST", address, "/", &[("Content-Length", "10")], b"");
+    connection.send(head).await;
+    connection.send(b"half.").await;
+    assert_eq!(connection.answer().await.status, 401);
+    assert_eq!(seen(&world).len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_the_new_token_is_refused_as_well_the_answer_passes_and_the_token_stays() {
+    let (world, _) = revoked("").await;
+    world.upstream.answer(|_| Answer::status(401, "missing scope"));
+    for round in 0..5 {
+        let answer = world.get("/").await;
+        assert_eq!((answer.status, answer.text().as_str()), (401, "missing scope"), "round {round}");
+    }
+    // The first was sent twice. After it neither the young token nor the half minute allow another fetch.
+    assert_eq!(seen(&world).len(), 6);
+    assert_eq!(world.authority.fetches(Endpoint::Token), 2);
+    world.upstream.answer(|_| Answer::Echo);
+    assert_eq!(world.get("/").await.status, 200);
+    let last = world.upstream.received().pop().unwrap();
+    assert_eq!(last.bearer(), Some(world.authority.issued()[1].as_str()));
+    assert_eq!(world.authority.fetches(Endpoint::Token), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_young_token_is_not_suspected() {
+    let world = world("", "").await;
+    world.upstream.answer(|_| Answer::status(401, "not about the token"));
+    for _ in 0..3 {
+        assert_eq!(world.get("/").await.status, 401);
+    }
+    assert_eq!(world.upstream.received().len(), 3);
+    assert_eq!(world.authority.fetches(Endpoint::Token), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_a_401_is_a_refusal_of_the_token() {
+    let (world, _) = revoked("").await;
+    for status in [400, 403, 404, 407, 500, 503] {
+        world.upstream.next(Answer::status(status, "as it is"));
+        let answer = world.get("/").await;
+        assert_eq!((answer.status, answer.text().as_str()), (status, "as it is"));
+    }
+    assert_eq!(seen(&world).len(), 6);
+    assert_eq!(world.authority.fetches(Endpoint::Token), 1);
+    // gRPC says it in its own way.
+    let grpc = |status: &str| {
+        Answer::with_headers(&[("Content-Type", "application/grpc"), ("grpc-status", status)], "")
+    };
+    world.upstream.answer(|_| Answer::Echo);
+    world.upstream.next(grpc("7"));
+    assert_eq!(world.get("/").await.header("grpc-status"), Some("7"));
+    assert_eq!(world.authority.fetches(Endpoint::Token), 1);
+    world.upstream.next(grpc("16"));
+    let answer = world.get("/").await;
+    assert_eq!((answer.status, answer.header("grpc-status")), (200, None));
+    assert_eq!(world.authority.fetches(Endpoint::Token), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_broke_off_is_never_sent_again() {
+    let world = world("", "").await;
+    for method in ["GET", "POST", "PUT", "DELETE"] {
+        for broken in [|| Answer::Close, || Answer::Reset, || Answer::Partial(100, b"half".to_vec())] {
+            // On a connection that was used before, as well as on a new one.
+            assert_eq!(world.get("/").await.status, 200);
+            let before = world.upstream.received().len();
+            world.upstream.next(broken());
+            let address = world.sidecar.address("hub");
+            let mut connection = Connection::open(address).await;
+            connection.send(request_bytes(method, address, "/", &[], b"once")).await;
+            if let Ok(answer) = connection.try_answer(method).await {
+                assert_eq!(
+                    (answer.status, answer.header("x-m2m-reason")),
+                    (502, Some("upstream_broken")),
+                    "{method}"
+                );
+            }
+            assert_eq!(world.upstream.received().len(), before + 1, "{method}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_authority_makes_of_a_refusal_no_outage() {
+    let (world, old) = revoked("").await;
+    world.authority.behave(Endpoint::Token, Behave::Status(500));
+    let answer = world.get("/").await;
+    assert_eq!((answer.status, answer.text().as_str()), (401, "revoked"), "what the upstream said");
+    // Others are served with the token that there is: refusals are often not about the token.
+    world.upstream.answer(|_| Answer::Echo);
+    for _ in 0..5 {
+        assert_eq!(world.get("/").await.status, 200);
+        assert_eq!(world.upstream.received().last().unwrap().bearer(), Some(old.as_str()));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_can_be_switched_off_and_never_concerns_a_programs_own_token() {
+    let off = async {
+        let (world, _) = revoked("    retryUnauthorized: false\n").await;
+        assert_eq!(world.get("/").await.status, 401);
+        assert_eq!((seen(&world).len(), world.authority.fetches(Endpoint::Token)), (1, 1));
+    };
+    let own = async {
+        let (world, old) = revoked("    overwrite: false\n").await;
+        let bearer = format!("Bearer {old}");
+        let headers = [("Authorization", bearer.as_str())];
+        let answer = request("GET", world.sidecar.address("hub"), "/", &headers, b"").await;
+        assert_eq!(answer.status, 401);
+        assert_eq!((seen(&world).len(), world.authority.fetches(Endpoint::Token)), (1, 1));
+    };
+    tokio::join!(off, own);
+}
