@@ -79,6 +79,18 @@ pub fn read_secret(path: &Path) -> Result<SecretString, ReadError> {
     if text.is_empty() { Err(ReadError::Empty) } else { Ok(SecretString::from(text)) }
 }
 
+/// Does blocking work, such as reading a file, where it delays nobody. A panic in it is one of the caller.
+pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime is ending: nobody will look at it.
+            Err(_) => std::future::pending().await,
+        },
+    }
+}
+
 /// What tells one edition of a file from the next: device, inode, size, and both times in nanoseconds. `None`: there is
 /// no file.
 type Stamp = Option<(u64, u64, u64, (i64, i64), (i64, i64))>;
@@ -121,7 +133,7 @@ impl Watched {
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
             let looked = self.clone();
-            if matches!(tokio::task::spawn_blocking(move || looked.differ()).await, Ok(true)) {
+            if blocking(move || looked.differ()).await {
                 return;
             }
         }

@@ -52,6 +52,9 @@ pub enum BuildError {
     /// The PEM holds no private key, no certificate, or the two do not belong together.
     #[error("the client's certificate and private key cannot be used together")]
     Identity,
+    /// The platform has no certificates.
+    #[error("the platform has no CA certificates, and there is no caFile")]
+    NoRoots,
     /// The TLS library refused its settings.
     #[error("the TLS client could not be set up")]
     Tls,
@@ -130,6 +133,8 @@ impl fmt::Debug for HttpAnswer {
 pub struct HttpClient {
     client: Client,
     max_body: usize,
+    /// Whether it trusts no certificate at all.
+    trusts_nobody: bool,
     /// Where it may go, when strangers say where; anywhere, when none.
     reach: Option<Arc<Reach>>,
 }
@@ -140,8 +145,14 @@ impl HttpClient {
     /// # Errors
     /// When the CA certificates are no certificates.
     pub fn new(options: HttpOptions) -> Result<Self, BuildError> {
-        let client = Self::build(&options, |builder| builder)?;
-        Ok(Self { client, max_body: options.max_body, reach: None })
+        let (client, trusts_nobody) = Self::build(&options, |builder| builder)?;
+        Ok(Self { client, max_body: options.max_body, trusts_nobody, reach: None })
+    }
+
+    /// Whether the platform had no certificates when this was made, so that every https is refused.
+    #[must_use]
+    pub fn trusts_nobody(&self) -> bool {
+        self.trusts_nobody
     }
 
     /// A client for URLs that strangers name: https only, and only to public addresses, or to any address of one of
@@ -152,14 +163,15 @@ impl HttpClient {
     /// When the CA certificates are no certificates.
     pub fn for_strangers_urls(options: HttpOptions, hosts: Vec<String>) -> Result<Self, BuildError> {
         let reach = Arc::new(Reach { hosts });
-        let client = Self::build(&options, |builder| builder.https_only(true).dns_resolver(reach.clone()))?;
-        Ok(Self { client, max_body: options.max_body, reach: Some(reach) })
+        let (client, trusts_nobody) =
+            Self::build(&options, |builder| builder.https_only(true).dns_resolver(reach.clone()))?;
+        Ok(Self { client, max_body: options.max_body, trusts_nobody, reach: Some(reach) })
     }
 
     fn build(
         options: &HttpOptions,
         adapt: impl Fn(ClientBuilder) -> ClientBuilder,
-    ) -> Result<Client, BuildError> {
+    ) -> Result<(Client, bool), BuildError> {
         // reqwest panics without a process provider. An `Err` says that there is one already, which is as good.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let certificates = match &options.ca_pem {
@@ -173,14 +185,15 @@ impl HttpClient {
             None => builder(options),
         };
         match adapt(builder(options)).tls_certs_merge(certificates).build() {
-            Ok(client) => Ok(client),
+            Ok(client) => Ok((client, false)),
             // Each was readable by itself.
             Err(_) if identity.is_some() => Err(BuildError::Identity),
             Err(_) if private_ca => Err(BuildError::Certificate),
             // An image without any CA bundle: plain HTTP must work there all the same, and every https is refused.
             Err(_) => {
                 tracing::warn!("the platform has no CA certificates: https authorities need a caFile");
-                adapt(builder(options)).tls_certs_only([]).build().map_err(|_| BuildError::Tls)
+                let client = adapt(builder(options)).tls_certs_only([]).build();
+                client.map(|client| (client, true)).map_err(|_| BuildError::Tls)
             }
         }
     }
@@ -510,8 +523,10 @@ mod tests {
         let address = serve(vec![b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok".to_vec()]).await;
         let client = builder(&options()).tls_certs_only([]).build().unwrap();
         let url = format!("http://{address}/").parse().unwrap();
-        let answer =
-            HttpClient { client, max_body: 64, reach: None }.get(&url, HeaderMap::new()).await.unwrap();
+        let answer = HttpClient { client, max_body: 64, trusts_nobody: false, reach: None }
+            .get(&url, HeaderMap::new())
+            .await
+            .unwrap();
         assert_eq!(&answer.body[..], b"ok");
     }
 

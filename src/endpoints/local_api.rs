@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Path, Request, State};
@@ -77,7 +78,7 @@ async fn token(
         Ok(token) => {
             let token =
                 if is_refused(&headers) { source.replacement(&token).await.unwrap_or(token) } else { token };
-            answer(&token)
+            answer(&token, source.usable_for(&token))
         }
         Err(unavailable) => {
             let text = "no access token could be had; the sidecar's log and `/status` say why";
@@ -93,8 +94,8 @@ fn is_refused(headers: &HeaderMap) -> bool {
     directives.flat_map(|value| value.split(',')).any(|it| it.trim().eq_ignore_ascii_case("no-cache"))
 }
 
-fn answer(token: &AccessToken) -> Response {
-    let expires_in = token.usable_for().as_secs();
+fn answer(token: &AccessToken, usable_for: Duration) -> Response {
+    let expires_in = usable_for.as_secs();
     let body = json!({
         "access_token": token.secret().expose_secret(),
         "token_type": "Bearer",

@@ -1,8 +1,8 @@
 //! A small private file that is replaced as a whole, so that a kill at any moment leaves the old or the new content.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, fchown};
 use std::path::Path;
 
 /// Replaces `file` with `content`; mode 0600. Blocks.
@@ -10,23 +10,35 @@ use std::path::Path;
 /// # Errors
 /// When the directory cannot be written.
 pub fn replace(file: &Path, content: &[u8]) -> io::Result<()> {
-    replace_with_mode(file, content, 0o600)
+    replace_for(file, content, Access { mode: 0o600, owner: None })
 }
 
-/// The same with another mode, for a file that others read too.
+/// Who may do what with a file.
+#[derive(Clone, Copy, Debug)]
+pub struct Access {
+    /// The permission bits.
+    pub mode: u32,
+    /// User and group; none: ours.
+    pub owner: Option<(u32, u32)>,
+}
+
+/// The same for a file that others read too.
 ///
 /// # Errors
-/// When the directory cannot be written.
-pub fn replace_with_mode(file: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+/// When the directory cannot be written, or the file cannot be given to its owner.
+pub fn replace_for(file: &Path, content: &[u8], access: Access) -> io::Result<()> {
     // A name of its own: another process, or another part of this one, may be replacing the same file.
     let next = file.with_extension(format!("{:016x}", fastrand::u64(..)));
     let mut opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&next)?;
     let replaced = opened
         .write_all(content)
         // Afterwards: what is asked for at the opening is cut by the process's mask.
-        .and_then(|()| opened.set_permissions(fs::Permissions::from_mode(mode)))
+        .and_then(|()| opened.set_permissions(fs::Permissions::from_mode(access.mode)))
+        .and_then(|()| access.owner.map_or(Ok(()), |(user, group)| fchown(&opened, Some(user), Some(group))))
         .and_then(|()| opened.sync_all())
-        .and_then(|()| fs::rename(&next, file));
+        .and_then(|()| fs::rename(&next, file))
+        // Otherwise a loss of power could bring the old one back.
+        .and_then(|()| File::open(file.parent().unwrap_or(Path::new(".")))?.sync_all());
     if replaced.is_err() {
         let _ = fs::remove_file(&next);
     }

@@ -25,6 +25,9 @@ struct Held {
     usable_until: Instant,
     usable_until_at: UnixTime,
     expires_at: UnixTime,
+    requested_at: UnixTime,
+    lifetime: Duration,
+    identity: [u8; 32],
     /// The header value of the first prefix asked for. A credential has one in practice, so each token is written
     /// into a header once, and attaching it is the copy of a reference.
     header: OnceLock<(String, HeaderValue)>,
@@ -37,6 +40,8 @@ pub(super) struct Grant {
     /// How long it lives, counted from `requested`.
     pub lifetime: Duration,
     pub requested: Moment,
+    /// Who was granted it.
+    pub identity: [u8; 32],
 }
 
 /// One moment on both clocks.
@@ -49,7 +54,7 @@ pub(super) struct Moment {
 impl AccessToken {
     pub(super) fn new(grant: Grant) -> Self {
         static NEXT_SERIAL: AtomicU64 = AtomicU64::new(1);
-        let Grant { token, lifetime, requested } = grant;
+        let Grant { token, lifetime, requested, identity } = grant;
         let usable_for = schedule::usable_for(lifetime);
         Self(Arc::new(Held {
             token,
@@ -60,6 +65,9 @@ impl AccessToken {
             // Rounded up: wall time has whole seconds, and the monotonic clock knows the rest.
             usable_until_at: requested.wall.plus(usable_for + Duration::from_millis(999)),
             expires_at: requested.wall.plus(lifetime + Duration::from_millis(999)),
+            requested_at: requested.wall,
+            lifetime,
+            identity,
             header: OnceLock::new(),
         }))
     }
@@ -77,15 +85,20 @@ impl AccessToken {
         self.0.obtained
     }
 
-    /// Until when it may be attached, while the machine does not sleep.
-    pub(super) fn usable_until(&self) -> Instant {
-        self.0.usable_until
+    /// For how long it may still be attached, by whichever clock says less.
+    pub(super) fn usable_for(&self, now: Moment) -> Duration {
+        let by_wall = now.wall.until(self.0.usable_until_at);
+        self.0.usable_until.saturating_duration_since(now.monotonic).min(by_wall)
     }
 
-    /// For how long it may still be attached.
-    #[must_use]
-    pub fn usable_for(&self) -> Duration {
-        self.0.usable_until.saturating_duration_since(Instant::now())
+    /// When it was asked for, and how long it lives.
+    pub(super) fn life(&self) -> (UnixTime, Duration) {
+        (self.0.requested_at, self.0.lifetime)
+    }
+
+    /// Who was granted it.
+    pub(super) fn identity(&self) -> &[u8; 32] {
+        &self.0.identity
     }
 
     /// Whether both are the same text.
@@ -143,7 +156,7 @@ mod tests {
     use super::*;
 
     fn token(requested: Moment, lifetime: Duration) -> AccessToken {
-        AccessToken::new(Grant { token: "s3cr3t".into(), lifetime, requested })
+        AccessToken::new(Grant { token: "s3cr3t".into(), lifetime, requested, identity: [0; 32] })
     }
 
     fn moment() -> Moment {

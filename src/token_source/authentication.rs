@@ -8,7 +8,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use zeroize::Zeroizing;
 
-use super::{Config, http_options};
+use super::{Config, TokenEndpoint, http_options};
 use crate::domain::hash::sha256_parts;
 use crate::domain::secret::{ExposeSecret, SecretString};
 use crate::files::{self, MAX_PUBLIC, ReadError};
@@ -124,28 +124,60 @@ impl Material {
             Authentication::Certificate { cert_file, key_file } => {
                 let key = read(key_file, files::read_secret)?;
                 let certificates = read(cert_file, files::read_secret)?;
-                let pem = Zeroizing::new([key.expose_secret(), "\n", certificates.expose_secret()].concat());
+                // Of each file what it is named for: a certificate in the key's would be taken for ours.
+                let key = blocks(&key, |label| label.ends_with("PRIVATE KEY"));
+                let pem = [key, blocks(&certificates, |label| label == "CERTIFICATE")].concat();
+                let pem = Zeroizing::new(pem);
                 let identity = sha256_parts(&[b"certificate", pem.as_bytes()]);
                 identity_pem = Some(SecretString::from(pem.as_str()));
                 (Proof::Certificate, identity)
             }
         };
-        let http = HttpClient::new(http_options(ca_pem.transpose()?, identity_pem))?;
+        let ca_pem = ca_pem.transpose()?;
+        // Whom we trust is part of what a token was had with.
+        let identity = sha256_parts(&[&identity, ca_pem.as_deref().unwrap_or_default()]);
+        let http = HttpClient::new(http_options(ca_pem, identity_pem))?;
+        let (TokenEndpoint::Url(url) | TokenEndpoint::Discovery(url)) = &config.endpoint;
+        // The platform's may just be being replaced.
+        if http.trusts_nobody() && url.scheme() == "https" {
+            return Err(BuildError::NoRoots.into());
+        }
         Ok(Self { http, proof, identity })
     }
 
-    /// The files whose change takes effect at once. An assertion is read each time anyway.
+    /// The files whose change takes effect at once.
     pub fn watched_files(config: &Config) -> Vec<PathBuf> {
         let of_proof = match &config.authentication {
             Authentication::SecretBasic { secret_file } | Authentication::SecretPost { secret_file } => {
                 vec![secret_file.clone()]
             }
             Authentication::PrivateKeyJwt(of) => vec![of.key_file.clone()],
-            Authentication::Assertion { .. } => Vec::new(),
+            // Read each time anyway; but a new one ends a pause.
+            Authentication::Assertion { file } => vec![file.clone()],
             Authentication::Certificate { cert_file, key_file } => vec![cert_file.clone(), key_file.clone()],
         };
         of_proof.into_iter().chain(config.ca_file.clone()).collect()
     }
+}
+
+/// The blocks of a PEM text whose label is wanted, as they are.
+fn blocks(pem: &SecretString, is_wanted: impl Fn(&str) -> bool) -> String {
+    let mut found = String::new();
+    let mut wanted = false;
+    for line in pem.expose_secret().lines() {
+        let label = |mark: &str| line.trim_end().strip_prefix(mark)?.strip_suffix("-----");
+        if let Some(label) = label("-----BEGIN ") {
+            wanted = is_wanted(label);
+        }
+        if wanted {
+            found.push_str(line);
+            found.push('\n');
+        }
+        if label("-----END ").is_some() {
+            wanted = false;
+        }
+    }
+    found
 }
 
 fn read<T>(file: &Path, read: impl FnOnce(&Path) -> Result<T, ReadError>) -> Result<T, UnusableFiles> {
@@ -199,6 +231,16 @@ mod tests {
         assert_eq!(read_assertion(file.path()).unwrap().expose_secret(), "e30.e30.c2ln");
         std::fs::write(file.path(), "-----BEGIN PRIVATE KEY-----\nAAAA\n").unwrap();
         assert!(read_assertion(file.path()).is_err());
+    }
+
+    #[test]
+    fn of_each_file_is_taken_what_it_is_named_for() {
+        let both = "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\nnoise\n\
+                    -----BEGIN EC PRIVATE KEY-----\nBB==\n-----END EC PRIVATE KEY-----\n";
+        let key = blocks(&both.into(), |label| label.ends_with("PRIVATE KEY"));
+        assert_eq!(key, "-----BEGIN EC PRIVATE KEY-----\nBB==\n-----END EC PRIVATE KEY-----\n");
+        let certificate = blocks(&both.into(), |label| label == "CERTIFICATE");
+        assert_eq!(certificate, "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n");
     }
 
     #[test]

@@ -110,9 +110,7 @@ impl FetchError {
     pub fn is_final(self) -> bool {
         match self {
             Self::Refused { .. } | Self::Status(_) | Self::MetadataStatus(_) => !self.is_transient(),
-            Self::MetadataIssuer | Self::MetadataEndpoint | Self::Request | Self::Files | Self::Stopped => {
-                true
-            }
+            Self::MetadataIssuer | Self::MetadataEndpoint | Self::Request | Self::Stopped => true,
             _ => false,
         }
     }
@@ -176,6 +174,7 @@ mod tests {
             FetchError::Malformed,
             FetchError::TokenType,
             FetchError::Expired,
+            FetchError::Files,
         ] {
             assert!(!error.is_final(), "{error:?}");
         }
@@ -186,7 +185,6 @@ mod tests {
             FetchError::Status(302),
             FetchError::MetadataStatus(404),
             FetchError::MetadataIssuer,
-            FetchError::Files,
         ] {
             assert!(error.is_final() && !error.is_transient(), "{error:?}");
         }

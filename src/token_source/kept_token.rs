@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::access_token::{Grant, Moment};
+use super::access_token::{AccessToken, Grant, Moment};
 use super::{Config, TokenEndpoint};
 use crate::domain::clock::UnixTime;
 use crate::domain::encryption::EncryptionKey;
@@ -71,7 +71,7 @@ pub(super) fn load(config: &Config, at: &KeptAt, identity: &[u8; 32], now: Momen
         Some(monotonic) => (Moment { monotonic, wall: requested_at }, lifetime),
         None => (now, left),
     };
-    Some(Grant { token: SecretString::from(token), lifetime, requested })
+    Some(Grant { token: SecretString::from(token), lifetime, requested, identity: *identity })
 }
 
 /// What is sealed: when it was asked for, how many seconds it lives, the token, which holds no space.
@@ -83,11 +83,11 @@ fn parse(text: &str) -> Option<(UnixTime, Duration, &str)> {
 }
 
 /// Keeps a token. Failing to is no failure of the fetch: a sidecar may run on a read-only root. Blocks.
-pub(super) fn keep(config: &Config, at: &KeptAt, identity: &[u8; 32], grant: &Grant) {
-    let (requested_at, lifetime) = (grant.requested.wall.0, grant.lifetime.as_secs());
-    let times = format!("{requested_at} {lifetime} ");
-    let text = SecretString::from([times.as_str(), grant.token.expose_secret()].concat());
-    let Ok(sealed) = at.key.seal(&name(config, identity), &text) else { return };
+pub(super) fn keep(config: &Config, at: &KeptAt, token: &AccessToken) {
+    let (requested_at, lifetime) = token.life();
+    let times = format!("{} {} ", requested_at.0, lifetime.as_secs());
+    let text = SecretString::from([times.as_str(), token.secret().expose_secret()].concat());
+    let Ok(sealed) = at.key.seal(&name(config, token.identity()), &text) else { return };
     if let Err(error) = write(at, &sealed) {
         tracing::warn!(credential = config.name, %error, "the token could not be kept on disk");
     }
@@ -130,8 +130,9 @@ mod tests {
             wall: now.wall.plus(Duration::from_secs(secs)),
         };
         assert!(load(&config, &at, &ME, now).is_none());
-        let grant = Grant { token: "t0k3n".into(), lifetime: Duration::from_secs(100), requested: now };
-        keep(&config, &at, &ME, &grant);
+        let lifetime = Duration::from_secs(100);
+        let grant = Grant { token: "t0k3n".into(), lifetime, requested: now, identity: ME };
+        keep(&config, &at, &AccessToken::new(grant));
         let file = std::fs::read_to_string(&at.file).unwrap();
         assert!(!file.contains("t0k3n"), "{file}");
         assert_eq!(std::fs::metadata(&at.file).unwrap().permissions().mode() & 0o777, 0o600);

@@ -47,6 +47,11 @@ impl Refusals {
         Judged::Asks
     }
 
+    /// Whether a token is being fetched in place of the one with this serial.
+    pub fn is_being_replaced(&self, serial: u64) -> bool {
+        self.being_replaced == Some(serial)
+    }
+
     /// A try has ended, in whatever way.
     pub fn settled(&mut self) {
         self.being_replaced = None;

@@ -1,11 +1,12 @@
 //! A credential that renews its own secret, at an issuer whose management API we may use.
 //!
-//! In this order, so that at no moment nobody has a working secret: a new one is made, and the old ones stay; a token is had with
-//! it; it replaces the old one in its file, as a whole; only then, and after a time for others to read the file, the old ones
-//! go. What fails before the file was replaced takes the new secret back. How old a secret is, its file's date says, and which
-//! ones it has replaced, the issuer: both outlive us.
+//! In this order, so that at no moment nobody has a working secret: a new one is made, and the others stay as they are; a token is
+//! had with it; it replaces the old one in its file, as a whole; after a time for others to read the file, the old one is
+//! deleted, and no other. What fails before the file was replaced takes the new secret back. How old a secret is, its file's date
+//! says; which one it replaced, a note in the state directory. A lock on the file's directory keeps a second sidecar out.
 
-use std::os::unix::fs::PermissionsExt;
+use std::fs::{File, TryLockError};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -13,19 +14,18 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use serde_json::{Value, json};
 use url::Url;
+use zeroize::Zeroizing;
 
 use super::authentication::{Material, Proof};
 use super::error::FetchError;
 use super::token_client::{Skew, TokenClient};
 use super::{Config, http_options};
 use crate::domain::clock::{SharedClock, UnixTime};
-use crate::domain::secret::{ExposeSecret, SecretString};
-use crate::files::{self, ReadError};
+use crate::domain::secret::{self, ExposeSecret, SecretString};
+use crate::files::{self, ReadError, blocking};
 use crate::http_client::{BuildError, HttpClient, HttpError};
-use crate::jose::kept_file;
+use crate::jose::kept_file::{self, Access};
 
-/// How long the old secrets are promised to live before the new one was tried: longer than anybody waits for that.
-const WHILE_TRYING: Duration = Duration::from_hours(24 * 365);
 /// How soon a rotation that failed is tried again.
 const AGAIN: Duration = Duration::from_mins(10);
 /// How often the file's age is looked at: files are replaced by people too.
@@ -42,8 +42,10 @@ pub struct RotationConfig {
     pub secret_file: PathBuf,
     /// How old the secret may get.
     pub every: Duration,
-    /// How long the old secrets live on beside a new one.
+    /// How long the old secret lives on beside a new one.
     pub grace: Duration,
+    /// Where is noted which secret is to be deleted, and when.
+    pub note_file: PathBuf,
 }
 
 /// Why a secret was not renewed. Says nothing of any secret.
@@ -65,37 +67,37 @@ enum RotationError {
     Unproven(FetchError),
     #[error("the secret's file cannot be replaced: {0}")]
     NotReplaced(std::io::Error),
+    #[error("another sidecar is renewing it")]
+    Locked,
+    #[error("the secret's file was changed meanwhile")]
+    Changed,
+    #[error("it cannot be noted which secret is to be deleted: {0}")]
+    Note(std::io::Error),
 }
 
 /// Renews the secret whenever it is old enough, for ever.
 pub(super) async fn run(config: &Config, rotation: &RotationConfig, clock: &SharedClock) {
     let credential = &config.name;
-    let mut tidied = None;
     loop {
-        let Some(changed) = changed_at(rotation).await else {
-            tokio::time::sleep(LOOK_EVERY).await;
-            continue;
-        };
-        let age = changed.until(clock.now());
-        if age >= rotation.every {
-            match rotate(config, rotation, clock).await {
-                Ok(()) => tracing::info!(credential, "the client secret was renewed"),
-                Err(error) => {
-                    tracing::warn!(credential, %error, "the client secret could not be renewed; the old one stays");
-                    tokio::time::sleep(AGAIN).await;
-                }
-            }
-        } else if age >= rotation.grace && tidied != Some(changed) {
-            match tidy(config, rotation).await {
-                Ok(()) => tidied = Some(changed),
-                Err(error) => {
-                    tracing::warn!(credential, %error, "old client secrets could not be deleted");
-                    tokio::time::sleep(AGAIN).await;
-                }
-            }
-        } else {
-            tokio::time::sleep(LOOK_EVERY).await;
+        let tidied = tidy(config, rotation, clock).await;
+        if let Err(error) = &tidied {
+            tracing::warn!(credential, %error, "the old client secret could not be deleted");
         }
+        let is_due = changed_at(rotation).await.is_some_and(|at| at.until(clock.now()) >= rotation.every);
+        let rotated = if is_due { rotate(config, rotation, clock).await } else { Ok(false) };
+        match rotated {
+            Ok(true) => {
+                tracing::info!(credential, "the client secret was renewed");
+                continue;
+            }
+            Ok(false) | Err(RotationError::Locked) => {}
+            Err(error) => {
+                tracing::warn!(credential, %error, "the client secret could not be renewed; the old one stays");
+                tokio::time::sleep(AGAIN).await;
+                continue;
+            }
+        }
+        tokio::time::sleep(if tidied.is_ok() { LOOK_EVERY } else { AGAIN }).await;
     }
 }
 
@@ -107,19 +109,29 @@ async fn changed_at(rotation: &RotationConfig) -> Option<UnixTime> {
     Some(UnixTime(i64::try_from(since.as_secs()).ok()?))
 }
 
+/// Gives whether there was something to do: another sidecar may have been quicker.
 async fn rotate(
     config: &Config,
     rotation: &RotationConfig,
     clock: &SharedClock,
-) -> Result<(), RotationError> {
+) -> Result<bool, RotationError> {
     let file = rotation.secret_file.clone();
-    let place = blocking(move || Place::look(&file)).await.map_err(RotationError::NotReplaced)?;
+    let place = blocking(move || Place::take(&file)).await?;
+    if changed_at(rotation).await.is_none_or(|at| at.until(clock.now()) < rotation.every) {
+        return Ok(false);
+    }
     let admin = Admin::open(config, rotation).await?;
-    let (id, secret) = admin.create(WHILE_TRYING).await?;
+    let old = in_use(&admin.secrets().await?, &place.secret);
+    if let Some(id) = &old {
+        let note = Note { id: id.clone(), until: clock.now().plus(rotation.grace) };
+        let file = rotation.note_file.clone();
+        blocking(move || note.write(&file)).await.map_err(RotationError::Note)?;
+    }
+    let (id, secret) = admin.create().await?;
     let brought = async {
         prove(config, clock, &secret).await?;
         let secret = secret.clone();
-        blocking(move || place.replace(&secret)).await.map_err(RotationError::NotReplaced)
+        blocking(move || place.replace(&secret)).await
     };
     let brought = brought.await;
     if brought.is_err()
@@ -127,34 +139,65 @@ async fn rotate(
     {
         tracing::warn!(credential = config.name, %error, "a client secret that nobody has was left behind");
     }
-    brought
+    brought.map(|()| true)
 }
 
-/// Deletes the secrets that the one in use has replaced: those that are older, and were given an end when it was made.
-async fn tidy(config: &Config, rotation: &RotationConfig) -> Result<(), RotationError> {
+/// Deletes the secret that was replaced, when its time has come. The one that is in use is never deleted: what was noted for a
+/// rotation that did not come to its end is forgotten.
+async fn tidy(config: &Config, rotation: &RotationConfig, clock: &SharedClock) -> Result<(), RotationError> {
+    let file = rotation.note_file.clone();
+    let Some(note) = blocking(move || Note::read(&file)).await else { return Ok(()) };
+    if clock.now() < note.until {
+        return Ok(());
+    }
     let file = rotation.secret_file.clone();
-    let secret = blocking(move || files::read_secret(&file)).await.map_err(|_| RotationError::Files)?;
+    // Whoever is just renewing it knows better.
+    let place = match blocking(move || Place::take(&file)).await {
+        Err(RotationError::Locked) => return Ok(()),
+        place => place?,
+    };
     let admin = Admin::open(config, rotation).await?;
-    for id in replaced(&admin.secrets().await?, &secret) {
-        match admin.delete(&id).await {
+    if in_use(&admin.secrets().await?, &place.secret).is_some_and(|id| id != note.id) {
+        match admin.delete(&note.id).await {
             // Somebody was quicker.
             Ok(()) | Err(RotationError::Status(404)) => {}
             Err(error) => return Err(error),
         }
     }
-    Ok(())
+    let file = rotation.note_file.clone();
+    blocking(move || std::fs::remove_file(file)).await.map_err(RotationError::Note)
 }
 
-/// Of all secrets, the oldest first, the ids of those that `current` has replaced; none when it is not among them.
-fn replaced(all: &[Value], current: &SecretString) -> Vec<String> {
-    let ends_like_it = |secret: &Value| {
-        secret["last_four"]
-            .as_str()
-            .is_some_and(|end| end.len() == 4 && current.expose_secret().ends_with(end))
+/// The id of a secret among all; none when it is not there, or two look like it.
+fn in_use(all: &[Value], secret: &SecretString) -> Option<String> {
+    let is_it = |of: &&Value| {
+        of["last_four"].as_str().is_some_and(|end| end.len() == 4 && secret.expose_secret().ends_with(end))
     };
-    let in_use = all.iter().rposition(ends_like_it).unwrap_or(0);
-    let older = all.iter().take(in_use).filter(|secret| secret["expires_at"].is_string());
-    older.filter_map(|secret| secret["id"].as_str().map(str::to_owned)).collect()
+    let mut found = all.iter().filter(is_it);
+    let (only, None) = (found.next()?, found.next()) else { return None };
+    only["id"].as_str().map(str::to_owned)
+}
+
+/// Which secret is to be deleted, and when.
+#[derive(Debug, PartialEq, Eq)]
+struct Note {
+    id: String,
+    until: UnixTime,
+}
+
+impl Note {
+    fn read(file: &Path) -> Option<Self> {
+        let text = files::read(file, files::MAX_SECRET).ok()?;
+        let (until, id) = std::str::from_utf8(&text).ok()?.trim_end().split_once(' ')?;
+        Some(Self { id: id.to_owned(), until: UnixTime(until.parse().ok()?) })
+    }
+
+    fn write(&self, file: &Path) -> std::io::Result<()> {
+        if let Some(dir) = file.parent() {
+            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        }
+        kept_file::replace(file, format!("{} {}\n", self.until.0, self.id).as_bytes())
+    }
 }
 
 /// A token must be had with the new secret, in the way in which it will be used.
@@ -171,39 +214,52 @@ async fn prove(config: &Config, clock: &SharedClock, secret: &SecretString) -> R
     client.fetch().await.map(drop).map_err(|failure| RotationError::Unproven(failure.error))
 }
 
-/// Where the secret lies: the file at the end of all links, and who may read it.
-#[derive(Clone)]
+/// Where the secret lies: the file at the end of all links, what is in it, and who may read it. Nobody else renews it meanwhile.
 struct Place {
     file: PathBuf,
-    mode: u32,
+    secret: SecretString,
+    access: Access,
     /// Whether it ends with a newline.
     newline: bool,
+    _lock: File,
 }
 
 impl Place {
-    /// Also finds out whether it could be replaced: a secret that cannot be kept must not be made.
-    fn look(file: &Path) -> std::io::Result<Self> {
-        let file = std::fs::canonicalize(file)?;
-        let mode = std::fs::metadata(&file)?.permissions().mode() & 0o777;
-        let newline = zeroize::Zeroizing::new(std::fs::read(&file)?).last() == Some(&b'\n');
-        let trial = file.with_extension(format!("{:016x}", fastrand::u64(..)));
-        std::fs::File::create_new(&trial)?;
-        std::fs::remove_file(&trial)?;
-        Ok(Self { file, mode, newline })
+    /// Also finds out whether the file could be replaced: a secret that cannot be kept must not be made.
+    fn take(file: &Path) -> Result<Self, RotationError> {
+        let look = || -> std::io::Result<(PathBuf, File, Access, bool)> {
+            let file = std::fs::canonicalize(file)?;
+            let metadata = std::fs::metadata(&file)?;
+            let owner = Some((metadata.uid(), metadata.gid()));
+            let access = Access { mode: metadata.permissions().mode() & 0o777, owner };
+            let newline = Zeroizing::new(std::fs::read(&file)?).last() == Some(&b'\n');
+            let lock = File::open(file.parent().unwrap_or(Path::new("/")))?;
+            Ok((file, lock, access, newline))
+        };
+        let (file, lock, access, newline) = look().map_err(RotationError::NotReplaced)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(RotationError::Locked),
+            Err(TryLockError::Error(error)) => return Err(RotationError::NotReplaced(error)),
+        }
+        // Under the lock: what was read before it may have been replaced.
+        let secret = files::read_secret(&file).map_err(|_| RotationError::Files)?;
+        let trial = file.with_extension("trial");
+        let tried = kept_file::replace_for(&trial, b"", access).and_then(|()| std::fs::remove_file(&trial));
+        tried.map_err(RotationError::NotReplaced)?;
+        Ok(Self { file, secret, access, newline, _lock: lock })
     }
 
-    fn replace(&self, secret: &SecretString) -> std::io::Result<()> {
+    fn replace(&self, secret: &SecretString) -> Result<(), RotationError> {
+        // By hand, perhaps: whoever did that knows what he wants.
+        let now = files::read_secret(&self.file).map_err(|_| RotationError::Changed)?;
+        if !secret::matches(&now, &self.secret) {
+            return Err(RotationError::Changed);
+        }
         let end = if self.newline { "\n" } else { "" };
         let content = SecretString::from([secret.expose_secret(), end].concat());
-        kept_file::replace_with_mode(&self.file, content.expose_secret().as_bytes(), self.mode)
-    }
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        // The runtime is ending: nobody will look at it.
-        Err(_) => std::future::pending().await,
+        let replaced = kept_file::replace_for(&self.file, content.expose_secret().as_bytes(), self.access);
+        replaced.map_err(RotationError::NotReplaced)
     }
 }
 
@@ -259,9 +315,9 @@ impl Admin {
         }
     }
 
-    /// A new secret, its id first.
-    async fn create(&self, grace: Duration) -> Result<(String, SecretString), RotationError> {
-        let body = json!({ "grace": grace.as_secs() }).to_string();
+    /// A new secret, its id first. The others stay as they are.
+    async fn create(&self) -> Result<(String, SecretString), RotationError> {
+        let body = json!({ "keep_others": true }).to_string();
         let made = self.call(Method::POST, &self.secrets, Some(body)).await?;
         match (made["id"].as_str(), made["client_secret"].as_str()) {
             (Some(id), Some(secret)) => Ok((id.to_owned(), SecretString::from(secret))),
@@ -283,20 +339,42 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_older_secrets_that_were_given_an_end_are_replaced_ones() {
-        let secret = |id: &str, last_four: &str, expires_at: Value| json!({ "id": id, "last_four": last_four, "expires_at": expires_at });
-        let end = json!("2027-01-01T00:00:00Z");
-        let all = [
-            secret("a", "aaaa", end.clone()),
-            secret("b", "bbbb", Value::Null),
-            secret("c", "cccc", end.clone()),
-            secret("d", "dddd", end),
-        ];
-        let of = |current: &str| replaced(&all, &current.into());
-        assert_eq!(of("m2ms_cccc"), ["a"]);
-        assert_eq!(of("m2ms_dddd"), ["a", "c"]);
-        assert!(of("m2ms_aaaa").is_empty());
-        assert!(of("m2ms_eeee").is_empty(), "another one is in use than the issuer knows");
-        assert!(replaced(&[], &"x".into()).is_empty());
+    fn the_secret_in_use_is_the_only_one_that_ends_like_it() {
+        let secret = |id: &str, last_four: &str| json!({ "id": id, "last_four": last_four });
+        let all = [secret("a", "aaaa"), secret("b", "bbbb"), secret("c", "cccc"), secret("d", "cccc")];
+        let of = |current: &str| in_use(&all, &current.into());
+        assert_eq!(of("m2ms_bbbb").as_deref(), Some("b"));
+        assert_eq!(of("m2ms_cccc"), None, "either");
+        assert_eq!(of("m2ms_eeee"), None, "the issuer knows another");
+        assert_eq!(in_use(&[], &"x".into()), None);
+    }
+
+    #[test]
+    fn a_note_outlives_us_and_what_is_none_is_no_note() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("state/rotation");
+        assert_eq!(Note::read(&file), None);
+        let note = Note { id: "a b".to_owned(), until: UnixTime(17) };
+        note.write(&file).unwrap();
+        assert_eq!(Note::read(&file), Some(note));
+        for text in ["", "17", "x a", "-"] {
+            std::fs::write(&file, text).unwrap();
+            assert_eq!(Note::read(&file), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn only_one_renews_a_file_and_only_the_secret_that_it_has_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("secret");
+        std::fs::write(&file, "one\n").unwrap();
+        let place = Place::take(&file).unwrap();
+        assert!(matches!(Place::take(&file), Err(RotationError::Locked)));
+        place.replace(&"two".into()).unwrap();
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "two\n");
+        assert!(matches!(place.replace(&"three".into()), Err(RotationError::Changed)));
+        drop(place);
+        assert_eq!(Place::take(&file).unwrap().secret.expose_secret(), "two");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 }

@@ -110,6 +110,8 @@ struct Failing {
     is_final: bool,
     /// The authority did not answer in time.
     hung: bool,
+    /// When it last answered otherwise than in time-outs.
+    answered: Option<Instant>,
     /// When it is asked again though nobody wants anything.
     pause_ends: Instant,
     /// The authority's own wish.
@@ -147,6 +149,18 @@ impl Pace {
         random: f64,
     ) -> Option<Instant> {
         let count = self.failing.map_or(0, |failing| failing.count).saturating_add(1);
+        let hung = matches!(
+            failure.error,
+            FetchError::Http(HttpError::Timeout) | FetchError::Metadata(HttpError::Timeout)
+        );
+        if let Some(failing) = &mut self.failing
+            && hung
+            && failing.answered.is_some_and(|answered| began < answered)
+        {
+            // An old try that hung says nothing new: what the authority has said since counts.
+            failing.count = count;
+            return Some(failing.pause_ends.min(now + GAP));
+        }
         let is_final = failure.error.is_final();
         let since = self.failing.map_or(began, |failing| failing.since);
         // Callers have waited long enough when a whole try's time is over.
@@ -160,11 +174,10 @@ impl Pace {
         }
         let wish = failure.retry_after.map(|wait| now + wait.min(MAX_RETRY_AFTER));
         let pause_ends = wish.map_or(now + pause, |wish| wish.max(now + pause));
-        let hung = matches!(
-            failure.error,
-            FetchError::Http(HttpError::Timeout) | FetchError::Metadata(HttpError::Timeout)
-        );
-        self.failing = Some(Failing { count, since, is_final, hung, pause_ends, not_before: wish });
+        let before = self.failing.and_then(|failing| failing.not_before).filter(|until| *until > now);
+        let not_before = wish.into_iter().chain(before).max();
+        let answered = if hung { self.failing.and_then(|failing| failing.answered) } else { Some(now) };
+        self.failing = Some(Failing { count, since, is_final, hung, answered, pause_ends, not_before });
         if quick && wish.is_none() {
             return None;
         }
@@ -301,6 +314,32 @@ mod tests {
         assert_eq!(pace.next(&under_way(MOST_AT_ONCE, true)), None);
         pace.failed(&BUSY.into(), now, now, None, 0.0);
         assert_eq!(pace.next(&under_way(1, true)), None, "this one answers");
+    }
+
+    #[test]
+    fn what_an_authority_says_is_not_forgotten_for_a_try_that_hung_before() {
+        let now = Instant::now();
+        let mut pace = Pace::default();
+        let hung = Failure::from(FetchError::Http(HttpError::Timeout));
+        pace.began(now, 0.0);
+        pace.failed(&hung, now, now + TRY_LIMIT, None, 0.0);
+        let (first, second) = (now + ms(5_000), now + ms(6_500));
+        pace.began(first, 0.0);
+        pace.began(second, 0.0);
+        let wish = Failure { error: FetchError::Status(429), retry_after: Some(ms(60_000)) };
+        pace.failed(&wish, second, second + ms(10), None, 0.0);
+        let next = |pace: &Pace| pace.next(&situation(true)).unwrap() - now;
+        assert_eq!(next(&pace), ms(66_510));
+        pace.failed(&hung, first, first + TRY_LIMIT, None, 0.0);
+        assert_eq!(next(&pace), ms(66_510));
+        // A refusal is not hurried either.
+        let mut pace = Pace::default();
+        pace.began(first, 0.0);
+        pace.began(second, 0.0);
+        pace.failed(&FetchError::Status(401).into(), second, second + ms(10), None, 0.0);
+        let refused = next(&pace);
+        pace.failed(&hung, first, first + TRY_LIMIT, None, 0.0);
+        assert_eq!(next(&pace), refused);
     }
 
     #[test]

@@ -1,34 +1,24 @@
-//! The token cell of one credential and the task that keeps it filled.
+//! The token cell of one credential: what callers see of it. [`task`] keeps it filled.
 
-use std::future::Future;
-use std::pin::pin;
+mod task;
+#[cfg(test)]
+mod tests;
+
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, timeout};
 
-use super::access_token::{AccessToken, Grant, Moment};
-use super::authentication::{Material, UnusableFiles};
-use super::error::{Failure, FetchError, TokenUnavailable};
-use super::kept_token;
+use super::access_token::{AccessToken, Moment};
+use super::error::{FetchError, TokenUnavailable};
 use super::refused::{Judged, Refusals};
 use super::rotation;
-use super::schedule::{self, Held, Pace, Situation};
-use super::token_client::{Skew, TokenClient};
-use super::{Config, CredentialStatus, Event, Observer};
-use crate::domain::clock::SharedClock;
-use crate::files::Watched;
-use crate::http_client::HttpError;
-
-/// The pause before files that cannot be used are read again, when none of them changes.
-const READ_AGAIN: Duration = Duration::from_secs(10);
-
-/// How long "for ever" is for a caller of a credential that nobody fetches for any more.
-const FOR_EVER: Duration = Duration::from_hours(24);
+use super::schedule;
+use super::token_client::Skew;
+use super::{Config, CredentialStatus, Observer};
+use crate::domain::clock::{SharedClock, UnixTime};
 
 /// Access tokens for one credential. Clones share everything.
 #[derive(Clone)]
@@ -46,6 +36,8 @@ struct Cell {
     /// The upstream's refusals, and the bell for them.
     refusals: Mutex<Refusals>,
     refused: Notify,
+    /// Rung for each token that was fetched.
+    arrived: Notify,
     skew: Skew,
     status: ArcSwap<CredentialStatus>,
 }
@@ -53,6 +45,8 @@ struct Cell {
 struct Current {
     token: AccessToken,
     refresh_due: Instant,
+    /// The same by the other clock.
+    refresh_due_at: UnixTime,
 }
 
 /// How the tries so far ended.
@@ -84,6 +78,7 @@ impl TokenSource {
             demand: Notify::new(),
             refusals: Mutex::default(),
             refused: Notify::new(),
+            arrived: Notify::new(),
             skew: Skew::default(),
             status: ArcSwap::default(),
         }))
@@ -113,6 +108,12 @@ impl TokenSource {
         let current = self.0.current.load();
         let token = &current.as_ref()?.token;
         token.is_usable(self.now()).then(|| token.clone())
+    }
+
+    /// For how long a token may still be attached.
+    #[must_use]
+    pub fn usable_for(&self, token: &AccessToken) -> Duration {
+        token.usable_for(self.now())
     }
 
     /// A usable token: the current one, or the next when there is none.
@@ -193,101 +194,6 @@ impl TokenSource {
         judged != Judged::Stands
     }
 
-    /// The background task: fetches when asked to and before tokens expire, until `shutdown`. To be run once at a time;
-    /// after an end it may be run again and goes on where the last run stopped.
-    pub async fn run(self, shutdown: impl Future<Output = ()> + Send) {
-        let cell = &*self.0;
-        let mut shutdown = pin!(shutdown);
-        let watched = Watched::new(Material::watched_files(&cell.config));
-        let material = tokio::select! {
-            biased;
-            () = &mut shutdown => return self.settle_failure(FetchError::Stopped, Instant::now() + FOR_EVER, 0),
-            material = self.first_material(&watched) => material,
-        };
-        self.take_kept(material.identity).await;
-        let client = TokenClient::new(&cell.config, &cell.clock, &cell.skew, material);
-        let fetch = || async {
-            let grant = client.fetch().await?;
-            self.keep(&grant, client.identity()).await;
-            Ok(grant)
-        };
-        self.drive(shutdown, fetch, || self.next_identity(&client, &watched)).await;
-    }
-
-    /// The files' content; while they cannot be used they are read again and again, and callers are told.
-    async fn first_material(&self, watched: &Arc<Watched>) -> Material {
-        loop {
-            match self.load(watched).await {
-                Ok(material) => return material,
-                Err(error) => {
-                    let credential = &self.0.config.name;
-                    tracing::warn!(credential, %error, "the credential's files cannot be used");
-                    self.settle_failure(FetchError::Files, Instant::now() + READ_AGAIN, 1);
-                    let _ = timeout(READ_AGAIN, watched.changed()).await;
-                }
-            }
-        }
-    }
-
-    /// Waits until the files say that we prove ourselves with something else. What changes otherwise is taken over.
-    async fn next_identity(&self, client: &TokenClient<'_>, watched: &Arc<Watched>) {
-        let credential = &self.0.config.name;
-        loop {
-            watched.changed().await;
-            match self.load(watched).await {
-                Ok(material) => {
-                    let is_other = material.identity != client.identity();
-                    client.use_material(material);
-                    if is_other {
-                        tracing::info!(
-                            credential,
-                            "the credential's files have changed; the token is dropped"
-                        );
-                        return;
-                    }
-                }
-                Err(error) => {
-                    let consequence =
-                        "a changed file of the credential cannot be used; the old content stays";
-                    tracing::warn!(credential, %error, consequence);
-                }
-            }
-        }
-    }
-
-    async fn load(&self, watched: &Arc<Watched>) -> Result<Material, UnusableFiles> {
-        let (config, watched) = (self.0.config.clone(), watched.clone());
-        let load = move || {
-            watched.note();
-            Material::load(&config)
-        };
-        match tokio::task::spawn_blocking(load).await {
-            Ok(loaded) => loaded,
-            // The runtime is ending: nobody will look at it.
-            Err(_) => std::future::pending().await,
-        }
-    }
-
-    /// Begins with the token that was kept on disk.
-    async fn take_kept(&self, identity: [u8; 32]) {
-        let (config, now) = (self.0.config.clone(), self.now());
-        let Some(at) = config.kept_at.clone() else { return };
-        let load = move || kept_token::load(&config, &at, &identity, now);
-        if let Ok(Some(grant)) = tokio::task::spawn_blocking(load).await
-            && let Ok(current) = self.accept(grant)
-        {
-            tracing::info!(credential = self.0.config.name, "the access token that was kept serves on");
-            self.put(current);
-        }
-    }
-
-    async fn keep(&self, grant: &Grant, identity: [u8; 32]) {
-        let config = self.0.config.clone();
-        let (Some(at), grant) = (config.kept_at.clone(), grant.clone()) else { return };
-        let keep = move || kept_token::keep(&config, &at, &identity, &grant);
-        let _ = tokio::task::spawn_blocking(keep).await;
-    }
-
     /// Renews the credential's secret whenever it is old enough, for ever; ends at once when that is not configured.
     pub async fn run_rotation(self) {
         if let Some(rotation) = &self.0.config.rotation {
@@ -295,159 +201,7 @@ impl TokenSource {
         }
     }
 
-    /// [`Self::run`] with the request as a parameter, so that tests can script it without a network. When `changed` ends,
-    /// the token belongs to somebody we no longer are.
-    async fn drive<F, R, C>(&self, shutdown: impl Future<Output = ()>, fetch: F, changed: impl Fn() -> C)
-    where
-        F: Fn() -> R,
-        R: Future<Output = Result<Grant, Failure>>,
-        C: Future<Output = ()>,
-    {
-        let mut shutdown = pin!(shutdown);
-        let mut changes = pin!(changed());
-        let mut pace = Pace::default();
-        let mut tries = FuturesUnordered::new();
-        self.0.state.send_modify(|state| state.failing = None);
-        // Callers that a run before this one left waiting, and readers that want a first token.
-        let mut wanted = self.0.config.prefetch || self.0.state.receiver_count() > 0;
-        let mut refused = false;
-        loop {
-            let situation = Situation { held: self.held(), in_flight: tries.len(), wanted, refused };
-            let next = pace.next(&situation);
-            tokio::select! {
-                biased;
-                () = &mut shutdown => break,
-                () = &mut changes => {
-                    wanted |= self.0.current.swap(None).is_some()
-                        || pace.failures() > 0
-                        || self.0.state.receiver_count() > 0;
-                    // What is under way was asked for by whom we no longer are.
-                    (tries, pace, refused) = (FuturesUnordered::new(), Pace::default(), false);
-                    self.0.state.send_modify(|state| state.failing = None);
-                    changes.set(changed());
-                }
-                Some((began, outcome)) = tries.next(), if !tries.is_empty() => {
-                    (wanted, refused) = (false, false);
-                    match self.judge(outcome) {
-                        Ok(current) => {
-                            let failures = pace.failures();
-                            pace.succeeded();
-                            tries.clear();
-                            self.settle_success(current, failures);
-                        }
-                        Err(failure) => {
-                            let (now, held) = (Instant::now(), self.held());
-                            let told = pace.failed(&failure, began, now, held, fastrand::f64());
-                            match told {
-                                Some(until) => self.settle_failure(failure.error, until, pace.failures()),
-                                None => self.settle(|_| {}),
-                            }
-                        }
-                    }
-                }
-                () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {
-                    let began = Instant::now();
-                    pace.began(began, fastrand::f64());
-                    let request = fetch();
-                    tries.push(async move { (began, timeout(schedule::TRY_LIMIT, request).await) });
-                }
-                // A ring may be old news: the token has come since.
-                () = self.0.demand.notified() => wanted |= self.current().is_none(),
-                () = self.0.refused.notified() => refused = true,
-            }
-        }
-        self.settle_failure(FetchError::Stopped, Instant::now() + FOR_EVER, 0);
-    }
-
-    fn held(&self) -> Option<Held> {
-        let now = self.now();
-        self.0.current.load().as_ref().map(|current| Held {
-            usable: current.token.is_usable(now),
-            refresh_due: current.refresh_due,
-            usable_until: current.token.usable_until(),
-        })
-    }
-
-    /// What has come of a try.
-    fn judge<T>(&self, outcome: Result<Result<Grant, Failure>, T>) -> Result<Current, Failure> {
-        let cell = &*self.0;
-        let result = match outcome {
-            Ok(Ok(grant)) => self.accept(grant),
-            Ok(Err(failure)) => Err(failure),
-            Err(_) => Err(FetchError::Http(HttpError::Timeout).into()),
-        };
-        let credential = &cell.config.name;
-        match &result {
-            Ok(_) => (cell.observer)(Event::Fetched { credential }),
-            Err(Failure { error, .. }) => {
-                let (at, error) = (cell.clock.now(), *error);
-                cell.status.rcu(|s| CredentialStatus {
-                    last_error: Some(error),
-                    last_error_at: Some(at),
-                    failures: s.failures + 1,
-                    ..**s
-                });
-                (cell.observer)(Event::Failed { credential, error });
-            }
-        }
-        result
-    }
-
-    /// Turns a grant into the next current token, unless the token died on its way.
-    fn accept(&self, grant: Grant) -> Result<Current, Failure> {
-        let Grant { lifetime, requested, .. } = grant;
-        let token = AccessToken::new(grant);
-        if !token.is_usable(self.now()) {
-            return Err(FetchError::Expired.into());
-        }
-        let after = schedule::refresh_after(lifetime, self.0.config.refresh_at, fastrand::f64());
-        Ok(Current { token, refresh_due: requested.monotonic + after })
-    }
-
-    fn put(&self, current: Current) {
-        let expires_at = current.token.expires_at();
-        self.0.status.rcu(|s| CredentialStatus { expires_at: Some(expires_at), ..**s });
-        self.0.current.store(Some(Arc::new(current)));
-    }
-
-    fn settle_success(&self, current: Current, failures: u32) {
-        let cell = &*self.0;
-        let now = cell.clock.now();
-        self.put(current);
-        cell.status.rcu(|s| CredentialStatus { last_refresh: Some(now), fetches: s.fetches + 1, ..**s });
-        // Last: who is woken by it finds the token.
-        self.settle(|state| state.failing = None);
-        let credential = &cell.config.name;
-        if failures > 0 {
-            tracing::info!(credential, failures, "access token fetched again");
-        } else {
-            tracing::info!(credential, "access token fetched");
-        }
-    }
-
-    /// Tells callers of a failure; the log too, but not of the same one each second.
-    fn settle_failure(&self, error: FetchError, until: Instant, failures: u32) {
-        let told_before = self.0.state.borrow().failing.map(|told| told.error);
-        if error != FetchError::Stopped && (told_before != Some(error) || failures.is_power_of_two()) {
-            let credential = &self.0.config.name;
-            tracing::warn!(credential, %error, failures, "no access token fetched");
-        }
-        self.settle(|state| state.failing = Some(Told { error, until }));
-    }
-
-    fn settle(&self, change: impl FnOnce(&mut State)) {
-        self.0.refusals.lock().unwrap_or_else(PoisonError::into_inner).settled();
-        self.0.state.send_modify(|state| {
-            state.settled += 1;
-            change(state);
-        });
-    }
-
     fn now(&self) -> Moment {
         Moment { monotonic: Instant::now(), wall: self.0.clock.now() }
     }
 }
-
-#[cfg(test)]
-#[path = "source_tests.rs"]
-mod tests;

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use http::StatusCode;
 use http::header::AUTHORIZATION;
 use tokio::time::Instant;
 
@@ -18,7 +17,8 @@ use super::{Config, TokenEndpoint};
 use crate::domain::clock::{SharedClock, UnixTime};
 use crate::domain::oauth::{CLIENT_ASSERTION_TYPE, GrantType, basic_authorization};
 use crate::domain::secret::{ExposeSecret, SecretString};
-use crate::http_client::{HttpAnswer, HttpError};
+use crate::files::blocking;
+use crate::http_client::HttpAnswer;
 
 /// By how many seconds an authority's clock is ahead of ours, as its last answer said.
 pub(super) struct Skew(AtomicI64);
@@ -74,28 +74,25 @@ impl<'a> TokenClient<'a> {
         self.material.load().identity
     }
 
-    /// One token request, preceded by discovery when the endpoint is not known yet.
+    /// One token request, preceded by discovery when the endpoint is not known.
     pub async fn fetch(&self) -> Result<Grant, Failure> {
+        let fetched = self.fetch_from_known().await;
+        // An authority that answers as one is where it was. Whatever else is there, or not, it may have moved.
+        if fetched.as_ref().is_err_and(|failure| !matches!(failure.error, FetchError::Refused { .. })) {
+            self.discovered.store(None);
+        }
+        fetched
+    }
+
+    async fn fetch_from_known(&self) -> Result<Grant, Failure> {
         let material = self.material.load_full();
         let found = self.endpoint(&material).await?;
         let requested = Moment { monotonic: Instant::now(), wall: self.clock.now() };
-        let answer = match self.request(&material, &found).await {
-            Ok(answer) => answer,
-            Err(error) => {
-                // An authority that cannot be reached there may have moved.
-                if error == FetchError::Http(HttpError::Connect) {
-                    self.discovered.store(None);
-                }
-                return Err(error.into());
-            }
-        };
+        let answer = self.request(&material, &found).await?;
         self.skew.note(answer.clock_skew(requested.wall, self.clock.now()));
-        if answer.status == StatusCode::NOT_FOUND {
-            self.discovered.store(None);
-        }
         let answer::TokenAnswer { token, lifetime } =
             answer::parse(&answer, self.skew.theirs(requested.wall))?;
-        Ok(Grant { token, lifetime, requested })
+        Ok(Grant { token, lifetime, requested, identity: material.identity })
     }
 
     async fn request(&self, material: &Material, found: &Found) -> Result<HttpAnswer, FetchError> {
@@ -148,11 +145,7 @@ impl<'a> TokenClient<'a> {
             }
             (Proof::Assertion(file), _) => {
                 let file = file.clone();
-                let read = tokio::task::spawn_blocking(move || read_assertion(&file)).await;
-                match read {
-                    Ok(Ok(assertion)) => Ok(Some(assertion)),
-                    _ => Err(FetchError::Files),
-                }
+                blocking(move || read_assertion(&file)).await.map(Some).map_err(|_| FetchError::Files)
             }
             _ => Ok(None),
         }

@@ -1,6 +1,6 @@
 //! Credentials: how tokens for others are acquired.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{Resolver, algorithm, is_open};
@@ -32,7 +32,10 @@ pub(super) fn resolve(
     }
     let ca = resolver.certificates(&path.key("caFile"), raw.ca_file.as_ref());
     let authentication = authentication(resolver, path, &raw);
-    let rotation = raw.rotate_secret.as_ref().map(|rotate| rotation(resolver, path, &raw, rotate));
+    let rotation = raw.rotate_secret.as_ref().map(|rotate| {
+        let note_file = state_dir.join(format!("rotation-{name}"));
+        rotation(resolver, path, &raw, rotate, note_file)
+    });
     if raw.keep_token && encryption_key.is_none() {
         let message = "a token is kept encrypted only: `store.encryptionKeyFile` is missing";
         resolver.findings.error(&path.key("keepToken"), message);
@@ -203,10 +206,14 @@ fn rotation(
     path: &KeyPath,
     raw: &raw::Credential,
     rotate: &raw::RotateSecret,
+    note_file: PathBuf,
 ) -> Option<RotationConfig> {
     let path = path.key("rotateSecret");
     resolver.duration(&path.key("every"), rotate.every, HOUR, DAY * 366);
     resolver.duration(&path.key("grace"), rotate.grace, Duration::ZERO, DAY * 30);
+    if rotate.grace.0 >= rotate.every.0 {
+        resolver.findings.error(&path.key("grace"), "it must be shorter than `every`");
+    }
     if is_open(&rotate.admin.0) {
         let message = "plain http to another machine: admin token and new secret can be read on the way";
         resolver.findings.warning(&path.key("admin"), message);
@@ -218,5 +225,6 @@ fn rotation(
         secret_file: raw.client_secret_file.as_ref()?.0.clone(),
         every: rotate.every.0,
         grace: rotate.grace.0,
+        note_file,
     })
 }

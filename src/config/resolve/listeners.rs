@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::{Resolver, loops};
 use crate::config::address::ListenAddress;
-use crate::config::tree::{Data, KeyPath, Node};
+use crate::config::tree::{KeyPath, Node};
 
 /// No two listeners share a name or an address. Read from the tree, so that a listener with other errors counts too.
 pub(super) fn check(resolver: &mut Resolver<'_>) {
@@ -24,7 +24,7 @@ pub(super) fn check(resolver: &mut Resolver<'_>) {
 fn names(resolver: &mut Resolver<'_>, listeners: &[KeyPath]) {
     let mut seen: Vec<(String, KeyPath)> = Vec::new();
     for path in listeners.iter().map(|listener| listener.key("name")) {
-        let Some(name) = text_at(resolver.tree, &path) else {
+        let Some(name) = resolver.text(&path) else {
             continue;
         };
         if let Some((_, first)) = seen.iter().find(|(other, _)| other == name) {
@@ -38,7 +38,7 @@ fn names(resolver: &mut Resolver<'_>, listeners: &[KeyPath]) {
 fn addresses(resolver: &mut Resolver<'_>, listeners: &[KeyPath]) {
     let mut seen: Vec<(SocketAddr, KeyPath)> = Vec::new();
     for path in listeners.iter().map(|listener| listener.key("listen")) {
-        let Some(Ok(ListenAddress(address))) = text_at(resolver.tree, &path).map(str::parse) else {
+        let Some(Ok(ListenAddress(address))) = resolver.text(&path).map(str::parse) else {
             continue;
         };
         if let Some((_, first)) = seen.iter().find(|(other, _)| collide(*other, address)) {
@@ -46,13 +46,6 @@ fn addresses(resolver: &mut Resolver<'_>, listeners: &[KeyPath]) {
         } else {
             seen.push((address, path));
         }
-    }
-}
-
-pub(super) fn text_at<'a>(tree: &'a Node, path: &KeyPath) -> Option<&'a str> {
-    match &tree.find(path)?.data {
-        Data::Text(text) => Some(&text.value),
-        _ => None,
     }
 }
 

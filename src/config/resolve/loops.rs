@@ -5,7 +5,6 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use url::{Host, Url};
 
 use super::Resolver;
-use super::listeners::text_at;
 use crate::config::address::ListenAddress;
 use crate::config::tree::{KeyPath, Node};
 
@@ -63,7 +62,7 @@ fn listeners(resolver: &Resolver<'_>) -> Vec<Listener> {
     for key in ["inbound", "outbound"] {
         let list = KeyPath::root(key);
         for path in (0..count(&list)).map(|i| list.index(i)) {
-            let listen = text_at(resolver.tree, &path.key("listen")).and_then(|text| text.parse().ok());
+            let listen = resolver.text(&path.key("listen")).and_then(|text| text.parse().ok());
             let targets = path.key("forwardProxy").key("targets");
             let of_targets = (0..count(&targets)).map(|i| targets.index(i).key("upstream"));
             let upstreams = [path.key("upstream")].into_iter().chain(of_targets).collect();
@@ -80,7 +79,7 @@ fn leads_to<'l>(
     path: &KeyPath,
     listeners: &'l [Listener],
 ) -> impl Iterator<Item = usize> + use<'l> {
-    let url = text_at(resolver.tree, path).and_then(|text| Url::parse(text).ok());
+    let url = resolver.text(path).and_then(|text| Url::parse(text).ok());
     let to = url.and_then(|url| Some((address_of(url.host())?, url.port_or_known_default()?)));
     let is_there = move |listener: &&Listener| {
         let (Some(listen), Some((ip, port))) = (listener.listen, to) else { return false };

@@ -48,6 +48,11 @@ pub(super) fn resolve(tree: &Node, findings: &mut Findings) -> Config {
     let probes: Option<raw::Probes> = resolver.section(&KeyPath::root("probes"));
     let admin = resolver.entry("admin", admin::resolve);
     let readiness = resolver.section(&KeyPath::root("readiness")).unwrap_or_else(raw::default_readiness);
+    let credentials = resolver.members("credentials", |resolver, path, name, raw| {
+        credential::resolve(resolver, path, name, raw, &state_dir, encryption_key.as_ref())
+    });
+    let local_api = resolver.entry("localApi", outbound::resolve_local_api);
+    outbound::check_local_api(&mut resolver, local_api.is_some(), &credentials);
     Config {
         log: resolve_log(&log),
         threads: resolver.section(&KeyPath::root("threads")).unwrap_or(0),
@@ -59,11 +64,9 @@ pub(super) fn resolve(tree: &Node, findings: &mut Findings) -> Config {
         issuer,
         authorities,
         inbound,
-        credentials: resolver.members("credentials", |resolver, path, name, raw| {
-            credential::resolve(resolver, path, name, raw, &state_dir, encryption_key.as_ref())
-        }),
+        credentials,
         outbound: resolver.items("outbound", outbound::resolve_listener),
-        local_api: resolver.entry("localApi", outbound::resolve_local_api),
+        local_api,
         state_dir,
     }
 }
@@ -176,6 +179,17 @@ impl Resolver<'_> {
         Self: 't,
     {
         self.tree.find(&KeyPath::root(key)).into_iter().flat_map(Node::keys).collect()
+    }
+
+    /// The text at a key, whatever its form.
+    fn text<'t>(&self, path: &KeyPath) -> Option<&'t str>
+    where
+        Self: 't,
+    {
+        match &self.tree.find(path)?.data {
+            Data::Text(text) => Some(&text.value),
+            _ => None,
+        }
     }
 
     /// A text as messages may show it: as the file has it, not as the environment filled it in.

@@ -7,6 +7,7 @@ use crate::config::tree::KeyPath;
 use crate::config::{address, raw};
 use crate::domain::pattern::Pattern;
 use crate::proxy::outbound::{self, ForwardTarget, Target};
+use crate::token_source;
 
 /// Resolves an item of `outbound`.
 pub(super) fn resolve_listener(
@@ -116,4 +117,24 @@ pub(super) fn resolve_local_api(
         resolver.findings.error(&path.key("listen"), "it hands out tokens, so it listens on loopback only");
     }
     Some(raw.listen.0)
+}
+
+/// One without the other does nothing, which is probably not meant.
+pub(super) fn check_local_api(
+    resolver: &mut Resolver<'_>,
+    is_served: bool,
+    credentials: &[token_source::Config],
+) {
+    let handed_out = credentials.iter().find(|credential| credential.local_api);
+    match handed_out {
+        Some(credential) if !is_served => {
+            let path = KeyPath::root("credentials").key(&credential.name).key("localApi");
+            resolver.findings.warning(&path, "there is no section `localApi` that would hand the token out");
+        }
+        None if is_served => {
+            let message = "no credential has `localApi: true`: nothing is handed out";
+            resolver.findings.warning(&KeyPath::root("localApi"), message);
+        }
+        _ => {}
+    }
 }

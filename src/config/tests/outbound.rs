@@ -107,17 +107,24 @@ fn a_key_of_another_method_and_a_file_that_is_none_are_refused() {
         ),
         (
             format!(
-                "{secret}    rotateSecret: {{ admin: \"http://127.0.0.1:1\", adminTokenFile: \"${{DIR}}/secret\", every: 1m }}\n"
+                "{secret}    rotateSecret: {{ admin: \"http://127.0.0.1:1\", adminTokenFile: \"${{DIR}}/secret\", every: 1m, grace: 0s }}\n"
             ),
             "credentials.hub.rotateSecret.every",
             "from 1h to 8784h",
         ),
         (
             format!(
-                "{secret}    rotateSecret: {{ admin: \"http://127.0.0.1:1\", adminTokenFile: \"${{DIR}}/secret\", grace: 31d }}\n"
+                "{secret}    rotateSecret: {{ admin: \"http://127.0.0.1:1\", adminTokenFile: \"${{DIR}}/secret\", every: 60d, grace: 31d }}\n"
             ),
             "credentials.hub.rotateSecret.grace",
             "from 0s to 720h",
+        ),
+        (
+            format!(
+                "{secret}    rotateSecret: {{ admin: \"http://127.0.0.1:1\", adminTokenFile: \"${{DIR}}/secret\", every: 7d, grace: 7d }}\n"
+            ),
+            "credentials.hub.rotateSecret.grace",
+            "shorter than `every`",
         ),
     ] {
         assert_problem(&credential(&lines), key, message);
@@ -244,6 +251,10 @@ fn what_can_be_read_on_the_way_is_warned_of() {
     let open =
         credential("    clientSecretFile: ${DIR}/secret\n").replace("https://a.example", "http://a.example");
     assert!(warnings(&open).iter().any(|warning| warning.contains("what we authenticate with can be read")));
+    let unserved = credential("    clientSecretFile: ${DIR}/secret\n    localApi: true\n");
+    assert!(warnings(&unserved).iter().any(|warning| warning.contains("no section `localApi`")));
+    let unused = small_but("issuer:\n", "localApi: { listen: \"127.0.0.1:1\" }\nissuer:\n");
+    assert!(warnings(&unused).iter().any(|warning| warning.contains("nothing is handed out")));
     let open = forward(" }").replace("https://hub.example", "http://hub.example");
     assert!(warnings(&open).iter().any(|warning| warning.contains("the token can be read")));
 }

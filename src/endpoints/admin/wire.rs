@@ -217,6 +217,8 @@ pub(super) struct SecretRequest {
     expiry: Option<String>,
     /// How long the client's other secrets live on; a day when left out.
     grace: Option<Seconds>,
+    /// The other secrets stay as they are, instead.
+    keep_others: Option<bool>,
 }
 
 /// A secret of a client. Itself is in the answer to the request that makes it, and in no other.

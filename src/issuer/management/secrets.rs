@@ -50,7 +50,7 @@ impl Issuer {
         Ok(secrets.map(|secret| shown(secret, &client.secrets, now)).collect())
     }
 
-    /// Gives a client a further secret, generated unless the request brings one. The others live on for `grace`.
+    /// Gives a client a further secret, generated unless the request brings one. The others live on for `grace`, or stay as they are.
     ///
     /// # Errors
     /// When a member is wrong, the client is not there, is one of the configuration, has keys or too many secrets, or
@@ -61,7 +61,7 @@ impl Issuer {
         body: &Map<String, Value>,
     ) -> Result<CreatedSecret, ManagementError> {
         let now = self.clock.now();
-        let (wanted, expires_at, grace) = read(body, now)?;
+        let (wanted, expires_at, others_end_at) = read(body, now)?;
         for _ in 0..TRIES {
             let mut client = self.stored_client(client_id).await?;
             if Registration::deserialize(&client.document).is_ok_and(|it| it.has_keys_only()) {
@@ -78,7 +78,6 @@ impl Issuer {
             }
             let (secret, stored) = make(wanted.clone(), &client.secrets, now, expires_at).await?;
             // All supplied secrets of a client have one salt, so it must be made beside those that are there.
-            let others_end_at = Some(now.plus(grace));
             if self.store.insert_secret(client_id, &stored, &client.secrets, others_end_at).await? {
                 // It is kept, and in nobody else's hands: a failure here is for the next reading to mend.
                 let _ = self.take_over(None).await;
@@ -137,10 +136,12 @@ pub(super) async fn make(
     }
 }
 
-type Wanted = (Option<SecretString>, Option<UnixTime>, Duration);
+/// The secret, when it ends, and when the others do.
+type Wanted = (Option<SecretString>, Option<UnixTime>, Option<UnixTime>);
 
 fn read(body: &Map<String, Value>, now: UnixTime) -> Result<Wanted, ManagementError> {
-    let mut members = Members::new(body, &["client_secret", "expires_in", "expiry", "grace"]);
+    let known = ["client_secret", "expires_in", "expiry", "grace", "keep_others"];
+    let mut members = Members::new(body, &known);
     let secret = members.secret();
     let expires_in = members.seconds("expires_in").map(|life| now.plus(life));
     let expiry = members.time("expiry");
@@ -151,9 +152,14 @@ fn read(body: &Map<String, Value>, now: UnixTime) -> Result<Wanted, ManagementEr
     if expires_at.is_some_and(|end| end <= now) {
         members.problem(if expiry.is_some() { "expiry" } else { "expires_in" }, "this time has passed");
     }
-    let grace = members.seconds("grace").unwrap_or(DEFAULT_GRACE);
+    let grace = members.seconds("grace");
+    let keep_others = members.flag("keep_others");
+    if keep_others && grace.is_some() {
+        members.problem("grace", "it is either `grace` or `keep_others`");
+    }
     members.end().map_err(ManagementError::Invalid)?;
-    Ok((secret, expires_at, grace))
+    let others_end_at = (!keep_others).then(|| now.plus(grace.unwrap_or(DEFAULT_GRACE)));
+    Ok((secret, expires_at, others_end_at))
 }
 
 fn is_live(secret: &StoredSecret, now: UnixTime) -> bool {

@@ -3,6 +3,7 @@
 //! A request goes on with a token or not at all; only what a forward proxy lets pass elsewhere goes without one, and never to
 //! where one would be attached. The listener is for programs on this machine, not for pages that a browser on it shows.
 
+mod config;
 mod forward;
 mod replay;
 mod reverse;
@@ -11,12 +12,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use http::{HeaderName, HeaderValue, Method, header};
+use http::{HeaderValue, Method, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType};
 
+pub use self::config::{Attach, Config, ForwardConfig, ForwardTarget, Kind, ReverseConfig, Target};
 use self::forward::{Routed, Urls};
 use self::reverse::{Called, Reverse};
 use super::access::Access;
@@ -24,102 +26,11 @@ use super::anywhere::Anywhere;
 use super::headers::strip_overrides;
 use super::listener::MAX_TRIES;
 use super::respond::Answer;
-use super::upstream::{self, Timeouts, Tries, Upstream};
+use super::upstream::{Tries, Upstream};
 use super::{failure, head};
-use crate::domain::pattern::Pattern;
 use crate::domain::reason::Reason;
 use crate::telemetry::RequestMetrics;
 use crate::token_source::{AccessToken, TokenSource};
-
-/// What one outbound listener is made of.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// Its name, a metrics label.
-    pub name: String,
-    /// Where it listens; port 0 takes a free one.
-    pub listen: SocketAddr,
-    /// What it is in front of.
-    pub kind: Kind,
-    /// How tokens are attached.
-    pub attach: Attach,
-}
-
-/// What an outbound listener is in front of.
-#[derive(Clone, Debug)]
-pub enum Kind {
-    /// One upstream.
-    Reverse(ReverseConfig),
-    /// Whatever URLs the program names.
-    Forward(ForwardConfig),
-}
-
-/// Where requests go, and with which credential's token.
-#[derive(Clone, Debug)]
-pub struct Target {
-    /// Where requests go.
-    pub upstream: upstream::Config,
-    /// Name of the credential.
-    pub credential: String,
-}
-
-/// A listener in front of one upstream.
-#[derive(Clone, Debug)]
-pub struct ReverseConfig {
-    /// The upstream.
-    pub target: Target,
-    /// Whether the upstream sees the client's `Host`.
-    pub preserve_host: bool,
-    /// `Host` values accepted beside IP literals, `localhost` and the upstream's.
-    pub hosts: Vec<String>,
-}
-
-/// A forward proxy.
-#[derive(Clone, Debug)]
-pub struct ForwardConfig {
-    /// Where tokens are attached; the first that fits decides.
-    pub targets: Vec<ForwardTarget>,
-    /// Whether other requests pass without a token; else they are refused.
-    pub pass_through: bool,
-    /// Timeouts of those.
-    pub timeouts: Timeouts,
-}
-
-/// What a program calls, and where that goes.
-#[derive(Clone, Debug)]
-pub struct ForwardTarget {
-    /// The host of the program's URL.
-    pub host: String,
-    /// Its port.
-    pub port: u16,
-    /// The paths that may be called; none: all.
-    pub paths: Option<Vec<Pattern>>,
-    /// Where it goes.
-    pub target: Target,
-}
-
-/// How tokens are attached.
-#[derive(Clone, Debug)]
-pub struct Attach {
-    /// The header that carries the token.
-    pub header: HeaderName,
-    /// What stands before the token in it.
-    pub prefix: String,
-    /// Whether a header of the request's own is replaced; else such a request passes as it is.
-    pub overwrite: bool,
-    /// Whether a request whose token was refused is sent once more with a new one.
-    pub retry_unauthorized: bool,
-}
-
-impl Config {
-    /// Everywhere that requests with a token may go.
-    #[must_use]
-    pub fn targets(&self) -> Vec<&Target> {
-        match &self.kind {
-            Kind::Reverse(reverse) => vec![&reverse.target],
-            Kind::Forward(forward) => forward.targets.iter().map(|target| &target.target).collect(),
-        }
-    }
-}
 
 /// A target that is there.
 #[derive(Clone)]

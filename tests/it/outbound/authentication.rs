@@ -199,6 +199,8 @@ async fn a_kept_token_outlives_a_restart_encrypted_and_belongs_to_this_client_on
     let sidecar = files.file("store-key", STORE_KEY).start(&yaml).await;
     assert_eq!(get(sidecar.address("hub"), "/", &[]).await.status, 200);
     let token = authority.issued()[0].clone();
+    // Written behind the request's back: a slow disk delays nobody.
+    until("the token is kept", async || sidecar.path("token-hub").exists()).await;
     let kept = std::fs::read_to_string(sidecar.path("token-hub")).unwrap();
     assert!(!kept.contains(&token) && kept.len() > 100);
 

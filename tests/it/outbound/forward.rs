@@ -129,11 +129,14 @@ async fn passing_through_leads_to_public_addresses_only_and_never_round_a_target
         "http://10.0.0.1/x".to_owned(),
         "http://169.254.169.254/latest/meta-data".to_owned(),
         "http://[fd00::1]/x".to_owned(),
-        format!("http://127.0.0.1:{}/x", world.sidecar.address("proxy").port()),
+        format!("http://2130706433:{}/x", elsewhere.address().port()),
         "http://hub.example/admin".to_owned(),
     ] {
         assert_eq!(outcome(&world.get(&url).await), (403, "destination"), "{url}");
     }
+    let itself = format!("http://127.0.0.1:{}/x", world.sidecar.address("proxy").port());
+    assert_eq!(outcome(&world.get(&itself).await), (508, "loop"));
+    assert_eq!(outcome(&world.get("http://hub.example../api").await), (400, "malformed_request"));
     assert_eq!(outcome(&world.get("http://no-such-name.invalid/x").await), (502, "upstream_unreachable"));
     assert!(elsewhere.received().is_empty());
     // Targets are what they were.
@@ -159,4 +162,24 @@ async fn an_answer_passes_piece_by_piece_as_it_comes() {
         assert!(seen, "the event {round} is held back");
     }
     stream.finish();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_header_names_another_path_or_method_than_the_one_that_was_judged() {
+    let world = world("").await;
+    let proxy = world.sidecar.address("proxy");
+    let headers = [
+        ("Host", "hub.example"),
+        ("X-Original-URL", "/admin"),
+        ("x_rewrite_url", "/admin"),
+        ("X-HTTP-Method-Override", "DELETE"),
+        ("X-Own", "kept"),
+    ];
+    assert_eq!(get(proxy, "http://hub.example/api/x", &headers).await.status, 200);
+    let seen = &world.hub.received()[0];
+    assert!(seen.bearer().is_some());
+    assert_eq!(seen.header("x-own"), Some("kept"));
+    for (name, _) in &headers[1..4] {
+        assert_eq!(seen.header(name), None, "{name}");
+    }
 }

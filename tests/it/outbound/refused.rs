@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use crate::support::authority::Endpoint;
-use crate::support::behave::Behave;
+use crate::support::behave::{Behave, Gate};
 use crate::support::client::{Connection, RawAnswer, request, request_bytes};
-use crate::support::until;
 use crate::support::upstream::{Answer, Received};
+use crate::support::{logs, until};
 
 use super::{World, world};
 
@@ -192,4 +192,52 @@ async fn it_can_be_switched_off_and_never_concerns_a_programs_own_token() {
         assert_eq!((seen(&world).len(), world.authority.fetches(Endpoint::Token)), (1, 1));
     };
     tokio::join!(off, own);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_client_asked_for_that_has_gone_is_not_done_later() {
+    let is_gone = async |world: &World, mark: usize| {
+        logs::wait_for_line(mark, &["access", "/forgotten", "client_gone"]).await;
+        assert!(!world.upstream.received().iter().any(|seen| seen.target == "/forgotten/late"));
+    };
+    // While the first token is awaited.
+    let first = async {
+        let world = world("", "").await;
+        let (gate, mark) = (Gate::closed(), logs::mark());
+        world.authority.behave(Endpoint::Token, Behave::Hold(gate.clone()));
+        let address = world.sidecar.address("hub");
+        let mut connection = Connection::open(address).await;
+        connection.send(request_bytes("DELETE", address, "/forgotten/late", &[], b"")).await;
+        world.authority.wait_for_fetches(Endpoint::Token, 1).await;
+        drop(connection);
+        is_gone(&world, mark).await;
+        gate.open();
+        assert_eq!(world.get("/").await.status, 200);
+        assert_eq!(world.upstream.received().len(), 1);
+    };
+    // While a refused one is replaced.
+    let second = async {
+        let (world, _) = revoked("").await;
+        let (gate, mark) = (Gate::closed(), logs::mark());
+        world.authority.behave(Endpoint::Token, Behave::Hold(gate.clone()));
+        let address = world.sidecar.address("hub");
+        let mut connection = Connection::open(address).await;
+        connection.send(request_bytes("DELETE", address, "/forgotten", &[], b"")).await;
+        world.authority.wait_for_fetches(Endpoint::Token, 2).await;
+        drop(connection);
+        is_gone(&world, mark).await;
+        gate.open();
+        until("the new token serves", async || world.get("/").await.status == 200).await;
+        let done = world.upstream.received().iter().filter(|seen| seen.method == "DELETE").count();
+        assert_eq!(done, 1, "the refused one");
+    };
+    tokio::join!(first, second);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interim_answer_of_an_upstream_that_then_breaks_off_is_no_answer() {
+    let world = world("", "").await;
+    world.upstream.next(Answer::Raw(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n".to_vec()));
+    let answer = world.get("/").await;
+    assert_eq!((answer.status, answer.header("x-m2m-reason")), (502, Some("upstream_broken")));
 }

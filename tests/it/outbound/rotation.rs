@@ -57,21 +57,7 @@ async fn client(
     secret: &str,
     grace: &str,
 ) -> Sidecar {
-    let yaml = format!(
-        r#"
-stateDir: "@DIR@"
-credentials:
-  hub:
-    tokenUrl: "http://{}/oauth/token"
-    clientID: legacy
-    clientSecretFile: "@DIR@/secrets/hub"
-    rotateSecret: {{ admin: "http://{}", adminTokenFile: "@DIR@/admin", every: 1h, grace: {grace} }}
-outbound: [{{ name: hub, listen: 127.0.0.1:0, upstream: "{}", credential: hub }}]
-"#,
-        issuer.sidecar.address("issuer"),
-        issuer.sidecar.address("admin"),
-        upstream.url(),
-    );
+    let yaml = yaml(issuer, upstream, "@DIR@/secrets/hub", grace);
     let dir = files.path("secrets");
     std::fs::create_dir(&dir).unwrap();
     let files = files.secret_file("admin", "admin", ADMIN_TOKEN).secret_file("secrets/hub", "legacy", secret);
@@ -79,6 +65,24 @@ outbound: [{{ name: hub, listen: 127.0.0.1:0, upstream: "{}", credential: hub }}
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
     age(&path);
     files.start(&yaml).await
+}
+
+fn yaml(issuer: &Issuer, upstream: &Upstream, file: &str, grace: &str) -> String {
+    format!(
+        r#"
+stateDir: "@DIR@"
+credentials:
+  hub:
+    tokenUrl: "http://{}/oauth/token"
+    clientID: legacy
+    clientSecretFile: "{file}"
+    rotateSecret: {{ admin: "http://{}", adminTokenFile: "@DIR@/admin", every: 1h, grace: {grace} }}
+outbound: [{{ name: hub, listen: 127.0.0.1:0, upstream: "{}", credential: hub }}]
+"#,
+        issuer.sidecar.address("issuer"),
+        issuer.sidecar.address("admin"),
+        upstream.url(),
+    )
 }
 
 #[expect(clippy::disallowed_methods, reason = "the age of a real file")]
@@ -137,7 +141,7 @@ async fn with_a_grace_the_old_secret_lives_on_beside_the_new_one() {
     let issuer = Issuer::start().await;
     let old = new_client(&issuer).await;
     let upstream = Upstream::start();
-    let sidecar = client(Sidecar::builder(), &issuer, &upstream, &old, "1h").await;
+    let sidecar = client(Sidecar::builder(), &issuer, &upstream, &old, "30m").await;
     until("the file has a new one", async || in_file(&sidecar) != old).await;
     assert!(issuer.takes(&old).await && issuer.takes(&in_file(&sidecar)).await);
     assert_eq!(issuer.secrets().await.len(), 2);
@@ -154,7 +158,35 @@ async fn what_cannot_be_finished_is_taken_back_and_the_old_secret_stays() {
     let sidecar = client(Sidecar::builder(), &issuer, &upstream, &old, "0s").await;
     logs::wait_for_line(mark, &["could not be renewed", "no token was had with the new secret"]).await;
     assert_eq!(in_file(&sidecar), old);
-    assert_eq!(issuer.secrets().await.len(), 1);
+    let left = issuer.secrets().await;
+    assert_eq!(left.len(), 1);
+    assert!(left[0]["expires_at"].is_null(), "nothing was promised about it");
     assert_eq!(issuer.call("PATCH", "/clients/legacy", json!({ "disabled": false })).await.status, 200);
     assert!(issuer.takes(&old).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_sidecars_of_one_file_renew_it_once_and_another_secret_of_the_client_lives_on() {
+    let issuer = Issuer::start().await;
+    let old = new_client(&issuer).await;
+    let made = issuer.call("POST", "/clients/legacy/secrets", json!({ "keep_others": true })).await;
+    let others = made.json()["client_secret"].as_str().unwrap().to_owned();
+    logs::remember_client_secret("legacy", &others);
+    assert!(issuer.takes(&old).await && issuer.takes(&others).await);
+    let upstream = Upstream::start();
+    let first = client(Sidecar::builder(), &issuer, &upstream, &old, "0s").await;
+    let file = first.path("secrets/hub");
+    let second = yaml(&issuer, &upstream, file.to_str().unwrap(), "0s");
+    let second = Sidecar::builder().secret_file("admin", "admin", ADMIN_TOKEN).start(&second).await;
+    until("the old secret is gone", async || {
+        let kept = issuer.secrets().await.len() == 2 && in_file(&first) != old;
+        kept && !issuer.takes(&old).await
+    })
+    .await;
+    assert!(issuer.takes(&in_file(&first)).await && issuer.takes(&others).await);
+    for sidecar in [&first, &second] {
+        until("each has the new one", async || get(sidecar.address("hub"), "/", &[]).await.status == 200)
+            .await;
+    }
+    assert_eq!(issuer.secrets().await.len(), 2);
 }

@@ -6,10 +6,14 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use super::task::Change;
 use super::*;
 use crate::domain::clock::{Clock, SystemClock, UnixTime};
 use crate::domain::oauth::ErrorCode;
 use crate::domain::secret::ExposeSecret;
+use crate::http_client::HttpError;
+use crate::token_source::access_token::Grant;
+use crate::token_source::error::Failure;
 use crate::token_source::testing::{self, Authority};
 use crate::token_source::{Authentication, TokenEndpoint, fetch_once};
 
@@ -94,9 +98,16 @@ impl World {
                 asked.lock().unwrap().push(requested.monotonic);
                 let (delay, outcome) = script(n);
                 tokio::time::sleep(ms(delay)).await;
-                outcome.map(|life| Grant { token: format!("t0k3n{n}").into(), lifetime: ms(life), requested })
+                outcome.map(|life| {
+                    let token = format!("t0k3n{n}").into();
+                    Grant { token, lifetime: ms(life), requested, identity: [0; 32] }
+                })
             };
-            source.drive(shutdown, fetch, || changed.notified()).await;
+            let changes = || async {
+                changed.notified().await;
+                Change::Identity
+            };
+            source.drive(shutdown, fetch, changes).await;
         });
         (stop, task)
     }
@@ -346,6 +357,20 @@ async fn after_sleep_of_the_machine_the_next_caller_gets_a_new_token() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_machine_that_slept_refreshes_when_it_is_due_by_the_wall_clock() {
+    let world = World::new(|_| {});
+    let _task = world.run(|_| (10, Ok(3_600_000)));
+    let token = world.source.token().await.unwrap();
+    // Fifty minutes, of which the monotonic clock knows nothing.
+    world.clock.moved.fetch_add(3_000, Ordering::Relaxed);
+    let left = world.source.usable_for(&token);
+    assert!((Duration::from_secs(590)..=Duration::from_secs(600)).contains(&left), "{left:?}");
+    tokio::time::sleep(ms(31_000)).await;
+    assert_eq!(world.asked().len(), 2, "behind the callers' back");
+    assert!(world.source.current().is_some());
+}
+
+#[tokio::test(start_paused = true)]
 async fn shutdown_frees_the_waiting_and_keeps_the_token() {
     let world = World::new(|_| {});
     let (stop, task) = world.run(|n| (if n == 0 { 0 } else { 4_000 }, Ok(10_000)));
@@ -493,7 +518,8 @@ async fn a_refusal_while_the_authority_is_sick_takes_no_token_from_anybody() {
     let same = World::new(|_| {});
     let (_stop, _task) = same.run(|_| (0, Ok(3_600_000)));
     let old = same.source.token().await.unwrap();
-    let again = Grant { token: old.secret().clone(), lifetime: ms(60_000), requested: same.source.now() };
+    let (requested, identity) = (same.source.now(), [0; 32]);
+    let again = Grant { token: old.secret().clone(), lifetime: ms(60_000), requested, identity };
     same.source.put(same.source.accept(again).unwrap());
     assert!(same.source.replacement(&old).await.is_none());
 }

@@ -1,0 +1,318 @@
+//! The background task of one credential: files, tries, and what comes of them.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::{Current, State, TokenSource, Told};
+use crate::files::{Watched, blocking};
+use crate::http_client::HttpError;
+use crate::token_source::access_token::{AccessToken, Grant};
+use crate::token_source::authentication::{Material, UnusableFiles};
+use crate::token_source::error::{Failure, FetchError};
+use crate::token_source::schedule::{self, Held, Pace, Situation};
+use crate::token_source::token_client::TokenClient;
+use crate::token_source::{CredentialStatus, Event, kept_token};
+
+/// The pause before files that cannot be used are read again, when none of them changes.
+const READ_AGAIN: Duration = Duration::from_secs(10);
+
+/// How often it is looked at what is due: the monotonic clock, by which we sleep, stands still while the machine does.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
+
+/// How long "for ever" is for a caller of a credential that nobody fetches for any more.
+const FOR_EVER: Duration = Duration::from_hours(24);
+
+/// What has changed about a credential's files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    /// We are somebody else, or trust others.
+    Identity,
+    /// Nothing of that; what was refused may be accepted now.
+    Content,
+}
+
+impl TokenSource {
+    /// The background task: fetches when asked to and before tokens expire, until `shutdown`. To be run once at a time;
+    /// after an end it may be run again and goes on where the last run stopped.
+    pub async fn run(self, shutdown: impl Future<Output = ()> + Send) {
+        let cell = &*self.0;
+        let mut shutdown = pin!(shutdown);
+        let watched = Watched::new(Material::watched_files(&cell.config));
+        let material = tokio::select! {
+            biased;
+            () = &mut shutdown => return self.settle_failure(FetchError::Stopped, Instant::now() + FOR_EVER, 0),
+            material = self.first_material(&watched) => material,
+        };
+        // One that a run before this one had as somebody else.
+        let is_foreign = |current: &Arc<Current>| *current.token.identity() != material.identity;
+        if cell.current.load_full().as_ref().is_some_and(is_foreign) {
+            self.drop_token();
+        }
+        self.take_kept(material.identity).await;
+        let client = TokenClient::new(&cell.config, &cell.clock, &cell.skew, material);
+        let drive = self.drive(shutdown, || client.fetch(), || self.change(&client, &watched));
+        tokio::select! {
+            () = drive => {}
+            // Never ends.
+            () = self.keep_tokens() => {}
+        }
+    }
+
+    /// The files' content; while they cannot be used they are read again and again, and callers are told.
+    async fn first_material(&self, watched: &Arc<Watched>) -> Material {
+        loop {
+            match self.load(watched).await {
+                Ok(material) => return material,
+                Err(error) => {
+                    let credential = &self.0.config.name;
+                    tracing::warn!(credential, %error, "the credential's files cannot be used");
+                    self.settle_failure(FetchError::Files, Instant::now() + READ_AGAIN, 1);
+                    let _ = timeout(READ_AGAIN, watched.changed()).await;
+                }
+            }
+        }
+    }
+
+    /// Waits until the files have changed, and takes over what they hold.
+    async fn change(&self, client: &TokenClient<'_>, watched: &Arc<Watched>) -> Change {
+        let credential = &self.0.config.name;
+        watched.changed().await;
+        loop {
+            match self.load(watched).await {
+                Ok(material) => {
+                    let is_other = material.identity != client.identity();
+                    client.use_material(material);
+                    if is_other {
+                        tracing::info!(
+                            credential,
+                            "the credential's files have changed; the token is dropped"
+                        );
+                    }
+                    return if is_other { Change::Identity } else { Change::Content };
+                }
+                Err(error) => {
+                    let consequence =
+                        "a changed file of the credential cannot be used; the old content stays";
+                    tracing::warn!(credential, %error, consequence);
+                    // It may have been the moment.
+                    let _ = timeout(READ_AGAIN, watched.changed()).await;
+                }
+            }
+        }
+    }
+
+    async fn load(&self, watched: &Arc<Watched>) -> Result<Material, UnusableFiles> {
+        let (config, watched) = (self.0.config.clone(), watched.clone());
+        blocking(move || {
+            watched.note();
+            Material::load(&config)
+        })
+        .await
+    }
+
+    /// Begins with the token that was kept on disk.
+    async fn take_kept(&self, identity: [u8; 32]) {
+        let (config, now) = (self.0.config.clone(), self.now());
+        let Some(at) = config.kept_at.clone() else { return };
+        let grant = blocking(move || kept_token::load(&config, &at, &identity, now)).await;
+        if let Some(Ok(current)) = grant.map(|grant| self.accept(grant)) {
+            tracing::info!(credential = self.0.config.name, "the access token that was kept serves on");
+            self.put(current);
+        }
+    }
+
+    /// Keeps each new token on disk, for ever. On its own: a slow disk delays no token.
+    async fn keep_tokens(&self) {
+        let Some(at) = &self.0.config.kept_at else { return std::future::pending().await };
+        loop {
+            self.0.arrived.notified().await;
+            if let Some(token) = self.0.current.load_full().map(|current| current.token.clone()) {
+                let (config, at) = (self.0.config.clone(), at.clone());
+                blocking(move || kept_token::keep(&config, &at, &token)).await;
+            }
+        }
+    }
+
+    /// [`Self::run`] with the request and the changes of files as parameters, so that tests can script them.
+    pub(super) async fn drive<F, R, C>(
+        &self,
+        shutdown: impl Future<Output = ()>,
+        fetch: F,
+        changed: impl Fn() -> C,
+    ) where
+        F: Fn() -> R,
+        R: Future<Output = Result<Grant, Failure>>,
+        C: Future<Output = Change>,
+    {
+        let mut shutdown = pin!(shutdown);
+        let mut changes = pin!(changed());
+        let mut pace = Pace::default();
+        let mut tries = FuturesUnordered::new();
+        self.0.state.send_modify(|state| state.failing = None);
+        // Callers that a run before this one left waiting, and readers that want a first token.
+        let mut wanted = self.0.config.prefetch || self.0.state.receiver_count() > 0;
+        let mut refused = false;
+        loop {
+            let situation = Situation { held: self.held(), in_flight: tries.len(), wanted, refused };
+            let next = pace.next(&situation);
+            let look = Instant::now() + LOOK_EVERY;
+            tokio::select! {
+                biased;
+                () = &mut shutdown => break,
+                change = &mut changes => {
+                    if change == Change::Identity {
+                        // What is under way was asked for by whom we no longer are.
+                        (tries, refused) = (FuturesUnordered::new(), false);
+                        wanted |= self.drop_token();
+                    }
+                    // Whatever was wrong may be right now.
+                    wanted |= pace.failures() > 0 || self.0.state.receiver_count() > 0;
+                    pace.succeeded();
+                    self.0.state.send_modify(|state| state.failing = None);
+                    changes.set(changed());
+                }
+                Some((began, outcome)) = tries.next(), if !tries.is_empty() => {
+                    (wanted, refused) = (false, false);
+                    match self.judge(outcome) {
+                        Ok(current) => {
+                            let failures = pace.failures();
+                            pace.succeeded();
+                            tries.clear();
+                            self.settle_success(current, failures);
+                        }
+                        Err(failure) => {
+                            let (now, held) = (Instant::now(), self.held());
+                            let told = pace.failed(&failure, began, now, held, fastrand::f64());
+                            match told {
+                                Some(until) => self.settle_failure(failure.error, until, pace.failures()),
+                                None => self.settle(|_| {}),
+                            }
+                        }
+                    }
+                }
+                () = sleep_until(next.map_or(look, |next| next.min(look))) => {
+                    let began = Instant::now();
+                    if next.is_none_or(|next| next > began) {
+                        continue;
+                    }
+                    pace.began(began, fastrand::f64());
+                    let request = fetch();
+                    tries.push(async move { (began, timeout(schedule::TRY_LIMIT, request).await) });
+                }
+                // A ring may be old news: the token has come since.
+                () = self.0.demand.notified() => wanted |= self.current().is_none(),
+                () = self.0.refused.notified() => refused = self.is_being_replaced(),
+            }
+        }
+        self.settle_failure(FetchError::Stopped, Instant::now() + FOR_EVER, 0);
+    }
+
+    fn held(&self) -> Option<Held> {
+        let now = self.now();
+        self.0.current.load().as_ref().map(|current| Held {
+            usable: current.token.is_usable(now),
+            refresh_due: current.refresh_due.min(now.monotonic + now.wall.until(current.refresh_due_at)),
+            usable_until: now.monotonic + current.token.usable_for(now),
+        })
+    }
+
+    /// Whether a newer token is wanted for a refusal of the current one.
+    fn is_being_replaced(&self) -> bool {
+        let current = self.0.current.load().as_ref().map(|current| current.token.serial());
+        let refusals = self.0.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        current.is_some_and(|serial| refusals.is_being_replaced(serial))
+    }
+
+    /// Gives whether there was one.
+    fn drop_token(&self) -> bool {
+        self.0.status.rcu(|s| CredentialStatus { expires_at: None, ..**s });
+        self.0.current.swap(None).is_some()
+    }
+
+    /// What has come of a try.
+    fn judge<T>(&self, outcome: Result<Result<Grant, Failure>, T>) -> Result<Current, Failure> {
+        let cell = &*self.0;
+        let result = match outcome {
+            Ok(Ok(grant)) => self.accept(grant),
+            Ok(Err(failure)) => Err(failure),
+            Err(_) => Err(FetchError::Http(HttpError::Timeout).into()),
+        };
+        let credential = &cell.config.name;
+        match &result {
+            Ok(_) => (cell.observer)(Event::Fetched { credential }),
+            Err(Failure { error, .. }) => {
+                let (at, error) = (cell.clock.now(), *error);
+                cell.status.rcu(|s| CredentialStatus {
+                    last_error: Some(error),
+                    last_error_at: Some(at),
+                    failures: s.failures + 1,
+                    ..**s
+                });
+                (cell.observer)(Event::Failed { credential, error });
+            }
+        }
+        result
+    }
+
+    /// Turns a grant into the next current token, unless the token died on its way.
+    pub(super) fn accept(&self, grant: Grant) -> Result<Current, Failure> {
+        let Grant { lifetime, requested, .. } = grant;
+        let token = AccessToken::new(grant);
+        if !token.is_usable(self.now()) {
+            return Err(FetchError::Expired.into());
+        }
+        let after = schedule::refresh_after(lifetime, self.0.config.refresh_at, fastrand::f64());
+        Ok(Current {
+            token,
+            refresh_due: requested.monotonic + after,
+            // Later than by the monotonic clock while both run: wall time has whole seconds, and both ends were cut.
+            refresh_due_at: requested.wall.plus(after + Duration::from_millis(1999)),
+        })
+    }
+
+    pub(super) fn put(&self, current: Current) {
+        let expires_at = current.token.expires_at();
+        self.0.status.rcu(|s| CredentialStatus { expires_at: Some(expires_at), ..**s });
+        self.0.current.store(Some(Arc::new(current)));
+    }
+
+    fn settle_success(&self, current: Current, failures: u32) {
+        let cell = &*self.0;
+        let now = cell.clock.now();
+        self.put(current);
+        cell.status.rcu(|s| CredentialStatus { last_refresh: Some(now), fetches: s.fetches + 1, ..**s });
+        cell.arrived.notify_one();
+        // Last: who is woken by it finds the token.
+        self.settle(|state| state.failing = None);
+        let credential = &cell.config.name;
+        if failures > 0 {
+            tracing::info!(credential, failures, "access token fetched again");
+        } else {
+            tracing::info!(credential, "access token fetched");
+        }
+    }
+
+    /// Tells callers of a failure; the log too, but not of the same one each second.
+    fn settle_failure(&self, error: FetchError, until: Instant, failures: u32) {
+        let told_before = self.0.state.borrow().failing.map(|told| told.error);
+        if error != FetchError::Stopped && (told_before != Some(error) || failures.is_power_of_two()) {
+            let credential = &self.0.config.name;
+            tracing::warn!(credential, %error, failures, "no access token fetched");
+        }
+        self.settle(|state| state.failing = Some(Told { error, until }));
+    }
+
+    fn settle(&self, change: impl FnOnce(&mut State)) {
+        self.0.refusals.lock().unwrap_or_else(PoisonError::into_inner).settled();
+        self.0.state.send_modify(|state| {
+            state.settled += 1;
+            change(state);
+        });
+    }
+}
