@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, fchown};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::Path;
 
 /// Replaces `file` with `content`; mode 0600. Blocks.
@@ -11,6 +11,13 @@ use std::path::Path;
 /// When the directory cannot be written.
 pub fn replace(file: &Path, content: &[u8]) -> io::Result<()> {
     replace_for(file, content, Access { mode: 0o600, owner: None })
+}
+
+/// Gives a file to its owner; nothing is done where it is theirs, for not every file system lets one.
+fn give(file: &File, owner: Option<(u32, u32)>) -> io::Result<()> {
+    let Some((user, group)) = owner else { return Ok(()) };
+    let now = file.metadata()?;
+    if (now.uid(), now.gid()) == (user, group) { Ok(()) } else { fchown(file, Some(user), Some(group)) }
 }
 
 /// Who may do what with a file.
@@ -34,13 +41,13 @@ pub fn replace_for(file: &Path, content: &[u8], access: Access) -> io::Result<()
         .write_all(content)
         // Afterwards: what is asked for at the opening is cut by the process's mask.
         .and_then(|()| opened.set_permissions(fs::Permissions::from_mode(access.mode)))
-        .and_then(|()| access.owner.map_or(Ok(()), |(user, group)| fchown(&opened, Some(user), Some(group))))
+        .and_then(|()| give(&opened, access.owner))
         .and_then(|()| opened.sync_all())
-        .and_then(|()| fs::rename(&next, file))
-        // Otherwise a loss of power could bring the old one back.
-        .and_then(|()| File::open(file.parent().unwrap_or(Path::new(".")))?.sync_all());
-    if replaced.is_err() {
-        let _ = fs::remove_file(&next);
+        .and_then(|()| fs::rename(&next, file));
+    match &replaced {
+        Err(_) => drop(fs::remove_file(&next)),
+        // Otherwise a loss of power could bring the old one back. The new one is there all the same.
+        Ok(()) => drop(File::open(file.parent().unwrap_or(Path::new("."))).and_then(|dir| dir.sync_all())),
     }
     replaced
 }

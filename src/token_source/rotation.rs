@@ -28,6 +28,8 @@ use crate::jose::kept_file::{self, Access};
 
 /// How soon a rotation that failed is tried again.
 const AGAIN: Duration = Duration::from_mins(10);
+/// When a new secret that was never brought into use is deleted: nobody tries one for so long.
+const LEFT_BEHIND: Duration = Duration::from_hours(1);
 /// How often the file's age is looked at: files are replaced by people too.
 const LOOK_EVERY: Duration = Duration::from_mins(1);
 
@@ -83,14 +85,19 @@ pub(super) async fn run(config: &Config, rotation: &RotationConfig, clock: &Shar
         if let Err(error) = &tidied {
             tracing::warn!(credential, %error, "the old client secret could not be deleted");
         }
-        let is_due = changed_at(rotation).await.is_some_and(|at| at.until(clock.now()) >= rotation.every);
+        // What is still to be deleted comes first: one rotation must not forget that of another.
+        let is_due = tidied.is_ok()
+            && changed_at(rotation).await.is_some_and(|at| at.until(clock.now()) >= rotation.every);
         let rotated = if is_due { rotate(config, rotation, clock).await } else { Ok(false) };
         match rotated {
             Ok(true) => {
                 tracing::info!(credential, "the client secret was renewed");
                 continue;
             }
-            Ok(false) | Err(RotationError::Locked) => {}
+            Ok(false) => {}
+            Err(RotationError::Locked) => {
+                tracing::info!(credential, "another sidecar is renewing the client secret")
+            }
             Err(error) => {
                 tracing::warn!(credential, %error, "the client secret could not be renewed; the old one stays");
                 tokio::time::sleep(AGAIN).await;
@@ -121,14 +128,18 @@ async fn rotate(
         return Ok(false);
     }
     let admin = Admin::open(config, rotation).await?;
-    let old = in_use(&admin.secrets().await?, &place.secret);
-    if let Some(id) = &old {
-        let note = Note { id: id.clone(), until: clock.now().plus(rotation.grace) };
-        let file = rotation.note_file.clone();
-        blocking(move || note.write(&file)).await.map_err(RotationError::Note)?;
+    let mut notes = Note::read_all(rotation).await;
+    if let Some(id) = in_use(&admin.secrets().await?, &place.secret) {
+        // Of a rotation before this one that did not come to its end.
+        notes.retain(|note| note.id != id);
+        notes.push(Note { id, until: clock.now().plus(rotation.grace) });
+        Note::write_all(rotation, &notes).await?;
     }
     let (id, secret) = admin.create().await?;
     let brought = async {
+        // Should we not live to see the end of it.
+        notes.push(Note { id: id.clone(), until: clock.now().plus(LEFT_BEHIND) });
+        Note::write_all(rotation, &notes).await?;
         prove(config, clock, &secret).await?;
         let secret = secret.clone();
         blocking(move || place.replace(&secret)).await
@@ -142,12 +153,11 @@ async fn rotate(
     brought.map(|()| true)
 }
 
-/// Deletes the secret that was replaced, when its time has come. The one that is in use is never deleted: what was noted for a
-/// rotation that did not come to its end is forgotten.
+/// Deletes the secrets whose time has come: replaced ones, and new ones of a rotation that did not come to its end. The one that
+/// is in use is never deleted.
 async fn tidy(config: &Config, rotation: &RotationConfig, clock: &SharedClock) -> Result<(), RotationError> {
-    let file = rotation.note_file.clone();
-    let Some(note) = blocking(move || Note::read(&file)).await else { return Ok(()) };
-    if clock.now() < note.until {
+    let is_due = |note: &Note| note.until <= clock.now();
+    if !Note::read_all(rotation).await.iter().any(is_due) {
         return Ok(());
     }
     let file = rotation.secret_file.clone();
@@ -157,15 +167,20 @@ async fn tidy(config: &Config, rotation: &RotationConfig, clock: &SharedClock) -
         place => place?,
     };
     let admin = Admin::open(config, rotation).await?;
-    if in_use(&admin.secrets().await?, &place.secret).is_some_and(|id| id != note.id) {
-        match admin.delete(&note.id).await {
-            // Somebody was quicker.
-            Ok(()) | Err(RotationError::Status(404)) => {}
-            Err(error) => return Err(error),
+    let in_use = in_use(&admin.secrets().await?, &place.secret);
+    let notes = Note::read_all(rotation).await;
+    let (due, later): (Vec<_>, Vec<_>) = notes.into_iter().partition(is_due);
+    for note in due {
+        // Where it is not known which one is in use, none is deleted.
+        if in_use.as_ref().is_some_and(|in_use| *in_use != note.id) {
+            match admin.delete(&note.id).await {
+                // Somebody was quicker.
+                Ok(()) | Err(RotationError::Status(404)) => {}
+                Err(error) => return Err(error),
+            }
         }
     }
-    let file = rotation.note_file.clone();
-    blocking(move || std::fs::remove_file(file)).await.map_err(RotationError::Note)
+    Note::write_all(rotation, &later).await
 }
 
 /// The id of a secret among all; none when it is not there, or two look like it.
@@ -179,24 +194,38 @@ fn in_use(all: &[Value], secret: &SecretString) -> Option<String> {
 }
 
 /// Which secret is to be deleted, and when.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Note {
     id: String,
     until: UnixTime,
 }
 
 impl Note {
-    fn read(file: &Path) -> Option<Self> {
-        let text = files::read(file, files::MAX_SECRET).ok()?;
-        let (until, id) = std::str::from_utf8(&text).ok()?.trim_end().split_once(' ')?;
+    /// Every note there is; what is none is passed over.
+    async fn read_all(rotation: &RotationConfig) -> Vec<Self> {
+        let file = rotation.note_file.clone();
+        let text = blocking(move || files::read(&file, files::MAX_SECRET)).await.unwrap_or_default();
+        String::from_utf8_lossy(&text).lines().filter_map(Self::parse).collect()
+    }
+
+    fn parse(line: &str) -> Option<Self> {
+        let (until, id) = line.split_once(' ')?;
         Some(Self { id: id.to_owned(), until: UnixTime(until.parse().ok()?) })
     }
 
-    fn write(&self, file: &Path) -> std::io::Result<()> {
-        if let Some(dir) = file.parent() {
-            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-        }
-        kept_file::replace(file, format!("{} {}\n", self.until.0, self.id).as_bytes())
+    async fn write_all(rotation: &RotationConfig, notes: &[Self]) -> Result<(), RotationError> {
+        let (file, notes) = (rotation.note_file.clone(), notes.to_vec());
+        let write = move || -> std::io::Result<()> {
+            if notes.is_empty() {
+                return std::fs::remove_file(&file);
+            }
+            if let Some(dir) = file.parent() {
+                std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+            }
+            let lines: String = notes.iter().map(|note| format!("{} {}\n", note.until.0, note.id)).collect();
+            kept_file::replace(&file, lines.as_bytes())
+        };
+        blocking(write).await.map_err(RotationError::Note)
     }
 }
 
@@ -244,7 +273,8 @@ impl Place {
         }
         // Under the lock: what was read before it may have been replaced.
         let secret = files::read_secret(&file).map_err(|_| RotationError::Files)?;
-        let trial = file.with_extension("trial");
+        // A name that nothing has: what lies beside a secret is somebody's.
+        let trial = file.with_extension(format!("{:016x}", fastrand::u64(..)));
         let tried = kept_file::replace_for(&trial, b"", access).and_then(|()| std::fs::remove_file(&trial));
         tried.map_err(RotationError::NotReplaced)?;
         Ok(Self { file, secret, access, newline, _lock: lock })
@@ -349,18 +379,25 @@ mod tests {
         assert_eq!(in_use(&[], &"x".into()), None);
     }
 
-    #[test]
-    fn a_note_outlives_us_and_what_is_none_is_no_note() {
+    #[tokio::test]
+    async fn notes_outlive_us_and_what_is_none_is_passed_over() {
         let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("state/rotation");
-        assert_eq!(Note::read(&file), None);
-        let note = Note { id: "a b".to_owned(), until: UnixTime(17) };
-        note.write(&file).unwrap();
-        assert_eq!(Note::read(&file), Some(note));
-        for text in ["", "17", "x a", "-"] {
-            std::fs::write(&file, text).unwrap();
-            assert_eq!(Note::read(&file), None, "{text:?}");
-        }
+        let rotation = RotationConfig {
+            admin: Url::parse("http://127.0.0.1:1").unwrap(),
+            admin_token_file: "/nowhere".into(),
+            secret_file: "/nowhere".into(),
+            every: Duration::from_hours(1),
+            grace: Duration::ZERO,
+            note_file: dir.path().join("state/rotation"),
+        };
+        assert!(Note::read_all(&rotation).await.is_empty());
+        let notes = [17, 18].map(|until| Note { id: format!("a {until}"), until: UnixTime(until) });
+        Note::write_all(&rotation, &notes).await.unwrap();
+        assert_eq!(Note::read_all(&rotation).await, notes);
+        std::fs::write(&rotation.note_file, "\n17\nx a\n-\n5 b\n").unwrap();
+        assert_eq!(Note::read_all(&rotation).await, [Note { id: "b".to_owned(), until: UnixTime(5) }]);
+        Note::write_all(&rotation, &[]).await.unwrap();
+        assert!(!rotation.note_file.exists());
     }
 
     #[test]
@@ -368,6 +405,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("secret");
         std::fs::write(&file, "one\n").unwrap();
+        std::fs::write(dir.path().join("secret.trial"), "somebody's").unwrap();
         let place = Place::take(&file).unwrap();
         assert!(matches!(Place::take(&file), Err(RotationError::Locked)));
         place.replace(&"two".into()).unwrap();
@@ -375,6 +413,6 @@ mod tests {
         assert!(matches!(place.replace(&"three".into()), Err(RotationError::Changed)));
         drop(place);
         assert_eq!(Place::take(&file).unwrap().secret.expose_secret(), "two");
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2, "what was there, and nothing else");
     }
 }

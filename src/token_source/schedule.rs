@@ -138,8 +138,8 @@ impl Pace {
         self.failing = None;
     }
 
-    /// A try that began at `began` failed. Gives until when callers are told so without a new try; `None` while this row of
-    /// tries is not over.
+    /// A try that began at `began` failed. Gives until when callers are told so without a new try; `None` when they are
+    /// told nothing new, also while this row of tries is not over.
     pub fn failed(
         &mut self,
         failure: &Failure,
@@ -159,7 +159,7 @@ impl Pace {
         {
             // An old try that hung says nothing new: what the authority has said since counts.
             failing.count = count;
-            return Some(failing.pause_ends.min(now + GAP));
+            return None;
         }
         let is_final = failure.error.is_final();
         let since = self.failing.map_or(began, |failing| failing.since);
@@ -330,7 +330,8 @@ mod tests {
         pace.failed(&wish, second, second + ms(10), None, 0.0);
         let next = |pace: &Pace| pace.next(&situation(true)).unwrap() - now;
         assert_eq!(next(&pace), ms(66_510));
-        pace.failed(&hung, first, first + TRY_LIMIT, None, 0.0);
+        let told = pace.failed(&hung, first, first + TRY_LIMIT, None, 0.0);
+        assert_eq!(told, None, "callers are told what they were told before");
         assert_eq!(next(&pace), ms(66_510));
         // A refusal is not hurried either.
         let mut pace = Pace::default();

@@ -165,7 +165,8 @@ impl TokenSource {
             return Some(token).filter(|token| !token.is_same_as(refused));
         }
         if !self.note_refusal(refused) {
-            return None;
+            // Another one may have come in this very moment.
+            return newer().filter(|token| !token.is_same_as(refused));
         }
         let settled = state.wait_for(|state| state.settled != before);
         // A try ends within its own limit; this is for the case that no task is running.

@@ -76,19 +76,21 @@ impl<'a> TokenClient<'a> {
 
     /// One token request, preceded by discovery when the endpoint is not known.
     pub async fn fetch(&self) -> Result<Grant, Failure> {
-        let fetched = self.fetch_from_known().await;
-        // An authority that answers as one is where it was. Whatever else is there, or not, it may have moved.
-        if fetched.as_ref().is_err_and(|failure| !matches!(failure.error, FetchError::Refused { .. })) {
-            self.discovered.store(None);
+        let material = self.material.load_full();
+        // Taken out, and put back only when the authority answers as one: whatever else is there, or hangs, it may have moved.
+        // So it stays forgotten when nobody waits any more.
+        let known = self.discovered.swap(None);
+        let found = self.endpoint(&material, known).await?;
+        let fetched = self.fetch_from(&material, &found).await;
+        if !fetched.as_ref().is_err_and(|failure| !matches!(failure.error, FetchError::Refused { .. })) {
+            self.discovered.store(Some(found));
         }
         fetched
     }
 
-    async fn fetch_from_known(&self) -> Result<Grant, Failure> {
-        let material = self.material.load_full();
-        let found = self.endpoint(&material).await?;
+    async fn fetch_from(&self, material: &Material, found: &Found) -> Result<Grant, Failure> {
         let requested = Moment { monotonic: Instant::now(), wall: self.clock.now() };
-        let answer = self.request(&material, &found).await?;
+        let answer = self.request(material, found).await?;
         self.skew.note(answer.clock_skew(requested.wall, self.clock.now()));
         let answer::TokenAnswer { token, lifetime } =
             answer::parse(&answer, self.skew.theirs(requested.wall))?;
@@ -151,7 +153,7 @@ impl<'a> TokenClient<'a> {
         }
     }
 
-    async fn endpoint(&self, material: &Material) -> Result<Arc<Found>, Failure> {
+    async fn endpoint(&self, material: &Material, known: Option<Arc<Found>>) -> Result<Arc<Found>, Failure> {
         let authority = match &self.config.endpoint {
             // Nobody says what the issuer is called; the endpoint itself is the other audience that RFC 7523 §3 knows.
             TokenEndpoint::Url(url) => {
@@ -159,13 +161,11 @@ impl<'a> TokenClient<'a> {
             }
             TokenEndpoint::Discovery(authority) => authority,
         };
-        if let Some(known) = self.discovered.load_full() {
+        if let Some(known) = known {
             return Ok(known);
         }
         let by_certificate = matches!(material.proof, Proof::Certificate);
-        let found = Arc::new(metadata::discover(&material.http, authority, by_certificate).await?);
-        self.discovered.store(Some(Arc::clone(&found)));
-        Ok(found)
+        Ok(Arc::new(metadata::discover(&material.http, authority, by_certificate).await?))
     }
 }
 

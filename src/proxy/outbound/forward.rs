@@ -36,8 +36,7 @@ impl Urls {
     pub fn of(target: &ForwardTarget) -> Self {
         let host = target.host.as_str();
         // A name that no URL can have is never asked for.
-        let parsed = host.parse::<Ipv6Addr>().map(Host::Ipv6).ok().or_else(|| canonical(host));
-        let host = parsed.unwrap_or_else(|| Host::Domain(host.to_owned()));
+        let host = named(host).unwrap_or_else(|| Host::Domain(host.to_owned()));
         Self { host, port: target.port, paths: target.paths.clone() }
     }
 
@@ -79,7 +78,7 @@ pub(super) fn route(
     // Pingora has seen to it that `Host` is the URL's own authority.
     let authority = request.headers.get(header::HOST).and_then(|host| host.to_str().ok());
     let (host, port) = authority.and_then(host_and_port).ok_or(Reason::MalformedRequest)?;
-    if is_of_a_page(&request.headers, |of| canonical(of).as_ref() == Some(&host)) {
+    if is_of_a_page(&request.headers, |of| named(of).as_ref() == Some(&host)) {
         return Err(Reason::CrossSite.into());
     }
     let (path, _) = head::target(request)?;
@@ -116,6 +115,11 @@ fn host_and_port(authority: &str) -> Option<(Host, u16)> {
         port => port.parse().ok().filter(|port| *port != 0)?,
     };
     canonical(host).map(|host| (host, port))
+}
+
+/// A host by itself, IPv6 addresses without brackets.
+fn named(host: &str) -> Option<Host> {
+    host.parse::<Ipv6Addr>().map(Host::Ipv6).ok().or_else(|| canonical(host))
 }
 
 /// A host as a URL has it, IPv6 addresses in brackets.
@@ -218,5 +222,8 @@ mod tests {
             assert_eq!(with(name, value), Err(Reason::CrossSite), "{name}: {value}");
         }
         assert!(with("origin", "http://hub.example").is_ok());
+        let mut request = request("http://[2001:db8::1]/", "[2001:db8::1]");
+        request.insert_header("origin", "http://[2001:db8::1]").unwrap();
+        assert!(route(&targets(), true, &request).is_ok());
     }
 }
