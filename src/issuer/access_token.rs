@@ -8,9 +8,11 @@ use super::client_auth::AuthenticatedClient;
 use super::client_auth::exchange::Exchanged;
 use super::grants::Granted;
 use super::signing_keys::SigningKeys;
+use super::token_format::{ByAudience, ScopeClaim, TokenFormat};
 use super::{Client, Config, OpenError, Profile, TokenError};
 use crate::domain::clock::UnixTime;
 use crate::domain::secret::SecretString;
+use crate::jose::sign::SigningKeyError;
 use crate::store::tokens::TokenRecord;
 
 /// By how much `iat` lies in the past, so that a verifier whose clock is a little behind, and that allows no leeway,
@@ -19,8 +21,8 @@ pub(super) const BACKDATED: Duration = Duration::from_secs(10);
 
 /// Claims that only the issuer sets. A configured claim of one of these names is left out even where the issuer
 /// itself has nothing to say: an inserted `scope` would widen a client that was given none.
-pub const RESERVED: [&str; 11] =
-    ["iss", "sub", "aud", "exp", "nbf", "iat", "jti", "client_id", "scope", "cnf", ORIGINAL_CLAIMS];
+pub const RESERVED: [&str; 12] =
+    ["iss", "sub", "aud", "exp", "nbf", "iat", "jti", "client_id", "scope", "scp", "cnf", ORIGINAL_CLAIMS];
 
 /// The claim with what an assertion said.
 const ORIGINAL_CLAIMS: &str = "originalTokenClaims";
@@ -32,6 +34,8 @@ pub(super) struct Policy {
     owner_claim: String,
     device_id_claim: String,
     lifetime: Duration,
+    format: TokenFormat,
+    audiences: ByAudience,
 }
 
 impl Policy {
@@ -48,7 +52,10 @@ impl Policy {
         let lifetimes = config.clients.iter().filter_map(|client| client.access_token_lifetime);
         // Below a second `exp` and `expires_in` would be zero, which means "never" to some; in the plgd profile zero does.
         let lives = |lifetime: Duration| lifetime.as_secs() > 0 || (is_plgd && lifetime.is_zero());
-        if !lifetimes.chain([config.access_token_lifetime]).all(lives) {
+        let of_audiences = || config.audiences.values().filter_map(|settings| settings.access_token_lifetime);
+        if !lifetimes.chain([config.access_token_lifetime]).all(lives)
+            || !of_audiences().all(|lifetime| lifetime.as_secs() > 0)
+        {
             return Err(OpenError::Lifetime);
         }
         let policy = Self {
@@ -57,6 +64,13 @@ impl Policy {
             owner_claim: config.owner_claim.clone(),
             device_id_claim: config.device_id_claim.clone(),
             lifetime: config.access_token_lifetime,
+            format: TokenFormat {
+                token_type: config.token_type,
+                algorithm: config.algorithm,
+                scope_claims: config.scope_claims.clone(),
+                lifetime: None,
+            },
+            audiences: config.audiences.clone(),
         };
         for client in &config.clients {
             for claim in client.insert_token_claims.keys().filter(|claim| policy.is_own_claim(claim)) {
@@ -88,11 +102,19 @@ impl Policy {
         &self.owner_claim
     }
 
-    /// How long a client's tokens live; for ever, when none. Only the plgd profile knows tokens without end, whatever a
-    /// client was registered with.
-    pub(super) fn lifetime(&self, client: &Client) -> Option<Duration> {
+    /// How long a client's tokens of a form live; without end, when none. Only the plgd profile has tokens without end,
+    /// whatever a client was registered with.
+    pub(super) fn lifetime(&self, client: &Client, format: &TokenFormat) -> Option<Duration> {
         let own = client.access_token_lifetime.filter(|own| self.is_plgd() || !own.is_zero());
-        Some(own.unwrap_or(self.lifetime)).filter(|lifetime| !lifetime.is_zero())
+        Some(format.lifetime(own, self.lifetime)).filter(|lifetime| !lifetime.is_zero())
+    }
+
+    /// The form of a client's tokens for audiences.
+    ///
+    /// # Errors
+    /// [`TokenError::MixedTargets`] when the audiences need different forms.
+    pub(super) fn format(&self, client: &Client, audiences: &[String]) -> Result<TokenFormat, TokenError> {
+        self.format.of(audiences, &client.audience_settings, &self.audiences)
     }
 
     /// Whether a granted token leaves a row in the store.
@@ -102,11 +124,6 @@ impl Policy {
 
     fn is_plgd(&self) -> bool {
         self.profile == Profile::Plgd
-    }
-
-    /// `typ` of an access token (RFC 9068 §2.1). plgd's own tokens have the general one.
-    fn typ(&self) -> &'static str {
-        if self.is_plgd() { "JWT" } else { "at+jwt" }
     }
 }
 
@@ -146,7 +163,7 @@ pub(super) struct Signed {
 /// Writes and signs the token that was granted.
 ///
 /// # Errors
-/// [`TokenError::Signing`] when the key does not sign.
+/// [`TokenError::Signing`] when the key does not sign; [`TokenError::KeyNotReady`] when the key is still to be made.
 pub(super) fn sign(
     granted: &Granted,
     policy: &Policy,
@@ -157,7 +174,12 @@ pub(super) fn sign(
     let claims = claims(granted, policy, &record);
     // What never expires keeps its key for ever.
     let lifetime = record.expires_at.map_or(Duration::MAX, |end| now.until(end));
-    let access_token = keys.sign(policy.typ(), &claims, lifetime).map_err(|_| TokenError::Signing)?;
+    let TokenFormat { algorithm, token_type, .. } = *granted.format();
+    let access_token = keys.sign_with(algorithm, token_type.as_str(), &claims, lifetime);
+    let access_token = access_token.map_err(|why| match why {
+        SigningKeyError::Unsupported => TokenError::KeyNotReady,
+        _ => TokenError::Signing,
+    })?;
     Ok(Signed { access_token, record })
 }
 
@@ -195,7 +217,13 @@ fn claims(granted: &Granted, policy: &Policy, record: &TokenRecord) -> Map<Strin
     set("client_id", client.id.as_str().into());
     // plgd's services read a scope that is there and empty.
     if !granted.scope().is_empty() || policy.is_plgd() {
-        set("scope", granted.scope().to_string().into());
+        for claim in &granted.format().scope_claims {
+            let value = match claim {
+                ScopeClaim::Scope => granted.scope().to_string().into(),
+                ScopeClaim::Scp => granted.scope().iter().collect::<Vec<_>>().into(),
+            };
+            set(claim.as_str(), value);
+        }
     }
     if let Some(owner) = &record.owner {
         set(&policy.owner_claim, owner.as_str().into());

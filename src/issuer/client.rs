@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 pub use super::client_auth::client_keys::{ClientKeys, KeyPlace, MAX_BODY as MAX_CLIENT_KEYS};
 pub use super::client_auth::exchange::Exchange;
 use super::client_secret;
+use super::token_format::ByAudience;
 use crate::domain::clock::UnixTime;
 use crate::domain::oauth::GrantType;
 use crate::domain::scope::ScopeSet;
@@ -31,6 +32,8 @@ pub struct Client {
     pub allowed_grant_types: Vec<GrantType>,
     /// The audiences it may ask for; none: tokens carry the issuer's URL.
     pub allowed_audiences: Vec<String>,
+    /// What the verifiers of its audiences need, before what the issuer says of them.
+    pub audience_settings: ByAudience,
     /// The scopes it may ask for.
     pub allowed_scopes: ScopeSet,
     /// Further claims, never overriding one that is already set.

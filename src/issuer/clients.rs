@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use super::client::{Client, ExpectedSecret, Secret};
 use super::{OpenError, registration};
 use crate::domain::secret::ExposeSecret;
+use crate::jose::Algorithm;
 use crate::store::{Store, StoreError};
 
 /// All clients, by id.
@@ -99,6 +100,13 @@ impl Clients {
     /// How long the tokens of the client of the store live whose tokens live longest.
     pub(super) fn longest_lifetime(&self) -> Option<Duration> {
         self.stored.load().values().filter_map(|client| client.access_token_lifetime).max()
+    }
+
+    /// The algorithms that the clients of the store need beside the issuer's.
+    pub(super) fn algorithms(&self) -> Vec<Algorithm> {
+        let clients = self.stored.load();
+        let settings = clients.values().flat_map(|client| client.audience_settings.values());
+        settings.filter_map(|settings| settings.algorithm).collect()
     }
 
     pub(super) fn get(&self, client_id: &str) -> Option<Arc<Client>> {

@@ -84,12 +84,18 @@ pub enum TokenError {
     /// An audience or resource is malformed, or not allowed to the client.
     #[error("a requested audience or resource is malformed or not allowed to this client")]
     InvalidTarget,
+    /// The audiences of the request need tokens of different forms (`issuer.audiences`).
+    #[error("the requested audiences need different kinds of tokens: ask for one audience at a time")]
+    MixedTargets,
     /// There is no `token`.
     #[error("token is missing")]
     NoToken,
     /// The store does not keep what must be kept.
     #[error("the store is not available")]
     StoreUnavailable,
+    /// The key of the token's algorithm is not there yet: a client was registered with it a moment ago.
+    #[error("the signing key for this audience is being made: try again")]
+    KeyNotReady,
     /// The token could not be signed.
     #[error("the token could not be issued")]
     Signing,
@@ -114,6 +120,7 @@ impl TokenError {
             | Self::NoToken => ErrorCode::InvalidRequest,
             Self::InvalidGrant | Self::RefreshTokenReused => ErrorCode::InvalidGrant,
             Self::StoreUnavailable
+            | Self::KeyNotReady
             | Self::TooManyFailures { .. }
             | Self::Busy
             | Self::ClientKeysUnavailable => ErrorCode::TemporarilyUnavailable,
@@ -121,7 +128,7 @@ impl TokenError {
             Self::UnauthorizedClient => ErrorCode::UnauthorizedClient,
             Self::UnsupportedGrantType => ErrorCode::UnsupportedGrantType,
             Self::InvalidScope => ErrorCode::InvalidScope,
-            Self::InvalidTarget => ErrorCode::InvalidTarget,
+            Self::InvalidTarget | Self::MixedTargets => ErrorCode::InvalidTarget,
             Self::Signing => ErrorCode::ServerError,
         }
     }

@@ -68,6 +68,12 @@ impl Issuer {
                 answer.insert(name.to_owned(), value.clone());
             }
         }
+        // The answer has the scopes as one text (RFC 7662 §2.2), also those of a token that has them as a list.
+        if let (None, Ok(scopes)) = (answer.get("scope"), claims.strings("scp"))
+            && !scopes.is_empty()
+        {
+            answer.insert("scope".to_owned(), scopes.join(" ").into());
+        }
         Introspection::Active(answer)
     }
 

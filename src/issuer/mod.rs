@@ -20,6 +20,7 @@ pub mod registration;
 mod registry;
 mod revocation;
 mod signing_keys;
+pub mod token_format;
 pub mod token_request;
 
 use std::net::IpAddr;
@@ -49,6 +50,7 @@ pub use grants::refresh_token::LIFETIME as REFRESH_TOKEN_LIFETIME;
 pub use introspection::{Introspection, IntrospectionRequest};
 pub use revocation::{RevocationList, RevocationRequest};
 pub use signing_keys::{KeyView, RotateError, RotateNow};
+use token_format::{ByAudience, ScopeClaim, TokenType};
 pub use token_request::TokenRequest;
 
 /// What an issuer is made of.
@@ -66,6 +68,12 @@ pub struct Config {
     pub device_id_claim: String,
     /// How long an access token lives when the client says nothing else; zero, in the plgd profile only: for ever.
     pub access_token_lifetime: Duration,
+    /// The `typ` of access tokens.
+    pub token_type: TokenType,
+    /// The claims that carry scopes; not empty.
+    pub scope_claims: Vec<ScopeClaim>,
+    /// What the verifiers of audiences need instead.
+    pub audiences: ByAudience,
     /// The algorithm of generated signing keys.
     pub algorithm: Algorithm,
     /// A signing key of the operator's own (PEM), used instead of a generated one.
@@ -82,6 +90,15 @@ pub struct Config {
     pub client_jwks_ca: Option<Vec<u8>>,
     /// How far in the future a client's assertion may end.
     pub max_assertion_lifetime: Duration,
+}
+
+impl Config {
+    /// The algorithms that tokens are signed with, the issuer's own first.
+    fn algorithms(&self) -> impl Iterator<Item = Algorithm> {
+        let of_clients = self.clients.iter().flat_map(|client| client.audience_settings.values());
+        let further = self.audiences.values().chain(of_clients).filter_map(|settings| settings.algorithm);
+        std::iter::once(self.algorithm).chain(further)
+    }
 }
 
 /// Which tokens and answers are given.
@@ -129,6 +146,8 @@ impl Issuer {
         // Last: a configuration that is refused must not leave a key behind.
         let keys = signing_keys::SigningKeys::open(&config, store.clone(), clock.clone()).await?;
         clients.longest_lifetime().into_iter().for_each(|lives| keys.expect_tokens_of(lives));
+        keys.expect(clients.algorithms());
+        keys.reload(revisions.keys, clock.now()).await?;
         let revocations = revocation::Revocations::open(store.clone(), config.profile, clock.now()).await?;
         let read = ArcSwapOption::from_pointee(revisions);
         let client_auth = client_auth::ClientAuth::new(&config, store.clone());
@@ -169,6 +188,7 @@ impl Issuer {
         if read.as_deref().is_none_or(|read| read.clients != revisions.clients) {
             self.clients.reload(&*self.store).await?;
             self.clients.longest_lifetime().into_iter().for_each(|lives| self.keys.expect_tokens_of(lives));
+            self.keys.expect(self.clients.algorithms());
         }
         self.end_departed_clients().await?;
         // Also when nothing was changed: keys come of age, and what has expired is forgotten.

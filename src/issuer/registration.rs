@@ -1,5 +1,6 @@
 //! What is registered of a client of the management API: the members of RFC 7591 §2 and a few of ours, as they are stored.
 
+mod audience_settings;
 mod members;
 mod request;
 
@@ -35,6 +36,9 @@ pub struct Registration {
     pub scope: String,
     /// The audiences it may ask for.
     pub audience: Vec<String>,
+    /// What the verifiers of its audiences need, by audience.
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    pub audience_settings: Map<String, Value>,
     /// The owner claim's value.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
@@ -141,6 +145,7 @@ pub fn client(stored: &StoredClient) -> Option<Client> {
         access_token_lifetime: registration.access_token_lifetime.map(Duration::from_secs),
         allowed_grant_types: grants.collect::<Option<_>>()?,
         allowed_audiences: registration.audience,
+        audience_settings: audience_settings::parse(&registration.audience_settings)?,
         allowed_scopes: ScopeSet::parse(&registration.scope).ok()?,
         insert_token_claims: registration.claims,
         allow_introspection: registration.allow_introspection,

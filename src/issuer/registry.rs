@@ -158,11 +158,14 @@ mod tests {
         let forever = Client { access_token_lifetime: Some(Duration::ZERO), ..client("a", "s") };
         let plgd = Config { profile: Profile::Plgd, ..config(vec![forever.clone()]) };
         let issuer = open(plgd).await.unwrap();
-        assert_eq!(issuer.policy.lifetime(&forever), None);
+        assert_eq!(issuer.policy.lifetime(&forever, &issuer.policy.format(&forever, &[]).unwrap()), None);
         assert!(matches!(open(config(vec![forever.clone()])).await, Err(OpenError::Lifetime)));
         // One that slipped into the store gets what everyone gets.
         let standard = open(config(Vec::new())).await.unwrap();
-        assert_eq!(standard.policy.lifetime(&forever), Some(Duration::from_hours(1)));
+        assert_eq!(
+            standard.policy.lifetime(&forever, &standard.policy.format(&forever, &[]).unwrap()),
+            Some(Duration::from_hours(1))
+        );
     }
 
     #[tokio::test]

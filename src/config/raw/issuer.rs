@@ -1,5 +1,7 @@
 //! The issuer, as it is written.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -32,6 +34,17 @@ pub(in crate::config) struct Issuer {
     /// How long access tokens live: 1s to 24h. A client's own value may be longer. plgd profile: `0s` is for ever.
     #[serde(default = "default_access_token_lifetime")]
     pub access_token_lifetime: GoDuration,
+    /// The `typ` header of access tokens. Default: `at+jwt` (RFC 9068 §2.1); in the plgd profile `JWT`. Some verifiers
+    /// accept only `JWT`, Spring Security and Nimbus among them.
+    pub token_type: Option<TokenType>,
+    /// The claims that carry scopes: `scope` (one text), `scp` (a list), or both.
+    #[serde(default = "default_scope_claims")]
+    #[schemars(length(min = 1), extend("uniqueItems" = true))]
+    pub scope_claims: Vec<ScopeClaim>,
+    /// What the verifiers of an audience need, where it differs from the issuer's own values. A request for several
+    /// audiences whose settings differ is refused with `invalid_target`.
+    #[serde(default)]
+    pub audiences: BTreeMap<Audience, AudienceSettings>,
     /// What tokens are signed with.
     #[serde(default)]
     pub signing: Signing,
@@ -55,6 +68,10 @@ fn default_authorities() -> Vec<Name> {
     vec![Name("self".to_owned())]
 }
 
+fn default_scope_claims() -> Vec<ScopeClaim> {
+    vec![ScopeClaim::Scope]
+}
+
 fn default_access_token_lifetime() -> GoDuration {
     seconds(3600)
 }
@@ -68,6 +85,42 @@ pub(in crate::config) enum Profile {
     Standard,
     /// As plgd's M2M server has them, with its tokens API.
     Plgd,
+}
+
+/// The `typ` header of access tokens.
+#[derive(Clone, Copy, Deserialize, Serialize, JsonSchema)]
+pub(in crate::config) enum TokenType {
+    /// RFC 9068 §2.1.
+    #[serde(rename = "at+jwt")]
+    AccessToken,
+    /// RFC 7519 §5.1.
+    #[serde(rename = "JWT")]
+    Jwt,
+}
+
+/// A claim that carries scopes.
+#[derive(Clone, Copy, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::config) enum ScopeClaim {
+    /// One text, joined with spaces.
+    Scope,
+    /// A list of texts.
+    Scp,
+}
+
+/// What the verifiers of one audience need. A key that is left out has the issuer's value.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(in crate::config) struct AudienceSettings {
+    /// The `typ` header of tokens for this audience.
+    pub token_type: Option<TokenType>,
+    /// The algorithm that signs them. Keys of each algorithm in use are generated, rotated and published.
+    pub algorithm: Option<Algorithm>,
+    /// The claims that carry their scopes.
+    #[schemars(length(min = 1), extend("uniqueItems" = true))]
+    pub scope_claims: Option<Vec<ScopeClaim>>,
+    /// How long they live at most, 1s to 24h; and how long when their client has no lifetime of its own.
+    pub access_token_lifetime: Option<GoDuration>,
 }
 
 /// What tokens are signed with.

@@ -25,7 +25,9 @@ pub(super) use inbound::{
     Access, AmbiguousCharacter, Audiences, Authority, AuthorityProfile, Authorization, ClaimValues,
     CorsPreflight, Inbound, Limits, Mode, Per, Rule, Scalar,
 };
-pub(super) use issuer::{Client, GrantType, Issuer, JwtPrivateKey, Profile};
+pub(super) use issuer::{
+    AudienceSettings, Client, GrantType, Issuer, JwtPrivateKey, Profile, ScopeClaim, TokenType,
+};
 pub(super) use outbound::{AuthMethod, Credential, ForwardProxy, LocalApi, Other, Outbound, RotateSecret};
 pub(super) use revocation::{FullRevocation, OnFailure, Revocation, RevocationKind};
 

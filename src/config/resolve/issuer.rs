@@ -1,5 +1,6 @@
 //! The issuer and its clients.
 
+mod audiences;
 mod client_authentication;
 
 use std::time::Duration;
@@ -15,6 +16,7 @@ use crate::domain::scope::ScopeSet;
 use crate::domain::secret::{ExposeSecret, SecretString};
 use crate::issuer::client::{Authentication, Client, Secret};
 use crate::issuer::registration::fits_into_a_path;
+use crate::issuer::token_format::ByAudience;
 use crate::issuer::{self, Profile, RESERVED_CLAIMS};
 use crate::jose::sign::SigningKey;
 
@@ -48,6 +50,9 @@ pub(super) fn resolve(resolver: &mut Resolver<'_>, path: &KeyPath, raw: raw::Iss
         resolver.findings.error(&path.key("deviceIDClaim"), "the issuer sets this claim to something else");
     }
     let algorithm = algorithm(raw.signing.algorithm);
+    let token_type = audiences::token_type(raw.token_type, profile);
+    let scope_claims = audiences::scope_claims(resolver, &path.key("scopeClaims"), &raw.scope_claims);
+    let audiences = audiences::resolve(resolver, &path.key("audiences"), raw.audiences);
     let key_path = path.key("signing").key("privateKeyFile");
     let private_key = match &raw.signing.private_key_file {
         None => None,
@@ -92,6 +97,9 @@ pub(super) fn resolve(resolver: &mut Resolver<'_>, path: &KeyPath, raw: raw::Iss
             owner_claim,
             device_id_claim: device_id_claim.to_owned(),
             access_token_lifetime: raw.access_token_lifetime.0,
+            token_type,
+            scope_claims,
+            audiences,
             algorithm,
             private_key,
             rotate_every,
@@ -234,6 +242,7 @@ fn resolve_client(
             })
             .collect(),
         allowed_audiences: raw.allowed_audiences.into_iter().map(|audience| audience.0).collect(),
+        audience_settings: ByAudience::new(),
         allowed_scopes: ScopeSet::from_tokens(raw.allowed_scopes.into_iter().map(|scope| scope.0)).ok()?,
         insert_token_claims: raw.insert_token_claims,
         allow_introspection: raw.allow_introspection,

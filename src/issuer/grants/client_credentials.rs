@@ -25,10 +25,13 @@ pub(in crate::issuer) fn grant(
     if !registration.allowed_grant_types.contains(&GrantType::ClientCredentials) {
         return Err(TokenError::UnauthorizedClient);
     }
+    let audiences = audiences(registration, request, policy)?;
+    let format = policy.format(registration, &audiences)?;
     Ok(Granted {
         scope: scope(registration, request)?,
-        audiences: audiences(registration, request, policy)?,
-        expires_at: expires_at(registration, request, policy, now)?,
+        expires_at: expires_at(registration, &format, request, policy, now)?,
+        audiences,
+        format,
         token_name: request.token_name().map(str::to_owned),
         client,
     })

@@ -5,6 +5,7 @@ pub(super) mod refresh_token;
 
 use super::access_token::Policy;
 use super::client_auth::AuthenticatedClient;
+use super::token_format::TokenFormat;
 use super::{Client, TokenError, TokenRequest};
 use crate::domain::clock::UnixTime;
 use crate::domain::scope::ScopeSet;
@@ -15,6 +16,7 @@ pub(super) struct Granted {
     client: AuthenticatedClient,
     scope: ScopeSet,
     audiences: Vec<String>,
+    format: TokenFormat,
     expires_at: Option<UnixTime>,
     token_name: Option<String>,
 }
@@ -35,6 +37,11 @@ impl Granted {
         &self.audiences
     }
 
+    /// Its form.
+    pub(super) fn format(&self) -> &TokenFormat {
+        &self.format
+    }
+
     /// When it ends; never, when none.
     pub(super) fn expires_at(&self) -> Option<UnixTime> {
         self.expires_at
@@ -50,11 +57,12 @@ impl Granted {
 /// a dead token must not get the longest-living one.
 fn expires_at(
     client: &Client,
+    format: &TokenFormat,
     request: &TokenRequest,
     policy: &Policy,
     now: UnixTime,
 ) -> Result<Option<UnixTime>, TokenError> {
-    let latest = policy.lifetime(client).map(|lifetime| now.plus(lifetime));
+    let latest = policy.lifetime(client, format).map(|lifetime| now.plus(lifetime));
     match request.expiration() {
         None => Ok(latest),
         Some(asked) if now < asked && latest.is_none_or(|latest| asked <= latest) => Ok(Some(asked)),

@@ -123,9 +123,10 @@ fn grant(
     }
     let scope = scope(&before, registration, request)?;
     let audiences = audiences(&before, registration, request, policy)?;
-    let expires_at = expires_at(registration, request, policy, now)?;
+    let format = policy.format(registration, &audiences)?;
+    let expires_at = expires_at(registration, &format, request, policy, now)?;
     let token_name = request.token_name().map(str::to_owned).or(before.token_name);
-    Ok(Granted { scope, audiences, expires_at, token_name, client })
+    Ok(Granted { scope, audiences, format, expires_at, token_name, client })
 }
 
 fn scope(before: &Grant, client: &Client, request: &TokenRequest) -> Result<ScopeSet, TokenError> {

@@ -2,15 +2,15 @@
 
 use serde_json::{Map, Value};
 
-use super::Registration;
 use super::members::{FieldProblem, Members};
+use super::{Registration, audience_settings};
 use crate::domain::clock::UnixTime;
 use crate::domain::name::is_client_id;
 use crate::domain::path::NormalPath;
 use crate::domain::secret::SecretString;
 
 /// Every member a request may have.
-pub const MEMBERS: [&str; 19] = [
+pub const MEMBERS: [&str; 20] = [
     "client_id",
     "client_secret",
     "client_name",
@@ -20,6 +20,7 @@ pub const MEMBERS: [&str; 19] = [
     "scope",
     "scopes",
     "audience",
+    audience_settings::MEMBER,
     "owner",
     "expiry",
     "access_token_lifetime",
@@ -124,6 +125,7 @@ fn written(registration: &Registration) -> Map<String, Value> {
     set("grant_types", registration.grant_types.clone().into());
     set("scope", registration.scope.as_str().into());
     set("audience", registration.audience.clone().into());
+    set(audience_settings::MEMBER, Value::Object(registration.audience_settings.clone()));
     set("owner", text(&registration.owner));
     set("access_token_lifetime", registration.access_token_lifetime.map_or(Value::Null, Value::from));
     set("claims", Value::Object(registration.claims.clone()));
@@ -172,11 +174,13 @@ fn registration(members: &mut Members<'_>) -> Registration {
     if members.get("limits").is_some() {
         members.problem("limits", "not supported yet");
     }
+    let audience = members.audience();
     let registration = Registration {
         client_name: members.text("client_name", MAX_TEXT),
         grant_types: members.grant_types(),
         scope: members.scope(),
-        audience: members.audience(),
+        audience_settings: audience_settings::read(members, &audience),
+        audience,
         owner: members.text("owner", MAX_TEXT),
         access_token_lifetime: members.lifetime(),
         claims: members.claims(),

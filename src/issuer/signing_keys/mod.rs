@@ -53,7 +53,7 @@ impl From<OpenError> for RotateError {
     }
 }
 
-/// One key that signs; all that are published.
+/// The keys that sign, one for each algorithm in use; all that are published.
 pub(super) struct SigningKeys {
     vault: Vault,
     ring: ArcSwap<Ring>,
@@ -65,6 +65,8 @@ pub(super) struct SigningKeys {
     longest_token: AtomicU64,
     /// The latest time seen.
     latest: AtomicI64,
+    /// The issuer's own algorithm.
+    algorithm: Algorithm,
     /// The store's revision that was found unusable, so that it is complained of once.
     unusable: AtomicI64,
 }
@@ -80,16 +82,19 @@ impl SigningKeys {
         let now = clock.now();
         let own = config.private_key.as_ref().map(|pem| SigningKey::from_pem(pem, config.algorithm));
         let own = own.transpose().map_err(OpenError::PrivateKey)?.map(Arc::new);
+        let stored = Some(config.algorithm).filter(|_| own.is_none());
         let policy = Policy {
-            algorithm: algorithm_name(config.algorithm).to_owned(),
-            own_key: own.is_some(),
+            algorithms: Vec::from_iter(stored.map(|algorithm| algorithm_name(algorithm).to_owned())),
             rotate_every: config.rotate_every,
             running_since: now,
         };
         let lifetimes = config.clients.iter().filter_map(|client| client.access_token_lifetime);
+        let of_audiences = config.audiences.values().filter_map(|settings| settings.access_token_lifetime);
+        let lifetimes = lifetimes.chain(of_audiences);
         let longest_token = whole_seconds(lifetimes.fold(config.access_token_lifetime, Duration::max));
         let encryption = config.encryption_key.clone();
-        let vault = Vault { store, encryption, own, algorithm: config.algorithm, policy };
+        let vault = Vault { store, encryption, own, policy: ArcSwap::from_pointee(policy) };
+        vault.expect(config.algorithms());
         let at = Moment { now, latest: now, longest_token: Duration::from_secs(longest_token) };
         let ring = vault.settle(at, None).await?;
         Ok(Self {
@@ -100,19 +105,45 @@ impl SigningKeys {
             longest_token: AtomicU64::new(longest_token),
             latest: AtomicI64::new(now.0),
             unusable: AtomicI64::new(-1),
+            algorithm: config.algorithm,
         })
     }
 
-    /// Signs claims as a compact JWS. `lives`: how long it will be good from now on, [`Duration::MAX`] for ever; for so
-    /// long the key stays published after it was retired.
+    /// Signs claims as a compact JWS with the issuer's own algorithm. `lives`: how long it is good from now on,
+    /// [`Duration::MAX`] without end; the key stays published for so long after it was retired.
+    ///
+    /// # Errors
+    /// As [`sign_with`](Self::sign_with).
     pub(super) fn sign<T: Serialize>(
         &self,
         typ: &str,
         claims: &T,
         lives: Duration,
     ) -> Result<SecretString, SigningKeyError> {
+        self.sign_with(self.algorithm, typ, claims, lives)
+    }
+
+    /// The same with a given algorithm.
+    ///
+    /// # Errors
+    /// [`SigningKeyError::Unsupported`] while no key of the algorithm is there: [`expect`](Self::expect) announces one;
+    /// [`SigningKeyError::Failed`] when the key does not sign.
+    pub(super) fn sign_with<T: Serialize>(
+        &self,
+        algorithm: Algorithm,
+        typ: &str,
+        claims: &T,
+        lives: Duration,
+    ) -> Result<SecretString, SigningKeyError> {
         self.expect_tokens_of(lives);
-        self.ring.load().signing.sign(typ, claims)
+        self.ring.load().signing_with(algorithm).ok_or(SigningKeyError::Unsupported)?.sign(typ, claims)
+    }
+
+    /// Announces algorithms that tokens are signed with from now on. A key of each is made by the next
+    /// [`reload`](Self::reload). They stay announced until the process ends: a key that no client needs any more costs
+    /// one entry in the key set.
+    pub(super) fn expect(&self, algorithms: impl IntoIterator<Item = Algorithm>) {
+        self.vault.expect(algorithms);
     }
 
     /// Says beforehand that tokens may be issued that live so long. The first such token says it too, but what only it
@@ -131,7 +162,11 @@ impl SigningKeys {
     /// When the store does not answer. Keys that cannot be used are logged, and the ring stays as it is.
     pub(super) async fn reload(&self, revision: i64, now: UnixTime) -> Result<(), StoreError> {
         let (at, ring) = (self.moment(now), self.ring.load_full());
-        let is_settled = || revision == ring.revision && self.vault.policy.due(&ring.records, at).is_empty();
+        let policy = self.vault.policy.load();
+        let is_settled = || {
+            let is_current = revision == ring.revision && ring.signs_all(&policy);
+            is_current && policy.due(&ring.records, at).is_empty()
+        };
         if revision == self.unusable.load(Ordering::Relaxed) || is_settled() {
             return Ok(());
         }
@@ -148,7 +183,7 @@ impl SigningKeys {
 
     /// Rotates on demand.
     pub(super) async fn rotate(&self, how: RotateNow, now: UnixTime) -> Result<Vec<KeyView>, RotateError> {
-        if self.vault.own.is_some() {
+        if self.vault.policy.load().algorithms.is_empty() {
             return Err(RotateError::OwnKey);
         }
         let ring = self.vault.settle(self.moment(now), Some(how)).await?;
@@ -172,7 +207,7 @@ impl SigningKeys {
         }
     }
 
-    /// What is known of the keys, the one that signs first.
+    /// What is known of the keys, the ones that sign first.
     pub(super) fn views(&self) -> Vec<KeyView> {
         self.ring.load().views()
     }
@@ -192,7 +227,7 @@ impl SigningKeys {
         &self.live
     }
 
-    /// The algorithms of the published keys, that of new tokens first.
+    /// The algorithms of the published keys, the issuer's own first.
     pub(super) fn algorithms(&self) -> Vec<Algorithm> {
         self.ring.load().algorithms.clone()
     }

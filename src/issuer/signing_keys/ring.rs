@@ -19,7 +19,7 @@ pub struct KeyView {
     pub kid: String,
     /// Its JWS algorithm.
     pub algorithm: &'static str,
-    /// What it is used for. Exactly one is [`KeyState::Active`].
+    /// What it is used for. Exactly one key of each algorithm in use is [`KeyState::Active`].
     pub state: KeyState,
     /// When it was made and published; `None` of a configured key.
     pub created_at: Option<UnixTime>,
@@ -38,18 +38,18 @@ pub(super) struct Ring {
     pub revision: i64,
     /// What the store knows of its keys.
     pub records: Vec<KeyRecord>,
-    /// The key that signs.
-    pub signing: Arc<SigningKey>,
+    /// The keys that sign, one for each algorithm in use, the key of the issuer's own algorithm first.
+    pub signing: Vec<Arc<SigningKey>>,
     /// The published keys as a JWK set.
     pub public: Arc<str>,
     /// The same, to verify with.
     pub verifying: Arc<KeySet>,
-    /// Their algorithms, that of the signing key first.
+    /// Their algorithms, the issuer's own first.
     pub algorithms: Vec<Algorithm>,
 }
 
 impl Ring {
-    /// Reads every key; the configured one signs, else the one that the policy says.
+    /// Reads every key. A configured key signs, and one stored key for each algorithm of the policy.
     ///
     /// # Errors
     /// When one of them cannot be used: going on without it would refuse the tokens it has signed.
@@ -60,12 +60,18 @@ impl Ring {
     ) -> Result<Self, OpenError> {
         let keys = stored.keys.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
         let records: Vec<_> = stored.keys.into_iter().map(|key| key.record).collect();
-        let signing_kid = policy.signing(&records).map(|record| record.kid.as_str());
-        let stored_one = || keys.iter().find(|key| Some(key.kid()) == signing_kid);
-        let signing = Arc::clone(own.or_else(stored_one).ok_or(OpenError::NoKey)?);
-        // The next one follows, because it is the newest; the own key may be a stored one as well.
-        let others = keys.iter().filter(|key| key.kid() != signing.kid());
-        let published: Vec<_> = std::iter::once(&signing).chain(others).collect();
+        let stored_one = |algorithm: &String| {
+            let record = policy.signing(&records, algorithm)?;
+            keys.iter().find(|key| key.kid() == record.kid)
+        };
+        let stored_ones =
+            policy.algorithms.iter().map(|algorithm| stored_one(algorithm).ok_or(OpenError::NoKey));
+        let signing = own.map(Ok).into_iter().chain(stored_ones).map(|key| key.cloned());
+        let signing = signing.collect::<Result<Vec<Arc<SigningKey>>, _>>()?;
+        let is_signing = |kid: &str| signing.iter().any(|key| key.kid() == kid);
+        // The next ones follow, because they are the newest; the own key may be a stored one as well.
+        let others = keys.iter().filter(|key| !is_signing(key.kid()));
+        let published: Vec<_> = signing.iter().chain(others).collect();
         let jwks: Vec<Value> = published.iter().map(|key| key.public_jwk()).collect();
         let public = json!({ "keys": jwks }).to_string();
         let verifying = KeySet::parse(public.as_bytes()).map_err(|_| OpenError::NoKey)?;
@@ -85,14 +91,29 @@ impl Ring {
         })
     }
 
-    /// Its keys, the one that signs first.
+    /// The key that signs with an algorithm; `None` while there is none.
+    pub(super) fn signing_with(&self, algorithm: Algorithm) -> Option<&SigningKey> {
+        self.signing.iter().find(|key| key.algorithm() == algorithm).map(Arc::as_ref)
+    }
+
+    /// Whether there is a key for each algorithm of a policy. An algorithm that was announced later has none, although
+    /// the store may have one.
+    pub(super) fn signs_all(&self, policy: &Policy) -> bool {
+        let signs = |name: &String| self.signing.iter().any(|key| algorithm_name(key.algorithm()) == name);
+        policy.algorithms.iter().all(signs)
+    }
+
+    /// Its keys, the ones that sign first.
     pub(super) fn views(&self) -> Vec<KeyView> {
-        let signing = self.signing.kid();
-        let mut views: Vec<_> = self.records.iter().map(|record| view(record, signing)).collect();
-        if !self.records.iter().any(|record| record.kid == signing) {
+        let is_signing = |kid: &str| self.signing.iter().any(|key| key.kid() == kid);
+        let mut views: Vec<_> =
+            self.records.iter().map(|record| view(record, is_signing(&record.kid))).collect();
+        // A configured key is not in the store.
+        let is_stored = |kid: &str| self.records.iter().any(|record| record.kid == kid);
+        for key in self.signing.iter().filter(|key| !is_stored(key.kid())) {
             views.push(KeyView {
-                kid: signing.to_owned(),
-                algorithm: algorithm_name(self.signing.algorithm()),
+                kid: key.kid().to_owned(),
+                algorithm: algorithm_name(key.algorithm()),
                 state: KeyState::Active,
                 created_at: None,
                 signs_from: None,
@@ -106,9 +127,9 @@ impl Ring {
     }
 }
 
-fn view(record: &KeyRecord, signing: &str) -> KeyView {
+fn view(record: &KeyRecord, signs: bool) -> KeyView {
     let state = match record.state {
-        _ if record.kid == signing => KeyState::Active,
+        _ if signs => KeyState::Active,
         // A process that is configured otherwise signs with it, or did; here it is only published.
         KeyState::Active => KeyState::Retired,
         state => state,

@@ -33,10 +33,9 @@ pub struct RotateNow {
 /// What holds for the keys of one process.
 #[derive(Clone, Debug)]
 pub(super) struct Policy {
-    /// The algorithm of the keys it signs with, by name.
-    pub algorithm: String,
-    /// Whether a configured key signs; those of the store are then only published.
-    pub own_key: bool,
+    /// The algorithms of the stored keys it signs with, by name; stored keys of other algorithms are only published. Not
+    /// the algorithm of a configured key, which signs in their place.
+    pub algorithms: Vec<String>,
     /// How long a key signs; `None`: for ever.
     pub rotate_every: Option<Duration>,
     /// Since when the process runs.
@@ -61,13 +60,15 @@ pub(super) struct Plan {
     pub update: Vec<KeyRecord>,
     /// Keys that go.
     pub delete: Vec<String>,
-    /// A key to make.
-    pub make: Option<Make>,
+    /// Keys to make.
+    pub make: Vec<Make>,
 }
 
 /// A key to make.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Make {
+    /// Its algorithm, by name.
+    pub algorithm: String,
     /// [`KeyState::Next`] or [`KeyState::Active`].
     pub state: KeyState,
     /// From when on it signs.
@@ -86,59 +87,91 @@ impl Policy {
         self.rotate_every.map_or(LEAD, |every| LEAD.min(every / 4))
     }
 
-    /// The key that signs, of those in the store.
-    pub(super) fn signing<'a>(&self, keys: &'a [KeyRecord]) -> Option<&'a KeyRecord> {
-        self.of_state(keys, KeyState::Active).max_by_key(|key| (key.signs_from, &key.kid))
+    /// The key of an algorithm that signs, of those in the store.
+    pub(super) fn signing<'a>(&self, keys: &'a [KeyRecord], algorithm: &str) -> Option<&'a KeyRecord> {
+        self.of_state(keys, algorithm, KeyState::Active).max_by_key(|key| (key.signs_from, &key.kid))
     }
 
-    /// The key that signs after it.
-    fn next<'a>(&self, keys: &'a [KeyRecord]) -> Option<&'a KeyRecord> {
-        self.of_state(keys, KeyState::Next).min_by_key(|key| (key.signs_from, &key.kid))
+    /// The key of an algorithm that signs after it.
+    fn next<'a>(&self, keys: &'a [KeyRecord], algorithm: &str) -> Option<&'a KeyRecord> {
+        self.of_state(keys, algorithm, KeyState::Next).min_by_key(|key| (key.signs_from, &key.kid))
     }
 
-    fn of_state<'a>(&self, keys: &'a [KeyRecord], state: KeyState) -> impl Iterator<Item = &'a KeyRecord> {
-        keys.iter().filter(move |key| key.state == state && self.is_ours(key))
+    fn of_state<'a>(
+        &self,
+        keys: &'a [KeyRecord],
+        algorithm: &str,
+        state: KeyState,
+    ) -> impl Iterator<Item = &'a KeyRecord> {
+        keys.iter().filter(move |key| key.state == state && key.algorithm == algorithm && self.is_ours(key))
     }
 
     fn is_ours(&self, key: &KeyRecord) -> bool {
-        !self.own_key && key.algorithm == self.algorithm
+        self.signs_with(&key.algorithm)
     }
 
-    /// What is due. Done once, nothing more is.
+    /// Whether a stored key of an algorithm signs.
+    pub(super) fn signs_with(&self, algorithm: &str) -> bool {
+        self.algorithms.iter().any(|known| known == algorithm)
+    }
+
+    /// The same policy with a further algorithm.
+    pub(super) fn with(&self, algorithm: &str) -> Self {
+        let mut more = self.clone();
+        if !more.signs_with(algorithm) {
+            more.algorithms.push(algorithm.to_owned());
+        }
+        more
+    }
+
+    /// The changes that are due. Once they are made, no further change is due.
     pub(super) fn due(&self, keys: &[KeyRecord], at: Moment) -> Plan {
-        let (signing, next) = (self.signing(keys), self.next(keys));
-        let successor = next.filter(|next| signing.is_none() || next.signs_from <= at.now);
-        let mut plan = self.follow(keys, at, successor);
-        plan.make = match (signing, next) {
-            _ if self.own_key => None,
-            // The very first, or the first of its algorithm: there is none that could sign until it is known.
-            (None, None) => Some(Make { state: KeyState::Active, signs_from: at.now }),
-            (Some(signing), None) if self.is_old(signing, at.now) => Some(self.next_one(at.now)),
-            _ => None,
-        };
+        let mut make = Vec::new();
+        let mut lines = Vec::new();
+        for algorithm in &self.algorithms {
+            let (signing, next) = (self.signing(keys, algorithm), self.next(keys, algorithm));
+            let successor = next.filter(|next| signing.is_none() || next.signs_from <= at.now);
+            lines.push(Line { signing, successor });
+            match (signing, next) {
+                // The very first key, or the first of its algorithm: no other key could sign until it is known.
+                (None, None) => make.push(active(algorithm, at.now)),
+                (Some(signing), None) if self.is_old(signing, at.now) => {
+                    make.push(self.next_one(algorithm, at.now));
+                }
+                _ => {}
+            }
+        }
+        Plan { make, ..self.follow(keys, at, &lines) }
+    }
+
+    /// What a rotation on demand does, for every algorithm. A key that is waiting already is the one that is asked for.
+    pub(super) fn on_demand(&self, keys: &[KeyRecord], at: Moment, how: RotateNow) -> Plan {
+        let mut plan = Plan::default();
+        if how.withdraw {
+            plan.delete = keys.iter().map(|key| key.kid.clone()).collect();
+        }
+        for algorithm in &self.algorithms {
+            match self.next(keys, algorithm) {
+                // Not the waiting one: it lay where the others lay.
+                _ if how.withdraw => plan.make.push(active(algorithm, at.now)),
+                next if how.now => {
+                    match next {
+                        Some(next) => plan.update.push(activated(next, at)),
+                        None => plan.make.push(active(algorithm, at.now)),
+                    }
+                    let signing = self.of_state(keys, algorithm, KeyState::Active);
+                    plan.update.extend(signing.map(|key| retired(key, at)));
+                }
+                Some(_) => {}
+                None => plan.make.push(self.next_one(algorithm, at.now)),
+            }
+        }
         plan
     }
 
-    /// What a rotation on demand does. A key that is waiting already is the one that is asked for.
-    pub(super) fn on_demand(&self, keys: &[KeyRecord], at: Moment, how: RotateNow) -> Plan {
-        let next = self.next(keys);
-        let active = Make { state: KeyState::Active, signs_from: at.now };
-        if how.withdraw {
-            let delete = keys.iter().map(|key| key.kid.clone()).collect();
-            // Not the waiting one: it lay where the others lay.
-            Plan { delete, make: Some(active), ..Plan::default() }
-        } else if how.now {
-            let mut plan = Plan { make: next.is_none().then_some(active), ..Plan::default() };
-            plan.update.extend(next.map(|next| activated(next, at)));
-            plan.update.extend(self.of_state(keys, KeyState::Active).map(|key| retired(key, at)));
-            plan
-        } else {
-            Plan { make: next.is_none().then(|| self.next_one(at.now)), ..Plan::default() }
-        }
-    }
-
-    fn next_one(&self, now: UnixTime) -> Make {
-        Make { state: KeyState::Next, signs_from: now.plus(self.lead()) }
+    fn next_one(&self, algorithm: &str, now: UnixTime) -> Make {
+        let signs_from = now.plus(self.lead());
+        Make { algorithm: algorithm.to_owned(), state: KeyState::Next, signs_from }
     }
 
     /// Whether it is time to publish a successor.
@@ -146,17 +179,17 @@ impl Policy {
         self.rotate_every.is_some_and(|every| now >= signing.signs_from.plus(every - self.lead()))
     }
 
-    fn follow(&self, keys: &[KeyRecord], at: Moment, successor: Option<&KeyRecord>) -> Plan {
+    fn follow(&self, keys: &[KeyRecord], at: Moment, lines: &[Line<'_>]) -> Plan {
         let mut plan = Plan::default();
-        let signing = self.signing(keys);
         for key in keys {
             let is = |other: Option<&KeyRecord>| other.is_some_and(|other| other.kid == key.kid);
+            let signs_on = |line: &Line<'_>| is(line.signing) && line.successor.is_none();
             let changed = match key.state {
                 KeyState::Retired if is_dead(key, at.now) => None,
                 KeyState::Next if !self.is_ours(key) && self.is_abandoned(at.now) => None,
-                KeyState::Next if is(successor) => Some(activated(key, at)),
+                KeyState::Next if lines.iter().any(|line| is(line.successor)) => Some(activated(key, at)),
                 KeyState::Next => Some(self.on_time(key, at.now)),
-                KeyState::Active if is(signing) && successor.is_none() => Some(since_now(key, at)),
+                KeyState::Active if lines.iter().any(signs_on) => Some(since_now(key, at)),
                 KeyState::Active if self.is_ours(key) || self.is_abandoned(at.now) => Some(retired(key, at)),
                 KeyState::Active | KeyState::Retired => Some(lived(key, at)),
             };
@@ -182,6 +215,17 @@ impl Policy {
         }
         key
     }
+}
+
+/// The keys of one algorithm: the one that signs, and the one whose time to sign has come.
+struct Line<'a> {
+    signing: Option<&'a KeyRecord>,
+    successor: Option<&'a KeyRecord>,
+}
+
+/// A key that signs at once.
+fn active(algorithm: &str, now: UnixTime) -> Make {
+    Make { algorithm: algorithm.to_owned(), state: KeyState::Active, signs_from: now }
 }
 
 /// Until when a retired key is published; `None` when it is not retired.

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
+
 use super::ring::{Ring, parse};
 use super::rotation::{Make, Moment, Plan, Policy, RotateNow};
 use crate::domain::encryption::{EncryptionKey, is_sealed};
 use crate::issuer::OpenError;
 use crate::jose::sign::{SigningKey, SigningKeyError};
-use crate::jose::{Algorithm, algorithm_name};
+use crate::jose::{Algorithm, algorithm_name, parse_algorithm};
 use crate::store::{KeyChange, KeyRecord, KeyState, Store, StoreError, StoredKey, StoredKeys};
 
 /// How often a change is tried while other processes change the same keys. Each of theirs brings what we want nearer.
@@ -19,11 +21,22 @@ pub(super) struct Vault {
     pub encryption: Option<EncryptionKey>,
     /// A configured key, which signs.
     pub own: Option<Arc<SigningKey>>,
-    pub algorithm: Algorithm,
-    pub policy: Policy,
+    /// Replaced when a client or an audience needs a further algorithm.
+    pub policy: ArcSwap<Policy>,
 }
 
 impl Vault {
+    /// Adds algorithms that stored keys sign with. A configured key signs with its own.
+    pub(super) fn expect(&self, algorithms: impl IntoIterator<Item = Algorithm>) {
+        let own = self.own.as_ref().map(|own| own.algorithm());
+        for algorithm in algorithms.into_iter().filter(|algorithm| Some(*algorithm) != own) {
+            let name = algorithm_name(algorithm);
+            if !self.policy.load().signs_with(name) {
+                self.policy.rcu(|policy| policy.with(name));
+            }
+        }
+    }
+
     /// Does what is due, and what is demanded, and gives the keys as they are then.
     ///
     /// # Errors
@@ -33,6 +46,7 @@ impl Vault {
         at: Moment,
         mut demanded: Option<RotateNow>,
     ) -> Result<Ring, OpenError> {
+        let policy = self.policy.load_full();
         for _ in 0..ATTEMPTS {
             let stored = self.store.signing_keys().await?;
             let (revision, is_plain) = (stored.revision, stored.keys.iter().any(|key| self.is_bare(key)));
@@ -41,8 +55,8 @@ impl Vault {
             stored.keys.iter().try_for_each(|key| parse(key).map(drop))?;
             let records: Vec<_> = stored.keys.iter().map(|key| key.record.clone()).collect();
             let plan = match demanded {
-                Some(how) => self.policy.on_demand(&records, at, how),
-                None => self.policy.due(&records, at),
+                Some(how) => policy.on_demand(&records, at, how),
+                None => policy.due(&records, at),
             };
             let is_settled = plan.is_empty() && !is_plain;
             if !is_settled {
@@ -53,7 +67,7 @@ impl Vault {
                 report(&change, &records);
             }
             if is_settled && demanded.is_none() {
-                return Ring::new(self.own.as_ref(), &self.policy, stored);
+                return Ring::new(self.own.as_ref(), &policy, stored);
             }
             demanded = None;
         }
@@ -82,7 +96,7 @@ impl Vault {
                 Some(StoredKey { record, private_key: key.private_key.clone() })
             })
             .collect();
-        if let Some(make) = plan.make {
+        for make in plan.make {
             put.push(self.make(make, at).await?);
         }
         Ok(KeyChange { put, delete: plan.delete })
@@ -90,12 +104,13 @@ impl Vault {
 
     /// Making an RSA key takes long enough to be felt by the requests beside it.
     async fn make(&self, make: Make, at: Moment) -> Result<StoredKey, OpenError> {
-        let algorithm = self.algorithm;
+        let unsupported = OpenError::NewKey(SigningKeyError::Unsupported);
+        let algorithm = parse_algorithm(&make.algorithm).ok_or(unsupported)?;
         let made = tokio::task::spawn_blocking(move || SigningKey::generate(algorithm)).await;
         let key = made.unwrap_or(Err(SigningKeyError::Failed)).map_err(OpenError::NewKey)?;
         let record = KeyRecord {
             kid: key.kid().to_owned(),
-            algorithm: algorithm_name(algorithm).to_owned(),
+            algorithm: make.algorithm,
             created_at: at.now,
             state: make.state,
             signs_from: make.signs_from,

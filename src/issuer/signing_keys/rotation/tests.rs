@@ -16,22 +16,22 @@ fn hours(hours: u64) -> Duration {
 }
 
 fn policy(algorithm: &str, rotate_every: Option<Duration>) -> Policy {
-    Policy { algorithm: algorithm.to_owned(), own_key: false, rotate_every, running_since: UnixTime(START) }
+    Policy { algorithms: vec![algorithm.to_owned()], rotate_every, running_since: UnixTime(START) }
 }
 
 fn moment(now: i64) -> Moment {
     Moment { now: UnixTime(now), latest: UnixTime(now), longest_token: hours(1) }
 }
 
-fn apply(keys: &mut Vec<KeyRecord>, plan: Plan, kid: String, algorithm: &str, at: Moment) {
+fn apply(keys: &mut Vec<KeyRecord>, plan: Plan, first: usize, at: Moment) {
     keys.retain(|key| !plan.delete.contains(&key.kid));
     for changed in plan.update {
         let place = keys.iter_mut().find(|key| key.kid == changed.kid).expect("a key there is");
         *place = changed;
     }
-    keys.extend(plan.make.map(|make| KeyRecord {
-        kid,
-        algorithm: algorithm.to_owned(),
+    keys.extend(plan.make.into_iter().enumerate().map(|(i, make)| KeyRecord {
+        kid: format!("k{}", first + i),
+        algorithm: make.algorithm,
         created_at: at.now,
         state: make.state,
         signs_from: make.signs_from,
@@ -63,9 +63,9 @@ impl Simple {
     }
 
     fn follow(&mut self, plan: Plan, now: i64) -> Vec<(&str, KeyState)> {
-        self.made += usize::from(plan.make.is_some());
-        let kid = format!("k{}", self.made);
-        apply(&mut self.keys, plan, kid, &self.policy.algorithm, moment(now));
+        let first = self.made + 1;
+        self.made += plan.make.len();
+        apply(&mut self.keys, plan, first, moment(now));
         self.keys.iter().map(|key| (key.kid.as_str(), key.state)).collect()
     }
 }
@@ -139,17 +139,51 @@ fn keys_of_another_configuration_are_left_alone_for_a_day() {
     let mut world = Simple::new(Some(hours(30 * 24)));
     world.at(START);
     world.demand(START, RotateNow::default());
-    world.policy.algorithm = "B".to_owned();
+    world.policy.algorithms = vec!["B".to_owned()];
     assert_eq!(world.at(START + 1), [("k1", Active), ("k2", Next), ("k3", Active)]);
     assert_eq!(world.at(START + DAY - 1).len(), 3);
     assert_eq!(world.at(START + DAY), [("k1", Retired), ("k3", Active)]);
     // A configured key signs: nothing is made, and what there is stays published.
     let mut world = Simple::new(Some(hours(30 * 24)));
     world.at(START);
-    world.policy.own_key = true;
+    world.policy.algorithms.clear();
     assert_eq!(world.at(START + DAY - 1), [("k1", Active)]);
     assert_eq!(world.at(START + DAY), [("k1", Retired)]);
     assert_eq!(world.at(START + DAY + 3 * HOUR), []);
+}
+
+#[test]
+fn each_algorithm_in_use_has_keys_of_its_own_that_rotate_together() {
+    let mut world = Simple::new(Some(hours(30 * 24)));
+    world.policy.algorithms.push("B".to_owned());
+    let algorithms = |world: &Simple| -> Vec<(String, KeyState)> {
+        world.keys.iter().map(|key| (key.algorithm.clone(), key.state)).collect()
+    };
+    let key = |algorithm: &str, state| (algorithm.to_owned(), state);
+    world.at(START);
+    assert_eq!(algorithms(&world), [key("A", Active), key("B", Active)]);
+    let due = START + 30 * DAY;
+    world.at(due - HOUR);
+    let expected = [key("A", Active), key("B", Active), key("A", Next), key("B", Next)];
+    assert_eq!(algorithms(&world), expected);
+    world.at(due);
+    let expected = [key("A", Retired), key("B", Retired), key("A", Active), key("B", Active)];
+    assert_eq!(algorithms(&world), expected);
+    world.demand(due + 1, RotateNow { withdraw: true, now: true });
+    assert_eq!(algorithms(&world), [key("A", Active), key("B", Active)]);
+    world.demand(due + 2, RotateNow { now: true, withdraw: false });
+    let expected = [key("A", Retired), key("B", Retired), key("A", Active), key("B", Active)];
+    assert_eq!(algorithms(&world), expected);
+}
+
+#[test]
+fn a_further_algorithm_gets_its_key_at_once_and_changes_no_other_key() {
+    let mut world = Simple::new(Some(hours(30 * 24)));
+    world.at(START);
+    world.policy = world.policy.with("B");
+    assert_eq!(world.at(START + HOUR), [("k1", Active), ("k2", Active)]);
+    assert_eq!(world.keys[1].algorithm, "B");
+    assert_eq!(world.policy.with("B").algorithms, ["A", "B"]);
 }
 
 #[test]
@@ -235,16 +269,18 @@ impl World {
         };
         if let Some(how) = demand {
             let plan = each.policy.on_demand(&self.keys, at, how);
-            self.made += usize::from(plan.make.is_some());
-            apply(&mut self.keys, plan, format!("k{}", self.made), &each.policy.algorithm, at);
+            let first = self.made + 1;
+            self.made += plan.make.len();
+            apply(&mut self.keys, plan, first, at);
         }
-        let had_one = each.policy.signing(&self.keys).is_some();
+        let had_one = each.policy.signing(&self.keys, &each.policy.algorithms[0]).is_some();
         let before = self.keys.clone();
         let plan = each.policy.due(&self.keys, at);
-        self.made += usize::from(plan.make.is_some());
-        apply(&mut self.keys, plan, format!("k{}", self.made), &each.policy.algorithm, at);
+        let first = self.made + 1;
+        self.made += plan.make.len();
+        apply(&mut self.keys, plan, first, at);
         assert!(each.policy.due(&self.keys, at).is_empty(), "it is done at once: {:?}", self.keys);
-        let signing = each.policy.of_state(&self.keys, Active).count();
+        let signing = each.policy.of_state(&self.keys, &each.policy.algorithms[0], Active).count();
         assert_eq!(signing, 1, "exactly one key signs: {:?}", self.keys);
         for key in &self.keys {
             let published = *self.published.entry(key.kid.clone()).or_insert(self.elapsed);
@@ -273,7 +309,8 @@ impl World {
             Event::Sign(process, life) => {
                 let process = &mut self.processes[process];
                 process.longest = process.longest.max(life);
-                let kid = process.policy.signing(&process.ring).unwrap().kid.clone();
+                let kid =
+                    process.policy.signing(&process.ring, &process.policy.algorithms[0]).unwrap().kid.clone();
                 self.tokens.push((kid, self.now.saturating_add(i64::try_from(life).unwrap())));
             }
             Event::Demand(process, how) => {
@@ -286,7 +323,7 @@ impl World {
             Event::Restart(process, other) => {
                 // As `SigningKeys::open` does, but for the latest time seen: while it is down, the clock stands well.
                 let policy = &mut self.processes[process].policy;
-                policy.algorithm = if other { "B" } else { "A" }.to_owned();
+                policy.algorithms = vec![if other { "B" } else { "A" }.to_owned()];
                 policy.running_since = UnixTime(self.now);
                 self.tick(process, None);
             }

@@ -1,0 +1,205 @@
+//! The form of an access token: its type, its algorithm, and the claims that carry its scopes.
+//!
+//! RFC 9068 wants the type `at+jwt`, and most verifiers accept it. Some accept only `JWT`, verify only RS256, or read
+//! scopes only from a list in `scp`. The form is a matter of the audience, because the audience's verifiers read the
+//! token: settings stand per audience, and an audience without settings gets the form of the issuer.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::TokenError;
+use crate::jose::Algorithm;
+
+/// The `typ` header of an access token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenType {
+    /// `at+jwt` (RFC 9068 §2.1).
+    AccessToken,
+    /// `JWT` (RFC 7519 §5.1), for verifiers that know no other type.
+    Jwt,
+}
+
+impl TokenType {
+    /// Both of them.
+    pub const ALL: [Self; 2] = [Self::AccessToken, Self::Jwt];
+
+    /// The value of the header.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::AccessToken => "at+jwt",
+            Self::Jwt => "JWT",
+        }
+    }
+}
+
+/// A claim that carries the scopes of a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ScopeClaim {
+    /// `scope`: one text, joined with spaces (RFC 9068 §2.2.3).
+    Scope,
+    /// `scp`: a list of texts.
+    Scp,
+}
+
+impl ScopeClaim {
+    /// Both of them.
+    pub const ALL: [Self; 2] = [Self::Scope, Self::Scp];
+
+    /// The name of the claim.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Scope => "scope",
+            Self::Scp => "scp",
+        }
+    }
+}
+
+/// What the verifiers of one audience need. A value that is left out is taken from the issuer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AudienceSettings {
+    /// The `typ` header.
+    pub token_type: Option<TokenType>,
+    /// The algorithm that signs.
+    pub algorithm: Option<Algorithm>,
+    /// The claims that carry the scopes; not empty, each at most once.
+    pub scope_claims: Option<Vec<ScopeClaim>>,
+    /// How long a token for this audience lives at most, and how long when its client has no lifetime of its own.
+    pub access_token_lifetime: Option<Duration>,
+}
+
+impl AudienceSettings {
+    /// These settings, completed by `other` where they say nothing.
+    fn or(&self, other: &Self) -> Self {
+        Self {
+            token_type: self.token_type.or(other.token_type),
+            algorithm: self.algorithm.or(other.algorithm),
+            scope_claims: self.scope_claims.as_ref().or(other.scope_claims.as_ref()).cloned(),
+            access_token_lifetime: self.access_token_lifetime.or(other.access_token_lifetime),
+        }
+    }
+}
+
+/// The settings of audiences, by audience.
+pub type ByAudience = BTreeMap<String, AudienceSettings>;
+
+/// The form of one access token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenFormat {
+    /// The `typ` header.
+    pub token_type: TokenType,
+    /// The algorithm that signs.
+    pub algorithm: Algorithm,
+    /// The claims that carry the scopes; not empty.
+    pub scope_claims: Vec<ScopeClaim>,
+    /// [`AudienceSettings::access_token_lifetime`].
+    pub lifetime: Option<Duration>,
+}
+
+impl TokenFormat {
+    /// The form of a token for `audiences`: the settings of the client come before the settings of the issuer, and
+    /// `self` is the form of an audience without settings.
+    ///
+    /// # Errors
+    /// [`TokenError::MixedTargets`] when the audiences need different forms: one token has one form.
+    pub(super) fn of(
+        &self,
+        audiences: &[String],
+        client: &ByAudience,
+        issuer: &ByAudience,
+    ) -> Result<Self, TokenError> {
+        let mut formats = audiences.iter().map(|audience| {
+            let settings = [client, issuer].into_iter().filter_map(|map| map.get(audience));
+            self.with(&settings.fold(AudienceSettings::default(), |sum, further| sum.or(further)))
+        });
+        let Some(first) = formats.next() else { return Ok(self.clone()) };
+        if formats.all(|format| format == first) { Ok(first) } else { Err(TokenError::MixedTargets) }
+    }
+
+    fn with(&self, settings: &AudienceSettings) -> Self {
+        Self {
+            token_type: settings.token_type.unwrap_or(self.token_type),
+            algorithm: settings.algorithm.unwrap_or(self.algorithm),
+            scope_claims: settings.scope_claims.as_ref().unwrap_or(&self.scope_claims).clone(),
+            lifetime: settings.access_token_lifetime,
+        }
+    }
+
+    /// How long a token lives: `own` is the lifetime of its client, `default` the issuer's. Zero means without end.
+    pub(super) fn lifetime(&self, own: Option<Duration>, default: Duration) -> Duration {
+        match (own, self.lifetime) {
+            (Some(own), Some(longest)) if own.is_zero() => longest,
+            (Some(own), Some(longest)) => own.min(longest),
+            (own, longest) => own.or(longest).unwrap_or(default),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ISSUER: TokenFormat = TokenFormat {
+        token_type: TokenType::AccessToken,
+        algorithm: Algorithm::ES256,
+        scope_claims: Vec::new(),
+        lifetime: None,
+    };
+
+    fn audiences(names: &[&str]) -> Vec<String> {
+        names.iter().map(ToString::to_string).collect()
+    }
+
+    fn settings(name: &str, settings: AudienceSettings) -> ByAudience {
+        BTreeMap::from([(name.to_owned(), settings)])
+    }
+
+    #[test]
+    fn what_the_client_says_of_an_audience_comes_before_what_the_issuer_says() {
+        let issuer = AudienceSettings {
+            token_type: Some(TokenType::Jwt),
+            algorithm: Some(Algorithm::RS256),
+            ..AudienceSettings::default()
+        };
+        let client = AudienceSettings { algorithm: Some(Algorithm::ES384), ..AudienceSettings::default() };
+        let format = ISSUER.of(&audiences(&["a"]), &settings("a", client), &settings("a", issuer)).unwrap();
+        assert_eq!((format.token_type, format.algorithm), (TokenType::Jwt, Algorithm::ES384));
+    }
+
+    #[test]
+    fn audiences_with_different_settings_share_no_token() {
+        let lifetime = Some(Duration::from_secs(60));
+        let short = AudienceSettings { access_token_lifetime: lifetime, ..AudienceSettings::default() };
+        let (of_a, none) = (settings("a", short.clone()), ByAudience::new());
+        let error = Err(TokenError::MixedTargets);
+        assert_eq!(ISSUER.of(&audiences(&["a", "b"]), &none, &of_a), error);
+        assert_eq!(ISSUER.of(&audiences(&["b", "c", "a"]), &of_a, &none), error);
+        assert_eq!(ISSUER.of(&audiences(&["b", "c"]), &of_a, &none), Ok(ISSUER));
+        // The same needs, said in two places.
+        let both = ISSUER.of(&audiences(&["a", "b"]), &of_a, &settings("b", short));
+        assert_eq!(both.unwrap().lifetime, lifetime);
+    }
+
+    #[test]
+    fn a_token_lives_as_long_as_its_client_may_have_it_and_no_longer_than_its_audience_wants() {
+        let seconds = Duration::from_secs;
+        for (own, audience, expected) in [
+            (None, None, 9),
+            (Some(5), None, 5),
+            (None, Some(20), 20),
+            (Some(5), Some(3), 3),
+            (Some(5), Some(7), 5),
+            // Without end, in the plgd profile.
+            (Some(0), None, 0),
+            (Some(0), Some(3), 3),
+        ] {
+            let format = TokenFormat { lifetime: audience.map(seconds), ..ISSUER };
+            assert_eq!(
+                format.lifetime(own.map(seconds), seconds(9)),
+                seconds(expected),
+                "{own:?} {audience:?}"
+            );
+        }
+    }
+}
