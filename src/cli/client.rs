@@ -169,6 +169,18 @@ struct Metadata {
     /// An audience it may ask for (repeatable)
     #[arg(long, value_name = "AUDIENCE")]
     audience: Vec<String>,
+    /// The `typ` header of its tokens for these audiences: at+jwt or JWT
+    #[arg(long, value_name = "TYPE", requires = "audience")]
+    token_type: Option<String>,
+    /// The algorithm that signs its tokens for these audiences, such as RS256
+    #[arg(long, value_name = "ALGORITHM", requires = "audience")]
+    algorithm: Option<String>,
+    /// A claim that carries the scopes of its tokens for these audiences: scope or scp (repeatable)
+    #[arg(long, value_name = "CLAIM", requires = "audience")]
+    scope_claim: Vec<String>,
+    /// How long its tokens for these audiences live at most
+    #[arg(long, value_name = "DURATION", requires = "audience")]
+    audience_lifetime: Option<String>,
     /// A grant it may use (repeatable)
     #[arg(long, value_name = "GRANT")]
     grant_type: Vec<String>,
@@ -214,6 +226,10 @@ impl Metadata {
                 set(name, list.clone().into());
             }
         }
+        if let Some(settings) = self.audience_settings() {
+            let of_each = self.audience.iter().map(|audience| (audience.clone(), settings.clone().into()));
+            set("audience_settings", Value::Object(of_each.collect()));
+        }
         if !self.claim.is_empty() {
             set("claims", Value::Object(self.claims()?));
         }
@@ -225,6 +241,25 @@ impl Metadata {
             set("jwks", keys);
         }
         Ok(members)
+    }
+
+    /// What the verifiers of the audiences need; `None` when no option says it.
+    fn audience_settings(&self) -> Option<Map<String, Value>> {
+        let mut settings = Map::new();
+        let texts = [
+            ("token_type", &self.token_type),
+            ("algorithm", &self.algorithm),
+            ("access_token_lifetime", &self.audience_lifetime),
+        ];
+        for (name, text) in texts {
+            if let Some(text) = text {
+                settings.insert(name.to_owned(), text.as_str().into());
+            }
+        }
+        if !self.scope_claim.is_empty() {
+            settings.insert("scope_claims".to_owned(), self.scope_claim.clone().into());
+        }
+        (!settings.is_empty()).then_some(settings)
     }
 
     fn claims(&self) -> anyhow::Result<Map<String, Value>> {

@@ -1,5 +1,7 @@
 //! What goes over the wire, as the description shows it.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -41,6 +43,10 @@ pub(super) struct ClientRequest {
     /// The audiences it may ask for; only the issuer's URL when there are none.
     #[schema(max_items = 100, example = json!(["https://devices.example"]))]
     audience: Option<Vec<String>>,
+    /// What the verifiers of its audiences need, by audience; where this says nothing, `issuer.audiences` of the
+    /// configuration does. A request for several audiences whose settings differ is refused with `invalid_target`.
+    #[schema(example = json!({"https://devices.example": {"token_type": "JWT", "algorithm": "RS256"}}))]
+    audience_settings: Option<BTreeMap<String, AudienceSettings>>,
     /// The owner claim's value in its tokens.
     #[schema(min_length = 1, max_length = 256)]
     owner: Option<String>,
@@ -64,6 +70,42 @@ pub(super) struct ClientRequest {
     jwks_uri: Option<String>,
     /// Not supported yet.
     limits: Option<Map<String, Value>>,
+}
+
+/// What the verifiers of an audience need. A member that is left out has the issuer's value.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "as `ClientRequest`")]
+pub(super) struct AudienceSettings {
+    /// The `typ` header of its tokens.
+    token_type: Option<TokenType>,
+    /// The algorithm that signs them. A key of it is made when there is none.
+    #[schema(pattern = "^(ES256|ES384|RS256|RS384|RS512|PS256|PS384|PS512|EdDSA)$")]
+    algorithm: Option<String>,
+    /// The claims that carry their scopes: a text in `scope`, a list in `scp`, or both.
+    #[schema(min_items = 1, max_items = 2)]
+    scope_claims: Option<Vec<ScopeClaim>>,
+    /// How long they live at most, 1s to 24h.
+    access_token_lifetime: Option<Seconds>,
+}
+
+/// The `typ` header of an access token.
+#[derive(Deserialize, ToSchema)]
+pub(super) enum TokenType {
+    /// RFC 9068 §2.1.
+    #[serde(rename = "at+jwt")]
+    AccessToken,
+    /// RFC 7519 §5.1.
+    #[serde(rename = "JWT")]
+    Jwt,
+}
+
+/// A claim that carries scopes.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum ScopeClaim {
+    Scope,
+    Scp,
 }
 
 /// What a client is.
@@ -111,6 +153,9 @@ pub(super) struct Client {
     scope: String,
     scopes: Vec<String>,
     audience: Vec<String>,
+    /// What their verifiers need; lifetimes in seconds.
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    audience_settings: Map<String, Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     owner: Option<String>,
     /// In seconds; the issuer's value when left out.
@@ -164,6 +209,7 @@ impl From<&ClientRecord> for Client {
             grant_types: of.grant_types,
             scope: of.scope,
             audience: of.audience,
+            audience_settings: of.audience_settings,
             owner: of.owner,
             access_token_lifetime: of.access_token_lifetime,
             claims: of.claims,
