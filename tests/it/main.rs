@@ -3,6 +3,7 @@
 //! One file per behaviour. Servers listen on port 0, nothing waits for a fixed time, and every token and secret of the
 //! fake world is known to `support::logs`, which looks for them in everything that was logged.
 
+mod audiences;
 mod authorities;
 mod client_auth;
 mod commands;
