@@ -47,6 +47,14 @@ fn the_configuration_beside_the_systemd_unit_passes_the_check() {
 }
 
 #[test]
+fn the_configuration_beside_the_verifiers_passes_the_check() {
+    let dir = TempDir::new().expect("a directory");
+    fs::write(dir.path().join("legacy-secret"), "a-secret-of-16-bytes").expect("a writable directory");
+    let here = dir.path().display().to_string();
+    check(&dir, &example("verifiers/issuer.yaml").replace("${DATA_DIR}", &here));
+}
+
+#[test]
 fn the_configuration_in_the_kubernetes_manifest_passes_the_check() {
     let dir = TempDir::new().expect("a directory");
     fs::write(dir.path().join("hub-secret"), "a-secret-of-16-bytes").expect("a writable directory");
