@@ -200,7 +200,9 @@ impl SigningKeys {
 
     fn install(&self, ring: Ring) {
         let _installing = self.installing.lock().unwrap_or_else(PoisonError::into_inner);
-        if ring.revision > self.ring.load().revision {
+        // The same keys of the store, read again because a further algorithm is needed, are newer too.
+        let age = |ring: &Ring| (ring.revision, ring.signing.len());
+        if age(&ring) > age(&self.ring.load()) {
             // Verifiers first: no token is signed with a key that those beside us do not know.
             self.live.replace(KeySet::clone(&ring.verifying), None);
             self.ring.store(Arc::new(ring));
