@@ -10,6 +10,7 @@ use super::not_yet;
 use super::problem::Findings;
 use super::tree::{Data, KeyPath, Node};
 use super::yaml::resolve_plain;
+use crate::domain::name::nearest;
 
 /// Checks a whole configuration. Values from the environment that stand for numbers or truth values become such.
 pub(super) fn check(tree: &mut Node, schema: &Value, findings: &mut Findings) {
@@ -277,11 +278,4 @@ fn expected(variants: &[&Value]) -> String {
 
 pub(super) fn quoted(values: &[&str]) -> String {
     values.iter().map(|value| format!("`{value}`")).collect::<Vec<_>>().join(", ")
-}
-
-/// The known name that is most like `wanted`.
-pub(super) fn nearest<'a>(wanted: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    // A key of a megabyte would cost a quadratic amount of work to compare.
-    let wanted: String = wanted.to_lowercase().chars().take(64).collect();
-    known.min_by_key(|name| strsim::osa_distance(&wanted, &name.to_lowercase()))
 }

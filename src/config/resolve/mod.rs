@@ -18,12 +18,13 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
-use super::check::{nearest, quoted};
+use super::check::quoted;
 use super::files::{self, FileError};
 use super::problem::Findings;
 use super::tree::{Data, KeyPath, Node};
 use super::value::{FilePath, GoDuration};
 use super::{Config, Readiness, Shutdown, raw};
+use crate::domain::name::nearest;
 use crate::proxy::upstream;
 use crate::telemetry::{Encoding, LogConfig};
 
@@ -207,10 +208,11 @@ impl Resolver<'_> {
         if known.contains(&name) {
             return;
         }
-        let known = match nearest(name, known.iter().copied()) {
-            None => format!("there is nothing under `{section}`"),
-            Some(nearest) if known.len() == 1 => format!("the only one is `{nearest}`"),
-            Some(nearest) => format!("the nearest is `{nearest}`, known are {}", quoted(&known)),
+        let known = match (known.as_slice(), nearest(name, known.iter().copied())) {
+            ([], _) => format!("there is nothing under `{section}`"),
+            ([only], _) => format!("the only one is `{only}`"),
+            (_, Some(nearest)) => format!("the nearest is `{nearest}`, known are {}", quoted(&known)),
+            (_, None) => format!("known are {}", quoted(&known)),
         };
         let shown = self.shown(path, name);
         self.findings.error(path, format!("no {what} is named `{shown}`; {known}"));

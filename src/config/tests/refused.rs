@@ -320,3 +320,30 @@ fn syntax_errors_have_a_line() {
     assert!(problems("- a\n")[0].contains("expected a mapping, found a list"));
     assert!(problems("7")[0].contains("expected a mapping, found a number"));
 }
+
+#[test]
+fn a_client_secret_that_can_be_guessed_is_refused_as_the_management_api_refuses_it() {
+    let text = small_with("issuer", "  clients: [{ id: a, secretFile: \"${DIR}/short\" }]\n");
+    let found = problems(&text);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].starts_with("x.yaml:4:"), "{found:?}");
+    assert!(
+        found[0].contains("issuer.clients[0].secretFile: the secret is shorter than 16 bytes"),
+        "{found:?}"
+    );
+    assert!(!found[0].contains("short-secret"), "{found:?}");
+}
+
+#[test]
+fn a_key_that_is_like_none_names_no_other() {
+    for (text, path) in [("colour: red\n", "colour"), ("shutdown: { patience: 1s }\n", "shutdown.patience")] {
+        let found = problems(&format!("{ISSUER}{text}"));
+        assert!(found.iter().any(|it| it.ends_with(&format!("{path}: unknown key"))), "{found:?}");
+    }
+    for section in ["issuer", "admin", "probes", "localApi"] {
+        let found = problems(&format!("{section}: {{ tls: {{ certFile: a, keyFile: b }} }}\n"));
+        let said = format!(" {section}.tls: not supported yet");
+        assert!(found.iter().any(|it| it.ends_with(&said)), "{section}: {found:?}");
+        assert!(!found.iter().any(|it| it.contains("unknown key")), "{section}: {found:?}");
+    }
+}
