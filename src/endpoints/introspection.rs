@@ -8,7 +8,7 @@ use http::HeaderMap;
 use serde_json::json;
 
 use super::oauth::{WholeBody, token_error_answer};
-use super::{JSON, NO_CACHE, NO_STORE, Peer, address, shown};
+use super::{JSON, NO_CACHE, NO_STORE, Peer, address, line, shown};
 use crate::issuer::{Introspection, IntrospectionRequest, Issuer, TokenError};
 
 /// `POST /oauth/introspect`
@@ -31,7 +31,7 @@ pub(super) async fn introspect(
         Ok(Introspection::Inactive | Introspection::NotAllowed(_)) => json!({ "active": false }),
         Err(error) => return token_error_answer(error),
     };
-    ([JSON, NO_STORE, NO_CACHE], members.to_string()).into_response()
+    ([JSON, NO_STORE, NO_CACHE], line(members.to_string())).into_response()
 }
 
 /// The audit line of a refusal. What is answered is not written down: resource servers may ask for each request.

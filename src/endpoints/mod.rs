@@ -44,7 +44,14 @@ const NO_CACHE: (HeaderName, HeaderValue) = (PRAGMA, HeaderValue::from_static("n
 /// An error as RFC 6749 §5.2 writes it. Both texts are constants, so nothing of a request can get into them.
 fn error_answer(status: StatusCode, error: &'static str, description: &str) -> Response {
     let body = json!({ "error": error, "error_description": description }).to_string();
-    (status, [JSON, NO_STORE, NO_CACHE], body).into_response()
+    (status, [JSON, NO_STORE, NO_CACHE], line(body)).into_response()
+}
+
+/// A body of JSON as it is sent: a shell's prompt stands below it, not behind it.
+fn line(json: impl Into<String>) -> String {
+    let mut json = json.into();
+    json.push('\n');
+    json
 }
 
 /// For methods an endpoint does not have; axum adds `Allow`.

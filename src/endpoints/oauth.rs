@@ -17,7 +17,9 @@ use super::introspection::introspect;
 use super::metadata::{jwks, metadata};
 use super::plgd::{self, TokensApi, VerifyCaller};
 use super::revocation::{revocations, revoke};
-use super::{JSON, NO_CACHE, NO_STORE, Peer, address, error_answer, method_not_allowed, not_found, shown};
+use super::{
+    JSON, NO_CACHE, NO_STORE, Peer, address, error_answer, line, method_not_allowed, not_found, shown,
+};
 use crate::domain::oauth::{ErrorCode, GrantType};
 use crate::domain::secret::ExposeSecret;
 use crate::issuer::metadata::{
@@ -279,7 +281,7 @@ fn token_answer(response: &TokenResponse, profile: Profile) -> Response {
         refresh_token: response.refresh_token.as_ref().map(ExposeSecret::expose_secret),
     };
     match serde_json::to_string(&body) {
-        Ok(body) => ([JSON, NO_STORE, NO_CACHE], body).into_response(),
+        Ok(body) => ([JSON, NO_STORE, NO_CACHE], line(body)).into_response(),
         Err(_) => token_error_answer(TokenError::Signing),
     }
 }

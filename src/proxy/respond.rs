@@ -151,8 +151,12 @@ impl<'a> Answer<'a> {
 
     fn body(&self) -> Bytes {
         // Both texts are constants without characters that JSON would escape.
-        format!(r#"{{"error":"{}","error_description":"{}"}}"#, row_of(self.reason).error, self.description)
-            .into()
+        format!(
+            "{{\"error\":\"{}\",\"error_description\":\"{}\"}}\n",
+            row_of(self.reason).error,
+            self.description
+        )
+        .into()
     }
 
     /// RFC 6750 §3. The realm is a name of the configuration and the scopes are scope tokens: neither holds a quote.

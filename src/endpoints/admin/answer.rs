@@ -12,8 +12,8 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::wire::{ErrorBody, ErrorDetail};
-use crate::domain::claims::Claims;
-use crate::endpoints::JSON;
+use crate::domain::claims::{Claims, JsonFault};
+use crate::endpoints::{JSON, line};
 use crate::issuer::management::ManagementError;
 use crate::issuer::registration::FieldProblem;
 
@@ -125,14 +125,14 @@ impl IntoResponse for Refusal {
 /// An answer with a JSON body.
 pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Response {
     match serde_json::to_string(body) {
-        Ok(text) => (status, [JSON], text).into_response(),
+        Ok(text) => (status, [JSON], line(text)).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }
 
 /// JSON that is text already.
 pub(super) fn json_text(text: String) -> Response {
-    ([JSON], text).into_response()
+    ([JSON], line(text)).into_response()
 }
 
 /// A body that is a JSON object; none at all counts as an empty one.

@@ -6,7 +6,7 @@ use http::{HeaderValue, StatusCode};
 use serde_json::{Value, json};
 
 use crate::domain::oauth::ErrorCode;
-use crate::endpoints::{JSON, NO_CACHE, NO_STORE};
+use crate::endpoints::{JSON, NO_CACHE, NO_STORE, line};
 use crate::issuer::TokenError;
 
 const NO_SNIFF: (HeaderName, HeaderValue) = (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -88,7 +88,8 @@ fn challenge(error: TokenError) -> Option<&'static str> {
 }
 
 fn answer(code: Code, body: &Value, challenge: Option<&'static str>) -> Response {
-    let mut answer = (code.http(), [JSON, NO_STORE, NO_CACHE, NO_SNIFF], body.to_string()).into_response();
+    let mut answer =
+        (code.http(), [JSON, NO_STORE, NO_CACHE, NO_SNIFF], line(body.to_string())).into_response();
     if let Some(challenge) = challenge.filter(|_| code == Code::Unauthenticated) {
         answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
     }

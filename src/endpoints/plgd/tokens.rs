@@ -16,7 +16,7 @@ use super::messages::{self, Spelling};
 use super::status::{Code, error_answer, issue_error_answer, status};
 use super::{Caller, TokensApi, UnknownCaller};
 use crate::endpoints::oauth::why_no_body;
-use crate::endpoints::{NO_CACHE, NO_STORE, Peer, shown};
+use crate::endpoints::{NO_CACHE, NO_STORE, Peer, line, shown};
 use crate::issuer::{Issuer, TokenRequest};
 use crate::store::StoreError;
 use crate::store::tokens::{TokenFilter, TokenRecord};
@@ -219,7 +219,7 @@ fn unavailable(error: &StoreError) -> Response {
 
 fn message_answer(headers: &HeaderMap, message: serde_json::Value) -> Response {
     let spelling = Spelling::accepted(headers);
-    ([spelling.content_type(), NO_STORE, NO_CACHE], spelling.write(message)).into_response()
+    ([spelling.content_type(), NO_STORE, NO_CACHE], line(spelling.write(message))).into_response()
 }
 
 fn ndjson(spelling: Spelling, body: Body) -> Response {
