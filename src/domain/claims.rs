@@ -37,6 +37,28 @@ impl Claims {
         }
     }
 
+    /// The same for a text whose writer is to learn what is wrong with it, and where.
+    ///
+    /// # Errors
+    /// When the text is no JSON object or repeats a member; the error may name that member.
+    pub fn parse_or_explain(json: &[u8]) -> Result<Self, JsonFault> {
+        if json.starts_with(b"\xef\xbb\xbf") {
+            let what = "a byte order mark (U+FEFF) stands before it; save it as UTF-8 without one".to_owned();
+            return Err(JsonFault { what, line: 1, column: 1 });
+        }
+        match serde_json::from_slice::<Strict>(json) {
+            Ok(Strict(Value::Object(map))) => Ok(Self(map)),
+            Ok(_) => Err(JsonFault { what: "it is no object".to_owned(), line: 1, column: 1 }),
+            Err(error) => {
+                let (line, column) = (error.line(), error.column());
+                let text = error.to_string();
+                let place = format!(" at line {line} column {column}");
+                let what = text.strip_suffix(&place).unwrap_or(&text).to_owned();
+                Err(JsonFault { what, line, column: column.max(1) })
+            }
+        }
+    }
+
     /// A claim's raw value.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Value> {
@@ -136,6 +158,15 @@ impl Claims {
 #[error("not a JSON object, or a member is repeated")]
 pub struct InvalidJson;
 
+/// What is wrong with a JSON text, and where. Names no value of it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}, column {column}: {what}")]
+pub struct JsonFault {
+    what: String,
+    line: usize,
+    column: usize,
+}
+
 /// JSON in which no object repeats a member.
 struct Strict(Value);
 
@@ -194,7 +225,8 @@ impl<'de> Visitor<'de> for StrictVisitor {
         let mut members = Map::new();
         while let Some(name) = map.next_key::<String>()? {
             if members.contains_key(&name) {
-                return Err(de::Error::custom("repeated member"));
+                let shown: String = name.chars().take(64).flat_map(char::escape_debug).collect();
+                return Err(de::Error::custom(format!("the member `{shown}` is repeated")));
             }
             let Strict(value) = map.next_value()?;
             members.insert(name, value);
@@ -295,6 +327,26 @@ mod tests {
         ] {
             assert_eq!(Claims::parse(bad), Err(InvalidJson), "{}", String::from_utf8_lossy(bad));
         }
+    }
+
+    #[test]
+    fn a_fault_of_json_has_a_place_and_a_word() {
+        for (json, said) in [
+            ("{", "line 1, column 1: EOF while parsing an object"),
+            ("{\n  \"a\": 1,\n}", "line 3, column 1: trailing comma"),
+            ("{\n\"a\" 1}", "line 2, column 5: expected `:`"),
+            ("{\"a\":'b'}", "line 1, column 6: expected value"),
+            ("{\"a\":1,\n \"a\":2}", "line 2, column 4: the member `a` is repeated"),
+            ("{\"a\":\"x\ny\"}", "line 2, column 0"),
+            ("[]", "line 1, column 1: it is no object"),
+            ("\u{feff}{}", "line 1, column 1: a byte order mark"),
+            ("{} {}", "line 1, column 4: trailing characters"),
+        ] {
+            let fault = Claims::parse_or_explain(json.as_bytes()).unwrap_err().to_string();
+            assert!(fault.starts_with(said.split(", column 0").next().unwrap_or(said)), "{json:?}: {fault}");
+            assert_eq!(fault.contains(" at line"), false, "{fault}");
+        }
+        assert!(Claims::parse_or_explain(b"{\"a\":1}").is_ok());
     }
 
     #[test]

@@ -41,6 +41,20 @@ impl UnixTime {
         OffsetDateTime::from_unix_timestamp(self.0).ok()?.format(&Rfc3339).ok()
     }
 
+    /// Where this time lies for a clock that says `now`, in words: `X is 5 s before this server's clock, which says Y`.
+    #[must_use]
+    pub fn beside(self, now: Self) -> String {
+        let shown = |time: Self| time.to_rfc3339().unwrap_or_else(|| format!("{} s after 1970", time.0));
+        let apart = match self.0.abs_diff(now.0) {
+            seconds if seconds < 2 * 60 => format!("{seconds} s"),
+            seconds if seconds < 2 * 3600 => format!("{} min", seconds / 60),
+            seconds if seconds < 2 * 86_400 => format!("{} h", seconds / 3600),
+            seconds => format!("{} days", seconds / 86_400),
+        };
+        let side = if self <= now { "before" } else { "after" };
+        format!("{} is {apart} {side} this server's clock, which says {}", shown(self), shown(now))
+    }
+
     /// How long from `self` until `later`; zero when `later` has passed.
     #[must_use]
     pub fn until(self, later: Self) -> Duration {
@@ -67,5 +81,27 @@ impl Clock for SystemClock {
         // A machine whose clock stands before 1970 has no valid token anyway: 0 makes every `nbf` fail.
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         UnixTime(i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_times_are_compared_in_words() {
+        let now = UnixTime(1_800_000_000);
+        for (other, said) in [
+            (1_800_000_000, "is 0 s before"),
+            (1_799_999_941, "is 59 s before"),
+            (1_800_000_300, "is 5 min after"),
+            (1_799_978_400, "is 6 h before"),
+            (0, "is 20833 days before"),
+        ] {
+            let words = UnixTime(other).beside(now);
+            assert!(words.contains(said), "{words}");
+            assert!(words.ends_with("this server's clock, which says 2027-01-15T08:00:00Z"), "{words}");
+        }
+        assert!(UnixTime::NEVER.beside(now).contains("after this server's clock"));
     }
 }

@@ -51,6 +51,12 @@ impl ScopeSet {
         self.0.iter().all(|s| other.contains(s))
     }
 
+    /// Whether both hold the same scopes, in whatever order.
+    #[must_use]
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        self.is_subset_of(other) && other.is_subset_of(self)
+    }
+
     /// Whether there is no scope in the set.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -33,7 +33,7 @@ pub(super) enum Refusal {
     /// The body's media type is missing or not JSON.
     ContentType,
     /// The body is no JSON object.
-    Body,
+    Body(JsonFault),
     /// The body is too large, or broke off.
     BodyUnread(StatusCode),
     /// A parameter of the query is wrong.
@@ -61,7 +61,7 @@ impl Refusal {
             Self::TooManyWrongTokens(_) => (StatusCode::TOO_MANY_REQUESTS, "too_many_requests"),
             Self::ContentType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type"),
             Self::BodyUnread(status) => (*status, "invalid_request"),
-            Self::Body | Self::Query(_) => (StatusCode::BAD_REQUEST, "invalid_request"),
+            Self::Body(_) | Self::Query(_) => (StatusCode::BAD_REQUEST, "invalid_request"),
             // RFC 7591 §3.2.2.
             Self::Management(ManagementError::Invalid(_)) => {
                 (StatusCode::BAD_REQUEST, "invalid_client_metadata")
@@ -81,7 +81,9 @@ impl Refusal {
             Self::Token => "the admin token is missing or wrong",
             Self::TooManyWrongTokens(_) => "too many wrong tokens came from this address",
             Self::ContentType => "the content type must be application/json",
-            Self::Body => "the body must be a JSON object without repeated members",
+            Self::Body(fault) => {
+                return format!("the body must be a JSON object without repeated members: {fault}");
+            }
             Self::BodyUnread(StatusCode::PAYLOAD_TOO_LARGE) => "the request body is larger than 64 KiB",
             Self::BodyUnread(_) => "the request body could not be read",
             Self::Query(_) => "the query is not valid",
@@ -148,6 +150,6 @@ impl<S: Send + Sync> FromRequest<S> for Object {
             return Ok(Self(Map::new()));
         }
         // A member that stands there twice would be read by others as its other value.
-        Claims::parse(&body).map(|object| Self(object.as_map().clone())).map_err(|_| Refusal::Body)
+        Claims::parse_or_explain(&body).map(|object| Self(object.as_map().clone())).map_err(Refusal::Body)
     }
 }
