@@ -89,7 +89,7 @@ impl Issuer {
         let mut members = Members::new(body, &["before"]);
         let until = members.time("before").unwrap_or(now);
         if until > now {
-            members.problem("before", "this time is still to come");
+            members.problem("before", format!("it must have passed: {}", until.beside(now)));
         }
         members.end().map_err(ManagementError::Invalid)?;
         let lives = match self.clients.configured(client_id) {

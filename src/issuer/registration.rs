@@ -1,6 +1,7 @@
 //! What is registered of a client of the management API: the members of RFC 7591 §2 and a few of ours, as they are stored.
 
 mod audience_settings;
+mod foreign;
 mod members;
 mod request;
 
@@ -20,8 +21,8 @@ use crate::store::{StoredClient, StoredSecret};
 
 pub use members::FieldProblem;
 pub(super) use members::Members;
-pub use request::{MEMBERS, fits_into_a_path};
-pub(super) use request::{read_new, read_patched};
+pub use request::MEMBERS;
+pub(super) use request::{ServerSet, read_new, read_patched};
 
 /// A client's registration. Unknown members are left alone by reading; a member without a value is not written.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -32,6 +33,9 @@ pub struct Registration {
     pub client_name: Option<String>,
     /// The grants it may use, by their names on the wire.
     pub grant_types: Vec<String>,
+    /// What it would ask the authorization endpoint of another server for: shown, and of no effect.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub response_types: Vec<String>,
     /// The scopes it may ask for, space-joined.
     pub scope: String,
     /// The audiences it may ask for.
@@ -69,6 +73,9 @@ pub struct Registration {
     /// The longest lifetime its access tokens ever had, in seconds: what was issued under it may still live.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub longest_token_lifetime: Option<u64>,
+    /// Members without effect, as they were sent.
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    pub kept: Map<String, Value>,
 }
 
 /// The method of a client that has keys and no secret.

@@ -15,7 +15,6 @@ use crate::domain::oauth::GrantType;
 use crate::domain::scope::ScopeSet;
 use crate::domain::secret::{ExposeSecret, SecretString};
 use crate::issuer::client::{Authentication, Client, Secret};
-use crate::issuer::registration::fits_into_a_path;
 use crate::issuer::token_format::ByAudience;
 use crate::issuer::{self, Profile, RESERVED_CLAIMS};
 use crate::jose::sign::SigningKey;
@@ -212,10 +211,6 @@ fn resolve_client(
 ) -> Option<Client> {
     if let Some(value) = raw.access_token_lifetime {
         lifetime(resolver, &path.key("accessTokenLifetime"), value.0, YEAR, profile);
-    }
-    if !fits_into_a_path(&raw.id.0) {
-        let message = "the management API can neither show this client nor end its tokens: servers read such a path in two ways";
-        resolver.findings.warning(&path.key("id"), message);
     }
     if !raw.allowed_grant_types.iter().any(|grant| matches!(grant, raw::GrantType::ClientCredentials)) {
         let message = "without `client_credentials` nobody ever gets the first refresh token";

@@ -26,7 +26,7 @@ pub(super) struct ClientRequest {
     /// What people call the client.
     #[schema(min_length = 1, max_length = 256)]
     client_name: Option<String>,
-    /// Every client can keep a secret: three names for one thing.
+    /// Every client is a machine that can keep a secret: names for one thing.
     client_type: Option<ClientType>,
     /// The grants it may use; `client_credentials` when left out.
     #[schema(min_items = 1, example = json!(["client_credentials"]))]
@@ -70,6 +70,25 @@ pub(super) struct ClientRequest {
     jwks_uri: Option<String>,
     /// Not supported yet.
     limits: Option<Map<String, Value>>,
+    /// There are no redirects: the list is empty.
+    #[schema(max_items = 0)]
+    redirect_uris: Option<Vec<String>>,
+    /// Kept and shown, and without effect, as are the other members of RFC 7591 §2.
+    #[schema(max_length = 2048, format = "uri")]
+    client_uri: Option<String>,
+    #[schema(max_length = 2048, format = "uri")]
+    logo_uri: Option<String>,
+    #[schema(max_items = 100)]
+    contacts: Option<Vec<String>>,
+    #[schema(max_length = 2048, format = "uri")]
+    tos_uri: Option<String>,
+    #[schema(max_length = 2048, format = "uri")]
+    policy_uri: Option<String>,
+    #[schema(max_length = 2048)]
+    software_id: Option<String>,
+    #[schema(max_length = 2048)]
+    software_version: Option<String>,
+    metadata: Option<Map<String, Value>>,
 }
 
 /// What the verifiers of an audience need. A member that is left out has the issuer's value.
@@ -114,6 +133,7 @@ pub(super) enum ScopeClaim {
 pub(super) enum ClientType {
     Confidential,
     M2m,
+    MachineToMachine,
     Service,
 }
 
@@ -190,6 +210,9 @@ pub(super) struct Client {
     source: &'static str,
 }
 
+    /// Members without effect, as they were sent.
+    #[serde(flatten)]
+    kept: Map<String, Value>,
 impl From<&ClientRecord> for Client {
     fn from(record: &ClientRecord) -> Self {
         let of = record.registration.clone();
@@ -202,11 +225,11 @@ impl From<&ClientRecord> for Client {
             client_secret: None,
             client_secret_expires_at: None,
             client_type: "confidential",
-            response_types: Vec::new(),
             scopes: of.scope.split(' ').filter(|scope| !scope.is_empty()).map(str::to_owned).collect(),
             token_endpoint_auth_method: of.auth_method().to_owned(),
             client_name: of.client_name,
             grant_types: of.grant_types,
+            response_types: of.response_types,
             scope: of.scope,
             audience: of.audience,
             audience_settings: of.audience_settings,
@@ -225,6 +248,7 @@ impl From<&ClientRecord> for Client {
             source: if stored.is_some() { "store" } else { "configuration" },
         }
     }
+            kept: of.kept,
 }
 
 impl From<&CreatedClient> for Client {

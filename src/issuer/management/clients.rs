@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::{CHANGED, ManagementError, NO_CLIENT, TRIES, longest_lifetime, secrets};
 use crate::domain::clock::UnixTime;
 use crate::domain::secret::SecretString;
-use crate::issuer::registration::{FieldProblem, Registration, read_new, read_patched};
+use crate::issuer::registration::{FieldProblem, Registration, ServerSet, read_new, read_patched};
 use crate::issuer::{Client, Issuer};
 use crate::store::{StoreError, StoredClient};
 
@@ -148,7 +148,13 @@ impl Issuer {
         for _ in 0..TRIES {
             let stored = self.stored_client(client_id).await?;
             let old = readable(&stored)?;
-            let new = read_patched(client_id, &old.registration, patch).map_err(ManagementError::Invalid)?;
+            let set = ServerSet {
+                created_at: stored.created_at,
+                updated_at: stored.updated_at,
+                version: stored.version,
+            };
+            let new = read_patched(client_id, &old.registration, &set, patch, self.clock.now())
+                .map_err(ManagementError::Invalid)?;
             self.check_claims(&new)?;
             // Whoever comes to have keys wants its secrets to be good no more, not even when the keys are taken away again.
             if new.has_keys_only() {

@@ -144,13 +144,13 @@ fn read(body: &Map<String, Value>, now: UnixTime) -> Result<Wanted, ManagementEr
     let mut members = Members::new(body, &known);
     let secret = members.secret();
     let expires_in = members.seconds("expires_in").map(|life| now.plus(life));
-    let expiry = members.time("expiry");
+    let expiry = members.time_to_come("expiry", now, None);
     if expires_in.is_some() && expiry.is_some() {
         members.problem("expiry", "it is either `expires_in` or `expiry`");
     }
     let expires_at = expires_in.or(expiry);
-    if expires_at.is_some_and(|end| end <= now) {
-        members.problem(if expiry.is_some() { "expiry" } else { "expires_in" }, "this time has passed");
+    if expires_in.is_some_and(|end| end <= now) {
+        members.problem("expires_in", "it must be longer than 0 s");
     }
     let grace = members.seconds("grace");
     let keep_others = members.flag("keep_others");

@@ -5,18 +5,18 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 use url::Url;
 
-use super::{PRIVATE_KEY_JWT, Registration};
+use super::{PRIVATE_KEY_JWT, Registration, foreign};
 use crate::domain::clock::UnixTime;
 use crate::domain::duration;
-use crate::domain::name::{is_audience, is_claim_name};
+use crate::domain::name::{is_audience, is_claim_name, nearest};
 use crate::domain::oauth::GrantType;
 use crate::domain::scope::ScopeSet;
 use crate::domain::secret::SecretString;
 use crate::issuer::RESERVED_CLAIMS;
 use crate::jose::key_set::KeySet;
 
-/// Members that answers carry and that nobody can set.
-const READ_ONLY: [&str; 6] =
+/// Members that answers carry and that only the server sets.
+pub(super) const READ_ONLY: [&str; 6] =
     ["client_id_issued_at", "client_secret_expires_at", "created_at", "updated_at", "version", "source"];
 
 /// The longest lifetime of an access token.
@@ -56,13 +56,11 @@ impl<'a> Members<'a> {
     pub(in crate::issuer) fn new(object: &'a Map<String, Value>, known: &[&str]) -> Self {
         let mut members = Self { object, problems: Vec::new() };
         for name in object.keys().filter(|name| !known.contains(&name.as_str())) {
-            // A name of a megabyte would cost a quadratic amount of work to compare.
             let shown: String = name.chars().take(64).collect();
-            let nearest = known.iter().min_by_key(|known| strsim::osa_distance(&shown, known));
-            let problem = match nearest {
-                _ if READ_ONLY.contains(&name.as_str()) => "it is set by the server".to_owned(),
+            let problem = match nearest(name, known.iter().copied()) {
+                _ if READ_ONLY.contains(&name.as_str()) => "the server sets it: leave it out".to_owned(),
                 Some(nearest) => format!("unknown; the nearest known member is `{nearest}`"),
-                None => "unknown".to_owned(),
+                None => "unknown: this request has no such member".to_owned(),
             };
             members.problem(&shown, problem);
         }
@@ -82,6 +80,11 @@ impl<'a> Members<'a> {
     /// A member; one without a value counts as left out.
     pub(super) fn get(&self, name: &str) -> Option<&'a Value> {
         self.object.get(name).filter(|value| !value.is_null())
+    }
+
+    /// A text that programs send empty when nothing is set.
+    pub(super) fn text_or_empty(&mut self, name: &str, most: usize) -> Option<String> {
+        if self.get(name)? == "" { None } else { self.text(name, most) }
     }
 
     /// A text that is not empty.
@@ -115,6 +118,18 @@ impl<'a> Members<'a> {
 
     pub(super) fn list(&mut self, name: &str) -> Option<Vec<&'a str>> {
         let value = self.get(name)?;
+        self.items(name, value)
+    }
+
+    /// A list of texts, or one text with spaces between the items.
+    fn list_or_joined(&mut self, name: &str) -> Option<Vec<&'a str>> {
+        match self.get(name)? {
+            Value::String(joined) => Some(joined.split(' ').filter(|item| !item.is_empty()).collect()),
+            value => self.items(name, value),
+        }
+    }
+
+    fn items(&mut self, name: &str, value: &'a Value) -> Option<Vec<&'a str>> {
         let items = value.as_array().map(|items| items.iter().map(Value::as_str).collect::<Option<Vec<_>>>());
         match items {
             Some(Some(items)) if items.len() <= MAX_ITEMS => Some(items),
@@ -123,6 +138,20 @@ impl<'a> Members<'a> {
                 None
             }
         }
+    }
+
+    /// A moment that is still to come. One that has passed is only accepted when it is the one that is registered already.
+    pub(in crate::issuer) fn time_to_come(
+        &mut self,
+        name: &str,
+        now: UnixTime,
+        registered: Option<UnixTime>,
+    ) -> Option<UnixTime> {
+        let time = self.time(name)?;
+        if time <= now && Some(time) != registered {
+            self.problem(name, format!("it must be still to come: {}", time.beside(now)));
+        }
+        Some(time)
     }
 
     /// A moment, as RFC 3339 writes it.
@@ -134,16 +163,12 @@ impl<'a> Members<'a> {
         time
     }
 
-    /// A length of time: seconds, or a text such as `1h30m`.
+    /// A length of time in whole seconds: a number, the same as a text, or a text such as `1h30m`.
     pub(in crate::issuer) fn seconds(&mut self, name: &str) -> Option<Duration> {
-        let value = match self.get(name)? {
-            Value::String(text) => duration::parse(text).ok(),
-            // JSON has no other numbers than 60.0; a fraction of a second is none.
-            value => value.as_u64().map(Duration::from_secs),
-        };
-        let value = value.filter(|value| *value <= YEAR * 100);
+        let value = whole_seconds(self.get(name)?).filter(|value| *value <= YEAR * 100);
         if value.is_none() {
-            self.problem(name, "it must be a number of seconds, or a duration such as `1h30m` or `7d`");
+            let problem = "it must be a whole number of seconds, or a duration such as `1h30m` or `7d`";
+            self.problem(name, problem);
         }
         value
     }
@@ -159,11 +184,17 @@ impl<'a> Members<'a> {
     pub(super) fn grant_types(&mut self) -> Vec<String> {
         let default = || vec![GrantType::ClientCredentials.as_str().to_owned()];
         let Some(names) = self.list("grant_types") else { return default() };
-        if names.is_empty() || names.iter().any(|name| GrantType::parse(name).is_none()) {
-            self.problem("grant_types", "it must name at least one grant, and only ones that this issuer supports, such as `client_credentials`");
+        if names.is_empty() {
+            self.problem("grant_types", format!("it must name at least one grant: {}", supported_grants()));
         }
         let mut known: Vec<String> = Vec::new();
         for name in names {
+            if GrantType::parse(name).is_none() {
+                let problem =
+                    format!("{}; this server has {}", foreign::why_no_grant(name), supported_grants());
+                self.problem("grant_types", problem);
+                return default();
+            }
             if !known.iter().any(|known| known == name) {
                 known.push(name.to_owned());
             }
@@ -171,16 +202,34 @@ impl<'a> Members<'a> {
         known
     }
 
+    /// What the authorization endpoint of another server would answer with (RFC 7591 §2). This server has none, so the
+    /// member changes nothing, unless it is all that the request says of what the client is to do.
+    pub(super) fn response_types(&mut self) -> Vec<String> {
+        let Some(types) = self.list("response_types") else { return Vec::new() };
+        let is_known = |kind: &str| {
+            kind.split(' ').all(|part| matches!(part, "code" | "token" | "id_token" | "none"))
+                && !kind.is_empty()
+        };
+        if !types.iter().all(|kind| is_known(kind)) {
+            self.problem("response_types", "it must be a list of `code`, `token`, `id_token` and `none`");
+        } else if types.iter().any(|kind| *kind != "none")
+            && self.get("grant_types").is_none()
+            && self.get("client_type").is_none()
+        {
+            let problem = "it asks for a login (authorization code or implicit grant), and this server has no \
+                           authorization endpoint; a machine says `grant_types: [\"client_credentials\"]`";
+            self.problem("response_types", problem);
+        }
+        types.into_iter().map(str::to_owned).collect()
+    }
+
     /// `scope`, as RFC 7591 has it, or `scopes`, a list.
     pub(super) fn scope(&mut self) -> String {
-        let joined = match self.get("scope").map(Value::as_str) {
+        // Empty is a value of its own here: no scope at all.
+        let joined = match self.get("scope") {
             None => None,
-            // Empty is a value of its own here: no scope at all.
-            Some(Some(text)) => Some(ScopeSet::parse(text)),
-            Some(None) => {
-                self.problem("scope", "it must be a text of scopes with spaces between them");
-                None
-            }
+            Some(Value::String(text)) => Some(ScopeSet::parse(text)),
+            Some(_) => self.list("scope").map(ScopeSet::from_tokens),
         };
         let listed = self.list("scopes").map(ScopeSet::from_tokens);
         for (name, scopes) in [("scope", &joined), ("scopes", &listed)] {
@@ -194,7 +243,7 @@ impl<'a> Members<'a> {
         }
         match (joined, listed) {
             (Some(Ok(joined)), Some(Ok(listed))) => {
-                if !(joined.is_subset_of(&listed) && listed.is_subset_of(&joined)) {
+                if !joined.is_same_as(&listed) {
                     self.problem(
                         "scopes",
                         "`scope` and `scopes` say different things; one of them is enough",
@@ -207,8 +256,9 @@ impl<'a> Members<'a> {
         }
     }
 
+    /// A list, or one text as Auth0's grants have it.
     pub(super) fn audience(&mut self) -> Vec<String> {
-        let Some(list) = self.list("audience") else { return Vec::new() };
+        let Some(list) = self.list_or_joined("audience") else { return Vec::new() };
         if !list.iter().all(|audience| is_audience(audience)) {
             self.problem("audience", "an audience is not empty and holds no white space");
         }
@@ -252,6 +302,7 @@ impl<'a> Members<'a> {
     /// A secret that the caller chose.
     pub(in crate::issuer) fn secret(&mut self) -> Option<SecretString> {
         match self.get("client_secret")?.as_str() {
+            Some("") => None,
             // RFC 6749 appendix A.2.
             Some(secret)
                 if (MIN_SECRET..=MAX_TEXT).contains(&secret.len())
@@ -270,7 +321,7 @@ impl<'a> Members<'a> {
     }
 
     pub(super) fn jwks(&mut self) -> Option<Value> {
-        let jwks = self.get("jwks")?;
+        let jwks = self.get("jwks").filter(|jwks| jwks.as_object().is_none_or(|set| !set.is_empty()))?;
         let text = jwks.to_string();
         let keys = jwks.get("keys").and_then(Value::as_array);
         // RFC 7518 §6: `d` is the private part of every asymmetric kind, the others are more of an RSA one; `k` is a
@@ -286,12 +337,12 @@ impl<'a> Members<'a> {
         } else if !KeySet::parse(text.as_bytes()).is_ok_and(|set| Some(set.len()) == keys.map(Vec::len)) {
             self.problem("jwks", "it must be a JWK set (RFC 7517 §5) whose keys can all verify a signature");
         }
-        // Whatever else stands beside the keys is nobody's business.
+        // Other members of the set mean nothing here.
         Some(json!({ "keys": keys }))
     }
 
     pub(super) fn jwks_uri(&mut self) -> Option<String> {
-        let uri = self.text("jwks_uri", 2048)?;
+        let uri = self.text_or_empty("jwks_uri", 2048)?;
         let is_usable = Url::parse(&uri).is_ok_and(|url| {
             url.scheme() == "https"
                 && url.username().is_empty()
@@ -318,10 +369,81 @@ impl<'a> Members<'a> {
                 self.problem("token_endpoint_auth_method", "`private_key_jwt` needs `jwks` or `jwks_uri`");
             }
             None | Some("client_secret_basic" | "client_secret_post" | PRIVATE_KEY_JWT) => {}
-            Some(_) => self.problem(
-                "token_endpoint_auth_method",
-                "it must be `client_secret_basic`, `client_secret_post` or `private_key_jwt`",
-            ),
+            Some(other) => {
+                let problem = format!(
+                    "it must be `client_secret_basic`, `client_secret_post` or `private_key_jwt`{}",
+                    foreign::why_no_method(other)
+                );
+                self.problem("token_endpoint_auth_method", problem);
+            }
+        }
+    }
+}
+
+fn supported_grants() -> String {
+    GrantType::ALL.map(|grant| format!("`{}`", grant.as_str())).join(" and ")
+}
+
+/// 3600, 3600.0, "3600", "3600.0" and "1h" are one length of time.
+fn whole_seconds(value: &Value) -> Option<Duration> {
+    let text = match value {
+        // A float is written without an exponent.
+        Value::Number(number) => match number.as_u64() {
+            Some(seconds) => return Some(Duration::from_secs(seconds)),
+            None => format!("{}", number.as_f64()?),
+        },
+        Value::String(text) => text.clone(),
+        _ => return None,
+    };
+    let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
+    let is_number = (1..=18).contains(&whole.len()) && whole.bytes().all(|byte| byte.is_ascii_digit());
+    if is_number && fraction.bytes().all(|byte| byte == b'0') {
+        return whole.parse().ok().map(Duration::from_secs);
+    }
+    duration::parse(&text).ok().filter(|duration| duration.subsec_nanos() == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_length_of_time_has_many_spellings() {
+        for value in [
+            json!(3600),
+            json!(3600.0),
+            json!(3.6e3),
+            json!("3600"),
+            json!("3600.0"),
+            json!("3600.00"),
+            json!("1h"),
+            json!("60m"),
+            json!("3600s"),
+            json!("0.5h30m"),
+        ] {
+            assert_eq!(whole_seconds(&value), Some(Duration::from_secs(3600)), "{value}");
+        }
+        assert_eq!(whole_seconds(&json!("0")), Some(Duration::ZERO));
+        for value in [
+            json!(3600.5),
+            json!(-1),
+            json!(-1.0),
+            json!(1e300),
+            json!("3600.5"),
+            json!("1.5s"),
+            json!("1500ms"),
+            json!("-1"),
+            json!("1e3"),
+            json!(" 1"),
+            json!(""),
+            json!("."),
+            json!(".0"),
+            json!("x"),
+            json!(true),
+            json!([1]),
+            json!("9".repeat(30)),
+        ] {
+            assert_eq!(whole_seconds(&value), None, "{value}");
         }
     }
 }
