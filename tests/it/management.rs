@@ -1,6 +1,7 @@
 //! The management API over real sockets: the life of a client, the guards, the commands.
 
 mod commands;
+mod foreign;
 mod guards;
 mod keys;
 mod life;
