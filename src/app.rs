@@ -36,7 +36,7 @@ use crate::jose::provider;
 use crate::limits::Limits;
 use crate::proxy::inbound::{self, Inbound, OwnEndpoints};
 use crate::proxy::listener::{Listener, Workers};
-use crate::proxy::local::LocalService;
+use crate::proxy::local::{LocalService, Paths};
 use crate::proxy::own::OwnAddresses;
 use crate::store;
 use crate::telemetry::{Metrics, Role};
@@ -294,7 +294,8 @@ impl Parts {
     ) -> Result<(String, Listener), StartError> {
         let role = if name == PROBES { Role::Probes } else { Role::Local };
         let metrics = Arc::new(self.metrics.requests(role, name));
-        let serve = || LocalService::new(router.clone(), metrics.clone());
+        let paths = if name == ADMIN { Paths::WithIds } else { Paths::Normal };
+        let serve = || LocalService::new(router.clone(), metrics.clone(), paths);
         let served =
             workers.listen(sockets.get(&Socket::Own(name))?, &metrics, serve).map_err(StartError::Workers)?;
         Ok((name.to_owned(), served))

@@ -21,7 +21,7 @@ use super::run::Signals;
 use crate::domain::secret::{ExposeSecret, SecretString};
 use crate::http_client::{HttpAnswer, HttpClient, HttpOptions};
 use crate::proxy::listener::{BoundSocket, Workers};
-use crate::proxy::local::LocalService;
+use crate::proxy::local::{LocalService, Paths};
 use crate::telemetry::{Metrics, Role};
 use crate::{app, config, telemetry};
 
@@ -107,7 +107,8 @@ fn serve_echo(workers: &Workers) -> anyhow::Result<crate::proxy::listener::Liste
         .with_context(|| format!("the demo's echo service cannot listen on {ECHO}"))?;
     let metrics = Arc::new(Arc::new(Metrics::new()).requests(Role::Local, "echo"));
     let router = Router::new().fallback(echo);
-    Ok(workers.listen(&socket, &metrics, || LocalService::new(router.clone(), metrics.clone()))?)
+    Ok(workers
+        .listen(&socket, &metrics, || LocalService::new(router.clone(), metrics.clone(), Paths::Normal))?)
 }
 
 async fn echo(request: Request) -> Json<Value> {

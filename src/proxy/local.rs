@@ -148,23 +148,56 @@ async fn write_response(session: &mut Session, response: http::Response<Body>) -
 pub struct LocalService {
     router: Router,
     metrics: Arc<RequestMetrics>,
+    paths: Paths,
+}
+
+/// Which paths a listener takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Paths {
+    /// Those that every server reads alike.
+    Normal,
+    /// Also those whose segments hold escapes such as `%2F`: they stand for ids that the router decodes.
+    WithIds,
+}
+
+impl Paths {
+    /// The path as the router gets it.
+    fn read(self, raw: &str) -> Result<String, Reason> {
+        match NormalPath::parse(raw) {
+            Ok(path) => Ok(path.as_str().to_owned()),
+            Err(_) if self == Self::WithIds && is_escaped_well(raw) => Ok(raw.to_owned()),
+            Err(_) => Err(Reason::AmbiguousPath),
+        }
+    }
+}
+
+/// Whether a path is made of characters that a path may have (RFC 3986 §3.3) and of escapes, and is UTF-8 when decoded.
+fn is_escaped_well(raw: &str) -> bool {
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/-._~!$&'()*+,;=:@%".contains(byte);
+    let escapes = raw.split('%').skip(1);
+    raw.starts_with('/')
+        && raw.as_bytes().iter().all(is_plain)
+        && escapes
+            .into_iter()
+            .all(|rest| rest.as_bytes().iter().take(2).filter(|b| b.is_ascii_hexdigit()).count() == 2)
+        && percent_encoding::percent_decode_str(raw).decode_utf8().is_ok()
 }
 
 impl LocalService {
     /// A service that answers everything by `router`.
     #[must_use]
-    pub fn new(router: Router, metrics: Arc<RequestMetrics>) -> Self {
-        Self { router, metrics }
+    pub fn new(router: Router, metrics: Arc<RequestMetrics>, paths: Paths) -> Self {
+        Self { router, metrics, paths }
     }
 
     async fn respond(&self, session: &mut Session, access: &mut Access) -> pingora::Result<()> {
         let judged = head::accept(session).and_then(|state| {
             let (path, _) = head::target(session.req_header())?;
-            let path = NormalPath::parse(path).map_err(|_| Reason::AmbiguousPath)?;
-            Ok((state, path.into_owned()))
+            let path = self.paths.read(path)?;
+            Ok((state, path))
         });
         match judged {
-            Ok((state, path)) => answer(session, &self.router, path.as_str(), state.peer, access).await,
+            Ok((state, path)) => answer(session, &self.router, &path, state.peer, access).await,
             Err(reason) => refuse(session, access, reason).await,
         }
     }

@@ -3,6 +3,7 @@
 mod commands;
 mod foreign;
 mod guards;
+mod ids;
 mod keys;
 mod life;
 mod load;

@@ -1,7 +1,7 @@
 //! `/clients` and `/clients/{client_id}`.
 
 use axum::Extension;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde_json::Value;
@@ -10,21 +10,32 @@ use super::Admin;
 use super::answer::{Object, Refusal, json};
 use super::audit::Change;
 use super::openapi::{Created, Done, Failed, NotThere, Page, Refused};
-use super::query::{Query, cursor};
+use super::query::{ClientId, Query, cursor};
 use super::wire::{Client, ClientRequest, Clients};
 use crate::domain::name::is_client_id;
 use crate::endpoints::PeerAddress;
+use crate::issuer::management::ManagementError;
 
 /// The clients of store and configuration, by id
 #[utoipa::path(
-    get, path = "/clients", operation_id = "list_clients", tag = "clients", params(Page),
+    get, path = "/clients", operation_id = "list_clients", tag = "clients",
+    params(("client_id" = Option<String>, Query, description = "only the one of this id"), Page),
     responses((status = 200, description = "A page of them", body = Clients), Refused)
 )]
 pub(super) async fn list(State(admin): State<Admin>, RawQuery(raw): RawQuery) -> Result<Response, Refusal> {
     let issuer = admin.issuer()?;
-    let mut query = Query::read(raw, &["limit", "cursor"]);
+    let mut query = Query::read(raw, &["client_id", "limit", "cursor"]);
     let (limit, after) = (query.limit(), query.cursor(|text| Some(text.to_owned())));
+    let only = query.text("client_id");
     query.end()?;
+    if let Some(client_id) = only {
+        let clients = match issuer.client_record(&client_id).await {
+            Ok(record) => vec![Client::from(&record)],
+            Err(ManagementError::NotFound(_)) => Vec::new(),
+            Err(error) => return Err(error.into()),
+        };
+        return Ok(json(StatusCode::OK, &Clients { clients, next_cursor: None }));
+    }
     let page = issuer.client_page(after.as_deref(), limit).await?;
     let clients = page.clients.iter().map(Client::from).collect();
     Ok(json(StatusCode::OK, &Clients { clients, next_cursor: page.next.as_deref().map(cursor) }))
@@ -68,7 +79,7 @@ pub(super) async fn create_alias(
 )]
 pub(super) async fn show(
     State(admin): State<Admin>,
-    Path(client_id): Path<String>,
+    ClientId(client_id): ClientId,
 ) -> Result<Response, Refusal> {
     let record = admin.issuer()?.client_record(&client_id).await?;
     Ok(json(StatusCode::OK, &Client::from(&record)))
@@ -88,7 +99,7 @@ pub(super) async fn show(
 pub(super) async fn update(
     State(admin): State<Admin>,
     Extension(peer): Extension<PeerAddress>,
-    Path(client_id): Path<String>,
+    ClientId(client_id): ClientId,
     Object(patch): Object,
 ) -> Result<Response, Refusal> {
     let updated = admin.issuer()?.update_client(&client_id, &patch).await.map_err(Refusal::from);
@@ -105,7 +116,7 @@ pub(super) async fn update(
 pub(super) async fn delete(
     State(admin): State<Admin>,
     Extension(peer): Extension<PeerAddress>,
-    Path(client_id): Path<String>,
+    ClientId(client_id): ClientId,
 ) -> Result<Response, Refusal> {
     let deleted = admin.issuer()?.delete_client(&client_id).await.map_err(Refusal::from);
     Change { action: "delete_client", client_id: Some(&client_id), ..Change::default() }

@@ -21,6 +21,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::response::Response;
+use axum::routing::{get, patch, post};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -49,6 +50,7 @@ impl Admin {
 pub fn router(issuer: Option<Arc<Issuer>>, status: StatusOf, guard: Guard) -> Router {
     let (router, document) = documented().split_for_parts();
     router
+        .merge(by_parameter())
         .method_not_allowed_fallback(no_such_method)
         .fallback(no_such_endpoint)
         .with_state(Admin { issuer, status, description: openapi::text(document).into() })
@@ -75,6 +77,16 @@ fn documented() -> OpenApiRouter<Admin> {
         .routes(routes!(keys::rotate))
         .routes(routes!(status::show))
         .routes(routes!(openapi::serve))
+}
+
+/// What stands below `/clients/{client_id}`, for ids that programs and proxies do not carry in a path: `/client?client_id=…`.
+fn by_parameter() -> Router<Admin> {
+    Router::new()
+        .route("/client", get(clients::show).patch(clients::update).delete(clients::delete))
+        .route("/client/secrets", get(secrets::list).post(secrets::create))
+        .route("/client/secrets/{secret_id}", axum::routing::delete(secrets::delete))
+        .route("/client/revoke", post(revoke::revoke))
+        .route("/clients", patch(clients::update).delete(clients::delete))
 }
 
 async fn no_such_endpoint() -> Response {

@@ -12,7 +12,10 @@ use super::wire::{Client, ErrorBody, ErrorDetail};
 
 const DESCRIPTION: &str = "Clients, their secrets and tokens. Every request carries `Authorization: Bearer <admin token>`; \
                            `Host` must be an IP address, `localhost` or one of `admin.hosts`; writes are JSON. Bodies are \
-                           at most 64 KiB.";
+                           at most 64 KiB. A client id stands percent-encoded in the path (`/` is `%2F`); everything below \
+                           `/clients/{client_id}` is also there as `/client?client_id=…`, `/client/secrets?client_id=…`, \
+                           `/client/secrets/{secret_id}?client_id=…` and `/client/revoke?client_id=…`. Members that other \
+                           servers' clients send are understood as docs/clients.md says.";
 const TOKEN: &str = "adminToken";
 
 /// What stands around the handlers' own descriptions.

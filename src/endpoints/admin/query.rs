@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 
+use axum::extract::{FromRequestParts, Path};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::request::Parts;
 
 use super::answer::Refusal;
 use crate::issuer::management::{DEFAULT_PAGE, MAX_PAGE};
@@ -83,4 +85,27 @@ impl Query {
 /// A cursor that says where a page ended.
 pub(super) fn cursor(end: &str) -> String {
     URL_SAFE_NO_PAD.encode(end)
+}
+
+/// Which client: `{client_id}` of the path. Where the path names none: the parameter `client_id`.
+pub(super) struct ClientId(pub String);
+
+impl<S: Send + Sync> FromRequestParts<S> for ClientId {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let named = Path::<HashMap<String, String>>::from_request_parts(parts, state).await;
+        if let Some(id) = named.ok().and_then(|Path(mut named)| named.remove("client_id")) {
+            return Ok(Self(id));
+        }
+        let raw = parts.uri.query().map(str::to_owned);
+        // The other parameters are the handler's.
+        let mut query = Query::read(raw, &["client_id", "force"]);
+        let id = query.text("client_id");
+        if id.is_none() {
+            query.problem("client_id", "it is missing: which client is meant?".to_owned());
+        }
+        query.end()?;
+        Ok(Self(id.unwrap_or_default()))
+    }
 }

@@ -1,7 +1,7 @@
 //! `/clients/{client_id}/revoke`.
 
 use axum::Extension;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
 
@@ -9,6 +9,7 @@ use super::Admin;
 use super::answer::{Object, Refusal, json};
 use super::audit::Change;
 use super::openapi::{Failed, NotThere, Refused};
+use super::query::ClientId;
 use super::wire::{RevokeRequest, Revoked};
 use crate::endpoints::PeerAddress;
 
@@ -22,7 +23,7 @@ use crate::endpoints::PeerAddress;
 pub(super) async fn revoke(
     State(admin): State<Admin>,
     Extension(peer): Extension<PeerAddress>,
-    Path(client_id): Path<String>,
+    ClientId(client_id): ClientId,
     Object(body): Object,
 ) -> Result<Response, Refusal> {
     let ended = admin.issuer()?.end_tokens_of_client(&client_id, &body).await.map_err(Refusal::from);

@@ -1,5 +1,7 @@
 //! `/clients/{client_id}/secrets`.
 
+use std::collections::HashMap;
+
 use axum::Extension;
 use axum::extract::{Path, RawQuery, State};
 use axum::response::{IntoResponse, Response};
@@ -9,7 +11,7 @@ use super::Admin;
 use super::answer::{Object, Refusal, json};
 use super::audit::Change;
 use super::openapi::{Done, Failed, NotThere, Refused};
-use super::query::Query;
+use super::query::{ClientId, Query};
 use super::wire::{Secret, SecretRequest, Secrets};
 use crate::endpoints::PeerAddress;
 
@@ -20,7 +22,7 @@ use crate::endpoints::PeerAddress;
 )]
 pub(super) async fn list(
     State(admin): State<Admin>,
-    Path(client_id): Path<String>,
+    ClientId(client_id): ClientId,
 ) -> Result<Response, Refusal> {
     let secrets = admin.issuer()?.secrets(&client_id).await?;
     Ok(json(StatusCode::OK, &Secrets { secrets: secrets.iter().map(Secret::from).collect() }))
@@ -35,7 +37,7 @@ pub(super) async fn list(
 pub(super) async fn create(
     State(admin): State<Admin>,
     Extension(peer): Extension<PeerAddress>,
-    Path(client_id): Path<String>,
+    ClientId(client_id): ClientId,
     Object(body): Object,
 ) -> Result<Response, Refusal> {
     let created = admin.issuer()?.create_secret(&client_id, &body).await.map_err(Refusal::from);
@@ -58,11 +60,13 @@ pub(super) async fn create(
 pub(super) async fn delete(
     State(admin): State<Admin>,
     Extension(peer): Extension<PeerAddress>,
-    Path((client_id, secret_id)): Path<(String, String)>,
+    ClientId(client_id): ClientId,
+    Path(named): Path<HashMap<String, String>>,
     RawQuery(raw): RawQuery,
 ) -> Result<Response, Refusal> {
     let issuer = admin.issuer()?;
-    let mut query = Query::read(raw, &["force"]);
+    let secret_id = named.get("secret_id").cloned().unwrap_or_default();
+    let mut query = Query::read(raw, &["force", "client_id"]);
     let force = query.flag("force").unwrap_or(false);
     query.end()?;
     let deleted = issuer.delete_secret(&client_id, &secret_id, force).await.map_err(Refusal::from);

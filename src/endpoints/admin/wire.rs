@@ -18,7 +18,7 @@ use crate::store::tokens::TokenRecord;
 #[expect(dead_code, reason = "the shape of what `issuer::registration` reads member by member")]
 pub(super) struct ClientRequest {
     /// A generated UUID when left out. Cannot be changed later.
-    #[schema(min_length = 1, max_length = 256, pattern = "^[A-Za-z0-9._~-]*[A-Za-z0-9_~-][A-Za-z0-9._~-]*$")]
+    #[schema(min_length = 1, max_length = 256, pattern = "^[ -~]+$")]
     client_id: Option<String>,
     /// A generated one, of 256 bits, when left out. Only when a client is made.
     #[schema(min_length = 16, max_length = 256)]
@@ -31,8 +31,8 @@ pub(super) struct ClientRequest {
     /// The grants it may use; `client_credentials` when left out.
     #[schema(min_items = 1, example = json!(["client_credentials"]))]
     grant_types: Option<Vec<String>>,
-    /// There is no authorization endpoint: the list is empty.
-    #[schema(max_items = 0)]
+    /// Kept and shown, and without effect: there is no authorization endpoint.
+    #[schema(example = json!(["token"]))]
     response_types: Option<Vec<String>>,
     /// The scopes it may ask for, with spaces between them; it gets all of them when it asks for none.
     #[schema(max_length = 2048, example = "devices:read devices:write")]
@@ -135,6 +135,8 @@ pub(super) enum ClientType {
     M2m,
     MachineToMachine,
     Service,
+    ServiceAccount,
+    NonInteractive,
 }
 
 /// How a client proves who it is (RFC 7591 §2).
@@ -208,11 +210,11 @@ pub(super) struct Client {
     version: Option<i64>,
     /// `store`, or `configuration`: such a client is changed in the file only.
     source: &'static str,
-}
-
     /// Members without effect, as they were sent.
     #[serde(flatten)]
     kept: Map<String, Value>,
+}
+
 impl From<&ClientRecord> for Client {
     fn from(record: &ClientRecord) -> Self {
         let of = record.registration.clone();
@@ -227,9 +229,9 @@ impl From<&ClientRecord> for Client {
             client_type: "confidential",
             scopes: of.scope.split(' ').filter(|scope| !scope.is_empty()).map(str::to_owned).collect(),
             token_endpoint_auth_method: of.auth_method().to_owned(),
+            response_types: of.response_types,
             client_name: of.client_name,
             grant_types: of.grant_types,
-            response_types: of.response_types,
             scope: of.scope,
             audience: of.audience,
             audience_settings: of.audience_settings,
@@ -246,9 +248,9 @@ impl From<&ClientRecord> for Client {
             updated_at: stored.and_then(|(_, updated_at, _)| updated_at.to_rfc3339()),
             version: stored.map(|(.., version)| version),
             source: if stored.is_some() { "store" } else { "configuration" },
+            kept: of.kept,
         }
     }
-            kept: of.kept,
 }
 
 impl From<&CreatedClient> for Client {
