@@ -18,8 +18,8 @@ mod tasks;
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -38,7 +38,7 @@ use crate::proxy::inbound::{self, Inbound, OwnEndpoints};
 use crate::proxy::listener::{Listener, Workers};
 use crate::proxy::local::{LocalService, Paths};
 use crate::proxy::own::OwnAddresses;
-use crate::store;
+use crate::store::{self, Store};
 use crate::telemetry::{Metrics, Role};
 use crate::verifier::{Authority, Mode, ObserveCache, Verifier};
 use sockets::{Socket, Sockets};
@@ -101,6 +101,7 @@ pub struct Running {
     workers: Workers,
     tasks: Tasks,
     ready: Arc<AtomicBool>,
+    store: Option<Arc<dyn Store>>,
     delay: Duration,
     grace: Duration,
 }
@@ -137,6 +138,9 @@ impl Running {
         let workers = self.workers;
         // Joining threads blocks. A panic in one of them has been reported by then.
         let _ = tokio::task::spawn_blocking(move || workers.stop()).await;
+        if let Some(store) = self.store {
+            store.close().await;
+        }
     }
 }
 
@@ -158,9 +162,15 @@ pub async fn start_with_clock(config: Config, clock: Arc<dyn Clock>) -> Result<R
     let tasks = Tasks::new();
     let ready = Arc::new(AtomicBool::new(false));
     let workers = Workers::start(worker_count(config.threads)).map_err(StartError::Workers)?;
-    let parts =
-        Parts { clock, metrics: Arc::new(Metrics::new()), tasks: tasks.clone(), ready: ready.clone() };
+    let parts = Parts {
+        clock,
+        metrics: Arc::new(Metrics::new()),
+        tasks: tasks.clone(),
+        ready: ready.clone(),
+        store: OnceLock::new(),
+    };
     let started = parts.start(&config, &sockets, &workers).await;
+    let store = parts.store.into_inner();
     match started {
         Ok(listeners) => {
             ready.store(true, Ordering::Release);
@@ -173,6 +183,7 @@ pub async fn start_with_clock(config: Config, clock: Arc<dyn Clock>) -> Result<R
                 workers,
                 tasks,
                 ready,
+                store,
                 delay: shutdown.delay,
                 grace: shutdown.grace_period,
             })
@@ -180,6 +191,9 @@ pub async fn start_with_clock(config: Config, clock: Arc<dyn Clock>) -> Result<R
         Err(error) => {
             tasks.end().await;
             let _ = tokio::task::spawn_blocking(move || workers.stop()).await;
+            if let Some(store) = store {
+                store.close().await;
+            }
             Err(error)
         }
     }
@@ -198,6 +212,8 @@ struct Parts {
     metrics: Arc<Metrics>,
     tasks: Tasks,
     ready: Arc<AtomicBool>,
+    /// The store, once it is open: it is closed at the end.
+    store: OnceLock<Arc<dyn Store>>,
 }
 
 type Listeners = Vec<(String, Listener)>;
@@ -308,6 +324,7 @@ impl Parts {
     ) -> Result<Option<Arc<Issuer>>, StartError> {
         let Some(role) = &config.issuer else { return Ok(None) };
         let store = store::open(&config.store).await?;
+        let _ = self.store.set(store.clone());
         let issuer = Issuer::open(role.issuer.clone(), store, self.clock.clone()).await;
         let issuer = issuer.map_err(|error| StartError::Issuer(error.to_string()))?;
         self.watch_store(issuer.clone(), store_up.clone());

@@ -14,6 +14,8 @@ mod man;
 mod run;
 mod schema;
 mod token;
+mod status;
+mod store;
 
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -59,6 +61,15 @@ enum Command {
     Client(Box<client::Options>),
     /// Say which rule and which check decide about a request, and why
     #[command(after_help = explain::AFTER_HELP)]
+    /// List and rotate the signing keys of a running sidecar's issuer
+    #[command(after_help = keys::AFTER_HELP)]
+    Keys(keys::Options),
+    /// Show how the parts of a running sidecar are doing
+    #[command(after_help = status::AFTER_HELP)]
+    Status(status::Options),
+    /// Back up, restore and verify the issuer's store
+    #[command(after_help = store::AFTER_HELP)]
+    Store(store::Options),
     Explain(explain::Options),
     /// Print a new private key (PKCS#8, PEM)
     #[command(after_help = keygen::AFTER_HELP)]
@@ -105,6 +116,9 @@ pub fn main() -> ExitCode {
         Command::Client(options) => client::client(&options),
         Command::Explain(options) => explain::explain(&options),
         Command::Keygen(options) => keygen::keygen(&options),
+        Command::Keys(options) => keys::keys(&options),
+        Command::Status(options) => status::status(&options),
+        Command::Store(options) => store::store(&options),
         Command::ImportPlgd(options) => import_plgd::import_plgd(&options),
         Command::Healthcheck(options) => healthcheck::healthcheck(&options),
         Command::Schema => schema::schema(),
@@ -166,3 +180,8 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
         .enable_all()
         .build()?)
 }
+/// Writes a result as JSON.
+fn print_json(value: &serde_json::Value) -> anyhow::Result<()> {
+    print(&serde_json::to_string_pretty(value)?)
+}
+

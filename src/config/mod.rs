@@ -143,17 +143,34 @@ fn read(path: &Path) -> Result<String, Problems> {
 /// # Errors
 /// Every problem of the section `probes`, and what makes the file no YAML.
 pub fn probes(path: &Path, environment: Environment<'_>) -> Result<Option<SocketAddr>, Problems> {
-    let (text, name) = (read(path)?, path.display().to_string());
+    section(path, environment, "probes", resolve::probes)
+}
+
+/// Where a configuration's store is, and nothing else of it: a copy is put back also where the other files are not.
+///
+/// # Errors
+/// Every problem of the section `store`, and what makes the file no YAML.
+pub fn store(path: &Path, environment: Environment<'_>) -> Result<store::Config, Problems> {
+    section(path, environment, "store", resolve::store)
+}
+
+fn section<T>(
+    path: &Path,
+    environment: Environment<'_>,
+    name: &str,
+    resolve: impl FnOnce(&tree::Node, &mut Findings) -> T,
+) -> Result<T, Problems> {
+    let (text, file_name) = (read(path)?, path.display().to_string());
     let mut findings = Findings::default();
     let Some(mut tree) = yaml::parse(&text, &mut findings) else {
-        return Err(Problems(findings.locate(&name, None).0));
+        return Err(Problems(findings.locate(&file_name, None).0));
     };
-    tree.keep_only("probes");
+    tree.keep_only(name);
     environment::interpolate(&mut tree, &KeyPath::default(), environment, &mut findings);
     check::check(&mut tree, &json_schema(), &mut findings);
-    let probes = resolve::probes(&tree, &mut findings);
-    let (errors, _) = findings.locate(&name, Some(&tree));
-    if errors.is_empty() { Ok(probes) } else { Err(Problems(errors)) }
+    let resolved = resolve(&tree, &mut findings);
+    let (errors, _) = findings.locate(&file_name, Some(&tree));
+    if errors.is_empty() { Ok(resolved) } else { Err(Problems(errors)) }
 }
 
 /// Reads a configuration from its text. `file_name` only stands in messages.

@@ -3,6 +3,7 @@
 //! SQL stays in the implementations. Every call answers within five seconds, with [`StoreError::Unavailable`] when the
 //! database does not, so that nothing above needs a time-out of its own. No error carries a stored value.
 
+pub mod backup;
 pub mod clients;
 #[cfg(test)]
 mod contract;
@@ -10,7 +11,7 @@ pub mod keys;
 mod sqlite;
 pub mod tokens;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -33,6 +34,10 @@ pub enum Config {
 pub trait Store: KeyStore + ClientStore + TokenStore + Send + Sync {
     /// How often each kind of content was changed, by whatever process. Also tells whether the store answers.
     async fn revisions(&self) -> Result<Revisions, StoreError>;
+
+    /// Ends the use of the store: what is in its file is whole and needs no file beside it, unless other processes have it
+    /// open. Every later call fails.
+    async fn close(&self);
 }
 
 /// Counters that only rise: who sees the same one twice has missed nothing between.
@@ -60,6 +65,14 @@ pub enum StoreError {
         /// The system's word on it.
         cause: std::io::ErrorKind,
     },
+    /// The database cannot be opened.
+    #[error("cannot open the store at {}: {cause}", path.display())]
+    NotOpened {
+        /// Its file.
+        path: PathBuf,
+        /// What is wrong with it.
+        cause: String,
+    },
     /// The database has tables of a version that this program does not know.
     #[error("the store was made by another version of this program")]
     OtherVersion,
@@ -71,10 +84,31 @@ pub enum StoreError {
 /// Opens the store, making it when it is not there, and brings its tables up to date.
 ///
 /// # Errors
-/// When it cannot be opened or was made by a later version.
+/// When it cannot be opened or was made by a later version. The error names the file.
 pub async fn open(config: &Config) -> Result<Arc<dyn Store>, StoreError> {
     match config {
-        Config::SqliteFile(path) => Ok(Arc::new(sqlite::Sqlite::open_file(path).await?)),
+        Config::SqliteFile(path) => match sqlite::Sqlite::open_file(path).await {
+            Ok(store) => Ok(Arc::new(store)),
+            Err(error) => Err(not_opened(path, error)),
+        },
         Config::SqliteMemory => Ok(Arc::new(sqlite::Sqlite::open_memory().await?)),
     }
+}
+
+fn not_opened(path: &Path, error: StoreError) -> StoreError {
+    let cause = match error {
+        StoreError::Open { .. } => return error,
+        StoreError::Unavailable(cause) => cause,
+        error => error.to_string(),
+    };
+    let wal = backup::beside(path, "-wal");
+    // A `-wal` of the store that was there before is what a backup trips over that was copied into its place.
+    let hint = match std::fs::metadata(&wal) {
+        Ok(found) if found.len() > 0 => format!(
+            "; {} is beside it: if the file is a backup, put it there with `m2m-sidecar store restore`",
+            wal.display()
+        ),
+        _ => String::new(),
+    };
+    StoreError::NotOpened { path: path.to_owned(), cause: format!("{cause}{hint}") }
 }

@@ -26,6 +26,7 @@ use super::value::{FilePath, GoDuration};
 use super::{Config, Readiness, Shutdown, raw};
 use crate::domain::name::nearest;
 use crate::proxy::upstream;
+use crate::store;
 use crate::telemetry::{Encoding, LogConfig};
 
 /// Resolves a checked tree.
@@ -76,6 +77,12 @@ pub(super) fn resolve(tree: &Node, findings: &mut Findings) -> Config {
 pub(super) fn probes(tree: &Node, findings: &mut Findings) -> Option<SocketAddr> {
     let probes: Option<raw::Probes> = Resolver { tree, findings }.section(&KeyPath::root("probes"));
     probes.map(|probes| probes.listen.0)
+}
+
+/// The section `store` alone, without its key.
+pub(super) fn store(tree: &Node, findings: &mut Findings) -> store::Config {
+    let store: Option<raw::Store> = Resolver { tree, findings }.section(&KeyPath::root("store"));
+    store.unwrap_or_default().url.0
 }
 
 /// `listeners` always counts, so it is not handed on.

@@ -1,11 +1,13 @@
 //! The embedded store: SQLite in a file, or in memory.
 
 mod clients;
+pub(super) mod copy;
 mod keys;
 mod tokens;
 mod writer;
 
 use std::future::Future;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::pin::Pin;
 use std::time::Duration;
@@ -48,7 +50,7 @@ type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 impl Sqlite {
     /// Opens a database file, making it (and its directory) readable for this user only when it is not there.
     pub(super) async fn open_file(path: &Path) -> Result<Self, StoreError> {
-        create_private(path).await?;
+        let file = create_private(path).await?;
         let options = SqliteConnectOptions::new()
             .filename(path)
             .journal_mode(SqliteJournalMode::Wal)
@@ -56,7 +58,15 @@ impl Sqlite {
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(DEADLINE)
             .foreign_keys(true);
-        Self::connect(SqlitePoolOptions::new().max_connections(4), options, AfterFailure::Close).await
+        // A connection is never closed for its age: an open one is what tells `store restore` that the store is in use.
+        let pool = SqlitePoolOptions::new().max_connections(4).max_lifetime(None);
+        let store = Self::connect(pool, options, AfterFailure::Close).await?;
+        if identity(path).await != Some(file) {
+            store.close().await;
+            let why = "the file was replaced while it was opened (`store restore`?); start again";
+            return Err(StoreError::Unavailable(why.to_owned()));
+        }
+        Ok(store)
     }
 
     /// Opens a database of its own in memory.
@@ -113,6 +123,18 @@ impl Store for Sqlite {
         })
         .await
     }
+
+    async fn close(&self) {
+        let checkpoint = async {
+            sqlx::raw_sql("PRAGMA wal_checkpoint(TRUNCATE)").execute(&self.pool).await?;
+            Ok(())
+        };
+        if let Err(error) = in_time(checkpoint).await {
+            tracing::warn!(%error, "the store's last changes stay in the file `-wal` beside it");
+        }
+        // The last connection takes the files beside it away. One that does not come back is not waited for.
+        let _ = tokio::time::timeout(DEADLINE, self.pool.close()).await;
+    }
 }
 
 /// A counter of [`Revisions`]. That of the keys is raised where it is compared.
@@ -152,8 +174,13 @@ async fn migrate(pool: &SqlitePool) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Makes the file, and its directory, for this user only. What is already there keeps its mode.
-async fn create_private(path: &Path) -> Result<(), StoreError> {
+/// Which file a path names: its device and inode.
+async fn identity(path: &Path) -> Option<(u64, u64)> {
+    tokio::fs::metadata(path).await.ok().map(|found| (found.dev(), found.ino()))
+}
+
+/// Makes the file, and its directory, for this user only, and says which file it is. What is already there keeps its mode.
+async fn create_private(path: &Path) -> Result<(u64, u64), StoreError> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     if let Some(directory) = directory {
         let made = tokio::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).await;
@@ -168,7 +195,12 @@ async fn create_private(path: &Path) -> Result<(), StoreError> {
         .mode(0o600)
         .open(path)
         .await;
-    file.map(drop).map_err(|error| StoreError::Open { path: path.to_owned(), cause: error.kind() })
+    let found = match file {
+        Ok(file) => file.metadata().await,
+        Err(error) => Err(error),
+    };
+    let found = found.map_err(|error| StoreError::Open { path: path.to_owned(), cause: error.kind() })?;
+    Ok((found.dev(), found.ino()))
 }
 
 /// Runs one piece of work against the clock. The write lock a cut-off transaction may hold ends with its rollback.

@@ -1,0 +1,368 @@
+//! Copies of a database file. A copy is made by SQLite itself (`VACUUM INTO`), into one file without `-wal`.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::{ConnectOptions, Connection, Row};
+use tokio::fs;
+
+use super::{MIGRATIONS, is_busy};
+use crate::store::backup::{BackupError, Contents, beside};
+
+/// How long a copy waits for a writer. Readers of a database in WAL mode wait for none.
+const BUSY: Duration = Duration::from_secs(5);
+
+/// Copies `source` to `target`, and gives what the copy holds. A file at `target` is replaced in one step.
+pub(in crate::store) async fn copy(source: &Path, target: &Path) -> Result<Contents, BackupError> {
+    let made = Unfinished::beside(target);
+    let contents = made.fill_from(source).await?;
+    made.rename_to(target).await?;
+    Ok(contents)
+}
+
+/// Puts a copy of `source` in the place of `target`, which no process may have open.
+pub(in crate::store) async fn replace(source: &Path, target: &Path) -> Result<Contents, BackupError> {
+    make_directory(target).await?;
+    let made = Unfinished::beside(target);
+    let contents = made.fill_from(source).await?;
+    // Held until the new file has its name: a sidecar that starts meanwhile waits for the lock.
+    let locked = lock(target).await?;
+    for suffix in ["-wal", "-shm", "-journal"] {
+        remove(&beside(target, suffix)).await?;
+    }
+    made.rename_to(target).await?;
+    if let Some(connection) = locked {
+        // The file it had open has no name any more.
+        let _ = connection.close().await;
+    }
+    for suffix in ["-wal", "-shm", "-journal"] {
+        remove(&beside(target, suffix)).await?;
+    }
+    Ok(contents)
+}
+
+/// What a database holds, when it is sound.
+pub(in crate::store) async fn verify(path: &Path) -> Result<Contents, BackupError> {
+    let mut connection = open_to_read(path).await?;
+    let contents = contents(&mut connection, path).await;
+    let _ = connection.close().await;
+    contents
+}
+
+async fn contents(connection: &mut SqliteConnection, path: &Path) -> Result<Contents, BackupError> {
+    let unusable = |why: String| BackupError::Unusable { path: path.to_owned(), why };
+    let failed = |error: sqlx::Error| unusable(said(&error));
+    let checked: String =
+        sqlx::query_scalar("PRAGMA integrity_check(1)").fetch_one(&mut *connection).await.map_err(failed)?;
+    if checked != "ok" {
+        return Err(unusable(
+            "its integrity check fails: it is damaged or was copied while it was written".to_owned(),
+        ));
+    }
+    let known = MIGRATIONS.iter().map(|(version, ..)| *version).max().unwrap_or(0);
+    let newest = sqlx::query("SELECT max(version) AS version FROM _sqlx_migrations WHERE success")
+        .fetch_one(&mut *connection)
+        .await
+        .and_then(|row| row.try_get::<Option<i64>, _>("version"));
+    match newest {
+        Ok(Some(version)) if version <= known => {}
+        Ok(Some(_)) => return Err(unusable("it was made by a later version of this program".to_owned())),
+        Ok(None) | Err(_) => return Err(unusable("it has none of this program's tables".to_owned())),
+    }
+    let mut counts = [0_u64; 5];
+    // An earlier version may not have all of them yet.
+    let tables = ["clients", "signing_keys", "tokens", "revoked_tokens", "client_not_before"];
+    for (table, count) in tables.iter().zip(&mut counts) {
+        let exists =
+            sqlx::query("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1").bind(*table);
+        if exists.fetch_optional(&mut *connection).await.map_err(failed)?.is_some() {
+            let sql = sqlx::AssertSqlSafe(format!("SELECT count(*) FROM {table}"));
+            let rows: i64 = sqlx::query_scalar(sql).fetch_one(&mut *connection).await.map_err(failed)?;
+            *count = u64::try_from(rows).unwrap_or(0);
+        }
+    }
+    let [clients, signing_keys, tokens, revoked, ended] = counts;
+    let bytes = fs::metadata(path).await.map_err(|error| file(path, error))?.len();
+    Ok(Contents { clients, signing_keys, tokens, revocations: revoked + ended, bytes })
+}
+
+/// Opens a database to read it: with what its `-wal` holds, if there is one, else without touching anything beside it.
+async fn open_to_read(path: &Path) -> Result<SqliteConnection, BackupError> {
+    match fs::metadata(path).await {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(BackupError::Missing(path.to_owned()));
+        }
+        Err(error) => return Err(file(path, error)),
+        Ok(found) if !found.is_file() => {
+            return Err(BackupError::Unusable { path: path.to_owned(), why: "it is no file".to_owned() });
+        }
+        Ok(_) => {}
+    }
+    let has_wal = fs::metadata(beside(path, "-wal")).await.is_ok_and(|wal| wal.len() > 0);
+    let options = SqliteConnectOptions::new().filename(path).create_if_missing(false).busy_timeout(BUSY);
+    let options = if has_wal { options } else { options.read_only(true).immutable(!is_in_use(path).await) };
+    connect(&options, path).await
+}
+
+/// A database that is open has a `-shm` beside it, even when its `-wal` is empty.
+async fn is_in_use(path: &Path) -> bool {
+    fs::try_exists(beside(path, "-shm")).await.unwrap_or(true)
+}
+
+async fn connect(options: &SqliteConnectOptions, path: &Path) -> Result<SqliteConnection, BackupError> {
+    let connection = options.connect().await;
+    connection.map_err(|error| BackupError::Unusable { path: path.to_owned(), why: said(&error) })
+}
+
+/// Locks a database against every other process, and folds its `-wal` into it. `None`: there is none, or what is there is no
+/// database, so nobody has it open.
+async fn lock(path: &Path) -> Result<Option<SqliteConnection>, BackupError> {
+    if !fs::try_exists(path).await.map_err(|error| file(path, error))? {
+        return Ok(None);
+    }
+    let options =
+        SqliteConnectOptions::new().filename(path).create_if_missing(false).busy_timeout(Duration::ZERO);
+    let mut connection = match options.connect().await {
+        Ok(connection) => connection,
+        Err(error) if is_busy(&error) => return Err(BackupError::InUse(path.to_owned())),
+        Err(_) => return Ok(None),
+    };
+    // A connection in WAL mode holds a lock as long as it is open, and leaving WAL mode needs that there is none.
+    for sql in ["PRAGMA locking_mode = EXCLUSIVE", "PRAGMA journal_mode = DELETE", "BEGIN EXCLUSIVE"] {
+        match sqlx::raw_sql(sql).execute(&mut connection).await {
+            Ok(_) => {}
+            Err(error) if is_busy(&error) => return Err(BackupError::InUse(path.to_owned())),
+            // Damaged: the reason for a restore.
+            Err(_) => return Ok(None),
+        }
+    }
+    Ok(Some(connection))
+}
+
+/// A file that gets its name when it is whole. It is removed when it does not.
+struct Unfinished {
+    path: PathBuf,
+}
+
+impl Unfinished {
+    /// In the directory of `target`: a file cannot be renamed from one file system to another.
+    fn beside(target: &Path) -> Self {
+        Self { path: beside(target, &format!(".{}.part", std::process::id())) }
+    }
+
+    async fn fill_from(&self, source: &Path) -> Result<Contents, BackupError> {
+        let path = &self.path;
+        let text = path.to_str().ok_or_else(|| {
+            file(path, io::Error::new(io::ErrorKind::InvalidInput, "the name is not UTF-8"))
+        })?;
+        let mut from = open_to_read(source).await?;
+        // One that a crash left behind would be in the way.
+        remove(path).await?;
+        // SQLite fills an empty file, and does not change its mode.
+        let made = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).await;
+        made.map_err(|error| file(path, error))?;
+        let copied = sqlx::query("VACUUM INTO ?1").bind(text).execute(&mut from).await;
+        let _ = from.close().await;
+        copied.map_err(|error| BackupError::Unusable { path: source.to_owned(), why: said(&error) })?;
+        let synced = async { fs::File::open(path).await?.sync_all().await };
+        synced.await.map_err(|error| file(path, error))?;
+        match verify(path).await {
+            Err(BackupError::Unusable { why, .. }) => {
+                Err(BackupError::Unusable { path: source.to_owned(), why })
+            }
+            other => other,
+        }
+    }
+
+    async fn rename_to(&self, target: &Path) -> Result<(), BackupError> {
+        fs::rename(&self.path, target).await.map_err(|error| file(target, error))?;
+        let directory = target.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let synced = async { fs::File::open(directory.unwrap_or(Path::new("."))).await?.sync_all().await };
+        // Some file systems cannot do this; the file itself is on the disk.
+        let _ = synced.await;
+        Ok(())
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        // Gone already when it has its name.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+async fn make_directory(path: &Path) -> Result<(), BackupError> {
+    let Some(directory) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) else {
+        return Ok(());
+    };
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).await;
+    made.map_err(|error| file(directory, error))
+}
+
+async fn remove(path: &Path) -> Result<(), BackupError> {
+    match fs::remove_file(path).await {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(file(path, error)),
+        _ => Ok(()),
+    }
+}
+
+fn file(path: &Path, error: io::Error) -> BackupError {
+    BackupError::File { path: path.to_owned(), error }
+}
+
+/// SQLite's own texts name tables and columns, never values.
+fn said(error: &sqlx::Error) -> String {
+    match error {
+        sqlx::Error::Database(error) => error.message().to_owned(),
+        sqlx::Error::Io(error) => error.kind().to_string(),
+        _ => "the database driver failed".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::domain::clock::UnixTime;
+    use crate::store::sqlite::Sqlite;
+    use crate::store::{ClientStore, Store, StoredClient};
+
+    async fn add(store: &Sqlite, id: &str) {
+        let client = StoredClient {
+            client_id: id.to_owned(),
+            document: json!({}),
+            version: 1,
+            created_at: UnixTime(1),
+            updated_at: UnixTime(1),
+            secrets: Vec::new(),
+        };
+        assert!(store.insert_client(&client).await.unwrap());
+    }
+
+    async fn ids(path: &Path) -> Vec<String> {
+        let store = Sqlite::open_file(path).await.unwrap();
+        let clients = store.clients().await.unwrap();
+        store.close().await;
+        clients.into_iter().map(|client| client.client_id).collect()
+    }
+
+    fn files(directory: &Path) -> Vec<String> {
+        let mut names: Vec<_> = std::fs::read_dir(directory)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_store_that_was_closed_is_one_file_that_holds_everything() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("m2m.db");
+        let store = Sqlite::open_file(&path).await.unwrap();
+        add(&store, "a").await;
+        // A reader that has gone, as after a request.
+        store.clients().await.unwrap();
+        store.close().await;
+        assert_eq!(files(directory.path()), ["m2m.db"]);
+        let copied = directory.path().join("copied.db");
+        std::fs::copy(&path, &copied).unwrap();
+        assert_eq!(ids(&copied).await, ["a"]);
+        assert!(store.revisions().await.is_err(), "closed");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_copy_of_a_store_in_use_holds_what_was_committed_and_is_private() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, target) = (directory.path().join("m2m.db"), directory.path().join("copy.db"));
+        let store = Sqlite::open_file(&path).await.unwrap();
+        add(&store, "a").await;
+        let contents = copy(&path, &target).await.unwrap();
+        add(&store, "b").await;
+        assert_eq!((contents.clients, contents.signing_keys), (1, 0));
+        assert_eq!(contents, verify(&target).await.unwrap());
+        assert_eq!(std::fs::metadata(&target).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(ids(&target).await, ["a"]);
+        store.close().await;
+        assert_eq!(files(directory.path()), ["copy.db", "m2m.db"]);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_copy_is_put_back_when_nobody_has_the_store_and_no_wal_undoes_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, target) = (directory.path().join("m2m.db"), directory.path().join("copy.db"));
+        let store = Sqlite::open_file(&path).await.unwrap();
+        add(&store, "a").await;
+        copy(&path, &target).await.unwrap();
+        add(&store, "b").await;
+        assert!(matches!(replace(&target, &path).await, Err(BackupError::InUse(_))));
+        assert_eq!(store.clients().await.unwrap().len(), 2, "nothing has changed");
+        // As after a kill: the last writes are in the `-wal` only.
+        let killed = tempfile::tempdir().unwrap();
+        let path = killed.path().join("m2m.db");
+        for suffix in ["", "-wal"] {
+            std::fs::copy(beside(&directory.path().join("m2m.db"), suffix), beside(&path, suffix)).unwrap();
+        }
+        replace(&target, &path).await.unwrap();
+        assert_eq!(files(killed.path()), ["m2m.db"]);
+        assert_eq!(ids(&path).await, ["a"]);
+        store.close().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_damaged_store_is_replaced_and_a_damaged_copy_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, target) = (directory.path().join("m2m.db"), directory.path().join("copy.db"));
+        let store = Sqlite::open_file(&path).await.unwrap();
+        add(&store, "a").await;
+        copy(&path, &target).await.unwrap();
+        store.close().await;
+        let whole = std::fs::read(&target).unwrap();
+        std::fs::write(
+            &path,
+            "what a broken disk has left, and longer than the header of a database would be: 100",
+        )
+        .unwrap();
+        std::fs::write(beside(&path, "-wal"), "rubbish").unwrap();
+        replace(&target, &path).await.unwrap();
+        assert_eq!(ids(&path).await, ["a"]);
+        let mut holes = whole.clone();
+        holes[4096..8192].fill(0xff);
+        for damaged in [&whole[..whole.len() / 2], &holes, b"no database at all", b""] {
+            std::fs::write(&target, damaged).unwrap();
+            for refused in [verify(&target).await, replace(&target, &path).await] {
+                assert!(matches!(refused, Err(BackupError::Unusable { .. })), "{refused:?}");
+            }
+        }
+        assert!(matches!(replace(&directory.path().join("none"), &path).await, Err(BackupError::Missing(_))));
+        assert_eq!(ids(&path).await, ["a"], "the store is as it was");
+        std::fs::remove_file(&target).unwrap();
+        assert_eq!(files(directory.path()), ["m2m.db"], "nothing unfinished is left");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_copy_of_a_later_version_or_of_something_else_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("m2m.db");
+        let store = Sqlite::open_file(&path).await.unwrap();
+        sqlx::query("INSERT INTO _sqlx_migrations VALUES (9999, 'later', '', TRUE, x'00', 0)")
+            .execute(&store.pool)
+            .await
+            .unwrap();
+        store.close().await;
+        let other = directory.path().join("other.db");
+        let options = SqliteConnectOptions::new().filename(&other).create_if_missing(true);
+        let mut connection = options.connect().await.unwrap();
+        sqlx::raw_sql("CREATE TABLE clients (a)").execute(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+        for (file, said) in [(&path, "later version"), (&other, "none of this program's tables")] {
+            let error = verify(file).await.unwrap_err().to_string();
+            assert!(error.contains(said) && error.contains(&file.display().to_string()), "{error}");
+        }
+    }
+}
