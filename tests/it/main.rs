@@ -33,6 +33,7 @@ mod reference;
 mod revocation;
 mod rules;
 mod smoke;
+mod store;
 mod support;
 mod tidy;
 mod tokens;
