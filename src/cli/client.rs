@@ -1,13 +1,15 @@
 //! `client`: the management API from a shell.
 
 mod api;
-mod shown;
+pub(super) mod shown;
 
-use std::path::PathBuf;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand, ValueHint};
 use http::Method;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value, json};
 
 use super::Ended;
@@ -22,7 +24,7 @@ Examples:
   export M2M_SIDECAR_CONFIG=sidecar.yaml
   SECRET=$(m2m-sidecar client create --id meter --scope devices:read --secret-only)
   m2m-sidecar client list
-  m2m-sidecar client update meter --scope 'devices:read devices:write'
+  m2m-sidecar client update meter --scope devices:read,devices:write
   SECRET=$(m2m-sidecar client rotate-secret meter --grace 1h --secret-only)
   m2m-sidecar client delete meter --admin http://127.0.0.1:9901 --token-file admin-token";
 
@@ -56,7 +58,54 @@ pub(super) struct Connection {
     config: Option<PathBuf>,
     /// Print the answer of the management API (JSON) as it is
     #[arg(long, global = true)]
-    json: bool,
+    pub(super) json: bool,
+}
+
+/// The management API of the sidecar that a connection names.
+pub(super) struct Management(Api);
+
+impl Management {
+    /// Finds out where it is, and its token. Nothing is sent yet.
+    pub(super) fn open(connection: &Connection) -> anyhow::Result<Self> {
+        Api::open(connection).map(Self)
+    }
+
+    /// Sends a request; `target` is path and query. An answer without body is null.
+    pub(super) async fn call(
+        &self,
+        method: Method,
+        target: &str,
+        body: Option<&Value>,
+    ) -> anyhow::Result<Value> {
+        self.0.call(method, target, body).await
+    }
+
+    /// Every item of a list, page by page; `target` has a query, and `name` is the list's member.
+    pub(super) async fn all(&self, target: &str, name: &str) -> anyhow::Result<Vec<Value>> {
+        let (mut items, mut next) = (Vec::new(), target.to_owned());
+        loop {
+            let mut page = self.call(Method::GET, &next, None).await?;
+            if let Some(Value::Array(more)) = page.get_mut(name).map(Value::take) {
+                items.extend(more);
+            }
+            match page.get("next_cursor").and_then(Value::as_str) {
+                Some(cursor) => next = format!("{target}&cursor={cursor}"),
+                None => return Ok(items),
+            }
+        }
+    }
+}
+
+/// What stands below a client, whatever its id holds: ids such as `..` are no path segments.
+fn of_client(below: &str, client_id: &str) -> String {
+    format!("/client{below}?client_id={}", utf8_percent_encode(client_id, NON_ALPHANUMERIC))
+}
+
+impl Connection {
+    /// The configuration that was named.
+    pub(super) fn config(&self) -> Option<&Path> {
+        self.config.as_deref()
+    }
 }
 
 #[derive(Subcommand)]
@@ -163,11 +212,11 @@ struct Metadata {
     /// What people call the client
     #[arg(long, value_name = "TEXT")]
     name: Option<String>,
-    /// The scopes it may ask for, with spaces between them
+    /// The scopes it may ask for, with commas or spaces between them (repeatable)
     #[arg(long, value_name = "SCOPES")]
-    scope: Option<String>,
-    /// An audience it may ask for (repeatable)
-    #[arg(long, value_name = "AUDIENCE")]
+    scope: Vec<String>,
+    /// An audience it may ask for (repeatable, or with commas between them)
+    #[arg(long, value_name = "AUDIENCE", value_delimiter = ',')]
     audience: Vec<String>,
     /// The `typ` header of its tokens for these audiences: at+jwt or JWT
     #[arg(long, value_name = "TYPE", requires = "audience")]
@@ -181,15 +230,18 @@ struct Metadata {
     /// How long its tokens for these audiences live at most
     #[arg(long, value_name = "DURATION", requires = "audience")]
     audience_lifetime: Option<String>,
-    /// A grant it may use (repeatable)
-    #[arg(long, value_name = "GRANT")]
+    /// A grant it may use (repeatable, or with commas between them)
+    #[arg(long, value_name = "GRANT", value_delimiter = ',')]
     grant_type: Vec<String>,
     /// The owner claim's value in its tokens
     #[arg(long, value_name = "TEXT")]
     owner: Option<String>,
-    /// How long its access tokens live
+    /// How long its access tokens live: seconds, or a duration such as 15m
     #[arg(long, value_name = "DURATION")]
     lifetime: Option<String>,
+    /// Whether it may introspect every token of this issuer, not only its own and those made for it
+    #[arg(long, value_name = "true|false", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    allow_introspection: Option<bool>,
     /// From this time on it is refused, such as 2027-01-01T00:00:00Z
     #[arg(long, value_name = "TIME")]
     expiry: Option<String>,
@@ -210,7 +262,6 @@ impl Metadata {
         let mut set = |name: &str, value: Value| members.insert(name.to_owned(), value);
         let texts = [
             ("client_name", &self.name),
-            ("scope", &self.scope),
             ("owner", &self.owner),
             ("access_token_lifetime", &self.lifetime),
             ("expiry", &self.expiry),
@@ -220,6 +271,12 @@ impl Metadata {
             if let Some(text) = text {
                 set(name, text.as_str().into());
             }
+        }
+        if !self.scope.is_empty() {
+            set("scope", scopes(&self.scope).into());
+        }
+        if let Some(allowed) = self.allow_introspection {
+            set("allow_introspection", allowed.into());
         }
         for (name, list) in [("audience", &self.audience), ("grant_types", &self.grant_type)] {
             if !list.is_empty() {
@@ -272,16 +329,22 @@ impl Metadata {
     }
 }
 
+/// A comma may stand in a scope (RFC 6749 §3.3), but on a command line it stands between two.
+fn scopes(options: &[String]) -> String {
+    let scopes = options.iter().flat_map(|option| option.split([',', ' '])).filter(|scope| !scope.is_empty());
+    scopes.collect::<Vec<_>>().join(" ")
+}
+
 /// Does what is asked for.
 pub fn client(options: &Options) -> anyhow::Result<()> {
-    let api = Api::open(&options.connection)?;
+    let api = Management::open(&options.connection)?;
     let as_json = options.connection.json;
     super::runtime()?.block_on(async {
         match &options.action {
             Action::Create(create) => create_client(&api, create, as_json).await,
             Action::List => list(&api, as_json).await,
             Action::Show(whose) => {
-                let client = api.call(Method::GET, &path(&["clients", &whose.client_id]), None).await?;
+                let client = api.call(Method::GET, &of_client("", &whose.client_id), None).await?;
                 print(&client, as_json)
             }
             Action::Update(update) => {
@@ -298,21 +361,24 @@ pub fn client(options: &Options) -> anyhow::Result<()> {
             Action::Disable(whose) => change(&api, whose, disabled(true), as_json).await,
             Action::Enable(whose) => change(&api, whose, disabled(false), as_json).await,
             Action::Delete(whose) => {
-                api.call(Method::DELETE, &path(&["clients", &whose.client_id]), None).await.map(drop)
+                api.call(Method::DELETE, &of_client("", &whose.client_id), None).await?;
+                done(as_json, &json!({ "client_id": whose.client_id, "deleted": true }))
             }
             Action::RotateSecret(rotate) => rotate_secret(&api, rotate, as_json).await,
             Action::Secrets(whose) => {
-                let secrets = path(&["clients", &whose.client_id, "secrets"]);
+                let secrets = of_client("/secrets", &whose.client_id);
                 let secrets = api.call(Method::GET, &secrets, None).await?;
                 if as_json { print(&secrets, true) } else { super::print(&shown::secrets(&secrets)) }
             }
             Action::DeleteSecret(delete) => {
-                let target = path(&["clients", &delete.whose.client_id, "secrets", &delete.secret_id]);
-                let target = if delete.force { format!("{target}?force=true") } else { target };
-                api.call(Method::DELETE, &target, None).await.map(drop)
+                let client_id = &delete.whose.client_id;
+                let target = of_client(&path(&["secrets", &delete.secret_id]), client_id);
+                let target = if delete.force { format!("{target}&force=true") } else { target };
+                api.call(Method::DELETE, &target, None).await?;
+                done(as_json, &json!({ "client_id": client_id, "id": delete.secret_id, "deleted": true }))
             }
             Action::Revoke(Revoke { whose, before }) => {
-                let target = path(&["clients", &whose.client_id, "revoke"]);
+                let target = of_client("/revoke", &whose.client_id);
                 let body: Map<_, _> =
                     before.iter().map(|time| ("before".to_owned(), time.as_str().into())).collect();
                 let revoked = api.call(Method::POST, &target, Some(&Value::Object(body))).await?;
@@ -326,7 +392,7 @@ fn disabled(disabled: bool) -> Map<String, Value> {
     Map::from_iter([("disabled".to_owned(), disabled.into())])
 }
 
-async fn create_client(api: &Api, create: &Create, as_json: bool) -> anyhow::Result<()> {
+async fn create_client(api: &Management, create: &Create, as_json: bool) -> anyhow::Result<()> {
     let mut body = create.metadata.members()?;
     if let Some(id) = &create.id {
         body.insert("client_id".to_owned(), id.as_str().into());
@@ -335,16 +401,22 @@ async fn create_client(api: &Api, create: &Create, as_json: bool) -> anyhow::Res
         body.insert("client_secret".to_owned(), secret(file)?);
     }
     let client = api.call(Method::POST, "/clients", Some(&Value::Object(body))).await?;
-    if create.secret_only { print_secret(&client) } else { print(&client, as_json) }
+    let id = client.get("client_id").and_then(Value::as_str).unwrap_or_default();
+    print_new_secret(&client, id, create.secret_only, as_json, create.secret_file.is_some())
 }
 
-async fn change(api: &Api, whose: &Whose, patch: Map<String, Value>, as_json: bool) -> anyhow::Result<()> {
-    let target = path(&["clients", &whose.client_id]);
+async fn change(
+    api: &Management,
+    whose: &Whose,
+    patch: Map<String, Value>,
+    as_json: bool,
+) -> anyhow::Result<()> {
+    let target = of_client("", &whose.client_id);
     let client = api.call(Method::PATCH, &target, Some(&Value::Object(patch))).await?;
     print(&client, as_json)
 }
 
-async fn rotate_secret(api: &Api, rotate: &Rotate, as_json: bool) -> anyhow::Result<()> {
+async fn rotate_secret(api: &Management, rotate: &Rotate, as_json: bool) -> anyhow::Result<()> {
     let mut body = Map::new();
     for (name, value) in [("grace", &rotate.grace), ("expires_in", &rotate.expires_in)] {
         if let Some(value) = value {
@@ -354,26 +426,15 @@ async fn rotate_secret(api: &Api, rotate: &Rotate, as_json: bool) -> anyhow::Res
     if let Some(file) = &rotate.secret_file {
         body.insert("client_secret".to_owned(), secret(file)?);
     }
-    let target = path(&["clients", &rotate.whose.client_id, "secrets"]);
+    let target = of_client("/secrets", &rotate.whose.client_id);
     let secret = api.call(Method::POST, &target, Some(&Value::Object(body))).await?;
-    if rotate.secret_only { print_secret(&secret) } else { print(&secret, as_json) }
+    let id = &rotate.whose.client_id;
+    print_new_secret(&secret, id, rotate.secret_only, as_json, rotate.secret_file.is_some())
 }
 
 /// Every page, as one.
-async fn list(api: &Api, as_json: bool) -> anyhow::Result<()> {
-    let mut clients = Vec::new();
-    let mut target = "/clients?limit=200".to_owned();
-    loop {
-        let mut page = api.call(Method::GET, &target, None).await?;
-        if let Some(Value::Array(more)) = page.get_mut("clients").map(Value::take) {
-            clients.extend(more);
-        }
-        match page.get("next_cursor").and_then(Value::as_str) {
-            Some(cursor) => target = format!("/clients?limit=200&cursor={cursor}"),
-            None => break,
-        }
-    }
-    let clients = json!({ "clients": clients });
+async fn list(api: &Management, as_json: bool) -> anyhow::Result<()> {
+    let clients = json!({ "clients": api.all("/clients?limit=200", "clients").await? });
     if as_json { print(&clients, true) } else { super::print(&shown::clients(&clients)) }
 }
 
@@ -384,10 +445,58 @@ fn secret(file: &PathBuf) -> anyhow::Result<Value> {
 }
 
 fn print(answer: &Value, as_json: bool) -> anyhow::Result<()> {
-    super::print(&if as_json { serde_json::to_string_pretty(answer)? } else { shown::members(answer) })
+    if as_json { super::print_json(answer) } else { super::print(&shown::members(answer)) }
 }
 
-fn print_secret(answer: &Value) -> anyhow::Result<()> {
+/// Of a command whose success is all there is to say: only JSON says more.
+pub(super) fn done(as_json: bool, result: &Value) -> anyhow::Result<()> {
+    if as_json { super::print_json(result) } else { Ok(()) }
+}
+
+/// Prints an answer that shows a secret this once. The client or secret was made: a reader that is gone makes it no failure, but
+/// a generated secret is lost then, so that standard error says how to get another.
+fn print_new_secret(
+    answer: &Value,
+    client_id: &str,
+    secret_only: bool,
+    as_json: bool,
+    was_supplied: bool,
+) -> anyhow::Result<()> {
     let secret = answer.get("client_secret").and_then(Value::as_str);
-    super::print(secret.context("the client was made, but has keys and no secret")?)
+    let text = match secret {
+        Some(secret) if secret_only => secret.to_owned(),
+        None if secret_only => {
+            return Err(anyhow::anyhow!("the client was made, but has keys and no secret"));
+        }
+        _ if as_json => serde_json::to_string_pretty(answer)?,
+        _ => shown::members(answer),
+    };
+    let written = super::write(&text);
+    let why = match &written {
+        Err(error) => error.to_string(),
+        Ok(()) if super::is_discarded() => "standard output is /dev/null".to_owned(),
+        Ok(()) => return Ok(()),
+    };
+    if secret.is_some() && !was_supplied {
+        let shown = shell_word(client_id);
+        super::complain(&format!(
+            "the secret was made but could not be shown ({why}), and cannot be shown again; make another one: \
+             m2m-sidecar client rotate-secret {shown} --grace 0"
+        ));
+    }
+    match written {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(error).context("the result cannot be written")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A text as a shell takes it for one word.
+fn shell_word(text: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:@%+=,".contains(&byte);
+    if !text.is_empty() && !text.starts_with('-') && text.bytes().all(is_plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
 }

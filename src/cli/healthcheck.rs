@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::{Args, ValueHint};
 use http::HeaderMap;
+use serde_json::json;
 use tokio::time::Instant;
 use url::Url;
 
@@ -38,6 +39,9 @@ pub struct Options {
     /// Wait until it is ready, for at most so many seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     wait: u64,
+    /// Print the answer as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 /// Succeeds when `/readyz` says so.
@@ -50,7 +54,7 @@ pub fn healthcheck(options: &Options) -> anyhow::Result<()> {
         }
     };
     provider::install();
-    let wait = Duration::from_secs(options.wait);
+    let (wait, as_json) = (Duration::from_secs(options.wait), options.json);
     let second = Duration::from_secs(1);
     let options = HttpOptions {
         connect_timeout: second,
@@ -61,7 +65,7 @@ pub fn healthcheck(options: &Options) -> anyhow::Result<()> {
     };
     let client = HttpClient::new(options)?;
     let url = Url::parse(&format!("http://{address}/readyz"))?;
-    super::runtime()?.block_on(async {
+    let outcome = super::runtime()?.block_on(async {
         let deadline = Instant::now() + wait;
         loop {
             let outcome = ask(&client, &url).await;
@@ -70,7 +74,12 @@ pub fn healthcheck(options: &Options) -> anyhow::Result<()> {
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-    })
+    });
+    if as_json {
+        let reason = outcome.as_ref().err().map(|error| format!("{error:#}"));
+        super::print_json(&json!({ "ready": outcome.is_ok(), "reason": reason }))?;
+    }
+    outcome
 }
 
 async fn ask(client: &HttpClient, url: &Url) -> anyhow::Result<()> {

@@ -2,6 +2,7 @@
 
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
+use serde_json::json;
 
 use crate::domain::secret::ExposeSecret;
 use crate::jose::sign::SigningKey;
@@ -21,6 +22,9 @@ pub struct Options {
     /// What the key is to sign with
     #[arg(long, default_value = "ES256", value_parser = algorithms())]
     algorithm: Algorithm,
+    /// Print the key and its algorithm as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 fn algorithms() -> impl TypedValueParser<Value = Algorithm> {
@@ -32,5 +36,9 @@ fn algorithms() -> impl TypedValueParser<Value = Algorithm> {
 pub fn keygen(options: &Options) -> anyhow::Result<()> {
     provider::install();
     let key = SigningKey::generate(options.algorithm)?;
+    if options.json {
+        let (algorithm, pem) = (algorithm_name(options.algorithm), key.to_pem());
+        return super::print_json(&json!({ "algorithm": algorithm, "private_key": pem.expose_secret() }));
+    }
     super::print(key.to_pem().expose_secret().trim_end())
 }

@@ -10,14 +10,16 @@ mod explain;
 mod healthcheck;
 mod import_plgd;
 mod keygen;
+mod keys;
 mod man;
 mod run;
 mod schema;
-mod token;
 mod status;
 mod store;
+mod token;
 
 use std::io::{ErrorKind, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -50,17 +52,15 @@ enum Command {
     Run(ConfigFile),
     /// Load and validate a configuration as `run` would, without sockets or network
     #[command(after_help = check::AFTER_HELP)]
-    Check(ConfigFile),
+    Check(check::Options),
     /// Show the three roles on this machine, one real exchange of each
     Demo(demo::Options),
-    /// Acquire an access token and print it
+    /// Acquire an access token and print it; list and revoke the tokens that an issuer keeps
     #[command(after_help = token::AFTER_HELP)]
-    Token(token::Options),
+    Token(Box<token::Options>),
     /// Manage the clients of a running sidecar's issuer
     #[command(after_help = client::AFTER_HELP)]
     Client(Box<client::Options>),
-    /// Say which rule and which check decide about a request, and why
-    #[command(after_help = explain::AFTER_HELP)]
     /// List and rotate the signing keys of a running sidecar's issuer
     #[command(after_help = keys::AFTER_HELP)]
     Keys(keys::Options),
@@ -70,6 +70,8 @@ enum Command {
     /// Back up, restore and verify the issuer's store
     #[command(after_help = store::AFTER_HELP)]
     Store(store::Options),
+    /// Say which rule and which check decide about a request, and why
+    #[command(after_help = explain::AFTER_HELP)]
     Explain(explain::Options),
     /// Print a new private key (PKCS#8, PEM)
     #[command(after_help = keygen::AFTER_HELP)]
@@ -110,15 +112,15 @@ struct ConfigFile {
 pub fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Run(file) => run::run(&file.config),
-        Command::Check(file) => check::check(&file.config),
+        Command::Check(options) => check::check(&options),
         Command::Demo(options) => demo::demo(&options),
         Command::Token(options) => token::token(&options),
         Command::Client(options) => client::client(&options),
-        Command::Explain(options) => explain::explain(&options),
-        Command::Keygen(options) => keygen::keygen(&options),
         Command::Keys(options) => keys::keys(&options),
         Command::Status(options) => status::status(&options),
         Command::Store(options) => store::store(&options),
+        Command::Explain(options) => explain::explain(&options),
+        Command::Keygen(options) => keygen::keygen(&options),
         Command::ImportPlgd(options) => import_plgd::import_plgd(&options),
         Command::Healthcheck(options) => healthcheck::healthcheck(&options),
         Command::Schema => schema::schema(),
@@ -161,15 +163,37 @@ fn load(file: &Path) -> anyhow::Result<Config> {
     Ok(loaded.config)
 }
 
+/// Writes a result, and says whether it could be written.
+fn write(text: &str) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{text}").and_then(|()| out.flush())
+}
+
+/// Whether what is written to standard output is read by no one. A program that was started without one has /dev/null.
+fn is_discarded() -> bool {
+    let device = |path: &str| std::fs::metadata(path).ok().map(|found| found.rdev());
+    let null = device("/dev/null");
+    null.is_some() && device("/dev/stdout") == null
+}
+
+/// Says something on standard error.
+fn complain(text: &str) {
+    let _ = writeln!(std::io::stderr(), "m2m-sidecar: {text}");
+}
+
 /// Writes a result. A reader that is gone is no error worth a message; a disk that is full is one.
 fn print(text: &str) -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
-    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+    match write(text) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
             Err(error).context("the result cannot be written")
         }
         _ => Ok(()),
     }
+}
+
+/// Writes a result as JSON.
+fn print_json(value: &serde_json::Value) -> anyhow::Result<()> {
+    print(&serde_json::to_string_pretty(value)?)
 }
 
 /// The runtime for everything that is not the serving of requests.
@@ -180,8 +204,3 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
         .enable_all()
         .build()?)
 }
-/// Writes a result as JSON.
-fn print_json(value: &serde_json::Value) -> anyhow::Result<()> {
-    print(&serde_json::to_string_pretty(value)?)
-}
-

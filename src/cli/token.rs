@@ -1,62 +1,178 @@
-//! `token`: an access token by hand.
+//! `token`: an access token by hand; and those that an issuer keeps.
 
+use std::io::Read;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use clap::Args;
-use serde_json::Value;
+use clap::{Args, Subcommand, ValueHint};
+use http::Method;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::{Value, json};
 
-use super::ConfigFile;
+use super::Ended;
+use super::client::{Connection, Management, done, shown};
 use crate::domain::clock::{SharedClock, SystemClock};
-use crate::domain::secret::ExposeSecret;
+use crate::domain::secret::{ExposeSecret, SecretString};
 use crate::jose::provider;
 use crate::token_source;
+use crate::verifier::MAX_TOKEN_BYTES;
 
 /// Shown below the options.
 pub const AFTER_HELP: &str = "\
-The token is fetched anew each time, and only the token is printed.
+Without a command: the token is fetched anew each time, and only the token is printed; it needs --config and --credential.
+The commands ask a running sidecar's issuer, which is found as `client` finds it.
 
 Examples:
   TOKEN=$(m2m-sidecar token --config sidecar.yaml --credential hub)
   curl -H \"Authorization: Bearer $TOKEN\" https://hub.example/api/v1/devices
-  m2m-sidecar token --config sidecar.yaml --credential hub --decode";
+  m2m-sidecar token --config sidecar.yaml --credential hub --decode
+  m2m-sidecar token list --client meter
+  m2m-sidecar token revoke 5f0c2a0e-8b1c-4a53-9d61-3c1d8f0f2f3a";
 
-/// Whose token.
+/// Whose token, or what to do with those that are kept.
 #[derive(Args)]
 pub struct Options {
     #[command(flatten)]
-    file: ConfigFile,
+    connection: Connection,
     /// The credential's name: its key below `credentials` in the configuration
     #[arg(long, value_name = "NAME")]
-    credential: String,
+    credential: Option<String>,
     /// Print the token's header and claims (JSON, not verified) instead of the token
     #[arg(long)]
     decode: bool,
+    #[command(subcommand)]
+    action: Option<Action>,
 }
 
-/// Fetches a token once and prints it.
+#[derive(Subcommand)]
+enum Action {
+    /// List the access tokens that the issuer keeps: named ones, and those that live long
+    List(List),
+    /// Revoke an access token that the issuer keeps
+    Revoke(Revoke),
+}
+
+#[derive(Args)]
+struct List {
+    /// Only those of this client
+    #[arg(long, value_name = "CLIENT_ID")]
+    client: Option<String>,
+    /// Only those of this owner
+    #[arg(long, value_name = "TEXT")]
+    owner: Option<String>,
+    /// Also those that are revoked or have expired
+    #[arg(long)]
+    all: bool,
+}
+
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+struct Revoke {
+    /// The token's `jti`, as `token list` shows it
+    #[arg(value_name = "JTI")]
+    jti: Option<String>,
+    /// A file with the token itself; `-` for standard input
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    file: Option<PathBuf>,
+}
+
+/// Fetches a token once and prints it, or does what the command says.
 pub fn token(options: &Options) -> anyhow::Result<()> {
-    let config = super::load(&options.file.config)?;
+    let Some(action) = &options.action else { return fetch(options) };
+    if options.credential.is_some() || options.decode {
+        bail!(Ended::Usage(
+            "`--credential` and `--decode` acquire a token: no command goes with them".to_owned()
+        ));
+    }
+    let api = Management::open(&options.connection)?;
+    let as_json = options.connection.json;
+    super::runtime()?.block_on(async {
+        match action {
+            Action::List(wanted) => list(&api, wanted, as_json).await,
+            Action::Revoke(which) => {
+                let jti = match (&which.jti, &which.file) {
+                    (Some(jti), _) => jti.clone(),
+                    (None, Some(file)) => jti_of(file)?,
+                    (None, None) => bail!(Ended::Usage("say which token: JTI or `--file`".to_owned())),
+                };
+                let revoked = api
+                    .call(
+                        Method::DELETE,
+                        &format!("/tokens/{}", utf8_percent_encode(&jti, NON_ALPHANUMERIC)),
+                        None,
+                    )
+                    .await;
+                revoked.with_context(|| format!("the token `{}` was not revoked", jti.escape_debug()))?;
+                done(as_json, &json!({ "jti": jti, "revoked": true }))
+            }
+        }
+    })
+}
+
+async fn list(api: &Management, wanted: &List, as_json: bool) -> anyhow::Result<()> {
+    let mut target = "/tokens?limit=200".to_owned();
+    for (name, value) in [("client_id", &wanted.client), ("owner", &wanted.owner)] {
+        if let Some(value) = value {
+            target.push_str(&format!("&{name}={}", utf8_percent_encode(value, NON_ALPHANUMERIC)));
+        }
+    }
+    if !wanted.all {
+        target.push_str("&active=true");
+    }
+    let tokens = json!({ "tokens": api.all(&target, "tokens").await? });
+    if as_json {
+        return super::print_json(&tokens);
+    }
+    let columns = ["jti", "client_id", "owner", "name", "scope", "issued_at", "expires_at", "revoked_at"];
+    super::print(&shown::list(&tokens, "tokens", &columns))
+}
+
+/// The `jti` of the token in a file.
+fn jti_of(file: &Path) -> anyhow::Result<String> {
+    let mut text = String::new();
+    let most = 4 * MAX_TOKEN_BYTES as u64;
+    let read = if file == Path::new("-") {
+        std::io::stdin().take(most).read_to_string(&mut text)
+    } else {
+        std::fs::File::open(file).and_then(|file| file.take(most).read_to_string(&mut text))
+    };
+    let text = SecretString::from(text);
+    read.with_context(|| format!("the token file {} cannot be read", file.display()))?;
+    let claims = parts(text.expose_secret().trim()).map(|(_, claims)| claims).unwrap_or_default();
+    let jti = claims.get("jti").and_then(Value::as_str);
+    jti.map(str::to_owned).with_context(|| format!("{} holds no JWT with a `jti`", file.display()))
+}
+
+fn fetch(options: &Options) -> anyhow::Result<()> {
+    let usage = |missing: &str| {
+        Ended::Usage(format!("{missing} is missing: a token needs --config and --credential"))
+    };
+    let file = options.connection.config().ok_or_else(|| usage("--config"))?;
+    let name = options.credential.as_deref().ok_or_else(|| usage("--credential"))?;
+    let config = super::load(file)?;
     let known = || config.credentials.iter().map(|each| each.name.as_str()).collect::<Vec<_>>().join(", ");
-    let credential = config.credentials.iter().find(|each| each.name == options.credential);
+    let credential = config.credentials.iter().find(|each| each.name == name);
     let Some(credential) = credential else {
-        bail!("there is no credential `{}`; the configuration has: {}", options.credential, known());
+        bail!("there is no credential `{name}`; the configuration has: {}", known());
     };
     provider::install();
     let clock: SharedClock = Arc::new(SystemClock);
     let token = super::runtime()?
         .block_on(token_source::fetch_once(credential, &clock))
-        .with_context(|| format!("no token for credential `{}`", options.credential))?;
+        .with_context(|| format!("no token for credential `{name}`"))?;
+    let expires_at = token.expires_at().to_rfc3339();
     // The token is this command's result.
     let token = token.secret().expose_secret();
     if options.decode {
-        super::print(&decode(token).context("the token is opaque: it has no header and claims to show")?)?;
+        super::print(&decode(token).context("the token is opaque: it has no header and claims to show")?)
+    } else if options.connection.json {
+        super::print_json(&json!({ "access_token": token, "token_type": "Bearer", "expires_at": expires_at }))
     } else {
-        super::print(token)?;
+        super::print(token)
     }
-    Ok(())
 }
 
 /// Header and claims of a JWT, unverified: it came from the authority itself.

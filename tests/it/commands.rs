@@ -80,6 +80,33 @@ fn check_reports_every_error_with_line_and_key_and_exits_with_1() {
 }
 
 #[test]
+fn check_prints_its_findings_as_json() {
+    let dir = TempDir::new().expect("a directory");
+    let bad = file(&dir, "bad.yaml", "prob: {}\nthreads: x\n");
+    let (code, out, err) = ended(&run(&["check", "--json", "--config", &bad]));
+    let said: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!((code, err.as_str(), &said["ok"]), (Some(1), "", &false.into()));
+    let keys: Vec<_> =
+        said["errors"].as_array().expect("a list").iter().map(|it| (&it["key"], &it["line"])).collect();
+    assert!(
+        keys.contains(&(&"prob".into(), &1.into())) && keys.contains(&(&"threads".into(), &2.into())),
+        "{out}"
+    );
+    let good = file(
+        &dir,
+        "good.yaml",
+        "probes: { listen: 127.0.0.1:0 }\nissuer: { url: http://127.0.0.1:1, listen: 127.0.0.1:1 }\n",
+    );
+    let (code, out, _) = ended(&run(&["check", "--json", "--config", &good]));
+    let said: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!(
+        (code, &said["ok"], &said["errors"]),
+        (Some(0), &true.into(), &serde_json::json!([])),
+        "{out}"
+    );
+}
+
+#[test]
 fn check_warns_of_secrets_and_tokens_that_can_be_read_on_the_way() {
     let dir = TempDir::new().expect("a directory");
     file(&dir, "secret", "a-secret-of-16-bytes");

@@ -1,16 +1,29 @@
 //! Answers of the management API, for people.
 
 use serde_json::Value;
+use unicode_width::UnicodeWidthStr;
 
-/// The members of an object, one a line; what is empty is left out.
-pub(super) fn members(object: &Value) -> String {
+/// Members that say in other words what another one says, and that one.
+const SAID_TWICE: [(&str, &str); 3] = [
+    ("scopes", "scope"),
+    ("client_id_issued_at", "created_at"),
+    ("client_secret_expires_at", "client_secret"),
+];
+/// What stands first: the secret, which is shown this once, and whose it is.
+const FIRST: [&str; 3] = ["client_secret", "client_id", "id"];
+
+/// The members of an object, one a line; what is empty or said twice is left out.
+pub(in crate::cli) fn members(object: &Value) -> String {
+    let Some(object) = object.as_object() else { return String::new() };
+    let is_said = |name: &str| {
+        SAID_TWICE.iter().any(|(other, by)| *other == name && object.get(*by).is_some_and(|by| !by.is_null()))
+    };
+    let rest = object.keys().map(String::as_str).filter(|name| !FIRST.contains(name) && !is_said(name));
+    let names = FIRST.into_iter().filter(|name| object.contains_key(*name)).chain(rest);
     let members: Vec<_> =
-        object.as_object().into_iter().flatten().map(|(name, value)| (name, text(value))).collect();
-    let width = members.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-    let lines = members
-        .iter()
-        .filter(|(_, text)| !text.is_empty())
-        .map(|(name, text)| format!("{name:width$}  {text}"));
+        names.map(|name| (name, text(&object[name]))).filter(|(_, text)| !text.is_empty()).collect();
+    let width = members.iter().map(|(name, _)| name.width()).max().unwrap_or(0);
+    let lines = members.iter().map(|(name, text)| format!("{}  {text}", padded(name, width)));
     lines.collect::<Vec<_>>().join("\n")
 }
 
@@ -37,7 +50,7 @@ pub(super) fn secrets(answer: &Value) -> String {
             text if text.is_empty() => otherwise.to_owned(),
             text => text,
         };
-        let safe = if secret["safe_to_delete"] == true { "safe to delete" } else { "" };
+        let safe = if secret["safe_to_delete"] == true { "yes" } else { "no" };
         vec![
             text(&secret["id"]),
             format!("…{}", text(&secret["last_four"])),
@@ -47,7 +60,15 @@ pub(super) fn secrets(answer: &Value) -> String {
             safe.to_owned(),
         ]
     });
-    table(&["ID", "SECRET", "CREATED", "EXPIRES", "LAST USED", ""], rows.collect())
+    table(&["ID", "SECRET", "CREATED", "EXPIRES", "LAST USED", "SAFE TO DELETE"], rows.collect())
+}
+
+/// A list whose rows show these members; the heads are their names.
+pub(in crate::cli) fn list(answer: &Value, name: &str, columns: &[&str]) -> String {
+    let heads: Vec<_> = columns.iter().map(|column| column.to_uppercase().replace('_', " ")).collect();
+    let heads: Vec<_> = heads.iter().map(String::as_str).collect();
+    let rows = items(answer, name).map(|item| columns.iter().map(|column| text(&item[*column])).collect());
+    table(&heads, rows.collect())
 }
 
 fn items<'a>(answer: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> {
@@ -57,21 +78,71 @@ fn items<'a>(answer: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> {
 fn text(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
+        // A terminal must not obey what a client is called.
+        Value::String(text) if text.chars().any(char::is_control) => text.escape_debug().to_string(),
         Value::String(text) => text.clone(),
         Value::Array(items) => items.iter().map(text).collect::<Vec<_>>().join(", "),
         other => other.to_string(),
     }
 }
 
+/// A text and as many spaces as fill a column of a terminal: many characters of Asia take two places, marks none.
+fn padded(text: &str, width: usize) -> String {
+    format!("{text}{}", " ".repeat(width.saturating_sub(text.width())))
+}
+
 fn table(head: &[&str], rows: Vec<Vec<String>>) -> String {
     let head = head.iter().map(ToString::to_string).collect();
     let all: Vec<Vec<String>> = std::iter::once(head).chain(rows).collect();
     let columns = all.first().map_or(0, Vec::len);
-    let width = |column: usize| all.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let width = |column: usize| all.iter().map(|row| row[column].width()).max().unwrap_or(0);
     let widths: Vec<_> = (0..columns).map(width).collect();
     let line = |row: &Vec<String>| {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        let cells = row.iter().zip(&widths).map(|(cell, width)| padded(cell, *width));
         cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
     all.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn columns_line_up_under_wide_characters() {
+        let clients = json!({ "clients": [
+            { "client_id": "a", "scope": "x", "client_name": "n" },
+            { "client_id": "計測器", "scope": "y", "client_name": "水道メーター" },
+            { "client_id": "e\u{301}t", "scope": "z", "client_name": "" },
+        ] });
+        let shown = clients_lines(&clients);
+        let place = |line: &str, of: &str| line.find(of).map(|at| line[..at].width());
+        let places: Vec<_> =
+            shown.iter().zip(["SCOPE", "x", "y", "z"]).map(|(line, of)| place(line, of)).collect();
+        assert!(places.windows(2).all(|two| two[0] == two[1] && two[0].is_some()), "{shown:#?}");
+    }
+
+    fn clients_lines(answer: &Value) -> Vec<String> {
+        clients(answer).lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn a_secret_stands_first_and_nothing_stands_twice() {
+        let answer = json!({
+            "audience": ["x"], "client_id": "a", "client_id_issued_at": 1, "client_secret": "s", "created_at": "t",
+            "client_secret_expires_at": 0, "scope": "a b", "scopes": ["a", "b"], "owner": null,
+        });
+        let names: Vec<_> = members(&answer)
+            .lines()
+            .map(|line| line.split(' ').next().unwrap_or_default().to_owned())
+            .collect();
+        assert_eq!(names, ["client_secret", "client_id", "audience", "created_at", "scope"]);
+    }
+
+    #[test]
+    fn a_name_does_not_move_the_cursor() {
+        assert_eq!(text(&json!("a\u{1b}[2Jb")), "a\\u{1b}[2Jb");
+    }
 }
