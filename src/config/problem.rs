@@ -86,6 +86,12 @@ impl Findings {
         self.errors.push(Finding { at: Some(at), ..Finding::new(path, message) });
     }
 
+    /// Adds everything that was found elsewhere.
+    pub fn extend(&mut self, others: Self) {
+        self.errors.extend(others.errors);
+        self.warnings.extend(others.warnings);
+    }
+
     /// Adds a warning at a key.
     pub fn warning(&mut self, path: &KeyPath, message: impl Into<String>) {
         self.warnings.push(Finding::new(path, message));

@@ -20,8 +20,25 @@ pub(super) fn parse(text: &str, findings: &mut Findings) -> Option<Node> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut builder =
         Builder { parser: Parser::new_from_str(text), anchors: HashMap::new(), nodes: 0, findings };
-    match builder.document() {
-        Ok(root) => Some(root),
+    let read = builder.documents(1);
+    // An empty file is a mapping without members: the later stages say what is missing.
+    let empty = || Node { at: Position::default(), data: Data::Map(Vec::new()) };
+    let mut documents = reported(read, findings)?;
+    Some(documents.pop().unwrap_or_else(empty))
+}
+
+/// Reads every YAML document of a text; those without a value are left out. `None` as in [`parse`].
+pub(super) fn parse_all(text: &str, findings: &mut Findings) -> Option<Vec<Node>> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut builder =
+        Builder { parser: Parser::new_from_str(text), anchors: HashMap::new(), nodes: 0, findings };
+    let read = builder.documents(usize::MAX);
+    reported(read, findings)
+}
+
+fn reported(read: Result<Vec<Node>, Stop>, findings: &mut Findings) -> Option<Vec<Node>> {
+    match read {
+        Ok(documents) => Some(documents),
         Err(Stop { at, path, message }) => {
             findings.error_at(at, &path, message);
             None
@@ -91,22 +108,24 @@ impl<'a> Builder<'a, '_> {
         }
     }
 
-    fn document(&mut self) -> Result<Node, Stop> {
-        let mut root = None;
+    /// The documents that have a value; more than `most` are an error.
+    fn documents(&mut self, most: usize) -> Result<Vec<Node>, Stop> {
+        let (mut documents, mut read) = (Vec::new(), 0);
         loop {
             match self.next()? {
                 (Event::StreamEnd, _) => break,
                 (Event::StreamStart | Event::DocumentStart(_) | Event::DocumentEnd | Event::Nothing, _) => {}
-                (_, span) if root.is_some() => {
+                (_, span) if read == most => {
                     return Err(Stop::new(span.start, &KeyPath::default(), "a second YAML document"));
                 }
-                (event, span) => root = Some(self.node(event, span, &KeyPath::default(), 0)?),
+                (event, span) => {
+                    read += 1;
+                    let root = self.node(event, span, &KeyPath::default(), 0)?;
+                    documents.extend(Some(root).filter(|node| !matches!(node.data, Data::Null)));
+                }
             }
         }
-        // An empty file is a mapping without members: the later stages say what is missing.
-        Ok(root
-            .filter(|node| !matches!(node.data, Data::Null))
-            .unwrap_or(Node { at: Position::default(), data: Data::Map(Vec::new()) }))
+        Ok(documents)
     }
 
     fn node(&mut self, event: Event<'a>, span: Span, path: &KeyPath, depth: usize) -> Result<Node, Stop> {

@@ -67,7 +67,11 @@ mod golden {
             ("unknown-keys", 0),
             ("broken", 1),
             ("nothing-remains", 1),
-            ("helm-values", 1),
+            ("helm-values", 0),
+            ("helm-global", 0),
+            ("several-documents", 0),
+            ("kubernetes", 0),
+            ("two-configurations", 1),
         ] {
             let (code, out, err) = import(&dir, &input(name));
             assert_eq!(code, Some(expected), "{name}: {err}");
@@ -103,8 +107,18 @@ fn what_is_imported_passes_check() {
     let ca = rcgen::CertificateParams::new(["a.example".to_owned()]).expect("a name").self_signed(&key);
     std::fs::write(dir.path().join("ca.pem"), ca.expect("a certificate").pem())
         .expect("a writable directory");
-    for name in ["bundle", "helm", "both-kinds-of-clients", "deprecated-authority", "minimal", "unknown-keys"]
-    {
+    for name in [
+        "bundle",
+        "helm",
+        "helm-values",
+        "helm-global",
+        "several-documents",
+        "kubernetes",
+        "both-kinds-of-clients",
+        "deprecated-authority",
+        "minimal",
+        "unknown-keys",
+    ] {
         let (_, out, _) = import(&dir, &input(name));
         let file = dir.path().join("imported.yaml");
         std::fs::write(&file, with_files_of(&dir, &out)).expect("a writable directory");
@@ -157,4 +171,20 @@ fn a_file_that_is_no_configuration_is_refused_and_a_missing_argument_is_wrong_us
     assert_eq!((code, out.as_str()), (Some(1), ""));
     assert!(err.contains("/nowhere/at/all.yaml"), "{err}");
     assert_eq!(ended(&run(&["import-plgd"])).0, Some(2));
+}
+
+#[test]
+fn a_configuration_comes_from_standard_input_and_is_printed_as_json() {
+    let dir = world();
+    let (_, from_file, said) = import(&dir, &input("minimal"));
+    let mut command = sidecar(&["import-plgd", "-"]);
+    let stdin = std::fs::File::open(dir.path().join("m2m-oauth-server.yaml")).expect("a file");
+    let (code, out, err) = ended(&command.current_dir(dir.path()).stdin(stdin).output().expect("it runs"));
+    assert_eq!((code, &out), (Some(0), &from_file));
+    assert_eq!(err, said.replace("m2m-oauth-server.yaml", "standard input"));
+    let mut command = sidecar(&["import-plgd", "m2m-oauth-server.yaml", "--json"]);
+    let (code, out, err) = ended(&command.current_dir(dir.path()).output().expect("it runs"));
+    let json: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!((code, err.as_str(), json["yaml"].as_str()), (Some(0), "", Some(from_file.as_str())));
+    assert_eq!(json["lost"].as_array().map(Vec::len), Some(said.lines().count()));
 }

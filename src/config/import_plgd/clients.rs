@@ -13,6 +13,7 @@ use crate::config::name::{Audience, ClientId, Scope};
 use crate::config::tree::{KeyPath, Node};
 use crate::config::value::{FilePath, GoDuration};
 use crate::domain::secret::ExposeSecret;
+use crate::issuer::client_secret;
 
 /// A client of ours.
 pub(super) struct Client {
@@ -42,6 +43,8 @@ const NEWLINE: &str = "the file ends in a newline, which plgd takes as part of t
      send the secret without it";
 const EMPTY: &str = "the file is empty, with which plgd lets this client in without a secret and the sidecar does not start: \
      put a secret into it, `openssl rand -base64 32` for instance";
+const SHORT: &str = "the secret is shorter than 16 bytes, with which the sidecar does not start: put a longer one into the file, \
+     `openssl rand -base64 32` for instance, and give it to the client";
 const NO_OWNER: &str = "plgd's server does not start without an owner (its Helm chart leaves it out): add `owner` to this client, \
      or its tokens carry no owner claim";
 const OWNER_UNUSED: &str = "left out: the owner comes from the assertion. plgd's server takes this one when a request brings no \
@@ -151,8 +154,15 @@ fn proof(
             match read(Path::new(&file)) {
                 None => source.lost_once(&secret, UNREAD),
                 Some(text) if text.expose_secret().is_empty() => source.lost(&secret, EMPTY),
-                Some(text) if text.expose_secret().ends_with('\n') => source.lost(&secret, NEWLINE),
-                Some(_) => {}
+                Some(text) => {
+                    let text = text.expose_secret();
+                    if text.ends_with('\n') {
+                        source.lost(&secret, NEWLINE);
+                    }
+                    if text.trim_end_matches(['\r', '\n']).len() < client_secret::MIN_BYTES {
+                        source.lost(&secret, SHORT);
+                    }
+                }
             }
             Ok(Proof::Secret(file))
         }

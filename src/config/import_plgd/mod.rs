@@ -6,6 +6,8 @@
 
 mod authorities;
 mod clients;
+mod documents;
+mod helm;
 mod merge;
 mod server;
 mod signing;
@@ -17,9 +19,9 @@ mod tests;
 
 use std::path::Path;
 
+use super::files;
 use super::problem::{Findings, Problem, Problems};
 use super::tree::KeyPath;
-use super::{files, yaml};
 use crate::domain::secret::SecretString;
 use source::Source;
 
@@ -36,11 +38,17 @@ pub struct Imported {
 /// Reads a file that plgd's configuration names, if it can be read here.
 type ReadFile<'a> = &'a dyn Fn(&Path) -> Option<SecretString>;
 
-/// Makes our configuration from the one of an m2m-oauth-server (plgd hub 2.x).
+/// Makes our configuration from the one of an m2m-oauth-server (plgd hub 2.x); `-` is standard input. It may be one of several YAML
+/// documents, stand in a Kubernetes ConfigMap, or be values of plgd's Helm chart.
 #[must_use]
 pub fn import_plgd(path: &Path) -> Imported {
+    let (path, name) = if path == Path::new("-") {
+        (Path::new("/dev/stdin"), "standard input".to_owned())
+    } else {
+        (path, path.display().to_string())
+    };
     match super::read(path) {
-        Ok(text) => import(&text, &path.display().to_string(), &|file| files::read_verbatim(file).ok()),
+        Ok(text) => import(&text, &name, &|file| files::read_verbatim(file).ok()),
         Err(problems) => Imported { yaml: Err(problems), lost: Vec::new() },
     }
 }
@@ -48,7 +56,7 @@ pub fn import_plgd(path: &Path) -> Imported {
 fn import(text: &str, file_name: &str, read: ReadFile<'_>) -> Imported {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut findings = Findings::default();
-    let Some(mut tree) = yaml::parse(text, &mut findings) else {
+    let Some(found) = documents::find(text, &mut findings) else {
         if text.contains("{{") {
             let message = "it looks like a Helm template: import what `helm template` makes of it";
             findings.error(&KeyPath::default(), message);
@@ -56,12 +64,13 @@ fn import(text: &str, file_name: &str, read: ReadFile<'_>) -> Imported {
         let (errors, lost) = findings.locate(file_name, None);
         return Imported { yaml: Err(Problems(errors)), lost };
     };
-    merge::merge(&mut tree);
-    let mut source = Source::new(&tree, text, findings);
-    let target = server::target(&mut source, read);
+    let documents::Found { tree, text, place, of_values } = found;
+    let file_name = place.map_or_else(|| file_name.to_owned(), |place| format!("{file_name} ({place})"));
+    let mut source = Source::new(&tree, &text, findings);
+    let target = server::target(&mut source, of_values, read);
     // Of a file that is something else no key is known, and that need not be said of each.
     let findings = if target.is_some() { source.finish() } else { source.into_findings() };
-    let (errors, lost) = findings.locate(file_name, Some(&tree));
+    let (errors, lost) = findings.locate(&file_name, Some(&tree));
     let yaml = match target {
         Some(target) if errors.is_empty() => Ok(written::yaml(&target)),
         _ => Err(Problems(errors)),

@@ -26,17 +26,25 @@ const LOOPBACK: &str = "it was open to other machines over TLS; here it is plain
      the loopback address is written. Change `issuer.listen` when what ends TLS is on another machine and the \
      network between is trusted";
 
-/// Reads the whole configuration. `None`: there is too little of it.
-pub(super) fn target(source: &mut Source<'_>, read: ReadFile<'_>) -> Option<Target> {
+const VALUES: &str = "these are values of the Helm chart: what they leave out is taken as the chart has it by default. Deployment settings \
+     (image, certificates, ingress, MongoDB) are not looked at";
+const NO_CLIENTS: &str = "the values name neither clients nor an authority (`global.authority`) whose assertions the chart's client \
+     `jwt-private-key` could bring: no client is carried over. Make clients with `m2m-sidecar client create`";
+
+/// Reads the whole configuration; `of_values`: it was made of values of the Helm chart. `None`: there is too little of it.
+pub(super) fn target(source: &mut Source<'_>, of_values: bool, read: ReadFile<'_>) -> Option<Target> {
     let root = KeyPath::root;
     let signer = root("oauthSigner");
     if !source.has(&signer) {
-        let message = none_of_plgds(source);
+        let message = "this is no configuration of an m2m-oauth-server: `oauthSigner` is missing";
         source.refuse(&KeyPath::default(), message);
         return None;
     }
+    if of_values {
+        source.lost(&KeyPath::default(), VALUES);
+    }
     let (log_level, log_encoding) = log(source, &root("log"));
-    let url = url(source, &signer.key("domain"));
+    let url = url(source, &signer.key("domain"), of_values);
     let mut authorities = Authorities::new(&url);
     let listen = apis(source, &root("apis"));
     let authorization = root("apis").key("grpc").key("authorization");
@@ -55,7 +63,9 @@ pub(super) fn target(source: &mut Source<'_>, read: ReadFile<'_>) -> Option<Targ
     let (private_key_file, algorithm) = signing::signing(source, &signer.key("privateKeyFile"), read);
     let device_id_claim = device_id_claim(source, &signer);
     let clients = clients::clients(source, &signer.key("clients"), &mut authorities, read);
-    if clients.is_empty() {
+    if clients.is_empty() && of_values {
+        source.lost(&signer.key("clients"), NO_CLIENTS);
+    } else if clients.is_empty() {
         source.refuse(&signer.key("clients"), "there is no client that could be carried over");
     }
     Some(Target {
@@ -71,18 +81,6 @@ pub(super) fn target(source: &mut Source<'_>, read: ReadFile<'_>) -> Option<Targ
         clients,
         authorities: authorities.into_list(),
     })
-}
-
-/// What it is instead of a configuration of plgd's server.
-fn none_of_plgds(source: &mut Source<'_>) -> &'static str {
-    if source.has(&KeyPath::root("m2moauthserver")) {
-        "these are values of the Helm chart: import what `helm template` makes of them, the text in the ConfigMap of the \
-         m2m-oauth-server"
-    } else if source.has(&KeyPath::root("kind")) {
-        "this is a Kubernetes object: import the text that stands under its `data`"
-    } else {
-        "this is no configuration of an m2m-oauth-server: `oauthSigner` is missing"
-    }
 }
 
 fn log(source: &mut Source<'_>, path: &KeyPath) -> (Option<&'static str>, Option<&'static str>) {
@@ -113,14 +111,15 @@ fn log(source: &mut Source<'_>, path: &KeyPath) -> (Option<&'static str>, Option
     (level, encoding)
 }
 
-fn url(source: &mut Source<'_>, path: &KeyPath) -> String {
+fn url(source: &mut Source<'_>, path: &KeyPath, of_values: bool) -> String {
     let url = source.text(path).map(|domain| format!("https://{domain}/m2m-oauth-server"));
     let url = url.filter(|url| {
         let parsed = url.parse::<IssuerUrl>();
         parsed.is_ok_and(|parsed| parsed.url.path() == "/m2m-oauth-server")
     });
     url.unwrap_or_else(|| {
-        source.refuse(path, "the host that stands in `iss`, with or without port, is missing");
+        let key = if of_values { "`global.domain`: " } else { "" };
+        source.refuse(path, format!("{key}the host that stands in `iss`, with or without port, is missing"));
         String::new()
     })
 }

@@ -107,7 +107,12 @@ fn no_key_is_lost_without_a_word() {
 
 #[test]
 fn a_secret_file_is_looked_at_but_not_shown() {
-    for (content, said_of) in [("top-secret\n", "newline"), ("", "is empty"), ("top-secret", "")] {
+    for (content, said_of) in [
+        ("top-secret-of-24-bytes-x\n", "newline"),
+        ("", "is empty"),
+        ("top-secret-of-24-bytes-x", ""),
+        ("top-secret", "shorter than 16 bytes"),
+    ] {
         let read = |path: &Path| (path == Path::new("/s")).then(|| SecretString::from(content));
         let out = imported(&with_client("secretFile: file:///s, owner: x"), &read);
         let said = said(&out, "oauthSigner.clients[0].secretFile");

@@ -87,7 +87,9 @@ fn issuer(out: &mut Lines, target: &Target) {
     }
     out.line(2, "# Whose tokens may list and revoke an owner's tokens.");
     out.list(2, "authorities", &target.trusted);
-    out.line(2, "clients:");
+    if !target.clients.is_empty() {
+        out.line(2, "clients:");
+    }
     for client in &target.clients {
         write_client(out, client);
     }
