@@ -153,7 +153,7 @@ impl Default for Signing {
 pub(in crate::config) struct Client {
     /// The client id.
     pub id: ClientId,
-    /// A file that holds the client's secret, at least 16 bytes; one newline at its end is not part of it. Left out only
+    /// A file that holds the client's secret, at least 16 bytes, a shorter one is refused; one newline at its end is not part of it. Left out only
     /// by a client that authenticates itself by a JWT: with `jwksFile`, `jwksUri` or `jwtPrivateKey`.
     pub secret_file: Option<FilePath>,
     /// A JWK set with the client's public keys, for `private_key_jwt`. It is read again when it changes.

@@ -16,7 +16,7 @@ use crate::domain::scope::ScopeSet;
 use crate::domain::secret::{ExposeSecret, SecretString};
 use crate::issuer::client::{Authentication, Client, Secret};
 use crate::issuer::token_format::ByAudience;
-use crate::issuer::{self, Profile, RESERVED_CLAIMS};
+use crate::issuer::{self, Profile, RESERVED_CLAIMS, client_secret};
 use crate::jose::sign::SigningKey;
 
 const DAY: Duration = Duration::from_hours(24);
@@ -24,7 +24,7 @@ const YEAR: Duration = Duration::from_hours(366 * 24);
 /// With a key an hour, each is published for a quarter of an hour before it signs; our key set may be kept for five minutes.
 const LEAST_ROTATION: Duration = Duration::from_hours(1);
 /// Shorter secrets can be guessed; the management API refuses them.
-const MIN_SECRET_BYTES: usize = 16;
+const MIN_SECRET_BYTES: usize = client_secret::MIN_BYTES;
 
 /// Resolves the section `issuer`.
 pub(super) fn resolve(resolver: &mut Resolver<'_>, path: &KeyPath, raw: raw::Issuer) -> Option<IssuerRole> {
@@ -255,8 +255,12 @@ fn client_secret(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Client)
     let path = &path.key("secretFile");
     let secret = resolver.file(path, file, files::read_secret)?;
     if secret.expose_secret().len() < MIN_SECRET_BYTES {
-        let message = format!("the secret is shorter than {MIN_SECRET_BYTES} bytes, so it can be guessed");
-        resolver.findings.warning(path, message);
+        let message = format!(
+            "the secret is shorter than {MIN_SECRET_BYTES} bytes, so it can be guessed: put a longer one into the file \
+             (`openssl rand -base64 32`)"
+        );
+        resolver.findings.error(path, message);
+        return None;
     }
     Some(secret)
 }

@@ -383,19 +383,6 @@ fn a_secret_beside_a_way_to_show_a_jwt_is_never_used() {
 }
 
 #[test]
-fn a_short_client_secret_is_a_warning() {
-    let text = small_with("issuer", "  clients: [{ id: a, secretFile: \"${DIR}/short\" }]\n");
-    let warnings = warnings(&text);
-    assert_eq!(warnings.len(), 1);
-    assert!(warnings[0].starts_with("x.yaml:4:"), "{warnings:?}");
-    assert!(
-        warnings[0].contains("issuer.clients[0].secretFile: the secret is shorter than 16 bytes"),
-        "{warnings:?}"
-    );
-    assert!(!warnings[0].contains("short-secret"));
-}
-
-#[test]
 fn rules_over_issuer_endpoints_are_a_warning() {
     let answered = |pattern: &str| {
         let text =

@@ -60,7 +60,8 @@ impl Issuer {
         let filter = TokenFilter { jtis: vec![jti.to_owned()], ..TokenFilter::default() };
         let kept = self.store.tokens(&filter).await?;
         let token = kept.first().ok_or(ManagementError::NotFound(
-            "no token of this id is kept; end all of its client's with POST /clients/{id}/revoke",
+            "no token of this id is kept: short-lived ones without a name are not. End all tokens of its client: POST \
+             /clients/{id}/revoke, `m2m-sidecar client revoke`",
         ))?;
         self.end_tokens(&filter).await?;
         Ok(token.client_id.clone())

@@ -60,7 +60,23 @@ impl<'a> Page<'a> {
         let within = |keyword: &str, suffix: &str| {
             self.mapping(&format!("{path}{suffix}"), schema.get(keyword).filter(|it| it.is_object())?)
         };
-        within("items", "[]").or_else(|| within("additionalProperties", ".*"))
+        let variants = schema.get("anyOf").and_then(Value::as_array).into_iter().flatten();
+        within("items", "[]")
+            .or_else(|| within("additionalProperties", ".*"))
+            .or_else(|| variants.into_iter().find_map(|variant| self.mapping(path, variant)))
+    }
+
+    /// What may stand there, where a mapping with keys of its own is all or one of the things that may.
+    fn kind_with(&self, target: &str, full: &str, schema: &'a Value) -> String {
+        let Some(variants) = self.follow(schema).get("anyOf").and_then(Value::as_array) else {
+            return link(target);
+        };
+        let kinds = variants.iter().map(|variant| match self.mapping(full, variant) {
+            Some((target, _)) if target == full => format!("a mapping [`{target}`](#{})", anchor(&target)),
+            Some((target, _)) => link(&target),
+            None => self.kind(variant),
+        });
+        kinds.collect::<Vec<_>>().join(" or ")
     }
 
     /// Required keys first, else by name; at the top as `ORDER` has them.
@@ -95,7 +111,7 @@ impl<'a> Page<'a> {
             let schema = &members(mapping)[&key];
             let full = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
             let (kind, meaning) = match self.mapping(&full, schema) {
-                Some((target, _)) => (link(&target), String::new()),
+                Some((target, _)) => (self.kind_with(&target, &full, schema), String::new()),
                 None => (self.kind(schema), self.words(schema)),
             };
             let default =
@@ -246,4 +262,46 @@ fn yaml(value: &Value) -> String {
         }
         other => other.to_string(),
     }
+}
+
+/// Every key of a schema: the path of its mapping, and its name. Walks every keyword that can hold a schema.
+fn keys_of(root: &Value, schema: &Value, path: &str, depth: usize, found: &mut Vec<(String, String)>) {
+    assert!(depth < 32, "a schema that holds itself: {path}");
+    if let Some(pointer) = schema.get("$ref").and_then(Value::as_str).and_then(|it| it.strip_prefix('#')) {
+        keys_of(root, root.pointer(pointer).expect("it leads somewhere"), path, depth + 1, found);
+    }
+    for (key, value) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
+        found.push((path.to_owned(), key.clone()));
+        let below = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+        keys_of(root, value, &below, depth + 1, found);
+    }
+    for (keyword, suffix) in [("items", "[]"), ("additionalProperties", ".*")] {
+        if let Some(inner) = schema.get(keyword).filter(|inner| inner.is_object()) {
+            keys_of(root, inner, &format!("{path}{suffix}"), depth + 1, found);
+        }
+    }
+    for keyword in ["anyOf", "oneOf", "allOf"] {
+        for variant in schema.get(keyword).and_then(Value::as_array).into_iter().flatten() {
+            keys_of(root, variant, path, depth + 1, found);
+        }
+    }
+}
+
+#[test]
+fn the_reference_lists_every_key_of_the_schema() {
+    let (schema, page) = (config::json_schema(), page());
+    let mut found = Vec::new();
+    keys_of(&schema, &schema, "", 0, &mut found);
+    assert!(found.len() > 100, "{}", found.len());
+    let missing: Vec<_> = found
+        .iter()
+        .filter(|(path, key)| {
+            let head = if path.is_empty() { "## Top level\n".to_owned() } else { format!("`{path}`\n") };
+            let section = page
+                .split("\n#")
+                .find(|section| format!("#{section}").contains(&head) && section.contains('|'));
+            !section.is_some_and(|section| section.contains(&format!("| `{key}` |")))
+        })
+        .collect();
+    assert!(missing.is_empty(), "{missing:?}");
 }
