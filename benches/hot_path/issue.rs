@@ -14,6 +14,7 @@ use m2m_sidecar::domain::hash::sha256;
 use m2m_sidecar::domain::oauth::GrantType;
 use m2m_sidecar::domain::scope::ScopeSet;
 use m2m_sidecar::issuer::client::{Authentication, Secret};
+use m2m_sidecar::issuer::token_format::{ByAudience, ScopeClaim, TokenType};
 use m2m_sidecar::issuer::{Client, Config, Issuer, Profile, TokenRequest};
 use m2m_sidecar::jose::Algorithm;
 use m2m_sidecar::jose::sign::SigningKey;
@@ -40,6 +41,7 @@ fn configured() -> Client {
         access_token_lifetime: None,
         allowed_grant_types: vec![GrantType::ClientCredentials],
         allowed_audiences: vec!["https://orders.example".to_owned()],
+        audience_settings: ByAudience::new(),
         allowed_scopes: ScopeSet::parse("orders:read orders:write").expect("scopes"),
         insert_token_claims: Map::new(),
         allow_introspection: false,
@@ -79,6 +81,9 @@ fn config(algorithm: Algorithm) -> Config {
         owner_claim: "owner".to_owned(),
         device_id_claim: String::new(),
         access_token_lifetime: Duration::from_secs(900),
+        token_type: TokenType::AccessToken,
+        scope_claims: vec![ScopeClaim::Scope],
+        audiences: ByAudience::new(),
         algorithm,
         private_key: None,
         clients: vec![configured()],
