@@ -1,12 +1,17 @@
 //! What an issuer has taken back, as verifiers look at it.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
 use super::clock::UnixTime;
 use super::hash::sha256;
+
+/// The claim of a token that was issued after its client's tokens were ended, although its `iat` says otherwise: the
+/// clock was set back since. Its value is the mark of that end.
+pub const AFTER_END: &str = "m2m_after_end";
 
 /// A token's `jti` (RFC 7519 §4.1.7), shortened to 128 bits of its SHA-256: tens of thousands are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -22,25 +27,109 @@ impl TokenId {
     }
 }
 
+/// Tells one end of a client's tokens from every other one. Written as 16 hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct EndMark(u64);
+
+impl EndMark {
+    /// The mark of an end that these bytes, which must never occur again, stand for.
+    #[must_use]
+    pub fn of(unique: &[u8]) -> Self {
+        let mut mark = [0; 8];
+        mark.copy_from_slice(&sha256(unique)[..8]);
+        Self(u64::from_be_bytes(mark))
+    }
+
+    /// Reads what [`Display`](fmt::Display) writes, and nothing else.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let mark = Self(u64::from_str_radix(text, 16).ok()?);
+        (mark.to_string() == text).then_some(mark)
+    }
+}
+
+impl fmt::Display for EndMark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// What of a token decides whether it is revoked.
+#[derive(Clone, Copy, Debug)]
+pub struct Issued<'a> {
+    /// Its `jti`.
+    pub token: TokenId,
+    /// The client it was issued to.
+    pub client_id: Option<&'a str>,
+    /// Its `iat`; the beginning of time when it has none.
+    pub at: UnixTime,
+    /// Its claim [`AFTER_END`].
+    pub after_end: Option<EndMark>,
+}
+
+/// The end of a client's tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientEnd {
+    /// Tokens whose `iat` is not after this time are revoked.
+    pub until: UnixTime,
+    /// The exception: tokens that were issued after the end, whatever their `iat` says.
+    pub marked: Option<Marked>,
+}
+
+/// The tokens that carry the mark of an end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Marked {
+    /// The mark.
+    pub mark: EndMark,
+    /// Of these tokens, those whose `iat` is not after this time are revoked.
+    pub until: UnixTime,
+}
+
+impl ClientEnd {
+    /// Whether a token is revoked by this end.
+    #[must_use]
+    pub fn covers(&self, at: UnixTime, after_end: Option<EndMark>) -> bool {
+        let marked = self.marked.filter(|marked| after_end == Some(marked.mark));
+        at <= marked.map_or(self.until, |marked| marked.until)
+    }
+}
+
 /// The revoked tokens of one issuer: single ones, and per client all that were issued up to a time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Revoked {
     tokens: HashSet<TokenId>,
-    clients: HashMap<String, UnixTime>,
+    clients: HashMap<String, ClientEnd>,
+    expiries: Arc<HashMap<String, UnixTime>>,
 }
 
 impl Revoked {
-    /// Revoked are the tokens with these ids, and each client's tokens whose `iat` is not after the client's time.
+    /// Revoked are the tokens with these ids, and what the end of its client covers.
     #[must_use]
-    pub fn new(tokens: HashSet<TokenId>, clients: HashMap<String, UnixTime>) -> Self {
-        Self { tokens, clients }
+    pub fn new(tokens: HashSet<TokenId>, clients: HashMap<String, ClientEnd>) -> Self {
+        Self { tokens, clients, expiries: Arc::default() }
     }
 
-    /// Whether a token is revoked. One without `iat` counts as issued at the beginning of time.
+    /// The same, and from these times on every token of these clients.
     #[must_use]
-    pub fn covers(&self, token: TokenId, client_id: Option<&str>, issued_at: UnixTime) -> bool {
-        self.tokens.contains(&token)
-            || client_id.and_then(|id| self.clients.get(id)).is_some_and(|until| issued_at <= *until)
+    pub fn with_expiries(self, expiries: Arc<HashMap<String, UnixTime>>) -> Self {
+        Self { expiries, ..self }
+    }
+
+    /// Whether a token is revoked at a time.
+    #[must_use]
+    pub fn covers(&self, token: &Issued<'_>, now: UnixTime) -> bool {
+        self.tokens.contains(&token.token)
+            || token.client_id.is_some_and(|id| {
+                self.clients.get(id).is_some_and(|end| end.covers(token.at, token.after_end))
+                    || self.expiries.get(id).is_some_and(|expiry| *expiry <= now)
+            })
+    }
+
+    /// The mark that a token of a client needs if it is issued with this `iat`; none when it needs none.
+    #[must_use]
+    pub fn mark_for(&self, client_id: &str, issued_at: UnixTime) -> Option<EndMark> {
+        let end = self.clients.get(client_id).filter(|end| issued_at <= end.until)?;
+        Some(end.marked?.mark)
     }
 }
 
@@ -65,14 +154,60 @@ impl RevokedNow {
 mod tests {
     use super::*;
 
+    const NOW: UnixTime = UnixTime(1000);
+
+    fn issued(jti: &str, client_id: Option<&'static str>, at: i64) -> Issued<'static> {
+        Issued { token: TokenId::of(jti), client_id, at: UnixTime(at), after_end: None }
+    }
+
     #[test]
     fn a_token_is_revoked_by_its_id_or_with_all_of_its_client_up_to_a_time() {
-        let clients = HashMap::from([("a".to_owned(), UnixTime(100))]);
+        let clients = HashMap::from([("a".to_owned(), ClientEnd { until: UnixTime(100), marked: None })]);
         let revoked = Revoked::new(HashSet::from([TokenId::of("one")]), clients);
-        let covers = |jti, client, issued_at| revoked.covers(TokenId::of(jti), client, UnixTime(issued_at));
+        let covers = |jti, client, issued_at| revoked.covers(&issued(jti, client, issued_at), NOW);
         assert!(covers("one", None, 500) && covers("one", Some("b"), 500));
         assert!(covers("two", Some("a"), 100) && covers("two", Some("a"), i64::MIN));
         assert!(!covers("two", Some("a"), 101) && !covers("two", Some("b"), 1) && !covers("two", None, 1));
-        assert!(!Revoked::default().covers(TokenId::of("one"), Some("a"), UnixTime(1)));
+        assert!(!Revoked::default().covers(&issued("one", Some("a"), 1), NOW));
+    }
+
+    #[test]
+    fn a_token_that_carries_the_mark_of_the_end_was_issued_after_it() {
+        let [mark, other] = [EndMark::of(b"one"), EndMark::of(b"another")];
+        let end = |until| {
+            let marked = Some(Marked { mark, until: UnixTime(until) });
+            let clients = HashMap::from([("a".to_owned(), ClientEnd { until: UnixTime(100), marked })]);
+            Revoked::new(HashSet::from([TokenId::of("one")]), clients)
+        };
+        let covers = |revoked: &Revoked, jti, at, after_end| {
+            revoked.covers(&Issued { after_end, ..issued(jti, Some("a"), at) }, NOW)
+        };
+        let revoked = end(i64::MIN);
+        assert!(!covers(&revoked, "two", 50, Some(mark)), "issued after the clock was set back");
+        assert!(covers(&revoked, "two", 50, Some(other)), "another end's mark");
+        assert!(covers(&revoked, "two", 50, None));
+        assert!(covers(&revoked, "one", 50, Some(mark)), "named on its own");
+        assert!(covers(&end(50), "two", 50, Some(mark)) && !covers(&end(50), "two", 51, Some(mark)));
+        assert_eq!(revoked.mark_for("a", UnixTime(100)), Some(mark));
+        assert_eq!(revoked.mark_for("a", UnixTime(101)), None, "its `iat` says it");
+        assert_eq!(revoked.mark_for("b", UnixTime(1)), None);
+    }
+
+    #[test]
+    fn every_token_of_a_client_is_revoked_from_its_expiry_on() {
+        let expiries = Arc::new(HashMap::from([("a".to_owned(), UnixTime(1000))]));
+        let revoked = Revoked::default().with_expiries(expiries);
+        let token = issued("one", Some("a"), 1);
+        assert!(!revoked.covers(&token, UnixTime(999)) && revoked.covers(&token, UnixTime(1000)));
+        assert!(!revoked.covers(&issued("one", Some("b"), 1), UnixTime(1000)));
+    }
+
+    #[test]
+    fn a_mark_is_read_as_it_is_written() {
+        let mark = EndMark::of(b"one");
+        assert_eq!(EndMark::parse(&mark.to_string()), Some(mark));
+        for other in ["", "1", "+123456789abcdef", "123456789ABCDEF0", "0123456789abcdef0"] {
+            assert_eq!(EndMark::parse(other), None, "{other}");
+        }
     }
 }

@@ -11,6 +11,7 @@ use super::signing_keys::SigningKeys;
 use super::token_format::{ByAudience, ScopeClaim, TokenFormat};
 use super::{Client, Config, OpenError, Profile, TokenError};
 use crate::domain::clock::UnixTime;
+use crate::domain::revoked::{AFTER_END, EndMark};
 use crate::domain::secret::SecretString;
 use crate::jose::sign::SigningKeyError;
 use crate::store::tokens::TokenRecord;
@@ -21,8 +22,21 @@ pub(super) const BACKDATED: Duration = Duration::from_secs(10);
 
 /// Claims that only the issuer sets. A configured claim of one of these names is left out even where the issuer
 /// itself has nothing to say: an inserted `scope` would widen a client that was given none.
-pub const RESERVED: [&str; 12] =
-    ["iss", "sub", "aud", "exp", "nbf", "iat", "jti", "client_id", "scope", "scp", "cnf", ORIGINAL_CLAIMS];
+pub const RESERVED: [&str; 13] = [
+    "iss",
+    "sub",
+    "aud",
+    "exp",
+    "nbf",
+    "iat",
+    "jti",
+    "client_id",
+    "scope",
+    "scp",
+    "cnf",
+    ORIGINAL_CLAIMS,
+    AFTER_END,
+];
 
 /// The claim with what an assertion said.
 const ORIGINAL_CLAIMS: &str = "originalTokenClaims";
@@ -160,7 +174,8 @@ pub(super) struct Signed {
     pub(super) record: TokenRecord,
 }
 
-/// Writes and signs the token that was granted.
+/// Writes and signs the token that was granted; with `after_end`, one that was issued after that end of its client's tokens
+/// although its `iat` is not.
 ///
 /// # Errors
 /// [`TokenError::Signing`] when the key does not sign; [`TokenError::KeyNotReady`] when the key is still to be made.
@@ -168,9 +183,10 @@ pub(super) fn sign(
     granted: &Granted,
     policy: &Policy,
     keys: &SigningKeys,
+    after_end: Option<EndMark>,
     now: UnixTime,
 ) -> Result<Signed, TokenError> {
-    let record = record(granted, policy, now);
+    let record = TokenRecord { after_end, ..record(granted, policy, now) };
     let claims = claims(granted, policy, &record);
     // What never expires keeps its key for ever.
     let lifetime = record.expires_at.map_or(Duration::MAX, |end| now.until(end));
@@ -199,6 +215,7 @@ fn record(granted: &Granted, policy: &Policy, now: UnixTime) -> TokenRecord {
         expires_at: granted.expires_at(),
         revoked_at: None,
         original_claims: original.cloned(),
+        after_end: None,
     }
 }
 
@@ -231,6 +248,9 @@ fn claims(granted: &Granted, policy: &Policy, record: &TokenRecord) -> Map<Strin
     let device = granted.client().exchanged().and_then(|exchanged| exchanged.claim(&policy.device_id_claim));
     if let Some(device) = device.filter(|_| policy.is_plgd() && !policy.device_id_claim.is_empty()) {
         set(&policy.device_id_claim, device.into());
+    }
+    if let Some(mark) = record.after_end {
+        set(AFTER_END, mark.to_string().into());
     }
     if let Some(original) = &record.original_claims {
         set(ORIGINAL_CLAIMS, original.clone().into());

@@ -9,7 +9,7 @@ use super::grants::refresh_token;
 use super::{Client, Issuer, RevocationRequest, TokenError};
 use crate::domain::claims::Claims;
 use crate::domain::clock::UnixTime;
-use crate::domain::revoked::TokenId;
+use crate::domain::revoked::{AFTER_END, EndMark, Issued, TokenId};
 use crate::domain::secret::ExposeSecret;
 use crate::jose::verify::Jws;
 
@@ -91,9 +91,13 @@ impl Issuer {
         let time = |name| claims.numeric_date(name).ok();
         let client_id = text("client_id")?;
         let is_over = time("exp")?.is_some_and(|end| UnixTime(end) <= now);
-        let issued_at = UnixTime(time("iat")??);
-        let is_revoked =
-            self.revoked().current().covers(TokenId::of(text("jti")?), Some(client_id), issued_at);
+        let issued = Issued {
+            token: TokenId::of(text("jti")?),
+            client_id: Some(client_id),
+            at: UnixTime(time("iat")??),
+            after_end: text(AFTER_END).and_then(EndMark::parse),
+        };
+        let is_revoked = self.revoked().current().covers(&issued, now);
         let is_ours = text("iss") == Some(self.url()) && self.is_live_client(client_id, now);
         (is_ours && !is_over && !is_revoked).then(|| claims.clone())
     }

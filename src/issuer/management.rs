@@ -17,6 +17,7 @@ use super::access_token::BACKDATED;
 use super::registration::{FieldProblem, Members, Registration};
 use super::{Issuer, Profile};
 use crate::domain::clock::UnixTime;
+use crate::domain::revoked::EndMark;
 use crate::store::tokens::ClientNotBefore;
 use crate::store::{StoreError, StoredClient};
 
@@ -32,7 +33,7 @@ pub const MAX_PAGE: u32 = 200;
 /// No access token of a client without a lifetime of its own lives longer: what `issuer.accessTokenLifetime` may be.
 const LONGEST_DEFAULT: Duration = Duration::from_hours(24);
 /// No access token lives longer.
-const LONGEST: Duration = Duration::from_hours(366 * 24);
+pub(super) const LONGEST: Duration = Duration::from_hours(366 * 24);
 
 /// Why something was not done.
 #[derive(Debug, thiserror::Error)]
@@ -87,9 +88,9 @@ impl Issuer {
     ) -> Result<UnixTime, ManagementError> {
         let now = self.clock.now();
         let mut members = Members::new(body, &["before"]);
-        let until = members.time("before").unwrap_or(now);
-        if until > now {
-            members.problem("before", format!("it must have passed: {}", until.beside(now)));
+        let before = members.time("before");
+        if let Some(before) = before.filter(|before| *before > now) {
+            members.problem("before", format!("it must have passed: {}", before.beside(now)));
         }
         members.end().map_err(ManagementError::Invalid)?;
         let lives = match self.clients.configured(client_id) {
@@ -97,10 +98,13 @@ impl Issuer {
             Some(_) => LONGEST,
             None => longest_lifetime(&self.store.client(client_id).await?.ok_or(NO_CLIENT)?),
         };
-        let end = ClientNotBefore { until: until.minus(BACKDATED), ..self.end_of(client_id, lives, now) };
+        let mut end = self.end_of(client_id, lives, now);
+        if let Some(before) = before {
+            end.until = before.minus(BACKDATED);
+        }
         self.revocations.end_client(end.clone()).await?;
         self.let_pass(&end).await;
-        Ok(until)
+        Ok(before.unwrap_or(now))
     }
 
     /// Ends what this process issued to clients that another one was disabling or deleting meanwhile.
@@ -116,15 +120,18 @@ impl Issuer {
         Ok(())
     }
 
-    /// Everything of a client that was issued up to now, to be remembered as long as any of it may live.
-    fn end_of(&self, client_id: &str, lives: Duration, now: UnixTime) -> ClientNotBefore {
+    /// Everything of a client that was issued up to now, to be remembered as long as any of it may live. Also what was
+    /// issued with a later time, before the clock was set back.
+    pub(super) fn end_of(&self, client_id: &str, lives: Duration, now: UnixTime) -> ClientNotBefore {
         let for_ever = lives.is_zero() || self.profile() == Profile::Plgd;
+        let latest = self.revocations.latest(now);
         ClientNotBefore {
             client_id: client_id.to_owned(),
             // A token's `iat` lies before the moment it was issued.
-            until: now.minus(BACKDATED),
-            expires_at: if for_ever { UnixTime::NEVER } else { now.plus(lives) },
+            until: latest.minus(BACKDATED),
+            expires_at: if for_ever { UnixTime::NEVER } else { latest.plus(lives) },
             revoked_at: now,
+            mark: EndMark::of(uuid::Uuid::new_v4().as_bytes()),
         }
     }
 
@@ -138,11 +145,15 @@ impl Issuer {
         Ok(())
     }
 
-    /// Waits until a token that is issued is not ended.
+    /// Waits until a token that is issued is not ended, by its `iat` alone: this process marks it, others may not know the
+    /// end yet.
     async fn let_pass(&self, end: &ClientNotBefore) {
         // At most a second, but for a clock that stands still.
         for _ in 0..75 {
-            if self.clock.now().minus(BACKDATED) > end.until {
+            let now = self.clock.now();
+            // The clock was set back, and only the mark helps.
+            let is_far = end.until > now;
+            if is_far || now.minus(BACKDATED) > end.until {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -151,7 +162,7 @@ impl Issuer {
 }
 
 /// How long a token that a client has now can live on; zero is for ever.
-fn longest_lifetime(stored: &StoredClient) -> Duration {
+pub(super) fn longest_lifetime(stored: &StoredClient) -> Duration {
     let Ok(registration) = Registration::deserialize(&stored.document) else { return LONGEST };
     let own = [registration.access_token_lifetime, registration.longest_token_lifetime];
     if own.contains(&Some(0)) {
@@ -165,12 +176,17 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::domain::revoked::TokenId;
+    use crate::domain::revoked::{Issued, TokenId};
     use crate::issuer::Config;
     use crate::issuer::tests::{NOW, client, config, open};
 
     fn covers(issuer: &Issuer, client: &str, issued: i64) -> bool {
-        issuer.revoked().current().covers(TokenId::of("x"), Some(client), UnixTime(issued).minus(BACKDATED))
+        issuer.revoked().current().covers(&issued_to(client, issued), UnixTime(NOW))
+    }
+
+    fn issued_to(client: &str, at: i64) -> Issued<'_> {
+        let at = UnixTime(at).minus(BACKDATED);
+        Issued { token: TokenId::of("x"), client_id: Some(client), at, after_end: None }
     }
 
     async fn end(issuer: &Issuer, client: &str, body: Value) -> Result<UnixTime, ManagementError> {
@@ -227,7 +243,7 @@ mod tests {
             let until = |issuer: &Issuer| {
                 let known = issuer.revoked().current();
                 (0..60)
-                    .take_while(|after| known.covers(TokenId::of("x"), Some(&id), UnixTime(NOW + after)))
+                    .take_while(|after| known.covers(&issued_to(&id, NOW + after), UnixTime(NOW)))
                     .count()
             };
             assert!(other.clients.get(&id).is_some_and(|client| !client.disabled), "it does not know yet");

@@ -196,7 +196,8 @@ impl Issuer {
         if read.as_deref().is_none_or(|read| read.revocations != revisions.revocations) {
             self.revocations.reload(self.clock.now()).await?;
         }
-        self.revocations.forget_expired(self.clock.now()).await;
+        self.revocations.forget_expired(self.clock.now()).await?;
+        self.revocations.note_time(self.clock.now()).await;
         self.read.store(Some(Arc::new(revisions)));
         self.purge_when_due().await;
         Ok(())
@@ -253,12 +254,11 @@ impl Issuer {
         if let Some(hash) = grants::refresh_token::hash_of(request.token()) {
             return self.revoke_family(&hash, client.registration(), now).await;
         }
-        let Some((token, issued_at)) = request.token_of(client.registration(), &self.url, &self.keys, now)
-        else {
+        let Some(revocable) = request.token_of(client.registration(), &self.url, &self.keys, now) else {
             return Ok(None);
         };
-        let jti = token.jti.clone();
-        self.revocations.revoke(token, issued_at).await.map_err(|_| TokenError::StoreUnavailable)?;
+        let jti = revocable.token.jti.clone();
+        self.revocations.revoke(revocable).await.map_err(|_| TokenError::StoreUnavailable)?;
         Ok(Some(jti))
     }
 

@@ -60,15 +60,16 @@ impl Issuer {
             return Err(TokenError::InvalidClient { basic: false });
         }
         let signed = self.sign(granted, now)?;
-        let kept = self.policy.keeps(granted).then_some(&signed.record);
+        let record = &signed.record;
+        let keeps = self.policy.keeps(granted);
         let may_refresh =
             granted.client().registration().allowed_grant_types.contains(&GrantType::RefreshToken);
         let mut refresh_token = None;
         let written = if may_refresh {
-            let (token, row) = refresh_token::first(granted, &signed.record, &self.policy, now)?;
+            let (token, row) = refresh_token::first(granted, record, &self.policy, now)?;
             refresh_token = Some(token);
-            self.store.insert_refresh_token(&row, signed.record.issued_at, kept).await
-        } else if let Some(record) = kept {
+            self.store.insert_refresh_token(&row, record, keeps).await
+        } else if keeps {
             self.store.insert_token(record).await
         } else {
             Ok(())
@@ -78,7 +79,9 @@ impl Issuer {
     }
 
     pub(super) fn sign(&self, granted: &Granted, now: UnixTime) -> Result<Signed, TokenError> {
-        access_token::sign(granted, &self.policy, &self.keys, now)
+        let client = granted.client().registration();
+        let after_end = self.revocations.mark_for(&client.id, now);
+        access_token::sign(granted, &self.policy, &self.keys, after_end, now)
     }
 
     pub(super) fn response(

@@ -11,6 +11,7 @@ use serde_json::{Map, json};
 
 use super::*;
 use crate::domain::clock::Clock;
+use crate::domain::revoked::{EndMark, Issued, TokenId};
 use crate::domain::secret::ExposeSecret;
 use crate::jose::sign::SigningKey;
 use crate::store::{self, KeyChange, KeyRecord, KeyState, StoredKey};
@@ -463,12 +464,17 @@ async fn a_client_of_the_store_gets_tokens_as_soon_as_it_is_read_and_loses_them_
         until: UnixTime(NOW - 10),
         expires_at: UnixTime(NOW + 3600),
         revoked_at: UnixTime(NOW),
+        mark: EndMark::of(b"end"),
     };
     store.delete_client(&end).await.unwrap();
     issuer.reload().await.unwrap();
     assert_eq!(refusal(&issuer, "new:generated", "").await, unknown);
     let revoked = issuer.revoked().current();
-    let covers = |iat| revoked.covers(crate::domain::revoked::TokenId::of("any"), Some("new"), UnixTime(iat));
+    let issued = |iat| {
+        let (token, client_id) = (TokenId::of("any"), Some("new"));
+        Issued { token, client_id, at: UnixTime(iat), after_end: None }
+    };
+    let covers = |iat| revoked.covers(&issued(iat), UnixTime(NOW));
     assert!(covers(NOW - 10) && !covers(NOW - 9));
 }
 

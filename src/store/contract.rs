@@ -12,6 +12,7 @@ use super::tokens::{
 };
 use super::{Config, KeyChange, Revisions, Store, StoredClient, StoredSecret};
 use crate::domain::clock::UnixTime;
+use crate::domain::revoked::EndMark;
 use crate::domain::secret::{ExposeSecret, SecretString};
 
 /// A fresh, empty store of each kind, and what keeps it alive.
@@ -59,12 +60,19 @@ fn token(jti: &str, client_id: &str, issued_at: i64, expires_at: Option<i64>) ->
         expires_at: expires_at.map(UnixTime),
         revoked_at: None,
         original_claims: json!({"n": [1, {"x": null}]}).as_object().cloned(),
+        after_end: None,
     }
+}
+
+/// An access token that is not kept.
+fn unkept(issued_at: i64) -> TokenRecord {
+    token("not kept", "c", issued_at, None)
 }
 
 fn end(client_id: &str, until: i64, expires_at: i64) -> ClientNotBefore {
     let (until, expires_at, revoked_at) = (UnixTime(until), UnixTime(expires_at), UnixTime(until + 10));
-    ClientNotBefore { client_id: client_id.to_owned(), until, expires_at, revoked_at }
+    let mark = EndMark::of(&until.0.to_be_bytes());
+    ClientNotBefore { client_id: client_id.to_owned(), until, expires_at, revoked_at, mark }
 }
 
 fn revoked(jti: &str, client_id: &str, expires_at: i64, revoked_at: i64) -> RevokedToken {
@@ -132,11 +140,14 @@ async fn secrets_overlap_until_the_older_ones_end() {
         assert!(!store.insert_secret("nobody", &secret("x", 1), &[], None).await.unwrap());
         store.touch_secrets(&[("new".into(), UnixTime(30)), ("gone".into(), UnixTime(30))]).await.unwrap();
         store.touch_secrets(&[("new".into(), UnixTime(29))]).await.unwrap();
+        // One that was noted before the clock was set back.
+        store.touch_secrets(&[("old".into(), UnixTime(50_000))]).await.unwrap();
+        store.touch_secrets(&[("old".into(), UnixTime(40))]).await.unwrap();
         let secrets = store.client("c").await.unwrap().unwrap().secrets;
         let seen: Vec<_> =
             secrets.iter().map(|it| (it.secret_id.as_str(), it.expires_at, it.last_used_at)).collect();
         let at = |time| Some(UnixTime(time));
-        assert_eq!(seen, [("old", at(50), None), ("short", at(20), None), ("new", None, at(30))]);
+        assert_eq!(seen, [("old", at(50), at(40)), ("short", at(20), None), ("new", None, at(30))]);
         assert!(!store.delete_secret("b", "old").await.unwrap(), "not that client's");
         assert!(store.delete_secret("c", "old").await.unwrap());
         assert!(!store.delete_secret("c", "old").await.unwrap());
@@ -152,7 +163,7 @@ async fn who_deletes_a_client_ends_all_it_was_issued_and_nothing_else() {
             store.insert_token(&token(&format!("{id}-before"), id, 10, Some(100))).await.unwrap();
             store.insert_token(&token(&format!("{id}-after"), id, 11, Some(100))).await.unwrap();
             let number = u8::try_from(id.len()).unwrap();
-            store.insert_refresh_token(&refresh(number, id, id), UnixTime(1), None).await.unwrap();
+            store.insert_refresh_token(&refresh(number, id, id), &unkept(1), false).await.unwrap();
         }
         assert!(!store.delete_client(&end("nobody", 10, 100)).await.unwrap());
         assert!(store.delete_client(&end("c", 10, 100)).await.unwrap());
@@ -166,10 +177,11 @@ async fn who_deletes_a_client_ends_all_it_was_issued_and_nothing_else() {
         let expected = Revocations { tokens: vec![], clients: vec![end("c", 10, 100)] };
         assert_eq!(store.revocations(UnixTime(100)).await.unwrap(), expected);
         assert_eq!(store.revocations(UnixTime(101)).await.unwrap(), Revocations::default());
-        // A later end takes the place of an earlier one, and an earlier one changes nothing.
+        // The later of two times holds, with the mark of the newer end.
         store.end_client_tokens(&end("c", 20, 200)).await.unwrap();
         store.end_client_tokens(&end("c", 15, 150)).await.unwrap();
-        assert_eq!(store.revocations(UnixTime(0)).await.unwrap().clients, [end("c", 20, 200)]);
+        let both = ClientNotBefore { mark: end("c", 15, 150).mark, ..end("c", 20, 200) };
+        assert_eq!(store.revocations(UnixTime(0)).await.unwrap().clients, [both]);
     }
 }
 
@@ -250,7 +262,7 @@ async fn a_lost_answer_may_be_asked_for_again_and_a_stolen_refresh_token_ends_it
     };
     for (store, _directory) in stores().await {
         let rotate = |old, new, now| rotate(store.clone(), old, new, now);
-        store.insert_refresh_token(&refresh(1, "f", "c"), UnixTime(1), None).await.unwrap();
+        store.insert_refresh_token(&refresh(1, "f", "c"), &unkept(1), false).await.unwrap();
         assert_eq!(rotate(9, 10, 100).await, Rotation::Unknown);
         assert_eq!(rotate(1, 2, 1000).await, Rotation::Unknown, "it has expired");
         assert_eq!(rotate(1, 2, 100).await, Rotation::Done);
@@ -267,24 +279,24 @@ async fn a_lost_answer_may_be_asked_for_again_and_a_stolen_refresh_token_ends_it
         assert_eq!(rotate(4, 6, 142).await, Rotation::Unknown);
     }
     // Each of these is a reuse.
-    for (second_use, third) in [(131, None), (101, Some((1, 3, 102)))] {
+    for (second_use, third) in [(131, None), (69, None), (101, Some((1, 3, 102)))] {
         for (store, _directory) in stores().await {
-            store.insert_refresh_token(&refresh(1, "f", "c"), UnixTime(1), None).await.unwrap();
-            store.insert_refresh_token(&refresh(100, "g", "c"), UnixTime(1), None).await.unwrap();
+            store.insert_refresh_token(&refresh(1, "f", "c"), &unkept(1), false).await.unwrap();
+            store.insert_refresh_token(&refresh(100, "g", "c"), &unkept(1), false).await.unwrap();
             assert_eq!(rotate(store.clone(), 1, 2, 100).await, Rotation::Done);
             let second = rotate(store.clone(), 1, 50, second_use).await;
             if let Some((old, new, now)) = third {
                 assert_eq!(second, Rotation::Done);
                 assert_eq!(rotate(store.clone(), old, new, now).await, Rotation::Reused, "a third time");
             } else {
-                assert_eq!(second, Rotation::Reused, "too late");
+                assert_eq!(second, Rotation::Reused, "too late, or the clock was set back");
             }
             assert!(store.refresh_token(&[100; 32]).await.unwrap().is_some(), "another family");
         }
     }
     // The successor was heard of, so no answer was lost.
     for (store, _directory) in stores().await {
-        store.insert_refresh_token(&refresh(1, "f", "c"), UnixTime(1), None).await.unwrap();
+        store.insert_refresh_token(&refresh(1, "f", "c"), &unkept(1), false).await.unwrap();
         assert_eq!(rotate(store.clone(), 1, 2, 100).await, Rotation::Done);
         assert_eq!(rotate(store.clone(), 2, 3, 101).await, Rotation::Done);
         assert_eq!(rotate(store.clone(), 1, 4, 102).await, Rotation::Reused);
@@ -303,11 +315,32 @@ async fn what_is_issued_while_its_client_ends_does_not_outlive_the_end() {
         let kept: Vec<_> = kept.iter().map(|it| (it.jti.as_str(), it.revoked_at)).collect();
         assert_eq!(kept, [("late", None), ("other", None), ("early", Some(ended_at))]);
         let access = token("with refresh", "c", 10, None);
-        store.insert_refresh_token(&refresh(1, "f", "c"), UnixTime(10), Some(&access)).await.unwrap();
-        store.insert_refresh_token(&refresh(2, "g", "c"), UnixTime(11), None).await.unwrap();
+        store.insert_refresh_token(&refresh(1, "f", "c"), &access, true).await.unwrap();
+        store.insert_refresh_token(&refresh(2, "g", "c"), &unkept(11), false).await.unwrap();
         assert_eq!(store.refresh_token(&[1; 32]).await.unwrap(), None);
         assert!(store.refresh_token(&[2; 32]).await.unwrap().is_some());
-        assert_eq!(list(&*store, TokenFilter::default()).await.len(), 4);
+        // The clock was set back after the end: the mark says what the `iat` does not.
+        let [mark, older] = [end("c", 10, 900).mark, EndMark::of(b"older")];
+        for (number, after_end, lives) in [(3, mark, true), (4, older, false)] {
+            let jti = format!("marked-{number}");
+            let access = TokenRecord { after_end: Some(after_end), ..token(&jti, "c", 9, None) };
+            store.insert_refresh_token(&refresh(number, "h", "c"), &access, true).await.unwrap();
+            assert_eq!(store.refresh_token(&[number; 32]).await.unwrap().is_some(), lives);
+            let filter = TokenFilter { jtis: vec![jti], ..TokenFilter::default() };
+            assert_eq!(store.tokens(&filter).await.unwrap()[0].revoked_at.is_none(), lives);
+        }
+        assert_eq!(list(&*store, TokenFilter::default()).await.len(), 6);
+    }
+}
+
+#[tokio::test]
+async fn the_latest_time_of_signing_only_grows() {
+    for (store, _directory) in stores().await {
+        assert_eq!(store.signed_until().await.unwrap(), UnixTime(0));
+        for (at, noted) in [(50, 50), (40, 50), (60, 60)] {
+            store.note_signed_until(UnixTime(at)).await.unwrap();
+            assert_eq!(store.signed_until().await.unwrap(), UnixTime(noted));
+        }
     }
 }
 
@@ -315,7 +348,7 @@ async fn what_is_issued_while_its_client_ends_does_not_outlive_the_end() {
 async fn deleting_a_refresh_family_revokes_its_access_tokens() {
     for (store, _directory) in stores().await {
         let access = token("access-1", "c", 1, Some(500));
-        store.insert_refresh_token(&refresh(1, "f", "c"), UnixTime(1), Some(&access)).await.unwrap();
+        store.insert_refresh_token(&refresh(1, "f", "c"), &access, true).await.unwrap();
         assert!(!store.delete_refresh_family("g", UnixTime(10)).await.unwrap());
         assert!(store.delete_refresh_family("f", UnixTime(10)).await.unwrap());
         let kept = store.tokens(&TokenFilter::default()).await.unwrap();
@@ -426,9 +459,9 @@ async fn a_refresh_token_and_its_kept_access_token_are_kept_together_or_not_at_a
         let kept = token("kept", "c", 1, Some(500));
         store.insert_token(&kept).await.unwrap();
         // The `jti` is taken, so the row cannot be written, and the refresh token with it.
-        assert!(store.insert_refresh_token(&refresh(1, "f", "c"), UnixTime(1), Some(&kept)).await.is_err());
+        assert!(store.insert_refresh_token(&refresh(1, "f", "c"), &kept, true).await.is_err());
         assert_eq!(store.refresh_token(&[1; 32]).await.unwrap(), None);
-        store.insert_refresh_token(&refresh(1, "f", "c"), UnixTime(1), None).await.unwrap();
+        store.insert_refresh_token(&refresh(1, "f", "c"), &unkept(1), false).await.unwrap();
         let grace = Duration::from_secs(30);
         let next = refresh(2, "f", "c");
         let now = UnixTime(10);

@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 
 use super::StoreError;
 use crate::domain::clock::UnixTime;
+use crate::domain::revoked::EndMark;
 
 /// Keeps what must be remembered of tokens.
 ///
@@ -12,7 +13,7 @@ use crate::domain::clock::UnixTime;
 #[async_trait]
 pub trait TokenStore {
     /// Keeps an issued access token; as a revoked one, when everything of its client that was issued up to its `iat` has ended
-    /// meanwhile.
+    /// meanwhile and it does not carry the mark of that end.
     async fn insert_token(&self, token: &TokenRecord) -> Result<(), StoreError>;
 
     /// The access tokens that fit, the newest first.
@@ -24,20 +25,21 @@ pub trait TokenStore {
     /// Keeps the revocation of a token, whether or not it is a kept one; a token that is revoked already stays as it is.
     async fn revoke_token(&self, token: &RevokedToken) -> Result<(), StoreError>;
 
-    /// Ends everything a client was issued up to a time: access tokens by their `iat`, its refresh tokens all.
+    /// Ends everything a client was issued up to a time: access tokens by their `iat`, its refresh tokens all. The later of
+    /// two times holds, with the mark of the newer end.
     async fn end_client_tokens(&self, end: &ClientNotBefore) -> Result<(), StoreError>;
 
     /// What is revoked and need not be forgotten yet at `now`.
     async fn revocations(&self, now: UnixTime) -> Result<Revocations, StoreError>;
 
-    /// Keeps a refresh token, the first of its family, and the access token issued with it if that is to be kept: both or
-    /// none. When everything of the client that was issued up to `issued_at`, the access token's `iat`, has ended meanwhile,
-    /// the refresh token is not kept: it would outlive the end.
+    /// Keeps a refresh token, the first of its family, and with `keep_access` the access token issued with it: both or
+    /// none. When the access token has ended with its client meanwhile, as for [`insert_token`](Self::insert_token), the
+    /// refresh token is not kept: it would outlive the end.
     async fn insert_refresh_token(
         &self,
         token: &RefreshToken,
-        issued_at: UnixTime,
-        access: Option<&TokenRecord>,
+        access: &TokenRecord,
+        keep_access: bool,
     ) -> Result<(), StoreError>;
 
     /// A refresh token, used or not.
@@ -63,6 +65,12 @@ pub trait TokenStore {
 
     /// Keeps an assertion's identity until it expires. `false`: it is kept already, the assertion was used before.
     async fn use_assertion(&self, id: &[u8; 32], expires_at: UnixTime) -> Result<bool, StoreError>;
+
+    /// Notes that tokens may be signed up to a time. An earlier time than the one that is noted changes nothing.
+    async fn note_signed_until(&self, at: UnixTime) -> Result<(), StoreError>;
+
+    /// The time that was noted.
+    async fn signed_until(&self) -> Result<UnixTime, StoreError>;
 
     /// Deletes what is dead at `now`, at most `most` rows of each kind; how many it were.
     async fn purge(&self, now: UnixTime, most: u32) -> Result<u64, StoreError>;
@@ -93,6 +101,8 @@ pub struct TokenRecord {
     pub revoked_at: Option<UnixTime>,
     /// The claims of the assertion it was exchanged for.
     pub original_claims: Option<Map<String, Value>>,
+    /// The mark it carries of an end that it was issued after. Judged when the token is kept, not kept itself.
+    pub after_end: Option<EndMark>,
 }
 
 /// Which kept access tokens are meant; every part narrows.
@@ -147,6 +157,8 @@ pub struct ClientNotBefore {
     pub expires_at: UnixTime,
     /// When they were revoked.
     pub revoked_at: UnixTime,
+    /// What tokens carry that are issued after this end although their `iat` is not: the clock was set back.
+    pub mark: EndMark,
 }
 
 /// What is revoked.

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::domain::claims::{Claims, WrongType};
 use crate::domain::clock::UnixTime;
 use crate::domain::reason::Reason;
-use crate::domain::revoked::{Revoked, TokenId};
+use crate::domain::revoked::{AFTER_END, EndMark, Issued, Revoked, TokenId};
 use crate::domain::scope::ScopeSet;
 use crate::jose::key_set::Fingerprint;
 
@@ -47,6 +47,7 @@ pub struct TokenFacts {
     issued_at: i64,
     /// By its `jti`, when it has one.
     token_id: Option<TokenId>,
+    after_end: Option<EndMark>,
     /// [`SCOPES`], [`CLIENT_ID`], [`SUBJECT`], then the forwarded claims, then those that rules ask about, then the audiences.
     texts: Texts,
     forwarded: u16,
@@ -90,6 +91,7 @@ impl TokenFacts {
             claims.string(name).map_err(wrong)?;
         }
         let token_id = claims.string("jti").map_err(wrong)?.map(TokenId::of);
+        let after_end = claims.get(AFTER_END).and_then(Value::as_str).and_then(EndMark::parse);
         let scopes = claims.scopes().map_err(wrong)?;
         let client_id = ["client_id", "azp"].iter().find_map(|name| claims.get(name)?.as_str());
         let subject = claims.string("sub").map_err(wrong)?;
@@ -109,6 +111,7 @@ impl TokenFacts {
             not_before,
             issued_at,
             token_id,
+            after_end,
             texts,
             forwarded: count(reading.forwarded.len())?,
             asked: count(reading.asked.len())?,
@@ -150,10 +153,14 @@ impl TokenFacts {
     }
 
     /// Whether the token is none of the revoked ones. One without `jti` could never be named among them.
-    pub(super) fn check_not_revoked(&self, revoked: &Revoked) -> Result<(), Reason> {
-        let token_id = self.token_id.ok_or(Reason::MalformedClaims)?;
-        let is_revoked = revoked.covers(token_id, self.client_id(), UnixTime(self.issued_at));
-        if is_revoked { Err(Reason::Revoked) } else { Ok(()) }
+    pub(super) fn check_not_revoked(&self, revoked: &Revoked, now: UnixTime) -> Result<(), Reason> {
+        let issued = Issued {
+            token: self.token_id.ok_or(Reason::MalformedClaims)?,
+            client_id: self.client_id(),
+            at: UnixTime(self.issued_at),
+            after_end: self.after_end,
+        };
+        if revoked.covers(&issued, now) { Err(Reason::Revoked) } else { Ok(()) }
     }
 
     /// Whether the token is meant for one of these audiences.

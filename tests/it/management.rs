@@ -1,5 +1,6 @@
 //! The management API over real sockets: the life of a client, the guards, the commands.
 
+mod clock;
 mod commands;
 mod foreign;
 mod guards;

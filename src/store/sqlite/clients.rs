@@ -171,7 +171,9 @@ impl ClientStore for Sqlite {
         let used = used.to_vec();
         let work = async move |connection: &mut SqliteConnection| {
             for (secret_id, at) in &used {
-                let touch = "UPDATE client_secrets SET last_used_at = max(coalesce(last_used_at, 0), ?2)
+                // A time that is far ahead was noted before the clock was set back.
+                let touch = "UPDATE client_secrets SET last_used_at =
+                                 CASE WHEN last_used_at BETWEEN ?2 AND ?2 + 600 THEN last_used_at ELSE ?2 END
                              WHERE secret_id = ?1";
                 sqlx::query(touch).bind(secret_id).bind(at.0).execute(&mut *connection).await?;
             }

@@ -37,6 +37,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "refresh tokens by predecessor",
         include_str!("../../../migrations/sqlite/0005_refresh_tokens_by_predecessor.sql"),
     ),
+    (6, "end marks", include_str!("../../../migrations/sqlite/0006_end_marks.sql")),
 ];
 
 /// A SQLite database.

@@ -8,6 +8,7 @@ use sqlx::{QueryBuilder, Row, Sqlite as Database, SqliteConnection};
 
 use super::{Counter, Failure, Sqlite, changed, in_time, unix_time};
 use crate::domain::clock::UnixTime;
+use crate::domain::revoked::EndMark;
 use crate::store::tokens::{
     ClientNotBefore, Ended, RefreshToken, Revocations, RevokedToken, Rotation, TokenFilter, TokenRecord,
 };
@@ -118,16 +119,18 @@ impl TokenStore for Sqlite {
     async fn insert_refresh_token(
         &self,
         token: &RefreshToken,
-        issued_at: UnixTime,
-        access: Option<&TokenRecord>,
+        access: &TokenRecord,
+        keep_access: bool,
     ) -> Result<(), StoreError> {
-        let (token, access) = (token.clone(), access.cloned());
+        let (token, access) = (token.clone(), access.clone());
         let work = async move |connection: &mut SqliteConnection| {
-            if let Some(access) = &access {
-                insert_record(connection, access).await?;
+            if keep_access {
+                insert_record(connection, &access).await?;
             }
-            let ended = "SELECT 1 FROM client_not_before WHERE client_id = ?1 AND until >= ?2";
-            let ended = sqlx::query(ended).bind(&token.client_id).bind(issued_at.0);
+            let ended =
+                "SELECT 1 FROM client_not_before WHERE client_id = ?1 AND until >= ?2 AND mark IS NOT ?3";
+            let after_end = access.after_end.map(|mark| mark.to_string());
+            let ended = sqlx::query(ended).bind(&token.client_id).bind(access.issued_at.0).bind(after_end);
             if ended.fetch_optional(&mut *connection).await?.is_some() {
                 return Ok(());
             }
@@ -166,7 +169,9 @@ impl TokenStore for Sqlite {
             }
             if let Some(used_at) = unix_time(&row, "used_at")? {
                 let (reused, unheard): (bool, bool) = (row.try_get("reused")?, row.try_get("unheard")?);
-                if reused || !unheard || now > used_at.plus(grace) {
+                // Before its first use is after the clock was set back: how long ago that use was is not known.
+                let in_time = now >= used_at.minus(grace) && now <= used_at.plus(grace);
+                if reused || !unheard || !in_time {
                     delete_family(connection, row.try_get("family_id")?, now).await?;
                     return Ok(Rotation::Reused);
                 }
@@ -203,6 +208,23 @@ impl TokenStore for Sqlite {
             Ok(inserted.rows_affected() > 0)
         };
         self.writer.write(move |connection| Box::pin(async move { work(connection).await })).await
+    }
+
+    async fn note_signed_until(&self, at: UnixTime) -> Result<(), StoreError> {
+        let work = async move |connection: &mut SqliteConnection| {
+            let note = "UPDATE signed_until SET at = max(at, ?1)";
+            sqlx::query(note).bind(at.0).execute(connection).await?;
+            Ok(())
+        };
+        self.writer.write(move |connection| Box::pin(async move { work(connection).await })).await
+    }
+
+    async fn signed_until(&self) -> Result<UnixTime, StoreError> {
+        in_time(async {
+            let row = sqlx::query("SELECT at FROM signed_until").fetch_one(&self.pool).await?;
+            Ok(UnixTime(row.try_get("at")?))
+        })
+        .await
     }
 
     async fn purge(&self, now: UnixTime, most: u32) -> Result<u64, StoreError> {
@@ -255,15 +277,17 @@ pub(super) async fn end_client(
     connection: &mut SqliteConnection,
     end: &ClientNotBefore,
 ) -> Result<(), Failure> {
-    let insert = "INSERT INTO client_not_before (client_id, until, expires_at, revoked_at) VALUES (?1, ?2, ?3, ?4)
+    let insert = "INSERT INTO client_not_before (client_id, until, expires_at, revoked_at, mark) VALUES (?1, ?2, ?3, ?4, ?5)
                   ON CONFLICT (client_id) DO UPDATE SET
                       revoked_at = CASE WHEN excluded.until > until THEN excluded.revoked_at ELSE revoked_at END,
-                      until = max(until, excluded.until), expires_at = max(expires_at, excluded.expires_at)";
+                      until = max(until, excluded.until), expires_at = max(expires_at, excluded.expires_at),
+                      mark = excluded.mark";
     sqlx::query(insert)
         .bind(&end.client_id)
         .bind(end.until.0)
         .bind(end.expires_at.0)
         .bind(end.revoked_at.0)
+        .bind(end.mark.to_string())
         .execute(&mut *connection)
         .await?;
     let mark =
@@ -309,7 +333,8 @@ async fn insert_record(connection: &mut SqliteConnection, token: &TokenRecord) -
     let insert = "INSERT INTO tokens (jti, client_id, owner, subject, name, scope, audience, issued_at,
                                       expires_at, revoked_at, original_claims)
                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9,
-                          coalesce(?10, (SELECT revoked_at FROM client_not_before WHERE client_id = ?2 AND until >= ?8)),
+                          coalesce(?10, (SELECT revoked_at FROM client_not_before
+                                          WHERE client_id = ?2 AND until >= ?8 AND mark IS NOT ?12)),
                           ?11)";
     sqlx::query(insert)
         .bind(&token.jti)
@@ -323,6 +348,7 @@ async fn insert_record(connection: &mut SqliteConnection, token: &TokenRecord) -
         .bind(token.expires_at.map(|time| time.0))
         .bind(token.revoked_at.map(|time| time.0))
         .bind(token.original_claims.as_ref().map(|claims| serde_json::json!(claims).to_string()))
+        .bind(token.after_end.map(|mark| mark.to_string()))
         .execute(connection)
         .await?;
     Ok(())
@@ -388,6 +414,7 @@ fn token_record(row: &SqliteRow) -> Result<TokenRecord, Failure> {
         expires_at: unix_time(row, "expires_at")?,
         revoked_at: unix_time(row, "revoked_at")?,
         original_claims: claims.map(serde_json::from_str).transpose().map_err(unreadable)?,
+        after_end: None,
     })
 }
 
@@ -406,6 +433,7 @@ fn client_not_before(row: &SqliteRow) -> Result<ClientNotBefore, Failure> {
         until: UnixTime(row.try_get("until")?),
         expires_at: UnixTime(row.try_get("expires_at")?),
         revoked_at: UnixTime(row.try_get("revoked_at")?),
+        mark: EndMark::parse(row.try_get("mark")?).ok_or(StoreError::Unreadable)?,
     })
 }
 

@@ -1,7 +1,9 @@
 //! An issuer's signed list of revoked tokens, fetched again and again.
 //!
 //! A JWT of `typ` `m2m-revocations+jwt`, signed by a key of the issuer, with the claims `iss`, `iat`, `revoked` (a list of
-//! `jti`s) and `not_before` (per client id: tokens whose `iat` is not after this time are revoked). It is fetched with
+//! `jti`s) and `not_before` (per client id: tokens whose `iat` is not after this time are revoked). `marked` has exceptions
+//! (per client id: tokens with this `mark` in the claim `m2m_after_end` were issued after the end, under a clock that was
+//! set back; of these, those whose `iat` is not after its own `not_before` are revoked). The list is fetched with
 //! `If-None-Match`, so that an unchanged one costs little.
 
 use std::collections::{HashMap, HashSet};
@@ -9,6 +11,7 @@ use std::time::Duration;
 
 use http::header::{ACCEPT, ETAG, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderValue, StatusCode};
+use serde_json::Value;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use url::Url;
@@ -18,7 +21,7 @@ use crate::domain::claims::Claims;
 use crate::domain::clock::UnixTime;
 use crate::domain::hash::sha256;
 use crate::domain::reason::Reason;
-use crate::domain::revoked::{Revoked, TokenId};
+use crate::domain::revoked::{ClientEnd, EndMark, Marked, Revoked, TokenId};
 use crate::http_client::HttpClient;
 use crate::jose::key_set::KeySet;
 use crate::jose::live_keys::Keys;
@@ -69,8 +72,8 @@ impl RevocationList {
     ///
     /// # Errors
     /// As [`Revocation::check`].
-    pub async fn check(&self, facts: &TokenFacts, max_age: Duration) -> Result<(), Reason> {
-        let check = |known: &Known| known.fresh(max_age).map(|it| facts.check_not_revoked(&it.revoked));
+    pub async fn check(&self, facts: &TokenFacts, max_age: Duration, now: UnixTime) -> Result<(), Reason> {
+        let check = |known: &Known| known.fresh(max_age).map(|it| facts.check_not_revoked(&it.revoked, now));
         let (checked, failing) = {
             let known = self.known.borrow();
             (check(&known), known.failing)
@@ -153,7 +156,9 @@ impl RevocationList {
                 if UnixTime(issued_at) > newest {
                     return Err("the list was signed in the future: compare the clocks");
                 }
-                // An old list, kept by someone on the way, would bring revoked tokens back to life.
+                // An old list, kept by someone on the way, would bring revoked tokens back to life. One that was signed in
+                // the future was signed before the clocks were set back.
+                let known = known.filter(|known| UnixTime(known.issued_at) <= newest);
                 if known.is_some_and(|known| issued_at < known.issued_at - REPLICAS_APART) {
                     return Err("the list is older than the one before it");
                 }
@@ -204,34 +209,52 @@ fn read(claims: &Claims, issuer: &str) -> Result<(Revoked, i64), &'static str> {
         return Err("the list is of another issuer");
     }
     let issued_at = claims.numeric_date("iat").ok().flatten().ok_or(MALFORMED)?;
-    let tokens = claims.get("revoked").and_then(serde_json::Value::as_array).ok_or(MALFORMED)?;
+    let tokens = claims.get("revoked").and_then(Value::as_array).ok_or(MALFORMED)?;
     let tokens = tokens.iter().map(|jti| jti.as_str().map(TokenId::of));
     let tokens: HashSet<TokenId> = tokens.collect::<Option<_>>().ok_or(MALFORMED)?;
-    let clients: HashMap<String, UnixTime> = match claims.get("not_before") {
-        None => HashMap::new(),
-        Some(serde_json::Value::Object(clients)) => {
-            let clients =
-                clients.iter().map(|(client, time)| Some((client.clone(), UnixTime(time.as_i64()?))));
-            clients.collect::<Option<_>>().ok_or(MALFORMED)?
-        }
-        Some(_) => return Err(MALFORMED),
+    let members = |name| match claims.get(name) {
+        None => Ok(None),
+        Some(Value::Object(members)) => Ok(Some(members)),
+        Some(_) => Err(MALFORMED),
     };
+    let (ends, exceptions) = (members("not_before")?, members("marked")?);
+    let clients = ends.into_iter().flatten().map(|(client, until)| {
+        let exception = exceptions.and_then(|marked| marked.get(client));
+        let marked = exception.map(|exception| marked(exception).ok_or(())).transpose().ok()?;
+        Some((client.clone(), ClientEnd { until: UnixTime(until.as_i64()?), marked }))
+    });
+    let clients: HashMap<_, _> = clients.collect::<Option<_>>().ok_or(MALFORMED)?;
     Ok((Revoked::new(tokens, clients), issued_at))
+}
+
+fn marked(exception: &Value) -> Option<Marked> {
+    let until = exception.get("not_before").map_or(Some(i64::MIN), Value::as_i64)?;
+    Some(Marked { mark: EndMark::parse(exception.get("mark")?.as_str()?)?, until: UnixTime(until) })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::revoked::Issued;
 
     #[test]
     fn a_list_of_another_form_is_no_list() {
         let list = |json: &str| read(&Claims::parse(json.as_bytes()).unwrap(), "i");
         assert!(list(r#"{"iss":"i","iat":5,"revoked":[]}"#).is_ok());
         let (revoked, issued_at) =
-            list(r#"{"iss":"i","iat":5,"revoked":["a"],"not_before":{"c":7}}"#).unwrap();
+            list(r#"{"iss":"i","iat":5,"revoked":["a"],"not_before":{"c":7,"d":7},
+                     "marked":{"c":{"mark":"00000000000000ff"},"d":{"mark":"00000000000000ff","not_before":3}}}"#)
+            .unwrap();
         assert_eq!(issued_at, 5);
-        assert!(revoked.covers(TokenId::of("a"), None, UnixTime(9)));
-        assert!(revoked.covers(TokenId::of("b"), Some("c"), UnixTime(7)));
+        let covers = |jti, client_id, at, mark| {
+            let after_end = EndMark::parse(mark);
+            let issued = Issued { token: TokenId::of(jti), client_id, at: UnixTime(at), after_end };
+            revoked.covers(&issued, UnixTime(9))
+        };
+        assert!(covers("a", None, 9, "") && covers("b", Some("c"), 7, ""));
+        assert!(covers("b", Some("c"), 7, "00000000000000fe"));
+        assert!(!covers("b", Some("c"), 7, "00000000000000ff"));
+        assert!(covers("b", Some("d"), 3, "00000000000000ff") && !covers("b", Some("d"), 4, "00000000000000ff"));
         for bad in [
             r#"{"iss":"j","iat":5,"revoked":[]}"#,
             r#"{"iat":5,"revoked":[]}"#,
@@ -241,6 +264,10 @@ mod tests {
             r#"{"iss":"i","iat":5,"revoked":[1]}"#,
             r#"{"iss":"i","iat":5,"revoked":[],"not_before":[]}"#,
             r#"{"iss":"i","iat":5,"revoked":[],"not_before":{"c":"x"}}"#,
+            r#"{"iss":"i","iat":5,"revoked":[],"not_before":{"c":7},"marked":[]}"#,
+            r#"{"iss":"i","iat":5,"revoked":[],"not_before":{"c":7},"marked":{"c":{}}}"#,
+            r#"{"iss":"i","iat":5,"revoked":[],"not_before":{"c":7},"marked":{"c":{"mark":"1"}}}"#,
+            r#"{"iss":"i","iat":5,"revoked":[],"not_before":{"c":7},"marked":{"c":{"mark":"00000000000000ff","not_before":"x"}}}"#,
         ] {
             assert!(list(bad).is_err(), "{bad}");
         }

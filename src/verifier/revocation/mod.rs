@@ -181,12 +181,13 @@ impl Revocation {
     /// is asked, or [`Reason::MalformedClaims`] for a token that could not be
     /// named to anyone.
     pub async fn check(&self, facts: &TokenFacts, bearer: &BearerToken) -> Result<(), Reason> {
+        let now = self.of.clock.now();
         let checked = match self.source() {
             // Nobody could ever end it.
             Source::Nobody if facts.never_expires() => return Err(Reason::NoExpiry),
             Source::Nobody => return Ok(()),
-            Source::Own(revoked) => facts.check_not_revoked(&revoked.current()),
-            Source::List(_) => self.list.check(facts, self.config.max_age).await,
+            Source::Own(revoked) => facts.check_not_revoked(&revoked.current(), now),
+            Source::List(_) => self.list.check(facts, self.config.max_age, now).await,
             Source::Plgd(_) => self.asked.check(facts, || Question::plgd(bearer)).await,
             Source::Introspection(_) => {
                 self.asked.check(facts, || Some(Question::introspection(bearer))).await

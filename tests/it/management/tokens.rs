@@ -20,6 +20,7 @@ fn record(jti: &str, client: &str, owner: &str, issued_at: i64, expires_at: Opti
         expires_at: expires_at.map(UnixTime),
         revoked_at: None,
         original_claims: None,
+        after_end: None,
     }
 }
 
