@@ -334,15 +334,17 @@ impl Parts {
     }
 
     fn watch_store(&self, issuer: Arc<Issuer>, up: Arc<AtomicBool>) {
+        let clock = self.clock.clone();
         self.tasks.spawn("store".to_owned(), move || {
-            let (issuer, up) = (issuer.clone(), up.clone());
+            let (issuer, up, clock) = (issuer.clone(), up.clone(), clock.clone());
             async move {
                 loop {
                     let answers = issuer.reload().await.is_ok();
                     if up.swap(answers, Ordering::AcqRel) != answers {
                         tracing::warn!(up = answers, "the store's state has changed");
                     }
-                    tokio::time::sleep(STORE_PING).await;
+                    let expiry = issuer.next_expiry().map(|expiry| clock.now().until(expiry));
+                    tokio::time::sleep(expiry.map_or(STORE_PING, |left| left.min(STORE_PING))).await;
                 }
             }
         });

@@ -124,8 +124,14 @@ impl Clients {
     }
 
     /// Every client of the configuration.
-    pub(super) fn all_configured(&self) -> impl Iterator<Item = &Client> {
-        self.configured.values().map(AsRef::as_ref)
+    pub(super) fn all_configured(&self) -> impl Iterator<Item = &Arc<Client>> {
+        self.configured.values()
+    }
+
+    /// Every client of the store that no client of the configuration hides.
+    pub(super) fn all_stored(&self) -> Vec<Arc<Client>> {
+        let stored = self.stored.load();
+        stored.values().filter(|client| !self.configured.contains_key(&client.id)).cloned().collect()
     }
 
     /// Lets a client of the store in no more, as long as what is given lives: so that nothing is issued between the

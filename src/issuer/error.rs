@@ -34,9 +34,9 @@ pub enum TokenError {
         "client_assertion needs the client_assertion_type urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
     )]
     AssertionType,
-    /// `expiration` is no number of seconds, has passed, or is later than the client's lifetime allows.
+    /// `expiration` is no number of seconds, has passed, or is later than the client's lifetime or its own end allows.
     #[error(
-        "expiration must be a time in unix seconds, in the future and within the client's token lifetime"
+        "expiration must be a time in unix seconds, in the future, within the client's token lifetime and before the client's expiry"
     )]
     Expiration,
     /// `token_name` is too long or has control characters.

@@ -12,6 +12,7 @@ mod client_auth;
 pub mod client_secret;
 mod clients;
 mod error;
+mod expiry;
 mod grants;
 mod introspection;
 pub mod management;
@@ -120,6 +121,7 @@ pub struct Issuer {
     client_auth: client_auth::ClientAuth,
     keys: signing_keys::SigningKeys,
     revocations: revocation::Revocations,
+    lapses: expiry::Lapses,
     purge: registry::PurgeTimer,
     store: Arc<dyn Store>,
     /// What of the store has been read; none while it does not answer.
@@ -151,7 +153,7 @@ impl Issuer {
         let revocations = revocation::Revocations::open(store.clone(), config.profile, clock.now()).await?;
         let read = ArcSwapOption::from_pointee(revisions);
         let client_auth = client_auth::ClientAuth::new(&config, store.clone());
-        Ok(Arc::new(Self {
+        let issuer = Self {
             url: config.url,
             base_path,
             policy,
@@ -159,15 +161,18 @@ impl Issuer {
             client_auth,
             keys,
             revocations,
+            lapses: expiry::Lapses::default(),
             purge: registry::PurgeTimer::default(),
             store,
             read,
             clock,
-        }))
+        };
+        issuer.end_expired_clients().await;
+        Ok(Arc::new(issuer))
     }
 
-    /// Takes over what this or another process has changed in the store, and forgets what has expired. To be called
-    /// every few seconds: while the store does not answer, no token is issued.
+    /// Takes over what this or another process has changed in the store, ends the tokens of clients that have expired, and
+    /// forgets what has expired. To be called every few seconds, and at [`next_expiry`](Self::next_expiry): while the store does not answer, no token is issued.
     ///
     /// # Errors
     /// When the store does not answer; what is known stays.
@@ -191,6 +196,7 @@ impl Issuer {
             self.keys.expect(self.clients.algorithms());
         }
         self.end_departed_clients().await?;
+        self.end_expired_clients().await;
         // Also when nothing was changed: keys come of age, and what has expired is forgotten.
         self.keys.reload(revisions.keys, self.clock.now()).await?;
         if read.as_deref().is_none_or(|read| read.revocations != revisions.revocations) {

@@ -2,6 +2,7 @@
 
 mod clock;
 mod commands;
+mod expiry;
 mod foreign;
 mod guards;
 mod ids;

@@ -3,6 +3,8 @@
 use serde_json::Value;
 use unicode_width::UnicodeWidthStr;
 
+use crate::domain::clock::{Clock, SystemClock, UnixTime};
+
 /// Members that say in other words what another one says, and that one.
 const SAID_TWICE: [(&str, &str); 3] = [
     ("scopes", "scope"),
@@ -29,18 +31,31 @@ pub(in crate::cli) fn members(object: &Value) -> String {
 
 /// The clients of a list.
 pub(super) fn clients(answer: &Value) -> String {
-    let state = |client: &Value| if client["disabled"] == true { "disabled" } else { "enabled" };
+    let now = SystemClock.now();
     let rows = items(answer, "clients").map(|client| {
         let member = |name: &str| text(&client[name]);
         vec![
             member("client_id"),
-            state(client).to_owned(),
+            state(client, now).to_owned(),
+            Some(member("expiry")).filter(|expiry| !expiry.is_empty()).unwrap_or_else(|| "never".to_owned()),
             member("source"),
             member("scope"),
             member("client_name"),
         ]
     });
-    table(&["CLIENT ID", "STATE", "SOURCE", "SCOPE", "NAME"], rows.collect())
+    table(&["CLIENT ID", "STATE", "EXPIRES", "SOURCE", "SCOPE", "NAME"], rows.collect())
+}
+
+/// Whether a client may be used, by this machine's clock.
+fn state(client: &Value, now: UnixTime) -> &'static str {
+    let expiry = client["expiry"].as_str().and_then(UnixTime::from_rfc3339);
+    if client["disabled"] == true {
+        "disabled"
+    } else if expiry.is_some_and(|expiry| expiry <= now) {
+        "expired"
+    } else {
+        "enabled"
+    }
 }
 
 /// The secrets of a list.
@@ -144,5 +159,21 @@ mod tests {
     #[test]
     fn a_name_does_not_move_the_cursor() {
         assert_eq!(text(&json!("a\u{1b}[2Jb")), "a\\u{1b}[2Jb");
+    }
+
+    #[test]
+    fn a_client_is_enabled_disabled_or_expired() {
+        let now = UnixTime::from_rfc3339("2027-01-01T00:00:00Z").unwrap();
+        for (expiry, disabled, expected) in [
+            (json!(null), false, "enabled"),
+            (json!("2027-01-01T00:00:01Z"), false, "enabled"),
+            (json!("2027-01-01T00:00:00Z"), false, "expired"),
+            (json!("2026-01-01T00:00:00Z"), true, "disabled"),
+        ] {
+            assert_eq!(state(&json!({ "expiry": expiry, "disabled": disabled }), now), expected, "{expiry}");
+        }
+        let clients = json!({ "clients": [{ "client_id": "a", "expiry": "2020-01-01T00:00:00Z" }, { "client_id": "b" }] });
+        let lines: Vec<_> = super::clients(&clients).lines().skip(1).map(str::to_owned).collect();
+        assert_eq!(lines, ["a          expired  2020-01-01T00:00:00Z", "b          enabled  never"]);
     }
 }

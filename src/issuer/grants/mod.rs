@@ -53,8 +53,8 @@ impl Granted {
     }
 }
 
-/// `expiration` may only shorten a token's life. A time that is over is an error, not "no time given": what asks for
-/// a dead token must not get the longest-living one.
+/// A token ends with its client at the latest. `expiration` may only shorten its life; a time that is over is an error, not
+/// "no time given": what asks for a dead token must not get the longest-living one.
 fn expires_at(
     client: &Client,
     format: &TokenFormat,
@@ -63,6 +63,7 @@ fn expires_at(
     now: UnixTime,
 ) -> Result<Option<UnixTime>, TokenError> {
     let latest = policy.lifetime(client, format).map(|lifetime| now.plus(lifetime));
+    let latest = latest.into_iter().chain(client.expires_at).min();
     match request.expiration() {
         None => Ok(latest),
         Some(asked) if now < asked && latest.is_none_or(|latest| asked <= latest) => Ok(Some(asked)),

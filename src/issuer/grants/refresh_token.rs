@@ -23,7 +23,8 @@ use crate::issuer::client_auth::AuthenticatedClient;
 use crate::issuer::{Client, Issuer, TokenError, TokenRequest, TokenResponse};
 use crate::store::tokens::{RefreshToken, Rotation, TokenRecord};
 
-/// How long a family of refresh tokens lives, from its first one on: rotation does not lengthen it.
+/// How long a family of refresh tokens lives, from its first one on: rotation does not lengthen it. It ends with its client
+/// at the latest.
 pub const LIFETIME: Duration = Duration::from_hours(30 * 24);
 /// How long a used token may be used once more.
 const GRACE: Duration = Duration::from_secs(30);
@@ -82,7 +83,9 @@ pub(in crate::issuer) fn first(
 ) -> Result<(SecretString, RefreshToken), TokenError> {
     let grant = serde_json::to_value(Grant::of(granted, policy)).map_err(|_| TokenError::Signing)?;
     let family_id = uuid::Uuid::new_v4().to_string();
-    row(family_id, &access.client_id, grant, now.plus(LIFETIME), access)
+    let end = now.plus(LIFETIME);
+    let expires_at = granted.client().registration().expires_at.map_or(end, |client_ends| end.min(client_ends));
+    row(family_id, &access.client_id, grant, expires_at, access)
 }
 
 fn row(

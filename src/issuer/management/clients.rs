@@ -111,7 +111,7 @@ impl Issuer {
         let stored = self.store.clients().await?;
         let stored = stored.iter().filter_map(record);
         // Those of the configuration come last, because they hide the others.
-        let all = stored.chain(self.clients.all_configured().map(configured_record));
+        let all = stored.chain(self.clients.all_configured().map(|client| configured_record(client)));
         let all: BTreeMap<String, ClientRecord> =
             all.map(|client| (client.client_id.clone(), client)).collect();
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
@@ -165,7 +165,10 @@ impl Issuer {
             if new == old.registration {
                 return Ok(old);
             }
-            let ends = new.disabled && !old.registration.disabled;
+            // Also one that is let in again after it had expired: its old tokens do not come back.
+            let has_expired = |it: &Registration| it.expires_at.is_some_and(|end| end <= self.clock.now().0);
+            let ends = (new.disabled && !old.registration.disabled)
+                || has_expired(&new) != has_expired(&old.registration);
             // Before the time is taken: whoever comes in later gets no token.
             let _closed = ends.then(|| self.clients.close(client_id));
             let now = self.clock.now();
