@@ -65,9 +65,6 @@ impl<'a> Checker<'a> {
             Data::Null => {
                 format!("expected {expected}, but there is no value; leave the key out for its default")
             }
-            Data::Integer(_) | Data::Float(_) | Data::Bool(_) if expected == "a text" => {
-                format!("expected a text, found {}: put it into quotes", node.kind())
-            }
             _ => format!("expected {expected}, found {}", node.kind()),
         };
         self.findings.error(path, message);
@@ -144,6 +141,10 @@ impl<'a> Checker<'a> {
         let format = schema.get("format").and_then(Value::as_str).and_then(formats::find);
         let shape = format.map_or("a text", |format| format.shape);
         let Data::Text(text) = &node.data else {
+            if is_text_without_quotes(node, format) {
+                let message = format!("expected {shape}, found {}: put it into quotes", node.kind());
+                return self.findings.error(path, message);
+            }
             return self.wrong_kind(node, shape, path);
         };
         if let Some(Err(why)) = format.map(|format| (format.check)(&text.value)) {
@@ -255,6 +256,17 @@ fn constants(schema: &Value) -> Option<Vec<&str>> {
     }
     let variants = schema.get("oneOf").and_then(Value::as_array)?;
     Some(variants.iter().filter_map(constants).flatten().collect())
+}
+
+/// Whether a value is only not the text that is meant because YAML reads it as a number or a truth value.
+fn is_text_without_quotes(node: &Node, format: Option<&formats::Format>) -> bool {
+    let text = match &node.data {
+        Data::Integer(value) => value.to_string(),
+        Data::Float(value) => value.to_string(),
+        Data::Bool(value) => value.to_string(),
+        _ => return false,
+    };
+    format.is_none_or(|format| (format.check)(&text).is_ok())
 }
 
 fn expected(variants: &[&Value]) -> String {
