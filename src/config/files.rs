@@ -10,9 +10,8 @@ use zeroize::Zeroizing;
 
 use crate::domain::secret::{ExposeSecret, SecretString};
 use crate::files::{self, MAX_PUBLIC, MAX_SECRET, ReadError, read};
-use crate::issuer::client::MAX_CLIENT_KEYS;
+use crate::issuer::client::{InvalidClientKeys, MAX_CLIENT_KEYS, read_key_set};
 use crate::jose::Algorithm;
-use crate::jose::key_set::KeySet;
 use crate::jose::sign::{SigningKey, SigningKeyError};
 use crate::token_source::is_jwt;
 
@@ -30,8 +29,8 @@ pub(super) enum FileError {
     BadCertificate,
     #[error("is not a JSON object with a list of `keys`")]
     NotKeySet,
-    #[error("is not a JWK set with a public key that can verify a signature")]
-    NoVerifyingKey,
+    #[error(transparent)]
+    ClientKeys(#[from] InvalidClientKeys),
     #[error("holds no JWT")]
     NoJwt,
 }
@@ -67,11 +66,8 @@ pub(super) fn check_key_set(path: &Path) -> Result<(), FileError> {
 
 /// A client's public keys, judged as they will be when they are used.
 pub(super) fn check_client_keys(path: &Path) -> Result<(), FileError> {
-    let bytes = read(path, MAX_CLIENT_KEYS as u64)?;
-    match KeySet::parse(&bytes) {
-        Ok(set) if !set.is_empty() => Ok(()),
-        _ => Err(FileError::NoVerifyingKey),
-    }
+    read_key_set(&read(path, MAX_CLIENT_KEYS as u64)?)?;
+    Ok(())
 }
 
 /// Whether a file holds a JWT. It is read anew for each use.

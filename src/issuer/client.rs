@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-pub use super::client_auth::client_keys::{ClientKeys, KeyPlace, MAX_BODY as MAX_CLIENT_KEYS};
+pub use super::client_auth::client_keys::{
+    ClientKeys, InvalidClientKeys, KeyPlace, MAX_BODY as MAX_CLIENT_KEYS, read_key_set,
+};
 pub use super::client_auth::exchange::Exchange;
 use super::client_secret;
 use super::token_format::ByAudience;

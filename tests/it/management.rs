@@ -6,6 +6,7 @@ mod expiry;
 mod foreign;
 mod guards;
 mod ids;
+mod key_sets;
 mod keys;
 mod life;
 mod load;

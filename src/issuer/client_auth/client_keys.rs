@@ -14,10 +14,13 @@ use http::{HeaderMap, StatusCode};
 use moka::sync::Cache;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
+use serde_json::Value;
 use url::Url;
 
+use crate::domain::claims::Claims;
 use crate::http_client::{HttpClient, HttpOptions};
-use crate::jose::key_set::KeySet;
+use crate::files;
+use crate::jose::key_set::{InvalidKeySet, KeySet};
 
 /// How long a set is used without asking for another: of a URL, of a file.
 const FRESH: (Duration, Duration) = (Duration::from_mins(10), Duration::from_secs(10));
@@ -29,13 +32,54 @@ const COOL_DOWN: (Duration, Duration) = (Duration::from_secs(10), Duration::from
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// To connect, and in all.
 const TIMEOUTS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(3));
-/// The largest set, in bytes.
-pub const MAX_BODY: usize = 64 * 1024;
+/// The largest set, in bytes: one that fits into a request of the management API, wherever it comes from.
+pub const MAX_BODY: usize = 48 * 1024;
+/// Members of a JWK that are secret (RFC 7518 §6): `d` is the private part of every asymmetric kind, the others are more
+/// of an RSA one; `k` is a symmetric key.
+const SECRET_MEMBERS: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
 /// Fetches at once, and those that wait for their turn.
 const AT_ONCE: usize = 64;
 const MOST_WAITING: usize = 256;
 /// So many sets are kept.
 const MOST: u64 = 10_000;
+
+/// Why a document is no key set of a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidClientKeys {
+    /// It is too large.
+    #[error("is larger than {} KiB", MAX_BODY / 1024)]
+    TooLarge,
+    /// It is not what it should be.
+    #[error("is not a JWK set: a JSON object with a list of `keys` (RFC 7517 §5)")]
+    NotAKeySet,
+    /// It holds what only the client should have.
+    #[error("holds a private or symmetric key: use the public ones only, and take this one out of use")]
+    Secret,
+    /// No key in it is of use.
+    #[error("holds no public key that can verify a signature")]
+    NoUsableKey,
+}
+
+/// Reads a client's key set, wherever it comes from. Keys that cannot verify a signature here stand beside those that can and
+/// are ignored (RFC 7517 §5).
+///
+/// # Errors
+/// [`InvalidClientKeys`] says why not.
+pub fn read_key_set(document: &[u8]) -> Result<KeySet, InvalidClientKeys> {
+    if document.len() > MAX_BODY {
+        return Err(InvalidClientKeys::TooLarge);
+    }
+    let keys = KeySet::parse(document);
+    if matches!(keys, Err(InvalidKeySet::NotAKeySet)) {
+        return Err(InvalidClientKeys::NotAKeySet);
+    }
+    let claims = Claims::parse(document).map_err(|_| InvalidClientKeys::NotAKeySet)?;
+    let jwks = claims.get("keys").and_then(Value::as_array).ok_or(InvalidClientKeys::NotAKeySet)?;
+    if jwks.iter().any(|jwk| SECRET_MEMBERS.iter().any(|member| jwk.get(member).is_some())) {
+        return Err(InvalidClientKeys::Secret);
+    }
+    keys.map_err(|_| InvalidClientKeys::NoUsableKey)
+}
 
 /// Where the keys of a client are.
 #[derive(Clone, Debug)]
@@ -217,7 +261,7 @@ impl ClientKeySets {
         });
     }
 
-    async fn get(&self, url: &Url) -> Result<KeySet, &'static str> {
+    async fn get(&self, url: &Url) -> Result<KeySet, String> {
         let http = self.http.get_or_init(|| {
             let options = HttpOptions {
                 connect_timeout: TIMEOUTS.0,
@@ -231,20 +275,16 @@ impl ClientKeySets {
         let http = http.as_ref().ok_or("the certificates for it cannot be used")?;
         let answer = http.get(url, HeaderMap::new()).await.map_err(|error| error.code())?;
         if answer.status != StatusCode::OK {
-            return Err("its answer is not 200");
+            return Err(format!("its answer is {}, not 200", answer.status.as_u16()));
         }
-        KeySet::parse(&answer.body).map_err(|_| "its answer holds no usable key set")
+        read_key_set(&answer.body).map_err(|why| format!("its answer {why}"))
     }
 }
 
-async fn read_file(file: PathBuf) -> Result<KeySet, &'static str> {
+async fn read_file(file: PathBuf) -> Result<KeySet, String> {
     let read = tokio::task::spawn_blocking(move || {
-        let size = std::fs::metadata(&file).map_err(|_| "it cannot be read")?.len();
-        if size > MAX_BODY as u64 {
-            return Err("it is too large");
-        }
-        let document = std::fs::read(&file).map_err(|_| "it cannot be read")?;
-        KeySet::parse(&document).map_err(|_| "it holds no usable key set")
+        let document = files::read(&file, MAX_BODY as u64).map_err(|why| format!("it {why}"))?;
+        read_key_set(&document).map_err(|why| format!("it {why}"))
     });
-    read.await.unwrap_or(Err("it cannot be read"))
+    read.await.unwrap_or_else(|_| Err("it cannot be read".to_owned()))
 }

@@ -231,7 +231,7 @@ mod keys {
     use tokio::time::Instant;
 
     use super::*;
-    use crate::issuer::client::{ClientKeys, KeyPlace};
+    use crate::issuer::client::{ClientKeys, InvalidClientKeys, KeyPlace};
 
     fn key_set() -> String {
         json!({ "keys": [SigningKey::generate(Algorithm::ES256).unwrap().public_jwk()] }).to_string()
@@ -311,6 +311,33 @@ mod keys {
         tokio::time::advance(Duration::from_secs(11)).await;
         assert!(idle.current(&keys).await.is_some());
         assert!(sets.current(&keys).await.is_some());
+    }
+
+    #[test]
+    fn a_key_set_may_hold_keys_of_no_use_beside_one_of_use_and_no_private_one() {
+        let good = SigningKey::generate(Algorithm::ES256).unwrap().public_jwk();
+        let read = |keys: &[serde_json::Value]| {
+            let document = json!({ "keys": keys, "other": 1 }).to_string();
+            client_keys::read_key_set(document.as_bytes()).map(|keys| keys.len())
+        };
+        let foreign = [
+            json!({"kty": "EC", "crv": "P-521", "x": "AA", "y": "AA"}),
+            json!({"kty": "OKP", "crv": "X25519", "x": "AA", "use": "enc"}),
+            json!({"kty": "AKP", "alg": "ML-DSA-44", "pub": "AA"}),
+            json!("x"),
+        ];
+        assert_eq!(read(&[&foreign[..], std::slice::from_ref(&good)].concat()), Ok(1));
+        assert_eq!(read(&foreign), Err(InvalidClientKeys::NoUsableKey));
+        for (member, value) in [("d", json!("AA")), ("k", json!("AA")), ("oth", json!([])), ("p", json!(null))] {
+            let mut private = good.clone();
+            private[member] = value;
+            assert_eq!(read(&[good.clone(), private]), Err(InvalidClientKeys::Secret), "{member}");
+        }
+        assert_eq!(read(&vec![good.clone(); 1000]), Err(InvalidClientKeys::TooLarge));
+        for none in ["", "[]", "{}", r#"{"keys":{}}"#, "-----BEGIN PUBLIC KEY-----"] {
+            let read = client_keys::read_key_set(none.as_bytes()).err();
+            assert_eq!(read, Some(InvalidClientKeys::NotAKeySet), "{none}");
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::domain::oauth::GrantType;
 use crate::domain::scope::ScopeSet;
 use crate::domain::secret::SecretString;
 use crate::issuer::RESERVED_CLAIMS;
-use crate::jose::key_set::KeySet;
+use crate::issuer::client::read_key_set;
 
 /// Members that answers carry and that only the server sets.
 pub(super) const READ_ONLY: [&str; 6] =
@@ -27,7 +27,6 @@ const MAX_TEXT: usize = 256;
 const MAX_ITEMS: usize = 100;
 /// The scopes, audiences and claims of a client stand in each of its tokens, which must fit into a header.
 const MAX_JOINED: usize = 2048;
-const MAX_JWKS: usize = 32 * 1024;
 
 /// What is wrong with one member of a request. Never with its value, which may be a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -322,20 +321,9 @@ impl<'a> Members<'a> {
 
     pub(super) fn jwks(&mut self) -> Option<Value> {
         let jwks = self.get("jwks").filter(|jwks| jwks.as_object().is_none_or(|set| !set.is_empty()))?;
-        let text = jwks.to_string();
         let keys = jwks.get("keys").and_then(Value::as_array);
-        // RFC 7518 §6: `d` is the private part of every asymmetric kind, the others are more of an RSA one; `k` is a
-        // symmetric key.
-        let is_public = |key: &Value| {
-            ["d", "p", "q", "dp", "dq", "qi", "oth", "k"].iter().all(|part| key.get(part).is_none())
-        };
-        let all_public = keys.is_some_and(|keys| keys.iter().all(is_public));
-        if text.len() > MAX_JWKS {
-            self.problem("jwks", format!("at most {MAX_JWKS} bytes"));
-        } else if keys.is_some() && !all_public {
-            self.problem("jwks", "it holds a private or symmetric key: register the public ones only, and take this one out of use");
-        } else if !KeySet::parse(text.as_bytes()).is_ok_and(|set| Some(set.len()) == keys.map(Vec::len)) {
-            self.problem("jwks", "it must be a JWK set (RFC 7517 §5) whose keys can all verify a signature");
+        if let Err(why) = read_key_set(jwks.to_string().as_bytes()) {
+            self.problem("jwks", format!("it {why}"));
         }
         // Other members of the set mean nothing here.
         Some(json!({ "keys": keys }))
