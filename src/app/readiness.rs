@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::config::Readiness;
 use crate::endpoints::probes;
+use crate::issuer::Issuer;
 use crate::token_source::TokenSource;
 use crate::verifier::Authority;
 
@@ -15,6 +16,8 @@ pub(super) struct Conditions {
     pub listeners: Arc<AtomicBool>,
     /// Whether the store answers.
     pub store_up: Arc<AtomicBool>,
+    /// Whose store is written to.
+    pub issuer: Option<Arc<Issuer>>,
     /// By their names.
     pub authorities: HashMap<String, Arc<Authority>>,
     /// By their names.
@@ -39,6 +42,10 @@ impl Conditions {
         }
         if wants(Readiness::Store) && !self.store_up.load(Ordering::Acquire) {
             missing.push("store".to_owned());
+        } else if wants(Readiness::Store)
+            && let Some(why) = self.issuer.as_ref().and_then(|issuer| issuer.write_fault())
+        {
+            missing.push(format!("store (nothing can be written: {why})"));
         }
         if wants(Readiness::Authorities) {
             let without = self.authorities.values().filter(|authority| !authority.keys().is_usable());

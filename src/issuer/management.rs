@@ -50,11 +50,17 @@ pub enum ManagementError {
     /// The store does not answer, or the change is kept there but not yet taken over here.
     #[error("the store is not available")]
     Unavailable,
+    /// Nothing can be written to the store, and why.
+    #[error("the store cannot be written: {0}")]
+    Unwritable(&'static str),
 }
 
 impl From<StoreError> for ManagementError {
-    fn from(_: StoreError) -> Self {
-        Self::Unavailable
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Unwritable(why) => Self::Unwritable(why),
+            _ => Self::Unavailable,
+        }
     }
 }
 

@@ -38,6 +38,9 @@ pub trait Store: KeyStore + ClientStore + TokenStore + Send + Sync {
     /// Ends the use of the store: what is in its file is whole and needs no file beside it, unless other processes have it
     /// open. Every later call fails.
     async fn close(&self);
+
+    /// Why the last write was not kept; none when it was.
+    fn write_fault(&self) -> Option<&'static str>;
 }
 
 /// Counters that only rise: who sees the same one twice has missed nothing between.
@@ -57,6 +60,9 @@ pub enum StoreError {
     /// The database does not answer, or not in time.
     #[error("the store is not available: {0}")]
     Unavailable(String),
+    /// Nothing can be written; what is there can be read.
+    #[error("the store cannot be written: {0}")]
+    Unwritable(&'static str),
     /// The database's file or directory cannot be made or opened.
     #[error("cannot open the store at {}: {cause}", path.display())]
     Open {

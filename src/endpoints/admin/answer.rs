@@ -67,9 +67,19 @@ impl Refusal {
                 (StatusCode::BAD_REQUEST, "invalid_client_metadata")
             }
             Self::Management(ManagementError::Conflict(_)) => (StatusCode::CONFLICT, "conflict"),
-            Self::Management(ManagementError::Unavailable) => {
+            Self::Management(ManagementError::Unavailable | ManagementError::Unwritable(_)) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable")
             }
+        }
+    }
+
+    /// What is wrong with the store, for the audit log.
+    pub(super) fn store_fault(&self) -> Option<String> {
+        match self {
+            Self::Management(error @ (ManagementError::Unavailable | ManagementError::Unwritable(_))) => {
+                Some(error.to_string())
+            }
+            _ => None,
         }
     }
 
@@ -115,7 +125,7 @@ impl IntoResponse for Refusal {
             Self::TooManyWrongTokens(wait) => {
                 headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_secs() + 1));
             }
-            Self::Management(ManagementError::Unavailable) => {
+            Self::Management(ManagementError::Unavailable | ManagementError::Unwritable(_)) => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
             }
             _ => {}

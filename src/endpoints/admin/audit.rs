@@ -16,6 +16,7 @@ impl Change<'_> {
     /// Tells the audit log how it ended.
     pub(super) fn record<T>(&self, result: &Result<T, Refusal>, peer: PeerAddress) {
         let outcome = result.as_ref().map_or_else(|refusal| refusal.code().1, |_| "done");
+        let reason = result.as_ref().err().and_then(Refusal::store_fault);
         let (action, client_id, secret_id, jti) = (self.action, self.client_id, self.secret_id, self.jti);
         tracing::info!(
             target: "audit",
@@ -24,6 +25,7 @@ impl Change<'_> {
             secret_id,
             jti,
             outcome,
+            reason,
             actor = "admin",
             peer = %peer.0,
             "management request"

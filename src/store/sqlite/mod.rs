@@ -136,6 +136,10 @@ impl Store for Sqlite {
         // The last connection takes the files beside it away. One that does not come back is not waited for.
         let _ = tokio::time::timeout(DEADLINE, self.pool.close()).await;
     }
+
+    fn write_fault(&self) -> Option<&'static str> {
+        self.writer.fault()
+    }
 }
 
 /// A counter of [`Revisions`]. That of the keys is raised where it is compared.
@@ -204,6 +208,20 @@ async fn create_private(path: &Path) -> Result<(u64, u64), StoreError> {
     Ok((found.dev(), found.ino()))
 }
 
+/// Why nothing can be written, by SQLite's extended result code.
+fn unwritable(code: &str) -> Option<&'static str> {
+    const IOERR: u32 = 10;
+    let code: u32 = code.parse().ok()?;
+    match (code & 0xff, code >> 8) {
+        (5, _) => Some("another process holds its lock"),
+        (8, _) => Some("it is read-only"),
+        // Writing, making durable, cutting off.
+        (IOERR, 3 | 4 | 6) => Some("the disk reports an error"),
+        (13, _) => Some("the disk is full"),
+        _ => None,
+    }
+}
+
 /// Runs one piece of work against the clock. The write lock a cut-off transaction may hold ends with its rollback.
 async fn in_time<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, StoreError> {
     match tokio::time::timeout(DEADLINE, work).await {
@@ -232,7 +250,10 @@ impl From<sqlx::Error> for Failure {
     fn from(error: sqlx::Error) -> Self {
         Self(match error {
             // SQLite's own texts name tables and columns, never values.
-            sqlx::Error::Database(error) => StoreError::Unavailable(error.message().to_owned()),
+            sqlx::Error::Database(error) => match error.code().as_deref().and_then(unwritable) {
+                Some(why) => StoreError::Unwritable(why),
+                None => StoreError::Unavailable(error.message().to_owned()),
+            },
             sqlx::Error::Io(error) => StoreError::Unavailable(error.kind().to_string()),
             sqlx::Error::PoolTimedOut => StoreError::Unavailable("no free connection within 5 s".to_owned()),
             // Those of sqlx may quote what they could not decode.
@@ -456,6 +477,46 @@ mod tests {
             .unwrap();
         drop(store);
         assert!(matches!(Sqlite::open_file(&path).await, Err(StoreError::OtherVersion)));
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_is_an_error_of_its_own_until_there_is_room() {
+        let store = Sqlite::open_memory().await.unwrap();
+        let limit = async |pages: &'static str| {
+            let pragma = match pages {
+                "as many as there are" => "PRAGMA max_page_count = 1",
+                _ => "PRAGMA max_page_count = 1000000",
+            };
+            sqlx::query(pragma).execute(&store.pool).await.unwrap();
+        };
+        assert!(put(&store, key("first", 1)).await.unwrap());
+        assert_eq!(store.write_fault(), None);
+        limit("as many as there are").await;
+        let large = StoredKey { private_key: "x".repeat(100_000).into(), ..key("large", 2) };
+        let error = put(&store, large.clone()).await.unwrap_err();
+        assert!(matches!(error, StoreError::Unwritable("the disk is full")), "{error}");
+        assert_eq!(error.to_string(), "the store cannot be written: the disk is full");
+        assert!(store.revisions().await.is_ok(), "it can be read");
+        limit("many").await;
+        assert!(put(&store, large).await.unwrap());
+        assert_eq!(store.write_fault(), None);
+    }
+
+    #[test]
+    fn only_what_forbids_writing_is_called_unwritable() {
+        for (code, why) in [
+            ("13", Some("the disk is full")),
+            ("8", Some("it is read-only")),
+            ("1032", Some("it is read-only")),
+            ("5", Some("another process holds its lock")),
+            ("778", Some("the disk reports an error")),
+            ("1034", Some("the disk reports an error")),
+            ("266", None),
+            ("2067", None),
+            ("x", None),
+        ] {
+            assert_eq!(unwritable(code), why, "{code}");
+        }
     }
 
     #[tokio::test]

@@ -4,6 +4,7 @@
 //! runs in a savepoint of its own, so that one that fails takes no other with it.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::FutureExt;
 use sqlx::sqlite::SqlitePool;
@@ -35,23 +36,34 @@ pub(super) enum AfterFailure {
 /// Hands writes to the one task that does them.
 pub(super) struct Writer {
     jobs: mpsc::Sender<Job>,
+    /// Why the last transaction was not kept.
+    fault: Fault,
 }
+
+type Fault = Arc<Mutex<Option<&'static str>>>;
 
 impl Writer {
     /// A writer on a pool. Its task is the database driver's own: it ends with the writer.
     pub(super) fn new(pool: SqlitePool, after_failure: AfterFailure) -> Self {
         let (jobs, mut waiting) = mpsc::channel::<Job>(QUEUE);
+        let fault = Fault::default();
+        let noted = fault.clone();
         tokio::spawn(async move {
             let mut batch = Vec::with_capacity(MOST_TOGETHER);
             while waiting.recv_many(&mut batch, MOST_TOGETHER).await > 0 {
                 // A panic costs the writes that were waiting with it, not all that come later.
-                let commit = commit(&pool, after_failure, batch.drain(..));
+                let commit = commit(&pool, after_failure, batch.drain(..), &noted);
                 if AssertUnwindSafe(commit).catch_unwind().await.is_err() {
                     tracing::error!("a write failed in a way that nobody thought of");
                 }
             }
         });
-        Self { jobs }
+        Self { jobs, fault }
+    }
+
+    /// Why the last transaction was not kept; none when it was.
+    pub(super) fn fault(&self) -> Option<&'static str> {
+        *self.fault.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Does `work` in a transaction and gives what it gave, when that is committed. An error of `work` undoes what it
@@ -86,12 +98,23 @@ impl Writer {
 
 /// Runs the jobs in one transaction, then gives every answer. A job that is not reached is dropped, which its caller
 /// takes for a refusal.
-async fn commit(pool: &SqlitePool, after_failure: AfterFailure, jobs: impl Iterator<Item = Job>) {
+async fn commit(
+    pool: &SqlitePool,
+    after_failure: AfterFailure,
+    jobs: impl Iterator<Item = Job>,
+    fault: &Fault,
+) {
     let mut answers = Vec::new();
     let committed = run(pool, after_failure, jobs, &mut answers).await.map_err(|Failure(error)| error);
+    *fault.lock().unwrap_or_else(PoisonError::into_inner) = match &committed {
+        Ok(()) => None,
+        Err(StoreError::Unwritable(why)) => Some(why),
+        Err(_) => Some("the database does not answer"),
+    };
     for deliver in answers {
         deliver(match &committed {
             Ok(()) => Ok(()),
+            Err(StoreError::Unwritable(why)) => Err(StoreError::Unwritable(why)),
             Err(error) => Err(StoreError::Unavailable(error.to_string())),
         });
     }
