@@ -1,11 +1,13 @@
 //! What can go wrong: why a request gets no token, and why an issuer cannot start.
 
 use super::AssertionFault;
+use crate::domain::excerpt::Excerpt;
 use crate::domain::oauth::ErrorCode;
 use crate::jose::sign::SigningKeyError;
 use crate::store::StoreError;
 
-/// Why no token is issued. What `Display` prints is what the client is told.
+/// Why no token is issued. What `Display` prints is what the client is told: constants, and excerpts of what it sent that is
+/// no secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
     /// The body's media type is none we read, or is missing.
@@ -14,12 +16,35 @@ pub enum TokenError {
     /// The body is not what its media type says.
     #[error("the request body is malformed")]
     MalformedBody,
+    /// The body is compressed.
+    #[error("the request body is compressed; send it without a content coding (Content-Encoding)")]
+    ContentCoding,
     /// A parameter has a type its definition does not allow.
-    #[error("a parameter has a wrong type")]
-    WrongType,
-    /// A parameter, or the `Authorization` header, is there more than once.
-    #[error("a parameter or header is repeated")]
-    Repeated,
+    #[error("the parameter `{0}` has a wrong type")]
+    WrongType(Excerpt),
+    /// A parameter is there more than once.
+    #[error("the parameter `{0}` is repeated")]
+    Repeated(Excerpt),
+    /// An unknown parameter is there more than once, under a name that may be anything.
+    #[error("a parameter is repeated")]
+    RepeatedUnknown,
+    /// A header is there more than once.
+    #[error("the header {0} is repeated")]
+    RepeatedHeader(&'static str),
+    /// A parameter stands in the query of the URL, where nobody reads it and logs keep it.
+    #[error("the parameter `{0}` is in the query of the URL; parameters belong in the request body")]
+    InQuery(&'static str),
+    /// A parameter's name is nearly one that we know.
+    #[error("there is no parameter `{given}`; the name is `{known}`")]
+    Misspelt {
+        /// The name.
+        given: Excerpt,
+        /// What it should be.
+        known: &'static str,
+    },
+    /// The client wants a token that is bound to a key (RFC 9449, RFC 8705).
+    #[error("this server issues bearer tokens only, none that are bound to a key: send the request without {0}")]
+    BoundToken(&'static str),
     /// More than 100 parameters, scopes or audiences, or one that is too long.
     #[error("too many parameters, or one that is too long")]
     TooLarge,
@@ -76,14 +101,23 @@ pub enum TokenError {
     #[error("this client may not use this grant type")]
     UnauthorizedClient,
     /// The grant is none we know.
-    #[error("this grant type is not supported")]
+    #[error("this grant type is not supported; supported are client_credentials and refresh_token")]
     UnsupportedGrantType,
-    /// A scope is malformed, or not allowed to the client.
-    #[error("a requested scope is malformed or not allowed to this client")]
-    InvalidScope,
-    /// An audience or resource is malformed, or not allowed to the client.
-    #[error("a requested audience or resource is malformed or not allowed to this client")]
-    InvalidTarget,
+    /// A scope is malformed.
+    #[error("the scope `{0}` is malformed")]
+    MalformedScope(Excerpt),
+    /// A scope is not allowed to the client.
+    #[error("the scope `{0}` is not allowed to this client")]
+    InvalidScope(Excerpt),
+    /// A resource is malformed.
+    #[error("the resource `{0}` is not an absolute URI without fragment")]
+    MalformedTarget(Excerpt),
+    /// An audience or resource is not allowed to the client.
+    #[error("the audience or resource `{0}` is not allowed to this client")]
+    InvalidTarget(Excerpt),
+    /// The client must ask for an audience, and asks for none.
+    #[error("audience is missing: this client must name an audience that is allowed to it")]
+    NoTarget,
     /// The audiences of the request need tokens of different forms (`issuer.audiences`).
     #[error("the requested audiences need different kinds of tokens: ask for one audience at a time")]
     MixedTargets,
@@ -96,6 +130,9 @@ pub enum TokenError {
     /// The key of the token's algorithm is not there yet: a client was registered with it a moment ago.
     #[error("the signing key for this audience is being made: try again")]
     KeyNotReady,
+    /// Nothing can be written to the store, and why: to the client the same as [`TokenError::StoreUnavailable`].
+    #[error("the store is not available")]
+    StoreUnwritable(&'static str),
     /// The token could not be signed.
     #[error("the token could not be issued")]
     Signing,
@@ -108,8 +145,14 @@ impl TokenError {
         match self {
             Self::ContentType
             | Self::MalformedBody
-            | Self::WrongType
-            | Self::Repeated
+            | Self::ContentCoding
+            | Self::WrongType(_)
+            | Self::Repeated(_)
+            | Self::RepeatedUnknown
+            | Self::RepeatedHeader(_)
+            | Self::InQuery(_)
+            | Self::Misspelt { .. }
+            | Self::BoundToken(_)
             | Self::TooLarge
             | Self::NoGrantType
             | Self::SeveralAuthMethods
@@ -121,14 +164,17 @@ impl TokenError {
             Self::InvalidGrant | Self::RefreshTokenReused => ErrorCode::InvalidGrant,
             Self::StoreUnavailable
             | Self::KeyNotReady
+            | Self::StoreUnwritable(_)
             | Self::TooManyFailures { .. }
             | Self::Busy
             | Self::ClientKeysUnavailable => ErrorCode::TemporarilyUnavailable,
             Self::InvalidClient { .. } | Self::InvalidAssertion(_) => ErrorCode::InvalidClient,
             Self::UnauthorizedClient => ErrorCode::UnauthorizedClient,
             Self::UnsupportedGrantType => ErrorCode::UnsupportedGrantType,
-            Self::InvalidScope => ErrorCode::InvalidScope,
-            Self::InvalidTarget | Self::MixedTargets => ErrorCode::InvalidTarget,
+            Self::MalformedScope(_) | Self::InvalidScope(_) => ErrorCode::InvalidScope,
+            Self::MalformedTarget(_) | Self::InvalidTarget(_) | Self::NoTarget | Self::MixedTargets => {
+                ErrorCode::InvalidTarget
+            }
             Self::Signing => ErrorCode::ServerError,
         }
     }
@@ -140,7 +186,17 @@ impl TokenError {
     pub fn reason(self) -> String {
         match self {
             Self::InvalidAssertion(fault) => fault.to_string(),
+            Self::StoreUnwritable(why) => StoreError::Unwritable(why).to_string(),
             other => other.to_string(),
+        }
+    }
+}
+
+impl From<StoreError> for TokenError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Unwritable(why) => Self::StoreUnwritable(why),
+            _ => Self::StoreUnavailable,
         }
     }
 }

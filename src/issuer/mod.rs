@@ -264,7 +264,7 @@ impl Issuer {
             return Ok(None);
         };
         let jti = revocable.token.jti.clone();
-        self.revocations.revoke(revocable).await.map_err(|_| TokenError::StoreUnavailable)?;
+        self.revocations.revoke(revocable).await?;
         Ok(Some(jti))
     }
 
@@ -297,6 +297,12 @@ impl Issuer {
 
     fn named(&self, credentials: &token_request::Credentials) -> Option<String> {
         credentials.named().find_map(|id| Some(self.clients.get(&id)?.id.clone()))
+    }
+
+    /// Why nothing can be written to the store; none when the last write was kept. [`reload`](Self::reload) tries again.
+    #[must_use]
+    pub fn write_fault(&self) -> Option<&'static str> {
+        self.store.write_fault()
     }
 
     /// The keys of clients, which somebody has to fetch: [`ClientKeySets::run`].

@@ -74,7 +74,7 @@ impl Issuer {
         } else {
             Ok(())
         };
-        written.map_err(|_| TokenError::StoreUnavailable)?;
+        written?;
         Ok(self.response(signed, refresh_token, granted, now))
     }
 

@@ -40,7 +40,7 @@ impl ClientAuth {
         match self.store.use_assertion(&id, expires_at.plus(SKEW)).await {
             Ok(true) => Ok(()),
             Ok(false) => Err(AssertionFault::Replayed.into()),
-            Err(_) => Err(TokenError::StoreUnavailable),
+            Err(error) => Err(error.into()),
         }
     }
 

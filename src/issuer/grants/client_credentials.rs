@@ -3,7 +3,7 @@
 //! What is asked for is granted whole or refused: a scope or audience that is silently dropped would be found missing
 //! only where the token is used.
 
-use super::{Granted, expires_at};
+use super::{Granted, allowed_audiences, allowed_scopes, expires_at};
 use crate::domain::clock::UnixTime;
 use crate::domain::oauth::GrantType;
 use crate::domain::scope::ScopeSet;
@@ -41,10 +41,8 @@ fn scope(client: &Client, request: &TokenRequest) -> Result<ScopeSet, TokenError
     let asked = request.scope();
     if asked.is_empty() {
         Ok(client.allowed_scopes.clone())
-    } else if asked.is_subset_of(&client.allowed_scopes) {
-        Ok(asked.clone())
     } else {
-        Err(TokenError::InvalidScope)
+        allowed_scopes(asked, &client.allowed_scopes)
     }
 }
 
@@ -54,14 +52,12 @@ fn audiences(client: &Client, request: &TokenRequest, policy: &Policy) -> Result
     let asked = request.audiences();
     let allowed = match client.allowed_audiences.as_slice() {
         [] => &[policy.issuer().to_owned()][..],
-        _ if asked.is_empty() && policy.profile() == Profile::Plgd => return Err(TokenError::InvalidTarget),
+        _ if asked.is_empty() && policy.profile() == Profile::Plgd => return Err(TokenError::NoTarget),
         allowed => allowed,
     };
     if asked.is_empty() {
         Ok(allowed.to_vec())
-    } else if asked.iter().all(|audience| allowed.contains(audience)) {
-        Ok(asked.to_vec())
     } else {
-        Err(TokenError::InvalidTarget)
+        allowed_audiences(asked, allowed)
     }
 }

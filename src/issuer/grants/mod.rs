@@ -8,7 +8,9 @@ use super::client_auth::AuthenticatedClient;
 use super::token_format::TokenFormat;
 use super::{Client, TokenError, TokenRequest};
 use crate::domain::clock::UnixTime;
+use crate::domain::excerpt::Excerpt;
 use crate::domain::scope::ScopeSet;
+use crate::domain::uri;
 
 /// What an access token may say. Only a grant makes one.
 #[derive(Debug)]
@@ -51,6 +53,30 @@ impl Granted {
     pub(super) fn token_name(&self) -> Option<&str> {
         self.token_name.as_deref()
     }
+}
+
+/// The scopes that are asked for, if all of them are allowed.
+fn allowed_scopes(asked: &ScopeSet, allowed: &ScopeSet) -> Result<ScopeSet, TokenError> {
+    match asked.iter().find(|scope| !allowed.contains(scope)) {
+        Some(scope) => Err(TokenError::InvalidScope(Excerpt::of(scope))),
+        None => Ok(asked.clone()),
+    }
+}
+
+/// The audiences that are asked for, as they are spelt where they are allowed: verifiers compare texts.
+fn allowed_audiences(asked: &[String], allowed: &[String]) -> Result<Vec<String>, TokenError> {
+    let mut audiences: Vec<String> = Vec::new();
+    for asked in asked {
+        let exact = allowed.iter().find(|allowed| *allowed == asked);
+        let Some(audience) = exact.or_else(|| allowed.iter().find(|allowed| uri::is_same(allowed, asked)))
+        else {
+            return Err(TokenError::InvalidTarget(Excerpt::of_uri(asked)));
+        };
+        if !audiences.contains(audience) {
+            audiences.push(audience.clone());
+        }
+    }
+    Ok(audiences)
 }
 
 /// A token ends with its client at the latest. `expiration` may only shorten its life; a time that is over is an error, not

@@ -12,7 +12,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::{Granted, expires_at};
+use super::{Granted, allowed_audiences, allowed_scopes, expires_at};
 use crate::domain::clock::UnixTime;
 use crate::domain::hash::sha256;
 use crate::domain::oauth::GrantType;
@@ -134,9 +134,8 @@ fn grant(
 
 fn scope(before: &Grant, client: &Client, request: &TokenRequest) -> Result<ScopeSet, TokenError> {
     let granted = ScopeSet::parse(&before.scope).map_err(|_| TokenError::InvalidGrant)?;
-    let asked = if request.scope().is_empty() { granted.clone() } else { request.scope().clone() };
-    let may_have = asked.is_subset_of(&granted) && asked.is_subset_of(&client.allowed_scopes);
-    if may_have { Ok(asked) } else { Err(TokenError::InvalidScope) }
+    let asked = if request.scope().is_empty() { &granted } else { request.scope() };
+    allowed_scopes(&allowed_scopes(asked, &granted)?, &client.allowed_scopes)
 }
 
 fn audiences(
@@ -146,12 +145,11 @@ fn audiences(
     policy: &Policy,
 ) -> Result<Vec<String>, TokenError> {
     let asked = if request.audiences().is_empty() { &before.audience[..] } else { request.audiences() };
-    let still_allowed = |audience: &String| match client.allowed_audiences.as_slice() {
-        [] => audience == policy.issuer(),
-        allowed => allowed.contains(audience),
+    let still_allowed = match client.allowed_audiences.as_slice() {
+        [] => &[policy.issuer().to_owned()][..],
+        allowed => allowed,
     };
-    let may_have = |audience: &String| before.audience.contains(audience) && still_allowed(audience);
-    if asked.iter().all(may_have) { Ok(asked.to_vec()) } else { Err(TokenError::InvalidTarget) }
+    allowed_audiences(&allowed_audiences(asked, &before.audience)?, still_allowed)
 }
 
 impl Issuer {
@@ -170,7 +168,7 @@ impl Issuer {
         }
         let token = request.refresh_token().ok_or(TokenError::NoRefreshToken)?;
         let hash = hash_of(token).ok_or(TokenError::InvalidGrant)?;
-        let stored = self.store.refresh_token(&hash).await.map_err(|_| TokenError::StoreUnavailable)?;
+        let stored = self.store.refresh_token(&hash).await?;
         let stored = stored.filter(|stored| stored.client_id == client.registration().id);
         let stored = stored.ok_or(TokenError::InvalidGrant)?;
         let granted = grant(client, request, &stored, &self.policy, now)?;
@@ -180,7 +178,7 @@ impl Issuer {
             row(stored.family_id, &stored.client_id, stored.grant, stored.expires_at, access)?;
         let kept = self.policy.keeps(&granted).then_some(access);
         let rotation = self.store.rotate_refresh_token(&hash, &row, kept, now, GRACE).await;
-        match rotation.map_err(|_| TokenError::StoreUnavailable)? {
+        match rotation? {
             Rotation::Done => Ok(self.response(signed, Some(successor), &granted, now)),
             Rotation::Unknown => Err(TokenError::InvalidGrant),
             Rotation::Reused => {
@@ -200,10 +198,10 @@ impl Issuer {
         client: &Client,
         now: UnixTime,
     ) -> Result<Option<String>, TokenError> {
-        let stored = self.store.refresh_token(hash).await.map_err(|_| TokenError::StoreUnavailable)?;
+        let stored = self.store.refresh_token(hash).await?;
         let Some(stored) = stored.filter(|stored| stored.client_id == client.id) else { return Ok(None) };
         let deleted = self.store.delete_refresh_family(&stored.family_id, now).await;
-        if !deleted.map_err(|_| TokenError::StoreUnavailable)? {
+        if !deleted? {
             return Ok(None);
         }
         self.learn_revocations(now).await;
