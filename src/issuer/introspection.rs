@@ -74,6 +74,10 @@ impl Issuer {
         {
             answer.insert("scope".to_owned(), scopes.join(" ").into());
         }
+        // Whatever else the token says (RFC 7662 §2.2), which never takes the place of what is there.
+        for (name, value) in claims.as_map().iter().filter(|(name, _)| *name != AFTER_END) {
+            answer.entry(name).or_insert_with(|| value.clone());
+        }
         Introspection::Active(answer)
     }
 
@@ -108,7 +112,7 @@ impl Issuer {
         caller: &AuthenticatedClient,
         now: UnixTime,
     ) -> Result<Introspection, TokenError> {
-        let stored = self.store.refresh_token(hash).await.map_err(|_| TokenError::StoreUnavailable)?;
+        let stored = self.store.refresh_token(hash).await?;
         let is_live = |client_id: &str| self.is_live_client(client_id, now);
         let live = stored.filter(|it| it.used_at.is_none() && now < it.expires_at && is_live(&it.client_id));
         let Some(token) = live else { return Ok(Introspection::Inactive) };
