@@ -4,15 +4,45 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use http::header::CACHE_CONTROL;
-use http::{HeaderName, HeaderValue};
+use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
-use super::{JSON, line};
+use super::{JSON, NO_STORE, error_answer, line};
 use crate::issuer::Issuer;
 
 /// Short enough that a verifier learns of a new key soon, long enough that it need not ask for every token.
 const FIVE_MINUTES: (HeaderName, HeaderValue) =
     (CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"));
+
+const HTML: (HeaderName, HeaderValue) =
+    (CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+/// The page has nothing that could be loaded or run.
+const NO_CONTENT_FROM_ANYWHERE: (HeaderName, HeaderValue) = (
+    CONTENT_SECURITY_POLICY,
+    HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'; form-action 'none'"),
+);
+const NO_LOGIN: &str = "this server has no login: it issues tokens to programs, which ask the token endpoint \
+                        with grant_type=client_credentials";
+const NO_LOGIN_PAGE: &str = "<!doctype html>
+<html lang=\"en\">
+<title>No login</title>
+<h1>No login</h1>
+<p>This server has no login. It issues tokens to programs, which ask the token endpoint with
+<code>grant_type=client_credentials</code>.</p>
+<p>A program that sent you here uses a login flow. Change its settings to client credentials.</p>
+</html>
+";
+
+/// Any request to `/oauth/authorize`: an answer to whoever asks, and never a redirect, because no `redirect_uri` is
+/// registered that could be trusted (RFC 6749 §4.1.2.1).
+pub(super) async fn no_login(headers: HeaderMap) -> Response {
+    let accepted = headers.get_all(ACCEPT).iter().filter_map(|accept| accept.to_str().ok());
+    if accepted.into_iter().any(|accept| accept.to_ascii_lowercase().contains("text/html")) {
+        let headers = [HTML, NO_STORE, NO_CONTENT_FROM_ANYWHERE];
+        return (StatusCode::BAD_REQUEST, headers, NO_LOGIN_PAGE).into_response();
+    }
+    error_answer(StatusCode::BAD_REQUEST, "unsupported_response_type", NO_LOGIN)
+}
 
 /// `GET /.well-known/jwks.json`
 pub(super) async fn jwks(State(issuer): State<Arc<Issuer>>) -> Response {

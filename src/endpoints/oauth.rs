@@ -8,13 +8,13 @@ use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{DefaultBodyLimit, FromRequest, Request, State};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{self, MethodRouter, get, post};
 use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Serialize;
 
 use super::introspection::introspect;
-use super::metadata::{jwks, metadata};
+use super::metadata::{jwks, metadata, no_login};
 use super::plgd::{self, TokensApi, VerifyCaller};
 use super::revocation::{revocations, revoke};
 use super::{
@@ -23,7 +23,7 @@ use super::{
 use crate::domain::oauth::{ErrorCode, GrantType};
 use crate::domain::secret::ExposeSecret;
 use crate::issuer::metadata::{
-    AUTHORIZATION_SERVER_PATH, INTROSPECT_PATH, JWKS_PATH, OPENID_CONFIGURATION_PATH, REVOCATIONS_PATH,
+    AUTHORIZATION_SERVER_PATH, AUTHORIZE_PATH, INTROSPECT_PATH, JWKS_PATH, OPENID_CONFIGURATION_PATH, REVOCATIONS_PATH,
     REVOKE_PATH, TOKEN_PATH, TOKENS_PATH,
 };
 use crate::issuer::{Issuer, Outcome, Profile, TokenError, TokenRequest, TokenResponse};
@@ -73,6 +73,7 @@ pub fn issuer_router(
             }
             Endpoint::Jwks => get(jwks).with_state(Arc::clone(&issuer)),
             Endpoint::Metadata => get(metadata).with_state(Arc::clone(&issuer)),
+            Endpoint::Authorize => routing::any(no_login),
         };
         router = router.route(&path, method_router.fallback(method_not_allowed));
     }
@@ -102,6 +103,7 @@ enum Endpoint {
     Revocations,
     Jwks,
     Metadata,
+    Authorize,
 }
 
 /// A map, because the base path and the root may be the same: then the base path's profile holds. Elsewhere the root has
@@ -119,6 +121,7 @@ fn endpoints(base: &str, profile: Profile, at: Placement) -> BTreeMap<String, En
         endpoints.insert(format!("{base}{REVOKE_PATH}"), Endpoint::Revoke);
         endpoints.insert(format!("{base}{REVOCATIONS_PATH}"), Endpoint::Revocations);
         endpoints.insert(format!("{base}{JWKS_PATH}"), Endpoint::Jwks);
+        endpoints.insert(format!("{base}{AUTHORIZE_PATH}"), Endpoint::Authorize);
         endpoints.insert(format!("{base}{OPENID_CONFIGURATION_PATH}"), Endpoint::Metadata);
         endpoints.insert(format!("{base}{AUTHORIZATION_SERVER_PATH}"), Endpoint::Metadata);
         if at == Placement::OwnListener {

@@ -12,6 +12,8 @@ use crate::jose::{ALGORITHMS, Algorithm, algorithm_name};
 
 /// The token endpoint, below the issuer's path.
 pub const TOKEN_PATH: &str = "/oauth/token";
+/// The authorization endpoint (RFC 6749 §3.1), below the issuer's path. It only says that there is no login.
+pub const AUTHORIZE_PATH: &str = "/oauth/authorize";
 /// The revocation endpoint (RFC 7009), below the issuer's path.
 pub const REVOKE_PATH: &str = "/oauth/revoke";
 /// The introspection endpoint (RFC 7662), below the issuer's path.
@@ -58,6 +60,9 @@ pub(super) fn document(issuer: &str, profile: Profile, algorithms: &[Algorithm])
     let assertion_algorithms: Vec<_> = ALGORITHMS.iter().copied().map(algorithm_name).collect();
     let mut document = json!({
         "issuer": issuer,
+        // OpenID Connect Discovery 1.0 §3 requires it, and clients made for it refuse a document without it, also those
+        // that only use client credentials. What stands there says that there is no login.
+        "authorization_endpoint": format!("{base}{AUTHORIZE_PATH}"),
         "token_endpoint": format!("{base}{TOKEN_PATH}"),
         "jwks_uri": format!("{base}{JWKS_PATH}"),
         "revocation_endpoint": format!("{base}{REVOKE_PATH}"),
@@ -70,7 +75,7 @@ pub(super) fn document(issuer: &str, profile: Profile, algorithms: &[Algorithm])
         "grant_types_supported": GrantType::ALL.map(GrantType::as_str),
         "token_endpoint_auth_methods_supported": auth_methods(),
         "token_endpoint_auth_signing_alg_values_supported": assertion_algorithms,
-        // Required even where there is no authorization endpoint, hence no response type.
+        // There is no response type, because there is no login.
         "response_types_supported": [],
         // There are no ID tokens, but clients made for OpenID Connect refuse a document without these two. What they
         // learn is true of our access tokens: one subject name for all, signed with one of these algorithms.
