@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use http::HeaderMap;
 use serde_json::json;
@@ -15,10 +15,11 @@ use crate::issuer::{Introspection, IntrospectionRequest, Issuer, TokenError};
 pub(super) async fn introspect(
     State(issuer): State<Arc<Issuer>>,
     peer: Peer,
+    RawQuery(query): RawQuery,
     headers: HeaderMap,
     WholeBody(body): WholeBody,
 ) -> Response {
-    let request = IntrospectionRequest::parse(&headers, &body);
+    let request = IntrospectionRequest::parse(&headers, query.as_deref(), &body);
     let result = match &request {
         Ok(request) => issuer.introspect(request, address(&peer)).await,
         Err(error) => Err(*error),

@@ -41,7 +41,7 @@ const NO_STORE: (HeaderName, HeaderValue) = (CACHE_CONTROL, HeaderValue::from_st
 /// The same for caches of HTTP/1.0, which RFC 6749 §5.1 asks for as well.
 const NO_CACHE: (HeaderName, HeaderValue) = (PRAGMA, HeaderValue::from_static("no-cache"));
 
-/// An error as RFC 6749 §5.2 writes it. Both texts are constants, so nothing of a request can get into them.
+/// An error as RFC 6749 §5.2 writes it. Of a request the description has excerpts at most, which hold no secret.
 fn error_answer(status: StatusCode, error: &'static str, description: &str) -> Response {
     let body = json!({ "error": error, "error_description": description }).to_string();
     (status, [JSON, NO_STORE, NO_CACHE], line(body)).into_response()

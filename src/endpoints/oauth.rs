@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{DefaultBodyLimit, FromRequest, Request, State};
+use axum::extract::{DefaultBodyLimit, FromRequest, RawQuery, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{self, MethodRouter, get, post};
 use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
@@ -162,6 +162,7 @@ fn revoke_endpoint(issuer: Arc<Issuer>) -> MethodRouter {
 async fn token(
     State(endpoint): State<TokenEndpoint>,
     peer: Peer,
+    RawQuery(query): RawQuery,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
@@ -169,10 +170,7 @@ async fn token(
         Ok(body) => body,
         Err(rejection) => return endpoint.refuse_body(rejection.status(), &peer),
     };
-    let request = match endpoint.profile {
-        Profile::Standard => TokenRequest::parse(&headers, &body),
-        Profile::Plgd => TokenRequest::parse_plgd(&headers, &body),
-    };
+    let request = TokenRequest::parse_in(endpoint.profile, &headers, query.as_deref(), &body);
     match (endpoint.issue(request, &peer).await, endpoint.profile) {
         (Ok(response), profile) => token_answer(&response, profile),
         (Err(error), Profile::Standard) => token_error_answer(error),

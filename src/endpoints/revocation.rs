@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::oauth::{WholeBody, token_error_answer};
-use super::{NO_CACHE, NO_STORE, Peer, address, shown};
+use super::{JSON, NO_CACHE, NO_STORE, Peer, address, shown};
 use crate::issuer::{Issuer, RevocationRequest, TokenError};
 
 /// A list is looked at again within seconds.
@@ -19,10 +19,11 @@ const JWT: (HeaderName, HeaderValue) = (CONTENT_TYPE, HeaderValue::from_static("
 pub(super) async fn revoke(
     State(issuer): State<Arc<Issuer>>,
     peer: Peer,
+    RawQuery(query): RawQuery,
     headers: HeaderMap,
     WholeBody(body): WholeBody,
 ) -> Response {
-    let request = RevocationRequest::parse(&headers, &body);
+    let request = RevocationRequest::parse(&headers, query.as_deref(), &body);
     let result = match &request {
         Ok(request) => issuer.revoke(request, address(&peer)).await,
         Err(error) => Err(*error),
@@ -30,8 +31,8 @@ pub(super) async fn revoke(
     let client_id = request.as_ref().ok().and_then(|request| issuer.revoking_client(request));
     record(client_id.as_deref(), &result, &peer);
     match result {
-        // RFC 7009 §2.2: also when there was nothing to revoke.
-        Ok(_) => (StatusCode::OK, [NO_STORE, NO_CACHE]).into_response(),
+        // RFC 7009 §2.2: also when there was nothing to revoke. The body means nothing; some clients parse it.
+        Ok(_) => ([JSON, NO_STORE, NO_CACHE], "{}").into_response(),
         Err(error) => token_error_answer(error),
     }
 }

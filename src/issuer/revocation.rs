@@ -49,13 +49,14 @@ pub struct RevocationRequest {
 }
 
 impl RevocationRequest {
-    /// Parses a request's headers and body. `token_type_hint` is not needed: the types of tokens are told apart by their
+    /// Parses a request's headers and body; in the query of its URL no parameter may stand. `token_type_hint` is not needed: the types of tokens are told apart by their
     /// looks.
     ///
     /// # Errors
     /// When the request is malformed, whoever sends it.
-    pub fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Self, TokenError> {
-        let parameters = Parameters::parse(headers, body)?;
+    pub fn parse(headers: &HeaderMap, query: Option<&str>, body: &[u8]) -> Result<Self, TokenError> {
+        let parameters = Parameters::without_query(Parameters::parse(headers, body), query)?;
+        parameters.check_spelling()?;
         Ok(Self {
             credentials: Credentials::parse(headers, parameters.client)?,
             token: parameters.token.ok_or(TokenError::NoToken)?,
@@ -131,8 +132,10 @@ pub(super) struct Revocations {
     expiries: ArcSwap<HashMap<String, UnixTime>>,
     now: RevokedNow,
     signed: Mutex<Option<Signed>>,
-    /// The latest time at which a token was signed, as far as it is known.
+    /// The latest time at which this process signed a token.
     latest: AtomicI64,
+    /// The latest time at which one can have been signed before: only when the clock was set back since.
+    earlier: UnixTime,
     /// What of that the store knows, and a little more.
     noted: AtomicI64,
     /// The time by which it was last judged what can be forgotten.
@@ -165,7 +168,8 @@ impl Revocations {
             expiries: ArcSwap::default(),
             now: RevokedNow::default(),
             signed: Mutex::new(None),
-            latest: AtomicI64::new(if is_set_back { noted.0 } else { now.0 }),
+            latest: AtomicI64::new(now.0),
+            earlier: if is_set_back { noted } else { now },
             noted: AtomicI64::new(noted.0),
             forgotten_at: AtomicI64::new(now.0),
         };
@@ -189,14 +193,20 @@ impl Revocations {
 
     /// The latest time at which a token can have been signed: later than `now` when the clock was set back.
     pub(super) fn latest(&self, now: UnixTime) -> UnixTime {
+        self.signed_here(now).max(self.earlier)
+    }
+
+    fn signed_here(&self, now: UnixTime) -> UnixTime {
         UnixTime(self.latest.load(Ordering::Relaxed)).max(now)
     }
 
     /// Notes in the store, well beforehand, up to which time tokens may be signed: so that an end covers them all, also when
     /// the process was restarted and the clock set back since.
     pub(super) async fn note_time(&self, now: UnixTime) {
-        let latest = self.latest(now);
-        if latest.plus(NOTED_AHEAD / 2) <= UnixTime(self.noted.load(Ordering::Relaxed)) {
+        let latest = self.signed_here(now);
+        let is_noted = latest.plus(NOTED_AHEAD / 2) <= UnixTime(self.noted.load(Ordering::Relaxed));
+        // After a write that failed this one tells whether writing is possible again.
+        if is_noted && self.store.write_fault().is_none() {
             return;
         }
         let until = latest.plus(NOTED_AHEAD);
@@ -424,9 +434,10 @@ fn sign(
         Some((*client, exception))
     });
     let marked: BTreeMap<&str, Value> = marked.collect();
-    let claims = json!({
-        "iss": issuer, "iat": now.0, "revoked": single, "not_before": not_before, "marked": marked,
-    });
+    let mut claims = json!({ "iss": issuer, "iat": now.0, "revoked": single, "not_before": not_before });
+    if !marked.is_empty() {
+        claims["marked"] = json!(marked);
+    }
     let jwt = keys.sign(TYP, &claims, LIST_LIFETIME).map_err(|_| TokenError::Signing)?;
     let content = json!([single, not_before, marked]).to_string();
     let digest: String = sha256(content.as_bytes())[..16].iter().map(|byte| format!("{byte:02x}")).collect();

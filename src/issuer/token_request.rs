@@ -1,7 +1,7 @@
 //! Headers and body of a token request, read once: nothing after this phase sees the raw form.
 //!
-//! A parameter without a value counts as absent (RFC 6749 §3.2), an unknown one is ignored, a repeated one refuses the
-//! request. Sizes are bounded here, so that later phases may compare lists without thinking of their length.
+//! A parameter without a value counts as absent (RFC 6749 §3.2), an unknown one is ignored unless its name is nearly a known
+//! one, a repeated one refuses the request. Sizes are bounded here, so that later phases may compare lists without thinking of their length.
 
 mod credentials;
 mod parameters;
@@ -11,6 +11,7 @@ use url::Url;
 
 use super::{Profile, TokenError};
 use crate::domain::clock::UnixTime;
+use crate::domain::excerpt::Excerpt;
 use crate::domain::oauth::GrantType;
 use crate::domain::scope::ScopeSet;
 use crate::domain::secret::SecretString;
@@ -20,11 +21,13 @@ pub(super) use self::parameters::Parameters;
 
 /// The most scopes, and the most audiences and resources together.
 const MAX_ENTRIES: usize = 100;
+/// The header with a proof of possession (RFC 9449 §4.1).
+const DPOP: &str = "dpop";
 /// The most characters of a `token_name`.
 const MAX_TOKEN_NAME: usize = 128;
 
 /// A token request (RFC 6749 §4.4.2), well-formed but not yet authenticated.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct TokenRequest {
     credentials: Option<Credentials>,
     grant_type: Option<GrantType>,
@@ -41,15 +44,25 @@ impl TokenRequest {
     /// # Errors
     /// When the request is malformed, whoever sends it.
     pub fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Self, TokenError> {
-        Self::of(headers, Parameters::parse(headers, body)?, Profile::Standard)
+        Self::parse_in(Profile::Standard, headers, None, body)
     }
 
-    /// The same as plgd's server takes it: what is no form is JSON, and an `expiration` of 0 is none.
+    /// Parses a request with the query of its URL, in which no parameter may stand. plgd's server takes what is no form as
+    /// JSON, and an `expiration` of 0 as none.
     ///
     /// # Errors
-    /// As [`parse`](Self::parse).
-    pub fn parse_plgd(headers: &HeaderMap, body: &[u8]) -> Result<Self, TokenError> {
-        Self::of(headers, Parameters::parse_form_or_json(headers, body)?, Profile::Plgd)
+    /// When the request is malformed, whoever sends it.
+    pub fn parse_in(
+        profile: Profile,
+        headers: &HeaderMap,
+        query: Option<&str>,
+        body: &[u8],
+    ) -> Result<Self, TokenError> {
+        let parameters = match profile {
+            Profile::Standard => Parameters::parse(headers, body),
+            Profile::Plgd => Parameters::parse_form_or_json(headers, body),
+        };
+        Self::of(headers, Parameters::without_query(parameters, query)?, profile)
     }
 
     /// The same in JSON as protobuf writes it: names may be in camel case.
@@ -57,18 +70,31 @@ impl TokenRequest {
     /// # Errors
     /// As [`parse`](Self::parse).
     pub fn parse_protojson(headers: &HeaderMap, body: &[u8]) -> Result<Self, TokenError> {
-        Self::of(headers, Parameters::parse_protojson(body)?, Profile::Plgd)
+        Self::of(headers, Parameters::parse_protojson(headers, body)?, Profile::Plgd)
     }
 
     fn of(headers: &HeaderMap, parameters: Parameters, profile: Profile) -> Result<Self, TokenError> {
+        let Some(grant_type) = &parameters.grant_type else {
+            parameters.check_spelling()?;
+            return Err(TokenError::NoGrantType);
+        };
+        let Some(grant_type) = GrantType::parse(grant_type) else {
+            // Nothing else of it matters, and the client may be named in any way.
+            let credentials = Credentials::parse(headers, parameters.client).ok().flatten();
+            return Ok(Self { credentials, ..Self::default() });
+        };
+        parameters.check_spelling()?;
+        if headers.contains_key(DPOP) {
+            return Err(TokenError::BoundToken("the header DPoP"));
+        }
+        parameters.check_bearer()?;
         let audiences = parse_audiences(&parameters.audience, parameters.resource)?;
-        let grant_type = parameters.grant_type.ok_or(TokenError::NoGrantType)?;
         // Protobuf knows no absent number.
         let expiration =
             parameters.expiration.as_deref().filter(|text| profile == Profile::Standard || *text != "0");
         Ok(Self {
             credentials: Credentials::parse(headers, parameters.client)?,
-            grant_type: GrantType::parse(&grant_type),
+            grant_type: Some(grant_type),
             scope: parse_scope(parameters.scope.as_deref().unwrap_or_default())?,
             audiences,
             expiration: expiration.map(parse_expiration).transpose()?,
@@ -119,7 +145,11 @@ fn parse_scope(text: &str) -> Result<ScopeSet, TokenError> {
     if entries(text).count() > MAX_ENTRIES {
         return Err(TokenError::TooLarge);
     }
-    ScopeSet::parse(text).map_err(|_| TokenError::InvalidScope)
+    let is_malformed = |entry: &&str| ScopeSet::from_tokens([entry]).is_err();
+    match entries(text).find(is_malformed) {
+        Some(malformed) => Err(TokenError::MalformedScope(Excerpt::of(malformed))),
+        None => ScopeSet::parse(text).map_err(|_| TokenError::MalformedScope(Excerpt::of(text))),
+    }
 }
 
 /// `audience` values may be space-joined; a `resource` is one absolute URI (RFC 8707 §2). Both end up in `aud`.
@@ -128,8 +158,8 @@ fn parse_audiences(audience: &[String], resource: Vec<String>) -> Result<Vec<Str
     if asked.clone().count() + resource.len() > MAX_ENTRIES {
         return Err(TokenError::TooLarge);
     }
-    if !resource.iter().all(|uri| is_resource(uri)) {
-        return Err(TokenError::InvalidTarget);
+    if let Some(malformed) = resource.iter().find(|uri| !is_resource(uri)) {
+        return Err(TokenError::MalformedTarget(Excerpt::of_uri(malformed)));
     }
     let mut audiences = Vec::new();
     for audience in asked.map(str::to_owned).chain(resource) {
@@ -207,7 +237,7 @@ mod tests {
     #[test]
     fn a_parameter_without_a_value_is_absent() {
         let request =
-            form("grant_type=x&scope=&scope=a&client_secret&expiration=&token_name=&&audience=").unwrap();
+            form("grant_type=client_credentials&scope=&scope=a&client_secret&expiration=&token_name=&&audience=").unwrap();
         assert_eq!(request.scope().to_string(), "a");
         assert!(
             request.audiences().is_empty()
@@ -216,7 +246,7 @@ mod tests {
         );
         assert_eq!(form("grant_type=").unwrap_err(), TokenError::NoGrantType);
         assert_eq!(json(r#"{"grant_type":null}"#).unwrap_err(), TokenError::NoGrantType);
-        let request = json(r#"{"grant_type":"x","scope":null,"audience":[],"client_id":""}"#).unwrap();
+        let request = json(r#"{"grant_type":"client_credentials","scope":null,"audience":[],"client_id":""}"#).unwrap();
         assert!(
             request.scope().is_empty() && request.audiences().is_empty() && request.credentials().is_none()
         );
@@ -227,47 +257,137 @@ mod tests {
         for name in
             ["grant_type", "scope", "client_id", "client_secret", "expiration", "token_name", "unknown"]
         {
-            let error = form(&format!("grant_type=x&{name}=1&{name}=1")).unwrap_err();
-            assert_eq!(error, TokenError::Repeated, "{name}");
+            let error = form(&format!("grant_type=client_credentials&{name}=1&{name}=1")).unwrap_err();
+            assert_eq!(error, TokenError::Repeated(Excerpt::of(name)), "{name}");
+            assert_eq!(error.to_string(), format!("the parameter `{name}` is repeated"));
         }
-        assert_eq!(json(r#"{"grant_type":"x","grant_type":"x"}"#).unwrap_err(), TokenError::Repeated);
-        assert_eq!(form("grant_type=x&gr%61nt_type=x").unwrap_err(), TokenError::Repeated);
-        let request = form("grant_type=x&audience=a&audience=a&resource=urn:a&resource=urn:b").unwrap();
+        // An unknown one that may be a secret.
+        for name in ["a%20secret", "a-very-long-name-that-may-be-a-secret"] {
+            let error = form(&format!("grant_type=client_credentials&{name}=1&{name}=1")).unwrap_err();
+            assert_eq!(error, TokenError::RepeatedUnknown, "{name}");
+        }
+        let grant_type = TokenError::Repeated(Excerpt::of("grant_type"));
+        assert_eq!(json(r#"{"grant_type":"client_credentials","grant_type":"client_credentials"}"#).unwrap_err(), grant_type);
+        assert_eq!(form("grant_type=client_credentials&gr%61nt_type=x").unwrap_err(), grant_type);
+        let request = form("grant_type=client_credentials&audience=a&audience=a&resource=urn:a&resource=urn:b").unwrap();
         assert_eq!(request.audiences(), ["a", "urn:a", "urn:b"]);
+    }
+
+    #[test]
+    fn of_a_grant_that_there_is_not_nothing_else_is_looked_at() {
+        for body in ["", "&resource=relative", "&scope=%22", "&client_assertion=x", "&Scope=a", "&req_cnf=x"] {
+            let request = form(&format!("grant_type=password{body}")).unwrap();
+            assert_eq!(request.grant_type(), None, "{body}");
+        }
+        let named = form("grant_type=password&client_id=a").unwrap();
+        assert_eq!(named.credentials().unwrap().named().collect::<Vec<_>>(), ["a"]);
+        let text = TokenError::UnsupportedGrantType.to_string();
+        assert!(GrantType::ALL.iter().all(|grant| text.contains(grant.as_str())), "{text}");
+    }
+
+    #[test]
+    fn a_token_that_is_bound_to_a_key_is_not_issued_as_a_bearer_token() {
+        let bound = |body: &str| form(&format!("grant_type=client_credentials&{body}")).map(|_| ());
+        for (body, what) in [
+            ("req_cnf=x", "the parameter req_cnf"),
+            ("dpop_jkt=x", "the parameter dpop_jkt"),
+            ("token_type=pop", "the parameter token_type"),
+        ] {
+            assert_eq!(bound(body), Err(TokenError::BoundToken(what)));
+        }
+        assert_eq!(bound("token_type=bearer"), Ok(()));
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+        headers.insert("DPoP", HeaderValue::from_static("a.b.c"));
+        for profile in [Profile::Standard, Profile::Plgd] {
+            let body = b"grant_type=client_credentials";
+            let error = TokenRequest::parse_in(profile, &headers, None, body).unwrap_err();
+            assert_eq!(error, TokenError::BoundToken("the header DPoP"));
+            assert_eq!(error.code().as_str(), "invalid_request");
+        }
+    }
+
+    #[test]
+    fn a_parameter_in_the_query_is_refused_unless_the_body_has_it_too() {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+        let parse = |query, body: &str| {
+            TokenRequest::parse_in(Profile::Standard, &headers, Some(query), body.as_bytes()).map(|_| ())
+        };
+        let grant = "grant_type=client_credentials";
+        assert_eq!(parse(grant, ""), Err(TokenError::InQuery("grant_type")));
+        assert_eq!(parse(grant, "a=%ff"), Err(TokenError::InQuery("grant_type")));
+        assert_eq!(parse("client_secret=s&x", grant), Err(TokenError::InQuery("client_secret")));
+        assert_eq!(parse("aud%69ence=a", grant), Err(TokenError::InQuery("audience")));
+        for query in ["", grant, "api-version=2", "Scope"] {
+            assert_eq!(parse(query, grant), Ok(()), "{query}");
+        }
+    }
+
+    #[test]
+    fn a_parameter_that_is_nearly_a_known_one_is_refused() {
+        for (given, known) in [
+            ("scopes", "scope"),
+            ("Scope", "scope"),
+            ("audiences", "audience"),
+            ("resources", "resource"),
+            ("clientId", "client_id"),
+            ("client-secret", "client_secret"),
+            ("tokenName", "token_name"),
+        ] {
+            let error = form(&format!("grant_type=client_credentials&{given}=a")).unwrap_err();
+            assert_eq!(error, TokenError::Misspelt { given: Excerpt::of(given), known });
+        }
+        let error = form("grantType=client_credentials").unwrap_err();
+        assert_eq!(error.to_string(), "there is no parameter `grantType`; the name is `grant_type`");
+        for body in ["scopes=a&scope=b", "scope_id=a", "state=x", "username=x"] {
+            assert!(form(&format!("grant_type=client_credentials&{body}")).is_ok(), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_compressed_body_is_refused_by_that_name() {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+        assert_eq!(TokenRequest::parse(&headers, b"\x1f\x8b\x08").unwrap_err(), TokenError::ContentCoding);
+        for (coding, accepted) in [("gzip", false), ("br", false), ("Identity", true)] {
+            headers.insert("content-encoding", HeaderValue::from_static(coding));
+            assert_eq!(TokenRequest::parse(&headers, b"grant_type=client_credentials").is_ok(), accepted);
+        }
     }
 
     #[test]
     fn sizes_are_bounded() {
         let many = |name: &str, n: usize| (0..n).map(|i| format!("&{name}=urn:{i}")).collect::<String>();
         let joined = |n: usize| (0..n).map(|i| i.to_string()).collect::<Vec<_>>().join("+");
-        assert!(form(&format!("grant_type=x{}", many("audience", 99))).is_ok());
+        assert!(form(&format!("grant_type=client_credentials{}", many("audience", 99))).is_ok());
         assert_eq!(
-            form(&format!("grant_type=x{}", many("audience", 100))).unwrap_err(),
+            form(&format!("grant_type=client_credentials{}", many("audience", 100))).unwrap_err(),
             TokenError::TooLarge
         );
-        assert!(form(&format!("grant_type=x&scope={}", joined(100))).is_ok());
-        assert_eq!(form(&format!("grant_type=x&scope={}", joined(101))).unwrap_err(), TokenError::TooLarge);
-        assert!(form(&format!("grant_type=x&audience={}", joined(100))).is_ok());
-        let both = format!("grant_type=x&audience={}&resource=urn:a", joined(100));
+        assert!(form(&format!("grant_type=client_credentials&scope={}", joined(100))).is_ok());
+        assert_eq!(form(&format!("grant_type=client_credentials&scope={}", joined(101))).unwrap_err(), TokenError::TooLarge);
+        assert!(form(&format!("grant_type=client_credentials&audience={}", joined(100))).is_ok());
+        let both = format!("grant_type=client_credentials&audience={}&resource=urn:a", joined(100));
         assert_eq!(form(&both).unwrap_err(), TokenError::TooLarge);
         let id = "i".repeat(256);
-        assert!(form(&format!("grant_type=x&client_id={id}")).is_ok());
-        assert_eq!(form(&format!("grant_type=x&client_id={id}i")).unwrap_err(), TokenError::TooLarge);
+        assert!(form(&format!("grant_type=client_credentials&client_id={id}")).is_ok());
+        assert_eq!(form(&format!("grant_type=client_credentials&client_id={id}i")).unwrap_err(), TokenError::TooLarge);
         let name = "ä".repeat(128);
-        assert!(form(&format!("grant_type=x&token_name={name}")).is_ok());
-        assert_eq!(form(&format!("grant_type=x&token_name={name}a")).unwrap_err(), TokenError::TokenName);
+        assert!(form(&format!("grant_type=client_credentials&token_name={name}")).is_ok());
+        assert_eq!(form(&format!("grant_type=client_credentials&token_name={name}a")).unwrap_err(), TokenError::TokenName);
     }
 
     #[test]
     fn malformed_values_are_refused_with_the_error_of_their_parameter() {
         for (body, error) in [
-            ("scope=%22", TokenError::InvalidScope),
-            ("scope=a%09b", TokenError::InvalidScope),
-            ("resource=relative", TokenError::InvalidTarget),
-            ("resource=/path", TokenError::InvalidTarget),
-            ("resource=https://a/%23fragment", TokenError::InvalidTarget),
-            ("resource=https://a/+b", TokenError::InvalidTarget),
-            ("resource=%0ahttps://a/", TokenError::InvalidTarget),
+            ("scope=%22", TokenError::MalformedScope(Excerpt::of("\""))),
+            ("scope=x+a%09b", TokenError::MalformedScope(Excerpt::of("a\tb"))),
+            ("resource=relative", TokenError::MalformedTarget(Excerpt::of("relative"))),
+            ("resource=/path", TokenError::MalformedTarget(Excerpt::of("/path"))),
+            ("resource=https://a/%23fragment", TokenError::MalformedTarget(Excerpt::of("https://a/..."))),
+            ("resource=https://a/+b", TokenError::MalformedTarget(Excerpt::of("https://a/ b"))),
+            ("resource=%0ahttps://a/", TokenError::MalformedTarget(Excerpt::of("\nhttps://a/"))),
             ("expiration=soon", TokenError::Expiration),
             ("expiration=1.5", TokenError::Expiration),
             ("expiration=99999999999999999999", TokenError::Expiration),
@@ -275,7 +395,7 @@ mod tests {
             ("client_assertion=x", TokenError::AssertionType),
             ("client_assertion_type=x", TokenError::AssertionType),
         ] {
-            assert_eq!(form(&format!("grant_type=x&{body}")).unwrap_err(), error, "{body}");
+            assert_eq!(form(&format!("grant_type=client_credentials&{body}")).unwrap_err(), error, "{body}");
         }
     }
 
@@ -285,8 +405,8 @@ mod tests {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
         // "id:s%2Becret": the decoded and the raw form.
         headers.insert(AUTHORIZATION, HeaderValue::from_static("Basic aWQ6cyUyQmVjcmV0"));
-        let basic = TokenRequest::parse(&headers, b"grant_type=x").unwrap();
-        let post = form("grant_type=x&client_id=id&client_secret=s%2Becret").unwrap();
+        let basic = TokenRequest::parse(&headers, b"grant_type=client_credentials").unwrap();
+        let post = form("grant_type=client_credentials&client_id=id&client_secret=s%2Becret").unwrap();
         for request in [basic, post] {
             let shown = format!("{request:?}");
             assert!(

@@ -36,5 +36,6 @@ mod smoke;
 mod store;
 mod support;
 mod tidy;
+mod token_requests;
 mod tokens;
 mod upstreams;

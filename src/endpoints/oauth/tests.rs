@@ -169,11 +169,18 @@ async fn every_refusal_has_the_status_headers_and_body_of_rfc_6749() {
             r#"{"grant_type":1,"scope":{}}"#.into(),
             400,
             "invalid_request",
-            "a parameter has a wrong type",
+            "the parameter `scope` has a wrong type",
         ),
         (Some(&good), Some(FORM), String::new(), 400, "invalid_request", "grant_type is missing"),
         (Some(&good), None, String::new(), 400, "invalid_request", "grant_type is missing"),
-        (Some(&good), Some(FORM), with(grant), 400, "invalid_request", "a parameter or header is repeated"),
+        (
+            Some(&good),
+            Some(FORM),
+            with(grant),
+            400,
+            "invalid_request",
+            "the parameter `grant_type` is repeated",
+        ),
         (
             Some(&good),
             Some(FORM),
@@ -212,7 +219,7 @@ async fn every_refusal_has_the_status_headers_and_body_of_rfc_6749() {
             with("expiration=1"),
             400,
             "invalid_request",
-            "expiration must be a time in unix seconds, in the future and within the client's token lifetime",
+            "expiration must be a time in unix seconds, in the future, within the client's token lifetime and before the client's expiry",
         ),
         (
             Some(&good),
@@ -251,7 +258,15 @@ async fn every_refusal_has_the_status_headers_and_body_of_rfc_6749() {
             "grant_type=password".into(),
             400,
             "unsupported_grant_type",
-            "this grant type is not supported",
+            "this grant type is not supported; supported are client_credentials and refresh_token",
+        ),
+        (
+            None,
+            Some(FORM),
+            "grant_type=authorization_code&code=x&client_id=bare".into(),
+            400,
+            "unsupported_grant_type",
+            "this grant type is not supported; supported are client_credentials and refresh_token",
         ),
         (
             Some(&good),
@@ -259,7 +274,7 @@ async fn every_refusal_has_the_status_headers_and_body_of_rfc_6749() {
             with("scope=admin"),
             400,
             "invalid_scope",
-            "a requested scope is malformed or not allowed to this client",
+            "the scope `admin` is not allowed to this client",
         ),
         (
             Some(&good),
@@ -267,7 +282,7 @@ async fn every_refusal_has_the_status_headers_and_body_of_rfc_6749() {
             with("audience=urn:other"),
             400,
             "invalid_target",
-            "a requested audience or resource is malformed or not allowed to this client",
+            "the audience or resource `urn:other` is not allowed to this client",
         ),
         (
             Some(&good),
@@ -275,7 +290,7 @@ async fn every_refusal_has_the_status_headers_and_body_of_rfc_6749() {
             with("resource=other"),
             400,
             "invalid_target",
-            "a requested audience or resource is malformed or not allowed to this client",
+            "the resource `other` is not an absolute URI without fragment",
         ),
     ];
     for (authorization, content_type, body, status, error, description) in cases {
@@ -294,9 +309,17 @@ async fn every_refusal_has_the_status_headers_and_body_of_rfc_6749() {
 
 #[tokio::test]
 async fn descriptions_keep_to_the_characters_of_rfc_6749() {
-    for error in
-        [TokenError::ContentType, TokenError::Expiration, TokenError::TokenName, TokenError::TooLarge]
-    {
+    for error in [
+        TokenError::ContentType,
+        TokenError::Expiration,
+        TokenError::TokenName,
+        TokenError::TooLarge,
+        TokenError::ContentCoding,
+        TokenError::UnsupportedGrantType,
+        TokenError::BoundToken("the header DPoP"),
+        TokenError::InQuery("scope"),
+        TokenError::NoTarget,
+    ] {
         let allowed = |b: u8| matches!(b, 0x20..=0x21 | 0x23..=0x5b | 0x5d..=0x7e);
         assert!(error.to_string().bytes().all(allowed), "{error}");
     }
@@ -305,7 +328,7 @@ async fn descriptions_keep_to_the_characters_of_rfc_6749() {
 #[tokio::test]
 async fn a_body_beyond_64_kib_is_413() {
     let at_most = format!("grant_type={}", "x".repeat(MAX_BODY - 11));
-    assert_eq!(post_token(None, Some(FORM), &at_most).await.status, 401);
+    assert_eq!(post_token(None, Some(FORM), &at_most).await.body["error"], "unsupported_grant_type");
     let answer = post_token(None, Some(FORM), &format!("{at_most}x")).await;
     assert_eq!(answer.status, 413);
     assert_eq!(answer.header(CACHE_CONTROL), Some("no-store"));
@@ -372,6 +395,7 @@ async fn exactly_the_paths_of_the_placement_answer() {
         "/m2m/.well-known/openid-configuration",
         "/m2m/oauth/introspect",
         "/m2m/oauth/revocations",
+        "/m2m/oauth/authorize",
         "/m2m/oauth/revoke",
         "/m2m/oauth/token",
     ];
@@ -381,6 +405,7 @@ async fn exactly_the_paths_of_the_placement_answer() {
         "/.well-known/openid-configuration",
         "/oauth/introspect",
         "/oauth/revocations",
+        "/oauth/authorize",
         "/oauth/revoke",
         "/oauth/token",
     ];
@@ -399,7 +424,12 @@ async fn exactly_the_paths_of_the_placement_answer() {
         {
             // No endpoint has this method: 405 says that there is one.
             let request = Request::put(path).body(Body::empty()).unwrap();
-            let expected = if paths.contains(&path) { 405 } else { 404 };
+            let expected = match paths.contains(&path) {
+                // One that answers every method.
+                true if path.ends_with("/oauth/authorize") => 400,
+                true => 405,
+                false => 404,
+            };
             assert_eq!(send(&router, request).await.status, expected, "{at:?} {path}");
         }
     }

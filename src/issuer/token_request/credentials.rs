@@ -1,7 +1,8 @@
 //! What a client presents to authenticate itself: one method per request (RFC 6749 §2.3).
 
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use zeroize::Zeroizing;
@@ -17,6 +18,13 @@ const MAX_CLIENT_ID: usize = 256;
 
 /// The longest assertion, in bytes: as long as the longest token.
 const MAX_ASSERTION: usize = 8 * 1024;
+
+/// RFC 7617 §2 means base64 with padding; some clients leave it out.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
 /// What a client shows.
 #[derive(Debug)]
 pub(in crate::issuer) enum Credentials {
@@ -110,7 +118,7 @@ impl SecretCredentials {
         let mut values = headers.get_all(AUTHORIZATION).iter();
         let basic = values.next().and_then(|value| basic_credentials(value.as_bytes()));
         if values.next().is_some() {
-            return Err(TokenError::Repeated);
+            return Err(TokenError::RepeatedHeader("Authorization"));
         }
         let credentials = match (basic, client_id) {
             (Some(encoded), client_id) => {
@@ -137,7 +145,14 @@ impl SecretCredentials {
     /// RFC 6749 §2.3.1 form-encodes id and secret before Basic's own encoding; many clients do not. A text in which
     /// that makes a difference is read both ways, the RFC's first.
     fn parse_basic(encoded: &[u8]) -> Option<Self> {
-        let joined = Zeroizing::new(STANDARD.decode(encoded).ok()?);
+        // Some clients write base64 for URLs, which differs where two of its characters stand: for some secrets only.
+        let standard = encoded.iter().map(|&byte| match byte {
+            b'-' => b'+',
+            b'_' => b'/',
+            other => other,
+        });
+        let standard: Zeroizing<Vec<u8>> = Zeroizing::new(standard.collect());
+        let joined = Zeroizing::new(BASE64.decode(&*standard).ok()?);
         let (client_id, secret) = std::str::from_utf8(&joined).ok()?.split_once(':')?;
         let raw = Candidate { client_id: client_id.to_owned(), secret: SecretString::from(secret) };
         let is_encoded = joined.iter().any(|&byte| byte == b'%' || byte == b'+');
@@ -178,7 +193,9 @@ fn basic_credentials(value: &[u8]) -> Option<&[u8]> {
 
 #[cfg(test)]
 mod tests {
+    use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
     use http::HeaderValue;
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -249,6 +266,18 @@ mod tests {
         }
     }
 
+    proptest! {
+        #[test]
+        fn basic_may_be_in_base64_for_urls_and_without_padding(id in "[a-z?>~ä]{1,9}", secret in "[^%+]{0,40}") {
+            let joined = format!("{id}:{secret}");
+            for base64 in [STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD] {
+                let headers = headers(&format!("Basic {}", base64.encode(&joined)));
+                let credentials = parse_secret(&headers, None, None).unwrap().unwrap();
+                prop_assert_eq!(readings(&credentials), [(id.as_str(), secret.as_str())]);
+            }
+        }
+    }
+
     #[test]
     fn one_method_per_request() {
         let parse = |id: Option<&str>, secret: Option<&str>| {
@@ -265,7 +294,7 @@ mod tests {
     fn two_authorization_headers_are_refused() {
         let mut headers = basic("id:s");
         headers.append(AUTHORIZATION, HeaderValue::from_static("Bearer abc"));
-        assert_eq!(parse_secret(&headers, None, None).unwrap_err(), TokenError::Repeated);
+        assert_eq!(parse_secret(&headers, None, None).unwrap_err(), TokenError::RepeatedHeader("Authorization"));
     }
 
     #[test]

@@ -4,17 +4,38 @@ use std::collections::HashSet;
 use std::fmt;
 
 use http::HeaderMap;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use percent_encoding::percent_decode;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::TokenError;
+use crate::domain::excerpt::Excerpt;
 use crate::domain::secret::SecretString;
 
 /// The most parameters of one request, known or not.
 const MAX_PARAMETERS: usize = 100;
+
+/// The parameters that mean something to us.
+const KNOWN: [&str; 12] = [
+    "grant_type",
+    "client_id",
+    "client_secret",
+    "client_assertion",
+    "client_assertion_type",
+    "scope",
+    "audience",
+    "resource",
+    "expiration",
+    "token_name",
+    "token",
+    "refresh_token",
+];
+/// The longest name of an unknown parameter that is repeated in an answer.
+const MAX_SHOWN_NAME: usize = 32;
+/// What the first bytes of a gzip file are (RFC 1952 §2.3.1).
+const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 /// The parameters by which a client authenticates itself (RFC 6749 §2.3.1, RFC 7521 §4.2).
 #[derive(Default)]
@@ -37,12 +58,14 @@ pub(in crate::issuer) struct Parameters {
     pub(in crate::issuer) token_name: Option<String>,
     pub(in crate::issuer) token: Option<SecretString>,
     pub(in crate::issuer) refresh_token: Option<SecretString>,
+    token_type: Option<String>,
     seen: HashSet<String>,
 }
 
 impl Parameters {
     /// Reads a body as what its media type says it is.
     pub(in crate::issuer) fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Self, TokenError> {
+        check_coding(headers, body)?;
         match media_type(headers)?.as_deref() {
             Some(b"application/x-www-form-urlencoded") => Self::parse_form(body),
             Some(b"application/json") => Self::parse_json(body),
@@ -56,6 +79,7 @@ impl Parameters {
         headers: &HeaderMap,
         body: &[u8],
     ) -> Result<Self, TokenError> {
+        check_coding(headers, body)?;
         match media_type(headers)?.as_deref() {
             Some(b"application/x-www-form-urlencoded") => Self::parse_form(body),
             _ => Self::parse_json(body),
@@ -63,7 +87,8 @@ impl Parameters {
     }
 
     /// Reads JSON as protobuf writes it: `clientId` is `client_id`, and one of the two may be there.
-    pub(in crate::issuer) fn parse_protojson(body: &[u8]) -> Result<Self, TokenError> {
+    pub(in crate::issuer) fn parse_protojson(headers: &HeaderMap, body: &[u8]) -> Result<Self, TokenError> {
+        check_coding(headers, body)?;
         Self::parse_members(body, snake_case)
     }
 
@@ -107,7 +132,7 @@ impl Parameters {
             Value::Array(items) if matches!(name.as_str(), "audience" | "resource" | "scope") => {
                 let texts = items.into_iter().map(|item| match item {
                     Value::String(text) => Ok(text),
-                    _ => Err(TokenError::WrongType),
+                    _ => Err(TokenError::WrongType(Excerpt::of(&name))),
                 });
                 let texts: Vec<String> = texts.collect::<Result<_, _>>()?;
                 if name == "scope" {
@@ -115,7 +140,7 @@ impl Parameters {
                 }
                 texts.into_iter().try_for_each(|text| self.add(name.clone(), text))
             }
-            _ if is_known(&name) => Err(TokenError::WrongType),
+            _ if KNOWN.contains(&name.as_str()) => Err(TokenError::WrongType(Excerpt::of(&name))),
             _ => self.add(name, "ignored".to_owned()),
         }
     }
@@ -138,26 +163,79 @@ impl Parameters {
             "token_name" => self.token_name = Some(value),
             "token" => self.token = Some(value.into()),
             "refresh_token" => self.refresh_token = Some(value.into()),
+            "token_type" => self.token_type = Some(value),
             _ => {}
         }
-        if !self.seen.insert(name) && !repeatable { Err(TokenError::Repeated) } else { Ok(()) }
+        if self.seen.contains(&name) && !repeatable {
+            return Err(repeated(&name));
+        }
+        self.seen.insert(name);
+        Ok(())
+    }
+
+    /// Refuses what stands in the query of the URL and is not in the body as well: it would be ignored in silence.
+    /// `parsed` is what the body holds.
+    pub(in crate::issuer) fn without_query(
+        parsed: Result<Self, TokenError>,
+        query: Option<&str>,
+    ) -> Result<Self, TokenError> {
+        let names = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
+        let mut known = names.filter_map(|(name, _)| KNOWN.into_iter().find(|known| *known == name));
+        let missing = match &parsed {
+            Ok(parameters) => known.find(|name| !parameters.seen.contains(*name)),
+            Err(_) => known.next(),
+        };
+        missing.map_or(parsed, |name| Err(TokenError::InQuery(name)))
+    }
+
+    /// Refuses a parameter whose name is one that we know but for case, separators or a plural: to ignore it
+    /// (RFC 6749 §3.2) would grant more than was asked for.
+    pub(in crate::issuer) fn check_spelling(&self) -> Result<(), TokenError> {
+        let misspelt = |known: &&'static str| {
+            let mut like = self.seen.iter().filter(|name| folded(name) == folded(known));
+            if self.seen.contains(*known) { None } else { Some((*known, like.next()?)) }
+        };
+        match KNOWN.iter().find_map(misspelt) {
+            Some((known, given)) => Err(TokenError::Misspelt { given: Excerpt::of(given), known }),
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses a request for a token that is bound to a key (RFC 9200 §5.8.4, and what vendors made of it).
+    pub(in crate::issuer) fn check_bearer(&self) -> Result<(), TokenError> {
+        let binding = [("req_cnf", "the parameter req_cnf"), ("dpop_jkt", "the parameter dpop_jkt")];
+        if let Some((_, what)) = binding.into_iter().find(|(name, _)| self.seen.contains(*name)) {
+            return Err(TokenError::BoundToken(what));
+        }
+        match &self.token_type {
+            Some(other) if !other.eq_ignore_ascii_case("bearer") => {
+                Err(TokenError::BoundToken("the parameter token_type"))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
-fn is_known(name: &str) -> bool {
-    let known = [
-        "grant_type",
-        "client_id",
-        "client_secret",
-        "scope",
-        "audience",
-        "resource",
-        "expiration",
-        "token_name",
-        "token",
-        "refresh_token",
-    ];
-    known.contains(&name) || name.starts_with("client_assertion")
+/// A parameter is repeated. An unknown one is named if its name looks like one: it may be anything, also a secret.
+fn repeated(name: &str) -> TokenError {
+    let is_plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
+    let is_name = name.len() <= MAX_SHOWN_NAME && name.bytes().all(is_plain);
+    if is_name { TokenError::Repeated(Excerpt::of(name)) } else { TokenError::RepeatedUnknown }
+}
+
+/// A parameter's name without what is easily mistaken.
+fn folded(name: &str) -> String {
+    let letters = name.chars().filter(char::is_ascii_alphanumeric).map(|letter| letter.to_ascii_lowercase());
+    let letters: String = letters.collect();
+    letters.strip_suffix('s').map(str::to_owned).unwrap_or(letters)
+}
+
+/// Refuses a compressed body, which would look malformed. A small request gains nothing by it, and a large one could
+/// unpack to anything.
+fn check_coding(headers: &HeaderMap, body: &[u8]) -> Result<(), TokenError> {
+    let codings = headers.get_all(CONTENT_ENCODING).iter();
+    let is_coded = codings.into_iter().any(|coding| !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity"));
+    if is_coded || body.starts_with(&GZIP) { Err(TokenError::ContentCoding) } else { Ok(()) }
 }
 
 fn snake_case(name: String) -> String {
@@ -176,7 +254,7 @@ fn media_type(headers: &HeaderMap) -> Result<Option<Vec<u8>>, TokenError> {
     let mut values = headers.get_all(CONTENT_TYPE).iter();
     let first = values.next();
     if values.next().is_some() {
-        return Err(TokenError::Repeated);
+        return Err(TokenError::RepeatedHeader("Content-Type"));
     }
     Ok(first.map(|value| {
         let essence = value.as_bytes().split(|&byte| byte == b';').next().unwrap_or_default();
@@ -258,7 +336,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.append(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.append(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
-        assert_eq!(Parameters::parse(&headers, b"{}").err(), Some(TokenError::Repeated));
+        assert_eq!(Parameters::parse(&headers, b"{}").err(), Some(TokenError::RepeatedHeader("Content-Type")));
     }
 
     #[test]
@@ -282,18 +360,18 @@ mod tests {
 
     #[test]
     fn a_json_parameter_of_another_type_is_refused() {
-        for body in [
-            r#"{"grant_type":true}"#,
-            r#"{"grant_type":["client_credentials"]}"#,
-            r#"{"client_secret":{"a":1}}"#,
-            r#"{"client_assertion":[]}"#,
-            r#"{"audience":[1]}"#,
-            r#"{"audience":[["a"]]}"#,
-            r#"{"scope":{}}"#,
+        for (name, body) in [
+            ("grant_type", r#"{"grant_type":true}"#),
+            ("grant_type", r#"{"grant_type":["client_credentials"]}"#),
+            ("client_secret", r#"{"client_secret":{"a":1}}"#),
+            ("client_assertion", r#"{"client_assertion":[]}"#),
+            ("audience", r#"{"audience":[1]}"#),
+            ("audience", r#"{"audience":[["a"]]}"#),
+            ("scope", r#"{"scope":{}}"#),
         ] {
             assert_eq!(
                 parse("application/json", body.as_bytes()).err(),
-                Some(TokenError::WrongType),
+                Some(TokenError::WrongType(Excerpt::of(name))),
                 "{body}"
             );
         }
