@@ -187,7 +187,7 @@ pub(in crate::config) struct Client {
     /// Whether the client is refused, as if it did not exist.
     #[serde(default)]
     pub disabled: bool,
-    /// From this time on the client is refused.
+    /// From this time on the client is refused and its tokens are revoked; none lives longer.
     pub expires_at: Option<Timestamp>,
 }
 
