@@ -481,23 +481,27 @@ mod tests {
 
     #[tokio::test]
     async fn a_full_disk_is_an_error_of_its_own_until_there_is_room() {
-        let store = Sqlite::open_memory().await.unwrap();
-        let limit = async |pages: &'static str| {
-            let pragma = match pages {
-                "as many as there are" => "PRAGMA max_page_count = 1",
-                _ => "PRAGMA max_page_count = 1000000",
-            };
-            sqlx::query(pragma).execute(&store.pool).await.unwrap();
-        };
+        let directory = tempfile::tempdir().unwrap();
+        let store = Sqlite::open_file(&directory.path().join("m2m.db")).await.unwrap();
         assert!(put(&store, key("first", 1)).await.unwrap());
         assert_eq!(store.write_fault(), None);
-        limit("as many as there are").await;
+        let limit = async |pragma: &'static str| {
+            let mut connections = Vec::new();
+            for _ in 0..4 {
+                let mut connection = store.pool.acquire().await.unwrap();
+                sqlx::query(pragma).execute(&mut *connection).await.unwrap();
+                connections.push(connection);
+            }
+        };
+        // No page more than there are.
+        limit("PRAGMA max_page_count = 1").await;
         let large = StoredKey { private_key: "x".repeat(100_000).into(), ..key("large", 2) };
         let error = put(&store, large.clone()).await.unwrap_err();
         assert!(matches!(error, StoreError::Unwritable("the disk is full")), "{error}");
         assert_eq!(error.to_string(), "the store cannot be written: the disk is full");
+        assert_eq!(store.write_fault(), Some("the disk is full"));
         assert!(store.revisions().await.is_ok(), "it can be read");
-        limit("many").await;
+        limit("PRAGMA max_page_count = 1000000").await;
         assert!(put(&store, large).await.unwrap());
         assert_eq!(store.write_fault(), None);
     }

@@ -20,8 +20,16 @@ const QUEUE: usize = 1024;
 
 /// Gives a write's answer, once it is known whether the commit succeeded.
 type Deliver = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
-/// Runs a write; whether it succeeded, and how to give its answer. `None`: nobody waits for it any more.
-type Job = Box<dyn for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Option<(bool, Deliver)>> + Send>;
+/// Runs a write; how it ended, and how to give its answer. `None`: nobody waits for it any more.
+type Job = Box<dyn for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Option<(End, Deliver)>> + Send>;
+
+/// How a write ended, before its commit.
+#[derive(Clone, Copy)]
+struct End {
+    succeeded: bool,
+    /// Why nothing can be written.
+    fault: Option<&'static str>,
+}
 
 /// What becomes of a connection whose transaction failed.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -80,11 +88,15 @@ impl Writer {
                     return None;
                 }
                 let result = work(connection).await.map_err(|Failure(error)| error);
-                let succeeded = result.is_ok();
+                let fault = match &result {
+                    Err(StoreError::Unwritable(why)) => Some(*why),
+                    _ => None,
+                };
+                let end = End { succeeded: result.is_ok(), fault };
                 let deliver: Deliver = Box::new(move |committed| {
                     let _ = answer.send(result.and_then(|value| committed.map(|()| value)));
                 });
-                Some((succeeded, deliver))
+                Some((end, deliver))
             })
         });
         let gone = |_| Failure(StoreError::Unavailable("the write was not done".to_owned()));
@@ -106,12 +118,13 @@ async fn commit(
 ) {
     let mut answers = Vec::new();
     let committed = run(pool, after_failure, jobs, &mut answers).await.map_err(|Failure(error)| error);
+    let met = answers.iter().find_map(|(end, _)| end.fault);
     *fault.lock().unwrap_or_else(PoisonError::into_inner) = match &committed {
-        Ok(()) => None,
+        Ok(()) => met,
         Err(StoreError::Unwritable(why)) => Some(why),
-        Err(_) => Some("the database does not answer"),
+        Err(_) => met.or(Some("the database does not answer")),
     };
-    for deliver in answers {
+    for (_, deliver) in answers {
         deliver(match &committed {
             Ok(()) => Ok(()),
             Err(StoreError::Unwritable(why)) => Err(StoreError::Unwritable(why)),
@@ -124,7 +137,7 @@ async fn run(
     pool: &SqlitePool,
     after_failure: AfterFailure,
     jobs: impl Iterator<Item = Job>,
-    answers: &mut Vec<Deliver>,
+    answers: &mut Vec<(End, Deliver)>,
 ) -> Result<(), Failure> {
     let mut connection = pool.acquire().await?;
     let done = transact(&mut connection, jobs, answers).await;
@@ -137,14 +150,14 @@ async fn run(
 async fn transact(
     connection: &mut SqliteConnection,
     jobs: impl Iterator<Item = Job>,
-    answers: &mut Vec<Deliver>,
+    answers: &mut Vec<(End, Deliver)>,
 ) -> Result<(), Failure> {
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
     for job in jobs {
         let mut savepoint = transaction.begin().await?;
-        let Some((succeeded, deliver)) = job(&mut savepoint).await else { continue };
-        answers.push(deliver);
-        if succeeded {
+        let Some((end, deliver)) = job(&mut savepoint).await else { continue };
+        answers.push((end, deliver));
+        if end.succeeded {
             savepoint.commit().await?;
         } else {
             savepoint.rollback().await?;
