@@ -287,7 +287,8 @@ impl Parts {
         }
         if config.probes.is_some() {
             let ready = self.ready.clone();
-            let conditions = readiness::Conditions { listeners: ready, store_up, issuer, authorities, credentials };
+            let conditions =
+                readiness::Conditions { listeners: ready, store_up, issuer, authorities, credentials };
             let router = probes::router(self.metrics.clone(), conditions.judged_by(&config.readiness));
             listeners.push(self.local(workers, sockets, PROBES, router)?);
         }

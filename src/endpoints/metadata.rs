@@ -14,8 +14,7 @@ use crate::issuer::Issuer;
 const FIVE_MINUTES: (HeaderName, HeaderValue) =
     (CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"));
 
-const HTML: (HeaderName, HeaderValue) =
-    (CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+const HTML: (HeaderName, HeaderValue) = (CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
 /// The page has nothing that could be loaded or run.
 const NO_CONTENT_FROM_ANYWHERE: (HeaderName, HeaderValue) = (
     CONTENT_SECURITY_POLICY,

@@ -23,8 +23,8 @@ use super::{
 use crate::domain::oauth::{ErrorCode, GrantType};
 use crate::domain::secret::ExposeSecret;
 use crate::issuer::metadata::{
-    AUTHORIZATION_SERVER_PATH, AUTHORIZE_PATH, INTROSPECT_PATH, JWKS_PATH, OPENID_CONFIGURATION_PATH, REVOCATIONS_PATH,
-    REVOKE_PATH, TOKEN_PATH, TOKENS_PATH,
+    AUTHORIZATION_SERVER_PATH, AUTHORIZE_PATH, INTROSPECT_PATH, JWKS_PATH, OPENID_CONFIGURATION_PATH,
+    REVOCATIONS_PATH, REVOKE_PATH, TOKEN_PATH, TOKENS_PATH,
 };
 use crate::issuer::{Issuer, Outcome, Profile, TokenError, TokenRequest, TokenResponse};
 
@@ -73,7 +73,11 @@ pub fn issuer_router(
             }
             Endpoint::Jwks => get(jwks).with_state(Arc::clone(&issuer)),
             Endpoint::Metadata => get(metadata).with_state(Arc::clone(&issuer)),
-            Endpoint::Authorize => routing::any(no_login),
+            Endpoint::Authorize => {
+                // It has every method.
+                router = router.route(&path, routing::any(no_login));
+                continue;
+            }
         };
         router = router.route(&path, method_router.fallback(method_not_allowed));
     }

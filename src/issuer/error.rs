@@ -43,7 +43,9 @@ pub enum TokenError {
         known: &'static str,
     },
     /// The client wants a token that is bound to a key (RFC 9449, RFC 8705).
-    #[error("this server issues bearer tokens only, none that are bound to a key: send the request without {0}")]
+    #[error(
+        "this server issues bearer tokens only, none that are bound to a key: send the request without {0}"
+    )]
     BoundToken(&'static str),
     /// More than 100 parameters, scopes or audiences, or one that is too long.
     #[error("too many parameters, or one that is too long")]

@@ -71,7 +71,8 @@ impl Issuer {
 
     async fn try_to_end_expired_clients(&self) -> Result<(), StoreError> {
         let now = self.clock.now();
-        let expiries = self.expiring_clients().filter_map(|client| Some((client.id.clone(), refused_from(&client)?)));
+        let expiries =
+            self.expiring_clients().filter_map(|client| Some((client.id.clone(), refused_from(&client)?)));
         self.revocations.expire(expiries.collect(), now).await;
         for lapsed in self.lapses.due(self.expiring_clients(), now) {
             if lapsed.was_alive || self.is_open_end(&lapsed, now).await? {

@@ -248,9 +248,7 @@ mod tests {
             }
             let until = |issuer: &Issuer| {
                 let known = issuer.revoked().current();
-                (0..60)
-                    .take_while(|after| known.covers(&issued_to(&id, NOW + after), UnixTime(NOW)))
-                    .count()
+                (0..60).take_while(|after| known.covers(&issued_to(&id, NOW + after), UnixTime(NOW))).count()
             };
             assert!(other.clients.get(&id).is_some_and(|client| !client.disabled), "it does not know yet");
             let changes = async || one.store.revisions().await.unwrap().revocations;

@@ -219,14 +219,15 @@ impl Issuer {
         from: Option<IpAddr>,
     ) -> Result<TokenResponse, TokenError> {
         let now = self.clock.now();
+        // First: a client of another grant may have no credentials that would be taken here.
+        let grant_type = request.grant_type().ok_or(TokenError::UnsupportedGrantType)?;
         let client = self.authenticate(request.credentials(), from, now).await?;
-        match request.grant_type() {
-            Some(GrantType::ClientCredentials) => {
+        match grant_type {
+            GrantType::ClientCredentials => {
                 let granted = grants::client_credentials::grant(client, request, &self.policy, now)?;
                 self.issue_granted(&granted, now).await
             }
-            Some(GrantType::RefreshToken) => self.refresh(client, request, now).await,
-            None => Err(TokenError::UnsupportedGrantType),
+            GrantType::RefreshToken => self.refresh(client, request, now).await,
         }
     }
 

@@ -416,6 +416,7 @@ async fn metadata_names_exactly_what_works() {
         issuer().await.metadata(),
         json!({
             "issuer": URL,
+            "authorization_endpoint": "https://issuer.example/m2m/oauth/authorize",
             "token_endpoint": "https://issuer.example/m2m/oauth/token",
             "jwks_uri": "https://issuer.example/m2m/.well-known/jwks.json",
             "revocation_endpoint": "https://issuer.example/m2m/oauth/revoke",

@@ -236,8 +236,10 @@ mod tests {
 
     #[test]
     fn a_parameter_without_a_value_is_absent() {
-        let request =
-            form("grant_type=client_credentials&scope=&scope=a&client_secret&expiration=&token_name=&&audience=").unwrap();
+        let request = form(
+            "grant_type=client_credentials&scope=&scope=a&client_secret&expiration=&token_name=&&audience=",
+        )
+        .unwrap();
         assert_eq!(request.scope().to_string(), "a");
         assert!(
             request.audiences().is_empty()
@@ -246,7 +248,8 @@ mod tests {
         );
         assert_eq!(form("grant_type=").unwrap_err(), TokenError::NoGrantType);
         assert_eq!(json(r#"{"grant_type":null}"#).unwrap_err(), TokenError::NoGrantType);
-        let request = json(r#"{"grant_type":"client_credentials","scope":null,"audience":[],"client_id":""}"#).unwrap();
+        let request =
+            json(r#"{"grant_type":"client_credentials","scope":null,"audience":[],"client_id":""}"#).unwrap();
         assert!(
             request.scope().is_empty() && request.audiences().is_empty() && request.credentials().is_none()
         );
@@ -267,15 +270,21 @@ mod tests {
             assert_eq!(error, TokenError::RepeatedUnknown, "{name}");
         }
         let grant_type = TokenError::Repeated(Excerpt::of("grant_type"));
-        assert_eq!(json(r#"{"grant_type":"client_credentials","grant_type":"client_credentials"}"#).unwrap_err(), grant_type);
+        assert_eq!(
+            json(r#"{"grant_type":"client_credentials","grant_type":"client_credentials"}"#).unwrap_err(),
+            grant_type
+        );
         assert_eq!(form("grant_type=client_credentials&gr%61nt_type=x").unwrap_err(), grant_type);
-        let request = form("grant_type=client_credentials&audience=a&audience=a&resource=urn:a&resource=urn:b").unwrap();
+        let request =
+            form("grant_type=client_credentials&audience=a&audience=a&resource=urn:a&resource=urn:b")
+                .unwrap();
         assert_eq!(request.audiences(), ["a", "urn:a", "urn:b"]);
     }
 
     #[test]
     fn of_a_grant_that_there_is_not_nothing_else_is_looked_at() {
-        for body in ["", "&resource=relative", "&scope=%22", "&client_assertion=x", "&Scope=a", "&req_cnf=x"] {
+        for body in ["", "&resource=relative", "&scope=%22", "&client_assertion=x", "&Scope=a", "&req_cnf=x"]
+        {
             let request = form(&format!("grant_type=password{body}")).unwrap();
             assert_eq!(request.grant_type(), None, "{body}");
         }
@@ -366,16 +375,25 @@ mod tests {
             TokenError::TooLarge
         );
         assert!(form(&format!("grant_type=client_credentials&scope={}", joined(100))).is_ok());
-        assert_eq!(form(&format!("grant_type=client_credentials&scope={}", joined(101))).unwrap_err(), TokenError::TooLarge);
+        assert_eq!(
+            form(&format!("grant_type=client_credentials&scope={}", joined(101))).unwrap_err(),
+            TokenError::TooLarge
+        );
         assert!(form(&format!("grant_type=client_credentials&audience={}", joined(100))).is_ok());
         let both = format!("grant_type=client_credentials&audience={}&resource=urn:a", joined(100));
         assert_eq!(form(&both).unwrap_err(), TokenError::TooLarge);
         let id = "i".repeat(256);
         assert!(form(&format!("grant_type=client_credentials&client_id={id}")).is_ok());
-        assert_eq!(form(&format!("grant_type=client_credentials&client_id={id}i")).unwrap_err(), TokenError::TooLarge);
+        assert_eq!(
+            form(&format!("grant_type=client_credentials&client_id={id}i")).unwrap_err(),
+            TokenError::TooLarge
+        );
         let name = "ä".repeat(128);
         assert!(form(&format!("grant_type=client_credentials&token_name={name}")).is_ok());
-        assert_eq!(form(&format!("grant_type=client_credentials&token_name={name}a")).unwrap_err(), TokenError::TokenName);
+        assert_eq!(
+            form(&format!("grant_type=client_credentials&token_name={name}a")).unwrap_err(),
+            TokenError::TokenName
+        );
     }
 
     #[test]

@@ -93,7 +93,8 @@ async fn a_dpop_proof_is_refused_because_the_token_would_not_be_bound() {
         (vec![FORM], format!("{GRANT}&token_type=DPoP"), "the parameter token_type"),
     ] {
         let answer = ask(&sidecar, "/oauth/token", &headers, body.as_bytes()).await;
-        let text = "this server issues bearer tokens only, none that are bound to a key: send the request without";
+        let text =
+            "this server issues bearer tokens only, none that are bound to a key: send the request without";
         assert_eq!(refusal(&answer), invalid_request(&format!("{text} {what}")));
     }
     let metadata =
@@ -113,11 +114,16 @@ async fn a_grant_that_there_is_not_is_named_before_anything_else() {
         "urn:ietf:params:oauth:grant-type:device_code",
         "Client_Credentials",
     ] {
-        for more in [&[][..], &[("client_id", "legacy")], &[("client_id", "legacy"), ("client_secret", "x")]] {
+        for more in [&[][..], &[("client_id", "legacy")], &[("client_id", "legacy"), ("client_secret", "x")]]
+        {
             let form = [&[("grant_type", grant)], more].concat();
             let answer = post_form(address, "/oauth/token", &form, &[]).await;
             let text = "this grant type is not supported; supported are client_credentials and refresh_token";
-            assert_eq!(refusal(&answer), (400, "unsupported_grant_type".to_owned(), text.to_owned()), "{form:?}");
+            assert_eq!(
+                refusal(&answer),
+                (400, "unsupported_grant_type".to_owned(), text.to_owned()),
+                "{form:?}"
+            );
         }
     }
 }
@@ -150,14 +156,44 @@ async fn what_is_wrong_with_a_request_is_said() {
         (query.as_str(), vec![], &b""[..], in_query("grant_type")),
         (&query, vec![FORM], b"", in_query("grant_type")),
         ("/oauth/token?scope=read", vec![FORM], GRANT.as_bytes(), in_query("scope")),
-        ("/oauth/token", vec![FORM], b"grant_type=client_credentials&scope=read&scope=read", "the parameter `scope` is repeated".to_owned()),
-        ("/oauth/token", vec![FORM], b"grant_type=client_credentials&x_y=1&x_y=2", "the parameter `x_y` is repeated".to_owned()),
-        ("/oauth/token", vec![FORM, FORM], GRANT.as_bytes(), "the header Content-Type is repeated".to_owned()),
+        (
+            "/oauth/token",
+            vec![FORM],
+            b"grant_type=client_credentials&scope=read&scope=read",
+            "the parameter `scope` is repeated".to_owned(),
+        ),
+        (
+            "/oauth/token",
+            vec![FORM],
+            b"grant_type=client_credentials&x_y=1&x_y=2",
+            "the parameter `x_y` is repeated".to_owned(),
+        ),
+        (
+            "/oauth/token",
+            vec![FORM, FORM],
+            GRANT.as_bytes(),
+            "the header Content-Type is repeated".to_owned(),
+        ),
         ("/oauth/token", vec![FORM, ("Content-Encoding", "gzip")], gzip, compressed.to_owned()),
         ("/oauth/token", vec![FORM], gzip, compressed.to_owned()),
-        ("/oauth/token", vec![("Content-Type", "application/json"), ("Content-Encoding", "br")], b"{}", compressed.to_owned()),
-        ("/oauth/token", vec![FORM], b"grant_type=client_credentials&scopes=read", "there is no parameter `scopes`; the name is `scope`".to_owned()),
-        ("/oauth/token", vec![FORM], b"grantType=client_credentials", "there is no parameter `grantType`; the name is `grant_type`".to_owned()),
+        (
+            "/oauth/token",
+            vec![("Content-Type", "application/json"), ("Content-Encoding", "br")],
+            b"{}",
+            compressed.to_owned(),
+        ),
+        (
+            "/oauth/token",
+            vec![FORM],
+            b"grant_type=client_credentials&scopes=read",
+            "there is no parameter `scopes`; the name is `scope`".to_owned(),
+        ),
+        (
+            "/oauth/token",
+            vec![FORM],
+            b"grantType=client_credentials",
+            "there is no parameter `grantType`; the name is `grant_type`".to_owned(),
+        ),
         ("/oauth/revoke?token=x", vec![FORM], b"", in_query("token")),
         ("/oauth/introspect?token=x", vec![FORM], b"", in_query("token")),
     ] {
@@ -179,11 +215,31 @@ async fn a_refused_scope_or_audience_is_named_and_no_secret_of_it() {
     for (more, error, shown) in [
         ("scope=read+admin", "invalid_scope", "the scope `admin` is not allowed to this client"),
         ("scope=read+a%22b", "invalid_scope", "the scope `a%22b` is malformed"),
-        ("audience=https://other.example", "invalid_target", "the audience or resource `https://other.example` is not allowed to this client"),
-        ("resource=https://devices.example/x", "invalid_target", "the audience or resource `https://devices.example/x` is not allowed to this client"),
-        ("resource=https://u:p4ss@x.example/?key=v4lue", "invalid_target", "the audience or resource `https://x.example/...` is not allowed to this client"),
-        ("resource=devices", "invalid_target", "the resource `devices` is not an absolute URI without fragment"),
-        (&format!("scope={long}"), "invalid_scope", &format!("the scope `{cut}` is not allowed to this client")),
+        (
+            "audience=https://other.example",
+            "invalid_target",
+            "the audience or resource `https://other.example` is not allowed to this client",
+        ),
+        (
+            "resource=https://devices.example/x",
+            "invalid_target",
+            "the audience or resource `https://devices.example/x` is not allowed to this client",
+        ),
+        (
+            "resource=https://u:p4ss@x.example/?key=v4lue",
+            "invalid_target",
+            "the audience or resource `https://x.example/...` is not allowed to this client",
+        ),
+        (
+            "resource=devices",
+            "invalid_target",
+            "the resource `devices` is not an absolute URI without fragment",
+        ),
+        (
+            &format!("scope={long}"),
+            "invalid_scope",
+            &format!("the scope `{cut}` is not allowed to this client"),
+        ),
     ] {
         let answer = ask(&sidecar, "/oauth/token", &[FORM], format!("{GRANT}&{more}").as_bytes()).await;
         assert_eq!(refusal(&answer), (400, error.to_owned(), shown.to_owned()), "{more}");
@@ -282,7 +338,8 @@ async fn a_store_that_cannot_be_written_is_named_in_the_line_of_the_request_and_
     logs::wait_for_line(mark, &["audit", "temporarily_unavailable"]).await;
     let mark = logs::mark();
     let client = json!({ "client_id": "new" }).to_string();
-    let headers = [("Authorization", "Bearer an-admin-token-of-sixteen"), ("Content-Type", "application/json")];
+    let headers =
+        [("Authorization", "Bearer an-admin-token-of-sixteen"), ("Content-Type", "application/json")];
     let refused = request("POST", sidecar.address("admin"), "/clients", &headers, client.as_bytes()).await;
     assert_eq!(refused.status, 503, "{}", refused.text());
     logs::wait_for_line(mark, &["audit", "create_client", "temporarily_unavailable", "the store"]).await;

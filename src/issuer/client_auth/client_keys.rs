@@ -12,14 +12,14 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use http::{HeaderMap, StatusCode};
 use moka::sync::Cache;
+use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
-use serde_json::Value;
 use url::Url;
 
 use crate::domain::claims::Claims;
-use crate::http_client::{HttpClient, HttpOptions};
 use crate::files;
+use crate::http_client::{HttpClient, HttpOptions};
 use crate::jose::key_set::{InvalidKeySet, KeySet};
 
 /// How long a set is used without asking for another: of a URL, of a file.
@@ -50,7 +50,9 @@ pub enum InvalidClientKeys {
     #[error("is larger than {} KiB", MAX_BODY / 1024)]
     TooLarge,
     /// It is not what it should be.
-    #[error("is not a JWK set: a JSON object with a list of `keys` (RFC 7517 §5)")]
+    #[error(
+        "is not a JWK set with the client's public keys: a JSON object with a list of `keys` (RFC 7517 §5)"
+    )]
     NotAKeySet,
     /// It holds what only the client should have.
     #[error("holds a private or symmetric key: use the public ones only, and take this one out of use")]

@@ -328,7 +328,9 @@ mod keys {
         ];
         assert_eq!(read(&[&foreign[..], std::slice::from_ref(&good)].concat()), Ok(1));
         assert_eq!(read(&foreign), Err(InvalidClientKeys::NoUsableKey));
-        for (member, value) in [("d", json!("AA")), ("k", json!("AA")), ("oth", json!([])), ("p", json!(null))] {
+        for (member, value) in
+            [("d", json!("AA")), ("k", json!("AA")), ("oth", json!([])), ("p", json!(null))]
+        {
             let mut private = good.clone();
             private[member] = value;
             assert_eq!(read(&[good.clone(), private]), Err(InvalidClientKeys::Secret), "{member}");

@@ -55,9 +55,5 @@ fn audiences(client: &Client, request: &TokenRequest, policy: &Policy) -> Result
         _ if asked.is_empty() && policy.profile() == Profile::Plgd => return Err(TokenError::NoTarget),
         allowed => allowed,
     };
-    if asked.is_empty() {
-        Ok(allowed.to_vec())
-    } else {
-        allowed_audiences(asked, allowed)
-    }
+    if asked.is_empty() { Ok(allowed.to_vec()) } else { allowed_audiences(asked, allowed) }
 }

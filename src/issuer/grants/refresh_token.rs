@@ -84,7 +84,8 @@ pub(in crate::issuer) fn first(
     let grant = serde_json::to_value(Grant::of(granted, policy)).map_err(|_| TokenError::Signing)?;
     let family_id = uuid::Uuid::new_v4().to_string();
     let end = now.plus(LIFETIME);
-    let expires_at = granted.client().registration().expires_at.map_or(end, |client_ends| end.min(client_ends));
+    let expires_at =
+        granted.client().registration().expires_at.map_or(end, |client_ends| end.min(client_ends));
     row(family_id, &access.client_id, grant, expires_at, access)
 }
 

@@ -294,7 +294,10 @@ mod tests {
     fn two_authorization_headers_are_refused() {
         let mut headers = basic("id:s");
         headers.append(AUTHORIZATION, HeaderValue::from_static("Bearer abc"));
-        assert_eq!(parse_secret(&headers, None, None).unwrap_err(), TokenError::RepeatedHeader("Authorization"));
+        assert_eq!(
+            parse_secret(&headers, None, None).unwrap_err(),
+            TokenError::RepeatedHeader("Authorization")
+        );
     }
 
     #[test]

@@ -234,7 +234,8 @@ fn folded(name: &str) -> String {
 /// unpack to anything.
 fn check_coding(headers: &HeaderMap, body: &[u8]) -> Result<(), TokenError> {
     let codings = headers.get_all(CONTENT_ENCODING).iter();
-    let is_coded = codings.into_iter().any(|coding| !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity"));
+    let is_coded =
+        codings.into_iter().any(|coding| !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity"));
     if is_coded || body.starts_with(&GZIP) { Err(TokenError::ContentCoding) } else { Ok(()) }
 }
 
@@ -336,7 +337,10 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.append(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.append(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
-        assert_eq!(Parameters::parse(&headers, b"{}").err(), Some(TokenError::RepeatedHeader("Content-Type")));
+        assert_eq!(
+            Parameters::parse(&headers, b"{}").err(),
+            Some(TokenError::RepeatedHeader("Content-Type"))
+        );
     }
 
     #[test]

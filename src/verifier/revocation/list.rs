@@ -254,7 +254,9 @@ mod tests {
         assert!(covers("a", None, 9, "") && covers("b", Some("c"), 7, ""));
         assert!(covers("b", Some("c"), 7, "00000000000000fe"));
         assert!(!covers("b", Some("c"), 7, "00000000000000ff"));
-        assert!(covers("b", Some("d"), 3, "00000000000000ff") && !covers("b", Some("d"), 4, "00000000000000ff"));
+        assert!(
+            covers("b", Some("d"), 3, "00000000000000ff") && !covers("b", Some("d"), 4, "00000000000000ff")
+        );
         for bad in [
             r#"{"iss":"j","iat":5,"revoked":[]}"#,
             r#"{"iat":5,"revoked":[]}"#,

@@ -12,8 +12,8 @@ use super::{CONFIGURED_SECRET, World, error, is, meter};
 use crate::support::client::{get, post_form};
 use crate::support::clock::MovableClock;
 use crate::support::sidecar::Sidecar;
-use crate::support::upstream::Upstream;
 use crate::support::until;
+use crate::support::upstream::Upstream;
 
 const HOURS: Duration = Duration::from_secs(6 * 3600);
 const MINUTE: Duration = Duration::from_secs(60);
