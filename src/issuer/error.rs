@@ -1,8 +1,8 @@
 //! What can go wrong: why a request gets no token, and why an issuer cannot start.
 
 use super::AssertionFault;
-use crate::domain::excerpt::Excerpt;
 use crate::domain::oauth::ErrorCode;
+use crate::issuer::excerpt::Excerpt;
 use crate::jose::sign::SigningKeyError;
 use crate::store::StoreError;
 

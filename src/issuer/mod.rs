@@ -12,6 +12,7 @@ mod client_auth;
 pub mod client_secret;
 mod clients;
 mod error;
+mod excerpt;
 mod expiry;
 mod grants;
 mod introspection;
@@ -23,6 +24,7 @@ mod revocation;
 mod signing_keys;
 pub mod token_format;
 pub mod token_request;
+mod uri;
 
 use std::net::IpAddr;
 use std::sync::Arc;

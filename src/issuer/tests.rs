@@ -11,9 +11,9 @@ use serde_json::{Map, json};
 
 use super::*;
 use crate::domain::clock::Clock;
-use crate::domain::excerpt::Excerpt;
 use crate::domain::revoked::{EndMark, Issued, TokenId};
 use crate::domain::secret::ExposeSecret;
+use crate::issuer::excerpt::Excerpt;
 use crate::jose::sign::SigningKey;
 use crate::store::{self, KeyChange, KeyRecord, KeyState, StoredKey};
 

@@ -11,10 +11,10 @@ use url::Url;
 
 use super::{Profile, TokenError};
 use crate::domain::clock::UnixTime;
-use crate::domain::excerpt::Excerpt;
 use crate::domain::oauth::GrantType;
 use crate::domain::scope::ScopeSet;
 use crate::domain::secret::SecretString;
+use crate::issuer::excerpt::Excerpt;
 
 pub(super) use self::credentials::{Candidate, Credentials, PresentedAssertion, SecretCredentials};
 pub(super) use self::parameters::Parameters;

@@ -8,9 +8,9 @@ use super::client_auth::AuthenticatedClient;
 use super::token_format::TokenFormat;
 use super::{Client, TokenError, TokenRequest};
 use crate::domain::clock::UnixTime;
-use crate::domain::excerpt::Excerpt;
 use crate::domain::scope::ScopeSet;
-use crate::domain::uri;
+use crate::issuer::excerpt::Excerpt;
+use crate::issuer::uri;
 
 /// What an access token may say. Only a grant makes one.
 #[derive(Debug)]

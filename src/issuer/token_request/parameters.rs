@@ -11,8 +11,8 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::TokenError;
-use crate::domain::excerpt::Excerpt;
 use crate::domain::secret::SecretString;
+use crate::issuer::excerpt::Excerpt;
 
 /// The most parameters of one request, known or not.
 const MAX_PARAMETERS: usize = 100;

@@ -2,21 +2,47 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use m2m_sidecar::domain::clock::{Clock, SystemClock, UnixTime};
 use serde_json::{Value, json};
 
 use super::{CONFIGURED_SECRET, World, error, is, meter};
 use crate::support::client::{get, post_form};
-use crate::support::clock::MovableClock;
 use crate::support::sidecar::Sidecar;
 use crate::support::until;
 use crate::support::upstream::Upstream;
 
 const HOURS: Duration = Duration::from_secs(6 * 3600);
 const MINUTE: Duration = Duration::from_secs(60);
+
+/// The machine's time, six hours ahead until it is set right.
+struct WrongClock(AtomicI64);
+
+impl WrongClock {
+    fn ahead() -> Arc<Self> {
+        let clock = Arc::new(Self(AtomicI64::new(0)));
+        clock.forward(HOURS);
+        clock
+    }
+
+    fn forward(&self, by: Duration) {
+        self.0.fetch_add(i64::try_from(by.as_secs()).expect("a test's duration"), Ordering::SeqCst);
+    }
+
+    fn back(&self, by: Duration) {
+        self.0.fetch_sub(i64::try_from(by.as_secs()).expect("a test's duration"), Ordering::SeqCst);
+    }
+}
+
+impl Clock for WrongClock {
+    fn now(&self) -> UnixTime {
+        UnixTime(SystemClock.now().0 + self.0.load(Ordering::SeqCst))
+    }
+}
 
 /// The claims of the revocation list.
 pub(super) async fn list(world: &World) -> Value {
@@ -39,14 +65,13 @@ pub(super) async fn introspect(world: &World, secret: &str, token: &str) -> Valu
 }
 
 /// Starts six hours ahead.
-async fn ahead() -> (World, Arc<MovableClock>) {
-    let clock = MovableClock::now();
-    clock.forward(HOURS);
+async fn ahead() -> (World, Arc<WrongClock>) {
+    let clock = WrongClock::ahead();
     (World::start_from(Sidecar::builder().clock(clock.clone())).await, clock)
 }
 
 /// The same after a restart.
-async fn restarted(world: World, clock: &Arc<MovableClock>) -> World {
+async fn restarted(world: World, clock: &Arc<WrongClock>) -> World {
     let upstream = world.upstream;
     let builder = world.sidecar.stop_keeping_state().await.clock(clock.clone());
     let sidecar = super::files(builder).start(&super::yaml(&upstream)).await;
@@ -54,7 +79,7 @@ async fn restarted(world: World, clock: &Arc<MovableClock>) -> World {
 }
 
 /// A listener of another process, which fetches the revocation list.
-async fn far(issuer: SocketAddr, upstream: &Upstream, clock: &Arc<MovableClock>) -> Sidecar {
+async fn far(issuer: SocketAddr, upstream: &Upstream, clock: &Arc<WrongClock>) -> Sidecar {
     let yaml = format!(
         r#"
 stateDir: "@DIR@/state"

@@ -15,11 +15,6 @@ impl MovableClock {
         Arc::new(Self(AtomicI64::new(0)))
     }
 
-    /// Sets it back.
-    pub fn back(&self, by: Duration) {
-        self.0.fetch_sub(i64::try_from(by.as_secs()).expect("a test's duration"), Ordering::SeqCst);
-    }
-
     /// Moves it.
     pub fn forward(&self, by: Duration) {
         self.0.fetch_add(i64::try_from(by.as_secs()).expect("a test's duration"), Ordering::SeqCst);
