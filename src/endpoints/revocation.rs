@@ -8,7 +8,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::oauth::{WholeBody, token_error_answer};
-use super::{JSON, NO_CACHE, NO_STORE, Peer, address, shown};
+use super::{JSON, NO_CACHE, NO_STORE, Peer, address, line, shown};
 use crate::issuer::{Issuer, RevocationRequest, TokenError};
 
 /// A list is looked at again within seconds.
@@ -32,7 +32,7 @@ pub(super) async fn revoke(
     record(client_id.as_deref(), &result, &peer);
     match result {
         // RFC 7009 §2.2: also when there was nothing to revoke. The body means nothing; some clients parse it.
-        Ok(_) => ([JSON, NO_STORE, NO_CACHE], "{}").into_response(),
+        Ok(_) => ([JSON, NO_STORE, NO_CACHE], line("{}")).into_response(),
         Err(error) => token_error_answer(error),
     }
 }
