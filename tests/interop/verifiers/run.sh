@@ -17,6 +17,11 @@ cp package.json package-lock.json verifiers.mjs "$tools/"
 (cd "$tools" && npm ci --silent --no-audit --no-fund)
 cp -R go "$tools/"
 (cd "$tools/go" && go mod tidy 2>/dev/null && go build -o ../go-verifiers .)
+mkdir -p "$tools/node-example"
+cp "$root"/examples/verifiers/node/* "$tools/node-example/"
+(cd "$tools/node-example" && npm install --silent --no-audit --no-fund)
+cp -R "$root/examples/verifiers/go/." "$tools/go-example"
+(cd "$tools/go-example" && go mod tidy 2>/dev/null && go build -o example .)
 mvn -q -B dependency:copy -Dartifact=com.nimbusds:nimbus-jose-jwt:10.5 -DoutputDirectory="$tools/java"
 for example in spring quarkus; do
   cp -R "$root/examples/verifiers/$example" "$tools/"
@@ -77,8 +82,16 @@ table() {
   export PORT=$server ISSUER_URL=$M2M_ISSUER AUDIENCE=$M2M_AUDIENCE
   local spring=(java -jar "$tools/spring/target/orders.jar")
   served "Spring Boot 3.5 (\`issuer-uri\`)" "${spring[@]}"
-  served "Spring Boot 3.5 (\`jwk-set-uri\`)" "${spring[@]}" --spring.security.oauth2.resourceserver.jwt.issuer-uri= \
+  served "Spring Boot 3.5 (\`jwk-set-uri\`)" "${spring[@]}" --spring.config.location=optional:classpath:/none/ \
+    --server.port="$server" --spring.security.oauth2.resourceserver.jwt.audiences="$M2M_AUDIENCE" \
     --spring.security.oauth2.resourceserver.jwt.jwk-set-uri="$M2M_ISSUER/.well-known/jwks.json"
+  # The examples that need no row: their libraries have one below.
+  local program row
+  for program in "node $tools/node-example/server.js" "$tools/venv/bin/python $root/examples/verifiers/python/server.py" \
+    "$tools/go-example/example"; do
+    row=$(served x $program)
+    [ "$row" = "| x | yes | yes | yes | yes |" ] || { echo "$program: $row" >&2; exit 1; }
+  done
   served "Quarkus 3.33 (\`quarkus-oidc\`)" java -jar "$tools/quarkus/target/quarkus-app/quarkus-run.jar"
   java -cp "$tools/java/*" Nimbus.java
   (cd "$tools" && node verifiers.mjs)

@@ -3,7 +3,7 @@ import os
 import urllib.request
 
 import jwt
-from authlib.jose import JsonWebToken
+from authlib.jose import JsonWebToken  # The interface that its documentation shows.
 from joserfc import jwk
 from joserfc import jwt as joserfc_jwt
 from jose import jwt as python_jose
