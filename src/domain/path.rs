@@ -9,37 +9,63 @@ use std::borrow::Cow;
 
 /// Why a path is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.text())]
 pub enum AmbiguousPath {
     /// The path does not begin with `/`.
-    #[error("the path does not begin with a slash")]
     NotAbsolute,
     /// `%` without two hexadecimal digits.
-    #[error("a percent sign without two hexadecimal digits")]
     BadEscape,
     /// `%2F`: one segment or two?
-    #[error("an encoded slash")]
     EncodedSlash,
     /// `.` or `..` written with `%2E`, or beside `%2F` or `;`: some servers resolve it, some do not.
-    #[error("an encoded dot segment")]
     EncodedDotSegment,
     /// `\` or `%5C`: a slash to some servers.
-    #[error("a backslash")]
     Backslash,
     /// A control character, raw or encoded.
-    #[error("a control character")]
     Control,
     /// `%252E`, `%252F`, `%255C`, `%2500`, `%253B`: decoded twice by some servers.
-    #[error("a doubly encoded character")]
     DoubleEncoding,
-    /// The decoded path is not UTF-8, or a byte beyond ASCII stands in it raw.
-    #[error("not UTF-8 when decoded")]
+    /// The decoded path is not UTF-8.
     NotUtf8,
     /// `;`: path parameters are cut off by some servers.
-    #[error("path parameters")]
     Parameters,
     /// `#`, `?` or a space inside the path.
-    #[error("a character that ends a path")]
     Delimiter,
+}
+
+impl AmbiguousPath {
+    /// What is wrong, as a sentence without its period.
+    #[must_use]
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::NotAbsolute => "the path does not begin with a slash",
+            Self::BadEscape => {
+                "the path has a percent sign without two hexadecimal digits; send the sign as %25"
+            }
+            Self::EncodedSlash => "the path has an encoded slash (%2F)",
+            Self::EncodedDotSegment => {
+                "the path has an encoded dot segment, or one beside an encoded slash or a semicolon"
+            }
+            Self::Backslash => "the path has a backslash",
+            Self::Control => "the path has a control character",
+            Self::DoubleEncoding => "the path has a doubly encoded character (such as %252F)",
+            Self::NotUtf8 => "the path has escapes that are not UTF-8 (such as %F6, which is ISO 8859-1)",
+            Self::Parameters => "the path has `;`, behind which some servers see parameters",
+            Self::Delimiter => "the path has a space, # or ?; send them as %20, %23 and %3F",
+        }
+    }
+
+    /// The key of an inbound listener that allows such a path with the value `keep`.
+    #[must_use]
+    pub fn allowed_by(self) -> Option<&'static str> {
+        match self {
+            Self::EncodedSlash => Some("encodedSlash"),
+            Self::Parameters => Some("pathParameters"),
+            Self::DoubleEncoding => Some("doubleEncoding"),
+            Self::NotUtf8 => Some("nonUtf8"),
+            _ => None,
+        }
+    }
 }
 
 /// What is an ordinary character of its segment although some servers read more into it. By default nothing.
@@ -49,11 +75,16 @@ pub struct Ordinary {
     pub encoded_slash: bool,
     /// `;` and `%3B`: the segment `a;b` is `a;b`, parameters and all.
     pub semicolon: bool,
+    /// `%252F` and others that a second decoding makes a delimiter of: the segment `a%252Fb` is `a%2Fb`.
+    pub double_encoding: bool,
+    /// `%F6` and others that are not UTF-8: they are read as ISO 8859-1.
+    pub non_utf8: bool,
 }
 
 impl Ordinary {
     /// All of them.
-    pub const ALL: Self = Self { encoded_slash: true, semicolon: true };
+    pub const ALL: Self =
+        Self { encoded_slash: true, semicolon: true, double_encoding: true, non_utf8: true };
 }
 
 /// A path in normal form.
@@ -121,19 +152,25 @@ impl<'a> NormalPath<'a> {
 
     /// The decoded segments; a trailing slash makes none.
     pub fn segments(&self) -> impl Iterator<Item = Cow<'_, str>> + Clone {
-        self.text[1..].split('/').filter(|segment| !segment.is_empty()).map(|segment| {
-            if self.escaped {
-                percent_encoding::percent_decode_str(segment).decode_utf8_lossy()
-            } else {
-                Cow::Borrowed(segment)
-            }
-        })
+        self.text[1..]
+            .split('/')
+            .filter(|segment| !segment.is_empty())
+            .map(|segment| if self.escaped { decoded(segment) } else { Cow::Borrowed(segment) })
     }
 
     /// The same path, owning its text.
     #[must_use]
     pub fn into_owned(self) -> NormalPath<'static> {
         NormalPath { text: Cow::Owned(self.text.into_owned()), escaped: self.escaped }
+    }
+}
+
+/// A segment without its escapes. What is not UTF-8 is ISO 8859-1, where every byte is the character of its number.
+fn decoded(segment: &str) -> Cow<'_, str> {
+    let bytes = Cow::from(percent_encoding::percent_decode_str(segment));
+    match std::str::from_utf8(&bytes) {
+        Ok(text) => text.to_owned().into(),
+        Err(_) => bytes.iter().map(|byte| char::from(*byte)).collect::<String>().into(),
     }
 }
 
@@ -181,9 +218,8 @@ fn normal_segment(raw: &str, ordinary: Ordinary) -> Result<String, AmbiguousPath
             b';' if !ordinary.semicolon => return Err(AmbiguousPath::Parameters),
             b'#' | b'?' | b' ' => return Err(AmbiguousPath::Delimiter),
             0x00..=0x1f | 0x7f => return Err(AmbiguousPath::Control),
-            0x80.. => return Err(AmbiguousPath::NotUtf8),
-            // Not allowed raw in a path, though some clients send them: escaped, so that nobody need guess.
-            b'"' | b'<' | b'>' | b'^' | b'`' | b'{' | b'|' | b'}' | b'[' | b']' => {
+            // Not allowed raw in a path, though some clients send them: escaped, so that every server reads them in one way.
+            0x80.. | b'"' | b'<' | b'>' | b'^' | b'`' | b'{' | b'|' | b'}' | b'[' | b']' => {
                 decoded.push(byte);
                 push_escape(&mut out, byte);
             }
@@ -193,7 +229,7 @@ fn normal_segment(raw: &str, ordinary: Ordinary) -> Result<String, AmbiguousPath
             }
         }
     }
-    if std::str::from_utf8(&decoded).is_err() {
+    if std::str::from_utf8(&decoded).is_err() && (!ordinary.non_utf8 || is_overlong(&decoded)) {
         return Err(AmbiguousPath::NotUtf8);
     }
     if encoded_dot && matches!(out.as_str(), "." | "..") || hides_dot_segment(&decoded) {
@@ -201,9 +237,47 @@ fn normal_segment(raw: &str, ordinary: Ordinary) -> Result<String, AmbiguousPath
     }
     // Judged on the finished text: what follows `%25` may itself have been written with escapes.
     if is_doubly_encoded(out.as_bytes()) {
-        return Err(AmbiguousPath::DoubleEncoding);
+        if !ordinary.double_encoding {
+            return Err(AmbiguousPath::DoubleEncoding);
+        }
+        check_decoded_again(decoded)?;
     }
     Ok(out)
+}
+
+/// Refuses a doubly encoded segment that is a dot segment, or hides one, to a server that decodes it more than once.
+fn check_decoded_again(mut decoded: Vec<u8>) -> Result<(), AmbiguousPath> {
+    loop {
+        let again: Vec<u8> = percent_encoding::percent_decode(&decoded).collect();
+        if again == decoded {
+            return Ok(());
+        }
+        if again.contains(&0) {
+            return Err(AmbiguousPath::Control);
+        }
+        if is_overlong(&again) {
+            return Err(AmbiguousPath::NotUtf8);
+        }
+        let as_slashes: Vec<u8> =
+            again.iter().map(|byte| if *byte == b'\\' { b'/' } else { *byte }).collect();
+        if matches!(as_slashes.as_slice(), b"." | b"..") || hides_dot_segment(&as_slashes) {
+            return Err(AmbiguousPath::EncodedDotSegment);
+        }
+        decoded = again;
+    }
+}
+
+/// Whether bytes hold a character of ASCII in a longer form than its own, which careless decoders take for it.
+fn is_overlong(bytes: &[u8]) -> bool {
+    bytes.windows(2).any(|pair| {
+        matches!(
+            pair,
+            [0xc0 | 0xc1, 0x80..=0xbf]
+                | [0xe0, 0x80..=0x9f]
+                | [0xf0, 0x80..=0x8f]
+                | [0xf8..=0xfd, 0x80..=0xbf]
+        )
+    })
 }
 
 /// Refuses an escape whose meaning depends on who decodes it.
@@ -277,6 +351,8 @@ mod tests {
             ("/%41%2d%7e", "/A-~"),
             ("/a%3ab", "/a%3Ab"),
             ("/caf%c3%a9", "/caf%C3%A9"),
+            ("/caf\u{e9}", "/caf%C3%A9"),
+            ("/a\"<b>`", "/a%22%3Cb%3E%60"),
             ("/a{b}", "/a%7Bb%7D"),
             ("/.well-known/jwks.json", "/.well-known/jwks.json"),
             ("/file%2etxt", "/file.txt"),
@@ -311,7 +387,7 @@ mod tests {
             ("/a/%25%35c", DoubleEncoding),
             ("/a/..%3B/b", Parameters),
             ("/a%ff", NotUtf8),
-            ("/caf\u{e9}", NotUtf8),
+            ("/caf%e9", NotUtf8),
             ("/a;b=c", Parameters),
             ("/a#b", Delimiter),
             ("/a%", BadEscape),
@@ -374,8 +450,42 @@ mod tests {
                 "{raw}"
             );
         }
-        for raw in ["/a%255C", "/a%252F", "/a%253B", "/a\\b", "/a%5cb", "/a%00"] {
+        for raw in ["/a\\b", "/a%5cb", "/a%00", "/a%2500", "/a%252500"] {
             assert!(NormalPath::parse_with(raw, Ordinary::ALL).is_err(), "{raw}");
+        }
+    }
+
+    #[test]
+    fn doubly_encoded_and_latin_escapes_can_be_ordinary() {
+        let double = Ordinary { double_encoding: true, ..Ordinary::default() };
+        let latin = Ordinary { non_utf8: true, ..Ordinary::default() };
+        for (raw, ordinary, text, segments) in [
+            ("/job/feature%252fx/1", double, "/job/feature%252fx/1", &["job", "feature%2fx", "1"][..]),
+            ("/a%25252Fb", double, "/a%25252Fb", &["a%252Fb"]),
+            ("/a%255Cb%253Bc%252e", double, "/a%255Cb%253Bc%252e", &["a%5Cb%3Bc%2e"]),
+            ("/sch%f6n", latin, "/sch%F6n", &["sch\u{f6}n"]),
+            ("/%C0.txt", latin, "/%C0.txt", &["\u{c0}.txt"]),
+            ("/%c3%b6", latin, "/%C3%B6", &["\u{f6}"]),
+        ] {
+            let path = NormalPath::parse_with(raw, ordinary).unwrap();
+            assert_eq!(path.as_str(), text);
+            assert_eq!(path.segments().collect::<Vec<_>>(), segments, "{raw}");
+        }
+        for (raw, ordinary, why) in [
+            ("/a%252Fb", latin, AmbiguousPath::DoubleEncoding),
+            ("/sch%f6n", double, AmbiguousPath::NotUtf8),
+            ("/a%2Fb", double, AmbiguousPath::EncodedSlash),
+            ("/%252e%252e", double, AmbiguousPath::EncodedDotSegment),
+            ("/%25252e", double, AmbiguousPath::EncodedDotSegment),
+            ("/..%252fadmin", double, AmbiguousPath::EncodedDotSegment),
+            ("/..%255cadmin", double, AmbiguousPath::EncodedDotSegment),
+            ("/x%252f..%253bv", double, AmbiguousPath::EncodedDotSegment),
+            ("/x%252f%252e%252e%252fy", double, AmbiguousPath::EncodedDotSegment),
+            ("/%c0%ae%c0%ae", latin, AmbiguousPath::NotUtf8),
+            ("/..%c0%af", latin, AmbiguousPath::NotUtf8),
+            ("/..%e0%80%af", latin, AmbiguousPath::NotUtf8),
+        ] {
+            assert_eq!(NormalPath::parse_with(raw, ordinary), Err(why), "{raw}");
         }
     }
 
@@ -411,15 +521,21 @@ mod tests {
             raw in "/([a-c]|%2[5ef]|%3[bB]|%2E|\\.|/|;|%[0-9a-f]{2}){0,12}",
             encoded_slash: bool,
             semicolon: bool,
+            double_encoding: bool,
+            non_utf8: bool,
         ) {
-            let ordinary = Ordinary { encoded_slash, semicolon };
+            let ordinary = Ordinary { encoded_slash, semicolon, double_encoding, non_utf8 };
             if let Ok(path) = NormalPath::parse_with(&raw, ordinary) {
                 let again = NormalPath::parse_with(path.as_str(), ordinary).expect("a normal form parses");
                 prop_assert_eq!(again.as_str(), path.as_str());
                 prop_assert_eq!(again.segments().collect::<Vec<_>>(), path.segments().collect::<Vec<_>>());
                 // Nobody who splits a segment further finds a dot segment in it.
                 for segment in path.segments() {
-                    prop_assert!(segment.split('/').all(|s| !matches!(s.split(';').next(), Some("." | ".."))));
+                    let mut segment = segment.into_owned();
+                    for _ in 0..4 {
+                        prop_assert!(segment.split(['/', '\\']).all(|s| !matches!(s.split(';').next(), Some("." | ".."))));
+                        segment = percent_encoding::percent_decode_str(&segment).decode_utf8_lossy().into_owned();
+                    }
                 }
             }
         }

@@ -108,6 +108,14 @@ pub(in crate::config) struct Inbound {
     /// a character like any other.
     #[serde(default)]
     pub path_parameters: AmbiguousCharacter,
+    /// Whether an escape may stand in a path that a second decoding makes a delimiter of, such as `%252F`. A segment that hides `..`
+    /// in it is refused all the same. `keep` is for services that decode a path once.
+    #[serde(default)]
+    pub double_encoding: AmbiguousCharacter,
+    /// Whether escapes may stand in a path that are not UTF-8, such as `%F6`. `keep` is for services that read paths as ISO 8859-1; rules
+    /// read such a segment so too.
+    #[serde(default)]
+    pub non_utf8: AmbiguousCharacter,
     /// Proxies in front of this listener, as networks or addresses: what their `X-Forwarded-*` and `Forwarded` headers
     /// say is extended, not replaced.
     #[serde(default)]

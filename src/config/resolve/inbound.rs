@@ -168,6 +168,8 @@ pub(super) fn resolve_listener(
     let ordinary = Ordinary {
         encoded_slash: raw.encoded_slash == raw::AmbiguousCharacter::Keep,
         semicolon: raw.path_parameters == raw::AmbiguousCharacter::Keep,
+        double_encoding: raw.double_encoding == raw::AmbiguousCharacter::Keep,
+        non_utf8: raw.non_utf8 == raw::AmbiguousCharacter::Keep,
     };
     let endpoints = issuer.filter(|_| raw.issuer).map(endpoints).unwrap_or_default();
     let rules: Vec<Option<RuleConfig>> = raw
@@ -277,9 +279,9 @@ fn resolve_rule(
     ordinary: Ordinary,
 ) -> Option<RuleConfig> {
     for (i, pattern) in raw.paths.iter().enumerate() {
-        if NormalPath::parse_with(&pattern.0, ordinary).is_err() {
-            let message =
-                "no path matches it: `%2F` needs `encodedSlash: keep`, `;` needs `pathParameters: keep`";
+        if let Err(why) = NormalPath::parse_with(&pattern.0, ordinary) {
+            let cure = why.allowed_by().map_or(String::new(), |key| format!("; `{key}: keep` allows it"));
+            let message = format!("no path matches it, because such paths are refused: {}{cure}", why.text());
             resolver.findings.error(&path.key("paths").index(i), message);
         }
         if let Some(endpoint) = endpoints.iter().find(|endpoint| covers(&pattern.0, endpoint)) {

@@ -68,6 +68,8 @@ inbound:
     preserveHost: false
     encodedSlash: keep
     pathParameters: keep
+    doubleEncoding: keep
+    nonUtf8: keep
     trustedProxies: [10.0.0.0/8, "::1"]
     maxBody: 1MiB
     upstreamTimeouts: { connect: 500ms }
