@@ -4,6 +4,7 @@ pub mod access;
 pub mod anywhere;
 pub mod connection;
 pub mod failure;
+pub mod fault;
 pub mod framing;
 pub mod head;
 pub mod headers;
