@@ -3,6 +3,7 @@
 //! The path is written without its query, and nothing of the headers is written: a token can be in either. Probes that
 //! find all well are written only when the log level is debug.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use pingora::proxy::Session;
@@ -10,6 +11,7 @@ use tokio::time::Instant;
 use tracing::Level;
 
 use super::connection::ConnectionState;
+use super::fault::Fault;
 use crate::domain::reason::Reason;
 use crate::telemetry::{Decision, RequestMetrics, Role};
 
@@ -24,6 +26,8 @@ pub struct Access {
     pub reason: Reason,
     /// Whether it was let through.
     pub decision: Decision,
+    /// More than the reason says: constants, and places in the request.
+    pub detail: Option<Cow<'static, str>>,
     /// The token's client.
     pub client_id: Option<String>,
     /// From the last try of an upstream to the head of its answer.
@@ -39,6 +43,7 @@ impl Access {
             began: Instant::now(),
             reason: Reason::Internal,
             decision: Decision::Deny,
+            detail: None,
             client_id: None,
             upstream_time: None,
             upstream_began: None,
@@ -61,6 +66,12 @@ impl Access {
     pub fn deny(&mut self, reason: Reason) {
         self.decision = Decision::Deny;
         self.reason = reason;
+    }
+
+    /// It may not, or it failed, because of this fault.
+    pub fn refuse(&mut self, fault: &Fault) {
+        self.deny(fault.reason);
+        self.detail = fault.detail();
     }
 
     /// An upstream is being tried.
@@ -98,6 +109,7 @@ impl Access {
             status,
             decision = self.decision.as_str(),
             reason = self.reason.code(),
+            detail = self.detail.as_deref(),
             client_id = self.client_id.as_deref(),
             bytes = session.body_bytes_sent(),
             ms = milliseconds(took),
@@ -107,15 +119,17 @@ impl Access {
 }
 
 /// Counts and logs what was no request.
-pub fn refused_head(metrics: &RequestMetrics, connection: &ConnectionState, reason: Reason) {
-    metrics.ended(Decision::Deny, reason, Duration::ZERO);
+pub fn refused_head(metrics: &RequestMetrics, connection: &ConnectionState, fault: &Fault) {
+    metrics.ended(Decision::Deny, fault.reason, Duration::ZERO);
     tracing::info!(
         target: "access",
         role = metrics.role().as_str(),
         listener = metrics.listener(),
         peer = %connection.peer,
+        request_target = fault.target(),
         decision = Decision::Deny.as_str(),
-        reason = reason.code(),
+        reason = fault.reason.code(),
+        detail = fault.detail().as_deref(),
     );
 }
 

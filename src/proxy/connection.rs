@@ -11,8 +11,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -25,6 +25,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufWriter, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
+use super::fault::Fault;
 use super::framing::Framing;
 use super::respond;
 use crate::domain::reason::Reason;
@@ -38,6 +39,9 @@ const LINGER: (Duration, usize) = (Duration::from_secs(2), 256 * 1024);
 /// Header and a small body go out in one write.
 const WRITE_BUFFER: usize = 4 * 1024;
 
+/// What Pingora refuses although it has passed our own reading.
+const UNREADABLE: &str = "the head cannot be read";
+
 const AWAITING_HEAD: u8 = 0;
 const HEAD_BEGUN: u8 = 1;
 const HEAD_READ: u8 = 2;
@@ -49,10 +53,10 @@ pub struct ConnectionState {
     /// Our address.
     pub local: SocketAddr,
     phase: AtomicU8,
-    /// 0, or 1 + the index of the reason for which the head was refused.
-    refused: AtomicU8,
-    /// Whether the framing of a request's body turned out to be wrong.
-    broken_body: AtomicBool,
+    /// Why a head was refused before any phase saw it.
+    refused: OnceLock<Fault>,
+    /// What is wrong with the framing of a request's body.
+    broken_body: OnceLock<Fault>,
 }
 
 impl ConnectionState {
@@ -68,19 +72,14 @@ impl ConnectionState {
 
     /// Why a head was refused before any phase saw it.
     #[must_use]
-    pub fn refused(&self) -> Option<Reason> {
-        let index = usize::from(self.refused.load(Ordering::Relaxed)).checked_sub(1)?;
-        Reason::ALL.get(index).copied()
+    pub fn refused(&self) -> Option<&Fault> {
+        self.refused.get()
     }
 
-    /// Whether the body of the request under way is not framed as HTTP wants it.
+    /// Why the body of the request under way is not framed as HTTP wants it, if it is not.
     #[must_use]
-    pub fn has_broken_body(&self) -> bool {
-        self.broken_body.load(Ordering::Relaxed)
-    }
-
-    fn refuse(&self, reason: Reason) {
-        self.refused.store(u8::try_from(reason as usize + 1).unwrap_or(u8::MAX), Ordering::Relaxed);
+    pub fn broken_body(&self) -> Option<&Fault> {
+        self.broken_body.get()
     }
 }
 
@@ -91,6 +90,9 @@ pub struct Connection {
     framing: Framing,
     /// What came along with the end of a request: the beginning of the next one.
     held: Vec<u8>,
+    /// What was judged and is still to be given to Pingora: a head that came in pieces or not in its normal form, and what of
+    /// the body came along with it.
+    judged: Vec<u8>,
     deadline: Option<Pin<Box<Sleep>>>,
     /// Armed while a write waits for the client.
     write_deadline: Option<Pin<Box<Sleep>>>,
@@ -120,8 +122,8 @@ impl Connection {
             peer,
             local,
             phase: AtomicU8::new(AWAITING_HEAD),
-            refused: AtomicU8::new(0),
-            broken_body: AtomicBool::new(false),
+            refused: OnceLock::new(),
+            broken_body: OnceLock::new(),
         });
         let io = BufWriter::with_capacity(WRITE_BUFFER, stream);
         let connection = Self {
@@ -129,6 +131,7 @@ impl Connection {
             state: state.clone(),
             framing: Framing::default(),
             held: Vec::new(),
+            judged: Vec::new(),
             deadline: None,
             write_deadline: None,
             close_deadline: None,
@@ -144,34 +147,45 @@ impl Connection {
         self.state.clone()
     }
 
-    /// Reads while the head is not complete: judges the bytes, and arms the deadline once the client makes us wait.
+    /// Reads until the head is complete, judges it, and arms the deadline once the client makes us wait.
     fn poll_read_head(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        let begun = self.state.phase.load(Ordering::Relaxed) == HEAD_BEGUN;
-        if let Poll::Ready(read) = self.poll_next_bytes(cx, buf) {
+        loop {
+            let begun = self.state.phase.load(Ordering::Relaxed) == HEAD_BEGUN;
+            let Poll::Ready(read) = self.poll_next_bytes(cx, buf) else {
+                if !begun {
+                    return Poll::Pending;
+                }
+                let deadline = self
+                    .deadline
+                    .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + HEAD_TIMEOUT)));
+                ready!(deadline.as_mut().poll(cx));
+                return self.poll_refuse(cx, Reason::HeadTimeout.into());
+            };
             read?;
             if !begun {
                 self.framing.next_request();
                 self.deadline = None;
                 self.state.phase.store(HEAD_BEGUN, Ordering::Relaxed);
             }
-            if let Err(reason) = self.take(buf, before) {
-                return self.poll_refuse(cx, reason);
+            if buf.filled().len() == before {
+                return match self.framing.cut_off() {
+                    Some(fault) => self.poll_refuse(cx, fault),
+                    None => Poll::Ready(Ok(())),
+                };
+            }
+            if let Err(fault) = self.take(buf, before) {
+                return self.poll_refuse(cx, fault);
             }
             // A client that trickles is never waited for long enough to look at the clock: look here as well.
             if self.deadline.as_mut().is_some_and(|deadline| deadline.as_mut().poll(cx).is_ready()) {
-                return self.poll_refuse(cx, Reason::HeadTimeout);
+                return self.poll_refuse(cx, Reason::HeadTimeout.into());
             }
-            return Poll::Ready(Ok(()));
+            self.give_judged(buf);
+            if buf.filled().len() > before {
+                return Poll::Ready(Ok(()));
+            }
         }
-        if begun {
-            let deadline = self
-                .deadline
-                .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + HEAD_TIMEOUT)));
-            ready!(deadline.as_mut().poll(cx));
-            return self.poll_refuse(cx, Reason::HeadTimeout);
-        }
-        Poll::Pending
     }
 
     /// Reads a body, or waits for the client to go away when there is none (any more).
@@ -179,9 +193,10 @@ impl Connection {
         let before = buf.filled().len();
         ready!(self.poll_next_bytes(cx, buf))?;
         let read = buf.filled().len() > before;
-        if let Err(reason) = self.take(buf, before) {
-            self.state.broken_body.store(true, Ordering::Relaxed);
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, reason.code())));
+        if let Err(fault) = self.take(buf, before) {
+            let code = fault.reason.code();
+            let _ = self.state.broken_body.set(fault);
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, code)));
         }
         // All of it was the next request's. That one waits until this one is answered, so nobody need be woken; an
         // empty read would mean that the client is gone.
@@ -199,31 +214,47 @@ impl Connection {
         Poll::Ready(Ok(()))
     }
 
-    /// Judges what was read, and holds back what is not this request's.
-    fn take(&mut self, buf: &mut ReadBuf<'_>, before: usize) -> Result<(), Reason> {
+    /// Judges what was read, and holds back what is not this request's. A head is given to Pingora as a whole.
+    fn take(&mut self, buf: &mut ReadBuf<'_>, before: usize) -> Result<(), Fault> {
         let new = buf.filled().get(before..).unwrap_or_default();
-        let taken = self.framing.read(new)?;
-        if let Some(next) = new.get(taken..).filter(|next| !next.is_empty()) {
+        let progress = self.framing.read(new)?;
+        if let Some(next) = new.get(progress.taken..).filter(|next| !next.is_empty()) {
             // They came from `held` themselves when several requests were sent at once.
             self.held.splice(..0, next.iter().copied());
-            buf.set_filled(before + taken);
         }
+        let mut given = progress.taken;
+        if self.framing.awaits_head() {
+            given = 0;
+        } else if let Some(head) = progress.head {
+            self.judged = head;
+            self.judged.extend_from_slice(new.get(progress.of_head..progress.taken).unwrap_or_default());
+            given = 0;
+        }
+        buf.set_filled(before + given);
         Ok(())
     }
 
-    /// Answers in Pingora's stead and ends the reading.
-    fn poll_refuse(&mut self, cx: &mut Context<'_>, reason: Reason) -> Poll<io::Result<()>> {
-        self.write_refusal(cx, reason);
-        let _ = Pin::new(&mut self.io).poll_flush(cx);
-        Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, reason.code())))
+    /// Gives Pingora what was judged already, as much as it takes at once.
+    fn give_judged(&mut self, buf: &mut ReadBuf<'_>) {
+        let given = self.judged.len().min(buf.remaining());
+        buf.put_slice(self.judged.get(..given).unwrap_or_default());
+        self.judged.drain(..given);
     }
 
-    /// Puts the answer for `reason` into the write buffer, which is empty: nothing was answered on this connection
+    /// Answers in Pingora's stead and ends the reading.
+    fn poll_refuse(&mut self, cx: &mut Context<'_>, fault: Fault) -> Poll<io::Result<()>> {
+        let code = fault.reason.code();
+        self.write_refusal(cx, fault);
+        let _ = Pin::new(&mut self.io).poll_flush(cx);
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, code)))
+    }
+
+    /// Puts the answer for a fault into the write buffer, which is empty: nothing was answered on this connection
     /// since the last flush, and the answer is smaller than the buffer.
-    fn write_refusal(&mut self, cx: &mut Context<'_>, reason: Reason) {
+    fn write_refusal(&mut self, cx: &mut Context<'_>, fault: Fault) {
         if self.state.refused().is_none() {
-            self.state.refuse(reason);
-            let _ = Pin::new(&mut self.io).poll_write(cx, &respond::on_the_wire(reason));
+            let _ = Pin::new(&mut self.io).poll_write(cx, &respond::on_the_wire(&fault));
+            let _ = self.state.refused.set(fault);
         }
     }
 }
@@ -250,6 +281,10 @@ impl AsyncRead for Connection {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if !self.judged.is_empty() {
+            self.give_judged(buf);
+            return Poll::Ready(Ok(()));
+        }
         if self.state.phase.load(Ordering::Relaxed) == HEAD_READ {
             self.poll_read_body(cx, buf)
         } else {
@@ -265,7 +300,7 @@ impl AsyncWrite for Connection {
             return in_time(&mut self.write_deadline, cx, written);
         }
         // Only Pingora's own error page is written before a head was accepted. Ours takes its place.
-        self.write_refusal(cx, Reason::MalformedRequest);
+        self.write_refusal(cx, Fault::malformed(UNREADABLE));
         Poll::Ready(Ok(buf.len()))
     }
 

@@ -4,6 +4,7 @@ use pingora::proxy::{FailToProxy, Session};
 use pingora::{Error, ErrorSource, ErrorType};
 
 use super::access::Access;
+use super::fault::{Fault, Place};
 use super::head;
 use super::respond::Answer;
 use crate::domain::reason::Reason;
@@ -11,12 +12,23 @@ use crate::domain::reason::Reason;
 /// What Pingora calls chunks and trailers that are none.
 const BROKEN_CHUNKS: [&str; 2] = ["InvalidChunk", "InvalidTrailerEnd"];
 
-/// The reason for a proxy error. `ours` is what a phase of ours noted when it made the error.
+const BODY: &str = "the body is not framed as HTTP wants it";
+const NOMINATIONS: &str = "the Connection header names a field that every hop needs, or more than nine fields, or what is no name";
+
+/// The reason for a proxy error, and what is known beside it.
 #[must_use]
-pub fn reason_of(error: &Error, ours: Option<Reason>) -> Reason {
-    if let Some(reason) = ours {
-        return reason;
+pub fn fault_of(error: &Error) -> Fault {
+    let reason = reason_of(error);
+    match (reason, error.esource()) {
+        (Reason::MalformedRequest, ErrorSource::Downstream) => Fault::malformed(BODY).at(Place::Body),
+        (Reason::MalformedRequest, _) => Fault::malformed(NOMINATIONS),
+        _ => reason.into(),
     }
+}
+
+/// The reason for a proxy error.
+#[must_use]
+pub fn reason_of(error: &Error) -> Reason {
     match (error.esource(), error.etype()) {
         (ErrorSource::Downstream, ErrorType::ReadTimedout) => Reason::BodyTimeout,
         (ErrorSource::Downstream, ErrorType::InvalidHTTPHeader | ErrorType::H1Error) => {
@@ -54,22 +66,24 @@ pub fn reason_of(error: &Error, ours: Option<Reason>) -> Reason {
     }
 }
 
-/// Answers a request that a proxy error ended, unless its answer has begun or its client is gone.
+/// Answers a request that a proxy error ended, unless its answer has begun or its client is gone. `ours` is what a phase of
+/// ours noted when it made the error.
 pub async fn answer(
     session: &mut Session,
     error: &Error,
-    ours: Option<Reason>,
+    ours: Option<Fault>,
     access: &mut Access,
     realm: &str,
 ) -> FailToProxy {
-    let broken_body = || head::connection(session).is_some_and(|connection| connection.has_broken_body());
-    let reason = match reason_of(error, ours) {
-        Reason::ClientGone if broken_body() => Reason::MalformedRequest,
-        reason => reason,
-    };
-    access.deny(reason);
+    let broken_body = || head::connection(session)?.broken_body().cloned();
+    let mut fault = ours.unwrap_or_else(|| fault_of(error));
+    if fault.reason == Reason::ClientGone {
+        fault = broken_body().unwrap_or(fault);
+    }
+    let reason = fault.reason;
+    access.refuse(&fault);
     session.set_keepalive(None);
-    let answer = Answer::new(reason, realm);
+    let answer = Answer::to_fault(&fault, realm);
     // An interim answer is none yet.
     let has_begun = session.response_written().is_some_and(|answer| !answer.status.is_informational());
     if reason != Reason::ClientGone && !has_begun {

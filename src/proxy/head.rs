@@ -9,6 +9,7 @@ use pingora::proxy::Session;
 use pingora::{Error, ErrorType};
 
 use super::connection::{Connection, ConnectionState};
+use super::fault::Fault;
 use super::listener::KEEP_ALIVE;
 use crate::domain::reason::Reason;
 
@@ -52,16 +53,16 @@ pub fn connection(session: &Session) -> Option<Arc<ConnectionState>> {
 /// Path and query of the request's target, in origin form (RFC 9112 §3.2.1) or out of the absolute form (§3.2.2).
 ///
 /// # Errors
-/// [`Reason::AmbiguousPath`] when the target is no text, [`Reason::MalformedRequest`] when it is of another form.
-pub fn target(head: &RequestHeader) -> Result<(&str, Option<&str>), Reason> {
-    let raw = std::str::from_utf8(head.raw_path()).map_err(|_| Reason::AmbiguousPath)?;
-    let origin =
-        if raw.starts_with('/') { raw } else { behind_authority(raw).ok_or(Reason::MalformedRequest)? };
+/// [`Reason::MalformedRequest`] when it is of another form; our own reading of the head has refused such a target already.
+pub fn target(head: &RequestHeader) -> Result<(&str, Option<&str>), Fault> {
+    let malformed = || Fault::malformed("the target is neither a path nor an http URL");
+    let raw = std::str::from_utf8(head.raw_path()).map_err(|_| malformed())?;
+    let origin = if raw.starts_with('/') { raw } else { behind_authority(raw).ok_or_else(malformed)? };
     let (path, query) = origin.split_once('?').map_or((origin, None), |(path, query)| (path, Some(query)));
     Ok((if path.is_empty() { "/" } else { path }, query))
 }
 
-/// What stands behind scheme and authority of an absolute target. Pingora has seen to it that the authority is `Host`.
+/// What stands behind scheme and authority of an absolute target. Our own reading of the head has made the authority the `Host`.
 fn behind_authority(target: &str) -> Option<&str> {
     let (scheme, rest) = target.split_once("://")?;
     if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {

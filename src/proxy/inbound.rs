@@ -17,11 +17,12 @@ use pingora::{Error, ErrorType};
 
 use super::access::Access;
 use super::connection::ConnectionState;
+use super::fault::{self, Fault};
 use super::headers::{IdentityHeaders, set_forwarding};
 use super::respond::{Answer, REASON_HEADER};
 use super::upstream::{self, Tries, Upstream};
 use super::{failure, head, local};
-use crate::domain::path::{NormalPath, Ordinary};
+use crate::domain::path::{AmbiguousPath, NormalPath, Ordinary};
 use crate::domain::reason::Reason;
 use crate::limits::{self, Exceeded, Key, Limits, Per, Slot};
 use crate::telemetry::{Decision, RequestMetrics};
@@ -104,12 +105,24 @@ pub async fn judge<'r>(
     headers: &HeaderMap,
 ) -> Result<Judged<'r>, Refusal> {
     check_method(method)?;
-    let path = NormalPath::parse_with(path, ordinary).map_err(|_| Refusal::new(Reason::AmbiguousPath))?;
+    let path = NormalPath::parse_with(path, ordinary).map_err(ambiguous)?;
     if own.is_some_and(|own| own.contains(path.as_str())) {
         return Ok(Judged::Own(path));
     }
     let permit = verifier.decide(&path, method.as_str(), headers).await?;
     Ok(Judged::Permitted(path, permit))
+}
+
+fn ambiguous(why: AmbiguousPath) -> Refusal {
+    let text = match why.allowed_by() {
+        Some(key) => format!("{}; `{key}: keep` allows it", why.text()).into(),
+        None => why.text().into(),
+    };
+    Refusal { detail: Some(text), ..Refusal::new(Reason::AmbiguousPath) }
+}
+
+fn refusal(fault: &Fault) -> Refusal {
+    Refusal { detail: fault.detail(), ..Refusal::new(fault.reason) }
 }
 
 fn check_method(method: &Method) -> Result<(), Refusal> {
@@ -128,8 +141,8 @@ pub struct Context {
     permit: Option<Permit>,
     /// Held until the request is over.
     slot: Option<Slot>,
-    /// The reason for an error that a phase made.
-    failure: Option<Reason>,
+    /// The fault behind an error that a phase made.
+    failure: Option<Fault>,
     tries: Tries,
     body_bytes: u64,
 }
@@ -169,7 +182,7 @@ impl Inbound {
         let request = session.req_header();
         // Before the target: that of CONNECT is no path.
         check_method(&request.method)?;
-        let (path, query) = head::target(request).map_err(Refusal::new)?;
+        let (path, query) = head::target(request).map_err(|fault| refusal(&fault))?;
         let own = self.own.as_ref().map(|own| &own.paths);
         let path = (path, self.ordinary);
         let judged = judge(&self.verifier, own, &request.method, path, &request.headers).await?;
@@ -250,7 +263,8 @@ impl Inbound {
         if !self.keep_authorization {
             request.remove_header(&header::AUTHORIZATION);
         }
-        if !self.preserve_host {
+        // A client of HTTP/1.0 may send none.
+        if !self.preserve_host || !request.headers.contains_key(header::HOST) {
             request.insert_header(header::HOST, self.upstream.host_value()).map_err(broken)?;
         }
         match permit.token() {
@@ -292,7 +306,11 @@ impl ProxyHttp for Inbound {
             Err(refusal) => {
                 ctx.access.deny(refusal.reason);
                 ctx.access.client_id = refusal.client_id;
-                let mut answer = Answer::new(refusal.reason, &self.name).needing(refusal.needed.as_ref());
+                let description = fault::describe(refusal.reason, refusal.detail.as_deref());
+                ctx.access.detail = refusal.detail;
+                let mut answer = Answer::new(refusal.reason, &self.name)
+                    .needing(refusal.needed.as_ref())
+                    .describing(description);
                 if let Some(wait) = refusal.retry_after {
                     answer = answer
                         .retry_after(wait.as_millis().div_ceil(1000).max(1).try_into().unwrap_or(u64::MAX));
@@ -377,7 +395,7 @@ impl ProxyHttp for Inbound {
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Context) -> FailToProxy {
-        failure::answer(session, error, ctx.failure, &mut ctx.access, &self.name).await
+        failure::answer(session, error, ctx.failure.take(), &mut ctx.access, &self.name).await
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut Context) {
@@ -402,8 +420,8 @@ fn limit_key(per: Per, permit: &Permit, peer: IpAddr) -> Key {
     }
 }
 
-/// An error of ours, whose reason goes to [`failure::reason_of`] through the context.
-fn fail(ctx: &mut Context, reason: Reason) -> Box<Error> {
-    ctx.failure = Some(reason);
+/// An error of ours, whose fault goes to [`failure::answer`] through the context.
+fn fail(ctx: &mut Context, fault: impl Into<Fault>) -> Box<Error> {
+    ctx.failure = Some(fault.into());
     Error::new(ErrorType::InternalError)
 }

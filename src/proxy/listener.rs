@@ -220,8 +220,8 @@ where
                         let metrics = self.metrics.clone();
                         self.connections.spawn(async move {
                             serve(&proxy, connection, &state, &ending).await;
-                            if let Some(reason) = state.refused() {
-                                access::refused_head(&metrics, &state, reason);
+                            if let Some(fault) = state.refused() {
+                                access::refused_head(&metrics, &state, fault);
                             }
                         });
                     }

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use axum::Router;
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
-use http::{HeaderValue, Method, Request, header};
+use http::{HeaderValue, Method, Request, Version, header};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use pingora::http::ResponseHeader;
@@ -20,9 +20,10 @@ use pingora::upstreams::peer::HttpPeer;
 use tower::ServiceExt;
 
 use super::access::Access;
+use super::fault::Fault;
 use super::respond::Answer;
 use super::{failure, head};
-use crate::domain::path::NormalPath;
+use crate::domain::path::{AmbiguousPath, NormalPath};
 use crate::domain::reason::Reason;
 use crate::endpoints::PeerAddress;
 use crate::telemetry::RequestMetrics;
@@ -47,25 +48,25 @@ pub async fn answer(
 ) -> pingora::Result<()> {
     let body = match tokio::time::timeout(BODY_TIMEOUT, read_body(session)).await {
         Ok(Ok(body)) => body,
-        Ok(Err(BodyError::TooLarge)) => return refuse(session, access, Reason::BodyTooLarge).await,
+        Ok(Err(BodyError::TooLarge)) => return refuse(session, access, Reason::BodyTooLarge.into()).await,
         Ok(Err(BodyError::Broken(error))) => return Err(error),
-        Err(_) => return refuse(session, access, Reason::BodyTimeout).await,
+        Err(_) => return refuse(session, access, Reason::BodyTimeout.into()).await,
     };
     let Some(request) = request(session, path, peer, body) else {
-        return refuse(session, access, Reason::MalformedRequest).await;
+        return refuse(session, access, Fault::malformed("the target is no URI")).await;
     };
     // A router is infallible: its error type has no value.
     let Ok(answered) = tokio::time::timeout(HANDLER_TIMEOUT, router.clone().oneshot(request)).await else {
-        return refuse(session, access, Reason::Internal).await;
+        return refuse(session, access, Reason::Internal.into()).await;
     };
     let Ok(response) = answered;
     access.allow(Reason::Local);
     write_response(session, response).await
 }
 
-async fn refuse(session: &mut Session, access: &mut Access, reason: Reason) -> pingora::Result<()> {
-    access.deny(reason);
-    Answer::new(reason, "").write(session).await
+async fn refuse(session: &mut Session, access: &mut Access, fault: Fault) -> pingora::Result<()> {
+    access.refuse(&fault);
+    Answer::to_fault(&fault, "").write(session).await
 }
 
 enum BodyError {
@@ -79,8 +80,9 @@ async fn read_body(session: &mut Session) -> Result<Bytes, BodyError> {
     if declared.is_some_and(|length| length > MAX_BODY) {
         return Err(BodyError::TooLarge);
     }
-    // RFC 9110 §10.1.1: the client waits for this before it sends the body.
-    let expects = session
+    // RFC 9110 §10.1.1: the client waits for this before it sends the body, unless it speaks HTTP/1.0.
+    let expects = session.req_header().version == Version::HTTP_11
+        && session
         .get_header(header::EXPECT)
         .is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     if expects && !session.as_mut().is_body_done() {
@@ -144,6 +146,10 @@ async fn write_response(session: &mut Session, response: http::Response<Body>) -
     session.write_response_body(None, true).await
 }
 
+fn ambiguous(why: AmbiguousPath) -> Fault {
+    Fault::because(Reason::AmbiguousPath, why.text())
+}
+
 /// A listener that has nothing but endpoints of our own.
 pub struct LocalService {
     router: Router,
@@ -162,11 +168,11 @@ pub enum Paths {
 
 impl Paths {
     /// The path as the router gets it.
-    fn read(self, raw: &str) -> Result<String, Reason> {
+    fn read(self, raw: &str) -> Result<String, Fault> {
         match NormalPath::parse(raw) {
             Ok(path) => Ok(path.as_str().to_owned()),
             Err(_) if self == Self::WithIds && is_escaped_well(raw) => Ok(raw.to_owned()),
-            Err(_) => Err(Reason::AmbiguousPath),
+            Err(why) => Err(ambiguous(why)),
         }
     }
 }
@@ -191,14 +197,14 @@ impl LocalService {
     }
 
     async fn respond(&self, session: &mut Session, access: &mut Access) -> pingora::Result<()> {
-        let judged = head::accept(session).and_then(|state| {
+        let judged = head::accept(session).map_err(Fault::from).and_then(|state| {
             let (path, _) = head::target(session.req_header())?;
             let path = self.paths.read(path)?;
             Ok((state, path))
         });
         match judged {
             Ok((state, path)) => answer(session, &self.router, &path, state.peer, access).await,
-            Err(reason) => refuse(session, access, reason).await,
+            Err(fault) => refuse(session, access, fault).await,
         }
     }
 }

@@ -2,11 +2,14 @@
 //!
 //! What goes outside are constants of the reason: nothing of the token, nothing of an inner error.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 
+use super::fault::Fault;
 use crate::domain::reason::Reason;
 use crate::domain::scope::ScopeSet;
 
@@ -106,7 +109,9 @@ pub struct Answer<'a> {
     reason: Reason,
     realm: &'a str,
     scope: Option<&'a ScopeSet>,
-    description: &'static str,
+    description: Cow<'static, str>,
+    /// The beginning of the request's own target, for its client to recognise it by.
+    target: Option<&'a str>,
     retry_after: u64,
 }
 
@@ -119,7 +124,14 @@ impl<'a> Answer<'a> {
     /// The answer for a reason. `realm` is the listener's name.
     #[must_use]
     pub fn new(reason: Reason, realm: &'a str) -> Self {
-        Self { reason, realm, scope: None, description: reason.meaning(), retry_after: RETRY_AFTER }
+        let description = reason.meaning().into();
+        Self { reason, realm, scope: None, description, target: None, retry_after: RETRY_AFTER }
+    }
+
+    /// The answer for a fault: it says the rule, the place and the beginning of the target.
+    #[must_use]
+    pub fn to_fault(fault: &'a Fault, realm: &'a str) -> Self {
+        Self { description: fault.description(), target: fault.target(), ..Self::new(fault.reason, realm) }
     }
 
     /// Names the scopes that are needed (RFC 6750 §3).
@@ -138,8 +150,8 @@ impl<'a> Answer<'a> {
 
     /// Says more than the reason's meaning.
     #[must_use]
-    pub fn describing(mut self, description: &'static str) -> Self {
-        self.description = description;
+    pub fn describing(mut self, description: impl Into<Cow<'static, str>>) -> Self {
+        self.description = description.into();
         self
     }
 
@@ -150,13 +162,12 @@ impl<'a> Answer<'a> {
     }
 
     fn body(&self) -> Bytes {
-        // Both texts are constants without characters that JSON would escape.
-        format!(
-            "{{\"error\":\"{}\",\"error_description\":\"{}\"}}\n",
-            row_of(self.reason).error,
-            self.description
-        )
-        .into()
+        // Both texts are constants without characters that JSON would escape. The target is escaped ASCII.
+        let target = self.target.map_or(String::new(), |target| {
+            format!(r#","target":"{}""#, target.replace('\\', r"\\").replace('"', r#"\""#))
+        });
+        let error = row_of(self.reason).error;
+        format!("{{\"error\":\"{error}\",\"error_description\":\"{}\"{target}}}\n", self.description).into()
     }
 
     /// RFC 6750 §3. The realm is a name of the configuration and the scopes are scope tokens: neither holds a quote.
@@ -240,8 +251,8 @@ impl<'a> Answer<'a> {
 
 /// The answer as bytes, for requests that no session could be made of. The connection is closed after it.
 #[must_use]
-pub fn on_the_wire(reason: Reason) -> Vec<u8> {
-    let answer = Answer::new(reason, "");
+pub fn on_the_wire(fault: &Fault) -> Vec<u8> {
+    let answer = Answer::to_fault(fault, "");
     let body = answer.body();
     let status = StatusCode::from_u16(answer.status()).unwrap_or(StatusCode::BAD_REQUEST);
     let mut wire = format!("HTTP/1.1 {status}\r\n").into_bytes();
@@ -293,7 +304,7 @@ mod tests {
 
     #[test]
     fn the_wire_form_is_a_complete_answer() {
-        let wire = String::from_utf8(on_the_wire(Reason::MalformedRequest)).unwrap();
+        let wire = String::from_utf8(on_the_wire(&Reason::MalformedRequest.into())).unwrap();
         assert!(wire.starts_with("HTTP/1.1 400 Bad Request\r\n"));
         let (head, body) = wire.split_once("\r\n\r\n").unwrap();
         assert!(head.contains(&format!("content-length: {}", body.len())));

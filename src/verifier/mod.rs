@@ -16,6 +16,7 @@ mod token;
 #[cfg(test)]
 mod trouble;
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -192,13 +193,15 @@ pub struct Refusal {
     pub client_id: Option<String>,
     /// When it is worth trying again, where that is known.
     pub retry_after: Option<Duration>,
+    /// More than the reason says, fit for the client and the log.
+    pub detail: Option<Cow<'static, str>>,
 }
 
 impl Refusal {
     /// A refusal by a check that knows no more.
     #[must_use]
     pub fn new(reason: Reason) -> Self {
-        Self { reason, needed: None, client_id: None, retry_after: None }
+        Self { reason, needed: None, client_id: None, retry_after: None, detail: None }
     }
 }
 

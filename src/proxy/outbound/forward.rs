@@ -15,11 +15,13 @@ use crate::domain::host::is_of_a_page;
 use crate::domain::path::NormalPath;
 use crate::domain::pattern::Pattern;
 use crate::domain::reason::Reason;
+use crate::proxy::fault::Fault;
 use crate::proxy::head;
 
 const NO_URL: &str = "This listener is an HTTP proxy and takes whole URLs: set http_proxy to its address, or give the program \
                       a listener of its own with an upstream.";
 const NOT_HTTP: &str = "Only http:// URLs can be sent here; the sidecar itself speaks https to the target.";
+const AUTHORITY: &str = "the URL names no host and port that there can be";
 const NO_TARGET: &str = "None of the forward proxy's targets has this host and port.";
 const NO_PATH: &str = "The path is none of those that the forward proxy's target allows.";
 
@@ -75,9 +77,9 @@ pub(super) fn route(
     if !has_scheme(b"http://") {
         return Err(Refused::because(Reason::Destination, NOT_HTTP));
     }
-    // Pingora has seen to it that `Host` is the URL's own authority.
+    // Our own reading of the head has made `Host` the URL's own authority.
     let authority = request.headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    let (host, port) = authority.and_then(host_and_port).ok_or(Reason::MalformedRequest)?;
+    let (host, port) = authority.and_then(host_and_port).ok_or_else(|| Fault::malformed(AUTHORITY))?;
     if is_of_a_page(&request.headers, |of| named(of).as_ref() == Some(&host)) {
         return Err(Reason::CrossSite.into());
     }
@@ -89,7 +91,7 @@ pub(super) fn route(
         }
         is_known = true;
         let Some(patterns) = &urls.paths else { return Ok(Routed::Target(index, None)) };
-        let path = NormalPath::parse(path).map_err(|_| Reason::AmbiguousPath)?;
+        let path = NormalPath::parse(path).map_err(|why| Fault::because(Reason::AmbiguousPath, why.text()))?;
         if patterns.iter().any(|pattern| pattern.matches(&path)) {
             // What was judged is what is sent.
             return Ok(Routed::Target(index, Some(path.as_str().to_owned())));
@@ -158,7 +160,7 @@ mod tests {
 
     fn routed(url: &str, pass_through: bool) -> Result<Routed, Reason> {
         let host = url.split('/').nth(2).unwrap_or_default();
-        route(&targets(), pass_through, &request(url, host)).map_err(|refused| refused.reason)
+        route(&targets(), pass_through, &request(url, host)).map_err(|refused| refused.fault.reason)
     }
 
     #[test]
@@ -214,7 +216,7 @@ mod tests {
         let with = |name: &'static str, value: &'static str| {
             let mut request = request("http://hub.example/api", "hub.example");
             request.insert_header(name, value).unwrap();
-            route(&targets(), true, &request).map_err(|refused| refused.reason)
+            route(&targets(), true, &request).map_err(|refused| refused.fault.reason)
         };
         for (name, value) in
             [("sec-fetch-site", "cross-site"), ("origin", "http://evil.example"), ("origin", "null")]

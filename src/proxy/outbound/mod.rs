@@ -23,6 +23,7 @@ use self::forward::{Routed, Urls};
 use self::reverse::{Called, Reverse};
 use super::access::Access;
 use super::anywhere::Anywhere;
+use super::fault::Fault;
 use super::headers::strip_overrides;
 use super::listener::MAX_TRIES;
 use super::respond::Answer;
@@ -69,8 +70,8 @@ pub struct Context {
     replayed: bool,
     /// How often an upstream was tried.
     attempts: usize,
-    /// The reason for an error that a phase made.
-    failure: Option<Reason>,
+    /// The fault behind an error that a phase made.
+    failure: Option<Fault>,
     /// After how many seconds a token may be had again.
     retry_after: Option<u64>,
     tries: Tries,
@@ -96,20 +97,20 @@ enum Credential {
 /// A request that is not sent on.
 #[derive(Debug)]
 pub(super) struct Refused {
-    reason: Reason,
-    /// More than the reason says.
+    fault: Fault,
+    /// What the client is told instead of the fault's description.
     text: Option<&'static str>,
 }
 
-impl From<Reason> for Refused {
-    fn from(reason: Reason) -> Self {
-        Self { reason, text: None }
+impl<F: Into<Fault>> From<F> for Refused {
+    fn from(fault: F) -> Self {
+        Self { fault: fault.into(), text: None }
     }
 }
 
 impl Refused {
     fn because(reason: Reason, text: &'static str) -> Self {
-        Self { reason, text: Some(text) }
+        Self { fault: reason.into(), text: Some(text) }
     }
 }
 
@@ -215,10 +216,10 @@ impl Outbound {
     }
 
     /// Makes the request that the upstream sees. Without a decision there is none.
-    fn forward(&self, request: &mut RequestHeader, ctx: &Context) -> Result<(), Reason> {
-        let broken = |_| Reason::Internal;
+    fn forward(&self, request: &mut RequestHeader, ctx: &Context) -> Result<(), Fault> {
+        let broken = |_| Fault::from(Reason::Internal);
         let (Some(route), Some(credential)) = (&ctx.route, &ctx.credential) else {
-            return Err(Reason::Internal);
+            return Err(Reason::Internal.into());
         };
         if let Some(target) = rewritten(request, route)? {
             request.set_raw_path(target.as_bytes()).map_err(broken)?;
@@ -227,7 +228,9 @@ impl Outbound {
             strip_overrides(request);
         }
         let preserve_host = matches!(&self.mode, Mode::Reverse(Reverse { preserve_host: true, .. }));
-        if let (Route::To(index, _), false) = (route, preserve_host) {
+        // A client of HTTP/1.0 may send none.
+        let keeps_host = preserve_host && request.headers.contains_key(header::HOST);
+        if let (Route::To(index, _), false) = (route, keeps_host) {
             let host = self.destination(*index)?.upstream.host_value();
             request.insert_header(header::HOST, host).map_err(broken)?;
         }
@@ -238,7 +241,7 @@ impl Outbound {
             }
             // A `Connection` header may have named it, and then it is gone by now.
             Credential::Own if request.headers.contains_key(header) => Ok(()),
-            Credential::Own => Err(Reason::MalformedRequest),
+            Credential::Own => Err(Fault::malformed("the Connection header names the header that carries the token")),
             Credential::Withheld => Ok(()),
         }
     }
@@ -295,14 +298,14 @@ impl ProxyHttp for Outbound {
     fn init_downstream_modules(&self, _modules: &mut pingora::modules::http::HttpModules) {}
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> pingora::Result<bool> {
-        let Err(Refused { reason, text }) = self.decide(session, ctx).await else {
+        let Err(Refused { fault, text }) = self.decide(session, ctx).await else {
             return Ok(false);
         };
-        if reason == Reason::ClientGone {
-            return Err(fail(ctx, reason));
+        if fault.reason == Reason::ClientGone {
+            return Err(fail(ctx, fault));
         }
-        ctx.access.deny(reason);
-        let mut answer = Answer::new(reason, &self.name);
+        ctx.access.refuse(&fault);
+        let mut answer = Answer::to_fault(&fault, &self.name);
         if let Some(seconds) = ctx.retry_after {
             answer = answer.retry_after(seconds);
         }
@@ -405,7 +408,7 @@ impl ProxyHttp for Outbound {
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Context) -> FailToProxy {
-        failure::answer(session, error, ctx.failure, &mut ctx.access, &self.name).await
+        failure::answer(session, error, ctx.failure.take(), &mut ctx.access, &self.name).await
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut Context) {
@@ -416,7 +419,7 @@ impl ProxyHttp for Outbound {
 
 /// The target that the upstream sees, where that is another than the program's: without scheme and host, with the path as it was
 /// judged.
-fn rewritten(request: &RequestHeader, route: &Route) -> Result<Option<String>, Reason> {
+fn rewritten(request: &RequestHeader, route: &Route) -> Result<Option<String>, Fault> {
     let judged = match route {
         Route::To(_, Some(judged)) => Some(judged.as_str()),
         _ if request.raw_path().starts_with(b"/") => return Ok(None),
@@ -430,8 +433,8 @@ fn rewritten(request: &RequestHeader, route: &Route) -> Result<Option<String>, R
     }))
 }
 
-/// An error of ours, whose reason goes to [`failure::reason_of`] through the context.
-fn fail(ctx: &mut Context, reason: Reason) -> Box<Error> {
-    ctx.failure = Some(reason);
+/// An error of ours, whose fault goes to [`failure::answer`] through the context.
+fn fail(ctx: &mut Context, fault: impl Into<Fault>) -> Box<Error> {
+    ctx.failure = Some(fault.into());
     Error::new(ErrorType::InternalError)
 }

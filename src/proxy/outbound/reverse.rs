@@ -41,7 +41,7 @@ impl Reverse {
 
     /// Judges a target in absolute form (RFC 9112 §3.2.2): what a program sends whose HTTP proxy is this listener. It
     /// sends requests for other servers here too, and none of those may reach this upstream. `Host` is the target's own
-    /// authority, Pingora has refused any other.
+    /// authority: our own reading of the head has put it there.
     fn judge_destination(
         &self,
         request: &RequestHeader,
@@ -68,9 +68,9 @@ fn guard(headers: &HeaderMap, upstream: &str, hosts: &[String]) -> Result<(), Re
     if is_of_a_page(headers, is_known) {
         return Err(Reason::CrossSite);
     }
-    let host =
-        headers.get(header::HOST).and_then(|host| host.to_str().ok()).ok_or(Reason::MalformedRequest)?;
-    if is_known(host_name(host)) { Ok(()) } else { Err(Reason::Host) }
+    // Without `Host` comes only HTTP/1.0, which no browser speaks.
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    if host.is_none_or(|host| is_known(host_name(host))) { Ok(()) } else { Err(Reason::Host) }
 }
 
 /// Whether the authority of an `http` URL names the upstream, an accepted host, or the listener itself.
