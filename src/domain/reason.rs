@@ -161,14 +161,15 @@ reasons! {
          who is asked, `onFailure` what then happens.",
     /// The path could be read in two ways.
     AmbiguousPath = "ambiguous_path" =>
-        "The client sends an encoded slash or dot segment, a backslash, `;` or an invalid escape. Have it \
-         use plain paths; an attack looks like this too.",
+        "`error_description` and `detail` in the log line say what the path has. Have the client use plain paths; an attack looks \
+         like this too. If the service needs such paths, the listener's keys `encodedSlash` (`%2F`), `pathParameters` (`;`), \
+         `doubleEncoding` (`%252F`: Jenkins, RabbitMQ) and `nonUtf8` (`%F6`: ISO 8859-1) allow them with `keep`.",
     /// The request is not valid HTTP.
     MalformedRequest = "malformed_request" =>
         "Something that is not HTTP/1.1 reached the port, a TLS handshake on a plain port for example, or \
-         the head or body is framed in a way that two servers could read differently. Usual causes: no `Host`, \
-         characters beyond ASCII in a URL that should be percent-encoded, a method in small letters, a bare line feed, \
-         two lengths. `peer` in the log line says who it was.",
+         the head or body is framed in a way that two servers could read differently. `error_description` and `detail` in \
+         the log line name the rule that is broken and the place, `target` and `request_target` show the beginning of the target. Usual causes: no \
+         `Host`, a space in a URL, a method in small letters, a bare line feed, two lengths. `peer` in the log line says who it was.",
     /// The request's `Expect` header asks for something else than `100-continue`.
     Expectation = "expectation" =>
         "Have the client leave the header out: no other expectation is defined.",
@@ -244,7 +245,7 @@ reasons! {
          (60 s): the service is slow; raise it if that is meant.",
     /// The upstream's answer was no valid HTTP, or broke off.
     UpstreamBroken = "upstream_broken" =>
-        "Look into the service's own log: it closed the connection in the middle of an answer, crashed, or \
+        "`error_description` and `detail` in the log line say what is wrong. Look into the service's own log: it closed the connection in the middle of an answer, crashed, or \
          speaks TLS where `upstream` says `http://`.",
     /// The client went away before the answer was complete.
     ClientGone = "client_gone" =>

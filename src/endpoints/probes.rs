@@ -23,11 +23,16 @@ struct Probes {
 /// The probes' router.
 pub fn router(metrics: Arc<Metrics>, readiness: Readiness) -> Router {
     Router::new()
-        .route("/livez", get(|| async { "ok\n" }))
-        .route("/readyz", get(readyz))
+        // Some load balancers ask with OPTIONS.
+        .route("/livez", get(livez).options(livez))
+        .route("/readyz", get(readyz).options(readyz))
         .route("/metrics", get(scrape))
         .fallback(not_found)
         .with_state(Probes { metrics, readiness })
+}
+
+async fn livez() -> &'static str {
+    "ok\n"
 }
 
 async fn readyz(State(probes): State<Probes>) -> impl IntoResponse {

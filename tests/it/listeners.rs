@@ -55,7 +55,7 @@ async fn what_is_no_http_gets_our_own_answer_on_every_listener() {
             ),
             (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n", 400, "malformed_request"),
             (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n", 400, "malformed_request"),
-            (b"GET http://b/ HTTP/1.1\r\nHost: a\r\n\r\n", 400, "malformed_request"),
+            (b"GET http://u@b/ HTTP/1.1\r\nHost: a\r\n\r\n", 400, "malformed_request"),
             (b"GET /%2e%2e HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", 400, "ambiguous_path"),
         ] {
             if listener == "hub" && reason == "ambiguous_path" {
@@ -74,6 +74,85 @@ async fn what_is_no_http_gets_our_own_answer_on_every_listener() {
         }
     }
     assert!(upstream.received().is_empty());
+}
+
+/// Load balancers, IoT clients and ping tools speak it; `Host` is a duty of HTTP/1.1 only.
+#[tokio::test(flavor = "multi_thread")]
+async fn http_1_0_without_host_is_served_on_every_listener() {
+    let upstream = Upstream::start();
+    let admin = "admin: { listen: 127.0.0.1:0, tokenFile: \"@DIR@/secret\" }";
+    let sidecar = sidecar(&upstream, admin).await;
+    for (listener, request, status) in [
+        ("probes", "GET /readyz HTTP/1.0", 200),
+        ("probes", "HEAD /livez HTTP/1.0", 200),
+        ("probes", "OPTIONS /readyz HTTP/1.0", 200),
+        ("issuer", "GET /.well-known/openid-configuration HTTP/1.0", 200),
+        ("admin", "GET /status HTTP/1.0\r\nAuthorization: Bearer a-secret-of-16-bytes", 200),
+        ("api", "OPTIONS /healthz HTTP/1.0", 200),
+        ("api", "GET /x HTTP/1.0\r\nConnection: keep-alive", 200),
+        ("hub", "GET /x HTTP/1.0\r\nAuthorization: own", 200),
+    ] {
+        let answer = send_raw(sidecar.address(listener), format!("{request}\r\n\r\n")).await;
+        assert_eq!(answer.status, status, "{listener}: {request}: {}", answer.text());
+    }
+    let authority = upstream.address().to_string();
+    let seen = upstream.received();
+    assert_eq!(seen.len(), 3);
+    for request in seen {
+        assert_eq!(request.header("host"), Some(authority.as_str()), "the upstream's own: {request:?}");
+        assert_eq!(request.header("x-forwarded-host"), None);
+    }
+}
+
+/// A proxy ignores `Host` beside an absolute target (RFC 9112 §3.2.2): Java and PHP leave the port out of it, curl can leave out
+/// the header.
+#[tokio::test(flavor = "multi_thread")]
+async fn host_is_ignored_beside_an_absolute_target() {
+    let upstream = Upstream::start();
+    let sidecar = sidecar(&upstream, "").await;
+    let authority = upstream.address();
+    for host in ["Host: 127.0.0.1\r\n", "Host: evil.example\r\n", "Host:\r\n", ""] {
+        for listener in ["hub", "api"] {
+            let request = format!("GET http://{authority}/x HTTP/1.1\r\n{host}Authorization: own\r\n\r\n");
+            let answer = send_raw(sidecar.address(listener), request).await;
+            assert_eq!(answer.status, 200, "{listener}, {host:?}: {}", answer.text());
+        }
+    }
+    for request in upstream.received() {
+        assert_eq!((request.target.as_str(), request.header("host")), ("/x", Some(&*authority.to_string())));
+    }
+    // The target decides, not `Host`.
+    let request =
+        format!("GET http://evil.example/x HTTP/1.1\r\nHost: {authority}\r\nAuthorization: own\r\n\r\n");
+    let answer = send_raw(sidecar.address("hub"), request).await;
+    assert_eq!((answer.status, answer.header("x-m2m-reason")), (403, Some("host")));
+}
+
+/// nginx and HAProxy let such bytes pass; the upstream gets the one form that RFC 3986 has for them.
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_that_no_uri_holds_are_sent_on_percent_encoded() {
+    let upstream = Upstream::start();
+    let sidecar = sidecar(&upstream, "").await;
+    for (target, expected) in [
+        (&b"/q?query=up{job=\"a\"}>1"[..], "/q?query=up%7Bjob=%22a%22%7D%3E1"),
+        (b"/`a`|<b>^?`|[0]^\\", "/%60a%60%7C%3Cb%3E%5E?%60%7C[0]%5E%5C"),
+        ("/gr\u{f6}\u{df}e?\u{20ac}".as_bytes(), "/gr%C3%B6%C3%9Fe?%E2%82%AC"),
+        (b"/x?name=\xf6", "/x?name=%F6"),
+        (b"/kept%2d%20?%2d%e9", "/kept-%20?%2d%e9"),
+    ] {
+        for listener in ["api", "hub"] {
+            let head =
+                [b"GET ", target, b" HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: own\r\n\r\n"].concat();
+            assert_eq!(send_raw(sidecar.address(listener), head).await.status, 200, "{listener}: {expected}");
+            let seen = upstream.received().pop().expect("a request").target;
+            let expected = match listener {
+                // An outbound listener leaves escapes as they are.
+                "hub" => expected.replace("kept-", "kept%2d"),
+                _ => expected.to_owned(),
+            };
+            assert_eq!(seen, expected, "{listener}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -15,7 +15,8 @@ const WORDS: &str = "the request line is not a method, a target and a version wi
 const NO_VERSION: &str = "the request line has no HTTP version; HTTP/0.9 is not served";
 const HTTP_2: &str = "this port does not speak HTTP/2; use HTTP/1.1";
 const VERSION: &str = "the version is neither HTTP/1.1 nor HTTP/1.0";
-const SMALL_METHOD: &str = "the method has small letters; methods are case-sensitive, send GET instead of get";
+const SMALL_METHOD: &str =
+    "the method has small letters; methods are case-sensitive, send GET instead of get";
 const METHOD: &str = "the method is not made of up to 32 letters, digits, hyphens and underscores";
 const FOLDED: &str = "a header line begins with a space; send a header on one line";
 const NO_COLON: &str = "a header line has no colon";
@@ -114,7 +115,8 @@ fn request_line(line: &[u8]) -> Result<(&[u8], &[u8], Version), Fault> {
         && method.len() <= MAX_METHOD
         && method.iter().all(|byte| matches!(byte, b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_'));
     if !is_method {
-        let is_word = !method.is_empty() && method.len() <= MAX_METHOD && method.iter().all(u8::is_ascii_alphabetic);
+        let is_word =
+            !method.is_empty() && method.len() <= MAX_METHOD && method.iter().all(u8::is_ascii_alphabetic);
         return malformed(if is_word { SMALL_METHOD } else { METHOD });
     }
     let Some(end) = memchr::memrchr(b' ', rest) else {
@@ -227,7 +229,7 @@ fn length(value: &[u8]) -> Option<u64> {
 
 /// `uri-host [ ":" port ]` (RFC 9110 §7.2), of the characters that names and addresses have: a comma, a slash or an `@`
 /// makes another host of it for somebody.
-pub(super) fn is_host(value: &[u8]) -> bool {
+pub(in crate::proxy) fn is_host(value: &[u8]) -> bool {
     let (host, rest) = match value.strip_prefix(b"[") {
         Some(rest) => match rest.iter().position(|byte| *byte == b']') {
             Some(end) => (rest.get(..end), rest.get(end + 1..)),
@@ -262,4 +264,90 @@ pub(super) fn is_control(byte: u8) -> bool {
 /// `tchar` (RFC 9110 §5.6.2).
 fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The head as Pingora reads it.
+    fn settled(head: &str) -> String {
+        let judged = judge(head.as_bytes()).unwrap();
+        judged.settled.map_or_else(|| head.to_owned(), |settled| String::from_utf8(settled).unwrap())
+    }
+
+    #[test]
+    fn hosts_are_names_or_addresses_with_or_without_port() {
+        for host in ["a", "a.example", "a_b-c.example:8080", "127.0.0.1:1", "[::1]", "[2001:db8::1]:443"] {
+            assert!(is_host(host.as_bytes()), "{host}");
+        }
+        for host in [
+            "", ":80", "a:", "a:b", "a:123456", "a b", "a,b", "a/b", "u@a", "[::1", "[::1]x", "[]", "::1",
+            "a%2e",
+        ] {
+            assert!(!is_host(host.as_bytes()), "{host}");
+        }
+    }
+
+    #[test]
+    fn a_host_beside_an_absolute_target_is_replaced_by_its_authority() {
+        for head in [
+            "GET http://v:80/x HTTP/1.1\r\nA: b\r\nhOst: v\r\nC: d\r\n\r\n",
+            "GET http://v:80/x HTTP/1.1\r\nA: b\r\nHost:\r\nC: d\r\n\r\n",
+            "GET http://v:80/x HTTP/1.1\r\nA: b\r\nC: d\r\n\r\n",
+            "GET http://v:80/x HTTP/1.1\r\nHost: elsewhere/@\r\nA: b\r\nC: d\r\n\r\n",
+        ] {
+            assert_eq!(settled(head), "GET http://v:80/x HTTP/1.1\r\nHost: v:80\r\nA: b\r\nC: d\r\n\r\n");
+        }
+        let same = "GET http://v/x HTTP/1.0\r\nA: b\r\nHost: v\r\n\r\n";
+        assert!(judge(same.as_bytes()).unwrap().settled.is_none());
+        let two = "GET http://v/x HTTP/1.1\r\nHost: v\r\nHost: v\r\n\r\n";
+        assert!(judge(two.as_bytes()).is_err());
+    }
+
+    #[test]
+    fn a_target_is_settled_and_nothing_else() {
+        assert_eq!(
+            settled("\r\nGET /\"\u{e9} HTTP/1.0\r\nX:  a\r\nHost: b\r\n\r\n"),
+            "GET /%22%C3%A9 HTTP/1.0\r\nX:  a\r\nHost: b\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn host_is_a_duty_of_http_1_1_only() {
+        assert!(judge(b"GET /readyz HTTP/1.0\r\n\r\n").is_ok());
+        assert!(judge(b"GET /readyz HTTP/1.1\r\n\r\n").is_err());
+        assert!(judge(b"GET /readyz HTTP/1.0\r\nHost: a b\r\n\r\n").is_err());
+    }
+
+    #[test]
+    fn every_fault_says_which_rule_is_broken_and_where() {
+        for (head, rule, place) in [
+            ("GET /a b HTTP/1.1\r\n\r\n", "the target has a space; send it as %20", "byte 3 of the target"),
+            ("GET /a HTTP/1.1 \r\n\r\n", WORDS, "line 1"),
+            ("GET  /a HTTP/1.1\r\n\r\n", WORDS, "line 1"),
+            ("GET /a\r\n\r\n", NO_VERSION, "line 1"),
+            ("GET /a HTTP/3\r\n\r\n", VERSION, "line 1"),
+            ("PRI * HTTP/2.0\r\n\r\n", HTTP_2, "line 1"),
+            ("get /a HTTP/1.1\r\n\r\n", SMALL_METHOD, "line 1"),
+            ("G{T /a HTTP/1.1\r\n\r\n", METHOD, "line 1"),
+            ("GET /a HTTP/1.1\r\nHost: a\r\n b\r\n\r\n", FOLDED, "line 3"),
+            ("GET /a HTTP/1.1\r\nHost: a\r\nb\r\n\r\n", NO_COLON, "line 3"),
+            ("GET /a HTTP/1.1\r\nHost : a\r\n\r\n", NAME, "line 2"),
+            ("GET /a HTTP/1.1\r\nX: \0\r\n\r\n", VALUE, "line 2"),
+            ("GET /a HTTP/1.1\r\n\r\n", NO_HOST, ""),
+            ("GET /a HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", TWO_HOSTS, "line 3"),
+            ("GET /a HTTP/1.1\r\nHost: a/b\r\n\r\n", HOST, "line 2"),
+            ("GET /a HTTP/1.1\r\nContent-Length: +1\r\n\r\n", LENGTH, "line 2"),
+            ("GET /a HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n", TWO_LENGTHS, "line 3"),
+            ("GET /a HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\n", CODING, "line 2"),
+            ("GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", CHUNKS_IN_1_0, ""),
+            ("GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\nContent-Length: 0\r\n\r\n", BOTH, ""),
+        ] {
+            let fault = judge(head.as_bytes()).map(|_| ()).unwrap_err();
+            let detail = fault.detail().unwrap();
+            assert_eq!(fault.reason, Reason::MalformedRequest, "{head:?}");
+            assert!(detail.starts_with(rule) && detail.contains(place), "{head:?}: {detail}");
+        }
+    }
 }

@@ -10,6 +10,7 @@
 mod head;
 mod target;
 
+pub(super) use self::head::is_host;
 use self::head::{field, is_control, strip_line_end};
 use super::fault::{Fault, Place};
 use crate::domain::reason::Reason;
@@ -164,7 +165,11 @@ impl Framing {
                 self.partial.extend_from_slice(bytes);
             }
             self.searched = self.partial.len();
-            return if self.partial.len() > MAX_HEAD { Err(Reason::HeadTooLarge.into()) } else { Ok(bytes.len()) };
+            return if self.partial.len() > MAX_HEAD {
+                Err(Reason::HeadTooLarge.into())
+            } else {
+                Ok(bytes.len())
+            };
         };
         let mut partial = std::mem::take(&mut self.partial);
         let judged = head::judge(if known == 0 { bytes } else { &partial }.get(..end).unwrap_or_default())?;

@@ -42,7 +42,8 @@ impl<'a> Target<'a> {
         }
         let has_scheme =
             |scheme: &[u8]| raw.get(..scheme.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(scheme));
-        let begin = [&b"http://"[..], b"https://"].into_iter().find(|scheme| has_scheme(scheme)).map(<[u8]>::len);
+        let begin =
+            [&b"http://"[..], b"https://"].into_iter().find(|scheme| has_scheme(scheme)).map(<[u8]>::len);
         let begin = begin.ok_or_else(|| Fault::malformed(FORM))?;
         let rest = raw.get(begin..).unwrap_or_default();
         let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len());
@@ -78,4 +79,76 @@ impl<'a> Target<'a> {
 /// sign what they see, so they stay.
 fn is_normal(byte: u8) -> bool {
     byte.is_ascii_graphic() && !matches!(byte, b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}')
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn normal(raw: &str) -> String {
+        let target = Target::parse(raw.as_bytes()).unwrap();
+        let mut out = Vec::new();
+        target.write(&mut out);
+        assert_eq!(target.is_normal(), out == raw.as_bytes());
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn what_a_uri_cannot_hold_is_percent_encoded() {
+        for (raw, expected) in [
+            ("/a?x=/../b&y[0]=1%20~:@!$'()*+,;=", "/a?x=/../b&y[0]=1%20~:@!$'()*+,;="),
+            ("/q?query=up{job=\"a\"}", "/q?query=up%7Bjob=%22a%22%7D"),
+            ("/<a>`b`", "/%3Ca%3E%60b%60"),
+            ("/a|b^c\\d", "/a%7Cb%5Ec%5Cd"),
+            ("/caf\u{e9}?\u{20ac}", "/caf%C3%A9?%E2%82%AC"),
+            ("http://a.example:80/\"", "http://a.example:80/%22"),
+            ("HTTP://a?\"", "HTTP://a?%22"),
+            ("https://[::1]", "https://[::1]"),
+        ] {
+            assert_eq!(normal(raw), expected, "{raw}");
+        }
+    }
+
+    #[test]
+    fn a_target_is_a_path_or_a_url_with_a_plain_authority() {
+        for (raw, rule) in [
+            (&b"/a b"[..], SPACE),
+            (b"/a\tb", CONTROL),
+            (b"/a\x7f", CONTROL),
+            (b"/a#b", FRAGMENT),
+            (b"*", ASTERISK),
+            (b"a:80", FORM),
+            (b"\\a", FORM),
+            (b"?a", FORM),
+            (b"ftp://a/", FORM),
+            (b"http:/a", FORM),
+            (b"http://", AUTHORITY),
+            (b"http:///a", AUTHORITY),
+            (b"http://u@a/", AUTHORITY),
+            (b"http://a\\@b/", AUTHORITY),
+            (b"http://a\"/", AUTHORITY),
+        ] {
+            let fault = Target::parse(raw).unwrap_err();
+            assert!(fault.detail().unwrap().starts_with(rule), "{fault:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_normal_form_is_a_uri_and_its_own_normal_form(raw in proptest::collection::vec(any::<u8>(), 0..60)) {
+            let raw = [b"/".as_slice(), &raw].concat();
+            if let Ok(target) = Target::parse(&raw) {
+                let mut once = Vec::new();
+                target.write(&mut once);
+                prop_assert!(http::uri::PathAndQuery::try_from(once.as_slice()).is_ok());
+                let mut twice = Vec::new();
+                Target::parse(&once).unwrap().write(&mut twice);
+                prop_assert_eq!(&once, &twice);
+                let decoded = |text: &[u8]| percent_encoding::percent_decode(text).collect::<Vec<_>>();
+                prop_assert_eq!(decoded(&raw), decoded(&once));
+            }
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use super::World;
 use crate::support::client::{Connection, get};
+use crate::support::logs;
 
 async fn statuses(world: &World, targets: &[&str]) -> Vec<u16> {
     let mut statuses = Vec::new();
@@ -53,6 +54,57 @@ async fn a_semicolon_that_is_kept_is_a_character_of_its_segment() {
     assert_eq!(statuses(&world, &hidden).await, [400; 5]);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_doubly_encoded_delimiter_that_is_kept_stays_as_it_was_sent() {
+    let world =
+        World::new("      - { paths: [\"/exact/a%252Fb\"], access: public }\n    doubleEncoding: keep\n")
+            .await;
+    let good = ["/public/job/feature%252fx", "/exact/a%252Fb", "/public/a%255cb%253bc%2525"];
+    assert_eq!(statuses(&world, &good).await, [200; 3]);
+    assert_eq!(seen(&world), good);
+    let hidden = [
+        "/public/..%252fadmin",
+        "/public/%252e%252e/admin",
+        "/public/%25252e%25252e/admin",
+        "/public/..%255cadmin",
+        "/public/a%2500",
+        "/public/a%252f%253bx",
+        "/public/a%2Fb",
+        "/public/%f6",
+    ];
+    assert_eq!(statuses(&world, &hidden).await, [400; 8]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn escapes_that_are_not_utf_8_can_be_kept_and_are_judged_as_iso_8859_1() {
+    let more = "      - { paths: [\"/exact/sch%C3%B6n\"], access: public }\n    nonUtf8: keep\n";
+    let world = World::new(more).await;
+    assert_eq!(statuses(&world, &["/public/sch%f6n", "/exact/sch%f6n", "/exact/sch%c3%b6n"]).await, [200; 3]);
+    assert_eq!(seen(&world), ["/public/sch%F6n", "/exact/sch%F6n", "/exact/sch%C3%B6n"]);
+    let hidden = ["/public/%c0%ae%c0%ae/admin", "/public/..%c0%afadmin", "/public/..%e0%80%afadmin"];
+    assert_eq!(statuses(&world, &hidden).await, [400; 3]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ambiguous_path_is_refused_with_its_cause_and_the_key_that_allows_it() {
+    let world = World::new("").await;
+    for (target, cause) in [
+        ("/public/a%252Fb", "doubleEncoding: keep"),
+        ("/public/%F6", "nonUtf8: keep"),
+        ("/public/a%2Fb", "encodedSlash: keep"),
+        ("/public/a;b", "pathParameters: keep"),
+        ("/public/%2e%2e/a", "encoded dot segment"),
+        ("/public/a\\b", "a backslash"),
+        ("/public/100%", "send the sign as %25"),
+    ] {
+        let answer = get(world.address(), target, &[("Host", "a")]).await;
+        let text = answer.json()["error_description"].as_str().unwrap_or_default().to_owned();
+        assert!(answer.status == 400 && text.contains(cause), "{target}: {text}");
+        let listener = format!("listener=\"{}\"", world.name);
+        logs::wait_for_line(world.mark, &["access", &listener, "ambiguous_path", cause]).await;
+    }
+}
+
 const CLAIMED: &[(&str, &str)] = &[
     ("Host", "inner.example:80"),
     ("X-Forwarded-For", "203.0.113.7"),
@@ -101,14 +153,19 @@ async fn a_strangers_word_on_its_way_here_is_replaced() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_trusted_proxys_word_is_extended() {
     assert_eq!(
-        forwarding("    trustedProxies: [127.0.0.0/8]\n").await,
+        forwarding("    trustedProxies: [127.0.0.0/8, 10.0.0.0/8]\n").await,
         values(&[
             ("x-forwarded-for", "203.0.113.7, 10.0.0.1, 127.0.0.1"),
             ("x-forwarded-proto", "https"),
             ("x-forwarded-host", "outer.example"),
             ("x-forwarded-port", "443"),
             ("x-real-ip", "203.0.113.7"),
-            ("forwarded", "for=203.0.113.7;proto=https, for=127.0.0.1;host=\"inner.example:80\";proto=http"),
+            // The proxy's own `Forwarded` leaves out 10.0.0.1: both families tell the longer story.
+            (
+                "forwarded",
+                "for=203.0.113.7;host=\"outer.example\";proto=https, for=10.0.0.1, \
+                 for=127.0.0.1;host=\"inner.example:80\";proto=http"
+            ),
         ])
     );
 }

@@ -15,6 +15,7 @@ mod recorder;
 mod sequences;
 mod slow;
 mod targets;
+mod words;
 
 use std::net::SocketAddr;
 
@@ -142,6 +143,10 @@ inbound:
             let answer = answer.unwrap_or_else(|error| panic!("{name}: no answer {number}: {error:?}"));
             let reason = answer.header("x-m2m-reason").unwrap_or_default();
             assert_eq!((answer.status, reason), *expected, "{name}: answer {number}: {answer:?}");
+            if [BAD, PATH].contains(expected) {
+                let text = answer.json()["error_description"].as_str().unwrap_or_default().to_owned();
+                assert!(text.contains(": "), "{name}: the rule is named: {text}");
+            }
             if reason.is_empty() && method != "HEAD" {
                 assert!(answer.text().contains(marker), "{name}: a foreign answer: {answer:?}");
             }
