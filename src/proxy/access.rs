@@ -4,6 +4,7 @@
 //! find all well are written only when the log level is debug.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use pingora::proxy::Session;
@@ -26,6 +27,8 @@ pub struct Access {
     pub reason: Reason,
     /// Whether it was let through.
     pub decision: Decision,
+    /// The client by a trusted proxy's word, where that is another than the connection's peer.
+    pub client: Option<IpAddr>,
     /// More than the reason says: constants, and places in the request.
     pub detail: Option<Cow<'static, str>>,
     /// The token's client.
@@ -43,6 +46,7 @@ impl Access {
             began: Instant::now(),
             reason: Reason::Internal,
             decision: Decision::Deny,
+            client: None,
             detail: None,
             client_id: None,
             upstream_time: None,
@@ -97,13 +101,16 @@ impl Access {
         if is_well && !tracing::enabled!(target: "access", Level::DEBUG) {
             return;
         }
+        let address = session.client_addr();
+        let peer = self.client.map(|client| client.to_string()).or_else(|| address.map(ToString::to_string));
         let head = session.req_header();
         let method = head.method.as_str();
         tracing::info!(
             target: "access",
             role = metrics.role().as_str(),
             listener = metrics.listener(),
-            peer = session.client_addr().map(tracing::field::display),
+            peer = peer.map(tracing::field::display),
+            via = self.client.and(address).map(tracing::field::display),
             method = method.get(..32).unwrap_or(method),
             path = shortened(head.uri.path()),
             status,

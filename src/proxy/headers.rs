@@ -1,25 +1,10 @@
 //! Headers: what of the client's is taken away, what the upstream sees instead.
 
-use std::net::IpAddr;
-
-use http::{HeaderName, HeaderValue, header};
-use ipnet::IpNet;
+use http::{HeaderName, HeaderValue};
 use pingora::http::RequestHeader;
 
-use super::connection::ConnectionState;
 use crate::domain::reason::Reason;
 use crate::verifier::VerifiedToken;
-
-/// Headers by which a proxy says whom it speaks for. A client's own are never passed on by an inbound listener.
-const FORWARDING: &[&str] = &[
-    "forwarded",
-    "x-forwarded-for",
-    "x-forwarded-proto",
-    "x-forwarded-host",
-    "x-forwarded-port",
-    "x-forwarded-prefix",
-    "x-real-ip",
-];
 
 /// The beginning of the sidecar's own headers. All of them are taken from a client, not only those that this listener
 /// sets: an upstream may read one that another listener in front of it would set.
@@ -112,64 +97,9 @@ fn fold_byte(byte: u8) -> u8 {
     if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'-' }
 }
 
-fn folds_to(name: &str, folded: &str) -> bool {
+/// Whether a name is read as another, which is in small letters, by upstreams that take all marks for one.
+pub(super) fn folds_to(name: &str, folded: &str) -> bool {
     name.len() == folded.len() && name.bytes().map(fold_byte).eq(folded.bytes())
-}
-
-/// Replaces what the client said of its way here by what the sidecar itself saw; what a trusted proxy said is extended.
-///
-/// # Errors
-/// When the request can hold no further header.
-pub fn set_forwarding(
-    request: &mut RequestHeader,
-    connection: &ConnectionState,
-    trusted: &[IpNet],
-) -> pingora::Result<()> {
-    let peer = canonical(connection.peer.ip());
-    let is_trusted = trusted.iter().any(|network| network.contains(&peer));
-    // Of a trusted proxy too only the usual spelling counts: who folds the others would read a client's.
-    let is_forged = |name: &HeaderName| {
-        FORWARDING.iter().any(|known| folds_to(name.as_str(), known))
-            && !(is_trusted && FORWARDING.contains(&name.as_str()))
-    };
-    let forged: Vec<HeaderName> = request.headers.keys().filter(|name| is_forged(name)).cloned().collect();
-    for name in forged {
-        request.remove_header(&name);
-    }
-    let host = request.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    let host = host.to_owned();
-    let address = peer.to_string();
-    let node = if peer.is_ipv6() { format!("\"[{address}]\"") } else { address.clone() };
-    let element = format!("for={node};host=\"{host}\";proto=http");
-    extend(request, "x-forwarded-for", &address)?;
-    extend(request, "forwarded", &element)?;
-    for (name, value) in
-        [("x-real-ip", address.as_str()), ("x-forwarded-proto", "http"), ("x-forwarded-host", &host)]
-    {
-        if request.headers.get_all(name).iter().count() != 1 {
-            request.insert_header(name, value)?;
-        }
-    }
-    Ok(())
-}
-
-/// Puts an element behind those of a list that is there already.
-fn extend(request: &mut RequestHeader, name: &'static str, element: &str) -> pingora::Result<()> {
-    let mut list = String::new();
-    for value in request.headers.get_all(name) {
-        // What is no text stands in no such list.
-        if let Ok(value) = value.to_str() {
-            list.push_str(value);
-            list.push_str(", ");
-        }
-    }
-    list.push_str(element);
-    request.insert_header(name, list)
-}
-
-/// An IPv4 address that came in over a dual-stack socket is still an IPv4 address.
-fn canonical(address: IpAddr) -> IpAddr {
-    address.to_canonical()
 }
 
 #[cfg(test)]

@@ -18,7 +18,8 @@ use pingora::{Error, ErrorType};
 use super::access::Access;
 use super::connection::ConnectionState;
 use super::fault::{self, Fault};
-use super::headers::{IdentityHeaders, set_forwarding};
+use super::forwarded::Story;
+use super::headers::IdentityHeaders;
 use super::respond::{Answer, REASON_HEADER};
 use super::upstream::{self, Tries, Upstream};
 use super::{failure, head, local};
@@ -136,6 +137,8 @@ fn check_method(method: &Method) -> Result<(), Refusal> {
 pub struct Context {
     access: Access,
     connection: Option<Arc<ConnectionState>>,
+    /// Where the request came from.
+    story: Option<Story>,
     /// The path in normal form, with the query as it came; set together with the permit.
     target: String,
     permit: Option<Permit>,
@@ -180,6 +183,9 @@ impl Inbound {
         let peer = connection.peer.ip();
         ctx.connection = Some(connection);
         let request = session.req_header();
+        let story = Story::read(&request.headers, peer, &self.trusted_proxies);
+        ctx.access.client = story.client_behind_proxy();
+        ctx.story = Some(story);
         // Before the target: that of CONNECT is no path.
         check_method(&request.method)?;
         let (path, query) = head::target(request).map_err(|fault| refusal(&fault))?;
@@ -253,13 +259,13 @@ impl Inbound {
 
     /// Makes the request that the upstream sees. Without a permit there is none.
     fn forward(&self, request: &mut RequestHeader, ctx: &Context) -> Result<(), Reason> {
-        let (Some(permit), Some(connection)) = (&ctx.permit, &ctx.connection) else {
+        let (Some(permit), Some(story)) = (&ctx.permit, &ctx.story) else {
             return Err(Reason::Internal);
         };
         let broken = |_| Reason::Internal;
         request.set_raw_path(ctx.target.as_bytes()).map_err(broken)?;
         self.identity.strip(request);
-        set_forwarding(request, connection, &self.trusted_proxies).map_err(broken)?;
+        story.write(request).map_err(broken)?;
         if !self.keep_authorization {
             request.remove_header(&header::AUTHORIZATION);
         }
@@ -282,6 +288,7 @@ impl ProxyHttp for Inbound {
         Context {
             access: Access::begin(),
             connection: None,
+            story: None,
             target: String::new(),
             permit: None,
             slot: None,

@@ -5,6 +5,7 @@ pub mod anywhere;
 pub mod connection;
 pub mod failure;
 pub mod fault;
+pub mod forwarded;
 pub mod framing;
 pub mod head;
 pub mod headers;

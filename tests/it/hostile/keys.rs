@@ -170,6 +170,45 @@ async fn a_trusted_proxys_word_is_extended() {
     );
 }
 
+/// A trusted proxy that writes one family: the other tells the same story, and so does the access log.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_story_is_told_in_both_families_and_in_the_log() {
+    const CLIENT: &str = "203.0.113.7";
+    let world = World::new("    trustedProxies: [127.0.0.0/8, 10.0.0.0/8]\n").await;
+    for (number, claimed) in [
+        &[("X-Forwarded-For", "6.6.6.6, 203.0.113.7, 10.0.0.1"), ("X-Forwarded-Proto", "https")][..],
+        &[("Forwarded", "for=6.6.6.6, for=\"203.0.113.7:80\";proto=https, for=10.0.0.1")],
+        // The proxy writes X-Forwarded-For, and passes on what its client claims in Forwarded.
+        &[
+            ("X-Forwarded-For", "203.0.113.7"),
+            ("X-Forwarded-Proto", "https"),
+            ("Forwarded", "for=6.6.6.6;proto=http"),
+        ],
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mark = logs::mark();
+        for path in [format!("/public/{number}"), format!("/admin/{number}")] {
+            let headers = [&[("Host", "inner")], claimed].concat();
+            get(world.address(), &path, &headers).await;
+            let line = [&format!("path=\"{path}\""), &format!("peer={CLIENT} "), "via=127.0.0.1:"];
+            logs::wait_for_line(mark, &line.map(|text: &str| text)).await;
+        }
+        let seen = world.recorder.requests().pop().expect("a request");
+        assert_eq!(seen.all("x-real-ip"), [CLIENT]);
+        assert_eq!(seen.all("x-forwarded-proto"), ["https"]);
+        let nodes = |list: &str| list.split(',').map(|item| item.trim().to_owned()).collect::<Vec<_>>();
+        let (plain, list) = (nodes(seen.all("x-forwarded-for")[0]), nodes(seen.all("forwarded")[0]));
+        assert_eq!(plain.len(), list.len());
+        for (address, element) in plain.iter().zip(&list) {
+            let node = element.split(';').next().unwrap_or_default().trim_start_matches("for=");
+            assert_eq!(node.trim_matches('"').trim_end_matches(":80"), address);
+        }
+        assert!(list[list.len() - 2..].iter().all(|element| element.starts_with("for=")));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_waits_between_requests_is_kept() {
     let mut world = World::new("").await;

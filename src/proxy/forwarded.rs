@@ -1,0 +1,461 @@
+//! Where a request came from, as one story: what a trusted proxy says in `X-Forwarded-*` or `Forwarded` (RFC 7239), and what the
+//! sidecar itself saw, written in both families.
+
+use std::borrow::Cow;
+use std::net::{IpAddr, SocketAddr};
+
+use http::{HeaderMap, HeaderName, header};
+use ipnet::IpNet;
+use pingora::http::RequestHeader;
+
+use super::headers::folds_to;
+
+const X_FORWARDED_FOR: &str = "x-forwarded-for";
+const X_FORWARDED_PROTO: &str = "x-forwarded-proto";
+const X_FORWARDED_HOST: &str = "x-forwarded-host";
+const X_REAL_IP: &str = "x-real-ip";
+const FORWARDED: &str = "forwarded";
+
+/// Headers by which a proxy says whom it speaks for. A client's own are never passed on by an inbound listener.
+const FORWARDING: &[&str] = &[
+    FORWARDED,
+    X_FORWARDED_FOR,
+    X_FORWARDED_PROTO,
+    X_FORWARDED_HOST,
+    "x-forwarded-port",
+    "x-forwarded-prefix",
+    X_REAL_IP,
+];
+
+/// What stands for a node whose address is not said (RFC 7239 §6.2).
+const UNKNOWN: &str = "unknown";
+
+/// Where a request came from.
+#[derive(Debug)]
+pub struct Story {
+    /// The address that the connection came from.
+    peer: IpAddr,
+    /// Whether a trusted proxy tells of requests that it passes on.
+    is_trusted: bool,
+    /// The nodes that it names, the one next to us last; none where the address is not said.
+    nodes: Vec<Option<IpAddr>>,
+    /// Which of them is the client; none: the peer.
+    client: Option<usize>,
+    /// How the client called it.
+    called: Called,
+    /// The lists as they came, where they tell this story.
+    lists: Lists,
+}
+
+/// What a client called: the scheme and the host.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Called {
+    proto: Option<String>,
+    host: Option<String>,
+}
+
+#[derive(Debug, Default)]
+struct Lists {
+    x_forwarded_for: Option<String>,
+    forwarded: Option<String>,
+}
+
+/// One element of `Forwarded`.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Element {
+    node: Option<IpAddr>,
+    called: Called,
+}
+
+impl Story {
+    /// Reads what a request says of its way here. Only the word of a trusted peer counts.
+    ///
+    /// Where its two families tell different stories, or only one is there, `X-Forwarded-*` counts: nearly every proxy writes that,
+    /// and one that does not write `Forwarded` passes on whatever its client has sent there.
+    #[must_use]
+    pub fn read(headers: &HeaderMap, peer: IpAddr, trusted: &[IpNet]) -> Self {
+        let peer = peer.to_canonical();
+        let trusts = |address: IpAddr| trusted.iter().any(|network| network.contains(&address));
+        let mut story = Self {
+            peer,
+            is_trusted: trusts(peer),
+            nodes: Vec::new(),
+            client: None,
+            called: Called::default(),
+            lists: Lists::default(),
+        };
+        if !story.is_trusted {
+            return story;
+        }
+        let x_list = joined(headers, X_FORWARDED_FOR);
+        let list = joined(headers, FORWARDED);
+        let elements = list.as_deref().and_then(parse_forwarded);
+        let x_called = Called {
+            proto: single(headers, X_FORWARDED_PROTO).and_then(first_scheme),
+            host: single(headers, X_FORWARDED_HOST).and_then(first_host),
+        };
+        let real_ip = single(headers, X_REAL_IP).and_then(parse_node);
+        match (&x_list, &elements, real_ip) {
+            (Some(x_list), _, _) => {
+                story.nodes = items(x_list).map(parse_node).collect();
+            }
+            (None, Some(elements), _) => story.nodes = elements.iter().map(|element| element.node).collect(),
+            (None, None, Some(address)) => story.nodes = vec![Some(address)],
+            (None, None, None) => {}
+        }
+        story.client = client_of(&story.nodes, trusts);
+        let says = elements.as_deref().map(|elements| called_in(elements, story.client));
+        let is_one = says.as_ref().is_some_and(|says| {
+            let same_nodes =
+                elements.iter().flatten().map(|element| element.node).eq(story.nodes.iter().copied());
+            same_nodes && agree(&says.proto, &x_called.proto) && agree(&says.host, &x_called.host)
+        });
+        let says = says.filter(|_| is_one || x_list.is_none()).unwrap_or_default();
+        story.called = Called { proto: x_called.proto.or(says.proto), host: x_called.host.or(says.host) };
+        story.lists = Lists { x_forwarded_for: x_list, forwarded: list.filter(|_| is_one) };
+        story
+    }
+
+    /// The client: of the addresses that were named the last one that is no trusted proxy's.
+    #[must_use]
+    pub fn client(&self) -> IpAddr {
+        self.client.and_then(|index| self.nodes.get(index).copied().flatten()).unwrap_or(self.peer)
+    }
+
+    /// The client where that is another than the connection's peer.
+    #[must_use]
+    pub fn client_behind_proxy(&self) -> Option<IpAddr> {
+        self.client.map(|_| self.client())
+    }
+
+    /// Writes the story, extended by what the sidecar itself saw, in place of what the request says.
+    ///
+    /// # Errors
+    /// When the request can hold no further header.
+    pub fn write(&self, request: &mut RequestHeader) -> pingora::Result<()> {
+        // Of a trusted proxy too only the usual spelling counts: an upstream that folds the others would read a client's.
+        let is_kept =
+            |name: &str| self.is_trusted && matches!(name, "x-forwarded-port" | "x-forwarded-prefix");
+        let is_forged = |name: &HeaderName| {
+            FORWARDING.iter().any(|known| folds_to(name.as_str(), known)) && !is_kept(name.as_str())
+        };
+        let forged: Vec<HeaderName> =
+            request.headers.keys().filter(|name| is_forged(name)).cloned().collect();
+        for name in forged {
+            request.remove_header(&name);
+        }
+        let host = request.headers.get(header::HOST).and_then(|host| host.to_str().ok()).map(str::to_owned);
+        let x_list = match &self.lists.x_forwarded_for {
+            Some(list) => Cow::from(list),
+            None => self.nodes.iter().map(|node| plain(*node)).collect::<Vec<_>>().join(", ").into(),
+        };
+        request.insert_header(X_FORWARDED_FOR, extended(&x_list, &self.peer.to_string()))?;
+        let list = match &self.lists.forwarded {
+            Some(list) => Cow::from(list),
+            None => self.elements().into(),
+        };
+        request.insert_header(
+            FORWARDED,
+            extended(&list, &element(Some(self.peer), host.as_deref(), Some("http"))),
+        )?;
+        request.insert_header(X_REAL_IP, self.client().to_string())?;
+        request.insert_header(X_FORWARDED_PROTO, self.called.proto.as_deref().unwrap_or("http"))?;
+        if let Some(host) = self.called.host.as_deref().or(host.as_deref()) {
+            request.insert_header(X_FORWARDED_HOST, host)?;
+        }
+        Ok(())
+    }
+
+    /// The nodes as elements of `Forwarded`. What the client called stands beside the client.
+    fn elements(&self) -> String {
+        let mut elements = Vec::new();
+        for (index, node) in self.nodes.iter().enumerate() {
+            let called = if self.client == Some(index) { self.called.clone() } else { Called::default() };
+            elements.push(element(*node, called.host.as_deref(), called.proto.as_deref()));
+        }
+        elements.join(", ")
+    }
+}
+
+/// Which node is the client: seen from us the first that is no trusted proxy. Behind a node whose address is not said nothing is
+/// known.
+fn client_of(nodes: &[Option<IpAddr>], trusts: impl Fn(IpAddr) -> bool) -> Option<usize> {
+    let mut client = None;
+    for (index, node) in nodes.iter().enumerate().rev() {
+        let Some(address) = node else { break };
+        client = Some(index);
+        if !trusts(*address) {
+            break;
+        }
+    }
+    client
+}
+
+/// What the client called, by its own element or the nearest one behind it that says so.
+fn called_in(elements: &[Element], client: Option<usize>) -> Called {
+    let behind = || elements.iter().skip(client.unwrap_or(0)).map(|element| &element.called);
+    Called {
+        proto: behind().find_map(|called| called.proto.clone()),
+        host: behind().find_map(|called| called.host.clone()),
+    }
+}
+
+fn agree(one: &Option<String>, other: &Option<String>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => one.eq_ignore_ascii_case(other),
+        _ => true,
+    }
+}
+
+/// All lines of a list as one; none where there is none, or where it is no text.
+fn joined(headers: &HeaderMap, name: &str) -> Option<String> {
+    let lines: Vec<&str> = headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
+    let list = lines.join(", ");
+    (!list.trim().is_empty()).then_some(list)
+}
+
+/// The value of a header that is there once.
+fn single<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let mut values = headers.get_all(name).iter();
+    let value = values.next().filter(|_| values.next().is_none());
+    value.and_then(|value| value.to_str().ok())
+}
+
+fn items(list: &str) -> impl Iterator<Item = &str> {
+    list.split(',').map(str::trim).filter(|item| !item.is_empty())
+}
+
+fn first_scheme(value: &str) -> Option<String> {
+    let scheme = items(value).next()?.to_ascii_lowercase();
+    let is_scheme = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+        && scheme.len() <= 16
+        && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
+    is_scheme.then_some(scheme)
+}
+
+fn first_host(value: &str) -> Option<String> {
+    let host = items(value).next()?;
+    super::framing::is_host(host.as_bytes()).then(|| host.to_owned())
+}
+
+/// The address of a node (RFC 7239 §6), with or without port; none for `unknown` and hidden names.
+fn parse_node(node: &str) -> Option<IpAddr> {
+    let address = match node.strip_prefix('[') {
+        Some(rest) => rest.split_once(']')?.0.parse().ok(),
+        None => node.parse().ok().or_else(|| node.parse::<SocketAddr>().ok().map(|node| node.ip())),
+    };
+    address.map(|address: IpAddr| address.to_canonical())
+}
+
+/// The elements of a `Forwarded` list (RFC 7239 §4); none where it is not one.
+fn parse_forwarded(list: &str) -> Option<Vec<Element>> {
+    let mut elements = vec![Element::default()];
+    let mut rest = list.trim();
+    while !rest.is_empty() {
+        let (name, after) = rest.split_once('=')?;
+        let name = name.trim();
+        if name.is_empty()
+            || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+        {
+            return None;
+        }
+        let (value, after) = parse_value(after)?;
+        let element = elements.last_mut()?;
+        match name.to_ascii_lowercase().as_str() {
+            "for" => element.node = parse_node(&value),
+            "proto" => element.called.proto = Some(first_scheme(&value)?),
+            "host" => element.called.host = Some(first_host(&value)?),
+            _ => {}
+        }
+        rest = after.trim_start();
+        rest = match rest.as_bytes().first() {
+            Some(b';') => rest.get(1..)?.trim_start(),
+            Some(b',') => {
+                elements.push(Element::default());
+                rest.get(1..)?.trim_start()
+            }
+            Some(_) => return None,
+            None => break,
+        };
+        if rest.is_empty() {
+            return None;
+        }
+    }
+    Some(elements)
+}
+
+/// A token or a quoted string, and what stands behind it.
+fn parse_value(text: &str) -> Option<(String, &str)> {
+    let Some(quoted) = text.strip_prefix('"') else {
+        let end = text.find([';', ',', ' ', '\t']).unwrap_or(text.len());
+        let (value, rest) = text.split_at(end);
+        return (!value.contains('"')).then(|| (value.to_owned(), rest));
+    };
+    let mut value = String::new();
+    let mut characters = quoted.char_indices();
+    while let Some((at, character)) = characters.next() {
+        match character {
+            '"' => return Some((value, quoted.get(at + 1..)?)),
+            '\\' => value.push(characters.next()?.1),
+            character => value.push(character),
+        }
+    }
+    None
+}
+
+fn plain(node: Option<IpAddr>) -> String {
+    node.map_or_else(|| UNKNOWN.to_owned(), |address| address.to_string())
+}
+
+fn element(node: Option<IpAddr>, host: Option<&str>, proto: Option<&str>) -> String {
+    let mut text = match node {
+        Some(IpAddr::V6(address)) => format!("for=\"[{address}]\""),
+        node => format!("for={}", plain(node)),
+    };
+    for (name, value) in
+        [("host", host.map(|host| format!("\"{host}\""))), ("proto", proto.map(str::to_owned))]
+    {
+        if let Some(value) = value {
+            text.push_str(&format!(";{name}={value}"));
+        }
+    }
+    text
+}
+
+/// A list with one more item.
+fn extended(list: &str, item: &str) -> String {
+    if list.is_empty() { item.to_owned() } else { format!("{list}, {item}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const TRUSTED: &[&str] = &["127.0.0.0/8", "10.0.0.0/8"];
+
+    /// What the upstream sees of a request of 127.0.0.1 with these headers, and who the client is.
+    fn told(claimed: &[(&'static str, &str)]) -> (String, [String; 5]) {
+        let mut request = RequestHeader::build("GET", b"/", None).unwrap();
+        request.insert_header("host", "in:80").unwrap();
+        for (name, value) in claimed {
+            request.append_header(*name, *value).unwrap();
+        }
+        let trusted: Vec<IpNet> = TRUSTED.iter().map(|network| network.parse().unwrap()).collect();
+        let story = Story::read(&request.headers, "::ffff:127.0.0.1".parse().unwrap(), &trusted);
+        story.write(&mut request).unwrap();
+        let seen = [X_FORWARDED_FOR, X_FORWARDED_PROTO, X_FORWARDED_HOST, X_REAL_IP, FORWARDED].map(|name| {
+            let values: Vec<_> =
+                request.headers.get_all(name).iter().map(|value| value.to_str().unwrap()).collect();
+            values.join(" | ")
+        });
+        (story.client().to_string(), seen)
+    }
+
+    fn expect(claimed: &[(&'static str, &str)], client: &str, seen: [&str; 5]) {
+        assert_eq!(told(claimed), (client.to_owned(), seen.map(str::to_owned)), "{claimed:?}");
+    }
+
+    const OURS: &str = "for=127.0.0.1;host=\"in:80\";proto=http";
+
+    #[test]
+    fn the_family_that_is_missing_tells_the_story_of_the_other() {
+        expect(
+            &[
+                ("x-forwarded-for", "203.0.113.7"),
+                ("x-forwarded-proto", "https"),
+                ("x-forwarded-host", "out"),
+            ],
+            "203.0.113.7",
+            [
+                "203.0.113.7, 127.0.0.1",
+                "https",
+                "out",
+                "203.0.113.7",
+                &format!("for=203.0.113.7;host=\"out\";proto=https, {OURS}"),
+            ],
+        );
+        expect(
+            &[("forwarded", "for=\"[2001:db8::7]:4711\";proto=HTTPS;host=out, For=10.0.0.2")],
+            "2001:db8::7",
+            [
+                "2001:db8::7, 10.0.0.2, 127.0.0.1",
+                "https",
+                "out",
+                "2001:db8::7",
+                &format!("for=\"[2001:db8::7]:4711\";proto=HTTPS;host=out, For=10.0.0.2, {OURS}"),
+            ],
+        );
+        expect(
+            &[("x-real-ip", "203.0.113.7")],
+            "203.0.113.7",
+            ["203.0.113.7, 127.0.0.1", "http", "in:80", "203.0.113.7", &format!("for=203.0.113.7, {OURS}")],
+        );
+        expect(&[], "127.0.0.1", ["127.0.0.1", "http", "in:80", "127.0.0.1", OURS]);
+    }
+
+    #[test]
+    fn the_client_is_the_last_address_that_is_no_trusted_proxys() {
+        for (list, client) in [
+            ("203.0.113.7, 10.0.0.1", "203.0.113.7"),
+            ("1.2.3.4, 203.0.113.7, 10.0.0.1", "203.0.113.7"),
+            ("1.2.3.4,203.0.113.7", "203.0.113.7"),
+            ("10.0.0.3, 10.0.0.1", "10.0.0.3"),
+            ("203.0.113.7:5678", "203.0.113.7"),
+            ("[2001:db8::1]:80", "2001:db8::1"),
+            ("2001:db8::1", "2001:db8::1"),
+            ("203.0.113.7, unknown, 10.0.0.1", "10.0.0.1"),
+            ("_hidden", "127.0.0.1"),
+            ("203.0.113.7, <x>", "127.0.0.1"),
+        ] {
+            assert_eq!(told(&[("x-forwarded-for", list)]).0, client, "{list}");
+        }
+    }
+
+    #[test]
+    fn two_stories_become_that_of_x_forwarded() {
+        let (client, seen) = told(&[
+            ("x-forwarded-for", "203.0.113.7"),
+            ("x-real-ip", "6.6.6.6"),
+            ("forwarded", "for=6.6.6.6;proto=https;host=evil"),
+        ]);
+        assert_eq!(client, "203.0.113.7");
+        assert_eq!(seen[3..], ["203.0.113.7".to_owned(), format!("for=203.0.113.7, {OURS}")]);
+        assert!(!seen.join(" ").contains("6.6.6.6") && !seen.join(" ").contains("evil"), "{seen:?}");
+        for broken in ["for=203.0.113.7;proto=\"https", "for", "for=203.0.113.7 proto=https", "=x"] {
+            let (_, seen) = told(&[("x-forwarded-for", "203.0.113.7"), ("forwarded", broken)]);
+            assert_eq!(seen[4], format!("for=203.0.113.7, {OURS}"), "{broken}");
+        }
+    }
+
+    #[test]
+    fn one_story_in_both_families_is_extended_as_it_came() {
+        let (_, seen) = told(&[
+            ("x-forwarded-for", "203.0.113.7"),
+            ("x-forwarded-for", "10.0.0.1"),
+            ("x-forwarded-proto", "https"),
+            ("forwarded", "for=203.0.113.7;by=_x;proto=https"),
+            ("forwarded", "for=\"10.0.0.1:80\""),
+        ]);
+        assert_eq!(seen[4], format!("for=203.0.113.7;by=_x;proto=https, for=\"10.0.0.1:80\", {OURS}"));
+    }
+
+    proptest! {
+        /// Whatever a trusted proxy sends, both lists that go on name the same nodes.
+        #[test]
+        fn both_lists_name_the_same_nodes(
+            x_list in proptest::option::of("([0-9.:a-f]{1,6}|10\\.0\\.0\\.[1-3]|, |,|unknown|\\[::1\\]|\"){0,6}"),
+            list in proptest::option::of("(for=|proto=https|host=a|10\\.0\\.0\\.[1-3]|\"|\\[::1\\]|;|, |\\\\){0,8}"),
+        ) {
+            let claimed: Vec<_> = [("x-forwarded-for", &x_list), ("forwarded", &list)]
+                .into_iter()
+                .filter_map(|(name, value)| Some((name, value.as_deref()?)))
+                .collect();
+            let (_, seen) = told(&claimed);
+            let x_nodes: Vec<_> = items(&seen[0]).map(parse_node).collect();
+            let nodes: Vec<_> = parse_forwarded(&seen[4]).unwrap().into_iter().map(|element| element.node).collect();
+            prop_assert_eq!(x_nodes, nodes);
+        }
+    }
+}
