@@ -9,20 +9,50 @@ use super::head;
 use super::respond::Answer;
 use crate::domain::reason::Reason;
 
+/// The context of the error for an answer that upgrades the connection.
+pub const UPGRADED: &str = "an upgrade that was not asked for";
+/// What Pingora's parser calls an answer with more fields than it takes.
+const TOO_MANY: &str = "too many headers";
 /// What Pingora calls chunks and trailers that are none.
 const BROKEN_CHUNKS: [&str; 2] = ["InvalidChunk", "InvalidTrailerEnd"];
 
 const BODY: &str = "the body is not framed as HTTP wants it";
-const NOMINATIONS: &str = "the Connection header names a field that every hop needs, or more than nine fields, or what is no name";
+const NOMINATIONS: &str =
+    "the Connection header names a field that every hop needs, or more than nine fields, or what is no name";
 
 /// The reason for a proxy error, and what is known beside it.
 #[must_use]
 pub fn fault_of(error: &Error) -> Fault {
     let reason = reason_of(error);
-    match (reason, error.esource()) {
-        (Reason::MalformedRequest, ErrorSource::Downstream) => Fault::malformed(BODY).at(Place::Body),
-        (Reason::MalformedRequest, _) => Fault::malformed(NOMINATIONS),
+    match (reason, error.etype()) {
+        (Reason::MalformedRequest, ErrorType::InvalidHTTPHeader) => Fault::malformed(NOMINATIONS),
+        (Reason::MalformedRequest, _) => Fault::malformed(BODY).at(Place::Body),
+        (Reason::UpstreamBroken, _) => Fault::because(reason, broken_answer(error)),
         _ => reason.into(),
+    }
+}
+
+/// What is wrong with an upstream's answer.
+fn broken_answer(error: &Error) -> &'static str {
+    // The context of what cannot be parsed begins with the bytes themselves, which may say anything.
+    let context = error.context.as_ref().map_or("", |context| context.as_str());
+    let says = |text: &str| !context.starts_with("buf: ") && context.contains(text);
+    match error.etype() {
+        ErrorType::InvalidHTTPHeader if context == UPGRADED => {
+            "it agrees to an upgrade that was not asked for"
+        }
+        ErrorType::InvalidHTTPHeader if error.root_cause().to_string() == TOO_MANY => {
+            "it has more than 256 header fields"
+        }
+        ErrorType::InvalidHTTPHeader if says("Content-Length") => {
+            "its Content-Length is no plain number, or there are two that differ"
+        }
+        ErrorType::InvalidHTTPHeader if says("larger than") => "its head is larger than 1 MiB",
+        ErrorType::InvalidHTTPHeader => "its head is not HTTP/1.1",
+        ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError => {
+            "the connection ended before the answer was complete"
+        }
+        _ => "its body is not framed as HTTP/1.1 wants it",
     }
 }
 

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderValue, Method, StatusCode, Version, header};
+use http::{HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::Session;
 use pingora::{Error, ErrorType};
 
 use super::connection::{Connection, ConnectionState};
+use super::failure::UPGRADED;
 use super::fault::Fault;
 use super::listener::KEEP_ALIVE;
 use crate::domain::reason::Reason;
@@ -26,6 +27,10 @@ pub fn accept(session: &mut Session) -> Result<Arc<ConnectionState>, Reason> {
     // Pingora keeps a connection for ever after its first request, except where it has decided to close it.
     if session.get_keepalive().is_some() {
         session.set_keepalive(Some(KEEP_ALIVE.as_secs()));
+    }
+    // RFC 9110 §15.2: HTTP/1.0 has no interim answers, and takes one for the answer itself.
+    if session.req_header().version == Version::HTTP_10 {
+        session.as_downstream_mut().set_ignore_info_resp(true);
     }
     let state = connection(session).ok_or(Reason::Internal)?;
     state.head_is_read();
@@ -97,9 +102,13 @@ pub fn settle_request(session: &Session, request: &mut RequestHeader) -> pingora
 /// When it agrees to an upgrade: nobody asked it to, and what followed would be no HTTP.
 pub fn settle_answer(session: &mut Session, answer: &mut ResponseHeader) -> pingora::Result<()> {
     if answer.status == StatusCode::SWITCHING_PROTOCOLS {
-        return Err(Error::new_up(ErrorType::InvalidHTTPHeader));
+        let mut error = Error::new_up(ErrorType::InvalidHTTPHeader);
+        error.set_context(UPGRADED);
+        return Err(error);
     }
     answer.set_version(Version::HTTP_11);
+    strip_hop_by_hop(answer);
+    settle_length(answer)?;
     // RFC 9112 §6.1: no chunks for HTTP/1.0. The end of the connection ends the answer.
     if session.req_header().version == Version::HTTP_10
         && answer.remove_header(&header::TRANSFER_ENCODING).is_some()
@@ -107,4 +116,43 @@ pub fn settle_answer(session: &mut Session, answer: &mut ResponseHeader) -> ping
         session.set_keepalive(None);
     }
     Ok(())
+}
+
+/// Removes the fields that are the connection's to the upstream (RFC 9110 §7.6.1), also from interim answers.
+/// `Transfer-Encoding` stays: Pingora frames the body by it.
+fn strip_hop_by_hop(answer: &mut ResponseHeader) {
+    const OWN: [HeaderName; 4] = [header::CONNECTION, header::TE, header::TRAILER, header::UPGRADE];
+    let nominated: Vec<HeaderName> = answer
+        .headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok())
+        .filter(|name| ![header::CONTENT_LENGTH, header::TRANSFER_ENCODING].contains(name))
+        .collect();
+    for name in nominated.iter().chain(&OWN) {
+        answer.remove_header(name);
+    }
+    for name in ["keep-alive", "proxy-connection"] {
+        answer.remove_header(name);
+    }
+}
+
+/// Makes one of several equal lengths, and none of an answer that has no body (RFC 9110 §8.6, RFC 9112 §6.1). Pingora has refused
+/// lengths that differ.
+fn settle_length(answer: &mut ResponseHeader) -> pingora::Result<()> {
+    if answer.status.is_informational() || answer.status == StatusCode::NO_CONTENT {
+        answer.remove_header(&header::CONTENT_LENGTH);
+        answer.remove_header(&header::TRANSFER_ENCODING);
+        return Ok(());
+    }
+    let mut lengths = answer.headers.get_all(header::CONTENT_LENGTH).iter();
+    let Some(length) = lengths.next() else { return Ok(()) };
+    if lengths.next().is_none() && !length.as_bytes().contains(&b',') {
+        return Ok(());
+    }
+    let length =
+        length.as_bytes().split(|byte| *byte == b',').next().unwrap_or_default().trim_ascii().to_vec();
+    answer.insert_header(header::CONTENT_LENGTH, length)
 }

@@ -2,6 +2,7 @@
 
 use super::World;
 use crate::support::client::Connection;
+use crate::support::logs;
 
 const SPLIT: &str = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged";
 
@@ -26,6 +27,13 @@ const ANSWERS: &[(&str, &str, u16)] = &[
         "both framings, and more",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n{s}",
         200,
+    ),
+    ("two equal lengths", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nok", 200),
+    ("a list of equal lengths", "HTTP/1.1 200 OK\r\nContent-Length: 2, 2\r\n\r\nok{s}", 200),
+    (
+        "204 with chunks",
+        "HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        204,
     ),
     ("two lengths", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 46\r\n\r\nok{s}", 502),
     ("a negative length", "HTTP/1.1 200 OK\r\nContent-Length: -2\r\n\r\nok{s}", 502),
@@ -79,6 +87,11 @@ async fn what_an_upstream_sends_too_much_is_nobodys_answer() {
                 Ok(answer) if method == "HEAD" => assert!([200, *status].contains(&answer.status), "{name}"),
                 Ok(answer) => {
                     assert_eq!(answer.status, *status, "{name}, {method}");
+                    assert!(answer.header_all("content-length").len() < 2, "{name}, {method}: {answer:?}");
+                    let has_body_fields = ["content-length", "transfer-encoding"]
+                        .into_iter()
+                        .any(|field| !answer.header_all(field).is_empty());
+                    assert!(answer.status != 204 || !has_body_fields, "{name}, {method}: {answer:?}");
                     assert!(!answer.text().contains("forged"), "{name}, {method}: {answer:?}");
                 }
                 Err(error) => assert_eq!(*status, 0, "{name}, {method}: {error:?}"),
@@ -140,6 +153,67 @@ async fn an_http_1_0_client_gets_an_answer_that_it_can_read() {
     assert_eq!((answer.status, answer.text().as_str()), (200, "ok"));
     assert_eq!((answer.header("transfer-encoding"), answer.header("connection")), (None, Some("close")));
     assert!(client.is_ended().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_http_1_0_client_gets_no_interim_answer() {
+    let world = World::new("").await;
+    let hints = "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 102 P\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+    world.recorder.script("/public/hints", vec![hints.into()]);
+    for (version, interim) in [("HTTP/1.0", &[][..]), ("HTTP/1.1", &[103, 102])] {
+        let mut client = Connection::open(world.address()).await;
+        client.send(format!("GET /public/hints {version}\r\nHost: a\r\n\r\n")).await;
+        let answer = client.answer().await;
+        assert_eq!((answer.status, answer.interim.as_slice()), (200, interim), "{version}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_belongs_to_the_upstreams_connection_is_removed_from_every_answer() {
+    let world = World::new("").await;
+    let fields = "Connection: x-hop, keep-alive\r\nX-Hop: own\r\nKeep-Alive: timeout=3\r\nProxy-Connection: own\r\nTrailer: own\r\nUpgrade: own\r\nTE: own\r\nX-End: to-end\r\n";
+    let answer = format!(
+        "HTTP/1.1 103 Early Hints\r\n{fields}Content-Length: 7\r\nTransfer-Encoding: own\r\n\r\nHTTP/1.1 200 OK\r\n{fields}Content-Length: 2\r\n\r\nok"
+    );
+    world.recorder.script("/public/hop", vec![answer.into()]);
+    let mut client = tokio::net::TcpStream::connect(world.address()).await.expect("it listens");
+    let request = b"GET /public/hop HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    tokio::io::AsyncWriteExt::write_all(&mut client, request).await.expect("it reads");
+    let mut wire = String::new();
+    tokio::io::AsyncReadExt::read_to_string(&mut client, &mut wire).await.expect("an answer");
+    let lower = wire.to_lowercase();
+    assert!(lower.starts_with("http/1.1 103") && lower.matches("x-end: to-end").count() == 2, "{wire}");
+    assert!(!lower.contains("own") && !lower.contains("timeout=3"), "{wire}");
+    assert_eq!(lower.matches("content-length").count(), 1, "{wire}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_is_no_http_is_502_and_says_what_is_wrong() {
+    let world = World::new("").await;
+    let many = format!("HTTP/1.1 200 OK\r\n{}Content-Length: 0\r\n\r\n", "a: b\r\n".repeat(300));
+    for (number, (answer, text)) in [
+        (many.as_str(), "more than 256 header fields"),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok", "two that differ"),
+        ("HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\nok", "no plain number"),
+        ("HTTP/1.1 101 Switching Protocols\r\n\r\n", "an upgrade that was not asked for"),
+        ("forged\r\n\r\n", "not HTTP/1.1"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let path = format!("/public/broken/{number}");
+        world.recorder.script(&path, vec![answer.into()]);
+        let mut client = Connection::open(world.address()).await;
+        client.send(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n")).await;
+        let refused = client.answer().await;
+        assert_eq!(
+            (refused.status, refused.header("x-m2m-reason")),
+            (502, Some("upstream_broken")),
+            "{text}"
+        );
+        assert!(refused.text().contains(text), "{}", refused.text());
+        logs::wait_for_line(world.mark, &["access", &path, "upstream_broken", text]).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
