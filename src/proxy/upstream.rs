@@ -185,6 +185,12 @@ impl Upstream {
         &self.config.host
     }
 
+    /// Whether it is reached over https, its host without brackets, and its port.
+    #[must_use]
+    pub fn origin(&self) -> (bool, &str, u16) {
+        (self.config.tls, &self.config.host, self.config.port)
+    }
+
     /// Where to send the next try of a request; `read` overrides how long to wait for each next part of the answer.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 mod authentication;
 mod faults;
 mod forward;
+mod links;
 mod local_api;
 mod refused;
 mod replays;

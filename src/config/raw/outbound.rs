@@ -152,6 +152,14 @@ pub(in crate::config) struct Outbound {
     /// Whether the upstream gets the client's `Host`; otherwise its own name.
     #[serde(default)]
     pub preserve_host: bool,
+    /// Whether URLs of the upstream's own origin in `Location`, `Content-Location` and `Link` of its answers are made to name the
+    /// listener, so that a program that follows them gets a token there too. Of a listener with `upstream` only; true when left out.
+    #[schemars(extend("default" = true))]
+    pub map_location: Option<bool>,
+    /// Whether the upstream is told by which name and scheme the program has called, in `X-Forwarded-Host`, `X-Forwarded-Proto` and
+    /// `Forwarded`: for services that write whole URLs into their answers' bodies.
+    #[serde(default)]
+    pub forwarded_headers: bool,
     /// Values of `Host` that are accepted beside IP addresses, `localhost` and the upstream's.
     #[serde(default)]
     pub hosts: Vec<HostValue>,

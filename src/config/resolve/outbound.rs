@@ -27,12 +27,14 @@ pub(super) fn resolve_listener(
                 target: target(resolver, path, to, raw.upstream_timeouts)?,
                 preserve_host: raw.preserve_host,
                 hosts: raw.hosts.into_iter().map(|host| host.0).collect(),
+                map_location: raw.map_location.unwrap_or(true),
             })
         }
         (Some(forward), None, None) => {
             for (key, given) in [
                 ("upstreamTls", raw.upstream_tls.is_some()),
                 ("preserveHost", raw.preserve_host),
+                ("mapLocation", raw.map_location.is_some()),
                 ("hosts", !raw.hosts.is_empty()),
             ] {
                 if given {
@@ -62,6 +64,7 @@ pub(super) fn resolve_listener(
             overwrite: raw.overwrite,
             retry_unauthorized: raw.retry_unauthorized,
         },
+        forwarded_headers: raw.forwarded_headers,
     })
 }
 

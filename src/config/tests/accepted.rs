@@ -99,6 +99,8 @@ outbound:
     prefix: "Token "
     overwrite: false
     preserveHost: true
+    mapLocation: false
+    forwardedHeaders: true
     hosts: [hub, "hub:9000"]
     allowRemote: true
     upstreamTimeouts: { connect: 1s, read: 2s, write: 3s }
@@ -257,7 +259,7 @@ fn credentials_and_outbound_listeners_arrive() {
     assert_eq!((attach.header.as_str(), attach.prefix.as_str()), ("x-token", "Token "));
     assert!(!attach.overwrite && attach.retry_unauthorized);
     let Kind::Reverse(reverse) = &outbound.kind else { panic!() };
-    assert!(reverse.preserve_host);
+    assert!(reverse.preserve_host && !reverse.map_location && outbound.forwarded_headers);
     assert_eq!(reverse.hosts, ["hub", "hub:9000"]);
     let upstream = &reverse.target.upstream;
     assert_eq!((upstream.host.as_str(), upstream.port), ("hub.example", 443));
@@ -304,7 +306,7 @@ fn defaults_are_the_documented_ones() {
     assert_eq!((attach.header.as_str(), attach.prefix.as_str()), ("authorization", "Bearer "));
     assert!(attach.overwrite && attach.retry_unauthorized);
     let Kind::Reverse(reverse) = &outbound.kind else { panic!() };
-    assert!(!reverse.preserve_host && reverse.hosts.is_empty());
+    assert!(!reverse.preserve_host && reverse.hosts.is_empty() && reverse.map_location);
     assert_eq!(reverse.target.upstream.timeouts.idle.as_secs(), 50);
     let credential = &config.credentials[0];
     assert!(matches!(credential.authentication, Authentication::SecretBasic { .. }));

@@ -191,6 +191,7 @@ fn what_contradicts_itself_is_refused() {
         (small_but("    credential: hub\n", ""), "outbound[0]", "are required"),
         (forward(" }\n    hosts: [a]"), "outbound[0].hosts", "does not have it"),
         (forward(" }\n    preserveHost: true"), "outbound[0].preserveHost", "does not have it"),
+        (forward(" }\n    mapLocation: true"), "outbound[0].mapLocation", "does not have it"),
         (forward(", port: 0 }"), "outbound[0].forwardProxy.targets[0].port", "at least 1"),
         (forward(", paths: [api] }"), "outbound[0].forwardProxy.targets[0].paths[0]", "begins with `/`"),
         (forward(", paths: [] }"), "outbound[0].forwardProxy.targets[0].paths", "not be empty"),

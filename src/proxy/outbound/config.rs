@@ -18,6 +18,8 @@ pub struct Config {
     pub kind: Kind,
     /// How tokens are attached.
     pub attach: Attach,
+    /// Whether the upstream is told by which name and scheme the listener was called.
+    pub forwarded_headers: bool,
 }
 
 /// What an outbound listener is in front of.
@@ -47,6 +49,8 @@ pub struct ReverseConfig {
     pub preserve_host: bool,
     /// `Host` values accepted beside IP literals, `localhost` and the upstream's.
     pub hosts: Vec<String>,
+    /// Whether URLs in the head of an answer that name the upstream are made to name the listener.
+    pub map_location: bool,
 }
 
 /// A forward proxy.

@@ -91,7 +91,8 @@ pub(super) fn route(
         }
         is_known = true;
         let Some(patterns) = &urls.paths else { return Ok(Routed::Target(index, None)) };
-        let path = NormalPath::parse(path).map_err(|why| Fault::because(Reason::AmbiguousPath, why.text()))?;
+        let path =
+            NormalPath::parse(path).map_err(|why| Fault::because(Reason::AmbiguousPath, why.text()))?;
         if patterns.iter().any(|pattern| pattern.matches(&path)) {
             // What was judged is what is sent.
             return Ok(Routed::Target(index, Some(path.as_str().to_owned())));

@@ -5,6 +5,7 @@
 
 mod config;
 mod forward;
+mod links;
 mod replay;
 mod reverse;
 
@@ -20,6 +21,7 @@ use pingora::{Error, ErrorType};
 
 pub use self::config::{Attach, Config, ForwardConfig, ForwardTarget, Kind, ReverseConfig, Target};
 use self::forward::{Routed, Urls};
+use self::links::Links;
 use self::reverse::{Called, Reverse};
 use super::access::Access;
 use super::anywhere::Anywhere;
@@ -49,6 +51,7 @@ pub struct Outbound {
     destinations: Vec<Destination>,
     mode: Mode,
     attach: Attach,
+    forwarded_headers: bool,
     metrics: Arc<RequestMetrics>,
 }
 
@@ -124,14 +127,23 @@ impl Outbound {
         metrics: Arc<RequestMetrics>,
     ) -> Self {
         let mode = match &config.kind {
-            Kind::Reverse(reverse) => {
-                Mode::Reverse(Reverse { preserve_host: reverse.preserve_host, hosts: reverse.hosts.clone() })
-            }
+            Kind::Reverse(reverse) => Mode::Reverse(Reverse {
+                preserve_host: reverse.preserve_host,
+                hosts: reverse.hosts.clone(),
+                map_location: reverse.map_location,
+            }),
             Kind::Forward(forward) => {
                 Mode::Forward { targets: forward.targets.iter().map(Urls::of).collect(), elsewhere }
             }
         };
-        Self { name: config.name.clone(), destinations, mode, attach: config.attach.clone(), metrics }
+        Self {
+            name: config.name.clone(),
+            destinations,
+            mode,
+            attach: config.attach.clone(),
+            forwarded_headers: config.forwarded_headers,
+            metrics,
+        }
     }
 
     /// Judges the destination, and only then asks for the token.
@@ -216,7 +228,9 @@ impl Outbound {
     }
 
     /// Makes the request that the upstream sees. Without a decision there is none.
-    fn forward(&self, request: &mut RequestHeader, ctx: &Context) -> Result<(), Fault> {
+    ///
+    /// `called` is the host and port by which the client has called the listener.
+    fn forward(&self, request: &mut RequestHeader, ctx: &Context, called: &str) -> Result<(), Fault> {
         let broken = |_| Fault::from(Reason::Internal);
         let (Some(route), Some(credential)) = (&ctx.route, &ctx.credential) else {
             return Err(Reason::Internal.into());
@@ -228,6 +242,15 @@ impl Outbound {
             strip_overrides(request);
         }
         let preserve_host = matches!(&self.mode, Mode::Reverse(Reverse { preserve_host: true, .. }));
+        if self.forwarded_headers && matches!(route, Route::To(..)) {
+            for (name, value) in [
+                ("x-forwarded-host", called),
+                ("x-forwarded-proto", "http"),
+                ("forwarded", &format!("host=\"{called}\";proto=http")),
+            ] {
+                request.insert_header(name, value).map_err(broken)?;
+            }
+        }
         // A client of HTTP/1.0 may send none.
         let keeps_host = preserve_host && request.headers.contains_key(header::HOST);
         if let (Route::To(index, _), false) = (route, keeps_host) {
@@ -241,9 +264,21 @@ impl Outbound {
             }
             // A `Connection` header may have named it, and then it is gone by now.
             Credential::Own if request.headers.contains_key(header) => Ok(()),
-            Credential::Own => Err(Fault::malformed("the Connection header names the header that carries the token")),
+            Credential::Own => {
+                Err(Fault::malformed("the Connection header names the header that carries the token"))
+            }
             Credential::Withheld => Ok(()),
         }
+    }
+
+    /// Lets URLs in the head of an answer that name the upstream name the listener.
+    fn map_links(&self, session: &Session, answer: &mut ResponseHeader) -> pingora::Result<()> {
+        let Mode::Reverse(Reverse { map_location: true, preserve_host, .. }) = &self.mode else {
+            return Ok(());
+        };
+        let Some(Destination { upstream, .. }) = self.destinations.first() else { return Ok(()) };
+        let (tls, host, port) = upstream.origin();
+        Links { tls, host, port, preserves_host: *preserve_host, here: &called(session) }.map(answer)
     }
 
     /// What becomes of an answer that refuses the token: gives whether the request is sent once more, with another one.
@@ -375,7 +410,8 @@ impl ProxyHttp for Outbound {
         if ctx.replayed {
             replay::keep_empty_body(session, request)?;
         }
-        self.forward(request, ctx).map_err(|reason| fail(ctx, reason))
+        let called = called(session);
+        self.forward(request, ctx, &called).map_err(|fault| fail(ctx, fault))
     }
 
     async fn upstream_response_filter(
@@ -404,7 +440,7 @@ impl ProxyHttp for Outbound {
         head::settle_answer(session, response)?;
         // A reason code in the answer is that of the other side's sidecar: the caller wants to see it.
         ctx.access.upstream_answered();
-        Ok(())
+        self.map_links(session, response)
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Context) -> FailToProxy {
@@ -415,6 +451,13 @@ impl ProxyHttp for Outbound {
         ctx.access.end_session(&self.metrics, session);
         failure::close(session, error).await;
     }
+}
+
+/// Host and port by which a client has called the listener: its `Host`, or our own address where HTTP/1.0 says none.
+fn called(session: &Session) -> String {
+    let host = session.req_header().headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let local = || head::connection(session).map_or(String::new(), |connection| connection.local.to_string());
+    host.map_or_else(local, str::to_owned)
 }
 
 /// The target that the upstream sees, where that is another than the program's: without scheme and host, with the path as it was

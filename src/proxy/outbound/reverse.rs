@@ -14,6 +14,8 @@ pub(super) struct Reverse {
     pub preserve_host: bool,
     /// `Host` values accepted beside IP literals, `localhost` and the upstream's.
     pub hosts: Vec<String>,
+    /// Whether URLs in the head of an answer that name the upstream are made to name the listener.
+    pub map_location: bool,
 }
 
 /// The upstream, as a request may call it.
