@@ -20,6 +20,15 @@ const BODY: &str = "the body is not framed as HTTP wants it";
 const NOMINATIONS: &str =
     "the Connection header names a field that every hop needs, or more than nine fields, or what is no name";
 
+/// Which listener was asked.
+#[derive(Clone, Copy, Default)]
+pub struct Asked<'a> {
+    /// Its name, for challenges.
+    pub realm: &'a str,
+    /// Whether pages of other sites may read its refusals.
+    pub for_pages: bool,
+}
+
 /// The reason for a proxy error, and what is known beside it.
 #[must_use]
 pub fn fault_of(error: &Error) -> Fault {
@@ -103,7 +112,7 @@ pub async fn answer(
     error: &Error,
     ours: Option<Fault>,
     access: &mut Access,
-    realm: &str,
+    asked: Asked<'_>,
 ) -> FailToProxy {
     let broken_body = || head::connection(session)?.broken_body().cloned();
     let mut fault = ours.unwrap_or_else(|| fault_of(error));
@@ -113,7 +122,7 @@ pub async fn answer(
     let reason = fault.reason;
     access.refuse(&fault);
     session.set_keepalive(None);
-    let answer = Answer::to_fault(&fault, realm);
+    let answer = Answer::to_fault(&fault, asked.realm).for_pages(asked.for_pages);
     // An interim answer is none yet.
     let has_begun = session.response_written().is_some_and(|answer| !answer.status.is_informational());
     if reason != Reason::ClientGone && !has_begun {

@@ -27,7 +27,7 @@ use crate::domain::path::{AmbiguousPath, NormalPath, Ordinary};
 use crate::domain::reason::Reason;
 use crate::limits::{self, Exceeded, Key, Limits, Per, Slot};
 use crate::telemetry::{Decision, RequestMetrics};
-use crate::verifier::{self, Mode, Permit, Refusal, Verifier};
+use crate::verifier::{self, CorsPreflight, Mode, Permit, Refusal, Verifier};
 
 /// When one of many requests under way may have ended.
 const AFTER_ONE_OF_MANY: Duration = Duration::from_secs(1);
@@ -83,6 +83,8 @@ pub struct Inbound {
     trusted_proxies: Vec<IpNet>,
     max_body: Option<u64>,
     limits: Option<Arc<Limits>>,
+    /// Whether pages of other sites may read why they are refused.
+    for_pages: bool,
     metrics: Arc<RequestMetrics>,
 }
 
@@ -173,6 +175,7 @@ impl Inbound {
             trusted_proxies: config.trusted_proxies.clone(),
             max_body: config.max_body,
             limits,
+            for_pages: config.verifier.cors_preflight == CorsPreflight::Pass,
             metrics,
         }
     }
@@ -317,7 +320,8 @@ impl ProxyHttp for Inbound {
                 ctx.access.detail = refusal.detail;
                 let mut answer = Answer::new(refusal.reason, &self.name)
                     .needing(refusal.needed.as_ref())
-                    .describing(description);
+                    .describing(description)
+                    .for_pages(self.for_pages);
                 if let Some(wait) = refusal.retry_after {
                     answer = answer
                         .retry_after(wait.as_millis().div_ceil(1000).max(1).try_into().unwrap_or(u64::MAX));
@@ -402,7 +406,8 @@ impl ProxyHttp for Inbound {
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Context) -> FailToProxy {
-        failure::answer(session, error, ctx.failure.take(), &mut ctx.access, &self.name).await
+        let asked = failure::Asked { realm: &self.name, for_pages: self.for_pages };
+        failure::answer(session, error, ctx.failure.take(), &mut ctx.access, asked).await
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut Context) {

@@ -83,8 +83,8 @@ async fn read_body(session: &mut Session) -> Result<Bytes, BodyError> {
     // RFC 9110 §10.1.1: the client waits for this before it sends the body, unless it speaks HTTP/1.0.
     let expects = session.req_header().version == Version::HTTP_11
         && session
-        .get_header(header::EXPECT)
-        .is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+            .get_header(header::EXPECT)
+            .is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     if expects && !session.as_mut().is_body_done() {
         session.write_continue_response().await.map_err(BodyError::Broken)?;
     }
@@ -234,7 +234,7 @@ impl ProxyHttp for LocalService {
         error: &pingora::Error,
         access: &mut Access,
     ) -> pingora::proxy::FailToProxy {
-        failure::answer(session, error, None, access, "").await
+        failure::answer(session, error, None, access, failure::Asked::default()).await
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&pingora::Error>, access: &mut Access) {

@@ -113,8 +113,11 @@ pub struct Answer<'a> {
     /// The beginning of the request's own target, for its client to recognise it by.
     target: Option<&'a str>,
     retry_after: u64,
+    for_pages: bool,
 }
 
+/// The headers of our answers that a page is not shown without being allowed to.
+const EXPOSED: HeaderValue = HeaderValue::from_static("Retry-After, WWW-Authenticate, X-M2M-Reason");
 /// `Retry-After` of answers that know no better, in seconds.
 const RETRY_AFTER: u64 = 5;
 /// The methods that a proxy listener forwards (RFC 9110 §15.5.6 wants them named with a 405).
@@ -125,7 +128,15 @@ impl<'a> Answer<'a> {
     #[must_use]
     pub fn new(reason: Reason, realm: &'a str) -> Self {
         let description = reason.meaning().into();
-        Self { reason, realm, scope: None, description, target: None, retry_after: RETRY_AFTER }
+        Self {
+            reason,
+            realm,
+            scope: None,
+            description,
+            target: None,
+            retry_after: RETRY_AFTER,
+            for_pages: false,
+        }
     }
 
     /// The answer for a fault: it says the rule, the place and the beginning of the target.
@@ -138,6 +149,13 @@ impl<'a> Answer<'a> {
     #[must_use]
     pub fn needing(mut self, scope: Option<&'a ScopeSet>) -> Self {
         self.scope = scope;
+        self
+    }
+
+    /// Lets the page of another site that sent the request read the answer (CORS, Fetch standard).
+    #[must_use]
+    pub fn for_pages(mut self, for_pages: bool) -> Self {
+        self.for_pages = for_pages;
         self
     }
 
@@ -239,6 +257,13 @@ impl<'a> Answer<'a> {
         let mut head = ResponseHeader::build(self.status(), Some(8))?;
         for (name, value) in self.headers(&body) {
             head.insert_header(name, value)?;
+        }
+        if let Some(origin) = session.req_header().headers.get(header::ORIGIN).filter(|_| self.for_pages) {
+            head.insert_header(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone())?;
+            // What is answered is the same for everyone, so nothing is given away to a page that sends cookies along.
+            head.insert_header(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, "true")?;
+            head.insert_header(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED)?;
+            head.insert_header(header::VARY, "Origin")?;
         }
         let without_body = session.req_header().method == http::Method::HEAD;
         session.write_response_header(Box::new(head), without_body).await?;

@@ -8,7 +8,7 @@ use crate::support::client::{RawAnswer, get, request};
 use crate::support::keys::{Alg, TestKey};
 use crate::support::sidecar::Sidecar;
 use crate::support::tokens::TokenBuilder;
-use crate::support::upstream::Upstream;
+use crate::support::upstream::{Answer, Upstream};
 use crate::support::{AUDIENCE, PATIENCE, logs, now};
 
 pub struct World {
@@ -322,12 +322,44 @@ async fn a_preflight_passes_without_token_where_a_rule_matches_what_it_announces
     assert_eq!(world.upstream.received().len(), before);
 }
 
+/// A browser hides an answer from its page unless CORS fields allow it: then the page cannot tell a 401 from a dead network.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_can_read_why_it_is_refused_where_preflights_pass() {
+    let world = world("    corsPreflight: pass", RULES_OF_A_PAGE).await;
+    let origin = [("Origin", "https://page.example")];
+    let no_scope = format!("Bearer {}", world.token().sign());
+    let with_token = [origin[0], ("Authorization", no_scope.as_str())];
+    for (method, target, headers, status) in [
+        ("PUT", "/api/8", &origin[..], 401),
+        ("PUT", "/api/8", &with_token, 403),
+        ("PUT", "/api/..%2f", &origin, 400),
+    ] {
+        let answer = world.send(method, target, headers).await;
+        assert_eq!(answer.status, status);
+        assert_eq!(answer.header("access-control-allow-origin"), Some("https://page.example"), "{status}");
+        assert_eq!(answer.header("access-control-allow-credentials"), Some("true"));
+        assert_eq!(answer.header("vary"), Some("Origin"));
+        let exposed = answer.header("access-control-expose-headers").unwrap_or_default();
+        assert!(exposed.contains("WWW-Authenticate") && exposed.contains("X-M2M-Reason"), "{exposed}");
+    }
+    world.upstream.next(Answer::Raw(b"nonsense\r\n\r\n".to_vec()));
+    let answer = world.send("GET", "/open/a", &origin).await;
+    assert_eq!(
+        (answer.status, answer.header("access-control-allow-origin")),
+        (502, Some("https://page.example"))
+    );
+    // No page, no permission; and none where preflights need a token.
+    let answer = world.send("PUT", "/api/8", &[]).await;
+    assert_eq!((answer.status, answer.header("access-control-allow-origin")), (401, None));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_preflight_needs_a_token_unless_the_listener_says_otherwise() {
     for keys in ["", "    corsPreflight: authenticate"] {
         let world = world(keys, RULES_OF_A_PAGE).await;
         let answer = world.send("OPTIONS", "/api/8", &preflight("PUT", &[])).await;
         assert_eq!(judged(&answer), (401, "no_token"));
+        assert_eq!(answer.header("access-control-allow-origin"), None);
     }
 }
 

@@ -444,7 +444,8 @@ impl ProxyHttp for Outbound {
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Context) -> FailToProxy {
-        failure::answer(session, error, ctx.failure.take(), &mut ctx.access, &self.name).await
+        let asked = failure::Asked { realm: &self.name, for_pages: false };
+        failure::answer(session, error, ctx.failure.take(), &mut ctx.access, asked).await
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut Context) {
