@@ -90,8 +90,13 @@ fn the_help_of_every_command() {
 fn the_answers_of_the_proxy() {
     let mut all = String::new();
     for reason in Reason::ALL.iter().copied().filter(|reason| respond::table(*reason).is_some()) {
-        write!(all, "== {}\n{}\n\n", reason.code(), text(&respond::on_the_wire(&reason.into())).replace('\r', ""))
-            .expect("a text");
+        write!(
+            all,
+            "== {}\n{}\n\n",
+            reason.code(),
+            text(&respond::on_the_wire(&reason.into())).replace('\r', "")
+        )
+        .expect("a text");
     }
     assert_golden("tests/it/golden/answers.txt", &all);
 }
