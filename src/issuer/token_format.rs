@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::TokenError;
+use super::{TokenError, uri};
 use crate::jose::Algorithm;
 
 /// The `typ` header of an access token.
@@ -110,7 +110,7 @@ impl TokenFormat {
         issuer: &ByAudience,
     ) -> Result<Self, TokenError> {
         let mut formats = audiences.iter().map(|audience| {
-            let settings = [client, issuer].into_iter().filter_map(|map| map.get(audience));
+            let settings = [client, issuer].into_iter().filter_map(|map| settings_of(map, audience));
             self.with(&settings.fold(AudienceSettings::default(), |sum, further| sum.or(further)))
         });
         let Some(first) = formats.next() else { return Ok(self.clone()) };
@@ -134,6 +134,13 @@ impl TokenFormat {
             (own, longest) => own.or(longest).unwrap_or(default),
         }
     }
+}
+
+/// The settings of an audience, also where they name it in another spelling of the same URI.
+fn settings_of<'a>(map: &'a ByAudience, audience: &str) -> Option<&'a AudienceSettings> {
+    let other_spelling =
+        || map.iter().find(|(name, _)| uri::is_same(name, audience)).map(|(_, settings)| settings);
+    map.get(audience).or_else(other_spelling)
 }
 
 #[cfg(test)]
@@ -165,6 +172,18 @@ mod tests {
         let client = AudienceSettings { algorithm: Some(Algorithm::ES384), ..AudienceSettings::default() };
         let format = ISSUER.of(&audiences(&["a"]), &settings("a", client), &settings("a", issuer)).unwrap();
         assert_eq!((format.token_type, format.algorithm), (TokenType::Jwt, Algorithm::ES384));
+    }
+
+    #[test]
+    fn an_audience_has_its_settings_in_every_spelling_of_its_uri() {
+        let jwt = AudienceSettings { token_type: Some(TokenType::Jwt), ..AudienceSettings::default() };
+        let (map, none) = (settings("https://orders.example/", jwt), ByAudience::new());
+        for audience in ["https://orders.example/", "https://Orders.example", "https://orders.example:443/"] {
+            let format = ISSUER.of(&audiences(&[audience]), &none, &map).unwrap();
+            assert_eq!(format.token_type, TokenType::Jwt, "{audience}");
+        }
+        let other = ISSUER.of(&audiences(&["https://orders.example/a"]), &none, &map).unwrap();
+        assert_eq!(other.token_type, TokenType::AccessToken);
     }
 
     #[test]
