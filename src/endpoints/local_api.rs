@@ -16,7 +16,7 @@ use http::header::{CACHE_CONTROL, HOST, ORIGIN, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::json;
 
-use super::{JSON, NO_CACHE, NO_STORE, error_answer, method_not_allowed};
+use super::{JSON, NO_CACHE, NO_STORE, error_answer, line, method_not_allowed};
 use crate::domain::host::{host_name, is_beyond_dns, is_cross_site};
 use crate::domain::secret::{ExposeSecret, SecretString};
 use crate::token_source::{AccessToken, TokenSource};
@@ -103,7 +103,7 @@ fn answer(token: &AccessToken, usable_for: Duration) -> Response {
         "expires_in": expires_in,
     });
     // The program's copy is the one that counts; ours is not left behind.
-    let body = SecretString::from(body.to_string());
+    let body = SecretString::from(line(body.to_string()));
     ([JSON, NO_STORE, NO_CACHE], body.expose_secret().to_owned()).into_response()
 }
 

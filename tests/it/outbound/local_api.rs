@@ -59,6 +59,7 @@ async fn a_program_gets_the_token_that_it_attaches_itself() {
         let body = answer.json();
         assert_eq!(body["access_token"].as_str(), Some(world.authority.issued()[0].as_str()));
         assert_eq!(body["token_type"], "Bearer");
+        assert!(answer.text().ends_with("}\n"), "a line");
         assert!((3500..3600).contains(&body["expires_in"].as_u64().unwrap()), "{}", body["expires_in"]);
     }
     assert_eq!(world.authority.fetches(Endpoint::Token), 1);
