@@ -113,9 +113,11 @@ impl Running {
         self.addresses().find(|(name, _)| *name == listener).map(|(_, address)| address)
     }
 
-    /// Every listener's name and address.
+    /// Every listener's name and address; a name comes twice when its listener has two addresses.
     pub fn addresses(&self) -> impl Iterator<Item = (&str, SocketAddr)> {
-        self.listeners.iter().map(|(name, listener)| (name.as_str(), listener.address()))
+        self.listeners
+            .iter()
+            .flat_map(|(name, listener)| listener.addresses().map(move |address| (name.as_str(), address)))
     }
 
     /// Ends: not ready for `shutdown.delay` while still serving, then no new connections, then at most
@@ -175,7 +177,9 @@ pub async fn start_with_clock(config: Config, clock: Arc<dyn Clock>) -> Result<R
         Ok(listeners) => {
             ready.store(true, Ordering::Release);
             for (name, listener) in &listeners {
-                tracing::info!(listener = name, address = %listener.address(), "listening");
+                for address in listener.addresses() {
+                    tracing::info!(listener = name, %address, "listening");
+                }
             }
             let shutdown = &config.shutdown;
             Ok(Running {
@@ -247,8 +251,8 @@ impl Parts {
                 Some(issuer) if listener.issuer => Some(self.own_endpoints(issuer, at_root, &callers)),
                 _ => None,
             };
-            let here = sockets.get(&Socket::Proxy(listener.name.clone()))?.address();
-            let here = Arc::new(OwnAddresses::new([here]));
+            let here = sockets.get(&Socket::Proxy(listener.name.clone()))?.addresses();
+            let here = Arc::new(OwnAddresses::new(here));
             let upstream = self.upstream(&listener.name, &listener.upstream, here)?;
             let trusted =
                 listener.verifier.authorities.iter().filter_map(|name| authorities.get(name).cloned());

@@ -12,6 +12,7 @@ use url::Url;
 use super::{StartError, unusable, verifier};
 use crate::config::{Config, IssuerRole};
 use crate::domain::clock::SharedClock;
+use crate::domain::listen::Listen;
 use crate::domain::revoked::RevokedNow;
 use crate::endpoints::oauth::{self, Placement};
 use crate::issuer::metadata::JWKS_PATH;
@@ -99,7 +100,8 @@ pub fn own_paths(config: &Config, listener: &inbound::Config) -> HashSet<String>
 
 /// Where a listener on any address can be reached from here.
 #[must_use]
-pub fn reachable(mut listen: SocketAddr) -> SocketAddr {
+pub fn reachable(listen: Listen) -> SocketAddr {
+    let mut listen = listen.address();
     match listen.ip() {
         IpAddr::V4(Ipv4Addr::UNSPECIFIED) => listen.set_ip(Ipv4Addr::LOCALHOST.into()),
         IpAddr::V6(Ipv6Addr::UNSPECIFIED) => listen.set_ip(Ipv6Addr::LOCALHOST.into()),

@@ -7,7 +7,7 @@ use super::sockets::{Socket, Sockets};
 use super::{Listeners, Parts, StartError, unusable};
 use crate::config::Config;
 use crate::proxy::anywhere::Anywhere;
-use crate::proxy::listener::Workers;
+use crate::proxy::listener::{BoundSocket, Workers};
 use crate::proxy::outbound::{self, Destination, Kind, Outbound};
 use crate::proxy::own::OwnAddresses;
 use crate::proxy::upstream::{self, Upstream};
@@ -23,8 +23,8 @@ impl Parts {
         credentials: &HashMap<String, TokenSource>,
     ) -> Result<Listeners, StartError> {
         let socket = |listener: &outbound::Config| sockets.get(&Socket::Proxy(listener.name.clone()));
-        let addresses = config.outbound.iter().map(|listener| Ok(socket(listener)?.address()));
-        let own = Arc::new(OwnAddresses::new(addresses.collect::<Result<Vec<_>, StartError>>()?));
+        let sockets = config.outbound.iter().map(socket).collect::<Result<Vec<_>, StartError>>()?;
+        let own = Arc::new(OwnAddresses::new(sockets.into_iter().flat_map(BoundSocket::addresses)));
         let mut listeners = Vec::new();
         for listener in &config.outbound {
             let destinations = self.destinations(listener, credentials, &own)?;

@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 
 use super::{ADMIN, ISSUER, LOCAL_API, PROBES, StartError, unusable};
 use crate::config::Config;
-use crate::proxy::listener::BoundSocket;
+use crate::domain::listen::Listen;
+use crate::proxy::listener::{BindError, BoundSocket};
 
 /// Every socket of a configuration, bound before anything else happens.
 pub(super) struct Sockets(HashMap<Socket, BoundSocket>);
@@ -39,16 +40,18 @@ impl Sockets {
             config.outbound.iter().map(|listener| (Socket::Proxy(listener.name.clone()), listener.listen));
         let wanted =
             issuer.into_iter().chain(probes).chain(admin).chain(local_api).chain(inbound).chain(outbound);
-        let bind = |(whose, address): (Socket, SocketAddr)| match BoundSocket::bind(address) {
+        let bind = |(whose, listen): (Socket, Listen)| match BoundSocket::bind(listen) {
             Ok(socket) => Ok((whose, socket)),
-            Err(error) => Err(StartError::Bind { listener: whose.name().to_owned(), address, error }),
+            Err(BindError { address, error }) => {
+                Err(StartError::Bind { listener: whose.name().to_owned(), address, error })
+            }
         };
         Ok(Self(wanted.map(bind).collect::<Result<_, _>>()?))
     }
 
-    /// Every socket's name and address.
+    /// Every socket's name and address; a name comes twice when its socket has two addresses.
     pub(super) fn addresses(&self) -> impl Iterator<Item = (&str, SocketAddr)> {
-        self.0.iter().map(|(whose, socket)| (whose.name(), socket.address()))
+        self.0.iter().flat_map(|(whose, socket)| socket.addresses().map(|address| (whose.name(), address)))
     }
 
     pub(super) fn get(&self, whose: &Socket) -> Result<&BoundSocket, StartError> {

@@ -1,17 +1,18 @@
 //! Addresses as the configuration writes them: of listeners, issuers, upstreams and other URLs.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use ipnet::IpNet;
 use url::{Host, Url};
 
 use super::value::{WrongForm, require, text_value};
+use crate::domain::listen::Listen;
 use crate::domain::path::NormalPath;
 
 /// Where a listener binds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct ListenAddress(pub SocketAddr);
+pub(super) struct ListenAddress(pub Listen);
 
 text_value!(ListenAddress, "listen-address", "an address such as `127.0.0.1:8080`");
 
@@ -25,12 +26,14 @@ impl FromStr for ListenAddress {
             ));
         }
         // Names are not resolved: which addresses a listener is open on must not depend on DNS.
-        if let Some(port) = text.strip_prefix("localhost:") {
+        if let Some((host, port)) = text.split_once(':')
+            && host.eq_ignore_ascii_case("localhost")
+        {
             let port = port.parse().map_err(|_| WrongForm("the port is no number up to 65535"))?;
-            return Ok(Self((Ipv4Addr::LOCALHOST, port).into()));
+            return Ok(Self(Listen::Localhost(port)));
         }
         text.parse()
-            .map(Self)
+            .map(|address| Self(Listen::At(address)))
             .map_err(|_| WrongForm("it must be an IP address or `localhost`, `:` and a port"))
     }
 }
@@ -167,11 +170,12 @@ mod tests {
     }
 
     #[test]
-    fn listen_addresses_are_literal() {
+    fn listen_addresses_are_literal_or_localhost() {
         for (text, expected) in [
             ("127.0.0.1:80", "127.0.0.1:80"),
             ("[::1]:0", "[::1]:0"),
-            ("localhost:9", "127.0.0.1:9"),
+            ("localhost:9", "localhost:9"),
+            ("LocalHost:0", "localhost:0"),
             ("0.0.0.0:65535", "0.0.0.0:65535"),
         ] {
             assert_eq!(text.parse::<ListenAddress>().unwrap().0.to_string(), expected);

@@ -23,7 +23,6 @@ mod yaml;
 #[cfg(test)]
 mod tests;
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -31,6 +30,7 @@ pub use environment::{Environment, process_environment};
 pub use import_plgd::{Imported, import_plgd};
 pub use problem::{Problem, Problems};
 
+use crate::domain::listen::Listen;
 use crate::domain::secret::SecretString;
 use crate::proxy::{inbound, outbound};
 use crate::{issuer, store, telemetry, token_source, verifier};
@@ -51,7 +51,7 @@ pub struct Config {
     /// The store; opened only when there is an issuer.
     pub store: store::Config,
     /// Where health and metrics are served.
-    pub probes: Option<SocketAddr>,
+    pub probes: Option<Listen>,
     /// The management API.
     pub admin: Option<AdminRole>,
     /// What must be there before the sidecar says that it is ready, beside its listeners.
@@ -67,7 +67,7 @@ pub struct Config {
     /// Listeners that attach tokens.
     pub outbound: Vec<outbound::Config>,
     /// Where programs on this machine get tokens themselves.
-    pub local_api: Option<SocketAddr>,
+    pub local_api: Option<Listen>,
 }
 
 /// Something that readiness may depend on.
@@ -94,7 +94,7 @@ pub struct Shutdown {
 #[derive(Clone, Debug)]
 pub struct AdminRole {
     /// Where it is served.
-    pub listen: SocketAddr,
+    pub listen: Listen,
     /// The token; none: one is generated and kept in the state directory.
     pub token: Option<SecretString>,
     /// Names by which it may be called, beside IP addresses and `localhost`.
@@ -105,7 +105,7 @@ pub struct AdminRole {
 #[derive(Clone, Debug)]
 pub struct IssuerRole {
     /// Its own listener; none when inbound listeners answer for it.
-    pub listen: Option<SocketAddr>,
+    pub listen: Option<Listen>,
     /// The issuer.
     pub issuer: issuer::Config,
     /// Names of the authorities whose users may call the tokens API.
@@ -142,7 +142,7 @@ fn read(path: &Path) -> Result<String, Problems> {
 ///
 /// # Errors
 /// Every problem of the section `probes`, and what makes the file no YAML.
-pub fn probes(path: &Path, environment: Environment<'_>) -> Result<Option<SocketAddr>, Problems> {
+pub fn probes(path: &Path, environment: Environment<'_>) -> Result<Option<Listen>, Problems> {
     section(path, environment, "probes", resolve::probes)
 }
 

@@ -1,7 +1,7 @@
 //! The inbound role: verify, authorize, forward identity.
 
 use std::collections::HashSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +23,7 @@ use super::headers::IdentityHeaders;
 use super::respond::{Answer, REASON_HEADER};
 use super::upstream::{self, Tries, Upstream};
 use super::{failure, head, local};
+use crate::domain::listen::Listen;
 use crate::domain::path::{AmbiguousPath, NormalPath, Ordinary};
 use crate::domain::reason::Reason;
 use crate::limits::{self, Exceeded, Key, Limits, Per, Slot};
@@ -38,7 +39,7 @@ pub struct Config {
     /// Its name: the `realm` of challenges, a metrics label.
     pub name: String,
     /// Where it listens; port 0 takes a free one.
-    pub listen: SocketAddr,
+    pub listen: Listen,
     /// Whether it answers the issuer's endpoints too.
     pub issuer: bool,
     /// Where accepted requests go.

@@ -21,46 +21,16 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::access;
+pub use super::bound_socket::{BindError, BoundSocket};
 use super::connection::Connection;
 use crate::telemetry::RequestMetrics;
 
-/// Connections that wait to be accepted.
-const BACKLOG: i32 = 1024;
 /// How long an idle connection is kept.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(60);
 /// The pause after a failed accept, which usually means that descriptors are used up.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How often a request is tried: a connect that fails moves on to the next address.
 pub(super) const MAX_TRIES: usize = 4;
-
-/// A bound socket.
-pub struct BoundSocket {
-    socket: std::net::TcpListener,
-    address: SocketAddr,
-}
-
-impl BoundSocket {
-    /// Binds and listens.
-    ///
-    /// # Errors
-    /// What the system says, for instance that the address is in use.
-    pub fn bind(address: SocketAddr) -> io::Result<Self> {
-        let domain = socket2::Domain::for_address(address);
-        let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None)?;
-        socket.set_reuse_address(true)?;
-        socket.set_nonblocking(true)?;
-        socket.bind(&address.into())?;
-        socket.listen(BACKLOG)?;
-        let socket = std::net::TcpListener::from(socket);
-        Ok(Self { address: socket.local_addr()?, socket })
-    }
-
-    /// Where it listens; with the port that was taken when port 0 was asked for.
-    #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-}
 
 /// The threads that serve requests.
 pub struct Workers {
@@ -124,22 +94,25 @@ impl Workers {
             proxy.server_options = Some(options);
             let proxy = Arc::new(proxy);
             services.push(proxy.clone());
-            // Registered with the worker's event queue here, so that a failure is one of the start.
-            let accepting = {
-                let _on_worker = runtime.enter();
-                TcpListener::from_std(socket.socket.try_clone()?)?
-            };
-            let accept = Accept {
-                proxy,
-                socket: accepting,
-                stop: stop_accepting.clone(),
-                ending: ending_watch.clone(),
-                connections: connections.clone(),
-                metrics: metrics.clone(),
-            };
-            runtime.spawn(accept.run());
+            for socket in socket.sockets() {
+                // Registered with the worker's event queue here, so that a failure is one of the start.
+                let accepting = {
+                    let _on_worker = runtime.enter();
+                    TcpListener::from_std(socket.try_clone()?)?
+                };
+                let accept = Accept {
+                    proxy: proxy.clone(),
+                    socket: accepting,
+                    stop: stop_accepting.clone(),
+                    ending: ending_watch.clone(),
+                    connections: connections.clone(),
+                    metrics: metrics.clone(),
+                };
+                runtime.spawn(accept.run());
+            }
         }
-        Ok(Listener { address: socket.address, stop_accepting, ending, connections, services })
+        let addresses = socket.addresses().collect();
+        Ok(Listener { addresses, stop_accepting, ending, connections, services })
     }
 }
 
@@ -160,7 +133,7 @@ where
 
 /// A listener that is being served.
 pub struct Listener {
-    address: SocketAddr,
+    addresses: Vec<SocketAddr>,
     stop_accepting: CancellationToken,
     ending: watch::Sender<bool>,
     connections: TaskTracker,
@@ -169,9 +142,8 @@ pub struct Listener {
 
 impl Listener {
     /// Where it listens.
-    #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        self.addresses.iter().copied()
     }
 
     /// How many connections are open.

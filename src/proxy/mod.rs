@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod anywhere;
+mod bound_socket;
 pub mod connection;
 pub mod failure;
 pub mod fault;

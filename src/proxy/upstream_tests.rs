@@ -252,7 +252,7 @@ impl ProxyHttp for Relay {
 fn relay(upstream: &Arc<Upstream>) -> (Workers, Listener) {
     crate::jose::provider::install();
     let workers = Workers::start(1).unwrap();
-    let socket = BoundSocket::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let socket = BoundSocket::bind("127.0.0.1:0".parse::<SocketAddr>().unwrap()).unwrap();
     let metrics = Arc::new(Arc::new(Metrics::new()).requests(Role::Inbound, "relay"));
     let listener = workers.listen(&socket, &metrics, || Relay(upstream.clone())).unwrap();
     (workers, listener)
@@ -283,7 +283,7 @@ async fn a_post_moves_on_to_the_next_address_when_a_connect_fails() {
     let upstream = upstream(&[&dead_address, &alive_address]);
     let (workers, listener) = relay(&upstream);
     tokio::spawn(echo(alive));
-    let mut client = TcpStream::connect(listener.address()).await.unwrap();
+    let mut client = TcpStream::connect(listener.addresses().next().unwrap()).await.unwrap();
     let request = "POST /once HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 4\r\n\r\nbody";
     client.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();

@@ -343,3 +343,56 @@ inbound:
     statuses.sort_unstable();
     assert_eq!(statuses, [200, 401], "one serves metrics, the other wants a token");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn localhost_is_both_loopback_addresses_on_every_listener() {
+    let has_v6 = std::net::TcpListener::bind("[::1]:0").is_ok();
+    let upstream = Upstream::start();
+    let yaml = format!(
+        r#"
+stateDir: "@DIR@"
+store: {{ url: "sqlite::memory:" }}
+probes: {{ listen: localhost:0 }}
+admin: {{ listen: localhost:0 }}
+issuer:
+  url: http://issuer.test
+  listen: localhost:0
+  clients: [{{ id: legacy, secretFile: "@DIR@/secret", allowedGrantTypes: [client_credentials] }}]
+authorities: {{ self: {{ issuer: http://issuer.test }} }}
+inbound:
+  - {{ name: api, listen: localhost:0, upstream: "{0}", authorities: [self], audiences: any, rules: [{{ paths: ["/**"], access: public }}] }}
+credentials: {{ hub: {{ tokenUrl: "{0}/token", clientID: legacy, clientSecretFile: "@DIR@/secret", localApi: true }} }}
+localApi: {{ listen: localhost:0 }}
+outbound:
+  - {{ name: hub, listen: localhost:0, upstream: "{0}", credential: hub, overwrite: false }}
+"#,
+        upstream.url()
+    );
+    let builder = Sidecar::builder().secret_file("secret", "legacy", "a-secret-of-16-bytes");
+    let sidecar = builder.start(&yaml).await;
+    for listener in ["probes", "admin", "issuer", "api", "localApi", "hub"] {
+        let addresses: Vec<_> = sidecar.addresses().filter(|(name, _)| name == listener).collect();
+        assert_eq!(addresses.len(), if has_v6 { 2 } else { 1 }, "{addresses:?}");
+        for (_, address) in &addresses {
+            assert_eq!(address.port(), addresses[0].1.port());
+            // Whatever it is, it is an answer of this listener.
+            let headers = [("Authorization", "Bearer own")];
+            assert!(get(*address, "/", &headers).await.status > 0, "{listener} {address}");
+        }
+    }
+    // And both are left when it ends.
+    let addresses: Vec<_> = sidecar.addresses().collect();
+    sidecar.stop().await;
+    for (name, address) in addresses {
+        assert!(tokio::net::TcpStream::connect(address).await.is_err(), "{name} {address}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_of_localhost_that_is_taken_on_one_address_is_an_error_that_names_it() {
+    let Ok(taken) = std::net::TcpListener::bind("[::1]:0") else { return };
+    let address = taken.local_addr().expect("bound");
+    let yaml = format!("stateDir: \"@DIR@\"\nprobes: {{ listen: localhost:{} }}\n", address.port());
+    let why = Sidecar::builder().try_start(&yaml).await.err().expect("the port is taken");
+    assert!(why.contains("probes") && why.contains(&address.to_string()), "{why}");
+}

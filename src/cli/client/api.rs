@@ -130,7 +130,7 @@ fn given_token(connection: &Connection) -> anyhow::Result<Option<SecretString>> 
 
 fn configured_url(config: &Config) -> anyhow::Result<String> {
     let admin = config.admin.as_ref().context("the configuration has no `admin.listen` to ask")?;
-    if admin.listen.port() == 0 {
+    if admin.listen.address().port() == 0 {
         bail!("`admin.listen` takes any free port: name the one it got with `--admin`");
     }
     Ok(format!("http://{}", reachable(admin.listen)))

@@ -157,7 +157,7 @@ fn listen(source: &mut Source<'_>, path: &KeyPath) -> String {
         source.lost(path, "there is no address for HTTP; 127.0.0.1:8080 is written");
         return "127.0.0.1:8080".to_owned();
     };
-    let near = |ListenAddress(address): ListenAddress| address.ip().is_loopback().then_some(address);
+    let near = |ListenAddress(address): ListenAddress| address.is_loopback().then_some(address.address());
     if let Some(address) = address.parse().ok().and_then(near) {
         return address.to_string();
     }

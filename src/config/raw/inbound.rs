@@ -72,7 +72,7 @@ fn default_max_stale() -> GoDuration {
 pub(in crate::config) struct Inbound {
     /// The listener's name: the `realm` of challenges, a metrics label.
     pub name: Name,
-    /// Where it listens; port 0 takes a free one.
+    /// Where it listens; port 0 takes a free one. `localhost:PORT` is 127.0.0.1 and ::1.
     pub listen: ListenAddress,
     /// Whether it answers the issuer's endpoints too.
     #[serde(default)]

@@ -126,7 +126,7 @@ pub(in crate::config) enum AuthMethod {
 pub(in crate::config) struct Outbound {
     /// The listener's name, a metrics label.
     pub name: Name,
-    /// Where it listens: on loopback, unless `allowRemote`. Port 0 takes a free one.
+    /// Where it listens: on loopback, unless `allowRemote`. Port 0 takes a free one. `localhost:PORT` is 127.0.0.1 and ::1.
     pub listen: ListenAddress,
     /// Where requests go: `http://` or `https://`, host and port. Needed, with `credential`, unless there is `forwardProxy`.
     pub upstream: Option<UpstreamUrl>,

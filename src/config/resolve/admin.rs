@@ -7,7 +7,7 @@ use crate::endpoints::admin::{MIN_ADMIN_TOKEN, is_admin_token};
 
 /// Resolves the section `admin`.
 pub(super) fn resolve(resolver: &mut Resolver<'_>, path: &KeyPath, raw: raw::Admin) -> Option<AdminRole> {
-    if !raw.listen.0.ip().is_loopback() {
+    if !raw.listen.0.is_loopback() {
         let message =
             "beyond loopback the admin token is sent in plain text: let it be reached through TLS only";
         resolver.findings.warning(&path.key("listen"), message);

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use super::{Resolver, loops};
 use crate::config::address::ListenAddress;
 use crate::config::tree::{KeyPath, Node};
+use crate::domain::listen::Listen;
 
 /// No two listeners share a name or an address. Read from the tree, so that a listener with other errors counts too.
 pub(super) fn check(resolver: &mut Resolver<'_>) {
@@ -36,17 +37,21 @@ fn names(resolver: &mut Resolver<'_>, listeners: &[KeyPath]) {
 }
 
 fn addresses(resolver: &mut Resolver<'_>, listeners: &[KeyPath]) {
-    let mut seen: Vec<(SocketAddr, KeyPath)> = Vec::new();
+    let mut seen: Vec<(Listen, KeyPath)> = Vec::new();
     for path in listeners.iter().map(|listener| listener.key("listen")) {
         let Some(Ok(ListenAddress(address))) = resolver.text(&path).map(str::parse) else {
             continue;
         };
-        if let Some((_, first)) = seen.iter().find(|(other, _)| collide(*other, address)) {
+        if let Some((_, first)) = seen.iter().find(|(other, _)| any_collide(*other, address)) {
             resolver.findings.error(&path, format!("this address is already taken by `{first}`"));
         } else {
             seen.push((address, path));
         }
     }
+}
+
+fn any_collide(a: Listen, b: Listen) -> bool {
+    a.addresses().any(|a| b.addresses().any(|b| collide(a, b)))
 }
 
 /// Whether binding one address makes binding the other fail. Port 0 is a free port each time.

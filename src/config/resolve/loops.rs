@@ -7,12 +7,13 @@ use url::{Host, Url};
 use super::Resolver;
 use crate::config::address::ListenAddress;
 use crate::config::tree::{KeyPath, Node};
+use crate::domain::listen::Listen;
 
 /// A listener, and where it sends requests to.
 struct Listener {
     path: KeyPath,
     is_outbound: bool,
-    listen: Option<SocketAddr>,
+    listen: Option<Listen>,
     upstreams: Vec<KeyPath>,
 }
 
@@ -83,10 +84,13 @@ fn leads_to<'l>(
     let to = url.and_then(|url| Some((address_of(url.host())?, url.port_or_known_default()?)));
     let is_there = move |listener: &&Listener| {
         let (Some(listen), Some((ip, port))) = (listener.listen, to) else { return false };
-        let here =
-            listen.ip() == ip || ip.is_unspecified() || listen.ip().is_unspecified() && ip.is_loopback();
+        let is_at = |listen: SocketAddr| {
+            let here =
+                listen.ip() == ip || ip.is_unspecified() || listen.ip().is_unspecified() && ip.is_loopback();
+            listen.port() == port && here
+        };
         // Port 0 is whatever is free.
-        port != 0 && listen.port() == port && here
+        port != 0 && listen.addresses().any(is_at)
     };
     listeners.iter().enumerate().filter(move |(_, listener)| is_there(listener)).map(|(index, _)| index)
 }

@@ -12,7 +12,6 @@ mod loops;
 mod outbound;
 mod revocation;
 
-use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -24,6 +23,7 @@ use super::problem::Findings;
 use super::tree::{Data, KeyPath, Node};
 use super::value::{FilePath, GoDuration};
 use super::{Config, Readiness, Shutdown, raw};
+use crate::domain::listen::Listen;
 use crate::domain::name::nearest;
 use crate::proxy::upstream;
 use crate::store;
@@ -74,7 +74,7 @@ pub(super) fn resolve(tree: &Node, findings: &mut Findings) -> Config {
 }
 
 /// The section `probes` alone.
-pub(super) fn probes(tree: &Node, findings: &mut Findings) -> Option<SocketAddr> {
+pub(super) fn probes(tree: &Node, findings: &mut Findings) -> Option<Listen> {
     let probes: Option<raw::Probes> = Resolver { tree, findings }.section(&KeyPath::root("probes"));
     probes.map(|probes| probes.listen.0)
 }

@@ -1,10 +1,9 @@
 //! Outbound listeners, and the API for programs that attach tokens themselves.
 
-use std::net::SocketAddr;
-
 use super::{Resolver, is_this_machine};
 use crate::config::tree::KeyPath;
 use crate::config::{address, raw};
+use crate::domain::listen::Listen;
 use crate::domain::pattern::Pattern;
 use crate::proxy::outbound::{self, ForwardTarget, Target};
 use crate::token_source;
@@ -15,7 +14,7 @@ pub(super) fn resolve_listener(
     path: &KeyPath,
     raw: raw::Outbound,
 ) -> Option<outbound::Config> {
-    if !raw.listen.0.ip().is_loopback() && !raw.allow_remote {
+    if !raw.listen.0.is_loopback() && !raw.allow_remote {
         let message = "it is open to other machines, which could all act with the credential; set `allowRemote: true` \
                        if that is meant";
         resolver.findings.error(&path.key("listen"), message);
@@ -115,8 +114,8 @@ pub(super) fn resolve_local_api(
     resolver: &mut Resolver<'_>,
     path: &KeyPath,
     raw: raw::LocalApi,
-) -> Option<SocketAddr> {
-    if !raw.listen.0.ip().is_loopback() {
+) -> Option<Listen> {
+    if !raw.listen.0.is_loopback() {
         resolver.findings.error(&path.key("listen"), "it hands out tokens, so it listens on loopback only");
     }
     Some(raw.listen.0)

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::{Files, SMALL, assert_problem, config, problems, small, small_but, small_with, warnings};
 use crate::config::{IssuerRole, Shutdown};
 use crate::domain::clock::UnixTime;
+use crate::domain::listen::Listen;
 use crate::domain::oauth::GrantType;
 use crate::domain::path::Ordinary;
 use crate::domain::secret::ExposeSecret;
@@ -116,7 +117,7 @@ fn every_key_arrives() {
     assert_eq!(config.shutdown, shutdown);
     assert_eq!(config.state_dir, Path::new("/var/lib/m2m"));
     assert_eq!(config.store, store::Config::SqliteMemory);
-    assert_eq!(config.probes, Some("0.0.0.0:9900".parse().unwrap()));
+    assert_eq!(config.probes, Some(Listen::At("0.0.0.0:9900".parse().unwrap())));
 }
 
 #[test]
@@ -124,7 +125,7 @@ fn the_issuer_arrives() {
     let IssuerRole { listen, issuer, authorities } = config(FULL).issuer.unwrap();
     assert_eq!((issuer.profile, &authorities[..]), (issuer::Profile::Standard, &["self".to_owned()][..]));
     assert!(issuer.clients[0].allow_introspection);
-    assert_eq!(listen, Some("127.0.0.1:8080".parse().unwrap()));
+    assert_eq!(listen, Some(Listen::Localhost(8080)));
     assert_eq!(issuer.url, "http://127.0.0.1:8080/m2m");
     assert!(!issuer.root_paths);
     assert_eq!(issuer.owner_claim, "tenant_owner");

@@ -1,9 +1,8 @@
 //! What outbound listeners are made of.
 
-use std::net::SocketAddr;
-
 use http::HeaderName;
 
+use crate::domain::listen::Listen;
 use crate::domain::pattern::Pattern;
 use crate::proxy::upstream::{self, Timeouts};
 
@@ -13,7 +12,7 @@ pub struct Config {
     /// Its name, a metrics label.
     pub name: String,
     /// Where it listens; port 0 takes a free one.
-    pub listen: SocketAddr,
+    pub listen: Listen,
     /// What it is in front of.
     pub kind: Kind,
     /// How tokens are attached.

@@ -1,0 +1,54 @@
+//! Where a listener listens.
+
+use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// Where a listener listens. Port 0 stands for a free port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// One address.
+    At(SocketAddr),
+    /// `localhost` with this port: 127.0.0.1 and ::1 (RFC 6761 §6.3), because some programs try only one of the two.
+    Localhost(u16),
+}
+
+impl Listen {
+    /// The address that stands for all of them in a URL or a message.
+    #[must_use]
+    pub fn address(self) -> SocketAddr {
+        match self {
+            Self::At(address) => address,
+            Self::Localhost(port) => (Ipv4Addr::LOCALHOST, port).into(),
+        }
+    }
+
+    /// Every address that it listens on.
+    pub fn addresses(self) -> impl Iterator<Item = SocketAddr> {
+        let second = match self {
+            Self::At(_) => None,
+            Self::Localhost(port) => Some((Ipv6Addr::LOCALHOST, port).into()),
+        };
+        [self.address()].into_iter().chain(second)
+    }
+
+    /// Whether only programs of this machine reach it.
+    #[must_use]
+    pub fn is_loopback(self) -> bool {
+        self.address().ip().is_loopback()
+    }
+}
+
+impl From<SocketAddr> for Listen {
+    fn from(address: SocketAddr) -> Self {
+        Self::At(address)
+    }
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::At(address) => address.fmt(f),
+            Self::Localhost(port) => write!(f, "localhost:{port}"),
+        }
+    }
+}
