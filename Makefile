@@ -11,8 +11,8 @@ help: ## Show this list
 tools: ## Install what the build needs beside Rust, gcc and make (cmake)
 	@scripts/ensure-cmake >/dev/null
 
-demo: build ## Run the three roles on this machine and show one exchange of each (Ctrl-C ends it; ONCE=yes: ends by itself)
-	@exec target/debug/m2m-sidecar demo $(if $(ONCE),--once)
+demo: build ## Run the three roles on this machine and show one exchange of each (Ctrl-C ends it; ONCE=yes: ends by itself; PORT_BASE=20000: other ports)
+	@exec target/debug/m2m-sidecar demo $(if $(ONCE),--once) $(if $(PORT_BASE),--port-base $(PORT_BASE))
 
 build: tools ## Build the debug binary, target/debug/m2m-sidecar
 	$(CARGO) build

@@ -7,6 +7,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 class Echo(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    # Head and body are two writes; Nagle's algorithm would hold the second one back for some 40 ms.
+    disable_nagle_algorithm = True
 
     def answer(self):
         self.rfile.read(int(self.headers.get("Content-Length") or 0))

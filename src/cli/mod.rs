@@ -54,6 +54,7 @@ enum Command {
     #[command(after_help = check::AFTER_HELP)]
     Check(check::Options),
     /// Show the three roles on this machine, one real exchange of each
+    #[command(after_help = demo::AFTER_HELP)]
     Demo(demo::Options),
     /// Acquire an access token and print it; list and revoke the tokens that an issuer keeps
     #[command(after_help = token::AFTER_HELP)]

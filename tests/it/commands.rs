@@ -203,7 +203,10 @@ async fn token_prints_the_token_and_nothing_else_or_says_why_not() {
     assert!(err.contains("hub") && !err.contains("server's own words"), "{err}");
     authority.down().await;
     let (code, _, err) = ask(&[]);
-    assert!(code == Some(1) && err.contains("connection failed"), "{err}");
+    assert!(
+        code == Some(1) && err.contains("connection failed"),
+        "{err}"
+    );
     let (code, _, err) = ended(&run(&["token", "--config", &config, "--credential", "nub"]));
     assert!(code == Some(1) && err.contains("nub") && err.contains("hub"), "{err}");
     logs::assert_no_leaks();
@@ -304,4 +307,29 @@ fn the_demo_shows_three_exchanges_and_its_lines_work_when_pasted() {
     let signalled = Command::new("kill").args(["-INT", &running.0.id().to_string()]).status().expect("kill");
     assert!(signalled.success());
     assert_eq!(running.0.wait().expect("ends").code(), Some(0));
+}
+
+/// Five ports in a row that are free at the moment.
+fn free_ports() -> u16 {
+    let is_free = |port: u16| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok();
+    (20_000..60_000).step_by(5).find(|base| (0..5).all(|offset| is_free(base + offset))).expect("free ports")
+}
+
+#[test]
+fn the_demo_takes_other_ports_and_names_the_one_that_is_taken() {
+    let _ports = lock(&FIXED_PORTS);
+    let base = free_ports();
+    let (code, out, err) = ended(&run(&["demo", "--once", "--port-base", &base.to_string()]));
+    assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
+    assert_eq!(out.matches("\n   200 ").count(), 3, "{out}");
+    let first = out.lines().next().unwrap_or_default();
+    assert!(first.contains("conf/quickstart.yaml") && first.contains(&format!("issuer {base}")), "{first}");
+    assert!(!out.contains(":8080") && out.contains(&format!("http://127.0.0.1:{}/api", base + 1)), "{out}");
+
+    let taken = std::net::TcpListener::bind(("127.0.0.1", base + 2)).expect("free a moment ago");
+    let (code, out, err) = ended(&run(&["demo", "--once", "--port-base", &base.to_string()]));
+    assert_eq!((code, out.as_str()), (Some(1), ""));
+    let port = format!("127.0.0.1:{} (outbound)", base + 2);
+    assert!(err.contains(&port) && err.contains("--port-base"), "{err}");
+    drop(taken);
 }
