@@ -5,6 +5,8 @@
 //! limit: an authority that misbehaves costs a bounded time and a bounded amount of memory. Errors are constants,
 //! because URLs and bodies may hold what must not be logged.
 
+pub mod trust;
+
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;

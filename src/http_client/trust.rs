@@ -1,0 +1,246 @@
+//! Which certificates of servers are trusted, and in plain words why one is not.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
+use rustls::crypto::{self, CryptoProvider, WebPkiSupportedAlgorithms};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::{CertificateError, DigitallySignedStruct, RootCertStore, SignatureScheme};
+
+/// So much of another side's text is shown.
+const SHOWN: usize = 200;
+
+/// A `caFile` holds no certificate, or one that cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it holds no valid certificate")]
+pub struct UnusableCertificates;
+
+/// Certificates of authorities and of servers that are trusted.
+///
+/// A server's certificate is accepted when a trusted authority has issued it, or when it stands in the `caFile` itself,
+/// whoever has issued it and whether or not it may be used as an authority's (CA:TRUE). In both cases its name and its
+/// validity are checked.
+#[derive(Debug)]
+pub struct Trust {
+    /// `None`: no certificate is trusted.
+    authorities: Option<Arc<WebPkiServerVerifier>>,
+    pinned: Vec<CertificateDer<'static>>,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl Trust {
+    /// The certificates of a `caFile` (PEM) and no others.
+    ///
+    /// # Errors
+    /// [`UnusableCertificates`].
+    pub fn only(ca_pem: &[u8]) -> Result<Self, UnusableCertificates> {
+        Self::new(RootCertStore::empty(), Some(ca_pem))
+    }
+
+    /// The platform's certificates, and those of a `caFile` (PEM) if there is one. Reads files.
+    ///
+    /// # Errors
+    /// [`UnusableCertificates`] of the `caFile`.
+    pub fn with_platform(ca_pem: Option<&[u8]>) -> Result<Self, UnusableCertificates> {
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        Self::new(roots, ca_pem)
+    }
+
+    fn new(mut roots: RootCertStore, ca_pem: Option<&[u8]>) -> Result<Self, UnusableCertificates> {
+        let pinned = ca_pem.map(certificates).transpose()?.unwrap_or_default();
+        for certificate in &pinned {
+            roots.add(certificate.clone()).map_err(|_| UnusableCertificates)?;
+        }
+        let provider = provider();
+        let algorithms = provider.signature_verification_algorithms;
+        // Fails only without any certificate.
+        let authorities = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build().ok();
+        Ok(Self { authorities, pinned, algorithms })
+    }
+
+    /// Whether it trusts no certificate at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.authorities.is_none()
+    }
+
+    /// The certificates of the `caFile`.
+    #[must_use]
+    pub fn pinned(&self) -> &[CertificateDer<'static>] {
+        &self.pinned
+    }
+
+    /// Whether a certificate is for this name.
+    #[must_use]
+    pub fn is_for(certificate: &CertificateDer<'_>, name: &ServerName<'_>) -> bool {
+        ParsedCertificate::try_from(certificate).is_ok_and(|parsed| verify_server_name(&parsed, name).is_ok())
+    }
+}
+
+/// The process's provider of cryptography, or the one that it would have.
+pub(super) fn provider() -> Arc<CryptoProvider> {
+    let default = || Arc::new(crypto::aws_lc_rs::default_provider());
+    CryptoProvider::get_default().cloned().unwrap_or_else(default)
+}
+
+/// The certificates of a PEM text, at least one.
+pub(super) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, UnusableCertificates> {
+    let found = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();
+    found.ok().filter(|found| !found.is_empty()).ok_or(UnusableCertificates)
+}
+
+impl ServerCertVerifier for Trust {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let Some(authorities) = &self.authorities else {
+            return Err(CertificateError::UnknownIssuer.into());
+        };
+        let verified =
+            authorities.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
+        match verified {
+            // Its validity has been found good by then: the path to an authority is looked for last.
+            Err(error) if is_about_its_issuer(&error) && self.pinned.contains(end_entity) => {
+                verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
+                Ok(ServerCertVerified::assertion())
+            }
+            verified => verified,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        crypto::verify_tls12_signature(message, certificate, signed, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        crypto::verify_tls13_signature(message, certificate, signed, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+/// Whether a certificate is refused only for who has issued it, or for being an authority's.
+fn is_about_its_issuer(error: &rustls::Error) -> bool {
+    match error {
+        rustls::Error::InvalidCertificate(
+            CertificateError::UnknownIssuer
+            // Its issuer has the name of a certificate that is trusted, perhaps its own, but another key.
+            | CertificateError::BadSignature
+            | CertificateError::UnsupportedSignatureAlgorithmContext { .. }
+            | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. },
+        ) => true,
+        rustls::Error::InvalidCertificate(CertificateError::Other(other)) => {
+            other.to_string().contains("CaUsedAsEndEntity")
+        }
+        _ => false,
+    }
+}
+
+/// What each failure of rustls and webpki means here, found by a part of its text: Pingora hands on only the text.
+const CAUSES: [(&str, &str); 16] = [
+    (
+        "UnknownIssuer",
+        "no trusted authority has issued its certificate; put the certificate of its authority, or its own, into `caFile`",
+    ),
+    (
+        "CaUsedAsEndEntity",
+        "its certificate is one of an authority (CA:TRUE), which is accepted only when this very certificate stands in \
+         `caFile`",
+    ),
+    (
+        "UnsupportedCertVersion",
+        "its certificate is X.509 version 1, which has no subjectAltName; make one of version 3 for it, with its name in \
+         subjectAltName",
+    ),
+    (
+        "is not valid for any names",
+        "its certificate has no subjectAltName, and a name in the subject's CN does not count (RFC 9525 §2); make one with \
+         its name in subjectAltName",
+    ),
+    (
+        "BadSignature",
+        "its certificate is signed with another key than that of the trusted certificate of the same name: `caFile` holds an \
+         older or another one; put the present one into it",
+    ),
+    ("Revoked", "its certificate is revoked"),
+    (
+        "does not allow extended key usage",
+        "its certificate is not for servers: its extended key usage lacks serverAuth",
+    ),
+    ("BadEncoding", "its certificate cannot be read"),
+    (
+        "InvalidContentType",
+        "it answers without TLS: its URL must begin with `http://`, or another program listens on this port",
+    ),
+    ("CertificateRequired", "it demands a client certificate"),
+    ("received fatal alert: UnknownCA", "it does not trust the client certificate"),
+    ("received fatal alert: BadCertificate", "it refuses the client certificate"),
+    (
+        "received fatal alert: UnrecognisedName",
+        "it has no certificate for this name; `serverName` of an upstream sends another one",
+    ),
+    ("ProtocolVersion", "it speaks neither TLS 1.2 nor TLS 1.3"),
+    ("peer is incompatible", "it and the sidecar have no version or cipher of TLS in common"),
+    ("eof", "it closed the connection during the TLS handshake: perhaps it speaks no TLS on this port"),
+];
+
+/// Why a TLS handshake failed, for people: `error` is the text of rustls' error, alone or within another text.
+#[must_use]
+pub fn explain(error: &str) -> String {
+    let from = |part: &str| error.find(part).and_then(|at| error.get(at + part.len()..));
+    let cause: Cow<'static, str> = if let Some(rest) = from("certificate is not valid after ") {
+        format!("its certificate has expired: it was valid until {}", moment(rest)).into()
+    } else if let Some(rest) = from("certificate is not valid before ") {
+        format!("its certificate is not valid yet, only from {} on; compare the clocks", moment(rest)).into()
+    } else if let Some((_, cause)) = CAUSES.iter().find(|(part, _)| error.contains(part)) {
+        (*cause).into()
+    } else if let Some(rest) = from("certificate not valid for name ") {
+        let names = rest.replace("; certificate is only valid for ", ", only for ");
+        format!("its certificate is not for {}", shown(names.split(", SNI:").next().unwrap_or_default()))
+            .into()
+    } else {
+        shown(error).into()
+    };
+    format!("TLS: {cause}")
+}
+
+/// A number of seconds at the beginning of a text as date and time (RFC 3339).
+fn moment(text: &str) -> String {
+    let digits: String = text.chars().take_while(char::is_ascii_digit).collect();
+    let at = digits.parse().ok().and_then(|seconds| time::OffsetDateTime::from_unix_timestamp(seconds).ok());
+    let written = at.and_then(|at| at.format(&time::format_description::well_known::Rfc3339).ok());
+    written.unwrap_or(digits)
+}
+
+/// A foreign text as the log may show it: its beginning, on one line.
+fn shown(text: &str) -> String {
+    let beginning: String = text.chars().take(SHOWN).collect();
+    let more = if beginning.len() < text.len() { "…" } else { "" };
+    format!("{}{more}", beginning.escape_debug().to_string().replace("\\\"", "\""))
+}
+
+#[cfg(test)]
+#[path = "trust_tests.rs"]
+mod tests;
