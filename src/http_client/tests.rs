@@ -1,0 +1,242 @@
+//! The client against servers that misbehave.
+
+use std::net::SocketAddr;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use super::*;
+
+/// Answers each connection with the next of `scripts`, once a request's head has arrived, then closes it.
+async fn serve(scripts: Vec<Vec<u8>>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        for script in scripts {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut seen = Vec::new();
+            while !seen.windows(4).any(|w| w == b"\r\n\r\n") {
+                let mut buffer = [0; 1024];
+                let n = stream.read(&mut buffer).await.unwrap();
+                seen.extend_from_slice(&buffer[..n]);
+            }
+            // The client may stop reading early; that is what some tests are about.
+            let _ = stream.write_all(&script).await;
+        }
+    });
+    address
+}
+
+fn options() -> HttpOptions {
+    HttpOptions {
+        connect_timeout: Duration::from_secs(2),
+        total_timeout: Duration::from_secs(5),
+        ca_pem: None,
+        identity_pem: None,
+        max_body: 64,
+    }
+}
+
+async fn get(script: &[u8]) -> Result<HttpAnswer, HttpError> {
+    let address = serve(vec![script.to_vec()]).await;
+    let url = format!("http://user:pass@{address}/x?secret=1").parse().unwrap();
+    HttpClient::new(options()).unwrap().get(&url, HeaderMap::new()).await
+}
+
+#[tokio::test]
+async fn an_answer_of_any_status_is_an_answer() {
+    let answer = get(b"HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\nx-a: b\r\n\r\nhi").await.unwrap();
+    assert_eq!(answer.status, StatusCode::NOT_FOUND);
+    assert_eq!(answer.headers["x-a"], "b");
+    assert_eq!(&answer.body[..], b"hi");
+    assert!(!format!("{answer:?}").contains("hi"));
+}
+
+#[test]
+fn the_clock_is_judged_by_the_date_of_an_answer_and_its_age_in_a_cache() {
+    // 1994-11-06 08:49:37, the example of RFC 9110 §5.6.7.
+    let now = 784_111_777;
+    let answer = |headers| HttpAnswer { status: StatusCode::OK, headers, body: Bytes::new() };
+    let skew = |date: &str, age: Option<&str>, asked: i64, answered: i64| {
+        let mut headers = HeaderMap::new();
+        headers.insert(DATE, date.parse().unwrap());
+        if let Some(age) = age {
+            headers.insert(AGE, age.parse().unwrap());
+        }
+        answer(headers).clock_skew(UnixTime(now + asked), UnixTime(now + answered))
+    };
+    let date = "Sun, 06 Nov 1994 08:49:37 GMT";
+    assert_eq!(skew(date, None, 0, 0), Some(0));
+    assert_eq!(skew(date, None, -4, 1), Some(0), "made while we waited");
+    assert_eq!(skew(date, None, -95, -90), Some(90), "it is ahead");
+    assert_eq!(skew(date, None, 90, 95), Some(-90), "it is behind");
+    assert_eq!(skew(date, Some("600"), 600, 600), Some(0), "from a cache");
+    assert_eq!(skew(date, Some("x"), 0, 0), Some(0));
+    assert_eq!(skew("yesterday", None, 0, 0), None);
+    assert_eq!(answer(HeaderMap::new()).clock_skew(UnixTime(now), UnixTime(now)), None);
+}
+
+#[tokio::test]
+async fn redirects_are_not_followed() {
+    let answer = get(b"HTTP/1.1 302 Found\r\nlocation: /y\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+    assert_eq!(answer.status, StatusCode::FOUND);
+}
+
+#[tokio::test]
+async fn a_body_over_the_limit_is_refused_with_or_without_its_length_announced() {
+    let announced = get(b"HTTP/1.1 200 OK\r\ncontent-length: 65\r\n\r\n").await;
+    assert_eq!(announced.unwrap_err(), HttpError::TooLarge);
+    let mut endless = b"HTTP/1.1 200 OK\r\n\r\n".to_vec();
+    endless.resize(1 << 20, b'x');
+    assert_eq!(get(&endless).await.unwrap_err(), HttpError::TooLarge);
+    let mut fits = b"HTTP/1.1 200 OK\r\n\r\n".to_vec();
+    fits.extend_from_slice(&[b'x'; 64]);
+    assert_eq!(get(&fits).await.unwrap().body.len(), 64);
+}
+
+#[tokio::test]
+async fn what_is_no_http_or_breaks_off_is_broken() {
+    for script in [&b"SSH-2.0-x\r\n\r\n"[..], b"", b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nab"] {
+        assert_eq!(get(script).await.unwrap_err(), HttpError::Broken);
+    }
+}
+
+#[tokio::test]
+async fn a_closed_port_is_a_failed_connection() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
+    drop(listener);
+    let error = HttpClient::new(options()).unwrap().get(&url, HeaderMap::new()).await.unwrap_err();
+    assert_eq!(error, HttpError::Connect);
+}
+
+#[tokio::test]
+async fn an_answer_that_never_comes_is_a_timeout() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
+    let options = HttpOptions { total_timeout: Duration::from_millis(50), ..options() };
+    let error = HttpClient::new(options).unwrap().get(&url, HeaderMap::new()).await.unwrap_err();
+    assert_eq!(error, HttpError::Timeout);
+}
+
+#[tokio::test]
+async fn a_form_is_posted_as_one() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/t", listener.local_addr().unwrap()).parse().unwrap();
+    let client = HttpClient::new(options()).unwrap();
+    let form = [("scope", "a b"), ("x", "ü&=")];
+    let post = client.post_form(&url, HeaderMap::new(), &form);
+    let server = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut seen = String::new();
+        while !seen.ends_with("x=%C3%BC%26%3D") {
+            let mut buffer = [0; 1024];
+            let n = stream.read(&mut buffer).await.unwrap();
+            assert_ne!(n, 0, "{seen}");
+            seen.push_str(std::str::from_utf8(&buffer[..n]).unwrap());
+        }
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+        seen
+    };
+    let (answer, seen) = tokio::join!(post, server);
+    assert_eq!(answer.unwrap().status, StatusCode::OK);
+    assert!(seen.starts_with("POST /t HTTP/1.1\r\n") && seen.contains("scope=a+b&x="), "{seen}");
+    assert!(seen.contains("content-type: application/x-www-form-urlencoded\r\n"), "{seen}");
+}
+
+#[test]
+fn a_ca_file_without_a_certificate_is_refused() {
+    for pem in ["", "nonsense", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
+        let options = HttpOptions { ca_pem: Some(pem.into()), ..options() };
+        assert_eq!(HttpClient::new(options).unwrap_err(), BuildError::Certificate, "{pem}");
+    }
+}
+
+#[tokio::test]
+async fn without_any_ca_plain_http_still_works() {
+    drop(HttpClient::new(options()).unwrap());
+    let address = serve(vec![b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok".to_vec()]).await;
+    let client = builder(&options()).tls_certs_only([]).build().unwrap();
+    let url = format!("http://{address}/").parse().unwrap();
+    let answer = HttpClient { client, max_body: 64, trusts_nobody: false, reach: None }
+        .get(&url, HeaderMap::new())
+        .await
+        .unwrap();
+    assert_eq!(&answer.body[..], b"ok");
+}
+
+/// A TLS server with a certificate of its own for 127.0.0.1, and that certificate.
+async fn serve_tls() -> (SocketAddr, String) {
+    use std::sync::Arc;
+
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let own = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(own.signing_key.serialize_der()).unwrap();
+    let config = rustls::ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(vec![own.cert.der().clone()], key)
+        .unwrap();
+    let config = Arc::new(config);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    // rustls by hand on a thread of its own: the tree has no async TLS acceptor that we name.
+    std::thread::spawn(move || {
+        use std::io::{Read, Write};
+        for stream in listener.incoming().flatten() {
+            let connection = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
+            let mut tls = rustls::StreamOwned::new(connection, stream);
+            let mut buffer = [0; 4096];
+            if tls.read(&mut buffer).is_ok() {
+                let _ = tls.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok");
+                tls.conn.send_close_notify();
+                let _ = tls.flush();
+            }
+        }
+    });
+    (address, own.cert.pem())
+}
+
+#[tokio::test]
+async fn a_strangers_url_leads_to_public_addresses_over_https_only() {
+    let (address, pem) = serve_tls().await;
+    let options = HttpOptions { ca_pem: Some(pem.into()), ..options() };
+    let client = HttpClient::for_strangers_urls(options.clone(), Vec::new()).unwrap();
+    let port = address.port();
+    for url in [
+        format!("https://127.0.0.1:{port}/"),
+        format!("https://localhost:{port}/"),
+        format!("https://127.1:{port}/"),
+        format!("https://0x7f000001:{port}/"),
+        format!("https://2130706433:{port}/"),
+        format!("https://[::1]:{port}/"),
+        format!("https://[::ffff:127.0.0.1]:{port}/"),
+        format!("https://0.0.0.0:{port}/"),
+        format!("https://10.0.0.1:{port}/"),
+        format!("https://169.254.169.254:{port}/latest/meta-data"),
+        format!("https://192.168.1.1:{port}/"),
+        format!("https://100.64.0.1:{port}/"),
+        format!("https://[fe80::1]:{port}/"),
+        format!("https://[fd00::1]:{port}/"),
+        format!("https://224.0.0.1:{port}/"),
+        format!("https://localhost.:{port}/"),
+    ] {
+        let answer = client.get(&url.parse().unwrap(), HeaderMap::new()).await;
+        assert_eq!(answer.unwrap_err(), HttpError::Connect, "{url}");
+    }
+    let named = HttpClient::for_strangers_urls(options, vec!["127.0.0.1".to_owned()]).unwrap();
+    let secure = format!("https://{address}/").parse().unwrap();
+    assert_eq!(&named.get(&secure, HeaderMap::new()).await.unwrap().body[..], b"ok");
+    let plain = format!("http://{address}/").parse().unwrap();
+    assert!(named.get(&plain, HeaderMap::new()).await.is_err());
+}
+
+#[tokio::test]
+async fn only_certificates_of_the_platform_or_the_ca_file_are_trusted() {
+    let (address, pem) = serve_tls().await;
+    let url = format!("https://{address}/").parse().unwrap();
+    let stranger = HttpClient::new(options()).unwrap().get(&url, HeaderMap::new()).await;
+    assert_eq!(stranger.unwrap_err(), HttpError::Tls);
+    let trusting = HttpOptions { ca_pem: Some(pem.into()), ..options() };
+    let answer = HttpClient::new(trusting).unwrap().get(&url, HeaderMap::new()).await.unwrap();
+    assert_eq!(&answer.body[..], b"ok");
+}
