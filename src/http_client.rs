@@ -2,14 +2,17 @@
 //!
 //! It is deliberately narrow. Redirects are never followed (one would carry a client's secret to wherever the answer
 //! points), proxies of the environment are ignored, answers are not decompressed, and a body is read only up to a
-//! limit: an authority that misbehaves costs a bounded time and a bounded amount of memory. Errors are constants,
-//! because URLs and bodies may hold what must not be logged.
+//! limit: an authority that misbehaves costs a bounded time and a bounded amount of memory. Errors name the URL without
+//! its query and the cause, and nothing of the answer's body.
+//!
+//! A server may close an idle connection in the very moment of a request. A GET is then sent once more on a new connection.
+//! A POST is sent on a new connection from the first, unless it only asks something: see [`HttpClient::ask_form`].
 
+mod error;
+mod reuse;
 pub mod trust;
 
-use std::error::Error as StdError;
 use std::fmt;
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
@@ -18,8 +21,16 @@ use bytes::{Bytes, BytesMut};
 use http::header::{AGE, CONTENT_TYPE, DATE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::{Certificate, Client, ClientBuilder, Identity, Request, Response, redirect, retry};
+use reqwest::{Client, ClientBuilder, Request, Response, redirect, retry};
+use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::PemObject;
+use tokio::time::Instant;
 use url::{Host, Url};
+
+pub use self::error::{Failed, HttpError, place};
+use self::error::{Limits, Unresolved};
+use self::reuse::NoteConnects;
+use self::trust::Trust;
 
 use crate::domain::clock::UnixTime;
 use crate::domain::public_address::is_public;
@@ -28,7 +39,7 @@ use crate::domain::secret::{ExposeSecret, SecretString};
 const USER_AGENT: &str = concat!("m2m-sidecar/", env!("CARGO_PKG_VERSION"));
 
 /// Below what servers usually keep an idle connection, so that ours is rarely the one found closed.
-const POOL_IDLE: Duration = Duration::from_secs(50);
+const POOL_IDLE: Duration = Duration::from_secs(25);
 
 /// How a client behaves.
 #[derive(Clone, Debug)]
@@ -62,40 +73,6 @@ pub enum BuildError {
     Tls,
 }
 
-/// Why a request got no answer. The texts are constants: nothing of the URL, nothing of the answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
-pub enum HttpError {
-    /// No complete answer in time.
-    #[error("no answer in time")]
-    Timeout,
-    /// The name could not be resolved, or no connection could be made in time.
-    #[error("connection failed")]
-    Connect,
-    /// The server's certificate or its TLS was refused.
-    #[error("TLS failed: certificate or name not trusted")]
-    Tls,
-    /// The body is larger than allowed.
-    #[error("answer too large")]
-    TooLarge,
-    /// The connection broke, or what came was no HTTP.
-    #[error("connection broke or answer is not valid HTTP")]
-    Broken,
-}
-
-impl HttpError {
-    /// A short stable code, for metrics.
-    #[must_use]
-    pub fn code(self) -> &'static str {
-        match self {
-            Self::Timeout => "timeout",
-            Self::Connect => "connect",
-            Self::Tls => "tls",
-            Self::TooLarge => "too_large",
-            Self::Broken => "broken",
-        }
-    }
-}
-
 /// A complete answer, whatever its status.
 #[derive(Clone)]
 pub struct HttpAnswer {
@@ -120,6 +97,17 @@ impl HttpAnswer {
     }
 }
 
+impl HttpAnswer {
+    /// What an answer of failure says of the URL that was asked.
+    #[must_use]
+    pub fn hint(&self, url: &Url) -> Option<&'static str> {
+        // nginx, Apache, Go and others answer so on a port for TLS.
+        let is_about_https = self.body.windows(5).any(|part| part == b"HTTPS");
+        (url.scheme() == "http" && self.status == StatusCode::BAD_REQUEST && is_about_https)
+            .then_some("it speaks TLS on this port, so the URL must begin with `https://`")
+    }
+}
+
 impl fmt::Debug for HttpAnswer {
     /// Neither body nor headers: an answer of a token endpoint is a secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -133,7 +121,11 @@ impl fmt::Debug for HttpAnswer {
 /// An HTTP/1.1 client with its connections. Clones share them.
 #[derive(Clone, Debug)]
 pub struct HttpClient {
-    client: Client,
+    /// Uses connections again.
+    pooled: Client,
+    /// Makes a connection for each request.
+    fresh: Client,
+    limits: Limits,
     max_body: usize,
     /// Whether it trusts no certificate at all.
     trusts_nobody: bool,
@@ -147,8 +139,7 @@ impl HttpClient {
     /// # Errors
     /// When the CA certificates are no certificates.
     pub fn new(options: HttpOptions) -> Result<Self, BuildError> {
-        let (client, trusts_nobody) = Self::build(&options, |builder| builder)?;
-        Ok(Self { client, max_body: options.max_body, trusts_nobody, reach: None })
+        Self::build(&options, None)
     }
 
     /// Whether the platform had no certificates when this was made, so that every https is refused.
@@ -164,53 +155,39 @@ impl HttpClient {
     /// # Errors
     /// When the CA certificates are no certificates.
     pub fn for_strangers_urls(options: HttpOptions, hosts: Vec<String>) -> Result<Self, BuildError> {
-        let reach = Arc::new(Reach { hosts });
-        let (client, trusts_nobody) =
-            Self::build(&options, |builder| builder.https_only(true).dns_resolver(reach.clone()))?;
-        Ok(Self { client, max_body: options.max_body, trusts_nobody, reach: Some(reach) })
+        Self::build(&options, Some(Arc::new(Reach { hosts })))
     }
 
-    fn build(
-        options: &HttpOptions,
-        adapt: impl Fn(ClientBuilder) -> ClientBuilder,
-    ) -> Result<(Client, bool), BuildError> {
+    fn build(options: &HttpOptions, reach: Option<Arc<Reach>>) -> Result<Self, BuildError> {
         // reqwest panics without a process provider. An `Err` says that there is one already, which is as good.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let certificates = match &options.ca_pem {
-            Some(pem) => parse_certificates(pem)?,
-            None => Vec::new(),
-        };
-        let private_ca = !certificates.is_empty();
-        let identity = options.identity_pem.as_ref().map(parse_identity).transpose()?;
-        let builder = |options| match &identity {
-            Some(identity) => builder(options).identity(identity.clone()),
-            None => builder(options),
-        };
-        match adapt(builder(options)).tls_certs_merge(certificates).build() {
-            Ok(client) => Ok((client, false)),
-            // Each was readable by itself.
-            Err(_) if identity.is_some() => Err(BuildError::Identity),
-            Err(_) if private_ca => Err(BuildError::Certificate),
-            // An image without any CA bundle: plain HTTP must work there all the same, and every https is refused.
-            Err(_) => {
-                tracing::warn!("the platform has no CA certificates: https authorities need a caFile");
-                let client = adapt(builder(options)).tls_certs_only([]).build();
-                client.map(|client| (client, true)).map_err(|_| BuildError::Tls)
-            }
+        let trust = Trust::with_platform(options.ca_pem.as_deref()).map_err(|_| BuildError::Certificate)?;
+        let trusts_nobody = trust.is_empty();
+        if trusts_nobody {
+            // An image without any CA bundle: plain HTTP must work there.
+            tracing::warn!("the platform has no CA certificates: https authorities need a caFile");
         }
+        let tls = tls(trust, options.identity_pem.as_ref())?;
+        let build = |pool: usize| {
+            let client = builder(options, reach.as_ref()).tls_backend_preconfigured(tls.clone());
+            client.pool_max_idle_per_host(pool).build().map_err(|_| BuildError::Tls)
+        };
+        let limits = Limits { connect: options.connect_timeout, total: options.total_timeout };
+        let (pooled, fresh) = (build(usize::MAX)?, build(0)?);
+        Ok(Self { pooled, fresh, limits, max_body: options.max_body, trusts_nobody, reach })
     }
 
     /// Sends a GET.
     ///
     /// # Errors
     /// When there is no complete answer; a status of failure is an answer.
-    pub async fn get(&self, url: &Url, headers: HeaderMap) -> Result<HttpAnswer, HttpError> {
+    pub async fn get(&self, url: &Url, headers: HeaderMap) -> Result<HttpAnswer, Failed> {
         let mut request = Request::new(http::Method::GET, url.clone());
         *request.headers_mut() = headers;
-        self.execute(request).await
+        self.execute_or_repeat(request).await
     }
 
-    /// Sends a POST whose body is a form.
+    /// Sends a POST whose body is a form, once and on a new connection.
     ///
     /// # Errors
     /// When there is no complete answer; a status of failure is an answer.
@@ -219,17 +196,11 @@ impl HttpClient {
         url: &Url,
         headers: HeaderMap,
         form: &[(&str, &str)],
-    ) -> Result<HttpAnswer, HttpError> {
-        let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
-        let mut request = Request::new(http::Method::POST, url.clone());
-        *request.headers_mut() = headers;
-        let form_type = HeaderValue::from_static("application/x-www-form-urlencoded");
-        request.headers_mut().insert(CONTENT_TYPE, form_type);
-        *request.body_mut() = Some(body.into());
-        self.execute(request).await
+    ) -> Result<HttpAnswer, Failed> {
+        self.execute_once(form_request(url, headers, form)).await
     }
 
-    /// Sends a request whose body, if it has one, is JSON.
+    /// Sends a request whose body, if it has one, is JSON; once and on a new connection.
     ///
     /// # Errors
     /// When there is no complete answer; a status of failure is an answer.
@@ -239,26 +210,93 @@ impl HttpClient {
         url: &Url,
         headers: HeaderMap,
         body: Option<String>,
-    ) -> Result<HttpAnswer, HttpError> {
+    ) -> Result<HttpAnswer, Failed> {
         let mut request = Request::new(method, url.clone());
         *request.headers_mut() = headers;
         if let Some(body) = body {
             request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
             *request.body_mut() = Some(body.into());
         }
-        self.execute(request).await
+        self.execute_once(request).await
     }
 
-    async fn execute(&self, request: Request) -> Result<HttpAnswer, HttpError> {
-        // An address in the URL itself is resolved by nobody.
-        if self.reach.as_ref().is_some_and(|reach| !reach.allows(request.url())) {
-            return Err(HttpError::Connect);
+    /// Sends a POST whose body is a form and which changes nothing (a question, such as an introspection): it may be sent
+    /// twice.
+    ///
+    /// # Errors
+    /// When there is no complete answer; a status of failure is an answer.
+    pub async fn ask_form(
+        &self,
+        url: &Url,
+        headers: HeaderMap,
+        form: &[(&str, &str)],
+    ) -> Result<HttpAnswer, Failed> {
+        self.execute_or_repeat(form_request(url, headers, form)).await
+    }
+
+    /// Sends a request that does no harm twice. When an idle connection swallows it, it is sent once more on a new one.
+    async fn execute_or_repeat(&self, request: Request) -> Result<HttpAnswer, Failed> {
+        let url = self.allowed(&request)?;
+        let again = request.try_clone();
+        let began = Instant::now();
+        let (sent, connected) = reuse::noting(self.pooled.execute(request)).await;
+        match (sent, again) {
+            (Err(error), Some(mut again)) if !connected && error::has_ended(&error) => {
+                *again.timeout_mut() = Some(self.limits.total.saturating_sub(began.elapsed()));
+                self.read(&url, self.fresh.execute(again).await).await
+            }
+            (sent, _) => self.read(&url, sent).await,
         }
-        let mut response = self.client.execute(request).await.map_err(|error| classify(&error))?;
-        let body = read_body(&mut response, self.max_body).await?;
+    }
+
+    /// Sends a request that is not to be sent twice, on a new connection.
+    async fn execute_once(&self, request: Request) -> Result<HttpAnswer, Failed> {
+        let url = self.allowed(&request)?;
+        self.read(&url, self.fresh.execute(request).await).await
+    }
+
+    /// The URL of a request, if it may be asked.
+    fn allowed(&self, request: &Request) -> Result<Url, Failed> {
+        let url = request.url();
+        // A host that is an address is not resolved.
+        match &self.reach {
+            Some(reach) if !reach.allows(url) => {
+                Err(Failed::because(HttpError::Connect, url, "its address is not public".to_owned()))
+            }
+            Some(_) if url.scheme() != "https" => {
+                Err(Failed::because(HttpError::Connect, url, "it is not an https URL".to_owned()))
+            }
+            _ => Ok(url.clone()),
+        }
+    }
+
+    async fn read(&self, url: &Url, sent: Result<Response, reqwest::Error>) -> Result<HttpAnswer, Failed> {
+        let failed = |error: reqwest::Error| {
+            let (kind, why) = error::classify(&error, url.scheme() == "https", self.limits);
+            Failed::because(kind, url, why)
+        };
+        let mut response = sent.map_err(failed)?;
+        let body = match read_body(&mut response, self.max_body).await {
+            Ok(body) => body,
+            Err(Unread::TooLarge) => {
+                let why = format!("its answer has more than {} bytes", self.max_body);
+                return Err(Failed::because(HttpError::TooLarge, url, why));
+            }
+            Err(Unread::Broken(error)) => return Err(failed(error)),
+        };
         let status = response.status();
         Ok(HttpAnswer { status, headers: std::mem::take(response.headers_mut()), body })
     }
+}
+
+fn form_request(url: &Url, headers: HeaderMap, form: &[(&str, &str)]) -> Request {
+    let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
+    let mut request = Request::new(http::Method::POST, url.clone());
+    *request.headers_mut() = headers;
+    let form_type = HeaderValue::from_static("application/x-www-form-urlencoded");
+    request.headers_mut().insert(CONTENT_TYPE, form_type);
+    *request.body_mut() = Some(body.into());
+    request
 }
 
 /// Where a client for strangers' URLs may go; resolves names for it.
@@ -289,80 +327,84 @@ impl Resolve for Reach {
     fn resolve(&self, name: Name) -> Resolving {
         let anywhere = self.names(name.as_str());
         Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let found: Vec<SocketAddr> = found.filter(|found| anywhere || is_public(found.ip())).collect();
+            let found = lookup(&name).await?;
+            let found: Vec<SocketAddr> =
+                found.into_iter().filter(|found| anywhere || is_public(found.ip())).collect();
             if found.is_empty() {
-                return Err("the host has no public address".into());
+                return Err(Unresolved::NoPublicAddress.into());
             }
             Ok(Box::new(found.into_iter()) as Addrs)
         })
     }
 }
 
-fn builder(options: &HttpOptions) -> ClientBuilder {
-    Client::builder()
+/// Resolves names as the system does.
+struct System;
+
+impl Resolve for System {
+    fn resolve(&self, name: Name) -> Resolving {
+        Box::pin(async move { Ok(Box::new(lookup(&name).await?.into_iter()) as Addrs) })
+    }
+}
+
+async fn lookup(name: &Name) -> Result<Vec<SocketAddr>, Unresolved> {
+    Ok(tokio::net::lookup_host((name.as_str(), 0)).await?.collect())
+}
+
+fn builder(options: &HttpOptions, reach: Option<&Arc<Reach>>) -> ClientBuilder {
+    let builder = Client::builder()
         .user_agent(USER_AGENT)
         .no_proxy()
         .referer(false)
         .redirect(redirect::Policy::none())
-        // Who asks decides about trying again; hyper still replaces a pooled connection found closed.
+        // The caller decides about another try; hyper still replaces a pooled connection that was closed before it was used.
         .retry(retry::never())
+        .connector_layer(NoteConnects)
         .connect_timeout(options.connect_timeout)
         .timeout(options.total_timeout)
-        .pool_idle_timeout(POOL_IDLE)
+        .pool_idle_timeout(POOL_IDLE);
+    match reach {
+        Some(reach) => builder.https_only(true).dns_resolver(reach.clone()),
+        None => builder.dns_resolver(Arc::new(System)),
+    }
 }
 
-fn parse_certificates(pem: &[u8]) -> Result<Vec<Certificate>, BuildError> {
-    let certificates = Certificate::from_pem_bundle(pem).map_err(|_| BuildError::Certificate)?;
-    if certificates.is_empty() { Err(BuildError::Certificate) } else { Ok(certificates) }
+fn tls(trust: Trust, identity: Option<&SecretString>) -> Result<rustls::ClientConfig, BuildError> {
+    let builder = rustls::ClientConfig::builder_with_provider(trust::provider());
+    let builder = builder.with_safe_default_protocol_versions().map_err(|_| BuildError::Tls)?;
+    let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(trust));
+    let mut tls = match identity {
+        None => builder.with_no_client_auth(),
+        Some(pem) => {
+            let pem = pem.expose_secret().as_bytes();
+            let chain = trust::certificates(pem).map_err(|_| BuildError::Identity)?;
+            let key = PrivateKeyDer::from_pem_slice(pem).map_err(|_| BuildError::Identity)?;
+            builder.with_client_auth_cert(chain, key).map_err(|_| BuildError::Identity)?
+        }
+    };
+    tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(tls)
 }
 
-fn parse_identity(pem: &SecretString) -> Result<Identity, BuildError> {
-    Identity::from_pem(pem.expose_secret().as_bytes()).map_err(|_| BuildError::Identity)
+enum Unread {
+    TooLarge,
+    Broken(reqwest::Error),
 }
 
 /// Reads a body, and stops as soon as it is known to be too large.
-async fn read_body(response: &mut Response, max_body: usize) -> Result<Bytes, HttpError> {
+async fn read_body(response: &mut Response, max_body: usize) -> Result<Bytes, Unread> {
     let announced = response.content_length().unwrap_or(0);
     if usize::try_from(announced).map_or(true, |length| length > max_body) {
-        return Err(HttpError::TooLarge);
+        return Err(Unread::TooLarge);
     }
     let mut body = BytesMut::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| classify(&error))? {
+    while let Some(chunk) = response.chunk().await.map_err(Unread::Broken)? {
         if chunk.len() > max_body - body.len() {
-            return Err(HttpError::TooLarge);
+            return Err(Unread::TooLarge);
         }
         body.extend_from_slice(&chunk);
     }
     Ok(body.freeze())
-}
-
-/// What kind of failure this is. A connection that times out counts as one that could not be made.
-fn classify(error: &reqwest::Error) -> HttpError {
-    if is_tls(error) {
-        HttpError::Tls
-    } else if error.is_connect() {
-        HttpError::Connect
-    } else if error.is_timeout() {
-        HttpError::Timeout
-    } else {
-        HttpError::Broken
-    }
-}
-
-/// Whether rustls is at the root of an error. `io::Error::source` skips the error it wraps, hence the detour.
-fn is_tls(error: &reqwest::Error) -> bool {
-    let mut next: Option<&(dyn StdError + 'static)> = Some(error);
-    while let Some(error) = next {
-        if error.is::<rustls::Error>() {
-            return true;
-        }
-        next = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-            Some(wrapped) => Some(wrapped),
-            None => error.source(),
-        };
-    }
-    false
 }
 
 #[cfg(test)]

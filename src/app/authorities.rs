@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{Parts, StartError, unusable};
 use crate::config::Config;
@@ -55,7 +55,7 @@ impl Parts {
         let http = authority.revocation_client().map_err(|error| unusable(name)(error.to_string()))?;
         let (metrics, authority_name) = (self.metrics.clone(), name.to_owned());
         let failing = AtomicBool::new(false);
-        let observe = Arc::new(move |result: Result<(), &'static str>| {
+        let observe = Arc::new(move |result: Result<(), &str>| {
             metrics.revocation_fetched(&authority_name, result.is_ok());
             // Said when it begins and when it is over: questions can be many.
             match (result, failing.swap(result.is_err(), Ordering::AcqRel)) {
@@ -77,16 +77,53 @@ impl Parts {
 
     fn key_observer(&self, authority: &Arc<Authority>) -> live_keys::Observe {
         let (metrics, authority) = (self.metrics.clone(), authority.clone());
+        let failing = Mutex::new(Failing::default());
         Arc::new(move |result| {
             metrics.jwks_fetched(authority.name(), result.is_ok());
+            let authority_name = authority.name();
+            let mut failing = failing.lock().unwrap_or_else(PoisonError::into_inner);
             match result {
                 Ok(()) => {
-                    tracing::debug!(authority = authority.name(), "fetched the key set");
+                    match std::mem::take(&mut *failing).failures {
+                        0 => tracing::debug!(authority = authority_name, "fetched the key set"),
+                        failures => {
+                            tracing::info!(authority = authority_name, failures, "fetched the key set again");
+                        }
+                    }
                     authority.check_clock();
                 }
-                Err(error) => tracing::warn!(authority = authority.name(), error, "cannot fetch the key set"),
+                Err(error) => {
+                    if failing.is_to_be_said(error) {
+                        let failures = failing.failures;
+                        tracing::warn!(
+                            authority = authority_name,
+                            error,
+                            failures,
+                            "cannot fetch the key set"
+                        );
+                    }
+                }
             }
         })
+    }
+}
+
+/// A row of failed fetches.
+#[derive(Default)]
+struct Failing {
+    failures: u64,
+    last: String,
+}
+
+impl Failing {
+    /// Counts one. It is said when it is another than the last one; the same one less and less often.
+    fn is_to_be_said(&mut self, error: &str) -> bool {
+        self.failures += 1;
+        let is_new = self.last != error;
+        if is_new {
+            error.clone_into(&mut self.last);
+        }
+        is_new || self.failures.is_power_of_two()
     }
 }
 

@@ -39,11 +39,7 @@ fn of_authority(authority: &Authority) -> AuthorityStatus {
         name: authority.name().to_owned(),
         has_keys: keys.is_usable(),
         keys_age_seconds: keys.age().map(|age| age.as_secs()),
-        last_error: keys.last_error().map(|error| match error {
-            Cow::Borrowed(text) => text.to_owned(),
-            // It may quote the authority.
-            Cow::Owned(_) => "the authority's answer is of no use; the log says why".to_owned(),
-        }),
+        last_error: keys.last_error().map(Cow::into_owned),
         clock_skew_seconds: keys.clock_skew(),
     }
 }

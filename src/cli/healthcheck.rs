@@ -84,7 +84,7 @@ pub fn healthcheck(options: &Options) -> anyhow::Result<()> {
 
 async fn ask(client: &HttpClient, url: &Url) -> anyhow::Result<()> {
     let answer = client.get(url, HeaderMap::new()).await;
-    let answer = answer.with_context(|| format!("no answer from {url}"))?;
+    let answer = answer.context("no answer")?;
     if !answer.status.is_success() {
         bail!("{}", String::from_utf8_lossy(&answer.body).trim());
     }

@@ -1,7 +1,5 @@
 //! The client against servers that misbehave.
 
-use std::net::SocketAddr;
-
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -37,7 +35,7 @@ fn options() -> HttpOptions {
     }
 }
 
-async fn get(script: &[u8]) -> Result<HttpAnswer, HttpError> {
+async fn get(script: &[u8]) -> Result<HttpAnswer, Failed> {
     let address = serve(vec![script.to_vec()]).await;
     let url = format!("http://user:pass@{address}/x?secret=1").parse().unwrap();
     HttpClient::new(options()).unwrap().get(&url, HeaderMap::new()).await
@@ -85,10 +83,10 @@ async fn redirects_are_not_followed() {
 #[tokio::test]
 async fn a_body_over_the_limit_is_refused_with_or_without_its_length_announced() {
     let announced = get(b"HTTP/1.1 200 OK\r\ncontent-length: 65\r\n\r\n").await;
-    assert_eq!(announced.unwrap_err(), HttpError::TooLarge);
+    assert_eq!(announced.unwrap_err().kind(), HttpError::TooLarge);
     let mut endless = b"HTTP/1.1 200 OK\r\n\r\n".to_vec();
     endless.resize(1 << 20, b'x');
-    assert_eq!(get(&endless).await.unwrap_err(), HttpError::TooLarge);
+    assert_eq!(get(&endless).await.unwrap_err().kind(), HttpError::TooLarge);
     let mut fits = b"HTTP/1.1 200 OK\r\n\r\n".to_vec();
     fits.extend_from_slice(&[b'x'; 64]);
     assert_eq!(get(&fits).await.unwrap().body.len(), 64);
@@ -97,7 +95,7 @@ async fn a_body_over_the_limit_is_refused_with_or_without_its_length_announced()
 #[tokio::test]
 async fn what_is_no_http_or_breaks_off_is_broken() {
     for script in [&b"SSH-2.0-x\r\n\r\n"[..], b"", b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nab"] {
-        assert_eq!(get(script).await.unwrap_err(), HttpError::Broken);
+        assert_eq!(get(script).await.unwrap_err().kind(), HttpError::Broken);
     }
 }
 
@@ -107,7 +105,7 @@ async fn a_closed_port_is_a_failed_connection() {
     let url = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
     drop(listener);
     let error = HttpClient::new(options()).unwrap().get(&url, HeaderMap::new()).await.unwrap_err();
-    assert_eq!(error, HttpError::Connect);
+    assert_eq!(error.kind(), HttpError::Refused);
 }
 
 #[tokio::test]
@@ -116,7 +114,7 @@ async fn an_answer_that_never_comes_is_a_timeout() {
     let url = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
     let options = HttpOptions { total_timeout: Duration::from_millis(50), ..options() };
     let error = HttpClient::new(options).unwrap().get(&url, HeaderMap::new()).await.unwrap_err();
-    assert_eq!(error, HttpError::Timeout);
+    assert_eq!(error.kind(), HttpError::Timeout);
 }
 
 #[tokio::test]
@@ -156,12 +154,8 @@ fn a_ca_file_without_a_certificate_is_refused() {
 async fn without_any_ca_plain_http_still_works() {
     drop(HttpClient::new(options()).unwrap());
     let address = serve(vec![b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok".to_vec()]).await;
-    let client = builder(&options()).tls_certs_only([]).build().unwrap();
     let url = format!("http://{address}/").parse().unwrap();
-    let answer = HttpClient { client, max_body: 64, trusts_nobody: false, reach: None }
-        .get(&url, HeaderMap::new())
-        .await
-        .unwrap();
+    let answer = HttpClient::new(options()).unwrap().get(&url, HeaderMap::new()).await.unwrap();
     assert_eq!(&answer.body[..], b"ok");
 }
 
@@ -221,7 +215,8 @@ async fn a_strangers_url_leads_to_public_addresses_over_https_only() {
         format!("https://localhost.:{port}/"),
     ] {
         let answer = client.get(&url.parse().unwrap(), HeaderMap::new()).await;
-        assert_eq!(answer.unwrap_err(), HttpError::Connect, "{url}");
+        let kind = answer.unwrap_err().kind();
+        assert!(matches!(kind, HttpError::Connect | HttpError::Dns), "{url}: {kind}");
     }
     let named = HttpClient::for_strangers_urls(options, vec!["127.0.0.1".to_owned()]).unwrap();
     let secure = format!("https://{address}/").parse().unwrap();
@@ -235,8 +230,146 @@ async fn only_certificates_of_the_platform_or_the_ca_file_are_trusted() {
     let (address, pem) = serve_tls().await;
     let url = format!("https://{address}/").parse().unwrap();
     let stranger = HttpClient::new(options()).unwrap().get(&url, HeaderMap::new()).await;
-    assert_eq!(stranger.unwrap_err(), HttpError::Tls);
+    assert_eq!(stranger.unwrap_err().kind(), HttpError::Tls);
     let trusting = HttpOptions { ca_pem: Some(pem.into()), ..options() };
     let answer = HttpClient::new(trusting).unwrap().get(&url, HeaderMap::new()).await.unwrap();
     assert_eq!(&answer.body[..], b"ok");
+}
+
+/// A server that keeps its connections and says nothing else, but reads a second request on one of them without an answer.
+/// Gives its address and how many requests it has read.
+async fn serve_one_request_per_connection() -> (SocketAddr, Arc<std::sync::atomic::AtomicUsize>) {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    async fn head(stream: &mut tokio::net::TcpStream) -> bool {
+        let mut seen = Vec::new();
+        let mut buffer = [0; 4096];
+        while !seen.windows(4).any(|part| part == b"\r\n\r\n") {
+            match stream.read(&mut buffer).await {
+                Ok(read) if read > 0 => seen.extend_from_slice(&buffer[..read]),
+                _ => return false,
+            }
+        }
+        true
+    }
+
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let read = Arc::new(AtomicUsize::new(0));
+    let count = read.clone();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let count = count.clone();
+            tokio::spawn(async move {
+                if head(&mut stream).await {
+                    count.fetch_add(1, Ordering::SeqCst);
+                    let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
+                }
+                if head(&mut stream).await {
+                    count.fetch_add(1, Ordering::SeqCst);
+                }
+            });
+        }
+    });
+    (address, read)
+}
+
+#[tokio::test]
+async fn a_get_that_an_idle_connection_swallows_is_sent_once_more_and_a_post_is_never_swallowed() {
+    let (address, read) = serve_one_request_per_connection().await;
+    let url: Url = format!("http://{address}/").parse().unwrap();
+    let client = HttpClient::new(options()).unwrap();
+    for _ in 0..6 {
+        assert_eq!(client.get(&url, HeaderMap::new()).await.unwrap().status, StatusCode::OK);
+    }
+    // Each second one was swallowed.
+    assert_eq!(read.swap(0, std::sync::atomic::Ordering::SeqCst), 9);
+    for _ in 0..3 {
+        assert_eq!(
+            client.post_form(&url, HeaderMap::new(), &[("a", "b")]).await.unwrap().status,
+            StatusCode::OK
+        );
+    }
+    assert_eq!(read.swap(0, std::sync::atomic::Ordering::SeqCst), 3, "each on a connection of its own");
+    for _ in 0..4 {
+        assert_eq!(
+            client.ask_form(&url, HeaderMap::new(), &[("a", "b")]).await.unwrap().status,
+            StatusCode::OK
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_request_on_a_new_connection_is_sent_once() {
+    let address = serve(vec![b"".to_vec(), b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".to_vec()]).await;
+    let url = format!("http://{address}/").parse().unwrap();
+    let failed = HttpClient::new(options()).unwrap().get(&url, HeaderMap::new()).await.unwrap_err();
+    assert_eq!(failed.kind(), HttpError::Broken);
+    assert!(failed.why().contains("closed the connection"), "{failed}");
+}
+
+/// Answers whatever comes, TLS too, in plain HTTP.
+async fn serve_plain() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let _ = stream.read(&mut [0; 4096]).await;
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n").await;
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_failure_names_the_url_without_its_secrets_and_the_cause() {
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let refused = closed.local_addr().unwrap();
+    drop(closed);
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let plain = serve_plain().await;
+    let (tls, _) = serve_tls().await;
+    let ssh = serve(vec![b"SSH-2.0-OpenSSH\r\n".to_vec()]).await;
+    let patient = HttpClient::new(HttpOptions {
+        connect_timeout: Duration::from_secs(60),
+        total_timeout: Duration::from_secs(60),
+        ..options()
+    })
+    .unwrap();
+    let short = HttpOptions { total_timeout: Duration::from_millis(500), ..options() };
+    let impatient = HttpClient::new(short).unwrap();
+    for (url, kind, why) in [
+        (format!("http://{refused}/x"), HttpError::Refused, "nothing listens there"),
+        ("http://no-such-host.invalid/x".to_owned(), HttpError::Dns, "its name cannot be resolved"),
+        (format!("http://{}/x", silent.local_addr().unwrap()), HttpError::Timeout, "within 500ms"),
+        (format!("https://{plain}/x"), HttpError::Tls, "answers without TLS"),
+        (format!("https://{tls}/x"), HttpError::Tls, "no trusted authority has issued its certificate"),
+        (format!("http://{ssh}/x"), HttpError::Broken, "not valid HTTP/1.1"),
+    ] {
+        let asked = url.replace("://", "://user:pass@") + "?token=secret#f";
+        let client = if kind == HttpError::Timeout { &impatient } else { &patient };
+        let failed = client.get(&asked.parse().unwrap(), HeaderMap::new()).await.unwrap_err();
+        assert_eq!(failed.kind(), kind, "{failed}");
+        let text = failed.to_string();
+        assert!(text.starts_with(&format!("{url}: ")) && text.contains(why), "{text}");
+        assert!(!text.contains("secret") && !text.contains("pass"), "{text}");
+    }
+}
+
+#[test]
+fn an_answer_about_https_on_a_plain_port_gives_a_hint() {
+    let answer = |body: &'static str| HttpAnswer {
+        status: StatusCode::BAD_REQUEST,
+        headers: HeaderMap::new(),
+        body: Bytes::from_static(body.as_bytes()),
+    };
+    let url = |text: &str| Url::parse(text).unwrap();
+    for body in [
+        "Client sent an HTTP request to an HTTPS server.",
+        "<h1>The plain HTTP request was sent to HTTPS port</h1>",
+    ] {
+        assert!(answer(body).hint(&url("http://a.example/")).is_some(), "{body}");
+        assert!(answer(body).hint(&url("https://a.example/")).is_none(), "{body}");
+    }
+    assert!(answer("invalid_client").hint(&url("http://a.example/")).is_none());
 }

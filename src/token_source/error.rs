@@ -91,7 +91,14 @@ impl FetchError {
     pub fn is_transient(self) -> bool {
         match self {
             Self::Metadata(error) | Self::Http(error) => {
-                matches!(error, HttpError::Timeout | HttpError::Connect | HttpError::Broken)
+                matches!(
+                    error,
+                    HttpError::Timeout
+                        | HttpError::Dns
+                        | HttpError::Refused
+                        | HttpError::Connect
+                        | HttpError::Broken
+                )
             }
             Self::Refused { code: ErrorCode::TemporarilyUnavailable | ErrorCode::ServerError, .. } => true,
             Self::Refused { status, .. } | Self::Status(status) | Self::MetadataStatus(status) => {

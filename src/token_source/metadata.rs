@@ -34,7 +34,8 @@ pub(super) async fn discover(
     let mut failure = None;
     for url in metadata_urls(authority) {
         let found = async {
-            let answer = http.get(&url, accept_json()).await.map_err(FetchError::Metadata)?;
+            let answer = http.get(&url, accept_json()).await;
+            let answer = answer.map_err(|failed| FetchError::Metadata(failed.kind()))?;
             parse(&answer, authority, by_certificate)
         };
         match found.await {

@@ -23,7 +23,7 @@ use super::{Config, http_options};
 use crate::domain::clock::{SharedClock, UnixTime};
 use crate::domain::secret::{self, ExposeSecret, SecretString};
 use crate::files::{self, ReadError, blocking};
-use crate::http_client::{BuildError, HttpClient, HttpError};
+use crate::http_client::{BuildError, Failed, HttpClient};
 use crate::jose::kept_file::{self, Access};
 
 /// How soon a rotation that failed is tried again.
@@ -60,7 +60,7 @@ enum RotationError {
     #[error("the credential's files cannot be used")]
     Files,
     #[error("the management API cannot be reached: {0}")]
-    Unreachable(HttpError),
+    Unreachable(Failed),
     #[error("the management API answered with status {0}")]
     Status(u16),
     #[error("the management API's answer holds no secret")]

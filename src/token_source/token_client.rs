@@ -106,7 +106,8 @@ impl<'a> TokenClient<'a> {
         let assertion = self.assertion(&material.proof, found).await?;
         let scope = self.config.scopes.to_string();
         let form = self.form(&material.proof, assertion.as_ref(), &scope);
-        material.http.post_form(&found.token_endpoint, headers, &form).await.map_err(FetchError::Http)
+        let answer = material.http.post_form(&found.token_endpoint, headers, &form).await;
+        answer.map_err(|failed| FetchError::Http(failed.kind()))
     }
 
     /// The form of RFC 6749 §4.4.2. `scope` is the joined text of the configured scopes.

@@ -14,7 +14,7 @@ use url::Url;
 
 use crate::domain::claims::Claims;
 use crate::domain::clock::SharedClock;
-use crate::http_client::{HttpAnswer, HttpError};
+use crate::http_client::{Failed, HttpAnswer, place};
 use crate::jose::key_set::KeySet;
 use crate::jose::live_keys::{FetchError, Fetched};
 
@@ -23,7 +23,7 @@ const SHOWN: usize = 100;
 
 /// How a URL is asked.
 pub(super) type Get =
-    Arc<dyn Fn(Url) -> Pin<Box<dyn Future<Output = Result<HttpAnswer, HttpError>> + Send>> + Send + Sync>;
+    Arc<dyn Fn(Url) -> Pin<Box<dyn Future<Output = Result<HttpAnswer, Failed>> + Send>> + Send + Sync>;
 
 /// An authority's key set, seen from here.
 pub(super) struct Remote {
@@ -36,10 +36,10 @@ pub(super) struct Remote {
 
 /// Why a document could not be had.
 enum Failure {
-    /// Nothing came that could be called an answer.
-    NoAnswer(HttpError),
-    /// An answer, but not the document.
-    Status(StatusCode),
+    /// No complete answer came.
+    NoAnswer(Failed),
+    /// An answer, but not the document; with what else there is to say.
+    Status(StatusCode, String),
     /// A document, but not one that can be used.
     Document(FetchError),
 }
@@ -47,15 +47,33 @@ enum Failure {
 impl From<Failure> for FetchError {
     fn from(failure: Failure) -> Self {
         match failure {
-            Failure::NoAnswer(error) => why(error).into(),
-            Failure::Status(status) if status.is_redirection() => {
-                let status = status.as_u16();
-                format!("the authority answered with a redirect ({status}), which is never followed").into()
-            }
-            Failure::Status(status) => {
-                format!("the authority answered with status {}", status.as_u16()).into()
-            }
+            Failure::NoAnswer(failed) => failed.to_string().into(),
+            Failure::Status(_, text) => text.into(),
             Failure::Document(text) => text,
+        }
+    }
+}
+
+impl Failure {
+    fn status(url: &Url, answer: &HttpAnswer) -> Self {
+        let (status, place) = (answer.status, place(url));
+        let number = status.as_u16();
+        Self::Status(
+            status,
+            if status.is_redirection() {
+                format!("{place}: the authority answered with a redirect ({number}), which is never followed")
+            } else {
+                let hint = answer.hint(url).map_or(String::new(), |hint| format!(": {hint}"));
+                format!("{place}: the authority answered with status {number}{hint}")
+            },
+        )
+    }
+
+    /// The same, naming the URL of the document.
+    fn at(self, url: &Url) -> Self {
+        match self {
+            Self::Document(text) => Self::Document(format!("{}: {text}", place(url)).into()),
+            failure => failure,
         }
     }
 }
@@ -64,26 +82,15 @@ fn is_trouble(status: StatusCode) -> bool {
     status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS
 }
 
-/// Why an authority did not answer, for people.
-pub(super) fn why(error: HttpError) -> &'static str {
-    match error {
-        HttpError::Timeout => "the authority did not answer in time",
-        HttpError::Connect => "the authority cannot be reached",
-        HttpError::Tls => "the authority's certificate or name is not trusted",
-        HttpError::TooLarge => "the authority's answer is too large",
-        HttpError::Broken => "the authority's answer broke off or is no HTTP",
-    }
-}
-
 impl Remote {
     /// Fetches the key set; with discovery through the metadata, anew each time: a key set that moves is found at its new
     /// place.
     pub(super) async fn fetch(&self) -> Result<Fetched, FetchError> {
         Ok(match &self.jwks_uri {
-            Some(url) => self.key_set(url.clone(), None).await?,
+            Some(url) => self.key_set(url.clone(), None).await.map_err(|failure| failure.at(url))?,
             None => {
                 let (url, metadata) = self.discover().await?;
-                self.key_set(url, Some(metadata)).await?
+                self.key_set(url.clone(), Some(metadata)).await.map_err(|failure| failure.at(&url))?
             }
         })
     }
@@ -94,11 +101,13 @@ impl Remote {
         let mut told = Failure::Document("the issuer is no URL".into());
         let mut read_one = false;
         for url in metadata_urls(&self.issuer) {
-            match self.read_metadata(url).await {
+            match self.read_metadata(url.clone()).await.map_err(|failure| failure.at(&url)) {
                 // Who does not answer here will not answer there, and each may cost seconds. Nor is a moment's trouble a
                 // reason to believe the other document, which may say less.
-                Err(Failure::NoAnswer(error)) => return Err(Failure::NoAnswer(error)),
-                Err(Failure::Status(status)) if is_trouble(status) => return Err(Failure::Status(status)),
+                Err(failure @ Failure::NoAnswer(_)) => return Err(failure),
+                Err(Failure::Status(status, text)) if is_trouble(status) => {
+                    return Err(Failure::Status(status, text));
+                }
                 Err(failure) => {
                     // A document with a fault says more than a 404 at the other place.
                     if !read_one {
@@ -151,8 +160,8 @@ impl Remote {
     }
 
     async fn get(&self, url: Url) -> Result<HttpAnswer, Failure> {
-        let answer = (self.get)(url).await.map_err(Failure::NoAnswer)?;
-        if answer.status == StatusCode::OK { Ok(answer) } else { Err(Failure::Status(answer.status)) }
+        let answer = (self.get)(url.clone()).await.map_err(Failure::NoAnswer)?;
+        if answer.status == StatusCode::OK { Ok(answer) } else { Err(Failure::status(&url, &answer)) }
     }
 }
 

@@ -239,7 +239,9 @@ async fn keys_that_cannot_be_had_are_said_to_be_the_reason() {
     authority.down().await;
     let (exit, out, _) = explained.explain("explained", "GET", "/blue", Some(&token));
     assert_eq!((exit, line(&out, "decision")), (Some(1), "deny (keys_unavailable), 503"));
-    assert!(line(&out, "key").starts_with("REFUSED: the authority cannot be reached"), "{out}");
+    let url = format!("{}/.well-known/openid-configuration", authority.issuer());
+    let expected = format!("REFUSED: {url}: nothing listens there: the connection was refused");
+    assert!(line(&out, "key").starts_with(&expected), "{out}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

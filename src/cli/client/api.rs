@@ -80,9 +80,9 @@ impl Api {
         let url = Url::parse(&format!("{base}{target}"))?;
         let headers = HeaderMap::from_iter([(AUTHORIZATION, self.authorization.clone())]);
         let answer = self.client.send_json(method, &url, headers, body.map(Value::to_string)).await;
-        let answer = answer.map_err(|error| match error {
-            HttpError::Connect => anyhow!("nothing listens at {base}: does the sidecar run, with `admin`?"),
-            error => anyhow!("no answer from {base}: {error}"),
+        let answer = answer.map_err(|failed| match failed.kind() {
+            HttpError::Refused => anyhow!("nothing listens at {base}: does the sidecar run, with `admin`?"),
+            _ => anyhow!("no answer from the management API: {failed}"),
         })?;
         if answer.status.is_success() && answer.body.is_empty() {
             return Ok(Value::Null);

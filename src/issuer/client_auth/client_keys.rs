@@ -253,7 +253,7 @@ impl ClientKeySets {
                 KeyPlace::File(file) => file.display().to_string(),
                 KeyPlace::Uri(url) => url.host_str().unwrap_or_default().to_owned(),
             };
-            tracing::warn!(place, error, "cannot fetch a client's keys");
+            tracing::warn!(place, %error, "cannot fetch a client's keys");
         }
         wanted.entry.send_modify(|known| {
             known.has_failed = fetched.is_err();
@@ -275,7 +275,7 @@ impl ClientKeySets {
             HttpClient::for_strangers_urls(options, self.hosts.clone()).ok()
         });
         let http = http.as_ref().ok_or("the certificates for it cannot be used")?;
-        let answer = http.get(url, HeaderMap::new()).await.map_err(|error| error.code())?;
+        let answer = http.get(url, HeaderMap::new()).await.map_err(|failed| failed.why().to_owned())?;
         if answer.status != StatusCode::OK {
             return Err(format!("its answer is {}, not 200", answer.status.as_u16()));
         }

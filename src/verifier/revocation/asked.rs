@@ -4,6 +4,7 @@
 //! ever. However many requests carry a token, there is one question at a time. That nobody answered is remembered for a
 //! second, so that an authority in trouble is not asked by every request.
 
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -20,12 +21,12 @@ use url::Url;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use super::{Observe, Revocation, Source, TokenFacts, why};
+use super::{Observe, Revocation, Source, TokenFacts};
 use crate::domain::claims::Claims;
 use crate::domain::oauth::{ClientAuthMethod, basic_authorization};
 use crate::domain::reason::Reason;
 use crate::domain::secret::{ExposeSecret, SecretString};
-use crate::http_client::{HttpAnswer, HttpClient, HttpError};
+use crate::http_client::{Failed, HttpAnswer, HttpClient};
 use crate::jose::verify::Jws;
 use crate::verifier::bearer::BearerToken;
 
@@ -102,18 +103,20 @@ impl Cell {
 type Ask = (Question, oneshot::Sender<State>);
 
 /// Why a question has no answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 enum Failure {
     /// Nobody answered: nor would they for other tokens.
-    NoAnswer(&'static str),
+    NoAnswer(Failed),
     /// An answer that says nothing of this token.
     Answer(&'static str),
 }
 
 impl Failure {
-    fn text(self) -> &'static str {
-        let (Self::NoAnswer(text) | Self::Answer(text)) = self;
-        text
+    fn text(&self) -> Cow<'static, str> {
+        match self {
+            Self::NoAnswer(failed) => failed.to_string().into(),
+            Self::Answer(text) => (*text).into(),
+        }
     }
 }
 
@@ -203,7 +206,8 @@ impl AskedStates {
                 ask = asked.recv(), if flights.len() < MAX_FLIGHTS => match ask {
                     Some((question, answer)) => flights.push(async move {
                         let state = put(of, http, &question).await;
-                        observe(state.map(|_| ()).map_err(Failure::text));
+                        let failed = state.as_ref().map(|_| ()).map_err(Failure::text);
+                        observe(failed.as_ref().map(|()| ()).map_err(|text| &**text));
                         if let Err(Failure::NoAnswer(_)) = state {
                             let until = Some(Instant::now() + FAILURE_MEMORY);
                             *self.silent_until.lock().unwrap_or_else(PoisonError::into_inner) = until;
@@ -227,10 +231,6 @@ async fn put(of: &Revocation, http: &HttpClient, question: &Question) -> Result<
     }
 }
 
-fn no_answer(error: HttpError) -> Failure {
-    Failure::NoAnswer(why(error))
-}
-
 /// Asks as plgd's own services do: for the token's entry, with the token itself.
 async fn ask_plgd(http: &HttpClient, mut url: Url, question: &Question) -> Result<State, Failure> {
     let Some(jti) = question.jti else { return Err("the token has no id".into()) };
@@ -241,7 +241,7 @@ async fn ask_plgd(http: &HttpClient, mut url: Url, question: &Question) -> Resul
     let mut value = HeaderValue::from_str(&value).map_err(|_| "the token cannot be sent")?;
     value.set_sensitive(true);
     headers.insert(AUTHORIZATION, value);
-    let answer = http.get(&url, headers).await.map_err(no_answer)?;
+    let answer = http.get(&url, headers).await.map_err(Failure::NoAnswer)?;
     Ok(read_plgd(&answer, jti)?)
 }
 
@@ -304,7 +304,7 @@ async fn introspect(
             form.push(("client_secret", client.client_secret.expose_secret()));
         }
     }
-    let answer = http.post_form(url, headers, &form).await.map_err(no_answer)?;
+    let answer = http.ask_form(url, headers, &form).await.map_err(Failure::NoAnswer)?;
     Ok(read_introspection(&answer)?)
 }
 

@@ -6,6 +6,7 @@
 //! set back; of these, those whose `iat` is not after its own `not_before` are revoked). The list is fetched with
 //! `If-None-Match`, so that an unchanged one costs little.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
@@ -16,13 +17,13 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use url::Url;
 
-use super::{Observe, Revocation, Source, TokenFacts, why};
+use super::{Observe, Revocation, Source, TokenFacts};
 use crate::domain::claims::Claims;
 use crate::domain::clock::UnixTime;
 use crate::domain::hash::sha256;
 use crate::domain::reason::Reason;
 use crate::domain::revoked::{ClientEnd, EndMark, Marked, Revoked, TokenId};
-use crate::http_client::HttpClient;
+use crate::http_client::{HttpClient, place};
 use crate::jose::key_set::KeySet;
 use crate::jose::live_keys::Keys;
 use crate::jose::verify::Jws;
@@ -100,7 +101,7 @@ impl RevocationList {
             let pause = match of.source() {
                 Source::List(url) => {
                     let fetched = self.fetch(of, http, url, began).await;
-                    observe(fetched.as_ref().map(|_| ()).map_err(|error| *error));
+                    observe(fetched.as_ref().map(|_| ()).map_err(|error| &**error));
                     self.known.send_modify(|known| {
                         known.failing = fetched.is_err();
                         // The last good one stays: it is good until it is too old.
@@ -132,7 +133,7 @@ impl RevocationList {
         http: &HttpClient,
         url: Url,
         asked_at: Instant,
-    ) -> Result<Edition, &'static str> {
+    ) -> Result<Edition, Cow<'static, str>> {
         // What was signed too long ago is asked for anew: a 304 would make it no younger.
         let now = of.of.clock.now();
         let known = self.known.borrow().edition.clone();
@@ -142,7 +143,7 @@ impl RevocationList {
         if let Some(etag) = known.as_ref().filter(|known| young(known)).and_then(|known| known.etag.clone()) {
             headers.insert(IF_NONE_MATCH, etag);
         }
-        let answer = http.get(&url, headers).await.map_err(why)?;
+        let answer = http.get(&url, headers).await.map_err(|failed| failed.to_string())?;
         match (answer.status, known) {
             (StatusCode::NOT_MODIFIED, Some(known)) if young(&known) => Ok(Edition { asked_at, ..known }),
             (StatusCode::OK, known) => {
@@ -151,21 +152,23 @@ impl RevocationList {
                 let (oldest, newest) =
                     (now.minus(of.config.max_age + of.of.clock_skew), now.plus(of.of.clock_skew));
                 if UnixTime(issued_at) < oldest {
-                    return Err("the list was signed too long ago");
+                    return Err("the list was signed too long ago".into());
                 }
                 if UnixTime(issued_at) > newest {
-                    return Err("the list was signed in the future: compare the clocks");
+                    return Err("the list was signed in the future: compare the clocks".into());
                 }
                 // An old list, kept by someone on the way, would bring revoked tokens back to life. One that was signed in
                 // the future was signed before the clocks were set back.
                 let known = known.filter(|known| UnixTime(known.issued_at) <= newest);
                 if known.is_some_and(|known| issued_at < known.issued_at - REPLICAS_APART) {
-                    return Err("the list is older than the one before it");
+                    return Err("the list is older than the one before it".into());
                 }
                 let etag = answer.headers.get(ETAG).cloned();
                 Ok(Edition { revoked: std::sync::Arc::new(revoked), issued_at, etag, asked_at })
             }
-            _ => Err("the authority answered with an error status"),
+            (status, _) => {
+                Err(format!("{}: the authority answered with status {}", place(&url), status.as_u16()).into())
+            }
         }
     }
 }

@@ -18,7 +18,6 @@ use url::Url;
 
 use super::TokenFacts;
 use super::bearer::BearerToken;
-use super::discovery::why;
 use crate::domain::claims::Claims;
 use crate::domain::clock::SharedClock;
 use crate::domain::oauth::ClientAuthMethod;
@@ -93,8 +92,8 @@ pub struct IntrospectionClient {
     pub auth_method: ClientAuthMethod,
 }
 
-/// Called after each question to an authority, with its error. Nothing of the answer.
-pub type Observe = Arc<dyn Fn(Result<(), &'static str>) + Send + Sync>;
+/// Called after each question to an authority, with its error: which URL, and why. Nothing of the answer.
+pub type Observe = Arc<dyn Fn(Result<(), &str>) + Send + Sync>;
 
 /// Where a state comes from.
 #[derive(Clone, Debug)]

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use crate::domain::clock::{Clock, UnixTime};
-use crate::http_client::{HttpAnswer, HttpError};
+use crate::http_client::{Failed, HttpAnswer, HttpError};
 
 pub const ISSUER: &str = "https://idp.example/realms/iot";
 /// How long each answer takes.
@@ -139,16 +139,16 @@ pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// The issuer's answer to a GET.
-pub async fn answer(issuer: SharedIssuer, url: Url) -> Result<HttpAnswer, HttpError> {
+pub async fn answer(issuer: SharedIssuer, url: Url) -> Result<HttpAnswer, Failed> {
     let mood = lock(&issuer).mood;
     let keys_wanted = url.path().ends_with("/jwks.json");
     let hangs = mood == Mood::Hang || (mood == Mood::HangLater && keys_wanted);
     tokio::time::sleep(if hangs { GIVEN_UP } else { LATENCY }).await;
     match mood {
-        Mood::Refused => return Err(HttpError::Connect),
-        Mood::Reset => return Err(HttpError::Broken),
-        Mood::TooLarge => return Err(HttpError::TooLarge),
-        _ if hangs => return Err(HttpError::Timeout),
+        Mood::Refused => return Err(Failed::of(HttpError::Connect, &url)),
+        Mood::Reset => return Err(Failed::of(HttpError::Broken, &url)),
+        Mood::TooLarge => return Err(Failed::of(HttpError::TooLarge, &url)),
+        _ if hangs => return Err(Failed::of(HttpError::Timeout, &url)),
         Mood::Unavailable => return Ok(reply(503, "{\"error\":\"down\"}", None)),
         Mood::Redirect => return Ok(reply(302, "", None)),
         _ => {}

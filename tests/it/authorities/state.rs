@@ -8,6 +8,7 @@ use crate::support::behave::{Behave, Gate};
 use crate::support::client::{RawAnswer, get};
 use crate::support::keys::{Alg, TestKey};
 use crate::support::sidecar::Sidecar;
+use crate::support::tls::TestTls;
 use crate::support::upstream::Upstream;
 use crate::support::{PATIENCE, logs, now};
 
@@ -116,4 +117,52 @@ async fn the_clock_of_an_authority_is_measured_and_a_wrong_one_is_reported_once(
     tokio::time::timeout(PATIENCE * 2, again).await.expect("a second fetch");
     assert_eq!(judged(&ask(&sidecar, &authority.token().sign()).await), (200, "-"));
     assert_eq!(logs::lines_since(mark, &["clockless", "clock differs"]).len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_and_its_end_are_said_once_each_with_url_and_cause() {
+    let (authority, upstream) = (Authority::start(), Upstream::start());
+    authority.down().await;
+    let mark = logs::mark();
+    let start = yaml(&format!("{{ issuer: \"{}\" }}", authority.issuer()), &upstream);
+    let sidecar = Sidecar::start(&start).await;
+    let url = format!("{}/.well-known/openid-configuration", authority.issuer());
+    let said = ["WARN", "cannot fetch the key set", &url, "nothing listens there"];
+    logs::wait_for_line(mark, &said).await;
+    assert_eq!(judged(&ask(&sidecar, &authority.token().sign()).await), (503, "keys_unavailable"));
+    authority.up();
+    logs::wait_for_line(mark, &["INFO", "fetched the key set again", "users"]).await;
+    assert!(logs::lines_since(mark, &said).len() <= 2);
+    assert_eq!(judged(&ask(&sidecar, &authority.token().sign()).await), (200, "-"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_fetch_of_keys_names_the_check_of_tls_or_the_ports_protocol() {
+    let upstream = Upstream::start();
+    let (plain, tls) = (Authority::start(), Authority::start_tls());
+    let elsewhere = Authority::start();
+    let expects_tls = "HTTP/1.1 400 Bad Request\r\nContent-Length: 47\r\n\r\nClient sent an HTTP request to an HTTPS server.";
+    elsewhere.behave(Endpoint::Jwks, Behave::Raw(expects_tls.into()));
+    for (jwks, says) in [
+        (tls.jwks_url(), "no trusted authority has issued its certificate"),
+        (plain.jwks_url().replace("http://", "https://"), "it answers without TLS"),
+        (tls.jwks_url().replace("https://", "http://"), "must begin with `https://`"),
+        (elsewhere.jwks_url(), "it speaks TLS on this port"),
+        ("https://no-such-host.invalid/jwks".to_owned(), "its name cannot be resolved"),
+    ] {
+        let mark = logs::mark();
+        let start = yaml(&format!("{{ issuer: \"https://idp.example\", jwksUri: \"{jwks}\" }}"), &upstream);
+        let _sidecar = Sidecar::start(&start).await;
+        logs::wait_for_line(mark, &["WARN", "cannot fetch the key set", &jwks, says]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_self_signed_authority_that_is_the_servers_own_certificate_is_trusted() {
+    let own = TestTls::self_signed_authority(&["localhost", "127.0.0.1"]);
+    let (pem, upstream) = (own.ca_pem.clone(), Upstream::start());
+    let authority = Authority::start_with("", Some(own));
+    let authorities = format!("{{ issuer: \"{}\", caFile: \"@DIR@/ca.pem\" }}", authority.issuer());
+    let sidecar = Sidecar::builder().file("ca.pem", pem).start(&yaml(&authorities, &upstream)).await;
+    assert_eq!(judged(&ask(&sidecar, &authority.token().sign()).await), (200, "-"));
 }

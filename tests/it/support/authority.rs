@@ -52,7 +52,8 @@ impl Authority {
         Self::start_with("", Some(TestTls::with_clients(&["localhost", "127.0.0.1"], Some(client))))
     }
 
-    fn start_with(path: &str, tls: Option<TestTls>) -> Self {
+    /// One whose issuer has a path, with this TLS side.
+    pub fn start_with(path: &str, tls: Option<TestTls>) -> Self {
         logs::start();
         let shared = Arc::new(Shared { state: Mutex::default(), changed: watch::Sender::new(()) });
         let serving = shared.clone();

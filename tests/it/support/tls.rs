@@ -22,6 +22,25 @@ impl TestTls {
         Self::with_clients(names, None)
     }
 
+    /// One certificate that is the server's and its own authority's (CA:TRUE), as `openssl req -x509` makes it.
+    pub fn self_signed_authority(names: &[&str]) -> Self {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut params = CertificateParams::new(names).expect("valid names");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().expect("a key");
+        let certificate = params.self_signed(&key).expect("a certificate");
+        let private = PrivateKeyDer::Pkcs8(key.serialize_der().into());
+        let mut config =
+            ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+                .with_safe_default_protocol_versions()
+                .expect("the provider's versions")
+                .with_no_client_auth()
+                .with_single_cert(vec![certificate.der().clone()], private)
+                .expect("certificate and key fit");
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Self { ca_pem: certificate.pem(), acceptor: TlsAcceptor::from(Arc::new(config)) }
+    }
+
     /// The same; with `client` only this one's certificate is let in.
     pub fn with_clients(names: &[&str], client: Option<&ClientCertificate>) -> Self {
         let ca_key = KeyPair::generate().expect("a key");

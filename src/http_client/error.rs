@@ -1,0 +1,214 @@
+//! Why a request got no answer: a kind for programs, and the cause in words for people.
+
+use std::error::Error as StdError;
+use std::io;
+use std::time::Duration;
+
+use url::Url;
+
+use super::trust;
+use crate::domain::duration;
+
+/// So much of a URL or of another side's text is shown.
+const SHOWN: usize = 200;
+
+/// The kind of a failure. The texts are constants: nothing of the URL, nothing of the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum HttpError {
+    /// No complete answer in time.
+    #[error("no answer in time")]
+    Timeout,
+    /// The host's name could not be resolved, or has no address that may be asked.
+    #[error("the host's name cannot be resolved")]
+    Dns,
+    /// The host refused the connection: nothing listens on the port.
+    #[error("connection refused")]
+    Refused,
+    /// No connection could be made, for another reason or in time.
+    #[error("connection failed")]
+    Connect,
+    /// The server's certificate or its TLS was refused.
+    #[error("TLS failed")]
+    Tls,
+    /// The body is larger than allowed.
+    #[error("answer too large")]
+    TooLarge,
+    /// The connection broke, or what came was no HTTP.
+    #[error("connection broke or answer is not valid HTTP")]
+    Broken,
+}
+
+impl HttpError {
+    /// A short stable code, for metrics.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Timeout => "timeout",
+            Self::Dns => "dns",
+            Self::Refused => "refused",
+            Self::Connect => "connect",
+            Self::Tls => "tls",
+            Self::TooLarge => "too_large",
+            Self::Broken => "broken",
+        }
+    }
+}
+
+/// A request that got no complete answer. Its text names the URL, without query and user, and the cause.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{place}: {why}")]
+pub struct Failed {
+    kind: HttpError,
+    place: String,
+    why: String,
+}
+
+impl Failed {
+    /// A failure of this kind, and no more to say about it.
+    #[must_use]
+    pub fn of(kind: HttpError, url: &Url) -> Self {
+        Self::because(kind, url, kind.to_string())
+    }
+
+    pub(super) fn because(kind: HttpError, url: &Url, why: String) -> Self {
+        Self { kind, place: place(url), why }
+    }
+
+    /// Its kind.
+    #[must_use]
+    pub fn kind(&self) -> HttpError {
+        self.kind
+    }
+
+    /// The cause without the URL.
+    #[must_use]
+    pub fn why(&self) -> &str {
+        &self.why
+    }
+}
+
+/// A URL as it may be logged: query, fragment, user and password may be secret.
+#[must_use]
+pub fn place(url: &Url) -> String {
+    let mut url = url.clone();
+    url.set_query(None);
+    url.set_fragment(None);
+    // A URL that cannot have them has none.
+    let _ = (url.set_username(""), url.set_password(None));
+    let text = url.as_str();
+    // A URL is ASCII.
+    text.get(..SHOWN).map_or_else(|| text.to_owned(), |beginning| format!("{beginning}…"))
+}
+
+/// A name that could not be resolved.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unresolved {
+    /// What the system says.
+    #[error("its name cannot be resolved: {0}")]
+    System(#[from] io::Error),
+    /// It has addresses, but none that may be asked.
+    #[error("its name has no public address")]
+    NoPublicAddress,
+}
+
+/// What limits a request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    pub connect: Duration,
+    pub total: Duration,
+}
+
+/// The kind of a failure, and its cause. A connection that times out counts as one that could not be made.
+pub(super) fn classify(error: &reqwest::Error, https: bool, limits: Limits) -> (HttpError, String) {
+    if let Some(tls) = find::<rustls::Error>(error) {
+        return (HttpError::Tls, trust::explain(&tls.to_string()));
+    }
+    if let Some(unresolved) = find::<Unresolved>(error) {
+        return (HttpError::Dns, shown(&unresolved.to_string()));
+    }
+    let system = find::<io::Error>(error).map(io::Error::kind);
+    if error.is_connect() {
+        return match system {
+            _ if error.is_timeout() => {
+                (HttpError::Connect, format!("no connection within {}", duration::written(limits.connect)))
+            }
+            Some(io::ErrorKind::ConnectionRefused) => {
+                (HttpError::Refused, "nothing listens there: the connection was refused".to_owned())
+            }
+            Some(
+                io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe,
+            ) if https => (HttpError::Tls, trust::explain("eof")),
+            _ => (HttpError::Connect, format!("the connection failed: {}", root(error))),
+        };
+    }
+    if error.is_timeout() {
+        return (
+            HttpError::Timeout,
+            format!("no complete answer within {}", duration::written(limits.total)),
+        );
+    }
+    let why = match find::<hyper::Error>(error) {
+        Some(http) if http.is_parse() && https => "its answer is not valid HTTP/1.1".to_owned(),
+        Some(http) if http.is_parse() => {
+            "its answer is not valid HTTP/1.1; if it speaks TLS on this port the URL must begin with `https://`".to_owned()
+        }
+        Some(http) if http.is_incomplete_message() => {
+            "it closed the connection before its answer was complete".to_owned()
+        }
+        _ => format!("the connection broke: {}", root(error)),
+    };
+    (HttpError::Broken, why)
+}
+
+/// Whether the connection ended without an answer, and not for what came on it.
+pub(super) fn has_ended(error: &reqwest::Error) -> bool {
+    let http = find::<hyper::Error>(error);
+    let ended =
+        http.is_some_and(|http| http.is_incomplete_message() || http.is_canceled() || http.is_closed());
+    let system = find::<io::Error>(error).is_some_and(|system| {
+        matches!(
+            system.kind(),
+            io::ErrorKind::ConnectionReset
+                | io::ErrorKind::ConnectionAborted
+                | io::ErrorKind::BrokenPipe
+                | io::ErrorKind::UnexpectedEof
+                | io::ErrorKind::NotConnected
+        )
+    });
+    !error.is_timeout() && !error.is_connect() && (ended || system)
+}
+
+/// The first error of this type in a chain. `io::Error::source` skips the error it wraps, hence the detour.
+fn find<E: StdError + 'static>(error: &reqwest::Error) -> Option<&E> {
+    chain(error).find_map(|error| error.downcast_ref::<E>())
+}
+
+type Cause<'e> = &'e (dyn StdError + 'static);
+
+fn chain(error: &reqwest::Error) -> impl Iterator<Item = Cause<'_>> {
+    let first: Cause<'_> = error;
+    std::iter::successors(Some(first), |error| cause_of(*error))
+}
+
+fn cause_of(error: Cause<'_>) -> Option<Cause<'_>> {
+    match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        Some(wrapped) => Some(wrapped),
+        None => error.source(),
+    }
+}
+
+/// The error at the root of a chain. It is the system's or a library's, not the other side's.
+fn root(error: &reqwest::Error) -> String {
+    shown(&chain(error).last().map(ToString::to_string).unwrap_or_default())
+}
+
+fn shown(text: &str) -> String {
+    let beginning: String = text.chars().take(SHOWN).collect();
+    beginning.escape_debug().to_string()
+}
+
+impl From<Failed> for HttpError {
+    fn from(failed: Failed) -> Self {
+        failed.kind
+    }
+}
