@@ -80,6 +80,9 @@ impl Anywhere {
         let address = tries.next_of(addresses).ok_or(Reason::UpstreamUnreachable)?;
         let mut peer = self.template.clone();
         peer._address = address.into();
+        if tries.is_anew() {
+            upstream::connect_anew(&mut peer);
+        }
         Ok(Box::new(peer))
     }
 }

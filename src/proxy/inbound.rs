@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::net::IpAddr;
+use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Method, header};
 use ipnet::IpNet;
 use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::protocols::Digest;
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType};
@@ -21,7 +23,7 @@ use super::fault::{self, Fault};
 use super::forwarded::Story;
 use super::headers::IdentityHeaders;
 use super::respond::{Answer, REASON_HEADER};
-use super::upstream::{self, Tries, Upstream};
+use super::upstream::{self, Repeat, Tries, Upstream};
 use super::{failure, head, local};
 use crate::domain::listen::Listen;
 use crate::domain::path::{AmbiguousPath, NormalPath, Ordinary};
@@ -150,6 +152,8 @@ pub struct Context {
     /// The fault behind an error that a phase made.
     failure: Option<Fault>,
     tries: Tries,
+    /// The head of an answer has come.
+    is_answered: bool,
     body_bytes: u64,
 }
 
@@ -298,6 +302,7 @@ impl ProxyHttp for Inbound {
             slot: None,
             failure: None,
             tries: Tries::default(),
+            is_answered: false,
             body_bytes: 0,
         }
     }
@@ -335,7 +340,7 @@ impl ProxyHttp for Inbound {
 
     async fn upstream_peer(&self, _: &mut Session, ctx: &mut Context) -> pingora::Result<Box<HttpPeer>> {
         // A second try sends the body again from its beginning.
-        ctx.body_bytes = 0;
+        (ctx.body_bytes, ctx.is_answered) = (0, false);
         ctx.access.upstream_begins();
         let read = ctx.permit.as_ref().and_then(Permit::timeout);
         self.upstream.peer(&mut ctx.tries, read).await.map_err(|reason| fail(ctx, reason))
@@ -348,9 +353,21 @@ impl ProxyHttp for Inbound {
         ctx: &mut Context,
         mut error: Box<Error>,
     ) -> Box<Error> {
-        let another = self.upstream.connect_failed(&mut ctx.tries, error.etype().as_str());
+        let another = self.upstream.connect_failed(&mut ctx.tries, &error);
         error.set_retry(another);
         error
+    }
+
+    async fn connected_to_upstream(
+        &self,
+        _: &mut Session,
+        reused: bool,
+        peer: &HttpPeer,
+        _: RawFd,
+        digest: Option<&Digest>,
+        ctx: &mut Context,
+    ) -> pingora::Result<()> {
+        self.upstream.check(peer, reused, digest, &mut ctx.tries)
     }
 
     fn error_while_proxy(
@@ -358,10 +375,11 @@ impl ProxyHttp for Inbound {
         _: &HttpPeer,
         session: &mut Session,
         error: Box<Error>,
-        _: &mut Context,
+        ctx: &mut Context,
         reused: bool,
     ) -> Box<Error> {
-        upstream::decide_retry(session, error, reused)
+        let state = (reused, ctx.is_answered);
+        upstream::decide_repeat(session, error, state, Repeat::Idempotent, &mut ctx.tries)
     }
 
     async fn upstream_request_filter(
@@ -393,6 +411,17 @@ impl ProxyHttp for Inbound {
         }
     }
 
+    async fn upstream_response_filter(
+        &self,
+        _: &mut Session,
+        response: &mut ResponseHeader,
+        ctx: &mut Context,
+    ) -> pingora::Result<()> {
+        ctx.is_answered = true;
+        self.upstream.answered(response);
+        Ok(())
+    }
+
     async fn response_filter(
         &self,
         session: &mut Session,
@@ -407,6 +436,7 @@ impl ProxyHttp for Inbound {
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Context) -> FailToProxy {
+        self.upstream.broke(&ctx.tries, error);
         let asked = failure::Asked { realm: &self.name, for_pages: self.for_pages };
         failure::answer(session, error, ctx.failure.take(), &mut ctx.access, asked).await
     }

@@ -4,6 +4,11 @@
 //! last good answer. A connect that fails moves on to the next address for everybody; when none is left the name is
 //! resolved anew at once, for services that come back elsewhere.
 
+mod pin;
+mod reuse;
+mod trouble;
+
+use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -11,19 +16,22 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::HeaderValue;
-use pingora::Error;
-use pingora::protocols::ALPN;
-use pingora::proxy::Session;
+use pingora::http::ResponseHeader;
+use pingora::protocols::{ALPN, Digest};
 use pingora::upstreams::peer::{H1UpgradePolicy, HttpPeer};
 use pingora::utils::tls::{WrappedX509, parse_x509};
-use rustls::RootCertStore;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
+use pingora::{Error, ErrorSource, ErrorType};
 use tokio::sync::{Notify, watch};
 
+use self::pin::{Pin, Shown};
+use self::reuse::Idle;
+pub(in crate::proxy) use self::reuse::connect_anew;
+pub use self::reuse::{Repeat, decide_repeat};
+use self::trouble::Trouble;
 use super::own::OwnAddresses;
 use crate::domain::hash::sha256_parts;
 use crate::domain::reason::Reason;
+use crate::http_client::trust::Trust;
 
 /// How often a name is resolved anew.
 const RESOLVE_EVERY: Duration = Duration::from_secs(5);
@@ -88,9 +96,19 @@ pub enum UnusableUpstream {
 pub struct Tries {
     current: Option<SocketAddr>,
     failed: Vec<SocketAddr>,
+    /// The next one is made on a new connection.
+    anew: bool,
+    /// The next one is made because the certificate is to be verified in the other way.
+    verifies_otherwise: bool,
 }
 
 impl Tries {
+    /// Whether the next try is made on a new connection.
+    #[must_use]
+    pub fn is_anew(&self) -> bool {
+        self.anew
+    }
+
     /// The first of these that was not tried; it is tried now.
     pub fn next_of(&mut self, addresses: &[SocketAddr]) -> Option<SocketAddr> {
         self.current = addresses.iter().find(|address| !self.failed.contains(address)).copied();
@@ -111,6 +129,10 @@ pub struct Upstream {
     /// The same as `Host` carries it.
     host_value: HeaderValue,
     template: HttpPeer,
+    /// How connections are made when the upstream's own certificate stands in its `caFile`.
+    pin: Option<Pin>,
+    idle: Idle,
+    trouble: Trouble,
     addresses: watch::Sender<Arc<[SocketAddr]>>,
     /// Which address is tried first; moves on when a connect fails.
     preferred: AtomicUsize,
@@ -133,10 +155,14 @@ impl Upstream {
         }
         let fixed = config.host.parse::<IpAddr>().map(|address| vec![SocketAddr::new(address, config.port)]);
         let authority = config.authority();
+        let (template, pin) = templates(&config)?;
         let upstream = Self {
             host_value: HeaderValue::from_str(&authority).map_err(|_| UnusableUpstream::Host)?,
             authority,
-            template: template(&config)?,
+            template,
+            pin,
+            idle: Idle::new(config.timeouts.idle),
+            trouble: Trouble::default(),
             addresses: watch::Sender::new(Arc::new([])),
             preferred: AtomicUsize::new(0),
             all_failed: Notify::new(),
@@ -164,6 +190,7 @@ impl Upstream {
         if (leads_back || !others.is_empty()) && **self.addresses.borrow() != *others {
             tracing::debug!(host = %self.config.host, addresses = others.len(), "upstream resolved");
             self.addresses.send_replace(others.into());
+            self.idle.forget();
         }
     }
 
@@ -208,12 +235,58 @@ impl Upstream {
             }
         };
         tries.current = Some(address);
-        let mut peer = self.template.clone();
+        let mut peer = self.pin.as_ref().and_then(Pin::template).unwrap_or(&self.template).clone();
         peer._address = address.into();
+        self.idle.apply(&mut peer);
+        if tries.anew {
+            connect_anew(&mut peer);
+        }
         if read.is_some() {
             peer.options.read_timeout = read;
         }
         Ok(Box::new(peer))
+    }
+
+    /// Judges a connection. To be called for each one before anything is sent on it: of an upstream whose own certificate
+    /// stands in its `caFile` nothing else verifies it.
+    ///
+    /// # Errors
+    /// When the upstream has shown a certificate that is not trusted, or not in this way; [`Upstream::retries`] then says
+    /// whether there is another way.
+    pub fn check(
+        &self,
+        peer: &HttpPeer,
+        reused: bool,
+        digest: Option<&Digest>,
+        tries: &mut Tries,
+    ) -> pingora::Result<()> {
+        // One that is used again was judged when it was new.
+        let Some(pin) = self.pin.as_ref().filter(|_| !reused) else { return Ok(()) };
+        let refused = |why: String| Err(Error::explain(ErrorType::InvalidCert, why).into_up());
+        match pin.judge(peer, digest) {
+            Shown::Good => Ok(()),
+            Shown::Bad(error) => refused(error.to_string()),
+            Shown::Another => {
+                pin.set_next(false);
+                tries.verifies_otherwise = true;
+                refused("another certificate than the one in the CA file".to_owned())
+            }
+        }
+    }
+
+    /// An answer has begun.
+    pub fn answered(&self, answer: &ResponseHeader) {
+        self.idle.note(answer);
+        self.trouble.end(self);
+    }
+
+    /// A request failed after its connection was there. Says so in the log.
+    pub fn broke(&self, tries: &Tries, error: &Error) {
+        if *error.esource() == ErrorSource::Upstream
+            && let Some(address) = tries.current
+        {
+            self.trouble.begin(self, address, trouble::why(error, &self.config.timeouts));
+        }
     }
 
     /// The first address, from the preferred one on, that this request has not tried.
@@ -224,11 +297,13 @@ impl Upstream {
         after.iter().chain(before).find(|address| !tries.failed.contains(address)).copied()
     }
 
-    /// The address that was tried does not answer; `error` is the kind of failure. Gives whether there is another one to
-    /// try.
-    pub fn connect_failed(&self, tries: &mut Tries, error: &str) -> bool {
+    /// The address that was tried cannot be connected to. Gives whether there is another one to try.
+    pub fn connect_failed(&self, tries: &mut Tries, error: &Error) -> bool {
         let Some(failed) = tries.current.take() else { return false };
-        tracing::warn!(host = %self.config.host, address = %failed, error, "cannot connect to the upstream");
+        self.trouble.begin(self, failed, trouble::why(error, &self.config.timeouts));
+        if let Some(pin) = &self.pin {
+            pin.set_next(true);
+        }
         tries.failed.push(failed);
         let addresses = self.addresses.borrow();
         let preferred = self.preferred.load(Ordering::Relaxed);
@@ -267,13 +342,15 @@ impl Upstream {
         loop {
             match resolve().await {
                 Ok(found) => {
-                    failing = false;
+                    if std::mem::take(&mut failing) {
+                        tracing::info!(upstream = %self, "the upstream's name can be resolved again");
+                    }
                     self.take(found);
                 }
                 // The last good addresses stay; said once, not every few seconds.
                 Err(error) if !failing => {
                     failing = true;
-                    tracing::warn!(host = %self.config.host, %error, "the upstream's name cannot be resolved");
+                    tracing::warn!(upstream = %self, %error, "the upstream's name cannot be resolved");
                 }
                 Err(_) => {}
             }
@@ -281,6 +358,12 @@ impl Upstream {
             let rest = RESOLVE_EVERY.saturating_sub(RESOLVE_AGAIN);
             let _ = tokio::time::timeout(rest, self.all_failed.notified()).await;
         }
+    }
+}
+
+impl fmt::Display for Upstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}", if self.config.tls { "https" } else { "http" }, self.authority)
     }
 }
 
@@ -303,41 +386,22 @@ fn base_template(tls: bool, server_name: String, timeouts: &Timeouts) -> HttpPee
     peer
 }
 
-/// Everything of a peer but its address.
-fn template(config: &Config) -> Result<HttpPeer, UnusableUpstream> {
+/// Everything of a peer but its address, and how it is connected to when its own certificate stands in its `caFile`.
+fn templates(config: &Config) -> Result<(HttpPeer, Option<Pin>), UnusableUpstream> {
     let mut peer = base_template(config.tls, config.server_name.clone(), &config.timeouts);
-    if let Some(pem) = &config.ca_pem {
-        peer.options.ca = Some(certificates(pem)?.into());
+    let trust = config.ca_pem.as_ref().map(|pem| Trust::only(pem)).transpose();
+    // Read by us first: Pingora panics on what is no certificate.
+    let trust = trust.map_err(|_| UnusableUpstream::Certificates)?;
+    if let Some(trust) = &trust {
+        let certificates = trust.pinned().iter().map(|der| WrappedX509::new(der.to_vec(), parse_x509));
+        peer.options.ca = Some(certificates.collect());
     }
     // Pingora's pool does not tell peers with other certificates apart; the group key does.
     let ca = config.ca_pem.as_deref().unwrap_or_default();
     let id = sha256_parts(&[config.host.as_bytes(), config.server_name.as_bytes(), ca]);
     peer.group_key = u64::from_be_bytes([id[0], id[1], id[2], id[3], id[4], id[5], id[6], id[7]]);
-    Ok(peer)
-}
-
-/// The certificates of a PEM text, checked first: Pingora panics on what is none.
-fn certificates(pem: &[u8]) -> Result<Vec<WrappedX509>, UnusableUpstream> {
-    let unusable = |_| UnusableUpstream::Certificates;
-    let mut certificates = Vec::new();
-    let mut roots = RootCertStore::empty();
-    for der in CertificateDer::pem_slice_iter(pem) {
-        let der = der.map_err(unusable)?;
-        roots.add(der.clone()).map_err(|_| UnusableUpstream::Certificates)?;
-        certificates.push(WrappedX509::new(der.to_vec(), parse_x509));
-    }
-    if certificates.is_empty() { Err(UnusableUpstream::Certificates) } else { Ok(certificates) }
-}
-
-/// Whether a request that failed after the connection was there is tried again: only when its connection had been idle
-/// and was closed under it, and only when trying twice does no harm.
-pub fn decide_retry(session: &Session, mut error: Box<Error>, reused: bool) -> Box<Error> {
-    if !session.req_header().method.is_idempotent() || session.as_ref().retry_buffer_truncated() {
-        error.set_retry(false);
-    } else {
-        error.retry.decide_reuse(reused);
-    }
-    error
+    let pin = trust.filter(|_| config.tls).and_then(|trust| Pin::new(&peer, trust, &config.server_name));
+    Ok((peer, pin))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 use std::sync::Mutex;
 
 use async_trait::async_trait;
-use pingora::proxy::ProxyHttp;
+use pingora::proxy::{ProxyHttp, Session};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
@@ -48,7 +48,7 @@ async fn requests_that_fail_together_all_find_the_living_address() {
         assert_eq!(tried(&upstream, tries).await, dead);
     }
     for tries in &mut requests {
-        assert!(upstream.connect_failed(tries, "refused"));
+        assert!(upstream.connect_failed(tries, &Error::new(ErrorType::ConnectRefused)));
         assert_ne!(tried(&upstream, tries).await, dead);
     }
     // And the next request does not begin with the dead one.
@@ -60,9 +60,9 @@ async fn when_every_address_was_tried_there_is_none_left() {
     let upstream = upstream(&["10.0.0.1:80", "10.0.0.2:80"]);
     let mut tries = Tries::default();
     tried(&upstream, &mut tries).await;
-    assert!(upstream.connect_failed(&mut tries, "refused"));
+    assert!(upstream.connect_failed(&mut tries, &Error::new(ErrorType::ConnectRefused)));
     tried(&upstream, &mut tries).await;
-    assert!(!upstream.connect_failed(&mut tries, "refused"));
+    assert!(!upstream.connect_failed(&mut tries, &Error::new(ErrorType::ConnectRefused)));
 }
 
 #[test]
@@ -161,14 +161,14 @@ async fn when_no_address_answers_the_name_is_resolved_at_once_but_not_in_a_storm
         tokio::time::sleep(Duration::from_secs(1)).await;
         let mut tries = Tries::default();
         assert_eq!(tried(&upstream, &mut tries).await.ip().to_string(), "10.0.0.1");
-        assert!(!upstream.connect_failed(&mut tries, "refused"));
+        assert!(!upstream.connect_failed(&mut tries, &Error::new(ErrorType::ConnectRefused)));
         tokio::time::sleep(Duration::from_millis(1)).await;
         assert_eq!(tried(&upstream, &mut Tries::default()).await.ip().to_string(), "10.0.0.2");
         // A thousand failing requests within a second.
         for _ in 0..1000 {
             let mut tries = Tries::default();
             tried(&upstream, &mut tries).await;
-            upstream.connect_failed(&mut tries, "refused");
+            upstream.connect_failed(&mut tries, &Error::new(ErrorType::ConnectRefused));
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
@@ -207,7 +207,7 @@ fn every_timeout_of_the_configuration_reaches_the_connection() {
     let config =
         |tls| Config { tls, host: "a".into(), port: 1, ca_pem: None, server_name: "a".into(), timeouts };
     for (tls, total) in [(false, 2), (true, 4)] {
-        let options = template(&config(tls)).unwrap().options;
+        let options = templates(&config(tls)).unwrap().0.options;
         assert_eq!(options.connection_timeout, Some(Duration::from_secs(2)));
         assert_eq!(options.total_connection_timeout, Some(Duration::from_secs(total)));
         assert_eq!(options.read_timeout, Some(Duration::from_secs(60)));
@@ -244,7 +244,7 @@ impl ProxyHttp for Relay {
         tries: &mut Tries,
         mut error: Box<Error>,
     ) -> Box<Error> {
-        error.set_retry(self.0.connect_failed(tries, error.etype().as_str()));
+        error.set_retry(self.0.connect_failed(tries, &error));
         error
     }
 }

@@ -267,14 +267,15 @@ pub(super) struct Timeouts {
     pub read: GoDuration,
     /// How long to wait until each next part of the request is taken.
     pub write: GoDuration,
-    /// How long an idle connection is kept for another request. Less than the upstream keeps it: a request on a connection that
-    /// the upstream is just closing may have to be refused.
+    /// How long an idle connection is kept for another request. It must be less than the upstream keeps it: a request on a
+    /// connection that the upstream is just closing may fail. An upstream that announces its time (`Keep-Alive: timeout=5`) is
+    /// heeded.
     pub idle: GoDuration,
 }
 
 impl Default for Timeouts {
     fn default() -> Self {
-        Self { connect: seconds(2), read: seconds(60), write: seconds(30), idle: seconds(50) }
+        Self { connect: seconds(2), read: seconds(60), write: seconds(30), idle: seconds(25) }
     }
 }
 

@@ -308,7 +308,7 @@ fn defaults_are_the_documented_ones() {
     assert!(attach.overwrite && attach.retry_unauthorized);
     let Kind::Reverse(reverse) = &outbound.kind else { panic!() };
     assert!(!reverse.preserve_host && reverse.hosts.is_empty() && reverse.map_location);
-    assert_eq!(reverse.target.upstream.timeouts.idle.as_secs(), 50);
+    assert_eq!(reverse.target.upstream.timeouts.idle.as_secs(), 25);
     let credential = &config.credentials[0];
     assert!(matches!(credential.authentication, Authentication::SecretBasic { .. }));
     assert!(!credential.local_api && credential.kept_at.is_none() && credential.rotation.is_none());

@@ -10,11 +10,13 @@ mod replay;
 mod reverse;
 
 use std::net::SocketAddr;
+use std::os::fd::RawFd;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use http::{HeaderValue, Method, header};
 use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::protocols::Digest;
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType};
@@ -29,7 +31,7 @@ use super::fault::Fault;
 use super::headers::strip_overrides;
 use super::listener::MAX_TRIES;
 use super::respond::Answer;
-use super::upstream::{Tries, Upstream};
+use super::upstream::{self, Repeat, Tries, Upstream};
 use super::{failure, head};
 use crate::domain::reason::Reason;
 use crate::telemetry::RequestMetrics;
@@ -78,6 +80,8 @@ pub struct Context {
     /// After how many seconds a token may be had again.
     retry_after: Option<u64>,
     tries: Tries,
+    /// The head of an answer has come.
+    is_answered: bool,
 }
 
 enum Route {
@@ -227,6 +231,14 @@ impl Outbound {
         self.destinations.get(index).ok_or(Reason::Internal)
     }
 
+    /// The upstream of a request that has been judged; none when it goes elsewhere.
+    fn upstream_of<'a>(&'a self, ctx: &Context) -> Option<&'a Upstream> {
+        match &ctx.route {
+            Some(Route::To(index, _)) => self.destinations.get(*index).map(|to| &*to.upstream),
+            _ => None,
+        }
+    }
+
     /// Makes the request that the upstream sees. Without a decision there is none.
     ///
     /// `called` is the host and port by which the client has called the listener.
@@ -327,6 +339,7 @@ impl ProxyHttp for Outbound {
             failure: None,
             retry_after: None,
             tries: Tries::default(),
+            is_answered: false,
         }
     }
 
@@ -354,6 +367,7 @@ impl ProxyHttp for Outbound {
     async fn upstream_peer(&self, _: &mut Session, ctx: &mut Context) -> pingora::Result<Box<HttpPeer>> {
         ctx.access.upstream_begins();
         ctx.attempts += 1;
+        ctx.is_answered = false;
         let peer = match (&ctx.route, &self.mode) {
             (Some(Route::To(index, _)), _) => match self.destination(*index) {
                 Ok(to) => to.upstream.peer(&mut ctx.tries, None).await,
@@ -374,10 +388,9 @@ impl ProxyHttp for Outbound {
         ctx: &mut Context,
         mut error: Box<Error>,
     ) -> Box<Error> {
-        let kind = error.etype().as_str();
         let another = match &ctx.route {
             Some(Route::To(index, _)) => {
-                self.destination(*index).is_ok_and(|to| to.upstream.connect_failed(&mut ctx.tries, kind))
+                self.destination(*index).is_ok_and(|to| to.upstream.connect_failed(&mut ctx.tries, &error))
             }
             Some(Route::Elsewhere(addresses)) => ctx.tries.failed(addresses),
             None => false,
@@ -386,18 +399,37 @@ impl ProxyHttp for Outbound {
         error
     }
 
-    /// A request that may have reached the upstream is sent once more only for its token's sake: a program that asks for
-    /// something once must not get it twice.
+    async fn connected_to_upstream(
+        &self,
+        _: &mut Session,
+        reused: bool,
+        peer: &HttpPeer,
+        _: RawFd,
+        digest: Option<&Digest>,
+        ctx: &mut Context,
+    ) -> pingora::Result<()> {
+        match self.upstream_of(ctx) {
+            Some(upstream) => upstream.check(peer, reused, digest, &mut ctx.tries),
+            None => Ok(()),
+        }
+    }
+
+    /// A request that may have reached the upstream is sent once more for its token's sake, or when an idle connection
+    /// swallowed it and it does no harm twice.
     fn error_while_proxy(
         &self,
         _: &HttpPeer,
-        _: &mut Session,
+        session: &mut Session,
         mut error: Box<Error>,
         ctx: &mut Context,
-        _: bool,
+        reused: bool,
     ) -> Box<Error> {
-        error.set_retry(std::mem::take(&mut ctx.replaying));
-        error
+        if std::mem::take(&mut ctx.replaying) {
+            error.set_retry(true);
+            return error;
+        }
+        let state = (reused, ctx.is_answered);
+        upstream::decide_repeat(session, error, state, Repeat::IdempotentWithoutBody, &mut ctx.tries)
     }
 
     async fn upstream_request_filter(
@@ -420,6 +452,10 @@ impl ProxyHttp for Outbound {
         response: &mut ResponseHeader,
         ctx: &mut Context,
     ) -> pingora::Result<()> {
+        ctx.is_answered = true;
+        if let Some(upstream) = self.upstream_of(ctx) {
+            upstream.answered(response);
+        }
         if !self.attach.retry_unauthorized || !replay::is_token_refused(response) {
             return Ok(());
         }
@@ -444,6 +480,9 @@ impl ProxyHttp for Outbound {
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Context) -> FailToProxy {
+        if let Some(upstream) = self.upstream_of(ctx) {
+            upstream.broke(&ctx.tries, error);
+        }
         let asked = failure::Asked { realm: &self.name, for_pages: false };
         failure::answer(session, error, ctx.failure.take(), &mut ctx.access, asked).await
     }

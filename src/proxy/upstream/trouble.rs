@@ -1,0 +1,131 @@
+//! What is wrong with an upstream, in the words of its log: said when it begins or changes, and when it is over.
+
+use std::fmt::Display;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use pingora::{Error, ErrorType};
+use tokio::time::Instant;
+
+use super::Timeouts;
+use crate::domain::duration;
+use crate::http_client::trust;
+
+/// How soon the same is said again: a dead upstream with many clients must not fill the log.
+const SAY_AGAIN: Duration = Duration::from_mins(1);
+/// So many addresses are told apart.
+const MOST: usize = 16;
+/// So much of another library's text is shown.
+const SHOWN: usize = 200;
+
+/// What was last said about an upstream.
+#[derive(Default)]
+pub(super) struct Trouble {
+    /// For each address that failed, at most [`MOST`] of them.
+    said: Mutex<Vec<Said>>,
+    /// Whether its end is still to be said.
+    is_open: AtomicBool,
+}
+
+struct Said {
+    address: SocketAddr,
+    why: String,
+    at: Instant,
+    /// How many failures came after it.
+    since: u64,
+}
+
+impl Trouble {
+    /// A request or its connection failed.
+    pub fn begin(&self, upstream: &dyn Display, address: SocketAddr, why: String) {
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = said.iter().position(|said| said.address == address);
+        let mut failures = 1;
+        if let Some(last) = last.and_then(|at| said.get_mut(at)).filter(|last| last.why == why) {
+            last.since += 1;
+            if last.at.elapsed() < SAY_AGAIN {
+                return;
+            }
+            failures = last.since;
+        }
+        tracing::warn!(%upstream, %address, error = why, failures, "the upstream does not serve");
+        said.retain(|said| said.address != address);
+        if said.len() == MOST {
+            said.remove(0);
+        }
+        said.push(Said { address, why, at: Instant::now(), since: 0 });
+        self.is_open.store(true, Ordering::Relaxed);
+    }
+
+    /// An answer came.
+    pub fn end(&self, upstream: &dyn Display) {
+        if self.is_open.load(Ordering::Relaxed) && self.is_open.swap(false, Ordering::Relaxed) {
+            tracing::info!(%upstream, "the upstream serves again");
+        }
+    }
+}
+
+/// Why a connection to an upstream failed, or a request on it, and what to do about it.
+pub(super) fn why(error: &Error, timeouts: &Timeouts) -> String {
+    let within = |time| duration::written(time);
+    match error.etype() {
+        ErrorType::ConnectRefused => "nothing listens there: the connection was refused".to_owned(),
+        ErrorType::ConnectNoRoute => "there is no route to it".to_owned(),
+        ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout => {
+            format!("no connection within {} (`upstreamTimeouts.connect`)", within(timeouts.connect))
+        }
+        ErrorType::TLSHandshakeFailure | ErrorType::InvalidCert | ErrorType::HandshakeError => {
+            trust::explain(&error.to_string())
+        }
+        ErrorType::ReadTimedout => {
+            format!("no next part of its answer within {} (`upstreamTimeouts.read`)", within(timeouts.read))
+        }
+        ErrorType::WriteTimedout => {
+            format!(
+                "it took no next part of the request within {} (`upstreamTimeouts.write`)",
+                within(timeouts.write)
+            )
+        }
+        ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError => {
+            "it closed the connection before its answer was complete".to_owned()
+        }
+        ErrorType::InvalidHTTPHeader | ErrorType::H1Error => no_http(&error.to_string()).to_owned(),
+        other => {
+            let text: String = error.to_string().chars().take(SHOWN).collect();
+            format!("{}: {}", other.as_str(), text.escape_debug())
+        }
+    }
+}
+
+/// What a head is that is none. Pingora shows its first bytes, escaped.
+fn no_http(text: &str) -> &'static str {
+    if text.contains(r"buf: \x15\x03") {
+        "it answers with TLS, not with HTTP: its URL must begin with `https://`"
+    } else if text.contains(r"buf: \x00\x00") {
+        "it answers with HTTP/2, not with HTTP/1.1"
+    } else {
+        "its answer is not valid HTTP/1.1"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_cause_has_its_own_words() {
+        let second = Duration::from_secs(1);
+        let timeouts = Timeouts { connect: second, read: second * 60, write: second, idle: second };
+        let why = |kind: ErrorType, text: &'static str| why(&Error::explain(kind, text), &timeouts);
+        assert!(why(ErrorType::ConnectRefused, "").contains("refused"));
+        assert!(why(ErrorType::ConnectTimedout, "").contains("within 1s"));
+        assert!(why(ErrorType::ReadTimedout, "").contains("within 1m"));
+        assert!(why(ErrorType::InvalidHTTPHeader, r"buf: \x15\x03\x03\x00\x02").contains("https://"));
+        assert!(why(ErrorType::InvalidHTTPHeader, r"buf: \x00\x00\x12\x04").contains("HTTP/2"));
+        assert!(why(ErrorType::InvalidHTTPHeader, "buf: SSH-2.0").contains("not valid HTTP/1.1"));
+        let tls = "tls connect error cause: invalid peer certificate: UnknownIssuer";
+        assert!(why(ErrorType::TLSHandshakeFailure, tls).contains("caFile"));
+    }
+}
