@@ -392,7 +392,15 @@ outbound:
 async fn a_port_of_localhost_that_is_taken_on_one_address_is_an_error_that_names_it() {
     let Ok(taken) = std::net::TcpListener::bind("[::1]:0") else { return };
     let address = taken.local_addr().expect("bound");
-    let yaml = format!("stateDir: \"@DIR@\"\nprobes: {{ listen: localhost:{} }}\n", address.port());
+    let yaml = format!(
+        r#"
+stateDir: "@DIR@"
+probes: {{ listen: localhost:{} }}
+authorities: {{ a: {{ issuer: "http://127.0.0.1:1" }} }}
+inbound: [{{ name: api, listen: 127.0.0.1:0, upstream: "http://127.0.0.1:9", authorities: [a], audiences: any, rules: [{{ paths: [/], access: public }}] }}]
+"#,
+        address.port()
+    );
     let why = Sidecar::builder().try_start(&yaml).await.err().expect("the port is taken");
     assert!(why.contains("probes") && why.contains(&address.to_string()), "{why}");
 }

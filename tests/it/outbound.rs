@@ -8,6 +8,7 @@ mod local_api;
 mod refused;
 mod replays;
 mod rotation;
+mod swallowed;
 
 use std::time::Duration;
 

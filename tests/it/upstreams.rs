@@ -1,6 +1,9 @@
 //! Upstreams that go away, come back, hang or close under a request. Names that change are tested beside
 //! `proxy/upstream`, with a resolver of the test's own.
 
+mod reuse;
+mod words;
+
 use std::net::{Ipv4Addr, SocketAddr};
 
 use socket2::{Domain, Socket, Type};

@@ -139,13 +139,15 @@ async fn an_outage_and_its_end_are_said_once_each_with_url_and_cause() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failed_fetch_of_keys_names_the_check_of_tls_or_the_ports_protocol() {
     let upstream = Upstream::start();
-    let (plain, tls) = (Authority::start(), Authority::start_tls());
+    let (plain, tls) = (Authority::start_tls(), Authority::start_tls());
+    // Answers a handshake in plain HTTP, as most servers do.
+    plain.break_tls(true);
     let elsewhere = Authority::start();
     let expects_tls = "HTTP/1.1 400 Bad Request\r\nContent-Length: 47\r\n\r\nClient sent an HTTP request to an HTTPS server.";
     elsewhere.behave(Endpoint::Jwks, Behave::Raw(expects_tls.into()));
     for (jwks, says) in [
         (tls.jwks_url(), "no trusted authority has issued its certificate"),
-        (plain.jwks_url().replace("http://", "https://"), "it answers without TLS"),
+        (plain.jwks_url(), "it answers without TLS"),
         (tls.jwks_url().replace("https://", "http://"), "must begin with `https://`"),
         (elsewhere.jwks_url(), "it speaks TLS on this port"),
         ("https://no-such-host.invalid/jwks".to_owned(), "its name cannot be resolved"),

@@ -94,7 +94,8 @@ impl Upstream {
         Self::start_with(Some(TestTls::for_names(names)))
     }
 
-    fn start_with(tls: Option<TestTls>) -> Self {
+    /// One with this TLS side.
+    pub fn start_with(tls: Option<TestTls>) -> Self {
         logs::start();
         let script = Script { next: VecDeque::new(), standing: Arc::new(|_| Answer::Echo), idle_close: None };
         let (script, received) = (Mutex::new(script), Mutex::default());
