@@ -1,13 +1,14 @@
 //! The one HTTP client: key sets, metadata and token requests go through it.
 //!
 //! It is deliberately narrow. Redirects are never followed (one would carry a client's secret to wherever the answer
-//! points), proxies of the environment are ignored, answers are not decompressed, and a body is read only up to a
+//! points), proxies of the environment are ignored, compression is never asked for, and a body is read only up to a
 //! limit: an authority that misbehaves costs a bounded time and a bounded amount of memory. Errors name the URL without
 //! its query and the cause, and nothing of the answer's body.
 //!
 //! A server may close an idle connection in the very moment of a request. A GET is then sent once more on a new connection.
 //! A POST is sent on a new connection from the first, unless it only asks something: see [`HttpClient::ask_form`].
 
+mod encoding;
 mod error;
 mod reuse;
 pub mod trust;
@@ -276,14 +277,19 @@ impl HttpClient {
             Failed::because(kind, url, why)
         };
         let mut response = sent.map_err(failed)?;
+        let too_large = || {
+            let why = format!("its answer has more than {} bytes", self.max_body);
+            Failed::because(HttpError::TooLarge, url, why)
+        };
         let body = match read_body(&mut response, self.max_body).await {
             Ok(body) => body,
-            Err(Unread::TooLarge) => {
-                let why = format!("its answer has more than {} bytes", self.max_body);
-                return Err(Failed::because(HttpError::TooLarge, url, why));
-            }
+            Err(Unread::TooLarge) => return Err(too_large()),
             Err(Unread::Broken(error)) => return Err(failed(error)),
         };
+        let body = encoding::decoded(body, response.headers(), self.max_body).map_err(|kind| match kind {
+            HttpError::TooLarge => too_large(),
+            kind => Failed::because(kind, url, "its answer's compression is broken".to_owned()),
+        })?;
         let status = response.status();
         Ok(HttpAnswer { status, headers: std::mem::take(response.headers_mut()), body })
     }
