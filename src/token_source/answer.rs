@@ -1,12 +1,13 @@
-//! The token endpoint's answer (RFC 6749 §5), read strictly where a mistake would hurt.
+//! The token endpoint's answer (RFC 6749 §5), read as the libraries of the field read it: what deviates is told, and
+//! refused only where the token could not work.
 
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use http::header::{DATE, RETRY_AFTER};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, DATE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, StatusCode};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::error::{Failure, FetchError};
 use crate::domain::claims::Claims;
@@ -42,39 +43,142 @@ const KNOWN_CODES: [ErrorCode; 9] = [
 pub(super) struct TokenAnswer {
     pub token: SecretString,
     pub lifetime: Duration,
+    /// What an operator should know of the answer.
+    pub deviations: Vec<Deviation>,
 }
+
+/// How an answer differs from RFC 6749 §5.1 although its token can be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Deviation {
+    #[error("its status is {0} instead of 200")]
+    Status(u16),
+    #[error("it is compressed, which the request did not ask for")]
+    Compressed,
+    #[error("it begins with a byte order mark")]
+    ByteOrderMark,
+    #[error("a member is repeated; the last one counts")]
+    RepeatedMember,
+    #[error("it is a form instead of JSON")]
+    Form,
+    #[error("it has no token_type")]
+    NoTokenType,
+    #[error("its token_type is {0} instead of Bearer")]
+    TokenType(String),
+    #[error("its expires_in is no number of seconds above zero; the token's own `exp` counts, else 5 minutes")]
+    ExpiresIn,
+}
+
+/// Token types whose tokens a bearer header cannot carry: they need a proof beside the token, or are no access tokens
+/// (IANA's registry of access token types; RFC 8693 §2.2.1 for `N_A`).
+const NOT_BEARER: [&str; 4] = ["mac", "DPoP", "PoP", "N_A"];
 
 /// Reads an answer. `requested_at` is when the request was sent, by the authority's clock.
 pub(super) fn parse(answer: &HttpAnswer, requested_at: UnixTime) -> Result<TokenAnswer, Failure> {
-    let members = Claims::parse(&answer.body);
-    if answer.status != StatusCode::OK {
-        let status = answer.status.as_u16();
-        let code = members.ok().and_then(|members| error_code(&members));
+    let mut deviations = Vec::new();
+    let members = members(answer, &mut deviations);
+    let status = answer.status.as_u16();
+    if !answer.status.is_success() {
+        let code = members.and_then(|members| error_code(&members));
         let error = code.map_or(FetchError::Status(status), |code| FetchError::Refused { code, status });
         return Err(Failure { error, retry_after: retry_after(&answer.headers) });
     }
-    let members = members.map_err(|_| FetchError::Malformed)?;
+    let members = members.ok_or(FetchError::Malformed)?;
     // Some authorities answer 200 with an error; their word for it says more than "no access_token".
-    if let (false, Some(code)) = (members.contains("access_token"), error_code(&members)) {
-        return Err(FetchError::Refused { code, status: 200 }.into());
+    if !members.contains("access_token") && members.contains("error") {
+        let error = error_code(&members)
+            .map_or(FetchError::ErrorAnswer(status), |code| FetchError::Refused { code, status });
+        return Err(Failure { error, retry_after: retry_after(&answer.headers) });
     }
-    Ok(parse_success(&members, requested_at)?)
+    if answer.status != StatusCode::OK {
+        deviations.push(Deviation::Status(status));
+    }
+    let is_compressed = |value: &HeaderValue| !value.as_bytes().eq_ignore_ascii_case(b"identity");
+    if answer.headers.get(CONTENT_ENCODING).is_some_and(is_compressed) {
+        deviations.push(Deviation::Compressed);
+    }
+    Ok(parse_success(&members, requested_at, deviations)?)
 }
 
-fn parse_success(members: &Claims, requested_at: UnixTime) -> Result<TokenAnswer, FetchError> {
+/// The answer's members: strict JSON, or what the libraries of the field also read. `None` when it is neither.
+fn members(answer: &HttpAnswer, deviations: &mut Vec<Deviation>) -> Option<Claims> {
+    let body = without_byte_order_mark(&answer.body);
+    if body.len() < answer.body.len() {
+        deviations.push(Deviation::ByteOrderMark);
+    }
+    if let Ok(members) = Claims::parse(body) {
+        return Some(members);
+    }
+    // serde_json keeps the last of repeated members, as nearly every JSON library does.
+    if let Ok(members) = serde_json::from_slice::<Map<String, Value>>(body) {
+        deviations.push(Deviation::RepeatedMember);
+        return Some(members.into());
+    }
+    let kind = answer.headers.get(CONTENT_TYPE)?.to_str().ok()?.split(';').next()?.trim();
+    let is_form = ["application/x-www-form-urlencoded", "text/plain"]
+        .iter()
+        .any(|form| kind.eq_ignore_ascii_case(form));
+    if !is_form {
+        return None;
+    }
+    let pairs = form_urlencoded::parse(body.trim_ascii()).into_owned();
+    let members: Map<String, Value> = pairs.map(|(name, value)| (name, Value::String(value))).collect();
+    deviations.push(Deviation::Form);
+    (members.contains_key("access_token") || members.contains_key("error")).then(|| members.into())
+}
+
+/// A text without the byte order mark that some servers write before it (RFC 8259 §8.1 lets a reader ignore it).
+pub(super) fn without_byte_order_mark(text: &[u8]) -> &[u8] {
+    text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text)
+}
+
+fn parse_success(
+    members: &Claims,
+    requested_at: UnixTime,
+    mut deviations: Vec<Deviation>,
+) -> Result<TokenAnswer, FetchError> {
     let token = match members.string("access_token") {
         Ok(Some(token)) if is_attachable(token) => token,
         _ => return Err(FetchError::AccessToken),
     };
-    match members.string("token_type") {
-        Ok(Some(kind)) if kind.eq_ignore_ascii_case("bearer") => {}
-        _ => return Err(FetchError::TokenType),
-    }
+    check_token_type(members.get("token_type"), &mut deviations)?;
     let lifetime = match members.get("expires_in") {
         None | Some(Value::Null) => lifetime_by_claims(token, requested_at)?,
-        Some(value) => parse_expires_in(value)?,
+        Some(value) => match parse_expires_in(value) {
+            Some(lifetime) => lifetime,
+            None => {
+                deviations.push(Deviation::ExpiresIn);
+                lifetime_by_claims(token, requested_at)?
+            }
+        },
     };
-    Ok(TokenAnswer { token: token.into(), lifetime: lifetime.min(MAX_LIFETIME) })
+    Ok(TokenAnswer { token: token.into(), lifetime: lifetime.min(MAX_LIFETIME), deviations })
+}
+
+/// A token is used unless its type says that a bearer header cannot carry it: authorities have many words for Bearer.
+fn check_token_type(value: Option<&Value>, deviations: &mut Vec<Deviation>) -> Result<(), FetchError> {
+    let kind = match value {
+        None | Some(Value::Null) => "",
+        Some(Value::String(kind)) => kind.trim(),
+        Some(_) => {
+            deviations.push(Deviation::TokenType("no text".to_owned()));
+            return Ok(());
+        }
+    };
+    if let Some(kind) = NOT_BEARER.into_iter().find(|other| kind.eq_ignore_ascii_case(other)) {
+        return Err(FetchError::TokenType(kind));
+    }
+    if kind.is_empty() {
+        deviations.push(Deviation::NoTokenType);
+    } else if !kind.eq_ignore_ascii_case("bearer") {
+        deviations.push(Deviation::TokenType(shown(kind)));
+    }
+    Ok(())
+}
+
+/// A token type as the log may show it. What does not look like one could be anything, also the token.
+fn shown(kind: &str) -> String {
+    let is_word = |c: char| c.is_ascii_alphabetic() || matches!(c, ' ' | '-' | '_' | ':' | '.' | '/');
+    if kind.len() <= 60 && kind.chars().all(is_word) { format!("`{kind}`") } else { "another".to_owned() }
 }
 
 /// Whether a token is made of VSCHAR without space (RFC 6749 appendix A.12): what a header can carry.
@@ -82,23 +186,20 @@ fn is_attachable(token: &str) -> bool {
     !token.is_empty() && token.len() <= MAX_TOKEN && token.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-/// `expires_in` as a number, or as a text of one, which some authorities send.
-fn parse_expires_in(value: &Value) -> Result<Duration, FetchError> {
+/// `expires_in` as a number, or as a text of one, which some authorities send. `None` for anything else, and for less than
+/// a second: some authorities write 0 or -1 for a token that they do not time.
+fn parse_expires_in(value: &Value) -> Option<Duration> {
     let seconds = match value {
         Value::Number(number) => number.as_f64(),
         // Rust would also read "inf", "NaN" and exponents; no authority means those.
-        Value::String(text) if text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'.' | b'-')) => {
-            text.parse().ok()
+        Value::String(text) if text.trim().bytes().all(|b| matches!(b, b'0'..=b'9' | b'.' | b'-')) => {
+            text.trim().parse().ok()
         }
         _ => None,
     };
-    match seconds {
-        // Less than a second is no life: it would be over on arrival, and asked for again without end.
-        Some(seconds) if seconds >= 1.0 => {
-            Ok(Duration::from_secs_f64(seconds.min(MAX_LIFETIME.as_secs_f64())))
-        }
-        _ => Err(FetchError::ExpiresIn),
-    }
+    seconds
+        .filter(|seconds| *seconds >= 1.0)
+        .map(|seconds| Duration::from_secs_f64(seconds.min(MAX_LIFETIME.as_secs_f64())))
 }
 
 /// The life of a token whose answer does not tell it: by its own `exp` when it is a JWT.
@@ -186,10 +287,19 @@ mod tests {
         for huge in ["86401", "1e300", "99999999999999999999999", "\"99999999999999999999999\""] {
             assert_eq!(lifetime(huge), Ok(86_400), "{huge}");
         }
+    }
+
+    #[test]
+    fn an_expires_in_that_is_no_life_counts_as_missing_and_is_told() {
         for bad in
             ["0", "-1", "0.5", "\"0\"", "\"\"", "\"-5\"", "\"1h\"", "\"inf\"", "\"NaN\"", "true", "{}", "[9]"]
         {
-            assert_eq!(lifetime(bad), Err(FetchError::ExpiresIn), "{bad}");
+            for (token, seconds) in [(jwt(r#"{"exp":1000060}"#), 60), ("opaque".to_owned(), 300)] {
+                let body = format!(r#"{{"access_token":"{token}","token_type":"Bearer","expires_in":{bad}}}"#);
+                let answer = parsed(&body).unwrap();
+                assert_eq!(answer.lifetime.as_secs(), seconds, "{bad} {token}");
+                assert_eq!(answer.deviations, [Deviation::ExpiresIn], "{bad}");
+            }
         }
     }
 
@@ -209,7 +319,7 @@ mod tests {
 
     #[test]
     fn each_malformed_answer_has_its_error() {
-        for body in ["", "[]", "null", "{", "<html>", r#"{"access_token":"a","access_token":"b"}"#] {
+        for body in ["", "[]", "null", "{", "<html>", "access_token=a", "\u{feff}", r#"{"a":1} x"#] {
             assert_eq!(parsed(body).unwrap_err(), FetchError::Malformed, "{body}");
         }
         for body in [
@@ -224,10 +334,55 @@ mod tests {
         ] {
             assert_eq!(parsed(body).unwrap_err(), FetchError::AccessToken, "{body}");
         }
-        for kind in ["", r#","token_type":"mac""#, r#","token_type":"DPoP""#, r#","token_type":null"#] {
-            let body = format!(r#"{{"access_token":"a","expires_in":9{kind}}}"#);
-            assert_eq!(parsed(&body).unwrap_err(), FetchError::TokenType, "{body}");
+        for (kind, known) in
+            [("mac", "mac"), ("MAC", "mac"), ("DPoP", "DPoP"), (" dpop ", "DPoP"), ("pop", "PoP"), ("N_A", "N_A")]
+        {
+            let body = format!(r#"{{"access_token":"a","expires_in":9,"token_type":"{kind}"}}"#);
+            assert_eq!(parsed(&body).unwrap_err(), FetchError::TokenType(known), "{body}");
         }
+    }
+
+    #[test]
+    fn what_real_token_endpoints_send_is_served_and_the_deviation_told() {
+        let of = |answer: &HttpAnswer| {
+            let answer = parse(answer, NOW).map_err(|failure| failure.error).unwrap();
+            assert_eq!((answer.token.expose_secret(), answer.lifetime.as_secs()), ("a", 9));
+            answer.deviations.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+        };
+        let body = |members: &str| format!(r#"{{"access_token":"a","expires_in":9{members}}}"#);
+        assert_eq!(of(&answer(200, body(r#","token_type":"bearer""#))), "");
+        for none in ["", r#","token_type":null"#, r#","token_type":"""#] {
+            assert_eq!(of(&answer(200, body(none))), "it has no token_type", "{none}");
+        }
+        for kind in ["BearerToken", "Application Access Token", "jwt-bearer", "access_token", "JWT"] {
+            let told = of(&answer(200, body(&format!(r#","token_type":"{kind}""#))));
+            assert_eq!(told, format!("its token_type is `{kind}` instead of Bearer"));
+        }
+        let bearer = body(r#","token_type":"Bearer""#);
+        assert_eq!(of(&answer(201, bearer.clone())), "its status is 201 instead of 200");
+        assert_eq!(of(&answer(200, format!("\u{feff}{bearer}"))), "it begins with a byte order mark");
+        let twice = bearer.replacen('{', r#"{"access_token":"b","#, 1);
+        assert_eq!(of(&answer(200, twice)), "a member is repeated; the last one counts");
+        for kind in ["application/x-www-form-urlencoded", "text/plain; charset=utf-8"] {
+            let mut form = answer(200, "access_token=a&token_type=bearer&expires_in=9\n");
+            form.headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+            assert_eq!(of(&form), "it is a form instead of JSON");
+        }
+        let mut compressed = answer(200, bearer);
+        compressed.headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        assert_eq!(of(&compressed), "it is compressed, which the request did not ask for");
+    }
+
+    #[test]
+    fn a_token_type_that_could_be_a_token_is_not_shown() {
+        for kind in ["7f3a9c", "eyJhbGciOiJFUzI1NiJ9.e30.c2ln", &"x".repeat(61), "a\u{1b}[31m", "ä"] {
+            let mut deviations = Vec::new();
+            check_token_type(Some(&Value::String(kind.to_owned())), &mut deviations).unwrap();
+            assert_eq!(deviations, [Deviation::TokenType("another".to_owned())], "{kind:?}");
+        }
+        let mut deviations = Vec::new();
+        check_token_type(Some(&Value::Bool(true)), &mut deviations).unwrap();
+        assert_eq!(deviations, [Deviation::TokenType("no text".to_owned())]);
     }
 
     #[test]
@@ -238,7 +393,8 @@ mod tests {
         assert_eq!(error(200, r#"{"error":"invalid_scope"}"#), refused(ErrorCode::InvalidScope, 200));
         assert_eq!(error(400, r#"{"error":"secret text"}"#), FetchError::Status(400));
         assert_eq!(error(502, "<html>bad gateway"), FetchError::Status(502));
-        assert_eq!(error(201, r#"{"access_token":"a","token_type":"Bearer"}"#), FetchError::Status(201));
+        assert_eq!(error(200, r#"{"error":"secret text"}"#), FetchError::ErrorAnswer(200));
+        assert_eq!(error(204, ""), FetchError::Malformed);
         assert_eq!(error(302, ""), FetchError::Status(302));
     }
 

@@ -39,18 +39,18 @@ pub enum FetchError {
     /// The authority answered with this status and no error code that we know.
     #[error("the authority answered the token request with status {0}")]
     Status(u16),
+    /// The authority answered with this status of success and an error that is none of the RFCs' codes.
+    #[error("the authority answered the token request with status {0} and an error instead of a token")]
+    ErrorAnswer(u16),
     /// The answer is no JSON object.
     #[error("the token answer is not a JSON object")]
     Malformed,
     /// The answer has no `access_token`, or one that cannot stand in a header.
     #[error("the token answer has no usable access_token")]
     AccessToken,
-    /// The answer's `token_type` is missing or another than Bearer.
-    #[error("the token answer's token_type is not Bearer")]
-    TokenType,
-    /// `expires_in` is no number, or less than a second.
-    #[error("the token answer's expires_in is no number of seconds")]
-    ExpiresIn,
+    /// The answer's `token_type` is this one, and not Bearer.
+    #[error("the token answer's token_type is {0}: a bearer header cannot carry such a token")]
+    TokenType(&'static str),
     /// The token had expired when it arrived.
     #[error("the access token had expired when it arrived")]
     Expired,
@@ -78,7 +78,9 @@ impl FetchError {
             Self::Http(error) => error.code(),
             Self::Refused { code, .. } => code.as_str(),
             Self::Status(_) => "status",
-            Self::Malformed | Self::AccessToken | Self::TokenType | Self::ExpiresIn => "malformed_answer",
+            Self::ErrorAnswer(_) | Self::Malformed | Self::AccessToken | Self::TokenType(_) => {
+                "malformed_answer"
+            }
             Self::Expired => "expired",
             Self::Request => "request",
             Self::Files => "files",
@@ -86,7 +88,11 @@ impl FetchError {
         }
     }
 
-    /// Whether this speaks of the moment only: the authority is down or busy.
+    /// Whether time alone can heal it: the authority is down, busy or restarting.
+    ///
+    /// Only such a request is repeated in a hurry. Everything else is repeated too, for a secret, a certificate or an
+    /// authority can be put right, but in growing pauses however many callers ask for a token: a wrong secret sent in quick
+    /// succession gets a client locked out.
     #[must_use]
     pub fn is_transient(self) -> bool {
         match self {
@@ -101,31 +107,18 @@ impl FetchError {
                 )
             }
             Self::Refused { code: ErrorCode::TemporarilyUnavailable | ErrorCode::ServerError, .. } => true,
-            Self::Refused { status, .. } | Self::Status(status) | Self::MetadataStatus(status) => {
-                is_transient_status(status)
-            }
+            // Some authorities say `invalid_client` with 500. Only a status that speaks of load says more than the code.
+            Self::Refused { status, .. } => status != 500 && is_transient_status(status),
+            Self::Status(status) | Self::MetadataStatus(status) => is_transient_status(status),
             Self::Expired => true,
-            _ => false,
-        }
-    }
-
-    /// Whether the authority understood the request and says no, or we cannot make one.
-    ///
-    /// Such a request is repeated too, for a secret or an authority can be put right, but without hurry however many ask
-    /// for a token: a wrong secret sent in quick succession gets a client locked out.
-    #[must_use]
-    pub fn is_final(self) -> bool {
-        match self {
-            Self::Refused { .. } | Self::Status(_) | Self::MetadataStatus(_) => !self.is_transient(),
-            Self::MetadataIssuer | Self::MetadataEndpoint | Self::Request | Self::Stopped => true,
             _ => false,
         }
     }
 }
 
-/// Statuses that speak of the moment and not of the request: 408, 429 and every 5xx.
+/// Statuses that speak of the moment and not of the request: 408, 425, 429 and every 5xx but those that say "never".
 fn is_transient_status(status: u16) -> bool {
-    matches!(status, 408 | 429 | 500..=599)
+    matches!(status, 408 | 425 | 429 | 500 | 502..=504 | 506..=599)
 }
 
 /// A failed token request, with what the authority said about the next one.
@@ -168,32 +161,43 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refusal_is_final_and_what_passes_by_itself_is_not() {
+    fn time_heals_an_authority_that_is_away_or_busy_and_nothing_else() {
+        let refused = |code, status| FetchError::Refused { code, status };
         for error in [
             FetchError::Http(HttpError::Timeout),
-            FetchError::Http(HttpError::Tls),
-            FetchError::Http(HttpError::TooLarge),
+            FetchError::Http(HttpError::Broken),
             FetchError::Metadata(HttpError::Connect),
+            FetchError::Status(500),
             FetchError::Status(503),
             FetchError::Status(429),
-            FetchError::Refused { code: ErrorCode::TemporarilyUnavailable, status: 400 },
-            FetchError::Refused { code: ErrorCode::InvalidClient, status: 500 },
-            FetchError::Malformed,
-            FetchError::TokenType,
+            refused(ErrorCode::TemporarilyUnavailable, 400),
+            refused(ErrorCode::ServerError, 200),
+            refused(ErrorCode::InvalidRequest, 429),
             FetchError::Expired,
-            FetchError::Files,
         ] {
-            assert!(!error.is_final(), "{error:?}");
+            assert!(error.is_transient(), "{error:?}");
         }
         for error in [
-            FetchError::Refused { code: ErrorCode::InvalidClient, status: 401 },
-            FetchError::Refused { code: ErrorCode::InvalidScope, status: 200 },
+            FetchError::Http(HttpError::Tls),
+            FetchError::Http(HttpError::TooLarge),
+            refused(ErrorCode::InvalidClient, 401),
+            refused(ErrorCode::InvalidClient, 500),
+            refused(ErrorCode::InvalidScope, 200),
+            FetchError::ErrorAnswer(200),
+            FetchError::Malformed,
+            FetchError::AccessToken,
+            FetchError::TokenType("mac"),
             FetchError::Status(404),
             FetchError::Status(302),
+            FetchError::Status(501),
             FetchError::MetadataStatus(404),
+            FetchError::MetadataMalformed,
             FetchError::MetadataIssuer,
+            FetchError::MetadataEndpoint,
+            FetchError::Request,
+            FetchError::Files,
         ] {
-            assert!(error.is_final() && !error.is_transient(), "{error:?}");
+            assert!(!error.is_transient(), "{error:?}");
         }
     }
 

@@ -5,7 +5,7 @@ use http::header::ACCEPT;
 use http::{HeaderMap, HeaderValue};
 use url::Url;
 
-use super::answer::retry_after;
+use super::answer::{retry_after, without_byte_order_mark};
 use super::error::{Failure, FetchError};
 use crate::domain::claims::Claims;
 use crate::http_client::{HttpAnswer, HttpClient};
@@ -74,7 +74,8 @@ fn parse(answer: &HttpAnswer, authority: &Url, by_certificate: bool) -> Result<F
         let error = FetchError::MetadataStatus(answer.status.as_u16());
         return Err(Failure { error, retry_after: retry_after(&answer.headers) });
     }
-    let metadata = Claims::parse(&answer.body).map_err(|_| FetchError::MetadataMalformed)?;
+    let document = without_byte_order_mark(&answer.body);
+    let metadata = Claims::parse(document).map_err(|_| FetchError::MetadataMalformed)?;
     let text = |member| metadata.string(member).ok().flatten();
     // RFC 8414 §3.3: otherwise anyone whose metadata we can be led to receives our secret.
     let issuer = text("issuer")

@@ -106,7 +106,7 @@ struct Failing {
     count: u32,
     /// When the first of its tries began.
     since: Instant,
-    /// It is not to be expected that the same request succeeds a moment later.
+    /// Time alone does not heal it: the same request fails again a moment later.
     is_final: bool,
     /// The authority did not answer in time.
     hung: bool,
@@ -161,7 +161,7 @@ impl Pace {
             failing.count = count;
             return None;
         }
-        let is_final = failure.error.is_final();
+        let is_final = !failure.error.is_transient();
         let since = self.failing.map_or(began, |failing| failing.since);
         // Callers have waited long enough when a whole try's time is over.
         let quick = count <= QUICK_TRIES && !is_final && now - since < TRY_LIMIT;
@@ -272,9 +272,12 @@ mod tests {
         assert_eq!(alone, [0, 1_000, 2_000, 4_010, 8_020, 16_030, 32_040]);
         let asked = begun(6, busy, ms(10), situation(true));
         assert_eq!(asked, [0, 1_000, 2_000, 3_000, 4_000, 5_000]);
-        // A wrong secret sent in quick succession gets a client locked out, however many ask.
-        let refused = Failure::from(FetchError::Status(401));
-        assert_eq!(begun(4, refused, ms(10), situation(true)), [0, 2_010, 6_020, 14_030]);
+        // What time cannot heal is not hurried, however many ask: a wrong secret sent in quick succession gets a client
+        // locked out, and an answer that cannot be used stays one.
+        let wrong = [FetchError::Status(401), FetchError::ErrorAnswer(200), FetchError::Malformed];
+        for error in wrong.into_iter().chain([FetchError::TokenType("mac"), FetchError::Http(HttpError::Tls)]) {
+            assert_eq!(begun(4, error.into(), ms(10), situation(true)), [0, 2_010, 6_020, 14_030], "{error}");
+        }
         let wished = Failure { error: BUSY, retry_after: Some(ms(30_000)) };
         assert_eq!(begun(2, wished, ms(10), situation(true)), [0, 30_010]);
         let mistyped = Failure { error: BUSY, retry_after: Some(Duration::MAX) };

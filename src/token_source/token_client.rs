@@ -1,14 +1,14 @@
 //! One token request: find the token endpoint, authenticate, ask (RFC 6749 §4.4).
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use http::header::AUTHORIZATION;
 use tokio::time::Instant;
 
 use super::access_token::{Grant, Moment};
-use super::answer;
+use super::answer::{self, Deviation};
 use super::assertion;
 use super::authentication::{Authentication, Material, Proof, read_assertion};
 use super::error::{Failure, FetchError};
@@ -56,12 +56,31 @@ pub(super) struct TokenClient<'a> {
     skew: &'a Skew,
     material: ArcSwap<Material>,
     discovered: ArcSwapOption<Found>,
+    /// The deviations of answers that the log has been told of.
+    told: Mutex<Vec<Deviation>>,
 }
+
+/// The log is told of so many deviations at most.
+const MOST_TOLD: usize = 16;
 
 impl<'a> TokenClient<'a> {
     pub fn new(config: &'a Config, clock: &'a SharedClock, skew: &'a Skew, material: Material) -> Self {
-        let discovered = ArcSwapOption::empty();
-        Self { config, clock, skew, material: ArcSwap::from_pointee(material), discovered }
+        let (material, discovered) = (ArcSwap::from_pointee(material), ArcSwapOption::empty());
+        Self { config, clock, skew, material, discovered, told: Mutex::default() }
+    }
+
+    /// Warns of deviations, once of each.
+    fn tell(&self, deviations: Vec<Deviation>) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new = |deviation: &Deviation| !told.contains(deviation);
+        let new: Vec<Deviation> = deviations.into_iter().filter(is_new).take(MOST_TOLD - told.len()).collect();
+        if new.is_empty() {
+            return;
+        }
+        let deviation = new.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        let credential = &self.config.name;
+        tracing::warn!(credential, deviation, "the token answer deviates from RFC 6749; its token is used");
+        told.extend(new);
     }
 
     /// Goes on with other secrets, keys or certificates.
@@ -92,8 +111,9 @@ impl<'a> TokenClient<'a> {
         let requested = Moment { monotonic: Instant::now(), wall: self.clock.now() };
         let answer = self.request(material, found).await?;
         self.skew.note(answer.clock_skew(requested.wall, self.clock.now()));
-        let answer::TokenAnswer { token, lifetime } =
+        let answer::TokenAnswer { token, lifetime, deviations } =
             answer::parse(&answer, self.skew.theirs(requested.wall))?;
+        self.tell(deviations);
         Ok(Grant { token, lifetime, requested, identity: material.identity })
     }
 

@@ -1,5 +1,6 @@
 //! Outbound: a program that knows no OAuth is authenticated, or gets a clear no.
 
+mod answers;
 mod authentication;
 mod faults;
 mod forward;

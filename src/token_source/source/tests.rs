@@ -269,9 +269,7 @@ async fn without_callers_a_sick_authority_is_asked_less_and_less() {
 #[tokio::test(start_paused = true)]
 async fn an_authority_that_comes_back_is_found_again_within_two_seconds_however_it_was_sick() {
     let hangs: Reaction = (3_600_000, Ok(60_000));
-    for sick in
-        [failing(BUSY), failing(FetchError::Malformed), failing(FetchError::Http(HttpError::Tls)), hangs]
-    {
+    for sick in [failing(BUSY), failing(FetchError::Http(HttpError::Connect)), hangs] {
         for outage in [1_000, 7_000, 61_000, 600_000] {
             let world = World::new(|_| {});
             let start = world.start;
@@ -305,6 +303,23 @@ async fn a_definite_refusal_is_not_repeated_in_a_hurry() {
     tokio::time::sleep(ms(6_100)).await;
     assert_eq!(world.asked().len(), 3);
     assert_eq!(world.token().await.unwrap(), "t0k3n2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_can_never_work_is_not_asked_for_in_a_hurry_however_many_callers_ask() {
+    let refused = FetchError::Refused { code: ErrorCode::InvalidScope, status: 200 };
+    for error in [refused, FetchError::ErrorAnswer(200), FetchError::Malformed, FetchError::TokenType("DPoP")] {
+        let world = World::new(|_| {});
+        let _task = world.run(move |_| failing(error));
+        while world.start.elapsed() < ms(20_000) {
+            let before = Instant::now();
+            assert_eq!(world.error().await, error);
+            assert!(before.elapsed() <= ms(12), "{:?}", before.elapsed());
+            tokio::time::sleep(ms(50)).await;
+        }
+        // After 2, 4 and 8 s, each up to a tenth less.
+        assert_eq!(world.asked().len(), 4, "{error}: {:?}", world.asked());
+    }
 }
 
 #[tokio::test(start_paused = true)]
