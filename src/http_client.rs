@@ -42,6 +42,15 @@ const USER_AGENT: &str = concat!("m2m-sidecar/", env!("CARGO_PKG_VERSION"));
 /// Below what servers usually keep an idle connection, so that ours is rarely the one found closed.
 const POOL_IDLE: Duration = Duration::from_secs(25);
 
+/// How long a fetch may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FetchTimeouts {
+    /// Name resolution, TCP and TLS together.
+    pub connect: Duration,
+    /// From the start until the last byte of the answer.
+    pub total: Duration,
+}
+
 /// How a client behaves.
 #[derive(Clone, Debug)]
 pub struct HttpOptions {

@@ -3,10 +3,12 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::time::Duration;
 
 use criterion::Criterion;
 use m2m_sidecar::domain::clock::SystemClock;
 use m2m_sidecar::domain::scope::ScopeSet;
+use m2m_sidecar::http_client::FetchTimeouts;
 use m2m_sidecar::token_source::{Authentication, Config, TokenEndpoint, TokenSource};
 use url::Url;
 
@@ -41,6 +43,7 @@ pub fn bench(criterion: &mut Criterion) {
         client_id: "bench".to_owned(),
         authentication: Authentication::SecretBasic { secret_file: secret_file.path().to_owned() },
         ca_file: None,
+        timeouts: FetchTimeouts { connect: Duration::from_secs(3), total: Duration::from_secs(15) },
         scopes: ScopeSet::default(),
         audiences: Vec::new(),
         resources: Vec::new(),

@@ -9,6 +9,7 @@ use m2m_sidecar::domain::clock::{Clock, SharedClock, SystemClock, UnixTime};
 use m2m_sidecar::domain::revoked::RevokedNow;
 use m2m_sidecar::domain::scope::ScopeSet;
 use m2m_sidecar::domain::secret::ExposeSecret;
+use m2m_sidecar::http_client::FetchTimeouts;
 use m2m_sidecar::jose::Algorithm;
 use m2m_sidecar::jose::key_set::KeySet;
 use m2m_sidecar::jose::live_keys::LiveKeys;
@@ -53,6 +54,7 @@ impl Issuing {
             issuer: ISSUER.to_owned(),
             keys: KeySource::OwnIssuer,
             ca_pem: None,
+            timeouts: FetchTimeouts { connect: Duration::from_secs(3), total: Duration::from_secs(15) },
             algorithms: vec![self.0.algorithm()],
             clock_skew: Duration::from_secs(60),
             max_stale: Duration::from_secs(3600),

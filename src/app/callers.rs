@@ -11,6 +11,7 @@ use crate::config::Config;
 use crate::domain::clock::SharedClock;
 use crate::domain::reason::Reason;
 use crate::endpoints::plgd::{Caller, UnknownCaller, VerifyCaller};
+use crate::http_client::FetchTimeouts;
 use crate::issuer::{Issuer, Profile};
 use crate::jose::ALGORITHMS;
 use crate::jose::verify::Jws;
@@ -59,6 +60,7 @@ fn own_authority(issuer: &str, own: OwnIssuer, clock: SharedClock) -> Arc<Author
         issuer: issuer.to_owned(),
         keys: KeySource::OwnIssuer,
         ca_pem: None,
+        timeouts: FetchTimeouts { connect: Duration::from_secs(3), total: Duration::from_secs(15) },
         algorithms: ALGORITHMS.to_vec(),
         clock_skew: CLOCK_SKEW,
         // Nothing is fetched.

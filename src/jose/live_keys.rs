@@ -29,8 +29,9 @@ const LIFETIME_BOUNDS: (Duration, Duration) = (Duration::from_secs(60), Duration
 /// The first pause after a failed fetch; it doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// Whatever a source does, a fetch ends: otherwise nothing would ever be fetched again.
-const LONGEST_FETCH: Duration = Duration::from_secs(20);
+/// Whatever a source does, a fetch ends: otherwise nothing would ever be fetched again. Longer than three documents of the
+/// longest `timeouts.total` take.
+const LONGEST_FETCH: Duration = Duration::from_secs(200);
 /// Between two fetches that unknown key ids cause.
 pub const COOL_DOWN: Duration = Duration::from_secs(10);
 /// How long a request waits for a fetch.

@@ -136,7 +136,7 @@ impl Material {
         let ca_pem = ca_pem.transpose()?;
         // Whom we trust is part of what a token was had with.
         let identity = sha256_parts(&[&identity, ca_pem.as_deref().unwrap_or_default()]);
-        let http = HttpClient::new(http_options(ca_pem, identity_pem))?;
+        let http = HttpClient::new(http_options(config.timeouts, ca_pem, identity_pem))?;
         let (TokenEndpoint::Url(url) | TokenEndpoint::Discovery(url)) = &config.endpoint;
         // The platform's may just be being replaced.
         if http.trusts_nobody() && url.scheme() == "https" {

@@ -5,8 +5,8 @@
 //! lock; those that find none wake the task and wait for the outcome, which all of them share. A refresh happens
 //! behind the callers' back while the current token is served.
 //!
-//! After a failure the task tries twice more, a second apart, then pauses longer and longer; while callers ask in vain it
-//! tries once a second. In between they get the remembered failure at once: nobody waits for a sick authority.
+//! After a failure that time can heal the task tries twice more, a second apart, then pauses longer and longer; while callers
+//! ask in vain it tries once a second. In between they get the remembered failure at once: nobody waits for a sick authority.
 //!
 //! Secrets, keys and certificates come from files. When one of them changes, what it holds takes effect at once, and the
 //! token that was had with the old content is dropped.
@@ -28,7 +28,6 @@ mod token_client;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use url::Url;
 
@@ -37,7 +36,7 @@ use self::token_client::{Skew, TokenClient};
 use crate::domain::clock::{SharedClock, UnixTime};
 use crate::domain::scope::ScopeSet;
 use crate::domain::secret::SecretString;
-use crate::http_client::HttpOptions;
+use crate::http_client::{FetchTimeouts, HttpOptions};
 
 pub use self::access_token::AccessToken;
 pub use self::authentication::{
@@ -61,6 +60,8 @@ pub struct Config {
     pub authentication: Authentication,
     /// Certificates (PEM) that are trusted beside the platform's.
     pub ca_file: Option<PathBuf>,
+    /// How long a try may take: metadata and token request together.
+    pub timeouts: FetchTimeouts,
     /// The scopes to ask for; none: the parameter is left out.
     pub scopes: ScopeSet,
     /// The `audience` parameters, one each.
@@ -91,10 +92,14 @@ pub enum TokenEndpoint {
 }
 
 /// The client options for token requests.
-fn http_options(ca_pem: Option<Vec<u8>>, identity_pem: Option<SecretString>) -> HttpOptions {
+fn http_options(
+    timeouts: FetchTimeouts,
+    ca_pem: Option<Vec<u8>>,
+    identity_pem: Option<SecretString>,
+) -> HttpOptions {
     HttpOptions {
-        connect_timeout: Duration::from_secs(1),
-        total_timeout: schedule::TRY_LIMIT,
+        connect_timeout: timeouts.connect,
+        total_timeout: timeouts.total,
         ca_pem,
         identity_pem,
         max_body: 64 * 1024,

@@ -1,34 +1,24 @@
 //! When to ask next: plain arithmetic on moments, so that it can be tested without waiting.
 //!
 //! Three things pull. Callers want a token within a moment of the authority's recovery; a sick authority is to be asked once a
-//! second at most; and nobody is to ask at all where nothing is needed. So a failure is followed by two more tries a second
-//! apart, then by a pause that doubles to a minute; while callers ask in vain each second may have one try; and as a token
-//! nears its end the pauses become shorter.
+//! second at most, and by one request at a time; and nothing is to be asked where nothing is needed. So a failure that time can
+//! heal is followed by two more tries a second apart, then by a pause that doubles to a minute; while callers ask in vain each
+//! second may have one try; and as a token nears its end the pauses become shorter.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::error::{Failure, FetchError};
-use crate::http_client::HttpError;
+use super::error::Failure;
 
-/// One try: metadata and token request together.
-pub(super) const TRY_LIMIT: Duration = Duration::from_secs(5);
-
-/// How long a caller waits: a row of tries, of which the last begins within the time of one, and a little for the way.
-pub(super) const WAIT_LIMIT: Duration = Duration::from_secs(11);
+/// A row of tries begins its last one within this time.
+const ROW: Duration = Duration::from_secs(5);
 
 /// How many tries follow a first failure at once: a restart or a lost packet is over by then.
 const QUICK_TRIES: u32 = 2;
 
 /// The least time between the beginnings of two tries while the authority is sick. A fifth more or less comes by chance.
 const GAP: Duration = Duration::from_secs(1);
-
-/// The same beside a try that has not ended, when the one before it hung too: it says nothing about the next.
-const GAP_BESIDE: Duration = Duration::from_millis(1500);
-
-/// How many tries hang at once at most.
-const MOST_AT_ONCE: usize = 4;
 
 const FIRST_BACKOFF: Duration = Duration::from_secs(2);
 const LAST_BACKOFF: Duration = Duration::from_secs(60);
@@ -48,6 +38,11 @@ const REFRESH_JITTER: f64 = 0.05;
 
 /// Not sooner than this after a fetch, whatever the life.
 const MIN_REFRESH: Duration = Duration::from_millis(500);
+
+/// How long a caller waits at most when one try may take `total`: a row of tries, and a little for the way.
+pub(super) fn wait_limit(total: Duration) -> Duration {
+    ROW + GAP * 2 + total
+}
 
 fn margin((most, share): (Duration, f64), lifetime: Duration) -> Duration {
     most.min(lifetime.mul_f64(share))
@@ -86,8 +81,8 @@ pub(super) struct Held {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Situation {
     pub held: Option<Held>,
-    /// Tries under way.
-    pub in_flight: usize,
+    /// Whether a try is under way.
+    pub in_flight: bool,
     /// Somebody has asked for a token in vain since the last try ended.
     pub wanted: bool,
     /// The upstream has refused the token in hand.
@@ -108,10 +103,6 @@ struct Failing {
     since: Instant,
     /// Time alone does not heal it: the same request fails again a moment later.
     is_final: bool,
-    /// The authority did not answer in time.
-    hung: bool,
-    /// When it last answered otherwise than in time-outs.
-    answered: Option<Instant>,
     /// When it is asked again though nobody wants anything.
     pause_ends: Instant,
     /// The authority's own wish.
@@ -138,33 +129,14 @@ impl Pace {
         self.failing = None;
     }
 
-    /// A try that began at `began` failed. Gives until when callers are told so without a new try; `None` when they are
-    /// told nothing new, also while this row of tries is not over.
-    pub fn failed(
-        &mut self,
-        failure: &Failure,
-        began: Instant,
-        now: Instant,
-        held: Option<Held>,
-        random: f64,
-    ) -> Option<Instant> {
+    /// The try under way failed. Gives until when callers are told so without a new try; `None` when they are told nothing
+    /// new, because this row of tries is not over.
+    pub fn failed(&mut self, failure: &Failure, now: Instant, held: Option<Held>, random: f64) -> Option<Instant> {
+        let began = self.last_began.unwrap_or(now);
         let count = self.failing.map_or(0, |failing| failing.count).saturating_add(1);
-        let hung = matches!(
-            failure.error,
-            FetchError::Http(HttpError::Timeout) | FetchError::Metadata(HttpError::Timeout)
-        );
-        if let Some(failing) = &mut self.failing
-            && hung
-            && failing.answered.is_some_and(|answered| began < answered)
-        {
-            // An old try that hung says nothing new: what the authority has said since counts.
-            failing.count = count;
-            return None;
-        }
         let is_final = !failure.error.is_transient();
         let since = self.failing.map_or(began, |failing| failing.since);
-        // Callers have waited long enough when a whole try's time is over.
-        let quick = count <= QUICK_TRIES && !is_final && now - since < TRY_LIMIT;
+        let quick = count <= QUICK_TRIES && !is_final && now - since < ROW;
         let pauses = if is_final { count } else { count.saturating_sub(QUICK_TRIES) };
         let mut pause = backoff(pauses, random);
         if let Some(held) = held.filter(|held| held.usable) {
@@ -176,23 +148,22 @@ impl Pace {
         let pause_ends = wish.map_or(now + pause, |wish| wish.max(now + pause));
         let before = self.failing.and_then(|failing| failing.not_before).filter(|until| *until > now);
         let not_before = wish.into_iter().chain(before).max();
-        let answered = if hung { self.failing.and_then(|failing| failing.answered) } else { Some(now) };
-        self.failing = Some(Failing { count, since, is_final, hung, answered, pause_ends, not_before });
+        self.failing = Some(Failing { count, since, is_final, pause_ends, not_before });
         if quick && wish.is_none() {
             return None;
         }
         // What took long to find out is remembered as long; and nothing new is found out before the next try.
-        let memory = (now + (now - began)).max(self.last_began.unwrap_or(began) + self.gap.max(GAP));
+        let memory = (now + (now - began)).max(began + self.gap.max(GAP));
         Some(if is_final { pause_ends } else { wish.map_or(memory, |wish| wish.max(memory)) })
     }
 
     /// When the next try begins if nothing else happens; a moment that has passed: now.
     pub fn next(&self, situation: &Situation) -> Option<Instant> {
+        if situation.in_flight {
+            return None;
+        }
         let after_gap = self.last_began.map(|began| began + self.gap);
         let Some(failing) = &self.failing else {
-            if situation.in_flight > 0 {
-                return None;
-            }
             return match situation.held {
                 _ if situation.is_needed() => self.last_began.or(Some(Instant::now())),
                 Some(_) if situation.refused => after_gap.or(Some(Instant::now())),
@@ -201,10 +172,6 @@ impl Pace {
             };
         };
         let hurried = !failing.is_final && (failing.count <= QUICK_TRIES || situation.is_needed());
-        if situation.in_flight > 0 {
-            let beside = failing.hung && situation.is_needed() && situation.in_flight < MOST_AT_ONCE;
-            return self.last_began.filter(|_| beside).map(|began| began + GAP_BESIDE);
-        }
         let next = match after_gap {
             Some(after_gap) if hurried => after_gap.min(failing.pause_ends),
             _ => failing.pause_ends,
@@ -223,6 +190,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::http_client::HttpError;
+    use crate::token_source::error::FetchError;
 
     const BUSY: FetchError = FetchError::Status(503);
 
@@ -255,14 +224,14 @@ mod tests {
             pace.began(now, 0.0);
             began.push((now - start).as_millis());
             let ended = now + takes;
-            pace.failed(&failure, now, ended, situation.held, 0.0);
+            pace.failed(&failure, ended, situation.held, 0.0);
             now = pace.next(&situation).unwrap().max(ended);
         }
         began
     }
 
     fn situation(wanted: bool) -> Situation {
-        Situation { held: None, in_flight: 0, wanted, refused: false }
+        Situation { held: None, in_flight: false, wanted, refused: false }
     }
 
     #[test]
@@ -290,11 +259,11 @@ mod tests {
         let held = Held { usable: true, refresh_due: now, usable_until: now + ms(20_000) };
         let mut pace = Pace::default();
         for _ in 0..9 {
-            pace.failed(&BUSY.into(), now, now, None, 0.0);
+            pace.failed(&BUSY.into(), now, None, 0.0);
         }
         pace.began(now, 0.0);
         let with = |pace: &mut Pace, held| {
-            pace.failed(&BUSY.into(), now, now, Some(held), 0.0);
+            pace.failed(&BUSY.into(), now, Some(held), 0.0);
             pace.next(&Situation { held: Some(held), ..situation(false) }).unwrap() - now
         };
         assert_eq!(with(&mut pace, held), ms(10_000));
@@ -303,47 +272,34 @@ mod tests {
     }
 
     #[test]
-    fn a_try_that_hangs_is_joined_by_others_while_callers_ask() {
-        let hung = Failure::from(FetchError::Http(HttpError::Timeout));
+    fn beside_a_try_under_way_there_is_never_another() {
         let now = Instant::now();
-        let mut pace = Pace::default();
-        pace.began(now, 0.0);
-        let under_way = |in_flight, wanted| Situation { in_flight, ..situation(wanted) };
-        assert_eq!(pace.next(&under_way(1, true)), None, "nothing says yet that it hangs");
-        pace.failed(&hung, now, now + TRY_LIMIT, None, 0.0);
-        pace.began(now + TRY_LIMIT, 0.0);
-        assert_eq!(pace.next(&under_way(1, true)), Some(now + TRY_LIMIT + GAP_BESIDE));
-        assert_eq!(pace.next(&under_way(1, false)), None);
-        assert_eq!(pace.next(&under_way(MOST_AT_ONCE, true)), None);
-        pace.failed(&BUSY.into(), now, now, None, 0.0);
-        assert_eq!(pace.next(&under_way(1, true)), None, "this one answers");
+        for failure in [None, Some(BUSY), Some(FetchError::Http(HttpError::Timeout))] {
+            let mut pace = Pace::default();
+            pace.began(now, 0.0);
+            if let Some(error) = failure {
+                pace.failed(&error.into(), now + ms(5_000), None, 0.0);
+            }
+            let held = Held { usable: false, refresh_due: now, usable_until: now };
+            for held in [None, Some(held)] {
+                let under_way = Situation { held, in_flight: true, wanted: true, refused: true };
+                assert_eq!(pace.next(&under_way), None);
+                assert!(pace.next(&Situation { in_flight: false, ..under_way }).is_some());
+            }
+        }
     }
 
     #[test]
-    fn what_an_authority_says_is_not_forgotten_for_a_try_that_hung_before() {
+    fn an_authoritys_wish_outlasts_the_failures_after_it() {
         let now = Instant::now();
         let mut pace = Pace::default();
-        let hung = Failure::from(FetchError::Http(HttpError::Timeout));
         pace.began(now, 0.0);
-        pace.failed(&hung, now, now + TRY_LIMIT, None, 0.0);
-        let (first, second) = (now + ms(5_000), now + ms(6_500));
-        pace.began(first, 0.0);
-        pace.began(second, 0.0);
         let wish = Failure { error: FetchError::Status(429), retry_after: Some(ms(60_000)) };
-        pace.failed(&wish, second, second + ms(10), None, 0.0);
-        let next = |pace: &Pace| pace.next(&situation(true)).unwrap() - now;
-        assert_eq!(next(&pace), ms(66_510));
-        let told = pace.failed(&hung, first, first + TRY_LIMIT, None, 0.0);
-        assert_eq!(told, None, "callers are told what they were told before");
-        assert_eq!(next(&pace), ms(66_510));
-        // A refusal is not hurried either.
-        let mut pace = Pace::default();
-        pace.began(first, 0.0);
-        pace.began(second, 0.0);
-        pace.failed(&FetchError::Status(401).into(), second, second + ms(10), None, 0.0);
-        let refused = next(&pace);
-        pace.failed(&hung, first, first + TRY_LIMIT, None, 0.0);
-        assert_eq!(next(&pace), refused);
+        pace.failed(&wish, now + ms(10), None, 0.0);
+        // A changed file may have been a reason to ask all the same.
+        pace.began(now + ms(1_000), 0.0);
+        pace.failed(&BUSY.into(), now + ms(1_010), None, 0.0);
+        assert_eq!(pace.next(&situation(true)).unwrap() - now, ms(60_010));
     }
 
     #[test]
@@ -352,7 +308,8 @@ mod tests {
         let told = |failure: Failure, took: u64| {
             let mut pace = Pace::default();
             let tell = |pace: &mut Pace| {
-                pace.failed(&failure, now, now + ms(took), None, 0.0).map(|until| until - (now + ms(took)))
+                pace.began(now, 0.0);
+                pace.failed(&failure, now + ms(took), None, 0.0).map(|until| until - (now + ms(took)))
             };
             [tell(&mut pace), tell(&mut pace), tell(&mut pace)]
         };
@@ -395,7 +352,7 @@ mod tests {
                 pace.began(at, random);
                 let error = [BUSY, FetchError::Status(401), FetchError::Malformed, FetchError::Http(HttpError::Timeout)][usize::from(kind)];
                 now = at + ms(takes);
-                pace.failed(&error.into(), at, now, None, random);
+                pace.failed(&error.into(), now, None, random);
             }
         }
     }

@@ -118,7 +118,8 @@ impl TokenSource {
 
     /// A usable token: the current one, or the next when there is none.
     ///
-    /// May be called from any runtime that has a timer. Waits at most about 10 s.
+    /// May be called from any runtime that has a timer. Waits for the try under way, and for those that follow its failure
+    /// at once.
     ///
     /// # Errors
     /// When the authority gives none. While it is known to be failing the error comes at once.
@@ -128,7 +129,8 @@ impl TokenSource {
         }
         // The task's own limits are tighter; this one is for the case that no task is running.
         let stopped = || TokenUnavailable::new(FetchError::Stopped, Duration::ZERO);
-        timeout(schedule::WAIT_LIMIT, self.wait()).await.unwrap_or_else(|_| Err(stopped()))
+        let limit = schedule::wait_limit(self.0.config.timeouts.total);
+        timeout(limit, self.wait()).await.unwrap_or_else(|_| Err(stopped()))
     }
 
     async fn wait(&self) -> Result<AccessToken, TokenUnavailable> {
@@ -170,8 +172,8 @@ impl TokenSource {
         }
         let settled = state.wait_for(|state| state.settled != before);
         // A try ends within its own limit; this is for the case that no task is running.
-        let waited =
-            timeout(schedule::TRY_LIMIT + Duration::from_secs(1), settled).await.map(|it| it.is_ok());
+        let limit = schedule::wait_limit(self.0.config.timeouts.total);
+        let waited = timeout(limit, settled).await.map(|it| it.is_ok());
         if waited != Ok(true) {
             return None;
         }

@@ -3,12 +3,14 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::{Authentication, Config, TokenEndpoint};
 use crate::domain::scope::ScopeSet;
+use crate::http_client::FetchTimeouts;
 
 #[derive(Clone)]
 pub(super) struct Authority {
@@ -103,6 +105,7 @@ pub(super) fn config(authority: &Authority) -> Config {
         client_id: "legacy".into(),
         authentication: Authentication::SecretBasic { secret_file: secret_file("hunter2") },
         ca_file: None,
+        timeouts: FetchTimeouts { connect: Duration::from_secs(3), total: Duration::from_secs(15) },
         scopes: ScopeSet::default(),
         audiences: Vec::new(),
         resources: Vec::new(),

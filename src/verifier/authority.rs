@@ -13,7 +13,7 @@ use super::{AuthorityConfig, KeySource, Profile, key_file};
 use crate::domain::clock::SharedClock;
 use crate::domain::hash::sha256_parts;
 use crate::domain::revoked::RevokedNow;
-use crate::http_client::{HttpClient, HttpOptions};
+use crate::http_client::{FetchTimeouts, HttpClient, HttpOptions};
 use crate::jose::Algorithm;
 use crate::jose::live_keys::{KeptAt, LiveKeys, Source};
 
@@ -21,10 +21,6 @@ use crate::jose::live_keys::{KeptAt, LiveKeys, Source};
 const MAX_DOCUMENT: usize = 1024 * 1024;
 /// The largest revocation list: some 200,000 tokens.
 const MAX_REVOCATION_ANSWER: usize = 8 * 1024 * 1024;
-/// To connect, and in all.
-const TIMEOUTS: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(5));
-/// The same where a request waits for the answer.
-const REVOCATION_TIMEOUTS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(2));
 
 /// A trusted issuer.
 pub struct Authority {
@@ -38,6 +34,7 @@ pub struct Authority {
     revocation: Arc<Revocation>,
     source: KeySource,
     ca_pem: Option<Vec<u8>>,
+    timeouts: FetchTimeouts,
     clock: SharedClock,
     /// Whether its clock was last seen to be further off than its tokens are forgiven.
     clock_is_off: AtomicBool,
@@ -96,6 +93,7 @@ impl Authority {
             revocation: Arc::new(revocation),
             source: config.keys,
             ca_pem: config.ca_pem,
+            timeouts: config.timeouts,
             clock,
             clock_is_off: AtomicBool::new(false),
         })
@@ -124,7 +122,7 @@ impl Authority {
     /// # Errors
     /// [`UnusableCertificates`].
     pub fn revocation_client(&self) -> Result<HttpClient, UnusableCertificates> {
-        self.client(REVOCATION_TIMEOUTS, MAX_REVOCATION_ANSWER)
+        self.client(MAX_REVOCATION_ANSWER)
     }
 
     /// Where its keys come from, and where the last good ones are kept; `None` for our own issuer's.
@@ -135,7 +133,7 @@ impl Authority {
         if let KeySource::File(file) = &self.source {
             return Ok(Some(key_file::source(file)));
         }
-        let client = self.client(TIMEOUTS, MAX_DOCUMENT)?;
+        let client = self.client(MAX_DOCUMENT)?;
         let get: Get = Arc::new(move |url| {
             let client = client.clone();
             Box::pin(async move { client.get(&url, HeaderMap::new()).await })
@@ -143,14 +141,10 @@ impl Authority {
         Ok(self.remote(get, state_dir))
     }
 
-    fn client(
-        &self,
-        (connect_timeout, total_timeout): (Duration, Duration),
-        max_body: usize,
-    ) -> Result<HttpClient, UnusableCertificates> {
+    fn client(&self, max_body: usize) -> Result<HttpClient, UnusableCertificates> {
         let options = HttpOptions {
-            connect_timeout,
-            total_timeout,
+            connect_timeout: self.timeouts.connect,
+            total_timeout: self.timeouts.total,
             ca_pem: self.ca_pem.clone(),
             identity_pem: None,
             max_body,

@@ -35,6 +35,7 @@ use crate::domain::hash::sha256;
 use crate::domain::path::NormalPath;
 use crate::domain::reason::Reason;
 use crate::domain::scope::ScopeSet;
+use crate::http_client::FetchTimeouts;
 use crate::jose::Algorithm;
 use crate::jose::key_set::{Fingerprint, KeySet, NoCandidate};
 use crate::jose::live_keys::{Keys, Renewal};
@@ -54,6 +55,8 @@ pub struct AuthorityConfig {
     pub keys: KeySource,
     /// Certificates (PEM) that are trusted for its URLs, beside the platform's.
     pub ca_pem: Option<Vec<u8>>,
+    /// How long fetches of its metadata, keys and list of revoked tokens may take.
+    pub timeouts: FetchTimeouts,
     /// The algorithms its keys may verify.
     pub algorithms: Vec<Algorithm>,
     /// By how much its clock may differ from ours.

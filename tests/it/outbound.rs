@@ -10,6 +10,7 @@ mod refused;
 mod replays;
 mod rotation;
 mod swallowed;
+mod timeouts;
 
 use std::time::Duration;
 

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::revocation::Revocation;
-use super::{Algorithm, Timeouts, UpstreamTls, seconds, yes};
+use super::{Algorithm, FetchTimeouts, Timeouts, UpstreamTls, seconds, yes};
 use crate::config::address::{HttpUrl, ListenAddress, Network, UpstreamUrl};
 use crate::config::name::{
     Audience, ClaimName, ClaimValue, IdentityHeader, Method, Name, PathPattern, Scope,
@@ -26,6 +26,9 @@ pub(in crate::config) struct Authority {
     pub jwks_file: Option<FilePath>,
     /// Certificates (PEM) trusted for its URLs, beside the platform's.
     pub ca_file: Option<FilePath>,
+    /// How long fetches of its metadata, its keys and its list of revoked tokens may take.
+    #[serde(default)]
+    pub timeouts: FetchTimeouts,
     /// The algorithms its keys may verify; every one that is supported when left out.
     #[schemars(length(min = 1))]
     pub algorithms: Option<Vec<Algorithm>>,

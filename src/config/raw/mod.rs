@@ -279,6 +279,23 @@ impl Default for Timeouts {
     }
 }
 
+/// How long fetches from an authority may take.
+#[derive(Clone, Copy, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(super) struct FetchTimeouts {
+    /// How long the name's resolution, TCP and TLS may take together: 10ms to 1m.
+    pub connect: GoDuration,
+    /// How long a fetch may take, from its beginning to the last byte of the answer: 10ms to 1m. The metadata that a token
+    /// request needs first counts as part of it.
+    pub total: GoDuration,
+}
+
+impl Default for FetchTimeouts {
+    fn default() -> Self {
+        Self { connect: seconds(3), total: seconds(15) }
+    }
+}
+
 fn seconds(seconds: u64) -> GoDuration {
     GoDuration(std::time::Duration::from_secs(seconds))
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Algorithm, Timeouts, UpstreamTls, yes};
+use super::{Algorithm, FetchTimeouts, Timeouts, UpstreamTls, yes};
 use crate::config::address::{HttpUrl, IssuerUrl, ListenAddress, UpstreamUrl};
 use crate::config::name::{
     Audience, ClientId, ExtraParameter, HeaderPrefix, HostValue, KeyId, Name, PathPattern, Resource, Scope,
@@ -47,6 +47,9 @@ pub(in crate::config) struct Credential {
     pub key_file: Option<FilePath>,
     /// Certificates (PEM) trusted beside the platform's for the authority.
     pub ca_file: Option<FilePath>,
+    /// How long a token request may take. Requests that wait for a token wait as long.
+    #[serde(default)]
+    pub timeouts: FetchTimeouts,
     /// The scopes to ask for; the parameter is left out when there are none.
     #[serde(default)]
     pub scopes: Vec<Scope>,

@@ -31,6 +31,7 @@ pub(super) fn resolve(
         resolver.findings.error(&path.key("refreshAt"), "it must be from 10% to 95%");
     }
     let ca = resolver.certificates(&path.key("caFile"), raw.ca_file.as_ref());
+    let timeouts = resolver.fetch_timeouts(&path.key("timeouts"), raw.timeouts);
     let authentication = authentication(resolver, path, &raw);
     let rotation = raw.rotate_secret.as_ref().map(|rotate| {
         let note_file = state_dir.join(format!("rotation-{name}"));
@@ -50,6 +51,7 @@ pub(super) fn resolve(
         client_id: raw.client_id.0,
         authentication: authentication?,
         ca_file: raw.ca_file.map(|file| file.0),
+        timeouts,
         scopes: ScopeSet::from_tokens(raw.scopes.into_iter().map(|scope| scope.0)).ok()?,
         audiences: raw.audiences.into_iter().map(|audience| audience.0).collect(),
         resources: raw.resource.into_iter().map(|resource| resource.0).collect(),

@@ -49,6 +49,7 @@ pub(super) fn resolve_authority(
     resolver.duration(&path.key("maxStale"), raw.max_stale, MIN_STALE, MAX_STALE);
     let keys = key_source(resolver, path, &raw);
     let ca_pem = resolver.certificates(&path.key("caFile"), raw.ca_file.as_ref());
+    let timeouts = resolver.fetch_timeouts(&path.key("timeouts"), raw.timeouts);
     let algorithms = raw.algorithms.map_or_else(
         || ALL_ALGORITHMS.to_vec(),
         |algorithms| algorithms.into_iter().map(algorithm).collect(),
@@ -61,6 +62,7 @@ pub(super) fn resolve_authority(
         keys,
         revocation,
         ca_pem: ca_pem?,
+        timeouts,
         algorithms,
         clock_skew: raw.clock_skew.0,
         max_stale: raw.max_stale.0,

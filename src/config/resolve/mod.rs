@@ -25,9 +25,13 @@ use super::value::{FilePath, GoDuration};
 use super::{Config, Readiness, Shutdown, raw};
 use crate::domain::listen::Listen;
 use crate::domain::name::nearest;
+use crate::http_client::FetchTimeouts;
 use crate::proxy::upstream;
 use crate::store;
 use crate::telemetry::{Encoding, LogConfig};
+
+/// The bounds of a fetch's timeouts.
+const FETCH_TIMEOUT: (Duration, Duration) = (Duration::from_millis(10), Duration::from_mins(1));
 
 /// Resolves a checked tree.
 pub(super) fn resolve(tree: &Node, findings: &mut Findings) -> Config {
@@ -257,6 +261,14 @@ impl Resolver<'_> {
             let (least, most) = (GoDuration(least), GoDuration(most));
             self.findings.error(path, format!("it must be from {least} to {most}"));
         }
+    }
+
+    /// How long fetches may take; connecting is a part of the whole.
+    fn fetch_timeouts(&mut self, path: &KeyPath, raw: raw::FetchTimeouts) -> FetchTimeouts {
+        for (key, value) in [("connect", raw.connect), ("total", raw.total)] {
+            self.duration(&path.key(key), value, FETCH_TIMEOUT.0, FETCH_TIMEOUT.1);
+        }
+        FetchTimeouts { connect: raw.connect.0.min(raw.total.0), total: raw.total.0 }
     }
 
     /// An upstream, its certificates read.

@@ -5,8 +5,8 @@ use std::pin::pin;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
+use futures_util::FutureExt;
+use futures_util::future::{Fuse, FusedFuture};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{Current, State, TokenSource, Told};
@@ -153,13 +153,14 @@ impl TokenSource {
         let mut shutdown = pin!(shutdown);
         let mut changes = pin!(changed());
         let mut pace = Pace::default();
-        let mut tries = FuturesUnordered::new();
+        // The one try under way.
+        let mut attempt = pin!(Fuse::terminated());
         self.0.state.send_modify(|state| state.failing = None);
         // Callers that a run before this one left waiting, and readers that want a first token.
         let mut wanted = self.0.config.prefetch || self.0.state.receiver_count() > 0;
         let mut refused = false;
         loop {
-            let situation = Situation { held: self.held(), in_flight: tries.len(), wanted, refused };
+            let situation = Situation { held: self.held(), in_flight: !attempt.is_terminated(), wanted, refused };
             let next = pace.next(&situation);
             let look = Instant::now() + LOOK_EVERY;
             tokio::select! {
@@ -168,7 +169,8 @@ impl TokenSource {
                 change = &mut changes => {
                     if change == Change::Identity {
                         // What is under way was asked for by whom we no longer are.
-                        (tries, refused) = (FuturesUnordered::new(), false);
+                        attempt.set(Fuse::terminated());
+                        refused = false;
                         wanted |= self.drop_token();
                     }
                     // Whatever was wrong may be right now.
@@ -177,18 +179,17 @@ impl TokenSource {
                     self.0.state.send_modify(|state| state.failing = None);
                     changes.set(changed());
                 }
-                Some((began, outcome)) = tries.next(), if !tries.is_empty() => {
+                outcome = &mut attempt, if !attempt.is_terminated() => {
                     (wanted, refused) = (false, false);
                     match self.judge(outcome) {
                         Ok(current) => {
                             let failures = pace.failures();
                             pace.succeeded();
-                            tries.clear();
                             self.settle_success(current, failures);
                         }
                         Err(failure) => {
                             let (now, held) = (Instant::now(), self.held());
-                            let told = pace.failed(&failure, began, now, held, fastrand::f64());
+                            let told = pace.failed(&failure, now, held, fastrand::f64());
                             match told {
                                 Some(until) => self.settle_failure(failure.error, until, pace.failures()),
                                 None => self.settle(|_| {}),
@@ -202,8 +203,7 @@ impl TokenSource {
                         continue;
                     }
                     pace.began(began, fastrand::f64());
-                    let request = fetch();
-                    tries.push(async move { (began, timeout(schedule::TRY_LIMIT, request).await) });
+                    attempt.set(timeout(self.0.config.timeouts.total, fetch()).fuse());
                 }
                 // A ring may be old news: the token has come since.
                 () = self.0.demand.notified() => wanted |= self.current().is_none(),

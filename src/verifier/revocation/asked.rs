@@ -16,7 +16,7 @@ use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use url::Url;
 use uuid::Uuid;
 use zeroize::Zeroizing;
@@ -26,7 +26,7 @@ use crate::domain::claims::Claims;
 use crate::domain::oauth::{ClientAuthMethod, basic_authorization};
 use crate::domain::reason::Reason;
 use crate::domain::secret::{ExposeSecret, SecretString};
-use crate::http_client::{Failed, HttpAnswer, HttpClient};
+use crate::http_client::{Failed, HttpAnswer, HttpClient, HttpError};
 use crate::jose::verify::Jws;
 use crate::verifier::bearer::BearerToken;
 
@@ -35,6 +35,8 @@ const MAX_KNOWN: u64 = 50_000;
 /// How many questions are under way, and how many more wait.
 const MAX_FLIGHTS: usize = 64;
 const MAX_WAITING: usize = 1024;
+/// The longest that one question may take: a request waits for it.
+const LONGEST_QUESTION: Duration = Duration::from_secs(2);
 /// The longest that a request waits for its question to be put and answered.
 const LONGEST_WAIT: Duration = Duration::from_millis(2500);
 /// For how long it is remembered that there was no answer, or one that may soon be another.
@@ -157,7 +159,7 @@ impl AskedStates {
         if let Some(state) = cell.known(self.max_age) {
             return state.verdict();
         }
-        let found = tokio::time::timeout(LONGEST_WAIT, self.find_out(&cell, question)).await;
+        let found = timeout(LONGEST_WAIT, self.find_out(&cell, question)).await;
         found.unwrap_or(Ok(State::Unavailable))?.verdict()
     }
 
@@ -224,11 +226,17 @@ impl AskedStates {
 }
 
 async fn put(of: &Revocation, http: &HttpClient, question: &Question) -> Result<State, Failure> {
-    match of.source() {
-        Source::Plgd(url) => ask_plgd(http, url, question).await,
-        Source::Introspection(url) => introspect(of, http, &url, question).await,
-        _ => Err("the authority's metadata has changed".into()),
-    }
+    let (url, state) = match of.source() {
+        Source::Plgd(url) => {
+            (url.clone(), timeout(LONGEST_QUESTION, ask_plgd(http, url, question)).await)
+        }
+        Source::Introspection(url) => {
+            let asked = timeout(LONGEST_QUESTION, introspect(of, http, &url, question)).await;
+            (url, asked)
+        }
+        _ => return Err("the authority's metadata has changed".into()),
+    };
+    state.unwrap_or_else(|_| Err(Failure::NoAnswer(Failed::of(HttpError::Timeout, &url))))
 }
 
 /// Asks as plgd's own services do: for the token's entry, with the token itself.

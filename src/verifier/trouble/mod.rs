@@ -25,6 +25,7 @@ use super::{
 };
 use crate::domain::path::NormalPath;
 use crate::domain::reason::Reason;
+use crate::http_client::FetchTimeouts;
 use crate::jose::{ALGORITHMS, provider};
 use model::{Attempt, Model, Probe, Set, Shown};
 use story::{Event, Story};
@@ -51,6 +52,7 @@ impl Life {
             issuer: ISSUER.to_owned(),
             keys: KeySource::Discovery,
             ca_pem: None,
+            timeouts: FetchTimeouts { connect: Duration::from_secs(3), total: Duration::from_secs(15) },
             algorithms: ALGORITHMS.to_vec(),
             clock_skew: Duration::from_secs(60),
             max_stale: MAX_STALE,

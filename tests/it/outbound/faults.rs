@@ -79,18 +79,22 @@ fn faults() -> Vec<(&'static str, Sick, Gets)> {
     ]
 }
 
+/// Less than a client of ours waits for an answer.
+const TIMEOUTS: &str = "    timeouts: { total: 4s }\n";
+
 /// The sick world, and how long its tokens live while it is well.
 async fn world_for(sick: &Sick, lifetime: Duration) -> World {
     let world = match sick {
         Tls => {
             let (authority, upstream) = (Authority::start_tls(), Upstream::start());
             authority.register_client("legacy", SECRET);
-            let yaml = yaml(&authority, &upstream.url(), "    caFile: \"@DIR@/ca.pem\"\n", "");
+            let credential = format!("    caFile: \"@DIR@/ca.pem\"\n{TIMEOUTS}");
+            let yaml = yaml(&authority, &upstream.url(), &credential, "");
             let files = Sidecar::builder().secret_file("secret", "legacy", SECRET);
             let sidecar = files.file("ca.pem", authority.ca_pem()).start(&yaml).await;
             World { authority, upstream, sidecar }
         }
-        _ => world("", "").await,
+        _ => world(TIMEOUTS, "").await,
     };
     world.authority.answer_tokens(|answer| answer.lifetime = lifetime);
     world
