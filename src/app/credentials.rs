@@ -19,8 +19,10 @@ impl Parts {
             let each = token_source::Config { prefetch: each.prefetch || prefetch, ..each.clone() };
             let source = TokenSource::new(each.clone(), self.clock.clone(), observer);
             let run = source.clone();
-            self.tasks
-                .spawn(format!("token of {}", each.name), move || run.clone().run(std::future::pending()));
+            // At the end it keeps its token.
+            self.tasks.spawn_with_end(format!("token of {}", each.name), move |stop| {
+                run.clone().run(stop.cancelled_owned())
+            });
             if each.rotation.is_some() {
                 let run = source.clone();
                 self.tasks.spawn(format!("secret of {}", each.name), move || run.clone().run_rotation());

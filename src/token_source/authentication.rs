@@ -95,16 +95,29 @@ pub(super) enum Proof {
 impl Material {
     /// Reads the files. Blocks.
     pub fn load(config: &Config) -> Result<Self, UnusableFiles> {
+        Self::load_with(config, None)
+    }
+
+    /// The same with this client secret instead of the one in its file. Blocks.
+    pub fn with_secret(config: &Config, secret: &SecretString) -> Result<Self, UnusableFiles> {
+        Self::load_with(config, Some(secret))
+    }
+
+    fn load_with(config: &Config, secret: Option<&SecretString>) -> Result<Self, UnusableFiles> {
+        let read_secret = |file: &Path| match secret {
+            Some(secret) => Ok(secret.clone()),
+            None => read(file, files::read_secret),
+        };
         let ca_pem = config.ca_file.as_deref().map(|file| read(file, |file| files::read(file, MAX_PUBLIC)));
         let mut identity_pem = None;
         let (proof, identity) = match &config.authentication {
             Authentication::SecretBasic { secret_file } => {
-                let secret = read(secret_file, files::read_secret)?;
+                let secret = read_secret(secret_file)?;
                 let identity = sha256_parts(&[b"secret", secret.expose_secret().as_bytes()]);
                 (Proof::Basic(secret), identity)
             }
             Authentication::SecretPost { secret_file } => {
-                let secret = read(secret_file, files::read_secret)?;
+                let secret = read_secret(secret_file)?;
                 let identity = sha256_parts(&[b"secret", secret.expose_secret().as_bytes()]);
                 (Proof::Post(secret), identity)
             }

@@ -12,6 +12,9 @@ const YOUNG: Duration = Duration::from_secs(5);
 /// Between two fetches for a refusal.
 const COOL_DOWN: Duration = Duration::from_secs(30);
 
+/// How many tokens in a row must have died young before the log says so; then it says so for twice as many, and so on.
+const SUSPICIOUS: u32 = 3;
+
 /// The refusals of one credential's tokens.
 #[derive(Debug, Default)]
 pub(super) struct Refusals {
@@ -19,6 +22,10 @@ pub(super) struct Refusals {
     asked: Option<Instant>,
     /// The token whose replacement is being fetched.
     being_replaced: Option<u64>,
+    /// The token that was fetched for a refusal, until the upstream has accepted it.
+    successor: Option<u64>,
+    /// How many tokens in a row were refused before they were to be refreshed, and their successors accepted.
+    died_young: u32,
 }
 
 /// What becomes of a refusal.
@@ -52,9 +59,31 @@ impl Refusals {
         self.being_replaced == Some(serial)
     }
 
-    /// A try has ended, in whatever way.
-    pub fn settled(&mut self) {
+    /// A try has failed.
+    pub fn failed(&mut self) {
         self.being_replaced = None;
+    }
+
+    /// A try has brought the token with this serial.
+    pub fn fetched(&mut self, serial: u64) {
+        if self.being_replaced.take().is_some() {
+            self.successor = Some(serial);
+        } else {
+            // The one before it lived until its refresh.
+            self.died_young = 0;
+        }
+    }
+
+    /// The upstream has accepted the token with this serial. Gives how many before it died young, each in its turn, when that
+    /// is to be told.
+    pub fn accepted(&mut self, serial: u64) -> Option<u32> {
+        if self.successor != Some(serial) {
+            return None;
+        }
+        self.successor = None;
+        self.died_young = self.died_young.saturating_add(1);
+        let rows = self.died_young / SUSPICIOUS;
+        (self.died_young % SUSPICIOUS == 0 && rows.is_power_of_two()).then_some(self.died_young)
     }
 }
 
@@ -70,12 +99,36 @@ mod tests {
         assert_eq!(refusals.judge(1, at(0), at(4)), Judged::Stands, "a young token");
         assert_eq!(refusals.judge(1, at(0), at(5)), Judged::Asks);
         assert_eq!(refusals.judge(1, at(0), at(5)), Judged::Joins);
-        refusals.settled();
+        refusals.failed();
         assert_eq!(refusals.judge(2, at(5), at(9)), Judged::Stands, "the new one is young");
         assert_eq!(refusals.judge(2, at(5), at(34)), Judged::Stands, "within half a minute");
         assert_eq!(refusals.judge(2, at(5), at(35)), Judged::Asks);
         // The fetch failed, and the same token is refused again.
-        refusals.settled();
+        refusals.failed();
         assert_eq!(refusals.judge(2, at(5), at(36)), Judged::Stands);
+    }
+
+    #[test]
+    fn tokens_that_die_young_again_and_again_are_told_of_now_and_then() {
+        let start = Instant::now();
+        let mut refusals = Refusals::default();
+        let mut told = Vec::new();
+        for serial in 1..=30 {
+            let now = start + COOL_DOWN * u32::try_from(serial).unwrap();
+            assert_eq!(refusals.judge(serial, start, now), Judged::Asks);
+            refusals.fetched(serial + 1);
+            told.extend(refusals.accepted(serial + 1));
+            assert_eq!(refusals.accepted(serial + 1), None, "once for each");
+        }
+        assert_eq!(told, [3, 6, 12, 24]);
+        // One that is refused as well says nothing, and one that lives to its refresh ends the row.
+        refusals.judge(31, start, start + COOL_DOWN * 40);
+        refusals.fetched(32);
+        refusals.fetched(33);
+        for serial in 33..35 {
+            refusals.judge(serial, start, start + COOL_DOWN * u32::try_from(serial + 10).unwrap());
+            refusals.fetched(serial + 1);
+            assert_eq!(refusals.accepted(serial + 1), None);
+        }
     }
 }

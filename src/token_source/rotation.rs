@@ -1,13 +1,15 @@
 //! A credential that renews its own secret, at an issuer whose management API we may use.
 //!
-//! In this order, so that at no moment nobody has a working secret: a new one is made, and the others stay as they are; a token is
-//! had with it; it replaces the old one in its file, as a whole; after a time for others to read the file, the old one is
-//! deleted, and no other. What fails before the file was replaced takes the new secret back. How old a secret is, its file's date
-//! says; which one it replaced, a note in the state directory. A lock on the file's directory keeps a second sidecar out.
+//! In this order, so that there is a working secret at every moment: a new one is made, and the others stay as they are; a token
+//! is had with it; it replaces the old one in its file, as a whole; the token source goes on with the new secret and that token;
+//! after a time for others to read the file, the old one is deleted, and no other. What fails before the file was replaced takes
+//! the new secret back. How old a secret is, its file's date says; which one it replaced, a note in the state directory. A lock on
+//! the file's directory keeps a second sidecar out.
 
 use std::fs::{File, TryLockError};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::header::AUTHORIZATION;
@@ -16,10 +18,11 @@ use serde_json::{Value, json};
 use url::Url;
 use zeroize::Zeroizing;
 
-use super::authentication::{Material, Proof};
+use super::access_token::Grant;
+use super::authentication::Material;
 use super::error::FetchError;
 use super::token_client::{Skew, TokenClient};
-use super::{Config, http_options};
+use super::{Config, TokenSource, http_options};
 use crate::domain::clock::{SharedClock, UnixTime};
 use crate::domain::secret::{self, ExposeSecret, SecretString};
 use crate::files::{self, ReadError, blocking};
@@ -32,6 +35,10 @@ const AGAIN: Duration = Duration::from_mins(10);
 const LEFT_BEHIND: Duration = Duration::from_hours(1);
 /// How often the file's age is looked at: files are replaced by people too.
 const LOOK_EVERY: Duration = Duration::from_mins(1);
+/// How long an old secret lives on at least: other sidecars that share the file look at it every second or two.
+const READ_BY_OTHERS: Duration = Duration::from_secs(5);
+/// How soon it is looked again whether our own token source goes on with the new secret.
+const TAKEN_OVER: Duration = Duration::from_secs(1);
 
 /// How a secret is renewed.
 #[derive(Clone, Debug)]
@@ -77,18 +84,18 @@ enum RotationError {
     Note(std::io::Error),
 }
 
-/// Renews the secret whenever it is old enough, for ever.
-pub(super) async fn run(config: &Config, rotation: &RotationConfig, clock: &SharedClock) {
-    let credential = &config.name;
+/// Renews the secret of a source whenever it is old enough, until the future is dropped.
+pub(super) async fn run(source: &TokenSource, rotation: &RotationConfig, clock: &SharedClock) {
+    let credential = source.name();
     loop {
-        let tidied = tidy(config, rotation, clock).await;
+        let tidied = tidy(source, rotation, clock).await;
         if let Err(error) = &tidied {
             tracing::warn!(credential, %error, "the old client secret could not be deleted");
         }
         // What is still to be deleted comes first: one rotation must not forget that of another.
         let is_due = tidied.is_ok()
             && changed_at(rotation).await.is_some_and(|at| at.until(clock.now()) >= rotation.every);
-        let rotated = if is_due { rotate(config, rotation, clock).await } else { Ok(false) };
+        let rotated = if is_due { rotate(source, rotation, clock).await } else { Ok(false) };
         match rotated {
             Ok(true) => {
                 tracing::info!(credential, "the client secret was renewed");
@@ -104,8 +111,16 @@ pub(super) async fn run(config: &Config, rotation: &RotationConfig, clock: &Shar
                 continue;
             }
         }
-        tokio::time::sleep(if tidied.is_ok() { LOOK_EVERY } else { AGAIN }).await;
+        let pause = if tidied.is_ok() { next_look(rotation, clock).await } else { AGAIN };
+        tokio::time::sleep(pause).await;
     }
+}
+
+/// How long nothing is to be done: until the next secret is to be deleted, or [`LOOK_EVERY`].
+async fn next_look(rotation: &RotationConfig, clock: &SharedClock) -> Duration {
+    let notes = Note::read_all(rotation).await;
+    let due = notes.iter().map(|note| clock.now().until(note.until)).min();
+    due.map_or(LOOK_EVERY, |due| due.clamp(TAKEN_OVER, LOOK_EVERY))
 }
 
 /// When the secret's file was last changed.
@@ -118,10 +133,11 @@ async fn changed_at(rotation: &RotationConfig) -> Option<UnixTime> {
 
 /// Gives whether there was something to do: another sidecar may have been quicker.
 async fn rotate(
-    config: &Config,
+    source: &TokenSource,
     rotation: &RotationConfig,
     clock: &SharedClock,
 ) -> Result<bool, RotationError> {
+    let config = source.config();
     let file = rotation.secret_file.clone();
     let place = blocking(move || Place::take(&file)).await?;
     if changed_at(rotation).await.is_none_or(|at| at.until(clock.now()) < rotation.every) {
@@ -132,7 +148,7 @@ async fn rotate(
     if let Some(id) = in_use(&admin.secrets().await?, &place.secret) {
         // Of a rotation before this one that did not come to its end.
         notes.retain(|note| note.id != id);
-        notes.push(Note { id, until: clock.now().plus(rotation.grace) });
+        notes.push(Note { id, until: clock.now().plus(rotation.grace.max(READ_BY_OTHERS)) });
         Note::write_all(rotation, &notes).await?;
     }
     let (id, secret) = admin.create().await?;
@@ -140,9 +156,9 @@ async fn rotate(
         // Should we not live to see the end of it.
         notes.push(Note { id: id.clone(), until: clock.now().plus(LEFT_BEHIND) });
         Note::write_all(rotation, &notes).await?;
-        prove(config, clock, &secret).await?;
+        let proven = prove(source, clock, &secret).await?;
         let secret = secret.clone();
-        blocking(move || place.replace(&secret)).await
+        blocking(move || place.replace(&secret)).await.map(|()| proven)
     };
     let brought = brought.await;
     if brought.is_err()
@@ -150,12 +166,19 @@ async fn rotate(
     {
         tracing::warn!(credential = config.name, %error, "a client secret that nobody has was left behind");
     }
-    brought.map(|()| true)
+    let (material, grant) = brought?;
+    source.hand_over(material, grant);
+    Ok(true)
 }
 
 /// Deletes the secrets whose time has come: replaced ones, and new ones of a rotation that did not come to its end. The one that
-/// is in use is never deleted.
-async fn tidy(config: &Config, rotation: &RotationConfig, clock: &SharedClock) -> Result<(), RotationError> {
+/// is in the file is never deleted, and none while our own token source does not ask with that one.
+async fn tidy(
+    source: &TokenSource,
+    rotation: &RotationConfig,
+    clock: &SharedClock,
+) -> Result<(), RotationError> {
+    let config = source.config();
     let is_due = |note: &Note| note.until <= clock.now();
     if !Note::read_all(rotation).await.iter().any(is_due) {
         return Ok(());
@@ -166,6 +189,11 @@ async fn tidy(config: &Config, rotation: &RotationConfig, clock: &SharedClock) -
         Err(RotationError::Locked) => return Ok(()),
         place => place?,
     };
+    let (of, secret) = (config.clone(), place.secret.clone());
+    let in_file = blocking(move || Material::with_secret(&of, &secret)).await;
+    if in_file.map_err(|_| RotationError::Files)?.identity != source.identity() {
+        return Ok(());
+    }
     let admin = Admin::open(config, rotation).await?;
     let in_use = in_use(&admin.secrets().await?, &place.secret);
     let notes = Note::read_all(rotation).await;
@@ -229,18 +257,20 @@ impl Note {
     }
 }
 
-/// A token must be had with the new secret, in the way in which it will be used.
-async fn prove(config: &Config, clock: &SharedClock, secret: &SecretString) -> Result<(), RotationError> {
-    let of = config.clone();
-    let mut material = blocking(move || Material::load(&of)).await.map_err(|_| RotationError::Files)?;
-    material.proof = match material.proof {
-        Proof::Basic(_) => Proof::Basic(secret.clone()),
-        Proof::Post(_) => Proof::Post(secret.clone()),
-        _ => return Err(RotationError::Files),
-    };
-    let skew = Skew::default();
-    let client = TokenClient::new(config, clock, &skew, material);
-    client.fetch().await.map(drop).map_err(|failure| RotationError::Unproven(failure.error))
+/// A token must be had with the new secret, in the way in which it will be used. Gives both.
+async fn prove(
+    source: &TokenSource,
+    clock: &SharedClock,
+    secret: &SecretString,
+) -> Result<(Arc<Material>, Grant), RotationError> {
+    let (config, secret) = (source.config().clone(), secret.clone());
+    let material = blocking(move || Material::with_secret(&config, &secret)).await;
+    let (skew, material) = (Skew::default(), material.map_err(|_| RotationError::Files)?);
+    let client = TokenClient::new(source.config(), clock, &skew, material);
+    // The semaphore is never closed.
+    let _turn = source.turn().acquire().await;
+    let grant = client.fetch().await.map_err(|failure| RotationError::Unproven(failure.error))?;
+    Ok((client.into_material(), grant))
 }
 
 /// Where the secret lies: the file at the end of all links, what is in it, and who may read it. Nobody else renews it meanwhile.

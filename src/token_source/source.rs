@@ -4,14 +4,16 @@ mod task;
 #[cfg(test)]
 mod tests;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::{Instant, timeout};
 
-use super::access_token::{AccessToken, Moment};
+use super::access_token::{AccessToken, Grant, Moment};
+use super::authentication::Material;
 use super::error::{FetchError, TokenUnavailable};
 use super::refused::{Judged, Refusals};
 use super::rotation;
@@ -38,6 +40,15 @@ struct Cell {
     refused: Notify,
     /// Rung for each token that was fetched.
     arrived: Notify,
+    /// Whether a try is under way.
+    fetching: AtomicBool,
+    /// Whoever asks the authority for a token holds it: there is never more than one request.
+    turn: Semaphore,
+    /// As whom tokens are asked for: the identity of the files' content in use.
+    identity: Mutex<[u8; 32]>,
+    /// What a rotation of the secret brought, until the task takes it over; and the bell for it.
+    handed_over: Mutex<Option<(Arc<Material>, Grant)>>,
+    handover: Notify,
     skew: Skew,
     status: ArcSwap<CredentialStatus>,
 }
@@ -79,6 +90,11 @@ impl TokenSource {
             refusals: Mutex::default(),
             refused: Notify::new(),
             arrived: Notify::new(),
+            fetching: AtomicBool::new(false),
+            turn: Semaphore::new(1),
+            identity: Mutex::default(),
+            handed_over: Mutex::default(),
+            handover: Notify::new(),
             skew: Skew::default(),
             status: ArcSwap::default(),
         }))
@@ -156,9 +172,9 @@ impl TokenSource {
 
     /// Another token in place of one that the upstream has refused; `None` when the refusal has to stand.
     ///
-    /// A newer token is given at once. Otherwise one is fetched, and until it is there the refused one goes on serving:
-    /// refusals are often not about the token. So it is not fetched for a token younger than 5 s, nor twice within 30 s,
-    /// nor while the authority is failing; all callers of that moment share the fetch.
+    /// A newer token is given at once, and one that is being fetched is waited for. Otherwise one is fetched, and until it is
+    /// there the refused one goes on serving: refusals are often not about the token. So it is not fetched for a token younger
+    /// than 5 s, nor twice within 30 s, nor while the authority is failing; all callers of that moment share the fetch.
     pub async fn replacement(&self, refused: &AccessToken) -> Option<AccessToken> {
         let mut state = self.0.state.subscribe();
         let before = state.borrow_and_update().settled;
@@ -180,12 +196,16 @@ impl TokenSource {
         newer().filter(|token| !token.is_same_as(refused))
     }
 
-    /// The upstream has refused a token, and nobody waits for what comes of it. Gives whether a newer one is on its way, under
-    /// the conditions of [`replacement`](Self::replacement).
+    /// The upstream has refused a token, and no request waits for what comes of it. Gives whether a newer one is on its way,
+    /// under the conditions of [`replacement`](Self::replacement).
     pub fn note_refusal(&self, refused: &AccessToken) -> bool {
         let is_newest = self.current().is_none_or(|token| token.serial() == refused.serial());
         if !is_newest || self.0.state.borrow().failing.is_some() {
             return false;
+        }
+        // Refreshed just now, whatever for.
+        if self.0.fetching.load(Ordering::Acquire) {
+            return true;
         }
         let judged = {
             let mut refusals = self.0.refusals.lock().unwrap_or_else(PoisonError::into_inner);
@@ -197,11 +217,47 @@ impl TokenSource {
         judged != Judged::Stands
     }
 
-    /// Renews the credential's secret whenever it is old enough, for ever; ends at once when that is not configured.
+    /// The upstream has accepted a token that [`replacement`](Self::replacement) gave. So the one before it had died, and when
+    /// that happens again and again the log says so.
+    pub fn note_accepted(&self, token: &AccessToken) {
+        let refusals = &self.0.refusals;
+        let died = refusals.lock().unwrap_or_else(PoisonError::into_inner).accepted(token.serial());
+        if let Some(tokens) = died {
+            tracing::warn!(
+                credential = self.0.config.name,
+                tokens,
+                "so many access tokens in a row died long before their end: does another sidecar or program use the same \
+                 client at an authority that keeps one live token per client? give each a client of its own"
+            );
+        }
+    }
+
+    /// Renews the credential's secret whenever it is old enough, until the future is dropped; ends at once when that is not
+    /// configured.
     pub async fn run_rotation(self) {
         if let Some(rotation) = &self.0.config.rotation {
-            rotation::run(&self.0.config, rotation, &self.0.clock).await;
+            rotation::run(&self, rotation, &self.0.clock).await;
         }
+    }
+
+    /// As whom tokens are asked for at the moment.
+    pub(super) fn identity(&self) -> [u8; 32] {
+        *self.0.identity.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_identity(&self, identity: [u8; 32]) {
+        *self.0.identity.lock().unwrap_or_else(PoisonError::into_inner) = identity;
+    }
+
+    /// Has the task go on with another secret, and with the token that was granted for it.
+    pub(super) fn hand_over(&self, material: Arc<Material>, grant: Grant) {
+        *self.0.handed_over.lock().unwrap_or_else(PoisonError::into_inner) = Some((material, grant));
+        self.0.handover.notify_one();
+    }
+
+    /// The right to ask the authority for a token, alone. Dropping it gives it back.
+    pub(super) fn turn(&self) -> &Semaphore {
+        &self.0.turn
     }
 
     fn now(&self) -> Moment {

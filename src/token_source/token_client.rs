@@ -84,8 +84,13 @@ impl<'a> TokenClient<'a> {
     }
 
     /// Goes on with other secrets, keys or certificates.
-    pub fn use_material(&self, material: Material) {
-        self.material.store(Arc::new(material));
+    pub fn use_material(&self, material: Arc<Material>) {
+        self.material.store(material);
+    }
+
+    /// What it asks with.
+    pub fn into_material(self) -> Arc<Material> {
+        self.material.into_inner()
     }
 
     /// Who we are at the moment.

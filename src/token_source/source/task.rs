@@ -2,11 +2,14 @@
 
 use std::future::Future;
 use std::pin::pin;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::{Fuse, FusedFuture};
+use tokio::sync::Notify;
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{Current, State, TokenSource, Told};
@@ -29,17 +32,20 @@ const LOOK_EVERY: Duration = Duration::from_secs(30);
 const FOR_EVER: Duration = Duration::from_hours(24);
 
 /// What has changed about a credential's files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Change {
-    /// We are somebody else, or trust others.
+    /// What we prove ourselves with is another, or we trust others. The token in hand was had with the old content: it serves
+    /// until one was had with the new.
     Identity,
+    /// The same, and here is a token that was had with the new content.
+    Proven(Grant),
     /// Nothing of that; what was refused may be accepted now.
     Content,
 }
 
 impl TokenSource {
-    /// The background task: fetches when asked to and before tokens expire, until `shutdown`. To be run once at a time;
-    /// after an end it may be run again and goes on where the last run stopped.
+    /// The background task: fetches when asked to and before tokens expire, until `shutdown`; then it keeps the last token on
+    /// disk where that is wanted. To be run once at a time; after an end it may be run again and goes on where the last run
+    /// stopped.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) {
         let cell = &*self.0;
         let mut shutdown = pin!(shutdown);
@@ -49,19 +55,20 @@ impl TokenSource {
             () = &mut shutdown => return self.settle_failure(FetchError::Stopped, Instant::now() + FOR_EVER, 0),
             material = self.first_material(&watched) => material,
         };
-        // One that a run before this one had as somebody else.
-        let is_foreign = |current: &Arc<Current>| *current.token.identity() != material.identity;
-        if cell.current.load_full().as_ref().is_some_and(is_foreign) {
-            self.drop_token();
-        }
-        self.take_kept(material.identity).await;
+        self.set_identity(material.identity);
+        let kept = self.take_kept(material.identity).await;
         let client = TokenClient::new(&cell.config, &cell.clock, &cell.skew, material);
-        let drive = self.drive(shutdown, || client.fetch(), || self.change(&client, &watched));
-        tokio::select! {
-            () = drive => {}
-            // Never ends.
-            () = self.keep_tokens() => {}
-        }
+        let fetch = || async {
+            // Waiting for it counts as part of the try. The semaphore is never closed.
+            let _turn = self.turn().acquire().await;
+            client.fetch().await
+        };
+        let ended = Notify::new();
+        let drive = async {
+            self.drive(shutdown, fetch, || self.change(&client, &watched)).await;
+            ended.notify_one();
+        };
+        tokio::join!(drive, self.keep_tokens(kept, &ended));
     }
 
     /// The files' content; while they cannot be used they are read again and again, and callers are told.
@@ -79,19 +86,29 @@ impl TokenSource {
         }
     }
 
-    /// Waits until the files have changed, and takes over what they hold.
+    /// Waits until the files have changed, and takes over what they hold; or until a rotation brings a new secret.
     async fn change(&self, client: &TokenClient<'_>, watched: &Arc<Watched>) -> Change {
         let credential = &self.0.config.name;
-        watched.changed().await;
+        tokio::select! {
+            () = watched.changed() => {}
+            () = self.0.handover.notified() => {}
+        }
+        let handed_over = self.0.handed_over.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some((material, grant)) = handed_over {
+            self.set_identity(material.identity);
+            client.use_material(material);
+            return Change::Proven(grant);
+        }
         loop {
             match self.load(watched).await {
                 Ok(material) => {
                     let is_other = material.identity != client.identity();
-                    client.use_material(material);
+                    self.set_identity(material.identity);
+                    client.use_material(Arc::new(material));
                     if is_other {
                         tracing::info!(
                             credential,
-                            "the credential's files have changed; the token is dropped"
+                            "the credential's files have changed; the token in hand serves until one is had with the new content"
                         );
                     }
                     return if is_other { Change::Identity } else { Change::Content };
@@ -116,23 +133,32 @@ impl TokenSource {
         .await
     }
 
-    /// Begins with the token that was kept on disk.
-    async fn take_kept(&self, identity: [u8; 32]) {
+    /// Begins with the token that was kept on disk; gives its serial.
+    async fn take_kept(&self, identity: [u8; 32]) -> Option<u64> {
         let (config, now) = (self.0.config.clone(), self.now());
-        let Some(at) = config.kept_at.clone() else { return };
-        let grant = blocking(move || kept_token::load(&config, &at, &identity, now)).await;
-        if let Some(Ok(current)) = grant.map(|grant| self.accept(grant)) {
-            tracing::info!(credential = self.0.config.name, "the access token that was kept serves on");
-            self.put(current);
-        }
+        let at = config.kept_at.clone()?;
+        let grant = blocking(move || kept_token::load(&config, &at, &identity, now)).await?;
+        let current = self.accept(grant).ok()?;
+        tracing::info!(credential = self.0.config.name, "the access token that was kept serves on");
+        let serial = current.token.serial();
+        self.put(current);
+        Some(serial)
     }
 
-    /// Keeps each new token on disk, for ever. On its own: a slow disk delays no token.
-    async fn keep_tokens(&self) {
-        let Some(at) = &self.0.config.kept_at else { return std::future::pending().await };
-        loop {
-            self.0.arrived.notified().await;
-            if let Some(token) = self.0.current.load_full().map(|current| current.token.clone()) {
+    /// Keeps each new token on disk, until `ended` rings: then the last one, should it not be there yet. On its own: a slow disk
+    /// delays no token. `kept` is the one that is there.
+    async fn keep_tokens(&self, mut kept: Option<u64>, ended: &Notify) {
+        let Some(at) = &self.0.config.kept_at else { return };
+        let mut is_last = false;
+        while !is_last {
+            tokio::select! {
+                biased;
+                () = self.0.arrived.notified() => {}
+                () = ended.notified() => is_last = true,
+            }
+            let token = self.0.current.load_full().map(|current| current.token.clone());
+            if let Some(token) = token.filter(|token| Some(token.serial()) != kept) {
+                kept = Some(token.serial());
                 let (config, at) = (self.0.config.clone(), at.clone());
                 blocking(move || kept_token::keep(&config, &at, &token)).await;
             }
@@ -167,16 +193,23 @@ impl TokenSource {
                 biased;
                 () = &mut shutdown => break,
                 change = &mut changes => {
-                    if change == Change::Identity {
+                    if !matches!(change, Change::Content) {
                         // What is under way was asked for by whom we no longer are.
                         attempt.set(Fuse::terminated());
+                        self.0.fetching.store(false, Ordering::Release);
                         refused = false;
-                        wanted |= self.drop_token();
                     }
                     // Whatever was wrong may be right now.
                     wanted |= pace.failures() > 0 || self.0.state.receiver_count() > 0;
+                    let failures = pace.failures();
                     pace.succeeded();
                     self.0.state.send_modify(|state| state.failing = None);
+                    if let Change::Proven(grant) = change
+                        && let Ok(current) = self.judge(Ok(Ok(grant)))
+                    {
+                        wanted = false;
+                        self.settle_success(current, failures);
+                    }
                     changes.set(changed());
                 }
                 outcome = &mut attempt, if !attempt.is_terminated() => {
@@ -203,6 +236,7 @@ impl TokenSource {
                         continue;
                     }
                     pace.began(began, fastrand::f64());
+                    self.0.fetching.store(true, Ordering::Release);
                     attempt.set(timeout(self.0.config.timeouts.total, fetch()).fuse());
                 }
                 // A ring may be old news: the token has come since.
@@ -214,10 +248,15 @@ impl TokenSource {
     }
 
     fn held(&self) -> Option<Held> {
-        let now = self.now();
+        let (now, identity) = (self.now(), self.identity());
         self.0.current.load().as_ref().map(|current| Held {
             usable: current.token.is_usable(now),
-            refresh_due: current.refresh_due.min(now.monotonic + now.wall.until(current.refresh_due_at)),
+            refresh_due: if *current.token.identity() == identity {
+                current.refresh_due.min(now.monotonic + now.wall.until(current.refresh_due_at))
+            } else {
+                // It was had with other files: the new ones have to prove themselves.
+                now.monotonic
+            },
             usable_until: now.monotonic + current.token.usable_for(now),
         })
     }
@@ -229,14 +268,8 @@ impl TokenSource {
         current.is_some_and(|serial| refusals.is_being_replaced(serial))
     }
 
-    /// Gives whether there was one.
-    fn drop_token(&self) -> bool {
-        self.0.status.rcu(|s| CredentialStatus { expires_at: None, ..**s });
-        self.0.current.swap(None).is_some()
-    }
-
     /// What has come of a try.
-    fn judge<T>(&self, outcome: Result<Result<Grant, Failure>, T>) -> Result<Current, Failure> {
+    fn judge(&self, outcome: Result<Result<Grant, Failure>, Elapsed>) -> Result<Current, Failure> {
         let cell = &*self.0;
         let result = match outcome {
             Ok(Ok(grant)) => self.accept(grant),
@@ -284,8 +317,9 @@ impl TokenSource {
 
     fn settle_success(&self, current: Current, failures: u32) {
         let cell = &*self.0;
-        let now = cell.clock.now();
+        let (now, serial) = (cell.clock.now(), current.token.serial());
         self.put(current);
+        cell.refusals.lock().unwrap_or_else(PoisonError::into_inner).fetched(serial);
         cell.status.rcu(|s| CredentialStatus { last_refresh: Some(now), fetches: s.fetches + 1, ..**s });
         cell.arrived.notify_one();
         // Last: who is woken by it finds the token.
@@ -309,7 +343,9 @@ impl TokenSource {
     }
 
     fn settle(&self, change: impl FnOnce(&mut State)) {
-        self.0.refusals.lock().unwrap_or_else(PoisonError::into_inner).settled();
+        // Nothing is left to be replaced after a success, which was noted.
+        self.0.refusals.lock().unwrap_or_else(PoisonError::into_inner).failed();
+        self.0.fetching.store(false, Ordering::Release);
         self.0.state.send_modify(|state| {
             state.settled += 1;
             change(state);

@@ -97,17 +97,18 @@ impl World {
             };
             let fetch = || async {
                 let requested = Moment { monotonic: Instant::now(), wall: clock.now() };
-                let n = asked.lock().unwrap().len();
+                let (n, identity) = (asked.lock().unwrap().len(), source.identity());
                 asked.lock().unwrap().push(requested.monotonic);
                 let (delay, outcome) = script(n);
                 tokio::time::sleep(ms(delay)).await;
                 outcome.map(|life| {
                     let token = format!("t0k3n{n}").into();
-                    Grant { token, lifetime: ms(life), requested, identity: [0; 32] }
+                    Grant { token, lifetime: ms(life), requested, identity }
                 })
             };
             let changes = || async {
                 changed.notified().await;
+                source.set_identity([source.identity()[0] + 1; 32]);
                 Change::Identity
             };
             source.drive(shutdown, fetch, changes).await;
@@ -548,31 +549,119 @@ async fn one_token_can_be_fetched_without_a_source() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn changed_files_drop_the_token_and_what_is_under_way_and_end_the_pause() {
+async fn the_token_in_hand_serves_until_changed_files_have_proven_themselves() {
+    let world = World::new(|_| {});
+    let refused = FetchError::Refused { code: ErrorCode::InvalidClient, status: 401 };
+    let start = world.start;
+    // The authority learns of the new secret after ten seconds.
+    let _task = world.run(move |n| match n {
+        0 => (10, Ok(3_600_000)),
+        _ if start.elapsed() < ms(11_000) => failing(refused),
+        _ => (10, Ok(3_600_000)),
+    });
+    assert_eq!(world.token().await.unwrap(), "t0k3n0");
+    tokio::time::sleep(ms(990)).await;
+    world.changed.notify_one();
+    while start.elapsed() < ms(11_000) {
+        assert_eq!(world.token().await.unwrap(), "t0k3n0");
+        tokio::time::sleep(ms(100)).await;
+    }
+    // At once, after 2 s and after 4 s more: in no hurry. The next one is accepted.
+    assert_eq!(world.asked().len(), 1 + 3, "{:?}", world.asked());
+    tokio::time::sleep(ms(5_000)).await;
+    assert_eq!(world.token().await.unwrap(), "t0k3n4");
+    assert_eq!(world.asked().len(), 5);
+    // And it is the end of it: the next refresh is an hour away.
+    tokio::time::sleep(ms(600_000)).await;
+    assert_eq!(world.asked().len(), 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_secret_that_never_works_ends_with_the_token_and_not_before() {
+    let world = World::new(|_| {});
+    let refused = FetchError::Refused { code: ErrorCode::InvalidClient, status: 401 };
+    let _task = world.run(move |n| if n == 0 { (0, Ok(100_000)) } else { failing(refused) });
+    assert_eq!(world.token().await.unwrap(), "t0k3n0");
+    world.changed.notify_one();
+    while world.start.elapsed() < ms(95_000) {
+        assert_eq!(world.token().await.unwrap(), "t0k3n0");
+        tokio::time::sleep(ms(100)).await;
+    }
+    assert_eq!(world.error().await, refused);
+    assert!(world.asked().len() < 15, "{:?}", world.asked());
+}
+
+#[tokio::test(start_paused = true)]
+async fn changed_files_end_what_is_under_way_and_every_pause() {
     let world = World::new(|_| {});
     let refused = FetchError::Refused { code: ErrorCode::InvalidClient, status: 401 };
     let _task = world.run(move |n| match n {
-        0 => (10, Ok(60_000)),
         // With the wrong secret that was put there first.
-        1..=3 => failing(refused),
-        4 => (4_000, Ok(60_000)),
+        0..=2 => failing(refused),
+        3 => (4_000, Ok(60_000)),
         _ => (10, Ok(60_000)),
     });
-    assert_eq!(world.token().await.unwrap(), "t0k3n0");
-    world.changed.notify_one();
-    tokio::time::sleep(ms(100)).await;
-    assert!(world.source.current().is_none());
     assert_eq!(world.error().await, refused);
     tokio::time::sleep(ms(9_000)).await;
-    assert_eq!(world.asked().len(), 4, "in no hurry");
+    assert_eq!(world.asked().len(), 3, "in no hurry");
     // The right one now: at once, whatever pause there was; and then another right one while it is being tried.
     world.changed.notify_one();
     tokio::time::sleep(ms(100)).await;
-    assert_eq!(world.asked().len(), 5);
+    assert_eq!(world.asked().len(), 4);
     world.changed.notify_one();
-    assert_eq!(world.token().await.unwrap(), "t0k3n5");
+    assert_eq!(world.token().await.unwrap(), "t0k3n4");
     tokio::time::sleep(ms(10_000)).await;
-    assert_eq!(world.token().await.unwrap(), "t0k3n5", "the answer to the one before it was dropped");
+    assert_eq!(world.token().await.unwrap(), "t0k3n4", "the answer to the one before it was dropped");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_a_rotation_brings_serves_at_once_and_nothing_is_asked_for_it() {
+    let world = World::new(|_| {});
+    let (source, clock) = (world.source.clone(), world.clock.clone());
+    let asked = world.asked.clone();
+    let task = tokio::spawn(async move {
+        let grant = |token: &str| {
+            let requested = Moment { monotonic: Instant::now(), wall: clock.now() };
+            Grant { token: token.into(), lifetime: ms(3_600_000), requested, identity: source.identity() }
+        };
+        let fetch = || async {
+            asked.lock().unwrap().push(Instant::now());
+            if asked.lock().unwrap().len() > 1 {
+                // With the old secret: its answer comes too late.
+                tokio::time::sleep(ms(10_000)).await;
+            }
+            Ok(grant("old"))
+        };
+        let changes = || async {
+            tokio::time::sleep(ms(6_000)).await;
+            source.set_identity([source.identity()[0] + 1; 32]);
+            Change::Proven(grant("rotated"))
+        };
+        source.drive(std::future::pending(), fetch, changes).await;
+    });
+    let old = world.source.token().await.unwrap();
+    tokio::time::sleep(ms(5_500)).await;
+    let refused = world.source.replacement(&old).await.unwrap();
+    assert_eq!(refused.secret().expose_secret(), "rotated", "who waits for another token gets it");
+    assert_eq!(world.asked().len(), 2);
+    tokio::time::sleep(ms(5_000)).await;
+    assert_eq!(world.source.current().unwrap().serial(), refused.serial());
+    task.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_while_a_renewal_is_under_way_waits_for_it_whatever_the_tokens_age() {
+    // Refreshed at 2 s of a token that is 4 s old at most: too young to be suspected.
+    let world = World::new(|config| config.refresh_at = 0.5);
+    let _task = world.run(|n| (if n == 0 { 0 } else { 1_500 }, Ok(4_000)));
+    let old = world.source.token().await.unwrap();
+    while world.asked().len() < 2 {
+        assert!(world.source.replacement(&old).await.is_none(), "nothing is under way");
+        tokio::time::sleep(ms(10)).await;
+    }
+    let new = world.source.replacement(&old).await.unwrap();
+    assert_eq!(new.secret().expose_secret(), "t0k3n1");
+    assert_eq!(world.asked().len(), 2);
 }
 
 #[tokio::test(start_paused = true)]

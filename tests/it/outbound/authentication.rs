@@ -159,29 +159,51 @@ async fn a_private_authority_is_trusted_by_its_ca_only() {
     assert_eq!(get(other.address("hub"), "/", &[]).await.status, 503);
 }
 
+/// Replaces the client's secret in its file, as a whole.
+fn replace_secret(world: &World, secret: &str) {
+    logs::remember_client_secret("legacy", secret);
+    std::fs::write(world.sidecar.path("next"), format!("{secret}\n")).unwrap();
+    std::fs::rename(world.sidecar.path("next"), world.sidecar.path("secret")).unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_changed_secret_takes_effect_at_once_and_drops_the_old_token() {
+async fn a_changed_secret_is_tried_at_once_and_the_old_token_serves_until_it_has_worked() {
     const NEW: &str = "outbound-client-secret-2";
     let world = world("", "").await;
     assert_eq!(world.get("/").await.status, 200);
-    let replace = |secret: &str| {
-        logs::remember_client_secret("legacy", secret);
-        std::fs::write(world.sidecar.path("next"), format!("{secret}\n")).unwrap();
-        std::fs::rename(world.sidecar.path("next"), world.sidecar.path("secret")).unwrap();
+    let asked_with = |secret: &str| {
+        let client = world.authority.token_requests().last().and_then(|asked| asked.client());
+        client == Some(("legacy".to_owned(), secret.to_owned()))
     };
     // A file that cannot be used changes nothing.
     std::fs::write(world.sidecar.path("secret"), "").unwrap();
-    // A wrong secret takes the token away; the right one brings the next, without waiting for anything.
-    replace("not-the-secret-of-anybody");
-    until("the wrong secret is used", async || world.get("/").await.status == 503).await;
+    // The authority does not know the new secret yet.
+    replace_secret(&world, NEW);
+    until("the new secret is tried", async || {
+        assert_eq!(world.get("/").await.status, 200);
+        asked_with(NEW)
+    })
+    .await;
+    let refused = world.authority.token_requests().len();
+    until("it is tried again", async || {
+        assert_eq!(world.get("/").await.status, 200);
+        world.authority.token_requests().len() > refused
+    })
+    .await;
+    assert_eq!(world.authority.issued().len(), 1, "the first token still serves");
     world.authority.register_client("legacy", NEW);
-    replace(NEW);
-    until("the new secret is used", async || world.get("/").await.status == 200).await;
-    let last = world.authority.token_requests().pop().unwrap();
-    assert_eq!(last.client(), Some(("legacy".to_owned(), NEW.to_owned())));
-    let bearer = world.upstream.received().pop().unwrap().bearer().map(str::to_owned);
-    assert_eq!(bearer.as_ref(), world.authority.issued().last());
-    assert_eq!(world.authority.issued().len(), 2);
+    until("it has worked", async || {
+        assert_eq!(world.get("/").await.status, 200);
+        world.authority.issued().len() == 2
+    })
+    .await;
+    until("its token serves", async || {
+        assert_eq!(world.get("/").await.status, 200);
+        let bearer = world.upstream.received().pop().unwrap().bearer().map(str::to_owned);
+        bearer.as_ref() == world.authority.issued().last()
+    })
+    .await;
+    assert!(asked_with(NEW));
 }
 
 const STORE_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
@@ -199,7 +221,7 @@ async fn a_kept_token_outlives_a_restart_encrypted_and_belongs_to_this_client_on
     let sidecar = files.file("store-key", STORE_KEY).start(&yaml).await;
     assert_eq!(get(sidecar.address("hub"), "/", &[]).await.status, 200);
     let token = authority.issued()[0].clone();
-    // Written behind the request's back: a slow disk delays nobody.
+    // Written behind the request's back: a slow disk delays no request.
     until("the token is kept", async || sidecar.path("token-hub").exists()).await;
     let kept = std::fs::read_to_string(sidecar.path("token-hub")).unwrap();
     assert!(!kept.contains(&token) && kept.len() > 100);
@@ -221,6 +243,24 @@ async fn a_kept_token_outlives_a_restart_encrypted_and_belongs_to_this_client_on
     let again = state.start(&yaml).await;
     assert_eq!(get(again.address("hub"), "/", &[]).await.status, 200);
     assert_eq!(authority.fetches(Endpoint::Token), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_kept_also_when_the_end_comes_right_behind_it() {
+    for _ in 0..5 {
+        let (authority, upstream) = (Authority::start(), Upstream::start());
+        authority.register_client("legacy", SECRET);
+        let yaml = keeping(&yaml(&authority, &upstream.url(), "    keepToken: true\n", ""));
+        let files = Sidecar::builder().secret_file("secret", "legacy", SECRET);
+        let sidecar = files.file("store-key", STORE_KEY).start(&yaml).await;
+        assert_eq!(get(sidecar.address("hub"), "/", &[]).await.status, 200);
+        let files = sidecar.stop_keeping_state().await;
+        assert!(files.path("token-hub").exists(), "the sidecar has ended");
+        authority.down().await;
+        let restarted = files.start(&yaml).await;
+        assert_eq!(get(restarted.address("hub"), "/", &[]).await.status, 200);
+        assert_eq!(authority.fetches(Endpoint::Token), 1);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -137,6 +137,24 @@ async fn an_old_secret_is_replaced_by_a_proven_one_and_no_request_fails_meanwhil
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_old_secret_goes_only_when_the_credential_asks_with_the_new_one() {
+    let issuer = Issuer::start().await;
+    let old = new_client(&issuer).await;
+    let upstream = Upstream::start();
+    let sidecar = client(Sidecar::builder(), &issuer, &upstream, &old, "0s").await;
+    // The first request comes in the moment in which the file has the new secret: it needs a token, and gets it.
+    until("the file has a new one", async || in_file(&sidecar) != old).await;
+    let new = in_file(&sidecar);
+    assert!(issuer.takes(&old).await, "others who read the file may still use it");
+    until("the old secret is gone", async || {
+        assert_eq!(get(sidecar.address("hub"), "/", &[]).await.status, 200);
+        issuer.secrets().await.len() == 1
+    })
+    .await;
+    assert!(issuer.takes(&new).await && !issuer.takes(&old).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn with_a_grace_the_old_secret_lives_on_beside_the_new_one() {
     let issuer = Issuer::start().await;
     let old = new_client(&issuer).await;
