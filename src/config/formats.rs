@@ -3,7 +3,7 @@
 use super::address::{HttpUrl, IssuerUrl, ListenAddress, Network, UpstreamUrl};
 use super::name::{
     Audience, ClaimName, ClaimValue, ClientId, ExtraParameter, HeaderPrefix, HostValue, IdentityHeader,
-    KeyId, Method, Name, PathPattern, Resource, Scope, ServerName, TokenHeader,
+    KeyId, Method, Name, PathPattern, Resource, Scope, ServerName, StatusAndError, TokenHeader,
 };
 use super::value::{FilePath, GoDuration, Percent, Size, StoreUrl, TextValue, Timestamp, WrongForm};
 
@@ -49,6 +49,7 @@ const ALL: &[Format] = &[
     of::<Scope>(),
     of::<ServerName>(),
     of::<Size>(),
+    of::<StatusAndError>(),
     of::<StoreUrl>(),
     of::<Timestamp>(),
     of::<TokenHeader>(),

@@ -256,6 +256,43 @@ pub(super) struct TokenHeader(pub HeaderName);
 
 text_value!(TokenHeader, "token-header", "a header name");
 
+/// A status of failure and the `error` of the challenge that comes with it (RFC 6750 §3).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct StatusAndError {
+    /// From 400 to 599.
+    pub status: u16,
+    /// The error code.
+    pub error: String,
+}
+
+text_value!(StatusAndError, "status-and-error", "a status and an error such as `403 invalid_token`");
+
+impl FromStr for StatusAndError {
+    type Err = WrongForm;
+
+    fn from_str(text: &str) -> Result<Self, WrongForm> {
+        let (status, error) = text.split_once(' ').ok_or(WrongForm("the status or the error is missing"))?;
+        let status = status.parse().map_err(|_| WrongForm("the status is no number"))?;
+        require((400..=599).contains(&status), "the status must be from 400 to 599")?;
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+        require(
+            matches!(error.len(), 1..=64) && error.bytes().all(allowed),
+            "the error is made of 1 to 64 letters, digits, `.`, `_` and `-`",
+        )?;
+        require(
+            !["insufficient_scope", "invalid_request"].contains(&error),
+            "no other token mends `insufficient_scope` or `invalid_request`",
+        )?;
+        Ok(Self { status, error: error.to_owned() })
+    }
+}
+
+impl serde::Serialize for StatusAndError {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{} {}", self.status, self.error))
+    }
+}
+
 impl FromStr for TokenHeader {
     type Err = WrongForm;
 

@@ -64,7 +64,9 @@ pub(super) enum Deviation {
     NoTokenType,
     #[error("its token_type is {0} instead of Bearer")]
     TokenType(String),
-    #[error("its expires_in is no number of seconds above zero; the token's own `exp` counts, else 5 minutes")]
+    #[error(
+        "its expires_in is no number of seconds above zero; the token's own `exp` counts, else 5 minutes"
+    )]
     ExpiresIn,
 }
 
@@ -295,7 +297,8 @@ mod tests {
             ["0", "-1", "0.5", "\"0\"", "\"\"", "\"-5\"", "\"1h\"", "\"inf\"", "\"NaN\"", "true", "{}", "[9]"]
         {
             for (token, seconds) in [(jwt(r#"{"exp":1000060}"#), 60), ("opaque".to_owned(), 300)] {
-                let body = format!(r#"{{"access_token":"{token}","token_type":"Bearer","expires_in":{bad}}}"#);
+                let body =
+                    format!(r#"{{"access_token":"{token}","token_type":"Bearer","expires_in":{bad}}}"#);
                 let answer = parsed(&body).unwrap();
                 assert_eq!(answer.lifetime.as_secs(), seconds, "{bad} {token}");
                 assert_eq!(answer.deviations, [Deviation::ExpiresIn], "{bad}");
@@ -334,9 +337,14 @@ mod tests {
         ] {
             assert_eq!(parsed(body).unwrap_err(), FetchError::AccessToken, "{body}");
         }
-        for (kind, known) in
-            [("mac", "mac"), ("MAC", "mac"), ("DPoP", "DPoP"), (" dpop ", "DPoP"), ("pop", "PoP"), ("N_A", "N_A")]
-        {
+        for (kind, known) in [
+            ("mac", "mac"),
+            ("MAC", "mac"),
+            ("DPoP", "DPoP"),
+            (" dpop ", "DPoP"),
+            ("pop", "PoP"),
+            ("N_A", "N_A"),
+        ] {
             let body = format!(r#"{{"access_token":"a","expires_in":9,"token_type":"{kind}"}}"#);
             assert_eq!(parsed(&body).unwrap_err(), FetchError::TokenType(known), "{body}");
         }

@@ -342,7 +342,8 @@ impl Admin {
             }
             None => None,
         };
-        let http = HttpClient::new(http_options(config.timeouts, ca_pem, None)).map_err(RotationError::Client)?;
+        let http =
+            HttpClient::new(http_options(config.timeouts, ca_pem, None)).map_err(RotationError::Client)?;
         let text = SecretString::from(["Bearer ", token.expose_secret()].concat());
         let mut authorization = HeaderValue::from_str(text.expose_secret())
             .map_err(|_| RotationError::AdminToken(ReadError::NotText))?;

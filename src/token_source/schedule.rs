@@ -131,7 +131,13 @@ impl Pace {
 
     /// The try under way failed. Gives until when callers are told so without a new try; `None` when they are told nothing
     /// new, because this row of tries is not over.
-    pub fn failed(&mut self, failure: &Failure, now: Instant, held: Option<Held>, random: f64) -> Option<Instant> {
+    pub fn failed(
+        &mut self,
+        failure: &Failure,
+        now: Instant,
+        held: Option<Held>,
+        random: f64,
+    ) -> Option<Instant> {
         let began = self.last_began.unwrap_or(now);
         let count = self.failing.map_or(0, |failing| failing.count).saturating_add(1);
         let is_final = !failure.error.is_transient();
@@ -244,7 +250,8 @@ mod tests {
         // What time cannot heal is not hurried, however many ask: a wrong secret sent in quick succession gets a client
         // locked out, and an answer that cannot be used stays one.
         let wrong = [FetchError::Status(401), FetchError::ErrorAnswer(200), FetchError::Malformed];
-        for error in wrong.into_iter().chain([FetchError::TokenType("mac"), FetchError::Http(HttpError::Tls)]) {
+        for error in wrong.into_iter().chain([FetchError::TokenType("mac"), FetchError::Http(HttpError::Tls)])
+        {
             assert_eq!(begun(4, error.into(), ms(10), situation(true)), [0, 2_010, 6_020, 14_030], "{error}");
         }
         let wished = Failure { error: BUSY, retry_after: Some(ms(30_000)) };

@@ -73,7 +73,8 @@ impl<'a> TokenClient<'a> {
     fn tell(&self, deviations: Vec<Deviation>) {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         let is_new = |deviation: &Deviation| !told.contains(deviation);
-        let new: Vec<Deviation> = deviations.into_iter().filter(is_new).take(MOST_TOLD - told.len()).collect();
+        let new: Vec<Deviation> =
+            deviations.into_iter().filter(is_new).take(MOST_TOLD - told.len()).collect();
         if new.is_empty() {
             return;
         }

@@ -28,7 +28,9 @@ pub(super) use inbound::{
 pub(super) use issuer::{
     AudienceSettings, Client, GrantType, Issuer, JwtPrivateKey, Profile, ScopeClaim, TokenType,
 };
-pub(super) use outbound::{AuthMethod, Credential, ForwardProxy, LocalApi, Other, Outbound, RotateSecret};
+pub(super) use outbound::{
+    AuthMethod, Credential, ForwardProxy, LocalApi, Other, Outbound, Refusal, RotateSecret,
+};
 pub(super) use revocation::{FullRevocation, OnFailure, Revocation, RevocationKind};
 
 /// The JSON Schema of a configuration file.

@@ -9,7 +9,7 @@ use super::{Algorithm, FetchTimeouts, Timeouts, UpstreamTls, yes};
 use crate::config::address::{HttpUrl, IssuerUrl, ListenAddress, UpstreamUrl};
 use crate::config::name::{
     Audience, ClientId, ExtraParameter, HeaderPrefix, HostValue, KeyId, Name, PathPattern, Resource, Scope,
-    ServerName, TokenHeader,
+    ServerName, StatusAndError, TokenHeader,
 };
 use crate::config::value::{FilePath, GoDuration, Percent};
 
@@ -148,10 +148,15 @@ pub(in crate::config) struct Outbound {
     /// Whether such a header of the request's own is replaced; `false`: the request then passes as it is.
     #[serde(default = "yes")]
     pub overwrite: bool,
-    /// Whether a request whose token the upstream refuses (401) is sent once more with a new one: at most one new token per
-    /// credential in 30s, never for a token younger than 5s, and only bodies of at most 64 KiB.
+    /// Whether a request whose token the upstream refuses (see `retryOn`) is sent once more with a new one: at most one new
+    /// token per credential in 30s, never for a token younger than 5s, and only bodies of at most 64 KiB.
     #[serde(default = "yes")]
     pub retry_unauthorized: bool,
+    /// Which answers refuse the token: a status, or a status and the `error` of its challenge (`WWW-Authenticate`), such as
+    /// `403 invalid_token`. Never one whose challenge says `insufficient_scope` or `invalid_request`.
+    #[serde(default = "default_retry_on")]
+    #[schemars(length(min = 1))]
+    pub retry_on: Vec<Refusal>,
     /// Whether the upstream gets the client's `Host`; otherwise its own name.
     #[serde(default)]
     pub preserve_host: bool,
@@ -172,6 +177,20 @@ pub(in crate::config) struct Outbound {
     /// How long each step of a request to the upstream may take.
     #[serde(default)]
     pub upstream_timeouts: Timeouts,
+}
+
+/// An answer that refuses the token.
+#[derive(Deserialize, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub(in crate::config) enum Refusal {
+    /// This status.
+    Status(#[schemars(range(min = 400, max = 599))] u16),
+    /// This status with this error in its challenge.
+    Challenge(StatusAndError),
+}
+
+fn default_retry_on() -> Vec<Refusal> {
+    vec![Refusal::Status(401)]
 }
 
 /// A forward proxy: where requests of a program go that has this listener as its HTTP proxy.

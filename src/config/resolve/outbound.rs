@@ -1,6 +1,7 @@
 //! Outbound listeners, and the API for programs that attach tokens themselves.
 
 use super::{Resolver, is_this_machine};
+use crate::config::name::StatusAndError;
 use crate::config::tree::KeyPath;
 use crate::config::{address, raw};
 use crate::domain::listen::Listen;
@@ -61,10 +62,20 @@ pub(super) fn resolve_listener(
             header: raw.header.0,
             prefix: raw.prefix.0,
             overwrite: raw.overwrite,
-            retry_unauthorized: raw.retry_unauthorized,
+            retry_on: if raw.retry_unauthorized { retry_on(raw.retry_on) } else { Vec::new() },
         },
         forwarded_headers: raw.forwarded_headers,
     })
+}
+
+fn retry_on(raw: Vec<raw::Refusal>) -> Vec<outbound::TokenRefusal> {
+    let refusal = |raw| match raw {
+        raw::Refusal::Status(status) => outbound::TokenRefusal { status, error: None },
+        raw::Refusal::Challenge(StatusAndError { status, error }) => {
+            outbound::TokenRefusal { status, error: Some(error) }
+        }
+    };
+    raw.into_iter().map(refusal).collect()
 }
 
 /// Where requests go, and with which credential.

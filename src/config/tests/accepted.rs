@@ -10,11 +10,12 @@ use crate::domain::listen::Listen;
 use crate::domain::oauth::GrantType;
 use crate::domain::path::Ordinary;
 use crate::domain::secret::ExposeSecret;
+use crate::http_client::FetchTimeouts;
 use crate::issuer;
 use crate::issuer::client::ExpectedSecret;
 use crate::jose::Algorithm;
 use crate::limits::{self, Per, Rate};
-use crate::proxy::outbound::Kind;
+use crate::proxy::outbound::{Kind, TokenRefusal};
 use crate::token_source::{Authentication, TokenEndpoint};
 use crate::verifier::{Access, Audiences, CorsPreflight, KeySource, Mode, Profile};
 use crate::{store, telemetry};
@@ -258,7 +259,7 @@ fn credentials_and_outbound_listeners_arrive() {
     let outbound = &config.outbound[0];
     let attach = &outbound.attach;
     assert_eq!((attach.header.as_str(), attach.prefix.as_str()), ("x-token", "Token "));
-    assert!(!attach.overwrite && attach.retry_unauthorized);
+    assert!(!attach.overwrite && attach.retry_on.len() == 1);
     let Kind::Reverse(reverse) = &outbound.kind else { panic!() };
     assert!(reverse.preserve_host && !reverse.map_location && outbound.forwarded_headers);
     assert_eq!(reverse.hosts, ["hub", "hub:9000"]);
@@ -305,13 +306,16 @@ fn defaults_are_the_documented_ones() {
     let outbound = &config.outbound[0];
     let attach = &outbound.attach;
     assert_eq!((attach.header.as_str(), attach.prefix.as_str()), ("authorization", "Bearer "));
-    assert!(attach.overwrite && attach.retry_unauthorized);
+    assert!(attach.overwrite);
+    assert_eq!(attach.retry_on, [TokenRefusal { status: 401, error: None }]);
     let Kind::Reverse(reverse) = &outbound.kind else { panic!() };
     assert!(!reverse.preserve_host && reverse.hosts.is_empty() && reverse.map_location);
     assert_eq!(reverse.target.upstream.timeouts.idle.as_secs(), 25);
     let credential = &config.credentials[0];
     assert!(matches!(credential.authentication, Authentication::SecretBasic { .. }));
     assert!(!credential.local_api && credential.kept_at.is_none() && credential.rotation.is_none());
+    let fetches = FetchTimeouts { connect: Duration::from_secs(3), total: Duration::from_secs(15) };
+    assert_eq!((credential.timeouts, authority.timeouts), (fetches, fetches));
     assert!(config.local_api.is_none());
 }
 

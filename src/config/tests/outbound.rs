@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::{assert_problem, config, problems, small_but, warnings};
+use super::{assert_problem, config, problems, small_but, small_with, warnings};
 use crate::domain::listen::Listen;
 use crate::jose::Algorithm;
-use crate::proxy::outbound::Kind;
+use crate::proxy::outbound::{Kind, TokenRefusal};
 use crate::token_source::{Authentication, PrivateKeyJwt};
 
 /// The small configuration, its credential with these lines instead of the secret's file.
@@ -45,6 +45,24 @@ fn every_authentication_method_has_its_files() {
         "    authMethod: tls_client_auth\n    certFile: ${DIR}/ca.pem\n    keyFile: ${DIR}/key.pem\n    caFile: ${DIR}/ca.pem\n",
     );
     assert!(matches!(of, Authentication::Certificate { cert_file, .. } if name(&cert_file) == "ca.pem"));
+}
+
+#[test]
+fn the_answers_that_refuse_a_token_are_statuses_with_or_without_an_error() {
+    let retry_on = |lines: &str| config(&small_with("outbound", lines)).outbound[0].attach.retry_on.clone();
+    let on = |status: u16, error: Option<&str>| TokenRefusal { status, error: error.map(str::to_owned) };
+    let both = "    retryOn: [401, 403 invalid_token, \"498 expired\"]\n";
+    assert_eq!(retry_on(both), [on(401, None), on(403, Some("invalid_token")), on(498, Some("expired"))]);
+    assert_eq!(retry_on(&format!("    retryUnauthorized: false\n{both}")), []);
+    for (wrong, key, message) in [
+        ("[]", "outbound[0].retryOn", ""),
+        ("[302]", "outbound[0].retryOn[0]", ""),
+        ("[invalid_token]", "outbound[0].retryOn[0]", ""),
+        ("[401, 403 insufficient_scope]", "outbound[0].retryOn[1]", "no other token mends"),
+        ("[200 invalid_token]", "outbound[0].retryOn[0]", "from 400 to 599"),
+    ] {
+        assert_problem(&small_with("outbound", &format!("    retryOn: {wrong}\n")), key, message);
+    }
 }
 
 #[test]

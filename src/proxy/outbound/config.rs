@@ -85,8 +85,17 @@ pub struct Attach {
     pub prefix: String,
     /// Whether a header of the request's own is replaced; else such a request passes as it is.
     pub overwrite: bool,
-    /// Whether a request whose token was refused is sent once more with a new one.
-    pub retry_unauthorized: bool,
+    /// Which answers refuse the token, so that the request is sent once more with a new one; none: it never is.
+    pub retry_on: Vec<TokenRefusal>,
+}
+
+/// An answer that refuses the token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenRefusal {
+    /// Its status.
+    pub status: u16,
+    /// The `error` of a challenge that it must have (RFC 6750 §3); none: any answer with the status.
+    pub error: Option<String>,
 }
 
 impl Config {

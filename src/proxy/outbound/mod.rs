@@ -21,7 +21,9 @@ use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType};
 
-pub use self::config::{Attach, Config, ForwardConfig, ForwardTarget, Kind, ReverseConfig, Target};
+pub use self::config::{
+    Attach, Config, ForwardConfig, ForwardTarget, Kind, ReverseConfig, Target, TokenRefusal,
+};
 use self::forward::{Routed, Urls};
 use self::links::Links;
 use self::reverse::{Called, Reverse};
@@ -293,6 +295,18 @@ impl Outbound {
         Links { tls, host, port, preserves_host: *preserve_host, here: &called(session) }.map(answer)
     }
 
+    /// An answer to the request's second try that does not refuse the token says that the first token had died.
+    fn note_answer(&self, answer: &ResponseHeader, ctx: &Context) {
+        if ctx.replayed
+            && !answer.status.is_informational()
+            && let (Some(Credential::Attached(token, _)), Some(Route::To(index, _))) =
+                (&ctx.credential, &ctx.route)
+            && let Ok(destination) = self.destination(*index)
+        {
+            destination.credential.note_accepted(token);
+        }
+    }
+
     /// What becomes of an answer that refuses the token: gives whether the request is sent once more, with another one.
     ///
     /// # Errors
@@ -308,7 +322,7 @@ impl Outbound {
             return Ok(false);
         }
         // The last try that Pingora would make is kept for what it is.
-        if !replay::is_in_hand(session) || ctx.attempts >= MAX_TRIES {
+        if !replay::can_be_sent_again(session) || ctx.attempts >= MAX_TRIES {
             source.note_refusal(refused);
             return Ok(false);
         }
@@ -456,7 +470,8 @@ impl ProxyHttp for Outbound {
         if let Some(upstream) = self.upstream_of(ctx) {
             upstream.answered(response);
         }
-        if !self.attach.retry_unauthorized || !replay::is_token_refused(response) {
+        if !replay::is_token_refused(response, &self.attach.retry_on) {
+            self.note_answer(response, ctx);
             return Ok(());
         }
         match self.replace_token(session, ctx).await {

@@ -4,14 +4,29 @@ use http::{HeaderValue, StatusCode, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::Session;
 
+use super::config::TokenRefusal;
+
 /// gRPC's code for a call without valid authentication.
 const UNAUTHENTICATED: &[u8] = b"16";
 
-/// Whether an answer says that the token is not accepted: 401, or the same in gRPC without a message.
-pub(super) fn is_token_refused(answer: &ResponseHeader) -> bool {
-    if answer.status == StatusCode::UNAUTHORIZED {
-        return true;
+/// Errors of a challenge that no other token of the same client mends (RFC 6750 §3.1).
+const NOT_ABOUT_THE_TOKEN: [&str; 2] = ["insufficient_scope", "invalid_request"];
+
+/// Whether an answer says that the token is not accepted: one of `refusals`, or 401 in gRPC's way without a message, which
+/// counts as 401 does.
+pub(super) fn is_token_refused(answer: &ResponseHeader, refusals: &[TokenRefusal]) -> bool {
+    let status = if is_unauthenticated_call(answer) { 401 } else { answer.status.as_u16() };
+    let mut candidates = refusals.iter().filter(|refusal| refusal.status == status).peekable();
+    if candidates.peek().is_none() {
+        return false;
     }
+    let errors = challenge_errors(answer);
+    let is = |error: &str| errors.iter().any(|said| said.eq_ignore_ascii_case(error));
+    !NOT_ABOUT_THE_TOKEN.into_iter().any(is)
+        && candidates.any(|refusal| refusal.error.as_deref().is_none_or(is))
+}
+
+fn is_unauthenticated_call(answer: &ResponseHeader) -> bool {
     let value = |name| answer.headers.get(name).map(http::HeaderValue::as_bytes);
     let is_grpc = value(header::CONTENT_TYPE.as_str())
         .and_then(|kind| kind.strip_prefix(b"application/grpc"))
@@ -20,9 +35,57 @@ pub(super) fn is_token_refused(answer: &ResponseHeader) -> bool {
     answer.status == StatusCode::OK && is_grpc && is_all && value("grpc-status") == Some(UNAUTHENTICATED)
 }
 
-/// Whether the whole request is in hand: its body has been read to its end, and all of it was kept (64 KiB at most).
-pub(super) fn is_in_hand(session: &mut Session) -> bool {
-    session.as_mut().is_body_done() && !session.as_ref().retry_buffer_truncated()
+/// Every `error` parameter of the answer's challenges (RFC 9110 §11.6.1), whatever their scheme.
+fn challenge_errors(answer: &ResponseHeader) -> Vec<String> {
+    let values = answer.headers.get_all(header::WWW_AUTHENTICATE);
+    values.iter().flat_map(|value| errors_in(&String::from_utf8_lossy(value.as_bytes()))).collect()
+}
+
+/// The values of `error` in one field value. What is no list of challenges has none.
+fn errors_in(value: &str) -> Vec<String> {
+    let (mut errors, mut rest) = (Vec::new(), value);
+    while !rest.is_empty() {
+        let (part, next) = split_at_comma(rest);
+        rest = next;
+        let Some((name, value)) = part.split_once('=') else { continue };
+        // The first parameter of a challenge stands behind its scheme.
+        let name = name.split_ascii_whitespace().next_back().unwrap_or_default();
+        if name.eq_ignore_ascii_case("error") {
+            errors.push(unquoted(value.trim()));
+        }
+    }
+    errors
+}
+
+/// What stands before the first comma outside quotes, and what after it.
+fn split_at_comma(text: &str) -> (&str, &str) {
+    let (mut is_quoted, mut is_escaped) = (false, false);
+    for (at, c) in text.char_indices() {
+        match c {
+            _ if is_escaped => is_escaped = false,
+            '\\' if is_quoted => is_escaped = true,
+            '"' => is_quoted = !is_quoted,
+            ',' if !is_quoted => return (&text[..at], &text[at + 1..]),
+            _ => {}
+        }
+    }
+    (text, "")
+}
+
+fn unquoted(value: &str) -> String {
+    match value.strip_prefix('"') {
+        Some(quoted) => quoted.strip_suffix('"').unwrap_or(quoted).replace('\\', ""),
+        None => value.to_owned(),
+    }
+}
+
+/// Whether the request can be sent once more as it was: its body has been read to its end, and all of it was kept (64 KiB at
+/// most); or the client waits for `100 Continue` (RFC 9110 §10.1.1), and nothing of its body has come.
+pub(super) fn can_be_sent_again(session: &mut Session) -> bool {
+    let is_whole = session.as_mut().is_body_done() && !session.as_ref().retry_buffer_truncated();
+    let expectation = session.req_header().headers.get(header::EXPECT);
+    let waits = expectation.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    is_whole || (waits && session.as_ref().body_bytes_read() == 0)
 }
 
 /// A body that turned out to be empty is one all the same: a server may insist on its length.
@@ -46,7 +109,7 @@ mod tests {
             for (name, value) in headers {
                 answer.insert_header(*name, *value).unwrap();
             }
-            is_token_refused(&answer)
+            is_token_refused(&answer, &[TokenRefusal { status: 401, error: None }])
         };
         assert!(refused(401, &[]));
         for kind in ["application/grpc", "application/grpc+proto", "application/grpc; charset=x"] {
@@ -63,5 +126,44 @@ mod tests {
         assert!(!refused(200, &[("content-type", "application/grpc-web"), ("grpc-status", "16")]));
         assert!(!refused(200, &[("content-type", "application/json"), ("grpc-status", "16")]));
         assert!(!refused(500, &[("content-type", "application/grpc"), ("grpc-status", "16")]));
+    }
+
+    #[test]
+    fn the_challenge_decides_where_it_says_what_is_wrong() {
+        let on = |status: u16, error: Option<&str>| TokenRefusal { status, error: error.map(str::to_owned) };
+        let refusals = [on(401, None), on(403, Some("invalid_token")), on(419, None)];
+        let refused = |status: u16, challenges: &[&'static str]| {
+            let mut answer = ResponseHeader::build(status, None).unwrap();
+            for challenge in challenges {
+                answer.append_header("www-authenticate", *challenge).unwrap();
+            }
+            is_token_refused(&answer, &refusals)
+        };
+        for (status, challenge, expected) in [
+            (401, "Bearer", true),
+            (
+                401,
+                r#"Bearer realm="a", error="invalid_token", error_description="it has expired, sorry""#,
+                true,
+            ),
+            (401, r#"Bearer error="insufficient_scope", scope="a b""#, false),
+            (401, "Bearer error=insufficient_scope", false),
+            (401, r#"bearer ERROR = "Invalid_Request""#, false),
+            (401, r#"Basic realm="x", Bearer realm="y", error="invalid_request""#, false),
+            (401, r#"Bearer realm="say \", error=\"insufficient_scope\"", error="invalid_token""#, true),
+            (401, r#"Bearer error_description="insufficient_scope""#, true),
+            (401, "nonsense,,,=\"", true),
+            (403, "Bearer", false),
+            (403, r#"Bearer error="invalid_token""#, true),
+            (403, r#"Bearer realm="r",error=invalid_token"#, true),
+            (403, r#"Bearer error="insufficient_scope""#, false),
+            (419, "", true),
+            (418, r#"Bearer error="invalid_token""#, false),
+        ] {
+            assert_eq!(refused(status, &[challenge]), expected, "{status} {challenge}");
+        }
+        assert!(!refused(401, &["Basic realm=\"a\"", "Bearer error=\"insufficient_scope\""]));
+        assert!(!refused(403, &[]));
+        assert!(!is_token_refused(&ResponseHeader::build(401, None).unwrap(), &[]));
     }
 }

@@ -186,7 +186,8 @@ impl TokenSource {
         let mut wanted = self.0.config.prefetch || self.0.state.receiver_count() > 0;
         let mut refused = false;
         loop {
-            let situation = Situation { held: self.held(), in_flight: !attempt.is_terminated(), wanted, refused };
+            let situation =
+                Situation { held: self.held(), in_flight: !attempt.is_terminated(), wanted, refused };
             let next = pace.next(&situation);
             let look = Instant::now() + LOOK_EVERY;
             tokio::select! {

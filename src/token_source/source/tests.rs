@@ -314,7 +314,8 @@ async fn a_definite_refusal_is_not_repeated_in_a_hurry() {
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_can_never_work_is_not_asked_for_in_a_hurry_however_many_callers_ask() {
     let refused = FetchError::Refused { code: ErrorCode::InvalidScope, status: 200 };
-    for error in [refused, FetchError::ErrorAnswer(200), FetchError::Malformed, FetchError::TokenType("DPoP")] {
+    for error in [refused, FetchError::ErrorAnswer(200), FetchError::Malformed, FetchError::TokenType("DPoP")]
+    {
         let world = World::new(|_| {});
         let _task = world.run(move |_| failing(error));
         while world.start.elapsed() < ms(20_000) {

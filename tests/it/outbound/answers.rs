@@ -31,7 +31,11 @@ async fn a_token_is_served_whatever_the_answer_around_it_looks_like_and_one_warn
     let bearer = || with(r#","token_type":"Bearer","expires_in":3600"#);
     let form = format!("access_token={TOKEN}&token_type=bearer&expires_in=3600");
     for (name, answer, told) in [
-        ("Shopify", raw(200, JSON, &with(r#","scope":"write_products","expires_in":86399"#)), "no token_type"),
+        (
+            "Shopify",
+            raw(200, JSON, &with(r#","scope":"write_products","expires_in":86399"#)),
+            "no token_type",
+        ),
         (
             "Apigee",
             raw(200, JSON, &with(r#","token_type":"BearerToken","expires_in":"1799""#)),
@@ -46,7 +50,11 @@ async fn a_token_is_served_whatever_the_answer_around_it_looks_like_and_one_warn
         ("201", raw(201, JSON, &bearer()), "status is 201"),
         ("a BOM", raw(200, JSON, &[b"\xef\xbb\xbf", bearer().as_slice()].concat()), "byte order mark"),
         ("gzip", raw(200, &format!("{JSON}Content-Encoding: gzip\r\n"), GZIP), "compressed"),
-        ("twice", raw(200, JSON, &with(&format!(r#","access_token":"{TOKEN}","token_type":"Bearer""#))), "repeated"),
+        (
+            "twice",
+            raw(200, JSON, &with(&format!(r#","access_token":"{TOKEN}","token_type":"Bearer""#))),
+            "repeated",
+        ),
         ("expires_in 0", raw(200, JSON, &with(r#","token_type":"Bearer","expires_in":0"#)), "expires_in"),
         ("a form", raw(200, "Content-Type: text/plain\r\n", form.as_bytes()), "a form"),
     ] {
@@ -79,7 +87,8 @@ async fn an_expires_in_of_minus_one_beside_a_jwt_means_that_the_jwts_own_end_cou
 async fn a_token_that_no_bearer_header_can_carry_is_refused_and_named_and_not_asked_for_every_second() {
     let unusable = ["mac", "DPoP", "PoP", "N_A"]
         .map(|kind| format!(r#"{{"access_token":"never-attached","token_type":"{kind}","expires_in":60}}"#));
-    let errors = [r#"{"error":"invalid_client"}"#, r#"{"error":"something_else"}"#, "{}", "<html>wait</html>"];
+    let errors =
+        [r#"{"error":"invalid_client"}"#, r#"{"error":"something_else"}"#, "{}", "<html>wait</html>"];
     let bodies = unusable.into_iter().chain(errors.map(str::to_owned));
     let cells = bodies.map(|body| async move {
         let world = world("", "").await;
@@ -88,7 +97,11 @@ async fn a_token_that_no_bearer_header_can_carry_is_refused_and_named_and_not_as
         let began = Instant::now();
         while began.elapsed() < Duration::from_secs(5) {
             let answer = world.get("/").await;
-            assert_eq!((answer.status, answer.header("x-m2m-reason")), (503, Some("token_unavailable")), "{body}");
+            assert_eq!(
+                (answer.status, answer.header("x-m2m-reason")),
+                (503, Some("token_unavailable")),
+                "{body}"
+            );
             assert!(answer.header("retry-after").is_some(), "{body}");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }

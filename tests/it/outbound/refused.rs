@@ -86,6 +86,90 @@ async fn a_longer_or_unfinished_body_is_passed_on_without_delay_and_never_twice_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_waits_behind_expect_is_sent_with_the_new_token_for_nothing_of_it_was_consumed() {
+    let (world, old) = revoked("").await;
+    // Refused by its head alone, as servers do whose clients ask first.
+    world.upstream.next(Answer::Early(401));
+    let address = world.sidecar.address("hub");
+    let mut connection = Connection::open(address).await;
+    // Longer than what could be kept for another try.
+    let body: Vec<u8> = (0..200_000_u32).map(|i| (i % 251) as u8).collect();
+    let length = body.len().to_string();
+    let headers = [("Expect", "100-continue"), ("Content-Length", length.as_str())];
+    connection.send(request_bytes("POST", address, "/upload", &headers, b"")).await;
+    assert!(connection.wait_for_bytes(b"100 Continue\r\n\r\n").await);
+    connection.send(&body).await;
+    let answer = connection.answer().await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let seen = seen(&world);
+    assert_eq!(seen.len(), 2);
+    assert_eq!((seen[0].bearer(), seen[0].body.len()), (Some(old.as_str()), 0));
+    assert_eq!(seen[1].bearer(), Some(world.authority.issued()[1].as_str()));
+    assert!(seen[1].body == body, "whole, and once");
+}
+
+/// A refusal with this challenge.
+fn challenged(status: u16, challenge: &str) -> Answer {
+    Answer::Reply(status, vec![("WWW-Authenticate".to_owned(), challenge.to_owned())], b"no".to_vec())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_challenge_that_no_other_token_meets_is_passed_on_and_causes_no_fetch() {
+    let (world, _) = revoked("").await;
+    for challenge in [
+        r#"Bearer realm="x", error="insufficient_scope", scope="a b""#,
+        r#"Bearer error="invalid_request""#,
+        r#"Basic realm="b", Bearer error=insufficient_scope"#,
+    ] {
+        world.upstream.next(challenged(401, challenge));
+        let answer = world.get("/").await;
+        assert_eq!((answer.status, answer.header("www-authenticate")), (401, Some(challenge)));
+    }
+    assert_eq!((seen(&world).len(), world.authority.fetches(Endpoint::Token)), (3, 1));
+    world.upstream.next(challenged(401, r#"Bearer error="invalid_token""#));
+    world.upstream.answer(|_| Answer::Echo);
+    assert_eq!(world.get("/").await.status, 200);
+    assert_eq!(world.authority.fetches(Endpoint::Token), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn retry_on_names_the_answers_of_services_that_say_it_otherwise() {
+    let (world, _) = revoked("    retryOn: [403 invalid_token, 419]\n").await;
+    world.upstream.answer(|_| Answer::Echo);
+    for other in [Answer::status(401, "no"), Answer::status(403, "no"), challenged(403, "Bearer")] {
+        world.upstream.next(other);
+        assert!(matches!(world.get("/").await.status, 401 | 403));
+    }
+    assert_eq!(world.authority.fetches(Endpoint::Token), 1);
+    world.upstream.next(challenged(403, r#"Bearer error="invalid_token""#));
+    assert_eq!(world.get("/").await.status, 200);
+    assert_eq!(world.authority.fetches(Endpoint::Token), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_refused_while_a_renewal_is_under_way_waits_for_it() {
+    // Refreshed after a second of two: every token is too young to be suspected.
+    let world = world("    refreshAt: 50%\n", "").await;
+    world.authority.answer_tokens(|answer| answer.lifetime = Duration::from_secs(4));
+    assert_eq!(world.get("/").await.status, 200);
+    let refused = world.authority.issued()[0].clone();
+    world.upstream.answer(move |seen| match seen.bearer() {
+        Some(bearer) if bearer == refused => Answer::status(401, "revoked"),
+        _ => Answer::Echo,
+    });
+    let gate = Gate::closed();
+    world.authority.behave(Endpoint::Token, Behave::Hold(gate.clone()));
+    world.authority.wait_for_fetches(Endpoint::Token, 2).await;
+    let before = world.upstream.received().len();
+    let (answer, ()) = tokio::join!(world.get("/"), async {
+        world.upstream.wait_for(before + 1).await;
+        gate.open();
+    });
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(world.authority.fetches(Endpoint::Token), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn when_the_new_token_is_refused_as_well_the_answer_passes_and_the_token_stays() {
     let (world, _) = revoked("").await;
     world.upstream.answer(|_| Answer::status(401, "missing scope"));
