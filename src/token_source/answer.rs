@@ -60,6 +60,8 @@ pub(super) enum Deviation {
     RepeatedMember,
     #[error("it is a form instead of JSON")]
     Form,
+    #[error("its access_token has white space around it")]
+    WhiteSpace,
     #[error("it has no token_type")]
     NoTokenType,
     #[error("its token_type is {0} instead of Bearer")]
@@ -138,10 +140,14 @@ fn parse_success(
     requested_at: UnixTime,
     mut deviations: Vec<Deviation>,
 ) -> Result<TokenAnswer, FetchError> {
-    let token = match members.string("access_token") {
-        Ok(Some(token)) if is_attachable(token) => token,
-        _ => return Err(FetchError::AccessToken),
-    };
+    let written = members.string("access_token").ok().flatten().ok_or(FetchError::AccessToken)?;
+    let token = written.trim_ascii();
+    if !is_attachable(token) {
+        return Err(FetchError::AccessToken);
+    }
+    if token.len() < written.len() {
+        deviations.push(Deviation::WhiteSpace);
+    }
     check_token_type(members.get("token_type"), &mut deviations)?;
     let lifetime = match members.get("expires_in") {
         None | Some(Value::Null) => lifetime_by_claims(token, requested_at)?,
@@ -376,6 +382,8 @@ mod tests {
             form.headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
             assert_eq!(of(&form), "it is a form instead of JSON");
         }
+        let padded = bearer.replace("\"a\"", "\" a\\n\"");
+        assert_eq!(of(&answer(200, padded)), "its access_token has white space around it");
         let mut compressed = answer(200, bearer);
         compressed.headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         assert_eq!(of(&compressed), "it is compressed, which the request did not ask for");

@@ -15,6 +15,7 @@ use std::time::{Duration, SystemTime};
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use serde_json::{Value, json};
+use tokio::time::timeout;
 use url::Url;
 use zeroize::Zeroizing;
 
@@ -267,9 +268,14 @@ async fn prove(
     let material = blocking(move || Material::with_secret(&config, &secret)).await;
     let (skew, material) = (Skew::default(), material.map_err(|_| RotationError::Files)?);
     let client = TokenClient::new(source.config(), clock, &skew, material);
-    // The semaphore is never closed.
-    let _turn = source.turn().acquire().await;
-    let grant = client.fetch().await.map_err(|failure| RotationError::Unproven(failure.error))?;
+    let fetch = async {
+        // The semaphore is never closed.
+        let _turn = source.turn().acquire().await;
+        client.fetch().await
+    };
+    let late = |_| Err(FetchError::Http(HttpError::Timeout).into());
+    let fetched = timeout(source.config().timeouts.total, fetch).await.unwrap_or_else(late);
+    let grant = fetched.map_err(|failure| RotationError::Unproven(failure.error))?;
     Ok((client.into_material(), grant))
 }
 

@@ -41,7 +41,7 @@ const MIN_REFRESH: Duration = Duration::from_millis(500);
 
 /// How long a caller waits at most when one try may take `total`: a row of tries, and a little for the way.
 pub(super) fn wait_limit(total: Duration) -> Duration {
-    ROW + GAP * 2 + total
+    ROW.min(total) + GAP * 2 + total
 }
 
 fn margin((most, share): (Duration, f64), lifetime: Duration) -> Duration {
@@ -110,14 +110,22 @@ struct Failing {
 }
 
 /// What the past says about the next try.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Pace {
+    /// Within what time the last try of a row begins.
+    row: Duration,
     last_began: Option<Instant>,
     gap: Duration,
     failing: Option<Failing>,
 }
 
 impl Pace {
+    /// No try yet; one may take `total`.
+    pub fn new(total: Duration) -> Self {
+        // Callers have waited long enough when a try took its whole time.
+        Self { row: ROW.min(total), last_began: None, gap: Duration::ZERO, failing: None }
+    }
+
     /// A try begins. `random` is in `0.0..1.0`.
     pub fn began(&mut self, now: Instant, random: f64) {
         self.last_began = Some(now);
@@ -142,10 +150,10 @@ impl Pace {
         let count = self.failing.map_or(0, |failing| failing.count).saturating_add(1);
         let is_final = !failure.error.is_transient();
         let since = self.failing.map_or(began, |failing| failing.since);
-        let quick = count <= QUICK_TRIES && !is_final && now - since < ROW;
+        let quick = count <= QUICK_TRIES && !is_final && now - since < self.row;
         let pauses = if is_final { count } else { count.saturating_sub(QUICK_TRIES) };
         let mut pause = backoff(pauses, random);
-        if let Some(held) = held.filter(|held| held.usable) {
+        if let Some(held) = held.filter(|held| held.usable && !is_final) {
             // Half of what is left, so that a token is not lost to a pause that began long before its end.
             let left = held.usable_until.saturating_duration_since(now);
             pause = pause.min((left / 2).max(GAP));
@@ -224,7 +232,7 @@ mod tests {
 
     /// Plays failures one after the other, each found out after `takes`; gives when each try began, in milliseconds.
     fn begun(failures: usize, failure: Failure, takes: Duration, situation: Situation) -> Vec<u128> {
-        let (start, mut pace, mut began) = (Instant::now(), Pace::default(), Vec::new());
+        let (start, mut pace, mut began) = (Instant::now(), Pace::new(ms(15_000)), Vec::new());
         let mut now = start;
         for _ in 0..failures {
             pace.began(now, 0.0);
@@ -264,7 +272,7 @@ mod tests {
     fn as_its_token_nears_its_end_a_credential_asks_more_often() {
         let now = Instant::now();
         let held = Held { usable: true, refresh_due: now, usable_until: now + ms(20_000) };
-        let mut pace = Pace::default();
+        let mut pace = Pace::new(ms(15_000));
         for _ in 0..9 {
             pace.failed(&BUSY.into(), now, None, 0.0);
         }
@@ -276,13 +284,16 @@ mod tests {
         assert_eq!(with(&mut pace, held), ms(10_000));
         assert_eq!(with(&mut pace, Held { usable_until: now + ms(1_200), ..held }), ms(1_000));
         assert_eq!(with(&mut pace, Held { usable: false, ..held }), ms(60_000));
+        // But what time cannot heal is not hurried then either.
+        pace.failed(&FetchError::Malformed.into(), now, Some(held), 0.0);
+        assert_eq!(pace.next(&Situation { held: Some(held), ..situation(false) }).unwrap() - now, ms(60_000));
     }
 
     #[test]
     fn beside_a_try_under_way_there_is_never_another() {
         let now = Instant::now();
         for failure in [None, Some(BUSY), Some(FetchError::Http(HttpError::Timeout))] {
-            let mut pace = Pace::default();
+            let mut pace = Pace::new(ms(15_000));
             pace.began(now, 0.0);
             if let Some(error) = failure {
                 pace.failed(&error.into(), now + ms(5_000), None, 0.0);
@@ -299,7 +310,7 @@ mod tests {
     #[test]
     fn an_authoritys_wish_outlasts_the_failures_after_it() {
         let now = Instant::now();
-        let mut pace = Pace::default();
+        let mut pace = Pace::new(ms(15_000));
         pace.began(now, 0.0);
         let wish = Failure { error: FetchError::Status(429), retry_after: Some(ms(60_000)) };
         pace.failed(&wish, now + ms(10), None, 0.0);
@@ -313,7 +324,7 @@ mod tests {
     fn a_failure_is_remembered_as_long_as_it_took_and_until_the_next_try() {
         let now = Instant::now();
         let told = |failure: Failure, took: u64| {
-            let mut pace = Pace::default();
+            let mut pace = Pace::new(ms(5_000));
             let tell = |pace: &mut Pace| {
                 pace.began(now, 0.0);
                 pace.failed(&failure, now + ms(took), None, 0.0).map(|until| until - (now + ms(took)))
@@ -348,7 +359,7 @@ mod tests {
         fn a_sick_authority_is_asked_once_a_second_at_most_whatever_happens(
             steps in proptest::collection::vec((any::<bool>(), any::<bool>(), 0_u64..5_000, 0_u8..4, 0.0_f64..1.0), 1..60),
         ) {
-            let (mut pace, mut now) = (Pace::default(), Instant::now());
+            let (mut pace, mut now) = (Pace::new(ms(15_000)), Instant::now());
             let mut before: Option<Instant> = None;
             for (wanted, refused, takes, kind, random) in steps {
                 let at = pace.next(&Situation { wanted, refused, ..situation(wanted) }).map_or(now, |at| at.max(now));

@@ -178,7 +178,7 @@ impl TokenSource {
     {
         let mut shutdown = pin!(shutdown);
         let mut changes = pin!(changed());
-        let mut pace = Pace::default();
+        let mut pace = Pace::new(self.0.config.timeouts.total);
         // The one try under way.
         let mut attempt = pin!(Fuse::terminated());
         self.0.state.send_modify(|state| state.failing = None);
