@@ -182,6 +182,8 @@ impl TokenSource {
         // The one try under way.
         let mut attempt = pin!(Fuse::terminated());
         self.0.state.send_modify(|state| state.failing = None);
+        // A run before this one may have broken off within a try.
+        self.0.fetching.store(false, Ordering::Release);
         // Callers that a run before this one left waiting, and readers that want a first token.
         let mut wanted = self.0.config.prefetch || self.0.state.receiver_count() > 0;
         let mut refused = false;
