@@ -110,7 +110,6 @@ impl FetchError {
             // Some authorities say `invalid_client` with 500. Only a status that speaks of load says more than the code.
             Self::Refused { status, .. } => status != 500 && is_transient_status(status),
             Self::Status(status) | Self::MetadataStatus(status) => is_transient_status(status),
-            Self::Expired => true,
             _ => false,
         }
     }
@@ -173,7 +172,6 @@ mod tests {
             refused(ErrorCode::TemporarilyUnavailable, 400),
             refused(ErrorCode::ServerError, 200),
             refused(ErrorCode::InvalidRequest, 429),
-            FetchError::Expired,
         ] {
             assert!(error.is_transient(), "{error:?}");
         }
@@ -187,6 +185,8 @@ mod tests {
             FetchError::Malformed,
             FetchError::AccessToken,
             FetchError::TokenType("mac"),
+            // An authority that hands out a token of its cache does so again a second later.
+            FetchError::Expired,
             FetchError::Status(404),
             FetchError::Status(302),
             FetchError::Status(501),
