@@ -22,8 +22,6 @@ pub(super) struct Refusals {
     asked: Option<Instant>,
     /// The token whose replacement is being fetched.
     being_replaced: Option<u64>,
-    /// The token that was fetched for a refusal, until the upstream has accepted it.
-    successor: Option<u64>,
     /// How many tokens in a row were refused before they were to be refreshed, and their successors accepted.
     died_young: u32,
 }
@@ -64,23 +62,19 @@ impl Refusals {
         self.being_replaced = None;
     }
 
-    /// A try has brought the token with this serial.
-    pub fn fetched(&mut self, serial: u64) {
-        if self.being_replaced.take().is_some() {
-            self.successor = Some(serial);
-        } else {
+    /// A try has brought a token. Gives whether it was fetched for a refusal.
+    pub fn fetched(&mut self) -> bool {
+        let for_refusal = self.being_replaced.take().is_some();
+        if !for_refusal {
             // The one before it lived until its refresh.
             self.died_young = 0;
         }
+        for_refusal
     }
 
-    /// The upstream has accepted the token with this serial. Gives how many before it died young, each in its turn, when that
-    /// is to be told.
-    pub fn accepted(&mut self, serial: u64) -> Option<u32> {
-        if self.successor != Some(serial) {
-            return None;
-        }
-        self.successor = None;
+    /// The upstream has refused a token and accepted its successor. Gives how many tokens died so in a row, when that is to be
+    /// told.
+    pub fn died_young(&mut self) -> Option<u32> {
         self.died_young = self.died_young.saturating_add(1);
         let rows = self.died_young / SUSPICIOUS;
         (self.died_young % SUSPICIOUS == 0 && rows.is_power_of_two()).then_some(self.died_young)
@@ -116,19 +110,12 @@ mod tests {
         for serial in 1..=30 {
             let now = start + COOL_DOWN * u32::try_from(serial).unwrap();
             assert_eq!(refusals.judge(serial, start, now), Judged::Asks);
-            refusals.fetched(serial + 1);
-            told.extend(refusals.accepted(serial + 1));
-            assert_eq!(refusals.accepted(serial + 1), None, "once for each");
+            assert!(refusals.fetched());
+            told.extend(refusals.died_young());
         }
         assert_eq!(told, [3, 6, 12, 24]);
-        // One that is refused as well says nothing, and one that lives to its refresh ends the row.
-        refusals.judge(31, start, start + COOL_DOWN * 40);
-        refusals.fetched(32);
-        refusals.fetched(33);
-        for serial in 33..35 {
-            refusals.judge(serial, start, start + COOL_DOWN * u32::try_from(serial + 10).unwrap());
-            refusals.fetched(serial + 1);
-            assert_eq!(refusals.accepted(serial + 1), None);
-        }
+        // One that lives to its refresh ends the row.
+        assert!(!refusals.fetched());
+        assert_eq!([(); 3].map(|()| refusals.died_young()), [None, None, Some(3)]);
     }
 }

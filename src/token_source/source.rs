@@ -4,7 +4,7 @@ mod task;
 #[cfg(test)]
 mod tests;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -38,6 +38,8 @@ struct Cell {
     /// The upstream's refusals, and the bell for them.
     refusals: Mutex<Refusals>,
     refused: Notify,
+    /// The serial of the token that was fetched for a refusal, until the upstream has accepted it; 0: none.
+    successor: AtomicU64,
     /// Rung for each token that was fetched.
     arrived: Notify,
     /// Whether a try is under way.
@@ -89,6 +91,7 @@ impl TokenSource {
             demand: Notify::new(),
             refusals: Mutex::default(),
             refused: Notify::new(),
+            successor: AtomicU64::new(0),
             arrived: Notify::new(),
             fetching: AtomicBool::new(false),
             turn: Semaphore::new(1),
@@ -217,11 +220,15 @@ impl TokenSource {
         judged != Judged::Stands
     }
 
-    /// The upstream has accepted a token that [`replacement`](Self::replacement) gave. So the one before it had died, and when
-    /// that happens again and again the log says so.
+    /// The upstream has accepted a token. When it was fetched because the one before it was refused, that one had died; and
+    /// when that happens again and again the log says so. To be called for each answer: it takes no lock but then.
     pub fn note_accepted(&self, token: &AccessToken) {
-        let refusals = &self.0.refusals;
-        let died = refusals.lock().unwrap_or_else(PoisonError::into_inner).accepted(token.serial());
+        let successor = &self.0.successor;
+        let is_it = successor.load(Ordering::Acquire) == token.serial();
+        if !is_it || successor.swap(0, Ordering::AcqRel) != token.serial() {
+            return;
+        }
+        let died = self.0.refusals.lock().unwrap_or_else(PoisonError::into_inner).died_young();
         if let Some(tokens) = died {
             tracing::warn!(
                 credential = self.0.config.name,

@@ -14,7 +14,7 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use http::{HeaderValue, Method, header};
+use http::{HeaderValue, Method, StatusCode, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::Digest;
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
@@ -295,10 +295,10 @@ impl Outbound {
         Links { tls, host, port, preserves_host: *preserve_host, here: &called(session) }.map(answer)
     }
 
-    /// An answer to the request's second try that does not refuse the token says that the first token had died.
+    /// An answer that does not refuse the token says something of the one before it, when that was refused.
     fn note_answer(&self, answer: &ResponseHeader, ctx: &Context) {
-        if ctx.replayed
-            && !answer.status.is_informational()
+        if !answer.status.is_informational()
+            && answer.status != StatusCode::UNAUTHORIZED
             && let (Some(Credential::Attached(token, _)), Some(Route::To(index, _))) =
                 (&ctx.credential, &ctx.route)
             && let Ok(destination) = self.destination(*index)

@@ -322,7 +322,8 @@ impl TokenSource {
         let cell = &*self.0;
         let (now, serial) = (cell.clock.now(), current.token.serial());
         self.put(current);
-        cell.refusals.lock().unwrap_or_else(PoisonError::into_inner).fetched(serial);
+        let for_refusal = cell.refusals.lock().unwrap_or_else(PoisonError::into_inner).fetched();
+        cell.successor.store(if for_refusal { serial } else { 0 }, Ordering::Release);
         cell.status.rcu(|s| CredentialStatus { last_refresh: Some(now), fetches: s.fetches + 1, ..**s });
         cell.arrived.notify_one();
         // Last: who is woken by it finds the token.

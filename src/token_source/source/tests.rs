@@ -367,6 +367,24 @@ async fn a_refused_token_is_replaced_once_for_everybody_and_serves_on_until_then
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_token_that_was_fetched_for_a_refusal_is_noted_once_when_it_is_accepted() {
+    let world = World::new(|_| {});
+    let _task = world.run(|_| (0, Ok(3_600_000)));
+    let first = world.source.token().await.unwrap();
+    let died = || world.source.0.refusals.lock().unwrap().died_young();
+    world.source.note_accepted(&first);
+    assert_eq!(world.source.0.successor.load(Ordering::Relaxed), 0, "it replaced none");
+    tokio::time::sleep(ms(6_000)).await;
+    let second = world.source.replacement(&first).await.unwrap();
+    world.source.note_accepted(&first);
+    assert_eq!(world.source.0.successor.load(Ordering::Relaxed), second.serial(), "not yet");
+    world.source.note_accepted(&second);
+    world.source.note_accepted(&second);
+    // Counted once: two more make three.
+    assert_eq!([died(), died()], [None, Some(3)]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_refusal_while_the_authority_is_sick_takes_no_token_from_anybody() {
     let world = World::new(|_| {});
     let _task = world.run(|n| if n == 0 { (0, Ok(3_600_000)) } else { failing(BUSY) });
