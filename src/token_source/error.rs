@@ -51,9 +51,12 @@ pub enum FetchError {
     /// The answer's `token_type` is this one, and not Bearer.
     #[error("the token answer's token_type is {0}: a bearer header cannot carry such a token")]
     TokenType(&'static str),
-    /// The token had expired when it arrived.
-    #[error("the access token had expired when it arrived")]
+    /// The token had expired when it was issued, by its own `exp`.
+    #[error("the access token's exp had passed when it was issued")]
     Expired,
+    /// The token lived for less time than its answer took.
+    #[error("the access token expired on its way")]
+    Late,
     /// The client id, the secret or a parameter cannot be sent.
     #[error("the token request could not be built")]
     Request,
@@ -81,7 +84,7 @@ impl FetchError {
             Self::ErrorAnswer(_) | Self::Malformed | Self::AccessToken | Self::TokenType(_) => {
                 "malformed_answer"
             }
-            Self::Expired => "expired",
+            Self::Expired | Self::Late => "expired",
             Self::Request => "request",
             Self::Files => "files",
             Self::Stopped => "stopped",
@@ -110,6 +113,7 @@ impl FetchError {
             // Some authorities say `invalid_client` with 500. Only a status that speaks of load says more than the code.
             Self::Refused { status, .. } => status != 500 && is_transient_status(status),
             Self::Status(status) | Self::MetadataStatus(status) => is_transient_status(status),
+            Self::Late => true,
             _ => false,
         }
     }
@@ -172,6 +176,7 @@ mod tests {
             refused(ErrorCode::TemporarilyUnavailable, 400),
             refused(ErrorCode::ServerError, 200),
             refused(ErrorCode::InvalidRequest, 429),
+            FetchError::Late,
         ] {
             assert!(error.is_transient(), "{error:?}");
         }

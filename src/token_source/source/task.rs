@@ -301,7 +301,7 @@ impl TokenSource {
         let Grant { lifetime, requested, .. } = grant;
         let token = AccessToken::new(grant);
         if !token.is_usable(self.now()) {
-            return Err(FetchError::Expired.into());
+            return Err(FetchError::Late.into());
         }
         let after = schedule::refresh_after(lifetime, self.0.config.refresh_at, fastrand::f64());
         Ok(Current {

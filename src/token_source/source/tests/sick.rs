@@ -227,7 +227,7 @@ impl Drop for Counted {
 async fn a_token_that_expired_on_its_way_is_a_failure_with_backoff() {
     let world = World::new(|_| {});
     let _task = world.run(|_| (1_500, Ok(1_000)));
-    assert_eq!(world.error().await, FetchError::Expired);
+    assert_eq!(world.error().await, FetchError::Late);
     tokio::time::sleep(ms(30_000)).await;
     assert!(world.asked().len() <= 3 + 4, "{:?}", world.asked());
 }
