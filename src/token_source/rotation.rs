@@ -27,7 +27,7 @@ use super::{Config, TokenSource, http_options};
 use crate::domain::clock::{SharedClock, UnixTime};
 use crate::domain::secret::{self, ExposeSecret, SecretString};
 use crate::files::{self, ReadError, blocking};
-use crate::http_client::{BuildError, Failed, HttpClient};
+use crate::http_client::{BuildError, Failed, HttpClient, HttpError};
 use crate::jose::kept_file::{self, Access};
 
 /// How soon a rotation that failed is tried again.

@@ -227,9 +227,7 @@ impl AskedStates {
 
 async fn put(of: &Revocation, http: &HttpClient, question: &Question) -> Result<State, Failure> {
     let (url, state) = match of.source() {
-        Source::Plgd(url) => {
-            (url.clone(), timeout(LONGEST_QUESTION, ask_plgd(http, url, question)).await)
-        }
+        Source::Plgd(url) => (url.clone(), timeout(LONGEST_QUESTION, ask_plgd(http, url, question)).await),
         Source::Introspection(url) => {
             let asked = timeout(LONGEST_QUESTION, introspect(of, http, &url, question)).await;
             (url, asked)
