@@ -77,7 +77,13 @@ pub enum Role {
     Inbound,
     /// From the program beside us.
     Outbound,
-    /// To one of our own endpoints.
+    /// To the token endpoint and what belongs to it, on whatever listener.
+    Issuer,
+    /// To the management API.
+    Admin,
+    /// To the API that hands out tokens to programs on this machine.
+    LocalApi,
+    /// To a service that a command runs itself, as the demo does.
     Local,
     /// To the probes: asked every few seconds, so an answer that all is well is not worth a line.
     Probes,
@@ -90,6 +96,9 @@ impl Role {
         match self {
             Self::Inbound => "inbound",
             Self::Outbound => "outbound",
+            Self::Issuer => "issuer",
+            Self::Admin => "admin",
+            Self::LocalApi => "localApi",
             Self::Local => "local",
             Self::Probes => "probes",
         }
@@ -294,7 +303,7 @@ impl Metrics {
             role,
             listener: listener.to_owned(),
             duration: self.duration.get_or_create_owned(&labels),
-            by_reason: Reason::ALL.iter().map(|_| [const { OnceLock::new() }; 3]).collect(),
+            by_reason: Reason::ALL.iter().map(|_| [const { OnceLock::new() }; Decision::COUNT]).collect(),
         }
     }
 
@@ -404,18 +413,25 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-/// Whether a request was let through.
+/// What became of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// It was sent on, or answered as asked.
+    /// It was sent on.
     Allow,
     /// It was refused.
     Deny,
     /// It was let through, but a listener that enforces would have refused it.
     Shadow,
+    /// An endpoint of our own answered it; the status says how.
+    Answered,
+    /// It was not refused, and failed: the upstream, the client's connection or the sidecar itself.
+    Error,
 }
 
 impl Decision {
+    /// How many there are.
+    const COUNT: usize = 5;
+
     /// The label's value.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -423,6 +439,8 @@ impl Decision {
             Self::Allow => "allow",
             Self::Deny => "deny",
             Self::Shadow => "shadow",
+            Self::Answered => "answered",
+            Self::Error => "error",
         }
     }
 }
@@ -433,7 +451,7 @@ pub struct RequestMetrics {
     role: Role,
     listener: String,
     duration: Histogram,
-    by_reason: Vec<[OnceLock<Counter>; 3]>,
+    by_reason: Vec<[OnceLock<Counter>; Decision::COUNT]>,
 }
 
 impl RequestMetrics {
@@ -459,7 +477,7 @@ impl RequestMetrics {
                 self.metrics.outbound.get_or_create_owned(&OutboundLabels { listener, result: reason.code() })
             }
             // Our own endpoints are measured by what they do; their requests only by duration.
-            Role::Local | Role::Probes => Counter::default(),
+            Role::Issuer | Role::Admin | Role::LocalApi | Role::Local | Role::Probes => Counter::default(),
         }
     }
 

@@ -14,6 +14,7 @@ pub mod name;
 pub mod oauth;
 pub mod path;
 pub mod pattern;
+pub mod printable;
 pub mod public_address;
 pub mod reason;
 pub mod revoked;

@@ -136,6 +136,12 @@ impl<'a> Jws<'a> {
         self.claims.get("jti").and_then(|jti| jti.as_str())
     }
 
+    /// The `aud` the payload claims; `None` when it is neither a text nor a list of texts. Nothing is verified here.
+    #[must_use]
+    pub fn claimed_audiences(&self) -> Option<Vec<&str>> {
+        self.claims.strings("aud").ok()
+    }
+
     /// A claim that is a text, as the payload claims it. Meant for a token that was verified before: nothing is verified
     /// here.
     #[must_use]

@@ -1,23 +1,30 @@
 //! One line, and one count, per request: what was asked, what was decided and why, and how long it took.
 //!
-//! The path is written without its query, and nothing of the headers is written: a token can be in either. Probes that
-//! find all well are written only when the log level is debug.
+//! The path is written without its query, and of the headers only what a refusal is about: a token can be in any. What a
+//! stranger chose is escaped and cut. Probes that find all well are written only when the log level is debug.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 use tokio::time::Instant;
 use tracing::Level;
 
 use super::connection::ConnectionState;
 use super::fault::Fault;
+use super::{request_id, respond};
+use crate::domain::printable::excerpt;
 use crate::domain::reason::Reason;
 use crate::telemetry::{Decision, RequestMetrics, Role};
+use crate::verifier::ClaimedToken;
 
 /// How much of a path is logged, in bytes.
 const LONGEST_PATH: usize = 256;
+/// How much of a claim or a header field is logged, in bytes.
+const LONGEST_TEXT: usize = 128;
 
 /// What is known of one request when it ends.
 pub struct Access {
@@ -25,7 +32,7 @@ pub struct Access {
     began: Instant,
     /// The check that decided, or what went wrong after it.
     pub reason: Reason,
-    /// Whether it was let through.
+    /// What became of it.
     pub decision: Decision,
     /// The client by a trusted proxy's word, where that is another than the connection's peer.
     pub client: Option<IpAddr>,
@@ -33,6 +40,12 @@ pub struct Access {
     pub detail: Option<Cow<'static, str>>,
     /// The token's client.
     pub client_id: Option<String>,
+    /// The token's `jti`, escaped and cut.
+    pub jti: Option<String>,
+    /// What a refused token says of itself.
+    claimed: Option<ClaimedToken>,
+    /// By which id other logs know it.
+    request_id: Option<HeaderValue>,
     /// From the last try of an upstream to the head of its answer.
     pub upstream_time: Option<Duration>,
     upstream_began: Option<Instant>,
@@ -45,13 +58,27 @@ impl Access {
         Self {
             began: Instant::now(),
             reason: Reason::Internal,
-            decision: Decision::Deny,
+            decision: Decision::Error,
             client: None,
             detail: None,
             client_id: None,
+            jti: None,
+            claimed: None,
+            request_id: None,
             upstream_time: None,
             upstream_began: None,
         }
+    }
+
+    /// Takes over the request's id, or makes one.
+    pub fn identify(&mut self, headers: &HeaderMap) {
+        self.request_id = Some(request_id::taken_over_or_made(headers));
+    }
+
+    /// The request's id; `None` before [`Access::identify`].
+    #[must_use]
+    pub fn request_id(&self) -> Option<&HeaderValue> {
+        self.request_id.as_ref()
     }
 
     /// It may pass.
@@ -66,10 +93,23 @@ impl Access {
         self.reason = reason;
     }
 
-    /// It may not, or it failed.
+    /// An endpoint of our own has answered it.
+    pub fn answered(&mut self) {
+        self.decision = Decision::Answered;
+        self.reason = Reason::Local;
+    }
+
+    /// It may not pass, or it failed.
     pub fn deny(&mut self, reason: Reason) {
-        self.decision = Decision::Deny;
+        self.decision = if is_failure(reason) { Decision::Error } else { Decision::Deny };
         self.reason = reason;
+    }
+
+    /// Notes what the request's token says of itself, if the token is why the request is, or would be, refused.
+    pub fn note_refused_token(&mut self, headers: &HeaderMap) {
+        if is_about_token(self.reason) && tracing::enabled!(target: "access", Level::INFO) {
+            self.claimed = ClaimedToken::of(headers);
+        }
     }
 
     /// It may not, or it failed, because of this fault.
@@ -105,6 +145,12 @@ impl Access {
         let peer = self.client.map(|client| client.to_string()).or_else(|| address.map(ToString::to_string));
         let head = session.req_header();
         let method = head.method.as_str();
+        let claimed = self.claimed.as_ref();
+        let shown =
+            |text: Option<&'_ String>| text.map(|text| excerpt(text.as_bytes(), LONGEST_TEXT).into_owned());
+        let audience =
+            claimed.filter(|_| self.reason == Reason::Audience).and_then(|it| it.audience.as_ref());
+        let claimed_jti = shown(claimed.and_then(|claimed| claimed.id.as_ref()));
         tracing::info!(
             target: "access",
             role = metrics.role().as_str(),
@@ -112,17 +158,59 @@ impl Access {
             peer = peer.map(tracing::field::display),
             via = self.client.and(address).map(tracing::field::display),
             method = method.get(..32).unwrap_or(method),
-            path = shortened(head.uri.path()),
+            path = excerpt(head.uri.path().as_bytes(), LONGEST_PATH).as_ref(),
             status,
             decision = self.decision.as_str(),
             reason = self.reason.code(),
             detail = self.detail.as_deref(),
+            host = self.refused_host(head, status).as_deref(),
+            origin = self.refused_origin(head).as_deref(),
+            iss = shown(claimed.and_then(|claimed| claimed.issuer.as_ref())),
+            aud = shown(audience),
             client_id = self.client_id.as_deref(),
+            jti = self.jti.as_deref().or(claimed_jti.as_deref()),
+            request_id = self.request_id.as_ref().and_then(|id| id.to_str().ok()),
             bytes = session.body_bytes_sent(),
             ms = milliseconds(took),
             upstream_ms = self.upstream_time.map(milliseconds),
         );
     }
+
+    /// The name that a listener does not answer for: that of an absolute target, else `Host`.
+    fn refused_host<'h>(&self, head: &'h RequestHeader, status: Option<u16>) -> Option<Cow<'h, str>> {
+        let is_about_host =
+            matches!(self.reason, Reason::Host | Reason::CrossSite | Reason::Destination | Reason::Loop)
+                || status == Some(StatusCode::MISDIRECTED_REQUEST.as_u16());
+        let target = head.raw_path();
+        let host =
+            match target.windows(3).position(|bytes| bytes == b"://").filter(|_| !target.starts_with(b"/")) {
+                Some(scheme) => {
+                    let authority = target.get(scheme + 3..).unwrap_or_default();
+                    let authority = authority.split(|byte| matches!(byte, b'/' | b'?')).next();
+                    // What stands before an `@` may be a password.
+                    authority.and_then(|authority| authority.rsplit(|byte| *byte == b'@').next())
+                }
+                None => head.headers.get(header::HOST).map(HeaderValue::as_bytes),
+            };
+        host.filter(|_| is_about_host).map(|host| excerpt(host, LONGEST_TEXT))
+    }
+
+    /// The site whose page sent the request, where that is why it is refused.
+    fn refused_origin<'h>(&self, head: &'h RequestHeader) -> Option<Cow<'h, str>> {
+        let origin = head.headers.get(header::ORIGIN).filter(|_| self.reason == Reason::CrossSite)?;
+        Some(excerpt(origin.as_bytes(), LONGEST_TEXT))
+    }
+}
+
+/// Whether a reason says that something failed, not that somebody was refused.
+fn is_failure(reason: Reason) -> bool {
+    reason == Reason::ClientGone || respond::table(reason).is_some_and(|row| row.status >= 500)
+}
+
+/// Whether a reason is one about the token that the request brought.
+fn is_about_token(reason: Reason) -> bool {
+    let refused = respond::table(reason).is_some_and(|row| row.error == "invalid_token");
+    refused || matches!(reason, Reason::KeysUnavailable | Reason::RevocationUnavailable)
 }
 
 /// Counts and logs what was no request.
@@ -133,16 +221,13 @@ pub fn refused_head(metrics: &RequestMetrics, connection: &ConnectionState, faul
         role = metrics.role().as_str(),
         listener = metrics.listener(),
         peer = %connection.peer,
+        method = (fault.reason == Reason::Tunnel).then_some("CONNECT"),
+        status = respond::table(fault.reason).map(|row| row.status),
         request_target = fault.target(),
         decision = Decision::Deny.as_str(),
         reason = fault.reason.code(),
         detail = fault.detail().as_deref(),
     );
-}
-
-/// A path as it goes into the log: its length is a stranger's choice.
-fn shortened(path: &str) -> &str {
-    path.get(..path.floor_char_boundary(LONGEST_PATH)).unwrap_or(path)
 }
 
 fn milliseconds(duration: Duration) -> f64 {

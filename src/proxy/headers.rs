@@ -10,9 +10,9 @@ use crate::verifier::VerifiedToken;
 /// sets: an upstream may read one that another listener in front of it would set.
 const OWN_PREFIX: &[u8] = b"x-m2m-";
 
-/// Names that say where a request ends, whom it is for or who sent it. A spelling that folds to one of them is read as it
+/// Names that say where a request ends, whom it is for, who sent it or by which id logs know it. A spelling that folds to one of them is read as it
 /// by some upstreams, and was judged by nobody.
-const IMITATED: &[&str] = &["content-length", "transfer-encoding", "proxy-authorization"];
+const IMITATED: &[&str] = &["content-length", "transfer-encoding", "proxy-authorization", "x-request-id"];
 
 /// Names by which some frameworks take another path or method than those of the request line, which alone were judged.
 const OVERRIDES: &[&str] =

@@ -22,6 +22,7 @@ use super::connection::ConnectionState;
 use super::fault::{self, Fault};
 use super::forwarded::Story;
 use super::headers::IdentityHeaders;
+use super::request_id::REQUEST_ID;
 use super::respond::{Answer, REASON_HEADER};
 use super::upstream::{self, Repeat, Tries, Upstream};
 use super::{failure, head, local};
@@ -71,6 +72,8 @@ pub struct OwnEndpoints {
     pub paths: HashSet<String>,
     /// What answers them.
     pub router: Router,
+    /// Counts them: they are no requests for the upstream.
+    pub metrics: Arc<RequestMetrics>,
 }
 
 /// One inbound listener's service.
@@ -147,6 +150,8 @@ pub struct Context {
     /// The path in normal form, with the query as it came; set together with the permit.
     target: String,
     permit: Option<Permit>,
+    /// It is for an endpoint of our own.
+    is_own: bool,
     /// Held until the request is over.
     slot: Option<Slot>,
     /// The fault behind an error that a phase made.
@@ -205,8 +210,10 @@ impl Inbound {
             Judged::Permitted(path, permit) => (path, permit),
         };
         ctx.access.client_id = permit.token().and_then(|token| token.client_id()).map(str::to_owned);
+        ctx.access.jti = permit.token().and_then(|token| token.jti()).map(str::to_owned);
         if permit.would_be_refused() {
             ctx.access.shadow(permit.reason());
+            ctx.access.note_refused_token(&request.headers);
         } else {
             ctx.access.allow(permit.reason());
         }
@@ -273,6 +280,9 @@ impl Inbound {
         let broken = |_| Reason::Internal;
         request.set_raw_path(ctx.target.as_bytes()).map_err(broken)?;
         self.identity.strip(request);
+        if let Some(id) = ctx.access.request_id() {
+            request.insert_header(REQUEST_ID, id.clone()).map_err(broken)?;
+        }
         story.write(request).map_err(broken)?;
         if !self.keep_authorization {
             request.remove_header(&header::AUTHORIZATION);
@@ -299,6 +309,7 @@ impl ProxyHttp for Inbound {
             story: None,
             target: String::new(),
             permit: None,
+            is_own: false,
             slot: None,
             failure: None,
             tries: Tries::default(),
@@ -310,18 +321,22 @@ impl ProxyHttp for Inbound {
     fn init_downstream_modules(&self, _modules: &mut pingora::modules::http::HttpModules) {}
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> pingora::Result<bool> {
+        ctx.access.identify(&session.req_header().headers);
         match self.decide(session, ctx).await {
             Ok(None) => Ok(false),
             Ok(Some(path)) => {
                 let (Some(own), Some(connection)) = (&self.own, &ctx.connection) else {
                     return Err(Error::new(ErrorType::InternalError));
                 };
+                ctx.is_own = true;
                 local::answer(session, &own.router, &path, connection.peer, &mut ctx.access).await?;
                 Ok(true)
             }
             Err(refusal) => {
                 ctx.access.deny(refusal.reason);
+                ctx.access.note_refused_token(&session.req_header().headers);
                 ctx.access.client_id = refusal.client_id;
+                ctx.access.jti = refusal.jti.or(ctx.access.jti.take());
                 let description = fault::describe(refusal.reason, refusal.detail.as_deref());
                 ctx.access.detail = refusal.detail;
                 let mut answer = Answer::new(refusal.reason, &self.name)
@@ -442,7 +457,8 @@ impl ProxyHttp for Inbound {
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut Context) {
-        ctx.access.end_session(&self.metrics, session);
+        let own = self.own.as_ref().filter(|_| ctx.is_own);
+        ctx.access.end_session(own.map_or(&self.metrics, |own| &own.metrics), session);
         // The request is over; what follows is only the end of its connection.
         ctx.slot = None;
         failure::close(session, error).await;

@@ -60,7 +60,7 @@ pub async fn answer(
         return refuse(session, access, Reason::Internal.into()).await;
     };
     let Ok(response) = answered;
-    access.allow(Reason::Local);
+    access.answered();
     write_response(session, response).await
 }
 
@@ -220,6 +220,7 @@ impl ProxyHttp for LocalService {
     fn init_downstream_modules(&self, _modules: &mut pingora::modules::http::HttpModules) {}
 
     async fn request_filter(&self, session: &mut Session, access: &mut Access) -> pingora::Result<bool> {
+        access.identify(&session.req_header().headers);
         self.respond(session, access).await.map(|()| true)
     }
 

@@ -15,5 +15,6 @@ pub mod listener;
 pub mod local;
 pub mod outbound;
 pub mod own;
+pub mod request_id;
 pub mod respond;
 pub mod upstream;

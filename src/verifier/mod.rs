@@ -6,6 +6,7 @@
 mod authority;
 mod bearer;
 mod cache;
+mod claimed;
 mod discovery;
 mod key_file;
 mod preflight;
@@ -26,6 +27,7 @@ use url::Url;
 
 pub use authority::{Authority, OwnIssuer, UnusableCertificates};
 pub use bearer::{BearerToken, MAX_TOKEN_BYTES};
+pub use claimed::ClaimedToken;
 pub use revocation::{IntrospectionClient, OnFailure, Revocation, RevocationConfig, RevocationKind};
 pub use token::TokenFacts;
 
@@ -194,6 +196,8 @@ pub struct Refusal {
     pub needed: Option<ScopeSet>,
     /// The client of a token that was good in itself, for the access log.
     pub client_id: Option<String>,
+    /// The `jti` of such a token.
+    pub jti: Option<String>,
     /// When it is worth trying again, where that is known.
     pub retry_after: Option<Duration>,
     /// More than the reason says, fit for the client and the log.
@@ -204,7 +208,7 @@ impl Refusal {
     /// A refusal by a check that knows no more.
     #[must_use]
     pub fn new(reason: Reason) -> Self {
-        Self { reason, needed: None, client_id: None, retry_after: None, detail: None }
+        Self { reason, needed: None, client_id: None, jti: None, retry_after: None, detail: None }
     }
 }
 
@@ -341,7 +345,8 @@ impl Verifier {
             None => passes(Some(token), Reason::Permitted),
             Some(refusal) => {
                 let client_id = token.client_id().map(str::to_owned);
-                self.refuse(Refusal { client_id, ..refusal }, Some(token))
+                let jti = token.jti().map(str::to_owned);
+                self.refuse(Refusal { client_id, jti, ..refusal }, Some(token))
             }
         }
     }

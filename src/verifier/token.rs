@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::domain::claims::{Claims, WrongType};
 use crate::domain::clock::UnixTime;
+use crate::domain::printable::excerpt;
 use crate::domain::reason::Reason;
 use crate::domain::revoked::{AFTER_END, EndMark, Issued, Revoked, TokenId};
 use crate::domain::scope::ScopeSet;
@@ -48,7 +49,7 @@ pub struct TokenFacts {
     /// By its `jti`, when it has one.
     token_id: Option<TokenId>,
     after_end: Option<EndMark>,
-    /// [`SCOPES`], [`CLIENT_ID`], [`SUBJECT`], then the forwarded claims, then those that rules ask about, then the audiences.
+    /// [`SCOPES`], [`CLIENT_ID`], [`SUBJECT`], [`JTI`], then the forwarded claims, then those that rules ask about, then the audiences.
     texts: Texts,
     forwarded: u16,
     asked: u16,
@@ -59,7 +60,11 @@ pub struct TokenFacts {
 const SCOPES: usize = 0;
 const CLIENT_ID: usize = 1;
 const SUBJECT: usize = 2;
-const FORWARDED: usize = 3;
+const JTI: usize = 3;
+const FORWARDED: usize = 4;
+
+/// How much of a `jti` is kept for the access log, in bytes.
+const SHOWN_JTI: usize = 128;
 
 /// Ends an item of a list of texts in one text. An item that holds it is not kept, so no rule takes it for another.
 const ITEM_END: char = '\0';
@@ -90,13 +95,18 @@ impl TokenFacts {
         for name in ["sub", "client_id", "azp"] {
             claims.string(name).map_err(wrong)?;
         }
-        let token_id = claims.string("jti").map_err(wrong)?.map(TokenId::of);
         let after_end = claims.get(AFTER_END).and_then(Value::as_str).and_then(EndMark::parse);
+        let jti = claims.string("jti").map_err(wrong)?;
         let scopes = claims.scopes().map_err(wrong)?;
         let client_id = ["client_id", "azp"].iter().find_map(|name| claims.get(name)?.as_str());
         let subject = claims.string("sub").map_err(wrong)?;
-        let mut texts =
-            vec![Some(scopes.to_string()), client_id.map(str::to_owned), subject.map(str::to_owned)];
+        let shown_jti = jti.map(|jti| excerpt(jti.as_bytes(), SHOWN_JTI).into_owned());
+        let mut texts = vec![
+            Some(scopes.to_string()),
+            client_id.map(str::to_owned),
+            subject.map(str::to_owned),
+            shown_jti,
+        ];
         for name in reading.forwarded {
             texts.push(header_text(claims, &scopes, name)?);
         }
@@ -110,8 +120,8 @@ impl TokenFacts {
             ends_at: expires_at.unwrap_or(reading.now.plus(WITHOUT_EXPIRY).0),
             not_before,
             issued_at,
-            token_id,
             after_end,
+            token_id: jti.map(TokenId::of),
             texts,
             forwarded: count(reading.forwarded.len())?,
             asked: count(reading.asked.len())?,
@@ -207,6 +217,12 @@ impl TokenFacts {
     #[must_use]
     pub fn client_id(&self) -> Option<&str> {
         std::str::from_utf8(self.texts.get(CLIENT_ID)?).ok()
+    }
+
+    /// The token's `jti` as a log may show it: escaped, and cut when it is long.
+    #[must_use]
+    pub fn jti(&self) -> Option<&str> {
+        std::str::from_utf8(self.texts.get(JTI)?).ok()
     }
 
     /// The claims that the listener forwards, in the order of its configuration, each as it stands in a header; `None`

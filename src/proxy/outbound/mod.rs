@@ -32,6 +32,7 @@ use super::anywhere::Anywhere;
 use super::fault::Fault;
 use super::headers::strip_overrides;
 use super::listener::MAX_TRIES;
+use super::request_id::REQUEST_ID;
 use super::respond::Answer;
 use super::upstream::{self, Repeat, Tries, Upstream};
 use super::{failure, head};
@@ -271,6 +272,9 @@ impl Outbound {
             let host = self.destination(*index)?.upstream.host_value();
             request.insert_header(header::HOST, host).map_err(broken)?;
         }
+        if let Some(id) = ctx.access.request_id() {
+            request.insert_header(REQUEST_ID, id.clone()).map_err(broken)?;
+        }
         let header = &self.attach.header;
         match credential {
             Credential::Attached(_, value) => {
@@ -360,6 +364,7 @@ impl ProxyHttp for Outbound {
     fn init_downstream_modules(&self, _modules: &mut pingora::modules::http::HttpModules) {}
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> pingora::Result<bool> {
+        ctx.access.identify(&session.req_header().headers);
         let Err(Refused { fault, text }) = self.decide(session, ctx).await else {
             return Ok(false);
         };
