@@ -19,7 +19,7 @@ pub const MAX_SECRET: u64 = 64 * 1024;
 /// Far more than the certificates of any platform, or than any key set.
 pub const MAX_PUBLIC: u64 = 4 * 1024 * 1024;
 /// How often watched files are looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+pub const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Why a file is of no use. Says nothing of what is in it.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +39,18 @@ pub enum ReadError {
     /// It is no text.
     #[error("is not UTF-8 text")]
     NotText,
+    /// It is text in another encoding, as PowerShell's `>` writes it.
+    #[error("is UTF-16 text: save it as UTF-8 without a byte order mark")]
+    Utf16,
+    /// An editor put a mark in front of the text.
+    #[error("begins with a byte order mark, which would be part of the secret: save it as UTF-8 without one")]
+    ByteOrderMark,
+    /// A secret has no line end in it, and only one behind it.
+    #[error("has more than one line: a secret is one line, with at most one line end (LF or CRLF) behind it")]
+    SeveralLines,
+    /// No header and no form can carry it.
+    #[error("has a NUL character in it")]
+    Nul,
 }
 
 /// The whole file. Blocks.
@@ -68,15 +80,59 @@ fn read_any(file: File, limit: u64) -> Result<Vec<u8>, ReadError> {
     if u64::try_from(read).unwrap_or(u64::MAX) > limit { Err(ReadError::TooLarge(limit)) } else { Ok(bytes) }
 }
 
-/// A secret: the file without one newline at its end. Blocks.
+/// A secret of one line, without the line end (LF or CRLF) behind it. Blocks.
+///
+/// # Errors
+/// [`ReadError`], also when there is more than one line.
+pub fn read_secret(path: &Path) -> Result<SecretString, ReadError> {
+    one_line(&Zeroizing::new(read(path, MAX_SECRET)?))
+}
+
+/// The same for what may be a pipe.
+///
+/// # Errors
+/// As [`read_secret`].
+pub fn read_secret_stream(path: &Path) -> Result<SecretString, ReadError> {
+    one_line(&Zeroizing::new(read_stream(path, MAX_SECRET)?))
+}
+
+/// A secret of several lines, such as a key in PEM form, as it is. Blocks.
 ///
 /// # Errors
 /// [`ReadError`].
-pub fn read_secret(path: &Path) -> Result<SecretString, ReadError> {
-    let bytes = Zeroizing::new(read(path, MAX_SECRET)?);
-    let text = std::str::from_utf8(&bytes).map_err(|_| ReadError::NotText)?;
-    let text = text.strip_suffix('\n').map_or(text, |text| text.strip_suffix('\r').unwrap_or(text));
-    if text.is_empty() { Err(ReadError::Empty) } else { Ok(SecretString::from(text)) }
+pub fn read_secret_lines(path: &Path) -> Result<SecretString, ReadError> {
+    Ok(SecretString::from(text(&Zeroizing::new(read(path, MAX_SECRET)?))?))
+}
+
+/// The secret that a file with these bytes holds: its one line, without the line end (LF or CRLF) behind it.
+///
+/// # Errors
+/// [`ReadError`].
+pub fn one_line(bytes: &[u8]) -> Result<SecretString, ReadError> {
+    let text = text(bytes)?;
+    let line = text.strip_suffix('\n').map_or(text, |text| text.strip_suffix('\r').unwrap_or(text));
+    match line {
+        "" => Err(ReadError::Empty),
+        _ if line.contains(['\n', '\r']) => Err(ReadError::SeveralLines),
+        _ => Ok(SecretString::from(line)),
+    }
+}
+
+/// The text of a file of secrets.
+///
+/// # Errors
+/// [`ReadError`] when it is empty, or in a form in which it would be a secret that nobody meant.
+pub fn text(bytes: &[u8]) -> Result<&str, ReadError> {
+    if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+        return Err(ReadError::Utf16);
+    }
+    let text = std::str::from_utf8(bytes).map_err(|_| ReadError::NotText)?;
+    match text {
+        "" => Err(ReadError::Empty),
+        _ if text.starts_with('\u{feff}') => Err(ReadError::ByteOrderMark),
+        _ if text.contains('\0') => Err(ReadError::Nul),
+        _ => Ok(text),
+    }
 }
 
 /// Does blocking work, such as reading a file, where it delays nobody. A panic in it is one of the caller.
@@ -132,11 +188,16 @@ impl Watched {
         }
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
-            let looked = self.clone();
-            if blocking(move || looked.differ()).await {
+            if self.differ_now().await {
                 return;
             }
         }
+    }
+
+    /// Whether one of the files looks otherwise than it was noted.
+    pub async fn differ_now(self: &Arc<Self>) -> bool {
+        let looked = self.clone();
+        blocking(move || looked.differ()).await
     }
 
     fn differ(&self) -> bool {
@@ -160,18 +221,51 @@ mod tests {
     }
 
     #[test]
-    fn one_newline_at_the_end_of_a_secret_is_not_part_of_it() {
+    fn one_line_end_behind_a_secret_is_not_part_of_it() {
         for (content, expected) in [
             ("s", "s"),
             ("s\n", "s"),
             ("s\r\n", "s"),
-            ("s\n\n", "s\n"),
-            ("s\r", "s\r"),
             (" s ", " s "),
-            ("a\nb\n", "a\nb"),
+            ("s\t\n", "s\t"),
+            ("s\u{feff}\n", "s\u{feff}"),
         ] {
-            let secret = read_secret(file(content.as_bytes()).path()).unwrap();
-            assert_eq!(secret.expose_secret(), expected, "{content:?}");
+            let file = file(content.as_bytes());
+            for read in [read_secret, read_secret_stream] {
+                assert_eq!(read(file.path()).unwrap().expose_secret(), expected, "{content:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_nobody_means_by_a_secret_is_refused_with_its_own_words() {
+        for (content, words) in [
+            (&b"s\n\n"[..], "more than one line"),
+            (b"s\r\n\r\n", "more than one line"),
+            (b"s\r", "more than one line"),
+            (b"a\nb\n", "more than one line"),
+            (b"a\rb", "more than one line"),
+            (b"\ns", "more than one line"),
+            (b"\xef\xbb\xbfs\n", "byte order mark"),
+            (b"\xff\xfes\0", "UTF-16"),
+            (b"\xfe\xff\0s", "UTF-16"),
+            (b"s\0", "NUL"),
+            (b"a\0b\n", "NUL"),
+            (b"s\xe4\n", "UTF-8"),
+            (b"\n", "is empty"),
+            (b"", "is empty"),
+        ] {
+            let error = read_secret(file(content).path()).unwrap_err().to_string();
+            assert!(error.contains(words), "{content:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_secret_of_several_lines_is_taken_as_it_is() {
+        let pem = "-----BEGIN X-----\r\nAA==\r\n-----END X-----\r\n\r\n";
+        assert_eq!(read_secret_lines(file(pem.as_bytes()).path()).unwrap().expose_secret(), pem);
+        for content in [&b"\xef\xbb\xbf-----BEGIN"[..], b"a\0", b"", b"\xff\xfea\0"] {
+            assert!(read_secret_lines(file(content).path()).is_err(), "{content:?}");
         }
     }
 

@@ -13,6 +13,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value, json};
 
 use super::Ended;
+use crate::domain::secret::ExposeSecret;
 use api::{Api, path};
 
 /// Shown below the options.
@@ -438,10 +439,9 @@ async fn list(api: &Management, as_json: bool) -> anyhow::Result<()> {
     if as_json { print(&clients, true) } else { super::print(&shown::clients(&clients)) }
 }
 
-/// The text of a file without one newline at its end.
-fn secret(file: &PathBuf) -> anyhow::Result<Value> {
-    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-    Ok(text.strip_suffix('\n').unwrap_or(&text).into())
+/// The secret in a file, for the body of a request.
+fn secret(file: &Path) -> anyhow::Result<Value> {
+    Ok(super::read_secret(file)?.expose_secret().into())
 }
 
 fn print(answer: &Value, as_json: bool) -> anyhow::Result<()> {

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use clap::{Args, ValueHint};
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue, Method};
+use zeroize::Zeroizing;
 
 use super::{ConfigFile, Ended};
 use crate::app::explain::{KeysFetched, listener_verifier, own_paths};
@@ -20,6 +21,7 @@ use crate::domain::clock::SystemClock;
 use crate::domain::path::NormalPath;
 use crate::domain::reason::Reason;
 use crate::domain::secret::{ExposeSecret, SecretString};
+use crate::files::{self, ReadError};
 use crate::proxy::inbound::{self, Judged};
 use crate::proxy::respond;
 use crate::verifier::rules::Rules;
@@ -79,19 +81,17 @@ pub fn explain(options: &Options) -> anyhow::Result<()> {
 }
 
 fn read_token(file: &Path) -> anyhow::Result<SecretString> {
-    let mut text = String::new();
+    let mut bytes = Zeroizing::new(Vec::new());
     // Longer than any token, so that one that is too long is still seen to be.
     let most = 4 * MAX_TOKEN_BYTES as u64;
     let read = if file == Path::new("-") {
-        std::io::stdin().take(most).read_to_string(&mut text)
+        std::io::stdin().take(most).read_to_end(&mut bytes)
     } else {
-        std::fs::File::open(file).and_then(|file| file.take(most).read_to_string(&mut text))
+        std::fs::File::open(file).and_then(|file| file.take(most).read_to_end(&mut bytes))
     };
-    let text = SecretString::from(text);
-    if let Err(error) = read {
-        return Err(Ended::Usage(format!("the token file {} cannot be read: {error}", file.display())).into());
-    }
-    Ok(SecretString::from(text.expose_secret().trim()))
+    let unusable = |error: ReadError| Ended::Usage(format!("the token file {} {error}", file.display()));
+    read.map_err(|error| unusable(error.into()))?;
+    Ok(SecretString::from(files::text(&bytes).map_err(unusable)?.trim()))
 }
 
 /// A request to a listener.

@@ -35,9 +35,14 @@ pub(super) enum FileError {
     NoJwt,
 }
 
-/// A secret: the file without one newline at its end.
+/// A secret of one line.
 pub(super) fn read_secret(path: &Path) -> Result<SecretString, FileError> {
     Ok(files::read_secret(path)?)
+}
+
+/// A key or certificates in PEM form.
+pub(super) fn read_secret_lines(path: &Path) -> Result<SecretString, FileError> {
+    Ok(files::read_secret_lines(path)?)
 }
 
 /// A secret exactly as it stands in its file, a newline at the end included; it may be empty.
@@ -72,7 +77,7 @@ pub(super) fn check_client_keys(path: &Path) -> Result<(), FileError> {
 
 /// Whether a file holds a JWT. It is read anew for each use.
 pub(super) fn check_assertion(path: &Path) -> Result<(), FileError> {
-    let text = read_secret(path)?;
+    let text = read_secret_lines(path)?;
     if is_jwt(text.expose_secret().trim_ascii()) { Ok(()) } else { Err(FileError::NoJwt) }
 }
 

@@ -122,7 +122,7 @@ impl Material {
                 (Proof::Post(secret), identity)
             }
             Authentication::PrivateKeyJwt(of) => {
-                let pem = read(&of.key_file, files::read_secret)?;
+                let pem = read(&of.key_file, files::read_secret_lines)?;
                 let key = match of.algorithm {
                     Some(algorithm) => SigningKey::from_pem(&pem, algorithm),
                     None => SigningKey::from_any_pem(&pem),
@@ -135,8 +135,8 @@ impl Material {
                 (Proof::Assertion(file.clone()), sha256_parts(&[b"assertion"]))
             }
             Authentication::Certificate { cert_file, key_file } => {
-                let key = read(key_file, files::read_secret)?;
-                let certificates = read(cert_file, files::read_secret)?;
+                let key = read(key_file, files::read_secret_lines)?;
+                let certificates = read(cert_file, files::read_secret_lines)?;
                 // Of each file what it is named for: a certificate in the key's would be taken for ours.
                 let key = blocks(&key, |label| label.ends_with("PRIVATE KEY"));
                 let pem = [key, blocks(&certificates, |label| label == "CERTIFICATE")].concat();
@@ -200,7 +200,7 @@ fn read<T>(file: &Path, read: impl FnOnce(&Path) -> Result<T, ReadError>) -> Res
 /// A JWT as a file holds it. What does not look like one is never sent: a mistyped path could lead to a private key.
 /// Blocks.
 pub(super) fn read_assertion(file: &Path) -> Result<SecretString, ReadError> {
-    let text = files::read_secret(file)?;
+    let text = files::read_secret_lines(file)?;
     let jwt = text.expose_secret().trim_ascii();
     if is_jwt(jwt) { Ok(SecretString::from(jwt)) } else { Err(ReadError::NotText) }
 }

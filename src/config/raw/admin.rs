@@ -13,7 +13,7 @@ use crate::config::value::FilePath;
 pub(in crate::config) struct Admin {
     /// Where it is served. Over plain HTTP, so beyond loopback the admin token can be read on the way.
     pub listen: ListenAddress,
-    /// A file that holds the admin token, at least 16 bytes; one newline at its end is not part of it. When left out, a
+    /// A file that holds the admin token, at least 16 bytes; one line, whose line end (LF or CRLF) is not part of it. When left out, a
     /// token is generated and kept in `admin-token` of `stateDir`.
     pub token_file: Option<FilePath>,
     /// `Host` values accepted beside IP addresses and `localhost`, with or without port.

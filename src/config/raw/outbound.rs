@@ -27,7 +27,7 @@ pub(in crate::config) struct Credential {
     /// How the client authenticates at the token endpoint.
     #[serde(default)]
     pub auth_method: AuthMethod,
-    /// A file that holds the client's secret; one newline at its end is not part of it. A changed file takes effect at once.
+    /// A file that holds the client's secret; one line, whose line end (LF or CRLF) is not part of it. A changed file takes effect at once.
     pub client_secret_file: Option<FilePath>,
     /// `private_key_jwt`: a file with the private key (PEM) that signs our assertions. A changed file takes effect at once.
     pub private_key_file: Option<FilePath>,

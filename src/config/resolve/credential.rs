@@ -171,7 +171,7 @@ fn private_key_jwt(
         audience: raw.assertion_audience.as_ref().map(|audience| audience.0.clone()),
     };
     let key_path = path.key("privateKeyFile");
-    let pem = resolver.file(&key_path, file, files::read_secret)?;
+    let pem = resolver.file(&key_path, file, files::read_secret_lines)?;
     if files::check_private_key(&pem, of.algorithm).is_err() {
         let shown = resolver.shown(&key_path, &file.0.to_string_lossy());
         let message = match raw.algorithm {
@@ -192,8 +192,8 @@ fn certificate(
     cert: &FilePath,
     key: &FilePath,
 ) -> Option<Authentication> {
-    let certificates = resolver.file(&path.key("certFile"), cert, files::read_secret);
-    let private = resolver.file(&path.key("keyFile"), key, files::read_secret);
+    let certificates = resolver.file(&path.key("certFile"), cert, files::read_secret_lines);
+    let private = resolver.file(&path.key("keyFile"), key, files::read_secret_lines);
     let (certificates, private) = (certificates?, private?);
     if check_client_certificate(&certificates, &private).is_err() {
         let message = "certificate and private key (PEM) cannot be used together";
