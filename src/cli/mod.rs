@@ -27,6 +27,8 @@ use anyhow::Context;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueHint};
 
 use crate::config::{self, Config};
+use crate::domain::secret::SecretString;
+use crate::files;
 
 /// Issues, verifies and injects machine-to-machine OAuth tokens beside a service.
 #[derive(Parser)]
@@ -47,7 +49,7 @@ Results go to standard output, errors and warnings to standard error.";
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run the roles that a configuration names, until SIGTERM or SIGINT
+    /// Run the roles that a configuration names, until SIGTERM, SIGINT or SIGQUIT
     #[command(after_help = run::AFTER_HELP)]
     Run(ConfigFile),
     /// Load and validate a configuration as `run` would, without sockets or network
@@ -180,6 +182,12 @@ fn is_discarded() -> bool {
 /// Says something on standard error.
 fn complain(text: &str) {
     let _ = writeln!(std::io::stderr(), "m2m-sidecar: {text}");
+}
+
+/// The one secret in a file, which may be a pipe.
+fn read_secret(file: &Path) -> anyhow::Result<SecretString> {
+    let shown = file.display();
+    files::read_secret_stream(file).map_err(|error| Ended::Usage(format!("the file {shown} {error}")).into())
 }
 
 /// Writes a result. A reader that is gone is no error worth a message; a disk that is full is one.

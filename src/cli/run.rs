@@ -9,14 +9,15 @@ use crate::{app, telemetry};
 
 /// Shown below the options.
 pub const AFTER_HELP: &str = "\
-A first signal ends the sidecar in peace: not ready, `shutdown.delay`, then no new connections and at most
-`shutdown.gracePeriod` for what is under way. A second one ends it at once.
+SIGTERM, SIGINT and SIGQUIT end the sidecar in order: not ready, `shutdown.delay`, then no new connections and at most
+`shutdown.gracePeriod` for what is under way. A second one ends it at once. SIGHUP, SIGUSR1 and SIGUSR2 change nothing
+and leave a warning in the log: a changed configuration needs a restart, changed secret files do not.
 
 Examples:
   m2m-sidecar run --config /etc/m2m-sidecar/sidecar.yaml
   M2M_SIDECAR_CONFIG=sidecar.yaml m2m-sidecar run";
 
-/// Runs until SIGTERM or SIGINT, then ends in peace; a second signal ends at once.
+/// Runs until SIGTERM, SIGINT or SIGQUIT, then ends in order; a second signal ends at once.
 pub fn run(file: &Path) -> anyhow::Result<()> {
     let config = super::load(file)?;
     let _log = telemetry::start_logging(config.log);
@@ -38,24 +39,45 @@ pub fn run(file: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The signals that end the process.
+/// The signals that end the process, and those that must not.
 pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    quit: Signal,
+    hangup: Signal,
+    user1: Signal,
+    user2: Signal,
 }
 
 impl Signals {
     /// Listens from now on.
     pub fn listen() -> anyhow::Result<Self> {
         let open = |kind| signal(kind).context("cannot listen for signals");
-        Ok(Self { terminate: open(SignalKind::terminate())?, interrupt: open(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: open(SignalKind::terminate())?,
+            interrupt: open(SignalKind::interrupt())?,
+            quit: open(SignalKind::quit())?,
+            hangup: open(SignalKind::hangup())?,
+            user1: open(SignalKind::user_defined1())?,
+            user2: open(SignalKind::user_defined2())?,
+        })
     }
 
-    /// The next of them.
+    /// Waits for the next signal that ends the process. By default the others would end it too, without a word.
     pub async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+        loop {
+            let ignored = tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.quit.recv() => return,
+                _ = self.hangup.recv() => "SIGHUP",
+                _ = self.user1.recv() => "SIGUSR1",
+                _ = self.user2.recv() => "SIGUSR2",
+            };
+            tracing::warn!(
+                signal = ignored,
+                "the signal is ignored: the configuration is read at the start only; restart to use a changed one"
+            );
         }
     }
 }

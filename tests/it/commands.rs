@@ -251,6 +251,36 @@ fn run_serves_until_a_signal_and_healthcheck_tells_whether_it_is_ready() {
     assert!(code == Some(1) && err.contains("no answer"), "{err}");
 }
 
+/// A signal of the default kind would end the process without a word.
+#[test]
+fn signals_that_are_not_for_the_end_leave_a_warning_and_quit_ends_in_order() {
+    let dir = TempDir::new().expect("a directory");
+    let yaml = "log: { encoding: json }\nstateDir: \"@DIR@\"\ncredentials: { hub: { tokenUrl: \"http://127.0.0.1:9/\", clientID: a, clientSecretFile: \"@DIR@/secret\" } }\nprobes: { listen: 127.0.0.1:0 }\n";
+    file(&dir, "secret", "a-secret-of-16-bytes");
+    let config = file(&dir, "run.yaml", yaml);
+    let child =
+        sidecar(&["run", "--config", &config]).stderr(Stdio::piped()).spawn().expect("the binary runs");
+    let mut running = Running(child);
+    let mut lines = BufReader::new(running.0.stderr.take().expect("piped")).lines();
+    let mut wait_for = |text: &str| loop {
+        let line = lines.next().unwrap_or_else(|| panic!("it ended without {text}")).expect("UTF-8");
+        if line.contains(text) {
+            return line;
+        }
+    };
+    wait_for("\"started\"");
+    let id = running.0.id().to_string();
+    for signal in ["HUP", "USR1", "USR2", "HUP"] {
+        assert!(Command::new("kill").args([&format!("-{signal}"), &id]).status().expect("kill").success());
+        let line = wait_for(&format!("SIG{signal}"));
+        assert!(line.contains("\"WARN\"") && line.contains("ignored"), "{line}");
+    }
+    assert!(running.0.try_wait().expect("a child").is_none(), "it still runs");
+    assert!(Command::new("kill").args(["-QUIT", &id]).status().expect("kill").success());
+    wait_for("\"ending\"");
+    assert_eq!(running.0.wait().expect("ends").code(), Some(0));
+}
+
 #[test]
 fn an_address_in_use_ends_run_with_1_and_a_clear_line() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
