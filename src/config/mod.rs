@@ -37,9 +37,20 @@ use crate::{issuer, store, telemetry, token_source, verifier};
 use problem::Findings;
 use tree::KeyPath;
 
+/// A file that is read at the start only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FixedFile {
+    /// The key that names it.
+    pub key: String,
+    /// The file.
+    pub file: PathBuf,
+}
+
 /// What one process runs.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// The files whose changes need a restart. All others are taken over when they change.
+    pub fixed_files: Vec<FixedFile>,
     /// How logs are written.
     pub log: telemetry::LogConfig,
     /// Worker threads; 0: one per core, at most 4.
@@ -50,6 +61,8 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// The store; opened only when there is an issuer.
     pub store: store::Config,
+    /// Whether a store that is not there is an error.
+    pub store_must_exist: bool,
     /// Where health and metrics are served.
     pub probes: Option<Listen>,
     /// The management API.
@@ -97,6 +110,8 @@ pub struct AdminRole {
     pub listen: Listen,
     /// The token; none: one is generated and kept in the state directory.
     pub token: Option<SecretString>,
+    /// The file it was read from.
+    pub token_file: Option<PathBuf>,
     /// Names by which it may be called, beside IP addresses and `localhost`.
     pub hosts: Vec<String>,
 }
@@ -143,7 +158,7 @@ fn read(path: &Path) -> Result<String, Problems> {
 /// # Errors
 /// Every problem of the section `probes`, and what makes the file no YAML.
 pub fn probes(path: &Path, environment: Environment<'_>) -> Result<Option<Listen>, Problems> {
-    section(path, environment, "probes", resolve::probes)
+    section(path, environment, &["probes"], resolve::probes)
 }
 
 /// Where a configuration's store is, and nothing else of it: a copy is put back also where the other files are not.
@@ -151,13 +166,34 @@ pub fn probes(path: &Path, environment: Environment<'_>) -> Result<Option<Listen
 /// # Errors
 /// Every problem of the section `store`, and what makes the file no YAML.
 pub fn store(path: &Path, environment: Environment<'_>) -> Result<store::Config, Problems> {
-    section(path, environment, "store", resolve::store)
+    section(path, environment, &["store"], resolve::store)
 }
 
+/// Where the management API of a sidecar is, and where its token is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Management {
+    /// Where it is served.
+    pub listen: Listen,
+    /// The file with its token; none: a generated one is kept in the state directory.
+    pub token_file: Option<PathBuf>,
+    /// The state directory.
+    pub state_dir: PathBuf,
+}
+
+/// The management API of a configuration, and nothing else of it: whoever manages clients need not be able to read the
+/// sidecar's other files. No file but the configuration is read.
+///
+/// # Errors
+/// Every problem of the sections `admin` and `stateDir`, and what makes the file no YAML.
+pub fn management(path: &Path, environment: Environment<'_>) -> Result<Option<Management>, Problems> {
+    section(path, environment, &["admin", "stateDir"], resolve::management)
+}
+
+/// Some sections of a configuration.
 fn section<T>(
     path: &Path,
     environment: Environment<'_>,
-    name: &str,
+    keys: &[&str],
     resolve: impl FnOnce(&tree::Node, &mut Findings) -> T,
 ) -> Result<T, Problems> {
     let (text, file_name) = (read(path)?, path.display().to_string());
@@ -165,7 +201,7 @@ fn section<T>(
     let Some(mut tree) = yaml::parse(&text, &mut findings) else {
         return Err(Problems(findings.locate(&file_name, None).0));
     };
-    tree.keep_only(name);
+    tree.keep_only(keys);
     environment::interpolate(&mut tree, &KeyPath::default(), environment, &mut findings);
     check::check(&mut tree, &json_schema(), &mut findings);
     let resolved = resolve(&tree, &mut findings);

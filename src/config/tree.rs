@@ -165,10 +165,10 @@ impl Node {
         entries.iter().map(|entry| entry.key.as_str())
     }
 
-    /// Drops every member of a mapping but one.
-    pub fn keep_only(&mut self, key: &str) {
+    /// Drops every member of a mapping but these.
+    pub fn keep_only(&mut self, keys: &[&str]) {
         if let Data::Map(entries) = &mut self.data {
-            entries.retain(|entry| entry.key == key);
+            entries.retain(|entry| keys.contains(&entry.key.as_str()));
         }
     }
 

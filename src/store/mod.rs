@@ -29,6 +29,17 @@ pub enum Config {
     SqliteMemory,
 }
 
+impl Config {
+    /// The file; none for a store in memory.
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::SqliteFile(path) => Some(path),
+            Self::SqliteMemory => None,
+        }
+    }
+}
+
 /// What the issuer keeps.
 #[async_trait]
 pub trait Store: KeyStore + ClientStore + TokenStore + Send + Sync {

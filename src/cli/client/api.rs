@@ -1,5 +1,6 @@
 //! Calls of the management API.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
@@ -14,7 +15,7 @@ use super::Connection;
 use crate::app::admin::kept_token;
 use crate::app::explain::reachable;
 use crate::cli::{self, Ended};
-use crate::config::{Config, process_environment};
+use crate::config::{self, Management, process_environment};
 use crate::domain::secret::{ExposeSecret, SecretString};
 use crate::http_client::{HttpAnswer, HttpClient, HttpError, HttpOptions};
 use crate::jose::provider;
@@ -35,7 +36,7 @@ impl Api {
         let given = given_token(connection)?;
         let needs_config = connection.admin.is_none() || given.is_none();
         let config = match &connection.config {
-            Some(file) if needs_config => Some(cli::load(file)?),
+            Some(file) if needs_config => Some(management(file)?),
             _ => None,
         };
         let base = match (&connection.admin, &config) {
@@ -123,22 +124,23 @@ fn given_token(connection: &Connection) -> anyhow::Result<Option<SecretString>> 
         let variable = process_environment(TOKEN_VARIABLE).filter(|token| !token.is_empty());
         return Ok(variable.map(SecretString::from));
     };
-    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let text = Zeroizing::new(text);
-    Ok(Some(SecretString::from(text.trim_end())))
+    cli::read_secret(file).map(Some)
 }
 
-fn configured_url(config: &Config) -> anyhow::Result<String> {
-    let admin = config.admin.as_ref().context("the configuration has no `admin.listen` to ask")?;
-    if admin.listen.address().port() == 0 {
+fn management(file: &Path) -> anyhow::Result<Management> {
+    config::management(file, &process_environment)?.context("the configuration has no `admin.listen` to ask")
+}
+
+fn configured_url(config: &Management) -> anyhow::Result<String> {
+    if config.listen.address().port() == 0 {
         bail!("`admin.listen` takes any free port: name the one it got with `--admin`");
     }
-    Ok(format!("http://{}", reachable(admin.listen)))
+    Ok(format!("http://{}", reachable(config.listen)))
 }
 
-fn configured_token(config: &Config) -> anyhow::Result<SecretString> {
-    if let Some(token) = config.admin.as_ref().and_then(|admin| admin.token.clone()) {
-        return Ok(token);
+fn configured_token(config: &Management) -> anyhow::Result<SecretString> {
+    if let Some(file) = &config.token_file {
+        return cli::read_secret(file);
     }
     let dir = config.state_dir.display();
     kept_token(&config.state_dir)

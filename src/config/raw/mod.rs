@@ -204,12 +204,15 @@ pub(super) struct Store {
     /// this file they are lost.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub encryption_key_file: Option<FilePath>,
+    /// Whether the sidecar starts only with a store that is there already. Set it after the first start: a mistake in `url`
+    /// then stops the start, instead of a new store with new signing keys.
+    pub must_exist: bool,
 }
 
 impl Default for Store {
     fn default() -> Self {
         let url = StoreUrl(crate::store::Config::SqliteFile("./data/m2m.db".into()));
-        Self { url, encryption_key_file: None }
+        Self { url, encryption_key_file: None, must_exist: false }
     }
 }
 

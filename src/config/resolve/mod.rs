@@ -22,7 +22,7 @@ use super::files::{self, FileError};
 use super::problem::Findings;
 use super::tree::{Data, KeyPath, Node};
 use super::value::{FilePath, GoDuration};
-use super::{Config, Readiness, Shutdown, raw};
+use super::{Config, FixedFile, Management, Readiness, Shutdown, raw};
 use crate::domain::listen::Listen;
 use crate::domain::name::nearest;
 use crate::http_client::FetchTimeouts;
@@ -35,10 +35,14 @@ const FETCH_TIMEOUT: (Duration, Duration) = (Duration::from_millis(10), Duration
 
 /// Resolves a checked tree.
 pub(super) fn resolve(tree: &Node, findings: &mut Findings) -> Config {
-    let mut resolver = Resolver { tree, findings };
+    let mut resolver = Resolver::new(tree, findings);
     resolver.needs_a_role();
     listeners::check(&mut resolver);
     let store: raw::Store = resolver.section(&KeyPath::root("store")).unwrap_or_default();
+    if store.must_exist && store.url.0.file().is_none() {
+        let message = "a store in memory is a new one at every start";
+        resolver.findings.error(&KeyPath::root("store").key("mustExist"), message);
+    }
     let encryption_key = issuer::encryption_key(&mut resolver, store.encryption_key_file.as_ref());
     let mut issuer = resolver.entry("issuer", issuer::resolve);
     if let Some(role) = &mut issuer {
@@ -59,11 +63,15 @@ pub(super) fn resolve(tree: &Node, findings: &mut Findings) -> Config {
     });
     let local_api = resolver.entry("localApi", outbound::resolve_local_api);
     outbound::check_local_api(&mut resolver, local_api.is_some(), &credentials);
+    let outbound = resolver.items("outbound", outbound::resolve_listener);
+    let threads = resolver.section(&KeyPath::root("threads")).unwrap_or(0);
     Config {
+        fixed_files: resolver.fixed_files,
         log: resolve_log(&log),
-        threads: resolver.section(&KeyPath::root("threads")).unwrap_or(0),
+        threads,
         shutdown: Shutdown { delay: shutdown.delay.0, grace_period: shutdown.grace_period.0 },
         store: store.url.0,
+        store_must_exist: store.must_exist,
         probes: probes.map(|probes| probes.listen.0),
         admin,
         readiness: readiness.into_iter().filter_map(readiness_of).collect(),
@@ -71,7 +79,7 @@ pub(super) fn resolve(tree: &Node, findings: &mut Findings) -> Config {
         authorities,
         inbound,
         credentials,
-        outbound: resolver.items("outbound", outbound::resolve_listener),
+        outbound,
         local_api,
         state_dir,
     }
@@ -79,13 +87,21 @@ pub(super) fn resolve(tree: &Node, findings: &mut Findings) -> Config {
 
 /// The section `probes` alone.
 pub(super) fn probes(tree: &Node, findings: &mut Findings) -> Option<Listen> {
-    let probes: Option<raw::Probes> = Resolver { tree, findings }.section(&KeyPath::root("probes"));
+    let probes: Option<raw::Probes> = Resolver::new(tree, findings).section(&KeyPath::root("probes"));
     probes.map(|probes| probes.listen.0)
+}
+
+/// The sections `admin` and `stateDir` alone; no file is read.
+pub(super) fn management(tree: &Node, findings: &mut Findings) -> Option<Management> {
+    let mut resolver = Resolver::new(tree, findings);
+    let admin: raw::Admin = resolver.section(&KeyPath::root("admin"))?;
+    let state_dir = resolver.section(&KeyPath::root("stateDir")).unwrap_or_else(raw::default_state_dir).0;
+    Some(Management { listen: admin.listen.0, token_file: admin.token_file.map(|file| file.0), state_dir })
 }
 
 /// The section `store` alone, without its key.
 pub(super) fn store(tree: &Node, findings: &mut Findings) -> store::Config {
-    let store: Option<raw::Store> = Resolver { tree, findings }.section(&KeyPath::root("store"));
+    let store: Option<raw::Store> = Resolver::new(tree, findings).section(&KeyPath::root("store"));
     store.unwrap_or_default().url.0
 }
 
@@ -119,9 +135,22 @@ fn resolve_log(log: &raw::Log) -> LogConfig {
 struct Resolver<'a> {
     tree: &'a Node,
     findings: &'a mut Findings,
+    /// The files whose content is part of the configuration until the next start.
+    fixed_files: Vec<FixedFile>,
+}
+
+impl<'a> Resolver<'a> {
+    fn new(tree: &'a Node, findings: &'a mut Findings) -> Self {
+        Self { tree, findings, fixed_files: Vec::new() }
+    }
 }
 
 impl Resolver<'_> {
+    /// Notes that a file is read at the start only.
+    fn fixed(&mut self, path: &KeyPath, file: &FilePath) {
+        self.fixed_files.push(FixedFile { key: path.to_string(), file: file.0.clone() });
+    }
+
     /// A section as its raw struct; `None` when it is not there or has errors.
     fn section<T: DeserializeOwned>(&mut self, path: &KeyPath) -> Option<T> {
         let node = self.tree.find(path)?;
@@ -294,6 +323,7 @@ impl Resolver<'_> {
                 self.findings.error(&path.key("upstreamTimeouts").key(key), "it must be at least 1ms");
             }
         }
+        ca_file.iter().for_each(|file| self.fixed(&tls_path.key("caFile"), file));
         Some(upstream::Config {
             tls: url.tls,
             server_name: server_name.map_or_else(|| url.host.clone(), |name| name.0),

@@ -327,3 +327,97 @@ async fn every_answer_of_the_management_api_is_a_line() {
     let refused = crate::support::client::get(world.sidecar.address("api"), "/", &[]).await.text();
     assert!(refused.ends_with("}\n"), "{refused:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_with_a_secret_means_the_same_to_every_command() {
+    let (world, dir) = (World::start().await, TempDir::new().expect("a directory"));
+    let config = config(&dir, &world);
+    let file = |name: &str, content: &[u8]| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, content).expect("a file");
+        path.display().to_string()
+    };
+    let secret = "a-secret-that-came-from-a-file";
+    for (id, end) in [("bare", ""), ("lf", "\n"), ("crlf", "\r\n")] {
+        let secret_file = file("secret", format!("{secret}{end}").as_bytes());
+        let token_file = file("token", format!("{ADMIN_TOKEN}{end}").as_bytes());
+        let admin = format!("http://{}", world.admin());
+        logs::remember_client_secret(id, secret);
+        done(&[
+            "client",
+            "create",
+            "--id",
+            id,
+            "--secret-file",
+            &secret_file,
+            "--admin",
+            &admin,
+            "--token-file",
+            &token_file,
+        ]);
+        assert_eq!(world.token(id, secret).await.status, 200, "{id}");
+    }
+    for (content, words) in [
+        (&b"\xef\xbb\xbfa-secret-that-came-from-a-file\n"[..], "begins with a byte order mark"),
+        (b"\xff\xfea\0-\0s\0e\0c\0r\0e\0t\0-\0t\0h\0a\0t\0", "is UTF-16 text"),
+        (b"a-secret-that-came\n-from-a-file\n", "has more than one line"),
+        (b"a-secret-that-came-from-a-file\n\n", "has more than one line"),
+        (b"a-secret-that-came\0-from-a-file\n", "has a NUL character"),
+        (b"\n", "is empty"),
+    ] {
+        let bad = file("bad", content);
+        for arguments in [
+            &["client", "create", "--config", &config, "--secret-file", &bad][..],
+            &["client", "rotate-secret", "lf", "--config", &config, "--secret-file", &bad],
+            &["client", "list", "--config", &config, "--token-file", &bad],
+        ] {
+            let (code, out, err) = ended(&run(arguments));
+            assert_eq!((code, out.as_str()), (Some(2), ""), "{arguments:?} {err}");
+            assert!(err.contains(&bad) && err.contains(words), "{words}: {err}");
+        }
+        let yaml = format!(
+            "admin: {{ listen: 127.0.0.1:0, tokenFile: \"{bad}\" }}\nissuer: {{ url: http://issuer.test, listen: 127.0.0.1:0, clients: [{{ id: a, secretFile: \"{bad}\" }}] }}\ncredentials: {{ b: {{ tokenUrl: \"http://127.0.0.1:1/\", clientID: a, clientSecretFile: \"{bad}\" }} }}\n"
+        );
+        let (code, _, err) = ended(&run(&["check", "--config", &file("bad.yaml", yaml.as_bytes())]));
+        assert_eq!((code, err.matches(words).count()), (Some(1), 3), "{words}: {err}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_reads_of_a_configuration_only_where_the_management_api_is() {
+    let (world, dir) = (World::start().await, TempDir::new().expect("a directory"));
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    std::fs::write(path("admin"), format!("{ADMIN_TOKEN}\r\n")).expect("a file");
+    // Secrets that this user cannot read, a variable that is not set here, a key of a later version.
+    let others = format!(
+        "store: {{ url: \"sqlite:{0}/m2m.db\", encryptionKeyFile: \"{0}/none\" }}\nissuer: {{ url: \"http://${{NOT_SET}}\", clients: [{{ id: a, secretFile: \"{0}/none\" }}] }}\nauthorities: {{ a: {{ issuer: \"http://x\", caFile: \"{0}/none\" }} }}\ncredentials: {{ b: {{ tokenUrl: \"http://x\", clientID: a, clientSecretFile: \"{0}/none\" }} }}\nlaterKey: 1\n",
+        dir.path().display()
+    );
+    let write = |name: &str, admin: &str| {
+        std::fs::write(path(name), format!("stateDir: \"{}\"\n{admin}\n{others}", path("state")))
+            .expect("a file");
+        path(name)
+    };
+    let whole = write(
+        "whole.yaml",
+        &format!("admin: {{ listen: {}, tokenFile: \"{}\" }}", world.admin(), path("admin")),
+    );
+    assert!(done(&["client", "list", "--config", &whole]).contains("configured"));
+    // The token is given: that of the configuration need not be readable.
+    let secret = write(
+        "secret.yaml",
+        &format!("admin: {{ listen: {}, tokenFile: \"{}\" }}", world.admin(), path("none")),
+    );
+    assert!(
+        done(&["client", "list", "--config", &secret, "--token-file", &path("admin")]).contains("configured")
+    );
+    let (code, _, err) = ended(&run(&["client", "list", "--config", &secret]));
+    assert!(code == Some(2) && err.contains(&path("none")), "{err}");
+    let none = write("none.yaml", "");
+    let (code, _, err) = ended(&run(&["client", "list", "--config", &none]));
+    assert!(code == Some(1) && err.contains("`admin.listen`"), "{err}");
+    let wrong = write("wrong.yaml", "admin: { listen: nowhere }");
+    let (code, _, err) = ended(&run(&["client", "list", "--config", &wrong]));
+    assert!(code == Some(1) && err.contains("wrong.yaml:2") && err.contains("admin.listen"), "{err}");
+    assert!(!err.contains("laterKey") && !err.contains("NOT_SET"), "{err}");
+}
