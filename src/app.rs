@@ -10,24 +10,28 @@ mod callers;
 mod credentials;
 mod exchange;
 pub mod explain;
+mod opened;
 mod outbound;
 mod readiness;
 mod sockets;
 mod status;
 mod tasks;
+mod watched;
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::config::Config;
+use crate::config::{AdminRole, Config};
 use crate::domain::clock::{Clock, SharedClock, SystemClock};
 use crate::domain::oauth::GrantType;
 use crate::endpoints;
+use crate::endpoints::admin::AdminTokens;
 use crate::endpoints::oauth::{self, Placement};
 use crate::endpoints::plgd::VerifyCaller;
 use crate::endpoints::probes;
@@ -77,6 +81,11 @@ pub enum StartError {
     /// The store could not be opened.
     #[error(transparent)]
     Store(#[from] store::StoreError),
+    /// The store is not there, and is not to be made.
+    #[error(
+        "there is no store at {0}, and `store.mustExist` forbids to make one: correct `store.url`, or restore a backup"
+    )]
+    StoreMissing(String),
     /// The issuer could not be made.
     #[error("cannot start the issuer: {0}")]
     Issuer(String),
@@ -100,6 +109,7 @@ pub struct Running {
     listeners: Vec<(String, Listener)>,
     workers: Workers,
     tasks: Tasks,
+    issuer: Option<Arc<Issuer>>,
     ready: Arc<AtomicBool>,
     store: Option<Arc<dyn Store>>,
     delay: Duration,
@@ -137,6 +147,9 @@ impl Running {
             }
         }
         self.tasks.end().await;
+        if let Some(issuer) = &self.issuer {
+            issuer.finish().await;
+        }
         let workers = self.workers;
         // Joining threads blocks. A panic in one of them has been reported by then.
         let _ = tokio::task::spawn_blocking(move || workers.stop()).await;
@@ -174,7 +187,7 @@ pub async fn start_with_clock(config: Config, clock: Arc<dyn Clock>) -> Result<R
     let started = parts.start(&config, &sockets, &workers).await;
     let store = parts.store.into_inner();
     match started {
-        Ok(listeners) => {
+        Ok((listeners, issuer)) => {
             ready.store(true, Ordering::Release);
             for (name, listener) in &listeners {
                 for address in listener.addresses() {
@@ -186,6 +199,7 @@ pub async fn start_with_clock(config: Config, clock: Arc<dyn Clock>) -> Result<R
                 listeners,
                 workers,
                 tasks,
+                issuer,
                 ready,
                 store,
                 delay: shutdown.delay,
@@ -228,7 +242,10 @@ impl Parts {
         config: &Config,
         sockets: &Sockets,
         workers: &Workers,
-    ) -> Result<Listeners, StartError> {
+    ) -> Result<(Listeners, Option<Arc<Issuer>>), StartError> {
+        for fixed in &config.fixed_files {
+            self.warn_of_changes(fixed.key.clone(), &fixed.file);
+        }
         let mut listeners = Vec::new();
         let store_up = Arc::new(AtomicBool::new(true));
         let issuer = self.open_issuer(config, &store_up).await?;
@@ -248,7 +265,9 @@ impl Parts {
         let at_root = config.issuer.as_ref().is_some_and(|role| role.issuer.root_paths);
         for listener in &config.inbound {
             let own = match &issuer {
-                Some(issuer) if listener.issuer => Some(self.own_endpoints(issuer, at_root, &callers)),
+                Some(issuer) if listener.issuer => {
+                    Some(self.own_endpoints(&listener.name, issuer, at_root, &callers))
+                }
                 _ => None,
             };
             let here = sockets.get(&Socket::Proxy(listener.name.clone()))?.addresses();
@@ -285,18 +304,24 @@ impl Parts {
             let guard = admin::guard(role, &config.state_dir)?;
             let counters = guard.counters();
             self.tasks.spawn("limits of admin".to_owned(), move || counters.clone().run());
+            self.watch_admin_token(role, &config.state_dir, guard.tokens());
             let status = status::status(&authorities, &credentials, sockets);
             let router = endpoints::admin::router(issuer.clone(), status, guard);
             listeners.push(self.local(workers, sockets, ADMIN, router)?);
         }
         if config.probes.is_some() {
             let ready = self.ready.clone();
-            let conditions =
-                readiness::Conditions { listeners: ready, store_up, issuer, authorities, credentials };
+            let conditions = readiness::Conditions {
+                listeners: ready,
+                store_up,
+                issuer: issuer.clone(),
+                authorities,
+                credentials,
+            };
             let router = probes::router(self.metrics.clone(), conditions.judged_by(&config.readiness));
             listeners.push(self.local(workers, sockets, PROBES, router)?);
         }
-        Ok(listeners)
+        Ok((listeners, issuer))
     }
 
     fn limits(&self, listener: &inbound::Config) -> Option<Arc<Limits>> {
@@ -313,7 +338,12 @@ impl Parts {
         name: &'static str,
         router: axum::Router,
     ) -> Result<(String, Listener), StartError> {
-        let role = if name == PROBES { Role::Probes } else { Role::Local };
+        let role = match name {
+            PROBES => Role::Probes,
+            ADMIN => Role::Admin,
+            LOCAL_API => Role::LocalApi,
+            _ => Role::Issuer,
+        };
         let metrics = Arc::new(self.metrics.requests(role, name));
         let paths = if name == ADMIN { Paths::WithIds } else { Paths::Normal };
         let serve = || LocalService::new(router.clone(), metrics.clone(), paths);
@@ -322,19 +352,32 @@ impl Parts {
         Ok((name.to_owned(), served))
     }
 
+    fn watch_admin_token(&self, role: &AdminRole, state_dir: &Path, tokens: Arc<AdminTokens>) {
+        let file = role.token_file.clone().unwrap_or_else(|| admin::token_file(state_dir));
+        let (role, state_dir) = (role.clone(), state_dir.to_owned());
+        self.watch_file("admin token".to_owned(), &file, move || {
+            Ok(tokens.replace(admin::read_token(&role, &state_dir)?, admin::GRACE))
+        });
+    }
+
     async fn open_issuer(
         &self,
         config: &Config,
         store_up: &Arc<AtomicBool>,
     ) -> Result<Option<Arc<Issuer>>, StartError> {
         let Some(role) = &config.issuer else { return Ok(None) };
-        let store = store::open(&config.store).await?;
+        let store = opened::open_store(config).await?;
         let _ = self.store.set(store.clone());
         let issuer = Issuer::open(role.issuer.clone(), store, self.clock.clone()).await;
         let issuer = issuer.map_err(|error| StartError::Issuer(error.to_string()))?;
         self.watch_store(issuer.clone(), store_up.clone());
         let keys = issuer.client_keys().clone();
         self.tasks.spawn("keys of clients".to_owned(), move || keys.clone().run());
+        let watching = issuer.clone();
+        self.tasks.spawn("secrets of clients".to_owned(), move || {
+            let issuer = watching.clone();
+            async move { issuer.watch_secret_files().await }
+        });
         Ok(Some(issuer))
     }
 
@@ -366,11 +409,18 @@ impl Parts {
         })
     }
 
-    fn own_endpoints(&self, issuer: &Arc<Issuer>, at_root: bool, callers: &VerifyCaller) -> OwnEndpoints {
+    fn own_endpoints(
+        &self,
+        listener: &str,
+        issuer: &Arc<Issuer>,
+        at_root: bool,
+        callers: &VerifyCaller,
+    ) -> OwnEndpoints {
         let placement = if at_root { Placement::BasePathAndRoot } else { Placement::BasePath };
         OwnEndpoints {
             paths: oauth::issuer_paths(issuer, placement).into_iter().collect(),
             router: oauth::issuer_router(issuer.clone(), placement, self.token_observer(), callers.clone()),
+            metrics: Arc::new(self.metrics.requests(Role::Issuer, listener)),
         }
     }
 }

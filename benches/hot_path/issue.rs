@@ -15,7 +15,7 @@ use m2m_sidecar::domain::oauth::GrantType;
 use m2m_sidecar::domain::scope::ScopeSet;
 use m2m_sidecar::issuer::client::{Authentication, Secret};
 use m2m_sidecar::issuer::token_format::{ByAudience, ScopeClaim, TokenType};
-use m2m_sidecar::issuer::{Client, Config, Issuer, Profile, TokenRequest};
+use m2m_sidecar::issuer::{Client, Config, Issuer, Profile, SecretFiles, TokenRequest};
 use m2m_sidecar::jose::Algorithm;
 use m2m_sidecar::jose::sign::SigningKey;
 use m2m_sidecar::store::{self, StoredClient, StoredSecret};
@@ -87,6 +87,7 @@ fn config(algorithm: Algorithm) -> Config {
         algorithm,
         private_key: None,
         clients: vec![configured()],
+        secret_files: SecretFiles::default(),
         client_jwks_hosts: Vec::new(),
         client_jwks_ca: None,
         max_assertion_lifetime: Duration::from_secs(3600),

@@ -4,6 +4,7 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -13,9 +14,13 @@ use super::{StartError, unusable};
 use crate::config::AdminRole;
 use crate::domain::secret::{ExposeSecret, SecretString};
 use crate::endpoints::admin::{Guard, is_admin_token};
+use crate::files;
 
 /// By which people and scanners recognise a generated token.
 const PREFIX: &str = "m2ma_";
+
+/// How long an admin token counts after its file has changed.
+pub(super) const GRACE: Duration = Duration::from_mins(10);
 
 /// Where a generated token is kept.
 #[must_use]
@@ -32,9 +37,9 @@ pub fn kept_token(state_dir: &Path) -> io::Result<SecretString> {
     if file.metadata()?.mode() & 0o022 != 0 {
         return Err(io::Error::other("others than its owner may write the file"));
     }
-    let mut text = Zeroizing::new(String::new());
-    file.read_to_string(&mut text)?;
-    let token = SecretString::from(text.trim_end());
+    let mut bytes = Zeroizing::new(Vec::with_capacity(256));
+    file.read_to_end(&mut bytes)?;
+    let token = files::one_line(&bytes).map_err(|error| io::Error::other(format!("the file {error}")))?;
     if is_admin_token(&token) { Ok(token) } else { Err(io::Error::other("the file holds no token")) }
 }
 
@@ -49,6 +54,18 @@ pub(super) fn guard(role: &AdminRole, state_dir: &Path) -> Result<Guard, StartEr
             .map_err(|error| unusable("the admin token in stateDir")(error.to_string()))?,
     };
     Ok(Guard::new(token, role.hosts.clone()))
+}
+
+/// Reads the token anew, for [`AdminTokens::replace`]. Blocks.
+///
+/// # Errors
+/// What is wrong with the file.
+pub(super) fn read_token(role: &AdminRole, state_dir: &Path) -> Result<SecretString, String> {
+    let Some(file) = &role.token_file else {
+        return kept_token(state_dir).map_err(|error| error.to_string());
+    };
+    let token = files::read_secret(file).map_err(|error| format!("the file {error}"))?;
+    if is_admin_token(&token) { Ok(token) } else { Err("the file holds no token".to_owned()) }
 }
 
 /// The kept token; a new one when there is none.

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::{Parts, StartError, unusable};
 use crate::config::Config;
 use crate::domain::oauth::ClientAuthMethod;
+use crate::domain::secret::SharedSecret;
 use crate::files;
 use crate::jose::live_keys;
 use crate::token_source::Authentication;
@@ -22,7 +23,7 @@ impl Parts {
     ) -> Result<HashMap<String, Arc<Authority>>, StartError> {
         let mut authorities = HashMap::new();
         for each in &config.authorities {
-            let introspection = introspection_client(config, each)?;
+            let introspection = self.introspection_client(config, each)?;
             let authority = Authority::new(each.clone(), self.clock.clone(), own.cloned(), introspection);
             self.watch_revocations(&authority)?;
             let source = authority.source(&config.state_dir);
@@ -75,6 +76,36 @@ impl Parts {
         Ok(())
     }
 
+    /// The client that introspects an authority's tokens, from the credential that its configuration names.
+    fn introspection_client(
+        &self,
+        config: &Config,
+        authority: &AuthorityConfig,
+    ) -> Result<Option<IntrospectionClient>, StartError> {
+        let Some(name) = &authority.revocation.credential else { return Ok(None) };
+        let credential = config.credentials.iter().find(|credential| credential.name == *name);
+        let credential = credential
+            .ok_or_else(|| unusable(&authority.name)("its credential does not exist".to_owned()))?;
+        let (auth_method, secret_file) = match &credential.authentication {
+            Authentication::SecretBasic { secret_file } => (ClientAuthMethod::ClientSecretBasic, secret_file),
+            Authentication::SecretPost { secret_file } => (ClientAuthMethod::ClientSecretPost, secret_file),
+            _ => {
+                let problem =
+                    "introspection is asked with a client secret, which its credential does not have";
+                return Err(unusable(&authority.name)(problem.to_owned()));
+            }
+        };
+        let secret = files::read_secret(secret_file)
+            .map_err(|error| unusable(&authority.name)(format!("its credential's secret {error}")))?;
+        let client_secret = SharedSecret::new(secret);
+        let (file, current) = (secret_file.clone(), client_secret.clone());
+        self.watch_file(format!("introspection secret of {}", authority.name), secret_file, move || {
+            let secret = files::read_secret(&file).map_err(|error| format!("the file {error}"))?;
+            Ok(current.replace(secret))
+        });
+        Ok(Some(IntrospectionClient { client_id: credential.client_id.clone(), client_secret, auth_method }))
+    }
+
     fn key_observer(&self, authority: &Arc<Authority>) -> live_keys::Observe {
         let (metrics, authority) = (self.metrics.clone(), authority.clone());
         let failing = Mutex::new(Failing::default());
@@ -125,28 +156,6 @@ impl Failing {
         }
         is_new || self.failures.is_power_of_two()
     }
-}
-
-/// The client that introspects an authority's tokens, from the credential that its configuration names.
-fn introspection_client(
-    config: &Config,
-    authority: &AuthorityConfig,
-) -> Result<Option<IntrospectionClient>, StartError> {
-    let Some(name) = &authority.revocation.credential else { return Ok(None) };
-    let credential = config.credentials.iter().find(|credential| credential.name == *name);
-    let credential =
-        credential.ok_or_else(|| unusable(&authority.name)("its credential does not exist".to_owned()))?;
-    let (auth_method, secret_file) = match &credential.authentication {
-        Authentication::SecretBasic { secret_file } => (ClientAuthMethod::ClientSecretBasic, secret_file),
-        Authentication::SecretPost { secret_file } => (ClientAuthMethod::ClientSecretPost, secret_file),
-        _ => {
-            let problem = "introspection is asked with a client secret, which its credential does not have";
-            return Err(unusable(&authority.name)(problem.to_owned()));
-        }
-    };
-    let client_secret = files::read_secret(secret_file)
-        .map_err(|error| unusable(&authority.name)(format!("its credential's secret {error}")))?;
-    Ok(Some(IntrospectionClient { client_id: credential.client_id.clone(), client_secret, auth_method }))
 }
 
 /// A sidecar that fetches keys keeps the last good ones; on a read-only root it does without.

@@ -5,7 +5,43 @@
 
 pub use secrecy::{ExposeSecret, SecretString};
 
+use std::fmt;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
 use super::hash::sha256;
+
+/// A secret that may be replaced while it is in use. Prints nothing.
+#[derive(Clone)]
+pub struct SharedSecret(Arc<ArcSwap<SecretString>>);
+
+impl SharedSecret {
+    /// A secret, for now.
+    #[must_use]
+    pub fn new(secret: SecretString) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(secret)))
+    }
+
+    /// The secret of this moment.
+    #[must_use]
+    pub fn get(&self) -> Arc<SecretString> {
+        self.0.load_full()
+    }
+
+    /// Puts another into its place. Gives whether that is a change.
+    pub fn replace(&self, secret: SecretString) -> bool {
+        let changes = !matches(&self.0.load(), &secret);
+        self.0.store(Arc::new(secret));
+        changes
+    }
+}
+
+impl fmt::Debug for SharedSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[REDACTED]")
+    }
+}
 
 /// Whether a presented secret is the expected one.
 ///

@@ -11,9 +11,10 @@ pub use super::client_auth::exchange::Exchange;
 use super::client_secret;
 use super::token_format::ByAudience;
 use crate::domain::clock::UnixTime;
+use crate::domain::hash::sha256;
 use crate::domain::oauth::GrantType;
 use crate::domain::scope::ScopeSet;
-use crate::domain::secret::SecretString;
+use crate::domain::secret::{self, ExposeSecret, SecretString};
 
 /// A client: who it is and what it may have.
 #[derive(Clone, Debug)]
@@ -101,4 +102,22 @@ pub enum ExpectedSecret {
     Sha256([u8; 32]),
     /// Argon2id: a supplied one, which may be a password.
     Argon2(client_secret::Salt, client_secret::Digest),
+}
+
+impl ExpectedSecret {
+    /// Whether it is this secret of the configuration.
+    #[must_use]
+    pub fn is_plain(&self, secret: &SecretString) -> bool {
+        matches!(self, Self::Plain(plain) if secret::matches(plain, secret))
+    }
+
+    /// Whether it is this secret, as far as that can be told without a slow hash.
+    #[must_use]
+    pub fn is_at_once(&self, secret: &SecretString) -> bool {
+        match self {
+            Self::Plain(_) => self.is_plain(secret),
+            Self::Sha256(digest) => sha256(secret.expose_secret().as_bytes()) == *digest,
+            Self::Argon2(..) => false,
+        }
+    }
 }

@@ -50,6 +50,14 @@ pub enum Stored {
     Argon2(Salt, Digest),
 }
 
+/// Whether a text looks like a secret or token of this program's making.
+#[must_use]
+pub fn is_generated(text: &SecretString) -> bool {
+    let text = text.expose_secret();
+    let prefixes = [PREFIX, "m2ma_", "m2mr_"];
+    prefixes.iter().any(|prefix| text.strip_prefix(prefix).is_some_and(|bits| bits.len() >= 40))
+}
+
 /// A new secret of 256 random bits, and what is to be stored of it.
 #[must_use]
 pub fn generate(now: UnixTime, expires_at: Option<UnixTime>) -> (SecretString, StoredSecret) {

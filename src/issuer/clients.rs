@@ -9,14 +9,18 @@ use arc_swap::ArcSwap;
 
 use super::client::{Client, ExpectedSecret, Secret};
 use super::{OpenError, registration};
-use crate::domain::secret::ExposeSecret;
+use crate::domain::clock::UnixTime;
+use crate::domain::secret::{ExposeSecret, SecretString};
 use crate::jose::Algorithm;
 use crate::store::{Store, StoreError};
+
+/// So many earlier secrets of a file count at most.
+const MOST_OLD_SECRETS: usize = 10;
 
 /// All clients, by id.
 pub(super) struct Clients {
     /// Those of the configuration. One of the store with the same id is never looked at.
-    configured: HashMap<String, Arc<Client>>,
+    configured: ArcSwap<HashMap<String, Arc<Client>>>,
     stored: ArcSwap<HashMap<String, Arc<Client>>>,
     /// Those of the store that are being disabled or deleted just now.
     closed: ArcSwap<HashSet<String>>,
@@ -44,7 +48,7 @@ impl Clients {
             }
         }
         Ok(Self {
-            configured,
+            configured: ArcSwap::from_pointee(configured),
             stored: ArcSwap::default(),
             closed: ArcSwap::default(),
             departed: Mutex::default(),
@@ -63,7 +67,7 @@ impl Clients {
                 tracing::error!(client_id, "what is stored of this client cannot be read; it is refused");
                 continue;
             };
-            if self.configured.contains_key(client_id) {
+            if self.configured.load().contains_key(client_id) {
                 tracing::warn!(
                     client_id,
                     "the client of the configuration hides one of the store with its id"
@@ -120,18 +124,48 @@ impl Clients {
 
     /// A client of the configuration.
     pub(super) fn configured(&self, client_id: &str) -> Option<Arc<Client>> {
-        self.configured.get(client_id).cloned()
+        self.configured.load().get(client_id).cloned()
     }
 
-    /// Every client of the configuration.
-    pub(super) fn all_configured(&self) -> impl Iterator<Item = &Arc<Client>> {
-        self.configured.values()
+    /// Every client of the configuration, by id. Another map after [`Clients::replace_secret`].
+    pub(super) fn all_configured(&self) -> Arc<HashMap<String, Arc<Client>>> {
+        self.configured.load_full()
+    }
+
+    /// Gives a client of the configuration a new secret; those it has count on until `until`. Gives whether that is a
+    /// change.
+    pub(super) fn replace_secret(
+        &self,
+        client_id: &str,
+        secret: SecretString,
+        now: UnixTime,
+        until: UnixTime,
+    ) -> bool {
+        let is_new = |known: &Secret| !known.expected.is_plain(&secret);
+        let Some(client) = self.configured(client_id).filter(|it| it.secrets.first().is_none_or(is_new))
+        else {
+            return false;
+        };
+        let end = |old: &Secret| Some(old.expires_at.map_or(until, |end| end.min(until)));
+        let old = client.secrets.iter().filter(|old| is_new(old));
+        let old = old.map(|old| Secret { expires_at: end(old), ..old.clone() });
+        let old: Vec<_> = old.filter(|old| old.is_live(now)).take(MOST_OLD_SECRETS).collect();
+        let mut client = Client::clone(&client);
+        client.secrets = vec![Secret::configured(secret)];
+        client.secrets.extend(old);
+        let client = Arc::new(client);
+        self.configured.rcu(|configured| {
+            let mut configured = HashMap::clone(configured);
+            configured.insert(client.id.clone(), client.clone());
+            configured
+        });
+        true
     }
 
     /// Every client of the store that no client of the configuration hides.
     pub(super) fn all_stored(&self) -> Vec<Arc<Client>> {
-        let stored = self.stored.load();
-        stored.values().filter(|client| !self.configured.contains_key(&client.id)).cloned().collect()
+        let (stored, configured) = (self.stored.load(), self.configured.load());
+        stored.values().filter(|client| !configured.contains_key(&client.id)).cloned().collect()
     }
 
     /// Lets a client of the store in no more, as long as what is given lives: so that nothing is issued between the

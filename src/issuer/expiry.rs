@@ -109,9 +109,9 @@ impl Issuer {
 
     /// The clients with an end by time, and those that the configuration disables: the store knows of the others.
     fn expiring_clients(&self) -> impl Iterator<Item = Arc<Client>> {
-        let configured = self.clients.all_configured().cloned();
+        let configured: Vec<_> = self.clients.all_configured().values().cloned().collect();
         let stored = self.clients.all_stored().into_iter().filter(|client| !client.disabled);
-        configured.chain(stored).filter(|client| refused_from(client).is_some())
+        configured.into_iter().chain(stored).filter(|client| refused_from(client).is_some())
     }
 
     /// When the next client expires, if one does: [`reload`](Issuer::reload) is to be called then.

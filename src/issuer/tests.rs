@@ -74,6 +74,7 @@ pub(crate) fn config(clients: Vec<Client>) -> Config {
         rotate_every: Some(Duration::from_secs(30 * 86_400)),
         encryption_key: None,
         clients,
+        secret_files: crate::issuer::SecretFiles::default(),
         client_jwks_hosts: Vec::new(),
         client_jwks_ca: None,
         max_assertion_lifetime: Duration::from_secs(3600),

@@ -59,6 +59,10 @@ pub(in crate::config) struct Issuer {
     /// How far in the future a client's assertion may end: 1m to 24h.
     #[serde(default = "default_access_token_lifetime")]
     pub max_assertion_lifetime: GoDuration,
+    /// How long the old secret counts beside the new one after a client's `secretFile` has changed: 0s to 30d. A restart
+    /// ends it.
+    #[serde(default = "default_secret_grace")]
+    pub secret_grace: GoDuration,
     /// The clients that may ask for tokens.
     #[serde(default)]
     pub clients: Vec<Client>,
@@ -73,6 +77,10 @@ fn default_scope_claims() -> Vec<ScopeClaim> {
 }
 
 fn default_access_token_lifetime() -> GoDuration {
+    seconds(3600)
+}
+
+fn default_secret_grace() -> GoDuration {
     seconds(3600)
 }
 
@@ -153,8 +161,9 @@ impl Default for Signing {
 pub(in crate::config) struct Client {
     /// The client id.
     pub id: ClientId,
-    /// A file that holds the client's secret, at least 16 bytes, a shorter one is refused; one newline at its end is not part of it. Left out only
-    /// by a client that authenticates itself by a JWT: with `jwksFile`, `jwksUri` or `jwtPrivateKey`.
+    /// A file that holds the client's secret, at least 16 bytes, a shorter one is refused; one line, whose line end (LF or
+    /// CRLF) is not part of it. A changed file takes effect at once, and the old secret counts for `secretGrace`. Left out
+    /// only by a client that authenticates itself by a JWT: with `jwksFile`, `jwksUri` or `jwtPrivateKey`.
     pub secret_file: Option<FilePath>,
     /// A JWK set with the client's public keys, for `private_key_jwt`. It is read again when it changes.
     pub jwks_file: Option<FilePath>,

@@ -23,5 +23,10 @@ pub(super) fn resolve(resolver: &mut Resolver<'_>, path: &KeyPath, raw: raw::Adm
         );
         resolver.findings.error(&token_path, message);
     }
-    Some(AdminRole { listen: raw.listen.0, token, hosts: raw.hosts.into_iter().map(|host| host.0).collect() })
+    Some(AdminRole {
+        listen: raw.listen.0,
+        token,
+        token_file: raw.token_file.map(|file| file.0),
+        hosts: raw.hosts.into_iter().map(|host| host.0).collect(),
+    })
 }

@@ -48,6 +48,7 @@ pub(super) fn resolve_authority(
     resolver.duration(&path.key("clockSkew"), raw.clock_skew, Duration::ZERO, MAX_CLOCK_SKEW);
     resolver.duration(&path.key("maxStale"), raw.max_stale, MIN_STALE, MAX_STALE);
     let keys = key_source(resolver, path, &raw);
+    raw.ca_file.iter().for_each(|file| resolver.fixed(&path.key("caFile"), file));
     let ca_pem = resolver.certificates(&path.key("caFile"), raw.ca_file.as_ref());
     let timeouts = resolver.fetch_timeouts(&path.key("timeouts"), raw.timeouts);
     let algorithms = raw.algorithms.map_or_else(

@@ -16,7 +16,7 @@ use crate::domain::scope::ScopeSet;
 use crate::domain::secret::{ExposeSecret, SecretString};
 use crate::issuer::client::{Authentication, Client, Secret};
 use crate::issuer::token_format::ByAudience;
-use crate::issuer::{self, Profile, RESERVED_CLAIMS, client_secret};
+use crate::issuer::{self, Profile, RESERVED_CLAIMS, SecretFiles, client_secret};
 use crate::jose::sign::SigningKey;
 
 const DAY: Duration = Duration::from_hours(24);
@@ -53,9 +53,10 @@ pub(super) fn resolve(resolver: &mut Resolver<'_>, path: &KeyPath, raw: raw::Iss
     let scope_claims = audiences::scope_claims(resolver, &path.key("scopeClaims"), &raw.scope_claims);
     let audiences = audiences::resolve(resolver, &path.key("audiences"), raw.audiences);
     let key_path = path.key("signing").key("privateKeyFile");
+    raw.signing.private_key_file.iter().for_each(|file| resolver.fixed(&key_path, file));
     let private_key = match &raw.signing.private_key_file {
         None => None,
-        Some(file) => Some(resolver.file(&key_path, file, files::read_secret)?),
+        Some(file) => Some(resolver.file(&key_path, file, files::read_secret_lines)?),
     };
     if private_key.as_ref().is_some_and(|pem| SigningKey::from_pem(pem, algorithm).is_err()) {
         let message = format!("the file holds no private key (PEM) for {algorithm:?}");
@@ -69,6 +70,10 @@ pub(super) fn resolve(resolver: &mut Resolver<'_>, path: &KeyPath, raw: raw::Iss
         rotate_every(resolver, &path.key("signing"), raw.signing.rotate_every, private_key.is_some());
     let clients_path = path.key("clients");
     unique_ids(resolver, &clients_path, &raw.clients);
+    resolver.duration(&path.key("secretGrace"), raw.secret_grace, Duration::ZERO, DAY * 30);
+    let secret_files = raw.clients.iter();
+    let secret_files =
+        secret_files.filter_map(|it| Some((it.id.0.clone(), it.secret_file.as_ref()?.0.clone()))).collect();
     let clients = raw.clients.into_iter().enumerate();
     let clients = clients
         .filter_map(|(i, client)| {
@@ -85,6 +90,7 @@ pub(super) fn resolve(resolver: &mut Resolver<'_>, path: &KeyPath, raw: raw::Iss
         Duration::from_mins(1),
         DAY,
     );
+    raw.client_jwks_ca_file.iter().for_each(|file| resolver.fixed(&path.key("clientJwksCaFile"), file));
     let client_jwks_ca =
         resolver.certificates(&path.key("clientJwksCaFile"), raw.client_jwks_ca_file.as_ref())?;
     Some(IssuerRole {
@@ -104,6 +110,7 @@ pub(super) fn resolve(resolver: &mut Resolver<'_>, path: &KeyPath, raw: raw::Iss
             rotate_every,
             encryption_key: None,
             clients,
+            secret_files: SecretFiles { files: secret_files, grace: raw.secret_grace.0 },
             client_jwks_hosts: raw.client_jwks_hosts.into_iter().map(|host| host.0).collect(),
             client_jwks_ca,
             max_assertion_lifetime: raw.max_assertion_lifetime.0,
@@ -136,6 +143,7 @@ fn rotate_every(
 /// What private keys are encrypted with in the store.
 pub(super) fn encryption_key(resolver: &mut Resolver<'_>, file: Option<&FilePath>) -> Option<EncryptionKey> {
     let path = KeyPath::root("store").key("encryptionKeyFile");
+    resolver.fixed(&path, file?);
     let text = resolver.file(&path, file?, files::read_secret)?;
     match EncryptionKey::parse(&text) {
         Ok(key) => Some(key),

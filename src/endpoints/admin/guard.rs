@@ -6,11 +6,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HOST, ORIGIN, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderValue, Method};
+
+use tokio::time::Instant;
 
 use super::answer::Refusal;
 use super::audit;
@@ -22,9 +25,59 @@ use crate::limits::{self, Exceeded, Key, Limits, Per, Rate};
 /// So many wrong tokens of an address are answered in a second; beyond it they are not even looked at as such.
 const WRONG_TOKENS: Rate = Rate { per_second: 10, burst: 10 };
 
+/// So many tokens count at most.
+const MOST_TOKENS: usize = 10;
+
+/// The tokens that let in: that of the file, and for a while those that stood there before.
+pub struct AdminTokens(ArcSwap<Vec<AdminToken>>);
+
+#[derive(Clone)]
+struct AdminToken {
+    token: SecretString,
+    /// When it ceases to count.
+    ends_at: Option<Instant>,
+}
+
+impl AdminTokens {
+    fn new(token: SecretString) -> Self {
+        Self(ArcSwap::from_pointee(vec![AdminToken { token, ends_at: None }]))
+    }
+
+    /// Lets in with another token; those that let in so far count on for `grace`. Gives whether that is a change.
+    pub fn replace(&self, token: SecretString, grace: Duration) -> bool {
+        let known = self.0.load();
+        if known.first().is_some_and(|first| secret::matches(&first.token, &token)) {
+            return false;
+        }
+        let (now, end) = (Instant::now(), Instant::now() + grace);
+        let old = known.iter().filter(|old| old.counts(now) && !secret::matches(&old.token, &token));
+        let old = old.map(|old| AdminToken {
+            ends_at: Some(old.ends_at.map_or(end, |earlier| earlier.min(end))),
+            ..old.clone()
+        });
+        let tokens = std::iter::once(AdminToken { token: token.clone(), ends_at: None });
+        self.0.store(Arc::new(tokens.chain(old).take(MOST_TOKENS).collect()));
+        true
+    }
+
+    fn contain(&self, presented: &SecretString) -> bool {
+        let now = Instant::now();
+        // All are compared, so that the time tells nothing of which one it was.
+        let known = self.0.load();
+        let counting = known.iter().filter(|known| known.counts(now));
+        counting.fold(false, |found, known| found | secret::matches(&known.token, presented))
+    }
+}
+
+impl AdminToken {
+    fn counts(&self, now: Instant) -> bool {
+        self.ends_at.is_none_or(|end| now < end)
+    }
+}
+
 /// What a request must have.
 pub struct Guard {
-    token: SecretString,
+    tokens: Arc<AdminTokens>,
     hosts: Vec<String>,
     wrong: Arc<Limits>,
 }
@@ -34,13 +87,20 @@ impl Guard {
     #[must_use]
     pub fn new(token: SecretString, hosts: Vec<String>) -> Self {
         let wrong = limits::Config { rate: Some(WRONG_TOKENS), concurrent: None, per: Per::Address };
-        Self { token, hosts, wrong: Arc::new(Limits::new(wrong)) }
+        let tokens = Arc::new(AdminTokens::new(token));
+        Self { tokens, hosts, wrong: Arc::new(Limits::new(wrong)) }
     }
 
     /// The counters of wrong tokens, whose [`Limits::run`] is to be run.
     #[must_use]
     pub fn counters(&self) -> Arc<Limits> {
         self.wrong.clone()
+    }
+
+    /// The tokens, which may change.
+    #[must_use]
+    pub fn tokens(&self) -> Arc<AdminTokens> {
+        self.tokens.clone()
     }
 
     fn judge(&self, request: &Request) -> Result<(), Refusal> {
@@ -63,7 +123,7 @@ impl Guard {
 
     /// A right token is always let in: whoever shares an address with somebody that guesses is not shut out.
     fn judge_token(&self, request: &Request) -> Result<(), Refusal> {
-        if bearer(request.headers()).is_some_and(|token| secret::matches(&self.token, &token)) {
+        if bearer(request.headers()).is_some_and(|token| self.tokens.contain(&token)) {
             return Ok(());
         }
         let peer = request.extensions().get::<PeerAddress>().map(|peer| peer.0.ip());
@@ -127,7 +187,7 @@ pub(super) async fn check(State(guard): State<Arc<Guard>>, request: Request, nex
     let mut answer = match guard.judge(&request) {
         Ok(()) => next.run(request).await,
         Err(refusal) => {
-            audit::refused(&refusal, request.extensions().get::<PeerAddress>());
+            audit::refused(&refusal, &request);
             refusal.into_response()
         }
     };
@@ -215,6 +275,26 @@ mod tests {
         }
         assert_eq!(judged("GET", &[HERE, TOKEN, TOKEN]), Err("Token".to_owned()));
         assert_eq!(judged("GET", &[HERE]), Err("Token".to_owned()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_replaced_token_counts_for_the_grace_period_only() {
+        let tokens = AdminTokens::new("first".into());
+        let good = |tokens: &AdminTokens| {
+            ["first", "second", "third"].map(|token| tokens.contain(&SecretString::from(token)))
+        };
+        assert!(!tokens.replace("first".into(), Duration::from_secs(60)), "no change");
+        assert!(tokens.replace("second".into(), Duration::from_secs(60)));
+        assert_eq!(good(&tokens), [true, true, false]);
+        tokio::time::advance(Duration::from_secs(30)).await;
+        assert!(tokens.replace("third".into(), Duration::from_secs(60)));
+        assert_eq!(good(&tokens), [true, true, true]);
+        tokio::time::advance(Duration::from_secs(30)).await;
+        assert_eq!(good(&tokens), [false, true, true], "a second change lengthens no grace");
+        // Put back: it is the one that counts.
+        assert!(tokens.replace("second".into(), Duration::from_secs(60)));
+        tokio::time::advance(Duration::from_secs(60)).await;
+        assert_eq!(good(&tokens), [false, true, false]);
     }
 
     #[test]

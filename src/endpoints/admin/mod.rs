@@ -26,7 +26,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use answer::Refusal;
-pub use guard::{Guard, MIN_ADMIN_TOKEN, is_admin_token};
+pub use guard::{AdminTokens, Guard, MIN_ADMIN_TOKEN, is_admin_token};
 pub use status::{Authority, Credential, Listener, Status, StatusOf};
 
 use crate::issuer::Issuer;

@@ -94,6 +94,11 @@ impl ClientAuth {
         self.secrets.write_used(&*self.store, now).await
     }
 
+    /// Notes it at once, for the end of the process.
+    pub(super) async fn write_all_used_secrets(&self, now: UnixTime) -> Result<(), StoreError> {
+        self.secrets.write_all_used(&*self.store, now).await
+    }
+
     /// Authenticates a client that asks from an address.
     ///
     /// # Errors

@@ -92,6 +92,10 @@ impl Secrets {
         self.used.write(store, now).await
     }
 
+    pub(super) async fn write_all_used(&self, store: &dyn Store, now: UnixTime) -> Result<(), StoreError> {
+        self.used.write_all(store, now).await
+    }
+
     /// The client whose secret this is.
     pub(super) async fn authenticate(
         &self,

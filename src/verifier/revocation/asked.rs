@@ -299,15 +299,16 @@ async fn introspect(
     let client = of.client.as_ref().ok_or("there is no credential for introspection")?;
     let mut headers = HeaderMap::new();
     headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+    let client_secret = client.client_secret.get();
     let mut form = vec![("token", question.token.expose_secret()), ("token_type_hint", "access_token")];
     match client.auth_method {
         ClientAuthMethod::ClientSecretBasic => {
-            let basic = basic_authorization(&client.client_id, &client.client_secret);
+            let basic = basic_authorization(&client.client_id, &client_secret);
             headers.insert(AUTHORIZATION, basic.ok_or("the credential cannot be sent")?);
         }
         ClientAuthMethod::ClientSecretPost => {
             form.push(("client_id", &client.client_id));
-            form.push(("client_secret", client.client_secret.expose_secret()));
+            form.push(("client_secret", client_secret.expose_secret()));
         }
     }
     let answer = http.ask_form(url, headers, &form).await.map_err(Failure::NoAnswer)?;

@@ -23,7 +23,7 @@ use crate::domain::clock::SharedClock;
 use crate::domain::oauth::ClientAuthMethod;
 use crate::domain::reason::Reason;
 use crate::domain::revoked::RevokedNow;
-use crate::domain::secret::SecretString;
+use crate::domain::secret::SharedSecret;
 use crate::http_client::HttpClient;
 use crate::jose::Algorithm;
 use crate::jose::live_keys::LiveKeys;
@@ -86,8 +86,8 @@ pub enum OnFailure {
 pub struct IntrospectionClient {
     /// Our client id there.
     pub client_id: String,
-    /// Our secret there.
-    pub client_secret: SecretString,
+    /// Our secret there; its file may change.
+    pub client_secret: SharedSecret,
     /// How both are sent.
     pub auth_method: ClientAuthMethod,
 }

@@ -134,3 +134,27 @@ async fn an_expired_client_gets_no_token() {
     clock.forward(Duration::from_hours(24 * 366 * 80));
     assert_eq!(error(&world.token("c", &secret).await), is(401, "invalid_client"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_a_secret_was_last_used_outlives_the_end_of_the_process() {
+    let clock = MovableClock::now();
+    let world = World::start_from(Sidecar::builder().clock(clock.clone())).await;
+    let secret = world.create(meter()).await;
+    world.good_token("meter", &secret).await;
+    // The first use is written at once, those of the next minute later.
+    crate::support::until("the first use is written", async || {
+        let list = world.get("/clients/meter/secrets").await.json();
+        list["secrets"][0]["last_used_at"].is_string()
+    })
+    .await;
+    clock.forward(Duration::from_secs(20));
+    world.good_token("meter", &secret).await;
+    let used = m2m_sidecar::domain::clock::Clock::now(&*clock);
+    let World { sidecar, upstream } = world;
+    let builder = sidecar.stop_keeping_state().await.clock(clock.clone());
+    let world = World { sidecar: super::files(builder).start(&super::yaml(&upstream)).await, upstream };
+    let list = world.get("/clients/meter/secrets").await.json();
+    let last_used = list["secrets"][0]["last_used_at"].as_str().expect("a time").to_owned();
+    let last_used = m2m_sidecar::domain::clock::UnixTime::from_rfc3339(&last_used).expect("RFC 3339");
+    assert!((used.0 - 5..=used.0).contains(&last_used.0), "{last_used:?}, not {used:?}");
+}

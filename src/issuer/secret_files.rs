@@ -1,0 +1,121 @@
+//! Secrets of the configuration's clients whose files change while we run.
+//!
+//! The files are looked at every second, and when a client shows a secret that is wrong: a program that reads the same file
+//! may have been faster. The secret that stood in the file before counts on for a while, for programs that are slower.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+
+use super::Issuer;
+use super::client_secret::MIN_BYTES;
+use crate::domain::secret::{ExposeSecret, SecretString};
+use crate::files::{LOOK_EVERY, ReadError, Watched, blocking, read_secret};
+
+/// The least time between two looks: wrong secrets must not keep the disk busy.
+const LEAST_PAUSE: Duration = Duration::from_millis(50);
+/// How long a request with a wrong secret waits for a look.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
+/// Which client has its secret in which file.
+#[derive(Clone, Debug, Default)]
+pub struct SecretFiles {
+    /// Client id and file.
+    pub files: Vec<(String, PathBuf)>,
+    /// How long the secret counts that stood in a file before it changed.
+    pub grace: Duration,
+}
+
+/// How many looks have begun and ended.
+#[derive(Clone, Copy, Default)]
+struct Looks {
+    begun: u64,
+    ended: u64,
+}
+
+/// The files, and what was seen of them.
+pub(super) struct LiveSecretFiles {
+    config: SecretFiles,
+    watched: Arc<Watched>,
+    asked: Notify,
+    looks: watch::Sender<Looks>,
+}
+
+impl LiveSecretFiles {
+    /// The files are read already; a change since then is seen by the first look.
+    pub(super) fn new(config: SecretFiles) -> Self {
+        let watched = Watched::new(config.files.iter().map(|(_, file)| file.clone()));
+        Self { config, watched, asked: Notify::new(), looks: watch::Sender::new(Looks::default()) }
+    }
+
+    /// Waits for a look that begins after this call. Nothing to wait for where no client has a file.
+    pub(super) async fn look(&self) {
+        if self.config.files.is_empty() {
+            return;
+        }
+        let mut looks = self.looks.subscribe();
+        let begun = looks.borrow_and_update().begun;
+        self.asked.notify_one();
+        let _ = tokio::time::timeout(LONGEST_WAIT, looks.wait_for(|looks| looks.ended > begun)).await;
+    }
+}
+
+impl Issuer {
+    /// Takes over the secrets of the configuration's clients when their files change, for ever; dropping the future ends it.
+    pub async fn watch_secret_files(&self) {
+        let files = &self.secret_files;
+        if files.config.files.is_empty() {
+            return;
+        }
+        loop {
+            files.looks.send_modify(|looks| looks.begun += 1);
+            if files.watched.differ_now().await {
+                self.take_changed_secrets().await;
+            }
+            files.looks.send_modify(|looks| looks.ended = looks.begun);
+            tokio::time::sleep(LEAST_PAUSE).await;
+            tokio::select! {
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+                () = files.asked.notified() => {}
+            }
+        }
+    }
+
+    /// Reads every file. One that cannot be used changes nothing.
+    async fn take_changed_secrets(&self) {
+        let (files, watched) = (self.secret_files.config.files.clone(), self.secret_files.watched.clone());
+        let read = blocking(move || {
+            watched.note();
+            files.into_iter().map(|(id, file)| (id, read_secret(&file), file)).collect::<Vec<_>>()
+        })
+        .await;
+        for (client_id, secret, file) in read {
+            let file = file.display();
+            match secret {
+                Ok(secret) => self.take_secret(&client_id, secret),
+                Err(error) => {
+                    let error: ReadError = error;
+                    tracing::warn!(client_id, %file, %error, "a changed secret file cannot be used; the old secret stays");
+                }
+            }
+        }
+    }
+
+    fn take_secret(&self, client_id: &str, secret: SecretString) {
+        let is_short = secret.expose_secret().len() < MIN_BYTES;
+        let (now, grace) = (self.clock.now(), self.secret_files.config.grace);
+        if !self.clients.replace_secret(client_id, secret, now, now.plus(grace)) {
+            return;
+        }
+        let old_counts_until = now.plus(grace).to_rfc3339();
+        tracing::info!(target: "audit", action = "take_secret_file", client_id, old_counts_until, outcome = "done", "secret file");
+        if is_short {
+            tracing::warn!(
+                client_id,
+                "the new secret is shorter than {MIN_BYTES} bytes, so it can be guessed"
+            );
+        }
+    }
+}
