@@ -26,7 +26,7 @@ use crate::issuer::metadata::{
     AUTHORIZATION_SERVER_PATH, AUTHORIZE_PATH, INTROSPECT_PATH, JWKS_PATH, OPENID_CONFIGURATION_PATH,
     REVOCATIONS_PATH, REVOKE_PATH, TOKEN_PATH, TOKENS_PATH,
 };
-use crate::issuer::{Issuer, Outcome, Profile, TokenError, TokenRequest, TokenResponse};
+use crate::issuer::{Issuer, Outcome, Profile, Refused, TokenError, TokenRequest, TokenResponse};
 
 /// The largest token request.
 const MAX_BODY: usize = 64 * 1024;
@@ -175,7 +175,7 @@ async fn token(
         Err(rejection) => return endpoint.refuse_body(rejection.status(), &peer),
     };
     let request = TokenRequest::parse_in(endpoint.profile, &headers, query.as_deref(), &body);
-    match (endpoint.issue(request, &peer).await, endpoint.profile) {
+    match (endpoint.issue(request, (&headers, &body), &peer).await, endpoint.profile) {
         (Ok(response), profile) => token_answer(&response, profile),
         (Err(error), Profile::Standard) => token_error_answer(error),
         (Err(error), Profile::Plgd) => plgd::token_error_answer(error),
@@ -183,44 +183,44 @@ async fn token(
 }
 
 impl TokenEndpoint {
-    /// Issues what a request asks for, and records how that ended.
+    /// Issues what a request asks for, and records how that ended. `raw` is what the request was read from.
     pub(super) async fn issue(
         &self,
         request: Result<TokenRequest, TokenError>,
+        raw: (&HeaderMap, &[u8]),
         peer: &Peer,
     ) -> Result<TokenResponse, TokenError> {
         let result = match &request {
             Ok(request) => self.issuer.issue(request, address(peer)).await,
             Err(error) => Err(*error),
         };
-        self.record(request.as_ref().ok(), &result, peer);
-        result
-    }
-
-    /// Tells the audit log and the observer how a request ended: never with what a stranger wrote into it.
-    fn record(
-        &self,
-        request: Option<&TokenRequest>,
-        result: &Result<TokenResponse, TokenError>,
-        peer: &Peer,
-    ) {
+        let refused = match (&request, &result) {
+            (_, Ok(_)) => None,
+            (Ok(request), Err(error)) => Some(self.issuer.refused_token_request(request, *error)),
+            (Err(_), Err(error)) => Some(self.issuer.refused_unread(raw.0, raw.1, *error)),
+        };
+        let request = request.as_ref().ok();
         let outcome = Outcome {
             client_id: request.and_then(|request| self.issuer.named_client(request)),
             grant_type: request.and_then(TokenRequest::grant_type),
             error: result.as_ref().err().map(|error| error.code()),
         };
-        let reason = result.as_ref().err().map(|error| error.reason());
         let jti = result.as_ref().ok().map(|response| response.jti.as_str());
-        self.report(&outcome, jti, reason.as_deref(), peer);
+        self.report(&outcome, jti, refused.unwrap_or_default(), peer);
+        result
     }
 
-    fn report(&self, outcome: &Outcome, jti: Option<&str>, reason: Option<impl tracing::Value>, peer: &Peer) {
+    /// Tells the audit log and the observer how a request ended.
+    fn report(&self, outcome: &Outcome, jti: Option<&str>, refused: Refused, peer: &Peer) {
         tracing::info!(
             target: "audit",
-            client_id = outcome.client_id.as_deref(),
+            client_id = outcome.client_id.as_deref().or(refused.client_id.as_deref()),
+            presented_id = refused.presented_id,
             grant_type = outcome.grant_type.map(GrantType::as_str),
             outcome = outcome.error.map_or("issued", ErrorCode::as_str),
-            reason,
+            reason = Some(refused.reason).filter(|reason| !reason.is_empty()),
+            refused_scope = refused.scope,
+            refused_audience = refused.audience,
             jti,
             peer = shown(peer),
             "token request"
@@ -235,7 +235,7 @@ impl TokenEndpoint {
         self.report(
             &Outcome { client_id: None, grant_type: None, error: Some(error) },
             None,
-            Some(description),
+            Refused { reason: description.to_owned(), ..Refused::default() },
             peer,
         );
         error_answer(status, error.as_str(), description)

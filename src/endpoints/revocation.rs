@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::oauth::{WholeBody, token_error_answer};
 use super::{JSON, NO_CACHE, NO_STORE, Peer, address, line, shown};
-use crate::issuer::{Issuer, RevocationRequest, TokenError};
+use crate::issuer::{Issuer, Refused, RevocationRequest, TokenError};
 
 /// A list is looked at again within seconds.
 const REVALIDATE: (HeaderName, HeaderValue) = (CACHE_CONTROL, HeaderValue::from_static("no-cache"));
@@ -28,8 +28,12 @@ pub(super) async fn revoke(
         Ok(request) => issuer.revoke(request, address(&peer)).await,
         Err(error) => Err(*error),
     };
+    let refused = result.as_ref().err().map(|error| match &request {
+        Ok(request) => issuer.refused_request(request, *error),
+        Err(_) => issuer.refused_unread(&headers, &body, *error),
+    });
     let client_id = request.as_ref().ok().and_then(|request| issuer.revoking_client(request));
-    record(client_id.as_deref(), &result, &peer);
+    record(client_id.as_deref(), &result, refused, &peer);
     match result {
         // RFC 7009 §2.2: also when there was nothing to revoke. The body means nothing; some clients parse it.
         Ok(_) => ([JSON, NO_STORE, NO_CACHE], line("{}")).into_response(),
@@ -37,16 +41,30 @@ pub(super) async fn revoke(
     }
 }
 
-/// The audit line: never with what a stranger wrote into the request.
-fn record(client_id: Option<&str>, result: &Result<Option<String>, TokenError>, peer: &Peer) {
+/// The audit line.
+fn record(
+    client_id: Option<&str>,
+    result: &Result<Option<String>, TokenError>,
+    refused: Option<Refused>,
+    peer: &Peer,
+) {
     let outcome = match result {
         Ok(Some(_)) => "revoked",
         Ok(None) => "nothing_to_revoke",
         Err(error) => error.code().as_str(),
     };
     let jti = result.as_ref().ok().and_then(Option::as_deref);
-    let reason = result.as_ref().err().map(|error| error.reason());
-    tracing::info!(target: "audit", client_id, outcome, reason = reason.as_deref(), jti, peer = shown(peer), "revocation request");
+    let refused = refused.unwrap_or_default();
+    tracing::info!(
+        target: "audit",
+        client_id = client_id.or(refused.client_id.as_deref()),
+        presented_id = refused.presented_id,
+        outcome,
+        reason = Some(refused.reason).filter(|reason| !reason.is_empty()),
+        jti,
+        peer = shown(peer),
+        "revocation request"
+    );
 }
 
 /// `GET /oauth/revocations`

@@ -21,7 +21,7 @@ use crate::domain::revoked::EndMark;
 use crate::store::tokens::ClientNotBefore;
 use crate::store::{StoreError, StoredClient};
 
-pub use clients::{ClientPage, ClientRecord, CreatedClient, Source};
+pub use clients::{ClientPage, ClientRecord, CreatedClient, Source, UpdatedClient};
 pub use secrets::{CreatedSecret, SecretRecord};
 pub use tokens::{TokenPage, TokenQuery};
 

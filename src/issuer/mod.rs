@@ -18,9 +18,11 @@ mod grants;
 mod introspection;
 pub mod management;
 pub mod metadata;
+mod refused;
 pub mod registration;
 mod registry;
 mod revocation;
+mod secret_files;
 mod signing_keys;
 pub mod token_format;
 pub mod token_request;
@@ -51,7 +53,9 @@ pub use client_auth::exchange::VerifyForeign;
 pub use error::{OpenError, TokenError};
 pub use grants::refresh_token::LIFETIME as REFRESH_TOKEN_LIFETIME;
 pub use introspection::{Introspection, IntrospectionRequest};
+pub use refused::Refused;
 pub use revocation::{RevocationList, RevocationRequest};
+pub use secret_files::SecretFiles;
 pub use signing_keys::{KeyView, RotateError, RotateNow};
 use token_format::{ByAudience, ScopeClaim, TokenType};
 pub use token_request::TokenRequest;
@@ -87,6 +91,8 @@ pub struct Config {
     pub encryption_key: Option<EncryptionKey>,
     /// The clients of the configuration; read-only.
     pub clients: Vec<Client>,
+    /// The files with their secrets, which are looked at for changes.
+    pub secret_files: SecretFiles,
     /// Hosts of clients' `jwks_uri` that may have private addresses.
     pub client_jwks_hosts: Vec<String>,
     /// Certificates (PEM) that are trusted for clients' `jwks_uri`, beside the platform's.
@@ -121,6 +127,7 @@ pub struct Issuer {
     policy: access_token::Policy,
     clients: clients::Clients,
     client_auth: client_auth::ClientAuth,
+    secret_files: secret_files::LiveSecretFiles,
     keys: signing_keys::SigningKeys,
     revocations: revocation::Revocations,
     lapses: expiry::Lapses,
@@ -161,6 +168,7 @@ impl Issuer {
             policy,
             clients,
             client_auth,
+            secret_files: secret_files::LiveSecretFiles::new(config.secret_files),
             keys,
             revocations,
             lapses: expiry::Lapses::default(),
@@ -187,6 +195,13 @@ impl Issuer {
             tracing::warn!(%error, "when secrets were last used could not be noted");
         }
         reloaded
+    }
+
+    /// Writes what is otherwise written now and then. To be called when no request is under way any more.
+    pub async fn finish(&self) {
+        if let Err(error) = self.client_auth.write_all_used_secrets(self.clock.now()).await {
+            tracing::warn!(%error, "when secrets were last used could not be noted at the end");
+        }
     }
 
     async fn reload_changes(&self) -> Result<(), StoreError> {
@@ -243,6 +258,14 @@ impl Issuer {
         // A client may have been disabled or deleted where we cannot see it.
         if self.read.load().is_none() {
             return Err(TokenError::StoreUnavailable);
+        }
+        let known = self.clients.all_configured();
+        let authenticated = self.client_auth.authenticate(&self.clients, credentials, from, now).await;
+        let Err(TokenError::InvalidClient { .. }) = authenticated else { return authenticated };
+        // The client's secret file may have changed, and the client may have been faster to read it.
+        self.secret_files.look().await;
+        if Arc::ptr_eq(&known, &self.clients.all_configured()) {
+            return authenticated;
         }
         self.client_auth.authenticate(&self.clients, credentials, from, now).await
     }

@@ -5,6 +5,7 @@
 
 mod credentials;
 mod parameters;
+mod presented;
 
 use http::HeaderMap;
 use url::Url;
@@ -18,6 +19,7 @@ use crate::issuer::excerpt::Excerpt;
 
 pub(super) use self::credentials::{Candidate, Credentials, PresentedAssertion, SecretCredentials};
 pub(super) use self::parameters::Parameters;
+pub(super) use self::presented::Presented;
 
 /// The most scopes, and the most audiences and resources together.
 const MAX_ENTRIES: usize = 100;

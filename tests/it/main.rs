@@ -3,8 +3,11 @@
 //! One file per behaviour. Servers listen on port 0, nothing waits for a fixed time, and every token and secret of the
 //! fake world is known to `support::logs`, which looks for them in everything that was logged.
 
+mod access_lines;
 mod audiences;
+mod audit;
 mod authorities;
+mod changed_files;
 mod client_auth;
 mod commands;
 mod completions;
@@ -27,6 +30,7 @@ mod listeners;
 mod long;
 mod management;
 mod mistakes;
+mod opened_store;
 mod outbound;
 mod plgd;
 mod reference;

@@ -73,13 +73,20 @@ impl Refusal {
         }
     }
 
-    /// What is wrong with the store, for the audit log.
-    pub(super) fn store_fault(&self) -> Option<String> {
+    /// Why, in one text for the audit log: with the names of the members that are wrong.
+    pub(super) fn cause(&self) -> String {
+        let mut cause = self.description();
+        for (place, problem) in self.problems().iter().enumerate() {
+            cause.push_str(if place == 0 { ": " } else { ", " });
+            cause.push_str(&problem.field);
+        }
+        cause
+    }
+
+    fn problems(&self) -> &[FieldProblem] {
         match self {
-            Self::Management(error @ (ManagementError::Unavailable | ManagementError::Unwritable(_))) => {
-                Some(error.to_string())
-            }
-            _ => None,
+            Self::Query(problems) | Self::Management(ManagementError::Invalid(problems)) => problems,
+            _ => &[],
         }
     }
 
@@ -107,14 +114,8 @@ impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let (status, error) = self.code();
         let error_description = self.description();
-        let problems = match &self {
-            Self::Query(problems) | Self::Management(ManagementError::Invalid(problems)) => {
-                problems.as_slice()
-            }
-            _ => &[],
-        };
         let detail = |it: &FieldProblem| ErrorDetail { field: it.field.clone(), problem: it.problem.clone() };
-        let details = problems.iter().map(detail).collect();
+        let details = self.problems().iter().map(detail).collect();
         let mut answer = json(status, &ErrorBody { error: error.to_owned(), error_description, details });
         let headers = answer.headers_mut();
         match &self {

@@ -103,9 +103,15 @@ pub(super) async fn update(
     Object(patch): Object,
 ) -> Result<Response, Refusal> {
     let updated = admin.issuer()?.update_client(&client_id, &patch).await.map_err(Refusal::from);
-    Change { action: "update_client", client_id: Some(&client_id), ..Change::default() }
-        .record(&updated, peer);
-    Ok(json(StatusCode::OK, &Client::from(&updated?)))
+    let changed = updated.as_ref().ok().map(|updated| updated.changed.as_slice());
+    let turns = changed.is_some_and(|names| names.iter().any(|name| name == "disabled"));
+    let action = match &updated {
+        Ok(updated) if turns && updated.client.registration.disabled => "disable_client",
+        Ok(_) if turns => "enable_client",
+        _ => "update_client",
+    };
+    Change { action, client_id: Some(&client_id), changed, ..Change::default() }.record(&updated, peer);
+    Ok(json(StatusCode::OK, &Client::from(&updated?.client)))
 }
 
 /// Delete a client; its tokens end

@@ -27,7 +27,14 @@ pub(super) async fn revoke(
     Object(body): Object,
 ) -> Result<Response, Refusal> {
     let ended = admin.issuer()?.end_tokens_of_client(&client_id, &body).await.map_err(Refusal::from);
-    Change { action: "revoke_client", client_id: Some(&client_id), ..Change::default() }.record(&ended, peer);
+    let until = ended.as_ref().ok().and_then(|until| until.to_rfc3339());
+    Change {
+        action: "revoke_client",
+        client_id: Some(&client_id),
+        until: until.as_deref(),
+        ..Change::default()
+    }
+    .record(&ended, peer);
     let not_before = ended?.to_rfc3339();
     Ok(json(StatusCode::OK, &Revoked { client_id, not_before }))
 }

@@ -50,7 +50,7 @@ async fn create(
         }
     };
     let request = TokenRequest::parse_protojson(&headers, &body);
-    match api.tokens.issue(request, &peer).await {
+    match api.tokens.issue(request, (&headers, &body), &peer).await {
         Ok(response) => message_answer(&headers, messages::created(&response)),
         Err(error) => issue_error_answer(error),
     }

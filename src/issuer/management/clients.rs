@@ -1,6 +1,6 @@
 //! Clients: made, listed, shown, changed, deleted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -111,7 +111,8 @@ impl Issuer {
         let stored = self.store.clients().await?;
         let stored = stored.iter().filter_map(record);
         // Those of the configuration come last, because they hide the others.
-        let all = stored.chain(self.clients.all_configured().map(|client| configured_record(client)));
+        let configured = self.clients.all_configured();
+        let all = stored.chain(configured.values().map(|client| configured_record(client)));
         let all: BTreeMap<String, ClientRecord> =
             all.map(|client| (client.client_id.clone(), client)).collect();
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
@@ -144,7 +145,7 @@ impl Issuer {
         &self,
         client_id: &str,
         patch: &Map<String, Value>,
-    ) -> Result<ClientRecord, ManagementError> {
+    ) -> Result<UpdatedClient, ManagementError> {
         for _ in 0..TRIES {
             let stored = self.stored_client(client_id).await?;
             let old = readable(&stored)?;
@@ -163,8 +164,9 @@ impl Issuer {
                 }
             }
             if new == old.registration {
-                return Ok(old);
+                return Ok(UpdatedClient { client: old, changed: Vec::new() });
             }
+            let members = changed_members(&old.registration, &new)?;
             // Also one that is let in again after it had expired: its old tokens do not come back.
             let has_expired = |it: &Registration| it.expires_at.is_some_and(|end| end <= self.clock.now().0);
             let ends = (new.disabled && !old.registration.disabled)
@@ -176,7 +178,8 @@ impl Issuer {
             let changed = StoredClient { document: document(&new)?, updated_at: now, ..stored };
             if self.store.update_client(&changed, end.as_ref()).await? {
                 self.take_over(end.as_ref()).await?;
-                return readable(&StoredClient { version: changed.version + 1, ..changed });
+                let client = readable(&StoredClient { version: changed.version + 1, ..changed })?;
+                return Ok(UpdatedClient { client, changed: members });
             }
         }
         Err(CHANGED)
@@ -195,6 +198,24 @@ impl Issuer {
         }
         self.take_over(Some(&end)).await
     }
+}
+
+/// A client after a change.
+#[derive(Clone, Debug)]
+pub struct UpdatedClient {
+    /// The client as it is now.
+    pub client: ClientRecord,
+    /// The names of the members that are others than before.
+    pub changed: Vec<String>,
+}
+
+fn changed_members(old: &Registration, new: &Registration) -> Result<Vec<String>, StoreError> {
+    let (old, new) = (document(old)?, document(new)?);
+    let names = |document: &Value| -> BTreeSet<String> {
+        document.as_object().into_iter().flat_map(Map::keys).cloned().collect()
+    };
+    let all = names(&old).union(&names(&new)).cloned().collect::<Vec<_>>();
+    Ok(all.into_iter().filter(|name| old.get(name) != new.get(name)).collect())
 }
 
 fn document(registration: &Registration) -> Result<Value, StoreError> {

@@ -144,7 +144,7 @@ impl SecretCredentials {
 
     /// RFC 6749 §2.3.1 form-encodes id and secret before Basic's own encoding; many clients do not. A text in which
     /// that makes a difference is read both ways, the RFC's first.
-    fn parse_basic(encoded: &[u8]) -> Option<Self> {
+    pub(super) fn parse_basic(encoded: &[u8]) -> Option<Self> {
         // Some clients write base64 for URLs, which differs where two of its characters stand: for some secrets only.
         let standard = encoded.iter().map(|&byte| match byte {
             b'-' => b'+',
@@ -185,7 +185,7 @@ impl SecretCredentials {
 }
 
 /// What follows the scheme `Basic` in an `Authorization` value; none when the scheme is another.
-fn basic_credentials(value: &[u8]) -> Option<&[u8]> {
+pub(super) fn basic_credentials(value: &[u8]) -> Option<&[u8]> {
     let end = value.iter().position(|&byte| byte == b' ').unwrap_or(value.len());
     let (scheme, rest) = value.split_at(end);
     scheme.eq_ignore_ascii_case(b"basic").then(|| rest.trim_ascii())
