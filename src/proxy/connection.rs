@@ -6,6 +6,9 @@
 //! write (Pingora has none on heads and flushes); and a close that lets the answer arrive when the client is still
 //! sending.
 
+mod closing;
+mod departure;
+
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -25,8 +28,10 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufWriter, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
+use self::closing::Closing;
+use self::departure::{Reset, reset_of};
 use super::fault::Fault;
-use super::framing::Framing;
+use super::framing::{Framing, Unread};
 use super::respond;
 use crate::domain::reason::Reason;
 
@@ -34,8 +39,10 @@ use crate::domain::reason::Reason;
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a write to the client may make no progress.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long closing may take, and how much is read and thrown away meanwhile.
-const LINGER: (Duration, usize) = (Duration::from_secs(2), 256 * 1024);
+/// How much of the next requests is held back while a request is being answered.
+const MOST_HELD: usize = 64 * 1024;
+/// How much is read ahead in one read.
+const READ_AHEAD: usize = 4 * 1024;
 /// Header and a small body go out in one write.
 const WRITE_BUFFER: usize = 4 * 1024;
 
@@ -96,9 +103,14 @@ pub struct Connection {
     deadline: Option<Pin<Box<Sleep>>>,
     /// Armed while a write waits for the client.
     write_deadline: Option<Pin<Box<Sleep>>>,
-    /// Armed when the connection is being closed, and what was read since.
-    close_deadline: Option<Pin<Box<Sleep>>>,
-    thrown_away: usize,
+    /// Whether the client has closed its sending side.
+    is_half_closed: bool,
+    /// Set while nothing is read that would tell of a reset.
+    reset: Option<Reset>,
+    /// Set when the connection is being closed.
+    closing: Option<Closing>,
+    /// Whether our side is closed.
+    is_shut_down: bool,
     digest: Arc<SocketDigest>,
 }
 
@@ -134,8 +146,10 @@ impl Connection {
             judged: Vec::new(),
             deadline: None,
             write_deadline: None,
-            close_deadline: None,
-            thrown_away: 0,
+            is_half_closed: false,
+            reset: None,
+            closing: None,
+            is_shut_down: false,
             digest: Arc::new(digest),
         };
         Ok((connection, state))
@@ -145,6 +159,18 @@ impl Connection {
     #[must_use]
     pub fn state(&self) -> Arc<ConnectionState> {
         self.state.clone()
+    }
+
+    /// What has not come yet of the request.
+    #[must_use]
+    pub fn unread(&self) -> Unread {
+        self.framing.unread()
+    }
+
+    /// Whether the client has begun to send the request's body.
+    #[must_use]
+    pub fn has_begun_body(&self) -> bool {
+        self.framing.has_begun_body()
     }
 
     /// Reads until the head is complete, judges it, and arms the deadline once the client makes us wait.
@@ -166,6 +192,7 @@ impl Connection {
             if !begun {
                 self.framing.next_request();
                 self.deadline = None;
+                self.reset = None;
                 self.state.phase.store(HEAD_BEGUN, Ordering::Relaxed);
             }
             if buf.filled().len() == before {
@@ -188,19 +215,35 @@ impl Connection {
         }
     }
 
-    /// Reads a body, or waits for the client to go away when there is none (any more).
+    /// Reads a body. Behind its end, waits for the client to go away.
     fn poll_read_body(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.framing.is_ended() {
+            return self.poll_departure(cx).map(Err);
+        }
         let before = buf.filled().len();
         ready!(self.poll_next_bytes(cx, buf))?;
-        let read = buf.filled().len() > before;
         if let Err(fault) = self.take(buf, before) {
             let code = fault.reason.code();
             let _ = self.state.broken_body.set(fault);
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, code)));
         }
-        // All of it was the next request's. That one waits until this one is answered, so nobody need be woken; an
-        // empty read would mean that the client is gone.
-        if read && buf.filled().len() == before { Poll::Pending } else { Poll::Ready(Ok(())) }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Waits for a reset while a request is being answered. What the client sends meanwhile belongs to its next requests
+    /// and is held back; the end of its sending side is no departure, it waits for the answer.
+    fn poll_departure(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        let mut ahead = [0; READ_AHEAD];
+        while !self.is_half_closed && self.held.len() < MOST_HELD {
+            let mut ahead = ReadBuf::new(&mut ahead);
+            match ready!(Pin::new(&mut self.io).poll_read(cx, &mut ahead)) {
+                Err(error) => return Poll::Ready(error),
+                Ok(()) if ahead.filled().is_empty() => self.is_half_closed = true,
+                Ok(()) => self.held.extend_from_slice(ahead.filled()),
+            }
+        }
+        let stream = self.io.get_ref();
+        self.reset.get_or_insert_with(|| reset_of(stream)).as_mut().poll(cx)
     }
 
     /// The bytes that were held back, or else those of the socket.
@@ -309,29 +352,21 @@ impl AsyncWrite for Connection {
         in_time(&mut self.write_deadline, cx, flushed)
     }
 
-    /// Says that nothing more will come, and reads on for a moment: closing with unread bytes would reset the
-    /// connection and could take the answer with it.
+    /// Closes our side, and reads on: see [`closing`].
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let (time, most) = LINGER;
         let this = &mut *self;
-        let deadline = this
-            .close_deadline
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + time)));
-        // What is still to be written goes first, and a client that does not read would keep it for ever.
-        let over = deadline.as_mut().poll(cx).is_ready();
-        if !over && this.thrown_away <= most {
-            ready!(Pin::new(&mut this.io).poll_shutdown(cx))?;
-            let mut sink = [0; 4096];
-            while this.thrown_away <= most {
-                let mut sink = ReadBuf::new(&mut sink);
-                ready!(Pin::new(this.io.get_mut()).poll_read(cx, &mut sink))?;
-                match sink.filled().len() {
-                    0 => break,
-                    read => this.thrown_away += read,
-                }
-            }
+        // What was held back is no longer a request.
+        let unread = if this.held.is_empty() { this.framing.unread() } else { Unread::Unknown };
+        let closing = this.closing.get_or_insert_with(|| Closing::begin(unread));
+        // A client that does not read could keep the rest of its answer here without an end.
+        if closing.is_over(cx) {
+            return Poll::Ready(Ok(()));
         }
-        Poll::Ready(Ok(()))
+        if !this.is_shut_down {
+            ready!(Pin::new(&mut this.io).poll_shutdown(cx))?;
+            this.is_shut_down = true;
+        }
+        closing.poll_discard(cx, this.io.get_mut())
     }
 }
 

@@ -132,10 +132,12 @@ pub async fn answer(
     FailToProxy { error_code: answer.status(), can_reuse_downstream: false }
 }
 
-/// Ends the connection of a request that failed. Pingora would drop it, and with bytes of the client's unread that takes the
-/// answer along; so this reads on for a moment. Call it last: it takes a while.
+/// Ends a request. One that failed takes its connection along, in a way that lets the answer arrive (see
+/// [`connection`](super::connection)); else the rest of its body is discarded. Call it last: it takes a while.
 pub async fn close(session: &mut Session, error: Option<&Error>) {
     if error.is_some() {
         session.as_downstream_mut().shutdown().await;
+    } else {
+        head::discard_body(session).await;
     }
 }

@@ -11,11 +11,15 @@ use pingora::{Error, ErrorType};
 use super::connection::{Connection, ConnectionState};
 use super::failure::UPGRADED;
 use super::fault::Fault;
+use super::framing::Unread;
 use super::listener::KEEP_ALIVE;
 use crate::domain::reason::Reason;
 
-/// How long the rest of a request's body is read after its answer.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// How much of a request's body is read and discarded behind its answer so that the connection can carry another request.
+/// Reading more would take longer than a new connection.
+const MOST_DISCARDED: u64 = 256 * 1024;
+/// How long that may take.
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Takes the head over from Pingora: from here on answers are ours.
 ///
@@ -34,17 +38,65 @@ pub fn accept(session: &mut Session) -> Result<Arc<ConnectionState>, Reason> {
     }
     let state = connection(session).ok_or(Reason::Internal)?;
     state.head_is_read();
-    // A client that stops sending a body that nobody wants would hold its connection for ever.
-    session.set_total_drain_timeout(Some(DRAIN_TIMEOUT));
+    // Pingora would close every connection whose client asked for `100 Continue`: see `settle_connection`.
+    session.set_close_on_response_before_downstream_finish(false);
     Ok(state)
 }
 
-/// Waits until the client goes away; for ever while its body is not read to its end, which nobody here may take from it.
+/// Decides, before an answer that may come ahead of its request's end, whether the connection can carry another request.
+/// It can when the rest of the body is small enough to be discarded, and certain to come.
+pub fn settle_connection(session: &mut Session) {
+    if session.as_mut().is_body_done() {
+        return;
+    }
+    let stream = session.as_downstream().stream().and_then(|stream| stream.as_any().downcast_ref());
+    let (unread, has_begun) = stream.map_or((Unread::Unknown, false), |connection: &Connection| {
+        (connection.unread(), connection.has_begun_body())
+    });
+    // RFC 9110 §10.1.1: a client that was to wait may keep its body back now. What follows could be either.
+    let may_keep_back = expects_continue(session) && !has_begun;
+    if may_keep_back || matches!(unread, Unread::Bytes(bytes) if bytes > MOST_DISCARDED) {
+        session.set_keepalive(None);
+    }
+}
+
+/// Whether the client waits for `100 Continue` (RFC 9110 §10.1.1) and got none.
+#[must_use]
+pub fn expects_continue(session: &Session) -> bool {
+    let expect = session.get_header(header::EXPECT);
+    session.req_header().version == Version::HTTP_11
+        && session.response_written().is_none()
+        && expect.is_some_and(|expect| expect.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+}
+
+/// Reads and discards the rest of an answered request's body, so that the connection can carry another request. Where
+/// that takes too long, or the body is broken, the connection is closed.
+pub async fn discard_body(session: &mut Session) {
+    if session.get_keepalive().is_none() || session.as_mut().is_body_done() {
+        return;
+    }
+    let discard = async {
+        let mut left = MOST_DISCARDED;
+        loop {
+            match session.as_downstream_mut().read_request_body().await {
+                Ok(None) => return true,
+                Ok(Some(chunk)) if chunk.len() as u64 <= left => left -= chunk.len() as u64,
+                Ok(Some(_)) | Err(_) => return false,
+            }
+        }
+    };
+    if !tokio::time::timeout(DISCARD_TIMEOUT, discard).await.unwrap_or(false) {
+        session.set_keepalive(None);
+    }
+}
+
+/// Waits until the client goes away; without an end while its body is not read, which nothing here may take from it.
 pub async fn client_gone(session: &mut Session) {
     if !session.as_mut().is_body_done() {
         return std::future::pending().await;
     }
-    // The end of the connection, or its failure: the next request on it is held back until this one is answered.
+    // A reset: the next request is held back until this one is answered, and the end of the client's sending side is no
+    // departure.
     let _ = session.as_downstream_mut().read_body_or_idle(true).await;
 }
 
@@ -105,6 +157,9 @@ pub fn settle_answer(session: &mut Session, answer: &mut ResponseHeader) -> ping
         let mut error = Error::new_up(ErrorType::InvalidHTTPHeader);
         error.set_context(UPGRADED);
         return Err(error);
+    }
+    if !answer.status.is_informational() {
+        settle_connection(session);
     }
     answer.set_version(Version::HTTP_11);
     strip_hop_by_hop(answer);

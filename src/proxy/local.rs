@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use axum::Router;
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
-use http::{HeaderValue, Method, Request, Version, header};
+use http::{HeaderValue, Method, Request, header};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use pingora::http::ResponseHeader;
@@ -80,12 +80,8 @@ async fn read_body(session: &mut Session) -> Result<Bytes, BodyError> {
     if declared.is_some_and(|length| length > MAX_BODY) {
         return Err(BodyError::TooLarge);
     }
-    // RFC 9110 §10.1.1: the client waits for this before it sends the body, unless it speaks HTTP/1.0.
-    let expects = session.req_header().version == Version::HTTP_11
-        && session
-            .get_header(header::EXPECT)
-            .is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-    if expects && !session.as_mut().is_body_done() {
+    // RFC 9110 §10.1.1: the client waits for this before it sends the body.
+    if head::expects_continue(session) && !session.as_mut().is_body_done() {
         session.write_continue_response().await.map_err(BodyError::Broken)?;
     }
     let mut body = BytesMut::new();

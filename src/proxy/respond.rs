@@ -10,6 +10,7 @@ use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 
 use super::fault::Fault;
+use super::head;
 use crate::domain::reason::Reason;
 use crate::domain::scope::ScopeSet;
 
@@ -236,7 +237,6 @@ impl<'a> Answer<'a> {
                 | R::AmbiguousPath
                 | R::HeadTooLarge
                 | R::HeadTimeout
-                | R::BodyTooLarge
                 | R::BodyTimeout
                 | R::Method
                 | R::Tunnel
@@ -245,7 +245,7 @@ impl<'a> Answer<'a> {
         )
     }
 
-    /// Writes the answer. The connection is kept for another request only when this one has been read to its end.
+    /// Writes the answer. The connection is kept for another request unless the end of this one is not certain or far.
     ///
     /// # Errors
     /// When the client is gone.
@@ -253,6 +253,7 @@ impl<'a> Answer<'a> {
         if self.ends_connection() {
             session.set_keepalive(None);
         }
+        head::settle_connection(session);
         let body = self.body();
         let mut head = ResponseHeader::build(self.status(), Some(8))?;
         for (name, value) in self.headers(&body) {

@@ -146,7 +146,10 @@ async fn as_many_as_may_be_are_under_way_and_every_way_to_end_makes_room() {
                 gate.open();
                 assert_eq!(first.answer().await.status, 200);
             }
-            "client gone" => drop((first, second)),
+            "client gone" => {
+                first.reset();
+                second.reset();
+            }
             _ => {
                 world.upstream.down().await;
                 assert_eq!(first.answer().await.status, 502);

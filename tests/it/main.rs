@@ -9,6 +9,7 @@ mod audit;
 mod authorities;
 mod changed_files;
 mod client_auth;
+mod closing;
 mod commands;
 mod completions;
 #[cfg(target_os = "linux")] // It has the namespaces.

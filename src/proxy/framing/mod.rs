@@ -36,6 +36,15 @@ const CHUNK_END: &str = "a chunk is not as long as it says, or does not end in C
 const EXTENSION: &str = "a chunk extension has a control character";
 const EXTRAS: &str = "chunk extensions or trailers are longer than 8 KiB";
 
+/// What a client has not sent yet of its request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unread {
+    /// So many bytes of the body; 0 when the request came whole.
+    Bytes(u64),
+    /// The rest of a chunked body, or of a head: it does not say how much.
+    Unknown,
+}
+
 /// The reading of one connection's bytes, request by request.
 pub struct Framing {
     part: Part,
@@ -45,6 +54,8 @@ pub struct Framing {
     searched: usize,
     /// How many line ends were found in there.
     lines: usize,
+    /// Whether a byte of the body was read.
+    has_begun_body: bool,
 }
 
 /// What became of bytes that were read.
@@ -88,7 +99,7 @@ const FIRST_CHUNK: Chunk = Chunk::Size { digits: 0, size: 0 };
 
 impl Default for Framing {
     fn default() -> Self {
-        Self { part: Part::Head, partial: Vec::new(), searched: 0, lines: 0 }
+        Self { part: Part::Head, partial: Vec::new(), searched: 0, lines: 0, has_begun_body: false }
     }
 }
 
@@ -117,6 +128,22 @@ impl Framing {
         is_inside.then(|| Fault::malformed(CUT_OFF))
     }
 
+    /// What has not come yet of a request.
+    #[must_use]
+    pub fn unread(&self) -> Unread {
+        match self.part {
+            Part::End => Unread::Bytes(0),
+            Part::Counted(left) => Unread::Bytes(left),
+            Part::Head | Part::Chunked { .. } => Unread::Unknown,
+        }
+    }
+
+    /// Whether a byte of the request's body has come.
+    #[must_use]
+    pub fn has_begun_body(&self) -> bool {
+        self.has_begun_body
+    }
+
     /// Reads on.
     ///
     /// # Errors
@@ -126,6 +153,7 @@ impl Framing {
     pub fn read(&mut self, bytes: &[u8]) -> Result<Progress, Fault> {
         let mut progress = Progress::default();
         while let Some(rest) = bytes.get(progress.taken..).filter(|rest| !rest.is_empty()) {
+            self.has_begun_body |= matches!(self.part, Part::Counted(_) | Part::Chunked { .. });
             progress.taken += match self.part {
                 Part::Head => {
                     let taken = self.head(rest, &mut progress.head)?;

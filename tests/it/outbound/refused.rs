@@ -293,7 +293,7 @@ async fn what_a_client_asked_for_that_has_gone_is_not_done_later() {
         let mut connection = Connection::open(address).await;
         connection.send(request_bytes("DELETE", address, "/forgotten/late", &[], b"")).await;
         world.authority.wait_for_fetches(Endpoint::Token, 1).await;
-        drop(connection);
+        connection.reset();
         is_gone(&world, mark).await;
         gate.open();
         assert_eq!(world.get("/").await.status, 200);
@@ -308,7 +308,7 @@ async fn what_a_client_asked_for_that_has_gone_is_not_done_later() {
         let mut connection = Connection::open(address).await;
         connection.send(request_bytes("DELETE", address, "/forgotten", &[], b"")).await;
         world.authority.wait_for_fetches(Endpoint::Token, 2).await;
-        drop(connection);
+        connection.reset();
         is_gone(&world, mark).await;
         gate.open();
         until("the new token serves", async || world.get("/").await.status == 200).await;
