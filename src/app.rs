@@ -38,6 +38,7 @@ use crate::endpoints::probes;
 use crate::issuer::{Issuer, Outcome};
 use crate::jose::provider;
 use crate::limits::Limits;
+use crate::proxy::connection::ClientTimeouts;
 use crate::proxy::inbound::{self, Inbound, OwnEndpoints};
 use crate::proxy::listener::{Listener, Workers};
 use crate::proxy::local::{LocalService, Paths};
@@ -256,11 +257,13 @@ impl Parts {
             issuer.exchange_with(exchange::verify(&role.issuer.clients, &authorities, &self.clock)?);
         }
         let credentials = self.credentials(config)?;
-        if let (Some(issuer), Some(_)) = (&issuer, config.issuer.as_ref().and_then(|role| role.listen)) {
+        let role = config.issuer.as_ref().filter(|role| role.listen.is_some());
+        if let (Some(issuer), Some(role)) = (&issuer, role) {
             let observer = self.token_observer();
             let router =
                 oauth::issuer_router(issuer.clone(), Placement::OwnListener, observer, callers.clone());
-            listeners.push(self.local(workers, sockets, ISSUER, router)?);
+            let timeouts = ClientTimeouts { keep_alive: role.keep_alive, ..ClientTimeouts::default() };
+            listeners.push(self.local(workers, sockets, (ISSUER, timeouts), router)?);
         }
         let at_root = config.issuer.as_ref().is_some_and(|role| role.issuer.root_paths);
         for listener in &config.inbound {
@@ -290,15 +293,16 @@ impl Parts {
                 let (verifier, upstream) = (verifier.clone(), upstream.clone());
                 Inbound::new(listener, verifier, upstream, own.clone(), limits.clone(), metrics.clone())
             };
-            let served = workers
-                .listen(sockets.get(&Socket::Proxy(listener.name.clone()))?, &metrics, serve)
-                .map_err(StartError::Workers)?;
+            let socket = sockets.get(&Socket::Proxy(listener.name.clone()))?;
+            let served = workers.listen(socket, &metrics, listener.client_timeouts, serve);
+            let served = served.map_err(StartError::Workers)?;
             listeners.push((listener.name.clone(), served));
         }
         listeners.extend(self.outbound(config, sockets, workers, &credentials)?);
+        let timeouts = ClientTimeouts::default();
         if config.local_api.is_some() {
             let router = endpoints::local_api::router(credentials.values().cloned());
-            listeners.push(self.local(workers, sockets, LOCAL_API, router)?);
+            listeners.push(self.local(workers, sockets, (LOCAL_API, timeouts), router)?);
         }
         if let Some(role) = &config.admin {
             let guard = admin::guard(role, &config.state_dir)?;
@@ -307,7 +311,7 @@ impl Parts {
             self.watch_admin_token(role, &config.state_dir, guard.tokens());
             let status = status::status(&authorities, &credentials, sockets);
             let router = endpoints::admin::router(issuer.clone(), status, guard);
-            listeners.push(self.local(workers, sockets, ADMIN, router)?);
+            listeners.push(self.local(workers, sockets, (ADMIN, timeouts), router)?);
         }
         if config.probes.is_some() {
             let ready = self.ready.clone();
@@ -319,7 +323,7 @@ impl Parts {
                 credentials,
             };
             let router = probes::router(self.metrics.clone(), conditions.judged_by(&config.readiness));
-            listeners.push(self.local(workers, sockets, PROBES, router)?);
+            listeners.push(self.local(workers, sockets, (PROBES, timeouts), router)?);
         }
         Ok((listeners, issuer))
     }
@@ -335,7 +339,7 @@ impl Parts {
         &self,
         workers: &Workers,
         sockets: &Sockets,
-        name: &'static str,
+        (name, timeouts): (&'static str, ClientTimeouts),
         router: axum::Router,
     ) -> Result<(String, Listener), StartError> {
         let role = match name {
@@ -347,8 +351,8 @@ impl Parts {
         let metrics = Arc::new(self.metrics.requests(role, name));
         let paths = if name == ADMIN { Paths::WithIds } else { Paths::Normal };
         let serve = || LocalService::new(router.clone(), metrics.clone(), paths);
-        let served =
-            workers.listen(sockets.get(&Socket::Own(name))?, &metrics, serve).map_err(StartError::Workers)?;
+        let served = workers.listen(sockets.get(&Socket::Own(name))?, &metrics, timeouts, serve);
+        let served = served.map_err(StartError::Workers)?;
         Ok((name.to_owned(), served))
     }
 

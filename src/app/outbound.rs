@@ -36,7 +36,8 @@ impl Parts {
             };
             let metrics = Arc::new(self.metrics.requests(Role::Outbound, &listener.name));
             let serve = || Outbound::new(listener, destinations.clone(), elsewhere.clone(), metrics.clone());
-            let served = workers.listen(socket(listener)?, &metrics, serve).map_err(StartError::Workers)?;
+            let served = workers.listen(socket(listener)?, &metrics, listener.client_timeouts, serve);
+            let served = served.map_err(StartError::Workers)?;
             listeners.push((listener.name.clone(), served));
         }
         Ok(listeners)

@@ -121,6 +121,8 @@ pub struct AdminRole {
 pub struct IssuerRole {
     /// Its own listener; none when inbound listeners answer for it.
     pub listen: Option<Listen>,
+    /// How long that keeps an idle client connection.
+    pub keep_alive: Duration,
     /// The issuer.
     pub issuer: issuer::Config,
     /// Names of the authorities whose users may call the tokens API.

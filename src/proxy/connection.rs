@@ -49,6 +49,20 @@ const WRITE_BUFFER: usize = 4 * 1024;
 /// What Pingora refuses although it has passed our own reading.
 const UNREADABLE: &str = "the head cannot be read";
 
+/// How long a listener waits for its clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientTimeouts {
+    /// How long an idle connection is kept for another request; whole seconds.
+    pub keep_alive: Duration,
+}
+
+impl Default for ClientTimeouts {
+    /// Idle connections are kept longer than the commonest polling interval, which is a minute.
+    fn default() -> Self {
+        Self { keep_alive: Duration::from_secs(75) }
+    }
+}
+
 const AWAITING_HEAD: u8 = 0;
 const HEAD_BEGUN: u8 = 1;
 const HEAD_READ: u8 = 2;
@@ -59,6 +73,8 @@ pub struct ConnectionState {
     pub peer: SocketAddr,
     /// Our address.
     pub local: SocketAddr,
+    /// How long it is waited for the client.
+    pub timeouts: ClientTimeouts,
     phase: AtomicU8,
     /// Why a head was refused before any phase saw it.
     refused: OnceLock<Fault>,
@@ -67,6 +83,12 @@ pub struct ConnectionState {
 }
 
 impl ConnectionState {
+    /// How many seconds an idle connection is kept. At least one: Pingora takes 0 for no end.
+    #[must_use]
+    pub fn keep_alive(&self) -> u64 {
+        self.timeouts.keep_alive.as_secs().max(1)
+    }
+
     /// A new request is awaited.
     pub fn await_head(&self) {
         self.phase.store(AWAITING_HEAD, Ordering::Relaxed);
@@ -125,7 +147,11 @@ impl Connection {
     ///
     /// # Errors
     /// When the stream is closed already.
-    pub fn new(stream: TcpStream, peer: SocketAddr) -> io::Result<(Self, Arc<ConnectionState>)> {
+    pub fn new(
+        stream: TcpStream,
+        peer: SocketAddr,
+        timeouts: ClientTimeouts,
+    ) -> io::Result<(Self, Arc<ConnectionState>)> {
         stream.set_nodelay(true)?;
         let local = stream.local_addr()?;
         let digest = SocketDigest::from_raw_fd(stream.as_raw_fd());
@@ -133,6 +159,7 @@ impl Connection {
         let state = Arc::new(ConnectionState {
             peer,
             local,
+            timeouts,
             phase: AtomicU8::new(AWAITING_HEAD),
             refused: OnceLock::new(),
             broken_body: OnceLock::new(),

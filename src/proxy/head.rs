@@ -12,9 +12,9 @@ use super::connection::{Connection, ConnectionState};
 use super::failure::UPGRADED;
 use super::fault::Fault;
 use super::framing::Unread;
-use super::listener::KEEP_ALIVE;
 use crate::domain::reason::Reason;
 
+const KEEP_ALIVE: &str = "Keep-Alive";
 /// How much of a request's body is read and discarded behind its answer so that the connection can carry another request.
 /// Reading more would take longer than a new connection.
 const MOST_DISCARDED: u64 = 256 * 1024;
@@ -28,15 +28,15 @@ const DISCARD_TIMEOUT: Duration = Duration::from_secs(10);
 /// # Errors
 /// [`Reason::Internal`] when the connection is none of ours.
 pub fn accept(session: &mut Session) -> Result<Arc<ConnectionState>, Reason> {
-    // Pingora keeps a connection for ever after its first request, except where it has decided to close it.
-    if session.get_keepalive().is_some() {
-        session.set_keepalive(Some(KEEP_ALIVE.as_secs()));
-    }
     // RFC 9110 §15.2: HTTP/1.0 has no interim answers, and takes one for the answer itself.
     if session.req_header().version == Version::HTTP_10 {
         session.as_downstream_mut().set_ignore_info_resp(true);
     }
     let state = connection(session).ok_or(Reason::Internal)?;
+    // Pingora keeps a connection without a limit after its first request, except where it has decided to close it.
+    if session.get_keepalive().is_some() {
+        session.set_keepalive(Some(state.keep_alive()));
+    }
     state.head_is_read();
     // Pingora would close every connection whose client asked for `100 Continue`: see `settle_connection`.
     session.set_close_on_response_before_downstream_finish(false);
@@ -57,6 +57,19 @@ pub fn settle_connection(session: &mut Session) {
     let may_keep_back = expects_continue(session) && !has_begun;
     if may_keep_back || matches!(unread, Unread::Bytes(bytes) if bytes > MOST_DISCARDED) {
         session.set_keepalive(None);
+    }
+}
+
+/// Says in an answer how long the connection is kept for another request, so that the client does not use it too late. What
+/// the upstream says there is about its own connection.
+///
+/// # Errors
+/// When the answer can hold no further header.
+pub fn announce_keep_alive(session: &Session, answer: &mut ResponseHeader) -> pingora::Result<()> {
+    answer.remove_header(KEEP_ALIVE);
+    match session.get_keepalive() {
+        Some(seconds) => answer.insert_header(KEEP_ALIVE, format!("timeout={seconds}")),
+        None => Ok(()),
     }
 }
 
@@ -170,7 +183,10 @@ pub fn settle_answer(session: &mut Session, answer: &mut ResponseHeader) -> ping
     {
         session.set_keepalive(None);
     }
-    Ok(())
+    if answer.status.is_informational() {
+        return Ok(());
+    }
+    announce_keep_alive(session, answer)
 }
 
 /// Removes the fields that are the connection's to the upstream (RFC 9110 §7.6.1), also from interim answers.

@@ -18,7 +18,7 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType};
 
 use super::access::Access;
-use super::connection::ConnectionState;
+use super::connection::{ClientTimeouts, ConnectionState};
 use super::fault::{self, Fault};
 use super::forwarded::Story;
 use super::headers::IdentityHeaders;
@@ -43,6 +43,8 @@ pub struct Config {
     pub name: String,
     /// Where it listens; port 0 takes a free one.
     pub listen: Listen,
+    /// How long it is waited for clients.
+    pub client_timeouts: ClientTimeouts,
     /// Whether it answers the issuer's endpoints too.
     pub issuer: bool,
     /// Where accepted requests go.

@@ -22,11 +22,9 @@ use tokio_util::task::TaskTracker;
 
 use super::access;
 pub use super::bound_socket::{BindError, BoundSocket};
-use super::connection::Connection;
+use super::connection::{ClientTimeouts, Connection, ConnectionState};
 use crate::telemetry::RequestMetrics;
 
-/// How long an idle connection is kept.
-pub const KEEP_ALIVE: Duration = Duration::from_secs(60);
 /// The pause after a failed accept, which usually means that descriptors are used up.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How often a request is tried: a connect that fails moves on to the next address.
@@ -74,6 +72,7 @@ impl Workers {
         &self,
         socket: &BoundSocket,
         metrics: &Arc<RequestMetrics>,
+        timeouts: ClientTimeouts,
         service: F,
     ) -> io::Result<Listener>
     where
@@ -107,6 +106,7 @@ impl Workers {
                     ending: ending_watch.clone(),
                     connections: connections.clone(),
                     metrics: metrics.clone(),
+                    timeouts,
                 };
                 runtime.spawn(accept.run());
             }
@@ -172,6 +172,7 @@ struct Accept<S> {
     ending: watch::Receiver<bool>,
     connections: TaskTracker,
     metrics: Arc<RequestMetrics>,
+    timeouts: ClientTimeouts,
 }
 
 impl<S> Accept<S>
@@ -187,7 +188,7 @@ where
             };
             match accepted {
                 Ok((stream, peer)) => {
-                    if let Ok((connection, state)) = Connection::new(stream, peer) {
+                    if let Ok((connection, state)) = Connection::new(stream, peer, self.timeouts) {
                         let (proxy, ending) = (self.proxy.clone(), self.ending.clone());
                         let metrics = self.metrics.clone();
                         self.connections.spawn(async move {
@@ -211,14 +212,14 @@ where
 async fn serve<S>(
     proxy: &Arc<HttpProxy<S>>,
     connection: Connection,
-    state: &super::connection::ConnectionState,
+    state: &ConnectionState,
     ending: &watch::Receiver<bool>,
 ) where
     S: ProxyHttp + Send + Sync + 'static,
     S::CTX: Send + Sync,
 {
     let mut session = ServerSession::new_http1(Box::new(connection));
-    session.set_keepalive(if *ending.borrow() { None } else { Some(KEEP_ALIVE.as_secs()) });
+    session.set_keepalive(if *ending.borrow() { None } else { Some(state.keep_alive()) });
     loop {
         state.await_head();
         let Some(reused) = proxy.process_new_http(session, ending).await else {

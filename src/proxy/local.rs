@@ -115,17 +115,18 @@ fn request(session: &Session, path: &str, peer: SocketAddr, body: Bytes) -> Opti
 async fn write_response(session: &mut Session, response: http::Response<Body>) -> pingora::Result<()> {
     let (parts, mut body) = response.into_parts();
     let without_body = session.req_header().method == Method::HEAD || body.is_end_stream();
-    let mut head = ResponseHeader::build(parts.status, Some(parts.headers.len() + 1))?;
+    let mut answer = ResponseHeader::build(parts.status, Some(parts.headers.len() + 2))?;
     for (name, value) in &parts.headers {
-        head.append_header(name.clone(), value.clone())?;
+        answer.append_header(name.clone(), value.clone())?;
     }
     if !parts.headers.contains_key(header::CONTENT_LENGTH) {
         match body.size_hint().exact() {
-            Some(length) => head.insert_header(header::CONTENT_LENGTH, HeaderValue::from(length))?,
-            None => head.insert_header(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"))?,
+            Some(length) => answer.insert_header(header::CONTENT_LENGTH, HeaderValue::from(length))?,
+            None => answer.insert_header(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"))?,
         }
     }
-    session.write_response_header(Box::new(head), without_body).await?;
+    head::announce_keep_alive(session, &mut answer)?;
+    session.write_response_header(Box::new(answer), without_body).await?;
     if without_body {
         return Ok(());
     }

@@ -255,19 +255,20 @@ impl<'a> Answer<'a> {
         }
         head::settle_connection(session);
         let body = self.body();
-        let mut head = ResponseHeader::build(self.status(), Some(8))?;
+        let mut answer = ResponseHeader::build(self.status(), Some(9))?;
         for (name, value) in self.headers(&body) {
-            head.insert_header(name, value)?;
+            answer.insert_header(name, value)?;
         }
         if let Some(origin) = session.req_header().headers.get(header::ORIGIN).filter(|_| self.for_pages) {
-            head.insert_header(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone())?;
+            answer.insert_header(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone())?;
             // What is answered is the same for everyone, so nothing is given away to a page that sends cookies along.
-            head.insert_header(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, "true")?;
-            head.insert_header(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED)?;
-            head.insert_header(header::VARY, "Origin")?;
+            answer.insert_header(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, "true")?;
+            answer.insert_header(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED)?;
+            answer.insert_header(header::VARY, "Origin")?;
         }
+        head::announce_keep_alive(session, &mut answer)?;
         let without_body = session.req_header().method == http::Method::HEAD;
-        session.write_response_header(Box::new(head), without_body).await?;
+        session.write_response_header(Box::new(answer), without_body).await?;
         if !without_body {
             session.write_response_body(Some(body), true).await?;
         }

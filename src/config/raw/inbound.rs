@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::revocation::Revocation;
-use super::{Algorithm, FetchTimeouts, Timeouts, UpstreamTls, seconds, yes};
+use super::{Algorithm, FetchTimeouts, Timeouts, UpstreamTls, default_keep_alive, seconds, yes};
 use crate::config::address::{HttpUrl, ListenAddress, Network, UpstreamUrl};
 use crate::config::name::{
     Audience, ClaimName, ClaimValue, IdentityHeader, Method, Name, PathPattern, Scope,
@@ -128,6 +128,10 @@ pub(in crate::config) struct Inbound {
     /// How long each step of a request to the upstream may take.
     #[serde(default)]
     pub upstream_timeouts: Timeouts,
+    /// How long an idle client connection is kept for another request, 1s to 1h, in whole seconds; answers announce it
+    /// (`Keep-Alive: timeout=75`). Longer than clients pause between two requests.
+    #[serde(default = "default_keep_alive")]
+    pub keep_alive: GoDuration,
     /// Whether what is refused is stopped.
     #[serde(default)]
     pub mode: Mode,

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Algorithm, seconds};
+use super::{Algorithm, default_keep_alive, seconds};
 use crate::config::address::{HttpUrl, IssuerUrl, ListenAddress};
 use crate::config::name::{Audience, ClaimName, ClientId, Name, Scope, ServerName};
 use crate::config::value::{FilePath, GoDuration, Timestamp};
@@ -19,6 +19,10 @@ pub(in crate::config) struct Issuer {
     pub url: IssuerUrl,
     /// The issuer's own listener; may be left out when an inbound listener has `issuer: true`.
     pub listen: Option<ListenAddress>,
+    /// How long its own listener keeps an idle client connection for another request, 1s to 1h, in whole seconds; answers
+    /// announce it (`Keep-Alive: timeout=75`).
+    #[serde(default = "default_keep_alive")]
+    pub keep_alive: GoDuration,
     /// Which tokens and answers are given.
     #[serde(default)]
     pub profile: Profile,

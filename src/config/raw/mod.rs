@@ -301,6 +301,10 @@ impl Default for FetchTimeouts {
     }
 }
 
+fn default_keep_alive() -> GoDuration {
+    seconds(75)
+}
+
 fn seconds(seconds: u64) -> GoDuration {
     GoDuration(std::time::Duration::from_secs(seconds))
 }

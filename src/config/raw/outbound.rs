@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Algorithm, FetchTimeouts, Timeouts, UpstreamTls, yes};
+use super::{Algorithm, FetchTimeouts, Timeouts, UpstreamTls, default_keep_alive, yes};
 use crate::config::address::{HttpUrl, IssuerUrl, ListenAddress, UpstreamUrl};
 use crate::config::name::{
     Audience, ClientId, ExtraParameter, HeaderPrefix, HostValue, KeyId, Name, PathPattern, Resource, Scope,
@@ -177,6 +177,10 @@ pub(in crate::config) struct Outbound {
     /// How long each step of a request to the upstream may take.
     #[serde(default)]
     pub upstream_timeouts: Timeouts,
+    /// How long an idle client connection is kept for another request, 1s to 1h, in whole seconds; answers announce it
+    /// (`Keep-Alive: timeout=75`). Longer than clients pause between two requests.
+    #[serde(default = "default_keep_alive")]
+    pub keep_alive: GoDuration,
 }
 
 /// An answer that refuses the token.

@@ -95,6 +95,7 @@ pub(super) fn resolve(resolver: &mut Resolver<'_>, path: &KeyPath, raw: raw::Iss
         resolver.certificates(&path.key("clientJwksCaFile"), raw.client_jwks_ca_file.as_ref())?;
     Some(IssuerRole {
         listen: raw.listen.map(|listen| listen.0),
+        keep_alive: resolver.keep_alive(path, raw.keep_alive),
         issuer: issuer::Config {
             root_paths: raw.root_paths.unwrap_or(raw.url.url.path() == "/"),
             url: raw.url.text,

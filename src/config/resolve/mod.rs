@@ -334,6 +334,17 @@ impl Resolver<'_> {
         })
     }
 
+    /// How long an idle client connection is kept.
+    fn keep_alive(&mut self, path: &KeyPath, value: GoDuration) -> Duration {
+        let path = path.key("keepAlive");
+        self.duration(&path, value, Duration::from_secs(1), Duration::from_hours(1));
+        // It is announced in seconds.
+        if value.0.subsec_nanos() != 0 {
+            self.findings.error(&path, "it must be a number of whole seconds");
+        }
+        value.0
+    }
+
     fn needs_a_role(&mut self) {
         let any = |key: &str| match self.tree.find(&KeyPath::root(key)).map(|node| &node.data) {
             Some(Data::List(items)) => !items.is_empty(),

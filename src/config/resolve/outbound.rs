@@ -6,6 +6,7 @@ use crate::config::tree::KeyPath;
 use crate::config::{address, raw};
 use crate::domain::listen::Listen;
 use crate::domain::pattern::Pattern;
+use crate::proxy::connection::ClientTimeouts;
 use crate::proxy::outbound::{self, ForwardTarget, Target};
 use crate::token_source;
 
@@ -20,6 +21,7 @@ pub(super) fn resolve_listener(
                        if that is meant";
         resolver.findings.error(&path.key("listen"), message);
     }
+    let client_timeouts = ClientTimeouts { keep_alive: resolver.keep_alive(path, raw.keep_alive) };
     let kind = match (raw.forward_proxy, raw.upstream, raw.credential) {
         (None, Some(upstream), Some(credential)) => {
             let to = To { upstream, tls: raw.upstream_tls, credential: credential.0 };
@@ -57,6 +59,7 @@ pub(super) fn resolve_listener(
     Some(outbound::Config {
         name: raw.name.0,
         listen: raw.listen.0,
+        client_timeouts,
         kind,
         attach: outbound::Attach {
             header: raw.header.0,

@@ -123,7 +123,7 @@ fn every_key_arrives() {
 
 #[test]
 fn the_issuer_arrives() {
-    let IssuerRole { listen, issuer, authorities } = config(FULL).issuer.unwrap();
+    let IssuerRole { listen, issuer, authorities, .. } = config(FULL).issuer.unwrap();
     assert_eq!((issuer.profile, &authorities[..]), (issuer::Profile::Standard, &["self".to_owned()][..]));
     assert!(issuer.clients[0].allow_introspection);
     assert_eq!(listen, Some(Listen::Localhost(8080)));

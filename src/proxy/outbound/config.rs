@@ -4,6 +4,7 @@ use http::HeaderName;
 
 use crate::domain::listen::Listen;
 use crate::domain::pattern::Pattern;
+use crate::proxy::connection::ClientTimeouts;
 use crate::proxy::upstream::{self, Timeouts};
 
 /// What one outbound listener is made of.
@@ -13,6 +14,8 @@ pub struct Config {
     pub name: String,
     /// Where it listens; port 0 takes a free one.
     pub listen: Listen,
+    /// How long it is waited for clients.
+    pub client_timeouts: ClientTimeouts,
     /// What it is in front of.
     pub kind: Kind,
     /// How tokens are attached.
