@@ -186,6 +186,10 @@ reasons! {
     Tunnel = "tunnel" =>
         "The program takes the listener for an HTTPS proxy. Let it call `http://` URLs: an outbound listener speaks https to \
          the upstream itself. As a forward proxy it is set by `http_proxy`, not by `https_proxy`.",
+    /// The request asks for a WebSocket, which is not passed on.
+    WebSocket = "websocket" =>
+        "WebSockets are not supported yet. Have the client use another transport if it has one (long polling, server-sent events), \
+         or let it reach the service by another way.",
     /// A page in a browser, of another site, sent the request.
     CrossSite = "cross_site" =>
         "A browser page of another site tried to use the listener, and was kept from it. Outbound listeners \

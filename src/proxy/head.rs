@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue, Method, StatusCode, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::Session;
 use pingora::{Error, ErrorType};
@@ -118,6 +118,17 @@ pub async fn client_gone(session: &mut Session) {
 pub fn connection(session: &Session) -> Option<Arc<ConnectionState>> {
     let stream = session.as_downstream().stream()?;
     (**stream).as_any().downcast_ref::<Connection>().map(Connection::state)
+}
+
+/// Whether a request asks for a WebSocket (RFC 6455 §4.2.1). Without it a client that offers HTTP/2 (`Upgrade: h2c`) is served
+/// as if it had not.
+#[must_use]
+pub fn asks_for_websocket(headers: &HeaderMap) -> bool {
+    let names = |header, wanted: &str| {
+        let values = headers.get_all(header).iter().filter_map(|value| value.to_str().ok());
+        values.flat_map(|value| value.split(',')).any(|token| token.trim().eq_ignore_ascii_case(wanted))
+    };
+    names(header::UPGRADE, "websocket") && names(header::CONNECTION, "upgrade")
 }
 
 /// Path and query of the request's target, in origin form (RFC 9112 §3.2.1) or out of the absolute form (§3.2.2).

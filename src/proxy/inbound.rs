@@ -121,6 +121,10 @@ pub async fn judge<'r>(
         return Ok(Judged::Own(path));
     }
     let permit = verifier.decide(&path, method.as_str(), headers).await?;
+    if head::asks_for_websocket(headers) {
+        let client_id = permit.token().and_then(|token| token.client_id()).map(str::to_owned);
+        return Err(Refusal { client_id, ..Refusal::new(Reason::WebSocket) });
+    }
     Ok(Judged::Permitted(path, permit))
 }
 

@@ -81,6 +81,7 @@ pub fn table(reason: Reason) -> Option<Row> {
         R::Loop => row(508, "loop_detected"),
         R::Method | R::Tunnel => row(405, "method_not_allowed"),
         R::Expectation => row(417, "expectation_failed"),
+        R::WebSocket => row(501, "not_implemented"),
         R::HeadTooLarge => row(431, "request_header_fields_too_large"),
         R::HeadTimeout | R::BodyTimeout => row(408, "request_timeout"),
         R::BodyTooLarge => row(413, "content_too_large"),

@@ -419,19 +419,54 @@ async fn an_answer_streams_through_as_it_comes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_upgrade_is_not_tunnelled() {
+async fn a_websocket_is_refused_with_a_reason_of_its_own() {
     let world = world("").await;
     let bearer = format!("Bearer {}", world.authority.token().sign());
-    let headers = [
-        ("Authorization", bearer.as_str()),
-        ("Connection", "Upgrade"),
-        ("Upgrade", "websocket"),
-        ("Sec-WebSocket-Version", "13"),
-        ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
-    ];
-    assert_eq!(get(world.sidecar.address("api"), "/any", &headers).await.status, 200);
-    let seen = &world.upstream.received()[0];
-    assert_eq!((seen.header("upgrade"), seen.header("connection")), (None, None));
+    for (connection, upgrade) in
+        [("Upgrade", "websocket"), ("keep-alive, Upgrade", "WebSocket"), ("upgrade", "h2c, websocket")]
+    {
+        let headers = |authorization| {
+            [
+                ("Authorization", authorization),
+                ("Connection", connection),
+                ("Upgrade", upgrade),
+                ("Sec-WebSocket-Version", "13"),
+                ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+            ]
+        };
+        let answer = get(address, "/any", &headers(&bearer)).await;
+        assert_eq!((answer.status, answer.header("x-m2m-reason")), (501, Some("websocket")));
+        assert_eq!(answer.json()["error"], "not_implemented");
+        let answer = get(address, "/healthz", &headers("none")).await;
+        assert_eq!((answer.status, answer.header("x-m2m-reason")), (501, Some("websocket")), "a public path");
+        let answer = get(address, "/any", &headers("Bearer a.b.c")).await;
+        assert_eq!((answer.status, answer.header("x-m2m-reason")), (401, Some("malformed_token")));
+    }
+    assert!(world.upstream.received().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upgrade_that_is_only_an_offer_is_not_taken_and_the_request_is_served() {
+    let world = world("").await;
+    let bearer = format!("Bearer {}", world.authority.token().sign());
+    for (connection, upgrade) in [
+        ("Upgrade, HTTP2-Settings", "h2c"),
+        ("Upgrade", "TLS/1.2"),
+        ("keep-alive", "websocket"),
+        ("Upgrade", "websockets"),
+    ] {
+        let headers = [
+            ("Authorization", bearer.as_str()),
+            ("Connection", connection),
+            ("Upgrade", upgrade),
+            ("HTTP2-Settings", "AAMAAABkAAQAAP__"),
+        ];
+        assert_eq!(get(world.sidecar.address("api"), "/any", &headers).await.status, 200, "{upgrade}");
+        let received = world.upstream.received();
+        let seen = received.last().expect("a request");
+        assert_eq!((seen.header("upgrade"), seen.header("connection")), (None, None));
+        assert_eq!(seen.header("http2-settings"), None);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -163,6 +163,9 @@ impl Outbound {
         }
         head::target(request)?;
         let route = self.route(request, connection.local).await?;
+        if head::asks_for_websocket(&session.req_header().headers) {
+            return Err(Reason::WebSocket.into());
+        }
         let credential = match &route {
             Route::Elsewhere(_) => Credential::Withheld,
             Route::To(index, _) => self.credential(session, *index, ctx).await?,
