@@ -208,9 +208,11 @@ reasons! {
     /// The request's body is larger than allowed.
     BodyTooLarge = "body_too_large" =>
         "Raise `inbound[].maxBody` if such requests are meant. Token requests are limited to 64 KiB.",
-    /// The request's body did not arrive in time.
+    /// The client paused for too long while it sent the request's body.
     BodyTimeout = "body_timeout" =>
-        "The client stopped in the middle of its request: look at its network and its own timeouts.",
+        "The client stopped in the middle of its request: look at its network and its own timeouts. Raise \
+         `downstreamTimeouts.read` of the listener (inbound 60 s, outbound 10 min) if the client is meant to pause. Token requests \
+         have 10 s.",
     /// An access token was attached.
     TokenAttached = "token_attached" =>
         "Nothing: this is the good case of an outbound listener.",
@@ -255,6 +257,10 @@ reasons! {
     ClientGone = "client_gone" =>
         "Nothing, unless it is frequent: then the client's timeout is shorter than the service's answer \
          takes (`ms` shows how long it waited).",
+    /// The client paused for too long while it read the answer.
+    ClientStalled = "client_stalled" =>
+        "Raise `downstreamTimeouts.write` of the listener (inbound 30 s, outbound 10 min) if the client is meant to pause, as a \
+         player or an import into a slow database does. Otherwise look at what keeps the client busy.",
     /// A fault of the sidecar itself.
     Internal = "internal" =>
         "Look for an error line of the same moment in the log, and report it: this should not happen.",

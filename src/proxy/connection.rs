@@ -6,6 +6,7 @@
 //! write (Pingora has none on heads and flushes); and a close that lets the answer arrive when the client is still
 //! sending.
 
+mod answer_wait;
 mod closing;
 mod departure;
 
@@ -14,7 +15,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -28,6 +29,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufWriter, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
+use self::answer_wait::{AnswerDeadline, AnswerWait};
 use self::closing::Closing;
 use self::departure::{Reset, reset_of};
 use super::fault::Fault;
@@ -37,8 +39,6 @@ use crate::domain::reason::Reason;
 
 /// How long a request head may take from its first byte.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a write to the client may make no progress.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How much of the next requests is held back while a request is being answered.
 const MOST_HELD: usize = 64 * 1024;
 /// How much is read ahead in one read.
@@ -54,12 +54,20 @@ const UNREADABLE: &str = "the head cannot be read";
 pub struct ClientTimeouts {
     /// How long an idle connection is kept for another request; whole seconds.
     pub keep_alive: Duration,
+    /// How long a client may pause while it sends a request's body.
+    pub read: Duration,
+    /// How long a client may pause while it reads an answer.
+    pub write: Duration,
 }
 
 impl Default for ClientTimeouts {
     /// Idle connections are kept longer than the commonest polling interval, which is a minute.
     fn default() -> Self {
-        Self { keep_alive: Duration::from_secs(75) }
+        Self {
+            keep_alive: Duration::from_secs(75),
+            read: Duration::from_secs(60),
+            write: Duration::from_secs(30),
+        }
     }
 }
 
@@ -67,35 +75,91 @@ const AWAITING_HEAD: u8 = 0;
 const HEAD_BEGUN: u8 = 1;
 const HEAD_READ: u8 = 2;
 
+/// What the connections of a listener share.
+#[derive(Debug, Default)]
+pub struct Clients {
+    /// How long it is waited for them.
+    pub timeouts: ClientTimeouts,
+    requests: AtomicUsize,
+}
+
+impl Clients {
+    /// Clients that it is waited for so long.
+    #[must_use]
+    pub fn new(timeouts: ClientTimeouts) -> Self {
+        Self { timeouts, requests: AtomicUsize::new(0) }
+    }
+
+    /// How many requests are under way.
+    #[must_use]
+    pub fn requests(&self) -> usize {
+        self.requests.load(Ordering::Relaxed)
+    }
+}
+
 /// What the connection and the phases tell each other.
 pub struct ConnectionState {
     /// The client's address.
     pub peer: SocketAddr,
     /// Our address.
     pub local: SocketAddr,
-    /// How long it is waited for the client.
-    pub timeouts: ClientTimeouts,
+    clients: Arc<Clients>,
     phase: AtomicU8,
+    /// Whether a request is under way.
+    is_busy: AtomicBool,
     /// Why a head was refused before any phase saw it.
     refused: OnceLock<Fault>,
     /// What is wrong with the framing of a request's body.
     broken_body: OnceLock<Fault>,
+    /// Whether the client has paused for too long while it read an answer.
+    stalled: AtomicBool,
+    /// How long the upstream may pause in its answer once the request is sent, and whether it has paused for longer.
+    answer: AnswerWait,
 }
 
 impl ConnectionState {
     /// How many seconds an idle connection is kept. At least one: Pingora takes 0 for no end.
     #[must_use]
     pub fn keep_alive(&self) -> u64 {
-        self.timeouts.keep_alive.as_secs().max(1)
+        self.clients.timeouts.keep_alive.as_secs().max(1)
+    }
+
+    /// How long it is waited for the client.
+    #[must_use]
+    pub fn timeouts(&self) -> &ClientTimeouts {
+        &self.clients.timeouts
+    }
+
+    /// How long the upstream may pause in its answer: counts from the end of the request's body, which may take the client
+    /// longer than that. None when there is no body, or it was sent.
+    pub fn await_answer(&self, wait: Option<Duration>) {
+        self.answer.set(wait);
+    }
+
+    /// Whether the upstream has paused for longer than it may.
+    #[must_use]
+    pub fn is_answer_late(&self) -> bool {
+        self.answer.is_late.load(Ordering::Relaxed)
+    }
+
+    /// Whether the client has paused for longer than it may while it read an answer.
+    #[must_use]
+    pub fn has_stalled(&self) -> bool {
+        self.stalled.load(Ordering::Relaxed)
     }
 
     /// A new request is awaited.
     pub fn await_head(&self) {
+        self.request_is_over();
+        self.answer.set(None);
         self.phase.store(AWAITING_HEAD, Ordering::Relaxed);
     }
 
     /// The request's head was read and parsed: from now on Pingora and the phases write the answers.
     pub fn head_is_read(&self) {
+        if !self.is_busy.swap(true, Ordering::Relaxed) {
+            self.clients.requests.fetch_add(1, Ordering::Relaxed);
+        }
         self.phase.store(HEAD_READ, Ordering::Relaxed);
     }
 
@@ -109,6 +173,18 @@ impl ConnectionState {
     #[must_use]
     pub fn broken_body(&self) -> Option<&Fault> {
         self.broken_body.get()
+    }
+
+    fn request_is_over(&self) {
+        if self.is_busy.swap(false, Ordering::Relaxed) {
+            self.clients.requests.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for ConnectionState {
+    fn drop(&mut self) {
+        self.request_is_over();
     }
 }
 
@@ -125,6 +201,8 @@ pub struct Connection {
     deadline: Option<Pin<Box<Sleep>>>,
     /// Armed while a write waits for the client.
     write_deadline: Option<Pin<Box<Sleep>>>,
+    /// Armed while the upstream's answer is awaited.
+    answer_deadline: AnswerDeadline,
     /// Whether the client has closed its sending side.
     is_half_closed: bool,
     /// Set while nothing is read that would tell of a reset.
@@ -150,7 +228,7 @@ impl Connection {
     pub fn new(
         stream: TcpStream,
         peer: SocketAddr,
-        timeouts: ClientTimeouts,
+        clients: Arc<Clients>,
     ) -> io::Result<(Self, Arc<ConnectionState>)> {
         stream.set_nodelay(true)?;
         let local = stream.local_addr()?;
@@ -159,10 +237,13 @@ impl Connection {
         let state = Arc::new(ConnectionState {
             peer,
             local,
-            timeouts,
+            clients,
             phase: AtomicU8::new(AWAITING_HEAD),
+            is_busy: AtomicBool::new(false),
             refused: OnceLock::new(),
             broken_body: OnceLock::new(),
+            stalled: AtomicBool::new(false),
+            answer: AnswerWait::default(),
         });
         let io = BufWriter::with_capacity(WRITE_BUFFER, stream);
         let connection = Self {
@@ -173,6 +254,7 @@ impl Connection {
             judged: Vec::new(),
             deadline: None,
             write_deadline: None,
+            answer_deadline: AnswerDeadline::default(),
             is_half_closed: false,
             reset: None,
             closing: None,
@@ -245,6 +327,9 @@ impl Connection {
     /// Reads a body. Behind its end, waits for the client to go away.
     fn poll_read_body(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.framing.is_ended() {
+            if self.answer_deadline.poll_late(cx, &self.state.answer).is_ready() {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
             return self.poll_departure(cx).map(Err);
         }
         let before = buf.filled().len();
@@ -311,6 +396,20 @@ impl Connection {
         self.judged.drain(..given);
     }
 
+    /// Passes on what a write gave, or ends one that has waited too long.
+    fn in_time<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.write_deadline = None;
+            self.answer_deadline.restart();
+            return written;
+        }
+        let wait = self.state.timeouts().write;
+        let deadline = self.write_deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(wait)));
+        ready!(deadline.as_mut().poll(cx));
+        self.state.stalled.store(true, Ordering::Relaxed);
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+
     /// Answers in Pingora's stead and ends the reading.
     fn poll_refuse(&mut self, cx: &mut Context<'_>, fault: Fault) -> Poll<io::Result<()>> {
         let code = fault.reason.code();
@@ -327,22 +426,6 @@ impl Connection {
             let _ = self.state.refused.set(fault);
         }
     }
-}
-
-/// Passes on what a write gave, or ends one that has waited too long.
-fn in_time<T>(
-    deadline: &mut Option<Pin<Box<Sleep>>>,
-    cx: &mut Context<'_>,
-    written: Poll<io::Result<T>>,
-) -> Poll<io::Result<T>> {
-    if written.is_ready() {
-        *deadline = None;
-        return written;
-    }
-    let deadline =
-        deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + WRITE_TIMEOUT)));
-    ready!(deadline.as_mut().poll(cx));
-    Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
 }
 
 impl AsyncRead for Connection {
@@ -367,7 +450,7 @@ impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         if self.state.phase.load(Ordering::Relaxed) == HEAD_READ {
             let written = Pin::new(&mut self.io).poll_write(cx, buf);
-            return in_time(&mut self.write_deadline, cx, written);
+            return self.in_time(cx, written);
         }
         // Only Pingora's own error page is written before a head was accepted. Ours takes its place.
         self.write_refusal(cx, Fault::malformed(UNREADABLE));
@@ -376,12 +459,13 @@ impl AsyncWrite for Connection {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.io).poll_flush(cx);
-        in_time(&mut self.write_deadline, cx, flushed)
+        self.in_time(cx, flushed)
     }
 
     /// Closes our side, and reads on: see [`closing`].
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        this.state.request_is_over();
         // What was held back is no longer a request.
         let unread = if this.held.is_empty() { this.framing.unread() } else { Unread::Unknown };
         let closing = this.closing.get_or_insert_with(|| Closing::begin(unread));

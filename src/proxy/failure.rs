@@ -4,6 +4,7 @@ use pingora::proxy::{FailToProxy, Session};
 use pingora::{Error, ErrorSource, ErrorType};
 
 use super::access::Access;
+use super::connection::ConnectionState;
 use super::fault::{Fault, Place};
 use super::head;
 use super::respond::Answer;
@@ -105,6 +106,19 @@ pub fn reason_of(error: &Error) -> Reason {
     }
 }
 
+/// What it was if not the client that went away.
+fn gone_or(connection: &ConnectionState) -> Fault {
+    if let Some(fault) = connection.broken_body() {
+        fault.clone()
+    } else if connection.is_answer_late() {
+        Reason::UpstreamTimeout.into()
+    } else if connection.has_stalled() {
+        Reason::ClientStalled.into()
+    } else {
+        Reason::ClientGone.into()
+    }
+}
+
 /// Answers a request that a proxy error ended, unless its answer has begun or its client is gone. `ours` is what a phase of
 /// ours noted when it made the error.
 pub async fn answer(
@@ -114,10 +128,10 @@ pub async fn answer(
     access: &mut Access,
     asked: Asked<'_>,
 ) -> FailToProxy {
-    let broken_body = || head::connection(session)?.broken_body().cloned();
     let mut fault = ours.unwrap_or_else(|| fault_of(error));
-    if fault.reason == Reason::ClientGone {
-        fault = broken_body().unwrap_or(fault);
+    // The connection knows better why reading from the client, or writing to it, failed.
+    if let (Reason::ClientGone, Some(connection)) = (fault.reason, head::connection(session)) {
+        fault = gone_or(&connection);
     }
     let reason = fault.reason;
     access.refuse(&fault);
@@ -125,7 +139,7 @@ pub async fn answer(
     let answer = Answer::to_fault(&fault, asked.realm).for_pages(asked.for_pages);
     // An interim answer is none yet.
     let has_begun = session.response_written().is_some_and(|answer| !answer.status.is_informational());
-    if reason != Reason::ClientGone && !has_begun {
+    if !matches!(reason, Reason::ClientGone | Reason::ClientStalled) && !has_begun {
         // A client that is gone by now has no use for the answer.
         let _ = answer.write(session).await;
     }

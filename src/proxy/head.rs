@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::Session;
+use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType};
 
 use super::connection::{Connection, ConnectionState};
@@ -38,9 +39,22 @@ pub fn accept(session: &mut Session) -> Result<Arc<ConnectionState>, Reason> {
         session.set_keepalive(Some(state.keep_alive()));
     }
     state.head_is_read();
+    session.set_read_timeout(Some(state.timeouts().read));
     // Pingora would close every connection whose client asked for `100 Continue`: see `settle_connection`.
     session.set_close_on_response_before_downstream_finish(false);
     Ok(state)
+}
+
+/// Has the time for which the upstream's answer is awaited begin at the end of the request's body, however long the client
+/// takes to send it.
+pub fn await_answer(session: &mut Session, connection: &ConnectionState, peer: &mut HttpPeer) {
+    if session.as_mut().is_body_done() {
+        return connection.await_answer(None);
+    }
+    let read = peer.options.read_timeout;
+    connection.await_answer(read);
+    // While the body is sent the client's own limit holds, and comes first.
+    peer.options.read_timeout = read.map(|read| read.saturating_add(connection.timeouts().read));
 }
 
 /// Decides, before an answer that may come ahead of its request's end, whether the connection can carry another request.

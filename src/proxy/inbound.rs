@@ -359,12 +359,21 @@ impl ProxyHttp for Inbound {
         }
     }
 
-    async fn upstream_peer(&self, _: &mut Session, ctx: &mut Context) -> pingora::Result<Box<HttpPeer>> {
+    async fn upstream_peer(
+        &self,
+        session: &mut Session,
+        ctx: &mut Context,
+    ) -> pingora::Result<Box<HttpPeer>> {
         // A second try sends the body again from its beginning.
         (ctx.body_bytes, ctx.is_answered) = (0, false);
         ctx.access.upstream_begins();
         let read = ctx.permit.as_ref().and_then(Permit::timeout);
-        self.upstream.peer(&mut ctx.tries, read).await.map_err(|reason| fail(ctx, reason))
+        let peer = self.upstream.peer(&mut ctx.tries, read).await;
+        let mut peer = peer.map_err(|reason| fail(ctx, reason))?;
+        if let Some(connection) = &ctx.connection {
+            head::await_answer(session, connection, &mut peer);
+        }
+        Ok(peer)
     }
 
     fn fail_to_connect(

@@ -22,7 +22,7 @@ use tokio_util::task::TaskTracker;
 
 use super::access;
 pub use super::bound_socket::{BindError, BoundSocket};
-use super::connection::{ClientTimeouts, Connection, ConnectionState};
+use super::connection::{ClientTimeouts, Clients, Connection, ConnectionState};
 use crate::telemetry::RequestMetrics;
 
 /// The pause after a failed accept, which usually means that descriptors are used up.
@@ -83,7 +83,7 @@ impl Workers {
         let conf = Arc::new(ServerConf { threads: 1, max_retries: MAX_TRIES, ..ServerConf::default() });
         let stop_accepting = CancellationToken::new();
         let (ending, ending_watch) = watch::channel(false);
-        let connections = TaskTracker::new();
+        let (connections, clients) = (TaskTracker::new(), Arc::new(Clients::new(timeouts)));
         let mut services: Vec<Arc<dyn Cleanup>> = Vec::new();
         for runtime in &self.runtimes {
             let mut proxy = http_proxy(&conf, service());
@@ -106,13 +106,13 @@ impl Workers {
                     ending: ending_watch.clone(),
                     connections: connections.clone(),
                     metrics: metrics.clone(),
-                    timeouts,
+                    clients: clients.clone(),
                 };
                 runtime.spawn(accept.run());
             }
         }
         let addresses = socket.addresses().collect();
-        Ok(Listener { addresses, stop_accepting, ending, connections, services })
+        Ok(Listener { addresses, stop_accepting, ending, connections, clients, services })
     }
 }
 
@@ -137,6 +137,7 @@ pub struct Listener {
     stop_accepting: CancellationToken,
     ending: watch::Sender<bool>,
     connections: TaskTracker,
+    clients: Arc<Clients>,
     services: Vec<Arc<dyn Cleanup>>,
 }
 
@@ -150,6 +151,12 @@ impl Listener {
     #[must_use]
     pub fn connections(&self) -> usize {
         self.connections.len()
+    }
+
+    /// How many requests are under way.
+    #[must_use]
+    pub fn requests(&self) -> usize {
+        self.clients.requests()
     }
 
     /// Accepts no more, closes idle connections, and waits for the requests under way.
@@ -172,7 +179,7 @@ struct Accept<S> {
     ending: watch::Receiver<bool>,
     connections: TaskTracker,
     metrics: Arc<RequestMetrics>,
-    timeouts: ClientTimeouts,
+    clients: Arc<Clients>,
 }
 
 impl<S> Accept<S>
@@ -188,7 +195,7 @@ where
             };
             match accepted {
                 Ok((stream, peer)) => {
-                    if let Ok((connection, state)) = Connection::new(stream, peer, self.timeouts) {
+                    if let Ok((connection, state)) = Connection::new(stream, peer, self.clients.clone()) {
                         let (proxy, ending) = (self.proxy.clone(), self.ending.clone());
                         let metrics = self.metrics.clone();
                         self.connections.spawn(async move {

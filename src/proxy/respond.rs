@@ -96,7 +96,8 @@ pub fn table(reason: Reason) -> Option<Row> {
         | R::TokenAttached
         | R::TokenRenewed
         | R::PassedThrough
-        | R::ClientGone => return None,
+        | R::ClientGone
+        | R::ClientStalled => return None,
     })
 }
 

@@ -2,6 +2,8 @@
 //! that is gone.
 
 mod departure;
+mod idle;
+mod pauses;
 mod uploads;
 
 use std::net::SocketAddr;

@@ -128,6 +128,9 @@ pub(in crate::config) struct Inbound {
     /// How long each step of a request to the upstream may take.
     #[serde(default)]
     pub upstream_timeouts: Timeouts,
+    /// How long a client may pause within a request.
+    #[serde(default)]
+    pub downstream_timeouts: ClientPauses,
     /// How long an idle client connection is kept for another request, 1s to 1h, in whole seconds; answers announce it
     /// (`Keep-Alive: timeout=75`). Longer than clients pause between two requests.
     #[serde(default = "default_keep_alive")]
@@ -143,6 +146,22 @@ pub(in crate::config) struct Inbound {
     /// Who may do what. The first rule that matches decides; without a match the request is denied.
     #[schemars(length(min = 1))]
     pub rules: Vec<Rule>,
+}
+
+/// How long a client may pause within a request.
+#[derive(Clone, Copy, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(in crate::config) struct ClientPauses {
+    /// While it sends the request's body: how long to wait for each next part. 1ms to 24h.
+    pub read: GoDuration,
+    /// While it reads the answer: how long to wait until each next part is taken. 1ms to 24h.
+    pub write: GoDuration,
+}
+
+impl Default for ClientPauses {
+    fn default() -> Self {
+        Self { read: seconds(60), write: seconds(30) }
+    }
 }
 
 fn default_verified_token_cache() -> u64 {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Algorithm, FetchTimeouts, Timeouts, UpstreamTls, default_keep_alive, yes};
+use super::{Algorithm, FetchTimeouts, Timeouts, UpstreamTls, default_keep_alive, seconds, yes};
 use crate::config::address::{HttpUrl, IssuerUrl, ListenAddress, UpstreamUrl};
 use crate::config::name::{
     Audience, ClientId, ExtraParameter, HeaderPrefix, HostValue, KeyId, Name, PathPattern, Resource, Scope,
@@ -177,6 +177,9 @@ pub(in crate::config) struct Outbound {
     /// How long each step of a request to the upstream may take.
     #[serde(default)]
     pub upstream_timeouts: Timeouts,
+    /// How long a program may pause within a request.
+    #[serde(default)]
+    pub downstream_timeouts: ProgramPauses,
     /// How long an idle client connection is kept for another request, 1s to 1h, in whole seconds; answers announce it
     /// (`Keep-Alive: timeout=75`). Longer than clients pause between two requests.
     #[serde(default = "default_keep_alive")]
@@ -195,6 +198,22 @@ pub(in crate::config) enum Refusal {
 
 fn default_retry_on() -> Vec<Refusal> {
     vec![Refusal::Status(401)]
+}
+
+/// How long a program may pause within a request: programs on this machine may be as slow as they like.
+#[derive(Clone, Copy, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(in crate::config) struct ProgramPauses {
+    /// While it sends the request's body: how long to wait for each next part. 1ms to 24h.
+    pub read: GoDuration,
+    /// While it reads the answer: how long to wait until each next part is taken. 1ms to 24h.
+    pub write: GoDuration,
+}
+
+impl Default for ProgramPauses {
+    fn default() -> Self {
+        Self { read: seconds(600), write: seconds(600) }
+    }
 }
 
 /// A forward proxy: where requests of a program go that has this listener as its HTTP proxy.

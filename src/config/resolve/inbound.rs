@@ -14,7 +14,6 @@ use crate::domain::scope::ScopeSet;
 use crate::endpoints::oauth::{self, Placement};
 use crate::jose::Algorithm;
 use crate::limits;
-use crate::proxy::connection::ClientTimeouts;
 use crate::proxy::inbound;
 use crate::verifier::rules::Rules;
 use crate::verifier::{
@@ -185,7 +184,8 @@ pub(super) fn resolve_listener(
     let rules = rules.into_iter().collect::<Option<Vec<_>>>();
     check_rules(resolver, &path.key("rules"), rules.as_deref().unwrap_or_default());
     let limits = raw.limits.map(|limits| resolve_limits(resolver, &path.key("limits"), &limits));
-    let client_timeouts = ClientTimeouts { keep_alive: resolver.keep_alive(path, raw.keep_alive) };
+    let pauses = (raw.downstream_timeouts.read, raw.downstream_timeouts.write);
+    let client_timeouts = resolver.client_timeouts(path, raw.keep_alive, pauses);
     Some(inbound::Config {
         listen: raw.listen.0,
         client_timeouts,

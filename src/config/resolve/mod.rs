@@ -26,6 +26,7 @@ use super::{Config, FixedFile, Management, Readiness, Shutdown, raw};
 use crate::domain::listen::Listen;
 use crate::domain::name::nearest;
 use crate::http_client::FetchTimeouts;
+use crate::proxy::connection::ClientTimeouts;
 use crate::proxy::upstream;
 use crate::store;
 use crate::telemetry::{Encoding, LogConfig};
@@ -343,6 +344,20 @@ impl Resolver<'_> {
             self.findings.error(&path, "it must be a number of whole seconds");
         }
         value.0
+    }
+
+    /// How long a listener waits for its clients.
+    fn client_timeouts(
+        &mut self,
+        path: &KeyPath,
+        keep_alive: GoDuration,
+        (read, write): (GoDuration, GoDuration),
+    ) -> ClientTimeouts {
+        let timeouts = path.key("downstreamTimeouts");
+        for (key, value) in [("read", read), ("write", write)] {
+            self.duration(&timeouts.key(key), value, Duration::from_millis(1), Duration::from_hours(24));
+        }
+        ClientTimeouts { keep_alive: self.keep_alive(path, keep_alive), read: read.0, write: write.0 }
     }
 
     fn needs_a_role(&mut self) {

@@ -6,7 +6,6 @@ use crate::config::tree::KeyPath;
 use crate::config::{address, raw};
 use crate::domain::listen::Listen;
 use crate::domain::pattern::Pattern;
-use crate::proxy::connection::ClientTimeouts;
 use crate::proxy::outbound::{self, ForwardTarget, Target};
 use crate::token_source;
 
@@ -21,7 +20,8 @@ pub(super) fn resolve_listener(
                        if that is meant";
         resolver.findings.error(&path.key("listen"), message);
     }
-    let client_timeouts = ClientTimeouts { keep_alive: resolver.keep_alive(path, raw.keep_alive) };
+    let pauses = (raw.downstream_timeouts.read, raw.downstream_timeouts.write);
+    let client_timeouts = resolver.client_timeouts(path, raw.keep_alive, pauses);
     let kind = match (raw.forward_proxy, raw.upstream, raw.credential) {
         (None, Some(upstream), Some(credential)) => {
             let to = To { upstream, tls: raw.upstream_tls, credential: credential.0 };

@@ -386,7 +386,11 @@ impl ProxyHttp for Outbound {
         Ok(true)
     }
 
-    async fn upstream_peer(&self, _: &mut Session, ctx: &mut Context) -> pingora::Result<Box<HttpPeer>> {
+    async fn upstream_peer(
+        &self,
+        session: &mut Session,
+        ctx: &mut Context,
+    ) -> pingora::Result<Box<HttpPeer>> {
         ctx.access.upstream_begins();
         ctx.attempts += 1;
         ctx.is_answered = false;
@@ -400,7 +404,11 @@ impl ProxyHttp for Outbound {
             }
             _ => Err(Reason::Internal),
         };
-        peer.map_err(|reason| fail(ctx, reason))
+        let mut peer = peer.map_err(|reason| fail(ctx, reason))?;
+        if let Some(connection) = head::connection(session) {
+            head::await_answer(session, &connection, &mut peer);
+        }
+        Ok(peer)
     }
 
     fn fail_to_connect(

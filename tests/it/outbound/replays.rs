@@ -115,7 +115,8 @@ async fn ten_thousand_random_interleavings_send_nothing_twice_without_a_reason()
     let (mut replays, mut repeats) = (0, 0);
     for (number, method, body, status) in &got {
         let number: usize = number.parse().unwrap();
-        let (seen, answered) = (&seen[&number], &log[&number]);
+        let seen = seen.get(&number).unwrap_or_else(|| panic!("{method} {number} ({status}) never came"));
+        let answered = &log[&number];
         assert_eq!(seen.len(), answered.len(), "each that came was answered or broken off");
         for request in seen {
             assert_eq!(request.method, *method);
