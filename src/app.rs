@@ -25,10 +25,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use crate::config::{AdminRole, Config};
 use crate::domain::clock::{Clock, SharedClock, SystemClock};
+use crate::domain::duration;
 use crate::domain::oauth::GrantType;
 use crate::endpoints;
 use crate::endpoints::admin::AdminTokens;
@@ -105,6 +104,12 @@ fn unusable(part: impl Into<String>) -> impl FnOnce(String) -> StartError {
     move |problem| StartError::Part { part, problem }
 }
 
+/// A number of things, for people.
+fn counted(number: usize, thing: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {thing}{plural}")
+}
+
 /// A running sidecar.
 pub struct Running {
     listeners: Vec<(String, Listener)>,
@@ -135,17 +140,19 @@ impl Running {
     /// `shutdown.gracePeriod` for the requests under way.
     pub async fn shutdown(self) {
         self.ready.store(false, Ordering::Release);
-        tokio::time::sleep(self.delay).await;
-        let deadline = Instant::now() + self.grace;
-        // The probes last: whoever watches the drain asks them.
-        let (probes, others): (Vec<_>, Vec<_>) = self.listeners.iter().partition(|(name, _)| name == PROBES);
-        for listeners in [others, probes] {
-            let drained =
-                futures_util::future::join_all(listeners.iter().map(|(_, listener)| listener.drain()));
-            if tokio::time::timeout_at(deadline, drained).await.is_err() {
-                let cut_off: usize = listeners.iter().map(|(_, listener)| listener.connections()).sum();
-                tracing::warn!(cut_off, "connections were still open when the grace period ended");
-            }
+        if !self.delay.is_zero() {
+            tracing::info!("not ready: draining begins in {}", duration::spoken(self.delay));
+            tokio::time::sleep(self.delay).await;
+        }
+        let (requests, most) = (counted(self.requests(), "request"), duration::spoken(self.grace));
+        tracing::info!("draining: {requests}, at most {most}");
+        // All at once, the probes too: a successor on this machine needs their port as well.
+        let drained = self.listeners.iter().map(|(_, listener)| listener.drain());
+        if tokio::time::timeout(self.grace, futures_util::future::join_all(drained)).await.is_err() {
+            let connections = self.listeners.iter().map(|(_, listener)| listener.connections()).sum();
+            let (requests, connections) =
+                (counted(self.requests(), "request"), counted(connections, "connection"));
+            tracing::warn!("the grace period is over: {requests} on {connections} cut off");
         }
         self.tasks.end().await;
         if let Some(issuer) = &self.issuer {
@@ -157,6 +164,12 @@ impl Running {
         if let Some(store) = self.store {
             store.close().await;
         }
+        tracing::info!("ended");
+    }
+
+    /// How many requests are under way on all listeners.
+    fn requests(&self) -> usize {
+        self.listeners.iter().map(|(_, listener)| listener.requests()).sum()
     }
 }
 

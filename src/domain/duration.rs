@@ -44,16 +44,29 @@ pub fn parse(text: &str) -> Result<Duration, &'static str> {
 /// The text of a length, which [`parse`] reads again.
 #[must_use]
 pub fn written(duration: Duration) -> String {
+    joined(duration, "")
+}
+
+/// A length for people: `30 s`, `1 m 30 s`.
+#[must_use]
+pub fn spoken(duration: Duration) -> String {
+    joined(duration, " ")
+}
+
+/// A length with this between its numbers and units.
+fn joined(duration: Duration, space: &str) -> String {
     let mut rest = duration.as_nanos();
     if rest == 0 {
-        return "0s".to_owned();
+        return format!("0{space}s");
     }
     let mut text = String::new();
     for unit in ["h", "m", "s", "ms", "us", "ns"] {
         let size = UNITS.iter().find(|(name, _)| *name == unit).map_or(1, |(_, size)| *size);
         if rest >= size {
-            text.push_str(&(rest / size).to_string());
-            text.push_str(unit);
+            if !text.is_empty() {
+                text.push_str(space);
+            }
+            text.push_str(&format!("{}{space}{unit}", rest / size));
             rest %= size;
         }
     }
@@ -79,4 +92,16 @@ fn scaled(number: &str, unit: u128) -> Result<u128, &'static str> {
     };
     let divisor = fraction.bytes().fold(1, |divisor: u128, _| divisor * 10);
     Ok(parse(whole) * unit + parse(fraction) * unit / divisor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_for_people_have_spaces() {
+        for (millis, text) in [(0, "0 s"), (300, "300 ms"), (30_000, "30 s"), (5_400_000, "1 h 30 m")] {
+            assert_eq!(spoken(Duration::from_millis(millis)), text);
+        }
+    }
 }

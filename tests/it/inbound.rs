@@ -421,6 +421,7 @@ async fn an_answer_streams_through_as_it_comes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_websocket_is_refused_with_a_reason_of_its_own() {
     let world = world("").await;
+    let address = world.sidecar.address("api");
     let bearer = format!("Bearer {}", world.authority.token().sign());
     for (connection, upgrade) in
         [("Upgrade", "websocket"), ("keep-alive, Upgrade", "WebSocket"), ("upgrade", "h2c, websocket")]

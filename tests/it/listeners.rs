@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use crate::support::client::{Connection, get, request, request_bytes, send_raw};
 use crate::support::logs;
 use crate::support::sidecar::Sidecar;
+use crate::support::until;
 use crate::support::upstream::{Answer, Upstream};
 
 /// All kinds of listeners at once.
@@ -234,6 +235,33 @@ async fn an_end_waits_for_the_request_under_way_and_closes_idle_connections() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn draining_says_what_it_waits_for_and_frees_every_port_at_its_beginning() {
+    let upstream = Upstream::start();
+    let sidecar = sidecar(&upstream, "shutdown: { gracePeriod: 47s }").await;
+    let addresses: Vec<_> = LISTENERS.iter().map(|name| sidecar.address(name)).collect();
+    let mut idle = Connection::open(addresses[0]).await;
+    idle.send(request_bytes("GET", addresses[0], "/", &[], b"")).await;
+    assert_eq!(idle.answer().await.status, 200);
+    let (answer, stream) = Answer::stream();
+    upstream.next(answer);
+    let mut busy = Connection::open(addresses[0]).await;
+    busy.send(request_bytes("POST", addresses[0], "/", &[], b"body")).await;
+    upstream.wait_for(2).await;
+    let mark = logs::mark();
+    let stopping = tokio::spawn(sidecar.stop());
+    logs::wait_for_line(mark, &["draining: 1 request, at most 47 s"]).await;
+    for address in addresses {
+        // What a successor needs that is started while this one still works.
+        until("the port is free", async || std::net::TcpListener::bind(address).is_ok()).await;
+    }
+    assert!(!stopping.is_finished());
+    stream.finish();
+    assert_eq!(busy.answer().await.status, 200);
+    stopping.await.expect("an end in order");
+    logs::wait_for_line(mark, &["ended"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_request_that_never_ends_holds_the_end_up_for_the_grace_period_only() {
     let upstream = Upstream::start();
     let sidecar = sidecar(&upstream, "shutdown: { gracePeriod: 300ms }").await;
@@ -242,8 +270,9 @@ async fn a_request_that_never_ends_holds_the_end_up_for_the_grace_period_only() 
     let mut busy = Connection::open(address).await;
     busy.send(request_bytes("GET", address, "/", &[], b"")).await;
     upstream.wait_for(1).await;
-    let began = Instant::now();
+    let (began, mark) = (Instant::now(), logs::mark());
     sidecar.stop().await;
+    logs::wait_for_line(mark, &["the grace period is over: 1 request on 1 connection cut off"]).await;
     // The default would be 30 s.
     assert!(began.elapsed() < Duration::from_secs(20));
 }
