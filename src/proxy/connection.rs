@@ -282,6 +282,11 @@ impl Connection {
         self.framing.has_begun_body()
     }
 
+    /// Waits for a reset of the connection, and gives what the system says of it.
+    pub fn until_reset(&self) -> impl Future<Output = io::Error> + Send + Sync + use<> {
+        reset_of(self.io.get_ref())
+    }
+
     /// Reads until the head is complete, judges it, and arms the deadline once the client makes us wait.
     fn poll_read_head(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();

@@ -63,10 +63,9 @@ pub fn settle_connection(session: &mut Session) {
     if session.as_mut().is_body_done() {
         return;
     }
-    let stream = session.as_downstream().stream().and_then(|stream| stream.as_any().downcast_ref());
-    let (unread, has_begun) = stream.map_or((Unread::Unknown, false), |connection: &Connection| {
-        (connection.unread(), connection.has_begun_body())
-    });
+    let connection = connection_of(session);
+    let (unread, has_begun) = connection
+        .map_or((Unread::Unknown, false), |connection| (connection.unread(), connection.has_begun_body()));
     // RFC 9110 §10.1.1: a client that was to wait may keep its body back now. What follows could be either.
     let may_keep_back = expects_continue(session) && !has_begun;
     if may_keep_back || matches!(unread, Unread::Bytes(bytes) if bytes > MOST_DISCARDED) {
@@ -120,7 +119,11 @@ pub async fn discard_body(session: &mut Session) {
 /// Waits until the client goes away; without an end while its body is not read, which nothing here may take from it.
 pub async fn client_gone(session: &mut Session) {
     if !session.as_mut().is_body_done() {
-        return std::future::pending().await;
+        let reset = connection_of(session).map(Connection::until_reset);
+        return match reset {
+            Some(reset) => drop(reset.await),
+            None => std::future::pending().await,
+        };
     }
     // A reset: the next request is held back until this one is answered, and the end of the client's sending side is no
     // departure.
@@ -130,12 +133,16 @@ pub async fn client_gone(session: &mut Session) {
 /// The connection of a session.
 #[must_use]
 pub fn connection(session: &Session) -> Option<Arc<ConnectionState>> {
+    connection_of(session).map(Connection::state)
+}
+
+fn connection_of(session: &Session) -> Option<&Connection> {
     let stream = session.as_downstream().stream()?;
     (**stream).as_any().downcast_ref::<Connection>().map(Connection::state)
 }
 
-/// Whether a request asks for a WebSocket (RFC 6455 §4.2.1). Without it a client that offers HTTP/2 (`Upgrade: h2c`) is served
-/// as if it had not.
+/// Whether a request asks for a WebSocket (RFC 6455 §4.2.1). Other offers, such as `Upgrade: h2c`, ask for nothing that the
+/// client cannot do without.
 #[must_use]
 pub fn asks_for_websocket(headers: &HeaderMap) -> bool {
     let names = |header, wanted: &str| {

@@ -284,14 +284,14 @@ async fn what_a_client_asked_for_that_has_gone_is_not_done_later() {
         logs::wait_for_line(mark, &["access", "/forgotten", "client_gone"]).await;
         assert!(!world.upstream.received().iter().any(|seen| seen.target == "/forgotten/late"));
     };
-    // While the first token is awaited.
-    let first = async {
+    // While the first token is awaited, with its body in our hands or not.
+    let first = async |body: &[u8]| {
         let world = world("", "").await;
         let (gate, mark) = (Gate::closed(), logs::mark());
         world.authority.behave(Endpoint::Token, Behave::Hold(gate.clone()));
         let address = world.sidecar.address("hub");
         let mut connection = Connection::open(address).await;
-        connection.send(request_bytes("DELETE", address, "/forgotten/late", &[], b"")).await;
+        connection.send(request_bytes("DELETE", address, "/forgotten/late", &[], body)).await;
         world.authority.wait_for_fetches(Endpoint::Token, 1).await;
         connection.reset();
         is_gone(&world, mark).await;
@@ -315,7 +315,7 @@ async fn what_a_client_asked_for_that_has_gone_is_not_done_later() {
         let done = world.upstream.received().iter().filter(|seen| seen.method == "DELETE").count();
         assert_eq!(done, 1, "the refused one");
     };
-    tokio::join!(first, second);
+    tokio::join!(first(b""), first(b"body"), second);
 }
 
 #[tokio::test(flavor = "multi_thread")]
