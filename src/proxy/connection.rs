@@ -131,9 +131,16 @@ impl ConnectionState {
     }
 
     /// How long the upstream may pause in its answer: counts from the end of the request's body, which may take the client
-    /// longer than that. None when there is no body, or it was sent.
-    pub fn await_answer(&self, wait: Option<Duration>) {
-        self.answer.set(wait);
+    /// longer than that, or from now on while the client waits for `100 Continue`. None when there is no body, or it was
+    /// sent.
+    pub fn await_answer(&self, wait: Option<Duration>, is_for_continue: bool) {
+        self.answer.set(wait, is_for_continue);
+    }
+
+    /// Whether the client waits for a `100 Continue` of the upstream.
+    #[must_use]
+    pub fn awaits_continue(&self) -> bool {
+        self.answer.is_for_continue.load(Ordering::Relaxed)
     }
 
     /// Whether the upstream has paused for longer than it may.
@@ -151,7 +158,7 @@ impl ConnectionState {
     /// A new request is awaited.
     pub fn await_head(&self) {
         self.request_is_over();
-        self.answer.set(None);
+        self.answer.set(None, false);
         self.phase.store(AWAITING_HEAD, Ordering::Relaxed);
     }
 
@@ -276,15 +283,15 @@ impl Connection {
         self.framing.unread()
     }
 
+    /// Waits for a reset of the connection, and gives what the system says of it.
+    pub fn until_reset(&self) -> impl Future<Output = io::Error> + Send + Sync + use<> {
+        reset_of(self.io.get_ref())
+    }
+
     /// Whether the client has begun to send the request's body.
     #[must_use]
     pub fn has_begun_body(&self) -> bool {
         self.framing.has_begun_body()
-    }
-
-    /// Waits for a reset of the connection, and gives what the system says of it.
-    pub fn until_reset(&self) -> impl Future<Output = io::Error> + Send + Sync + use<> {
-        reset_of(self.io.get_ref())
     }
 
     /// Reads until the head is complete, judges it, and arms the deadline once the client makes us wait.
@@ -331,10 +338,13 @@ impl Connection {
 
     /// Reads a body. Behind its end, waits for the client to go away.
     fn poll_read_body(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.framing.is_ended() {
-            if self.answer_deadline.poll_late(cx, &self.state.answer).is_ready() {
-                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-            }
+        let is_ended = self.framing.is_ended();
+        // Until then the client is to send, in its own time.
+        let is_upstreams_turn = is_ended || self.state.awaits_continue() && !self.framing.has_begun_body();
+        if is_upstreams_turn && self.answer_deadline.poll_late(cx, &self.state.answer).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        if is_ended {
             return self.poll_departure(cx).map(Err);
         }
         let before = buf.filled().len();
@@ -405,7 +415,7 @@ impl Connection {
     fn in_time<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.write_deadline = None;
-            self.answer_deadline.restart();
+            self.answer_deadline.restart(&self.state.answer);
             return written;
         }
         let wait = self.state.timeouts().write;

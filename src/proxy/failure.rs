@@ -129,9 +129,14 @@ pub async fn answer(
     asked: Asked<'_>,
 ) -> FailToProxy {
     let mut fault = ours.unwrap_or_else(|| fault_of(error));
-    // The connection knows better why reading from the client, or writing to it, failed.
-    if let (Reason::ClientGone, Some(connection)) = (fault.reason, head::connection(session)) {
-        fault = gone_or(&connection);
+    match (fault.reason, head::connection(session)) {
+        // The connection knows better why reading from the client, or writing to it, failed.
+        (Reason::ClientGone, Some(connection)) => fault = gone_or(&connection),
+        // The client sent nothing because it waited for the upstream.
+        (Reason::BodyTimeout, Some(connection)) if connection.awaits_continue() => {
+            fault = Reason::UpstreamTimeout.into();
+        }
+        _ => {}
     }
     let reason = fault.reason;
     access.refuse(&fault);

@@ -49,10 +49,10 @@ pub fn accept(session: &mut Session) -> Result<Arc<ConnectionState>, Reason> {
 /// takes to send it.
 pub fn await_answer(session: &mut Session, connection: &ConnectionState, peer: &mut HttpPeer) {
     if session.as_mut().is_body_done() {
-        return connection.await_answer(None);
+        return connection.await_answer(None, false);
     }
     let read = peer.options.read_timeout;
-    connection.await_answer(read);
+    connection.await_answer(read, expects_continue(session));
     // While the body is sent the client's own limit holds, and comes first.
     peer.options.read_timeout = read.map(|read| read.saturating_add(connection.timeouts().read));
 }
@@ -116,7 +116,7 @@ pub async fn discard_body(session: &mut Session) {
     }
 }
 
-/// Waits until the client goes away; without an end while its body is not read, which nothing here may take from it.
+/// Waits until the client goes away. Nothing of its body is read for that.
 pub async fn client_gone(session: &mut Session) {
     if !session.as_mut().is_body_done() {
         let reset = connection_of(session).map(Connection::until_reset);
@@ -130,7 +130,7 @@ pub async fn client_gone(session: &mut Session) {
     let _ = session.as_downstream_mut().read_body_or_idle(true).await;
 }
 
-/// The connection of a session.
+/// What the connection of a session and the phases tell each other.
 #[must_use]
 pub fn connection(session: &Session) -> Option<Arc<ConnectionState>> {
     connection_of(session).map(Connection::state)
@@ -138,7 +138,7 @@ pub fn connection(session: &Session) -> Option<Arc<ConnectionState>> {
 
 fn connection_of(session: &Session) -> Option<&Connection> {
     let stream = session.as_downstream().stream()?;
-    (**stream).as_any().downcast_ref::<Connection>().map(Connection::state)
+    (**stream).as_any().downcast_ref()
 }
 
 /// Whether a request asks for a WebSocket (RFC 6455 §4.2.1). Other offers, such as `Upgrade: h2c`, ask for nothing that the

@@ -1,7 +1,8 @@
 //! How long an upstream may pause in its answer to a request with a body.
 //!
 //! Pingora's read timeout of an upstream runs while the client still sends its body: a client that pauses for longer than
-//! that gets 504 although its upstream waits for nothing else than the rest. Here the time begins when the body has come.
+//! that gets 504 although its upstream waits for nothing else than the rest. Here the time runs when the body has come, and
+//! while the client waits for `100 Continue`.
 //! Pingora reads from the client for as long as it waits for the upstream, so the client's connection can keep the time.
 
 use std::future::Future;
@@ -19,16 +20,19 @@ pub(super) struct AnswerWait {
     wait: AtomicU64,
     /// Counts the changes of `wait`.
     round: AtomicU64,
+    /// Whether the client waits for `100 Continue` before it sends the body.
+    pub is_for_continue: AtomicBool,
     /// Whether the time was over.
     pub is_late: AtomicBool,
 }
 
 impl AnswerWait {
     /// Begins anew.
-    pub fn set(&self, wait: Option<Duration>) {
+    pub fn set(&self, wait: Option<Duration>, is_for_continue: bool) {
         let wait = wait.map_or(0, |wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1));
         self.wait.store(wait, Ordering::Relaxed);
         self.round.fetch_add(1, Ordering::Relaxed);
+        self.is_for_continue.store(is_for_continue, Ordering::Relaxed);
         self.is_late.store(false, Ordering::Relaxed);
     }
 }
@@ -42,8 +46,9 @@ pub(super) struct AnswerDeadline {
 
 impl AnswerDeadline {
     /// A part of the answer has come.
-    pub fn restart(&mut self) {
+    pub fn restart(&mut self, answer: &AnswerWait) {
         self.deadline = None;
+        answer.is_for_continue.store(false, Ordering::Relaxed);
     }
 
     /// Ready when the upstream has paused for too long.

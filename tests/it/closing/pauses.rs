@@ -76,6 +76,13 @@ async fn an_upstream_that_is_silent_behind_an_upload_is_504_in_its_own_time() {
         connection.send("helloworld").await;
         let answer = connection.answer().await;
         assert_eq!((answer.status, answer.header("x-m2m-reason")), (504, Some("upstream_timeout")));
+        // While the client waits to be told to send its body.
+        world.upstream.next(Answer::Silent);
+        let silent = UPLOAD.replace("\r\n\r\n", "\r\nExpect: 100-continue\r\n\r\n");
+        let mut connection = Connection::open(address).await;
+        connection.send(silent).await;
+        let answer = connection.answer().await;
+        assert_eq!((answer.status, answer.header("x-m2m-reason")), (504, Some("upstream_timeout")));
         // And behind one that came at once.
         world.upstream.next(Answer::Hang);
         let mut connection = Connection::open(address).await;

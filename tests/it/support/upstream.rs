@@ -182,7 +182,7 @@ async fn serve(stream: Stream, connection: usize, shared: Arc<Shared>) {
         };
         let mut request = received(&head, connection);
         let scripted = lock(&shared.script).next.pop_front();
-        let early = matches!(scripted, Some(Answer::Early(_)));
+        let early = matches!(scripted, Some(Answer::Early(_) | Answer::Silent));
         if !early {
             request.complete = read_body(&mut wire, &head, &mut request.body).await.is_ok();
         }

@@ -35,6 +35,8 @@ pub enum Answer {
     Partial(usize, Vec<u8>),
     /// Nothing, ever.
     Hang,
+    /// Nothing, ever, also no `100 Continue`: the body is not read. Only as a [`Upstream::next`] answer.
+    Silent,
     /// A chunked 200, piece by piece from an [`AnswerStream`].
     Stream(mpsc::UnboundedReceiver<Piece>),
     /// These bytes, whatever they are, then the end.
@@ -118,7 +120,7 @@ pub(super) async fn write_answer(
         Answer::Close => return Ok(After::Close),
         Answer::Reset => return Ok(After::Reset),
         Answer::Stream(pieces) => return write_pieces(stream, pieces).await,
-        Answer::Hang => std::future::pending().await,
+        Answer::Hang | Answer::Silent => std::future::pending().await,
         Answer::Delay(..) | Answer::Hold(..) => unreachable!("waited for by the caller"),
     };
     stream.write_all(&bytes).await?;
