@@ -255,7 +255,8 @@ fn relay(upstream: &Arc<Upstream>) -> (Workers, Listener) {
     let workers = Workers::start(1).unwrap();
     let socket = BoundSocket::bind("127.0.0.1:0".parse::<SocketAddr>().unwrap()).unwrap();
     let metrics = Arc::new(Arc::new(Metrics::new()).requests(Role::Inbound, "relay"));
-    let listener = workers.listen(&socket, &metrics, ClientTimeouts::default(), || Relay(upstream.clone())).unwrap();
+    let listener =
+        workers.listen(&socket, &metrics, ClientTimeouts::default(), || Relay(upstream.clone())).unwrap();
     (workers, listener)
 }
 

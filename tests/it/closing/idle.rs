@@ -39,9 +39,10 @@ async fn every_listener_announces_how_long_it_keeps_an_idle_connection() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_old_client_is_told_when_it_asks_for_a_lasting_connection() {
     let world = World::new().await;
-    for (field, said) in
-        [("Connection: keep-alive", (Some("keep-alive"), Some("timeout=75"))), ("X: y", (Some("close"), None))]
-    {
+    for (field, said) in [
+        ("Connection: keep-alive", (Some("keep-alive"), Some("timeout=75"))),
+        ("X: y", (Some("close"), None)),
+    ] {
         let mut connection = Connection::open(world.address("api")).await;
         connection.send(format!("GET /public/x HTTP/1.0\r\nHost: a\r\n{field}\r\n\r\n")).await;
         let answer = connection.answer().await;

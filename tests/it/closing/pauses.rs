@@ -134,7 +134,8 @@ async fn download(world: &World, listener: &str) -> TcpStream {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.set_recv_buffer_size(64 * 1024).expect("a small buffer");
     let mut client = socket.connect(world.sidecar.address(listener)).await.expect("it listens");
-    let request = "GET /large HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer own\r\nConnection: close\r\n\r\n";
+    let request =
+        "GET /large HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer own\r\nConnection: close\r\n\r\n";
     client.write_all(request.as_bytes()).await.expect("it reads");
     client
 }
