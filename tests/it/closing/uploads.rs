@@ -3,7 +3,7 @@
 
 use super::{World, chunked, post, send_all_then_read};
 use crate::support::client::{Connection, request_bytes};
-use crate::support::upstream::Answer;
+use crate::support::upstream::{Answer, Upstream};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
@@ -72,6 +72,19 @@ async fn a_refusal_for_too_many_requests_reaches_a_client_that_is_still_sending(
         }
     }
     panic!("{refused} of 20 requests in a row were refused");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_passes_through_a_sidecar_in_front_of_the_one_that_refuses() {
+    let inner = World::new().await;
+    let outer = World::with_upstream(Upstream::start(), &format!("http://{}", inner.address("api"))).await;
+    let expired = format!("Authorization: Bearer {}", inner.expired);
+    for size in SIZES {
+        let head = post("/devices/1", &[&expired, &format!("Content-Length: {size}")]);
+        let answer = send_all_then_read(outer.address("hub"), &head, &vec![b'x'; size]).await;
+        let answer = answer.unwrap_or_else(|e| panic!("{size}: {e}"));
+        assert!(answer.starts_with("HTTP/1.1 401 ") && answer.contains("x-m2m-reason: expired"), "{answer}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
