@@ -15,6 +15,7 @@ use crate::issuer;
 use crate::issuer::client::ExpectedSecret;
 use crate::jose::Algorithm;
 use crate::limits::{self, Per, Rate};
+use crate::proxy::connection::ClientTimeouts;
 use crate::proxy::outbound::{Kind, TokenRefusal};
 use crate::token_source::{Authentication, TokenEndpoint};
 use crate::verifier::{Access, Audiences, CorsPreflight, KeySource, Mode, Profile};
@@ -75,6 +76,8 @@ inbound:
     trustedProxies: [10.0.0.0/8, "::1"]
     maxBody: 1MiB
     upstreamTimeouts: { connect: 500ms }
+    downstreamTimeouts: { read: 5s }
+    keepAlive: 2m
     rules:
       - { paths: [/healthz], methods: [GET], access: public }
       - { paths: ["/things/**", "/x/*"], scopes: ["things:read"] }
@@ -106,6 +109,7 @@ outbound:
     hosts: [hub, "hub:9000"]
     allowRemote: true
     upstreamTimeouts: { connect: 1s, read: 2s, write: 3s }
+    downstreamTimeouts: { write: 1h }
 "#;
 
 #[test]
@@ -119,6 +123,18 @@ fn every_key_arrives() {
     assert_eq!(config.state_dir, Path::new("/var/lib/m2m"));
     assert_eq!(config.store, store::Config::SqliteMemory);
     assert_eq!(config.probes, Some(Listen::At("0.0.0.0:9900".parse().unwrap())));
+}
+
+#[test]
+fn how_long_clients_are_waited_for_arrives() {
+    let config = config(FULL);
+    let seconds = |keep_alive, read, write| {
+        let [keep_alive, read, write] = [keep_alive, read, write].map(Duration::from_secs);
+        ClientTimeouts { keep_alive, read, write }
+    };
+    assert_eq!(config.inbound[0].client_timeouts, seconds(120, 5, 30));
+    assert_eq!(config.outbound[0].client_timeouts, seconds(75, 600, 3600), "programs may be slow");
+    assert_eq!(config.issuer.unwrap().keep_alive, Duration::from_secs(75));
 }
 
 #[test]

@@ -234,6 +234,16 @@ fn what_contradicts_itself_is_refused() {
             "outbound[0].upstreamTimeouts.idle",
             "at least 1ms",
         ),
+        (
+            small_but("credential: hub", "credential: hub\n    downstreamTimeouts: { write: 25h }"),
+            "outbound[0].downstreamTimeouts.write",
+            "from 1ms to 24h",
+        ),
+        (
+            small_but("credential: hub", "credential: hub\n    keepAlive: 0s"),
+            "outbound[0].keepAlive",
+            "from 1s to 1h",
+        ),
     ] {
         assert_problem(&text, key, message);
     }
