@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,7 +11,8 @@ use crate::config::Config;
 use crate::domain::oauth::ClientAuthMethod;
 use crate::domain::secret::SharedSecret;
 use crate::files;
-use crate::jose::live_keys;
+use crate::jose::key_set::{LeftOut, join};
+use crate::jose::live_keys::{self, Keys};
 use crate::token_source::Authentication;
 use crate::verifier::{Authority, AuthorityConfig, IntrospectionClient, OwnIssuer};
 
@@ -76,39 +77,25 @@ impl Parts {
         Ok(())
     }
 
-    /// The client that introspects an authority's tokens, from the credential that its configuration names.
+    /// The client that introspects an authority's tokens; its secret follows its file.
     fn introspection_client(
         &self,
         config: &Config,
         authority: &AuthorityConfig,
     ) -> Result<Option<IntrospectionClient>, StartError> {
-        let Some(name) = &authority.revocation.credential else { return Ok(None) };
-        let credential = config.credentials.iter().find(|credential| credential.name == *name);
-        let credential = credential
-            .ok_or_else(|| unusable(&authority.name)("its credential does not exist".to_owned()))?;
-        let (auth_method, secret_file) = match &credential.authentication {
-            Authentication::SecretBasic { secret_file } => (ClientAuthMethod::ClientSecretBasic, secret_file),
-            Authentication::SecretPost { secret_file } => (ClientAuthMethod::ClientSecretPost, secret_file),
-            _ => {
-                let problem =
-                    "introspection is asked with a client secret, which its credential does not have";
-                return Err(unusable(&authority.name)(problem.to_owned()));
-            }
-        };
-        let secret = files::read_secret(secret_file)
-            .map_err(|error| unusable(&authority.name)(format!("its credential's secret {error}")))?;
-        let client_secret = SharedSecret::new(secret);
-        let (file, current) = (secret_file.clone(), client_secret.clone());
-        self.watch_file(format!("introspection secret of {}", authority.name), secret_file, move || {
-            let secret = files::read_secret(&file).map_err(|error| format!("the file {error}"))?;
+        let Some((client, file)) = introspection_client(config, authority)? else { return Ok(None) };
+        let (path, current) = (file.clone(), client.client_secret.clone());
+        self.watch_file(format!("introspection secret of {}", authority.name), &file, move || {
+            let secret = files::read_secret(&path).map_err(|error| format!("the file {error}"))?;
             Ok(current.replace(secret))
         });
-        Ok(Some(IntrospectionClient { client_id: credential.client_id.clone(), client_secret, auth_method }))
+        Ok(Some(client))
     }
 
     fn key_observer(&self, authority: &Arc<Authority>) -> live_keys::Observe {
         let (metrics, authority) = (self.metrics.clone(), authority.clone());
         let failing = Mutex::new(Failing::default());
+        let told = Mutex::new((Vec::new(), 0));
         Arc::new(move |result| {
             metrics.jwks_fetched(authority.name(), result.is_ok());
             let authority_name = authority.name();
@@ -122,6 +109,7 @@ impl Parts {
                         }
                     }
                     authority.check_clock();
+                    tell_left_out(&authority, &told);
                 }
                 Err(error) => {
                     if failing.is_to_be_said(error) {
@@ -156,6 +144,52 @@ impl Failing {
         }
         is_new || self.failures.is_power_of_two()
     }
+}
+
+/// Says which keys of a set are not used, and why: once, and again when that changes.
+fn tell_left_out(authority: &Authority, told: &Mutex<(Vec<LeftOut>, usize)>) {
+    let Keys::Usable(keys) = authority.keys().current() else { return };
+    let now = (keys.left_out().to_vec(), keys.unread());
+    let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+    if *told == now {
+        return;
+    }
+    let (meant, faults): (Vec<_>, Vec<_>) = now.0.iter().cloned().partition(|key| key.is_meant);
+    let authority = authority.name();
+    if !faults.is_empty() {
+        tracing::warn!(authority, keys = join(&faults), "keys of the key set are left out: their tokens are refused");
+    }
+    if !meant.is_empty() {
+        tracing::info!(authority, keys = join(&meant), "keys of the key set are not for signatures");
+    }
+    if now.1 > 0 {
+        tracing::warn!(authority, unread = now.1, "the key set is too large: only its first 256 keys are read");
+    }
+    *told = now;
+}
+
+/// The client that introspects an authority's tokens, from the credential that its configuration names, and the file with
+/// its secret.
+pub(super) fn introspection_client(
+    config: &Config,
+    authority: &AuthorityConfig,
+) -> Result<Option<(IntrospectionClient, PathBuf)>, StartError> {
+    let Some(name) = &authority.revocation.credential else { return Ok(None) };
+    let credential = config.credentials.iter().find(|credential| credential.name == *name);
+    let credential =
+        credential.ok_or_else(|| unusable(&authority.name)("its credential does not exist".to_owned()))?;
+    let (auth_method, secret_file) = match &credential.authentication {
+        Authentication::SecretBasic { secret_file } => (ClientAuthMethod::ClientSecretBasic, secret_file),
+        Authentication::SecretPost { secret_file } => (ClientAuthMethod::ClientSecretPost, secret_file),
+        _ => {
+            let problem = "introspection is asked with a client secret, which its credential does not have";
+            return Err(unusable(&authority.name)(problem.to_owned()));
+        }
+    };
+    let secret = files::read_secret(secret_file)
+        .map_err(|error| unusable(&authority.name)(format!("its credential's secret {error}")))?;
+    let (client_id, client_secret) = (credential.client_id.clone(), SharedSecret::new(secret));
+    Ok(Some((IntrospectionClient { client_id, client_secret, auth_method }, secret_file.clone())))
 }
 
 /// A sidecar that fetches keys keeps the last good ones; on a read-only root it does without.

@@ -5,7 +5,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::sockets::Sockets;
-use crate::endpoints::admin::{Authority as AuthorityStatus, Credential, Listener, Status, StatusOf};
+use crate::endpoints::admin::{
+    Authority as AuthorityStatus, Credential, KeyLeftOut, Listener, Status, StatusOf,
+};
+use crate::jose::key_set::LeftOut;
+use crate::jose::live_keys::Keys;
 use crate::token_source::TokenSource;
 use crate::verifier::Authority;
 
@@ -35,9 +39,17 @@ pub(super) fn status(
 
 fn of_authority(authority: &Authority) -> AuthorityStatus {
     let keys = authority.keys();
+    let set = match keys.current() {
+        Keys::Usable(set) => set,
+        Keys::Unavailable => Arc::default(),
+    };
+    let left_out = |key: &LeftOut| KeyLeftOut { key: key.key.clone(), why: key.why.clone() };
     AuthorityStatus {
         name: authority.name().to_owned(),
         has_keys: keys.is_usable(),
+        keys: set.len(),
+        keys_left_out: set.left_out().iter().map(left_out).collect(),
+        keys_unread: set.unread(),
         keys_age_seconds: keys.age().map(|age| age.as_secs()),
         last_error: keys.last_error().map(Cow::into_owned),
         clock_skew_seconds: keys.clock_skew(),

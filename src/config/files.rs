@@ -5,13 +5,13 @@ use std::path::Path;
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use serde_json::Value;
 use zeroize::Zeroizing;
 
 use crate::domain::secret::{ExposeSecret, SecretString};
 use crate::files::{self, MAX_PUBLIC, MAX_SECRET, ReadError, read};
 use crate::issuer::client::{InvalidClientKeys, MAX_CLIENT_KEYS, read_key_set};
 use crate::jose::Algorithm;
+use crate::jose::key_set::{InvalidKeySet, KeySet};
 use crate::jose::sign::{SigningKey, SigningKeyError};
 use crate::token_source::is_jwt;
 
@@ -27,8 +27,8 @@ pub(super) enum FileError {
     NoCertificate,
     #[error("holds a certificate that cannot be read")]
     BadCertificate,
-    #[error("is not a JSON object with a list of `keys`")]
-    NotKeySet,
+    #[error("is no JSON object with a list of `keys` that can be used: {0}")]
+    NotKeySet(InvalidKeySet),
     #[error(transparent)]
     ClientKeys(#[from] InvalidClientKeys),
     #[error("holds no JWT")]
@@ -62,11 +62,9 @@ pub(super) fn read_certificates(path: &Path) -> Result<Vec<u8>, FileError> {
     if roots.is_empty() { Err(FileError::NoCertificate) } else { Ok(pem) }
 }
 
-/// Whether a file looks like a JWKS (RFC 7517 §5). Its keys are judged where they are used, and again when it changes.
-pub(super) fn check_key_set(path: &Path) -> Result<(), FileError> {
-    let bytes = read(path, MAX_PUBLIC)?;
-    let set: Value = serde_json::from_slice(&bytes).map_err(|_| FileError::NotKeySet)?;
-    set.get("keys").and_then(Value::as_array).map(|_| ()).ok_or(FileError::NotKeySet)
+/// The key set in a file (RFC 7517 §5), read as it will be when it is used.
+pub(super) fn read_authority_keys(path: &Path) -> Result<KeySet, FileError> {
+    KeySet::parse(&read(path, MAX_PUBLIC)?).map_err(FileError::NotKeySet)
 }
 
 /// A client's public keys, judged as they will be when they are used.
@@ -123,9 +121,12 @@ mod tests {
 
     #[test]
     fn key_sets_have_keys() {
-        assert!(check_key_set(file(br#"{"keys":[]}"#).path()).is_ok());
-        for bad in ["", "{}", "[]", r#"{"keys":{}}"#, "x"] {
-            assert!(matches!(check_key_set(file(bad.as_bytes()).path()), Err(FileError::NotKeySet)), "{bad}");
+        let key = SigningKey::generate(Algorithm::ES256).unwrap().public_jwk();
+        let good = serde_json::json!({ "keys": [key] }).to_string();
+        assert_eq!(read_authority_keys(file(good.as_bytes()).path()).unwrap().len(), 1);
+        for bad in ["", "{}", "[]", r#"{"keys":{}}"#, "x", r#"{"keys":[]}"#, r#"{"keys":[{"kty":"oct"}]}"#] {
+            let refused = read_authority_keys(file(bad.as_bytes()).path());
+            assert!(matches!(refused, Err(FileError::NotKeySet(_))), "{bad}");
         }
     }
 }

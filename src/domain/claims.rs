@@ -153,6 +153,90 @@ impl Claims {
     }
 }
 
+fn find<'v>(members: &'v Map<String, Value>, name: &str) -> Option<&'v Value> {
+    members.get(name).or_else(|| {
+        name.match_indices('.').find_map(|(dot, _)| {
+            let (first, rest) = (name.get(..dot)?, name.get(dot + 1..)?);
+            find(members.get(first)?.as_object()?, rest)
+        })
+    })
+}
+
+/// What is wrong with a text that should be a JSON object without repeated members. Of the text it holds a repeated name
+/// at most, cut and escaped.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum JsonFault {
+    /// There is nothing in it.
+    #[error("it is empty")]
+    Empty,
+    /// It begins with U+FEFF.
+    #[error("it begins with a byte order mark (BOM), which JSON does not allow (RFC 8259 §8.1): write it as UTF-8 without one")]
+    ByteOrderMark,
+    /// It is UTF-16 or another encoding.
+    #[error("it is not UTF-8 text")]
+    NotUtf8,
+    /// It begins with `<`.
+    #[error("it is an HTML or XML page, not JSON: another page answers at this place")]
+    Markup,
+    /// A member stands twice in one object.
+    #[error("it repeats the member `{0}`, which parsers read in different ways")]
+    Repeated(String),
+    /// It is JSON of another kind.
+    #[error("it is JSON, but no object")]
+    NotAnObject,
+    /// It ends too early.
+    #[error("it breaks off after {0} bytes")]
+    BreaksOff(usize),
+    /// It is no JSON.
+    #[error("it is no JSON (line {line}, column {column})")]
+    Syntax {
+        /// Counted from 1.
+        line: usize,
+        /// Counted from 1.
+        column: usize,
+    },
+}
+
+impl JsonFault {
+    /// Why [`Claims::parse`] refuses this text; `None` when it does not. Only for documents that are no secret.
+    #[must_use]
+    pub fn of(json: &[u8]) -> Option<Self> {
+        let error = match serde_json::from_slice::<Strict>(json) {
+            Ok(Strict(Value::Object(_))) => return None,
+            Ok(_) => return Some(Self::NotAnObject),
+            Err(error) => error,
+        };
+        let text = json.trim_ascii();
+        Some(if text.is_empty() {
+            Self::Empty
+        } else if text.starts_with(b"\xef\xbb\xbf") {
+            Self::ByteOrderMark
+        } else if std::str::from_utf8(text).is_err() {
+            Self::NotUtf8
+        } else if text.starts_with(b"<") {
+            Self::Markup
+        } else if let Some(name) = repeated_name(&error) {
+            Self::Repeated(name)
+        } else if error.is_eof() {
+            Self::BreaksOff(json.len())
+        } else {
+            Self::Syntax { line: error.line(), column: error.column() }
+        })
+    }
+}
+
+/// What [`StrictVisitor`] says before the name, and how much of the name is shown.
+const REPEATED: &str = "repeated member ";
+const SHOWN: usize = 64;
+
+fn repeated_name(error: &serde_json::Error) -> Option<String> {
+    let text = error.to_string();
+    let (_, rest) = text.split_once(REPEATED)?;
+    // Behind the name serde_json says where.
+    let name = rest.rsplit_once(" at line ").map_or(rest, |(name, _)| name);
+    Some(name.chars().take(SHOWN).collect::<String>().escape_debug().to_string())
+}
+
 /// A text that is no JSON object, or one that repeats a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a JSON object, or a member is repeated")]

@@ -1,18 +1,21 @@
 //! An authority's public keys (RFC 7517 §5), each parsed and bound to the algorithms it may verify.
 //!
 //! Keys are read one by one: one that is broken, symmetric or of an unknown kind is left out and never spoils the
-//! others. A set without a single usable key is an error, so that it can never replace a good one.
+//! others; the set remembers which and why. A set without a single usable key is an error, so that it can never replace a
+//! good one.
+
+use std::borrow::Cow;
 
 use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
 use aws_lc_rs::signature as aws;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::DecodingKey;
+use jsonwebtoken::{AlgorithmFamily, DecodingKey};
 use serde_json::Value;
 
 use super::provider::{self, parse_public_key};
 use super::{Algorithm, parse_algorithm};
-use crate::domain::claims::Claims;
+use crate::domain::claims::{Claims, JsonFault};
 use crate::domain::hash::sha256;
 
 /// How many keys are tried for one token at most: those with its `kid`, or all that fit when it names none.
@@ -21,15 +24,70 @@ pub const MAX_CANDIDATES: usize = 5;
 /// How many keys of a document are read at most.
 const MAX_KEYS: usize = 256;
 
-/// The text is no JWKS with a usable key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+/// How much of a foreign text is shown, and how many keys in one message.
+const SHOWN: usize = 64;
+const SHOWN_KEYS: usize = 3;
+
+/// The text is no JWKS with a usable key. What an error shows of it is cut and escaped.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidKeySet {
-    /// Not a JSON object with a `keys` list.
-    #[error("not a JWKS document")]
+    /// Not a JSON object.
+    #[error("not a JWKS document: {0}")]
+    NotJson(JsonFault),
+    /// No list `keys`.
+    #[error("not a JWKS document: it has no list `keys`")]
     NotAKeySet,
+    /// There are no keys in it.
+    #[error("the JWKS holds no key")]
+    Empty,
     /// No key in it can verify a signature here.
-    #[error("the JWKS holds no usable key")]
-    NoUsableKey,
+    #[error("the JWKS holds no usable key: {}", join(.0))]
+    NoUsableKey(Vec<LeftOut>),
+}
+
+/// A key of a document that is not used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Its place in `keys` and its `kid`.
+    pub key: String,
+    /// Why it is not used.
+    pub why: String,
+    /// Whether the authority says itself that the key is not for signatures.
+    pub is_meant: bool,
+}
+
+impl std::fmt::Display for LeftOut {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.key, self.why)
+    }
+}
+
+/// The first of these, and how many there are beside them.
+#[must_use]
+pub fn join(left_out: &[LeftOut]) -> String {
+    let mut text = left_out.iter().take(SHOWN_KEYS).map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    if left_out.len() > SHOWN_KEYS {
+        text.push_str(&format!("; and {} more", left_out.len() - SHOWN_KEYS));
+    }
+    text
+}
+
+/// Why a key is left out.
+struct Unfit {
+    why: Cow<'static, str>,
+    is_meant: bool,
+}
+
+fn fault(why: impl Into<Cow<'static, str>>) -> Unfit {
+    Unfit { why: why.into(), is_meant: false }
+}
+
+fn meant(why: impl Into<Cow<'static, str>>) -> Unfit {
+    Unfit { why: why.into(), is_meant: true }
+}
+
+fn shown(text: &str) -> String {
+    text.chars().take(SHOWN).collect::<String>().escape_debug().to_string()
 }
 
 /// Why no key of a set can be tried.
@@ -72,80 +130,171 @@ impl VerifyingKey {
         &self.decoding
     }
 
-    /// Reads one JWK; `None` when it cannot verify a signature here.
-    fn parse(jwk: &Value) -> Option<Self> {
-        let text = |name: &str| jwk.get(name).and_then(Value::as_str);
-        let bytes = |name: &str| URL_SAFE_NO_PAD.decode(text(name)?.trim_end_matches('=')).ok();
-        if !matches!(jwk.get("use"), None | Some(Value::Null)) && text("use") != Some("sig") {
-            return None;
+    /// Reads one JWK.
+    fn parse(jwk: &Value) -> Result<Self, Unfit> {
+        if !jwk.is_object() {
+            return Err(fault("it is no JSON object"));
         }
-        if let Some(operations) = jwk.get("key_ops")
-            && !operations.as_array()?.iter().any(|op| op == "verify")
-        {
-            return None;
-        }
-        let fitting: &[Algorithm] = match (text("kty")?, text("crv")) {
-            ("RSA", _) => &[
-                Algorithm::RS256,
-                Algorithm::RS384,
-                Algorithm::RS512,
-                Algorithm::PS256,
-                Algorithm::PS384,
-                Algorithm::PS512,
-            ],
-            ("EC", Some("P-256")) => &[Algorithm::ES256],
-            ("EC", Some("P-384")) => &[Algorithm::ES384],
-            ("OKP", Some("Ed25519")) => &[Algorithm::EdDSA],
-            _ => return None,
-        };
-        let algorithms = match jwk.get("alg") {
-            None | Some(Value::Null) => fitting.to_vec(),
-            Some(alg) => vec![parse_algorithm(alg.as_str()?).filter(|alg| fitting.contains(alg))?],
-        };
-        let (first, rsa) = (*algorithms.first()?, text("kty") == Some("RSA"));
-        let parsed = if rsa {
-            // Some authorities write the sign byte of a DER integer; the components are numbers all the same.
-            let number =
-                |name: &str| bytes(name).map(|b| b.into_iter().skip_while(|b| *b == 0).collect::<Vec<u8>>());
-            let components = aws::RsaPublicKeyComponents { n: number("n")?, e: number("e")? };
-            // RFC 8017 §3.1: the exponent is odd and at least 3. aws-lc-rs would notice only with the first signature.
-            let usable = components.e.last().is_some_and(|last| last % 2 == 1) && components.e != [1];
-            if components.n.len() < 256 || !usable {
-                return None;
+        check_use(jwk)?;
+        check_operations(jwk)?;
+        let fitting = fitting(jwk)?;
+        let algorithms = algorithms(jwk, fitting)?;
+        let first = *algorithms.first().ok_or_else(|| fault("no algorithm fits it"))?;
+        let parsed = match first.family() {
+            AlgorithmFamily::Rsa => rsa(jwk)?,
+            AlgorithmFamily::Ec => {
+                let size = if first == Algorithm::ES256 { 32 } else { 48 };
+                let (x, y) = (coordinate(jwk, "x", size)?, coordinate(jwk, "y", size)?);
+                let point = parse_public_key(first, &[&[4], x.as_slice(), y.as_slice()].concat());
+                point.ok_or_else(|| fault("`x` and `y` are no point of the curve"))?
             }
-            components.to_parsed_public_key(&aws::RSA_PKCS1_2048_8192_SHA256).ok()?
-        } else if text("kty") == Some("EC") {
-            let size = if first == Algorithm::ES256 { 32 } else { 48 };
-            let (x, y) = (bytes("x")?, bytes("y")?);
-            if x.len() != size || y.len() != size {
-                return None;
-            }
-            parse_public_key(first, &[&[4], x.as_slice(), y.as_slice()].concat())?
-        } else {
-            parse_public_key(first, &bytes("x")?)?
+            _ => parse_public_key(first, &coordinate(jwk, "x", 32)?)
+                .ok_or_else(|| fault("`x` is no point of the curve"))?,
         };
-        let spki = AsDer::<PublicKeyX509Der<'_>>::as_der(&parsed).ok()?;
+        let unreadable = || fault("it cannot be read");
+        let spki = AsDer::<PublicKeyX509Der<'_>>::as_der(&parsed).map_err(|_| unreadable())?;
         let spki = spki.as_ref();
         let decoding = match first.family() {
-            jsonwebtoken::AlgorithmFamily::Rsa => DecodingKey::from_rsa_der(spki),
-            jsonwebtoken::AlgorithmFamily::Ec => DecodingKey::from_ec_der(spki),
+            AlgorithmFamily::Rsa => DecodingKey::from_rsa_der(spki),
+            AlgorithmFamily::Ec => DecodingKey::from_ec_der(spki),
             _ => DecodingKey::from_ed_der(spki),
         };
         let kid = match jwk.get("kid") {
             None | Some(Value::Null) => None,
-            Some(kid) => Some(kid.as_str()?.to_owned()),
+            Some(Value::String(kid)) => Some(kid.clone()),
+            Some(_) => return Err(fault("`kid` is no text")),
         };
-        Some(Self { kid, algorithms, decoding, fingerprint: *sha256(spki).first_chunk()? })
+        let fingerprint = *sha256(spki).first_chunk().ok_or_else(unreadable)?;
+        Ok(Self { kid, algorithms, decoding, fingerprint })
     }
+}
+
+/// A member that says something: `null`, an empty text and an empty list do not, and some authorities write them for what
+/// they have not set.
+fn stated<'j>(jwk: &'j Value, name: &str) -> Option<&'j Value> {
+    match jwk.get(name)? {
+        Value::Null => None,
+        Value::String(text) if text.is_empty() => None,
+        Value::Array(items) if items.is_empty() => None,
+        value => Some(value),
+    }
+}
+
+fn stated_text<'j>(jwk: &'j Value, name: &'static str) -> Result<Option<&'j str>, Unfit> {
+    match stated(jwk, name) {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(_) => Err(fault(format!("`{name}` is no text"))),
+    }
+}
+
+/// RFC 7517 §4.2. SPIFFE bundles call signature keys `jwt-svid` (SPIFFE Trust Domain and Bundle §4.2.1).
+fn check_use(jwk: &Value) -> Result<(), Unfit> {
+    match stated_text(jwk, "use")? {
+        None | Some("sig" | "jwt-svid") => Ok(()),
+        Some("enc") => Err(meant("`use` is `enc`: it is for encryption")),
+        Some("x509-svid") => Err(meant("`use` is `x509-svid`: it is for certificates")),
+        Some(other) => Err(fault(format!("`use` is `{}`, neither `sig` nor `jwt-svid`", shown(other)))),
+    }
+}
+
+/// RFC 7517 §4.3.
+fn check_operations(jwk: &Value) -> Result<(), Unfit> {
+    const ENCRYPTION: [&str; 6] = ["encrypt", "decrypt", "wrapKey", "unwrapKey", "deriveKey", "deriveBits"];
+    let Some(operations) = stated(jwk, "key_ops") else { return Ok(()) };
+    let Some(operations) = operations.as_array() else { return Err(fault("`key_ops` is no list")) };
+    if operations.iter().any(|operation| operation == "verify") {
+        return Ok(());
+    }
+    let encrypts = |operation: &Value| operation.as_str().is_some_and(|name| ENCRYPTION.contains(&name));
+    if operations.iter().all(encrypts) {
+        return Err(meant("`key_ops` names operations of encryption only"));
+    }
+    Err(fault("`key_ops` does not name `verify`"))
+}
+
+/// The algorithms that fit a key's kind (RFC 7518 §6, RFC 8037 §2).
+fn fitting(jwk: &Value) -> Result<&'static [Algorithm], Unfit> {
+    let kty = stated_text(jwk, "kty")?.ok_or_else(|| fault("`kty` is missing"))?;
+    let curve = || stated_text(jwk, "crv").map(Option::unwrap_or_default);
+    Ok(match kty {
+        "RSA" => &[
+            Algorithm::RS256,
+            Algorithm::RS384,
+            Algorithm::RS512,
+            Algorithm::PS256,
+            Algorithm::PS384,
+            Algorithm::PS512,
+        ],
+        "EC" => match curve()? {
+            "P-256" => &[Algorithm::ES256],
+            "P-384" => &[Algorithm::ES384],
+            other => return Err(fault(format!("its curve `{}` is not supported", shown(other)))),
+        },
+        "OKP" => match curve()? {
+            "Ed25519" => &[Algorithm::EdDSA],
+            "X25519" | "X448" => return Err(meant("its curve is for encryption")),
+            other => return Err(fault(format!("its curve `{}` is not supported", shown(other)))),
+        },
+        "oct" => return Err(fault("`kty` is `oct`: a shared secret is never used to verify")),
+        other => return Err(fault(format!("`kty` `{}` is not supported", shown(other)))),
+    })
+}
+
+/// The algorithms that a key may verify: its `alg` (RFC 7517 §4.4), or all that fit it.
+fn algorithms(jwk: &Value, fitting: &[Algorithm]) -> Result<Vec<Algorithm>, Unfit> {
+    const ENCRYPTION: [&str; 3] = ["RSA-OAEP", "RSA1_5", "ECDH-ES"];
+    let Some(name) = stated_text(jwk, "alg")? else { return Ok(fitting.to_vec()) };
+    match parse_algorithm(name) {
+        Some(algorithm) if fitting.contains(&algorithm) => Ok(vec![algorithm]),
+        Some(_) => Err(fault(format!("`alg` `{name}` does not fit its kind"))),
+        None if ENCRYPTION.iter().any(|prefix| name.starts_with(prefix)) => {
+            Err(meant(format!("`alg` `{}` is for encryption", shown(name))))
+        }
+        None => Err(fault(format!("`alg` `{}` is not supported", shown(name)))),
+    }
+}
+
+fn bytes(jwk: &Value, name: &'static str) -> Result<Vec<u8>, Unfit> {
+    let text = stated_text(jwk, name)?.ok_or_else(|| fault(format!("`{name}` is missing")))?;
+    let decoded = URL_SAFE_NO_PAD.decode(text.trim_end_matches('='));
+    decoded.map_err(|_| fault(format!("`{name}` is not base64url")))
+}
+
+fn coordinate(jwk: &Value, name: &'static str, size: usize) -> Result<Vec<u8>, Unfit> {
+    let bytes = bytes(jwk, name)?;
+    if bytes.len() == size {
+        return Ok(bytes);
+    }
+    Err(fault(format!("`{name}` has {} bytes, not {size}", bytes.len())))
+}
+
+fn rsa(jwk: &Value) -> Result<aws::ParsedPublicKey, Unfit> {
+    // Some authorities write the sign byte of a DER integer; the components are numbers all the same.
+    let number = |name| Ok(bytes(jwk, name)?.into_iter().skip_while(|byte| *byte == 0).collect::<Vec<u8>>());
+    let components = aws::RsaPublicKeyComponents { n: number("n")?, e: number("e")? };
+    // RFC 8017 §3.1: the exponent is odd and at least 3. aws-lc-rs would notice only with the first signature.
+    if components.e.last().is_none_or(|last| last % 2 == 0) || components.e == [1] {
+        return Err(fault("`e` is no public exponent"));
+    }
+    if components.n.len() < 256 {
+        return Err(fault(format!("`n` has {} bits, fewer than 2048", components.n.len() * 8)));
+    }
+    let parsed = components.to_parsed_public_key(&aws::RSA_PKCS1_2048_8192_SHA256);
+    parsed.map_err(|_| fault("`n` and `e` are no RSA key of 2048 to 8192 bits"))
 }
 
 /// The keys of one authority.
 #[derive(Clone, Default)]
-pub struct KeySet(Vec<VerifyingKey>);
+pub struct KeySet {
+    keys: Vec<VerifyingKey>,
+    left_out: Vec<LeftOut>,
+    unread: usize,
+}
 
 impl std::fmt::Debug for KeySet {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.0.iter().map(|key| &key.kid)).finish()
+        f.debug_list().entries(self.keys.iter().map(|key| &key.kid)).finish()
     }
 }
 
@@ -156,10 +305,37 @@ impl KeySet {
     /// [`InvalidKeySet`] when it is none, or holds no usable key.
     pub fn parse(json: &[u8]) -> Result<Self, InvalidKeySet> {
         provider::install();
-        let document = Claims::parse(json).map_err(|_| InvalidKeySet::NotAKeySet)?;
-        let keys = document.get("keys").and_then(Value::as_array).ok_or(InvalidKeySet::NotAKeySet)?;
-        let keys: Vec<_> = keys.iter().take(MAX_KEYS).filter_map(VerifyingKey::parse).collect();
-        if keys.is_empty() { Err(InvalidKeySet::NoUsableKey) } else { Ok(Self(keys)) }
+        let document = Claims::parse(json)
+            .map_err(|_| JsonFault::of(json).map_or(InvalidKeySet::NotAKeySet, InvalidKeySet::NotJson))?;
+        let documents = document.get("keys").and_then(Value::as_array).ok_or(InvalidKeySet::NotAKeySet)?;
+        let (mut keys, mut left_out) = (Vec::new(), Vec::new());
+        for (place, jwk) in documents.iter().take(MAX_KEYS).enumerate() {
+            match VerifyingKey::parse(jwk) {
+                Ok(key) => keys.push(key),
+                Err(Unfit { why, is_meant }) => {
+                    let kid = jwk.get("kid").and_then(Value::as_str);
+                    let kid = kid.map_or(String::new(), |kid| format!(" (kid `{}`)", shown(kid)));
+                    left_out.push(LeftOut { key: format!("keys[{place}]{kid}"), why: why.into_owned(), is_meant });
+                }
+            }
+        }
+        match (keys.is_empty(), documents.is_empty()) {
+            (true, true) => Err(InvalidKeySet::Empty),
+            (true, false) => Err(InvalidKeySet::NoUsableKey(left_out)),
+            (false, _) => Ok(Self { keys, left_out, unread: documents.len().saturating_sub(MAX_KEYS) }),
+        }
+    }
+
+    /// The keys of the document that are not used.
+    #[must_use]
+    pub fn left_out(&self) -> &[LeftOut] {
+        &self.left_out
+    }
+
+    /// How many keys of the document were not even read: those beyond the first 256.
+    #[must_use]
+    pub fn unread(&self) -> usize {
+        self.unread
     }
 
     /// The keys to try for a token: those with its `kid`, or all when it names none, that allow its algorithm; at
@@ -173,30 +349,30 @@ impl KeySet {
         algorithm: Algorithm,
     ) -> Result<Vec<&VerifyingKey>, NoCandidate> {
         let named = |key: &&VerifyingKey| kid.is_none() || key.kid.as_deref() == kid;
-        if !self.0.iter().any(|key| named(&key)) {
+        if !self.keys.iter().any(|key| named(&key)) {
             return Err(NoCandidate::UnknownKid);
         }
         let fitting: Vec<_> =
-            self.0.iter().filter(named).filter(|key| key.allows(algorithm)).take(MAX_CANDIDATES).collect();
+            self.keys.iter().filter(named).filter(|key| key.allows(algorithm)).take(MAX_CANDIDATES).collect();
         if fitting.is_empty() { Err(NoCandidate::Algorithm) } else { Ok(fitting) }
     }
 
     /// Whether the key with this fingerprint is in the set.
     #[must_use]
     pub fn contains(&self, fingerprint: &Fingerprint) -> bool {
-        self.0.iter().any(|key| key.fingerprint == *fingerprint)
+        self.keys.iter().any(|key| key.fingerprint == *fingerprint)
     }
 
     /// How many usable keys there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.keys.len()
     }
 
     /// Whether there is none; true only of the default value.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.keys.is_empty()
     }
 }
 
@@ -229,7 +405,8 @@ mod tests {
             json!("x"),
         ];
         for bad in &broken {
-            assert_eq!(parse(std::slice::from_ref(bad)).unwrap_err(), InvalidKeySet::NoUsableKey, "{bad}");
+            let refused = parse(std::slice::from_ref(bad)).unwrap_err();
+            assert!(matches!(refused, InvalidKeySet::NoUsableKey(_)), "{bad}");
         }
         let mut all = broken.to_vec();
         all.push(good);
@@ -251,12 +428,93 @@ mod tests {
 
     #[test]
     fn what_is_no_key_set_is_refused() {
-        for bad in
-            ["", "{}", "[]", r#"{"keys":{}}"#, r#"{"keys":null}"#, r#"{"keys":[],"keys":[]}"#, "<html>"]
-        {
-            assert_eq!(KeySet::parse(bad.as_bytes()).unwrap_err(), InvalidKeySet::NotAKeySet, "{bad}");
+        for (bad, why) in [
+            ("", "it is empty"),
+            ("{}", "it has no list `keys`"),
+            ("[]", "JSON, but no object"),
+            (r#"{"keys":{}}"#, "it has no list `keys`"),
+            (r#"{"keys":null}"#, "it has no list `keys`"),
+            (r#"{"keys":[],"keys":[]}"#, "repeats the member `keys`"),
+            (r#"{"keys":[{"kid":"a","kid":"a"}]}"#, "repeats the member `kid`"),
+            ("<html>", "HTML"),
+            ("\u{feff}{\"keys\":[]}", "byte order mark"),
+            (r#"{"keys":[]}"#, "holds no key"),
+        ] {
+            let refused = KeySet::parse(bad.as_bytes()).unwrap_err().to_string();
+            assert!(refused.contains(why), "{bad}: {refused}");
         }
-        assert_eq!(KeySet::parse(br#"{"keys":[]}"#).unwrap_err(), InvalidKeySet::NoUsableKey);
+    }
+
+    #[test]
+    fn a_member_that_says_nothing_is_as_good_as_none() {
+        for name in ["use", "key_ops", "alg", "kid", "crv", "x5c", "x5t"] {
+            for nothing in [json!(null), json!(""), json!([])] {
+                for algorithm in [Algorithm::RS256, Algorithm::ES256] {
+                    // What no key can do without, and a list where a text belongs that names the key.
+                    if (name, algorithm) == ("crv", Algorithm::ES256) || (name == "kid" && nothing.is_array()) {
+                        continue;
+                    }
+                    let mut key = jwk(algorithm);
+                    key[name] = nothing.clone();
+                    let set = parse(&[key]).unwrap();
+                    assert!(set.candidates(None, algorithm).is_ok() && set.left_out().is_empty(), "{name}");
+                }
+            }
+        }
+        let mut svid = jwk(Algorithm::ES256);
+        svid["use"] = "jwt-svid".into();
+        assert!(parse(&[svid]).is_ok());
+    }
+
+    #[test]
+    fn what_is_left_out_is_named_with_its_reason() {
+        let changed = |name: &str, value: Value| {
+            let mut key = jwk(Algorithm::ES256);
+            key["kid"] = "k\u{1b}".into();
+            key[name] = value;
+            key
+        };
+        let mut short = jwk(Algorithm::RS256);
+        short["n"] = "AQAB".into();
+        for (bad, why, is_meant) in [
+            (json!(null), "it is no JSON object", false),
+            (json!({"kty": "oct", "k": "c2VjcmV0"}), "a shared secret", false),
+            (json!({"kty": "XX"}), "`kty` `XX` is not supported", false),
+            (json!({"use": "sig"}), "`kty` is missing", false),
+            (json!({"kty": "OKP", "crv": "X25519", "x": "AA"}), "for encryption", true),
+            (changed("crv", "P-521".into()), "its curve `P-521` is not supported", false),
+            (changed("use", "enc".into()), "`use` is `enc`: it is for encryption", true),
+            (changed("use", "tls".into()), "`use` is `tls`, neither `sig` nor `jwt-svid`", false),
+            (changed("use", 7.into()), "`use` is no text", false),
+            (changed("key_ops", json!(["sign"])), "`key_ops` does not name `verify`", false),
+            (changed("key_ops", json!(["wrapKey"])), "encryption only", true),
+            (changed("key_ops", "verify".into()), "`key_ops` is no list", false),
+            (changed("alg", "RS256".into()), "`alg` `RS256` does not fit its kind", false),
+            (changed("alg", "ES256K".into()), "`alg` `ES256K` is not supported", false),
+            (changed("alg", "RSA-OAEP-256".into()), "`alg` `RSA-OAEP-256` is for encryption", true),
+            (changed("x", "AA".into()), "`x` has 1 bytes, not 32", false),
+            (changed("y", "!".into()), "`y` is not base64url", false),
+            (changed("y", "".into()), "`y` is missing", false),
+            (short, "`n` has 24 bits, fewer than 2048", false),
+        ] {
+            let set = parse(&[bad, jwk(Algorithm::ES256)]).unwrap();
+            let [left_out] = set.left_out() else { panic!("{why}") };
+            assert!(left_out.why.contains(why), "{left_out}");
+            assert_eq!(left_out.is_meant, is_meant, "{left_out}");
+            assert!(left_out.key.starts_with("keys[0]") && !left_out.to_string().contains('\u{1b}'));
+        }
+        let all = parse(&vec![json!({"kty": "oct"}); 5]).unwrap_err().to_string();
+        assert!(all.contains("keys[2]: ") && all.ends_with("; and 2 more"), "{all}");
+    }
+
+    #[test]
+    fn keys_beyond_the_first_256_are_counted() {
+        let mut keys = vec![json!({"kty": "oct"}); 255];
+        keys.push(jwk(Algorithm::ES256));
+        assert_eq!(parse(&keys).unwrap().unread(), 0);
+        keys.push(jwk(Algorithm::ES256));
+        let set = parse(&keys).unwrap();
+        assert_eq!((set.len(), set.unread()), (1, 1));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use http::header::CACHE_CONTROL;
 use http::{HeaderMap, StatusCode};
 use url::Url;
 
-use crate::domain::claims::Claims;
+use crate::domain::claims::{Claims, JsonFault};
 use crate::domain::clock::SharedClock;
 use crate::http_client::{Failed, HttpAnswer, place};
 use crate::jose::key_set::KeySet;
@@ -125,8 +125,10 @@ impl Remote {
         let wrong = |why: &'static str| Failure::Document(why.into());
         let secure = url.scheme() == "https";
         let answer = self.get(url).await?;
-        let metadata =
-            Claims::parse(&answer.body).map_err(|_| wrong("the authority's metadata is not JSON"))?;
+        let metadata = Claims::parse(&answer.body).map_err(|_| {
+            let fault = JsonFault::of(&answer.body).map_or(String::new(), |fault| format!(": {fault}"));
+            Failure::Document(format!("the authority's metadata cannot be read{fault}").into())
+        })?;
         let text = |name| metadata.get(name).and_then(serde_json::Value::as_str);
         if text("issuer") != Some(&self.issuer) {
             let found = text("issuer").map_or("none".to_owned(), |found| format!("`{}`", shown(found)));
@@ -136,8 +138,14 @@ impl Remote {
             );
             return Err(Failure::Document(error.into()));
         }
-        let jwks_uri = text("jwks_uri").and_then(|uri| Url::parse(uri).ok());
-        let jwks_uri = jwks_uri.ok_or_else(|| wrong("the metadata has no jwks_uri"))?;
+        let jwks_uri = text("jwks_uri").ok_or_else(|| wrong("the metadata has no jwks_uri"))?;
+        let jwks_uri = Url::parse(jwks_uri).map_err(|error| {
+            let what = match error {
+                url::ParseError::RelativeUrlWithoutBase => "is relative, and must be an absolute URL (RFC 8414 §2)",
+                _ => "is no URL",
+            };
+            Failure::Document(format!("the metadata's jwks_uri `{}` {what}", shown(jwks_uri)).into())
+        })?;
         if jwks_uri.scheme() != "https" && (secure || jwks_uri.scheme() != "http") {
             return Err(wrong("the metadata's jwks_uri is not https"));
         }

@@ -3,6 +3,7 @@
 mod complaints;
 mod files;
 pub mod flood;
+mod left_out;
 mod state;
 
 use std::time::Duration;

@@ -107,7 +107,15 @@ fn key_source(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Authority)
             Some(KeySource::Url(url.0.clone()))
         }
         (None, Some(file)) => {
-            resolver.file(&path.key("jwksFile"), file, files::check_key_set)?;
+            let key = path.key("jwksFile");
+            let set = resolver.file(&key, file, files::read_key_set)?;
+            for left_out in set.left_out().iter().filter(|key| !key.is_meant) {
+                resolver.findings.warning(&key, format!("a key is left out, {left_out}"));
+            }
+            if set.unread() > 0 {
+                let message = format!("only the first 256 keys are read; {} further ones are not", set.unread());
+                resolver.findings.warning(&key, message);
+            }
             Some(KeySource::File(file.0.clone()))
         }
         (None, None) => own_or_discovery(resolver, &issuer_path, &raw.issuer),

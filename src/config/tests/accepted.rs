@@ -56,7 +56,7 @@ authorities:
     clockSkew: 10s
     maxStale: 1h
   direct: { issuer: urn:direct, jwksUri: "https://id.example/keys" }
-  file: { issuer: urn:file, jwksFile: "${DIR}/jwks.json" }
+  file: { issuer: urn:file, jwksFile: "${DIR}/keys.json" }
 inbound:
   - name: things
     listen: 127.0.0.1:8443
@@ -178,7 +178,7 @@ fn authorities_and_inbound_listeners_arrive() {
     assert!(authority("staff").ca_pem.is_some());
     assert_eq!(authority("staff").algorithms, [Algorithm::ES256, Algorithm::EdDSA]);
     assert_eq!(authority("direct").keys, KeySource::Url("https://id.example/keys".parse().unwrap()));
-    assert!(matches!(&authority("file").keys, KeySource::File(path) if path.ends_with("jwks.json")));
+    assert!(matches!(&authority("file").keys, KeySource::File(path) if path.ends_with("keys.json")));
 
     let inbound = &config.inbound[0];
     assert_eq!(inbound.name, "things");

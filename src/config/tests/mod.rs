@@ -9,6 +9,8 @@ mod shipped;
 use tempfile::TempDir;
 
 use super::{Config, Loaded, Problems, parse};
+use crate::jose::Algorithm;
+use crate::jose::sign::SigningKey;
 
 /// A directory with the files that the texts below name through `${DIR}`.
 struct Files(TempDir);
@@ -29,6 +31,11 @@ impl Files {
             ("jwt", "e30.e30.c2ln\n"),
             ("ca.pem", &certificate.pem()),
             ("jwks.json", r#"{"keys":[]}"#),
+            ("symmetric.json", r#"{"keys":[{"kty":"oct","kid":"s","k":"AA"}]}"#),
+            ("bom.json", "\u{feff}{\"keys\":[]}"),
+            ("page.html", "<!DOCTYPE html><html></html>"),
+            ("twice.json", r#"{"keys":[],"keys":[]}"#),
+            ("keys.json", &format!("{{\"keys\":[{}]}}", SigningKey::generate(Algorithm::ES256).unwrap().public_jwk())),
         ] {
             std::fs::write(dir.path().join(name), content).unwrap();
         }

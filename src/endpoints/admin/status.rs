@@ -64,12 +64,27 @@ pub struct Authority {
     pub name: String,
     /// Whether there are keys that can be used.
     pub has_keys: bool,
+    /// How many keys there are that can be used.
+    pub keys: usize,
+    /// The keys of its set that are not used.
+    pub keys_left_out: Vec<KeyLeftOut>,
+    /// How many keys of its set were not read: those beyond the first 256.
+    pub keys_unread: usize,
     /// How old they are; null: there are none, or they are read in process.
     pub keys_age_seconds: Option<u64>,
     /// Why the keys could not be fetched the last time; null: they could.
     pub last_error: Option<String>,
     /// By how many seconds its clock is ahead of ours, negative: behind; null: it has not said.
     pub clock_skew_seconds: Option<i64>,
+}
+
+/// A key of an authority's set that is not used.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct KeyLeftOut {
+    /// Its place in the set, and its `kid`.
+    pub key: String,
+    /// Why it is not used.
+    pub why: String,
 }
 
 /// A listener.
