@@ -189,6 +189,7 @@ pub struct Metrics {
     jwks_fetch: Family<AuthorityResultLabels, Counter>,
     revocation_fetch: Family<AuthorityResultLabels, Counter>,
     jwks_age: Family<AuthorityLabels, Gauge>,
+    revocation_age: Family<AuthorityLabels, Gauge>,
     clock_skew: Family<AuthorityLabels, Gauge>,
     clients: Mutex<HashSet<String>>,
     /// Run before each scrape, for values that are only known when asked for.
@@ -225,6 +226,7 @@ impl Metrics {
             jwks_fetch: Family::default(),
             revocation_fetch: Family::default(),
             jwks_age: Family::default(),
+            revocation_age: Family::default(),
             clock_skew: Family::default(),
             clients: Mutex::default(),
             scrapes: Mutex::default(),
@@ -268,6 +270,8 @@ impl Metrics {
         let help = "Questions to an authority about revoked tokens";
         registry.register("revocation_fetch", help, metrics.revocation_fetch.clone());
         registry.register("jwks_age_seconds", "Age of an authority's key set", metrics.jwks_age.clone());
+        let help = "Age of an authority's list of revoked tokens; absent where there is no list";
+        registry.register("revocation_age_seconds", help, metrics.revocation_age.clone());
         registry.register(
             "clock_skew_seconds",
             "By how much an authority's clock is ahead of ours; negative: behind; absent until it says",
@@ -393,20 +397,29 @@ impl Metrics {
 
     /// How old an authority's key set is; `None` when there is none.
     pub fn jwks_age(&self, authority: &str, age: Option<Duration>) {
-        let labels = AuthorityLabels { authority: authority.to_owned() };
-        match age {
-            Some(age) => {
-                self.jwks_age.get_or_create(&labels).set(seconds(age));
-            }
-            None => {
-                self.jwks_age.remove(&labels);
-            }
-        }
+        set_age(&self.jwks_age, authority, age);
+    }
+
+    /// How old an authority's list of revoked tokens is; `None`: there is none.
+    pub fn revocation_age(&self, authority: &str, age: Option<Duration>) {
+        set_age(&self.revocation_age, authority, age);
     }
 }
 
 fn seconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
+}
+
+fn set_age(ages: &Family<AuthorityLabels, Gauge>, authority: &str, age: Option<Duration>) {
+    let labels = AuthorityLabels { authority: authority.to_owned() };
+    match age {
+        Some(age) => {
+            ages.get_or_create(&labels).set(seconds(age));
+        }
+        None => {
+            ages.remove(&labels);
+        }
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -8,13 +8,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{Parts, StartError, unusable};
 use crate::config::Config;
+use crate::domain::duration::written;
 use crate::domain::oauth::ClientAuthMethod;
 use crate::domain::secret::SharedSecret;
 use crate::files;
 use crate::jose::key_set::{LeftOut, join};
 use crate::jose::live_keys::{self, Keys};
 use crate::token_source::Authentication;
-use crate::verifier::{Authority, AuthorityConfig, IntrospectionClient, OwnIssuer};
+use crate::verifier::{Authority, AuthorityConfig, IntrospectionClient, KeptLists, Method, OwnIssuer};
 
 impl Parts {
     pub(super) fn authorities(
@@ -26,7 +27,7 @@ impl Parts {
         for each in &config.authorities {
             let introspection = self.introspection_client(config, each)?;
             let authority = Authority::new(each.clone(), self.clock.clone(), own.cloned(), introspection);
-            self.watch_revocations(&authority)?;
+            self.watch_revocations(&authority, each, &config.state_dir)?;
             let source = authority.source(&config.state_dir);
             let source = source.map_err(|error| unusable(&each.name)(error.to_string()))?;
             if let Some(source) = source {
@@ -48,21 +49,40 @@ impl Parts {
         Ok(authorities)
     }
 
-    /// Keeps asking an authority what it has revoked.
-    fn watch_revocations(&self, authority: &Authority) -> Result<(), StartError> {
+    /// Keeps asking an authority what it has revoked, and says which way it is asked.
+    fn watch_revocations(
+        &self,
+        authority: &Authority,
+        config: &AuthorityConfig,
+        state_dir: &Path,
+    ) -> Result<(), StartError> {
         let name = authority.name();
-        if !authority.revocation().needs_run() {
+        let revocation = authority.revocation().clone();
+        if !revocation.needs_run() {
+            let method = revocation.method();
+            if config.revocation.is_none_unasked(&config.keys) {
+                tracing::warn!(authority = name, revocation = %method, "revocations are not checked");
+            } else {
+                tracing::info!(authority = name, revocation = %method, "how revocations are found out");
+            }
             return Ok(());
         }
+        make_state_dir(state_dir);
         let http = authority.revocation_client().map_err(|error| unusable(name)(error.to_string()))?;
         let (metrics, authority_name) = (self.metrics.clone(), name.to_owned());
         let failing = AtomicBool::new(false);
+        let serves_for = written(revocation.max_stale());
         let observe = Arc::new(move |result: Result<(), &str>| {
             metrics.revocation_fetched(&authority_name, result.is_ok());
             // Said when it begins and when it is over: questions can be many.
             match (result, failing.swap(result.is_err(), Ordering::AcqRel)) {
                 (Err(error), false) => {
-                    tracing::warn!(authority = authority_name, error, "cannot learn what was revoked");
+                    tracing::warn!(
+                        authority = authority_name,
+                        error,
+                        serves_for,
+                        "cannot learn what was revoked; what is known serves until it is that old (`revocation.maxStale`)"
+                    );
                 }
                 (Ok(()), true) => {
                     tracing::info!(authority = authority_name, "learns again what was revoked");
@@ -70,10 +90,20 @@ impl Parts {
                 _ => {}
             }
         });
-        let revocation = authority.revocation().clone();
+        let (asking, kept) = (revocation.clone(), KeptLists::at(state_dir));
         self.tasks.spawn(format!("revocations of {name}"), move || {
-            revocation.clone().run(http.clone(), observe.clone())
+            asking.clone().run(http.clone(), kept.clone(), observe.clone())
         });
+        let of = name.to_owned();
+        let observe = Arc::new(move |method: &Method| {
+            tracing::info!(authority = of, revocation = %method, "how revocations are found out");
+        });
+        let telling = revocation.clone();
+        self.tasks.spawn(format!("revocation method of {name}"), move || {
+            telling.clone().watch_method(observe.clone())
+        });
+        let of = name.to_owned();
+        self.metrics.on_scrape(move |metrics| metrics.revocation_age(&of, revocation.age()));
         Ok(())
     }
 

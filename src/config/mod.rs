@@ -88,7 +88,7 @@ pub struct Config {
 pub enum Readiness {
     /// The issuer's store answers.
     Store,
-    /// Every authority has usable keys.
+    /// Every authority has usable keys, and it is known which of its tokens are revoked.
     Authorities,
     /// Every credential has a token.
     Credentials,

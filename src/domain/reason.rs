@@ -156,9 +156,9 @@ reasons! {
          this machine.",
     /// It cannot be found out whether the token was revoked.
     RevocationUnavailable = "revocation_unavailable" =>
-        "The issuer's revocation list, tokens endpoint or introspection endpoint does not answer, or its metadata names \
-         none that can be used. Look for the warnings that name the authority; `authorities.*.revocation` says \
-         who is asked, `onFailure` what then happens.",
+        "The issuer's revocation list, tokens endpoint or introspection endpoint has not answered for longer than \
+         `revocation.maxStale`, or never, or its metadata names none that can be used. Look for the warnings that name the \
+         authority; `authorities.*.revocation` says who is asked, `onFailure` what then happens.",
     /// The path could be read in two ways.
     AmbiguousPath = "ambiguous_path" =>
         "`error_description` and `detail` in the log line say what the path has. Have the client use plain paths; an attack looks \

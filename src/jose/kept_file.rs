@@ -1,9 +1,38 @@
 //! A small private file that is replaced as a whole, so that a kill at any moment leaves the old or the new content.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::Path;
+
+/// The permission of group and others to write.
+const WRITABLE_BY_OTHERS: u32 = 0o022;
+
+/// What is in `file`, at most `most` bytes; `None` when there is no file. Blocks.
+///
+/// # Errors
+/// Why the file is not believed: anyone could have written it, or it is not what we write.
+pub fn read(file: &Path, most: u64) -> Result<Option<Vec<u8>>, &'static str> {
+    // Of the name itself: we write no links, so one was put there by somebody else.
+    let metadata = match fs::symlink_metadata(file) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(_) => return Err("it cannot be read"),
+        Ok(metadata) => metadata,
+    };
+    if !metadata.is_file() {
+        return Err("it is no ordinary file");
+    }
+    if metadata.permissions().mode() & WRITABLE_BY_OTHERS != 0 {
+        return Err("others than its owner may write it");
+    }
+    let mut bytes = Vec::new();
+    let opened = File::open(file).and_then(|file| file.take(most.saturating_add(1)).read_to_end(&mut bytes));
+    match opened {
+        Err(_) => Err("it cannot be read"),
+        Ok(length) if length as u64 > most => Err("it is too large"),
+        Ok(_) => Ok(Some(bytes)),
+    }
+}
 
 /// Replaces `file` with `content`; mode 0600. Blocks.
 ///

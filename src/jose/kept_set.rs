@@ -3,10 +3,7 @@
 //! Public keys are no secret, but whoever can change them decides whose tokens are good. So a file that others may write
 //! is not believed; neither is one of another issuer or URL, from the future, or in any way damaged.
 
-use std::fs::{self, File};
-use std::io::{ErrorKind, Read};
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -19,8 +16,6 @@ use crate::domain::clock::UnixTime;
 
 /// Room for the largest document that is fetched and for the metadata beside it, both escaped.
 const MAX_FILE: u64 = 8 * 1024 * 1024;
-/// The permission of group and others to write.
-const WRITABLE_BY_OTHERS: u32 = 0o022;
 
 /// Where the last good set is kept, and what it belongs to.
 #[derive(Clone, Debug)]
@@ -45,7 +40,7 @@ struct KeptSet {
 /// Why the file is not believed.
 pub(super) async fn load(kept_at: &KeptAt, now: UnixTime) -> Result<Option<Edition>, &'static str> {
     let file = kept_at.file.clone();
-    let bytes = tokio::task::spawn_blocking(move || read(&file)).await.unwrap_or(Err("it cannot be read"))?;
+    let bytes = tokio::task::spawn_blocking(move || kept_file::read(&file, MAX_FILE)).await.unwrap_or(Err("it cannot be read"))?;
     let Some(bytes) = bytes else { return Ok(None) };
     let kept: KeptSet = serde_json::from_slice(&bytes).map_err(|_| "it is damaged")?;
     if kept.identity != kept_at.identity {
@@ -59,28 +54,6 @@ pub(super) async fn load(kept_at: &KeptAt, now: UnixTime) -> Result<Option<Editi
     let keys = KeySet::parse(kept.document.as_bytes()).map_err(|_| "it holds no usable key")?;
     let metadata = kept.metadata.map(|metadata| Arc::new(Claims::from(metadata)));
     Ok(Some(Edition { keys: Arc::new(keys), metadata, fetched_at }))
-}
-
-fn read(file: &Path) -> Result<Option<Vec<u8>>, &'static str> {
-    // Of the name itself: we write no links, so one was put there by somebody else.
-    let metadata = match fs::symlink_metadata(file) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(_) => return Err("it cannot be read"),
-        Ok(metadata) => metadata,
-    };
-    if !metadata.is_file() {
-        return Err("it is no ordinary file");
-    }
-    if metadata.permissions().mode() & WRITABLE_BY_OTHERS != 0 {
-        return Err("others than its owner may write it");
-    }
-    let mut bytes = Vec::new();
-    let opened = File::open(file).and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes));
-    match opened {
-        Err(_) => Err("it cannot be read"),
-        Ok(length) if length as u64 > MAX_FILE => Err("it is too large"),
-        Ok(_) => Ok(Some(bytes)),
-    }
 }
 
 /// Keeps a set. Failing to is no failure of the fetch: a sidecar may run on a read-only root.
@@ -105,6 +78,9 @@ pub(super) async fn keep(kept_at: &KeptAt, fetched: &Fetched, now: UnixTime) {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
     use serde_json::json;
 
     use super::*;

@@ -192,6 +192,15 @@ impl LiveKeys {
         matches!(self.current(), Keys::Usable(_))
     }
 
+    /// How many keys there are that may be used.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        match self.current() {
+            Keys::Usable(keys) => keys.len(),
+            Keys::Unavailable => 0,
+        }
+    }
+
     fn is_recent(&self, fetched_at: UnixTime) -> bool {
         fetched_at.until(self.clock.now()) <= self.max_stale
     }
@@ -274,16 +283,10 @@ impl LiveKeys {
         }
         let mut pause = FIRST_PAUSE;
         loop {
-            let began = Instant::now();
-            self.attempts.send_modify(|attempts| attempts.under_way = true);
-            let result = tokio::time::timeout(LONGEST_FETCH, (source.fetch)()).await;
-            let result = result.unwrap_or(Err(Cow::Borrowed("the fetch did not end in time")));
-            // Whoever rang before the fetch began has its answer now.
-            let _ = self.wake.notified().now_or_never();
+            let (began, result) = self.attempt(&source).await;
             let due = match &result {
                 Ok(fetched) => {
                     pause = FIRST_PAUSE;
-                    self.replace(fetched.keys.clone(), fetched.metadata.clone());
                     began + self.refresh_after(fetched.max_age)
                 }
                 // The pause begins now: a fetch that hung for seconds was no pause.
@@ -293,7 +296,6 @@ impl LiveKeys {
                     due
                 }
             };
-            self.attempts.send_modify(|attempts| attempts.note(began, &result));
             observe(result.as_ref().map(|_| ()).map_err(|error| &**error));
             // After everyone was told: nobody waits for the disk.
             if let (Some(kept_at), Ok(fetched)) = (&source.kept_at, &result) {
@@ -301,6 +303,47 @@ impl LiveKeys {
             }
             self.wait_for_next(&source, due, began + COOL_DOWN).await;
         }
+    }
+
+    /// Fetches once, for a command that judges one request. Writes nothing. When the fetch fails, the set that a running
+    /// sidecar keeps on disk serves, as it does there.
+    ///
+    /// # Errors
+    /// Why the fetch failed.
+    pub async fn fetch_once(&self, source: &Source) -> Result<(), FetchError> {
+        let (_, result) = self.attempt(source).await;
+        if let (Some(kept_at), Err(_)) = (&source.kept_at, &result) {
+            self.load_kept(kept_at).await;
+        }
+        result.map(drop)
+    }
+
+    async fn attempt(&self, source: &Source) -> (Instant, Result<Fetched, FetchError>) {
+        let began = Instant::now();
+        self.attempts.send_modify(|attempts| attempts.under_way = true);
+        let result = tokio::time::timeout(LONGEST_FETCH, (source.fetch)()).await;
+        let result = result.unwrap_or(Err(Cow::Borrowed("the fetch did not end in time")));
+        // A request that rang before the fetch began has its answer now.
+        let _ = self.wake.notified().now_or_never();
+        if let Ok(fetched) = &result {
+            self.replace(fetched.keys.clone(), fetched.metadata.clone());
+        }
+        self.attempts.send_modify(|attempts| attempts.note(began, &result));
+        (began, result)
+    }
+
+    /// Waits until there is a usable set, or until the first fetch has ended without one.
+    pub async fn first_known(&self) {
+        let mut attempts = self.attempts.subscribe();
+        // The sender is ours: there is no error.
+        let _ = attempts.wait_for(|now| now.ended > 0 || self.is_usable()).await;
+    }
+
+    /// Waits until another fetch has ended; never ends for keys that are not fetched.
+    pub async fn next_fetch(&self) {
+        let mut attempts = self.attempts.subscribe();
+        let ended = attempts.borrow_and_update().ended;
+        let _ = attempts.wait_for(|now| now.ended > ended).await;
     }
 
     /// At 80 % of the set's life, up to a tenth earlier, so that a fleet does not ask at once. A set that may not serve
@@ -331,6 +374,8 @@ impl LiveKeys {
                 let age = kept.fetched_at.until(self.clock.now()).as_secs();
                 tracing::info!(%file, age, "until they are fetched, the keys kept on disk are used");
                 self.edition.store(Some(Arc::new(kept)));
+                // For those that wait for the first set.
+                self.attempts.send_modify(|_| {});
             }
             Ok(Some(_)) => tracing::info!(%file, "the keys kept on disk are too old to be used"),
             Ok(None) => {}

@@ -80,7 +80,7 @@ impl Authority {
             },
             introspection,
             revoked,
-            config.keys == KeySource::Discovery,
+            &config.keys,
         );
         Arc::new(Self {
             issuer: config.issuer,

@@ -28,7 +28,9 @@ use url::Url;
 pub use authority::{Authority, OwnIssuer, UnusableCertificates};
 pub use bearer::{BearerToken, MAX_TOKEN_BYTES};
 pub use claimed::ClaimedToken;
-pub use revocation::{IntrospectionClient, OnFailure, Revocation, RevocationConfig, RevocationKind};
+pub use revocation::{
+    IntrospectionClient, KeptLists, Method, OnFailure, Revocation, RevocationConfig, RevocationKind,
+};
 pub use token::TokenFacts;
 
 use crate::domain::claims::Claims;

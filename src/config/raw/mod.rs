@@ -125,7 +125,7 @@ pub(super) enum Readiness {
     Listeners,
     /// The issuer's store answers.
     Store,
-    /// Every authority has keys. Not by default: two that wait for each other would never be ready.
+    /// Every authority has keys, and it is known which of its tokens are revoked. Not by default: two that wait for each other would never be ready.
     Authorities,
     /// Every credential has a token; each is then fetched at start.
     Credentials,

@@ -43,10 +43,14 @@ pub(in crate::config) struct FullRevocation {
     /// Who is asked.
     #[serde(default)]
     pub kind: RevocationKind,
-    /// How old an answer may be: 1s to 10m.
+    /// How old an answer may be while the issuer answers: 1s to 10m.
     #[serde(default = "default_revocation_max_age")]
     pub max_age: GoDuration,
-    /// What happens to a request when there is no answer.
+    /// For how long the last answer serves while the issuer does not answer: 0s to 24h, at least `maxAge`. The last list is
+    /// kept in `stateDir`, so that this holds over a restart.
+    #[serde(default = "default_revocation_max_stale")]
+    pub max_stale: GoDuration,
+    /// What happens to a request when there is no answer that is young enough.
     #[serde(default)]
     pub on_failure: OnFailure,
     /// The name of the credential that introspection is asked with.
@@ -58,13 +62,17 @@ pub(in crate::config) struct FullRevocation {
 impl FullRevocation {
     /// What the word alone stands for.
     pub fn of(kind: RevocationKind) -> Self {
-        let max_age = default_revocation_max_age();
-        Self { kind, max_age, on_failure: OnFailure::default(), credential: None, endpoint: None }
+        let (max_age, max_stale) = (default_revocation_max_age(), default_revocation_max_stale());
+        Self { kind, max_age, max_stale, on_failure: OnFailure::default(), credential: None, endpoint: None }
     }
 }
 
 fn default_revocation_max_age() -> GoDuration {
     seconds(30)
+}
+
+fn default_revocation_max_stale() -> GoDuration {
+    seconds(15 * 60)
 }
 
 /// What happens to a request when it cannot be found out whether its token was revoked.

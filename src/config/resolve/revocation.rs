@@ -8,6 +8,7 @@ use crate::config::tree::KeyPath;
 use crate::verifier::{KeySource, OnFailure, RevocationConfig, RevocationKind};
 
 const MAX_AGE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(10));
+const MAX_STALE: (Duration, Duration) = (Duration::ZERO, Duration::from_hours(24));
 
 /// Resolves `authorities.*.revocation`; `keys` is how the authority's keys are found.
 pub(super) fn resolve(
@@ -22,6 +23,7 @@ pub(super) fn resolve(
         None => raw::FullRevocation::of(raw::RevocationKind::default()),
     };
     resolver.duration(&path.key("maxAge"), raw.max_age, MAX_AGE.0, MAX_AGE.1);
+    resolver.duration(&path.key("maxStale"), raw.max_stale, MAX_STALE.0, MAX_STALE.1);
     check_place(resolver, path, &raw, keys);
     check_credential(resolver, path, &raw);
     if matches!(raw.on_failure, raw::OnFailure::Accept) {
@@ -42,6 +44,7 @@ pub(super) fn resolve(
             raw::RevocationKind::Introspection => RevocationKind::Introspection,
         },
         max_age: raw.max_age.0,
+        max_stale: raw.max_stale.0,
         on_failure: match raw.on_failure {
             raw::OnFailure::Refuse => OnFailure::Refuse,
             raw::OnFailure::Accept => OnFailure::Accept,

@@ -1,8 +1,8 @@
 //! Tokens whose state is asked for one by one: at plgd's tokens endpoint, or by introspection (RFC 7662).
 //!
-//! An answer is remembered under the hash of the whole token: that a token is good for `maxAge`, that it is revoked for
-//! ever. However many requests carry a token, there is one question at a time. That nobody answered is remembered for a
-//! second, so that an authority in trouble is not asked by every request.
+//! An answer is remembered under the hash of the whole token: that a token is good for `maxAge`, and for `maxStale` while
+//! nobody answers; that it is revoked for ever. However many requests carry a token, there is one question at a time. That
+//! nobody answered is remembered for a second, so that an authority in trouble is not asked by every request.
 
 use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -86,6 +86,8 @@ impl State {
 #[derive(Default)]
 struct Cell {
     known: Mutex<Option<(State, Instant)>>,
+    /// When the question was put that was last answered with [`State::Active`]; none since another answer came.
+    active_at: Mutex<Option<Instant>>,
     /// Held by whoever asks.
     flight: tokio::sync::Mutex<()>,
 }
@@ -99,6 +101,26 @@ impl Cell {
             State::Refused | State::Unavailable => FAILURE_MEMORY,
         };
         (at.elapsed() < kept).then_some(state)
+    }
+
+    fn note(&self, state: State, at: Instant) {
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some((state, at));
+        let mut active_at = self.active_at.lock().unwrap_or_else(PoisonError::into_inner);
+        match state {
+            State::Active => *active_at = Some(at),
+            State::Revoked | State::Refused => *active_at = None,
+            State::Unavailable => {}
+        }
+    }
+
+    /// What a state means for the token: that nobody answered takes nothing back that was true a short time ago.
+    fn verdict(&self, state: State, max_stale: Duration) -> Result<(), Reason> {
+        let active_at = *self.active_at.lock().unwrap_or_else(PoisonError::into_inner);
+        match state.verdict() {
+            Err(Reason::RevocationUnavailable)
+                if active_at.is_some_and(|at| at.elapsed() < max_stale) => Ok(()),
+            verdict => verdict,
+        }
     }
 }
 
@@ -131,6 +153,7 @@ impl From<&'static str> for Failure {
 /// The states of the tokens of one authority.
 pub(super) struct AskedStates {
     max_age: Duration,
+    max_stale: Duration,
     cells: Cache<[u8; 32], Arc<Cell>>,
     /// Until when nobody is asked, because nobody answered.
     silent_until: Mutex<Option<Instant>>,
@@ -139,11 +162,11 @@ pub(super) struct AskedStates {
 }
 
 impl AskedStates {
-    pub fn new(max_age: Duration) -> Self {
+    pub fn new(max_age: Duration, max_stale: Duration) -> Self {
         let (asks, asked) = mpsc::channel(MAX_WAITING);
         let cells = Cache::builder().max_capacity(MAX_KNOWN).eviction_policy(EvictionPolicy::lru()).build();
         let silent_until = Mutex::new(None);
-        Self { max_age, cells, silent_until, asks, asked: tokio::sync::Mutex::new(asked) }
+        Self { max_age, max_stale, cells, silent_until, asks, asked: tokio::sync::Mutex::new(asked) }
     }
 
     /// Checks a token by what is known of it, or by asking.
@@ -157,10 +180,10 @@ impl AskedStates {
     ) -> Result<(), Reason> {
         let cell = self.cells.get_with(facts.hash, Arc::default);
         if let Some(state) = cell.known(self.max_age) {
-            return state.verdict();
+            return cell.verdict(state, self.max_stale);
         }
         let found = timeout(LONGEST_WAIT, self.find_out(&cell, question)).await;
-        found.unwrap_or(Ok(State::Unavailable))?.verdict()
+        cell.verdict(found.unwrap_or(Ok(State::Unavailable))?, self.max_stale)
     }
 
     /// Asks, unless someone else has asked meanwhile.
@@ -181,7 +204,7 @@ impl AskedStates {
         let state = self.ask(question).await;
         // A good answer is as old as its question; a failure is remembered from now on, or a slow one were forgotten at once.
         let at = if state == State::Active { asked_at } else { Instant::now() };
-        *cell.known.lock().unwrap_or_else(PoisonError::into_inner) = Some((state, at));
+        cell.note(state, at);
         Ok(state)
     }
 

@@ -4,10 +4,11 @@
 //! `jti`s) and `not_before` (per client id: tokens whose `iat` is not after this time are revoked). `marked` has exceptions
 //! (per client id: tokens with this `mark` in the claim `m2m_after_end` were issued after the end, under a clock that was
 //! set back; of these, those whose `iat` is not after its own `not_before` are revoked). The list is fetched with
-//! `If-None-Match`, so that an unchanged one costs little.
+//! `If-None-Match`, so that an unchanged one costs little. The last one is kept on disk.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{ACCEPT, ETAG, IF_NONE_MATCH};
@@ -17,7 +18,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use url::Url;
 
-use super::{Observe, Revocation, Source, TokenFacts};
+use super::{KeptLists, Observe, Revocation, Source, TokenFacts};
 use crate::domain::claims::Claims;
 use crate::domain::clock::UnixTime;
 use crate::domain::hash::sha256;
@@ -40,11 +41,19 @@ const IDLE_PAUSE: Duration = Duration::from_secs(5);
 /// A list that was fetched and verified.
 #[derive(Clone)]
 struct Edition {
-    revoked: std::sync::Arc<Revoked>,
+    revoked: Arc<Revoked>,
     issued_at: i64,
     etag: Option<HeaderValue>,
     /// When the fetch that brought or confirmed it began: what was revoked since then is not in it.
     asked_at: Instant,
+    /// How old it was then: not new only where an earlier process kept it.
+    aged: Duration,
+}
+
+impl Edition {
+    fn age(&self) -> Duration {
+        self.aged + self.asked_at.elapsed()
+    }
 }
 
 /// What is known of the list.
@@ -56,8 +65,8 @@ struct Known {
 }
 
 impl Known {
-    fn fresh(&self, max_age: Duration) -> Option<&Edition> {
-        self.edition.as_ref().filter(|edition| edition.asked_at.elapsed() <= max_age)
+    fn at_most(&self, age: Duration) -> Option<&Edition> {
+        self.edition.as_ref().filter(|edition| edition.age() <= age)
     }
 }
 
@@ -68,45 +77,78 @@ pub(super) struct RevocationList {
     wanted: Notify,
 }
 
+/// What was last written to disk, and when.
+struct Written {
+    revoked: Arc<Revoked>,
+    at: Instant,
+}
+
 impl RevocationList {
-    /// Checks a token against the list.
+    /// How old the list is.
+    pub fn age(&self) -> Option<Duration> {
+        self.known.borrow().edition.as_ref().map(Edition::age)
+    }
+
+    /// Waits until a list has come, or could not be fetched.
+    pub async fn first_known(&self) {
+        let mut known = self.known.subscribe();
+        // The sender is ours: there is no error.
+        let _ = known.wait_for(|known| known.failing || known.edition.is_some()).await;
+    }
+
+    /// Checks a token against the list: one that is at most `max_age` old, or, when none can be had, `max_stale`.
     ///
     /// # Errors
     /// As [`Revocation::check`].
-    pub async fn check(&self, facts: &TokenFacts, max_age: Duration, now: UnixTime) -> Result<(), Reason> {
-        let check = |known: &Known| known.fresh(max_age).map(|it| facts.check_not_revoked(&it.revoked, now));
+    pub async fn check(
+        &self,
+        facts: &TokenFacts,
+        (max_age, max_stale): (Duration, Duration),
+        now: UnixTime,
+    ) -> Result<(), Reason> {
+        let check = |known: &Known, age| {
+            known.at_most(age).map(|edition| facts.check_not_revoked(&edition.revoked, now))
+        };
         let (checked, failing) = {
             let known = self.known.borrow();
-            (check(&known), known.failing)
+            (check(&known, max_age), known.failing)
         };
         if let Some(checked) = checked {
             return checked;
         }
         let mut known = self.known.subscribe();
         self.wanted.notify_one();
-        if failing {
-            return Err(Reason::RevocationUnavailable);
+        if !failing {
+            let ended = known.wait_for(|known| known.failing || known.at_most(max_age).is_some());
+            let _ = tokio::time::timeout(LONGEST_WAIT, ended).await;
         }
-        let ended = known.wait_for(|known| known.failing || known.fresh(max_age).is_some());
-        match tokio::time::timeout(LONGEST_WAIT, ended).await {
-            Ok(Ok(known)) => check(&known).unwrap_or(Err(Reason::RevocationUnavailable)),
-            _ => Err(Reason::RevocationUnavailable),
-        }
+        let known = self.known.borrow();
+        check(&known, max_stale).unwrap_or(Err(Reason::RevocationUnavailable))
     }
 
-    /// Fetches the list three times in `maxAge`, so that two fetches may fail before anyone is refused.
-    pub async fn run(&self, of: &Revocation, http: &HttpClient, observe: &Observe) {
+    /// Fetches the list three times in `maxAge`, so that two fetches may fail before a newer one is missed.
+    pub async fn run(&self, of: &Revocation, http: &HttpClient, kept: &KeptLists, observe: &Observe) {
+        let (mut loaded, mut written) = (false, None);
+        // A list can be verified only with keys: without this the first fetch fails whenever it overtakes that of the keys.
+        of.of.keys.first_known().await;
         loop {
             let began = Instant::now();
             let pause = match of.source() {
                 Source::List(url) => {
-                    let fetched = self.fetch(of, http, url, began).await;
+                    if !std::mem::replace(&mut loaded, true) {
+                        self.load(of, kept, &url).await;
+                    }
+                    let fetched = self.fetch(of, http, &url, began).await;
                     observe(fetched.as_ref().map(|_| ()).map_err(|error| &**error));
+                    let (edition, text) = fetched.map_or((None, None), |(edition, text)| (Some(edition), text));
                     self.known.send_modify(|known| {
-                        known.failing = fetched.is_err();
+                        known.failing = edition.is_none();
                         // The last good one stays: it is good until it is too old.
-                        known.edition = fetched.ok().or(known.edition.take());
+                        known.edition = edition.clone().or(known.edition.take());
                     });
+                    if let (Some(edition), Some(text)) = (edition, text) {
+                        written = Some(self.keep(of, kept, &url, written, &edition, &text).await);
+                    }
                     (of.config.max_age / 3).mul_f64(1.0 - 0.1 * fastrand::f64()).max(SHORTEST_PAUSE)
                 }
                 source => {
@@ -118,22 +160,75 @@ impl RevocationList {
                     IDLE_PAUSE
                 }
             };
-            // Nothing was asked yet: the first who needs the list need not wait.
+            // Nothing was asked yet: the first request that needs the list need not wait.
             let soonest = if pause == IDLE_PAUSE { began } else { began + SHORTEST_PAUSE };
+            let waits = pause == IDLE_PAUSE || self.known.borrow().failing;
             tokio::select! {
                 () = tokio::time::sleep_until(began + pause) => {}
                 () = async { self.wanted.notified().await; tokio::time::sleep_until(soonest).await; } => {}
+                // Newer keys or metadata may be what was missing.
+                () = async { of.of.keys.next_fetch().await; tokio::time::sleep_until(soonest).await; }, if waits => {}
             }
         }
+    }
+
+    /// Takes the list that an earlier process kept, unless it is too old to serve.
+    async fn load(&self, of: &Revocation, kept: &KeptLists, url: &Url) {
+        let now = of.of.clock.now();
+        let found = match kept.load(&of.of.issuer, url, now).await {
+            Ok(None) => return,
+            Ok(Some(found)) => found,
+            Err(why) => return tracing::warn!(issuer = of.of.issuer, why, "the kept list of revoked tokens is not used"),
+        };
+        let aged = UnixTime(found.asked_at).until(now);
+        if aged > of.max_stale() {
+            return tracing::info!(issuer = of.of.issuer, age = aged.as_secs(), "the kept list of revoked tokens is too old");
+        }
+        match verify(of, &found.list).await {
+            Ok((revoked, issued_at)) => {
+                let (revoked, asked_at) = (Arc::new(revoked), Instant::now());
+                let edition = Edition { revoked, issued_at, etag: None, asked_at, aged };
+                self.known.send_modify(|known| known.edition = Some(edition));
+                tracing::info!(
+                    issuer = of.of.issuer,
+                    age = aged.as_secs(),
+                    "until a newer one comes, the kept list of revoked tokens is used"
+                );
+            }
+            Err(why) => tracing::warn!(issuer = of.of.issuer, why, "the kept list of revoked tokens is not used"),
+        }
+    }
+
+    /// Writes a new list to disk when something else is revoked, or when the written one has come to look old. Disks of
+    /// small devices wear out.
+    async fn keep(
+        &self,
+        of: &Revocation,
+        kept: &KeptLists,
+        url: &Url,
+        written: Option<Written>,
+        edition: &Edition,
+        text: &str,
+    ) -> Written {
+        let again = of.config.max_age.max(of.max_stale() / 10);
+        if let Some(written) = written
+            && written.revoked == edition.revoked
+            && written.at.elapsed() < again
+        {
+            return written;
+        }
+        let asked_at = of.of.clock.now().minus(edition.age());
+        kept.keep(&of.of.issuer, url, asked_at, text).await;
+        Written { revoked: edition.revoked.clone(), at: Instant::now() }
     }
 
     async fn fetch(
         &self,
         of: &Revocation,
         http: &HttpClient,
-        url: Url,
+        url: &Url,
         asked_at: Instant,
-    ) -> Result<Edition, Cow<'static, str>> {
+    ) -> Result<(Edition, Option<String>), Cow<'static, str>> {
         // What was signed too long ago is asked for anew: a 304 would make it no younger.
         let now = of.of.clock.now();
         let known = self.known.borrow().edition.clone();
@@ -143,9 +238,11 @@ impl RevocationList {
         if let Some(etag) = known.as_ref().filter(|known| young(known)).and_then(|known| known.etag.clone()) {
             headers.insert(IF_NONE_MATCH, etag);
         }
-        let answer = http.get(&url, headers).await.map_err(|failed| failed.to_string())?;
+        let answer = http.get(url, headers).await.map_err(|failed| failed.to_string())?;
         match (answer.status, known) {
-            (StatusCode::NOT_MODIFIED, Some(known)) if young(&known) => Ok(Edition { asked_at, ..known }),
+            (StatusCode::NOT_MODIFIED, Some(known)) if young(&known) => {
+                Ok((Edition { asked_at, aged: Duration::ZERO, ..known }, None))
+            }
             (StatusCode::OK, known) => {
                 let text = std::str::from_utf8(&answer.body).map_err(|_| "the list is no JWT")?.trim();
                 let (revoked, issued_at) = verify(of, text).await?;
@@ -164,10 +261,11 @@ impl RevocationList {
                     return Err("the list is older than the one before it".into());
                 }
                 let etag = answer.headers.get(ETAG).cloned();
-                Ok(Edition { revoked: std::sync::Arc::new(revoked), issued_at, etag, asked_at })
+                let (revoked, aged) = (Arc::new(revoked), Duration::ZERO);
+                Ok((Edition { revoked, issued_at, etag, asked_at, aged }, Some(text.to_owned())))
             }
             (status, _) => {
-                Err(format!("{}: the authority answered with status {}", place(&url), status.as_u16()).into())
+                Err(format!("{}: the authority answered with status {}", place(url), status.as_u16()).into())
             }
         }
     }
@@ -194,7 +292,7 @@ async fn verify(of: &Revocation, text: &str) -> Result<(Revoked, i64), &'static 
     read(signed_claims(&jws, &keys).ok_or(UNSIGNED)?, &of.of.issuer)
 }
 
-fn usable(of: &Revocation) -> Result<std::sync::Arc<KeySet>, &'static str> {
+fn usable(of: &Revocation) -> Result<Arc<KeySet>, &'static str> {
     match of.of.keys.current() {
         Keys::Usable(keys) => Ok(keys),
         Keys::Unavailable => Err("the authority's keys are not known"),

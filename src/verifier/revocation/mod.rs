@@ -2,12 +2,15 @@
 //!
 //! Four ways to know: our own issuer says so in process; an issuer publishes a signed list; a plgd issuer is asked for
 //! each token at its tokens endpoint; an authorization server is asked by introspection (RFC 7662). What is known is at
-//! most [`RevocationConfig::max_age`] old. A state that cannot be had refuses the request with 503: it is never guessed.
+//! most [`RevocationConfig::max_age`] old while the source answers, and serves for [`RevocationConfig::max_stale`] while it
+//! does not. After that the request is refused with 503: a state is never guessed.
 //!
 //! All asking happens in [`Revocation::run`], away from the threads that serve requests.
 
 mod asked;
+mod kept_list;
 mod list;
+mod method;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,8 +19,8 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use url::Url;
 
-use super::TokenFacts;
 use super::bearer::BearerToken;
+use super::{KeySource, TokenFacts};
 use crate::domain::claims::Claims;
 use crate::domain::clock::SharedClock;
 use crate::domain::oauth::ClientAuthMethod;
@@ -28,15 +31,20 @@ use crate::http_client::HttpClient;
 use crate::jose::Algorithm;
 use crate::jose::live_keys::LiveKeys;
 use asked::{AskedStates, Question};
+pub use kept_list::KeptLists;
 use list::RevocationList;
+pub use method::Method;
+use method::Planned;
 
 /// How it is found out whether a token of an authority is revoked.
 #[derive(Clone, Debug)]
 pub struct RevocationConfig {
     /// Who is asked.
     pub kind: RevocationKind,
-    /// How old the answer may be.
+    /// How old the answer may be while the source answers.
     pub max_age: Duration,
+    /// How old it may be while the source does not answer. A smaller value than `max_age` means `max_age`.
+    pub max_stale: Duration,
     /// What happens to a request when there is none.
     pub on_failure: OnFailure,
     /// Where to ask, instead of where the issuer's metadata says.
@@ -50,6 +58,7 @@ impl Default for RevocationConfig {
         Self {
             kind: RevocationKind::Auto,
             max_age: Duration::from_secs(30),
+            max_stale: Duration::from_mins(15),
             on_failure: OnFailure::Refuse,
             endpoint: None,
             credential: None,
@@ -95,11 +104,14 @@ pub struct IntrospectionClient {
 /// Called after each question to an authority, with its error: which URL, and why. Nothing of the answer.
 pub type Observe = Arc<dyn Fn(Result<(), &str>) + Send + Sync>;
 
+/// Called when the way in which revocations are found out is known, and when it changes.
+pub type ObserveMethod = Arc<dyn Fn(&Method) + Send + Sync>;
+
 /// Where a state comes from.
 #[derive(Clone, Debug)]
 enum Source {
     /// Nothing is ever revoked.
-    Nobody,
+    Nobody(&'static str),
     /// Our own issuer.
     Own(RevokedNow),
     /// A signed list at this URL.
@@ -137,26 +149,25 @@ pub struct Revocation {
 }
 
 impl Revocation {
-    /// The state of an issuer's tokens. `own` is there when that is our own issuer; `discovered` says whether its metadata is
-    /// read at all.
+    /// The state of an issuer's tokens. `own` is there when that is our own issuer; `keys` is how its keys are found.
     pub(super) fn new(
         config: RevocationConfig,
         of: Issuer,
         client: Option<IntrospectionClient>,
         own: Option<RevokedNow>,
-        discovered: bool,
+        keys: &KeySource,
     ) -> Self {
-        use RevocationKind as Kind;
-        let fixed = match (config.kind, own, config.endpoint.clone()) {
-            (Kind::None, ..) => Some(Source::Nobody),
-            (_, Some(own), _) => Some(Source::Own(own)),
-            (Kind::List, None, Some(url)) => Some(Source::List(url)),
-            (Kind::Plgd, None, Some(url)) => Some(Source::Plgd(url)),
-            (Kind::Introspection, None, Some(url)) => Some(Source::Introspection(url)),
-            (Kind::Auto, None, _) if !discovered => Some(Source::Nobody),
-            _ => None,
+        let fixed = match (config.planned(keys), own) {
+            (Planned::Nobody(why), _) => Some(Source::Nobody(why)),
+            (Planned::Own, Some(own)) => Some(Source::Own(own)),
+            // An own issuer that is not there answers nothing.
+            (Planned::Own, None) => Some(Source::Unknown),
+            (Planned::List(url), _) => Some(Source::List(url)),
+            (Planned::Plgd(url), _) => Some(Source::Plgd(url)),
+            (Planned::Introspection(url), _) => Some(Source::Introspection(url)),
+            (Planned::Metadata(_), _) => None,
         };
-        let asked = AskedStates::new(config.max_age);
+        let asked = AskedStates::new(config.max_age, config.max_stale.max(config.max_age));
         let (found, list) = (ArcSwapOption::empty(), RevocationList::default());
         Self { config, of, client, fixed, found, was_named: AtomicBool::new(false), list, asked }
     }
@@ -164,13 +175,60 @@ impl Revocation {
     /// Whether anything can ever be revoked here.
     #[must_use]
     pub fn is_checked(&self) -> bool {
-        !matches!(self.fixed, Some(Source::Nobody))
+        !matches!(self.fixed, Some(Source::Nobody(_)))
     }
 
     /// Whether [`Revocation::run`] has anything to do.
     #[must_use]
     pub fn needs_run(&self) -> bool {
-        !matches!(self.fixed, Some(Source::Nobody | Source::Own(_)))
+        !matches!(self.fixed, Some(Source::Nobody(_) | Source::Own(_)))
+    }
+
+    /// How it is found out, as far as that is known now.
+    #[must_use]
+    pub fn method(&self) -> Method {
+        match self.source() {
+            Source::Nobody(why) => Method::None(why),
+            Source::Own(_) => Method::Own,
+            Source::List(url) => Method::List(url),
+            Source::Plgd(url) => Method::Plgd(url),
+            Source::Introspection(url) => Method::Introspection(url),
+            Source::Unknown if self.of.keys.metadata().is_none() => Method::NotReadYet,
+            Source::Unknown => Method::Unusable,
+        }
+    }
+
+    /// How old the list is; `None` where there is none.
+    #[must_use]
+    pub fn age(&self) -> Option<Duration> {
+        match self.source() {
+            Source::List(_) => self.list.age(),
+            _ => None,
+        }
+    }
+
+    /// For how long what is known serves when the source does not answer.
+    #[must_use]
+    pub fn max_stale(&self) -> Duration {
+        self.config.max_stale.max(self.config.max_age)
+    }
+
+    /// Whether requests can be judged now, as far as that can be known without a token.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        match self.source() {
+            Source::List(_) => self.age().is_some_and(|age| age <= self.max_stale()),
+            Source::Unknown => false,
+            _ => true,
+        }
+    }
+
+    /// Waits until the first list has come, or could not be fetched; at once where there is no list.
+    pub async fn first_known(&self) {
+        self.of.keys.first_known().await;
+        if matches!(self.source(), Source::List(_)) {
+            self.list.first_known().await;
+        }
     }
 
     /// Checks a token that is good otherwise.
@@ -183,10 +241,12 @@ impl Revocation {
         let now = self.of.clock.now();
         let checked = match self.source() {
             // Nobody could ever end it.
-            Source::Nobody if facts.never_expires() => return Err(Reason::NoExpiry),
-            Source::Nobody => return Ok(()),
+            Source::Nobody(_) if facts.never_expires() => return Err(Reason::NoExpiry),
+            Source::Nobody(_) => return Ok(()),
             Source::Own(revoked) => facts.check_not_revoked(&revoked.current(), now),
-            Source::List(_) => self.list.check(facts, self.config.max_age, now).await,
+            Source::List(_) => {
+                self.list.check(facts, (self.config.max_age, self.max_stale()), now).await
+            }
             Source::Plgd(_) => self.asked.check(facts, || Question::plgd(bearer)).await,
             Source::Introspection(_) => {
                 self.asked.check(facts, || Some(Question::introspection(bearer))).await
@@ -200,9 +260,23 @@ impl Revocation {
         }
     }
 
-    /// Asks, for ever; dropping the future ends it.
-    pub async fn run(self: Arc<Self>, http: HttpClient, observe: Observe) {
-        tokio::join!(self.list.run(&self, &http, &observe), self.asked.run(&self, &http, &observe));
+    /// Asks until the future is dropped. `kept` is where the last list is kept over a restart.
+    pub async fn run(self: Arc<Self>, http: HttpClient, kept: KeptLists, observe: Observe) {
+        tokio::join!(self.list.run(&self, &http, &kept, &observe), self.asked.run(&self, &http, &observe));
+    }
+
+    /// Tells `observe` the method when it is known and when it changes, until the future is dropped.
+    pub async fn watch_method(self: Arc<Self>, observe: ObserveMethod) {
+        let mut told = None;
+        self.of.keys.first_known().await;
+        loop {
+            let method = self.method();
+            if told.as_ref() != Some(&method) {
+                observe(&method);
+                told = Some(method);
+            }
+            self.of.keys.next_fetch().await;
+        }
     }
 
     fn source(&self) -> Source {
@@ -219,8 +293,8 @@ impl Revocation {
         }
         let source = match self.read(&metadata) {
             // A document with less in it than the one before must not bring revoked tokens back.
-            Source::Nobody if self.was_named.load(Ordering::Relaxed) => Source::Unknown,
-            Source::Nobody => Source::Nobody,
+            Source::Nobody(_) if self.was_named.load(Ordering::Relaxed) => Source::Unknown,
+            nobody @ Source::Nobody(_) => nobody,
             named => {
                 self.was_named.store(true, Ordering::Relaxed);
                 named
@@ -237,7 +311,7 @@ impl Revocation {
             Url::parse(text).ok().filter(|url| is_acceptable(url, &self.of.issuer))
         };
         match self.config.kind {
-            RevocationKind::None => Source::Nobody,
+            RevocationKind::None => Source::Nobody(method::CONFIGURED),
             RevocationKind::List => url(LIST).map_or(Source::Unknown, Source::List),
             RevocationKind::Plgd => url(PLGD).map_or(Source::Unknown, Source::Plgd),
             RevocationKind::Introspection => {
@@ -249,7 +323,7 @@ impl Revocation {
             RevocationKind::Auto if metadata.contains(PLGD) => {
                 url(PLGD).map_or(Source::Unknown, Source::Plgd)
             }
-            RevocationKind::Auto => Source::Nobody,
+            RevocationKind::Auto => Source::Nobody(method::NOT_NAMED),
         }
     }
 }
