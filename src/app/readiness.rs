@@ -48,7 +48,8 @@ impl Conditions {
             missing.push(format!("store (nothing can be written: {why})"));
         }
         if wants(Readiness::Authorities) {
-            let without = self.authorities.values().filter(|authority| !authority.keys().is_usable());
+            let is_known = |it: &Authority| it.keys().is_usable() && it.revocation().is_known();
+            let without = self.authorities.values().filter(|authority| !is_known(authority));
             missing.extend(named("authorities", without.map(|authority| authority.name())));
         }
         if wants(Readiness::Credentials) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::sockets::Sockets;
 use crate::endpoints::admin::{
-    Authority as AuthorityStatus, Credential, KeyLeftOut, Listener, Status, StatusOf,
+    Authority as AuthorityStatus, Credential, KeyLeftOut, Listener, Revocation as RevocationStatus, Status, StatusOf,
 };
 use crate::jose::key_set::LeftOut;
 use crate::jose::live_keys::Keys;
@@ -53,5 +53,17 @@ fn of_authority(authority: &Authority) -> AuthorityStatus {
         keys_age_seconds: keys.age().map(|age| age.as_secs()),
         last_error: keys.last_error().map(Cow::into_owned),
         clock_skew_seconds: keys.clock_skew(),
+        revocation: of_revocation(authority),
+    }
+}
+
+fn of_revocation(authority: &Authority) -> RevocationStatus {
+    let revocation = authority.revocation();
+    let method = revocation.method();
+    RevocationStatus {
+        method: method.code(),
+        description: method.to_string(),
+        age_seconds: revocation.age().map(|age| age.as_secs()),
+        max_stale_seconds: revocation.max_stale().as_secs(),
     }
 }

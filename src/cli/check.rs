@@ -3,15 +3,17 @@
 use std::path::Path;
 
 use clap::Args;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{ConfigFile, Ended};
 use crate::config::{self, Loaded, Problem, Problems};
+use crate::verifier::{AuthorityConfig, KeySource};
 
 /// Shown below the options.
 pub const AFTER_HELP: &str = "\
 Every error is printed at once, each with file, line and key. The files that the configuration names are read,
-and the variables that it uses must be set.
+and the variables that it uses must be set. Of each authority it says where its keys come from and how it is found out
+whether a token was revoked.
 
 Examples:
   m2m-sidecar check --config sidecar.yaml && systemctl restart m2m-sidecar";
@@ -42,17 +44,34 @@ pub fn check(options: &Options) -> anyhow::Result<()> {
     ];
     let said: Vec<_> =
         parts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
-    super::print(&format!("{}: ok ({})", file.display(), said.join(", ")))
+    let mut text = format!("{}: ok ({})", file.display(), said.join(", "));
+    for authority in &config.authorities {
+        text.push_str(&format!("\nauthority {}: {}", authority.name, described(authority)));
+    }
+    super::print(&text)
+}
+
+/// Where an authority's keys come from, and how it is found out whether its tokens are revoked.
+fn described(authority: &AuthorityConfig) -> String {
+    let keys = match &authority.keys {
+        KeySource::OwnIssuer => "of the sidecar's own issuer, in process".to_owned(),
+        KeySource::Discovery => format!("by discovery of {}", authority.issuer),
+        KeySource::Url(url) => format!("from {}{}", url.origin().ascii_serialization(), url.path()),
+        KeySource::File(file) => format!("from the file {}", file.display()),
+    };
+    format!("keys {keys}; revocation: {}", authority.revocation.described(&authority.keys))
 }
 
 fn check_as_json(file: &Path) -> anyhow::Result<()> {
-    let (errors, warnings) = match config::load(file, &config::process_environment) {
-        Ok(Loaded { warnings, .. }) => (Vec::new(), warnings),
-        Err(Problems(errors)) => (errors, Vec::new()),
+    let (errors, warnings, authorities) = match config::load(file, &config::process_environment) {
+        Ok(Loaded { warnings, config }) => (Vec::new(), warnings, config.authorities),
+        Err(Problems(errors)) => (errors, Vec::new(), Vec::new()),
     };
+    let authorities: Map<String, Value> =
+        authorities.iter().map(|authority| (authority.name.clone(), described(authority).into())).collect();
     let shown = |problems: &[Problem]| problems.iter().map(problem).collect::<Vec<_>>();
     let ok = errors.is_empty();
-    super::print_json(&json!({ "ok": ok, "errors": shown(&errors), "warnings": shown(&warnings) }))?;
+    super::print_json(&json!({ "ok": ok, "errors": shown(&errors), "warnings": shown(&warnings), "authorities": authorities }))?;
     if ok { Ok(()) } else { Err(Ended::Refused.into()) }
 }
 

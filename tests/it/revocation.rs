@@ -10,13 +10,22 @@ use tokio::time::Instant;
 use crate::support::authority::{Authority, Endpoint};
 use crate::support::behave::{Behave, Gate};
 use crate::support::client::{RawAnswer, get, post_form};
+use crate::support::clock::MovableClock;
 use crate::support::sidecar::Sidecar;
 use crate::support::upstream::Upstream;
-use crate::support::{PATIENCE, logs, now};
+use crate::support::{PATIENCE, logs, now, until};
 
 /// A sidecar that trusts `authority`, with this text as its `revocation`.
 async fn sidecar(authority: &Authority, revocation: &str, upstream: &Upstream) -> Sidecar {
-    let yaml = format!(
+    let yaml = yaml_of(authority, revocation, upstream);
+    let builder = Sidecar::builder().secret_file("secret", "res:server", "a secret of 16 bytes: %+");
+    let sidecar = builder.start(&yaml).await;
+    authority.wait_for_fetches(Endpoint::Jwks, 1).await;
+    sidecar
+}
+
+fn yaml_of(authority: &Authority, revocation: &str, upstream: &Upstream) -> String {
+    format!(
         r#"
 stateDir: "@DIR@/state"
 probes: {{ listen: 127.0.0.1:0 }}
@@ -29,11 +38,7 @@ inbound:
         authority.issuer(),
         authority.token_url(),
         upstream.url()
-    );
-    let builder = Sidecar::builder().secret_file("secret", "res:server", "a secret of 16 bytes: %+");
-    let sidecar = builder.start(&yaml).await;
-    authority.wait_for_fetches(Endpoint::Jwks, 1).await;
-    sidecar
+    )
 }
 
 async fn ask(sidecar: &Sidecar, token: &str) -> RawAnswer {
@@ -178,7 +183,7 @@ async fn a_sidecar_elsewhere_learns_from_the_signed_list() {
     let elsewhere = Sidecar::start(&format!(
         r#"
 stateDir: "@DIR@"
-authorities: {{ remote: {{ issuer: "http://{at}", revocation: {{ kind: auto, maxAge: 3s }} }} }}
+authorities: {{ remote: {{ issuer: "http://{at}", revocation: {{ kind: auto, maxAge: 3s, maxStale: 3s }} }} }}
 inbound:
   - {{ name: api, listen: 127.0.0.1:0, upstream: "{}", authorities: [remote], audiences: any, rules: [{{ paths: ["/**"] }}] }}
 "#,
@@ -344,6 +349,171 @@ async fn a_place_that_is_named_but_unusable_is_not_the_same_as_none() {
     assert_eq!(judge(&auto, &silent.token().sign()).await, is(200, "-"));
 }
 
+/// A token that the list revokes, and one that it does not, once both are judged so.
+async fn revoked_and_good(authority: &Authority, sidecar: &Sidecar) -> (String, String) {
+    authority.revoke("one");
+    let day = 24 * 3600;
+    let revoked = authority.token().claim("jti", "one").expires_in(day).sign();
+    let good = authority.token().claim("jti", "two").expires_in(day).sign();
+    becomes(sidecar, &revoked, is(401, "revoked")).await;
+    assert_eq!(judge(sidecar, &good).await, is(200, "-"));
+    (revoked, good)
+}
+
+/// How old the list is, as the metrics have it.
+async fn age(sidecar: &Sidecar) -> Option<u64> {
+    let metrics = get(sidecar.address("probes"), "/metrics", &[]).await.text();
+    let line = metrics.lines().find(|line| line.starts_with("m2m_revocation_age_seconds{authority=\"users\"}"));
+    line.map(|line| line.rsplit(' ').next().unwrap().parse().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_list_serves_while_the_issuer_is_away_until_it_is_too_old() {
+    let upstream = Upstream::start();
+    let (authority, sidecar) = with_list("1s, maxStale: 4s", &upstream).await;
+    let (revoked, good) = revoked_and_good(&authority, &sidecar).await;
+    let mark = logs::mark();
+    authority.down().await;
+    until("the list is older than maxAge", async || age(&sidecar).await >= Some(2)).await;
+    assert_eq!(judge(&sidecar, &good).await, is(200, "-"));
+    assert_eq!(judge(&sidecar, &revoked).await, is(401, "revoked"));
+    logs::wait_for_line(mark, &["WARN", "cannot learn what was revoked", "serves_for=\"4s\""]).await;
+    becomes(&sidecar, &good, is(503, "revocation_unavailable")).await;
+    assert!(age(&sidecar).await >= Some(4));
+    authority.up();
+    becomes(&sidecar, &good, is(200, "-")).await;
+    assert_eq!(judge(&sidecar, &revoked).await, is(401, "revoked"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_list_serves_after_a_restart_while_the_issuer_is_away() {
+    let upstream = Upstream::start();
+    let authority = Authority::start();
+    authority.advertise("revocation_list_uri", "/revocations");
+    authority.revoke("one");
+    let yaml = yaml_of(&authority, "auto", &upstream);
+    let second = Sidecar::builder().secret_file("secret", "res:server", "a secret of 16 bytes: %+").start(&yaml).await;
+    let (revoked, good) = revoked_and_good(&authority, &second).await;
+    let state = second.path("state");
+    until("keys and list are kept", async || {
+        let kept = std::fs::read_dir(&state).map_or(0, |dir| {
+            dir.filter(|file| file.as_ref().is_ok_and(|file| file.path().extension() == Some("json".as_ref()))).count()
+        });
+        kept == 2
+    })
+    .await;
+    authority.down().await;
+    let clock = MovableClock::now();
+    let third = second.stop_keeping_state().await.clock(clock.clone()).start(&yaml).await;
+    assert_eq!(judge(&third, &revoked).await, is(401, "revoked"));
+    assert_eq!(judge(&third, &good).await, is(200, "-"));
+    // After `maxStale`, 15 minutes unless it is set, it serves no more.
+    let builder = third.stop_keeping_state().await;
+    clock.forward(Duration::from_secs(16 * 60));
+    let fourth = builder.clock(clock).start(&yaml).await;
+    assert_eq!(judge(&fourth, &good).await, is(503, "revocation_unavailable"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kept_list_of_somebody_else_is_not_believed() {
+    let upstream = Upstream::start();
+    let (authority, sidecar) = with_list("30s", &upstream).await;
+    assert_eq!(judge(&sidecar, &authority.token().sign()).await, is(200, "-"));
+    let state = sidecar.path("state");
+    let kept = || {
+        let files = std::fs::read_dir(&state).into_iter().flatten().flatten().map(|file| file.path());
+        files.filter(|file| file.display().to_string().contains("revocations-")).find(|file| file.extension() == Some("json".as_ref()))
+    };
+    until("the list is kept", async || kept().is_some()).await;
+    let file = kept().expect("just seen");
+    let mut text: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    let stranger = Authority::start();
+    let forged = json!({"iss": authority.issuer(), "iat": now(), "revoked": []});
+    text["list"] = stranger.token().header("typ", "m2m-revocations+jwt").sign_payload(&forged).into();
+    std::fs::write(&file, text.to_string()).unwrap();
+    authority.down().await;
+    let builder = sidecar.stop_keeping_state().await;
+    let again = builder.start(&yaml_of(&authority, "auto", &upstream)).await;
+    assert_eq!(judge(&again, &authority.token().sign()).await, is(503, "revocation_unavailable"));
+}
+
+/// The list came before the keys that verify it, and was not asked for again for a second.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_has_no_second_without_the_list() {
+    let upstream = Upstream::start();
+    let authority = Authority::start();
+    let gate = Gate::closed();
+    authority.behave_next(Endpoint::Jwks, [Behave::Hold(gate.clone())]);
+    let list = format!("{{ kind: list, endpoint: \"{}/revocations\" }}", authority.issuer());
+    let yaml = yaml_of(&authority, &list, &upstream)
+        .replace("revocation:", &format!("jwksUri: \"{}\", revocation:", authority.jwks_url()));
+    let builder = Sidecar::builder().secret_file("secret", "res:server", "a secret of 16 bytes: %+");
+    let sidecar = builder.start(&yaml).await;
+    authority.wait_for_fetches(Endpoint::Jwks, 1).await;
+    let token = authority.token().sign();
+    let (answer, ()) = tokio::join!(judge(&sidecar, &token), async { gate.open() });
+    assert_eq!(answer, is(200, "-"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn readiness_by_authorities_waits_for_the_list_too() {
+    let upstream = Upstream::start();
+    let authority = Authority::start();
+    authority.advertise("revocation_list_uri", "/revocations");
+    authority.behave(Endpoint::Revocations, Behave::Status(500));
+    let yaml = format!("readiness: [authorities]\n{}", yaml_of(&authority, "{ maxAge: 1s }", &upstream));
+    let builder = Sidecar::builder().secret_file("secret", "res:server", "a secret of 16 bytes: %+");
+    let sidecar = builder.start(&yaml).await;
+    authority.wait_for_fetches(Endpoint::Revocations, 1).await;
+    let ready = get(sidecar.address("probes"), "/readyz", &[]).await;
+    assert!(ready.status == 503 && ready.text().contains("authorities (users)"), "{}", ready.text());
+    authority.behave(Endpoint::Revocations, Behave::Normal);
+    until("it is ready", async || get(sidecar.address("probes"), "/readyz", &[]).await.status == 200).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_and_the_status_say_which_way_is_asked() {
+    let upstream = Upstream::start();
+    let admin = "admin: { listen: 127.0.0.1:0, tokenFile: \"@DIR@/admin\" }\n";
+    let token = "an-admin-token-of-enough-bytes-0123456789";
+    for (member, revocation, with_uri, level, method, said) in [
+        ("revocation_list_uri", "auto", false, "INFO", "list", "list at "),
+        ("plgd_tokens_endpoint", "auto", false, "INFO", "plgd", "plgd's tokens endpoint at "),
+        ("nothing_of_interest", "auto", false, "INFO", "none", "none (the issuer's metadata names neither"),
+        ("nothing_of_interest", "none", false, "INFO", "none", "none (the configuration says so)"),
+        ("revocation_list_uri", "auto", true, "WARN", "none", "none (`jwksUri` or `jwksFile` names the keys"),
+    ] {
+        let authority = Authority::start();
+        authority.advertise(member, "/revocations");
+        let mut yaml = yaml_of(&authority, revocation, &upstream) + admin;
+        let name = format!("users-{}", authority.address().port());
+        yaml = yaml.replace("users", &name);
+        if with_uri {
+            yaml = yaml.replace("revocation:", &format!("jwksUri: \"{}\", revocation:", authority.jwks_url()));
+        }
+        let mark = logs::mark();
+        let builder = Sidecar::builder()
+            .secret_file("secret", "res:server", "a secret of 16 bytes: %+")
+            .secret_file("admin", "admin", token);
+        let sidecar = builder.start(&yaml).await;
+        logs::wait_for_line(mark, &[level, &name, "revocation=", said]).await;
+        let headers = [("Authorization", format!("Bearer {token}"))];
+        let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let status = get(sidecar.address("admin"), "/status", &headers).await.json();
+        let shown = &status["authorities"][0]["revocation"];
+        assert_eq!(shown["method"], method, "{shown}");
+        assert!(shown["description"].as_str().unwrap().starts_with(said), "{shown}");
+        if method == "list" {
+            until("the list is there", async || {
+                let status = get(sidecar.address("admin"), "/status", &headers).await.json();
+                status["authorities"][0]["revocation"]["age_seconds"].is_u64()
+            })
+            .await;
+            assert_eq!(shown["max_stale_seconds"], 900, "{shown}");
+        }
+    }
+}
+
 // ---- plgd's tokens endpoint
 
 async fn with_plgd(upstream: &Upstream) -> (Authority, Sidecar) {
@@ -399,18 +569,36 @@ async fn a_good_answer_is_asked_for_again_when_it_is_too_old() {
     let upstream = Upstream::start();
     let authority = Authority::start();
     authority.advertise("plgd_tokens_endpoint", "/api/v1/tokens");
-    let sidecar = sidecar(&authority, "{ maxAge: 1s }", &upstream).await;
+    let sidecar = sidecar(&authority, "{ maxAge: 1s, maxStale: 1s }", &upstream).await;
     let token = authority.token().claim("jti", UUIDS[0]).sign();
     assert_eq!(judge(&sidecar, &token).await, is(200, "-"));
     authority.revoke(UUIDS[0]);
     becomes(&sidecar, &token, is(401, "revoked")).await;
     assert_eq!(authority.fetches(Endpoint::PlgdTokens), 2);
-    // And an endpoint that is gone tells nothing.
+    // An endpoint that is gone tells nothing.
     let other = authority.token().claim("jti", UUIDS[1]).sign();
     assert_eq!(judge(&sidecar, &other).await, is(200, "-"));
     authority.down().await;
     becomes(&sidecar, &other, is(503, "revocation_unavailable")).await;
     assert_eq!(judge(&sidecar, &token).await, is(401, "revoked"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_good_answer_serves_while_the_endpoint_is_away() {
+    let upstream = Upstream::start();
+    let authority = Authority::start();
+    authority.advertise("plgd_tokens_endpoint", "/api/v1/tokens");
+    let sidecar = sidecar(&authority, "{ maxAge: 1s, maxStale: 4s }", &upstream).await;
+    let token = authority.token().claim("jti", UUIDS[0]).sign();
+    let unknown = authority.token().claim("jti", UUIDS[1]).sign();
+    let began = Instant::now();
+    assert_eq!(judge(&sidecar, &token).await, is(200, "-"));
+    authority.down().await;
+    until("the answer is older than maxAge", async || began.elapsed() > Duration::from_secs(2)).await;
+    assert_eq!(judge(&sidecar, &token).await, is(200, "-"));
+    assert_eq!(judge(&sidecar, &unknown).await, is(503, "revocation_unavailable"));
+    becomes(&sidecar, &token, is(503, "revocation_unavailable")).await;
+    assert!(began.elapsed() >= Duration::from_secs(4));
 }
 
 #[tokio::test(flavor = "multi_thread")]

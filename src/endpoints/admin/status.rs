@@ -76,6 +76,8 @@ pub struct Authority {
     pub last_error: Option<String>,
     /// By how many seconds its clock is ahead of ours, negative: behind; null: it has not said.
     pub clock_skew_seconds: Option<i64>,
+    /// How it is found out whether its tokens are revoked.
+    pub revocation: Revocation,
 }
 
 /// A key of an authority's set that is not used.
@@ -85,6 +87,20 @@ pub struct KeyLeftOut {
     pub key: String,
     /// Why it is not used.
     pub why: String,
+}
+
+/// How it is found out whether an authority's tokens are revoked.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Revocation {
+    /// `none`, `own`, `list`, `plgd`, `introspection`, or `unknown` as long as the authority's metadata was not read.
+    pub method: &'static str,
+    /// The same for people: where is asked, or why nobody is.
+    pub description: String,
+    /// How old the list of revoked tokens is; null: there is no list.
+    pub age_seconds: Option<u64>,
+    /// How old what is known may be while the authority does not answer; after that requests are refused with 503,
+    /// unless `onFailure` says otherwise.
+    pub max_stale_seconds: u64,
 }
 
 /// A listener.
