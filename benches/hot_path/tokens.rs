@@ -59,6 +59,7 @@ impl Issuing {
             clock_skew: Duration::from_secs(60),
             max_stale: Duration::from_secs(3600),
             revocation: RevocationConfig::default(),
+            client_id_claims: vec!["client_id".to_owned()],
             require_expiry: true,
             profile: Profile::Standard,
         };

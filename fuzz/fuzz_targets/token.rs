@@ -61,6 +61,7 @@ static VERIFIER: LazyLock<Verifier> = LazyLock::new(|| {
             algorithms: ALGORITHMS.to_vec(),
             clock_skew: Duration::from_secs(60),
             max_stale: Duration::from_secs(3600),
+            client_id_claims: vec!["client_id".to_owned()],
             require_expiry: n == 0,
             profile: [Profile::Standard, Profile::Plgd][n],
             revocation: RevocationConfig {

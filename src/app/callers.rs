@@ -16,7 +16,7 @@ use crate::issuer::{Issuer, Profile};
 use crate::jose::ALGORITHMS;
 use crate::jose::verify::Jws;
 use crate::verifier::{
-    self, Audiences, Authority, AuthorityConfig, BearerToken, CorsPreflight, KeySource, Mode, OwnIssuer,
+    self, Audiences, Authority, AuthorityConfig, BearerToken, CLIENT_ID_CLAIMS, CorsPreflight, KeySource, Mode, OwnIssuer,
     RevocationConfig, Verifier,
 };
 
@@ -66,6 +66,7 @@ fn own_authority(issuer: &str, own: OwnIssuer, clock: SharedClock) -> Arc<Author
         // Nothing is fetched.
         max_stale: Duration::ZERO,
         revocation: RevocationConfig::default(),
+        client_id_claims: CLIENT_ID_CLAIMS.map(str::to_owned).to_vec(),
         require_expiry: false,
         profile: verifier::Profile::Plgd,
     };

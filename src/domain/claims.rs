@@ -65,6 +65,14 @@ impl Claims {
         self.0.get(name)
     }
 
+    /// The claim that a dotted name leads to: the member with that very name, or else, at each dot, the member in front of
+    /// it and in its object what stands behind it. `realm_access.roles` is the member `roles` of the object `realm_access`.
+    /// Where several ways lead to a value, the one with the shortest first member is taken.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<&Value> {
+        find(&self.0, name)
+    }
+
     /// Whether the claim is there, whatever its type.
     #[must_use]
     pub fn contains(&self, name: &str) -> bool {
@@ -165,7 +173,7 @@ fn find<'v>(members: &'v Map<String, Value>, name: &str) -> Option<&'v Value> {
 /// What is wrong with a text that should be a JSON object without repeated members. Of the text it holds a repeated name
 /// at most, cut and escaped.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum JsonFault {
+pub enum DocumentFault {
     /// There is nothing in it.
     #[error("it is empty")]
     Empty,
@@ -197,7 +205,7 @@ pub enum JsonFault {
     },
 }
 
-impl JsonFault {
+impl DocumentFault {
     /// Why [`Claims::parse`] refuses this text; `None` when it does not. Only for documents that are no secret.
     #[must_use]
     pub fn of(json: &[u8]) -> Option<Self> {
@@ -225,16 +233,11 @@ impl JsonFault {
     }
 }
 
-/// What [`StrictVisitor`] says before the name, and how much of the name is shown.
-const REPEATED: &str = "repeated member ";
-const SHOWN: usize = 64;
-
+/// The member that [`StrictVisitor`] found repeated.
 fn repeated_name(error: &serde_json::Error) -> Option<String> {
     let text = error.to_string();
-    let (_, rest) = text.split_once(REPEATED)?;
-    // Behind the name serde_json says where.
-    let name = rest.rsplit_once(" at line ").map_or(rest, |(name, _)| name);
-    Some(name.chars().take(SHOWN).collect::<String>().escape_debug().to_string())
+    let (_, rest) = text.split_once("the member `")?;
+    rest.rsplit_once("` is repeated").map(|(name, _)| name.to_owned())
 }
 
 /// A text that is no JSON object, or one that repeats a member.
@@ -431,6 +434,56 @@ mod tests {
             assert_eq!(fault.contains(" at line"), false, "{fault}");
         }
         assert!(Claims::parse_or_explain(b"{\"a\":1}").is_ok());
+    }
+
+    #[test]
+    fn a_dotted_name_walks_objects_unless_a_member_has_that_very_name() {
+        let token = claims(
+            r#"{"a":{"b":{"c":1},"b.c":2,"x":null},"a.b":{"c":3},"l":[{"m":1}],"t":"x","resource_access":{"my.api":{"roles":["r"]}},
+                "https://plgd.dev/deviceId":"d",".":{"":4}}"#,
+        );
+        for (name, value) in [
+            ("a.b.c", Some("2")),
+            ("a.b", Some(r#"{"c":3}"#)),
+            ("a.x", Some("null")),
+            ("a.y", None),
+            ("a.b.c.d", None),
+            ("t.x", None),
+            ("l.m", None),
+            ("l.0.m", None),
+            ("a.", None),
+            (".a", None),
+            ("", None),
+            ("resource_access.my.api.roles", Some(r#"["r"]"#)),
+            ("https://plgd.dev/deviceId", Some(r#""d""#)),
+        ] {
+            assert_eq!(token.find(name).map(ToString::to_string).as_deref(), value, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_document_is_said() {
+        for (text, said) in [
+            (&b""[..], "it is empty"),
+            (b" \n", "it is empty"),
+            (b"\xef\xbb\xbf{}", "byte order mark (BOM)"),
+            (b"\xff\xfe{\0}\0", "not UTF-8"),
+            (b"\n<!DOCTYPE html><html>", "HTML or XML page"),
+            (b"<?xml?>", "HTML or XML page"),
+            (br#"{"a":{"b":1,"b":2}}"#, "repeats the member `b`,"),
+            (br#"{"x\u001b at line 7":1,"x\u001b at line 7":1}"#, "repeats the member `x\\u{1b} at line 7`,"),
+            (b"[]", "JSON, but no object"),
+            (b"{\"a\": [", "breaks off after 7 bytes"),
+            (b"{\n  'a': 1}", "no JSON (line 2, column 3)"),
+            (b"{} x", "no JSON (line 1, column 4)"),
+        ] {
+            let fault = DocumentFault::of(text).unwrap().to_string();
+            assert!(fault.contains(said), "{fault}");
+            assert!(Claims::parse(text).is_err());
+        }
+        assert_eq!(DocumentFault::of(b"{\"a\":1}"), None);
+        let long = format!("{{\"{0}\":1,\"{0}\":1}}", "x".repeat(100_000));
+        assert!(DocumentFault::of(long.as_bytes()).unwrap().to_string().len() < 200);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use super::provider::{self, parse_public_key};
 use super::{Algorithm, parse_algorithm};
-use crate::domain::claims::{Claims, JsonFault};
+use crate::domain::claims::{Claims, DocumentFault};
 use crate::domain::hash::sha256;
 
 /// How many keys are tried for one token at most: those with its `kid`, or all that fit when it names none.
@@ -33,7 +33,7 @@ const SHOWN_KEYS: usize = 3;
 pub enum InvalidKeySet {
     /// Not a JSON object.
     #[error("not a JWKS document: {0}")]
-    NotJson(JsonFault),
+    NotJson(DocumentFault),
     /// No list `keys`.
     #[error("not a JWKS document: it has no list `keys`")]
     NotAKeySet,
@@ -306,7 +306,7 @@ impl KeySet {
     pub fn parse(json: &[u8]) -> Result<Self, InvalidKeySet> {
         provider::install();
         let document = Claims::parse(json)
-            .map_err(|_| JsonFault::of(json).map_or(InvalidKeySet::NotAKeySet, InvalidKeySet::NotJson))?;
+            .map_err(|_| DocumentFault::of(json).map_or(InvalidKeySet::NotAKeySet, InvalidKeySet::NotJson))?;
         let documents = document.get("keys").and_then(Value::as_array).ok_or(InvalidKeySet::NotAKeySet)?;
         let (mut keys, mut left_out) = (Vec::new(), Vec::new());
         for (place, jwk) in documents.iter().take(MAX_KEYS).enumerate() {

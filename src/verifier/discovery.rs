@@ -12,7 +12,7 @@ use http::header::CACHE_CONTROL;
 use http::{HeaderMap, StatusCode};
 use url::Url;
 
-use crate::domain::claims::{Claims, JsonFault};
+use crate::domain::claims::{Claims, DocumentFault};
 use crate::domain::clock::SharedClock;
 use crate::http_client::{Failed, HttpAnswer, place};
 use crate::jose::key_set::KeySet;
@@ -126,7 +126,7 @@ impl Remote {
         let secure = url.scheme() == "https";
         let answer = self.get(url).await?;
         let metadata = Claims::parse(&answer.body).map_err(|_| {
-            let fault = JsonFault::of(&answer.body).map_or(String::new(), |fault| format!(": {fault}"));
+            let fault = DocumentFault::of(&answer.body).map_or(String::new(), |fault| format!(": {fault}"));
             Failure::Document(format!("the authority's metadata cannot be read{fault}").into())
         })?;
         let text = |name| metadata.get(name).and_then(serde_json::Value::as_str);

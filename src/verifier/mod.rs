@@ -48,6 +48,10 @@ use cache::VerifiedTokens;
 use rules::{InvalidRules, Rule, Rules};
 use token::Reading;
 
+/// The claims that name a token's client where the configuration does not say: of RFC 9068 §2.2, OpenID Connect, Okta and
+/// Entra (version 1).
+pub const CLIENT_ID_CLAIMS: [&str; 4] = ["client_id", "azp", "cid", "appid"];
+
 /// An issuer whose tokens are trusted.
 #[derive(Clone, Debug)]
 pub struct AuthorityConfig {
@@ -69,6 +73,8 @@ pub struct AuthorityConfig {
     pub max_stale: Duration,
     /// How it is found out whether a token is revoked.
     pub revocation: RevocationConfig,
+    /// The claims that may name the client; the first that a token has does.
+    pub client_id_claims: Vec<String>,
     /// Whether a token without `exp` is refused.
     pub require_expiry: bool,
     /// How it writes tokens.
@@ -486,6 +492,7 @@ impl Verifier {
         let reading = Reading {
             forwarded: &self.forwarded_claims,
             asked: self.rules.asked_claims(),
+            client_id: &authority.client_id_claims,
             require_expiry: authority.require_expiry,
             profile: authority.profile,
             now: self.clock.now(),

@@ -25,6 +25,8 @@ pub(super) struct Reading<'a> {
     pub forwarded: &'a [String],
     /// The claims that rules ask about.
     pub asked: &'a [String],
+    /// The claims that may name the client; the first that the token has does.
+    pub client_id: &'a [String],
     /// Whether a token without `exp` is refused.
     pub require_expiry: bool,
     /// How its authority writes tokens.
@@ -98,7 +100,9 @@ impl TokenFacts {
         let after_end = claims.get(AFTER_END).and_then(Value::as_str).and_then(EndMark::parse);
         let jti = claims.string("jti").map_err(wrong)?;
         let scopes = claims.scopes().map_err(wrong)?;
-        let client_id = ["client_id", "azp"].iter().find_map(|name| claims.get(name)?.as_str());
+        // An empty text names nobody.
+        let named = |name: &String| claims.find(name)?.as_str().filter(|text| !text.is_empty());
+        let client_id = reading.client_id.iter().find_map(named);
         let subject = claims.string("sub").map_err(wrong)?;
         let shown_jti = jti.map(|jti| excerpt(jti.as_bytes(), SHOWN_JTI).into_owned());
         let mut texts = vec![
@@ -213,7 +217,7 @@ impl TokenFacts {
         std::str::from_utf8(self.texts.get(SUBJECT)?).ok()
     }
 
-    /// Who asked for the token: `client_id` (RFC 9068 §2.2), or `azp` as OpenID providers call it.
+    /// Who asked for the token, by the first of the authority's `clientIDClaims` that it has.
     #[must_use]
     pub fn client_id(&self) -> Option<&str> {
         std::str::from_utf8(self.texts.get(CLIENT_ID)?).ok()
@@ -297,7 +301,7 @@ fn header_text(claims: &Claims, scopes: &ScopeSet, name: &str) -> Result<Option<
     {
         return Ok(Some(scopes.to_string()));
     }
-    let text = match claims.get(name) {
+    let text = match claims.find(name) {
         Some(Value::Array(items)) => {
             let Some(items) = items.iter().map(scalar).collect::<Option<Vec<_>>>() else { return Ok(None) };
             if items.iter().any(|item| item.is_empty() || item.contains([' ', '\t'])) {
@@ -322,7 +326,7 @@ fn scalar(value: &Value) -> Option<String> {
 
 /// A claim as rules compare it: its text, or those of its items.
 fn claim_items(claims: &Claims, name: &str) -> Option<String> {
-    let value = claims.get(name)?;
+    let value = claims.find(name)?;
     let items = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
     let texts: Vec<_> = items.iter().filter_map(scalar).filter(|text| !text.contains(ITEM_END)).collect();
     Some(texts.join(&ITEM_END.to_string()))
@@ -333,6 +337,7 @@ pub(super) mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::verifier::CLIENT_ID_CLAIMS;
 
     fn read(claims: &str, forwarded: &[&str]) -> Result<TokenFacts, Reason> {
         read_asked(claims, forwarded, &[])
@@ -344,14 +349,15 @@ pub(super) mod tests {
         let (forwarded, asked) = (owned(forwarded), owned(asked));
         let (require_expiry, profile) = (true, Profile::Standard);
         let now = UnixTime(0);
-        let reading = Reading { forwarded: &forwarded, asked: &asked, require_expiry, profile, now };
+        let client_id = &owned(&CLIENT_ID_CLAIMS);
+        let reading = Reading { forwarded: &forwarded, asked: &asked, client_id, require_expiry, profile, now };
         TokenFacts::read(&claims, [1; 32], 3, [2; 16], &reading)
     }
 
     fn read_plgd(claims: &str, now: i64) -> Result<TokenFacts, Reason> {
         let claims = Claims::parse(claims.as_bytes()).unwrap();
         let (require_expiry, profile, now) = (false, Profile::Plgd, UnixTime(now));
-        let reading = Reading { forwarded: &[], asked: &[], require_expiry, profile, now };
+        let reading = Reading { forwarded: &[], asked: &[], client_id: &[], require_expiry, profile, now };
         TokenFacts::read(&claims, [1; 32], 3, [2; 16], &reading)
     }
 
@@ -431,6 +437,34 @@ pub(super) mod tests {
         assert_eq!(facts.subject(), Some("blue"));
         let any = |wanted: &str| facts.has_any_scope(&ScopeSet::parse(wanted).unwrap());
         assert!(any("x w") && !any("x") && !any(""));
+    }
+
+    #[test]
+    fn the_first_of_the_claims_that_name_the_client_does() {
+        for (claims, client) in [
+            (r#"{"exp":9,"appid":"entra","cid":"okta","azp":"oidc","client_id":"rfc"}"#, Some("rfc")),
+            (r#"{"exp":9,"appid":"entra","cid":"okta","azp":"oidc"}"#, Some("oidc")),
+            (r#"{"exp":9,"appid":"entra","cid":"okta"}"#, Some("okta")),
+            (r#"{"exp":9,"appid":"entra","client_id":""}"#, Some("entra")),
+            (r#"{"exp":9,"appid":"entra","cid":7}"#, Some("entra")),
+            (r#"{"exp":9,"sub":"s"}"#, None),
+        ] {
+            assert_eq!(read(claims, &[]).unwrap().client_id(), client, "{claims}");
+        }
+    }
+
+    #[test]
+    fn claims_inside_of_others_are_forwarded_and_asked_for_by_dotted_names() {
+        let facts = read_asked(
+            r#"{"exp":9,"realm_access":{"roles":["a","b"]},"resource_access":{"my.api":{"roles":["c"]}},"x.y":"literal","x":{"y":"z"}}"#,
+            &["realm_access.roles", "x.y", "realm_access"],
+            &["realm_access.roles", "resource_access.my.api.roles", "x.y", "realm_access.none"],
+        )
+        .unwrap();
+        let forwarded: Vec<_> = facts.forwarded().collect();
+        assert_eq!(forwarded, [Some(b"a b".as_slice()), Some(b"literal"), None]);
+        let has = |place, value: &str| facts.claim_is_one_of(place, &[value.to_owned()]);
+        assert!(has(0, "b") && has(1, "c") && has(2, "literal") && !has(2, "z") && !has(3, "a"));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::config::name::{
     Audience, ClaimName, ClaimValue, IdentityHeader, Method, Name, PathPattern, Scope,
 };
 use crate::config::value::{FilePath, GoDuration, Size};
+use crate::verifier::CLIENT_ID_CLAIMS;
 
 /// An issuer whose tokens are trusted.
 #[derive(Deserialize, JsonSchema)]
@@ -41,6 +42,11 @@ pub(in crate::config) struct Authority {
     /// How it is found out whether one of its tokens was revoked: a word, or a mapping with more to say.
     #[schemars(extend("default" = "auto"))]
     pub revocation: Option<Revocation>,
+    /// The claims that may name the client of a token. The first that the token has does: in limits, logs and usage. A
+    /// dotted name walks objects.
+    #[serde(rename = "clientIDClaims", default = "default_client_id_claims")]
+    #[schemars(length(min = 1))]
+    pub client_id_claims: Vec<ClaimName>,
     /// Whether a token without `exp` is refused. `false` is for plgd's tokens that never expire; such a token is
     /// remembered for 30s at most.
     #[serde(default = "yes")]
@@ -59,6 +65,10 @@ pub(in crate::config) enum AuthorityProfile {
     Standard,
     /// As plgd's servers: an `aud` of several audiences joined by spaces is read as its parts.
     Plgd,
+}
+
+fn default_client_id_claims() -> Vec<ClaimName> {
+    CLIENT_ID_CLAIMS.iter().map(|name| ClaimName((*name).to_owned())).collect()
 }
 
 fn default_clock_skew() -> GoDuration {
@@ -96,7 +106,8 @@ pub(in crate::config) struct Inbound {
     /// Whether the upstream gets the token itself.
     #[serde(default)]
     pub authorization: Authorization,
-    /// Headers that tell the upstream who the caller is, and the claim each is filled from.
+    /// Headers that tell the upstream who the caller is, and the claim each is filled from. A dotted name walks objects when
+    /// no claim has that very name: `realm_access.roles`.
     #[serde(default = "default_identity_headers")]
     #[schemars(extend("propertyNames" = { "format": "identity-header" }))]
     pub identity_headers: BTreeMap<IdentityHeader, ClaimName>,
@@ -234,6 +245,7 @@ pub(in crate::config) struct Rule {
     #[schemars(length(min = 1))]
     pub any_scope: Option<Vec<Scope>>,
     /// Claims that the token must have, each with one of these values; of a claim that is a list, one item must have it. A single value need not be in a list.
+    /// A dotted name walks objects when no claim has that very name: `realm_access.roles`.
     #[serde(default)]
     #[schemars(extend("propertyNames" = { "format": "claim-name" }))]
     pub claims: BTreeMap<ClaimName, ClaimValues>,

@@ -67,6 +67,7 @@ pub(super) fn resolve_authority(
         algorithms,
         clock_skew: raw.clock_skew.0,
         max_stale: raw.max_stale.0,
+        client_id_claims: raw.client_id_claims.into_iter().map(|name| name.0).collect(),
         require_expiry: raw.require_expiry,
         profile: match raw.profile {
             raw::AuthorityProfile::Standard => Profile::Standard,

@@ -56,6 +56,7 @@ impl Life {
             algorithms: ALGORITHMS.to_vec(),
             clock_skew: Duration::from_secs(60),
             max_stale: MAX_STALE,
+            client_id_claims: vec!["client_id".to_owned()],
             require_expiry: true,
             profile: Profile::Standard,
             revocation: RevocationConfig::default(),
