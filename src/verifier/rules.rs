@@ -3,6 +3,7 @@
 //! The first rule whose path and method match decides. A request that no rule matches is refused.
 
 mod matcher;
+mod nearest;
 
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use crate::domain::pattern::Pattern;
 use crate::domain::reason::Reason;
 use crate::domain::scope::ScopeSet;
 use matcher::Matcher;
+pub use nearest::{Difference, Nearest, nearest};
 
 /// The rules of one listener, compiled.
 pub struct Rules {
