@@ -157,8 +157,16 @@ pub fn asks_for_websocket(headers: &HeaderMap) -> bool {
 /// # Errors
 /// [`Reason::MalformedRequest`] when it is of another form; our own reading of the head has refused such a target already.
 pub fn target(head: &RequestHeader) -> Result<(&str, Option<&str>), Fault> {
+    read_target(head.raw_path())
+}
+
+/// The same of a target that stands in no head of Pingora's.
+///
+/// # Errors
+/// As [`target`].
+pub fn read_target(target: &[u8]) -> Result<(&str, Option<&str>), Fault> {
     let malformed = || Fault::malformed("the target is neither a path nor an http URL");
-    let raw = std::str::from_utf8(head.raw_path()).map_err(|_| malformed())?;
+    let raw = std::str::from_utf8(target).map_err(|_| malformed())?;
     let origin = if raw.starts_with('/') { raw } else { behind_authority(raw).ok_or_else(malformed)? };
     let (path, query) = origin.split_once('?').map_or((origin, None), |(path, query)| (path, Some(query)));
     Ok((if path.is_empty() { "/" } else { path }, query))

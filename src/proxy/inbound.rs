@@ -31,7 +31,7 @@ use crate::domain::path::{AmbiguousPath, NormalPath, Ordinary};
 use crate::domain::reason::Reason;
 use crate::limits::{self, Exceeded, Key, Limits, Per, Slot};
 use crate::telemetry::{Decision, RequestMetrics};
-use crate::verifier::{self, CorsPreflight, Mode, Permit, Refusal, Verifier};
+use crate::verifier::{self, Check, CorsPreflight, Mode, Permit, Refusal, Verifier, Witness};
 
 /// When one of many requests under way may have ended.
 const AFTER_ONE_OF_MANY: Duration = Duration::from_secs(1);
@@ -104,7 +104,8 @@ pub enum Judged<'r> {
     Permitted(NormalPath<'r>, Permit),
 }
 
-/// Judges a request by its path, method and headers; `ordinary` is what its path may hold. `own` are the paths that the listener answers itself.
+/// Judges a request by its path, method and headers; `ordinary` is what its path may hold. `own` are the paths that the listener answers itself. `witness` learns which checks
+/// of the token were made.
 ///
 /// # Errors
 /// [`Refusal`] names the check that refused. What cannot be sent on in one clear form is refused in shadow mode too.
@@ -114,14 +115,16 @@ pub async fn judge<'r>(
     method: &Method,
     (path, ordinary): (&'r str, Ordinary),
     headers: &HeaderMap,
+    witness: &mut impl Witness,
 ) -> Result<Judged<'r>, Refusal> {
     check_method(method)?;
     let path = NormalPath::parse_with(path, ordinary).map_err(ambiguous)?;
     if own.is_some_and(|own| own.contains(path.as_str())) {
         return Ok(Judged::Own(path));
     }
-    let permit = verifier.decide(&path, method.as_str(), headers).await?;
+    let permit = verifier.decide_before(&path, method.as_str(), headers, witness).await?;
     if head::asks_for_websocket(headers) {
+        witness.begins(Check::Upgrade);
         let client_id = permit.token().and_then(|token| token.client_id()).map(str::to_owned);
         return Err(Refusal { client_id, ..Refusal::new(Reason::WebSocket) });
     }
@@ -145,6 +148,32 @@ fn check_method(method: &Method) -> Result<(), Refusal> {
         Method::CONNECT | Method::TRACE => Err(Refusal::new(Reason::Method)),
         _ => Ok(()),
     }
+}
+
+/// Judges the length that a request announces.
+///
+/// # Errors
+/// [`Reason::BodyTooLarge`].
+pub fn check_length(max_body: Option<u64>, headers: &HeaderMap) -> Result<(), Refusal> {
+    let declared = headers.get(header::CONTENT_LENGTH);
+    let declared = declared.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    match (declared, max_body) {
+        (Some(length), Some(max)) if length > max => Err(Refusal::new(Reason::BodyTooLarge)),
+        _ => Ok(()),
+    }
+}
+
+/// Counts a permitted request. It is over when the slot is dropped.
+///
+/// # Errors
+/// [`Reason::RateLimited`] or [`Reason::TooManyAtOnce`], and when it is worth trying again.
+pub fn admit(limits: &Limits, permit: &Permit, peer: IpAddr) -> Result<Slot, Refusal> {
+    limits.admit(limit_key(limits.per(), permit, peer)).map_err(|exceeded| match exceeded {
+        Exceeded::Rate(wait) => Refusal { retry_after: Some(wait), ..Refusal::new(Reason::RateLimited) },
+        Exceeded::Concurrency => {
+            Refusal { retry_after: Some(AFTER_ONE_OF_MANY), ..Refusal::new(Reason::TooManyAtOnce) }
+        }
+    })
 }
 
 /// What is kept of a request between the phases.
@@ -210,7 +239,7 @@ impl Inbound {
         let (path, query) = head::target(request).map_err(|fault| refusal(&fault))?;
         let own = self.own.as_ref().map(|own| &own.paths);
         let path = (path, self.ordinary);
-        let judged = judge(&self.verifier, own, &request.method, path, &request.headers).await?;
+        let judged = judge(&self.verifier, own, &request.method, path, &request.headers, &mut ()).await?;
         let (path, permit) = match judged {
             Judged::Own(path) => return Ok(Some(path.as_str().to_owned())),
             Judged::Permitted(path, permit) => (path, permit),
@@ -241,29 +270,19 @@ impl Inbound {
         peer: IpAddr,
         ctx: &mut Context,
     ) -> Result<(), Refusal> {
-        if let Some(max) = self.max_body {
-            let declared = request.headers.get(header::CONTENT_LENGTH);
-            let declared = declared.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-            if declared.is_some_and(|length| length > max) {
-                self.over_limit(Refusal::new(Reason::BodyTooLarge), ctx)?;
-            }
+        if let Err(refusal) = check_length(self.max_body, &request.headers) {
+            self.over_limit(refusal, ctx)?;
         }
         // What would be refused anyway uses up nothing.
         let Some(limits) = self.limits.as_ref().filter(|_| !permit.would_be_refused()) else {
             return Ok(());
         };
-        match limits.admit(limit_key(limits.per(), permit, peer)) {
+        match admit(limits, permit, peer) {
             Ok(slot) => {
                 ctx.slot = Some(slot);
                 Ok(())
             }
-            Err(Exceeded::Rate(wait)) => {
-                self.over_limit(Refusal { retry_after: Some(wait), ..Refusal::new(Reason::RateLimited) }, ctx)
-            }
-            Err(Exceeded::Concurrency) => {
-                let retry_after = Some(AFTER_ONE_OF_MANY);
-                self.over_limit(Refusal { retry_after, ..Refusal::new(Reason::TooManyAtOnce) }, ctx)
-            }
+            Err(refusal) => self.over_limit(refusal, ctx),
         }
     }
 

@@ -4,6 +4,7 @@ pub mod access;
 pub mod anywhere;
 mod bound_socket;
 pub mod connection;
+pub mod dry_run;
 pub mod failure;
 pub mod fault;
 pub mod forwarded;

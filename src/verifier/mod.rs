@@ -6,6 +6,7 @@
 mod authority;
 mod bearer;
 mod cache;
+mod checks;
 mod claimed;
 mod discovery;
 mod key_file;
@@ -27,6 +28,7 @@ use url::Url;
 
 pub use authority::{Authority, OwnIssuer, UnusableCertificates};
 pub use bearer::{BearerToken, MAX_TOKEN_BYTES};
+pub use checks::{Check, Witness};
 pub use claimed::ClaimedToken;
 pub use revocation::{
     IntrospectionClient, KeptLists, Method, OnFailure, Revocation, RevocationConfig, RevocationKind,
@@ -319,8 +321,22 @@ impl Verifier {
         method: &str,
         headers: &HeaderMap,
     ) -> Result<Permit, Refusal> {
+        self.decide_before(path, method, headers, &mut ()).await
+    }
+
+    /// [`Verifier::decide`], with a witness that learns which checks were made.
+    ///
+    /// # Errors
+    /// As [`Verifier::decide`].
+    pub async fn decide_before(
+        &self,
+        path: &NormalPath<'_>,
+        method: &str,
+        headers: &HeaderMap,
+        witness: &mut impl Witness,
+    ) -> Result<Permit, Refusal> {
         let rule = self.rules.find(path, method);
-        let permit = self.permit(rule, path, method, headers).await?;
+        let permit = self.permit(rule, path, method, headers, witness).await?;
         Ok(Permit { timeout: rule.and_then(Rule::timeout), ..permit })
     }
 
@@ -330,6 +346,7 @@ impl Verifier {
         path: &NormalPath<'_>,
         method: &str,
         headers: &HeaderMap,
+        witness: &mut impl Witness,
     ) -> Result<Permit, Refusal> {
         let passes = |token, reason| Ok(Permit { token, reason, would_be_refused: false, timeout: None });
         if rule.is_some_and(Rule::is_public) {
@@ -338,14 +355,15 @@ impl Verifier {
         if self.passes_as_preflight(path, method, headers) {
             return passes(None, Reason::Preflight);
         }
-        let token = match self.token_of(headers).await {
+        let token = match self.token_of(headers, witness).await {
             Ok(token) => token,
             Err(refusal) => return self.refuse(refusal, None),
         };
+        witness.begins(Check::Rule);
         let refused = match rule {
             None => Some(Refusal::new(Reason::NoRule)),
             Some(rule) => rule
-                .judge(&token)
+                .judge(&token, witness)
                 .err()
                 .map(|reason| Refusal { needed: rule.sufficient_scopes(), ..Refusal::new(reason) }),
         };
@@ -383,8 +401,13 @@ impl Verifier {
                 .is_some_and(|announced| self.rules.find(path, announced).is_some())
     }
 
-    async fn token_of(&self, headers: &HeaderMap) -> Result<VerifiedToken, Refusal> {
-        self.verify(&BearerToken::extract(headers)?).await.map_err(Refusal::new)
+    async fn token_of(
+        &self,
+        headers: &HeaderMap,
+        witness: &mut impl Witness,
+    ) -> Result<VerifiedToken, Refusal> {
+        witness.begins(Check::Form);
+        self.verify_before(&BearerToken::extract(headers)?, witness).await.map_err(Refusal::new)
     }
 
     /// Verifies a token: what is remembered of it, or its signature and claims; then everything that may have changed.
@@ -392,6 +415,14 @@ impl Verifier {
     /// # Errors
     /// The [`Reason`] of the check that failed.
     pub async fn verify(&self, bearer: &BearerToken) -> Result<VerifiedToken, Reason> {
+        self.verify_before(bearer, &mut ()).await
+    }
+
+    async fn verify_before(
+        &self,
+        bearer: &BearerToken,
+        witness: &mut impl Witness,
+    ) -> Result<VerifiedToken, Reason> {
         let hash = sha256(bearer.text().as_bytes());
         let now = self.clock.now();
         let remembered = self.verified.get(&hash).filter(|facts| facts.may_be_remembered(now));
@@ -405,17 +436,17 @@ impl Verifier {
                 facts
             }
             None => {
-                let facts = Arc::new(self.verify_signature(bearer, hash).await?);
-                self.judge(&facts)?;
+                let facts = Arc::new(self.verify_signature(bearer, hash, witness).await?);
+                self.judge(&facts, witness)?;
                 self.verified.insert(facts.clone());
-                return self.not_revoked(facts, bearer).await;
+                return self.not_revoked(facts, bearer, witness).await;
             }
         };
-        if let Err(reason) = self.judge(&facts) {
+        if let Err(reason) = self.judge(&facts, witness) {
             self.verified.remove(&hash);
             return Err(reason);
         }
-        self.not_revoked(facts, bearer).await
+        self.not_revoked(facts, bearer, witness).await
     }
 
     /// Verifies a token and gives all its claims, for whoever wants more of them than a request does.
@@ -441,9 +472,11 @@ impl Verifier {
     }
 
     /// What is judged on every request, remembered or not.
-    fn judge(&self, facts: &TokenFacts) -> Result<(), Reason> {
+    fn judge(&self, facts: &TokenFacts, witness: &mut impl Witness) -> Result<(), Reason> {
         let authority = self.authorities.get(facts.authority()).ok_or(Reason::Internal)?;
+        witness.begins(Check::Times);
         facts.check_times(self.clock.now(), authority.clock_skew)?;
+        witness.begins(Check::Audience);
         if facts.is_for(&self.audiences) { Ok(()) } else { Err(Reason::Audience) }
     }
 
@@ -452,7 +485,9 @@ impl Verifier {
         &self,
         facts: Arc<TokenFacts>,
         bearer: &BearerToken,
+        witness: &mut impl Witness,
     ) -> Result<VerifiedToken, Reason> {
+        witness.begins(Check::Revocation);
         let authority = self.authorities.get(facts.authority()).ok_or(Reason::Internal)?;
         if authority.revocation().is_checked() || facts.never_expires() {
             authority.revocation().check(&facts, bearer).await?;
@@ -460,26 +495,38 @@ impl Verifier {
         Ok(VerifiedToken(facts))
     }
 
-    async fn verify_signature(&self, bearer: &BearerToken, hash: [u8; 32]) -> Result<TokenFacts, Reason> {
+    async fn verify_signature(
+        &self,
+        bearer: &BearerToken,
+        hash: [u8; 32],
+        witness: &mut impl Witness,
+    ) -> Result<TokenFacts, Reason> {
         let jws = Jws::parse(bearer.text()).map_err(|error| match error {
             InvalidJws::Malformed => Reason::MalformedToken,
-            InvalidJws::Algorithm => Reason::Algorithm,
+            InvalidJws::Algorithm => {
+                witness.begins(Check::Algorithm);
+                Reason::Algorithm
+            }
             InvalidJws::Critical => Reason::CriticalHeader,
         })?;
+        witness.begins(Check::Type);
         if !is_access_token_type(&jws) {
             return Err(Reason::TokenType);
         }
+        witness.begins(Check::Issuer);
         let (index, authority) = self
             .authorities
             .iter()
             .enumerate()
             .find(|(_, authority)| jws.claimed_issuer() == Some(&authority.issuer))
             .ok_or(Reason::UnknownIssuer)?;
+        witness.begins(Check::Algorithm);
         if !authority.algorithms.contains(&jws.algorithm()) {
             return Err(Reason::Algorithm);
         }
         // What an authority is asked for: a key, or whatever made this token when it names none.
         let missing = jws.kid().map_or(hash, |kid| sha256(kid.as_bytes()));
+        witness.begins(Check::Key);
         let keys = authority.keys_for(&jws, &missing).await?;
         let mut judged = authenticated(&jws, &keys);
         // A token that names no key may be of one that is newer than the set. One that names a known key is not.
@@ -488,7 +535,11 @@ impl Verifier {
         if let Some(newer) = &newer {
             judged = authenticated(&jws, newer);
         }
+        if !matches!(judged, Err(Reason::UnknownKid | Reason::Algorithm)) {
+            witness.begins(Check::Signature);
+        }
         let (claims, key) = judged?;
+        witness.begins(Check::Claims);
         let reading = Reading {
             forwarded: &self.forwarded_claims,
             asked: self.rules.asked_claims(),

@@ -8,7 +8,7 @@ mod nearest;
 use std::time::Duration;
 
 use super::token::TokenFacts;
-use super::{Access, Needs, RuleConfig};
+use super::{Access, Check, Needs, RuleConfig, Witness};
 use crate::domain::path::NormalPath;
 pub use crate::domain::pattern::InvalidPattern;
 use crate::domain::pattern::Pattern;
@@ -117,14 +117,16 @@ impl Rule {
     }
 
     /// Judges a verified token by what the rule asks for.
-    pub(super) fn judge(&self, token: &TokenFacts) -> Result<(), Reason> {
+    pub(super) fn judge(&self, token: &TokenFacts, witness: &mut impl Witness) -> Result<(), Reason> {
         let Access::Token(needs) = &self.access else {
             return Ok(());
         };
+        witness.begins(Check::Scopes);
         let any_scope = needs.any_scope.is_empty() || token.has_any_scope(&needs.any_scope);
         if !any_scope || !token.has_scopes(&needs.scopes) {
             return Err(Reason::Scope);
         }
+        witness.begins(Check::RuleClaims);
         let mut claims = needs.claims.iter().zip(&self.claims);
         if claims.all(|(need, place)| token.claim_is_one_of(*place, &need.values)) {
             Ok(())
