@@ -4,86 +4,164 @@
 //! sidecar, and as another user.
 
 use std::collections::HashSet;
+use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use url::Url;
 
+use super::authorities::introspection_client;
 use super::{StartError, unusable, verifier};
 use crate::config::{Config, IssuerRole};
 use crate::domain::clock::SharedClock;
 use crate::domain::listen::Listen;
-use crate::domain::revoked::RevokedNow;
 use crate::endpoints::oauth::{self, Placement};
-use crate::issuer::metadata::JWKS_PATH;
-use crate::jose::live_keys::{FetchError, LiveKeys};
+use crate::issuer::metadata::{JWKS_PATH, REVOCATIONS_PATH};
+use crate::jose::live_keys::FetchError;
 use crate::jose::provider;
+use crate::proxy::dry_run::{Outcome, Request};
 use crate::proxy::inbound;
-use crate::verifier::{Authority, AuthorityConfig, KeySource, OwnIssuer, Verifier};
+use crate::verifier::{Authority, AuthorityConfig, KeptLists, KeySource, RevocationKind, Verifier};
 
-/// What was fetched: how many keys, or why none.
-pub type KeysFetched = Result<usize, FetchError>;
+/// What decides about a listener's requests.
+pub struct Explained<'c> {
+    listener: &'c inbound::Config,
+    own: HashSet<String>,
+    verifier: Arc<Verifier>,
+    /// The authority that issued the token.
+    authority: Option<Arc<Authority>>,
+    keys: Option<KeysFetched>,
+    state_dir: PathBuf,
+}
 
-/// The verifier of a listener as [`super::start`] makes it. With `issuer`, its keys are fetched, once; there are no others.
-///
-/// # Errors
-/// [`StartError`], as when a sidecar is started.
-pub async fn listener_verifier(
-    config: &Config,
-    listener: &inbound::Config,
-    issuer: Option<&str>,
-    clock: SharedClock,
-) -> Result<(Arc<Verifier>, Option<KeysFetched>), StartError> {
-    provider::install();
-    let mut fetched = None;
-    let mut authorities = Vec::new();
-    for name in &listener.verifier.authorities {
-        let Some(authority) = config.authorities.iter().find(|authority| authority.name == *name) else {
-            continue;
-        };
-        let mut keys = None;
-        if issuer == Some(&authority.issuer) {
-            let fetching = fetch_keys(config, authority, &clock).await?;
-            fetched = Some(fetching.as_ref().map(|(_, count)| *count).map_err(Clone::clone));
-            keys = fetching.ok().map(|(keys, _)| keys);
+/// What was fetched: how many keys serve, and why the fetch failed if it did.
+#[derive(Clone, Debug)]
+pub struct KeysFetched {
+    /// How many keys there are; with an error, those that a running sidecar keeps on disk.
+    pub count: usize,
+    /// Why they could not be fetched.
+    pub error: Option<FetchError>,
+}
+
+/// How a request was judged.
+pub struct Judgement {
+    /// The decision, and the checks that led to it.
+    pub outcome: Outcome,
+    /// How it was found out whether the token is revoked; none: it did not come to that.
+    pub revocation: Option<String>,
+    /// Why that could not be found out.
+    pub revocation_error: Option<String>,
+}
+
+impl<'c> Explained<'c> {
+    /// A listener's verifier as [`super::start`] makes it. The keys of `issuer`, the one that the token names, are fetched once.
+    ///
+    /// # Errors
+    /// [`StartError`], as when a sidecar is started.
+    pub async fn new(
+        config: &Config,
+        listener: &'c inbound::Config,
+        issuer: Option<&str>,
+        clock: SharedClock,
+    ) -> Result<Self, StartError> {
+        provider::install();
+        let (mut authorities, mut asked, mut keys) = (Vec::new(), None, None);
+        for name in &listener.verifier.authorities {
+            let Some(of) = config.authorities.iter().find(|authority| authority.name == *name) else {
+                continue;
+            };
+            let seen = seen_from_outside(config, of);
+            let client = introspection_client(config, of)?.map(|(client, _)| client);
+            let authority = Authority::new(seen, clock.clone(), None, client);
+            if issuer == Some(&of.issuer) {
+                keys = Some(fetch_keys(config, &authority).await?);
+                asked = Some(authority.clone());
+            }
+            authorities.push(authority);
         }
-        // Keys that were fetched just now are as new as can be: nothing is gained by asking again.
-        let source = if keys.is_some() { KeySource::OwnIssuer } else { authority.keys.clone() };
-        // With keys that are handed over in process comes the state of revocation: none, because nobody is asked here.
-        let own = keys.map(|keys| OwnIssuer { keys, revoked: RevokedNow::default() });
-        let authority = AuthorityConfig { keys: source, ..authority.clone() };
-        authorities.push(Authority::new(authority, clock.clone(), own, None));
+        let verifier = verifier(listener, authorities, clock, Arc::new(|_| {}))?;
+        Ok(Self {
+            listener,
+            own: own_paths(config, listener),
+            verifier,
+            authority: asked,
+            keys,
+            state_dir: config.state_dir.clone(),
+        })
     }
-    let verifier = verifier(listener, authorities, clock, Arc::new(|_| {}))?;
-    Ok((verifier, fetched))
+
+    /// What was fetched for the token.
+    #[must_use]
+    pub fn keys(&self) -> Option<&KeysFetched> {
+        self.keys.as_ref()
+    }
+
+    /// Judges a request as the listener does. The token's issuer is asked whether the token was revoked.
+    ///
+    /// # Errors
+    /// [`StartError`] when the issuer cannot be asked with this configuration.
+    pub async fn judge(&self, request: &Request<'_>) -> Result<Judgement, StartError> {
+        let judging = request.judge(self.listener, &self.verifier, &self.own);
+        let Some(authority) = &self.authority else {
+            return Ok(Judgement { outcome: judging.await, revocation: None, revocation_error: None });
+        };
+        let http = authority.revocation_client();
+        let http = http.map_err(|error| unusable(authority.name())(error.to_string()))?;
+        let failed: Arc<Mutex<Option<String>>> = Arc::default();
+        let noted = failed.clone();
+        let observe = Arc::new(move |result: Result<(), &str>| {
+            *noted.lock().unwrap_or_else(PoisonError::into_inner) = result.err().map(str::to_owned);
+        });
+        let revocation = authority.revocation();
+        let judged = async {
+            revocation.first_known().await;
+            judging.await
+        };
+        let asking = async {
+            revocation.clone().run(http, KeptLists::read_only(&self.state_dir), observe).await;
+            std::future::pending::<Infallible>().await
+        };
+        let outcome = tokio::select! {
+            outcome = judged => outcome,
+            never = asking => match never {},
+        };
+        let revocation_error = failed.lock().unwrap_or_else(PoisonError::into_inner).take();
+        Ok(Judgement { outcome, revocation: Some(revocation.method().to_string()), revocation_error })
+    }
 }
 
-type Fetching = Result<(Arc<LiveKeys>, usize), FetchError>;
-
-async fn fetch_keys(
-    config: &Config,
-    authority: &AuthorityConfig,
-    clock: &SharedClock,
-) -> Result<Fetching, StartError> {
-    let unusable = |problem| unusable(&authority.name)(problem);
-    let mut asked = authority.clone();
-    if let (KeySource::OwnIssuer, Some(role)) = (&authority.keys, &config.issuer) {
-        asked.keys = published(role);
-    }
-    let asked = Authority::new(asked, clock.clone(), None, None);
-    let source = asked.source(&config.state_dir).map_err(|error| unusable(error.to_string()))?;
+async fn fetch_keys(config: &Config, authority: &Authority) -> Result<KeysFetched, StartError> {
+    let unusable = |problem| unusable(authority.name())(problem);
+    let source = authority.source(&config.state_dir).map_err(|error| unusable(error.to_string()))?;
     let source = source.ok_or_else(|| unusable("its keys cannot be fetched".to_owned()))?;
-    Ok((source.fetch)().await.map(|fetched| {
-        let count = fetched.keys.len();
-        (LiveKeys::in_process(fetched.keys, clock.clone()), count)
-    }))
+    let error = authority.keys().fetch_once(&source).await.err();
+    Ok(KeysFetched { count: authority.keys().count(), error })
 }
 
-/// Where a running sidecar publishes its own issuer's keys, as seen from this machine.
-fn published(role: &IssuerRole) -> KeySource {
-    let at_listener = role.listen.map(|listen| format!("http://{}{JWKS_PATH}", reachable(listen)));
-    let url = at_listener.and_then(|url| Url::parse(&url).ok());
-    url.map_or(KeySource::Discovery, KeySource::Url)
+/// An authority as another process sees it: what the own issuer of a running sidecar hands over in process is asked of that
+/// sidecar's listener.
+fn seen_from_outside(config: &Config, authority: &AuthorityConfig) -> AuthorityConfig {
+    let mut seen = authority.clone();
+    if let (KeySource::OwnIssuer, Some(role)) = (&authority.keys, &config.issuer) {
+        let published = |path: &str| Url::parse(&format!("{}{path}", running_issuer(config, role)?)).ok();
+        seen.keys = published(JWKS_PATH).map_or(KeySource::Discovery, KeySource::Url);
+        if let (Some(list), true) = (published(REVOCATIONS_PATH), seen.revocation.kind != RevocationKind::None) {
+            seen.revocation.kind = RevocationKind::List;
+            seen.revocation.endpoint = Some(list);
+        }
+    }
+    seen
+}
+
+/// Where a running sidecar answers for its own issuer, as seen from this machine.
+fn running_issuer(config: &Config, role: &IssuerRole) -> Option<String> {
+    if let Some(listen) = role.listen {
+        return Some(format!("http://{}", reachable(listen)));
+    }
+    let listener = config.inbound.iter().find(|listener| listener.issuer)?;
+    let url = Url::parse(&role.issuer.url).ok()?;
+    Some(format!("http://{}{}", reachable(listener.listen), url.path().trim_end_matches('/')))
 }
 
 /// The paths that a listener answers itself.

@@ -1,40 +1,43 @@
 //! `explain`: which rule and which check decide about a request, and why.
 //!
-//! The request is judged by the code that judges requests ([`inbound::judge`]). Checks have an order and the first that
-//! fails decides, so its reason says how far the request came; here it is only put into words.
+//! The request is judged by the code that judges requests ([`dry_run`](crate::proxy::dry_run)), which also says which
+//! checks it made; here that is only put into words.
 
+mod lines;
 mod shown;
 
+use std::collections::HashSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::{Args, ValueHint};
 use http::header::AUTHORIZATION;
-use http::{HeaderMap, HeaderValue, Method};
+use http::{HeaderName, HeaderValue, Method};
 use zeroize::Zeroizing;
 
 use super::{ConfigFile, Ended};
-use crate::app::explain::{KeysFetched, listener_verifier, own_paths};
+use crate::app::explain::{Explained, Judgement, KeysFetched, own_paths};
 use crate::config::Config;
 use crate::domain::clock::SystemClock;
 use crate::domain::path::NormalPath;
-use crate::domain::reason::Reason;
 use crate::domain::secret::{ExposeSecret, SecretString};
 use crate::files::{self, ReadError};
-use crate::proxy::inbound::{self, Judged};
-use crate::proxy::respond;
-use crate::verifier::rules::Rules;
-use crate::verifier::{Access, Audiences, MAX_TOKEN_BYTES, Mode, Needs, RuleConfig};
+use crate::proxy::dry_run::Request;
+use crate::proxy::inbound;
+use crate::verifier::rules::{Rules, nearest};
+use crate::verifier::{Access, Audiences, AuthorityConfig, Check, MAX_TOKEN_BYTES, Needs, RuleConfig};
+use lines::{Lines, claims_of, scopes_of};
 use shown::Shown;
 
 /// Shown below the options.
 pub const AFTER_HELP: &str = "\
 Exits with 0 when the request would be let through, with 1 when it would be refused. The token is read from a file or
 from standard input, never printed; of its claims only iss, sub, client_id, aud, scope, exp, nbf and iat are. Its
-signature is checked with keys that are fetched for it, from where `run` would fetch them; those of the
-configuration's own issuer from the sidecar that runs it. Without a token nothing is fetched. Neither limits are
-judged, nor is it asked whether the token was revoked.
+signature is checked with keys that are fetched for it, from where `run` would fetch them, and its issuer is asked
+whether it was revoked, as `run` would ask; the configuration's own issuer is asked at the sidecar that runs it.
+Without a token nothing is fetched. Of `limits` the counters of a running sidecar are not known: the request is judged
+as the first one. When no rule matches, the nearest one is named, and what differs.
 
 Examples:
   m2m-sidecar explain --config sidecar.yaml --listener devices --path /devices/7
@@ -52,9 +55,12 @@ pub struct Options {
     /// The request's method
     #[arg(long, value_name = "METHOD", default_value = "GET")]
     method: Method,
-    /// The request's path as the client sends it
+    /// The request's path as the client sends it, with its query if it has one
     #[arg(long, value_name = "PATH")]
     path: String,
+    /// A further header of the request, such as `Content-Length: 5000`; may be repeated
+    #[arg(long = "header", value_name = "NAME: VALUE")]
+    headers: Vec<String>,
     /// A file with the access token that the request carries; `-` for standard input
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     token_file: Option<PathBuf>,
@@ -73,10 +79,18 @@ pub fn explain(options: &Options) -> anyhow::Result<()> {
         .into());
     };
     let token = options.token_file.as_deref().map(read_token).transpose()?;
-    let path = options.path.split('?').next().unwrap_or_default();
-    let request = Request { config: &config, listener, method: &options.method, path, token: token.as_ref() };
-    let (lines, passes) = super::runtime()?.block_on(request.explain())?;
-    super::print(lines.0.trim_end())?;
+    let asked = Asked {
+        config: &config,
+        listener,
+        request: Request {
+            method: options.method.as_str(),
+            target: &options.path,
+            fields: fields(&options.headers, token.as_ref())?,
+        },
+        token: token.as_ref(),
+    };
+    let (lines, passes) = super::runtime()?.block_on(asked.explain())?;
+    super::print(lines.text())?;
     if passes { Ok(()) } else { Err(Ended::Refused.into()) }
 }
 
@@ -94,237 +108,199 @@ fn read_token(file: &Path) -> anyhow::Result<SecretString> {
     Ok(SecretString::from(files::text(&bytes).map_err(unusable)?.trim()))
 }
 
+/// The fields of the request: those that were asked for, and the token.
+fn fields(headers: &[String], token: Option<&SecretString>) -> anyhow::Result<Vec<(HeaderName, HeaderValue)>> {
+    let mut fields = Vec::new();
+    for header in headers {
+        let parsed = header.split_once(':').and_then(|(name, value)| {
+            let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
+            Some((name, HeaderValue::from_bytes(value.trim_matches([' ', '\t']).as_bytes()).ok()?))
+        });
+        let Some(parsed) = parsed else {
+            let message = "a header is written `NAME: VALUE`, without line ends and other control characters";
+            return Err(Ended::Usage(message.to_owned()).into());
+        };
+        fields.push(parsed);
+    }
+    if let Some(token) = token {
+        let text = SecretString::from(["Bearer ", token.expose_secret()].concat());
+        let mut value = HeaderValue::from_bytes(text.expose_secret().as_bytes()).map_err(|_| {
+            Ended::Usage("the token file holds characters that no header can carry".to_owned())
+        })?;
+        value.set_sensitive(true);
+        fields.push((AUTHORIZATION, value));
+    }
+    Ok(fields)
+}
+
 /// A request to a listener.
-struct Request<'a> {
+struct Asked<'a> {
     config: &'a Config,
     listener: &'a inbound::Config,
-    method: &'a Method,
-    path: &'a str,
+    request: Request<'a>,
     token: Option<&'a SecretString>,
 }
 
-/// How a request was judged.
-enum Outcome {
-    Own,
-    Passes(Reason),
-    PassesInShadow(Reason),
-    Refused(Reason),
-}
-
-impl Request<'_> {
+impl Asked<'_> {
     async fn explain(&self) -> anyhow::Result<(Lines, bool)> {
-        let verifier_config = &self.listener.verifier;
         let mut lines = Lines::default();
-        let shadow =
-            if verifier_config.mode == Mode::Shadow { ", in shadow mode: it enforces nothing" } else { "" };
-        lines.add("listener", format!("{}{shadow}", self.listener.name));
-        lines.add("request", format!("{} {}", self.method, self.path.escape_debug()));
+        lines.listener(self.listener);
+        lines.add("request", format!("{} {}", self.request.method, self.request.target.escape_debug()));
         let own = own_paths(self.config, self.listener);
-        let path = NormalPath::parse_with(self.path, self.listener.ordinary);
-        match &path {
-            Ok(path) => lines.add("path", format!("{} in normal form", path.as_str())),
-            Err(why) => lines.add("path", format!("REFUSED: {why}")),
-        }
+        let raw = self.request.path();
+        let path = raw.as_deref().map(|path| NormalPath::parse_with(path, self.listener.ordinary));
         let rule = match &path {
-            Ok(path) if !own.contains(path.as_str()) => {
-                let position = Rules::compile(&verifier_config.rules)?.position(path, self.method.as_str());
-                let rule =
-                    position.and_then(|position| Some((position, verifier_config.rules.get(position)?)));
-                lines.rule(rule, verifier_config.rules.len());
-                rule.map(|(_, rule)| rule)
+            Err(fault) => {
+                lines.add("path", format!("REFUSED: {}", fault.description()));
+                None
             }
-            _ => None,
+            Ok(Err(why)) => {
+                lines.add("path", format!("REFUSED: {why}"));
+                None
+            }
+            Ok(Ok(path)) => {
+                lines.add("path", format!("{} in normal form", path.as_str()));
+                self.rule(&mut lines, path, &own)?
+            }
         };
         let shown = self.token.map(|token| Shown::read(token.expose_secret()));
+        // Only for a token that will be looked at is anything fetched.
         let is_public = rule.is_some_and(|rule| rule.access == Access::Public);
-        let issuer =
-            shown.as_ref().and_then(|shown| shown.text("iss")).filter(|_| path.is_ok() && !is_public);
-        let clock = Arc::new(SystemClock);
-        let (verifier, keys) = listener_verifier(self.config, self.listener, issuer, clock).await?;
-        let judged = inbound::judge(
-            &verifier,
-            Some(&own),
-            self.method,
-            (self.path, self.listener.ordinary),
-            &self.headers()?,
-        )
-        .await;
-        let outcome = match &judged {
-            Ok(Judged::Own(_)) => Outcome::Own,
-            Ok(Judged::Permitted(_, permit)) if permit.would_be_refused() => {
-                Outcome::PassesInShadow(permit.reason())
-            }
-            Ok(Judged::Permitted(_, permit)) => Outcome::Passes(permit.reason()),
-            Err(refusal) => Outcome::Refused(refusal.reason),
-        };
-        if let (
-            Some(shown),
-            Outcome::Passes(reason) | Outcome::PassesInShadow(reason) | Outcome::Refused(reason),
-        ) = (&shown, &outcome)
-            && *reason != Reason::Public
-        {
+        let is_read = matches!(path, Ok(Ok(_))) && !is_public;
+        let issuer = shown.as_ref().and_then(|shown| shown.text("iss")).filter(|_| is_read);
+        let explained = Explained::new(self.config, self.listener, issuer, Arc::new(SystemClock)).await?;
+        let judgement = explained.judge(&self.request).await?;
+        if let (Some(shown), false) = (&shown, judgement.outcome.checks.is_empty()) {
             lines.add("token", shown.summary());
-            self.checks(&mut lines, shown, rule, keys, *reason);
+            let words = Words { asked: self, shown, rule, keys: explained.keys(), judgement: &judgement };
+            words.checks(&mut lines);
         }
-        let passes = lines.outcome(&outcome);
-        if passes && shown.is_some() && !is_public {
-            lines.add("revocation", "not asked for".to_owned());
-        }
-        if passes && self.listener.limits.is_some() {
-            lines.add("limits", "not judged: they depend on what else comes".to_owned());
-        }
+        let passes = lines.decision(self.listener, judgement.outcome.decision);
         Ok((lines, passes))
     }
 
-    fn headers(&self) -> anyhow::Result<HeaderMap> {
-        let mut headers = HeaderMap::new();
-        if let Some(token) = self.token {
-            let text = SecretString::from(["Bearer ", token.expose_secret()].concat());
-            let mut value = HeaderValue::from_str(text.expose_secret()).map_err(|_| {
-                Ended::Usage("the token file holds characters that no header can carry".to_owned())
-            })?;
-            value.set_sensitive(true);
-            headers.insert(AUTHORIZATION, value);
-        }
-        Ok(headers)
-    }
-
-    /// The checks of the token up to the one that decided. What comes after it was not looked at.
-    fn checks(
+    /// Says which rule matches the request, or which comes nearest.
+    fn rule(
         &self,
         lines: &mut Lines,
-        shown: &Shown,
-        rule: Option<&RuleConfig>,
-        keys: Option<KeysFetched>,
-        reason: Reason,
-    ) {
-        use Reason as R;
-        let verifier = &self.listener.verifier;
-        let authority = self.config.authorities.iter().find(|authority| {
-            verifier.authorities.contains(&authority.name)
-                && Some(authority.issuer.as_str()) == shown.text("iss")
-        });
-        let issuer = match authority {
-            Some(authority) => format!("`iss` is that of the authority `{}`", authority.name),
-            None => format!("known are the authorities {}", verifier.authorities.join(", ")),
-        };
-        let keys = match keys {
-            Some(Ok(count)) => format!("kid {}; keys fetched: {count}", shown.header_text("kid")),
-            Some(Err(why)) => format!("{why} (a running sidecar may still have keys that it fetched before)"),
-            None => format!("kid {}", shown.header_text("kid")),
-        };
-        let skew = authority.map_or(0, |authority| authority.clock_skew.as_secs());
-        let accepted = match &verifier.audiences {
-            Audiences::Any => "any".to_owned(),
-            Audiences::OneOf(accepted) => accepted.join(", "),
-        };
-        let needs = match rule.map(|rule| &rule.access) {
+        path: &NormalPath<'_>,
+        own: &HashSet<String>,
+    ) -> anyhow::Result<Option<&RuleConfig>> {
+        if own.contains(path.as_str()) {
+            return Ok(None);
+        }
+        let rules = &self.listener.verifier.rules;
+        let position = Rules::compile(rules)?.position(path, self.request.method);
+        let rule = position.and_then(|position| Some((position, rules.get(position)?)));
+        lines.rule(rule, rules.len());
+        if rule.is_none()
+            && let Some(nearest) = nearest(rules, path, self.request.method)
+            && let Some(config) = rules.get(nearest.rule)
+        {
+            lines.nearest(&nearest, config, rules.len());
+        }
+        Ok(rule.map(|(_, rule)| rule))
+    }
+}
+
+/// What is known about the checks of a token.
+struct Words<'a> {
+    asked: &'a Asked<'a>,
+    shown: &'a Shown,
+    rule: Option<&'a RuleConfig>,
+    keys: Option<&'a KeysFetched>,
+    judgement: &'a Judgement,
+}
+
+impl Words<'_> {
+    /// The checks of the token up to the one that decided, as the verifier announced them.
+    fn checks(&self, lines: &mut Lines) {
+        let outcome = &self.judgement.outcome;
+        for check in &outcome.checks {
+            let (name, detail) = self.words(*check);
+            let refused = outcome.refused_by == Some(*check);
+            // Of a rule that asks for nothing there is nothing to say.
+            let of_rule = matches!(check, Check::Rule | Check::Scopes | Check::RuleClaims);
+            if of_rule && detail.is_empty() && !refused {
+                continue;
+            }
+            let separator = if detail.is_empty() { "" } else { ": " };
+            lines.add(name, format!("{}{separator}{detail}", if refused { "REFUSED" } else { "ok" }));
+        }
+    }
+
+    fn words(&self, check: Check) -> (&'static str, String) {
+        match check {
+            Check::Form => ("form", format!("{} bytes", self.shown.bytes)),
+            Check::Algorithm => ("algorithm", self.shown.header_text("alg")),
+            Check::Type => ("type", self.shown.header_text("typ")),
+            Check::Issuer => ("issuer", self.issuer()),
+            Check::Key => ("key", self.key()),
+            Check::Signature => ("signature", String::new()),
+            Check::Claims => ("claims", String::new()),
+            Check::Times => ("times", self.times()),
+            Check::Audience => ("audience", self.audience()),
+            Check::Revocation => ("revocation", self.revocation()),
+            Check::Rule => ("some rule", String::new()),
+            Check::Scopes => ("scopes", scopes_of(&self.needs())),
+            Check::RuleClaims => ("rule's claims", claims_of(&self.needs())),
+        }
+    }
+
+    fn authority(&self) -> Option<&AuthorityConfig> {
+        let trusted = &self.asked.listener.verifier.authorities;
+        let issuer = self.shown.text("iss")?;
+        let mut known = self.asked.config.authorities.iter();
+        known.find(|authority| trusted.contains(&authority.name) && authority.issuer == issuer)
+    }
+
+    fn needs(&self) -> Needs {
+        match self.rule.map(|rule| &rule.access) {
             Some(Access::Token(needs)) => needs.clone(),
             _ => Needs::default(),
-        };
-        let checks: [(&str, &[Reason], String); 12] = [
-            (
-                "form",
-                &[R::MalformedAuthorization, R::TokenTooLarge, R::MalformedToken, R::CriticalHeader],
-                format!("{} bytes", shown.bytes),
-            ),
-            ("algorithm", &[R::Algorithm], shown.header_text("alg")),
-            ("type", &[R::TokenType], shown.header_text("typ")),
-            ("issuer", &[R::UnknownIssuer], issuer),
-            ("key", &[R::KeysUnavailable, R::UnknownKid], keys),
-            ("signature", &[R::Signature], String::new()),
-            ("claims", &[R::NoExpiry, R::SenderConstrained, R::MalformedClaims], String::new()),
-            (
-                "times",
-                &[R::Expired, R::NotYetValid, R::IssuedInFuture],
-                format!("{}, skew {skew} s", shown.times()),
-            ),
-            ("audience", &[R::Audience], format!("accepted: {accepted}")),
-            ("some rule", &[R::NoRule], String::new()),
-            ("scopes", &[R::Scope], scopes_of(&needs)),
-            ("rule's claims", &[R::Claim], claims_of(&needs)),
-        ];
-        let decided = checks.iter().position(|(_, reasons, _)| reasons.contains(&reason));
-        for (place, (name, _, detail)) in checks.into_iter().enumerate() {
-            let verdict = match decided {
-                // Another check refused, whose place among these is not known: nothing is claimed.
-                None if reason != R::Permitted => return,
-                Some(decided) if place == decided => "REFUSED",
-                _ => "ok",
-            };
-            let asked = !matches!(name, "some rule" | "scopes" | "rule's claims") || !detail.is_empty();
-            if asked || verdict == "REFUSED" {
-                let separator = if detail.is_empty() { "" } else { ": " };
-                lines.add(name, format!("{verdict}{separator}{detail}"));
-            }
-            if verdict == "REFUSED" {
-                return;
+        }
+    }
+
+    fn issuer(&self) -> String {
+        match self.authority() {
+            Some(authority) => format!("`iss` is that of the authority `{}`", authority.name),
+            None => {
+                format!("known are the authorities {}", self.asked.listener.verifier.authorities.join(", "))
             }
         }
     }
-}
 
-fn scopes_of(needs: &Needs) -> String {
-    let all = (!needs.scopes.is_empty()).then(|| format!("all of {}", needs.scopes));
-    let any = (!needs.any_scope.is_empty()).then(|| format!("one of {}", needs.any_scope));
-    all.into_iter().chain(any).collect::<Vec<_>>().join(" and ")
-}
-
-fn claims_of(needs: &Needs) -> String {
-    let claim = |need: &crate::verifier::ClaimNeed| format!("{} = {}", need.name, need.values.join(" or "));
-    needs.claims.iter().map(claim).collect::<Vec<_>>().join(", ")
-}
-
-/// What is said, one thing a line.
-#[derive(Default)]
-struct Lines(String);
-
-impl Lines {
-    fn add(&mut self, what: &str, text: String) {
-        self.0.push_str(format!("{what:<14} {text}").trim_end());
-        self.0.push('\n');
-    }
-
-    fn rule(&mut self, rule: Option<(usize, &RuleConfig)>, count: usize) {
-        let Some((position, rule)) = rule else {
-            return self.add("rule", format!("none of {count} matches"));
-        };
-        let methods =
-            if rule.methods.is_empty() { String::new() } else { format!(", {}", rule.methods.join(" ")) };
-        let paths = rule.paths.join(" ");
-        self.add("rule", format!("{} of {count}, on line {}: {paths}{methods}", position + 1, rule.line));
-        let needs = match &rule.access {
-            Access::Public => "nothing: the rule is public".to_owned(),
-            Access::Token(needs) => {
-                let further = [("scopes", scopes_of(needs)), ("claims", claims_of(needs))];
-                let further = further.iter().filter(|(_, text)| !text.is_empty());
-                further
-                    .fold("a valid token".to_owned(), |said, (what, text)| format!("{said}; {what}: {text}"))
+    fn key(&self) -> String {
+        let kid = format!("kid {}", self.shown.header_text("kid"));
+        match self.keys {
+            Some(KeysFetched { count, error: None }) => format!("{kid}; keys fetched: {count}"),
+            Some(KeysFetched { count: 0, error: Some(why) }) => {
+                format!("{why} (a running sidecar may still have keys that it fetched before)")
             }
-        };
-        self.add("needs", needs);
-    }
-
-    /// Says what becomes of the request; whether it passes.
-    fn outcome(&mut self, outcome: &Outcome) -> bool {
-        let status = |reason| respond::table(reason).map_or(500, |row| row.status);
-        let (decision, passes, reason) = match outcome {
-            Outcome::Own => ("allow (local)".to_owned(), true, Reason::Local),
-            Outcome::Passes(reason) => (format!("allow ({})", reason.code()), true, *reason),
-            Outcome::PassesInShadow(reason) => (
-                format!("shadow ({}), enforced it would be {}", reason.code(), status(*reason)),
-                true,
-                *reason,
-            ),
-            Outcome::Refused(reason) => {
-                (format!("deny ({}), {}", reason.code(), status(*reason)), false, *reason)
+            Some(KeysFetched { count, error: Some(why) }) => {
+                format!("{kid}; {why}; keys that the sidecar has kept in `stateDir`: {count}")
             }
-        };
-        self.add("decision", decision);
-        self.add("", reason.meaning().to_owned());
-        if !matches!(outcome, Outcome::Own | Outcome::Passes(_)) {
-            self.add("advice", reason.advice().to_owned());
+            None => kid,
         }
-        passes
+    }
+
+    fn times(&self) -> String {
+        let skew = self.authority().map_or(0, |authority| authority.clock_skew.as_secs());
+        format!("{}, skew {skew} s", self.shown.times())
+    }
+
+    fn audience(&self) -> String {
+        match &self.asked.listener.verifier.audiences {
+            Audiences::Any => "accepted: any".to_owned(),
+            Audiences::OneOf(accepted) => format!("accepted: {}", accepted.join(", ")),
+        }
+    }
+
+    fn revocation(&self) -> String {
+        let method = self.judgement.revocation.clone().unwrap_or_default();
+        match &self.judgement.revocation_error {
+            Some(why) => format!("{method}: {why} (a running sidecar may still know what it learnt before)"),
+            None => method,
+        }
     }
 }

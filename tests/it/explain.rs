@@ -7,6 +7,7 @@ use tempfile::TempDir;
 
 use crate::commands::{ended, sidecar};
 use crate::support::authority::{Authority, Endpoint};
+use crate::support::behave::Behave;
 use crate::support::client::request;
 use crate::support::keys::{Alg, TestKey};
 use crate::support::sidecar::Sidecar;
@@ -71,11 +72,25 @@ impl Explained {
         path: &str,
         token: Option<&str>,
     ) -> (Option<i32>, String, String) {
+        self.explain_with(listener, method, path, token, &[])
+    }
+
+    fn explain_with(
+        &self,
+        listener: &str,
+        method: &str,
+        path: &str,
+        token: Option<&str>,
+        headers: &[&str],
+    ) -> (Option<i32>, String, String) {
         let config = self.dir.path().join("c.yaml").display().to_string();
         let mut arguments =
             vec!["explain", "--config", &config, "--listener", listener, "--method", method, "--path", path];
         if token.is_some() {
             arguments.extend(["--token-file", "-"]);
+        }
+        for header in headers {
+            arguments.extend(["--header", header]);
         }
         let mut child = sidecar(&arguments)
             .stdin(Stdio::piped())
@@ -160,6 +175,14 @@ async fn what_is_explained_is_what_a_listener_does() {
             "claims",
         ),
         ("GET", "/blue", Some(token().claim("padding", large)), "token_too_large", "form"),
+        ("GET", "/blue", Some(token().claim("padding", "x".repeat(30_000))), "head_too_large", "path"),
+        ("get", "/devices/7", Some(token()), "malformed_request", "path"),
+        ("GET", "/devices/7#x", Some(token()), "ambiguous_path", "path"),
+        ("GET", "/devices/7?x=1#x", Some(token()), "ambiguous_path", "path"),
+        ("GET", "/devices/ 7", Some(token()), "malformed_request", "path"),
+        ("GET", "devices/7", Some(token()), "malformed_request", "path"),
+        // As SPIFFE, Entra and Auth0 issue them.
+        ("GET", "/devices/7", Some(token().without("jti")), "permitted", ""),
     ];
     for (method, path, token, code, refused) in cases {
         let token = token.map(TokenBuilder::sign);
@@ -167,7 +190,7 @@ async fn what_is_explained_is_what_a_listener_does() {
         let headers: Vec<_> = bearer.iter().map(|bearer| ("Authorization", bearer.as_str())).collect();
         let mark = logs::mark();
         let answer = request(method, running.address("explained"), path, &headers, b"").await;
-        let logged = logs::wait_for_line(mark, &["listener=\"explained\"", "reason="]).await;
+        let logged = logs::wait_for_line(mark, &["reason="]).await;
         assert!(logged.contains(&format!("reason=\"{code}\"")), "{method} {path}: {logged}");
 
         let (exit, out, err) = explained.explain("explained", method, path, token.as_deref());
@@ -244,6 +267,117 @@ async fn keys_that_cannot_be_had_are_said_to_be_the_reason() {
     assert!(line(&out, "key").starts_with(&expected), "{out}");
 }
 
+/// What each way of finding out revocations is called in the metadata, and where the fake authority answers it.
+const METHODS: [(&str, &str, Endpoint, &str); 3] = [
+    ("revocation_list_uri", "/revocations", Endpoint::Revocations, "auto"),
+    ("plgd_tokens_endpoint", "/api/v1/tokens", Endpoint::PlgdTokens, "auto"),
+    (
+        "introspection_endpoint",
+        "/introspect",
+        Endpoint::Introspection,
+        "{ kind: introspection, credential: introspector }",
+    ),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whether_a_token_was_revoked_is_asked_as_a_listener_asks() {
+    let upstream = Upstream::start();
+    for (member, path, endpoint, revocation) in METHODS {
+        let authority = Authority::start();
+        authority.advertise(member, path);
+        let secret = "a-client-secret-of-enough-bytes";
+        authority.register_client("introspector", secret);
+        let ids = ["11111111-2222-4333-8444-555555555555", "99999999-2222-4333-8444-555555555555"];
+        authority.revoke(ids[1]);
+        let yaml = yaml(&authority, &upstream).replace(
+            "users: { issuer:",
+            &format!("users: {{ revocation: {revocation}, issuer:"),
+        ) + &format!(
+            "credentials:\n  introspector: {{ tokenUrl: \"{}\", clientID: introspector, clientSecretFile: \"@DIR@/secret\" }}\n",
+            authority.token_url()
+        );
+        let running = Sidecar::builder().secret_file("secret", "introspector", secret).start(&yaml).await;
+        let explained = Explained::new(&yaml);
+        std::fs::write(explained.dir.path().join("secret"), secret).expect("a writable directory");
+        let good = authority.token().claim("jti", ids[0]).sign();
+        let revoked = authority.token().claim("jti", ids[1]).sign();
+        let unnamed = authority.token().without("jti").sign();
+        for (token, code) in [(&good, "permitted"), (&revoked, "revoked"), (&unnamed, "")] {
+            let bearer = format!("Bearer {token}");
+            let headers = [("Authorization", bearer.as_str())];
+            let answer = request("GET", running.address("explained"), "/devices/7", &headers, b"").await;
+            let (exit, out, _) = explained.explain("explained", "GET", "/devices/7", Some(token));
+            assert_eq!(exit, Some(i32::from(answer.status != 200)), "{member}\n{out}");
+            let reason = answer.header("x-m2m-reason").unwrap_or("permitted");
+            assert!(code.is_empty() || code == reason, "{member}: {reason}");
+            assert!(line(&out, "decision").contains(&format!("({reason})")), "{member}\n{out}");
+            let verdict = if answer.status == 200 { "ok: " } else { "REFUSED: " };
+            let said = line(&out, "revocation");
+            assert!(said.starts_with(verdict) && said.contains(path), "{member}\n{out}");
+        }
+        authority.behave(endpoint, Behave::Status(500));
+        let (exit, out, _) = explained.explain("explained", "GET", "/devices/7", Some(&good));
+        assert_eq!((exit, line(&out, "decision")), (Some(1), "deny (revocation_unavailable), 503"));
+        assert!(line(&out, "revocation").contains("error status"), "{out}");
+    }
+    // Where nobody is asked it says so.
+    let authority = Authority::start();
+    let explained = Explained::new(&yaml(&authority, &upstream));
+    let (exit, out, _) = explained.explain("explained", "GET", "/devices/7", Some(&authority.token().sign()));
+    assert_eq!(exit, Some(0));
+    assert!(line(&out, "revocation").starts_with("ok: none (the issuer's metadata names neither"), "{out}");
+    assert!(!explained.dir.path().join("state").exists(), "it leaves nothing behind");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_matching_rule_the_nearest_one_is_named_with_what_differs() {
+    let (authority, upstream) = (Authority::start(), Upstream::start());
+    let explained = Explained::new(&yaml(&authority, &upstream));
+    let token = authority.token().sign();
+    for (method, path, nearest) in [
+        ("POST", "/healthz", "1 of 4, on line 17: /healthz; the method is POST, the rule has GET HEAD"),
+        (
+            "GET",
+            "/Devices/7",
+            "2 of 4, on line 18: /devices/**; segment 1 is `Devices`, the pattern has `devices`: upper and lower \
+             case differ",
+        ),
+        ("GET", "/blue/x", "4 of 4, on line 21: /blue; segment 2, `x`, is not in the pattern"),
+    ] {
+        for token in [Some(token.as_str()), None] {
+            let (exit, out, _) = explained.explain("explained", method, path, token);
+            assert_eq!((exit, line(&out, "rule")), (Some(1), "none of 4 matches"), "{out}");
+            assert_eq!(line(&out, "nearest rule"), nearest, "{out}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn further_headers_and_the_limits_are_judged_too() {
+    let (authority, upstream) = (Authority::start(), Upstream::start());
+    let yaml = yaml(&authority, &upstream).replace("    mode: shadow\n", "    maxBody: 1KiB\n");
+    let explained = Explained::new(&yaml);
+    let token = authority.token().claim("scope", "x").sign();
+    for (header, decision) in [
+        ("Content-Length: 1024", "allow (permitted)"),
+        ("Content-Length: 1025", "deny (body_too_large), 413"),
+        ("Content-Length: 1, 2", "deny (malformed_request), 400"),
+        ("Transfer-Encoding: gzip", "deny (malformed_request), 400"),
+        ("Expect: 200-maybe", "deny (expectation), 417"),
+        ("Host: a b", "deny (malformed_request), 400"),
+        ("authorization: Bearer x", "deny (two_authorizations), 400"),
+    ] {
+        let (_, out, _) = explained.explain_with("trial", "POST", "/x", Some(&token), &[header]);
+        assert_eq!(line(&out, "decision"), decision, "{header}\n{out}");
+    }
+    let preflight = ["Origin: https://a.example", "Access-Control-Request-Method: GET"];
+    let (exit, out, _) = explained.explain_with("explained", "OPTIONS", "/devices/7", None, &preflight);
+    assert_eq!((exit, line(&out, "decision")), (Some(0), "allow (preflight)"));
+    for bad in ["no colon", "a b: c", "x: a\nb"] {
+        assert_eq!(explained.explain_with("trial", "GET", "/x", None, &[bad]).0, Some(2), "{bad}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn in_shadow_mode_it_says_what_enforcement_would_do() {
     let (authority, upstream) = (Authority::start(), Upstream::start());
@@ -289,6 +423,11 @@ inbound:
     let (exit, out, err) = explained.explain("api", "GET", "/", Some(&token));
     assert_eq!((exit, err.as_str(), line(&out, "decision")), (Some(0), "", "allow (permitted)"), "{out}");
     assert!(!explained.dir.path().join("m2m.db").exists(), "no store is opened");
+    assert!(line(&out, "revocation").contains("/oauth/revocations"), "{out}");
+    let form = [("token", token.as_str()), ("client_id", "legacy"), ("client_secret", secret)];
+    assert_eq!(crate::support::client::post_form(issuer, "/oauth/revoke", &form, &[]).await.status, 200);
+    let (exit, out, _) = explained.explain("api", "GET", "/", Some(&token));
+    assert_eq!((exit, line(&out, "decision")), (Some(1), "deny (revoked), 401"), "{out}");
     running.stop().await;
     let (exit, out, _) = explained.explain("api", "GET", "/", Some(&token));
     assert_eq!((exit, line(&out, "decision")), (Some(1), "deny (keys_unavailable), 503"));

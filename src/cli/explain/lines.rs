@@ -1,0 +1,100 @@
+//! What `explain` prints, one thing a line.
+
+use crate::domain::reason::Reason;
+use crate::proxy::dry_run::Decision;
+use crate::proxy::{inbound, respond};
+use crate::verifier::rules::Nearest;
+use crate::verifier::{Access, Mode, Needs, RuleConfig};
+
+/// The scopes that a rule asks for.
+pub(super) fn scopes_of(needs: &Needs) -> String {
+    let all = (!needs.scopes.is_empty()).then(|| format!("all of {}", needs.scopes));
+    let any = (!needs.any_scope.is_empty()).then(|| format!("one of {}", needs.any_scope));
+    all.into_iter().chain(any).collect::<Vec<_>>().join(" and ")
+}
+
+/// The claims that a rule asks for.
+pub(super) fn claims_of(needs: &Needs) -> String {
+    let claim = |need: &crate::verifier::ClaimNeed| format!("{} = {}", need.name, need.values.join(" or "));
+    needs.claims.iter().map(claim).collect::<Vec<_>>().join(", ")
+}
+
+/// What is said, one thing a line.
+#[derive(Default)]
+pub(super) struct Lines(String);
+
+impl Lines {
+    /// All of it.
+    pub fn text(&self) -> &str {
+        self.0.trim_end()
+    }
+
+    /// Which listener judges.
+    pub fn listener(&mut self, listener: &inbound::Config) {
+        let shadow = match listener.verifier.mode {
+            Mode::Shadow => ", in shadow mode: it enforces nothing",
+            Mode::Enforce => "",
+        };
+        self.add("listener", format!("{}{shadow}", listener.name));
+    }
+
+    pub fn add(&mut self, what: &str, text: String) {
+        self.0.push_str(format!("{what:<14} {text}").trim_end());
+        self.0.push('\n');
+    }
+
+    pub fn rule(&mut self, rule: Option<(usize, &RuleConfig)>, count: usize) {
+        let Some((position, rule)) = rule else {
+            return self.add("rule", format!("none of {count} matches"));
+        };
+        let methods =
+            if rule.methods.is_empty() { String::new() } else { format!(", {}", rule.methods.join(" ")) };
+        let paths = rule.paths.join(" ");
+        self.add("rule", format!("{} of {count}, on line {}: {paths}{methods}", position + 1, rule.line));
+        let needs = match &rule.access {
+            Access::Public => "nothing: the rule is public".to_owned(),
+            Access::Token(needs) => {
+                let further = [("scopes", scopes_of(needs)), ("claims", claims_of(needs))];
+                let further = further.iter().filter(|(_, text)| !text.is_empty());
+                further
+                    .fold("a valid token".to_owned(), |said, (what, text)| format!("{said}; {what}: {text}"))
+            }
+        };
+        self.add("needs", needs);
+    }
+
+    /// The rule that comes nearest where none matches.
+    pub fn nearest(&mut self, nearest: &Nearest, rule: &RuleConfig, count: usize) {
+        let differences: Vec<_> = nearest.differences.iter().map(ToString::to_string).collect();
+        let (place, line) = (nearest.rule + 1, rule.line);
+        let text = format!("{place} of {count}, on line {line}: {}; {}", nearest.pattern, differences.join("; "));
+        self.add("nearest rule", text);
+    }
+
+    /// Says what becomes of the request; whether it passes.
+    pub fn decision(&mut self, listener: &inbound::Config, decision: Decision) -> bool {
+        let status = |reason| respond::table(reason).map_or(500, |row| row.status);
+        let (text, passes, reason) = match decision {
+            Decision::Own => ("allow (local)".to_owned(), true, Reason::Local),
+            Decision::Passes(reason) => (format!("allow ({})", reason.code()), true, reason),
+            Decision::PassesInShadow(reason) => (
+                format!("shadow ({}), enforced it would be {}", reason.code(), status(reason)),
+                true,
+                reason,
+            ),
+            Decision::Refused(reason) => {
+                (format!("deny ({}), {}", reason.code(), status(reason)), false, reason)
+            }
+        };
+        if passes && decision != Decision::Own && listener.limits.is_some() {
+            let text = "one request is within them; how many others come is not known here, so not judged";
+            self.add("limits", text.to_owned());
+        }
+        self.add("decision", text);
+        self.add("", reason.meaning().to_owned());
+        if !matches!(decision, Decision::Own | Decision::Passes(_)) {
+            self.add("advice", reason.advice().to_owned());
+        }
+        passes
+    }
+}
