@@ -216,7 +216,7 @@ fn check_operations(jwk: &Value) -> Result<(), Unfit> {
 /// The algorithms that fit a key's kind (RFC 7518 §6, RFC 8037 §2).
 fn fitting(jwk: &Value) -> Result<&'static [Algorithm], Unfit> {
     let kty = stated_text(jwk, "kty")?.ok_or_else(|| fault("`kty` is missing"))?;
-    let curve = || stated_text(jwk, "crv").map(Option::unwrap_or_default);
+    let curve = || stated_text(jwk, "crv")?.ok_or_else(|| fault("`crv` is missing"));
     Ok(match kty {
         "RSA" => &[
             Algorithm::RS256,
