@@ -16,7 +16,13 @@ const EXTRA: f64 = 0.9;
 const OTHER_SEGMENT: f64 = 0.5;
 const OTHER_LETTERS: f64 = 0.8;
 const OTHER_CASE: f64 = 0.1;
+/// `*` takes a segment only where no name of the pattern does.
+const WILDCARD: f64 = 0.01;
 const OTHER_METHOD: f64 = 0.5;
+/// More for a pattern that has names, of which the path has nothing.
+const NOTHING_IN_COMMON: f64 = 0.5;
+/// Two segments that cost less have something in common.
+const ALIKE: f64 = 0.9;
 
 /// The rule that comes nearest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -165,15 +171,18 @@ fn compare(pattern: &Pattern, path: &[String]) -> (f64, Vec<Difference>) {
         j = (0..=path.len()).min_by(|a, b| at(&costs, i, *a).total_cmp(&at(&costs, i, *b))).unwrap_or(j);
     }
     let total = at(&costs, i, j);
+    let mut in_common = !wanted.iter().any(|segment| matches!(segment, Segment::Exactly(_)));
     let mut differences = Vec::new();
     while i > 0 || j > 0 {
         let (other, missing, extra) = step(&costs, i, j);
         if other <= missing && other <= extra {
             (i, j) = (i.saturating_sub(1), j.saturating_sub(1));
-            if let (Some(Segment::Exactly(wanted)), Some(is)) = (wanted.get(i), path.get(j))
-                && wanted != is
-            {
-                differences.push(Difference::Segment { place: j + 1, is: is.clone(), wanted: wanted.clone() });
+            if let (Some(segment @ Segment::Exactly(wanted)), Some(is)) = (wanted.get(i), path.get(j)) {
+                in_common |= unlike(segment, is) < ALIKE;
+                if wanted != is {
+                    let (is, wanted) = (is.clone(), wanted.clone());
+                    differences.push(Difference::Segment { place: j + 1, is, wanted });
+                }
             }
         } else if missing <= extra {
             i = i.saturating_sub(1);
@@ -189,13 +198,13 @@ fn compare(pattern: &Pattern, path: &[String]) -> (f64, Vec<Difference>) {
         }
     }
     differences.reverse();
-    (total, differences)
+    (total + if in_common { 0.0 } else { NOTHING_IN_COMMON }, differences)
 }
 
 /// What it costs to take one segment for another.
 fn unlike(wanted: &Segment, is: &str) -> f64 {
     match wanted {
-        Segment::Any => 0.0,
+        Segment::Any => WILDCARD,
         Segment::Exactly(wanted) if wanted == is => 0.0,
         Segment::Exactly(wanted) if wanted.to_lowercase() == is.to_lowercase() => OTHER_CASE,
         Segment::Exactly(wanted) => {
