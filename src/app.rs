@@ -39,7 +39,7 @@ use crate::jose::provider;
 use crate::limits::Limits;
 use crate::proxy::connection::ClientTimeouts;
 use crate::proxy::inbound::{self, Inbound, OwnEndpoints};
-use crate::proxy::listener::{Listener, Workers};
+use crate::proxy::listener::{Listener, Workers, check_platform_certificates};
 use crate::proxy::local::{LocalService, Paths};
 use crate::proxy::own::OwnAddresses;
 use crate::store::{self, Store};
@@ -187,6 +187,8 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
 /// As [`start`].
 pub async fn start_with_clock(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartError> {
     provider::install();
+    check_platform_certificates()
+        .map_err(unusable("the platform's certificates (SSL_CERT_FILE, SSL_CERT_DIR)"))?;
     let sockets = Sockets::bind(&config)?;
     let tasks = Tasks::new();
     let ready = Arc::new(AtomicBool::new(false));

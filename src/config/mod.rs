@@ -223,8 +223,32 @@ pub fn parse(text: &str, file_name: &str, environment: Environment<'_>) -> Resul
     environment::interpolate(&mut tree, &KeyPath::default(), environment, &mut findings);
     check::check(&mut tree, &json_schema(), &mut findings);
     let config = resolve::resolve(&tree, &mut findings);
+    certificates_of_the_environment(environment, &mut findings);
     let (errors, warnings) = findings.locate(file_name, Some(&tree));
     if errors.is_empty() { Ok(Loaded { config, warnings }) } else { Err(Problems(errors)) }
+}
+
+/// Judges the files that replace the platform's certificates: every TLS client of the process reads them at start.
+fn certificates_of_the_environment(environment: Environment<'_>, findings: &mut Findings) {
+    let root = KeyPath::default();
+    if let Some(file) = environment("SSL_CERT_FILE")
+        && let Err(why) = files::read_certificates(Path::new(&file))
+    {
+        let message = format!(
+            "the variable SSL_CERT_FILE names `{}`, which {why}; unset it, or name a file of certificates (PEM)",
+            file.escape_debug()
+        );
+        findings.error(&root, message);
+    }
+    if let Some(dir) = environment("SSL_CERT_DIR")
+        && let Err(error) = std::fs::read_dir(&dir)
+    {
+        let message = format!(
+            "the variable SSL_CERT_DIR names `{}`, which cannot be read: {error}; unset it, or name a directory",
+            dir.escape_debug()
+        );
+        findings.error(&root, message);
+    }
 }
 
 /// The JSON Schema of a configuration file (draft 2020-12).

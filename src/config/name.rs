@@ -116,6 +116,8 @@ checked_text!(
 checked_text!(
     /// An HTTP method.
     Method, "method", "an HTTP method such as `GET`", |text| {
+        require(!matches!(text, "*" | "ANY" | "ALL"), "for every method leave `methods` out")?;
+        require(!text.contains([',', ' ', '|']), "several methods are written as a list: `[GET, POST]`")?;
         let allowed = |b: u8| b.is_ascii_uppercase() || matches!(b, b'-' | b'_');
         require(!text.is_empty() && text.bytes().all(allowed), "methods are written in upper case")
     }
@@ -167,6 +169,11 @@ checked_text!(
 fn path_pattern(text: &str) -> Result<(), WrongForm> {
     require(text.starts_with('/'), "a pattern begins with `/`")?;
     require(text.is_ascii(), "characters beyond ASCII are written percent-encoded")?;
+    require(
+        !has_variable(text),
+        "`*` stands for one segment, `**` at the end for any rest; variables such as `:id`, `{id}` or `<id>` are not \
+         supported (a segment that begins with a colon is written `%3A`)",
+    )?;
     // Whether the listener takes `;` and `%2F` at all is judged where its keys are known.
     let normal = NormalPath::parse_with(text, Ordinary::ALL);
     let normal = normal.map_err(|_| WrongForm("no request has such a path: it could be read in two ways"))?;
@@ -184,6 +191,16 @@ fn path_pattern(text: &str) -> Result<(), WrongForm> {
         }
     }
     Ok(())
+}
+
+/// Whether a pattern has a part that other routers take for a variable: `:id`, `{id}`, `<id>`.
+fn has_variable(pattern: &str) -> bool {
+    let is_name = |text: &str| {
+        let text = text.trim_end_matches(['?', '+']);
+        !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+    };
+    let mut segments = pattern.split('/');
+    segments.any(|it| it.strip_prefix(':').is_some_and(is_name) || it.contains(['{', '}', '<', '>']))
 }
 
 /// A header that belongs to one connection (RFC 9110 §7.6.1), to the message's framing, or to routing.
@@ -343,6 +360,8 @@ mod tests {
             "/api/v1/**",
             "/caf%C3%A9",
             "/.well-known/x",
+            "/v1/devices:batch",
+            "/devices/%3Aid",
         ]);
         refuses::<PathPattern>(&[
             "",
@@ -364,6 +383,9 @@ mod tests {
             "/caf%c3%a9",
             "/café",
             "/{id}",
+            "/devices/:id",
+            "/devices/:device_id/x",
+            "/devices/<id>",
             "/a?b",
             "/a b",
             "/a#b",
@@ -421,7 +443,7 @@ mod tests {
         accepts::<Resource>(&["https://a/", "urn:x:y"]);
         refuses::<Resource>(&["", "a", "/a", "https://a#b"]);
         accepts::<Method>(&["GET", "M-SEARCH"]);
-        refuses::<Method>(&["", "get", "G T"]);
+        refuses::<Method>(&["", "get", "G T", "*", "ANY", "ALL", "GET,POST"]);
         accepts::<ServerName>(&["a.example", "127.0.0.1", "::1"]);
         refuses::<ServerName>(&["", "a:1", "a b", "[::1]"]);
         accepts::<HostValue>(&["a", "a.example:80", "[::1]:80", "127.0.0.1"]);

@@ -13,6 +13,8 @@ use std::time::Duration;
 use pingora::apps::{HttpServerApp, HttpServerOptions};
 use pingora::protocols::http::ServerSession;
 use pingora::proxy::{HttpProxy, ProxyHttp, http_proxy};
+use pingora::tls::load_platform_certs_incl_env_into_store;
+use rustls::RootCertStore;
 use pingora::server::configuration::ServerConf;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
@@ -238,4 +240,16 @@ async fn serve<S>(
             settings.apply_to_session(&mut session);
         }
     }
+}
+
+/// Whether the platform's certificates can be read as every listener reads them; a listener that cannot panics.
+///
+/// # Errors
+/// Why they cannot.
+pub fn check_platform_certificates() -> Result<(), String> {
+    let mut roots = RootCertStore::empty();
+    load_platform_certs_incl_env_into_store(&mut roots).map_err(|error| match &error.cause {
+        Some(cause) => cause.to_string(),
+        None => error.to_string(),
+    })
 }

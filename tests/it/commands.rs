@@ -360,3 +360,29 @@ fn the_demo_takes_other_ports_and_names_the_one_that_is_taken() {
     assert!(err.contains(&port) && err.contains("--port-base"), "{err}");
     drop(taken);
 }
+
+/// The start panicked, while `check` was content.
+#[test]
+fn certificates_that_cannot_be_used_are_said_by_check_and_at_start() {
+    let dir = TempDir::new().expect("a directory");
+    let write = |name: &str, content: &str| {
+        std::fs::write(dir.path().join(name), content).expect("a file");
+        dir.path().join(name)
+    };
+    let yaml = "probes: { listen: 127.0.0.1:0 }\nissuer: { url: \"http://127.0.0.1\", listen: 127.0.0.1:0 }\nstore: { url: \"sqlite::memory:\" }\n";
+    write("c.yaml", yaml);
+    let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    for (file, message) in [
+        (write("empty", ""), "holds no certificate"),
+        (write("broken", broken), "certificate that cannot be read"),
+        (dir.path().join("missing"), "No such file"),
+    ] {
+        for command in ["check", "run"] {
+            let mut command = sidecar(&[command, "--config", "c.yaml"]);
+            let output = command.current_dir(dir.path()).env("SSL_CERT_FILE", &file).output().expect("it runs");
+            let (code, _, errors) = ended(&output);
+            assert_eq!(code, Some(1), "{errors}");
+            assert!(errors.contains("SSL_CERT_FILE") && errors.contains(message), "{errors}");
+        }
+    }
+}

@@ -95,6 +95,7 @@ fn check_tokens_without_end(resolver: &mut Resolver<'_>, path: &KeyPath, authori
 
 fn key_source(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Authority) -> Option<KeySource> {
     let issuer_path = path.key("issuer");
+    resolver.check_issuer(&issuer_path, &raw.issuer);
     if raw.issuer.is_empty() {
         resolver.findings.error(&issuer_path, "it must not be empty");
     }
@@ -105,6 +106,7 @@ fn key_source(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Authority)
         }
         (Some(url), None) => {
             warn_of_plain_http(resolver, &path.key("jwksUri"), &url.0);
+            resolver.check_no_metadata(&path.key("jwksUri"), &url.0, "issuer");
             Some(KeySource::Url(url.0.clone()))
         }
         (None, Some(file)) => {
@@ -252,11 +254,7 @@ fn audiences(resolver: &mut Resolver<'_>, path: &KeyPath, raw: raw::Audiences) -
         raw::Audiences::Any(_) => Audiences::Any,
         raw::Audiences::OneOf(audiences) => {
             let audiences: Vec<String> = audiences.into_iter().map(|audience| audience.0).collect();
-            if let Some(i) = audiences.iter().position(|audience| audience == "any") {
-                let message =
-                    "in a list, `any` would be an audience of that name; `audiences: any` accepts every one";
-                resolver.findings.error(&path.index(i), message);
-            }
+            resolver.check_audiences(path, &audiences);
             Audiences::OneOf(audiences)
         }
     }
@@ -281,6 +279,7 @@ fn identity_headers(
                 .error(&path.key(header.as_str()), "an upstream could not tell this header from another");
         }
         seen.push(folded);
+        resolver.check_identity(&path.key(header.as_str()), header.as_str(), &claim.0);
         headers.extend(header.to_name().map(|name| (name, claim.0.clone())));
     }
     headers
@@ -330,13 +329,15 @@ fn resolve_rule(
     if raw.timeout.is_some_and(|timeout| timeout.0 < Duration::from_millis(1)) {
         resolver.findings.error(&path.key("timeout"), "it must be at least 1ms");
     }
-    Some(RuleConfig {
+    let rule = RuleConfig {
         timeout: raw.timeout.map(|timeout| timeout.0),
         line: resolver.tree.position(path).line,
         paths: raw.paths.into_iter().map(|pattern| pattern.0).collect(),
         methods: raw.methods.into_iter().flatten().map(|method| method.0).collect(),
         access,
-    })
+    };
+    resolver.check_rule(path, &rule);
+    Some(rule)
 }
 
 fn claim_need(name: ClaimName, values: raw::ClaimValues) -> ClaimNeed {

@@ -37,6 +37,7 @@ pub(super) fn resolve(resolver: &mut Resolver<'_>, path: &KeyPath, raw: raw::Iss
         raw::Profile::Standard => Profile::Standard,
         raw::Profile::Plgd => Profile::Plgd,
     };
+    resolver.check_issuer(&path.key("url"), &raw.url.text);
     lifetime(resolver, &path.key("accessTokenLifetime"), raw.access_token_lifetime.0, DAY, profile);
     let default_owner_claim = if profile == Profile::Plgd { "sub" } else { "owner" };
     let owner_claim = raw.owner_claim.map_or_else(|| default_owner_claim.to_owned(), |claim| claim.0);

@@ -9,6 +9,7 @@ mod inbound;
 mod issuer;
 mod listeners;
 mod loops;
+mod never_works;
 mod outbound;
 mod revocation;
 

@@ -56,6 +56,7 @@ pub(super) fn resolve_listener(
             return None;
         }
     };
+    resolver.check_prefix(&path.key("prefix"), &raw.prefix.0);
     Some(outbound::Config {
         name: raw.name.0,
         listen: raw.listen.0,

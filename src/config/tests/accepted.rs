@@ -428,6 +428,24 @@ fn rules_over_issuer_endpoints_are_a_warning() {
 }
 
 #[test]
+#[rustfmt::skip]
+fn what_hardly_ever_works_is_a_warning() {
+    for (from, to, message) in [
+        ("self: { ", "self: { jwksUri: \"http://127.0.0.1/k\", issuer: \"https://a/protocol/openid-connect/certs\" } #", "looks like the URL of a key set"),
+        ("audiences: any", "audiences: [\"https://*.example\"]", "`*` stands for no other text"),
+        ("- paths: [\"/**\"]", "- { paths: [/a], scopes: [\"devices:*\"] }", "`*` stands for no other text"),
+        ("- paths: [\"/**\"]", "- { paths: [/a], anyScope: [\"*\"] }", "`*` stands for no other text"),
+        ("- paths: [\"/**\"]", "- { paths: [/a], claims: { tenant: \"*\" } }", "`*` stands for no other text"),
+        ("- paths: [\"/**\"]", "- { paths: [/a], methods: [TRACE] }", "refuse TRACE with 405"),
+        ("audiences: any", "audiences: any\n    identityHeaders: { sub: subject }", "the right way round?"),
+        ("credential: hub", "credential: hub\n    prefix: Bearer", "without a space"),
+    ] {
+        let found = warnings(&small_but(from, to));
+        assert!(found.iter().any(|warning| warning.contains(message)), "{message}: {found:?}");
+    }
+}
+
+#[test]
 fn claims_that_are_never_inserted_and_slashes_that_differ_are_warnings() {
     let client =
         "  clients: [{ id: a, secretFile: \"${DIR}/secret\", insertTokenClaims: { sub: x, ok: y } }]\n";

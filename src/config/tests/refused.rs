@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use super::{ISSUER, assert_problem, problems, small_but, small_with};
-use crate::config::{load, not_yet};
+use super::{ISSUER, assert_problem, problems, small, small_but, small_with};
+use crate::config::{load, not_yet, parse};
 
 #[test]
 fn errors_of_every_section_are_reported_with_their_lines() {
@@ -268,6 +268,71 @@ fn what_the_schema_cannot_say_is_judged() {
         ("rules:\n      - paths: [\"/**\"]", "rules: [{ paths: [/a] }, { paths: [/a;b] }]", "inbound[0].rules[1].paths[0]", "`;`"),
     ] {
         assert_problem(&small_but(from, to), path, message);
+    }
+}
+
+/// What has the right form, and with which nothing ever worked.
+#[test]
+#[rustfmt::skip]
+fn what_can_never_work_is_refused() {
+    const METADATA: &str = "https://idp.example/realms/iot/.well-known/openid-configuration";
+    let method = |method: &str| format!("- {{ paths: [/a], methods: [{method}] }}");
+    let path = |path: &str| format!("- paths: [\"{path}\"]");
+    let headers = |headers: &str| format!("audiences: any\n    identityHeaders: {{ {headers} }}");
+    for (from, to, path, message) in [
+        ("self: { issuer: \"http://127.0.0.1:8080\" }", format!("self: {{ issuer: \"{METADATA}\" }}"), "authorities.self.issuer", "probably `https://idp.example/realms/iot`"),
+        ("self: { issuer: \"http://127.0.0.1:8080\" }", "self: { issuer: \"https://idp.example/.well-known/oauth-authorization-server/iot\" }".into(), "authorities.self.issuer", "probably `https://idp.example/iot`"),
+        ("self: { ", format!("self: {{ jwksUri: \"{METADATA}\", "), "authorities.self.jwksUri", "`issuer: https://idp.example/realms/iot`"),
+        ("tokenUrl: http://127.0.0.1:8080/oauth/token", format!("tokenUrl: {METADATA}"), "credentials.hub.tokenUrl", "`authority: https://idp.example/realms/iot`"),
+        ("tokenUrl: http://127.0.0.1:8080/oauth/token", format!("authority: {METADATA}"), "credentials.hub.authority", "probably `https://idp.example/realms/iot`"),
+        ("audiences: any", "audiences: [\"*\"]".into(), "inbound[0].audiences[0]", "`audiences: any`"),
+        ("audiences: any", "audiences: [https://a, ANY]".into(), "inbound[0].audiences[1]", "`audiences: any`"),
+        ("- paths: [\"/**\"]", method("ANY"), "inbound[0].rules[0].methods[0]", "leave `methods` out"),
+        ("- paths: [\"/**\"]", method("\"*\""), "inbound[0].rules[0].methods[0]", "leave `methods` out"),
+        ("- paths: [\"/**\"]", method("GET, ALL"), "inbound[0].rules[0].methods[1]", "leave `methods` out"),
+        ("- paths: [\"/**\"]", method("\"GET,POST\""), "inbound[0].rules[0].methods[0]", "written as a list"),
+        ("- paths: [\"/**\"]", path("/devices/:id"), "inbound[0].rules[0].paths[0]", "`*` stands for one segment"),
+        ("- paths: [\"/**\"]", path("/devices/:device_id/config"), "inbound[0].rules[0].paths[0]", "`*` stands for one segment"),
+        ("- paths: [\"/**\"]", path("/devices/{id}"), "inbound[0].rules[0].paths[0]", "`*` stands for one segment"),
+        ("- paths: [\"/**\"]", path("/devices/<int:id>"), "inbound[0].rules[0].paths[0]", "`*` stands for one segment"),
+        ("audiences: any", headers("sub: x-m2m-subject"), "inbound[0].identityHeaders.sub", "write `x-m2m-subject: sub`"),
+        ("audiences: any", headers("client_id: X-Client"), "inbound[0].identityHeaders.client_id", "write `X-Client: client_id`"),
+        ("audiences: any", headers("email: remote-user"), "inbound[0].identityHeaders.email", "write `remote-user: email`"),
+    ] {
+        assert_problem(&small_but(from, &to), path, message);
+    }
+    let own = small().replace("http://127.0.0.1:8080", METADATA);
+    assert!(problems(&own).iter().any(|problem| problem.contains("issuer.url: this is the URL of the metadata")));
+}
+
+#[test]
+fn certificates_that_the_environment_names_must_be_usable() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str, content: &str| {
+        std::fs::write(dir.path().join(name), content).unwrap();
+        dir.path().join(name).display().to_string()
+    };
+    let key = rcgen::KeyPair::generate().unwrap();
+    let good = rcgen::CertificateParams::new(["a".to_owned()]).unwrap().self_signed(&key).unwrap().pem();
+    let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    for (variable, value, message) in [
+        ("SSL_CERT_FILE", file("good", &good), None),
+        ("SSL_CERT_FILE", file("empty", ""), Some("holds no certificate")),
+        ("SSL_CERT_FILE", file("broken", broken), Some("certificate that cannot be read")),
+        ("SSL_CERT_FILE", "/nowhere/ca.pem".to_owned(), Some("`/nowhere/ca.pem`, which cannot be read: No such file")),
+        ("SSL_CERT_FILE", String::new(), Some("cannot be read")),
+        ("SSL_CERT_DIR", dir.path().display().to_string(), None),
+        ("SSL_CERT_DIR", "/nowhere".to_owned(), Some("which cannot be read: No such file")),
+    ] {
+        let parsed = parse(ISSUER, "x.yaml", &|name| (name == variable).then(|| value.clone()));
+        let said = parsed.err().map(|problems| problems.to_string());
+        match message {
+            None => assert_eq!(said, None, "{variable}={value}"),
+            Some(message) => {
+                let said = said.unwrap_or_default();
+                assert!(said.contains(variable) && said.contains(message), "{variable}={value}: {said}");
+            }
+        }
     }
 }
 
