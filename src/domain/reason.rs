@@ -131,7 +131,8 @@ reasons! {
     /// No rule of the listener matches the path and method.
     NoRule = "no_rule" =>
         "Add a rule whose `paths` and `methods` match; `path` and `method` of the access log line say what \
-         to match. Rules are tried from the top, the first match decides.",
+         to match. Rules are tried from the top, the first match decides. `m2m-sidecar explain` names the nearest rule and \
+         what differs.",
     /// The token lacks a scope that the rule asks for.
     Scope = "scope" =>
         "The `scope` in the `WWW-Authenticate` header says what is needed. Let the client ask for it, and \
