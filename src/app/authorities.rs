@@ -187,13 +187,21 @@ fn tell_left_out(authority: &Authority, told: &Mutex<(Vec<LeftOut>, usize)>) {
     let (meant, faults): (Vec<_>, Vec<_>) = now.0.iter().cloned().partition(|key| key.is_meant);
     let authority = authority.name();
     if !faults.is_empty() {
-        tracing::warn!(authority, keys = join(&faults), "keys of the key set are left out: their tokens are refused");
+        tracing::warn!(
+            authority,
+            keys = join(&faults),
+            "keys of the key set are left out: their tokens are refused"
+        );
     }
     if !meant.is_empty() {
         tracing::info!(authority, keys = join(&meant), "keys of the key set are not for signatures");
     }
     if now.1 > 0 {
-        tracing::warn!(authority, unread = now.1, "the key set is too large: only its first 256 keys are read");
+        tracing::warn!(
+            authority,
+            unread = now.1,
+            "the key set is too large: only its first 256 keys are read"
+        );
     }
     *told = now;
 }

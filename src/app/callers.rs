@@ -16,8 +16,8 @@ use crate::issuer::{Issuer, Profile};
 use crate::jose::ALGORITHMS;
 use crate::jose::verify::Jws;
 use crate::verifier::{
-    self, Audiences, Authority, AuthorityConfig, BearerToken, CLIENT_ID_CLAIMS, CorsPreflight, KeySource, Mode, OwnIssuer,
-    RevocationConfig, Verifier,
+    self, Audiences, Authority, AuthorityConfig, BearerToken, CLIENT_ID_CLAIMS, CorsPreflight, KeySource,
+    Mode, OwnIssuer, RevocationConfig, Verifier,
 };
 
 /// By how much a user's issuer's clock may differ from ours where no authority of the configuration says.

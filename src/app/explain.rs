@@ -146,7 +146,9 @@ fn seen_from_outside(config: &Config, authority: &AuthorityConfig) -> AuthorityC
     if let (KeySource::OwnIssuer, Some(role)) = (&authority.keys, &config.issuer) {
         let published = |path: &str| Url::parse(&format!("{}{path}", running_issuer(config, role)?)).ok();
         seen.keys = published(JWKS_PATH).map_or(KeySource::Discovery, KeySource::Url);
-        if let (Some(list), true) = (published(REVOCATIONS_PATH), seen.revocation.kind != RevocationKind::None) {
+        if let (Some(list), true) =
+            (published(REVOCATIONS_PATH), seen.revocation.kind != RevocationKind::None)
+        {
             seen.revocation.kind = RevocationKind::List;
             seen.revocation.endpoint = Some(list);
         }

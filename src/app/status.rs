@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use super::sockets::Sockets;
 use crate::endpoints::admin::{
-    Authority as AuthorityStatus, Credential, KeyLeftOut, Listener, Revocation as RevocationStatus, Status, StatusOf,
+    Authority as AuthorityStatus, Credential, KeyLeftOut, Listener, Revocation as RevocationStatus, Status,
+    StatusOf,
 };
 use crate::jose::key_set::LeftOut;
 use crate::jose::live_keys::Keys;

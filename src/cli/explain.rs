@@ -109,7 +109,10 @@ fn read_token(file: &Path) -> anyhow::Result<SecretString> {
 }
 
 /// The fields of the request: those that were asked for, and the token.
-fn fields(headers: &[String], token: Option<&SecretString>) -> anyhow::Result<Vec<(HeaderName, HeaderValue)>> {
+fn fields(
+    headers: &[String],
+    token: Option<&SecretString>,
+) -> anyhow::Result<Vec<(HeaderName, HeaderValue)>> {
     let mut fields = Vec::new();
     for header in headers {
         let parsed = header.split_once(':').and_then(|(name, value)| {

@@ -178,7 +178,9 @@ pub enum DocumentFault {
     #[error("it is empty")]
     Empty,
     /// It begins with U+FEFF.
-    #[error("it begins with a byte order mark (BOM), which JSON does not allow (RFC 8259 §8.1): write it as UTF-8 without one")]
+    #[error(
+        "it begins with a byte order mark (BOM), which JSON does not allow (RFC 8259 §8.1): write it as UTF-8 without one"
+    )]
     ByteOrderMark,
     /// It is UTF-16 or another encoding.
     #[error("it is not UTF-8 text")]

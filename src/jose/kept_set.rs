@@ -40,7 +40,9 @@ struct KeptSet {
 /// Why the file is not believed.
 pub(super) async fn load(kept_at: &KeptAt, now: UnixTime) -> Result<Option<Edition>, &'static str> {
     let file = kept_at.file.clone();
-    let bytes = tokio::task::spawn_blocking(move || kept_file::read(&file, MAX_FILE)).await.unwrap_or(Err("it cannot be read"))?;
+    let bytes = tokio::task::spawn_blocking(move || kept_file::read(&file, MAX_FILE))
+        .await
+        .unwrap_or(Err("it cannot be read"))?;
     let Some(bytes) = bytes else { return Ok(None) };
     let kept: KeptSet = serde_json::from_slice(&bytes).map_err(|_| "it is damaged")?;
     if kept.identity != kept_at.identity {

@@ -315,7 +315,11 @@ impl KeySet {
                 Err(Unfit { why, is_meant }) => {
                     let kid = jwk.get("kid").and_then(Value::as_str);
                     let kid = kid.map_or(String::new(), |kid| format!(" (kid `{}`)", shown(kid)));
-                    left_out.push(LeftOut { key: format!("keys[{place}]{kid}"), why: why.into_owned(), is_meant });
+                    left_out.push(LeftOut {
+                        key: format!("keys[{place}]{kid}"),
+                        why: why.into_owned(),
+                        is_meant,
+                    });
                 }
             }
         }
@@ -451,7 +455,8 @@ mod tests {
             for nothing in [json!(null), json!(""), json!([])] {
                 for algorithm in [Algorithm::RS256, Algorithm::ES256] {
                     // What no key can do without, and a list where a text belongs that names the key.
-                    if (name, algorithm) == ("crv", Algorithm::ES256) || (name == "kid" && nothing.is_array()) {
+                    if (name, algorithm) == ("crv", Algorithm::ES256) || (name == "kid" && nothing.is_array())
+                    {
                         continue;
                     }
                     let mut key = jwk(algorithm);

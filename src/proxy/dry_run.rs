@@ -73,7 +73,8 @@ impl Request<'_> {
     /// The head's bytes. They hold a token.
     fn head(&self) -> Zeroizing<Vec<u8>> {
         let line = |parts: &[&[u8]]| [parts.concat().as_slice(), b"\r\n"].concat();
-        let mut head = Zeroizing::new(line(&[self.method.as_bytes(), b" ", self.target.as_bytes(), b" HTTP/1.1"]));
+        let mut head =
+            Zeroizing::new(line(&[self.method.as_bytes(), b" ", self.target.as_bytes(), b" HTTP/1.1"]));
         if !self.fields.iter().any(|(name, _)| name == http::header::HOST) {
             head.extend_from_slice(b"Host: localhost\r\n");
         }
@@ -94,7 +95,8 @@ impl Request<'_> {
         verifier: &Verifier,
         own: &HashSet<String>,
     ) -> Outcome {
-        let refused = |reason| Outcome { decision: Decision::Refused(reason), checks: Vec::new(), refused_by: None };
+        let refused =
+            |reason| Outcome { decision: Decision::Refused(reason), checks: Vec::new(), refused_by: None };
         let path = match self.path() {
             Ok(path) => path,
             Err(fault) => return refused(fault.reason),

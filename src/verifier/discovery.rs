@@ -141,7 +141,9 @@ impl Remote {
         let jwks_uri = text("jwks_uri").ok_or_else(|| wrong("the metadata has no jwks_uri"))?;
         let jwks_uri = Url::parse(jwks_uri).map_err(|error| {
             let what = match error {
-                url::ParseError::RelativeUrlWithoutBase => "is relative, and must be an absolute URL (RFC 8414 §2)",
+                url::ParseError::RelativeUrlWithoutBase => {
+                    "is relative, and must be an absolute URL (RFC 8414 §2)"
+                }
                 _ => "is no URL",
             };
             Failure::Document(format!("the metadata's jwks_uri `{}` {what}", shown(jwks_uri)).into())

@@ -350,7 +350,8 @@ pub(super) mod tests {
         let (require_expiry, profile) = (true, Profile::Standard);
         let now = UnixTime(0);
         let client_id = &owned(&CLIENT_ID_CLAIMS);
-        let reading = Reading { forwarded: &forwarded, asked: &asked, client_id, require_expiry, profile, now };
+        let reading =
+            Reading { forwarded: &forwarded, asked: &asked, client_id, require_expiry, profile, now };
         TokenFacts::read(&claims, [1; 32], 3, [2; 16], &reading)
     }
 

@@ -379,7 +379,8 @@ fn certificates_that_cannot_be_used_are_said_by_check_and_at_start() {
     ] {
         for command in ["check", "run"] {
             let mut command = sidecar(&[command, "--config", "c.yaml"]);
-            let output = command.current_dir(dir.path()).env("SSL_CERT_FILE", &file).output().expect("it runs");
+            let output =
+                command.current_dir(dir.path()).env("SSL_CERT_FILE", &file).output().expect("it runs");
             let (code, _, errors) = ended(&output);
             assert_eq!(code, Some(1), "{errors}");
             assert!(errors.contains("SSL_CERT_FILE") && errors.contains(message), "{errors}");

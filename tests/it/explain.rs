@@ -289,13 +289,12 @@ async fn whether_a_token_was_revoked_is_asked_as_a_listener_asks() {
         authority.register_client("introspector", secret);
         let ids = ["11111111-2222-4333-8444-555555555555", "99999999-2222-4333-8444-555555555555"];
         authority.revoke(ids[1]);
-        let yaml = yaml(&authority, &upstream).replace(
-            "users: { issuer:",
-            &format!("users: {{ revocation: {revocation}, issuer:"),
-        ) + &format!(
-            "credentials:\n  introspector: {{ tokenUrl: \"{}\", clientID: introspector, clientSecretFile: \"@DIR@/secret\" }}\n",
-            authority.token_url()
-        );
+        let yaml = yaml(&authority, &upstream)
+            .replace("users: { issuer:", &format!("users: {{ revocation: {revocation}, issuer:"))
+            + &format!(
+                "credentials:\n  introspector: {{ tokenUrl: \"{}\", clientID: introspector, clientSecretFile: \"@DIR@/secret\" }}\n",
+                authority.token_url()
+            );
         let running = Sidecar::builder().secret_file("secret", "introspector", secret).start(&yaml).await;
         let explained = Explained::new(&yaml);
         std::fs::write(explained.dir.path().join("secret"), secret).expect("a writable directory");

@@ -363,7 +363,8 @@ async fn revoked_and_good(authority: &Authority, sidecar: &Sidecar) -> (String, 
 /// How old the list is, as the metrics have it.
 async fn age(sidecar: &Sidecar) -> Option<u64> {
     let metrics = get(sidecar.address("probes"), "/metrics", &[]).await.text();
-    let line = metrics.lines().find(|line| line.starts_with("m2m_revocation_age_seconds{authority=\"users\"}"));
+    let line =
+        metrics.lines().find(|line| line.starts_with("m2m_revocation_age_seconds{authority=\"users\"}"));
     line.map(|line| line.rsplit(' ').next().unwrap().parse().unwrap())
 }
 
@@ -392,12 +393,16 @@ async fn the_last_list_serves_after_a_restart_while_the_issuer_is_away() {
     authority.advertise("revocation_list_uri", "/revocations");
     authority.revoke("one");
     let yaml = yaml_of(&authority, "auto", &upstream);
-    let second = Sidecar::builder().secret_file("secret", "res:server", "a secret of 16 bytes: %+").start(&yaml).await;
+    let second =
+        Sidecar::builder().secret_file("secret", "res:server", "a secret of 16 bytes: %+").start(&yaml).await;
     let (revoked, good) = revoked_and_good(&authority, &second).await;
     let state = second.path("state");
     until("keys and list are kept", async || {
         let kept = std::fs::read_dir(&state).map_or(0, |dir| {
-            dir.filter(|file| file.as_ref().is_ok_and(|file| file.path().extension() == Some("json".as_ref()))).count()
+            dir.filter(|file| {
+                file.as_ref().is_ok_and(|file| file.path().extension() == Some("json".as_ref()))
+            })
+            .count()
         });
         kept == 2
     })
@@ -415,26 +420,31 @@ async fn the_last_list_serves_after_a_restart_while_the_issuer_is_away() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_kept_list_of_somebody_else_is_not_believed() {
-    let upstream = Upstream::start();
-    let (authority, sidecar) = with_list("30s", &upstream).await;
-    assert_eq!(judge(&sidecar, &authority.token().sign()).await, is(200, "-"));
-    let state = sidecar.path("state");
-    let kept = || {
-        let files = std::fs::read_dir(&state).into_iter().flatten().flatten().map(|file| file.path());
-        files.filter(|file| file.display().to_string().contains("revocations-")).find(|file| file.extension() == Some("json".as_ref()))
-    };
-    until("the list is kept", async || kept().is_some()).await;
-    let file = kept().expect("just seen");
-    let mut text: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
-    let stranger = Authority::start();
-    let forged = json!({"iss": authority.issuer(), "iat": now(), "revoked": []});
-    text["list"] = stranger.token().header("typ", "m2m-revocations+jwt").sign_payload(&forged).into();
-    std::fs::write(&file, text.to_string()).unwrap();
-    authority.down().await;
-    let builder = sidecar.stop_keeping_state().await;
-    let again = builder.start(&yaml_of(&authority, "auto", &upstream)).await;
-    assert_eq!(judge(&again, &authority.token().sign()).await, is(503, "revocation_unavailable"));
+async fn a_kept_list_of_somebody_else_or_of_long_ago_is_not_believed() {
+    let (upstream, stranger) = (Upstream::start(), Authority::start());
+    for (by_stranger, signed_ago) in [(true, 0), (false, 2000)] {
+        let (authority, sidecar) = with_list("30s", &upstream).await;
+        assert_eq!(judge(&sidecar, &authority.token().sign()).await, is(200, "-"));
+        let state = sidecar.path("state");
+        let kept = || {
+            let files = std::fs::read_dir(&state).into_iter().flatten().flatten().map(|file| file.path());
+            let mut lists = files.filter(|file| file.display().to_string().contains("revocations-"));
+            lists.find(|file| file.extension() == Some("json".as_ref()))
+        };
+        until("the list is kept", async || kept().is_some()).await;
+        let file = kept().expect("just seen");
+        let mut text: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+        // The note of when it was fetched stays: it is not signed.
+        let payload = json!({"iss": authority.issuer(), "iat": now() - signed_ago, "revoked": []});
+        let signer = if by_stranger { &stranger } else { &authority };
+        text["list"] = signer.token().header("typ", "m2m-revocations+jwt").sign_payload(&payload).into();
+        std::fs::write(&file, text.to_string()).unwrap();
+        authority.down().await;
+        let builder = sidecar.stop_keeping_state().await;
+        let again = builder.start(&yaml_of(&authority, "auto", &upstream)).await;
+        let judged = judge(&again, &authority.token().sign()).await;
+        assert_eq!(judged, is(503, "revocation_unavailable"), "{by_stranger} {signed_ago}");
+    }
 }
 
 /// The list came before the keys that verify it, and was not asked for again for a second.
@@ -489,7 +499,8 @@ async fn the_log_and_the_status_say_which_way_is_asked() {
         let name = format!("users-{}", authority.address().port());
         yaml = yaml.replace("users", &name);
         if with_uri {
-            yaml = yaml.replace("revocation:", &format!("jwksUri: \"{}\", revocation:", authority.jwks_url()));
+            yaml =
+                yaml.replace("revocation:", &format!("jwksUri: \"{}\", revocation:", authority.jwks_url()));
         }
         let mark = logs::mark();
         let builder = Sidecar::builder()

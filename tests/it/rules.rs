@@ -382,3 +382,31 @@ async fn among_hundreds_of_rules_the_first_that_matches_decides() {
         assert_eq!(answer.status, expected, "{path} {scope}");
     }
 }
+
+/// As Keycloak writes roles; and the names that Okta and Entra have for a client.
+#[tokio::test(flavor = "multi_thread")]
+async fn claims_inside_of_others_have_dotted_names_and_clients_are_named_as_authorities_name_them() {
+    let world = world(
+        "    identityHeaders: { x-roles: realm_access.roles }",
+        "      - { paths: [/admin], claims: { realm_access.roles: [admin] } }\n      - { paths: [/client], claims: { \
+         resource_access.my.api.roles: [writer] } }",
+    )
+    .await;
+    let roles = json!({ "roles": ["user", "admin"] });
+    let token = || world.token().without("client_id").claim("realm_access", roles.clone());
+    for (claim, client) in [("azp", "keycloak-app"), ("cid", "okta-app"), ("appid", "entra-app")] {
+        let mark = logs::mark();
+        let answer = world.send_token("GET", "/admin", token().claim(claim, client)).await;
+        assert_eq!(answer.status, 200, "{claim}");
+        logs::wait_for_line(mark, &["listener=\"api\"", &format!("client_id=\"{client}\"")]).await;
+    }
+    let received = world.upstream.received();
+    assert!(received.iter().all(|request| request.header("x-roles") == Some("user admin")), "{received:?}");
+    let answer = world.send_token("GET", "/client", token()).await;
+    assert_eq!((answer.status, answer.header("x-m2m-reason")), (403, Some("claim")));
+    let writer = json!({ "my.api": { "roles": ["writer"] } });
+    assert_eq!(
+        world.send_token("GET", "/client", token().claim("resource_access", writer)).await.status,
+        200
+    );
+}

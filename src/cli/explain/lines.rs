@@ -67,7 +67,8 @@ impl Lines {
     pub fn nearest(&mut self, nearest: &Nearest, rule: &RuleConfig, count: usize) {
         let differences: Vec<_> = nearest.differences.iter().map(ToString::to_string).collect();
         let (place, line) = (nearest.rule + 1, rule.line);
-        let text = format!("{place} of {count}, on line {line}: {}; {}", nearest.pattern, differences.join("; "));
+        let text =
+            format!("{place} of {count}, on line {line}: {}; {}", nearest.pattern, differences.join("; "));
         self.add("nearest rule", text);
     }
 
@@ -77,11 +78,9 @@ impl Lines {
         let (text, passes, reason) = match decision {
             Decision::Own => ("allow (local)".to_owned(), true, Reason::Local),
             Decision::Passes(reason) => (format!("allow ({})", reason.code()), true, reason),
-            Decision::PassesInShadow(reason) => (
-                format!("shadow ({}), enforced it would be {}", reason.code(), status(reason)),
-                true,
-                reason,
-            ),
+            Decision::PassesInShadow(reason) => {
+                (format!("shadow ({}), enforced it would be {}", reason.code(), status(reason)), true, reason)
+            }
             Decision::Refused(reason) => {
                 (format!("deny ({}), {}", reason.code(), status(reason)), false, reason)
             }

@@ -116,7 +116,8 @@ fn key_source(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Authority)
                 resolver.findings.warning(&key, format!("a key is left out, {left_out}"));
             }
             if set.unread() > 0 {
-                let message = format!("only the first 256 keys are read; {} further ones are not", set.unread());
+                let message =
+                    format!("only the first 256 keys are read; {} further ones are not", set.unread());
                 resolver.findings.warning(&key, message);
             }
             Some(KeySource::File(file.0.clone()))

@@ -12,9 +12,8 @@ const OAUTH: &str = "/.well-known/oauth-authorization-server";
 /// How the paths of key sets and token endpoints usually end.
 const ENDPOINTS: [&str; 6] = ["/jwks.json", "/jwks", "/certs", "/keys", "/token", "/introspect"];
 /// Claims that every token knows, and that nobody means as the name of a header.
-const CLAIMS: [&str; 12] = [
-    "iss", "sub", "aud", "exp", "scope", "scp", "client_id", "azp", "jti", "email", "roles", "groups",
-];
+const CLAIMS: [&str; 12] =
+    ["iss", "sub", "aud", "exp", "scope", "scp", "client_id", "azp", "jti", "email", "roles", "groups"];
 
 /// The issuer whose metadata is at this URL; `None`: the URL is not that of metadata.
 fn issuer_of_metadata(url: &str) -> Option<String> {
@@ -48,7 +47,8 @@ impl Resolver<'_> {
     pub(super) fn check_no_metadata(&mut self, path: &KeyPath, url: &Url, instead: &str) {
         if let Some(issuer) = issuer_of_metadata(url.as_str()) {
             let issuer = self.shown(path, &issuer);
-            let message = format!("this is the URL of the metadata: leave this key out and set `{instead}: {issuer}`");
+            let message =
+                format!("this is the URL of the metadata: leave this key out and set `{instead}: {issuer}`");
             self.findings.error(path, message);
         }
     }
@@ -96,7 +96,8 @@ impl Resolver<'_> {
     /// Warns of a scheme that would run into the token: YAML drops a space at the end unless it is in quotes.
     pub(super) fn check_prefix(&mut self, path: &KeyPath, prefix: &str) {
         if prefix.ends_with(|c: char| c.is_ascii_alphabetic()) {
-            let message = "the token follows without a space: put prefix and space into quotes, such as `\"Bearer \"`";
+            let message =
+                "the token follows without a space: put prefix and space into quotes, such as `\"Bearer \"`";
             self.findings.warning(path, message);
         }
     }

@@ -35,7 +35,10 @@ impl Files {
             ("bom.json", "\u{feff}{\"keys\":[]}"),
             ("page.html", "<!DOCTYPE html><html></html>"),
             ("twice.json", r#"{"keys":[],"keys":[]}"#),
-            ("keys.json", &format!("{{\"keys\":[{}]}}", SigningKey::generate(Algorithm::ES256).unwrap().public_jwk())),
+            (
+                "keys.json",
+                &format!("{{\"keys\":[{}]}}", SigningKey::generate(Algorithm::ES256).unwrap().public_jwk()),
+            ),
         ] {
             std::fs::write(dir.path().join(name), content).unwrap();
         }

@@ -319,7 +319,11 @@ fn certificates_that_the_environment_names_must_be_usable() {
         ("SSL_CERT_FILE", file("good", &good), None),
         ("SSL_CERT_FILE", file("empty", ""), Some("holds no certificate")),
         ("SSL_CERT_FILE", file("broken", broken), Some("certificate that cannot be read")),
-        ("SSL_CERT_FILE", "/nowhere/ca.pem".to_owned(), Some("`/nowhere/ca.pem`, which cannot be read: No such file")),
+        (
+            "SSL_CERT_FILE",
+            "/nowhere/ca.pem".to_owned(),
+            Some("`/nowhere/ca.pem`, which cannot be read: No such file"),
+        ),
         ("SSL_CERT_FILE", String::new(), Some("cannot be read")),
         ("SSL_CERT_DIR", dir.path().display().to_string(), None),
         ("SSL_CERT_DIR", "/nowhere".to_owned(), Some("which cannot be read: No such file")),

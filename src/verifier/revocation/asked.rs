@@ -117,8 +117,9 @@ impl Cell {
     fn verdict(&self, state: State, max_stale: Duration) -> Result<(), Reason> {
         let active_at = *self.active_at.lock().unwrap_or_else(PoisonError::into_inner);
         match state.verdict() {
-            Err(Reason::RevocationUnavailable)
-                if active_at.is_some_and(|at| at.elapsed() < max_stale) => Ok(()),
+            Err(Reason::RevocationUnavailable) if active_at.is_some_and(|at| at.elapsed() < max_stale) => {
+                Ok(())
+            }
             verdict => verdict,
         }
     }

@@ -105,7 +105,10 @@ mod tests {
         kept.keep("https://a", &url, NOW, "signed").await;
         let loaded = kept.load("https://a", &url, NOW).await.unwrap().unwrap();
         assert_eq!((loaded.asked_at, loaded.list.as_str()), (NOW.0, "signed"));
-        assert!(matches!(kept.load("https://a", &url, UnixTime(NOW.0 - 1)).await, Err("it is dated in the future")));
+        assert!(matches!(
+            kept.load("https://a", &url, UnixTime(NOW.0 - 1)).await,
+            Err("it is dated in the future")
+        ));
         let other = Url::parse("https://a/other").unwrap();
         assert!(kept.load("https://a", &other, NOW).await.unwrap().is_none());
         // The file of another issuer under this one's name.

@@ -140,7 +140,8 @@ impl RevocationList {
                     }
                     let fetched = self.fetch(of, http, &url, began).await;
                     observe(fetched.as_ref().map(|_| ()).map_err(|error| &**error));
-                    let (edition, text) = fetched.map_or((None, None), |(edition, text)| (Some(edition), text));
+                    let (edition, text) =
+                        fetched.map_or((None, None), |(edition, text)| (Some(edition), text));
                     self.known.send_modify(|known| {
                         known.failing = edition.is_none();
                         // The last good one stays: it is good until it is too old.
@@ -178,25 +179,39 @@ impl RevocationList {
         let found = match kept.load(&of.of.issuer, url, now).await {
             Ok(None) => return,
             Ok(Some(found)) => found,
-            Err(why) => return tracing::warn!(issuer = of.of.issuer, why, "the kept list of revoked tokens is not used"),
-        };
-        let aged = UnixTime(found.asked_at).until(now);
-        if aged > of.max_stale() {
-            return tracing::info!(issuer = of.of.issuer, age = aged.as_secs(), "the kept list of revoked tokens is too old");
-        }
-        match verify(of, &found.list).await {
-            Ok((revoked, issued_at)) => {
-                let (revoked, asked_at) = (Arc::new(revoked), Instant::now());
-                let edition = Edition { revoked, issued_at, etag: None, asked_at, aged };
-                self.known.send_modify(|known| known.edition = Some(edition));
-                tracing::info!(
+            Err(why) => {
+                return tracing::warn!(
                     issuer = of.of.issuer,
-                    age = aged.as_secs(),
-                    "until a newer one comes, the kept list of revoked tokens is used"
+                    why,
+                    "the kept list of revoked tokens is not used"
                 );
             }
-            Err(why) => tracing::warn!(issuer = of.of.issuer, why, "the kept list of revoked tokens is not used"),
+        };
+        let (revoked, issued_at) = match verify(of, &found.list).await {
+            Ok(verified) => verified,
+            Err(why) => {
+                return tracing::warn!(
+                    issuer = of.of.issuer,
+                    why,
+                    "the kept list of revoked tokens is not used"
+                );
+            }
+        };
+        // Only the list is signed, not the note of when it was fetched: it cannot be much younger than its signature.
+        let signed = UnixTime(issued_at).until(now).saturating_sub(of.config.max_age + of.of.clock_skew);
+        let aged = UnixTime(found.asked_at).until(now).max(signed);
+        let age = aged.as_secs();
+        if aged > of.max_stale() {
+            return tracing::info!(issuer = of.of.issuer, age, "the kept list of revoked tokens is too old");
         }
+        let (revoked, asked_at) = (Arc::new(revoked), Instant::now());
+        let edition = Edition { revoked, issued_at, etag: None, asked_at, aged };
+        self.known.send_modify(|known| known.edition = Some(edition));
+        tracing::info!(
+            issuer = of.of.issuer,
+            age,
+            "until a newer one comes, the kept list of revoked tokens is used"
+        );
     }
 
     /// Writes a new list to disk when something else is revoked, or when the written one has come to look old. Disks of

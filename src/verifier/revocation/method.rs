@@ -169,7 +169,11 @@ mod tests {
             (&auto, &named, "none (`jwksUri` or `jwksFile` names the keys"),
             (&auto, &file, "none (`jwksUri` or `jwksFile` names the keys"),
             (&of(RevocationKind::None, None), &named, "none (the configuration says so)"),
-            (&of(RevocationKind::List, None), &KeySource::Discovery, "list (where the issuer's metadata says)"),
+            (
+                &of(RevocationKind::List, None),
+                &KeySource::Discovery,
+                "list (where the issuer's metadata says)",
+            ),
             (
                 &of(RevocationKind::List, Some("https://u:p@a/list?key=secret")),
                 &named,

@@ -244,7 +244,12 @@ mod tests {
             ("POST", "/healthz", 0, "the method is POST, the rule has GET HEAD"),
             ("DELETE", "/devices/7", 1, "the method is DELETE, the rule has GET PUT HEAD"),
             ("GET", "/healtz", 0, "segment 1 is `healtz`, the pattern has `healthz`"),
-            ("GET", "/Devices/7", 1, "segment 1 is `Devices`, the pattern has `devices`: upper and lower case differ"),
+            (
+                "GET",
+                "/Devices/7",
+                1,
+                "segment 1 is `Devices`, the pattern has `devices`: upper and lower case differ",
+            ),
             ("GET", "/device/7/x/y", 1, "segment 1 is `device`, the pattern has `devices`"),
             ("GET", "/users/roles", 2, "the path has no `*` as segment 2"),
             ("GET", "/users/7", 2, "the path has no `roles` as segment 3"),

@@ -70,7 +70,10 @@ async fn a_key_that_is_left_out_is_named_once_in_the_log_and_in_the_status() {
     let sidecar = builder().file("jwks.json", set.to_string()).start(&format!("{start}{ADMIN}")).await;
     let why = "`use` is `tls`, neither `sig` nor `jwt-svid`";
     let line = logs::wait_for_line(mark, &["WARN", &name, "left out"]).await;
-    assert!(line.contains(why) && line.contains("keys[1]") && !line.contains("enc") && !line.contains('\u{1b}'), "{line}");
+    assert!(
+        line.contains(why) && line.contains("keys[1]") && !line.contains("enc") && !line.contains('\u{1b}'),
+        "{line}"
+    );
     logs::wait_for_line(mark, &["INFO", &name, "keys[2] (kid `enc`): `use` is `enc`"]).await;
     assert_eq!(judged(&ask(&sidecar, &authority.token().sign()).await), (200, "-"));
     let left_out = status(&sidecar).await["keys_left_out"].clone();
@@ -96,7 +99,11 @@ async fn what_is_wrong_with_a_document_has_words_of_its_own() {
         (Endpoint::OpenidConfiguration, "\u{feff}{}", "byte order mark (BOM)"),
         (Endpoint::OpenidConfiguration, "<html>", "HTML or XML page"),
         (Endpoint::OpenidConfiguration, r#"{"issuer":"@","issuer":"@"}"#, "repeats the member `issuer`"),
-        (Endpoint::OpenidConfiguration, r#"{"issuer":"@","jwks_uri":"/jwks.json"}"#, "jwks_uri `/jwks.json` is relative"),
+        (
+            Endpoint::OpenidConfiguration,
+            r#"{"issuer":"@","jwks_uri":"/jwks.json"}"#,
+            "jwks_uri `/jwks.json` is relative",
+        ),
         (Endpoint::OpenidConfiguration, r#"{"issuer":"@"}"#, "has no jwks_uri"),
     ] {
         let authority = Authority::start();
@@ -106,7 +113,8 @@ async fn what_is_wrong_with_a_document_has_words_of_its_own() {
         }
         authority.behave(endpoint, broken);
         let name = format!("broken-{}", authority.address().port());
-        let start = yaml(&format!("{{ issuer: \"{}\" }}", authority.issuer()), &upstream).replace("users", &name);
+        let start =
+            yaml(&format!("{{ issuer: \"{}\" }}", authority.issuer()), &upstream).replace("users", &name);
         let mark = logs::mark();
         let _sidecar = Sidecar::start(&start).await;
         logs::wait_for_line(mark, &["WARN", &name, said]).await;
