@@ -111,7 +111,7 @@ fn key_source(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Authority)
         }
         (None, Some(file)) => {
             let key = path.key("jwksFile");
-            let set = resolver.file(&key, file, files::read_key_set)?;
+            let set = resolver.file(&key, file, files::read_authority_keys)?;
             for left_out in set.left_out().iter().filter(|key| !key.is_meant) {
                 resolver.findings.warning(&key, format!("a key is left out, {left_out}"));
             }
