@@ -71,7 +71,9 @@ fn check_as_json(file: &Path) -> anyhow::Result<()> {
         authorities.iter().map(|authority| (authority.name.clone(), described(authority).into())).collect();
     let shown = |problems: &[Problem]| problems.iter().map(problem).collect::<Vec<_>>();
     let ok = errors.is_empty();
-    super::print_json(&json!({ "ok": ok, "errors": shown(&errors), "warnings": shown(&warnings), "authorities": authorities }))?;
+    super::print_json(
+        &json!({ "ok": ok, "errors": shown(&errors), "warnings": shown(&warnings), "authorities": authorities }),
+    )?;
     if ok { Ok(()) } else { Err(Ended::Refused.into()) }
 }
 

@@ -244,9 +244,7 @@ impl Revocation {
             Source::Nobody(_) if facts.never_expires() => return Err(Reason::NoExpiry),
             Source::Nobody(_) => return Ok(()),
             Source::Own(revoked) => facts.check_not_revoked(&revoked.current(), now),
-            Source::List(_) => {
-                self.list.check(facts, (self.config.max_age, self.max_stale()), now).await
-            }
+            Source::List(_) => self.list.check(facts, (self.config.max_age, self.max_stale()), now).await,
             Source::Plgd(_) => self.asked.check(facts, || Question::plgd(bearer)).await,
             Source::Introspection(_) => {
                 self.asked.check(facts, || Some(Question::introspection(bearer))).await
