@@ -247,6 +247,7 @@ impl Words<'_> {
             Check::Rule => ("some rule", String::new()),
             Check::Scopes => ("scopes", scopes_of(&self.needs())),
             Check::RuleClaims => ("rule's claims", claims_of(&self.needs())),
+            Check::Upgrade => ("upgrade", String::new()),
         }
     }
 
