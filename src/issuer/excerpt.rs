@@ -30,8 +30,7 @@ impl Excerpt {
                 excerpt.push(format!("%{byte:02X}").as_bytes())
             };
             if !kept {
-                excerpt.bytes[excerpt.length..excerpt.length + CUT.len()].copy_from_slice(CUT.as_bytes());
-                excerpt.length += CUT.len();
+                excerpt.put(CUT.as_bytes());
                 break;
             }
         }
@@ -56,13 +55,19 @@ impl Excerpt {
 
     /// Adds some bytes, if there is room for them and [`CUT`].
     fn push(&mut self, bytes: &[u8]) -> bool {
-        let end = self.length + bytes.len();
-        if end + CUT.len() > LONGEST {
-            return false;
+        let fits = self.length + bytes.len() + CUT.len() <= LONGEST;
+        if fits {
+            self.put(bytes);
         }
-        self.bytes[self.length..end].copy_from_slice(bytes);
-        self.length = end;
-        true
+        fits
+    }
+
+    fn put(&mut self, bytes: &[u8]) {
+        let end = self.length + bytes.len();
+        if let Some(place) = self.bytes.get_mut(self.length..end) {
+            place.copy_from_slice(bytes);
+            self.length = end;
+        }
     }
 }
 

@@ -20,47 +20,50 @@ fn normal(text: &str) -> Option<String> {
     let scheme = scheme.to_ascii_lowercase();
     let (hierarchy, extra) = rest.split_at(rest.find(['?', '#']).unwrap_or(rest.len()));
     let Some(hierarchy) = hierarchy.strip_prefix("//") else {
-        return Some(format!("{scheme}:{}{}", unescaped(hierarchy), unescaped(extra)));
+        return Some(format!("{scheme}:{}{}", unescaped(hierarchy)?, unescaped(extra)?));
     };
     let (authority, path) = hierarchy.split_at(hierarchy.find('/').unwrap_or(hierarchy.len()));
     let (user, host) = authority.rsplit_once('@').map_or(("", authority), |(user, host)| (user, host));
     let at = if authority.contains('@') { "@" } else { "" };
-    let host = unescaped(host).to_ascii_lowercase();
-    let default_port = match scheme.as_str() {
-        "http" => ":80",
-        "https" => ":443",
-        _ => ":",
-    };
-    let host = host.strip_suffix(default_port).or_else(|| host.strip_suffix(':')).unwrap_or(&host);
-    let mut path = without_dot_segments(&unescaped(path));
+    let host = without_default_port(&scheme, &unescaped(host)?.to_ascii_lowercase())?;
+    let mut path = without_dot_segments(&unescaped(path)?);
     if path.is_empty() && matches!(scheme.as_str(), "http" | "https") {
         path.push('/');
     }
-    Some(format!("{scheme}://{}{at}{host}{path}{}", unescaped(user), unescaped(extra)))
+    Some(format!("{scheme}://{}{at}{host}{path}{}", unescaped(user)?, unescaped(extra)?))
 }
 
-/// Decodes what need not be escaped (§6.2.2.2), and writes every other escape in upper case (§6.2.2.1).
-fn unescaped(text: &str) -> String {
+/// A host and its port, which is left out when it is empty or the scheme's own; none when the port is no number.
+fn without_default_port(scheme: &str, authority: &str) -> Option<String> {
+    let end = match authority.rfind(']') {
+        Some(bracket) => bracket + 1,
+        None => authority.find(':').unwrap_or(authority.len()),
+    };
+    let (host, port) = authority.split_at(end);
+    let digits = if port.is_empty() { "" } else { port.strip_prefix(':')? };
+    if !digits.bytes().all(|digit| digit.is_ascii_digit()) {
+        return None;
+    }
+    let is_default = digits.is_empty() || matches!((scheme, digits), ("http", "80") | ("https", "443"));
+    Some(if is_default { host } else { authority }.to_owned())
+}
+
+/// Decodes what need not be escaped (§6.2.2.2), and writes every other escape in upper case (§6.2.2.1). None of a text with a
+/// percent sign that begins no escape.
+fn unescaped(text: &str) -> Option<String> {
     let mut parts = text.split('%');
     let mut normal = parts.next().unwrap_or_default().to_owned();
     for part in parts {
-        let escape = part.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        match escape {
-            Some(byte) if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) => {
-                normal.push(char::from(byte));
-                normal.push_str(part.get(2..).unwrap_or_default());
-            }
-            Some(byte) => {
-                normal.push_str(&format!("%{byte:02X}"));
-                normal.push_str(part.get(2..).unwrap_or_default());
-            }
-            None => {
-                normal.push('%');
-                normal.push_str(part);
-            }
+        let digits = part.get(..2).filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()))?;
+        let byte = u8::from_str_radix(digits, 16).ok()?;
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            normal.push(char::from(byte));
+        } else {
+            normal.push_str(&format!("%{byte:02X}"));
         }
+        normal.push_str(part.get(2..).unwrap_or_default());
     }
-    normal
+    Some(normal)
 }
 
 /// A path without the segments `.` and `..` (§5.2.4). It is empty or begins with a slash.
@@ -124,6 +127,10 @@ mod tests {
             ("https://user@api.example/", "https://api.example/"),
             ("https://api.example\\@evil.example/", "https://api.example%5C@evil.example/"),
             ("spiffe://domain", "spiffe://domain/"),
+            ("https://api.example::", "https://api.example"),
+            ("https://api.example:443:443", "https://api.example"),
+            ("https://api.example/%%341", "https://api.example/%41"),
+            ("https://api.example/%+4", "https://api.example/%04"),
             ("urn:x:A", "urn:x:a"),
             ("Api", "api"),
             ("", "/"),
