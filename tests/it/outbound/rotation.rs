@@ -114,7 +114,8 @@ async fn an_old_secret_is_replaced_by_a_proven_one_and_no_request_fails_meanwhil
     let sidecar = client(Sidecar::builder(), &issuer, &upstream, &old, "0s").await;
     until("the old secret is gone", async || {
         assert_eq!(get(sidecar.address("hub"), "/", &[]).await.status, 200);
-        issuer.secrets().await.len() == 1 && in_file(&sidecar) != old
+        // In this order: before the file has the new secret, the old one is the only one too.
+        in_file(&sidecar) != old && issuer.secrets().await.len() == 1
     })
     .await;
     let new = in_file(&sidecar);
