@@ -204,7 +204,12 @@ impl Access {
 
 /// Whether a reason says that something failed, not that somebody was refused.
 fn is_failure(reason: Reason) -> bool {
-    reason == Reason::ClientGone || respond::table(reason).is_some_and(|row| row.status >= 500)
+    match reason {
+        Reason::ClientGone | Reason::ClientStalled => true,
+        // Refused, though the status is one of the 5xx.
+        Reason::WebSocket => false,
+        reason => respond::table(reason).is_some_and(|row| row.status >= 500),
+    }
 }
 
 /// Whether a reason is one about the token that the request brought.
