@@ -84,14 +84,14 @@ pub(super) fn parse(answer: &HttpAnswer, requested_at: UnixTime) -> Result<Token
     if !answer.status.is_success() {
         let code = members.and_then(|members| error_code(&members));
         let error = code.map_or(FetchError::Status(status), |code| FetchError::Refused { code, status });
-        return Err(Failure { error, retry_after: retry_after(&answer.headers) });
+        return Err(Failure { retry_after: retry_after(&answer.headers), ..error.into() });
     }
     let members = members.ok_or(FetchError::Malformed)?;
     // Some authorities answer 200 with an error; their word for it says more than "no access_token".
     if !members.contains("access_token") && members.contains("error") {
         let error = error_code(&members)
             .map_or(FetchError::ErrorAnswer(status), |code| FetchError::Refused { code, status });
-        return Err(Failure { error, retry_after: retry_after(&answer.headers) });
+        return Err(Failure { retry_after: retry_after(&answer.headers), ..error.into() });
     }
     if answer.status != StatusCode::OK {
         deviations.push(Deviation::Status(status));

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use url::Url;
+
 use crate::domain::oauth::ErrorCode;
-use crate::http_client::HttpError;
+use crate::http_client::{Failed, HttpAnswer, HttpError, place};
 
 /// Why one token request brought no token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -125,15 +127,44 @@ fn is_transient_status(status: u16) -> bool {
 }
 
 /// A failed token request, with what the authority said about the next one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Failure {
     pub error: FetchError,
     pub retry_after: Option<Duration>,
+    /// Which URL was asked; when there was no answer also why.
+    pub place: Option<String>,
+}
+
+impl Failure {
+    /// A request that got no answer.
+    pub fn unanswered(error: fn(HttpError) -> FetchError, failed: &Failed) -> Self {
+        Self { place: Some(failed.to_string()), ..error(failed.kind()).into() }
+    }
+
+    /// The same, naming this URL unless it names one.
+    pub fn at(mut self, url: &Url) -> Self {
+        self.place.get_or_insert_with(|| place(url));
+        self
+    }
+
+    /// The same, for an answer of this URL that brings no token.
+    pub fn answered(self, url: &Url, answer: &HttpAnswer) -> Self {
+        let hint = answer.hint(url).map_or(String::new(), |hint| format!(": {hint}"));
+        Self { place: Some(place(url) + &hint), ..self }
+    }
+
+    /// The error and its place, for people.
+    pub fn text(&self) -> String {
+        match &self.place {
+            Some(place) => format!("{} ({place})", self.error),
+            None => self.error.to_string(),
+        }
+    }
 }
 
 impl From<FetchError> for Failure {
     fn from(error: FetchError) -> Self {
-        Self { error, retry_after: None }
+        Self { error, retry_after: None, place: None }
     }
 }
 

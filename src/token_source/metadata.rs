@@ -35,8 +35,8 @@ pub(super) async fn discover(
     for url in metadata_urls(authority) {
         let found = async {
             let answer = http.get(&url, accept_json()).await;
-            let answer = answer.map_err(|failed| FetchError::Metadata(failed.kind()))?;
-            parse(&answer, authority, by_certificate)
+            let answer = answer.map_err(|failed| Failure::unanswered(FetchError::Metadata, &failed))?;
+            parse(&answer, authority, by_certificate).map_err(|failure| failure.answered(&url, &answer))
         };
         match found.await {
             Ok(found) => return Ok(found),
@@ -72,7 +72,7 @@ fn metadata_urls(authority: &Url) -> [Url; 2] {
 fn parse(answer: &HttpAnswer, authority: &Url, by_certificate: bool) -> Result<Found, Failure> {
     if answer.status != StatusCode::OK {
         let error = FetchError::MetadataStatus(answer.status.as_u16());
-        return Err(Failure { error, retry_after: retry_after(&answer.headers) });
+        return Err(Failure { retry_after: retry_after(&answer.headers), ..error.into() });
     }
     let document = without_byte_order_mark(&answer.body);
     let metadata = Claims::parse(document).map_err(|_| FetchError::MetadataMalformed)?;

@@ -151,9 +151,9 @@ pub enum FetchOnceError {
     /// The credential's files cannot be used.
     #[error(transparent)]
     Files(#[from] UnusableFiles),
-    /// The authority gives none.
-    #[error(transparent)]
-    Fetch(#[from] FetchError),
+    /// The authority gives none: why, and which URL was asked.
+    #[error("{0}")]
+    Fetch(String),
 }
 
 /// One token request without a source, for a command that prints a token. Blocks for a moment, to read files.
@@ -163,5 +163,6 @@ pub enum FetchOnceError {
 pub async fn fetch_once(config: &Config, clock: &SharedClock) -> Result<AccessToken, FetchOnceError> {
     let skew = Skew::default();
     let client = TokenClient::new(config, clock, &skew, Material::load(config)?);
-    Ok(client.fetch().await.map(AccessToken::new).map_err(|failure| failure.error)?)
+    let fetched = client.fetch().await;
+    fetched.map(AccessToken::new).map_err(|failure| FetchOnceError::Fetch(failure.text()))
 }

@@ -251,7 +251,7 @@ mod tests {
     #[test]
     fn a_row_of_three_then_pauses_and_with_callers_one_a_second() {
         let busy = Failure::from(BUSY);
-        let alone = begun(7, busy, ms(10), situation(false));
+        let alone = begun(7, busy.clone(), ms(10), situation(false));
         assert_eq!(alone, [0, 1_000, 2_000, 4_010, 8_020, 16_030, 32_040]);
         let asked = begun(6, busy, ms(10), situation(true));
         assert_eq!(asked, [0, 1_000, 2_000, 3_000, 4_000, 5_000]);
@@ -262,9 +262,9 @@ mod tests {
         {
             assert_eq!(begun(4, error.into(), ms(10), situation(true)), [0, 2_010, 6_020, 14_030], "{error}");
         }
-        let wished = Failure { error: BUSY, retry_after: Some(ms(30_000)) };
+        let wished = Failure { retry_after: Some(ms(30_000)), ..BUSY.into() };
         assert_eq!(begun(2, wished, ms(10), situation(true)), [0, 30_010]);
-        let mistyped = Failure { error: BUSY, retry_after: Some(Duration::MAX) };
+        let mistyped = Failure { retry_after: Some(Duration::MAX), ..BUSY.into() };
         assert_eq!(begun(2, mistyped, ms(10), situation(true)), [0, 300_010]);
     }
 
@@ -312,7 +312,7 @@ mod tests {
         let now = Instant::now();
         let mut pace = Pace::new(ms(15_000));
         pace.began(now, 0.0);
-        let wish = Failure { error: FetchError::Status(429), retry_after: Some(ms(60_000)) };
+        let wish = Failure { retry_after: Some(ms(60_000)), ..FetchError::Status(429).into() };
         pace.failed(&wish, now + ms(10), None, 0.0);
         // A changed file may have been a reason to ask all the same.
         pace.began(now + ms(1_000), 0.0);
@@ -338,7 +338,7 @@ mod tests {
             told(FetchError::Status(401).into(), 10),
             [Some(ms(2_000)), Some(ms(4_000)), Some(ms(8_000))]
         );
-        let wished = Failure { error: BUSY, retry_after: Some(ms(7_000)) };
+        let wished = Failure { retry_after: Some(ms(7_000)), ..BUSY.into() };
         assert_eq!(told(wished, 10)[0], Some(ms(7_000)));
     }
 

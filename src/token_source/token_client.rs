@@ -118,12 +118,13 @@ impl<'a> TokenClient<'a> {
         let answer = self.request(material, found).await?;
         self.skew.note(answer.clock_skew(requested.wall, self.clock.now()));
         let answer::TokenAnswer { token, lifetime, deviations } =
-            answer::parse(&answer, self.skew.theirs(requested.wall))?;
+            answer::parse(&answer, self.skew.theirs(requested.wall))
+                .map_err(|failure| failure.answered(&found.token_endpoint, &answer))?;
         self.tell(deviations);
         Ok(Grant { token, lifetime, requested, identity: material.identity })
     }
 
-    async fn request(&self, material: &Material, found: &Found) -> Result<HttpAnswer, FetchError> {
+    async fn request(&self, material: &Material, found: &Found) -> Result<HttpAnswer, Failure> {
         let mut headers = accept_json();
         if let Proof::Basic(secret) = &material.proof {
             let basic = basic_authorization(&self.config.client_id, secret);
@@ -133,7 +134,7 @@ impl<'a> TokenClient<'a> {
         let scope = self.config.scopes.to_string();
         let form = self.form(&material.proof, assertion.as_ref(), &scope);
         let answer = material.http.post_form(&found.token_endpoint, headers, &form).await;
-        answer.map_err(|failed| FetchError::Http(failed.kind()))
+        answer.map_err(|failed| Failure::unanswered(FetchError::Http, &failed))
     }
 
     /// The form of RFC 6749 §4.4.2. `scope` is the joined text of the configured scopes.

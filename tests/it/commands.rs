@@ -204,6 +204,7 @@ async fn token_prints_the_token_and_nothing_else_or_says_why_not() {
     authority.down().await;
     let (code, _, err) = ask(&[]);
     assert!(code == Some(1) && err.contains("connection refused"), "{err}");
+    assert!(err.contains(&authority.issuer()), "{err}");
     let (code, _, err) = ended(&run(&["token", "--config", &config, "--credential", "nub"]));
     assert!(code == Some(1) && err.contains("nub") && err.contains("hub"), "{err}");
     logs::assert_no_leaks();

@@ -20,7 +20,7 @@ use crate::token_source::authentication::{Material, UnusableFiles};
 use crate::token_source::error::{Failure, FetchError};
 use crate::token_source::schedule::{self, Held, Pace, Situation};
 use crate::token_source::token_client::TokenClient;
-use crate::token_source::{CredentialStatus, Event, kept_token};
+use crate::token_source::{CredentialStatus, Event, TokenEndpoint, kept_token};
 
 /// The pause before files that cannot be used are read again, when none of them changes.
 const READ_AGAIN: Duration = Duration::from_secs(10);
@@ -52,7 +52,7 @@ impl TokenSource {
         let watched = Watched::new(Material::watched_files(&cell.config));
         let material = tokio::select! {
             biased;
-            () = &mut shutdown => return self.settle_failure(FetchError::Stopped, Instant::now() + FOR_EVER, 0),
+            () = &mut shutdown => return self.settle_failure(FetchError::Stopped, Instant::now() + FOR_EVER),
             material = self.first_material(&watched) => material,
         };
         self.set_identity(material.identity);
@@ -79,7 +79,7 @@ impl TokenSource {
                 Err(error) => {
                     let credential = &self.0.config.name;
                     tracing::warn!(credential, %error, "the credential's files cannot be used");
-                    self.settle_failure(FetchError::Files, Instant::now() + READ_AGAIN, 1);
+                    self.settle_failure(FetchError::Files, Instant::now() + READ_AGAIN);
                     let _ = timeout(READ_AGAIN, watched.changed()).await;
                 }
             }
@@ -227,7 +227,10 @@ impl TokenSource {
                             let (now, held) = (Instant::now(), self.held());
                             let told = pace.failed(&failure, now, held, fastrand::f64());
                             match told {
-                                Some(until) => self.settle_failure(failure.error, until, pace.failures()),
+                                Some(until) => {
+                                    self.say_failure(&failure, pace.failures());
+                                    self.settle_failure(failure.error, until);
+                                }
                                 None => self.settle(|_| {}),
                             }
                         }
@@ -247,7 +250,7 @@ impl TokenSource {
                 () = self.0.refused.notified() => refused = self.is_being_replaced(),
             }
         }
-        self.settle_failure(FetchError::Stopped, Instant::now() + FOR_EVER, 0);
+        self.settle_failure(FetchError::Stopped, Instant::now() + FOR_EVER);
     }
 
     fn held(&self) -> Option<Held> {
@@ -277,7 +280,10 @@ impl TokenSource {
         let result = match outcome {
             Ok(Ok(grant)) => self.accept(grant),
             Ok(Err(failure)) => Err(failure),
-            Err(_) => Err(FetchError::Http(HttpError::Timeout).into()),
+            Err(_) => {
+                let (TokenEndpoint::Url(url) | TokenEndpoint::Discovery(url)) = &cell.config.endpoint;
+                Err(Failure::from(FetchError::Http(HttpError::Timeout)).at(url))
+            }
         };
         let credential = &cell.config.name;
         match &result {
@@ -336,13 +342,17 @@ impl TokenSource {
         }
     }
 
-    /// Tells callers of a failure; the log too, but not of the same one each second.
-    fn settle_failure(&self, error: FetchError, until: Instant, failures: u32) {
+    /// Tells the log of a failure, but not of the same one each second.
+    fn say_failure(&self, failure: &Failure, failures: u32) {
         let told_before = self.0.state.borrow().failing.map(|told| told.error);
-        if error != FetchError::Stopped && (told_before != Some(error) || failures.is_power_of_two()) {
+        if told_before != Some(failure.error) || failures.is_power_of_two() {
             let credential = &self.0.config.name;
-            tracing::warn!(credential, %error, failures, "no access token fetched");
+            tracing::warn!(credential, error = failure.text(), failures, "no access token fetched");
         }
+    }
+
+    /// Tells callers of a failure.
+    fn settle_failure(&self, error: FetchError, until: Instant) {
         self.settle(|state| state.failing = Some(Told { error, until }));
     }
 

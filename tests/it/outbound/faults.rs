@@ -9,6 +9,7 @@ use super::{SECRET, World, world, yaml};
 use crate::support::authority::{Authority, Endpoint, ExpiresIn, TokenAnswer};
 use crate::support::behave::Behave;
 use crate::support::client::{RawAnswer, get};
+use crate::support::logs;
 use crate::support::sidecar::Sidecar;
 use crate::support::until;
 use crate::support::upstream::Upstream;
@@ -223,4 +224,21 @@ async fn what_the_authority_says_about_the_next_request_is_heeded() {
         assert!((100..=120).contains(&wait), "{wait}");
     }
     assert_eq!(world.authority.fetches(Endpoint::Token), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_token_request_is_logged_with_its_url_and_the_cause() {
+    let world = world("", "").await;
+    let mark = logs::mark();
+    world.authority.behave(Endpoint::Token, Behave::Status(500));
+    assert_eq!(get(world.sidecar.address("hub"), "/", &[]).await.status, 503);
+    let said = "no access token fetched";
+    logs::wait_for_line(mark, &["WARN", said, "status 500", &world.authority.token_url()]).await;
+    world.authority.down().await;
+    let metadata = format!("{}/.well-known/openid-configuration", world.authority.issuer());
+    until("the cause has changed", async || {
+        get(world.sidecar.address("hub"), "/", &[]).await;
+        !logs::lines_since(mark, &["WARN", said, &metadata, "nothing listens there"]).is_empty()
+    })
+    .await;
 }

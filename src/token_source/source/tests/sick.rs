@@ -67,8 +67,9 @@ async fn an_authority_that_comes_back_is_found_again_within_two_seconds_however_
         for outage in [1_000, 7_000, 61_000, 600_000] {
             let world = World::new(|_| {});
             let start = world.start;
-            let _task =
-                world.run(move |_| if start.elapsed() < ms(outage) { sick } else { (10, Ok(60_000)) });
+            let reaction = sick.clone();
+            let _task = world
+                .run(move |_| if start.elapsed() < ms(outage) { reaction.clone() } else { (10, Ok(60_000)) });
             while start.elapsed() < ms(outage) {
                 let source = world.source.clone();
                 tokio::spawn(async move { source.token().await });
@@ -122,8 +123,8 @@ async fn an_answer_that_can_never_work_is_not_asked_for_in_a_hurry_however_many_
 #[tokio::test(start_paused = true)]
 async fn retry_after_is_honoured() {
     let world = World::new(|_| {});
-    let wait = Failure { error: FetchError::Status(429), retry_after: Some(Duration::from_secs(30)) };
-    let _task = world.run(move |n| if n == 0 { (0, Err(wait)) } else { (0, Ok(60_000)) });
+    let wait = Failure { retry_after: Some(Duration::from_secs(30)), ..FetchError::Status(429).into() };
+    let _task = world.run(move |n| if n == 0 { (0, Err(wait.clone())) } else { (0, Ok(60_000)) });
     assert_eq!(world.source.token().await.unwrap_err().retry_after_secs(), 30);
     tokio::time::sleep(ms(29_900)).await;
     assert_eq!(world.asked().len(), 1);
