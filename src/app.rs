@@ -34,7 +34,7 @@ use crate::endpoints::admin::AdminTokens;
 use crate::endpoints::oauth::{self, Placement};
 use crate::endpoints::plgd::VerifyCaller;
 use crate::endpoints::probes;
-use crate::issuer::{Issuer, Outcome};
+use crate::issuer::{Issuer, OpenError, Outcome};
 use crate::jose::provider;
 use crate::limits::Limits;
 use crate::proxy::connection::ClientTimeouts;
@@ -388,7 +388,10 @@ impl Parts {
         let store = opened::open_store(config).await?;
         let _ = self.store.set(store.clone());
         let issuer = Issuer::open(role.issuer.clone(), store, self.clock.clone()).await;
-        let issuer = issuer.map_err(|error| StartError::Issuer(error.to_string()))?;
+        let issuer = issuer.map_err(|error| match error {
+            OpenError::Store(error) => StartError::Store(store::unreadable_at_start(&config.store, error)),
+            error => StartError::Issuer(error.to_string()),
+        })?;
         self.watch_store(issuer.clone(), store_up.clone());
         let keys = issuer.client_keys().clone();
         self.tasks.spawn("keys of clients".to_owned(), move || keys.clone().run());

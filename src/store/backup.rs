@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::{Config, sqlite};
@@ -33,6 +34,9 @@ pub enum BackupError {
     /// The target is there already.
     #[error("{} exists already: name another file, or say `--force` to replace it", .0.display())]
     Exists(PathBuf),
+    /// The target belongs to the store itself.
+    #[error("{} belongs to the store itself: name another file", .0.display())]
+    IsStore(PathBuf),
     /// A sidecar has the store open.
     #[error("{} is in use: stop every sidecar that uses this store, then restore", .0.display())]
     InUse(PathBuf),
@@ -61,6 +65,10 @@ pub enum BackupError {
 /// When the store is in no file or cannot be read, or `target` exists (unless `replace`) or cannot be written.
 pub async fn backup(config: &Config, target: &Path, replace: bool) -> Result<Contents, BackupError> {
     let source = file_of(config)?;
+    let own = ["", "-wal", "-shm", "-journal"].map(|suffix| beside(source, suffix));
+    if own.iter().any(|own| is_same_file(own, target)) {
+        return Err(BackupError::IsStore(target.to_owned()));
+    }
     if !replace && target.try_exists().unwrap_or(true) {
         return Err(BackupError::Exists(target.to_owned()));
     }
@@ -83,6 +91,12 @@ pub async fn restore(config: &Config, copy: &Path) -> Result<Contents, BackupErr
 /// When it is not there, or no usable store.
 pub async fn verify(copy: &Path) -> Result<Contents, BackupError> {
     sqlite::copy::verify(copy).await
+}
+
+/// Whether two paths name one file that exists.
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    let identity = |path: &Path| std::fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
+    identity(one).is_some() && identity(one) == identity(other)
 }
 
 /// The file beside the store whose name has this at its end.

@@ -112,6 +112,15 @@ pub async fn open(config: &Config) -> Result<Arc<dyn Store>, StoreError> {
     }
 }
 
+/// An error of a store that was just opened, with the name of its file: what is damaged is often seen by the first reading only.
+#[must_use]
+pub fn unreadable_at_start(config: &Config, error: StoreError) -> StoreError {
+    match config {
+        Config::SqliteFile(path) => not_opened(path, error),
+        Config::SqliteMemory => error,
+    }
+}
+
 fn not_opened(path: &Path, error: StoreError) -> StoreError {
     let cause = match error {
         StoreError::Open { .. } => return error,

@@ -92,6 +92,11 @@ async fn a_backup_is_made_while_it_runs_and_restored_when_it_does_not() {
     let (code, _, err) = store(&["backup", &backup], &dir);
     assert!(code == Some(1) && err.contains("exists already"), "{err}");
     assert_eq!(store(&["backup", &backup, "--force"], &dir).0, Some(0));
+    let own = dir.join("data/m2m.db").display().to_string();
+    for own in [&own, &format!("{own}-wal")] {
+        let (code, _, err) = store(&["backup", own, "--force"], &dir);
+        assert!(code == Some(1) && err.contains("belongs to the store itself"), "{err}");
+    }
     create(&sidecar, "b").await;
     call(&sidecar, "POST", "/keys/rotate", &json!({ "now": true, "withdraw": true })).await;
     let (code, out, err) = store(&["restore", &backup], &dir);
@@ -169,6 +174,22 @@ async fn a_store_that_does_not_open_is_named() {
     let directory = builder();
     std::fs::create_dir_all(directory.path("data/m2m.db")).expect("a directory");
     let why = directory.try_start(YAML).await.err().expect("no sidecar");
+    assert!(why.contains("/data/m2m.db"), "{why}");
+}
+
+/// The file is a database, and what is in it cannot be read.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_store_is_named() {
+    let sidecar = builder().start(YAML).await;
+    create(&sidecar, "a").await;
+    let path = sidecar.path("data/m2m.db");
+    let stopped = sidecar.stop_keeping_state().await;
+    let whole = std::fs::read(&path).expect("a file");
+    let mut damaged = whole.clone();
+    // All but the first page, which says that it is a database.
+    damaged[4096..].fill(0xff);
+    std::fs::write(&path, &damaged).expect("a file");
+    let why = stopped.try_start(YAML).await.err().expect("no sidecar");
     assert!(why.contains("/data/m2m.db"), "{why}");
 }
 
