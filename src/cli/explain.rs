@@ -14,6 +14,7 @@ use std::sync::Arc;
 use clap::{Args, ValueHint};
 use http::header::AUTHORIZATION;
 use http::{HeaderName, HeaderValue, Method};
+use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::{ConfigFile, Ended};
@@ -64,6 +65,9 @@ pub struct Options {
     /// A file with the access token that the request carries; `-` for standard input
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     token_file: Option<PathBuf>,
+    /// Print the decision and what led to it as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 /// Judges the request and prints why it is judged so.
@@ -90,7 +94,11 @@ pub fn explain(options: &Options) -> anyhow::Result<()> {
         token: token.as_ref(),
     };
     let (lines, passes) = super::runtime()?.block_on(asked.explain())?;
-    super::print(lines.text())?;
+    if options.json {
+        super::print_json(&json!({ "passes": passes, "said": lines.members() }))?;
+    } else {
+        super::print(lines.text())?;
+    }
     if passes { Ok(()) } else { Err(Ended::Refused.into()) }
 }
 

@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use tempfile::TempDir;
 
-use crate::commands::{ended, sidecar};
+use crate::commands::{ended, run, sidecar};
 use crate::support::authority::{Authority, Endpoint};
 use crate::support::behave::Behave;
 use crate::support::client::request;
@@ -236,6 +236,14 @@ async fn the_rule_what_it_needs_and_the_token_are_shown() {
     );
     let (_, out, _) = explained.explain("explained", "POST", "/devices", None);
     assert_eq!(line(&out, "rule"), "3 of 4, on line 19: /devices/**");
+    let config = explained.dir.path().join("c.yaml").display().to_string();
+    let request = ["--listener", "explained", "--method", "POST", "--path", "/devices", "--json"];
+    let (code, out, _) = ended(&run(&[&["explain", "--config", &config][..], &request].concat()));
+    let json: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!((code, &json["passes"]), (Some(1), &false.into()));
+    let said = json["said"].as_array().expect("a list");
+    let rule = said.iter().find(|it| it["what"] == "rule").expect("the rule");
+    assert_eq!(rule["said"], "3 of 4, on line 19: /devices/**");
 }
 
 #[tokio::test(flavor = "multi_thread")]

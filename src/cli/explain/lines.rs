@@ -1,5 +1,7 @@
 //! What `explain` prints, one thing a line.
 
+use serde_json::{Value, json};
+
 use crate::domain::reason::Reason;
 use crate::proxy::dry_run::Decision;
 use crate::proxy::{inbound, respond};
@@ -19,6 +21,9 @@ pub(super) fn claims_of(needs: &Needs) -> String {
     needs.claims.iter().map(claim).collect::<Vec<_>>().join(", ")
 }
 
+/// So many characters stand before what is said.
+const WIDTH: usize = 14;
+
 /// What is said, one thing a line.
 #[derive(Default)]
 pub(super) struct Lines(String);
@@ -27,6 +32,19 @@ impl Lines {
     /// All of it.
     pub fn text(&self) -> &str {
         self.0.trim_end()
+    }
+
+    /// The same as pairs of what is spoken of and what is said of it. A line that goes on with the one before has its name.
+    pub fn members(&self) -> Vec<Value> {
+        let mut named = "";
+        let pairs = self.text().lines().map(|line| {
+            let (what, said) = line.split_at_checked(WIDTH).unwrap_or((line, ""));
+            if !what.trim().is_empty() {
+                named = what.trim();
+            }
+            json!({ "what": named, "said": said.trim() })
+        });
+        pairs.collect()
     }
 
     /// Which listener judges.
@@ -39,7 +57,7 @@ impl Lines {
     }
 
     pub fn add(&mut self, what: &str, text: String) {
-        self.0.push_str(format!("{what:<14} {text}").trim_end());
+        self.0.push_str(format!("{what:<WIDTH$} {text}").trim_end());
         self.0.push('\n');
     }
 
