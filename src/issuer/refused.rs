@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::client::Authentication;
 use super::client_secret::is_generated;
 use super::token_request::{Candidate, Credentials, Presented, SecretCredentials};
-use super::{Client, Issuer, RevocationRequest, TokenError, TokenRequest};
+use super::{Client, Issuer, RevocationRequest, TokenError, TokenRequest, uri};
 use crate::domain::clock::UnixTime;
 use crate::domain::oauth::ErrorCode;
 use crate::domain::printable::excerpt;
@@ -49,7 +49,7 @@ impl Issuer {
         Refused {
             scope: listed(error, ErrorCode::InvalidScope, scopes, is_allowed),
             audience: listed(error, ErrorCode::InvalidTarget, audiences, |it| {
-                allowed.iter().any(|one| one == it)
+                allowed.iter().any(|one| one == it || uri::is_same(one, it))
             }),
             ..refused
         }
