@@ -142,7 +142,7 @@ async fn download(world: &World, listener: &str) -> TcpStream {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_download_may_pause_for_as_long_as_its_listener_says() {
-    let world = world("upstreamTimeouts: { read: 300ms }, downstreamTimeouts: { write: 1m }").await;
+    let world = world("upstreamTimeouts: { read: 1s }, downstreamTimeouts: { write: 1m }").await;
     for listener in &world.listeners {
         let mut client = download(&world, listener).await;
         let mut answer = vec![0; 1000];

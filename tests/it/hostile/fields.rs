@@ -2,6 +2,8 @@
 
 use super::{BAD, Case, OK, World};
 
+/// Upgrades to WebSocket are not served yet.
+const WEBSOCKET: (u16, &str) = (501, "websocket");
 const MALFORMED: super::Expected = (400, "malformed_authorization");
 const TWICE: super::Expected = (400, "two_authorizations");
 
@@ -37,12 +39,12 @@ const FIELDS: &[Case<'static>] = &[
     (
         "a WebSocket",
         "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-        &[OK],
+        &[WEBSOCKET],
     ),
     (
         "an upgrade with a body",
         "Connection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 41\r\n\r\n{s}",
-        &[OK],
+        &[WEBSOCKET],
     ),
     (
         "an upgrade with a request behind",
