@@ -77,7 +77,7 @@ impl Refusals {
     pub fn died_young(&mut self) -> Option<u32> {
         self.died_young = self.died_young.saturating_add(1);
         let rows = self.died_young / SUSPICIOUS;
-        (self.died_young % SUSPICIOUS == 0 && rows.is_power_of_two()).then_some(self.died_young)
+        (self.died_young.is_multiple_of(SUSPICIOUS) && rows.is_power_of_two()).then_some(self.died_young)
     }
 }
 

@@ -12,10 +12,13 @@ use super::revocation::{self, IntrospectionClient, Revocation};
 use super::{AuthorityConfig, KeySource, Profile, key_file};
 use crate::domain::clock::SharedClock;
 use crate::domain::hash::sha256_parts;
+use crate::domain::reason::Reason;
 use crate::domain::revoked::RevokedNow;
 use crate::http_client::{FetchTimeouts, HttpClient, HttpOptions};
 use crate::jose::Algorithm;
-use crate::jose::live_keys::{KeptAt, LiveKeys, Source};
+use crate::jose::key_set::{KeySet, NoCandidate};
+use crate::jose::live_keys::{KeptAt, Keys, LiveKeys, Renewal, Source};
+use crate::jose::verify::Jws;
 
 /// The largest discovery document or JWKS that is read.
 const MAX_DOCUMENT: usize = 1024 * 1024;
@@ -196,6 +199,36 @@ impl Authority {
             );
         } else {
             tracing::info!(authority, seconds, allowed, "the authority's clock agrees with ours again");
+        }
+    }
+}
+
+impl Authority {
+    /// The authority's keys; a newer set is asked for when the token's key is not among them.
+    pub(super) async fn keys_for(&self, jws: &Jws<'_>, missing: &[u8; 32]) -> Result<Arc<KeySet>, Reason> {
+        if let Keys::Usable(keys) = self.keys().current()
+            && keys.candidates(jws.kid(), jws.algorithm()).err() != Some(NoCandidate::UnknownKid)
+        {
+            return Ok(keys);
+        }
+        let renewal = self.keys().renew(missing).await;
+        match self.keys().current() {
+            // The set may have come from a fetch that someone else asked for: look before judging the renewal.
+            Keys::Usable(keys)
+                if renewal == Renewal::Current || keys.candidates(jws.kid(), jws.algorithm()).is_ok() =>
+            {
+                Ok(keys)
+            }
+            _ => Err(Reason::KeysUnavailable),
+        }
+    }
+
+    /// A newer set of keys than `keys`, if there is one to be had now.
+    pub(super) async fn newer_than(&self, keys: &Arc<KeySet>, missing: &[u8; 32]) -> Option<Arc<KeySet>> {
+        self.keys().renew(missing).await;
+        match self.keys().current() {
+            Keys::Usable(newer) if !Arc::ptr_eq(&newer, keys) => Some(newer),
+            _ => None,
         }
     }
 }

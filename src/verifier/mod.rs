@@ -44,7 +44,7 @@ use crate::domain::scope::ScopeSet;
 use crate::http_client::FetchTimeouts;
 use crate::jose::Algorithm;
 use crate::jose::key_set::{Fingerprint, KeySet, NoCandidate};
-use crate::jose::live_keys::{Keys, Renewal};
+use crate::jose::live_keys::Keys;
 use crate::jose::verify::{InvalidJws, Jws};
 use cache::VerifiedTokens;
 use rules::{InvalidRules, Rule, Rules};
@@ -559,36 +559,6 @@ fn authenticated<'j>(jws: &'j Jws<'_>, keys: &KeySet) -> Result<(&'j Claims, Fin
         NoCandidate::Algorithm => Reason::Algorithm,
     })?;
     jws.verified_claims(&candidates).map(|(claims, key)| (claims, key.fingerprint())).ok_or(Reason::Signature)
-}
-
-impl Authority {
-    /// The authority's keys; a newer set is asked for when the token's key is not among them.
-    async fn keys_for(&self, jws: &Jws<'_>, missing: &[u8; 32]) -> Result<Arc<KeySet>, Reason> {
-        if let Keys::Usable(keys) = self.keys().current()
-            && keys.candidates(jws.kid(), jws.algorithm()).err() != Some(NoCandidate::UnknownKid)
-        {
-            return Ok(keys);
-        }
-        let renewal = self.keys().renew(missing).await;
-        match self.keys().current() {
-            // The set may have come from a fetch that someone else asked for: look before judging the renewal.
-            Keys::Usable(keys)
-                if renewal == Renewal::Current || keys.candidates(jws.kid(), jws.algorithm()).is_ok() =>
-            {
-                Ok(keys)
-            }
-            _ => Err(Reason::KeysUnavailable),
-        }
-    }
-
-    /// A newer set of keys than `keys`, if there is one to be had now.
-    async fn newer_than(&self, keys: &Arc<KeySet>, missing: &[u8; 32]) -> Option<Arc<KeySet>> {
-        self.keys().renew(missing).await;
-        match self.keys().current() {
-            Keys::Usable(newer) if !Arc::ptr_eq(&newer, keys) => Some(newer),
-            _ => None,
-        }
-    }
 }
 
 /// RFC 9068 §4: `at+jwt`, and `JWT` or nothing for the authorities that came before it.

@@ -233,7 +233,7 @@ impl AskedStates {
                     Some((question, answer)) => flights.push(async move {
                         let state = put(of, http, &question).await;
                         let failed = state.as_ref().map(|_| ()).map_err(Failure::text);
-                        observe(failed.as_ref().map(|()| ()).map_err(|text| &**text));
+                        observe(failed.as_ref().copied().map_err(|text| &**text));
                         if let Err(Failure::NoAnswer(_)) = state {
                             let until = Some(Instant::now() + FAILURE_MEMORY);
                             *self.silent_until.lock().unwrap_or_else(PoisonError::into_inner) = until;
