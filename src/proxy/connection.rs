@@ -477,7 +477,7 @@ impl AsyncWrite for Connection {
         self.in_time(cx, flushed)
     }
 
-    /// Closes our side, and reads on: see [`closing`].
+    /// Closes our side, and reads on: see `closing`.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         this.state.request_is_over();

@@ -251,7 +251,7 @@ impl Upstream {
     /// stands in its `caFile` nothing else verifies it.
     ///
     /// # Errors
-    /// When the upstream has shown a certificate that is not trusted, or not in this way; [`Upstream::retries`] then says
+    /// When the upstream has shown a certificate that is not trusted, or not in this way; `reuse::decide_repeat` then says
     /// whether there is another way.
     pub fn check(
         &self,

@@ -9,7 +9,7 @@ use crate::domain::name::is_client_id;
 use crate::domain::scope::ScopeSet;
 use crate::domain::secret::SecretString;
 
-/// Every member of a request that the description of the API lists. [`foreign`] knows further ones.
+/// Every member of a request that the description of the API lists. `foreign` knows further ones.
 pub const MEMBERS: [&str; 29] = [
     "client_id",
     "client_secret",

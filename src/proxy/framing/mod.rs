@@ -5,7 +5,7 @@
 //! chunk without a size as the last one, and takes any octet in a chunk extension. Here whatever a second reader could
 //! read in another way is refused, so that Pingora only sees requests that have one reading. A refusal is a veto: nothing
 //! is ever let through because of what is found here. Where a request has one reading but not its normal form, Pingora gets
-//! the normal form: see [`head`].
+//! the normal form: see `head`.
 
 mod head;
 mod target;
