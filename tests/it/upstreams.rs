@@ -173,7 +173,7 @@ async fn each_timeout_is_504_and_a_refusal_502() {
     let listening = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let deaf = listening.local_addr().expect("bound");
     // Pingora then still waits for an answer, as long as it would while the client pauses.
-    let timeouts = "write: 200ms, read: 1s }, downstreamTimeouts: { read: 1s";
+    let timeouts = "write: 200ms, read: 1s }\n    downstreamTimeouts: { read: 1s";
     let write = sidecar(&format!("http://{deaf}"), timeouts).await;
     let stream = TcpStream::connect(write.address("api")).await.expect("it listens");
     let (mut answers, mut requests) = stream.into_split();
