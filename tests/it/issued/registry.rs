@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{claims, count, database, is, issue, judge, post, text, world};
+use super::{SECRET, YAML, builder, claims, count, database, is, issue, judge, post, text, world};
 use crate::support::upstream::Upstream;
 use crate::support::{logs, until};
 
@@ -104,29 +104,36 @@ async fn tokens_that_expired_a_day_ago_are_forgotten_however_many() {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_decision_leaves_one_audit_line_that_says_who_and_from_where() {
     let upstream = Upstream::start();
-    let (sidecar, _clock) = world(&upstream).await;
+    // A client of its own: other tests leave lines of `fresh` meanwhile.
+    let yaml = YAML.replace("@UPSTREAM@", &upstream.url()).replace("id: fresh", "id: audited");
+    let sidecar = builder().secret_file("secret", "audited", SECRET).start(&yaml).await;
     let mark = logs::mark();
-    let first = issue(&sidecar, "fresh", &[]).await;
+    let first = issue(&sidecar, "audited", &[]).await;
     let (access, refresh) = (text(&first, "access_token"), text(&first, "refresh_token"));
     let jti = claims(access)["jti"].as_str().unwrap().to_owned();
-    post(&sidecar, "/oauth/token", "fresh", &[("grant_type", "refresh_token"), ("refresh_token", refresh)])
+    post(&sidecar, "/oauth/token", "audited", &[("grant_type", "refresh_token"), ("refresh_token", refresh)])
         .await;
-    post(&sidecar, "/oauth/token", "fresh", &[("grant_type", "refresh_token"), ("refresh_token", "m2mr_x")])
-        .await;
+    post(
+        &sidecar,
+        "/oauth/token",
+        "audited",
+        &[("grant_type", "refresh_token"), ("refresh_token", "m2mr_x")],
+    )
+    .await;
     post(&sidecar, "/oauth/introspect", "other", &[("token", access)]).await;
-    post(&sidecar, "/oauth/revoke", "fresh", &[("token", access)]).await;
+    post(&sidecar, "/oauth/revoke", "audited", &[("token", access)]).await;
     for texts in [
         &[
             "token request",
-            "client_id=\"fresh\"",
+            "client_id=\"audited\"",
             "outcome=\"issued\"",
             "grant_type=\"client_credentials\"",
             &jti,
         ][..],
-        &["token request", "client_id=\"fresh\"", "outcome=\"issued\"", "grant_type=\"refresh_token\""],
-        &["token request", "client_id=\"fresh\"", "outcome=\"invalid_grant\"", "not valid"],
+        &["token request", "client_id=\"audited\"", "outcome=\"issued\"", "grant_type=\"refresh_token\""],
+        &["token request", "client_id=\"audited\"", "outcome=\"invalid_grant\"", "not valid"],
         &["introspection request", "client_id=\"other\"", "outcome=\"not_allowed\"", &jti],
-        &["revocation request", "client_id=\"fresh\"", "outcome=\"revoked\"", &jti],
+        &["revocation request", "client_id=\"audited\"", "outcome=\"revoked\"", &jti],
     ] {
         let lines = logs::lines_since(mark, &[&["audit", "peer=127.0.0.1:"], texts].concat());
         assert_eq!(lines.len(), 1, "{texts:?}: {lines:#?}");
