@@ -32,7 +32,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How often a request is tried: a connect that fails moves on to the next address.
 pub(super) const MAX_TRIES: usize = 4;
 
-/// The threads that serve requests.
+/// The threads that serve requests. Their end without [`Workers::stop`] ends the threads too, without waiting for them.
 pub struct Workers {
     runtimes: Vec<Handle>,
     threads: Vec<JoinHandle<()>>,
@@ -58,9 +58,9 @@ impl Workers {
     }
 
     /// Ends the threads. What still runs on them is dropped.
-    pub fn stop(self) {
+    pub fn stop(mut self) {
         self.stop.cancel();
-        for thread in self.threads {
+        for thread in std::mem::take(&mut self.threads) {
             let _ = thread.join();
         }
     }
@@ -115,6 +115,13 @@ impl Workers {
         }
         let addresses = socket.addresses().collect();
         Ok(Listener { addresses, stop_accepting, ending, connections, clients, services })
+    }
+}
+
+impl Drop for Workers {
+    /// A sidecar that is dropped frees its sockets: threads that serve on would hold them as long as the process runs.
+    fn drop(&mut self) {
+        self.stop.cancel();
     }
 }
 

@@ -433,3 +433,16 @@ inbound: [{{ name: api, listen: 127.0.0.1:0, upstream: "http://127.0.0.1:9", aut
     let why = Sidecar::builder().try_start(&yaml).await.err().expect("the port is taken");
     assert!(why.contains("probes") && why.contains(&address.to_string()), "{why}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sidecar_that_is_dropped_frees_its_sockets_and_its_connections() {
+    let upstream = Upstream::start();
+    let sidecar = sidecar(&upstream, "").await;
+    let addresses: Vec<_> = LISTENERS.map(|listener| sidecar.address(listener)).to_vec();
+    let mut idle = Connection::open(addresses[0]).await;
+    drop(sidecar);
+    for address in addresses {
+        until("nothing listens there", async || tokio::net::TcpStream::connect(address).await.is_err()).await;
+    }
+    assert!(idle.is_ended().await);
+}
