@@ -4,6 +4,8 @@
 //! time `t` no key gets more than `burst + t * rate` requests. Counters live in the process and are shared by its workers.
 //! Strangers cannot fill the memory: only [`MAX_KEYS`] keys have counters of their own at a time.
 
+pub mod guesses;
+
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, Ipv6Addr};

@@ -58,6 +58,16 @@ pub fn is_generated(text: &SecretString) -> bool {
     prefixes.iter().any(|prefix| text.strip_prefix(prefix).is_some_and(|bits| bits.len() >= 40))
 }
 
+/// Whether a text has exactly the form of what this program generates for clients and administrators: a prefix and 256 bits
+/// in base64url. Such a text cannot be found by guessing, so that no delay needs to protect it.
+#[must_use]
+pub fn is_beyond_guessing(text: &SecretString) -> bool {
+    let text = text.expose_secret();
+    let bits = [PREFIX, "m2ma_"].iter().find_map(|prefix| text.strip_prefix(prefix));
+    let is_base64url = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    bits.is_some_and(|bits| bits.len() == 43 && bits.bytes().all(is_base64url))
+}
+
 /// A new secret of 256 random bits, and what is to be stored of it.
 #[must_use]
 pub fn generate(now: UnixTime, expires_at: Option<UnixTime>) -> (SecretString, StoredSecret) {

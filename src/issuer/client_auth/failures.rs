@@ -1,9 +1,11 @@
-//! Growing delays: who fails again and again from one address waits longer and longer for the next try.
+//! Growing delays: a caller that fails again and again from one address waits longer and longer for the next try.
 //!
-//! Counted per client id and address, so that nobody can lock a client out from elsewhere. Behind a proxy all have one
-//! address: there, a secret that nobody can have guessed is let in all the same.
+//! Counted per client id and network, so that failures elsewhere lock no client out; and per network and neighbourhood
+//! whatever the client id, against spraying over many ids and against the load of hashing. A right secret ends the first
+//! row only. While a delay lasts nothing is compared but what cannot be guessed, and what was right from this network before:
+//! of the latter not without end, because a guesser may share the network.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use moka::sync::Cache;
@@ -11,32 +13,43 @@ use moka::sync::Cache;
 use super::TokenError;
 use crate::domain::clock::UnixTime;
 use crate::domain::hash::sha256_parts;
+use crate::limits::guesses::{self, Allowance, Buckets, Whom};
 
 /// So many failures in a row are a human.
 const FREE: u32 = 5;
 /// So many are a client that comes back while there is no place for its secret to be hashed.
 const FREE_UNJUDGED: u32 = 50;
-/// After so many of whatever clients an address is one that guesses.
-const MANY: u32 = 20;
 /// The longest delay, in seconds.
 const LONGEST: u32 = 60;
 /// After so long without a failure it is forgotten that there were any.
 const FORGOTTEN: Duration = Duration::from_mins(15);
-/// So many pairs are counted; of those beyond, the ones that fail least often are forgotten.
+/// So many rows are counted; of those beyond, the ones that fail least often are forgotten.
 const MOST: u64 = 50_000;
 
-/// Whose failures are counted.
-pub(super) type Whom = [u8; 32];
+/// Failures of a network, whatever client they name. A client that goes on with a wrong secret makes one in a minute.
+const OF_NETWORK: Allowance = Allowance { burst: 30, every: Duration::from_secs(1) };
+/// Failures of all networks next to each other.
+const OF_NEIGHBOURHOOD: Allowance = Allowance { burst: 300, every: Duration::from_millis(200) };
+/// Wrong secrets that are compared, during a delay, with those that were right from there before.
+const RECALLED: Allowance = Allowance { burst: 200, every: Duration::from_secs(10) };
 
-/// Who tries: a client id, known or not, from an address.
-#[derive(Clone, Copy)]
+/// Who tries: client ids, known or not, from an address.
 pub(super) struct Attempt {
-    /// Both.
-    pair: Whom,
-    /// Both, when there was no place to judge it.
+    /// The network of the address.
+    pub(super) network: IpAddr,
+    pairs: Vec<Pair>,
+    of_network: Whom,
+    of_neighbourhood: Whom,
+}
+
+/// A client id and a network.
+struct Pair {
+    /// What was wrong.
+    wrong: Whom,
+    /// What there was no place to judge.
     unjudged: Whom,
-    /// The address alone.
-    address: Whom,
+    /// What was compared during a delay.
+    recalled: Whom,
 }
 
 #[derive(Clone, Copy)]
@@ -46,21 +59,29 @@ struct InARow {
 }
 
 /// The failures of late.
-pub(super) struct Failures(Cache<Whom, InARow>);
+pub(super) struct Failures {
+    rows: Cache<Whom, InARow>,
+    buckets: Buckets,
+}
 
 impl Failures {
     pub(super) fn new() -> Self {
-        Self(Cache::new(MOST))
+        Self { rows: Cache::new(MOST), buckets: Buckets::new(MOST) }
     }
 
     /// Whether a try may be made now.
     pub(super) fn check(&self, attempt: &Attempt, now: UnixTime) -> Result<(), TokenError> {
-        let delay = |whom, free| {
-            let row = self.0.get(whom).filter(|row| row.is_remembered(now))?;
+        let delay = |whom: &Whom, free| {
+            let row = self.rows.get(whom).filter(|row| row.is_remembered(now))?;
             Some(now.until(row.last.plus(Duration::from_secs(row.delay(free).into()))))
         };
-        let left = delay(&attempt.pair, FREE).max(delay(&attempt.unjudged, FREE_UNJUDGED));
-        match u16::try_from(left.unwrap_or_default().as_secs()) {
+        let of_pair = |pair: &Pair| delay(&pair.wrong, FREE).max(delay(&pair.unjudged, FREE_UNJUDGED));
+        let of_pairs = attempt.pairs.iter().filter_map(of_pair).max().unwrap_or_default();
+        let since_epoch = since_epoch(now);
+        let of_network = self.buckets.wait(&attempt.of_network, OF_NETWORK, since_epoch);
+        let of_neighbourhood = self.buckets.wait(&attempt.of_neighbourhood, OF_NEIGHBOURHOOD, since_epoch);
+        let left = of_pairs.max(of_network).max(of_neighbourhood);
+        match u16::try_from(left.as_millis().div_ceil(1000)) {
             Ok(0) => Ok(()),
             left => Err(TokenError::TooManyFailures { retry_after: left.unwrap_or(u16::MAX) }),
         }
@@ -68,32 +89,45 @@ impl Failures {
 
     /// Notes that it was wrong.
     pub(super) fn note(&self, attempt: &Attempt, now: UnixTime) {
-        self.count(attempt.pair, now);
-        self.count(attempt.address, now);
+        attempt.pairs.iter().for_each(|pair| self.count(pair.wrong, now));
+        self.count_network(attempt, now);
     }
 
     /// Notes that it was not judged, which a guess that was not the right one can be told by.
     pub(super) fn note_unjudged(&self, attempt: &Attempt, now: UnixTime) {
-        self.count(attempt.unjudged, now);
-        self.count(attempt.address, now);
+        attempt.pairs.iter().for_each(|pair| self.count(pair.unjudged, now));
+        self.count_network(attempt, now);
     }
 
     fn count(&self, whom: Whom, now: UnixTime) {
-        self.0.entry(whom).and_upsert_with(|earlier| {
+        self.rows.entry(whom).and_upsert_with(|earlier| {
             let earlier = earlier.map(moka::Entry::into_value).filter(|row| row.is_remembered(now));
             InARow { count: earlier.map_or(0, |row| row.count).saturating_add(1), last: now }
         });
     }
 
-    /// It was right. What its address did otherwise is not forgotten.
-    pub(super) fn forget(&self, attempt: &Attempt) {
-        self.0.invalidate(&attempt.pair);
-        self.0.invalidate(&attempt.unjudged);
+    fn count_network(&self, attempt: &Attempt, now: UnixTime) {
+        self.buckets.count(attempt.of_network, OF_NETWORK, since_epoch(now));
+        self.buckets.count(attempt.of_neighbourhood, OF_NEIGHBOURHOOD, since_epoch(now));
     }
 
-    /// Whether its address fails again and again, whatever client it names.
-    pub(super) fn guesses(&self, attempt: &Attempt, now: UnixTime) -> bool {
-        self.0.get(&attempt.address).is_some_and(|row| row.is_remembered(now) && row.count >= MANY)
+    /// It was right. What its network did otherwise is not forgotten.
+    pub(super) fn forget(&self, attempt: &Attempt) {
+        for pair in &attempt.pairs {
+            self.rows.invalidate(&pair.wrong);
+            self.rows.invalidate(&pair.unjudged);
+        }
+    }
+
+    /// Whether it may be compared, during a delay, with what was right from its network before. Counted until
+    /// [`recalled`](Self::recalled) says that it was right.
+    pub(super) fn may_recall(&self, attempt: &Attempt, now: UnixTime) -> bool {
+        attempt.pairs.iter().all(|pair| self.buckets.take(pair.recalled, RECALLED, since_epoch(now)))
+    }
+
+    /// It was right from its network before.
+    pub(super) fn recalled(&self, attempt: &Attempt) {
+        attempt.pairs.iter().for_each(|pair| self.buckets.give_back(pair.recalled, RECALLED));
     }
 }
 
@@ -112,26 +146,31 @@ impl InARow {
     }
 }
 
-/// Who tries: a client id from an address.
-pub(super) fn attempt(client_id: &str, from: Option<IpAddr>) -> Attempt {
-    let address = network(from).to_string();
-    let (client_id, address) = (client_id.as_bytes(), address.as_bytes());
-    Attempt {
-        pair: sha256_parts(&[client_id, address]),
-        unjudged: sha256_parts(&[client_id, address, b"unjudged"]),
-        address: sha256_parts(&[address]),
-    }
+fn since_epoch(now: UnixTime) -> Duration {
+    UnixTime(0).until(now)
 }
 
-/// What counts as one address: of IPv6 the network, in which one host has all the addresses it likes.
-pub(super) fn network(from: Option<IpAddr>) -> IpAddr {
-    match from {
-        Some(IpAddr::V6(address)) => match address.to_ipv4_mapped() {
-            Some(mapped) => IpAddr::V4(mapped),
-            None => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
-        },
-        Some(address) => address,
-        None => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+/// Who tries: one of these client ids, which are the readings of one text, from an address.
+pub(super) fn attempt<'a>(client_ids: impl Iterator<Item = &'a str>, from: Option<IpAddr>) -> Attempt {
+    let from = from.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    let network = guesses::network(from);
+    let text = network.to_string();
+    let whom = |client_id: &str, what: &str| {
+        sha256_parts(&[client_id.as_bytes(), text.as_bytes(), what.as_bytes()])
+    };
+    let pair = |client_id: &'a str| Pair {
+        wrong: whom(client_id, "wrong"),
+        unjudged: whom(client_id, "unjudged"),
+        recalled: whom(client_id, "recalled"),
+    };
+    let mut client_ids: Vec<_> = client_ids.collect();
+    client_ids.dedup();
+    let neighbourhood = guesses::neighbourhood(from).to_string();
+    Attempt {
+        network,
+        pairs: client_ids.into_iter().map(pair).collect(),
+        of_network: sha256_parts(&[b"network", text.as_bytes()]),
+        of_neighbourhood: sha256_parts(&[b"neighbourhood", neighbourhood.as_bytes()]),
     }
 }
 
@@ -140,6 +179,10 @@ mod tests {
     use super::*;
 
     const NOW: UnixTime = UnixTime(1_800_000_000);
+
+    fn attempt(client_id: &str, from: Option<&str>) -> Attempt {
+        super::attempt(std::iter::once(client_id), from.map(|from| from.parse().unwrap()))
+    }
 
     fn wait(failures: &Failures, whom: &Attempt, now: UnixTime) -> u16 {
         match failures.check(whom, now) {
@@ -178,14 +221,11 @@ mod tests {
     #[test]
     fn a_success_ends_the_row_and_others_are_not_concerned() {
         let failures = Failures::new();
-        let address = |text: &str| Some(text.parse().unwrap());
-        let mine = attempt("a", address("192.0.2.1"));
+        let mine = attempt("a", Some("192.0.2.1"));
         for _ in 0..9 {
             failures.note(&mine, NOW);
         }
-        for other in
-            [attempt("b", address("192.0.2.1")), attempt("a", address("192.0.2.2")), attempt("a", None)]
-        {
+        for other in [attempt("b", Some("192.0.2.1")), attempt("a", Some("192.0.2.2")), attempt("a", None)] {
             assert_eq!(wait(&failures, &other, NOW), 0);
         }
         failures.forget(&mine);
@@ -195,34 +235,70 @@ mod tests {
     #[test]
     fn what_was_not_judged_counts_too_but_later() {
         let (failures, whom) = (Failures::new(), attempt("a", None));
+        let mut now = NOW;
         for _ in 0..49 {
-            failures.note_unjudged(&whom, NOW);
+            failures.note_unjudged(&whom, now);
+            assert_eq!(wait(&failures, &whom, now), 0);
+            now = now.plus(Duration::from_secs(1));
         }
-        assert_eq!(wait(&failures, &whom, NOW), 0);
-        failures.note_unjudged(&whom, NOW);
-        assert_eq!(wait(&failures, &whom, NOW), 1);
-        assert_eq!(wait(&failures, &attempt("b", None), NOW), 0);
+        failures.note_unjudged(&whom, now);
+        assert_eq!(wait(&failures, &whom, now), 1);
+        assert_eq!(wait(&failures, &attempt("b", None), now), 0);
     }
 
     #[test]
-    fn an_address_that_fails_with_many_clients_is_known_and_one_success_ends_that_not() {
-        let (failures, address) = (Failures::new(), Some("192.0.2.1".parse().unwrap()));
-        let whom = |number: u32| attempt(&format!("client-{number}"), address);
-        for number in 0..MANY {
-            assert!(!failures.guesses(&whom(number), NOW));
+    fn a_network_that_fails_with_many_clients_waits_with_every_client_and_one_success_does_not_end_that() {
+        let (failures, from) = (Failures::new(), Some("192.0.2.1"));
+        let whom = |number: u32| attempt(&format!("client-{number}"), from);
+        for number in 0..OF_NETWORK.burst {
+            assert_eq!(wait(&failures, &whom(number), NOW), 0);
             failures.note(&whom(number), NOW);
         }
         failures.forget(&whom(1));
-        assert!(failures.guesses(&whom(1), NOW) && failures.guesses(&whom(1000), NOW));
-        assert!(!failures.guesses(&attempt("client-1", None), NOW));
-        assert!(!failures.guesses(&whom(1), NOW.plus(FORGOTTEN)));
+        assert_eq!((wait(&failures, &whom(1), NOW), wait(&failures, &whom(1000), NOW)), (1, 1));
+        assert_eq!(wait(&failures, &attempt("client-1", Some("192.0.2.2")), NOW), 0);
+        let later = NOW.plus(Duration::from_secs(1));
+        assert_eq!(wait(&failures, &whom(1000), later), 0, "one in a second is judged");
+        failures.note(&whom(1000), later);
+        assert_eq!(wait(&failures, &whom(1001), later), 1);
     }
 
     #[test]
-    fn an_ipv6_network_is_one_address() {
-        let of = |text: &str| attempt("a", Some(text.parse().unwrap())).pair;
+    fn a_neighbourhood_that_fails_from_many_addresses_waits_with_each_of_them() {
+        for (of_number, next, elsewhere) in [
+            ((|n: u32| format!("198.51.100.{n}")) as fn(u32) -> String, "198.51.100.200", "198.51.101.1"),
+            (|n: u32| format!("2001:db8:1:{n:x}00::1"), "2001:db8:1:ff00::1", "2001:db8:2::1"),
+        ] {
+            let failures = Failures::new();
+            for number in 0..OF_NEIGHBOURHOOD.burst {
+                let from = of_number(number % 100);
+                failures.note(&attempt(&format!("client-{number}"), Some(&from)), NOW);
+            }
+            assert_eq!(wait(&failures, &attempt("a", Some(next)), NOW), 1);
+            assert_eq!(wait(&failures, &attempt("a", Some(elsewhere)), NOW), 0);
+        }
+    }
+
+    #[test]
+    fn a_56_of_ipv6_is_one_network() {
+        let of = |text: &str| attempt("a", Some(text)).pairs.remove(0).wrong;
         assert_eq!(of("2001:db8::1"), of("2001:db8::ffff:1:2:3"));
-        assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
+        assert_eq!(of("2001:db8::1"), of("2001:db8:0:ff::1"));
+        assert_ne!(of("2001:db8::1"), of("2001:db8:0:100::1"));
         assert_eq!(of("::ffff:192.0.2.1"), of("192.0.2.1"));
+    }
+
+    #[test]
+    fn during_a_delay_wrong_secrets_are_recalled_so_often_and_right_ones_without_end() {
+        let (failures, whom) = (Failures::new(), attempt("a", None));
+        for _ in 0..1000 {
+            assert!(failures.may_recall(&whom, NOW));
+            failures.recalled(&whom);
+        }
+        let recalled = (0..1000).filter(|_| failures.may_recall(&whom, NOW)).count();
+        assert_eq!(recalled, 200);
+        assert!(failures.may_recall(&attempt("b", None), NOW), "another client's");
+        let later = NOW.plus(Duration::from_secs(10));
+        assert_eq!((0..1000).filter(|_| failures.may_recall(&whom, later)).count(), 1);
     }
 }

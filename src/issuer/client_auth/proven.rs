@@ -1,4 +1,6 @@
-//! Secrets that were right before, so that neither a slow hash nor a delay stands in the way of a client at work.
+//! Secrets that were right before: they need no slow hash again, and from where they were right they pass a delay.
+
+use std::net::IpAddr;
 
 use aws_lc_rs::hmac;
 use moka::policy::EvictionPolicy;
@@ -8,7 +10,7 @@ use crate::domain::hash::sha256_parts;
 use crate::domain::secret::{ExposeSecret, SecretString};
 use crate::issuer::client_secret;
 
-/// So many clients at work are remembered.
+/// So many clients at work are remembered, and so many pairs of a client and a network.
 const MOST: u64 = 10_000;
 
 /// A presented client id and secret, in a form that means nothing outside this process.
@@ -18,14 +20,16 @@ pub(super) type Presented = [u8; 32];
 pub(super) struct Proven {
     key: hmac::Key,
     known: Cache<Presented, [u8; 32]>,
+    /// The same, of a network.
+    known_from: Cache<[u8; 32], [u8; 32]>,
 }
 
 impl Proven {
     pub(super) fn new() -> Self {
         let mut key = [0; 32];
         client_secret::fill(&mut key);
-        let known = Cache::builder().max_capacity(MOST).eviction_policy(EvictionPolicy::lru()).build();
-        Self { key: hmac::Key::new(hmac::HMAC_SHA256, &key), known }
+        let cache = || Cache::builder().max_capacity(MOST).eviction_policy(EvictionPolicy::lru()).build();
+        Self { key: hmac::Key::new(hmac::HMAC_SHA256, &key), known: cache(), known_from: cache() }
     }
 
     pub(super) fn presented(&self, client_id: &str, secret: &SecretString) -> Presented {
@@ -35,17 +39,28 @@ impl Proven {
         presented
     }
 
-    /// The identity of the stored secret that it was.
+    /// The identity of the stored secret that it was, wherever it was presented.
     pub(super) fn get(&self, presented: &Presented) -> Option<[u8; 32]> {
         self.known.get(presented)
     }
 
-    pub(super) fn remember(&self, presented: Presented, identity: [u8; 32]) {
+    /// The same, of one that was right when it came from this network.
+    pub(super) fn get_from(&self, presented: &Presented, network: IpAddr) -> Option<[u8; 32]> {
+        self.known_from.get(&from(presented, network))
+    }
+
+    pub(super) fn remember(&self, presented: Presented, network: IpAddr, identity: [u8; 32]) {
         self.known.insert(presented, identity);
+        self.known_from.insert(from(&presented, network), identity);
     }
 
     #[cfg(test)]
     pub(super) fn forget(&self) {
         self.known.invalidate_all();
+        self.known_from.invalidate_all();
     }
+}
+
+fn from(presented: &Presented, network: IpAddr) -> [u8; 32] {
+    sha256_parts(&[presented, network.to_string().as_bytes()])
 }

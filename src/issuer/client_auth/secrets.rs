@@ -1,17 +1,18 @@
 //! `client_secret_basic` and `client_secret_post` (RFC 6749 §2.3.1).
 //!
-//! Cheap comparisons come first. What they do not find may be a supplied secret, and then a memory-hard hash is needed: one
-//! for each reading of the credentials, if any client of the store has such a secret at all, and whether or not this one
-//! has. Unknown client and wrong secret do the same operations in the same order.
+//! A delay comes first: while it lasts, nothing that could be guessed is compared. Then cheap comparisons. What they do not
+//! find may be a supplied secret, and then a memory-hard hash is needed: one for each reading of the credentials, if any
+//! client of the store has such a secret at all, and whether or not this one has. Unknown client and wrong secret do the
+//! same operations in the same order.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 
-use super::failures::{Attempt, Failures, attempt, network};
+use super::failures::{Attempt, Failures, attempt};
 use super::proven::{Presented, Proven};
-use super::slow_hash::{AddressShare, SlowHashes};
+use super::slow_hash::SlowHashes;
 use super::used_secrets::UsedSecrets;
 use crate::domain::clock::UnixTime;
 use crate::domain::hash::sha256;
@@ -23,9 +24,6 @@ use crate::issuer::client_secret::{self, Digest, Salt};
 use crate::issuer::clients::Clients;
 use crate::issuer::token_request::{Candidate, SecretCredentials};
 use crate::store::{Store, StoreError};
-
-/// A configured secret of so many bytes was not thought of by somebody.
-const LONG: usize = 32;
 
 /// Checks secrets.
 pub(super) struct Secrets {
@@ -57,20 +55,8 @@ struct Reading<'c> {
     presented: Presented,
     /// The secret that it is, by its place.
     matched: Option<usize>,
-    /// Whether it was that secret before.
-    is_proven: bool,
-}
-
-impl Reading<'_> {
-    /// Whether it is right by more than luck: nobody guesses so many random bits, however often he tries.
-    fn is_no_guess(&self) -> bool {
-        let secret = self.client.as_ref().zip(self.matched).and_then(|(it, place)| it.secrets.get(place));
-        match secret.map(|secret| &secret.expected) {
-            Some(ExpectedSecret::Sha256(_)) => true,
-            Some(ExpectedSecret::Plain(text)) => text.expose_secret().len() >= LONG,
-            Some(ExpectedSecret::Argon2(..)) | None => false,
-        }
-    }
+    /// Whether it was that secret before, from the same network.
+    was_right_from_here: bool,
 }
 
 impl Secrets {
@@ -109,28 +95,30 @@ impl Secrets {
         if !credentials.candidates().any(Candidate::has_secret) {
             return Err(TokenError::InvalidClient { basic });
         }
-        let mut readings: Vec<_> = credentials.candidates().map(|it| self.read(clients, it, now)).collect();
-        let proven = readings.iter().position(|reading| reading.is_proven);
-        if let Some(proven) = proven {
-            return self.accept(readings.swap_remove(proven), now).ok_or(TokenError::InvalidClient { basic });
-        }
-        let attempt = attempt(credentials.client_id(), from);
+        let attempt = attempt(credentials.candidates().map(|it| it.client_id.as_str()), from);
         self.note(Operation::CheckDelay);
-        let delayed = self.failures.check(&attempt, now);
-        let mut right = readings.iter().position(|reading| reading.matched.is_some());
-        if !right.is_some_and(|place| readings[place].is_no_guess()) {
-            delayed?;
+        if let Err(delayed) = self.failures.check(&attempt, now) {
+            return self.despite_delay(clients, credentials, &attempt, now).ok_or(delayed);
         }
+        let read = |candidate| self.read(clients, candidate, &attempt, now);
+        let mut readings: Vec<_> = credentials.candidates().map(read).collect();
+        let mut right = readings.iter().position(|reading| reading.matched.is_some());
         if right.is_none() && clients.have_supplied_secrets() {
             for (place, reading) in readings.iter_mut().enumerate() {
-                self.hash(reading, &attempt, from, now).await?;
+                self.hash(reading, &attempt, now).await?;
                 right = right.or(reading.matched.map(|_| place));
             }
+            // Of guesses that are hashed at the same time no more are told apart than of those that come one by one.
+            self.failures.check(&attempt, now)?;
         }
-        let accepted = right.and_then(|place| self.accept(readings.swap_remove(place), now));
+        let was_right_from_here = right.is_some_and(|place| readings[place].was_right_from_here);
+        let accepted = right.and_then(|place| self.accept(readings.swap_remove(place), &attempt, now));
         match accepted {
             Some(client) => {
-                self.failures.forget(&attempt);
+                // A client at work ends no row of failures: another caller behind its address would be free to guess.
+                if !was_right_from_here {
+                    self.failures.forget(&attempt);
+                }
                 Ok(client)
             }
             None => {
@@ -141,6 +129,33 @@ impl Secrets {
         }
     }
 
+    /// The client, if its secret is one that cannot be guessed, or was right from this network before. The latter is
+    /// looked up so often only: a guesser may share the network.
+    fn despite_delay(
+        &self,
+        clients: &Clients,
+        credentials: &SecretCredentials,
+        attempt: &Attempt,
+        now: UnixTime,
+    ) -> Option<Arc<Client>> {
+        let generated = |it: &&Candidate| client_secret::is_beyond_guessing(&it.secret);
+        for candidate in credentials.candidates().filter(generated) {
+            let reading = self.read(clients, candidate, attempt, now);
+            if let Some(client) = self.accept(reading, attempt, now) {
+                return Some(client);
+            }
+        }
+        if !self.failures.may_recall(attempt, now) {
+            return None;
+        }
+        let known = credentials.candidates().map(|candidate| self.recall(clients, candidate, attempt, now));
+        let client = known.into_iter().find_map(|reading| self.accept(reading, attempt, now));
+        if client.is_some() {
+            self.failures.recalled(attempt);
+        }
+        client
+    }
+
     /// As after a restart.
     #[cfg(test)]
     pub(super) fn forget_proven(&self) {
@@ -148,31 +163,47 @@ impl Secrets {
     }
 
     /// Everything about a reading that is cheap.
-    fn read<'c>(&self, clients: &Clients, candidate: &'c Candidate, now: UnixTime) -> Reading<'c> {
-        self.note(Operation::LookUp);
-        let client = clients.get(&candidate.client_id);
+    fn read<'c>(
+        &self,
+        clients: &Clients,
+        candidate: &'c Candidate,
+        attempt: &Attempt,
+        now: UnixTime,
+    ) -> Reading<'c> {
+        let reading = self.recall(clients, candidate, attempt, now);
         self.note(Operation::Compare);
+        let client = reading.client.as_deref();
         let digest = sha256(candidate.secret.expose_secret().as_bytes());
         let mut matched = None;
-        for (place, secret) in live_secrets(client.as_deref(), now) {
+        for (place, secret) in live_secrets(client, now) {
             let is_slow = matches!(secret.expected, ExpectedSecret::Argon2(..));
             let is_equal = verify_slices_are_equal(&identity(secret), &digest).is_ok();
             if is_equal && !is_slow && candidate.has_secret() {
                 matched = Some(place);
             }
         }
-        if live_secrets(client.as_deref(), now).next().is_none() {
+        if live_secrets(client, now).next().is_none() {
             let _ = verify_slices_are_equal(&self.dummy.0, &digest);
         }
+        let known = place_of(client, self.proven.get(&reading.presented), now);
+        Reading { matched: matched.or(known), ..reading }
+    }
+
+    /// A reading that matches only what was right from the same network before.
+    fn recall<'c>(
+        &self,
+        clients: &Clients,
+        candidate: &'c Candidate,
+        attempt: &Attempt,
+        now: UnixTime,
+    ) -> Reading<'c> {
+        self.note(Operation::LookUp);
+        let client = clients.get(&candidate.client_id);
         self.note(Operation::Recall);
         let presented = self.proven.presented(&candidate.client_id, &candidate.secret);
-        let known = self.proven.get(&presented);
-        let place_of = |known| {
-            let mut live = live_secrets(client.as_deref(), now);
-            live.find(|(_, secret)| identity(secret) == known).map(|(place, _)| place)
-        };
-        let known = known.and_then(place_of);
-        Reading { candidate, presented, matched: matched.or(known), is_proven: known.is_some(), client }
+        let known = self.proven.get_from(&presented, attempt.network);
+        let matched = place_of(client.as_deref(), known, now);
+        Reading { candidate, client, presented, matched, was_right_from_here: matched.is_some() }
     }
 
     /// Compares with the supplied secrets, which all have one salt.
@@ -180,7 +211,6 @@ impl Secrets {
         &self,
         reading: &mut Reading<'_>,
         attempt: &Attempt,
-        from: Option<IpAddr>,
         now: UnixTime,
     ) -> Result<(), TokenError> {
         self.note(Operation::Argon2);
@@ -191,10 +221,7 @@ impl Secrets {
         let supplied: Vec<_> = live_secrets(reading.client.as_deref(), now).filter_map(supplied).collect();
         let salt = supplied.last().map_or(self.dummy.1, |(_, salt, _)| *salt);
         let Candidate { client_id, secret } = reading.candidate;
-        let share =
-            if self.failures.guesses(attempt, now) { AddressShare::Small } else { AddressShare::Half };
-        let address = (network(from), share);
-        let digest = self.slow.digest((reading.presented, salt), secret, client_id, address).await;
+        let digest = self.slow.digest((reading.presented, salt), secret, client_id, attempt.network).await;
         // Cheap comparisons have been made, so that this too says whether a guess was right.
         let digest = digest.map_err(|_| {
             self.failures.note_unjudged(attempt, now);
@@ -210,11 +237,11 @@ impl Secrets {
         Ok(())
     }
 
-    fn accept(&self, reading: Reading<'_>, now: UnixTime) -> Option<Arc<Client>> {
+    fn accept(&self, reading: Reading<'_>, attempt: &Attempt, now: UnixTime) -> Option<Arc<Client>> {
         let client = reading.client?;
         let secret = client.secrets.get(reading.matched?)?;
-        if !reading.is_proven {
-            self.proven.remember(reading.presented, identity(secret));
+        if !reading.was_right_from_here {
+            self.proven.remember(reading.presented, attempt.network, identity(secret));
         }
         if let Some(id) = &secret.id {
             self.used.note(id, now);
@@ -236,6 +263,12 @@ fn live_secrets(client: Option<&Client>, now: UnixTime) -> impl Iterator<Item = 
         |client: &&Client| client.is_usable(now) && matches!(client.authentication, Authentication::Secret);
     let secrets = client.filter(usable).into_iter().flat_map(|client| client.secrets.iter().enumerate());
     secrets.filter(move |(_, secret)| secret.is_live(now))
+}
+
+/// The place of the live secret with this identity.
+fn place_of(client: Option<&Client>, known: Option<Digest>, now: UnixTime) -> Option<usize> {
+    let mut live = live_secrets(client, now);
+    live.find(|(_, secret)| known == Some(identity(secret))).map(|(place, _)| place)
 }
 
 /// What tells a secret from every other one.

@@ -11,24 +11,13 @@ use tokio::sync::Semaphore;
 use crate::domain::secret::SecretString;
 use crate::issuer::client_secret::{Digest, Salt, argon2id};
 
-/// Evaluations at a time, of 19 MiB each.
+/// Evaluations at a time, of 19 MiB each: no more than this, and than half of the machine's cores.
 const AT_ONCE: usize = 2;
 /// Evaluations under way and waiting: of all, of one client id, of one address. Half of all for one address, because it may
 /// be a proxy with many clients behind it.
 const MOST: usize = 64;
 const MOST_OF_CLIENT: usize = 4;
 const MOST_OF_ADDRESS: usize = 32;
-/// Of one address that guesses.
-const MOST_OF_GUESSER: usize = 4;
-
-/// How much of the queue an address may have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum AddressShare {
-    /// Half of it.
-    Half,
-    /// As much as one client.
-    Small,
-}
 
 /// There is no place in the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +44,8 @@ enum Share {
 
 impl SlowHashes {
     pub(super) fn new() -> Self {
-        let running = Arc::new(Semaphore::new(AT_ONCE));
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let running = Arc::new(Semaphore::new((cores / 2).clamp(1, AT_ONCE)));
         Self { running, places: Arc::default(), under_way: Mutex::default() }
     }
 
@@ -65,7 +55,7 @@ impl SlowHashes {
         what: What,
         secret: &SecretString,
         client_id: &str,
-        address: (IpAddr, AddressShare),
+        address: IpAddr,
     ) -> Result<Digest, Busy> {
         let waiting = self.wait(what, secret, client_id, address)?;
         match waiting.evaluation.clone() {
@@ -79,7 +69,7 @@ impl SlowHashes {
         what: What,
         secret: &SecretString,
         client_id: &str,
-        address: (IpAddr, AddressShare),
+        address: IpAddr,
     ) -> Result<Waiting<'_>, Busy> {
         let mut under_way = lock(&self.under_way);
         if let Some(evaluation) = under_way.get(&what) {
@@ -134,15 +124,11 @@ impl Place {
     fn take(
         places: &Arc<Mutex<HashMap<Share, usize>>>,
         client_id: &str,
-        (address, share): (IpAddr, AddressShare),
+        address: IpAddr,
     ) -> Option<Self> {
         let shares = [Share::All, Share::Client(client_id.to_owned()), Share::Address(address)];
         let mut taken = lock(places);
-        let most_of_address = match share {
-            AddressShare::Half => MOST_OF_ADDRESS,
-            AddressShare::Small => MOST_OF_GUESSER,
-        };
-        let most = [MOST, MOST_OF_CLIENT, most_of_address];
+        let most = [MOST, MOST_OF_CLIENT, MOST_OF_ADDRESS];
         let count = |share| taken.get(share).copied().unwrap_or(0);
         if shares.iter().zip(most).any(|(share, most)| count(share) >= most) {
             return None;
@@ -179,20 +165,8 @@ mod tests {
 
     use super::*;
 
-    fn address(last: u8) -> (IpAddr, AddressShare) {
-        (IpAddr::V4(Ipv4Addr::new(192, 0, 2, last)), AddressShare::Half)
-    }
-
-    #[tokio::test]
-    async fn an_address_that_guesses_has_a_small_share() {
-        let (slow, secret) = (SlowHashes::new(), SecretString::from("x"));
-        let guesser = (address(1).0, AddressShare::Small);
-        let wait = |number: u8, from| slow.wait(what(number), &secret, &format!("c{number}"), from);
-        let waiting: Vec<_> = (0..4).map(|number| wait(number, guesser).ok().unwrap()).collect();
-        assert!(wait(4, guesser).is_err());
-        assert!(wait(5, address(2)).is_ok());
-        drop(waiting);
-        assert!(wait(4, guesser).is_ok());
+    fn address(last: u8) -> IpAddr {
+        Ipv4Addr::new(192, 0, 2, last).into()
     }
 
     fn what(number: u8) -> What {

@@ -44,9 +44,13 @@ fn stored(id: &str, document: serde_json::Value, secrets: Vec<StoredSecret>) -> 
 
 impl World {
     async fn new() -> Self {
+        Self::with(vec![client("configured", "c0nfigured")]).await
+    }
+
+    async fn with(clients: Vec<Client>) -> Self {
         let store = store::open(&store::Config::SqliteMemory).await.unwrap();
         let clock = Arc::new(TestClock(AtomicI64::new(NOW)));
-        let config = config(vec![client("configured", "c0nfigured")]);
+        let config = config(clients);
         let issuer = Issuer::open(config, store.clone(), clock.clone()).await.unwrap();
         Self { issuer, store, clock }
     }
@@ -116,20 +120,21 @@ async fn unknown_clients_and_wrong_secrets_do_the_same_operations() {
     wrong.push(right_but_keyed);
     for basic in &wrong {
         assert_eq!(world.ask(basic).await, REFUSED, "{basic}");
-        assert_eq!(world.done(), [LookUp, Compare, Recall, CheckDelay, NoteFailure], "{basic}");
+        assert_eq!(world.done(), [CheckDelay, LookUp, Recall, Compare, NoteFailure], "{basic}");
     }
     // One client of the store with a supplied secret, and everyone pays for it.
     world.add_supplied("slow").await;
     wrong.push("slow:wrong".to_owned());
     for basic in &wrong {
         assert_eq!(world.ask(basic).await, REFUSED, "{basic}");
-        assert_eq!(world.done(), [LookUp, Compare, Recall, CheckDelay, Argon2, NoteFailure], "{basic}");
+        assert_eq!(world.done(), [CheckDelay, LookUp, Recall, Compare, Argon2, NoteFailure], "{basic}");
     }
     // Two readings of the header are two of everything.
     for basic in ["nobody:wr%20ng", "slow:wr%20ng"] {
         assert_eq!(world.ask(basic).await, REFUSED);
-        let both = [LookUp, Compare, Recall, LookUp, Compare, Recall];
-        assert_eq!(world.done(), [&both[..], &[CheckDelay, Argon2, Argon2, NoteFailure]].concat(), "{basic}");
+        let both = [LookUp, Recall, Compare, LookUp, Recall, Compare];
+        let all = [&[CheckDelay], &both[..], &[Argon2, Argon2, NoteFailure]].concat();
+        assert_eq!(world.done(), all, "{basic}");
     }
     // What is right is found without it.
     assert_eq!(world.ask(&format!("quick:{generated}")).await, Ok(()));
@@ -144,10 +149,10 @@ async fn a_supplied_secret_is_hashed_once_and_known_while_it_is_live() {
     let secret_id = world.add_supplied("slow").await;
     let right = format!("slow:{SUPPLIED}");
     assert_eq!(world.ask(&right).await, Ok(()));
-    assert_eq!(world.done(), [LookUp, Compare, Recall, CheckDelay, Argon2]);
+    assert_eq!(world.done(), [CheckDelay, LookUp, Recall, Compare, Argon2]);
     for _ in 0..3 {
         assert_eq!(world.ask(&right).await, Ok(()));
-        assert_eq!(world.done(), [LookUp, Compare, Recall]);
+        assert_eq!(world.done(), [CheckDelay, LookUp, Recall, Compare]);
     }
     // Two more secrets, one of them with the same salt: still one evaluation.
     let of_client = world.store.client("slow").await.unwrap().unwrap().secrets;
@@ -155,7 +160,7 @@ async fn a_supplied_secret_is_hashed_once_and_known_while_it_is_live() {
     assert!(world.store.insert_secret("slow", &second, &of_client, None).await.unwrap());
     world.issuer.reload().await.unwrap();
     assert_eq!(world.ask("slow:another secret of it").await, Ok(()));
-    assert_eq!(world.done(), [LookUp, Compare, Recall, CheckDelay, Argon2]);
+    assert_eq!(world.done(), [CheckDelay, LookUp, Recall, Compare, Argon2]);
     // What was proven counts only as long as that very secret is there.
     assert!(world.store.delete_secret("slow", &secret_id).await.unwrap());
     world.issuer.reload().await.unwrap();
@@ -177,7 +182,7 @@ async fn who_fails_again_and_again_waits_and_nothing_is_looked_at() {
         assert_eq!(world.ask("slow:wrong").await, delayed);
         // Not even the right one, or the delay would tell which that is.
         assert_eq!(world.ask(&right).await, delayed);
-        assert!(!world.done().contains(&Argon2));
+        assert!(!world.done().iter().any(|done| matches!(done, Compare | Argon2)), "nothing is compared");
         // Neither other addresses nor other clients are concerned.
         assert_eq!(world.ask_from("slow:wrong", "192.0.2.77").await, REFUSED);
         assert_eq!(world.ask("configured:c0nfigured").await, Ok(()));
@@ -197,6 +202,95 @@ async fn who_fails_again_and_again_waits_and_nothing_is_looked_at() {
     assert_eq!(world.ask("slow:wrong").await, Err(TokenError::TooManyFailures { retry_after: 1 }));
     world.forward(15 * 60);
     assert_eq!(world.ask("slow:wrong").await, REFUSED, "forgotten after a quarter of an hour");
+}
+
+/// One that a file or a person supplied, however long, is one that can be guessed.
+#[tokio::test]
+async fn a_secret_that_was_right_elsewhere_is_no_easier_to_guess() {
+    const LONG: &str = "Backend-Password-of-Production-004242";
+    let world = World::with(vec![client("short", "Backend-Pass-004242"), client("long", LONG)]).await;
+    world.add_supplied("slow").await;
+    for (number, (id, secret)) in
+        [("short", "Backend-Pass-004242"), ("long", LONG), ("slow", SUPPLIED)].into_iter().enumerate()
+    {
+        let (owner, guesser) = (format!("192.0.2.{number}"), format!("198.51.100.{number}"));
+        let right = format!("{id}:{secret}");
+        assert_eq!(world.ask_from(&right, &owner).await, Ok(()));
+        for _ in 0..5 {
+            assert_eq!(world.ask_from(&format!("{id}:wrong"), &guesser).await, REFUSED);
+        }
+        let delayed = Err(TokenError::TooManyFailures { retry_after: 1 });
+        for guess in ["a guess", "another guess", secret] {
+            assert_eq!(world.ask_from(&format!("{id}:{guess}"), &guesser).await, delayed, "{id}");
+        }
+        // Its owner is let in where it was before, also when others fail there.
+        for _ in 0..50 {
+            world.ask_from(&format!("{id}:wrong"), &owner).await.unwrap_err();
+            assert_eq!(world.ask_from(&right, &owner).await, Ok(()), "{id}");
+        }
+        // Others who fail there, and go on, find nothing.
+        for _ in 0..300 {
+            world.ask_from(&format!("{id}:wrong"), &owner).await.unwrap_err();
+        }
+        let waits = world.ask_from(&right, &owner).await;
+        assert!(matches!(waits, Err(TokenError::TooManyFailures { .. })), "{id}: {waits:?}");
+        world.forward(60);
+        assert_eq!(world.ask_from(&right, &owner).await, Ok(()), "{id}");
+    }
+}
+
+#[tokio::test]
+async fn an_address_that_tries_many_ids_waits_and_nothing_is_hashed_meanwhile() {
+    let world = World::new().await;
+    world.add_supplied("slow").await;
+    let (generated, stored) = generate(UnixTime(NOW), None);
+    world.add("quick", json!({"grant_types": ["client_credentials"]}), vec![stored]).await;
+    let mut hashed = 0;
+    for number in 0..60 {
+        world.ask(&format!("stranger-{number}:wrong")).await.unwrap_err();
+        hashed += world.done().iter().filter(|done| **done == Argon2).count();
+    }
+    assert_eq!(hashed, 30);
+    let delayed = Err(TokenError::TooManyFailures { retry_after: 1 });
+    assert_eq!(world.ask("configured:c0nfigured").await, delayed, "it could be the next guess");
+    assert_eq!(world.ask(&["quick:", generated.expose_secret()].concat()).await, Ok(()));
+    assert_eq!(world.ask_from("configured:c0nfigured", "198.51.100.1").await, Ok(()));
+    world.forward(1);
+    assert_eq!(world.ask("configured:c0nfigured").await, Ok(()), "one in a second is judged");
+    for number in 0..60 {
+        world.ask(&format!("stranger-{number}:wrong")).await.unwrap_err();
+    }
+    assert_eq!(world.ask("configured:c0nfigured").await, Ok(()), "it was right from there");
+}
+
+#[tokio::test]
+async fn guesses_that_are_hashed_at_once_tell_no_more_than_those_that_come_one_by_one() {
+    let world = World::new().await;
+    world.add_supplied("slow").await;
+    for _ in 0..4 {
+        assert_eq!(world.ask("slow:wrong").await, REFUSED);
+    }
+    let guesses = ["wrong-1", "wrong-2", "wrong-3", SUPPLIED].map(|secret| {
+        let world = &world;
+        async move { world.ask(&format!("slow:{secret}")).await }
+    });
+    let answers = futures_util::future::join_all(guesses).await;
+    assert_eq!(answers[0], REFUSED);
+    let delayed = Err(TokenError::TooManyFailures { retry_after: 1 });
+    assert!(answers[1..].iter().all(|answer| *answer == delayed), "{answers:?}");
+}
+
+/// A `+` is read in two ways, and neither is a way around the other's delay.
+#[tokio::test]
+async fn every_reading_of_an_id_has_the_delay_of_the_client() {
+    let world = World::with(vec![client("svc+a", "s3cret")]).await;
+    for _ in 0..5 {
+        assert_eq!(world.ask("svc+a:wrong").await, REFUSED);
+    }
+    let delayed = Err(TokenError::TooManyFailures { retry_after: 1 });
+    for spelling in ["svc+a:s3cret", "svc%2Ba:s3cret", "s%76c%2Ba:s3cret"] {
+        assert_eq!(world.ask(spelling).await, delayed, "{spelling}");
+    }
 }
 
 #[tokio::test]

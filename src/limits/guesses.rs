@@ -1,0 +1,170 @@
+//! How often a place may guess, and which places guess together.
+//!
+//! A guesser chooses its addresses: one machine has a whole IPv6 network, a rented range has many IPv4 addresses. So each
+//! guess is counted for the network and, with more room, for its neighbourhood. A bucket is one number (GCRA). The table is
+//! bounded: of the buckets beyond, those that are used least often are forgotten.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+use moka::sync::Cache;
+
+/// Whose bucket.
+pub type Whom = [u8; 32];
+
+/// How often something may happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Allowance {
+    /// So often at the same moment after a pause; at least 1.
+    pub burst: u32,
+    /// In the long run once in this time.
+    pub every: Duration,
+}
+
+impl Allowance {
+    /// How long a full burst takes to come back.
+    fn window(self) -> Duration {
+        self.every * self.burst
+    }
+}
+
+/// When the next one is due, by whom. Times are counted from any fixed moment.
+pub struct Buckets(Cache<Whom, Duration>);
+
+impl Buckets {
+    /// Empty buckets, at most so many.
+    #[must_use]
+    pub fn new(most: u64) -> Self {
+        Self(Cache::new(most))
+    }
+
+    /// How long until there is room; zero when there is room now.
+    #[must_use]
+    pub fn wait(&self, whom: &Whom, allowance: Allowance, now: Duration) -> Duration {
+        let due = due(self.0.get(whom), allowance, now);
+        (due - now).saturating_sub(allowance.every * allowance.burst.saturating_sub(1))
+    }
+
+    /// Counts one, whether or not there is room: a bucket never owes more than one beyond its burst.
+    pub fn count(&self, whom: Whom, allowance: Allowance, now: Duration) {
+        self.0.entry(whom).and_upsert_with(|known| {
+            let due = due(known.map(moka::Entry::into_value), allowance, now);
+            (due + allowance.every).min(now + allowance.window())
+        });
+    }
+
+    /// Counts one if there is room; gives whether there was.
+    #[must_use]
+    pub fn take(&self, whom: Whom, allowance: Allowance, now: Duration) -> bool {
+        let has_room = self.wait(&whom, allowance, now).is_zero();
+        if has_room {
+            self.count(whom, allowance, now);
+        }
+        has_room
+    }
+
+    /// Takes one back that was counted.
+    pub fn give_back(&self, whom: Whom, allowance: Allowance) {
+        self.0.entry(whom).and_upsert_with(|known| {
+            known.map(moka::Entry::into_value).unwrap_or_default().saturating_sub(allowance.every)
+        });
+    }
+}
+
+/// Never in the past, and never so far ahead that the clock must have been set back.
+fn due(known: Option<Duration>, allowance: Allowance, now: Duration) -> Duration {
+    known.filter(|due| *due <= now + allowance.window()).unwrap_or(now).max(now)
+}
+
+/// What counts as one place: an IPv4 address, or the /56 of an IPv6 address, which is what one customer gets.
+#[must_use]
+pub fn network(from: IpAddr) -> IpAddr {
+    masked(from, 32, 56)
+}
+
+/// The places that are likely to be one guesser's: the /24 of an IPv4 address, the /48 of an IPv6 address, and this machine.
+#[must_use]
+pub fn neighbourhood(from: IpAddr) -> IpAddr {
+    let kept_of_v4 = if from.to_canonical().is_loopback() { 8 } else { 24 };
+    masked(from, kept_of_v4, 48)
+}
+
+fn masked(address: IpAddr, of_v4: u32, of_v6: u32) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => {
+            Ipv4Addr::from_bits(address.to_bits() & u32::MAX.checked_shl(32 - of_v4).unwrap_or(0)).into()
+        }
+        IpAddr::V6(address) => {
+            Ipv6Addr::from_bits(address.to_bits() & u128::MAX.checked_shl(128 - of_v6).unwrap_or(0)).into()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIVE: Allowance = Allowance { burst: 5, every: Duration::from_secs(2) };
+    const WHOM: Whom = [1; 32];
+
+    fn at(seconds: u64) -> Duration {
+        Duration::from_secs(1000 + seconds)
+    }
+
+    fn taken(buckets: &Buckets, now: Duration) -> usize {
+        (0..100).filter(|_| buckets.take(WHOM, FIVE, now)).count()
+    }
+
+    #[test]
+    fn after_the_burst_there_is_room_once_in_a_while() {
+        let buckets = Buckets::new(100);
+        assert_eq!(taken(&buckets, at(0)), 5);
+        assert_eq!(buckets.wait(&WHOM, FIVE, at(0)), Duration::from_secs(2));
+        assert_eq!((taken(&buckets, at(1)), taken(&buckets, at(2))), (0, 1));
+        assert!(buckets.take([2; 32], FIVE, at(2)), "another's bucket");
+        assert_eq!(taken(&buckets, at(1000)), 5, "a long pause earns a burst, not more");
+    }
+
+    #[test]
+    fn what_is_counted_without_room_is_owed_no_longer_than_a_burst() {
+        let buckets = Buckets::new(100);
+        (0..1000).for_each(|_| buckets.count(WHOM, FIVE, at(0)));
+        assert_eq!(buckets.wait(&WHOM, FIVE, at(0)), Duration::from_secs(2));
+        assert_eq!(taken(&buckets, at(2)), 1);
+    }
+
+    #[test]
+    fn what_is_given_back_was_not_counted() {
+        let buckets = Buckets::new(100);
+        for _ in 0..100 {
+            assert!(buckets.take(WHOM, FIVE, at(0)));
+            buckets.give_back(WHOM, FIVE);
+        }
+        assert_eq!(taken(&buckets, at(0)), 5);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_locks_nobody_out() {
+        let buckets = Buckets::new(100);
+        assert_eq!(taken(&buckets, at(1_000_000)), 5);
+        assert_eq!(taken(&buckets, at(0)), 5);
+    }
+
+    #[test]
+    fn places_are_told_apart_by_what_one_guesser_cannot_choose() {
+        let both = |text: &str| {
+            let address: IpAddr = text.parse().unwrap();
+            (network(address).to_string(), neighbourhood(address).to_string())
+        };
+        for (address, of_network, of_neighbourhood) in [
+            ("192.0.2.77", "192.0.2.77", "192.0.2.0"),
+            ("::ffff:192.0.2.77", "192.0.2.77", "192.0.2.0"),
+            ("127.9.8.7", "127.9.8.7", "127.0.0.0"),
+            ("2001:db8:1:2fff:3::4", "2001:db8:1:2f00::", "2001:db8:1::"),
+            ("2001:db8:1:20ff::", "2001:db8:1:2000::", "2001:db8:1::"),
+            ("::1", "::", "::"),
+        ] {
+            assert_eq!(both(address), (of_network.to_owned(), of_neighbourhood.to_owned()), "{address}");
+        }
+    }
+}
