@@ -321,8 +321,6 @@ impl Parts {
         }
         if let Some(role) = &config.admin {
             let guard = admin::guard(role, &config.state_dir)?;
-            let counters = guard.counters();
-            self.tasks.spawn("limits of admin".to_owned(), move || counters.clone().run());
             self.watch_admin_token(role, &config.state_dir, guard.tokens());
             let status = status::status(&authorities, &credentials, sockets);
             let router = endpoints::admin::router(issuer.clone(), status, guard);

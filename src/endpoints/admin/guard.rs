@@ -3,6 +3,7 @@
 //! The token is asked for on every path. What a browser can be led to send is refused before: names that a stranger's
 //! DNS points here, requests of other sites, and forms.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,18 +13,32 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HOST, ORIGIN, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderValue, Method};
-
+use moka::policy::EvictionPolicy;
+use moka::sync::Cache;
 use tokio::time::Instant;
 
 use super::answer::Refusal;
 use super::audit;
+use crate::domain::hash::sha256_parts;
 use crate::domain::host::{host_name, is_beyond_dns, is_cross_site};
 use crate::domain::secret::{self, ExposeSecret, SecretString};
 use crate::endpoints::PeerAddress;
-use crate::limits::{self, Exceeded, Key, Limits, Per, Rate};
+use crate::issuer::client_secret::is_beyond_guessing;
+use crate::limits::guesses::{Allowance, Buckets, Whom, neighbourhood, network};
 
-/// So many wrong tokens of an address are answered in a second; beyond it they are not even looked at as such.
-const WRONG_TOKENS: Rate = Rate { per_second: 10, burst: 10 };
+/// Wrong tokens of a network. Beyond it a token is compared only if it cannot be guessed, or was right from there before.
+const OF_NETWORK: Allowance = Allowance { burst: 10, every: Duration::from_secs(1) };
+/// Wrong tokens of all networks next to each other.
+const OF_NEIGHBOURHOOD: Allowance = Allowance { burst: 100, every: Duration::from_millis(200) };
+/// Wrong tokens that are compared, beyond that, with those that were right from there before: a guesser may share the network.
+const RECALLED: Allowance = Allowance { burst: 200, every: Duration::from_secs(10) };
+/// Requests without a token, which are no guesses.
+const WITHOUT: Allowance = Allowance { burst: 10, every: Duration::from_millis(100) };
+
+/// So many buckets are kept at most.
+const MOST_BUCKETS: u64 = 20_000;
+/// So many pairs of a token and a network from which it was right.
+const MOST_PROVEN: u64 = 1000;
 
 /// So many tokens count at most.
 const MOST_TOKENS: usize = 10;
@@ -79,22 +94,96 @@ impl AdminToken {
 pub struct Guard {
     tokens: Arc<AdminTokens>,
     hosts: Vec<String>,
-    wrong: Arc<Limits>,
+    guesses: Guesses,
+}
+
+/// What was wrong, and what was right, by where it came from.
+struct Guesses {
+    wrong: Buckets,
+    proven: Cache<Whom, ()>,
+    began: Instant,
+}
+
+/// Where a request comes from.
+struct Place {
+    network: String,
+    neighbourhood: String,
+}
+
+impl Place {
+    fn of(request: &Request) -> Self {
+        let peer = request.extensions().get::<PeerAddress>().map(|peer| peer.0.ip());
+        let peer = peer.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        Self { network: network(peer).to_string(), neighbourhood: neighbourhood(peer).to_string() }
+    }
+
+    /// Its buckets of wrong tokens.
+    fn wrong(&self) -> [(Whom, Allowance); 2] {
+        let of = |what: &[u8], place: &str| sha256_parts(&[what, place.as_bytes()]);
+        [
+            (of(b"network", &self.network), OF_NETWORK),
+            (of(b"neighbourhood", &self.neighbourhood), OF_NEIGHBOURHOOD),
+        ]
+    }
+
+    fn bucket(&self, what: &[u8]) -> Whom {
+        sha256_parts(&[what, self.network.as_bytes()])
+    }
+
+    fn with(&self, token: &SecretString) -> Whom {
+        sha256_parts(&[b"token", token.expose_secret().as_bytes(), self.network.as_bytes()])
+    }
+}
+
+impl Guesses {
+    fn new() -> Self {
+        let proven =
+            Cache::builder().max_capacity(MOST_PROVEN).eviction_policy(EvictionPolicy::lru()).build();
+        Self { wrong: Buckets::new(MOST_BUCKETS), proven, began: Instant::now() }
+    }
+
+    /// How long no further guess of a place is judged.
+    fn delay(&self, place: &Place) -> Duration {
+        let now = self.began.elapsed();
+        place.wrong().iter().map(|(whom, of)| self.wrong.wait(whom, *of, now)).max().unwrap_or_default()
+    }
+
+    fn note_wrong(&self, place: &Place) {
+        let now = self.began.elapsed();
+        place.wrong().into_iter().for_each(|(whom, of)| self.wrong.count(whom, of, now));
+    }
+
+    /// Whether a token was right from this place before.
+    fn was_right(&self, token: &SecretString, place: &Place) -> bool {
+        let bucket = place.bucket(b"recalled");
+        if !self.wrong.take(bucket, RECALLED, self.began.elapsed()) {
+            return false;
+        }
+        let was_right = self.proven.contains_key(&place.with(token));
+        if was_right {
+            self.wrong.give_back(bucket, RECALLED);
+        }
+        was_right
+    }
+
+    fn note_right(&self, token: &SecretString, place: &Place) {
+        self.proven.insert(place.with(token), ());
+    }
+
+    /// How long no further request without a token is answered as such.
+    fn note_without(&self, place: &Place) -> Duration {
+        let (bucket, now) = (place.bucket(b"without"), self.began.elapsed());
+        let wait = self.wrong.wait(&bucket, WITHOUT, now);
+        self.wrong.count(bucket, WITHOUT, now);
+        wait
+    }
 }
 
 impl Guard {
     /// Lets in who has this token and calls this listener by an IP address, `localhost` or one of `hosts`.
     #[must_use]
     pub fn new(token: SecretString, hosts: Vec<String>) -> Self {
-        let wrong = limits::Config { rate: Some(WRONG_TOKENS), concurrent: None, per: Per::Address };
-        let tokens = Arc::new(AdminTokens::new(token));
-        Self { tokens, hosts, wrong: Arc::new(Limits::new(wrong)) }
-    }
-
-    /// The counters of wrong tokens, whose [`Limits::run`] is to be run.
-    #[must_use]
-    pub fn counters(&self) -> Arc<Limits> {
-        self.wrong.clone()
+        Self { tokens: Arc::new(AdminTokens::new(token)), hosts, guesses: Guesses::new() }
     }
 
     /// The tokens, which may change.
@@ -121,18 +210,25 @@ impl Guard {
         if is_beyond_dns(name) || self.hosts.iter().any(is_listed) { Ok(()) } else { Err(Refusal::Host) }
     }
 
-    /// A right token is always let in: whoever shares an address with somebody that guesses is not shut out.
+    /// A right token is let in, unless its place guesses: then one that nobody guesses, or that was right from there before.
     fn judge_token(&self, request: &Request) -> Result<(), Refusal> {
-        if bearer(request.headers()).is_some_and(|token| self.tokens.contain(&token)) {
+        let place = Place::of(request);
+        let Some(token) = bearer(request.headers()) else {
+            let wait = self.guesses.note_without(&place);
+            return Err(if wait.is_zero() { Refusal::Token } else { Refusal::TooManyWrongTokens(wait) });
+        };
+        let delay = self.guesses.delay(&place);
+        let is_compared =
+            delay.is_zero() || is_beyond_guessing(&token) || self.guesses.was_right(&token, &place);
+        if !is_compared {
+            return Err(Refusal::TooManyWrongTokens(delay));
+        }
+        if self.tokens.contain(&token) {
+            self.guesses.note_right(&token, &place);
             return Ok(());
         }
-        let peer = request.extensions().get::<PeerAddress>().map(|peer| peer.0.ip());
-        let counted = peer.map_or(Ok(()), |peer| self.wrong.admit(Key::address(peer)).map(drop));
-        match counted {
-            Ok(()) => Err(Refusal::Token),
-            Err(Exceeded::Rate(wait)) => Err(Refusal::TooManyWrongTokens(wait)),
-            Err(Exceeded::Concurrency) => Err(Refusal::TooManyWrongTokens(Duration::from_secs(1))),
-        }
+        self.guesses.note_wrong(&place);
+        Err(if delay.is_zero() { Refusal::Token } else { Refusal::TooManyWrongTokens(delay) })
     }
 }
 
@@ -212,6 +308,66 @@ mod tests {
             request.headers_mut().append(*name, HeaderValue::from_static(value));
         }
         guard.judge(&request).map_err(|refusal| format!("{refusal:?}"))
+    }
+
+    /// What a guard says to a token that comes from an address.
+    fn presented(guard: &Guard, token: &'static str, from: &str) -> Result<(), String> {
+        let mut request = Request::new(Body::empty());
+        let value = HeaderValue::from_str(&format!("Bearer {token}")).unwrap();
+        request.headers_mut().insert(AUTHORIZATION, value);
+        request.extensions_mut().insert(PeerAddress(std::net::SocketAddr::new(from.parse().unwrap(), 1)));
+        match guard.judge_token(&request) {
+            Ok(()) => Ok(()),
+            Err(Refusal::Token) => Err("wrong".to_owned()),
+            Err(refusal) => Err(format!("{refusal:?}")),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_that_was_right_elsewhere_is_no_easier_to_guess() {
+        let guard = Guard::new(SecretString::from("Admin-Pass-000042"), Vec::new());
+        let wrong = || Err("wrong".to_owned());
+        let delayed = || Err("TooManyWrongTokens(1s)".to_owned());
+        assert_eq!(presented(&guard, "Admin-Pass-000042", "192.0.2.1"), Ok(()));
+        for _ in 0..10 {
+            assert_eq!(presented(&guard, "Admin-Pass-000001", "198.51.100.1"), wrong());
+        }
+        for token in ["Admin-Pass-000001", "Admin-Pass-000042"] {
+            assert_eq!(presented(&guard, token, "198.51.100.1"), delayed());
+        }
+        // Where it was right it is right, also beside a guesser, and nowhere else.
+        for _ in 0..50 {
+            presented(&guard, "Admin-Pass-000001", "192.0.2.1").unwrap_err();
+            assert_eq!(presented(&guard, "Admin-Pass-000042", "192.0.2.1"), Ok(()));
+        }
+        assert_eq!(presented(&guard, "Admin-Pass-000042", "203.0.113.7"), Ok(()), "who does not guess is let in");
+        // A guesser there finds nothing by going on.
+        (0..1000).for_each(|_| drop(presented(&guard, "Admin-Pass-000001", "192.0.2.1")));
+        assert_eq!(presented(&guard, "Admin-Pass-000042", "192.0.2.1"), delayed());
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(presented(&guard, "Admin-Pass-000042", "198.51.100.1"), Ok(()), "one in a second is judged");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_replaced_token_does_not_count_where_it_was_right() {
+        let guard = Guard::new(SecretString::from("Admin-Pass-000042"), Vec::new());
+        assert_eq!(presented(&guard, "Admin-Pass-000042", "192.0.2.1"), Ok(()));
+        assert!(guard.tokens().replace("Admin-Pass-000043".into(), Duration::ZERO));
+        for _ in 0..20 {
+            presented(&guard, "Admin-Pass-000042", "192.0.2.1").unwrap_err();
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_generated_token_is_never_delayed_and_a_range_of_addresses_guesses_as_one() {
+        let generated = concat!("m2ma_", "0123456789abcdefghijklmnopqrstuvwxyzABCDEFG");
+        let guard = Guard::new(SecretString::from(generated), Vec::new());
+        for guess in 0..300 {
+            presented(&guard, "Admin-Pass-000001", &format!("192.0.2.{}", guess % 50)).unwrap_err();
+        }
+        presented(&guard, "Admin-Pass-000001", "198.51.100.1").unwrap_err();
+        assert!(presented(&guard, "Admin-Pass-000001", "192.0.2.99").unwrap_err().contains("TooMany"));
+        assert_eq!(presented(&guard, generated, "192.0.2.1"), Ok(()));
     }
 
     const TOKEN: (&str, &str) = ("authorization", "Bearer right-token");
