@@ -1,11 +1,12 @@
 //! The registered clients: those of the configuration, and those of the store as they were last read.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use tokio::sync::Notify;
 
 use super::client::{Client, ExpectedSecret, Secret};
 use super::{OpenError, registration};
@@ -22,8 +23,10 @@ pub(super) struct Clients {
     /// Those of the configuration. One of the store with the same id is never looked at.
     configured: ArcSwap<HashMap<String, Arc<Client>>>,
     stored: ArcSwap<HashMap<String, Arc<Client>>>,
-    /// Those of the store that are being disabled or deleted just now.
-    closed: ArcSwap<HashSet<String>>,
+    /// Those of the store that are being disabled or deleted just now, and by how many requests.
+    closed: ArcSwap<HashMap<String, usize>>,
+    /// Is told when one of them is closed no more.
+    opens: Notify,
     /// Those of the store that were let in, and that somebody disabled or deleted: their tokens are to end.
     departed: Mutex<Vec<Arc<Client>>>,
     /// Held while the store is read, so that an older reading never replaces a newer one.
@@ -51,6 +54,7 @@ impl Clients {
             configured: ArcSwap::from_pointee(configured),
             stored: ArcSwap::default(),
             closed: ArcSwap::default(),
+            opens: Notify::new(),
             departed: Mutex::default(),
             reading: tokio::sync::Mutex::default(),
             have_supplied_secrets: AtomicBool::new(false),
@@ -82,7 +86,7 @@ impl Clients {
         let earlier = self.stored.swap(clients.clone());
         // Who closed a client ends its tokens too.
         let closed = self.closed.load();
-        let is_open = |client: &Client| !client.disabled && !closed.contains(&client.id);
+        let is_open = |client: &Client| !client.disabled && !closed.contains_key(&client.id);
         let is_left = |id: &str| clients.get(id).is_some_and(|client| !client.disabled);
         earlier
             .values()
@@ -115,7 +119,7 @@ impl Clients {
 
     pub(super) fn get(&self, client_id: &str) -> Option<Arc<Client>> {
         self.configured(client_id).or_else(|| {
-            if self.closed.load().contains(client_id) {
+            if self.closed.load().contains_key(client_id) {
                 return None;
             }
             self.stored.load().get(client_id).cloned()
@@ -172,11 +176,23 @@ impl Clients {
     /// time up to which its tokens end and the moment at which its end is known here.
     pub(super) fn close<'a>(&'a self, client_id: &'a str) -> Closed<'a> {
         self.closed.rcu(|closed| {
-            let mut closed = HashSet::clone(closed);
-            closed.insert(client_id.to_owned());
+            let mut closed = HashMap::clone(closed);
+            *closed.entry(client_id.to_owned()).or_insert(0) += 1;
             closed
         });
         Closed { clients: self, client_id }
+    }
+
+    /// Waits until nothing closes a client: one of the same id as another that is just being deleted is let in when this
+    /// returns.
+    pub(super) async fn opened(&self, client_id: &str) {
+        loop {
+            let opens = self.opens.notified();
+            if !self.closed.load().contains_key(client_id) {
+                return;
+            }
+            opens.await;
+        }
     }
 
     /// Whether a presented secret may have to be hashed slowly: whoever presents it, or timing would tell who is known.
@@ -194,9 +210,15 @@ pub(super) struct Closed<'a> {
 impl Drop for Closed<'_> {
     fn drop(&mut self) {
         self.clients.closed.rcu(|closed| {
-            let mut closed = HashSet::clone(closed);
-            closed.remove(self.client_id);
+            let mut closed = HashMap::clone(closed);
+            if let Some(by) = closed.get_mut(self.client_id) {
+                *by -= 1;
+                if *by == 0 {
+                    closed.remove(self.client_id);
+                }
+            }
             closed
         });
+        self.clients.opens.notify_waiters();
     }
 }

@@ -141,18 +141,13 @@ impl Issuer {
         }
     }
 
-    /// Makes a change of the store known to this process. With `end`, waits until tokens can be issued that it does not
-    /// end: `iat` counts in seconds, and a token that is asked for after the answer must live.
-    async fn take_over(&self, end: Option<&ClientNotBefore>) -> Result<(), ManagementError> {
-        self.reload().await?;
-        if let Some(end) = end {
-            self.let_pass(end).await;
-        }
-        Ok(())
+    /// Makes a change of the store known to this process, whoever made it.
+    async fn take_over(&self) -> Result<(), ManagementError> {
+        Ok(self.reload().await?)
     }
 
-    /// Waits until a token that is issued is not ended, by its `iat` alone: this process marks it, others may not know the
-    /// end yet.
+    /// Waits until a token that is issued is not ended, by its `iat` alone, which counts in seconds: a token that is asked for
+    /// after the answer must live. This process marks those of the same second, others may not know the end yet.
     async fn let_pass(&self, end: &ClientNotBefore) {
         // At most a second, but for a clock that stands still.
         for _ in 0..75 {
@@ -230,6 +225,90 @@ mod tests {
         assert_eq!(ends(config(Vec::new()), json!("1m")).await, UnixTime(NOW + 86_400));
         let plgd = Config { profile: Profile::Plgd, ..config(Vec::new()) };
         assert_eq!(ends(plgd, json!("1m")).await, UnixTime::NEVER);
+    }
+
+    fn object(value: &Value) -> &Map<String, Value> {
+        value.as_object().expect("an object")
+    }
+
+    #[tokio::test]
+    async fn of_requests_at_the_same_time_each_answer_holds_when_it_is_given() {
+        let issuer = open(config(Vec::new())).await.unwrap();
+        for (number, deletes) in [false, true].into_iter().enumerate() {
+            let id = format!("client-{number}");
+            issuer.create_client(object(&json!({ "client_id": id }))).await.unwrap();
+            let ends = (0..4).map(|_| async {
+                if deletes {
+                    let _one_of_them_found_it = issuer.delete_client(&id).await;
+                } else {
+                    issuer.update_client(&id, object(&json!({ "disabled": true }))).await.unwrap();
+                }
+                let client = issuer.clients.get(&id);
+                (client.is_some_and(|client| !client.disabled), covers(&issuer, &id, NOW))
+            });
+            let held = futures_util::future::join_all(ends).await;
+            assert_eq!(held, [(false, true); 4], "{id}");
+        }
+    }
+
+    #[tokio::test]
+    async fn two_requests_never_take_a_clients_last_secret_away() {
+        let issuer = open(config(Vec::new())).await.unwrap();
+        let id = "client";
+        issuer.create_client(object(&json!({ "client_id": id }))).await.unwrap();
+        issuer.create_secret(id, &Map::new()).await.unwrap();
+        let secrets = issuer.secrets(id).await.unwrap();
+        let deletes = secrets.iter().map(|it| issuer.delete_secret(id, &it.stored.secret_id, false));
+        let deleted = futures_util::future::join_all(deletes).await;
+        assert_eq!(deleted.iter().filter(|it| it.is_ok()).count(), 1, "{deleted:?}");
+        assert!(deleted.iter().any(|it| matches!(it, Err(ManagementError::Conflict(_)))), "{deleted:?}");
+        assert_eq!(issuer.secrets(id).await.unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_client_that_is_given_keys_beside_a_new_secret_has_no_secret() {
+        use crate::jose::Algorithm;
+        use crate::jose::sign::SigningKey;
+
+        let issuer = open(config(Vec::new())).await.unwrap();
+        let jwk = SigningKey::generate(Algorithm::ES256).unwrap().public_jwk();
+        let keys = json!({ "jwks": { "keys": [jwk] }, "token_endpoint_auth_method": "private_key_jwt" });
+        for number in 0..20 {
+            let id = format!("client-{number}");
+            issuer.create_client(object(&json!({ "client_id": id }))).await.unwrap();
+            let patch = async || issuer.update_client(&id, object(&keys)).await.map(drop);
+            let add = async || issuer.create_secret(&id, &Map::new()).await.map(drop);
+            let (patched, added) = if number % 2 == 0 {
+                tokio::join!(patch(), add())
+            } else {
+                let (added, patched) = tokio::join!(add(), patch());
+                (patched, added)
+            };
+            assert!(patched.is_ok(), "{patched:?}");
+            assert!(matches!(added, Ok(()) | Err(ManagementError::Conflict(_))), "{added:?}");
+            assert!(issuer.secrets(&id).await.unwrap().is_empty(), "{id}: {added:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_client_of_a_deleted_ones_id_is_let_in_as_soon_as_it_is_made() {
+        let issuer = open(config(Vec::new())).await.unwrap();
+        let new = json!({ "client_id": "client" });
+        issuer.create_client(object(&new)).await.unwrap();
+        let again = async {
+            while issuer.create_client(object(&new)).await.is_err() {
+                tokio::task::yield_now().await;
+            }
+            issuer.clients.get("client").is_some()
+        };
+        let (deleted, is_let_in) = tokio::join!(issuer.delete_client("client"), again);
+        deleted.unwrap();
+        assert!(is_let_in);
+        assert!(issuer.clients.get("client").is_some());
+        // What it is issued in this very second carries the mark of the end of the other's tokens.
+        let mark = issuer.revoked().current().mark_for("client", UnixTime(NOW).minus(BACKDATED));
+        let issued = Issued { after_end: mark, ..issued_to("client", NOW) };
+        assert!(mark.is_some() && !issuer.revoked().current().covers(&issued, UnixTime(NOW)));
     }
 
     #[tokio::test]

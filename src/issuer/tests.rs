@@ -486,7 +486,8 @@ async fn a_client_of_the_store_gets_tokens_as_soon_as_it_is_read_and_loses_them_
         revoked_at: UnixTime(NOW),
         mark: EndMark::of(b"end"),
     };
-    store.delete_client(&end).await.unwrap();
+    let version = store.client("new").await.unwrap().unwrap().version;
+    assert!(store.delete_client(version, &end).await.unwrap());
     issuer.reload().await.unwrap();
     assert_eq!(refusal(&issuer, "new:generated", "").await, unknown);
     let revoked = issuer.revoked().current();

@@ -22,33 +22,59 @@ pub trait ClientStore {
     /// Keeps a new client with its secrets. `false`: there is one of this id already, and nothing was changed.
     async fn insert_client(&self, client: &StoredClient) -> Result<bool, StoreError>;
 
-    /// Replaces a client's document, if it still has the version `client.version`, which is then one higher; its
-    /// secrets stay. With `end`, everything the client was issued so far is ended in the same transaction.
-    /// `false`: it is gone or was changed meanwhile, and nothing was changed.
+    /// Replaces a client's document, if it still has the version `client.version`, which is then one higher. Its secrets
+    /// stay, or are all deleted, whichever they are then. With `end`, everything the client was issued so far is ended in
+    /// the same transaction. `false`: it is gone or was changed meanwhile, and nothing was changed.
     async fn update_client(
         &self,
         client: &StoredClient,
+        secrets: SecretsOf,
         end: Option<&ClientNotBefore>,
     ) -> Result<bool, StoreError>;
 
-    /// Deletes a client with its secrets and ends everything it was issued. `false`: there is none of this id.
-    async fn delete_client(&self, end: &ClientNotBefore) -> Result<bool, StoreError>;
+    /// Deletes a client with its secrets and ends everything it was issued, if it still has this version. `false`: it is
+    /// gone or was changed meanwhile, and nothing was changed.
+    async fn delete_client(&self, version: i64, end: &ClientNotBefore) -> Result<bool, StoreError>;
 
-    /// Keeps a further secret of a client, if its secrets are still these `others`. With `others_end_at`, they expire then
-    /// at the latest. `false`: there is no such client, or its secrets were changed meanwhile, and nothing was changed.
+    /// Keeps a further secret of a client, if it still has the version and the secrets of `client`. With `others_end_at`,
+    /// those expire then at the latest. `false`: it is gone, or was changed meanwhile, and nothing was changed.
     async fn insert_secret(
         &self,
-        client_id: &str,
+        client: &StoredClient,
         secret: &StoredSecret,
-        others: &[StoredSecret],
         others_end_at: Option<UnixTime>,
     ) -> Result<bool, StoreError>;
 
-    /// Deletes a secret. `false`: this client has no such secret.
-    async fn delete_secret(&self, client_id: &str, secret_id: &str) -> Result<bool, StoreError>;
+    /// Deletes a secret; with `unless_last_at`, not the last one that lives at that time.
+    async fn delete_secret(
+        &self,
+        client_id: &str,
+        secret_id: &str,
+        unless_last_at: Option<UnixTime>,
+    ) -> Result<DeletedSecret, StoreError>;
 
     /// Notes when secrets were last used: pairs of secret id and time. Not a change of a client.
     async fn touch_secrets(&self, used: &[(String, UnixTime)]) -> Result<(), StoreError>;
+}
+
+/// What becomes of a client's secrets when it is changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SecretsOf {
+    /// They stay.
+    Kept,
+    /// They are deleted.
+    Deleted,
+}
+
+/// What became of a secret that was to be deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeletedSecret {
+    /// It is deleted.
+    Done,
+    /// This client has no such secret.
+    Unknown,
+    /// It is the last one that lives, and stays.
+    Last,
 }
 
 /// A client as it is stored.

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::tokens::{
     ClientNotBefore, Ended, RefreshToken, Revocations, RevokedToken, Rotation, TokenFilter, TokenRecord,
 };
-use super::{Config, KeyChange, Revisions, Store, StoredClient, StoredSecret};
+use super::{Config, DeletedSecret, KeyChange, Revisions, SecretsOf, Store, StoredClient, StoredSecret};
 use crate::domain::clock::UnixTime;
 use crate::domain::revoked::EndMark;
 use crate::domain::secret::{ExposeSecret, SecretString};
@@ -116,8 +116,12 @@ async fn a_client_is_kept_whole_and_changed_only_as_it_was_read() {
         assert_eq!(all[1].secrets[0].hash.expose_secret(), "hash of s1");
 
         let changed = StoredClient { document: json!({"scope": "y"}), updated_at: UnixTime(9), ..first };
-        assert!(store.update_client(&changed, None).await.unwrap());
-        assert!(!store.update_client(&changed, None).await.unwrap(), "it was read before the change");
+        let kept = SecretsOf::Kept;
+        assert!(store.update_client(&changed, kept, None).await.unwrap());
+        assert!(
+            !store.update_client(&changed, kept, None).await.unwrap(),
+            "it was read before the change"
+        );
         let now = store.client("b").await.unwrap().unwrap();
         assert_eq!((now.version, now.document["scope"].as_str()), (2, Some("y")));
         assert_eq!((now.created_at, now.updated_at, now.secrets.len()), (UnixTime(1), UnixTime(9), 1));
@@ -129,15 +133,18 @@ async fn secrets_overlap_until_the_older_ones_end() {
     for (store, _directory) in stores().await {
         let short = StoredSecret { expires_at: Some(UnixTime(20)), ..secret("short", 2) };
         store.insert_client(&client("c", json!({}), &[secret("old", 1), short])).await.unwrap();
-        let others = store.client("c").await.unwrap().unwrap().secrets;
-        let insert = |id: &'static str, others: &[StoredSecret]| {
-            let (store, others) = (&store, others.to_vec());
-            async move { store.insert_secret("c", &secret(id, 9), &others, Some(UnixTime(50))).await.unwrap() }
+        let read = store.client("c").await.unwrap().unwrap();
+        let insert = |id: &'static str, read: StoredClient| {
+            let store = &store;
+            async move { store.insert_secret(&read, &secret(id, 9), Some(UnixTime(50))).await.unwrap() }
         };
-        assert!(!insert("new", &others[..1]).await, "there is one that was not known");
-        assert!(insert("new", &others).await);
-        assert!(!insert("newer", &others).await, "there is a new one");
-        assert!(!store.insert_secret("nobody", &secret("x", 1), &[], None).await.unwrap());
+        let unaware = StoredClient { secrets: read.secrets[..1].to_vec(), ..read.clone() };
+        assert!(!insert("new", unaware).await, "there is one that was not known");
+        let changed = StoredClient { version: 2, ..read.clone() };
+        assert!(!insert("new", changed).await, "it was changed meanwhile");
+        assert!(insert("new", read.clone()).await);
+        assert!(!insert("newer", read).await, "there is a new one");
+        assert!(!insert("x", client("nobody", json!({}), &[])).await);
         store.touch_secrets(&[("new".into(), UnixTime(30)), ("gone".into(), UnixTime(30))]).await.unwrap();
         store.touch_secrets(&[("new".into(), UnixTime(29))]).await.unwrap();
         // One that was noted before the clock was set back.
@@ -148,10 +155,34 @@ async fn secrets_overlap_until_the_older_ones_end() {
             secrets.iter().map(|it| (it.secret_id.as_str(), it.expires_at, it.last_used_at)).collect();
         let at = |time| Some(UnixTime(time));
         assert_eq!(seen, [("old", at(50), at(40)), ("short", at(20), None), ("new", None, at(30))]);
-        assert!(!store.delete_secret("b", "old").await.unwrap(), "not that client's");
-        assert!(store.delete_secret("c", "old").await.unwrap());
-        assert!(!store.delete_secret("c", "old").await.unwrap());
+        let delete = async |id, secret, at: Option<i64>| {
+            store.delete_secret(id, secret, at.map(UnixTime)).await.unwrap()
+        };
+        assert_eq!(delete("b", "old", None).await, DeletedSecret::Unknown, "not that client's");
+        assert_eq!(delete("c", "old", None).await, DeletedSecret::Done);
+        assert_eq!(delete("c", "old", None).await, DeletedSecret::Unknown);
+        assert_eq!(delete("c", "new", Some(20)).await, DeletedSecret::Last, "the other one ends at 20");
         assert_eq!(store.client("c").await.unwrap().unwrap().secrets.len(), 2);
+        assert_eq!(delete("c", "short", Some(20)).await, DeletedSecret::Done, "it is dead");
+        assert_eq!(delete("c", "new", None).await, DeletedSecret::Done);
+    }
+}
+
+#[tokio::test]
+async fn of_two_secrets_that_are_deleted_at_once_one_stays_and_keys_take_every_secret_away() {
+    for (store, _directory) in stores().await {
+        store.insert_client(&client("c", json!({}), &[secret("one", 1), secret("two", 2)])).await.unwrap();
+        let [one, two] = ["one", "two"].map(|id| store.delete_secret("c", id, Some(UnixTime(5))));
+        let (one, two) = tokio::join!(one, two);
+        let both = [one.unwrap(), two.unwrap()];
+        assert!(both.contains(&DeletedSecret::Done) && both.contains(&DeletedSecret::Last), "{both:?}");
+        // A secret that comes between the reading and the change goes as well; one that comes later is refused.
+        let read = store.client("c").await.unwrap().unwrap();
+        assert!(store.insert_secret(&read, &secret("three", 3), None).await.unwrap());
+        let keyed = StoredClient { document: json!({"jwks": {}}), ..read.clone() };
+        assert!(store.update_client(&keyed, SecretsOf::Deleted, None).await.unwrap());
+        assert!(!store.insert_secret(&read, &secret("four", 4), None).await.unwrap());
+        assert_eq!(store.client("c").await.unwrap().unwrap().secrets, []);
     }
 }
 
@@ -165,8 +196,9 @@ async fn who_deletes_a_client_ends_all_it_was_issued_and_nothing_else() {
             let number = u8::try_from(id.len()).unwrap();
             store.insert_refresh_token(&refresh(number, id, id), &unkept(1), false).await.unwrap();
         }
-        assert!(!store.delete_client(&end("nobody", 10, 100)).await.unwrap());
-        assert!(store.delete_client(&end("c", 10, 100)).await.unwrap());
+        assert!(!store.delete_client(1, &end("nobody", 10, 100)).await.unwrap());
+        assert!(!store.delete_client(2, &end("c", 10, 100)).await.unwrap(), "it was changed meanwhile");
+        assert!(store.delete_client(1, &end("c", 10, 100)).await.unwrap());
         assert_eq!(store.client("c").await.unwrap(), None);
         assert_eq!(store.clients().await.unwrap().len(), 1);
         let dead = store.tokens(&TokenFilter::default()).await.unwrap();
@@ -191,9 +223,10 @@ async fn disabling_a_client_and_ending_its_tokens_is_one_step() {
         let first = client("c", json!({}), &[]);
         store.insert_client(&first).await.unwrap();
         let stale = StoredClient { version: 7, ..first.clone() };
-        assert!(!store.update_client(&stale, Some(&end("c", 10, 100))).await.unwrap());
+        let kept = SecretsOf::Kept;
+        assert!(!store.update_client(&stale, kept, Some(&end("c", 10, 100))).await.unwrap());
         assert_eq!(store.revocations(UnixTime(0)).await.unwrap(), Revocations::default());
-        assert!(store.update_client(&first, Some(&end("c", 10, 100))).await.unwrap());
+        assert!(store.update_client(&first, kept, Some(&end("c", 10, 100))).await.unwrap());
         assert_eq!(store.revocations(UnixTime(0)).await.unwrap().clients, [end("c", 10, 100)]);
     }
 }
@@ -405,11 +438,11 @@ async fn revisions_rise_with_what_they_count_and_nothing_else() {
         store.insert_token(&token("t", "c", 1, Some(100))).await.unwrap();
         store.touch_secrets(&[("s".into(), UnixTime(1))]).await.unwrap();
         assert_eq!(rises(&store).await, (false, false, false));
-        store.insert_secret("c", &secret("s", 1), &[], None).await.unwrap();
+        assert!(store.insert_secret(&client("c", json!({}), &[]), &secret("s", 1), None).await.unwrap());
         assert_eq!(rises(&store).await, (false, true, false));
         store.revoke_token(&revoked("t", "c", 100, 2)).await.unwrap();
         assert_eq!(rises(&store).await, (false, false, true));
-        store.delete_client(&end("c", 10, 100)).await.unwrap();
+        assert!(store.delete_client(1, &end("c", 10, 100)).await.unwrap());
         assert_eq!(rises(&store).await, (false, true, true));
         let revision = store.revisions().await.unwrap().keys;
         let change = KeyChange { delete: vec!["nobody".to_owned()], ..KeyChange::default() };

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-pub use clients::{ClientStore, StoredClient, StoredSecret};
+pub use clients::{ClientStore, DeletedSecret, SecretsOf, StoredClient, StoredSecret};
 pub use keys::{KeyChange, KeyRecord, KeyState, KeyStore, StoredKey, StoredKeys};
 pub use tokens::{RevokedToken, TokenStore};
 

@@ -155,14 +155,15 @@ async fn a_supplied_secret_is_hashed_once_and_known_while_it_is_live() {
         assert_eq!(world.done(), [CheckDelay, LookUp, Recall, Compare]);
     }
     // Two more secrets, one of them with the same salt: still one evaluation.
-    let of_client = world.store.client("slow").await.unwrap().unwrap().secrets;
-    let second = hashed("another secret of it".into(), &of_client, UnixTime(NOW), None).await.unwrap();
-    assert!(world.store.insert_secret("slow", &second, &of_client, None).await.unwrap());
+    let slow = world.store.client("slow").await.unwrap().unwrap();
+    let second = hashed("another secret of it".into(), &slow.secrets, UnixTime(NOW), None).await.unwrap();
+    assert!(world.store.insert_secret(&slow, &second, None).await.unwrap());
     world.issuer.reload().await.unwrap();
     assert_eq!(world.ask("slow:another secret of it").await, Ok(()));
     assert_eq!(world.done(), [CheckDelay, LookUp, Recall, Compare, Argon2]);
     // What was proven counts only as long as that very secret is there.
-    assert!(world.store.delete_secret("slow", &secret_id).await.unwrap());
+    let deleted = world.store.delete_secret("slow", &secret_id, None).await.unwrap();
+    assert_eq!(deleted, store::DeletedSecret::Done);
     world.issuer.reload().await.unwrap();
     assert_eq!(world.ask(&right).await, REFUSED);
     assert_eq!(world.ask("slow:another secret of it").await, Ok(()));

@@ -10,7 +10,7 @@ use crate::domain::clock::UnixTime;
 use crate::domain::secret::SecretString;
 use crate::issuer::registration::{FieldProblem, Registration, ServerSet, read_new, read_patched};
 use crate::issuer::{Client, Issuer};
-use crate::store::{StoreError, StoredClient};
+use crate::store::{SecretsOf, StoreError, StoredClient};
 
 /// A client, without its secrets.
 #[derive(Clone, Debug, PartialEq)]
@@ -89,7 +89,8 @@ impl Issuer {
             return Err(taken);
         }
         // It is kept, and its secret is in nobody else's hands: a failure here is for the next reading to mend.
-        let _ = self.take_over(None).await;
+        let _ = self.take_over().await;
+        self.clients.opened(&client.client_id).await;
         let client = record(&client).ok_or(ManagementError::Unavailable)?;
         Ok(CreatedClient { client, secret })
     }
@@ -157,13 +158,11 @@ impl Issuer {
             let new = read_patched(client_id, &old.registration, &set, patch, self.clock.now())
                 .map_err(ManagementError::Invalid)?;
             self.check_claims(&new)?;
-            // Whoever comes to have keys wants its secrets to be good no more, not even when the keys are taken away again.
-            if new.has_keys_only() {
-                for secret in &stored.secrets {
-                    self.store.delete_secret(client_id, &secret.secret_id).await?;
-                }
-            }
-            if new == old.registration {
+            // Its secrets must be good no more, not even when the keys are taken away again.
+            let secrets = if new.has_keys_only() { SecretsOf::Deleted } else { SecretsOf::Kept };
+            if new == old.registration && (secrets == SecretsOf::Kept || stored.secrets.is_empty()) {
+                // Another request may have made the change just now: the answer says that it holds.
+                self.take_over().await?;
                 return Ok(UpdatedClient { client: old, changed: Vec::new() });
             }
             let members = changed_members(&old.registration, &new)?;
@@ -172,12 +171,17 @@ impl Issuer {
             let ends = (new.disabled && !old.registration.disabled)
                 || has_expired(&new) != has_expired(&old.registration);
             // Before the time is taken: whoever comes in later gets no token.
-            let _closed = ends.then(|| self.clients.close(client_id));
+            let closed = ends.then(|| self.clients.close(client_id));
             let now = self.clock.now();
             let end = ends.then(|| self.end_of(client_id, longest_lifetime(&stored), now));
             let changed = StoredClient { document: document(&new)?, updated_at: now, ..stored };
-            if self.store.update_client(&changed, end.as_ref()).await? {
-                self.take_over(end.as_ref()).await?;
+            if self.store.update_client(&changed, secrets, end.as_ref()).await? {
+                self.take_over().await?;
+                drop(closed);
+                self.clients.opened(client_id).await;
+                if let Some(end) = &end {
+                    self.let_pass(end).await;
+                }
                 let client = readable(&StoredClient { version: changed.version + 1, ..changed })?;
                 return Ok(UpdatedClient { client, changed: members });
             }
@@ -190,13 +194,26 @@ impl Issuer {
     /// # Errors
     /// When it is not there or is one of the configuration, or the store does not keep it.
     pub async fn delete_client(&self, client_id: &str) -> Result<(), ManagementError> {
-        let stored = self.stored_client(client_id).await?;
-        let _closed = self.clients.close(client_id);
-        let end = self.end_of(client_id, longest_lifetime(&stored), self.clock.now());
-        if !self.store.delete_client(&end).await? {
-            return Err(NO_CLIENT);
+        for _ in 0..TRIES {
+            let stored = match self.stored_client(client_id).await {
+                Err(gone @ ManagementError::NotFound(_)) => {
+                    // Another request may have deleted it just now: the answer says that it has lost its tokens.
+                    self.take_over().await?;
+                    return Err(gone);
+                }
+                stored => stored?,
+            };
+            let closed = self.clients.close(client_id);
+            let end = self.end_of(client_id, longest_lifetime(&stored), self.clock.now());
+            if self.store.delete_client(stored.version, &end).await? {
+                self.take_over().await?;
+                // From now on the id is free: what a new client of this id is issued carries the mark of the end.
+                drop(closed);
+                self.let_pass(&end).await;
+                return Ok(());
+            }
         }
-        self.take_over(Some(&end)).await
+        Err(CHANGED)
     }
 }
 

@@ -11,7 +11,7 @@ use crate::domain::secret::SecretString;
 use crate::issuer::client_secret::UnusableSecret;
 use crate::issuer::registration::{FieldProblem, Members, Registration};
 use crate::issuer::{Issuer, client_secret};
-use crate::store::StoredSecret;
+use crate::store::{DeletedSecret, StoredSecret};
 
 /// How many secrets a client has at most.
 const MAX_SECRETS: usize = 10;
@@ -69,7 +69,7 @@ impl Issuer {
             }
             if client.secrets.len() >= MAX_SECRETS {
                 for dead in client.secrets.iter().filter(|secret| !is_live(secret, now)) {
-                    self.store.delete_secret(client_id, &dead.secret_id).await?;
+                    self.store.delete_secret(client_id, &dead.secret_id, None).await?;
                 }
                 client.secrets.retain(|secret| is_live(secret, now));
             }
@@ -77,10 +77,11 @@ impl Issuer {
                 return Err(ManagementError::Conflict("a client has at most 10 secrets; delete one first"));
             }
             let (secret, stored) = make(wanted.clone(), &client.secrets, now, expires_at).await?;
-            // All supplied secrets of a client have one salt, so it must be made beside those that are there.
-            if self.store.insert_secret(client_id, &stored, &client.secrets, others_end_at).await? {
+            // All supplied secrets of a client have one salt, so it must be made beside those that are there; and a client
+            // that was given keys meanwhile gets no secret.
+            if self.store.insert_secret(&client, &stored, others_end_at).await? {
                 // It is kept, and in nobody else's hands: a failure here is for the next reading to mend.
-                let _ = self.take_over(None).await;
+                let _ = self.take_over().await;
                 return Ok(CreatedSecret { secret, record: SecretRecord { stored, safe_to_delete: false } });
             }
         }
@@ -97,23 +98,19 @@ impl Issuer {
         secret_id: &str,
         force: bool,
     ) -> Result<(), ManagementError> {
-        let client = self.stored_client(client_id).await?;
-        let now = self.clock.now();
-        let no_secret = ManagementError::NotFound("this client has no such secret");
-        let Some(secret) = client.secrets.iter().find(|secret| secret.secret_id == secret_id) else {
-            return Err(no_secret);
-        };
-        let others = client.secrets.iter().filter(|other| other.secret_id != secret_id);
-        let is_last = is_live(secret, now) && !others.into_iter().any(|other| is_live(other, now));
-        if is_last && !force {
-            return Err(ManagementError::Conflict(
+        // It says whether the client is there and may be changed here; the store judges the secret.
+        self.stored_client(client_id).await?;
+        let unless_last_at = (!force).then(|| self.clock.now());
+        let deleted = self.store.delete_secret(client_id, secret_id, unless_last_at).await?;
+        // Also when another request was faster: whatever the answer, a secret that is gone lets in no more.
+        self.take_over().await?;
+        match deleted {
+            DeletedSecret::Done => Ok(()),
+            DeletedSecret::Unknown => Err(ManagementError::NotFound("this client has no such secret")),
+            DeletedSecret::Last => Err(ManagementError::Conflict(
                 "this is the client's last live secret; `force=true` deletes it all the same",
-            ));
+            )),
         }
-        if !self.store.delete_secret(client_id, secret_id).await? {
-            return Err(no_secret);
-        }
-        self.take_over(None).await
     }
 }
 

@@ -11,7 +11,7 @@ use super::{Counter, Failure, Sqlite, changed, in_time, unix_time};
 use crate::domain::clock::UnixTime;
 use crate::domain::secret::{ExposeSecret, SecretString};
 use crate::store::tokens::ClientNotBefore;
-use crate::store::{ClientStore, StoreError, StoredClient, StoredSecret};
+use crate::store::{ClientStore, DeletedSecret, SecretsOf, StoreError, StoredClient, StoredSecret};
 
 #[async_trait]
 impl ClientStore for Sqlite {
@@ -79,6 +79,7 @@ impl ClientStore for Sqlite {
     async fn update_client(
         &self,
         client: &StoredClient,
+        secrets: SecretsOf,
         end: Option<&ClientNotBefore>,
     ) -> Result<bool, StoreError> {
         let (client, end) = (client.clone(), end.cloned());
@@ -95,6 +96,10 @@ impl ClientStore for Sqlite {
             if updated.rows_affected() == 0 {
                 return Ok(false);
             }
+            if secrets == SecretsOf::Deleted {
+                let delete = "DELETE FROM client_secrets WHERE client_id = ?1";
+                sqlx::query(delete).bind(&client.client_id).execute(&mut *connection).await?;
+            }
             if let Some(end) = &end {
                 end_client(connection, end).await?;
             }
@@ -104,11 +109,12 @@ impl ClientStore for Sqlite {
         self.writer.write(move |connection| Box::pin(async move { work(connection).await })).await
     }
 
-    async fn delete_client(&self, end: &ClientNotBefore) -> Result<bool, StoreError> {
+    async fn delete_client(&self, version: i64, end: &ClientNotBefore) -> Result<bool, StoreError> {
         let end = end.clone();
         let work = async move |connection: &mut SqliteConnection| {
-            let delete = "DELETE FROM clients WHERE client_id = ?1";
-            let deleted = sqlx::query(delete).bind(&end.client_id).execute(&mut *connection).await?;
+            let delete = "DELETE FROM clients WHERE client_id = ?1 AND version = ?2";
+            let deleted =
+                sqlx::query(delete).bind(&end.client_id).bind(version).execute(&mut *connection).await?;
             if deleted.rows_affected() == 0 {
                 return Ok(false);
             }
@@ -121,17 +127,17 @@ impl ClientStore for Sqlite {
 
     async fn insert_secret(
         &self,
-        client_id: &str,
+        client: &StoredClient,
         secret: &StoredSecret,
-        others: &[StoredSecret],
         others_end_at: Option<UnixTime>,
     ) -> Result<bool, StoreError> {
-        let (client_id, secret) = (client_id.to_owned(), secret.clone());
-        let mut others: Vec<_> = others.iter().map(|other| other.secret_id.clone()).collect();
+        let (client_id, version, secret) = (client.client_id.clone(), client.version, secret.clone());
+        let mut others: Vec<_> = client.secrets.iter().map(|other| other.secret_id.clone()).collect();
         others.sort_unstable();
         let work = async move |connection: &mut SqliteConnection| {
-            let client = "SELECT 1 FROM clients WHERE client_id = ?1";
-            let client = sqlx::query(client).bind(&client_id).fetch_optional(&mut *connection).await?;
+            let client = "SELECT 1 FROM clients WHERE client_id = ?1 AND version = ?2";
+            let client = sqlx::query(client).bind(&client_id).bind(version);
+            let client = client.fetch_optional(&mut *connection).await?;
             let known = "SELECT secret_id FROM client_secrets WHERE client_id = ?1";
             let known = sqlx::query(known).bind(&client_id).fetch_all(&mut *connection).await?;
             let known: Result<Vec<String>, _> = known.iter().map(|row| row.try_get("secret_id")).collect();
@@ -152,17 +158,31 @@ impl ClientStore for Sqlite {
         self.writer.write(move |connection| Box::pin(async move { work(connection).await })).await
     }
 
-    async fn delete_secret(&self, client_id: &str, secret_id: &str) -> Result<bool, StoreError> {
+    async fn delete_secret(
+        &self,
+        client_id: &str,
+        secret_id: &str,
+        unless_last_at: Option<UnixTime>,
+    ) -> Result<DeletedSecret, StoreError> {
         let (client_id, secret_id) = (client_id.to_owned(), secret_id.to_owned());
         let work = async move |connection: &mut SqliteConnection| {
+            if let Some(now) = unless_last_at {
+                let live = "SELECT secret_id FROM client_secrets
+                            WHERE client_id = ?1 AND (expires_at IS NULL OR expires_at > ?2)";
+                let live = sqlx::query(live).bind(&client_id).bind(now.0).fetch_all(&mut *connection).await?;
+                let live: Result<Vec<String>, _> = live.iter().map(|row| row.try_get("secret_id")).collect();
+                if live? == [secret_id.clone()] {
+                    return Ok(DeletedSecret::Last);
+                }
+            }
             let delete = "DELETE FROM client_secrets WHERE client_id = ?1 AND secret_id = ?2";
             let deleted =
                 sqlx::query(delete).bind(&client_id).bind(&secret_id).execute(&mut *connection).await?;
             if deleted.rows_affected() == 0 {
-                return Ok(false);
+                return Ok(DeletedSecret::Unknown);
             }
             changed(connection, Counter::Clients).await?;
-            Ok(true)
+            Ok(DeletedSecret::Done)
         };
         self.writer.write(move |connection| Box::pin(async move { work(connection).await })).await
     }
