@@ -187,6 +187,7 @@ fn credential(authority: &Authority, dir: &TempDir) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn token_prints_the_token_and_nothing_else_or_says_why_not() {
+    let mark = logs::mark();
     let (authority, dir) = (Authority::start(), TempDir::new().expect("a directory"));
     let config = credential(&authority, &dir);
     let ask =
@@ -207,7 +208,7 @@ async fn token_prints_the_token_and_nothing_else_or_says_why_not() {
     assert!(err.contains(&authority.issuer()), "{err}");
     let (code, _, err) = ended(&run(&["token", "--config", &config, "--credential", "nub"]));
     assert!(code == Some(1) && err.contains("nub") && err.contains("hub"), "{err}");
-    logs::assert_no_leaks();
+    logs::assert_no_leaks(mark);
 }
 
 struct Running(Child);

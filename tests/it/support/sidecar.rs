@@ -15,6 +15,8 @@ use super::logs;
 /// What a configuration needs around it: a directory, secret files, variables.
 pub struct SidecarBuilder {
     dir: TempDir,
+    /// Where its log begins.
+    mark: usize,
     env: HashMap<String, String>,
     clock: Arc<dyn Clock>,
 }
@@ -67,7 +69,7 @@ impl SidecarBuilder {
         std::fs::write(&file, yaml.replace("@DIR@", dir)).expect("a writable directory");
         let loaded = config::load(&file, &|name| self.env.get(name).cloned()).map_err(|e| e.to_string())?;
         let running = app::start_with_clock(loaded.config, self.clock).await.map_err(|e| e.to_string())?;
-        Ok(Sidecar { running: Some(running), dir: self.dir })
+        Ok(Sidecar { running: Some(running), dir: self.dir, mark: self.mark })
     }
 
     /// Starts it.
@@ -80,6 +82,7 @@ impl SidecarBuilder {
 pub struct Sidecar {
     running: Option<Running>,
     dir: TempDir,
+    mark: usize,
 }
 
 impl Sidecar {
@@ -88,6 +91,7 @@ impl Sidecar {
         logs::start();
         SidecarBuilder {
             dir: TempDir::new().expect("a temporary directory"),
+            mark: logs::mark(),
             env: HashMap::new(),
             clock: Arc::new(SystemClock),
         }
@@ -134,7 +138,7 @@ impl Sidecar {
             running.shutdown().await;
         }
         let dir = std::mem::replace(&mut self.dir, TempDir::new().expect("a temporary directory"));
-        SidecarBuilder { dir, env: HashMap::new(), clock: Arc::new(SystemClock) }
+        SidecarBuilder { dir, mark: self.mark, env: HashMap::new(), clock: Arc::new(SystemClock) }
     }
 }
 
@@ -142,7 +146,7 @@ impl Drop for Sidecar {
     fn drop(&mut self) {
         // A second panic would abort the process and hide the first.
         if !std::thread::panicking() {
-            logs::assert_no_leaks();
+            logs::assert_no_leaks(self.mark);
         }
     }
 }
