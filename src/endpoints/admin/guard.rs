@@ -340,12 +340,20 @@ mod tests {
             presented(&guard, "Admin-Pass-000001", "192.0.2.1").unwrap_err();
             assert_eq!(presented(&guard, "Admin-Pass-000042", "192.0.2.1"), Ok(()));
         }
-        assert_eq!(presented(&guard, "Admin-Pass-000042", "203.0.113.7"), Ok(()), "who does not guess is let in");
+        assert_eq!(
+            presented(&guard, "Admin-Pass-000042", "203.0.113.7"),
+            Ok(()),
+            "who does not guess is let in"
+        );
         // A guesser there finds nothing by going on.
         (0..1000).for_each(|_| drop(presented(&guard, "Admin-Pass-000001", "192.0.2.1")));
         assert_eq!(presented(&guard, "Admin-Pass-000042", "192.0.2.1"), delayed());
         tokio::time::advance(Duration::from_secs(1)).await;
-        assert_eq!(presented(&guard, "Admin-Pass-000042", "198.51.100.1"), Ok(()), "one in a second is judged");
+        assert_eq!(
+            presented(&guard, "Admin-Pass-000042", "198.51.100.1"),
+            Ok(()),
+            "one in a second is judged"
+        );
     }
 
     #[tokio::test(start_paused = true)]

@@ -155,9 +155,8 @@ pub(super) fn attempt<'a>(client_ids: impl Iterator<Item = &'a str>, from: Optio
     let from = from.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
     let network = guesses::network(from);
     let text = network.to_string();
-    let whom = |client_id: &str, what: &str| {
-        sha256_parts(&[client_id.as_bytes(), text.as_bytes(), what.as_bytes()])
-    };
+    let whom =
+        |client_id: &str, what: &str| sha256_parts(&[client_id.as_bytes(), text.as_bytes(), what.as_bytes()]);
     let pair = |client_id: &'a str| Pair {
         wrong: whom(client_id, "wrong"),
         unjudged: whom(client_id, "unjudged"),

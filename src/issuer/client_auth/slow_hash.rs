@@ -121,11 +121,7 @@ struct Place {
 }
 
 impl Place {
-    fn take(
-        places: &Arc<Mutex<HashMap<Share, usize>>>,
-        client_id: &str,
-        address: IpAddr,
-    ) -> Option<Self> {
+    fn take(places: &Arc<Mutex<HashMap<Share, usize>>>, client_id: &str, address: IpAddr) -> Option<Self> {
         let shares = [Share::All, Share::Client(client_id.to_owned()), Share::Address(address)];
         let mut taken = lock(places);
         let most = [MOST, MOST_OF_CLIENT, MOST_OF_ADDRESS];
