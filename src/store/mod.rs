@@ -104,10 +104,14 @@ pub enum StoreError {
 /// When it cannot be opened or was made by a later version. The error names the file.
 pub async fn open(config: &Config) -> Result<Arc<dyn Store>, StoreError> {
     match config {
-        Config::SqliteFile(path) => match sqlite::Sqlite::open_file(path).await {
-            Ok(store) => Ok(Arc::new(store)),
-            Err(error) => Err(not_opened(path, error)),
-        },
+        Config::SqliteFile(path) => {
+            // Looked for first: a failed opening may empty the file.
+            let hint = leftover_wal(path);
+            match sqlite::Sqlite::open_file(path).await {
+                Ok(store) => Ok(Arc::new(store)),
+                Err(error) => Err(not_opened(path, error, &hint)),
+            }
+        }
         Config::SqliteMemory => Ok(Arc::new(sqlite::Sqlite::open_memory().await?)),
     }
 }
@@ -116,25 +120,28 @@ pub async fn open(config: &Config) -> Result<Arc<dyn Store>, StoreError> {
 #[must_use]
 pub fn unreadable_at_start(config: &Config, error: StoreError) -> StoreError {
     match config {
-        Config::SqliteFile(path) => not_opened(path, error),
+        Config::SqliteFile(path) => not_opened(path, error, &leftover_wal(path)),
         Config::SqliteMemory => error,
     }
 }
 
-fn not_opened(path: &Path, error: StoreError) -> StoreError {
+fn not_opened(path: &Path, error: StoreError, hint: &str) -> StoreError {
     let cause = match error {
         StoreError::Open { .. } => return error,
         StoreError::Unavailable(cause) => cause,
         error => error.to_string(),
     };
+    StoreError::NotOpened { path: path.to_owned(), cause: format!("{cause}{hint}") }
+}
+
+/// What to say about a `-wal` file beside the store. A backup that was copied over a store fails on the `-wal` of the old one.
+fn leftover_wal(path: &Path) -> String {
     let wal = backup::beside(path, "-wal");
-    // A `-wal` of the store that was there before is what a backup trips over that was copied into its place.
-    let hint = match std::fs::metadata(&wal) {
+    match std::fs::metadata(&wal) {
         Ok(found) if found.len() > 0 => format!(
             "; {} is beside it: if the file is a backup, put it there with `m2m-sidecar store restore`",
             wal.display()
         ),
         _ => String::new(),
-    };
-    StoreError::NotOpened { path: path.to_owned(), cause: format!("{cause}{hint}") }
+    }
 }
