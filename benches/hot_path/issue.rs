@@ -38,6 +38,7 @@ fn configured() -> Client {
         authentication: Authentication::Secret,
         secrets: vec![Secret::configured("bench-secret".into())],
         owner: Some("1".to_owned()),
+        owner_issuer: None,
         access_token_lifetime: None,
         allowed_grant_types: vec![GrantType::ClientCredentials],
         allowed_audiences: vec!["https://orders.example".to_owned()],
@@ -91,6 +92,7 @@ fn config(algorithm: Algorithm) -> Config {
         client_jwks_hosts: Vec::new(),
         client_jwks_ca: None,
         max_assertion_lifetime: Duration::from_secs(3600),
+        user_issuers: Vec::new(),
         rotate_every: Some(Duration::from_secs(30 * 86_400)),
         encryption_key: None,
     }

@@ -122,7 +122,10 @@ async fn caller(
         jws.claimed_id().map(|jti| Caller::Token(jti.to_owned()))
     } else {
         let owner = jws.claimed_text(owner_claim).filter(|owner| !owner.is_empty());
-        owner.map(|owner| Caller::Owner(owner.to_owned()))
+        let issuer = jws.claimed_issuer();
+        owner
+            .zip(issuer)
+            .map(|(owner, issuer)| Caller::Owner { owner: owner.to_owned(), issuer: issuer.to_owned() })
     };
     named.ok_or(UnknownCaller::Unauthenticated)
 }

@@ -10,6 +10,7 @@ use super::grants::Granted;
 use super::signing_keys::SigningKeys;
 use super::token_format::{ByAudience, ScopeClaim, TokenFormat};
 use super::{Client, Config, OpenError, Profile, TokenError};
+use crate::domain::claims::Claims;
 use crate::domain::clock::UnixTime;
 use crate::domain::revoked::{AFTER_END, EndMark};
 use crate::domain::secret::SecretString;
@@ -22,7 +23,7 @@ pub(super) const BACKDATED: Duration = Duration::from_secs(10);
 
 /// Claims that only the issuer sets. A configured claim of one of these names is left out even where the issuer
 /// itself has nothing to say: an inserted `scope` would widen a client that was given none.
-pub const RESERVED: [&str; 13] = [
+pub const RESERVED: [&str; 14] = [
     "iss",
     "sub",
     "aud",
@@ -35,8 +36,13 @@ pub const RESERVED: [&str; 13] = [
     "scp",
     "cnf",
     ORIGINAL_CLAIMS,
+    OWNER_ISSUER,
     AFTER_END,
 ];
+
+/// The claim with the issuer whose user the owner is, and in the plgd profile the subject: that of the JWT that a token was
+/// exchanged for, or the one that the operator names. Another issuer may have a user of the same name.
+pub(super) const OWNER_ISSUER: &str = "owner_iss";
 
 /// The claim with what an assertion said.
 const ORIGINAL_CLAIMS: &str = "originalTokenClaims";
@@ -50,6 +56,8 @@ pub(super) struct Policy {
     lifetime: Duration,
     format: TokenFormat,
     audiences: ByAudience,
+    /// The issuer of every user, where there is only one such issuer.
+    only_user_issuer: Option<String>,
 }
 
 impl Policy {
@@ -85,6 +93,10 @@ impl Policy {
                 lifetime: None,
             },
             audiences: config.audiences.clone(),
+            only_user_issuer: match config.user_issuers.as_slice() {
+                [only] => Some(only.clone()),
+                _ => None,
+            },
         };
         for client in &config.clients {
             for claim in client.insert_token_claims.keys().filter(|claim| policy.is_own_claim(claim)) {
@@ -114,6 +126,37 @@ impl Policy {
     /// The claim that carries a client's owner.
     pub(super) fn owner_claim(&self) -> &str {
         &self.owner_claim
+    }
+
+    /// Whether an owner that was written down without an issuer is a user of this one: only where users of no other issuer
+    /// are trusted.
+    pub(super) fn is_only_user_issuer(&self, issuer: &str) -> bool {
+        self.only_user_issuer.as_deref() == Some(issuer)
+    }
+
+    /// Whether an owner is the user whose JWT was exchanged.
+    pub(super) fn is_of_user(&self, user: &Exchanged, owner: Option<&str>, issuer: Option<&str>) -> bool {
+        let is_same_issuer =
+            issuer.map_or(self.is_only_user_issuer(user.issuer()), |issuer| issuer == user.issuer());
+        owner == Some(user.owner()) && is_same_issuer
+    }
+
+    /// Whether two identities have the same owner; the first was written down earlier.
+    pub(super) fn is_same_owner(&self, before: (Option<&str>, Option<&str>), now: &Identity<'_>) -> bool {
+        let (owner, issuer) = before;
+        let was_the_same =
+            |now: &str| issuer.is_none() && (now == self.issuer || self.is_only_user_issuer(now));
+        owner == now.owner && (issuer == now.owner_issuer || now.owner_issuer.is_some_and(was_the_same))
+    }
+
+    /// The owner that a token of ours names, and that owner's issuer.
+    pub(super) fn owner_of<'c>(&'c self, claims: &'c Claims) -> (Option<&'c str>, Option<&'c str>) {
+        let text = |name| claims.string(name).ok().flatten();
+        let owner = claims.get(&self.owner_claim).and_then(Value::as_str);
+        // A client that speaks for itself has its own id there.
+        let is_itself = self.owner_claim == "sub" && owner == text("client_id");
+        let issuer = claims.get(OWNER_ISSUER).and_then(Value::as_str);
+        (owner, issuer.or(Some(self.issuer()).filter(|_| is_itself)))
     }
 
     /// How long a client's tokens of a form live; without end, when none. Only the plgd profile has tokens without end,
@@ -148,23 +191,29 @@ pub(super) struct Identity<'a> {
     pub(super) subject: &'a str,
     /// The owner claim's value.
     pub(super) owner: Option<&'a str>,
+    /// The issuer that says who the owner is: that of the JWT that was exchanged, the one that the operator names, or ours
+    /// where a client is its own owner.
+    pub(super) owner_issuer: Option<&'a str>,
 }
 
 impl<'a> Identity<'a> {
     /// That of an authenticated client.
-    pub(super) fn of(client: &'a AuthenticatedClient, policy: &Policy) -> Self {
+    pub(super) fn of(client: &'a AuthenticatedClient, policy: &'a Policy) -> Self {
         Self::new(client.registration(), client.exchanged(), policy)
     }
 
     /// In the standard profile a client speaks for itself; in plgd's for the user whose JWT it brought, or for its owner,
     /// where it has one.
-    pub(super) fn new(client: &'a Client, exchanged: Option<&'a Exchanged>, policy: &Policy) -> Self {
+    pub(super) fn new(client: &'a Client, exchanged: Option<&'a Exchanged>, policy: &'a Policy) -> Self {
         let owner = exchanged.map_or(client.owner.as_deref(), |exchanged| Some(exchanged.owner()));
         let user = exchanged.and_then(|exchanged| exchanged.claim("sub")).or(owner);
         let subject = user.filter(|_| policy.is_plgd()).unwrap_or(&client.id);
         // A user is known by the claim `sub` there, so the owner of a token is whoever stands in it.
+        let is_itself = policy.owner_claim == "sub" && user.is_none();
+        let own_issuer = Some(policy.issuer()).filter(|_| is_itself);
         let owner = if policy.owner_claim == "sub" { Some(subject) } else { owner };
-        Self { subject, owner }
+        let given = exchanged.map_or(client.owner_issuer.as_deref(), |exchanged| Some(exchanged.issuer()));
+        Self { subject, owner, owner_issuer: given.or(own_issuer) }
     }
 }
 
@@ -207,6 +256,7 @@ fn record(granted: &Granted, policy: &Policy, now: UnixTime) -> TokenRecord {
         jti: uuid::Uuid::new_v4().to_string(),
         client_id: client.id.clone(),
         owner: identity.owner.map(str::to_owned),
+        owner_issuer: identity.owner_issuer.map(str::to_owned),
         subject: identity.subject.to_owned(),
         name: granted.token_name().map(str::to_owned),
         scope: granted.scope().iter().map(str::to_owned).collect(),
@@ -244,6 +294,9 @@ fn claims(granted: &Granted, policy: &Policy, record: &TokenRecord) -> Map<Strin
     }
     if let Some(owner) = &record.owner {
         set(&policy.owner_claim, owner.as_str().into());
+    }
+    if let Some(issuer) = record.owner_issuer.as_deref().filter(|issuer| *issuer != policy.issuer) {
+        set(OWNER_ISSUER, issuer.into());
     }
     let device = granted.client().exchanged().and_then(|exchanged| exchanged.claim(&policy.device_id_claim));
     if let Some(device) = device.filter(|_| policy.is_plgd() && !policy.device_id_claim.is_empty()) {

@@ -29,6 +29,8 @@ pub struct Client {
     pub secrets: Vec<Secret>,
     /// The owner claim's value.
     pub owner: Option<String>,
+    /// The issuer that says who the owner is; none where the operator does.
+    pub owner_issuer: Option<String>,
     /// Overrides the issuer's lifetime.
     pub access_token_lifetime: Option<Duration>,
     /// The grants it may use.

@@ -30,7 +30,7 @@ pub enum Introspection {
 
 impl Issuer {
     /// Says what a token is, if it is alive and concerns the caller: its client, one named in its `aud`, or one that may
-    /// introspect all.
+    /// introspect all. A caller that brought a user's JWT asks for that user: only about that user's tokens.
     ///
     /// # Errors
     /// When the caller is not authenticated, or the store does not answer.
@@ -55,9 +55,13 @@ impl Issuer {
     ) -> Introspection {
         let Some(claims) = self.live_claims(token, now) else { return Introspection::Inactive };
         let text = |name| claims.string(name).ok().flatten();
+        let (owner, owner_issuer) = self.policy.owner_of(&claims);
+        let is_of_user =
+            caller.exchanged().is_none_or(|user| self.policy.is_of_user(user, owner, owner_issuer));
         let caller = caller.registration();
         let audiences = claims.strings("aud").unwrap_or_default();
-        if !(concerns(caller, text("client_id")) || audiences.contains(&caller.id.as_str())) {
+        let concerns = concerns(caller, text("client_id")) || audiences.contains(&caller.id.as_str());
+        if !(concerns && is_of_user) {
             return Introspection::NotAllowed(text("jti").map(str::to_owned));
         }
         let mut answer = Map::from_iter([("active".to_owned(), Value::Bool(true))]);
@@ -116,7 +120,8 @@ impl Issuer {
         let is_live = |client_id: &str| self.is_live_client(client_id, now);
         let live = stored.filter(|it| it.used_at.is_none() && now < it.expires_at && is_live(&it.client_id));
         let Some(token) = live else { return Ok(Introspection::Inactive) };
-        if !concerns(caller.registration(), Some(&token.client_id)) {
+        let is_of_user = refresh_token::is_of_user(&token, caller, &self.policy);
+        if !(concerns(caller.registration(), Some(&token.client_id)) && is_of_user) {
             return Ok(Introspection::NotAllowed(None));
         }
         let answer = json!({

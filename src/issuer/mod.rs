@@ -99,6 +99,8 @@ pub struct Config {
     pub client_jwks_ca: Option<Vec<u8>>,
     /// How far in the future a client's assertion may end.
     pub max_assertion_lifetime: Duration,
+    /// The issuers whose users are trusted: by the tokens API, or to exchange their JWTs. Our own is none of them.
+    pub user_issuers: Vec<String>,
 }
 
 impl Config {
@@ -271,7 +273,7 @@ impl Issuer {
     }
 
     /// Revokes an access token, or a refresh token with its family and their access tokens (RFC 7009 §2). Gives the access
-    /// token's `jti` or the family's id; `None` when it is no live token of this client, which is no
+    /// token's `jti` or the family's id; `None` when it is no live token of this client, or of the user whose JWT it brought, which is no
     /// error (§2.2): there is nothing to revoke.
     ///
     /// # Errors
@@ -284,9 +286,9 @@ impl Issuer {
         let now = self.clock.now();
         let client = self.authenticate(request.credentials(), from, now).await?;
         if let Some(hash) = grants::refresh_token::hash_of(request.token()) {
-            return self.revoke_family(&hash, client.registration(), now).await;
+            return self.revoke_family(&hash, &client, now).await;
         }
-        let Some(revocable) = request.token_of(client.registration(), &self.url, &self.keys, now) else {
+        let Some(revocable) = request.token_of(&client, &self.policy, &self.keys, now) else {
             return Ok(None);
         };
         let jti = revocable.token.jti.clone();

@@ -149,6 +149,7 @@ pub fn client(stored: &StoredClient) -> Option<Client> {
         authentication,
         secrets: stored.secrets.iter().map(secret).collect::<Option<_>>()?,
         owner: registration.owner,
+        owner_issuer: None,
         access_token_lifetime: registration.access_token_lifetime.map(Duration::from_secs),
         allowed_grant_types: grants.collect::<Option<_>>()?,
         allowed_audiences: registration.audience,

@@ -13,7 +13,7 @@ use crate::domain::clock::UnixTime;
 use crate::domain::oauth::GrantType;
 use crate::domain::secret::SecretString;
 use crate::store::StoreError;
-use crate::store::tokens::{Ended, TokenFilter, TokenRecord};
+use crate::store::tokens::{Ended, OwnerFilter, TokenFilter, TokenRecord};
 
 /// How long what has expired can still be found.
 const KEPT_AFTER_EXPIRY: Duration = Duration::from_hours(24);
@@ -108,6 +108,17 @@ impl Issuer {
         self.store.tokens(filter).await
     }
 
+    /// The kept tokens of one owner: a name, and the issuer that gave it. Tokens that were kept without an issuer are those
+    /// of this one only where users of no other issuer are trusted.
+    #[must_use]
+    pub fn of_owner(&self, owner: String, issuer: String) -> TokenFilter {
+        let without_issuer = self.policy.is_only_user_issuer(&issuer);
+        TokenFilter {
+            owner: Some(OwnerFilter::Of { owner, issuer, without_issuer }),
+            ..TokenFilter::default()
+        }
+    }
+
     /// Revokes the kept tokens that fit and are alive, at once for verifiers in this process; deletes those that have
     /// expired.
     ///
@@ -179,9 +190,11 @@ mod tests {
         let issuer = open(subject(Profile::Plgd)).await.unwrap();
         let owned = Client { owner: Some("1".to_owned()), ..client("a", "s") };
         let bare = client("a", "s");
-        for (client, expected) in [(&owned, "1"), (&bare, "a")] {
+        // A client that speaks for itself is no user of an authority, also where a user has its name.
+        for (client, expected, issued_by) in [(&owned, "1", None), (&bare, "a", Some(issuer.url()))] {
             let identity = access_token::Identity::new(client, None, &issuer.policy);
             assert_eq!((identity.subject, identity.owner), (expected, Some(expected)));
+            assert_eq!(identity.owner_issuer, issued_by);
         }
     }
 }

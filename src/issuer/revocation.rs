@@ -10,10 +10,11 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 use serde_json::{Value, json};
 
-use super::access_token::BACKDATED;
+use super::access_token::{BACKDATED, Policy};
+use super::client_auth::AuthenticatedClient;
 use super::signing_keys::SigningKeys;
 use super::token_request::{Credentials, Parameters};
-use super::{Client, Profile, TokenError};
+use super::{Profile, TokenError};
 use crate::domain::clock::UnixTime;
 use crate::domain::hash::sha256;
 use crate::domain::revoked::{AFTER_END, ClientEnd, EndMark, Marked, Revoked, RevokedNow, TokenId};
@@ -73,11 +74,11 @@ impl RevocationRequest {
         &self.token
     }
 
-    /// The token, if it is a live one that this issuer made for this client.
+    /// The token, if it is a live one that this issuer made for this client; where it brought a user's JWT, for that user.
     pub(super) fn token_of(
         &self,
-        client: &Client,
-        issuer: &str,
+        caller: &AuthenticatedClient,
+        policy: &Policy,
         keys: &SigningKeys,
         now: UnixTime,
     ) -> Option<Revocable> {
@@ -86,8 +87,12 @@ impl RevocationRequest {
         let candidates = published.candidates(jws.kid(), jws.algorithm()).ok()?;
         let (claims, _) = jws.verified_claims(&candidates)?;
         let text = |name| claims.string(name).ok().flatten();
+        let client = caller.registration();
+        let (owner, owner_issuer) = policy.owner_of(claims);
+        let is_of_user = caller.exchanged().is_none_or(|user| policy.is_of_user(user, owner, owner_issuer));
         let expires_at = claims.numeric_date("exp").ok()?.map_or(UnixTime::NEVER, UnixTime);
-        let is_own = text("iss") == Some(issuer) && text("client_id") == Some(&client.id);
+        let is_own =
+            text("iss") == Some(policy.issuer()) && text("client_id") == Some(&client.id) && is_of_user;
         let revoked = RevokedToken {
             jti: text("jti")?.to_owned(),
             client_id: client.id.clone(),

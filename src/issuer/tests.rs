@@ -36,6 +36,7 @@ pub(crate) fn client(id: &str, secret: &str) -> Client {
         authentication: client::Authentication::Secret,
         secrets: vec![client::Secret::configured(SecretString::from(secret))],
         owner: None,
+        owner_issuer: None,
         access_token_lifetime: None,
         allowed_grant_types: vec![GrantType::ClientCredentials],
         allowed_audiences: Vec::new(),
@@ -78,6 +79,7 @@ pub(crate) fn config(clients: Vec<Client>) -> Config {
         client_jwks_hosts: Vec::new(),
         client_jwks_ca: None,
         max_assertion_lifetime: Duration::from_secs(3600),
+        user_issuers: Vec::new(),
     }
 }
 

@@ -8,7 +8,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::tokens::{
-    ClientNotBefore, Ended, RefreshToken, Revocations, RevokedToken, Rotation, TokenFilter, TokenRecord,
+    ClientNotBefore, Ended, OwnerFilter, RefreshToken, Revocations, RevokedToken, Rotation, TokenFilter,
+    TokenRecord,
 };
 use super::{Config, DeletedSecret, KeyChange, Revisions, SecretsOf, Store, StoredClient, StoredSecret};
 use crate::domain::clock::UnixTime;
@@ -52,6 +53,7 @@ fn token(jti: &str, client_id: &str, issued_at: i64, expires_at: Option<i64>) ->
         jti: jti.to_owned(),
         client_id: client_id.to_owned(),
         owner: Some(format!("owner of {client_id}")),
+        owner_issuer: Some("https://idp.example".to_owned()),
         subject: client_id.to_owned(),
         name: Some("näme".to_owned()),
         scope: vec!["a".to_owned(), "b:c".to_owned()],
@@ -252,7 +254,7 @@ async fn tokens_are_found_by_client_owner_id_and_state_page_by_page() {
             list(store, filter)
         };
         assert_eq!(by(|f| f.client_id = Some("a".into())).await, ["2", "1"]);
-        assert_eq!(by(|f| f.owner = Some("owner of b".into())).await, ["4", "3"]);
+        assert_eq!(by(|f| f.owner = Some(OwnerFilter::Named("owner of b".into()))).await, ["4", "3"]);
         assert_eq!(by(|f| f.jtis = vec!["1".into(), "3".into(), "x".into()]).await, ["3", "1"]);
         assert_eq!(by(|f| f.active = Some((true, UnixTime(30)))).await, ["2", "1"]);
         assert_eq!(by(|f| f.active = Some((false, UnixTime(30)))).await, ["4", "3"]);
@@ -260,6 +262,28 @@ async fn tokens_are_found_by_client_owner_id_and_state_page_by_page() {
         assert_eq!(by(|f| f.limit = Some(2)).await, ["4", "3"]);
         let page = by(|f| (f.after, f.limit) = (Some((UnixTime(20), "3".into())), Some(2)));
         assert_eq!(page.await, ["2", "1"]);
+    }
+}
+
+#[tokio::test]
+async fn owners_of_the_same_name_are_told_apart_by_their_issuer() {
+    for (store, _directory) in stores().await {
+        for (jti, issuer) in [("a", Some("https://a")), ("b", Some("https://b")), ("none", None)] {
+            let owner_issuer = issuer.map(str::to_owned);
+            let token = TokenRecord { owner: Some("1".into()), owner_issuer, ..token(jti, "c", 9, None) };
+            store.insert_token(&token).await.unwrap();
+        }
+        let of = |issuer: &str, without_issuer| TokenFilter {
+            owner: Some(OwnerFilter::Of { owner: "1".into(), issuer: issuer.into(), without_issuer }),
+            ..TokenFilter::default()
+        };
+        assert_eq!(list(&*store, of("https://a", false)).await, ["a"]);
+        assert_eq!(list(&*store, of("https://a", true)).await, ["none", "a"]);
+        assert_eq!(list(&*store, of("https://c", false)).await, [""; 0]);
+        let named = TokenFilter { owner: Some(OwnerFilter::Named("1".into())), ..TokenFilter::default() };
+        assert_eq!(list(&*store, named).await, ["none", "b", "a"]);
+        let ended = store.end_tokens(&of("https://b", false), UnixTime(50)).await.unwrap();
+        assert_eq!(ended.revoked.iter().map(|token| &token.jti).collect::<Vec<_>>(), ["b"]);
     }
 }
 

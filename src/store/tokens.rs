@@ -85,6 +85,8 @@ pub struct TokenRecord {
     pub client_id: String,
     /// The owner claim's value.
     pub owner: Option<String>,
+    /// The issuer that says who the owner is; none where the operator does, or where a row is older than this column.
+    pub owner_issuer: Option<String>,
     /// Its `sub`.
     pub subject: String,
     /// What the client calls it.
@@ -111,7 +113,7 @@ pub struct TokenFilter {
     /// Only this client's.
     pub client_id: Option<String>,
     /// Only this owner's.
-    pub owner: Option<String>,
+    pub owner: Option<OwnerFilter>,
     /// Only these `jti`s, unless there are none here.
     pub jtis: Vec<String>,
     /// Whether only those that are (or are not) neither revoked nor expired at the time.
@@ -122,6 +124,22 @@ pub struct TokenFilter {
     pub after: Option<(UnixTime, String)>,
     /// At most so many; all, when none.
     pub limit: Option<u32>,
+}
+
+/// Whose tokens are meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OwnerFilter {
+    /// Those of every owner of this name, whichever issuer gave it.
+    Named(String),
+    /// Those of one owner: the name, and the issuer that gave it.
+    Of {
+        /// The name.
+        owner: String,
+        /// The issuer.
+        issuer: String,
+        /// Whether tokens of that name count too that were kept without an issuer.
+        without_issuer: bool,
+    },
 }
 
 /// What ending tokens did.

@@ -178,6 +178,9 @@ pub(in crate::config) struct Client {
     pub jwt_private_key: Option<JwtPrivateKey>,
     /// The value of the owner claim; no such claim when left out.
     pub owner: Option<String>,
+    /// The authority whose user `owner` is: then only that authority's user of this name may list and revoke the client's
+    /// tokens. Left out: any trusted user of this name, as long as the users of only one authority are trusted.
+    pub owner_authority: Option<Name>,
     /// How long this client's access tokens live, 1s to 366d; the issuer's value when left out. plgd profile: `0s` is for
     /// ever.
     pub access_token_lifetime: Option<GoDuration>,
@@ -194,7 +197,8 @@ pub(in crate::config) struct Client {
     /// Further claims of its tokens. They never replace one that the issuer sets.
     #[serde(default)]
     pub insert_token_claims: Map<String, Value>,
-    /// Whether the client may introspect every token of this issuer, not only its own and those made for it.
+    /// Whether the client may introspect every token of this issuer, not only its own and those made for it. A client that
+    /// brings a user's JWT (`jwtPrivateKey`) is told only of that user's tokens.
     #[serde(default)]
     pub allow_introspection: bool,
     /// Whether the client is refused, as if it did not exist.

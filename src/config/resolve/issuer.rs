@@ -18,6 +18,7 @@ use crate::issuer::client::{Authentication, Client, Secret};
 use crate::issuer::token_format::ByAudience;
 use crate::issuer::{self, Profile, RESERVED_CLAIMS, SecretFiles, client_secret};
 use crate::jose::sign::SigningKey;
+use crate::verifier::AuthorityConfig;
 
 const DAY: Duration = Duration::from_hours(24);
 const YEAR: Duration = Duration::from_hours(366 * 24);
@@ -57,7 +58,7 @@ pub(super) fn resolve(resolver: &mut Resolver<'_>, path: &KeyPath, raw: raw::Iss
     raw.signing.private_key_file.iter().for_each(|file| resolver.fixed(&key_path, file));
     let private_key = match &raw.signing.private_key_file {
         None => None,
-        Some(file) => Some(resolver.file(&key_path, file, files::read_secret_lines)?),
+        Some(file) => Some(resolver.secret(&key_path, file, files::read_secret_lines)?),
     };
     if private_key.as_ref().is_some_and(|pem| SigningKey::from_pem(pem, algorithm).is_err()) {
         let message = format!("the file holds no private key (PEM) for {algorithm:?}");
@@ -116,6 +117,7 @@ pub(super) fn resolve(resolver: &mut Resolver<'_>, path: &KeyPath, raw: raw::Iss
             client_jwks_hosts: raw.client_jwks_hosts.into_iter().map(|host| host.0).collect(),
             client_jwks_ca,
             max_assertion_lifetime: raw.max_assertion_lifetime.0,
+            user_issuers: Vec::new(),
         },
         authorities,
     })
@@ -146,7 +148,7 @@ fn rotate_every(
 pub(super) fn encryption_key(resolver: &mut Resolver<'_>, file: Option<&FilePath>) -> Option<EncryptionKey> {
     let path = KeyPath::root("store").key("encryptionKeyFile");
     resolver.fixed(&path, file?);
-    let text = resolver.file(&path, file?, files::read_secret)?;
+    let text = resolver.secret(&path, file?, files::read_secret)?;
     match EncryptionKey::parse(&text) {
         Ok(key) => Some(key),
         Err(why) => {
@@ -180,6 +182,33 @@ fn authorities(resolver: &mut Resolver<'_>, path: &KeyPath, names: Vec<Name>) ->
         }
     }
     names.into_iter().map(|name| name.0).collect()
+}
+
+/// Finds out whose users are trusted: by the tokens API, or to exchange their JWTs. Warns of owners that none of several
+/// issuers gave.
+pub(super) fn users(resolver: &mut Resolver<'_>, role: &mut IssuerRole, known: &[AuthorityConfig]) {
+    let exchanging = role.issuer.clients.iter().filter_map(|client| match &client.authentication {
+        Authentication::Exchange(exchange) => Some(exchange.authorities.iter()),
+        _ => None,
+    });
+    let is_plgd = role.issuer.profile == Profile::Plgd;
+    let names: Vec<&String> =
+        role.authorities.iter().filter(|_| is_plgd).chain(exchanging.flatten()).collect();
+    let issuers = known.iter().filter(|authority| names.contains(&&authority.name));
+    let issuers = issuers.map(|authority| authority.issuer.clone());
+    let mut issuers: Vec<_> = issuers.filter(|issuer| *issuer != role.issuer.url).collect();
+    issuers.sort_unstable();
+    issuers.dedup();
+    if is_plgd && issuers.len() > 1 {
+        let clients = KeyPath::root("issuer").key("clients");
+        let is_unclear = |client: &Client| client.owner.is_some() && client.owner_issuer.is_none();
+        for (i, _) in role.issuer.clients.iter().enumerate().filter(|(_, client)| is_unclear(client)) {
+            let message = "users of several authorities are trusted, so no user can list or revoke the tokens of this client: name \
+                           the authority whose user the owner is with `ownerAuthority`";
+            resolver.findings.warning(&clients.index(i).key("owner"), message);
+        }
+    }
+    role.issuer.user_issuers = issuers;
 }
 
 fn lifetime(resolver: &mut Resolver<'_>, path: &KeyPath, value: Duration, most: Duration, profile: Profile) {
@@ -231,12 +260,14 @@ fn resolve_client(
         Authentication::Secret => vec![Secret::configured(client_secret(resolver, path, &raw)?)],
         _ => Vec::new(),
     };
+    let owner_issuer = owner_issuer(resolver, &path.key("ownerAuthority"), &raw);
     Some(Client {
         id: raw.id.0,
         name: None,
         authentication,
         secrets,
         owner: raw.owner,
+        owner_issuer,
         access_token_lifetime: raw.access_token_lifetime.map(|lifetime| lifetime.0),
         allowed_grant_types: raw
             .allowed_grant_types
@@ -256,6 +287,20 @@ fn resolve_client(
     })
 }
 
+/// The issuer of the authority whose user the owner is.
+fn owner_issuer(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Client) -> Option<String> {
+    let name = &raw.owner_authority.as_ref()?.0;
+    if raw.owner.is_none() {
+        resolver.findings.error(path, "it needs `owner` beside it: the name of that authority's user");
+    }
+    resolver.reference(path, name, "authorities", "authority");
+    let issuer = KeyPath::root("authorities").key(name).key("issuer");
+    match resolver.tree.find(&issuer).map(|node| &node.data) {
+        Some(Data::Text(text)) => Some(text.value.clone()),
+        _ => None,
+    }
+}
+
 fn client_secret(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Client) -> Option<SecretString> {
     let Some(file) = &raw.secret_file else {
         let message = "one of `secretFile`, `jwksFile`, `jwksUri` and `jwtPrivateKey` is required";
@@ -263,7 +308,7 @@ fn client_secret(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Client)
         return None;
     };
     let path = &path.key("secretFile");
-    let secret = resolver.file(path, file, files::read_secret)?;
+    let secret = resolver.secret(path, file, files::read_secret)?;
     if secret.expose_secret().len() < MIN_SECRET_BYTES {
         let message = format!(
             "the secret is shorter than {MIN_SECRET_BYTES} bytes, so it can be guessed: put a longer one into the file \

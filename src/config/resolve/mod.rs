@@ -52,6 +52,9 @@ pub(super) fn resolve(tree: &Node, findings: &mut Findings) -> Config {
     }
     let state_dir = resolver.section(&KeyPath::root("stateDir")).unwrap_or_else(raw::default_state_dir).0;
     let authorities = resolver.members("authorities", inbound::resolve_authority);
+    if let Some(role) = &mut issuer {
+        issuer::users(&mut resolver, role, &authorities);
+    }
     let inbound = resolver.items("inbound", |resolver, path, raw| {
         inbound::resolve_listener(resolver, path, raw, &authorities, issuer.as_ref())
     });
@@ -275,6 +278,23 @@ impl Resolver<'_> {
                 None
             }
         }
+    }
+
+    /// Reads a file with a secret that a key names, and warns when others can read it too.
+    fn secret<T>(
+        &mut self,
+        path: &KeyPath,
+        file: &FilePath,
+        read: fn(&Path) -> Result<T, FileError>,
+    ) -> Option<T> {
+        let content = self.file(path, file, read)?;
+        if let Some(mode) = files::read_by_others(&file.0) {
+            let shown = self.shown(path, &file.0.to_string_lossy());
+            let message =
+                format!("others can read the file `{shown}` (mode {mode:04o}): `chmod o-r {shown}`");
+            self.findings.warning(path, message);
+        }
+        Some(content)
     }
 
     /// Reads the certificates that an optional key names. The outer `None`: they cannot be read.

@@ -20,7 +20,7 @@ use crate::issuer::management::TokenQuery;
     get, path = "/tokens", operation_id = "list_tokens", tag = "tokens",
     params(
         ("client_id" = Option<String>, Query, description = "only this client's"),
-        ("owner" = Option<String>, Query, description = "only this owner's"),
+        ("owner" = Option<String>, Query, description = "only those of owners of this name, of whichever issuer"),
         ("active" = Option<bool>, Query, description = "only those that are (or are not) neither revoked nor expired"),
         Page,
     ),

@@ -369,6 +369,9 @@ pub(super) struct Token {
     client_id: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     owner: Option<String>,
+    /// The issuer that says who the owner is, of a token that was exchanged for a JWT.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    owner_issuer: Option<String>,
     subject: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
@@ -394,6 +397,7 @@ impl Token {
             jti: record.jti,
             client_id: record.client_id,
             owner: record.owner,
+            owner_issuer: record.owner_issuer,
             subject: record.subject,
             name: record.name,
             scope: record.scope.join(" "),

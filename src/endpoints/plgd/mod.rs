@@ -22,7 +22,12 @@ pub(super) use tokens::tokens_api;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Caller {
     /// A user, by the owner claim of a token of a trusted authority.
-    Owner(String),
+    Owner {
+        /// The owner claim's value.
+        owner: String,
+        /// The authority's issuer: another one may have a user of the same name.
+        issuer: String,
+    },
     /// An access token of ours, by its `jti`.
     Token(String),
 }

@@ -66,17 +66,17 @@ async fn list(State(api): State<TokensApi>, RawQuery(query): RawQuery, headers: 
         Ok(query) => query,
         Err(message) => return error_answer(Code::InvalidArgument, message),
     };
-    let mut filter =
-        TokenFilter { without_revoked: !query.include_blacklisted, limit: Some(PAGE), ..Default::default() };
-    match caller {
-        Caller::Owner(owner) => {
-            filter.owner = Some(owner);
-            filter.jtis = query.ids;
+    let whose = match caller {
+        Caller::Owner { owner, issuer } => {
+            TokenFilter { jtis: query.ids, ..api.tokens.issuer.of_owner(owner, issuer) }
         }
         // Its holder may be anyone whom it was sent to.
-        Caller::Token(jti) if query.ids.is_empty() || query.ids.contains(&jti) => filter.jtis = vec![jti],
+        Caller::Token(jti) if query.ids.is_empty() || query.ids.contains(&jti) => {
+            TokenFilter { jtis: vec![jti], ..TokenFilter::default() }
+        }
         Caller::Token(_) => return ndjson(Spelling::accepted(&headers), Body::empty()),
-    }
+    };
+    let filter = TokenFilter { without_revoked: !query.include_blacklisted, limit: Some(PAGE), ..whose };
     let spelling = Spelling::accepted(&headers);
     // Before the answer begins: a store that does not answer is an error, not an empty list.
     match api.tokens.issuer.kept_tokens(&filter).await {
@@ -117,8 +117,8 @@ async fn end(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
-    let owner = match (api.callers)(headers.clone()).await {
-        Ok(Caller::Owner(owner)) => owner,
+    let (owner, owner_issuer) = match (api.callers)(headers.clone()).await {
+        Ok(Caller::Owner { owner, issuer }) => (owner, issuer),
         Ok(Caller::Token(_)) => {
             return error_answer(Code::PermissionDenied, "an M2M token may not revoke tokens");
         }
@@ -135,17 +135,17 @@ async fn end(
         Ok(ids) => ids,
         Err(message) => return error_answer(Code::InvalidArgument, message),
     };
-    let filter = TokenFilter { owner: Some(owner.clone()), jtis, ..TokenFilter::default() };
+    let filter = TokenFilter { jtis, ..api.tokens.issuer.of_owner(owner.clone(), owner_issuer.clone()) };
     match api.tokens.issuer.end_tokens(&filter).await {
         Ok(ended) => {
             for token in &ended.revoked {
                 let (client_id, jti) = (&token.client_id, &token.jti);
-                tracing::info!(target: "audit", owner, client_id, outcome = "revoked", jti, peer = shown(&peer), "token of an owner");
+                tracing::info!(target: "audit", owner, owner_issuer, client_id, outcome = "revoked", jti, peer = shown(&peer), "token of an owner");
             }
             message_answer(&headers, messages::deleted(&ended))
         }
         Err(error) => {
-            tracing::info!(target: "audit", owner, outcome = "temporarily_unavailable", peer = shown(&peer), "tokens of an owner");
+            tracing::info!(target: "audit", owner, owner_issuer, outcome = "temporarily_unavailable", peer = shown(&peer), "tokens of an owner");
             unavailable(&error)
         }
     }

@@ -43,12 +43,18 @@ pub type VerifyForeign = Arc<
 /// What came of a JWT that was exchanged.
 #[derive(Clone, Debug)]
 pub(in crate::issuer) struct Exchanged {
+    issuer: String,
     owner: String,
     claims: Claims,
     copied: Map<String, Value>,
 }
 
 impl Exchanged {
+    /// The issuer of the JWT, which says who the owner is.
+    pub(in crate::issuer) fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
     /// Whose it is: the value of the owner claim.
     pub(in crate::issuer) fn owner(&self) -> &str {
         &self.owner
@@ -78,7 +84,9 @@ impl ClientAuth {
         let verify = self.verify_foreign.get().ok_or(TokenError::ClientKeysUnavailable)?;
         let verified = verify(exchange.authorities.clone(), presented.jwt.clone()).await;
         let claims = verified.map_err(|reason| match reason {
-            Reason::KeysUnavailable | Reason::RevocationUnavailable => TokenError::ClientKeysUnavailable,
+            Reason::KeysUnavailable | Reason::RevocationUnavailable => {
+                TokenError::ClientKeysUnavailable
+            }
             reason => AssertionFault::Foreign(reason).into(),
         })?;
         // RFC 7523 §3. plgd's users may have tokens without end; the authority then says `requireExpiry: false`.
@@ -90,10 +98,11 @@ impl ClientAuth {
         if self.profile == Profile::Standard && !is_for_us {
             return Err(AssertionFault::Audience.into());
         }
+        let issuer = claims.string("iss").ok().flatten().ok_or(AssertionFault::Claims)?.to_owned();
         let owner = claims.get(&self.owner_claim).and_then(Value::as_str).filter(|owner| !owner.is_empty());
         let owner = owner.ok_or(AssertionFault::NoOwner)?.to_owned();
         let copied = copied(&claims, &exchange.copy_claims)?;
-        Ok(Exchanged { owner, claims, copied })
+        Ok(Exchanged { issuer, owner, claims, copied })
     }
 }
 

@@ -41,6 +41,9 @@ struct Grant {
     /// For whom its access tokens speak.
     subject: String,
     owner: Option<String>,
+    /// The issuer that says who the owner is; not in rows that are older than it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    owner_issuer: Option<String>,
     token_name: Option<String>,
 }
 
@@ -52,6 +55,7 @@ impl Grant {
             audience: granted.audiences().to_vec(),
             subject: identity.subject.to_owned(),
             owner: identity.owner.map(str::to_owned),
+            owner_issuer: identity.owner_issuer.map(str::to_owned),
             token_name: granted.token_name().map(str::to_owned),
         }
     }
@@ -122,7 +126,8 @@ fn grant(
     let before = Grant::deserialize(&stored.grant).map_err(|_| TokenError::InvalidGrant)?;
     // A client that has changed hands must not go on for the one before.
     let identity = Identity::of(&client, policy);
-    if identity.subject != before.subject || identity.owner != before.owner.as_deref() {
+    let owner = (before.owner.as_deref(), before.owner_issuer.as_deref());
+    if identity.subject != before.subject || !policy.is_same_owner(owner, &identity) {
         return Err(TokenError::InvalidGrant);
     }
     let scope = scope(&before, registration, request)?;
@@ -131,6 +136,17 @@ fn grant(
     let expires_at = expires_at(registration, &format, request, policy, now)?;
     let token_name = request.token_name().map(str::to_owned).or(before.token_name);
     Ok(Granted { scope, audiences, format, expires_at, token_name, client })
+}
+
+/// Whether a refresh token is of the user whose JWT the caller brought; any is, where it brought none.
+pub(in crate::issuer) fn is_of_user(
+    stored: &RefreshToken,
+    caller: &AuthenticatedClient,
+    policy: &Policy,
+) -> bool {
+    let Some(user) = caller.exchanged() else { return true };
+    let Ok(grant) = Grant::deserialize(&stored.grant) else { return false };
+    policy.is_of_user(user, grant.owner.as_deref(), grant.owner_issuer.as_deref())
 }
 
 fn scope(before: &Grant, client: &Client, request: &TokenRequest) -> Result<ScopeSet, TokenError> {
@@ -189,18 +205,22 @@ impl Issuer {
         }
     }
 
-    /// Revokes a refresh token's family, if it is this client's; gives the family's id.
+    /// Revokes a refresh token's family, if it is this client's, and where it brought a user's JWT that user's; gives the
+    /// family's id.
     ///
     /// # Errors
     /// When the store does not keep it.
     pub(in crate::issuer) async fn revoke_family(
         &self,
         hash: &[u8; 32],
-        client: &Client,
+        caller: &AuthenticatedClient,
         now: UnixTime,
     ) -> Result<Option<String>, TokenError> {
         let stored = self.store.refresh_token(hash).await?;
-        let Some(stored) = stored.filter(|stored| stored.client_id == client.id) else { return Ok(None) };
+        let is_own = |stored: &RefreshToken| {
+            stored.client_id == caller.registration().id && is_of_user(stored, caller, &self.policy)
+        };
+        let Some(stored) = stored.filter(is_own) else { return Ok(None) };
         let deleted = self.store.delete_refresh_family(&stored.family_id, now).await;
         if !deleted? {
             return Ok(None);

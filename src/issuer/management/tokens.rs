@@ -3,14 +3,14 @@
 use super::ManagementError;
 use crate::domain::clock::UnixTime;
 use crate::issuer::Issuer;
-use crate::store::tokens::{TokenFilter, TokenRecord};
+use crate::store::tokens::{OwnerFilter, TokenFilter, TokenRecord};
 
 /// Which kept tokens are asked for.
 #[derive(Clone, Debug, Default)]
 pub struct TokenQuery {
     /// Only this client's.
     pub client_id: Option<String>,
-    /// Only this owner's.
+    /// Only those of owners of this name, whichever issuer gave it.
     pub owner: Option<String>,
     /// Only those that are (or are not) neither revoked nor expired.
     pub active: Option<bool>,
@@ -38,7 +38,7 @@ impl Issuer {
         let now = self.clock.now();
         let filter = TokenFilter {
             client_id: query.client_id,
-            owner: query.owner,
+            owner: query.owner.map(OwnerFilter::Named),
             active: query.active.map(|active| (active, now)),
             after: query.after,
             limit: Some(limit.saturating_add(1)),

@@ -38,6 +38,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         include_str!("../../../migrations/sqlite/0005_refresh_tokens_by_predecessor.sql"),
     ),
     (6, "end marks", include_str!("../../../migrations/sqlite/0006_end_marks.sql")),
+    (7, "owner issuer", include_str!("../../../migrations/sqlite/0007_owner_issuer.sql")),
 ];
 
 /// A SQLite database.
@@ -293,6 +294,7 @@ mod tests {
                 state: KeyState::Active,
                 signs_from: UnixTime(created_at),
                 retired_at: None,
+                foreign_since: None,
                 longest_token: Duration::from_secs(60),
             },
             private_key: format!("pem of {kid}").into(),

@@ -10,7 +10,8 @@ use super::{Counter, Failure, Sqlite, changed, in_time, unix_time};
 use crate::domain::clock::UnixTime;
 use crate::domain::revoked::EndMark;
 use crate::store::tokens::{
-    ClientNotBefore, Ended, RefreshToken, Revocations, RevokedToken, Rotation, TokenFilter, TokenRecord,
+    ClientNotBefore, Ended, OwnerFilter, RefreshToken, Revocations, RevokedToken, Rotation, TokenFilter,
+    TokenRecord,
 };
 use crate::store::{StoreError, TokenStore};
 
@@ -256,8 +257,16 @@ fn narrow(query: &mut QueryBuilder<Database>, filter: &TokenFilter) {
     if let Some(client_id) = &filter.client_id {
         query.push(" AND client_id = ").push_bind(client_id.clone());
     }
-    if let Some(owner) = &filter.owner {
-        query.push(" AND owner = ").push_bind(owner.clone());
+    match &filter.owner {
+        None => {}
+        Some(OwnerFilter::Named(owner)) => {
+            query.push(" AND owner = ").push_bind(owner.clone());
+        }
+        Some(OwnerFilter::Of { owner, issuer, without_issuer }) => {
+            query.push(" AND owner = ").push_bind(owner.clone());
+            query.push(" AND (owner_issuer = ").push_bind(issuer.clone());
+            query.push(if *without_issuer { " OR owner_issuer IS NULL)" } else { ")" });
+        }
     }
     if !filter.jtis.is_empty() {
         let list = serde_json::json!(filter.jtis).to_string();
@@ -331,11 +340,11 @@ async fn delete_family(
 
 async fn insert_record(connection: &mut SqliteConnection, token: &TokenRecord) -> Result<(), Failure> {
     let insert = "INSERT INTO tokens (jti, client_id, owner, subject, name, scope, audience, issued_at,
-                                      expires_at, revoked_at, original_claims)
+                                      expires_at, revoked_at, original_claims, owner_issuer)
                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9,
                           coalesce(?10, (SELECT revoked_at FROM client_not_before
                                           WHERE client_id = ?2 AND until >= ?8 AND mark IS NOT ?12)),
-                          ?11)";
+                          ?11, ?13)";
     sqlx::query(insert)
         .bind(&token.jti)
         .bind(&token.client_id)
@@ -349,6 +358,7 @@ async fn insert_record(connection: &mut SqliteConnection, token: &TokenRecord) -
         .bind(token.revoked_at.map(|time| time.0))
         .bind(token.original_claims.as_ref().map(|claims| serde_json::json!(claims).to_string()))
         .bind(token.after_end.map(|mark| mark.to_string()))
+        .bind(&token.owner_issuer)
         .execute(connection)
         .await?;
     Ok(())
@@ -406,6 +416,7 @@ fn token_record(row: &SqliteRow) -> Result<TokenRecord, Failure> {
         jti: row.try_get("jti")?,
         client_id: row.try_get("client_id")?,
         owner: row.try_get("owner")?,
+        owner_issuer: row.try_get("owner_issuer")?,
         subject: row.try_get("subject")?,
         name: row.try_get("name")?,
         scope: scope.split(' ').filter(|it| !it.is_empty()).map(str::to_owned).collect(),

@@ -11,6 +11,7 @@ fn record(jti: &str, client: &str, owner: &str, issued_at: i64, expires_at: Opti
     TokenRecord {
         jti: jti.to_owned(),
         client_id: client.to_owned(),
+        owner_issuer: None,
         owner: Some(owner.to_owned()),
         subject: client.to_owned(),
         name: Some("n".to_owned()),
