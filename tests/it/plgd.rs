@@ -4,6 +4,7 @@
 
 mod cases;
 mod exchange;
+mod owners;
 mod weaknesses;
 
 use std::sync::Arc;

@@ -107,10 +107,13 @@ pub(in crate::config) struct Inbound {
     #[serde(default)]
     pub authorization: Authorization,
     /// Headers that tell the upstream who the caller is, and the claim each is filled from. A dotted name walks objects when
-    /// no claim has that very name: `realm_access.roles`.
-    #[serde(default = "default_identity_headers")]
-    #[schemars(extend("propertyNames" = { "format": "identity-header" }))]
-    pub identity_headers: BTreeMap<IdentityHeader, ClaimName>,
+    /// no claim has that very name: `realm_access.roles`. With more than one authority the default has `x-m2m-issuer: iss` too: two
+    /// authorities may each have a user of the same name.
+    #[schemars(extend(
+        "propertyNames" = { "format": "identity-header" },
+        "default" = { "x-m2m-client-id": "client_id", "x-m2m-scope": "scope", "x-m2m-subject": "sub" }
+    ))]
+    pub identity_headers: Option<BTreeMap<IdentityHeader, ClaimName>>,
     /// Whether the upstream gets the client's `Host`; otherwise its own name.
     #[serde(default = "yes")]
     pub preserve_host: bool,
@@ -179,9 +182,12 @@ fn default_verified_token_cache() -> u64 {
     10_000
 }
 
-fn default_identity_headers() -> BTreeMap<IdentityHeader, ClaimName> {
+/// The identity headers of a listener that names none; `authorities` is how many it trusts.
+pub(in crate::config) fn default_identity_headers(authorities: usize) -> BTreeMap<IdentityHeader, ClaimName> {
+    let issuer = (authorities > 1).then_some(("x-m2m-issuer", "iss"));
     [("x-m2m-subject", "sub"), ("x-m2m-client-id", "client_id"), ("x-m2m-scope", "scope")]
         .into_iter()
+        .chain(issuer)
         .filter_map(|(header, claim)| Some((header.parse().ok()?, claim.parse().ok()?)))
         .collect()
 }

@@ -178,7 +178,14 @@ pub(super) fn resolve_listener(
     let trusted: Vec<String> = raw.authorities.into_iter().map(|name| name.0).collect();
     check_authorities(resolver, &path.key("authorities"), &trusted, authorities);
     let audiences = audiences(resolver, &path.key("audiences"), raw.audiences);
-    let identity_headers = identity_headers(resolver, &path.key("identityHeaders"), &raw.identity_headers);
+    let headers_path = path.key("identityHeaders");
+    let headers = raw.identity_headers.unwrap_or_else(|| raw::default_identity_headers(trusted.len()));
+    let identity_headers = identity_headers(resolver, &headers_path, &headers);
+    if trusted.len() > 1 && !identity_headers.iter().any(|(_, claim)| claim == "iss") {
+        let message = "the service cannot tell whose user it sees: two authorities may each have a user of the same name; add a \
+                       header for `iss`, such as `x-m2m-issuer: iss`";
+        resolver.findings.warning(&headers_path, message);
+    }
     let upstream = resolver.upstream(path, raw.upstream, raw.upstream_tls, raw.upstream_timeouts);
     let ordinary = Ordinary {
         encoded_slash: raw.encoded_slash == raw::AmbiguousCharacter::Keep,
