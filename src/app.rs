@@ -262,6 +262,7 @@ impl Parts {
         for fixed in &config.fixed_files {
             self.warn_of_changes(fixed.key.clone(), &fixed.file);
         }
+        opened::check_state_dir(config)?;
         let mut listeners = Vec::new();
         let store_up = Arc::new(AtomicBool::new(true));
         let issuer = self.open_issuer(config, &store_up).await?;

@@ -1,8 +1,8 @@
 //! The management API's token: the operator's own, or one that is generated once and kept.
 
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::fs::{DirBuilder, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,7 +14,8 @@ use super::{StartError, unusable};
 use crate::config::AdminRole;
 use crate::domain::secret::{ExposeSecret, SecretString};
 use crate::endpoints::admin::{Guard, is_admin_token};
-use crate::files;
+use crate::files::{self, MAX_SECRET};
+use crate::jose::kept_file::Trusted;
 
 /// By which people and scanners recognise a generated token.
 const PREFIX: &str = "m2ma_";
@@ -28,17 +29,17 @@ pub fn token_file(state_dir: &Path) -> PathBuf {
     state_dir.join("admin-token")
 }
 
-/// The kept token.
+/// The kept token, for a command that a user runs beside the sidecar: what the directory's owner wrote is believed.
 ///
 /// # Errors
-/// When the file cannot be read, others can have written it, or it holds no token.
+/// When there is no file, others can have written it, or it holds no token.
 pub fn kept_token(state_dir: &Path) -> io::Result<SecretString> {
-    let mut file = File::open(token_file(state_dir))?;
-    if file.metadata()?.mode() & 0o022 != 0 {
-        return Err(io::Error::other("others than its owner may write the file"));
-    }
-    let mut bytes = Zeroizing::new(Vec::with_capacity(256));
-    file.read_to_end(&mut bytes)?;
+    kept_token_of(state_dir, &Trusted::owner_of(state_dir)?)
+}
+
+fn kept_token_of(state_dir: &Path, trusted: &Trusted) -> io::Result<SecretString> {
+    let read = trusted.read(&token_file(state_dir), MAX_SECRET).map_err(io::Error::other)?;
+    let bytes = read.ok_or(io::ErrorKind::NotFound)?;
     let token = files::one_line(&bytes).map_err(|error| io::Error::other(format!("the file {error}")))?;
     if is_admin_token(&token) { Ok(token) } else { Err(io::Error::other("the file holds no token")) }
 }
@@ -62,7 +63,7 @@ pub(super) fn guard(role: &AdminRole, state_dir: &Path) -> Result<Guard, StartEr
 /// What is wrong with the file.
 pub(super) fn read_token(role: &AdminRole, state_dir: &Path) -> Result<SecretString, String> {
     let Some(file) = &role.token_file else {
-        return kept_token(state_dir).map_err(|error| error.to_string());
+        return kept_token_of(state_dir, &Trusted::ourselves()).map_err(|error| error.to_string());
     };
     let token = files::read_secret(file).map_err(|error| format!("the file {error}"))?;
     if is_admin_token(&token) { Ok(token) } else { Err("the file holds no token".to_owned()) }
@@ -70,7 +71,7 @@ pub(super) fn read_token(role: &AdminRole, state_dir: &Path) -> Result<SecretStr
 
 /// The kept token; a new one when there is none.
 fn kept_or_new_token(state_dir: &Path) -> io::Result<SecretString> {
-    match kept_token(state_dir) {
+    match kept_token_of(state_dir, &Trusted::ourselves()) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         kept => return kept,
     }
@@ -86,7 +87,7 @@ fn kept_or_new_token(state_dir: &Path) -> io::Result<SecretString> {
     });
     let _ = std::fs::remove_file(&new);
     written?;
-    kept_token(state_dir)
+    kept_token_of(state_dir, &Trusted::ourselves())
 }
 
 fn write(path: &Path, token: &SecretString) -> io::Result<()> {

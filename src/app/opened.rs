@@ -6,11 +6,13 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::StartError;
+use super::{StartError, unusable};
 use crate::config::Config;
 use crate::domain::printable::excerpt;
-use crate::files::{blocking, read};
+use crate::files::blocking;
+use crate::jose::kept_file::{self, Trusted, Unusable};
 use crate::store::{self, Store};
+use crate::token_source;
 
 /// The file in the state directory that holds the path of the store that was opened last.
 const LAST_STORE: &str = "last-store";
@@ -26,6 +28,9 @@ const MOST_NAMED: usize = 5;
 /// When it cannot be opened, or must exist and does not.
 pub(super) async fn open_store(config: &Config) -> Result<Arc<dyn Store>, StartError> {
     let (file, state_dir) = (config.store.file().map(Path::to_owned), config.state_dir.clone());
+    if let Some(file) = file.clone() {
+        blocking(move || check_files(&file)).await.map_err(|why| unusable("store.url")(why.to_string()))?;
+    }
     let found = blocking(move || Found::look(file.as_deref(), &state_dir)).await;
     if config.store_must_exist && found.is_new {
         return Err(StartError::StoreMissing(found.shown));
@@ -52,9 +57,37 @@ pub(super) async fn open_store(config: &Config) -> Result<Arc<dyn Store>, StartE
     Ok(store)
 }
 
+/// Whether nobody else can have written the database, nor what SQLite reads into it from the files beside it.
+fn check_files(database: &Path) -> Result<(), Unusable> {
+    let trusted = Trusted::ourselves();
+    for suffix in ["", "-wal", "-shm", "-journal"] {
+        let mut file = database.as_os_str().to_owned();
+        file.push(suffix);
+        trusted.check(Path::new(&file))?;
+    }
+    Ok(())
+}
+
+/// Whether nobody else can have put files into the state directory, where it is there and used.
+///
+/// # Errors
+/// What is wrong with it.
+pub(super) fn check_state_dir(config: &Config) -> Result<(), StartError> {
+    let keeps = |it: &token_source::Config| it.kept_at.is_some() || it.rotation.is_some();
+    let is_used = config.issuer.is_some()
+        || config.admin.is_some()
+        || !config.authorities.is_empty()
+        || config.credentials.iter().any(keeps);
+    if !is_used {
+        return Ok(());
+    }
+    let judged = Trusted::ourselves().directory(&config.state_dir);
+    judged.map(drop).map_err(|why| unusable("stateDir")(why.to_string()))
+}
+
 fn note_last(state_dir: &Path, store: &str) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(state_dir)?;
-    std::fs::write(state_dir.join(LAST_STORE), store)
+    kept_file::replace(&state_dir.join(LAST_STORE), store.as_bytes())
 }
 
 /// What there is before the store is opened.
@@ -86,7 +119,10 @@ impl Found {
             shown: file.display().to_string(),
             is_new: std::fs::metadata(file).map_or(true, |metadata| metadata.len() == 0),
             has_traces: entries(state_dir).iter().any(|path| is_trace(path)),
-            last: read(&state_dir.join(LAST_STORE), 4096).ok().map(|path| excerpt(&path, 4096).into_owned()),
+            last: kept_file::read(&state_dir.join(LAST_STORE), 4096)
+                .ok()
+                .flatten()
+                .map(|path| excerpt(&path, 4096).into_owned()),
             others: others(file),
         }
     }

@@ -38,20 +38,20 @@ struct KeptSet {
 ///
 /// # Errors
 /// Why the file is not believed.
-pub(super) async fn load(kept_at: &KeptAt, now: UnixTime) -> Result<Option<Edition>, &'static str> {
+pub(super) async fn load(kept_at: &KeptAt, now: UnixTime) -> Result<Option<Edition>, String> {
     let file = kept_at.file.clone();
-    let bytes = tokio::task::spawn_blocking(move || kept_file::read(&file, MAX_FILE))
-        .await
-        .unwrap_or(Err("it cannot be read"))?;
-    let Some(bytes) = bytes else { return Ok(None) };
+    let bytes = tokio::task::spawn_blocking(move || kept_file::read(&file, MAX_FILE)).await;
+    let Some(bytes) = bytes.map_err(|_| "it cannot be read")?.map_err(|why| why.to_string())? else {
+        return Ok(None);
+    };
     let kept: KeptSet = serde_json::from_slice(&bytes).map_err(|_| "it is damaged")?;
     if kept.identity != kept_at.identity {
-        return Err("it belongs to another issuer or URL");
+        return Err("it belongs to another issuer or URL".to_owned());
     }
     let fetched_at = UnixTime(kept.fetched_at);
     // A time to come would make the set young for ever.
     if fetched_at > now {
-        return Err("it is dated in the future");
+        return Err("it is dated in the future".to_owned());
     }
     let keys = KeySet::parse(kept.document.as_bytes()).map_err(|_| "it holds no usable key")?;
     let metadata = kept.metadata.map(|metadata| Arc::new(Claims::from(metadata)));
@@ -128,8 +128,12 @@ mod tests {
             fs::set_permissions(&self.at.file, fs::Permissions::from_mode(mode)).unwrap();
         }
 
-        async fn load(&self) -> Result<Option<UnixTime>, &'static str> {
+        async fn load(&self) -> Result<Option<UnixTime>, String> {
             load(&self.at, NOW).await.map(|kept| kept.map(|edition| edition.fetched_at))
+        }
+
+        async fn refused(&self) -> String {
+            self.load().await.unwrap_err()
         }
     }
 
@@ -149,7 +153,7 @@ mod tests {
         assert_eq!(kept.load().await, Ok(Some(NOW)));
         for mode in [0o620, 0o602, 0o666] {
             kept.mode(mode);
-            assert_eq!(kept.load().await, Err("others than its owner may write it"), "{mode:o}");
+            assert!(kept.refused().await.contains("chmod go-w"), "{mode:o}");
         }
         // The next set that is kept makes it private again.
         keep(&kept.at, &fetched(), NOW).await;
@@ -161,10 +165,10 @@ mod tests {
     async fn a_file_of_another_issuer_or_from_the_future_is_not_used() {
         let kept = Kept::new().await;
         kept.change(|set| set["identity"] = "https://b discovery".into());
-        assert_eq!(kept.load().await, Err("it belongs to another issuer or URL"));
+        assert_eq!(kept.refused().await, "it belongs to another issuer or URL");
         let kept = Kept::new().await;
         kept.change(|set| set["fetched_at"] = (NOW.0 + 1).into());
-        assert_eq!(kept.load().await, Err("it is dated in the future"));
+        assert_eq!(kept.refused().await, "it is dated in the future");
     }
 
     #[tokio::test]
@@ -173,15 +177,15 @@ mod tests {
         let whole = fs::read(&kept.at.file).unwrap();
         for length in 0..whole.len() {
             fs::write(&kept.at.file, &whole[..length]).unwrap();
-            assert_eq!(kept.load().await, Err("it is damaged"), "{length} bytes");
+            assert_eq!(kept.refused().await, "it is damaged", "{length} bytes");
         }
         for document in ["", "{}", r#"{"keys":[]}"#, "\u{0}"] {
             let kept = Kept::new().await;
             kept.change(|set| set["document"] = document.into());
-            assert_eq!(kept.load().await, Err("it holds no usable key"), "{document:?}");
+            assert_eq!(kept.refused().await, "it holds no usable key", "{document:?}");
         }
         fs::write(&kept.at.file, vec![b' '; usize::try_from(MAX_FILE).unwrap() + 1]).unwrap();
-        assert_eq!(kept.load().await, Err("it is too large"));
+        assert!(kept.refused().await.contains("is larger than"));
     }
 
     #[tokio::test]
@@ -190,9 +194,9 @@ mod tests {
         let elsewhere = kept.at.file.with_extension("elsewhere");
         fs::rename(&kept.at.file, &elsewhere).unwrap();
         std::os::unix::fs::symlink(&elsewhere, &kept.at.file).unwrap();
-        assert_eq!(kept.load().await, Err("it is no ordinary file"));
+        assert!(kept.refused().await.contains("is a link"));
         fs::remove_file(&kept.at.file).unwrap();
         fs::create_dir(&kept.at.file).unwrap();
-        assert_eq!(kept.load().await, Err("it is no ordinary file"));
+        assert!(kept.refused().await.contains("is no ordinary file"));
     }
 }

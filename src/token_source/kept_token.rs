@@ -12,7 +12,7 @@ use crate::domain::clock::UnixTime;
 use crate::domain::encryption::EncryptionKey;
 use crate::domain::hash::sha256_parts;
 use crate::domain::secret::{ExposeSecret, SecretString};
-use crate::files::{self, ReadError};
+use crate::files;
 use crate::jose::kept_file;
 
 /// Where a token is kept.
@@ -49,11 +49,14 @@ fn name(config: &Config, identity: &[u8; 32]) -> String {
 
 /// The token that was kept; `None` when there is none that can be used. Blocks.
 pub(super) fn load(config: &Config, at: &KeptAt, identity: &[u8; 32], now: Moment) -> Option<Grant> {
-    let sealed = match files::read_secret(&at.file) {
-        Ok(sealed) => sealed,
-        Err(ReadError::Unreadable(error)) if error.kind() == std::io::ErrorKind::NotFound => return None,
+    let read = kept_file::read(&at.file, files::MAX_SECRET).map_err(|why| why.to_string());
+    let sealed = match read.and_then(|bytes| {
+        bytes.map(|bytes| files::one_line(&bytes)).transpose().map_err(|why| why.to_string())
+    }) {
+        Ok(Some(sealed)) => sealed,
+        Ok(None) => return None,
         Err(error) => {
-            tracing::warn!(credential = config.name, %error, "the kept token cannot be used");
+            tracing::warn!(credential = config.name, error, "the kept token is not used");
             return None;
         }
     };

@@ -233,7 +233,13 @@ impl Note {
     /// Every note there is; what is none is passed over.
     async fn read_all(rotation: &RotationConfig) -> Vec<Self> {
         let file = rotation.note_file.clone();
-        let text = blocking(move || files::read(&file, files::MAX_SECRET)).await.unwrap_or_default();
+        let text = match blocking(move || kept_file::read(&file, files::MAX_SECRET)).await {
+            Ok(text) => text.unwrap_or_default(),
+            Err(error) => {
+                tracing::warn!(%error, "which old secrets are to be deleted is not known");
+                return Vec::new();
+            }
+        };
         String::from_utf8_lossy(&text).lines().filter_map(Self::parse).collect()
     }
 

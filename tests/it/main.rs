@@ -26,6 +26,7 @@ mod inbound;
 mod issued;
 mod issuer;
 mod issuer_keys;
+mod kept_files;
 mod limits;
 mod listeners;
 mod long;

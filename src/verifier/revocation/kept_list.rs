@@ -50,20 +50,16 @@ impl KeptLists {
     ///
     /// # Errors
     /// Why the file is not used.
-    pub(super) async fn load(
-        &self,
-        issuer: &str,
-        url: &Url,
-        now: UnixTime,
-    ) -> Result<Option<Kept>, &'static str> {
+    pub(super) async fn load(&self, issuer: &str, url: &Url, now: UnixTime) -> Result<Option<Kept>, String> {
         let (file, identity) = self.place(issuer, url);
-        let Some(bytes) = blocking(move || kept_file::read(&file, MAX_FILE)).await? else { return Ok(None) };
+        let read = blocking(move || kept_file::read(&file, MAX_FILE)).await;
+        let Some(bytes) = read.map_err(|why| why.to_string())? else { return Ok(None) };
         let kept: Kept = serde_json::from_slice(&bytes).map_err(|_| "it is damaged")?;
         if kept.identity != identity {
-            return Err("it belongs to another issuer or URL");
+            return Err("it belongs to another issuer or URL".to_owned());
         }
         if UnixTime(kept.asked_at) > now {
-            return Err("it is dated in the future");
+            return Err("it is dated in the future".to_owned());
         }
         Ok(Some(kept))
     }
@@ -105,19 +101,16 @@ mod tests {
         kept.keep("https://a", &url, NOW, "signed").await;
         let loaded = kept.load("https://a", &url, NOW).await.unwrap().unwrap();
         assert_eq!((loaded.asked_at, loaded.list.as_str()), (NOW.0, "signed"));
-        assert!(matches!(
-            kept.load("https://a", &url, UnixTime(NOW.0 - 1)).await,
-            Err("it is dated in the future")
-        ));
+        let refused = async |now| kept.load("https://a", &url, now).await.err();
+        assert_eq!(refused(UnixTime(NOW.0 - 1)).await.as_deref(), Some("it is dated in the future"));
         let other = Url::parse("https://a/other").unwrap();
         assert!(kept.load("https://a", &other, NOW).await.unwrap().is_none());
         // The file of another issuer under this one's name.
         kept.keep("https://b", &url, NOW, "signed").await;
         fs::copy(kept.place("https://b", &url).0, kept.place("https://a", &url).0).unwrap();
-        let loaded = kept.load("https://a", &url, NOW).await;
-        assert!(matches!(loaded, Err("it belongs to another issuer or URL")));
+        assert_eq!(refused(NOW).await.as_deref(), Some("it belongs to another issuer or URL"));
         fs::write(kept.place("https://a", &url).0, "{").unwrap();
-        assert!(matches!(kept.load("https://a", &url, NOW).await, Err("it is damaged")));
+        assert_eq!(refused(NOW).await.as_deref(), Some("it is damaged"));
     }
 
     #[tokio::test]

@@ -129,5 +129,5 @@ async fn a_kept_file_that_others_could_have_written_gives_nobody_keys() {
     let second = state.start(&start).await;
     let forged = impostor.token().claim("iss", authority.issuer()).sign();
     assert_eq!(judged(&ask(&second, &forged).await), (503, "keys_unavailable"));
-    crate::support::logs::wait_for_line(mark, &["others than its owner may write it"]).await;
+    crate::support::logs::wait_for_line(mark, &["can be written by others (mode 0666): `chmod go-w"]).await;
 }
