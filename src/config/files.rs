@@ -1,5 +1,6 @@
 //! Files that a configuration names: secrets, keys, certificates, key sets.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use rustls::RootCertStore;
@@ -38,6 +39,12 @@ pub(super) enum FileError {
 /// A secret of one line.
 pub(super) fn read_secret(path: &Path) -> Result<SecretString, FileError> {
     Ok(files::read_secret(path)?)
+}
+
+/// The mode of a file that every user of the machine may read; none where it is not so.
+pub(super) fn read_by_others(path: &Path) -> Option<u32> {
+    let mode = std::fs::metadata(path).ok()?.permissions().mode() & 0o7777;
+    Some(mode).filter(|mode| mode & 0o004 != 0)
 }
 
 /// A key or certificates in PEM form.

@@ -1,6 +1,8 @@
 //! The commands, as a shell sees them: output, errors, exit codes.
 
+use std::fs::Permissions;
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Mutex;
 
@@ -35,8 +37,9 @@ pub fn ended(output: &Output) -> (Option<i32>, String, String) {
 
 fn file(dir: &TempDir, name: &str, content: &str) -> String {
     let path = dir.path().join(name);
-    std::fs::write(&path, content.replace("@DIR@", &dir.path().display().to_string()))
-        .expect("a writable directory");
+    let content = content.replace("@DIR@", &dir.path().display().to_string());
+    std::fs::write(&path, content).expect("a writable directory");
+    std::fs::set_permissions(&path, Permissions::from_mode(0o600)).expect("a file of ours");
     path.display().to_string()
 }
 

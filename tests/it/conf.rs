@@ -1,5 +1,7 @@
 //! The files of `conf/`, through the real `check`: as they stand, and with each commented-out setting uncommented.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
@@ -61,7 +63,8 @@ impl Surroundings {
             let key = before[..at + 4].rsplit([' ', '{', '#', '\n']).next().unwrap_or_default();
             let file = self.dir.path().join(path.trim_start_matches('/'));
             std::fs::create_dir_all(file.parent().expect("below the root")).expect("a directory");
-            std::fs::write(file, self.content(key)).expect("a file");
+            std::fs::write(&file, self.content(key)).expect("a file");
+            std::fs::set_permissions(file, Permissions::from_mode(0o600)).expect("a file of ours");
             rest = after;
         }
         placed.push_str(rest);

@@ -1,5 +1,8 @@
 //! What people get wrong at first, and what `check` says of it: where it is and what to do, without a riddle.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+
 use tempfile::TempDir;
 
 use crate::commands::{ended, sidecar};
@@ -34,6 +37,8 @@ outbound:
 fn said(content: &[u8]) -> (Option<i32>, String) {
     let dir = TempDir::new().expect("a directory");
     std::fs::write(dir.path().join("secret"), "a-secret-of-16-bytes\n").expect("a file");
+    std::fs::set_permissions(dir.path().join("secret"), Permissions::from_mode(0o600))
+        .expect("a file of ours");
     std::fs::write(dir.path().join("c.yaml"), content).expect("a file");
     let mut command = sidecar(&["check", "--config", "c.yaml"]);
     let output = command.current_dir(dir.path()).env_remove("NOT_SET").output().expect("the binary runs");

@@ -15,7 +15,7 @@ pub(super) fn resolve(resolver: &mut Resolver<'_>, path: &KeyPath, raw: raw::Adm
     let token_path = path.key("tokenFile");
     let token = match &raw.token_file {
         None => None,
-        Some(file) => Some(resolver.file(&token_path, file, files::read_secret)?),
+        Some(file) => Some(resolver.secret(&token_path, file, files::read_secret)?),
     };
     if token.as_ref().is_some_and(|token| !is_admin_token(token)) {
         let message = format!(

@@ -142,7 +142,7 @@ fn authentication(
     match raw.auth_method {
         raw::AuthMethod::ClientSecretBasic | raw::AuthMethod::ClientSecretPost => {
             let file = raw.client_secret_file.as_ref()?;
-            resolver.file(&path.key("clientSecretFile"), file, files::read_secret)?;
+            resolver.secret(&path.key("clientSecretFile"), file, files::read_secret)?;
             let secret_file = file.0.clone();
             Some(if raw.auth_method == raw::AuthMethod::ClientSecretBasic {
                 Authentication::SecretBasic { secret_file }
@@ -152,7 +152,7 @@ fn authentication(
         }
         raw::AuthMethod::PrivateKeyJwt => match &raw.assertion_file {
             Some(file) => {
-                resolver.file(&path.key("assertionFile"), file, files::check_assertion)?;
+                resolver.secret(&path.key("assertionFile"), file, files::check_assertion)?;
                 Some(Authentication::Assertion { file: file.0.clone() })
             }
             None => private_key_jwt(resolver, path, raw),
@@ -177,7 +177,7 @@ fn private_key_jwt(
         audience: raw.assertion_audience.as_ref().map(|audience| audience.0.clone()),
     };
     let key_path = path.key("privateKeyFile");
-    let pem = resolver.file(&key_path, file, files::read_secret_lines)?;
+    let pem = resolver.secret(&key_path, file, files::read_secret_lines)?;
     if files::check_private_key(&pem, of.algorithm).is_err() {
         let shown = resolver.shown(&key_path, &file.0.to_string_lossy());
         let message = match raw.algorithm {
@@ -199,7 +199,7 @@ fn certificate(
     key: &FilePath,
 ) -> Option<Authentication> {
     let certificates = resolver.file(&path.key("certFile"), cert, files::read_secret_lines);
-    let private = resolver.file(&path.key("keyFile"), key, files::read_secret_lines);
+    let private = resolver.secret(&path.key("keyFile"), key, files::read_secret_lines);
     let (certificates, private) = (certificates?, private?);
     if check_client_certificate(&certificates, &private).is_err() {
         let message = "certificate and private key (PEM) cannot be used together";
@@ -226,7 +226,7 @@ fn rotation(
         let message = "plain http to another machine: admin token and new secret can be read on the way";
         resolver.findings.warning(&path.key("admin"), message);
     }
-    resolver.file(&path.key("adminTokenFile"), &rotate.admin_token_file, files::read_secret)?;
+    resolver.secret(&path.key("adminTokenFile"), &rotate.admin_token_file, files::read_secret)?;
     Some(RotationConfig {
         admin: rotate.admin.0.clone(),
         admin_token_file: rotate.admin_token_file.0.clone(),

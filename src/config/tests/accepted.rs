@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::{Files, SMALL, assert_problem, config, problems, small, small_but, small_with, warnings};
+use super::{Files, SMALL, assert_problem, chmod, config, problems, small, small_but, small_with, warnings};
 use crate::config::{IssuerRole, Shutdown};
 use crate::domain::clock::UnixTime;
 use crate::domain::listen::Listen;
@@ -505,6 +505,66 @@ fn tokens_of_plgd_that_never_expire_are_accepted_when_somebody_can_end_them() {
     let text = small_but("self: { ", "self: { requireExpiry: false, profile: plgd, ");
     let authority = &config(&text).authorities[0];
     assert!(!authority.require_expiry && authority.profile == Profile::Plgd);
+}
+
+#[test]
+fn a_listener_with_several_authorities_tells_the_service_whose_user_it_sees_or_is_warned_of() {
+    let others = "  other: { issuer: \"https://other.example\" }\n";
+    let text = |headers: &str| {
+        small_with("authorities", others).replace("[self]\n", &format!("[self, other]\n{headers}"))
+    };
+    let names = |text: &str| {
+        let headers = config(text).inbound.remove(0).identity_headers;
+        headers.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&small()), ["x-m2m-client-id", "x-m2m-scope", "x-m2m-subject"]);
+    assert_eq!(names(&text("")), ["x-m2m-client-id", "x-m2m-issuer", "x-m2m-scope", "x-m2m-subject"]);
+    assert_eq!(warnings(&text("")), [""; 0]);
+    assert_eq!(warnings(&text("    identityHeaders: { x-user: sub, x-from: iss }\n")), [""; 0]);
+    for headers in ["{}", "{ x-user: sub }"] {
+        let warnings = warnings(&text(&format!("    identityHeaders: {headers}\n")));
+        assert!(warnings.len() == 1 && warnings[0].contains("x-m2m-issuer: iss"), "{warnings:?}");
+    }
+}
+
+#[test]
+fn a_secret_that_others_can_read_is_warned_of_with_the_command_that_mends_it() {
+    let files = Files::new();
+    let text = small_with("issuer", "  clients: [{ id: a, secretFile: \"${DIR}/secret\" }]\n");
+    let secret = files.0.path().join("secret");
+    for (mode, count) in [(0o600, 0), (0o640, 0), (0o440, 0), (0o644, 2), (0o604, 2)] {
+        chmod(&secret, mode);
+        let warnings: Vec<_> = files.parse(&text).unwrap().warnings.iter().map(ToString::to_string).collect();
+        assert_eq!(warnings.len(), count, "{mode:o} {warnings:?}");
+        assert!(warnings.iter().all(|it| it.contains("`chmod o-r ")), "{warnings:?}");
+    }
+    // As Kubernetes mounts it: a link to a link. What it leads to counts.
+    chmod(&secret, 0o440);
+    std::fs::rename(&secret, files.0.path().join("data")).unwrap();
+    std::os::unix::fs::symlink("data", &secret).unwrap();
+    assert_eq!(files.parse(&text).unwrap().warnings.len(), 0);
+}
+
+#[test]
+fn an_owner_is_of_an_authority_where_the_users_of_several_are_trusted() {
+    let others = "  one: { issuer: \"https://one.example\" }\n  two: { issuer: \"https://two.example\" }\n";
+    let text = |trusted: &str, owner: &str| {
+        let client = format!("  clients: [{{ id: a, secretFile: \"${{DIR}}/secret\", {owner} }}]\n");
+        let issuer = format!("  profile: plgd\n  authorities: [{trusted}]\n{client}");
+        small_with("issuer", &issuer).replace("inbound:\n", &format!("{others}inbound:\n"))
+    };
+    let role = config(&text("self, one, two", "owner: \"1\", ownerAuthority: two")).issuer.unwrap();
+    assert_eq!(role.issuer.user_issuers, ["https://one.example", "https://two.example"]);
+    assert_eq!(role.issuer.clients[0].owner_issuer.as_deref(), Some("https://two.example"));
+    assert_eq!(warnings(&text("self, one, two", "owner: \"1\", ownerAuthority: two")), [""; 0]);
+    assert_eq!(warnings(&text("self, one", "owner: \"1\"")), [""; 0]);
+    let warned = warnings(&text("self, one, two", "owner: \"1\""));
+    assert!(warned.len() == 1 && warned[0].contains("`ownerAuthority`"), "{warned:?}");
+    for (owner, message) in
+        [("ownerAuthority: two", "needs `owner`"), ("owner: x, ownerAuthority: tow", "`two`")]
+    {
+        assert_problem(&text("self", owner), "issuer.clients[0].ownerAuthority", message);
+    }
 }
 
 #[test]

@@ -6,6 +6,9 @@ mod refused;
 mod schema;
 mod shipped;
 
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
 use tempfile::TempDir;
 
 use super::{Config, Loaded, Problems, parse};
@@ -41,6 +44,7 @@ impl Files {
             ),
         ] {
             std::fs::write(dir.path().join(name), content).unwrap();
+            chmod(&dir.path().join(name), 0o600);
         }
         Self(dir)
     }
@@ -54,6 +58,10 @@ impl Files {
             _ => None,
         })
     }
+}
+
+fn chmod(path: &Path, mode: u32) {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
 }
 
 fn problems(text: &str) -> Vec<String> {

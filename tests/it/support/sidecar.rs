@@ -1,7 +1,9 @@
 //! The sidecar itself, in this process, from a configuration file as users write it.
 
 use std::collections::HashMap;
+use std::fs::Permissions;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -24,7 +26,9 @@ pub struct SidecarBuilder {
 impl SidecarBuilder {
     /// Writes a file into the sidecar's directory; the configuration names it `@DIR@/name`.
     pub fn file(self, name: &str, content: impl AsRef<[u8]>) -> Self {
-        std::fs::write(self.dir.path().join(name), content).expect("a writable directory");
+        let path = self.dir.path().join(name);
+        std::fs::write(&path, content).expect("a writable directory");
+        std::fs::set_permissions(path, Permissions::from_mode(0o600)).expect("a file of ours");
         self
     }
 
