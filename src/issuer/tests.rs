@@ -344,6 +344,7 @@ async fn a_stored_key_that_cannot_be_used_is_an_error_and_not_a_new_key() {
             state: KeyState::Active,
             signs_from: UnixTime(NOW),
             retired_at: None,
+            foreign_since: None,
             longest_token: Duration::from_secs(3600),
         },
         private_key,

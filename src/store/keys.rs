@@ -65,6 +65,8 @@ pub struct KeyRecord {
     pub retired_at: Option<UnixTime>,
     /// How long the longest token lives that it may have signed, in whole seconds.
     pub longest_token: Duration,
+    /// Since when a process runs that signs with another key or algorithm; none while none does.
+    pub foreign_since: Option<UnixTime>,
 }
 
 /// What a signing key is used for.

@@ -33,7 +33,7 @@ use vault::Vault;
 /// Why keys are not rotated on demand.
 #[derive(Debug, thiserror::Error)]
 pub enum RotateError {
-    /// A configured key signs.
+    /// A configured key signs, and is not rotated; stored ones can be withdrawn.
     #[error("the signing key is configured (`privateKeyFile`): put another one into its place")]
     OwnKey,
     /// The store does not answer.
@@ -181,9 +181,9 @@ impl SigningKeys {
         Ok(())
     }
 
-    /// Rotates on demand.
+    /// Rotates on demand. Where only a configured key signs, stored keys can be withdrawn, and nothing else is done.
     pub(super) async fn rotate(&self, how: RotateNow, now: UnixTime) -> Result<Vec<KeyView>, RotateError> {
-        if self.vault.policy.load().algorithms.is_empty() {
+        if self.vault.policy.load().algorithms.is_empty() && !how.withdraw {
             return Err(RotateError::OwnKey);
         }
         let ring = self.vault.settle(self.moment(now), Some(how)).await?;

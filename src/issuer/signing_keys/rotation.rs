@@ -181,30 +181,50 @@ impl Policy {
 
     fn follow(&self, keys: &[KeyRecord], at: Moment, lines: &[Line<'_>]) -> Plan {
         let mut plan = Plan::default();
-        for key in keys {
+        for stored in keys {
+            let key = &KeyRecord { foreign_since: self.foreign_since(stored, at.now), ..stored.clone() };
             let is = |other: Option<&KeyRecord>| other.is_some_and(|other| other.kid == key.kid);
             let signs_on = |line: &Line<'_>| is(line.signing) && line.successor.is_none();
             let changed = match key.state {
                 KeyState::Retired if is_dead(key, at.now) => None,
-                KeyState::Next if !self.is_ours(key) && self.is_abandoned(at.now) => None,
+                KeyState::Next if self.is_abandoned(key, at.now) => None,
                 KeyState::Next if lines.iter().any(|line| is(line.successor)) => Some(activated(key, at)),
                 KeyState::Next => Some(self.on_time(key, at.now)),
                 KeyState::Active if lines.iter().any(signs_on) => Some(since_now(key, at)),
-                KeyState::Active if self.is_ours(key) || self.is_abandoned(at.now) => Some(retired(key, at)),
+                KeyState::Active if self.is_ours(key) || self.is_abandoned(key, at.now) => {
+                    Some(retired(key, at))
+                }
                 KeyState::Active | KeyState::Retired => Some(lived(key, at)),
             };
             match changed {
                 None => plan.delete.push(key.kid.clone()),
-                Some(changed) if changed != *key => plan.update.push(changed),
+                Some(changed) if changed != *stored => plan.update.push(changed),
                 Some(_) => {}
             }
         }
         plan
     }
 
-    /// Whether no process can be left that signs with another configuration's keys.
-    fn is_abandoned(&self, now: UnixTime) -> bool {
-        now >= self.running_since.plus(FOREIGN)
+    /// Since when a process runs to which a key is foreign. It stands in the store: else a process that is restarted every
+    /// day would never retire the key.
+    fn foreign_since(&self, key: &KeyRecord, now: UnixTime) -> Option<UnixTime> {
+        match key.foreign_since {
+            since if key.state == KeyState::Retired => since,
+            // After the clock was set back it would be left alone too long: its time begins anew.
+            since if !self.is_ours(key) => {
+                Some(since.filter(|since| *since <= now.plus(SKEW)).unwrap_or(now))
+            }
+            // The configuration was changed back, or no process is left to which it is foreign: that one would have retired it.
+            Some(since) if self.running_since > since.plus(SKEW) || now > since.plus(FOREIGN).plus(SKEW) => {
+                None
+            }
+            since => since,
+        }
+    }
+
+    /// Whether no process can be left that signs with a key of another configuration.
+    fn is_abandoned(&self, key: &KeyRecord, now: UnixTime) -> bool {
+        !self.is_ours(key) && key.foreign_since.is_some_and(|since| now >= since.plus(FOREIGN))
     }
 
     /// A waiting key. After the clock was set back it would wait too long: its time begins anew.

@@ -12,7 +12,7 @@ use crate::domain::secret::ExposeSecret;
 use crate::issuer::tests::{NOW, client, config};
 use crate::jose::live_keys::Keys;
 use crate::jose::verify::Jws;
-use crate::store::{self, KeyState};
+use crate::store::{self, KeyChange, KeyState};
 
 const HOUR: i64 = 3600;
 const DAY: i64 = 24 * HOUR;
@@ -214,13 +214,62 @@ async fn a_configured_key_signs_always_and_is_not_rotated() {
     let keys = open_at(&config, &store, NOW).await.unwrap();
     reload(&keys, &store, NOW + 3650 * DAY).await;
     assert_eq!(kid(&sign(&keys)), own.kid());
-    for how in [RotateNow::default(), RotateNow { now: true, withdraw: true }] {
+    for how in [RotateNow::default(), RotateNow { now: true, withdraw: false }] {
         let refused = keys.rotate(how, UnixTime(NOW)).await.unwrap_err();
         assert!(matches!(refused, RotateError::OwnKey), "{refused}");
     }
     assert_eq!(store.signing_keys().await.unwrap().keys.len(), 0);
     let view = &keys.views()[0];
     assert_eq!((view.kid.as_str(), view.state, view.created_at), (own.kid(), KeyState::Active, None));
+}
+
+#[tokio::test]
+async fn a_stored_key_can_be_withdrawn_while_a_configured_key_signs_and_whatever_it_is() {
+    let store = memory().await;
+    let before = open_at(&config(Vec::new()), &store, NOW).await.unwrap();
+    let stolen = sign(&before);
+    let own = SigningKey::generate(Algorithm::ES256).unwrap();
+    let config = Config { private_key: Some(own.to_pem()), ..config(Vec::new()) };
+    let keys = open_at(&config, &store, NOW).await.unwrap();
+    assert!(verifies(&stolen, &published(&keys)), "it is published for its tokens");
+    // One that cannot be read does not prevent it.
+    let mut broken = store.signing_keys().await.unwrap();
+    broken.keys[0].private_key = "aes256gcm:AAAA".into();
+    let put = broken.keys.clone();
+    store.change_signing_keys(broken.revision, &KeyChange { put, delete: Vec::new() }).await.unwrap();
+    let views = keys.rotate(RotateNow { now: true, withdraw: true }, UnixTime(NOW + 1)).await.unwrap();
+    assert_eq!(views.iter().map(|view| view.kid.as_str()).collect::<Vec<_>>(), [own.kid()]);
+    assert!(!verifies(&stolen, &published(&keys)) && verifies(&sign(&keys), &published(&keys)));
+    assert_eq!(store.signing_keys().await.unwrap().keys.len(), 0);
+}
+
+#[tokio::test]
+async fn a_key_in_plain_text_beside_encrypted_ones_is_not_taken() {
+    let store = memory().await;
+    let sealed = Config { encryption_key: Some(encryption(1)), ..config(Vec::new()) };
+    let keys = open_at(&sealed, &store, NOW).await.unwrap();
+    let good = sign(&keys);
+    // Somebody who can write the store, and does not have the encryption key.
+    let planted = SigningKey::generate(Algorithm::ES256).unwrap();
+    let stored = store.signing_keys().await.unwrap();
+    let record = crate::store::KeyRecord {
+        kid: planted.kid().to_owned(),
+        signs_from: UnixTime(NOW + 1),
+        ..stored.keys[0].record.clone()
+    };
+    let put = vec![crate::store::StoredKey { record, private_key: planted.to_pem() }];
+    assert!(
+        store.change_signing_keys(stored.revision, &KeyChange { put, delete: Vec::new() }).await.unwrap()
+    );
+    reload(&keys, &store, NOW + 2).await;
+    let again = open_at(&sealed, &store, NOW + 2).await.unwrap();
+    for keys in [&keys, &again] {
+        assert_eq!(kid(&sign(keys)), kid(&good));
+        assert!(!keys.public().contains(planted.kid()));
+    }
+    again.rotate(RotateNow { now: true, withdraw: true }, UnixTime(NOW + 3)).await.unwrap();
+    let left = store.signing_keys().await.unwrap().keys;
+    assert!(left.len() == 1 && left[0].private_key.expose_secret().starts_with("aes256gcm:"));
 }
 
 #[tokio::test]

@@ -48,11 +48,19 @@ impl Vault {
     ) -> Result<Ring, OpenError> {
         let policy = self.policy.load_full();
         for _ in 0..ATTEMPTS {
-            let stored = self.store.signing_keys().await?;
-            let (revision, is_plain) = (stored.revision, stored.keys.iter().any(|key| self.is_bare(key)));
-            let stored = self.open(stored)?;
-            // First: a store that cannot be used is not changed.
-            stored.keys.iter().try_for_each(|key| parse(key).map(drop))?;
+            let mut stored = self.store.signing_keys().await?;
+            let revision = stored.revision;
+            let withdraws = demanded.is_some_and(|how| how.withdraw);
+            // What is withdrawn need not be usable.
+            if !withdraws {
+                self.leave_out_planted(&mut stored);
+            }
+            let is_plain = !withdraws && stored.keys.iter().any(|key| self.is_bare(key));
+            if !withdraws {
+                stored = self.open(stored)?;
+                // First: a store that cannot be used is not changed.
+                stored.keys.iter().try_for_each(|key| parse(key).map(drop))?;
+            }
             let records: Vec<_> = stored.keys.iter().map(|key| key.record.clone()).collect();
             let plan = match demanded {
                 Some(how) => policy.on_demand(&records, at, how),
@@ -72,6 +80,25 @@ impl Vault {
             demanded = None;
         }
         Err(StoreError::Unavailable("others change the signing keys without end".to_owned()).into())
+    }
+
+    /// Leaves out keys in plain text that lie beside encrypted ones: once keys are encrypted, every key that we write is. Where
+    /// all lie in plain text, encryption has just been switched on.
+    fn leave_out_planted(&self, stored: &mut StoredKeys) {
+        if self.encryption.is_none() || stored.keys.iter().all(|key| !is_sealed(&key.private_key)) {
+            return;
+        }
+        stored.keys.retain(|key| {
+            let is_sealed = is_sealed(&key.private_key);
+            if !is_sealed {
+                tracing::error!(
+                    kid = key.record.kid,
+                    "a signing key in the store is not encrypted as the others are, so it is not used: somebody else may \
+                     have put it there; `m2m-sidecar keys rotate --withdraw` removes it with all others"
+                );
+            }
+            is_sealed
+        });
     }
 
     /// Whether a key lies there in plain text, and should not.
@@ -115,6 +142,7 @@ impl Vault {
             state: make.state,
             signs_from: make.signs_from,
             retired_at: None,
+            foreign_since: None,
             longest_token: at.longest_token,
         };
         Ok(StoredKey { record, private_key: key.to_pem() })

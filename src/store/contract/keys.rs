@@ -13,6 +13,7 @@ fn key(kid: &str, created_at: i64, state: KeyState) -> StoredKey {
             signs_from: UnixTime(created_at + 1),
             retired_at: (state == KeyState::Retired).then_some(UnixTime(created_at + 2)),
             longest_token: Duration::from_secs(3600),
+            foreign_since: (state == KeyState::Active).then_some(UnixTime(created_at + 3)),
         },
         private_key: SecretString::from(format!("pem of {kid}\n")),
     }

@@ -75,8 +75,8 @@ async fn apply(
     for StoredKey { record, private_key } in &change.put {
         sqlx::query(
             "INSERT OR REPLACE INTO signing_keys
-             (kid, algorithm, private_key, created_at, state, signs_from, retired_at, longest_token)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+             (kid, algorithm, private_key, created_at, state, signs_from, retired_at, longest_token, foreign_since)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         )
         .bind(record.kid.as_str())
         .bind(record.algorithm.as_str())
@@ -86,6 +86,7 @@ async fn apply(
         .bind(record.signs_from.0)
         .bind(record.retired_at.map(|time| time.0))
         .bind(i64::try_from(record.longest_token.as_secs()).unwrap_or(i64::MAX))
+        .bind(record.foreign_since.map(|time| time.0))
         .execute(&mut *connection)
         .await?;
     }
@@ -107,6 +108,7 @@ fn stored_key(row: &SqliteRow) -> Result<StoredKey, Failure> {
             state: KeyState::parse(row.try_get("state")?).ok_or(StoreError::Unreadable)?,
             signs_from: UnixTime(row.try_get("signs_from")?),
             retired_at: unix_time(row, "retired_at")?,
+            foreign_since: unix_time(row, "foreign_since")?,
             longest_token: Duration::from_secs(longest_token.map_err(|_| StoreError::Unreadable)?),
         },
     })

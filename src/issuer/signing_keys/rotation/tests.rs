@@ -36,6 +36,7 @@ fn apply(keys: &mut Vec<KeyRecord>, plan: Plan, first: usize, at: Moment) {
         state: make.state,
         signs_from: make.signs_from,
         retired_at: None,
+        foreign_since: None,
         longest_token: at.longest_token,
     }));
 }
@@ -140,16 +141,73 @@ fn keys_of_another_configuration_are_left_alone_for_a_day() {
     world.at(START);
     world.demand(START, RotateNow::default());
     world.policy.algorithms = vec!["B".to_owned()];
-    assert_eq!(world.at(START + 1), [("k1", Active), ("k2", Next), ("k3", Active)]);
+    assert_eq!(world.at(START), [("k1", Active), ("k2", Next), ("k3", Active)]);
     assert_eq!(world.at(START + DAY - 1).len(), 3);
     assert_eq!(world.at(START + DAY), [("k1", Retired), ("k3", Active)]);
     // A configured key signs: nothing is made, and what there is stays published.
     let mut world = Simple::new(Some(hours(30 * 24)));
     world.at(START);
     world.policy.algorithms.clear();
+    assert_eq!(world.at(START), [("k1", Active)]);
     assert_eq!(world.at(START + DAY - 1), [("k1", Active)]);
     assert_eq!(world.at(START + DAY), [("k1", Retired)]);
     assert_eq!(world.at(START + DAY + 3 * HOUR), []);
+}
+
+#[test]
+fn a_key_that_is_foreign_is_retired_after_a_day_however_often_the_process_restarts() {
+    let mut world = Simple::new(Some(hours(30 * 24)));
+    world.at(START);
+    world.policy.algorithms.clear();
+    for hour in 1..=24 {
+        world.policy.running_since = UnixTime(START + hour * HOUR);
+        assert_eq!(world.at(START + hour * HOUR), [("k1", Active)]);
+    }
+    assert_eq!(world.at(START + HOUR + DAY), [("k1", Retired)]);
+}
+
+#[test]
+fn a_configuration_that_was_changed_back_begins_the_day_anew_when_it_is_changed_again() {
+    let configure = |world: &mut Simple, algorithm: &str, now: i64| {
+        world.policy.algorithms = vec![algorithm.to_owned()];
+        world.policy.running_since = UnixTime(now);
+        world.at(now).len()
+    };
+    // Back within minutes, and after hours.
+    for back in [60, 5 * HOUR] {
+        let mut world = Simple::new(None);
+        world.at(START);
+        configure(&mut world, "B", START + 1);
+        configure(&mut world, "A", START + back);
+        world.at(START + 2 * DAY);
+        let changed = START + 30 * DAY;
+        configure(&mut world, "B", changed);
+        assert_eq!(world.at(changed + DAY - 1)[0], ("k1", Active));
+        assert_eq!(world.at(changed + DAY)[0], ("k1", Retired));
+    }
+}
+
+#[test]
+fn two_processes_of_different_configurations_change_nothing_without_end() {
+    let mut world = Simple::new(None);
+    world.at(START);
+    let mut other = Policy { algorithms: vec!["B".to_owned()], ..world.policy.clone() };
+    // Its clock is behind.
+    other.running_since = UnixTime(START + HOUR);
+    world.policy.running_since = UnixTime(START + HOUR + 300);
+    let mut made = 100;
+    let mut changes = 0;
+    for second in 0..100 {
+        for (policy, now) in
+            [(&other, START + HOUR + second), (&world.policy.clone(), START + HOUR + 300 + second)]
+        {
+            let plan = policy.due(&world.keys, moment(now));
+            changes += usize::from(!plan.is_empty());
+            apply(&mut world.keys, plan, made, moment(now));
+            made += 100;
+        }
+    }
+    assert!(changes <= 2, "{changes}");
 }
 
 #[test]
