@@ -15,7 +15,7 @@ use futures_util::FutureExt;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-use super::asked::Asked;
+use super::asked::{Asked, Question};
 use super::kept_set;
 pub use super::kept_set::KeptAt;
 use super::key_set::KeySet;
@@ -32,8 +32,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Whatever a source does, a fetch ends: otherwise nothing would ever be fetched again. Longer than three documents of the
 /// longest `timeouts.total` take.
 const LONGEST_FETCH: Duration = Duration::from_secs(200);
-/// Between two fetches that unknown key ids cause.
-pub const COOL_DOWN: Duration = Duration::from_secs(10);
+/// For so long after a failed fetch began no question causes another.
+const COOL_DOWN: Duration = Duration::from_secs(10);
 /// How long a request waits for a fetch.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
@@ -89,7 +89,7 @@ pub enum Keys {
 pub enum Renewal {
     /// The set is as new as it may be asked for: what is not in it is not known to the authority.
     Current,
-    /// The authority could not be asked, or has not answered yet.
+    /// The authority could not be asked, has not answered yet, or may not be asked now.
     Failed,
 }
 
@@ -236,13 +236,17 @@ impl LiveKeys {
     /// Puts a newer set in place.
     pub fn replace(&self, keys: KeySet, metadata: Option<Claims>) {
         let metadata = metadata.map(Arc::new);
+        let keys = match &*self.edition.load() {
+            Some(earlier) => keys.after(&earlier.keys),
+            None => keys,
+        };
         let edition = Edition { keys: Arc::new(keys), metadata, fetched_at: self.clock.now() };
         self.edition.store(Some(Arc::new(edition)));
     }
 
-    /// Asks for a newer set, because a key was not in the one there is; `missing` is the digest of what is looked for. At
-    /// most one fetch per [`COOL_DOWN`] comes of it, however many ask, and at most one a minute while all ask for the
-    /// same. Each waits for it at most [`LONGEST_WAIT`].
+    /// Asks for a newer set, because a key was not in the one there is; `missing` is the digest of what is looked for. A
+    /// few fetches in a row come of it and one in ten seconds in the long run, however many ask, and at most one a minute
+    /// while all ask for the same. Each waits for it at most [`LONGEST_WAIT`].
     pub async fn renew(&self, missing: &[u8; 32]) -> Renewal {
         if self.in_process {
             return Renewal::Current;
@@ -254,9 +258,18 @@ impl LiveKeys {
             if now.under_way {
                 return false;
             }
-            let cooling = now.last_began.is_some_and(|began| began.elapsed() < COOL_DOWN);
-            if cooling || (self.is_usable() && !self.asked.may_ask(missing)) {
-                known = Some(now.renewal());
+            let failed =
+                now.last_error.is_some() && now.last_began.is_some_and(|began| began.elapsed() < COOL_DOWN);
+            let answer = match failed {
+                true => Some(Renewal::Failed),
+                false => match self.asked.ask(missing, !self.is_usable()) {
+                    Question::New => None,
+                    Question::Answered => Some(now.renewal()),
+                    Question::TooMany => Some(Renewal::Failed),
+                },
+            };
+            if answer.is_some() {
+                known = answer;
                 return false;
             }
             // As good as: who asks for the same in this moment waits too.
@@ -301,7 +314,7 @@ impl LiveKeys {
             if let (Some(kept_at), Ok(fetched)) = (&source.kept_at, &result) {
                 kept_set::keep(kept_at, fetched, self.clock.now()).await;
             }
-            self.wait_for_next(&source, due, began + COOL_DOWN).await;
+            self.wait_for_next(&source, due).await;
         }
     }
 
@@ -354,15 +367,13 @@ impl LiveKeys {
         lifetime.min(self.max_stale).mul_f64(0.8 - 0.1 * fastrand::f64())
     }
 
-    /// Until the next fetch is due or would bring something new, or until one is wanted and the cool-down is over.
-    async fn wait_for_next(&self, source: &Source, due: Instant, cool: Instant) {
-        let mut next = due;
-        loop {
-            tokio::select! {
-                () = tokio::time::sleep_until(next) => return,
-                () = (source.changed)() => return,
-                () = self.wake.notified() => next = cool.min(due),
-            }
+    /// Until the next fetch is due, would bring something new, or is wanted: [`renew`](Self::renew) sees to it that this is
+    /// not too often.
+    async fn wait_for_next(&self, source: &Source, due: Instant) {
+        tokio::select! {
+            () = tokio::time::sleep_until(due) => {}
+            () = (source.changed)() => {}
+            () = self.wake.notified() => {}
         }
     }
 
@@ -483,22 +494,54 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn however_many_ask_there_is_one_fetch_per_cool_down() {
-        let script = Script::new(Duration::from_millis(300));
+    async fn however_many_ask_there_are_a_few_fetches_in_a_row_then_one_in_ten_seconds() {
+        let script = Script::living(Duration::from_millis(300), 3600);
         let keys = script.run();
         keys.renew(MISSING).await;
-        for round in 1..=3 {
-            tokio::time::sleep(COOL_DOWN).await;
+        let mut number = 0_u32;
+        let mut next = || {
+            number += 1;
+            let mut missing = [0; 32];
+            missing[..4].copy_from_slice(&number.to_be_bytes());
+            missing
+        };
+        for round in 1..=5 {
             let (before, began) = (script.fetches(), Instant::now());
-            let missing = [round; 32];
+            let missing = next();
             let asked = futures_util::future::join_all((0..1000).map(|_| keys.renew(&missing))).await;
             assert!(asked.iter().all(|renewal| *renewal == Renewal::Current));
             assert_eq!(began.elapsed(), Duration::from_millis(300), "all of them waited for the one fetch");
-            // Within the cool-down everyone is told at once that the set is as new as it gets.
-            for n in 0..100 {
-                assert_eq!(keys.renew(&[n + 10; 32]).await, Renewal::Current);
-            }
             assert_eq!(script.fetches(), before + 1, "round {round}");
+            // Who asks for the same again has his answer.
+            assert_eq!(keys.renew(&missing).await, Renewal::Current);
+        }
+        for _ in 0..3 {
+            // What the authority was never asked for is not known, and it is not asked now.
+            let before = script.fetches();
+            for _ in 0..100 {
+                assert_eq!(keys.renew(&next()).await, Renewal::Failed);
+            }
+            assert_eq!(script.fetches(), before);
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            assert_eq!(keys.renew(&next()).await, Renewal::Current);
+            assert_eq!(script.fetches(), before + 1);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stranger_who_asks_every_ten_seconds_does_not_use_up_the_fetch_of_a_rotation() {
+        let script = Script::living(Duration::from_millis(10), 3600);
+        let keys = script.run();
+        keys.renew(MISSING).await;
+        for n in 0..30 {
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            assert_eq!(keys.renew(&[n + 100; 32]).await, Renewal::Current);
+            // The first token of a new key, right after the stranger's.
+            let before = script.fetches();
+            if n % 10 == 5 {
+                assert_eq!(keys.renew(&[n; 32]).await, Renewal::Current);
+                assert_eq!(script.fetches(), before + 1, "it is fetched at once");
+            }
         }
     }
 
@@ -514,7 +557,6 @@ mod tests {
         }
         assert_eq!(script.fetches(), 11);
         let before = script.fetches();
-        tokio::time::sleep(COOL_DOWN).await;
         keys.renew(MISSING).await;
         assert_eq!(script.fetches(), before);
         keys.renew(&[8; 32]).await;

@@ -338,9 +338,9 @@ async fn a_day_of_trouble_is_decided_exactly_as_promised() {
     }
     let (all, good) = (day.log.len(), day.count(Ok(())));
     assert!(all > 20_000 && good > 5_000, "{good} of {all}");
-    // Some 2,000 tries in outages, every 30 s; the strangers of a whole day caused one fetch in 10 s at most.
+    // Some 2,000 tries in outages, every 30 s; the strangers of a whole day caused one fetch in 10 s at most, beside five in a row.
     assert!(
-        (500..5000).contains(&day.fetches) && (100..3000).contains(&day.asked),
+        (500..6000).contains(&day.fetches) && (100..5000).contains(&day.asked),
         "{} {}",
         day.fetches,
         day.asked

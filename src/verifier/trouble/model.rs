@@ -11,7 +11,10 @@ use tokio::time::Instant;
 use super::world::{Given, Key, SimClock};
 use crate::domain::reason::Reason;
 
+/// After a failed fetch began; and between two questions in the long run.
 const COOL_DOWN: Duration = Duration::from_secs(10);
+/// How many questions may be put in a row.
+const BURST: u32 = 5;
 const ONE_QUESTION: Duration = Duration::from_secs(60);
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// Within so much the clock of the runtime tells nothing apart.
@@ -81,6 +84,8 @@ pub struct Model<'a> {
     asked: Vec<bool>,
     /// What was asked for and when.
     questions: Vec<(String, Instant)>,
+    /// When the fetches that questions have caused are paid off.
+    paid: Option<Instant>,
     /// Tokens that were found good and are remembered.
     remembered: Vec<Arc<Shown>>,
     /// Whether the last answer was waited for until the very tick in which the patience ended: then either comes first.
@@ -91,7 +96,7 @@ impl<'a> Model<'a> {
     pub fn new(clock: &'a SimClock, max_stale: i64, kept: Option<Set>, attempts: &'a [Attempt]) -> Self {
         let asked = vec![false; attempts.len()];
         let (questions, remembered) = (Vec::new(), Vec::new());
-        Self { clock, max_stale, kept, attempts, asked, questions, remembered, tie: false }
+        Self { clock, max_stale, kept, attempts, asked, questions, paid: None, remembered, tie: false }
     }
 
     /// What the request should have been answered; probes in the order of their times.
@@ -164,9 +169,17 @@ impl<'a> Model<'a> {
                 let lately =
                     |(asked, when): &(String, Instant)| asked == question && at - *when < ONE_QUESTION;
                 let usable = self.usable(at).is_some();
-                if at - last.began < COOL_DOWN || (usable && self.questions.iter().any(lately)) {
+                if last.given.is_none() && at - last.began < COOL_DOWN {
+                    return (false, at);
+                }
+                if usable && self.questions.iter().any(lately) {
                     return (last.given.is_some(), at);
                 }
+                let paid = self.paid.map_or(at, |paid| paid.max(at));
+                if paid - at > COOL_DOWN * (BURST - 1) {
+                    return (false, at);
+                }
+                self.paid = Some(paid + COOL_DOWN);
                 if usable {
                     self.questions.push((question.clone(), at));
                 }
@@ -254,7 +267,7 @@ impl<'a> Model<'a> {
                     let in_time = next.began + TICK >= earliest || self.asked[n + 1];
                     assert!(in_time, "the fetch at {} has no reason", at(next.began));
                     // A retry after a failure may follow sooner; a question may not.
-                    let cooled = next.began + TICK >= attempt.began + COOL_DOWN;
+                    let cooled = attempt.given.is_some() || next.began + TICK >= attempt.began + COOL_DOWN;
                     assert!(cooled || !self.asked[n + 1], "the fetch at {} is too soon", at(next.began));
                 }
             }
