@@ -113,7 +113,7 @@ async fn caller(
         Ok(_) => {}
         // A revoked token of ours may still read its own entry, which says so: that is how plgd's services learn it.
         Err(Reason::Revoked) if is_ours => {}
-        Err(Reason::KeysUnavailable | Reason::RevocationUnavailable) => {
+        Err(Reason::Busy | Reason::KeysUnavailable | Reason::RevocationUnavailable) => {
             return Err(UnknownCaller::Unavailable);
         }
         Err(_) => return Err(UnknownCaller::Unauthenticated),

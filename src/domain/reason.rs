@@ -149,6 +149,11 @@ reasons! {
     TooManyAtOnce = "too_many_at_once" =>
         "The client should send fewer requests at a time, or the service answer sooner (`upstream_ms`). Otherwise raise \
          `inbound[].limits.concurrent`; `limits.per` says whose requests are counted together.",
+    /// More tokens that are seen for the first time came at once than can be verified within a second.
+    Busy = "busy" =>
+        "A client sends another token with each request, or somebody floods the listener with made-up ones (`peer` in the log \
+         lines). Requests whose token was verified before are answered meanwhile. Have clients keep their tokens until they expire; \
+         more `threads` verify more.",
     /// The authority's keys cannot be had.
     KeysUnavailable = "keys_unavailable" =>
         "The authority's keys could not be fetched and none are kept, or the token's `kid` is a new one and the \

@@ -5,6 +5,8 @@
 //! good one.
 
 use std::borrow::Cow;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
 use aws_lc_rs::signature as aws;
@@ -18,8 +20,11 @@ use super::{Algorithm, parse_algorithm};
 use crate::domain::claims::{Claims, DocumentFault};
 use crate::domain::hash::sha256;
 
-/// How many keys are tried for one token at most: those with its `kid`, or all that fit when it names none.
-pub const MAX_CANDIDATES: usize = 5;
+/// How many keys are tried for one token at most: a stranger's token must not cost more than two signatures.
+pub const MAX_CANDIDATES: usize = 2;
+/// Where more keys fit a token that does not tell them apart, one in so many tokens is tried with another key than those that
+/// verified lately: a key that has just begun to sign is found.
+const EXPLORE: usize = 4;
 
 /// How many keys of a document are read at most.
 const MAX_KEYS: usize = 256;
@@ -284,10 +289,19 @@ fn rsa(jwk: &Value) -> Result<aws::ParsedPublicKey, Unfit> {
     parsed.map_err(|_| fault("`n` and `e` are no RSA key of 2048 to 8192 bits"))
 }
 
+/// Which keys verified lately, of those that tokens do not tell apart.
+#[derive(Default)]
+struct Lately {
+    /// The last first.
+    keys: Mutex<Vec<Fingerprint>>,
+    turn: AtomicUsize,
+}
+
 /// The keys of one authority.
 #[derive(Clone, Default)]
 pub struct KeySet {
     keys: Vec<VerifyingKey>,
+    lately: Arc<Lately>,
     left_out: Vec<LeftOut>,
     unread: usize,
 }
@@ -326,7 +340,12 @@ impl KeySet {
         match (keys.is_empty(), documents.is_empty()) {
             (true, true) => Err(InvalidKeySet::Empty),
             (true, false) => Err(InvalidKeySet::NoUsableKey(left_out)),
-            (false, _) => Ok(Self { keys, left_out, unread: documents.len().saturating_sub(MAX_KEYS) }),
+            (false, _) => Ok(Self {
+                keys,
+                lately: Arc::default(),
+                left_out,
+                unread: documents.len().saturating_sub(MAX_KEYS),
+            }),
         }
     }
 
@@ -342,8 +361,8 @@ impl KeySet {
         self.unread
     }
 
-    /// The keys to try for a token: those with its `kid`, or all when it names none, that allow its algorithm; at
-    /// most [`MAX_CANDIDATES`].
+    /// The keys to try for a token: those with its `kid`, or all when it names none, that allow its algorithm. Of more than
+    /// [`MAX_CANDIDATES`], those that verified lately.
     ///
     /// # Errors
     /// [`NoCandidate`] says why there is none.
@@ -356,9 +375,55 @@ impl KeySet {
         if !self.keys.iter().any(|key| named(&key)) {
             return Err(NoCandidate::UnknownKid);
         }
-        let fitting: Vec<_> =
-            self.keys.iter().filter(named).filter(|key| key.allows(algorithm)).take(MAX_CANDIDATES).collect();
-        if fitting.is_empty() { Err(NoCandidate::Algorithm) } else { Ok(fitting) }
+        let mut fitting: Vec<_> =
+            self.keys.iter().filter(named).filter(|key| key.allows(algorithm)).collect();
+        match fitting.len() {
+            0 => return Err(NoCandidate::Algorithm),
+            1 => {}
+            _ => self.choose(&mut fitting),
+        }
+        Ok(fitting)
+    }
+
+    /// Leaves the keys that verified lately, the last first; where fewer did, and now and then, another one in its turn.
+    fn choose(&self, fitting: &mut Vec<&VerifyingKey>) {
+        let lately = self.lately.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = |key: &VerifyingKey| lately.iter().position(|known| *known == key.fingerprint);
+        fitting.sort_by_key(|key| place(key).unwrap_or(usize::MAX));
+        if fitting.len() <= MAX_CANDIDATES {
+            return;
+        }
+        let known = fitting.iter().filter(|key| place(key).is_some()).count();
+        let turn = self.lately.turn.fetch_add(1, Ordering::Relaxed);
+        let (kept, others) = match known {
+            0 => (0, fitting.len()),
+            1 => (1, fitting.len() - 1),
+            _ if turn % EXPLORE == EXPLORE - 1 => (1, fitting.len() - 1),
+            _ => return fitting.truncate(MAX_CANDIDATES),
+        };
+        let turn = if known > 1 { turn / EXPLORE } else { turn };
+        let explored: Vec<_> = (0..MAX_CANDIDATES - kept)
+            .filter_map(|step| fitting.get(kept + (turn * (MAX_CANDIDATES - kept) + step) % others).copied())
+            .collect();
+        fitting.truncate(kept);
+        fitting.extend(explored);
+    }
+
+    /// Notes that a key verified a token that does not tell it from others.
+    pub fn verified_by(&self, key: &VerifyingKey) {
+        let mut lately = self.lately.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        if lately.first() != Some(&key.fingerprint) {
+            lately.retain(|known| *known != key.fingerprint);
+            lately.insert(0, key.fingerprint);
+            lately.truncate(MAX_CANDIDATES);
+        }
+    }
+
+    /// Takes over from an earlier edition which keys verified lately.
+    #[must_use]
+    pub fn after(mut self, earlier: &Self) -> Self {
+        self.lately = Arc::clone(&earlier.lately);
+        self
     }
 
     /// Whether the key with this fingerprint is in the set.
@@ -546,7 +611,7 @@ mod tests {
     }
 
     #[test]
-    fn a_named_key_is_the_only_candidate_and_without_a_name_at_most_five_are() {
+    fn a_named_key_is_the_only_candidate_and_without_a_name_at_most_two_are() {
         let keys: Vec<_> = (0..8).map(|_| jwk(Algorithm::ES256)).collect();
         let set = parse(&keys).unwrap();
         let kid = keys[3]["kid"].as_str().unwrap();
@@ -554,5 +619,36 @@ mod tests {
         assert_eq!(set.candidates(None, Algorithm::ES256).unwrap().len(), MAX_CANDIDATES);
         assert_eq!(set.candidates(Some("other"), Algorithm::ES256).err(), Some(NoCandidate::UnknownKid));
         assert_eq!(set.candidates(Some(kid), Algorithm::RS256).err(), Some(NoCandidate::Algorithm));
+    }
+
+    #[test]
+    fn of_many_keys_that_fit_those_are_tried_that_verified_lately_and_each_gets_its_turn() {
+        let keys: Vec<_> = (0..6).map(|_| jwk(Algorithm::ES256)).collect();
+        let set = parse(&keys).unwrap();
+        let print = |n: usize| set.keys[n].fingerprint;
+        let tried = || {
+            let candidates = set.candidates(None, Algorithm::ES256).unwrap();
+            assert_eq!(candidates.len(), 2);
+            candidates.iter().map(|key| key.fingerprint).collect::<Vec<_>>()
+        };
+        let all = |tries: usize| (0..tries).flat_map(|_| tried()).collect::<std::collections::HashSet<_>>();
+        assert_eq!(all(3).len(), 6, "no key has verified yet: all get their turn");
+        set.verified_by(&set.keys[4]);
+        assert_eq!(tried()[0], print(4));
+        assert_eq!(all(5).len(), 6);
+        set.verified_by(&set.keys[2]);
+        let pairs: Vec<_> = (0..40).map(|_| tried()).collect();
+        assert!(pairs.iter().all(|pair| pair[0] == print(2)));
+        assert_eq!(pairs.iter().filter(|pair| pair[1] == print(4)).count(), 32);
+        assert_eq!(pairs.concat().iter().collect::<std::collections::HashSet<_>>().len(), 6);
+        // The next edition of the set knows too, also of keys that are gone.
+        let next = parse(&keys[1..]).unwrap().after(&set);
+        let candidates = next.candidates(None, Algorithm::ES256).unwrap();
+        assert_eq!(candidates[0].fingerprint, print(2));
+        // Two keys are both tried, the one that verified last first.
+        let two = parse(&keys[1..3]).unwrap();
+        two.verified_by(&two.keys[1]);
+        let candidates = two.candidates(None, Algorithm::ES256).unwrap();
+        assert_eq!(candidates.iter().map(|key| key.fingerprint).collect::<Vec<_>>(), [print(2), print(1)]);
     }
 }

@@ -215,7 +215,7 @@ fn is_failure(reason: Reason) -> bool {
 /// Whether a reason is one about the token that the request brought.
 fn is_about_token(reason: Reason) -> bool {
     let refused = respond::table(reason).is_some_and(|row| row.error == "invalid_token");
-    refused || matches!(reason, Reason::KeysUnavailable | Reason::RevocationUnavailable)
+    refused || matches!(reason, Reason::Busy | Reason::KeysUnavailable | Reason::RevocationUnavailable)
 }
 
 /// Counts and logs what was no request.

@@ -61,6 +61,12 @@ impl VerifiedTokens {
         Self((capacity > 0).then(build))
     }
 
+    /// Whether any token is remembered.
+    #[must_use]
+    pub fn is_kept(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// What is known of the token with this hash.
     #[must_use]
     pub fn get(&self, hash: &[u8; 32]) -> Option<Arc<TokenFacts>> {

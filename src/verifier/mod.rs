@@ -14,6 +14,7 @@ mod preflight;
 mod recent;
 mod revocation;
 pub mod rules;
+mod share;
 mod token;
 #[cfg(test)]
 mod trouble;
@@ -528,7 +529,11 @@ impl Verifier {
         let missing = jws.kid().map_or(hash, |kid| sha256(kid.as_bytes()));
         witness.begins(Check::Key);
         let keys = authority.keys_for(&jws, &missing).await?;
-        let mut judged = authenticated(&jws, &keys);
+        // Where no token is remembered, none is known that could be starved.
+        if self.verified.is_kept() {
+            share::turn().await.map_err(|_| Reason::Busy)?;
+        }
+        let mut judged = share::work(|| authenticated(&jws, &keys));
         // A token that names no key may be of one that is newer than the set. One that names a known key is not.
         let ask = judged.is_err() && jws.kid().is_none();
         let newer = if ask { authority.newer_than(&keys, &missing).await } else { None };
@@ -558,7 +563,11 @@ fn authenticated<'j>(jws: &'j Jws<'_>, keys: &KeySet) -> Result<(&'j Claims, Fin
         NoCandidate::UnknownKid => Reason::UnknownKid,
         NoCandidate::Algorithm => Reason::Algorithm,
     })?;
-    jws.verified_claims(&candidates).map(|(claims, key)| (claims, key.fingerprint())).ok_or(Reason::Signature)
+    let (claims, key) = jws.verified_claims(&candidates).ok_or(Reason::Signature)?;
+    if candidates.len() > 1 {
+        keys.verified_by(key);
+    }
+    Ok((claims, key.fingerprint()))
 }
 
 /// RFC 9068 §4: `at+jwt`, and `JWT` or nothing for the authorities that came before it.

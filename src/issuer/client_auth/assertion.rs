@@ -109,6 +109,9 @@ fn judge(jws: &Jws<'_>, keys: &KeySet) -> Result<Claims, AssertionFault> {
         NoCandidate::UnknownKid => AssertionFault::UnknownKey,
         NoCandidate::Algorithm => AssertionFault::KeyAlgorithm,
     })?;
-    let (claims, _) = jws.verified_claims(&candidates).ok_or(AssertionFault::Signature)?;
+    let (claims, key) = jws.verified_claims(&candidates).ok_or(AssertionFault::Signature)?;
+    if candidates.len() > 1 {
+        keys.verified_by(key);
+    }
     Ok(claims.clone())
 }

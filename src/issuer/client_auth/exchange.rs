@@ -84,7 +84,7 @@ impl ClientAuth {
         let verify = self.verify_foreign.get().ok_or(TokenError::ClientKeysUnavailable)?;
         let verified = verify(exchange.authorities.clone(), presented.jwt.clone()).await;
         let claims = verified.map_err(|reason| match reason {
-            Reason::KeysUnavailable | Reason::RevocationUnavailable => {
+            Reason::Busy | Reason::KeysUnavailable | Reason::RevocationUnavailable => {
                 TokenError::ClientKeysUnavailable
             }
             reason => AssertionFault::Foreign(reason).into(),

@@ -316,7 +316,11 @@ fn usable(of: &Revocation) -> Result<Arc<KeySet>, &'static str> {
 
 fn signed_claims<'j>(jws: &'j Jws<'_>, keys: &KeySet) -> Option<&'j Claims> {
     let candidates = keys.candidates(jws.kid(), jws.algorithm()).ok()?;
-    jws.verified_claims(&candidates).map(|(claims, _)| claims)
+    let (claims, key) = jws.verified_claims(&candidates)?;
+    if candidates.len() > 1 {
+        keys.verified_by(key);
+    }
+    Some(claims)
 }
 
 fn read(claims: &Claims, issuer: &str) -> Result<(Revoked, i64), &'static str> {

@@ -75,7 +75,7 @@ async fn of_two_keys_with_one_id_both_are_tried_if_they_fit() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_key_id_five_fitting_keys_are_tried() {
+async fn without_a_key_id_two_fitting_keys_are_tried_and_each_gets_its_turn() {
     let authority = Authority::start();
     // Those that do not fit are not counted.
     authority.add_key("ed-1", Alg::EdDSA);
@@ -83,9 +83,19 @@ async fn without_a_key_id_five_fitting_keys_are_tried() {
     let keys: Vec<_> = (2..=7).map(|n| authority.add_key(&format!("es256-{n}"), Alg::ES256)).collect();
     let world = World::start(authority).await;
     for (key, number) in keys.iter().zip(2..) {
-        let anonymous = world.judge(&world.token(key).no_header("kid")).await;
-        let expected = if number <= 5 { (200, "-".to_owned()) } else { refused("signature") };
-        assert_eq!(anonymous, expected, "key {number}");
+        // Of seven keys, those that verified lately are tried; each of the others after a few tokens.
+        let mut refusals = 0;
+        loop {
+            let anonymous = world.judge(&world.token(key).no_header("kid")).await;
+            if anonymous.0 == 200 {
+                break;
+            }
+            assert_eq!(anonymous, refused("signature"), "key {number}");
+            refusals += 1;
+            assert!(refusals <= 30, "key {number}");
+        }
+        let again = world.judge(&world.token(key).no_header("kid")).await;
+        assert_eq!(again.0, 200, "key {number} has verified lately");
         assert_eq!(world.judge(&world.token(key)).await.0, 200, "key {number}, named");
     }
     for kid in ["ed-1", "rs-1"] {
