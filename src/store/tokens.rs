@@ -7,6 +7,11 @@ use super::StoreError;
 use crate::domain::clock::UnixTime;
 use crate::domain::revoked::EndMark;
 
+/// How many families of refresh tokens of one client and owner live at most.
+pub const MAX_FAMILIES: u32 = 100;
+/// How many used refresh tokens of a family are kept whose access tokens have expired.
+pub const MAX_USED: u32 = 100;
+
 /// Keeps what must be remembered of tokens.
 ///
 /// What revokes anything raises [`Revisions::revocations`](super::Revisions::revocations) in the same transaction.
@@ -33,7 +38,8 @@ pub trait TokenStore {
     async fn revocations(&self, now: UnixTime) -> Result<Revocations, StoreError>;
 
     /// Keeps a refresh token, the first of its family, and with `keep_access` the access token issued with it: both or
-    /// none. When the access token has ended with its client meanwhile, as for [`insert_token`](Self::insert_token), the
+    /// none. Of more than [`MAX_FAMILIES`] of its client and owner, those that were not used for longest are deleted; their
+    /// access tokens live on. When the access token has ended with its client meanwhile, as for [`insert_token`](Self::insert_token), the
     /// refresh token is not kept: it would outlive the end.
     async fn insert_refresh_token(
         &self,
@@ -50,7 +56,8 @@ pub trait TokenStore {
     ///
     /// A token may be used a second time within `grace_until` as long as its successor was not: the answer was lost,
     /// and the new successor takes the old one's place. Any other second use deletes the family and revokes the access
-    /// tokens issued with it.
+    /// tokens issued with it. Of the family's used tokens, beyond the last [`MAX_USED`], those whose access token has expired
+    /// are forgotten: who shows one later is told that there is none.
     async fn rotate_refresh_token(
         &self,
         hash: &[u8; 32],
