@@ -25,6 +25,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use crate::config::{AdminRole, Config};
 use crate::domain::clock::{Clock, SharedClock, SystemClock};
 use crate::domain::duration;
@@ -279,7 +281,13 @@ impl Parts {
             let router =
                 oauth::issuer_router(issuer.clone(), Placement::OwnListener, observer, callers.clone());
             let timeouts = ClientTimeouts { keep_alive: role.keep_alive, ..ClientTimeouts::default() };
-            listeners.push(self.local(workers, sockets, (ISSUER, timeouts), router)?);
+            listeners.push(self.local(
+                workers,
+                sockets,
+                (ISSUER, timeouts),
+                router,
+                &role.trusted_proxies,
+            )?);
         }
         let at_root = config.issuer.as_ref().is_some_and(|role| role.issuer.root_paths);
         for listener in &config.inbound {
@@ -318,14 +326,14 @@ impl Parts {
         let timeouts = ClientTimeouts::default();
         if config.local_api.is_some() {
             let router = endpoints::local_api::router(credentials.values().cloned());
-            listeners.push(self.local(workers, sockets, (LOCAL_API, timeouts), router)?);
+            listeners.push(self.local(workers, sockets, (LOCAL_API, timeouts), router, &[])?);
         }
         if let Some(role) = &config.admin {
             let guard = admin::guard(role, &config.state_dir)?;
             self.watch_admin_token(role, &config.state_dir, guard.tokens());
             let status = status::status(&authorities, &credentials, sockets);
             let router = endpoints::admin::router(issuer.clone(), status, guard);
-            listeners.push(self.local(workers, sockets, (ADMIN, timeouts), router)?);
+            listeners.push(self.local(workers, sockets, (ADMIN, timeouts), router, &[])?);
         }
         if config.probes.is_some() {
             let ready = self.ready.clone();
@@ -337,7 +345,7 @@ impl Parts {
                 credentials,
             };
             let router = probes::router(self.metrics.clone(), conditions.judged_by(&config.readiness));
-            listeners.push(self.local(workers, sockets, (PROBES, timeouts), router)?);
+            listeners.push(self.local(workers, sockets, (PROBES, timeouts), router, &[])?);
         }
         Ok((listeners, issuer))
     }
@@ -355,6 +363,7 @@ impl Parts {
         sockets: &Sockets,
         (name, timeouts): (&'static str, ClientTimeouts),
         router: axum::Router,
+        trusted_proxies: &[IpNet],
     ) -> Result<(String, Listener), StartError> {
         let role = match name {
             PROBES => Role::Probes,
@@ -364,7 +373,7 @@ impl Parts {
         };
         let metrics = Arc::new(self.metrics.requests(role, name));
         let paths = if name == ADMIN { Paths::WithIds } else { Paths::Normal };
-        let serve = || LocalService::new(router.clone(), metrics.clone(), paths);
+        let serve = || LocalService::new(router.clone(), metrics.clone(), paths).behind(trusted_proxies);
         let served = workers.listen(sockets.get(&Socket::Own(name))?, &metrics, timeouts, serve);
         let served = served.map_err(StartError::Workers)?;
         Ok((name.to_owned(), served))

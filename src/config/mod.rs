@@ -30,6 +30,8 @@ pub use environment::{Environment, process_environment};
 pub use import_plgd::{Imported, import_plgd};
 pub use problem::{Problem, Problems};
 
+use ipnet::IpNet;
+
 use crate::domain::listen::Listen;
 use crate::domain::secret::SecretString;
 use crate::proxy::{inbound, outbound};
@@ -127,6 +129,8 @@ pub struct IssuerRole {
     pub issuer: issuer::Config,
     /// Names of the authorities whose users may call the tokens API.
     pub authorities: Vec<String>,
+    /// Proxies in front of its own listener.
+    pub trusted_proxies: Vec<IpNet>,
 }
 
 /// A configuration that can be run.

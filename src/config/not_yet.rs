@@ -42,7 +42,6 @@ pub(super) const KEYS: &[&str] = &[
     "issuer.clients[].registry",
     "issuer.plans",
     "issuer.tls",
-    "issuer.trustedProxies",
     "localApi.tls",
     "outbound[].throttle",
     "outbound[].tls",

@@ -128,6 +128,13 @@ impl Story {
         self.client.map(|_| self.client())
     }
 
+    /// The client's address for what counts by addresses: the peer's own, or that of the client behind a proxy, whose port is
+    /// not known.
+    #[must_use]
+    pub fn client_address(&self, peer: SocketAddr) -> SocketAddr {
+        self.client_behind_proxy().map_or(peer, |client| SocketAddr::new(client, 0))
+    }
+
     /// Writes the story, extended by what the sidecar itself saw, in place of what the request says.
     ///
     /// # Errors

@@ -354,7 +354,9 @@ impl ProxyHttp for Inbound {
                     return Err(Error::new(ErrorType::InternalError));
                 };
                 ctx.is_own = true;
-                local::answer(session, &own.router, &path, connection.peer, &mut ctx.access).await?;
+                let peer =
+                    ctx.story.as_ref().map_or(connection.peer, |it| it.client_address(connection.peer));
+                local::answer(session, &own.router, &path, peer, &mut ctx.access).await?;
                 Ok(true)
             }
             Err(refusal) => {

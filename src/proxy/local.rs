@@ -14,6 +14,7 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, Method, Request, header};
 use http_body::Body as _;
 use http_body_util::BodyExt;
+use ipnet::IpNet;
 use pingora::http::ResponseHeader;
 use pingora::proxy::{ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
@@ -21,6 +22,7 @@ use tower::ServiceExt;
 
 use super::access::Access;
 use super::fault::Fault;
+use super::forwarded::Story;
 use super::respond::Answer;
 use super::{failure, head};
 use crate::domain::path::{AmbiguousPath, NormalPath};
@@ -152,6 +154,7 @@ pub struct LocalService {
     router: Router,
     metrics: Arc<RequestMetrics>,
     paths: Paths,
+    trusted_proxies: Vec<IpNet>,
 }
 
 /// Which paths a listener takes.
@@ -190,7 +193,13 @@ impl LocalService {
     /// A service that answers everything by `router`.
     #[must_use]
     pub fn new(router: Router, metrics: Arc<RequestMetrics>, paths: Paths) -> Self {
-        Self { router, metrics, paths }
+        Self { router, metrics, paths, trusted_proxies: Vec::new() }
+    }
+
+    /// The same behind these proxies: what they say of their clients counts.
+    #[must_use]
+    pub fn behind(self, trusted_proxies: &[IpNet]) -> Self {
+        Self { trusted_proxies: trusted_proxies.to_vec(), ..self }
     }
 
     async fn respond(&self, session: &mut Session, access: &mut Access) -> pingora::Result<()> {
@@ -200,7 +209,12 @@ impl LocalService {
             Ok((state, path))
         });
         match judged {
-            Ok((state, path)) => answer(session, &self.router, &path, state.peer, access).await,
+            Ok((state, path)) => {
+                let story =
+                    Story::read(&session.req_header().headers, state.peer.ip(), &self.trusted_proxies);
+                access.client = story.client_behind_proxy();
+                answer(session, &self.router, &path, story.client_address(state.peer), access).await
+            }
             Err(fault) => refuse(session, access, fault).await,
         }
     }

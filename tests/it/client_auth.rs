@@ -137,6 +137,31 @@ async fn a_secret_that_nobody_guesses_is_never_delayed() {
     sidecar.stop().await;
 }
 
+/// What a trusted proxy says of its clients counts, and what anybody else says does not.
+#[tokio::test(flavor = "multi_thread")]
+async fn failures_are_counted_for_the_client_behind_a_trusted_proxy() {
+    let secret = "sixteen bytes or more";
+    for (trusted, owner_is) in [("127.0.0.0/8", 200), ("10.0.0.0/8", 429)] {
+        let builder = Sidecar::builder().secret_file("legacy", "legacy", secret);
+        let issuer = format!(
+            "  trustedProxies: [{trusted}]\n  clients: [{{ id: legacy, secretFile: \"@DIR@/legacy\" }}]\n"
+        );
+        let sidecar = builder.start(&yaml(&issuer)).await;
+        let from = async |secret: &str, address: &str| {
+            logs::remember_client_secret("legacy", secret);
+            let authorization = basic("legacy", secret);
+            let headers = [("Authorization", authorization.as_str()), ("X-Forwarded-For", address)];
+            ask(&sidecar, &[], &headers).await.status
+        };
+        for _ in 0..5 {
+            assert_eq!(from("a guess of mine", "198.51.100.7").await, 401);
+        }
+        assert_eq!(from(secret, "198.51.100.7").await, 429, "{trusted}");
+        assert_eq!(from(secret, "192.0.2.1").await, owner_is, "{trusted}");
+        sidecar.stop().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_wrong_secrets_fails_no_request_of_good_clients() {
     let builder = Sidecar::builder();

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{Algorithm, default_keep_alive, seconds};
-use crate::config::address::{HttpUrl, IssuerUrl, ListenAddress};
+use crate::config::address::{HttpUrl, IssuerUrl, ListenAddress, Network};
 use crate::config::name::{Audience, ClaimName, ClientId, Name, Scope, ServerName};
 use crate::config::value::{FilePath, GoDuration, Timestamp};
 
@@ -67,6 +67,11 @@ pub(in crate::config) struct Issuer {
     /// ends it.
     #[serde(default = "default_secret_grace")]
     pub secret_grace: GoDuration,
+    /// Proxies in front of the issuer's own listener, as networks or addresses: the client that they name
+    /// (`X-Forwarded-For`, `Forwarded`) is the one whose failures are counted and that stands in the audit log. On an
+    /// inbound listener its own `trustedProxies` count.
+    #[serde(default)]
+    pub trusted_proxies: Vec<Network>,
     /// The clients that may ask for tokens.
     #[serde(default)]
     pub clients: Vec<Client>,

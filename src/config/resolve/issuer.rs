@@ -120,6 +120,7 @@ pub(super) fn resolve(resolver: &mut Resolver<'_>, path: &KeyPath, raw: raw::Iss
             user_issuers: Vec::new(),
         },
         authorities,
+        trusted_proxies: raw.trusted_proxies.into_iter().map(|network| network.0).collect(),
     })
 }
 
