@@ -5,6 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::clock::UnixTime;
 use super::hash::sha256;
@@ -24,6 +26,31 @@ impl TokenId {
         let mut id = [0; 16];
         id.copy_from_slice(&sha256(jti.as_bytes())[..16]);
         Self(id)
+    }
+}
+
+/// A client id as a public list names it: by its SHA-256, so that the list does not say which clients there are. Written in
+/// base64url without padding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HashedClientId([u8; 32]);
+
+impl HashedClientId {
+    /// The hash of a client id.
+    #[must_use]
+    pub fn of(client_id: &str) -> Self {
+        Self(sha256(client_id.as_bytes()))
+    }
+
+    /// Reads what [`Display`](fmt::Display) writes.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Some(Self(URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok()?))
+    }
+}
+
+impl fmt::Display for HashedClientId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&URL_SAFE_NO_PAD.encode(self.0))
     }
 }
 
@@ -99,6 +126,7 @@ impl ClientEnd {
 pub struct Revoked {
     tokens: HashSet<TokenId>,
     clients: HashMap<String, ClientEnd>,
+    hashed: HashMap<HashedClientId, ClientEnd>,
     expiries: Arc<HashMap<String, UnixTime>>,
 }
 
@@ -106,7 +134,13 @@ impl Revoked {
     /// Revoked are the tokens with these ids, and what the end of its client covers.
     #[must_use]
     pub fn new(tokens: HashSet<TokenId>, clients: HashMap<String, ClientEnd>) -> Self {
-        Self { tokens, clients, expiries: Arc::default() }
+        Self { tokens, clients, hashed: HashMap::new(), expiries: Arc::default() }
+    }
+
+    /// The same, and what the ends of these clients cover, whose ids are known by their hash only.
+    #[must_use]
+    pub fn with_hashed(self, hashed: HashMap<HashedClientId, ClientEnd>) -> Self {
+        Self { hashed, ..self }
     }
 
     /// The same, and from these times on every token of these clients.
@@ -120,9 +154,16 @@ impl Revoked {
     pub fn covers(&self, token: &Issued<'_>, now: UnixTime) -> bool {
         self.tokens.contains(&token.token)
             || token.client_id.is_some_and(|id| {
-                self.clients.get(id).is_some_and(|end| end.covers(token.at, token.after_end))
+                let covers = |end: &ClientEnd| end.covers(token.at, token.after_end);
+                self.clients.get(id).is_some_and(covers)
+                    || self.hashed_end(id).is_some_and(covers)
                     || self.expiries.get(id).is_some_and(|expiry| *expiry <= now)
             })
+    }
+
+    fn hashed_end(&self, client_id: &str) -> Option<&ClientEnd> {
+        // Most lists name no client: then nothing is hashed.
+        if self.hashed.is_empty() { None } else { self.hashed.get(&HashedClientId::of(client_id)) }
     }
 
     /// The mark that a token of a client needs if it is issued with this `iat`; none when it needs none.
@@ -169,6 +210,22 @@ mod tests {
         assert!(covers("two", Some("a"), 100) && covers("two", Some("a"), i64::MIN));
         assert!(!covers("two", Some("a"), 101) && !covers("two", Some("b"), 1) && !covers("two", None, 1));
         assert!(!Revoked::default().covers(&issued("one", Some("a"), 1), NOW));
+    }
+
+    #[test]
+    fn a_client_may_be_named_by_the_hash_of_its_id() {
+        let id = HashedClientId::of("a");
+        assert_eq!(id.to_string(), "ypeBEsobvcr6wjGzmiPcTaeG7_gUfE5yuYB3ha_uSLs");
+        assert_eq!(HashedClientId::parse(&id.to_string()), Some(id));
+        for other in ["", "a", "ypeBEsobvcr6wjGzmiPcTaeG7_gUfE5yuYB3ha_uSLs=", "AAAA"] {
+            assert_eq!(HashedClientId::parse(other), None, "{other}");
+        }
+        let hashed = HashMap::from([(id, ClientEnd { until: UnixTime(100), marked: None })]);
+        let revoked = Revoked::default().with_hashed(hashed);
+        assert!(revoked.covers(&issued("one", Some("a"), 100), NOW));
+        assert!(!revoked.covers(&issued("one", Some("a"), 101), NOW));
+        assert!(!revoked.covers(&issued("one", Some("b"), 1), NOW));
+        assert!(!revoked.covers(&issued("one", None, 1), NOW));
     }
 
     #[test]

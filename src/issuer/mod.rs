@@ -54,7 +54,7 @@ pub use error::{OpenError, TokenError};
 pub use grants::refresh_token::LIFETIME as REFRESH_TOKEN_LIFETIME;
 pub use introspection::{Introspection, IntrospectionRequest};
 pub use refused::Refused;
-pub use revocation::{RevocationList, RevocationRequest};
+pub use revocation::{ListedClients, RevocationList, RevocationRequest};
 pub use secret_files::SecretFiles;
 pub use signing_keys::{KeyView, RotateError, RotateNow};
 use token_format::{ByAudience, ScopeClaim, TokenType};
@@ -101,6 +101,8 @@ pub struct Config {
     pub max_assertion_lifetime: Duration,
     /// The issuers whose users are trusted: by the tokens API, or to exchange their JWTs. Our own is none of them.
     pub user_issuers: Vec<String>,
+    /// How the public list of revoked tokens names clients.
+    pub listed_clients: ListedClients,
 }
 
 impl Config {
@@ -130,6 +132,7 @@ pub struct Issuer {
     clients: clients::Clients,
     client_auth: client_auth::ClientAuth,
     secret_files: secret_files::LiveSecretFiles,
+    listed_clients: ListedClients,
     keys: signing_keys::SigningKeys,
     revocations: revocation::Revocations,
     lapses: expiry::Lapses,
@@ -171,6 +174,7 @@ impl Issuer {
             clients,
             client_auth,
             secret_files: secret_files::LiveSecretFiles::new(config.secret_files),
+            listed_clients: config.listed_clients,
             keys,
             revocations,
             lapses: expiry::Lapses::default(),
@@ -307,7 +311,7 @@ impl Issuer {
     /// # Errors
     /// [`TokenError::Signing`].
     pub fn revocation_list(&self) -> Result<RevocationList, TokenError> {
-        self.revocations.list(&self.url, &self.keys, self.clock.now())
+        self.revocations.list(&self.url, self.listed_clients, &self.keys, self.clock.now())
     }
 
     /// The registered client that a request names, whether or not it proves to be that client. For the audit line:

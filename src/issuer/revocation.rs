@@ -17,7 +17,9 @@ use super::token_request::{Credentials, Parameters};
 use super::{Profile, TokenError};
 use crate::domain::clock::UnixTime;
 use crate::domain::hash::sha256;
-use crate::domain::revoked::{AFTER_END, ClientEnd, EndMark, Marked, Revoked, RevokedNow, TokenId};
+use crate::domain::revoked::{
+    AFTER_END, ClientEnd, EndMark, HashedClientId, Marked, Revoked, RevokedNow, TokenId,
+};
 use crate::domain::secret::{ExposeSecret, SecretString};
 use crate::jose::verify::Jws;
 use crate::store::tokens as store;
@@ -41,6 +43,16 @@ const MAX_PER_SHARED_CLIENT: usize = 50_000;
 
 /// How many single tokens the list names at most, of all clients: verifiers read no more than 8 MiB of it.
 const MAX_LISTED: usize = if cfg!(test) { 4000 } else { 120_000 };
+
+/// How the public list names the clients whose tokens were ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ListedClients {
+    /// By the SHA-256 of their ids: the list does not say which clients there are.
+    #[default]
+    Hashed,
+    /// By their ids, for verifiers that do not know hashes.
+    Named,
+}
 
 /// A revocation request (RFC 7009 §2.1), well-formed but not yet authenticated.
 #[derive(Debug)]
@@ -119,8 +131,9 @@ pub(super) struct Revocable {
 /// The list of revoked tokens, signed.
 #[derive(Clone, Debug)]
 pub struct RevocationList {
-    /// A JWT with the claims `iss`, `iat`, `revoked` (`jti`s), `not_before` (per client the `iat` up to which all are) and
-    /// `marked` (per client the mark of tokens that were issued after the end, whatever their `iat` says).
+    /// A JWT with the claims `iss`, `iat`, `revoked` (`jti`s), `not_before_sha256` (per hash of a client id the `iat` up to
+    /// which all are) and `marked_sha256` (per hash the mark of tokens that were issued after the end, whatever their `iat`
+    /// says); or `not_before` and `marked`, per client id.
     pub jwt: Bytes,
     /// Changes when the list does, not with each signature.
     pub etag: HeaderValue,
@@ -341,6 +354,7 @@ impl Revocations {
     pub(super) fn list(
         &self,
         issuer: &str,
+        listed: ListedClients,
         keys: &SigningKeys,
         now: UnixTime,
     ) -> Result<RevocationList, TokenError> {
@@ -353,7 +367,7 @@ impl Revocations {
         {
             return Ok(list.clone());
         }
-        let list = sign(published(&known, self.max_per_client, now), issuer, keys, now)?;
+        let list = sign(published(&known, self.max_per_client, now), (issuer, listed), keys, now)?;
         *signed = Some(Signed { of: known, at: now, list: list.clone() });
         Ok(list)
     }
@@ -424,24 +438,39 @@ fn published(
 
 fn sign(
     (single, clients): (Vec<&str>, HashMap<&str, ClientEnd>),
-    issuer: &str,
+    (issuer, listed): (&str, ListedClients),
     keys: &SigningKeys,
     now: UnixTime,
 ) -> Result<RevocationList, TokenError> {
-    let not_before: BTreeMap<&str, i64> =
-        clients.iter().map(|(client, end)| (*client, end.until.0)).collect();
+    let name = |client: &str| match listed {
+        ListedClients::Hashed => HashedClientId::of(client).to_string(),
+        ListedClients::Named => client.to_owned(),
+    };
+    let not_before: BTreeMap<String, i64> =
+        clients.iter().map(|(client, end)| (name(client), end.until.0)).collect();
     let marked = clients.iter().filter_map(|(client, end)| {
         let Marked { mark, until } = end.marked?;
         let mark = mark.to_string();
         let is_bounded = until.0 > i64::MIN;
         let exception =
             if is_bounded { json!({ "mark": mark, "not_before": until.0 }) } else { json!({ "mark": mark }) };
-        Some((*client, exception))
+        Some((name(client), exception))
     });
-    let marked: BTreeMap<&str, Value> = marked.collect();
-    let mut claims = json!({ "iss": issuer, "iat": now.0, "revoked": single, "not_before": not_before });
+    let marked: BTreeMap<String, Value> = marked.collect();
+    let mut claims = json!({ "iss": issuer, "iat": now.0, "revoked": single, "not_before": {} });
+    let (ends, exceptions) = match listed {
+        ListedClients::Hashed => ("not_before_sha256", "marked_sha256"),
+        ListedClients::Named => ("not_before", "marked"),
+    };
+    if !not_before.is_empty() {
+        if listed == ListedClients::Hashed {
+            // A verifier that does not know hashes must not take the list for one without ends: to it this is malformed.
+            claims["not_before"] = json!([]);
+        }
+        claims[ends] = json!(not_before);
+    }
     if !marked.is_empty() {
-        claims["marked"] = json!(marked);
+        claims[exceptions] = json!(marked);
     }
     let jwt = keys.sign(TYP, &claims, LIST_LIFETIME).map_err(|_| TokenError::Signing)?;
     let content = json!([single, not_before, marked]).to_string();

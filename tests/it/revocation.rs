@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use m2m_sidecar::domain::revoked::HashedClientId;
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -248,6 +249,18 @@ async fn a_list_revokes_single_tokens_and_all_of_a_client_up_to_a_time() {
     becomes(&sidecar, &one, is(401, "revoked")).await;
     assert_eq!(judge(&sidecar, &old).await, is(401, "revoked"));
     assert_eq!(judge(&sidecar, &new).await, is(200, "-"));
+    // The same of an issuer that does not say which clients there are.
+    let other = authority.token().claim("jti", "4").claim("client_id", "d").claim("iat", now() - 100).sign();
+    becomes(&sidecar, &other, is(200, "-")).await;
+    let hashed = ["c", "d"].map(|id| HashedClientId::of(id).to_string());
+    let ends = json!({ (&hashed[0]): now() - 50, (&hashed[1]): now() - 50 });
+    authority.publish_list(json!({
+        "iss": authority.issuer(), "iat": now(), "revoked": [], "not_before": [], "not_before_sha256": ends,
+    }));
+    becomes(&sidecar, &other, is(401, "revoked")).await;
+    assert_eq!(judge(&sidecar, &old).await, is(401, "revoked"));
+    assert_eq!(judge(&sidecar, &new).await, is(200, "-"));
+    becomes(&sidecar, &one, is(200, "-")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -67,6 +67,11 @@ pub(in crate::config) struct Issuer {
     /// ends it.
     #[serde(default = "default_secret_grace")]
     pub secret_grace: GoDuration,
+    /// How the public list of revoked tokens names clients whose tokens were ended as a whole. `hashed`: by the SHA-256 of
+    /// the client id. `named`: by the id, which everybody can read; for sidecars of versions before 0.2, which refuse a
+    /// list with hashes and keep to the last one that they know.
+    #[serde(default)]
+    pub revocation_list: RevocationListClients,
     /// Proxies in front of the issuer's own listener, as networks or addresses: the client that they name
     /// (`X-Forwarded-For`, `Forwarded`) is the one whose failures are counted and that stands in the audit log. On an
     /// inbound listener its own `trustedProxies` count.
@@ -75,6 +80,17 @@ pub(in crate::config) struct Issuer {
     /// The clients that may ask for tokens.
     #[serde(default)]
     pub clients: Vec<Client>,
+}
+
+/// How the public list of revoked tokens names clients.
+#[derive(Clone, Copy, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::config) enum RevocationListClients {
+    /// By the SHA-256 of the client id.
+    #[default]
+    Hashed,
+    /// By the client id.
+    Named,
 }
 
 fn default_authorities() -> Vec<Name> {

@@ -26,7 +26,8 @@ pub(super) use inbound::{
     CorsPreflight, Inbound, Limits, Mode, Per, Rule, Scalar, default_identity_headers,
 };
 pub(super) use issuer::{
-    AudienceSettings, Client, GrantType, Issuer, JwtPrivateKey, Profile, ScopeClaim, TokenType,
+    AudienceSettings, Client, GrantType, Issuer, JwtPrivateKey, Profile, RevocationListClients, ScopeClaim,
+    TokenType,
 };
 pub(super) use outbound::{
     AuthMethod, Credential, ForwardProxy, LocalApi, Other, Outbound, Refusal, RotateSecret,

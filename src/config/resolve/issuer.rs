@@ -16,7 +16,7 @@ use crate::domain::scope::ScopeSet;
 use crate::domain::secret::{ExposeSecret, SecretString};
 use crate::issuer::client::{Authentication, Client, Secret};
 use crate::issuer::token_format::ByAudience;
-use crate::issuer::{self, Profile, RESERVED_CLAIMS, SecretFiles, client_secret};
+use crate::issuer::{self, ListedClients, Profile, RESERVED_CLAIMS, SecretFiles, client_secret};
 use crate::jose::sign::SigningKey;
 use crate::verifier::AuthorityConfig;
 
@@ -118,6 +118,10 @@ pub(super) fn resolve(resolver: &mut Resolver<'_>, path: &KeyPath, raw: raw::Iss
             client_jwks_ca,
             max_assertion_lifetime: raw.max_assertion_lifetime.0,
             user_issuers: Vec::new(),
+            listed_clients: match raw.revocation_list {
+                raw::RevocationListClients::Hashed => ListedClients::Hashed,
+                raw::RevocationListClients::Named => ListedClients::Named,
+            },
         },
         authorities,
         trusted_proxies: raw.trusted_proxies.into_iter().map(|network| network.0).collect(),

@@ -1,8 +1,10 @@
 //! An issuer's signed list of revoked tokens, fetched again and again.
 //!
 //! A JWT of `typ` `m2m-revocations+jwt`, signed by a key of the issuer, with the claims `iss`, `iat`, `revoked` (a list of
-//! `jti`s) and `not_before` (per client id: tokens whose `iat` is not after this time are revoked). `marked` has exceptions
-//! (per client id: tokens with this `mark` in the claim `m2m_after_end` were issued after the end, under a clock that was
+//! `jti`s) and `not_before` (per client id: tokens whose `iat` is not after this time are revoked). An issuer that does not
+//! tell which clients there are has the same in `not_before_sha256`, per SHA-256 of a client id in base64url; `not_before` is
+//! then an empty list, so that a verifier that does not know this form takes no such list for one without ends.
+//! `marked` and `marked_sha256` have exceptions (per client id, or hash of one: tokens with this `mark` in the claim `m2m_after_end` were issued after the end, under a clock that was
 //! set back; of these, those whose `iat` is not after its own `not_before` are revoked). The list is fetched with
 //! `If-None-Match`, so that an unchanged one costs little. The last one is kept on disk.
 
@@ -23,7 +25,7 @@ use crate::domain::claims::Claims;
 use crate::domain::clock::UnixTime;
 use crate::domain::hash::sha256;
 use crate::domain::reason::Reason;
-use crate::domain::revoked::{ClientEnd, EndMark, Marked, Revoked, TokenId};
+use crate::domain::revoked::{ClientEnd, EndMark, HashedClientId, Marked, Revoked, TokenId};
 use crate::http_client::{HttpClient, place};
 use crate::jose::key_set::KeySet;
 use crate::jose::live_keys::Keys;
@@ -337,14 +339,26 @@ fn read(claims: &Claims, issuer: &str) -> Result<(Revoked, i64), &'static str> {
         Some(Value::Object(members)) => Ok(Some(members)),
         Some(_) => Err(MALFORMED),
     };
-    let (ends, exceptions) = (members("not_before")?, members("marked")?);
-    let clients = ends.into_iter().flatten().map(|(client, until)| {
-        let exception = exceptions.and_then(|marked| marked.get(client));
-        let marked = exception.map(|exception| marked(exception).ok_or(())).transpose().ok()?;
-        Some((client.clone(), ClientEnd { until: UnixTime(until.as_i64()?), marked }))
-    });
-    let clients: HashMap<_, _> = clients.collect::<Option<_>>().ok_or(MALFORMED)?;
-    Ok((Revoked::new(tokens, clients), issued_at))
+    let ends = |not_before, marks| -> Result<Vec<(&String, ClientEnd)>, &'static str> {
+        let (ends, exceptions) = (members(not_before)?, members(marks)?);
+        let ends = ends.into_iter().flatten().map(|(client, until)| {
+            let exception = exceptions.and_then(|marked| marked.get(client));
+            let marked = exception.map(|exception| marked(exception).ok_or(())).transpose().ok()?;
+            Some((client, ClientEnd { until: UnixTime(until.as_i64()?), marked }))
+        });
+        ends.collect::<Option<_>>().ok_or(MALFORMED)
+    };
+    let hashed = ends("not_before_sha256", "marked_sha256")?;
+    let hashed = hashed.into_iter().map(|(client, end)| Some((HashedClientId::parse(client)?, end)));
+    let hashed: HashMap<_, _> = hashed.collect::<Option<_>>().ok_or(MALFORMED)?;
+    let is_empty_list = claims.get("not_before").and_then(Value::as_array).is_some_and(Vec::is_empty);
+    let clients = if is_empty_list && !hashed.is_empty() {
+        HashMap::new()
+    } else {
+        let named = ends("not_before", "marked")?.into_iter();
+        named.map(|(client, end)| (client.clone(), end)).collect()
+    };
+    Ok((Revoked::new(tokens, clients).with_hashed(hashed), issued_at))
 }
 
 fn marked(exception: &Value) -> Option<Marked> {
@@ -377,7 +391,27 @@ mod tests {
         assert!(
             covers("b", Some("d"), 3, "00000000000000ff") && !covers("b", Some("d"), 4, "00000000000000ff")
         );
+        let (c, d) = (HashedClientId::of("c"), HashedClientId::of("d"));
+        let hashed = format!(
+            r#"{{"iss":"i","iat":5,"revoked":["a"],"not_before":[],"not_before_sha256":{{"{c}":7,"{d}":7}},
+                 "marked_sha256":{{"{d}":{{"mark":"00000000000000ff","not_before":3}}}}}}"#
+        );
+        let (revoked, _) = list(&hashed).unwrap();
+        let covers = |client_id, at, mark| {
+            let (token, after_end) = (TokenId::of("b"), EndMark::parse(mark));
+            let issued = Issued { token, client_id: Some(client_id), at: UnixTime(at), after_end };
+            revoked.covers(&issued, UnixTime(9))
+        };
+        assert!(covers("c", 7, "") && !covers("c", 8, "") && !covers("e", 7, ""));
+        assert!(covers("d", 7, "") && covers("d", 3, "00000000000000ff"));
+        assert!(!covers("d", 4, "00000000000000ff"));
+        let both = format!(
+            r#"{{"iss":"i","iat":5,"revoked":[],"not_before":{{"c":7}},"not_before_sha256":{{"{c}":7}}}}"#
+        );
+        assert!(list(&both).is_ok());
         for bad in [
+            r#"{"iss":"i","iat":5,"revoked":[],"not_before_sha256":{"c":7}}"#,
+            r#"{"iss":"i","iat":5,"revoked":[],"not_before":[],"not_before_sha256":{}}"#,
             r#"{"iss":"j","iat":5,"revoked":[]}"#,
             r#"{"iat":5,"revoked":[]}"#,
             r#"{"iss":"i","revoked":[]}"#,

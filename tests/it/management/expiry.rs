@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use m2m_sidecar::domain::clock::{Clock, UnixTime};
+use m2m_sidecar::domain::revoked::HashedClientId;
 use serde_json::{Value, json};
 
 use super::clock::{claims, introspect, list};
@@ -22,6 +23,16 @@ async fn world() -> (World, Arc<MovableClock>) {
 fn after(clock: &MovableClock, seconds: i64) -> (i64, String) {
     let time = UnixTime(clock.now().0 + seconds);
     (time.0, time.to_rfc3339().expect("a time"))
+}
+
+/// Whether the public list says that all tokens of a client have ended. It never says which client that is.
+async fn lists_end_of(world: &World, client_id: &str) -> bool {
+    let list = list(world).await;
+    assert!(!list.to_string().contains(client_id), "{list}");
+    let ends = list["not_before_sha256"][HashedClientId::of(client_id).to_string()].is_i64();
+    // A verifier that does not know hashes takes the list for malformed, not for one without ends.
+    assert!(!ends || list["not_before"] == json!([]), "{list}");
+    ends
 }
 
 async fn expire(world: &World, at: impl Into<Value>) {
@@ -74,7 +85,7 @@ async fn from_its_expiry_on_every_token_of_a_client_is_revoked_here_and_in_the_l
     clock.forward(Duration::from_secs(101));
     assert_eq!(world.judge(&first).await, is(401, "revoked"));
     assert_eq!(error(&world.token("meter", &secret).await), is(401, "invalid_client"));
-    until("the list says so", async || list(&world).await["not_before"]["meter"].is_i64()).await;
+    until("the list says so", async || lists_end_of(&world, "meter").await).await;
 
     // A client that is prolonged is not the same as one that never ended.
     expire(&world, Value::Null).await;
@@ -124,7 +135,7 @@ async fn a_client_that_expires_while_the_sidecar_is_down_loses_its_tokens() {
     let sidecar = super::files(builder).start(&super::yaml(&upstream)).await;
     let world = World { upstream, sidecar };
     assert_eq!(world.judge(&token).await, is(401, "revoked"));
-    assert!(list(&world).await["not_before"]["meter"].is_i64());
+    assert!(lists_end_of(&world, "meter").await);
     expire(&world, Value::Null).await;
     assert_eq!(world.judge(&token).await, is(401, "revoked"));
 }
@@ -145,7 +156,7 @@ async fn a_client_of_the_configuration_loses_its_tokens_when_it_expires_or_is_di
         world = World { upstream, sidecar };
         clock.forward(Duration::from_secs(100));
         assert_eq!(world.judge(&token).await, is(401, "revoked"), "{end}");
-        until("the list says so", async || list(&world).await["not_before"]["configured"].is_i64()).await;
+        until("the list says so", async || lists_end_of(&world, "configured").await).await;
         // Without its end again.
         let upstream = world.upstream;
         let builder = world.sidecar.stop_keeping_state().await.clock(clock.clone());
@@ -153,4 +164,19 @@ async fn a_client_of_the_configuration_loses_its_tokens_when_it_expires_or_is_di
         world = World { upstream, sidecar };
         assert_eq!(world.judge(&token).await, is(401, "revoked"), "{end}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_public_list_names_clients_only_when_it_is_told_to() {
+    let upstream = crate::support::upstream::Upstream::start();
+    let builder = super::files(Sidecar::builder());
+    let yaml = super::yaml(&upstream);
+    let named = yaml.replacen("issuer:\n", "issuer:\n  revocationList: named\n", 1);
+    assert_ne!(named, yaml);
+    let world = World { sidecar: builder.start(&named).await, upstream };
+    world.create(meter()).await;
+    assert_eq!(world.call("DELETE", "/clients/meter", Value::Null).await.status, 204);
+    let list = list(&world).await;
+    assert!(list["not_before"]["meter"].is_i64() && list["marked"]["meter"].is_object(), "{list}");
+    assert!(list.get("not_before_sha256").is_none() && list.get("marked_sha256").is_none(), "{list}");
 }
