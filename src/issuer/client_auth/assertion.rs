@@ -1,5 +1,6 @@
 //! `private_key_jwt`: a JWT that the client signed with a key of its own (RFC 7523 §2.2 and §3).
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::client_keys::ClientKeys;
@@ -23,6 +24,7 @@ impl ClientAuth {
         client: &Client,
         keys: &ClientKeys,
         jws: &Jws<'_>,
+        verified: &AtomicUsize,
         now: UnixTime,
     ) -> Result<(), TokenError> {
         // An access token, or what else the client signs with this key, must not pass for an assertion (RFC 8725 §3.11).
@@ -34,7 +36,7 @@ impl ClientAuth {
         if jws.claimed_issuer() != Some(&client.id) {
             return Err(AssertionFault::Issuer.into());
         }
-        let claims = self.signed_claims(keys, jws).await?;
+        let claims = self.signed_claims(keys, jws, verified).await?;
         let (jti, expires_at) = self.check_claims(&claims, client, now)?;
         let id = sha256_parts(&[client.id.as_bytes(), jti.as_bytes()]);
         match self.store.use_assertion(&id, expires_at.plus(SKEW)).await {
@@ -46,9 +48,14 @@ impl ClientAuth {
 
     /// The claims, if a key of the client made the signature. A newer key set is asked for when it may have come to hold
     /// the key.
-    async fn signed_claims(&self, keys: &ClientKeys, jws: &Jws<'_>) -> Result<Claims, TokenError> {
+    async fn signed_claims(
+        &self,
+        keys: &ClientKeys,
+        jws: &Jws<'_>,
+        verified: &AtomicUsize,
+    ) -> Result<Claims, TokenError> {
         let known = self.keys.current(keys).await.ok_or(TokenError::ClientKeysUnavailable)?;
-        let fault = match judge(jws, &known) {
+        let fault = match judge(jws, &known, verified) {
             Ok(claims) => return Ok(claims),
             Err(fault) => fault,
         };
@@ -57,11 +64,11 @@ impl ClientAuth {
             AssertionFault::Signature => jws.kid().is_none(),
             _ => false,
         };
-        if !may_be_newer {
+        if !may_be_newer || matches!(keys, ClientKeys::Inline(_)) {
             return Err(fault.into());
         }
         match self.keys.newer(keys).await {
-            Ok(newer) => Ok(judge(jws, &newer)?),
+            Ok(newer) => Ok(judge(jws, &newer, verified)?),
             Err(_) => Err(TokenError::ClientKeysUnavailable),
         }
     }
@@ -104,11 +111,12 @@ impl ClientAuth {
     }
 }
 
-fn judge(jws: &Jws<'_>, keys: &KeySet) -> Result<Claims, AssertionFault> {
+fn judge(jws: &Jws<'_>, keys: &KeySet, verified: &AtomicUsize) -> Result<Claims, AssertionFault> {
     let candidates = keys.candidates(jws.kid(), jws.algorithm()).map_err(|why| match why {
         NoCandidate::UnknownKid => AssertionFault::UnknownKey,
         NoCandidate::Algorithm => AssertionFault::KeyAlgorithm,
     })?;
+    verified.fetch_add(candidates.len(), Ordering::Relaxed);
     let (claims, key) = jws.verified_claims(&candidates).ok_or(AssertionFault::Signature)?;
     if candidates.len() > 1 {
         keys.verified_by(key);

@@ -6,6 +6,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Map, Value};
 
@@ -77,12 +78,17 @@ impl ClientAuth {
         exchange: &Exchange,
         presented: &PresentedAssertion,
         jws: &Jws<'_>,
+        tried: &AtomicUsize,
     ) -> Result<Exchanged, TokenError> {
         if jws.claimed_issuer() == Some(&self.our_names[0]) {
             return Err(AssertionFault::OwnToken.into());
         }
         let verify = self.verify_foreign.get().ok_or(TokenError::ClientKeysUnavailable)?;
         let verified = verify(exchange.authorities.clone(), presented.jwt.clone()).await;
+        // Before the signature other reasons are told apart, and no key was tried.
+        if matches!(verified, Ok(_) | Err(Reason::Signature)) {
+            tried.fetch_add(1, Ordering::Relaxed);
+        }
         let claims = verified.map_err(|reason| match reason {
             Reason::Busy | Reason::KeysUnavailable | Reason::RevocationUnavailable => {
                 TokenError::ClientKeysUnavailable

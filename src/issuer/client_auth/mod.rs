@@ -9,12 +9,14 @@ pub(super) mod client_keys;
 pub(super) mod exchange;
 mod failures;
 mod fault;
+mod nobody;
 mod proven;
 mod secrets;
 mod slow_hash;
 mod used_secrets;
 
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -55,6 +57,7 @@ impl AuthenticatedClient {
 pub(super) struct ClientAuth {
     secrets: secrets::Secrets,
     keys: Arc<ClientKeySets>,
+    nobody: nobody::Nobody,
     verify_foreign: OnceLock<VerifyForeign>,
     store: Arc<dyn Store>,
     /// The names an assertion's `aud` may have for us: our URL and the token endpoint's.
@@ -70,6 +73,7 @@ impl ClientAuth {
         Self {
             secrets: secrets::Secrets::new(),
             keys: ClientKeySets::new(config.client_jwks_hosts.clone(), config.client_jwks_ca.clone()),
+            nobody: nobody::Nobody::new(),
             verify_foreign: OnceLock::new(),
             store,
             our_names: [config.url.clone(), token_endpoint],
@@ -118,17 +122,28 @@ impl ClientAuth {
                 let client = self.secrets.authenticate(clients, credentials, from, now).await?;
                 Ok(AuthenticatedClient { client, exchanged: None })
             }
-            Some(Credentials::Assertion(assertion)) => self.by_assertion(clients, assertion, now).await,
+            Some(Credentials::Assertion(assertion)) => {
+                let jws = Jws::parse(assertion.jwt.expose_secret()).map_err(AssertionFault::from)?;
+                let verified = AtomicUsize::new(0);
+                let judged = self.by_assertion(clients, assertion, &jws, &verified, now).await;
+                if judged.is_err() {
+                    // Whether there is such a client does not show in the time.
+                    self.nobody.verify(&jws, verified.load(Ordering::Relaxed));
+                }
+                judged
+            }
         }
     }
 
+    /// Counts in `verified` the keys that were tried.
     async fn by_assertion(
         &self,
         clients: &Clients,
         presented: &PresentedAssertion,
+        jws: &Jws<'_>,
+        verified: &AtomicUsize,
         now: UnixTime,
     ) -> Result<AuthenticatedClient, TokenError> {
-        let jws = Jws::parse(presented.jwt.expose_secret()).map_err(AssertionFault::from)?;
         let client = named(clients, presented, jws.claimed_issuer()).ok_or(AssertionFault::UnknownClient)?;
         if !client.is_usable(now) {
             return Err(AssertionFault::UnusableClient.into());
@@ -139,14 +154,14 @@ impl ClientAuth {
                 if !presented.named.is_empty() && !presented.named.contains(&client.id) {
                     return Err(AssertionFault::OtherClient.into());
                 }
-                self.verify_own(&client, keys, &jws, now).await?;
+                self.verify_own(&client, keys, jws, verified, now).await?;
                 None
             }
             Authentication::Exchange(exchange) => {
                 if !presented.named.contains(&client.id) {
                     return Err(AssertionFault::NotNamed.into());
                 }
-                Some(self.verify_foreign(exchange, presented, &jws).await?)
+                Some(self.verify_foreign(exchange, presented, jws, verified).await?)
             }
         };
         Ok(AuthenticatedClient { client, exchanged })

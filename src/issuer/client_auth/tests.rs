@@ -456,6 +456,59 @@ mod keys {
     }
 }
 
+/// Whatever is wrong, and whether or not there is such a client: two keys are tried.
+#[tokio::test]
+async fn assertions_of_unknown_clients_and_wrong_ones_do_the_same_operations() {
+    let world = World::new().await;
+    let (key, other) = (Algorithm::ES256, Algorithm::EdDSA);
+    let [own, own_too, strangers, of_other_kind] =
+        [key, key, key, other].map(|algorithm| SigningKey::generate(algorithm).unwrap());
+    let document = |keys: &[&SigningKey], extra: serde_json::Value| {
+        let keys: Vec<_> = keys.iter().map(|key| key.public_jwk()).collect();
+        let mut document = json!({"grant_types": ["client_credentials"], "jwks": {"keys": keys}});
+        document.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        document
+    };
+    world.add("keyed", document(&[&own], json!({})), Vec::new()).await;
+    world.add("changing", document(&[&own, &own_too], json!({})), Vec::new()).await;
+    world.add("off", document(&[&own], json!({"disabled": true})), Vec::new()).await;
+    world.add("over", document(&[&own], json!({"expires_at": NOW})), Vec::new()).await;
+    let claims = |id: &str| json!({"iss": id, "sub": id, "aud": crate::issuer::tests::URL, "exp": NOW + 60, "jti": "j"});
+    let ask = async |id: &str, typ: &str, key: &SigningKey| {
+        let jwt = key.sign(typ, &claims(id)).unwrap();
+        // As an attacker would write it, without the id of a key.
+        let jwt = {
+            use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+            let mut parts: Vec<String> = jwt.expose_secret().split('.').map(str::to_owned).collect();
+            let header: serde_json::Value =
+                serde_json::from_slice(&URL_SAFE_NO_PAD.decode(&parts[0]).unwrap()).unwrap();
+            parts[0] = URL_SAFE_NO_PAD.encode(json!({"alg": header["alg"], "typ": typ}).to_string());
+            SecretString::from(parts.join("."))
+        };
+        let named = vec![id.to_owned()];
+        let presented = Credentials::Assertion(PresentedAssertion { named, jwt });
+        let auth = &world.issuer.client_auth;
+        auth.nobody.verified.store(0, Ordering::Relaxed);
+        let answer = auth.authenticate(&world.issuer.clients, Some(&presented), None, UnixTime(NOW)).await;
+        (answer.unwrap_err().code(), auth.nobody.verified.load(Ordering::Relaxed))
+    };
+    let invalid = crate::domain::oauth::ErrorCode::InvalidClient;
+    for (id, typ, key, of_nobody) in [
+        ("nobody", "JWT", &strangers, 2),
+        ("nobody", "at+jwt", &strangers, 2),
+        ("configured", "JWT", &strangers, 2),
+        ("off", "JWT", &strangers, 2),
+        ("over", "JWT", &own, 2),
+        ("keyed", "at+jwt", &strangers, 2),
+        ("keyed", "JWT", &of_other_kind, 2),
+        ("nobody", "JWT", &of_other_kind, 2),
+        ("keyed", "JWT", &strangers, 1),
+        ("changing", "JWT", &strangers, 0),
+    ] {
+        assert_eq!(ask(id, typ, key).await, (invalid, of_nobody), "{id} {typ}");
+    }
+}
+
 #[test]
 fn an_assertion_shown_in_a_log_holds_no_jwt() {
     let shown =

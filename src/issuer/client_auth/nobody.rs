@@ -1,0 +1,51 @@
+//! Signatures that are verified for nobody: whether there is a client does not show in the time that a refusal takes.
+
+use crate::jose::key_set::KeySet;
+use crate::jose::verify::Jws;
+
+/// A key of each kind, whose private keys were thrown away.
+const KEYS: &[u8] = include_bytes!("nobodys_keys.json");
+/// So many keys are tried at least for an assertion that is refused: as many as a client has while it changes its key.
+const LEAST: usize = 2;
+
+/// Tries keys of nobody.
+pub(super) struct Nobody {
+    keys: Option<KeySet>,
+    #[cfg(test)]
+    pub(super) verified: std::sync::atomic::AtomicUsize,
+}
+
+impl Nobody {
+    pub(super) fn new() -> Self {
+        Self {
+            keys: KeySet::parse(KEYS).ok(),
+            #[cfg(test)]
+            verified: std::sync::atomic::AtomicUsize::new(0),
+        }
+    }
+
+    /// Tries keys until, with those that were tried before, they are enough.
+    pub(super) fn verify(&self, jws: &Jws<'_>, tried: usize) {
+        let candidates = self.keys.as_ref().and_then(|keys| keys.candidates(None, jws.algorithm()).ok());
+        let Some(&key) = candidates.as_ref().and_then(|keys| keys.first()) else { return };
+        for _ in tried..LEAST {
+            let _ = std::hint::black_box(jws.verified_claims(&[key]));
+            #[cfg(test)]
+            self.verified.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::jose::ALGORITHMS;
+
+    #[test]
+    fn there_is_a_key_for_every_algorithm() {
+        let nobody = Nobody::new();
+        for algorithm in ALGORITHMS {
+            assert!(nobody.keys.as_ref().unwrap().candidates(None, *algorithm).is_ok(), "{algorithm:?}");
+        }
+    }
+}
