@@ -20,11 +20,13 @@ pub(super) async fn introspect(
     WholeBody(body): WholeBody,
 ) -> Response {
     let request = IntrospectionRequest::parse(&headers, query.as_deref(), &body);
+    let mut asker = None;
     let result = match &request {
-        Ok(request) => issuer.introspect(request, address(&peer)).await,
+        Ok(request) => issuer.introspect(request, address(&peer), &mut asker).await,
         Err(error) => Err(*error),
     };
-    let client_id = request.as_ref().ok().and_then(|request| issuer.revoking_client(request));
+    let named = || request.as_ref().ok().and_then(|request| issuer.revoking_client(request));
+    let client_id = asker.map(|asker| asker.client_id).or_else(named);
     let refused = result.as_ref().err().map(|error| match &request {
         Ok(request) => issuer.refused_request(request, *error),
         Err(_) => issuer.refused_unread(&headers, &body, *error),

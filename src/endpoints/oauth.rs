@@ -21,12 +21,16 @@ use super::{
     JSON, NO_CACHE, NO_STORE, Peer, address, error_answer, line, method_not_allowed, not_found, shown,
 };
 use crate::domain::oauth::{ErrorCode, GrantType};
+use crate::domain::printable::excerpt;
 use crate::domain::secret::ExposeSecret;
 use crate::issuer::metadata::{
     AUTHORIZATION_SERVER_PATH, AUTHORIZE_PATH, INTROSPECT_PATH, JWKS_PATH, OPENID_CONFIGURATION_PATH,
     REVOCATIONS_PATH, REVOKE_PATH, TOKEN_PATH, TOKENS_PATH,
 };
 use crate::issuer::{Issuer, Outcome, Profile, Refused, TokenError, TokenRequest, TokenResponse};
+
+/// How much of an owner is shown in audit lines, in bytes.
+const LONGEST_OWNER: usize = 128;
 
 /// The largest token request.
 const MAX_BODY: usize = 64 * 1024;
@@ -190,8 +194,9 @@ impl TokenEndpoint {
         raw: (&HeaderMap, &[u8]),
         peer: &Peer,
     ) -> Result<TokenResponse, TokenError> {
+        let mut asker = None;
         let result = match &request {
-            Ok(request) => self.issuer.issue(request, address(peer)).await,
+            Ok(request) => self.issuer.issue_to(request, address(peer), &mut asker).await,
             Err(error) => Err(*error),
         };
         let refused = match (&request, &result) {
@@ -200,21 +205,30 @@ impl TokenEndpoint {
             (Err(_), Err(error)) => Some(self.issuer.refused_unread(raw.0, raw.1, *error)),
         };
         let request = request.as_ref().ok();
+        let (proven, owner) = asker.map(|asker| (asker.client_id, asker.owner)).unzip();
         let outcome = Outcome {
-            client_id: request.and_then(|request| self.issuer.named_client(request)),
+            // The one that proved who it is: the request's text may name another one as well.
+            client_id: proven.or_else(|| self.issuer.named_client(request?)),
             grant_type: request.and_then(TokenRequest::grant_type),
             error: result.as_ref().err().map(|error| error.code()),
         };
         let jti = result.as_ref().ok().map(|response| response.jti.as_str());
-        self.report(&outcome, jti, refused.unwrap_or_default(), peer);
+        self.report(&outcome, (owner.flatten().as_deref(), jti), refused.unwrap_or_default(), peer);
         result
     }
 
     /// Tells the audit log and the observer how a request ended.
-    fn report(&self, outcome: &Outcome, jti: Option<&str>, refused: Refused, peer: &Peer) {
+    fn report(
+        &self,
+        outcome: &Outcome,
+        (owner, jti): (Option<&str>, Option<&str>),
+        refused: Refused,
+        peer: &Peer,
+    ) {
         tracing::info!(
             target: "audit",
             client_id = outcome.client_id.as_deref().or(refused.client_id.as_deref()),
+            owner = owner.map(|owner| excerpt(owner.as_bytes(), LONGEST_OWNER).into_owned()),
             presented_id = refused.presented_id,
             grant_type = outcome.grant_type.map(GrantType::as_str),
             outcome = outcome.error.map_or("issued", ErrorCode::as_str),
@@ -234,7 +248,7 @@ impl TokenEndpoint {
         let error = ErrorCode::InvalidRequest;
         self.report(
             &Outcome { client_id: None, grant_type: None, error: Some(error) },
-            None,
+            (None, None),
             Refused { reason: description.to_owned(), ..Refused::default() },
             peer,
         );

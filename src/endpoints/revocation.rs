@@ -24,15 +24,17 @@ pub(super) async fn revoke(
     WholeBody(body): WholeBody,
 ) -> Response {
     let request = RevocationRequest::parse(&headers, query.as_deref(), &body);
+    let mut asker = None;
     let result = match &request {
-        Ok(request) => issuer.revoke(request, address(&peer)).await,
+        Ok(request) => issuer.revoke(request, address(&peer), &mut asker).await,
         Err(error) => Err(*error),
     };
     let refused = result.as_ref().err().map(|error| match &request {
         Ok(request) => issuer.refused_request(request, *error),
         Err(_) => issuer.refused_unread(&headers, &body, *error),
     });
-    let client_id = request.as_ref().ok().and_then(|request| issuer.revoking_client(request));
+    let named = || request.as_ref().ok().and_then(|request| issuer.revoking_client(request));
+    let client_id = asker.map(|asker| asker.client_id).or_else(named);
     record(client_id.as_deref(), &result, refused, &peer);
     match result {
         // RFC 7009 §2.2: also when there was nothing to revoke. The body means nothing; some clients parse it.

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::client_auth::AuthenticatedClient;
 use super::grants::refresh_token;
-use super::{Client, Issuer, RevocationRequest, TokenError};
+use super::{Asker, Client, Issuer, RevocationRequest, TokenError};
 use crate::domain::claims::Claims;
 use crate::domain::clock::UnixTime;
 use crate::domain::revoked::{AFTER_END, EndMark, Issued, TokenId};
@@ -38,9 +38,11 @@ impl Issuer {
         &self,
         request: &IntrospectionRequest,
         from: Option<IpAddr>,
+        asker: &mut Option<Asker>,
     ) -> Result<Introspection, TokenError> {
         let now = self.clock.now();
         let caller = self.authenticate(request.credentials(), from, now).await?;
+        *asker = Some(caller.asker());
         match refresh_token::hash_of(request.token()) {
             Some(hash) => self.introspect_refresh_token(&hash, &caller, now).await,
             None => Ok(self.introspect_access_token(request.token().expose_secret(), &caller, now)),

@@ -50,6 +50,7 @@ pub use client::Client;
 pub use client_auth::AssertionFault;
 pub use client_auth::client_keys::ClientKeySets;
 pub use client_auth::exchange::VerifyForeign;
+pub use client_auth::{Asker, AssertionFault};
 pub use error::{OpenError, TokenError};
 pub use grants::refresh_token::LIFETIME as REFRESH_TOKEN_LIFETIME;
 pub use introspection::{Introspection, IntrospectionRequest};
@@ -241,10 +242,24 @@ impl Issuer {
         request: &TokenRequest,
         from: Option<IpAddr>,
     ) -> Result<TokenResponse, TokenError> {
+        self.issue_to(request, from, &mut None).await
+    }
+
+    /// The same; `asker` is the client, once it has proven who it is, whatever becomes of its request.
+    ///
+    /// # Errors
+    /// As [`issue`](Self::issue).
+    pub async fn issue_to(
+        &self,
+        request: &TokenRequest,
+        from: Option<IpAddr>,
+        asker: &mut Option<Asker>,
+    ) -> Result<TokenResponse, TokenError> {
         let now = self.clock.now();
         // First: a client of another grant may have no credentials that would be taken here.
         let grant_type = request.grant_type().ok_or(TokenError::UnsupportedGrantType)?;
         let client = self.authenticate(request.credentials(), from, now).await?;
+        *asker = Some(client.asker());
         match grant_type {
             GrantType::ClientCredentials => {
                 let granted = grants::client_credentials::grant(client, request, &self.policy, now)?;
@@ -277,8 +292,8 @@ impl Issuer {
     }
 
     /// Revokes an access token, or a refresh token with its family and their access tokens (RFC 7009 §2). Gives the access
-    /// token's `jti` or the family's id; `None` when it is no live token of this client, or of the user whose JWT it brought, which is no
-    /// error (§2.2): there is nothing to revoke.
+    /// token's `jti` or the family's id; `None` when it is no live token of this client, or of the user whose JWT it brought,
+    /// which is no error (§2.2): there is nothing to revoke. `asker` is the client, once it has proven who it is.
     ///
     /// # Errors
     /// When the client is not authenticated, or the store does not keep the revocation.
@@ -286,9 +301,11 @@ impl Issuer {
         &self,
         request: &RevocationRequest,
         from: Option<IpAddr>,
+        asker: &mut Option<Asker>,
     ) -> Result<Option<String>, TokenError> {
         let now = self.clock.now();
         let client = self.authenticate(request.credentials(), from, now).await?;
+        *asker = Some(client.asker());
         if let Some(hash) = grants::refresh_token::hash_of(request.token()) {
             return self.revoke_family(&hash, &client, now).await;
         }

@@ -10,6 +10,7 @@ use crate::support::sidecar::Sidecar;
 use crate::support::{logs, now};
 
 const ADMIN_TOKEN: &str = "an-admin-token-of-the-audit-log";
+const OTHER_SECRET: &str = "another-secret-of-the-audit-log";
 const SECRET: &str = "a-secret-of-the-audit-log";
 
 async fn sidecar() -> Sidecar {
@@ -22,14 +23,18 @@ issuer:
   listen: 127.0.0.1:0
   clients:
     - { id: audited, secretFile: "@DIR@/secret", allowedScopes: [read, write], allowedAudiences: ["urn:a", "urn:b"] }
+    - { id: "audited a", secretFile: "@DIR@/secret" }
+    - { id: "audited+a", secretFile: "@DIR@/other" }
     - { id: audited-off, secretFile: "@DIR@/secret", disabled: true }
     - { id: audited-over, secretFile: "@DIR@/secret", expiresAt: 2020-01-01T00:00:00Z }
     - { id: audited-keys, jwksUri: "https://keys.example/jwks" }
 "#;
-    for id in ["audited", "audited-off", "audited-over", "audited-keys"] {
+    for id in ["audited", "audited a", "audited-off", "audited-over", "audited-keys"] {
         logs::remember_client_secret(id, SECRET);
     }
+    logs::remember_client_secret("audited+a", OTHER_SECRET);
     let builder = Sidecar::builder().secret_file("admin", "admin", ADMIN_TOKEN);
+    let builder = builder.secret_file("other", "audited+a", OTHER_SECRET);
     builder.secret_file("secret", "audited", SECRET).start(yaml).await
 }
 
@@ -98,6 +103,15 @@ async fn every_refusal_of_a_client_has_its_own_cause_and_the_client_is_told_none
         assert_eq!((answer.status, &answer.json()["error"]), (401, &"invalid_client".into()), "{cause}");
         assert_eq!(answer.json()["error_description"], "client authentication failed", "{cause}");
         assert_has(&line, &["outcome=\"invalid_client\"", cause, client]);
+    }
+    // An id that a form would read otherwise, beside a client that has that reading for its id.
+    for path in ["/oauth/token", "/oauth/revoke"] {
+        let what = if path == "/oauth/token" { "token request" } else { "revocation request" };
+        let form = [("grant_type", "client_credentials"), ("token", "none")];
+        let basic = format!("audited+a:{OTHER_SECRET}");
+        let (answer, line) = sent(&sidecar, path, what, &basic, &form).await;
+        assert_eq!(answer.status, 200, "{path}");
+        assert_has(&line, &["client_id=\"audited+a\""]);
     }
     let long = format!("{}:{SECRET}", "n".repeat(200));
     let (_, line) = asked(&sidecar, &long, &[]).await;

@@ -47,10 +47,25 @@ impl AuthenticatedClient {
         &self.client
     }
 
+    /// What is said of it in audit lines.
+    pub(super) fn asker(&self) -> Asker {
+        let owner = self.exchanged.as_ref().map(|exchanged| exchanged.owner().to_owned());
+        Asker { client_id: self.client.id.clone(), owner }
+    }
+
     /// What it brought to be exchanged.
     pub(super) fn exchanged(&self) -> Option<&Exchanged> {
         self.exchanged.as_ref()
     }
+}
+
+/// The client that has proven who it is in a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asker {
+    /// The client's id.
+    pub client_id: String,
+    /// Whose JWT it exchanged, where it did.
+    pub owner: Option<String>,
 }
 
 /// What clients are authenticated with.

@@ -537,7 +537,10 @@ async fn exchanged(profile: Profile, claims: &serde_json::Value) -> Result<Excha
     let presented = Credentials::Assertion(PresentedAssertion { named: vec!["portal".to_owned()], jwt });
     let authenticated =
         issuer.client_auth.authenticate(&issuer.clients, Some(&presented), None, UnixTime(NOW)).await?;
-    Ok(authenticated.exchanged().unwrap().clone())
+    let exchanged = authenticated.exchanged().unwrap().clone();
+    let owner = Some(exchanged.owner().to_owned());
+    assert_eq!(authenticated.asker(), Asker { client_id: "portal".to_owned(), owner });
+    Ok(exchanged)
 }
 
 #[tokio::test]

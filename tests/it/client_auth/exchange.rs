@@ -104,7 +104,11 @@ async fn what_is_no_live_jwt_of_a_trusted_authority_for_us_is_refused_for_its_re
     assert_eq!(by_secret(&sidecar, "portal", "").await.status, 401);
     assert_eq!(by_secret(&sidecar, "portal", "anything at all").await.status, 401);
     assert_eq!(ask(&sidecar, &[], &[]).await.status, 401);
-    claims(&exchange(&sidecar, "portal", &jwt).await);
+    // The audit line says whose token it is.
+    let mark = logs::mark();
+    claims(&exchange(&sidecar, "portal", &good().claim("owner", "ann of the audit").sign()).await);
+    let line = ["token request", "client_id=\"portal\"", "owner=\"ann of the audit\"", "outcome=\"issued\""];
+    logs::wait_for_line(mark, &line).await;
     sidecar.stop().await;
 }
 
