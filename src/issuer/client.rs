@@ -59,6 +59,21 @@ impl Client {
     }
 }
 
+impl Client {
+    /// Whether a client that proved who it is when it was registered like this may still act as `now_registered`, which has its
+    /// id: not when that is another client under the id of a deleted one, or proves itself in another way by now.
+    #[must_use]
+    pub(super) fn is_still(&self, now_registered: &Self) -> bool {
+        let is_kept = |secret: &Secret| {
+            now_registered.secrets.iter().any(|other| secret.expected.is_same(&other.expected))
+        };
+        match (&self.authentication, &now_registered.authentication) {
+            (Authentication::Secret, Authentication::Secret) => self.secrets.iter().any(is_kept),
+            (mine, theirs) => std::mem::discriminant(mine) == std::mem::discriminant(theirs),
+        }
+    }
+}
+
 /// How a client proves who it is.
 #[derive(Clone, Debug)]
 pub enum Authentication {
@@ -111,6 +126,16 @@ impl ExpectedSecret {
     #[must_use]
     pub fn is_plain(&self, secret: &SecretString) -> bool {
         matches!(self, Self::Plain(plain) if secret::matches(plain, secret))
+    }
+
+    /// Whether both stand for the same secret: two that were stored on their own have different salts or random bits.
+    fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Plain(one), Self::Plain(other)) => secret::matches(one, other),
+            (Self::Sha256(one), Self::Sha256(other)) => one == other,
+            (Self::Argon2(salt, one), Self::Argon2(other_salt, other)) => salt == other_salt && one == other,
+            _ => false,
+        }
     }
 
     /// Whether it is this secret, as far as that can be told without a slow hash.

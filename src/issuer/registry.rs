@@ -3,12 +3,13 @@
 //! A short-lived JWT of the standard profile leaves no row: what verifies it is its signature. Tokens with a name, and
 //! all of the plgd profile, are kept. Whatever is kept is kept before the answer is given: who has a token can find it.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use super::access_token::{self, Signed};
 use super::grants::{Granted, refresh_token};
-use super::{Issuer, TokenError, TokenResponse};
+use super::{Client, Issuer, TokenError, TokenResponse};
 use crate::domain::clock::UnixTime;
 use crate::domain::oauth::GrantType;
 use crate::domain::secret::SecretString;
@@ -55,8 +56,10 @@ impl Issuer {
         granted: &Granted,
         now: UnixTime,
     ) -> Result<TokenResponse, TokenError> {
-        // It may have come to an end while its secret was hashed or its keys were fetched.
-        if !self.is_live_client(&granted.client().registration().id, now) {
+        // It may have come to an end while its secret was hashed or its keys were fetched, and its id may be another's.
+        let client = granted.client().registration();
+        let is_still = |registered: Arc<Client>| client.is_still(&registered);
+        if !self.is_live_client(&client.id, now) || !self.clients.get(&client.id).is_some_and(is_still) {
             return Err(TokenError::InvalidClient { basic: false });
         }
         let signed = self.sign(granted, now)?;
@@ -158,7 +161,7 @@ impl Issuer {
 mod tests {
     use super::*;
     use crate::issuer::tests::{client, config, open};
-    use crate::issuer::{Client, Config, OpenError, Profile};
+    use crate::issuer::{Config, OpenError, Profile};
 
     #[test]
     fn it_is_looked_once_a_minute_also_after_the_clock_was_set_back() {

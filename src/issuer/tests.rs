@@ -298,6 +298,53 @@ async fn a_client_uses_only_the_grants_it_is_allowed() {
 }
 
 #[tokio::test]
+async fn a_client_that_is_deleted_while_it_asks_gets_no_token_of_the_one_that_has_its_id_now() {
+    let issuer = open(config(Vec::new())).await.unwrap();
+    let new = json!({ "client_id": "client" });
+    let create = async || issuer.create_client(new.as_object().unwrap()).await.unwrap().secret.unwrap();
+    let now = UnixTime(NOW);
+    let asked = async |secret: &SecretString| {
+        let request = request(&["client:", secret.expose_secret()].concat(), "");
+        let client = issuer.authenticate(request.credentials(), None, now).await.unwrap();
+        grants::client_credentials::grant(client, &request, &issuer.policy, now).unwrap()
+    };
+    let first = asked(&create().await).await;
+    assert!(issuer.issue_granted(&first, now).await.is_ok());
+    // A further secret, and a change of what is registered, are no other client.
+    issuer.create_secret("client", &Map::new()).await.unwrap();
+    issuer.update_client("client", json!({ "owner": "1" }).as_object().unwrap()).await.unwrap();
+    assert!(issuer.issue_granted(&first, now).await.is_ok());
+    issuer.delete_client("client").await.unwrap();
+    let gone = TokenError::InvalidClient { basic: false };
+    assert_eq!(issuer.issue_granted(&first, now).await.err(), Some(gone));
+    let second = asked(&create().await).await;
+    assert_eq!(issuer.issue_granted(&first, now).await.err(), Some(gone));
+    assert!(issuer.issue_granted(&second, now).await.is_ok());
+}
+
+/// A `+` can be read in two ways, and both may be clients.
+#[tokio::test]
+async fn the_client_that_proves_who_it_is_is_named_however_its_id_can_be_read() {
+    let issuer = open(config(vec![client("svc a", "one"), client("svc+a", "two")])).await.unwrap();
+    for (basic, expected) in [
+        ("svc+a:two", Some("svc+a")),
+        ("svc%2Ba:two", Some("svc+a")),
+        ("svc+a:one", Some("svc a")),
+        ("svc a:one", Some("svc a")),
+        ("svc+a:wrong", None),
+    ] {
+        let mut asker = None;
+        let issued = issuer.issue_to(&request(basic, ""), None, &mut asker).await;
+        assert_eq!(issued.is_ok(), expected.is_some(), "{basic}");
+        assert_eq!(asker.as_ref().map(|asker| asker.client_id.as_str()), expected, "{basic}");
+    }
+    // Also when it then asks for what it may not have.
+    let mut asker = None;
+    issuer.issue_to(&request("svc+a:two", "&scope=none"), None, &mut asker).await.unwrap_err();
+    assert_eq!(asker.unwrap().client_id, "svc+a");
+}
+
+#[tokio::test]
 async fn only_registered_clients_are_named_for_the_audit() {
     let issuer = issuer().await;
     assert_eq!(issuer.named_client(&request("legacy:wrong", "")).as_deref(), Some("legacy"));
