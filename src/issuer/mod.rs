@@ -30,6 +30,7 @@ mod uri;
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -47,7 +48,6 @@ use crate::store::{Revisions, Store, StoreError};
 
 pub use access_token::RESERVED as RESERVED_CLAIMS;
 pub use client::Client;
-pub use client_auth::AssertionFault;
 pub use client_auth::client_keys::ClientKeySets;
 pub use client_auth::exchange::VerifyForeign;
 pub use client_auth::{Asker, AssertionFault};
@@ -60,6 +60,9 @@ pub use secret_files::SecretFiles;
 pub use signing_keys::{KeyView, RotateError, RotateNow};
 use token_format::{ByAudience, ScopeClaim, TokenType};
 pub use token_request::TokenRequest;
+
+/// How long a client waits for a look at the store.
+const LONGEST_LOOK: Duration = Duration::from_millis(250);
 
 /// What an issuer is made of.
 #[derive(Clone, Debug)]
@@ -141,6 +144,8 @@ pub struct Issuer {
     store: Arc<dyn Store>,
     /// What of the store has been read; none while it does not answer.
     read: ArcSwapOption<Revisions>,
+    /// The second in which it was last looked at for a client.
+    looked_at: AtomicI64,
     clock: SharedClock,
 }
 
@@ -182,6 +187,7 @@ impl Issuer {
             purge: registry::PurgeTimer::default(),
             store,
             read,
+            looked_at: AtomicI64::new(i64::MIN),
             clock,
         };
         issuer.end_expired_clients().await;
@@ -233,7 +239,7 @@ impl Issuer {
         Ok(())
     }
 
-    /// Issues an access token to whoever asks from an address, or says why not. Signs on the calling thread.
+    /// Issues an access token to a client that asks from an address, or says why not. Signs on the calling thread.
     ///
     /// # Errors
     /// Whatever the client must be told, as [`TokenError`].
@@ -280,6 +286,9 @@ impl Issuer {
         if self.read.load().is_none() {
             return Err(TokenError::StoreUnavailable);
         }
+        if self.looked_at.swap(now.0, Ordering::Relaxed) != now.0 {
+            self.look_at_store().await;
+        }
         let known = self.clients.all_configured();
         let authenticated = self.client_auth.authenticate(&self.clients, credentials, from, now).await;
         let Err(TokenError::InvalidClient { .. }) = authenticated else { return authenticated };
@@ -289,6 +298,19 @@ impl Issuer {
             return authenticated;
         }
         self.client_auth.authenticate(&self.clients, credentials, from, now).await
+    }
+
+    /// Takes over what other processes have changed, before a client is let in: a secret that is withdrawn there is to be
+    /// good here no longer than a second. A store that does not answer is for [`reload`](Self::reload) to notice.
+    async fn look_at_store(&self) {
+        let looked = tokio::time::timeout(LONGEST_LOOK, self.store.revisions()).await;
+        let is_changed = match (looked, self.read.load().as_deref()) {
+            (Ok(Ok(revisions)), Some(read)) => *read != revisions,
+            _ => false,
+        };
+        if is_changed {
+            let _ = self.reload().await;
+        }
     }
 
     /// Revokes an access token, or a refresh token with its family and their access tokens (RFC 7009 §2). Gives the access

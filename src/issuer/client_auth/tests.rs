@@ -320,6 +320,20 @@ async fn when_a_secret_was_last_used_is_written_at_most_once_a_minute() {
     assert_eq!(world.store.revisions().await.unwrap(), before);
 }
 
+#[tokio::test]
+async fn a_secret_that_another_process_withdraws_lets_in_for_a_second_at_most() {
+    let world = World::new().await;
+    let (old, stored) = generate(UnixTime(NOW), None);
+    world.add("quick", json!({"grant_types": ["client_credentials"]}), vec![stored]).await;
+    let right = ["quick:", old.expose_secret()].concat();
+    assert_eq!(world.ask(&right).await, Ok(()));
+    let client = world.store.client("quick").await.unwrap().unwrap();
+    let new = generate(UnixTime(NOW), None).1;
+    assert!(world.store.insert_secret(&client, &new, Some(UnixTime(NOW))).await.unwrap());
+    world.forward(1);
+    assert_eq!(world.ask(&right).await, REFUSED);
+}
+
 mod keys {
     use std::time::Duration;
 
