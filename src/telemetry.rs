@@ -125,9 +125,16 @@ struct OutboundLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct DurationLabels {
+struct ListenerLabels {
     role: Role,
     listener: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ClosedLabels {
+    role: Role,
+    listener: String,
+    reason: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -178,7 +185,10 @@ pub struct Metrics {
     registry: Registry,
     inbound: Family<InboundLabels, Counter>,
     outbound: Family<OutboundLabels, Counter>,
-    duration: Family<DurationLabels, Histogram>,
+    duration: Family<ListenerLabels, Histogram>,
+    connections: Family<ListenerLabels, Gauge>,
+    connections_closed: Family<ClosedLabels, Counter>,
+    accept_errors: Family<ListenerLabels, Counter>,
     issued: Family<IssuedLabels, Counter>,
     refused: Family<ErrorLabels, Counter>,
     verified_cache: Family<ResultLabels, Counter>,
@@ -216,6 +226,9 @@ impl Metrics {
             inbound: Family::default(),
             outbound: Family::default(),
             duration: Family::new_with_constructor(new_histogram),
+            connections: Family::default(),
+            connections_closed: Family::default(),
+            accept_errors: Family::default(),
             issued: Family::default(),
             refused: Family::default(),
             verified_cache: Family::default(),
@@ -239,6 +252,11 @@ impl Metrics {
             "From a request's head to the end of its answer",
             metrics.duration.clone(),
         );
+        registry.register("connections", "Open client connections", metrics.connections.clone());
+        let help = "Client connections that the sidecar closed or refused without a request";
+        registry.register("connections_closed", help, metrics.connections_closed.clone());
+        let help = "Failures to accept a client connection";
+        registry.register("accept_errors", help, metrics.accept_errors.clone());
         registry.register("tokens_issued", "Access tokens issued", metrics.issued.clone());
         registry.register("token_requests_refused", "Token requests refused", metrics.refused.clone());
         registry.register(
@@ -301,7 +319,7 @@ impl Metrics {
     /// The counters of one proxy listener.
     #[must_use]
     pub fn requests(self: &Arc<Self>, role: Role, listener: &str) -> RequestMetrics {
-        let labels = DurationLabels { role, listener: listener.to_owned() };
+        let labels = ListenerLabels { role, listener: listener.to_owned() };
         RequestMetrics {
             metrics: self.clone(),
             role,
@@ -458,6 +476,30 @@ impl Decision {
     }
 }
 
+/// Why the sidecar closed a connection that had no request under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClosedConnection {
+    /// It was the longest idle one when a new connection needed room.
+    MadeRoom,
+    /// No byte came in time.
+    Silent,
+    /// It was new, the listener had as many as it may, and none was idle.
+    Refused,
+    /// The same for the connections of its address.
+    RefusedAddress,
+}
+
+impl ClosedConnection {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::MadeRoom => "made_room",
+            Self::Silent => "silent",
+            Self::Refused => "refused",
+            Self::RefusedAddress => "refused_address",
+        }
+    }
+}
+
 /// The metrics of one listener; each counter is looked up once.
 pub struct RequestMetrics {
     metrics: Arc<Metrics>,
@@ -476,6 +518,30 @@ impl RequestMetrics {
             let cell = &cells[decision as usize];
             cell.get_or_init(|| self.counter(decision, reason)).inc();
         }
+    }
+
+    /// A connection was closed or refused.
+    pub fn connection_closed(&self, why: ClosedConnection) {
+        let labels = ClosedLabels { role: self.role, listener: self.listener.clone(), reason: why.as_str() };
+        self.metrics.connections_closed.get_or_create(&labels).inc();
+    }
+
+    /// The system gave no connection.
+    pub fn accept_failed(&self) {
+        self.metrics.accept_errors.get_or_create(&self.labels()).inc();
+    }
+
+    /// Shows in each scrape how many connections are open.
+    pub fn show_connections(&self, open: impl Fn() -> usize + Send + Sync + 'static) {
+        let labels = self.labels();
+        self.metrics.on_scrape(move |metrics| {
+            let open = i64::try_from(open()).unwrap_or(i64::MAX);
+            metrics.connections.get_or_create(&labels).set(open);
+        });
+    }
+
+    fn labels(&self) -> ListenerLabels {
+        ListenerLabels { role: self.role, listener: self.listener.clone() }
     }
 
     fn counter(&self, decision: Decision, reason: Reason) -> Counter {

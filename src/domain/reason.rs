@@ -154,6 +154,10 @@ reasons! {
         "A client sends another token with each request, or somebody floods the listener with made-up ones (`peer` in the log \
          lines). Requests whose token was verified before are answered meanwhile. Have clients keep their tokens until they expire; \
          more `threads` verify more.",
+    /// The listener has as many connections as it may, and none of them is idle.
+    TooManyConnections = "too_many_connections" =>
+        "Clients should keep their connections and send fewer requests at a time. If there are to be more, raise the \
+         listener's `maxConnections`, and the limit of descriptors (`LimitNOFILE`, `ulimit -n`) with it.",
     /// The authority's keys cannot be had.
     KeysUnavailable = "keys_unavailable" =>
         "The authority's keys could not be fetched and none are kept, or the token's `kid` is a new one and the \

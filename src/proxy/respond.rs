@@ -73,7 +73,11 @@ pub fn table(reason: Reason) -> Option<Row> {
         R::Scope | R::Claim => challenge(403, "insufficient_scope"),
         R::NoRule => row(403, "access_denied"),
         R::RateLimited | R::TooManyAtOnce => retry(429, "too_many_requests"),
-        R::Busy | R::KeysUnavailable | R::RevocationUnavailable | R::TokenUnavailable => {
+        R::Busy
+        | R::TooManyConnections
+        | R::KeysUnavailable
+        | R::RevocationUnavailable
+        | R::TokenUnavailable => {
             retry(503, "temporarily_unavailable")
         }
         R::AmbiguousPath | R::MalformedRequest => row(400, "invalid_request"),
