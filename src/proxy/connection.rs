@@ -6,6 +6,7 @@
 //! write (Pingora has none on heads and flushes); and a close that lets the answer arrive when the client is still
 //! sending.
 
+pub mod admission;
 mod answer_wait;
 mod closing;
 mod departure;
