@@ -8,6 +8,7 @@ pub mod admin;
 mod authorities;
 mod callers;
 mod credentials;
+mod descriptors;
 mod exchange;
 pub mod explain;
 mod opened;
@@ -39,7 +40,7 @@ use crate::endpoints::probes;
 use crate::issuer::{Issuer, OpenError, Outcome};
 use crate::jose::provider;
 use crate::limits::Limits;
-use crate::proxy::connection::ClientTimeouts;
+use crate::proxy::connection::{ClientTimeouts, Clients};
 use crate::proxy::inbound::{self, Inbound, OwnEndpoints};
 use crate::proxy::listener::{Listener, Workers, check_platform_certificates};
 use crate::proxy::local::{LocalService, Paths};
@@ -47,6 +48,7 @@ use crate::proxy::own::OwnAddresses;
 use crate::store::{self, Store};
 use crate::telemetry::{Metrics, Role};
 use crate::verifier::{Authority, Mode, ObserveCache, Verifier};
+use descriptors::Shares;
 use sockets::{Socket, Sockets};
 use tasks::Tasks;
 
@@ -191,16 +193,21 @@ pub async fn start_with_clock(config: Config, clock: Arc<dyn Clock>) -> Result<R
     provider::install();
     check_platform_certificates()
         .map_err(unusable("the platform's certificates (SSL_CERT_FILE, SSL_CERT_DIR)"))?;
+    let limit = descriptors::raise_limit();
     let sockets = Sockets::bind(&config)?;
+    let threads = worker_count(config.threads);
+    // Each worker accepts on a duplicate of its own.
+    let shares = Shares::new(&config, limit, sockets.addresses().count() * (threads + 1));
     let tasks = Tasks::new();
     let ready = Arc::new(AtomicBool::new(false));
-    let workers = Workers::start(worker_count(config.threads)).map_err(StartError::Workers)?;
+    let workers = Workers::start(threads).map_err(StartError::Workers)?;
     let parts = Parts {
         clock,
         metrics: Arc::new(Metrics::new()),
         tasks: tasks.clone(),
         ready: ready.clone(),
         store: OnceLock::new(),
+        shares,
     };
     let started = parts.start(&config, &sockets, &workers).await;
     let store = parts.store.into_inner();
@@ -250,6 +257,7 @@ struct Parts {
     ready: Arc<AtomicBool>,
     /// The store, once it is open: it is closed at the end.
     store: OnceLock<Arc<dyn Store>>,
+    shares: Shares,
 }
 
 type Listeners = Vec<(String, Listener)>;
@@ -317,8 +325,9 @@ impl Parts {
                 let (verifier, upstream) = (verifier.clone(), upstream.clone());
                 Inbound::new(listener, verifier, upstream, own.clone(), limits.clone(), metrics.clone())
             };
-            let socket = sockets.get(&Socket::Proxy(listener.name.clone()))?;
-            let served = workers.listen(socket, &metrics, listener.client_timeouts, serve);
+            let socket = Socket::Proxy(listener.name.clone());
+            let clients = Clients::new(listener.client_timeouts, self.shares.of(&socket));
+            let served = workers.listen(sockets.get(&socket)?, &metrics, clients, serve);
             let served = served.map_err(StartError::Workers)?;
             listeners.push((listener.name.clone(), served));
         }
@@ -374,7 +383,9 @@ impl Parts {
         let metrics = Arc::new(self.metrics.requests(role, name));
         let paths = if name == ADMIN { Paths::WithIds } else { Paths::Normal };
         let serve = || LocalService::new(router.clone(), metrics.clone(), paths).behind(trusted_proxies);
-        let served = workers.listen(sockets.get(&Socket::Own(name))?, &metrics, timeouts, serve);
+        let socket = Socket::Own(name);
+        let clients = Clients::new(timeouts, self.shares.of(&socket));
+        let served = workers.listen(sockets.get(&socket)?, &metrics, clients, serve);
         let served = served.map_err(StartError::Workers)?;
         Ok((name.to_owned(), served))
     }

@@ -7,6 +7,7 @@ use super::sockets::{Socket, Sockets};
 use super::{Listeners, Parts, StartError, unusable};
 use crate::config::Config;
 use crate::proxy::anywhere::Anywhere;
+use crate::proxy::connection::Clients;
 use crate::proxy::listener::{BoundSocket, Workers};
 use crate::proxy::outbound::{self, Destination, Kind, Outbound};
 use crate::proxy::own::OwnAddresses;
@@ -35,8 +36,10 @@ impl Parts {
                 _ => None,
             };
             let metrics = Arc::new(self.metrics.requests(Role::Outbound, &listener.name));
+            let capacity = self.shares.of(&Socket::Proxy(listener.name.clone()));
+            let clients = Clients::new(listener.client_timeouts, capacity);
             let serve = || Outbound::new(listener, destinations.clone(), elsewhere.clone(), metrics.clone());
-            let served = workers.listen(socket(listener)?, &metrics, listener.client_timeouts, serve);
+            let served = workers.listen(socket(listener)?, &metrics, clients, serve);
             let served = served.map_err(StartError::Workers)?;
             listeners.push((listener.name.clone(), served));
         }

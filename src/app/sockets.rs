@@ -31,9 +31,9 @@ impl Sockets {
     pub(super) fn bind(config: &Config) -> Result<Self, StartError> {
         let issuer =
             config.issuer.as_ref().and_then(|role| role.listen).map(|listen| (Socket::Own(ISSUER), listen));
-        let probes = config.probes.map(|listen| (Socket::Own(PROBES), listen));
+        let probes = config.probes.map(|probes| (Socket::Own(PROBES), probes.listen));
         let admin = config.admin.as_ref().map(|role| (Socket::Own(ADMIN), role.listen));
-        let local_api = config.local_api.map(|listen| (Socket::Own(LOCAL_API), listen));
+        let local_api = config.local_api.map(|api| (Socket::Own(LOCAL_API), api.listen));
         let inbound =
             config.inbound.iter().map(|listener| (Socket::Proxy(listener.name.clone()), listener.listen));
         let outbound =

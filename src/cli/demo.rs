@@ -20,7 +20,7 @@ use url::Url;
 use super::run::Signals;
 use crate::domain::secret::{ExposeSecret, SecretString};
 use crate::http_client::{HttpAnswer, HttpClient, HttpOptions};
-use crate::proxy::connection::ClientTimeouts;
+use crate::proxy::connection::Clients;
 use crate::proxy::listener::{BoundSocket, Workers};
 use crate::proxy::local::{LocalService, Paths};
 use crate::telemetry::{Metrics, Role};
@@ -188,7 +188,7 @@ fn serve_echo(workers: &Workers, port: u16) -> anyhow::Result<crate::proxy::list
         BoundSocket::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).context("the demo's API")?;
     let metrics = Arc::new(Arc::new(Metrics::new()).requests(Role::Local, "echo"));
     let router = Router::new().fallback(echo);
-    Ok(workers.listen(&socket, &metrics, ClientTimeouts::default(), || {
+    Ok(workers.listen(&socket, &metrics, Clients::default(), || {
         LocalService::new(router.clone(), metrics.clone(), Paths::Normal)
     })?)
 }

@@ -34,6 +34,7 @@ use ipnet::IpNet;
 
 use crate::domain::listen::Listen;
 use crate::domain::secret::SecretString;
+use crate::proxy::connection::MaxConnections;
 use crate::proxy::{inbound, outbound};
 use crate::{issuer, store, telemetry, token_source, verifier};
 use problem::Findings;
@@ -66,7 +67,7 @@ pub struct Config {
     /// Whether a store that is not there is an error.
     pub store_must_exist: bool,
     /// Where health and metrics are served.
-    pub probes: Option<Listen>,
+    pub probes: Option<OwnListener>,
     /// The management API.
     pub admin: Option<AdminRole>,
     /// What must be there before the sidecar says that it is ready, beside its listeners.
@@ -82,7 +83,16 @@ pub struct Config {
     /// Listeners that attach tokens.
     pub outbound: Vec<outbound::Config>,
     /// Where programs on this machine get tokens themselves.
-    pub local_api: Option<Listen>,
+    pub local_api: Option<OwnListener>,
+}
+
+/// A listener for endpoints of the sidecar's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OwnListener {
+    /// Where it listens.
+    pub listen: Listen,
+    /// How many client connections it holds.
+    pub max_connections: MaxConnections,
 }
 
 /// Something that readiness may depend on.
@@ -110,6 +120,8 @@ pub struct Shutdown {
 pub struct AdminRole {
     /// Where it is served.
     pub listen: Listen,
+    /// How many client connections it holds.
+    pub max_connections: MaxConnections,
     /// The token; none: one is generated and kept in the state directory.
     pub token: Option<SecretString>,
     /// The file it was read from.
@@ -125,6 +137,8 @@ pub struct IssuerRole {
     pub listen: Option<Listen>,
     /// How long that keeps an idle client connection.
     pub keep_alive: Duration,
+    /// How many client connections that holds.
+    pub max_connections: MaxConnections,
     /// The issuer.
     pub issuer: issuer::Config,
     /// Names of the authorities whose users may call the tokens API.

@@ -1,13 +1,14 @@
 //! What wraps an accepted connection before Pingora sees it.
 //!
-//! Five things Pingora does not do: a deadline for the whole request head (its timeouts are per read); a strict reading
+//! Six things Pingora does not do: a bound on the connections (see [`admission`]); a deadline for the whole request head (its timeouts are per read); a strict reading
 //! of what comes, with the next request held back until this one is answered (see [`framing`](super::framing)); an
 //! answer in our own form to what is no HTTP (Pingora answers that before any of our code runs); a time-out on every
 //! write (Pingora has none on heads and flushes); and a close that lets the answer arrive when the client is still
 //! sending.
 
-pub mod admission;
+mod admission;
 mod answer_wait;
+mod clients;
 mod closing;
 mod departure;
 
@@ -16,7 +17,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -30,7 +31,10 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufWriter, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
+use self::admission::{AWAITING_HEAD, Admitted, DISMISSED, HEAD_BEGUN, HEAD_COMPLETE, HEAD_READ, LINGERING};
+pub use self::admission::{Capacity, Full, MaxConnections};
 use self::answer_wait::{AnswerDeadline, AnswerWait};
+pub use self::clients::{ClientTimeouts, Clients};
 use self::closing::Closing;
 use self::departure::{Reset, reset_of};
 use super::fault::Fault;
@@ -38,6 +42,8 @@ use super::framing::{Framing, Unread};
 use super::respond;
 use crate::domain::reason::Reason;
 
+/// How long a new connection may take until its first byte.
+pub const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a request head may take from its first byte.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// How much of the next requests is held back while a request is being answered.
@@ -50,54 +56,6 @@ const WRITE_BUFFER: usize = 4 * 1024;
 /// What Pingora refuses although it has passed our own reading.
 const UNREADABLE: &str = "the head cannot be read";
 
-/// How long a listener waits for its clients.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ClientTimeouts {
-    /// How long an idle connection is kept for another request; whole seconds.
-    pub keep_alive: Duration,
-    /// How long a client may pause while it sends a request's body.
-    pub read: Duration,
-    /// How long a client may pause while it reads an answer.
-    pub write: Duration,
-}
-
-impl Default for ClientTimeouts {
-    /// Idle connections are kept longer than the commonest polling interval, which is a minute.
-    fn default() -> Self {
-        Self {
-            keep_alive: Duration::from_secs(75),
-            read: Duration::from_secs(60),
-            write: Duration::from_secs(30),
-        }
-    }
-}
-
-const AWAITING_HEAD: u8 = 0;
-const HEAD_BEGUN: u8 = 1;
-const HEAD_READ: u8 = 2;
-
-/// What the connections of a listener share.
-#[derive(Debug, Default)]
-pub struct Clients {
-    /// How long it is waited for them.
-    pub timeouts: ClientTimeouts,
-    requests: AtomicUsize,
-}
-
-impl Clients {
-    /// Clients that it is waited for so long.
-    #[must_use]
-    pub fn new(timeouts: ClientTimeouts) -> Self {
-        Self { timeouts, requests: AtomicUsize::new(0) }
-    }
-
-    /// How many requests are under way.
-    #[must_use]
-    pub fn requests(&self) -> usize {
-        self.requests.load(Ordering::Relaxed)
-    }
-}
-
 /// What the connection and the phases tell each other.
 pub struct ConnectionState {
     /// The client's address.
@@ -105,7 +63,9 @@ pub struct ConnectionState {
     /// Our address.
     pub local: SocketAddr,
     clients: Arc<Clients>,
-    phase: AtomicU8,
+    seat: Admitted,
+    /// Whether no byte of the first request has come in time.
+    is_silent: AtomicBool,
     /// Whether a request is under way.
     is_busy: AtomicBool,
     /// Why a head was refused before any phase saw it.
@@ -160,15 +120,23 @@ impl ConnectionState {
     pub fn await_head(&self) {
         self.request_is_over();
         self.answer.set(None, false);
-        self.phase.store(AWAITING_HEAD, Ordering::Relaxed);
+        if self.seat.phase() != AWAITING_HEAD {
+            self.seat.becomes_idle(AWAITING_HEAD);
+        }
+    }
+
+    /// Whether the connection was closed because no byte of its first request came in time.
+    #[must_use]
+    pub fn was_silent(&self) -> bool {
+        self.is_silent.load(Ordering::Relaxed)
     }
 
     /// The request's head was read and parsed: from now on Pingora and the phases write the answers.
     pub fn head_is_read(&self) {
         if !self.is_busy.swap(true, Ordering::Relaxed) {
-            self.clients.requests.fetch_add(1, Ordering::Relaxed);
+            self.clients.request_begins();
         }
-        self.phase.store(HEAD_READ, Ordering::Relaxed);
+        self.seat.is_read();
     }
 
     /// Why a head was refused before any phase saw it.
@@ -185,7 +153,7 @@ impl ConnectionState {
 
     fn request_is_over(&self) {
         if self.is_busy.swap(false, Ordering::Relaxed) {
-            self.clients.requests.fetch_sub(1, Ordering::Relaxed);
+            self.clients.request_ends();
         }
     }
 }
@@ -206,7 +174,10 @@ pub struct Connection {
     /// What was judged and is still to be given to Pingora: a head that came in pieces or not in its normal form, and what of
     /// the body came along with it.
     judged: Vec<u8>,
+    /// Armed while the client makes us wait for its first byte, or for the rest of a head.
     deadline: Option<Pin<Box<Sleep>>>,
+    /// Until when the first byte must have come, if none has.
+    first_byte: Option<Instant>,
     /// Armed while a write waits for the client.
     write_deadline: Option<Pin<Box<Sleep>>>,
     /// Armed while the upstream's answer is awaited.
@@ -237,6 +208,7 @@ impl Connection {
         stream: TcpStream,
         peer: SocketAddr,
         clients: Arc<Clients>,
+        seat: Admitted,
     ) -> io::Result<(Self, Arc<ConnectionState>)> {
         stream.set_nodelay(true)?;
         let local = stream.local_addr()?;
@@ -246,7 +218,8 @@ impl Connection {
             peer,
             local,
             clients,
-            phase: AtomicU8::new(AWAITING_HEAD),
+            seat,
+            is_silent: AtomicBool::new(false),
             is_busy: AtomicBool::new(false),
             refused: OnceLock::new(),
             broken_body: OnceLock::new(),
@@ -261,6 +234,7 @@ impl Connection {
             held: Vec::new(),
             judged: Vec::new(),
             deadline: None,
+            first_byte: Some(Instant::now() + FIRST_BYTE_TIMEOUT),
             write_deadline: None,
             answer_deadline: AnswerDeadline::default(),
             is_half_closed: false,
@@ -299,23 +273,24 @@ impl Connection {
     fn poll_read_head(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         loop {
-            let begun = self.state.phase.load(Ordering::Relaxed) == HEAD_BEGUN;
+            let phase = self.state.seat.phase();
+            let begun = phase != AWAITING_HEAD;
+            if phase == DISMISSED {
+                return Poll::Ready(Ok(()));
+            }
             let Poll::Ready(read) = self.poll_next_bytes(cx, buf) else {
-                if !begun {
-                    return Poll::Pending;
-                }
-                let deadline = self
-                    .deadline
-                    .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + HEAD_TIMEOUT)));
-                ready!(deadline.as_mut().poll(cx));
-                return self.poll_refuse(cx, Reason::HeadTimeout.into());
+                return self.poll_wait_for_head(cx, begun);
             };
             read?;
             if !begun {
+                if !self.state.seat.advance(AWAITING_HEAD, HEAD_BEGUN) {
+                    buf.set_filled(before);
+                    return Poll::Ready(Ok(()));
+                }
                 self.framing.next_request();
                 self.deadline = None;
+                self.first_byte = None;
                 self.reset = None;
-                self.state.phase.store(HEAD_BEGUN, Ordering::Relaxed);
             }
             if buf.filled().len() == before {
                 return match self.framing.cut_off() {
@@ -330,11 +305,43 @@ impl Connection {
             if self.deadline.as_mut().is_some_and(|deadline| deadline.as_mut().poll(cx).is_ready()) {
                 return self.poll_refuse(cx, Reason::HeadTimeout.into());
             }
+            if !self.framing.awaits_head()
+                && self.state.seat.phase() != HEAD_COMPLETE
+                && !self.state.seat.advance(HEAD_BEGUN, HEAD_COMPLETE)
+            {
+                buf.set_filled(before);
+                return Poll::Ready(Ok(()));
+            }
             self.give_judged(buf);
             if buf.filled().len() > before {
                 return Poll::Ready(Ok(()));
             }
         }
+    }
+
+    /// Waits for a head, or for the rest of one. A connection that ends here ends as if the client had closed it.
+    fn poll_wait_for_head(&mut self, cx: &mut Context<'_>, begun: bool) -> Poll<io::Result<()>> {
+        if self.state.seat.is_dismissed(cx.waker()) {
+            return Poll::Ready(Ok(()));
+        }
+        let end = match self.first_byte {
+            _ if begun => Instant::now() + HEAD_TIMEOUT,
+            Some(first_byte) => first_byte,
+            None => return Poll::Pending,
+        };
+        if begun && self.deadline.is_none() {
+            // A client that has just begun its head has not been idle for long.
+            self.state.seat.becomes_idle(HEAD_BEGUN);
+        }
+        let deadline = self.deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(end)));
+        ready!(deadline.as_mut().poll(cx));
+        if begun {
+            return self.poll_refuse(cx, Reason::HeadTimeout.into());
+        }
+        if self.state.seat.dismiss() {
+            self.state.is_silent.store(true, Ordering::Relaxed);
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Reads a body. Behind its end, waits for the client to go away.
@@ -454,7 +461,7 @@ impl AsyncRead for Connection {
             self.give_judged(buf);
             return Poll::Ready(Ok(()));
         }
-        if self.state.phase.load(Ordering::Relaxed) == HEAD_READ {
+        if self.state.seat.phase() == HEAD_READ {
             self.poll_read_body(cx, buf)
         } else {
             self.poll_read_head(cx, buf)
@@ -464,7 +471,7 @@ impl AsyncRead for Connection {
 
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        if self.state.phase.load(Ordering::Relaxed) == HEAD_READ {
+        if self.state.seat.phase() == HEAD_READ {
             let written = Pin::new(&mut self.io).poll_write(cx, buf);
             return self.in_time(cx, written);
         }
@@ -482,6 +489,13 @@ impl AsyncWrite for Connection {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         this.state.request_is_over();
+        // No request was under way, and another connection waits for this one's seat.
+        if this.state.seat.is_dismissed(cx.waker()) {
+            return match this.is_shut_down {
+                true => Poll::Ready(Ok(())),
+                false => Pin::new(&mut this.io).poll_shutdown(cx),
+            };
+        }
         // What was held back is no longer a request.
         let unread = if this.held.is_empty() { this.framing.unread() } else { Unread::Unknown };
         let closing = this.closing.get_or_insert_with(|| Closing::begin(unread));
@@ -492,6 +506,7 @@ impl AsyncWrite for Connection {
         if !this.is_shut_down {
             ready!(Pin::new(&mut this.io).poll_shutdown(cx))?;
             this.is_shut_down = true;
+            this.state.seat.becomes_idle(LINGERING);
         }
         closing.poll_discard(cx, this.io.get_mut())
     }
@@ -530,5 +545,45 @@ impl GetProxyDigest for Connection {
 impl GetSocketDigest for Connection {
     fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
         Some(self.digest.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// A connection as a listener has it, and its client.
+    async fn connected() -> (Connection, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, peer) = listener.accept().await.unwrap();
+        let clients = Arc::new(Clients::default());
+        let seat = clients.admit(peer.ip(), || ()).await.unwrap();
+        (Connection::new(stream, peer, clients, seat).unwrap().0, client)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_new_connection_has_ten_seconds_until_its_first_byte() {
+        let (mut connection, _client) = connected().await;
+        let (state, began) = (connection.state(), Instant::now());
+        assert_eq!(connection.read(&mut [0; 64]).await.unwrap(), 0, "it ends as if the client had closed it");
+        assert_eq!(began.elapsed().as_secs(), 10);
+        assert!(state.was_silent() && state.refused().is_none());
+        // No time is spent on waiting for what it might still send.
+        AsyncWriteExt::shutdown(&mut connection).await.unwrap();
+        assert_eq!(began.elapsed().as_secs(), 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_has_ten_seconds_from_its_first_byte() {
+        let (mut connection, mut client) = connected().await;
+        client.write_all(b"GET / HT").await.unwrap();
+        let (state, began) = (connection.state(), Instant::now());
+        connection.read(&mut [0; 64]).await.unwrap_err();
+        assert!((10..20).contains(&began.elapsed().as_secs()));
+        assert_eq!(state.refused().unwrap().reason, Reason::HeadTimeout);
     }
 }

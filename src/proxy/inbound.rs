@@ -18,7 +18,7 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType};
 
 use super::access::Access;
-use super::connection::{ClientTimeouts, ConnectionState};
+use super::connection::{ClientTimeouts, ConnectionState, MaxConnections};
 use super::fault::{self, Fault};
 use super::forwarded::Story;
 use super::headers::IdentityHeaders;
@@ -45,6 +45,8 @@ pub struct Config {
     pub listen: Listen,
     /// How long it is waited for clients.
     pub client_timeouts: ClientTimeouts,
+    /// How many client connections it holds.
+    pub max_connections: MaxConnections,
     /// Whether it answers the issuer's endpoints too.
     pub issuer: bool,
     /// Where accepted requests go.

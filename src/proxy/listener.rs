@@ -7,6 +7,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -16,7 +17,8 @@ use pingora::proxy::{HttpProxy, ProxyHttp, http_proxy};
 use pingora::server::configuration::ServerConf;
 use pingora::tls::load_platform_certs_incl_env_into_store;
 use rustls::RootCertStore;
-use tokio::net::TcpListener;
+use socket2::SockRef;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -24,8 +26,10 @@ use tokio_util::task::TaskTracker;
 
 use super::access;
 pub use super::bound_socket::{BindError, BoundSocket};
-use super::connection::{ClientTimeouts, Clients, Connection, ConnectionState};
-use crate::telemetry::RequestMetrics;
+use super::connection::{Clients, Connection, ConnectionState, Full};
+use super::respond;
+use crate::domain::reason::Reason;
+use crate::telemetry::{ClosedConnection, RequestMetrics};
 
 /// The pause after a failed accept, which usually means that descriptors are used up.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -74,7 +78,7 @@ impl Workers {
         &self,
         socket: &BoundSocket,
         metrics: &Arc<RequestMetrics>,
-        timeouts: ClientTimeouts,
+        clients: Clients,
         service: F,
     ) -> io::Result<Listener>
     where
@@ -82,10 +86,18 @@ impl Workers {
         S::CTX: Send + Sync,
         F: Fn() -> S,
     {
-        let conf = Arc::new(ServerConf { threads: 1, max_retries: MAX_TRIES, ..ServerConf::default() });
+        let default = ServerConf::default();
+        // Each worker keeps idle upstream connections of its own; together no more than there may be clients.
+        let share = clients.most_connections() / self.runtimes.len().max(1);
+        let upstream_keepalive_pool_size = share.clamp(1, default.upstream_keepalive_pool_size);
+        let conf = ServerConf { threads: 1, max_retries: MAX_TRIES, upstream_keepalive_pool_size, ..default };
+        let conf = Arc::new(conf);
         let stop_accepting = CancellationToken::new();
         let (ending, ending_watch) = watch::channel(false);
-        let (connections, clients) = (TaskTracker::new(), Arc::new(Clients::new(timeouts)));
+        let (connections, clients) = (TaskTracker::new(), Arc::new(clients));
+        let reported = Arc::new(Reported::default());
+        let counted = clients.clone();
+        metrics.show_connections(move || counted.connections());
         let mut services: Vec<Arc<dyn Cleanup>> = Vec::new();
         for runtime in &self.runtimes {
             let mut proxy = http_proxy(&conf, service());
@@ -109,6 +121,7 @@ impl Workers {
                     connections: connections.clone(),
                     metrics: metrics.clone(),
                     clients: clients.clone(),
+                    reported: reported.clone(),
                 };
                 runtime.spawn(accept.run());
             }
@@ -189,6 +202,19 @@ struct Accept<S> {
     connections: TaskTracker,
     metrics: Arc<RequestMetrics>,
     clients: Arc<Clients>,
+    reported: Arc<Reported>,
+}
+
+/// What a listener has said in its log. It happens too often to be said more than once; metrics count it.
+#[derive(Default)]
+struct Reported {
+    accept_error: AtomicBool,
+    closed_idle: AtomicBool,
+    refused: AtomicBool,
+}
+
+fn is_first(reported: &AtomicBool) -> bool {
+    !reported.swap(true, Ordering::Relaxed)
 }
 
 impl<S> Accept<S>
@@ -203,23 +229,80 @@ where
                 () = self.stop.cancelled() => return,
             };
             match accepted {
-                Ok((stream, peer)) => {
-                    if let Ok((connection, state)) = Connection::new(stream, peer, self.clients.clone()) {
-                        let (proxy, ending) = (self.proxy.clone(), self.ending.clone());
-                        let metrics = self.metrics.clone();
-                        self.connections.spawn(async move {
-                            serve(&proxy, connection, &state, &ending).await;
-                            if let Some(fault) = state.refused() {
-                                access::refused_head(&metrics, &state, fault);
-                            }
-                        });
-                    }
-                }
-                Err(error) => {
-                    tracing::warn!(%error, listener = self.metrics.listener(), "cannot accept a connection");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
+                Ok((stream, peer)) => tokio::select! {
+                    () = self.admit(stream, peer) => {}
+                    () = self.stop.cancelled() => return,
+                },
+                Err(error) => self.report(&error).await,
             }
+        }
+    }
+
+    /// Serves a new connection in a task of its own, as soon as there is a seat for it, or refuses it.
+    async fn admit(&self, stream: TcpStream, peer: SocketAddr) {
+        let on_dismissed = || {
+            self.metrics.connection_closed(ClosedConnection::MadeRoom);
+            if is_first(&self.reported.closed_idle) {
+                tracing::warn!(
+                    listener = self.metrics.listener(),
+                    connections = self.clients.most_connections(),
+                    "`maxConnections` is reached: the longest idle connection is closed for each new one; \
+                     `m2m_connections_closed_total` counts them from now on"
+                );
+            }
+        };
+        let seat = match self.clients.admit(peer.ip(), on_dismissed).await {
+            Ok(seat) => seat,
+            Err(full) => return self.refuse(&stream, peer, full),
+        };
+        let Ok((connection, state)) = Connection::new(stream, peer, self.clients.clone(), seat) else {
+            return;
+        };
+        let (proxy, ending, metrics) = (self.proxy.clone(), self.ending.clone(), self.metrics.clone());
+        self.connections.spawn(async move {
+            serve(&proxy, connection, &state, &ending).await;
+            if let Some(fault) = state.refused() {
+                access::refused_head(&metrics, &state, fault);
+            }
+            if state.was_silent() {
+                metrics.connection_closed(ClosedConnection::Silent);
+            }
+        });
+    }
+
+    /// Answers a connection that there is no seat for, as far as that is possible without waiting.
+    fn refuse(&self, stream: &TcpStream, peer: SocketAddr, full: Full) {
+        let answer = respond::on_the_wire(&Reason::TooManyConnections.into());
+        // The socket's buffer is empty, so that it takes all of the answer; a client that is gone needs none.
+        let _ = SockRef::from(stream).send(&answer);
+        let (closed, limit) = match full {
+            Full::Listener => (ClosedConnection::Refused, "total"),
+            Full::Address => (ClosedConnection::RefusedAddress, "perAddress"),
+        };
+        self.metrics.connection_closed(closed);
+        if is_first(&self.reported.refused) {
+            tracing::warn!(
+                listener = self.metrics.listener(),
+                client = %peer.ip(),
+                "`maxConnections.{limit}` is reached and no connection is idle: new connections are refused with 503; \
+                 `m2m_connections_closed_total` counts them from now on"
+            );
+        }
+    }
+
+    /// Counts a failed accept, and pauses where the next one would fail too.
+    async fn report(&self, error: &io::Error) {
+        self.metrics.accept_failed();
+        if is_first(&self.reported.accept_error) {
+            tracing::warn!(
+                %error,
+                listener = self.metrics.listener(),
+                "cannot accept a connection; `m2m_accept_errors_total` counts further failures"
+            );
+        }
+        use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
+        if !matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted) {
+            tokio::time::sleep(ACCEPT_PAUSE).await;
         }
     }
 }

@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 
 use super::*;
-use crate::proxy::connection::ClientTimeouts;
+use crate::proxy::connection::Clients;
 use crate::proxy::listener::{BoundSocket, Listener, Workers};
 use crate::telemetry::{Metrics, Role};
 
@@ -255,8 +255,7 @@ fn relay(upstream: &Arc<Upstream>) -> (Workers, Listener) {
     let workers = Workers::start(1).unwrap();
     let socket = BoundSocket::bind("127.0.0.1:0".parse::<SocketAddr>().unwrap()).unwrap();
     let metrics = Arc::new(Arc::new(Metrics::new()).requests(Role::Inbound, "relay"));
-    let listener =
-        workers.listen(&socket, &metrics, ClientTimeouts::default(), || Relay(upstream.clone())).unwrap();
+    let listener = workers.listen(&socket, &metrics, Clients::default(), || Relay(upstream.clone())).unwrap();
     (workers, listener)
 }
 

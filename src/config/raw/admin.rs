@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::MaxConnections;
 use crate::config::address::ListenAddress;
 use crate::config::name::HostValue;
 use crate::config::value::FilePath;
@@ -16,6 +17,9 @@ pub(in crate::config) struct Admin {
     /// A file that holds the admin token, at least 16 bytes; one line, whose line end (LF or CRLF) is not part of it. When left out, a
     /// token is generated and kept in `admin-token` of `stateDir`.
     pub token_file: Option<FilePath>,
+    /// How many client connections it holds.
+    #[serde(default)]
+    pub max_connections: MaxConnections,
     /// `Host` values accepted beside IP addresses and `localhost`, with or without port.
     #[serde(default)]
     pub hosts: Vec<HostValue>,

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::revocation::Revocation;
-use super::{Algorithm, FetchTimeouts, Timeouts, UpstreamTls, default_keep_alive, seconds, yes};
+use super::{Algorithm, FetchTimeouts, MaxConnections, Timeouts, UpstreamTls, default_keep_alive, seconds, yes};
 use crate::config::address::{HttpUrl, ListenAddress, Network, UpstreamUrl};
 use crate::config::name::{
     Audience, ClaimName, ClaimValue, IdentityHeader, Method, Name, PathPattern, Scope,
@@ -149,6 +149,9 @@ pub(in crate::config) struct Inbound {
     /// (`Keep-Alive: timeout=75`). Longer than clients pause between two requests.
     #[serde(default = "default_keep_alive")]
     pub keep_alive: GoDuration,
+    /// How many client connections the listener holds.
+    #[serde(default)]
+    pub max_connections: MaxConnections,
     /// Whether what is refused is stopped.
     #[serde(default)]
     pub mode: Mode,

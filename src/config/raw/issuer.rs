@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Algorithm, default_keep_alive, seconds};
+use super::{Algorithm, MaxConnections, default_keep_alive, seconds};
 use crate::config::address::{HttpUrl, IssuerUrl, ListenAddress, Network};
 use crate::config::name::{Audience, ClaimName, ClientId, Name, Scope, ServerName};
 use crate::config::value::{FilePath, GoDuration, Timestamp};
@@ -23,6 +23,9 @@ pub(in crate::config) struct Issuer {
     /// announce it (`Keep-Alive: timeout=75`).
     #[serde(default = "default_keep_alive")]
     pub keep_alive: GoDuration,
+    /// How many client connections its own listener holds.
+    #[serde(default)]
+    pub max_connections: MaxConnections,
     /// Which tokens and answers are given.
     #[serde(default)]
     pub profile: Profile,

@@ -223,6 +223,27 @@ impl Default for Store {
 pub(super) struct Probes {
     /// Where they are served, without authentication.
     pub listen: ListenAddress,
+    /// How many client connections it holds.
+    #[serde(default)]
+    pub max_connections: MaxConnections,
+}
+
+/// How many client connections a listener holds. A new connection beyond that closes the longest idle one: one that waits for
+/// a request's head, first of the address with the most connections. When none is idle, the new connection gets 503
+/// `too_many_connections`. A new connection whose first byte does not come within 10s is closed.
+#[derive(Clone, Copy, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(super) struct MaxConnections {
+    /// At the same time. Left out: the listener's share of the descriptors (`ulimit -Hn`, of which the sidecar keeps a part for itself, the
+    /// probes, the management API and upstreams); at most 16384, for the probes, the management API and the local API 64.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total: Option<u32>,
+    /// Of them from one address; of IPv6 addresses, from one /64. Left out: three quarters of `total`. It does not hold for
+    /// `trustedProxies`, whose connections are those of many clients.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub per_address: Option<u32>,
 }
 
 /// A signature algorithm (RFC 7518 §3.1, RFC 8037 §3.1). Only asymmetric ones: nobody but the issuer can sign.

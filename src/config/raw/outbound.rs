@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Algorithm, FetchTimeouts, Timeouts, UpstreamTls, default_keep_alive, seconds, yes};
+use super::{
+    Algorithm, FetchTimeouts, MaxConnections, Timeouts, UpstreamTls, default_keep_alive, seconds, yes,
+};
 use crate::config::address::{HttpUrl, IssuerUrl, ListenAddress, UpstreamUrl};
 use crate::config::name::{
     Audience, ClientId, ExtraParameter, HeaderPrefix, HostValue, KeyId, Name, PathPattern, Resource, Scope,
@@ -184,6 +186,9 @@ pub(in crate::config) struct Outbound {
     /// (`Keep-Alive: timeout=75`). Longer than clients pause between two requests.
     #[serde(default = "default_keep_alive")]
     pub keep_alive: GoDuration,
+    /// How many client connections the listener holds.
+    #[serde(default)]
+    pub max_connections: MaxConnections,
 }
 
 /// An answer that refuses the token.
@@ -270,6 +275,9 @@ pub(in crate::config) enum Other {
 pub(in crate::config) struct LocalApi {
     /// Where it listens: on loopback only.
     pub listen: ListenAddress,
+    /// How many client connections it holds.
+    #[serde(default)]
+    pub max_connections: MaxConnections,
 }
 
 fn default_header() -> TokenHeader {

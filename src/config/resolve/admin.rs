@@ -25,6 +25,7 @@ pub(super) fn resolve(resolver: &mut Resolver<'_>, path: &KeyPath, raw: raw::Adm
     }
     Some(AdminRole {
         listen: raw.listen.0,
+        max_connections: resolver.max_connections(path, raw.max_connections),
         token,
         token_file: raw.token_file.map(|file| file.0),
         hosts: raw.hosts.into_iter().map(|host| host.0).collect(),

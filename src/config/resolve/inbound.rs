@@ -208,6 +208,7 @@ pub(super) fn resolve_listener(
     Some(inbound::Config {
         listen: raw.listen.0,
         client_timeouts,
+        max_connections: resolver.max_connections(path, raw.max_connections),
         issuer: raw.issuer,
         upstream: upstream?,
         keep_authorization: raw.authorization == raw::Authorization::Keep,

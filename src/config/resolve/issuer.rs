@@ -98,6 +98,7 @@ pub(super) fn resolve(resolver: &mut Resolver<'_>, path: &KeyPath, raw: raw::Iss
     Some(IssuerRole {
         listen: raw.listen.map(|listen| listen.0),
         keep_alive: resolver.keep_alive(path, raw.keep_alive),
+        max_connections: resolver.max_connections(path, raw.max_connections),
         issuer: issuer::Config {
             root_paths: raw.root_paths.unwrap_or(raw.url.url.path() == "/"),
             url: raw.url.text,

@@ -23,11 +23,11 @@ use super::files::{self, FileError};
 use super::problem::Findings;
 use super::tree::{Data, KeyPath, Node};
 use super::value::{FilePath, GoDuration};
-use super::{Config, FixedFile, Management, Readiness, Shutdown, raw};
+use super::{Config, FixedFile, Management, OwnListener, Readiness, Shutdown, raw};
 use crate::domain::listen::Listen;
 use crate::domain::name::nearest;
 use crate::http_client::FetchTimeouts;
-use crate::proxy::connection::ClientTimeouts;
+use crate::proxy::connection::{ClientTimeouts, MaxConnections};
 use crate::proxy::upstream;
 use crate::store;
 use crate::telemetry::{Encoding, LogConfig};
@@ -60,7 +60,10 @@ pub(super) fn resolve(tree: &Node, findings: &mut Findings) -> Config {
     });
     let log: raw::Log = resolver.section(&KeyPath::root("log")).unwrap_or_default();
     let shutdown: raw::Shutdown = resolver.section(&KeyPath::root("shutdown")).unwrap_or_default();
-    let probes: Option<raw::Probes> = resolver.section(&KeyPath::root("probes"));
+    let probes = resolver.entry("probes", |resolver, path, raw: raw::Probes| {
+        let max_connections = resolver.max_connections(path, raw.max_connections);
+        Some(OwnListener { listen: raw.listen.0, max_connections })
+    });
     let admin = resolver.entry("admin", admin::resolve);
     let readiness = resolver.section(&KeyPath::root("readiness")).unwrap_or_else(raw::default_readiness);
     let credentials = resolver.members("credentials", |resolver, path, name, raw| {
@@ -77,7 +80,7 @@ pub(super) fn resolve(tree: &Node, findings: &mut Findings) -> Config {
         shutdown: Shutdown { delay: shutdown.delay.0, grace_period: shutdown.grace_period.0 },
         store: store.url.0,
         store_must_exist: store.must_exist,
-        probes: probes.map(|probes| probes.listen.0),
+        probes,
         admin,
         readiness: readiness.into_iter().filter_map(readiness_of).collect(),
         issuer,
@@ -365,6 +368,21 @@ impl Resolver<'_> {
             self.findings.error(&path, "it must be a number of whole seconds");
         }
         value.0
+    }
+
+    /// How many client connections a listener holds.
+    fn max_connections(&mut self, path: &KeyPath, raw: raw::MaxConnections) -> MaxConnections {
+        let number = |number: Option<u32>| number.and_then(|number| usize::try_from(number).ok());
+        let (total, per_address) = (number(raw.total), number(raw.per_address));
+        if let (Some(total), Some(per_address)) = (total, per_address)
+            && per_address > total
+        {
+            let message = format!(
+                "it is more than `total`, which is {total}: at most that many can come from one address"
+            );
+            self.findings.error(&path.key("maxConnections").key("perAddress"), message);
+        }
+        MaxConnections { total, per_address }
     }
 
     /// How long a listener waits for its clients.

@@ -3,8 +3,7 @@
 use super::{Resolver, is_this_machine};
 use crate::config::name::StatusAndError;
 use crate::config::tree::KeyPath;
-use crate::config::{address, raw};
-use crate::domain::listen::Listen;
+use crate::config::{OwnListener, address, raw};
 use crate::domain::pattern::Pattern;
 use crate::proxy::outbound::{self, ForwardTarget, Target};
 use crate::token_source;
@@ -61,6 +60,7 @@ pub(super) fn resolve_listener(
         name: raw.name.0,
         listen: raw.listen.0,
         client_timeouts,
+        max_connections: resolver.max_connections(path, raw.max_connections),
         kind,
         attach: outbound::Attach {
             header: raw.header.0,
@@ -129,11 +129,12 @@ pub(super) fn resolve_local_api(
     resolver: &mut Resolver<'_>,
     path: &KeyPath,
     raw: raw::LocalApi,
-) -> Option<Listen> {
+) -> Option<OwnListener> {
     if !raw.listen.0.is_loopback() {
         resolver.findings.error(&path.key("listen"), "it hands out tokens, so it listens on loopback only");
     }
-    Some(raw.listen.0)
+    let max_connections = resolver.max_connections(path, raw.max_connections);
+    Some(OwnListener { listen: raw.listen.0, max_connections })
 }
 
 /// One without the other does nothing, which is probably not meant.

@@ -122,7 +122,7 @@ fn every_key_arrives() {
     assert_eq!(config.shutdown, shutdown);
     assert_eq!(config.state_dir, Path::new("/var/lib/m2m"));
     assert_eq!(config.store, store::Config::SqliteMemory);
-    assert_eq!(config.probes, Some(Listen::At("0.0.0.0:9900".parse().unwrap())));
+    assert_eq!(config.probes.map(|probes| probes.listen), Some(Listen::At("0.0.0.0:9900".parse().unwrap())));
 }
 
 #[test]

@@ -171,7 +171,7 @@ fn a_kept_token_lies_in_the_state_directory_and_a_rotation_arrives() {
     assert_eq!((rotation.every, rotation.grace), (Duration::from_hours(168), Duration::from_hours(1)));
     assert_eq!(name(&rotation.secret_file), "secret");
     assert!(hub.local_api);
-    assert_eq!(config.local_api, Some(Listen::At("127.0.0.1:9902".parse().unwrap())));
+    assert_eq!(config.local_api.map(|api| api.listen), Some(Listen::At("127.0.0.1:9902".parse().unwrap())));
 }
 
 /// The small configuration, its outbound listener a forward proxy with these keys.

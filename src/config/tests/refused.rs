@@ -230,6 +230,12 @@ fn what_the_schema_cannot_say_is_judged() {
         ("audiences: any", "audiences: any\n    upstreamTls: {}", "inbound[0].upstreamTls", "only an https upstream"),
         ("audiences: any", "audiences: any\n    upstreamTimeouts: { read: 0s }", "inbound[0].upstreamTimeouts.read", "at least 1ms"),
         ("audiences: any", "audiences: any\n    keepAlive: 0s", "inbound[0].keepAlive", "from 1s to 1h"),
+        (
+            "audiences: any",
+            "audiences: any\n    maxConnections: { total: 5, perAddress: 6 }",
+            "inbound[0].maxConnections.perAddress",
+            "more than `total`, which is 5",
+        ),
         ("audiences: any", "audiences: any\n    keepAlive: 2h", "inbound[0].keepAlive", "from 1s to 1h"),
         ("audiences: any", "audiences: any\n    keepAlive: 1500ms", "inbound[0].keepAlive", "whole seconds"),
         ("audiences: any", "audiences: any\n    downstreamTimeouts: { read: 0s }", "inbound[0].downstreamTimeouts.read", "from 1ms to 24h"),

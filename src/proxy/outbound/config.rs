@@ -4,7 +4,7 @@ use http::HeaderName;
 
 use crate::domain::listen::Listen;
 use crate::domain::pattern::Pattern;
-use crate::proxy::connection::ClientTimeouts;
+use crate::proxy::connection::{ClientTimeouts, MaxConnections};
 use crate::proxy::upstream::{self, Timeouts};
 
 /// What one outbound listener is made of.
@@ -16,6 +16,8 @@ pub struct Config {
     pub listen: Listen,
     /// How long it is waited for clients.
     pub client_timeouts: ClientTimeouts,
+    /// How many client connections it holds.
+    pub max_connections: MaxConnections,
     /// What it is in front of.
     pub kind: Kind,
     /// How tokens are attached.

@@ -1,3 +1,5 @@
+//! Who gives way: single cases, and steps at random against a model.
+
 use std::net::Ipv4Addr;
 use std::sync::atomic::AtomicUsize;
 
