@@ -15,6 +15,7 @@ mod completions;
 #[cfg(target_os = "linux")] // It has the namespaces.
 mod compose;
 mod conf;
+mod connections;
 mod documents;
 mod examples;
 mod explain;
