@@ -128,7 +128,9 @@ impl Request<'_> {
 fn within_limits(config: &inbound::Config, headers: &HeaderMap, permit: &Permit) -> Decision {
     let limited = inbound::check_length(config.max_body, headers).and_then(|()| match config.limits {
         // Of other requests nothing is known: this is the first one.
-        Some(limits) => inbound::admit(&Limits::new(limits), permit, PEER).map(drop),
+        Some(limits) => {
+            inbound::admit(&Limits::new(limits), permit.token().map(|token| &**token), PEER).map(drop)
+        }
         None => Ok(()),
     });
     match limited {

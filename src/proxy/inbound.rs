@@ -31,7 +31,7 @@ use crate::domain::path::{AmbiguousPath, NormalPath, Ordinary};
 use crate::domain::reason::Reason;
 use crate::limits::{self, Exceeded, Key, Limits, Per, Slot};
 use crate::telemetry::{Decision, RequestMetrics};
-use crate::verifier::{self, Check, CorsPreflight, Mode, Permit, Refusal, Verifier, Witness};
+use crate::verifier::{self, Check, CorsPreflight, Mode, Permit, Refusal, TokenFacts, Verifier, Witness};
 
 /// When one of many requests under way may have ended.
 const AFTER_ONE_OF_MANY: Duration = Duration::from_secs(1);
@@ -165,12 +165,40 @@ pub fn check_length(max_body: Option<u64>, headers: &HeaderMap) -> Result<(), Re
     }
 }
 
-/// Counts a permitted request. It is over when the slot is dropped.
+/// Counts a request before its authority is asked about its token: a question costs more than a request.
+struct Counting<'l> {
+    limits: Option<&'l Limits>,
+    peer: IpAddr,
+    slot: Option<Slot>,
+    refusal: Option<Refusal>,
+}
+
+impl Witness for Counting<'_> {
+    fn begins(&mut self, _: Check) {}
+
+    fn before_question(&mut self, token: &TokenFacts) -> Result<(), Reason> {
+        let Some(limits) = self.limits else { return Ok(()) };
+        match admit(limits, Some(token), self.peer) {
+            Ok(slot) => {
+                self.slot = Some(slot);
+                Ok(())
+            }
+            Err(refusal) => {
+                let reason = refusal.reason;
+                let client_id = token.client_id().map(str::to_owned);
+                self.refusal = Some(Refusal { client_id, ..refusal });
+                Err(reason)
+            }
+        }
+    }
+}
+
+/// Counts a request, by its token if it has a verified one. It is over when the slot is dropped.
 ///
 /// # Errors
 /// [`Reason::RateLimited`] or [`Reason::TooManyAtOnce`], and when it is worth trying again.
-pub fn admit(limits: &Limits, permit: &Permit, peer: IpAddr) -> Result<Slot, Refusal> {
-    limits.admit(limit_key(limits.per(), permit, peer)).map_err(|exceeded| match exceeded {
+pub fn admit(limits: &Limits, token: Option<&TokenFacts>, peer: IpAddr) -> Result<Slot, Refusal> {
+    limits.admit(limit_key(limits.per(), token, peer)).map_err(|exceeded| match exceeded {
         Exceeded::Rate(wait) => Refusal { retry_after: Some(wait), ..Refusal::new(Reason::RateLimited) },
         Exceeded::Concurrency => {
             Refusal { retry_after: Some(AFTER_ONE_OF_MANY), ..Refusal::new(Reason::TooManyAtOnce) }
@@ -241,7 +269,13 @@ impl Inbound {
         let (path, query) = head::target(request).map_err(|fault| refusal(&fault))?;
         let own = self.own.as_ref().map(|own| &own.paths);
         let path = (path, self.ordinary);
-        let judged = judge(&self.verifier, own, &request.method, path, &request.headers, &mut ()).await?;
+        let limits = self.limits.as_deref();
+        let mut counting = Counting { limits, peer, slot: None, refusal: None };
+        let judged = judge(&self.verifier, own, &request.method, path, &request.headers, &mut counting).await;
+        let judged = judged.map_err(|refusal| match counting.refusal.take() {
+            Some(over) if over.reason == refusal.reason => over,
+            _ => refusal,
+        })?;
         let (path, permit) = match judged {
             Judged::Own(path) => return Ok(Some(path.as_str().to_owned())),
             Judged::Permitted(path, permit) => (path, permit),
@@ -254,6 +288,7 @@ impl Inbound {
         } else {
             ctx.access.allow(permit.reason());
         }
+        ctx.slot = counting.slot;
         self.limit(request, &permit, peer, ctx)?;
         ctx.target = match query {
             Some(query) => format!("{}?{query}", path.as_str()),
@@ -275,11 +310,12 @@ impl Inbound {
         if let Err(refusal) = check_length(self.max_body, &request.headers) {
             self.over_limit(refusal, ctx)?;
         }
-        // What would be refused anyway uses up nothing.
-        let Some(limits) = self.limits.as_ref().filter(|_| !permit.would_be_refused()) else {
+        // What would be refused anyway uses up nothing, unless its authority had to be asked: then it is counted already.
+        let is_counted = permit.would_be_refused() || ctx.slot.is_some();
+        let Some(limits) = self.limits.as_ref().filter(|_| !is_counted) else {
             return Ok(());
         };
-        match admit(limits, permit, peer) {
+        match admit(limits, permit.token().map(|token| &**token), peer) {
             Ok(slot) => {
                 ctx.slot = Some(slot);
                 Ok(())
@@ -504,8 +540,8 @@ impl ProxyHttp for Inbound {
 }
 
 /// Whose counter a request counts on. One that shows no client or user counts for its address.
-fn limit_key(per: Per, permit: &Permit, peer: IpAddr) -> Key {
-    let named = permit.token().and_then(|token| match per {
+fn limit_key(per: Per, token: Option<&TokenFacts>, peer: IpAddr) -> Key {
+    let named = token.and_then(|token| match per {
         Per::Client => Some(Key::Client(token.authority(), token.client_id()?.into())),
         Per::Subject => Some(Key::Subject(token.authority(), token.subject()?.into())),
         Per::Address | Per::Listener => None,

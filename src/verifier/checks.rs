@@ -2,6 +2,9 @@
 //!
 //! The code that makes a check announces it, so a list of the checks that were made is never kept anywhere else.
 
+use super::TokenFacts;
+use crate::domain::reason::Reason;
+
 /// A check of a bearer token or of its rights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Check {
@@ -39,6 +42,14 @@ pub enum Check {
 pub trait Witness: Send {
     /// This check begins; those announced before it have passed.
     fn begins(&mut self, check: Check);
+
+    /// The token is good as far as that is known here, and its authority is about to be asked about it.
+    ///
+    /// # Errors
+    /// The reason why it must not be asked; the request is refused with it.
+    fn before_question(&mut self, _: &TokenFacts) -> Result<(), Reason> {
+        Ok(())
+    }
 }
 
 /// Listeners serve requests without a witness.

@@ -491,7 +491,8 @@ impl Verifier {
         witness.begins(Check::Revocation);
         let authority = self.authorities.get(facts.authority()).ok_or(Reason::Internal)?;
         if authority.revocation().is_checked() || facts.never_expires() {
-            authority.revocation().check(&facts, bearer).await?;
+            let ask = || witness.before_question(&facts);
+            authority.revocation().check(&facts, bearer, ask).await?;
         }
         Ok(VerifiedToken(facts))
     }

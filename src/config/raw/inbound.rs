@@ -6,7 +6,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::revocation::Revocation;
-use super::{Algorithm, FetchTimeouts, MaxConnections, Timeouts, UpstreamTls, default_keep_alive, seconds, yes};
+use super::{
+    Algorithm, FetchTimeouts, MaxConnections, Timeouts, UpstreamTls, default_keep_alive, seconds, yes,
+};
 use crate::config::address::{HttpUrl, ListenAddress, Network, UpstreamUrl};
 use crate::config::name::{
     Audience, ClaimName, ClaimValue, IdentityHeader, Method, Name, PathPattern, Scope,
@@ -158,7 +160,8 @@ pub(in crate::config) struct Inbound {
     /// What becomes of CORS preflights, which browsers send without a token.
     #[serde(default)]
     pub cors_preflight: CorsPreflight,
-    /// How often requests may come, and how many at once; unlimited when left out. Counted are those that would pass.
+    /// How often requests may come, and how many at once; unlimited when left out. Counted are those that would pass, and those
+    /// about whose token the authority has to be asked.
     pub limits: Option<Limits>,
     /// Who may do what. The first rule that matches decides; without a match the request is denied.
     #[schemars(length(min = 1))]

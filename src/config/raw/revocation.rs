@@ -82,6 +82,6 @@ pub(in crate::config) enum OnFailure {
     /// It gets 503.
     #[default]
     Refuse,
-    /// It passes, as if the token could not be revoked.
+    /// It passes, unless the last list or the last answer that is known refuses its token, however old that is.
     Accept,
 }

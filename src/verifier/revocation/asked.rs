@@ -1,11 +1,13 @@
 //! Tokens whose state is asked for one by one: at plgd's tokens endpoint, or by introspection (RFC 7662).
 //!
 //! An answer is remembered under the hash of the whole token: that a token is good for `maxAge`, and for `maxStale` while
-//! nobody answers; that it is revoked for ever. However many requests carry a token, there is one question at a time. That
-//! nobody answered is remembered for a second, so that an authority in trouble is not asked by every request.
+//! nobody answers; that it is revoked, until another answer says otherwise. However many requests carry a token, there is one
+//! question at a time. A question without an answer is its token's own failure, and is not put again for a second. Only where
+//! no connection can be made, or where the questions about [`SEVERAL`] tokens in a row have no answer, is the authority
+//! itself left alone for a second, so that one in trouble is not asked by every request.
 
 use std::borrow::Cow;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -41,6 +43,11 @@ const LONGEST_QUESTION: Duration = Duration::from_secs(2);
 const LONGEST_WAIT: Duration = Duration::from_millis(2500);
 /// For how long it is remembered that there was no answer, or one that may soon be another.
 const FAILURE_MEMORY: Duration = Duration::from_secs(1);
+
+/// After so many different tokens in a row whose questions had no answer, the authority is taken to be silent.
+const SEVERAL: usize = 3;
+/// For how long a failure counts among those.
+const IN_A_ROW: Duration = Duration::from_secs(30);
 
 /// What is asked about a token.
 pub(super) struct Question {
@@ -82,12 +89,21 @@ impl State {
     }
 }
 
+/// The last answer about a token.
+#[derive(Clone, Copy, Default)]
+enum Last {
+    #[default]
+    None,
+    /// It was good; the question was put then.
+    Active(Instant),
+    Refused,
+}
+
 /// What is known of one token.
 #[derive(Default)]
 struct Cell {
     known: Mutex<Option<(State, Instant)>>,
-    /// When the question was put that was last answered with [`State::Active`]; none since another answer came.
-    active_at: Mutex<Option<Instant>>,
+    last: Mutex<Last>,
     /// Held by whoever asks.
     flight: tokio::sync::Mutex<()>,
 }
@@ -105,32 +121,75 @@ impl Cell {
 
     fn note(&self, state: State, at: Instant) {
         *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some((state, at));
-        let mut active_at = self.active_at.lock().unwrap_or_else(PoisonError::into_inner);
-        match state {
-            State::Active => *active_at = Some(at),
-            State::Revoked | State::Refused => *active_at = None,
-            State::Unavailable => {}
-        }
+        let last = match state {
+            State::Active => Last::Active(at),
+            State::Revoked | State::Refused => Last::Refused,
+            State::Unavailable => return,
+        };
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = last;
     }
 
-    /// What a state means for the token: that nobody answered takes nothing back that was true a short time ago.
+    fn last(&self) -> Last {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a state means for the token: that nobody answered takes nothing back that was true a short time ago, and makes
+    /// nothing good that was refused.
     fn verdict(&self, state: State, max_stale: Duration) -> Result<(), Reason> {
-        let active_at = *self.active_at.lock().unwrap_or_else(PoisonError::into_inner);
-        match state.verdict() {
-            Err(Reason::RevocationUnavailable) if active_at.is_some_and(|at| at.elapsed() < max_stale) => {
-                Ok(())
-            }
-            verdict => verdict,
+        match (state.verdict(), self.last()) {
+            (Err(Reason::RevocationUnavailable), Last::Active(at)) if at.elapsed() < max_stale => Ok(()),
+            (Err(Reason::RevocationUnavailable), Last::Refused) => Err(Reason::Revoked),
+            (verdict, _) => verdict,
         }
     }
 }
 
-type Ask = (Question, oneshot::Sender<State>);
+/// A question, the hash of its token, and where the answer goes.
+type Ask = (Question, [u8; 32], oneshot::Sender<State>);
+
+/// Whether the authority is taken to be silent.
+#[derive(Default)]
+struct Silence {
+    until: Option<Instant>,
+    /// The tokens whose questions had no answer since the last one that had.
+    failed: Vec<[u8; 32]>,
+    /// When the last of them failed.
+    failed_at: Option<Instant>,
+}
+
+impl Silence {
+    fn is_silent(&self) -> bool {
+        self.until.is_some_and(|until| Instant::now() < until)
+    }
+
+    /// The authority answered, whatever it said.
+    fn ends(&mut self) {
+        *self = Self::default();
+    }
+
+    /// A question had no answer.
+    fn note(&mut self, token: [u8; 32], why: HttpError) {
+        let now = Instant::now();
+        if self.failed_at.is_none_or(|at| now.duration_since(at) >= IN_A_ROW) {
+            self.failed.clear();
+        }
+        self.failed_at = Some(now);
+        if self.failed.len() < SEVERAL && !self.failed.contains(&token) {
+            self.failed.push(token);
+        }
+        // Whether a connection can be made depends on no token.
+        let no_connection =
+            matches!(why, HttpError::Dns | HttpError::Refused | HttpError::Connect | HttpError::Tls);
+        if no_connection || self.failed.len() >= SEVERAL {
+            self.until = Some(now + FAILURE_MEMORY);
+        }
+    }
+}
 
 /// Why a question has no answer.
 #[derive(Debug)]
 enum Failure {
-    /// Nobody answered: nor would they for other tokens.
+    /// Nobody answered, at least not in time and in full.
     NoAnswer(Failed),
     /// An answer that says nothing of this token.
     Answer(&'static str),
@@ -156,8 +215,7 @@ pub(super) struct AskedStates {
     max_age: Duration,
     max_stale: Duration,
     cells: Cache<[u8; 32], Arc<Cell>>,
-    /// Until when nobody is asked, because nobody answered.
-    silent_until: Mutex<Option<Instant>>,
+    silence: Mutex<Silence>,
     asks: mpsc::Sender<Ask>,
     asked: tokio::sync::Mutex<mpsc::Receiver<Ask>>,
 }
@@ -166,24 +224,32 @@ impl AskedStates {
     pub fn new(max_age: Duration, max_stale: Duration) -> Self {
         let (asks, asked) = mpsc::channel(MAX_WAITING);
         let cells = Cache::builder().max_capacity(MAX_KNOWN).eviction_policy(EvictionPolicy::lru()).build();
-        let silent_until = Mutex::new(None);
-        Self { max_age, max_stale, cells, silent_until, asks, asked: tokio::sync::Mutex::new(asked) }
+        let silence = Mutex::default();
+        Self { max_age, max_stale, cells, silence, asks, asked: tokio::sync::Mutex::new(asked) }
     }
 
-    /// Checks a token by what is known of it, or by asking.
+    /// Whether the last answer about a token refused it.
+    pub fn refuses(&self, facts: &TokenFacts) -> bool {
+        self.cells.get(&facts.hash).is_some_and(|cell| matches!(cell.last(), Last::Refused))
+    }
+
+    /// Checks a token by what is known of it, or by asking. `before_question` is called before it is asked, or waited for
+    /// somebody else's question.
     ///
     /// # Errors
     /// As [`Revocation::check`].
     pub async fn check(
         &self,
         facts: &TokenFacts,
+        before_question: impl FnOnce() -> Result<(), Reason>,
         question: impl FnOnce() -> Option<Question>,
     ) -> Result<(), Reason> {
         let cell = self.cells.get_with(facts.hash, Arc::default);
         if let Some(state) = cell.known(self.max_age) {
             return cell.verdict(state, self.max_stale);
         }
-        let found = timeout(LONGEST_WAIT, self.find_out(&cell, question)).await;
+        before_question()?;
+        let found = timeout(LONGEST_WAIT, self.find_out(&cell, facts.hash, question)).await;
         cell.verdict(found.unwrap_or(Ok(State::Unavailable))?, self.max_stale)
     }
 
@@ -191,6 +257,7 @@ impl AskedStates {
     async fn find_out(
         &self,
         cell: &Cell,
+        token: [u8; 32],
         question: impl FnOnce() -> Option<Question>,
     ) -> Result<State, Reason> {
         let _flight = cell.flight.lock().await;
@@ -198,26 +265,25 @@ impl AskedStates {
             return Ok(state);
         }
         let question = question().ok_or(Reason::MalformedClaims)?;
-        if self.is_silent() {
+        if self.silence().is_silent() {
             return Ok(State::Unavailable);
         }
         let asked_at = Instant::now();
-        let state = self.ask(question).await;
+        let state = self.ask(question, token).await;
         // A good answer is as old as its question; a failure is remembered from now on, or a slow one were forgotten at once.
         let at = if state == State::Active { asked_at } else { Instant::now() };
         cell.note(state, at);
         Ok(state)
     }
 
-    fn is_silent(&self) -> bool {
-        let until = *self.silent_until.lock().unwrap_or_else(PoisonError::into_inner);
-        until.is_some_and(|until| Instant::now() < until)
+    fn silence(&self) -> MutexGuard<'_, Silence> {
+        self.silence.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn ask(&self, question: Question) -> State {
+    async fn ask(&self, question: Question, token: [u8; 32]) -> State {
         let (answer, answered) = oneshot::channel();
         // Too many wait already: an answer would come too late.
-        if self.asks.try_send((question, answer)).is_err() {
+        if self.asks.try_send((question, token, answer)).is_err() {
             return State::Unavailable;
         }
         answered.await.unwrap_or(State::Unavailable)
@@ -230,13 +296,15 @@ impl AskedStates {
         loop {
             tokio::select! {
                 ask = asked.recv(), if flights.len() < MAX_FLIGHTS => match ask {
-                    Some((question, answer)) => flights.push(async move {
+                    Some((question, token, answer)) => flights.push(async move {
                         let state = put(of, http, &question).await;
                         let failed = state.as_ref().map(|_| ()).map_err(Failure::text);
                         observe(failed.as_ref().copied().map_err(|text| &**text));
-                        if let Err(Failure::NoAnswer(_)) = state {
-                            let until = Some(Instant::now() + FAILURE_MEMORY);
-                            *self.silent_until.lock().unwrap_or_else(PoisonError::into_inner) = until;
+                        match &state {
+                            Err(Failure::NoAnswer(failed)) if failed.kind() != HttpError::TooLarge => {
+                                self.silence().note(token, failed.kind());
+                            }
+                            _ => self.silence().ends(),
                         }
                         // Who asked may be gone.
                         let _ = answer.send(state.unwrap_or(State::Unavailable));
@@ -355,6 +423,53 @@ fn read_introspection(answer: &HttpAnswer) -> Result<State, &'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn one_token_never_silences_the_authority_and_several_do() {
+        for broken in [HttpError::Broken, HttpError::Timeout] {
+            let mut silence = Silence::default();
+            for _ in 0..100 {
+                silence.note([1; 32], broken);
+            }
+            silence.note([2; 32], broken);
+            assert!(!silence.is_silent());
+            silence.ends();
+            silence.note([3; 32], broken);
+            silence.note([1; 32], broken);
+            assert!(!silence.is_silent(), "an answer came in between");
+            silence.note([2; 32], broken);
+            assert!(silence.is_silent());
+            tokio::time::advance(FAILURE_MEMORY).await;
+            assert!(!silence.is_silent());
+            silence.note([1; 32], broken);
+            assert!(silence.is_silent(), "it is asked once, and has not come back");
+            tokio::time::advance(IN_A_ROW).await;
+            silence.note([1; 32], broken);
+            assert!(!silence.is_silent(), "long ago");
+        }
+        for unreachable in [HttpError::Dns, HttpError::Refused, HttpError::Connect, HttpError::Tls] {
+            let mut silence = Silence::default();
+            silence.note([1; 32], unreachable);
+            assert!(silence.is_silent(), "{unreachable}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_answer_takes_no_refusal_back() {
+        let cell = Cell::default();
+        let later = async || tokio::time::advance(Duration::from_hours(24)).await;
+        for refused in [State::Refused, State::Revoked] {
+            cell.note(refused, Instant::now());
+            later().await;
+            cell.note(State::Unavailable, Instant::now());
+            assert_eq!(cell.verdict(State::Unavailable, Duration::MAX), Err(Reason::Revoked));
+        }
+        cell.note(State::Active, Instant::now());
+        assert_eq!(cell.verdict(State::Unavailable, Duration::from_secs(1)), Ok(()));
+        later().await;
+        let stale = cell.verdict(State::Unavailable, Duration::from_secs(1));
+        assert_eq!(stale, Err(Reason::RevocationUnavailable));
+    }
 
     fn answer(status: u16, body: &str) -> HttpAnswer {
         let status = StatusCode::from_u16(status).unwrap();

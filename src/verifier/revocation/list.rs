@@ -62,6 +62,8 @@ impl Edition {
 #[derive(Default)]
 struct Known {
     edition: Option<Edition>,
+    /// What a kept list revokes that is too old to say what is good.
+    outdated: Option<Arc<Revoked>>,
     /// Whether the last fetch brought nothing: then the next one is not waited for.
     failing: bool,
 }
@@ -89,6 +91,13 @@ impl RevocationList {
     /// How old the list is.
     pub fn age(&self) -> Option<Duration> {
         self.known.borrow().edition.as_ref().map(Edition::age)
+    }
+
+    /// Whether the last list that is known, however old, revokes a token.
+    pub fn refuses(&self, facts: &TokenFacts, now: UnixTime) -> bool {
+        let known = self.known.borrow();
+        let revoked = known.edition.as_ref().map(|edition| &edition.revoked).or(known.outdated.as_ref());
+        revoked.is_some_and(|revoked| facts.check_not_revoked(revoked, now).is_err())
     }
 
     /// Waits until a list has come, or could not be fetched.
@@ -202,11 +211,16 @@ impl RevocationList {
         // Only the list is signed, not the note of when it was fetched: it cannot be much younger than its signature.
         let signed = UnixTime(issued_at).until(now).saturating_sub(of.config.max_age + of.of.clock_skew);
         let aged = UnixTime(found.asked_at).until(now).max(signed);
-        let age = aged.as_secs();
+        let (age, revoked) = (aged.as_secs(), Arc::new(revoked));
         if aged > of.max_stale() {
-            return tracing::info!(issuer = of.of.issuer, age, "the kept list of revoked tokens is too old");
+            self.known.send_modify(|known| known.outdated = Some(revoked));
+            return tracing::info!(
+                issuer = of.of.issuer,
+                age,
+                "the kept list of revoked tokens is too old: what it revokes stays refused, what it does not is unknown"
+            );
         }
-        let (revoked, asked_at) = (Arc::new(revoked), Instant::now());
+        let asked_at = Instant::now();
         let edition = Edition { revoked, issued_at, etag: None, asked_at, aged };
         self.known.send_modify(|known| known.edition = Some(edition));
         tracing::info!(

@@ -86,7 +86,7 @@ pub enum RevocationKind {
 pub enum OnFailure {
     /// It is refused with 503.
     Refuse,
-    /// It passes, as if nothing could be revoked; but not with a token that never expires.
+    /// It passes unless the last that was known refuses its token; but not with a token that never expires.
     Accept,
 }
 
@@ -231,13 +231,18 @@ impl Revocation {
         }
     }
 
-    /// Checks a token that is good otherwise.
+    /// Checks a token that is good otherwise. `before_question` is called before somebody is asked about this very token.
     ///
     /// # Errors
-    /// [`Reason::Revoked`], [`Reason::RevocationUnavailable`], [`Reason::NoExpiry`] when the token never ends and nobody
+    /// What `before_question` gives, [`Reason::Revoked`], [`Reason::RevocationUnavailable`], [`Reason::NoExpiry`] when the token never ends and nobody
     /// is asked, or [`Reason::MalformedClaims`] for a token that could not be
     /// named to anyone.
-    pub async fn check(&self, facts: &TokenFacts, bearer: &BearerToken) -> Result<(), Reason> {
+    pub async fn check(
+        &self,
+        facts: &TokenFacts,
+        bearer: &BearerToken,
+        before_question: impl FnOnce() -> Result<(), Reason>,
+    ) -> Result<(), Reason> {
         let now = self.of.clock.now();
         let checked = match self.source() {
             // Nobody could ever end it.
@@ -245,14 +250,21 @@ impl Revocation {
             Source::Nobody(_) => return Ok(()),
             Source::Own(revoked) => facts.check_not_revoked(&revoked.current(), now),
             Source::List(_) => self.list.check(facts, (self.config.max_age, self.max_stale()), now).await,
-            Source::Plgd(_) => self.asked.check(facts, || Question::plgd(bearer)).await,
+            Source::Plgd(_) => self.asked.check(facts, before_question, || Question::plgd(bearer)).await,
             Source::Introspection(_) => {
-                self.asked.check(facts, || Some(Question::introspection(bearer))).await
+                let question = || Some(Question::introspection(bearer));
+                self.asked.check(facts, before_question, question).await
             }
             Source::Unknown => Err(Reason::RevocationUnavailable),
         };
         let accepts = self.config.on_failure == OnFailure::Accept && !facts.never_expires();
         match checked {
+            // What was revoked once stays so, however old that knowledge is and wherever it came from.
+            Err(Reason::RevocationUnavailable)
+                if self.list.refuses(facts, now) || self.asked.refuses(facts) =>
+            {
+                Err(Reason::Revoked)
+            }
             Err(Reason::RevocationUnavailable) if accepts => Ok(()),
             checked => checked,
         }
