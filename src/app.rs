@@ -44,6 +44,7 @@ use crate::proxy::connection::{ClientTimeouts, Clients};
 use crate::proxy::inbound::{self, Inbound, OwnEndpoints};
 use crate::proxy::listener::{Listener, Workers, check_platform_certificates};
 use crate::proxy::local::{LocalService, Paths};
+use crate::proxy::loop_mark::LoopMark;
 use crate::proxy::own::OwnAddresses;
 use crate::store::{self, Store};
 use crate::telemetry::{Metrics, Role};
@@ -321,9 +322,11 @@ impl Parts {
             let verifier = verifier(listener, trusted.collect(), self.clock.clone(), observe)?;
             let limits = self.limits(listener);
             let metrics = Arc::new(self.metrics.requests(Role::Inbound, &listener.name));
+            let mark = Arc::new(LoopMark::default());
             let serve = || {
                 let (verifier, upstream) = (verifier.clone(), upstream.clone());
-                Inbound::new(listener, verifier, upstream, own.clone(), limits.clone(), metrics.clone())
+                let observed = (metrics.clone(), mark.clone());
+                Inbound::new(listener, verifier, upstream, own.clone(), limits.clone(), observed)
             };
             let socket = Socket::Proxy(listener.name.clone());
             let clients = Clients::new(listener.client_timeouts, self.shares.of(&socket));

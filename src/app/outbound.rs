@@ -9,6 +9,7 @@ use crate::config::Config;
 use crate::proxy::anywhere::Anywhere;
 use crate::proxy::connection::Clients;
 use crate::proxy::listener::{BoundSocket, Workers};
+use crate::proxy::loop_mark::LoopMark;
 use crate::proxy::outbound::{self, Destination, Kind, Outbound};
 use crate::proxy::own::OwnAddresses;
 use crate::proxy::upstream::{self, Upstream};
@@ -38,7 +39,11 @@ impl Parts {
             let metrics = Arc::new(self.metrics.requests(Role::Outbound, &listener.name));
             let capacity = self.shares.of(&Socket::Proxy(listener.name.clone()));
             let clients = Clients::new(listener.client_timeouts, capacity);
-            let serve = || Outbound::new(listener, destinations.clone(), elsewhere.clone(), metrics.clone());
+            let mark = Arc::new(LoopMark::default());
+            let serve = || {
+                let observed = (metrics.clone(), mark.clone());
+                Outbound::new(listener, destinations.clone(), elsewhere.clone(), observed)
+            };
             let served = workers.listen(socket(listener)?, &metrics, clients, serve);
             let served = served.map_err(StartError::Workers)?;
             listeners.push((listener.name.clone(), served));

@@ -240,8 +240,9 @@ reasons! {
          those of one of `forwardProxy.targets`. Where others pass through, they pass to public addresses only.",
     /// The request would come back to this sidecar.
     Loop = "loop" =>
-        "`upstream` resolves to the sidecar's own listener. Name the service itself; in a container `localhost` is the \
-         container, not the host.",
+        "`upstream` resolves to the sidecar's own listener, or what it leads to sends the request back here, such as another \
+         sidecar. Name the service itself; in a container `localhost` is the container, not the host. A service that calls \
+         this listener while it serves a request must not copy that request's `M2M-Loop` header.",
     /// No access token could be had for the request.
     TokenUnavailable = "token_unavailable" =>
         "Run `m2m-sidecar token --config FILE --credential NAME`: it says why. Usually the client secret is \

@@ -22,6 +22,7 @@ use super::connection::{ClientTimeouts, ConnectionState, MaxConnections};
 use super::fault::{self, Fault};
 use super::forwarded::Story;
 use super::headers::IdentityHeaders;
+use super::loop_mark::LoopMark;
 use super::request_id::REQUEST_ID;
 use super::respond::{Answer, REASON_HEADER};
 use super::upstream::{self, Repeat, Tries, Upstream};
@@ -93,6 +94,7 @@ pub struct Inbound {
     trusted_proxies: Vec<IpNet>,
     max_body: Option<u64>,
     limits: Option<Arc<Limits>>,
+    mark: Arc<LoopMark>,
     /// Whether pages of other sites may read why they are refused.
     for_pages: bool,
     metrics: Arc<RequestMetrics>,
@@ -236,9 +238,10 @@ impl Inbound {
         upstream: Arc<Upstream>,
         own: Option<OwnEndpoints>,
         limits: Option<Arc<Limits>>,
-        metrics: Arc<RequestMetrics>,
+        (metrics, mark): (Arc<RequestMetrics>, Arc<LoopMark>),
     ) -> Self {
         Self {
+            mark,
             name: config.name.clone(),
             verifier,
             upstream,
@@ -280,6 +283,7 @@ impl Inbound {
             Judged::Own(path) => return Ok(Some(path.as_str().to_owned())),
             Judged::Permitted(path, permit) => (path, permit),
         };
+        self.mark.check(&request.headers).map_err(Refusal::new)?;
         ctx.access.client_id = permit.token().and_then(|token| token.client_id()).map(str::to_owned);
         ctx.access.jti = permit.token().and_then(|token| token.jti()).map(str::to_owned);
         if permit.would_be_refused() {
@@ -342,7 +346,9 @@ impl Inbound {
         };
         let broken = |_| Reason::Internal;
         request.set_raw_path(ctx.target.as_bytes()).map_err(broken)?;
+        let mark = self.mark.next(&request.headers, ctx.tries.current());
         self.identity.strip(request);
+        LoopMark::write(request, mark).map_err(broken)?;
         if let Some(id) = ctx.access.request_id() {
             request.insert_header(REQUEST_ID, id.clone()).map_err(broken)?;
         }

@@ -14,6 +14,7 @@ pub mod headers;
 pub mod inbound;
 pub mod listener;
 pub mod local;
+pub mod loop_mark;
 pub mod outbound;
 pub mod own;
 pub mod request_id;

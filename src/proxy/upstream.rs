@@ -109,6 +109,12 @@ impl Tries {
         self.anew
     }
 
+    /// The address that is tried now.
+    #[must_use]
+    pub fn current(&self) -> Option<SocketAddr> {
+        self.current
+    }
+
     /// The first of these that was not tried; it is tried now.
     pub fn next_of(&mut self, addresses: &[SocketAddr]) -> Option<SocketAddr> {
         self.current = addresses.iter().find(|address| !self.failed.contains(address)).copied();

@@ -31,6 +31,7 @@ mod kept_files;
 mod limits;
 mod listeners;
 mod long;
+mod loops;
 mod management;
 mod mistakes;
 mod opened_store;

@@ -32,6 +32,7 @@ use super::anywhere::Anywhere;
 use super::fault::Fault;
 use super::headers::strip_overrides;
 use super::listener::MAX_TRIES;
+use super::loop_mark::LoopMark;
 use super::request_id::REQUEST_ID;
 use super::respond::Answer;
 use super::upstream::{self, Repeat, Tries, Upstream};
@@ -57,6 +58,7 @@ pub struct Outbound {
     mode: Mode,
     attach: Attach,
     forwarded_headers: bool,
+    mark: Arc<LoopMark>,
     metrics: Arc<RequestMetrics>,
 }
 
@@ -131,7 +133,7 @@ impl Outbound {
         config: &Config,
         destinations: Vec<Destination>,
         elsewhere: Option<Arc<Anywhere>>,
-        metrics: Arc<RequestMetrics>,
+        (metrics, mark): (Arc<RequestMetrics>, Arc<LoopMark>),
     ) -> Self {
         let mode = match &config.kind {
             Kind::Reverse(reverse) => Mode::Reverse(Reverse {
@@ -149,6 +151,7 @@ impl Outbound {
             mode,
             attach: config.attach.clone(),
             forwarded_headers: config.forwarded_headers,
+            mark,
             metrics,
         }
     }
@@ -163,6 +166,7 @@ impl Outbound {
         }
         head::target(request)?;
         let route = self.route(request, connection.local).await?;
+        self.mark.check(&session.req_header().headers)?;
         if head::asks_for_websocket(&session.req_header().headers) {
             return Err(Reason::WebSocket.into());
         }
@@ -278,6 +282,8 @@ impl Outbound {
         if let Some(id) = ctx.access.request_id() {
             request.insert_header(REQUEST_ID, id.clone()).map_err(broken)?;
         }
+        let mark = self.mark.next(&request.headers, ctx.tries.current());
+        LoopMark::write(request, mark).map_err(broken)?;
         let header = &self.attach.header;
         match credential {
             Credential::Attached(_, value) => {

@@ -1,0 +1,159 @@
+//! A mark on requests to loopback and private addresses: a listener recognises a request that comes back to it.
+//!
+//! Two sidecars that point at each other would send one request back and forth until no descriptor is left, and neither
+//! configuration shows the loop. So each listener adds its own id to what it sends on (as RFC 8586 does for CDNs), and refuses a
+//! request that already has this id. The id is random and new at each start: it reveals nothing, and no client can guess it. A
+//! client that sends an id which its service has seen ends its own request only.
+
+use std::net::SocketAddr;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use pingora::http::RequestHeader;
+use uuid::Uuid;
+
+use crate::domain::public_address::is_public;
+use crate::domain::reason::Reason;
+
+/// The header: ids, separated by commas, the newest last. Its name does not begin as those of the identity do.
+pub const LOOP: HeaderName = HeaderName::from_static("m2m-loop");
+/// The length of an id.
+const ID: usize = 32;
+/// A request passes at most so many listeners. It bounds the header too.
+const MOST_LISTENERS: usize = 16;
+
+/// The mark of one listener.
+#[derive(Debug)]
+pub struct LoopMark {
+    id: String,
+    /// The header of a request that no other listener has marked.
+    alone: Option<HeaderValue>,
+}
+
+impl Default for LoopMark {
+    fn default() -> Self {
+        let id = Uuid::new_v4().simple().to_string();
+        Self { alone: HeaderValue::from_str(&id).ok(), id }
+    }
+}
+
+impl LoopMark {
+    /// Judges a request that has come.
+    ///
+    /// # Errors
+    /// [`Reason::Loop`] when this listener has sent it before, or too many others have.
+    pub fn check(&self, headers: &HeaderMap) -> Result<(), Reason> {
+        let mut listeners = 0;
+        for id in ids(headers) {
+            listeners += 1;
+            if id == self.id.as_bytes() || listeners >= MOST_LISTENERS {
+                return Err(Reason::Loop);
+            }
+        }
+        Ok(())
+    }
+
+    /// The header's value for a request that goes on to this address; none for a public address.
+    pub fn next(&self, headers: &HeaderMap, to: Option<SocketAddr>) -> Option<HeaderValue> {
+        if to.is_none_or(|to| is_public(to.ip())) {
+            return None;
+        }
+        if !headers.contains_key(LOOP) {
+            return self.alone.clone();
+        }
+        let mut list: Vec<&[u8]> = ids(headers).collect();
+        list.push(self.id.as_bytes());
+        HeaderValue::from_bytes(&list.join(&b',')).ok()
+    }
+
+    /// Writes the header, in place of the one that came.
+    ///
+    /// # Errors
+    /// When the request can hold no further header.
+    pub fn write(request: &mut RequestHeader, value: Option<HeaderValue>) -> pingora::Result<()> {
+        match value {
+            Some(value) => request.insert_header(LOOP, value),
+            None => {
+                request.remove_header(&LOOP);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// The ids of a request. A value of another form is not from a sidecar, and is not passed on.
+fn ids(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    let parts = headers.get_all(LOOP).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    let is_id = |id: &&[u8]| {
+        id.len() == ID && id.iter().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(byte))
+    };
+    parts.map(<[u8]>::trim_ascii).filter(is_id)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const HERE: &str = "127.0.0.1:80";
+
+    fn headers(values: &[&[u8]]) -> HeaderMap {
+        values.iter().map(|value| (LOOP, HeaderValue::from_bytes(value).unwrap())).collect()
+    }
+
+    fn to(address: &str) -> Option<SocketAddr> {
+        Some(address.parse().unwrap())
+    }
+
+    #[test]
+    fn a_listener_knows_its_own_mark_behind_those_of_others() {
+        let (a, b) = (LoopMark::default(), LoopMark::default());
+        assert_ne!(a.id, b.id);
+        let mut request = headers(&[]);
+        a.check(&request).unwrap();
+        for mark in [&a, &b] {
+            mark.check(&request).unwrap();
+            let next = mark.next(&request, to(HERE)).unwrap();
+            request.insert(LOOP, next);
+        }
+        assert_eq!(a.check(&request), Err(Reason::Loop));
+        assert_eq!(b.check(&request), Err(Reason::Loop));
+        LoopMark::default().check(&request).unwrap();
+        let split = headers(&[b.id.as_bytes(), a.id.as_bytes()]);
+        assert_eq!(a.check(&split), Err(Reason::Loop));
+    }
+
+    #[test]
+    fn only_loopback_and_private_addresses_get_a_mark() {
+        let mark = LoopMark::default();
+        for address in
+            ["127.0.0.1:1", "[::1]:1", "10.0.0.1:1", "192.168.1.1:1", "172.16.0.1:1", "[fd00::1]:1"]
+        {
+            assert!(mark.next(&headers(&[]), to(address)).is_some(), "{address}");
+        }
+        for address in ["1.1.1.1:443", "[2606:4700::1]:443"] {
+            assert_eq!(mark.next(&headers(&[mark.id.as_bytes()]), to(address)), None, "{address}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_mark_is_neither_judged_nor_passed_on() {
+        let mark = LoopMark::default();
+        for odd in [&b"x"[..], b"", b",,,", b"\xff\xff", b"0123456789ABCDEF0123456789ABCDEF", b"a,b,c"] {
+            let request = headers(&[odd]);
+            mark.check(&request).unwrap();
+            assert_eq!(mark.next(&request, to(HERE)).unwrap(), mark.id.as_str());
+        }
+        let many = ["0".repeat(ID).as_str(); MOST_LISTENERS].join(", ");
+        assert_eq!(mark.check(&headers(&[many.as_bytes()])), Err(Reason::Loop));
+    }
+
+    proptest! {
+        #[test]
+        fn any_value_is_read_without_a_panic(value in proptest::collection::vec(0x20_u8..0x7f, 0..200)) {
+            let (mark, request) = (LoopMark::default(), headers(&[&value]));
+            let _ = mark.check(&request);
+            prop_assert!(mark.next(&request, to(HERE)).is_some());
+        }
+    }
+}
