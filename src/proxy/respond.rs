@@ -77,9 +77,7 @@ pub fn table(reason: Reason) -> Option<Row> {
         | R::TooManyConnections
         | R::KeysUnavailable
         | R::RevocationUnavailable
-        | R::TokenUnavailable => {
-            retry(503, "temporarily_unavailable")
-        }
+        | R::TokenUnavailable => retry(503, "temporarily_unavailable"),
         R::AmbiguousPath | R::MalformedRequest => row(400, "invalid_request"),
         R::Host | R::CrossSite | R::Destination => row(403, "access_denied"),
         R::Loop => row(508, "loop_detected"),

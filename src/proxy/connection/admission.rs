@@ -4,8 +4,8 @@
 //! its last answer; the longest idle one ends to make room for a new one. A connection with a request under way never does.
 //! The address with the most connections gives way first, so that one client cannot take the seats of the others.
 //!
-//! A request costs two atomic exchanges: an address lists the connections that were idle when it last looked. An entry is
-//! checked when its turn comes, and a connection that was found busy lists itself again when it becomes idle. So finding the
+//! A request takes no lock: the list of an address holds the connections that were idle when they were last looked at. An entry
+//! is checked when its turn comes, and a connection that was found busy lists itself again when it becomes idle. So finding the
 //! longest idle connection costs, on average, no more than accepting one.
 
 use std::cmp::Reverse;
@@ -25,6 +25,9 @@ use crate::limits::Key;
 
 /// A connection that has been idle for less than this is not closed to make room: its request may be on the way.
 const GRACE: Duration = Duration::from_millis(20);
+/// Where there are fewer seats than these, that time is shorter in proportion: a flood from an address with few seats must not
+/// hold up the others, so at least 3200 connections a second are accepted.
+const SEATS_FOR_GRACE: u32 = 64;
 /// How long a new connection waits until a closed one has ended.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -317,6 +320,8 @@ impl Admission {
         if leaving.is_some_and(|seat| seat.phase() == DISMISSED) {
             return Attempt::StillLeaving;
         }
+        let seats = if is_address_full { self.capacity.per_address } else { self.capacity.total };
+        let grace = GRACE * u32::try_from(seats).unwrap_or(u32::MAX).min(SEATS_FOR_GRACE) / SEATS_FOR_GRACE;
         loop {
             let found = match is_address_full {
                 true => open.longest_idle_of(address),
@@ -325,7 +330,7 @@ impl Admission {
             let Some(seat) = found else {
                 return Attempt::Full(if is_address_full { Full::Address } else { Full::Listener });
             };
-            let old_enough = self.began + Duration::from_micros(seat.since.load(Ordering::SeqCst)) + GRACE;
+            let old_enough = self.began + Duration::from_micros(seat.since.load(Ordering::SeqCst)) + grace;
             if old_enough > Instant::now() {
                 return Attempt::NotBefore(old_enough);
             }
@@ -369,7 +374,7 @@ impl Admission {
 
     fn list(&self, seat: &Arc<Seat>) {
         let mut open = self.lock();
-        // It may have been dismissed since, or be listed by the one who looked at it.
+        // Meanwhile it may have been dismissed, or listed by the search that unlisted it.
         if seat.listed.load(Ordering::SeqCst) == 0 && is_idle(seat.phase()) {
             open.change(seat.address, |address| address.list(seat));
         }

@@ -74,13 +74,18 @@ async fn where_none_is_idle_a_new_connection_is_refused_at_once() {
 /// Its request may be on the way: a flood of new connections must not end it before it was looked at.
 #[tokio::test(start_paused = true)]
 async fn a_connection_that_has_just_come_stays_for_a_moment() {
-    let (seats, ended) = (seats(1, 1), Arc::new(AtomicUsize::new(0)));
-    let first = seats.admit(ip(1), || ()).await.unwrap();
-    let first = tokio::spawn(hold(first, ended.clone()));
-    let began = Instant::now();
-    seats.admit(ip(1), || ()).await.unwrap();
-    first.await.unwrap();
-    assert!(began.elapsed() >= GRACE);
+    for (total, grace) in [(64, GRACE), (200, GRACE), (16, GRACE / 4), (1, GRACE / 64)] {
+        let (seats, ended) = (seats(total, total), Arc::new(AtomicUsize::new(0)));
+        for _ in 0..total {
+            let seat = seats.admit(ip(1), || ()).await.unwrap();
+            tokio::spawn(hold(seat, ended.clone()));
+        }
+        let began = Instant::now();
+        seats.admit(ip(1), || ()).await.unwrap();
+        assert_eq!(ended.load(Ordering::Relaxed), 1);
+        let waited = began.elapsed();
+        assert!((grace..grace + Duration::from_millis(2)).contains(&waited), "{total}: {waited:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
