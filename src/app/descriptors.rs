@@ -80,7 +80,10 @@ fn wanted(config: &Config) -> Vec<Wanted> {
         proxies,
     };
     let issuer = config.issuer.iter().filter(|role| role.listen.is_some());
-    let issuer = issuer.map(|role| own(ISSUER, role.max_connections, false));
+    let issuer = issuer.map(|role| Wanted {
+        proxies: role.trusted_proxies.clone(),
+        ..own(ISSUER, role.max_connections, false)
+    });
     let admin = config.admin.iter().map(|role| own(ADMIN, role.max_connections, true));
     let probes = config.probes.iter().map(|probes| own(PROBES, probes.max_connections, true));
     let local_api = config.local_api.iter().map(|api| own(LOCAL_API, api.max_connections, true));
