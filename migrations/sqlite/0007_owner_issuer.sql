@@ -3,4 +3,5 @@
 -- token was made from names its issuer, where the operator had it copied.
 ALTER TABLE tokens ADD COLUMN owner_issuer TEXT;
 UPDATE tokens SET owner_issuer = json_extract(original_claims, '$.iss')
-WHERE owner IS NOT NULL AND json_type(original_claims, '$.iss') = 'text';
+WHERE owner IS NOT NULL
+  AND CASE WHEN json_valid(original_claims) THEN json_type(original_claims, '$.iss') = 'text' ELSE FALSE END;

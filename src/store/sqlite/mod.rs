@@ -100,7 +100,7 @@ impl Sqlite {
                     other => break other?,
                 }
             };
-            migrate(&pool).await?;
+            migrate(&pool, MIGRATIONS).await?;
             Ok(Self { writer: Writer::new(pool.clone(), after_failure), pool })
         })
         .await
@@ -170,8 +170,8 @@ fn unix_time(row: &SqliteRow, column: &str) -> Result<Option<UnixTime>, Failure>
 ///
 /// sqlx takes no lock of its own on SQLite. With the write lock taken first, processes that start at once on a new
 /// file run the migrations one after the other, and the later ones find nothing left to do.
-async fn migrate(pool: &SqlitePool) -> Result<(), Failure> {
-    let migrations = MIGRATIONS.iter().map(|&(version, name, sql)| {
+async fn migrate(pool: &SqlitePool, migrations: &[(i64, &'static str, &'static str)]) -> Result<(), Failure> {
+    let migrations = migrations.iter().map(|&(version, name, sql)| {
         Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
     });
     let migrator = Migrator::with_migrations(migrations.collect());
@@ -467,6 +467,33 @@ mod tests {
                 assert_eq!(read.unwrap().keys.len(), before + number - 99);
             }
         }
+    }
+
+    #[tokio::test]
+    async fn tokens_of_an_earlier_version_get_the_issuer_that_was_copied_and_no_other() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("m2m.db");
+        let options = SqliteConnectOptions::new().filename(&path).create_if_missing(true);
+        let before = SqlitePool::connect_with(options).await.unwrap();
+        migrate(&before, &MIGRATIONS[..6]).await.map_err(|_| "the earlier version").unwrap();
+        for (jti, owner, claims) in [
+            ("copied", Some("1"), Some(r#"{"iss":"https://a"}"#)),
+            ("bare", Some("1"), None),
+            ("other", Some("1"), Some(r#"{"iss":["https://a"],"sub":"x"}"#)),
+            ("damaged", Some("1"), Some("{")),
+            ("nobody's", None, Some(r#"{"iss":"https://a"}"#)),
+        ] {
+            let insert = "INSERT INTO tokens (jti, client_id, owner, subject, scope, audience, issued_at, original_claims)
+                          VALUES (?1, 'c', ?2, 's', '', '[]', 1, ?3)";
+            sqlx::query(insert).bind(jti).bind(owner).bind(claims).execute(&before).await.unwrap();
+        }
+        before.close().await;
+        let store = Sqlite::open_file(&path).await.unwrap();
+        let rows = sqlx::query("SELECT jti, owner_issuer FROM tokens WHERE owner_issuer IS NOT NULL");
+        let rows = rows.fetch_all(&store.pool).await.unwrap();
+        let rows: Vec<(&str, &str)> =
+            rows.iter().map(|row| (row.get("jti"), row.get("owner_issuer"))).collect();
+        assert_eq!(rows, [("copied", "https://a")]);
     }
 
     #[tokio::test]
