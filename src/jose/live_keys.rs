@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -140,6 +141,8 @@ pub struct LiveKeys {
     max_stale: Duration,
     /// Keys that are set from inside the process never go stale and are never fetched.
     in_process: bool,
+    /// They were fetched by [`fetch_once`](Self::fetch_once), and nobody fetches them again.
+    only_once: AtomicBool,
 }
 
 impl LiveKeys {
@@ -172,6 +175,7 @@ impl LiveKeys {
             clock,
             max_stale,
             in_process,
+            only_once: AtomicBool::new(false),
         })
     }
 
@@ -251,6 +255,9 @@ impl LiveKeys {
         if self.in_process {
             return Renewal::Current;
         }
+        if self.only_once.load(Ordering::Relaxed) {
+            return self.attempts.borrow().renewal();
+        }
         let (mut ended, mut known) = (0, None);
         self.attempts.send_if_modified(|now| {
             ended = now.ended;
@@ -325,6 +332,7 @@ impl LiveKeys {
     /// Why the fetch failed.
     pub async fn fetch_once(&self, source: &Source) -> Result<(), FetchError> {
         let (_, result) = self.attempt(source).await;
+        self.only_once.store(true, Ordering::Relaxed);
         if let (Some(kept_at), Err(_)) = (&source.kept_at, &result) {
             self.load_kept(kept_at).await;
         }
@@ -397,7 +405,7 @@ impl LiveKeys {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    use std::sync::atomic::AtomicUsize;
 
     use serde_json::json;
 
