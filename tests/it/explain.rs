@@ -1,6 +1,8 @@
 //! `explain`: what it says is what a running listener does, for requests of every kind.
 
+use std::fs::Permissions;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
 use tempfile::TempDir;
@@ -63,6 +65,12 @@ impl Explained {
         let text = yaml.replace("@DIR@", &dir.path().display().to_string());
         std::fs::write(dir.path().join("c.yaml"), text).expect("a writable directory");
         Self { dir }
+    }
+
+    fn keep_secret(&self, secret: &str) {
+        let file = self.dir.path().join("secret");
+        std::fs::write(&file, secret).expect("a writable directory");
+        std::fs::set_permissions(file, Permissions::from_mode(0o600)).expect("a file of ours");
     }
 
     fn explain(
@@ -305,7 +313,7 @@ async fn whether_a_token_was_revoked_is_asked_as_a_listener_asks() {
             );
         let running = Sidecar::builder().secret_file("secret", "introspector", secret).start(&yaml).await;
         let explained = Explained::new(&yaml);
-        std::fs::write(explained.dir.path().join("secret"), secret).expect("a writable directory");
+        explained.keep_secret(secret);
         let good = authority.token().claim("jti", ids[0]).sign();
         let revoked = authority.token().claim("jti", ids[1]).sign();
         let unnamed = authority.token().without("jti").sign();
@@ -426,7 +434,7 @@ inbound:
     let token = answer.json()["access_token"].as_str().expect("a token").to_owned();
     logs::remember_secret(&token);
     let explained = Explained::new(&yaml(&format!("0.0.0.0:{}", issuer.port())));
-    std::fs::write(explained.dir.path().join("secret"), secret).expect("a writable directory");
+    explained.keep_secret(secret);
     let (exit, out, err) = explained.explain("api", "GET", "/", Some(&token));
     assert_eq!((exit, err.as_str(), line(&out, "decision")), (Some(0), "", "allow (permitted)"), "{out}");
     assert!(!explained.dir.path().join("m2m.db").exists(), "no store is opened");
