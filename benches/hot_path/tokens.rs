@@ -14,7 +14,7 @@ use m2m_sidecar::jose::Algorithm;
 use m2m_sidecar::jose::key_set::KeySet;
 use m2m_sidecar::jose::live_keys::LiveKeys;
 use m2m_sidecar::jose::sign::SigningKey;
-use m2m_sidecar::verifier::rules::InvalidRules;
+use m2m_sidecar::verifier::rules::{InvalidRules, PathCase};
 use m2m_sidecar::verifier::{
     Access, Audiences, Authority, AuthorityConfig, BearerToken, Config, CorsPreflight, KeySource, Mode,
     Needs, OwnIssuer, Profile, RevocationConfig, RuleConfig, Verifier,
@@ -77,6 +77,7 @@ impl Issuing {
                 timeout: None,
                 line: 1,
             }],
+            path_case: PathCase::Unset,
             mode: Mode::Enforce,
             cors_preflight: CorsPreflight::Authenticate,
             forwarded_claims: ["sub", "client_id", "scope"].map(str::to_owned).to_vec(),

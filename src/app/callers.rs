@@ -85,6 +85,7 @@ fn verify(
         audiences: Audiences::Any,
         verified_token_cache: REMEMBERED,
         rules: Vec::new(),
+        path_case: verifier::rules::PathCase::Unset,
         forwarded_claims: Vec::new(),
         mode: Mode::Enforce,
         cors_preflight: CorsPreflight::Authenticate,

@@ -28,6 +28,7 @@ pub(super) fn verify(
             audiences: Audiences::Any,
             verified_token_cache: 0,
             rules: Vec::new(),
+            path_case: verifier::rules::PathCase::Unset,
             forwarded_claims: Vec::new(),
             mode: Mode::Enforce,
             cors_preflight: CorsPreflight::Authenticate,

@@ -201,11 +201,18 @@ impl Asked<'_> {
             return Ok(None);
         }
         let rules = &self.listener.verifier.rules;
-        let position = Rules::compile(rules)?.position(path, self.request.method);
+        let case = self.listener.verifier.path_case;
+        let position = match Rules::compile(rules, case)?.position(path, self.request.method) {
+            Ok(position) => position,
+            Err(why) => {
+                lines.add("rule", format!("REFUSED: {why}"));
+                return Ok(None);
+            }
+        };
         let rule = position.and_then(|position| Some((position, rules.get(position)?)));
         lines.rule(rule, rules.len());
         if rule.is_none()
-            && let Some(nearest) = nearest(rules, path, self.request.method)
+            && let Some(nearest) = nearest(rules, path, self.request.method, case)
             && let Some(config) = rules.get(nearest.rule)
         {
             lines.nearest(&nearest, config, rules.len());

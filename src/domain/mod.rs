@@ -9,6 +9,7 @@ pub mod duration;
 pub mod encryption;
 pub mod hash;
 pub mod host;
+pub mod letter_case;
 pub mod listen;
 pub mod name;
 pub mod oauth;

@@ -150,6 +150,13 @@ impl<'a> NormalPath<'a> {
         &self.text
     }
 
+    /// Whether it has no capital letter, no dot and no escape: nothing that makes another path of it to a server that ignores letter
+    /// case or endings.
+    #[must_use]
+    pub fn is_plain_small(&self) -> bool {
+        !self.escaped && !self.text.bytes().any(|byte| byte == b'.' || byte.is_ascii_uppercase())
+    }
+
     /// The decoded segments; a trailing slash makes none.
     pub fn segments(&self) -> impl Iterator<Item = Cow<'_, str>> + Clone {
         self.text[1..]

@@ -1,5 +1,8 @@
 //! Path patterns: what they are, what they match, which of two is the wider one.
 
+use std::borrow::Cow;
+
+use super::letter_case::Folding;
 use super::path::{NormalPath, Ordinary};
 
 /// A path pattern in decoded segments.
@@ -60,7 +63,12 @@ impl Pattern {
     /// Whether a path is one of those it stands for.
     #[must_use]
     pub fn matches(&self, path: &NormalPath<'_>) -> bool {
-        let mut rest = path.segments();
+        self.matches_segments(path.segments())
+    }
+
+    /// The same of decoded segments.
+    #[must_use]
+    pub fn matches_segments<'p>(&self, mut rest: impl Iterator<Item = Cow<'p, str>>) -> bool {
         for segment in &self.segments {
             match (segment, rest.next()) {
                 (Segment::Any, Some(_)) => {}
@@ -69,6 +77,16 @@ impl Pattern {
             }
         }
         self.any_rest || rest.next().is_none()
+    }
+
+    /// The pattern whose names are folded: it matches folded segments.
+    #[must_use]
+    pub fn folded(&self, folding: Folding) -> Self {
+        let folded = |segment: &Segment| match segment {
+            Segment::Any => Segment::Any,
+            Segment::Exactly(name) => Segment::Exactly(folding.of(name.into()).into_owned()),
+        };
+        Self { segments: self.segments.iter().map(folded).collect(), any_rest: self.any_rest }
     }
 
     /// Whether every path that `other` matches is matched by this one too.

@@ -173,7 +173,8 @@ reasons! {
     AmbiguousPath = "ambiguous_path" =>
         "`error_description` and `detail` in the log line say what the path has. Have the client use plain paths; an attack looks \
          like this too. If the service needs such paths, the listener's keys `encodedSlash` (`%2F`), `pathParameters` (`;`), \
-         `doubleEncoding` (`%252F`: Jenkins, RabbitMQ) and `nonUtf8` (`%F6`: ISO 8859-1) allow them with `keep`.",
+         `doubleEncoding` (`%252F`: Jenkins, RabbitMQ) and `nonUtf8` (`%F6`: ISO 8859-1) allow them with `keep`. Where letter case is \
+         the matter, `pathCase` says whether the service ignores it.",
     /// The request is not valid HTTP.
     MalformedRequest = "malformed_request" =>
         "Something that is not HTTP/1.1 reached the port, a TLS handshake on a plain port for example, or \

@@ -48,7 +48,7 @@ use crate::jose::key_set::{Fingerprint, KeySet, NoCandidate};
 use crate::jose::live_keys::Keys;
 use crate::jose::verify::{InvalidJws, Jws};
 use cache::VerifiedTokens;
-use rules::{InvalidRules, Rule, Rules};
+use rules::{InvalidRules, PathCase, Rule, Rules, TwoReadings};
 use token::Reading;
 
 /// The claims that name a token's client where the configuration does not say: of RFC 9068 §2.2, OpenID Connect, Okta and
@@ -117,6 +117,8 @@ pub struct Config {
     pub verified_token_cache: u64,
     /// The rules in their order; the first that matches decides.
     pub rules: Vec<RuleConfig>,
+    /// Whether the service ignores upper and lower case in paths.
+    pub path_case: PathCase,
     /// The claims that go to the upstream in headers.
     pub forwarded_claims: Vec<String>,
     /// Whether what is refused is stopped.
@@ -301,7 +303,7 @@ impl Verifier {
         Ok(Self {
             authorities,
             audiences: config.audiences.clone(),
-            rules: Rules::compile(&config.rules)?,
+            rules: Rules::compile(&config.rules, config.path_case)?,
             forwarded_claims: config.forwarded_claims.clone(),
             mode: config.mode,
             cors_preflight: config.cors_preflight,
@@ -336,7 +338,10 @@ impl Verifier {
         headers: &HeaderMap,
         witness: &mut impl Witness,
     ) -> Result<Permit, Refusal> {
-        let rule = self.rules.find(path, method);
+        let rule = match self.rules.find(path, method) {
+            Ok(rule) => rule,
+            Err(why) => return self.ambiguous(why, headers).await,
+        };
         let permit = self.permit(rule, path, method, headers, witness).await?;
         Ok(Permit { timeout: rule.and_then(Rule::timeout), ..permit })
     }
@@ -378,6 +383,16 @@ impl Verifier {
         }
     }
 
+    /// A path that two rules could decide about. In shadow mode it passes, with its identity if the token is good.
+    async fn ambiguous(&self, why: TwoReadings, headers: &HeaderMap) -> Result<Permit, Refusal> {
+        let token = match self.mode {
+            Mode::Enforce => None,
+            Mode::Shadow => self.token_of(headers, &mut ()).await.ok(),
+        };
+        let detail = Some(why.to_string().into());
+        self.refuse(Refusal { detail, ..Refusal::new(Reason::AmbiguousPath) }, token)
+    }
+
     /// Whether refused requests pass all the same.
     #[must_use]
     pub fn mode(&self) -> Mode {
@@ -399,7 +414,7 @@ impl Verifier {
     fn passes_as_preflight(&self, path: &NormalPath<'_>, method: &str, headers: &HeaderMap) -> bool {
         self.cors_preflight == CorsPreflight::Pass
             && preflight::announced_method(method, headers)
-                .is_some_and(|announced| self.rules.find(path, announced).is_some())
+                .is_some_and(|announced| matches!(self.rules.find(path, announced), Ok(Some(_))))
     }
 
     async fn token_of(

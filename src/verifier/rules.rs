@@ -4,6 +4,8 @@
 
 mod matcher;
 mod nearest;
+mod order;
+mod readings;
 
 use std::time::Duration;
 
@@ -14,13 +16,15 @@ pub use crate::domain::pattern::InvalidPattern;
 use crate::domain::pattern::Pattern;
 use crate::domain::reason::Reason;
 use crate::domain::scope::ScopeSet;
-use matcher::Matcher;
 pub use nearest::{Difference, Nearest, nearest};
+pub use order::{never_reached, weaker_later};
+use readings::Readings;
+pub use readings::{PathCase, TwoReadings};
 
 /// The rules of one listener, compiled.
 pub struct Rules {
     rules: Vec<Rule>,
-    matcher: Matcher,
+    readings: Readings,
     asked_claims: Vec<String>,
 }
 
@@ -60,14 +64,12 @@ pub fn pattern_matches(pattern: &str, path: &NormalPath<'_>) -> Result<bool, Inv
 }
 
 impl Rules {
-    /// Compiles the rules.
+    /// Compiles the rules. `case` says whether upper and lower case tell two paths apart.
     ///
     /// # Errors
     /// [`InvalidRules`] when a path pattern is none, or too many methods are named.
-    pub fn compile(configs: &[RuleConfig]) -> Result<Self, InvalidRules> {
-        let matched = |rule| Ok((patterns(rule)?, rule.methods.as_slice()));
-        let matched: Vec<_> = configs.iter().map(matched).collect::<Result<_, InvalidPattern>>()?;
-        let matcher = Matcher::compile(&matched).ok_or(InvalidRules::TooManyMethods)?;
+    pub fn compile(configs: &[RuleConfig], case: PathCase) -> Result<Self, InvalidRules> {
+        let readings = Readings::compile(configs, case)?;
         let mut asked_claims: Vec<String> = Vec::new();
         let mut place = |name: &String| {
             asked_claims.iter().position(|asked| asked == name).unwrap_or_else(|| {
@@ -83,19 +85,23 @@ impl Rules {
             Rule { access: config.access.clone(), claims, timeout: config.timeout }
         };
         let rules = configs.iter().map(&mut compile).collect();
-        Ok(Self { rules, matcher, asked_claims })
+        Ok(Self { rules, readings, asked_claims })
     }
 
     /// The place of the rule that decides about this path and method, counted from 0; `None` when no rule matches.
-    #[must_use]
-    pub fn position(&self, path: &NormalPath<'_>, method: &str) -> Option<usize> {
-        self.matcher.find(path, method)
+    ///
+    /// # Errors
+    /// [`TwoReadings`] when an earlier rule would decide about the path as a server could read it.
+    pub fn position(&self, path: &NormalPath<'_>, method: &str) -> Result<Option<usize>, TwoReadings> {
+        self.readings.position(path, method)
     }
 
     /// The rule that decides about this path and method; `None` when no rule matches.
-    #[must_use]
-    pub fn find(&self, path: &NormalPath<'_>, method: &str) -> Option<&Rule> {
-        self.rules.get(self.position(path, method)?)
+    ///
+    /// # Errors
+    /// As [`Rules::position`].
+    pub fn find(&self, path: &NormalPath<'_>, method: &str) -> Result<Option<&Rule>, TwoReadings> {
+        Ok(self.position(path, method)?.and_then(|position| self.rules.get(position)))
     }
 
     /// The claims that some rule asks about, each once. [`TokenFacts`] keeps them in this order.
@@ -150,32 +156,6 @@ fn patterns(rule: &RuleConfig) -> Result<Vec<Pattern>, InvalidPattern> {
     rule.paths.iter().map(|path| Pattern::parse(path)).collect()
 }
 
-/// The rules that can never decide, because earlier ones match everything that they match; with these, in order. What only
-/// several earlier patterns cover together is not found.
-#[must_use]
-pub fn never_reached(rules: &[RuleConfig]) -> Vec<(usize, Vec<usize>)> {
-    let parsed: Vec<(Vec<Pattern>, Vec<&str>)> =
-        rules.iter().map(|rule| (patterns(rule).unwrap_or_default(), methods(rule))).collect();
-    let covering = |index: usize| {
-        let (patterns, methods) = parsed.get(index)?;
-        let mut by = Vec::new();
-        for pattern in patterns {
-            // No method named: only a rule that names none either has all of them.
-            let wanted = if methods.is_empty() { vec![None] } else { methods.iter().map(Some).collect() };
-            for method in wanted {
-                by.push(parsed.iter().take(index).position(|(earlier, allowed)| {
-                    (allowed.is_empty() || method.is_some_and(|method| allowed.contains(method)))
-                        && earlier.iter().any(|wide| wide.covers(pattern))
-                })?);
-            }
-        }
-        by.sort_unstable();
-        by.dedup();
-        (!by.is_empty()).then_some((index, by))
-    };
-    (0..rules.len()).filter_map(covering).collect()
-}
-
 /// The methods of a rule, `HEAD` beside `GET`; none: every method.
 fn methods(rule: &RuleConfig) -> Vec<&str> {
     let head = rule.methods.iter().any(|method| method == "GET").then_some("HEAD");
@@ -187,10 +167,15 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::domain::letter_case::Folding;
 
     fn rule(paths: &[&str], methods: &[&str], access: Access) -> RuleConfig {
         let owned = |texts: &[&str]| texts.iter().map(ToString::to_string).collect();
         RuleConfig { paths: owned(paths), methods: owned(methods), access, timeout: None, line: 1 }
+    }
+
+    fn compiled(rules: &[RuleConfig]) -> Rules {
+        Rules::compile(rules, PathCase::Unset).unwrap()
     }
 
     fn token(paths: &[&str], methods: &[&str]) -> RuleConfig {
@@ -199,13 +184,12 @@ mod tests {
 
     #[test]
     fn the_first_match_wins_and_get_includes_head() {
-        let rules = Rules::compile(&[
+        let rules = compiled(&[
             rule(&["/health"], &["GET"], Access::Public),
             token(&["/api/**"], &["POST", "PUT"]),
             token(&["/**"], &[]),
-        ])
-        .unwrap();
-        let find = |path, method| rules.position(&NormalPath::parse(path).unwrap(), method);
+        ]);
+        let find = |path, method| rules.position(&NormalPath::parse(path).unwrap(), method).unwrap();
         for (path, method, expected) in [
             ("/health", "GET", 0),
             ("/health", "HEAD", 0),
@@ -217,66 +201,111 @@ mod tests {
         ] {
             assert_eq!(find(path, method), Some(expected), "{method} {path}");
         }
-        assert!(rules.find(&NormalPath::parse("/health").unwrap(), "GET").unwrap().is_public());
-        assert_eq!(Rules::compile(&[]).unwrap().position(&NormalPath::parse("/").unwrap(), "GET"), None);
+        let health = NormalPath::parse("/health").unwrap();
+        assert!(rules.find(&health, "GET").unwrap().unwrap().is_public());
+        assert_eq!(compiled(&[]).position(&health, "GET"), Ok(None));
     }
 
     #[test]
     fn an_earlier_wildcard_wins_over_a_later_name_and_the_other_way_round() {
-        let rules = |first: &str, second: &str| {
-            Rules::compile(&[token(&[first], &[]), token(&[second], &[])]).unwrap()
-        };
+        let rules = |first: &str, second: &str| compiled(&[token(&[first], &[]), token(&[second], &[])]);
         let path = NormalPath::parse("/a/b/c").unwrap();
         for (one, other) in
             [("/a/*/c", "/a/b/c"), ("/*/b/**", "/a/b/c"), ("/**", "/a/b/c"), ("/a/**", "/*/*/*")]
         {
-            assert_eq!(rules(one, other).position(&path, "GET"), Some(0), "{one} {other}");
-            assert_eq!(rules(other, one).position(&path, "GET"), Some(0), "{other} {one}");
+            assert_eq!(rules(one, other).position(&path, "GET"), Ok(Some(0)), "{one} {other}");
+            assert_eq!(rules(other, one).position(&path, "GET"), Ok(Some(0)), "{other} {one}");
         }
-        // What begins like one rule and ends like another is found all the same.
-        assert_eq!(rules("/a/b/x", "/*/*/c").position(&path, "GET"), Some(1));
+        // A path may begin like one rule and end like another.
+        assert_eq!(rules("/a/b/x", "/*/*/c").position(&path, "GET"), Ok(Some(1)));
     }
 
     #[test]
     fn more_methods_than_bits_are_refused_not_confused() {
         let named = |count: usize| {
             let methods: Vec<_> = (0..count).map(|n| format!("M{n}")).collect();
-            Rules::compile(&[RuleConfig { methods, ..token(&["/"], &[]) }])
+            Rules::compile(&[RuleConfig { methods, ..token(&["/"], &[]) }], PathCase::Unset)
         };
         assert!(named(61).is_ok());
         assert_eq!(named(62).err(), Some(InvalidRules::TooManyMethods));
     }
 
     #[test]
-    fn a_rule_that_earlier_ones_cover_is_found() {
-        let found = never_reached(&[
-            token(&["/a/**"], &["GET"]),
-            token(&["/b", "/c/*"], &[]),
-            token(&["/a/x"], &["HEAD"]),
-            token(&["/a/x"], &["GET", "POST"]),
-            token(&["/a/x"], &[]),
-            token(&["/b", "/c/d", "/a/y"], &["GET"]),
-            token(&["/**"], &[]),
-            token(&["/new"], &["GET"]),
-        ]);
-        assert_eq!(found, [(2, vec![0]), (5, vec![0, 1]), (7, vec![6])]);
+    fn a_challenge_names_what_would_do() {
+        let sufficient = |scopes: &str, any: &str| {
+            let set = |text| ScopeSet::parse(text).unwrap();
+            let needs = Needs { scopes: set(scopes), any_scope: set(any), claims: Vec::new() };
+            let rules = compiled(&[rule(&["/"], &[], Access::Token(needs))]);
+            rules.find(&NormalPath::parse("/").unwrap(), "GET").unwrap().unwrap().sufficient_scopes()
+        };
+        assert_eq!(sufficient("a b", "x y").unwrap().to_string(), "a b x");
+        assert_eq!(sufficient("", "x y").unwrap().to_string(), "x");
+        assert_eq!(sufficient("", ""), None);
     }
 
     #[test]
-    fn a_challenge_names_what_would_do() {
-        let compiled = |scopes: &str, any: &str| {
-            let set = |text| ScopeSet::parse(text).unwrap();
-            let needs = Needs { scopes: set(scopes), any_scope: set(any), claims: Vec::new() };
-            let rules = Rules::compile(&[rule(&["/"], &[], Access::Token(needs))]).unwrap();
-            rules.find(&NormalPath::parse("/").unwrap(), "GET").unwrap().sufficient_scopes()
+    fn a_path_that_a_server_could_take_for_an_earlier_rules_is_refused() {
+        use TwoReadings::{Ending, LetterCase};
+        let rules = [
+            token(&["/admin/**", "/Api/%C3%A9t%C3%A9", "/reports", "/files/*", "/v1.2"], &[]),
+            token(&["/post"], &["POST"]),
+            token(&["/logo.png"], &[]),
+            token(&["/logo"], &[]),
+            token(&["/**"], &[]),
+        ];
+        let found = |case| {
+            let rules = Rules::compile(&rules, case).unwrap();
+            move |path| rules.position(&NormalPath::parse(path).unwrap(), "GET")
         };
-        assert_eq!(compiled("a b", "x y").unwrap().to_string(), "a b x");
-        assert_eq!(compiled("", "x y").unwrap().to_string(), "x");
-        assert_eq!(compiled("", ""), None);
+        let unset = found(PathCase::Unset);
+        let (sensitive, insensitive) = (found(PathCase::Sensitive), found(PathCase::Insensitive));
+        for (path, exact, ignoring) in [
+            ("/admin/users", 0, Ok(Some(0))),
+            ("/ADMIN/users", 4, Ok(Some(0))),
+            ("/%41dmin/users", 4, Ok(Some(0))),
+            ("/admiN", 4, Ok(Some(0))),
+            ("/Admin/", 4, Ok(Some(0))),
+            ("/adm%C4%B1n/users", 4, Err(LetterCase)),
+            ("/ADM%C4%B0N", 4, Err(LetterCase)),
+            ("/api/%C3%89T%C3%A9", 4, Ok(Some(0))),
+            ("/report%C5%BF", 4, Err(LetterCase)),
+            ("/FILES/x", 4, Ok(Some(0))),
+        ] {
+            assert_eq!(sensitive(path), Ok(Some(exact)), "{path}");
+            assert_eq!(unset(path), if exact == 0 { Ok(Some(0)) } else { Err(LetterCase) }, "{path}");
+            assert_eq!(insensitive(path), ignoring, "{path}");
+        }
+        for path in [
+            "/reports.json",
+            "/reports.a.json",
+            "/admin.xml",
+            "/v1.2.json",
+            "/reports./",
+            "/reports.1.2.3.4.5.6.7.8.9",
+        ] {
+            for find in [&unset as &dyn Fn(_) -> _, &sensitive, &insensitive] {
+                assert_eq!(find(path), Err(Ending), "{path}");
+            }
+        }
+        for (path, rule) in [
+            ("/files/a.json", 0),
+            ("/admin/x.json", 0),
+            ("/logo.png", 2),
+            ("/POST", 4),
+            ("/x.json", 4),
+            ("/.json", 4),
+        ] {
+            for find in [&unset as &dyn Fn(_) -> _, &sensitive, &insensitive] {
+                assert_eq!(find(path), Ok(Some(rule)), "{path}");
+            }
+        }
+        assert_eq!(unset("/REPORTS.json"), Err(Ending));
+        assert_eq!(insensitive("/LOGO.PNG"), Ok(Some(2)));
     }
 
     fn segment() -> impl Strategy<Value = String> {
-        proptest::sample::select(vec!["a", "b", "c%20d"]).prop_map(str::to_owned)
+        proptest::sample::select(vec!["a", "A", "b", "c%20d", "%C3%A9", "%C3%89", "a.b"])
+            .prop_map(str::to_owned)
     }
 
     fn pattern() -> impl Strategy<Value = String> {
@@ -297,24 +326,50 @@ mod tests {
         })
     }
 
+    /// The first rule that matches when all are tried; `loosely`: also without the ending of the last segment.
+    fn naive(
+        rules: &[RuleConfig],
+        path: &str,
+        method: &str,
+        folding: Folding,
+        loosely: bool,
+    ) -> Option<usize> {
+        let mut readings = vec![path.to_owned()];
+        let ending = path.rsplit_once('.').filter(|(_, ending)| !ending.contains('/'));
+        if let (true, Some((name, _))) = (loosely, ending) {
+            readings.push(name.to_owned());
+        }
+        rules.iter().position(|rule| {
+            let allowed = methods(rule);
+            (allowed.is_empty() || allowed.contains(&method))
+                && patterns(rule).unwrap().iter().any(|pattern| {
+                    let pattern = pattern.folded(folding);
+                    readings.iter().any(|path| {
+                        let path = NormalPath::parse(path).unwrap();
+                        let folded: Vec<_> = path.segments().map(|segment| folding.of(segment)).collect();
+                        pattern.matches_segments(folded.into_iter())
+                    })
+                })
+        })
+    }
+
     proptest! {
-        /// The tree, and the loop over all rules that it stands for; and no rule that decides is said to be unreachable.
+        /// The trees, and the loop over all rules that they stand for; and no rule that decides is said to be unreachable.
         #[test]
         fn the_compiled_matcher_decides_as_trying_each_rule_does(
             rules in proptest::collection::vec(arbitrary_rule(), 0..8),
             path in proptest::collection::vec(segment(), 0..5),
             method in proptest::sample::select(vec!["GET", "HEAD", "POST", "PURGE", "DELETE", "get"]),
+            case in proptest::sample::select(vec![PathCase::Unset, PathCase::Sensitive, PathCase::Insensitive]),
         ) {
             let path = format!("/{}", path.join("/"));
-            let path = NormalPath::parse(&path).unwrap();
-            let naive = rules.iter().position(|rule| {
-                let allowed = methods(rule);
-                (allowed.is_empty() || allowed.contains(&method))
-                    && rule.paths.iter().any(|pattern| pattern_matches(pattern, &path).unwrap())
-            });
-            prop_assert_eq!(Rules::compile(&rules).unwrap().position(&path, method), naive);
-            for (never, _) in never_reached(&rules) {
-                prop_assert_ne!(naive, Some(never));
+            let exact = naive(&rules, &path, method, case.folding(), false);
+            let other = naive(&rules, &path, method, case.widest(), true);
+            let found = Rules::compile(&rules, case).unwrap().position(&NormalPath::parse(&path).unwrap(), method);
+            let is_clear = exact.is_none_or(|exact| other.is_some_and(|other| other == exact));
+            prop_assert_eq!(found.ok(), is_clear.then_some(exact));
+            for (never, _) in never_reached(&rules, case.widest()) {
+                prop_assert_ne!(found.ok().flatten(), Some(never));
             }
         }
     }

@@ -368,6 +368,30 @@ async fn without_a_matching_rule_the_nearest_one_is_named_with_what_differs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_path_with_two_readings_is_explained_by_what_differs() {
+    let (authority, upstream) = (Authority::start(), Upstream::start());
+    let wide = "rules: [{ paths: [/x], scopes: [x] }, { paths: [\"/**\"] }]";
+    let yaml = yaml(&authority, &upstream).replace("rules: [{ paths: [/x], scopes: [x] }]", wide);
+    let token = authority.token().sign();
+    let explained = Explained::new(&yaml);
+    let (exit, out, _) = explained.explain("trial", "GET", "/X", Some(&token));
+    assert_eq!(
+        (exit, line(&out, "decision")),
+        (Some(0), "shadow (ambiguous_path), enforced it would be 400"),
+        "{out}"
+    );
+    let enforcing = Explained::new(&yaml.replace("    mode: shadow\n", ""));
+    for (path, cause) in [("/X", "in upper and lower case only"), ("/x.json", "without the ending")] {
+        let (exit, out, _) = enforcing.explain("trial", "GET", path, Some(&token));
+        assert_eq!((exit, line(&out, "decision")), (Some(1), "deny (ambiguous_path), 400"), "{out}");
+        assert!(line(&out, "rule").contains(cause), "{out}");
+    }
+    let insensitive = Explained::new(&yaml.replace("    mode: shadow\n", "    pathCase: insensitive\n"));
+    let (_, out, _) = insensitive.explain("trial", "GET", "/X", Some(&token));
+    assert!(line(&out, "rule").starts_with("1 of 2"), "{out}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn further_headers_and_the_limits_are_judged_too() {
     let (authority, upstream) = (Authority::start(), Upstream::start());
     let yaml = yaml(&authority, &upstream).replace("    mode: shadow\n", "    maxBody: 1KiB\n");

@@ -36,6 +36,7 @@ mod management;
 mod mistakes;
 mod opened_store;
 mod outbound;
+mod path_case;
 mod plgd;
 mod reference;
 mod revocation;

@@ -119,6 +119,9 @@ pub(in crate::config) struct Inbound {
     /// Whether the upstream gets the client's `Host`; otherwise its own name.
     #[serde(default = "yes")]
     pub preserve_host: bool,
+    /// Whether the service ignores upper and lower case in paths. Left out: rules match exactly, and a path that in another letter case
+    /// meets an earlier rule is refused (400 `ambiguous_path`). The path is sent on in the letter case that it came in.
+    pub path_case: Option<PathCase>,
     /// Whether `%2F` may stand in a path. A segment that hides `..` beside it is refused all the same. `keep` is only for
     /// services that do not take it for a slash: rules see `/admin%2Fusers` as one segment, so no rule for `/admin/**` matches it.
     #[serde(default)]
@@ -225,6 +228,16 @@ pub(in crate::config) enum Authorization {
     Keep,
     /// The header is removed.
     Strip,
+}
+
+/// Whether a service ignores upper and lower case in paths.
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::config) enum PathCase {
+    /// `/Admin` is another path than `/admin`.
+    Sensitive,
+    /// `/Admin` is the path `/admin`: rules match both, as ASP.NET Core, IIS and Express do.
+    Insensitive,
 }
 
 /// What becomes of a path with a character that some servers read more into.

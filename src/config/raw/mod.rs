@@ -23,7 +23,7 @@ mod revocation;
 pub(super) use admin::Admin;
 pub(super) use inbound::{
     Access, AmbiguousCharacter, Audiences, Authority, AuthorityProfile, Authorization, ClaimValues,
-    CorsPreflight, Inbound, Limits, Mode, Per, Rule, Scalar, default_identity_headers,
+    CorsPreflight, Inbound, Limits, Mode, PathCase, Per, Rule, Scalar, default_identity_headers,
 };
 pub(super) use issuer::{
     AudienceSettings, Client, GrantType, Issuer, JwtPrivateKey, Profile, RevocationListClients, ScopeClaim,

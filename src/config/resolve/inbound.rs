@@ -9,13 +9,14 @@ use crate::config::address::IssuerUrl;
 use crate::config::name::{ClaimName, Scope};
 use crate::config::tree::{Data, KeyPath};
 use crate::config::{IssuerRole, files, raw};
+use crate::domain::letter_case::Folding;
 use crate::domain::path::{NormalPath, Ordinary};
 use crate::domain::scope::ScopeSet;
 use crate::endpoints::oauth::{self, Placement};
 use crate::jose::Algorithm;
 use crate::limits;
 use crate::proxy::inbound;
-use crate::verifier::rules::Rules;
+use crate::verifier::rules::{PathCase, Rules};
 use crate::verifier::{
     self, Access, Audiences, AuthorityConfig, ClaimNeed, CorsPreflight, KeySource, Mode, Needs, Profile,
     RevocationKind, RuleConfig, rules,
@@ -201,7 +202,12 @@ pub(super) fn resolve_listener(
         .map(|(i, rule)| resolve_rule(resolver, &path.key("rules").index(i), rule, &endpoints, ordinary))
         .collect();
     let rules = rules.into_iter().collect::<Option<Vec<_>>>();
-    check_rules(resolver, &path.key("rules"), rules.as_deref().unwrap_or_default());
+    let path_case = match raw.path_case {
+        None => PathCase::Unset,
+        Some(raw::PathCase::Sensitive) => PathCase::Sensitive,
+        Some(raw::PathCase::Insensitive) => PathCase::Insensitive,
+    };
+    check_rules(resolver, &path.key("rules"), rules.as_deref().unwrap_or_default(), path_case);
     let limits = raw.limits.map(|limits| resolve_limits(resolver, &path.key("limits"), &limits));
     let pauses = (raw.downstream_timeouts.read, raw.downstream_timeouts.write);
     let client_timeouts = resolver.client_timeouts(path, raw.keep_alive, pauses);
@@ -223,6 +229,7 @@ pub(super) fn resolve_listener(
             audiences,
             verified_token_cache: raw.verified_token_cache,
             rules: rules?,
+            path_case,
             forwarded_claims: identity_headers.into_iter().map(|(_, claim)| claim).collect(),
             mode: match raw.mode {
                 raw::Mode::Enforce => Mode::Enforce,
@@ -364,15 +371,35 @@ fn claim_need(name: ClaimName, values: raw::ClaimValues) -> ClaimNeed {
     ClaimNeed { name: name.0, values }
 }
 
-fn check_rules(resolver: &mut Resolver<'_>, path: &KeyPath, rules: &[RuleConfig]) {
-    if let Err(why) = Rules::compile(rules) {
+fn check_rules(resolver: &mut Resolver<'_>, path: &KeyPath, rules: &[RuleConfig], case: PathCase) {
+    if let Err(why) = Rules::compile(rules, case) {
         resolver.findings.error(path, why.to_string());
     }
-    for (idle, by) in rules::never_reached(rules) {
+    let exactly = rules::never_reached(rules, Folding::None);
+    for (idle, by) in rules::never_reached(rules, case.widest()) {
+        let is_by_case = !exactly.iter().any(|(exactly, _)| *exactly == idle);
+        let cause = if is_by_case {
+            "; only `pathCase: sensitive` tells paths apart by upper and lower case"
+        } else {
+            ""
+        };
         let by: Vec<_> = by.iter().map(|index| path.index(*index).to_string()).collect();
+        let by = by.join(", ");
         let message =
-            format!("this rule never decides: all that it matches is matched before, by {}", by.join(", "));
+            format!("this rule never decides: all that it matches is matched before, by {by}{cause}");
         resolver.findings.warning(&path.index(idle), message);
+    }
+    if case != PathCase::Unset {
+        return;
+    }
+    for (strict, weaker) in rules::weaker_later(rules) {
+        let weaker = path.index(weaker);
+        let message = format!(
+            "{weaker} is wider and asks for less; if the service ignores upper and lower case, a path such as `/Admin` for \
+             `/admin` would get round this rule, so such a path is refused (400): set `pathCase: insensitive`, or `pathCase: \
+             sensitive` if the service tells them apart"
+        );
+        resolver.findings.warning(&path.index(strict), message);
     }
 }
 

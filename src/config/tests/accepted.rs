@@ -18,6 +18,7 @@ use crate::limits::{self, Per, Rate};
 use crate::proxy::connection::ClientTimeouts;
 use crate::proxy::outbound::{Kind, TokenRefusal};
 use crate::token_source::{Authentication, TokenEndpoint};
+use crate::verifier::rules::PathCase;
 use crate::verifier::{Access, Audiences, CorsPreflight, KeySource, Mode, Profile};
 use crate::{store, telemetry};
 
@@ -69,6 +70,7 @@ inbound:
     authorization: strip
     identityHeaders: { X-Subject: sub }
     preserveHost: false
+    pathCase: insensitive
     encodedSlash: keep
     pathParameters: keep
     doubleEncoding: keep
@@ -195,6 +197,7 @@ fn authorities_and_inbound_listeners_arrive() {
     assert_eq!(inbound.verifier.forwarded_claims, ["sub"]);
     assert_eq!(inbound.max_body, Some(1 << 20));
     assert_eq!(inbound.ordinary, Ordinary::ALL);
+    assert_eq!(inbound.verifier.path_case, PathCase::Insensitive);
     assert_eq!(inbound.trusted_proxies, ["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()]);
     assert_eq!(inbound.verifier.authorities, ["own", "staff", "direct", "file"]);
     assert_eq!(inbound.verifier.audiences, Audiences::OneOf(vec!["https://things.example".to_owned()]));
@@ -425,6 +428,35 @@ fn rules_over_issuer_endpoints_are_a_warning() {
         assert!(answered(pattern).is_empty(), "{pattern}");
     }
     assert!(warnings(&small()).is_empty());
+}
+
+#[test]
+fn a_strict_rule_before_a_wider_weaker_one_is_warned_of_until_the_letter_case_is_said() {
+    let warned = |case: &str, rules: &str| {
+        let text = small_but("    rules:\n      - paths: [\"/**\"]\n", &format!("{case}    rules:\n{rules}"));
+        warnings(&text)
+    };
+    let rules =
+        "      - { paths: [\"/admin/**\"], scopes: [admin] }\n      - { paths: [\"/**\"], scopes: [read] }\n";
+    let found = warned("", rules);
+    let [warning] = found.as_slice() else { panic!("{found:?}") };
+    assert!(
+        warning.contains("inbound[0].rules[0]: inbound[0].rules[1] is wider") && warning.contains("pathCase"),
+        "{warning}"
+    );
+    for case in ["sensitive", "insensitive"] {
+        assert!(warned(&format!("    pathCase: {case}\n"), rules).is_empty(), "{case}");
+    }
+    let stricter = "      - { paths: [\"/info/**\"] }\n      - { paths: [\"/**\"], scopes: [read] }\n";
+    assert!(warned("", stricter).is_empty());
+    let two_cases = "      - { paths: [\"/a/**\"] }\n      - { paths: [/A/x] }\n";
+    let found = warned("", two_cases);
+    let [warning] = found.as_slice() else { panic!("{found:?}") };
+    assert!(
+        warning.contains("rules[1]: this rule never decides") && warning.contains("pathCase: sensitive"),
+        "{warning}"
+    );
+    assert!(warned("    pathCase: sensitive\n", two_cases).is_empty());
 }
 
 #[test]

@@ -1,16 +1,31 @@
 //! All patterns of a listener as one tree of segments, so that a request costs as many steps as its path is long, however
 //! many rules there are.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use crate::domain::letter_case::Folding;
 use crate::domain::path::NormalPath;
 use crate::domain::pattern::{Pattern, Segment};
+
+/// How many endings of a path's last segment are tried, counted from its first dot; its last ending is tried beside them.
+const MOST_ENDINGS: usize = 8;
 
 /// Which rule matches a path and a method first.
 pub(super) struct Matcher {
     /// The root is the first.
     nodes: Vec<Node>,
     methods: Methods,
+    folding: Folding,
+}
+
+/// What the last segment of a path stands for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// Itself only.
+    Whole,
+    /// Also what stands before one of its dots: some servers take `reports.json` for `reports` in the format JSON.
+    Format,
 }
 
 /// What has been read of a path at some point.
@@ -35,10 +50,11 @@ struct Candidate {
 pub(super) type Matched<'r> = (Vec<Pattern>, &'r [String]);
 
 impl Matcher {
-    /// Compiles rules in their order. `None` when they name more than 63 different methods.
-    pub fn compile(rules: &[Matched<'_>]) -> Option<Self> {
+    /// Compiles rules in their order; segments that are equal under `folding` are the same. `None` when the rules name more
+    /// than 63 different methods.
+    pub fn compile(rules: &[Matched<'_>], folding: Folding) -> Option<Self> {
         let methods = Methods::named_by(rules.iter().flat_map(|(_, methods)| methods.iter()))?;
-        let mut matcher = Self { nodes: vec![Node::reached_by(usize::MAX)], methods };
+        let mut matcher = Self { nodes: vec![Node::reached_by(usize::MAX)], methods, folding };
         for (rule, (patterns, named)) in rules.iter().enumerate() {
             let candidate = Candidate { rule, methods: matcher.methods.set(named) };
             patterns.iter().for_each(|pattern| matcher.add(pattern, candidate));
@@ -54,7 +70,10 @@ impl Matcher {
             let node = &mut self.nodes[at];
             at = match segment {
                 Segment::Any => *node.any.get_or_insert(new),
-                Segment::Exactly(name) => *node.named.entry(name.clone()).or_insert(new),
+                Segment::Exactly(name) => {
+                    let name = self.folding.of(name.into()).into_owned();
+                    *node.named.entry(name).or_insert(new)
+                }
             };
             // Rules come in their order, so the one that makes a node is the first that needs it.
             if at == new {
@@ -66,34 +85,60 @@ impl Matcher {
     }
 
     /// The index of the first rule that matches.
-    pub fn find(&self, path: &NormalPath<'_>, method: &str) -> Option<usize> {
+    pub fn find(&self, path: &NormalPath<'_>, method: &str, ending: Ending) -> Option<usize> {
         let mut first = usize::MAX;
-        self.visit(0, path.segments(), self.methods.bit(method), &mut first);
+        let asked = Asked { method: self.methods.bit(method), ending };
+        if self.folding == Folding::None {
+            self.visit(0, path.segments(), asked, &mut first);
+        } else {
+            self.visit(0, path.segments().map(|segment| self.folding.of(segment)), asked, &mut first);
+        }
         (first != usize::MAX).then_some(first)
     }
 
-    /// Looks for a rule before `first`. Each node is visited at most once, and as deep as the longest pattern goes.
-    fn visit<S: AsRef<str>>(
+    /// Looks for a rule before `first`. Each node is visited at most once for each ending, and as deep as the longest pattern
+    /// goes.
+    fn visit<'p>(
         &self,
         at: usize,
-        mut rest: impl Iterator<Item = S> + Clone,
-        method: u64,
+        mut rest: impl Iterator<Item = Cow<'p, str>> + Clone,
+        asked: Asked,
         first: &mut usize,
     ) {
         let Some(node) = self.nodes.get(at).filter(|node| node.first < *first) else {
             return;
         };
-        earliest(&node.rest, method, first);
+        earliest(&node.rest, asked.method, first);
         let Some(segment) = rest.next() else {
-            return earliest(&node.here, method, first);
+            return earliest(&node.here, asked.method, first);
         };
         if let Some(named) = node.named.get(segment.as_ref()) {
-            self.visit(*named, rest.clone(), method, first);
+            self.visit(*named, rest.clone(), asked, first);
+        }
+        if asked.ending == Ending::Format && rest.clone().next().is_none() {
+            for name in without_ending(&segment) {
+                if let Some(named) = node.named.get(name) {
+                    self.visit(*named, rest.clone(), asked, first);
+                }
+            }
         }
         if let Some(any) = node.any {
-            self.visit(any, rest, method, first);
+            self.visit(any, rest, asked, first);
         }
     }
+}
+
+/// What a visit looks for.
+#[derive(Clone, Copy)]
+struct Asked {
+    method: u64,
+    ending: Ending,
+}
+
+/// What stands before the dots of a segment.
+fn without_ending(segment: &str) -> impl Iterator<Item = &str> {
+    let dots = segment.match_indices('.').map(|(at, _)| at).take(MOST_ENDINGS).chain(segment.rfind('.'));
+    dots.filter_map(|at| segment.get(..at)).filter(|name| !name.is_empty())
 }
 
 fn earliest(candidates: &[Candidate], method: u64, first: &mut usize) {

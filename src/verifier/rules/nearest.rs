@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{RuleConfig, methods};
+use super::{PathCase, RuleConfig, methods};
 use crate::domain::path::NormalPath;
 use crate::domain::pattern::{Pattern, Segment};
 
@@ -102,8 +102,10 @@ fn shown(text: &str) -> String {
 /// The rule that comes nearest to a request that no rule matches: the first whose path matches, else the one whose path
 /// and method differ least. `None` when there are no rules.
 #[must_use]
-pub fn nearest(rules: &[RuleConfig], path: &NormalPath<'_>, method: &str) -> Option<Nearest> {
-    let segments: Vec<String> = path.segments().take(MOST_SEGMENTS).map(|segment| cut(&segment)).collect();
+pub fn nearest(rules: &[RuleConfig], path: &NormalPath<'_>, method: &str, case: PathCase) -> Option<Nearest> {
+    let folding = case.folding();
+    let segments = path.segments().take(MOST_SEGMENTS).map(|segment| cut(&folding.of(segment)));
+    let segments: Vec<String> = segments.collect();
     let mut best: Option<(f64, Nearest)> = None;
     for (rule, config) in rules.iter().enumerate() {
         let allowed = methods(config);
@@ -111,12 +113,14 @@ pub fn nearest(rules: &[RuleConfig], path: &NormalPath<'_>, method: &str) -> Opt
         for text in &config.paths {
             let Ok(pattern) = Pattern::parse(text) else { continue };
             // A rule for this very path says more than one for this method.
-            let (cost, mut differences) = if pattern.matches(path) {
-                (0.0, Vec::new())
-            } else {
-                let (cost, differences) = compare(&pattern, &segments);
-                (cost + if other_method { OTHER_METHOD } else { 0.0 }, differences)
-            };
+            let pattern = pattern.folded(folding);
+            let (cost, mut differences) =
+                if pattern.matches_segments(path.segments().map(|segment| folding.of(segment))) {
+                    (0.0, Vec::new())
+                } else {
+                    let (cost, differences) = compare(&pattern, &segments);
+                    (cost + if other_method { OTHER_METHOD } else { 0.0 }, differences)
+                };
             if best.as_ref().is_some_and(|(least, _)| cost >= *least) {
                 continue;
             }
@@ -227,7 +231,7 @@ mod tests {
     }
 
     fn said(rules: &[RuleConfig], method: &str, path: &str) -> (usize, String) {
-        let found = nearest(rules, &NormalPath::parse(path).unwrap(), method).unwrap();
+        let found = nearest(rules, &NormalPath::parse(path).unwrap(), method, PathCase::Unset).unwrap();
         let differences: Vec<_> = found.differences.iter().map(ToString::to_string).collect();
         (found.rule, differences.join("; "))
     }
@@ -265,7 +269,10 @@ mod tests {
         ] {
             assert_eq!(said(&rules, method, path), (nearest, difference.to_owned()), "{method} {path}");
         }
-        assert_eq!(nearest(&[], &NormalPath::parse("/").unwrap(), "GET"), None);
+        assert_eq!(nearest(&[], &NormalPath::parse("/").unwrap(), "GET", PathCase::Unset), None);
+        let path = NormalPath::parse("/Devices/7").unwrap();
+        let found = nearest(&rules, &path, "DELETE", PathCase::Insensitive).unwrap();
+        assert_eq!((found.rule, found.differences.len()), (1, 1), "the method only: {found:?}");
     }
 
     proptest! {
@@ -277,7 +284,7 @@ mod tests {
         ) {
             let Ok(path) = NormalPath::parse(&path) else { return Ok(()) };
             let rules = [rule(&[&pattern], &["GET"])];
-            let found = nearest(&rules, &path, "GET").unwrap();
+            let found = nearest(&rules, &path, "GET", PathCase::Unset).unwrap();
             let matches = Pattern::parse(&pattern).unwrap().matches(&path);
             prop_assert_eq!(found.differences.is_empty(), matches, "{:?}", found);
         }

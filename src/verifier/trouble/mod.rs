@@ -97,6 +97,7 @@ impl Life {
             }],
             mode: Mode::Enforce,
             cors_preflight: CorsPreflight::Authenticate,
+            path_case: crate::verifier::rules::PathCase::Unset,
             forwarded_claims: Vec::new(),
         };
         let verifier = Verifier::new(&config, vec![authority], clock.clone(), Arc::new(|_| ())).unwrap();

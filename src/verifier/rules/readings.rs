@@ -1,0 +1,94 @@
+//! The rule that decides about a path, and whether a server could read the path as one that an earlier rule protects.
+
+use super::matcher::{Ending, Matched, Matcher};
+use super::{InvalidRules, RuleConfig, patterns};
+use crate::domain::letter_case::Folding;
+use crate::domain::path::NormalPath;
+use crate::domain::pattern::{InvalidPattern, Segment};
+
+/// Whether the service behind a listener ignores upper and lower case in paths.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PathCase {
+    /// The configuration does not say: rules match exactly, and a path is refused where the answer would matter.
+    #[default]
+    Unset,
+    /// It does not: `/Admin` is another path than `/admin`.
+    Sensitive,
+    /// It does: rules match both alike.
+    Insensitive,
+}
+
+impl PathCase {
+    /// How rules match.
+    #[must_use]
+    pub fn folding(self) -> Folding {
+        match self {
+            Self::Unset | Self::Sensitive => Folding::None,
+            Self::Insensitive => Folding::Simple,
+        }
+    }
+
+    /// How a server could read a path.
+    #[must_use]
+    pub fn widest(self) -> Folding {
+        match self {
+            Self::Unset | Self::Insensitive => Folding::Full,
+            Self::Sensitive => Folding::None,
+        }
+    }
+}
+
+/// Why no rule can decide: the path meets one rule as it stands, and an earlier one as a server could read it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TwoReadings {
+    /// By a server that ignores upper and lower case.
+    #[error(
+        "the path differs from that of an earlier rule in upper and lower case only; write it as that rule does, or set \
+         `pathCase` of the listener"
+    )]
+    LetterCase,
+    /// By a server that takes the ending of the last segment for a format.
+    #[error(
+        "without the ending of its last segment (such as `.json`) the path meets an earlier rule; a rule for the path with its \
+         ending, before that one, allows it"
+    )]
+    Ending,
+}
+
+/// The rules of a listener, as they match and as a server could read the path.
+pub(super) struct Readings {
+    judged: Matcher,
+    other: Matcher,
+    /// Whether both matchers have the same names.
+    names_are_equal: bool,
+}
+
+impl Readings {
+    pub fn compile(configs: &[RuleConfig], case: PathCase) -> Result<Self, InvalidRules> {
+        let matched = |rule| Ok((patterns(rule)?, rule.methods.as_slice()));
+        let matched: Vec<Matched<'_>> = configs.iter().map(matched).collect::<Result<_, InvalidPattern>>()?;
+        let compile = |folding| Matcher::compile(&matched, folding).ok_or(InvalidRules::TooManyMethods);
+        let is_equal = |segment: &Segment| match segment {
+            Segment::Any => true,
+            Segment::Exactly(name) => case.folding().of(name.into()) == case.widest().of(name.into()),
+        };
+        let mut segments =
+            matched.iter().flat_map(|(patterns, _)| patterns).flat_map(|pattern| &pattern.segments);
+        let names_are_equal = segments.all(is_equal);
+        Ok(Self { judged: compile(case.folding())?, other: compile(case.widest())?, names_are_equal })
+    }
+
+    /// The place of the rule that decides; `None` when no rule matches.
+    pub fn position(&self, path: &NormalPath<'_>, method: &str) -> Result<Option<usize>, TwoReadings> {
+        let judged = self.judged.find(path, method, Ending::Whole);
+        // Nearly every path has one reading only.
+        let Some(rule) = judged.filter(|_| !(self.names_are_equal && path.is_plain_small())) else {
+            return Ok(judged);
+        };
+        let meets_earlier = |ending| self.other.find(path, method, ending).is_some_and(|other| other < rule);
+        if !meets_earlier(Ending::Format) {
+            return Ok(judged);
+        }
+        Err(if meets_earlier(Ending::Whole) { TwoReadings::LetterCase } else { TwoReadings::Ending })
+    }
+}
