@@ -34,7 +34,7 @@ use self::reuse::NoteConnects;
 use self::trust::Trust;
 
 use crate::domain::clock::UnixTime;
-use crate::domain::public_address::is_public;
+use crate::domain::public_address::{is_public, is_same_inside};
 use crate::domain::secret::{ExposeSecret, SecretString};
 
 const USER_AGENT: &str = concat!("m2m-sidecar/", env!("CARGO_PKG_VERSION"));
@@ -165,7 +165,22 @@ impl HttpClient {
     /// # Errors
     /// When the CA certificates are no certificates.
     pub fn for_strangers_urls(options: HttpOptions, hosts: Vec<String>) -> Result<Self, BuildError> {
-        Self::build(&options, Some(Arc::new(Reach { hosts })))
+        Self::build(&options, Some(Arc::new(Reach { hosts, home: None, https_only: true })))
+    }
+
+    /// A client for URLs that an authority names: to public addresses, to any address of one of `hosts`, and to addresses that are not
+    /// public where `home`, the authority's own host, has one of the same kind. The address is judged that is connected to.
+    ///
+    /// # Errors
+    /// When the CA certificates are no certificates.
+    pub fn for_authoritys_urls(
+        options: HttpOptions,
+        home: &str,
+        mut hosts: Vec<String>,
+    ) -> Result<Self, BuildError> {
+        hosts.push(home.to_owned());
+        let home = Some(home.to_owned());
+        Self::build(&options, Some(Arc::new(Reach { hosts, home, https_only: false })))
     }
 
     fn build(options: &HttpOptions, reach: Option<Arc<Reach>>) -> Result<Self, BuildError> {
@@ -246,7 +261,7 @@ impl HttpClient {
 
     /// Sends a request that does no harm twice. When an idle connection swallows it, it is sent once more on a new one.
     async fn execute_or_repeat(&self, request: Request) -> Result<HttpAnswer, Failed> {
-        let url = self.allowed(&request)?;
+        let url = self.allowed(&request).await?;
         let again = request.try_clone();
         let began = Instant::now();
         let (sent, connected) = reuse::noting(self.pooled.execute(request)).await;
@@ -261,19 +276,19 @@ impl HttpClient {
 
     /// Sends a request that is not to be sent twice, on a new connection.
     async fn execute_once(&self, request: Request) -> Result<HttpAnswer, Failed> {
-        let url = self.allowed(&request)?;
+        let url = self.allowed(&request).await?;
         self.read(&url, self.fresh.execute(request).await).await
     }
 
     /// The URL of a request, if it may be asked.
-    fn allowed(&self, request: &Request) -> Result<Url, Failed> {
+    async fn allowed(&self, request: &Request) -> Result<Url, Failed> {
         let url = request.url();
         // A host that is an address is not resolved.
         match &self.reach {
-            Some(reach) if !reach.allows(url) => {
+            Some(reach) if !reach.allows(url).await => {
                 Err(Failed::because(HttpError::Connect, url, "its address is not public".to_owned()))
             }
-            Some(_) if url.scheme() != "https" => {
+            Some(reach) if reach.https_only && url.scheme() != "https" => {
                 Err(Failed::because(HttpError::Connect, url, "it is not an https URL".to_owned()))
             }
             _ => Ok(url.clone()),
@@ -314,37 +329,60 @@ fn form_request(url: &Url, headers: HeaderMap, form: &[(&str, &str)]) -> Request
     request
 }
 
-/// Where a client for strangers' URLs may go; resolves names for it.
+/// Where a client for URLs of others may go; resolves names for it.
 #[derive(Debug)]
 struct Reach {
     /// Hosts that may have any address.
     hosts: Vec<String>,
+    /// A host beside which others may stand that are not public.
+    home: Option<String>,
+    https_only: bool,
 }
 
 impl Reach {
-    fn allows(&self, url: &Url) -> bool {
+    async fn allows(&self, url: &Url) -> bool {
         let address = match url.host() {
             Some(Host::Ipv4(address)) => IpAddr::V4(address),
             Some(Host::Ipv6(address)) => IpAddr::V6(address),
             Some(Host::Domain(_)) => return true,
             None => return false,
         };
-        is_public(address) || self.names(url.host_str().unwrap_or_default())
+        if self.names(url.host_str().unwrap_or_default()) {
+            return true;
+        }
+        self.reachable(vec![SocketAddr::new(address, 0)]).await.len() == 1
     }
 
     fn names(&self, host: &str) -> bool {
-        let bare = |host: &str| host.trim_matches(['[', ']']).to_ascii_lowercase();
         self.hosts.iter().any(|known| bare(known) == bare(host))
     }
+
+    /// Those of some addresses that may be connected to.
+    async fn reachable(&self, mut addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+        let home = match &self.home {
+            Some(home) if addresses.iter().any(|found| !is_public(found.ip())) => {
+                tokio::net::lookup_host((bare(home), 0)).await.map(Iterator::collect).unwrap_or_default()
+            }
+            _ => Vec::new(),
+        };
+        let is_beside = |address: IpAddr| home.iter().any(|home| is_same_inside(home.ip(), address));
+        addresses.retain(|found| is_public(found.ip()) || is_beside(found.ip()));
+        addresses
+    }
+}
+
+/// A host in small letters, without brackets.
+fn bare(host: &str) -> String {
+    host.trim_matches(['[', ']']).to_ascii_lowercase()
 }
 
 impl Resolve for Reach {
     fn resolve(&self, name: Name) -> Resolving {
         let anywhere = self.names(name.as_str());
+        let reach = Self { hosts: Vec::new(), home: self.home.clone(), https_only: self.https_only };
         Box::pin(async move {
             let found = lookup(&name).await?;
-            let found: Vec<SocketAddr> =
-                found.into_iter().filter(|found| anywhere || is_public(found.ip())).collect();
+            let found = if anywhere { found } else { reach.reachable(found).await };
             if found.is_empty() {
                 return Err(Unresolved::NoPublicAddress.into());
             }
@@ -379,7 +417,7 @@ fn builder(options: &HttpOptions, reach: Option<&Arc<Reach>>) -> ClientBuilder {
         .timeout(options.total_timeout)
         .pool_idle_timeout(POOL_IDLE);
     match reach {
-        Some(reach) => builder.https_only(true).dns_resolver(reach.clone()),
+        Some(reach) => builder.https_only(reach.https_only).dns_resolver(reach.clone()),
         None => builder.dns_resolver(Arc::new(System)),
     }
 }

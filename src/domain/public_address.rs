@@ -12,6 +12,9 @@ const fn v6(a: u16, b: u16, length: u8) -> Ipv6Net {
     Ipv6Net::new_assert(Ipv6Addr::new(a, b, 0, 0, 0, 0, 0, 0), length)
 }
 
+/// Azure's host, as its virtual machines see it.
+const AZURE: Ipv4Addr = Ipv4Addr::new(168, 63, 129, 16);
+
 /// What IANA's registry of special-purpose IPv4 addresses (RFC 6890) does not call globally reachable, and what is no
 /// single host.
 const NOT_PUBLIC_V4: &[Ipv4Net] = &[
@@ -19,8 +22,7 @@ const NOT_PUBLIC_V4: &[Ipv4Net] = &[
     v4(10, 0, 0, 8),
     v4(100, 64, 0, 10),
     v4(127, 0, 0, 8),
-    // Azure's host, as its virtual machines see it.
-    Ipv4Net::new_assert(Ipv4Addr::new(168, 63, 129, 16), 32),
+    Ipv4Net::new_assert(AZURE, 32),
     v4(169, 254, 0, 16),
     v4(172, 16, 0, 12),
     v4(192, 0, 0, 24),
@@ -49,6 +51,20 @@ pub fn is_public(address: IpAddr) -> bool {
             GLOBAL_V6.contains(&address) && !NOT_PUBLIC_V6.iter().any(|net| net.contains(&address))
         }
     }
+}
+
+/// Whether two addresses that are not public lie in the same kind of network: both on this machine, both link-local (where clouds
+/// answer their virtual machines), or both in some private network.
+#[must_use]
+pub fn is_same_inside(one: IpAddr, other: IpAddr) -> bool {
+    let kind = |address: IpAddr| match address.to_canonical() {
+        address if is_public(address) => None,
+        address if address.is_loopback() || address.is_unspecified() => Some(0),
+        IpAddr::V4(address) if address.is_link_local() || address == AZURE => Some(1),
+        IpAddr::V6(address) if address.is_unicast_link_local() => Some(1),
+        _ => Some(2),
+    };
+    kind(one).is_some() && kind(one) == kind(other)
 }
 
 #[cfg(test)]
@@ -128,6 +144,32 @@ mod tests {
             "2a00::1",
         ] {
             assert!(is_public(address.parse().unwrap()), "{address}");
+        }
+    }
+
+    #[test]
+    fn the_inside_has_three_parts() {
+        let same = |one: &str, other: &str| is_same_inside(one.parse().unwrap(), other.parse().unwrap());
+        for (one, other) in [
+            ("127.0.0.1", "127.0.0.2"),
+            ("127.0.0.1", "::1"),
+            ("::ffff:127.0.0.1", "0.0.0.0"),
+            ("10.0.0.1", "192.168.0.1"),
+            ("fd00::1", "172.16.0.1"),
+            ("169.254.1.1", "fe80::1"),
+        ] {
+            assert!(same(one, other) && same(other, one), "{one} {other}");
+        }
+        for (one, other) in [
+            ("1.1.1.1", "10.0.0.1"),
+            ("1.1.1.1", "1.1.1.1"),
+            ("10.0.0.1", "127.0.0.1"),
+            ("10.0.0.1", "169.254.169.254"),
+            ("10.0.0.1", "168.63.129.16"),
+            ("127.0.0.1", "169.254.169.254"),
+            ("fd00::1", "::1"),
+        ] {
+            assert!(!same(one, other) && !same(other, one), "{one} {other}");
         }
     }
 }

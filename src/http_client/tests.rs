@@ -226,6 +226,36 @@ async fn a_strangers_url_leads_to_public_addresses_over_https_only() {
 }
 
 #[tokio::test]
+async fn an_authoritys_urls_lead_inside_only_where_it_is_itself() {
+    let (address, pem) = serve_tls().await;
+    let options = HttpOptions { ca_pem: Some(pem.into()), ..options() };
+    let client = |home: &str, hosts: &[&str]| {
+        let hosts = hosts.iter().map(ToString::to_string).collect();
+        HttpClient::for_authoritys_urls(options.clone(), home, hosts).unwrap()
+    };
+    let port = address.port();
+    let get =
+        async |client: HttpClient, url: String| client.get(&url.parse().unwrap(), HeaderMap::new()).await;
+    let here = || format!("https://{address}/");
+    for (home, hosts) in
+        [("127.0.0.1", &[][..]), ("localhost", &[]), ("[::1]", &[]), ("1.1.1.1", &["127.0.0.1"])]
+    {
+        let answer = get(client(home, hosts), here()).await;
+        assert_eq!(&answer.unwrap_or_else(|failed| panic!("{home}: {failed}")).body[..], b"ok");
+    }
+    for home in ["1.1.1.1", "[2606:4700::1111]", "10.0.0.1", "169.254.1.1", "no-such-host.invalid"] {
+        for url in [here(), format!("https://localhost:{port}/"), format!("http://127.0.0.1:{port}/")] {
+            let kind = get(client(home, &[]), url.clone()).await.unwrap_err().kind();
+            assert!(matches!(kind, HttpError::Connect | HttpError::Dns), "{url} of {home}: {kind}");
+        }
+    }
+    for url in ["http://169.254.169.254/latest/meta-data", "http://10.0.0.1/"] {
+        let failed = get(client("127.0.0.1", &[]), url.to_owned()).await.unwrap_err();
+        assert!(failed.to_string().contains("its address is not public"), "{url}: {failed}");
+    }
+}
+
+#[tokio::test]
 async fn only_certificates_of_the_platform_or_the_ca_file_are_trusted() {
     let (address, pem) = serve_tls().await;
     let url = format!("https://{address}/").parse().unwrap();

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http::HeaderMap;
+use url::Url;
 
 use super::discovery::{Get, Remote};
 use super::revocation::{self, IntrospectionClient, Revocation};
@@ -39,6 +40,8 @@ pub struct Authority {
     source: KeySource,
     ca_pem: Option<Vec<u8>>,
     timeouts: FetchTimeouts,
+    /// The hosts of what the configuration names, beside the issuer's.
+    named_hosts: Vec<String>,
     clock: SharedClock,
     /// Whether its clock was last seen to be further off than its tokens are forgiven.
     clock_is_off: AtomicBool,
@@ -73,6 +76,8 @@ impl Authority {
             Some(own) => (own.keys, Some(own.revoked)),
             None => (LiveKeys::fetched(clock.clone(), config.max_stale), None),
         };
+        let endpoint = config.revocation.endpoint.as_ref().and_then(Url::host_str);
+        let named_hosts = endpoint.map(str::to_owned).into_iter().collect();
         let revocation = Revocation::new(
             config.revocation,
             revocation::Issuer {
@@ -99,6 +104,7 @@ impl Authority {
             source: config.keys,
             ca_pem: config.ca_pem,
             timeouts: config.timeouts,
+            named_hosts,
             clock,
             clock_is_off: AtomicBool::new(false),
         })
@@ -154,7 +160,13 @@ impl Authority {
             identity_pem: None,
             max_body,
         };
-        HttpClient::new(options).map_err(|_| UnusableCertificates)
+        // What the operator names may be anywhere; what only the authority's metadata name may lead inside where it is itself.
+        let home = Url::parse(&self.issuer).ok().filter(|_| self.source == KeySource::Discovery);
+        let client = match home.as_ref().and_then(Url::host_str) {
+            Some(home) => HttpClient::for_authoritys_urls(options, home, self.named_hosts.clone()),
+            None => HttpClient::new(options),
+        };
+        client.map_err(|_| UnusableCertificates)
     }
 
     /// The same with the way in which a URL is asked as a parameter; `None` when it is not asked by URL.

@@ -304,7 +304,7 @@ fn header_text(claims: &Claims, scopes: &ScopeSet, name: &str) -> Result<Option<
     let text = match claims.find(name) {
         Some(Value::Array(items)) => {
             let Some(items) = items.iter().map(scalar).collect::<Option<Vec<_>>>() else { return Ok(None) };
-            if items.iter().any(|item| item.is_empty() || item.contains([' ', '\t'])) {
+            if items.iter().any(|item| item.is_empty() || item.contains(is_blank)) {
                 return Err(Reason::MalformedClaims);
             }
             Some(items.join(" "))
@@ -312,8 +312,14 @@ fn header_text(claims: &Claims, scopes: &ScopeSet, name: &str) -> Result<Option<
         Some(value) => scalar(value),
         None => None,
     };
-    let stands = |text: &str| HeaderValue::from_str(text).is_ok() && text.trim_matches([' ', '\t']) == text;
+    let stands = |text: &str| HeaderValue::from_str(text).is_ok() && text.trim_matches(is_blank) == text;
     if text.as_deref().is_none_or(stands) { Ok(text) } else { Err(Reason::MalformedClaims) }
+}
+
+/// Whether some upstream cuts a character off at the end of a header's value, or splits a list there: white space of Unicode, and
+/// what some libraries take for it.
+fn is_blank(character: char) -> bool {
+    character.is_whitespace() || matches!(character, '\u{180e}' | '\u{200b}' | '\u{2060}' | '\u{feff}')
 }
 
 fn scalar(value: &Value) -> Option<String> {
@@ -513,14 +519,33 @@ pub(super) mod tests {
         assert!(!nobody.is_for(&one_of(&["", " "])));
     }
 
+    /// White space of Unicode where an upstream would cut it off, or split a list.
+    const BLANK: [&str; 10] = [
+        r#""admin\u00a0""#,
+        r#""\u00a0admin""#,
+        r#""admin\u2003""#,
+        r#""admin\u3000""#,
+        r#""\u2028admin""#,
+        r#""admin\u0085""#,
+        r#""\ufeffadmin""#,
+        r#""admin\u200b""#,
+        r#"["user\u00a0admin"]"#,
+        r#"["a","\u2009"]"#,
+    ];
+
     #[test]
     fn a_claim_that_an_upstream_could_read_otherwise_makes_a_token_unusable() {
         for bad in
             [r#"" admin""#, r#""admin ""#, r#""admin\t""#, r#""a\nb""#, r#"["user admin"]"#, r#"["a",""]"#]
+                .into_iter()
+                .chain(BLANK)
         {
             let claims = format!(r#"{{"exp":9,"role":{bad}}}"#);
             assert!(matches!(read(&claims, &["role"]), Err(Reason::MalformedClaims)), "{bad}");
             assert!(read(&claims, &["other"]).is_ok(), "{bad}");
+        }
+        for good in [r#""a\u00a0b""#, r#""Voil\u00e0""#, r#""\u05d0\u05d1""#] {
+            assert!(read(&format!(r#"{{"exp":9,"role":{good}}}"#), &["role"]).is_ok(), "{good}");
         }
         let scopes = read(r#"{"exp":9,"scope":["a  b","a"," c"]}"#, &["scope"]).unwrap();
         assert_eq!(scopes.forwarded().next(), Some(Some(&b"a b c"[..])));

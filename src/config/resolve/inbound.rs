@@ -9,6 +9,7 @@ use crate::config::address::IssuerUrl;
 use crate::config::name::{ClaimName, Scope};
 use crate::config::tree::{Data, KeyPath};
 use crate::config::{IssuerRole, files, raw};
+use crate::domain::host::is_beyond_dns;
 use crate::domain::letter_case::Folding;
 use crate::domain::path::{NormalPath, Ordinary};
 use crate::domain::scope::ScopeSet;
@@ -188,6 +189,13 @@ pub(super) fn resolve_listener(
         resolver.findings.warning(&headers_path, message);
     }
     let upstream = resolver.upstream(path, raw.upstream, raw.upstream_tls, raw.upstream_timeouts);
+    let is_name = upstream.as_ref().is_some_and(|upstream| !is_beyond_dns(&upstream.host));
+    // Written as it is by default, it is meant.
+    if is_name && raw.preserve_host && resolver.tree.find(&path.key("preserveHost")).is_none() {
+        let message = "the service gets whatever `Host` the client sends; where one server has several virtual hosts, a client \
+                       chooses among them: set `preserveHost: false` (or `true`, if there is one host only)";
+        resolver.findings.warning(&path.key("upstream"), message);
+    }
     let ordinary = Ordinary {
         encoded_slash: raw.encoded_slash == raw::AmbiguousCharacter::Keep,
         semicolon: raw.path_parameters == raw::AmbiguousCharacter::Keep,

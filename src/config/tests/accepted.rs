@@ -460,6 +460,23 @@ fn a_strict_rule_before_a_wider_weaker_one_is_warned_of_until_the_letter_case_is
 }
 
 #[test]
+fn a_service_that_is_called_by_a_name_is_advised_to_get_its_own_host() {
+    let warned = |upstream: &str, more: &str| {
+        let to = format!("upstream: {upstream}\n{more}    authorities: [self]");
+        warnings(&small_but("upstream: http://127.0.0.1:9\n    authorities: [self]", &to))
+    };
+    let found = warned("http://shared.internal:8080", "");
+    let [warning] = found.as_slice() else { panic!("{found:?}") };
+    assert!(warning.contains("inbound[0].upstream") && warning.contains("preserveHost: false"), "{warning}");
+    for said in ["true", "false"] {
+        assert!(warned("http://shared.internal:8080", &format!("    preserveHost: {said}\n")).is_empty());
+    }
+    for upstream in ["http://localhost:9", "http://10.0.0.5:9", "http://[::1]:9"] {
+        assert!(warned(upstream, "").is_empty(), "{upstream}");
+    }
+}
+
+#[test]
 #[rustfmt::skip]
 fn what_hardly_ever_works_is_a_warning() {
     for (from, to, message) in [
