@@ -2,8 +2,9 @@
 
 use super::address::{HttpUrl, IssuerUrl, ListenAddress, Network, UpstreamUrl};
 use super::name::{
-    Audience, ClaimName, ClaimValue, ClientId, ExtraParameter, HeaderPrefix, HostValue, IdentityHeader,
-    KeyId, Method, Name, PathPattern, Resource, Scope, ServerName, StatusAndError, TokenHeader,
+    Audience, ClaimName, ClaimValue, ClientId, ExtraParameter, HeaderPattern, HeaderPrefix, HostValue,
+    IdentityHeader, KeyId, Method, Name, PathPattern, Resource, Scope, ServerName, StatusAndError,
+    TokenHeader,
 };
 use super::value::{FilePath, GoDuration, Percent, Size, StoreUrl, TextValue, Timestamp, WrongForm};
 
@@ -33,6 +34,7 @@ const ALL: &[Format] = &[
     of::<ExtraParameter>(),
     of::<FilePath>(),
     of::<GoDuration>(),
+    of::<HeaderPattern>(),
     of::<HeaderPrefix>(),
     of::<HostValue>(),
     of::<HttpUrl>(),

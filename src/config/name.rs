@@ -203,26 +203,54 @@ fn has_variable(pattern: &str) -> bool {
     segments.any(|it| it.strip_prefix(':').is_some_and(is_name) || it.contains(['{', '}', '<', '>']))
 }
 
-/// A header that belongs to one connection (RFC 9110 §7.6.1), to the message's framing, or to routing.
+/// Headers that belong to one connection (RFC 9110 §7.6.1), to the message's framing, or to routing; and all that begin with
+/// [`OF_CONTENT`].
+const RESERVED: [&str; 13] = [
+    "connection",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "trailers",
+    "transfer-encoding",
+    "upgrade",
+    "expect",
+    "host",
+    "x-m2m-reason",
+];
+
+const OF_CONTENT: &str = "content-";
+
 fn is_reserved(name: &HeaderName) -> bool {
-    let name = name.as_str();
-    name.starts_with("content-")
-        || matches!(
-            name,
-            "connection"
-                | "keep-alive"
-                | "proxy-authenticate"
-                | "proxy-authorization"
-                | "proxy-connection"
-                | "te"
-                | "trailer"
-                | "trailers"
-                | "transfer-encoding"
-                | "upgrade"
-                | "expect"
-                | "host"
-                | "x-m2m-reason"
-        )
+    name.as_str().starts_with(OF_CONTENT) || RESERVED.contains(&name.as_str())
+}
+
+checked_text!(
+    /// A header name, or the beginning of names, which ends with `*`.
+    HeaderPattern, "header-pattern", "a header name such as `Remote-User`, or the beginning of one such as `X-Auth-Request-*`",
+    header_pattern
+);
+
+fn header_pattern(text: &str) -> Result<(), WrongForm> {
+    let Some(beginning) = text.strip_suffix('*') else {
+        require(!text.contains('*'), "`*` stands at the end only")?;
+        let name = header_name(text)?;
+        return require(name != "authorization", "`authorization: keep | strip` decides on this header");
+    };
+    require(!beginning.contains('*'), "`*` stands once, at the end")?;
+    let beginning = HeaderName::from_bytes(beginning.as_bytes());
+    let beginning = beginning.map_err(|_| WrongForm("no header name begins so"))?;
+    let beginning = beginning.as_str().replace('_', "-");
+    let is_hit = |name: &str| name.starts_with(&beginning);
+    require(
+        !RESERVED.iter().any(|name| *name != "x-m2m-reason" && is_hit(name))
+            && !is_hit(OF_CONTENT)
+            && !is_hit("authorization")
+            && !beginning.starts_with(OF_CONTENT),
+        "headers that begin so belong to HTTP itself or to the sidecar",
+    )
 }
 
 fn header_name(text: &str) -> Result<HeaderName, WrongForm> {
@@ -418,6 +446,31 @@ mod tests {
         ]);
         accepts::<TokenHeader>(&["Authorization", "x-api-key"]);
         refuses::<TokenHeader>(&["host", "content-length", "connection", "a b"]);
+    }
+
+    #[test]
+    fn headers_that_are_removed_are_none_of_http_itself() {
+        accepts::<HeaderPattern>(&["Remote-User", "X-Auth-Request-*", "x_ssl*", "X-*", "Cookie", "Proxy"]);
+        refuses::<HeaderPattern>(&[
+            "",
+            "*",
+            "h*",
+            "H*",
+            "Content-*",
+            "con*",
+            "content_l*",
+            "Transfer-*",
+            "auth*",
+            "Authorization",
+            "Host",
+            "X-*-Y",
+            "X-**",
+            "a b",
+            "a b*",
+        ]);
+        for pattern in crate::proxy::headers::OF_OTHER_PROXIES {
+            accepts::<HeaderPattern>(&[pattern]);
+        }
     }
 
     #[test]

@@ -22,7 +22,6 @@ pub(super) const KEYS: &[&str] = &[
     "egressProxy",
     "inbound[].cors",
     "inbound[].errorFormat",
-    "inbound[].removeHeaders",
     "inbound[].responseHeaders",
     "inbound[].rules[].equals",
     "inbound[].rules[].hosts",

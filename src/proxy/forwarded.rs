@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, header};
 use ipnet::IpNet;
 use pingora::http::RequestHeader;
 
-use super::headers::folds_to;
+use super::headers::{as_metadata, folds_to, is_usual};
 
 const X_FORWARDED_FOR: &str = "x-forwarded-for";
 const X_FORWARDED_PROTO: &str = "x-forwarded-proto";
@@ -16,16 +16,8 @@ const X_FORWARDED_HOST: &str = "x-forwarded-host";
 const X_REAL_IP: &str = "x-real-ip";
 const FORWARDED: &str = "forwarded";
 
-/// Headers by which a proxy says whom it speaks for. A client's own are never passed on by an inbound listener.
-const FORWARDING: &[&str] = &[
-    FORWARDED,
-    X_FORWARDED_FOR,
-    X_FORWARDED_PROTO,
-    X_FORWARDED_HOST,
-    "x-forwarded-port",
-    "x-forwarded-prefix",
-    X_REAL_IP,
-];
+/// The beginning of the headers by which a proxy says whom it speaks for. A client's own are never passed on by an inbound listener.
+const X_FORWARDED: &str = "x-forwarded-";
 
 /// What stands for a node whose address is not said (RFC 7239 §6.2).
 const UNKNOWN: &str = "unknown";
@@ -116,6 +108,12 @@ impl Story {
         story
     }
 
+    /// Whether the peer is a trusted proxy.
+    #[must_use]
+    pub fn is_trusted(&self) -> bool {
+        self.is_trusted
+    }
+
     /// The client: of the addresses that were named the last one that is no trusted proxy's.
     #[must_use]
     pub fn client(&self) -> IpAddr {
@@ -141,11 +139,8 @@ impl Story {
     /// When the request can hold no further header.
     pub fn write(&self, request: &mut RequestHeader) -> pingora::Result<()> {
         // Of a trusted proxy too only the usual spelling counts: an upstream that folds the others would read a client's.
-        let is_kept =
-            |name: &str| self.is_trusted && matches!(name, "x-forwarded-port" | "x-forwarded-prefix");
-        let is_forged = |name: &HeaderName| {
-            FORWARDING.iter().any(|known| folds_to(name.as_str(), known)) && !is_kept(name.as_str())
-        };
+        let is_kept = |name: &str| self.is_trusted && name.starts_with(X_FORWARDED) && is_usual(name);
+        let is_forged = |name: &HeaderName| tells_of_origin(name.as_str()) && !is_kept(name.as_str());
         let forged: Vec<HeaderName> =
             request.headers.keys().filter(|name| is_forged(name)).cloned().collect();
         for name in forged {
@@ -181,6 +176,19 @@ impl Story {
             elements.push(element(*node, called.host.as_deref(), called.proto.as_deref()));
         }
         elements.join(", ")
+    }
+}
+
+/// Whether a header says where a request came from, in any spelling.
+fn tells_of_origin(name: &str) -> bool {
+    let name = as_metadata(name);
+    match name.as_bytes().first() {
+        Some(b'x') => {
+            folds_to(name, X_REAL_IP)
+                || name.get(..X_FORWARDED.len()).is_some_and(|beginning| folds_to(beginning, X_FORWARDED))
+        }
+        Some(b'f') => folds_to(name, FORWARDED),
+        _ => false,
     }
 }
 

@@ -18,15 +18,69 @@ const IMITATED: &[&str] = &["content-length", "transfer-encoding", "proxy-author
 const OVERRIDES: &[&str] =
     &["x-original-url", "x-rewrite-url", "x-http-method-override", "x-http-method", "x-method-override"];
 
+/// How grpc-gateway is told to hand a header on as gRPC metadata of the name that follows.
+const GRPC_METADATA: &str = "grpc-metadata-";
+
+/// Headers by which other proxies tell a service who a caller is, where a request comes from or what it was before. A beginning ends
+/// with `*`. All `X-Forwarded-*` go beside these.
+pub const OF_OTHER_PROXIES: &[&str] = &[
+    "Proxy",
+    "Proxy-Client-IP",
+    "Proxy-User",
+    "Remote-*",
+    "Client-IP",
+    "True-Client-IP",
+    "Fastly-Client-IP",
+    "CF-Connecting-IP*",
+    "CF-Access-Authenticated-*",
+    "Forwarded-*",
+    "Front-End-Https",
+    "OIDC-*",
+    "SSL-*",
+    "Tailscale-*",
+    "WL-Proxy-*",
+    "X-Amzn-Mtls-*",
+    "X-Amzn-Oidc-*",
+    "X-Anonymous-Consumer",
+    "X-AppEngine-*",
+    "X-ARR-*",
+    "X-Auth-Request-*",
+    "X-Authenticated-*",
+    "X-Authentik-*",
+    "X-Client-Cert*",
+    "X-Client-DN",
+    "X-Client-IP",
+    "X-Client-Verify",
+    "X-Cluster-Client-IP",
+    "X-Consumer-*",
+    "X-Credential-*",
+    "X-Envoy-External-Address",
+    "X-Envoy-Internal",
+    "X-Envoy-Original-*",
+    "X-Forward-*",
+    "X-Forwarded",
+    "X-Goog-Authenticated-User-*",
+    "X-Goog-IAP-*",
+    "X-Host",
+    "X-MS-Client-Principal*",
+    "X-MS-Token-*",
+    "X-Original-*",
+    "X-Pomerium-*",
+    "X-Proxy-User",
+    "X-ProxyUser-IP",
+    "X-Real-*",
+    "X-Remote-*",
+    "X-Scheme",
+    "X-SSL-*",
+    "X-Url-Scheme",
+    "X-Userinfo",
+    "X-Vouch-*",
+    "X-WebAuth-*",
+];
+
 /// Removes what would make another request of it than the one whose path and method were judged.
 pub fn strip_overrides(request: &mut RequestHeader) {
-    let is_override = |name: &HeaderName| {
-        is_imitation(name.as_str()) || OVERRIDES.iter().any(|known| folds_to(name.as_str(), known))
-    };
-    let names: Vec<HeaderName> = request.headers.keys().filter(|name| is_override(name)).cloned().collect();
-    for name in names {
-        request.remove_header(&name);
-    }
+    remove_where(request, |name| is_imitation(name) || OVERRIDES.iter().any(|known| folds_to(name, known)));
 }
 
 /// The identity headers of one listener.
@@ -46,23 +100,17 @@ impl IdentityHeaders {
     }
 
     /// Removes what the client sent under these names, in every spelling: CGI, WSGI and others read `x_m2m_subject`,
-    /// `X-M2M-Subject` and `x.m2m.subject` as one. So they would read `content_length`: imitations go too, and what would
-    /// make another request of it than the one that was judged.
+    /// `X-M2M-Subject` and `x.m2m.subject` as one, and grpc-gateway reads `Grpc-Metadata-X-M2M-Subject` so. In the same way they would
+    /// read `content_length`: imitations go too, and what would make another request of it than the one that was judged.
     pub fn strip(&self, request: &mut RequestHeader) {
-        let forged: Vec<HeaderName> = request
-            .headers
-            .keys()
-            .filter(|name| {
-                is_own(name)
-                    || is_imitation(name.as_str())
-                    || OVERRIDES.iter().any(|known| folds_to(name.as_str(), known))
-                    || self.folded.iter().any(|folded| folds_to(name.as_str(), folded))
-            })
-            .cloned()
-            .collect();
-        for name in forged {
-            request.remove_header(&name);
-        }
+        remove_where(request, |name| {
+            let read = as_metadata(name);
+            is_own(read)
+                || is_imitation(read)
+                || OVERRIDES.iter().any(|known| folds_to(read, known))
+                || self.folded.iter().any(|folded| folds_to(read, folded))
+                || (read.len() < name.len() && folds_to(read, "authorization"))
+        });
     }
 
     /// Writes a token's identity. Call it after [`IdentityHeaders::strip`] and after hop-by-hop headers are gone.
@@ -80,13 +128,98 @@ impl IdentityHeaders {
     }
 }
 
-fn is_imitation(name: &str) -> bool {
-    let is_odd = name.bytes().any(|byte| byte != b'-' && !byte.is_ascii_alphanumeric());
-    is_odd && IMITATED.iter().any(|known| folds_to(name, known))
+/// Headers that only a trusted peer may send.
+pub struct RemovedHeaders {
+    /// By their first byte: most names of requests begin like none of them.
+    by_first: [Vec<Removed>; FIRST_BYTES],
 }
 
-fn is_own(name: &HeaderName) -> bool {
-    name.as_str().bytes().map(fold_byte).take(OWN_PREFIX.len()).eq(OWN_PREFIX.iter().copied())
+const FIRST_BYTES: usize = 128;
+
+/// A name, or the beginning of names.
+struct Removed {
+    written: String,
+    folded: String,
+    is_beginning: bool,
+}
+
+impl RemovedHeaders {
+    /// These names; one that ends with `*` is the beginning of names.
+    #[must_use]
+    pub fn new<T: AsRef<str>>(patterns: &[T]) -> Self {
+        let mut by_first: [Vec<Removed>; FIRST_BYTES] = std::array::from_fn(|_| Vec::new());
+        for pattern in patterns {
+            let pattern = pattern.as_ref();
+            let (name, is_beginning) =
+                pattern.strip_suffix('*').map_or((pattern, false), |name| (name, true));
+            let (written, folded) = (name.to_ascii_lowercase(), fold(name));
+            if let Some(names) = first_byte(&folded).and_then(|first| by_first.get_mut(first)) {
+                names.push(Removed { written, folded, is_beginning });
+            }
+        }
+        Self { by_first }
+    }
+
+    /// Removes them in every spelling. Of a trusted peer only the usual spelling stays: it sets that one, and a client of it may
+    /// have sent another.
+    pub fn strip(&self, request: &mut RequestHeader, is_trusted: bool) {
+        remove_where(request, |name| {
+            let read = as_metadata(name);
+            let names = first_byte(read).and_then(|first| self.by_first.get(first));
+            let mut found = names.into_iter().flatten().filter(|removed| removed.matches(read));
+            match found.next() {
+                Some(removed) => !(is_trusted && (is_usual(name) || removed.written == name)),
+                None => false,
+            }
+        });
+    }
+}
+
+impl Removed {
+    fn matches(&self, name: &str) -> bool {
+        if self.is_beginning {
+            name.get(..self.folded.len()).is_some_and(|beginning| folds_to(beginning, &self.folded))
+        } else {
+            folds_to(name, &self.folded)
+        }
+    }
+}
+
+fn first_byte(name: &str) -> Option<usize> {
+    name.bytes().next().map(|byte| usize::from(fold_byte(byte)))
+}
+
+/// Removes the headers whose names, in small letters, are such.
+fn remove_where(request: &mut RequestHeader, is_such: impl Fn(&str) -> bool) {
+    let names = request.headers.keys().filter(|name| is_such(name.as_str()));
+    let names: Vec<HeaderName> = names.cloned().collect();
+    for name in names {
+        request.remove_header(&name);
+    }
+}
+
+/// The name that a gRPC service behind grpc-gateway sees.
+pub(super) fn as_metadata(name: &str) -> &str {
+    match name.as_bytes().first() {
+        Some(b'g') => match name.split_at_checked(GRPC_METADATA.len()) {
+            Some((beginning, rest)) if folds_to(beginning, GRPC_METADATA) => rest,
+            _ => name,
+        },
+        _ => name,
+    }
+}
+
+/// Whether a name is made of letters, digits and hyphens.
+pub(super) fn is_usual(name: &str) -> bool {
+    name.bytes().all(|byte| byte == b'-' || byte.is_ascii_alphanumeric())
+}
+
+fn is_imitation(name: &str) -> bool {
+    !is_usual(name) && IMITATED.iter().any(|known| folds_to(name, known))
+}
+
+fn is_own(name: &str) -> bool {
+    name.bytes().map(fold_byte).take(OWN_PREFIX.len()).eq(OWN_PREFIX.iter().copied())
 }
 
 fn fold(name: &str) -> String {
@@ -137,11 +270,66 @@ mod tests {
             "x~m2m~subject",
             "Content_Length",
             "transfer.encoding",
+            "Grpc-Metadata-X-M2M-Subject",
+            "grpc_metadata_x-who",
+            "Grpc-Metadata-Authorization",
+            "Grpc-Metadata-X-HTTP-Method",
         ] {
             request.append_header(name.to_owned(), "admin").unwrap();
         }
         request.append_header("x-m2n-subject", "kept").unwrap();
         identity.strip(&mut request);
         assert_eq!(request.headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-m2n-subject"]);
+    }
+
+    fn kept(patterns: &[&str], names: &[&str], is_trusted: bool) -> Vec<String> {
+        let mut request = RequestHeader::build("GET", b"/", None).unwrap();
+        for name in names {
+            request.append_header((*name).to_owned(), "x").unwrap();
+        }
+        RemovedHeaders::new(patterns).strip(&mut request, is_trusted);
+        let mut kept: Vec<_> = request.headers.keys().map(|name| name.as_str().to_owned()).collect();
+        kept.sort_unstable();
+        kept
+    }
+
+    #[test]
+    fn what_other_proxies_would_say_is_removed_in_every_spelling() {
+        let forged = [
+            "Remote-User",
+            "remote_user",
+            "Remote.Groups",
+            "X-Auth-Request-Email",
+            "x_auth_request_access_token",
+            "X-Original-Method",
+            "X-Client-IP",
+            "true~client~ip",
+            "PROXY",
+            "X-SSL-Client-Verify",
+            "Grpc-Metadata-X-Remote-User",
+        ];
+        assert_eq!(kept(OF_OTHER_PROXIES, &forged, false), [""; 0]);
+        let others = ["remoteuser", "proxy-x", "x-auth-token", "x-user-agent", "cookie", "host", "x-client"];
+        assert_eq!(kept(OF_OTHER_PROXIES, &others, false).len(), others.len());
+        assert_eq!(
+            kept(OF_OTHER_PROXIES, &forged, true),
+            [
+                "grpc-metadata-x-remote-user",
+                "proxy",
+                "remote-user",
+                "x-auth-request-email",
+                "x-client-ip",
+                "x-original-method",
+                "x-ssl-client-verify"
+            ],
+            "of a trusted peer only the usual spelling"
+        );
+        let own = ["X_Tenant", "x-a*"];
+        assert_eq!(kept(&own, &["x-tenant", "x_tenant", "x.tenant", "x-abc", "y"], false), ["y"]);
+        assert_eq!(
+            kept(&own, &["x-tenant", "x_tenant", "x.tenant", "x-abc"], true),
+            ["x-abc", "x-tenant", "x_tenant"]
+        );
+        assert_eq!(kept(&[], &["remote-user"], false), ["remote-user"]);
     }
 }

@@ -21,7 +21,7 @@ use super::access::Access;
 use super::connection::{ClientTimeouts, ConnectionState, MaxConnections};
 use super::fault::{self, Fault};
 use super::forwarded::Story;
-use super::headers::IdentityHeaders;
+use super::headers::{IdentityHeaders, RemovedHeaders};
 use super::loop_mark::LoopMark;
 use super::request_id::REQUEST_ID;
 use super::respond::{Answer, REASON_HEADER};
@@ -62,6 +62,8 @@ pub struct Config {
     pub ordinary: Ordinary,
     /// Whose word is taken for where a request came from.
     pub trusted_proxies: Vec<IpNet>,
+    /// What only they may send: names of headers, or beginnings that end with `*`.
+    pub removed_headers: Vec<String>,
     /// The largest body passed on, in bytes; none: unlimited.
     pub max_body: Option<u64>,
     /// How often requests may come, and how many at once; none: unlimited.
@@ -88,6 +90,7 @@ pub struct Inbound {
     upstream: Arc<Upstream>,
     own: Option<OwnEndpoints>,
     identity: IdentityHeaders,
+    removed: RemovedHeaders,
     keep_authorization: bool,
     preserve_host: bool,
     ordinary: Ordinary,
@@ -247,6 +250,7 @@ impl Inbound {
             upstream,
             own,
             identity: IdentityHeaders::new(config.identity_headers.clone()),
+            removed: RemovedHeaders::new(&config.removed_headers),
             keep_authorization: config.keep_authorization,
             preserve_host: config.preserve_host,
             ordinary: config.ordinary,
@@ -348,6 +352,7 @@ impl Inbound {
         request.set_raw_path(ctx.target.as_bytes()).map_err(broken)?;
         let mark = self.mark.next(&request.headers, ctx.tries.current());
         self.identity.strip(request);
+        self.removed.strip(request, story.is_trusted());
         LoopMark::write(request, mark).map_err(broken)?;
         if let Some(id) = ctx.access.request_id() {
             request.insert_header(REQUEST_ID, id.clone()).map_err(broken)?;

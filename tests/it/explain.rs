@@ -198,7 +198,7 @@ async fn what_is_explained_is_what_a_listener_does() {
         let headers: Vec<_> = bearer.iter().map(|bearer| ("Authorization", bearer.as_str())).collect();
         let mark = logs::mark();
         let answer = request(method, running.address("explained"), path, &headers, b"").await;
-        let logged = logs::wait_for_line(mark, &["reason="]).await;
+        let logged = logs::wait_for_line(mark, &["listener=\"explained\"", "reason="]).await;
         assert!(logged.contains(&format!("reason=\"{code}\"")), "{method} {path}: {logged}");
 
         let (exit, out, err) = explained.explain("explained", method, path, token.as_deref());

@@ -11,9 +11,10 @@ use super::{
 };
 use crate::config::address::{HttpUrl, ListenAddress, Network, UpstreamUrl};
 use crate::config::name::{
-    Audience, ClaimName, ClaimValue, IdentityHeader, Method, Name, PathPattern, Scope,
+    Audience, ClaimName, ClaimValue, HeaderPattern, IdentityHeader, Method, Name, PathPattern, Scope,
 };
 use crate::config::value::{FilePath, GoDuration, Size};
+use crate::proxy::headers::OF_OTHER_PROXIES;
 use crate::verifier::CLIENT_ID_CLAIMS;
 
 /// An issuer whose tokens are trusted.
@@ -142,6 +143,10 @@ pub(in crate::config) struct Inbound {
     /// say is extended, not replaced.
     #[serde(default)]
     pub trusted_proxies: Vec<Network>,
+    /// Headers by which other proxies tell a service who a caller is: removed from requests of peers that are not `trustedProxies`, in
+    /// every spelling, beside all `X-Forwarded-*`. A name that ends with `*` is the beginning of names. The list replaces the default.
+    #[serde(default = "default_remove_headers")]
+    pub remove_headers: Vec<HeaderPattern>,
     /// The largest request body; unlimited when left out.
     pub max_body: Option<Size>,
     /// How long each step of a request to the upstream may take.
@@ -199,6 +204,10 @@ pub(in crate::config) fn default_identity_headers(authorities: usize) -> BTreeMa
         .chain(issuer)
         .filter_map(|(header, claim)| Some((header.parse().ok()?, claim.parse().ok()?)))
         .collect()
+}
+
+fn default_remove_headers() -> Vec<HeaderPattern> {
+    OF_OTHER_PROXIES.iter().map(|pattern| HeaderPattern((*pattern).to_owned())).collect()
 }
 
 /// Which `aud` values are accepted.

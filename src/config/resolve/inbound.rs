@@ -230,6 +230,7 @@ pub(super) fn resolve_listener(
         preserve_host: raw.preserve_host,
         ordinary,
         trusted_proxies: raw.trusted_proxies.into_iter().map(|network| network.0).collect(),
+        removed_headers: raw.remove_headers.into_iter().map(|pattern| pattern.0).collect(),
         max_body: raw.max_body.map(|size| size.0),
         limits,
         verifier: verifier::Config {

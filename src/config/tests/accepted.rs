@@ -76,6 +76,7 @@ inbound:
     doubleEncoding: keep
     nonUtf8: keep
     trustedProxies: [10.0.0.0/8, "::1"]
+    removeHeaders: [X-Tenant, "X-Auth-*"]
     maxBody: 1MiB
     upstreamTimeouts: { connect: 500ms }
     downstreamTimeouts: { read: 5s }
@@ -198,6 +199,7 @@ fn authorities_and_inbound_listeners_arrive() {
     assert_eq!(inbound.max_body, Some(1 << 20));
     assert_eq!(inbound.ordinary, Ordinary::ALL);
     assert_eq!(inbound.verifier.path_case, PathCase::Insensitive);
+    assert_eq!(inbound.removed_headers, ["X-Tenant", "X-Auth-*"]);
     assert_eq!(inbound.trusted_proxies, ["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()]);
     assert_eq!(inbound.verifier.authorities, ["own", "staff", "direct", "file"]);
     assert_eq!(inbound.verifier.audiences, Audiences::OneOf(vec!["https://things.example".to_owned()]));

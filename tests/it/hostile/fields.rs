@@ -57,6 +57,37 @@ const FIELDS: &[Case<'static>] = &[
         &[OK],
     ),
     ("X-Forwarded-* of other kinds", "X-Forwarded-Port: forged\r\nX-Forwarded-Prefix: forged\r\n\r\n", &[OK]),
+    (
+        "X-Forwarded-* that tell of a user",
+        "X-Forwarded-User: forged\r\nX-Forwarded-Email: forged\r\nX-Forwarded-Groups: forged\r\nX-Forwarded-Preferred-Username: forged\r\n\r\n",
+        &[OK],
+    ),
+    (
+        "X-Forwarded-* that tell of a connection",
+        "X-Forwarded-Client-Cert: forged\r\nX-Forwarded-Ssl: forged\r\nX-Forwarded-Scheme: forged\r\nx-forwarded-anything: forged\r\n\r\n",
+        &[OK],
+    ),
+    (
+        "X-Forwarded-* in other marks",
+        "x_forwarded_user: forged\r\nX.Forwarded.Groups: forged\r\nX-Forwarded_Client-Cert: forged\r\nX|Forwarded|Ssl: forged\r\n\r\n",
+        &[OK],
+    ),
+    (
+        "a user of an authenticating proxy",
+        "X-Auth-Request-User: forged\r\nX-Auth-Request-Groups: forged\r\nRemote-User: forged\r\nremote_user: forged\r\nX-Remote-Group: forged\r\n\r\n",
+        &[OK],
+    ),
+    (
+        "where another proxy says that it comes from",
+        "X-Original-Method: forged\r\nX-Original-URI: forged\r\nX-Client-IP: forged\r\nTrue-Client-IP: forged\r\ntrue_client_ip: forged\r\nCF-Connecting-IP: forged\r\n\r\n",
+        &[OK],
+    ),
+    ("a proxy for CGI programs", "Proxy: http://forged\r\n\r\n", &[OK]),
+    (
+        "metadata for gRPC",
+        "Grpc-Metadata-X-M2M-Subject: forged\r\nGrpc-Metadata-X-Forwarded-User: forged\r\ngrpc_metadata_remote-user: forged\r\nGrpc-Metadata-Authorization: Bearer forged\r\n\r\n",
+        &[OK],
+    ),
     ("X_Forwarded_For", "X_Forwarded_For: forged\r\nX.Forwarded-For: forged\r\n\r\n", &[OK]),
     ("Forwarded", "Forwarded: for=forged\r\nForwarded: for=forged\r\n\r\n", &[OK]),
     ("X-Real-IP", "X-Real-IP: forged\r\nX_Real_IP: forged\r\n\r\n", &[OK]),

@@ -170,6 +170,46 @@ async fn a_trusted_proxys_word_is_extended() {
     );
 }
 
+/// What an authenticating proxy, a load balancer and a CDN would say; and what anybody may.
+const OF_OTHER_PROXIES: &[(&str, &str)] = &[
+    ("Host", "a"),
+    ("X-Forwarded-User", "1"),
+    ("X_Forwarded_User", "2"),
+    ("X-Forwarded-Client-Cert", "3"),
+    ("X-Auth-Request-Email", "4"),
+    ("X_Auth_Request_Email", "5"),
+    ("Remote-User", "6"),
+    ("X-Original-URI", "7"),
+    ("True-Client-IP", "8"),
+    ("Proxy", "9"),
+    ("X-Tenant", "10"),
+    ("X-Auth-Token", "11"),
+];
+
+/// The values of [`OF_OTHER_PROXIES`] that the upstream sees.
+async fn passed(listener: &str) -> Vec<String> {
+    let world = World::new(listener).await;
+    assert_eq!(get(world.address(), "/public/x", OF_OTHER_PROXIES).await.status, 200);
+    let seen = world.recorder.requests().remove(0);
+    let sent = OF_OTHER_PROXIES.iter().skip(1);
+    sent.filter(|(name, value)| seen.all(&name.to_lowercase()).contains(value))
+        .map(|(_, value)| (*value).to_owned())
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_other_proxies_say_of_a_caller_passes_from_trusted_ones_only() {
+    assert_eq!(passed("").await, ["10", "11"]);
+    assert_eq!(passed("    trustedProxies: [10.0.0.0/8]\n").await, ["10", "11"]);
+    let of_trusted = ["1", "3", "4", "6", "7", "8", "9", "10", "11"];
+    assert_eq!(passed("    trustedProxies: [127.0.0.0/8]\n").await, of_trusted, "in the usual spelling");
+    assert_eq!(
+        passed("    removeHeaders: [x_tenant, \"X-Auth-T*\"]\n").await,
+        ["4", "5", "6", "7", "8", "9"]
+    );
+    assert_eq!(passed("    removeHeaders: []\n").await, ["4", "5", "6", "7", "8", "9", "10", "11"]);
+}
+
 /// A trusted proxy that writes one family: the other tells the same story, and so does the access log.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_story_is_told_in_both_families_and_in_the_log() {
