@@ -356,7 +356,8 @@ impl Parts {
                 authorities,
                 credentials,
             };
-            let router = probes::router(self.metrics.clone(), conditions.judged_by(&config.readiness));
+            let readiness = conditions.judged_by(&config.readiness);
+            let router = probes::router(self.metrics.clone(), readiness, config.metrics_hosts.clone());
             listeners.push(self.local(workers, sockets, (PROBES, timeouts), router, &[])?);
         }
         Ok((listeners, issuer))

@@ -2,9 +2,9 @@
 
 use super::address::{HttpUrl, IssuerUrl, ListenAddress, Network, UpstreamUrl};
 use super::name::{
-    Audience, ClaimName, ClaimValue, ClientId, ExtraParameter, HeaderPattern, HeaderPrefix, HostValue,
-    IdentityHeader, KeyId, Method, Name, PathPattern, Resource, Scope, ServerName, StatusAndError,
-    TokenHeader,
+    Audience, ClaimName, ClaimValue, ClientId, ExtraParameter, HeaderMark, HeaderPattern, HeaderPrefix,
+    HostValue, IdentityHeader, KeyId, Method, Name, PathPattern, Resource, Scope, ServerName, StatusAndError,
+    TokenHeader, WebOriginText,
 };
 use super::value::{FilePath, GoDuration, Percent, Size, StoreUrl, TextValue, Timestamp, WrongForm};
 
@@ -34,6 +34,7 @@ const ALL: &[Format] = &[
     of::<ExtraParameter>(),
     of::<FilePath>(),
     of::<GoDuration>(),
+    of::<HeaderMark>(),
     of::<HeaderPattern>(),
     of::<HeaderPrefix>(),
     of::<HostValue>(),
@@ -56,6 +57,7 @@ const ALL: &[Format] = &[
     of::<Timestamp>(),
     of::<TokenHeader>(),
     of::<UpstreamUrl>(),
+    of::<WebOriginText>(),
 ];
 
 /// The form of that name.

@@ -68,6 +68,8 @@ pub struct Config {
     pub store_must_exist: bool,
     /// Where health and metrics are served.
     pub probes: Option<OwnListener>,
+    /// By which further hosts the metrics may be called.
+    pub metrics_hosts: Vec<String>,
     /// The management API.
     pub admin: Option<AdminRole>,
     /// What must be there before the sidecar says that it is ready, beside its listeners.

@@ -2,14 +2,15 @@
 
 use std::str::FromStr;
 
-use http::HeaderName;
 use http::uri::Authority;
+use http::{HeaderName, HeaderValue};
 use url::Url;
 
 use super::value::{WrongForm, require, text_value};
 use crate::domain::name;
 use crate::domain::path::{NormalPath, Ordinary};
 use crate::domain::scope::ScopeSet;
+use crate::domain::web_origin::WebOrigin;
 
 /// Declares a text that is kept as it is once its form was checked.
 macro_rules! checked_text {
@@ -301,6 +302,92 @@ pub(super) struct TokenHeader(pub HeaderName);
 
 text_value!(TokenHeader, "token-header", "a header name");
 
+checked_text!(
+    /// The origin of web pages.
+    WebOriginText, "web-origin", "a web origin such as `https://app.example`", |text| {
+        require(
+            text.parse::<WebOrigin>().is_ok(),
+            "it is made of `http://` or `https://`, a host and perhaps a port, and nothing else",
+        )
+    }
+);
+
+/// A header that a request must have: its name, or name and value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct HeaderMark {
+    /// Its name.
+    pub name: HeaderName,
+    /// Its value, if that matters.
+    pub value: Option<HeaderValue>,
+}
+
+text_value!(HeaderMark, "header-mark", "a header such as `X-Sidecar` or `X-Sidecar: 1`");
+
+/// Headers that a page of another site can send, or that a browser sends of itself (Fetch §2.2.2).
+const OF_BROWSERS: [&str; 32] = [
+    "accept",
+    "accept-charset",
+    "accept-encoding",
+    "accept-language",
+    "authorization",
+    "cache-control",
+    "cookie",
+    "date",
+    "device-memory",
+    "dnt",
+    "downlink",
+    "dpr",
+    "early-data",
+    "ect",
+    "if-match",
+    "if-modified-since",
+    "if-none-match",
+    "if-range",
+    "if-unmodified-since",
+    "last-event-id",
+    "origin",
+    "pragma",
+    "priority",
+    "purpose",
+    "range",
+    "referer",
+    "rtt",
+    "save-data",
+    "upgrade-insecure-requests",
+    "user-agent",
+    "via",
+    "width",
+];
+
+impl FromStr for HeaderMark {
+    type Err = WrongForm;
+
+    fn from_str(text: &str) -> Result<Self, WrongForm> {
+        let (name, value) = text.split_once(':').map_or((text, None), |(name, value)| (name, Some(value)));
+        let name = header_name(name)?;
+        let text = name.as_str();
+        let is_of_browsers = OF_BROWSERS.contains(&text)
+            || ["sec-", "proxy-", "access-control-", "viewport-"]
+                .iter()
+                .any(|family| text.starts_with(family));
+        require(!is_of_browsers, "browsers send this header for any page")?;
+        let value = value.map(|value| HeaderValue::from_str(value.trim()));
+        let value = value.transpose().map_err(|_| WrongForm("no header has such a value"))?;
+        require(value.as_ref().is_none_or(|value| !value.is_empty()), "the value behind the colon is empty")?;
+        Ok(Self { name, value })
+    }
+}
+
+impl serde::Serialize for HeaderMark {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let value = self.value.as_ref().and_then(|value| value.to_str().ok());
+        match value {
+            Some(value) => serializer.collect_str(&format_args!("{}: {value}", self.name)),
+            None => serializer.serialize_str(self.name.as_str()),
+        }
+    }
+}
+
 /// A status of failure and the `error` of the challenge that comes with it (RFC 6750 §3).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct StatusAndError {
@@ -471,6 +558,44 @@ mod tests {
         for pattern in crate::proxy::headers::OF_OTHER_PROXIES {
             accepts::<HeaderPattern>(&[pattern]);
         }
+    }
+
+    #[test]
+    fn a_header_that_is_asked_for_is_none_that_pages_send() {
+        accepts::<HeaderMark>(&[
+            "X-Sidecar",
+            "X-Sidecar: 1",
+            "x-m2m-sidecar:1",
+            "SOAPAction",
+            "X-Requested-With",
+        ]);
+        refuses::<HeaderMark>(&[
+            "",
+            ": 1",
+            "X-Sidecar:",
+            "a b",
+            "Accept",
+            "accept-language: x",
+            "Content-Type: application/json",
+            "User-Agent",
+            "Cookie",
+            "Host",
+            "Origin",
+            "Sec-Fetch-Site",
+            "Range",
+            "Authorization",
+        ]);
+        accepts::<WebOriginText>(&["https://app.example", "http://127.0.0.1:3000", "http://[::1]:80"]);
+        refuses::<WebOriginText>(&[
+            "",
+            "*",
+            "null",
+            "app.example",
+            "https://a/",
+            "https://*.a",
+            "ftp://a",
+            "https://u@a",
+        ]);
     }
 
     #[test]

@@ -20,17 +20,10 @@ pub fn is_beyond_dns(host: &str) -> bool {
     host.parse::<IpAddr>().is_ok() || host.eq_ignore_ascii_case("localhost")
 }
 
-/// Whether a page in a browser makes a request, other than one of a host that is known: by `Sec-Fetch-Site`, which browsers send
-/// to trustworthy addresses only, or by `Origin`.
+/// Whether a host is no name of public DNS, which a stranger could point at this machine: it has no dot, or is beyond DNS.
 #[must_use]
-pub fn is_of_a_page(headers: &http::HeaderMap, is_known: impl Fn(&str) -> bool) -> bool {
-    let is_foreign = |origin: &http::HeaderValue| {
-        let origin = origin.to_str().unwrap_or_default();
-        let authority = origin.split_once("://").map_or("", |(_, authority)| authority);
-        // `null`, and what is no origin, is nobody's.
-        authority.is_empty() || !is_known(host_name(authority))
-    };
-    is_cross_site(headers) || headers.get_all(http::header::ORIGIN).iter().any(is_foreign)
+pub fn is_private(host: &str) -> bool {
+    is_beyond_dns(host) || (!host.is_empty() && !host.contains('.'))
 }
 
 /// Whether a request says that a page of another site makes it (`Sec-Fetch-Site`).

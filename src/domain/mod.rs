@@ -21,3 +21,4 @@ pub mod reason;
 pub mod revoked;
 pub mod scope;
 pub mod secret;
+pub mod web_origin;

@@ -203,8 +203,9 @@ reasons! {
          or let it reach the service by another way.",
     /// A page in a browser, of another site, sent the request.
     CrossSite = "cross_site" =>
-        "A browser page of another site tried to use the listener, and was kept from it. Outbound listeners \
-         are for programs: if a person's page needs the API, it needs an authorization of its own.",
+        "A browser page of another site tried to use the listener, and was kept from it; `Origin`, `Referer` or `Sec-Fetch-Site` say so, or \
+         the header of `requireHeader` is missing. Outbound listeners are for programs: if a person's page needs the API, it needs an \
+         authorization of its own, or its origin in `allowedOrigins`. A program that sends a `Referer` of another host needs that origin there too.",
     /// The request has an `Authorization` header of its own, and the listener is not to overwrite it.
     OwnAuthorization = "own_authorization" =>
         "Nothing, if it is meant: `overwrite: false` lets such requests pass as they are. Set `overwrite: \

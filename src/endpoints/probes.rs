@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
-use super::not_found;
+use super::{error_answer, not_found};
+use crate::domain::host::{host_name, is_private};
 use crate::telemetry::Metrics;
 
 /// Whether the process is ready; what it still waits for.
@@ -18,17 +19,18 @@ pub type Readiness = Arc<dyn Fn() -> Result<(), Vec<String>> + Send + Sync>;
 struct Probes {
     metrics: Arc<Metrics>,
     readiness: Readiness,
+    hosts: Arc<[String]>,
 }
 
-/// The probes' router.
-pub fn router(metrics: Arc<Metrics>, readiness: Readiness) -> Router {
+/// The probes' router. `hosts` are those by which the metrics may be called beside IP addresses and names without a dot.
+pub fn router(metrics: Arc<Metrics>, readiness: Readiness, hosts: Vec<String>) -> Router {
     Router::new()
         // Some load balancers ask with OPTIONS.
         .route("/livez", get(livez).options(livez))
         .route("/readyz", get(readyz).options(readyz))
         .route("/metrics", get(scrape))
         .fallback(not_found)
-        .with_state(Probes { metrics, readiness })
+        .with_state(Probes { metrics, readiness, hosts: hosts.into() })
 }
 
 async fn livez() -> &'static str {
@@ -42,7 +44,24 @@ async fn readyz(State(probes): State<Probes>) -> impl IntoResponse {
     }
 }
 
-async fn scrape(State(probes): State<Probes>) -> impl IntoResponse {
+async fn scrape(State(probes): State<Probes>, headers: HeaderMap) -> Response {
+    if !probes.may_be_called(&headers) {
+        let text = "call it by an IP address, a name without a dot, or a host of `probes.hosts`";
+        return error_answer(StatusCode::FORBIDDEN, "access_denied", text);
+    }
     let format = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, format)], probes.metrics.render())
+    ([(header::CONTENT_TYPE, format)], probes.metrics.render()).into_response()
+}
+
+impl Probes {
+    /// Whether the metrics are called by a name that no stranger's DNS can point here: a page in a browser could otherwise read them.
+    fn may_be_called(&self, headers: &HeaderMap) -> bool {
+        // Without `Host` comes only HTTP/1.0, which no browser speaks.
+        let Some(host) = headers.get(header::HOST) else { return true };
+        let Ok(host) = host.to_str() else { return false };
+        let name = host_name(host);
+        let is_listed =
+            |listed: &String| host.eq_ignore_ascii_case(listed) || name.eq_ignore_ascii_case(listed);
+        is_private(name) || self.hosts.iter().any(is_listed)
+    }
 }

@@ -197,8 +197,18 @@ impl Access {
 
     /// The site whose page sent the request, where that is why it is refused.
     fn refused_origin<'h>(&self, head: &'h RequestHeader) -> Option<Cow<'h, str>> {
-        let origin = head.headers.get(header::ORIGIN).filter(|_| self.reason == Reason::CrossSite)?;
-        Some(excerpt(origin.as_bytes(), LONGEST_TEXT))
+        if self.reason != Reason::CrossSite {
+            return None;
+        }
+        if let Some(origin) = head.headers.get(header::ORIGIN) {
+            return Some(excerpt(origin.as_bytes(), LONGEST_TEXT));
+        }
+        // The rest of a page's URL may be secret.
+        let page = head.headers.get(header::REFERER)?.as_bytes();
+        let origin = page.splitn(4, |byte| *byte == b'/').take(3).map(<[u8]>::len).sum::<usize>() + 2;
+        let origin =
+            page.get(..origin).unwrap_or(page).split(|byte| matches!(byte, b'?' | b'#' | b'@')).next();
+        Some(excerpt(origin.unwrap_or_default(), LONGEST_TEXT))
     }
 }
 

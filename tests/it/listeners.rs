@@ -349,6 +349,49 @@ async fn the_probes_listener_has_the_probes_and_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn metrics_are_called_by_no_name_that_dns_could_lead_here() {
+    let upstream = Upstream::start();
+    let yaml = format!(
+        r#"
+stateDir: "@DIR@"
+probes: {{ listen: 127.0.0.1:0, hosts: [metrics.example, "other.example:9900"] }}
+authorities: {{ a: {{ issuer: "{0}" }} }}
+inbound:
+  - {{ name: api, listen: 127.0.0.1:0, upstream: "{0}", authorities: [a], audiences: any, rules: [{{ paths: [/x] }}] }}
+"#,
+        upstream.url()
+    );
+    let sidecar = Sidecar::start(&yaml).await;
+    let probes = sidecar.address("probes");
+    let status = async |path: &str, host: &str| get(probes, path, &[("Host", host)]).await.status;
+    for host in [
+        "127.0.0.1:9900",
+        "[::1]",
+        "localhost:1",
+        "sidecar:9900",
+        "metrics.example:80",
+        "Metrics.Example",
+        "other.example:9900",
+    ] {
+        assert_eq!(status("/metrics", host).await, 200, "{host}");
+    }
+    for host in [
+        "evil.example",
+        "evil.example:9900",
+        "other.example",
+        "metrics.example.evil",
+        "127.0.0.1.evil.example",
+    ] {
+        assert_eq!(status("/metrics", host).await, 403, "{host}");
+        assert_eq!(status("/livez", host).await, 200, "{host}");
+        assert_eq!(status("/readyz", host).await, 200, "{host}");
+    }
+    let absolute =
+        send_raw(probes, "GET http://evil.example/metrics HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n").await;
+    assert_eq!(absolute.status, 403, "the target says whom it is for");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_listener_may_have_the_name_of_one_of_the_sidecars_own() {
     let upstream = Upstream::start();
     let yaml = format!(

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::config::address::ListenAddress;
-use crate::config::name::ServerName;
+use crate::config::name::{HostValue, ServerName};
 use crate::config::value::{FilePath, GoDuration, StoreUrl};
 
 mod admin;
@@ -226,6 +226,9 @@ pub(super) struct Probes {
     /// How many client connections it holds.
     #[serde(default)]
     pub max_connections: MaxConnections,
+    /// Values of `Host` by which `/metrics` may be called beside IP addresses and names without a dot, against DNS rebinding.
+    #[serde(default)]
+    pub hosts: Vec<HostValue>,
 }
 
 /// How many client connections a listener holds. A new connection beyond that closes the longest idle one: one that waits for

@@ -10,8 +10,8 @@ use super::{
 };
 use crate::config::address::{HttpUrl, IssuerUrl, ListenAddress, UpstreamUrl};
 use crate::config::name::{
-    Audience, ClientId, ExtraParameter, HeaderPrefix, HostValue, KeyId, Name, PathPattern, Resource, Scope,
-    ServerName, StatusAndError, TokenHeader,
+    Audience, ClientId, ExtraParameter, HeaderMark, HeaderPrefix, HostValue, KeyId, Name, PathPattern,
+    Resource, Scope, ServerName, StatusAndError, TokenHeader, WebOriginText,
 };
 use crate::config::value::{FilePath, GoDuration, Percent};
 
@@ -173,6 +173,14 @@ pub(in crate::config) struct Outbound {
     /// Values of `Host` that are accepted beside IP addresses, `localhost` and the upstream's.
     #[serde(default)]
     pub hosts: Vec<HostValue>,
+    /// Web origins such as `https://app.example` whose pages may use the listener. Requests of other pages are refused, by `Origin`, `Referer`
+    /// and `Sec-Fetch-Site`, unless their origin is the `Host` that they ask.
+    #[serde(default)]
+    pub allowed_origins: Vec<WebOriginText>,
+    /// A header that every request must have, such as `X-Sidecar` (with any value) or `X-Sidecar: 1`: one that no page of another site can
+    /// send. Not every request of a page says where it comes from, so a listener that is called by a name needs this against pages.
+    /// It is passed on. Pages of `allowedOrigins` need not send it.
+    pub require_header: Option<HeaderMark>,
     /// Whether the listener may be open to other machines. Whoever reaches it acts with the credential.
     #[serde(default)]
     pub allow_remote: bool,

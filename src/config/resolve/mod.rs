@@ -62,8 +62,10 @@ pub(super) fn resolve(tree: &Node, findings: &mut Findings) -> Config {
     let shutdown: raw::Shutdown = resolver.section(&KeyPath::root("shutdown")).unwrap_or_default();
     let probes = resolver.entry("probes", |resolver, path, raw: raw::Probes| {
         let max_connections = resolver.max_connections(path, raw.max_connections);
-        Some(OwnListener { listen: raw.listen.0, max_connections })
+        let hosts: Vec<String> = raw.hosts.into_iter().map(|host| host.0).collect();
+        Some((OwnListener { listen: raw.listen.0, max_connections }, hosts))
     });
+    let (probes, metrics_hosts) = probes.unzip();
     let admin = resolver.entry("admin", admin::resolve);
     let readiness = resolver.section(&KeyPath::root("readiness")).unwrap_or_else(raw::default_readiness);
     let credentials = resolver.members("credentials", |resolver, path, name, raw| {
@@ -81,6 +83,7 @@ pub(super) fn resolve(tree: &Node, findings: &mut Findings) -> Config {
         store: store.url.0,
         store_must_exist: store.must_exist,
         probes,
+        metrics_hosts: metrics_hosts.unwrap_or_default(),
         admin,
         readiness: readiness.into_iter().filter_map(readiness_of).collect(),
         issuer,

@@ -4,6 +4,7 @@ use super::{Resolver, is_this_machine};
 use crate::config::name::StatusAndError;
 use crate::config::tree::KeyPath;
 use crate::config::{OwnListener, address, raw};
+use crate::domain::host::{host_name, is_beyond_dns};
 use crate::domain::pattern::Pattern;
 use crate::proxy::outbound::{self, ForwardTarget, Target};
 use crate::token_source;
@@ -19,6 +20,19 @@ pub(super) fn resolve_listener(
                        if that is meant";
         resolver.findings.error(&path.key("listen"), message);
     }
+    let is_named = raw.hosts.iter().any(|host| !is_beyond_dns(host_name(&host.0)));
+    if (is_named || raw.allow_remote) && raw.require_header.is_none() {
+        let message = "a web page can have a browser call it with the token and say nothing of where it comes from (an image, \
+                       say): set `requireHeader` to a header that the programs send, such as `X-Sidecar: 1`";
+        let key = if is_named { "hosts" } else { "allowRemote" };
+        resolver.findings.warning(&path.key(key), message);
+    }
+    let pages = outbound::Pages {
+        allowed_origins: raw.allowed_origins.iter().filter_map(|origin| origin.0.parse().ok()).collect(),
+        require_header: raw
+            .require_header
+            .map(|mark| outbound::RequiredHeader { name: mark.name, value: mark.value }),
+    };
     let pauses = (raw.downstream_timeouts.read, raw.downstream_timeouts.write);
     let client_timeouts = resolver.client_timeouts(path, raw.keep_alive, pauses);
     let kind = match (raw.forward_proxy, raw.upstream, raw.credential) {
@@ -62,6 +76,7 @@ pub(super) fn resolve_listener(
         client_timeouts,
         max_connections: resolver.max_connections(path, raw.max_connections),
         kind,
+        pages,
         attach: outbound::Attach {
             header: raw.header.0,
             prefix: raw.prefix.0,

@@ -28,7 +28,7 @@ threads: 2
 shutdown: { delay: 5s, gracePeriod: 1m }
 stateDir: /var/lib/m2m
 store: { url: "sqlite::memory:", encryptionKeyFile: "${DIR}/store-key" }
-probes: { listen: 0.0.0.0:9900 }
+probes: { listen: 0.0.0.0:9900, hosts: [metrics.example] }
 issuer:
   url: http://127.0.0.1:8080/m2m
   listen: localhost:8080
@@ -110,6 +110,8 @@ outbound:
     mapLocation: false
     forwardedHeaders: true
     hosts: [hub, "hub:9000"]
+    allowedOrigins: ["https://app.example", "http://127.0.0.1:3000"]
+    requireHeader: "X-Sidecar: 1"
     allowRemote: true
     upstreamTimeouts: { connect: 1s, read: 2s, write: 3s }
     downstreamTimeouts: { write: 1h }
@@ -126,6 +128,7 @@ fn every_key_arrives() {
     assert_eq!(config.state_dir, Path::new("/var/lib/m2m"));
     assert_eq!(config.store, store::Config::SqliteMemory);
     assert_eq!(config.probes.map(|probes| probes.listen), Some(Listen::At("0.0.0.0:9900".parse().unwrap())));
+    assert_eq!(config.metrics_hosts, ["metrics.example"]);
 }
 
 #[test]
@@ -284,6 +287,11 @@ fn credentials_and_outbound_listeners_arrive() {
     let Kind::Reverse(reverse) = &outbound.kind else { panic!() };
     assert!(reverse.preserve_host && !reverse.map_location && outbound.forwarded_headers);
     assert_eq!(reverse.hosts, ["hub", "hub:9000"]);
+    let origins = ["https://app.example", "http://127.0.0.1:3000"].map(|origin| origin.parse().unwrap());
+    assert_eq!(outbound.pages.allowed_origins, origins);
+    let required = outbound.pages.require_header.as_ref().unwrap();
+    assert_eq!(required.name, "x-sidecar");
+    assert_eq!(required.value.as_ref().unwrap(), "1");
     let upstream = &reverse.target.upstream;
     assert_eq!((upstream.host.as_str(), upstream.port), ("hub.example", 443));
     assert_eq!(upstream.server_name, "hub.example");

@@ -288,3 +288,16 @@ fn what_can_be_read_on_the_way_is_warned_of() {
     let open = forward(" }").replace("https://hub.example", "http://hub.example");
     assert!(warnings(&open).iter().any(|warning| warning.contains("the token can be read")));
 }
+
+#[test]
+fn a_listener_that_pages_could_call_without_a_word_is_warned_of() {
+    let warned = |lines: &str| {
+        let found = warnings(&small_with("outbound", lines));
+        found.iter().filter(|warning| warning.contains("requireHeader")).count()
+    };
+    assert_eq!(warned(""), 0);
+    assert_eq!(warned("    hosts: [\"127.0.0.1:9\", localhost]\n"), 0);
+    assert_eq!(warned("    hosts: [sidecar.test]\n"), 1);
+    assert_eq!(warned("    allowRemote: true\n"), 1);
+    assert_eq!(warned("    hosts: [sidecar.test]\n    requireHeader: X-Sidecar\n"), 0);
+}

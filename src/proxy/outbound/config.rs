@@ -2,6 +2,7 @@
 
 use http::HeaderName;
 
+use super::pages::Pages;
 use crate::domain::listen::Listen;
 use crate::domain::pattern::Pattern;
 use crate::proxy::connection::{ClientTimeouts, MaxConnections};
@@ -20,6 +21,8 @@ pub struct Config {
     pub max_connections: MaxConnections,
     /// What it is in front of.
     pub kind: Kind,
+    /// Which web pages may use it.
+    pub pages: Pages,
     /// How tokens are attached.
     pub attach: Attach,
     /// Whether the upstream is told by which name and scheme the listener was called.

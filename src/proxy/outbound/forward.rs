@@ -11,7 +11,6 @@ use pingora::http::RequestHeader;
 use url::Host;
 
 use super::{ForwardTarget, Refused};
-use crate::domain::host::is_of_a_page;
 use crate::domain::path::NormalPath;
 use crate::domain::pattern::Pattern;
 use crate::domain::reason::Reason;
@@ -80,9 +79,6 @@ pub(super) fn route(
     // Our own reading of the head has made `Host` the URL's own authority.
     let authority = request.headers.get(header::HOST).and_then(|host| host.to_str().ok());
     let (host, port) = authority.and_then(host_and_port).ok_or_else(|| Fault::malformed(AUTHORITY))?;
-    if is_of_a_page(&request.headers, |of| named(of).as_ref() == Some(&host)) {
-        return Err(Reason::CrossSite.into());
-    }
     let (path, _) = head::target(request)?;
     let mut is_known = false;
     for (index, urls) in targets.iter().enumerate() {
@@ -210,23 +206,5 @@ mod tests {
         assert_eq!(routed("http://hub.example/admin", true), Err(Reason::Destination));
         assert_eq!(routed("https://a.example/x", true), Err(Reason::Destination));
         assert_eq!(routed("/x", true), Err(Reason::Destination));
-    }
-
-    #[test]
-    fn pages_of_other_sites_are_refused() {
-        let with = |name: &'static str, value: &'static str| {
-            let mut request = request("http://hub.example/api", "hub.example");
-            request.insert_header(name, value).unwrap();
-            route(&targets(), true, &request).map_err(|refused| refused.fault.reason)
-        };
-        for (name, value) in
-            [("sec-fetch-site", "cross-site"), ("origin", "http://evil.example"), ("origin", "null")]
-        {
-            assert_eq!(with(name, value), Err(Reason::CrossSite), "{name}: {value}");
-        }
-        assert!(with("origin", "http://hub.example").is_ok());
-        let mut request = request("http://[2001:db8::1]/", "[2001:db8::1]");
-        request.insert_header("origin", "http://[2001:db8::1]").unwrap();
-        assert!(route(&targets(), true, &request).is_ok());
     }
 }

@@ -6,6 +6,7 @@
 mod config;
 mod forward;
 mod links;
+mod pages;
 mod replay;
 mod reverse;
 
@@ -26,6 +27,7 @@ pub use self::config::{
 };
 use self::forward::{Routed, Urls};
 use self::links::Links;
+pub use self::pages::{Pages, RequiredHeader};
 use self::reverse::{Called, Reverse};
 use super::access::Access;
 use super::anywhere::Anywhere;
@@ -56,6 +58,7 @@ pub struct Outbound {
     /// In the order of the configuration's targets.
     destinations: Vec<Destination>,
     mode: Mode,
+    pages: Pages,
     attach: Attach,
     forwarded_headers: bool,
     mark: Arc<LoopMark>,
@@ -149,6 +152,7 @@ impl Outbound {
             name: config.name.clone(),
             destinations,
             mode,
+            pages: config.pages.clone(),
             attach: config.attach.clone(),
             forwarded_headers: config.forwarded_headers,
             mark,
@@ -184,6 +188,7 @@ impl Outbound {
     }
 
     async fn route(&self, request: &RequestHeader, local: SocketAddr) -> Result<Route, Refused> {
+        self.pages.judge(&request.headers)?;
         match &self.mode {
             Mode::Reverse(reverse) => {
                 let upstream = &self.destination(0)?.upstream;

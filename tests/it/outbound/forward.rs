@@ -106,8 +106,17 @@ async fn what_no_target_allows_is_refused_before_a_token_is_fetched_and_says_why
     assert_eq!(outcome(&old), (405, "tunnel"));
     let with_origin = [("Host", "hub.example"), ("Origin", "https://evil.example")];
     assert_eq!(outcome(&get(proxy, "http://hub.example/api/x", &with_origin).await), (403, "cross_site"));
-    let page = [("Host", "hub.example"), ("Sec-Fetch-Site", "cross-site")];
-    assert_eq!(outcome(&get(proxy, "http://hub.example/api/x", &page).await), (403, "cross_site"));
+    for page in [
+        ("Sec-Fetch-Site", "cross-site"),
+        ("Origin", "null"),
+        ("Origin", "http://10.0.0.5"),
+        ("Origin", "http://hub.example:8080"),
+        ("Referer", "http://evil.example/page"),
+        ("Referer", "http://other.example:8080/"),
+    ] {
+        let answer = get(proxy, "http://hub.example/api/x", &[("Host", "hub.example"), page]).await;
+        assert_eq!(outcome(&answer), (403, "cross_site"), "{page:?}");
+    }
     // The target says where it goes, not `Host` (RFC 9112 §3.2.2).
     for (url, status) in [("http://evil.example/api", 403), ("http://u@hub.example/api", 400)] {
         let answer = send_raw(proxy, format!("GET {url} HTTP/1.1\r\nHost: hub.example\r\n\r\n")).await;
@@ -180,5 +189,24 @@ async fn no_header_names_another_path_or_method_than_the_one_that_was_judged() {
     assert_eq!(seen.header("x-own"), Some("kept"));
     for (name, _) in &headers[1..4] {
         assert_eq!(seen.header(name), None, "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_whose_proxy_is_the_listener_gets_a_token_for_listed_pages_only() {
+    let world = world("    allowedOrigins: [\"http://app.example\"]\n    requireHeader: X-Sidecar\n").await;
+    let proxy = world.sidecar.address("proxy");
+    let url = "http://other.example:8080/x";
+    for (page, expected) in [
+        (vec![], (403, "cross_site")),
+        (vec![("Origin", "http://other.example:8080")], (403, "cross_site")),
+        (vec![("Origin", "http://evil.example"), ("X-Sidecar", "1")], (403, "cross_site")),
+        (vec![("X-Sidecar", "1")], (200, "")),
+        (vec![("Origin", "http://other.example:8080"), ("X-Sidecar", "1")], (200, "")),
+        (vec![("Origin", "http://app.example")], (200, "")),
+        (vec![("Referer", "http://app.example/page")], (200, "")),
+    ] {
+        let headers = [&[("Host", "other.example:8080")], page.as_slice()].concat();
+        assert_eq!(outcome(&get(proxy, url, &headers).await), expected, "{page:?}");
     }
 }

@@ -1,0 +1,87 @@
+//! Which web pages may use a listener: none but its own and those that are listed.
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::Refused;
+use crate::domain::reason::Reason;
+use crate::domain::web_origin::{Site, WebOrigin, site};
+
+const NO_HEADER: &str = "The request does not have the header that this listener asks for (requireHeader), which no page of another site can send.";
+
+/// What keeps web pages out.
+#[derive(Clone, Debug, Default)]
+pub struct Pages {
+    /// Whose pages may use it beside its own.
+    pub allowed_origins: Vec<WebOrigin>,
+    /// What a request must have that is of no such page.
+    pub require_header: Option<RequiredHeader>,
+}
+
+/// A header that a request must have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequiredHeader {
+    /// Its name.
+    pub name: HeaderName,
+    /// Its value; none: any but an empty one.
+    pub value: Option<HeaderValue>,
+}
+
+impl Pages {
+    /// Refuses a request of another site's page. One that does not say where it comes from is taken for a program's, unless a header
+    /// is asked for.
+    pub(super) fn judge(&self, headers: &HeaderMap) -> Result<(), Refused> {
+        match (site(headers, &self.allowed_origins), &self.require_header) {
+            (Site::Foreign, _) => Err(Reason::CrossSite.into()),
+            // A page cannot name another origin than its own. Its preflight has no header of the page's.
+            (Site::Listed, _) | (_, None) => Ok(()),
+            (_, Some(required)) if required.is_in(headers) => Ok(()),
+            (_, Some(_)) => Err(Refused::because(Reason::CrossSite, NO_HEADER)),
+        }
+    }
+}
+
+impl RequiredHeader {
+    fn is_in(&self, headers: &HeaderMap) -> bool {
+        let mut values = headers.get_all(&self.name).iter();
+        match (&self.value, values.next(), values.next()) {
+            (Some(wanted), Some(value), None) => wanted == value,
+            (None, Some(value), None) => !value.is_empty(),
+            _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_required_header_is_there_once_and_as_it_must_be() {
+        let judged = |value: Option<&str>, pairs: &[(&'static str, &'static str)]| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in [("host", "sidecar.test")].iter().chain(pairs) {
+                headers.append(*name, HeaderValue::from_static(value));
+            }
+            let value = value.map(|value| HeaderValue::from_str(value).unwrap());
+            let require_header = Some(RequiredHeader { name: HeaderName::from_static("x-sidecar"), value });
+            let allowed_origins = vec!["http://app.test".parse().unwrap()];
+            Pages { allowed_origins, require_header }.judge(&headers).is_ok()
+        };
+        assert!(judged(None, &[("x-sidecar", "anything")]));
+        assert!(judged(Some("1"), &[("x-sidecar", "1")]));
+        assert!(judged(Some("1"), &[("x-sidecar", "1"), ("origin", "http://sidecar.test")]));
+        assert!(judged(None, &[("origin", "http://app.test")]), "its preflight has no header of its own");
+        for (value, pairs) in [
+            (None, &[][..]),
+            (None, &[("x-sidecar", "")]),
+            (Some("1"), &[("x-sidecar", "2")]),
+            (Some("1"), &[("x-sidecar", "1"), ("x-sidecar", "1")]),
+            (None, &[("x_sidecar", "1")]),
+            (None, &[("origin", "http://sidecar.test")]),
+            (None, &[("x-sidecar", "1"), ("origin", "http://evil.test")]),
+            (None, &[("x-sidecar", "1"), ("referer", "http://evil.test/")]),
+        ] {
+            assert!(!judged(value, pairs), "{value:?} {pairs:?}");
+        }
+    }
+}
