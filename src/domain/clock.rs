@@ -3,8 +3,8 @@
 //! Token times are wall-clock times. Everything that judges or writes one takes it from a [`Clock`], so that tests
 //! can move it. Time that only measures a delay comes from `tokio::time`, which tests can pause.
 
-use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -66,6 +66,12 @@ impl UnixTime {
 pub trait Clock: Send + Sync {
     /// The current time.
     fn now(&self) -> UnixTime;
+
+    /// How long the machine has been running, with the time that it slept. Only the difference of two readings means
+    /// something. Nobody can set it, so a clock that was set shows by it. Of a clock that nobody sets: the time itself.
+    fn uptime(&self) -> Duration {
+        UnixTime(0).until(self.now())
+    }
 }
 
 /// A clock that many parts share.
@@ -82,11 +88,37 @@ impl Clock for SystemClock {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         UnixTime(i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
     }
+
+    /// Linux counts sleep in `/proc/uptime` and not in its monotonic clock. Where that file is missing, sleep is not counted,
+    /// and looks like a clock that was set ahead.
+    fn uptime(&self) -> Duration {
+        let counted = std::fs::read_to_string("/proc/uptime").ok().and_then(|text| seconds(&text));
+        counted.unwrap_or_else(|| STARTED.elapsed())
+    }
+}
+
+/// The monotonic clock's beginning for this process.
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's clock")]
+static STARTED: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+/// The first number of `/proc/uptime`.
+fn seconds(uptime: &str) -> Option<Duration> {
+    Duration::try_from_secs_f64(uptime.split_ascii_whitespace().next()?.parse().ok()?).ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_uptime_is_read_from_its_file_and_never_falls() {
+        assert_eq!(seconds("350735.47 234388.90\n"), Some(Duration::from_millis(350_735_470)));
+        for bad in ["", "x", "-1 2", "NaN", "inf 3"] {
+            assert_eq!(seconds(bad), None, "{bad}");
+        }
+        let before = SystemClock.uptime();
+        assert!(before <= SystemClock.uptime());
+    }
 
     #[test]
     fn two_times_are_compared_in_words() {

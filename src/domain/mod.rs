@@ -1,6 +1,6 @@
 //! Floor 0: the words every other floor speaks.
 //!
-//! OAuth names, secrets, claims, scopes, paths, hosts, reason codes, durations and the clock. Nothing here does I/O, and nothing here
+//! OAuth names, secrets, claims, scopes, paths, hosts, reason codes, durations and the clock. Nothing here does I/O but to read the machine's clocks, and nothing here
 //! knows tokio, SQL or HTTP clients, so every type can be tested with plain values.
 
 pub mod claims;
@@ -16,6 +16,7 @@ pub mod oauth;
 pub mod path;
 pub mod pattern;
 pub mod printable;
+pub mod proven_time;
 pub mod public_address;
 pub mod reason;
 pub mod revoked;

@@ -75,7 +75,7 @@ impl Issuer {
             self.expiring_clients().filter_map(|client| Some((client.id.clone(), refused_from(&client)?)));
         self.revocations.expire(expiries.collect(), now).await;
         for lapsed in self.lapses.due(self.expiring_clients(), now) {
-            if lapsed.was_alive || self.is_open_end(&lapsed, now).await? {
+            if lapsed.was_alive || self.is_open_end(&lapsed).await? {
                 let client_id = lapsed.client.id.as_str();
                 let end = self.end_of(client_id, self.longest_life(client_id).await?, now);
                 self.revocations.end_client(end).await?;
@@ -87,7 +87,7 @@ impl Issuer {
     }
 
     /// Whether a client that expired before this process looked at it may have tokens that nobody has ended.
-    async fn is_open_end(&self, lapsed: &Lapsed, now: UnixTime) -> Result<bool, StoreError> {
+    async fn is_open_end(&self, lapsed: &Lapsed) -> Result<bool, StoreError> {
         // Since when the configuration says so is not known.
         if lapsed.client.disabled {
             return Ok(true);
@@ -96,7 +96,7 @@ impl Issuer {
             return Ok(false);
         }
         let lives = self.longest_life(&lapsed.client.id).await?;
-        Ok(lives.is_zero() || now <= lapsed.expiry.plus(lives))
+        Ok(lives.is_zero() || self.forgetting.time() <= lapsed.expiry.plus(lives))
     }
 
     async fn longest_life(&self, client_id: &str) -> Result<std::time::Duration, StoreError> {

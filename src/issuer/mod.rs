@@ -14,6 +14,7 @@ mod clients;
 mod error;
 mod excerpt;
 mod expiry;
+mod forgetting;
 mod grants;
 mod introspection;
 pub mod management;
@@ -141,6 +142,7 @@ pub struct Issuer {
     revocations: revocation::Revocations,
     lapses: expiry::Lapses,
     purge: registry::PurgeTimer,
+    forgetting: forgetting::Forgetting,
     store: Arc<dyn Store>,
     /// What of the store has been read; none while it does not answer.
     read: ArcSwapOption<Revisions>,
@@ -165,12 +167,15 @@ impl Issuer {
         // Before what it counts: a change between the two is read again.
         let revisions = store.revisions().await?;
         clients.reload(&*store).await?;
+        let forgetting = forgetting::Forgetting::open(store.clone(), clock.clone()).await?;
+        let proven = forgetting.time();
         // Last: a configuration that is refused must not leave a key behind.
-        let keys = signing_keys::SigningKeys::open(&config, store.clone(), clock.clone()).await?;
+        let keys = signing_keys::SigningKeys::open(&config, store.clone(), clock.clone(), proven).await?;
         clients.longest_lifetime().into_iter().for_each(|lives| keys.expect_tokens_of(lives));
         keys.expect(clients.algorithms());
-        keys.reload(revisions.keys, clock.now()).await?;
-        let revocations = revocation::Revocations::open(store.clone(), config.profile, clock.now()).await?;
+        keys.reload(revisions.keys, clock.now(), proven).await?;
+        let revocations =
+            revocation::Revocations::open(store.clone(), config.profile, clock.now(), proven).await?;
         let read = ArcSwapOption::from_pointee(revisions);
         let client_auth = client_auth::ClientAuth::new(&config, store.clone());
         let issuer = Self {
@@ -185,6 +190,7 @@ impl Issuer {
             revocations,
             lapses: expiry::Lapses::default(),
             purge: registry::PurgeTimer::default(),
+            forgetting,
             store,
             read,
             looked_at: AtomicI64::new(i64::MIN),
@@ -215,11 +221,23 @@ impl Issuer {
         if let Err(error) = self.client_auth.write_all_used_secrets(self.clock.now()).await {
             tracing::warn!(%error, "when secrets were last used could not be noted at the end");
         }
+        self.forgetting.look();
+        self.forgetting.note().await;
     }
 
     async fn reload_changes(&self) -> Result<(), StoreError> {
+        let step = self.forgetting.look();
         let revisions = self.store.revisions().await?;
-        let read = self.read.load_full();
+        let read = self.read.load_full().filter(|_| step.is_none());
+        if let Some(seconds) = step {
+            let time = self.clock.now().to_rfc3339();
+            tracing::warn!(
+                seconds,
+                time,
+                "the clock was set: what this process knows of the store is read again"
+            );
+        }
+        let proven = self.forgetting.time();
         if read.as_deref().is_none_or(|read| read.clients != revisions.clients) {
             self.clients.reload(&*self.store).await?;
             self.clients.longest_lifetime().into_iter().for_each(|lives| self.keys.expect_tokens_of(lives));
@@ -228,12 +246,13 @@ impl Issuer {
         self.end_departed_clients().await?;
         self.end_expired_clients().await;
         // Also when nothing was changed: keys come of age, and what has expired is forgotten.
-        self.keys.reload(revisions.keys, self.clock.now()).await?;
+        self.keys.reload(revisions.keys, self.clock.now(), proven).await?;
         if read.as_deref().is_none_or(|read| read.revocations != revisions.revocations) {
-            self.revocations.reload(self.clock.now()).await?;
+            self.revocations.reload(self.clock.now(), proven).await?;
         }
-        self.revocations.forget_expired(self.clock.now()).await?;
+        self.revocations.forget_expired(self.clock.now(), proven).await;
         self.revocations.note_time(self.clock.now()).await;
+        self.forgetting.note_when_due().await;
         self.read.store(Some(Arc::new(revisions)));
         self.purge_when_due().await;
         Ok(())
@@ -331,7 +350,8 @@ impl Issuer {
         if let Some(hash) = grants::refresh_token::hash_of(request.token()) {
             return self.revoke_family(&hash, &client, now).await;
         }
-        let Some(revocable) = request.token_of(&client, &self.policy, &self.keys, now) else {
+        let times = (now, self.forgetting.time());
+        let Some(revocable) = request.token_of(&client, &self.policy, &self.keys, times) else {
             return Ok(None);
         };
         let jti = revocable.token.jti.clone();

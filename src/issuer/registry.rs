@@ -128,12 +128,12 @@ impl Issuer {
     /// # Errors
     /// When the store does not keep it; nothing was changed.
     pub async fn end_tokens(&self, filter: &TokenFilter) -> Result<Ended, StoreError> {
-        self.revocations.end_tokens(filter, self.clock.now()).await
+        self.revocations.end_tokens(filter, self.clock.now(), self.forgetting.time()).await
     }
 
     /// Takes over what the store has revoked by itself. When that fails the next reload does it: the store has it.
     pub(super) async fn learn_revocations(&self, now: UnixTime) {
-        if self.revocations.reload(now).await.is_err() {
+        if self.revocations.reload(now, self.forgetting.time()).await.is_err() {
             tracing::warn!(
                 "what was just revoked is known to this process only when the store answers again"
             );
@@ -143,12 +143,11 @@ impl Issuer {
     /// Forgets what has been dead for a day, when it is time to. A store that cannot is no reason to issue nothing: it
     /// forgets later.
     pub(super) async fn purge_when_due(&self) {
-        let now = self.clock.now();
-        if !self.purge.is_due(now) {
+        if !self.purge.is_due(self.clock.now()) {
             return;
         }
         for _ in 0..MOST_PORTIONS {
-            match self.store.purge(now.minus(KEPT_AFTER_EXPIRY), PORTION).await {
+            match self.store.purge(self.forgetting.time().minus(KEPT_AFTER_EXPIRY), PORTION).await {
                 Ok(purged) if purged >= PORTION.into() => {}
                 Ok(_) => return,
                 Err(error) => return tracing::warn!(%error, "dead tokens cannot be deleted now"),

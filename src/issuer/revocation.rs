@@ -86,13 +86,14 @@ impl RevocationRequest {
         &self.token
     }
 
-    /// The token, if it is a live one that this issuer made for this client; where it brought a user's JWT, for that user.
+    /// The token, if this issuer made it for this client (where it brought a user's JWT, for that user) and it has not expired at
+    /// the time `proven`. It is revoked `now`.
     pub(super) fn token_of(
         &self,
         caller: &AuthenticatedClient,
         policy: &Policy,
         keys: &SigningKeys,
-        now: UnixTime,
+        (now, proven): (UnixTime, UnixTime),
     ) -> Option<Revocable> {
         let jws = Jws::parse(self.token.expose_secret()).ok()?;
         let published = keys.verifying_keys();
@@ -114,7 +115,7 @@ impl RevocationRequest {
         let issued_at = UnixTime(claims.numeric_date("iat").ok().flatten()?);
         let after_end = text(AFTER_END).and_then(EndMark::parse);
         let revocable = Revocable { token: revoked, issued_at, after_end };
-        (is_own && now < expires_at.plus(LONGEST_SKEW)).then_some(revocable)
+        (is_own && proven < expires_at.plus(LONGEST_SKEW)).then_some(revocable)
     }
 }
 
@@ -156,8 +157,6 @@ pub(super) struct Revocations {
     earlier: UnixTime,
     /// What of that the store knows, and a little more.
     noted: AtomicI64,
-    /// The time by which it was last judged what can be forgotten.
-    forgotten_at: AtomicI64,
 }
 
 struct Signed {
@@ -171,6 +170,7 @@ impl Revocations {
         store: Arc<dyn Store>,
         profile: Profile,
         now: UnixTime,
+        proven: UnixTime,
     ) -> Result<Self, StoreError> {
         let noted = store.signed_until().await?;
         // A note that lies so far ahead was made before the clock was set back.
@@ -189,9 +189,8 @@ impl Revocations {
             latest: AtomicI64::new(now.0),
             earlier: if is_set_back { noted } else { now },
             noted: AtomicI64::new(noted.0),
-            forgotten_at: AtomicI64::new(now.0),
         };
-        revocations.reload(now).await?;
+        revocations.reload(now, proven).await?;
         Ok(revocations)
     }
 
@@ -248,15 +247,11 @@ impl Revocations {
         self.known.load().clients.iter().any(|end| end.client_id == client_id && end.revoked_at >= at)
     }
 
-    /// Forgets what has expired. After the clock was set back, what was forgotten too early is read again.
-    pub(super) async fn forget_expired(&self, now: UnixTime) -> Result<(), StoreError> {
-        if now.plus(LONGEST_SKEW).0 < self.forgotten_at.load(Ordering::Relaxed) {
-            return self.reload(now).await;
-        }
+    /// Forgets what expired before the time `proven`.
+    pub(super) async fn forget_expired(&self, now: UnixTime, proven: UnixTime) {
         let _changing = self.changing.lock().await;
-        self.forgotten_at.store(now.0, Ordering::Relaxed);
         let known = self.known.load();
-        let since = now.minus(LONGEST_SKEW);
+        let since = proven.minus(LONGEST_SKEW);
         let expired = known.tokens.iter().any(|token| token.expires_at < since)
             || known.clients.iter().any(|end| end.expires_at < since);
         if expired {
@@ -265,14 +260,12 @@ impl Revocations {
             left.clients.retain(|end| end.expires_at >= since);
             self.replace(left, now);
         }
-        Ok(())
     }
 
-    /// Takes over what other processes have revoked, and forgets what has expired.
-    pub(super) async fn reload(&self, now: UnixTime) -> Result<(), StoreError> {
+    /// Takes over what other processes have revoked, and forgets what expired before the time `proven`.
+    pub(super) async fn reload(&self, now: UnixTime, proven: UnixTime) -> Result<(), StoreError> {
         let _changing = self.changing.lock().await;
-        let stored = self.store.revocations(now.minus(LONGEST_SKEW)).await?;
-        self.forgotten_at.store(now.0, Ordering::Relaxed);
+        let stored = self.store.revocations(proven.minus(LONGEST_SKEW)).await?;
         if **self.known.load() != stored {
             self.replace(stored, now);
         }
@@ -300,9 +293,10 @@ impl Revocations {
         &self,
         filter: &store::TokenFilter,
         now: UnixTime,
+        proven: UnixTime,
     ) -> Result<Ended, StoreError> {
         let _changing = self.changing.lock().await;
-        let ended = self.store.end_tokens(filter, now).await?;
+        let ended = self.store.end_tokens(filter, now, proven).await?;
         if !ended.revoked.is_empty() {
             let mut known = store::Revocations::clone(&self.known.load());
             known.tokens.extend(ended.revoked.iter().cloned());
@@ -491,7 +485,7 @@ mod tests {
     async fn a_revocation_is_stored_however_many_there_are_before_it() {
         let store = crate::store::open(&crate::store::Config::SqliteMemory).await.unwrap();
         let now = UnixTime(1000);
-        let revocations = Revocations::open(store.clone(), Profile::Standard, now).await.unwrap();
+        let revocations = Revocations::open(store.clone(), Profile::Standard, now, now).await.unwrap();
         let token = |number: usize, expires_at: i64| RevokedToken {
             jti: format!("{number:05}"),
             client_id: "busy".to_owned(),
@@ -514,9 +508,9 @@ mod tests {
         let later = UnixTime(2000);
         for restarted in [false, true] {
             let revocations = if restarted {
-                &Revocations::open(store.clone(), Profile::Standard, later).await.unwrap()
+                &Revocations::open(store.clone(), Profile::Standard, later, later).await.unwrap()
             } else {
-                revocations.forget_expired(later).await.unwrap();
+                revocations.forget_expired(later, later).await;
                 &revocations
             };
             assert!(covers(revocations, &last.jti) && !covers(revocations, "00000"), "{restarted}");

@@ -13,6 +13,7 @@ use super::tokens::{
 };
 use super::{Config, DeletedSecret, KeyChange, Revisions, SecretsOf, Store, StoredClient, StoredSecret};
 use crate::domain::clock::UnixTime;
+use crate::domain::proven_time::{Claim, ProvenTime};
 use crate::domain::revoked::EndMark;
 use crate::domain::secret::{ExposeSecret, SecretString};
 
@@ -295,12 +296,13 @@ async fn ending_tokens_revokes_the_live_and_deletes_the_dead() {
         store.insert_token(&token("expired", "a", 10, Some(50))).await.unwrap();
         store.insert_token(&token("foreign", "b", 10, Some(100))).await.unwrap();
         let filter = TokenFilter { client_id: Some("a".into()), ..TokenFilter::default() };
-        let mut ended = store.end_tokens(&filter, UnixTime(50)).await.unwrap();
+        let mut ended = store.end_tokens(&filter, UnixTime(500), UnixTime(50)).await.unwrap();
         ended.revoked.sort_by(|a, b| a.jti.cmp(&b.jti));
-        let endless = revoked("endless", "a", i64::MAX, 50);
-        let expected = vec![endless.clone(), revoked("live", "a", 100, 50)];
+        // Also what only a clock that is ahead takes for expired.
+        let endless = revoked("endless", "a", i64::MAX, 500);
+        let expected = vec![endless.clone(), revoked("live", "a", 100, 500)];
         assert_eq!(ended, Ended { revoked: expected.clone(), deleted: 1 });
-        assert_eq!(store.end_tokens(&filter, UnixTime(60)).await.unwrap(), Ended::default());
+        assert_eq!(store.end_tokens(&filter, UnixTime(60), UnixTime(60)).await.unwrap(), Ended::default());
         assert_eq!(store.revocations(UnixTime(0)).await.unwrap().tokens, expected);
         assert_eq!(store.revocations(UnixTime(101)).await.unwrap().tokens, [endless]);
         assert_eq!(list(&*store, TokenFilter::default()).await, ["live", "foreign", "endless"]);
@@ -312,7 +314,10 @@ async fn a_lost_answer_may_be_asked_for_again_and_a_stolen_refresh_token_ends_it
     let grace = Duration::from_secs(30);
     let rotate = |store: Arc<dyn Store>, old: u8, new: u8, now: i64| async move {
         let successor = refresh(new, "f", "c");
-        store.rotate_refresh_token(&[old; 32], &successor, None, UnixTime(now), grace).await.unwrap()
+        store
+            .rotate_refresh_token(&[old; 32], &successor, None, (UnixTime(now), UnixTime(now)), grace)
+            .await
+            .unwrap()
     };
     for (store, _directory) in stores().await {
         let rotate = |old, new, now| rotate(store.clone(), old, new, now);
@@ -399,16 +404,30 @@ async fn the_latest_time_of_signing_only_grows() {
 }
 
 #[tokio::test]
+async fn the_proven_time_only_grows_and_is_kept_with_what_the_clock_claims() {
+    for (store, _directory) in stores().await {
+        assert_eq!(store.proven_time().await.unwrap(), None);
+        let claim = Some(Claim { at: UnixTime(90), stood: Duration::from_secs(7) });
+        for (at, claim, kept) in [(50, claim, 50), (40, None, 50), (60, claim, 60)] {
+            store.note_proven_time(&ProvenTime { at: UnixTime(at), claim }).await.unwrap();
+            let expected = ProvenTime { at: UnixTime(kept), claim };
+            assert_eq!(store.proven_time().await.unwrap(), Some(expected));
+        }
+    }
+}
+
+#[tokio::test]
 async fn deleting_a_refresh_family_revokes_its_access_tokens() {
     for (store, _directory) in stores().await {
         let access = token("access-1", "c", 1, Some(500));
         store.insert_refresh_token(&refresh(1, "f", "c"), &access, true).await.unwrap();
-        assert!(!store.delete_refresh_family("g", UnixTime(10)).await.unwrap());
-        assert!(store.delete_refresh_family("f", UnixTime(10)).await.unwrap());
+        assert!(!store.delete_refresh_family("g", UnixTime(10), UnixTime(10)).await.unwrap());
+        // The clock is ahead: to it the access token has expired.
+        assert!(store.delete_refresh_family("f", UnixTime(600), UnixTime(10)).await.unwrap());
         let kept = store.tokens(&TokenFilter::default()).await.unwrap();
-        assert_eq!(kept[0].revoked_at, Some(UnixTime(10)), "the kept access token is marked");
+        assert_eq!(kept[0].revoked_at, Some(UnixTime(600)), "the kept access token is marked");
         assert_eq!(store.refresh_token(&[1; 32]).await.unwrap(), None);
-        let expected = [revoked("access-1", "c", 500, 10)];
+        let expected = [revoked("access-1", "c", 500, 600)];
         assert_eq!(store.revocations(UnixTime(10)).await.unwrap().tokens, expected);
     }
 }
@@ -518,7 +537,7 @@ async fn a_refresh_token_and_its_kept_access_token_are_kept_together_or_not_at_a
         store.insert_refresh_token(&refresh(1, "f", "c"), &unkept(1), false).await.unwrap();
         let grace = Duration::from_secs(30);
         let next = refresh(2, "f", "c");
-        let now = UnixTime(10);
+        let now = (UnixTime(10), UnixTime(10));
         assert!(store.rotate_refresh_token(&[1; 32], &next, Some(&kept), now, grace).await.is_err());
         assert_eq!(store.refresh_token(&[1; 32]).await.unwrap().unwrap().used_at, None, "not spent");
         let other = token("other", "c", 2, Some(500));

@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 
 use super::StoreError;
 use crate::domain::clock::UnixTime;
+use crate::domain::proven_time::ProvenTime;
 use crate::domain::revoked::EndMark;
 
 /// How many families of refresh tokens of one client and owner live at most.
@@ -24,8 +25,14 @@ pub trait TokenStore {
     /// The access tokens that fit, the newest first.
     async fn tokens(&self, filter: &TokenFilter) -> Result<Vec<TokenRecord>, StoreError>;
 
-    /// Revokes what fits and is alive at `now`; deletes what fits and has expired. Live are those that are not revoked.
-    async fn end_tokens(&self, filter: &TokenFilter, now: UnixTime) -> Result<Ended, StoreError>;
+    /// Revokes at `now` what fits and has not expired at `proven`, a time that the clock may be ahead of; deletes what fits
+    /// and has. What is revoked already stays as it is.
+    async fn end_tokens(
+        &self,
+        filter: &TokenFilter,
+        now: UnixTime,
+        proven: UnixTime,
+    ) -> Result<Ended, StoreError>;
 
     /// Keeps the revocation of a token, whether or not it is a kept one; a token that is revoked already stays as it is.
     async fn revoke_token(&self, token: &RevokedToken) -> Result<(), StoreError>;
@@ -56,19 +63,25 @@ pub trait TokenStore {
     ///
     /// A token may be used a second time within `grace_until` as long as its successor was not: the answer was lost,
     /// and the new successor takes the old one's place. Any other second use deletes the family and revokes the access
-    /// tokens issued with it. Of the family's used tokens, beyond the last [`MAX_USED`], those whose access token has expired
-    /// are forgotten: who shows one later is told that there is none.
+    /// tokens issued with it, as [`delete_refresh_family`](Self::delete_refresh_family) does. Of the family's used tokens, beyond
+    /// the last [`MAX_USED`], those whose access token has expired are forgotten: who shows one later is told that there is none.
     async fn rotate_refresh_token(
         &self,
         hash: &[u8; 32],
         successor: &RefreshToken,
         access: Option<&TokenRecord>,
-        now: UnixTime,
+        (now, proven): (UnixTime, UnixTime),
         grace: std::time::Duration,
     ) -> Result<Rotation, StoreError>;
 
-    /// Deletes a refresh token's family and revokes the access tokens issued with it. `false`: there is no such token.
-    async fn delete_refresh_family(&self, family_id: &str, now: UnixTime) -> Result<bool, StoreError>;
+    /// Deletes a refresh token's family and revokes at `now` the access tokens issued with it that have not expired at
+    /// `proven`. `false`: there is no such token.
+    async fn delete_refresh_family(
+        &self,
+        family_id: &str,
+        now: UnixTime,
+        proven: UnixTime,
+    ) -> Result<bool, StoreError>;
 
     /// Keeps an assertion's identity until it expires. `false`: it is kept already, the assertion was used before.
     async fn use_assertion(&self, id: &[u8; 32], expires_at: UnixTime) -> Result<bool, StoreError>;
@@ -79,8 +92,14 @@ pub trait TokenStore {
     /// The time that was noted.
     async fn signed_until(&self) -> Result<UnixTime, StoreError>;
 
-    /// Deletes what is dead at `now`, at most `most` rows of each kind; how many it were.
-    async fn purge(&self, now: UnixTime, most: u32) -> Result<u64, StoreError>;
+    /// Keeps the proven time, and what the clock claims. A time earlier than the one that is kept stays what it is.
+    async fn note_proven_time(&self, proven: &ProvenTime) -> Result<(), StoreError>;
+
+    /// The proven time that was kept; none in a new store.
+    async fn proven_time(&self) -> Result<Option<ProvenTime>, StoreError>;
+
+    /// Deletes what expired before a time, at most `most` rows of each kind; how many it were.
+    async fn purge(&self, before: UnixTime, most: u32) -> Result<u64, StoreError>;
 }
 
 /// An access token as it is kept. The token itself is not.

@@ -1,6 +1,7 @@
 //! The management API over real sockets: the life of a client, the guards, the commands.
 
 mod clock;
+mod clock_ahead;
 mod commands;
 mod expiry;
 mod foreign;

@@ -194,7 +194,8 @@ impl Issuer {
         let (successor, row) =
             row(stored.family_id, &stored.client_id, stored.grant, stored.expires_at, access)?;
         let kept = self.policy.keeps(&granted).then_some(access);
-        let rotation = self.store.rotate_refresh_token(&hash, &row, kept, now, GRACE).await;
+        let rotation =
+            self.store.rotate_refresh_token(&hash, &row, kept, (now, self.forgetting.time()), GRACE).await;
         match rotation? {
             Rotation::Done => Ok(self.response(signed, Some(successor), &granted, now)),
             Rotation::Unknown => Err(TokenError::InvalidGrant),
@@ -221,7 +222,7 @@ impl Issuer {
             stored.client_id == caller.registration().id && is_of_user(stored, caller, &self.policy)
         };
         let Some(stored) = stored.filter(is_own) else { return Ok(None) };
-        let deleted = self.store.delete_refresh_family(&stored.family_id, now).await;
+        let deleted = self.store.delete_refresh_family(&stored.family_id, now, self.forgetting.time()).await;
         if !deleted? {
             return Ok(None);
         }

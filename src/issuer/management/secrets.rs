@@ -68,10 +68,11 @@ impl Issuer {
                 return Err(ManagementError::Conflict("a client of `private_key_jwt` has no secret"));
             }
             if client.secrets.len() >= MAX_SECRETS {
-                for dead in client.secrets.iter().filter(|secret| !is_live(secret, now)) {
+                let proven = self.forgetting.time();
+                for dead in client.secrets.iter().filter(|secret| !is_live(secret, proven)) {
                     self.store.delete_secret(client_id, &dead.secret_id, None).await?;
                 }
-                client.secrets.retain(|secret| is_live(secret, now));
+                client.secrets.retain(|secret| is_live(secret, proven));
             }
             if client.secrets.len() >= MAX_SECRETS {
                 return Err(ManagementError::Conflict("a client has at most 10 secrets; delete one first"));

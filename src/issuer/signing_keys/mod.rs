@@ -65,6 +65,8 @@ pub(super) struct SigningKeys {
     longest_token: AtomicU64,
     /// The latest time seen.
     latest: AtomicI64,
+    /// The proven time as of the last reload.
+    proven: AtomicI64,
     /// The issuer's own algorithm.
     algorithm: Algorithm,
     /// The store's revision that was found unusable, so that it is complained of once.
@@ -78,6 +80,7 @@ impl SigningKeys {
         config: &Config,
         store: Arc<dyn Store>,
         clock: SharedClock,
+        proven: UnixTime,
     ) -> Result<Self, OpenError> {
         let now = clock.now();
         let own = config.private_key.as_ref().map(|pem| SigningKey::from_pem(pem, config.algorithm));
@@ -86,7 +89,7 @@ impl SigningKeys {
         let policy = Policy {
             algorithms: Vec::from_iter(stored.map(|algorithm| algorithm_name(algorithm).to_owned())),
             rotate_every: config.rotate_every,
-            running_since: now,
+            running_since: proven,
         };
         let lifetimes = config.clients.iter().filter_map(|client| client.access_token_lifetime);
         let of_audiences = config.audiences.values().filter_map(|settings| settings.access_token_lifetime);
@@ -95,7 +98,7 @@ impl SigningKeys {
         let encryption = config.encryption_key.clone();
         let vault = Vault { store, encryption, own, policy: ArcSwap::from_pointee(policy) };
         vault.expect(config.algorithms());
-        let at = Moment { now, latest: now, longest_token: Duration::from_secs(longest_token) };
+        let at = Moment { now, proven, latest: now, longest_token: Duration::from_secs(longest_token) };
         let ring = vault.settle(at, None).await?;
         Ok(Self {
             vault,
@@ -104,6 +107,7 @@ impl SigningKeys {
             installing: Mutex::new(()),
             longest_token: AtomicU64::new(longest_token),
             latest: AtomicI64::new(now.0),
+            proven: AtomicI64::new(proven.0),
             unusable: AtomicI64::new(-1),
             algorithm: config.algorithm,
         })
@@ -156,11 +160,18 @@ impl SigningKeys {
         }
     }
 
-    /// Takes over what others have changed and does what is due; `revision` is the store's of its keys.
+    /// Takes over what others have changed and does what is due; `revision` is the store's of its keys. A key goes by the
+    /// time `proven`, which the clock may be ahead of.
     ///
     /// # Errors
     /// When the store does not answer. Keys that cannot be used are logged, and the ring stays as it is.
-    pub(super) async fn reload(&self, revision: i64, now: UnixTime) -> Result<(), StoreError> {
+    pub(super) async fn reload(
+        &self,
+        revision: i64,
+        now: UnixTime,
+        proven: UnixTime,
+    ) -> Result<(), StoreError> {
+        self.proven.store(proven.0, Ordering::Relaxed);
         let (at, ring) = (self.moment(now), self.ring.load_full());
         let policy = self.vault.policy.load();
         let is_settled = || {
@@ -195,7 +206,8 @@ impl SigningKeys {
     fn moment(&self, now: UnixTime) -> Moment {
         let latest = UnixTime(self.latest.fetch_max(now.0, Ordering::Relaxed)).max(now);
         let longest_token = Duration::from_secs(self.longest_token.load(Ordering::Relaxed));
-        Moment { now, latest, longest_token }
+        let proven = UnixTime(self.proven.load(Ordering::Relaxed));
+        Moment { now, proven, latest, longest_token }
     }
 
     fn install(&self, ring: Ring) {

@@ -38,7 +38,7 @@ pub(super) struct Policy {
     pub algorithms: Vec<String>,
     /// How long a key signs; `None`: for ever.
     pub rotate_every: Option<Duration>,
-    /// Since when the process runs.
+    /// The proven time at which the process started.
     pub running_since: UnixTime,
 }
 
@@ -47,6 +47,8 @@ pub(super) struct Policy {
 pub(super) struct Moment {
     /// The time.
     pub now: UnixTime,
+    /// The time by which keys go: the clock may be ahead of it.
+    pub proven: UnixTime,
     /// The latest time this process has seen: tokens were signed up to then, whatever the clock says now.
     pub latest: UnixTime,
     /// How long the longest token lives that this process signs.
@@ -182,16 +184,16 @@ impl Policy {
     fn follow(&self, keys: &[KeyRecord], at: Moment, lines: &[Line<'_>]) -> Plan {
         let mut plan = Plan::default();
         for stored in keys {
-            let key = &KeyRecord { foreign_since: self.foreign_since(stored, at.now), ..stored.clone() };
+            let key = &KeyRecord { foreign_since: self.foreign_since(stored, at.proven), ..stored.clone() };
             let is = |other: Option<&KeyRecord>| other.is_some_and(|other| other.kid == key.kid);
             let signs_on = |line: &Line<'_>| is(line.signing) && line.successor.is_none();
             let changed = match key.state {
-                KeyState::Retired if is_dead(key, at.now) => None,
-                KeyState::Next if self.is_abandoned(key, at.now) => None,
+                KeyState::Retired if is_dead(key, at.proven) => None,
+                KeyState::Next if self.is_abandoned(key, at.proven) => None,
                 KeyState::Next if lines.iter().any(|line| is(line.successor)) => Some(activated(key, at)),
                 KeyState::Next => Some(self.on_time(key, at.now)),
                 KeyState::Active if lines.iter().any(signs_on) => Some(since_now(key, at)),
-                KeyState::Active if self.is_ours(key) || self.is_abandoned(key, at.now) => {
+                KeyState::Active if self.is_ours(key) || self.is_abandoned(key, at.proven) => {
                     Some(retired(key, at))
                 }
                 KeyState::Active | KeyState::Retired => Some(lived(key, at)),
@@ -207,15 +209,15 @@ impl Policy {
 
     /// Since when a process runs to which a key is foreign. It stands in the store: else a process that is restarted every
     /// day would never retire the key.
-    fn foreign_since(&self, key: &KeyRecord, now: UnixTime) -> Option<UnixTime> {
+    fn foreign_since(&self, key: &KeyRecord, proven: UnixTime) -> Option<UnixTime> {
         match key.foreign_since {
             since if key.state == KeyState::Retired => since,
             // After the clock was set back it would be left alone too long: its time begins anew.
             since if !self.is_ours(key) => {
-                Some(since.filter(|since| *since <= now.plus(SKEW)).unwrap_or(now))
+                Some(since.filter(|since| *since <= proven.plus(SKEW)).unwrap_or(proven))
             }
             // The configuration was changed back, or no process is left to which it is foreign: that one would have retired it.
-            Some(since) if self.running_since > since.plus(SKEW) || now > since.plus(FOREIGN).plus(SKEW) => {
+            Some(since) if self.running_since > since.plus(SKEW) || proven > since.plus(FOREIGN).plus(SKEW) => {
                 None
             }
             since => since,
@@ -223,8 +225,8 @@ impl Policy {
     }
 
     /// Whether no process can be left that signs with a key of another configuration.
-    fn is_abandoned(&self, key: &KeyRecord, now: UnixTime) -> bool {
-        !self.is_ours(key) && key.foreign_since.is_some_and(|since| now >= since.plus(FOREIGN))
+    fn is_abandoned(&self, key: &KeyRecord, proven: UnixTime) -> bool {
+        !self.is_ours(key) && key.foreign_since.is_some_and(|since| proven >= since.plus(FOREIGN))
     }
 
     /// A waiting key. After the clock was set back it would wait too long: its time begins anew.
@@ -253,8 +255,8 @@ pub(super) fn published_until(key: &KeyRecord) -> Option<UnixTime> {
     Some(key.retired_at?.plus(key.longest_token).plus(MARGIN))
 }
 
-fn is_dead(key: &KeyRecord, now: UnixTime) -> bool {
-    published_until(key).is_some_and(|until| until < now)
+fn is_dead(key: &KeyRecord, proven: UnixTime) -> bool {
+    published_until(key).is_some_and(|until| until < proven)
 }
 
 fn activated(key: &KeyRecord, at: Moment) -> KeyRecord {

@@ -39,13 +39,13 @@ fn encryption(first: u8) -> EncryptionKey {
 }
 
 async fn open_at(config: &Config, store: &Arc<dyn Store>, now: i64) -> Result<SigningKeys, OpenError> {
-    SigningKeys::open(config, store.clone(), Arc::new(TestClock(AtomicI64::new(now)))).await
+    SigningKeys::open(config, store.clone(), Arc::new(TestClock(AtomicI64::new(now))), UnixTime(now)).await
 }
 
 /// What `watch_store` does.
 async fn reload(keys: &SigningKeys, store: &Arc<dyn Store>, now: i64) {
     let revision = store.revisions().await.unwrap().keys;
-    keys.reload(revision, UnixTime(now)).await.unwrap();
+    keys.reload(revision, UnixTime(now), UnixTime(now)).await.unwrap();
 }
 
 fn sign(keys: &SigningKeys) -> String {
@@ -332,7 +332,7 @@ async fn while_the_store_is_away_the_keys_stay_and_rotation_waits() {
     let raw = sqlx::SqlitePool::connect(&format!("sqlite:{}", path.display())).await.unwrap();
     sqlx::raw_sql("ALTER TABLE signing_keys RENAME TO elsewhere").execute(&raw).await.unwrap();
     let due = UnixTime(NOW + 30 * DAY);
-    assert!(keys.reload(revision, due).await.is_err());
+    assert!(keys.reload(revision, due, due).await.is_err());
     assert!(matches!(keys.rotate(RotateNow::default(), due).await, Err(RotateError::Store(_))));
     assert_eq!(states(&keys), [KeyState::Active]);
     sign(&keys);

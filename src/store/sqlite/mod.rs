@@ -40,6 +40,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (6, "end marks", include_str!("../../../migrations/sqlite/0006_end_marks.sql")),
     (7, "owner issuer", include_str!("../../../migrations/sqlite/0007_owner_issuer.sql")),
     (8, "foreign keys", include_str!("../../../migrations/sqlite/0008_foreign_keys.sql")),
+    (9, "proven time", include_str!("../../../migrations/sqlite/0009_proven_time.sql")),
 ];
 
 /// A SQLite database.

@@ -8,6 +8,7 @@ use sqlx::{QueryBuilder, Row, Sqlite as Database, SqliteConnection};
 
 use super::{Counter, Failure, Sqlite, changed, in_time, unix_time};
 use crate::domain::clock::UnixTime;
+use crate::domain::proven_time::{Claim, ProvenTime};
 use crate::domain::revoked::EndMark;
 use crate::store::tokens::{
     ClientNotBefore, Ended, MAX_FAMILIES, MAX_USED, OwnerFilter, RefreshToken, Revocations, RevokedToken,
@@ -44,13 +45,18 @@ impl TokenStore for Sqlite {
         .await
     }
 
-    async fn end_tokens(&self, filter: &TokenFilter, now: UnixTime) -> Result<Ended, StoreError> {
+    async fn end_tokens(
+        &self,
+        filter: &TokenFilter,
+        now: UnixTime,
+        proven: UnixTime,
+    ) -> Result<Ended, StoreError> {
         let filter = filter.clone();
         let work = async move |connection: &mut SqliteConnection| {
             let mut live = QueryBuilder::new("UPDATE tokens SET revoked_at = ");
             live.push_bind(now.0);
             narrow(&mut live, &filter);
-            live.push(" AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > ").push_bind(now.0);
+            live.push(" AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > ").push_bind(proven.0);
             live.push(") RETURNING jti, client_id, expires_at");
             let mut ended = Ended::default();
             for row in live.build().fetch_all(&mut *connection).await? {
@@ -65,7 +71,7 @@ impl TokenStore for Sqlite {
             }
             let mut dead = QueryBuilder::new("DELETE FROM tokens");
             narrow(&mut dead, &filter);
-            dead.push(" AND expires_at <= ").push_bind(now.0);
+            dead.push(" AND expires_at <= ").push_bind(proven.0);
             ended.deleted = dead.build().execute(&mut *connection).await?.rows_affected();
             if !ended.revoked.is_empty() {
                 changed(connection, Counter::Revocations).await?;
@@ -155,7 +161,7 @@ impl TokenStore for Sqlite {
         hash: &[u8; 32],
         successor: &RefreshToken,
         access: Option<&TokenRecord>,
-        now: UnixTime,
+        (now, proven): (UnixTime, UnixTime),
         grace: Duration,
     ) -> Result<Rotation, StoreError> {
         let (hash, successor, access) = (*hash, successor.clone(), access.cloned());
@@ -174,7 +180,7 @@ impl TokenStore for Sqlite {
                 // Before its first use is after the clock was set back: how long ago that use was is not known.
                 let in_time = now >= used_at.minus(grace) && now <= used_at.plus(grace);
                 if reused || !unheard || !in_time {
-                    delete_family(connection, row.try_get("family_id")?, now).await?;
+                    delete_family(connection, row.try_get("family_id")?, now, proven).await?;
                     return Ok(Rotation::Reused);
                 }
                 // Whoever shows the successor that was lost on the way is a stranger.
@@ -189,16 +195,22 @@ impl TokenStore for Sqlite {
                 insert_record(connection, access).await?;
             }
             insert_refresh(connection, &successor, Some(&hash)).await?;
-            forget_used(connection, &successor.family_id, now).await?;
+            forget_used(connection, &successor.family_id, proven).await?;
             Ok(Rotation::Done)
         };
         self.writer.write(move |connection| Box::pin(async move { work(connection).await })).await
     }
 
-    async fn delete_refresh_family(&self, family_id: &str, now: UnixTime) -> Result<bool, StoreError> {
+    async fn delete_refresh_family(
+        &self,
+        family_id: &str,
+        now: UnixTime,
+        proven: UnixTime,
+    ) -> Result<bool, StoreError> {
         let family_id = family_id.to_owned();
-        let work =
-            async move |connection: &mut SqliteConnection| delete_family(connection, &family_id, now).await;
+        let work = async move |connection: &mut SqliteConnection| {
+            delete_family(connection, &family_id, now, proven).await
+        };
         self.writer.write(move |connection| Box::pin(async move { work(connection).await })).await
     }
 
@@ -230,7 +242,35 @@ impl TokenStore for Sqlite {
         .await
     }
 
-    async fn purge(&self, now: UnixTime, most: u32) -> Result<u64, StoreError> {
+    async fn note_proven_time(&self, proven: &ProvenTime) -> Result<(), StoreError> {
+        let proven = *proven;
+        let work = async move |connection: &mut SqliteConnection| {
+            let row =
+                sqlx::query("SELECT max(at) AS at FROM proven_time").fetch_one(&mut *connection).await?;
+            let earlier: Option<i64> = row.try_get("at")?;
+            sqlx::query("DELETE FROM proven_time").execute(&mut *connection).await?;
+            let insert = "INSERT INTO proven_time (at, claimed_at, stood) VALUES (?1, ?2, ?3)";
+            let stood = proven.claim.map_or(0, |claim| claim.stood.as_secs());
+            sqlx::query(insert)
+                .bind(proven.at.0.max(earlier.unwrap_or(i64::MIN)))
+                .bind(proven.claim.map(|claim| claim.at.0))
+                .bind(i64::try_from(stood).unwrap_or(i64::MAX))
+                .execute(&mut *connection)
+                .await?;
+            Ok(())
+        };
+        self.writer.write(move |connection| Box::pin(async move { work(connection).await })).await
+    }
+
+    async fn proven_time(&self) -> Result<Option<ProvenTime>, StoreError> {
+        in_time(async {
+            let row = sqlx::query("SELECT * FROM proven_time").fetch_optional(&self.pool).await?;
+            row.as_ref().map(proven_time).transpose()
+        })
+        .await
+    }
+
+    async fn purge(&self, before: UnixTime, most: u32) -> Result<u64, StoreError> {
         let work = async move |connection: &mut SqliteConnection| {
             let mut purged = 0;
             for delete in [
@@ -244,7 +284,7 @@ impl TokenStore for Sqlite {
                 "DELETE FROM used_assertions WHERE rowid IN
                      (SELECT rowid FROM used_assertions WHERE expires_at < ?1 LIMIT ?2)",
             ] {
-                let deleted = sqlx::query(delete).bind(now.0).bind(most).execute(&mut *connection).await?;
+                let deleted = sqlx::query(delete).bind(before.0).bind(most).execute(&mut *connection).await?;
                 purged += deleted.rows_affected();
             }
             Ok(purged)
@@ -341,13 +381,13 @@ async fn delete_old_families(
 async fn forget_used(
     connection: &mut SqliteConnection,
     family_id: &str,
-    now: UnixTime,
+    proven: UnixTime,
 ) -> Result<(), Failure> {
     let delete = "DELETE FROM refresh_tokens WHERE rowid IN
                       (SELECT rowid FROM refresh_tokens WHERE family_id = ?1 AND used_at IS NOT NULL
                        ORDER BY rowid DESC LIMIT -1 OFFSET ?3)
                   AND access_expires_at <= ?2";
-    sqlx::query(delete).bind(family_id).bind(now.0).bind(MAX_USED).execute(connection).await?;
+    sqlx::query(delete).bind(family_id).bind(proven.0).bind(MAX_USED).execute(connection).await?;
     Ok(())
 }
 
@@ -355,13 +395,14 @@ async fn delete_family(
     connection: &mut SqliteConnection,
     family_id: &str,
     now: UnixTime,
+    proven: UnixTime,
 ) -> Result<bool, Failure> {
     let delete =
         "DELETE FROM refresh_tokens WHERE family_id = ?1 RETURNING client_id, access_jti, access_expires_at";
     let rows = sqlx::query(delete).bind(family_id).fetch_all(&mut *connection).await?;
     for row in &rows {
         let expires_at = UnixTime(row.try_get("access_expires_at")?);
-        if expires_at > now {
+        if expires_at > proven {
             let token = RevokedToken {
                 jti: row.try_get("access_jti")?,
                 client_id: row.try_get("client_id")?,
@@ -475,6 +516,12 @@ fn revoked_token(row: &SqliteRow) -> Result<RevokedToken, Failure> {
         expires_at: UnixTime(row.try_get("expires_at")?),
         revoked_at: UnixTime(row.try_get("revoked_at")?),
     })
+}
+
+fn proven_time(row: &SqliteRow) -> Result<ProvenTime, Failure> {
+    let stood = u64::try_from(row.try_get::<i64, _>("stood")?).map_err(|_| StoreError::Unreadable)?;
+    let claim = unix_time(row, "claimed_at")?.map(|at| Claim { at, stood: Duration::from_secs(stood) });
+    Ok(ProvenTime { at: UnixTime(row.try_get("at")?), claim })
 }
 
 fn client_not_before(row: &SqliteRow) -> Result<ClientNotBefore, Failure> {

@@ -2,47 +2,21 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use m2m_sidecar::domain::clock::{Clock, SystemClock, UnixTime};
 use serde_json::{Value, json};
 
 use super::{CONFIGURED_SECRET, World, error, is, meter};
 use crate::support::client::{get, post_form};
+use crate::support::clock::MovableClock;
 use crate::support::sidecar::Sidecar;
 use crate::support::until;
 use crate::support::upstream::Upstream;
 
 const HOURS: Duration = Duration::from_secs(6 * 3600);
 const MINUTE: Duration = Duration::from_secs(60);
-
-/// The machine's time, six hours ahead until it is set right.
-struct WrongClock(AtomicI64);
-
-impl WrongClock {
-    fn ahead() -> Arc<Self> {
-        let clock = Arc::new(Self(AtomicI64::new(0)));
-        clock.forward(HOURS);
-        clock
-    }
-
-    fn forward(&self, by: Duration) {
-        self.0.fetch_add(i64::try_from(by.as_secs()).expect("a test's duration"), Ordering::SeqCst);
-    }
-
-    fn back(&self, by: Duration) {
-        self.0.fetch_sub(i64::try_from(by.as_secs()).expect("a test's duration"), Ordering::SeqCst);
-    }
-}
-
-impl Clock for WrongClock {
-    fn now(&self) -> UnixTime {
-        UnixTime(SystemClock.now().0 + self.0.load(Ordering::SeqCst))
-    }
-}
 
 /// The claims of the revocation list.
 pub(super) async fn list(world: &World) -> Value {
@@ -65,13 +39,14 @@ pub(super) async fn introspect(world: &World, secret: &str, token: &str) -> Valu
 }
 
 /// Starts six hours ahead.
-async fn ahead() -> (World, Arc<WrongClock>) {
-    let clock = WrongClock::ahead();
+async fn ahead() -> (World, Arc<MovableClock>) {
+    let clock = MovableClock::now();
+    clock.set_ahead(HOURS);
     (World::start_from(Sidecar::builder().clock(clock.clone())).await, clock)
 }
 
 /// The same after a restart.
-async fn restarted(world: World, clock: &Arc<WrongClock>) -> World {
+pub(super) async fn restarted(world: World, clock: &Arc<MovableClock>) -> World {
     let upstream = world.upstream;
     let builder = world.sidecar.stop_keeping_state().await.clock(clock.clone());
     let sidecar = super::files(builder).start(&super::yaml(&upstream)).await;
@@ -79,7 +54,7 @@ async fn restarted(world: World, clock: &Arc<WrongClock>) -> World {
 }
 
 /// A listener of another process, which fetches the revocation list.
-async fn far(issuer: SocketAddr, upstream: &Upstream, clock: &Arc<WrongClock>) -> Sidecar {
+async fn far(issuer: SocketAddr, upstream: &Upstream, clock: &Arc<MovableClock>) -> Sidecar {
     let yaml = format!(
         r#"
 stateDir: "@DIR@/state"
@@ -124,7 +99,7 @@ async fn a_client_whose_tokens_ended_under_a_clock_that_was_ahead_gets_tokens_th
                 secret = world.create(meter()).await;
             }
         }
-        clock.back(HOURS);
+        clock.set_back(HOURS);
         let new = world.good_token("meter", &secret).await;
         assert_eq!(world.judge(&new).await, is(200, "-"), "{end}");
         assert_eq!(introspect(&world, &secret, &new).await["active"], true, "{end}");
@@ -154,7 +129,7 @@ async fn an_end_under_a_clock_that_was_ahead_survives_a_restart_and_is_understoo
     let secret = world.create(meter()).await;
     let old = world.good_token("meter", &secret).await;
     assert_eq!(world.call("POST", "/clients/meter/revoke", json!({})).await.status, 200);
-    clock.back(HOURS);
+    clock.set_back(HOURS);
     let world = restarted(world, &clock).await;
     let far = far(world.sidecar.address("issuer"), &world.upstream, &clock).await;
     let new = world.good_token("meter", &secret).await;
@@ -177,7 +152,7 @@ async fn a_list_that_was_signed_before_the_clocks_were_set_back_gives_way_to_the
     let far = far(world.sidecar.address("issuer"), &world.upstream, &clock).await;
     let token = world.good_token("meter", &secret).await;
     until("the list has come", async || judge(&far, &token).await == is(200, "-")).await;
-    clock.back(HOURS);
+    clock.set_back(HOURS);
     let token = world.good_token("meter", &secret).await;
     assert_eq!(world.call("POST", "/clients/meter/revoke", json!({})).await.status, 200);
     until("the new list has come", async || judge(&far, &token).await == is(401, "revoked")).await;
@@ -190,7 +165,7 @@ async fn an_end_covers_what_was_issued_while_the_clock_was_ahead_also_after_a_re
         let secret = world.create(meter()).await;
         let old = world.good_token("meter", &secret).await;
         let configured = world.good_token("configured", CONFIGURED_SECRET).await;
-        clock.back(HOURS);
+        clock.set_back(HOURS);
         let world = if restart { restarted(world, &clock).await } else { world };
         for id in ["meter", "configured"] {
             let target = format!("/clients/{id}/revoke");
@@ -222,7 +197,7 @@ async fn a_refresh_token_that_was_used_before_the_clock_was_set_back_is_not_used
     remember(&answer);
     let first = answer["refresh_token"].as_str().expect("a refresh token");
     assert_eq!(refresh(first).await.status, 200);
-    clock.back(HOURS);
+    clock.set_back(HOURS);
     assert_eq!(error(&refresh(first).await), is(400, "invalid_grant"));
 }
 

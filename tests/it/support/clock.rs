@@ -6,23 +6,47 @@ use std::time::Duration;
 
 use m2m_sidecar::domain::clock::{Clock, SystemClock, UnixTime};
 
-/// The machine's time and as much as a test has added.
-pub struct MovableClock(AtomicI64);
+/// The machine's time and as much as a test has added. Only what passed counts as the machine's uptime.
+#[derive(Default)]
+pub struct MovableClock {
+    passed: AtomicI64,
+    set: AtomicI64,
+}
 
 impl MovableClock {
     /// Stands at the machine's time, and goes with it.
     pub fn now() -> Arc<Self> {
-        Arc::new(Self(AtomicI64::new(0)))
+        Arc::default()
     }
 
-    /// Moves it.
+    /// Lets time pass, awake or asleep.
     pub fn forward(&self, by: Duration) {
-        self.0.fetch_add(i64::try_from(by.as_secs()).expect("a test's duration"), Ordering::SeqCst);
+        self.passed.fetch_add(seconds(by), Ordering::SeqCst);
     }
+
+    /// Sets it ahead, while no time passes.
+    pub fn set_ahead(&self, by: Duration) {
+        self.set.fetch_add(seconds(by), Ordering::SeqCst);
+    }
+
+    /// Sets it back.
+    pub fn set_back(&self, by: Duration) {
+        self.set.fetch_sub(seconds(by), Ordering::SeqCst);
+    }
+}
+
+fn seconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_secs()).expect("a test's duration")
 }
 
 impl Clock for MovableClock {
     fn now(&self) -> UnixTime {
-        UnixTime(SystemClock.now().0 + self.0.load(Ordering::SeqCst))
+        let added = self.passed.load(Ordering::SeqCst) + self.set.load(Ordering::SeqCst);
+        UnixTime(SystemClock.now().0 + added)
+    }
+
+    fn uptime(&self) -> Duration {
+        let passed = u64::try_from(self.passed.load(Ordering::SeqCst)).expect("time never falls");
+        SystemClock.uptime() + Duration::from_secs(passed)
     }
 }

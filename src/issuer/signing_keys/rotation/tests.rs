@@ -20,7 +20,7 @@ fn policy(algorithm: &str, rotate_every: Option<Duration>) -> Policy {
 }
 
 fn moment(now: i64) -> Moment {
-    Moment { now: UnixTime(now), latest: UnixTime(now), longest_token: hours(1) }
+    Moment { now: UnixTime(now), proven: UnixTime(now), latest: UnixTime(now), longest_token: hours(1) }
 }
 
 fn apply(keys: &mut Vec<KeyRecord>, plan: Plan, first: usize, at: Moment) {
@@ -259,6 +259,26 @@ fn after_the_clock_was_set_back_keys_rotate_by_the_new_time() {
     assert_eq!(world.at(START + 30 * DAY - HOUR), [("k1", Active), ("k2", Next)]);
 }
 
+#[test]
+fn a_clock_that_is_ahead_takes_no_key_away_whose_tokens_live() {
+    let policy = policy("A", Some(hours(30 * 24)));
+    let mut keys = Vec::new();
+    let mut at = |now: i64, proven: i64, how: Option<RotateNow>| {
+        let at = Moment { proven: UnixTime(proven), ..moment(now) };
+        let plan = match how {
+            Some(how) => policy.on_demand(&keys, at, how),
+            None => policy.due(&keys, at),
+        };
+        let first = keys.len() + 1;
+        apply(&mut keys, plan, first, at);
+        keys.iter().map(|key| key.state).collect::<Vec<_>>()
+    };
+    at(START, START, None);
+    at(START, START, Some(RotateNow { now: true, withdraw: false }));
+    assert_eq!(at(START + 3 * DAY, START + 60, None), [Retired, Active], "three days ahead for a minute");
+    assert_eq!(at(START + 3 * HOUR, START + 3 * HOUR, None), [Active], "when its tokens are dead");
+}
+
 /// Something that happens to two processes on one store.
 #[derive(Clone, Debug)]
 enum Event {
@@ -322,6 +342,7 @@ impl World {
         each.latest = each.latest.max(self.now);
         let at = Moment {
             now: UnixTime(self.now),
+            proven: UnixTime(self.now.min(START + self.elapsed)),
             latest: UnixTime(each.latest),
             longest_token: Duration::from_secs(each.longest),
         };
