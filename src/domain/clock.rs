@@ -72,6 +72,12 @@ pub trait Clock: Send + Sync {
     fn uptime(&self) -> Duration {
         UnixTime(0).until(self.now())
     }
+
+    /// Tells one start of the machine from every other one: uptimes of the same start can be compared, also by several
+    /// processes. `None`: it cannot be told.
+    fn boot(&self) -> Option<String> {
+        None
+    }
 }
 
 /// A clock that many parts share.
@@ -94,6 +100,11 @@ impl Clock for SystemClock {
     fn uptime(&self) -> Duration {
         let counted = std::fs::read_to_string("/proc/uptime").ok().and_then(|text| seconds(&text));
         counted.unwrap_or_else(|| STARTED.elapsed())
+    }
+
+    fn boot(&self) -> Option<String> {
+        let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+        Some(id.trim().to_owned()).filter(|id| (1..=64).contains(&id.len()))
     }
 }
 

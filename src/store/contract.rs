@@ -8,8 +8,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::tokens::{
-    ClientNotBefore, Ended, MAX_FAMILIES, MAX_USED, OwnerFilter, RefreshToken, Revocations, RevokedToken,
-    Rotation, TokenFilter, TokenRecord,
+    ClientNotBefore, Ended, MAX_FAMILIES, MAX_USED, NotedTime, OwnerFilter, RefreshToken, Revocations,
+    RevokedToken, Rotation, TokenCount, TokenFilter, TokenRecord,
 };
 use super::{Config, DeletedSecret, KeyChange, Revisions, SecretsOf, Store, StoredClient, StoredSecret};
 use crate::domain::clock::UnixTime;
@@ -408,11 +408,66 @@ async fn the_proven_time_only_grows_and_is_kept_with_what_the_clock_claims() {
     for (store, _directory) in stores().await {
         assert_eq!(store.proven_time().await.unwrap(), None);
         let claim = Some(Claim { at: UnixTime(90), stood: Duration::from_secs(7) });
-        for (at, claim, kept) in [(50, claim, 50), (40, None, 50), (60, claim, 60)] {
-            store.note_proven_time(&ProvenTime { at: UnixTime(at), claim }).await.unwrap();
-            let expected = ProvenTime { at: UnixTime(kept), claim };
-            assert_eq!(store.proven_time().await.unwrap(), Some(expected));
+        let noted = |at, claim, boot: &str, uptime| NotedTime {
+            proven: ProvenTime { at: UnixTime(at), claim },
+            boot: Some(boot.to_owned()).filter(|boot| !boot.is_empty()),
+            uptime: Duration::from_secs(uptime),
+        };
+        for (note, kept) in
+            [(noted(50, claim, "one", 5), 50), (noted(40, None, "two", 3), 50), (noted(60, claim, "", 0), 60)]
+        {
+            store.note_proven_time(&note).await.unwrap();
+            let proven = ProvenTime { at: UnixTime(kept), ..note.proven };
+            assert_eq!(store.proven_time().await.unwrap(), Some(NotedTime { proven, ..note }));
         }
+    }
+}
+
+#[tokio::test]
+async fn what_was_revoked_since_a_revision_is_read_alone() {
+    for (store, _directory) in stores().await {
+        assert_eq!(store.revocations_since(0).await.unwrap(), (0, Revocations::default()));
+        store.revoke_token(&revoked("a", "c", 100, 1)).await.unwrap();
+        store.end_client_tokens(&end("c", 10, 900)).await.unwrap();
+        store.insert_token(&token("kept", "d", 1, Some(500))).await.unwrap();
+        let filter = TokenFilter { client_id: Some("d".into()), ..TokenFilter::default() };
+        store.end_tokens(&filter, UnixTime(5), UnixTime(5)).await.unwrap();
+        store.revoke_token(&revoked("a", "c", 100, 7)).await.unwrap();
+        let (revision, all) = store.revocations_since(0).await.unwrap();
+        assert_eq!((revision, &all), (4, &store.revocations(UnixTime(0)).await.unwrap()));
+        assert_eq!(all.tokens.iter().map(|it| it.jti.as_str()).collect::<Vec<_>>(), ["a", "kept"]);
+        let (_, later) = store.revocations_since(1).await.unwrap();
+        assert_eq!((later.tokens.len(), later.clients.len()), (1, 1));
+        // An end that moves is new again.
+        store.insert_client(&client("c", json!({}), &[])).await.unwrap();
+        store.delete_client(1, &end("c", 20, 900)).await.unwrap();
+        store.insert_refresh_token(&refresh(1, "f", "e"), &unkept(1), false).await.unwrap();
+        store.delete_refresh_family("f", UnixTime(10), UnixTime(10)).await.unwrap();
+        let (revision, new) = store.revocations_since(4).await.unwrap();
+        assert_eq!(revision, 6);
+        assert_eq!(new.clients, [end("c", 20, 900)]);
+        assert_eq!(new.tokens, [revoked("access-1", "e", 500, 10)]);
+        assert_eq!(store.revocations_since(6).await.unwrap(), (6, Revocations::default()));
+    }
+}
+
+#[tokio::test]
+async fn an_owners_tokens_of_a_client_are_counted_until_they_expire() {
+    for (store, _directory) in stores().await {
+        for (jti, client, expires_at) in
+            [("1", "a", Some(50)), ("2", "a", Some(60)), ("3", "a", None), ("4", "b", Some(70))]
+        {
+            let owner = Some("7".to_owned());
+            store.insert_token(&TokenRecord { owner, ..token(jti, client, 1, expires_at) }).await.unwrap();
+        }
+        store.insert_token(&token("5", "a", 1, None)).await.unwrap();
+        store.revoke_token(&revoked("2", "a", 60, 9)).await.unwrap();
+        let count = async |now| store.count_tokens("a", "7", UnixTime(now)).await.unwrap();
+        let of = |all, revoked, end: Option<i64>| TokenCount { all, revoked, first_end: end.map(UnixTime) };
+        assert_eq!(count(49).await, of(3, 1, Some(50)));
+        assert_eq!(count(50).await, of(2, 1, Some(60)));
+        assert_eq!(count(60).await, of(1, 0, None));
+        assert_eq!(store.count_tokens("a", "8", UnixTime(1)).await.unwrap(), TokenCount::default());
     }
 }
 

@@ -1,5 +1,7 @@
 //! Issued tokens, refresh tokens, revocations and used assertions, as they are stored.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use serde_json::{Map, Value};
 
@@ -71,7 +73,7 @@ pub trait TokenStore {
         successor: &RefreshToken,
         access: Option<&TokenRecord>,
         (now, proven): (UnixTime, UnixTime),
-        grace: std::time::Duration,
+        grace: Duration,
     ) -> Result<Rotation, StoreError>;
 
     /// Deletes a refresh token's family and revokes at `now` the access tokens issued with it that have not expired at
@@ -92,11 +94,11 @@ pub trait TokenStore {
     /// The time that was noted.
     async fn signed_until(&self) -> Result<UnixTime, StoreError>;
 
-    /// Keeps the proven time, and what the clock claims. A time earlier than the one that is kept stays what it is.
-    async fn note_proven_time(&self, proven: &ProvenTime) -> Result<(), StoreError>;
+    /// Keeps the proven time. It never becomes an earlier one than was kept before.
+    async fn note_proven_time(&self, noted: &NotedTime) -> Result<(), StoreError>;
 
     /// The proven time that was kept; none in a new store.
-    async fn proven_time(&self) -> Result<Option<ProvenTime>, StoreError>;
+    async fn proven_time(&self) -> Result<Option<NotedTime>, StoreError>;
 
     /// Deletes what expired before a time, at most `most` rows of each kind; how many it were.
     async fn purge(&self, before: UnixTime, most: u32) -> Result<u64, StoreError>;
@@ -212,6 +214,28 @@ pub struct Revocations {
     pub tokens: Vec<RevokedToken>,
     /// Whole clients, by id.
     pub clients: Vec<ClientNotBefore>,
+}
+
+/// The proven time, as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotedTime {
+    /// The time, and what the clock claims.
+    pub proven: ProvenTime,
+    /// The start of the machine; none when it cannot be told from others.
+    pub boot: Option<String>,
+    /// How long it had been running since that start, in whole seconds.
+    pub uptime: Duration,
+}
+
+/// How many tokens there are that have not expired.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TokenCount {
+    /// Live and revoked ones.
+    pub all: u64,
+    /// Revoked ones.
+    pub revoked: u64,
+    /// When the first of them expires, if any does.
+    pub first_end: Option<UnixTime>,
 }
 
 /// A refresh token as it is stored: never the token itself.

@@ -11,8 +11,8 @@ use crate::domain::clock::UnixTime;
 use crate::domain::proven_time::{Claim, ProvenTime};
 use crate::domain::revoked::EndMark;
 use crate::store::tokens::{
-    ClientNotBefore, Ended, MAX_FAMILIES, MAX_USED, OwnerFilter, RefreshToken, Revocations, RevokedToken,
-    Rotation, TokenFilter, TokenRecord,
+    ClientNotBefore, Ended, MAX_FAMILIES, MAX_USED, NotedTime, OwnerFilter, RefreshToken, Revocations,
+    RevokedToken, Rotation, TokenCount, TokenFilter, TokenRecord,
 };
 use crate::store::{StoreError, TokenStore};
 
@@ -242,19 +242,23 @@ impl TokenStore for Sqlite {
         .await
     }
 
-    async fn note_proven_time(&self, proven: &ProvenTime) -> Result<(), StoreError> {
-        let proven = *proven;
+    async fn note_proven_time(&self, noted: &NotedTime) -> Result<(), StoreError> {
+        let noted = noted.clone();
+        let proven = noted.proven;
         let work = async move |connection: &mut SqliteConnection| {
             let row =
                 sqlx::query("SELECT max(at) AS at FROM proven_time").fetch_one(&mut *connection).await?;
             let earlier: Option<i64> = row.try_get("at")?;
             sqlx::query("DELETE FROM proven_time").execute(&mut *connection).await?;
-            let insert = "INSERT INTO proven_time (at, claimed_at, stood) VALUES (?1, ?2, ?3)";
+            let insert =
+                "INSERT INTO proven_time (at, claimed_at, stood, boot, uptime) VALUES (?1, ?2, ?3, ?4, ?5)";
             let stood = proven.claim.map_or(0, |claim| claim.stood.as_secs());
             sqlx::query(insert)
                 .bind(proven.at.0.max(earlier.unwrap_or(i64::MIN)))
                 .bind(proven.claim.map(|claim| claim.at.0))
                 .bind(i64::try_from(stood).unwrap_or(i64::MAX))
+                .bind(&noted.boot)
+                .bind(i64::try_from(noted.uptime.as_secs()).unwrap_or(i64::MAX))
                 .execute(&mut *connection)
                 .await?;
             Ok(())
@@ -262,10 +266,10 @@ impl TokenStore for Sqlite {
         self.writer.write(move |connection| Box::pin(async move { work(connection).await })).await
     }
 
-    async fn proven_time(&self) -> Result<Option<ProvenTime>, StoreError> {
+    async fn proven_time(&self) -> Result<Option<NotedTime>, StoreError> {
         in_time(async {
             let row = sqlx::query("SELECT * FROM proven_time").fetch_optional(&self.pool).await?;
-            row.as_ref().map(proven_time).transpose()
+            row.as_ref().map(noted_time).transpose()
         })
         .await
     }
@@ -518,10 +522,15 @@ fn revoked_token(row: &SqliteRow) -> Result<RevokedToken, Failure> {
     })
 }
 
-fn proven_time(row: &SqliteRow) -> Result<ProvenTime, Failure> {
-    let stood = u64::try_from(row.try_get::<i64, _>("stood")?).map_err(|_| StoreError::Unreadable)?;
-    let claim = unix_time(row, "claimed_at")?.map(|at| Claim { at, stood: Duration::from_secs(stood) });
-    Ok(ProvenTime { at: UnixTime(row.try_get("at")?), claim })
+fn noted_time(row: &SqliteRow) -> Result<NotedTime, Failure> {
+    let seconds = |column| {
+        let seconds = u64::try_from(row.try_get::<i64, _>(column)?).map_err(|_| StoreError::Unreadable)?;
+        Ok::<_, Failure>(Duration::from_secs(seconds))
+    };
+    let stood = seconds("stood")?;
+    let claim = unix_time(row, "claimed_at")?.map(|at| Claim { at, stood });
+    let proven = ProvenTime { at: UnixTime(row.try_get("at")?), claim };
+    Ok(NotedTime { proven, boot: row.try_get("boot")?, uptime: seconds("uptime")? })
 }
 
 fn client_not_before(row: &SqliteRow) -> Result<ClientNotBefore, Failure> {

@@ -49,4 +49,8 @@ impl Clock for MovableClock {
         let passed = u64::try_from(self.passed.load(Ordering::SeqCst)).expect("time never falls");
         SystemClock.uptime() + Duration::from_secs(passed)
     }
+
+    fn boot(&self) -> Option<String> {
+        SystemClock.boot()
+    }
 }
