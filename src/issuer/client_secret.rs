@@ -79,7 +79,9 @@ pub fn generate(now: UnixTime, expires_at: Option<UnixTime>) -> (SecretString, S
     let digest = sha256(text.as_bytes());
     let hash = digest.iter().fold(SHA256.to_owned(), |hash, byte| hash + &format!("{byte:02x}"));
     let secret = SecretString::from(text);
-    let stored = stored(&secret, hash, now, expires_at);
+    let characters: Vec<_> = secret.expose_secret().chars().rev().take(4).collect();
+    let last_four = Some(characters.into_iter().rev().collect());
+    let stored = StoredSecret { last_four, ..stored(hash, now, expires_at) };
     (secret, stored)
 }
 
@@ -101,19 +103,18 @@ pub async fn hashed(
         Stored::Sha256(_) => None,
     });
     let salt = salt.unwrap_or_else(random_salt);
-    let hashing = tokio::task::spawn_blocking(move || (argon2id(&secret, &salt), secret));
-    let (digest, secret) = hashing.await.map_err(|_| UnusableSecret::Hashing)?;
+    let hashing = tokio::task::spawn_blocking(move || argon2id(&secret, &salt));
+    let digest = hashing.await.map_err(|_| UnusableSecret::Hashing)?;
     let digest = digest.ok_or(UnusableSecret::Hashing)?;
     let hash = format!("{ARGON2}{}${}", STANDARD_NO_PAD.encode(salt), STANDARD_NO_PAD.encode(digest));
-    Ok(stored(&secret, hash, now, expires_at))
+    Ok(stored(hash, now, expires_at))
 }
 
-fn stored(secret: &SecretString, hash: String, now: UnixTime, expires_at: Option<UnixTime>) -> StoredSecret {
-    let characters = secret.expose_secret().chars().rev().take(4);
+fn stored(hash: String, now: UnixTime, expires_at: Option<UnixTime>) -> StoredSecret {
     StoredSecret {
         secret_id: uuid::Uuid::new_v4().to_string(),
         hash: SecretString::from(hash),
-        last_four: characters.collect::<Vec<_>>().into_iter().rev().collect(),
+        last_four: None,
         created_at: now,
         expires_at,
         last_used_at: None,
@@ -177,7 +178,7 @@ mod tests {
         let bits = text.strip_prefix("m2m_").map(|bits| URL_SAFE_NO_PAD.decode(bits).unwrap());
         assert_eq!(bits.unwrap().len(), 32);
         assert_eq!(parse(stored.hash.expose_secret()), Some(Stored::Sha256(sha256(text.as_bytes()))));
-        assert!(text.ends_with(&stored.last_four) && stored.last_four.len() == 4);
+        assert_eq!(stored.last_four.as_deref(), Some(&text[text.len() - 4..]));
         assert_eq!((stored.created_at, stored.expires_at), (NOW, Some(UnixTime(9))));
         uuid::Uuid::parse_str(&stored.secret_id).unwrap();
         let (other, _) = generate(NOW, None);
@@ -189,6 +190,7 @@ mod tests {
         let secret = |text: &str| SecretString::from(text);
         let one = hashed(secret("sixteen bytes ok"), &[], NOW, None).await.unwrap();
         assert!(one.hash.expose_secret().starts_with("$argon2id$v=19$m=19456,t=2,p=1$"));
+        assert_eq!(one.last_four, None, "they would help to guess it");
         let Some(Stored::Argon2(salt, digest)) = parse(one.hash.expose_secret()) else { panic!("argon2") };
         assert_eq!(argon2id(&secret("sixteen bytes ok"), &salt), Some(digest));
         assert_ne!(argon2id(&secret("sixteen bytes oK"), &salt), Some(digest));

@@ -200,7 +200,7 @@ mod tests {
         let secret = StoredSecret {
             secret_id: "s".to_owned(),
             hash: SecretString::from(hash),
-            last_four: "abcd".to_owned(),
+            last_four: Some("abcd".to_owned()),
             created_at: UnixTime(1),
             expires_at: Some(UnixTime(9)),
             last_used_at: None,

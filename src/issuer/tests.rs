@@ -495,7 +495,7 @@ fn stored_client(id: &str, secret: &str) -> store::StoredClient {
     let secret = store::StoredSecret {
         secret_id: format!("secret of {id}"),
         hash: SecretString::from(format!("sha256:{digest}")),
-        last_four: "abcd".to_owned(),
+        last_four: Some("abcd".to_owned()),
         created_at: UnixTime(NOW),
         expires_at: Some(UnixTime(NOW + 100)),
         last_used_at: None,

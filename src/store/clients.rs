@@ -101,8 +101,9 @@ pub struct StoredSecret {
     pub secret_id: String,
     /// What the secret is compared with, in a form that names its own kind.
     pub hash: SecretString,
-    /// The secret's last four characters, by which people tell secrets apart.
-    pub last_four: String,
+    /// The last four characters of a generated secret, by which people tell secrets apart. None of a supplied one: they would
+    /// help to guess it.
+    pub last_four: Option<String>,
     /// When it was made.
     pub created_at: UnixTime,
     /// From this time on it is refused.

@@ -212,15 +212,21 @@ async fn tidy(
     Note::write_all(rotation, &later).await
 }
 
-/// The id of a secret among all; none when it is not there, or two look like it.
+/// The id of a secret among all; none when it is not there, or two look like it. The end of a secret that somebody chose is
+/// not shown: it can be told only where it is the only one of its kind.
 fn in_use(all: &[Value], secret: &SecretString) -> Option<String> {
-    let is_it = |of: &&Value| {
-        of["last_four"].as_str().is_some_and(|end| end.len() == 4 && secret.expose_secret().ends_with(end))
+    let text = secret.expose_secret();
+    let is_it = |of: &&Value| match of["last_four"].as_str() {
+        Some(end) => end.len() == 4 && text.ends_with(end),
+        None => !text.starts_with(GENERATED),
     };
     let mut found = all.iter().filter(is_it);
     let (only, None) = (found.next()?, found.next()) else { return None };
     only["id"].as_str().map(str::to_owned)
 }
+
+/// By which a secret of the issuer's making is known.
+const GENERATED: &str = "m2m_";
 
 /// Which secret is to be deleted, and when.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -420,6 +426,10 @@ mod tests {
         assert_eq!(of("m2ms_cccc"), None, "either");
         assert_eq!(of("m2ms_eeee"), None, "the issuer knows another");
         assert_eq!(in_use(&[], &"x".into()), None);
+        let supplied = |id: &str| json!({ "id": id });
+        assert_eq!(in_use(&[secret("a", "aaaa"), supplied("b")], &"chosen".into()).as_deref(), Some("b"));
+        assert_eq!(in_use(&[secret("a", "aaaa"), supplied("b")], &"m2m_cccc".into()), None);
+        assert_eq!(in_use(&[supplied("a"), supplied("b")], &"chosen".into()), None, "either");
     }
 
     #[tokio::test]

@@ -68,7 +68,7 @@ pub(super) fn secrets(answer: &Value) -> String {
         let safe = if secret["safe_to_delete"] == true { "yes" } else { "no" };
         vec![
             text(&secret["id"]),
-            format!("…{}", text(&secret["last_four"])),
+            secret["last_four"].as_str().map_or_else(|| "supplied".to_owned(), |end| format!("…{end}")),
             or("created_at", ""),
             or("expires_at", "never"),
             or("last_used_at", "never"),

@@ -300,8 +300,9 @@ pub(super) struct Secret {
     /// This once.
     #[serde(skip_serializing_if = "Option::is_none")]
     client_secret: Option<String>,
-    /// Its last four characters.
-    last_four: String,
+    /// Its last four characters, if it was generated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_four: Option<String>,
     #[schema(format = DateTime)]
     created_at: Option<String>,
     /// From this time on it is refused; null: never.

@@ -179,7 +179,7 @@ mod tests {
         StoredSecret {
             secret_id: id.to_owned(),
             hash: SecretString::from("sha256:00"),
-            last_four: "abcd".to_owned(),
+            last_four: Some("abcd".to_owned()),
             created_at: UnixTime(created),
             expires_at: expires.map(UnixTime),
             last_used_at: used.map(UnixTime),

@@ -215,7 +215,7 @@ async fn insert_secret(
         .bind(&secret.secret_id)
         .bind(client_id)
         .bind(secret.hash.expose_secret())
-        .bind(&secret.last_four)
+        .bind(secret.last_four.as_deref().unwrap_or_default())
         .bind(secret.created_at.0)
         .bind(secret.expires_at.map(|time| time.0))
         .bind(secret.last_used_at.map(|time| time.0))
@@ -241,7 +241,7 @@ fn stored_secret(row: &SqliteRow) -> Result<StoredSecret, Failure> {
     Ok(StoredSecret {
         secret_id: row.try_get("secret_id")?,
         hash: SecretString::from(row.try_get::<String, _>("hash")?),
-        last_four: row.try_get("last_four")?,
+        last_four: Some(row.try_get("last_four")?).filter(|end: &String| !end.is_empty()),
         created_at: UnixTime(row.try_get("created_at")?),
         expires_at: unix_time(row, "expires_at")?,
         last_used_at: unix_time(row, "last_used_at")?,
