@@ -71,7 +71,7 @@ fn record(
 
 /// `GET /oauth/revocations`
 pub(super) async fn revocations(State(issuer): State<Arc<Issuer>>, headers: HeaderMap) -> Response {
-    let list = match issuer.revocation_list() {
+    let list = match issuer.revocation_list().await {
         Ok(list) => list,
         Err(error) => return token_error_answer(error),
     };

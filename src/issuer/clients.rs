@@ -1,6 +1,6 @@
 //! The registered clients: those of the configuration, and those of the store as they were last read.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 
-use super::client::{Client, ExpectedSecret, Secret};
+use super::client::{Authentication, Client, ExpectedSecret, Secret};
 use super::{OpenError, registration};
 use crate::domain::clock::UnixTime;
 use crate::domain::secret::{ExposeSecret, SecretString};
@@ -103,6 +103,13 @@ impl Clients {
     /// Takes one of those that were noted.
     pub(super) fn departed(&self) -> Option<Arc<Client>> {
         self.departed.lock().unwrap_or_else(PoisonError::into_inner).pop()
+    }
+
+    /// The clients that exchange JWTs: their tokens are those of many users.
+    pub(super) fn shared(&self) -> HashSet<String> {
+        let clients = self.configured.load();
+        let exchanges = |client: &&Arc<Client>| matches!(client.authentication, Authentication::Exchange(_));
+        clients.values().filter(exchanges).map(|client| client.id.clone()).collect()
     }
 
     /// How long the tokens of the client of the store live whose tokens live longest.

@@ -73,7 +73,7 @@ impl Issuer {
         let now = self.clock.now();
         let expiries =
             self.expiring_clients().filter_map(|client| Some((client.id.clone(), refused_from(&client)?)));
-        self.revocations.expire(expiries.collect(), now).await;
+        self.revocations.expire(expiries.collect()).await;
         for lapsed in self.lapses.due(self.expiring_clients(), now) {
             if lapsed.was_alive || self.is_open_end(&lapsed).await? {
                 let client_id = lapsed.client.id.as_str();

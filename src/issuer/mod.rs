@@ -174,8 +174,10 @@ impl Issuer {
         clients.longest_lifetime().into_iter().for_each(|lives| keys.expect_tokens_of(lives));
         keys.expect(clients.algorithms());
         keys.reload(revisions.keys, clock.now(), proven).await?;
+        let shared = clients.shared();
         let revocations =
-            revocation::Revocations::open(store.clone(), config.profile, clock.now(), proven).await?;
+            revocation::Revocations::open(store.clone(), config.profile, shared, clock.clone(), proven);
+        let revocations = revocations.await?;
         let read = ArcSwapOption::from_pointee(revisions);
         let client_auth = client_auth::ClientAuth::new(&config, store.clone());
         let issuer = Self {
@@ -247,10 +249,11 @@ impl Issuer {
         self.end_expired_clients().await;
         // Also when nothing was changed: keys come of age, and what has expired is forgotten.
         self.keys.reload(revisions.keys, self.clock.now(), proven).await?;
-        if read.as_deref().is_none_or(|read| read.revocations != revisions.revocations) {
-            self.revocations.reload(self.clock.now(), proven).await?;
+        match step {
+            None => self.revocations.catch_up().await?,
+            Some(_) => self.revocations.reload(proven).await?,
         }
-        self.revocations.forget_expired(self.clock.now(), proven).await;
+        self.revocations.forget_expired(proven).await;
         self.revocations.note_time(self.clock.now()).await;
         self.forgetting.note_when_due().await;
         self.read.store(Some(Arc::new(revisions)));
@@ -369,8 +372,8 @@ impl Issuer {
     ///
     /// # Errors
     /// [`TokenError::Signing`].
-    pub fn revocation_list(&self) -> Result<RevocationList, TokenError> {
-        self.revocations.list(&self.url, self.listed_clients, &self.keys, self.clock.now())
+    pub async fn revocation_list(&self) -> Result<RevocationList, TokenError> {
+        self.revocations.list(&self.url, self.listed_clients, &self.keys).await
     }
 
     /// The registered client that a request names, whether or not it proves to be that client. For the audit line:

@@ -128,12 +128,12 @@ impl Issuer {
     /// # Errors
     /// When the store does not keep it; nothing was changed.
     pub async fn end_tokens(&self, filter: &TokenFilter) -> Result<Ended, StoreError> {
-        self.revocations.end_tokens(filter, self.clock.now(), self.forgetting.time()).await
+        self.revocations.end_tokens(filter, self.forgetting.time()).await
     }
 
     /// Takes over what the store has revoked by itself. When that fails the next reload does it: the store has it.
-    pub(super) async fn learn_revocations(&self, now: UnixTime) {
-        if self.revocations.reload(now, self.forgetting.time()).await.is_err() {
+    pub(super) async fn learn_revocations(&self) {
+        if self.revocations.catch_up().await.is_err() {
             tracing::warn!(
                 "what was just revoked is known to this process only when the store answers again"
             );

@@ -21,7 +21,7 @@ pub(crate) const NOW: i64 = 1_800_000_000;
 pub(crate) const URL: &str = "https://issuer.example/m2m";
 const DEVICES: &str = "https://devices.example";
 
-struct TestClock(AtomicI64);
+pub(crate) struct TestClock(pub(crate) AtomicI64);
 
 impl Clock for TestClock {
     fn now(&self) -> UnixTime {

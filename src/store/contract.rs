@@ -128,7 +128,7 @@ async fn a_client_is_kept_whole_and_changed_only_as_it_was_read() {
         assert!(!store.update_client(&changed, kept, None).await.unwrap(), "it was read before the change");
         let now = store.client("b").await.unwrap().unwrap();
         assert_eq!((now.version, now.document["scope"].as_str()), (2, Some("y")));
-        assert_eq!((now.created_at, now.updated_at, now.secrets.len()), (UnixTime(1), UnixTime(9), 1));
+        assert_eq!((now.created_at, now.updated_at, now.secrets.len()), (UnixTime(1), UnixTime(9), 2));
     }
 }
 

@@ -200,7 +200,7 @@ impl Issuer {
             Rotation::Done => Ok(self.response(signed, Some(successor), &granted, now)),
             Rotation::Unknown => Err(TokenError::InvalidGrant),
             Rotation::Reused => {
-                self.learn_revocations(now).await;
+                self.learn_revocations().await;
                 Err(TokenError::RefreshTokenReused)
             }
         }
@@ -226,7 +226,7 @@ impl Issuer {
         if !deleted? {
             return Ok(None);
         }
-        self.learn_revocations(now).await;
+        self.learn_revocations().await;
         Ok(Some(stored.family_id))
     }
 }

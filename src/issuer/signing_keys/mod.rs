@@ -113,21 +113,18 @@ impl SigningKeys {
         })
     }
 
-    /// Signs claims as a compact JWS with the issuer's own algorithm. `lives`: how long it is good from now on,
-    /// [`Duration::MAX`] without end; the key stays published for so long after it was retired.
+    /// The key that signs now with the issuer's own algorithm, for signing on another thread. `lives`: how long what it signs is
+    /// good, as for [`sign_with`](Self::sign_with).
     ///
     /// # Errors
     /// As [`sign_with`](Self::sign_with).
-    pub(super) fn sign<T: Serialize>(
-        &self,
-        typ: &str,
-        claims: &T,
-        lives: Duration,
-    ) -> Result<SecretString, SigningKeyError> {
-        self.sign_with(self.algorithm, typ, claims, lives)
+    pub(super) fn signing_key(&self, lives: Duration) -> Result<Arc<SigningKey>, SigningKeyError> {
+        self.expect_tokens_of(lives);
+        self.ring.load().signing_with(self.algorithm).cloned().ok_or(SigningKeyError::Unsupported)
     }
 
-    /// The same with a given algorithm.
+    /// Signs claims as a compact JWS with an algorithm. `lives`: how long it is good from now on, [`Duration::MAX`] without end; the
+    /// key stays published for so long after it was retired.
     ///
     /// # Errors
     /// [`SigningKeyError::Unsupported`] while no key of the algorithm is there: [`expect`](Self::expect) announces one;

@@ -92,8 +92,8 @@ impl Ring {
     }
 
     /// The key that signs with an algorithm; `None` while there is none.
-    pub(super) fn signing_with(&self, algorithm: Algorithm) -> Option<&SigningKey> {
-        self.signing.iter().find(|key| key.algorithm() == algorithm).map(Arc::as_ref)
+    pub(super) fn signing_with(&self, algorithm: Algorithm) -> Option<&Arc<SigningKey>> {
+        self.signing.iter().find(|key| key.algorithm() == algorithm)
     }
 
     /// Whether there is a key for each algorithm of a policy. An algorithm that was announced later has none, although

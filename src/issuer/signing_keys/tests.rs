@@ -49,7 +49,10 @@ async fn reload(keys: &SigningKeys, store: &Arc<dyn Store>, now: i64) {
 }
 
 fn sign(keys: &SigningKeys) -> String {
-    keys.sign("at+jwt", &json!({"sub": "x"}), Duration::from_secs(60)).unwrap().expose_secret().to_owned()
+    keys.sign_with(keys.algorithm, "at+jwt", &json!({"sub": "x"}), Duration::from_secs(60))
+        .unwrap()
+        .expose_secret()
+        .to_owned()
 }
 
 fn kid(token: &str) -> String {
@@ -178,7 +181,7 @@ async fn a_key_stays_published_as_long_as_the_longest_token_it_signed() {
         let store = memory().await;
         let client = super::super::Client { access_token_lifetime: configured, ..client("a", "secret") };
         let keys = open_at(&config(vec![client]), &store, NOW).await.unwrap();
-        keys.sign("at+jwt", &json!({}), signed).unwrap();
+        keys.sign_with(keys.algorithm, "at+jwt", &json!({}), signed).unwrap();
         reload(&keys, &store, NOW).await;
         // It is in the store: another process, which knows of no such client, retires it.
         let other = open_at(&config(Vec::new()), &store, NOW).await.unwrap();

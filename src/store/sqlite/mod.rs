@@ -41,6 +41,12 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (7, "owner issuer", include_str!("../../../migrations/sqlite/0007_owner_issuer.sql")),
     (8, "foreign keys", include_str!("../../../migrations/sqlite/0008_foreign_keys.sql")),
     (9, "proven time", include_str!("../../../migrations/sqlite/0009_proven_time.sql")),
+    (10, "revocation revisions", include_str!("../../../migrations/sqlite/0010_revocation_revisions.sql")),
+    (
+        11,
+        "no end of supplied secrets",
+        include_str!("../../../migrations/sqlite/0011_no_end_of_supplied_secrets.sql"),
+    ),
 ];
 
 /// A SQLite database.

@@ -123,6 +123,46 @@ impl TokenStore for Sqlite {
         Ok(Revocations { tokens, clients: clients.await? })
     }
 
+    async fn revocations_since(&self, after: i64) -> Result<(i64, Revocations), StoreError> {
+        in_time(async {
+            // One transaction: what is read is all up to this revision.
+            let mut transaction = self.pool.begin().await?;
+            let revision = sqlx::query("SELECT value FROM revisions WHERE of = 'revocations'");
+            let revision = revision.fetch_one(&mut *transaction).await?.try_get("value")?;
+            let mut revocations = Revocations::default();
+            if revision != after {
+                let tokens = "SELECT * FROM revoked_tokens WHERE revision > ?1 ORDER BY jti";
+                let tokens = sqlx::query(tokens).bind(after).fetch_all(&mut *transaction).await?;
+                revocations.tokens = tokens.iter().map(revoked_token).collect::<Result<_, _>>()?;
+                let clients = "SELECT * FROM client_not_before WHERE revision > ?1 ORDER BY client_id";
+                let clients = sqlx::query(clients).bind(after).fetch_all(&mut *transaction).await?;
+                revocations.clients = clients.iter().map(client_not_before).collect::<Result<_, _>>()?;
+            }
+            transaction.commit().await?;
+            Ok((revision, revocations))
+        })
+        .await
+    }
+
+    async fn count_tokens(
+        &self,
+        client_id: &str,
+        owner: &str,
+        now: UnixTime,
+    ) -> Result<TokenCount, StoreError> {
+        in_time(async {
+            let count = "SELECT count(*) AS kept, count(revoked_at) AS revoked, min(expires_at) AS first_end
+                         FROM tokens WHERE client_id = ?1 AND owner = ?2 AND coalesce(expires_at > ?3, TRUE)";
+            let count = sqlx::query(count).bind(client_id).bind(owner).bind(now.0);
+            let row = count.fetch_one(&self.pool).await?;
+            let number =
+                |column| Ok::<_, Failure>(u64::try_from(row.try_get::<i64, _>(column)?).unwrap_or(0));
+            let first_end = unix_time(&row, "first_end")?;
+            Ok(TokenCount { all: number("kept")?, revoked: number("revoked")?, first_end })
+        })
+        .await
+    }
+
     async fn insert_refresh_token(
         &self,
         token: &RefreshToken,
@@ -332,11 +372,12 @@ pub(super) async fn end_client(
     connection: &mut SqliteConnection,
     end: &ClientNotBefore,
 ) -> Result<(), Failure> {
-    let insert = "INSERT INTO client_not_before (client_id, until, expires_at, revoked_at, mark) VALUES (?1, ?2, ?3, ?4, ?5)
+    let insert = "INSERT INTO client_not_before (client_id, until, expires_at, revoked_at, mark, revision)
+                  VALUES (?1, ?2, ?3, ?4, ?5, (SELECT value + 1 FROM revisions WHERE of = 'revocations'))
                   ON CONFLICT (client_id) DO UPDATE SET
                       revoked_at = CASE WHEN excluded.until > until THEN excluded.revoked_at ELSE revoked_at END,
                       until = max(until, excluded.until), expires_at = max(expires_at, excluded.expires_at),
-                      mark = excluded.mark";
+                      mark = excluded.mark, revision = excluded.revision";
     sqlx::query(insert)
         .bind(&end.client_id)
         .bind(end.until.0)
@@ -456,8 +497,10 @@ async fn revoke_one(connection: &mut SqliteConnection, token: &RevokedToken) -> 
     Ok(())
 }
 
+/// Keeps a revocation under the revision that the counter is raised to by the end of the transaction's write.
 async fn insert_revoked(connection: &mut SqliteConnection, token: &RevokedToken) -> Result<(), Failure> {
-    let insert = "INSERT INTO revoked_tokens (jti, client_id, expires_at, revoked_at) VALUES (?1, ?2, ?3, ?4)
+    let insert = "INSERT INTO revoked_tokens (jti, client_id, expires_at, revoked_at, revision)
+                  VALUES (?1, ?2, ?3, ?4, (SELECT value + 1 FROM revisions WHERE of = 'revocations'))
                   ON CONFLICT (jti) DO NOTHING";
     sqlx::query(insert)
         .bind(&token.jti)

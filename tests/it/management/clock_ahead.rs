@@ -141,7 +141,7 @@ async fn a_clock_that_was_set_is_reported_and_everything_is_read_again() {
     let jti = super::clock::claims(&token)["jti"].as_str().expect("a jti").to_owned();
     let mut database = database(&world.sidecar).await;
     // Without a sign that anything has changed.
-    sqlx::query("INSERT INTO revoked_tokens VALUES (?1, 'meter', unixepoch() + 3600, unixepoch())")
+    sqlx::query("INSERT INTO revoked_tokens (jti, client_id, expires_at, revoked_at) VALUES (?1, 'meter', unixepoch() + 3600, unixepoch())")
         .bind(&jti)
         .execute(&mut database)
         .await
