@@ -311,6 +311,27 @@ async fn an_older_list_never_brings_a_revoked_token_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_second_issuer_that_lags_behind_brings_no_revoked_token_back() {
+    let upstream = Upstream::start();
+    let (authority, sidecar) = with_list("3s", &upstream).await;
+    let token = authority.token().claim("jti", "one").sign();
+    let list = |iat: i64, revision: i64, revoked: &[&str]| {
+        let issuer = authority.issuer();
+        json!({"iss": issuer, "iat": iat, "revision": revision, "revoked": revoked})
+    };
+    authority.publish_list(list(now(), 8, &["one"]));
+    becomes(&sidecar, &token, is(401, "revoked")).await;
+    // Signed later, by one that has read the store before the revocation.
+    authority.publish_list(list(now(), 7, &[]));
+    let seen = authority.fetches(Endpoint::Revocations);
+    authority.wait_for_fetches(Endpoint::Revocations, seen + 2).await;
+    assert_eq!(judge(&sidecar, &token).await, is(401, "revoked"));
+    // Signed earlier, by one that has read more.
+    authority.publish_list(list(now() - 5, 9, &["two"]));
+    becomes(&sidecar, &token, is(200, "-")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_list_that_cannot_be_had_is_503_unless_told_otherwise() {
     let upstream = Upstream::start();
     for behave in

@@ -1,7 +1,7 @@
 //! An issuer's signed list of revoked tokens, fetched again and again.
 //!
-//! A JWT of `typ` `m2m-revocations+jwt`, signed by a key of the issuer, with the claims `iss`, `iat`, `revoked` (a list of
-//! `jti`s) and `not_before` (per client id: tokens whose `iat` is not after this time are revoked). An issuer that does not
+//! A JWT of `typ` `m2m-revocations+jwt`, signed by a key of the issuer, with the claims `iss`, `iat` (when the issuer read its
+//! store), `revision` (how many changes of the store are in the list), `revoked` (a list of `jti`s) and `not_before` (per client id: tokens whose `iat` is not after this time are revoked). An issuer that does not
 //! tell which clients there are has the same in `not_before_sha256`, per SHA-256 of a client id in base64url; `not_before` is
 //! then an empty list, so that a verifier that does not know this form takes no such list for one without ends.
 //! `marked` and `marked_sha256` have exceptions (per client id, or hash of one: tokens with this `mark` in the claim `m2m_after_end` were issued after the end, under a clock that was
@@ -35,8 +35,9 @@ use crate::jose::verify::Jws;
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// The shortest pause between two fetches.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
-/// By how many seconds a list may be older than the one before it: two servers of one issuer sign at different times.
-const REPLICAS_APART: i64 = 30;
+/// By how many seconds a list of a lower revision must be newer than the one before it: then the issuer's store was put back
+/// from a backup. Far more than the clocks of two servers of one issuer differ by, and less than `maxStale` as a rule.
+const RESTORED: i64 = 120;
 /// How often it is looked whether there is a list to fetch at all.
 const IDLE_PAUSE: Duration = Duration::from_secs(5);
 
@@ -45,16 +46,51 @@ const IDLE_PAUSE: Duration = Duration::from_secs(5);
 struct Edition {
     revoked: Arc<Revoked>,
     issued_at: i64,
+    /// How many changes are in it; none in the list of an issuer that does not count them.
+    revision: Option<i64>,
     etag: Option<HeaderValue>,
     /// When the fetch that brought or confirmed it began: what was revoked since then is not in it.
     asked_at: Instant,
+    /// The same by the clock, which goes on while the machine sleeps.
+    asked_at_time: UnixTime,
     /// How old it was then: not new only where an earlier process kept it.
     aged: Duration,
 }
 
 impl Edition {
-    fn age(&self) -> Duration {
-        self.aged + self.asked_at.elapsed()
+    fn age(&self, now: UnixTime) -> Duration {
+        self.aged + self.asked_at.elapsed().max(self.asked_at_time.until(now))
+    }
+
+    /// Whether a list says less than this one. Two servers of one issuer may give different lists: one of them may not have
+    /// read yet what the other has revoked.
+    fn is_newer_than(&self, other: &List, now: UnixTime, skew: Duration) -> bool {
+        match (self.revision, other.revision) {
+            (Some(own), Some(others)) => {
+                others < own && other.issued_at <= self.issued_at.saturating_add(RESTORED)
+            }
+            // A list that was signed in the future was signed before the clocks were set back.
+            _ => UnixTime(self.issued_at) <= now.plus(skew) && other.issued_at < self.issued_at,
+        }
+    }
+}
+
+/// A verified list.
+struct List {
+    revoked: Revoked,
+    issued_at: i64,
+    revision: Option<i64>,
+}
+
+impl List {
+    fn fetched(
+        self,
+        (asked_at, asked_at_time): (Instant, UnixTime),
+        aged: Duration,
+        etag: Option<HeaderValue>,
+    ) -> Edition {
+        let (revoked, issued_at, revision) = (Arc::new(self.revoked), self.issued_at, self.revision);
+        Edition { revoked, issued_at, revision, etag, asked_at, asked_at_time, aged }
     }
 }
 
@@ -69,8 +105,8 @@ struct Known {
 }
 
 impl Known {
-    fn at_most(&self, age: Duration) -> Option<&Edition> {
-        self.edition.as_ref().filter(|edition| edition.age() <= age)
+    fn at_most(&self, age: Duration, now: UnixTime) -> Option<&Edition> {
+        self.edition.as_ref().filter(|edition| edition.age(now) <= age)
     }
 }
 
@@ -89,8 +125,8 @@ struct Written {
 
 impl RevocationList {
     /// How old the list is.
-    pub fn age(&self) -> Option<Duration> {
-        self.known.borrow().edition.as_ref().map(Edition::age)
+    pub fn age(&self, now: UnixTime) -> Option<Duration> {
+        self.known.borrow().edition.as_ref().map(|edition| edition.age(now))
     }
 
     /// Whether the last list that is known, however old, revokes a token.
@@ -118,7 +154,7 @@ impl RevocationList {
         now: UnixTime,
     ) -> Result<(), Reason> {
         let check = |known: &Known, age| {
-            known.at_most(age).map(|edition| facts.check_not_revoked(&edition.revoked, now))
+            known.at_most(age, now).map(|edition| facts.check_not_revoked(&edition.revoked, now))
         };
         let (checked, failing) = {
             let known = self.known.borrow();
@@ -130,7 +166,7 @@ impl RevocationList {
         let mut known = self.known.subscribe();
         self.wanted.notify_one();
         if !failing {
-            let ended = known.wait_for(|known| known.failing || known.at_most(max_age).is_some());
+            let ended = known.wait_for(|known| known.failing || known.at_most(max_age, now).is_some());
             let _ = tokio::time::timeout(LONGEST_WAIT, ended).await;
         }
         let known = self.known.borrow();
@@ -198,7 +234,7 @@ impl RevocationList {
                 );
             }
         };
-        let (revoked, issued_at) = match verify(of, &found.list).await {
+        let list = match verify(of, &found.list).await {
             Ok(verified) => verified,
             Err(why) => {
                 return tracing::warn!(
@@ -209,19 +245,18 @@ impl RevocationList {
             }
         };
         // Only the list is signed, not the note of when it was fetched: it cannot be much younger than its signature.
-        let signed = UnixTime(issued_at).until(now).saturating_sub(of.config.max_age + of.of.clock_skew);
+        let signed = UnixTime(list.issued_at).until(now).saturating_sub(of.config.max_age + of.of.clock_skew);
         let aged = UnixTime(found.asked_at).until(now).max(signed);
-        let (age, revoked) = (aged.as_secs(), Arc::new(revoked));
+        let age = aged.as_secs();
         if aged > of.max_stale() {
-            self.known.send_modify(|known| known.outdated = Some(revoked));
+            self.known.send_modify(|known| known.outdated = Some(Arc::new(list.revoked)));
             return tracing::info!(
                 issuer = of.of.issuer,
                 age,
                 "the kept list of revoked tokens is too old: what it revokes stays refused, what it does not is unknown"
             );
         }
-        let asked_at = Instant::now();
-        let edition = Edition { revoked, issued_at, etag: None, asked_at, aged };
+        let edition = list.fetched((Instant::now(), now), aged, None);
         self.known.send_modify(|known| known.edition = Some(edition));
         tracing::info!(
             issuer = of.of.issuer,
@@ -248,7 +283,8 @@ impl RevocationList {
         {
             return written;
         }
-        let asked_at = of.of.clock.now().minus(edition.age());
+        let now = of.of.clock.now();
+        let asked_at = now.minus(edition.age(now));
         kept.keep(&of.of.issuer, url, asked_at, text).await;
         Written { revoked: edition.revoked.clone(), at: Instant::now() }
     }
@@ -272,28 +308,25 @@ impl RevocationList {
         let answer = http.get(url, headers).await.map_err(|failed| failed.to_string())?;
         match (answer.status, known) {
             (StatusCode::NOT_MODIFIED, Some(known)) if young(&known) => {
-                Ok((Edition { asked_at, aged: Duration::ZERO, ..known }, None))
+                Ok((Edition { asked_at, asked_at_time: now, aged: Duration::ZERO, ..known }, None))
             }
             (StatusCode::OK, known) => {
                 let text = std::str::from_utf8(&answer.body).map_err(|_| "the list is no JWT")?.trim();
-                let (revoked, issued_at) = verify(of, text).await?;
+                let list = verify(of, text).await?;
                 let (oldest, newest) =
                     (now.minus(of.config.max_age + of.of.clock_skew), now.plus(of.of.clock_skew));
-                if UnixTime(issued_at) < oldest {
+                if UnixTime(list.issued_at) < oldest {
                     return Err("the list was signed too long ago".into());
                 }
-                if UnixTime(issued_at) > newest {
+                if UnixTime(list.issued_at) > newest {
                     return Err("the list was signed in the future: compare the clocks".into());
                 }
-                // An old list, kept by someone on the way, would bring revoked tokens back to life. One that was signed in
-                // the future was signed before the clocks were set back.
-                let known = known.filter(|known| UnixTime(known.issued_at) <= newest);
-                if known.is_some_and(|known| issued_at < known.issued_at - REPLICAS_APART) {
+                // It would bring revoked tokens back to life.
+                if known.is_some_and(|known| known.is_newer_than(&list, now, of.of.clock_skew)) {
                     return Err("the list is older than the one before it".into());
                 }
                 let etag = answer.headers.get(ETAG).cloned();
-                let (revoked, aged) = (Arc::new(revoked), Duration::ZERO);
-                Ok((Edition { revoked, issued_at, etag, asked_at, aged }, Some(text.to_owned())))
+                Ok((list.fetched((asked_at, now), Duration::ZERO, etag), Some(text.to_owned())))
             }
             (status, _) => {
                 Err(format!("{}: the authority answered with status {}", place(url), status.as_u16()).into())
@@ -304,7 +337,7 @@ impl RevocationList {
 
 /// Verifies a list as strictly as a token: signed by a key of its issuer, of its own type, so that neither can pose as the
 /// other.
-async fn verify(of: &Revocation, text: &str) -> Result<(Revoked, i64), &'static str> {
+async fn verify(of: &Revocation, text: &str) -> Result<List, &'static str> {
     const UNSIGNED: &str = "the list is not signed by a key of the authority";
     let jws = Jws::parse(text).map_err(|_| "the list is no JWT")?;
     if !jws.typ().is_some_and(|typ| typ.eq_ignore_ascii_case("m2m-revocations+jwt")) {
@@ -339,12 +372,16 @@ fn signed_claims<'j>(jws: &'j Jws<'_>, keys: &KeySet) -> Option<&'j Claims> {
     Some(claims)
 }
 
-fn read(claims: &Claims, issuer: &str) -> Result<(Revoked, i64), &'static str> {
+fn read(claims: &Claims, issuer: &str) -> Result<List, &'static str> {
     const MALFORMED: &str = "the list has a form that is not known";
     if claims.string("iss") != Ok(Some(issuer)) {
         return Err("the list is of another issuer");
     }
     let issued_at = claims.numeric_date("iat").ok().flatten().ok_or(MALFORMED)?;
+    let revision = match claims.get("revision") {
+        None => None,
+        Some(revision) => Some(revision.as_i64().ok_or(MALFORMED)?),
+    };
     let tokens = claims.get("revoked").and_then(Value::as_array).ok_or(MALFORMED)?;
     let tokens = tokens.iter().map(|jti| jti.as_str().map(TokenId::of));
     let tokens: HashSet<TokenId> = tokens.collect::<Option<_>>().ok_or(MALFORMED)?;
@@ -372,7 +409,7 @@ fn read(claims: &Claims, issuer: &str) -> Result<(Revoked, i64), &'static str> {
         let named = ends("not_before", "marked")?.into_iter();
         named.map(|(client, end)| (client.clone(), end)).collect()
     };
-    Ok((Revoked::new(tokens, clients).with_hashed(hashed), issued_at))
+    Ok(List { revoked: Revoked::new(tokens, clients).with_hashed(hashed), issued_at, revision })
 }
 
 fn marked(exception: &Value) -> Option<Marked> {
@@ -385,15 +422,48 @@ mod tests {
     use super::*;
     use crate::domain::revoked::Issued;
 
+    fn list(issued_at: i64, revision: Option<i64>) -> List {
+        List { revoked: Revoked::default(), issued_at, revision }
+    }
+
+    #[tokio::test]
+    async fn a_list_never_gives_way_to_one_that_says_less() {
+        let is_kept = |known: (i64, Option<i64>), other: (i64, Option<i64>)| {
+            let asked = (Instant::now(), UnixTime(1000));
+            let known = list(known.0, known.1).fetched(asked, Duration::ZERO, None);
+            known.is_newer_than(&list(other.0, other.1), UnixTime(1000), Duration::from_secs(60))
+        };
+        // Of another server, which read the store before the last revocation, or signs by a clock that is ahead.
+        assert!(is_kept((1000, Some(8)), (999, Some(7))) && is_kept((1000, Some(8)), (1060, Some(7))));
+        assert!(!is_kept((1000, Some(8)), (990, Some(8))) && !is_kept((1000, Some(8)), (900, Some(9))));
+        assert!(!is_kept((1000, Some(8)), (1121, Some(2))), "the store was put back from a backup");
+        // The clocks were set back since.
+        assert!(is_kept((9000, Some(8)), (1000, Some(7))) && !is_kept((9000, Some(8)), (1000, Some(8))));
+        // An issuer that does not count.
+        assert!(is_kept((1000, None), (999, None)) && !is_kept((1000, None), (1000, None)));
+        assert!(is_kept((1000, None), (999, Some(9))) && is_kept((1000, Some(9)), (999, None)));
+        assert!(!is_kept((9000, None), (1000, None)), "it was signed before the clocks were set back");
+    }
+
+    #[tokio::test]
+    async fn a_list_ages_while_the_machine_sleeps() {
+        let edition =
+            list(1000, None).fetched((Instant::now(), UnixTime(1000)), Duration::from_secs(5), None);
+        assert!(edition.age(UnixTime(1000)) < Duration::from_secs(100));
+        assert_eq!(edition.age(UnixTime(9000)), Duration::from_secs(8005));
+        assert!(edition.age(UnixTime(0)) < Duration::from_secs(100), "the clock was set back");
+    }
+
     #[test]
     fn a_list_of_another_form_is_no_list() {
         let list = |json: &str| read(&Claims::parse(json.as_bytes()).unwrap(), "i");
         assert!(list(r#"{"iss":"i","iat":5,"revoked":[]}"#).is_ok());
-        let (revoked, issued_at) =
-            list(r#"{"iss":"i","iat":5,"revoked":["a"],"not_before":{"c":7,"d":7},
+        let List { revoked, issued_at, revision } =
+            list(r#"{"iss":"i","iat":5,"revision":8,"revoked":["a"],"not_before":{"c":7,"d":7},
                      "marked":{"c":{"mark":"00000000000000ff"},"d":{"mark":"00000000000000ff","not_before":3}}}"#)
             .unwrap();
-        assert_eq!(issued_at, 5);
+        assert_eq!((issued_at, revision), (5, Some(8)));
+        assert_eq!(list(r#"{"iss":"i","iat":5,"revoked":[]}"#).unwrap().revision, None);
         let covers = |jti, client_id, at, mark| {
             let after_end = EndMark::parse(mark);
             let issued = Issued { token: TokenId::of(jti), client_id, at: UnixTime(at), after_end };
@@ -410,7 +480,7 @@ mod tests {
             r#"{{"iss":"i","iat":5,"revoked":["a"],"not_before":[],"not_before_sha256":{{"{c}":7,"{d}":7}},
                  "marked_sha256":{{"{d}":{{"mark":"00000000000000ff","not_before":3}}}}}}"#
         );
-        let (revoked, _) = list(&hashed).unwrap();
+        let List { revoked, .. } = list(&hashed).unwrap();
         let covers = |client_id, at, mark| {
             let (token, after_end) = (TokenId::of("b"), EndMark::parse(mark));
             let issued = Issued { token, client_id: Some(client_id), at: UnixTime(at), after_end };
@@ -432,6 +502,7 @@ mod tests {
             r#"{"iss":"i","iat":5}"#,
             r#"{"iss":"i","iat":5,"revoked":"a"}"#,
             r#"{"iss":"i","iat":5,"revoked":[1]}"#,
+            r#"{"iss":"i","iat":5,"revision":"8","revoked":[]}"#,
             r#"{"iss":"i","iat":5,"revoked":[],"not_before":[]}"#,
             r#"{"iss":"i","iat":5,"revoked":[],"not_before":{"c":"x"}}"#,
             r#"{"iss":"i","iat":5,"revoked":[],"not_before":{"c":7},"marked":[]}"#,

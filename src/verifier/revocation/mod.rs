@@ -202,7 +202,7 @@ impl Revocation {
     #[must_use]
     pub fn age(&self) -> Option<Duration> {
         match self.source() {
-            Source::List(_) => self.list.age(),
+            Source::List(_) => self.list.age(self.of.clock.now()),
             _ => None,
         }
     }
