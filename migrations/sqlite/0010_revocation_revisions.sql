@@ -5,4 +5,4 @@ CREATE INDEX revoked_tokens_by_revision ON revoked_tokens (revision);
 CREATE INDEX client_not_before_by_revision ON client_not_before (revision);
 
 -- An owner's tokens are counted for its quota.
-CREATE INDEX tokens_by_client_and_owner ON tokens (client_id, owner, expires_at, revoked_at);
+CREATE INDEX tokens_by_client_and_owner ON tokens (client_id, owner, owner_issuer, expires_at, revoked_at);

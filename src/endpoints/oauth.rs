@@ -307,7 +307,7 @@ fn token_answer(response: &TokenResponse, profile: Profile) -> Response {
 
 pub(super) fn token_error_answer(error: TokenError) -> Response {
     let mut answer = code_answer(error.code(), &error.to_string());
-    if let TokenError::TooManyFailures { retry_after } = error {
+    if let TokenError::TooManyFailures { retry_after } | TokenError::TooManyTokens { retry_after } = error {
         // RFC 6585 §4. RFC 6749 has no code for it, so it is the one that asks to come back later.
         *answer.status_mut() = StatusCode::TOO_MANY_REQUESTS;
         answer.headers_mut().insert(RETRY_AFTER, retry_after.into());

@@ -176,7 +176,7 @@ impl Policy {
 
     /// Whether a granted token leaves a row in the store.
     pub(super) fn keeps(&self, granted: &Granted) -> bool {
-        self.is_plgd() || granted.token_name().is_some()
+        self.is_plgd() || granted.token_name().is_some() || granted.client().exchanged().is_some()
     }
 
     fn is_plgd(&self) -> bool {

@@ -93,6 +93,14 @@ pub enum TokenError {
         /// When it may be tried again, in seconds.
         retry_after: u16,
     },
+    /// The owner has as many live and revoked tokens of this client as one may have.
+    #[error(
+        "this user has too many tokens that are live or revoked: use one of them, or wait until some expire"
+    )]
+    TooManyTokens {
+        /// When it may be tried again, in seconds.
+        retry_after: u16,
+    },
     /// Too many secrets have to be hashed just now.
     #[error("too many attempts at once: try again")]
     Busy,
@@ -168,6 +176,7 @@ impl TokenError {
             | Self::KeyNotReady
             | Self::StoreUnwritable(_)
             | Self::TooManyFailures { .. }
+            | Self::TooManyTokens { .. }
             | Self::Busy
             | Self::ClientKeysUnavailable => ErrorCode::TemporarilyUnavailable,
             Self::InvalidClient { .. } | Self::InvalidAssertion(_) => ErrorCode::InvalidClient,

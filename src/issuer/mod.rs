@@ -19,6 +19,7 @@ mod grants;
 mod introspection;
 pub mod management;
 pub mod metadata;
+mod quota;
 mod refused;
 pub mod registration;
 mod registry;

@@ -1,7 +1,7 @@
 //! The token registry: what is remembered of issued tokens, how it is found and ended, and when it is forgotten.
 //!
-//! A short-lived JWT of the standard profile leaves no row: what verifies it is its signature. Tokens with a name, and
-//! all of the plgd profile, are kept. Whatever is kept is kept before the answer is given: who has a token can find it.
+//! A short-lived JWT of the standard profile leaves no row: what verifies it is its signature. Tokens with a name, those that
+//! were exchanged for a user's JWT (each user has a quota), and all of the plgd profile are kept. Whatever is kept is kept before the answer is given: who has a token can find it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -62,6 +62,7 @@ impl Issuer {
         if !self.is_live_client(&client.id, now) || !self.clients.get(&client.id).is_some_and(is_still) {
             return Err(TokenError::InvalidClient { basic: false });
         }
+        self.check_quota(granted.client(), now).await?;
         let signed = self.sign(granted, now)?;
         let record = &signed.record;
         let keeps = self.policy.keeps(granted);

@@ -287,7 +287,7 @@ async fn owners_of_the_same_name_are_told_apart_by_their_issuer() {
         assert_eq!(list(&*store, of("https://c", false)).await, [""; 0]);
         let named = TokenFilter { owner: Some(OwnerFilter::Named("1".into())), ..TokenFilter::default() };
         assert_eq!(list(&*store, named).await, ["none", "b", "a"]);
-        let ended = store.end_tokens(&of("https://b", false), UnixTime(50)).await.unwrap();
+        let ended = store.end_tokens(&of("https://b", false), UnixTime(50), UnixTime(50)).await.unwrap();
         assert_eq!(ended.revoked.iter().map(|token| &token.jti).collect::<Vec<_>>(), ["b"]);
     }
 }
@@ -464,14 +464,20 @@ async fn an_owners_tokens_of_a_client_are_counted_until_they_expire() {
             let owner = Some("7".to_owned());
             store.insert_token(&TokenRecord { owner, ..token(jti, client, 1, expires_at) }).await.unwrap();
         }
+        // Another issuer's user of the same name.
+        let other =
+            TokenRecord { owner: Some("7".to_owned()), owner_issuer: None, ..token("6", "a", 1, None) };
+        store.insert_token(&other).await.unwrap();
         store.insert_token(&token("5", "a", 1, None)).await.unwrap();
         store.revoke_token(&revoked("2", "a", 60, 9)).await.unwrap();
-        let count = async |now| store.count_tokens("a", "7", UnixTime(now)).await.unwrap();
+        let owner = ("7", Some("https://idp.example"));
+        let count = async |now| store.count_tokens("a", owner, UnixTime(now)).await.unwrap();
         let of = |all, revoked, end: Option<i64>| TokenCount { all, revoked, first_end: end.map(UnixTime) };
         assert_eq!(count(49).await, of(3, 1, Some(50)));
         assert_eq!(count(50).await, of(2, 1, Some(60)));
         assert_eq!(count(60).await, of(1, 0, None));
-        assert_eq!(store.count_tokens("a", "8", UnixTime(1)).await.unwrap(), TokenCount::default());
+        assert_eq!(store.count_tokens("a", ("7", None), UnixTime(1)).await.unwrap(), of(1, 0, None));
+        assert_eq!(store.count_tokens("a", ("8", None), UnixTime(1)).await.unwrap(), TokenCount::default());
     }
 }
 

@@ -46,6 +46,19 @@ pub trait TokenStore {
     /// What is revoked and need not be forgotten yet at `now`.
     async fn revocations(&self, now: UnixTime) -> Result<Revocations, StoreError>;
 
+    /// What was revoked after the revision `after` of [`Revisions::revocations`](super::Revisions::revocations), with the
+    /// revision up to which that is everything.
+    async fn revocations_since(&self, after: i64) -> Result<(i64, Revocations), StoreError>;
+
+    /// How many kept tokens an owner has of a client that have not expired at a time. The owner is a name, and the issuer that
+    /// gave it.
+    async fn count_tokens(
+        &self,
+        client_id: &str,
+        owner: (&str, Option<&str>),
+        now: UnixTime,
+    ) -> Result<TokenCount, StoreError>;
+
     /// Keeps a refresh token, the first of its family, and with `keep_access` the access token issued with it: both or
     /// none. Of more than [`MAX_FAMILIES`] of its client and owner, those that were not used for longest are deleted; their
     /// access tokens live on. When the access token has ended with its client meanwhile, as for [`insert_token`](Self::insert_token), the

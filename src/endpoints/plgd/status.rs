@@ -40,7 +40,7 @@ impl Code {
         match error {
             // plgd answers so, and its tests want it.
             TokenError::Expiration => Self::Unauthenticated,
-            TokenError::TooManyFailures { .. } => Self::ResourceExhausted,
+            TokenError::TooManyFailures { .. } | TokenError::TooManyTokens { .. } => Self::ResourceExhausted,
             other => match other.code() {
                 ErrorCode::InvalidClient => Self::Unauthenticated,
                 ErrorCode::TemporarilyUnavailable => Self::Unavailable,
@@ -77,7 +77,7 @@ pub(in crate::endpoints) fn token_error_answer(error: TokenError) -> Response {
 }
 
 fn retried_later(mut answer: Response, error: TokenError) -> Response {
-    if let TokenError::TooManyFailures { retry_after } = error {
+    if let TokenError::TooManyFailures { retry_after } | TokenError::TooManyTokens { retry_after } = error {
         answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(retry_after));
     }
     answer

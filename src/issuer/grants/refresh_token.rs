@@ -188,6 +188,7 @@ impl Issuer {
         let stored = self.store.refresh_token(&hash).await?;
         let stored = stored.filter(|stored| stored.client_id == client.registration().id);
         let stored = stored.ok_or(TokenError::InvalidGrant)?;
+        self.check_quota(&client, now).await?;
         let granted = grant(client, request, &stored, &self.policy, now)?;
         let signed = self.sign(&granted, now)?;
         let access = &signed.record;

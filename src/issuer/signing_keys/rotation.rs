@@ -217,7 +217,9 @@ impl Policy {
                 Some(since.filter(|since| *since <= proven.plus(SKEW)).unwrap_or(proven))
             }
             // The configuration was changed back, or no process is left to which it is foreign: that one would have retired it.
-            Some(since) if self.running_since > since.plus(SKEW) || proven > since.plus(FOREIGN).plus(SKEW) => {
+            Some(since)
+                if self.running_since > since.plus(SKEW) || proven > since.plus(FOREIGN).plus(SKEW) =>
+            {
                 None
             }
             since => since,

@@ -147,13 +147,14 @@ impl TokenStore for Sqlite {
     async fn count_tokens(
         &self,
         client_id: &str,
-        owner: &str,
+        (owner, owner_issuer): (&str, Option<&str>),
         now: UnixTime,
     ) -> Result<TokenCount, StoreError> {
         in_time(async {
             let count = "SELECT count(*) AS kept, count(revoked_at) AS revoked, min(expires_at) AS first_end
-                         FROM tokens WHERE client_id = ?1 AND owner = ?2 AND coalesce(expires_at > ?3, TRUE)";
-            let count = sqlx::query(count).bind(client_id).bind(owner).bind(now.0);
+                         FROM tokens WHERE client_id = ?1 AND owner = ?2 AND owner_issuer IS ?3
+                             AND coalesce(expires_at > ?4, TRUE)";
+            let count = sqlx::query(count).bind(client_id).bind(owner).bind(owner_issuer).bind(now.0);
             let row = count.fetch_one(&self.pool).await?;
             let number =
                 |column| Ok::<_, Failure>(u64::try_from(row.try_get::<i64, _>(column)?).unwrap_or(0));

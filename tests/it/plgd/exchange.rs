@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{OWNER, TOKEN, World, claims, ids, jti, remember};
+use super::{OWNER, TOKEN, World, claims, database, ids, jti, remember};
 use crate::support::authority::Authority;
 use crate::support::client::{RawAnswer, post_form};
 use crate::support::now;
@@ -111,4 +111,24 @@ async fn t10_to_t14_an_exchanged_token_is_listed_with_the_claims_it_came_from() 
     let filter = format!("idFilter={by_jwt}&idFilter={dead}");
     assert_eq!(ids(&world.list(&bearer, &filter).await), [by_jwt.as_str()]);
     assert_eq!(world.list(&bearer, &format!("{filter}&includeBlacklisted=true")).await.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_owner_beyond_the_quota_of_a_shared_client_gets_429_and_the_others_go_on() {
+    let world = World::start().await;
+    let mut database = database(&world.sidecar).await;
+    sqlx::query(
+        "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 10000)
+         INSERT INTO tokens (jti, client_id, owner, owner_issuer, subject, scope, audience, issued_at, revoked_at)
+         SELECT 'id-' || i, ?1, '1', ?2, 'a user', '', '[]', 1, 2 FROM n",
+    )
+    .bind(CLIENT)
+    .bind(world.users.issuer())
+    .execute(&mut database)
+    .await
+    .expect("rows");
+    let refused = exchange(&world, CLIENT, &user(&world.users).sign(), &[]).await;
+    assert_eq!((refused.status, &refused.json()["code"]), (429, &json!(8)), "{}", refused.text());
+    assert_eq!(refused.header("retry-after"), Some("3600"), "they never expire");
+    exchanged(&world, &user(&world.users).claim(OWNER, "2").sign(), &[]).await;
 }

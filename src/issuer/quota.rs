@@ -1,0 +1,53 @@
+//! How many tokens one user of a shared client may have: live ones, and revoked ones that have not expired.
+//!
+//! The tokens of a client that exchanges JWTs are those of many users, and every revoked one is named in the list of
+//! revoked tokens. Without a bound one user could fill the list; with a bound per client one user could end the tokens of
+//! all others. So each user has a quota, and gets no further token beyond it.
+
+use std::time::Duration;
+
+use super::access_token::Identity;
+use super::client_auth::AuthenticatedClient;
+use super::{Issuer, Profile, TokenError};
+use crate::domain::clock::UnixTime;
+
+/// How many tokens an owner may have of one client, live and revoked.
+const MOST: u64 = 10_000;
+/// The same in the plgd profile, where tokens may live without end.
+const MOST_PLGD: u64 = 50_000;
+/// How many of them may be revoked ones.
+const MOST_REVOKED: u64 = 1000;
+const MOST_REVOKED_PLGD: u64 = 10_000;
+/// What of it is left when many owners have used up theirs.
+const CROWDED: u64 = 10;
+/// The longest that an owner is told to wait.
+const LONGEST_WAIT: Duration = Duration::from_hours(1);
+
+impl Issuer {
+    /// Whether an owner may have one more token of a shared client. Requests that come at the same moment may exceed the
+    /// quota by their number.
+    ///
+    /// # Errors
+    /// [`TokenError::TooManyTokens`], or when the store does not answer.
+    pub(super) async fn check_quota(
+        &self,
+        client: &AuthenticatedClient,
+        now: UnixTime,
+    ) -> Result<(), TokenError> {
+        let identity = Identity::of(client, &self.policy);
+        let Some(owner) = identity.owner.filter(|_| client.exchanged().is_some()) else { return Ok(()) };
+        let (most, most_revoked) = match self.profile() {
+            Profile::Standard => (MOST, MOST_REVOKED),
+            Profile::Plgd => (MOST_PLGD, MOST_REVOKED_PLGD),
+        };
+        let most_revoked = if self.revocations.is_crowded() { most_revoked / CROWDED } else { most_revoked };
+        let kept =
+            self.store.count_tokens(&client.registration().id, (owner, identity.owner_issuer), now).await?;
+        if kept.all < most && kept.revoked < most_revoked {
+            return Ok(());
+        }
+        let left = kept.first_end.map_or(LONGEST_WAIT, |end| now.until(end).min(LONGEST_WAIT));
+        let retry_after = u16::try_from(left.as_secs()).unwrap_or(u16::MAX).max(1);
+        Err(TokenError::TooManyTokens { retry_after })
+    }
+}
