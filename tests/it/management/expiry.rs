@@ -180,3 +180,29 @@ async fn the_public_list_names_clients_only_when_it_is_told_to() {
     assert!(list["not_before"]["meter"].is_i64() && list["marked"]["meter"].is_object(), "{list}");
     assert!(list.get("not_before_sha256").is_none() && list.get("marked_sha256").is_none(), "{list}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_the_configuration_disables_has_lost_its_tokens_when_the_sidecar_has_started() {
+    let (world, clock) = world().await;
+    let secret = super::CONFIGURED_SECRET;
+    let form = [
+        ("grant_type", "client_credentials"),
+        ("client_id", "configured"),
+        ("client_secret", secret),
+        ("token_name", "kept"),
+    ];
+    let answer = post_form(world.sidecar.address("issuer"), "/oauth/token", &form, &[]).await;
+    let token = answer.json()["access_token"].as_str().expect("a token").to_owned();
+    logs::remember_secret(&token);
+    assert_eq!(world.judge(&token).await, is(200, "-"));
+    let upstream = world.upstream;
+    let builder = world.sidecar.stop_keeping_state().await.clock(clock.clone());
+    let yaml = super::yaml(&upstream).replace("{ id: configured,", "{ id: configured, disabled: true,");
+    let sidecar = super::files(builder).start(&yaml).await;
+    let world = World { upstream, sidecar };
+    // At once, for every verifier, and for the registry.
+    assert_eq!(world.judge(&token).await, is(401, "revoked"));
+    assert!(list(&world).await["not_before"]["configured"].is_i64());
+    assert_eq!(world.get("/tokens?client_id=configured&active=true").await.json()["tokens"], json!([]));
+    assert_eq!(error(&world.token("configured", secret).await), is(401, "invalid_client"));
+}
