@@ -66,7 +66,7 @@ fn stored() -> StoredClient {
         secrets: vec![StoredSecret {
             secret_id: "1".to_owned(),
             hash: format!("sha256:{digest}").into(),
-            last_four: "cret".to_owned(),
+            last_four: Some("cret".to_owned()),
             created_at: now,
             expires_at: None,
             last_used_at: None,

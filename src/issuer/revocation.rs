@@ -25,8 +25,8 @@ use crate::store::tokens as store;
 use crate::store::tokens::Ended;
 use crate::store::{RevokedToken, Store, StoreError};
 use known::{Bounds, Known, client_end, published};
-pub use list::{ListedClients, RevocationList};
 use list::{Content, SignedList};
+pub use list::{ListedClients, RevocationList};
 
 /// A verifier whose clock is behind still takes an expired token for a live one; none allows more than this.
 const LONGEST_SKEW: Duration = Duration::from_mins(10);
@@ -417,7 +417,9 @@ mod tests {
     async fn a_list_says_what_of_the_store_is_in_it() {
         let issuer = open(config(vec![client("a", "s")])).await.unwrap();
         let other = revocations(&issuer.store, 5000).await;
-        let list = async |of: &Revocations| claims(&of.list(issuer.url(), ListedClients::Hashed, &issuer.keys).await.unwrap());
+        let list = async |of: &Revocations| {
+            claims(&of.list(issuer.url(), ListedClients::Hashed, &issuer.keys).await.unwrap())
+        };
         assert_eq!(list(&other).await["revision"], 0);
         issuer.revocations.revoke(revocable(token(1, i64::MAX))).await.unwrap();
         let newer = list(&issuer.revocations).await;
@@ -438,8 +440,10 @@ mod tests {
         let store = issuer.store.clone();
         let revocations = Revocations::open(store, Profile::Standard, shared, clock.clone(), UnixTime(1000));
         let revocations = revocations.await.unwrap();
-        let iat =
-            async || claims(&revocations.list(issuer.url(), ListedClients::Hashed, &issuer.keys).await.unwrap())["iat"].clone();
+        let iat = async || {
+            claims(&revocations.list(issuer.url(), ListedClients::Hashed, &issuer.keys).await.unwrap())["iat"]
+                .clone()
+        };
         clock.0.store(1020, Ordering::Relaxed);
         assert_eq!(iat().await, 1000);
         revocations.catch_up().await.unwrap();

@@ -651,7 +651,7 @@ async fn a_client_has_so_many_families_of_refresh_tokens_for_each_owner_and_the_
         assert!(lives(&used).await && lives(&unused).await);
         let successor = numbered(6, "used", ann.clone(), 1000);
         let (now, grace) = (UnixTime(30), Duration::from_secs(30));
-        let rotated = store.rotate_refresh_token(&used, &successor, None, now, grace).await.unwrap();
+        let rotated = store.rotate_refresh_token(&used, &successor, None, (now, now), grace).await.unwrap();
         assert_eq!(rotated, Rotation::Done);
         insert(7, "one more", &ann, 1000).await;
         assert!(!lives(&unused).await, "nobody used it for longest");
@@ -670,7 +670,10 @@ async fn of_a_familys_used_tokens_only_the_last_are_kept_when_their_access_token
         let rotate = async |number: usize, now: i64| {
             let (hash, grace) = (token(number).hash, Duration::from_secs(30));
             let successor = token(number + 1);
-            store.rotate_refresh_token(&hash, &successor, None, UnixTime(now), grace).await.unwrap()
+            store
+                .rotate_refresh_token(&hash, &successor, None, (UnixTime(now), UnixTime(now)), grace)
+                .await
+                .unwrap()
         };
         let most = usize::try_from(MAX_USED).unwrap();
         for number in 0..most + 20 {
