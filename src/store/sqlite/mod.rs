@@ -3,6 +3,7 @@
 mod clients;
 pub(super) mod copy;
 mod keys;
+mod refresh_tokens;
 mod tokens;
 mod writer;
 
