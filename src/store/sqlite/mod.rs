@@ -344,6 +344,32 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_ends_of_supplied_secrets_go_and_a_store_that_was_used_has_a_proven_time() {
+        let pool = SqlitePool::connect("sqlite::memory:").await.unwrap();
+        let mut connection = pool.acquire().await.unwrap();
+        let run = async |connection: &mut SqliteConnection, versions: std::ops::Range<i64>| {
+            for (_, _, sql) in MIGRATIONS.iter().filter(|(version, ..)| versions.contains(version)) {
+                sqlx::raw_sql(*sql).execute(&mut *connection).await.unwrap();
+            }
+        };
+        run(&mut *connection, 1..9).await;
+        let rows = "INSERT INTO clients VALUES ('c', '{}', 1, 1, 1);
+             INSERT INTO client_secrets (secret_id, client_id, hash, last_four, created_at)
+             VALUES ('made', 'c', 'sha256:00', 'abcd', 1), ('chosen', 'c', '$argon2id$v=19$x', '4242', 1);
+             UPDATE signed_until SET at = 1800003600";
+        sqlx::raw_sql(rows).execute(&mut *connection).await.unwrap();
+        run(&mut *connection, 9..12).await;
+        let ends = "SELECT group_concat(last_four, ',' ORDER BY secret_id) FROM client_secrets";
+        let ends: String = sqlx::query_scalar(ends).fetch_one(&mut *connection).await.unwrap();
+        assert_eq!(ends, ",abcd");
+        let proven = sqlx::query("SELECT * FROM proven_time").fetch_one(&mut *connection).await.unwrap();
+        assert_eq!(
+            (proven.get::<i64, _>("at"), proven.get::<Option<i64>, _>("claimed_at")),
+            (1_800_000_000, None)
+        );
+    }
+
+    #[tokio::test]
     async fn keys_of_the_first_version_are_taken_over_and_assumed_to_have_signed_what_lives_longest() {
         let pool = SqlitePool::connect("sqlite::memory:").await.unwrap();
         let mut connection = pool.acquire().await.unwrap();
