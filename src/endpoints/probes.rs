@@ -22,7 +22,8 @@ struct Probes {
     hosts: Arc<[String]>,
 }
 
-/// The probes' router. `hosts` are those by which the metrics may be called beside IP addresses and names without a dot.
+/// The probes' router. `hosts` are those by which the metrics may be called beside IP addresses and private
+/// names.
 pub fn router(metrics: Arc<Metrics>, readiness: Readiness, hosts: Vec<String>) -> Router {
     Router::new()
         // Some load balancers ask with OPTIONS.
@@ -46,7 +47,7 @@ async fn readyz(State(probes): State<Probes>) -> impl IntoResponse {
 
 async fn scrape(State(probes): State<Probes>, headers: HeaderMap) -> Response {
     if !probes.may_be_called(&headers) {
-        let text = "call it by an IP address, a name without a dot, or a host of `probes.hosts`";
+        let text = "call it by an IP address, a private name (`sidecar`, `sidecar.team.svc`), or a host of `probes.hosts`";
         return error_answer(StatusCode::FORBIDDEN, "access_denied", text);
     }
     let format = "application/openmetrics-text; version=1.0.0; charset=utf-8";

@@ -27,6 +27,7 @@ use pingora::protocols::{
     GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest,
     UniqueID, UniqueIDType,
 };
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufWriter, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
@@ -274,8 +275,8 @@ impl Connection {
         let before = buf.filled().len();
         loop {
             let phase = self.state.seat.phase();
-            let begun = phase != AWAITING_HEAD;
-            if phase == DISMISSED {
+            let begun = phase != AWAITING_HEAD && phase != DISMISSED;
+            if phase == DISMISSED && !self.stays() {
                 return Poll::Ready(Ok(()));
             }
             let Poll::Ready(read) = self.poll_next_bytes(cx, buf) else {
@@ -319,9 +320,21 @@ impl Connection {
         }
     }
 
+    /// Whether a connection that is to end for another one has a request in the socket's buffer, which only was not read yet.
+    fn stays(&self) -> bool {
+        let no_byte_is_read = self.first_byte.is_some() || self.framing.is_ended();
+        let mut byte = [std::mem::MaybeUninit::uninit()];
+        let stays = no_byte_is_read
+            && SockRef::from(self.io.get_ref()).peek(&mut byte).is_ok_and(|waiting| waiting > 0);
+        if stays {
+            self.state.seat.stays();
+        }
+        stays
+    }
+
     /// Waits for a head, or for the rest of one. A connection that ends here ends as if the client had closed it.
     fn poll_wait_for_head(&mut self, cx: &mut Context<'_>, begun: bool) -> Poll<io::Result<()>> {
-        if self.state.seat.is_dismissed(cx.waker()) {
+        if self.state.seat.is_dismissed(cx.waker()) && !self.stays() {
             return Poll::Ready(Ok(()));
         }
         let end = match self.first_byte {
@@ -426,6 +439,11 @@ impl Connection {
             self.answer_deadline.restart(&self.state.answer);
             return written;
         }
+        // No request is under way, and another connection waits for this one's seat.
+        let seat = &self.state.seat;
+        if seat.phase() != HEAD_READ && seat.is_dismissed(cx.waker()) {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
         let wait = self.state.timeouts().write;
         let deadline = self.write_deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(wait)));
         ready!(deadline.as_mut().poll(cx));
@@ -491,10 +509,11 @@ impl AsyncWrite for Connection {
         this.state.request_is_over();
         // No request was under way, and another connection waits for this one's seat.
         if this.state.seat.is_dismissed(cx.waker()) {
-            return match this.is_shut_down {
-                true => Poll::Ready(Ok(())),
-                false => Pin::new(&mut this.io).poll_shutdown(cx),
-            };
+            if !this.is_shut_down {
+                // It takes no time: a client that does not read must not keep the seat.
+                let _ = Pin::new(&mut this.io).poll_shutdown(cx);
+            }
+            return Poll::Ready(Ok(()));
         }
         // What was held back is no longer a request.
         let unread = if this.held.is_empty() { this.framing.unread() } else { Unread::Unknown };
@@ -577,6 +596,30 @@ mod tests {
         assert_eq!(began.elapsed().as_secs(), 10);
     }
 
+    /// A flood of new connections must not end those whose request has come and was only not read yet.
+    #[tokio::test]
+    async fn a_request_that_waits_in_the_socket_is_served_although_its_connection_was_to_end() {
+        let (mut connection, mut client) = connected().await;
+        let head = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+        client.write_all(head).await.unwrap();
+        assert!(connection.state.seat.dismiss());
+        let mut read = [0; 64];
+        let length = connection.read(&mut read).await.unwrap();
+        assert_eq!(&read[..length], head);
+        // One that has sent nothing ends.
+        let (mut silent, _client) = connected().await;
+        assert!(silent.state.seat.dismiss());
+        assert_eq!(silent.read(&mut read).await.unwrap(), 0);
+        // And one that has sent the beginning of a head, however much of it follows.
+        let (mut slow, mut client) = connected().await;
+        client.write_all(b"GET / HT").await.unwrap();
+        let reading = tokio::time::timeout(Duration::from_millis(50), slow.read(&mut read));
+        assert!(reading.await.is_err());
+        assert!(slow.state.seat.dismiss());
+        client.write_all(b"TP/1.1").await.unwrap();
+        assert_eq!(slow.read(&mut read).await.unwrap(), 0);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_head_has_ten_seconds_from_its_first_byte() {
         let (mut connection, mut client) = connected().await;
@@ -585,5 +628,28 @@ mod tests {
         connection.read(&mut [0; 64]).await.unwrap_err();
         assert!((10..20).contains(&began.elapsed().as_secs()));
         assert_eq!(state.refused().unwrap().reason, Reason::HeadTimeout);
+    }
+
+    /// Its last answer fills the system's buffer, so that the refusal of the next head cannot be sent.
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_whose_client_does_not_read_ends_at_once_when_its_seat_is_wanted() {
+        let (mut connection, mut client) = connected().await;
+        let socket = connection.io.get_ref();
+        socket.writable().await.unwrap();
+        while socket.try_write(&[0; 64 * 1024]).is_ok() {}
+        client.write_all(b"no head\r\n\r\n").await.unwrap();
+        connection.read(&mut [0; 64]).await.unwrap_err();
+        let (state, began) = (connection.state(), Instant::now());
+        let flushing = tokio::spawn(async move {
+            let flushed = connection.flush().await;
+            let _ = AsyncWriteExt::shutdown(&mut connection).await;
+            flushed
+        });
+        tokio::task::yield_now().await;
+        assert!(state.seat.dismiss());
+        let flushed = tokio::time::timeout(Duration::from_secs(1), flushing).await.unwrap().unwrap();
+        assert_eq!(flushed.unwrap_err().kind(), io::ErrorKind::ConnectionAborted);
+        assert_eq!(began.elapsed(), Duration::ZERO);
+        drop(client);
     }
 }

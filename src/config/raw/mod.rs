@@ -226,7 +226,8 @@ pub(super) struct Probes {
     /// How many client connections it holds.
     #[serde(default)]
     pub max_connections: MaxConnections,
-    /// Values of `Host` by which `/metrics` may be called beside IP addresses and names without a dot, against DNS rebinding.
+    /// Values of `Host` by which `/metrics` may be called, against DNS rebinding; beside IP addresses, names without a dot, and names that
+    /// public DNS does not have: those that end with `.svc`, `.local`, `.internal`, `.localhost` or `.test`.
     #[serde(default)]
     pub hosts: Vec<HostValue>,
 }

@@ -408,6 +408,15 @@ impl Admitted {
         }
     }
 
+    /// Takes a dismissal back: a request is waiting to be read. Another connection gives way.
+    pub fn stays(&self) {
+        self.seat.since.store(self.admission.now(), Ordering::SeqCst);
+        if self.seat.advance(DISMISSED, AWAITING_HEAD) {
+            self.admission.list(&self.seat);
+            self.admission.freed.notify_waiters();
+        }
+    }
+
     /// Pingora has parsed the head.
     pub fn is_read(&self) {
         let enter = |now| (now != DISMISSED).then_some(HEAD_READ);

@@ -64,5 +64,5 @@ inbound:
     for connection in connections.iter_mut().step_by(97) {
         ask(connection).await;
     }
-    assert_eq!(process.lines_with("maxConnections").len(), 0, "none had to give way");
+    assert_eq!(process.lines_with("`maxConnections` is reached").len(), 0, "none had to give way");
 }
