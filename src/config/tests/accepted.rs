@@ -1,9 +1,9 @@
-//! What is accepted, what arrives, and what is warned of.
+//! What is accepted, and what arrives.
 
 use std::path::Path;
 use std::time::Duration;
 
-use super::{Files, SMALL, assert_problem, chmod, config, problems, small, small_but, small_with, warnings};
+use super::{Files, SMALL, assert_problem, config, problems, small, small_but, small_with, warnings};
 use crate::config::{IssuerRole, Shutdown};
 use crate::domain::clock::UnixTime;
 use crate::domain::listen::Listen;
@@ -256,18 +256,6 @@ fn what_rules_and_limits_say_arrives() {
 }
 
 #[test]
-fn a_rule_that_never_decides_is_warned_of() {
-    let rules = "      - { paths: [\"/a/**\"] }\n      - { paths: [/b] }\n      - { paths: [/b, /a/c], methods: [GET] }\n";
-    let found = warnings(&small_but("      - paths: [\"/**\"]\n", rules));
-    let [warning] = found.as_slice() else { panic!("{found:?}") };
-    assert!(
-        warning.contains("inbound[0].rules[2]")
-            && warning.contains("by inbound[0].rules[0], inbound[0].rules[1]"),
-        "{warning}"
-    );
-}
-
-#[test]
 fn credentials_and_outbound_listeners_arrive() {
     let config = config(FULL);
     let [hub, other] = config.credentials.as_slice() else { panic!() };
@@ -396,19 +384,6 @@ fn keys_are_rotated_every_30_days_or_as_it_says_or_never() {
 }
 
 #[test]
-fn who_wants_a_configured_key_rotated_is_warned_and_who_says_nothing_is_not() {
-    let with = |rest: &str| {
-        let lines = format!("  signing: {{ privateKeyFile: \"${{DIR}}/key.pem\"{rest} }}\n");
-        warnings(&small_with("issuer", &lines))
-    };
-    assert!(with("").is_empty());
-    assert!(with(", rotateEvery: 0s").is_empty());
-    let warnings = with(", rotateEvery: 30d");
-    assert_eq!(warnings.len(), 1);
-    assert!(warnings[0].contains("issuer.signing.rotateEvery: a key of your own"), "{warnings:?}");
-}
-
-#[test]
 fn a_secret_beside_a_way_to_show_a_jwt_is_never_used() {
     let text = small_with(
         "issuer",
@@ -418,120 +393,6 @@ fn a_secret_beside_a_way_to_show_a_jwt_is_never_used() {
     assert!(warnings.iter().any(|it| it.contains("clients[0].secretFile: never used")), "{warnings:?}");
     let issuer = config(&text).issuer.unwrap().issuer;
     assert!(issuer.clients[0].secrets.is_empty());
-}
-
-#[test]
-fn rules_over_issuer_endpoints_are_a_warning() {
-    let answered = |pattern: &str| {
-        let text =
-            small_but("audiences: any", "audiences: any\n    issuer: true").replace("\"/**\"", pattern);
-        warnings(&text)
-    };
-    for pattern in
-        ["\"/**\"", "/oauth/*", "/oauth/token/", "\"/.well-known/**\"", "/*/jwks.json", "\"/oauth/token/**\""]
-    {
-        let warnings = answered(pattern);
-        assert_eq!(warnings.len(), 1, "{pattern}");
-        assert!(warnings[0].contains("inbound[0].rules[0].paths[0]: the issuer answers `/"), "{warnings:?}");
-    }
-    for pattern in ["\"/api/**\"", "/", "/*", "/oauth", "/oauth/tokens", "/oauth/token/x"] {
-        assert!(answered(pattern).is_empty(), "{pattern}");
-    }
-    assert!(warnings(&small()).is_empty());
-}
-
-#[test]
-fn a_strict_rule_before_a_wider_weaker_one_is_warned_of_until_the_letter_case_is_said() {
-    let warned = |case: &str, rules: &str| {
-        let text = small_but("    rules:\n      - paths: [\"/**\"]\n", &format!("{case}    rules:\n{rules}"));
-        warnings(&text)
-    };
-    let rules =
-        "      - { paths: [\"/admin/**\"], scopes: [admin] }\n      - { paths: [\"/**\"], scopes: [read] }\n";
-    let found = warned("", rules);
-    let [warning] = found.as_slice() else { panic!("{found:?}") };
-    assert!(
-        warning.contains("inbound[0].rules[0]: inbound[0].rules[1] is wider") && warning.contains("pathCase"),
-        "{warning}"
-    );
-    for case in ["sensitive", "insensitive"] {
-        assert!(warned(&format!("    pathCase: {case}\n"), rules).is_empty(), "{case}");
-    }
-    let stricter = "      - { paths: [\"/info/**\"] }\n      - { paths: [\"/**\"], scopes: [read] }\n";
-    assert!(warned("", stricter).is_empty());
-    let two_cases = "      - { paths: [\"/a/**\"] }\n      - { paths: [/A/x] }\n";
-    let found = warned("", two_cases);
-    let [warning] = found.as_slice() else { panic!("{found:?}") };
-    assert!(
-        warning.contains("rules[1]: this rule never decides") && warning.contains("pathCase: sensitive"),
-        "{warning}"
-    );
-    assert!(warned("    pathCase: sensitive\n", two_cases).is_empty());
-}
-
-#[test]
-fn a_service_that_is_called_by_a_name_is_advised_to_get_its_own_host() {
-    let warned = |upstream: &str, more: &str| {
-        let to = format!("upstream: {upstream}\n{more}    authorities: [self]");
-        warnings(&small_but("upstream: http://127.0.0.1:9\n    authorities: [self]", &to))
-    };
-    let found = warned("http://shared.internal:8080", "");
-    let [warning] = found.as_slice() else { panic!("{found:?}") };
-    assert!(warning.contains("inbound[0].upstream") && warning.contains("preserveHost: false"), "{warning}");
-    for said in ["true", "false"] {
-        assert!(warned("http://shared.internal:8080", &format!("    preserveHost: {said}\n")).is_empty());
-    }
-    for upstream in ["http://localhost:9", "http://10.0.0.5:9", "http://[::1]:9"] {
-        assert!(warned(upstream, "").is_empty(), "{upstream}");
-    }
-}
-
-#[test]
-#[rustfmt::skip]
-fn what_hardly_ever_works_is_a_warning() {
-    for (from, to, message) in [
-        ("self: { ", "self: { jwksUri: \"http://127.0.0.1/k\", issuer: \"https://a/protocol/openid-connect/certs\" } #", "looks like the URL of a key set"),
-        ("audiences: any", "audiences: [\"https://*.example\"]", "`*` stands for no other text"),
-        ("- paths: [\"/**\"]", "- { paths: [/a], scopes: [\"devices:*\"] }", "`*` stands for no other text"),
-        ("- paths: [\"/**\"]", "- { paths: [/a], anyScope: [\"*\"] }", "`*` stands for no other text"),
-        ("- paths: [\"/**\"]", "- { paths: [/a], claims: { tenant: \"*\" } }", "`*` stands for no other text"),
-        ("- paths: [\"/**\"]", "- { paths: [/a], methods: [TRACE] }", "refuse TRACE with 405"),
-        ("audiences: any", "audiences: any\n    identityHeaders: { sub: subject }", "the right way round?"),
-        ("credential: hub", "credential: hub\n    prefix: Bearer", "without a space"),
-    ] {
-        let found = warnings(&small_but(from, to));
-        assert!(found.iter().any(|warning| warning.contains(message)), "{message}: {found:?}");
-    }
-}
-
-#[test]
-fn claims_that_are_never_inserted_and_slashes_that_differ_are_warnings() {
-    let client =
-        "  clients: [{ id: a, secretFile: \"${DIR}/secret\", insertTokenClaims: { sub: x, ok: y } }]\n";
-    assert!(warnings(&small_with("issuer", client))[0].contains("insertTokenClaims.sub"));
-    let slash = small_but("issuer: \"http://127.0.0.1:8080\"", "issuer: \"http://127.0.0.1:8080/\"");
-    assert!(warnings(&slash)[0].contains("authorities.self.issuer: differs from `issuer.url`"));
-}
-
-#[test]
-fn keys_that_come_over_plain_http_from_elsewhere_are_a_warning() {
-    let with = |lines: &str| warnings(&small_with("authorities", lines));
-    for lines in [
-        "  far: { issuer: \"http://id.example\" }\n",
-        "  far: { issuer: x, jwksUri: \"http://id.example/keys\" }\n",
-    ] {
-        let warnings = with(lines);
-        assert_eq!(warnings.len(), 1, "{lines}");
-        assert!(
-            warnings[0].contains("authorities.far.") && warnings[0].contains("plain http"),
-            "{warnings:?}"
-        );
-    }
-    for lines in
-        ["  near: { issuer: \"http://localhost:1\" }\n", "  far: { issuer: \"https://id.example\" }\n"]
-    {
-        assert!(with(lines).is_empty(), "{lines}");
-    }
 }
 
 #[test]
@@ -564,44 +425,6 @@ fn tokens_of_plgd_that_never_expire_are_accepted_when_somebody_can_end_them() {
     let text = small_but("self: { ", "self: { requireExpiry: false, profile: plgd, ");
     let authority = &config(&text).authorities[0];
     assert!(!authority.require_expiry && authority.profile == Profile::Plgd);
-}
-
-#[test]
-fn a_listener_with_several_authorities_tells_the_service_whose_user_it_sees_or_is_warned_of() {
-    let others = "  other: { issuer: \"https://other.example\" }\n";
-    let text = |headers: &str| {
-        small_with("authorities", others).replace("[self]\n", &format!("[self, other]\n{headers}"))
-    };
-    let names = |text: &str| {
-        let headers = config(text).inbound.remove(0).identity_headers;
-        headers.iter().map(ToString::to_string).collect::<Vec<_>>()
-    };
-    assert_eq!(names(&small()), ["x-m2m-client-id", "x-m2m-scope", "x-m2m-subject"]);
-    assert_eq!(names(&text("")), ["x-m2m-client-id", "x-m2m-issuer", "x-m2m-scope", "x-m2m-subject"]);
-    assert_eq!(warnings(&text("")), [""; 0]);
-    assert_eq!(warnings(&text("    identityHeaders: { x-user: sub, x-from: iss }\n")), [""; 0]);
-    for headers in ["{}", "{ x-user: sub }"] {
-        let warnings = warnings(&text(&format!("    identityHeaders: {headers}\n")));
-        assert!(warnings.len() == 1 && warnings[0].contains("x-m2m-issuer: iss"), "{warnings:?}");
-    }
-}
-
-#[test]
-fn a_secret_that_others_can_read_is_warned_of_with_the_command_that_mends_it() {
-    let files = Files::new();
-    let text = small_with("issuer", "  clients: [{ id: a, secretFile: \"${DIR}/secret\" }]\n");
-    let secret = files.0.path().join("secret");
-    for (mode, count) in [(0o600, 0), (0o640, 0), (0o440, 0), (0o644, 2), (0o604, 2)] {
-        chmod(&secret, mode);
-        let warnings: Vec<_> = files.parse(&text).unwrap().warnings.iter().map(ToString::to_string).collect();
-        assert_eq!(warnings.len(), count, "{mode:o} {warnings:?}");
-        assert!(warnings.iter().all(|it| it.contains("`chmod o-r ")), "{warnings:?}");
-    }
-    // As Kubernetes mounts it: a link to a link. What it leads to counts.
-    chmod(&secret, 0o440);
-    std::fs::rename(&secret, files.0.path().join("data")).unwrap();
-    std::os::unix::fs::symlink("data", &secret).unwrap();
-    assert_eq!(files.parse(&text).unwrap().warnings.len(), 0);
 }
 
 #[test]
