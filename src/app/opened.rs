@@ -57,7 +57,7 @@ pub(super) async fn open_store(config: &Config) -> Result<Arc<dyn Store>, StartE
     Ok(store)
 }
 
-/// Whether nobody else can have written the database, nor what SQLite reads into it from the files beside it.
+/// Checks that no other user can have written the database, or the files beside it that SQLite reads into it.
 fn check_files(database: &Path) -> Result<(), Unusable> {
     let trusted = Trusted::ourselves();
     for suffix in ["", "-wal", "-shm", "-journal"] {
@@ -68,7 +68,7 @@ fn check_files(database: &Path) -> Result<(), Unusable> {
     Ok(())
 }
 
-/// Whether nobody else can have put files into the state directory, where it is there and used.
+/// Checks that no other user can have put files into the state directory, if it exists and is used.
 ///
 /// # Errors
 /// What is wrong with it.

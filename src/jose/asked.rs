@@ -24,11 +24,11 @@ pub(super) struct Asked(Mutex<Questions>);
 struct Questions {
     /// Those of the last minute, the oldest first: the digest of a key id, or of a token without one.
     lately: VecDeque<([u8; 32], Instant)>,
-    /// When the fetches that questions have caused are paid off.
+    /// Until when the fetches that questions have caused count against the allowance.
     paid: Option<Instant>,
 }
 
-/// What comes of a question.
+/// The result of a question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Question {
     /// The authority may be asked.

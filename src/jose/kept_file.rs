@@ -1,8 +1,8 @@
-//! A small private file of our own: read only when nobody else can have written it, and replaced as a whole, so that a kill
+//! A small private file of our own: read only when no other user can have written it, and replaced as a whole, so that a kill
 //! at any moment leaves the old or the new content.
 //!
-//! What we keep decides who is let in, so a file is believed only when it is an ordinary file of ours or of root that nobody
-//! else may write, in a directory of which the same holds. Files that the configuration names are the operator's business:
+//! What we keep decides who is let in, so a file is believed only when it is an ordinary file of ours or of root that no
+//! other user may write, in a directory of which the same holds. Files that the configuration names are the operator's business:
 //! Kubernetes mounts them as links.
 
 use std::fs::{self, File, OpenOptions};
@@ -31,7 +31,7 @@ pub struct Unusable {
 enum Fault {
     #[error("cannot be read: {0}")]
     Unreadable(io::Error),
-    #[error("is a link, which may lead to a file of somebody else")]
+    #[error("is a link, which may lead to another user's file")]
     Link,
     #[error("is no ordinary file")]
     NotAFile,

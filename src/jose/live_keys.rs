@@ -141,7 +141,7 @@ pub struct LiveKeys {
     max_stale: Duration,
     /// Keys that are set from inside the process never go stale and are never fetched.
     in_process: bool,
-    /// They were fetched by [`fetch_once`](Self::fetch_once), and nobody fetches them again.
+    /// They were fetched by [`fetch_once`](Self::fetch_once), and are not fetched again.
     only_once: AtomicBool,
 }
 
@@ -375,8 +375,8 @@ impl LiveKeys {
         lifetime.min(self.max_stale).mul_f64(0.8 - 0.1 * fastrand::f64())
     }
 
-    /// Until the next fetch is due, would bring something new, or is wanted: [`renew`](Self::renew) sees to it that this is
-    /// not too often.
+    /// Until the next fetch is due, would bring something new, or is wanted: [`renew`](Self::renew) limits how often
+    /// that is.
     async fn wait_for_next(&self, source: &Source, due: Instant) {
         tokio::select! {
             () = tokio::time::sleep_until(due) => {}
@@ -520,7 +520,7 @@ mod tests {
             assert!(asked.iter().all(|renewal| *renewal == Renewal::Current));
             assert_eq!(began.elapsed(), Duration::from_millis(300), "all of them waited for the one fetch");
             assert_eq!(script.fetches(), before + 1, "round {round}");
-            // Who asks for the same again has his answer.
+            // The same question has its answer.
             assert_eq!(keys.renew(&missing).await, Renewal::Current);
         }
         for _ in 0..3 {

@@ -18,7 +18,7 @@ const IMITATED: &[&str] = &["content-length", "transfer-encoding", "proxy-author
 const OVERRIDES: &[&str] =
     &["x-original-url", "x-rewrite-url", "x-http-method-override", "x-http-method", "x-method-override"];
 
-/// How grpc-gateway is told to hand a header on as gRPC metadata of the name that follows.
+/// The prefix by which grpc-gateway passes a header on as gRPC metadata of the name that follows.
 const GRPC_METADATA: &str = "grpc-metadata-";
 
 /// Headers by which other proxies tell a service who a caller is, where a request comes from or what it was before. A beginning ends

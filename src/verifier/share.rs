@@ -1,19 +1,19 @@
 //! The share of a worker that goes into tokens it has not seen before.
 //!
 //! A signature costs as much as some twenty requests whose token is known. A flood of tokens that are all new must not make
-//! those requests wait: signatures are checked one after the other for half of a worker's time, and who would have to wait
-//! for longer than a second is told to come again.
+//! those requests wait: signatures are checked one after the other for half of a worker's time, and a request that would
+//! wait for longer than a second is refused and may be repeated.
 
 use std::cell::RefCell;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Of so many parts of a worker's time signatures get one.
+/// Signatures get one of this many parts of a worker's time.
 const PARTS: u32 = 2;
 /// What may be done at once after a pause.
 const BURST: Duration = Duration::from_millis(5);
-/// Who would have to wait longer is refused.
+/// A request that would wait longer is refused.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 thread_local! {

@@ -405,7 +405,7 @@ fn check_rules(resolver: &mut Resolver<'_>, path: &KeyPath, rules: &[RuleConfig]
         let weaker = path.index(weaker);
         let message = format!(
             "{weaker} is wider and asks for less; if the service ignores upper and lower case, a path such as `/Admin` for \
-             `/admin` would get round this rule, so such a path is refused (400): set `pathCase: insensitive`, or `pathCase: \
+             `/admin` would bypass this rule, so such a path is refused (400): set `pathCase: insensitive`, or `pathCase: \
              sensitive` if the service tells them apart"
         );
         resolver.findings.warning(&path.index(strict), message);

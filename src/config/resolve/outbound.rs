@@ -22,8 +22,8 @@ pub(super) fn resolve_listener(
     }
     let is_named = raw.hosts.iter().any(|host| !is_beyond_dns(host_name(&host.0)));
     if (is_named || raw.allow_remote) && raw.require_header.is_none() {
-        let message = "a web page can have a browser call it with the token and say nothing of where it comes from (an image, \
-                       say): set `requireHeader` to a header that the programs send, such as `X-Sidecar: 1`";
+        let message = "a web page can make a browser call it with the token and hide which page it is (an image, for \
+                       example): set `requireHeader` to a header that the programs send, such as `X-Sidecar: 1`";
         let key = if is_named { "hosts" } else { "allowRemote" };
         resolver.findings.warning(&path.key(key), message);
     }

@@ -251,7 +251,7 @@ impl Open {
     }
 }
 
-/// What comes of an attempt to take a seat.
+/// The result of an attempt to take a seat.
 enum Attempt {
     Seated(Arc<Seat>),
     /// One must end first, which was told so.

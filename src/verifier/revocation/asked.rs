@@ -1,7 +1,7 @@
 //! Tokens whose state is asked for one by one: at plgd's tokens endpoint, or by introspection (RFC 7662).
 //!
 //! An answer is remembered under the hash of the whole token: that a token is good for `maxAge`, and for `maxStale` while
-//! nobody answers; that it is revoked, until another answer says otherwise. However many requests carry a token, there is one
+//! the authority does not answer; that it is revoked, until another answer says otherwise. However many requests carry a token, there is one
 //! question at a time. A question without an answer is its token's own failure, and is not put again for a second. Only where
 //! no connection can be made, or where the questions about [`SEVERAL`] tokens in a row have no answer, is the authority
 //! itself left alone for a second, so that one in trouble is not asked by every request.
@@ -133,7 +133,7 @@ impl Cell {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What a state means for the token: that nobody answered takes nothing back that was true a short time ago, and makes
+    /// What a state means for the token: a missing answer takes nothing back that was true a short time ago, and makes
     /// nothing good that was refused.
     fn verdict(&self, state: State, max_stale: Duration) -> Result<(), Reason> {
         match (state.verdict(), self.last()) {
@@ -189,7 +189,7 @@ impl Silence {
 /// Why a question has no answer.
 #[derive(Debug)]
 enum Failure {
-    /// Nobody answered, at least not in time and in full.
+    /// No answer came, or not in time and in full.
     NoAnswer(Failed),
     /// An answer that says nothing of this token.
     Answer(&'static str),
@@ -234,7 +234,7 @@ impl AskedStates {
     }
 
     /// Checks a token by what is known of it, or by asking. `before_question` is called before it is asked, or waited for
-    /// somebody else's question.
+    /// the question of another request.
     ///
     /// # Errors
     /// As [`Revocation::check`].
