@@ -30,6 +30,8 @@ impl Process {
         let script = format!("{shell}; exec \"$0\" run --config \"$1\"");
         let mut command = Command::new("sh");
         command.args(["-c", &script, env!("CARGO_BIN_EXE_m2m-sidecar")]).arg(&file);
+        // Else every process would open the same default store, in the directory of the sources.
+        command.current_dir(dir.path());
         let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().expect("a shell");
         let lines = Arc::new(Mutex::new(Vec::new()));
         let (started, is_started) = std::sync::mpsc::channel();
