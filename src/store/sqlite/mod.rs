@@ -48,6 +48,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "no end of supplied secrets",
         include_str!("../../../migrations/sqlite/0011_no_end_of_supplied_secrets.sql"),
     ),
+    (12, "earlier processes", include_str!("../../../migrations/sqlite/0012_earlier_processes.sql")),
 ];
 
 /// A SQLite database.
@@ -292,7 +293,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::store::{KeyChange, KeyRecord, KeyState, KeyStore, StoredKey};
+    use crate::store::{KeyChange, KeyRecord, KeyState, KeyStore, StoredKey, TokenStore};
 
     fn key(kid: &str, created_at: i64) -> StoredKey {
         StoredKey {
@@ -398,6 +399,35 @@ mod tests {
             (("r".to_owned(), "retired".to_owned()), 5, Some(true), year),
         ];
         assert_eq!(rows.iter().map(row).collect::<Vec<_>>(), expected);
+    }
+
+    #[tokio::test]
+    async fn what_a_process_of_an_earlier_version_revokes_is_new_to_this_one() {
+        let store = Sqlite::open_memory().await.unwrap();
+        let mut revision = 0;
+        for (sql, jti, client) in [
+            ("INSERT INTO revoked_tokens (jti, client_id, expires_at, revoked_at) VALUES ('t', 'c', 900, 1)", 1, 0),
+            (
+                "INSERT INTO client_not_before (client_id, until, expires_at, revoked_at, mark)
+                 VALUES ('c', 5, 900, 1, '0000000000000001')",
+                0,
+                1,
+            ),
+            (
+                "INSERT INTO client_not_before (client_id, until, expires_at, revoked_at, mark)
+                 VALUES ('c', 6, 900, 2, '0000000000000002')
+                 ON CONFLICT (client_id) DO UPDATE SET until = max(until, excluded.until), mark = excluded.mark",
+                0,
+                1,
+            ),
+        ] {
+            let raised = format!("BEGIN; {sql}; UPDATE revisions SET value = value + 1 WHERE of = 'revocations'; COMMIT");
+            sqlx::raw_sql(sqlx::AssertSqlSafe(raised)).execute(&store.pool).await.unwrap();
+            let (newer, new) = store.revocations_since(revision).await.unwrap();
+            assert_eq!((new.tokens.len(), new.clients.len()), (jti, client), "{sql}");
+            assert!(newer > revision);
+            revision = newer;
+        }
     }
 
     #[tokio::test]
