@@ -49,6 +49,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         include_str!("../../../migrations/sqlite/0011_no_end_of_supplied_secrets.sql"),
     ),
     (12, "earlier processes", include_str!("../../../migrations/sqlite/0012_earlier_processes.sql")),
+    (
+        13,
+        "refresh tokens by owner",
+        include_str!("../../../migrations/sqlite/0013_refresh_tokens_by_owner.sql"),
+    ),
 ];
 
 /// A SQLite database.
@@ -427,6 +432,30 @@ mod tests {
             assert_eq!((new.tokens.len(), new.clients.len()), (jti, client), "{sql}");
             assert!(newer > revision);
             revision = newer;
+        }
+    }
+
+    /// How `SQLite` finds what a statement is about.
+    async fn plan(statement: &str) -> Vec<String> {
+        let store = Sqlite::open_memory().await.unwrap();
+        let explain = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}"));
+        let rows = sqlx::query(explain).fetch_all(&store.pool).await.unwrap();
+        rows.iter().map(|row| row.get("detail")).collect()
+    }
+
+    #[tokio::test]
+    async fn the_families_of_an_owner_are_counted_without_looking_at_those_of_others() {
+        let plan = plan(refresh_tokens::DELETE_OLD_FAMILIES).await;
+        let search = "SEARCH refresh_tokens USING INDEX refresh_tokens_by_owner (client_id=? AND <expr>=?)";
+        assert!(plan.iter().any(|step| step == search), "{plan:?}");
+    }
+
+    #[tokio::test]
+    async fn an_owners_tokens_are_counted_without_looking_at_expired_ones() {
+        let plan = plan(tokens::COUNT).await;
+        let index = "SEARCH tokens USING COVERING INDEX tokens_by_client_and_owner (client_id=? AND owner=? AND owner_issuer=?";
+        for end in [" AND expires_at>?)", " AND expires_at=?)"] {
+            assert!(plan.contains(&format!("{index}{end}")), "{plan:?}");
         }
     }
 
