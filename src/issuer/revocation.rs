@@ -5,7 +5,7 @@ mod list;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -24,7 +24,7 @@ use crate::jose::verify::Jws;
 use crate::store::tokens as store;
 use crate::store::tokens::Ended;
 use crate::store::{RevokedToken, Store, StoreError};
-use known::{Bounds, Known, client_end, published};
+use known::{Bounds, CROWDED, Known, client_end, published};
 use list::{Content, SignedList};
 pub use list::{ListedClients, RevocationList};
 
@@ -121,6 +121,8 @@ pub(super) struct Revocations {
     /// From when on all tokens of a client are revoked because it has expired.
     expiries: ArcSwap<HashMap<String, UnixTime>>,
     now: RevokedNow,
+    /// How many tokens the list names one by one.
+    listed: AtomicUsize,
     signed: SignedList,
     /// The latest time at which this process signed a token.
     latest: AtomicI64,
@@ -153,6 +155,7 @@ impl Revocations {
             read_at: AtomicI64::new(now.0),
             expiries: ArcSwap::default(),
             now: RevokedNow::default(),
+            listed: AtomicUsize::new(0),
             signed: SignedList::default(),
             latest: AtomicI64::new(now.0),
             earlier: if is_set_back { noted } else { now },
@@ -216,9 +219,10 @@ impl Revocations {
         self.known.load().clients.iter().any(|end| end.client_id == client_id && end.revoked_at >= at)
     }
 
-    /// Whether single revocations are so many that an owner may have only a few more.
+    /// Whether the list names so many tokens that an owner may have only a few more. A client that has ended as a whole takes
+    /// no room in it, however much it revokes.
     pub(super) fn is_crowded(&self) -> bool {
-        self.known.load().is_crowded()
+        self.listed.load(Ordering::Relaxed) > CROWDED
     }
 
     /// Forgets what expired before the time `proven`.
@@ -286,12 +290,16 @@ impl Revocations {
     /// much is revoked, so it is not done on a thread that serves requests.
     async fn publish(&self, make: impl FnOnce() -> Arc<Known> + Send + 'static) {
         let (bounds, now) = (self.bounds.clone(), self.clock.now());
-        let (known, revoked) = blocking(move || {
+        let (known, revoked, listed) = blocking(move || {
             let known = make();
-            let revoked = published(&known, &bounds, now).revoked();
-            (known, revoked)
+            let (revoked, listed) = {
+                let published = published(&known, &bounds, now);
+                (published.revoked(), published.count())
+            };
+            (known, revoked, listed)
         })
         .await;
+        self.listed.store(listed, Ordering::Relaxed);
         self.now.replace(revoked.with_expiries(self.expiries.load_full()));
         self.known.store(known);
     }
@@ -404,6 +412,24 @@ mod tests {
         let before = store.revisions().await.unwrap().revocations;
         first.revoke(revocable(last)).await.unwrap();
         assert_eq!(store.revisions().await.unwrap().revocations, before);
+    }
+
+    #[tokio::test]
+    async fn a_client_that_revokes_without_end_takes_no_room_from_the_users_of_others() {
+        let store = crate::store::open(&crate::store::Config::SqliteMemory).await.unwrap();
+        let revocations = revocations(&store, 1000).await;
+        let of_others = |number: usize| RevokedToken {
+            jti: format!("other-{number}"),
+            client_id: format!("other-{}", number % 3),
+            ..token(number, i64::MAX)
+        };
+        for of_busy in [true, false] {
+            let token = |number| if of_busy { token(number, i64::MAX) } else { of_others(number) };
+            let revoke = |number| revocations.revoke(revocable(token(number)));
+            let revoked = join_all((0..=CROWDED).map(revoke).collect::<Vec<_>>()).await;
+            revoked.into_iter().for_each(Result::unwrap);
+            assert_eq!(revocations.is_crowded(), !of_busy);
+        }
     }
 
     fn claims(list: &RevocationList) -> Value {

@@ -19,6 +19,8 @@ const MAX_PER_CLIENT: usize = 1000;
 const MAX_PER_PLGD_CLIENT: usize = 50_000;
 /// How many single tokens the list names at most, of all clients: verifiers read no more than 8 MiB of it.
 const MAX_LISTED: usize = if cfg!(test) { 4000 } else { 120_000 };
+/// Beyond so many the list has room for few owners who revoke as many as they may.
+pub(super) const CROWDED: usize = MAX_LISTED / 2;
 
 /// A single revoked token.
 #[derive(Debug)]
@@ -76,11 +78,6 @@ impl Known {
     pub(super) fn has(&self, jti: &str) -> bool {
         self.tokens.binary_search_by(|known| known.token.jti.as_str().cmp(jti)).is_ok()
     }
-
-    /// Whether there are so many single tokens that the list has room for few owners who revoke as many as they may.
-    pub(super) fn is_crowded(&self) -> bool {
-        self.tokens.len() > MAX_LISTED / 2
-    }
 }
 
 /// How much of a client's is named one by one.
@@ -110,6 +107,11 @@ pub(super) struct Published<'k> {
 }
 
 impl Published<'_> {
+    /// How many tokens are named one by one.
+    pub(super) fn count(&self) -> usize {
+        self.single.len()
+    }
+
     pub(super) fn jtis(&self) -> Vec<&str> {
         self.single.iter().map(|single| single.token.jti.as_str()).collect()
     }
@@ -140,7 +142,7 @@ pub(super) fn published<'k>(known: &'k Known, bounds: &Bounds, now: UnixTime) ->
         *last = (*last).max(revoked_at);
     }
     // The most first, so that few clients pay for the list being short enough; and always the same ones. Those that are
-    // shared come last: only when 60 of their users and more have used up their quotas.
+    // shared come last.
     let is_shared = |client: &str| bounds.shared.contains(client);
     let mut by_count: Vec<_> = counts.into_iter().collect();
     by_count.sort_unstable_by(|(one, (few, _)), (other, (many, _))| {
