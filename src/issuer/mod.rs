@@ -65,6 +65,18 @@ pub use token_request::TokenRequest;
 
 /// How long a client waits for a look at the store.
 const LONGEST_LOOK: Duration = Duration::from_millis(250);
+/// Readers of JSON know integers up to twice this one exactly. A clock that says more is wrong.
+const MAX_FIRST_REVISION: i64 = 1 << 52;
+
+/// Lets the revisions of a new store begin beyond those of the store before it, which was in memory or is gone: sidecars
+/// take no list of a lower revision than the one they have.
+async fn begin_revocations(store: &dyn Store, now: UnixTime) {
+    // In milliseconds: a store that changes less than a thousand times in a second never counts ahead of the clock.
+    let revision = now.0.saturating_mul(1000).clamp(0, MAX_FIRST_REVISION);
+    if let Err(error) = store.begin_revocations(revision).await {
+        tracing::warn!(%error, "the first revision cannot be stored; sidecars may take the first list late");
+    }
+}
 
 /// What an issuer is made of.
 #[derive(Clone, Debug)]
@@ -166,7 +178,11 @@ impl Issuer {
         let policy = access_token::Policy::new(&config)?;
         let clients = clients::Clients::new(std::mem::take(&mut config.clients))?;
         // Before what it counts: a change between the two is read again.
-        let revisions = store.revisions().await?;
+        let mut revisions = store.revisions().await?;
+        if revisions.revocations == 0 {
+            begin_revocations(&*store, clock.now()).await;
+            revisions = store.revisions().await?;
+        }
         clients.reload(&*store).await?;
         let forgetting = forgetting::Forgetting::open(store.clone(), clock.clone()).await?;
         let proven = forgetting.time();

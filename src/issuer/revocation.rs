@@ -356,6 +356,7 @@ mod tests {
 
     use super::*;
     use crate::domain::revoked::{Issued, TokenId};
+    use crate::issuer::Issuer;
     use crate::issuer::tests::{TestClock, client, config, open};
 
     const PER_CLIENT: usize = 1000;
@@ -432,6 +433,23 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn the_list_of_a_store_that_is_made_anew_says_more_than_those_of_the_store_before() {
+        let revision = |issuer: &Issuer| issuer.revocations.known.load().revision;
+        let issuer = open(config(Vec::new())).await.unwrap();
+        for number in 0..20 {
+            issuer.revocations.revoke(revocable(token(number, i64::MAX))).await.unwrap();
+        }
+        let last = revision(&issuer);
+        let (store, clock) = (issuer.store.clone(), issuer.clock.clone());
+        let again = Issuer::open(config(Vec::new()), store, clock).await.unwrap();
+        assert_eq!(revision(&again), last, "a restart on the same store goes on");
+        let store = crate::store::open(&crate::store::Config::SqliteMemory).await.unwrap();
+        let clock = Arc::new(TestClock(AtomicI64::new(issuer.clock.now().0 + 1)));
+        let anew = Issuer::open(config(Vec::new()), store, clock).await.unwrap();
+        assert!(revision(&anew) > last, "{} {last}", revision(&anew));
+    }
+
     fn claims(list: &RevocationList) -> Value {
         let jwt = std::str::from_utf8(&list.jwt).unwrap();
         let payload = URL_SAFE_NO_PAD.decode(jwt.split('.').nth(1).unwrap()).unwrap();
@@ -446,16 +464,16 @@ mod tests {
         let list = async |of: &Revocations| {
             claims(&of.list(issuer.url(), ListedClients::Hashed, &issuer.keys).await.unwrap())
         };
-        assert_eq!(list(&other).await["revision"], 0);
+        let first = list(&other).await["revision"].as_i64().unwrap();
         issuer.revocations.revoke(revocable(token(1, i64::MAX))).await.unwrap();
         let newer = list(&issuer.revocations).await;
-        assert_eq!((&newer["revision"], &newer["revoked"]), (&json!(1), &json!(["00001"])));
+        assert_eq!((&newer["revision"], &newer["revoked"]), (&json!(first + 1), &json!(["00001"])));
         // What the other one does not know, its list does not claim to know.
         let older = list(&other).await;
-        assert_eq!((&older["revision"], &older["iat"]), (&json!(0), &json!(5000)));
+        assert_eq!((&older["revision"], &older["iat"]), (&json!(first), &json!(5000)));
         assert_eq!(older["revoked"], json!([]));
         other.catch_up().await.unwrap();
-        assert_eq!(list(&other).await["revision"], 1);
+        assert_eq!(list(&other).await["revision"], first + 1);
     }
 
     #[tokio::test]
@@ -483,6 +501,7 @@ mod tests {
         runtime.max_blocking_threads(1).enable_all().build().unwrap().block_on(async {
             let issuer = open(config(Vec::new())).await.unwrap();
             let revocations = &issuer.revocations;
+            let known = revocations.known.load().revision;
             let ask = || revocations.list(issuer.url(), ListedClients::Hashed, &issuer.keys);
             // The one thread for such work has something else to do.
             let (go_on, wait) = std::sync::mpsc::channel::<()>();
@@ -497,7 +516,7 @@ mod tests {
                 lists.push(Box::pin(ask()));
                 assert!(poll!(lists.last_mut().unwrap()).is_pending(), "one list at a time");
             }
-            assert_eq!(claims(&first.await.unwrap())["revision"], 0, "what was known when it was begun");
+            assert_eq!(claims(&first.await.unwrap())["revision"], known, "what was known when it was begun");
             let lists = join_all(lists).await;
             let mut jwts: Vec<_> = lists.into_iter().map(|list| list.unwrap().jwt).collect();
             jwts.dedup();

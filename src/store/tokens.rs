@@ -50,6 +50,9 @@ pub trait TokenStore {
     /// revision up to which that is everything.
     async fn revocations_since(&self, after: i64) -> Result<(i64, Revocations), StoreError>;
 
+    /// Lets [`Revisions::revocations`](super::Revisions::revocations) begin at a revision, where nothing was ever revoked.
+    async fn begin_revocations(&self, revision: i64) -> Result<(), StoreError>;
+
     /// How many kept tokens an owner has of a client that have not expired at a time. The owner is a name, and the issuer that
     /// gave it.
     async fn count_tokens(

@@ -155,6 +155,15 @@ impl TokenStore for Sqlite {
         .await
     }
 
+    async fn begin_revocations(&self, revision: i64) -> Result<(), StoreError> {
+        let work = async move |connection: &mut SqliteConnection| {
+            let begin = "UPDATE revisions SET value = ?1 WHERE of = 'revocations' AND value = 0";
+            sqlx::query(begin).bind(revision).execute(connection).await?;
+            Ok(())
+        };
+        self.writer.write(move |connection| Box::pin(async move { work(connection).await })).await
+    }
+
     async fn count_tokens(
         &self,
         client_id: &str,
