@@ -69,7 +69,7 @@ pub trait Clock: Send + Sync {
     fn now(&self) -> UnixTime;
 
     /// How long the machine has been running, with the time that it slept. Only the difference of two readings means
-    /// something. Nobody can set it, so a clock that was set shows by it. Of a clock that nobody sets: the time itself.
+    /// something. It cannot be set, so it shows that the clock was set. By default it is the time itself.
     fn uptime(&self) -> Duration {
         UnixTime(0).until(self.now())
     }

@@ -210,7 +210,7 @@ impl Guard {
         if is_beyond_dns(name) || self.hosts.iter().any(is_listed) { Ok(()) } else { Err(Refusal::Host) }
     }
 
-    /// A right token is let in, unless its place guesses: then one that nobody guesses, or that was right from there before.
+    /// A right token is let in, unless its place guesses: then only one that cannot be guessed, or that was right from there before.
     fn judge_token(&self, request: &Request) -> Result<(), Refusal> {
         let place = Place::of(request);
         let Some(token) = bearer(request.headers()) else {

@@ -1,7 +1,7 @@
 //! The signed list of revoked tokens, for verifiers elsewhere.
 //!
-//! Signing a long list takes a quarter of a second, so it is done on a thread for such work, one list at a time: whoever asks
-//! meanwhile gets the next one together with all others, whatever was revoked until it is begun.
+//! Signing a long list takes a quarter of a second, so it is done on a thread for such work, one list at a time: all requests
+//! that come meanwhile get the next one, which has everything that is revoked before it is begun.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -51,7 +51,7 @@ pub struct RevocationList {
 #[derive(Default)]
 pub(super) struct SignedList {
     last: ArcSwapOption<Signed>,
-    /// Held by whoever has a list made.
+    /// Held while a list is made.
     pub flight: tokio::sync::Mutex<()>,
 }
 
