@@ -457,18 +457,6 @@ async fn what_was_revoked_since_a_revision_is_read_alone() {
 }
 
 #[tokio::test]
-async fn revisions_of_revocations_begin_where_they_are_told_to_unless_there_are_some() {
-    for (store, _directory) in stores().await {
-        store.begin_revocations(700).await.unwrap();
-        store.begin_revocations(900).await.unwrap();
-        assert_eq!(store.revisions().await.unwrap().revocations, 700);
-        store.revoke_token(&revoked("1", "a", 60, 9)).await.unwrap();
-        let (revision, new) = store.revocations_since(700).await.unwrap();
-        assert_eq!((revision, new.tokens.len()), (701, 1));
-    }
-}
-
-#[tokio::test]
 async fn an_owners_tokens_of_a_client_are_counted_until_they_expire() {
     for (store, _directory) in stores().await {
         for (jti, client, expires_at) in

@@ -298,7 +298,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::store::{KeyChange, KeyRecord, KeyState, KeyStore, StoredKey, TokenStore};
+    use crate::store::{KeyChange, KeyRecord, KeyState, KeyStore, RevokedToken, StoredKey, TokenStore};
 
     fn key(kid: &str, created_at: i64) -> StoredKey {
         StoredKey {
@@ -433,6 +433,20 @@ mod tests {
             assert!(newer > revision);
             revision = newer;
         }
+    }
+
+    #[tokio::test]
+    async fn revisions_of_revocations_begin_where_they_are_told_to_unless_there_are_some() {
+        let store = Sqlite::open_memory().await.unwrap();
+        store.begin_revocations(700).await.unwrap();
+        store.begin_revocations(900).await.unwrap();
+        assert_eq!(store.revisions().await.unwrap().revocations, 700);
+        let jti = "t".to_owned();
+        let (expires_at, revoked_at) = (UnixTime(60), UnixTime(9));
+        let token = RevokedToken { jti, client_id: "c".to_owned(), expires_at, revoked_at };
+        store.revoke_token(&token).await.unwrap();
+        let (revision, new) = store.revocations_since(700).await.unwrap();
+        assert_eq!((revision, new.tokens), (701, vec![token]));
     }
 
     /// How `SQLite` finds what a statement is about.
