@@ -1,6 +1,7 @@
 //! The configurations of `examples/` that no command of its README runs.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -17,6 +18,13 @@ fn block<'a>(manifest: &'a str, key: &str) -> Vec<&'a str> {
     let first = lines.peek().expect("the block has lines");
     let indent = &first[..first.len() - first.trim_start().len()];
     lines.map_while(|line| if line.is_empty() { Some("") } else { line.strip_prefix(indent) }).collect()
+}
+
+/// A secret in a file that only its user can read: `check` warns of others.
+fn secret_file(dir: &TempDir, name: &str) {
+    let path = dir.path().join(name);
+    fs::write(&path, "a-secret-of-16-bytes").expect("a writable directory");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("our own file");
 }
 
 /// Checks a configuration as `m2m-sidecar check` does, with `dir` for the directories its environment names.
@@ -42,14 +50,14 @@ fn the_configuration_beside_the_systemd_unit_passes_the_check() {
     // The secret's name is the unit's.
     let loaded = unit.lines().find_map(|line| line.strip_prefix("LoadCredential=")).expect("a credential");
     let (name, _) = loaded.split_once(':').expect("name:path");
-    fs::write(dir.path().join(name), "a-secret-of-16-bytes").expect("a writable directory");
+    secret_file(&dir, name);
     check(&dir, &example("systemd/m2m-sidecar.yaml"));
 }
 
 #[test]
 fn the_configuration_beside_the_verifiers_passes_the_check() {
     let dir = TempDir::new().expect("a directory");
-    fs::write(dir.path().join("legacy-secret"), "a-secret-of-16-bytes").expect("a writable directory");
+    secret_file(&dir, "legacy-secret");
     let here = dir.path().display().to_string();
     check(&dir, &example("verifiers/issuer.yaml").replace("${DATA_DIR}", &here));
 }
@@ -57,7 +65,7 @@ fn the_configuration_beside_the_verifiers_passes_the_check() {
 #[test]
 fn the_configuration_in_the_kubernetes_manifest_passes_the_check() {
     let dir = TempDir::new().expect("a directory");
-    fs::write(dir.path().join("hub-secret"), "a-secret-of-16-bytes").expect("a writable directory");
+    secret_file(&dir, "hub-secret");
     let manifest = example("kubernetes/sidecar.yaml");
     let configuration = block(&manifest, "m2m-sidecar.yaml").join("\n");
     assert!(configuration.starts_with("log:") && configuration.contains("outbound:"), "{configuration}");

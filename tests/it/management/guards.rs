@@ -1,5 +1,7 @@
 //! Who is let in: the token, the host, no web page, JSON only, small bodies.
 
+use std::os::unix::fs::PermissionsExt;
+
 use super::{ADMIN_TOKEN, World, error, is, meter};
 use crate::commands::{ended, run};
 use crate::support::client::{RawAnswer, get, request};
@@ -105,6 +107,7 @@ fn check_judges_where_and_by_which_token_the_api_is_reached() {
     let file = |name: &str, text: &str| {
         let path = dir.path().join(name).display().to_string();
         std::fs::write(&path, text).expect("a file");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).expect("our own file");
         path
     };
     let (long, short) = (file("long", "a-token-of-sixteen\n"), file("short", "too-short"));
