@@ -1,6 +1,6 @@
 //! What wraps an accepted connection before Pingora sees it.
 //!
-//! Six things Pingora does not do: a bound on the connections (see [`admission`]); a deadline for the whole request head (its timeouts are per read); a strict reading
+//! Six things Pingora does not do: a bound on the connections (see `admission`); a deadline for the whole request head (its timeouts are per read); a strict reading
 //! of what comes, with the next request held back until this one is answered (see [`framing`](super::framing)); an
 //! answer in our own form to what is no HTTP (Pingora answers that before any of our code runs); a time-out on every
 //! write (Pingora has none on heads and flushes); and a close that lets the answer arrive when the client is still
