@@ -174,6 +174,7 @@ async fn a_flood_of_wrong_secrets_fails_no_request_of_good_clients() {
     let sidecar = builder.start(&yaml("")).await;
     assert_eq!(by_secret(&sidecar, "slow", supplied).await.status, 200);
     assert_eq!(by_secret(&sidecar, "quick", generated.expose_secret()).await.status, 200);
+    assert_eq!(by_secret(&sidecar, "slow", "wrong secret").await.status, 401);
     let flood = async {
         let wrong = (0..200).map(|n| {
             let sidecar = &sidecar;
@@ -189,9 +190,9 @@ async fn a_flood_of_wrong_secrets_fails_no_request_of_good_clients() {
         }
     };
     let (refused, ()) = tokio::join!(flood, good);
-    // Wrong, delayed, or no place in the queue for a slow hash.
+    // Wrong, delayed, or no place in the queue for a slow hash. Of secrets that are hashed when the delay begins, the answer is
+    // the delay's, so there may be no 401 at all.
     assert!(refused.iter().all(|status| matches!(status, 401 | 429 | 503)), "{refused:?}");
-    assert!(refused.contains(&401));
     sidecar.stop().await;
 }
 
