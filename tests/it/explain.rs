@@ -126,7 +126,8 @@ fn line<'a>(text: &'a str, name: &str) -> &'a str {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_explained_is_what_a_listener_does() {
     let (authority, upstream) = (Authority::start(), Upstream::start());
-    let yaml = yaml(&authority, &upstream);
+    // A name of its own: other tests write access lines too.
+    let yaml = yaml(&authority, &upstream).replace("name: explained", "name: compared");
     let running = Sidecar::start(&yaml).await;
     authority.wait_for_fetches(Endpoint::Jwks, 1).await;
     let explained = Explained::new(&yaml);
@@ -197,11 +198,11 @@ async fn what_is_explained_is_what_a_listener_does() {
         let bearer = token.as_ref().map(|token| format!("Bearer {token}"));
         let headers: Vec<_> = bearer.iter().map(|bearer| ("Authorization", bearer.as_str())).collect();
         let mark = logs::mark();
-        let answer = request(method, running.address("explained"), path, &headers, b"").await;
-        let logged = logs::wait_for_line(mark, &["listener=\"explained\"", "reason="]).await;
+        let answer = request(method, running.address("compared"), path, &headers, b"").await;
+        let logged = logs::wait_for_line(mark, &["listener=\"compared\"", "reason="]).await;
         assert!(logged.contains(&format!("reason=\"{code}\"")), "{method} {path}: {logged}");
 
-        let (exit, out, err) = explained.explain("explained", method, path, token.as_deref());
+        let (exit, out, err) = explained.explain("compared", method, path, token.as_deref());
         let passes = answer.status < 400;
         assert_eq!((exit, err.as_str()), (Some(i32::from(!passes)), ""), "{method} {path} {code}\n{out}");
         let decision = line(&out, "decision");
