@@ -35,6 +35,27 @@ impl MovableClock {
     }
 }
 
+/// A clock that stands still unless a test moves it, so that what is said of the time can be compared exactly.
+pub struct StandingClock(AtomicI64);
+
+impl StandingClock {
+    /// Stands at the machine's time.
+    pub fn now() -> Arc<Self> {
+        Arc::new(Self(AtomicI64::new(SystemClock.now().0)))
+    }
+
+    /// Lets time pass.
+    pub fn forward(&self, by: Duration) {
+        self.0.fetch_add(seconds(by), Ordering::SeqCst);
+    }
+}
+
+impl Clock for StandingClock {
+    fn now(&self) -> UnixTime {
+        UnixTime(self.0.load(Ordering::SeqCst))
+    }
+}
+
 fn seconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_secs()).expect("a test's duration")
 }
