@@ -4,7 +4,9 @@
 
 mod cases;
 mod exchange;
+mod front;
 mod owners;
+mod replay;
 mod weaknesses;
 
 use std::sync::Arc;

@@ -1,0 +1,219 @@
+//! The exchanges that were recorded with plgd's m2m-oauth-server (`tests/vectors/plgd`), sent in their order to an issuer
+//! that `import-plgd` has configured. Each answer is compared with plgd's; what differs stands in a table with its reason.
+
+mod judge;
+mod rules;
+mod table;
+mod vectors;
+mod world;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::Value;
+
+use super::front::Request;
+use crate::support::client::RawAnswer;
+use crate::support::logs;
+use judge::{Difference, Known};
+use rules::RULES;
+use table::Row;
+use vectors::{Names, Vector};
+use world::World;
+
+const DIFFERENCES: &str = include_str!("../../../vectors/plgd/differences.txt");
+/// Ids of exchanges that are not judged yet.
+const OPEN: &str = include_str!("../../../vectors/plgd/open.txt");
+
+fn part(token: &str, at: usize) -> Value {
+    let part = URL_SAFE_NO_PAD.decode(token.split('.').nth(at).expect("three parts")).expect("base64url");
+    serde_json::from_slice(&part).expect("JSON")
+}
+
+fn header(token: &str) -> Value {
+    part(token, 0)
+}
+
+fn claims(token: &str) -> Value {
+    part(token, 1)
+}
+
+/// The token that an answer holds.
+fn issued_token(answer: &RawAnswer) -> Option<String> {
+    let body: Value = serde_json::from_slice(&answer.body).ok()?;
+    ["access_token", "accessToken"].iter().find_map(|name| Some(body.get(name)?.as_str()?.to_owned()))
+}
+
+/// One run: the world, and what the requests so far have left.
+struct Replay {
+    world: World,
+    names: Names,
+    issued: BTreeMap<String, Value>,
+    started: i64,
+}
+
+impl Replay {
+    async fn start(recording: &vectors::Recording) -> Self {
+        let world = World::start(&recording.clients).await;
+        let names = Names { tokens: world.user_tokens(), now: world.now() };
+        let started = world.now();
+        Self { world, names, issued: BTreeMap::new(), started }
+    }
+
+    /// Sends a vector's request and judges the answer.
+    async fn play(&mut self, vector: &Vector) -> Vec<Difference> {
+        self.world.clock.forward(Duration::from_secs(vector.wait_seconds_before));
+        self.names.now = self.world.now();
+        let filled = &vector.request;
+        let target = self.names.fill(&filled.path);
+        let headers: Vec<(String, String)> =
+            filled.headers.iter().map(|(name, value)| (name.clone(), self.names.fill(value))).collect();
+        let headers: Vec<(&str, &str)> =
+            headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let body = filled.body.as_ref().map(|body| self.names.fill(body));
+        let body = body.as_ref().map(String::as_bytes);
+        let request = Request { method: &filled.method, target: &target, headers: &headers, body };
+        let answer = self.world.front.ask(&request).await;
+        if let Some(token) = issued_token(&answer) {
+            logs::remember_secret(&token);
+            self.remember(vector, &token);
+        } else if let Some(name) = &vector.saves {
+            let token = self.stand_in(vector).await;
+            self.names.tokens.insert(name.clone(), token);
+        }
+        let known = Known {
+            now: self.names.now,
+            started: self.started,
+            issued: &self.issued,
+            assertion: self.assertion(vector),
+            users: self.world.users.issuer(),
+        };
+        let mut found = judge::differences(vector, &answer, &known);
+        found.extend(unreadable_error(vector, &answer));
+        found
+    }
+
+    fn remember(&mut self, vector: &Vector, token: &str) {
+        let claims = claims(token);
+        let jti = claims["jti"].as_str().expect("a jti").to_owned();
+        assert!(self.issued.insert(jti, claims).is_none(), "{}: every token has an id of its own", vector.id);
+        if let Some(name) = &vector.saves {
+            self.names.tokens.insert(name.clone(), token.to_owned());
+        }
+    }
+
+    /// A token of the same client and owner, for later requests that use one which ours refuses to issue.
+    async fn stand_in(&mut self, vector: &Vector) -> String {
+        let body = vector.request.body.as_deref().expect("a form");
+        let client = form_urlencoded::parse(body.as_bytes()).find(|(name, _)| name == "client_id");
+        let assertion = self.names.fill("{{user}}");
+        let Some(client) = client else { return assertion };
+        let client = client.1.into_owned();
+        let form = form_urlencoded::Serializer::new(String::new())
+            .append_pair("grant_type", "client_credentials")
+            .append_pair("client_id", &client)
+            .append_pair("client_assertion", &assertion)
+            .append_pair("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer")
+            .finish();
+        let request = Request {
+            method: "POST",
+            target: "/m2m-oauth-server/oauth/token",
+            headers: &[("Content-Type", "application/x-www-form-urlencoded")],
+            body: Some(form.as_bytes()),
+        };
+        let answer = self.world.front.ask(&request).await;
+        let Some(token) = issued_token(&answer) else { return assertion };
+        logs::remember_secret(&token);
+        let claims = claims(&token);
+        self.issued.insert(claims["jti"].as_str().expect("a jti").to_owned(), claims);
+        token
+    }
+
+    /// The claims of the token that the request holds as its assertion.
+    fn assertion(&self, vector: &Vector) -> Option<Value> {
+        let body = vector.request.body.as_deref()?;
+        let after =
+            body.split_once("client_assertion=").or_else(|| body.split_once("client_assertion\": \""));
+        let (_, after) = after.or_else(|| body.split_once("clientAssertion\": \""))?;
+        let name = after.strip_prefix("{{")?.split(['}', '|']).next()?;
+        self.names.tokens.get(name).map(|token| claims(token))
+    }
+}
+
+/// What plgd's clients could not read of an error: they take it for a google.rpc.Status, at the tokens API without any other
+/// member.
+fn unreadable_error(vector: &Vector, answer: &RawAnswer) -> Option<Difference> {
+    let path = vector.request.path.split('?').next().unwrap_or_default();
+    if answer.status < 400 || vector.request.method == "HEAD" || !path.starts_with("/m2m-oauth-server") {
+        return None;
+    }
+    let expected: &[&str] = if path.trim_end_matches('/').ends_with("/oauth/token") {
+        &["code", "details", "error", "error_description", "message"]
+    } else {
+        &["code", "details", "message"]
+    };
+    let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+    let members: Vec<&str> = body.as_object().into_iter().flatten().map(|(name, _)| name.as_str()).collect();
+    let json = answer.header("content-type") == Some("application/json");
+    (members != expected || !json).then(|| Difference {
+        place: "error's members".to_owned(),
+        plgd: Some(expected.join(" ").into()),
+        ours: Some(members.join(" ").into()),
+    })
+}
+
+/// What of an exchange has no rule, as the table writes it.
+fn without_rules(vector: &Vector, found: &[Difference], used: &mut BTreeSet<&str>) -> Vec<String> {
+    let mut left = Vec::new();
+    for difference in found {
+        match RULES.iter().find(|rule| rule.covers(vector, difference)) {
+            Some(rule) => {
+                used.insert(rule.name);
+            }
+            None => left.push(difference.to_string()),
+        }
+    }
+    left
+}
+
+fn report(vector: &Vector, expected: Option<&Row>, seen: &[String]) -> Option<String> {
+    let expected = expected.map(|row| row.differences.as_slice()).unwrap_or_default();
+    (expected != seen).then(|| {
+        let lines = |all: &[String]| all.iter().map(|line| format!("= {line}\n")).collect::<String>();
+        let (id, name) = (&vector.id, &vector.name);
+        format!("{id} ({name})\n{}the table has:\n{}", lines(seen), lines(expected))
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_recorded_exchange_is_answered_as_plgd_answers_it_or_differs_as_the_table_says() {
+    let recording = vectors::recording();
+    let table = table::parse(DIFFERENCES).unwrap_or_else(|e| panic!("the table: {e}"));
+    let mut replay = Replay::start(&recording).await;
+    let (mut wrong, mut used) = (Vec::new(), BTreeSet::new());
+    for vector in &recording.vectors {
+        let found = replay.play(vector).await;
+        let seen = without_rules(vector, &found, &mut used);
+        if OPEN.split_whitespace().any(|id| id == vector.id) {
+            continue;
+        }
+        wrong.extend(report(vector, table.get(&vector.id), &seen));
+    }
+    let ids: BTreeSet<&str> = recording.vectors.iter().map(|vector| vector.id.as_str()).collect();
+    let strange: Vec<_> = table.keys().filter(|id| !ids.contains(id.as_str())).collect();
+    assert!(strange.is_empty(), "the table has rows for what was not recorded: {strange:?}");
+    assert!(wrong.is_empty(), "{} exchanges differ otherwise:\n\n{}", wrong.len(), wrong.join("\n"));
+    if !OPEN.trim().is_empty() {
+        return replay.world.sidecar.stop().await;
+    }
+    let unused: Vec<_> = RULES.iter().map(|rule| rule.name).filter(|name| !used.contains(name)).collect();
+    assert!(unused.is_empty(), "rules that cover nothing: {unused:?}");
+    replay.world.sidecar.stop().await;
+}
+
+#[test]
+fn every_rule_has_a_reason() {
+    assert!(RULES.iter().all(|rule| rule.reason.len() > 30));
+}
