@@ -62,6 +62,12 @@ impl Parts {
             let method = revocation.method();
             if config.revocation.is_none_unasked(&config.keys) {
                 tracing::warn!(authority = name, revocation = %method, "revocations are not checked");
+            } else if !config.require_expiry && matches!(method, Method::None(_)) {
+                tracing::warn!(
+                    authority = name,
+                    revocation = %method,
+                    "tokens without `exp` are accepted and revocations are not checked: such a token works until its key is withdrawn"
+                );
             } else {
                 tracing::info!(authority = name, revocation = %method, "how revocations are found out");
             }
@@ -94,9 +100,17 @@ impl Parts {
         self.tasks.spawn(format!("revocations of {name}"), move || {
             asking.clone().run(http.clone(), kept.clone(), observe.clone())
         });
-        let of = name.to_owned();
+        let (of, takes_endless) = (name.to_owned(), !config.require_expiry);
         let observe = Arc::new(move |method: &Method| {
-            tracing::info!(authority = of, revocation = %method, "how revocations are found out");
+            if takes_endless && matches!(method, Method::None(_)) {
+                tracing::warn!(
+                    authority = of,
+                    revocation = %method,
+                    "tokens without `exp` are refused, because nothing could end them; `revocation: none` accepts them unasked"
+                );
+            } else {
+                tracing::info!(authority = of, revocation = %method, "how revocations are found out");
+            }
         });
         let telling = revocation.clone();
         self.tasks.spawn(format!("revocation method of {name}"), move || {

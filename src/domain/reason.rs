@@ -103,7 +103,8 @@ reasons! {
     /// The token has no `exp`.
     NoExpiry = "no_expiry" =>
         "Let the authority issue tokens that expire. Tokens that never do are accepted only with \
-         `requireExpiry: false`, and where the issuer can be asked whether they were revoked.",
+         `requireExpiry: false`, and where the issuer can be asked whether they were revoked or `revocation: none` \
+         says that it is not asked.",
     /// The token's `exp` has passed.
     Expired = "expired" =>
         "The client must get a new token; a library that caches tokens should renew them before `exp`. If \

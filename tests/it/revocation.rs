@@ -797,9 +797,16 @@ async fn a_token_that_never_expires_needs_somebody_who_can_end_it() {
     let authority = Authority::start();
     let endless = authority.token().without("exp").claim("jti", UUIDS[0]).sign();
     // The metadata names nobody.
+    let mark = logs::mark();
     let alone = sidecar(&authority, "auto, requireExpiry: false", &upstream).await;
     assert_eq!(judge(&alone, &endless).await, is(401, "no_expiry"));
     assert_eq!(judge(&alone, &authority.token().sign()).await, is(200, "-"));
+    logs::wait_for_line(mark, &["tokens without `exp` are refused", "`revocation: none` accepts them"]).await;
+    // Unless the configuration says in so many words that nobody is asked.
+    let mark = logs::mark();
+    let unasked = sidecar(&authority, "none, requireExpiry: false", &upstream).await;
+    assert_eq!(judge(&unasked, &endless).await, is(200, "-"));
+    logs::wait_for_line(mark, &["tokens without `exp` are accepted and revocations are not checked"]).await;
     authority.advertise("plgd_tokens_endpoint", "/api/v1/tokens");
     let asking = sidecar(&authority, "{ maxAge: 1s }, requireExpiry: false", &upstream).await;
     assert_eq!(judge(&asking, &endless).await, is(200, "-"));
@@ -839,7 +846,6 @@ async fn what_cannot_be_asked_is_an_error_of_the_configuration() {
         ),
         (r#"{ issuer: "https://a.example", revocation: statusList }"#, "not supported yet"),
         (r#"{ issuer: "https://a.example", revocation: sometimes }"#, "revocation"),
-        (r#"{ issuer: "https://a.example", requireExpiry: false, revocation: none }"#, "nobody is asked"),
         (
             r#"{ issuer: "https://a.example", requireExpiry: false, jwksUri: "https://a.example/k" }"#,
             "nobody is asked",

@@ -80,18 +80,24 @@ pub(super) fn resolve_authority(
     Some(authority)
 }
 
-/// A token that never expires ends only when somebody takes it back: then somebody must be asked.
+/// A token that never expires ends only when it is revoked: then the authority must be asked, unless the operator writes that
+/// it is not.
 fn check_tokens_without_end(resolver: &mut Resolver<'_>, path: &KeyPath, authority: &AuthorityConfig) {
     let is_named = matches!(authority.keys, KeySource::Url(_) | KeySource::File(_));
-    let nobody_is_asked = match authority.revocation.kind {
-        RevocationKind::None => true,
-        RevocationKind::Auto => is_named,
-        _ => false,
-    };
-    if !authority.require_expiry && nobody_is_asked {
-        let message = "nobody is asked whether such a token was revoked, so a stolen one would work for ever: set \
-                       `revocation`";
-        resolver.findings.error(&path.key("requireExpiry"), message);
+    let path = path.key("requireExpiry");
+    match authority.revocation.kind {
+        _ if authority.require_expiry => {}
+        RevocationKind::None => {
+            let message = "tokens without `exp` are accepted, and `revocation: none` asks nobody whether one was revoked: a stolen one \
+                           works until the authority withdraws the key that signed it";
+            resolver.findings.warning(&path, message);
+        }
+        RevocationKind::Auto if is_named => {
+            let message = "nobody is asked whether a token without `exp` was revoked, because the metadata is not read: set \
+                           `revocation`; `revocation: none` accepts such tokens unasked";
+            resolver.findings.error(&path, message);
+        }
+        _ => {}
     }
 }
 

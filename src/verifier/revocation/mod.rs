@@ -235,7 +235,7 @@ impl Revocation {
     ///
     /// # Errors
     /// What `before_question` gives, [`Reason::Revoked`], [`Reason::RevocationUnavailable`], [`Reason::NoExpiry`] when the token never ends and nobody
-    /// is asked, or [`Reason::MalformedClaims`] for a token that could not be
+    /// is asked although the configuration does not say `none`, or [`Reason::MalformedClaims`] for a token that could not be
     /// named to anyone.
     pub async fn check(
         &self,
@@ -245,8 +245,10 @@ impl Revocation {
     ) -> Result<(), Reason> {
         let now = self.of.clock.now();
         let checked = match self.source() {
-            // Nobody could ever end it.
-            Source::Nobody(_) if facts.never_expires() => return Err(Reason::NoExpiry),
+            // It could never be ended: accepted only where the configuration says in so many words that nobody is asked.
+            Source::Nobody(_) if facts.never_expires() && self.config.kind != RevocationKind::None => {
+                return Err(Reason::NoExpiry);
+            }
             Source::Nobody(_) => return Ok(()),
             Source::Own(revoked) => facts.check_not_revoked(&revoked.current(), now),
             Source::List(_) => self.list.check(facts, (self.config.max_age, self.max_stale()), now).await,
