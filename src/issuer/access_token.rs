@@ -23,7 +23,7 @@ pub(super) const BACKDATED: Duration = Duration::from_secs(10);
 
 /// Claims that only the issuer sets. A configured claim of one of these names is left out even where the issuer
 /// itself has nothing to say: an inserted `scope` would widen a client that was given none.
-pub const RESERVED: [&str; 14] = [
+pub const RESERVED: [&str; 15] = [
     "iss",
     "sub",
     "aud",
@@ -38,7 +38,20 @@ pub const RESERVED: [&str; 14] = [
     ORIGINAL_CLAIMS,
     OWNER_ISSUER,
     AFTER_END,
+    REQUIRED_SCOPE,
 ];
+
+/// The claim that plgd's services keep their required scopes in while they read a token: one that a token brings takes their
+/// place. No token of ours has it.
+pub const REQUIRED_SCOPE: &str = "plgd:required:scope";
+
+/// Why a claim cannot be set by anyone; `None`: it can, or is one that the issuer sets.
+#[must_use]
+pub fn why_no_claim(name: &str) -> Option<&'static str> {
+    (name == REQUIRED_SCOPE).then_some(
+        "a token with this claim, whatever its value, passes the scope check of plgd's services: leave it out",
+    )
+}
 
 /// The claim with the issuer whose user the owner is, and in the plgd profile the subject: that of the JWT that a token was
 /// exchanged for, or the one that the operator names. Another issuer may have a user of the same name.

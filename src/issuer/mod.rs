@@ -48,7 +48,7 @@ use crate::jose::Algorithm;
 use crate::jose::live_keys::LiveKeys;
 use crate::store::{Revisions, Store, StoreError};
 
-pub use access_token::RESERVED as RESERVED_CLAIMS;
+pub use access_token::{REQUIRED_SCOPE, RESERVED as RESERVED_CLAIMS, why_no_claim};
 pub use client::Client;
 pub use client_auth::client_keys::ClientKeySets;
 pub use client_auth::exchange::VerifyForeign;

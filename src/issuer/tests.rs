@@ -555,6 +555,7 @@ async fn a_client_of_the_store_gets_tokens_as_soon_as_it_is_read_and_loses_them_
 async fn further_claims_take_no_place_of_the_issuers_own() {
     let inserted = json!({
         "owner": "1", "device": "d", "originalTokenClaims": {}, "scope": "all", "cnf": {}, "sub": "root", "tenant": "blue",
+        "plgd:required:scope": null,
     });
     let inserting = Client { insert_token_claims: inserted.as_object().unwrap().clone(), ..client("a", "s") };
     let with = |claim: &str| Config { device_id_claim: claim.to_owned(), ..config(vec![inserting.clone()]) };
@@ -565,7 +566,9 @@ async fn further_claims_take_no_place_of_the_issuers_own() {
     assert_eq!(names, ["aud", "client_id", "exp", "iat", "iss", "jti", "name", "sub", "tenant"]);
     assert_eq!((&claims["sub"], &claims["name"]), (&json!("a"), &json!("n")));
     // A device's id is no way to set them either.
-    for claim in ["scope", "owner", "jti", "originalTokenClaims"] {
+    for claim in ["scope", "owner", "jti", "originalTokenClaims", "plgd:required:scope"] {
         assert!(matches!(open(with(claim)).await, Err(OpenError::DeviceIdClaim)), "{claim}");
     }
+    let owner = Config { owner_claim: "plgd:required:scope".to_owned(), ..config(Vec::new()) };
+    assert!(matches!(open(owner).await, Err(OpenError::OwnerClaim)));
 }

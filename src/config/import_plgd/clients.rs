@@ -13,7 +13,7 @@ use crate::config::name::{Audience, ClientId, Scope};
 use crate::config::tree::{KeyPath, Node};
 use crate::config::value::{FilePath, GoDuration};
 use crate::domain::secret::ExposeSecret;
-use crate::issuer::client_secret;
+use crate::issuer::{self, client_secret};
 
 /// A client of ours.
 pub(super) struct Client {
@@ -52,8 +52,10 @@ const OWNER_UNUSED: &str = "left out: the owner comes from the assertion. plgd's
 const SECRET_UNUSED: &str = "left out: with `jwtPrivateKey` plgd never reads the secret either";
 const OWN_ASSERTION: &str = "left out: a token of this issuer is not exchanged for another one of it, which could be \
      renewed for ever";
-const CLAIMS: &str = "plgd copies every claim of an assertion into the token's `originalTokenClaims`, people's names and addresses \
-     included; here none is copied: name in `jwtPrivateKey.copyClaims` what somebody reads there";
+const CLAIMS: &str = "as with plgd, the token carries every claim of the assertion in `originalTokenClaims`, people's names and addresses \
+     included: name in `jwtPrivateKey.copyClaims` those that a program reads there, or write `copyClaims: []` for none";
+const REQUIRED_SCOPE: &str = "left out: a token with this claim passes the scope check of plgd's services whatever its scopes are, so the \
+     sidecar refuses it";
 const NO_AUTHORITY: &str = "the client is left out: no authority remains whose assertions it could bring";
 const NO_PROOF: &str = "the client is left out: it has neither `secretFile` nor `jwtPrivateKey`";
 const FOREVER: &str = "its tokens never expire, as with plgd: a stolen one is good until it is revoked; set a lifetime when nothing \
@@ -105,14 +107,19 @@ fn client(
     let proof = proof(source, path, &id, authorities, read)?;
     let owner = owner(source, &path.key("owner"), &proof);
     grants(source, &path.key("allowedGrantTypes"));
-    let claims = source.mapping(&path.key("insertTokenClaims")).map(Node::to_json);
+    let inserted = path.key("insertTokenClaims");
+    let claims = source.mapping(&inserted).map(Node::to_json);
+    let mut claims = claims.and_then(|claims| claims.as_object().cloned()).unwrap_or_default();
+    if claims.remove(issuer::REQUIRED_SCOPE).is_some() {
+        source.lost(&inserted.key(issuer::REQUIRED_SCOPE), REQUIRED_SCOPE);
+    }
     Ok(Client {
         proof,
         owner,
         lifetime: lifetime(source, &path.key("accessTokenLifetime")),
         audiences: allowed::<Audience>(source, &path.key("allowedAudiences"), "an audience"),
         scopes: allowed::<Scope>(source, &path.key("allowedScopes"), "a scope"),
-        claims: claims.and_then(|claims| claims.as_object().cloned()).unwrap_or_default(),
+        claims,
         id,
     })
 }

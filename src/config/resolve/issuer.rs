@@ -16,7 +16,9 @@ use crate::domain::scope::ScopeSet;
 use crate::domain::secret::{ExposeSecret, SecretString};
 use crate::issuer::client::{Authentication, Client, Secret};
 use crate::issuer::token_format::ByAudience;
-use crate::issuer::{self, ListedClients, Profile, RESERVED_CLAIMS, SecretFiles, client_secret};
+use crate::issuer::{
+    self, ListedClients, Profile, RESERVED_CLAIMS, SecretFiles, client_secret, why_no_claim,
+};
 use crate::jose::sign::SigningKey;
 use crate::verifier::AuthorityConfig;
 
@@ -238,10 +240,12 @@ fn unique_ids(resolver: &mut Resolver<'_>, path: &KeyPath, clients: &[raw::Clien
     }
 }
 
-/// Says which claims are in vain.
+/// Says which claims are in vain, and refuses those that no token may have.
 fn inserted_claims(resolver: &mut Resolver<'_>, path: &KeyPath, client: &raw::Client, own: [&str; 2]) {
     for claim in client.insert_token_claims.keys() {
-        if RESERVED_CLAIMS.contains(&claim.as_str()) || own.contains(&claim.as_str()) {
+        if let Some(why) = why_no_claim(claim) {
+            resolver.findings.error(&path.key(claim), why);
+        } else if RESERVED_CLAIMS.contains(&claim.as_str()) || own.contains(&claim.as_str()) {
             let message = "the issuer sets this claim itself; the value here is never used";
             resolver.findings.warning(&path.key(claim), message);
         }

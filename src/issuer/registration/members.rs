@@ -12,8 +12,8 @@ use crate::domain::name::{is_audience, is_claim_name, nearest};
 use crate::domain::oauth::GrantType;
 use crate::domain::scope::ScopeSet;
 use crate::domain::secret::SecretString;
-use crate::issuer::RESERVED_CLAIMS;
 use crate::issuer::client::read_key_set;
+use crate::issuer::{RESERVED_CLAIMS, why_no_claim};
 
 /// Members that answers carry and that only the server sets.
 pub(super) const READ_ONLY: [&str; 6] =
@@ -283,7 +283,9 @@ impl<'a> Members<'a> {
             }
         };
         for name in claims.keys() {
-            if RESERVED_CLAIMS.contains(&name.as_str()) {
+            if let Some(why) = why_no_claim(name) {
+                self.problem(&format!("claims.{name}"), why);
+            } else if RESERVED_CLAIMS.contains(&name.as_str()) {
                 self.problem(&format!("claims.{name}"), "the issuer sets this claim itself");
             } else if !is_claim_name(name) {
                 self.problem(

@@ -126,6 +126,8 @@ async fn each_member_that_is_wrong_is_named() {
         (json!({ "claims": { "scope": "x" } }), "claims.scope"),
         (json!({ "claims": { "owner": "1" } }), "claims.owner"),
         (json!({ "claims": { "originalTokenClaims": {} } }), "claims.originalTokenClaims"),
+        (json!({ "claims": { "plgd:required:scope": null } }), "claims.plgd:required:scope"),
+        (json!({ "claims": { "plgd:required:scope": [] } }), "claims.plgd:required:scope"),
         (json!({ "claims": [] }), "claims"),
         (
             json!({ "scope": "s".repeat(2000), "audience": ["a".repeat(2000)], "claims": { "c": "c".repeat(100) } }),
@@ -217,6 +219,7 @@ async fn a_merge_patch_changes_takes_away_and_leaves_alone() {
         (json!({ "token_endpoint_auth_method": "private_key_jwt" }), "token_endpoint_auth_method"),
         (json!({ "ownr": null }), "ownr"),
         (json!({ "claims": { "owner": "1" } }), "claims.owner"),
+        (json!({ "claims": { "plgd:required:scope": [] } }), "claims.plgd:required:scope"),
     ] {
         let answer = patch(body.clone()).await;
         assert_eq!((answer.status, fields(&answer)), (400, vec![wrong.to_owned()]), "{body}");
