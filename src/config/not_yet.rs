@@ -33,7 +33,6 @@ pub(super) const KEYS: &[&str] = &[
     "issuer.clients[].allowDeviceId",
     "issuer.clients[].allowedNetworks",
     "issuer.clients[].allowedOwners",
-    "issuer.clients[].capToAssertion",
     "issuer.clients[].federated",
     "issuer.clients[].limits",
     "issuer.clients[].plan",

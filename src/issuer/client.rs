@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 pub use super::client_auth::client_keys::{
     ClientKeys, InvalidClientKeys, KeyPlace, MAX_BODY as MAX_CLIENT_KEYS, read_key_set,
 };
-pub use super::client_auth::exchange::Exchange;
+pub use super::client_auth::exchange::{CopyClaims, Exchange};
 use super::client_secret;
 use super::token_format::ByAudience;
 use crate::domain::clock::UnixTime;

@@ -3,6 +3,7 @@
 //! The fixture is plgd's: two clients of owner "1", users whose tokens say who they are in the owner claim.
 
 mod cases;
+mod claims_of_users;
 mod exchange;
 mod front;
 mod owners;
@@ -44,7 +45,7 @@ issuer:
     - { id: twoClient, secretFile: "@DIR@/secret", owner: "2" }
     - id: JWTPrivateKeyClient
       accessTokenLifetime: 24h
-      jwtPrivateKey: { authorities: [users], copyClaims: [iss, sub, aud, client_id, scope, iat, exp, jti, "https://plgd.dev/owner", "https://plgd.dev/deviceId"] }
+      jwtPrivateKey: { authorities: [users] }
 authorities:
   self: { issuer: http://issuer.test/m2m-oauth-server, requireExpiry: false }
   users: { issuer: "@USERS@" }

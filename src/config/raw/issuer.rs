@@ -200,6 +200,10 @@ pub(in crate::config) struct Client {
     pub jwks_uri: Option<HttpUrl>,
     /// The client exchanges a JWT of somebody else for a token of that JWT's owner, as plgd has it.
     pub jwt_private_key: Option<JwtPrivateKey>,
+    /// Whether a token that is issued for the JWT of a user (`jwtPrivateKey`) ends with that JWT at the latest, whatever
+    /// `expiration` asks for; refresh tokens too. A JWT without `exp` sets no end.
+    #[serde(default)]
+    pub cap_to_assertion: bool,
     /// The value of the owner claim; no such claim when left out.
     pub owner: Option<String>,
     /// The authority whose user `owner` is: then only that authority's user of this name may list and revoke the client's
@@ -239,9 +243,9 @@ pub(in crate::config) struct JwtPrivateKey {
     /// Names of the authorities whose JWTs are taken.
     #[schemars(length(min = 1))]
     pub authorities: Vec<Name>,
-    /// The claims of the JWT that go into the token's `originalTokenClaims`. Default: none.
-    #[serde(default)]
-    pub copy_claims: Vec<ClaimName>,
+    /// The claims of the JWT that go into the token's `originalTokenClaims`; secrets such as `access_token` never do. Left out:
+    /// none; in the plgd profile all of them, and `[]` is for none.
+    pub copy_claims: Option<Vec<ClaimName>>,
 }
 
 fn default_grant_types() -> Vec<GrantType> {

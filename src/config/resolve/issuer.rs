@@ -84,6 +84,7 @@ pub(super) fn resolve(resolver: &mut Resolver<'_>, path: &KeyPath, raw: raw::Iss
             let path = clients_path.index(i);
             let own = [owner_claim.as_str(), device_id_claim];
             inserted_claims(resolver, &path.key("insertTokenClaims"), &client, own);
+            endless_exchange(resolver, &path, &client, raw.access_token_lifetime.0);
             resolve_client(resolver, &path, client, profile)
         })
         .collect();
@@ -252,6 +253,16 @@ fn inserted_claims(resolver: &mut Resolver<'_>, path: &KeyPath, client: &raw::Cl
     }
 }
 
+/// Warns of a client that makes a token without end of whatever a user's token is; `default` is the issuer's lifetime.
+fn endless_exchange(resolver: &mut Resolver<'_>, path: &KeyPath, client: &raw::Client, default: Duration) {
+    let lifetime = client.access_token_lifetime.map_or(default, |own| own.0);
+    if client.jwt_private_key.is_some() && lifetime.is_zero() && !client.cap_to_assertion {
+        let message = "a user's token that ends in seconds becomes one that never ends: set a lifetime, or `capToAssertion: true`, which \
+                       ends each token with the user's";
+        resolver.findings.warning(&path.key("accessTokenLifetime"), message);
+    }
+}
+
 fn resolve_client(
     resolver: &mut Resolver<'_>,
     path: &KeyPath,
@@ -265,7 +276,7 @@ fn resolve_client(
         let message = "without `client_credentials` nobody ever gets the first refresh token";
         resolver.findings.warning(&path.key("allowedGrantTypes"), message);
     }
-    let authentication = client_authentication::resolve(resolver, path, &raw)?;
+    let authentication = client_authentication::resolve(resolver, path, &raw, profile)?;
     let secrets = match authentication {
         Authentication::Secret => vec![Secret::configured(client_secret(resolver, path, &raw)?)],
         _ => Vec::new(),

@@ -178,3 +178,36 @@ fn a_secret_that_others_can_read_is_warned_of_with_the_command_that_mends_it() {
     std::os::unix::fs::symlink("data", &secret).unwrap();
     assert_eq!(files.parse(&text).unwrap().warnings.len(), 0);
 }
+
+#[test]
+fn tokens_without_end_that_nobody_can_revoke_are_accepted_with_a_warning_where_the_file_says_so() {
+    for keys in ["issuer: \"https://idp.example\"", "issuer: x, jwksFile: \"${DIR}/keys.json\""] {
+        let lines = format!("  users: {{ {keys}, requireExpiry: false, revocation: none }}\n");
+        let found = warnings(&small_with("authorities", &lines));
+        let [warning] = found.as_slice() else { panic!("{found:?}") };
+        assert!(warning.contains("authorities.users.requireExpiry: tokens without `exp` are accepted"), "{warning}");
+        let expiring = lines.replace("false", "true");
+        assert!(warnings(&small_with("authorities", &expiring)).is_empty());
+    }
+}
+
+#[test]
+fn a_client_that_makes_tokens_without_end_of_users_tokens_is_warned_of() {
+    let with = |issuer: &str, client: &str| {
+        let lines = format!(
+            "  profile: plgd\n{issuer}  clients: [{{ id: a, jwtPrivateKey: {{ authorities: [users] }}{client} }}]\n"
+        );
+        let users = "authorities:\n  users: { issuer: \"https://idp.example\" }\n";
+        warnings(&small_with("issuer", &lines).replace("authorities:\n", users))
+    };
+    for (issuer, client) in [("", ", accessTokenLifetime: 0s"), ("  accessTokenLifetime: 0s\n", "")] {
+        let found = with(issuer, client);
+        let [warning] = found.as_slice() else { panic!("{found:?}") };
+        assert!(
+            warning.contains("issuer.clients[0].accessTokenLifetime") && warning.contains("capToAssertion: true"),
+            "{warning}"
+        );
+        assert!(with(issuer, &format!("{client}, capToAssertion: true")).is_empty());
+    }
+    assert!(with("  accessTokenLifetime: 0s\n", ", accessTokenLifetime: 1h").is_empty());
+}

@@ -12,25 +12,57 @@ use serde_json::{Map, Value};
 
 use super::{AssertionFault, ClientAuth, TokenError};
 use crate::domain::claims::Claims;
+use crate::domain::clock::UnixTime;
 use crate::domain::reason::Reason;
 use crate::domain::secret::SecretString;
 use crate::issuer::Profile;
+use crate::issuer::access_token::REQUIRED_SCOPE;
 use crate::issuer::token_request::PresentedAssertion;
 use crate::jose::verify::Jws;
 
-/// The most of a JWT's claims that are copied, as JSON, in bytes: a token that is larger no server accepts.
+/// The most of a JWT's claims that are copied, as JSON, in bytes: verifiers of the standard profile take a token of 8 KiB.
 const MAX_COPIED: usize = 4096;
-/// Never copied: what whoever sees it could use.
-const SECRETS: [&str; 7] =
-    ["cnf", "access_token", "refresh_token", "id_token", "client_secret", "client_assertion", "password"];
+/// The same in the plgd profile: with base64 a token of 64 KiB, the longest that can be configured.
+const MAX_COPIED_PLGD: usize = 47 * 1024;
+/// Never copied, at no depth: secrets, and the claim that switches off the scope check of plgd's services.
+const NEVER_COPIED: [&str; 8] = [
+    "cnf",
+    "access_token",
+    "refresh_token",
+    "id_token",
+    "client_secret",
+    "client_assertion",
+    "password",
+    REQUIRED_SCOPE,
+];
 
 /// What a client may exchange.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exchange {
     /// The names of the authorities whose JWTs it may bring.
     pub authorities: Vec<String>,
-    /// The claims that go into the new token's `originalTokenClaims`, where they are there.
-    pub copy_claims: Vec<String>,
+    /// The claims of the JWT that go into the new token's `originalTokenClaims`.
+    pub copy_claims: CopyClaims,
+    /// Whether what is issued for a JWT ends with it at the latest; one without `exp` sets no end.
+    pub cap_to_assertion: bool,
+}
+
+/// Which claims of a JWT are copied; secrets never are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CopyClaims {
+    /// All that there are, as plgd has it.
+    All,
+    /// Those of these names that there are.
+    Listed(Vec<String>),
+}
+
+impl CopyClaims {
+    fn names(&self, claim: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Listed(names) => names.iter().any(|name| name == claim),
+        }
+    }
 }
 
 /// Verifies a JWT with the live keys of one of the named authorities: signature, issuer, algorithm, times, revocation.
@@ -48,6 +80,7 @@ pub(in crate::issuer) struct Exchanged {
     owner: String,
     claims: Claims,
     copied: Map<String, Value>,
+    ends_by: Option<UnixTime>,
 }
 
 impl Exchanged {
@@ -66,6 +99,11 @@ impl Exchanged {
         self.claims.get(name)?.as_str()
     }
 
+    /// When what is issued for it ends at the latest; `None`: it sets no end.
+    pub(in crate::issuer) fn ends_by(&self) -> Option<UnixTime> {
+        self.ends_by
+    }
+
     /// The claims that are to be copied.
     pub(in crate::issuer) fn copied(&self) -> &Map<String, Value> {
         &self.copied
@@ -79,6 +117,7 @@ impl ClientAuth {
         presented: &PresentedAssertion,
         jws: &Jws<'_>,
         tried: &AtomicUsize,
+        now: UnixTime,
     ) -> Result<Exchanged, TokenError> {
         if jws.claimed_issuer() == Some(&self.our_names[0]) {
             return Err(AssertionFault::OwnToken.into());
@@ -107,15 +146,39 @@ impl ClientAuth {
         let issuer = claims.string("iss").ok().flatten().ok_or(AssertionFault::Claims)?.to_owned();
         let owner = claims.get(&self.owner_claim).and_then(Value::as_str).filter(|owner| !owner.is_empty());
         let owner = owner.ok_or(AssertionFault::NoOwner)?.to_owned();
-        let copied = copied(&claims, &exchange.copy_claims)?;
-        Ok(Exchanged { issuer, owner, claims, copied })
+        let most = match self.profile {
+            Profile::Standard => MAX_COPIED,
+            Profile::Plgd => MAX_COPIED_PLGD,
+        };
+        let copied = copied(&claims, &exchange.copy_claims, most)?;
+        let ends = claims.numeric_date("exp").map_err(|_| AssertionFault::Claims)?.map(UnixTime);
+        let ends_by = ends.filter(|_| exchange.cap_to_assertion);
+        // Within the clock skew the JWT passes for a little longer; what is issued then would be dead already.
+        if ends_by.is_some_and(|end| end <= now) {
+            return Err(AssertionFault::Expired.into());
+        }
+        Ok(Exchanged { issuer, owner, claims, copied, ends_by })
     }
 }
 
-fn copied(claims: &Claims, names: &[String]) -> Result<Map<String, Value>, AssertionFault> {
-    let is_copied = |name: &String| names.contains(name) && !SECRETS.contains(&name.as_str());
-    let copied = claims.as_map().iter().filter(|(name, _)| is_copied(name));
-    let copied: Map<_, _> = copied.map(|(name, value)| (name.clone(), value.clone())).collect();
+fn copied(claims: &Claims, which: &CopyClaims, most: usize) -> Result<Map<String, Value>, AssertionFault> {
+    let mut copied = claims.as_map().clone();
+    copied.retain(|name, _| which.names(name));
+    forget_secrets(&mut copied);
     let size = serde_json::to_vec(&copied).map_or(usize::MAX, |json| json.len());
-    if size <= MAX_COPIED { Ok(copied) } else { Err(AssertionFault::CopiedClaims) }
+    if size <= most { Ok(copied) } else { Err(AssertionFault::CopiedClaims) }
+}
+
+/// Removes what is never copied, also from objects within. How deep they go is bounded by the parser.
+fn forget_secrets(members: &mut Map<String, Value>) {
+    members.retain(|name, _| !NEVER_COPIED.contains(&name.as_str()));
+    members.values_mut().for_each(forget_secrets_in);
+}
+
+fn forget_secrets_in(value: &mut Value) {
+    match value {
+        Value::Object(members) => forget_secrets(members),
+        Value::Array(items) => items.iter_mut().for_each(forget_secrets_in),
+        _ => {}
+    }
 }

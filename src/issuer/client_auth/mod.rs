@@ -176,7 +176,7 @@ impl ClientAuth {
                 if !presented.named.contains(&client.id) {
                     return Err(AssertionFault::NotNamed.into());
                 }
-                Some(self.verify_foreign(exchange, presented, jws, verified).await?)
+                Some(self.verify_foreign(exchange, presented, jws, verified, now).await?)
             }
         };
         Ok(AuthenticatedClient { client, exchanged })

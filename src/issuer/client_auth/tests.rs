@@ -19,6 +19,8 @@ use crate::jose::Algorithm;
 use crate::jose::sign::SigningKey;
 use crate::store::{self, StoredClient, StoredSecret};
 
+mod exchange;
+
 struct TestClock(AtomicI64);
 
 impl Clock for TestClock {
@@ -528,63 +530,4 @@ fn an_assertion_shown_in_a_log_holds_no_jwt() {
     let shown =
         format!("{:?}", PresentedAssertion { named: Vec::new(), jwt: SecretString::from("a.secret.jwt") });
     assert!(!shown.contains("secret"), "{shown}");
-}
-
-/// A client exchanges a JWT with these claims, verified by whoever verifies it; gives what it got.
-async fn exchanged(profile: Profile, claims: &serde_json::Value) -> Result<Exchanged, TokenError> {
-    use crate::domain::claims::Claims;
-    use crate::issuer::client::Exchange;
-
-    let store = store::open(&store::Config::SqliteMemory).await.unwrap();
-    let copy_claims = ["email", "deviceId", "nickname", "access_token", "cnf"].map(str::to_owned).to_vec();
-    let exchange = Exchange { authorities: vec!["users".to_owned()], copy_claims };
-    let portal = Client { authentication: Authentication::Exchange(exchange), ..client("portal", "s") };
-    let config = Config { profile, ..config(vec![portal]) };
-    let issuer = Issuer::open(config, store, Arc::new(TestClock(AtomicI64::new(NOW)))).await.unwrap();
-    let members = claims.as_object().unwrap().clone();
-    issuer.exchange_with(Arc::new(move |authorities, _| {
-        assert_eq!(authorities, ["users"]);
-        let claims = Claims::from(members.clone());
-        Box::pin(async move { Ok(claims) })
-    }));
-    let jwt = SigningKey::generate(Algorithm::ES256).unwrap().sign("JWT", claims).unwrap();
-    let presented = Credentials::Assertion(PresentedAssertion { named: vec!["portal".to_owned()], jwt });
-    let authenticated =
-        issuer.client_auth.authenticate(&issuer.clients, Some(&presented), None, UnixTime(NOW)).await?;
-    let exchanged = authenticated.exchanged().unwrap().clone();
-    let owner = Some(exchanged.owner().to_owned());
-    assert_eq!(authenticated.asker(), Asker { client_id: "portal".to_owned(), owner });
-    Ok(exchanged)
-}
-
-#[tokio::test]
-async fn in_the_plgd_profile_any_users_jwt_is_exchanged_and_what_is_listed_is_copied_but_no_secret() {
-    let claims = json!({
-        "iss": "https://idp.example", "sub": "u", "owner": "ann", "exp": NOW + 60, "aud": ["https://app.example"],
-        "email": "ann@example", "access_token": "x.y.z", "cnf": {}, "deviceId": "d",
-    });
-    let standard = exchanged(Profile::Standard, &claims).await.unwrap_err();
-    assert_eq!(standard, TokenError::InvalidAssertion(AssertionFault::Audience));
-    let got = exchanged(Profile::Plgd, &claims).await.unwrap();
-    assert_eq!(got.owner(), "ann");
-    let copied = json!({ "email": "ann@example", "deviceId": "d" });
-    assert_eq!(serde_json::Value::from(got.copied().clone()), copied);
-    let mut endless = claims.clone();
-    endless.as_object_mut().unwrap().remove("exp");
-    assert_eq!(exchanged(Profile::Plgd, &endless).await.unwrap().owner(), "ann");
-    let standard = exchanged(Profile::Standard, &endless).await.unwrap_err();
-    assert_eq!(standard, TokenError::InvalidAssertion(AssertionFault::NoExpiry));
-    for (name, value, fault) in [
-        ("owner", None, AssertionFault::NoOwner),
-        ("iss", Some(json!(crate::issuer::tests::URL)), AssertionFault::OwnToken),
-        ("email", Some(json!("e".repeat(5000))), AssertionFault::CopiedClaims),
-    ] {
-        let mut bad = claims.clone();
-        match value {
-            Some(value) => bad[name] = value,
-            None => drop(bad.as_object_mut().unwrap().remove(name)),
-        }
-        let refused = exchanged(Profile::Plgd, &bad).await.unwrap_err();
-        assert_eq!(refused, TokenError::InvalidAssertion(fault), "{name}");
-    }
 }

@@ -29,7 +29,7 @@ pub(in crate::issuer) fn grant(
     let format = policy.format(registration, &audiences)?;
     Ok(Granted {
         scope: scope(registration, request)?,
-        expires_at: expires_at(registration, &format, request, policy, now)?,
+        expires_at: expires_at(&client, &format, request, policy, now)?,
         audiences,
         format,
         token_name: request.token_name().map(str::to_owned),

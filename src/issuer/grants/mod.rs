@@ -5,8 +5,9 @@ pub(super) mod refresh_token;
 
 use super::access_token::Policy;
 use super::client_auth::AuthenticatedClient;
+use super::client_auth::exchange::Exchanged;
 use super::token_format::TokenFormat;
-use super::{Client, TokenError, TokenRequest};
+use super::{TokenError, TokenRequest};
 use crate::domain::clock::UnixTime;
 use crate::domain::scope::ScopeSet;
 use crate::issuer::excerpt::Excerpt;
@@ -79,20 +80,23 @@ fn allowed_audiences(asked: &[String], allowed: &[String]) -> Result<Vec<String>
     Ok(audiences)
 }
 
-/// A token ends with its client at the latest. `expiration` may only shorten its life; a time that is over is an error, not
+/// A token ends with its client at the latest, and with the JWT that it was exchanged for where the client is registered so:
+/// then also what `expiration` asks for, as `expires_in` tells. `expiration` may only shorten its life; a time that is over is an error, not
 /// "no time given": what asks for a dead token must not get the longest-living one.
 fn expires_at(
-    client: &Client,
+    client: &AuthenticatedClient,
     format: &TokenFormat,
     request: &TokenRequest,
     policy: &Policy,
     now: UnixTime,
 ) -> Result<Option<UnixTime>, TokenError> {
-    let latest = policy.lifetime(client, format).map(|lifetime| now.plus(lifetime));
-    let latest = latest.into_iter().chain(client.expires_at).min();
-    match request.expiration() {
-        None => Ok(latest),
-        Some(asked) if now < asked && latest.is_none_or(|latest| asked <= latest) => Ok(Some(asked)),
-        Some(_) => Err(TokenError::Expiration),
-    }
+    let registration = client.registration();
+    let latest = policy.lifetime(registration, format).map(|lifetime| now.plus(lifetime));
+    let latest = latest.into_iter().chain(registration.expires_at).min();
+    let end = match request.expiration() {
+        None => latest,
+        Some(asked) if now < asked && latest.is_none_or(|latest| asked <= latest) => Some(asked),
+        Some(_) => return Err(TokenError::Expiration),
+    };
+    Ok(end.into_iter().chain(client.exchanged().and_then(Exchanged::ends_by)).min())
 }

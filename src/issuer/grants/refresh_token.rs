@@ -20,11 +20,12 @@ use crate::domain::scope::ScopeSet;
 use crate::domain::secret::{ExposeSecret, SecretString};
 use crate::issuer::access_token::{Identity, Policy};
 use crate::issuer::client_auth::AuthenticatedClient;
+use crate::issuer::client_auth::exchange::Exchanged;
 use crate::issuer::{Client, Issuer, TokenError, TokenRequest, TokenResponse};
 use crate::store::tokens::{RefreshToken, Rotation, TokenRecord};
 
 /// How long a family of refresh tokens lives, from its first one on: rotation does not lengthen it. It ends with its client
-/// at the latest.
+/// at the latest, and with the JWT that was exchanged where the client is registered so.
 pub const LIFETIME: Duration = Duration::from_hours(30 * 24);
 /// How long a used token may be used once more.
 const GRACE: Duration = Duration::from_secs(30);
@@ -88,9 +89,14 @@ pub(in crate::issuer) fn first(
     let grant = serde_json::to_value(Grant::of(granted, policy)).map_err(|_| TokenError::Signing)?;
     let family_id = uuid::Uuid::new_v4().to_string();
     let end = now.plus(LIFETIME);
-    let expires_at =
-        granted.client().registration().expires_at.map_or(end, |client_ends| end.min(client_ends));
+    let end = granted.client().registration().expires_at.map_or(end, |client_ends| end.min(client_ends));
+    let expires_at = ends_with_assertion(end, granted.client());
     row(family_id, &access.client_id, grant, expires_at, access)
+}
+
+/// The end of a family, or that of the JWT that its client brought, where what is issued ends with it.
+fn ends_with_assertion(end: UnixTime, client: &AuthenticatedClient) -> UnixTime {
+    client.exchanged().and_then(Exchanged::ends_by).map_or(end, |assertion_ends| end.min(assertion_ends))
 }
 
 fn row(
@@ -133,7 +139,7 @@ fn grant(
     let scope = scope(&before, registration, request)?;
     let audiences = audiences(&before, registration, request, policy)?;
     let format = policy.format(registration, &audiences)?;
-    let expires_at = expires_at(registration, &format, request, policy, now)?;
+    let expires_at = expires_at(&client, &format, request, policy, now)?;
     let token_name = request.token_name().map(str::to_owned).or(before.token_name);
     Ok(Granted { scope, audiences, format, expires_at, token_name, client })
 }
@@ -192,8 +198,8 @@ impl Issuer {
         let granted = grant(client, request, &stored, &self.policy, now)?;
         let signed = self.sign(&granted, now)?;
         let access = &signed.record;
-        let (successor, row) =
-            row(stored.family_id, &stored.client_id, stored.grant, stored.expires_at, access)?;
+        let end = ends_with_assertion(stored.expires_at, granted.client());
+        let (successor, row) = row(stored.family_id, &stored.client_id, stored.grant, end, access)?;
         let kept = self.policy.keeps(&granted).then_some(access);
         let rotation =
             self.store.rotate_refresh_token(&hash, &row, kept, (now, self.forgetting.time()), GRACE).await;

@@ -3,15 +3,21 @@
 use crate::config::resolve::Resolver;
 use crate::config::tree::{Data, KeyPath};
 use crate::config::{files, raw};
-use crate::issuer::client::{Authentication, ClientKeys, Exchange, KeyPlace};
+use crate::issuer::Profile;
+use crate::issuer::client::{Authentication, ClientKeys, CopyClaims, Exchange, KeyPlace};
 
 /// By a secret, unless a key says by which JWT.
 pub(super) fn resolve(
     resolver: &mut Resolver<'_>,
     path: &KeyPath,
     raw: &raw::Client,
+    profile: Profile,
 ) -> Option<Authentication> {
     let at = |place| Some(Authentication::PrivateKeyJwt(ClientKeys::At(place)));
+    if raw.cap_to_assertion && raw.jwt_private_key.is_none() {
+        let message = "it needs `jwtPrivateKey` beside it: only for the JWT of a user a token is issued that could end with it";
+        resolver.findings.error(&path.key("capToAssertion"), message);
+    }
     let authentication = match (&raw.jwks_file, &raw.jwks_uri, &raw.jwt_private_key) {
         (None, None, None) => return Some(Authentication::Secret),
         (Some(file), None, None) => {
@@ -28,8 +34,10 @@ pub(super) fn resolve(
         }
         (None, None, Some(exchange)) => Some(Authentication::Exchange(resolve_exchange(
             resolver,
-            &path.key("jwtPrivateKey").key("authorities"),
+            path,
+            raw,
             exchange,
+            profile,
         ))),
         _ => {
             let message = "only one of `jwksFile`, `jwksUri` and `jwtPrivateKey` can be there";
@@ -49,7 +57,14 @@ pub(super) fn resolve(
     authentication
 }
 
-fn resolve_exchange(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::JwtPrivateKey) -> Exchange {
+fn resolve_exchange(
+    resolver: &mut Resolver<'_>,
+    path: &KeyPath,
+    client: &raw::Client,
+    raw: &raw::JwtPrivateKey,
+    profile: Profile,
+) -> Exchange {
+    let path = path.key("jwtPrivateKey").key("authorities");
     let text = |resolver: &Resolver<'_>, path: &KeyPath| match resolver.tree.find(path).map(|node| &node.data)
     {
         Some(Data::Text(text)) => Some(text.value.clone()),
@@ -65,6 +80,10 @@ fn resolve_exchange(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::JwtP
             resolver.findings.error(&place, message);
         }
     }
-    let copied = raw.copy_claims.iter().map(|name| name.0.clone()).collect();
-    Exchange { authorities: raw.authorities.iter().map(|name| name.0.clone()).collect(), copy_claims: copied }
+    let copy_claims = match (&raw.copy_claims, profile) {
+        (Some(listed), _) => CopyClaims::Listed(listed.iter().map(|name| name.0.clone()).collect()),
+        (None, Profile::Plgd) => CopyClaims::All,
+        (None, Profile::Standard) => CopyClaims::Listed(Vec::new()),
+    };
+    Exchange { authorities: raw.authorities.iter().map(|name| name.0.clone()).collect(), copy_claims, cap_to_assertion: client.cap_to_assertion }
 }
