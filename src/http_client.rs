@@ -8,6 +8,7 @@
 //! A server may close an idle connection in the very moment of a request. A GET is then sent once more on a new connection.
 //! A POST is sent on a new connection from the first, unless it only asks something: see [`HttpClient::ask_form`].
 
+mod alert;
 mod encoding;
 mod error;
 mod reuse;
@@ -28,6 +29,7 @@ use rustls::pki_types::pem::PemObject;
 use tokio::time::Instant;
 use url::{Host, Url};
 
+pub use self::alert::alert_in;
 pub use self::error::{Failed, HttpError, place};
 use self::error::{Limits, Unresolved};
 use self::reuse::NoteConnects;

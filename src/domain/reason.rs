@@ -254,10 +254,12 @@ reasons! {
     UpstreamUnreachable = "upstream_unreachable" =>
         "See whether the service runs and listens where `upstream` points, as seen from the sidecar: in a \
          container, 127.0.0.1 is the container itself.",
-    /// The upstream's certificate or name could not be verified.
+    /// TLS with the upstream failed.
     UpstreamTls = "upstream_tls" =>
-        "The certificate must be valid, signed by an authority that `upstreamTls.caFile` (or the platform) \
-         trusts, and carry the upstream's host or `upstreamTls.serverName`.",
+        "`error_description` and `detail` in the log line say why. The upstream's certificate must be valid, signed by an authority that \
+         `upstreamTls.caFile` (or the platform) trusts, and carry the upstream's host or `upstreamTls.serverName`. A TLS alert is what the \
+         upstream itself says: with `certificate required`, or `handshake failure` or `bad certificate` in TLS 1.2, it demands a client \
+         certificate; the sidecar shows none yet, so the upstream must not demand one from it.",
     /// The upstream did not answer in time.
     UpstreamTimeout = "upstream_timeout" =>
         "`ms` of the access log line shows how long it took. About `upstreamTimeouts.connect` (2 s): the \

@@ -11,6 +11,8 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
+use super::alert::alert_in;
+
 /// So much of another side's text is shown.
 const SHOWN: usize = 200;
 
@@ -159,7 +161,7 @@ fn is_about_its_issuer(error: &rustls::Error) -> bool {
 }
 
 /// What each failure of rustls and webpki means here, found by a part of its text: Pingora hands on only the text.
-const CAUSES: [(&str, &str); 16] = [
+const CAUSES: [(&str, &str); 11] = [
     (
         "UnknownIssuer",
         "no trusted authority has issued its certificate; put the certificate of its authority, or its own, into `caFile`",
@@ -194,21 +196,16 @@ const CAUSES: [(&str, &str); 16] = [
         "InvalidContentType",
         "it answers without TLS: its URL must begin with `http://`, or another program listens on this port",
     ),
-    ("CertificateRequired", "it demands a client certificate"),
-    ("received fatal alert: UnknownCA", "it does not trust the client certificate"),
-    ("received fatal alert: BadCertificate", "it refuses the client certificate"),
-    (
-        "received fatal alert: UnrecognisedName",
-        "it has no certificate for this name; `serverName` of an upstream sends another one",
-    ),
-    ("ProtocolVersion", "it speaks neither TLS 1.2 nor TLS 1.3"),
     ("peer is incompatible", "it and the sidecar have no version or cipher of TLS in common"),
     ("eof", "it closed the connection during the TLS handshake: perhaps it speaks no TLS on this port"),
 ];
 
-/// Why a TLS handshake failed, for people: `error` is the text of rustls' error, alone or within another text.
+/// Why TLS failed, for people: `error` is the text of rustls' error, alone or within another text.
 #[must_use]
 pub fn explain(error: &str) -> String {
+    if let Some(alert) = alert_in(error) {
+        return alert.to_owned();
+    }
     let from = |part: &str| error.find(part).and_then(|at| error.get(at + part.len()..));
     let cause: Cow<'static, str> = if let Some(rest) = from("certificate is not valid after ") {
         format!("its certificate has expired: it was valid until {}", moment(rest)).into()

@@ -8,6 +8,7 @@ use super::connection::ConnectionState;
 use super::fault::{Fault, Place};
 use super::head;
 use super::respond::Answer;
+use super::upstream::tls_alert;
 use crate::domain::reason::Reason;
 
 /// The context of the error for an answer that upgrades the connection.
@@ -38,7 +39,16 @@ pub fn fault_of(error: &Error) -> Fault {
         (Reason::MalformedRequest, ErrorType::InvalidHTTPHeader) => Fault::malformed(NOMINATIONS),
         (Reason::MalformedRequest, _) => Fault::malformed(BODY).at(Place::Body),
         (Reason::UpstreamBroken, _) => Fault::because(reason, broken_answer(error)),
+        (Reason::UpstreamTls, kind) => Fault::because(reason, broken_tls(kind, tls_alert(error))),
         _ => reason.into(),
+    }
+}
+
+/// What ended the TLS connection to an upstream.
+fn broken_tls(kind: &ErrorType, alert: Option<&'static str>) -> &'static str {
+    match kind {
+        ErrorType::InvalidCert => "its certificate or name could not be verified",
+        _ => alert.unwrap_or("its certificate or name could not be verified, or the handshake broke off"),
     }
 }
 
@@ -59,7 +69,8 @@ fn broken_answer(error: &Error) -> &'static str {
         }
         ErrorType::InvalidHTTPHeader if says("larger than") => "its head is larger than 1 MiB",
         ErrorType::InvalidHTTPHeader => "its head is not HTTP/1.1",
-        ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError => {
+        ErrorType::WriteError => "the connection ended while the request was sent",
+        ErrorType::ConnectionClosed | ErrorType::ReadError => {
             "the connection ended before the answer was complete"
         }
         _ => "its body is not framed as HTTP/1.1 wants it",
@@ -79,6 +90,7 @@ pub fn reason_of(error: &Error) -> Reason {
             Reason::MalformedRequest
         }
         (ErrorSource::Downstream, _) => Reason::ClientGone,
+        _ if tls_alert(error).is_some() => Reason::UpstreamTls,
         (
             _,
             ErrorType::ConnectTimedout

@@ -28,6 +28,7 @@ use self::reuse::Idle;
 pub(in crate::proxy) use self::reuse::connect_anew;
 pub use self::reuse::{Repeat, decide_repeat};
 use self::trouble::Trouble;
+pub use self::trouble::tls_alert;
 use super::own::OwnAddresses;
 use crate::domain::hash::sha256_parts;
 use crate::domain::reason::Reason;
@@ -291,7 +292,7 @@ impl Upstream {
         if *error.esource() == ErrorSource::Upstream
             && let Some(address) = tries.current
         {
-            self.trouble.begin(self, address, trouble::why(error, &self.config.timeouts));
+            self.trouble.begin(self, address, trouble::why(error, &self.config.timeouts, self.config.tls));
         }
     }
 
@@ -306,7 +307,7 @@ impl Upstream {
     /// The address that was tried cannot be connected to. Gives whether there is another one to try.
     pub fn connect_failed(&self, tries: &mut Tries, error: &Error) -> bool {
         let Some(failed) = tries.current.take() else { return false };
-        self.trouble.begin(self, failed, trouble::why(error, &self.config.timeouts));
+        self.trouble.begin(self, failed, trouble::why(error, &self.config.timeouts, self.config.tls));
         if let Some(pin) = &self.pin {
             pin.set_next(true);
         }

@@ -1,6 +1,7 @@
 //! Upstreams that go away, come back, hang or close under a request. Names that change are tested beside
 //! `proxy/upstream`, with a resolver of the test's own.
 
+mod alerts;
 mod reuse;
 mod words;
 

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::Timeouts;
 use crate::domain::duration;
-use crate::http_client::trust;
+use crate::http_client::{alert_in, trust};
 
 /// How soon the same is said again: a dead upstream with many clients must not fill the log.
 const SAY_AGAIN: Duration = Duration::from_mins(1);
@@ -67,9 +67,27 @@ impl Trouble {
     }
 }
 
-/// Why a connection to an upstream failed, or a request on it, and what to do about it.
-pub(super) fn why(error: &Error, timeouts: &Timeouts) -> String {
+/// The TLS alert by which an upstream ended a connection: during the handshake, or, as TLS 1.3 has it for client
+/// certificates, when its answer was read. A constant.
+#[must_use]
+pub fn tls_alert(error: &Error) -> Option<&'static str> {
+    // In the text of other errors stand bytes that the upstream has sent, which may say anything.
+    let is_of_the_connection = matches!(
+        error.etype(),
+        ErrorType::TLSHandshakeFailure
+            | ErrorType::HandshakeError
+            | ErrorType::ReadError
+            | ErrorType::WriteError
+    );
+    is_of_the_connection.then(|| alert_in(&error.to_string())).flatten()
+}
+
+/// Why a connection to an upstream failed, or a request on it, and what to do about it. `tls`: the connection has TLS.
+pub(super) fn why(error: &Error, timeouts: &Timeouts, tls: bool) -> String {
     let within = |time| duration::written(time);
+    if let Some(alert) = tls_alert(error) {
+        return alert.to_owned();
+    }
     match error.etype() {
         ErrorType::ConnectRefused => "nothing listens there: the connection was refused".to_owned(),
         ErrorType::ConnectNoRoute => "there is no route to it".to_owned(),
@@ -88,6 +106,10 @@ pub(super) fn why(error: &Error, timeouts: &Timeouts) -> String {
                 within(timeouts.write)
             )
         }
+        // Its alert is lost: it could be read only after the request was sent.
+        ErrorType::WriteError if tls => "it closed the connection while the request was sent; an upstream that demands a \
+             client certificate does so"
+            .to_owned(),
         ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError => {
             "it closed the connection before its answer was complete".to_owned()
         }
@@ -118,7 +140,7 @@ mod tests {
     fn each_cause_has_its_own_words() {
         let second = Duration::from_secs(1);
         let timeouts = Timeouts { connect: second, read: second * 60, write: second, idle: second };
-        let why = |kind: ErrorType, text: &'static str| why(&Error::explain(kind, text), &timeouts);
+        let why = |kind: ErrorType, text: &'static str| why(&Error::explain(kind, text), &timeouts, true);
         assert!(why(ErrorType::ConnectRefused, "").contains("refused"));
         assert!(why(ErrorType::ConnectTimedout, "").contains("within 1s"));
         assert!(why(ErrorType::ReadTimedout, "").contains("within 1m"));
@@ -127,5 +149,24 @@ mod tests {
         assert!(why(ErrorType::InvalidHTTPHeader, "buf: SSH-2.0").contains("not valid HTTP/1.1"));
         let tls = "tls connect error cause: invalid peer certificate: UnknownIssuer";
         assert!(why(ErrorType::TLSHandshakeFailure, tls).contains("caFile"));
+        assert!(why(ErrorType::ReadError, "").contains("before its answer was complete"));
+        assert!(why(ErrorType::WriteError, "").contains("demands a client certificate"));
+    }
+
+    #[test]
+    fn an_alert_counts_wherever_it_is_read_and_never_in_an_answers_bytes() {
+        const ALERT: &str = "received fatal alert: CertificateRequired";
+        let read = |kind: ErrorType, text: &'static str| tls_alert(&Error::explain(kind, text));
+        for kind in [ErrorType::TLSHandshakeFailure, ErrorType::ReadError, ErrorType::WriteError] {
+            assert!(read(kind.clone(), ALERT).is_some_and(|it| it.contains("certificate required")), "{kind:?}");
+            assert_eq!(read(kind, "broken pipe"), None);
+        }
+        let cause = std::io::Error::new(
+            std::io::ErrorKind::InvalidData,
+            rustls::Error::AlertReceived(rustls::AlertDescription::AccessDenied),
+        );
+        let error = Error::because(ErrorType::ReadError, "bytes already read: 0", cause);
+        assert!(tls_alert(&error).is_some_and(|it| it.contains("access denied")));
+        assert_eq!(read(ErrorType::InvalidHTTPHeader, "buf: received fatal alert: AccessDenied"), None);
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig};
+use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
 use tokio_rustls::TlsAcceptor;
 
 /// A server's TLS side, and the certificate that a client has to trust for it.
@@ -44,6 +44,19 @@ impl TestTls {
 
     /// The same; with `client` only this one's certificate is let in.
     pub fn with_clients(names: &[&str], client: Option<&ClientCertificate>) -> Self {
+        Self::with(names, client, rustls::ALL_VERSIONS)
+    }
+
+    /// A server that speaks only this version of TLS and demands a client certificate that no client has.
+    pub fn demanding_a_certificate(names: &[&str], version: &'static SupportedProtocolVersion) -> Self {
+        Self::with(names, Some(&ClientCertificate::generate()), &[version])
+    }
+
+    fn with(
+        names: &[&str],
+        client: Option<&ClientCertificate>,
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> Self {
         let ca_key = KeyPair::generate().expect("a key");
         let mut ca = CertificateParams::new(Vec::new()).expect("no names");
         // Otherwise authority and leaf have one name, as if each had signed itself.
@@ -60,7 +73,7 @@ impl TestTls {
         let private = PrivateKeyDer::Pkcs8(key.serialize_der().into());
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let builder = ServerConfig::builder_with_provider(provider.clone())
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(versions)
             .expect("the provider's versions");
         let builder = match client {
             None => builder.with_no_client_auth(),
