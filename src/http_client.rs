@@ -3,7 +3,7 @@
 //! It is deliberately narrow. Redirects are never followed (one would carry a client's secret to wherever the answer
 //! points), proxies of the environment are ignored, compression is never asked for, and a body is read only up to a
 //! limit: an authority that misbehaves costs a bounded time and a bounded amount of memory. Errors name the URL without
-//! its query and the cause, and nothing of the answer's body.
+//! its query and the cause, and nothing of the answer's body; `said` shows the one message of it that may be shown.
 //!
 //! A server may close an idle connection in the very moment of a request. A GET is then sent once more on a new connection.
 //! A POST is sent on a new connection from the first, unless it only asks something: see [`HttpClient::ask_form`].
@@ -12,6 +12,7 @@ mod alert;
 mod encoding;
 mod error;
 mod reuse;
+mod said;
 pub mod trust;
 
 use std::fmt;

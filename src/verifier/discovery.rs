@@ -63,8 +63,9 @@ impl Failure {
             if status.is_redirection() {
                 format!("{place}: the authority answered with a redirect ({number}), which is never followed")
             } else {
-                let hint = answer.hint(url).map_or(String::new(), |hint| format!(": {hint}"));
-                format!("{place}: the authority answered with status {number}{hint}")
+                let more = answer.hint(url).map(str::to_owned).or_else(|| answer.said(&[]));
+                let more = more.map_or(String::new(), |more| format!(": {more}"));
+                format!("{place}: the authority answered with status {number}{more}")
             },
         )
     }
