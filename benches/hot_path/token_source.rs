@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use criterion::Criterion;
 use m2m_sidecar::domain::clock::SystemClock;
+use m2m_sidecar::domain::oauth::BasicEncoding;
 use m2m_sidecar::domain::scope::ScopeSet;
 use m2m_sidecar::http_client::FetchTimeouts;
-use m2m_sidecar::token_source::{Authentication, Config, TokenEndpoint, TokenSource};
+use m2m_sidecar::token_source::{AudienceParameter, Authentication, Config, TokenEndpoint, TokenSource};
 use url::Url;
 
 /// A token endpoint on loopback that answers one request.
@@ -41,11 +42,15 @@ pub fn bench(criterion: &mut Criterion) {
         name: "bench".to_owned(),
         endpoint: TokenEndpoint::Url(endpoint),
         client_id: "bench".to_owned(),
-        authentication: Authentication::SecretBasic { secret_file: secret_file.path().to_owned() },
+        authentication: Authentication::SecretBasic {
+            secret_file: secret_file.path().to_owned(),
+            encoding: BasicEncoding::Form,
+        },
         ca_file: None,
         timeouts: FetchTimeouts { connect: Duration::from_secs(3), total: Duration::from_secs(15) },
         scopes: ScopeSet::default(),
         audiences: Vec::new(),
+        audience_parameter: AudienceParameter::default(),
         resources: Vec::new(),
         extra_parameters: Vec::new(),
         refresh_at: 0.8,

@@ -9,7 +9,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::{Parts, StartError, unusable};
 use crate::config::Config;
 use crate::domain::duration::written;
-use crate::domain::oauth::ClientAuthMethod;
 use crate::domain::secret::SharedSecret;
 use crate::files;
 use crate::jose::key_set::{LeftOut, join};
@@ -230,9 +229,9 @@ pub(super) fn introspection_client(
     let credential = config.credentials.iter().find(|credential| credential.name == *name);
     let credential =
         credential.ok_or_else(|| unusable(&authority.name)("its credential does not exist".to_owned()))?;
-    let (auth_method, secret_file) = match &credential.authentication {
-        Authentication::SecretBasic { secret_file } => (ClientAuthMethod::ClientSecretBasic, secret_file),
-        Authentication::SecretPost { secret_file } => (ClientAuthMethod::ClientSecretPost, secret_file),
+    let (basic, secret_file) = match &credential.authentication {
+        Authentication::SecretBasic { secret_file, encoding } => (Some(*encoding), secret_file),
+        Authentication::SecretPost { secret_file } => (None, secret_file),
         _ => {
             let problem = "introspection is asked with a client secret, which its credential does not have";
             return Err(unusable(&authority.name)(problem.to_owned()));
@@ -241,7 +240,7 @@ pub(super) fn introspection_client(
     let secret = files::read_secret(secret_file)
         .map_err(|error| unusable(&authority.name)(format!("its credential's secret {error}")))?;
     let (client_id, client_secret) = (credential.client_id.clone(), SharedSecret::new(secret));
-    Ok(Some((IntrospectionClient { client_id, client_secret, auth_method }, secret_file.clone())))
+    Ok(Some((IntrospectionClient { client_id, client_secret, basic }, secret_file.clone())))
 }
 
 /// A sidecar that fetches keys keeps the last good ones; on a read-only root it does without.

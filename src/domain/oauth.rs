@@ -107,13 +107,32 @@ impl ClientAuthMethod {
     }
 }
 
-/// `Authorization: Basic` of a client. Id and secret are form-encoded first (RFC 6749 §2.3.1), or a colon in the id would
-/// split them. `None` when that is too long for a header.
+/// What becomes of client id and secret before `Authorization: Basic` joins them with a colon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BasicEncoding {
+    /// They are form-encoded (RFC 6749 §2.3.1).
+    Form,
+    /// They stay as they are (RFC 7617 §2), for servers that do not decode them. The id must not hold a colon.
+    Raw,
+}
+
+/// `Authorization: Basic` of a client. `None` when that is too long for a header, or the id cannot be told from the secret.
 #[must_use]
-pub fn basic_authorization(client_id: &str, client_secret: &SecretString) -> Option<HeaderValue> {
-    let encode =
-        |text: &str| Zeroizing::new(form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>());
+pub fn basic_authorization(
+    client_id: &str,
+    client_secret: &SecretString,
+    encoding: BasicEncoding,
+) -> Option<HeaderValue> {
+    let encode = |text: &str| {
+        Zeroizing::new(match encoding {
+            BasicEncoding::Form => form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>(),
+            BasicEncoding::Raw => text.to_owned(),
+        })
+    };
     let (id, secret) = (encode(client_id), encode(client_secret.expose_secret()));
+    if id.contains(':') {
+        return None;
+    }
     let pair = Zeroizing::new([id.as_str(), secret.as_str()].join(":"));
     let value = Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes())));
     let mut value = HeaderValue::from_str(&value).ok()?;

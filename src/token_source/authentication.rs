@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 
 use super::{Config, TokenEndpoint, http_options};
 use crate::domain::hash::sha256_parts;
+use crate::domain::oauth::BasicEncoding;
 use crate::domain::secret::{ExposeSecret, SecretString};
 use crate::files::{self, MAX_PUBLIC, ReadError};
 use crate::http_client::{BuildError, HttpClient};
@@ -23,6 +24,8 @@ pub enum Authentication {
     SecretBasic {
         /// Holds the secret.
         secret_file: PathBuf,
+        /// How they are written there.
+        encoding: BasicEncoding,
     },
     /// `client_secret_post`: id and secret in the form (RFC 6749 §2.3.1).
     SecretPost {
@@ -83,7 +86,7 @@ pub(super) struct Material {
 
 /// What we prove ourselves with.
 pub(super) enum Proof {
-    Basic(SecretString),
+    Basic(SecretString, BasicEncoding),
     Post(SecretString),
     Key(Box<SigningKey>),
     /// To be read when it is needed.
@@ -111,10 +114,10 @@ impl Material {
         let ca_pem = config.ca_file.as_deref().map(|file| read(file, |file| files::read(file, MAX_PUBLIC)));
         let mut identity_pem = None;
         let (proof, identity) = match &config.authentication {
-            Authentication::SecretBasic { secret_file } => {
+            Authentication::SecretBasic { secret_file, encoding } => {
                 let secret = read_secret(secret_file)?;
                 let identity = sha256_parts(&[b"secret", secret.expose_secret().as_bytes()]);
-                (Proof::Basic(secret), identity)
+                (Proof::Basic(secret, *encoding), identity)
             }
             Authentication::SecretPost { secret_file } => {
                 let secret = read_secret(secret_file)?;
@@ -161,7 +164,7 @@ impl Material {
     /// The files whose change takes effect at once.
     pub fn watched_files(config: &Config) -> Vec<PathBuf> {
         let of_proof = match &config.authentication {
-            Authentication::SecretBasic { secret_file } | Authentication::SecretPost { secret_file } => {
+            Authentication::SecretBasic { secret_file, .. } | Authentication::SecretPost { secret_file } => {
                 vec![secret_file.clone()]
             }
             Authentication::PrivateKeyJwt(of) => vec![of.key_file.clone()],

@@ -1,4 +1,4 @@
-//! Why there is no access token: in our words, never the authority's.
+//! Why there is no access token: in our words. Beside them stands the message of a google.rpc.Status, escaped and cut.
 
 use std::time::Duration;
 
@@ -131,7 +131,7 @@ fn is_transient_status(status: u16) -> bool {
 pub(super) struct Failure {
     pub error: FetchError,
     pub retry_after: Option<Duration>,
-    /// Which URL was asked; when there was no answer also why.
+    /// Which URL was asked; when there was no answer also why, and else what a Status in it says.
     pub place: Option<String>,
 }
 
@@ -147,10 +147,11 @@ impl Failure {
         self
     }
 
-    /// The same, for an answer of this URL that brings no token.
-    pub fn answered(self, url: &Url, answer: &HttpAnswer) -> Self {
-        let hint = answer.hint(url).map_or(String::new(), |hint| format!(": {hint}"));
-        Self { place: Some(place(url) + &hint), ..self }
+    /// The same, for an answer of this URL that brings no token. `sent`: the secrets of the request, which the answer may repeat.
+    pub fn answered(self, url: &Url, answer: &HttpAnswer, sent: &[&str]) -> Self {
+        let more = answer.hint(url).map(str::to_owned).or_else(|| answer.said(sent));
+        let more = more.map_or(String::new(), |more| format!(": {more}"));
+        Self { place: Some(place(url) + &more), ..self }
     }
 
     /// The error and its place, for people.

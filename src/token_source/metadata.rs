@@ -36,7 +36,7 @@ pub(super) async fn discover(
         let found = async {
             let answer = http.get(&url, accept_json()).await;
             let answer = answer.map_err(|failed| Failure::unanswered(FetchError::Metadata, &failed))?;
-            parse(&answer, authority, by_certificate).map_err(|failure| failure.answered(&url, &answer))
+            parse(&answer, authority, by_certificate).map_err(|failure| failure.answered(&url, &answer, &[]))
         };
         match found.await {
             Ok(found) => return Ok(found),

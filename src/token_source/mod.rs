@@ -64,8 +64,10 @@ pub struct Config {
     pub timeouts: FetchTimeouts,
     /// The scopes to ask for; none: the parameter is left out.
     pub scopes: ScopeSet,
-    /// The `audience` parameters, one each.
+    /// The audiences to ask for.
     pub audiences: Vec<String>,
+    /// How they are asked for.
+    pub audience_parameter: AudienceParameter,
     /// The `resource` parameters (RFC 8707), one each.
     pub resources: Vec<String>,
     /// Further form parameters.
@@ -89,6 +91,16 @@ pub enum TokenEndpoint {
     Url(Url),
     /// In the metadata of this issuer (RFC 8414 §3, OpenID Connect Discovery 1.0 §4).
     Discovery(Url),
+}
+
+/// How a token request names audiences, for which there is no standard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AudienceParameter {
+    /// `audience`, once for each of them.
+    #[default]
+    Audience,
+    /// `aud`, once, with all of them joined by spaces: plgd's m2m-oauth-server.
+    Aud,
 }
 
 /// The client options for token requests.
@@ -127,7 +139,7 @@ pub enum Event<'a> {
 pub type Observer = Arc<dyn Fn(Event<'_>) + Send + Sync>;
 
 /// How a credential is doing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CredentialStatus {
     /// When the newest token expires, or has expired.
     pub expires_at: Option<UnixTime>,
@@ -141,6 +153,8 @@ pub struct CredentialStatus {
     pub clock_skew: Option<i64>,
     /// The last failure; kept after recovery.
     pub last_error: Option<FetchError>,
+    /// The same for people: with the URL that was asked, and what was said there or on the way.
+    pub last_error_text: Option<Arc<str>>,
     /// When that was. Before `last_refresh`: it is over.
     pub last_error_at: Option<UnixTime>,
 }

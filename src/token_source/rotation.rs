@@ -74,7 +74,7 @@ enum RotationError {
     #[error("the management API's answer holds no secret")]
     NoSecret,
     #[error("no token was had with the new secret: {0}")]
-    Unproven(FetchError),
+    Unproven(String),
     #[error("the secret's file cannot be replaced: {0}")]
     NotReplaced(std::io::Error),
     #[error("another sidecar is renewing it")]
@@ -287,7 +287,7 @@ async fn prove(
     };
     let late = |_| Err(FetchError::Http(HttpError::Timeout).into());
     let fetched = timeout(source.config().timeouts.total, fetch).await.unwrap_or_else(late);
-    let grant = fetched.map_err(|failure| RotationError::Unproven(failure.error))?;
+    let grant = fetched.map_err(|failure| RotationError::Unproven(failure.text()))?;
     Ok((client.into_material(), grant))
 }
 

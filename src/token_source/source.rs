@@ -118,7 +118,7 @@ impl TokenSource {
     /// How the credential is doing.
     #[must_use]
     pub fn status(&self) -> CredentialStatus {
-        CredentialStatus { clock_skew: self.0.skew.get(), ..**self.0.status.load() }
+        CredentialStatus { clock_skew: self.0.skew.get(), ..(**self.0.status.load()).clone() }
     }
 
     /// The current token, if there is one that may be used. Never waits, takes no lock.

@@ -8,7 +8,8 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{Authentication, Config, TokenEndpoint};
+use super::{AudienceParameter, Authentication, Config, TokenEndpoint};
+use crate::domain::oauth::BasicEncoding;
 use crate::domain::scope::ScopeSet;
 use crate::http_client::FetchTimeouts;
 
@@ -103,11 +104,12 @@ pub(super) fn config(authority: &Authority) -> Config {
         name: "hub".into(),
         endpoint: TokenEndpoint::Url(authority.url("/token").parse().unwrap()),
         client_id: "legacy".into(),
-        authentication: Authentication::SecretBasic { secret_file: secret_file("hunter2") },
+        authentication: secret_basic(secret_file("hunter2")),
         ca_file: None,
         timeouts: FetchTimeouts { connect: Duration::from_secs(3), total: Duration::from_secs(15) },
         scopes: ScopeSet::default(),
         audiences: Vec::new(),
+        audience_parameter: AudienceParameter::default(),
         resources: Vec::new(),
         extra_parameters: Vec::new(),
         refresh_at: 0.75,
@@ -116,6 +118,10 @@ pub(super) fn config(authority: &Authority) -> Config {
         local_api: false,
         rotation: None,
     }
+}
+
+pub(super) fn secret_basic(secret_file: std::path::PathBuf) -> Authentication {
+    Authentication::SecretBasic { secret_file, encoding: BasicEncoding::Form }
 }
 
 /// A file that holds a secret; it stays until the machine is tidied up.

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use http::HeaderValue;
 use http::header::AUTHORIZATION;
 use tokio::time::Instant;
 
@@ -13,7 +14,7 @@ use super::assertion;
 use super::authentication::{Authentication, Material, Proof, read_assertion};
 use super::error::{Failure, FetchError};
 use super::metadata::{self, Found, accept_json};
-use super::{Config, TokenEndpoint};
+use super::{AudienceParameter, Config, TokenEndpoint};
 use crate::domain::clock::{SharedClock, UnixTime};
 use crate::domain::oauth::{CLIENT_ASSERTION_TYPE, GrantType, basic_authorization};
 use crate::domain::secret::{ExposeSecret, SecretString};
@@ -115,38 +116,74 @@ impl<'a> TokenClient<'a> {
 
     async fn fetch_from(&self, material: &Material, found: &Found) -> Result<Grant, Failure> {
         let requested = Moment { monotonic: Instant::now(), wall: self.clock.now() };
-        let answer = self.request(material, found).await?;
+        let assertion = self.assertion(&material.proof, found).await?;
+        let basic = self.basic(&material.proof)?;
+        let answer = self.request(material, found, basic.as_ref(), assertion.as_ref()).await?;
         self.skew.note(answer.clock_skew(requested.wall, self.clock.now()));
         let answer::TokenAnswer { token, lifetime, deviations } =
             answer::parse(&answer, self.skew.theirs(requested.wall))
-                .map_err(|failure| failure.answered(&found.token_endpoint, &answer))?;
+                .map_err(|failure| {
+                    let sent = self.sent(&material.proof, basic.as_ref(), assertion.as_ref());
+                    let sent: Vec<&str> = sent.iter().map(|secret| secret.expose_secret()).collect();
+                    failure.answered(&found.token_endpoint, &answer, &sent)
+                })?;
         self.tell(deviations);
         Ok(Grant { token, lifetime, requested, identity: material.identity })
     }
 
-    async fn request(&self, material: &Material, found: &Found) -> Result<HttpAnswer, Failure> {
+    async fn request(
+        &self,
+        material: &Material,
+        found: &Found,
+        basic: Option<&HeaderValue>,
+        assertion: Option<&SecretString>,
+    ) -> Result<HttpAnswer, Failure> {
         let mut headers = accept_json();
-        if let Proof::Basic(secret) = &material.proof {
-            let basic = basic_authorization(&self.config.client_id, secret);
-            headers.insert(AUTHORIZATION, basic.ok_or(FetchError::Request)?);
+        if let Some(basic) = basic {
+            headers.insert(AUTHORIZATION, basic.clone());
         }
-        let assertion = self.assertion(&material.proof, found).await?;
-        let scope = self.config.scopes.to_string();
-        let form = self.form(&material.proof, assertion.as_ref(), &scope);
+        let (scope, audiences) = (self.config.scopes.to_string(), self.config.audiences.join(" "));
+        let form = self.form(&material.proof, assertion, &scope, &audiences);
         let answer = material.http.post_form(&found.token_endpoint, headers, &form).await;
         answer.map_err(|failed| Failure::unanswered(FetchError::Http, &failed))
     }
 
-    /// The form of RFC 6749 §4.4.2. `scope` is the joined text of the configured scopes.
+    /// The `Authorization` of a request that proves itself so.
+    fn basic(&self, proof: &Proof) -> Result<Option<HeaderValue>, FetchError> {
+        let Proof::Basic(secret, encoding) = proof else { return Ok(None) };
+        basic_authorization(&self.config.client_id, secret, *encoding).map(Some).ok_or(FetchError::Request)
+    }
+
+    /// What an answer must not show of its request: the secret in every form in which it was sent, an assertion, and the values
+    /// of further parameters.
+    fn sent(
+        &self,
+        proof: &Proof,
+        basic: Option<&HeaderValue>,
+        assertion: Option<&SecretString>,
+    ) -> Vec<SecretString> {
+        let mut sent: Vec<SecretString> = assertion.cloned().into_iter().collect();
+        if let Proof::Basic(secret, _) | Proof::Post(secret) = proof {
+            let encoded = form_urlencoded::byte_serialize(secret.expose_secret().as_bytes());
+            sent.extend([secret.clone(), SecretString::from(encoded.collect::<String>())]);
+        }
+        let basic = basic.and_then(|value| value.to_str().ok()).and_then(|value| value.strip_prefix("Basic "));
+        sent.extend(basic.map(SecretString::from));
+        sent.extend(self.config.extra_parameters.iter().map(|(_, value)| SecretString::from(value.as_str())));
+        sent
+    }
+
+    /// The form of RFC 6749 §4.4.2. `scope` and `audiences` are the joined texts of what is configured.
     fn form<'f>(
         &'f self,
         proof: &'f Proof,
         assertion: Option<&'f SecretString>,
         scope: &'f str,
+        audiences: &'f str,
     ) -> Vec<(&'f str, &'f str)> {
         let config = self.config;
         let mut form = vec![("grant_type", GrantType::ClientCredentials.as_str())];
-        if !matches!(proof, Proof::Basic(_)) {
+        if !matches!(proof, Proof::Basic(..)) {
             form.push(("client_id", &config.client_id));
         }
         if let Proof::Post(secret) = proof {
@@ -159,7 +196,13 @@ impl<'a> TokenClient<'a> {
         if !scope.is_empty() {
             form.push(("scope", scope));
         }
-        form.extend(config.audiences.iter().map(|audience| ("audience", audience.as_str())));
+        match config.audience_parameter {
+            AudienceParameter::Audience => {
+                form.extend(config.audiences.iter().map(|audience| ("audience", audience.as_str())));
+            }
+            AudienceParameter::Aud if !audiences.is_empty() => form.push(("aud", audiences)),
+            AudienceParameter::Aud => {}
+        }
         form.extend(config.resources.iter().map(|resource| ("resource", resource.as_str())));
         form.extend(config.extra_parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())));
         form
@@ -206,6 +249,7 @@ mod tests {
     use super::*;
     use crate::domain::claims::Claims;
     use crate::domain::clock::SystemClock;
+    use crate::domain::oauth::BasicEncoding;
     use crate::domain::scope::ScopeSet;
     use crate::jose::Algorithm;
     use crate::jose::sign::SigningKey;
@@ -239,7 +283,7 @@ mod tests {
         authority.script([testing::token("t1", 60)]);
         let config = Config {
             client_id: "id:x".into(),
-            authentication: Authentication::SecretBasic { secret_file: testing::secret_file("p@ss wörd\n") },
+            authentication: testing::secret_basic(testing::secret_file("p@ss wörd\n")),
             scopes: ScopeSet::parse("a b").unwrap(),
             audiences: vec!["https://a.example".into(), "b".into()],
             resources: vec!["https://r.example".into()],
@@ -255,6 +299,83 @@ mod tests {
         let body = "grant_type=client_credentials&scope=a+b&audience=https%3A%2F%2Fa.example&audience=b\
                     &resource=https%3A%2F%2Fr.example&x=1%262";
         assert!(request.ends_with(&format!("\r\n\r\n{body}")), "{request}");
+    }
+
+    #[tokio::test]
+    async fn a_server_that_decodes_nothing_and_reads_aud_gets_both_as_it_reads_them() {
+        let authority = Authority::start().await;
+        authority.script([testing::token("t1", 60), testing::token("t2", 60)]);
+        let secret_file = testing::secret_file("p@ss wörd/+=\n");
+        let config = Config {
+            client_id: "id x".into(),
+            authentication: Authentication::SecretBasic { secret_file, encoding: BasicEncoding::Raw },
+            audiences: vec!["https://a.example".into(), "b".into()],
+            audience_parameter: AudienceParameter::Aud,
+            ..config(&authority)
+        };
+        assert_eq!(fetch_all(&config, 1).await, [Ok("t1".to_owned())]);
+        fetch_all(&Config { audiences: Vec::new(), ..config }, 1).await;
+        let [with, without] = authority.requests().try_into().unwrap();
+        let basic = STANDARD.encode("id x:p@ss wörd/+=");
+        assert!(with.contains(&format!("\r\nauthorization: Basic {basic}\r\n")), "{with}");
+        assert!(with.ends_with("\r\n\r\ngrant_type=client_credentials&aud=https%3A%2F%2Fa.example+b"), "{with}");
+        assert!(without.ends_with("\r\n\r\ngrant_type=client_credentials"), "{without}");
+    }
+
+    #[tokio::test]
+    async fn an_id_with_a_colon_is_not_sent_raw() {
+        let authority = Authority::start().await;
+        let secret_file = testing::secret_file("hunter2");
+        let authentication = Authentication::SecretBasic { secret_file, encoding: BasicEncoding::Raw };
+        let config = Config { client_id: "id:x".into(), authentication, ..config(&authority) };
+        assert_eq!(fetch_all(&config, 1).await, [Err(FetchError::Request)]);
+        assert!(authority.requests().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_failure_shows_the_message_of_a_status_and_nothing_of_what_was_sent() {
+        let secret = "p@ss wörd of 24 bytes";
+        let jwt = format!("{}.e30.c2ln", URL_SAFE_NO_PAD.encode(r#"{"alg":"ES256","kid":"a-key"}"#));
+        let raw = |secret_file| Authentication::SecretBasic { secret_file, encoding: BasicEncoding::Raw };
+        let encoded = "p%40ss+w%C3%B6rd+of+24+bytes";
+        for (authentication, echoes) in [
+            (
+                testing::secret_basic(testing::secret_file(secret)),
+                vec![secret.to_owned(), encoded.to_owned(), STANDARD.encode(format!("legacy:{encoded}"))],
+            ),
+            (
+                raw(testing::secret_file(secret)),
+                vec![secret.to_owned(), STANDARD.encode(format!("legacy:{secret}"))],
+            ),
+            (
+                Authentication::SecretPost { secret_file: testing::secret_file(secret) },
+                vec![secret.to_owned(), encoded.to_owned(), format!("client_secret={encoded}&x")],
+            ),
+            (Authentication::Assertion { file: testing::secret_file(&jwt) }, vec![jwt.clone()]),
+        ] {
+            let authority = Authority::start().await;
+            let status = |message: &str| {
+                testing::answer(401, &serde_json::json!({"code": 16, "message": message}).to_string())
+            };
+            let config = Config { authentication, ..config(&authority) };
+            let clock: SharedClock = Arc::new(SystemClock);
+            let skew = Skew::default();
+            let client = TokenClient::new(&config, &clock, &skew, Material::load(&config).unwrap());
+            authority.script([status("cannot create token: invalid audience([])")]);
+            let told = client.fetch().await.err().unwrap();
+            assert_eq!(told.error, FetchError::Status(401));
+            let place = authority.url("/token");
+            let expected = format!(
+                "the authority answered the token request with status 401 ({place}: it says `cannot create token: invalid \
+                 audience([])`)"
+            );
+            assert_eq!(told.text(), expected);
+            for echo in echoes {
+                authority.script([status(&format!("cannot create token: no {echo:?} known"))]);
+                let told = client.fetch().await.err().unwrap().text();
+                assert!(told.contains("left out") && !told.contains(&echo[..8]), "{told}");
+            }
+        }
     }
 
     #[tokio::test]

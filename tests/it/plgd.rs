@@ -8,6 +8,7 @@ mod exchange;
 mod front;
 mod owners;
 mod replay;
+mod towards;
 mod weaknesses;
 
 use std::sync::Arc;

@@ -30,7 +30,7 @@ pub(super) use issuer::{
     TokenType,
 };
 pub(super) use outbound::{
-    AuthMethod, Credential, ForwardProxy, LocalApi, Other, Outbound, Refusal, RotateSecret,
+    AudienceParameter, AuthMethod, Credential, ForwardProxy, LocalApi, Other, Outbound, Refusal, RotateSecret,
 };
 pub(super) use revocation::{FullRevocation, OnFailure, Revocation, RevocationKind};
 

@@ -55,9 +55,12 @@ pub(in crate::config) struct Credential {
     /// The scopes to ask for; the parameter is left out when there are none.
     #[serde(default)]
     pub scopes: Vec<Scope>,
-    /// The audiences to ask for, one `audience` parameter each.
+    /// The audiences to ask for, in `audienceParameter`.
     #[serde(default)]
     pub audiences: Vec<Audience>,
+    /// The parameter of the token request that names `audiences`.
+    #[serde(default)]
+    pub audience_parameter: AudienceParameter,
     /// The resources to ask for (RFC 8707), one `resource` parameter each.
     #[serde(default)]
     pub resource: Vec<Resource>,
@@ -110,13 +113,27 @@ fn default_refresh_at() -> Percent {
     Percent(0.75)
 }
 
+/// Which parameter of a token request names audiences.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::config) enum AudienceParameter {
+    /// `audience`, once for each audience.
+    #[default]
+    Audience,
+    /// `aud`, once, with all audiences joined by spaces: for plgd's m2m-oauth-server, which ignores `audience` in a form.
+    Aud,
+}
+
 /// How we authenticate at a token endpoint.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(in crate::config) enum AuthMethod {
-    /// Id and secret in the `Authorization` header.
+    /// Id and secret in the `Authorization` header, form-encoded (RFC 6749 §2.3.1).
     #[default]
     ClientSecretBasic,
+    /// The same without the encoding, for servers that do not decode it, such as plgd's m2m-oauth-server. The client id must not
+    /// hold a colon.
+    ClientSecretBasicRaw,
     /// Id and secret in the form.
     ClientSecretPost,
     /// A signed assertion (RFC 7523): our own, or one that somebody else keeps in a file.

@@ -8,9 +8,11 @@ use crate::config::tree::KeyPath;
 use crate::config::value::FilePath;
 use crate::config::{files, raw};
 use crate::domain::encryption::EncryptionKey;
+use crate::domain::oauth::BasicEncoding;
 use crate::domain::scope::ScopeSet;
 use crate::token_source::{
-    self, Authentication, KeptAt, PrivateKeyJwt, RotationConfig, TokenEndpoint, check_client_certificate,
+    self, AudienceParameter, Authentication, KeptAt, PrivateKeyJwt, RotationConfig, TokenEndpoint,
+    check_client_certificate,
 };
 
 const HOUR: Duration = Duration::from_hours(1);
@@ -54,6 +56,10 @@ pub(super) fn resolve(
         timeouts,
         scopes: ScopeSet::from_tokens(raw.scopes.into_iter().map(|scope| scope.0)).ok()?,
         audiences: raw.audiences.into_iter().map(|audience| audience.0).collect(),
+        audience_parameter: match raw.audience_parameter {
+            raw::AudienceParameter::Audience => AudienceParameter::Audience,
+            raw::AudienceParameter::Aud => AudienceParameter::Aud,
+        },
         resources: raw.resource.into_iter().map(|resource| resource.0).collect(),
         extra_parameters: raw.extra_parameters.into_iter().map(|(name, value)| (name.0, value)).collect(),
         refresh_at: raw.refresh_at.0,
@@ -97,7 +103,7 @@ fn endpoint(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Credential) 
 /// Which keys belong to which methods. One that would be ignored is an error: somebody relies on it.
 fn check_keys(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Credential) {
     use raw::AuthMethod as M;
-    const SECRET: &[M] = &[M::ClientSecretBasic, M::ClientSecretPost];
+    const SECRET: &[M] = &[M::ClientSecretBasic, M::ClientSecretBasicRaw, M::ClientSecretPost];
     const JWT: &[M] = &[M::PrivateKeyJwt];
     const TLS: &[M] = &[M::TlsClientAuth];
     let key_file = raw.private_key_file.is_some();
@@ -120,6 +126,17 @@ fn check_keys(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Credential
             resolver.findings.error(path, format!("`{key}`{or} is required"));
         }
     }
+    if raw.auth_method == M::ClientSecretBasicRaw && raw.client_id.0.contains(':') {
+        let message = "with `authMethod: client_secret_basic_raw` the first colon ends the client id, so the id must not hold one: use \
+                       `client_secret_post`";
+        resolver.findings.error(&path.key("clientID"), message);
+    }
+    let names_audiences = raw.audience_parameter == raw::AudienceParameter::Aud && !raw.audiences.is_empty();
+    let aud = raw.extra_parameters.keys().find(|name| names_audiences && name.0 == "aud");
+    if let Some(aud) = aud {
+        let message = "`audiences` sets this parameter, because of `audienceParameter: aud`";
+        resolver.findings.error(&path.key("extraParameters").key(&aud.0), message);
+    }
     if raw.assertion_file.is_some() {
         for (key, given) in [
             ("privateKeyFile", key_file),
@@ -140,14 +157,18 @@ fn authentication(
     raw: &raw::Credential,
 ) -> Option<Authentication> {
     match raw.auth_method {
-        raw::AuthMethod::ClientSecretBasic | raw::AuthMethod::ClientSecretPost => {
+        raw::AuthMethod::ClientSecretBasic
+        | raw::AuthMethod::ClientSecretBasicRaw
+        | raw::AuthMethod::ClientSecretPost => {
             let file = raw.client_secret_file.as_ref()?;
             resolver.secret(&path.key("clientSecretFile"), file, files::read_secret)?;
             let secret_file = file.0.clone();
-            Some(if raw.auth_method == raw::AuthMethod::ClientSecretBasic {
-                Authentication::SecretBasic { secret_file }
-            } else {
-                Authentication::SecretPost { secret_file }
+            Some(match raw.auth_method {
+                raw::AuthMethod::ClientSecretPost => Authentication::SecretPost { secret_file },
+                raw::AuthMethod::ClientSecretBasicRaw => {
+                    Authentication::SecretBasic { secret_file, encoding: BasicEncoding::Raw }
+                }
+                _ => Authentication::SecretBasic { secret_file, encoding: BasicEncoding::Form },
             })
         }
         raw::AuthMethod::PrivateKeyJwt => match &raw.assertion_file {

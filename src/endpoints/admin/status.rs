@@ -30,7 +30,7 @@ pub struct Status {
     pub listeners: Vec<Listener>,
 }
 
-/// How a credential is doing. Neither the token nor anything of what the authority said is here.
+/// How a credential is doing. The token is not here.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Credential {
     name: String,
@@ -42,7 +42,8 @@ pub struct Credential {
     /// When the newest token arrived; null: none has, since the start.
     #[schema(format = DateTime)]
     last_refresh: Option<String>,
-    /// Why the last try that failed did; null: none has.
+    /// Why the last try that failed did, with the URL that was asked and the message of a google.rpc.Status (escaped, cut, and left
+    /// out when it repeats what was sent); null: none has.
     last_error: Option<String>,
     /// The same as a code: the `result` of the metric `m2m_token_fetch_total`.
     last_error_code: Option<&'static str>,
@@ -118,6 +119,7 @@ impl From<&TokenSource> for Credential {
             expires_at,
             last_refresh,
             last_error,
+            last_error_text,
             last_error_at,
             fetches,
             failures,
@@ -129,7 +131,7 @@ impl From<&TokenSource> for Credential {
             has_token: source.current().is_some(),
             expires_at: shown(expires_at),
             last_refresh: shown(last_refresh),
-            last_error: last_error.map(|error| error.to_string()),
+            last_error: last_error_text.map(|text| text.to_string()),
             last_error_code: last_error.map(|error| error.code()),
             last_error_at: shown(last_error_at),
             fetches,

@@ -288,13 +288,14 @@ impl TokenSource {
         let credential = &cell.config.name;
         match &result {
             Ok(_) => (cell.observer)(Event::Fetched { credential }),
-            Err(Failure { error, .. }) => {
-                let (at, error) = (cell.clock.now(), *error);
+            Err(failure) => {
+                let (at, error, text) = (cell.clock.now(), failure.error, Arc::<str>::from(failure.text()));
                 cell.status.rcu(|s| CredentialStatus {
                     last_error: Some(error),
+                    last_error_text: Some(text.clone()),
                     last_error_at: Some(at),
                     failures: s.failures + 1,
-                    ..**s
+                    ..(**s).clone()
                 });
                 (cell.observer)(Event::Failed { credential, error });
             }
@@ -320,7 +321,7 @@ impl TokenSource {
 
     pub(super) fn put(&self, current: Current) {
         let expires_at = current.token.expires_at();
-        self.0.status.rcu(|s| CredentialStatus { expires_at: Some(expires_at), ..**s });
+        self.0.status.rcu(|s| CredentialStatus { expires_at: Some(expires_at), ..(**s).clone() });
         self.0.current.store(Some(Arc::new(current)));
     }
 
@@ -330,7 +331,11 @@ impl TokenSource {
         self.put(current);
         let for_refusal = cell.refusals.lock().unwrap_or_else(PoisonError::into_inner).fetched();
         cell.successor.store(if for_refusal { serial } else { 0 }, Ordering::Release);
-        cell.status.rcu(|s| CredentialStatus { last_refresh: Some(now), fetches: s.fetches + 1, ..**s });
+        cell.status.rcu(|s| CredentialStatus {
+            last_refresh: Some(now),
+            fetches: s.fetches + 1,
+            ..(**s).clone()
+        });
         cell.arrived.notify_one();
         // Last: who is woken by it finds the token.
         self.settle(|state| state.failing = None);

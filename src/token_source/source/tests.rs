@@ -18,7 +18,7 @@ use crate::http_client::{FetchTimeouts, HttpError};
 use crate::token_source::access_token::Grant;
 use crate::token_source::error::Failure;
 use crate::token_source::testing::{self, Authority};
-use crate::token_source::{Authentication, TokenEndpoint, fetch_once};
+use crate::token_source::{AudienceParameter, TokenEndpoint, fetch_once};
 
 const BUSY: FetchError = FetchError::Status(503);
 const TIMEOUTS: FetchTimeouts =
@@ -63,11 +63,12 @@ impl World {
             name: "hub".into(),
             endpoint: TokenEndpoint::Url("http://192.0.2.1/".parse().unwrap()),
             client_id: "legacy".into(),
-            authentication: Authentication::SecretBasic { secret_file: "/nowhere".into() },
+            authentication: testing::secret_basic("/nowhere".into()),
             ca_file: None,
             timeouts: TIMEOUTS,
             scopes: crate::domain::scope::ScopeSet::default(),
             audiences: Vec::new(),
+            audience_parameter: AudienceParameter::default(),
             resources: Vec::new(),
             extra_parameters: Vec::new(),
             refresh_at: 0.75,

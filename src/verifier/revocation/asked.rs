@@ -25,7 +25,7 @@ use zeroize::Zeroizing;
 
 use super::{Observe, Revocation, Source, TokenFacts};
 use crate::domain::claims::Claims;
-use crate::domain::oauth::{ClientAuthMethod, basic_authorization};
+use crate::domain::oauth::basic_authorization;
 use crate::domain::reason::Reason;
 use crate::domain::secret::{ExposeSecret, SecretString};
 use crate::http_client::{Failed, HttpAnswer, HttpClient, HttpError};
@@ -192,21 +192,30 @@ enum Failure {
     /// No answer came, or not in time and in full.
     NoAnswer(Failed),
     /// An answer that says nothing of this token.
-    Answer(&'static str),
+    Answer(Cow<'static, str>),
 }
 
 impl Failure {
+    /// An answer that cannot be used, with its status and what it says.
+    fn answer(why: &'static str, answer: &HttpAnswer, said: Option<String>) -> Self {
+        let said = said.map_or(String::new(), |said| format!(": {said}"));
+        Self::Answer(match answer.status {
+            StatusCode::OK => format!("{why}{said}").into(),
+            status => format!("{why} ({}){said}", status.as_u16()).into(),
+        })
+    }
+
     fn text(&self) -> Cow<'static, str> {
         match self {
             Self::NoAnswer(failed) => failed.to_string().into(),
-            Self::Answer(text) => (*text).into(),
+            Self::Answer(text) => text.clone(),
         }
     }
 }
 
 impl From<&'static str> for Failure {
     fn from(text: &'static str) -> Self {
-        Self::Answer(text)
+        Self::Answer(text.into())
     }
 }
 
@@ -340,7 +349,11 @@ async fn ask_plgd(http: &HttpClient, mut url: Url, question: &Question) -> Resul
     value.set_sensitive(true);
     headers.insert(AUTHORIZATION, value);
     let answer = http.get(&url, headers).await.map_err(Failure::NoAnswer)?;
-    Ok(read_plgd(&answer, jti)?)
+    let said = || answer.said(&[question.token.expose_secret()]);
+    if matches!(answer.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+        tracing::debug!(status = answer.status.as_u16(), said = said(), "the tokens endpoint refuses the token");
+    }
+    read_plgd(&answer, jti).map_err(|why| Failure::answer(why, &answer, said()))
 }
 
 /// The first JSON value is the token's entry, bare or as `result`. None: the issuer does not know the token.
@@ -393,18 +406,21 @@ async fn introspect(
     headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
     let client_secret = client.client_secret.get();
     let mut form = vec![("token", question.token.expose_secret()), ("token_type_hint", "access_token")];
-    match client.auth_method {
-        ClientAuthMethod::ClientSecretBasic => {
-            let basic = basic_authorization(&client.client_id, &client_secret);
+    match client.basic {
+        Some(encoding) => {
+            let basic = basic_authorization(&client.client_id, &client_secret, encoding);
             headers.insert(AUTHORIZATION, basic.ok_or("the credential cannot be sent")?);
         }
-        ClientAuthMethod::ClientSecretPost => {
+        None => {
             form.push(("client_id", &client.client_id));
             form.push(("client_secret", client_secret.expose_secret()));
         }
     }
     let answer = http.ask_form(url, headers, &form).await.map_err(Failure::NoAnswer)?;
-    Ok(read_introspection(&answer)?)
+    read_introspection(&answer).map_err(|why| {
+        let said = answer.said(&[question.token.expose_secret(), client_secret.expose_secret()]);
+        Failure::answer(why, &answer, said)
+    })
 }
 
 /// RFC 7662 §2.2. Whatever else it says, `active` alone decides.

@@ -23,7 +23,7 @@ use super::bearer::BearerToken;
 use super::{KeySource, TokenFacts};
 use crate::domain::claims::Claims;
 use crate::domain::clock::SharedClock;
-use crate::domain::oauth::ClientAuthMethod;
+use crate::domain::oauth::BasicEncoding;
 use crate::domain::reason::Reason;
 use crate::domain::revoked::RevokedNow;
 use crate::domain::secret::SharedSecret;
@@ -97,8 +97,8 @@ pub struct IntrospectionClient {
     pub client_id: String,
     /// Our secret there; its file may change.
     pub client_secret: SharedSecret,
-    /// How both are sent.
-    pub auth_method: ClientAuthMethod,
+    /// How both are written into `Authorization: Basic`; none: they are sent in the form.
+    pub basic: Option<BasicEncoding>,
 }
 
 /// Called after each question to an authority, with its error: which URL, and why. Nothing of the answer.

@@ -110,7 +110,7 @@ async fn files_that_cannot_be_used_are_told_of_and_read_again() {
     let dir = tempfile::tempdir().unwrap();
     let secret_file = dir.path().join("secret");
     let config = Config {
-        authentication: Authentication::SecretBasic { secret_file: secret_file.clone() },
+        authentication: testing::secret_basic(secret_file.clone()),
         ..testing::config(&authority)
     };
     let source = TokenSource::new(config, Arc::new(SystemClock), Arc::new(|_| {}));
