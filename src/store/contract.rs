@@ -1,6 +1,7 @@
 //! What every store must do: one list of tests, run against each store there is.
 
 mod keys;
+mod lists;
 mod refresh_tokens;
 
 use std::sync::Arc;

@@ -24,7 +24,7 @@ pub trait TokenStore {
     /// meanwhile and it does not carry the mark of that end.
     async fn insert_token(&self, token: &TokenRecord) -> Result<(), StoreError>;
 
-    /// The access tokens that fit, the newest first.
+    /// The access tokens that fit, in the filter's order.
     async fn tokens(&self, filter: &TokenFilter) -> Result<Vec<TokenRecord>, StoreError>;
 
     /// Revokes at `now` what fits and has not expired at `proven`, a time that the clock may be ahead of; deletes what fits
@@ -164,6 +164,11 @@ pub struct TokenFilter {
     pub active: Option<(bool, UnixTime)>,
     /// Whether those that are revoked are left out.
     pub without_revoked: bool,
+    /// Only those that have not expired at this time.
+    pub unexpired_at: Option<UnixTime>,
+    /// Whether the oldest come first, those of the same second in the order in which they were kept. Otherwise the newest come
+    /// first, those of the same second by their `jti`.
+    pub oldest_first: bool,
     /// Only those that come after this one, the last of the page before: its `iat` and `jti`.
     pub after: Option<(UnixTime, String)>,
     /// At most so many; all, when none.

@@ -43,10 +43,21 @@ impl TokenStore for Sqlite {
             let mut query = QueryBuilder::new("SELECT * FROM tokens");
             narrow(&mut query, filter);
             if let Some((issued_at, jti)) = &filter.after {
-                query.push(" AND (issued_at, jti) < (").push_bind(issued_at.0);
-                query.push(", ").push_bind(jti.clone()).push(")");
+                if filter.oldest_first {
+                    // Where the row was deleted meanwhile, those of its second come again: none is left out.
+                    query.push(" AND (issued_at, rowid) > (").push_bind(issued_at.0);
+                    query.push(", coalesce((SELECT rowid FROM tokens WHERE jti = ").push_bind(jti.clone());
+                    query.push("), -1))");
+                } else {
+                    query.push(" AND (issued_at, jti) < (").push_bind(issued_at.0);
+                    query.push(", ").push_bind(jti.clone()).push(")");
+                }
             }
-            query.push(" ORDER BY issued_at DESC, jti DESC");
+            query.push(if filter.oldest_first {
+                " ORDER BY issued_at, rowid"
+            } else {
+                " ORDER BY issued_at DESC, jti DESC"
+            });
             if let Some(limit) = filter.limit {
                 query.push(" LIMIT ").push_bind(limit);
             }
@@ -361,13 +372,15 @@ fn narrow(query: &mut QueryBuilder<Database>, filter: &TokenFilter) {
     if let Some(client_id) = &filter.client_id {
         query.push(" AND client_id = ").push_bind(client_id.clone());
     }
+    // The plus sign keeps SQLite from walking through all tokens of the owner where it can look for the few that are named.
+    let is_owner = if filter.jtis.is_empty() { " AND owner = " } else { " AND +owner = " };
     match &filter.owner {
         None => {}
         Some(OwnerFilter::Named(owner)) => {
-            query.push(" AND owner = ").push_bind(owner.clone());
+            query.push(is_owner).push_bind(owner.clone());
         }
         Some(OwnerFilter::Of { owner, issuer, without_issuer }) => {
-            query.push(" AND owner = ").push_bind(owner.clone());
+            query.push(is_owner).push_bind(owner.clone());
             query.push(" AND (owner_issuer = ").push_bind(issuer.clone());
             query.push(if *without_issuer { " OR owner_issuer IS NULL)" } else { ")" });
         }
@@ -378,6 +391,9 @@ fn narrow(query: &mut QueryBuilder<Database>, filter: &TokenFilter) {
     }
     if filter.without_revoked {
         query.push(" AND revoked_at IS NULL");
+    }
+    if let Some(now) = filter.unexpired_at {
+        query.push(" AND (expires_at IS NULL OR expires_at > ").push_bind(now.0).push(")");
     }
     if let Some((wanted, now)) = filter.active {
         query.push(if wanted { " AND (" } else { " AND NOT (" });
