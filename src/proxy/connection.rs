@@ -13,7 +13,7 @@ mod closing;
 mod departure;
 
 use std::future::Future;
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::pin::Pin;
@@ -496,6 +496,24 @@ impl AsyncWrite for Connection {
         // Only Pingora's own error page is written before a head was accepted. Ours takes its place.
         self.write_refusal(cx, Fault::malformed(UNREADABLE));
         Poll::Ready(Ok(buf.len()))
+    }
+
+    /// A chunk, its size and its end are one write although the buffer is too small for them.
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if self.state.seat.phase() == HEAD_READ {
+            let written = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
+            return self.in_time(cx, written);
+        }
+        let first = bufs.iter().find(|buf| !buf.is_empty()).map_or(&[][..], |buf| buf);
+        self.poll_write(cx, first)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

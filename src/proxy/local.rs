@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use axum::Router;
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
-use http::{HeaderValue, Method, Request, header};
+use http::{HeaderValue, Method, Request, Version, header};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use ipnet::IpNet;
@@ -124,6 +124,8 @@ async fn write_response(session: &mut Session, response: http::Response<Body>) -
     if !parts.headers.contains_key(header::CONTENT_LENGTH) {
         match body.size_hint().exact() {
             Some(length) => answer.insert_header(header::CONTENT_LENGTH, HeaderValue::from(length))?,
+            // HTTP/1.0 has no chunks (RFC 9112 §6.1): the end of the connection ends the answer.
+            None if session.req_header().version == Version::HTTP_10 => session.set_keepalive(None),
             None => answer.insert_header(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"))?,
         }
     }
@@ -132,6 +134,7 @@ async fn write_response(session: &mut Session, response: http::Response<Body>) -
     if without_body {
         return Ok(());
     }
+    // Each frame is a chunk, and is flushed before the next one is asked for: plgd's clients need that.
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else {
             // The length or the last chunk is missing: the client sees that the answer broke off.
