@@ -22,8 +22,14 @@ const ALERTS: [(&str, &str); 34] = [
          certificate",
     ),
     ("NoCertificate", "TLS alert no certificate: it demands a client certificate"),
-    ("BadCertificate", "TLS alert bad certificate: it refuses the client certificate, or it demands one and got none"),
-    ("UnsupportedCertificate", "TLS alert unsupported certificate: it does not accept client certificates of this kind"),
+    (
+        "BadCertificate",
+        "TLS alert bad certificate: it refuses the client certificate, or it demands one and got none",
+    ),
+    (
+        "UnsupportedCertificate",
+        "TLS alert unsupported certificate: it does not accept client certificates of this kind",
+    ),
     ("CertificateRevoked", "TLS alert certificate revoked: the client certificate is revoked"),
     ("CertificateExpired", "TLS alert certificate expired: the client certificate has expired"),
     ("CertificateUnknown", "TLS alert certificate unknown: it refuses the client certificate"),
@@ -34,7 +40,10 @@ const ALERTS: [(&str, &str); 34] = [
     ("DecryptError", "TLS alert decrypt error: it could not verify a signature"),
     ("ExportRestriction", "TLS alert export restriction"),
     ("ProtocolVersion", "TLS alert protocol version: it speaks neither TLS 1.2 nor TLS 1.3"),
-    ("InsufficientSecurity", "TLS alert insufficient security: it demands stronger ciphers than those offered"),
+    (
+        "InsufficientSecurity",
+        "TLS alert insufficient security: it demands stronger ciphers than those offered",
+    ),
     ("InternalError", "TLS alert internal error: a fault of the server; see its own log"),
     ("InappropriateFallback", "TLS alert inappropriate fallback"),
     ("UserCanceled", "TLS alert user canceled"),

@@ -144,7 +144,10 @@ fn failures_of_the_handshake_have_words_of_their_own() {
     for (text, expected) in [
         ("received corrupt message of type InvalidContentType", "answers without TLS"),
         ("received fatal alert: CertificateRequired", "demands a client certificate"),
-        ("received fatal alert: ProtocolVersion", "TLS alert protocol version: it speaks neither TLS 1.2 nor TLS 1.3"),
+        (
+            "received fatal alert: ProtocolVersion",
+            "TLS alert protocol version: it speaks neither TLS 1.2 nor TLS 1.3",
+        ),
         ("peer is incompatible: ServerTlsVersionIsDisabledByOurConfig", "in common"),
         ("tls handshake eof", "closed the connection during the TLS handshake"),
         ("something\nnew", "TLS: something\\nnew"),

@@ -121,12 +121,11 @@ impl<'a> TokenClient<'a> {
         let answer = self.request(material, found, basic.as_ref(), assertion.as_ref()).await?;
         self.skew.note(answer.clock_skew(requested.wall, self.clock.now()));
         let answer::TokenAnswer { token, lifetime, deviations } =
-            answer::parse(&answer, self.skew.theirs(requested.wall))
-                .map_err(|failure| {
-                    let sent = self.sent(&material.proof, basic.as_ref(), assertion.as_ref());
-                    let sent: Vec<&str> = sent.iter().map(|secret| secret.expose_secret()).collect();
-                    failure.answered(&found.token_endpoint, &answer, &sent)
-                })?;
+            answer::parse(&answer, self.skew.theirs(requested.wall)).map_err(|failure| {
+                let sent = self.sent(&material.proof, basic.as_ref(), assertion.as_ref());
+                let sent: Vec<&str> = sent.iter().map(|secret| secret.expose_secret()).collect();
+                failure.answered(&found.token_endpoint, &answer, &sent)
+            })?;
         self.tell(deviations);
         Ok(Grant { token, lifetime, requested, identity: material.identity })
     }
@@ -167,7 +166,8 @@ impl<'a> TokenClient<'a> {
             let encoded = form_urlencoded::byte_serialize(secret.expose_secret().as_bytes());
             sent.extend([secret.clone(), SecretString::from(encoded.collect::<String>())]);
         }
-        let basic = basic.and_then(|value| value.to_str().ok()).and_then(|value| value.strip_prefix("Basic "));
+        let basic =
+            basic.and_then(|value| value.to_str().ok()).and_then(|value| value.strip_prefix("Basic "));
         sent.extend(basic.map(SecretString::from));
         sent.extend(self.config.extra_parameters.iter().map(|(_, value)| SecretString::from(value.as_str())));
         sent
@@ -318,7 +318,10 @@ mod tests {
         let [with, without] = authority.requests().try_into().unwrap();
         let basic = STANDARD.encode("id x:p@ss wörd/+=");
         assert!(with.contains(&format!("\r\nauthorization: Basic {basic}\r\n")), "{with}");
-        assert!(with.ends_with("\r\n\r\ngrant_type=client_credentials&aud=https%3A%2F%2Fa.example+b"), "{with}");
+        assert!(
+            with.ends_with("\r\n\r\ngrant_type=client_credentials&aud=https%3A%2F%2Fa.example+b"),
+            "{with}"
+        );
         assert!(without.ends_with("\r\n\r\ngrant_type=client_credentials"), "{without}");
     }
 

@@ -224,7 +224,9 @@ fn of_two_cache_times_for_one_authority_the_shorter_is_taken() {
 #[test]
 fn a_claim_that_switches_off_plgds_scope_check_is_left_out() {
     for value in ["null", "[]", "x"] {
-        let keys = format!("secretFile: /s, owner: x, insertTokenClaims: {{ a: 1, \"plgd:required:scope\": {value} }}");
+        let keys = format!(
+            "secretFile: /s, owner: x, insertTokenClaims: {{ a: 1, \"plgd:required:scope\": {value} }}"
+        );
         let out = imported(&with_client(&keys), NO_FILES);
         assert!(out.yaml.contains("        a: 1\n") && !out.yaml.contains("plgd:required"), "{}", out.yaml);
         let said = said(&out, "oauthSigner.clients[0].insertTokenClaims.plgd:required:scope");

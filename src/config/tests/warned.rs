@@ -185,7 +185,10 @@ fn tokens_without_end_that_nobody_can_revoke_are_accepted_with_a_warning_where_t
         let lines = format!("  users: {{ {keys}, requireExpiry: false, revocation: none }}\n");
         let found = warnings(&small_with("authorities", &lines));
         let [warning] = found.as_slice() else { panic!("{found:?}") };
-        assert!(warning.contains("authorities.users.requireExpiry: tokens without `exp` are accepted"), "{warning}");
+        assert!(
+            warning.contains("authorities.users.requireExpiry: tokens without `exp` are accepted"),
+            "{warning}"
+        );
         let expiring = lines.replace("false", "true");
         assert!(warnings(&small_with("authorities", &expiring)).is_empty());
     }
@@ -204,7 +207,8 @@ fn a_client_that_makes_tokens_without_end_of_users_tokens_is_warned_of() {
         let found = with(issuer, client);
         let [warning] = found.as_slice() else { panic!("{found:?}") };
         assert!(
-            warning.contains("issuer.clients[0].accessTokenLifetime") && warning.contains("capToAssertion: true"),
+            warning.contains("issuer.clients[0].accessTokenLifetime")
+                && warning.contains("capToAssertion: true"),
             "{warning}"
         );
         assert!(with(issuer, &format!("{client}, capToAssertion: true")).is_empty());

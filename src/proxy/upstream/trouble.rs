@@ -107,9 +107,11 @@ pub(super) fn why(error: &Error, timeouts: &Timeouts, tls: bool) -> String {
             )
         }
         // Its alert is lost: it could be read only after the request was sent.
-        ErrorType::WriteError if tls => "it closed the connection while the request was sent; an upstream that demands a \
+        ErrorType::WriteError if tls => {
+            "it closed the connection while the request was sent; an upstream that demands a \
              client certificate does so"
-            .to_owned(),
+                .to_owned()
+        }
         ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError => {
             "it closed the connection before its answer was complete".to_owned()
         }
@@ -158,7 +160,10 @@ mod tests {
         const ALERT: &str = "received fatal alert: CertificateRequired";
         let read = |kind: ErrorType, text: &'static str| tls_alert(&Error::explain(kind, text));
         for kind in [ErrorType::TLSHandshakeFailure, ErrorType::ReadError, ErrorType::WriteError] {
-            assert!(read(kind.clone(), ALERT).is_some_and(|it| it.contains("certificate required")), "{kind:?}");
+            assert!(
+                read(kind.clone(), ALERT).is_some_and(|it| it.contains("certificate required")),
+                "{kind:?}"
+            );
             assert_eq!(read(kind, "broken pipe"), None);
         }
         let cause = std::io::Error::new(

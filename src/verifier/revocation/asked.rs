@@ -351,7 +351,11 @@ async fn ask_plgd(http: &HttpClient, mut url: Url, question: &Question) -> Resul
     let answer = http.get(&url, headers).await.map_err(Failure::NoAnswer)?;
     let said = || answer.said(&[question.token.expose_secret()]);
     if matches!(answer.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
-        tracing::debug!(status = answer.status.as_u16(), said = said(), "the tokens endpoint refuses the token");
+        tracing::debug!(
+            status = answer.status.as_u16(),
+            said = said(),
+            "the tokens endpoint refuses the token"
+        );
     }
     read_plgd(&answer, jti).map_err(|why| Failure::answer(why, &answer, said()))
 }

@@ -5,8 +5,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use super::*;
 use crate::support::behave::Behave;
 use crate::support::http1;
-use crate::support::upstream::{Answer, Received};
 use crate::support::until;
+use crate::support::upstream::{Answer, Received};
 
 /// With every character that one of the encodings changes.
 const SPECIAL: &str = "p+w %41:s&=ä/2345";
@@ -53,7 +53,8 @@ fn create_token(request: &Received) -> Result<String, String> {
         form.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone()).unwrap_or_default()
     };
     let (mut id, mut secret) = (first("client_id"), first("client_secret"));
-    let basic = http1::all(&request.headers, "authorization").first().and_then(|it| it.strip_prefix("Basic "));
+    let basic =
+        http1::all(&request.headers, "authorization").first().and_then(|it| it.strip_prefix("Basic "));
     let basic = basic.and_then(|it| String::from_utf8(STANDARD.decode(it).ok()?).ok());
     if let Some((of_id, of_secret)) = basic.as_deref().and_then(|it| it.split_once(':')) {
         (id, secret) = (of_id.to_owned(), of_secret.to_owned());
@@ -225,7 +226,8 @@ inbound:
         until("it is told", async || {
             get(sidecar.address("api"), "/", &[("Authorization", &authorization)]).await;
             // On one line, and without the control characters.
-            !logs::lines_since(mark, &["WARN", begins, "database is ", "u{1b}[31mdown", "nfor 'now'"]).is_empty()
+            !logs::lines_since(mark, &["WARN", begins, "database is ", "u{1b}[31mdown", "nfor 'now'"])
+                .is_empty()
         })
         .await;
         if kind == "none" {
@@ -258,7 +260,8 @@ inbound:
     let mark = logs::mark();
     let authorization = format!("Bearer {token}");
     assert_eq!(get(sidecar.address("api"), "/", &[("Authorization", &authorization)]).await.status, 503);
-    let line = logs::wait_for_line(mark, &["WARN", "cannot learn what was revoked", "(500)", "left out"]).await;
+    let line =
+        logs::wait_for_line(mark, &["WARN", "cannot learn what was revoked", "(500)", "left out"]).await;
     assert!(!line.contains(&token[..8]), "{line}");
     sidecar.stop().await;
 }

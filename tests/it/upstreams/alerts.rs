@@ -76,7 +76,10 @@ async fn another_failure_of_tls_is_told_from_an_alert() {
     let answer = get(sidecar.address("api"), "/x", &[]).await;
     assert_eq!(outcome(&answer), (502, "upstream_tls"));
     let said = description(&answer);
-    assert!(said.contains("its certificate or name could not be verified") && !said.contains("alert"), "{said}");
+    assert!(
+        said.contains("its certificate or name could not be verified") && !said.contains("alert"),
+        "{said}"
+    );
     sidecar.stop().await;
 }
 
@@ -110,7 +113,8 @@ outbound: [{{ name: out, listen: 127.0.0.1:0, upstream: "{upstream}", credential
         assert_eq!(get(sidecar.address("out"), "/", &[]).await.status, 503);
         logs::wait_for_line(mark, &["WARN", "no access token fetched", &issuer, ALERT]).await;
         let authorization = format!("Bearer {ADMIN}");
-        let status = get(sidecar.address("admin"), "/status", &[("Authorization", &authorization)]).await.json();
+        let status =
+            get(sidecar.address("admin"), "/status", &[("Authorization", &authorization)]).await.json();
         for part in ["authorities", "credentials"] {
             let error = status[part][0]["last_error"].as_str().unwrap_or_default();
             assert!(error.contains(ALERT), "{version:?} {part}: {error}");

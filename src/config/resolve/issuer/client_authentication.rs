@@ -32,13 +32,9 @@ pub(super) fn resolve(
             }
             at(place?)
         }
-        (None, None, Some(exchange)) => Some(Authentication::Exchange(resolve_exchange(
-            resolver,
-            path,
-            raw,
-            exchange,
-            profile,
-        ))),
+        (None, None, Some(exchange)) => {
+            Some(Authentication::Exchange(resolve_exchange(resolver, path, raw, exchange, profile)))
+        }
         _ => {
             let message = "only one of `jwksFile`, `jwksUri` and `jwtPrivateKey` can be there";
             resolver.findings.error(path, message);
@@ -85,5 +81,9 @@ fn resolve_exchange(
         (None, Profile::Plgd) => CopyClaims::All,
         (None, Profile::Standard) => CopyClaims::Listed(Vec::new()),
     };
-    Exchange { authorities: raw.authorities.iter().map(|name| name.0.clone()).collect(), copy_claims, cap_to_assertion: client.cap_to_assertion }
+    Exchange {
+        authorities: raw.authorities.iter().map(|name| name.0.clone()).collect(),
+        copy_claims,
+        cap_to_assertion: client.cap_to_assertion,
+    }
 }

@@ -109,10 +109,8 @@ async fn files_that_cannot_be_used_are_told_of_and_read_again() {
     authority.script([testing::token("t1", 3_600)]);
     let dir = tempfile::tempdir().unwrap();
     let secret_file = dir.path().join("secret");
-    let config = Config {
-        authentication: testing::secret_basic(secret_file.clone()),
-        ..testing::config(&authority)
-    };
+    let config =
+        Config { authentication: testing::secret_basic(secret_file.clone()), ..testing::config(&authority) };
     let source = TokenSource::new(config, Arc::new(SystemClock), Arc::new(|_| {}));
     let task = tokio::spawn(source.clone().run(std::future::pending()));
     assert_eq!(source.token().await.unwrap_err().error, FetchError::Files);
