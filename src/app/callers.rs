@@ -20,8 +20,6 @@ use crate::verifier::{
     Mode, OwnIssuer, RevocationConfig, Verifier,
 };
 
-/// By how much a user's issuer's clock may differ from ours where no authority of the configuration says.
-const CLOCK_SKEW: Duration = Duration::from_secs(60);
 /// How many tokens' signatures are remembered: plgd's services ask about each token every half minute.
 const REMEMBERED: u64 = 1000;
 
@@ -62,7 +60,8 @@ fn own_authority(issuer: &str, own: OwnIssuer, clock: SharedClock) -> Arc<Author
         ca_pem: None,
         timeouts: FetchTimeouts { connect: Duration::from_secs(3), total: Duration::from_secs(15) },
         algorithms: ALGORITHMS.to_vec(),
-        clock_skew: CLOCK_SKEW,
+        // Their times are those of our own clock. What has expired is no longer in the list.
+        clock_skew: Duration::ZERO,
         // Nothing is fetched.
         max_stale: Duration::ZERO,
         revocation: RevocationConfig::default(),
@@ -110,17 +109,17 @@ async fn caller(
     // What follows reads claims of a token whose signature was checked, also where it turned out to be revoked.
     let jws = Jws::parse(bearer.text()).map_err(|_| UnknownCaller::Unauthenticated)?;
     let is_ours = jws.claimed_issuer() == Some(issuer);
-    match verified {
-        Ok(_) => {}
+    let is_revoked = match verified {
+        Ok(_) => false,
         // A revoked token of ours may still read its own entry, which says so: that is how plgd's services learn it.
-        Err(Reason::Revoked) if is_ours => {}
+        Err(Reason::Revoked) if is_ours => true,
         Err(Reason::Busy | Reason::KeysUnavailable | Reason::RevocationUnavailable) => {
             return Err(UnknownCaller::Unavailable);
         }
         Err(_) => return Err(UnknownCaller::Unauthenticated),
-    }
+    };
     let named = if is_ours {
-        jws.claimed_id().map(|jti| Caller::Token(jti.to_owned()))
+        jws.claimed_id().map(|jti| Caller::Token { jti: jti.to_owned(), is_revoked })
     } else {
         let owner = jws.claimed_text(owner_claim).filter(|owner| !owner.is_empty());
         let issuer = jws.claimed_issuer();

@@ -104,12 +104,14 @@ impl Issuer {
         }
     }
 
-    /// The kept tokens that fit, the newest first.
+    /// The kept tokens that fit and have not expired, the oldest first.
     ///
     /// # Errors
     /// When the store does not answer.
-    pub async fn kept_tokens(&self, filter: &TokenFilter) -> Result<Vec<TokenRecord>, StoreError> {
-        self.store.tokens(filter).await
+    pub async fn listed_tokens(&self, filter: &TokenFilter) -> Result<Vec<TokenRecord>, StoreError> {
+        let now = self.clock.now();
+        let filter = TokenFilter { unexpired_at: Some(now), oldest_first: true, ..filter.clone() };
+        self.store.tokens(&filter).await
     }
 
     /// The kept tokens of one owner: a name, and the issuer that gave it. Tokens that were kept without an issuer are those

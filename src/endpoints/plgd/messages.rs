@@ -44,6 +44,31 @@ impl Spelling {
             Self::Protojson => message.to_string(),
         }
     }
+
+    /// A message of a stream as text with a newline, as long as [`padded`] makes it.
+    pub(super) fn write_entry(self, message: Value) -> String {
+        padded(self.write(json!({ "result": message })))
+    }
+}
+
+/// A JSON object with a newline behind it and spaces before its closing brace, so that its length is 512, 1536, 3584, 7680
+/// and so on: twice the length before plus 512.
+///
+/// plgd's clients make a new JSON decoder for each entry of a list, and lose what the decoder before has read beyond its entry.
+/// The first read of Go's decoder takes 512 bytes; when its buffer is full, it is replaced by one of twice its size plus 512.
+/// Go's reader of chunked bodies fills such a read unless a chunk ends. So a decoder whose entry is a chunk of one of these
+/// lengths stops exactly at the chunk's end, however the chunks are spread over packets.
+fn padded(mut object: String) -> String {
+    const READ: usize = 512;
+    let mut length = READ;
+    while length < object.len() + 1 {
+        length = 2 * length + READ;
+    }
+    if object.pop().is_some() {
+        object.extend(std::iter::repeat_n(' ', length.saturating_sub(object.len() + 2)));
+        object.push_str("}\n");
+    }
+    object
 }
 
 /// Takes out what is empty, from the inside out; `None` when nothing is left. Items of lists stay: they have places.
@@ -116,6 +141,19 @@ mod tests {
         let full: Value = serde_json::from_str(&Spelling::Protojson.write(message.clone())).unwrap();
         assert_eq!(full, message);
         assert_eq!(Spelling::Short.write(json!({"a": ""})), "{}");
+    }
+
+    #[test]
+    fn an_entry_of_a_list_fills_the_buffer_of_gos_decoder() {
+        for (text, length) in
+            [(1, 512), (492, 512), (493, 1536), (1516, 1536), (1517, 3584), (30_000, 32_256)]
+        {
+            let entry = Spelling::Short.write_entry(json!({"n": "x".repeat(text)}));
+            assert_eq!(entry.len(), length, "{text}");
+            assert!(entry.ends_with("}\n") && entry.matches('\n').count() == 1);
+            let read: Value = serde_json::from_str(&entry).unwrap();
+            assert_eq!(read["result"]["n"].as_str().map(str::len), Some(text));
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What plgd's clients expect beside the RFCs: its tokens API, and the shapes of its errors.
 //!
-//! Unlike plgd's own server, an M2M token finds nothing but itself here, nobody's claims are read before they were
+//! Unlike plgd's own server, an M2M token finds and ends nothing but itself here, nobody's claims are read before they were
 //! verified, and nothing is deleted that was not named.
 
 mod messages;
@@ -28,8 +28,13 @@ pub enum Caller {
         /// The authority's issuer: another one may have a user of the same name.
         issuer: String,
     },
-    /// An access token of ours, by its `jti`.
-    Token(String),
+    /// An access token of ours.
+    Token {
+        /// Its `jti`.
+        jti: String,
+        /// Whether it was revoked: then it may read its own entry, which says so, and nothing else.
+        is_revoked: bool,
+    },
 }
 
 /// Why it is not known who calls.

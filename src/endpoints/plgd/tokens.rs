@@ -1,6 +1,7 @@
 //! `GET`, `POST` and `DELETE /api/v1/tokens`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::BytesRejection;
@@ -8,7 +9,7 @@ use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get};
 use futures_util::stream;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -21,10 +22,20 @@ use crate::issuer::{Issuer, TokenRequest};
 use crate::store::StoreError;
 use crate::store::tokens::{TokenFilter, TokenRecord};
 
-/// The most ids of one request. plgd's web page sends 50.
-const MAX_IDS: usize = 500;
-/// How many tokens are read at once.
-const PAGE: u32 = 500;
+/// The most ids of one request. A head or a body of 64 KiB holds fewer UUIDs.
+const MAX_IDS: usize = 2000;
+/// How many tokens are read at once. Each may hold all claims of a large JWT.
+const PAGE: u32 = 50;
+/// The pause before each entry of a list but its first. A proxy such as nginx reads what has come and sends it on as one chunk:
+/// with the pause it finds one entry.
+const PAUSE: Duration = Duration::from_millis(1);
+/// How many entries have a pause. So it takes a list no more than a second or two longer, and the entries beyond depend on
+/// their lengths alone: see [`Spelling::write_entry`].
+const PAUSES: usize = 1000;
+
+/// Has nginx pass each entry on as it comes, instead of filling its buffers first.
+const UNBUFFERED: (HeaderName, HeaderValue) =
+    (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
 
 /// The tokens API, to be mounted at its path.
 pub(in crate::endpoints) fn tokens_api(api: TokensApi) -> MethodRouter {
@@ -56,7 +67,7 @@ async fn create(
     }
 }
 
-/// `GET`: the caller's tokens, one JSON object a line; to an access token of ours only itself.
+/// `GET`: the caller's tokens, the oldest first, one JSON object a line; to an access token of ours only itself.
 async fn list(State(api): State<TokensApi>, RawQuery(query): RawQuery, headers: HeaderMap) -> Response {
     let caller = match (api.callers)(headers.clone()).await {
         Ok(caller) => caller,
@@ -66,50 +77,100 @@ async fn list(State(api): State<TokensApi>, RawQuery(query): RawQuery, headers: 
         Ok(query) => query,
         Err(message) => return error_answer(Code::InvalidArgument, message),
     };
-    let whose = match caller {
-        Caller::Owner { owner, issuer } => {
-            TokenFilter { jtis: query.ids, ..api.tokens.issuer.of_owner(owner, issuer) }
-        }
-        // Its holder may be anyone whom it was sent to.
-        Caller::Token(jti) if query.ids.is_empty() || query.ids.contains(&jti) => {
-            TokenFilter { jtis: vec![jti], ..TokenFilter::default() }
-        }
-        Caller::Token(_) => return ndjson(Spelling::accepted(&headers), Body::empty()),
-    };
-    let filter = TokenFilter { without_revoked: !query.include_blacklisted, limit: Some(PAGE), ..whose };
     let spelling = Spelling::accepted(&headers);
+    let without_revoked = !query.include_blacklisted;
+    let whose = match caller {
+        Caller::Token { jti, is_revoked } => {
+            let own = query.names(&jti);
+            if is_revoked {
+                return if own && query.include_blacklisted {
+                    own_revoked_entry(&api, jti, spelling).await
+                } else {
+                    unknown_caller(UnknownCaller::Unauthenticated)
+                };
+            }
+            // Its holder may be anyone whom it was sent to.
+            own.then(|| TokenFilter { jtis: vec![jti], ..TokenFilter::default() })
+        }
+        Caller::Owner { owner, issuer } => query
+            .may_name_some()
+            .then(|| TokenFilter { jtis: query.ids, ..api.tokens.issuer.of_owner(owner, issuer) }),
+    };
+    let Some(whose) = whose else { return ndjson(spelling, 0, Body::empty()) };
+    let filter = TokenFilter { without_revoked, limit: Some(PAGE), ..whose };
     // Before the answer begins: a store that does not answer is an error, not an empty list.
-    match api.tokens.issuer.kept_tokens(&filter).await {
-        Ok(first) => ndjson(spelling, lines(api.tokens.issuer, filter, first, spelling)),
+    match api.tokens.issuer.listed_tokens(&filter).await {
+        Ok(first) => ndjson(spelling, first.len(), entries(api.tokens.issuer, filter, first, spelling)),
         Err(error) => unavailable(&error),
     }
 }
 
-/// The first page, and those after it as they are read.
-fn lines(issuer: Arc<Issuer>, filter: TokenFilter, first: Vec<TokenRecord>, spelling: Spelling) -> Body {
-    let state = Some((filter, Some(first)));
-    Body::from_stream(stream::unfold(state, move |state| {
-        let issuer = issuer.clone();
-        async move {
-            let (mut filter, page) = state?;
-            let page = match page {
-                Some(page) => Ok(page),
-                None => issuer.kept_tokens(&filter).await,
-            };
-            let Ok(page) = page else {
-                let error = json!({ "error": status(Code::Unavailable, "the store is not available") });
-                return Some((Ok::<_, std::convert::Infallible>(format!("{error}\n")), None));
-            };
-            let last = page.last()?;
-            filter.after = Some((last.issued_at, last.jti.clone()));
-            let next = (page.len() >= PAGE as usize).then_some((filter, None));
-            let line = |record| spelling.write(json!({ "result": messages::token(record) })) + "\n";
-            Some((Ok(page.iter().map(line).collect::<String>()), next))
+/// What a revoked token reads about itself: its entry where that says that it is revoked, and 401 otherwise. plgd's services take
+/// any other entry for a sign that the token is good.
+async fn own_revoked_entry(api: &TokensApi, jti: String, spelling: Spelling) -> Response {
+    let filter = TokenFilter { jtis: vec![jti], ..TokenFilter::default() };
+    match api.tokens.issuer.listed_tokens(&filter).await {
+        Ok(found) => match found.first().filter(|token| token.revoked_at.is_some()) {
+            Some(token) => ndjson(spelling, 1, Body::from(spelling.write_entry(messages::token(token)))),
+            None => unknown_caller(UnknownCaller::Unauthenticated),
+        },
+        Err(error) => unavailable(&error),
+    }
+}
+
+/// What is left of a list.
+struct Rest {
+    issuer: Arc<Issuer>,
+    spelling: Spelling,
+    /// What was read and not sent yet.
+    read: std::vec::IntoIter<TokenRecord>,
+    /// What finds the tokens behind those; none when there are no more.
+    next: Option<TokenFilter>,
+    /// How many entries were sent.
+    sent: usize,
+}
+
+impl Rest {
+    /// Takes over a page; `filter` is what has found it.
+    fn take(&mut self, page: Vec<TokenRecord>, mut filter: TokenFilter) {
+        filter.after = page.last().map(|last| (last.issued_at, last.jti.clone()));
+        self.next = (page.len() >= PAGE as usize).then_some(filter);
+        self.read = page.into_iter();
+    }
+
+    /// The next entry as it is sent, or the error that ends the list.
+    async fn entry(&mut self) -> Option<String> {
+        if self.read.len() == 0 {
+            let filter = self.next.take()?;
+            match self.issuer.listed_tokens(&filter).await {
+                Ok(page) => self.take(page, filter),
+                Err(error) => {
+                    tracing::warn!(%error, "a list of the tokens API ends before its end");
+                    let error = status(Code::Unavailable, "the store is not available");
+                    return Some(line(json!({ "error": error }).to_string()));
+                }
+            }
         }
+        let token = self.read.next()?;
+        if (1..=PAUSES).contains(&self.sent) {
+            tokio::time::sleep(PAUSE).await;
+        }
+        self.sent += 1;
+        Some(self.spelling.write_entry(messages::token(&token)))
+    }
+}
+
+/// The entries of a list, each a frame of the body: it becomes a chunk and a write of its own.
+fn entries(issuer: Arc<Issuer>, filter: TokenFilter, first: Vec<TokenRecord>, spelling: Spelling) -> Body {
+    let mut rest = Rest { issuer, spelling, read: Vec::new().into_iter(), next: None, sent: 0 };
+    rest.take(first, filter);
+    Body::from_stream(stream::unfold(rest, async |mut rest| {
+        rest.entry().await.map(|entry| (Ok::<_, std::convert::Infallible>(entry), rest))
     }))
 }
 
-/// `DELETE`: revokes those of the caller's tokens that are named. Naming none is an error, not "all".
+/// `DELETE`: revokes those of the caller's tokens that are named; an access token of ours revokes itself only. Naming none is an
+/// error, not "all".
 async fn end(
     State(api): State<TokensApi>,
     peer: Peer,
@@ -117,66 +178,116 @@ async fn end(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
-    let (owner, owner_issuer) = match (api.callers)(headers.clone()).await {
-        Ok(Caller::Owner { owner, issuer }) => (owner, issuer),
-        Ok(Caller::Token(_)) => {
-            return error_answer(Code::PermissionDenied, "an M2M token may not revoke tokens");
-        }
+    let caller = match (api.callers)(headers.clone()).await {
+        Ok(Caller::Token { is_revoked: true, .. }) => return unknown_caller(UnknownCaller::Unauthenticated),
+        Ok(caller) => caller,
         Err(why) => return unknown_caller(why),
     };
-    let named = Query::parse(query.as_deref().unwrap_or_default()).and_then(|query| {
-        let body = body.map_err(|rejection| why_no_body(rejection.status()))?;
-        bounded([query.ids, ids_of_body(&body)?].concat())
-    });
-    let jtis = match named {
-        Ok(ids) if ids.is_empty() => {
-            return error_answer(Code::InvalidArgument, "idFilter must name the tokens to revoke");
-        }
-        Ok(ids) => ids,
+    let jtis = match named_for_end(query.as_deref().unwrap_or_default(), body) {
+        Ok(jtis) => jtis,
         Err(message) => return error_answer(Code::InvalidArgument, message),
     };
-    let filter = TokenFilter { jtis, ..api.tokens.issuer.of_owner(owner.clone(), owner_issuer.clone()) };
+    let (filter, owner, owner_issuer) = match caller {
+        Caller::Owner { owner, issuer } => {
+            let filter = api.tokens.issuer.of_owner(owner.clone(), issuer.clone());
+            (TokenFilter { jtis, ..filter }, Some(owner), Some(issuer))
+        }
+        Caller::Token { jti, .. } if jtis.iter().all(|named| *named == jti) => {
+            (TokenFilter { jtis, ..TokenFilter::default() }, None, None)
+        }
+        Caller::Token { .. } => {
+            return error_answer(Code::PermissionDenied, "an M2M token may revoke no token but itself");
+        }
+    };
+    let subject = if owner.is_some() { "tokens of an owner" } else { "token by itself" };
+    let (owner, owner_issuer) = (owner.as_deref(), owner_issuer.as_deref());
     match api.tokens.issuer.end_tokens(&filter).await {
         Ok(ended) => {
             for token in &ended.revoked {
                 let (client_id, jti) = (&token.client_id, &token.jti);
-                tracing::info!(target: "audit", owner, owner_issuer, client_id, outcome = "revoked", jti, peer = shown(&peer), "token of an owner");
+                tracing::info!(target: "audit", owner, owner_issuer, client_id, outcome = "revoked", jti, peer = shown(&peer), "{subject}");
             }
             message_answer(&headers, messages::deleted(&ended))
         }
         Err(error) => {
-            tracing::info!(target: "audit", owner, owner_issuer, outcome = "temporarily_unavailable", peer = shown(&peer), "tokens of an owner");
+            tracing::info!(target: "audit", owner, owner_issuer, outcome = "temporarily_unavailable", peer = shown(&peer), "{subject}");
             unavailable(&error)
         }
     }
 }
 
-/// What the query of a request asks for.
+/// The ids that a request to revoke names, in its query and its body. There is one at least.
+fn named_for_end(query: &str, body: Result<Bytes, BytesRejection>) -> Result<Vec<String>, &'static str> {
+    let ids =
+        form_urlencoded::parse(query.as_bytes()).filter(|(name, id)| is_id_filter(name) && !id.is_empty());
+    let mut ids: Vec<String> = ids.map(|(_, id)| id.into_owned()).collect();
+    let of_body = body.map_err(|rejection| why_no_body(rejection.status())).and_then(|it| ids_of_body(&it));
+    match of_body {
+        Ok(of_body) => ids.extend(of_body),
+        // Content of a DELETE has no meaning of its own (RFC 9110 §9.3.5).
+        Err(_) if !ids.is_empty() => {}
+        Err(message) => return Err(message),
+    }
+    match bounded(ids)? {
+        ids if ids.is_empty() => Err("idFilter must name the tokens to revoke"),
+        ids => Ok(ids),
+    }
+}
+
+/// Protobuf's names are in either case.
+fn is_id_filter(name: &str) -> bool {
+    matches!(name, "idFilter" | "id_filter")
+}
+
+/// What the query of a request for a list asks for.
 #[derive(Debug, Default, PartialEq)]
 struct Query {
+    /// The ids that it names; empty values are none.
     ids: Vec<String>,
+    /// Whether it has an `idFilter`, be it an empty one.
+    is_filtered: bool,
     include_blacklisted: bool,
 }
 
 impl Query {
-    /// Protobuf's names are in either case; unknown ones are ignored, as there.
+    /// Unknown names are ignored, as by plgd's server.
     fn parse(text: &str) -> Result<Self, &'static str> {
         let mut query = Self::default();
+        let mut include_blacklisted = None;
         for (name, value) in form_urlencoded::parse(text.as_bytes()) {
-            match &*name {
-                "idFilter" | "id_filter" if !value.is_empty() => query.ids.push(value.into_owned()),
-                "includeBlacklisted" | "include_blacklisted" => {
-                    query.include_blacklisted = match &*value {
-                        "true" | "1" => true,
-                        "false" | "0" => false,
-                        _ => return Err("includeBlacklisted must be true or false"),
-                    };
+            if is_id_filter(&name) {
+                query.is_filtered = true;
+                query.ids.push(value.into_owned());
+            } else if matches!(&*name, "includeBlacklisted" | "include_blacklisted") {
+                let value = parse_bool(&value)
+                    .ok_or("includeBlacklisted must be true or false (also 1, t, T, TRUE, True, 0, f, F, FALSE, False)")?;
+                if include_blacklisted.replace(value).is_some() {
+                    return Err("includeBlacklisted is repeated");
                 }
-                _ => {}
             }
         }
+        query.include_blacklisted = include_blacklisted.unwrap_or_default();
         query.ids = bounded(query.ids)?;
         Ok(query)
+    }
+
+    /// Whether any token fits: a filter of empty values fits none.
+    fn may_name_some(&self) -> bool {
+        !self.is_filtered || !self.ids.is_empty()
+    }
+
+    /// Whether a token fits.
+    fn names(&self, jti: &str) -> bool {
+        !self.is_filtered || self.ids.iter().any(|id| id == jti)
+    }
+}
+
+/// A boolean as Go's `strconv.ParseBool` takes it.
+fn parse_bool(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+        _ => None,
     }
 }
 
@@ -192,13 +303,15 @@ fn ids_of_body(body: &[u8]) -> Result<Vec<String>, &'static str> {
         return Ok(Vec::new());
     }
     let request: Request = serde_json::from_slice(body).map_err(|_| "the request body is malformed")?;
-    Ok(request.id_filter.into_iter().filter(|id| !id.is_empty()).collect())
+    Ok(request.id_filter)
 }
 
+/// The ids, each once and without empty ones.
 fn bounded(mut ids: Vec<String>) -> Result<Vec<String>, &'static str> {
+    ids.retain(|id| !id.is_empty());
     ids.sort_unstable();
     ids.dedup();
-    if ids.len() <= MAX_IDS { Ok(ids) } else { Err("idFilter names too many tokens") }
+    if ids.len() <= MAX_IDS { Ok(ids) } else { Err("idFilter names more than 2000 tokens") }
 }
 
 fn unknown_caller(why: UnknownCaller) -> Response {
@@ -222,32 +335,74 @@ fn message_answer(headers: &HeaderMap, message: serde_json::Value) -> Response {
     ([spelling.content_type(), NO_STORE, NO_CACHE], line(spelling.write(message))).into_response()
 }
 
-fn ndjson(spelling: Spelling, body: Body) -> Response {
-    ([spelling.content_type(), NO_STORE, NO_CACHE], body).into_response()
+/// A list that begins with so many entries. One without entries is an empty body of no type, as plgd's server sends it.
+fn ndjson(spelling: Spelling, entries: usize, body: Body) -> Response {
+    let common = [NO_STORE, NO_CACHE];
+    match entries {
+        0 => (common, ()).into_response(),
+        1 => (common, [spelling.content_type()], body).into_response(),
+        _ => (common, [spelling.content_type(), UNBUFFERED], body).into_response(),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_query_is_read_in_both_cases_and_what_it_does_not_know_is_ignored() {
-        let query =
-            Query::parse("idFilter=b&id_filter=a&idFilter=b&idFilter=&x=1&includeBlacklisted=true").unwrap();
-        assert_eq!(query, Query { ids: vec!["a".into(), "b".into()], include_blacklisted: true });
-        assert_eq!(Query::parse("").unwrap(), Query::default());
-        assert!(Query::parse("includeBlacklisted=maybe").is_err());
-        let many: String = (0..=MAX_IDS).map(|n| format!("idFilter={n}&")).collect();
-        assert!(Query::parse(&many).is_err());
+    fn query(ids: &[&str], is_filtered: bool, include_blacklisted: bool) -> Query {
+        Query { ids: ids.iter().map(ToString::to_string).collect(), is_filtered, include_blacklisted }
     }
 
     #[test]
-    fn a_body_may_name_ids_too() {
-        assert_eq!(ids_of_body(br#"{"idFilter":["a",""],"x":1}"#).unwrap(), ["a"]);
-        assert_eq!(ids_of_body(br#"{"id_filter":["a"]}"#).unwrap(), ["a"]);
-        assert!(ids_of_body(b"").unwrap().is_empty());
+    fn a_query_is_read_in_both_cases_and_what_it_does_not_know_is_ignored() {
+        let text = "idFilter=b&id_filter=a&idFilter=b&idFilter=&x=1&includeBlacklisted=true";
+        assert_eq!(Query::parse(text).unwrap(), query(&["a", "b"], true, true));
+        assert_eq!(Query::parse("").unwrap(), Query::default());
+        assert_eq!(Query::parse("include_blacklisted=f&idFilter=").unwrap(), query(&[], true, false));
+        let ids = |most: usize| (0..most).map(|n| format!("idFilter={n}&")).collect::<String>();
+        assert!(Query::parse(&ids(MAX_IDS)).is_ok());
+        assert!(Query::parse(&ids(MAX_IDS + 1)).is_err());
+    }
+
+    #[test]
+    fn booleans_are_those_of_gos_parse_bool() {
+        let parsed = |value: &str| {
+            Query::parse(&format!("includeBlacklisted={value}")).map(|query| query.include_blacklisted)
+        };
+        for value in ["1", "t", "T", "TRUE", "true", "True"] {
+            assert_eq!(parsed(value), Ok(true), "{value}");
+        }
+        for value in ["0", "f", "F", "FALSE", "false", "False"] {
+            assert_eq!(parsed(value), Ok(false), "{value}");
+        }
+        for value in ["", "tRUE", "yes", "no", "on", "2", "01", "+true", "true+", "null", "maybe"] {
+            assert!(parsed(value).is_err(), "{value}");
+        }
+        assert!(Query::parse("includeBlacklisted").is_err(), "a name alone has an empty value");
+        assert!(Query::parse("includeBlacklisted=true&include_blacklisted=true").is_err());
+    }
+
+    #[test]
+    fn a_filter_of_empty_values_names_no_token() {
+        let [all, none, some] =
+            ["", "idFilter=&id_filter=", "idFilter=&idFilter=a"].map(|text| Query::parse(text).unwrap());
+        assert!(all.names("a") && all.may_name_some());
+        assert!(!none.names("a") && !none.may_name_some());
+        assert!(some.names("a") && !some.names("b") && some.may_name_some());
+    }
+
+    #[test]
+    fn ids_to_revoke_are_named_in_the_query_or_the_body() {
+        let named = |query: &str, body: &'static [u8]| named_for_end(query, Ok(Bytes::from_static(body)));
+        assert_eq!(named("", br#"{"idFilter":["a",""],"x":1}"#).unwrap(), ["a"]);
+        assert_eq!(named("idFilter=b", br#"{"id_filter":["a","b"]}"#).unwrap(), ["a", "b"]);
+        assert_eq!(named("id_filter=b&includeBlacklisted=maybe", b"").unwrap(), ["b"]);
+        for nothing in ["", "idFilter=", "includeBlacklisted=true"] {
+            assert!(named(nothing, b"{}").is_err(), "{nothing}");
+        }
         for bad in [&b"{"[..], b"[]x", br#"{"idFilter":"a"}"#] {
-            assert!(ids_of_body(bad).is_err());
+            assert!(named("", bad).is_err());
+            assert_eq!(named("idFilter=b", bad).unwrap(), ["b"]);
         }
     }
 }

@@ -118,7 +118,7 @@ async fn w10_bodies_and_lists_are_bounded() {
     let large = vec![b' '; 64 * 1024 + 1];
     let answer = request("POST", world.sidecar.address("issuer"), TOKENS, &[], &large).await;
     assert_eq!(answer.status, 413);
-    let many: String = (0..501).map(|n| format!("idFilter={n}&")).collect();
+    let many: String = (0..2001).map(|n| format!("idFilter={n}&")).collect();
     let user = world.user("1");
     assert_status(&world.tokens("GET", &user, &many, &[], b"").await, 400, 3);
     assert_status(&world.tokens("DELETE", &user, &many, &[], b"").await, 400, 3);
@@ -137,7 +137,7 @@ async fn w11_a_row_that_was_lost_does_not_end_a_token() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn w12_an_m2m_token_finds_itself_only_and_ends_nothing_and_all_is_no_default() {
+async fn w12_an_m2m_token_finds_and_ends_itself_only_and_all_is_no_default() {
     let world = World::start().await;
     let (mine, sibling) = (world.issue("serviceClient", &[]).await, world.issue("serviceClient", &[]).await);
     let bearer = format!("Bearer {mine}");
@@ -147,9 +147,9 @@ async fn w12_an_m2m_token_finds_itself_only_and_ends_nothing_and_all_is_no_defau
         assert_eq!(ids(&world.list(&bearer, query).await), [jti(&mine)], "{query}");
     }
     assert_eq!(world.list(&bearer, &format!("idFilter={}", jti(&sibling))).await.len(), 0);
-    for query in ["", &format!("idFilter={}", jti(&mine)), &format!("idFilter={}", jti(&sibling))] {
-        assert_status(&world.tokens("DELETE", &bearer, query, &[], b"").await, 403, 7);
-    }
+    assert_status(&world.tokens("DELETE", &bearer, "", &[], b"").await, 400, 3);
+    let of_sibling = format!("idFilter={}", jti(&sibling));
+    assert_status(&world.tokens("DELETE", &bearer, &of_sibling, &[], b"").await, 403, 7);
     let user = world.user("1");
     for query in ["", "idFilter=", "includeBlacklisted=true"] {
         assert_status(&world.tokens("DELETE", &user, query, &[], b"").await, 400, 3);
