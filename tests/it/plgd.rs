@@ -6,6 +6,7 @@ mod cases;
 mod claims_of_users;
 mod exchange;
 mod front;
+mod lists;
 mod owners;
 mod replay;
 mod towards;
