@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use crate::domain::secret::SecretString;
+use crate::domain::secret::{LineEnd, SecretString};
 
 /// Far more than any secret or key; a file beyond it is the wrong file.
 pub const MAX_SECRET: u64 = 64 * 1024;
@@ -86,6 +86,22 @@ fn read_any(file: File, limit: u64) -> Result<Vec<u8>, ReadError> {
 /// [`ReadError`], also when there is more than one line.
 pub fn read_secret(path: &Path) -> Result<SecretString, ReadError> {
     one_line(&Zeroizing::new(read(path, MAX_SECRET)?))
+}
+
+/// The same, with the line end that was left out. Blocks.
+///
+/// # Errors
+/// As [`read_secret`].
+pub fn read_secret_with_line_end(path: &Path) -> Result<(SecretString, LineEnd), ReadError> {
+    let bytes = Zeroizing::new(read(path, MAX_SECRET)?);
+    let line_end = if bytes.ends_with(b"\r\n") {
+        LineEnd::CrLf
+    } else if bytes.ends_with(b"\n") {
+        LineEnd::Lf
+    } else {
+        LineEnd::None
+    };
+    Ok((one_line(&bytes)?, line_end))
 }
 
 /// The same for what may be a pipe.

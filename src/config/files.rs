@@ -8,7 +8,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use zeroize::Zeroizing;
 
-use crate::domain::secret::{ExposeSecret, SecretString};
+use crate::domain::secret::{ExposeSecret, LineEnd, SecretString};
 use crate::files::{self, MAX_PUBLIC, MAX_SECRET, ReadError, read};
 use crate::issuer::client::{InvalidClientKeys, MAX_CLIENT_KEYS, read_key_set};
 use crate::jose::Algorithm;
@@ -39,6 +39,11 @@ pub(super) enum FileError {
 /// A secret of one line.
 pub(super) fn read_secret(path: &Path) -> Result<SecretString, FileError> {
     Ok(files::read_secret(path)?)
+}
+
+/// The same, with the line end that stands behind it in the file.
+pub(super) fn read_secret_with_line_end(path: &Path) -> Result<(SecretString, LineEnd), FileError> {
+    Ok(files::read_secret_with_line_end(path)?)
 }
 
 /// The mode of a file that every user of the machine may read; none where it is not so.

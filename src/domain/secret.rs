@@ -43,6 +43,30 @@ impl fmt::Debug for SharedSecret {
     }
 }
 
+/// The line end behind a secret in its file. It is no part of the secret, but a program that reads the file as it is sends it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LineEnd {
+    /// None: the file ends with the secret.
+    #[default]
+    None,
+    /// LF.
+    Lf,
+    /// CRLF.
+    CrLf,
+}
+
+impl LineEnd {
+    /// The line end as it stands in the file.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "",
+            Self::Lf => "\n",
+            Self::CrLf => "\r\n",
+        }
+    }
+}
+
 /// Whether a presented secret is the expected one.
 ///
 /// Both sides are hashed first, so neither content nor length shows in the time taken.

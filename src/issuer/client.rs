@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Map, Value};
+use zeroize::Zeroizing;
 
 pub use super::client_auth::client_keys::{
     ClientKeys, InvalidClientKeys, KeyPlace, MAX_BODY as MAX_CLIENT_KEYS, read_key_set,
@@ -14,7 +15,7 @@ use crate::domain::clock::UnixTime;
 use crate::domain::hash::sha256;
 use crate::domain::oauth::GrantType;
 use crate::domain::scope::ScopeSet;
-use crate::domain::secret::{self, ExposeSecret, SecretString};
+use crate::domain::secret::{self, ExposeSecret, LineEnd, SecretString};
 
 /// A client: who it is and what it may have.
 #[derive(Clone, Debug)]
@@ -94,13 +95,36 @@ pub struct Secret {
     pub expected: ExpectedSecret,
     /// From this time on it is refused.
     pub expires_at: Option<UnixTime>,
+    /// What follows it in its file. A client that sends this too has read the same file as it is, and is let in.
+    pub line_end: LineEnd,
 }
 
 impl Secret {
     /// The secret of a client of the configuration.
     #[must_use]
     pub fn configured(secret: SecretString) -> Self {
-        Self { id: None, expected: ExpectedSecret::Plain(secret), expires_at: None }
+        Self { id: None, expected: ExpectedSecret::Plain(secret), expires_at: None, line_end: LineEnd::None }
+    }
+
+    /// What tells this secret from every other one, and what the same secret is hashed to with its file's line end; equal
+    /// where there is none.
+    #[must_use]
+    pub fn digests(&self) -> [client_secret::Digest; 2] {
+        match &self.expected {
+            ExpectedSecret::Plain(text) => {
+                let text = text.expose_secret();
+                let in_file = Zeroizing::new([text, self.line_end.as_str()].concat());
+                [sha256(text.as_bytes()), sha256(in_file.as_bytes())]
+            }
+            ExpectedSecret::Sha256(digest) | ExpectedSecret::Argon2(_, digest) => [*digest; 2],
+        }
+    }
+
+    /// Whether a presented secret is this one, as far as that can be told without a slow hash.
+    #[must_use]
+    pub fn is_at_once(&self, presented: &SecretString) -> bool {
+        let is_slow = matches!(self.expected, ExpectedSecret::Argon2(..));
+        !is_slow && self.digests().contains(&sha256(presented.expose_secret().as_bytes()))
     }
 
     /// Whether it may be used at a time.
@@ -135,16 +159,6 @@ impl ExpectedSecret {
             (Self::Sha256(one), Self::Sha256(other)) => one == other,
             (Self::Argon2(salt, one), Self::Argon2(other_salt, other)) => salt == other_salt && one == other,
             _ => false,
-        }
-    }
-
-    /// Whether it is this secret, as far as that can be told without a slow hash.
-    #[must_use]
-    pub fn is_at_once(&self, secret: &SecretString) -> bool {
-        match self {
-            Self::Plain(_) => self.is_plain(secret),
-            Self::Sha256(digest) => sha256(secret.expose_secret().as_bytes()) == *digest,
-            Self::Argon2(..) => false,
         }
     }
 }

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use super::client::{Authentication, Client, ExpectedSecret, Secret};
 use super::{OpenError, registration};
 use crate::domain::clock::UnixTime;
-use crate::domain::secret::{ExposeSecret, SecretString};
+use crate::domain::secret::{ExposeSecret, LineEnd, SecretString};
 use crate::jose::Algorithm;
 use crate::store::{Store, StoreError};
 
@@ -148,11 +148,11 @@ impl Clients {
     pub(super) fn replace_secret(
         &self,
         client_id: &str,
-        secret: SecretString,
+        (secret, line_end): (SecretString, LineEnd),
         now: UnixTime,
         until: UnixTime,
     ) -> bool {
-        let is_new = |known: &Secret| !known.expected.is_plain(&secret);
+        let is_new = |known: &Secret| known.line_end != line_end || !known.expected.is_plain(&secret);
         let Some(client) = self.configured(client_id).filter(|it| it.secrets.first().is_none_or(is_new))
         else {
             return false;
@@ -162,7 +162,7 @@ impl Clients {
         let old = old.map(|old| Secret { expires_at: end(old), ..old.clone() });
         let old: Vec<_> = old.filter(|old| old.is_live(now)).take(MOST_OLD_SECRETS).collect();
         let mut client = Client::clone(&client);
-        client.secrets = vec![Secret::configured(secret)];
+        client.secrets = vec![Secret { line_end, ..Secret::configured(secret) }];
         client.secrets.extend(old);
         let client = Arc::new(client);
         self.configured.rcu(|configured| {

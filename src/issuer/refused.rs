@@ -117,7 +117,8 @@ impl Issuer {
 
     /// An id that no client has. People put secrets and tokens into its place, and those are not written down.
     fn shown_id(&self, id: &str, credentials: Option<&Credentials>) -> String {
-        let text = SecretString::from(id);
+        // A program that reads the secret's file as it is sends the line end behind it too.
+        let text = SecretString::from(id.trim_end_matches(['\r', '\n']));
         let is_secret_of = |client: &Client| client.secrets.iter().any(|it| it.expected.is_plain(&text));
         let is_swapped = |candidate: &Candidate| self.clients.get(candidate.secret.expose_secret()).is_some();
         let candidates = match credentials {
@@ -155,7 +156,7 @@ fn why_not_authenticated(
         return "the client is registered to authenticate by an assertion, not by a secret";
     }
     let is_presented = |secret: &super::client::Secret| {
-        credentials.candidates().any(|candidate| secret.expected.is_at_once(&candidate.secret))
+        credentials.candidates().any(|candidate| secret.is_at_once(&candidate.secret))
     };
     if client.secrets.iter().any(|secret| !secret.is_live(now) && is_presented(secret)) {
         return "the client secret has expired";

@@ -15,7 +15,7 @@ use super::client_secret::{self, Stored};
 use crate::domain::clock::UnixTime;
 use crate::domain::oauth::GrantType;
 use crate::domain::scope::ScopeSet;
-use crate::domain::secret::ExposeSecret;
+use crate::domain::secret::{ExposeSecret, LineEnd};
 use crate::jose::key_set::KeySet;
 use crate::store::{StoredClient, StoredSecret};
 
@@ -185,7 +185,12 @@ fn secret(stored: &StoredSecret) -> Option<Secret> {
         Stored::Sha256(digest) => ExpectedSecret::Sha256(digest),
         Stored::Argon2(salt, digest) => ExpectedSecret::Argon2(salt, digest),
     };
-    Some(Secret { id: Some(stored.secret_id.clone()), expected, expires_at: stored.expires_at })
+    Some(Secret {
+        id: Some(stored.secret_id.clone()),
+        expected,
+        expires_at: stored.expires_at,
+        line_end: LineEnd::None,
+    })
 }
 
 #[cfg(test)]

@@ -11,8 +11,8 @@ use tokio::sync::{Notify, watch};
 
 use super::Issuer;
 use super::client_secret::MIN_BYTES;
-use crate::domain::secret::{ExposeSecret, SecretString};
-use crate::files::{LOOK_EVERY, ReadError, Watched, blocking, read_secret};
+use crate::domain::secret::{ExposeSecret, LineEnd, SecretString};
+use crate::files::{LOOK_EVERY, ReadError, Watched, blocking, read_secret_with_line_end};
 
 /// The least time between two looks: wrong secrets must not keep the disk busy.
 const LEAST_PAUSE: Duration = Duration::from_millis(50);
@@ -88,7 +88,10 @@ impl Issuer {
         let (files, watched) = (self.secret_files.config.files.clone(), self.secret_files.watched.clone());
         let read = blocking(move || {
             watched.note();
-            files.into_iter().map(|(id, file)| (id, read_secret(&file), file)).collect::<Vec<_>>()
+            files
+                .into_iter()
+                .map(|(id, file)| (id, read_secret_with_line_end(&file), file))
+                .collect::<Vec<_>>()
         })
         .await;
         for (client_id, secret, file) in read {
@@ -103,8 +106,8 @@ impl Issuer {
         }
     }
 
-    fn take_secret(&self, client_id: &str, secret: SecretString) {
-        let is_short = secret.expose_secret().len() < MIN_BYTES;
+    fn take_secret(&self, client_id: &str, secret: (SecretString, LineEnd)) {
+        let is_short = secret.0.expose_secret().len() < MIN_BYTES;
         let (now, grace) = (self.clock.now(), self.secret_files.config.grace);
         if !self.clients.replace_secret(client_id, secret, now, now.plus(grace)) {
             return;

@@ -13,7 +13,7 @@ use crate::config::{IssuerRole, files, raw};
 use crate::domain::encryption::EncryptionKey;
 use crate::domain::oauth::GrantType;
 use crate::domain::scope::ScopeSet;
-use crate::domain::secret::{ExposeSecret, SecretString};
+use crate::domain::secret::ExposeSecret;
 use crate::issuer::client::{Authentication, Client, Secret};
 use crate::issuer::token_format::ByAudience;
 use crate::issuer::{
@@ -278,7 +278,7 @@ fn resolve_client(
     }
     let authentication = client_authentication::resolve(resolver, path, &raw, profile)?;
     let secrets = match authentication {
-        Authentication::Secret => vec![Secret::configured(client_secret(resolver, path, &raw)?)],
+        Authentication::Secret => vec![client_secret(resolver, path, &raw)?],
         _ => Vec::new(),
     };
     let owner_issuer = owner_issuer(resolver, &path.key("ownerAuthority"), &raw);
@@ -322,14 +322,14 @@ fn owner_issuer(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Client) 
     }
 }
 
-fn client_secret(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Client) -> Option<SecretString> {
+fn client_secret(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Client) -> Option<Secret> {
     let Some(file) = &raw.secret_file else {
         let message = "one of `secretFile`, `jwksFile`, `jwksUri` and `jwtPrivateKey` is required";
         resolver.findings.error(path, message);
         return None;
     };
     let path = &path.key("secretFile");
-    let secret = resolver.secret(path, file, files::read_secret)?;
+    let (secret, line_end) = resolver.secret(path, file, files::read_secret_with_line_end)?;
     if secret.expose_secret().len() < MIN_SECRET_BYTES {
         let message = format!(
             "the secret is shorter than {MIN_SECRET_BYTES} bytes, so it can be guessed: put a longer one into the file \
@@ -338,5 +338,5 @@ fn client_secret(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Client)
         resolver.findings.error(path, message);
         return None;
     }
-    Some(secret)
+    Some(Secret { line_end, ..Secret::configured(secret) })
 }

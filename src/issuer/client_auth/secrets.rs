@@ -31,8 +31,8 @@ pub(super) struct Secrets {
     proven: Proven,
     failures: Failures,
     used: UsedSecrets,
-    /// What stands for the secret and the salt of whoever has none.
-    dummy: (Digest, Salt),
+    /// What stands for the secret, its digest and the salt of a client that has none.
+    dummy: (Secret, Digest, Salt),
     #[cfg(test)]
     pub(super) done: std::sync::Mutex<Vec<Operation>>,
 }
@@ -53,22 +53,32 @@ struct Reading<'c> {
     candidate: &'c Candidate,
     client: Option<Arc<Client>>,
     presented: Presented,
-    /// The secret that it is, by its place.
-    matched: Option<usize>,
+    /// The secret that it is.
+    matched: Option<Matched>,
     /// Whether it was that secret before, from the same network.
     was_right_from_here: bool,
+}
+
+/// A stored secret that was presented.
+#[derive(Clone, Copy)]
+struct Matched {
+    /// Its place among those of its client.
+    place: usize,
+    /// Which of its digests the presented text has.
+    digest: Digest,
 }
 
 impl Secrets {
     pub(super) fn new() -> Self {
         let mut digest = Digest::default();
         client_secret::fill(&mut digest);
+        let nobodys = Secret::configured(client_secret::generate(UnixTime(0), None).0);
         Self {
             slow: SlowHashes::new(),
             proven: Proven::new(),
             failures: Failures::new(),
             used: UsedSecrets::default(),
-            dummy: (digest, client_secret::random_salt()),
+            dummy: (nobodys, digest, client_secret::random_salt()),
             #[cfg(test)]
             done: std::sync::Mutex::default(),
         }
@@ -177,13 +187,12 @@ impl Secrets {
         let mut matched = None;
         for (place, secret) in live_secrets(client, now) {
             let is_slow = matches!(secret.expected, ExpectedSecret::Argon2(..));
-            let is_equal = verify_slices_are_equal(&identity(secret), &digest).is_ok();
-            if is_equal && !is_slow && candidate.has_secret() {
-                matched = Some(place);
+            if is_one_of(&secret.digests(), &digest) && !is_slow && candidate.has_secret() {
+                matched = Some(Matched { place, digest });
             }
         }
         if live_secrets(client, now).next().is_none() {
-            let _ = verify_slices_are_equal(&self.dummy.0, &digest);
+            let _ = is_one_of(&self.dummy.0.digests(), &digest);
         }
         let known = place_of(client, self.proven.get(&reading.presented), now);
         Reading { matched: matched.or(known), ..reading }
@@ -219,7 +228,7 @@ impl Secrets {
             _ => None,
         };
         let supplied: Vec<_> = live_secrets(reading.client.as_deref(), now).filter_map(supplied).collect();
-        let salt = supplied.last().map_or(self.dummy.1, |(_, salt, _)| *salt);
+        let salt = supplied.last().map_or(self.dummy.2, |(_, salt, _)| *salt);
         let Candidate { client_id, secret } = reading.candidate;
         let digest = self.slow.digest((reading.presented, salt), secret, client_id, attempt.network).await;
         // Cheap comparisons have been made, so that this too says whether a guess was right.
@@ -227,11 +236,11 @@ impl Secrets {
             self.failures.note_unjudged(attempt, now);
             TokenError::Busy
         })?;
-        let _ = verify_slices_are_equal(&self.dummy.0, &digest);
+        let _ = verify_slices_are_equal(&self.dummy.1, &digest);
         for (place, of_salt, expected) in &supplied {
             let is_equal = verify_slices_are_equal(expected, &digest).is_ok();
             if is_equal && *of_salt == salt && reading.candidate.has_secret() {
-                reading.matched = Some(*place);
+                reading.matched = Some(Matched { place: *place, digest });
             }
         }
         Ok(())
@@ -239,9 +248,10 @@ impl Secrets {
 
     fn accept(&self, reading: Reading<'_>, attempt: &Attempt, now: UnixTime) -> Option<Arc<Client>> {
         let client = reading.client?;
-        let secret = client.secrets.get(reading.matched?)?;
+        let Matched { place, digest } = reading.matched?;
+        let secret = client.secrets.get(place)?;
         if !reading.was_right_from_here {
-            self.proven.remember(reading.presented, attempt.network, identity(secret));
+            self.proven.remember(reading.presented, attempt.network, digest);
         }
         if let Some(id) = &secret.id {
             self.used.note(id, now);
@@ -265,16 +275,16 @@ fn live_secrets(client: Option<&Client>, now: UnixTime) -> impl Iterator<Item = 
     secrets.filter(move |(_, secret)| secret.is_live(now))
 }
 
-/// The place of the live secret with this identity.
-fn place_of(client: Option<&Client>, known: Option<Digest>, now: UnixTime) -> Option<usize> {
+/// The live secret with this digest.
+fn place_of(client: Option<&Client>, known: Option<Digest>, now: UnixTime) -> Option<Matched> {
+    let digest = known?;
     let mut live = live_secrets(client, now);
-    live.find(|(_, secret)| known == Some(identity(secret))).map(|(place, _)| place)
+    let (place, _) = live.find(|(_, secret)| secret.digests().contains(&digest))?;
+    Some(Matched { place, digest })
 }
 
-/// What tells a secret from every other one.
-fn identity(secret: &Secret) -> Digest {
-    match &secret.expected {
-        ExpectedSecret::Plain(text) => sha256(text.expose_secret().as_bytes()),
-        ExpectedSecret::Sha256(digest) | ExpectedSecret::Argon2(_, digest) => *digest,
-    }
+/// Compares with both, whichever it is.
+fn is_one_of(digests: &[Digest; 2], digest: &Digest) -> bool {
+    let [first, second] = digests.each_ref().map(|it| verify_slices_are_equal(it, digest).is_ok());
+    first | second
 }
