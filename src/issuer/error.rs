@@ -61,7 +61,10 @@ pub enum TokenError {
         "client_assertion needs the client_assertion_type urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
     )]
     AssertionType,
-    /// `expiration` is no number of seconds, has passed, or is later than the client's lifetime or its own end allows.
+    /// `expiration` is no number of seconds.
+    #[error("expiration must be a whole number: a time in unix seconds")]
+    MalformedExpiration,
+    /// `expiration` has passed, or is later than the client's lifetime or its own end allows.
     #[error(
         "expiration must be a time in unix seconds, in the future, within the client's token lifetime and before the client's expiry"
     )]
@@ -167,6 +170,7 @@ impl TokenError {
             | Self::NoGrantType
             | Self::SeveralAuthMethods
             | Self::AssertionType
+            | Self::MalformedExpiration
             | Self::Expiration
             | Self::TokenName
             | Self::NoRefreshToken

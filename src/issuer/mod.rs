@@ -305,6 +305,12 @@ impl Issuer {
         let grant_type = request.grant_type().ok_or(TokenError::UnsupportedGrantType)?;
         let client = self.authenticate(request.credentials(), from, now).await?;
         *asker = Some(client.asker());
+        if request.has_superseded_audience() {
+            tracing::warn!(
+                client_id = client.registration().id,
+                "the token request has `audience` or `resource` beside `aud`: `aud` counts, the others are ignored"
+            );
+        }
         match grant_type {
             GrantType::ClientCredentials => {
                 let granted = grants::client_credentials::grant(client, request, &self.policy, now)?;

@@ -50,7 +50,7 @@ impl RevocationRequest {
         let parameters = Parameters::without_query(Parameters::parse(headers, body), query)?;
         parameters.check_spelling()?;
         Ok(Self {
-            credentials: Credentials::parse(headers, parameters.client)?,
+            credentials: Credentials::parse(headers, parameters.client, Profile::Standard)?,
             token: parameters.token.ok_or(TokenError::NoToken)?,
         })
     }

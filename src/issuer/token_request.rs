@@ -4,10 +4,14 @@
 //! one, a repeated one refuses the request. Sizes are bounded here, so that later phases may compare lists without thinking of their length.
 
 mod credentials;
+mod expiration;
 mod parameters;
 mod presented;
 
+use std::time::Duration;
+
 use http::HeaderMap;
+use http::header::AUTHORIZATION;
 use url::Url;
 
 use super::{Profile, TokenError};
@@ -25,6 +29,8 @@ pub(super) use self::presented::Presented;
 const MAX_ENTRIES: usize = 100;
 /// The header with a proof of possession (RFC 9449 §4.1).
 const DPOP: &str = "dpop";
+/// How old an `expiration` may be that stands for "no expiration".
+const OLDEST_CLICK: Duration = Duration::from_secs(60);
 /// The most characters of a `token_name`.
 const MAX_TOKEN_NAME: usize = 128;
 
@@ -34,10 +40,21 @@ pub struct TokenRequest {
     credentials: Option<Credentials>,
     grant_type: Option<GrantType>,
     scope: ScopeSet,
-    audiences: Vec<String>,
+    audiences: Audiences,
     expiration: Option<UnixTime>,
+    profile: Profile,
     token_name: Option<String>,
     refresh_token: Option<SecretString>,
+}
+
+/// The audiences and resources of a request.
+#[derive(Debug, Default)]
+struct Audiences {
+    asked: Vec<String>,
+    /// Those that count for a client without a list of audiences, where that makes a difference.
+    without_list: Option<Vec<String>>,
+    /// Whether `audience` or `resource` does not count because there is `aud`.
+    is_superseded: bool,
 }
 
 impl TokenRequest {
@@ -50,7 +67,7 @@ impl TokenRequest {
     }
 
     /// Parses a request with the query of its URL, in which no parameter may stand. plgd's server takes what is no form as
-    /// JSON, and an `expiration` of 0 as none.
+    /// JSON, an `expiration` of 0 as none, and has the audience of a form in `aud`.
     ///
     /// # Errors
     /// When the request is malformed, whoever sends it.
@@ -67,12 +84,18 @@ impl TokenRequest {
         Self::of(headers, Parameters::without_query(parameters, query)?, profile)
     }
 
-    /// The same in JSON as protobuf writes it: names may be in camel case.
+    /// The same in JSON as protobuf writes it: names may be in camel case. plgd's tokens API does not look at credentials in the
+    /// header; here they count where the body names no client.
     ///
     /// # Errors
     /// As [`parse`](Self::parse).
     pub fn parse_protojson(headers: &HeaderMap, body: &[u8]) -> Result<Self, TokenError> {
-        Self::of(headers, Parameters::parse_protojson(headers, body)?, Profile::Plgd)
+        let parameters = Parameters::parse_protojson(headers, body)?;
+        let mut headers = headers.clone();
+        if parameters.client.id.is_some() {
+            headers.remove(AUTHORIZATION);
+        }
+        Self::of(&headers, parameters, Profile::Plgd)
     }
 
     fn of(headers: &HeaderMap, parameters: Parameters, profile: Profile) -> Result<Self, TokenError> {
@@ -82,7 +105,7 @@ impl TokenRequest {
         };
         let Some(grant_type) = GrantType::parse(grant_type) else {
             // Nothing else of it matters, and the client may be named in any way.
-            let credentials = Credentials::parse(headers, parameters.client).ok().flatten();
+            let credentials = Credentials::parse(headers, parameters.client, profile).ok().flatten();
             return Ok(Self { credentials, ..Self::default() });
         };
         parameters.check_spelling()?;
@@ -90,16 +113,17 @@ impl TokenRequest {
             return Err(TokenError::BoundToken("the header DPoP"));
         }
         parameters.check_bearer()?;
-        let audiences = parse_audiences(&parameters.audience, parameters.resource)?;
-        // Protobuf knows no absent number.
-        let expiration =
-            parameters.expiration.as_deref().filter(|text| profile == Profile::Standard || *text != "0");
+        let audiences = Audiences::parse(&parameters, profile)?;
+        let expiration = parameters.expiration.as_deref();
+        let expiration = expiration.map(|text| expiration::parse(text, profile)).transpose()?;
         Ok(Self {
-            credentials: Credentials::parse(headers, parameters.client)?,
+            credentials: Credentials::parse(headers, parameters.client, profile)?,
             grant_type: Some(grant_type),
             scope: parse_scope(parameters.scope.as_deref().unwrap_or_default())?,
             audiences,
-            expiration: expiration.map(parse_expiration).transpose()?,
+            // Protobuf knows no absent number; plgd's server takes a negative one for none as well.
+            expiration: expiration.filter(|it| profile == Profile::Standard || it.0 > 0),
+            profile,
             token_name: parameters.token_name.map(parse_token_name).transpose()?,
             refresh_token: parameters.refresh_token,
         })
@@ -121,14 +145,27 @@ impl TokenRequest {
         &self.scope
     }
 
-    /// The audiences and resources asked for; empty when none were.
-    pub(super) fn audiences(&self) -> &[String] {
-        &self.audiences
+    /// The audiences and resources that count for a client that may ask for these; empty when none do. As plgd's server does, where
+    /// the client has no list, `audience` in a form of its clients and `resource` are ignored.
+    pub(super) fn audiences(&self, allowed: &[String]) -> &[String] {
+        let without_list = self.audiences.without_list.as_ref().filter(|_| allowed.is_empty());
+        without_list.unwrap_or(&self.audiences.asked)
     }
 
-    /// The time asked for at which the token ends.
-    pub(super) fn expiration(&self) -> Option<UnixTime> {
-        self.expiration
+    /// Whether the form has `audience` or `resource` beside `aud`, which alone counts.
+    pub(super) fn has_superseded_audience(&self) -> bool {
+        self.audiences.is_superseded
+    }
+
+    /// The time asked for at which the token ends, at the time `now`.
+    ///
+    /// plgd's web page asks for "no expiration" by the moment of the click. In plgd's profile such a time counts as not given:
+    /// no right is gained, since leaving it out gives the same.
+    pub(super) fn expiration(&self, now: UnixTime) -> Option<UnixTime> {
+        let is_a_click = |asked: &UnixTime| {
+            self.profile == Profile::Plgd && *asked <= now && asked.until(now) <= OLDEST_CLICK
+        };
+        self.expiration.filter(|asked| !is_a_click(asked))
     }
 
     /// The name asked for, which becomes the claim `name`.
@@ -154,8 +191,25 @@ fn parse_scope(text: &str) -> Result<ScopeSet, TokenError> {
     }
 }
 
+impl Audiences {
+    /// plgd's server reads `aud` in a form and `audience` in JSON, and nothing else.
+    fn parse(parameters: &Parameters, profile: Profile) -> Result<Self, TokenError> {
+        let Parameters { audience, aud, resource, .. } = parameters;
+        if !aud.is_empty() {
+            let is_superseded = !audience.is_empty() || !resource.is_empty();
+            return Ok(Self { asked: parse_audiences(aud, &[])?, without_list: None, is_superseded });
+        }
+        let read_by_plgd = if parameters.is_plgd_form() { &[][..] } else { audience };
+        let without_list = match profile {
+            Profile::Standard => None,
+            Profile::Plgd => Some(parse_audiences(read_by_plgd, &[])?),
+        };
+        Ok(Self { asked: parse_audiences(audience, resource)?, without_list, is_superseded: false })
+    }
+}
+
 /// `audience` values may be space-joined; a `resource` is one absolute URI (RFC 8707 §2). Both end up in `aud`.
-fn parse_audiences(audience: &[String], resource: Vec<String>) -> Result<Vec<String>, TokenError> {
+fn parse_audiences(audience: &[String], resource: &[String]) -> Result<Vec<String>, TokenError> {
     let asked = audience.iter().flat_map(|text| entries(text));
     if asked.clone().count() + resource.len() > MAX_ENTRIES {
         return Err(TokenError::TooLarge);
@@ -164,7 +218,7 @@ fn parse_audiences(audience: &[String], resource: Vec<String>) -> Result<Vec<Str
         return Err(TokenError::MalformedTarget(Excerpt::of_uri(malformed)));
     }
     let mut audiences = Vec::new();
-    for audience in asked.map(str::to_owned).chain(resource) {
+    for audience in asked.map(str::to_owned).chain(resource.iter().cloned()) {
         if !audiences.contains(&audience) {
             audiences.push(audience);
         }
@@ -176,10 +230,6 @@ fn is_resource(uri: &str) -> bool {
     // The URL parser skips white space and controls; in an identifier they can only be a mistake.
     let visible = |b: u8| b.is_ascii_graphic() && b != b'#';
     uri.bytes().all(visible) && Url::parse(uri).is_ok()
-}
-
-fn parse_expiration(text: &str) -> Result<UnixTime, TokenError> {
-    text.parse().map(UnixTime).map_err(|_| TokenError::Expiration)
 }
 
 fn parse_token_name(name: String) -> Result<String, TokenError> {
@@ -229,11 +279,77 @@ mod tests {
         for request in [form, json] {
             assert_eq!(request.grant_type(), Some(GrantType::ClientCredentials));
             assert_eq!(request.scope().to_string(), "a b");
-            assert_eq!(request.audiences(), ["x", "y", "z", "urn:r"]);
-            assert_eq!(request.expiration(), Some(UnixTime(17)));
+            assert_eq!(request.audiences(&[]), ["x", "y", "z", "urn:r"]);
+            assert_eq!(request.expiration(UnixTime(0)), Some(UnixTime(17)));
             assert_eq!(request.token_name(), Some("näme"));
             assert!(request.credentials().is_none());
         }
+    }
+
+    fn plgd(content_type: &'static str, body: &str) -> Result<TokenRequest, TokenError> {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        TokenRequest::parse_in(Profile::Plgd, &headers, None, body.as_bytes())
+    }
+
+    fn plgd_form(parameters: &str) -> Result<TokenRequest, TokenError> {
+        plgd("application/x-www-form-urlencoded", &format!("grant_type=client_credentials&{parameters}"))
+    }
+
+    #[test]
+    fn in_a_form_of_plgds_clients_aud_is_the_audience() {
+        let list = ["a".to_owned()];
+        for (parameters, with_list, without, is_superseded) in [
+            ("aud=x+y", &["x", "y"][..], &["x", "y"][..], false),
+            ("aud=x&aud=y+x", &["x", "y"], &["x", "y"], false),
+            ("aud=x&audience=y", &["x"], &["x"], true),
+            ("audience=y&aud=x", &["x"], &["x"], true),
+            ("audience=x&aud=x", &["x"], &["x"], true),
+            ("audience=x+y", &["x", "y"], &[], false),
+            ("audience=x&aud=", &["x"], &[], false),
+            ("audience=x&resource=urn:r", &["x", "urn:r"], &[], false),
+            ("aud=x&resource=urn:r", &["x"], &["x"], true),
+            ("resource=urn:r", &["urn:r"], &[], false),
+            ("aud=", &[], &[], false),
+        ] {
+            let request = plgd_form(parameters).unwrap();
+            assert_eq!(request.audiences(&list), with_list, "{parameters}");
+            assert_eq!(request.audiences(&[]), without, "{parameters}");
+            assert_eq!(request.has_superseded_audience(), is_superseded, "{parameters}");
+        }
+        for given in ["Aud", "auds", "a-u-d"] {
+            let error = plgd_form(&format!("{given}=x")).unwrap_err();
+            assert_eq!(error, TokenError::Misspelt { given: Excerpt::of(given), known: "aud" });
+        }
+        let many = (0..101).map(|i| i.to_string()).collect::<Vec<_>>().join("+");
+        assert_eq!(plgd_form(&format!("aud={many}")).unwrap_err(), TokenError::TooLarge);
+    }
+
+    #[test]
+    fn elsewhere_aud_is_an_unknown_parameter() {
+        let request = form("grant_type=client_credentials&aud=x&audience=y").unwrap();
+        assert_eq!(request.audiences(&[]), ["y"]);
+        assert!(!request.has_superseded_audience());
+        let body = r#"{"grant_type":"client_credentials","aud":"x","audience":"y","resource":"urn:r"}"#;
+        let request = plgd("application/json", body).unwrap();
+        assert_eq!(request.audiences(&[]), ["y"], "in JSON an audience counts without a list too");
+        assert_eq!(request.audiences(&["a".to_owned()]), ["y", "urn:r"]);
+        assert!(!request.has_superseded_audience());
+    }
+
+    #[test]
+    fn an_expiration_of_the_last_minute_counts_as_not_given_in_plgds_profile() {
+        let at = |seconds: i64| {
+            let request = plgd_form("expiration=1800000000").unwrap();
+            request.expiration(UnixTime(1_800_000_000 + seconds)).is_some()
+        };
+        assert_eq!([-1, 0, 1, 59, 60, 61, 3600].map(at), [true, false, false, false, false, true, true]);
+        for none in ["0", "-0", "0.0", "-1", "-7e9", &i64::MIN.to_string()] {
+            assert!(plgd_form(&format!("expiration={none}")).unwrap().expiration(UnixTime(3600)).is_none());
+        }
+        assert!(plgd_form("expiration=1").unwrap().expiration(UnixTime(i64::MAX)).is_some());
+        let standard = form("grant_type=client_credentials&expiration=1800000000").unwrap();
+        assert!(standard.expiration(UnixTime(1_800_000_000)).is_some());
     }
 
     #[test]
@@ -244,8 +360,8 @@ mod tests {
         .unwrap();
         assert_eq!(request.scope().to_string(), "a");
         assert!(
-            request.audiences().is_empty()
-                && request.expiration().is_none()
+            request.audiences(&[]).is_empty()
+                && request.expiration(UnixTime(0)).is_none()
                 && request.token_name().is_none()
         );
         assert_eq!(form("grant_type=").unwrap_err(), TokenError::NoGrantType);
@@ -253,7 +369,9 @@ mod tests {
         let request =
             json(r#"{"grant_type":"client_credentials","scope":null,"audience":[],"client_id":""}"#).unwrap();
         assert!(
-            request.scope().is_empty() && request.audiences().is_empty() && request.credentials().is_none()
+            request.scope().is_empty()
+                && request.audiences(&[]).is_empty()
+                && request.credentials().is_none()
         );
     }
 
@@ -280,7 +398,7 @@ mod tests {
         let request =
             form("grant_type=client_credentials&audience=a&audience=a&resource=urn:a&resource=urn:b")
                 .unwrap();
-        assert_eq!(request.audiences(), ["a", "urn:a", "urn:b"]);
+        assert_eq!(request.audiences(&[]), ["a", "urn:a", "urn:b"]);
     }
 
     #[test]
@@ -408,9 +526,10 @@ mod tests {
             ("resource=https://a/%23fragment", TokenError::MalformedTarget(Excerpt::of("https://a/..."))),
             ("resource=https://a/+b", TokenError::MalformedTarget(Excerpt::of("https://a/ b"))),
             ("resource=%0ahttps://a/", TokenError::MalformedTarget(Excerpt::of("\nhttps://a/"))),
-            ("expiration=soon", TokenError::Expiration),
-            ("expiration=1.5", TokenError::Expiration),
-            ("expiration=99999999999999999999", TokenError::Expiration),
+            ("expiration=soon", TokenError::MalformedExpiration),
+            ("expiration=1.5", TokenError::MalformedExpiration),
+            ("expiration=1.7e9", TokenError::MalformedExpiration),
+            ("expiration=99999999999999999999", TokenError::MalformedExpiration),
             ("token_name=a%0ab", TokenError::TokenName),
             ("client_assertion=x", TokenError::AssertionType),
             ("client_assertion_type=x", TokenError::AssertionType),

@@ -13,6 +13,9 @@ use crate::domain::scope::ScopeSet;
 use crate::issuer::excerpt::Excerpt;
 use crate::issuer::uri;
 
+/// The last second of the year 9999.
+const LAST: UnixTime = UnixTime(253_402_300_799);
+
 /// What an access token may say. Only a grant makes one.
 #[derive(Debug)]
 pub(super) struct Granted {
@@ -93,8 +96,10 @@ fn expires_at(
     let registration = client.registration();
     let latest = policy.lifetime(registration, format).map(|lifetime| now.plus(lifetime));
     let latest = latest.into_iter().chain(registration.expires_at).min();
-    let end = match request.expiration() {
+    let end = match request.expiration(now) {
         None => latest,
+        // Nothing that a verifier could tell from no end: many cannot even read such a time.
+        Some(asked) if LAST < asked && latest.is_none() => None,
         Some(asked) if now < asked && latest.is_none_or(|latest| asked <= latest) => Some(asked),
         Some(_) => return Err(TokenError::Expiration),
     };

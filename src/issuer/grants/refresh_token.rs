@@ -167,7 +167,8 @@ fn audiences(
     request: &TokenRequest,
     policy: &Policy,
 ) -> Result<Vec<String>, TokenError> {
-    let asked = if request.audiences().is_empty() { &before.audience[..] } else { request.audiences() };
+    let asked = request.audiences(&client.allowed_audiences);
+    let asked = if asked.is_empty() { &before.audience[..] } else { asked };
     let still_allowed = match client.allowed_audiences.as_slice() {
         [] => &[policy.issuer().to_owned()][..],
         allowed => allowed,

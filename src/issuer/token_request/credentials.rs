@@ -1,4 +1,7 @@
 //! What a client presents to authenticate itself: one method per request (RFC 6749 §2.3).
+//!
+//! plgd's server takes more, and so do we in its profile: equal credentials in the header and in the body, an assertion without
+//! its type, a type without an assertion, and a secret beside an assertion, which is never looked at.
 
 use base64::Engine;
 use base64::alphabet;
@@ -7,10 +10,10 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use zeroize::Zeroizing;
 
-use super::TokenError;
 use super::parameters::{ClientParameters, form_decode};
+use super::{Profile, TokenError};
 use crate::domain::oauth::{CLIENT_ASSERTION_TYPE, ClientAuthMethod};
-use crate::domain::secret::{ExposeSecret, SecretString};
+use crate::domain::secret::{self, ExposeSecret, SecretString};
 use crate::jose::verify::Jws;
 
 /// The longest client id, in bytes.
@@ -65,17 +68,23 @@ impl Credentials {
     pub(in crate::issuer) fn parse(
         headers: &HeaderMap,
         parameters: ClientParameters,
+        profile: Profile,
     ) -> Result<Option<Self>, TokenError> {
-        let ClientParameters { id, secret, assertion, assertion_type } = parameters;
+        let ClientParameters { id, mut secret, assertion, assertion_type } = parameters;
+        let is_plgd = profile == Profile::Plgd;
         let assertion = match (assertion, assertion_type) {
             (None, None) => None,
             (Some(jwt), Some(of_type)) if of_type == CLIENT_ASSERTION_TYPE => Some(jwt),
+            (assertion, None) | (assertion @ None, _) if is_plgd => assertion,
             _ => return Err(TokenError::AssertionType),
         };
         let several = assertion.is_some() && secret.is_some();
-        let named = SecretCredentials::parse(headers, id, secret)?;
+        if several && is_plgd {
+            secret = None;
+        }
+        let named = SecretCredentials::parse(headers, id, secret, profile)?;
         let has_secret = named.as_ref().is_some_and(|named| named.candidates().any(Candidate::has_secret));
-        if several || (assertion.is_some() && has_secret) {
+        if !is_plgd && (several || (assertion.is_some() && has_secret)) {
             return Err(TokenError::SeveralAuthMethods);
         }
         let Some(jwt) = assertion else { return Ok(named.map(Self::Secret)) };
@@ -114,6 +123,7 @@ impl SecretCredentials {
         headers: &HeaderMap,
         client_id: Option<String>,
         client_secret: Option<SecretString>,
+        profile: Profile,
     ) -> Result<Option<Self>, TokenError> {
         let mut values = headers.get_all(AUTHORIZATION).iter();
         let basic = values.next().and_then(|value| basic_credentials(value.as_bytes()));
@@ -123,8 +133,12 @@ impl SecretCredentials {
         let credentials = match (basic, client_id) {
             (Some(encoded), client_id) => {
                 let basic = Self::parse_basic(encoded).ok_or(TokenError::InvalidClient { basic: true })?;
-                // A `client_id` equal to Basic's only identifies; anything more is a second method.
-                if client_secret.is_some() || client_id.is_some_and(|id| !basic.names(&id)) {
+                // A `client_id` equal to Basic's only identifies. A secret is a second method; plgd's clients may repeat theirs.
+                let is_repeated = match &client_secret {
+                    None => client_id.is_none_or(|id| basic.names(&id)),
+                    Some(secret) => profile == Profile::Plgd && basic.says(client_id.as_deref(), secret),
+                };
+                if !is_repeated {
                     return Err(TokenError::SeveralAuthMethods);
                 }
                 basic
@@ -182,6 +196,13 @@ impl SecretCredentials {
     fn names(&self, client_id: &str) -> bool {
         self.candidates().any(|candidate| candidate.client_id == client_id)
     }
+
+    /// Whether these are the same credentials; an id that is left out is no difference.
+    fn says(&self, client_id: Option<&str>, secret: &SecretString) -> bool {
+        self.candidates().any(|candidate| {
+            client_id.is_none_or(|id| id == candidate.client_id) && secret::matches(&candidate.secret, secret)
+        })
+    }
 }
 
 /// What follows the scheme `Basic` in an `Authorization` value; none when the scheme is another.
@@ -215,7 +236,7 @@ mod tests {
         secret: Option<SecretString>,
     ) -> Result<Option<SecretCredentials>, TokenError> {
         let parameters = ClientParameters { id, secret, ..ClientParameters::default() };
-        Credentials::parse(headers, parameters).map(|found| match found? {
+        Credentials::parse(headers, parameters, Profile::Standard).map(|found| match found? {
             Credentials::Secret(credentials) => Some(credentials),
             Credentials::Assertion(_) => panic!("a secret"),
         })
@@ -315,7 +336,7 @@ mod tests {
                 assertion: Some(SecretString::from("a.b.c")),
                 assertion_type: of_type.map(str::to_owned),
             };
-            Credentials::parse(headers, parameters).map(|found| match found {
+            Credentials::parse(headers, parameters, Profile::Standard).map(|found| match found {
                 Some(Credentials::Assertion(assertion)) => assertion.named,
                 other => panic!("{other:?}"),
             })
@@ -336,6 +357,73 @@ mod tests {
         }
     }
 
+    /// The id, and the secret or the assertion.
+    fn parse_plgd(
+        headers: &HeaderMap,
+        [id, secret, assertion, assertion_type]: [Option<&str>; 4],
+    ) -> Result<(Vec<String>, String), TokenError> {
+        let parameters = ClientParameters {
+            id: id.map(str::to_owned),
+            secret: secret.map(SecretString::from),
+            assertion: assertion.map(SecretString::from),
+            assertion_type: assertion_type.map(str::to_owned),
+        };
+        let found = Credentials::parse(headers, parameters, Profile::Plgd)?.expect("credentials");
+        Ok(match &found {
+            Credentials::Secret(it) => (found.named().collect(), it.first.secret.expose_secret().to_owned()),
+            Credentials::Assertion(it) => (it.named.clone(), it.jwt.expose_secret().to_owned()),
+        })
+    }
+
+    #[test]
+    fn in_plgds_profile_equal_credentials_may_come_twice_and_different_ones_may_not() {
+        let parse = |basic_text: &str, id, secret| parse_plgd(&basic(basic_text), [id, secret, None, None]);
+        let of = |id: &str, secret: &str| Ok((vec![id.to_owned()], secret.to_owned()));
+        for (id, secret) in [(Some("id"), Some("s")), (None, Some("s")), (Some("id"), None)] {
+            assert_eq!(parse("id:s", id, secret), of("id", "s"));
+        }
+        let both = Ok((vec!["id".to_owned(); 2], "p+ q".to_owned()));
+        assert_eq!(parse("id:p%2B+q", Some("id"), Some("p+ q")), both, "as the RFC encodes it");
+        assert_eq!(parse("id:p%2B+q", Some("id"), Some("p%2B+q")), both, "as it is");
+        for (text, id, secret) in [
+            ("id:s", Some("id"), Some("t")),
+            ("id:t", Some("id"), Some("s")),
+            ("id:s", Some("other"), Some("s")),
+            ("id:s", Some("other"), None),
+            ("id:s", None, Some("t")),
+            ("id:s", Some("id"), Some("s\n")),
+            ("id:", Some("id"), Some("s")),
+            // One reading's id with the other reading's secret.
+            ("i%64:%73", Some("id"), Some("%73")),
+        ] {
+            assert_eq!(
+                parse(text, id, secret),
+                Err(TokenError::SeveralAuthMethods),
+                "{text} {id:?} {secret:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn in_plgds_profile_a_secret_beside_an_assertion_and_a_missing_type_do_not_matter() {
+        let (none, jwt, of_type) = (HeaderMap::new(), Some("a.b.c"), Some(CLIENT_ASSERTION_TYPE));
+        let of = Ok((vec!["id".to_owned()], "a.b.c".to_owned()));
+        assert_eq!(parse_plgd(&none, [Some("id"), None, jwt, None]), of);
+        assert_eq!(parse_plgd(&none, [Some("id"), Some("s"), jwt, of_type]), of);
+        assert_eq!(parse_plgd(&basic("id:s"), [Some("id"), None, jwt, of_type]), of);
+        assert_eq!(parse_plgd(&basic("id:s"), [None, Some("t"), jwt, None]), of);
+        let secret = Ok((vec!["id".to_owned()], "s".to_owned()));
+        for of_type in [of_type, Some("urn:x")] {
+            assert_eq!(parse_plgd(&none, [Some("id"), Some("s"), None, of_type]), secret);
+        }
+        let other = parse_plgd(&basic("id:"), [Some("other"), None, jwt, of_type]);
+        assert_eq!(other, Err(TokenError::SeveralAuthMethods));
+        for wrong in ["jwt", "urn:ietf:params:oauth:client-assertion-type:saml2-bearer"] {
+            let error = parse_plgd(&none, [Some("id"), None, jwt, Some(wrong)]).unwrap_err();
+            assert_eq!(error, TokenError::AssertionType);
+        }
+    }
+
     #[test]
     fn an_overlong_assertion_is_refused() {
         for (length, accepted) in [(MAX_ASSERTION, true), (MAX_ASSERTION + 1, false)] {
@@ -344,7 +432,10 @@ mod tests {
                 assertion_type: Some(CLIENT_ASSERTION_TYPE.to_owned()),
                 ..ClientParameters::default()
             };
-            assert_eq!(Credentials::parse(&HeaderMap::new(), parameters).is_ok(), accepted);
+            assert_eq!(
+                Credentials::parse(&HeaderMap::new(), parameters, Profile::Standard).is_ok(),
+                accepted
+            );
         }
     }
 }

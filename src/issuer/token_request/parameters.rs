@@ -32,6 +32,8 @@ const KNOWN: [&str; 12] = [
     "token",
     "refresh_token",
 ];
+/// The audience in a form of plgd's clients, as its server names it.
+const AUD: &str = "aud";
 /// The longest name of an unknown parameter that is repeated in an answer.
 const MAX_SHOWN_NAME: usize = 32;
 /// What the first bytes of a gzip file are (RFC 1952 §2.3.1).
@@ -53,6 +55,8 @@ pub(in crate::issuer) struct Parameters {
     pub(in crate::issuer) client: ClientParameters,
     pub(in crate::issuer) scope: Option<String>,
     pub(in crate::issuer) audience: Vec<String>,
+    /// `aud` of a form of plgd's clients; elsewhere an unknown parameter.
+    pub(in crate::issuer) aud: Vec<String>,
     pub(in crate::issuer) resource: Vec<String>,
     pub(in crate::issuer) expiration: Option<String>,
     pub(in crate::issuer) token_name: Option<String>,
@@ -60,6 +64,7 @@ pub(in crate::issuer) struct Parameters {
     pub(in crate::issuer) refresh_token: Option<SecretString>,
     token_type: Option<String>,
     seen: HashSet<String>,
+    is_plgd_form: bool,
 }
 
 impl Parameters {
@@ -67,21 +72,23 @@ impl Parameters {
     pub(in crate::issuer) fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Self, TokenError> {
         check_coding(headers, body)?;
         match media_type(headers)?.as_deref() {
-            Some(b"application/x-www-form-urlencoded") => Self::parse_form(body),
+            Some(b"application/x-www-form-urlencoded") => Self::default().with_form(body),
             Some(b"application/json") => Self::parse_json(body),
             _ if body.is_empty() => Ok(Self::default()),
             _ => Err(TokenError::ContentType),
         }
     }
 
-    /// Reads a form where the media type says so, JSON whatever else it says.
+    /// Reads a form of plgd's clients where the media type says so, JSON whatever else it says.
     pub(in crate::issuer) fn parse_form_or_json(
         headers: &HeaderMap,
         body: &[u8],
     ) -> Result<Self, TokenError> {
         check_coding(headers, body)?;
         match media_type(headers)?.as_deref() {
-            Some(b"application/x-www-form-urlencoded") => Self::parse_form(body),
+            Some(b"application/x-www-form-urlencoded") => {
+                Self { is_plgd_form: true, ..Self::default() }.with_form(body)
+            }
             _ => Self::parse_json(body),
         }
     }
@@ -92,8 +99,12 @@ impl Parameters {
         Self::parse_members(body, snake_case)
     }
 
-    fn parse_form(body: &[u8]) -> Result<Self, TokenError> {
-        let mut parameters = Self::default();
+    /// Whether this is a form of plgd's clients.
+    pub(in crate::issuer) fn is_plgd_form(&self) -> bool {
+        self.is_plgd_form
+    }
+
+    fn with_form(mut self, body: &[u8]) -> Result<Self, TokenError> {
         let pairs = body.split(|&byte| byte == b'&').filter(|pair| !pair.is_empty());
         for (number, pair) in pairs.enumerate() {
             if number >= MAX_PARAMETERS {
@@ -102,9 +113,9 @@ impl Parameters {
             let mut halves = pair.splitn(2, |&byte| byte == b'=');
             let mut half = || form_decode(halves.next().unwrap_or_default()).ok_or(TokenError::MalformedBody);
             let (name, value) = (half()?, half()?);
-            parameters.add(name, value)?;
+            self.add(name, value)?;
         }
-        Ok(parameters)
+        Ok(self)
     }
 
     fn parse_json(body: &[u8]) -> Result<Self, TokenError> {
@@ -149,7 +160,8 @@ impl Parameters {
         if value.is_empty() {
             return Ok(());
         }
-        let repeatable = matches!(name.as_str(), "audience" | "resource");
+        let is_aud = self.is_plgd_form && name == AUD;
+        let repeatable = is_aud || matches!(name.as_str(), "audience" | "resource");
         match name.as_str() {
             "grant_type" => self.grant_type = Some(value),
             "client_id" => self.client.id = Some(value),
@@ -164,6 +176,7 @@ impl Parameters {
             "token" => self.token = Some(value.into()),
             "refresh_token" => self.refresh_token = Some(value.into()),
             "token_type" => self.token_type = Some(value),
+            _ if is_aud => self.aud.push(value),
             _ => {}
         }
         if self.seen.contains(&name) && !repeatable {
@@ -180,7 +193,8 @@ impl Parameters {
         query: Option<&str>,
     ) -> Result<Self, TokenError> {
         let names = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
-        let mut known = names.filter_map(|(name, _)| KNOWN.into_iter().find(|known| *known == name));
+        let has_aud = parsed.as_ref().is_ok_and(|parameters| parameters.is_plgd_form);
+        let mut known = names.filter_map(|(name, _)| known(has_aud).find(|known| *known == name));
         let missing = match &parsed {
             Ok(parameters) => known.find(|name| !parameters.seen.contains(*name)),
             Err(_) => known.next(),
@@ -195,7 +209,7 @@ impl Parameters {
             let mut like = self.seen.iter().filter(|name| folded(name) == folded(known));
             if self.seen.contains(*known) { None } else { Some((*known, like.next()?)) }
         };
-        match KNOWN.iter().find_map(misspelt) {
+        match known(self.is_plgd_form).find_map(|known| misspelt(&known)) {
             Some((known, given)) => Err(TokenError::Misspelt { given: Excerpt::of(given), known }),
             None => Ok(()),
         }
@@ -214,6 +228,11 @@ impl Parameters {
             _ => Ok(()),
         }
     }
+}
+
+/// The names of the parameters that mean something; `aud` does in forms of plgd's clients.
+fn known(with_aud: bool) -> impl Iterator<Item = &'static str> {
+    KNOWN.into_iter().chain(with_aud.then_some(AUD))
 }
 
 /// A parameter is repeated. An unknown one is named if its name looks like one: it may be anything, also a secret.

@@ -33,7 +33,7 @@ impl Presented {
             match &*name {
                 "client_id" if found.client_id.is_none() => found.client_id = Some(value.into_owned()),
                 "scope" => found.scope.push(value.into_owned()),
-                "audience" | "resource" => found.audiences.push(value.into_owned()),
+                "audience" | "aud" | "resource" => found.audiences.push(value.into_owned()),
                 _ => {}
             }
         }

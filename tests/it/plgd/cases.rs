@@ -96,12 +96,13 @@ async fn t06_an_unknown_client_is_401() {
 #[tokio::test(flavor = "multi_thread")]
 async fn t08_an_expiration_that_has_passed_is_401() {
     let world = World::start().await;
-    for ago in [3600, 1] {
+    for ago in [3600, 70] {
         let past = (now() - ago).to_string();
         let answer = world.token("dayClient", &[("audience", "x"), ("expiration", &past)]).await;
         assert_eq!(answer.status, 401, "{}", answer.text());
     }
-    assert_eq!(world.token("serviceClient", &[("expiration", "-7")]).await.status, 401);
+    // plgd's server takes a negative one for none.
+    assert!(claims(&world.issue("serviceClient", &[("expiration", "-7")]).await).get("exp").is_none());
 }
 
 #[tokio::test(flavor = "multi_thread")]
