@@ -138,6 +138,12 @@ fn endpoints(base: &str, profile: Profile, at: Placement) -> BTreeMap<String, En
         }
         if profile == Profile::Plgd {
             endpoints.insert(format!("{base}{TOKENS_PATH}"), Endpoint::Tokens);
+            // plgd's server takes one slash at the end of any path.
+            let is_below = |path: &str| path.strip_prefix(base).is_some_and(|below| below.starts_with('/'));
+            let with_slash = endpoints.iter().filter(|(path, _)| is_below(path));
+            let with_slash: Vec<_> =
+                with_slash.map(|(path, endpoint)| (format!("{path}/"), *endpoint)).collect();
+            endpoints.extend(with_slash);
         }
     }
     endpoints.insert(format!("{AUTHORIZATION_SERVER_PATH}{base}"), Endpoint::Metadata);
@@ -295,7 +301,10 @@ fn token_answer(response: &TokenResponse, profile: Profile) -> Response {
     let body = Body {
         access_token: response.access_token.expose_secret(),
         token_type: "Bearer",
-        expires_in: response.expires_in.map(|it| it.as_secs()),
+        expires_in: response
+            .expires_in
+            .map(|it| it.as_secs())
+            .filter(|it| *it > 0 || profile == Profile::Standard),
         scope,
         refresh_token: response.refresh_token.as_ref().map(ExposeSecret::expose_secret),
     };

@@ -5,6 +5,7 @@
 mod cases;
 mod claims_of_users;
 mod exchange;
+mod forms;
 mod front;
 mod lists;
 mod owners;
