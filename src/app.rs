@@ -31,6 +31,7 @@ use ipnet::IpNet;
 use crate::config::{AdminRole, Config};
 use crate::domain::clock::{Clock, SharedClock, SystemClock};
 use crate::domain::duration;
+use crate::domain::error_form::ErrorForms;
 use crate::domain::oauth::GrantType;
 use crate::endpoints;
 use crate::endpoints::admin::AdminTokens;
@@ -295,7 +296,10 @@ impl Parts {
                 sockets,
                 (ISSUER, timeouts),
                 router,
-                &role.trusted_proxies,
+                (
+                    &role.trusted_proxies,
+                    oauth::error_forms(issuer.base_path(), issuer.profile(), Placement::OwnListener),
+                ),
             )?);
         }
         let at_root = config.issuer.as_ref().is_some_and(|role| role.issuer.root_paths);
@@ -330,6 +334,8 @@ impl Parts {
             };
             let socket = Socket::Proxy(listener.name.clone());
             let clients = Clients::new(listener.client_timeouts, self.shares.of(&socket));
+            let clients =
+                clients.with_error_forms(own.as_ref().map(|own| own.error_forms.clone()).unwrap_or_default());
             let served = workers.listen(sockets.get(&socket)?, &metrics, clients, serve);
             let served = served.map_err(StartError::Workers)?;
             listeners.push((listener.name.clone(), served));
@@ -338,14 +344,26 @@ impl Parts {
         let timeouts = ClientTimeouts::default();
         if config.local_api.is_some() {
             let router = endpoints::local_api::router(credentials.values().cloned());
-            listeners.push(self.local(workers, sockets, (LOCAL_API, timeouts), router, &[])?);
+            listeners.push(self.local(
+                workers,
+                sockets,
+                (LOCAL_API, timeouts),
+                router,
+                (&[], ErrorForms::default()),
+            )?);
         }
         if let Some(role) = &config.admin {
             let guard = admin::guard(role, &config.state_dir)?;
             self.watch_admin_token(role, &config.state_dir, guard.tokens());
             let status = status::status(&authorities, &credentials, sockets);
             let router = endpoints::admin::router(issuer.clone(), status, guard);
-            listeners.push(self.local(workers, sockets, (ADMIN, timeouts), router, &[])?);
+            listeners.push(self.local(
+                workers,
+                sockets,
+                (ADMIN, timeouts),
+                router,
+                (&[], ErrorForms::default()),
+            )?);
         }
         if config.probes.is_some() {
             let ready = self.ready.clone();
@@ -358,7 +376,13 @@ impl Parts {
             };
             let readiness = conditions.judged_by(&config.readiness);
             let router = probes::router(self.metrics.clone(), readiness, config.metrics_hosts.clone());
-            listeners.push(self.local(workers, sockets, (PROBES, timeouts), router, &[])?);
+            listeners.push(self.local(
+                workers,
+                sockets,
+                (PROBES, timeouts),
+                router,
+                (&[], ErrorForms::default()),
+            )?);
         }
         Ok((listeners, issuer))
     }
@@ -376,7 +400,7 @@ impl Parts {
         sockets: &Sockets,
         (name, timeouts): (&'static str, ClientTimeouts),
         router: axum::Router,
-        trusted_proxies: &[IpNet],
+        (trusted_proxies, error_forms): (&[IpNet], ErrorForms),
     ) -> Result<(String, Listener), StartError> {
         let role = match name {
             PROBES => Role::Probes,
@@ -388,7 +412,7 @@ impl Parts {
         let paths = if name == ADMIN { Paths::WithIds } else { Paths::Normal };
         let serve = || LocalService::new(router.clone(), metrics.clone(), paths).behind(trusted_proxies);
         let socket = Socket::Own(name);
-        let clients = Clients::new(timeouts, self.shares.of(&socket));
+        let clients = Clients::new(timeouts, self.shares.of(&socket)).with_error_forms(error_forms);
         let served = workers.listen(sockets.get(&socket)?, &metrics, clients, serve);
         let served = served.map_err(StartError::Workers)?;
         Ok((name.to_owned(), served))
@@ -466,6 +490,7 @@ impl Parts {
             paths: oauth::issuer_paths(issuer, placement).into_iter().collect(),
             router: oauth::issuer_router(issuer.clone(), placement, self.token_observer(), callers.clone()),
             metrics: Arc::new(self.metrics.requests(Role::Issuer, listener)),
+            error_forms: oauth::error_forms(issuer.base_path(), issuer.profile(), placement),
         }
     }
 }

@@ -7,6 +7,7 @@ pub mod claims;
 pub mod clock;
 pub mod duration;
 pub mod encryption;
+pub mod error_form;
 pub mod hash;
 pub mod host;
 pub mod letter_case;

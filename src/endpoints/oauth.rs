@@ -7,6 +7,7 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{DefaultBodyLimit, FromRequest, RawQuery, Request, State};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{self, MethodRouter, get, post};
 use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
@@ -18,8 +19,10 @@ use super::metadata::{jwks, metadata, no_login};
 use super::plgd::{self, TokensApi, VerifyCaller};
 use super::revocation::{revocations, revoke};
 use super::{
-    JSON, NO_CACHE, NO_STORE, Peer, address, error_answer, line, method_not_allowed, not_found, shown,
+    JSON, NO_CACHE, NO_STORE, Peer, address, error_answer, in_its_form, line, method_not_allowed, not_found, plain_error_answer,
+    shown,
 };
+use crate::domain::error_form::ErrorForms;
 use crate::domain::oauth::{ErrorCode, GrantType};
 use crate::domain::printable::excerpt;
 use crate::domain::secret::ExposeSecret;
@@ -85,7 +88,21 @@ pub fn issuer_router(
         };
         router = router.route(&path, method_router.fallback(method_not_allowed));
     }
-    router.fallback(not_found)
+    let forms = error_forms(issuer.base_path(), issuer.profile(), at);
+    router.fallback(not_found).layer(from_fn_with_state(forms, in_its_form))
+}
+
+/// Which errors of a listener with these endpoints have the form that plgd's clients read.
+#[must_use]
+pub fn error_forms(base_path: &str, profile: Profile, at: Placement) -> ErrorForms {
+    match (profile, at) {
+        (Profile::Standard, _) => ErrorForms::default(),
+        (Profile::Plgd, Placement::OwnListener) => ErrorForms::of_issuer(base_path),
+        (Profile::Plgd, Placement::BasePath | Placement::BasePathAndRoot) => {
+            let paths = paths_below(base_path, profile, Placement::BasePath).into_iter().collect();
+            ErrorForms::of_shared(base_path, &paths)
+        }
+    }
 }
 
 /// The exact paths, in normal form, that [`issuer_router`] answers.
@@ -258,7 +275,7 @@ impl TokenEndpoint {
             Refused { reason: description.to_owned(), ..Refused::default() },
             peer,
         );
-        error_answer(status, error.as_str(), description)
+        plain_error_answer(status, error.as_str(), description)
     }
 }
 

@@ -41,6 +41,7 @@ use self::departure::{Reset, reset_of};
 use super::fault::Fault;
 use super::framing::{Framing, Unread};
 use super::respond;
+use crate::domain::error_form::ErrorForms;
 use crate::domain::reason::Reason;
 
 /// How long a new connection may take until its first byte.
@@ -84,6 +85,12 @@ impl ConnectionState {
     #[must_use]
     pub fn keep_alive(&self) -> u64 {
         self.clients.timeouts.keep_alive.as_secs().max(1)
+    }
+
+    /// The forms of the errors that the client gets.
+    #[must_use]
+    pub fn error_forms(&self) -> &ErrorForms {
+        &self.clients.error_forms
     }
 
     /// How long it is waited for the client.
@@ -231,7 +238,7 @@ impl Connection {
         let connection = Self {
             io,
             state: state.clone(),
-            framing: Framing::default(),
+            framing: Framing::new(state.error_forms().clone()),
             held: Vec::new(),
             judged: Vec::new(),
             deadline: None,
@@ -463,7 +470,8 @@ impl Connection {
     /// since the last flush, and the answer is smaller than the buffer.
     fn write_refusal(&mut self, cx: &mut Context<'_>, fault: Fault) {
         if self.state.refused().is_none() {
-            let _ = Pin::new(&mut self.io).poll_write(cx, &respond::on_the_wire(&fault));
+            let _ = Pin::new(&mut self.io)
+                .poll_write(cx, &respond::on_the_wire(&fault, self.framing.error_form()));
             let _ = self.state.refused.set(fault);
         }
     }
@@ -594,10 +602,14 @@ mod tests {
 
     /// A connection as a listener has it, and its client.
     async fn connected() -> (Connection, TcpStream) {
+        connected_to(Clients::default()).await
+    }
+
+    async fn connected_to(clients: Clients) -> (Connection, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, peer) = listener.accept().await.unwrap();
-        let clients = Arc::new(Clients::default());
+        let clients = Arc::new(clients);
         let seat = clients.admit(peer.ip(), || ()).await.unwrap();
         (Connection::new(stream, peer, clients, seat).unwrap().0, client)
     }
@@ -646,6 +658,28 @@ mod tests {
         connection.read(&mut [0; 64]).await.unwrap_err();
         assert!((10..20).contains(&began.elapsed().as_secs()));
         assert_eq!(state.refused().unwrap().reason, Reason::HeadTimeout);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_that_does_not_come_whole_is_answered_in_the_form_of_its_path() {
+        for (begin, is_status) in [
+            ("GET /m2m/api/v1/tok", true),
+            ("GET /m2m/api/v1/tokens?idFilter=1 HTTP/1.1\r\nX: ", true),
+            ("GET /elsewhere HT", false),
+            ("GE", true),
+        ] {
+            let clients = Clients::default().with_error_forms(ErrorForms::of_issuer("/m2m"));
+            let (mut connection, mut client) = connected_to(clients).await;
+            client.write_all(begin.as_bytes()).await.unwrap();
+            connection.read(&mut [0; 64]).await.unwrap_err();
+            drop(connection);
+            let mut answer = String::new();
+            client.read_to_string(&mut answer).await.unwrap();
+            assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+            let body = answer.split_once("\r\n\r\n").unwrap().1;
+            let body: serde_json::Value = serde_json::from_str(body).unwrap();
+            assert_eq!((body["code"] == 4, body.get("error").is_none()), (is_status, is_status), "{body}");
+        }
     }
 
     /// Its last answer fills the system's buffer, so that the refusal of the next head cannot be sent.

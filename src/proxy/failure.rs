@@ -154,13 +154,14 @@ pub async fn answer(
     access.refuse(&fault);
     session.set_keepalive(None);
     let answer = Answer::to_fault(&fault, asked.realm).for_pages(asked.for_pages);
+    let error_code = answer.status();
     // An interim answer is none yet.
     let has_begun = session.response_written().is_some_and(|answer| !answer.status.is_informational());
     if !matches!(reason, Reason::ClientGone | Reason::ClientStalled) && !has_begun {
         // A client that is gone by now has no use for the answer.
         let _ = answer.write(session).await;
     }
-    FailToProxy { error_code: answer.status(), can_reuse_downstream: false }
+    FailToProxy { error_code, can_reuse_downstream: false }
 }
 
 /// Ends a request. One that failed takes its connection along, in a way that lets the answer arrive (see

@@ -27,6 +27,7 @@ use super::request_id::REQUEST_ID;
 use super::respond::{Answer, REASON_HEADER};
 use super::upstream::{self, Repeat, Tries, Upstream};
 use super::{failure, head, local};
+use crate::domain::error_form::ErrorForms;
 use crate::domain::listen::Listen;
 use crate::domain::path::{AmbiguousPath, NormalPath, Ordinary};
 use crate::domain::reason::Reason;
@@ -81,6 +82,8 @@ pub struct OwnEndpoints {
     pub router: Router,
     /// Counts them: they are no requests for the upstream.
     pub metrics: Arc<RequestMetrics>,
+    /// The forms of errors at these paths and near them.
+    pub error_forms: ErrorForms,
 }
 
 /// One inbound listener's service.

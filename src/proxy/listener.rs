@@ -272,7 +272,10 @@ where
 
     /// Answers a connection that there is no seat for, as far as that is possible without waiting.
     fn refuse(&self, stream: &TcpStream, peer: SocketAddr, full: Full) {
-        let answer = respond::on_the_wire(&Reason::TooManyConnections.into());
+        let answer = respond::on_the_wire(
+            &Reason::TooManyConnections.into(),
+            self.clients.error_forms.of_no_request(),
+        );
         // The socket's buffer is empty, so that it takes all of the answer; a client that is gone needs none.
         let _ = SockRef::from(stream).send(&answer);
         let (closed, limit) = match full {

@@ -11,6 +11,7 @@ use pingora::proxy::Session;
 
 use super::fault::Fault;
 use super::head;
+use crate::domain::error_form::ErrorForm;
 use crate::domain::reason::Reason;
 use crate::domain::scope::ScopeSet;
 
@@ -119,6 +120,7 @@ pub struct Answer<'a> {
     target: Option<&'a str>,
     retry_after: u64,
     for_pages: bool,
+    form: ErrorForm,
 }
 
 /// The headers of our answers that a page is not shown without being allowed to.
@@ -141,6 +143,7 @@ impl<'a> Answer<'a> {
             target: None,
             retry_after: RETRY_AFTER,
             for_pages: false,
+            form: ErrorForm::default(),
         }
     }
 
@@ -185,11 +188,15 @@ impl<'a> Answer<'a> {
     }
 
     fn body(&self) -> Bytes {
+        let Row { status, error, .. } = row_of(self.reason);
+        if self.form != ErrorForm::OAuth {
+            let members = serde_json::Value::from(self.form.members(status, error, &self.description));
+            return format!("{members}\n").into();
+        }
         // Both texts are constants without characters that JSON would escape. The target is escaped ASCII.
         let target = self.target.map_or(String::new(), |target| {
             format!(r#","target":"{}""#, target.replace('\\', r"\\").replace('"', r#"\""#))
         });
-        let error = row_of(self.reason).error;
         format!("{{\"error\":\"{error}\",\"error_description\":\"{}\"{target}}}\n", self.description).into()
     }
 
@@ -220,6 +227,9 @@ impl<'a> Answer<'a> {
             (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
             (REASON_HEADER, HeaderValue::from_static(self.reason.code())),
         ];
+        if self.form != ErrorForm::OAuth {
+            headers.push((header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")));
+        }
         if let Some(challenge) = self.challenge().and_then(|text| HeaderValue::from_str(&text).ok()) {
             headers.push((header::WWW_AUTHENTICATE, challenge));
         }
@@ -253,7 +263,10 @@ impl<'a> Answer<'a> {
     ///
     /// # Errors
     /// When the client is gone.
-    pub async fn write(&self, session: &mut Session) -> pingora::Result<()> {
+    pub async fn write(mut self, session: &mut Session) -> pingora::Result<()> {
+        if let Some(connection) = head::connection(session) {
+            self.form = connection.error_forms().of_target(session.req_header().raw_path());
+        }
         if self.ends_connection() {
             session.set_keepalive(None);
         }
@@ -282,8 +295,8 @@ impl<'a> Answer<'a> {
 
 /// The answer as bytes, for requests that no session could be made of. The connection is closed after it.
 #[must_use]
-pub fn on_the_wire(fault: &Fault) -> Vec<u8> {
-    let answer = Answer::to_fault(fault, "");
+pub fn on_the_wire(fault: &Fault, form: ErrorForm) -> Vec<u8> {
+    let answer = Answer { form, ..Answer::to_fault(fault, "") };
     let body = answer.body();
     let status = StatusCode::from_u16(answer.status()).unwrap_or(StatusCode::BAD_REQUEST);
     let mut wire = format!("HTTP/1.1 {status}\r\n").into_bytes();
@@ -334,8 +347,31 @@ mod tests {
     }
 
     #[test]
+    fn every_reason_can_be_a_status_and_nothing_else() {
+        for reason in Reason::ALL.iter().copied() {
+            let answer = Answer { form: ErrorForm::Status, ..Answer::new(reason, "api") };
+            let body: serde_json::Value = serde_json::from_slice(&answer.body()).unwrap();
+            assert_eq!(body.as_object().unwrap().len(), 3, "{body}");
+            // What another kind of error has in gRPC has it here too (the table for inbound listeners).
+            let code = match answer.status() {
+                400 | 417 => 3,
+                401 => 16,
+                403 => 7,
+                405 | 501 => 12,
+                408 | 504 => 4,
+                413 | 429 | 431 => 8,
+                500 | 508 => 13,
+                502 | 503 => 14,
+                other => panic!("no code for {other}"),
+            };
+            assert_eq!((&body["code"], &body["message"]), (&code.into(), &reason.meaning().into()));
+        }
+    }
+
+    #[test]
     fn the_wire_form_is_a_complete_answer() {
-        let wire = String::from_utf8(on_the_wire(&Reason::MalformedRequest.into())).unwrap();
+        let wire =
+            String::from_utf8(on_the_wire(&Reason::MalformedRequest.into(), ErrorForm::OAuth)).unwrap();
         assert!(wire.starts_with("HTTP/1.1 400 Bad Request\r\n"));
         let (head, body) = wire.split_once("\r\n\r\n").unwrap();
         assert!(head.contains(&format!("content-length: {}", body.len())));

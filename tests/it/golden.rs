@@ -7,6 +7,7 @@ use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use m2m_sidecar::domain::error_form::ErrorForm;
 use m2m_sidecar::domain::reason::Reason;
 use m2m_sidecar::proxy::respond;
 
@@ -94,7 +95,7 @@ fn the_answers_of_the_proxy() {
             all,
             "== {}\n{}\n\n",
             reason.code(),
-            text(&respond::on_the_wire(&reason.into())).replace('\r', "")
+            text(&respond::on_the_wire(&reason.into(), ErrorForm::OAuth)).replace('\r', "")
         )
         .expect("a text");
     }

@@ -4,6 +4,7 @@
 
 mod cases;
 mod claims_of_users;
+mod errors;
 mod exchange;
 mod forms;
 mod front;

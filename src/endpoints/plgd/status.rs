@@ -1,15 +1,16 @@
 //! Errors as google.rpc.Status, which plgd's services read.
 
 use axum::response::{IntoResponse, Response};
-use http::header::{HeaderName, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
+use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use serde_json::{Value, json};
 
 use crate::domain::oauth::ErrorCode;
-use crate::endpoints::{JSON, NO_CACHE, NO_STORE, line};
+use crate::endpoints::{JSON, NO_CACHE, NO_SNIFF, NO_STORE, line};
 use crate::issuer::TokenError;
 
-const NO_SNIFF: (HeaderName, HeaderValue) = (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+/// RFC 9110 §15.5.2: a 401 names a way to authenticate oneself.
+const BASIC: &str = r#"Basic realm="m2m-sidecar""#;
 
 /// A code of google.rpc.Code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +65,7 @@ pub(super) fn error_answer(code: Code, message: &str) -> Response {
 /// An error of the tokens API from issuing.
 pub(super) fn issue_error_answer(error: TokenError) -> Response {
     let code = Code::of(error);
-    retried_later(answer(code, &status(code, &error.to_string()), challenge(error)), error)
+    retried_later(answer(code, &status(code, &error.to_string()), Some(BASIC)), error)
 }
 
 /// An error of the token endpoint: what RFC 6749 §5.2 says, and a Status beside it.
@@ -84,7 +85,7 @@ fn retried_later(mut answer: Response, error: TokenError) -> Response {
 }
 
 fn challenge(error: TokenError) -> Option<&'static str> {
-    (error == TokenError::InvalidClient { basic: true }).then_some(r#"Basic realm="m2m-sidecar""#)
+    (error == TokenError::InvalidClient { basic: true }).then_some(BASIC)
 }
 
 fn answer(code: Code, body: &Value, challenge: Option<&'static str>) -> Response {

@@ -55,10 +55,7 @@ async fn create(
 ) -> Response {
     let body = match body {
         Ok(body) => body,
-        Err(rejection) => {
-            api.tokens.refuse_body(rejection.status(), &peer);
-            return error_answer(Code::InvalidArgument, why_no_body(rejection.status()));
-        }
+        Err(rejection) => return api.tokens.refuse_body(rejection.status(), &peer),
     };
     let request = TokenRequest::parse_protojson(&headers, &body);
     match api.tokens.issue(request, (&headers, &body), &peer).await {

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::admission::{Admission, Admitted, Capacity, Full};
+use crate::domain::error_form::ErrorForms;
 
 /// How long a listener waits for its clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +35,8 @@ impl Default for ClientTimeouts {
 pub struct Clients {
     /// How long the listener waits for them.
     pub timeouts: ClientTimeouts,
+    /// The forms of the errors that they get.
+    pub error_forms: ErrorForms,
     admission: Arc<Admission>,
     total: usize,
     requests: AtomicUsize,
@@ -50,7 +53,15 @@ impl Clients {
     #[must_use]
     pub fn new(timeouts: ClientTimeouts, capacity: Capacity) -> Self {
         let total = capacity.total;
-        Self { timeouts, admission: Arc::new(Admission::new(capacity)), total, requests: AtomicUsize::new(0) }
+        let admission = Arc::new(Admission::new(capacity));
+        let error_forms = ErrorForms::default();
+        Self { timeouts, error_forms, admission, total, requests: AtomicUsize::new(0) }
+    }
+
+    /// The same clients, which get errors in these forms.
+    #[must_use]
+    pub fn with_error_forms(self, error_forms: ErrorForms) -> Self {
+        Self { error_forms, ..self }
     }
 
     /// Waits for a seat for a connection from this address. `on_dismissed` is called for each connection that is closed for it.

@@ -13,6 +13,7 @@ mod target;
 pub(super) use self::head::is_host;
 use self::head::{field, is_control, strip_line_end};
 use super::fault::{Fault, Place};
+use crate::domain::error_form::{ErrorForm, ErrorForms};
 use crate::domain::reason::Reason;
 
 /// The largest request head that is served.
@@ -56,6 +57,9 @@ pub struct Framing {
     lines: usize,
     /// Whether a byte of the body was read.
     has_begun_body: bool,
+    forms: ErrorForms,
+    /// The form of errors of the head that was read or refused last.
+    form: ErrorForm,
 }
 
 /// What became of bytes that were read.
@@ -99,14 +103,29 @@ const FIRST_CHUNK: Chunk = Chunk::Size { digits: 0, size: 0 };
 
 impl Default for Framing {
     fn default() -> Self {
-        Self { part: Part::Head, partial: Vec::new(), searched: 0, lines: 0, has_begun_body: false }
+        Self::new(ErrorForms::default())
     }
 }
 
 impl Framing {
+    /// The reading of a connection whose client gets errors in these forms.
+    #[must_use]
+    pub fn new(forms: ErrorForms) -> Self {
+        let form = forms.of_no_request();
+        let (partial, searched, lines) = (Vec::new(), 0, 0);
+        Self { part: Part::Head, partial, searched, lines, has_begun_body: false, forms, form }
+    }
+
     /// The request has been answered: what comes now is the next one's head.
     pub fn next_request(&mut self) {
-        *self = Self::default();
+        *self = Self::new(std::mem::take(&mut self.forms));
+    }
+
+    /// The form in which the client of the head that is being read, or was read last, gets an error.
+    #[must_use]
+    pub fn error_form(&self) -> ErrorForm {
+        let is_inside = self.part == Part::Head && !self.partial.is_empty();
+        if is_inside { self.forms.of_head(&self.partial) } else { self.form }
     }
 
     /// Whether a request has come whole.
@@ -179,6 +198,9 @@ impl Framing {
 
     fn head(&mut self, bytes: &[u8], ready: &mut Option<Vec<u8>>) -> Result<usize, Fault> {
         let known = self.partial.len();
+        if known == 0 {
+            self.form = self.forms.of_head(bytes);
+        }
         if known == 0 && bytes.first() == Some(&TLS_HANDSHAKE) {
             return Err(Fault::malformed(TLS));
         }
@@ -200,6 +222,9 @@ impl Framing {
             };
         };
         let mut partial = std::mem::take(&mut self.partial);
+        if known > 0 {
+            self.form = self.forms.of_head(&partial);
+        }
         let judged = head::judge(if known == 0 { bytes } else { &partial }.get(..end).unwrap_or_default())?;
         self.part = judged.body;
         *ready = judged.settled.or_else(|| {

@@ -115,7 +115,7 @@ async fn w10_bodies_and_lists_are_bounded() {
     let world = World::start().await;
     let large = vec![b' '; 64 * 1024 + 1];
     let answer = request("POST", world.sidecar.address("issuer"), TOKENS, &[], &large).await;
-    assert_eq!(answer.status, 413);
+    assert_status(&answer, 413, 8);
     let many: String = (0..2001).map(|n| format!("idFilter={n}&")).collect();
     let user = world.user("1");
     assert_status(&world.tokens("GET", &user, &many, &[], b"").await, 400, 3);
