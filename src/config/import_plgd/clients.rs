@@ -37,10 +37,10 @@ pub(super) enum Proof {
 
 const MOST: Duration = Duration::from_hours(366 * 24);
 
-const UNREAD: &str = "the file cannot be read here, so look yourself: plgd takes a newline at its end as part of the secret, \
-     the sidecar does not";
-const NEWLINE: &str = "the file ends in a newline, which plgd takes as part of the secret and the sidecar does not: have the client \
-     send the secret without it";
+const UNREAD: &str = "the file cannot be read here, so look yourself: the sidecar needs a secret of one line and at least 16 bytes, \
+     with which plgd's server does without";
+const LINES: &str = "the file has several lines, which plgd takes as one secret and with which the sidecar does not start: put a \
+     secret of one line into it, `openssl rand -base64 32` for instance, and give it to the client";
 const EMPTY: &str = "the file is empty, with which plgd lets this client in without a secret and the sidecar does not start: \
      put a secret into it, `openssl rand -base64 32` for instance";
 const SHORT: &str = "the secret is shorter than 16 bytes, with which the sidecar does not start: put a longer one into the file, \
@@ -163,8 +163,9 @@ fn proof(
                 Some(text) if text.expose_secret().is_empty() => source.lost(&secret, EMPTY),
                 Some(text) => {
                     let text = text.expose_secret();
-                    if text.ends_with('\n') {
-                        source.lost(&secret, NEWLINE);
+                    let line = text.strip_suffix('\n').map_or(text, |it| it.strip_suffix('\r').unwrap_or(it));
+                    if line.contains(['\r', '\n']) {
+                        source.lost(&secret, LINES);
                     }
                     if text.trim_end_matches(['\r', '\n']).len() < client_secret::MIN_BYTES {
                         source.lost(&secret, SHORT);

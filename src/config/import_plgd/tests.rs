@@ -108,7 +108,10 @@ fn no_key_is_lost_without_a_word() {
 #[test]
 fn a_secret_file_is_looked_at_but_not_shown() {
     for (content, said_of) in [
-        ("top-secret-of-24-bytes-x\n", "newline"),
+        ("top-secret-of-24-bytes-x\n", ""),
+        ("top-secret-of-24-bytes-x\r\n", ""),
+        ("top-secret-of-24-bytes-x\n\n", "several lines"),
+        ("top-secret\nof-24-bytes-x", "several lines"),
         ("", "is empty"),
         ("top-secret-of-24-bytes-x", ""),
         ("top-secret", "shorter than 16 bytes"),

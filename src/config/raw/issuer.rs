@@ -190,7 +190,7 @@ pub(in crate::config) struct Client {
     /// The client id.
     pub id: ClientId,
     /// A file that holds the client's secret, at least 16 bytes, a shorter one is refused; one line, whose line end (LF or
-    /// CRLF) is not part of it. A changed file takes effect at once, and the old secret counts for `secretGrace`. Left out
+    /// CRLF) is not part of it; a client that sends it too is let in. A changed file takes effect at once, and the old secret counts for `secretGrace`. Left out
     /// only by a client that authenticates itself by a JWT: with `jwksFile`, `jwksUri` or `jwtPrivateKey`.
     pub secret_file: Option<FilePath>,
     /// A JWK set with the client's public keys, for `private_key_jwt`. It is read again when it changes.
