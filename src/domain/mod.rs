@@ -10,6 +10,7 @@ pub mod encryption;
 pub mod error_form;
 pub mod hash;
 pub mod host;
+pub mod issuer_name;
 pub mod letter_case;
 pub mod listen;
 pub mod name;

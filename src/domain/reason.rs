@@ -82,8 +82,8 @@ reasons! {
         "The authority issues tokens with header extensions; switch them off there for access tokens.",
     /// The token's `iss` is missing, or none of this listener's authorities.
     UnknownIssuer = "unknown_issuer" =>
-        "Compare the token's `iss` with `authorities.*.issuer`, character by character: a slash at the end \
-         or another scheme makes another issuer. Then see whether the listener's `authorities` names that \
+        "Compare the token's `iss` with `authorities.*.issuer`, character by character: a slash at the end (unless the \
+         authority has `profile: plgd`) or another scheme makes another issuer. Then see whether the listener's `authorities` names that \
          authority.",
     /// The authority publishes no key with the token's `kid`, or none that fits its `alg`.
     UnknownKid = "unknown_kid" =>
