@@ -9,6 +9,7 @@ use http::HeaderMap;
 use super::{Parts, StartError, unusable};
 use crate::config::Config;
 use crate::domain::clock::SharedClock;
+use crate::domain::issuer_name::IssuerName;
 use crate::domain::reason::Reason;
 use crate::endpoints::plgd::{Caller, UnknownCaller, VerifyCaller};
 use crate::http_client::FetchTimeouts;
@@ -42,7 +43,7 @@ impl Parts {
             return Ok(Arc::new(|_| Box::pin(async { Err(UnknownCaller::Unauthenticated) })));
         };
         let mut trusted = vec![own_authority(issuer.url(), own, self.clock.clone())];
-        let is_other = |each: &&AuthorityConfig| each.issuer != issuer.url();
+        let is_other = |each: &&AuthorityConfig| !each.issuer_name().is(issuer.url());
         let named = config.authorities.iter().filter(|each| role.authorities.contains(&each.name));
         trusted.extend(named.filter(is_other).filter_map(|each| authorities.get(&each.name).cloned()));
         verify(issuer.url(), issuer.owner_claim(), trusted, self.clock.clone())
@@ -91,7 +92,8 @@ fn verify(
     };
     let verifier = Verifier::new(&config, authorities, clock, Arc::new(|_| {}));
     let verifier = Arc::new(verifier.map_err(|error| error.to_string())?);
-    let (issuer, owner_claim): (Arc<str>, Arc<str>) = (issuer.into(), owner_claim.into());
+    let (issuer, owner_claim): (Arc<IssuerName>, Arc<str>) =
+        (Arc::new(verifier::Profile::Plgd.issuer(issuer)), owner_claim.into());
     Ok(Arc::new(move |headers: HeaderMap| {
         let (verifier, issuer, owner_claim) = (verifier.clone(), issuer.clone(), owner_claim.clone());
         Box::pin(async move { caller(&verifier, &issuer, &owner_claim, &headers).await })
@@ -100,7 +102,7 @@ fn verify(
 
 async fn caller(
     verifier: &Verifier,
-    issuer: &str,
+    own: &IssuerName,
     owner_claim: &str,
     headers: &HeaderMap,
 ) -> Result<Caller, UnknownCaller> {
@@ -108,21 +110,28 @@ async fn caller(
     let verified = verifier.verify(&bearer).await;
     // What follows reads claims of a token whose signature was checked, also where it turned out to be revoked.
     let jws = Jws::parse(bearer.text()).map_err(|_| UnknownCaller::Unauthenticated)?;
-    let is_ours = jws.claimed_issuer() == Some(issuer);
-    let is_revoked = match verified {
-        Ok(_) => false,
+    let is_ours = jws.claimed_issuer().is_some_and(|issuer| own.is(issuer));
+    let issuer = match &verified {
+        Ok(token) => verifier.issuer_of(token),
         // A revoked token of ours may still read its own entry, which says so: that is how plgd's services learn it.
-        Err(Reason::Revoked) if is_ours => true,
-        Err(Reason::Busy | Reason::KeysUnavailable | Reason::RevocationUnavailable) => {
-            return Err(UnknownCaller::Unavailable);
+        Err(Reason::Revoked) if is_ours => None,
+        Err(reason) => {
+            tracing::info!(
+                reason = reason.code(),
+                "the bearer token of a request to the tokens API is refused"
+            );
+            return Err(match reason {
+                Reason::Busy | Reason::KeysUnavailable | Reason::RevocationUnavailable => {
+                    UnknownCaller::Unavailable
+                }
+                _ => UnknownCaller::Unauthenticated,
+            });
         }
-        Err(_) => return Err(UnknownCaller::Unauthenticated),
     };
     let named = if is_ours {
-        jws.claimed_id().map(|jti| Caller::Token { jti: jti.to_owned(), is_revoked })
+        jws.claimed_id().map(|jti| Caller::Token { jti: jti.to_owned(), is_revoked: verified.is_err() })
     } else {
         let owner = jws.claimed_text(owner_claim).filter(|owner| !owner.is_empty());
-        let issuer = jws.claimed_issuer();
         owner
             .zip(issuer)
             .map(|(owner, issuer)| Caller::Owner { owner: owner.to_owned(), issuer: issuer.to_owned() })

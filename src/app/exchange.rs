@@ -7,7 +7,7 @@ use super::{StartError, unusable};
 use crate::domain::clock::SharedClock;
 use crate::domain::reason::Reason;
 use crate::issuer::client::{Authentication, Client};
-use crate::issuer::{self, VerifyForeign};
+use crate::issuer::{self, ForeignClaims, VerifyForeign};
 use crate::verifier::{self, Audiences, Authority, BearerToken, CorsPreflight, Mode, Verifier};
 
 /// One verifier for each list of authorities that a client names. Whom a JWT is for, the issuer judges itself.
@@ -43,7 +43,8 @@ pub(super) fn verify(
         let verifiers = verifiers.clone();
         Box::pin(async move {
             let verifier = verifiers.get(&names).ok_or(Reason::UnknownIssuer)?;
-            verifier.verified_claims(&BearerToken::parse(jwt)?).await
+            let (claims, issuer) = verifier.verified_claims(&BearerToken::parse(jwt)?).await?;
+            Ok(ForeignClaims { claims, issuer })
         })
     }))
 }

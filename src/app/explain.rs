@@ -74,7 +74,7 @@ impl<'c> Explained<'c> {
             let seen = seen_from_outside(config, of);
             let client = introspection_client(config, of)?.map(|(client, _)| client);
             let authority = Authority::new(seen, clock.clone(), None, client);
-            if issuer == Some(&of.issuer) {
+            if issuer.is_some_and(|issuer| of.issuer_name().is(issuer)) {
                 keys = Some(fetch_keys(config, &authority).await?);
                 asked = Some(authority.clone());
             }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use super::sockets::Sockets;
 use crate::endpoints::admin::{
-    Authority as AuthorityStatus, Credential, KeyLeftOut, Listener, Revocation as RevocationStatus, Status,
-    StatusOf,
+    Authority as AuthorityStatus, Credential, KeyLeftOut, Listener, RefusedIssuer,
+    Revocation as RevocationStatus, Status, StatusOf,
 };
 use crate::jose::key_set::LeftOut;
 use crate::jose::live_keys::Keys;
@@ -53,6 +53,9 @@ fn of_authority(authority: &Authority) -> AuthorityStatus {
         keys_unread: set.unread(),
         keys_age_seconds: keys.age().map(|age| age.as_secs()),
         last_error: keys.last_error().map(Cow::into_owned),
+        refused_issuer: authority
+            .refused_issuer()
+            .map(|refused| RefusedIssuer { iss: refused.iss, tokens: refused.count }),
         clock_skew_seconds: keys.clock_skew(),
         revocation: of_revocation(authority),
     }

@@ -270,7 +270,7 @@ impl Words<'_> {
         let trusted = &self.asked.listener.verifier.authorities;
         let issuer = self.shown.text("iss")?;
         let mut known = self.asked.config.authorities.iter();
-        known.find(|authority| trusted.contains(&authority.name) && authority.issuer == issuer)
+        known.find(|authority| trusted.contains(&authority.name) && authority.issuer_name().is(issuer))
     }
 
     fn needs(&self) -> Needs {
@@ -284,7 +284,20 @@ impl Words<'_> {
         match self.authority() {
             Some(authority) => format!("`iss` is that of the authority `{}`", authority.name),
             None => {
-                format!("known are the authorities {}", self.asked.listener.verifier.authorities.join(", "))
+                let trusted = &self.asked.listener.verifier.authorities;
+                let iss = self.shown.text("iss").unwrap_or_default();
+                let mut known = self.asked.config.authorities.iter();
+                let nearly = known.find(|authority| {
+                    trusted.contains(&authority.name) && authority.issuer_name().is_nearly(iss)
+                });
+                let nearly = nearly.map_or(String::new(), |authority| {
+                    format!(
+                        "; it differs from `{}`, the issuer of `{}`, by slashes only, which count unless the authority has \
+                         `profile: plgd`",
+                        authority.issuer, authority.name
+                    )
+                });
+                format!("known are the authorities {}{nearly}", trusted.join(", "))
             }
         }
     }

@@ -51,7 +51,7 @@ use crate::store::{Revisions, Store, StoreError};
 pub use access_token::{REQUIRED_SCOPE, RESERVED as RESERVED_CLAIMS, why_no_claim};
 pub use client::Client;
 pub use client_auth::client_keys::ClientKeySets;
-pub use client_auth::exchange::VerifyForeign;
+pub use client_auth::exchange::{ForeignClaims, VerifyForeign};
 pub use client_auth::{Asker, AssertionFault};
 pub use error::{OpenError, TokenError};
 pub use grants::refresh_token::LIFETIME as REFRESH_TOKEN_LIFETIME;

@@ -1,8 +1,8 @@
 //! A trusted issuer: its keys, and the rules its tokens obey.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -13,6 +13,8 @@ use super::revocation::{self, IntrospectionClient, Revocation};
 use super::{AuthorityConfig, KeySource, Profile, key_file};
 use crate::domain::clock::SharedClock;
 use crate::domain::hash::sha256_parts;
+use crate::domain::issuer_name::IssuerName;
+use crate::domain::printable::excerpt;
 use crate::domain::reason::Reason;
 use crate::domain::revoked::RevokedNow;
 use crate::http_client::{FetchTimeouts, HttpClient, HttpOptions};
@@ -26,9 +28,12 @@ const MAX_DOCUMENT: usize = 1024 * 1024;
 /// The largest revocation list: some 200,000 tokens.
 const MAX_REVOCATION_ANSWER: usize = 8 * 1024 * 1024;
 
+/// How much of a refused token's `iss` is kept, in bytes.
+const SHOWN_ISSUER: usize = 200;
+
 /// A trusted issuer.
 pub struct Authority {
-    pub(super) issuer: String,
+    pub(super) issuer: IssuerName,
     pub(super) algorithms: Vec<Algorithm>,
     pub(super) clock_skew: Duration,
     pub(super) client_id_claims: Vec<String>,
@@ -45,6 +50,17 @@ pub struct Authority {
     clock: SharedClock,
     /// Whether its clock was last seen to be further off than its tokens are forgiven.
     clock_is_off: AtomicBool,
+    refused_issuer: Mutex<Option<RefusedIssuer>>,
+}
+
+/// Tokens that were refused because their `iss` differs from the authority's issuer by slashes only. Their signature was not
+/// looked at: anyone can send such a token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusedIssuer {
+    /// The last one's `iss`, escaped and cut.
+    pub iss: String,
+    /// How many there were since the start.
+    pub count: u64,
 }
 
 /// The authority's HTTP client could not be made: its `caFile` holds no usable certificate.
@@ -78,10 +94,11 @@ impl Authority {
         };
         let endpoint = config.revocation.endpoint.as_ref().and_then(Url::host_str);
         let named_hosts = endpoint.map(str::to_owned).into_iter().collect();
+        let issuer = config.issuer_name();
         let revocation = Revocation::new(
             config.revocation,
             revocation::Issuer {
-                issuer: config.issuer.clone(),
+                issuer: issuer.clone(),
                 algorithms: config.algorithms.clone(),
                 keys: keys.clone(),
                 clock: clock.clone(),
@@ -92,7 +109,7 @@ impl Authority {
             &config.keys,
         );
         Arc::new(Self {
-            issuer: config.issuer,
+            issuer,
             algorithms: config.algorithms,
             clock_skew: config.clock_skew,
             client_id_claims: config.client_id_claims,
@@ -107,6 +124,7 @@ impl Authority {
             named_hosts,
             clock,
             clock_is_off: AtomicBool::new(false),
+            refused_issuer: Mutex::default(),
         })
     }
 
@@ -161,7 +179,7 @@ impl Authority {
             max_body,
         };
         // What the operator names may be anywhere; what only the authority's metadata name may lead inside where it is itself.
-        let home = Url::parse(&self.issuer).ok().filter(|_| self.source == KeySource::Discovery);
+        let home = Url::parse(self.issuer.written()).ok().filter(|_| self.source == KeySource::Discovery);
         let client = match home.as_ref().and_then(Url::host_str) {
             Some(home) => HttpClient::for_authoritys_urls(options, home, self.named_hosts.clone()),
             None => HttpClient::new(options),
@@ -178,7 +196,7 @@ impl Authority {
         };
         let (clock, issuer) = (self.clock.clone(), self.issuer.clone());
         let remote = Arc::new(Remote { get, clock, issuer, jwks_uri });
-        let identity = format!("{} {source}", self.issuer);
+        let identity = format!("{} {source}", self.issuer.name());
         let id =
             sha256_parts(&[identity.as_bytes()])[..8].iter().map(|b| format!("{b:02x}")).collect::<String>();
         Some(Source {
@@ -189,6 +207,37 @@ impl Authority {
             changed: Arc::new(|| Box::pin(std::future::pending())),
             kept_at: Some(KeptAt { file: state_dir.join(format!("jwks-{id}.json")), identity }),
         })
+    }
+
+    /// The tokens that were refused although their `iss` differs from the issuer by slashes only; `None`: there were none.
+    #[must_use]
+    pub fn refused_issuer(&self) -> Option<RefusedIssuer> {
+        self.refused_issuer.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Counts a token that is refused for its `iss`, if that differs from the issuer by slashes only, and warns of it: less and
+    /// less often, because anyone can send such tokens.
+    pub(super) fn note_refused_issuer(&self, claimed: &str) {
+        if !self.issuer.is_nearly(claimed) {
+            return;
+        }
+        let iss = excerpt(claimed.as_bytes(), SHOWN_ISSUER).into_owned();
+        let count = {
+            let mut refused = self.refused_issuer.lock().unwrap_or_else(PoisonError::into_inner);
+            let count = refused.as_ref().map_or(0, |refused| refused.count).saturating_add(1);
+            *refused = Some(RefusedIssuer { iss: iss.clone(), count });
+            count
+        };
+        if count.is_power_of_two() {
+            tracing::warn!(
+                authority = self.name,
+                issuer = self.issuer.written(),
+                iss,
+                count,
+                "tokens are refused whose `iss` differs from the authority's issuer by slashes only: write `issuer` as tokens have it, \
+                 or `profile: plgd`, for which slashes at the end do not count"
+            );
+        }
     }
 
     /// Warns when the authority's clock has come to differ from ours by more than its tokens are forgiven, and says when

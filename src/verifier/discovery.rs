@@ -14,6 +14,7 @@ use url::Url;
 
 use crate::domain::claims::{Claims, DocumentFault};
 use crate::domain::clock::SharedClock;
+use crate::domain::issuer_name::IssuerName;
 use crate::http_client::{Failed, HttpAnswer, place};
 use crate::jose::key_set::KeySet;
 use crate::jose::live_keys::{FetchError, Fetched};
@@ -29,7 +30,7 @@ pub(super) type Get =
 pub(super) struct Remote {
     pub get: Get,
     pub clock: SharedClock,
-    pub issuer: String,
+    pub issuer: IssuerName,
     /// `None`: discovery.
     pub jwks_uri: Option<Url>,
 }
@@ -101,7 +102,7 @@ impl Remote {
     async fn discover(&self) -> Result<(Url, Claims), Failure> {
         let mut told = Failure::Document("the issuer is no URL".into());
         let mut read_one = false;
-        for url in metadata_urls(&self.issuer) {
+        for url in metadata_urls(self.issuer.written()) {
             match self.read_metadata(url.clone()).await.map_err(|failure| failure.at(&url)) {
                 // Who does not answer here will not answer there, and each may cost seconds. Nor is a moment's trouble a
                 // reason to believe the other document, which may say less.
@@ -131,13 +132,8 @@ impl Remote {
             Failure::Document(format!("the authority's metadata cannot be read{fault}").into())
         })?;
         let text = |name| metadata.get(name).and_then(serde_json::Value::as_str);
-        if text("issuer") != Some(&self.issuer) {
-            let found = text("issuer").map_or("none".to_owned(), |found| format!("`{}`", shown(found)));
-            let wanted = shown(&self.issuer);
-            let error = format!(
-                "the metadata is of another issuer: {found} instead of `{wanted}`, which is compared exactly"
-            );
-            return Err(Failure::Document(error.into()));
+        if !text("issuer").is_some_and(|found| self.issuer.is(found)) {
+            return Err(Failure::Document(self.other_issuer(text("issuer")).into()));
         }
         let jwks_uri = text("jwks_uri").ok_or_else(|| wrong("the metadata has no jwks_uri"))?;
         let jwks_uri = Url::parse(jwks_uri).map_err(|error| {
@@ -153,6 +149,22 @@ impl Remote {
             return Err(wrong("the metadata's jwks_uri is not https"));
         }
         Ok((jwks_uri, metadata))
+    }
+
+    /// What is said of metadata that name `found` as their issuer.
+    fn other_issuer(&self, found: Option<&str>) -> String {
+        let wanted = shown(self.issuer.written());
+        let is_nearly = found.is_some_and(|found| self.issuer.is_nearly(found));
+        let found = found.map_or("none".to_owned(), |found| format!("`{}`", shown(found)));
+        let hint = if is_nearly {
+            "; they differ by slashes only: write `issuer` as the metadata has it, or `profile: plgd`, for which slashes at the end do \
+             not count"
+        } else {
+            ""
+        };
+        format!(
+            "the metadata is of another issuer: {found} instead of `{wanted}`, which is compared exactly{hint}"
+        )
     }
 
     async fn key_set(&self, url: Url, metadata: Option<Claims>) -> Result<Fetched, Failure> {

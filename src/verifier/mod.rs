@@ -4,6 +4,7 @@
 //! be had nowhere else, and the proxy forwards nothing, and writes no identity header, without one.
 
 mod authority;
+mod authority_config;
 mod bearer;
 mod cache;
 mod checks;
@@ -20,14 +21,13 @@ mod token;
 mod trouble;
 
 use std::borrow::Cow;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
-use url::Url;
 
-pub use authority::{Authority, OwnIssuer, UnusableCertificates};
+pub use authority::{Authority, OwnIssuer, RefusedIssuer, UnusableCertificates};
+pub use authority_config::{AuthorityConfig, KeySource, Profile};
 pub use bearer::{BearerToken, MAX_TOKEN_BYTES};
 pub use checks::{Check, Witness};
 pub use claimed::ClaimedToken;
@@ -42,8 +42,6 @@ use crate::domain::hash::sha256;
 use crate::domain::path::NormalPath;
 use crate::domain::reason::Reason;
 use crate::domain::scope::ScopeSet;
-use crate::http_client::FetchTimeouts;
-use crate::jose::Algorithm;
 use crate::jose::key_set::{Fingerprint, KeySet, NoCandidate};
 use crate::jose::live_keys::Keys;
 use crate::jose::verify::{InvalidJws, Jws};
@@ -54,57 +52,6 @@ use token::Reading;
 /// The claims that name a token's client where the configuration does not say: of RFC 9068 §2.2, OpenID Connect, Okta and
 /// Entra (version 1).
 pub const CLIENT_ID_CLAIMS: [&str; 4] = ["client_id", "azp", "cid", "appid"];
-
-/// An issuer whose tokens are trusted.
-#[derive(Clone, Debug)]
-pub struct AuthorityConfig {
-    /// Its name in the configuration.
-    pub name: String,
-    /// The `iss` of its tokens, compared exactly.
-    pub issuer: String,
-    /// Where its keys come from.
-    pub keys: KeySource,
-    /// Certificates (PEM) that are trusted for its URLs, beside the platform's.
-    pub ca_pem: Option<Vec<u8>>,
-    /// How long fetches of its metadata, keys and list of revoked tokens may take.
-    pub timeouts: FetchTimeouts,
-    /// The algorithms its keys may verify.
-    pub algorithms: Vec<Algorithm>,
-    /// By how much its clock may differ from ours.
-    pub clock_skew: Duration,
-    /// How long the last good keys serve when none can be fetched.
-    pub max_stale: Duration,
-    /// How it is found out whether a token is revoked.
-    pub revocation: RevocationConfig,
-    /// The claims that may name the client; the first that a token has does.
-    pub client_id_claims: Vec<String>,
-    /// Whether a token without `exp` is refused.
-    pub require_expiry: bool,
-    /// How it writes tokens.
-    pub profile: Profile,
-}
-
-/// How an authority writes tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Profile {
-    /// As the RFCs have it.
-    Standard,
-    /// As plgd's servers do: `aud` may be several audiences joined by spaces.
-    Plgd,
-}
-
-/// Where an authority's keys come from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum KeySource {
-    /// Our own issuer, read in process.
-    OwnIssuer,
-    /// `jwks_uri` of the issuer's metadata.
-    Discovery,
-    /// This URL.
-    Url(Url),
-    /// This file.
-    File(PathBuf),
-}
 
 /// What one inbound listener checks.
 #[derive(Clone, Debug)]
@@ -465,17 +412,24 @@ impl Verifier {
         self.not_revoked(facts, bearer, witness).await
     }
 
-    /// Verifies a token and gives all its claims, for whoever wants more of them than a request does.
+    /// The issuer of a token that this verifier verified, in the one spelling that its authority has here.
+    #[must_use]
+    pub fn issuer_of(&self, token: &VerifiedToken) -> Option<&str> {
+        Some(self.authorities.get(token.authority())?.issuer.name())
+    }
+
+    /// Verifies a token and gives all its claims, for callers that want more of them than a request does, and its issuer as
+    /// [`issuer_of`](Self::issuer_of) has it.
     ///
     /// # Errors
     /// The [`Reason`] of the check that failed.
-    pub async fn verified_claims(&self, bearer: &BearerToken) -> Result<Claims, Reason> {
+    pub async fn verified_claims(&self, bearer: &BearerToken) -> Result<(Claims, String), Reason> {
         let facts = self.verify(bearer).await?;
         let authority = self.authorities.get(facts.authority()).ok_or(Reason::Internal)?;
         let Keys::Usable(keys) = authority.keys().current() else { return Err(Reason::KeysUnavailable) };
         // What is kept of a verified token is not all of it, and claims are read from signed text only.
         let jws = Jws::parse(bearer.text()).map_err(|_| Reason::MalformedToken)?;
-        Ok(authenticated(&jws, &keys)?.0.clone())
+        Ok((authenticated(&jws, &keys)?.0.clone(), authority.issuer.name().to_owned()))
     }
 
     /// Whether the key that once made the signature is still one of its authority's.
@@ -512,6 +466,16 @@ impl Verifier {
         Ok(VerifiedToken(facts))
     }
 
+    /// The authority that a token claims to be of, and its index. One that a token misses only by slashes notes that.
+    fn authority_of(&self, claimed: Option<&str>) -> Option<(usize, &Arc<Authority>)> {
+        let claimed = claimed?;
+        let found = self.authorities.iter().enumerate().find(|(_, authority)| authority.issuer.is(claimed));
+        if found.is_none() {
+            self.authorities.iter().for_each(|authority| authority.note_refused_issuer(claimed));
+        }
+        found
+    }
+
     async fn verify_signature(
         &self,
         bearer: &BearerToken,
@@ -531,12 +495,7 @@ impl Verifier {
             return Err(Reason::TokenType);
         }
         witness.begins(Check::Issuer);
-        let (index, authority) = self
-            .authorities
-            .iter()
-            .enumerate()
-            .find(|(_, authority)| jws.claimed_issuer() == Some(&authority.issuer))
-            .ok_or(Reason::UnknownIssuer)?;
+        let (index, authority) = self.authority_of(jws.claimed_issuer()).ok_or(Reason::UnknownIssuer)?;
         witness.begins(Check::Algorithm);
         if !authority.algorithms.contains(&jws.algorithm()) {
             return Err(Reason::Algorithm);
@@ -567,6 +526,7 @@ impl Verifier {
             client_id: &authority.client_id_claims,
             require_expiry: authority.require_expiry,
             profile: authority.profile,
+            issuer: &authority.issuer,
             now: self.clock.now(),
         };
         TokenFacts::read(claims, hash, index, key, &reading)

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::domain::claims::{Claims, WrongType};
 use crate::domain::clock::UnixTime;
+use crate::domain::issuer_name::IssuerName;
 use crate::domain::printable::excerpt;
 use crate::domain::reason::Reason;
 use crate::domain::revoked::{AFTER_END, EndMark, Issued, Revoked, TokenId};
@@ -31,6 +32,8 @@ pub(super) struct Reading<'a> {
     pub require_expiry: bool,
     /// How its authority writes tokens.
     pub profile: Profile,
+    /// Its authority's issuer, which its `iss` names.
+    pub issuer: &'a IssuerName,
     /// The time.
     pub now: UnixTime,
 }
@@ -112,9 +115,11 @@ impl TokenFacts {
             shown_jti,
         ];
         for name in reading.forwarded {
-            texts.push(header_text(claims, &scopes, name)?);
+            // However a token spells it: to the upstream an authority has one name.
+            let issuer = (name == "iss").then(|| reading.issuer.written());
+            texts.push(issuer.map_or_else(|| header_text(claims, &scopes, name), in_header)?);
         }
-        texts.extend(reading.asked.iter().map(|name| claim_items(claims, name)));
+        texts.extend(reading.asked.iter().map(|name| asked_items(claims, name, reading)));
         texts.extend(audiences(claims, reading.profile)?.into_iter().map(|aud| Some(aud.to_owned())));
         let texts = Texts::new(&texts).ok_or(Reason::MalformedClaims)?;
         let count = |n| u16::try_from(n).map_err(|_| Reason::Internal);
@@ -312,8 +317,23 @@ fn header_text(claims: &Claims, scopes: &ScopeSet, name: &str) -> Result<Option<
         Some(value) => scalar(value),
         None => None,
     };
-    let stands = |text: &str| HeaderValue::from_str(text).is_ok() && text.trim_matches(is_blank) == text;
-    if text.as_deref().is_none_or(stands) { Ok(text) } else { Err(Reason::MalformedClaims) }
+    text.as_deref().map_or(Ok(None), in_header)
+}
+
+/// A text that stands in a header as it is.
+fn in_header(text: &str) -> Result<Option<String>, Reason> {
+    let stands = HeaderValue::from_str(text).is_ok() && text.trim_matches(is_blank) == text;
+    if stands { Ok(Some(text.to_owned())) } else { Err(Reason::MalformedClaims) }
+}
+
+/// The items of a claim that rules ask about. The issuer has several spellings where slashes do not count.
+fn asked_items(claims: &Claims, name: &str, reading: &Reading<'_>) -> Option<String> {
+    let items = claim_items(claims, name)?;
+    if name != "iss" || reading.profile == Profile::Standard {
+        return Some(items);
+    }
+    let spellings = reading.issuer.spellings().into_iter().filter(|text| !text.contains(ITEM_END));
+    Some(std::iter::once(items).chain(spellings).collect::<Vec<_>>().join(&ITEM_END.to_string()))
 }
 
 /// Whether some upstream cuts a character off at the end of a header's value, or splits a list there: white space of Unicode, and
@@ -356,15 +376,18 @@ pub(super) mod tests {
         let (require_expiry, profile) = (true, Profile::Standard);
         let now = UnixTime(0);
         let client_id = &owned(&CLIENT_ID_CLAIMS);
+        let issuer = &IssuerName::exact("https://idp.example/");
         let reading =
-            Reading { forwarded: &forwarded, asked: &asked, client_id, require_expiry, profile, now };
+            Reading { forwarded: &forwarded, asked: &asked, client_id, require_expiry, profile, issuer, now };
         TokenFacts::read(&claims, [1; 32], 3, [2; 16], &reading)
     }
 
     fn read_plgd(claims: &str, now: i64) -> Result<TokenFacts, Reason> {
         let claims = Claims::parse(claims.as_bytes()).unwrap();
         let (require_expiry, profile, now) = (false, Profile::Plgd, UnixTime(now));
-        let reading = Reading { forwarded: &[], asked: &[], client_id: &[], require_expiry, profile, now };
+        let issuer = &IssuerName::as_plgd_compares("https://idp.example");
+        let (forwarded, asked) = (&["iss".to_owned()][..], &["iss".to_owned()][..]);
+        let reading = Reading { forwarded, asked, client_id: &[], require_expiry, profile, issuer, now };
         TokenFacts::read(&claims, [1; 32], 3, [2; 16], &reading)
     }
 

@@ -4,6 +4,7 @@ mod complaints;
 mod files;
 pub mod flood;
 mod left_out;
+mod slashes;
 mod state;
 
 use std::time::Duration;

@@ -21,7 +21,8 @@ use crate::verifier::CLIENT_ID_CLAIMS;
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(in crate::config) struct Authority {
-    /// The `iss` of its tokens, compared character by character, also a slash at the end. Its keys are found by
+    /// The `iss` of its tokens, compared character by character, also a slash at the end; with `profile: plgd` slashes at the end
+    /// do not count. Its keys are found by
     /// discovery; those of this sidecar's own issuer are read in process.
     pub issuer: String,
     /// Where its key set is, instead of discovery.
@@ -66,7 +67,8 @@ pub(in crate::config) enum AuthorityProfile {
     /// As the RFCs have it.
     #[default]
     Standard,
-    /// As plgd's servers: an `aud` of several audiences joined by spaces is read as its parts.
+    /// As plgd's servers: an `aud` of several audiences joined by spaces is read as its parts; issuers are the same when they
+    /// differ only by slashes at the end or in a row, in `iss` and in the metadata.
     Plgd,
 }
 

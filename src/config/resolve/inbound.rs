@@ -7,9 +7,10 @@ use http::HeaderName;
 use super::{Resolver, algorithm, is_open, revocation};
 use crate::config::address::IssuerUrl;
 use crate::config::name::{ClaimName, Scope};
-use crate::config::tree::{Data, KeyPath};
+use crate::config::tree::KeyPath;
 use crate::config::{IssuerRole, files, raw};
 use crate::domain::host::is_beyond_dns;
+use crate::domain::issuer_name::IssuerName;
 use crate::domain::letter_case::Folding;
 use crate::domain::path::{NormalPath, Ordinary};
 use crate::domain::scope::ScopeSet;
@@ -71,10 +72,7 @@ pub(super) fn resolve_authority(
         max_stale: raw.max_stale.0,
         client_id_claims: raw.client_id_claims.into_iter().map(|name| name.0).collect(),
         require_expiry: raw.require_expiry,
-        profile: match raw.profile {
-            raw::AuthorityProfile::Standard => Profile::Standard,
-            raw::AuthorityProfile::Plgd => Profile::Plgd,
-        },
+        profile: profile(raw.profile),
     };
     check_tokens_without_end(resolver, path, &authority);
     Some(authority)
@@ -130,25 +128,28 @@ fn key_source(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Authority)
             }
             Some(KeySource::File(file.0.clone()))
         }
-        (None, None) => own_or_discovery(resolver, &issuer_path, &raw.issuer),
+        (None, None) => own_or_discovery(resolver, &issuer_path, &profile(raw.profile).issuer(&raw.issuer)),
     }
 }
 
-fn own_or_discovery(resolver: &mut Resolver<'_>, path: &KeyPath, issuer: &str) -> Option<KeySource> {
-    // From the tree: an error elsewhere in the section `issuer` does not change which one is ours.
-    let own = match resolver.tree.find(&KeyPath::root("issuer").key("url")).map(|node| &node.data) {
-        Some(Data::Text(text)) => Some(text.value.as_str()),
-        _ => None,
-    };
-    if own == Some(issuer) {
+fn profile(raw: raw::AuthorityProfile) -> Profile {
+    match raw {
+        raw::AuthorityProfile::Standard => Profile::Standard,
+        raw::AuthorityProfile::Plgd => Profile::Plgd,
+    }
+}
+
+fn own_or_discovery(resolver: &mut Resolver<'_>, path: &KeyPath, issuer: &IssuerName) -> Option<KeySource> {
+    let own = resolver.own_issuer();
+    if own.is_some_and(|own| issuer.is(own)) {
         return Some(KeySource::OwnIssuer);
     }
-    if own.is_some_and(|own| own.trim_end_matches('/') == issuer.trim_end_matches('/')) {
-        let message = "differs from `issuer.url` by a slash at the end only; issuers are compared exactly, so this \
+    if own.is_some_and(|own| issuer.is_nearly(own)) {
+        let message = "differs from `issuer.url` by slashes only; issuers are compared exactly (unless `profile: plgd`), so this \
                        is not the sidecar's own issuer";
         resolver.findings.warning(path, message);
     }
-    match issuer.parse::<IssuerUrl>() {
+    match issuer.written().parse::<IssuerUrl>() {
         Ok(url) => {
             warn_of_plain_http(resolver, path, &url.url);
             Some(KeySource::Discovery)
@@ -167,6 +168,42 @@ fn warn_of_plain_http(resolver: &mut Resolver<'_>, path: &KeyPath, url: &url::Ur
         let message =
             "plain http to another machine: whoever is on the way can put keys of their own into the answer";
         resolver.findings.warning(path, message);
+    }
+}
+
+impl Resolver<'_> {
+    /// `issuer.url`. From the tree: an error elsewhere in the section `issuer` does not change which one is ours.
+    pub(super) fn own_issuer(&self) -> Option<&str> {
+        self.text(&KeyPath::root("issuer").key("url"))
+    }
+
+    /// The issuer of an authority, with the way in which others are compared with it; from the tree for the same reason.
+    pub(super) fn issuer_of(&self, authority: &str) -> Option<IssuerName> {
+        let authority = KeyPath::root("authorities").key(authority);
+        let is_plgd = self.text(&authority.key("profile")) == Some("plgd");
+        let profile = if is_plgd { Profile::Plgd } else { Profile::Standard };
+        Some(profile.issuer(self.text(&authority.key("issuer"))?))
+    }
+}
+
+/// Refuses two authorities whose issuers are one because slashes do not count, though they are written differently.
+pub(super) fn check_issuers(resolver: &mut Resolver<'_>, authorities: &[AuthorityConfig]) {
+    for (i, authority) in authorities.iter().enumerate() {
+        let name = authority.issuer_name();
+        let earlier = authorities.iter().take(i);
+        let same = earlier.filter(|earlier| earlier.issuer != authority.issuer);
+        if let Some(same) = same
+            .filter(|same| same.issuer_name().is(&authority.issuer) || name.is(&same.issuer))
+            .map(|same| &same.name)
+            .next()
+        {
+            let message = format!(
+                "with `profile: plgd` slashes at the end do not count, so this is the issuer of the authority `{same}` too: \
+                 whose keys would count? Leave one of them out"
+            );
+            let path = KeyPath::root("authorities").key(&authority.name).key("issuer");
+            resolver.findings.error(&path, message);
+        }
     }
 }
 

@@ -52,6 +52,7 @@ pub(super) fn resolve(tree: &Node, findings: &mut Findings) -> Config {
     }
     let state_dir = resolver.section(&KeyPath::root("stateDir")).unwrap_or_else(raw::default_state_dir).0;
     let authorities = resolver.members("authorities", inbound::resolve_authority);
+    inbound::check_issuers(&mut resolver, &authorities);
     if let Some(role) = &mut issuer {
         issuer::users(&mut resolver, role, &authorities);
     }

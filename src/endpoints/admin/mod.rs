@@ -27,7 +27,7 @@ use utoipa_axum::routes;
 
 use answer::Refusal;
 pub use guard::{AdminTokens, Guard, MIN_ADMIN_TOKEN, is_admin_token};
-pub use status::{Authority, Credential, KeyLeftOut, Listener, Revocation, Status, StatusOf};
+pub use status::{Authority, Credential, KeyLeftOut, Listener, RefusedIssuer, Revocation, Status, StatusOf};
 
 use crate::issuer::Issuer;
 

@@ -75,10 +75,21 @@ pub struct Authority {
     pub keys_age_seconds: Option<u64>,
     /// Why the keys could not be fetched the last time; null: they could.
     pub last_error: Option<String>,
+    /// Tokens that were refused because their `iss` differs from its issuer by slashes only; null: there were none.
+    pub refused_issuer: Option<RefusedIssuer>,
     /// By how many seconds its clock is ahead of ours, negative: behind; null: it has not said.
     pub clock_skew_seconds: Option<i64>,
     /// How it is found out whether its tokens are revoked.
     pub revocation: Revocation,
+}
+
+/// Tokens that were refused because their `iss` differs from an authority's issuer by slashes only. `profile: plgd` takes them.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct RefusedIssuer {
+    /// The `iss` of the last one.
+    pub iss: String,
+    /// How many there were since the start. Their signature was not looked at: anyone can send such a token.
+    pub tokens: u64,
 }
 
 /// A key of an authority's set that is not used.

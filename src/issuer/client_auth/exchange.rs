@@ -68,10 +68,19 @@ impl CopyClaims {
 /// Verifies a JWT with the live keys of one of the named authorities: signature, issuer, algorithm, times, revocation.
 /// Gives its claims, or the check that refused it.
 pub type VerifyForeign = Arc<
-    dyn Fn(Vec<String>, SecretString) -> Pin<Box<dyn Future<Output = Result<Claims, Reason>> + Send>>
+    dyn Fn(Vec<String>, SecretString) -> Pin<Box<dyn Future<Output = Result<ForeignClaims, Reason>> + Send>>
         + Send
         + Sync,
 >;
+
+/// What a verified JWT says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ForeignClaims {
+    /// All its claims.
+    pub claims: Claims,
+    /// Its authority's issuer, in the one spelling that it has here, whatever `iss` looks like.
+    pub issuer: String,
+}
 
 /// What came of a JWT that was exchanged.
 #[derive(Clone, Debug)]
@@ -84,7 +93,7 @@ pub(in crate::issuer) struct Exchanged {
 }
 
 impl Exchanged {
-    /// The issuer of the JWT, which says who the owner is.
+    /// The issuer of the JWT, which says who the owner is, in its one spelling.
     pub(in crate::issuer) fn issuer(&self) -> &str {
         &self.issuer
     }
@@ -128,7 +137,7 @@ impl ClientAuth {
         if matches!(verified, Ok(_) | Err(Reason::Signature)) {
             tried.fetch_add(1, Ordering::Relaxed);
         }
-        let claims = verified.map_err(|reason| match reason {
+        let ForeignClaims { claims, issuer } = verified.map_err(|reason| match reason {
             Reason::Busy | Reason::KeysUnavailable | Reason::RevocationUnavailable => {
                 TokenError::ClientKeysUnavailable
             }
@@ -143,7 +152,6 @@ impl ClientAuth {
         if self.profile == Profile::Standard && !is_for_us {
             return Err(AssertionFault::Audience.into());
         }
-        let issuer = claims.string("iss").ok().flatten().ok_or(AssertionFault::Claims)?.to_owned();
         let owner = claims.get(&self.owner_claim).and_then(Value::as_str).filter(|owner| !owner.is_empty());
         let owner = owner.ok_or(AssertionFault::NoOwner)?.to_owned();
         let most = match self.profile {

@@ -24,6 +24,7 @@ use super::{KeptLists, Observe, Revocation, Source, TokenFacts};
 use crate::domain::claims::Claims;
 use crate::domain::clock::UnixTime;
 use crate::domain::hash::sha256;
+use crate::domain::issuer_name::IssuerName;
 use crate::domain::reason::Reason;
 use crate::domain::revoked::{ClientEnd, EndMark, HashedClientId, Marked, Revoked, TokenId};
 use crate::http_client::{HttpClient, place};
@@ -223,12 +224,12 @@ impl RevocationList {
     /// Takes the list that an earlier process kept, unless it is too old to serve.
     async fn load(&self, of: &Revocation, kept: &KeptLists, url: &Url) {
         let now = of.of.clock.now();
-        let found = match kept.load(&of.of.issuer, url, now).await {
+        let found = match kept.load(of.of.issuer.name(), url, now).await {
             Ok(None) => return,
             Ok(Some(found)) => found,
             Err(why) => {
                 return tracing::warn!(
-                    issuer = of.of.issuer,
+                    issuer = of.of.issuer.written(),
                     why,
                     "the kept list of revoked tokens is not used"
                 );
@@ -238,7 +239,7 @@ impl RevocationList {
             Ok(verified) => verified,
             Err(why) => {
                 return tracing::warn!(
-                    issuer = of.of.issuer,
+                    issuer = of.of.issuer.written(),
                     why,
                     "the kept list of revoked tokens is not used"
                 );
@@ -251,7 +252,7 @@ impl RevocationList {
         if aged > of.max_stale() {
             self.known.send_modify(|known| known.outdated = Some(Arc::new(list.revoked)));
             return tracing::info!(
-                issuer = of.of.issuer,
+                issuer = of.of.issuer.written(),
                 age,
                 "the kept list of revoked tokens is too old: what it revokes stays refused, what it does not is unknown"
             );
@@ -259,7 +260,7 @@ impl RevocationList {
         let edition = list.fetched((Instant::now(), now), aged, None);
         self.known.send_modify(|known| known.edition = Some(edition));
         tracing::info!(
-            issuer = of.of.issuer,
+            issuer = of.of.issuer.written(),
             age,
             "until a newer one comes, the kept list of revoked tokens is used"
         );
@@ -285,7 +286,7 @@ impl RevocationList {
         }
         let now = of.of.clock.now();
         let asked_at = now.minus(edition.age(now));
-        kept.keep(&of.of.issuer, url, asked_at, text).await;
+        kept.keep(of.of.issuer.name(), url, asked_at, text).await;
         Written { revoked: edition.revoked.clone(), at: Instant::now() }
     }
 
@@ -374,10 +375,14 @@ fn signed_claims<'j>(jws: &'j Jws<'_>, keys: &KeySet) -> Option<&'j Claims> {
     Some(claims)
 }
 
-fn read(claims: &Claims, issuer: &str) -> Result<List, &'static str> {
+fn read(claims: &Claims, issuer: &IssuerName) -> Result<List, &'static str> {
     const MALFORMED: &str = "the list has a form that is not known";
-    if claims.string("iss") != Ok(Some(issuer)) {
-        return Err("the list is of another issuer");
+    match claims.string("iss") {
+        Ok(Some(iss)) if issuer.is(iss) => {}
+        Ok(Some(iss)) if issuer.is_nearly(iss) => {
+            return Err("the list is of another issuer, whose name differs from `issuer` by slashes only");
+        }
+        _ => return Err("the list is of another issuer"),
     }
     let issued_at = claims.numeric_date("iat").ok().flatten().ok_or(MALFORMED)?;
     let revision = match claims.get("revision") {
@@ -458,7 +463,7 @@ mod tests {
 
     #[test]
     fn a_list_of_another_form_is_no_list() {
-        let list = |json: &str| read(&Claims::parse(json.as_bytes()).unwrap(), "i");
+        let list = |json: &str| read(&Claims::parse(json.as_bytes()).unwrap(), &IssuerName::exact("i"));
         assert!(list(r#"{"iss":"i","iat":5,"revoked":[]}"#).is_ok());
         let List { revoked, issued_at, revision } =
             list(r#"{"iss":"i","iat":5,"revision":8,"revoked":["a"],"not_before":{"c":7,"d":7},

@@ -23,6 +23,7 @@ use super::bearer::BearerToken;
 use super::{KeySource, TokenFacts};
 use crate::domain::claims::Claims;
 use crate::domain::clock::SharedClock;
+use crate::domain::issuer_name::IssuerName;
 use crate::domain::oauth::BasicEncoding;
 use crate::domain::reason::Reason;
 use crate::domain::revoked::RevokedNow;
@@ -126,7 +127,7 @@ enum Source {
 
 /// Whose tokens they are.
 pub(super) struct Issuer {
-    pub issuer: String,
+    pub issuer: IssuerName,
     pub algorithms: Vec<Algorithm>,
     pub keys: Arc<LiveKeys>,
     pub clock: SharedClock,
@@ -320,7 +321,7 @@ impl Revocation {
     fn read(&self, metadata: &Claims) -> Source {
         let url = |member: &'static str| {
             let text = metadata.string(member).ok().flatten()?;
-            Url::parse(text).ok().filter(|url| is_acceptable(url, &self.of.issuer))
+            Url::parse(text).ok().filter(|url| is_acceptable(url, self.of.issuer.written()))
         };
         match self.config.kind {
             RevocationKind::None => Source::Nobody(method::CONFIGURED),

@@ -1,7 +1,7 @@
 //! How a client of the configuration proves who it is.
 
 use crate::config::resolve::Resolver;
-use crate::config::tree::{Data, KeyPath};
+use crate::config::tree::KeyPath;
 use crate::config::{files, raw};
 use crate::issuer::Profile;
 use crate::issuer::client::{Authentication, ClientKeys, CopyClaims, Exchange, KeyPlace};
@@ -61,17 +61,12 @@ fn resolve_exchange(
     profile: Profile,
 ) -> Exchange {
     let path = path.key("jwtPrivateKey").key("authorities");
-    let text = |resolver: &Resolver<'_>, path: &KeyPath| match resolver.tree.find(path).map(|node| &node.data)
-    {
-        Some(Data::Text(text)) => Some(text.value.clone()),
-        _ => None,
-    };
-    let own = text(resolver, &KeyPath::root("issuer").key("url"));
+    let own = resolver.own_issuer().map(str::to_owned);
     for (i, name) in raw.authorities.iter().enumerate() {
         let place = path.index(i);
         resolver.reference(&place, &name.0, "authorities", "authority");
-        let issuer = text(resolver, &KeyPath::root("authorities").key(&name.0).key("issuer"));
-        if own.is_some() && issuer == own {
+        let issuer = resolver.issuer_of(&name.0);
+        if own.as_ref().is_some_and(|own| issuer.is_some_and(|issuer| issuer.is(own))) {
             let message = "this is the issuer itself: a token could be renewed without end";
             resolver.findings.error(&place, message);
         }

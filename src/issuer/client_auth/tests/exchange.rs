@@ -16,6 +16,7 @@ async fn exchanged_by(
     claims: &serde_json::Value,
 ) -> Result<Exchanged, TokenError> {
     use crate::domain::claims::Claims;
+    use crate::issuer::ForeignClaims;
     use crate::issuer::client::Exchange;
 
     let store = store::open(&store::Config::SqliteMemory).await.unwrap();
@@ -27,7 +28,8 @@ async fn exchanged_by(
     issuer.exchange_with(Arc::new(move |authorities, _| {
         assert_eq!(authorities, ["users"]);
         let claims = Claims::from(members.clone());
-        Box::pin(async move { Ok(claims) })
+        let issuer = claims.string("iss").unwrap().unwrap().to_owned();
+        Box::pin(async move { Ok(ForeignClaims { claims, issuer }) })
     }));
     let jwt = SigningKey::generate(Algorithm::ES256).unwrap().sign("JWT", claims).unwrap();
     let presented = Credentials::Assertion(PresentedAssertion { named: vec!["portal".to_owned()], jwt });
