@@ -93,6 +93,7 @@ fn config(algorithm: Algorithm) -> Config {
         client_jwks_ca: None,
         max_assertion_lifetime: Duration::from_secs(3600),
         user_issuers: Vec::new(),
+        respelt_issuers: Vec::new(),
         listed_clients: m2m_sidecar::issuer::ListedClients::default(),
         rotate_every: Some(Duration::from_secs(30 * 86_400)),
         encryption_key: None,

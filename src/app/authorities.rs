@@ -105,7 +105,7 @@ impl Parts {
                 tracing::warn!(
                     authority = of,
                     revocation = %method,
-                    "tokens without `exp` are refused, because nothing could end them; `revocation: none` accepts them unasked"
+                    "tokens without `exp` are refused, because nothing could end them; with `revocation: none` they are accepted"
                 );
             } else {
                 tracing::info!(authority = of, revocation = %method, "how revocations are found out");

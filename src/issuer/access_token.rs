@@ -12,6 +12,7 @@ use super::token_format::{ByAudience, ScopeClaim, TokenFormat};
 use super::{Client, Config, OpenError, Profile, TokenError};
 use crate::domain::claims::Claims;
 use crate::domain::clock::UnixTime;
+use crate::domain::issuer_name::IssuerName;
 use crate::domain::revoked::{AFTER_END, EndMark};
 use crate::domain::secret::SecretString;
 use crate::jose::sign::SigningKeyError;
@@ -71,6 +72,8 @@ pub(super) struct Policy {
     audiences: ByAudience,
     /// The issuer of every user, where there is only one such issuer.
     only_user_issuer: Option<String>,
+    /// The issuers that have more than one spelling.
+    respelt_issuers: Vec<IssuerName>,
 }
 
 impl Policy {
@@ -110,6 +113,7 @@ impl Policy {
                 [only] => Some(only.clone()),
                 _ => None,
             },
+            respelt_issuers: config.respelt_issuers.clone(),
         };
         for client in &config.clients {
             for claim in client.insert_token_claims.keys().filter(|claim| policy.is_own_claim(claim)) {
@@ -144,13 +148,25 @@ impl Policy {
     /// Whether an owner that was written down without an issuer is a user of this one: only where users of no other issuer
     /// are trusted.
     pub(super) fn is_only_user_issuer(&self, issuer: &str) -> bool {
-        self.only_user_issuer.as_deref() == Some(issuer)
+        self.only_user_issuer.as_deref().is_some_and(|only| self.is_same_issuer(only, issuer))
+    }
+
+    /// Whether two texts, of which one may have been written down by an earlier version, name the same issuer.
+    fn is_same_issuer(&self, one: &str, other: &str) -> bool {
+        one == other || self.respelt_issuers.iter().any(|issuer| issuer.is(one) && issuer.is(other))
+    }
+
+    /// The spellings under which an issuer may have been written down.
+    pub(super) fn spellings(&self, issuer: &str) -> Vec<String> {
+        let respelt = self.respelt_issuers.iter().find(|respelt| respelt.is(issuer));
+        respelt.map_or_else(|| vec![issuer.to_owned()], IssuerName::spellings)
     }
 
     /// Whether an owner is the user whose JWT was exchanged.
     pub(super) fn is_of_user(&self, user: &Exchanged, owner: Option<&str>, issuer: Option<&str>) -> bool {
-        let is_same_issuer =
-            issuer.map_or(self.is_only_user_issuer(user.issuer()), |issuer| issuer == user.issuer());
+        let is_same_issuer = issuer.map_or(self.is_only_user_issuer(user.issuer()), |issuer| {
+            self.is_same_issuer(issuer, user.issuer())
+        });
         owner == Some(user.owner()) && is_same_issuer
     }
 
@@ -159,7 +175,11 @@ impl Policy {
         let (owner, issuer) = before;
         let was_the_same =
             |now: &str| issuer.is_none() && (now == self.issuer || self.is_only_user_issuer(now));
-        owner == now.owner && (issuer == now.owner_issuer || now.owner_issuer.is_some_and(was_the_same))
+        let is_same = match (issuer, now.owner_issuer) {
+            (Some(before), Some(now)) => self.is_same_issuer(before, now),
+            (before, now) => before == now,
+        };
+        owner == now.owner && (is_same || now.owner_issuer.is_some_and(was_the_same))
     }
 
     /// The owner that a token of ours names, and that owner's issuer.

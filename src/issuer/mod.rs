@@ -40,6 +40,7 @@ use serde_json::Value;
 
 use crate::domain::clock::{SharedClock, UnixTime};
 use crate::domain::encryption::EncryptionKey;
+use crate::domain::issuer_name::IssuerName;
 use crate::domain::oauth::{ErrorCode, GrantType};
 use crate::domain::revoked::RevokedNow;
 use crate::domain::scope::ScopeSet;
@@ -117,8 +118,12 @@ pub struct Config {
     pub client_jwks_ca: Option<Vec<u8>>,
     /// How far in the future a client's assertion may end.
     pub max_assertion_lifetime: Duration,
-    /// The issuers whose users are trusted: by the tokens API, or to exchange their JWTs. Our own is none of them.
+    /// The issuers whose users are trusted, each in its one spelling: by the tokens API, or to exchange their JWTs. Our own is
+    /// none of them.
     pub user_issuers: Vec<String>,
+    /// The issuers of authorities that have more than one spelling; in tokens and in the store they have one, but earlier
+    /// versions wrote down what tokens said.
+    pub respelt_issuers: Vec<IssuerName>,
     /// How the public list of revoked tokens names clients.
     pub listed_clients: ListedClients,
 }

@@ -41,8 +41,9 @@ impl Issuer {
             Profile::Plgd => (MOST_PLGD, MOST_REVOKED_PLGD),
         };
         let most_revoked = if self.revocations.is_crowded() { most_revoked / CROWDED } else { most_revoked };
-        let kept =
-            self.store.count_tokens(&client.registration().id, (owner, identity.owner_issuer), now).await?;
+        // Who brought a JWT has an issuer.
+        let issuers = self.policy.spellings(identity.owner_issuer.unwrap_or_default());
+        let kept = self.store.count_tokens(&client.registration().id, (owner, &issuers), now).await?;
         if kept.all < most && kept.revoked < most_revoked {
             return Ok(());
         }

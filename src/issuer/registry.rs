@@ -120,7 +120,7 @@ impl Issuer {
     pub fn of_owner(&self, owner: String, issuer: String) -> TokenFilter {
         let without_issuer = self.policy.is_only_user_issuer(&issuer);
         TokenFilter {
-            owner: Some(OwnerFilter::Of { owner, issuer, without_issuer }),
+            owner: Some(OwnerFilter::Of { owner, issuers: self.policy.spellings(&issuer), without_issuer }),
             ..TokenFilter::default()
         }
     }

@@ -80,6 +80,7 @@ pub(crate) fn config(clients: Vec<Client>) -> Config {
         client_jwks_ca: None,
         max_assertion_lifetime: Duration::from_secs(3600),
         user_issuers: Vec::new(),
+        respelt_issuers: Vec::new(),
         listed_clients: ListedClients::default(),
     }
 }

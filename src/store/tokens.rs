@@ -54,11 +54,11 @@ pub trait TokenStore {
     async fn begin_revocations(&self, revision: i64) -> Result<(), StoreError>;
 
     /// How many kept tokens an owner has of a client that have not expired at a time. The owner is a name, and the issuer that
-    /// gave it.
+    /// gave it in each spelling under which it may have been stored.
     async fn count_tokens(
         &self,
         client_id: &str,
-        owner: (&str, Option<&str>),
+        owner: (&str, &[String]),
         now: UnixTime,
     ) -> Result<TokenCount, StoreError>;
 
@@ -184,8 +184,8 @@ pub enum OwnerFilter {
     Of {
         /// The name.
         owner: String,
-        /// The issuer.
-        issuer: String,
+        /// The issuer, in each spelling under which it may have been stored.
+        issuers: Vec<String>,
         /// Whether tokens of that name count too that were kept without an issuer.
         without_issuer: bool,
     },

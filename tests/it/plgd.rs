@@ -11,6 +11,7 @@ mod front;
 mod lists;
 mod owners;
 mod replay;
+mod slashes;
 mod towards;
 mod weaknesses;
 

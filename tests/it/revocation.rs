@@ -801,7 +801,11 @@ async fn a_token_that_never_expires_needs_somebody_who_can_end_it() {
     let alone = sidecar(&authority, "auto, requireExpiry: false", &upstream).await;
     assert_eq!(judge(&alone, &endless).await, is(401, "no_expiry"));
     assert_eq!(judge(&alone, &authority.token().sign()).await, is(200, "-"));
-    logs::wait_for_line(mark, &["tokens without `exp` are refused", "`revocation: none` accepts them"]).await;
+    logs::wait_for_line(
+        mark,
+        &["tokens without `exp` are refused", "with `revocation: none` they are accepted"],
+    )
+    .await;
     // Unless the configuration says in so many words that nobody is asked.
     let mark = logs::mark();
     let unasked = sidecar(&authority, "none, requireExpiry: false", &upstream).await;

@@ -92,7 +92,7 @@ fn check_tokens_without_end(resolver: &mut Resolver<'_>, path: &KeyPath, authori
         }
         RevocationKind::Auto if is_named => {
             let message = "nobody is asked whether a token without `exp` was revoked, because the metadata is not read: set \
-                           `revocation`; `revocation: none` accepts such tokens unasked";
+                           `revocation`; with `revocation: none` such tokens are accepted without a question";
             resolver.findings.error(&path, message);
         }
         _ => {}

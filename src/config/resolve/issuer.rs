@@ -20,7 +20,7 @@ use crate::issuer::{
     self, ListedClients, Profile, RESERVED_CLAIMS, SecretFiles, client_secret, why_no_claim,
 };
 use crate::jose::sign::SigningKey;
-use crate::verifier::AuthorityConfig;
+use crate::verifier::{self, AuthorityConfig};
 
 const DAY: Duration = Duration::from_hours(24);
 const YEAR: Duration = Duration::from_hours(366 * 24);
@@ -122,6 +122,7 @@ pub(super) fn resolve(resolver: &mut Resolver<'_>, path: &KeyPath, raw: raw::Iss
             client_jwks_ca,
             max_assertion_lifetime: raw.max_assertion_lifetime.0,
             user_issuers: Vec::new(),
+            respelt_issuers: Vec::new(),
             listed_clients: match raw.revocation_list {
                 raw::RevocationListClients::Hashed => ListedClients::Hashed,
                 raw::RevocationListClients::Named => ListedClients::Named,
@@ -204,8 +205,8 @@ pub(super) fn users(resolver: &mut Resolver<'_>, role: &mut IssuerRole, known: &
     let names: Vec<&String> =
         role.authorities.iter().filter(|_| is_plgd).chain(exchanging.flatten()).collect();
     let issuers = known.iter().filter(|authority| names.contains(&&authority.name));
-    let issuers = issuers.map(|authority| authority.issuer.clone());
-    let mut issuers: Vec<_> = issuers.filter(|issuer| *issuer != role.issuer.url).collect();
+    let issuers = issuers.map(AuthorityConfig::issuer_name).filter(|issuer| !issuer.is(&role.issuer.url));
+    let mut issuers: Vec<_> = issuers.map(|issuer| issuer.name().to_owned()).collect();
     issuers.sort_unstable();
     issuers.dedup();
     if is_plgd && issuers.len() > 1 {
@@ -218,6 +219,8 @@ pub(super) fn users(resolver: &mut Resolver<'_>, role: &mut IssuerRole, known: &
         }
     }
     role.issuer.user_issuers = issuers;
+    let respelt = known.iter().filter(|authority| authority.profile == verifier::Profile::Plgd);
+    role.issuer.respelt_issuers = respelt.map(AuthorityConfig::issuer_name).collect();
 }
 
 fn lifetime(resolver: &mut Resolver<'_>, path: &KeyPath, value: Duration, most: Duration, profile: Profile) {
@@ -315,11 +318,7 @@ fn owner_issuer(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Client) 
         resolver.findings.error(path, "it needs `owner` beside it: the name of that authority's user");
     }
     resolver.reference(path, name, "authorities", "authority");
-    let issuer = KeyPath::root("authorities").key(name).key("issuer");
-    match resolver.tree.find(&issuer).map(|node| &node.data) {
-        Some(Data::Text(text)) => Some(text.value.clone()),
-        _ => None,
-    }
+    resolver.issuer_of(name).map(|issuer| issuer.name().to_owned())
 }
 
 fn client_secret(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Client) -> Option<Secret> {

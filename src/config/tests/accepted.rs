@@ -472,3 +472,22 @@ fn the_plgd_profile_has_its_own_defaults_and_tokens_without_end() {
         "the issuer sets this claim to something else",
     );
 }
+
+#[test]
+fn with_the_plgd_profile_slashes_do_not_count() {
+    let authorities = "authorities:\n  users: { issuer: \"https://idp.example/\", profile: plgd }\n";
+    let issuer = "  profile: plgd\n  authorities: [self, users]\n  clients: [{ id: a, secretFile: \"${DIR}/secret\", owner: x, \
+                  ownerAuthority: users }]\n";
+    let text = small_with("issuer", issuer)
+        .replace(
+            "{ issuer: \"http://127.0.0.1:8080\" }",
+            "{ issuer: \"http://127.0.0.1:8080/\", profile: plgd }",
+        )
+        .replace("authorities:\n", authorities);
+    let config = config(&text);
+    let own = config.authorities.iter().find(|authority| authority.name == "self").unwrap();
+    assert_eq!(own.keys, KeySource::OwnIssuer);
+    let role = config.issuer.unwrap();
+    assert_eq!(role.issuer.user_issuers, ["https://idp.example"], "our own is none of them");
+    assert_eq!(role.issuer.clients[0].owner_issuer.as_deref(), Some("https://idp.example"));
+}

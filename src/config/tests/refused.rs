@@ -380,6 +380,36 @@ fn two_authorities_of_a_listener_cannot_share_an_issuer() {
 }
 
 #[test]
+fn two_authorities_whose_issuers_differ_by_slashes_only_are_refused_with_the_plgd_profile() {
+    let with = |one: &str, other: &str| {
+        let lines = format!(
+            "  one: {{ issuer: \"https://idp.example\"{one} }}\n  other: {{ issuer: \"https://idp.example/\"{other} }}\n"
+        );
+        small_with("authorities", &lines)
+    };
+    for (one, other) in
+        [(", profile: plgd", ""), ("", ", profile: plgd"), (", profile: plgd", ", profile: plgd")]
+    {
+        assert_problem(
+            &with(one, other),
+            "authorities.other.issuer",
+            "the issuer of the authority `one` too",
+        );
+    }
+    assert!(problems(&with("", "")).is_empty(), "compared exactly they are two");
+}
+
+#[test]
+fn our_own_tokens_are_exchanged_under_no_spelling_of_our_issuer() {
+    let client = "issuer:\n  clients: [{ id: a, jwtPrivateKey: { authorities: [self] } }]\n";
+    let text = small_but("issuer:\n", client).replace(
+        "{ issuer: \"http://127.0.0.1:8080\" }",
+        "{ issuer: \"http://127.0.0.1:8080/\", profile: plgd }",
+    );
+    assert_problem(&text, "issuer.clients[0].jwtPrivateKey.authorities[0]", "renewed without end");
+}
+
+#[test]
 fn values_from_the_environment_are_never_shown() {
     for text in [
         small_but("issuer:\n", "log: { level: \"${HUSH}\" }\nissuer:\n"),

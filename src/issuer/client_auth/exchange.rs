@@ -24,7 +24,7 @@ use crate::jose::verify::Jws;
 const MAX_COPIED: usize = 4096;
 /// The same in the plgd profile: with base64 a token of 64 KiB, the longest that can be configured.
 const MAX_COPIED_PLGD: usize = 47 * 1024;
-/// Never copied, at no depth: secrets, and the claim that switches off the scope check of plgd's services.
+/// Never copied, at any depth: secrets, and the claim that switches off the scope check of plgd's services.
 const NEVER_COPIED: [&str; 8] = [
     "cnf",
     "access_token",

@@ -175,6 +175,11 @@ async fn changed(connection: &mut SqliteConnection, counter: Counter) -> Result<
     Ok(())
 }
 
+/// A list of texts as one value, for `json_each`.
+fn list_of(texts: &[String]) -> String {
+    serde_json::json!(texts).to_string()
+}
+
 /// A time that may be NULL.
 fn unix_time(row: &SqliteRow, column: &str) -> Result<Option<UnixTime>, Failure> {
     Ok(row.try_get::<Option<i64>, _>(column)?.map(UnixTime))

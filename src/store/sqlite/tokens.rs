@@ -7,7 +7,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, Sqlite as Database, SqliteConnection};
 
 use super::refresh_tokens::{delete_old_families, forget_used};
-use super::{Counter, Failure, Sqlite, changed, in_time, unix_time};
+use super::{Counter, Failure, Sqlite, changed, in_time, list_of, unix_time};
 use crate::domain::clock::UnixTime;
 use crate::domain::proven_time::{Claim, ProvenTime};
 use crate::domain::revoked::EndMark;
@@ -25,10 +25,10 @@ const PAGE: u32 = if cfg!(test) { 2 } else { 20_000 };
 pub(super) const COUNT: &str =
     "SELECT count(*) AS kept, count(revoked_at) AS revoked, min(expires_at) AS first_end FROM
          (SELECT expires_at, revoked_at FROM tokens
-          WHERE client_id = ?1 AND owner = ?2 AND owner_issuer IS ?3 AND expires_at > ?4
+          WHERE client_id = ?1 AND owner = ?2 AND owner_issuer IN (SELECT value FROM json_each(?3)) AND expires_at > ?4
           UNION ALL
           SELECT expires_at, revoked_at FROM tokens
-          WHERE client_id = ?1 AND owner = ?2 AND owner_issuer IS ?3 AND expires_at IS NULL)";
+          WHERE client_id = ?1 AND owner = ?2 AND owner_issuer IN (SELECT value FROM json_each(?3)) AND expires_at IS NULL)";
 
 #[async_trait]
 impl TokenStore for Sqlite {
@@ -178,11 +178,11 @@ impl TokenStore for Sqlite {
     async fn count_tokens(
         &self,
         client_id: &str,
-        (owner, owner_issuer): (&str, Option<&str>),
+        (owner, issuers): (&str, &[String]),
         now: UnixTime,
     ) -> Result<TokenCount, StoreError> {
         in_time(async {
-            let count = sqlx::query(COUNT).bind(client_id).bind(owner).bind(owner_issuer).bind(now.0);
+            let count = sqlx::query(COUNT).bind(client_id).bind(owner).bind(list_of(issuers)).bind(now.0);
             let row = count.fetch_one(&self.pool).await?;
             let number =
                 |column| Ok::<_, Failure>(u64::try_from(row.try_get::<i64, _>(column)?).unwrap_or(0));
@@ -379,15 +379,14 @@ fn narrow(query: &mut QueryBuilder<Database>, filter: &TokenFilter) {
         Some(OwnerFilter::Named(owner)) => {
             query.push(is_owner).push_bind(owner.clone());
         }
-        Some(OwnerFilter::Of { owner, issuer, without_issuer }) => {
+        Some(OwnerFilter::Of { owner, issuers, without_issuer }) => {
             query.push(is_owner).push_bind(owner.clone());
-            query.push(" AND (owner_issuer = ").push_bind(issuer.clone());
-            query.push(if *without_issuer { " OR owner_issuer IS NULL)" } else { ")" });
+            query.push(" AND (owner_issuer IN (SELECT value FROM json_each(").push_bind(list_of(issuers));
+            query.push(if *without_issuer { ")) OR owner_issuer IS NULL)" } else { ")))" });
         }
     }
     if !filter.jtis.is_empty() {
-        let list = serde_json::json!(filter.jtis).to_string();
-        query.push(" AND jti IN (SELECT value FROM json_each(").push_bind(list).push("))");
+        query.push(" AND jti IN (SELECT value FROM json_each(").push_bind(list_of(&filter.jtis)).push("))");
     }
     if filter.without_revoked {
         query.push(" AND revoked_at IS NULL");
