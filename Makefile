@@ -26,9 +26,10 @@ test: tools ## Run the tests; installs curl, python3, iproute2 and such if they 
 test-long: tools test-openapi ## Run the long tests that `make test` leaves out: random days of an authority's trouble, floods, schemathesis (15 min)
 	$(CARGO) test --lib --test it -- --ignored --nocapture --test-threads 1
 
-test-interop: build ## Serve independent clients, and have independent verifiers read our tokens (needs python3 with venv, node, npm, go, java, mvn)
+test-interop: build ## Serve independent clients, have independent verifiers read our tokens, and plgd's suite go through nginx (needs python3 with venv, node, npm, go, java, mvn, nginx)
 	tests/interop/run.sh
 	tests/interop/verifiers/run.sh
+	env $$(scripts/ensure-cmake) tests/interop/plgd-nginx.sh
 
 test-openapi: build ## Let schemathesis try the management API by its own description (needs python3 with venv)
 	tests/openapi/run.sh

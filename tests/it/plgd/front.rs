@@ -1,4 +1,6 @@
-//! The way to the issuer that a client of plgd takes: straight to the listener, or through what stands before it.
+//! The way to the issuer that a client of plgd takes: straight to the listener, or through an nginx as plgd's bundle has it.
+
+mod nginx;
 
 use std::net::SocketAddr;
 
@@ -9,14 +11,18 @@ use tokio::time::timeout;
 use crate::support::client::RawAnswer;
 use crate::support::http1::Wire;
 use crate::support::{PATIENCE, logs};
+use nginx::Nginx;
+
+/// Names the program `nginx`; then it stands before the issuer.
+const NGINX: &str = "M2M_PLGD_NGINX";
 
 /// A connection's two directions.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
-/// A request as it goes over the wire, without `Host`, `Content-Length` and `Connection`.
-#[derive(Clone, Debug, Default)]
+/// A request, without `Host`, `Content-Length` and `Connection`.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Request<'a> {
     pub method: &'a str,
     pub target: &'a str,
@@ -27,12 +33,24 @@ pub struct Request<'a> {
 /// Where requests go.
 pub struct Front {
     address: SocketAddr,
+    nginx: Option<Nginx>,
 }
 
 impl Front {
     /// The way to this listener.
     pub async fn to(issuer: SocketAddr) -> Self {
-        Self { address: issuer }
+        match std::env::var_os(NGINX) {
+            None => Self { address: issuer, nginx: None },
+            Some(program) => {
+                let nginx = Nginx::before(&program, issuer).await;
+                Self { address: nginx.address(), nginx: Some(nginx) }
+            }
+        }
+    }
+
+    /// Whether it leads through nginx.
+    pub fn is_nginx(&self) -> bool {
+        self.nginx.is_some()
     }
 
     /// A connection.
@@ -40,7 +58,10 @@ impl Front {
         let stream = TcpStream::connect(self.address).await;
         let stream = stream.unwrap_or_else(|e| panic!("connect to {}: {e}", self.address));
         stream.set_nodelay(true).expect("a connected socket");
-        Box::new(stream)
+        match &self.nginx {
+            None => Box::new(stream),
+            Some(nginx) => Box::new(nginx.encrypt(stream).await),
+        }
     }
 
     /// One request on a connection of its own, as the exchanges were recorded.
@@ -58,11 +79,17 @@ impl Front {
                 () = write => unreachable!("pending"),
             }
         };
-        let answer = timeout(PATIENCE, read).await.unwrap_or_else(|_| panic!("no answer: {request:?}"));
+        let answer = timeout(PATIENCE, read).await;
+        let answer = answer.unwrap_or_else(|_| panic!("no answer: {} {}", request.method, request.target));
         if answer.status >= 400 {
             logs::note(&format!("{} {:?} {}", answer.status, answer.headers, answer.text()));
         }
         answer
+    }
+
+    /// A GET.
+    pub async fn get(&self, target: &str, headers: &[(&str, &str)]) -> RawAnswer {
+        self.ask(&Request { method: "GET", target, headers, body: None }).await
     }
 }
 

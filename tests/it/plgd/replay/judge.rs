@@ -36,6 +36,10 @@ pub struct Known<'a> {
     pub assertion: Option<Value>,
     /// The issuer of users; in the recording it is another one.
     pub users: String,
+    /// When the request was recorded, if it holds a time of its own: then times are compared with those of the recording.
+    pub recorded: Option<i64>,
+    /// Whether nginx stands before the issuer.
+    pub through_nginx: bool,
 }
 
 impl fmt::Display for Difference {
@@ -123,7 +127,10 @@ impl Judge<'_> {
         names.extend(vector.plgd.headers.keys().cloned());
         names.sort_unstable();
         names.dedup();
-        for name in names.iter().filter(|name| !OF_THE_WAY.contains(&name.as_str())) {
+        let of_the_way = |name: &str| {
+            OF_THE_WAY.contains(&name) || (self.known.through_nginx && name == "strict-transport-security")
+        };
+        for name in names.iter().filter(|name| !of_the_way(name)) {
             let plgd = vector.plgd.headers.get(name).cloned();
             let value = http1::all(&ours.headers, name).join(", ");
             let ours = Some(value).filter(|value| !value.is_empty());
@@ -186,7 +193,7 @@ impl Judge<'_> {
     fn same(&self, place: &str, plgd: Option<&Value>, ours: Option<&Value>) -> bool {
         let (Some(plgd), Some(ours)) = (plgd, ours) else { return plgd == ours };
         if place == "json.expires_in" || place == "json.expiresIn" {
-            return same_lifetime(plgd, ours);
+            return same_lifetime(plgd, ours, self.known.recorded.map_or(0, |then| self.known.now - then));
         }
         let Some(slot) = plgd.as_str().and_then(|it| it.strip_prefix('<')?.strip_suffix('>')) else {
             return plgd == ours;
@@ -226,8 +233,8 @@ impl Judge<'_> {
                 let name = if place.ends_with(".issuedAt") { "iat" } else { "exp" };
                 of(claims, name) == time
             }
-            // plgd's clock went on between the request and the answer.
-            _ => (time - self.known.now - offset).abs() <= 1,
+            // The moment of the recording is known to the second; plgd's clock went on between request and answer.
+            _ => (time - self.known.recorded.unwrap_or(self.known.now) - offset).abs() <= 1,
         }
     }
 
@@ -259,9 +266,9 @@ impl Judge<'_> {
     }
 }
 
-/// plgd counts from when it has made the token, and so says a second less than the lifetime.
-fn same_lifetime(plgd: &Value, ours: &Value) -> bool {
+/// Lifetimes in seconds; ours began `later`. plgd counts from when it has made the token, and so says a second less.
+fn same_lifetime(plgd: &Value, ours: &Value, later: i64) -> bool {
     let seconds = |value: &Value| value.as_i64().or_else(|| value.as_str()?.parse().ok());
     let (Some(a), Some(b)) = (seconds(plgd), seconds(ours)) else { return plgd == ours };
-    plgd.is_string() == ours.is_string() && (a - b).abs() <= 2 && (a == 0) == (b == 0)
+    plgd.is_string() == ours.is_string() && (a - b - later).abs() <= 2 && (a == 0) == (b == 0)
 }

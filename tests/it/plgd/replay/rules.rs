@@ -174,6 +174,17 @@ pub const RULES: &[Rule] = &[
         },
     },
     Rule {
+        name: "passed on at once",
+        reason: "Better: nginx passes each entry on as it comes, as plgd's clients need it; its buffers would join entries.",
+        covers: |vector, it| {
+            vector.request.path.starts_with("/m2m-oauth-server/api/v1/tokens")
+                && vector.plgd.status == 200
+                && it.plgd.is_none()
+                && it.place == "header x-accel-buffering"
+                && *ours(it) == "no"
+        },
+    },
+    Rule {
         name: "challenge",
         reason: "RFC 9110 §11.6.1: `WWW-Authenticate` holds a challenge. plgd's has none, or an error's text.",
         covers: |vector, it| {

@@ -33,6 +33,14 @@ pub struct Vector {
     pub plgd: Plgd,
 }
 
+impl Vector {
+    /// When it was recorded, for the one request that asks for a fixed end, 1.9e9: plgd gave it 104026378 seconds.
+    pub fn fixed_time(&self) -> Option<i64> {
+        let fixed = self.request.body.as_ref().is_some_and(|body| body.contains("#raw:1.9e9"));
+        fixed.then_some(1_900_000_000 - 104_026_378)
+    }
+}
+
 #[derive(Deserialize)]
 pub struct Request {
     pub method: String,

@@ -127,6 +127,13 @@ fn imported(directory: &Path) -> String {
         assert!(yaml.contains(from), "{from} is not in {yaml}");
         yaml.replace(from, to)
     };
+    // What `import-plgd` does not write so far.
+    let out = if out.contains("revocation: none") {
+        out
+    } else {
+        let (before, after) = out.rsplit_once("requireExpiry: false").expect("the authority of users");
+        format!("{before}requireExpiry: false\n    profile: plgd\n    revocation: none{after}")
+    };
     let yaml = there(&out, "127.0.0.1:20013", "127.0.0.1:0");
     there(&yaml, "/var/lib/m2m-sidecar", "@DIR@")
 }
