@@ -4,6 +4,7 @@
 
 mod cases;
 mod claims_of_users;
+mod consumers;
 mod errors;
 mod exchange;
 mod forms;
