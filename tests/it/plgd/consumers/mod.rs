@@ -3,8 +3,11 @@
 //!
 //! They are as strict as plgd's. What they accept here, plgd's programs accept.
 
+mod dps;
 mod go_body;
+mod lists;
 mod status;
+mod ui;
 mod validator;
 mod validator_tests;
 
