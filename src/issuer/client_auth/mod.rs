@@ -79,6 +79,8 @@ pub(super) struct ClientAuth {
     our_names: [String; 2],
     max_assertion_lifetime: Duration,
     owner_claim: String,
+    /// The claim that names a device; none where it is not read.
+    device_id_claim: Option<String>,
     profile: Profile,
 }
 
@@ -94,6 +96,8 @@ impl ClientAuth {
             our_names: [config.url.clone(), token_endpoint],
             max_assertion_lifetime: config.max_assertion_lifetime,
             owner_claim: config.owner_claim.clone(),
+            device_id_claim: Some(config.device_id_claim.clone())
+                .filter(|claim| config.profile == Profile::Plgd && !claim.is_empty()),
             profile: config.profile,
         }
     }
