@@ -70,8 +70,8 @@ pub enum TokenError {
     )]
     Expiration,
     /// `token_name` is too long or has control characters.
-    #[error("token_name must be at most 128 printable characters")]
-    TokenName,
+    #[error("token_name must be at most {0} printable characters")]
+    TokenName(usize),
     /// The client is unknown, its secret wrong, or it may not be used now: on purpose one error for all.
     #[error("client authentication failed")]
     InvalidClient {
@@ -172,7 +172,7 @@ impl TokenError {
             | Self::AssertionType
             | Self::MalformedExpiration
             | Self::Expiration
-            | Self::TokenName
+            | Self::TokenName(_)
             | Self::NoRefreshToken
             | Self::NoToken => ErrorCode::InvalidRequest,
             Self::InvalidGrant | Self::RefreshTokenReused => ErrorCode::InvalidGrant,

@@ -33,6 +33,8 @@ const DPOP: &str = "dpop";
 const OLDEST_CLICK: Duration = Duration::from_secs(60);
 /// The most characters of a `token_name`.
 const MAX_TOKEN_NAME: usize = 128;
+/// The same in plgd's profile, whose server knows no limit: even in UTF-8 half of what a token may have.
+const MAX_PLGD_TOKEN_NAME: usize = 4096;
 
 /// A token request (RFC 6749 §4.4.2), well-formed but not yet authenticated.
 #[derive(Debug, Default)]
@@ -124,7 +126,7 @@ impl TokenRequest {
             // Protobuf knows no absent number; plgd's server takes a negative one for none as well.
             expiration: expiration.filter(|it| profile == Profile::Standard || it.0 > 0),
             profile,
-            token_name: parameters.token_name.map(parse_token_name).transpose()?,
+            token_name: parameters.token_name.map(|name| parse_token_name(name, profile)).transpose()?,
             refresh_token: parameters.refresh_token,
         })
     }
@@ -232,9 +234,13 @@ fn is_resource(uri: &str) -> bool {
     uri.bytes().all(visible) && Url::parse(uri).is_ok()
 }
 
-fn parse_token_name(name: String) -> Result<String, TokenError> {
+fn parse_token_name(name: String, profile: Profile) -> Result<String, TokenError> {
+    let most = match profile {
+        Profile::Standard => MAX_TOKEN_NAME,
+        Profile::Plgd => MAX_PLGD_TOKEN_NAME,
+    };
     let printable = !name.chars().any(char::is_control);
-    if printable && name.chars().count() <= MAX_TOKEN_NAME { Ok(name) } else { Err(TokenError::TokenName) }
+    if printable && name.chars().count() <= most { Ok(name) } else { Err(TokenError::TokenName(most)) }
 }
 
 fn entries(text: &str) -> impl Iterator<Item = &str> + Clone {
@@ -323,6 +329,14 @@ mod tests {
         }
         let many = (0..101).map(|i| i.to_string()).collect::<Vec<_>>().join("+");
         assert_eq!(plgd_form(&format!("aud={many}")).unwrap_err(), TokenError::TooLarge);
+    }
+
+    #[test]
+    fn in_plgds_profile_a_token_name_may_be_long() {
+        let named = |characters: usize| plgd_form(&format!("token_name={}", "ä".repeat(characters)));
+        assert_eq!(named(4096).unwrap().token_name().map(|name| name.chars().count()), Some(4096));
+        assert_eq!(named(4097).unwrap_err(), TokenError::TokenName(4096));
+        assert_eq!(plgd_form("token_name=a%0Ab").unwrap_err(), TokenError::TokenName(4096));
     }
 
     #[test]
@@ -512,7 +526,7 @@ mod tests {
         assert!(form(&format!("grant_type=client_credentials&token_name={name}")).is_ok());
         assert_eq!(
             form(&format!("grant_type=client_credentials&token_name={name}a")).unwrap_err(),
-            TokenError::TokenName
+            TokenError::TokenName(128)
         );
     }
 
@@ -530,7 +544,7 @@ mod tests {
             ("expiration=1.5", TokenError::MalformedExpiration),
             ("expiration=1.7e9", TokenError::MalformedExpiration),
             ("expiration=99999999999999999999", TokenError::MalformedExpiration),
-            ("token_name=a%0ab", TokenError::TokenName),
+            ("token_name=a%0ab", TokenError::TokenName(128)),
             ("client_assertion=x", TokenError::AssertionType),
             ("client_assertion_type=x", TokenError::AssertionType),
         ] {

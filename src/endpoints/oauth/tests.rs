@@ -312,7 +312,7 @@ async fn descriptions_keep_to_the_characters_of_rfc_6749() {
     for error in [
         TokenError::ContentType,
         TokenError::Expiration,
-        TokenError::TokenName,
+        TokenError::TokenName(128),
         TokenError::TooLarge,
         TokenError::ContentCoding,
         TokenError::UnsupportedGrantType,

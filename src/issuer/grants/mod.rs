@@ -13,8 +13,8 @@ use crate::domain::scope::ScopeSet;
 use crate::issuer::excerpt::Excerpt;
 use crate::issuer::uri;
 
-/// The last second of the year 9999.
-const LAST: UnixTime = UnixTime(253_402_300_799);
+/// The last whole number that every reader of JSON holds (RFC 8259 §6).
+const LAST: UnixTime = UnixTime((1 << 53) - 1);
 
 /// What an access token may say. Only a grant makes one.
 #[derive(Debug)]
@@ -98,7 +98,7 @@ fn expires_at(
     let latest = latest.into_iter().chain(registration.expires_at).min();
     let end = match request.expiration(now) {
         None => latest,
-        // Nothing that a verifier could tell from no end: many cannot even read such a time.
+        // A verifier would read another time, or none.
         Some(asked) if LAST < asked && latest.is_none() => None,
         Some(asked) if now < asked && latest.is_none_or(|latest| asked <= latest) => Some(asked),
         Some(_) => return Err(TokenError::Expiration),

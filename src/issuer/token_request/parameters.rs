@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 use std::fmt;
 
-use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue};
 use percent_encoding::percent_decode;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
@@ -85,11 +85,15 @@ impl Parameters {
         body: &[u8],
     ) -> Result<Self, TokenError> {
         check_coding(headers, body)?;
-        match media_type(headers)?.as_deref() {
-            Some(b"application/x-www-form-urlencoded") => {
-                Self { is_plgd_form: true, ..Self::default() }.with_form(body)
-            }
-            _ => Self::parse_json(body),
+        // As plgd's server looks for it: anywhere in the header.
+        let is_form = content_type(headers)?.is_some_and(|value| {
+            let value = value.as_bytes().to_ascii_lowercase();
+            memchr::memmem::find(&value, b"application/x-www-form-urlencoded").is_some()
+        });
+        if is_form {
+            Self { is_plgd_form: true, ..Self::default() }.with_form(body)
+        } else {
+            Self::parse_json(body)
         }
     }
 
@@ -269,14 +273,15 @@ fn snake_case(name: String) -> String {
     snake
 }
 
-/// The body's media type in lower case, without parameters.
-fn media_type(headers: &HeaderMap) -> Result<Option<Vec<u8>>, TokenError> {
+fn content_type(headers: &HeaderMap) -> Result<Option<&HeaderValue>, TokenError> {
     let mut values = headers.get_all(CONTENT_TYPE).iter();
     let first = values.next();
-    if values.next().is_some() {
-        return Err(TokenError::RepeatedHeader("Content-Type"));
-    }
-    Ok(first.map(|value| {
+    if values.next().is_some() { Err(TokenError::RepeatedHeader("Content-Type")) } else { Ok(first) }
+}
+
+/// The body's media type in lower case, without parameters.
+fn media_type(headers: &HeaderMap) -> Result<Option<Vec<u8>>, TokenError> {
+    Ok(content_type(headers)?.map(|value| {
         let essence = value.as_bytes().split(|&byte| byte == b';').next().unwrap_or_default();
         essence.trim_ascii().to_ascii_lowercase()
     }))
@@ -323,8 +328,6 @@ impl<'de> Deserialize<'de> for Members {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
     fn parse(content_type: &'static str, body: &[u8]) -> Result<Parameters, TokenError> {
@@ -349,6 +352,26 @@ mod tests {
         assert!(Parameters::parse(&HeaderMap::new(), b"").is_ok());
         assert!(parse("Application/X-WWW-Form-URLencoded ; charset=utf-8", b"a=b").is_ok());
         assert!(parse("application/json;charset=utf-8", b"{}").is_ok());
+    }
+
+    #[test]
+    fn plgds_server_finds_a_forms_media_type_anywhere_and_reads_all_else_as_json() {
+        for (content_type, is_form) in [
+            (Some("application/x-www-form-urlencoded"), true),
+            (Some("Application/X-WWW-Form-Urlencoded;charset=utf-8"), true),
+            (Some("text/plain; application/x-www-form-urlencoded"), true),
+            (Some("text/plain"), false),
+            (Some(""), false),
+            (None, false),
+        ] {
+            let mut headers = HeaderMap::new();
+            if let Some(value) = content_type {
+                headers.insert(CONTENT_TYPE, HeaderValue::from_static(value));
+            }
+            let form = Parameters::parse_form_or_json(&headers, b"scope=a").ok();
+            assert_eq!(form.is_some_and(|it| it.is_plgd_form()), is_form, "{content_type:?}");
+            assert_eq!(Parameters::parse_form_or_json(&headers, b"[").is_err(), !is_form);
+        }
     }
 
     #[test]
