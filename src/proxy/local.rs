@@ -206,18 +206,15 @@ impl LocalService {
     }
 
     async fn respond(&self, session: &mut Session, access: &mut Access) -> pingora::Result<()> {
-        let judged = head::accept(session).map_err(Fault::from).and_then(|state| {
-            let (path, _) = head::target(session.req_header())?;
-            let path = self.paths.read(path)?;
-            Ok((state, path))
-        });
-        match judged {
-            Ok((state, path)) => {
-                let story =
-                    Story::read(&session.req_header().headers, state.peer.ip(), &self.trusted_proxies);
-                access.client = story.client_behind_proxy();
-                answer(session, &self.router, &path, story.client_address(state.peer), access).await
-            }
+        let state = match head::accept(session) {
+            Ok(state) => state,
+            Err(reason) => return refuse(session, access, reason.into()).await,
+        };
+        let story = Story::read(&session.req_header().headers, state.peer.ip(), &self.trusted_proxies);
+        access.client = story.client_behind_proxy();
+        let path = head::target(session.req_header()).and_then(|(path, _)| self.paths.read(path));
+        match path {
+            Ok(path) => answer(session, &self.router, &path, story.client_address(state.peer), access).await,
             Err(fault) => refuse(session, access, fault).await,
         }
     }

@@ -3,6 +3,7 @@
 mod assertions;
 mod exchange;
 mod key_hosts;
+mod proxies;
 mod quota;
 
 use std::time::Duration;

@@ -76,8 +76,9 @@ pub(in crate::config) struct Issuer {
     #[serde(default)]
     pub revocation_list: RevocationListClients,
     /// Proxies in front of the issuer's own listener, as networks or addresses: the client that they name
-    /// (`X-Forwarded-For`, `Forwarded`) is the one whose failures are counted and that stands in the audit log. On an
-    /// inbound listener its own `trustedProxies` count.
+    /// (`X-Forwarded-For`, `Forwarded`; the last address that is no proxy's) is the one whose failures are counted and that
+    /// stands in the audit log and in access lines. Such a proxy must write the header itself. On an inbound listener its own
+    /// `trustedProxies` count.
     #[serde(default)]
     pub trusted_proxies: Vec<Network>,
     /// The clients that may ask for tokens.
