@@ -7,6 +7,7 @@ use super::source::Source;
 use crate::config::address::{HttpUrl, IssuerUrl};
 use crate::config::tree::KeyPath;
 use crate::config::value::{FilePath, GoDuration};
+use crate::domain::issuer_name::canonical;
 
 /// The name of the issuer's own authority.
 pub(super) const OWN: &str = "self";
@@ -20,8 +21,8 @@ pub(super) struct Authority {
     pub ca_file: Option<String>,
     /// `revocation.maxAge`, where it is not the default.
     pub max_age: Option<GoDuration>,
-    /// Whether it is an m2m-oauth-server too.
-    pub plgd: bool,
+    /// Whether it is an m2m-oauth-server, which can be asked whether a token was revoked.
+    pub is_m2m: bool,
 }
 
 /// All of them, each once.
@@ -36,8 +37,8 @@ const CLIENT_CERTIFICATE: &str = "the sidecar shows no client certificate to an 
 const PLATFORM: &str = "`caFile` is trusted beside the platform's certificates, not instead of them";
 const CRL: &str = "revocation lists of TLS certificates (crl) are not looked at";
 const AUDIENCE: &str = "plgd reads this key but never compares it with a token's `aud`; it is left out";
-const EXACT: &str = "plgd takes the issuer's name from its discovery document; here `issuer` must be that name, character by \
-     character, a slash at the end included: compare it with the `issuer` at <authority>/.well-known/openid-configuration";
+const NAME: &str = "plgd takes the issuer's name from its discovery document; here `issuer` must be that name, but for slashes at its end: \
+     compare it with the `issuer` at <authority>/.well-known/openid-configuration";
 
 impl Authorities {
     /// The issuer itself comes first.
@@ -48,7 +49,7 @@ impl Authorities {
             pool: Vec::new(),
             ca_file: None,
             max_age: None,
-            plgd: true,
+            is_m2m: true,
         };
         Self { list: vec![own] }
     }
@@ -107,7 +108,7 @@ impl Authorities {
             return None;
         };
         let own = self.list.iter().find(|known| known.name == OWN);
-        if own.is_some_and(|own| own.issuer == issuer.trim_end_matches('/')) {
+        if own.is_some_and(|own| canonical(&own.issuer) == canonical(&issuer)) {
             // Read in process: there is no connection to be configured.
             source.pass(&http);
             return Some(OWN.to_owned());
@@ -119,7 +120,7 @@ impl Authorities {
         }
         let pool = source.texts(&http.key("tls").key("caPool"));
         let pool: Vec<_> = pool.into_iter().map(|(_, file)| file).collect();
-        if let Some(known) = self.list.iter_mut().find(|known| known.issuer == issuer) {
+        if let Some(known) = self.list.iter_mut().find(|known| canonical(&known.issuer) == canonical(&issuer)) {
             source.pass(&http);
             if !pool.is_empty() && pool != known.pool {
                 let message =
@@ -134,11 +135,11 @@ impl Authorities {
             }
             return Some(known.name.clone());
         }
-        source.lost_once(&place, EXACT);
+        source.lost_once(&place, NAME);
         let name = self.name_for(&issuer);
         let ca_file = Self::connection(source, &http, &name, &pool);
-        let plgd = issuer.ends_with("/m2m-oauth-server");
-        self.list.push(Authority { name: name.clone(), issuer, pool, ca_file, max_age, plgd });
+        let is_m2m = canonical(&issuer).ends_with("/m2m-oauth-server");
+        self.list.push(Authority { name: name.clone(), issuer, pool, ca_file, max_age, is_m2m });
         Some(name)
     }
 

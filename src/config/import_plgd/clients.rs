@@ -13,6 +13,7 @@ use crate::config::name::{Audience, ClientId, Scope};
 use crate::config::tree::{KeyPath, Node};
 use crate::config::value::{FilePath, GoDuration};
 use crate::domain::secret::ExposeSecret;
+use crate::files::{self, ReadError};
 use crate::issuer::{self, client_secret};
 
 /// A client of ours.
@@ -25,6 +26,8 @@ pub(super) struct Client {
     pub audiences: Vec<String>,
     pub scopes: Vec<String>,
     pub claims: Map<String, Value>,
+    /// Why it comes out disabled: its secret cannot be used here.
+    pub disabled: Option<&'static str>,
 }
 
 /// How a client proves who it is.
@@ -39,12 +42,11 @@ const MOST: Duration = Duration::from_hours(366 * 24);
 
 const UNREAD: &str = "the file cannot be read here, so look yourself: the sidecar needs a secret of one line and at least 16 bytes, \
      with which plgd's server does without";
-const LINES: &str = "the file has several lines, which plgd takes as one secret and with which the sidecar does not start: put a \
-     secret of one line into it, `openssl rand -base64 32` for instance, and give it to the client";
-const EMPTY: &str = "the file is empty, with which plgd lets this client in without a secret and the sidecar does not start: \
-     put a secret into it, `openssl rand -base64 32` for instance";
-const SHORT: &str = "the secret is shorter than 16 bytes, with which the sidecar does not start: put a longer one into the file, \
-     `openssl rand -base64 32` for instance, and give it to the client";
+const EMPTY: &str = "its secret file is empty, with which plgd lets it in without a secret";
+const BLANK: &str = "its secret file holds nothing but the end of a line";
+const LINES: &str = "its secret file has several lines, which plgd takes as one secret";
+const NO_TEXT: &str = "its secret file holds characters that no secret can have";
+const SHORT: &str = "its secret is shorter than 16 bytes, so it can be guessed";
 const NO_OWNER: &str = "plgd's server does not start without an owner (its Helm chart leaves it out): add `owner` to this client, \
      or its tokens carry no owner claim";
 const OWNER_UNUSED: &str = "left out: the owner comes from the assertion. plgd's server takes this one when a request brings no \
@@ -104,7 +106,7 @@ fn client(
         &path.key("secret"),
         "plgd reads no secret from here: left out; `secretFile` names a file with it",
     );
-    let proof = proof(source, path, &id, authorities, read)?;
+    let (proof, disabled) = proof(source, path, &id, authorities, read)?;
     let owner = owner(source, &path.key("owner"), &proof);
     grants(source, &path.key("allowedGrantTypes"));
     let inserted = path.key("insertTokenClaims");
@@ -120,6 +122,7 @@ fn client(
         audiences: allowed::<Audience>(source, &path.key("allowedAudiences"), "an audience"),
         scopes: allowed::<Scope>(source, &path.key("allowedScopes"), "a scope"),
         claims,
+        disabled,
         id,
     })
 }
@@ -130,7 +133,7 @@ fn proof(
     id: &str,
     authorities: &mut Authorities,
     read: ReadFile<'_>,
-) -> Result<Proof, &'static str> {
+) -> Result<(Proof, Option<&'static str>), &'static str> {
     let assertion = path.key("jwtPrivateKey");
     let authorization = assertion.key("authorization");
     let secret = path.key("secretFile");
@@ -145,7 +148,7 @@ fn proof(
             return Err(NO_AUTHORITY);
         }
         source.lost_once(&assertion, CLAIMS);
-        return Ok(Proof::Assertion(names));
+        return Ok((Proof::Assertion(names), None));
     }
     source.pass(&authorization);
     let Some(value) = source.text(&secret) else {
@@ -158,29 +161,40 @@ fn proof(
             if file.parse::<FilePath>().is_err() {
                 source.refuse(&secret, "expected a file path");
             }
-            match read(Path::new(&file)) {
-                None => source.lost_once(&secret, UNREAD),
-                Some(text) if text.expose_secret().is_empty() => source.lost(&secret, EMPTY),
-                Some(text) => {
-                    let text = text.expose_secret();
-                    let line = text.strip_suffix('\n').map_or(text, |it| it.strip_suffix('\r').unwrap_or(it));
-                    if line.contains(['\r', '\n']) {
-                        source.lost(&secret, LINES);
-                    }
-                    if text.trim_end_matches(['\r', '\n']).len() < client_secret::MIN_BYTES {
-                        source.lost(&secret, SHORT);
-                    }
+            let text = read(Path::new(&file));
+            let unusable = text.as_ref().and_then(|text| unusable(text.expose_secret()));
+            match (&text, unusable) {
+                (None, _) => source.lost_once(&secret, UNREAD),
+                (Some(_), Some(why)) => {
+                    let message = format!(
+                        "{why}: the client comes out disabled. Put a secret into the file, `openssl rand -base64 32` for instance, \
+                         give it to the client and remove `disabled: true`"
+                    );
+                    source.lost(&secret, message);
                 }
+                (Some(_), None) => {}
             }
-            Ok(Proof::Secret(file))
+            Ok((Proof::Secret(file), unusable))
         }
         Err(file) => {
             let message = format!(
                 "the secret stands in the configuration itself; write it to {file}, readable by the sidecar alone"
             );
             source.lost(&secret, message);
-            Ok(Proof::Secret(file))
+            Ok((Proof::Secret(file), None))
         }
+    }
+}
+
+/// Why a secret, as it stands in its file, cannot be used here; none when it can.
+fn unusable(text: &str) -> Option<&'static str> {
+    match files::one_line(text.as_bytes()) {
+        Ok(secret) if secret.expose_secret().len() < client_secret::MIN_BYTES => Some(SHORT),
+        Ok(_) => None,
+        Err(_) if text.is_empty() => Some(EMPTY),
+        Err(ReadError::Empty) => Some(BLANK),
+        Err(ReadError::SeveralLines) => Some(LINES),
+        Err(_) => Some(NO_TEXT),
     }
 }
 

@@ -8,6 +8,7 @@ use super::{ReadFile, Target, clients, signing};
 use crate::config::address::{IssuerUrl, ListenAddress};
 use crate::config::name::ClaimName;
 use crate::config::tree::KeyPath;
+use crate::issuer::RESERVED_CLAIMS;
 
 const GRPC: &str =
     "the gRPC API (CreateToken, GetTokens, DeleteTokens) is not served: its callers take the HTTP API";
@@ -25,6 +26,8 @@ const DUMP_BODY: &str = "bodies are never logged: secrets and tokens are in them
 const LOOPBACK: &str = "it was open to other machines over TLS; here it is plain HTTP, and secrets would be readable on the way, so \
      the loopback address is written. Change `issuer.listen` when what ends TLS is on another machine and the \
      network between is trusted";
+
+const HTTP_PORT: u16 = 9101;
 
 const VALUES: &str = "these are values of the Helm chart: what they leave out is taken as the chart has it by default. Deployment settings \
      (image, certificates, ingress, MongoDB) are not looked at";
@@ -51,7 +54,7 @@ pub(super) fn target(source: &mut Source<'_>, of_values: bool, read: ReadFile<'_
     let mut trusted = authorities.read(source, &authorization);
     trusted.retain(|name| name != OWN);
     trusted.insert(0, OWN.to_owned());
-    let owner_claim = claim(source, &signer.key("ownerClaim")).unwrap_or_else(|| "sub".to_owned());
+    let owner_claim = owner_claim(source, &signer.key("ownerClaim"));
     let caller = authorization.key("ownerClaim");
     if source.text(&caller).is_some_and(|claim| claim != owner_claim) {
         source.lost(
@@ -61,7 +64,7 @@ pub(super) fn target(source: &mut Source<'_>, of_values: bool, read: ReadFile<'_
     }
     storage(source, &root("clients"));
     let (private_key_file, algorithm) = signing::signing(source, &signer.key("privateKeyFile"), read);
-    let device_id_claim = device_id_claim(source, &signer);
+    let device_id_claim = device_id_claim(source, &signer, &owner_claim);
     let clients = clients::clients(source, &signer.key("clients"), &mut authorities, read);
     if clients.is_empty() && of_values {
         source.lost(&signer.key("clients"), NO_CLIENTS);
@@ -126,7 +129,8 @@ fn url(source: &mut Source<'_>, path: &KeyPath, of_values: bool) -> String {
 
 fn apis(source: &mut Source<'_>, path: &KeyPath) -> String {
     let (grpc, http) = (path.key("grpc"), path.key("http"));
-    if source.has(&grpc.key("address")) {
+    let grpc_address = source.text(&grpc.key("address"));
+    if grpc_address.is_some() {
         source.lost(&grpc.key("address"), GRPC);
     }
     for key in ["sendMsgSize", "recvMsgSize", "enforcementPolicy", "keepAlive"] {
@@ -148,21 +152,24 @@ fn apis(source: &mut Source<'_>, path: &KeyPath) -> String {
         source.lost(first, LIMITS);
     }
     timeouts.iter().for_each(|path| source.pass(path));
-    listen(source, &http.key("address"))
+    listen(source, &http.key("address"), grpc_address.as_deref())
 }
 
-/// The issuer's listener: plgd's port, on the loopback address.
-fn listen(source: &mut Source<'_>, path: &KeyPath) -> String {
+/// The issuer's listener: plgd's port, on the loopback address. The shipped file has none for HTTP; in the bundle and in the chart it is
+/// the one behind that of gRPC.
+fn listen(source: &mut Source<'_>, path: &KeyPath, grpc: Option<&str>) -> String {
+    let port_of = |address: &str| address.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
     let Some(address) = source.text(path) else {
-        source.lost(path, "there is no address for HTTP; 127.0.0.1:8080 is written");
-        return "127.0.0.1:8080".to_owned();
+        let port = grpc.and_then(port_of).filter(|port| *port > 0).and_then(|port| port.checked_add(1));
+        let address = SocketAddr::new(IpAddr::from([127, 0, 0, 1]), port.unwrap_or(HTTP_PORT)).to_string();
+        source.lost(path, format!("there is no address for HTTP, without which plgd's server takes any free port; {address} is written"));
+        return address;
     };
     let near = |ListenAddress(address): ListenAddress| address.is_loopback().then_some(address.address());
     if let Some(address) = address.parse().ok().and_then(near) {
         return address.to_string();
     }
-    let port = address.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
-    let Some(port) = port else {
+    let Some(port) = port_of(&address) else {
         source.refuse(path, "expected an address with a port");
         return String::new();
     };
@@ -189,7 +196,15 @@ fn storage(source: &mut Source<'_>, clients: &KeyPath) {
     source.pass(&collector);
 }
 
-fn device_id_claim(source: &mut Source<'_>, signer: &KeyPath) -> Option<String> {
+fn owner_claim(source: &mut Source<'_>, path: &KeyPath) -> String {
+    let name = claim(source, path).unwrap_or_else(|| "sub".to_owned());
+    if name != "sub" && RESERVED_CLAIMS.contains(&name.as_str()) {
+        source.refuse(path, "the sidecar sets this claim to something else; it can be `sub` or a claim of its own");
+    }
+    name
+}
+
+fn device_id_claim(source: &mut Source<'_>, signer: &KeyPath, owner_claim: &str) -> Option<String> {
     let claimed = claim(source, &signer.key("deviceIDClaim"));
     let chart = signer.key("deviceIdClaim");
     let misspelt = claim(source, &chart);
@@ -202,7 +217,13 @@ fn device_id_claim(source: &mut Source<'_>, signer: &KeyPath) -> Option<String> 
         };
         source.lost(&chart, message);
     }
-    claimed.or(misspelt)
+    let is_taken = |name: &String| name == owner_claim || RESERVED_CLAIMS.contains(&name.as_str());
+    let name = claimed.or(misspelt);
+    if name.as_ref().is_some_and(is_taken) {
+        source.lost(&signer.key("deviceIDClaim"), "left out: the sidecar sets this claim to something else");
+        return None;
+    }
+    name
 }
 
 fn claim(source: &mut Source<'_>, path: &KeyPath) -> Option<String> {

@@ -107,14 +107,18 @@ fn no_key_is_lost_without_a_word() {
 
 #[test]
 fn a_secret_file_is_looked_at_but_not_shown() {
-    for (content, said_of) in [
-        ("top-secret-of-24-bytes-x\n", ""),
-        ("top-secret-of-24-bytes-x\r\n", ""),
-        ("top-secret-of-24-bytes-x\n\n", "several lines"),
-        ("top-secret\nof-24-bytes-x", "several lines"),
-        ("", "is empty"),
-        ("top-secret-of-24-bytes-x", ""),
-        ("top-secret", "shorter than 16 bytes"),
+    for (content, said_of, disabled) in [
+        ("top-secret-of-24-bytes-x\n", "", false),
+        ("top-secret-of-24-bytes-x\r\n", "", false),
+        ("top-secret-of-24-bytes-x\n\n", "has several lines", true),
+        ("top-secret-of-24-bytes-x", "", false),
+        ("", "is empty, with which plgd lets it in without a secret: the client comes out disabled", true),
+        ("\n", "nothing but the end of a line", true),
+        ("\r\n", "nothing but the end of a line", true),
+        ("top-secret", "shorter than 16 bytes", true),
+        ("top-secret\n", "shorter than 16 bytes", true),
+        ("top-secret-of-24-bytes-x\ntop-secret", "has several lines", true),
+        ("top-secret-of-24-bytes-\0x", "no secret can have", true),
     ] {
         let read = |path: &Path| (path == Path::new("/s")).then(|| SecretString::from(content));
         let out = imported(&with_client("secretFile: file:///s, owner: x"), &read);
@@ -122,6 +126,8 @@ fn a_secret_file_is_looked_at_but_not_shown() {
         assert_eq!(said.is_empty(), said_of.is_empty(), "{content:?}: {said:?}");
         assert!(said.iter().all(|message| message.contains(said_of)), "{said:?}");
         assert!(out.yaml.contains("secretFile: /s\n"), "{}", out.yaml);
+        assert_eq!(out.yaml.contains("      disabled: true\n"), disabled, "{content:?}: {}", out.yaml);
+        assert_eq!(out.yaml.contains("      # Disabled: its secret"), disabled, "{content:?}: {}", out.yaml);
         assert!(!format!("{:?}{}", out.lost, out.yaml).contains("top-secret"));
     }
     let out = imported(&with_client("secretFile: \"data:,top-secret\", owner: x"), NO_FILES);
@@ -194,13 +200,51 @@ fn authorities_have_names_of_their_own() {
 }
 
 #[test]
+fn authorities_that_differ_by_slashes_are_one() {
+    let endpoints = "[{ authority: https://a.example }, { authority: https://a.example/ }, { authority: \"https://a.example//\" }, { authority: \"https://hub.example//m2m-oauth-server/\" }]";
+    let plgds = with_client("secretFile: /s, owner: x")
+        + &format!("apis: {{ grpc: {{ authorization: {{ ownerClaim: sub, endpoints: {endpoints} }} }} }}\n");
+    let yaml = imported(&plgds, NO_FILES).yaml;
+    assert!(yaml.contains("  authorities: [self, a.example]\n"), "{yaml}");
+    assert_eq!(yaml.matches("    issuer: ").count(), 2, "{yaml}");
+}
+
+#[test]
+fn without_an_address_for_http_it_is_the_one_behind_grpcs() {
+    for (apis, expected) in [
+        ("", "127.0.0.1:9101"),
+        ("apis: { grpc: { address: \"0.0.0.0:9100\" } }\n", "127.0.0.1:9101"),
+        ("apis: { grpc: { address: \"localhost:9079\" }, http: { address: \"\" } }\n", "127.0.0.1:9080"),
+        ("apis: { grpc: { address: \":0\" }, http: }\n", "127.0.0.1:9101"),
+        ("apis: { grpc: { address: \":65535\" } }\n", "127.0.0.1:9101"),
+    ] {
+        let out = imported(&(with_client("secretFile: /s, owner: x") + apis), NO_FILES);
+        assert!(out.yaml.contains(&format!("listen: {expected}\n")), "{apis}: {}", out.yaml);
+        assert!(said(&out, "apis.http.address").iter().any(|it| it.contains(expected)), "{:?}", out.lost);
+    }
+}
+
+#[test]
+fn claims_that_the_sidecar_sets_to_something_else_are_not_carried_over() {
+    let with = |claims: &str| with_client("secretFile: /s, owner: x").replace("  ownerClaim: sub\n", claims);
+    for claim in ["sub", "iss", "scope", "x"] {
+        let out = imported(&with(&format!("  ownerClaim: x\n  deviceIDClaim: {claim}\n")), NO_FILES);
+        assert!(!out.yaml.contains("deviceIDClaim"), "{claim}: {}", out.yaml);
+        assert!(said(&out, "oauthSigner.deviceIDClaim").iter().any(|it| it.contains("left out")), "{claim}");
+    }
+    let yaml = import(&with("  ownerClaim: scope\n"), "f", NO_FILES).yaml;
+    let message = yaml.err().map(|problems| problems.to_string()).unwrap_or_default();
+    assert!(message.contains("oauthSigner.ownerClaim"), "{message}");
+}
+
+#[test]
 fn of_two_cache_times_for_one_authority_the_shorter_is_taken() {
     let max_age = |api: &str, client: &str| {
         let trust = |age: &str| match age {
             "" => String::new(),
             age => format!("tokenTrustVerification: {{ cacheExpiration: {age} }}, "),
         };
-        let endpoints = "endpoints: [{ authority: https://a.example/x }]";
+        let endpoints = "endpoints: [{ authority: https://a.example/m2m-oauth-server/ }, { authority: https://a.example/x }]";
         let client =
             format!("jwtPrivateKey: {{ enabled: true, authorization: {{ {}{endpoints} }} }}", trust(client));
         let api = format!(
@@ -208,8 +252,11 @@ fn of_two_cache_times_for_one_authority_the_shorter_is_taken() {
             trust(api)
         );
         let yaml = imported(&(with_client(&client) + &api), NO_FILES).yaml;
-        let line = yaml.lines().find(|line| line.contains("maxAge")).map(|line| line.trim().to_owned());
-        (line, yaml)
+        // Of the authority of users none: nobody is asked about its tokens.
+        assert_eq!(yaml.matches("    revocation: none\n").count(), 1, "{yaml}");
+        let lines: Vec<_> = yaml.lines().filter(|line| line.contains("maxAge")).collect();
+        assert!(lines.len() < 2, "{yaml}");
+        (lines.first().map(|line| line.trim().to_owned()), yaml)
     };
     for (api, client, expected) in [
         ("30s", "10m", None),

@@ -25,7 +25,8 @@ pub(super) fn yaml(target: &Target) -> String {
     out.line(0, "");
     issuer(&mut out, target);
     out.line(0, "");
-    out.line(0, "# `requireExpiry: false`, because plgd accepts tokens that never expire: take it out where an authority issues none.");
+    out.line(0, "# `profile: plgd`: slashes at the end of an issuer's name do not count. `requireExpiry: false`: plgd accepts tokens that never");
+    out.line(0, "# expire, and the users of its bundle have such; take it out where an authority issues none.");
     out.line(0, "authorities:");
     for authority in &target.authorities {
         write_authority(&mut out, authority);
@@ -72,6 +73,9 @@ fn issuer(out: &mut Lines, target: &Target) {
     out.text(2, "url", &target.url);
     out.line(2, "# Plain HTTP: what ends TLS for that URL passes requests on to here, with their paths.");
     out.text(2, "listen", &target.listen);
+    out.line(2, "# What ends TLS on this machine. It must set `X-Forwarded-For` itself, as the bundle's nginx does: wrong secrets are counted for");
+    out.line(2, "# the address that it names.");
+    out.line(2, "trustedProxies: [127.0.0.1, \"::1\"]");
     out.line(2, "profile: plgd");
     out.text(2, "ownerClaim", &target.owner_claim);
     if let Some(claim) = &target.device_id_claim {
@@ -97,6 +101,10 @@ fn issuer(out: &mut Lines, target: &Target) {
 
 fn write_client(out: &mut Lines, client: &Client) {
     out.text(4, "- id", &client.id);
+    if let Some(why) = client.disabled {
+        out.line(6, &format!("# Disabled: {why}. Put one of 16 bytes or more into the file, then remove `disabled: true`."));
+        out.line(6, "disabled: true");
+    }
     match &client.proof {
         Proof::Secret(file) => out.text(6, "secretFile", file),
         Proof::Assertion(authorities) => {
@@ -131,12 +139,15 @@ fn write_authority(out: &mut Lines, authority: &Authority) {
     if let Some(file) = &authority.ca_file {
         out.text(4, "caFile", file);
     }
-    if authority.plgd {
-        out.line(4, "profile: plgd");
-    }
+    out.line(4, "profile: plgd");
     out.line(4, "requireExpiry: false");
-    if let Some(max_age) = authority.max_age {
-        out.line(4, &format!("revocation: {{ kind: auto, maxAge: {max_age} }}"));
+    match authority.max_age {
+        _ if !authority.is_m2m => {
+            out.line(4, "# As with plgd, whose services ask only m2m-oauth-servers. `auto` where this authority can say what it has revoked.");
+            out.line(4, "revocation: none");
+        }
+        Some(max_age) => out.line(4, &format!("revocation: {{ kind: auto, maxAge: {max_age} }}")),
+        None => {}
     }
 }
 

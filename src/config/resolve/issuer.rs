@@ -75,7 +75,8 @@ pub(super) fn resolve(resolver: &mut Resolver<'_>, path: &KeyPath, raw: raw::Iss
     let clients_path = path.key("clients");
     unique_ids(resolver, &clients_path, &raw.clients);
     resolver.duration(&path.key("secretGrace"), raw.secret_grace, Duration::ZERO, DAY * 30);
-    let secret_files = raw.clients.iter();
+    // A disabled client has no use for a secret before the configuration changes.
+    let secret_files = raw.clients.iter().filter(|client| !client.disabled);
     let secret_files =
         secret_files.filter_map(|it| Some((it.id.0.clone(), it.secret_file.as_ref()?.0.clone()))).collect();
     let clients = raw.clients.into_iter().enumerate();
@@ -89,6 +90,12 @@ pub(super) fn resolve(resolver: &mut Resolver<'_>, path: &KeyPath, raw: raw::Iss
         })
         .collect();
     let authorities = authorities(resolver, &path.key("authorities"), raw.authorities);
+    let is_behind_proxy = raw.url.url.scheme() == "https" && !answered_inbound(resolver.tree);
+    if raw.listen.is_some() && is_behind_proxy && raw.trusted_proxies.is_empty() {
+        let message = "`url` is https and this listener is not, so callers come through a proxy that ends TLS, and count as one: wrong \
+                       secrets of one of them delay all; name that proxy in `trustedProxies`";
+        resolver.findings.warning(&path.key("listen"), message);
+    }
     resolver.duration(
         &path.key("maxAssertionLifetime"),
         raw.max_assertion_lifetime,
@@ -281,6 +288,7 @@ fn resolve_client(
     }
     let authentication = client_authentication::resolve(resolver, path, &raw, profile)?;
     let secrets = match authentication {
+        Authentication::Secret if is_without_secret(resolver, path, &raw) => Vec::new(),
         Authentication::Secret => vec![client_secret(resolver, path, &raw)?],
         _ => Vec::new(),
     };
@@ -319,6 +327,21 @@ fn owner_issuer(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Client) 
     }
     resolver.reference(path, name, "authorities", "authority");
     resolver.issuer_of(name).map(|issuer| issuer.name().to_owned())
+}
+
+/// Whether a client is disabled and its file holds no secret that could be used; then it needs none.
+fn is_without_secret(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Client) -> bool {
+    let Some(file) = raw.secret_file.as_ref().filter(|_| raw.disabled) else { return false };
+    let why = match files::read_secret(&file.0) {
+        Ok(secret) if secret.expose_secret().len() >= MIN_SECRET_BYTES => return false,
+        Ok(_) => format!("holds a secret shorter than {MIN_SECRET_BYTES} bytes"),
+        Err(error) => error.to_string(),
+    };
+    let path = path.key("secretFile");
+    let shown = resolver.shown(&path, &file.0.to_string_lossy());
+    let message = format!("the file `{shown}` {why}; the client is disabled, and must stay so until that is mended");
+    resolver.findings.warning(&path, message);
+    true
 }
 
 fn client_secret(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Client) -> Option<Secret> {
