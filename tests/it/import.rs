@@ -31,6 +31,7 @@ fn world() -> TempDir {
     write("secrets/plain", SECRET);
     write("secrets/with-newline", &format!("{SECRET}\n"));
     write("secrets/empty", "");
+    write("secrets/short", "too short");
     for (name, algorithm) in [("ec", "ES256"), ("ec384", "ES384"), ("rsa", "RS256")] {
         let pem = text(&run(&["keygen", "--algorithm", algorithm]).stdout);
         logs::remember_private_key(&pem);
@@ -60,6 +61,7 @@ mod golden {
         let dir = world();
         for (name, expected) in [
             ("bundle", 0),
+            ("shipped", 0),
             ("helm", 0),
             ("both-kinds-of-clients", 0),
             ("deprecated-authority", 0),
@@ -84,10 +86,11 @@ mod golden {
     }
 }
 
-/// The file that a key names, replaced by one that is there.
+/// The file that a key names, where the test has it; another that is there in place of one elsewhere.
 fn with_files_of(dir: &TempDir, yaml: &str) -> String {
     let line = |line: &str| {
         let (before, file) = match line.split_once("File: ") {
+            Some((before, file)) if dir.path().join(file).starts_with(dir.path()) => (before, file),
             Some((before, _)) if before.ends_with("secret") => (before, "secrets/plain"),
             Some((before, _)) if before.ends_with("privateKey") => {
                 (before, if yaml.contains("algorithm: RS256") { "keys/rsa.pem" } else { "keys/ec.pem" })
@@ -105,10 +108,14 @@ fn what_is_imported_passes_check() {
     let dir = world();
     let key = rcgen::KeyPair::generate().expect("a key");
     let ca = rcgen::CertificateParams::new(["a.example".to_owned()]).expect("a name").self_signed(&key);
-    std::fs::write(dir.path().join("ca.pem"), ca.expect("a certificate").pem())
-        .expect("a writable directory");
+    let ca = ca.expect("a certificate").pem();
+    std::fs::create_dir_all(dir.path().join("certs")).expect("a directory");
+    for file in ["ca.pem", "certs/ca.pem"] {
+        std::fs::write(dir.path().join(file), &ca).expect("a writable directory");
+    }
     for name in [
         "bundle",
+        "shipped",
         "helm",
         "helm-values",
         "helm-global",

@@ -9,6 +9,7 @@ mod errors;
 mod exchange;
 mod forms;
 mod front;
+mod imported;
 mod lists;
 mod owners;
 mod replay;
