@@ -1,7 +1,8 @@
 //! The documents, run as they stand there: commands with their output compared, configurations loaded, links followed.
 //!
 //! Every line of a `console` block that begins with `$ ` is run, those of one page in one shell, in a directory that
-//! holds the repository's `conf` and `examples`. What follows a command is its output; `…` stands for anything.
+//! holds the repository's `conf` and `examples`. What follows a command is its output; `…` stands for anything. A page that
+//! starts nginx is left out where there is none.
 
 mod markdown;
 mod transcript;
@@ -75,6 +76,11 @@ fn workplace() -> TempDir {
 
 fn play(path: &Path) -> usize {
     let acts = acts(blocks_of(path));
+    let starts_nginx = |act: &Act| matches!(act, Act::Type(step) if step.command.starts_with("nginx "));
+    if acts.iter().any(starts_nginx) && !is_installed("nginx") {
+        eprintln!("{}: not played, there is no nginx", path.display());
+        return 0;
+    }
     let commands: Vec<String> = acts
         .iter()
         .map(|act| match act {
@@ -99,6 +105,12 @@ fn play(path: &Path) -> usize {
         );
     }
     typed
+}
+
+/// Whether a program is on the PATH, or where Debian has those of root.
+fn is_installed(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).chain(["/usr/sbin".into()]).any(|dir| dir.join(program).exists())
 }
 
 /// A log's lines are written a moment after the answer: what looks for them is asked again until there are as many as the
