@@ -42,6 +42,7 @@ use crate::issuer::{Issuer, OpenError, Outcome};
 use crate::jose::provider;
 use crate::limits::Limits;
 use crate::proxy::connection::{ClientTimeouts, Clients};
+use crate::proxy::framing::MAX_HEAD;
 use crate::proxy::inbound::{self, Inbound, OwnEndpoints};
 use crate::proxy::listener::{Listener, Workers, check_platform_certificates};
 use crate::proxy::local::{LocalService, Paths};
@@ -294,7 +295,7 @@ impl Parts {
             listeners.push(self.local(
                 workers,
                 sockets,
-                (ISSUER, timeouts),
+                (ISSUER, timeouts, role.max_head),
                 router,
                 (
                     &role.trusted_proxies,
@@ -334,8 +335,9 @@ impl Parts {
             };
             let socket = Socket::Proxy(listener.name.clone());
             let clients = Clients::new(listener.client_timeouts, self.shares.of(&socket));
-            let clients =
-                clients.with_error_forms(own.as_ref().map(|own| own.error_forms.clone()).unwrap_or_default());
+            let clients = clients
+                .with_heads_up_to(listener.max_head)
+                .with_error_forms(own.as_ref().map(|own| own.error_forms.clone()).unwrap_or_default());
             let served = workers.listen(sockets.get(&socket)?, &metrics, clients, serve);
             let served = served.map_err(StartError::Workers)?;
             listeners.push((listener.name.clone(), served));
@@ -347,7 +349,7 @@ impl Parts {
             listeners.push(self.local(
                 workers,
                 sockets,
-                (LOCAL_API, timeouts),
+                (LOCAL_API, timeouts, MAX_HEAD),
                 router,
                 (&[], ErrorForms::default()),
             )?);
@@ -360,7 +362,7 @@ impl Parts {
             listeners.push(self.local(
                 workers,
                 sockets,
-                (ADMIN, timeouts),
+                (ADMIN, timeouts, MAX_HEAD),
                 router,
                 (&[], ErrorForms::default()),
             )?);
@@ -379,7 +381,7 @@ impl Parts {
             listeners.push(self.local(
                 workers,
                 sockets,
-                (PROBES, timeouts),
+                (PROBES, timeouts, MAX_HEAD),
                 router,
                 (&[], ErrorForms::default()),
             )?);
@@ -398,7 +400,7 @@ impl Parts {
         &self,
         workers: &Workers,
         sockets: &Sockets,
-        (name, timeouts): (&'static str, ClientTimeouts),
+        (name, timeouts, max_head): (&'static str, ClientTimeouts, usize),
         router: axum::Router,
         (trusted_proxies, error_forms): (&[IpNet], ErrorForms),
     ) -> Result<(String, Listener), StartError> {
@@ -412,7 +414,8 @@ impl Parts {
         let paths = if name == ADMIN { Paths::WithIds } else { Paths::Normal };
         let serve = || LocalService::new(router.clone(), metrics.clone(), paths).behind(trusted_proxies);
         let socket = Socket::Own(name);
-        let clients = Clients::new(timeouts, self.shares.of(&socket)).with_error_forms(error_forms);
+        let clients = Clients::new(timeouts, self.shares.of(&socket));
+        let clients = clients.with_heads_up_to(max_head).with_error_forms(error_forms);
         let served = workers.listen(sockets.get(&socket)?, &metrics, clients, serve);
         let served = served.map_err(StartError::Workers)?;
         Ok((name.to_owned(), served))

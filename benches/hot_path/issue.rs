@@ -95,6 +95,7 @@ fn config(algorithm: Algorithm) -> Config {
         user_issuers: Vec::new(),
         respelt_issuers: Vec::new(),
         listed_clients: m2m_sidecar::issuer::ListedClients::default(),
+        max_token_size: 8 * 1024,
         rotate_every: Some(Duration::from_secs(30 * 86_400)),
         encryption_key: None,
     }

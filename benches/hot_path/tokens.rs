@@ -62,6 +62,7 @@ impl Issuing {
             client_id_claims: vec!["client_id".to_owned()],
             require_expiry: true,
             profile: Profile::Standard,
+            max_token_size: 8 * 1024,
         };
         let config = Config {
             authorities: vec!["bench".to_owned()],

@@ -64,6 +64,7 @@ static VERIFIER: LazyLock<Verifier> = LazyLock::new(|| {
             client_id_claims: vec!["client_id".to_owned()],
             require_expiry: n == 0,
             profile: [Profile::Standard, Profile::Plgd][n],
+            max_token_size: [8, 32][n] * 1024,
             revocation: RevocationConfig {
                 kind: [RevocationKind::None, RevocationKind::Auto][n],
                 ..RevocationConfig::default()

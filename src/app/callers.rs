@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::HeaderMap;
 
 use super::{Parts, StartError, unusable};
-use crate::config::Config;
+use crate::config::{Config, IssuerRole};
 use crate::domain::clock::SharedClock;
 use crate::domain::issuer_name::IssuerName;
 use crate::domain::reason::Reason;
@@ -42,7 +42,7 @@ impl Parts {
         let (Some(issuer), Some(own), Some(role)) = (issuer, own, &config.issuer) else {
             return Ok(Arc::new(|_| Box::pin(async { Err(UnknownCaller::Unauthenticated) })));
         };
-        let mut trusted = vec![own_authority(issuer.url(), own, self.clock.clone())];
+        let mut trusted = vec![own_authority(role, own, self.clock.clone())];
         let is_other = |each: &&AuthorityConfig| !each.issuer_name().is(issuer.url());
         let named = config.authorities.iter().filter(|each| role.authorities.contains(&each.name));
         trusted.extend(named.filter(is_other).filter_map(|each| authorities.get(&each.name).cloned()));
@@ -53,10 +53,10 @@ impl Parts {
 
 /// Our own issuer as an authority: also its tokens that never expire, which plgd's services ask about with the tokens
 /// themselves.
-fn own_authority(issuer: &str, own: OwnIssuer, clock: SharedClock) -> Arc<Authority> {
+fn own_authority(role: &IssuerRole, own: OwnIssuer, clock: SharedClock) -> Arc<Authority> {
     let config = AuthorityConfig {
         name: "self".to_owned(),
-        issuer: issuer.to_owned(),
+        issuer: role.issuer.url.clone(),
         keys: KeySource::OwnIssuer,
         ca_pem: None,
         timeouts: FetchTimeouts { connect: Duration::from_secs(3), total: Duration::from_secs(15) },
@@ -69,6 +69,7 @@ fn own_authority(issuer: &str, own: OwnIssuer, clock: SharedClock) -> Arc<Author
         client_id_claims: CLIENT_ID_CLAIMS.map(str::to_owned).to_vec(),
         require_expiry: false,
         profile: verifier::Profile::Plgd,
+        max_token_size: role.issuer.max_token_size,
     };
     Authority::new(config, clock, Some(own), None)
 }

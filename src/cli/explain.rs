@@ -21,13 +21,14 @@ use super::{ConfigFile, Ended};
 use crate::app::explain::{Explained, Judgement, KeysFetched, own_paths};
 use crate::config::Config;
 use crate::domain::clock::SystemClock;
+use crate::domain::oauth::MAX_TOKEN_SIZE;
 use crate::domain::path::NormalPath;
 use crate::domain::secret::{ExposeSecret, SecretString};
 use crate::files::{self, ReadError};
 use crate::proxy::dry_run::Request;
 use crate::proxy::inbound;
 use crate::verifier::rules::{Rules, nearest};
-use crate::verifier::{Access, Audiences, AuthorityConfig, Check, MAX_TOKEN_BYTES, Needs, RuleConfig};
+use crate::verifier::{Access, Audiences, AuthorityConfig, Check, Needs, RuleConfig};
 use lines::{Lines, claims_of, scopes_of};
 use shown::Shown;
 
@@ -105,7 +106,7 @@ pub fn explain(options: &Options) -> anyhow::Result<()> {
 fn read_token(file: &Path) -> anyhow::Result<SecretString> {
     let mut bytes = Zeroizing::new(Vec::new());
     // Longer than any token, so that one that is too long is still seen to be.
-    let most = 4 * MAX_TOKEN_BYTES as u64;
+    let most = 2 * MAX_TOKEN_SIZE as u64;
     let read = if file == Path::new("-") {
         std::io::stdin().take(most).read_to_end(&mut bytes)
     } else {
@@ -158,7 +159,7 @@ impl Asked<'_> {
         lines.listener(self.listener);
         lines.add("request", format!("{} {}", self.request.method, self.request.target.escape_debug()));
         let own = own_paths(self.config, self.listener);
-        let raw = self.request.path();
+        let raw = self.request.path(self.listener.max_head);
         let path = raw.as_deref().map(|path| NormalPath::parse_with(path, self.listener.ordinary));
         let rule = match &path {
             Err(fault) => {

@@ -15,10 +15,10 @@ use serde_json::{Value, json};
 use super::Ended;
 use super::client::{Connection, Management, done, shown};
 use crate::domain::clock::{SharedClock, SystemClock};
+use crate::domain::oauth::MAX_TOKEN_SIZE;
 use crate::domain::secret::{ExposeSecret, SecretString};
 use crate::jose::provider;
 use crate::token_source;
-use crate::verifier::MAX_TOKEN_BYTES;
 
 /// Shown below the options.
 pub const AFTER_HELP: &str = "\
@@ -133,7 +133,7 @@ async fn list(api: &Management, wanted: &List, as_json: bool) -> anyhow::Result<
 /// The `jti` of the token in a file.
 fn jti_of(file: &Path) -> anyhow::Result<String> {
     let mut text = String::new();
-    let most = 4 * MAX_TOKEN_BYTES as u64;
+    let most = 2 * MAX_TOKEN_SIZE as u64;
     let read = if file == Path::new("-") {
         std::io::stdin().take(most).read_to_string(&mut text)
     } else {

@@ -145,6 +145,8 @@ pub struct IssuerRole {
     pub issuer: issuer::Config,
     /// Names of the authorities whose users may call the tokens API.
     pub authorities: Vec<String>,
+    /// The largest request head of its own listener, in bytes.
+    pub max_head: usize,
     /// Proxies in front of its own listener.
     pub trusted_proxies: Vec<IpNet>,
 }

@@ -7,6 +7,13 @@ use zeroize::Zeroizing;
 
 use super::secret::{ExposeSecret, SecretString};
 
+/// The longest token and the longest assertion that can be configured, in bytes. No token is longer in any role.
+pub const MAX_TOKEN_SIZE: usize = 64 * 1024;
+/// The longest that is accepted where the configuration does not say.
+pub const DEFAULT_TOKEN_SIZE: usize = 8 * 1024;
+/// The same with `profile: plgd`: its tokens carry the claims of users' tokens.
+pub const PLGD_TOKEN_SIZE: usize = 32 * 1024;
+
 /// The error codes of RFC 6749 §5.2, RFC 8707 §2 and RFC 6749 §4.1.2.1 that the token endpoint answers with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorCode {

@@ -62,9 +62,10 @@ reasons! {
     MalformedAuthorization = "malformed_authorization" =>
         "Look at what the client sends: one `Bearer`, one space, the token; no quotes, no line break. An \
          empty shell variable (`Bearer $TOKEN`) looks like this too.",
-    /// The token is longer than 8 KiB.
+    /// The token is longer than its authority's tokens may be.
     TokenTooLarge = "token_too_large" =>
-        "Let the authority put fewer claims into access tokens: groups and roles are the usual cause.",
+        "Let the authority put fewer claims into access tokens: groups and roles are the usual cause. Or raise \
+         `authorities.X.maxTokenSize` (8 KiB; 32 KiB with `profile: plgd`).",
     /// The token is not a signed JWT in compact form.
     MalformedToken = "malformed_token" =>
         "The client sends something else than a JWT: an opaque token, an API key, or a token that was cut \
@@ -211,10 +212,10 @@ reasons! {
     OwnAuthorization = "own_authorization" =>
         "Nothing, if it is meant: `overwrite: false` lets such requests pass as they are. Set `overwrite: \
          true` to replace the program's own header.",
-    /// The request's head is larger than 32 KiB, or has more than 200 fields.
+    /// The request's head is larger than the listener takes, or has more than 200 fields.
     HeadTooLarge = "head_too_large" =>
-        "Send fewer or shorter headers: cookies and very large tokens are the usual cause. The limit is \
-         fixed.",
+        "Send fewer or shorter headers: cookies and very large tokens are the usual cause. The limit is 32 KiB; \
+         more where `maxTokenSize` of the listener's authorities is more than 8 KiB.",
     /// The request's head did not arrive within 10 s.
     HeadTimeout = "head_timeout" =>
         "A slow or broken client, or a port scan. Only many of them from one `peer` are worth a look.",

@@ -126,6 +126,8 @@ pub struct Config {
     pub respelt_issuers: Vec<IssuerName>,
     /// How the public list of revoked tokens names clients.
     pub listed_clients: ListedClients,
+    /// The longest token of its own and the longest assertion of a client that are accepted, in bytes.
+    pub max_token_size: usize,
 }
 
 impl Config {

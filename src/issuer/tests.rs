@@ -82,6 +82,7 @@ pub(crate) fn config(clients: Vec<Client>) -> Config {
         user_issuers: Vec::new(),
         respelt_issuers: Vec::new(),
         listed_clients: ListedClients::default(),
+        max_token_size: crate::domain::oauth::DEFAULT_TOKEN_SIZE,
     }
 }
 

@@ -35,6 +35,7 @@ use tokio::time::{Instant, Sleep};
 use self::admission::{AWAITING_HEAD, Admitted, DISMISSED, HEAD_BEGUN, HEAD_COMPLETE, HEAD_READ, LINGERING};
 pub use self::admission::{Capacity, Full, MaxConnections};
 use self::answer_wait::{AnswerDeadline, AnswerWait};
+use self::clients::LargeHead;
 pub use self::clients::{ClientTimeouts, Clients};
 use self::closing::Closing;
 use self::departure::{Reset, reset_of};
@@ -177,6 +178,8 @@ pub struct Connection {
     io: BufWriter<TcpStream>,
     state: Arc<ConnectionState>,
     framing: Framing,
+    /// Set while a head is read that is larger than most.
+    large_head: Option<LargeHead>,
     /// What came along with the end of a request: the beginning of the next one.
     held: Vec<u8>,
     /// What was judged and is still to be given to Pingora: a head that came in pieces or not in its normal form, and what of
@@ -238,7 +241,8 @@ impl Connection {
         let connection = Self {
             io,
             state: state.clone(),
-            framing: Framing::new(state.error_forms().clone()),
+            framing: Framing::new(state.error_forms().clone(), state.clients.max_head),
+            large_head: None,
             held: Vec::new(),
             judged: Vec::new(),
             deadline: None,
@@ -416,6 +420,7 @@ impl Connection {
     fn take(&mut self, buf: &mut ReadBuf<'_>, before: usize) -> Result<(), Fault> {
         let new = buf.filled().get(before..).unwrap_or_default();
         let progress = self.framing.read(new)?;
+        self.large_head = self.state.clients.large_head(self.large_head.take(), self.framing.held())?;
         if let Some(next) = new.get(progress.taken..).filter(|next| !next.is_empty()) {
             // They came from `held` themselves when several requests were sent at once.
             self.held.splice(..0, next.iter().copied());
@@ -680,6 +685,32 @@ mod tests {
             let body: serde_json::Value = serde_json::from_str(body).unwrap();
             assert_eq!((body["code"] == 4, body.get("error").is_none()), (is_status, is_status), "{body}");
         }
+    }
+
+    /// Slow clients with large heads hold a bounded amount of memory.
+    #[tokio::test]
+    async fn only_so_many_large_heads_are_read_at_once() {
+        let clients = Arc::new(Clients::default().with_heads_up_to(64 * 1024));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let open = async || {
+            let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let (stream, peer) = listener.accept().await.unwrap();
+            let seat = clients.admit(peer.ip(), || ()).await.unwrap();
+            let connection = Connection::new(stream, peer, clients.clone(), seat).unwrap().0;
+            let head = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(40 * 1024));
+            client.write_all(head.as_bytes()).await.unwrap();
+            (connection, client)
+        };
+        let mut taken: Vec<_> = std::iter::from_fn(|| clients.begin_large_head()).collect();
+        assert_eq!(taken.len(), clients::MOST_LARGE_HEADS);
+        let (mut refused, _client) = open().await;
+        refused.read(&mut [0; 64]).await.unwrap_err();
+        assert_eq!(refused.state().refused().unwrap().reason, Reason::TooManyConnections);
+        taken.pop();
+        let (mut served, _client) = open().await;
+        assert_eq!(served.read(&mut [0; 64]).await.unwrap(), 64);
+        // The head has come whole: its place is free for another one.
+        assert!(clients.begin_large_head().is_some());
     }
 
     /// Its last answer fills the system's buffer, so that the refusal of the next head cannot be sent.

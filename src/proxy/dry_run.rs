@@ -58,12 +58,12 @@ impl Request<'_> {
     ///
     /// # Errors
     /// Why a listener does not come to the path.
-    pub fn path(&self) -> Result<String, Fault> {
+    pub fn path(&self, max_head: usize) -> Result<String, Fault> {
         // A line end in an argument would make other fields of it.
         if self.target.contains(['\r', '\n']) {
             return Err(Fault::malformed("the target has a line end; send it percent-encoded"));
         }
-        let progress = Framing::default().read(&self.head())?;
+        let progress = Framing::with_heads_up_to(max_head).read(&self.head())?;
         // A head that came in another form than its normal one is replaced before anyone else reads it.
         let settled = progress.head.map(Zeroizing::new);
         let written = settled.as_ref().and_then(|head| head.split(|byte| *byte == b' ').nth(1));
@@ -97,7 +97,7 @@ impl Request<'_> {
     ) -> Outcome {
         let refused =
             |reason| Outcome { decision: Decision::Refused(reason), checks: Vec::new(), refused_by: None };
-        let path = match self.path() {
+        let path = match self.path(config.max_head) {
             Ok(path) => path,
             Err(fault) => return refused(fault.reason),
         };

@@ -34,8 +34,8 @@ const LEFT_OUT: &[u8] = b"...";
 pub struct Fault {
     /// The reason, which stands in the answer, the log and the metrics.
     pub reason: Reason,
-    /// The broken rule and its cure, a constant; none where the reason says it all.
-    rule: Option<&'static str>,
+    /// The broken rule and its cure, a constant but for numbers; none where the reason says it all.
+    rule: Option<Cow<'static, str>>,
     /// Where it is broken.
     place: Option<Place>,
     /// The beginning of the target, fit to be shown.
@@ -73,13 +73,13 @@ impl Fault {
     /// A request that is not valid HTTP because it breaks this rule.
     #[must_use]
     pub fn malformed(rule: &'static str) -> Self {
-        Self { rule: Some(rule), ..Self::from(Reason::MalformedRequest) }
+        Self { rule: Some(rule.into()), ..Self::from(Reason::MalformedRequest) }
     }
 
     /// The same for another reason.
     #[must_use]
-    pub fn because(reason: Reason, rule: &'static str) -> Self {
-        Self { rule: Some(rule), ..Self::from(reason) }
+    pub fn because(reason: Reason, rule: impl Into<Cow<'static, str>>) -> Self {
+        Self { rule: Some(rule.into()), ..Self::from(reason) }
     }
 
     /// Says where. The first place that is known stays.
@@ -105,9 +105,9 @@ impl Fault {
     /// The rule and the place, for the log.
     #[must_use]
     pub fn detail(&self) -> Option<Cow<'static, str>> {
-        match (self.rule, self.place) {
+        match (&self.rule, self.place) {
             (Some(rule), Some(place)) => Some(format!("{rule} ({place})").into()),
-            (Some(rule), None) => Some(rule.into()),
+            (Some(rule), None) => Some(rule.clone()),
             (None, Some(place)) => Some(place.to_string().into()),
             (None, None) => None,
         }

@@ -71,6 +71,8 @@ pub struct Config {
     pub limits: Option<limits::Config>,
     /// What is checked.
     pub verifier: verifier::Config,
+    /// The largest request head, in bytes.
+    pub max_head: usize,
 }
 
 /// Endpoints of our own that a listener answers: exactly these paths.
@@ -168,7 +170,10 @@ pub fn check_length(max_body: Option<u64>, headers: &HeaderMap) -> Result<(), Re
     let declared = headers.get(header::CONTENT_LENGTH);
     let declared = declared.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     match (declared, max_body) {
-        (Some(length), Some(max)) if length > max => Err(Refusal::new(Reason::BodyTooLarge)),
+        (Some(length), Some(max)) if length > max => {
+            let detail = Some(format!("the body has {length} bytes, the limit is {max}").into());
+            Err(Refusal { detail, ..Refusal::new(Reason::BodyTooLarge) })
+        }
         _ => Ok(()),
     }
 }

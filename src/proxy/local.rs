@@ -50,7 +50,7 @@ pub async fn answer(
 ) -> pingora::Result<()> {
     let body = match tokio::time::timeout(BODY_TIMEOUT, read_body(session)).await {
         Ok(Ok(body)) => body,
-        Ok(Err(BodyError::TooLarge)) => return refuse(session, access, Reason::BodyTooLarge.into()).await,
+        Ok(Err(BodyError::TooLarge(length))) => return refuse(session, access, too_large(length)).await,
         Ok(Err(BodyError::Broken(error))) => return Err(error),
         Err(_) => return refuse(session, access, Reason::BodyTimeout.into()).await,
     };
@@ -71,8 +71,18 @@ async fn refuse(session: &mut Session, access: &mut Access, fault: Fault) -> pin
     Answer::to_fault(&fault, "").write(session).await
 }
 
+/// A body that is larger than [`MAX_BODY`]; `length` is what the request announces.
+fn too_large(length: Option<usize>) -> Fault {
+    let rule = match length {
+        Some(length) => format!("the body has {length} bytes, the limit is {MAX_BODY}"),
+        None => format!("the body has more than {MAX_BODY} bytes, the limit"),
+    };
+    Fault::because(Reason::BodyTooLarge, rule)
+}
+
 enum BodyError {
-    TooLarge,
+    /// With the announced length.
+    TooLarge(Option<usize>),
     Broken(Box<pingora::Error>),
 }
 
@@ -80,7 +90,7 @@ async fn read_body(session: &mut Session) -> Result<Bytes, BodyError> {
     let declared =
         session.get_header(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
     if declared.is_some_and(|length| length > MAX_BODY) {
-        return Err(BodyError::TooLarge);
+        return Err(BodyError::TooLarge(declared));
     }
     // RFC 9110 §10.1.1: the client waits for this before it sends the body.
     if head::expects_continue(session) && !session.as_mut().is_body_done() {
@@ -94,7 +104,7 @@ async fn read_body(session: &mut Session) -> Result<Bytes, BodyError> {
         .map_err(|error| BodyError::Broken(error.into_down()))?
     {
         if body.len() + chunk.len() > MAX_BODY {
-            return Err(BodyError::TooLarge);
+            return Err(BodyError::TooLarge(None));
         }
         body.extend_from_slice(&chunk);
     }

@@ -12,12 +12,9 @@ use serde_json::{Map, Value};
 use super::error::{Failure, FetchError};
 use crate::domain::claims::Claims;
 use crate::domain::clock::UnixTime;
-use crate::domain::oauth::ErrorCode;
+use crate::domain::oauth::{ErrorCode, MAX_TOKEN_SIZE};
 use crate::domain::secret::SecretString;
 use crate::http_client::HttpAnswer;
-
-/// Beyond it no server takes the header.
-const MAX_TOKEN: usize = 16 * 1024;
 
 /// A token is asked for anew at least once a day, however long it claims to live.
 const MAX_LIFETIME: Duration = Duration::from_hours(24);
@@ -191,7 +188,7 @@ fn shown(kind: &str) -> String {
 
 /// Whether a token is made of VSCHAR without space (RFC 6749 appendix A.12): what a header can carry.
 fn is_attachable(token: &str) -> bool {
-    !token.is_empty() && token.len() <= MAX_TOKEN && token.bytes().all(|byte| byte.is_ascii_graphic())
+    !token.is_empty() && token.len() <= MAX_TOKEN_SIZE && token.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 /// `expires_in` as a number, or as a text of one, which some authorities send. `None` for anything else, and for less than
@@ -339,7 +336,7 @@ mod tests {
             r#"{"access_token":"a\r\nX: y"}"#,
             r#"{"access_token":"ä"}"#,
             r#"{"access_token":"a\u0000"}"#,
-            &format!(r#"{{"access_token":"{}"}}"#, "x".repeat(MAX_TOKEN + 1)),
+            &format!(r#"{{"access_token":"{}"}}"#, "x".repeat(MAX_TOKEN_SIZE + 1)),
         ] {
             assert_eq!(parsed(body).unwrap_err(), FetchError::AccessToken, "{body}");
         }

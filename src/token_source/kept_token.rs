@@ -11,9 +11,13 @@ use super::{Config, TokenEndpoint};
 use crate::domain::clock::UnixTime;
 use crate::domain::encryption::EncryptionKey;
 use crate::domain::hash::sha256_parts;
+use crate::domain::oauth::MAX_TOKEN_SIZE;
 use crate::domain::secret::{ExposeSecret, SecretString};
 use crate::files;
 use crate::jose::kept_file;
+
+/// The largest file: the longest token, encrypted and as base64.
+const MAX_FILE: u64 = 2 * MAX_TOKEN_SIZE as u64;
 
 /// Where a token is kept.
 #[derive(Clone, Debug)]
@@ -49,7 +53,7 @@ fn name(config: &Config, identity: &[u8; 32]) -> String {
 
 /// The token that was kept; `None` when there is none that can be used. Blocks.
 pub(super) fn load(config: &Config, at: &KeptAt, identity: &[u8; 32], now: Moment) -> Option<Grant> {
-    let read = kept_file::read(&at.file, files::MAX_SECRET).map_err(|why| why.to_string());
+    let read = kept_file::read(&at.file, MAX_FILE).map_err(|why| why.to_string());
     let sealed = match read.and_then(|bytes| {
         bytes.map(|bytes| files::one_line(&bytes)).transpose().map_err(|why| why.to_string())
     }) {

@@ -34,6 +34,7 @@ use url::Url;
 use self::authentication::Material;
 use self::token_client::{Skew, TokenClient};
 use crate::domain::clock::{SharedClock, UnixTime};
+use crate::domain::oauth::MAX_TOKEN_SIZE;
 use crate::domain::scope::ScopeSet;
 use crate::domain::secret::SecretString;
 use crate::http_client::{FetchTimeouts, HttpOptions};
@@ -114,7 +115,8 @@ fn http_options(
         total_timeout: timeouts.total,
         ca_pem,
         identity_pem,
-        max_body: 64 * 1024,
+        // A token of the largest size, and what else stands in an answer.
+        max_body: 2 * MAX_TOKEN_SIZE,
     }
 }
 

@@ -37,6 +37,8 @@ pub struct AuthorityConfig {
     pub require_expiry: bool,
     /// How it writes tokens.
     pub profile: Profile,
+    /// The longest token of it that is accepted, in bytes.
+    pub max_token_size: usize,
 }
 
 impl AuthorityConfig {

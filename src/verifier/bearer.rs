@@ -4,11 +4,9 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
 use super::Refusal;
+use crate::domain::oauth::MAX_TOKEN_SIZE;
 use crate::domain::reason::Reason;
 use crate::domain::secret::{ExposeSecret, SecretString};
-
-/// The longest token that is looked at.
-pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
 
 /// The text of a bearer token, not verified. Prints nothing.
 pub struct BearerToken(SecretString);
@@ -37,8 +35,8 @@ impl BearerToken {
         if !is_b64token(token) {
             return Err(Refusal::new(Reason::MalformedAuthorization));
         }
-        if token.len() > MAX_TOKEN_BYTES {
-            return Err(Refusal::new(Reason::TokenTooLarge));
+        if token.len() > MAX_TOKEN_SIZE {
+            return Err(Refusal::too_large(token.len(), MAX_TOKEN_SIZE));
         }
         Ok(Self(SecretString::from(token)))
     }
@@ -51,7 +49,7 @@ impl BearerToken {
         if !is_b64token(text.expose_secret()) {
             return Err(Reason::MalformedToken);
         }
-        if text.expose_secret().len() > MAX_TOKEN_BYTES {
+        if text.expose_secret().len() > MAX_TOKEN_SIZE {
             return Err(Reason::TokenTooLarge);
         }
         Ok(Self(text))
@@ -120,10 +118,10 @@ mod tests {
     }
 
     #[test]
-    fn a_token_over_8_kib_is_too_large() {
-        assert!(extract(&[&format!("Bearer {}", "a".repeat(MAX_TOKEN_BYTES))]).is_ok());
+    fn a_token_over_64_kib_is_too_large_for_every_authority() {
+        assert!(extract(&[&format!("Bearer {}", "a".repeat(MAX_TOKEN_SIZE))]).is_ok());
         assert_eq!(
-            extract(&[&format!("Bearer {}", "a".repeat(MAX_TOKEN_BYTES + 1))]),
+            extract(&[&format!("Bearer {}", "a".repeat(MAX_TOKEN_SIZE + 1))]),
             Err(Reason::TokenTooLarge)
         );
     }

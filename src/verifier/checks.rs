@@ -14,7 +14,7 @@ pub enum Check {
     Algorithm,
     /// `typ` is that of an access token.
     Type,
-    /// `iss` is that of one of the listener's authorities.
+    /// `iss` is that of one of the listener's authorities, and the token is not longer than it may be.
     Issuer,
     /// The authority publishes a key for the token.
     Key,

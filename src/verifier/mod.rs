@@ -13,14 +13,15 @@ mod discovery;
 mod key_file;
 mod preflight;
 mod recent;
+mod refusal;
 mod revocation;
 pub mod rules;
 mod share;
 mod token;
+mod token_size;
 #[cfg(test)]
 mod trouble;
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,9 +29,10 @@ use http::HeaderMap;
 
 pub use authority::{Authority, OwnIssuer, RefusedIssuer, UnusableCertificates};
 pub use authority_config::{AuthorityConfig, KeySource, Profile};
-pub use bearer::{BearerToken, MAX_TOKEN_BYTES};
+pub use bearer::BearerToken;
 pub use checks::{Check, Witness};
 pub use claimed::ClaimedToken;
+pub use refusal::Refusal;
 pub use revocation::{
     IntrospectionClient, KeptLists, Method, OnFailure, Revocation, RevocationConfig, RevocationKind,
 };
@@ -145,31 +147,6 @@ pub struct ClaimNeed {
     pub name: String,
     /// The values as texts; numbers and truth values as in JSON.
     pub values: Vec<String>,
-}
-
-/// Why a request may not pass.
-#[derive(Clone, Debug)]
-pub struct Refusal {
-    /// The check that refused.
-    pub reason: Reason,
-    /// The scopes the rule asks for, when that is the reason (RFC 6750 §3).
-    pub needed: Option<ScopeSet>,
-    /// The client of a token that was good in itself, for the access log.
-    pub client_id: Option<String>,
-    /// The `jti` of such a token.
-    pub jti: Option<String>,
-    /// When it is worth trying again, where that is known.
-    pub retry_after: Option<Duration>,
-    /// More than the reason says, fit for the client and the log.
-    pub detail: Option<Cow<'static, str>>,
-}
-
-impl Refusal {
-    /// A refusal by a check that knows no more.
-    #[must_use]
-    pub fn new(reason: Reason) -> Self {
-        Self { reason, needed: None, client_id: None, jti: None, retry_after: None, detail: None }
-    }
 }
 
 /// A token whose signature, claims, times and audience hold for this listener, now.
@@ -370,7 +347,11 @@ impl Verifier {
         witness: &mut impl Witness,
     ) -> Result<VerifiedToken, Refusal> {
         witness.begins(Check::Form);
-        self.verify_before(&BearerToken::extract(headers)?, witness).await.map_err(Refusal::new)
+        let bearer = BearerToken::extract(headers)?;
+        self.verify_before(&bearer, witness).await.map_err(|reason| match reason {
+            Reason::TokenTooLarge => Refusal::too_large(bearer.text().len(), self.token_limit(&bearer)),
+            reason => Refusal::new(reason),
+        })
     }
 
     /// Verifies a token: what is remembered of it, or its signature and claims; then everything that may have changed.
@@ -386,6 +367,10 @@ impl Verifier {
         bearer: &BearerToken,
         witness: &mut impl Witness,
     ) -> Result<VerifiedToken, Reason> {
+        // Before anything is computed over it.
+        if bearer.text().len() > self.longest_token() {
+            return Err(Reason::TokenTooLarge);
+        }
         let hash = sha256(bearer.text().as_bytes());
         let now = self.clock.now();
         let remembered = self.verified.get(&hash).filter(|facts| facts.may_be_remembered(now));
@@ -496,6 +481,9 @@ impl Verifier {
         }
         witness.begins(Check::Issuer);
         let (index, authority) = self.authority_of(jws.claimed_issuer()).ok_or(Reason::UnknownIssuer)?;
+        if bearer.text().len() > authority.max_token_size {
+            return Err(Reason::TokenTooLarge);
+        }
         witness.begins(Check::Algorithm);
         if !authority.algorithms.contains(&jws.algorithm()) {
             return Err(Reason::Algorithm);

@@ -58,6 +58,10 @@ pub(in crate::config) struct Authority {
     /// How it writes tokens.
     #[serde(default)]
     pub profile: AuthorityProfile,
+    /// How long its tokens may be, as bearer tokens and as assertions: 1KiB to 64KiB. Default: 8KiB; with `profile: plgd`
+    /// 32KiB; for this sidecar's own issuer `issuer.maxTokenSize`. A listener takes request heads of 32KiB, and where a token
+    /// may have more than 8KiB, of 24KiB beside the longest one.
+    pub max_token_size: Option<Size>,
 }
 
 /// How an authority writes tokens.

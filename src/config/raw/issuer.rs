@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use super::{Algorithm, MaxConnections, default_keep_alive, seconds};
 use crate::config::address::{HttpUrl, IssuerUrl, ListenAddress, Network};
 use crate::config::name::{Audience, ClaimName, ClientId, Name, Scope, ServerName};
-use crate::config::value::{FilePath, GoDuration, Timestamp};
+use crate::config::value::{FilePath, GoDuration, Size, Timestamp};
 
 /// The authorization server.
 #[derive(Deserialize, JsonSchema)]
@@ -81,6 +81,10 @@ pub(in crate::config) struct Issuer {
     /// `trustedProxies` count.
     #[serde(default)]
     pub trusted_proxies: Vec<Network>,
+    /// How long its own tokens, as bearer tokens at the tokens API, and the assertions of its clients' own keys may be: 1KiB to
+    /// 64KiB. Default: 8KiB; in the plgd profile 32KiB. JWTs of users may be as long as `maxTokenSize` of their authority says.
+    /// In the plgd profile request heads may have 64KiB beside the longest token: the tokens API takes long lists of ids.
+    pub max_token_size: Option<Size>,
     /// The clients that may ask for tokens.
     #[serde(default)]
     pub clients: Vec<Client>,

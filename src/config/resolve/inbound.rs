@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::HeaderName;
 
-use super::{Resolver, algorithm, is_open, revocation};
+use super::{Resolver, algorithm, is_open, revocation, token_size};
 use crate::config::address::IssuerUrl;
 use crate::config::name::{ClaimName, Scope};
 use crate::config::tree::KeyPath;
@@ -12,6 +12,7 @@ use crate::config::{IssuerRole, files, raw};
 use crate::domain::host::is_beyond_dns;
 use crate::domain::issuer_name::IssuerName;
 use crate::domain::letter_case::Folding;
+use crate::domain::oauth::{DEFAULT_TOKEN_SIZE, PLGD_TOKEN_SIZE};
 use crate::domain::path::{NormalPath, Ordinary};
 use crate::domain::scope::ScopeSet;
 use crate::endpoints::oauth::{self, Placement};
@@ -58,6 +59,13 @@ pub(super) fn resolve_authority(
         || ALL_ALGORITHMS.to_vec(),
         |algorithms| algorithms.into_iter().map(algorithm).collect(),
     );
+    let profile = profile(raw.profile);
+    let max_token_size = token_size::resolve(
+        resolver,
+        &path.key("maxTokenSize"),
+        raw.max_token_size,
+        if profile == Profile::Plgd { PLGD_TOKEN_SIZE } else { DEFAULT_TOKEN_SIZE },
+    );
     let keys = keys?;
     let revocation = revocation::resolve(resolver, &path.key("revocation"), raw.revocation, &keys);
     let authority = AuthorityConfig {
@@ -72,7 +80,8 @@ pub(super) fn resolve_authority(
         max_stale: raw.max_stale.0,
         client_id_claims: raw.client_id_claims.into_iter().map(|name| name.0).collect(),
         require_expiry: raw.require_expiry,
-        profile: profile(raw.profile),
+        profile,
+        max_token_size,
     };
     check_tokens_without_end(resolver, path, &authority);
     Some(authority)
@@ -260,6 +269,9 @@ pub(super) fn resolve_listener(
     };
     check_rules(resolver, &path.key("rules"), rules.as_deref().unwrap_or_default(), path_case);
     let limits = raw.limits.map(|limits| resolve_limits(resolver, &path.key("limits"), &limits));
+    let sizes = authorities.iter().filter(|authority| trusted.contains(&authority.name));
+    let max_head = token_size::max_head(sizes.map(|authority| authority.max_token_size));
+    let max_head = max_head.max(issuer.filter(|_| raw.issuer).map_or(0, |role| role.max_head));
     let pauses = (raw.downstream_timeouts.read, raw.downstream_timeouts.write);
     let client_timeouts = resolver.client_timeouts(path, raw.keep_alive, pauses);
     Some(inbound::Config {
@@ -275,6 +287,7 @@ pub(super) fn resolve_listener(
         trusted_proxies: raw.trusted_proxies.into_iter().map(|network| network.0).collect(),
         removed_headers: raw.remove_headers.into_iter().map(|pattern| pattern.0).collect(),
         max_body: raw.max_body.map(|size| size.0),
+        max_head,
         limits,
         verifier: verifier::Config {
             authorities: trusted,

@@ -5,13 +5,13 @@ mod client_authentication;
 
 use std::time::Duration;
 
-use super::{Resolver, algorithm};
+use super::{Resolver, algorithm, token_size};
 use crate::config::name::Name;
 use crate::config::tree::{Data, KeyPath, Node};
 use crate::config::value::{FilePath, GoDuration};
 use crate::config::{IssuerRole, files, raw};
 use crate::domain::encryption::EncryptionKey;
-use crate::domain::oauth::GrantType;
+use crate::domain::oauth::{DEFAULT_TOKEN_SIZE, GrantType, PLGD_TOKEN_SIZE};
 use crate::domain::scope::ScopeSet;
 use crate::domain::secret::ExposeSecret;
 use crate::issuer::client::{Authentication, Client, Secret};
@@ -102,6 +102,12 @@ pub(super) fn resolve(resolver: &mut Resolver<'_>, path: &KeyPath, raw: raw::Iss
         Duration::from_mins(1),
         DAY,
     );
+    let max_token_size = token_size::resolve(
+        resolver,
+        &path.key("maxTokenSize"),
+        raw.max_token_size,
+        if profile == Profile::Plgd { PLGD_TOKEN_SIZE } else { DEFAULT_TOKEN_SIZE },
+    );
     raw.client_jwks_ca_file.iter().for_each(|file| resolver.fixed(&path.key("clientJwksCaFile"), file));
     let client_jwks_ca =
         resolver.certificates(&path.key("clientJwksCaFile"), raw.client_jwks_ca_file.as_ref())?;
@@ -134,8 +140,11 @@ pub(super) fn resolve(resolver: &mut Resolver<'_>, path: &KeyPath, raw: raw::Iss
                 raw::RevocationListClients::Hashed => ListedClients::Hashed,
                 raw::RevocationListClients::Named => ListedClients::Named,
             },
+            max_token_size,
         },
         authorities,
+        // Known when the authorities are.
+        max_head: 0,
         trusted_proxies: raw.trusted_proxies.into_iter().map(|network| network.0).collect(),
     })
 }

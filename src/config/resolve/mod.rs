@@ -12,6 +12,7 @@ mod loops;
 mod never_works;
 mod outbound;
 mod revocation;
+mod token_size;
 
 use std::path::Path;
 use std::time::Duration;
@@ -51,10 +52,11 @@ pub(super) fn resolve(tree: &Node, findings: &mut Findings) -> Config {
         role.issuer.encryption_key.clone_from(&encryption_key);
     }
     let state_dir = resolver.section(&KeyPath::root("stateDir")).unwrap_or_else(raw::default_state_dir).0;
-    let authorities = resolver.members("authorities", inbound::resolve_authority);
+    let mut authorities = resolver.members("authorities", inbound::resolve_authority);
     inbound::check_issuers(&mut resolver, &authorities);
     if let Some(role) = &mut issuer {
         issuer::users(&mut resolver, role, &authorities);
+        token_size::settle(&mut resolver, role, &mut authorities);
     }
     let inbound = resolver.items("inbound", |resolver, path, raw| {
         inbound::resolve_listener(resolver, path, raw, &authorities, issuer.as_ref())

@@ -5,6 +5,7 @@ mod outbound;
 mod refused;
 mod schema;
 mod shipped;
+mod token_size;
 mod warned;
 
 use std::os::unix::fs::PermissionsExt;

@@ -10,6 +10,9 @@ pub enum AssertionFault {
     /// Not a signed JWT in compact form, or a member is repeated.
     #[error("the assertion is no signed JWT")]
     Malformed,
+    /// It is longer than `issuer.maxTokenSize`.
+    #[error("the assertion is longer than issuer.maxTokenSize")]
+    TooLarge,
     /// `alg` is none that a public key verifies.
     #[error("the assertion's algorithm is not supported")]
     Algorithm,

@@ -78,6 +78,7 @@ pub(super) struct ClientAuth {
     /// The names an assertion's `aud` may have for us: our URL and the token endpoint's.
     our_names: [String; 2],
     max_assertion_lifetime: Duration,
+    max_token_size: usize,
     owner_claim: String,
     /// The claim that names a device; none where it is not read.
     device_id_claim: Option<String>,
@@ -95,6 +96,7 @@ impl ClientAuth {
             store,
             our_names: [config.url.clone(), token_endpoint],
             max_assertion_lifetime: config.max_assertion_lifetime,
+            max_token_size: config.max_token_size,
             owner_claim: config.owner_claim.clone(),
             device_id_claim: Some(config.device_id_claim.clone())
                 .filter(|claim| config.profile == Profile::Plgd && !claim.is_empty()),
@@ -172,6 +174,9 @@ impl ClientAuth {
             Authentication::PrivateKeyJwt(keys) => {
                 if !presented.named.is_empty() && !presented.named.contains(&client.id) {
                     return Err(AssertionFault::OtherClient.into());
+                }
+                if presented.jwt.expose_secret().len() > self.max_token_size {
+                    return Err(AssertionFault::TooLarge.into());
                 }
                 self.verify_own(&client, keys, jws, verified, now).await?;
                 None

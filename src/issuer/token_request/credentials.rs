@@ -12,15 +12,12 @@ use zeroize::Zeroizing;
 
 use super::parameters::{ClientParameters, form_decode};
 use super::{Profile, TokenError};
-use crate::domain::oauth::{CLIENT_ASSERTION_TYPE, ClientAuthMethod};
+use crate::domain::oauth::{CLIENT_ASSERTION_TYPE, ClientAuthMethod, MAX_TOKEN_SIZE};
 use crate::domain::secret::{self, ExposeSecret, SecretString};
 use crate::jose::verify::Jws;
 
 /// The longest client id, in bytes.
 const MAX_CLIENT_ID: usize = 256;
-
-/// The longest assertion, in bytes: as long as the longest token.
-const MAX_ASSERTION: usize = 8 * 1024;
 
 /// RFC 7617 §2 means base64 with padding; some clients leave it out.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -88,7 +85,7 @@ impl Credentials {
             return Err(TokenError::SeveralAuthMethods);
         }
         let Some(jwt) = assertion else { return Ok(named.map(Self::Secret)) };
-        if jwt.expose_secret().len() > MAX_ASSERTION {
+        if jwt.expose_secret().len() > MAX_TOKEN_SIZE {
             return Err(TokenError::TooLarge);
         }
         let named = named.iter().flat_map(SecretCredentials::candidates);
@@ -426,7 +423,7 @@ mod tests {
 
     #[test]
     fn an_overlong_assertion_is_refused() {
-        for (length, accepted) in [(MAX_ASSERTION, true), (MAX_ASSERTION + 1, false)] {
+        for (length, accepted) in [(MAX_TOKEN_SIZE, true), (MAX_TOKEN_SIZE + 1, false)] {
             let parameters = ClientParameters {
                 assertion: Some("x".repeat(length).into()),
                 assertion_type: Some(CLIENT_ASSERTION_TYPE.to_owned()),

@@ -7,6 +7,14 @@ use std::time::Duration;
 
 use super::admission::{Admission, Admitted, Capacity, Full};
 use crate::domain::error_form::ErrorForms;
+use crate::domain::reason::Reason;
+use crate::proxy::fault::Fault;
+use crate::proxy::framing::MAX_HEAD;
+
+const LARGE_HEADS: &str = "256 large request heads are being read already; try again";
+
+/// How many heads beyond [`MAX_HEAD`] a listener reads at once: slow clients hold so much memory with them and no more.
+pub(super) const MOST_LARGE_HEADS: usize = 256;
 
 /// How long a listener waits for its clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +48,19 @@ pub struct Clients {
     admission: Arc<Admission>,
     total: usize,
     requests: AtomicUsize,
+    /// The largest request head, in bytes.
+    pub(super) max_head: usize,
+    large_heads: AtomicUsize,
+}
+
+/// A request head beyond [`MAX_HEAD`] that is being read.
+#[derive(Debug)]
+pub(super) struct LargeHead(Arc<Clients>);
+
+impl Drop for LargeHead {
+    fn drop(&mut self) {
+        self.0.large_heads.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Default for Clients {
@@ -53,15 +74,50 @@ impl Clients {
     #[must_use]
     pub fn new(timeouts: ClientTimeouts, capacity: Capacity) -> Self {
         let total = capacity.total;
-        let admission = Arc::new(Admission::new(capacity));
-        let error_forms = ErrorForms::default();
-        Self { timeouts, error_forms, admission, total, requests: AtomicUsize::new(0) }
+        Self {
+            timeouts,
+            error_forms: ErrorForms::default(),
+            admission: Arc::new(Admission::new(capacity)),
+            total,
+            requests: AtomicUsize::new(0),
+            max_head: MAX_HEAD,
+            large_heads: AtomicUsize::new(0),
+        }
     }
 
     /// The same clients, which get errors in these forms.
     #[must_use]
     pub fn with_error_forms(self, error_forms: ErrorForms) -> Self {
         Self { error_forms, ..self }
+    }
+
+    /// The same with request heads of up to so many bytes.
+    #[must_use]
+    pub fn with_heads_up_to(self, max_head: usize) -> Self {
+        Self { max_head, ..self }
+    }
+
+    /// The place of a head of which so many bytes are held: `taken` if it has one, none if it needs none.
+    ///
+    /// # Errors
+    /// [`Reason::TooManyConnections`] when no place is left.
+    pub(super) fn large_head(
+        self: &Arc<Self>,
+        taken: Option<LargeHead>,
+        held: usize,
+    ) -> Result<Option<LargeHead>, Fault> {
+        if held <= MAX_HEAD {
+            return Ok(None);
+        }
+        let place = taken.or_else(|| self.begin_large_head());
+        place.map(Some).ok_or_else(|| Fault::because(Reason::TooManyConnections, LARGE_HEADS))
+    }
+
+    /// Takes one of the places for heads beyond [`MAX_HEAD`]; none when there are [`MOST_LARGE_HEADS`].
+    pub(super) fn begin_large_head(self: &Arc<Self>) -> Option<LargeHead> {
+        let next = |count: usize| (count < MOST_LARGE_HEADS).then_some(count + 1);
+        let taken = self.large_heads.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
+        taken.is_ok().then(|| LargeHead(self.clone()))
     }
 
     /// Waits for a seat for a connection from this address. `on_dismissed` is called for each connection that is closed for it.

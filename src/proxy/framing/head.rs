@@ -3,7 +3,7 @@
 use http::Version;
 
 use super::target::Target;
-use super::{FIRST_CHUNK, MAX_FIELDS, Part};
+use super::{FIELDS, FIRST_CHUNK, MAX_FIELDS, MAX_TARGET, Part};
 use crate::domain::reason::Reason;
 use crate::proxy::fault::{Fault, Place};
 
@@ -54,6 +54,11 @@ pub(super) fn judge(head: &[u8]) -> Result<Judged, Fault> {
     let line = lines.next().unwrap_or(Ok(&[])).map_err(|fault| fault.at(Place::Line(1)))?;
     let (method, raw_target, version) = request_line(line).map_err(|fault| fault.at(Place::Line(1)))?;
     let target = Target::parse(raw_target).map_err(|fault| fault.of_target(raw_target))?;
+    let length = target.written_length();
+    if length > MAX_TARGET {
+        let rule = format!("the target has {length} bytes, the limit is {MAX_TARGET}");
+        return Err(Fault::because(Reason::HeadTooLarge, rule).of_target(raw_target));
+    }
     let of_target = |fault: Fault| fault.of_target(raw_target);
     let mut framing = FramingFields { is_absolute: target.authority.is_some(), ..FramingFields::default() };
     for (number, line) in lines.enumerate() {
@@ -63,7 +68,7 @@ pub(super) fn judge(head: &[u8]) -> Result<Judged, Fault> {
             break;
         }
         if number == MAX_FIELDS {
-            return Err(of_target(Reason::HeadTooLarge.into()));
+            return Err(of_target(Fault::because(Reason::HeadTooLarge, FIELDS)));
         }
         let (name, value) = field(line).map_err(here)?;
         framing.add(name, value).map_err(here)?;

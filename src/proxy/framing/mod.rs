@@ -16,8 +16,10 @@ use super::fault::{Fault, Place};
 use crate::domain::error_form::{ErrorForm, ErrorForms};
 use crate::domain::reason::Reason;
 
-/// The largest request head that is served.
+/// The largest request head of a listener whose requests carry no tokens beyond 8 KiB, in bytes.
 pub const MAX_HEAD: usize = 32 * 1024;
+/// The largest target: that of Pingora's and axum's URIs, in bytes.
+const MAX_TARGET: usize = 65_534;
 /// The most header fields of a request. Fewer than the 256 of Pingora's parser, which would call it a malformed one.
 const MAX_FIELDS: usize = 200;
 /// How many bytes all chunk extensions, and all trailers, of a body may have. Nobody uses either; both are dropped.
@@ -31,6 +33,7 @@ const TLS_HANDSHAKE: u8 = 0x16;
 const TLS: &str = "a TLS handshake came to a port that speaks plain HTTP; use http:// instead of https://";
 const BARE_LF: &str = "a line ends in a bare line feed; end every line with CR LF";
 const EMPTY_LINES: &str = "empty lines stand before the request line";
+const FIELDS: &str = "the head has more than 200 fields";
 const CUT_OFF: &str = "the client stopped sending inside the head";
 const CHUNK_SIZE: &str = "a chunk does not begin with its size as a hexadecimal number";
 const CHUNK_END: &str = "a chunk is not as long as it says, or does not end in CR LF";
@@ -48,6 +51,8 @@ pub enum Unread {
 
 /// The reading of one connection's bytes, request by request.
 pub struct Framing {
+    /// The largest head, in bytes.
+    max_head: usize,
     part: Part,
     /// The part of a head, or of a trailer line, that has come so far; empty as long as heads come in one piece.
     partial: Vec<u8>,
@@ -103,22 +108,28 @@ const FIRST_CHUNK: Chunk = Chunk::Size { digits: 0, size: 0 };
 
 impl Default for Framing {
     fn default() -> Self {
-        Self::new(ErrorForms::default())
+        Self::with_heads_up_to(MAX_HEAD)
     }
 }
 
 impl Framing {
-    /// The reading of a connection whose client gets errors in these forms.
+    /// The reading of a connection whose client gets errors in these forms, with heads of up to so many bytes.
     #[must_use]
-    pub fn new(forms: ErrorForms) -> Self {
+    pub fn new(forms: ErrorForms, max_head: usize) -> Self {
         let form = forms.of_no_request();
         let (partial, searched, lines) = (Vec::new(), 0, 0);
-        Self { part: Part::Head, partial, searched, lines, has_begun_body: false, forms, form }
+        Self { max_head, part: Part::Head, partial, searched, lines, has_begun_body: false, forms, form }
+    }
+
+    /// A reading that takes heads of so many bytes.
+    #[must_use]
+    pub fn with_heads_up_to(max_head: usize) -> Self {
+        Self::new(ErrorForms::default(), max_head)
     }
 
     /// The request has been answered: what comes now is the next one's head.
     pub fn next_request(&mut self) {
-        *self = Self::new(std::mem::take(&mut self.forms));
+        *self = Self::new(std::mem::take(&mut self.forms), self.max_head);
     }
 
     /// The form in which the client of the head that is being read, or was read last, gets an error.
@@ -138,6 +149,12 @@ impl Framing {
     #[must_use]
     pub fn awaits_head(&self) -> bool {
         self.part == Part::Head
+    }
+
+    /// How much of a head is held that has not come whole, in bytes.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        if self.awaits_head() { self.partial.len() } else { 0 }
     }
 
     /// The client sends no more. Gives what is wrong when that is inside a head.
@@ -215,11 +232,7 @@ impl Framing {
                 self.partial.extend_from_slice(bytes);
             }
             self.searched = self.partial.len();
-            return if self.partial.len() > MAX_HEAD {
-                Err(Reason::HeadTooLarge.into())
-            } else {
-                Ok(bytes.len())
-            };
+            return if self.partial.len() > self.max_head { Err(self.too_large()) } else { Ok(bytes.len()) };
         };
         let mut partial = std::mem::take(&mut self.partial);
         if known > 0 {
@@ -231,10 +244,15 @@ impl Framing {
             partial.truncate(end);
             (known > 0).then_some(partial)
         });
-        if end.max(ready.as_ref().map_or(0, Vec::len)) > MAX_HEAD {
-            return Err(Reason::HeadTooLarge.into());
+        if end.max(ready.as_ref().map_or(0, Vec::len)) > self.max_head {
+            return Err(self.too_large());
         }
         Ok(end - known)
+    }
+
+    fn too_large(&self) -> Fault {
+        let rule = format!("the head has more than {} bytes, the limit of this listener", self.max_head);
+        Fault::because(Reason::HeadTooLarge, rule)
     }
 
     /// One step through a chunked body.
@@ -311,7 +329,7 @@ fn end_of_head(head: &[u8], from: usize, lines: &mut usize) -> Result<Option<usi
         *lines += 1;
         // The empty line in front and the request line are no fields.
         if *lines > MAX_FIELDS + 2 {
-            return Err(Reason::HeadTooLarge.into());
+            return Err(Fault::because(Reason::HeadTooLarge, FIELDS));
         }
     }
     Ok(None)
@@ -369,7 +387,39 @@ mod tests {
     #[test]
     fn a_head_that_grows_too_large_in_its_normal_form_is_too_large() {
         let head = format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "\"".repeat(MAX_HEAD / 2));
-        assert_eq!(rest_of(head.as_bytes()), Err(Reason::HeadTooLarge.into()));
+        assert_eq!(rest_of(head.as_bytes()).unwrap_err().reason, Reason::HeadTooLarge);
+    }
+
+    #[test]
+    fn each_reading_has_a_limit_of_its_own_also_for_its_next_request() {
+        let mut framing = Framing::with_heads_up_to(100);
+        let head = |length: usize| format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat(length - 27));
+        for _ in 0..2 {
+            assert_eq!(framing.read(head(100).as_bytes()).map(|read| read.taken), Ok(100));
+            framing.next_request();
+        }
+        let fault = framing.read(head(101).as_bytes()).unwrap_err();
+        assert_eq!(fault.reason, Reason::HeadTooLarge);
+        assert_eq!(
+            fault.detail().as_deref(),
+            Some("the head has more than 100 bytes, the limit of this listener")
+        );
+        // And when it comes in pieces, as soon as it is known.
+        let mut framing = Framing::with_heads_up_to(100);
+        assert!(framing.read(&head(200).as_bytes()[..100]).is_ok());
+        assert_eq!(framing.held(), 100);
+        assert_eq!(framing.read(b"x").unwrap_err().reason, Reason::HeadTooLarge);
+    }
+
+    #[test]
+    fn a_target_that_is_no_uri_for_its_length_is_too_large() {
+        let read = |length: usize| {
+            let head = format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat(length - 1));
+            Framing::with_heads_up_to(100_000).read(head.as_bytes()).map(|_| ()).map_err(|fault| fault.reason)
+        };
+        assert_eq!(read(MAX_TARGET), Ok(()));
+        assert_eq!(read(MAX_TARGET + 1), Err(Reason::HeadTooLarge));
+        assert!(http::uri::PathAndQuery::try_from(format!("/{}", "x".repeat(MAX_TARGET - 1))).is_ok());
     }
 
     proptest! {

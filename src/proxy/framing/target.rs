@@ -59,6 +59,12 @@ impl<'a> Target<'a> {
         self.raw.iter().all(|byte| is_normal(*byte))
     }
 
+    /// How many bytes [`Target::write`] writes.
+    pub fn written_length(&self) -> usize {
+        let (origin, rest) = self.raw.split_at(self.path);
+        origin.len() + rest.iter().map(|byte| if is_normal(*byte) { 1 } else { 3 }).sum::<usize>()
+    }
+
     /// Writes the target with every byte percent-encoded that a URI cannot hold (RFC 3986 §2.1, §3.3, §3.4).
     pub fn write(&self, out: &mut Vec<u8>) {
         const HEX: [u8; 16] = *b"0123456789ABCDEF";
@@ -92,6 +98,7 @@ mod tests {
         let mut out = Vec::new();
         target.write(&mut out);
         assert_eq!(target.is_normal(), out == raw.as_bytes());
+        assert_eq!(target.written_length(), out.len());
         String::from_utf8(out).unwrap()
     }
 

@@ -59,6 +59,7 @@ impl Life {
             client_id_claims: vec!["client_id".to_owned()],
             require_expiry: true,
             profile: Profile::Standard,
+            max_token_size: crate::domain::oauth::DEFAULT_TOKEN_SIZE,
             revocation: RevocationConfig::default(),
         };
         let authority = Authority::new(config, clock.clone(), None, None);
