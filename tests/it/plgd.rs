@@ -13,6 +13,7 @@ mod imported;
 mod lists;
 mod owners;
 mod replay;
+mod sizes;
 mod slashes;
 mod towards;
 mod weaknesses;

@@ -25,6 +25,17 @@ fn raw(status: u16, headers: &str, body: &[u8]) -> Behave {
 const JSON: &str = "Content-Type: application/json\r\n";
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_token_of_60_kib_is_attached() {
+    let world = world("", "").await;
+    let token = "t".repeat(60 * 1024);
+    logs::remember_secret(&token);
+    let answer = format!(r#"{{"access_token":"{token}","token_type":"Bearer","expires_in":60}}"#);
+    world.authority.behave(Endpoint::Token, Behave::Body(answer));
+    assert_eq!(world.get("/").await.status, 200);
+    assert_eq!(world.upstream.received()[0].bearer(), Some(token.as_str()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_token_is_served_whatever_the_answer_around_it_looks_like_and_one_warning_says_how_it_deviates() {
     logs::remember_secret(TOKEN);
     let with = |rest: &str| format!(r#"{{"access_token":"{TOKEN}"{rest}}}"#).into_bytes();
