@@ -65,11 +65,6 @@ pub const RULES: &[Rule] = &[
         },
     },
     Rule {
-        name: "not buffered",
-        reason: "Better: nginx passes each entry of a list on as it comes, and plgd's decoder reads it there too.",
-        covers: |_, it| it.plgd.is_none() && it.place == "header x-accel-buffering" && *ours(it) == "no",
-    },
-    Rule {
         name: "not sniffed",
         reason: "Safer: plgd's sends this header with some of its errors, ours with all of them.",
         covers: |vector, it| {
