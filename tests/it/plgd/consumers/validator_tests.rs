@@ -46,7 +46,9 @@ async fn fresh_tokens_are_trusted_with_one_fetch_of_the_keys_and_one_look_up_eac
 async fn a_token_of_an_assertion_with_large_claims_is_trusted() {
     let world = world().await;
     let mut validator = Validator::new(&world, AUTHORITY).await.expect("discovery");
-    let user = world.user("1").claim("pad", "x".repeat(5_000)).sign();
+    // nginx takes no header line of more than 8 KiB unless `large_client_header_buffers` says so.
+    let characters = if world.front.is_nginx() { 5_000 } else { 20_000 };
+    let user = world.user("1").claim("pad", "x".repeat(characters)).sign();
     let form = [
         ("grant_type", "client_credentials"),
         ("client_id", "JWTPrivateKeyClient"),

@@ -101,7 +101,7 @@ impl Names {
             return self.value(name).to_uppercase();
         }
         if let Some(name) = name.strip_suffix(".jti") {
-            return super::claims(self.token(name))["jti"].as_str().unwrap_or("none").to_owned();
+            return super::claims(self.token(name))["jti"].as_str().expect("a jti").to_owned();
         }
         match name.split_once(':') {
             Some(("basic" | "basicraw", credentials)) => format!("Basic {}", STANDARD.encode(credentials)),

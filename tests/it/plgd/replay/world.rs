@@ -40,9 +40,7 @@ impl World {
         for client in clients {
             let secret = client.secret.as_deref().unwrap_or_default();
             logs::remember_client_secret(&client.id, secret.trim_end());
-            // A client with an empty file is not started with, so far.
-            let kept = if secret.is_empty() { "a secret that is not sent" } else { secret };
-            builder = builder.file(&client.id, kept);
+            builder = builder.file(&client.id, secret);
         }
         let directory = builder.path("");
         let plgds = include_str!("m2m-oauth-server.yaml")
@@ -126,13 +124,6 @@ fn imported(directory: &Path) -> String {
     let there = |yaml: &str, from: &str, to: &str| {
         assert!(yaml.contains(from), "{from} is not in {yaml}");
         yaml.replace(from, to)
-    };
-    // What `import-plgd` does not write so far.
-    let out = if out.contains("revocation: none") {
-        out
-    } else {
-        let (before, after) = out.rsplit_once("requireExpiry: false").expect("the authority of users");
-        format!("{before}requireExpiry: false\n    profile: plgd\n    revocation: none{after}")
     };
     let yaml = there(&out, "127.0.0.1:20013", "127.0.0.1:0");
     there(&yaml, "/var/lib/m2m-sidecar", "@DIR@")
