@@ -164,7 +164,7 @@ async fn a_wrong_secret_costs_two_requests_and_is_reported_as_invalid_client() {
     let mut oauth2 = cache(&world, "owner2", "wrong").oauth2;
     assert_eq!(oauth2.token(&[]).await.unwrap_err(), "invalid_client");
     assert_eq!(oauth2.requests, 2);
-    // And shuts out nobody: the right secret is taken at once.
+    // It locks out no other caller: the right secret is taken at once.
     let mut oauth2 = cache(&world, "owner2", super::SECRET).oauth2;
     oauth2.token(&[]).await.expect("a token");
 }
