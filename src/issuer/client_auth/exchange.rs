@@ -154,11 +154,6 @@ impl ClientAuth {
         }
         let owner = claims.get(&self.owner_claim).and_then(Value::as_str).filter(|owner| !owner.is_empty());
         let owner = owner.ok_or(AssertionFault::NoOwner)?.to_owned();
-        // Without it the token of a device would be one of all devices of its owner.
-        let device = self.device_id_claim.as_ref().and_then(|claim| claims.get(claim));
-        if device.is_some_and(|device| !device.is_string()) {
-            return Err(AssertionFault::DeviceId.into());
-        }
         let most = match self.profile {
             Profile::Standard => MAX_COPIED,
             Profile::Plgd => MAX_COPIED_PLGD,

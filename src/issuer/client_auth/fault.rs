@@ -88,9 +88,6 @@ pub enum AssertionFault {
     /// The exchanged JWT does not say whose it is.
     #[error("the exchanged token has no owner")]
     NoOwner,
-    /// The exchanged JWT names a device by something else than a text.
-    #[error("the exchanged token's device id is not a text")]
-    DeviceId,
     /// What would be copied of the exchanged JWT is too large.
     #[error("the claims to copy of the exchanged token are too large")]
     CopiedClaims,

@@ -80,8 +80,6 @@ pub(super) struct ClientAuth {
     max_assertion_lifetime: Duration,
     max_token_size: usize,
     owner_claim: String,
-    /// The claim that names a device; none where it is not read.
-    device_id_claim: Option<String>,
     profile: Profile,
 }
 
@@ -98,8 +96,6 @@ impl ClientAuth {
             max_assertion_lifetime: config.max_assertion_lifetime,
             max_token_size: config.max_token_size,
             owner_claim: config.owner_claim.clone(),
-            device_id_claim: Some(config.device_id_claim.clone())
-                .filter(|claim| config.profile == Profile::Plgd && !claim.is_empty()),
             profile: config.profile,
         }
     }

@@ -22,7 +22,7 @@ async fn exchanged_by(
     let store = store::open(&store::Config::SqliteMemory).await.unwrap();
     let exchange = Exchange { authorities: vec!["users".to_owned()], copy_claims, cap_to_assertion };
     let portal = Client { authentication: Authentication::Exchange(exchange), ..client("portal", "s") };
-    let config = Config { profile, device_id_claim: "deviceId".to_owned(), ..config(vec![portal]) };
+    let config = Config { profile, ..config(vec![portal]) };
     let issuer = Issuer::open(config, store, Arc::new(TestClock(AtomicI64::new(NOW)))).await.unwrap();
     let members = claims.as_object().unwrap().clone();
     issuer.exchange_with(Arc::new(move |authorities, _| {
@@ -61,8 +61,6 @@ async fn in_the_plgd_profile_any_users_jwt_is_exchanged_and_what_is_listed_is_co
     for (name, value, fault) in [
         ("owner", None, AssertionFault::NoOwner),
         ("iss", Some(json!(crate::issuer::tests::URL)), AssertionFault::OwnToken),
-        ("deviceId", Some(json!(42)), AssertionFault::DeviceId),
-        ("deviceId", Some(json!(null)), AssertionFault::DeviceId),
         ("email", Some(json!("e".repeat(60_000))), AssertionFault::CopiedClaims),
     ] {
         let mut bad = claims.clone();
