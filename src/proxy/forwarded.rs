@@ -92,8 +92,9 @@ impl Story {
                 story.nodes = items(x_list).map(parse_node).collect();
             }
             (None, Some(elements), _) => story.nodes = elements.iter().map(|element| element.node).collect(),
-            (None, None, Some(address)) => story.nodes = vec![Some(address)],
-            (None, None, None) => {}
+            // A list that cannot be read may hold what a proxy has appended to its client's: then nothing is known.
+            (None, None, Some(address)) if list.is_none() => story.nodes = vec![Some(address)],
+            (None, None, _) => {}
         }
         story.client = client_of(&story.nodes, trusts);
         let says = elements.as_deref().map(|elements| called_in(elements, story.client));
@@ -222,9 +223,12 @@ fn agree(one: &Option<String>, other: &Option<String>) -> bool {
     }
 }
 
-/// All lines of a list as one; none where there is none, or where it is no text.
+/// All lines of a list as one; none where there is none. Bytes that are not printable ASCII become `?`: a client could otherwise
+/// take away what its proxy appends to the line that it has sent.
 fn joined(headers: &HeaderMap, name: &str) -> Option<String> {
-    let lines: Vec<&str> = headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
+    let printable = |byte: &u8| if matches!(byte, b' '..=b'~' | b'\t') { char::from(*byte) } else { '?' };
+    let lines: Vec<String> =
+        headers.get_all(name).iter().map(|value| value.as_bytes().iter().map(printable).collect()).collect();
     let list = lines.join(", ");
     (!list.trim().is_empty()).then_some(list)
 }
@@ -441,6 +445,19 @@ mod tests {
         for broken in ["for=203.0.113.7;proto=\"https", "for", "for=203.0.113.7 proto=https", "=x"] {
             let (_, seen) = told(&[("x-forwarded-for", "203.0.113.7"), ("forwarded", broken)]);
             assert_eq!(seen[4], format!("for=203.0.113.7, {OURS}"), "{broken}");
+        }
+    }
+
+    /// A proxy appends its client's address to the line that the client has sent.
+    #[test]
+    fn what_a_client_sends_takes_nothing_away_from_what_its_proxy_appends() {
+        for sent in ["\u{e4}", "\u{80}, 6.6.6.6", "\"", "6.6.6.6;", "for=\""] {
+            let (x_list, list) = (format!("{sent}, 203.0.113.7"), format!("{sent}, for=203.0.113.7"));
+            let (client, seen) =
+                told(&[("x-forwarded-for", &x_list), ("forwarded", "for=6.6.6.6"), ("x-real-ip", "6.6.6.6")]);
+            assert_eq!((client.as_str(), seen[3].as_str()), ("203.0.113.7", "203.0.113.7"), "{x_list}");
+            let (client, _) = told(&[("forwarded", &list), ("x-real-ip", "6.6.6.6")]);
+            assert_ne!(client, "6.6.6.6", "{list}");
         }
     }
 
