@@ -24,8 +24,10 @@ use crate::store::tokens::{TokenFilter, TokenRecord};
 
 /// The most ids of one request. A head or a body of 64 KiB holds fewer UUIDs.
 const MAX_IDS: usize = 2000;
-/// How many tokens are read at once. Each may hold all claims of a large JWT.
+/// How many tokens are read at once.
 const PAGE: u32 = 50;
+/// How many bytes of entries a list holds for its reader, who may be slow, and an entry more: each may have all claims of a large JWT.
+const HELD: usize = 64 * 1024;
 /// The pause before each entry of a list but its first. A proxy such as nginx reads what has come and sends it on as one chunk:
 /// with the pause it finds one entry.
 const PAUSE: Duration = Duration::from_millis(1);
@@ -119,8 +121,8 @@ async fn own_revoked_entry(api: &TokensApi, jti: String, spelling: Spelling) -> 
 struct Rest {
     issuer: Arc<Issuer>,
     spelling: Spelling,
-    /// What was read and not sent yet.
-    read: std::vec::IntoIter<TokenRecord>,
+    /// The entries that were read and not sent yet.
+    read: std::vec::IntoIter<String>,
     /// What finds the tokens behind those; none when there are no more.
     next: Option<TokenFilter>,
     /// How many entries were sent.
@@ -129,10 +131,9 @@ struct Rest {
 
 impl Rest {
     /// Takes over a page; `filter` is what has found it.
-    fn take(&mut self, page: Vec<TokenRecord>, mut filter: TokenFilter) {
-        filter.after = page.last().map(|last| (last.issued_at, last.jti.clone()));
-        self.next = (page.len() >= PAGE as usize).then_some(filter);
-        self.read = page.into_iter();
+    fn take(&mut self, page: Vec<TokenRecord>, filter: TokenFilter) {
+        let (entries, next) = held(page, filter, self.spelling);
+        (self.read, self.next) = (entries.into_iter(), next);
     }
 
     /// The next entry as it is sent, or the error that ends the list.
@@ -148,13 +149,39 @@ impl Rest {
                 }
             }
         }
-        let token = self.read.next()?;
+        let entry = self.read.next()?;
         if (1..=PAUSES).contains(&self.sent) {
             tokio::time::sleep(PAUSE).await;
         }
         self.sent += 1;
-        Some(self.spelling.write_entry(messages::token(&token)))
+        Some(entry)
     }
+}
+
+/// The first entries of a page that `filter` has found, as many as a list holds, and what finds those behind them; none when there
+/// are no more.
+fn held(
+    page: Vec<TokenRecord>,
+    mut filter: TokenFilter,
+    spelling: Spelling,
+) -> (Vec<String>, Option<TokenFilter>) {
+    let found = page.len();
+    let may_be_more = filter.limit.is_some_and(|limit| found >= limit as usize);
+    let (mut entries, mut bytes) = (Vec::new(), 0);
+    for token in page {
+        let entry = spelling.write_entry(messages::token(&token));
+        bytes += entry.len();
+        filter.after = Some((token.issued_at, token.jti));
+        entries.push(entry);
+        if bytes > HELD {
+            break;
+        }
+    }
+    // Large entries come in smaller pages, so that few are read in vain.
+    let next = u32::try_from(2 * entries.len()).unwrap_or(PAGE).clamp(1, PAGE);
+    let filter = TokenFilter { limit: Some(next), ..filter };
+    let is_cut = entries.len() < found;
+    (entries, (may_be_more || is_cut).then_some(filter))
 }
 
 /// The entries of a list, each a frame of the body: it becomes a chunk and a write of its own.
@@ -345,9 +372,51 @@ fn ndjson(spelling: Spelling, entries: usize, body: Body) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::clock::UnixTime;
 
     fn query(ids: &[&str], is_filtered: bool, include_blacklisted: bool) -> Query {
         Query { ids: ids.iter().map(ToString::to_string).collect(), is_filtered, include_blacklisted }
+    }
+
+    /// A token with so many bytes of claims.
+    fn token(jti: usize, bytes: usize) -> TokenRecord {
+        TokenRecord {
+            jti: jti.to_string(),
+            client_id: "c".to_owned(),
+            owner: None,
+            owner_issuer: None,
+            subject: "c".to_owned(),
+            name: None,
+            scope: Vec::new(),
+            audience: Vec::new(),
+            issued_at: UnixTime(10),
+            expires_at: None,
+            revoked_at: None,
+            original_claims: json!({ "x": "x".repeat(bytes) }).as_object().cloned(),
+            after_end: None,
+        }
+    }
+
+    #[test]
+    fn a_list_holds_a_page_of_small_entries_or_a_few_large_ones_and_leaves_none_out() {
+        for (bytes, most) in [(10, PAGE as usize), (20_000, 3), (100_000, 1)] {
+            let tokens: Vec<_> = (0..120).map(|jti| token(jti, bytes)).collect();
+            let mut next = Some(TokenFilter { limit: Some(PAGE), ..TokenFilter::default() });
+            let (mut sent, mut read) = (0, 0);
+            while let Some(filter) = next {
+                let after = filter.after.as_ref().map_or(0, |(_, jti)| jti.parse::<usize>().unwrap() + 1);
+                assert_eq!(after, sent, "the entry behind the last one comes next");
+                let page: Vec<_> =
+                    tokens.iter().skip(after).take(filter.limit.unwrap() as usize).cloned().collect();
+                read += page.len();
+                let (entries, behind) = held(page, filter, Spelling::Short);
+                assert!(entries.len() <= most, "{} entries of {bytes} bytes", entries.len());
+                sent += entries.len();
+                next = behind;
+            }
+            assert_eq!(sent, tokens.len(), "{bytes}");
+            assert!(read <= 3 * tokens.len(), "{read} read for {sent}");
+        }
     }
 
     #[test]
