@@ -1,12 +1,16 @@
 //! What the other side says of a failure: the message of a `google.rpc.Status`, as plgd's servers and grpc-gateway answer.
 //!
-//! The text is the other side's. Before it is shown, it is searched for what was sent and for what looks like a token, control
-//! characters are escaped, and it is cut.
+//! The text is the other side's. Before it is shown, it is searched for what was sent, also encoded, and for what looks like a
+//! token, control characters are escaped, and it is cut.
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
 
+use base64::Engine;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde_json::{Map, Value};
+use url::Url;
 
 use super::HttpAnswer;
 
@@ -18,14 +22,22 @@ const SHOWN: usize = 200;
 const REPEATED: usize = 8;
 /// A word of this length with digits, small letters and capitals could be a token.
 const COULD_BE_A_TOKEN: usize = 40;
+/// A part of a longer text may end anywhere.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::RequireNone)
+        .with_decode_allow_trailing_bits(true),
+);
 /// Stands for a message that must not be shown.
 const LEFT_OUT: &str = "it sends a message that repeats what was sent, which is left out";
 
 impl HttpAnswer {
     /// What a failure's body says, for people: in words that begin with `it says`. `None`: the body is no `google.rpc.Status`
-    /// with a message, bare or as the `error` of a stream. `sent` is what the message must not show: secrets, tokens.
+    /// with a message, bare or as the `error` of a stream. The message must show neither `sent`, secrets and tokens, nor what `asked`,
+    /// the URL as it is configured, may hold of them.
     #[must_use]
-    pub fn said(&self, sent: &[&str]) -> Option<String> {
+    pub fn said(&self, asked: &Url, sent: &[&str]) -> Option<String> {
         let first = serde_json::Deserializer::from_slice(&self.body).into_iter::<Map<String, Value>>().next();
         let status = first?.ok()?;
         let status = status.get("error").and_then(Value::as_object).unwrap_or(&status);
@@ -35,7 +47,12 @@ impl HttpAnswer {
             return None;
         }
         let read: String = message.chars().take(READ).collect();
-        if repeats(&read, sent) {
+        // Of `?KEY` the name, of `?key=KEY` the value.
+        let of_query = asked.query_pairs().map(|(name, value)| if value.is_empty() { name } else { value });
+        // A shorter one is a version or the like, and is in many messages.
+        let of_query: Vec<_> = of_query.filter(|it| it.len() >= REPEATED).collect();
+        let sent: Vec<&str> = sent.iter().copied().chain(of_query.iter().map(AsRef::as_ref)).collect();
+        if repeats(&read, &sent) {
             return Some(LEFT_OUT.to_owned());
         }
         let more = if read.chars().count() > SHOWN { "…" } else { "" };
@@ -44,15 +61,84 @@ impl HttpAnswer {
     }
 }
 
-/// Whether a text holds a part of what was sent. Letter case does not count: an escape such as `%2F` may be written in either.
+/// Whether a text, in any of its readings, holds a part of what was sent. Letter case does not count.
 fn repeats(text: &str, sent: &[&str]) -> bool {
-    let text = text.to_ascii_lowercase();
-    let parts: HashSet<&[u8]> = text.as_bytes().windows(REPEATED).collect();
-    sent.iter().map(|sent| sent.to_ascii_lowercase()).any(|sent| match sent.len() {
+    let mut readings = readings(text.as_bytes());
+    readings.iter_mut().for_each(|reading| reading.make_ascii_lowercase());
+    let parts: HashSet<&[u8]> = readings.iter().flat_map(|reading| reading.windows(REPEATED)).collect();
+    sent.iter().map(|sent| sent.to_ascii_lowercase().into_bytes()).any(|sent| match sent.len() {
         0 => false,
-        1..REPEATED => text.contains(&sent),
-        _ => sent.as_bytes().windows(REPEATED).any(|part| parts.contains(part)),
+        length @ 1..REPEATED => {
+            readings.iter().any(|reading| reading.windows(length).any(|part| part == sent))
+        }
+        _ => sent.windows(REPEATED).any(|part| parts.contains(part)),
     })
+}
+
+/// A text as it stands and as what it may encode: by escapes with backslashes, percent signs, base64, and one in another.
+fn readings(text: &[u8]) -> Vec<Vec<u8>> {
+    let mut all: Vec<Vec<u8>> = Vec::new();
+    for text in [text.to_vec(), without_backslashes(text)] {
+        let once = form_decoded(&text);
+        all.extend([form_decoded(&once), once, text]);
+    }
+    let decoded: Vec<Vec<u8>> = all.iter().flat_map(|text| base64_decoded(text)).collect();
+    all.extend(decoded.iter().map(|text| form_decoded(text)));
+    all.extend(decoded);
+    all
+}
+
+/// A text without the backslashes that escape a character; `\\uXXXX` becomes the character.
+fn without_backslashes(text: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((&byte, after)) = rest.split_first() {
+        rest = after;
+        if byte != b'\\' {
+            out.push(byte);
+            continue;
+        }
+        let Some((&escaped, after)) = rest.split_first() else { break };
+        rest = after;
+        let number = after.get(..4).filter(|_| escaped == b'u').and_then(|it| std::str::from_utf8(it).ok());
+        match number.and_then(|it| char::from_u32(u32::from_str_radix(it, 16).ok()?)) {
+            Some(character) => {
+                out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+                rest = after.get(4..).unwrap_or_default();
+            }
+            None => out.push(escaped),
+        }
+    }
+    out
+}
+
+/// A text without the encoding of a form or a URL.
+fn form_decoded(text: &[u8]) -> Vec<u8> {
+    let spaced: Vec<u8> = text.iter().map(|byte| if *byte == b'+' { b' ' } else { *byte }).collect();
+    percent_encoding::percent_decode(&spaced).collect()
+}
+
+/// What the words of a text hold in base64 of either alphabet, wherever in them it begins.
+fn base64_decoded(text: &[u8]) -> Vec<Vec<u8>> {
+    let is_of_word = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/-_".contains(byte);
+    let mut decoded = Vec::new();
+    for word in text.split(|byte| !is_of_word(byte)) {
+        let word: Vec<u8> = word
+            .iter()
+            .map(|byte| match byte {
+                b'-' => b'+',
+                b'_' => b'/',
+                other => *other,
+            })
+            .collect();
+        for begin in 0..4 {
+            let part = word.get(begin..).unwrap_or_default();
+            // One character alone holds no byte.
+            let end = if part.len() % 4 == 1 { part.len() - 1 } else { part.len() };
+            decoded.extend(part.get(..end).and_then(|part| BASE64.decode(part).ok()));
+        }
+    }
+    decoded
 }
 
 /// A text in which an ellipsis stands for each word that could be a token.
@@ -91,6 +177,7 @@ fn escaped(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
     use http::{HeaderMap, StatusCode};
     use proptest::prelude::*;
     use serde_json::json;
@@ -99,7 +186,8 @@ mod tests {
 
     fn said(body: &str, sent: &[&str]) -> Option<String> {
         let (status, headers) = (StatusCode::UNAUTHORIZED, HeaderMap::new());
-        HttpAnswer { status, headers, body: body.to_owned().into() }.said(sent)
+        let asked = Url::parse("https://hub.example/token").unwrap();
+        HttpAnswer { status, headers, body: body.to_owned().into() }.said(&asked, sent)
     }
 
     fn of_message(message: &str, sent: &[&str]) -> String {
@@ -146,6 +234,49 @@ mod tests {
     }
 
     #[test]
+    fn what_was_sent_is_left_out_in_every_encoding() {
+        let secret = r#"a"b\c&d e%f+g/h?i"#;
+        let form: String = form_urlencoded::byte_serialize(secret.as_bytes()).collect();
+        let basic = STANDARD.encode(format!("id:{form}"));
+        for echo in [
+            json!(secret).to_string(),
+            json!(json!(secret).to_string()).to_string(),
+            form.clone(),
+            form.replace('+', "%20"),
+            form_urlencoded::byte_serialize(form.as_bytes()).collect(),
+            STANDARD.encode(secret),
+            URL_SAFE_NO_PAD.encode(secret),
+            STANDARD.encode(format!("legacy:{secret}")),
+            basic.clone(),
+            form_urlencoded::byte_serialize(basic.as_bytes()).collect(),
+            basic.replace('/', "\\/"),
+            basic[..basic.len() - 5].to_owned(),
+            secret.chars().map(|c| format!("\\u{:04x}", u32::from(c))).collect(),
+        ] {
+            assert_eq!(of_message(&format!("no client with '{echo}'"), &[secret]), LEFT_OUT, "{echo}");
+        }
+        assert_eq!(of_message(&format!("no {}", STANDARD.encode("id:hunter2")), &["hunter2"]), LEFT_OUT);
+    }
+
+    #[test]
+    fn the_query_of_the_url_is_left_out_too() {
+        let body = |message: &str| json!({"code": 16, "message": message}).to_string().into();
+        let asked = Url::parse("https://hub.example/keys?v=1&api-key=k%2F3y-of-the-hub").unwrap();
+        for (message, expected) in [
+            ("cannot access to /keys?api-key=k%2F3y-of-the-hub: invalid token", LEFT_OUT),
+            ("no key k/3y-of-the-hub", LEFT_OUT),
+            (
+                "cannot access to /keys?v=1: invalid token",
+                "it says `cannot access to /keys?v=1: invalid token`",
+            ),
+        ] {
+            let (status, headers) = (StatusCode::UNAUTHORIZED, HeaderMap::new());
+            let seen = HttpAnswer { status, headers, body: body(message) }.said(&asked, &[]);
+            assert_eq!(seen.as_deref(), Some(expected), "{message}");
+        }
+    }
+
+    #[test]
     fn what_looks_like_a_token_is_left_out_and_the_rest_is_escaped_and_cut() {
         let jwt = "eyJhbGciOiJFUzI1NiIsInR5cCI6IkpXVCJ9.eyJpc3MiOiJodHRwczovL2h1YiJ9.c2lnbmF0dXJl";
         let seen = of_message(&format!("token '{jwt}' of `a`\n\u{1b}[31m\u{202e}is bad"), &[]);
@@ -168,9 +299,25 @@ mod tests {
         }
 
         #[test]
+        fn no_encoding_shows_a_secret(before in "[a-z]{0,3}", secret in "[ -~]{8,40}", after in "[ -~]{0,9}") {
+            let form: String = form_urlencoded::byte_serialize(secret.as_bytes()).collect();
+            let basic = STANDARD.encode(format!("{before}:{form}"));
+            for echo in [
+                json!(secret).to_string(),
+                STANDARD.encode(format!("{before}:{secret}")),
+                URL_SAFE_NO_PAD.encode(format!("{before}:{secret}")),
+                format!("Basic {basic}"),
+                form,
+            ] {
+                prop_assert_eq!(of_message(&format!("no '{echo}'{after}"), &[&secret]), LEFT_OUT);
+            }
+        }
+
+        #[test]
         fn no_body_makes_it_panic(body in proptest::collection::vec(any::<u8>(), 0..200), sent in ".{0,20}") {
             let (status, headers) = (StatusCode::UNAUTHORIZED, HeaderMap::new());
-            let _ = HttpAnswer { status, headers, body: body.into() }.said(&[&sent]);
+            let asked = Url::parse("https://hub.example/token").unwrap();
+            let _ = HttpAnswer { status, headers, body: body.into() }.said(&asked, &[&sent]);
         }
     }
 }

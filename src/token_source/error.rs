@@ -149,7 +149,7 @@ impl Failure {
 
     /// The same, for an answer of this URL that brings no token. `sent`: the secrets of the request, which the answer may repeat.
     pub fn answered(self, url: &Url, answer: &HttpAnswer, sent: &[&str]) -> Self {
-        let more = answer.hint(url).map(str::to_owned).or_else(|| answer.said(sent));
+        let more = answer.hint(url).map(str::to_owned).or_else(|| answer.said(url, sent));
         let more = more.map_or(String::new(), |more| format!(": {more}"));
         Self { place: Some(place(url) + &more), ..self }
     }

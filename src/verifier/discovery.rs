@@ -64,7 +64,7 @@ impl Failure {
             if status.is_redirection() {
                 format!("{place}: the authority answered with a redirect ({number}), which is never followed")
             } else {
-                let more = answer.hint(url).map(str::to_owned).or_else(|| answer.said(&[]));
+                let more = answer.hint(url).map(str::to_owned).or_else(|| answer.said(url, &[]));
                 let more = more.map_or(String::new(), |more| format!(": {more}"));
                 format!("{place}: the authority answered with status {number}{more}")
             },

@@ -341,6 +341,7 @@ async fn put(of: &Revocation, http: &HttpClient, question: &Question) -> Result<
 /// Asks as plgd's own services do: for the token's entry, with the token itself.
 async fn ask_plgd(http: &HttpClient, mut url: Url, question: &Question) -> Result<State, Failure> {
     let Some(jti) = question.jti else { return Err("the token has no id".into()) };
+    let asked = url.clone();
     url.query_pairs_mut().append_pair("idFilter", &jti.to_string()).append_pair("includeBlacklisted", "true");
     let mut headers = HeaderMap::new();
     headers.insert(ACCEPT, HeaderValue::from_static("application/protojson"));
@@ -349,7 +350,7 @@ async fn ask_plgd(http: &HttpClient, mut url: Url, question: &Question) -> Resul
     value.set_sensitive(true);
     headers.insert(AUTHORIZATION, value);
     let answer = http.get(&url, headers).await.map_err(Failure::NoAnswer)?;
-    let said = || answer.said(&[question.token.expose_secret()]);
+    let said = || answer.said(&asked, &[question.token.expose_secret()]);
     if matches!(answer.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
         tracing::debug!(
             status = answer.status.as_u16(),
@@ -422,7 +423,7 @@ async fn introspect(
     }
     let answer = http.ask_form(url, headers, &form).await.map_err(Failure::NoAnswer)?;
     read_introspection(&answer).map_err(|why| {
-        let said = answer.said(&[question.token.expose_secret(), client_secret.expose_secret()]);
+        let said = answer.said(url, &[question.token.expose_secret(), client_secret.expose_secret()]);
         Failure::answer(why, &answer, said)
     })
 }

@@ -330,7 +330,7 @@ impl RevocationList {
                 Ok((list.fetched((asked_at, now), Duration::ZERO, etag), Some(text.to_owned())))
             }
             (status, _) => {
-                let said = answer.said(&[]).map_or(String::new(), |said| format!(": {said}"));
+                let said = answer.said(url, &[]).map_or(String::new(), |said| format!(": {said}"));
                 let (place, status) = (place(url), status.as_u16());
                 Err(format!("{place}: the authority answered with status {status}{said}").into())
             }
