@@ -1,7 +1,9 @@
 //! The exchanges that were recorded with plgd's m2m-oauth-server (`tests/vectors/plgd`), sent in their order to an issuer
 //! that `import-plgd` has configured. Each answer is compared with plgd's; what differs stands in a table with its reason.
 
+mod granted;
 mod judge;
+mod judge_tests;
 mod rules;
 mod table;
 pub(in crate::plgd) mod vectors;
@@ -48,6 +50,7 @@ pub(in crate::plgd) fn issued_token(answer: &RawAnswer) -> Option<String> {
 
 /// One run: the world, and what the requests so far have left.
 struct Replay {
+    clients: Vec<vectors::Client>,
     world: World,
     names: Names,
     issued: BTreeMap<String, Value>,
@@ -55,11 +58,11 @@ struct Replay {
 }
 
 impl Replay {
-    async fn start(recording: &vectors::Recording) -> Self {
-        let world = World::start(&recording.clients).await;
+    async fn start(clients: Vec<vectors::Client>) -> Self {
+        let world = World::start(&clients).await;
         let names = Names { tokens: world.user_tokens(), now: world.now() };
         let started = world.now();
-        Self { world, names, issued: BTreeMap::new(), started }
+        Self { clients, world, names, issued: BTreeMap::new(), started }
     }
 
     /// Sends a vector's request and judges the answer.
@@ -102,6 +105,8 @@ impl Replay {
 
     fn remember(&mut self, vector: &Vector, token: &str) {
         let claims = claims(token);
+        let beyond = granted::beyond(&self.clients, &claims, self.world.now());
+        assert!(beyond.is_empty(), "{}: the token has what its client may not have: {beyond:?}", vector.id);
         let jti = claims["jti"].as_str().expect("a jti").to_owned();
         assert!(self.issued.insert(jti, claims).is_none(), "{}: every token has an id of its own", vector.id);
         if let Some(name) = &vector.saves {
@@ -201,7 +206,7 @@ async fn every_recorded_exchange_is_answered_as_plgd_answers_it_or_differs_as_th
     let recording = vectors::recording();
     let rows = |text| table::parse(text).unwrap_or_else(|e| panic!("the table: {e}"));
     let mut table = rows(DIFFERENCES);
-    let mut replay = Replay::start(&recording).await;
+    let mut replay = Replay::start(recording.clients).await;
     let through_nginx = rows(THROUGH_NGINX);
     if replay.world.front.is_nginx() {
         table.extend(through_nginx);

@@ -15,10 +15,21 @@ pub struct Recording {
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Client {
     pub id: String,
     /// As it stands in the file, a newline at its end included. A client with assertions has one that is never read.
     pub secret: Option<String>,
+    pub owner: Option<String>,
+    /// `0s`: its tokens have no end.
+    pub access_token_lifetime: String,
+    #[serde(default)]
+    pub allowed_audiences: Vec<String>,
+    #[serde(default)]
+    pub allowed_scopes: Vec<String>,
+    /// Whether it brings assertions.
+    #[serde(default)]
+    pub jwt_private_key: bool,
 }
 
 #[derive(Deserialize)]
