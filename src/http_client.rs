@@ -9,6 +9,7 @@
 //! A POST is sent on a new connection from the first, unless it only asks something: see [`HttpClient::ask_form`].
 
 mod alert;
+mod demand;
 mod encoding;
 mod error;
 mod reuse;
@@ -31,6 +32,7 @@ use tokio::time::Instant;
 use url::{Host, Url};
 
 pub use self::alert::alert_in;
+pub use self::demand::demanded_certificate;
 pub use self::error::{Failed, HttpError, place};
 use self::error::{Limits, Unresolved};
 use self::reuse::NoteConnects;

@@ -544,9 +544,9 @@ impl ProxyHttp for Inbound {
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Context) -> FailToProxy {
-        self.upstream.broke(&ctx.tries, error);
+        let alert = self.upstream.broke(&ctx.tries, error, ctx.is_answered).await;
         let asked = failure::Asked { realm: &self.name, for_pages: self.for_pages };
-        failure::answer(session, error, ctx.failure.take(), &mut ctx.access, asked).await
+        failure::answer(session, error, ctx.failure.take().or(alert), &mut ctx.access, asked).await
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut Context) {

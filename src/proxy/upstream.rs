@@ -29,9 +29,12 @@ pub(in crate::proxy) use self::reuse::connect_anew;
 pub use self::reuse::{Repeat, decide_repeat};
 use self::trouble::Trouble;
 pub use self::trouble::tls_alert;
+use super::fault::Fault;
 use super::own::OwnAddresses;
 use crate::domain::hash::sha256_parts;
 use crate::domain::reason::Reason;
+use crate::files::blocking;
+use crate::http_client::demanded_certificate;
 use crate::http_client::trust::Trust;
 
 /// How often a name is resolved anew.
@@ -287,13 +290,26 @@ impl Upstream {
         self.trouble.end(self);
     }
 
-    /// A request failed after its connection was there. Says so in the log.
-    pub fn broke(&self, tries: &Tries, error: &Error) {
-        if *error.esource() == ErrorSource::Upstream
-            && let Some(address) = tries.current
-        {
-            self.trouble.begin(self, address, trouble::why(error, &self.config.timeouts, self.config.tls));
+    /// A request failed after its connection was there. Says so in the log. `is_answered`: an answer had begun. Gives the TLS alert
+    /// behind it where the error does not tell of one: the connection ended while the request was sent.
+    pub async fn broke(&self, tries: &Tries, error: &Error, is_answered: bool) -> Option<Fault> {
+        let address = tries.current.filter(|_| *error.esource() == ErrorSource::Upstream)?;
+        let is_lost = *error.etype() == ErrorType::WriteError && self.config.tls && !is_answered;
+        let alert = if is_lost && tls_alert(error).is_none() { self.demand(address).await } else { None };
+        let why = alert.map_or_else(|| trouble::why(error, &self.config.timeouts), str::to_owned);
+        self.trouble.begin(self, address, why);
+        alert.map(|alert| Fault::because(Reason::UpstreamTls, alert))
+    }
+
+    /// The alert by which it refuses a client without a certificate; found out once a minute.
+    async fn demand(&self, address: SocketAddr) -> Option<&'static str> {
+        if let Some(known) = self.trouble.demand() {
+            return known;
         }
+        let (name, ca_pem) = (self.config.server_name.clone(), self.config.ca_pem.clone());
+        let alert = blocking(move || demanded_certificate(address, name, ca_pem.as_deref())).await;
+        self.trouble.note_demand(alert);
+        alert
     }
 
     /// The first address, from the preferred one on, that this request has not tried.
@@ -307,7 +323,7 @@ impl Upstream {
     /// The address that was tried cannot be connected to. Gives whether there is another one to try.
     pub fn connect_failed(&self, tries: &mut Tries, error: &Error) -> bool {
         let Some(failed) = tries.current.take() else { return false };
-        self.trouble.begin(self, failed, trouble::why(error, &self.config.timeouts, self.config.tls));
+        self.trouble.begin(self, failed, trouble::why(error, &self.config.timeouts));
         if let Some(pin) = &self.pin {
             pin.set_next(true);
         }

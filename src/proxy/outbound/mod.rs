@@ -522,11 +522,12 @@ impl ProxyHttp for Outbound {
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Context) -> FailToProxy {
-        if let Some(upstream) = self.upstream_of(ctx) {
-            upstream.broke(&ctx.tries, error);
-        }
+        let alert = match self.upstream_of(ctx) {
+            Some(upstream) => upstream.broke(&ctx.tries, error, ctx.is_answered).await,
+            None => None,
+        };
         let asked = failure::Asked { realm: &self.name, for_pages: false };
-        failure::answer(session, error, ctx.failure.take(), &mut ctx.access, asked).await
+        failure::answer(session, error, ctx.failure.take().or(alert), &mut ctx.access, asked).await
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut Context) {

@@ -27,6 +27,8 @@ pub(super) struct Trouble {
     said: Mutex<Vec<Said>>,
     /// Whether its end is still to be said.
     is_open: AtomicBool,
+    /// When it was found out whether it demands a client certificate, and the alert.
+    demand: Mutex<Option<(Instant, Option<&'static str>)>>,
 }
 
 struct Said {
@@ -59,9 +61,29 @@ impl Trouble {
         self.is_open.store(true, Ordering::Relaxed);
     }
 
+    /// The alert that was found out before, unless that is too long ago; `None`: it is to be found out now, by the one who asks.
+    #[expect(clippy::option_option, reason = "not known and known to be none are two things")]
+    pub fn demand(&self) -> Option<Option<&'static str>> {
+        let mut demand = self.demand.lock().unwrap_or_else(PoisonError::into_inner);
+        match *demand {
+            Some((at, alert)) if at.elapsed() < SAY_AGAIN => Some(alert),
+            _ => {
+                // Others do not ask meanwhile.
+                *demand = Some((Instant::now(), None));
+                None
+            }
+        }
+    }
+
+    /// Notes the alert that was found out.
+    pub fn note_demand(&self, alert: Option<&'static str>) {
+        *self.demand.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), alert));
+    }
+
     /// An answer came.
     pub fn end(&self, upstream: &dyn Display) {
         if self.is_open.load(Ordering::Relaxed) && self.is_open.swap(false, Ordering::Relaxed) {
+            *self.demand.lock().unwrap_or_else(PoisonError::into_inner) = None;
             tracing::info!(%upstream, "the upstream serves again");
         }
     }
@@ -82,8 +104,8 @@ pub fn tls_alert(error: &Error) -> Option<&'static str> {
     is_of_the_connection.then(|| alert_in(&error.to_string())).flatten()
 }
 
-/// Why a connection to an upstream failed, or a request on it, and what to do about it. `tls`: the connection has TLS.
-pub(super) fn why(error: &Error, timeouts: &Timeouts, tls: bool) -> String {
+/// Why a connection to an upstream failed, or a request on it, and what to do about it.
+pub(super) fn why(error: &Error, timeouts: &Timeouts) -> String {
     let within = |time| duration::written(time);
     if let Some(alert) = tls_alert(error) {
         return alert.to_owned();
@@ -105,12 +127,6 @@ pub(super) fn why(error: &Error, timeouts: &Timeouts, tls: bool) -> String {
                 "it took no next part of the request within {} (`upstreamTimeouts.write`)",
                 within(timeouts.write)
             )
-        }
-        // Its alert is lost: it could be read only after the request was sent.
-        ErrorType::WriteError if tls => {
-            "it closed the connection while the request was sent; an upstream that demands a \
-             client certificate does so"
-                .to_owned()
         }
         ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError => {
             "it closed the connection before its answer was complete".to_owned()
@@ -142,7 +158,7 @@ mod tests {
     fn each_cause_has_its_own_words() {
         let second = Duration::from_secs(1);
         let timeouts = Timeouts { connect: second, read: second * 60, write: second, idle: second };
-        let why = |kind: ErrorType, text: &'static str| why(&Error::explain(kind, text), &timeouts, true);
+        let why = |kind: ErrorType, text: &'static str| why(&Error::explain(kind, text), &timeouts);
         assert!(why(ErrorType::ConnectRefused, "").contains("refused"));
         assert!(why(ErrorType::ConnectTimedout, "").contains("within 1s"));
         assert!(why(ErrorType::ReadTimedout, "").contains("within 1m"));
@@ -152,7 +168,6 @@ mod tests {
         let tls = "tls connect error cause: invalid peer certificate: UnknownIssuer";
         assert!(why(ErrorType::TLSHandshakeFailure, tls).contains("caFile"));
         assert!(why(ErrorType::ReadError, "").contains("before its answer was complete"));
-        assert!(why(ErrorType::WriteError, "").contains("demands a client certificate"));
     }
 
     #[test]

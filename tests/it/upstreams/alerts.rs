@@ -9,7 +9,7 @@ use crate::support::client::{RawAnswer, get, request};
 use crate::support::logs;
 use crate::support::sidecar::Sidecar;
 use crate::support::tls::TestTls;
-use crate::support::upstream::Upstream;
+use crate::support::upstream::{Answer, Upstream};
 
 const NAMES: [&str; 2] = ["localhost", "127.0.0.1"];
 const ALERT: &str = "TLS alert certificate required: it demands a client certificate";
@@ -67,6 +67,40 @@ async fn a_demanded_client_certificate_is_named_in_every_version_and_role() {
         assert!(upstream.received().is_empty());
         sidecar.stop().await;
     }
+}
+
+/// A client that is still sending sees its write fail, and the alert is lost with the connection.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_demanded_client_certificate_is_named_while_the_request_is_still_sent() {
+    for version in VERSIONS {
+        let upstream = Upstream::start_with(Some(TestTls::demanding_a_certificate(&NAMES, version)));
+        let authority = Authority::start();
+        let sidecar = sidecar(&upstream, &authority).await;
+        for (listener, size) in [("api", 2), ("api", 1 << 20), ("out", 2), ("out", 1 << 20)] {
+            let mark = logs::mark();
+            let body = vec![b'x'; size];
+            let answer = request("POST", sidecar.address(listener), "/x", &[], &body).await;
+            assert_eq!(outcome(&answer), (502, "upstream_tls"), "{version:?} {listener} {size}");
+            assert_eq!(description(&answer), format!("TLS with the upstream failed: {ALERT}."));
+            logs::wait_for_line(mark, &["listener=", listener, "reason=\"upstream_tls\"", ALERT]).await;
+        }
+        sidecar.stop().await;
+    }
+}
+
+/// One that ends connections in the middle of a request for another reason is asked in vain.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upstream_that_ends_a_connection_without_an_alert_stays_broken() {
+    let upstream = Upstream::start_tls();
+    let sidecar = sidecar(&upstream, &Authority::start()).await;
+    upstream.next(Answer::Early(500));
+    upstream.next(Answer::Reset);
+    let early = request("POST", sidecar.address("api"), "/x", &[], &vec![b'x'; 4 << 20]).await;
+    assert!(matches!(outcome(&early), (500, "") | (502, "upstream_broken")), "{:?}", outcome(&early));
+    let answer = request("POST", sidecar.address("api"), "/x", &[], b"{}").await;
+    assert_eq!(outcome(&answer), (502, "upstream_broken"));
+    assert_eq!(get(sidecar.address("api"), "/x", &[]).await.status, 200);
+    sidecar.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
