@@ -14,7 +14,7 @@ use crate::domain::claims::Claims;
 use crate::domain::clock::UnixTime;
 use crate::domain::issuer_name::IssuerName;
 use crate::domain::revoked::{AFTER_END, EndMark};
-use crate::domain::secret::SecretString;
+use crate::domain::secret::{ExposeSecret, SecretString};
 use crate::jose::sign::SigningKeyError;
 use crate::store::tokens::TokenRecord;
 
@@ -74,6 +74,8 @@ pub(super) struct Policy {
     only_user_issuer: Option<String>,
     /// The issuers that have more than one spelling.
     respelt_issuers: Vec<IssuerName>,
+    /// The longest token of its own that the issuer accepts, in bytes.
+    max_token_size: usize,
 }
 
 impl Policy {
@@ -114,6 +116,7 @@ impl Policy {
                 _ => None,
             },
             respelt_issuers: config.respelt_issuers.clone(),
+            max_token_size: config.max_token_size,
         };
         for client in &config.clients {
             for claim in client.insert_token_claims.keys().filter(|claim| policy.is_own_claim(claim)) {
@@ -260,7 +263,8 @@ pub(super) struct Signed {
 /// although its `iat` is not.
 ///
 /// # Errors
-/// [`TokenError::Signing`] when the key does not sign; [`TokenError::KeyNotReady`] when the key is still to be made.
+/// [`TokenError::Signing`] when the key does not sign; [`TokenError::KeyNotReady`] when the key is still to be made;
+/// [`TokenError::LongToken`] when a user's claims make the token longer than its verifiers accept.
 pub(super) fn sign(
     granted: &Granted,
     policy: &Policy,
@@ -278,6 +282,10 @@ pub(super) fn sign(
         SigningKeyError::Unsupported => TokenError::KeyNotReady,
         _ => TokenError::Signing,
     })?;
+    let size = access_token.expose_secret().len();
+    if record.original_claims.is_some() && size > policy.max_token_size {
+        return Err(TokenError::LongToken);
+    }
     Ok(Signed { access_token, record })
 }
 

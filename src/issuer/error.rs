@@ -146,6 +146,11 @@ pub enum TokenError {
     /// Nothing can be written to the store, and why: to the client the same as [`TokenError::StoreUnavailable`].
     #[error("the store is not available")]
     StoreUnwritable(&'static str),
+    /// The claims of the exchanged JWT make the token longer than `issuer.maxTokenSize`.
+    #[error(
+        "the claims of the assertion make the token longer than this server accepts: bring an assertion with fewer claims"
+    )]
+    LongToken,
     /// The token could not be signed.
     #[error("the token could not be issued")]
     Signing,
@@ -174,6 +179,7 @@ impl TokenError {
             | Self::Expiration
             | Self::TokenName(_)
             | Self::NoRefreshToken
+            | Self::LongToken
             | Self::NoToken => ErrorCode::InvalidRequest,
             Self::InvalidGrant | Self::RefreshTokenReused => ErrorCode::InvalidGrant,
             Self::StoreUnavailable

@@ -22,8 +22,6 @@ use crate::jose::verify::Jws;
 
 /// The most of a JWT's claims that are copied, as JSON, in bytes: verifiers of the standard profile take a token of 8 KiB.
 const MAX_COPIED: usize = 4096;
-/// The same in the plgd profile: with base64 a token of 64 KiB, the longest that can be configured.
-const MAX_COPIED_PLGD: usize = 47 * 1024;
 /// Never copied, at any depth: secrets, and the claim that switches off the scope check of plgd's services.
 const NEVER_COPIED: [&str; 8] = [
     "cnf",
@@ -156,7 +154,8 @@ impl ClientAuth {
         let owner = owner.ok_or(AssertionFault::NoOwner)?.to_owned();
         let most = match self.profile {
             Profile::Standard => MAX_COPIED,
-            Profile::Plgd => MAX_COPIED_PLGD,
+            // How long the token then is, is judged when it is signed.
+            Profile::Plgd => self.max_token_size,
         };
         let copied = copied(&claims, &exchange.copy_claims, most)?;
         let ends = claims.numeric_date("exp").map_err(|_| AssertionFault::Claims)?.map(UnixTime);

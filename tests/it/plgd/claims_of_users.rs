@@ -211,3 +211,23 @@ async fn users_whose_tokens_never_end_are_served_in_every_role_where_the_operato
     assert_eq!((ended.status, &ended.json()["blacklistedCount"]), (200, &json!("1")));
     world.sidecar.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_would_be_longer_than_its_verifiers_accept_is_not_issued() {
+    let world = World::start().await;
+    let with = |bytes: usize| world.user().claim("pad", "x".repeat(bytes)).sign();
+    let long = world.token("all", &with(20_000)).await;
+    assert!(long.len() > 26_000, "{}", long.len());
+    assert_eq!(claims(&long)["originalTokenClaims"]["pad"], "x".repeat(20_000));
+    let longest = with(24_000);
+    assert!(longest.len() < 32 * 1024, "the assertion itself is accepted: {}", longest.len());
+    let answer = world.ask("all", &longest, &[("grant_type", "client_credentials")]).await;
+    assert_eq!((answer.status, &answer.json()["error"]), (400, &json!("invalid_request")));
+    assert!(answer.text().contains("fewer claims"), "{}", answer.text());
+    // Nothing of it is kept, and without the claims it is issued.
+    let bearer = format!("Bearer {}", world.user().sign());
+    let listed = get(world.sidecar.address("issuer"), TOKENS, &[("Authorization", &bearer)]).await.text();
+    assert_eq!(listed.lines().filter(|line| !line.trim().is_empty()).count(), 1);
+    world.token("bare", &longest).await;
+    world.sidecar.stop().await;
+}

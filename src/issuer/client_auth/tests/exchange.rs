@@ -22,7 +22,8 @@ async fn exchanged_by(
     let store = store::open(&store::Config::SqliteMemory).await.unwrap();
     let exchange = Exchange { authorities: vec!["users".to_owned()], copy_claims, cap_to_assertion };
     let portal = Client { authentication: Authentication::Exchange(exchange), ..client("portal", "s") };
-    let config = Config { profile, ..config(vec![portal]) };
+    let max_token_size = 32 * 1024;
+    let config = Config { profile, max_token_size, ..config(vec![portal]) };
     let issuer = Issuer::open(config, store, Arc::new(TestClock(AtomicI64::new(NOW)))).await.unwrap();
     let members = claims.as_object().unwrap().clone();
     issuer.exchange_with(Arc::new(move |authorities, _| {
