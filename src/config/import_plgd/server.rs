@@ -24,8 +24,8 @@ const CLEAN_UP: &str = "no longer needed: what has expired is purged by itself";
 const TRACES: &str = "traces are not sent; metrics are served when `probes` is configured";
 const DUMP_BODY: &str = "bodies are never logged: secrets and tokens are in them";
 const LOOPBACK: &str = "it was open to other machines over TLS; here it is plain HTTP, and secrets would be readable on the way, so \
-     the loopback address is written. Change `issuer.listen` when what ends TLS is on another machine and the \
-     network between is trusted";
+     the loopback address is written. Where the proxy that ends TLS is on another machine and the network between is trusted, \
+     change `issuer.listen` and name that proxy in `issuer.trustedProxies`";
 
 const HTTP_PORT: u16 = 9101;
 
