@@ -3,11 +3,11 @@
 //! With TLS 1.3 the alert comes after the handshake. A client that is still sending its request then sees its write fail, and
 //! the alert is gone with the connection. Another connection, on which nothing is sent, shows it.
 
-use std::io::Read;
+use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustls::SignatureScheme;
 use rustls::client::ResolvesClientCert;
@@ -17,12 +17,12 @@ use rustls::sign::CertifiedKey;
 use super::alert::alert_in;
 use super::trust::{Trust, provider};
 
-/// How long each step may take: connecting, the handshake, the alert.
-const STEP: Duration = Duration::from_secs(1);
+/// How long connecting, the handshake and the alert may take together: a request waits for it.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The alert by which a server refuses a client without a certificate. `None`: it sends none, or cannot be reached. Makes a
 /// connection of its own and sends nothing on it. `ca_pem`: the only certificates that are trusted; none: the platform's. Blocks for
-/// a few seconds at most.
+/// two seconds at most.
 #[must_use]
 pub fn demanded_certificate(
     address: SocketAddr,
@@ -52,9 +52,41 @@ impl ResolvesClientCert for NotesDemand {
     }
 }
 
+/// A connection until a moment, however slowly its other side sends.
+struct Until {
+    tcp: TcpStream,
+    end: Instant,
+}
+
+impl Until {
+    fn left(&self) -> io::Result<Duration> {
+        let left = self.end.saturating_duration_since(Instant::now());
+        if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
+    }
+}
+
+impl Read for Until {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.tcp.set_read_timeout(Some(self.left()?))?;
+        self.tcp.read(buf)
+    }
+}
+
+impl Write for Until {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.tcp.set_write_timeout(Some(self.left()?))?;
+        self.tcp.write(buf)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.tcp.flush()
+    }
+}
+
 /// Connects, and waits for the alert of a server that has asked for a certificate.
-fn alert_of(address: SocketAddr, name: ServerName<'static>, trust: Trust) -> std::io::Result<()> {
-    let other = std::io::Error::other::<rustls::Error>;
+fn alert_of(address: SocketAddr, name: ServerName<'static>, trust: Trust) -> io::Result<()> {
+    let end = Instant::now() + PATIENCE;
+    let other = io::Error::other::<rustls::Error>;
     let demand = Arc::new(NotesDemand::default());
     let builder = rustls::ClientConfig::builder_with_provider(provider());
     let builder = builder.with_safe_default_protocol_versions().map_err(other)?;
@@ -62,9 +94,7 @@ fn alert_of(address: SocketAddr, name: ServerName<'static>, trust: Trust) -> std
     let mut config = builder.with_client_cert_resolver(demand.clone());
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     let mut tls = rustls::ClientConnection::new(Arc::new(config), name).map_err(other)?;
-    let mut tcp = TcpStream::connect_timeout(&address, STEP)?;
-    tcp.set_read_timeout(Some(STEP))?;
-    tcp.set_write_timeout(Some(STEP))?;
+    let mut tcp = Until { tcp: TcpStream::connect_timeout(&address, PATIENCE)?, end };
     while tls.is_handshaking() {
         tls.complete_io(&mut tcp)?;
     }
@@ -72,4 +102,31 @@ fn alert_of(address: SocketAddr, name: ServerName<'static>, trust: Trust) -> std
         rustls::Stream::new(&mut tls, &mut tcp).read_exact(&mut [0])?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// The length of a record comes one byte every tenth of a second, and its content never.
+    #[test]
+    fn a_server_that_sends_slowly_is_waited_for_two_seconds() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = std::thread::spawn(move || {
+            let (mut tcp, _) = listener.accept().unwrap();
+            let record = [&[0x16, 3, 3, 0x3f, 0xff][..], &[0; 0x3fff]].concat();
+            record
+                .iter()
+                .take_while(|byte| {
+                    std::thread::sleep(Duration::from_millis(100));
+                    tcp.write_all(&[**byte]).is_ok()
+                })
+                .count()
+        });
+        assert_eq!(demanded_certificate(address, "localhost".to_owned(), None), None);
+        assert!(server.join().unwrap() < 1000, "the connection was ended");
+    }
 }
