@@ -94,7 +94,9 @@ impl ErrorForms {
     #[must_use]
     pub fn of_path(&self, path: &str) -> ErrorForm {
         let Some(plgd) = &self.0 else { return ErrorForm::OAuth };
-        let Some(below) = path.strip_prefix(plgd.base.as_str()).filter(|it| it.is_empty() || it.starts_with('/')) else {
+        let Some(below) =
+            path.strip_prefix(plgd.base.as_str()).filter(|it| it.is_empty() || it.starts_with('/'))
+        else {
             return ErrorForm::OAuth;
         };
         if plgd.only.as_ref().is_some_and(|only| !only.contains(path)) {

@@ -99,7 +99,11 @@ fn line(json: impl Into<String>) -> String {
 
 /// For methods an endpoint does not have; axum adds `Allow`.
 async fn method_not_allowed() -> Response {
-    plain_error_answer(StatusCode::METHOD_NOT_ALLOWED, "invalid_request", "this endpoint does not have this method")
+    plain_error_answer(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "invalid_request",
+        "this endpoint does not have this method",
+    )
 }
 
 /// For paths that no endpoint has.

@@ -19,8 +19,8 @@ use super::metadata::{jwks, metadata, no_login};
 use super::plgd::{self, TokensApi, VerifyCaller};
 use super::revocation::{revocations, revoke};
 use super::{
-    JSON, NO_CACHE, NO_STORE, Peer, address, error_answer, in_its_form, line, method_not_allowed, not_found, plain_error_answer,
-    shown,
+    JSON, NO_CACHE, NO_STORE, Peer, address, error_answer, in_its_form, line, method_not_allowed, not_found,
+    plain_error_answer, shown,
 };
 use crate::domain::error_form::ErrorForms;
 use crate::domain::oauth::{ErrorCode, GrantType};

@@ -120,7 +120,8 @@ impl Authorities {
         }
         let pool = source.texts(&http.key("tls").key("caPool"));
         let pool: Vec<_> = pool.into_iter().map(|(_, file)| file).collect();
-        if let Some(known) = self.list.iter_mut().find(|known| canonical(&known.issuer) == canonical(&issuer)) {
+        if let Some(known) = self.list.iter_mut().find(|known| canonical(&known.issuer) == canonical(&issuer))
+        {
             source.pass(&http);
             if !pool.is_empty() && pool != known.pool {
                 let message =

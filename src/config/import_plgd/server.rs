@@ -199,7 +199,10 @@ fn storage(source: &mut Source<'_>, clients: &KeyPath) {
 fn owner_claim(source: &mut Source<'_>, path: &KeyPath) -> String {
     let name = claim(source, path).unwrap_or_else(|| "sub".to_owned());
     if name != "sub" && RESERVED_CLAIMS.contains(&name.as_str()) {
-        source.refuse(path, "the sidecar sets this claim to something else; it can be `sub` or a claim of its own");
+        source.refuse(
+            path,
+            "the sidecar sets this claim to something else; it can be `sub` or a claim of its own",
+        );
     }
     name
 }

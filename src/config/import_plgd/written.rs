@@ -26,7 +26,10 @@ pub(super) fn yaml(target: &Target) -> String {
     issuer(&mut out, target);
     out.line(0, "");
     out.line(0, "# `profile: plgd`: slashes at the end of an issuer's name do not count. `requireExpiry: false`: plgd accepts tokens that never");
-    out.line(0, "# expire, and the users of its bundle have such; take it out where an authority issues none.");
+    out.line(
+        0,
+        "# expire, and the users of its bundle have such; take it out where an authority issues none.",
+    );
     out.line(0, "authorities:");
     for authority in &target.authorities {
         write_authority(&mut out, authority);
@@ -102,7 +105,12 @@ fn issuer(out: &mut Lines, target: &Target) {
 fn write_client(out: &mut Lines, client: &Client) {
     out.text(4, "- id", &client.id);
     if let Some(why) = client.disabled {
-        out.line(6, &format!("# Disabled: {why}. Put one of 16 bytes or more into the file, then remove `disabled: true`."));
+        out.line(
+            6,
+            &format!(
+                "# Disabled: {why}. Put one of 16 bytes or more into the file, then remove `disabled: true`."
+            ),
+        );
         out.line(6, "disabled: true");
     }
     match &client.proof {

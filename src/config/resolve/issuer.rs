@@ -348,7 +348,8 @@ fn is_without_secret(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Cli
     };
     let path = path.key("secretFile");
     let shown = resolver.shown(&path, &file.0.to_string_lossy());
-    let message = format!("the file `{shown}` {why}; the client is disabled, and must stay so until that is mended");
+    let message =
+        format!("the file `{shown}` {why}; the client is disabled, and must stay so until that is mended");
     resolver.findings.warning(&path, message);
     true
 }

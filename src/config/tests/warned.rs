@@ -30,7 +30,8 @@ fn who_wants_a_configured_key_rotated_is_warned_and_who_says_nothing_is_not() {
 #[test]
 fn an_https_issuer_on_a_plain_listener_is_asked_for_its_proxy() {
     let https = |lines: &str| {
-        let text = small_with("issuer", lines).replace("url: http://127.0.0.1:8080", "url: https://a.example");
+        let text =
+            small_with("issuer", lines).replace("url: http://127.0.0.1:8080", "url: https://a.example");
         let text = text.replace("issuer: \"http://127.0.0.1:8080\"", "issuer: \"https://a.example\"");
         warnings(&text).into_iter().filter(|it| it.contains("issuer.listen")).collect::<Vec<_>>()
     };
@@ -47,7 +48,12 @@ fn a_disabled_client_needs_no_secret_and_an_enabled_one_does() {
     };
     super::assert_problem(&with(""), "issuer.clients[0].secretFile", "empty");
     let found = warnings(&with(", disabled: true"));
-    assert!(found.len() == 1 && found[0].contains("issuer.clients[0].secretFile") && found[0].contains("is empty"), "{found:?}");
+    assert!(
+        found.len() == 1
+            && found[0].contains("issuer.clients[0].secretFile")
+            && found[0].contains("is empty"),
+        "{found:?}"
+    );
     assert!(config(&with(", disabled: true")).issuer.unwrap().issuer.clients[0].secrets.is_empty());
 }
 

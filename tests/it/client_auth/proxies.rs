@@ -11,7 +11,8 @@ const SECRET: &str = "sixteen bytes or more";
 
 /// As `import-plgd` leaves the bundle's, whose nginx is on this machine; `proxies` is its line of `trustedProxies`.
 async fn plgd(proxies: &str) -> Sidecar {
-    let clients = CLIENTS.map(|id| format!("    - {{ id: {id}, secretFile: \"@DIR@/secret\", owner: \"1\" }}\n"));
+    let clients =
+        CLIENTS.map(|id| format!("    - {{ id: {id}, secretFile: \"@DIR@/secret\", owner: \"1\" }}\n"));
     let yaml = format!(
         "stateDir: \"@DIR@\"\nstore: {{ url: \"sqlite:@DIR@/m2m.db\" }}\nissuer:\n  url: https://hub.example/m2m-oauth-server\n  \
          listen: 127.0.0.1:0\n  profile: plgd\n{proxies}  clients:\n{}",
@@ -63,7 +64,9 @@ async fn a_stranger_who_sprays_through_a_proxy_slows_down_its_own_network_only()
     let stranger = "2001:db8:1:2::7";
     let mut statuses = Vec::new();
     for n in 0..40 {
-        statuses.push(through_nginx(&sidecar, stranger, "", &format!("nobody-{n}"), "a guess of mine").await.status);
+        statuses.push(
+            through_nginx(&sidecar, stranger, "", &format!("nobody-{n}"), "a guess of mine").await.status,
+        );
     }
     assert!(statuses.contains(&429), "{statuses:?}");
     for other in ["2001:db8:2::1", OWN] {
@@ -75,7 +78,9 @@ async fn a_stranger_who_sprays_through_a_proxy_slows_down_its_own_network_only()
 /// What `trustedProxies` sees, for both kinds of listener.
 async fn counted(sidecar: &Sidecar, listener: &str, headers: &[(&str, &str)]) -> (String, String) {
     let (mark, id) = (logs::mark(), Uuid::new_v4().to_string());
-    let headers = [&[("X-Request-Id", id.as_str()), ("Content-Type", "application/x-www-form-urlencoded")], headers].concat();
+    let headers =
+        [&[("X-Request-Id", id.as_str()), ("Content-Type", "application/x-www-form-urlencoded")], headers]
+            .concat();
     let body = b"grant_type=client_credentials&client_id=billing&client_secret=wrong";
     let address = sidecar.address(listener);
     let answer = request("POST", address, TOKEN, &headers, body).await;
@@ -109,7 +114,10 @@ async fn the_last_address_that_is_no_proxys_is_counted_and_logged() {
         (&[(xff, "203.0.113.7:4711")], "203.0.113.7"),
         (&[(xff, "2001:db8::7")], "2001:db8::7"),
         (&[(xff, "[2001:db8::7]:4711")], "2001:db8::7"),
-        (&[("Forwarded", "for=6.6.6.6, for=\"[2001:db8::7]:4711\";proto=https, For=10.0.0.2")], "2001:db8::7"),
+        (
+            &[("Forwarded", "for=6.6.6.6, for=\"[2001:db8::7]:4711\";proto=https, For=10.0.0.2")],
+            "2001:db8::7",
+        ),
         (&[(xff, "203.0.113.7"), ("Forwarded", "for=6.6.6.6")], "203.0.113.7"),
         (&[("X-Real-IP", "203.0.113.7")], "203.0.113.7"),
         // The proxy names nobody, or nobody that could be counted.

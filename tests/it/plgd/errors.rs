@@ -69,9 +69,7 @@ async fn unknown_paths_and_methods_are_errors_that_plgds_clients_read() {
         assert_status(&answer, 405, 12);
         assert!(answer.header("allow").is_some_and(|allow| allow.contains("GET")));
     }
-    for (method, path) in
-        [("GET", TOKEN), ("PUT", TOKEN), ("TRACE", TOKEN),]
-    {
+    for (method, path) in [("GET", TOKEN), ("PUT", TOKEN), ("TRACE", TOKEN)] {
         assert_both(&request(method, address, path, &[], b"").await, 405, 12);
     }
     // RFC 7009 and RFC 7662 have RFC 6749's members.

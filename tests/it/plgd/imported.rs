@@ -36,7 +36,8 @@ fn key_pem() -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_users_of_the_bundle_work_with_the_imported_configuration_as_it_is() {
     let users = Authority::start();
-    let plgds = example("bundle.yaml").replace("https://hub.example.com:8443\n", &format!("{}\n", users.issuer()));
+    let plgds =
+        example("bundle.yaml").replace("https://hub.example.com:8443\n", &format!("{}\n", users.issuer()));
     let sidecar = Sidecar::builder().key_file("key.pem", &key_pem()).start(&imported(&plgds)).await;
     users.wait_for_fetches(Endpoint::Jwks, 1).await;
     for issuer in [format!("{}/", users.issuer()), users.issuer()] {
@@ -79,7 +80,8 @@ async fn a_client_whose_secret_file_is_empty_is_let_in_by_no_secret() {
     let ask = async |sidecar: &Sidecar, id: &str, secret: &str| {
         let basic = format!("Basic {}", STANDARD.encode(format!("{id}:{secret}")));
         let form = [("grant_type", "client_credentials")];
-        remember(post_form(sidecar.address("issuer"), TOKEN, &form, &[("Authorization", &basic)]).await).status
+        remember(post_form(sidecar.address("issuer"), TOKEN, &form, &[("Authorization", &basic)]).await)
+            .status
     };
     for secret in ["", "\n", SECRET] {
         assert_eq!(ask(&sidecar, "open", secret).await, 401, "{secret:?}");
@@ -89,7 +91,8 @@ async fn a_client_whose_secret_file_is_empty_is_let_in_by_no_secret() {
     std::fs::write(empty.path(), SECRET).expect("a writable file");
     assert_eq!(ask(&sidecar, "open", SECRET).await, 401);
     sidecar.stop().await;
-    let enabled: String = yaml.lines().filter(|line| !line.contains("disabled: true")).map(|it| format!("{it}\n")).collect();
+    let enabled: String =
+        yaml.lines().filter(|line| !line.contains("disabled: true")).map(|it| format!("{it}\n")).collect();
     let sidecar = Sidecar::start(&enabled).await;
     assert_eq!(ask(&sidecar, "open", SECRET).await, 200);
     sidecar.stop().await;
