@@ -45,7 +45,7 @@ impl Issuer {
         let is_allowed =
             |scope: &str| allowed_scopes.is_some_and(|allowed| allowed.iter().any(|it| it == scope));
         let allowed = client.as_ref().map(|client| client.allowed_audiences.as_slice()).unwrap_or_default();
-        let audiences = request.audiences(allowed).iter().map(String::as_str).collect();
+        let audiences = request.audiences(allowed).unwrap_or_default().iter().map(String::as_str).collect();
         Refused {
             scope: listed(error, ErrorCode::InvalidScope, scopes, is_allowed),
             audience: listed(error, ErrorCode::InvalidTarget, audiences, |it| {

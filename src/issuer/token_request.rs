@@ -50,13 +50,20 @@ pub struct TokenRequest {
 }
 
 /// The audiences and resources of a request.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Audiences {
-    asked: Vec<String>,
+    /// An error only where `without_list` is there: no client without a list gets it.
+    asked: Result<Vec<String>, TokenError>,
     /// Those that count for a client without a list of audiences, where that makes a difference.
     without_list: Option<Vec<String>>,
     /// Whether `audience` or `resource` does not count because there is `aud`.
     is_superseded: bool,
+}
+
+impl Default for Audiences {
+    fn default() -> Self {
+        Self { asked: Ok(Vec::new()), without_list: None, is_superseded: false }
+    }
 }
 
 impl TokenRequest {
@@ -148,10 +155,15 @@ impl TokenRequest {
     }
 
     /// The audiences and resources that count for a client that may ask for these; empty when none do. As plgd's server does, where
-    /// the client has no list, `audience` in a form of its clients and `resource` are ignored.
-    pub(super) fn audiences(&self, allowed: &[String]) -> &[String] {
-        let without_list = self.audiences.without_list.as_ref().filter(|_| allowed.is_empty());
-        without_list.unwrap_or(&self.audiences.asked)
+    /// the client has no list, `audience` in a form of its clients and `resource` are ignored, whatever they hold.
+    ///
+    /// # Errors
+    /// When they are malformed, or too many.
+    pub(super) fn audiences(&self, allowed: &[String]) -> Result<&[String], TokenError> {
+        match self.audiences.without_list.as_ref().filter(|_| allowed.is_empty()) {
+            Some(without_list) => Ok(without_list),
+            None => self.audiences.asked.as_deref().map_err(|error| *error),
+        }
     }
 
     /// Whether the form has `audience` or `resource` beside `aud`, which alone counts.
@@ -199,14 +211,15 @@ impl Audiences {
         let Parameters { audience, aud, resource, .. } = parameters;
         if !aud.is_empty() {
             let is_superseded = !audience.is_empty() || !resource.is_empty();
-            return Ok(Self { asked: parse_audiences(aud, &[])?, without_list: None, is_superseded });
+            return Ok(Self { asked: Ok(parse_audiences(aud, &[])?), without_list: None, is_superseded });
         }
         let read_by_plgd = if parameters.is_plgd_form() { &[][..] } else { audience };
-        let without_list = match profile {
-            Profile::Standard => None,
-            Profile::Plgd => Some(parse_audiences(read_by_plgd, &[])?),
+        let asked = parse_audiences(audience, resource);
+        let (asked, without_list) = match profile {
+            Profile::Standard => (Ok(asked?), None),
+            Profile::Plgd => (asked, Some(parse_audiences(read_by_plgd, &[])?)),
         };
-        Ok(Self { asked: parse_audiences(audience, resource)?, without_list, is_superseded: false })
+        Ok(Self { asked, without_list, is_superseded: false })
     }
 }
 
@@ -285,7 +298,7 @@ mod tests {
         for request in [form, json] {
             assert_eq!(request.grant_type(), Some(GrantType::ClientCredentials));
             assert_eq!(request.scope().to_string(), "a b");
-            assert_eq!(request.audiences(&[]), ["x", "y", "z", "urn:r"]);
+            assert_eq!(request.audiences(&[]).unwrap(), ["x", "y", "z", "urn:r"]);
             assert_eq!(request.expiration(UnixTime(0)), Some(UnixTime(17)));
             assert_eq!(request.token_name(), Some("näme"));
             assert!(request.credentials().is_none());
@@ -319,15 +332,22 @@ mod tests {
             ("aud=", &[], &[], false),
         ] {
             let request = plgd_form(parameters).unwrap();
-            assert_eq!(request.audiences(&list), with_list, "{parameters}");
-            assert_eq!(request.audiences(&[]), without, "{parameters}");
+            assert_eq!(request.audiences(&list).unwrap(), with_list, "{parameters}");
+            assert_eq!(request.audiences(&[]).unwrap(), without, "{parameters}");
             assert_eq!(request.has_superseded_audience(), is_superseded, "{parameters}");
+        }
+        let many = (0..101).map(|i| i.to_string()).collect::<Vec<_>>().join("+");
+        for (ignored, error) in [
+            ("resource=relative".to_owned(), TokenError::MalformedTarget(Excerpt::of_uri("relative"))),
+            (format!("audience={many}"), TokenError::TooLarge),
+        ] {
+            let request = plgd_form(&ignored).unwrap();
+            assert_eq!((request.audiences(&[]), request.audiences(&list)), (Ok(&[][..]), Err(error)));
         }
         for given in ["Aud", "auds", "a-u-d"] {
             let error = plgd_form(&format!("{given}=x")).unwrap_err();
             assert_eq!(error, TokenError::Misspelt { given: Excerpt::of(given), known: "aud" });
         }
-        let many = (0..101).map(|i| i.to_string()).collect::<Vec<_>>().join("+");
         assert_eq!(plgd_form(&format!("aud={many}")).unwrap_err(), TokenError::TooLarge);
     }
 
@@ -342,12 +362,12 @@ mod tests {
     #[test]
     fn elsewhere_aud_is_an_unknown_parameter() {
         let request = form("grant_type=client_credentials&aud=x&audience=y").unwrap();
-        assert_eq!(request.audiences(&[]), ["y"]);
+        assert_eq!(request.audiences(&[]).unwrap(), ["y"]);
         assert!(!request.has_superseded_audience());
         let body = r#"{"grant_type":"client_credentials","aud":"x","audience":"y","resource":"urn:r"}"#;
         let request = plgd("application/json", body).unwrap();
-        assert_eq!(request.audiences(&[]), ["y"], "in JSON an audience counts without a list too");
-        assert_eq!(request.audiences(&["a".to_owned()]), ["y", "urn:r"]);
+        assert_eq!(request.audiences(&[]).unwrap(), ["y"], "in JSON an audience counts without a list too");
+        assert_eq!(request.audiences(&["a".to_owned()]).unwrap(), ["y", "urn:r"]);
         assert!(!request.has_superseded_audience());
     }
 
@@ -374,7 +394,7 @@ mod tests {
         .unwrap();
         assert_eq!(request.scope().to_string(), "a");
         assert!(
-            request.audiences(&[]).is_empty()
+            request.audiences(&[]).unwrap().is_empty()
                 && request.expiration(UnixTime(0)).is_none()
                 && request.token_name().is_none()
         );
@@ -384,7 +404,7 @@ mod tests {
             json(r#"{"grant_type":"client_credentials","scope":null,"audience":[],"client_id":""}"#).unwrap();
         assert!(
             request.scope().is_empty()
-                && request.audiences(&[]).is_empty()
+                && request.audiences(&[]).unwrap().is_empty()
                 && request.credentials().is_none()
         );
     }
@@ -412,7 +432,7 @@ mod tests {
         let request =
             form("grant_type=client_credentials&audience=a&audience=a&resource=urn:a&resource=urn:b")
                 .unwrap();
-        assert_eq!(request.audiences(&[]), ["a", "urn:a", "urn:b"]);
+        assert_eq!(request.audiences(&[]).unwrap(), ["a", "urn:a", "urn:b"]);
     }
 
     #[test]

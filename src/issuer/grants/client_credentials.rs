@@ -49,7 +49,7 @@ fn scope(client: &Client, request: &TokenRequest) -> Result<ScopeSet, TokenError
 /// A client without audiences of its own talks to the issuer only, and may say so. Who asks for none gets all that are
 /// allowed; in plgd's profile it must choose.
 fn audiences(client: &Client, request: &TokenRequest, policy: &Policy) -> Result<Vec<String>, TokenError> {
-    let asked = request.audiences(&client.allowed_audiences);
+    let asked = request.audiences(&client.allowed_audiences)?;
     let allowed = match client.allowed_audiences.as_slice() {
         [] => &[policy.issuer().to_owned()][..],
         _ if asked.is_empty() && policy.profile() == Profile::Plgd => return Err(TokenError::NoTarget),

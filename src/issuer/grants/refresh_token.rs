@@ -167,7 +167,7 @@ fn audiences(
     request: &TokenRequest,
     policy: &Policy,
 ) -> Result<Vec<String>, TokenError> {
-    let asked = request.audiences(&client.allowed_audiences);
+    let asked = request.audiences(&client.allowed_audiences)?;
     let asked = if asked.is_empty() { &before.audience[..] } else { asked };
     let still_allowed = match client.allowed_audiences.as_slice() {
         [] => &[policy.issuer().to_owned()][..],

@@ -112,6 +112,8 @@ async fn a_form_audience_is_ignored_for_a_client_without_audiences_and_in_json_i
         &[("audience", "a b"), ("audience", "c")],
         &[("audience", "a"), ("aud", "")],
         &[("resource", "urn:x")],
+        &[("resource", "relative")],
+        &[("audience", &"x ".repeat(101))],
     ] {
         assert_eq!(audience(&world.token("serviceClient", form).await), issuer);
     }
