@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
-use super::{JSON, NO_STORE, error_answer, line};
+use super::{JSON, NO_STORE, line, plain_error_answer};
 use crate::issuer::Issuer;
 
 /// Short enough that a verifier learns of a new key soon, long enough that it need not ask for every token.
@@ -40,7 +40,7 @@ pub(super) async fn no_login(headers: HeaderMap) -> Response {
         let headers = [HTML, NO_STORE, NO_CONTENT_FROM_ANYWHERE];
         return (StatusCode::BAD_REQUEST, headers, NO_LOGIN_PAGE).into_response();
     }
-    error_answer(StatusCode::BAD_REQUEST, "unsupported_response_type", NO_LOGIN)
+    plain_error_answer(StatusCode::BAD_REQUEST, "unsupported_response_type", NO_LOGIN)
 }
 
 /// `GET /.well-known/jwks.json`

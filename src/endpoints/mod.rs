@@ -66,6 +66,14 @@ fn plain_error_answer(status: StatusCode, error: &'static str, description: &str
     answer_saying(status, Said { error, description: description.to_owned(), is_oauths: false })
 }
 
+/// The same error from an endpoint that is none of OAuth's.
+fn as_plain_error(mut answer: Response) -> Response {
+    if let Some(said) = answer.extensions_mut().get_mut::<Said>() {
+        said.is_oauths = false;
+    }
+    answer
+}
+
 fn answer_saying(status: StatusCode, said: Said) -> Response {
     let body = error_body(ErrorForm::OAuth, status, said.error, &said.description);
     (status, [JSON, NO_STORE, NO_CACHE], Extension(said), body).into_response()

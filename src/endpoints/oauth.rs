@@ -288,7 +288,7 @@ impl<S: Send + Sync> FromRequest<S> for WholeBody {
     async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
         Bytes::from_request(request, state).await.map(Self).map_err(|rejection| {
             let status = rejection.status();
-            error_answer(status, ErrorCode::InvalidRequest.as_str(), why_no_body(status))
+            plain_error_answer(status, ErrorCode::InvalidRequest.as_str(), why_no_body(status))
         })
     }
 }

@@ -8,7 +8,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::oauth::{WholeBody, token_error_answer};
-use super::{JSON, NO_CACHE, NO_STORE, Peer, address, line, shown};
+use super::{JSON, NO_CACHE, NO_STORE, Peer, address, as_plain_error, line, shown};
 use crate::issuer::{Issuer, Refused, RevocationRequest, TokenError};
 
 /// A list is looked at again within seconds.
@@ -73,7 +73,7 @@ fn record(
 pub(super) async fn revocations(State(issuer): State<Arc<Issuer>>, headers: HeaderMap) -> Response {
     let list = match issuer.revocation_list().await {
         Ok(list) => list,
-        Err(error) => return token_error_answer(error),
+        Err(error) => return as_plain_error(token_error_answer(error)),
     };
     let etag = (ETAG, list.etag.clone());
     if headers.get(IF_NONE_MATCH) == Some(&list.etag) {

@@ -72,6 +72,11 @@ async fn unknown_paths_and_methods_are_errors_that_plgds_clients_read() {
     for (method, path) in [("GET", TOKEN), ("PUT", TOKEN), ("TRACE", TOKEN)] {
         assert_both(&request(method, address, path, &[], b"").await, 405, 12);
     }
+    // A program that looks for a login is no caller of the token endpoint.
+    for method in ["GET", "POST"] {
+        let authorize = format!("{BASE}/oauth/authorize?response_type=code");
+        assert_status(&request(method, address, &authorize, &[], b"").await, 400, 3);
+    }
     // RFC 7009 and RFC 7662 have RFC 6749's members.
     let none = post_form(address, &format!("{BASE}/oauth/revoke"), &[("token", "x")], &[]).await;
     assert_both(&none, 401, 16);
