@@ -59,10 +59,11 @@ pub fn is_generated(text: &SecretString) -> bool {
 }
 
 /// Whether a text has exactly the form of what this program generates for clients and administrators: a prefix and 256 bits
-/// in base64url. Such a text cannot be found by guessing, so that no delay needs to protect it.
+/// in base64url, also with the line end of a file. Such a text cannot be found by guessing, so that no delay needs to protect it.
 #[must_use]
 pub fn is_beyond_guessing(text: &SecretString) -> bool {
     let text = text.expose_secret();
+    let text = text.strip_suffix('\n').map_or(text, |line| line.strip_suffix('\r').unwrap_or(line));
     let bits = [PREFIX, "m2ma_"].iter().find_map(|prefix| text.strip_prefix(prefix));
     let is_base64url = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     bits.is_some_and(|bits| bits.len() == 43 && bits.bytes().all(is_base64url))

@@ -11,7 +11,8 @@ use serde_json::json;
 use super::secrets::Operation::{self, Argon2, CheckDelay, Compare, LookUp, NoteFailure, Recall};
 use super::*;
 use crate::domain::clock::{Clock, UnixTime};
-use crate::domain::secret::SecretString;
+use crate::domain::secret::{LineEnd, SecretString};
+use crate::issuer::client::Secret;
 use crate::issuer::client_secret::{generate, hashed};
 use crate::issuer::tests::{NOW, client, config};
 use crate::issuer::{Issuer, TokenRequest};
@@ -264,6 +265,24 @@ async fn an_address_that_tries_many_ids_waits_and_nothing_is_hashed_meanwhile() 
         world.ask(&format!("stranger-{number}:wrong")).await.unwrap_err();
     }
     assert_eq!(world.ask("configured:c0nfigured").await, Ok(()), "it was right from there");
+}
+
+#[tokio::test]
+async fn a_generated_secret_passes_the_delay_with_the_line_end_of_its_file_too() {
+    let generated = generate(UnixTime(NOW), None).0;
+    let text = generated.expose_secret().to_owned();
+    let secret = Secret { line_end: LineEnd::Lf, ..Secret::configured(generated) };
+    let world = World::with(vec![Client { secrets: vec![secret], ..client("file", "s3cret") }]).await;
+    for _ in 0..5 {
+        assert_eq!(world.ask("file:wrong").await, REFUSED);
+    }
+    let delayed = Err(TokenError::TooManyFailures { retry_after: 1 });
+    for other in [format!("file:{text}\n\n"), format!("file:{text}\r\n"), "file:s3cret\n".to_owned()] {
+        assert_eq!(world.ask(&other).await, delayed);
+    }
+    for right in [format!("file:{text}\n"), format!("file:{text}")] {
+        assert_eq!(world.ask(&right).await, Ok(()));
+    }
 }
 
 #[tokio::test]
