@@ -69,7 +69,7 @@ pub struct ErrorForms(Option<Arc<PlgdPaths>>);
 struct PlgdPaths {
     /// The issuer's path, without a slash at its end.
     base: String,
-    /// Only these of the paths below it, where others below it are somebody else's.
+    /// Only these of the paths below it, where the others are the upstream's.
     only: Option<HashSet<String>>,
     /// Whether the listener has nothing else.
     is_own: bool,

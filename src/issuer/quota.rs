@@ -41,7 +41,7 @@ impl Issuer {
             Profile::Plgd => (MOST_PLGD, MOST_REVOKED_PLGD),
         };
         let most_revoked = if self.revocations.is_crowded() { most_revoked / CROWDED } else { most_revoked };
-        // Who brought a JWT has an issuer.
+        // A client that brought a JWT has the issuer of that JWT.
         let issuers = self.policy.spellings(identity.owner_issuer.unwrap_or_default());
         let kept = self.store.count_tokens(&client.registration().id, (owner, &issuers), now).await?;
         if kept.all < most && kept.revoked < most_revoked {

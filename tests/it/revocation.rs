@@ -806,7 +806,7 @@ async fn a_token_that_never_expires_needs_somebody_who_can_end_it() {
         &["tokens without `exp` are refused", "with `revocation: none` they are accepted"],
     )
     .await;
-    // Unless the configuration says in so many words that nobody is asked.
+    // Unless the configuration says `revocation: none`.
     let mark = logs::mark();
     let unasked = sidecar(&authority, "none, requireExpiry: false", &upstream).await;
     assert_eq!(judge(&unasked, &endless).await, is(200, "-"));
@@ -852,7 +852,7 @@ async fn what_cannot_be_asked_is_an_error_of_the_configuration() {
         (r#"{ issuer: "https://a.example", revocation: sometimes }"#, "revocation"),
         (
             r#"{ issuer: "https://a.example", requireExpiry: false, jwksUri: "https://a.example/k" }"#,
-            "nobody is asked",
+            "there is no place to ask",
         ),
         (
             r#"{ issuer: "https://a.example", revocation: { kind: list, credential: c } }"#,

@@ -52,7 +52,7 @@ pub(in crate::config) struct Authority {
     #[schemars(length(min = 1))]
     pub client_id_claims: Vec<ClaimName>,
     /// Whether a token without `exp` is refused. `false` is for plgd's tokens that never expire; such a token is
-    /// remembered for 30s at most, and needs a way to be revoked or the written word `revocation: none`.
+    /// remembered for 30s at most, and needs a way to be revoked or an explicit `revocation: none`.
     #[serde(default = "yes")]
     pub require_expiry: bool,
     /// How it writes tokens.

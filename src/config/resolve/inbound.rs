@@ -87,21 +87,21 @@ pub(super) fn resolve_authority(
     Some(authority)
 }
 
-/// A token that never expires ends only when it is revoked: then the authority must be asked, unless the operator writes that
-/// it is not.
+/// A token that never expires ends only when it is revoked: revocations must be checked, unless the operator writes that they
+/// are not.
 fn check_tokens_without_end(resolver: &mut Resolver<'_>, path: &KeyPath, authority: &AuthorityConfig) {
     let is_named = matches!(authority.keys, KeySource::Url(_) | KeySource::File(_));
     let path = path.key("requireExpiry");
     match authority.revocation.kind {
         _ if authority.require_expiry => {}
         RevocationKind::None => {
-            let message = "tokens without `exp` are accepted, and `revocation: none` asks nobody whether one was revoked: a stolen one \
+            let message = "tokens without `exp` are accepted and, with `revocation: none`, not checked for revocation: a stolen one \
                            works until the authority withdraws the key that signed it";
             resolver.findings.warning(&path, message);
         }
         RevocationKind::Auto if is_named => {
-            let message = "nobody is asked whether a token without `exp` was revoked, because the metadata is not read: set \
-                           `revocation`; with `revocation: none` such tokens are accepted without a question";
+            let message = "there is no place to ask whether a token without `exp` was revoked, because the metadata is not read: set \
+                           `revocation`; `revocation: none` accepts such tokens without a check";
             resolver.findings.error(&path, message);
         }
         _ => {}
@@ -207,8 +207,8 @@ pub(super) fn check_issuers(resolver: &mut Resolver<'_>, authorities: &[Authorit
             .next()
         {
             let message = format!(
-                "with `profile: plgd` slashes at the end do not count, so this is the issuer of the authority `{same}` too: \
-                 whose keys would count? Leave one of them out"
+                "with `profile: plgd` slashes at the end do not count, so this is the issuer of the authority `{same}` too, and it is \
+                 not clear which keys count: leave one of them out"
             );
             let path = KeyPath::root("authorities").key(&authority.name).key("issuer");
             resolver.findings.error(&path, message);

@@ -260,7 +260,7 @@ fn unique_ids(resolver: &mut Resolver<'_>, path: &KeyPath, clients: &[raw::Clien
     }
 }
 
-/// Says which claims are in vain, and refuses those that no token may have.
+/// Warns of claims that have no effect, and refuses those that no token may have.
 fn inserted_claims(resolver: &mut Resolver<'_>, path: &KeyPath, client: &raw::Client, own: [&str; 2]) {
     for claim in client.insert_token_claims.keys() {
         if let Some(why) = why_no_claim(claim) {

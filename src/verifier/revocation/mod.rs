@@ -235,9 +235,9 @@ impl Revocation {
     /// Checks a token that is good otherwise. `before_question` is called before somebody is asked about this very token.
     ///
     /// # Errors
-    /// What `before_question` gives, [`Reason::Revoked`], [`Reason::RevocationUnavailable`], [`Reason::NoExpiry`] when the token never ends and nobody
-    /// is asked although the configuration does not say `none`, or [`Reason::MalformedClaims`] for a token that could not be
-    /// named to anyone.
+    /// What `before_question` gives, [`Reason::Revoked`], [`Reason::RevocationUnavailable`], [`Reason::NoExpiry`] when the token never ends and revocations
+    /// are not checked although the configuration does not say `none`, or [`Reason::MalformedClaims`] for a token without a
+    /// name by which it could be asked about.
     pub async fn check(
         &self,
         facts: &TokenFacts,
@@ -246,7 +246,7 @@ impl Revocation {
     ) -> Result<(), Reason> {
         let now = self.of.clock.now();
         let checked = match self.source() {
-            // It could never be ended: accepted only where the configuration says in so many words that nobody is asked.
+            // It cannot be revoked: accepted only where the configuration says `none`.
             Source::Nobody(_) if facts.never_expires() && self.config.kind != RevocationKind::None => {
                 return Err(Reason::NoExpiry);
             }

@@ -15,7 +15,7 @@ pub(super) fn resolve(
 ) -> Option<Authentication> {
     let at = |place| Some(Authentication::PrivateKeyJwt(ClientKeys::At(place)));
     if raw.cap_to_assertion && raw.jwt_private_key.is_none() {
-        let message = "it needs `jwtPrivateKey` beside it: only for the JWT of a user a token is issued that could end with it";
+        let message = "it needs `jwtPrivateKey` beside it: without that the client brings no JWT of a user with which a token could end";
         resolver.findings.error(&path.key("capToAssertion"), message);
     }
     let authentication = match (&raw.jwks_file, &raw.jwks_uri, &raw.jwt_private_key) {
