@@ -74,10 +74,13 @@ impl Ours {
     }
 }
 
+/// Where a difference is, and what makes it.
+type Change = (&'static str, fn(&mut Ours));
+
 #[test]
 fn every_kind_of_difference_is_found_and_no_rule_covers_it() {
     assert_eq!(Ours::new().judged(), [""; 0]);
-    let changes: [(&str, fn(&mut Ours)); 17] = [
+    let changes: [Change; 17] = [
         ("status ", |it| it.status = 201),
         ("header x-new ", |it| it.headers.push(("X-New".to_owned(), "1".to_owned()))),
         ("header content-type ", |it| it.headers[0].1 = "text/plain".to_owned()),
