@@ -91,7 +91,7 @@ async fn every_refusal_of_a_client_has_its_own_cause_and_the_client_is_told_none
     let right = format!("audited:{SECRET}");
     for (basic, cause, client) in [
         ("audited:not-the-secret".to_owned(), "the client secret is wrong\"", "client_id=\"audited\""),
-        (format!("audited:{SECRET}\n"), "begins or ends with white space", "client_id=\"audited\""),
+        (format!("audited:{SECRET}\n\n"), "begins or ends with white space", "client_id=\"audited\""),
         ("audited:".to_owned(), "the client secret is missing", "client_id=\"audited\""),
         (format!("audited-off:{SECRET}"), "the client is disabled", "client_id=\"audited-off\""),
         (format!("audited-over:{SECRET}"), "the client has expired", "client_id=\"audited-over\""),
