@@ -19,7 +19,7 @@ use super::alert::alert_in;
 use super::trust::{Trust, provider};
 
 /// How long connecting, the handshake and the alert may take together: a request waits for it.
-const PATIENCE: Duration = Duration::from_secs(2);
+const LIMIT: Duration = Duration::from_secs(2);
 
 /// The alert by which a server refuses a client without a certificate. `None`: it sends none, or cannot be reached. Makes a
 /// connection of its own and sends nothing on it. `ca_pem`: the only certificates that are trusted; none: the platform's. Blocks for
@@ -86,7 +86,7 @@ impl Write for Until {
 
 /// Connects, and waits for the alert of a server that has asked for a certificate.
 fn alert_of(address: SocketAddr, name: ServerName<'static>, trust: Trust) -> io::Result<()> {
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + LIMIT;
     let other = io::Error::other::<rustls::Error>;
     let demand = Arc::new(NotesDemand::default());
     let builder = rustls::ClientConfig::builder_with_provider(provider());
@@ -95,7 +95,7 @@ fn alert_of(address: SocketAddr, name: ServerName<'static>, trust: Trust) -> io:
     let mut config = builder.with_client_cert_resolver(demand.clone());
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     let mut tls = rustls::ClientConnection::new(Arc::new(config), name).map_err(other)?;
-    let mut tcp = Until { tcp: TcpStream::connect_timeout(&address, PATIENCE)?, end };
+    let mut tcp = Until { tcp: TcpStream::connect_timeout(&address, LIMIT)?, end };
     while tls.is_handshaking() {
         tls.complete_io(&mut tcp)?;
     }

@@ -53,7 +53,7 @@ const OWNER_UNUSED: &str = "left out: the owner comes from the assertion. plgd's
      assertion, and then asks for no proof at all; the sidecar refuses such a request";
 const SECRET_UNUSED: &str = "left out: with `jwtPrivateKey` plgd never reads the secret either";
 const OWN_ASSERTION: &str = "left out: a token of this issuer is not exchanged for another one of it, which could be \
-     renewed for ever";
+     renewed without end";
 const CLAIMS: &str = "as with plgd, the token carries every claim of the assertion in `originalTokenClaims`, people's names and addresses \
      included: name in `jwtPrivateKey.copyClaims` those that a program reads there, or write `copyClaims: []` for none";
 const REQUIRED_SCOPE: &str = "left out: a token with this claim passes the scope check of plgd's services whatever its scopes are, so the \

@@ -145,7 +145,7 @@ fn a_client_of_assertions_keeps_neither_secret_nor_owner() {
     for (key, message) in [
         ("secretFile", "never reads the secret"),
         ("owner", "asks for no proof"),
-        ("jwtPrivateKey.authorization", "renewed for ever"),
+        ("jwtPrivateKey.authorization", "renewed without end"),
     ] {
         let said = said(&out, &format!("oauthSigner.clients[0].{key}"));
         assert!(said.iter().any(|said| said.contains(message)), "{key}: {said:?}");

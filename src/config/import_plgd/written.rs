@@ -126,7 +126,7 @@ fn write_client(out: &mut Lines, client: &Client) {
     }
     match client.lifetime {
         Some(lifetime) => out.line(6, &format!("accessTokenLifetime: {lifetime}")),
-        None => out.line(6, "accessTokenLifetime: 0s  # for ever"),
+        None => out.line(6, "accessTokenLifetime: 0s  # no expiry"),
     }
     out.list(6, "allowedAudiences", &client.audiences);
     out.list(6, "allowedScopes", &client.scopes);

@@ -1,7 +1,7 @@
 //! What plgd's clients expect beside the RFCs: its tokens API, and the shapes of its errors.
 //!
-//! Unlike plgd's own server, an M2M token finds and ends nothing but itself here, nobody's claims are read before they were
-//! verified, and nothing is deleted that was not named.
+//! Unlike at plgd's own server, an M2M token finds and ends only itself, claims are read only after they are verified, and a
+//! deletion must name what it deletes.
 
 mod messages;
 mod status;

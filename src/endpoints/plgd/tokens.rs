@@ -177,7 +177,7 @@ fn held(
             break;
         }
     }
-    // Large entries come in smaller pages, so that few are read in vain.
+    // Large entries come in smaller pages, so that few are read without being sent.
     let next = u32::try_from(2 * entries.len()).unwrap_or(PAGE).clamp(1, PAGE);
     let filter = TokenFilter { limit: Some(next), ..filter };
     let is_cut = entries.len() < found;

@@ -72,13 +72,13 @@ impl Secrets {
     pub(super) fn new() -> Self {
         let mut digest = Digest::default();
         client_secret::fill(&mut digest);
-        let nobodys = Secret::configured(client_secret::generate(UnixTime(0), None).0);
+        let random = Secret::configured(client_secret::generate(UnixTime(0), None).0);
         Self {
             slow: SlowHashes::new(),
             proven: Proven::new(),
             failures: Failures::new(),
             used: UsedSecrets::default(),
-            dummy: (nobodys, digest, client_secret::random_salt()),
+            dummy: (random, digest, client_secret::random_salt()),
             #[cfg(test)]
             done: std::sync::Mutex::default(),
         }

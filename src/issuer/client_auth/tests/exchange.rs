@@ -3,7 +3,7 @@
 use super::*;
 use crate::issuer::client::CopyClaims;
 
-/// A client exchanges a JWT with these claims, verified by whoever verifies it; gives what it got.
+/// A client exchanges a JWT with these claims, which counts as verified. Gives what the client gets.
 async fn exchanged(profile: Profile, claims: &serde_json::Value) -> Result<Exchanged, TokenError> {
     let copied = ["email", "deviceId", "nickname", "access_token", "cnf"].map(str::to_owned).to_vec();
     exchanged_by(profile, CopyClaims::Listed(copied), false, claims).await
