@@ -31,7 +31,6 @@ use ipnet::IpNet;
 use crate::config::{AdminRole, Config};
 use crate::domain::clock::{Clock, SharedClock, SystemClock};
 use crate::domain::duration;
-use crate::domain::error_form::ErrorForms;
 use crate::domain::oauth::GrantType;
 use crate::endpoints;
 use crate::endpoints::admin::AdminTokens;
@@ -42,7 +41,6 @@ use crate::issuer::{Issuer, OpenError, Outcome};
 use crate::jose::provider;
 use crate::limits::Limits;
 use crate::proxy::connection::{ClientTimeouts, Clients};
-use crate::proxy::framing::MAX_HEAD;
 use crate::proxy::inbound::{self, Inbound, OwnEndpoints};
 use crate::proxy::listener::{Listener, Workers, check_platform_certificates};
 use crate::proxy::local::{LocalService, Paths};
@@ -292,16 +290,10 @@ impl Parts {
             let router =
                 oauth::issuer_router(issuer.clone(), Placement::OwnListener, observer, callers.clone());
             let timeouts = ClientTimeouts { keep_alive: role.keep_alive, ..ClientTimeouts::default() };
-            listeners.push(self.local(
-                workers,
-                sockets,
-                (ISSUER, timeouts, role.max_head),
-                router,
-                (
-                    &role.trusted_proxies,
-                    oauth::error_forms(issuer.base_path(), issuer.profile(), Placement::OwnListener),
-                ),
-            )?);
+            let forms = oauth::error_forms(issuer.base_path(), issuer.profile(), Placement::OwnListener);
+            let clients = self.own_clients(ISSUER, timeouts);
+            let clients = clients.with_heads_up_to(role.max_head).with_error_forms(forms);
+            listeners.push(self.local(workers, sockets, (ISSUER, clients), router, &role.trusted_proxies)?);
         }
         let at_root = config.issuer.as_ref().is_some_and(|role| role.issuer.root_paths);
         for listener in &config.inbound {
@@ -334,8 +326,7 @@ impl Parts {
                 Inbound::new(listener, verifier, upstream, own.clone(), limits.clone(), observed)
             };
             let socket = Socket::Proxy(listener.name.clone());
-            let clients = Clients::new(listener.client_timeouts, self.shares.of(&socket));
-            let clients = clients
+            let clients = Clients::new(listener.client_timeouts, self.shares.of(&socket))
                 .with_heads_up_to(listener.max_head)
                 .with_error_forms(own.as_ref().map(|own| own.error_forms.clone()).unwrap_or_default());
             let served = workers.listen(sockets.get(&socket)?, &metrics, clients, serve);
@@ -343,29 +334,17 @@ impl Parts {
             listeners.push((listener.name.clone(), served));
         }
         listeners.extend(self.outbound(config, sockets, workers, &credentials)?);
-        let timeouts = ClientTimeouts::default();
+        let plain = |name| (name, self.own_clients(name, ClientTimeouts::default()));
         if config.local_api.is_some() {
             let router = endpoints::local_api::router(credentials.values().cloned());
-            listeners.push(self.local(
-                workers,
-                sockets,
-                (LOCAL_API, timeouts, MAX_HEAD),
-                router,
-                (&[], ErrorForms::default()),
-            )?);
+            listeners.push(self.local(workers, sockets, plain(LOCAL_API), router, &[])?);
         }
         if let Some(role) = &config.admin {
             let guard = admin::guard(role, &config.state_dir)?;
             self.watch_admin_token(role, &config.state_dir, guard.tokens());
             let status = status::status(&authorities, &credentials, sockets);
             let router = endpoints::admin::router(issuer.clone(), status, guard);
-            listeners.push(self.local(
-                workers,
-                sockets,
-                (ADMIN, timeouts, MAX_HEAD),
-                router,
-                (&[], ErrorForms::default()),
-            )?);
+            listeners.push(self.local(workers, sockets, plain(ADMIN), router, &[])?);
         }
         if config.probes.is_some() {
             let ready = self.ready.clone();
@@ -378,13 +357,7 @@ impl Parts {
             };
             let readiness = conditions.judged_by(&config.readiness);
             let router = probes::router(self.metrics.clone(), readiness, config.metrics_hosts.clone());
-            listeners.push(self.local(
-                workers,
-                sockets,
-                (PROBES, timeouts, MAX_HEAD),
-                router,
-                (&[], ErrorForms::default()),
-            )?);
+            listeners.push(self.local(workers, sockets, plain(PROBES), router, &[])?);
         }
         Ok((listeners, issuer))
     }
@@ -396,13 +369,18 @@ impl Parts {
         Some(limits)
     }
 
+    /// The clients of a listener with endpoints of our own.
+    fn own_clients(&self, name: &'static str, timeouts: ClientTimeouts) -> Clients {
+        Clients::new(timeouts, self.shares.of(&Socket::Own(name)))
+    }
+
     fn local(
         &self,
         workers: &Workers,
         sockets: &Sockets,
-        (name, timeouts, max_head): (&'static str, ClientTimeouts, usize),
+        (name, clients): (&'static str, Clients),
         router: axum::Router,
-        (trusted_proxies, error_forms): (&[IpNet], ErrorForms),
+        trusted_proxies: &[IpNet],
     ) -> Result<(String, Listener), StartError> {
         let role = match name {
             PROBES => Role::Probes,
@@ -413,10 +391,7 @@ impl Parts {
         let metrics = Arc::new(self.metrics.requests(role, name));
         let paths = if name == ADMIN { Paths::WithIds } else { Paths::Normal };
         let serve = || LocalService::new(router.clone(), metrics.clone(), paths).behind(trusted_proxies);
-        let socket = Socket::Own(name);
-        let clients = Clients::new(timeouts, self.shares.of(&socket));
-        let clients = clients.with_heads_up_to(max_head).with_error_forms(error_forms);
-        let served = workers.listen(sockets.get(&socket)?, &metrics, clients, serve);
+        let served = workers.listen(sockets.get(&Socket::Own(name))?, &metrics, clients, serve);
         let served = served.map_err(StartError::Workers)?;
         Ok((name.to_owned(), served))
     }

@@ -37,14 +37,17 @@ const SECRET: &str = "serviceClientSecret";
 const TOKEN: &str = "/m2m-oauth-server/oauth/token";
 const TOKENS: &str = "/m2m-oauth-server/api/v1/tokens";
 
-const YAML: &str = r#"
+/// What the configurations of these tests begin with: the issuer up to its owner claim.
+const ISSUER: &str = r#"
 stateDir: "@DIR@"
 store: { url: "sqlite:@DIR@/m2m.db" }
 issuer:
   url: http://issuer.test/m2m-oauth-server
   listen: 127.0.0.1:0
   profile: plgd
-  ownerClaim: https://plgd.dev/owner
+  ownerClaim: https://plgd.dev/owner"#;
+
+const YAML: &str = r#"
   deviceIDClaim: https://plgd.dev/deviceId
   authorities: [self, users]
   clients:
@@ -77,7 +80,10 @@ fn with_secrets(builder: SidecarBuilder) -> SidecarBuilder {
 impl World {
     async fn start() -> Self {
         let (users, upstream, clock) = (Authority::start(), Upstream::start(), MovableClock::now());
-        let yaml = YAML.replace("@USERS@", &users.issuer()).replace("@UPSTREAM@", &upstream.url());
+        let yaml = [ISSUER, YAML]
+            .concat()
+            .replace("@USERS@", &users.issuer())
+            .replace("@UPSTREAM@", &upstream.url());
         let sidecar = with_secrets(Sidecar::builder()).clock(clock.clone()).start(&yaml).await;
         users.wait_for_fetches(Endpoint::Jwks, 1).await;
         Self { sidecar, users, clock, _upstream: upstream }

@@ -136,7 +136,7 @@ pub(in crate::config) enum AuthMethod {
     ClientSecretBasicRaw,
     /// Id and secret in the form.
     ClientSecretPost,
-    /// A signed assertion (RFC 7523): our own, or one that somebody else keeps in a file.
+    /// A signed assertion (RFC 7523): our own, or one that another program keeps in a file.
     PrivateKeyJwt,
     /// Our certificate (RFC 8705).
     TlsClientAuth,

@@ -54,10 +54,13 @@ pub(super) fn judge(head: &[u8]) -> Result<Judged, Fault> {
     let line = lines.next().unwrap_or(Ok(&[])).map_err(|fault| fault.at(Place::Line(1)))?;
     let (method, raw_target, version) = request_line(line).map_err(|fault| fault.at(Place::Line(1)))?;
     let target = Target::parse(raw_target).map_err(|fault| fault.of_target(raw_target))?;
-    let length = target.written_length();
-    if length > MAX_TARGET {
-        let rule = format!("the target has {length} bytes, the limit is {MAX_TARGET}");
-        return Err(Fault::because(Reason::HeadTooLarge, rule).of_target(raw_target));
+    // Its normal form is three times as long at most.
+    if raw_target.len() > MAX_TARGET / 3 {
+        let length = target.written_length();
+        if length > MAX_TARGET {
+            let rule = format!("the target has {length} bytes, the limit is {MAX_TARGET}");
+            return Err(Fault::because(Reason::HeadTooLarge, rule).of_target(raw_target));
+        }
     }
     let of_target = |fault: Fault| fault.of_target(raw_target);
     let mut framing = FramingFields { is_absolute: target.authority.is_some(), ..FramingFields::default() };

@@ -264,8 +264,10 @@ async fn t16_the_metadata_names_plgds_four_members() {
 async fn t17_the_server_starts_and_keeps_its_tokens_over_a_restart() {
     let world = World::start().await;
     let token = world.issue("serviceClient", &[]).await;
-    let yaml =
-        super::YAML.replace("@USERS@", &world.users.issuer()).replace("@UPSTREAM@", "http://127.0.0.1:9");
+    let yaml = [super::ISSUER, super::YAML]
+        .concat()
+        .replace("@USERS@", &world.users.issuer())
+        .replace("@UPSTREAM@", "http://127.0.0.1:9");
     let sidecar = super::with_secrets(world.sidecar.stop_keeping_state().await).start(&yaml).await;
     let authorization = format!("Bearer {token}");
     let answer = get(sidecar.address("issuer"), TOKENS, &[("Authorization", &authorization)]).await;

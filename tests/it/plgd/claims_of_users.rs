@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{OWNER, TOKEN, TOKENS, claims, ids, jti, remember};
+use super::{ISSUER, OWNER, TOKEN, TOKENS, claims, ids, jti, remember};
 use crate::support::authority::{Authority, Endpoint};
 use crate::support::client::{RawAnswer, get, post_form, request};
 use crate::support::sidecar::Sidecar;
@@ -13,13 +13,6 @@ use crate::support::{logs, now};
 const SCOPE_CLAIM: &str = "plgd:required:scope";
 
 const YAML: &str = r#"
-stateDir: "@DIR@"
-store: { url: "sqlite:@DIR@/m2m.db" }
-issuer:
-  url: http://issuer.test/m2m-oauth-server
-  listen: 127.0.0.1:0
-  profile: plgd
-  ownerClaim: https://plgd.dev/owner
   authorities: [self, users]
   clients:
     - { id: all, accessTokenLifetime: 24h, jwtPrivateKey: { authorities: [users] } }
@@ -46,7 +39,10 @@ struct World {
 impl World {
     async fn start() -> Self {
         let (users, upstream) = (Authority::start(), Upstream::start());
-        let yaml = YAML.replace("@USERS@", &users.issuer()).replace("@UPSTREAM@", &upstream.url());
+        let yaml = [ISSUER, YAML]
+            .concat()
+            .replace("@USERS@", &users.issuer())
+            .replace("@UPSTREAM@", &upstream.url());
         let sidecar = Sidecar::builder().start(&yaml).await;
         users.wait_for_fetches(Endpoint::Jwks, 1).await;
         Self { sidecar, users, _upstream: upstream }

@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use super::{SECRET, TOKEN, TOKENS, World, YAML, assert_status, with_secrets};
+use super::{ISSUER, SECRET, TOKEN, TOKENS, World, YAML, assert_status, with_secrets};
 use crate::support::authority::{Authority, Endpoint};
 use crate::support::client::{Connection, RawAnswer, get, post_form, request, send_raw};
 use crate::support::clock::MovableClock;
@@ -15,7 +15,8 @@ const BASE: &str = "/m2m-oauth-server";
 /// The world with an inbound listener that answers for the issuer.
 async fn world(more: &str) -> World {
     let (users, upstream, clock) = (Authority::start(), Upstream::start(), MovableClock::now());
-    let yaml = YAML.replace("@USERS@", &users.issuer()).replace("@UPSTREAM@", &upstream.url());
+    let yaml =
+        [ISSUER, YAML].concat().replace("@USERS@", &users.issuer()).replace("@UPSTREAM@", &upstream.url());
     let yaml = yaml.replace("name: api,", &format!("name: api, issuer: true, {more}"));
     let sidecar = with_secrets(Sidecar::builder()).clock(clock.clone()).start(&yaml).await;
     users.wait_for_fetches(Endpoint::Jwks, 1).await;

@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::{OWNER, SECRET, TOKEN, TOKENS, World, YAML, basic, claims, remember, with_secrets};
+use super::{ISSUER, OWNER, SECRET, TOKEN, TOKENS, World, YAML, basic, claims, remember, with_secrets};
 use crate::support::authority::{Authority, Endpoint};
 use crate::support::client::{RawAnswer, get, post_form, request};
 use crate::support::clock::MovableClock;
@@ -29,7 +29,8 @@ async fn world() -> World {
     - { id: bare, secretFile: "@DIR@/bare", owner: "1" }
     - { id: chooser, secretFile: "@DIR@/secret", owner: "1", accessTokenLifetime: 24h, allowedAudiences: [x, y] }
 "#;
-    let yaml = YAML.replace("@USERS@", &users.issuer()).replace("@UPSTREAM@", &upstream.url());
+    let yaml =
+        [ISSUER, YAML].concat().replace("@USERS@", &users.issuer()).replace("@UPSTREAM@", &upstream.url());
     let yaml = yaml.replacen("  clients:\n", more, 1).replace("name: api,", "name: api, issuer: true,");
     logs::remember_client_secret("lf", LINE_SECRET);
     let builder = [("lf", "\n"), ("crlf", "\r\n"), ("bare", "")]

@@ -2,20 +2,13 @@
 
 use serde_json::{Value, json};
 
-use super::{OWNER, SECRET, TOKEN, TOKENS, claims, database, ids, jti, remember, with_secrets};
+use super::{ISSUER, OWNER, SECRET, TOKEN, TOKENS, claims, database, ids, jti, remember, with_secrets};
 use crate::support::authority::{Authority, Endpoint};
 use crate::support::client::{get, post_form, request};
 use crate::support::sidecar::Sidecar;
 use crate::support::upstream::Upstream;
 
 const YAML: &str = r#"
-stateDir: "@DIR@"
-store: { url: "sqlite:@DIR@/m2m.db" }
-issuer:
-  url: http://issuer.test/m2m-oauth-server
-  listen: 127.0.0.1:0
-  profile: plgd
-  ownerClaim: https://plgd.dev/owner
   authorities: [self, @TRUSTED@]
   clients:
     - { id: serviceClient, secretFile: "@DIR@/secret", owner: "1" }
@@ -44,7 +37,8 @@ struct World {
 impl World {
     async fn start(trusted: &str) -> Self {
         let (a, b, upstream) = (Authority::start(), Authority::start(), Upstream::start());
-        let yaml = YAML
+        let yaml = [ISSUER, YAML]
+            .concat()
             .replace("@A@", &a.issuer())
             .replace("@B@", &b.issuer())
             .replace("@UPSTREAM@", &upstream.url())

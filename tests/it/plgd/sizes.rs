@@ -2,20 +2,13 @@
 
 use serde_json::{Value, json};
 
-use super::{OWNER, TOKEN, TOKENS, World, assert_status, claims, ids, jti, remember};
+use super::{ISSUER, OWNER, TOKEN, TOKENS, World, assert_status, claims, ids, jti, remember};
 use crate::support::authority::{Authority, Endpoint};
 use crate::support::client::{RawAnswer, get, post_form, request};
 use crate::support::sidecar::Sidecar;
 use crate::support::upstream::Upstream;
 
 const YAML: &str = r#"
-stateDir: "@DIR@"
-store: { url: "sqlite:@DIR@/m2m.db" }
-issuer:
-  url: http://issuer.test/m2m-oauth-server
-  listen: 127.0.0.1:0
-  profile: plgd
-  ownerClaim: https://plgd.dev/owner
   authorities: [self, users]
   clients:
     - { id: portal, jwtPrivateKey: { authorities: [users] } }
@@ -38,7 +31,8 @@ struct Large {
 impl Large {
     async fn start() -> Self {
         let (users, small, upstream) = (Authority::start(), Authority::start(), Upstream::start());
-        let yaml = YAML
+        let yaml = [ISSUER, YAML]
+            .concat()
             .replace("@USERS@", &users.issuer())
             .replace("@SMALL@", &small.issuer())
             .replace("@UPSTREAM@", &upstream.url());

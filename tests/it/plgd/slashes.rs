@@ -3,20 +3,13 @@
 
 use serde_json::{Value, json};
 
-use super::{OWNER, SECRET, TOKEN, TOKENS, claims, database, ids, jti, remember, with_secrets};
+use super::{ISSUER, OWNER, SECRET, TOKEN, TOKENS, claims, database, ids, jti, remember, with_secrets};
 use crate::support::authority::Authority;
 use crate::support::client::{get, post_form, request};
 use crate::support::logs;
 use crate::support::sidecar::{Sidecar, SidecarBuilder};
 
 const YAML: &str = r#"
-stateDir: "@DIR@"
-store: { url: "sqlite:@DIR@/m2m.db" }
-issuer:
-  url: http://issuer.test/m2m-oauth-server
-  listen: 127.0.0.1:0
-  profile: plgd
-  ownerClaim: https://plgd.dev/owner
   authorities: [self, users]
   clients:
     - { id: serviceClient, secretFile: "@DIR@/secret", owner: "1" }
@@ -51,7 +44,11 @@ impl World {
 
     async fn sidecar(builder: SidecarBuilder, issuer: &str, members: &str) -> Sidecar {
         let keys = format!("{}/jwks.json", issuer.trim_end_matches('/'));
-        let yaml = YAML.replace("@USERS@", issuer).replace("@MEMBERS@", members).replace("@KEYS@", &keys);
+        let yaml = [ISSUER, YAML]
+            .concat()
+            .replace("@USERS@", issuer)
+            .replace("@MEMBERS@", members)
+            .replace("@KEYS@", &keys);
         builder.start(&yaml).await
     }
 
