@@ -1,8 +1,9 @@
 //! The composition root: a configuration becomes parts, listeners and tasks.
 //!
-//! The only place that names everything, and the only one that spawns tasks. Two kinds of threads: the workers, one
-//! current-thread runtime each, serve requests; the runtime that [`start`] is called on does everything else
-//! (fetching, the store, name resolution), so that none of it ever delays a request.
+//! The only place that names everything, and the only one that spawns tasks. Two kinds of threads:
+//! the workers, one current-thread runtime each, serve requests; the runtime that [`start`] is
+//! called on does everything else (fetching, the store, name resolution), so that none of it ever
+//! delays a request.
 
 pub mod admin;
 mod authorities;
@@ -128,35 +129,55 @@ pub struct Running {
 }
 
 impl Running {
-    /// Where a listener listens: an inbound or outbound one by its name, else [`ISSUER`], [`ADMIN`] or [`PROBES`].
+    /// Where a listener listens: an inbound or outbound one by its name, else [`ISSUER`], [`ADMIN`]
+    /// or [`PROBES`].
     #[must_use]
     pub fn address(&self, listener: &str) -> Option<SocketAddr> {
-        self.addresses().find(|(name, _)| *name == listener).map(|(_, address)| address)
+        self.addresses()
+            .find(|(name, _)| *name == listener)
+            .map(|(_, address)| address)
     }
 
     /// Every listener's name and address; a name comes twice when its listener has two addresses.
     pub fn addresses(&self) -> impl Iterator<Item = (&str, SocketAddr)> {
-        self.listeners
-            .iter()
-            .flat_map(|(name, listener)| listener.addresses().map(move |address| (name.as_str(), address)))
+        self.listeners.iter().flat_map(|(name, listener)| {
+            listener
+                .addresses()
+                .map(move |address| (name.as_str(), address))
+        })
     }
 
-    /// Ends: not ready for `shutdown.delay` while still serving, then no new connections, then at most
-    /// `shutdown.gracePeriod` for the requests under way.
+    /// Ends: not ready for `shutdown.delay` while still serving, then no new connections, then at
+    /// most `shutdown.gracePeriod` for the requests under way.
     pub async fn shutdown(self) {
         self.ready.store(false, Ordering::Release);
         if !self.delay.is_zero() {
-            tracing::info!("not ready: draining begins in {}", duration::spoken(self.delay));
+            tracing::info!(
+                "not ready: draining begins in {}",
+                duration::spoken(self.delay)
+            );
             tokio::time::sleep(self.delay).await;
         }
-        let (requests, most) = (counted(self.requests(), "request"), duration::spoken(self.grace));
+        let (requests, most) = (
+            counted(self.requests(), "request"),
+            duration::spoken(self.grace),
+        );
         tracing::info!("draining: {requests}, at most {most}");
         // All at once, the probes too: a successor on this machine needs their port as well.
         let drained = self.listeners.iter().map(|(_, listener)| listener.drain());
-        if tokio::time::timeout(self.grace, futures_util::future::join_all(drained)).await.is_err() {
-            let connections = self.listeners.iter().map(|(_, listener)| listener.connections()).sum();
-            let (requests, connections) =
-                (counted(self.requests(), "request"), counted(connections, "connection"));
+        if tokio::time::timeout(self.grace, futures_util::future::join_all(drained))
+            .await
+            .is_err()
+        {
+            let connections = self
+                .listeners
+                .iter()
+                .map(|(_, listener)| listener.connections())
+                .sum();
+            let (requests, connections) = (
+                counted(self.requests(), "request"),
+                counted(connections, "connection"),
+            );
             tracing::warn!("the grace period is over: {requests} on {connections} cut off");
         }
         self.tasks.end().await;
@@ -174,14 +195,19 @@ impl Running {
 
     /// How many requests are under way on all listeners.
     fn requests(&self) -> usize {
-        self.listeners.iter().map(|(_, listener)| listener.requests()).sum()
+        self.listeners
+            .iter()
+            .map(|(_, listener)| listener.requests())
+            .sum()
     }
 }
 
-/// Starts everything a configuration names. Runs on the caller's runtime whatever is not the serving of requests.
+/// Starts everything a configuration names. Runs on the caller's runtime whatever is not the
+/// serving of requests.
 ///
 /// # Errors
-/// [`StartError`] says what could not be had. Nothing waits for an authority: keys and tokens come when they come.
+/// [`StartError`] says what could not be had. Nothing waits for an authority: keys and tokens come
+/// when they come.
 pub async fn start(config: Config) -> Result<Running, StartError> {
     start_with_clock(config, Arc::new(SystemClock)).await
 }
@@ -190,10 +216,14 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
 ///
 /// # Errors
 /// As [`start`].
-pub async fn start_with_clock(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartError> {
+pub async fn start_with_clock(
+    config: Config,
+    clock: Arc<dyn Clock>,
+) -> Result<Running, StartError> {
     provider::install();
-    check_platform_certificates()
-        .map_err(unusable("the platform's certificates (SSL_CERT_FILE, SSL_CERT_DIR)"))?;
+    check_platform_certificates().map_err(unusable(
+        "the platform's certificates (SSL_CERT_FILE, SSL_CERT_DIR)",
+    ))?;
     let limit = descriptors::raise_limit();
     let sockets = Sockets::bind(&config)?;
     let threads = worker_count(config.threads);
@@ -281,21 +311,44 @@ impl Parts {
         let authorities = self.authorities(config, own.as_ref())?;
         let callers = self.callers(config, issuer.as_deref(), own, &authorities)?;
         if let (Some(issuer), Some(role)) = (&issuer, &config.issuer) {
-            issuer.exchange_with(exchange::verify(&role.issuer.clients, &authorities, &self.clock)?);
+            issuer.exchange_with(exchange::verify(
+                &role.issuer.clients,
+                &authorities,
+                &self.clock,
+            )?);
         }
         let credentials = self.credentials(config)?;
         let role = config.issuer.as_ref().filter(|role| role.listen.is_some());
         if let (Some(issuer), Some(role)) = (&issuer, role) {
             let observer = self.token_observer();
-            let router =
-                oauth::issuer_router(issuer.clone(), Placement::OwnListener, observer, callers.clone());
-            let timeouts = ClientTimeouts { keep_alive: role.keep_alive, ..ClientTimeouts::default() };
-            let forms = oauth::error_forms(issuer.base_path(), issuer.profile(), Placement::OwnListener);
+            let router = oauth::issuer_router(
+                issuer.clone(),
+                Placement::OwnListener,
+                observer,
+                callers.clone(),
+            );
+            let timeouts = ClientTimeouts {
+                keep_alive: role.keep_alive,
+                ..ClientTimeouts::default()
+            };
+            let forms =
+                oauth::error_forms(issuer.base_path(), issuer.profile(), Placement::OwnListener);
             let clients = self.own_clients(ISSUER, timeouts);
-            let clients = clients.with_heads_up_to(role.max_head).with_error_forms(forms);
-            listeners.push(self.local(workers, sockets, (ISSUER, clients), router, &role.trusted_proxies)?);
+            let clients = clients
+                .with_heads_up_to(role.max_head)
+                .with_error_forms(forms);
+            listeners.push(self.local(
+                workers,
+                sockets,
+                (ISSUER, clients),
+                router,
+                &role.trusted_proxies,
+            )?);
         }
-        let at_root = config.issuer.as_ref().is_some_and(|role| role.issuer.root_paths);
+        let at_root = config
+            .issuer
+            .as_ref()
+            .is_some_and(|role| role.issuer.root_paths);
         for listener in &config.inbound {
             let own = match &issuer {
                 Some(issuer) if listener.issuer => {
@@ -303,11 +356,16 @@ impl Parts {
                 }
                 _ => None,
             };
-            let here = sockets.get(&Socket::Proxy(listener.name.clone()))?.addresses();
+            let here = sockets
+                .get(&Socket::Proxy(listener.name.clone()))?
+                .addresses();
             let here = Arc::new(OwnAddresses::new(here));
             let upstream = self.upstream(&listener.name, &listener.upstream, here)?;
-            let trusted =
-                listener.verifier.authorities.iter().filter_map(|name| authorities.get(name).cloned());
+            let trusted = listener
+                .verifier
+                .authorities
+                .iter()
+                .filter_map(|name| authorities.get(name).cloned());
             let (hits, misses) = self.metrics.verified_token_cache();
             let observe = Arc::new(move |hit: bool| {
                 if hit {
@@ -323,12 +381,23 @@ impl Parts {
             let serve = || {
                 let (verifier, upstream) = (verifier.clone(), upstream.clone());
                 let observed = (metrics.clone(), mark.clone());
-                Inbound::new(listener, verifier, upstream, own.clone(), limits.clone(), observed)
+                Inbound::new(
+                    listener,
+                    verifier,
+                    upstream,
+                    own.clone(),
+                    limits.clone(),
+                    observed,
+                )
             };
             let socket = Socket::Proxy(listener.name.clone());
             let clients = Clients::new(listener.client_timeouts, self.shares.of(&socket))
                 .with_heads_up_to(listener.max_head)
-                .with_error_forms(own.as_ref().map(|own| own.error_forms.clone()).unwrap_or_default());
+                .with_error_forms(
+                    own.as_ref()
+                        .map(|own| own.error_forms.clone())
+                        .unwrap_or_default(),
+                );
             let served = workers.listen(sockets.get(&socket)?, &metrics, clients, serve);
             let served = served.map_err(StartError::Workers)?;
             listeners.push((listener.name.clone(), served));
@@ -356,7 +425,11 @@ impl Parts {
                 credentials,
             };
             let readiness = conditions.judged_by(&config.readiness);
-            let router = probes::router(self.metrics.clone(), readiness, config.metrics_hosts.clone());
+            let router = probes::router(
+                self.metrics.clone(),
+                readiness,
+                config.metrics_hosts.clone(),
+            );
             listeners.push(self.local(workers, sockets, plain(PROBES), router, &[])?);
         }
         Ok((listeners, issuer))
@@ -365,7 +438,10 @@ impl Parts {
     fn limits(&self, listener: &inbound::Config) -> Option<Arc<Limits>> {
         let limits = Arc::new(Limits::new(listener.limits?));
         let run = limits.clone();
-        self.tasks.spawn(format!("limits of {}", listener.name), move || run.clone().run());
+        self.tasks
+            .spawn(format!("limits of {}", listener.name), move || {
+                run.clone().run()
+            });
         Some(limits)
     }
 
@@ -389,15 +465,23 @@ impl Parts {
             _ => Role::Issuer,
         };
         let metrics = Arc::new(self.metrics.requests(role, name));
-        let paths = if name == ADMIN { Paths::WithIds } else { Paths::Normal };
-        let serve = || LocalService::new(router.clone(), metrics.clone(), paths).behind(trusted_proxies);
+        let paths = if name == ADMIN {
+            Paths::WithIds
+        } else {
+            Paths::Normal
+        };
+        let serve =
+            || LocalService::new(router.clone(), metrics.clone(), paths).behind(trusted_proxies);
         let served = workers.listen(sockets.get(&Socket::Own(name))?, &metrics, clients, serve);
         let served = served.map_err(StartError::Workers)?;
         Ok((name.to_owned(), served))
     }
 
     fn watch_admin_token(&self, role: &AdminRole, state_dir: &Path, tokens: Arc<AdminTokens>) {
-        let file = role.token_file.clone().unwrap_or_else(|| admin::token_file(state_dir));
+        let file = role
+            .token_file
+            .clone()
+            .unwrap_or_else(|| admin::token_file(state_dir));
         let (role, state_dir) = (role.clone(), state_dir.to_owned());
         self.watch_file("admin token".to_owned(), &file, move || {
             Ok(tokens.replace(admin::read_token(&role, &state_dir)?, admin::GRACE))
@@ -409,17 +493,22 @@ impl Parts {
         config: &Config,
         store_up: &Arc<AtomicBool>,
     ) -> Result<Option<Arc<Issuer>>, StartError> {
-        let Some(role) = &config.issuer else { return Ok(None) };
+        let Some(role) = &config.issuer else {
+            return Ok(None);
+        };
         let store = opened::open_store(config).await?;
         let _ = self.store.set(store.clone());
         let issuer = Issuer::open(role.issuer.clone(), store, self.clock.clone()).await;
         let issuer = issuer.map_err(|error| match error {
-            OpenError::Store(error) => StartError::Store(store::unreadable_at_start(&config.store, error)),
+            OpenError::Store(error) => {
+                StartError::Store(store::unreadable_at_start(&config.store, error))
+            }
             error => StartError::Issuer(error.to_string()),
         })?;
         self.watch_store(issuer.clone(), store_up.clone());
         let keys = issuer.client_keys().clone();
-        self.tasks.spawn("keys of clients".to_owned(), move || keys.clone().run());
+        self.tasks
+            .spawn("keys of clients".to_owned(), move || keys.clone().run());
         let watching = issuer.clone();
         self.tasks.spawn("secrets of clients".to_owned(), move || {
             let issuer = watching.clone();
@@ -439,7 +528,8 @@ impl Parts {
                         tracing::warn!(up = answers, "the store's state has changed");
                     }
                     let expiry = issuer.next_expiry().map(|expiry| clock.now().until(expiry));
-                    tokio::time::sleep(expiry.map_or(STORE_PING, |left| left.min(STORE_PING))).await;
+                    tokio::time::sleep(expiry.map_or(STORE_PING, |left| left.min(STORE_PING)))
+                        .await;
                 }
             }
         });
@@ -463,10 +553,19 @@ impl Parts {
         at_root: bool,
         callers: &VerifyCaller,
     ) -> OwnEndpoints {
-        let placement = if at_root { Placement::BasePathAndRoot } else { Placement::BasePath };
+        let placement = if at_root {
+            Placement::BasePathAndRoot
+        } else {
+            Placement::BasePath
+        };
         OwnEndpoints {
             paths: oauth::issuer_paths(issuer, placement).into_iter().collect(),
-            router: oauth::issuer_router(issuer.clone(), placement, self.token_observer(), callers.clone()),
+            router: oauth::issuer_router(
+                issuer.clone(),
+                placement,
+                self.token_observer(),
+                callers.clone(),
+            ),
             metrics: Arc::new(self.metrics.requests(Role::Issuer, listener)),
             error_forms: oauth::error_forms(issuer.base_path(), issuer.profile(), placement),
         }
@@ -483,7 +582,10 @@ fn verifier(
         .map_err(|error| unusable(&listener.name)(error.to_string()))?;
     if verifier.mode() == Mode::Shadow {
         let listener = &listener.name;
-        tracing::warn!(listener, "the listener is in shadow mode: it lets pass whatever it would refuse");
+        tracing::warn!(
+            listener,
+            "the listener is in shadow mode: it lets pass whatever it would refuse"
+        );
     }
     Ok(Arc::new(verifier))
 }

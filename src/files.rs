@@ -1,7 +1,8 @@
 //! Small files: read whole and no further than a limit, and noticed when they change.
 //!
-//! Looked at every second rather than watched through the kernel: that way a file that is replaced by rename, a link that
-//! is set anew (as Kubernetes does with mounted Secrets and ConfigMaps) and a network file system are all the same.
+//! Looked at every second rather than watched through the kernel: that way a file that is replaced
+//! by rename, a link that is set anew (as Kubernetes does with mounted Secrets and ConfigMaps) and
+//! a network file system are all the same.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -43,10 +44,14 @@ pub enum ReadError {
     #[error("is UTF-16 text: save it as UTF-8 without a byte order mark")]
     Utf16,
     /// An editor put a mark in front of the text.
-    #[error("begins with a byte order mark, which would be part of the secret: save it as UTF-8 without one")]
+    #[error(
+        "begins with a byte order mark, which would be part of the secret: save it as UTF-8 without one"
+    )]
     ByteOrderMark,
     /// A secret has no line end in it, and only one behind it.
-    #[error("has more than one line: a secret is one line, with at most one line end (LF or CRLF) behind it")]
+    #[error(
+        "has more than one line: a secret is one line, with at most one line end (LF or CRLF) behind it"
+    )]
     SeveralLines,
     /// No header and no form can carry it.
     #[error("has a NUL character in it")]
@@ -74,10 +79,19 @@ pub fn read_stream(path: &Path, limit: u64) -> Result<Vec<u8>, ReadError> {
 }
 
 fn read_any(file: File, limit: u64) -> Result<Vec<u8>, ReadError> {
-    // Room for small files from the start, so that a secret is not left behind where the buffer grew from.
-    let mut bytes = Vec::with_capacity(if limit == MAX_SECRET { 64 * 1024 + 1 } else { 8192 });
+    // Room for small files from the start, so that a secret is not left behind where the buffer
+    // grew from.
+    let mut bytes = Vec::with_capacity(if limit == MAX_SECRET {
+        64 * 1024 + 1
+    } else {
+        8192
+    });
     let read = file.take(limit + 1).read_to_end(&mut bytes)?;
-    if u64::try_from(read).unwrap_or(u64::MAX) > limit { Err(ReadError::TooLarge(limit)) } else { Ok(bytes) }
+    if u64::try_from(read).unwrap_or(u64::MAX) > limit {
+        Err(ReadError::TooLarge(limit))
+    } else {
+        Ok(bytes)
+    }
 }
 
 /// A secret of one line, without the line end (LF or CRLF) behind it. Blocks.
@@ -117,16 +131,21 @@ pub fn read_secret_stream(path: &Path) -> Result<SecretString, ReadError> {
 /// # Errors
 /// [`ReadError`].
 pub fn read_secret_lines(path: &Path) -> Result<SecretString, ReadError> {
-    Ok(SecretString::from(text(&Zeroizing::new(read(path, MAX_SECRET)?))?))
+    Ok(SecretString::from(text(&Zeroizing::new(read(
+        path, MAX_SECRET,
+    )?))?))
 }
 
-/// The secret that a file with these bytes holds: its one line, without the line end (LF or CRLF) behind it.
+/// The secret that a file with these bytes holds: its one line, without the line end (LF or CRLF)
+/// behind it.
 ///
 /// # Errors
 /// [`ReadError`].
 pub fn one_line(bytes: &[u8]) -> Result<SecretString, ReadError> {
     let text = text(bytes)?;
-    let line = text.strip_suffix('\n').map_or(text, |text| text.strip_suffix('\r').unwrap_or(text));
+    let line = text
+        .strip_suffix('\n')
+        .map_or(text, |text| text.strip_suffix('\r').unwrap_or(text));
     match line {
         "" => Err(ReadError::Empty),
         _ if line.contains(['\n', '\r']) => Err(ReadError::SeveralLines),
@@ -151,7 +170,8 @@ pub fn text(bytes: &[u8]) -> Result<&str, ReadError> {
     }
 }
 
-/// Does blocking work, such as reading a file, where it delays nobody. A panic in it is one of the caller.
+/// Does blocking work, such as reading a file, where it delays nobody. A panic in it is one of the
+/// caller.
 pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
@@ -163,16 +183,24 @@ pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stat
     }
 }
 
-/// What tells one edition of a file from the next: device, inode, size, and both times in nanoseconds. `None`: there is
-/// no file.
+/// What tells one edition of a file from the next: device, inode, size, and both times in
+/// nanoseconds. `None`: there is no file.
 type Stamp = Option<(u64, u64, u64, (i64, i64), (i64, i64))>;
 
 /// Of what the path leads to in the end, through all links.
 fn stamp(path: &Path) -> Stamp {
     let metadata = std::fs::metadata(path).ok()?;
-    let (modified, changed) =
-        ((metadata.mtime(), metadata.mtime_nsec()), (metadata.ctime(), metadata.ctime_nsec()));
-    Some((metadata.dev(), metadata.ino(), metadata.len(), modified, changed))
+    let (modified, changed) = (
+        (metadata.mtime(), metadata.mtime_nsec()),
+        (metadata.ctime(), metadata.ctime_nsec()),
+    );
+    Some((
+        metadata.dev(),
+        metadata.ino(),
+        metadata.len(),
+        modified,
+        changed,
+    ))
 }
 
 /// Files that are looked at for changes.
@@ -187,17 +215,21 @@ impl Watched {
     /// These files; nothing is noted of them yet.
     #[must_use]
     pub fn new(paths: impl IntoIterator<Item = PathBuf>) -> Arc<Self> {
-        Arc::new(Self { paths: paths.into_iter().collect(), noted: Mutex::default() })
+        Arc::new(Self {
+            paths: paths.into_iter().collect(),
+            noted: Mutex::default(),
+        })
     }
 
-    /// Notes what the files look like now. To be called before they are read: a change in between is then seen by the next
-    /// look. Blocks.
+    /// Notes what the files look like now. To be called before they are read: a change in between
+    /// is then seen by the next look. Blocks.
     pub fn note(&self) {
         let now = self.stamps();
         *self.noted.lock().unwrap_or_else(PoisonError::into_inner) = now;
     }
 
-    /// Waits until one of the files looks otherwise than it was noted; for ever when there are none.
+    /// Waits until one of the files looks otherwise than it was noted; for ever when there are
+    /// none.
     pub async fn changed(self: &Arc<Self>) {
         if self.paths.is_empty() {
             return std::future::pending().await;
@@ -248,7 +280,11 @@ mod tests {
         ] {
             let file = file(content.as_bytes());
             for read in [read_secret, read_secret_stream] {
-                assert_eq!(read(file.path()).unwrap().expose_secret(), expected, "{content:?}");
+                assert_eq!(
+                    read(file.path()).unwrap().expose_secret(),
+                    expected,
+                    "{content:?}"
+                );
             }
         }
     }
@@ -279,21 +315,47 @@ mod tests {
     #[test]
     fn a_secret_of_several_lines_is_taken_as_it_is() {
         let pem = "-----BEGIN X-----\r\nAA==\r\n-----END X-----\r\n\r\n";
-        assert_eq!(read_secret_lines(file(pem.as_bytes()).path()).unwrap().expose_secret(), pem);
+        assert_eq!(
+            read_secret_lines(file(pem.as_bytes()).path())
+                .unwrap()
+                .expose_secret(),
+            pem
+        );
         for content in [&b"\xef\xbb\xbf-----BEGIN"[..], b"a\0", b"", b"\xff\xfea\0"] {
-            assert!(read_secret_lines(file(content).path()).is_err(), "{content:?}");
+            assert!(
+                read_secret_lines(file(content).path()).is_err(),
+                "{content:?}"
+            );
         }
     }
 
     #[test]
     fn empty_huge_binary_and_missing_secrets_are_refused() {
-        assert!(matches!(read_secret(file(b"").path()), Err(ReadError::Empty)));
-        assert!(matches!(read_secret(file(b"\r\n").path()), Err(ReadError::Empty)));
-        assert!(matches!(read_secret(file(b"\xff").path()), Err(ReadError::NotText)));
+        assert!(matches!(
+            read_secret(file(b"").path()),
+            Err(ReadError::Empty)
+        ));
+        assert!(matches!(
+            read_secret(file(b"\r\n").path()),
+            Err(ReadError::Empty)
+        ));
+        assert!(matches!(
+            read_secret(file(b"\xff").path()),
+            Err(ReadError::NotText)
+        ));
         assert!(read_secret(file(&vec![b'x'; 65_536]).path()).is_ok());
-        assert!(matches!(read_secret(file(&vec![b'x'; 65_537]).path()), Err(ReadError::TooLarge(_))));
-        assert!(matches!(read_secret(Path::new("/nonexistent/x")), Err(ReadError::Unreadable(_))));
-        assert!(matches!(read_secret(Path::new("/")), Err(ReadError::NotOrdinary)));
+        assert!(matches!(
+            read_secret(file(&vec![b'x'; 65_537]).path()),
+            Err(ReadError::TooLarge(_))
+        ));
+        assert!(matches!(
+            read_secret(Path::new("/nonexistent/x")),
+            Err(ReadError::Unreadable(_))
+        ));
+        assert!(matches!(
+            read_secret(Path::new("/")),
+            Err(ReadError::NotOrdinary)
+        ));
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! The one HTTP client: key sets, metadata and token requests go through it.
 //!
-//! It is deliberately narrow. Redirects are never followed (one would carry a client's secret to wherever the answer
-//! points), proxies of the environment are ignored, compression is never asked for, and a body is read only up to a
-//! limit: an authority that misbehaves costs a bounded time and a bounded amount of memory. Errors name the URL without
-//! its query and the cause, and nothing of the answer's body; `said` shows the one message of it that may be shown.
+//! It is deliberately narrow. Redirects are never followed (one would carry a client's secret to
+//! wherever the answer points), proxies of the environment are ignored, compression is never asked
+//! for, and a body is read only up to a limit: an authority that misbehaves costs a bounded time
+//! and a bounded amount of memory. Errors name the URL without its query and the cause, and nothing
+//! of the answer's body; `said` shows the one message of it that may be shown.
 //!
-//! A server may close an idle connection in the very moment of a request. A GET is then sent once more on a new connection.
-//! A POST is sent on a new connection from the first, unless it only asks something: see [`HttpClient::ask_form`].
+//! A server may close an idle connection in the very moment of a request. A GET is then sent once
+//! more on a new connection. A POST is sent on a new connection from the first, unless it only asks
+//! something: see [`HttpClient::ask_form`].
 
 mod alert;
 mod demand;
@@ -100,15 +102,27 @@ pub struct HttpAnswer {
 }
 
 impl HttpAnswer {
-    /// By how many seconds the server's clock is ahead of ours, negative: behind, by `Date` (RFC 9110 §6.6.1) and, from a
-    /// cache, `Age`. The answer was made some time between question and answer: within that span there is no difference.
+    /// By how many seconds the server's clock is ahead of ours, negative: behind, by `Date` (RFC
+    /// 9110 §6.6.1) and, from a cache, `Age`. The answer was made some time between question and
+    /// answer: within that span there is no difference.
     #[must_use]
     pub fn clock_skew(&self, asked: UnixTime, answered: UnixTime) -> Option<i64> {
         let text = |name: HeaderName| self.headers.get(name).and_then(|value| value.to_str().ok());
-        let date = httpdate::parse_http_date(text(DATE)?).ok()?.duration_since(UNIX_EPOCH).ok()?;
-        let age = text(AGE).and_then(|age| age.trim().parse().ok()).unwrap_or(0_u32);
-        let theirs = i64::try_from(date.as_secs()).ok()?.saturating_add(i64::from(age));
-        Some(if theirs > answered.0 { theirs - answered.0 } else { (theirs - asked.0).min(0) })
+        let date = httpdate::parse_http_date(text(DATE)?)
+            .ok()?
+            .duration_since(UNIX_EPOCH)
+            .ok()?;
+        let age = text(AGE)
+            .and_then(|age| age.trim().parse().ok())
+            .unwrap_or(0_u32);
+        let theirs = i64::try_from(date.as_secs())
+            .ok()?
+            .saturating_add(i64::from(age));
+        Some(if theirs > answered.0 {
+            theirs - answered.0
+        } else {
+            (theirs - asked.0).min(0)
+        })
     }
 }
 
@@ -163,18 +177,29 @@ impl HttpClient {
         self.trusts_nobody
     }
 
-    /// A client for URLs that strangers name: https only, and only to public addresses, or to any address of one of
-    /// `hosts`. The address is judged that is connected to: a name that resolves to something else the next time changes
-    /// nothing.
+    /// A client for URLs that strangers name: https only, and only to public addresses, or to any
+    /// address of one of `hosts`. The address is judged that is connected to: a name that resolves
+    /// to something else the next time changes nothing.
     ///
     /// # Errors
     /// When the CA certificates are no certificates.
-    pub fn for_strangers_urls(options: HttpOptions, hosts: Vec<String>) -> Result<Self, BuildError> {
-        Self::build(&options, Some(Arc::new(Reach { hosts, home: None, https_only: true })))
+    pub fn for_strangers_urls(
+        options: HttpOptions,
+        hosts: Vec<String>,
+    ) -> Result<Self, BuildError> {
+        Self::build(
+            &options,
+            Some(Arc::new(Reach {
+                hosts,
+                home: None,
+                https_only: true,
+            })),
+        )
     }
 
-    /// A client for URLs that an authority names: to public addresses, to any address of one of `hosts`, and to addresses that are not
-    /// public where `home`, the authority's own host, has one of the same kind. The address is judged that is connected to.
+    /// A client for URLs that an authority names: to public addresses, to any address of one of
+    /// `hosts`, and to addresses that are not public where `home`, the authority's own host, has
+    /// one of the same kind. The address is judged that is connected to.
     ///
     /// # Errors
     /// When the CA certificates are no certificates.
@@ -185,13 +210,22 @@ impl HttpClient {
     ) -> Result<Self, BuildError> {
         hosts.push(home.to_owned());
         let home = Some(home.to_owned());
-        Self::build(&options, Some(Arc::new(Reach { hosts, home, https_only: false })))
+        Self::build(
+            &options,
+            Some(Arc::new(Reach {
+                hosts,
+                home,
+                https_only: false,
+            })),
+        )
     }
 
     fn build(options: &HttpOptions, reach: Option<Arc<Reach>>) -> Result<Self, BuildError> {
-        // reqwest panics without a process provider. An `Err` says that there is one already, which is as good.
+        // reqwest panics without a process provider. An `Err` says that there is one already, which
+        // is as good.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let trust = Trust::with_platform(options.ca_pem.as_deref()).map_err(|_| BuildError::Certificate)?;
+        let trust =
+            Trust::with_platform(options.ca_pem.as_deref()).map_err(|_| BuildError::Certificate)?;
         let trusts_nobody = trust.is_empty();
         if trusts_nobody {
             // An image without any CA bundle: plain HTTP must work there.
@@ -200,11 +234,24 @@ impl HttpClient {
         let tls = tls(trust, options.identity_pem.as_ref())?;
         let build = |pool: usize| {
             let client = builder(options, reach.as_ref()).tls_backend_preconfigured(tls.clone());
-            client.pool_max_idle_per_host(pool).build().map_err(|_| BuildError::Tls)
+            client
+                .pool_max_idle_per_host(pool)
+                .build()
+                .map_err(|_| BuildError::Tls)
         };
-        let limits = Limits { connect: options.connect_timeout, total: options.total_timeout };
+        let limits = Limits {
+            connect: options.connect_timeout,
+            total: options.total_timeout,
+        };
         let (pooled, fresh) = (build(usize::MAX)?, build(0)?);
-        Ok(Self { pooled, fresh, limits, max_body: options.max_body, trusts_nobody, reach })
+        Ok(Self {
+            pooled,
+            fresh,
+            limits,
+            max_body: options.max_body,
+            trusts_nobody,
+            reach,
+        })
     }
 
     /// Sends a GET.
@@ -244,14 +291,16 @@ impl HttpClient {
         let mut request = Request::new(method, url.clone());
         *request.headers_mut() = headers;
         if let Some(body) = body {
-            request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            request
+                .headers_mut()
+                .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
             *request.body_mut() = Some(body.into());
         }
         self.execute_once(request).await
     }
 
-    /// Sends a POST whose body is a form and which changes nothing (a question, such as an introspection): it may be sent
-    /// twice.
+    /// Sends a POST whose body is a form and which changes nothing (a question, such as an
+    /// introspection): it may be sent twice.
     ///
     /// # Errors
     /// When there is no complete answer; a status of failure is an answer.
@@ -261,10 +310,12 @@ impl HttpClient {
         headers: HeaderMap,
         form: &[(&str, &str)],
     ) -> Result<HttpAnswer, Failed> {
-        self.execute_or_repeat(form_request(url, headers, form)).await
+        self.execute_or_repeat(form_request(url, headers, form))
+            .await
     }
 
-    /// Sends a request that does no harm twice. When an idle connection swallows it, it is sent once more on a new one.
+    /// Sends a request that does no harm twice. When an idle connection swallows it, it is sent
+    /// once more on a new one.
     async fn execute_or_repeat(&self, request: Request) -> Result<HttpAnswer, Failed> {
         let url = self.allowed(&request).await?;
         let again = request.try_clone();
@@ -290,17 +341,25 @@ impl HttpClient {
         let url = request.url();
         // A host that is an address is not resolved.
         match &self.reach {
-            Some(reach) if !reach.allows(url).await => {
-                Err(Failed::because(HttpError::Connect, url, "its address is not public".to_owned()))
-            }
-            Some(reach) if reach.https_only && url.scheme() != "https" => {
-                Err(Failed::because(HttpError::Connect, url, "it is not an https URL".to_owned()))
-            }
+            Some(reach) if !reach.allows(url).await => Err(Failed::because(
+                HttpError::Connect,
+                url,
+                "its address is not public".to_owned(),
+            )),
+            Some(reach) if reach.https_only && url.scheme() != "https" => Err(Failed::because(
+                HttpError::Connect,
+                url,
+                "it is not an https URL".to_owned(),
+            )),
             _ => Ok(url.clone()),
         }
     }
 
-    async fn read(&self, url: &Url, sent: Result<Response, reqwest::Error>) -> Result<HttpAnswer, Failed> {
+    async fn read(
+        &self,
+        url: &Url,
+        sent: Result<Response, reqwest::Error>,
+    ) -> Result<HttpAnswer, Failed> {
         let failed = |error: reqwest::Error| {
             let (kind, why) = error::classify(&error, url.scheme() == "https", self.limits);
             Failed::because(kind, url, why)
@@ -315,17 +374,28 @@ impl HttpClient {
             Err(Unread::TooLarge) => return Err(too_large()),
             Err(Unread::Broken(error)) => return Err(failed(error)),
         };
-        let body = encoding::decoded(body, response.headers(), self.max_body).map_err(|kind| match kind {
-            HttpError::TooLarge => too_large(),
-            kind => Failed::because(kind, url, "its answer's compression is broken".to_owned()),
-        })?;
+        let body =
+            encoding::decoded(body, response.headers(), self.max_body).map_err(
+                |kind| match kind {
+                    HttpError::TooLarge => too_large(),
+                    kind => {
+                        Failed::because(kind, url, "its answer's compression is broken".to_owned())
+                    }
+                },
+            )?;
         let status = response.status();
-        Ok(HttpAnswer { status, headers: std::mem::take(response.headers_mut()), body })
+        Ok(HttpAnswer {
+            status,
+            headers: std::mem::take(response.headers_mut()),
+            body,
+        })
     }
 }
 
 fn form_request(url: &Url, headers: HeaderMap, form: &[(&str, &str)]) -> Request {
-    let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
+    let body = form_urlencoded::Serializer::new(String::new())
+        .extend_pairs(form)
+        .finish();
     let mut request = Request::new(http::Method::POST, url.clone());
     *request.headers_mut() = headers;
     let form_type = HeaderValue::from_static("application/x-www-form-urlencoded");
@@ -355,7 +425,10 @@ impl Reach {
         if self.names(url.host_str().unwrap_or_default()) {
             return true;
         }
-        self.reachable(vec![SocketAddr::new(address, 0)]).await.len() == 1
+        self.reachable(vec![SocketAddr::new(address, 0)])
+            .await
+            .len()
+            == 1
     }
 
     fn names(&self, host: &str) -> bool {
@@ -366,11 +439,15 @@ impl Reach {
     async fn reachable(&self, mut addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
         let home = match &self.home {
             Some(home) if addresses.iter().any(|found| !is_public(found.ip())) => {
-                tokio::net::lookup_host((bare(home), 0)).await.map(Iterator::collect).unwrap_or_default()
+                tokio::net::lookup_host((bare(home), 0))
+                    .await
+                    .map(Iterator::collect)
+                    .unwrap_or_default()
             }
             _ => Vec::new(),
         };
-        let is_beside = |address: IpAddr| home.iter().any(|home| is_same_inside(home.ip(), address));
+        let is_beside =
+            |address: IpAddr| home.iter().any(|home| is_same_inside(home.ip(), address));
         addresses.retain(|found| is_public(found.ip()) || is_beside(found.ip()));
         addresses
     }
@@ -384,10 +461,18 @@ fn bare(host: &str) -> String {
 impl Resolve for Reach {
     fn resolve(&self, name: Name) -> Resolving {
         let anywhere = self.names(name.as_str());
-        let reach = Self { hosts: Vec::new(), home: self.home.clone(), https_only: self.https_only };
+        let reach = Self {
+            hosts: Vec::new(),
+            home: self.home.clone(),
+            https_only: self.https_only,
+        };
         Box::pin(async move {
             let found = lookup(&name).await?;
-            let found = if anywhere { found } else { reach.reachable(found).await };
+            let found = if anywhere {
+                found
+            } else {
+                reach.reachable(found).await
+            };
             if found.is_empty() {
                 return Err(Unresolved::NoPublicAddress.into());
             }
@@ -415,29 +500,38 @@ fn builder(options: &HttpOptions, reach: Option<&Arc<Reach>>) -> ClientBuilder {
         .no_proxy()
         .referer(false)
         .redirect(redirect::Policy::none())
-        // The caller decides about another try; hyper still replaces a pooled connection that was closed before it was used.
+        // The caller decides about another try; hyper still replaces a pooled connection that was
+        // closed before it was used.
         .retry(retry::never())
         .connector_layer(NoteConnects)
         .connect_timeout(options.connect_timeout)
         .timeout(options.total_timeout)
         .pool_idle_timeout(POOL_IDLE);
     match reach {
-        Some(reach) => builder.https_only(reach.https_only).dns_resolver(reach.clone()),
+        Some(reach) => builder
+            .https_only(reach.https_only)
+            .dns_resolver(reach.clone()),
         None => builder.dns_resolver(Arc::new(System)),
     }
 }
 
 fn tls(trust: Trust, identity: Option<&SecretString>) -> Result<rustls::ClientConfig, BuildError> {
     let builder = rustls::ClientConfig::builder_with_provider(trust::provider());
-    let builder = builder.with_safe_default_protocol_versions().map_err(|_| BuildError::Tls)?;
-    let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(trust));
+    let builder = builder
+        .with_safe_default_protocol_versions()
+        .map_err(|_| BuildError::Tls)?;
+    let builder = builder
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(trust));
     let mut tls = match identity {
         None => builder.with_no_client_auth(),
         Some(pem) => {
             let pem = pem.expose_secret().as_bytes();
             let chain = trust::certificates(pem).map_err(|_| BuildError::Identity)?;
             let key = PrivateKeyDer::from_pem_slice(pem).map_err(|_| BuildError::Identity)?;
-            builder.with_client_auth_cert(chain, key).map_err(|_| BuildError::Identity)?
+            builder
+                .with_client_auth_cert(chain, key)
+                .map_err(|_| BuildError::Identity)?
         }
     };
     tls.alpn_protocols = vec![b"http/1.1".to_vec()];

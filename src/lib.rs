@@ -1,7 +1,7 @@
 //! m2m-sidecar: issues, verifies and injects machine-to-machine OAuth tokens beside a service.
 //!
-//! The house has eight floors; an arrow may only go down, and siblings on a floor never import each other
-//! (`tests/it/tidy.rs` reads the sources and fails otherwise):
+//! The house has eight floors; an arrow may only go down, and siblings on a floor never import each
+//! other (`tests/it/tidy.rs` reads the sources and fails otherwise):
 //!
 //! | floor | rooms |
 //! |---|---|

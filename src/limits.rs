@@ -1,8 +1,10 @@
-//! How often requests may come, and how many at once: counted per client, per user, per address or all together.
+//! How often requests may come, and how many at once: counted per client, per user, per address or
+//! all together.
 //!
-//! The rate is GCRA (a leaky bucket that needs one number per key), so a key that keeps to it is never refused, and in any
-//! time `t` no key gets more than `burst + t * rate` requests. Counters live in the process and are shared by its workers.
-//! Strangers cannot fill the memory: only [`MAX_KEYS`] keys have counters of their own at a time.
+//! The rate is GCRA (a leaky bucket that needs one number per key), so a key that keeps to it is
+//! never refused, and in any time `t` no key gets more than `burst + t * rate` requests. Counters
+//! live in the process and are shared by its workers. Strangers cannot fill the memory: only
+//! [`MAX_KEYS`] keys have counters of their own at a time.
 
 pub mod guesses;
 
@@ -54,7 +56,8 @@ pub enum Key {
     Client(usize, Box<str>),
     /// A user of an authority.
     Subject(usize, Box<str>),
-    /// An IPv4 address, or the 64 bits of an IPv6 address that name a network: the rest is its holder's choice.
+    /// An IPv4 address, or the 64 bits of an IPv6 address that name a network: the rest is its
+    /// holder's choice.
     Address(IpAddr),
     /// Everyone's.
     Everyone,
@@ -65,7 +68,9 @@ impl Key {
     #[must_use]
     pub fn address(peer: IpAddr) -> Self {
         Self::Address(match peer.to_canonical() {
-            IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
+            IpAddr::V6(address) => {
+                Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into()
+            }
             v4 => v4,
         })
     }
@@ -148,14 +153,21 @@ impl Limits {
         let now = self.began.elapsed();
         let slot = self.counter(key, now);
         let mut counter = lock(&slot);
-        if self.config.concurrent.is_some_and(|most| counter.under_way >= most) {
+        if self
+            .config
+            .concurrent
+            .is_some_and(|most| counter.under_way >= most)
+        {
             return Err(Exceeded::Concurrency);
         }
         if let Some(rate) = self.config.rate {
             let interval = Duration::from_secs(1) / rate.per_second.max(1);
             let due = counter.due.max(now);
             let tolerated = interval * rate.burst.saturating_sub(1);
-            if let Some(wait) = (due - now).checked_sub(tolerated).filter(|wait| !wait.is_zero()) {
+            if let Some(wait) = (due - now)
+                .checked_sub(tolerated)
+                .filter(|wait| !wait.is_zero())
+            {
                 return Err(Exceeded::Rate(wait));
             }
             counter.due = due + interval;
@@ -172,7 +184,8 @@ impl Limits {
             return counter.clone();
         }
         if shard.counters.len() >= KEYS_PER_SHARD {
-            // Not for each request: a flood of new keys would make every one of them walk through all.
+            // Not for each request: a flood of new keys would make every one of them walk through
+            // all.
             if now.saturating_sub(shard.swept) >= Duration::from_secs(1) {
                 shard.sweep(now);
             }
@@ -183,7 +196,8 @@ impl Limits {
         shard.counters.entry(key).or_default().clone()
     }
 
-    /// Drops, now and then, the counters that say no more than new ones would; dropping the future ends it.
+    /// Drops, now and then, the counters that say no more than new ones would; dropping the future
+    /// ends it.
     pub async fn run(self: Arc<Self>) {
         loop {
             tokio::time::sleep(SWEEP).await;
@@ -197,7 +211,8 @@ impl Shard {
     fn sweep(&mut self, now: Duration) {
         self.swept = now;
         // Who holds another reference is counting with it, or is under way.
-        self.counters.retain(|_, counter| Arc::strong_count(counter) > 1 || lock(counter).due > now);
+        self.counters
+            .retain(|_, counter| Arc::strong_count(counter) > 1 || lock(counter).due > now);
     }
 }
 
@@ -213,7 +228,11 @@ mod tests {
 
     fn limits(rate: Option<(u32, u32)>, concurrent: Option<u32>) -> Arc<Limits> {
         let rate = rate.map(|(per_second, burst)| Rate { per_second, burst });
-        Arc::new(Limits::new(Config { rate, concurrent, per: Per::Client }))
+        Arc::new(Limits::new(Config {
+            rate,
+            concurrent,
+            per: Per::Client,
+        }))
     }
 
     fn client(id: &str) -> Key {
@@ -221,26 +240,42 @@ mod tests {
     }
 
     fn admitted(limits: &Limits, id: &str, tries: usize) -> usize {
-        (0..tries).filter(|_| limits.admit(client(id)).is_ok()).count()
+        (0..tries)
+            .filter(|_| limits.admit(client(id)).is_ok())
+            .count()
     }
 
     fn kept(limits: &Limits) -> usize {
-        limits.shards.iter().map(|shard| lock(shard).counters.len()).sum()
+        limits
+            .shards
+            .iter()
+            .map(|shard| lock(shard).counters.len())
+            .sum()
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_burst_passes_at_once_and_then_the_rate_exactly() {
         let limits = limits(Some((10, 5)), None);
         assert_eq!(admitted(&limits, "a", 100), 5);
-        assert_eq!(limits.admit(client("a")).err(), Some(Exceeded::Rate(Duration::from_millis(100))));
+        assert_eq!(
+            limits.admit(client("a")).err(),
+            Some(Exceeded::Rate(Duration::from_millis(100)))
+        );
         tokio::time::advance(Duration::from_millis(99)).await;
-        assert_eq!(limits.admit(client("a")).err(), Some(Exceeded::Rate(Duration::from_millis(1))));
+        assert_eq!(
+            limits.admit(client("a")).err(),
+            Some(Exceeded::Rate(Duration::from_millis(1)))
+        );
         tokio::time::advance(Duration::from_millis(1)).await;
         assert_eq!(admitted(&limits, "a", 100), 1);
         tokio::time::advance(Duration::from_millis(250)).await;
         assert_eq!(admitted(&limits, "a", 100), 2);
         tokio::time::advance(Duration::from_secs(3600)).await;
-        assert_eq!(admitted(&limits, "a", 100), 5, "a long pause earns a burst, not more");
+        assert_eq!(
+            admitted(&limits, "a", 100),
+            5,
+            "a long pause earns a burst, not more"
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -248,7 +283,11 @@ mod tests {
         let limits = limits(Some((1, 2)), None);
         assert_eq!(admitted(&limits, "a", 10), 2);
         assert_eq!(admitted(&limits, "b", 10), 2);
-        for other in [Key::Client(1, "a".into()), Key::Subject(0, "a".into()), Key::Everyone] {
+        for other in [
+            Key::Client(1, "a".into()),
+            Key::Subject(0, "a".into()),
+            Key::Everyone,
+        ] {
             assert!(limits.admit(other.clone()).is_ok(), "{other:?}");
         }
     }
@@ -263,8 +302,14 @@ mod tests {
         }
         assert!(limits.admit(client("b")).is_ok());
         drop(first);
-        assert!(limits.admit(client("a")).is_ok(), "refused ones did not use up the rate");
-        assert_eq!(limits.admit(client("a")).err(), Some(Exceeded::Rate(Duration::from_secs(1))));
+        assert!(
+            limits.admit(client("a")).is_ok(),
+            "refused ones did not use up the rate"
+        );
+        assert_eq!(
+            limits.admit(client("a")).err(),
+            Some(Exceeded::Rate(Duration::from_secs(1)))
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -286,11 +331,15 @@ mod tests {
     async fn strangers_without_number_share_a_budget_and_fill_no_memory() {
         let limits = limits(Some((1, 1)), None);
         assert!(limits.admit(client("regular")).is_ok());
-        let admitted =
-            (0..2 * MAX_KEYS).filter(|n| limits.admit(client(&format!("stranger-{n}"))).is_ok()).count();
+        let admitted = (0..2 * MAX_KEYS)
+            .filter(|n| limits.admit(client(&format!("stranger-{n}"))).is_ok())
+            .count();
         assert!(kept(&limits) <= MAX_KEYS);
         assert!(admitted < MAX_KEYS + SHARDS, "{admitted}");
-        assert!(limits.admit(client("regular")).is_err(), "it still has its own");
+        assert!(
+            limits.admit(client("regular")).is_err(),
+            "it still has its own"
+        );
         tokio::time::advance(Duration::from_secs(2)).await;
         assert!(limits.admit(client("regular")).is_ok());
         assert!(
@@ -309,8 +358,8 @@ mod tests {
     }
 
     proptest! {
-        /// Against the promise: in no span of time more than the burst and what the rate gives meanwhile; and what keeps to
-        /// the rate is never refused.
+        /// Against the promise: in no span of time more than the burst and what the rate gives
+        /// meanwhile; and what keeps to the rate is never refused.
         #[test]
         fn no_span_of_time_has_more_than_burst_and_rate(
             per_second in 1_u32..20, burst in 1_u32..10, pauses in proptest::collection::vec(0_u64..400, 1..80),

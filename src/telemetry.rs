@@ -1,8 +1,9 @@
 //! Logs and metrics.
 //!
-//! Logs go to standard error through a writer thread of their own, so that a slow terminal never delays a request.
-//! Pingora's own messages are not taken over: they can quote a request's bytes, and with them a token. Metric labels
-//! are bounded: names of the configuration and reason codes, never what a stranger can choose.
+//! Logs go to standard error through a writer thread of their own, so that a slow terminal never
+//! delays a request. Pingora's own messages are not taken over: they can quote a request's bytes,
+//! and with them a token. Metric labels are bounded: names of the configuration and reason codes,
+//! never what a stranger can choose.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -44,7 +45,8 @@ pub enum Encoding {
     Json,
 }
 
-/// What is written at a level: only what this crate says. A dependency's message may hold what must not be logged.
+/// What is written at a level: only what this crate says. A dependency's message may hold what must
+/// not be logged.
 #[must_use]
 pub fn targets(level: tracing::Level) -> Targets {
     Targets::new()
@@ -54,13 +56,14 @@ pub fn targets(level: tracing::Level) -> Targets {
         .with_default(LevelFilter::OFF)
 }
 
-/// Starts logging. The guard writes out what is pending when it is dropped. A second call in one process changes
-/// nothing and gives `None`.
+/// Starts logging. The guard writes out what is pending when it is dropped. A second call in one
+/// process changes nothing and gives `None`.
 #[must_use]
 pub fn start_logging(config: LogConfig) -> Option<WorkerGuard> {
     // Bounded: what a slow terminal cannot take is dropped rather than kept in memory.
-    let (writer, guard): (NonBlocking, _) =
-        NonBlockingBuilder::default().buffered_lines_limit(LINES_IN_FLIGHT).finish(std::io::stderr());
+    let (writer, guard): (NonBlocking, _) = NonBlockingBuilder::default()
+        .buffered_lines_limit(LINES_IN_FLIGHT)
+        .finish(std::io::stderr());
     let lines = tracing_subscriber::fmt::layer().with_writer(writer);
     let registry = tracing_subscriber::registry().with(targets(config.level));
     let started = match config.encoding {
@@ -219,7 +222,8 @@ impl Metrics {
         let mut registry = Registry::with_prefix("m2m");
         let new_histogram: fn() -> Histogram = || {
             Histogram::new([
-                0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0,
+                0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
+                10.0, 60.0,
             ])
         };
         let metrics = Self {
@@ -245,20 +249,44 @@ impl Metrics {
             scrapes: Mutex::default(),
             registry: Registry::default(),
         };
-        registry.register("inbound_requests", "Requests on inbound listeners", metrics.inbound.clone());
-        registry.register("outbound_requests", "Requests on outbound listeners", metrics.outbound.clone());
+        registry.register(
+            "inbound_requests",
+            "Requests on inbound listeners",
+            metrics.inbound.clone(),
+        );
+        registry.register(
+            "outbound_requests",
+            "Requests on outbound listeners",
+            metrics.outbound.clone(),
+        );
         registry.register(
             "request_duration_seconds",
             "From a request's head to the end of its answer",
             metrics.duration.clone(),
         );
-        registry.register("connections", "Open client connections", metrics.connections.clone());
+        registry.register(
+            "connections",
+            "Open client connections",
+            metrics.connections.clone(),
+        );
         let help = "Client connections that the sidecar closed or refused without a request";
-        registry.register("connections_closed", help, metrics.connections_closed.clone());
+        registry.register(
+            "connections_closed",
+            help,
+            metrics.connections_closed.clone(),
+        );
         let help = "Failures to accept a client connection";
         registry.register("accept_errors", help, metrics.accept_errors.clone());
-        registry.register("tokens_issued", "Access tokens issued", metrics.issued.clone());
-        registry.register("token_requests_refused", "Token requests refused", metrics.refused.clone());
+        registry.register(
+            "tokens_issued",
+            "Access tokens issued",
+            metrics.issued.clone(),
+        );
+        registry.register(
+            "token_requests_refused",
+            "Token requests refused",
+            metrics.refused.clone(),
+        );
         registry.register(
             "verified_token_cache",
             "Bearer tokens found among the verified ones or verified anew",
@@ -287,16 +315,31 @@ impl Metrics {
         registry.register("jwks_fetch", "Key sets fetched", metrics.jwks_fetch.clone());
         let help = "Questions to an authority about revoked tokens";
         registry.register("revocation_fetch", help, metrics.revocation_fetch.clone());
-        registry.register("jwks_age_seconds", "Age of an authority's key set", metrics.jwks_age.clone());
+        registry.register(
+            "jwks_age_seconds",
+            "Age of an authority's key set",
+            metrics.jwks_age.clone(),
+        );
         let help = "Age of an authority's list of revoked tokens; absent where there is no list";
-        registry.register("revocation_age_seconds", help, metrics.revocation_age.clone());
+        registry.register(
+            "revocation_age_seconds",
+            help,
+            metrics.revocation_age.clone(),
+        );
         registry.register(
             "clock_skew_seconds",
             "By how much an authority's clock is ahead of ours; negative: behind; absent until it says",
             metrics.clock_skew.clone(),
         );
-        registry.register("build", "The build", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
-        Self { registry, ..metrics }
+        registry.register(
+            "build",
+            "The build",
+            Info::new([("version", env!("CARGO_PKG_VERSION"))]),
+        );
+        Self {
+            registry,
+            ..metrics
+        }
     }
 
     /// Runs `scrape` before each scrape.
@@ -311,7 +354,8 @@ impl Metrics {
             scrape(self);
         }
         let mut text = String::new();
-        // Writing to a string fails only if a metric cannot encode itself; then what was written so far is the answer.
+        // Writing to a string fails only if a metric cannot encode itself; then what was written so
+        // far is the answer.
         let _ = encode(&mut text, &self.registry);
         text
     }
@@ -319,20 +363,29 @@ impl Metrics {
     /// The counters of one proxy listener.
     #[must_use]
     pub fn requests(self: &Arc<Self>, role: Role, listener: &str) -> RequestMetrics {
-        let labels = ListenerLabels { role, listener: listener.to_owned() };
+        let labels = ListenerLabels {
+            role,
+            listener: listener.to_owned(),
+        };
         RequestMetrics {
             metrics: self.clone(),
             role,
             listener: listener.to_owned(),
             duration: self.duration.get_or_create_owned(&labels),
-            by_reason: Reason::ALL.iter().map(|_| [const { OnceLock::new() }; Decision::COUNT]).collect(),
+            by_reason: Reason::ALL
+                .iter()
+                .map(|_| [const { OnceLock::new() }; Decision::COUNT])
+                .collect(),
         }
     }
 
     /// A counter of verified-token cache hits and one of misses.
     #[must_use]
     pub fn verified_token_cache(&self) -> (Counter, Counter) {
-        let counter = |result| self.verified_cache.get_or_create_owned(&ResultLabels { result });
+        let counter = |result| {
+            self.verified_cache
+                .get_or_create_owned(&ResultLabels { result })
+        };
         (counter("hit"), counter("miss"))
     }
 
@@ -343,7 +396,12 @@ impl Metrics {
             || (clients.len() < LABELLED_CLIENTS && clients.insert(client_id.to_owned()));
         drop(clients);
         let client_id = if known { client_id } else { "other" }.to_owned();
-        self.issued.get_or_create(&IssuedLabels { client_id, grant_type }).inc();
+        self.issued
+            .get_or_create(&IssuedLabels {
+                client_id,
+                grant_type,
+            })
+            .inc();
     }
 
     /// A token request was refused with this error code.
@@ -353,11 +411,15 @@ impl Metrics {
 
     /// A token was fetched for a credential, or could not be: `result` is `ok` or a kind of error.
     pub fn token_fetched(&self, credential: &str, result: &'static str) {
-        let labels = CredentialResultLabels { credential: credential.to_owned(), result };
+        let labels = CredentialResultLabels {
+            credential: credential.to_owned(),
+            result,
+        };
         self.token_fetch.get_or_create(&labels).inc();
     }
 
-    /// How long a credential's token still lives, how old it is, and its authority's clock; `None`: not known.
+    /// How long a credential's token still lives, how old it is, and its authority's clock; `None`:
+    /// not known.
     pub fn credential(
         &self,
         credential: &str,
@@ -365,7 +427,9 @@ impl Metrics {
         age: Option<Duration>,
         skew: Option<i64>,
     ) {
-        let labels = CredentialLabels { credential: credential.to_owned() };
+        let labels = CredentialLabels {
+            credential: credential.to_owned(),
+        };
         for (gauges, value) in [
             (&self.credential_expiry, left.map(seconds)),
             (&self.credential_age, age.map(seconds)),
@@ -402,7 +466,9 @@ impl Metrics {
 
     /// By how many seconds an authority's clock is ahead of ours; `None` when it is not known.
     pub fn clock_skew(&self, authority: &str, seconds: Option<i64>) {
-        let labels = AuthorityLabels { authority: authority.to_owned() };
+        let labels = AuthorityLabels {
+            authority: authority.to_owned(),
+        };
         match seconds {
             Some(seconds) => {
                 self.clock_skew.get_or_create(&labels).set(seconds);
@@ -429,7 +495,9 @@ fn seconds(duration: Duration) -> i64 {
 }
 
 fn set_age(ages: &Family<AuthorityLabels, Gauge>, authority: &str, age: Option<Duration>) {
-    let labels = AuthorityLabels { authority: authority.to_owned() };
+    let labels = AuthorityLabels {
+        authority: authority.to_owned(),
+    };
     match age {
         Some(age) => {
             ages.get_or_create(&labels).set(seconds(age));
@@ -441,7 +509,9 @@ fn set_age(ages: &Family<AuthorityLabels, Gauge>, authority: &str, age: Option<D
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    mutex
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 /// What became of a request.
@@ -522,13 +592,20 @@ impl RequestMetrics {
 
     /// A connection was closed or refused.
     pub fn connection_closed(&self, why: ClosedConnection) {
-        let labels = ClosedLabels { role: self.role, listener: self.listener.clone(), reason: why.as_str() };
+        let labels = ClosedLabels {
+            role: self.role,
+            listener: self.listener.clone(),
+            reason: why.as_str(),
+        };
         self.metrics.connections_closed.get_or_create(&labels).inc();
     }
 
     /// The system gave no connection.
     pub fn accept_failed(&self) {
-        self.metrics.accept_errors.get_or_create(&self.labels()).inc();
+        self.metrics
+            .accept_errors
+            .get_or_create(&self.labels())
+            .inc();
     }
 
     /// Shows in each scrape how many connections are open.
@@ -541,7 +618,10 @@ impl RequestMetrics {
     }
 
     fn labels(&self) -> ListenerLabels {
-        ListenerLabels { role: self.role, listener: self.listener.clone() }
+        ListenerLabels {
+            role: self.role,
+            listener: self.listener.clone(),
+        }
     }
 
     fn counter(&self, decision: Decision, reason: Reason) -> Counter {
@@ -552,11 +632,14 @@ impl RequestMetrics {
                 decision: decision.as_str(),
                 reason: reason.code(),
             }),
-            Role::Outbound => {
-                self.metrics.outbound.get_or_create_owned(&OutboundLabels { listener, result: reason.code() })
-            }
+            Role::Outbound => self.metrics.outbound.get_or_create_owned(&OutboundLabels {
+                listener,
+                result: reason.code(),
+            }),
             // Our own endpoints are measured by what they do; their requests only by duration.
-            Role::Issuer | Role::Admin | Role::LocalApi | Role::Local | Role::Probes => Counter::default(),
+            Role::Issuer | Role::Admin | Role::LocalApi | Role::Local | Role::Probes => {
+                Counter::default()
+            }
         }
     }
 
@@ -584,7 +667,11 @@ mod tests {
         requests.ended(Decision::Deny, Reason::Expired, Duration::from_millis(2));
         requests.ended(Decision::Shadow, Reason::Expired, Duration::ZERO);
         requests.ended(Decision::Allow, Reason::Permitted, Duration::ZERO);
-        metrics.requests(Role::Outbound, "hub").ended(Decision::Allow, Reason::TokenAttached, Duration::ZERO);
+        metrics.requests(Role::Outbound, "hub").ended(
+            Decision::Allow,
+            Reason::TokenAttached,
+            Duration::ZERO,
+        );
         metrics.token_fetched("hub", "ok");
         metrics.on_scrape(|metrics| metrics.jwks_age("self", Some(Duration::from_secs(7))));
         metrics.clock_skew("users", Some(-90));
@@ -607,8 +694,19 @@ mod tests {
     #[test]
     fn no_dependency_is_listened_to_at_any_level() {
         let targets = targets(tracing::Level::TRACE);
-        for target in ["pingora_core", "pingora_proxy::proxy_h1", "hyper", "rustls", "sqlx", "log", ""] {
-            assert!(!targets.would_enable(target, &tracing::Level::ERROR), "{target}");
+        for target in [
+            "pingora_core",
+            "pingora_proxy::proxy_h1",
+            "hyper",
+            "rustls",
+            "sqlx",
+            "log",
+            "",
+        ] {
+            assert!(
+                !targets.would_enable(target, &tracing::Level::ERROR),
+                "{target}"
+            );
         }
         assert!(targets.would_enable("m2m_sidecar::app", &tracing::Level::TRACE));
         assert!(targets.would_enable("access", &tracing::Level::INFO));
@@ -621,7 +719,10 @@ mod tests {
             metrics.token_issued(&format!("client-{n}"), "client_credentials");
         }
         let text = metrics.render();
-        assert!(text.contains("client_id=\"other\",grant_type=\"client_credentials\"} 100"), "{text}");
+        assert!(
+            text.contains("client_id=\"other\",grant_type=\"client_credentials\"} 100"),
+            "{text}"
+        );
         assert!(!text.contains("client-200"));
     }
 }

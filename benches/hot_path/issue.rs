@@ -1,5 +1,6 @@
-//! A token request: parameters read, client authenticated, token signed, and written down where it has a name. Beside it
-//! the bare signature, which is the least it can cost, and how long a refusal takes.
+//! A token request: parameters read, client authenticated, token signed, and written down where it
+//! has a name. Beside it the bare signature, which is the least it can cost, and how long a refusal
+//! takes.
 
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
@@ -52,7 +53,10 @@ fn configured() -> Client {
 }
 
 fn stored() -> StoredClient {
-    let digest: String = sha256(b"bench-secret").iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest: String = sha256(b"bench-secret")
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     let now = UnixTime(1);
     StoredClient {
         client_id: "stored".to_owned(),
@@ -104,11 +108,14 @@ fn config(algorithm: Algorithm) -> Config {
 async fn issuer(algorithm: Algorithm, store: &store::Config) -> Arc<Issuer> {
     let store = store::open(store).await.expect("a store");
     store.insert_client(&stored()).await.expect("a client");
-    Issuer::open(config(algorithm), store, Arc::new(SystemClock)).await.expect("an issuer")
+    Issuer::open(config(algorithm), store, Arc::new(SystemClock))
+        .await
+        .expect("an issuer")
 }
 
 async fn ask(issuer: &Issuer, headers: &HeaderMap, body: &str, from: IpAddr) -> bool {
-    let request = TokenRequest::parse(black_box(headers), black_box(body.as_bytes())).expect("a request");
+    let request =
+        TokenRequest::parse(black_box(headers), black_box(body.as_bytes())).expect("a request");
     issuer.issue(&request, Some(from)).await.is_ok()
 }
 
@@ -116,7 +123,10 @@ pub fn bench(criterion: &mut Criterion) {
     let runtime = Runtime::new().expect("a runtime");
     let directory = tempfile::tempdir().expect("a directory");
     let mut headers = HeaderMap::new();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+    headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("application/x-www-form-urlencoded"),
+    );
     for algorithm in [Algorithm::ES256, Algorithm::RS256] {
         let name = format!("{algorithm:?}");
         let file = store::Config::SqliteFile(directory.path().join(format!("{name}.db")));
@@ -136,20 +146,27 @@ pub fn bench(criterion: &mut Criterion) {
             ("named, so written down", "stored", "&token_name=bench"),
         ] {
             let body = body(client, "bench-secret", more);
-            assert!(runtime.block_on(ask(&issuer, &headers, &body, HERE)), "{case}");
-            group.bench_function(case, |b| b.iter(|| runtime.block_on(ask(&issuer, &headers, &body, HERE))));
+            assert!(
+                runtime.block_on(ask(&issuer, &headers, &body, HERE)),
+                "{case}"
+            );
+            group.bench_function(case, |b| {
+                b.iter(|| runtime.block_on(ask(&issuer, &headers, &body, HERE)))
+            });
         }
         group.finish();
         println!("{name}:");
-        together(&runtime, &issuer, &headers, &|| key.sign("at+jwt", black_box(&claims)).is_ok());
+        together(&runtime, &issuer, &headers, &|| {
+            key.sign("at+jwt", black_box(&claims)).is_ok()
+        });
         if algorithm == Algorithm::ES256 {
             refusals(&runtime, &issuer, &headers);
         }
     }
 }
 
-/// How many tokens a second, and how much of a processor each takes, on all threads together; asked for one by one, and by
-/// many at once, who share commits.
+/// How many tokens a second, and how much of a processor each takes, on all threads together; asked
+/// for one by one, and by many at once, who share commits.
 fn together(runtime: &Runtime, issuer: &Issuer, headers: &HeaderMap, signature: &dyn Fn() -> bool) {
     const TOKENS: u32 = 2000;
     let measured = |what: &str, work: &dyn Fn()| {
@@ -157,7 +174,10 @@ fn together(runtime: &Runtime, issuer: &Issuer, headers: &HeaderMap, signature: 
         work();
         let (took, cpu) = (began.elapsed(), cpu_time().saturating_sub(cpu));
         let rate = f64::from(TOKENS) / took.as_secs_f64();
-        println!("{what}: {rate:.0} a second, {:.0} us of CPU each", (cpu / TOKENS).as_secs_f64() * 1e6);
+        println!(
+            "{what}: {rate:.0} a second, {:.0} us of CPU each",
+            (cpu / TOKENS).as_secs_f64() * 1e6
+        );
     };
     measured("the bare signature", &|| {
         for _ in 0..TOKENS {
@@ -167,7 +187,11 @@ fn together(runtime: &Runtime, issuer: &Issuer, headers: &HeaderMap, signature: 
     for (what, client, more) in [
         ("client of the configuration", "configured", ""),
         ("client of the store", "stored", ""),
-        ("client of the store, named token", "stored", "&token_name=bench"),
+        (
+            "client of the store, named token",
+            "stored",
+            "&token_name=bench",
+        ),
     ] {
         let body = body(client, "bench-secret", more);
         for at_once in [1, 50] {
@@ -185,11 +209,22 @@ fn together(runtime: &Runtime, issuer: &Issuer, headers: &HeaderMap, signature: 
     }
 }
 
-/// What this process has used of the processors, in steps of 10 ms (proc_pid_stat(5), fields 14 and 15).
+/// What this process has used of the processors, in steps of 10 ms (proc_pid_stat(5), fields 14 and
+/// 15).
 fn cpu_time() -> Duration {
     let stat = std::fs::read_to_string("/proc/self/stat").expect("Linux");
-    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
-    Duration::from_millis(fields.map(|ticks| ticks.parse::<u64>().expect("a number") * 10).sum())
+    let fields = stat
+        .rsplit(')')
+        .next()
+        .unwrap_or_default()
+        .split_whitespace()
+        .skip(11)
+        .take(2);
+    Duration::from_millis(
+        fields
+            .map(|ticks| ticks.parse::<u64>().expect("a number") * 10)
+            .sum(),
+    )
 }
 
 /// The two distributions that must not tell an unknown client from a wrong secret.
@@ -198,7 +233,8 @@ fn refusals(runtime: &Runtime, issuer: &Issuer, headers: &HeaderMap) {
     // In turns, so that whatever else the machine does meets both.
     for round in 0..4000 {
         for (times, client) in times.iter_mut().zip(["nobody", "stored"]) {
-            // Each from another client address: repeated failures from one are answered without a look.
+            // Each from another client address: repeated failures from one are answered without a
+            // look.
             let from = IpAddr::from((u32::from(Ipv4Addr::new(10, 0, 0, 0)) + round).to_be_bytes());
             let body = body(client, &format!("wrong-secret-{round}"), "");
             let began = Instant::now();
@@ -209,6 +245,12 @@ fn refusals(runtime: &Runtime, issuer: &Issuer, headers: &HeaderMap) {
     for (mut times, what) in times.into_iter().zip(["unknown client", "wrong secret  "]) {
         times.sort_unstable();
         let at = |share: usize| times[(times.len() - 1) * share / 1000];
-        println!("{what}: p5 {:?}, p50 {:?}, p95 {:?}, p99.9 {:?}", at(50), at(500), at(950), at(999));
+        println!(
+            "{what}: p5 {:?}, p50 {:?}, p95 {:?}, p99.9 {:?}",
+            at(50),
+            at(500),
+            at(950),
+            at(999)
+        );
     }
 }

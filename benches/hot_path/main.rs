@@ -1,6 +1,7 @@
 //! What a request, or a token, costs inside the sidecar, without sockets.
 //!
-//! One binary, so that the optimised tree is linked once. `cargo bench --bench hot_path -- verify` runs one group.
+//! One binary, so that the optimised tree is linked once. `cargo bench --bench hot_path -- verify`
+//! runs one group.
 
 mod issue;
 mod rules;

@@ -24,10 +24,13 @@ fn rule(number: usize) -> RuleConfig {
 pub fn bench(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("rules");
     for count in [10, 500] {
-        let rules =
-            Rules::compile(&(1..=count).map(rule).collect::<Vec<_>>(), PathCase::Unset).expect("rules");
+        let rules = Rules::compile(&(1..=count).map(rule).collect::<Vec<_>>(), PathCase::Unset)
+            .expect("rules");
         let last = format!("/api/v1/service-{count}/7/items/8/parts");
-        assert!(NormalPath::parse(&last).is_ok_and(|path| matches!(rules.find(&path, "GET"), Ok(Some(_)))));
+        assert!(
+            NormalPath::parse(&last)
+                .is_ok_and(|path| matches!(rules.find(&path, "GET"), Ok(Some(_))))
+        );
         group.bench_function(format!("the last of {count}"), |b| {
             b.iter(|| {
                 let path = NormalPath::parse(black_box(&last)).expect("a path");

@@ -10,7 +10,9 @@ use m2m_sidecar::domain::clock::SystemClock;
 use m2m_sidecar::domain::oauth::BasicEncoding;
 use m2m_sidecar::domain::scope::ScopeSet;
 use m2m_sidecar::http_client::FetchTimeouts;
-use m2m_sidecar::token_source::{AudienceParameter, Authentication, Config, TokenEndpoint, TokenSource};
+use m2m_sidecar::token_source::{
+    AudienceParameter, Authentication, Config, TokenEndpoint, TokenSource,
+};
 use url::Url;
 
 /// A token endpoint on loopback that answers one request.
@@ -47,7 +49,10 @@ pub fn bench(criterion: &mut Criterion) {
             encoding: BasicEncoding::Form,
         },
         ca_file: None,
-        timeouts: FetchTimeouts { connect: Duration::from_secs(3), total: Duration::from_secs(15) },
+        timeouts: FetchTimeouts {
+            connect: Duration::from_secs(3),
+            total: Duration::from_secs(15),
+        },
         scopes: ScopeSet::default(),
         audiences: Vec::new(),
         audience_parameter: AudienceParameter::default(),
@@ -64,7 +69,11 @@ pub fn bench(criterion: &mut Criterion) {
     assert!(runtime.block_on(source.token()).is_ok());
     let mut group = criterion.benchmark_group("token_source");
     group.bench_function("warm", |b| {
-        b.iter(|| source.current().and_then(|token| token.header_value("Bearer ").ok()));
+        b.iter(|| {
+            source
+                .current()
+                .and_then(|token| token.header_value("Bearer ").ok())
+        });
     });
     group.finish();
     task.abort();

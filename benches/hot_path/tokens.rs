@@ -16,8 +16,8 @@ use m2m_sidecar::jose::live_keys::LiveKeys;
 use m2m_sidecar::jose::sign::SigningKey;
 use m2m_sidecar::verifier::rules::{InvalidRules, PathCase};
 use m2m_sidecar::verifier::{
-    Access, Audiences, Authority, AuthorityConfig, BearerToken, Config, CorsPreflight, KeySource, Mode,
-    Needs, OwnIssuer, Profile, RevocationConfig, RuleConfig, Verifier,
+    Access, Audiences, Authority, AuthorityConfig, BearerToken, Config, CorsPreflight, KeySource,
+    Mode, Needs, OwnIssuer, Profile, RevocationConfig, RuleConfig, Verifier,
 };
 use serde_json::json;
 
@@ -41,20 +41,30 @@ impl Issuing {
             "scope": "orders:read orders:write inventory:read billing:read reports:read",
             "tenant": "acme-production-eu-west-1", "roles": ["svc-reader", "svc-writer"],
         });
-        self.0.sign("at+jwt", &claims).expect("a token").expose_secret().to_owned()
+        self.0
+            .sign("at+jwt", &claims)
+            .expect("a token")
+            .expose_secret()
+            .to_owned()
     }
 
     /// A verifier of its tokens that remembers `remembered` of them.
     pub fn verifier(&self, remembered: u64) -> Result<Verifier, InvalidRules> {
         let clock: SharedClock = Arc::new(SystemClock);
         let keys = json!({ "keys": [self.0.public_jwk()] }).to_string();
-        let keys = LiveKeys::in_process(KeySet::parse(keys.as_bytes()).expect("a key set"), clock.clone());
+        let keys = LiveKeys::in_process(
+            KeySet::parse(keys.as_bytes()).expect("a key set"),
+            clock.clone(),
+        );
         let authority = AuthorityConfig {
             name: "bench".to_owned(),
             issuer: ISSUER.to_owned(),
             keys: KeySource::OwnIssuer,
             ca_pem: None,
-            timeouts: FetchTimeouts { connect: Duration::from_secs(3), total: Duration::from_secs(15) },
+            timeouts: FetchTimeouts {
+                connect: Duration::from_secs(3),
+                total: Duration::from_secs(15),
+            },
             algorithms: vec![self.0.algorithm()],
             clock_skew: Duration::from_secs(60),
             max_stale: Duration::from_secs(3600),
@@ -83,7 +93,10 @@ impl Issuing {
             cors_preflight: CorsPreflight::Authenticate,
             forwarded_claims: ["sub", "client_id", "scope"].map(str::to_owned).to_vec(),
         };
-        let own = OwnIssuer { keys, revoked: RevokedNow::default() };
+        let own = OwnIssuer {
+            keys,
+            revoked: RevokedNow::default(),
+        };
         let authority = Authority::new(authority, clock.clone(), Some(own), None);
         Verifier::new(&config, vec![authority], clock, Arc::new(|_| {}))
     }
@@ -92,6 +105,9 @@ impl Issuing {
 /// A token as a request brings it.
 pub fn bearer(token: &str) -> BearerToken {
     let mut headers = HeaderMap::new();
-    headers.insert(AUTHORIZATION, HeaderValue::from_str(&format!("Bearer {token}")).expect("a header"));
+    headers.insert(
+        AUTHORIZATION,
+        HeaderValue::from_str(&format!("Bearer {token}")).expect("a header"),
+    );
     BearerToken::extract(&headers).expect("a bearer token")
 }

@@ -15,7 +15,10 @@ const MANY: usize = 50_000;
 
 /// Verifies a token of a known key: that never waits.
 fn verify(verifier: &Verifier, token: &BearerToken) -> Result<VerifiedToken, Reason> {
-    verifier.verify(black_box(token)).now_or_never().expect("the key is there")
+    verifier
+        .verify(black_box(token))
+        .now_or_never()
+        .expect("the key is there")
 }
 
 pub fn bench(criterion: &mut Criterion) {
@@ -23,7 +26,9 @@ pub fn bench(criterion: &mut Criterion) {
     let es256 = Issuing::new(Algorithm::ES256);
     for (name, count) in [("hit, 1 token", 1), ("hit, 50,000 tokens", MANY)] {
         let verifier = es256.verifier(60_000).expect("a verifier");
-        let tokens: Vec<_> = (0..count).map(|serial| bearer(&es256.token(serial))).collect();
+        let tokens: Vec<_> = (0..count)
+            .map(|serial| bearer(&es256.token(serial)))
+            .collect();
         for token in &tokens {
             assert!(verify(&verifier, token).is_ok());
         }
@@ -38,7 +43,9 @@ pub fn bench(criterion: &mut Criterion) {
         let (one, other) = (issuing.token(0), issuing.token(1));
         let good = bearer(&one);
         assert!(verify(&verifier, &good).is_ok());
-        group.bench_function(format!("new, {name}"), |b| b.iter(|| verify(&verifier, &good).is_ok()));
+        group.bench_function(format!("new, {name}"), |b| {
+            b.iter(|| verify(&verifier, &good).is_ok())
+        });
         let (said, _) = one.rsplit_once('.').expect("a JWS");
         let (_, signature) = other.rsplit_once('.').expect("a JWS");
         let forged = bearer(&format!("{said}.{signature}"));

@@ -1,5 +1,5 @@
-//! Bearer extraction: any `Authorization` headers. What comes out is judged by the grammar of RFC 6750, written a second
-//! time and simply.
+//! Bearer extraction: any `Authorization` headers. What comes out is judged by the grammar of RFC
+//! 6750, written a second time and simply.
 
 #![no_main]
 
@@ -11,8 +11,14 @@ use m2m_sidecar::verifier::BearerToken;
 
 // One header per line.
 fuzz_target!(|data: &[u8]| {
-    let values = data.split(|byte| *byte == b'\n').filter_map(|line| HeaderValue::from_bytes(line).ok());
-    let values: Vec<_> = if data.is_empty() { Vec::new() } else { values.collect() };
+    let values = data
+        .split(|byte| *byte == b'\n')
+        .filter_map(|line| HeaderValue::from_bytes(line).ok());
+    let values: Vec<_> = if data.is_empty() {
+        Vec::new()
+    } else {
+        values.collect()
+    };
     let mut headers = HeaderMap::new();
     for value in &values {
         headers.append(AUTHORIZATION, value.clone());
@@ -23,7 +29,10 @@ fuzz_target!(|data: &[u8]| {
         _ => Err(Reason::TwoAuthorizations),
     };
     let found = BearerToken::extract(&headers);
-    let found = found.as_ref().map(|token| token.text().as_bytes()).map_err(|refusal| refusal.reason);
+    let found = found
+        .as_ref()
+        .map(|token| token.text().as_bytes())
+        .map_err(|refusal| refusal.reason);
     assert_eq!(found, expected);
 });
 
@@ -31,7 +40,10 @@ fn token(value: &[u8]) -> Result<&[u8], Reason> {
     if !value.iter().all(|byte| matches!(byte, b'\t' | b' '..=b'~')) {
         return Err(Reason::MalformedAuthorization);
     }
-    let scheme_ends = value.iter().position(|byte| *byte == b' ').unwrap_or(value.len());
+    let scheme_ends = value
+        .iter()
+        .position(|byte| *byte == b' ')
+        .unwrap_or(value.len());
     if !value[..scheme_ends].eq_ignore_ascii_case(b"bearer") {
         return Err(Reason::NoToken);
     }

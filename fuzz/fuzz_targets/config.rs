@@ -1,5 +1,5 @@
-//! Configuration: any text. It is read or refused without a panic, and no message shows what came from the environment
-//! or from a secret file.
+//! Configuration: any text. It is read or refused without a panic, and no message shows what came
+//! from the environment or from a secret file.
 
 #![no_main]
 
@@ -13,7 +13,10 @@ const FROM_FILE: &str = "Q4-hush-hush-secret-file-28";
 
 fuzz_target!(|text: &str| {
     // A device could make the reader wait for ever. And what is not secret may be shown.
-    if ["/dev", "/proc", "hush"].iter().any(|part| text.contains(part)) {
+    if ["/dev", "/proc", "hush"]
+        .iter()
+        .any(|part| text.contains(part))
+    {
         return;
     }
     let environment = |name: &str| match name {
@@ -28,14 +31,20 @@ fuzz_target!(|text: &str| {
                 !format!("{:?}", loaded.config).contains(FROM_FILE),
                 "a secret in the configuration's debug form"
             );
-            loaded.warnings.iter().map(|warning| format!("{warning}\n{warning:?}")).collect::<String>()
+            loaded
+                .warnings
+                .iter()
+                .map(|warning| format!("{warning}\n{warning:?}"))
+                .collect::<String>()
         }
         Err(problems) => format!("{problems}\n{problems:?}"),
     };
     for secret in [FROM_ENVIRONMENT, FROM_FILE] {
         // Not a part of it either; messages may quote in capitals.
         assert!(
-            !said.to_lowercase().contains(&secret[3..secret.len() - 3].to_lowercase()),
+            !said
+                .to_lowercase()
+                .contains(&secret[3..secret.len() - 3].to_lowercase()),
             "a secret was shown: {said}"
         );
     }
@@ -48,8 +57,14 @@ static FILES: LazyLock<String> = LazyLock::new(|| {
     for (name, content) in [
         ("secret", FROM_FILE),
         ("keys.json", r#"{"keys":[]}"#),
-        ("ca.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"),
-        ("key.pem", &format!("-----BEGIN PRIVATE KEY-----\n{FROM_FILE}\n-----END PRIVATE KEY-----\n")),
+        (
+            "ca.pem",
+            "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+        ),
+        (
+            "key.pem",
+            &format!("-----BEGIN PRIVATE KEY-----\n{FROM_FILE}\n-----END PRIVATE KEY-----\n"),
+        ),
     ] {
         std::fs::write(directory.join(name), content).expect("a file");
     }

@@ -15,13 +15,22 @@ pub enum Json {
 impl Json {
     /// A member of an object.
     pub fn get(&self, name: &str) -> Option<&Json> {
-        let Json::Object(members) = self else { return None };
-        members.iter().find(|(member, _)| member == name).map(|(_, value)| value)
+        let Json::Object(members) = self else {
+            return None;
+        };
+        members
+            .iter()
+            .find(|(member, _)| member == name)
+            .map(|(_, value)| value)
     }
 
     /// The text of a text.
     pub fn text(&self) -> Option<&str> {
-        if let Json::Text(text) = self { Some(text) } else { None }
+        if let Json::Text(text) = self {
+            Some(text)
+        } else {
+            None
+        }
     }
 }
 
@@ -119,7 +128,10 @@ impl Reader<'_> {
                     'u' => {
                         let digits = self.rest.get(..4)?;
                         self.rest = &self.rest[4..];
-                        digits.bytes().all(|b| b.is_ascii_hexdigit()).then_some(())?;
+                        digits
+                            .bytes()
+                            .all(|b| b.is_ascii_hexdigit())
+                            .then_some(())?;
                         u16::from_str_radix(digits, 16).ok()?
                     }
                     'b' => 8,
@@ -149,7 +161,9 @@ impl Reader<'_> {
             let _ = self.eat("+").or_else(|| self.eat("-"));
             self.digits()?;
         }
-        Some(Json::Number(before[..before.len() - self.rest.len()].to_owned()))
+        Some(Json::Number(
+            before[..before.len() - self.rest.len()].to_owned(),
+        ))
     }
 
     fn digits(&mut self) -> Option<()> {

@@ -1,5 +1,5 @@
-//! Path normalisation: any text. A path that is accepted is its own normal form, and its segments are those that a slow
-//! server would find in the raw path.
+//! Path normalisation: any text. A path that is accepted is its own normal form, and its segments
+//! are those that a slow server would find in the raw path.
 
 #![no_main]
 
@@ -8,24 +8,36 @@ use m2m_sidecar::domain::path::{NormalPath, Ordinary};
 
 fuzz_target!(|raw: &str| {
     keeping_characters(raw);
-    let Ok(path) = NormalPath::parse(raw) else { return };
+    let Ok(path) = NormalPath::parse(raw) else {
+        return;
+    };
     let text = path.as_str();
     assert!(text.starts_with('/') && !text.contains("//"), "{text:?}");
     assert!(
-        text.bytes().all(|byte| byte.is_ascii_graphic() && !b"\\;#?\"<>^`{|}[]".contains(&byte)),
+        text.bytes()
+            .all(|byte| byte.is_ascii_graphic() && !b"\\;#?\"<>^`{|}[]".contains(&byte)),
         "{text:?}"
     );
     let segments: Vec<_> = path.segments().collect();
     for segment in &segments {
         // Also an upstream that decodes once more finds no other segments.
         for form in [segment.as_bytes(), &decode(segment.as_bytes())] {
-            assert!(!form.is_empty() && form != b"." && form != b"..", "{text:?}");
-            assert!(!form.iter().any(|byte| b"/\\;\0".contains(byte)), "{text:?}");
+            assert!(
+                !form.is_empty() && form != b"." && form != b"..",
+                "{text:?}"
+            );
+            assert!(
+                !form.iter().any(|byte| b"/\\;\0".contains(byte)),
+                "{text:?}"
+            );
         }
         assert!(!segment.chars().any(|c| c.is_ascii_control()), "{text:?}");
     }
     assert!(
-        segments.iter().map(|segment| segment.as_bytes()).eq(slow_segments(raw).iter().map(Vec::as_slice)),
+        segments
+            .iter()
+            .map(|segment| segment.as_bytes())
+            .eq(slow_segments(raw).iter().map(Vec::as_slice)),
         "{text:?}"
     );
     let again = NormalPath::parse(text).expect("a normal form is a path");
@@ -34,15 +46,24 @@ fuzz_target!(|raw: &str| {
     assert_eq!(path.clone().into_owned(), path);
 });
 
-/// Where an encoded slash and a semicolon are characters of their segment: an upstream that decodes them, or cuts a segment
-/// off at a semicolon, still finds no way up.
+/// Where an encoded slash and a semicolon are characters of their segment: an upstream that decodes
+/// them, or cuts a segment off at a semicolon, still finds no way up.
 fn keeping_characters(raw: &str) {
-    let Ok(path) = NormalPath::parse_with(raw, Ordinary::ALL) else { return };
-    let again = NormalPath::parse_with(path.as_str(), Ordinary::ALL).expect("a normal form is a path");
+    let Ok(path) = NormalPath::parse_with(raw, Ordinary::ALL) else {
+        return;
+    };
+    let again =
+        NormalPath::parse_with(path.as_str(), Ordinary::ALL).expect("a normal form is a path");
     assert_eq!(again.as_str(), path.as_str());
-    assert_eq!(again.segments().collect::<Vec<_>>(), path.segments().collect::<Vec<_>>());
+    assert_eq!(
+        again.segments().collect::<Vec<_>>(),
+        path.segments().collect::<Vec<_>>()
+    );
     for segment in path.segments() {
-        for part in segment.split('/').map(|part| part.split(';').next().unwrap_or_default()) {
+        for part in segment
+            .split('/')
+            .map(|part| part.split(';').next().unwrap_or_default())
+        {
             assert!(part != "." && part != "..", "{:?}", path.as_str());
         }
     }

@@ -1,12 +1,12 @@
-//! Token verification: any bytes as a token, and any header and payload signed by a key that is trusted, so that the code
-//! behind the signature is reached.
+//! Token verification: any bytes as a token, and any header and payload signed by a key that is
+//! trusted, so that the code behind the signature is reached.
 //!
-//! Whatever is accepted is judged again by [`recheck`]: another base64, another JSON, another Ed25519, written for being
-//! simple. The first byte says what the rest is:
+//! Whatever is accepted is judged again by [`recheck`]: another base64, another JSON, another
+//! Ed25519, written for being simple. The first byte says what the rest is:
 //!
 //! - `A`, `B`: a header, a line feed, a payload; signed by the key of that authority
-//! - `a`, `b`: three bytes (place, place, change), then as above: the signed text is changed in one place, and so must
-//!   never be accepted
+//! - `a`, `b`: three bytes (place, place, change), then as above: the signed text is changed in one
+//!   place, and so must never be accepted
 //! - anything else: the token as it is
 
 #![no_main]
@@ -28,8 +28,8 @@ use m2m_sidecar::jose::ALGORITHMS;
 use m2m_sidecar::jose::key_set::KeySet;
 use m2m_sidecar::jose::live_keys::LiveKeys;
 use m2m_sidecar::verifier::{
-    Audiences, Authority, AuthorityConfig, BearerToken, Config, CorsPreflight, KeySource, Mode, OwnIssuer, Profile,
-    RevocationConfig, RevocationKind, Verifier,
+    Audiences, Authority, AuthorityConfig, BearerToken, Config, CorsPreflight, KeySource, Mode,
+    OwnIssuer, Profile, RevocationConfig, RevocationKind, Verifier,
 };
 
 use recheck::{AUDIENCE, FORWARDED, ISSUERS, NOW, base64url, recheck};
@@ -71,7 +71,15 @@ static VERIFIER: LazyLock<Verifier> = LazyLock::new(|| {
             },
         };
         let keys = LiveKeys::in_process(keys, clock.clone());
-        Authority::new(config, clock.clone(), Some(OwnIssuer { keys, revoked: RevokedNow::default() }), None)
+        Authority::new(
+            config,
+            clock.clone(),
+            Some(OwnIssuer {
+                keys,
+                revoked: RevokedNow::default(),
+            }),
+            None,
+        )
     });
     let config = Config {
         authorities: vec!["0".to_owned(), "1".to_owned()],
@@ -82,15 +90,20 @@ static VERIFIER: LazyLock<Verifier> = LazyLock::new(|| {
         cors_preflight: CorsPreflight::Authenticate,
         forwarded_claims: FORWARDED.map(str::to_owned).to_vec(),
     };
-    Verifier::new(&config, authorities.to_vec(), clock, Arc::new(|_| {})).expect("no rules, no mistake")
+    Verifier::new(&config, authorities.to_vec(), clock, Arc::new(|_| {}))
+        .expect("no rules, no mistake")
 });
 
 fuzz_target!(|data: &[u8]| {
-    let (mode, rest) = data.split_first().map_or((0, data), |(mode, rest)| (*mode, rest));
+    let (mode, rest) = data
+        .split_first()
+        .map_or((0, data), |(mode, rest)| (*mode, rest));
     match mode {
         b'A' | b'B' => judge(&sign(rest, &KEYS[usize::from(mode - b'A')])),
         b'a' | b'b' => {
-            let Some((&[high, low, change], rest)) = rest.split_first_chunk() else { return };
+            let Some((&[high, low, change], rest)) = rest.split_first_chunk() else {
+                return;
+            };
             let signed = sign(rest, &KEYS[usize::from(mode - b'a')]);
             let mut changed = signed.clone().into_bytes();
             let place = usize::from(u16::from_be_bytes([high, low])) % changed.len();
@@ -113,10 +126,16 @@ fuzz_target!(|data: &[u8]| {
 
 /// Header and payload as a token with a right signature.
 fn sign(parts: &[u8], key: &SigningKey) -> String {
-    let line_feed = parts.iter().position(|byte| *byte == b'\n').unwrap_or(parts.len());
+    let line_feed = parts
+        .iter()
+        .position(|byte| *byte == b'\n')
+        .unwrap_or(parts.len());
     let payload = parts.get(line_feed + 1..).unwrap_or_default();
     let message = format!("{}.{}", base64url(&parts[..line_feed]), base64url(payload));
-    format!("{message}.{}", base64url(&key.sign(message.as_bytes()).to_bytes()))
+    format!(
+        "{message}.{}",
+        base64url(&key.sign(message.as_bytes()).to_bytes())
+    )
 }
 
 /// What is accepted must be good, and good again when it is remembered.
@@ -130,14 +149,25 @@ fn judge(token: &str) {
 
 fn is_accepted(token: &str) -> bool {
     let mut headers = HeaderMap::new();
-    let Ok(value) = HeaderValue::from_str(&format!("Bearer {token}")) else { return false };
+    let Ok(value) = HeaderValue::from_str(&format!("Bearer {token}")) else {
+        return false;
+    };
     headers.insert(AUTHORIZATION, value);
-    let Ok(bearer) = BearerToken::extract(&headers) else { return false };
-    let judged = VERIFIER.verify(&bearer).now_or_never().expect("keys of this process are not waited for");
+    let Ok(bearer) = BearerToken::extract(&headers) else {
+        return false;
+    };
+    let judged = VERIFIER
+        .verify(&bearer)
+        .now_or_never()
+        .expect("keys of this process are not waited for");
     judged.is_ok_and(|verified| {
         for text in verified.forwarded().flatten() {
             let value = HeaderValue::from_bytes(text).expect("it can stand in a header");
-            assert_eq!(value.as_bytes().trim_ascii(), text, "an upstream would read something else");
+            assert_eq!(
+                value.as_bytes().trim_ascii(),
+                text,
+                "an upstream would read something else"
+            );
         }
         true
     })

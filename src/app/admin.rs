@@ -29,7 +29,8 @@ pub fn token_file(state_dir: &Path) -> PathBuf {
     state_dir.join("admin-token")
 }
 
-/// The kept token, for a command that a user runs beside the sidecar: what the directory's owner wrote is believed.
+/// The kept token, for a command that a user runs beside the sidecar: what the directory's owner
+/// wrote is believed.
 ///
 /// # Errors
 /// When there is no file, others can have written it, or it holds no token.
@@ -38,10 +39,17 @@ pub fn kept_token(state_dir: &Path) -> io::Result<SecretString> {
 }
 
 fn kept_token_of(state_dir: &Path, trusted: &Trusted) -> io::Result<SecretString> {
-    let read = trusted.read(&token_file(state_dir), MAX_SECRET).map_err(io::Error::other)?;
+    let read = trusted
+        .read(&token_file(state_dir), MAX_SECRET)
+        .map_err(io::Error::other)?;
     let bytes = read.ok_or(io::ErrorKind::NotFound)?;
-    let token = files::one_line(&bytes).map_err(|error| io::Error::other(format!("the file {error}")))?;
-    if is_admin_token(&token) { Ok(token) } else { Err(io::Error::other("the file holds no token")) }
+    let token =
+        files::one_line(&bytes).map_err(|error| io::Error::other(format!("the file {error}")))?;
+    if is_admin_token(&token) {
+        Ok(token)
+    } else {
+        Err(io::Error::other("the file holds no token"))
+    }
 }
 
 /// The guard of the management API.
@@ -66,7 +74,11 @@ pub(super) fn read_token(role: &AdminRole, state_dir: &Path) -> Result<SecretStr
         return kept_token_of(state_dir, &Trusted::ourselves()).map_err(|error| error.to_string());
     };
     let token = files::read_secret(file).map_err(|error| format!("the file {error}"))?;
-    if is_admin_token(&token) { Ok(token) } else { Err("the file holds no token".to_owned()) }
+    if is_admin_token(&token) {
+        Ok(token)
+    } else {
+        Err("the file holds no token".to_owned())
+    }
 }
 
 /// The kept token; a new one when there is none.
@@ -75,10 +87,13 @@ fn kept_or_new_token(state_dir: &Path) -> io::Result<SecretString> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         kept => return kept,
     }
-    DirBuilder::new().recursive(true).mode(0o700).create(state_dir)?;
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(state_dir)?;
     let token = generate()?;
-    // Under another name first: nobody ever reads half a token, and of two processes that start at once both take the
-    // one that was first.
+    // Under another name first: nobody ever reads half a token, and of two processes that start at
+    // once both take the one that was first.
     let path = token_file(state_dir);
     let new = state_dir.join(format!("admin-token.{}", uuid::Uuid::new_v4()));
     let written = write(&new, &token).and_then(|()| match std::fs::hard_link(&new, &path) {
@@ -91,7 +106,11 @@ fn kept_or_new_token(state_dir: &Path) -> io::Result<SecretString> {
 }
 
 fn write(path: &Path, token: &SecretString) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
     file.write_all(token.expose_secret().as_bytes())?;
     file.write_all(b"\n")?;
     file.sync_all()
@@ -120,7 +139,10 @@ mod tests {
         assert_eq!(first.expose_secret().len(), 5 + 43);
         let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(&dir), mode(&token_file(&dir))), (0o700, 0o600));
-        assert_eq!(kept_or_new_token(&dir).unwrap().expose_secret(), first.expose_secret());
+        assert_eq!(
+            kept_or_new_token(&dir).unwrap().expose_secret(),
+            first.expose_secret()
+        );
         assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 1);
     }
 
@@ -129,9 +151,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = token_file(dir.path());
         let token = kept_or_new_token(dir.path()).unwrap();
-        for text in
-            ["", "\n", "a", "fifteen-bytes-x", "sixteen bytes and blanks", "sixteen-bytes-\u{e9}\u{e9}"]
-        {
+        for text in [
+            "",
+            "\n",
+            "a",
+            "fifteen-bytes-x",
+            "sixteen bytes and blanks",
+            "sixteen-bytes-\u{e9}\u{e9}",
+        ] {
             std::fs::write(&path, text).unwrap();
             assert!(kept_or_new_token(dir.path()).is_err(), "{text:?}");
         }

@@ -14,7 +14,9 @@ use crate::files;
 use crate::jose::key_set::{LeftOut, join};
 use crate::jose::live_keys::{self, Keys};
 use crate::token_source::Authentication;
-use crate::verifier::{Authority, AuthorityConfig, IntrospectionClient, KeptLists, Method, OwnIssuer};
+use crate::verifier::{
+    Authority, AuthorityConfig, IntrospectionClient, KeptLists, Method, OwnIssuer,
+};
 
 impl Parts {
     pub(super) fn authorities(
@@ -25,7 +27,12 @@ impl Parts {
         let mut authorities = HashMap::new();
         for each in &config.authorities {
             let introspection = self.introspection_client(config, each)?;
-            let authority = Authority::new(each.clone(), self.clock.clone(), own.cloned(), introspection);
+            let authority = Authority::new(
+                each.clone(),
+                self.clock.clone(),
+                own.cloned(),
+                introspection,
+            );
             self.watch_revocations(&authority, each, &config.state_dir)?;
             let source = authority.source(&config.state_dir);
             let source = source.map_err(|error| unusable(&each.name)(error.to_string()))?;
@@ -73,7 +80,9 @@ impl Parts {
             return Ok(());
         }
         make_state_dir(state_dir);
-        let http = authority.revocation_client().map_err(|error| unusable(name)(error.to_string()))?;
+        let http = authority
+            .revocation_client()
+            .map_err(|error| unusable(name)(error.to_string()))?;
         let (metrics, authority_name) = (self.metrics.clone(), name.to_owned());
         let failing = AtomicBool::new(false);
         let serves_for = written(revocation.max_stale());
@@ -97,7 +106,9 @@ impl Parts {
         });
         let (asking, kept) = (revocation.clone(), KeptLists::at(state_dir));
         self.tasks.spawn(format!("revocations of {name}"), move || {
-            asking.clone().run(http.clone(), kept.clone(), observe.clone())
+            asking
+                .clone()
+                .run(http.clone(), kept.clone(), observe.clone())
         });
         let (of, takes_endless) = (name.to_owned(), !config.require_expiry);
         let observe = Arc::new(move |method: &Method| {
@@ -112,11 +123,13 @@ impl Parts {
             }
         });
         let telling = revocation.clone();
-        self.tasks.spawn(format!("revocation method of {name}"), move || {
-            telling.clone().watch_method(observe.clone())
-        });
+        self.tasks
+            .spawn(format!("revocation method of {name}"), move || {
+                telling.clone().watch_method(observe.clone())
+            });
         let of = name.to_owned();
-        self.metrics.on_scrape(move |metrics| metrics.revocation_age(&of, revocation.age()));
+        self.metrics
+            .on_scrape(move |metrics| metrics.revocation_age(&of, revocation.age()));
         Ok(())
     }
 
@@ -126,12 +139,19 @@ impl Parts {
         config: &Config,
         authority: &AuthorityConfig,
     ) -> Result<Option<IntrospectionClient>, StartError> {
-        let Some((client, file)) = introspection_client(config, authority)? else { return Ok(None) };
+        let Some((client, file)) = introspection_client(config, authority)? else {
+            return Ok(None);
+        };
         let (path, current) = (file.clone(), client.client_secret.clone());
-        self.watch_file(format!("introspection secret of {}", authority.name), &file, move || {
-            let secret = files::read_secret(&path).map_err(|error| format!("the file {error}"))?;
-            Ok(current.replace(secret))
-        });
+        self.watch_file(
+            format!("introspection secret of {}", authority.name),
+            &file,
+            move || {
+                let secret =
+                    files::read_secret(&path).map_err(|error| format!("the file {error}"))?;
+                Ok(current.replace(secret))
+            },
+        );
         Ok(Some(client))
     }
 
@@ -148,7 +168,11 @@ impl Parts {
                     match std::mem::take(&mut *failing).failures {
                         0 => tracing::debug!(authority = authority_name, "fetched the key set"),
                         failures => {
-                            tracing::info!(authority = authority_name, failures, "fetched the key set again");
+                            tracing::info!(
+                                authority = authority_name,
+                                failures,
+                                "fetched the key set again"
+                            );
                         }
                     }
                     authority.check_clock();
@@ -178,7 +202,8 @@ struct Failing {
 }
 
 impl Failing {
-    /// Counts one. It is said when it is another than the last one; the same one less and less often.
+    /// Counts one. It is said when it is another than the last one; the same one less and less
+    /// often.
     fn is_to_be_said(&mut self, error: &str) -> bool {
         self.failures += 1;
         let is_new = self.last != error;
@@ -191,7 +216,9 @@ impl Failing {
 
 /// Says which keys of a set are not used, and why: once, and again when that changes.
 fn tell_left_out(authority: &Authority, told: &Mutex<(Vec<LeftOut>, usize)>) {
-    let Keys::Usable(keys) = authority.keys().current() else { return };
+    let Keys::Usable(keys) = authority.keys().current() else {
+        return;
+    };
     let now = (keys.left_out().to_vec(), keys.unread());
     let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
     if *told == now {
@@ -207,7 +234,11 @@ fn tell_left_out(authority: &Authority, told: &Mutex<(Vec<LeftOut>, usize)>) {
         );
     }
     if !meant.is_empty() {
-        tracing::info!(authority, keys = join(&meant), "keys of the key set are not for signatures");
+        tracing::info!(
+            authority,
+            keys = join(&meant),
+            "keys of the key set are not for signatures"
+        );
     }
     if now.1 > 0 {
         tracing::warn!(
@@ -219,33 +250,52 @@ fn tell_left_out(authority: &Authority, told: &Mutex<(Vec<LeftOut>, usize)>) {
     *told = now;
 }
 
-/// The client that introspects an authority's tokens, from the credential that its configuration names, and the file with
-/// its secret.
+/// The client that introspects an authority's tokens, from the credential that its configuration
+/// names, and the file with its secret.
 pub(super) fn introspection_client(
     config: &Config,
     authority: &AuthorityConfig,
 ) -> Result<Option<(IntrospectionClient, PathBuf)>, StartError> {
-    let Some(name) = &authority.revocation.credential else { return Ok(None) };
-    let credential = config.credentials.iter().find(|credential| credential.name == *name);
-    let credential =
-        credential.ok_or_else(|| unusable(&authority.name)("its credential does not exist".to_owned()))?;
+    let Some(name) = &authority.revocation.credential else {
+        return Ok(None);
+    };
+    let credential = config
+        .credentials
+        .iter()
+        .find(|credential| credential.name == *name);
+    let credential = credential
+        .ok_or_else(|| unusable(&authority.name)("its credential does not exist".to_owned()))?;
     let (basic, secret_file) = match &credential.authentication {
-        Authentication::SecretBasic { secret_file, encoding } => (Some(*encoding), secret_file),
+        Authentication::SecretBasic {
+            secret_file,
+            encoding,
+        } => (Some(*encoding), secret_file),
         Authentication::SecretPost { secret_file } => (None, secret_file),
         _ => {
-            let problem = "introspection is asked with a client secret, which its credential does not have";
+            let problem =
+                "introspection is asked with a client secret, which its credential does not have";
             return Err(unusable(&authority.name)(problem.to_owned()));
         }
     };
     let secret = files::read_secret(secret_file)
         .map_err(|error| unusable(&authority.name)(format!("its credential's secret {error}")))?;
     let (client_id, client_secret) = (credential.client_id.clone(), SharedSecret::new(secret));
-    Ok(Some((IntrospectionClient { client_id, client_secret, basic }, secret_file.clone())))
+    Ok(Some((
+        IntrospectionClient {
+            client_id,
+            client_secret,
+            basic,
+        },
+        secret_file.clone(),
+    )))
 }
 
 /// A sidecar that fetches keys keeps the last good ones; on a read-only root it does without.
 fn make_state_dir(dir: &Path) {
-    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    let made = std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir);
     if let Err(error) = made {
         tracing::warn!(dir = %dir.display(), %error, "the state directory cannot be made; keys are kept in memory only");
     }

@@ -1,4 +1,5 @@
-//! What the issuer needs of the verifier: JWTs of authorities, which its clients exchange for tokens.
+//! What the issuer needs of the verifier: JWTs of authorities, which its clients exchange for
+//! tokens.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,7 +11,8 @@ use crate::issuer::client::{Authentication, Client};
 use crate::issuer::{self, ForeignClaims, VerifyForeign};
 use crate::verifier::{self, Audiences, Authority, BearerToken, CorsPreflight, Mode, Verifier};
 
-/// One verifier for each list of authorities that a client names. Whom a JWT is for, the issuer judges itself.
+/// One verifier for each list of authorities that a client names. Whom a JWT is for, the issuer
+/// judges itself.
 pub(super) fn verify(
     clients: &[Client],
     authorities: &HashMap<String, Arc<Authority>>,
@@ -18,8 +20,9 @@ pub(super) fn verify(
 ) -> Result<VerifyForeign, StartError> {
     let mut verifiers = HashMap::new();
     for client in clients {
-        let Authentication::Exchange(issuer::client::Exchange { authorities: names, .. }) =
-            &client.authentication
+        let Authentication::Exchange(issuer::client::Exchange {
+            authorities: names, ..
+        }) = &client.authentication
         else {
             continue;
         };
@@ -33,7 +36,10 @@ pub(super) fn verify(
             mode: Mode::Enforce,
             cors_preflight: CorsPreflight::Authenticate,
         };
-        let trusted = names.iter().filter_map(|name| authorities.get(name).cloned()).collect();
+        let trusted = names
+            .iter()
+            .filter_map(|name| authorities.get(name).cloned())
+            .collect();
         let verifier = Verifier::new(&config, trusted, clock.clone(), Arc::new(|_| ()))
             .map_err(|error| unusable(&client.id)(error.to_string()))?;
         verifiers.insert(names.clone(), verifier);

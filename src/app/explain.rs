@@ -1,7 +1,7 @@
 //! What decides about a listener's requests, without the listener: for one look at a decision.
 //!
-//! Nothing is bound, spawned, or written: neither the store nor the state directory is touched, so this may run beside a
-//! sidecar, and as another user.
+//! Nothing is bound, spawned, or written: neither the store nor the state directory is touched, so
+//! this may run beside a sidecar, and as another user.
 
 use std::collections::HashSet;
 use std::convert::Infallible;
@@ -55,7 +55,8 @@ pub struct Judgement {
 }
 
 impl<'c> Explained<'c> {
-    /// A listener's verifier as [`super::start`] makes it. The keys of `issuer`, the one that the token names, are fetched once.
+    /// A listener's verifier as [`super::start`] makes it. The keys of `issuer`, the one that the
+    /// token names, are fetched once.
     ///
     /// # Errors
     /// [`StartError`], as when a sidecar is started.
@@ -68,7 +69,11 @@ impl<'c> Explained<'c> {
         provider::install();
         let (mut authorities, mut asked, mut keys) = (Vec::new(), None, None);
         for name in &listener.verifier.authorities {
-            let Some(of) = config.authorities.iter().find(|authority| authority.name == *name) else {
+            let Some(of) = config
+                .authorities
+                .iter()
+                .find(|authority| authority.name == *name)
+            else {
                 continue;
             };
             let seen = seen_from_outside(config, of);
@@ -97,14 +102,19 @@ impl<'c> Explained<'c> {
         self.keys.as_ref()
     }
 
-    /// Judges a request as the listener does. The token's issuer is asked whether the token was revoked.
+    /// Judges a request as the listener does. The token's issuer is asked whether the token was
+    /// revoked.
     ///
     /// # Errors
     /// [`StartError`] when the issuer cannot be asked with this configuration.
     pub async fn judge(&self, request: &Request<'_>) -> Result<Judgement, StartError> {
         let judging = request.judge(self.listener, &self.verifier, &self.own);
         let Some(authority) = &self.authority else {
-            return Ok(Judgement { outcome: judging.await, revocation: None, revocation_error: None });
+            return Ok(Judgement {
+                outcome: judging.await,
+                revocation: None,
+                revocation_error: None,
+            });
         };
         let http = authority.revocation_client();
         let http = http.map_err(|error| unusable(authority.name())(error.to_string()))?;
@@ -119,7 +129,10 @@ impl<'c> Explained<'c> {
             judging.await
         };
         let asking = async {
-            revocation.clone().run(http, KeptLists::read_only(&self.state_dir), observe).await;
+            revocation
+                .clone()
+                .run(http, KeptLists::read_only(&self.state_dir), observe)
+                .await;
             std::future::pending::<Infallible>().await
         };
         let outcome = tokio::select! {
@@ -127,28 +140,39 @@ impl<'c> Explained<'c> {
             never = asking => match never {},
         };
         let revocation_error = failed.lock().unwrap_or_else(PoisonError::into_inner).take();
-        Ok(Judgement { outcome, revocation: Some(revocation.method().to_string()), revocation_error })
+        Ok(Judgement {
+            outcome,
+            revocation: Some(revocation.method().to_string()),
+            revocation_error,
+        })
     }
 }
 
 async fn fetch_keys(config: &Config, authority: &Authority) -> Result<KeysFetched, StartError> {
     let unusable = |problem| unusable(authority.name())(problem);
-    let source = authority.source(&config.state_dir).map_err(|error| unusable(error.to_string()))?;
+    let source = authority
+        .source(&config.state_dir)
+        .map_err(|error| unusable(error.to_string()))?;
     let source = source.ok_or_else(|| unusable("its keys cannot be fetched".to_owned()))?;
     let error = authority.keys().fetch_once(&source).await.err();
-    Ok(KeysFetched { count: authority.keys().count(), error })
+    Ok(KeysFetched {
+        count: authority.keys().count(),
+        error,
+    })
 }
 
-/// An authority as another process sees it: what the own issuer of a running sidecar hands over in process is asked of that
-/// sidecar's listener.
+/// An authority as another process sees it: what the own issuer of a running sidecar hands over in
+/// process is asked of that sidecar's listener.
 fn seen_from_outside(config: &Config, authority: &AuthorityConfig) -> AuthorityConfig {
     let mut seen = authority.clone();
     if let (KeySource::OwnIssuer, Some(role)) = (&authority.keys, &config.issuer) {
-        let published = |path: &str| Url::parse(&format!("{}{path}", running_issuer(config, role)?)).ok();
+        let published =
+            |path: &str| Url::parse(&format!("{}{path}", running_issuer(config, role)?)).ok();
         seen.keys = published(JWKS_PATH).map_or(KeySource::Discovery, KeySource::Url);
-        if let (Some(list), true) =
-            (published(REVOCATIONS_PATH), seen.revocation.kind != RevocationKind::None)
-        {
+        if let (Some(list), true) = (
+            published(REVOCATIONS_PATH),
+            seen.revocation.kind != RevocationKind::None,
+        ) {
             seen.revocation.kind = RevocationKind::List;
             seen.revocation.endpoint = Some(list);
         }
@@ -163,7 +187,11 @@ fn running_issuer(config: &Config, role: &IssuerRole) -> Option<String> {
     }
     let listener = config.inbound.iter().find(|listener| listener.issuer)?;
     let url = Url::parse(&role.issuer.url).ok()?;
-    Some(format!("http://{}{}", reachable(listener.listen), url.path().trim_end_matches('/')))
+    Some(format!(
+        "http://{}{}",
+        reachable(listener.listen),
+        url.path().trim_end_matches('/')
+    ))
 }
 
 /// The paths that a listener answers itself.
@@ -173,9 +201,17 @@ pub fn own_paths(config: &Config, listener: &inbound::Config) -> HashSet<String>
         return HashSet::new();
     };
     let url = Url::parse(&role.issuer.url);
-    let base = url.map_or(String::new(), |url| url.path().trim_end_matches('/').to_owned());
-    let at = if role.issuer.root_paths { Placement::BasePathAndRoot } else { Placement::BasePath };
-    oauth::paths_below(&base, role.issuer.profile, at).into_iter().collect()
+    let base = url.map_or(String::new(), |url| {
+        url.path().trim_end_matches('/').to_owned()
+    });
+    let at = if role.issuer.root_paths {
+        Placement::BasePathAndRoot
+    } else {
+        Placement::BasePath
+    };
+    oauth::paths_below(&base, role.issuer.profile, at)
+        .into_iter()
+        .collect()
 }
 
 /// Where a listener on any address can be reached from here.

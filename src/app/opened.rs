@@ -21,24 +21,38 @@ const SQLITE: &[u8; 16] = b"SQLite format 3\0";
 /// At most so many other stores are named.
 const MOST_NAMED: usize = 5;
 
-/// Opens the store and says what was opened. A mistake in `store.url` would else go unnoticed until every token is
-/// refused.
+/// Opens the store and says what was opened. A mistake in `store.url` would else go unnoticed until
+/// every token is refused.
 ///
 /// # Errors
 /// When it cannot be opened, or must exist and does not.
 pub(super) async fn open_store(config: &Config) -> Result<Arc<dyn Store>, StartError> {
-    let (file, state_dir) = (config.store.file().map(Path::to_owned), config.state_dir.clone());
+    let (file, state_dir) = (
+        config.store.file().map(Path::to_owned),
+        config.state_dir.clone(),
+    );
     if let Some(file) = file.clone() {
-        blocking(move || check_files(&file)).await.map_err(|why| unusable("store.url")(why.to_string()))?;
+        blocking(move || check_files(&file))
+            .await
+            .map_err(|why| unusable("store.url")(why.to_string()))?;
     }
     let found = blocking(move || Found::look(file.as_deref(), &state_dir)).await;
     if config.store_must_exist && found.is_new {
         return Err(StartError::StoreMissing(found.shown));
     }
     let store = store::open(&config.store).await?;
-    let (clients, keys) = (store.clients().await?.len(), store.signing_keys().await?.keys.len());
+    let (clients, keys) = (
+        store.clients().await?.len(),
+        store.signing_keys().await?.keys.len(),
+    );
     let state = if found.is_new { "new" } else { "existing" };
-    tracing::info!(store = found.shown, state, clients, keys, "opened the store");
+    tracing::info!(
+        store = found.shown,
+        state,
+        clients,
+        keys,
+        "opened the store"
+    );
     if found.is_new && (found.has_traces || found.last.is_some() || !found.others.is_empty()) {
         let others = found.others.join(", ");
         tracing::warn!(
@@ -57,7 +71,8 @@ pub(super) async fn open_store(config: &Config) -> Result<Arc<dyn Store>, StartE
     Ok(store)
 }
 
-/// Checks that no other user can have written the database, or the files beside it that SQLite reads into it.
+/// Checks that no other user can have written the database, or the files beside it that SQLite
+/// reads into it.
 fn check_files(database: &Path) -> Result<(), Unusable> {
     let trusted = Trusted::ourselves();
     for suffix in ["", "-wal", "-shm", "-journal"] {
@@ -82,11 +97,16 @@ pub(super) fn check_state_dir(config: &Config) -> Result<(), StartError> {
         return Ok(());
     }
     let judged = Trusted::ourselves().directory(&config.state_dir);
-    judged.map(drop).map_err(|why| unusable("stateDir")(why.to_string()))
+    judged
+        .map(drop)
+        .map_err(|why| unusable("stateDir")(why.to_string()))
 }
 
 fn note_last(state_dir: &Path, store: &str) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(state_dir)?;
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(state_dir)?;
     kept_file::replace(&state_dir.join(LAST_STORE), store.as_bytes())
 }
 
@@ -131,18 +151,27 @@ impl Found {
 /// The files of a directory; none when it cannot be read.
 fn entries(dir: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    entries.map(|entry| entry.path()).filter(|path| path.is_file()).collect()
+    entries
+        .map(|entry| entry.path())
+        .filter(|path| path.is_file())
+        .collect()
 }
 
 /// The admin token, or the keys of an authority as they were last fetched.
 fn is_trace(path: &Path) -> bool {
-    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let name = path
+        .file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or_default();
     name == "admin-token" || name.starts_with("jwks-") && name.ends_with(".json")
 }
 
 /// The databases in the directory of a new one.
 fn others(file: &Path) -> Vec<String> {
-    let dir = file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let dir = file
+        .parent()
+        .filter(|dir| !dir.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     let databases = entries(dir).into_iter().filter(|path| is_database(path));
     let mut others: Vec<_> = databases.map(|path| path.display().to_string()).collect();
     others.sort();

@@ -24,9 +24,16 @@ impl Parts {
         workers: &Workers,
         credentials: &HashMap<String, TokenSource>,
     ) -> Result<Listeners, StartError> {
-        let socket = |listener: &outbound::Config| sockets.get(&Socket::Proxy(listener.name.clone()));
-        let sockets = config.outbound.iter().map(socket).collect::<Result<Vec<_>, StartError>>()?;
-        let own = Arc::new(OwnAddresses::new(sockets.into_iter().flat_map(BoundSocket::addresses)));
+        let socket =
+            |listener: &outbound::Config| sockets.get(&Socket::Proxy(listener.name.clone()));
+        let sockets = config
+            .outbound
+            .iter()
+            .map(socket)
+            .collect::<Result<Vec<_>, StartError>>()?;
+        let own = Arc::new(OwnAddresses::new(
+            sockets.into_iter().flat_map(BoundSocket::addresses),
+        ));
         let mut listeners = Vec::new();
         for listener in &config.outbound {
             let destinations = self.destinations(listener, credentials, &own)?;
@@ -58,11 +65,14 @@ impl Parts {
         own: &Arc<OwnAddresses>,
     ) -> Result<Vec<Destination>, StartError> {
         let destination = |target: &outbound::Target| {
-            let credential = credentials
-                .get(&target.credential)
-                .ok_or_else(|| unusable(&listener.name)("its credential does not exist".to_owned()))?;
+            let credential = credentials.get(&target.credential).ok_or_else(|| {
+                unusable(&listener.name)("its credential does not exist".to_owned())
+            })?;
             let upstream = self.upstream(&listener.name, &target.upstream, own.clone())?;
-            Ok(Destination { upstream, credential: credential.clone() })
+            Ok(Destination {
+                upstream,
+                credential: credential.clone(),
+            })
         };
         listener.targets().into_iter().map(destination).collect()
     }
@@ -74,10 +84,11 @@ impl Parts {
         config: &upstream::Config,
         own: Arc<OwnAddresses>,
     ) -> Result<Arc<Upstream>, StartError> {
-        let upstream =
-            Upstream::new(config.clone(), own).map_err(|error| unusable(listener)(error.to_string()))?;
+        let upstream = Upstream::new(config.clone(), own)
+            .map_err(|error| unusable(listener)(error.to_string()))?;
         let run = upstream.clone();
-        self.tasks.spawn(format!("upstream of {listener}"), move || run.clone().run());
+        self.tasks
+            .spawn(format!("upstream of {listener}"), move || run.clone().run());
         Ok(upstream)
     }
 }

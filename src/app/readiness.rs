@@ -30,7 +30,11 @@ impl Conditions {
         let readiness = readiness.to_vec();
         Arc::new(move || {
             let missing = self.missing(&readiness);
-            if missing.is_empty() { Ok(()) } else { Err(missing) }
+            if missing.is_empty() {
+                Ok(())
+            } else {
+                Err(missing)
+            }
         })
     }
 
@@ -49,11 +53,20 @@ impl Conditions {
         }
         if wants(Readiness::Authorities) {
             let is_known = |it: &Authority| it.keys().is_usable() && it.revocation().is_known();
-            let without = self.authorities.values().filter(|authority| !is_known(authority));
-            missing.extend(named("authorities", without.map(|authority| authority.name())));
+            let without = self
+                .authorities
+                .values()
+                .filter(|authority| !is_known(authority));
+            missing.extend(named(
+                "authorities",
+                without.map(|authority| authority.name()),
+            ));
         }
         if wants(Readiness::Credentials) {
-            let without = self.credentials.values().filter(|source| source.current().is_none());
+            let without = self
+                .credentials
+                .values()
+                .filter(|source| source.current().is_none());
             missing.extend(named("credentials", without.map(TokenSource::name)));
         }
         missing

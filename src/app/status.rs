@@ -33,7 +33,10 @@ pub(super) fn status(
     Arc::new(move || Status {
         version: env!("CARGO_PKG_VERSION"),
         credentials: credentials.iter().map(Credential::from).collect(),
-        authorities: authorities.iter().map(|authority| of_authority(authority)).collect(),
+        authorities: authorities
+            .iter()
+            .map(|authority| of_authority(authority))
+            .collect(),
         listeners: listeners.clone(),
     })
 }
@@ -44,7 +47,10 @@ fn of_authority(authority: &Authority) -> AuthorityStatus {
         Keys::Usable(set) => set,
         Keys::Unavailable => Arc::default(),
     };
-    let left_out = |key: &LeftOut| KeyLeftOut { key: key.key.clone(), why: key.why.clone() };
+    let left_out = |key: &LeftOut| KeyLeftOut {
+        key: key.key.clone(),
+        why: key.why.clone(),
+    };
     AuthorityStatus {
         name: authority.name().to_owned(),
         has_keys: keys.is_usable(),
@@ -53,9 +59,10 @@ fn of_authority(authority: &Authority) -> AuthorityStatus {
         keys_unread: set.unread(),
         keys_age_seconds: keys.age().map(|age| age.as_secs()),
         last_error: keys.last_error().map(Cow::into_owned),
-        refused_issuer: authority
-            .refused_issuer()
-            .map(|refused| RefusedIssuer { iss: refused.iss, tokens: refused.count }),
+        refused_issuer: authority.refused_issuer().map(|refused| RefusedIssuer {
+            iss: refused.iss,
+            tokens: refused.count,
+        }),
         clock_skew_seconds: keys.clock_skew(),
         revocation: of_revocation(authority),
     }

@@ -19,7 +19,10 @@ pub(super) struct Tasks {
 
 impl Tasks {
     pub(super) fn new() -> Self {
-        Self { tracker: TaskTracker::new(), stop: CancellationToken::new() }
+        Self {
+            tracker: TaskTracker::new(),
+            stop: CancellationToken::new(),
+        }
     }
 
     /// Runs what `make` makes until it ends or the process does; starts it again after a panic.
@@ -30,7 +33,8 @@ impl Tasks {
         self.keep_running(name, Duration::ZERO, move |_| make());
     }
 
-    /// The same for what has something to do at the end: it is told by the token, and has [`LAST_WORK`] for it.
+    /// The same for what has something to do at the end: it is told by the token, and has
+    /// [`LAST_WORK`] for it.
     pub(super) fn spawn_with_end<F>(
         &self,
         name: String,

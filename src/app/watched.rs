@@ -7,8 +7,9 @@ use super::Parts;
 use crate::files::{Watched, blocking};
 
 impl Parts {
-    /// Takes a file over whenever it changes. `take` reads it (it may block) and gives whether its content is another;
-    /// what it refuses changes nothing. `what` says in the log what the file is for.
+    /// Takes a file over whenever it changes. `take` reads it (it may block) and gives whether its
+    /// content is another; what it refuses changes nothing. `what` says in the log what the file is
+    /// for.
     pub(super) fn watch_file(
         &self,
         what: String,
@@ -18,7 +19,8 @@ impl Parts {
         let (watched, take) = (Watched::new([file.to_owned()]), Arc::new(take));
         let shown = file.display().to_string();
         self.tasks.spawn(what.clone(), move || {
-            let (what, shown, watched, take) = (what.clone(), shown.clone(), watched.clone(), take.clone());
+            let (what, shown, watched, take) =
+                (what.clone(), shown.clone(), watched.clone(), take.clone());
             async move {
                 loop {
                     let (noted, take) = (watched.clone(), take.clone());

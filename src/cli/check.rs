@@ -35,18 +35,28 @@ pub fn check(options: &Options) -> anyhow::Result<()> {
         return check_as_json(file);
     }
     let config = super::load(file)?;
-    let (issuer, credentials) = (usize::from(config.issuer.is_some()), config.credentials.len());
+    let (issuer, credentials) = (
+        usize::from(config.issuer.is_some()),
+        config.credentials.len(),
+    );
     let parts = [
         (issuer, "issuer"),
         (config.inbound.len(), "inbound"),
         (config.outbound.len(), "outbound"),
         (credentials, "credentials"),
     ];
-    let said: Vec<_> =
-        parts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
+    let said: Vec<_> = parts
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| format!("{count} {what}"))
+        .collect();
     let mut text = format!("{}: ok ({})", file.display(), said.join(", "));
     for authority in &config.authorities {
-        text.push_str(&format!("\nauthority {}: {}", authority.name, described(authority)));
+        text.push_str(&format!(
+            "\nauthority {}: {}",
+            authority.name,
+            described(authority)
+        ));
     }
     super::print(&text)
 }
@@ -59,7 +69,10 @@ fn described(authority: &AuthorityConfig) -> String {
         KeySource::Url(url) => format!("from {}{}", url.origin().ascii_serialization(), url.path()),
         KeySource::File(file) => format!("from the file {}", file.display()),
     };
-    format!("keys {keys}; revocation: {}", authority.revocation.described(&authority.keys))
+    format!(
+        "keys {keys}; revocation: {}",
+        authority.revocation.described(&authority.keys)
+    )
 }
 
 fn check_as_json(file: &Path) -> anyhow::Result<()> {
@@ -67,14 +80,20 @@ fn check_as_json(file: &Path) -> anyhow::Result<()> {
         Ok(Loaded { warnings, config }) => (Vec::new(), warnings, config.authorities),
         Err(Problems(errors)) => (errors, Vec::new(), Vec::new()),
     };
-    let authorities: Map<String, Value> =
-        authorities.iter().map(|authority| (authority.name.clone(), described(authority).into())).collect();
+    let authorities: Map<String, Value> = authorities
+        .iter()
+        .map(|authority| (authority.name.clone(), described(authority).into()))
+        .collect();
     let shown = |problems: &[Problem]| problems.iter().map(problem).collect::<Vec<_>>();
     let ok = errors.is_empty();
     super::print_json(
         &json!({ "ok": ok, "errors": shown(&errors), "warnings": shown(&warnings), "authorities": authorities }),
     )?;
-    if ok { Ok(()) } else { Err(Ended::Refused.into()) }
+    if ok {
+        Ok(())
+    } else {
+        Err(Ended::Refused.into())
+    }
 }
 
 fn problem(of: &Problem) -> Value {

@@ -99,7 +99,10 @@ impl Management {
 
 /// What stands below a client, whatever its id holds: ids such as `..` are no path segments.
 fn of_client(below: &str, client_id: &str) -> String {
-    format!("/client{below}?client_id={}", utf8_percent_encode(client_id, NON_ALPHANUMERIC))
+    format!(
+        "/client{below}?client_id={}",
+        utf8_percent_encode(client_id, NON_ALPHANUMERIC)
+    )
 }
 
 impl Connection {
@@ -146,7 +149,8 @@ struct Whose {
 struct Revoke {
     #[command(flatten)]
     whose: Whose,
-    /// Only the access tokens that were issued up to this time (RFC 3339); refresh tokens end all the same
+    /// Only the access tokens that were issued up to this time (RFC 3339); refresh tokens end all
+    /// the same
     #[arg(long, value_name = "TIME")]
     before: Option<String>,
 }
@@ -279,23 +283,29 @@ impl Metadata {
         if let Some(allowed) = self.allow_introspection {
             set("allow_introspection", allowed.into());
         }
-        for (name, list) in [("audience", &self.audience), ("grant_types", &self.grant_type)] {
+        for (name, list) in [
+            ("audience", &self.audience),
+            ("grant_types", &self.grant_type),
+        ] {
             if !list.is_empty() {
                 set(name, list.clone().into());
             }
         }
         if let Some(settings) = self.audience_settings() {
-            let of_each = self.audience.iter().map(|audience| (audience.clone(), settings.clone().into()));
+            let of_each = self
+                .audience
+                .iter()
+                .map(|audience| (audience.clone(), settings.clone().into()));
             set("audience_settings", Value::Object(of_each.collect()));
         }
         if !self.claim.is_empty() {
             set("claims", Value::Object(self.claims()?));
         }
         if let Some(file) = &self.jwks_file {
-            let text =
-                std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-            let keys =
-                serde_json::from_str(&text).with_context(|| format!("{} is not JSON", file.display()))?;
+            let text = std::fs::read_to_string(file)
+                .with_context(|| format!("cannot read {}", file.display()))?;
+            let keys = serde_json::from_str(&text)
+                .with_context(|| format!("{} is not JSON", file.display()))?;
             set("jwks", keys);
         }
         Ok(members)
@@ -324,7 +334,10 @@ impl Metadata {
         let claims = self.claim.iter().map(|claim| {
             let usage = || Ended::Usage(format!("`--claim {claim}`: it must be NAME=VALUE"));
             let (name, value) = claim.split_once('=').ok_or_else(usage)?;
-            Ok((name.to_owned(), serde_json::from_str(value).unwrap_or_else(|_| value.into())))
+            Ok((
+                name.to_owned(),
+                serde_json::from_str(value).unwrap_or_else(|_| value.into()),
+            ))
         });
         claims.collect()
     }
@@ -332,7 +345,10 @@ impl Metadata {
 
 /// A comma may stand in a scope (RFC 6749 §3.3), but on a command line it stands between two.
 fn scopes(options: &[String]) -> String {
-    let scopes = options.iter().flat_map(|option| option.split([',', ' '])).filter(|scope| !scope.is_empty());
+    let scopes = options
+        .iter()
+        .flat_map(|option| option.split([',', ' ']))
+        .filter(|scope| !scope.is_empty());
     scopes.collect::<Vec<_>>().join(" ")
 }
 
@@ -345,44 +361,76 @@ pub fn client(options: &Options) -> anyhow::Result<()> {
             Action::Create(create) => create_client(&api, create, as_json).await,
             Action::List => list(&api, as_json).await,
             Action::Show(whose) => {
-                let client = api.call(Method::GET, &of_client("", &whose.client_id), None).await?;
+                let client = api
+                    .call(Method::GET, &of_client("", &whose.client_id), None)
+                    .await?;
                 print(&client, as_json)
             }
             Action::Update(update) => {
                 let mut patch = update.metadata.members()?;
-                if let Some(both) = update.unset.iter().find(|member| patch.contains_key(*member)) {
+                if let Some(both) = update
+                    .unset
+                    .iter()
+                    .find(|member| patch.contains_key(*member))
+                {
                     bail!(Ended::Usage(format!("`{both}` is both set and taken away")));
                 }
-                patch.extend(update.unset.iter().map(|member| (member.clone(), Value::Null)));
+                patch.extend(
+                    update
+                        .unset
+                        .iter()
+                        .map(|member| (member.clone(), Value::Null)),
+                );
                 if patch.is_empty() {
-                    bail!(Ended::Usage("there is nothing to change: no option names a member".to_owned()));
+                    bail!(Ended::Usage(
+                        "there is nothing to change: no option names a member".to_owned()
+                    ));
                 }
                 change(&api, &update.whose, patch, as_json).await
             }
             Action::Disable(whose) => change(&api, whose, disabled(true), as_json).await,
             Action::Enable(whose) => change(&api, whose, disabled(false), as_json).await,
             Action::Delete(whose) => {
-                api.call(Method::DELETE, &of_client("", &whose.client_id), None).await?;
-                done(as_json, &json!({ "client_id": whose.client_id, "deleted": true }))
+                api.call(Method::DELETE, &of_client("", &whose.client_id), None)
+                    .await?;
+                done(
+                    as_json,
+                    &json!({ "client_id": whose.client_id, "deleted": true }),
+                )
             }
             Action::RotateSecret(rotate) => rotate_secret(&api, rotate, as_json).await,
             Action::Secrets(whose) => {
                 let secrets = of_client("/secrets", &whose.client_id);
                 let secrets = api.call(Method::GET, &secrets, None).await?;
-                if as_json { print(&secrets, true) } else { super::print(&shown::secrets(&secrets)) }
+                if as_json {
+                    print(&secrets, true)
+                } else {
+                    super::print(&shown::secrets(&secrets))
+                }
             }
             Action::DeleteSecret(delete) => {
                 let client_id = &delete.whose.client_id;
                 let target = of_client(&path(&["secrets", &delete.secret_id]), client_id);
-                let target = if delete.force { format!("{target}&force=true") } else { target };
+                let target = if delete.force {
+                    format!("{target}&force=true")
+                } else {
+                    target
+                };
                 api.call(Method::DELETE, &target, None).await?;
-                done(as_json, &json!({ "client_id": client_id, "id": delete.secret_id, "deleted": true }))
+                done(
+                    as_json,
+                    &json!({ "client_id": client_id, "id": delete.secret_id, "deleted": true }),
+                )
             }
             Action::Revoke(Revoke { whose, before }) => {
                 let target = of_client("/revoke", &whose.client_id);
-                let body: Map<_, _> =
-                    before.iter().map(|time| ("before".to_owned(), time.as_str().into())).collect();
-                let revoked = api.call(Method::POST, &target, Some(&Value::Object(body))).await?;
+                let body: Map<_, _> = before
+                    .iter()
+                    .map(|time| ("before".to_owned(), time.as_str().into()))
+                    .collect();
+                let revoked = api
+                    .call(Method::POST, &target, Some(&Value::Object(body)))
+                    .await?;
                 print(&revoked, as_json)
             }
         }
@@ -401,9 +449,20 @@ async fn create_client(api: &Management, create: &Create, as_json: bool) -> anyh
     if let Some(file) = &create.secret_file {
         body.insert("client_secret".to_owned(), secret(file)?);
     }
-    let client = api.call(Method::POST, "/clients", Some(&Value::Object(body))).await?;
-    let id = client.get("client_id").and_then(Value::as_str).unwrap_or_default();
-    print_new_secret(&client, id, create.secret_only, as_json, create.secret_file.is_some())
+    let client = api
+        .call(Method::POST, "/clients", Some(&Value::Object(body)))
+        .await?;
+    let id = client
+        .get("client_id")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    print_new_secret(
+        &client,
+        id,
+        create.secret_only,
+        as_json,
+        create.secret_file.is_some(),
+    )
 }
 
 async fn change(
@@ -413,7 +472,9 @@ async fn change(
     as_json: bool,
 ) -> anyhow::Result<()> {
     let target = of_client("", &whose.client_id);
-    let client = api.call(Method::PATCH, &target, Some(&Value::Object(patch))).await?;
+    let client = api
+        .call(Method::PATCH, &target, Some(&Value::Object(patch)))
+        .await?;
     print(&client, as_json)
 }
 
@@ -428,15 +489,27 @@ async fn rotate_secret(api: &Management, rotate: &Rotate, as_json: bool) -> anyh
         body.insert("client_secret".to_owned(), secret(file)?);
     }
     let target = of_client("/secrets", &rotate.whose.client_id);
-    let secret = api.call(Method::POST, &target, Some(&Value::Object(body))).await?;
+    let secret = api
+        .call(Method::POST, &target, Some(&Value::Object(body)))
+        .await?;
     let id = &rotate.whose.client_id;
-    print_new_secret(&secret, id, rotate.secret_only, as_json, rotate.secret_file.is_some())
+    print_new_secret(
+        &secret,
+        id,
+        rotate.secret_only,
+        as_json,
+        rotate.secret_file.is_some(),
+    )
 }
 
 /// Every page, as one.
 async fn list(api: &Management, as_json: bool) -> anyhow::Result<()> {
     let clients = json!({ "clients": api.all("/clients?limit=200", "clients").await? });
-    if as_json { print(&clients, true) } else { super::print(&shown::clients(&clients)) }
+    if as_json {
+        print(&clients, true)
+    } else {
+        super::print(&shown::clients(&clients))
+    }
 }
 
 /// The secret in a file, for the body of a request.
@@ -445,16 +518,25 @@ fn secret(file: &Path) -> anyhow::Result<Value> {
 }
 
 fn print(answer: &Value, as_json: bool) -> anyhow::Result<()> {
-    if as_json { super::print_json(answer) } else { super::print(&shown::members(answer)) }
+    if as_json {
+        super::print_json(answer)
+    } else {
+        super::print(&shown::members(answer))
+    }
 }
 
 /// Of a command whose success is all there is to say: only JSON says more.
 pub(super) fn done(as_json: bool, result: &Value) -> anyhow::Result<()> {
-    if as_json { super::print_json(result) } else { Ok(()) }
+    if as_json {
+        super::print_json(result)
+    } else {
+        Ok(())
+    }
 }
 
-/// Prints an answer that shows a secret this once. The client or secret was made: a reader that is gone makes it no failure, but
-/// a generated secret is lost then, so that standard error says how to get another.
+/// Prints an answer that shows a secret this once. The client or secret was made: a reader that is
+/// gone makes it no failure, but a generated secret is lost then, so that standard error says how
+/// to get another.
 fn print_new_secret(
     answer: &Value,
     client_id: &str,
@@ -466,7 +548,9 @@ fn print_new_secret(
     let text = match secret {
         Some(secret) if secret_only => secret.to_owned(),
         None if secret_only => {
-            return Err(anyhow::anyhow!("the client was made, but has keys and no secret"));
+            return Err(anyhow::anyhow!(
+                "the client was made, but has keys and no secret"
+            ));
         }
         _ if as_json => serde_json::to_string_pretty(answer)?,
         _ => shown::members(answer),

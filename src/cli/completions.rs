@@ -22,8 +22,8 @@ pub struct Options {
 pub fn completions(options: &Options, command: &mut clap::Command) -> anyhow::Result<()> {
     let mut script = Vec::new();
     clap_complete::generate(options.shell, command, "m2m-sidecar", &mut script);
-    // The bash script of clap_complete 4.6 spells a hyphen in the program's name in two ways, and then completes no
-    // option of a command.
+    // The bash script of clap_complete 4.6 spells a hyphen in the program's name in two ways, and
+    // then completes no option of a command.
     let script = String::from_utf8(script)?.replace("m2m__subcmd__sidecar", "m2m__sidecar");
     super::print(script.trim_end())
 }

@@ -1,4 +1,5 @@
-//! `demo`: the three roles on this machine, beside an echo service, one real exchange of each shown.
+//! `demo`: the three roles on this machine, beside an echo service, one real exchange of each
+//! shown.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -61,11 +62,23 @@ struct Ports {
 
 impl Ports {
     /// Those of the configuration as it is written.
-    const WRITTEN: Self = Self { issuer: 8080, inbound: 8081, outbound: 9000, echo: 9090, probes: 9900 };
+    const WRITTEN: Self = Self {
+        issuer: 8080,
+        inbound: 8081,
+        outbound: 9000,
+        echo: 9090,
+        probes: 9900,
+    };
 
     /// The five from `first` on.
     fn from(first: u16) -> Self {
-        Self { issuer: first, inbound: first + 1, outbound: first + 2, echo: first + 3, probes: first + 4 }
+        Self {
+            issuer: first,
+            inbound: first + 1,
+            outbound: first + 2,
+            echo: first + 3,
+            probes: first + 4,
+        }
     }
 
     fn each(self) -> [(&'static str, u16); 5] {
@@ -82,12 +95,14 @@ impl Ports {
     fn configuration(self) -> String {
         // By way of names: a new port may be another one's old port.
         let written = Self::WRITTEN.each();
-        let named = written.iter().fold(CONFIGURATION.to_owned(), |text, (name, port)| {
-            text.replace(&format!("127.0.0.1:{port}"), &format!("127.0.0.1:<{name}>"))
-        });
-        self.each()
+        let named = written
             .iter()
-            .fold(named, |text, (name, port)| text.replace(&format!("<{name}>"), &port.to_string()))
+            .fold(CONFIGURATION.to_owned(), |text, (name, port)| {
+                text.replace(&format!("127.0.0.1:{port}"), &format!("127.0.0.1:<{name}>"))
+            });
+        self.each().iter().fold(named, |text, (name, port)| {
+            text.replace(&format!("<{name}>"), &port.to_string())
+        })
     }
 
     /// An error that names every port that another program has.
@@ -97,7 +112,9 @@ impl Ports {
             bound.is_err_and(|failed| failed.error.kind() == std::io::ErrorKind::AddrInUse)
         };
         let taken = self.each().into_iter().filter(|(_, port)| is_taken(port));
-        let taken: Vec<_> = taken.map(|(name, port)| format!("127.0.0.1:{port} ({name})")).collect();
+        let taken: Vec<_> = taken
+            .map(|(name, port)| format!("127.0.0.1:{port} ({name})"))
+            .collect();
         ensure!(
             taken.is_empty(),
             "another program listens on {}: end it, or take other ports with `--port-base`, for instance `m2m-sidecar demo \
@@ -119,7 +136,11 @@ pub fn demo(options: &Options) -> anyhow::Result<()> {
     let dir = DemoDir::make()?;
     let environment = |name: &str| (name == "DATA_DIR").then(|| dir.0.display().to_string());
     let loaded = config::parse(&ports.configuration(), FILE, &environment)?;
-    let listed: Vec<_> = ports.each().iter().map(|(name, port)| format!("{name} {port}")).collect();
+    let listed: Vec<_> = ports
+        .each()
+        .iter()
+        .map(|(name, port)| format!("{name} {port}"))
+        .collect();
     super::print(&format!(
         "Runs {FILE} with DATA_DIR={}; ports on 127.0.0.1: {}.\n",
         dir.0.display(),
@@ -163,9 +184,14 @@ impl DemoDir {
             .with_context(|| format!("cannot make {}", dir.display()))?;
         let made = Self(dir);
         let mut bytes = [0; 24];
-        aws_lc_rs::rand::fill(&mut bytes).ok().context("no random numbers to be had")?;
-        let mut file =
-            fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(made.secret_file())?;
+        aws_lc_rs::rand::fill(&mut bytes)
+            .ok()
+            .context("no random numbers to be had")?;
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(made.secret_file())?;
         std::io::Write::write_all(&mut file, URL_SAFE_NO_PAD.encode(bytes).as_bytes())?;
         Ok(made)
     }
@@ -184,8 +210,8 @@ impl Drop for DemoDir {
 
 /// The service that the demo protects: it answers with what it was sent.
 fn serve_echo(workers: &Workers, port: u16) -> anyhow::Result<crate::proxy::listener::Listener> {
-    let socket =
-        BoundSocket::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).context("the demo's API")?;
+    let socket = BoundSocket::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+        .context("the demo's API")?;
     let metrics = Arc::new(Arc::new(Metrics::new()).requests(Role::Local, "echo"));
     let router = Router::new().fallback(echo);
     Ok(workers.listen(&socket, &metrics, Clients::default(), || {
@@ -199,7 +225,12 @@ async fn echo(request: Request) -> Json<Value> {
         .headers()
         .iter()
         .filter(|(name, _)| shown(name.as_str()))
-        .map(|(name, value)| (name.to_string(), json!(String::from_utf8_lossy(value.as_bytes()))))
+        .map(|(name, value)| {
+            (
+                name.to_string(),
+                json!(String::from_utf8_lossy(value.as_bytes())),
+            )
+        })
         .collect();
     let has_token = request.headers().contains_key(header::AUTHORIZATION);
     Json(json!({
@@ -239,11 +270,26 @@ async fn issue(
     let mut headers = HeaderMap::new();
     let pair = STANDARD.encode(["legacy", secret.expose_secret()].join(":"));
     headers.insert(header::AUTHORIZATION, sensitive("Basic ", &pair)?);
-    let form = [("grant_type", "client_credentials"), ("scope", "devices:read")];
-    let answer = client.post_form(&Url::parse(&format!("{issuer}/oauth/token"))?, headers, &form).await?;
+    let form = [
+        ("grant_type", "client_credentials"),
+        ("scope", "devices:read"),
+    ];
+    let answer = client
+        .post_form(
+            &Url::parse(&format!("{issuer}/oauth/token"))?,
+            headers,
+            &form,
+        )
+        .await?;
     let body: Value = serde_json::from_slice(&answer.body)?;
-    let token = body["access_token"].as_str().context("the issuer gave no token")?;
-    show(&command, answer.status.as_u16(), &text(&answer).replace(token, "eyJ…"))?;
+    let token = body["access_token"]
+        .as_str()
+        .context("the issuer gave no token")?;
+    show(
+        &command,
+        answer.status.as_u16(),
+        &text(&answer).replace(token, "eyJ…"),
+    )?;
     let token = SecretString::from(token);
     super::print(&format!(
         "   For the next lines:\n   $ TOKEN=$({command} | sed 's/.*\"access_token\":\"\\([^\"]*\\)\".*/\\1/')"
@@ -252,24 +298,47 @@ async fn issue(
 }
 
 async fn protect(client: &HttpClient, token: &SecretString, inbound: &str) -> anyhow::Result<()> {
-    super::print("\n2. PROTECT  The API behind the sidecar is reached with a token, and only so.\n")?;
+    super::print(
+        "\n2. PROTECT  The API behind the sidecar is reached with a token, and only so.\n",
+    )?;
     let url = Url::parse(&format!("{inbound}/api/v1/devices"))?;
     let refused = client.get(&url, HeaderMap::new()).await?;
-    ensure!(refused.status == 401, "a request without a token was answered with {}", refused.status);
+    ensure!(
+        refused.status == 401,
+        "a request without a token was answered with {}",
+        refused.status
+    );
     show(&format!("curl -s {url}"), 401, &text(&refused))?;
     let mut headers = HeaderMap::new();
-    headers.insert(header::AUTHORIZATION, sensitive("Bearer ", token.expose_secret())?);
+    headers.insert(
+        header::AUTHORIZATION,
+        sensitive("Bearer ", token.expose_secret())?,
+    );
     let accepted = client.get(&url, headers).await?;
-    ensure!(accepted.status == 200, "a request with a token was answered with {}", accepted.status);
-    show(&format!("curl -s -H \"Authorization: Bearer $TOKEN\" {url}"), 200, &text(&accepted))?;
+    ensure!(
+        accepted.status == 200,
+        "a request with a token was answered with {}",
+        accepted.status
+    );
+    show(
+        &format!("curl -s -H \"Authorization: Bearer $TOKEN\" {url}"),
+        200,
+        &text(&accepted),
+    )?;
     Ok(())
 }
 
 async fn inject(client: &HttpClient, outbound: &str) -> anyhow::Result<()> {
-    super::print("\n3. INJECT  A program that knows no OAuth calls localhost and is authenticated.\n")?;
+    super::print(
+        "\n3. INJECT  A program that knows no OAuth calls localhost and is authenticated.\n",
+    )?;
     let url = Url::parse(&format!("{outbound}/api/v1/devices"))?;
     let answer = client.get(&url, HeaderMap::new()).await?;
-    ensure!(answer.status == 200, "the legacy program's request was answered with {}", answer.status);
+    ensure!(
+        answer.status == 200,
+        "the legacy program's request was answered with {}",
+        answer.status
+    );
     show(&format!("curl -s {url}"), 200, &text(&answer))?;
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! `explain`: which rule and which check decide about a request, and why.
 //!
-//! The request is judged by the code that judges requests ([`dry_run`](crate::proxy::dry_run)), which also says which
-//! checks it made; here that is only put into words.
+//! The request is judged by the code that judges requests ([`dry_run`](crate::proxy::dry_run)),
+//! which also says which checks it made; here that is only put into words.
 
 mod lines;
 mod shown;
@@ -74,8 +74,16 @@ pub struct Options {
 /// Judges the request and prints why it is judged so.
 pub fn explain(options: &Options) -> anyhow::Result<()> {
     let config = super::load(&options.file.config)?;
-    let Some(listener) = config.inbound.iter().find(|listener| listener.name == options.listener) else {
-        let names: Vec<_> = config.inbound.iter().map(|listener| listener.name.as_str()).collect();
+    let Some(listener) = config
+        .inbound
+        .iter()
+        .find(|listener| listener.name == options.listener)
+    else {
+        let names: Vec<_> = config
+            .inbound
+            .iter()
+            .map(|listener| listener.name.as_str())
+            .collect();
         let names = names.join(", ");
         return Err(Ended::Usage(format!(
             "no inbound listener is named `{}`; known are: {names}",
@@ -100,7 +108,11 @@ pub fn explain(options: &Options) -> anyhow::Result<()> {
     } else {
         super::print(lines.text())?;
     }
-    if passes { Ok(()) } else { Err(Ended::Refused.into()) }
+    if passes {
+        Ok(())
+    } else {
+        Err(Ended::Refused.into())
+    }
 }
 
 fn read_token(file: &Path) -> anyhow::Result<SecretString> {
@@ -112,9 +124,12 @@ fn read_token(file: &Path) -> anyhow::Result<SecretString> {
     } else {
         std::fs::File::open(file).and_then(|file| file.take(most).read_to_end(&mut bytes))
     };
-    let unusable = |error: ReadError| Ended::Usage(format!("the token file {} {error}", file.display()));
+    let unusable =
+        |error: ReadError| Ended::Usage(format!("the token file {} {error}", file.display()));
     read.map_err(|error| unusable(error.into()))?;
-    Ok(SecretString::from(files::text(&bytes).map_err(unusable)?.trim()))
+    Ok(SecretString::from(
+        files::text(&bytes).map_err(unusable)?.trim(),
+    ))
 }
 
 /// The fields of the request: those that were asked for, and the token.
@@ -126,10 +141,14 @@ fn fields(
     for header in headers {
         let parsed = header.split_once(':').and_then(|(name, value)| {
             let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
-            Some((name, HeaderValue::from_bytes(value.trim_matches([' ', '\t']).as_bytes()).ok()?))
+            Some((
+                name,
+                HeaderValue::from_bytes(value.trim_matches([' ', '\t']).as_bytes()).ok()?,
+            ))
         });
         let Some(parsed) = parsed else {
-            let message = "a header is written `NAME: VALUE`, without line ends and other control characters";
+            let message =
+                "a header is written `NAME: VALUE`, without line ends and other control characters";
             return Err(Ended::Usage(message.to_owned()).into());
         };
         fields.push(parsed);
@@ -157,10 +176,19 @@ impl Asked<'_> {
     async fn explain(&self) -> anyhow::Result<(Lines, bool)> {
         let mut lines = Lines::default();
         lines.listener(self.listener);
-        lines.add("request", format!("{} {}", self.request.method, self.request.target.escape_debug()));
+        lines.add(
+            "request",
+            format!(
+                "{} {}",
+                self.request.method,
+                self.request.target.escape_debug()
+            ),
+        );
         let own = own_paths(self.config, self.listener);
         let raw = self.request.path(self.listener.max_head);
-        let path = raw.as_deref().map(|path| NormalPath::parse_with(path, self.listener.ordinary));
+        let path = raw
+            .as_deref()
+            .map(|path| NormalPath::parse_with(path, self.listener.ordinary));
         let rule = match &path {
             Err(fault) => {
                 lines.add("path", format!("REFUSED: {}", fault.description()));
@@ -179,12 +207,22 @@ impl Asked<'_> {
         // Only for a token that will be looked at is anything fetched.
         let is_public = rule.is_some_and(|rule| rule.access == Access::Public);
         let is_read = matches!(path, Ok(Ok(_))) && !is_public;
-        let issuer = shown.as_ref().and_then(|shown| shown.text("iss")).filter(|_| is_read);
-        let explained = Explained::new(self.config, self.listener, issuer, Arc::new(SystemClock)).await?;
+        let issuer = shown
+            .as_ref()
+            .and_then(|shown| shown.text("iss"))
+            .filter(|_| is_read);
+        let explained =
+            Explained::new(self.config, self.listener, issuer, Arc::new(SystemClock)).await?;
         let judgement = explained.judge(&self.request).await?;
         if let (Some(shown), false) = (&shown, judgement.outcome.checks.is_empty()) {
             lines.add("token", shown.summary());
-            let words = Words { asked: self, shown, rule, keys: explained.keys(), judgement: &judgement };
+            let words = Words {
+                asked: self,
+                shown,
+                rule,
+                keys: explained.keys(),
+                judgement: &judgement,
+            };
             words.checks(&mut lines);
         }
         let passes = lines.decision(self.listener, judgement.outcome.decision);
@@ -244,7 +282,13 @@ impl Words<'_> {
                 continue;
             }
             let separator = if detail.is_empty() { "" } else { ": " };
-            lines.add(name, format!("{}{separator}{detail}", if refused { "REFUSED" } else { "ok" }));
+            lines.add(
+                name,
+                format!(
+                    "{}{separator}{detail}",
+                    if refused { "REFUSED" } else { "ok" }
+                ),
+            );
         }
     }
 
@@ -271,7 +315,9 @@ impl Words<'_> {
         let trusted = &self.asked.listener.verifier.authorities;
         let issuer = self.shown.text("iss")?;
         let mut known = self.asked.config.authorities.iter();
-        known.find(|authority| trusted.contains(&authority.name) && authority.issuer_name().is(issuer))
+        known.find(|authority| {
+            trusted.contains(&authority.name) && authority.issuer_name().is(issuer)
+        })
     }
 
     fn needs(&self) -> Needs {
@@ -307,10 +353,16 @@ impl Words<'_> {
         let kid = format!("kid {}", self.shown.header_text("kid"));
         match self.keys {
             Some(KeysFetched { count, error: None }) => format!("{kid}; keys fetched: {count}"),
-            Some(KeysFetched { count: 0, error: Some(why) }) => {
+            Some(KeysFetched {
+                count: 0,
+                error: Some(why),
+            }) => {
                 format!("{why} (a running sidecar may still have keys that it fetched before)")
             }
-            Some(KeysFetched { count, error: Some(why) }) => {
+            Some(KeysFetched {
+                count,
+                error: Some(why),
+            }) => {
                 format!("{kid}; {why}; keys that the sidecar has kept in `stateDir`: {count}")
             }
             None => kid,
@@ -318,7 +370,9 @@ impl Words<'_> {
     }
 
     fn times(&self) -> String {
-        let skew = self.authority().map_or(0, |authority| authority.clock_skew.as_secs());
+        let skew = self
+            .authority()
+            .map_or(0, |authority| authority.clock_skew.as_secs());
         format!("{}, skew {skew} s", self.shown.times())
     }
 
@@ -332,7 +386,9 @@ impl Words<'_> {
     fn revocation(&self) -> String {
         let method = self.judgement.revocation.clone().unwrap_or_default();
         match &self.judgement.revocation_error {
-            Some(why) => format!("{method}: {why} (a running sidecar may still know what it learnt before)"),
+            Some(why) => {
+                format!("{method}: {why} (a running sidecar may still know what it learnt before)")
+            }
             None => method,
         }
     }

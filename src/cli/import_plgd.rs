@@ -33,13 +33,18 @@ pub struct Options {
     json: bool,
 }
 
-/// Prints our configuration, and what it lacks; a file that yields none is refused with every reason.
+/// Prints our configuration, and what it lacks; a file that yields none is refused with every
+/// reason.
 pub fn import_plgd(options: &Options) -> anyhow::Result<()> {
     provider::install();
     let imported = config::import_plgd(&options.file);
     if options.json {
         let yaml = imported.yaml?;
-        let lost = imported.lost.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let lost = imported
+            .lost
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>();
         return super::print_json(&json!({ "yaml": yaml, "lost": lost }));
     }
     for lost in &imported.lost {

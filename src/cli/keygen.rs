@@ -28,8 +28,11 @@ pub struct Options {
 }
 
 fn algorithms() -> impl TypedValueParser<Value = Algorithm> {
-    let names = ALGORITHMS.iter().map(|algorithm| algorithm_name(*algorithm));
-    PossibleValuesParser::new(names).try_map(|name| parse_algorithm(&name).ok_or("not an algorithm"))
+    let names = ALGORITHMS
+        .iter()
+        .map(|algorithm| algorithm_name(*algorithm));
+    PossibleValuesParser::new(names)
+        .try_map(|name| parse_algorithm(&name).ok_or("not an algorithm"))
 }
 
 /// Prints the key: this is the command's result, not a leak.
@@ -38,7 +41,9 @@ pub fn keygen(options: &Options) -> anyhow::Result<()> {
     let key = SigningKey::generate(options.algorithm)?;
     if options.json {
         let (algorithm, pem) = (algorithm_name(options.algorithm), key.to_pem());
-        return super::print_json(&json!({ "algorithm": algorithm, "private_key": pem.expose_secret() }));
+        return super::print_json(
+            &json!({ "algorithm": algorithm, "private_key": pem.expose_secret() }),
+        );
     }
     super::print(key.to_pem().expose_secret().trim_end())
 }

@@ -34,7 +34,8 @@ enum Action {
 
 #[derive(Args)]
 struct Rotate {
-    /// Sign with the new key at once: verifiers that keep the key set refuse its tokens until they fetch it again
+    /// Sign with the new key at once: verifiers that keep the key set refuse its tokens until they
+    /// fetch it again
     #[arg(long)]
     now: bool,
     /// Take every earlier key back at once: nothing that was signed before is good any more
@@ -56,7 +57,14 @@ pub fn keys(options: &Options) -> anyhow::Result<()> {
         if options.connection.json {
             return super::print_json(&keys);
         }
-        let columns = ["kid", "algorithm", "state", "signs_from", "retired_at", "published_until"];
+        let columns = [
+            "kid",
+            "algorithm",
+            "state",
+            "signs_from",
+            "retired_at",
+            "published_until",
+        ];
         super::print(&shown::list(&keys, "keys", &columns))
     })
 }

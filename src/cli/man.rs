@@ -17,7 +17,9 @@ pub fn man(command: clap::Command) -> anyhow::Result<()> {
     let mut command = command.disable_help_subcommand(true);
     command.build();
     let mut out = Vec::new();
-    let page = Man::new(command.clone()).title("M2M-SIDECAR").manual("User Commands");
+    let page = Man::new(command.clone())
+        .title("M2M-SIDECAR")
+        .manual("User Commands");
     page.render_title(&mut out)?;
     page.render_name_section(&mut out)?;
     page.render_synopsis_section(&mut out)?;
@@ -39,7 +41,10 @@ pub fn man(command: clap::Command) -> anyhow::Result<()> {
 
 /// A command, then those below it.
 fn section(page: &mut Roff, command: &clap::Command) {
-    page.control("SS", [command.get_bin_name().unwrap_or_else(|| command.get_name())]);
+    page.control(
+        "SS",
+        [command.get_bin_name().unwrap_or_else(|| command.get_name())],
+    );
     one(page, command);
     for each in command.get_subcommands().filter(|each| !each.is_hide_set()) {
         section(page, each);
@@ -51,15 +56,27 @@ fn one(page: &mut Roff, command: &clap::Command) {
     if let Some(about) = command.get_about() {
         page.text([roman(about.to_string())]);
     }
-    for argument in
-        command.get_arguments().filter(|each| !matches!(each.get_id().as_str(), "help" | "version"))
+    for argument in command
+        .get_arguments()
+        .filter(|each| !matches!(each.get_id().as_str(), "help" | "version"))
     {
         page.control("TP", []);
-        let name = argument.get_long().map(|long| format!("--{long} ")).unwrap_or_default();
-        let values = argument.get_num_args().is_some_and(|count| count.takes_values());
-        let value = argument.get_value_names().filter(|_| values).map(|names| names.join(" "));
+        let name = argument
+            .get_long()
+            .map(|long| format!("--{long} "))
+            .unwrap_or_default();
+        let values = argument
+            .get_num_args()
+            .is_some_and(|count| count.takes_values());
+        let value = argument
+            .get_value_names()
+            .filter(|_| values)
+            .map(|names| names.join(" "));
         page.text([bold(name), roman(value.unwrap_or_default())]);
-        let mut help = argument.get_help().map(ToString::to_string).unwrap_or_default();
+        let mut help = argument
+            .get_help()
+            .map(ToString::to_string)
+            .unwrap_or_default();
         let known = argument.get_possible_values();
         if !known.is_empty() && values {
             let known: Vec<_> = known.iter().map(|each| each.get_name()).collect();

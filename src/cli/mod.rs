@@ -1,4 +1,5 @@
-//! The command line: one file per command. Results go to standard output, everything else to standard error.
+//! The command line: one file per command. Results go to standard output, everything else to
+//! standard error.
 //!
 //! Exit codes: 0 done, 1 refused (bad configuration, not ready, no token), 2 wrong usage.
 
@@ -172,7 +173,8 @@ fn write(text: &str) -> std::io::Result<()> {
     writeln!(out, "{text}").and_then(|()| out.flush())
 }
 
-/// Whether what is written to standard output is read by no one. A program that was started without one has /dev/null.
+/// Whether what is written to standard output is read by no one. A program that was started without
+/// one has /dev/null.
 fn is_discarded() -> bool {
     let device = |path: &str| std::fs::metadata(path).ok().map(|found| found.rdev());
     let null = device("/dev/null");
@@ -187,7 +189,8 @@ fn complain(text: &str) {
 /// The one secret in a file, which may be a pipe.
 fn read_secret(file: &Path) -> anyhow::Result<SecretString> {
     let shown = file.display();
-    files::read_secret_stream(file).map_err(|error| Ended::Usage(format!("the file {shown} {error}")).into())
+    files::read_secret_stream(file)
+        .map_err(|error| Ended::Usage(format!("the file {shown} {error}")).into())
 }
 
 /// Writes a result. A reader that is gone is no error worth a message; a disk that is full is one.

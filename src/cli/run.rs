@@ -63,7 +63,8 @@ impl Signals {
         })
     }
 
-    /// Waits for the next signal that ends the process. By default the others would end it too, without a word.
+    /// Waits for the next signal that ends the process. By default the others would end it too,
+    /// without a word.
     pub async fn next(&mut self) {
         loop {
             let ignored = tokio::select! {

@@ -29,7 +29,16 @@ pub fn status(options: &Options) -> anyhow::Result<()> {
     }
     let lists = [
         ("listeners", &["name", "address"][..]),
-        ("authorities", &["name", "has_keys", "keys_age_seconds", "clock_skew_seconds", "last_error"][..]),
+        (
+            "authorities",
+            &[
+                "name",
+                "has_keys",
+                "keys_age_seconds",
+                "clock_skew_seconds",
+                "last_error",
+            ][..],
+        ),
         (
             "credentials",
             &[
@@ -44,10 +53,16 @@ pub fn status(options: &Options) -> anyhow::Result<()> {
             ][..],
         ),
     ];
+    let parts = lists.into_iter().filter(|(name, _)| {
+        status[*name]
+            .as_array()
+            .is_some_and(|list| !list.is_empty())
+    });
     let parts =
-        lists.into_iter().filter(|(name, _)| status[*name].as_array().is_some_and(|list| !list.is_empty()));
-    let parts = parts.map(|(name, columns)| format!("{name}\n{}", shown::list(&status, name, columns)));
-    let version = status["version"].as_str().map(|version| format!("m2m-sidecar {version}"));
+        parts.map(|(name, columns)| format!("{name}\n{}", shown::list(&status, name, columns)));
+    let version = status["version"]
+        .as_str()
+        .map(|version| format!("m2m-sidecar {version}"));
     let all: Vec<_> = version.into_iter().chain(parts).collect();
     super::print(&all.join("\n\n"))
 }

@@ -72,12 +72,20 @@ pub fn store(options: &Options) -> anyhow::Result<()> {
     let store = |file: &ConfigFile| config::store(&file.config, &config::process_environment);
     super::runtime()?.block_on(async {
         let (done, file, contents) = match &options.action {
-            Action::Backup(Backup { file, config, force }) => {
-                ("backed up", file, backup::backup(&store(config)?, file, *force).await?)
-            }
-            Action::Restore(Restore { file, config }) => {
-                ("restored", file, backup::restore(&store(config)?, file).await?)
-            }
+            Action::Backup(Backup {
+                file,
+                config,
+                force,
+            }) => (
+                "backed up",
+                file,
+                backup::backup(&store(config)?, file, *force).await?,
+            ),
+            Action::Restore(Restore { file, config }) => (
+                "restored",
+                file,
+                backup::restore(&store(config)?, file).await?,
+            ),
             Action::Verify(Verify { file }) => ("sound", file, backup::verify(file).await?),
         };
         if options.json {
@@ -95,8 +103,14 @@ fn shown(done: &str, file: &Path, of: Contents) -> String {
         (of.tokens, "kept token"),
         (of.revocations, "revocation"),
     ];
-    let counts = counts.map(|(count, what)| format!("{count} {what}{}", if count == 1 { "" } else { "s" }));
-    format!("{}: {done} ({}; {} KiB)", file.display(), counts.join(", "), of.bytes.div_ceil(1024))
+    let counts =
+        counts.map(|(count, what)| format!("{count} {what}{}", if count == 1 { "" } else { "s" }));
+    format!(
+        "{}: {done} ({}; {} KiB)",
+        file.display(),
+        counts.join(", "),
+        of.bytes.div_ceil(1024)
+    )
 }
 
 fn print_json(done: &str, file: &Path, of: Contents) -> anyhow::Result<()> {

@@ -81,7 +81,9 @@ struct Revoke {
 
 /// Fetches a token once and prints it, or does what the command says.
 pub fn token(options: &Options) -> anyhow::Result<()> {
-    let Some(action) = &options.action else { return fetch(options) };
+    let Some(action) = &options.action else {
+        return fetch(options);
+    };
     if options.credential.is_some() || options.decode {
         bail!(Ended::Usage(
             "`--credential` and `--decode` acquire a token: no command goes with them".to_owned()
@@ -96,7 +98,9 @@ pub fn token(options: &Options) -> anyhow::Result<()> {
                 let jti = match (&which.jti, &which.file) {
                     (Some(jti), _) => jti.clone(),
                     (None, Some(file)) => jti_of(file)?,
-                    (None, None) => bail!(Ended::Usage("say which token: JTI or `--file`".to_owned())),
+                    (None, None) => {
+                        bail!(Ended::Usage("say which token: JTI or `--file`".to_owned()))
+                    }
                 };
                 let revoked = api
                     .call(
@@ -105,7 +109,9 @@ pub fn token(options: &Options) -> anyhow::Result<()> {
                         None,
                     )
                     .await;
-                revoked.with_context(|| format!("the token `{}` was not revoked", jti.escape_debug()))?;
+                revoked.with_context(|| {
+                    format!("the token `{}` was not revoked", jti.escape_debug())
+                })?;
                 done(as_json, &json!({ "jti": jti, "revoked": true }))
             }
         }
@@ -116,7 +122,10 @@ async fn list(api: &Management, wanted: &List, as_json: bool) -> anyhow::Result<
     let mut target = "/tokens?limit=200".to_owned();
     for (name, value) in [("client_id", &wanted.client), ("owner", &wanted.owner)] {
         if let Some(value) = value {
-            target.push_str(&format!("&{name}={}", utf8_percent_encode(value, NON_ALPHANUMERIC)));
+            target.push_str(&format!(
+                "&{name}={}",
+                utf8_percent_encode(value, NON_ALPHANUMERIC)
+            ));
         }
     }
     if !wanted.all {
@@ -126,7 +135,16 @@ async fn list(api: &Management, wanted: &List, as_json: bool) -> anyhow::Result<
     if as_json {
         return super::print_json(&tokens);
     }
-    let columns = ["jti", "client_id", "owner", "name", "scope", "issued_at", "expires_at", "revoked_at"];
+    let columns = [
+        "jti",
+        "client_id",
+        "owner",
+        "name",
+        "scope",
+        "issued_at",
+        "expires_at",
+        "revoked_at",
+    ];
     super::print(&shown::list(&tokens, "tokens", &columns))
 }
 
@@ -141,22 +159,43 @@ fn jti_of(file: &Path) -> anyhow::Result<String> {
     };
     let text = SecretString::from(text);
     read.with_context(|| format!("the token file {} cannot be read", file.display()))?;
-    let claims = parts(text.expose_secret().trim()).map(|(_, claims)| claims).unwrap_or_default();
+    let claims = parts(text.expose_secret().trim())
+        .map(|(_, claims)| claims)
+        .unwrap_or_default();
     let jti = claims.get("jti").and_then(Value::as_str);
-    jti.map(str::to_owned).with_context(|| format!("{} holds no JWT with a `jti`", file.display()))
+    jti.map(str::to_owned)
+        .with_context(|| format!("{} holds no JWT with a `jti`", file.display()))
 }
 
 fn fetch(options: &Options) -> anyhow::Result<()> {
     let usage = |missing: &str| {
-        Ended::Usage(format!("{missing} is missing: a token needs --config and --credential"))
+        Ended::Usage(format!(
+            "{missing} is missing: a token needs --config and --credential"
+        ))
     };
-    let file = options.connection.config().ok_or_else(|| usage("--config"))?;
-    let name = options.credential.as_deref().ok_or_else(|| usage("--credential"))?;
+    let file = options
+        .connection
+        .config()
+        .ok_or_else(|| usage("--config"))?;
+    let name = options
+        .credential
+        .as_deref()
+        .ok_or_else(|| usage("--credential"))?;
     let config = super::load(file)?;
-    let known = || config.credentials.iter().map(|each| each.name.as_str()).collect::<Vec<_>>().join(", ");
+    let known = || {
+        config
+            .credentials
+            .iter()
+            .map(|each| each.name.as_str())
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
     let credential = config.credentials.iter().find(|each| each.name == name);
     let Some(credential) = credential else {
-        bail!("there is no credential `{name}`; the configuration has: {}", known());
+        bail!(
+            "there is no credential `{name}`; the configuration has: {}",
+            known()
+        );
     };
     provider::install();
     let clock: SharedClock = Arc::new(SystemClock);
@@ -167,9 +206,13 @@ fn fetch(options: &Options) -> anyhow::Result<()> {
     // The token is this command's result.
     let token = token.secret().expose_secret();
     if options.decode {
-        super::print(&decode(token).context("the token is opaque: it has no header and claims to show")?)
+        super::print(
+            &decode(token).context("the token is opaque: it has no header and claims to show")?,
+        )
     } else if options.connection.json {
-        super::print_json(&json!({ "access_token": token, "token_type": "Bearer", "expires_at": expires_at }))
+        super::print_json(
+            &json!({ "access_token": token, "token_type": "Bearer", "expires_at": expires_at }),
+        )
     } else {
         super::print(token)
     }

@@ -14,7 +14,11 @@ use crate::domain::path::NormalPath;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ListenAddress(pub Listen);
 
-text_value!(ListenAddress, "listen-address", "an address such as `127.0.0.1:8080`");
+text_value!(
+    ListenAddress,
+    "listen-address",
+    "an address such as `127.0.0.1:8080`"
+);
 
 impl FromStr for ListenAddress {
     type Err = WrongForm;
@@ -29,7 +33,9 @@ impl FromStr for ListenAddress {
         if let Some((host, port)) = text.split_once(':')
             && host.eq_ignore_ascii_case("localhost")
         {
-            let port = port.parse().map_err(|_| WrongForm("the port is no number up to 65535"))?;
+            let port = port
+                .parse()
+                .map_err(|_| WrongForm("the port is no number up to 65535"))?;
             return Ok(Self(Listen::Localhost(port)));
         }
         text.parse()
@@ -87,14 +93,23 @@ impl FromStr for IssuerUrl {
         require(url.query().is_none(), "a query cannot stand in it")?;
         // The URL parser forgives other spellings, but other parties compare the text.
         let canonical = text.starts_with("http://") || text.starts_with("https://");
-        require(canonical && text.trim() == text, "it must begin with `http://` or `https://`")?;
-        let path = text.splitn(4, '/').nth(3).map_or("/".to_owned(), |path| format!("/{path}"));
+        require(
+            canonical && text.trim() == text,
+            "it must begin with `http://` or `https://`",
+        )?;
+        let path = text
+            .splitn(4, '/')
+            .nth(3)
+            .map_or("/".to_owned(), |path| format!("/{path}"));
         let normal = NormalPath::parse(&path).is_ok_and(|normal| normal.as_str() == path);
         require(
             normal,
             "its path must be in normal form: no `.`, `..` or empty segments, no needless escapes",
         )?;
-        Ok(Self { text: text.to_owned(), url })
+        Ok(Self {
+            text: text.to_owned(),
+            url,
+        })
     }
 }
 
@@ -109,7 +124,11 @@ pub(super) struct UpstreamUrl {
     pub port: u16,
 }
 
-text_value!(UpstreamUrl, "upstream-url", "an upstream such as `http://127.0.0.1:8080`");
+text_value!(
+    UpstreamUrl,
+    "upstream-url",
+    "an upstream such as `http://127.0.0.1:8080`"
+);
 
 impl FromStr for UpstreamUrl {
     type Err = WrongForm;
@@ -128,7 +147,11 @@ impl FromStr for UpstreamUrl {
         };
         let port = url.port_or_known_default().filter(|port| *port != 0);
         let port = port.ok_or(WrongForm("the port must not be 0"))?;
-        Ok(Self { tls: url.scheme() == "https", host, port })
+        Ok(Self {
+            tls: url.scheme() == "https",
+            host,
+            port,
+        })
     }
 }
 
@@ -136,7 +159,11 @@ impl FromStr for UpstreamUrl {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Network(pub IpNet);
 
-text_value!(Network, "network", "a network such as `10.0.0.0/8`, or an IP address");
+text_value!(
+    Network,
+    "network",
+    "a network such as `10.0.0.0/8`, or an IP address"
+);
 
 impl FromStr for Network {
     type Err = WrongForm;
@@ -146,9 +173,13 @@ impl FromStr for Network {
             return Ok(Self(address.into()));
         }
         let network = text.parse::<IpNet>();
-        let network = network.map_err(|_| WrongForm("it must be an IP address, `/` and a number of bits"))?;
+        let network =
+            network.map_err(|_| WrongForm("it must be an IP address, `/` and a number of bits"))?;
         // Whoever writes `10.1.2.3/8` may have meant one machine or sixteen million.
-        require(network.addr() == network.network(), "the address has bits beyond the network's")?;
+        require(
+            network.addr() == network.network(),
+            "the address has bits beyond the network's",
+        )?;
         Ok(Self(network))
     }
 }
@@ -178,7 +209,10 @@ mod tests {
             ("LocalHost:0", "localhost:0"),
             ("0.0.0.0:65535", "0.0.0.0:65535"),
         ] {
-            assert_eq!(text.parse::<ListenAddress>().unwrap().0.to_string(), expected);
+            assert_eq!(
+                text.parse::<ListenAddress>().unwrap().0.to_string(),
+                expected
+            );
         }
         for text in [
             "",
@@ -222,16 +256,52 @@ mod tests {
 
     #[test]
     fn networks_are_addresses_with_a_length() {
-        accepts::<Network>(&["10.0.0.0/8", "10.1.2.3", "10.1.2.3/32", "::1", "fd00::/8", "0.0.0.0/0"]);
-        refuses::<Network>(&["", "10.1.2.3/8", "10.0.0.0/33", "10.0.0.0/", "10/8", "a.example", "fd00::1/8"]);
+        accepts::<Network>(&[
+            "10.0.0.0/8",
+            "10.1.2.3",
+            "10.1.2.3/32",
+            "::1",
+            "fd00::/8",
+            "0.0.0.0/0",
+        ]);
+        refuses::<Network>(&[
+            "",
+            "10.1.2.3/8",
+            "10.0.0.0/33",
+            "10.0.0.0/",
+            "10/8",
+            "a.example",
+            "fd00::1/8",
+        ]);
     }
 
     #[test]
     fn upstreams_are_scheme_host_and_port() {
         let upstream = |text: &str| text.parse::<UpstreamUrl>().unwrap();
-        assert_eq!(upstream("http://a"), UpstreamUrl { tls: false, host: "a".into(), port: 80 });
-        assert_eq!(upstream("https://a/"), UpstreamUrl { tls: true, host: "a".into(), port: 443 });
-        assert_eq!(upstream("http://[::1]:9"), UpstreamUrl { tls: false, host: "::1".into(), port: 9 });
+        assert_eq!(
+            upstream("http://a"),
+            UpstreamUrl {
+                tls: false,
+                host: "a".into(),
+                port: 80
+            }
+        );
+        assert_eq!(
+            upstream("https://a/"),
+            UpstreamUrl {
+                tls: true,
+                host: "a".into(),
+                port: 443
+            }
+        );
+        assert_eq!(
+            upstream("http://[::1]:9"),
+            UpstreamUrl {
+                tls: false,
+                host: "::1".into(),
+                port: 9
+            }
+        );
         refuses::<UpstreamUrl>(&[
             "a:80",
             "http://a/b",

@@ -1,7 +1,8 @@
 //! The tree against the JSON Schema of the raw structs.
 //!
-//! The schema is the one that is published, derived from the very structs that are deserialised afterwards. Only the
-//! keywords that the derive writes are understood. Every departure is reported; none ends the walk.
+//! The schema is the one that is published, derived from the very structs that are deserialised
+//! afterwards. Only the keywords that the derive writes are understood. Every departure is
+//! reported; none ends the walk.
 
 use serde_json::Value;
 
@@ -12,9 +13,14 @@ use super::tree::{Data, KeyPath, Node};
 use super::yaml::resolve_plain;
 use crate::domain::name::nearest;
 
-/// Checks a whole configuration. Values from the environment that stand for numbers or truth values become such.
+/// Checks a whole configuration. Values from the environment that stand for numbers or truth values
+/// become such.
 pub(super) fn check(tree: &mut Node, schema: &Value, findings: &mut Findings) {
-    Checker { root: schema, findings }.node(tree, schema, &KeyPath::default());
+    Checker {
+        root: schema,
+        findings,
+    }
+    .node(tree, schema, &KeyPath::default());
 }
 
 struct Checker<'a> {
@@ -63,7 +69,9 @@ impl<'a> Checker<'a> {
                 "expected {expected}, but there is no value; indent below the key what belongs to it, or leave it out"
             ),
             Data::Null => {
-                format!("expected {expected}, but there is no value; leave the key out for its default")
+                format!(
+                    "expected {expected}, but there is no value; leave the key out for its default"
+                )
             }
             _ => format!("expected {expected}, found {}", node.kind()),
         };
@@ -75,9 +83,11 @@ impl<'a> Checker<'a> {
             return self.wrong_kind(node, "a mapping", path);
         };
         let properties = schema.get("properties").and_then(Value::as_object);
-        let others = schema.get("additionalProperties").filter(|others| **others != Value::Bool(false));
-        // Required keys that need not be asked for: one that is not supported yet may stand in their place, and a
-        // misspelt one is already reported.
+        let others = schema
+            .get("additionalProperties")
+            .filter(|others| **others != Value::Bool(false));
+        // Required keys that need not be asked for: one that is not supported yet may stand in
+        // their place, and a misspelt one is already reported.
         let mut any_not_yet = false;
         let mut misspelt = Vec::new();
         for entry in entries.iter_mut() {
@@ -86,30 +96,43 @@ impl<'a> Checker<'a> {
                 self.node(&mut entry.value, member, &entry_path);
             } else if not_yet::is_key(&entry_path) {
                 any_not_yet = true;
-                self.findings.error_passed_over(&entry_path, "not supported yet");
+                self.findings
+                    .error_passed_over(&entry_path, "not supported yet");
                 entry.value.data = Data::Broken;
             } else if let Some(others) = others {
                 self.member_name(&entry_path, &entry.key, schema);
                 self.node(&mut entry.value, others, &entry_path);
             } else {
-                let known = properties.into_iter().flat_map(|members| members.keys().map(String::as_str));
+                let known = properties
+                    .into_iter()
+                    .flat_map(|members| members.keys().map(String::as_str));
                 let nearest = nearest(&entry.key, known.chain(not_yet::keys_in(path)));
                 misspelt.extend(nearest.map(ToOwned::to_owned));
                 self.unknown_key(&entry_path, nearest);
                 entry.value.data = Data::Broken;
             }
         }
-        let required = schema.get("required").and_then(Value::as_array).filter(|_| !any_not_yet);
+        let required = schema
+            .get("required")
+            .and_then(Value::as_array)
+            .filter(|_| !any_not_yet);
         for name in required.into_iter().flatten().filter_map(Value::as_str) {
-            if !entries.iter().any(|entry| entry.key == name) && !misspelt.iter().any(|meant| meant == name) {
+            if !entries.iter().any(|entry| entry.key == name)
+                && !misspelt.iter().any(|meant| meant == name)
+            {
                 self.findings.error(&path.key(name), "this key is required");
             }
         }
     }
 
     fn member_name(&mut self, path: &KeyPath, name: &str, schema: &Value) {
-        let format = schema.pointer("/propertyNames/format").and_then(Value::as_str);
-        if let Some(Err(why)) = format.and_then(formats::find).map(|format| (format.check)(name)) {
+        let format = schema
+            .pointer("/propertyNames/format")
+            .and_then(Value::as_str);
+        if let Some(Err(why)) = format
+            .and_then(formats::find)
+            .map(|format| (format.check)(name))
+        {
             self.findings.error(path, why.to_string());
         }
     }
@@ -138,11 +161,17 @@ impl<'a> Checker<'a> {
     }
 
     fn string(&mut self, node: &Node, schema: &Value, path: &KeyPath) {
-        let format = schema.get("format").and_then(Value::as_str).and_then(formats::find);
+        let format = schema
+            .get("format")
+            .and_then(Value::as_str)
+            .and_then(formats::find);
         let shape = format.map_or("a text", |format| format.shape);
         let Data::Text(text) = &node.data else {
             if is_text_without_quotes(node, format) {
-                let message = format!("expected {shape}, found {}: put it into quotes", node.kind());
+                let message = format!(
+                    "expected {shape}, found {}: put it into quotes",
+                    node.kind()
+                );
                 return self.findings.error(path, message);
             }
             return self.wrong_kind(node, shape, path);
@@ -165,11 +194,16 @@ impl<'a> Checker<'a> {
             return self.wrong_kind(node, "a whole number", path);
         };
         let bound = |name| schema.get(name).and_then(Value::as_i64);
-        let (least, most) = (bound("minimum").unwrap_or(i64::MIN), bound("maximum").unwrap_or(i64::MAX));
+        let (least, most) = (
+            bound("minimum").unwrap_or(i64::MIN),
+            bound("maximum").unwrap_or(i64::MAX),
+        );
         if value < least {
-            self.findings.error(path, format!("the number must be at least {least}"));
+            self.findings
+                .error(path, format!("the number must be at least {least}"));
         } else if value > most {
-            self.findings.error(path, format!("the number must be at most {most}"));
+            self.findings
+                .error(path, format!("the number must be at most {most}"));
         }
     }
 
@@ -179,7 +213,8 @@ impl<'a> Checker<'a> {
         };
         if !values.contains(&text.value.as_str()) {
             let shown = text.template.as_ref().unwrap_or(&text.value).escape_debug();
-            self.findings.error(path, format!("`{shown}` is not one of {}", quoted(values)));
+            self.findings
+                .error(path, format!("`{shown}` is not one of {}", quoted(values)));
         }
     }
 
@@ -193,20 +228,26 @@ impl<'a> Checker<'a> {
             Data::Map(_) => "object",
             Data::Null | Data::Float(_) | Data::Broken => "",
         };
-        let variants: Vec<&Value> = variants.iter().map(|variant| self.follow(variant)).collect();
+        let variants: Vec<&Value> = variants
+            .iter()
+            .map(|variant| self.follow(variant))
+            .collect();
         let fitting = variants.iter().find(|variant| type_of(variant) == kind);
         match (fitting, &node.data) {
             (Some(variant), Data::Text(text))
-                if constants(variant).is_some_and(|values| !values.contains(&text.value.as_str())) =>
+                if constants(variant)
+                    .is_some_and(|values| !values.contains(&text.value.as_str())) =>
             {
-                self.findings.error(path, format!("expected {}", expected(&variants)));
+                self.findings
+                    .error(path, format!("expected {}", expected(&variants)));
             }
             (Some(variant), _) => self.node(node, variant, path),
             (None, _) => self.wrong_kind(node, &expected(&variants), path),
         }
     }
 
-    /// A value that is passed on as JSON: all that can be wrong is a number that JSON does not have.
+    /// A value that is passed on as JSON: all that can be wrong is a number that JSON does not
+    /// have.
     fn anything(&mut self, node: &Node, path: &KeyPath) {
         match &node.data {
             Data::Float(value) if !value.is_finite() => {
@@ -246,7 +287,8 @@ fn type_of(schema: &Value) -> &str {
     }
 }
 
-/// The texts that an enumeration allows; the derive writes them as `enum`, `const`, or `oneOf` of these.
+/// The texts that an enumeration allows; the derive writes them as `enum`, `const`, or `oneOf` of
+/// these.
 fn constants(schema: &Value) -> Option<Vec<&str>> {
     if let Some(value) = schema.get("const").and_then(Value::as_str) {
         return Some(vec![value]);
@@ -258,7 +300,8 @@ fn constants(schema: &Value) -> Option<Vec<&str>> {
     Some(variants.iter().filter_map(constants).flatten().collect())
 }
 
-/// Whether a value is only not the text that is meant because YAML reads it as a number or a truth value.
+/// Whether a value is only not the text that is meant because YAML reads it as a number or a truth
+/// value.
 fn is_text_without_quotes(node: &Node, format: Option<&formats::Format>) -> bool {
     let text = match &node.data {
         Data::Integer(value) => value.to_string(),
@@ -279,7 +322,10 @@ fn expected(variants: &[&Value]) -> String {
             (None, "boolean") => "`true` or `false`".to_owned(),
             (None, "object") => "a mapping".to_owned(),
             (None, "string") => {
-                let format = variant.get("format").and_then(Value::as_str).and_then(formats::find);
+                let format = variant
+                    .get("format")
+                    .and_then(Value::as_str)
+                    .and_then(formats::find);
                 format.map_or("a text", |format| format.shape).to_owned()
             }
             (None, other) => other.to_owned(),
@@ -289,5 +335,9 @@ fn expected(variants: &[&Value]) -> String {
 }
 
 pub(super) fn quoted(values: &[&str]) -> String {
-    values.iter().map(|value| format!("`{value}`")).collect::<Vec<_>>().join(", ")
+    values
+        .iter()
+        .map(|value| format!("`{value}`"))
+        .collect::<Vec<_>>()
+        .join(", ")
 }

@@ -1,7 +1,8 @@
 //! The JSON Schema as editors and other validators read it.
 //!
-//! They see the file as it is written, before `${NAME}` is replaced, so such a text is allowed wherever a number, a truth
-//! value or one of several words is. And they know nothing of our forms, so the descriptions say what each looks like.
+//! They see the file as it is written, before `${NAME}` is replaced, so such a text is allowed
+//! wherever a number, a truth value or one of several words is. And they know nothing of our forms,
+//! so the descriptions say what each looks like.
 
 use serde_json::{Map, Value, json};
 
@@ -23,7 +24,8 @@ pub(super) fn schema(mut schema: Value) -> Value {
 
 fn rewrite(schema: &mut Value) {
     match schema {
-        // A key may be called `type` or `enum`, so these are recognised by what they hold, not by their names alone.
+        // A key may be called `type` or `enum`, so these are recognised by what they hold, not by
+        // their names alone.
         Value::Object(members) if is_closed(members) => allow_variable(members),
         Value::Object(members) => {
             explain_form(members);
@@ -37,22 +39,33 @@ fn rewrite(schema: &mut Value) {
 /// Whether a text with a variable in it would be refused.
 fn is_closed(schema: &Map<String, Value>) -> bool {
     let is = |keyword: &str, value: &str| schema.get(keyword).is_some_and(|it| it == value);
-    let words = ["const", "enum", "oneOf"].iter().any(|it| schema.get(*it).is_some_and(|it| !it.is_object()));
+    let words = ["const", "enum", "oneOf"]
+        .iter()
+        .any(|it| schema.get(*it).is_some_and(|it| !it.is_object()));
     is("type", "integer") || is("type", "boolean") || is("format", "date-time") || words
 }
 
 fn allow_variable(schema: &mut Map<String, Value>) {
-    let (annotations, restrictions): (Map<_, _>, Map<_, _>) =
-        std::mem::take(schema).into_iter().partition(|(keyword, _)| ANNOTATIONS.contains(&keyword.as_str()));
+    let (annotations, restrictions): (Map<_, _>, Map<_, _>) = std::mem::take(schema)
+        .into_iter()
+        .partition(|(keyword, _)| ANNOTATIONS.contains(&keyword.as_str()));
     *schema = annotations;
-    schema.insert("anyOf".to_owned(), json!([restrictions, { "$ref": "#/$defs/FromEnvironment" }]));
+    schema.insert(
+        "anyOf".to_owned(),
+        json!([restrictions, { "$ref": "#/$defs/FromEnvironment" }]),
+    );
 }
 
 fn explain_form(schema: &mut Map<String, Value>) {
-    let shape = schema.get("format").and_then(Value::as_str).and_then(formats::find).map(|form| form.shape);
+    let shape = schema
+        .get("format")
+        .and_then(Value::as_str)
+        .and_then(formats::find)
+        .map(|form| form.shape);
     // The others say no more than the key's name.
     let shape = shape.filter(|shape| shape.contains("such as"));
-    if let (Some(shape), Some(Value::String(description))) = (shape, schema.get_mut("description")) {
+    if let (Some(shape), Some(Value::String(description))) = (shape, schema.get_mut("description"))
+    {
         description.push_str("\n\nWritten as ");
         description.push_str(shape);
         description.push('.');

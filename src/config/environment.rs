@@ -1,7 +1,8 @@
 //! `${NAME}` inside values.
 //!
-//! Replaced after the YAML is parsed, so that a variable can neither add keys nor end a string. Only values are looked
-//! at, never keys. What was replaced keeps its text from the file, which is all that messages may show of it.
+//! Replaced after the YAML is parsed, so that a variable can neither add keys nor end a string.
+//! Only values are looked at, never keys. What was replaced keeps its text from the file, which is
+//! all that messages may show of it.
 
 use super::problem::Findings;
 use super::tree::{Data, KeyPath, Node};
@@ -34,7 +35,12 @@ pub(super) fn interpolate(
         }
         Data::Map(entries) => {
             for entry in entries {
-                interpolate(&mut entry.value, &path.key(&entry.key), environment, findings);
+                interpolate(
+                    &mut entry.value,
+                    &path.key(&entry.key),
+                    environment,
+                    findings,
+                );
             }
         }
         Data::Text(text) => match replace(&text.value, environment) {
@@ -67,12 +73,14 @@ fn replace(text: &str, environment: Environment<'_>) -> Result<Option<String>, S
         }
         out.push_str(before);
         let Some((name, tail)) = after.split_once('}').filter(|(name, _)| is_name(name)) else {
-            return Err("`${` must be followed by the name of an environment variable and `}`; \
+            return Err(
+                "`${` must be followed by the name of an environment variable and `}`; \
                         write `$${` for the characters themselves"
-                .to_owned());
+                    .to_owned(),
+            );
         };
-        let value =
-            environment(name).ok_or_else(|| format!("the environment variable `{name}` is not set"))?;
+        let value = environment(name)
+            .ok_or_else(|| format!("the environment variable `{name}` is not set"))?;
         out.push_str(&value);
         rest = tail;
     }
@@ -118,8 +126,17 @@ mod tests {
     #[test]
     fn what_names_no_set_variable_is_an_error() {
         for text in ["${}", "${", "${A-B}", "${A:-b}", "${1A}", "${A", "${ä}"] {
-            assert!(replace(text, &env).unwrap_err().contains("must be followed"), "{text}");
+            assert!(
+                replace(text, &env)
+                    .unwrap_err()
+                    .contains("must be followed"),
+                "{text}"
+            );
         }
-        assert!(replace("x${UNSET}", &env).unwrap_err().contains("`UNSET` is not set"));
+        assert!(
+            replace("x${UNSET}", &env)
+                .unwrap_err()
+                .contains("`UNSET` is not set")
+        );
     }
 }

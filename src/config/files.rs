@@ -60,7 +60,9 @@ pub(super) fn read_secret_lines(path: &Path) -> Result<SecretString, FileError> 
 /// A secret exactly as it stands in its file, a newline at the end included; it may be empty.
 pub(super) fn read_verbatim(path: &Path) -> Result<SecretString, FileError> {
     let bytes = Zeroizing::new(read(path, MAX_SECRET)?);
-    Ok(std::str::from_utf8(&bytes).map(SecretString::from).map_err(|_| ReadError::NotText)?)
+    Ok(std::str::from_utf8(&bytes)
+        .map(SecretString::from)
+        .map_err(|_| ReadError::NotText)?)
 }
 
 /// Certificates in PEM form: at least one, and none that cannot be read.
@@ -69,9 +71,15 @@ pub(super) fn read_certificates(path: &Path) -> Result<Vec<u8>, FileError> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(&pem) {
         let certificate = certificate.map_err(|_| FileError::BadCertificate)?;
-        roots.add(certificate).map_err(|_| FileError::BadCertificate)?;
+        roots
+            .add(certificate)
+            .map_err(|_| FileError::BadCertificate)?;
     }
-    if roots.is_empty() { Err(FileError::NoCertificate) } else { Ok(pem) }
+    if roots.is_empty() {
+        Err(FileError::NoCertificate)
+    } else {
+        Ok(pem)
+    }
 }
 
 /// The key set in a file (RFC 7517 §5), read as it will be when it is used.
@@ -88,7 +96,11 @@ pub(super) fn check_client_keys(path: &Path) -> Result<(), FileError> {
 /// Whether a file holds a JWT. It is read anew for each use.
 pub(super) fn check_assertion(path: &Path) -> Result<(), FileError> {
     let text = read_secret_lines(path)?;
-    if is_jwt(text.expose_secret().trim_ascii()) { Ok(()) } else { Err(FileError::NoJwt) }
+    if is_jwt(text.expose_secret().trim_ascii()) {
+        Ok(())
+    } else {
+        Err(FileError::NoJwt)
+    }
 }
 
 /// Whether a private key can sign, with this algorithm or its kind's usual one.
@@ -121,22 +133,50 @@ mod tests {
     #[test]
     fn certificates_are_really_certificates() {
         let key = rcgen::KeyPair::generate().unwrap();
-        let pem =
-            rcgen::CertificateParams::new(["a.example".to_owned()]).unwrap().self_signed(&key).unwrap().pem();
-        assert_eq!(read_certificates(file(pem.as_bytes()).path()).unwrap(), pem.as_bytes());
+        let pem = rcgen::CertificateParams::new(["a.example".to_owned()])
+            .unwrap()
+            .self_signed(&key)
+            .unwrap()
+            .pem();
+        assert_eq!(
+            read_certificates(file(pem.as_bytes()).path()).unwrap(),
+            pem.as_bytes()
+        );
         let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
-        assert!(matches!(read_certificates(file(broken.as_bytes()).path()), Err(FileError::BadCertificate)));
-        assert!(matches!(read_certificates(file(b"x").path()), Err(FileError::NoCertificate)));
+        assert!(matches!(
+            read_certificates(file(broken.as_bytes()).path()),
+            Err(FileError::BadCertificate)
+        ));
+        assert!(matches!(
+            read_certificates(file(b"x").path()),
+            Err(FileError::NoCertificate)
+        ));
         let key_only = key.serialize_pem();
-        assert!(matches!(read_certificates(file(key_only.as_bytes()).path()), Err(FileError::NoCertificate)));
+        assert!(matches!(
+            read_certificates(file(key_only.as_bytes()).path()),
+            Err(FileError::NoCertificate)
+        ));
     }
 
     #[test]
     fn key_sets_have_keys() {
         let key = SigningKey::generate(Algorithm::ES256).unwrap().public_jwk();
         let good = serde_json::json!({ "keys": [key] }).to_string();
-        assert_eq!(read_authority_keys(file(good.as_bytes()).path()).unwrap().len(), 1);
-        for bad in ["", "{}", "[]", r#"{"keys":{}}"#, "x", r#"{"keys":[]}"#, r#"{"keys":[{"kty":"oct"}]}"#] {
+        assert_eq!(
+            read_authority_keys(file(good.as_bytes()).path())
+                .unwrap()
+                .len(),
+            1
+        );
+        for bad in [
+            "",
+            "{}",
+            "[]",
+            r#"{"keys":{}}"#,
+            "x",
+            r#"{"keys":[]}"#,
+            r#"{"keys":[{"kty":"oct"}]}"#,
+        ] {
             let refused = read_authority_keys(file(bad.as_bytes()).path());
             assert!(matches!(refused, Err(FileError::NotKeySet(_))), "{bad}");
         }

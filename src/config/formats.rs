@@ -2,11 +2,13 @@
 
 use super::address::{HttpUrl, IssuerUrl, ListenAddress, Network, UpstreamUrl};
 use super::name::{
-    Audience, ClaimName, ClaimValue, ClientId, ExtraParameter, HeaderMark, HeaderPattern, HeaderPrefix,
-    HostValue, IdentityHeader, KeyId, Method, Name, PathPattern, Resource, Scope, ServerName, StatusAndError,
-    TokenHeader, WebOriginText,
+    Audience, ClaimName, ClaimValue, ClientId, ExtraParameter, HeaderMark, HeaderPattern,
+    HeaderPrefix, HostValue, IdentityHeader, KeyId, Method, Name, PathPattern, Resource, Scope,
+    ServerName, StatusAndError, TokenHeader, WebOriginText,
 };
-use super::value::{FilePath, GoDuration, Percent, Size, StoreUrl, TextValue, Timestamp, WrongForm};
+use super::value::{
+    FilePath, GoDuration, Percent, Size, StoreUrl, TextValue, Timestamp, WrongForm,
+};
 
 /// A form and its check.
 pub(super) struct Format {
@@ -19,7 +21,11 @@ pub(super) struct Format {
 }
 
 const fn of<T: TextValue>() -> Format {
-    Format { name: T::FORMAT, shape: T::SHAPE, check: check::<T> }
+    Format {
+        name: T::FORMAT,
+        shape: T::SHAPE,
+        check: check::<T>,
+    }
 }
 
 fn check<T: TextValue>(text: &str) -> Result<(), WrongForm> {

@@ -1,8 +1,9 @@
 //! Configuration: file and environment → a validated [`Config`].
 //!
-//! The stages: `yaml` (text → tree with positions), `environment` (`${NAME}` in values), `check` (the tree against the
-//! schema derived from `raw`), `resolve` (sections → the roles' own configurations). Each goes on past its errors, so
-//! that one run reports all of them. Apart from the files that a configuration names, nothing is read or opened.
+//! The stages: `yaml` (text → tree with positions), `environment` (`${NAME}` in values), `check`
+//! (the tree against the schema derived from `raw`), `resolve` (sections → the roles' own
+//! configurations). Each goes on past its errors, so that one run reports all of them. Apart from
+//! the files that a configuration names, nothing is read or opened.
 
 mod address;
 mod check;
@@ -176,8 +177,8 @@ fn read(path: &Path) -> Result<String, Problems> {
     })
 }
 
-/// Where a configuration's probes listen, and nothing else of it. A health check must not fail because a file is being
-/// changed that the running process has read long ago.
+/// Where a configuration's probes listen, and nothing else of it. A health check must not fail
+/// because a file is being changed that the running process has read long ago.
 ///
 /// # Errors
 /// Every problem of the section `probes`, and what makes the file no YAML.
@@ -185,7 +186,8 @@ pub fn probes(path: &Path, environment: Environment<'_>) -> Result<Option<Listen
     section(path, environment, &["probes"], resolve::probes)
 }
 
-/// Where a configuration's store is, and nothing else of it: a copy is put back also where the other files are not.
+/// Where a configuration's store is, and nothing else of it: a copy is put back also where the
+/// other files are not.
 ///
 /// # Errors
 /// Every problem of the section `store`, and what makes the file no YAML.
@@ -204,13 +206,21 @@ pub struct Management {
     pub state_dir: PathBuf,
 }
 
-/// The management API of a configuration, and nothing else of it: whoever manages clients need not be able to read the
-/// sidecar's other files. No file but the configuration is read.
+/// The management API of a configuration, and nothing else of it: whoever manages clients need not
+/// be able to read the sidecar's other files. No file but the configuration is read.
 ///
 /// # Errors
 /// Every problem of the sections `admin` and `stateDir`, and what makes the file no YAML.
-pub fn management(path: &Path, environment: Environment<'_>) -> Result<Option<Management>, Problems> {
-    section(path, environment, &["admin", "stateDir"], resolve::management)
+pub fn management(
+    path: &Path,
+    environment: Environment<'_>,
+) -> Result<Option<Management>, Problems> {
+    section(
+        path,
+        environment,
+        &["admin", "stateDir"],
+        resolve::management,
+    )
 }
 
 /// Some sections of a configuration.
@@ -230,14 +240,22 @@ fn section<T>(
     check::check(&mut tree, &json_schema(), &mut findings);
     let resolved = resolve(&tree, &mut findings);
     let (errors, _) = findings.locate(&file_name, Some(&tree));
-    if errors.is_empty() { Ok(resolved) } else { Err(Problems(errors)) }
+    if errors.is_empty() {
+        Ok(resolved)
+    } else {
+        Err(Problems(errors))
+    }
 }
 
 /// Reads a configuration from its text. `file_name` only stands in messages.
 ///
 /// # Errors
 /// Every problem of the text at once.
-pub fn parse(text: &str, file_name: &str, environment: Environment<'_>) -> Result<Loaded, Problems> {
+pub fn parse(
+    text: &str,
+    file_name: &str,
+    environment: Environment<'_>,
+) -> Result<Loaded, Problems> {
     let mut findings = Findings::default();
     let Some(mut tree) = yaml::parse(text, &mut findings) else {
         return Err(Problems(findings.locate(file_name, None).0));
@@ -247,10 +265,15 @@ pub fn parse(text: &str, file_name: &str, environment: Environment<'_>) -> Resul
     let config = resolve::resolve(&tree, &mut findings);
     certificates_of_the_environment(environment, &mut findings);
     let (errors, warnings) = findings.locate(file_name, Some(&tree));
-    if errors.is_empty() { Ok(Loaded { config, warnings }) } else { Err(Problems(errors)) }
+    if errors.is_empty() {
+        Ok(Loaded { config, warnings })
+    } else {
+        Err(Problems(errors))
+    }
 }
 
-/// Judges the files that replace the platform's certificates: every TLS client of the process reads them at start.
+/// Judges the files that replace the platform's certificates: every TLS client of the process reads
+/// them at start.
 fn certificates_of_the_environment(environment: Environment<'_>, findings: &mut Findings) {
     let root = KeyPath::default();
     if let Some(file) = environment("SSL_CERT_FILE")

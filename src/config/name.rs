@@ -1,4 +1,5 @@
-//! Names as the configuration writes them: of listeners, headers, scopes, audiences, hosts and path patterns.
+//! Names as the configuration writes them: of listeners, headers, scopes, audiences, hosts and path
+//! patterns.
 
 use std::str::FromStr;
 
@@ -155,7 +156,8 @@ checked_text!(
 );
 
 checked_text!(
-    /// A further parameter of token requests. Those that other keys set, or that prove who we are, are not free.
+    /// A further parameter of token requests. Those that other keys set, or that prove who we are,
+    /// are not free.
     ExtraParameter, "extra-parameter", "the name of a parameter", |text| {
         let taken = matches!(text, "grant_type" | "scope" | "audience" | "resource") || text.starts_with("client_");
         require(!text.is_empty() && !taken, "this parameter cannot be set here; other keys of the credential do")
@@ -169,7 +171,10 @@ checked_text!(
 
 fn path_pattern(text: &str) -> Result<(), WrongForm> {
     require(text.starts_with('/'), "a pattern begins with `/`")?;
-    require(text.is_ascii(), "characters beyond ASCII are written percent-encoded")?;
+    require(
+        text.is_ascii(),
+        "characters beyond ASCII are written percent-encoded",
+    )?;
     require(
         !has_variable(text),
         "`*` stands for one segment, `**` at the end for any rest; variables such as `:id`, `{id}` or `<id>` are not \
@@ -177,18 +182,29 @@ fn path_pattern(text: &str) -> Result<(), WrongForm> {
     )?;
     // Whether the listener takes `;` and `%2F` at all is judged where its keys are known.
     let normal = NormalPath::parse_with(text, Ordinary::ALL);
-    let normal = normal.map_err(|_| WrongForm("no request has such a path: it could be read in two ways"))?;
+    let normal = normal
+        .map_err(|_| WrongForm("no request has such a path: it could be read in two ways"))?;
     require(
         normal.as_str() == text,
         "a pattern is written in the normal form of RFC 3986 §6.2.2: no `.`, `..` or empty segments, escapes in \
          upper case and only where needed",
     )?;
-    let mut segments = text.split('/').skip(1).filter(|segment| !segment.is_empty()).peekable();
+    let mut segments = text
+        .split('/')
+        .skip(1)
+        .filter(|segment| !segment.is_empty())
+        .peekable();
     while let Some(segment) = segments.next() {
         match segment {
-            "**" => require(segments.peek().is_none(), "`**` can only be the last segment")?,
+            "**" => require(
+                segments.peek().is_none(),
+                "`**` can only be the last segment",
+            )?,
             "*" => {}
-            _ => require(!segment.contains('*'), "`*` stands for a whole segment, not for a part of one")?,
+            _ => require(
+                !segment.contains('*'),
+                "`*` stands for a whole segment, not for a part of one",
+            )?,
         }
     }
     Ok(())
@@ -201,11 +217,12 @@ fn has_variable(pattern: &str) -> bool {
         !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
     };
     let mut segments = pattern.split('/');
-    segments.any(|it| it.strip_prefix(':').is_some_and(is_name) || it.contains(['{', '}', '<', '>']))
+    segments
+        .any(|it| it.strip_prefix(':').is_some_and(is_name) || it.contains(['{', '}', '<', '>']))
 }
 
-/// Headers that belong to one connection (RFC 9110 §7.6.1), to the message's framing, or to routing; and all that begin with
-/// [`OF_CONTENT`].
+/// Headers that belong to one connection (RFC 9110 §7.6.1), to the message's framing, or to
+/// routing; and all that begin with [`OF_CONTENT`].
 const RESERVED: [&str; 13] = [
     "connection",
     "keep-alive",
@@ -238,7 +255,10 @@ fn header_pattern(text: &str) -> Result<(), WrongForm> {
     let Some(beginning) = text.strip_suffix('*') else {
         require(!text.contains('*'), "`*` stands at the end only")?;
         let name = header_name(text)?;
-        return require(name != "authorization", "`authorization: keep | strip` decides on this header");
+        return require(
+            name != "authorization",
+            "`authorization: keep | strip` decides on this header",
+        );
     };
     require(!beginning.contains('*'), "`*` stands once, at the end")?;
     let beginning = HeaderName::from_bytes(beginning.as_bytes());
@@ -246,7 +266,9 @@ fn header_pattern(text: &str) -> Result<(), WrongForm> {
     let beginning = beginning.as_str().replace('_', "-");
     let is_hit = |name: &str| name.starts_with(&beginning);
     require(
-        !RESERVED.iter().any(|name| *name != "x-m2m-reason" && is_hit(name))
+        !RESERVED
+            .iter()
+            .any(|name| *name != "x-m2m-reason" && is_hit(name))
             && !is_hit(OF_CONTENT)
             && !is_hit("authorization")
             && !beginning.starts_with(OF_CONTENT),
@@ -257,7 +279,10 @@ fn header_pattern(text: &str) -> Result<(), WrongForm> {
 fn header_name(text: &str) -> Result<HeaderName, WrongForm> {
     let name = HeaderName::from_bytes(text.as_bytes());
     let name = name.map_err(|_| WrongForm("it is not a legal header name"))?;
-    require(!is_reserved(&name), "this header belongs to HTTP itself or to the sidecar")?;
+    require(
+        !is_reserved(&name),
+        "this header belongs to HTTP itself or to the sidecar",
+    )?;
     Ok(name)
 }
 
@@ -285,9 +310,17 @@ impl FromStr for IdentityHeader {
 
     fn from_str(text: &str) -> Result<Self, WrongForm> {
         let name = header_name(text)?;
-        let forwarding =
-            ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"];
-        require(name != "authorization", "`authorization: keep | strip` decides on this header")?;
+        let forwarding = [
+            "forwarded",
+            "x-forwarded-for",
+            "x-forwarded-host",
+            "x-forwarded-proto",
+            "x-real-ip",
+        ];
+        require(
+            name != "authorization",
+            "`authorization: keep | strip` decides on this header",
+        )?;
         require(
             !forwarding.contains(&name.as_str()),
             "the sidecar sets this header from what it saw itself",
@@ -321,7 +354,11 @@ pub(super) struct HeaderMark {
     pub value: Option<HeaderValue>,
 }
 
-text_value!(HeaderMark, "header-mark", "a header such as `X-Sidecar` or `X-Sidecar: 1`");
+text_value!(
+    HeaderMark,
+    "header-mark",
+    "a header such as `X-Sidecar` or `X-Sidecar: 1`"
+);
 
 /// Headers that a page of another site can send, or that a browser sends of itself (Fetch §2.2.2).
 const OF_BROWSERS: [&str; 32] = [
@@ -363,7 +400,9 @@ impl FromStr for HeaderMark {
     type Err = WrongForm;
 
     fn from_str(text: &str) -> Result<Self, WrongForm> {
-        let (name, value) = text.split_once(':').map_or((text, None), |(name, value)| (name, Some(value)));
+        let (name, value) = text
+            .split_once(':')
+            .map_or((text, None), |(name, value)| (name, Some(value)));
         let name = header_name(name)?;
         let text = name.as_str();
         let is_of_browsers = OF_BROWSERS.contains(&text)
@@ -372,8 +411,13 @@ impl FromStr for HeaderMark {
                 .any(|family| text.starts_with(family));
         require(!is_of_browsers, "browsers send this header for any page")?;
         let value = value.map(|value| HeaderValue::from_str(value.trim()));
-        let value = value.transpose().map_err(|_| WrongForm("no header has such a value"))?;
-        require(value.as_ref().is_none_or(|value| !value.is_empty()), "the value behind the colon is empty")?;
+        let value = value
+            .transpose()
+            .map_err(|_| WrongForm("no header has such a value"))?;
+        require(
+            value.as_ref().is_none_or(|value| !value.is_empty()),
+            "the value behind the colon is empty",
+        )?;
         Ok(Self { name, value })
     }
 }
@@ -397,15 +441,26 @@ pub(super) struct StatusAndError {
     pub error: String,
 }
 
-text_value!(StatusAndError, "status-and-error", "a status and an error such as `403 invalid_token`");
+text_value!(
+    StatusAndError,
+    "status-and-error",
+    "a status and an error such as `403 invalid_token`"
+);
 
 impl FromStr for StatusAndError {
     type Err = WrongForm;
 
     fn from_str(text: &str) -> Result<Self, WrongForm> {
-        let (status, error) = text.split_once(' ').ok_or(WrongForm("the status or the error is missing"))?;
-        let status = status.parse().map_err(|_| WrongForm("the status is no number"))?;
-        require((400..=599).contains(&status), "the status must be from 400 to 599")?;
+        let (status, error) = text
+            .split_once(' ')
+            .ok_or(WrongForm("the status or the error is missing"))?;
+        let status = status
+            .parse()
+            .map_err(|_| WrongForm("the status is no number"))?;
+        require(
+            (400..=599).contains(&status),
+            "the status must be from 400 to 599",
+        )?;
         let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
         require(
             matches!(error.len(), 1..=64) && error.bytes().all(allowed),
@@ -415,7 +470,10 @@ impl FromStr for StatusAndError {
             !["insufficient_scope", "invalid_request"].contains(&error),
             "no other token mends `insufficient_scope` or `invalid_request`",
         )?;
-        Ok(Self { status, error: error.to_owned() })
+        Ok(Self {
+            status,
+            error: error.to_owned(),
+        })
     }
 }
 
@@ -436,7 +494,11 @@ impl FromStr for TokenHeader {
 impl serde::Serialize for TokenHeader {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let authorization = self.0 == http::header::AUTHORIZATION;
-        serializer.serialize_str(if authorization { "Authorization" } else { self.0.as_str() })
+        serializer.serialize_str(if authorization {
+            "Authorization"
+        } else {
+            self.0.as_str()
+        })
     }
 }
 
@@ -537,7 +599,14 @@ mod tests {
 
     #[test]
     fn headers_that_are_removed_are_none_of_http_itself() {
-        accepts::<HeaderPattern>(&["Remote-User", "X-Auth-Request-*", "x_ssl*", "X-*", "Cookie", "Proxy"]);
+        accepts::<HeaderPattern>(&[
+            "Remote-User",
+            "X-Auth-Request-*",
+            "x_ssl*",
+            "X-*",
+            "Cookie",
+            "Proxy",
+        ]);
         refuses::<HeaderPattern>(&[
             "",
             "*",
@@ -585,7 +654,11 @@ mod tests {
             "Range",
             "Authorization",
         ]);
-        accepts::<WebOriginText>(&["https://app.example", "http://127.0.0.1:3000", "http://[::1]:80"]);
+        accepts::<WebOriginText>(&[
+            "https://app.example",
+            "http://127.0.0.1:3000",
+            "http://[::1]:80",
+        ]);
         refuses::<WebOriginText>(&[
             "",
             "*",

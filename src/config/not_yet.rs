@@ -1,7 +1,8 @@
 //! Keys and values that are promised but that no code serves yet.
 //!
-//! They are refused with a text of their own: accepting them silently would leave an operator with less protection than
-//! the file says, and "unknown key" would send them looking for a typo. An entry goes when the code comes.
+//! They are refused with a text of their own: accepting them silently would leave an operator with
+//! less protection than the file says, and "unknown key" would send them looking for a typo. An
+//! entry goes when the code comes.
 
 use super::tree::KeyPath;
 
@@ -76,8 +77,14 @@ const VALUES: &[(&str, Values)] = &[
         ]),
     ),
     ("authorities.*.revocation", Values::Are(&["statusList"])),
-    ("authorities.*.revocation.kind", Values::Are(&["statusList"])),
-    ("store.url", Values::BeginWith(&["postgres:", "postgresql:"])),
+    (
+        "authorities.*.revocation.kind",
+        Values::Are(&["statusList"]),
+    ),
+    (
+        "store.url",
+        Values::BeginWith(&["postgres:", "postgresql:"]),
+    ),
     ("issuer.listen", UNIX),
     ("inbound[].listen", UNIX),
     ("outbound[].listen", UNIX),
@@ -85,7 +92,10 @@ const VALUES: &[(&str, Values)] = &[
     ("admin.listen", UNIX),
     ("inbound[].upstream", UPSTREAM_SCHEMES),
     ("outbound[].upstream", UPSTREAM_SCHEMES),
-    ("outbound[].forwardProxy.targets[].upstream", UPSTREAM_SCHEMES),
+    (
+        "outbound[].forwardProxy.targets[].upstream",
+        UPSTREAM_SCHEMES,
+    ),
     ("localApi.listen", UNIX),
 ];
 
@@ -136,23 +146,31 @@ pub(super) fn is_value(path: &KeyPath, text: &str) -> bool {
         path.matches(pattern)
             && match values {
                 Values::Are(values) => values.contains(&text),
-                Values::BeginWith(beginnings) => {
-                    beginnings.iter().any(|beginning| text.starts_with(beginning))
-                }
+                Values::BeginWith(beginnings) => beginnings
+                    .iter()
+                    .any(|beginning| text.starts_with(beginning)),
             }
     })
 }
 
 /// What to write instead of a key, where there is something better to say than "unknown".
 pub(super) fn instead_of(path: &KeyPath) -> Option<&'static str> {
-    INSTEAD.iter().find(|(pattern, _)| path.matches(pattern)).map(|(_, instead)| *instead)
+    INSTEAD
+        .iter()
+        .find(|(pattern, _)| path.matches(pattern))
+        .map(|(_, instead)| *instead)
 }
 
-/// The last names of the keys not served yet that could stand in a mapping: candidates for a misspelt key.
+/// The last names of the keys not served yet that could stand in a mapping: candidates for a
+/// misspelt key.
 pub(super) fn keys_in(mapping: &KeyPath) -> impl Iterator<Item = &str> {
     KEYS.iter().filter_map(move |pattern| {
         let (parent, name) = pattern.rsplit_once('.').unwrap_or(("", pattern));
-        let here = if parent.is_empty() { *mapping == KeyPath::default() } else { mapping.matches(parent) };
+        let here = if parent.is_empty() {
+            *mapping == KeyPath::default()
+        } else {
+            mapping.matches(parent)
+        };
         here.then_some(name)
     })
 }

@@ -59,7 +59,12 @@ struct Finding {
 
 impl Finding {
     fn new(path: &KeyPath, message: impl Into<String>) -> Self {
-        Self { path: path.clone(), at: None, message: message.into(), passed_over: false }
+        Self {
+            path: path.clone(),
+            at: None,
+            message: message.into(),
+            passed_over: false,
+        }
     }
 }
 
@@ -76,14 +81,21 @@ impl Findings {
         self.errors.push(Finding::new(path, message));
     }
 
-    /// Adds an error at a key that the later stages pass over, to find what else is wrong with its section.
+    /// Adds an error at a key that the later stages pass over, to find what else is wrong with its
+    /// section.
     pub fn error_passed_over(&mut self, path: &KeyPath, message: impl Into<String>) {
-        self.errors.push(Finding { passed_over: true, ..Finding::new(path, message) });
+        self.errors.push(Finding {
+            passed_over: true,
+            ..Finding::new(path, message)
+        });
     }
 
     /// Adds an error at a place that the key path alone does not name.
     pub fn error_at(&mut self, at: Position, path: &KeyPath, message: impl Into<String>) {
-        self.errors.push(Finding { at: Some(at), ..Finding::new(path, message) });
+        self.errors.push(Finding {
+            at: Some(at),
+            ..Finding::new(path, message)
+        });
     }
 
     /// Adds everything that was found elsewhere.
@@ -99,12 +111,16 @@ impl Findings {
 
     /// Whether any error stands at or below a key.
     pub fn any_under(&self, path: &KeyPath) -> bool {
-        self.errors.iter().any(|finding| finding.path.starts_with(path))
+        self.errors
+            .iter()
+            .any(|finding| finding.path.starts_with(path))
     }
 
     /// Whether an error stands there that leaves nothing to look into.
     pub fn any_broken_under(&self, path: &KeyPath) -> bool {
-        self.errors.iter().any(|finding| !finding.passed_over && finding.path.starts_with(path))
+        self.errors
+            .iter()
+            .any(|finding| !finding.passed_over && finding.path.starts_with(path))
     }
 
     /// Looks up the lines; errors and warnings, each in the order of the file.
@@ -112,16 +128,22 @@ impl Findings {
         let problems = |findings: Vec<Finding>| {
             let mut problems: Vec<Problem> = findings
                 .into_iter()
-                .map(|Finding { path, at, message, .. }| {
-                    let at = at.or_else(|| tree.map(|tree| tree.position(&path))).unwrap_or_default();
-                    Problem {
-                        file: file.to_owned(),
-                        line: at.line,
-                        column: at.column,
-                        key_path: path.to_string(),
-                        message,
-                    }
-                })
+                .map(
+                    |Finding {
+                         path, at, message, ..
+                     }| {
+                        let at = at
+                            .or_else(|| tree.map(|tree| tree.position(&path)))
+                            .unwrap_or_default();
+                        Problem {
+                            file: file.to_owned(),
+                            line: at.line,
+                            column: at.column,
+                            key_path: path.to_string(),
+                            message,
+                        }
+                    },
+                )
                 .collect();
             problems.sort_by_key(|problem| (problem.line, problem.column));
             problems

@@ -1,6 +1,7 @@
 //! A configuration as a tree that knows the line of every key.
 //!
-//! serde stops at the first error and forgets positions; this tree is what the later stages look things up in.
+//! serde stops at the first error and forgets positions; this tree is what the later stages look
+//! things up in.
 
 use std::fmt;
 
@@ -115,7 +116,8 @@ pub(super) enum Data {
 pub(super) struct Text {
     /// The value that counts.
     pub value: String,
-    /// Without quotes: it may stand for a number or a truth value when it came from the environment.
+    /// Without quotes: it may stand for a number or a truth value when it came from the
+    /// environment.
     pub plain: bool,
     /// The text in the file, where it held `${…}`. Messages show this, never the value.
     pub template: Option<String>,
@@ -132,7 +134,9 @@ pub(super) struct Entry {
 impl Node {
     /// The value at a path.
     pub fn find(&self, path: &KeyPath) -> Option<&Self> {
-        path.0.iter().try_fold(self, |node, step| node.child(step).map(|(_, child)| child))
+        path.0
+            .iter()
+            .try_fold(self, |node, step| node.child(step).map(|(_, child)| child))
     }
 
     /// Where a path's key stands; for a path that leads nowhere, its nearest ancestor.
@@ -151,17 +155,24 @@ impl Node {
 
     fn child(&self, step: &Step) -> Option<(Position, &Self)> {
         match (step, &self.data) {
-            (Step::Key(key), Data::Map(entries)) => {
-                entries.iter().find(|entry| entry.key == *key).map(|entry| (entry.at, &entry.value))
+            (Step::Key(key), Data::Map(entries)) => entries
+                .iter()
+                .find(|entry| entry.key == *key)
+                .map(|entry| (entry.at, &entry.value)),
+            (Step::Index(index), Data::List(items)) => {
+                items.get(*index).map(|item| (item.at, item))
             }
-            (Step::Index(index), Data::List(items)) => items.get(*index).map(|item| (item.at, item)),
             _ => None,
         }
     }
 
     /// The keys of a mapping; none for anything else.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
-        let entries = if let Data::Map(entries) = &self.data { entries.as_slice() } else { &[] };
+        let entries = if let Data::Map(entries) = &self.data {
+            entries.as_slice()
+        } else {
+            &[]
+        };
         entries.iter().map(|entry| entry.key.as_str())
     }
 
@@ -174,14 +185,23 @@ impl Node {
 
     /// The number of items of a list; 0 for anything else.
     pub fn list_len(&self) -> usize {
-        if let Data::List(items) = &self.data { items.len() } else { 0 }
+        if let Data::List(items) = &self.data {
+            items.len()
+        } else {
+            0
+        }
     }
 
     /// How many values there are here and below.
     pub fn size(&self) -> usize {
         match &self.data {
             Data::List(items) => 1 + items.iter().map(Self::size).sum::<usize>(),
-            Data::Map(entries) => 1 + entries.iter().map(|entry| entry.value.size()).sum::<usize>(),
+            Data::Map(entries) => {
+                1 + entries
+                    .iter()
+                    .map(|entry| entry.value.size())
+                    .sum::<usize>()
+            }
             _ => 1,
         }
     }
@@ -224,12 +244,19 @@ mod tests {
 
     #[test]
     fn key_paths_print_and_match_patterns() {
-        let path = KeyPath::root("inbound").index(0).key("rules").index(12).key("claims");
+        let path = KeyPath::root("inbound")
+            .index(0)
+            .key("rules")
+            .index(12)
+            .key("claims");
         assert_eq!(path.to_string(), "inbound[0].rules[12].claims");
         assert!(path.matches("inbound[].rules[].claims"));
-        for other in
-            ["inbound[].rules[]", "inbound.rules[].claims", "inbound[].rules[].claims.x", "inbound[].*[]"]
-        {
+        for other in [
+            "inbound[].rules[]",
+            "inbound.rules[].claims",
+            "inbound[].rules[].claims.x",
+            "inbound[].*[]",
+        ] {
             assert!(!path.matches(other), "{other}");
         }
         let path = KeyPath::root("credentials").key("a.b").key("keyID");

@@ -1,7 +1,7 @@
 //! Quantities, times and files as the configuration writes them, parsed once.
 //!
-//! Each is a text with a named form: the name stands in the JSON Schema (`format`), and the check that the schema's
-//! reader runs for it is the type's own [`FromStr`], so the two cannot differ.
+//! Each is a text with a named form: the name stands in the JSON Schema (`format`), and the check
+//! that the schema's reader runs for it is the type's own [`FromStr`], so the two cannot differ.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -16,14 +16,19 @@ use crate::domain::clock::UnixTime;
 use crate::domain::duration;
 use crate::store;
 
-/// Why a text does not have its form. A constant: the text itself may be a secret put into the wrong place.
+/// Why a text does not have its form. A constant: the text itself may be a secret put into the
+/// wrong place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct WrongForm(pub &'static str);
 
 /// The condition, or why it is asked for.
 pub(super) fn require(condition: bool, otherwise: &'static str) -> Result<(), WrongForm> {
-    if condition { Ok(()) } else { Err(WrongForm(otherwise)) }
+    if condition {
+        Ok(())
+    } else {
+        Err(WrongForm(otherwise))
+    }
 }
 
 /// A text with a named form.
@@ -71,7 +76,11 @@ pub(super) use text_value;
 pub(super) struct GoDuration(pub Duration);
 
 // Not `duration`: under that name JSON Schema knows durations of ISO 8601.
-text_value!(GoDuration, "go-duration", "a duration such as `30s`, `1h30m` or `7d`");
+text_value!(
+    GoDuration,
+    "go-duration",
+    "a duration such as `30s`, `1h30m` or `7d`"
+);
 
 impl FromStr for GoDuration {
     type Err = WrongForm;
@@ -106,7 +115,10 @@ impl FromStr for Size {
     type Err = WrongForm;
 
     fn from_str(text: &str) -> Result<Self, WrongForm> {
-        let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+        let (number, unit) = text.split_at(
+            text.find(|c: char| !c.is_ascii_digit())
+                .unwrap_or(text.len()),
+        );
         let shift = match unit {
             "" | "B" => 0,
             "KiB" => 10,
@@ -114,8 +126,13 @@ impl FromStr for Size {
             "GiB" => 30,
             _ => return Err(WrongForm("the unit must be B, KiB, MiB or GiB")),
         };
-        let number: u64 = number.parse().map_err(|_| WrongForm("the number is missing or too large"))?;
-        number.checked_mul(1 << shift).map(Self).ok_or(WrongForm("it is too large"))
+        let number: u64 = number
+            .parse()
+            .map_err(|_| WrongForm("the number is missing or too large"))?;
+        number
+            .checked_mul(1 << shift)
+            .map(Self)
+            .ok_or(WrongForm("it is too large"))
     }
 }
 
@@ -161,11 +178,18 @@ impl FromStr for Percent {
     type Err = WrongForm;
 
     fn from_str(text: &str) -> Result<Self, WrongForm> {
-        let number = text.strip_suffix('%').ok_or(WrongForm("the percent sign is missing"))?;
-        if number.is_empty() || number.len() > 8 || !number.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
+        let number = text
+            .strip_suffix('%')
+            .ok_or(WrongForm("the percent sign is missing"))?;
+        if number.is_empty()
+            || number.len() > 8
+            || !number.bytes().all(|b| b.is_ascii_digit() || b == b'.')
+        {
             return Err(WrongForm("the number is missing or malformed"));
         }
-        let percent: f64 = number.parse().map_err(|_| WrongForm("the number is missing or malformed"))?;
+        let percent: f64 = number
+            .parse()
+            .map_err(|_| WrongForm("the number is missing or malformed"))?;
         Ok(Self(percent / 100.0))
     }
 }
@@ -204,13 +228,19 @@ impl Serialize for FilePath {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct StoreUrl(pub store::Config);
 
-text_value!(StoreUrl, "store-url", "a store such as `sqlite:./data/m2m.db` or `sqlite::memory:`");
+text_value!(
+    StoreUrl,
+    "store-url",
+    "a store such as `sqlite:./data/m2m.db` or `sqlite::memory:`"
+);
 
 impl FromStr for StoreUrl {
     type Err = WrongForm;
 
     fn from_str(text: &str) -> Result<Self, WrongForm> {
-        let path = text.strip_prefix("sqlite:").ok_or(WrongForm("it must begin with `sqlite:`"))?;
+        let path = text
+            .strip_prefix("sqlite:")
+            .ok_or(WrongForm("it must begin with `sqlite:`"))?;
         match path.strip_prefix("//").unwrap_or(path) {
             ":memory:" => Ok(Self(store::Config::SqliteMemory)),
             "" => Err(WrongForm("the file is missing")),
@@ -237,14 +267,20 @@ impl Serialize for StoreUrl {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Timestamp(pub UnixTime);
 
-text_value!(Timestamp, "date-time", "a time such as `2027-01-01T00:00:00Z`");
+text_value!(
+    Timestamp,
+    "date-time",
+    "a time such as `2027-01-01T00:00:00Z`"
+);
 
 impl FromStr for Timestamp {
     type Err = WrongForm;
 
     fn from_str(text: &str) -> Result<Self, WrongForm> {
         let time = UnixTime::from_rfc3339(text).map(Self);
-        time.ok_or(WrongForm("it must be a date, `T`, a time and `Z` or an offset (RFC 3339)"))
+        time.ok_or(WrongForm(
+            "it must be a date, `T`, a time and `Z` or an offset (RFC 3339)",
+        ))
     }
 }
 
@@ -299,14 +335,27 @@ mod tests {
 
     #[test]
     fn sizes_are_binary() {
-        for (text, expected) in
-            [("0", 0), ("17", 17), ("17B", 17), ("64KiB", 65_536), ("1MiB", 1 << 20), ("2GiB", 2 << 30)]
-        {
+        for (text, expected) in [
+            ("0", 0),
+            ("17", 17),
+            ("17B", 17),
+            ("64KiB", 65_536),
+            ("1MiB", 1 << 20),
+            ("2GiB", 2 << 30),
+        ] {
             assert_eq!(text.parse(), Ok(Size(expected)), "{text}");
         }
-        for text in
-            ["", "KiB", "64kb", "64KB", "64 KiB", "-1", "1.5MiB", "99999999999999999999", "99999999999999GiB"]
-        {
+        for text in [
+            "",
+            "KiB",
+            "64kb",
+            "64KB",
+            "64 KiB",
+            "-1",
+            "1.5MiB",
+            "99999999999999999999",
+            "99999999999999GiB",
+        ] {
             assert!(text.parse::<Size>().is_err(), "{text}");
         }
     }
@@ -315,7 +364,9 @@ mod tests {
     fn percentages_need_their_sign() {
         assert_eq!("75%".parse(), Ok(Percent(0.75)));
         assert_eq!("12.5%".parse(), Ok(Percent(0.125)));
-        for text in ["75", "%", "0.75", "-5%", "1e2%", "..%", "NaN%", "inf%", "75 %"] {
+        for text in [
+            "75", "%", "0.75", "-5%", "1e2%", "..%", "NaN%", "inf%", "75 %",
+        ] {
             assert!(text.parse::<Percent>().is_err(), "{text}");
         }
     }
@@ -323,10 +374,20 @@ mod tests {
     #[test]
     fn stores_are_sqlite() {
         let file = |path: &str| Ok(StoreUrl(store::Config::SqliteFile(path.into())));
-        assert_eq!("sqlite::memory:".parse(), Ok(StoreUrl(store::Config::SqliteMemory)));
+        assert_eq!(
+            "sqlite::memory:".parse(),
+            Ok(StoreUrl(store::Config::SqliteMemory))
+        );
         assert_eq!("sqlite:./data/m2m.db".parse(), file("./data/m2m.db"));
         assert_eq!("sqlite:///var/m2m.db".parse(), file("/var/m2m.db"));
-        for text in ["", "sqlite:", "sqlite://", "./data/m2m.db", "mysql://x", "sqlite:x?mode=rw"] {
+        for text in [
+            "",
+            "sqlite:",
+            "sqlite://",
+            "./data/m2m.db",
+            "mysql://x",
+            "sqlite:x?mode=rw",
+        ] {
             assert!(text.parse::<StoreUrl>().is_err(), "{text}");
         }
     }
@@ -334,7 +395,10 @@ mod tests {
     #[test]
     fn times_are_rfc_3339() {
         assert_eq!("1970-01-01T00:00:10Z".parse(), Ok(Timestamp(UnixTime(10))));
-        assert_eq!("2027-01-01T01:00:00+01:00".parse(), Ok(Timestamp(UnixTime(1_798_761_600))));
+        assert_eq!(
+            "2027-01-01T01:00:00+01:00".parse(),
+            Ok(Timestamp(UnixTime(1_798_761_600)))
+        );
         for text in [
             "",
             "2027-01-01",

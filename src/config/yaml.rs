@@ -1,7 +1,8 @@
 //! YAML text → [`Node`].
 //!
-//! Built from the parser's events rather than from a ready-made document, so that every repeated key is reported (not
-//! only the first), and so that no nesting or chain of aliases can exhaust stack or memory.
+//! Built from the parser's events rather than from a ready-made document, so that every repeated
+//! key is reported (not only the first), and so that no nesting or chain of aliases can exhaust
+//! stack or memory.
 
 use std::collections::HashMap;
 
@@ -15,14 +16,22 @@ const MAX_DEPTH: usize = 48;
 /// All values, those that aliases repeat included.
 const MAX_NODES: usize = 200_000;
 
-/// Reads one YAML document. `None`: it cannot be read any further; the reason is among the findings.
+/// Reads one YAML document. `None`: it cannot be read any further; the reason is among the
+/// findings.
 pub(super) fn parse(text: &str, findings: &mut Findings) -> Option<Node> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut builder =
-        Builder { parser: Parser::new_from_str(text), anchors: HashMap::new(), nodes: 0, findings };
+    let mut builder = Builder {
+        parser: Parser::new_from_str(text),
+        anchors: HashMap::new(),
+        nodes: 0,
+        findings,
+    };
     let read = builder.documents(1);
     // An empty file is a mapping without members: the later stages say what is missing.
-    let empty = || Node { at: Position::default(), data: Data::Map(Vec::new()) };
+    let empty = || Node {
+        at: Position::default(),
+        data: Data::Map(Vec::new()),
+    };
     let mut documents = reported(read, findings)?;
     Some(documents.pop().unwrap_or_else(empty))
 }
@@ -30,8 +39,12 @@ pub(super) fn parse(text: &str, findings: &mut Findings) -> Option<Node> {
 /// Reads every YAML document of a text; those without a value are left out. `None` as in [`parse`].
 pub(super) fn parse_all(text: &str, findings: &mut Findings) -> Option<Vec<Node>> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut builder =
-        Builder { parser: Parser::new_from_str(text), anchors: HashMap::new(), nodes: 0, findings };
+    let mut builder = Builder {
+        parser: Parser::new_from_str(text),
+        anchors: HashMap::new(),
+        nodes: 0,
+        findings,
+    };
     let read = builder.documents(usize::MAX);
     reported(read, findings)
 }
@@ -55,15 +68,25 @@ struct Stop {
 
 impl Stop {
     fn new(mark: Marker, path: &KeyPath, message: impl Into<String>) -> Self {
-        Self { at: position(mark), path: path.clone(), message: message.into() }
+        Self {
+            at: position(mark),
+            path: path.clone(),
+            message: message.into(),
+        }
     }
 }
 
 impl From<ScanError> for Stop {
     fn from(error: ScanError) -> Self {
         let why = error.info();
-        let hint = hint(why).map(|hint| format!("; {hint}")).unwrap_or_default();
-        Self::new(*error.marker(), &KeyPath::default(), format!("not valid YAML: {why}{hint}"))
+        let hint = hint(why)
+            .map(|hint| format!("; {hint}"))
+            .unwrap_or_default();
+        Self::new(
+            *error.marker(),
+            &KeyPath::default(),
+            format!("not valid YAML: {why}{hint}"),
+        )
     }
 }
 
@@ -80,7 +103,10 @@ fn hint(why: &str) -> Option<&'static str> {
         Some("a text that begins with `*` or `&` must be in quotes")
     } else if is("unexpected end of stream") || is("in quoted scalar") {
         Some("a quote is not closed")
-    } else if is("expected ','") || is("illegal placement of ':'") || is("only valid inside a block") {
+    } else if is("expected ','")
+        || is("illegal placement of ':'")
+        || is("only valid inside a block")
+    {
         Some(
             "a bracket is not closed, a comma is missing, or a text with brackets (`${NAME}`) must be in quotes",
         )
@@ -90,7 +116,10 @@ fn hint(why: &str) -> Option<&'static str> {
 }
 
 fn position(mark: Marker) -> Position {
-    Position { line: mark.line().max(1), column: mark.col() + 1 }
+    Position {
+        line: mark.line().max(1),
+        column: mark.col() + 1,
+    }
 }
 
 struct Builder<'a, 'f> {
@@ -114,9 +143,19 @@ impl<'a> Builder<'a, '_> {
         loop {
             match self.next()? {
                 (Event::StreamEnd, _) => break,
-                (Event::StreamStart | Event::DocumentStart(_) | Event::DocumentEnd | Event::Nothing, _) => {}
+                (
+                    Event::StreamStart
+                    | Event::DocumentStart(_)
+                    | Event::DocumentEnd
+                    | Event::Nothing,
+                    _,
+                ) => {}
                 (_, span) if read == most => {
-                    return Err(Stop::new(span.start, &KeyPath::default(), "a second YAML document"));
+                    return Err(Stop::new(
+                        span.start,
+                        &KeyPath::default(),
+                        "a second YAML document",
+                    ));
                 }
                 (event, span) => {
                     read += 1;
@@ -128,14 +167,24 @@ impl<'a> Builder<'a, '_> {
         Ok(documents)
     }
 
-    fn node(&mut self, event: Event<'a>, span: Span, path: &KeyPath, depth: usize) -> Result<Node, Stop> {
+    fn node(
+        &mut self,
+        event: Event<'a>,
+        span: Span,
+        path: &KeyPath,
+        depth: usize,
+    ) -> Result<Node, Stop> {
         if depth > MAX_DEPTH {
             return Err(Stop::new(span.start, path, "nested too deeply"));
         }
         let (data, anchor) = match event {
             Event::Alias(id) => {
                 let Some(node) = self.anchors.get(&id).cloned() else {
-                    return Err(Stop::new(span.start, path, "an alias inside its own anchor"));
+                    return Err(Stop::new(
+                        span.start,
+                        path,
+                        "an alias inside its own anchor",
+                    ));
                 };
                 self.count(node.size(), span, path)?;
                 return Ok(node);
@@ -155,7 +204,10 @@ impl<'a> Builder<'a, '_> {
             _ => return Err(Stop::new(span.start, path, "not valid YAML")),
         };
         self.count(1, span, path)?;
-        let node = Node { at: position(span.start), data };
+        let node = Node {
+            at: position(span.start),
+            data,
+        };
         if anchor > 0 {
             self.anchors.insert(anchor, node.clone());
         }
@@ -188,7 +240,11 @@ impl<'a> Builder<'a, '_> {
             let value = self.node(event, span, &key_path, depth + 1)?;
             if let Some(first) = entries.iter().find(|entry| entry.key == key) {
                 let line = first.at.line;
-                self.findings.error_at(at, &key_path, format!("the key stands twice, first in line {line}"));
+                self.findings.error_at(
+                    at,
+                    &key_path,
+                    format!("the key stands twice, first in line {line}"),
+                );
             } else {
                 entries.push(Entry { key, at, value });
             }
@@ -198,25 +254,44 @@ impl<'a> Builder<'a, '_> {
     fn count(&mut self, more: usize, span: Span, path: &KeyPath) -> Result<(), Stop> {
         self.nodes += more;
         if self.nodes > MAX_NODES {
-            return Err(Stop::new(span.start, path, "too many values, or aliases that repeat too much"));
+            return Err(Stop::new(
+                span.start,
+                path,
+                "too many values, or aliases that repeat too much",
+            ));
         }
         Ok(())
     }
 
-    /// Whether a tag makes a scalar a text. Tags that are not YAML's own mean nothing here, so they are refused.
+    /// Whether a tag makes a scalar a text. Tags that are not YAML's own mean nothing here, so they
+    /// are refused.
     fn tagged_as_text(tag: Option<&Tag>, span: Span, path: &KeyPath) -> Result<bool, Stop> {
         match tag {
             None => Ok(false),
             Some(tag) if tag.is_yaml_core_schema() => Ok(tag.suffix == "str"),
-            Some(_) => Err(Stop::new(span.start, path, "YAML tags (`!…`) are not supported")),
+            Some(_) => Err(Stop::new(
+                span.start,
+                path,
+                "YAML tags (`!…`) are not supported",
+            )),
         }
     }
 }
 
 /// A scalar's value by the core schema (YAML 1.2.2 §10.3.2).
 fn scalar(text: &str, plain: bool, as_text: bool) -> Data {
-    let data = if plain && !as_text { resolve_plain(text) } else { None };
-    data.unwrap_or_else(|| Data::Text(Text { value: text.to_owned(), plain, template: None }))
+    let data = if plain && !as_text {
+        resolve_plain(text)
+    } else {
+        None
+    };
+    data.unwrap_or_else(|| {
+        Data::Text(Text {
+            value: text.to_owned(),
+            plain,
+            template: None,
+        })
+    })
 }
 
 /// What a text without quotes means, unless it is just a text.
@@ -225,18 +300,27 @@ pub(super) fn resolve_plain(text: &str) -> Option<Data> {
         "" | "~" | "null" | "Null" | "NULL" => return Some(Data::Null),
         "true" | "True" | "TRUE" => return Some(Data::Bool(true)),
         "false" | "False" | "FALSE" => return Some(Data::Bool(false)),
-        ".inf" | ".Inf" | ".INF" | "+.inf" | "+.Inf" | "+.INF" => return Some(Data::Float(f64::INFINITY)),
+        ".inf" | ".Inf" | ".INF" | "+.inf" | "+.Inf" | "+.INF" => {
+            return Some(Data::Float(f64::INFINITY));
+        }
         "-.inf" | "-.Inf" | "-.INF" => return Some(Data::Float(f64::NEG_INFINITY)),
         ".nan" | ".NaN" | ".NAN" => return Some(Data::Float(f64::NAN)),
         _ => {}
     }
-    let radix =
-        |prefix, radix| text.strip_prefix(prefix).and_then(|digits| i64::from_str_radix(digits, radix).ok());
-    if let Some(value) = radix("0x", 16).or_else(|| radix("0o", 8)).or_else(|| text.parse().ok()) {
+    let radix = |prefix, radix| {
+        text.strip_prefix(prefix)
+            .and_then(|digits| i64::from_str_radix(digits, radix).ok())
+    };
+    if let Some(value) = radix("0x", 16)
+        .or_else(|| radix("0o", 8))
+        .or_else(|| text.parse().ok())
+    {
         return Some(Data::Integer(value));
     }
     // Rust also reads `inf` and `nan` as numbers, YAML does not.
-    let numeric = text.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'+' | b'e' | b'E'));
+    let numeric = text
+        .bytes()
+        .all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'+' | b'e' | b'E'));
     if numeric && text.bytes().any(|b| b.is_ascii_digit()) {
         return text.parse().ok().map(Data::Float);
     }
@@ -253,15 +337,20 @@ mod tests {
         let (errors, _) = findings.locate("f", tree.as_ref());
         match tree {
             Some(tree) if errors.is_empty() => Ok(tree),
-            _ => Err(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")),
+            _ => Err(errors
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join("\n")),
         }
     }
 
     #[test]
     fn scalars_follow_the_core_schema() {
-        let tree =
-            read("[1, 0x10, -3, 1.5, true, no, ~, '1', !!str 1, 2027-01-01T00:00:00Z, \"\", nan, 1e3]")
-                .unwrap();
+        let tree = read(
+            "[1, 0x10, -3, 1.5, true, no, ~, '1', !!str 1, 2027-01-01T00:00:00Z, \"\", nan, 1e3]",
+        )
+        .unwrap();
         assert_eq!(
             tree.to_json().to_string(),
             r#"[1,16,-3,1.5,true,"no",null,"1","1","2027-01-01T00:00:00Z","","nan",1000.0]"#
@@ -290,7 +379,10 @@ mod tests {
     #[test]
     fn anchors_work_and_cannot_explode() {
         let tree = read("a: &x {k: [1, 2]}\nb: *x\n").unwrap();
-        assert_eq!(tree.to_json().to_string(), r#"{"a":{"k":[1,2]},"b":{"k":[1,2]}}"#);
+        assert_eq!(
+            tree.to_json().to_string(),
+            r#"{"a":{"k":[1,2]},"b":{"k":[1,2]}}"#
+        );
         let mut bomb = String::from("a0: &a0 [1,1,1,1,1,1,1,1,1,1]\n");
         for i in 1..9 {
             let items = vec![format!("*a{}", i - 1); 10].join(",");
@@ -334,7 +426,11 @@ mod tests {
             ("? [a]\n: b", "a key must be"),
             ("a: !secret x", "tags"),
         ] {
-            assert!(read(text).unwrap_err().contains(why), "{text}: {:?}", read(text));
+            assert!(
+                read(text).unwrap_err().contains(why),
+                "{text}: {:?}",
+                read(text)
+            );
         }
         assert!(read(&"[".repeat(5000)).is_err());
         assert!(read(&"- ".repeat(5000)).is_err());

@@ -1,7 +1,7 @@
 //! Claims of a token: JSON read strictly, members read by type.
 //!
-//! JSON with the same member twice means different things to different parsers (RFC 8725 §2.4), so it is refused at
-//! every depth. A member of the wrong type is an error of its own, never "absent".
+//! JSON with the same member twice means different things to different parsers (RFC 8725 §2.4), so
+//! it is refused at every depth. A member of the wrong type is an error of its own, never "absent".
 
 use std::fmt;
 
@@ -43,18 +43,31 @@ impl Claims {
     /// When the text is no JSON object or repeats a member; the error may name that member.
     pub fn parse_or_explain(json: &[u8]) -> Result<Self, JsonFault> {
         if json.starts_with(b"\xef\xbb\xbf") {
-            let what = "a byte order mark (U+FEFF) stands before it; save it as UTF-8 without one".to_owned();
-            return Err(JsonFault { what, line: 1, column: 1 });
+            let what = "a byte order mark (U+FEFF) stands before it; save it as UTF-8 without one"
+                .to_owned();
+            return Err(JsonFault {
+                what,
+                line: 1,
+                column: 1,
+            });
         }
         match serde_json::from_slice::<Strict>(json) {
             Ok(Strict(Value::Object(map))) => Ok(Self(map)),
-            Ok(_) => Err(JsonFault { what: "it is no object".to_owned(), line: 1, column: 1 }),
+            Ok(_) => Err(JsonFault {
+                what: "it is no object".to_owned(),
+                line: 1,
+                column: 1,
+            }),
             Err(error) => {
                 let (line, column) = (error.line(), error.column());
                 let text = error.to_string();
                 let place = format!(" at line {line} column {column}");
                 let what = text.strip_suffix(&place).unwrap_or(&text).to_owned();
-                Err(JsonFault { what, line, column: column.max(1) })
+                Err(JsonFault {
+                    what,
+                    line,
+                    column: column.max(1),
+                })
             }
         }
     }
@@ -65,9 +78,10 @@ impl Claims {
         self.0.get(name)
     }
 
-    /// The claim that a dotted name leads to: the member with that very name, or else, at each dot, the member in front of
-    /// it and in its object what stands behind it. `realm_access.roles` is the member `roles` of the object `realm_access`.
-    /// Where several ways lead to a value, the one with the shortest first member is taken.
+    /// The claim that a dotted name leads to: the member with that very name, or else, at each dot,
+    /// the member in front of it and in its object what stands behind it. `realm_access.roles` is
+    /// the member `roles` of the object `realm_access`. Where several ways lead to a value, the one
+    /// with the shortest first member is taken.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<&Value> {
         find(&self.0, name)
@@ -112,7 +126,10 @@ impl Claims {
                 match number.as_f64() {
                     Some(float) if float.abs() < 9_007_199_254_740_992.0 =>
                     {
-                        #[expect(clippy::cast_possible_truncation, reason = "bounded by the guard above")]
+                        #[expect(
+                            clippy::cast_possible_truncation,
+                            reason = "bounded by the guard above"
+                        )]
                         Ok(Some(float.floor() as i64))
                     }
                     _ => Err(WrongType(name)),
@@ -130,18 +147,21 @@ impl Claims {
         match self.0.get(name) {
             None => Ok(Vec::new()),
             Some(Value::String(text)) => Ok(vec![text]),
-            Some(Value::Array(items)) => {
-                items.iter().map(|item| item.as_str().ok_or(WrongType(name))).collect()
-            }
+            Some(Value::Array(items)) => items
+                .iter()
+                .map(|item| item.as_str().ok_or(WrongType(name)))
+                .collect(),
             Some(_) => Err(WrongType(name)),
         }
     }
 
-    /// The token's scopes: `scope` (RFC 8693 §4.2), or `scp` as other authorities call it, as a joined text or a list.
-    /// Where both are there they must say the same: to take either would give a token rights that the other withholds.
+    /// The token's scopes: `scope` (RFC 8693 §4.2), or `scp` as other authorities call it, as a
+    /// joined text or a list. Where both are there they must say the same: to take either would
+    /// give a token rights that the other withholds.
     ///
     /// # Errors
-    /// [`WrongType`] when a claim is there and is neither, holds what is no scope, or differs from the other.
+    /// [`WrongType`] when a claim is there and is neither, holds what is no scope, or differs from
+    /// the other.
     pub fn scopes(&self) -> Result<ScopeSet, WrongType> {
         match (self.scope_list("scope")?, self.scope_list("scp")?) {
             (Some(scope), Some(scp)) if !(scope.is_subset_of(&scp) && scp.is_subset_of(&scope)) => {
@@ -156,8 +176,14 @@ impl Claims {
         if !self.contains(name) {
             return Ok(None);
         }
-        let tokens = self.strings(name)?.into_iter().flat_map(|s| s.split(' ')).filter(|s| !s.is_empty());
-        ScopeSet::from_tokens(tokens).map(Some).map_err(|_| WrongType(name))
+        let tokens = self
+            .strings(name)?
+            .into_iter()
+            .flat_map(|s| s.split(' '))
+            .filter(|s| !s.is_empty());
+        ScopeSet::from_tokens(tokens)
+            .map(Some)
+            .map_err(|_| WrongType(name))
     }
 }
 
@@ -170,8 +196,8 @@ fn find<'v>(members: &'v Map<String, Value>, name: &str) -> Option<&'v Value> {
     })
 }
 
-/// What is wrong with a text that should be a JSON object without repeated members. Of the text it holds a repeated name
-/// at most, cut and escaped.
+/// What is wrong with a text that should be a JSON object without repeated members. Of the text it
+/// holds a repeated name at most, cut and escaped.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DocumentFault {
     /// There is nothing in it.
@@ -208,7 +234,8 @@ pub enum DocumentFault {
 }
 
 impl DocumentFault {
-    /// Why [`Claims::parse`] refuses this text; `None` when it does not. Only for documents that are no secret.
+    /// Why [`Claims::parse`] refuses this text; `None` when it does not. Only for documents that
+    /// are no secret.
     #[must_use]
     pub fn of(json: &[u8]) -> Option<Self> {
         let error = match serde_json::from_slice::<Strict>(json) {
@@ -230,7 +257,10 @@ impl DocumentFault {
         } else if error.is_eof() {
             Self::BreaksOff(json.len())
         } else {
-            Self::Syntax { line: error.line(), column: error.column() }
+            Self::Syntax {
+                line: error.line(),
+                column: error.column(),
+            }
         })
     }
 }
@@ -239,7 +269,8 @@ impl DocumentFault {
 fn repeated_name(error: &serde_json::Error) -> Option<String> {
     let text = error.to_string();
     let (_, rest) = text.split_once("the member `")?;
-    rest.rsplit_once("` is repeated").map(|(name, _)| name.to_owned())
+    rest.rsplit_once("` is repeated")
+        .map(|(name, _)| name.to_owned())
 }
 
 /// A text that is no JSON object, or one that repeats a member.
@@ -315,7 +346,9 @@ impl<'de> Visitor<'de> for StrictVisitor {
         while let Some(name) = map.next_key::<String>()? {
             if members.contains_key(&name) {
                 let shown: String = name.chars().take(64).flat_map(char::escape_debug).collect();
-                return Err(de::Error::custom(format!("the member `{shown}` is repeated")));
+                return Err(de::Error::custom(format!(
+                    "the member `{shown}` is repeated"
+                )));
             }
             let Strict(value) = map.next_value()?;
             members.insert(name, value);
@@ -334,9 +367,15 @@ mod tests {
 
     #[test]
     fn repeated_members_are_refused_at_every_depth() {
-        for bad in
-            [r#"{"a":1,"a":2}"#, r#"{"a":{"b":1,"b":1}}"#, r#"{"a":[{"b":1,"b":1}]}"#, "[]", "1", "", "{"]
-        {
+        for bad in [
+            r#"{"a":1,"a":2}"#,
+            r#"{"a":{"b":1,"b":1}}"#,
+            r#"{"a":[{"b":1,"b":1}]}"#,
+            "[]",
+            "1",
+            "",
+            "{",
+        ] {
             assert_eq!(Claims::parse(bad.as_bytes()), Err(InvalidJson), "{bad}");
         }
         assert!(Claims::parse(br#"{"a":{"b":1},"b":1} x"#).is_err());
@@ -355,14 +394,22 @@ mod tests {
             r#"{"exp":18446744073709551615}"#,
             r#"{"exp":[1]}"#,
         ] {
-            assert_eq!(claims(bad).numeric_date("exp"), Err(WrongType("exp")), "{bad}");
+            assert_eq!(
+                claims(bad).numeric_date("exp"),
+                Err(WrongType("exp")),
+                "{bad}"
+            );
         }
     }
 
     #[test]
     fn scopes_come_from_scope_or_scp_as_text_or_list() {
-        for json in [r#"{"scope":"a b"}"#, r#"{"scp":"a b"}"#, r#"{"scope":["a","b"]}"#, r#"{"scp":["a b"]}"#]
-        {
+        for json in [
+            r#"{"scope":"a b"}"#,
+            r#"{"scp":"a b"}"#,
+            r#"{"scope":["a","b"]}"#,
+            r#"{"scp":["a b"]}"#,
+        ] {
             assert_eq!(claims(json).scopes().unwrap().to_string(), "a b", "{json}");
         }
         assert!(claims(r#"{"scope":5}"#).scopes().is_err());
@@ -372,13 +419,22 @@ mod tests {
 
     #[test]
     fn scope_and_scp_must_agree() {
-        let both = |scope: &str, scp: &str| claims(&format!(r#"{{"scope":{scope},"scp":{scp}}}"#)).scopes();
-        for (scope, scp) in [(r#""a b""#, r#"["b","a"]"#), (r#""""#, "[]"), (r#"["a"]"#, r#""a a""#)] {
+        let both = |scope: &str, scp: &str| {
+            claims(&format!(r#"{{"scope":{scope},"scp":{scp}}}"#)).scopes()
+        };
+        for (scope, scp) in [
+            (r#""a b""#, r#"["b","a"]"#),
+            (r#""""#, "[]"),
+            (r#"["a"]"#, r#""a a""#),
+        ] {
             assert!(both(scope, scp).is_ok(), "{scope} {scp}");
         }
-        for (scope, scp) in
-            [(r#""a""#, r#""a b""#), (r#""a b""#, r#""a""#), (r#""""#, r#"["a"]"#), (r#""a""#, "7")]
-        {
+        for (scope, scp) in [
+            (r#""a""#, r#""a b""#),
+            (r#""a b""#, r#""a""#),
+            (r#""""#, r#"["a"]"#),
+            (r#""a""#, "7"),
+        ] {
             assert!(both(scope, scp).is_err(), "{scope} {scp}");
         }
     }
@@ -388,7 +444,11 @@ mod tests {
         for (open, close) in [("[", "]"), (r#"{"a":"#, "}")] {
             for depth in [126, 127, 200, 100_000] {
                 let json = format!(r#"{{"x":{}1{}}}"#, open.repeat(depth), close.repeat(depth));
-                assert_eq!(Claims::parse(json.as_bytes()).is_ok(), depth == 126, "{depth} {open}");
+                assert_eq!(
+                    Claims::parse(json.as_bytes()).is_ok(),
+                    depth == 126,
+                    "{depth} {open}"
+                );
             }
         }
     }
@@ -414,7 +474,12 @@ mod tests {
             b"{\"a\":\"\n\"}",
             b"{} // x",
         ] {
-            assert_eq!(Claims::parse(bad), Err(InvalidJson), "{}", String::from_utf8_lossy(bad));
+            assert_eq!(
+                Claims::parse(bad),
+                Err(InvalidJson),
+                "{}",
+                String::from_utf8_lossy(bad)
+            );
         }
     }
 
@@ -425,14 +490,22 @@ mod tests {
             ("{\n  \"a\": 1,\n}", "line 3, column 1: trailing comma"),
             ("{\n\"a\" 1}", "line 2, column 5: expected `:`"),
             ("{\"a\":'b'}", "line 1, column 6: expected value"),
-            ("{\"a\":1,\n \"a\":2}", "line 2, column 4: the member `a` is repeated"),
+            (
+                "{\"a\":1,\n \"a\":2}",
+                "line 2, column 4: the member `a` is repeated",
+            ),
             ("{\"a\":\"x\ny\"}", "line 2, column 0"),
             ("[]", "line 1, column 1: it is no object"),
             ("\u{feff}{}", "line 1, column 1: a byte order mark"),
             ("{} {}", "line 1, column 4: trailing characters"),
         ] {
-            let fault = Claims::parse_or_explain(json.as_bytes()).unwrap_err().to_string();
-            assert!(fault.starts_with(said.split(", column 0").next().unwrap_or(said)), "{json:?}: {fault}");
+            let fault = Claims::parse_or_explain(json.as_bytes())
+                .unwrap_err()
+                .to_string();
+            assert!(
+                fault.starts_with(said.split(", column 0").next().unwrap_or(said)),
+                "{json:?}: {fault}"
+            );
             assert!(!fault.contains(" at line"), "{fault}");
         }
         assert!(Claims::parse_or_explain(b"{\"a\":1}").is_ok());
@@ -459,7 +532,11 @@ mod tests {
             ("resource_access.my.api.roles", Some(r#"["r"]"#)),
             ("https://plgd.dev/deviceId", Some(r#""d""#)),
         ] {
-            assert_eq!(token.find(name).map(ToString::to_string).as_deref(), value, "{name}");
+            assert_eq!(
+                token.find(name).map(ToString::to_string).as_deref(),
+                value,
+                "{name}"
+            );
         }
     }
 
@@ -473,7 +550,10 @@ mod tests {
             (b"\n<!DOCTYPE html><html>", "HTML or XML page"),
             (b"<?xml?>", "HTML or XML page"),
             (br#"{"a":{"b":1,"b":2}}"#, "repeats the member `b`,"),
-            (br#"{"x\u001b at line 7":1,"x\u001b at line 7":1}"#, "repeats the member `x\\u{1b} at line 7`,"),
+            (
+                br#"{"x\u001b at line 7":1,"x\u001b at line 7":1}"#,
+                "repeats the member `x\\u{1b} at line 7`,",
+            ),
             (b"[]", "JSON, but no object"),
             (b"{\"a\": [", "breaks off after 7 bytes"),
             (b"{\n  'a': 1}", "no JSON (line 2, column 3)"),
@@ -485,14 +565,29 @@ mod tests {
         }
         assert_eq!(DocumentFault::of(b"{\"a\":1}"), None);
         let long = format!("{{\"{0}\":1,\"{0}\":1}}", "x".repeat(100_000));
-        assert!(DocumentFault::of(long.as_bytes()).unwrap().to_string().len() < 200);
+        assert!(
+            DocumentFault::of(long.as_bytes())
+                .unwrap()
+                .to_string()
+                .len()
+                < 200
+        );
     }
 
     #[test]
     fn audience_is_a_string_or_a_list_of_strings() {
         assert_eq!(claims(r#"{"aud":"a"}"#).strings("aud"), Ok(vec!["a"]));
-        assert_eq!(claims(r#"{"aud":["a","b"]}"#).strings("aud"), Ok(vec!["a", "b"]));
-        assert_eq!(claims(r#"{"aud":["a",1]}"#).strings("aud"), Err(WrongType("aud")));
-        assert_eq!(claims(r#"{"aud":{}}"#).strings("aud"), Err(WrongType("aud")));
+        assert_eq!(
+            claims(r#"{"aud":["a","b"]}"#).strings("aud"),
+            Ok(vec!["a", "b"])
+        );
+        assert_eq!(
+            claims(r#"{"aud":["a",1]}"#).strings("aud"),
+            Err(WrongType("aud"))
+        );
+        assert_eq!(
+            claims(r#"{"aud":{}}"#).strings("aud"),
+            Err(WrongType("aud"))
+        );
     }
 }

@@ -1,7 +1,8 @@
 //! Wall-clock time as a parameter.
 //!
-//! Token times are wall-clock times. Everything that judges or writes one takes it from a [`Clock`], so that tests
-//! can move it. Time that only measures a delay comes from `tokio::time`, which tests can pause.
+//! Token times are wall-clock times. Everything that judges or writes one takes it from a
+//! [`Clock`], so that tests can move it. Time that only measures a delay comes from `tokio::time`,
+//! which tests can pause.
 
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -21,31 +22,47 @@ impl UnixTime {
     /// This time moved forward; saturates instead of overflowing.
     #[must_use]
     pub fn plus(self, duration: Duration) -> Self {
-        Self(self.0.saturating_add(i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)))
+        Self(
+            self.0
+                .saturating_add(i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)),
+        )
     }
 
     /// This time moved back; saturates instead of overflowing.
     #[must_use]
     pub fn minus(self, duration: Duration) -> Self {
-        Self(self.0.saturating_sub(i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)))
+        Self(
+            self.0
+                .saturating_sub(i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)),
+        )
     }
 
-    /// The time that RFC 3339 writes like this, without parts of a second. `None`: the text is no such time.
+    /// The time that RFC 3339 writes like this, without parts of a second. `None`: the text is no
+    /// such time.
     #[must_use]
     pub fn from_rfc3339(text: &str) -> Option<Self> {
-        OffsetDateTime::parse(text, &Rfc3339).ok().map(|time| Self(time.unix_timestamp()))
+        OffsetDateTime::parse(text, &Rfc3339)
+            .ok()
+            .map(|time| Self(time.unix_timestamp()))
     }
 
     /// This time as RFC 3339 writes it, in UTC. `None` beyond the year 9999.
     #[must_use]
     pub fn to_rfc3339(self) -> Option<String> {
-        OffsetDateTime::from_unix_timestamp(self.0).ok()?.format(&Rfc3339).ok()
+        OffsetDateTime::from_unix_timestamp(self.0)
+            .ok()?
+            .format(&Rfc3339)
+            .ok()
     }
 
-    /// Where this time lies for a clock that says `now`, in words: `X is 5 s before this server's clock, which says Y`.
+    /// Where this time lies for a clock that says `now`, in words: `X is 5 s before this server's
+    /// clock, which says Y`.
     #[must_use]
     pub fn beside(self, now: Self) -> String {
-        let shown = |time: Self| time.to_rfc3339().unwrap_or_else(|| format!("{} s after 1970", time.0));
+        let shown = |time: Self| {
+            time.to_rfc3339()
+                .unwrap_or_else(|| format!("{} s after 1970", time.0))
+        };
         let apart = match self.0.abs_diff(now.0) {
             seconds if seconds < 2 * 60 => format!("{seconds} s"),
             seconds if seconds < 2 * 3600 => format!("{} min", seconds / 60),
@@ -53,7 +70,11 @@ impl UnixTime {
             seconds => format!("{} days", seconds / 86_400),
         };
         let side = if self <= now { "before" } else { "after" };
-        format!("{} is {apart} {side} this server's clock, which says {}", shown(self), shown(now))
+        format!(
+            "{} is {apart} {side} this server's clock, which says {}",
+            shown(self),
+            shown(now)
+        )
     }
 
     /// How long from `self` until `later`; zero when `later` has passed.
@@ -68,14 +89,15 @@ pub trait Clock: Send + Sync {
     /// The current time.
     fn now(&self) -> UnixTime;
 
-    /// How long the machine has been running, with the time that it slept. Only the difference of two readings means
-    /// something. It cannot be set, so it shows that the clock was set. By default it is the time itself.
+    /// How long the machine has been running, with the time that it slept. Only the difference of
+    /// two readings means something. It cannot be set, so it shows that the clock was set. By
+    /// default it is the time itself.
     fn uptime(&self) -> Duration {
         UnixTime(0).until(self.now())
     }
 
-    /// Tells one start of the machine from every other one: uptimes of the same start can be compared, also by several
-    /// processes. `None`: it cannot be told.
+    /// Tells one start of the machine from every other one: uptimes of the same start can be
+    /// compared, also by several processes. `None`: it cannot be told.
     fn boot(&self) -> Option<String> {
         None
     }
@@ -89,18 +111,26 @@ pub type SharedClock = Arc<dyn Clock>;
 pub struct SystemClock;
 
 impl Clock for SystemClock {
-    #[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's clock")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that reads the machine's clock"
+    )]
     fn now(&self) -> UnixTime {
-        // A machine whose clock stands before 1970 has no valid token anyway: 0 makes every `nbf` fail.
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        // A machine whose clock stands before 1970 has no valid token anyway: 0 makes every `nbf`
+        // fail.
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         UnixTime(i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
     }
 
-    /// Linux counts sleep in this clock and not in its monotonic one. It is read by a call: `/proc/uptime` says the same,
-    /// but a hardened service (systemd's `ProcSubset=pid`) does not see that file.
+    /// Linux counts sleep in this clock and not in its monotonic one. It is read by a call:
+    /// `/proc/uptime` says the same, but a hardened service (systemd's `ProcSubset=pid`) does not
+    /// see that file.
     fn uptime(&self) -> Duration {
         let read = clock_gettime_dynamic(DynamicClockId::Boottime).ok();
-        read.and_then(|time| Duration::try_from(time).ok()).unwrap_or_else(|| STARTED.elapsed())
+        read.and_then(|time| Duration::try_from(time).ok())
+            .unwrap_or_else(|| STARTED.elapsed())
     }
 
     fn boot(&self) -> Option<String> {
@@ -109,9 +139,12 @@ impl Clock for SystemClock {
     }
 }
 
-/// The monotonic clock's beginning for this process. It serves where the uptime cannot be read: then sleep is not counted, and
-/// looks like a clock that was set ahead.
-#[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's clock")]
+/// The monotonic clock's beginning for this process. It serves where the uptime cannot be read:
+/// then sleep is not counted, and looks like a clock that was set ahead.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place that reads the machine's clock"
+)]
 static STARTED: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 #[cfg(test)]
@@ -144,8 +177,15 @@ mod tests {
         ] {
             let words = UnixTime(other).beside(now);
             assert!(words.contains(said), "{words}");
-            assert!(words.ends_with("this server's clock, which says 2027-01-15T08:00:00Z"), "{words}");
+            assert!(
+                words.ends_with("this server's clock, which says 2027-01-15T08:00:00Z"),
+                "{words}"
+            );
         }
-        assert!(UnixTime::NEVER.beside(now).contains("after this server's clock"));
+        assert!(
+            UnixTime::NEVER
+                .beside(now)
+                .contains("after this server's clock")
+        );
     }
 }

@@ -37,8 +37,12 @@ pub fn parse(text: &str) -> Result<Duration, &'static str> {
         rest = after;
     }
     // Go's own limit, about 292 years.
-    let nanoseconds = i64::try_from(total).ok().and_then(|nanoseconds| u64::try_from(nanoseconds).ok());
-    nanoseconds.map(Duration::from_nanos).ok_or("it is too long")
+    let nanoseconds = i64::try_from(total)
+        .ok()
+        .and_then(|nanoseconds| u64::try_from(nanoseconds).ok());
+    nanoseconds
+        .map(Duration::from_nanos)
+        .ok_or("it is too long")
 }
 
 /// The text of a length, which [`parse`] reads again.
@@ -61,7 +65,10 @@ fn joined(duration: Duration, space: &str) -> String {
     }
     let mut text = String::new();
     for unit in ["h", "m", "s", "ms", "us", "ns"] {
-        let size = UNITS.iter().find(|(name, _)| *name == unit).map_or(1, |(_, size)| *size);
+        let size = UNITS
+            .iter()
+            .find(|(name, _)| *name == unit)
+            .map_or(1, |(_, size)| *size);
         if rest >= size {
             if !text.is_empty() {
                 text.push_str(space);
@@ -88,7 +95,11 @@ fn scaled(number: &str, unit: u128) -> Result<u128, &'static str> {
         return Err("a number has too many digits");
     }
     let parse = |text: &str| {
-        if text.is_empty() { 0 } else { text.parse::<u128>().unwrap_or(0) }
+        if text.is_empty() {
+            0
+        } else {
+            text.parse::<u128>().unwrap_or(0)
+        }
     };
     let divisor = fraction.bytes().fold(1, |divisor: u128, _| divisor * 10);
     Ok(parse(whole) * unit + parse(fraction) * unit / divisor)
@@ -100,7 +111,12 @@ mod tests {
 
     #[test]
     fn lengths_for_people_have_spaces() {
-        for (millis, text) in [(0, "0 s"), (300, "300 ms"), (30_000, "30 s"), (5_400_000, "1 h 30 m")] {
+        for (millis, text) in [
+            (0, "0 s"),
+            (300, "300 ms"),
+            (30_000, "30 s"),
+            (5_400_000, "1 h 30 m"),
+        ] {
             assert_eq!(spoken(Duration::from_millis(millis)), text);
         }
     }

@@ -14,14 +14,17 @@ use crate::domain::secret::{ExposeSecret, SecretString};
 const MARK: &str = "aes256gcm:";
 /// The length of a key.
 const KEY_BYTES: usize = 32;
-/// 32 random bytes have some 30 different values; fewer than this happens by chance less than once in 10^13 keys.
+/// 32 random bytes have some 30 different values; fewer than this happens by chance less than once
+/// in 10^13 keys.
 const LEAST_VALUES: usize = 16;
 
 /// The text is no encryption key. Says nothing of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidEncryptionKey {
     /// Not 32 bytes in base64 or hex.
-    #[error("holds no key: 32 random bytes as base64 or hex are needed (`openssl rand -base64 32`)")]
+    #[error(
+        "holds no key: 32 random bytes as base64 or hex are needed (`openssl rand -base64 32`)"
+    )]
     Form,
     /// Too few different bytes.
     #[error("holds a key that is not random: make one with `openssl rand -base64 32`")]
@@ -45,23 +48,27 @@ impl std::fmt::Debug for EncryptionKey {
 impl EncryptionKey {
     /// Reads a key: 32 bytes in hex or in base64 of either alphabet, white space around it ignored.
     ///
-    /// A passphrase is refused: it would have to be stretched, and who can keep a passphrase in a file can keep a key.
+    /// A passphrase is refused: it would have to be stretched, and who can keep a passphrase in a
+    /// file can keep a key.
     ///
     /// # Errors
     /// [`InvalidEncryptionKey`].
     pub fn parse(text: &SecretString) -> Result<Self, InvalidEncryptionKey> {
         let bytes = decode(text.expose_secret().trim()).ok_or(InvalidEncryptionKey::Form)?;
         let mut seen = [false; 256];
-        bytes.iter().for_each(|byte| seen[usize::from(*byte)] = true);
+        bytes
+            .iter()
+            .for_each(|byte| seen[usize::from(*byte)] = true);
         if seen.iter().filter(|seen| **seen).count() < LEAST_VALUES {
             return Err(InvalidEncryptionKey::Weak);
         }
-        let key = RandomizedNonceKey::new(&AES_256_GCM, &bytes).map_err(|_| InvalidEncryptionKey::Form)?;
+        let key = RandomizedNonceKey::new(&AES_256_GCM, &bytes)
+            .map_err(|_| InvalidEncryptionKey::Form)?;
         Ok(Self(Arc::new(key)))
     }
 
-    /// Encrypts a text. The ciphertext opens only under the same `name`, so that nobody who can write where it is kept can
-    /// put one in another's place.
+    /// Encrypts a text. The ciphertext opens only under the same `name`, so that nobody who can
+    /// write where it is kept can put one in another's place.
     ///
     /// # Errors
     /// [`WrongKey`] when the cryptography fails, which it does not.
@@ -69,9 +76,14 @@ impl EncryptionKey {
         let mut text = Zeroizing::new(text.expose_secret().as_bytes().to_vec());
         // Room for the tag: otherwise the plaintext would stay behind where the buffer grew from.
         text.reserve_exact(AES_256_GCM.tag_len());
-        let nonce = self.0.seal_in_place_append_tag(Aad::from(name), &mut *text).map_err(|_| WrongKey)?;
+        let nonce = self
+            .0
+            .seal_in_place_append_tag(Aad::from(name), &mut *text)
+            .map_err(|_| WrongKey)?;
         let sealed = [nonce.as_ref().as_slice(), text.as_slice()].concat();
-        Ok(SecretString::from([MARK, STANDARD.encode(sealed).as_str()].concat()))
+        Ok(SecretString::from(
+            [MARK, STANDARD.encode(sealed).as_str()].concat(),
+        ))
     }
 
     /// Decrypts what [`seal`](Self::seal) has made for the same `name`.
@@ -83,8 +95,13 @@ impl EncryptionKey {
         let mut sealed = Zeroizing::new(STANDARD.decode(sealed).map_err(|_| WrongKey)?);
         let (nonce, text) = sealed.split_at_mut_checked(NONCE_LEN).ok_or(WrongKey)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| WrongKey)?;
-        let text = self.0.open_in_place(nonce, Aad::from(name), text).map_err(|_| WrongKey)?;
-        Ok(SecretString::from(std::str::from_utf8(text).map_err(|_| WrongKey)?))
+        let text = self
+            .0
+            .open_in_place(nonce, Aad::from(name), text)
+            .map_err(|_| WrongKey)?;
+        Ok(SecretString::from(
+            std::str::from_utf8(text).map_err(|_| WrongKey)?,
+        ))
     }
 }
 
@@ -96,10 +113,20 @@ pub fn is_sealed(text: &SecretString) -> bool {
 
 fn decode(text: &str) -> Option<Zeroizing<Vec<u8>>> {
     let padding = GeneralPurposeConfig::new().with_decode_padding_mode(Indifferent);
-    let base64 = |alphabet| GeneralPurpose::new(alphabet, padding).decode(text).map(Zeroizing::new).ok();
+    let base64 = |alphabet| {
+        GeneralPurpose::new(alphabet, padding)
+            .decode(text)
+            .map(Zeroizing::new)
+            .ok()
+    };
     let hex = || {
-        let digits = text.bytes().map(|byte| char::from(byte).to_digit(16)).collect::<Option<Vec<_>>>()?;
-        let bytes = digits.chunks(2).map(|pair| u8::try_from(pair[0] << 4 | pair[1]).ok());
+        let digits = text
+            .bytes()
+            .map(|byte| char::from(byte).to_digit(16))
+            .collect::<Option<Vec<_>>>()?;
+        let bytes = digits
+            .chunks(2)
+            .map(|pair| u8::try_from(pair[0] << 4 | pair[1]).ok());
         bytes.collect::<Option<Vec<u8>>>().map(Zeroizing::new)
     };
     let found = match text.len() {
@@ -125,20 +152,43 @@ mod tests {
         let sealed = key(1).seal("a", &pem).unwrap();
         assert!(is_sealed(&sealed) && !is_sealed(&pem));
         assert!(!sealed.expose_secret().contains("PRIVATE"));
-        assert_eq!(key(1).open("a", &sealed).unwrap().expose_secret(), pem.expose_secret());
+        assert_eq!(
+            key(1).open("a", &sealed).unwrap().expose_secret(),
+            pem.expose_secret()
+        );
         assert_eq!(key(1).open("b", &sealed).unwrap_err(), WrongKey);
         assert_eq!(key(2).open("a", &sealed).unwrap_err(), WrongKey);
         let again = key(1).seal("a", &pem).unwrap();
-        assert_ne!(again.expose_secret(), sealed.expose_secret(), "another nonce");
-        let bytes = STANDARD.decode(sealed.expose_secret().strip_prefix(MARK).unwrap()).unwrap();
+        assert_ne!(
+            again.expose_secret(),
+            sealed.expose_secret(),
+            "another nonce"
+        );
+        let bytes = STANDARD
+            .decode(sealed.expose_secret().strip_prefix(MARK).unwrap())
+            .unwrap();
         for at in [0, NONCE_LEN, bytes.len() - 1] {
             let mut changed = bytes.clone();
             changed[at] ^= 1;
             let changed = SecretString::from(format!("{MARK}{}", STANDARD.encode(changed)));
-            assert_eq!(key(1).open("a", &changed).unwrap_err(), WrongKey, "byte {at}");
+            assert_eq!(
+                key(1).open("a", &changed).unwrap_err(),
+                WrongKey,
+                "byte {at}"
+            );
         }
-        for bad in ["", MARK, "aes256gcm:AAAA", "aes256gcm:!", pem.expose_secret()] {
-            assert_eq!(key(1).open("a", &bad.into()).unwrap_err(), WrongKey, "{bad}");
+        for bad in [
+            "",
+            MARK,
+            "aes256gcm:AAAA",
+            "aes256gcm:!",
+            pem.expose_secret(),
+        ] {
+            assert_eq!(
+                key(1).open("a", &bad.into()).unwrap_err(),
+                WrongKey,
+                "{bad}"
+            );
         }
     }
 
@@ -146,20 +196,42 @@ mod tests {
     fn a_key_is_32_random_bytes_in_base64_or_hex() {
         let hex = "000102030405060708090a0B0C0D0E0F101112131415161718191a1b1c1dFEFF";
         let bytes: Vec<u8> = (0..30).chain([0xfe, 0xff]).collect();
-        let sealed = EncryptionKey::parse(&hex.into()).unwrap().seal("k", &"x".into()).unwrap();
+        let sealed = EncryptionKey::parse(&hex.into())
+            .unwrap()
+            .seal("k", &"x".into())
+            .unwrap();
         let base64 = STANDARD.encode(&bytes);
         let url_safe = base64.replace('+', "-").replace('/', "_");
         assert_ne!(base64, url_safe);
-        for same in [&base64, &url_safe, base64.trim_end_matches('='), &format!(" {base64}\n")] {
+        for same in [
+            &base64,
+            &url_safe,
+            base64.trim_end_matches('='),
+            &format!(" {base64}\n"),
+        ] {
             let key = EncryptionKey::parse(&same.into()).unwrap();
-            assert_eq!(key.open("k", &sealed).unwrap().expose_secret(), "x", "{same}");
+            assert_eq!(
+                key.open("k", &sealed).unwrap().expose_secret(),
+                "x",
+                "{same}"
+            );
         }
         let of = |text: &str| EncryptionKey::parse(&text.into()).unwrap_err();
-        for bad in ["", "correct horse battery staple correct horse", &hex[1..], &hex[2..], &base64[4..]] {
+        for bad in [
+            "",
+            "correct horse battery staple correct horse",
+            &hex[1..],
+            &hex[2..],
+            &base64[4..],
+        ] {
             assert_eq!(of(bad), InvalidEncryptionKey::Form, "{bad}");
         }
         assert_eq!(of(&STANDARD.encode([0; 33])), InvalidEncryptionKey::Form);
-        for weak in ["0".repeat(64), "0123456789abcdef".repeat(4), STANDARD.encode([7; 32])] {
+        for weak in [
+            "0".repeat(64),
+            "0123456789abcdef".repeat(4),
+            STANDARD.encode([7; 32]),
+        ] {
             assert_eq!(of(&weak), InvalidEncryptionKey::Weak, "{weak}");
         }
         assert_eq!(format!("{:?}", key(1)), "EncryptionKey");

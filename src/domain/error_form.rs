@@ -1,8 +1,9 @@
 //! The form of an error's body, by the path that was asked for.
 //!
-//! plgd's clients read every error as a google.rpc.Status and take no further member. OAuth's clients look for the members of
-//! RFC 6749 §5.2 at the token endpoint. So in the plgd profile the path decides, wherever an error comes from: an endpoint, a
-//! limit, or the reading of a request's head.
+//! plgd's clients read every error as a google.rpc.Status and take no further member. OAuth's
+//! clients look for the members of RFC 6749 §5.2 at the token endpoint. So in the plgd profile the
+//! path decides, wherever an error comes from: an endpoint, a limit, or the reading of a request's
+//! head.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -76,26 +77,38 @@ struct PlgdPaths {
 }
 
 impl ErrorForms {
-    /// Those of an issuer's own listener in the plgd profile; `base` is the issuer's path, without a slash at its end.
+    /// Those of an issuer's own listener in the plgd profile; `base` is the issuer's path, without
+    /// a slash at its end.
     #[must_use]
     pub fn of_issuer(base: &str) -> Self {
-        Self(Some(Arc::new(PlgdPaths { base: base.to_owned(), only: None, is_own: true })))
+        Self(Some(Arc::new(PlgdPaths {
+            base: base.to_owned(),
+            only: None,
+            is_own: true,
+        })))
     }
 
-    /// Those of an inbound listener that answers for the issuer at these paths. Where the issuer has no path of its own, all
-    /// others are the upstream's.
+    /// Those of an inbound listener that answers for the issuer at these paths. Where the issuer
+    /// has no path of its own, all others are the upstream's.
     #[must_use]
     pub fn of_shared(base: &str, paths: &HashSet<String>) -> Self {
         let only = base.is_empty().then(|| paths.clone());
-        Self(Some(Arc::new(PlgdPaths { base: base.to_owned(), only, is_own: false })))
+        Self(Some(Arc::new(PlgdPaths {
+            base: base.to_owned(),
+            only,
+            is_own: false,
+        })))
     }
 
     /// The form for a path, which is in normal form.
     #[must_use]
     pub fn of_path(&self, path: &str) -> ErrorForm {
-        let Some(plgd) = &self.0 else { return ErrorForm::OAuth };
-        let Some(below) =
-            path.strip_prefix(plgd.base.as_str()).filter(|it| it.is_empty() || it.starts_with('/'))
+        let Some(plgd) = &self.0 else {
+            return ErrorForm::OAuth;
+        };
+        let Some(below) = path
+            .strip_prefix(plgd.base.as_str())
+            .filter(|it| it.is_empty() || it.starts_with('/'))
         else {
             return ErrorForm::OAuth;
         };
@@ -103,7 +116,11 @@ impl ErrorForms {
             return ErrorForm::OAuth;
         }
         let is_token = TOKEN_PATHS.contains(&below.strip_suffix('/').unwrap_or(below));
-        if is_token { ErrorForm::Both } else { ErrorForm::Status }
+        if is_token {
+            ErrorForm::Both
+        } else {
+            ErrorForm::Status
+        }
     }
 
     /// The form for a target (RFC 9112 §3.2), which may be cut off or malformed.
@@ -122,7 +139,8 @@ impl ErrorForms {
         let path = path.split(['?', '#']).next().unwrap_or_default();
         match NormalPath::parse(path) {
             Ok(normal) => self.of_path(normal.as_str()),
-            // What is refused because it has no normal form is below the issuer's path if it begins with it.
+            // What is refused because it has no normal form is below the issuer's path if it begins
+            // with it.
             Err(_) => self.of_path(path),
         }
     }
@@ -134,16 +152,27 @@ impl ErrorForms {
             return ErrorForm::OAuth;
         }
         let line = head.trim_ascii_start();
-        let line = line.split(|byte| matches!(byte, b'\r' | b'\n')).next().unwrap_or_default();
-        let mut words = line.split(|byte| *byte == b' ').filter(|word| !word.is_empty());
-        words.nth(1).map_or(self.of_no_request(), |target| self.of_target(target))
+        let line = line
+            .split(|byte| matches!(byte, b'\r' | b'\n'))
+            .next()
+            .unwrap_or_default();
+        let mut words = line
+            .split(|byte| *byte == b' ')
+            .filter(|word| !word.is_empty());
+        words
+            .nth(1)
+            .map_or(self.of_no_request(), |target| self.of_target(target))
     }
 
     /// The form where no path was read.
     #[must_use]
     pub fn of_no_request(&self) -> ErrorForm {
         let is_own = self.0.as_ref().is_some_and(|plgd| plgd.is_own);
-        if is_own { ErrorForm::Status } else { ErrorForm::OAuth }
+        if is_own {
+            ErrorForm::Status
+        } else {
+            ErrorForm::OAuth
+        }
     }
 }
 
@@ -210,9 +239,19 @@ mod tests {
         ] {
             assert_eq!(forms.of_target(target.as_bytes()), form, "{target}");
         }
-        assert_eq!(forms.of_head(b"GET  /m2m-oauth-server/oauth/token  HTTP/1.1"), ErrorForm::Both);
-        assert_eq!(forms.of_head(b"\x16\x03\x01"), ErrorForm::Status, "no path was read");
-        assert_eq!(ErrorForms::of_shared(BASE, &HashSet::new()).of_head(b"GET"), ErrorForm::OAuth);
+        assert_eq!(
+            forms.of_head(b"GET  /m2m-oauth-server/oauth/token  HTTP/1.1"),
+            ErrorForm::Both
+        );
+        assert_eq!(
+            forms.of_head(b"\x16\x03\x01"),
+            ErrorForm::Status,
+            "no path was read"
+        );
+        assert_eq!(
+            ErrorForms::of_shared(BASE, &HashSet::new()).of_head(b"GET"),
+            ErrorForm::OAuth
+        );
     }
 
     #[test]
@@ -220,23 +259,50 @@ mod tests {
         let paths = HashSet::from(["/oauth/token".to_owned(), "/api/v1/tokens".to_owned()]);
         let shared = ErrorForms::of_shared("", &paths);
         let of = |path| shared.of_path(path);
-        assert_eq!((of("/oauth/token"), of("/api/v1/tokens")), (ErrorForm::Both, ErrorForm::Status));
-        assert_eq!((of("/api/v1/devices"), of("/")), (ErrorForm::OAuth, ErrorForm::OAuth));
+        assert_eq!(
+            (of("/oauth/token"), of("/api/v1/tokens")),
+            (ErrorForm::Both, ErrorForm::Status)
+        );
+        assert_eq!(
+            (of("/api/v1/devices"), of("/")),
+            (ErrorForm::OAuth, ErrorForm::OAuth)
+        );
         let own = ErrorForms::of_issuer("");
-        assert_eq!((own.of_path("/"), own.of_path("/oauth/token")), (ErrorForm::Status, ErrorForm::Both));
+        assert_eq!(
+            (own.of_path("/"), own.of_path("/oauth/token")),
+            (ErrorForm::Status, ErrorForm::Both)
+        );
         let below = ErrorForms::of_shared(BASE, &paths);
-        assert_eq!(below.of_path("/m2m-oauth-server/unknown"), ErrorForm::Status);
+        assert_eq!(
+            below.of_path("/m2m-oauth-server/unknown"),
+            ErrorForm::Status
+        );
     }
 
     #[test]
     fn a_status_has_its_three_members_and_no_other() {
-        let names =
-            |form: ErrorForm| form.members(404, "not_found", "there is none").into_iter().map(|it| it.0);
-        assert_eq!(names(ErrorForm::OAuth).collect::<Vec<_>>(), ["error", "error_description"]);
-        assert_eq!(names(ErrorForm::Status).collect::<Vec<_>>(), ["code", "details", "message"]);
+        let names = |form: ErrorForm| {
+            form.members(404, "not_found", "there is none")
+                .into_iter()
+                .map(|it| it.0)
+        };
+        assert_eq!(
+            names(ErrorForm::OAuth).collect::<Vec<_>>(),
+            ["error", "error_description"]
+        );
+        assert_eq!(
+            names(ErrorForm::Status).collect::<Vec<_>>(),
+            ["code", "details", "message"]
+        );
         let both = ErrorForm::Both.members(404, "not_found", "there is none");
-        assert_eq!((both.len(), &both["code"], &both["details"]), (5, &json!(5), &json!([])));
-        assert_eq!((&both["message"], &both["error"]), (&json!("there is none"), &json!("not_found")));
+        assert_eq!(
+            (both.len(), &both["code"], &both["details"]),
+            (5, &json!(5), &json!([]))
+        );
+        assert_eq!(
+            (&both["message"], &both["error"]),
+            (&json!("there is none"), &json!("not_found"))
+        );
     }
 
     proptest! {

@@ -10,7 +10,8 @@ pub fn sha256(data: &[u8]) -> [u8; 32] {
     out
 }
 
-/// The SHA-256 of several parts, each preceded by its length, so that no two different lists of parts collide.
+/// The SHA-256 of several parts, each preceded by its length, so that no two different lists of
+/// parts collide.
 #[must_use]
 pub fn sha256_parts(parts: &[&[u8]]) -> [u8; 32] {
     let mut context = Context::new(&SHA256);

@@ -7,10 +7,12 @@ use std::borrow::Cow;
 pub enum Folding {
     /// Nothing.
     None,
-    /// Upper and lower case of the same letter, as an ordinal comparison that ignores case does (ASP.NET Core, IIS, Express).
+    /// Upper and lower case of the same letter, as an ordinal comparison that ignores case does
+    /// (ASP.NET Core, IIS, Express).
     Simple,
-    /// Everything that some server takes for the same letter: also `ſ` for `s`, the Kelvin sign for `k`, `ı` and `İ` for `i`,
-    /// and `ß` for `ss`. Texts that are equal under [`Folding::Simple`] are equal here too.
+    /// Everything that some server takes for the same letter: also `ſ` for `s`, the Kelvin sign for
+    /// `k`, `ı` and `İ` for `i`, and `ß` for `ss`. Texts that are equal under [`Folding::Simple`]
+    /// are equal here too.
     Full,
 }
 
@@ -18,7 +20,10 @@ impl Folding {
     /// The form that all texts have in common that are equal under this folding.
     #[must_use]
     pub fn of(self, text: Cow<'_, str>) -> Cow<'_, str> {
-        let is_folded = |text: &str| text.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase());
+        let is_folded = |text: &str| {
+            text.bytes()
+                .all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase())
+        };
         match self {
             Self::None => text,
             _ if is_folded(&text) => text,
@@ -49,7 +54,11 @@ fn full(text: &str) -> String {
         'İ' => 'i'.to_lowercase(),
         letter => char::to_lowercase(letter),
     };
-    text.chars().flat_map(lower).flat_map(char::to_uppercase).flat_map(lower).collect()
+    text.chars()
+        .flat_map(lower)
+        .flat_map(char::to_uppercase)
+        .flat_map(lower)
+        .collect()
 }
 
 #[cfg(test)]
@@ -91,9 +100,15 @@ mod tests {
     fn every_character_equals_its_own_upper_and_lower_case() {
         for letter in (0..=0x0010_ffff_u32).filter_map(char::from_u32) {
             let own = letter.to_string();
-            for other in [letter.to_uppercase().collect::<String>(), letter.to_lowercase().collect()] {
+            for other in [
+                letter.to_uppercase().collect::<String>(),
+                letter.to_lowercase().collect(),
+            ] {
                 // Of all letters only this one becomes two in lower case.
-                assert!(letter == 'İ' || equal(Folding::Full, &own, &other), "{own} {other}");
+                assert!(
+                    letter == 'İ' || equal(Folding::Full, &own, &other),
+                    "{own} {other}"
+                );
             }
         }
     }

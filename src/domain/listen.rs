@@ -8,7 +8,8 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 pub enum Listen {
     /// One address.
     At(SocketAddr),
-    /// `localhost` with this port: 127.0.0.1 and ::1 (RFC 6761 §6.3), because some programs try only one of the two.
+    /// `localhost` with this port: 127.0.0.1 and ::1 (RFC 6761 §6.3), because some programs try
+    /// only one of the two.
     Localhost(u16),
 }
 

@@ -1,7 +1,8 @@
 //! Floor 0: the words every other floor speaks.
 //!
-//! OAuth names, secrets, claims, scopes, paths, hosts, reason codes, durations and the clock. Nothing here does I/O but to read the machine's clocks, and nothing here
-//! knows tokio, SQL or HTTP clients, so every type can be tested with plain values.
+//! OAuth names, secrets, claims, scopes, paths, hosts, reason codes, durations and the clock.
+//! Nothing here does I/O but to read the machine's clocks, and nothing here knows tokio, SQL or
+//! HTTP clients, so every type can be tested with plain values.
 
 pub mod claims;
 pub mod clock;

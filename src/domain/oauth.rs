@@ -7,14 +7,16 @@ use zeroize::Zeroizing;
 
 use super::secret::{ExposeSecret, SecretString};
 
-/// The longest token and the longest assertion that can be configured, in bytes. No token is longer in any role.
+/// The longest token and the longest assertion that can be configured, in bytes. No token is longer
+/// in any role.
 pub const MAX_TOKEN_SIZE: usize = 64 * 1024;
 /// The longest that is accepted where the configuration does not say.
 pub const DEFAULT_TOKEN_SIZE: usize = 8 * 1024;
 /// The same with `profile: plgd`: its tokens carry the claims of users' tokens.
 pub const PLGD_TOKEN_SIZE: usize = 32 * 1024;
 
-/// The error codes of RFC 6749 §5.2, RFC 8707 §2 and RFC 6749 §4.1.2.1 that the token endpoint answers with.
+/// The error codes of RFC 6749 §5.2, RFC 8707 §2 and RFC 6749 §4.1.2.1 that the token endpoint
+/// answers with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorCode {
     /// A parameter is missing, repeated or malformed.
@@ -119,11 +121,13 @@ impl ClientAuthMethod {
 pub enum BasicEncoding {
     /// They are form-encoded (RFC 6749 §2.3.1).
     Form,
-    /// They stay as they are (RFC 7617 §2), for servers that do not decode them. The id must not hold a colon.
+    /// They stay as they are (RFC 7617 §2), for servers that do not decode them. The id must not
+    /// hold a colon.
     Raw,
 }
 
-/// `Authorization: Basic` of a client. `None` when that is too long for a header, or the id cannot be told from the secret.
+/// `Authorization: Basic` of a client. `None` when that is too long for a header, or the id cannot
+/// be told from the secret.
 #[must_use]
 pub fn basic_authorization(
     client_id: &str,
@@ -132,7 +136,9 @@ pub fn basic_authorization(
 ) -> Option<HeaderValue> {
     let encode = |text: &str| {
         Zeroizing::new(match encoding {
-            BasicEncoding::Form => form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>(),
+            BasicEncoding::Form => {
+                form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>()
+            }
             BasicEncoding::Raw => text.to_owned(),
         })
     };

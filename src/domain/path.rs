@@ -1,9 +1,9 @@
 //! A request's path in one normal form, or not at all.
 //!
-//! The rules match the decoded segments of the form that is sent on, so what was judged is what the upstream sees.
-//! The form is that of RFC 3986 §6.2.2: unreserved characters decoded, other escapes in upper case, dot segments
-//! removed; and `//` is one slash. A path that two servers could read differently is refused before any rule is
-//! looked at: see [`AmbiguousPath`].
+//! The rules match the decoded segments of the form that is sent on, so what was judged is what the
+//! upstream sees. The form is that of RFC 3986 §6.2.2: unreserved characters decoded, other escapes
+//! in upper case, dot segments removed; and `//` is one slash. A path that two servers could read
+//! differently is refused before any rule is looked at: see [`AmbiguousPath`].
 
 use std::borrow::Cow;
 
@@ -17,7 +17,8 @@ pub enum AmbiguousPath {
     BadEscape,
     /// `%2F`: one segment or two?
     EncodedSlash,
-    /// `.` or `..` written with `%2E`, or beside `%2F` or `;`: some servers resolve it, some do not.
+    /// `.` or `..` written with `%2E`, or beside `%2F` or `;`: some servers resolve it, some do
+    /// not.
     EncodedDotSegment,
     /// `\` or `%5C`: a slash to some servers.
     Backslash,
@@ -49,7 +50,9 @@ impl AmbiguousPath {
             Self::Backslash => "the path has a backslash",
             Self::Control => "the path has a control character",
             Self::DoubleEncoding => "the path has a doubly encoded character (such as %252F)",
-            Self::NotUtf8 => "the path has escapes that are not UTF-8 (such as %F6, which is ISO 8859-1)",
+            Self::NotUtf8 => {
+                "the path has escapes that are not UTF-8 (such as %F6, which is ISO 8859-1)"
+            }
             Self::Parameters => "the path has `;`, behind which some servers see parameters",
             Self::Delimiter => "the path has a space, # or ?; send them as %20, %23 and %3F",
         }
@@ -68,14 +71,16 @@ impl AmbiguousPath {
     }
 }
 
-/// What is an ordinary character of its segment although some servers read more into it. By default nothing.
+/// What is an ordinary character of its segment although some servers read more into it. By default
+/// nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ordinary {
     /// `%2F`: the segment `a%2Fb` is `a/b`, and stays one segment.
     pub encoded_slash: bool,
     /// `;` and `%3B`: the segment `a;b` is `a;b`, parameters and all.
     pub semicolon: bool,
-    /// `%252F` and others that a second decoding makes a delimiter of: the segment `a%252Fb` is `a%2Fb`.
+    /// `%252F` and others that a second decoding makes a delimiter of: the segment `a%252Fb` is
+    /// `a%2Fb`.
     pub double_encoding: bool,
     /// `%F6` and others that are not UTF-8: they are read as ISO 8859-1.
     pub non_utf8: bool,
@@ -83,8 +88,12 @@ pub struct Ordinary {
 
 impl Ordinary {
     /// All of them.
-    pub const ALL: Self =
-        Self { encoded_slash: true, semicolon: true, double_encoding: true, non_utf8: true };
+    pub const ALL: Self = Self {
+        encoded_slash: true,
+        semicolon: true,
+        double_encoding: true,
+        non_utf8: true,
+    };
 }
 
 /// A path in normal form.
@@ -113,7 +122,10 @@ impl<'a> NormalPath<'a> {
             return Err(AmbiguousPath::NotAbsolute);
         }
         if is_plain(raw.as_bytes()) {
-            return Ok(Self { text: Cow::Borrowed(raw), escaped: false });
+            return Ok(Self {
+                text: Cow::Borrowed(raw),
+                escaped: false,
+            });
         }
         let mut out: Vec<String> = Vec::new();
         let mut escaped = false;
@@ -141,7 +153,10 @@ impl<'a> NormalPath<'a> {
         if ends_with_slash || out.is_empty() {
             text.push('/');
         }
-        Ok(Self { text: Cow::Owned(text), escaped })
+        Ok(Self {
+            text: Cow::Owned(text),
+            escaped,
+        })
     }
 
     /// The form that is sent on.
@@ -150,11 +165,15 @@ impl<'a> NormalPath<'a> {
         &self.text
     }
 
-    /// Whether it has no capital letter, no dot and no escape: nothing that makes another path of it to a server that ignores letter
-    /// case or endings.
+    /// Whether it has no capital letter, no dot and no escape: nothing that makes another path of
+    /// it to a server that ignores letter case or endings.
     #[must_use]
     pub fn is_plain_small(&self) -> bool {
-        !self.escaped && !self.text.bytes().any(|byte| byte == b'.' || byte.is_ascii_uppercase())
+        !self.escaped
+            && !self
+                .text
+                .bytes()
+                .any(|byte| byte == b'.' || byte.is_ascii_uppercase())
     }
 
     /// The decoded segments; a trailing slash makes none.
@@ -162,27 +181,41 @@ impl<'a> NormalPath<'a> {
         self.text[1..]
             .split('/')
             .filter(|segment| !segment.is_empty())
-            .map(|segment| if self.escaped { decoded(segment) } else { Cow::Borrowed(segment) })
+            .map(|segment| {
+                if self.escaped {
+                    decoded(segment)
+                } else {
+                    Cow::Borrowed(segment)
+                }
+            })
     }
 
     /// The same path, owning its text.
     #[must_use]
     pub fn into_owned(self) -> NormalPath<'static> {
-        NormalPath { text: Cow::Owned(self.text.into_owned()), escaped: self.escaped }
+        NormalPath {
+            text: Cow::Owned(self.text.into_owned()),
+            escaped: self.escaped,
+        }
     }
 }
 
-/// A segment without its escapes. What is not UTF-8 is ISO 8859-1, where every byte is the character of its number.
+/// A segment without its escapes. What is not UTF-8 is ISO 8859-1, where every byte is the
+/// character of its number.
 fn decoded(segment: &str) -> Cow<'_, str> {
     let bytes = Cow::from(percent_encoding::percent_decode_str(segment));
     match std::str::from_utf8(&bytes) {
         Ok(text) => text.to_owned().into(),
-        Err(_) => bytes.iter().map(|byte| char::from(*byte)).collect::<String>().into(),
+        Err(_) => bytes
+            .iter()
+            .map(|byte| char::from(*byte))
+            .collect::<String>()
+            .into(),
     }
 }
 
-/// Whether a path is its own normal form: letters, digits, and marks that mean nothing to anyone; no empty or dot
-/// segment. Nearly every request takes this way, without an allocation.
+/// Whether a path is its own normal form: letters, digits, and marks that mean nothing to anyone;
+/// no empty or dot segment. Nearly every request takes this way, without an allocation.
 fn is_plain(path: &[u8]) -> bool {
     let mut previous = 0;
     for &byte in path {
@@ -190,7 +223,16 @@ fn is_plain(path: &[u8]) -> bool {
             b'/' if previous == b'/' => return false,
             // A dot at the start of a segment may begin a dot segment: the long way decides.
             b'.' if previous == b'/' => return false,
-            b'/' | b'.' | b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'~' | b':' | b'@' => {}
+            b'/'
+            | b'.'
+            | b'a'..=b'z'
+            | b'A'..=b'Z'
+            | b'0'..=b'9'
+            | b'-'
+            | b'_'
+            | b'~'
+            | b':'
+            | b'@' => {}
             _ => return false,
         }
         previous = byte;
@@ -198,7 +240,8 @@ fn is_plain(path: &[u8]) -> bool {
     true
 }
 
-/// One segment with unreserved characters decoded, other escapes in upper case, stray characters escaped.
+/// One segment with unreserved characters decoded, other escapes in upper case, stray characters
+/// escaped.
 fn normal_segment(raw: &str, ordinary: Ordinary) -> Result<String, AmbiguousPath> {
     let bytes = raw.as_bytes();
     let mut out = String::with_capacity(bytes.len());
@@ -225,7 +268,8 @@ fn normal_segment(raw: &str, ordinary: Ordinary) -> Result<String, AmbiguousPath
             b';' if !ordinary.semicolon => return Err(AmbiguousPath::Parameters),
             b'#' | b'?' | b' ' => return Err(AmbiguousPath::Delimiter),
             0x00..=0x1f | 0x7f => return Err(AmbiguousPath::Control),
-            // Not allowed raw in a path, though some clients send them: escaped, so that every server reads them in one way.
+            // Not allowed raw in a path, though some clients send them: escaped, so that every
+            // server reads them in one way.
             0x80.. | b'"' | b'<' | b'>' | b'^' | b'`' | b'{' | b'|' | b'}' | b'[' | b']' => {
                 decoded.push(byte);
                 push_escape(&mut out, byte);
@@ -252,7 +296,8 @@ fn normal_segment(raw: &str, ordinary: Ordinary) -> Result<String, AmbiguousPath
     Ok(out)
 }
 
-/// Refuses a doubly encoded segment that is a dot segment, or hides one, to a server that decodes it more than once.
+/// Refuses a doubly encoded segment that is a dot segment, or hides one, to a server that decodes
+/// it more than once.
 fn check_decoded_again(mut decoded: Vec<u8>) -> Result<(), AmbiguousPath> {
     loop {
         let again: Vec<u8> = percent_encoding::percent_decode(&decoded).collect();
@@ -265,8 +310,10 @@ fn check_decoded_again(mut decoded: Vec<u8>) -> Result<(), AmbiguousPath> {
         if is_overlong(&again) {
             return Err(AmbiguousPath::NotUtf8);
         }
-        let as_slashes: Vec<u8> =
-            again.iter().map(|byte| if *byte == b'\\' { b'/' } else { *byte }).collect();
+        let as_slashes: Vec<u8> = again
+            .iter()
+            .map(|byte| if *byte == b'\\' { b'/' } else { *byte })
+            .collect();
         if matches!(as_slashes.as_slice(), b"." | b"..") || hides_dot_segment(&as_slashes) {
             return Err(AmbiguousPath::EncodedDotSegment);
         }
@@ -274,7 +321,8 @@ fn check_decoded_again(mut decoded: Vec<u8>) -> Result<(), AmbiguousPath> {
     }
 }
 
-/// Whether bytes hold a character of ASCII in a longer form than its own, which careless decoders take for it.
+/// Whether bytes hold a character of ASCII in a longer form than its own, which careless decoders
+/// take for it.
 fn is_overlong(bytes: &[u8]) -> bool {
     bytes.windows(2).any(|pair| {
         matches!(
@@ -298,8 +346,8 @@ fn check_decoded(value: u8, ordinary: Ordinary) -> Result<(), AmbiguousPath> {
     }
 }
 
-/// Whether a decoded segment with `/` or `;` in it would be a dot segment to who splits it there, or an empty one to who
-/// cuts parameters off: `..;` is `..` to many a Java server.
+/// Whether a decoded segment with `/` or `;` in it would be a dot segment to who splits it there,
+/// or an empty one to who cuts parameters off: `..;` is `..` to many a Java server.
 fn hides_dot_segment(decoded: &[u8]) -> bool {
     let is_split = decoded.iter().any(|byte| matches!(byte, b'/' | b';'));
     is_split
@@ -309,11 +357,15 @@ fn hides_dot_segment(decoded: &[u8]) -> bool {
         })
 }
 
-/// Whether a second decoding would bring forth a dot, a slash, a backslash, a percent sign, a semicolon or a NUL.
+/// Whether a second decoding would bring forth a dot, a slash, a backslash, a percent sign, a
+/// semicolon or a NUL.
 fn is_doubly_encoded(segment: &[u8]) -> bool {
     segment.windows(5).any(|window| {
         window.starts_with(b"%25")
-            && matches!(hex_pair(window.get(3..5)), Some(b'.' | b'/' | b'\\' | b'%' | b';' | 0x00))
+            && matches!(
+                hex_pair(window.get(3..5)),
+                Some(b'.' | b'/' | b'\\' | b'%' | b';' | 0x00)
+            )
     })
 }
 
@@ -330,7 +382,11 @@ fn push_escape(out: &mut String, byte: u8) {
 
 fn hex_pair(pair: Option<&[u8]>) -> Option<u8> {
     let [high, low] = pair? else { return None };
-    let digit = |b: &u8| char::from(*b).to_digit(16).and_then(|d| u8::try_from(d).ok());
+    let digit = |b: &u8| {
+        char::from(*b)
+            .to_digit(16)
+            .and_then(|d| u8::try_from(d).ok())
+    };
     Some(digit(high)? << 4 | digit(low)?)
 }
 
@@ -415,11 +471,22 @@ mod tests {
 
     #[test]
     fn what_is_ordinary_stays_in_its_segment_as_it_was_written() {
-        let slash = Ordinary { encoded_slash: true, ..Ordinary::default() };
-        let semicolon = Ordinary { semicolon: true, ..Ordinary::default() };
+        let slash = Ordinary {
+            encoded_slash: true,
+            ..Ordinary::default()
+        };
+        let semicolon = Ordinary {
+            semicolon: true,
+            ..Ordinary::default()
+        };
         for (raw, ordinary, text, segments) in [
             ("/a%2fb", slash, "/a%2Fb", &["a/b"][..]),
-            ("/x/%2Flight%2F1/", slash, "/x/%2Flight%2F1/", &["x", "/light/1"]),
+            (
+                "/x/%2Flight%2F1/",
+                slash,
+                "/x/%2Flight%2F1/",
+                &["x", "/light/1"],
+            ),
             ("/a%2Fb/../c", slash, "/c", &["c"]),
             ("/a;v=1/b", semicolon, "/a;v=1/b", &["a;v=1", "b"]),
             ("/a%3bv", semicolon, "/a%3Bv", &["a;v"]),
@@ -429,8 +496,14 @@ mod tests {
             assert_eq!(path.as_str(), text);
             assert_eq!(path.segments().collect::<Vec<_>>(), segments, "{raw}");
         }
-        assert_eq!(NormalPath::parse_with("/a;b", slash), Err(AmbiguousPath::Parameters));
-        assert_eq!(NormalPath::parse_with("/a%2Fb", semicolon), Err(AmbiguousPath::EncodedSlash));
+        assert_eq!(
+            NormalPath::parse_with("/a;b", slash),
+            Err(AmbiguousPath::Parameters)
+        );
+        assert_eq!(
+            NormalPath::parse_with("/a%2Fb", semicolon),
+            Err(AmbiguousPath::EncodedSlash)
+        );
     }
 
     #[test]
@@ -464,12 +537,28 @@ mod tests {
 
     #[test]
     fn doubly_encoded_and_latin_escapes_can_be_ordinary() {
-        let double = Ordinary { double_encoding: true, ..Ordinary::default() };
-        let latin = Ordinary { non_utf8: true, ..Ordinary::default() };
+        let double = Ordinary {
+            double_encoding: true,
+            ..Ordinary::default()
+        };
+        let latin = Ordinary {
+            non_utf8: true,
+            ..Ordinary::default()
+        };
         for (raw, ordinary, text, segments) in [
-            ("/job/feature%252fx/1", double, "/job/feature%252fx/1", &["job", "feature%2fx", "1"][..]),
+            (
+                "/job/feature%252fx/1",
+                double,
+                "/job/feature%252fx/1",
+                &["job", "feature%2fx", "1"][..],
+            ),
             ("/a%25252Fb", double, "/a%25252Fb", &["a%252Fb"]),
-            ("/a%255Cb%253Bc%252e", double, "/a%255Cb%253Bc%252e", &["a%5Cb%3Bc%2e"]),
+            (
+                "/a%255Cb%253Bc%252e",
+                double,
+                "/a%255Cb%253Bc%252e",
+                &["a%5Cb%3Bc%2e"],
+            ),
             ("/sch%f6n", latin, "/sch%F6n", &["sch\u{f6}n"]),
             ("/%C0.txt", latin, "/%C0.txt", &["\u{c0}.txt"]),
             ("/%c3%b6", latin, "/%C3%B6", &["\u{f6}"]),
@@ -487,7 +576,11 @@ mod tests {
             ("/..%252fadmin", double, AmbiguousPath::EncodedDotSegment),
             ("/..%255cadmin", double, AmbiguousPath::EncodedDotSegment),
             ("/x%252f..%253bv", double, AmbiguousPath::EncodedDotSegment),
-            ("/x%252f%252e%252e%252fy", double, AmbiguousPath::EncodedDotSegment),
+            (
+                "/x%252f%252e%252e%252fy",
+                double,
+                AmbiguousPath::EncodedDotSegment,
+            ),
             ("/%c0%ae%c0%ae", latin, AmbiguousPath::NotUtf8),
             ("/..%c0%af", latin, AmbiguousPath::NotUtf8),
             ("/..%e0%80%af", latin, AmbiguousPath::NotUtf8),
@@ -496,11 +589,17 @@ mod tests {
         }
     }
 
-    /// How a careless server reads a path: it decodes first, cuts parameters off, and resolves dot segments last.
+    /// How a careless server reads a path: it decodes first, cuts parameters off, and resolves dot
+    /// segments last.
     fn careless(path: &str) -> Vec<String> {
-        let decoded = percent_encoding::percent_decode_str(path).decode_utf8_lossy().into_owned();
+        let decoded = percent_encoding::percent_decode_str(path)
+            .decode_utf8_lossy()
+            .into_owned();
         let mut segments: Vec<String> = Vec::new();
-        for segment in decoded.split(['/', '\\']).map(|s| s.split(';').next().unwrap_or_default()) {
+        for segment in decoded
+            .split(['/', '\\'])
+            .map(|s| s.split(';').next().unwrap_or_default())
+        {
             match segment {
                 "" | "." => {}
                 ".." => drop(segments.pop()),
@@ -511,14 +610,16 @@ mod tests {
     }
 
     proptest! {
-        /// Decoding first or last, once or twice: everybody finds the segments that the rules matched.
+        /// Decoding first or last, once or twice: everybody finds the segments that the rules
+        /// matched.
         #[test]
         fn no_two_readings(raw in "/([a-c]|%2[5ef]|%5c|%3b|%2E|%61|\\.|\\.\\.|/|;|\\\\|%[0-9a-f]{2}){0,12}") {
             if let Ok(path) = NormalPath::parse(&raw) {
                 let judged: Vec<_> = path.segments().map(std::borrow::Cow::into_owned).collect();
                 prop_assert_eq!(&careless(path.as_str()), &judged);
                 let twice = percent_encoding::percent_decode_str(path.as_str()).decode_utf8_lossy().into_owned();
-                // A second decoding may change a name, but neither the number of segments nor where they are.
+                // A second decoding may change a name, but neither the number of segments nor where
+                // they are.
                 prop_assert_eq!(careless(&twice).len(), judged.len());
             }
         }

@@ -27,7 +27,9 @@ pub enum Segment {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidPattern {
     /// The pattern is no path in normal form.
-    #[error("a path pattern begins with `/` and has no escapes that two servers could read differently")]
+    #[error(
+        "a path pattern begins with `/` and has no escapes that two servers could read differently"
+    )]
     NotAPath,
     /// `**` stands elsewhere than at the end.
     #[error("`**` may only be the last segment")]
@@ -44,20 +46,32 @@ impl Pattern {
     /// [`InvalidPattern`] says what is wrong with it.
     pub fn parse(text: &str) -> Result<Self, InvalidPattern> {
         // `*` is a legal path character, so the pattern itself has a normal form.
-        let path = NormalPath::parse_with(text, Ordinary::ALL).map_err(|_| InvalidPattern::NotAPath)?;
+        let path =
+            NormalPath::parse_with(text, Ordinary::ALL).map_err(|_| InvalidPattern::NotAPath)?;
         // A wildcard is one as it is written: `%2A` is an asterisk of the path.
-        let mut written: Vec<_> = path.as_str().split('/').filter(|segment| !segment.is_empty()).collect();
+        let mut written: Vec<_> = path
+            .as_str()
+            .split('/')
+            .filter(|segment| !segment.is_empty())
+            .collect();
         let any_rest = written.last() == Some(&"**");
         if any_rest {
             written.pop();
         }
-        let segments = written.iter().zip(path.segments()).map(|(written, decoded)| match *written {
-            "*" => Ok(Segment::Any),
-            "**" => Err(InvalidPattern::RestNotLast),
-            text if text.contains('*') => Err(InvalidPattern::PartialWildcard),
-            _ => Ok(Segment::Exactly(decoded.into_owned())),
-        });
-        Ok(Self { segments: segments.collect::<Result<_, _>>()?, any_rest })
+        let segments =
+            written
+                .iter()
+                .zip(path.segments())
+                .map(|(written, decoded)| match *written {
+                    "*" => Ok(Segment::Any),
+                    "**" => Err(InvalidPattern::RestNotLast),
+                    text if text.contains('*') => Err(InvalidPattern::PartialWildcard),
+                    _ => Ok(Segment::Exactly(decoded.into_owned())),
+                });
+        Ok(Self {
+            segments: segments.collect::<Result<_, _>>()?,
+            any_rest,
+        })
     }
 
     /// Whether a path is one of those it stands for.
@@ -86,7 +100,10 @@ impl Pattern {
             Segment::Any => Segment::Any,
             Segment::Exactly(name) => Segment::Exactly(folding.of(name.into()).into_owned()),
         };
-        Self { segments: self.segments.iter().map(folded).collect(), any_rest: self.any_rest }
+        Self {
+            segments: self.segments.iter().map(folded).collect(),
+            any_rest: self.any_rest,
+        }
     }
 
     /// Whether every path that `other` matches is matched by this one too.
@@ -172,7 +189,11 @@ mod tests {
             ("/", "/**", false),
         ] {
             let parse = |text| Pattern::parse(text).unwrap();
-            assert_eq!(parse(wide).covers(&parse(narrow)), expected, "{wide} {narrow}");
+            assert_eq!(
+                parse(wide).covers(&parse(narrow)),
+                expected,
+                "{wide} {narrow}"
+            );
         }
     }
 }

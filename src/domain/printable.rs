@@ -5,12 +5,17 @@ use std::borrow::Cow;
 /// Stands where a text was cut.
 const CUT: char = '…';
 
-/// A text of at most `limit` bytes (and the mark of the cut) in which every character prints: controls, characters that
-/// turn the direction of a line, and bytes that are not UTF-8 stand as escapes (`\u{1b}`, `\xff`). Quotes and backslashes
-/// stay: the log's own encoding deals with those.
+/// A text of at most `limit` bytes (and the mark of the cut) in which every character prints:
+/// controls, characters that turn the direction of a line, and bytes that are not UTF-8 stand as
+/// escapes (`\u{1b}`, `\xff`). Quotes and backslashes stay: the log's own encoding deals with
+/// those.
 #[must_use]
 pub fn excerpt(text: &[u8], limit: usize) -> Cow<'_, str> {
-    if text.len() <= limit && text.iter().all(|byte| byte.is_ascii_graphic() || *byte == b' ') {
+    if text.len() <= limit
+        && text
+            .iter()
+            .all(|byte| byte.is_ascii_graphic() || *byte == b' ')
+    {
         return String::from_utf8_lossy(text);
     }
     let mut shown = String::new();
@@ -44,7 +49,10 @@ mod tests {
     #[test]
     fn what_prints_stays_and_the_rest_is_escaped() {
         for (text, shown) in [
-            ("https://a.example/x?y=\"z\\'", "https://a.example/x?y=\"z\\'"),
+            (
+                "https://a.example/x?y=\"z\\'",
+                "https://a.example/x?y=\"z\\'",
+            ),
             ("", ""),
             ("grün 日本", "grün 日本"),
             ("a\nb\r\t\0", "a\\nb\\r\\t\\0"),

@@ -1,17 +1,19 @@
 //! The proven time: what may be forgotten is judged by it, because the clock may be wrong.
 //!
-//! A clock that was set ahead makes revocations look expired that are needed as soon as the clock is set right. So the
-//! proven time grows only by the time that the machine ran. After a pause it lies behind the clock; it takes over what the
-//! clock says when the clock has stood by that for [`TRUSTED`].
+//! A clock that was set ahead makes revocations look expired that are needed as soon as the clock
+//! is set right. So the proven time grows only by the time that the machine ran. After a pause it
+//! lies behind the clock; it takes over what the clock says when the clock has stood by that for
+//! [`TRUSTED`].
 
 use std::time::Duration;
 
 use super::clock::UnixTime;
 
-/// How long the machine must run under a clock before the clock's time is proven. A clock that is wrong for less undoes
-/// nothing.
+/// How long the machine must run under a clock before the clock's time is proven. A clock that is
+/// wrong for less undoes nothing.
 pub const TRUSTED: Duration = Duration::from_hours(7 * 24);
-/// The proven time and the clock may differ by this: both are read in whole seconds, and clocks drift.
+/// The proven time and the clock may differ by this: both are read in whole seconds, and clocks
+/// drift.
 const TOLERANCE: Duration = Duration::from_secs(60);
 
 /// The proven time.
@@ -36,20 +38,35 @@ impl ProvenTime {
     /// The proven time of a store in which nothing can be forgotten yet: the clock's.
     #[must_use]
     pub fn beginning(now: UnixTime) -> Self {
-        Self { at: now, claim: None }
+        Self {
+            at: now,
+            claim: None,
+        }
     }
 
-    /// The proven time after the machine ran for `ran`, a whole number of seconds, when the clock says `now`.
+    /// The proven time after the machine ran for `ran`, a whole number of seconds, when the clock
+    /// says `now`.
     #[must_use]
     pub fn after(self, ran: Duration, now: UnixTime) -> Self {
         let at = self.at.plus(ran);
-        let moved = self.claim.map(|claim| Claim { at: claim.at.plus(ran), stood: claim.stood + ran });
-        // A clock that is set ahead once more, or that ran on while the process did not, still says the time of the claim.
+        let moved = self.claim.map(|claim| Claim {
+            at: claim.at.plus(ran),
+            stood: claim.stood + ran,
+        });
+        // A clock that is set ahead once more, or that ran on while the process did not, still says
+        // the time of the claim.
         match moved.filter(|claim| claim.at <= now.plus(TOLERANCE)) {
-            Some(claim) if claim.stood >= TRUSTED => Self { at: at.max(claim.at), claim: None },
-            None if now > at.plus(TOLERANCE) => {
-                Self { at, claim: Some(Claim { at: now, stood: Duration::ZERO }) }
-            }
+            Some(claim) if claim.stood >= TRUSTED => Self {
+                at: at.max(claim.at),
+                claim: None,
+            },
+            None if now > at.plus(TOLERANCE) => Self {
+                at,
+                claim: Some(Claim {
+                    at: now,
+                    stood: Duration::ZERO,
+                }),
+            },
             claim => Self { at, claim },
         }
     }
@@ -74,7 +91,11 @@ mod tests {
 
     impl Machine {
         fn new() -> Self {
-            Self { time: START, ahead: 0, proven: ProvenTime::beginning(UnixTime(START)) }
+            Self {
+                time: START,
+                ahead: 0,
+                proven: ProvenTime::beginning(UnixTime(START)),
+            }
         }
 
         fn run(&mut self, seconds: i64) {
@@ -92,7 +113,13 @@ mod tests {
     #[test]
     fn a_clock_that_is_ahead_for_less_than_a_week_moves_nothing() {
         let mut machine = Machine::new();
-        for (ahead, seconds) in [(2 * HOUR, 12), (3 * DAY, 7), (3 * DAY, 6 * DAY), (-DAY, HOUR), (0, HOUR)] {
+        for (ahead, seconds) in [
+            (2 * HOUR, 12),
+            (3 * DAY, 7),
+            (3 * DAY, 6 * DAY),
+            (-DAY, HOUR),
+            (0, HOUR),
+        ] {
             machine.ahead = ahead;
             for _ in 0..10 {
                 machine.run(seconds / 10);
@@ -100,7 +127,11 @@ mod tests {
             machine.run(seconds % 10);
             machine.ahead = 0;
             machine.run(1);
-            assert_eq!((machine.behind(), machine.proven.claim), (0, None), "{ahead} {seconds}");
+            assert_eq!(
+                (machine.behind(), machine.proven.claim),
+                (0, None),
+                "{ahead} {seconds}"
+            );
         }
     }
 
@@ -123,7 +154,11 @@ mod tests {
             machine.time += 23 * HOUR;
             machine.run(HOUR / 2);
             machine.run(HOUR / 2);
-            assert!(machine.behind() <= 2 * 7 * 24 * DAY + DAY, "{}", machine.behind() / DAY);
+            assert!(
+                machine.behind() <= 2 * 7 * 24 * DAY + DAY,
+                "{}",
+                machine.behind() / DAY
+            );
         }
     }
 
@@ -140,7 +175,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the clock says: as long as it is never wrong for a week, nothing is proven that has not passed.
+        /// Whatever the clock says: as long as it is never wrong for a week, nothing is proven that
+        /// has not passed.
         #[test]
         fn the_proven_time_is_never_ahead(
             steps in prop::collection::vec((0..20_i64 * DAY, 1..DAY, -10 * DAY..10 * DAY, 0..DAY), 1..50),

@@ -15,8 +15,8 @@ const fn v6(a: u16, b: u16, length: u8) -> Ipv6Net {
 /// Azure's host, as its virtual machines see it.
 const AZURE: Ipv4Addr = Ipv4Addr::new(168, 63, 129, 16);
 
-/// What IANA's registry of special-purpose IPv4 addresses (RFC 6890) does not call globally reachable, and what is no
-/// single host.
+/// What IANA's registry of special-purpose IPv4 addresses (RFC 6890) does not call globally
+/// reachable, and what is no single host.
 const NOT_PUBLIC_V4: &[Ipv4Net] = &[
     v4(0, 0, 0, 8),
     v4(10, 0, 0, 8),
@@ -36,13 +36,20 @@ const NOT_PUBLIC_V4: &[Ipv4Net] = &[
     v4(240, 0, 0, 4),
 ];
 
-/// All that is given out. Loopback, link-local, unique local, multicast, IPv4-mapped and NAT64 addresses lie outside.
+/// All that is given out. Loopback, link-local, unique local, multicast, IPv4-mapped and NAT64
+/// addresses lie outside.
 const GLOBAL_V6: Ipv6Net = v6(0x2000, 0, 3);
-/// Within it: protocol assignments with Teredo, documentation, and 6to4, which leads to an IPv4 address.
-const NOT_PUBLIC_V6: &[Ipv6Net] =
-    &[v6(0x2001, 0, 23), v6(0x2001, 0xdb8, 32), v6(0x2002, 0, 16), v6(0x3fff, 0, 20)];
+/// Within it: protocol assignments with Teredo, documentation, and 6to4, which leads to an IPv4
+/// address.
+const NOT_PUBLIC_V6: &[Ipv6Net] = &[
+    v6(0x2001, 0, 23),
+    v6(0x2001, 0xdb8, 32),
+    v6(0x2002, 0, 16),
+    v6(0x3fff, 0, 20),
+];
 
-/// Whether an address can only lead out: not to this machine, not into a private network, not to many hosts at once.
+/// Whether an address can only lead out: not to this machine, not into a private network, not to
+/// many hosts at once.
 #[must_use]
 pub fn is_public(address: IpAddr) -> bool {
     match address {
@@ -53,8 +60,8 @@ pub fn is_public(address: IpAddr) -> bool {
     }
 }
 
-/// Whether two addresses that are not public lie in the same kind of network: both on this machine, both link-local (where clouds
-/// answer their virtual machines), or both in some private network.
+/// Whether two addresses that are not public lie in the same kind of network: both on this machine,
+/// both link-local (where clouds answer their virtual machines), or both in some private network.
 #[must_use]
 pub fn is_same_inside(one: IpAddr, other: IpAddr) -> bool {
     let kind = |address: IpAddr| match address.to_canonical() {
@@ -149,7 +156,8 @@ mod tests {
 
     #[test]
     fn the_inside_has_three_parts() {
-        let same = |one: &str, other: &str| is_same_inside(one.parse().unwrap(), other.parse().unwrap());
+        let same =
+            |one: &str, other: &str| is_same_inside(one.parse().unwrap(), other.parse().unwrap());
         for (one, other) in [
             ("127.0.0.1", "127.0.0.2"),
             ("127.0.0.1", "::1"),

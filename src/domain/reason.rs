@@ -1,7 +1,8 @@
 //! Reason codes: which check decided a request.
 //!
-//! The code goes into the `x-m2m-reason` header, the access log and the metrics. Codes are stable: tools and people
-//! match on them. What each means in HTTP is the table of `proxy::respond`; `docs/reason-codes.md` is made from both.
+//! The code goes into the `x-m2m-reason` header, the access log and the metrics. Codes are stable:
+//! tools and people match on them. What each means in HTTP is the table of `proxy::respond`;
+//! `docs/reason-codes.md` is made from both.
 
 macro_rules! reasons {
     ($($(#[doc = $doc:literal])+ $name:ident = $code:literal => $advice:literal,)+) => {
@@ -151,7 +152,8 @@ reasons! {
     TooManyAtOnce = "too_many_at_once" =>
         "The client should send fewer requests at a time, or the service answer sooner (`upstream_ms`). Otherwise raise \
          `inbound[].limits.concurrent`; `limits.per` says whose requests are counted together.",
-    /// More tokens that are seen for the first time came at once than can be verified within a second.
+    /// More tokens that are seen for the first time came at once than can be verified within a
+    /// second.
     Busy = "busy" =>
         "A client sends another token with each request, or somebody floods the listener with made-up ones (`peer` in the log \
          lines). Requests whose token was verified before are answered meanwhile. Have clients keep their tokens until they expire; \
@@ -195,7 +197,8 @@ reasons! {
     /// The method is not allowed here.
     Method = "method" =>
         "Proxy listeners forward the methods in the `Allow` header.",
-    /// A tunnel was asked for (CONNECT): inside it no token can be looked at or attached. Use an http:// URL.
+    /// A tunnel was asked for (CONNECT): inside it no token can be looked at or attached. Use an
+    /// http:// URL.
     Tunnel = "tunnel" =>
         "The program takes the listener for an HTTPS proxy. Let it call `http://` URLs: an outbound listener speaks https to \
          the upstream itself. As a forward proxy it is set by `http_proxy`, not by `https_proxy`.",
@@ -208,7 +211,8 @@ reasons! {
         "A browser page of another site tried to use the listener, and was kept from it; `Origin`, `Referer` or `Sec-Fetch-Site` say so, or \
          the header of `requireHeader` is missing. Outbound listeners are for programs: if a person's page needs the API, it needs an \
          authorization of its own, or its origin in `allowedOrigins`. A program that sends a `Referer` of another host needs that origin there too.",
-    /// The request has an `Authorization` header of its own, and the listener is not to overwrite it.
+    /// The request has an `Authorization` header of its own, and the listener is not to overwrite
+    /// it.
     OwnAuthorization = "own_authorization" =>
         "Nothing, if it is meant: `overwrite: false` lets such requests pass as they are. Set `overwrite: \
          true` to replace the program's own header.",
@@ -294,7 +298,12 @@ mod tests {
         let codes: HashSet<_> = Reason::ALL.iter().map(|r| r.code()).collect();
         assert_eq!(codes.len(), Reason::ALL.len());
         for reason in Reason::ALL {
-            assert!(reason.code().bytes().all(|b| b.is_ascii_lowercase() || b == b'_'));
+            assert!(
+                reason
+                    .code()
+                    .bytes()
+                    .all(|b| b.is_ascii_lowercase() || b == b'_')
+            );
             for text in [reason.meaning(), reason.advice()] {
                 assert!(text.ends_with('.'), "{}: {text}", reason.code());
             }

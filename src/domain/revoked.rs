@@ -11,11 +11,12 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use super::clock::UnixTime;
 use super::hash::sha256;
 
-/// The claim of a token that was issued after its client's tokens were ended, although its `iat` says otherwise: the
-/// clock was set back since. Its value is the mark of that end.
+/// The claim of a token that was issued after its client's tokens were ended, although its `iat`
+/// says otherwise: the clock was set back since. Its value is the mark of that end.
 pub const AFTER_END: &str = "m2m_after_end";
 
-/// A token's `jti` (RFC 7519 §4.1.7), shortened to 128 bits of its SHA-256: tens of thousands are kept.
+/// A token's `jti` (RFC 7519 §4.1.7), shortened to 128 bits of its SHA-256: tens of thousands are
+/// kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TokenId([u8; 16]);
 
@@ -29,8 +30,8 @@ impl TokenId {
     }
 }
 
-/// A client id as a public list names it: by its SHA-256, so that the list does not say which clients there are. Written in
-/// base64url without padding.
+/// A client id as a public list names it: by its SHA-256, so that the list does not say which
+/// clients there are. Written in base64url without padding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HashedClientId([u8; 32]);
 
@@ -134,7 +135,12 @@ impl Revoked {
     /// Revoked are the tokens with these ids, and what the end of its client covers.
     #[must_use]
     pub fn new(tokens: HashSet<TokenId>, clients: HashMap<String, ClientEnd>) -> Self {
-        Self { tokens, clients, hashed: HashMap::new(), expiries: Arc::default() }
+        Self {
+            tokens,
+            clients,
+            hashed: HashMap::new(),
+            expiries: Arc::default(),
+        }
     }
 
     /// The same, and what the ends of these clients cover, whose ids are known by their hash only.
@@ -163,13 +169,21 @@ impl Revoked {
 
     fn hashed_end(&self, client_id: &str) -> Option<&ClientEnd> {
         // Most lists name no client: then nothing is hashed.
-        if self.hashed.is_empty() { None } else { self.hashed.get(&HashedClientId::of(client_id)) }
+        if self.hashed.is_empty() {
+            None
+        } else {
+            self.hashed.get(&HashedClientId::of(client_id))
+        }
     }
 
-    /// The mark that a token of a client needs if it is issued with this `iat`; none when it needs none.
+    /// The mark that a token of a client needs if it is issued with this `iat`; none when it needs
+    /// none.
     #[must_use]
     pub fn mark_for(&self, client_id: &str, issued_at: UnixTime) -> Option<EndMark> {
-        let end = self.clients.get(client_id).filter(|end| issued_at <= end.until)?;
+        let end = self
+            .clients
+            .get(client_id)
+            .filter(|end| issued_at <= end.until)?;
         Some(end.marked?.mark)
     }
 }
@@ -198,29 +212,58 @@ mod tests {
     const NOW: UnixTime = UnixTime(1000);
 
     fn issued(jti: &str, client_id: Option<&'static str>, at: i64) -> Issued<'static> {
-        Issued { token: TokenId::of(jti), client_id, at: UnixTime(at), after_end: None }
+        Issued {
+            token: TokenId::of(jti),
+            client_id,
+            at: UnixTime(at),
+            after_end: None,
+        }
     }
 
     #[test]
     fn a_token_is_revoked_by_its_id_or_with_all_of_its_client_up_to_a_time() {
-        let clients = HashMap::from([("a".to_owned(), ClientEnd { until: UnixTime(100), marked: None })]);
+        let clients = HashMap::from([(
+            "a".to_owned(),
+            ClientEnd {
+                until: UnixTime(100),
+                marked: None,
+            },
+        )]);
         let revoked = Revoked::new(HashSet::from([TokenId::of("one")]), clients);
         let covers = |jti, client, issued_at| revoked.covers(&issued(jti, client, issued_at), NOW);
         assert!(covers("one", None, 500) && covers("one", Some("b"), 500));
         assert!(covers("two", Some("a"), 100) && covers("two", Some("a"), i64::MIN));
-        assert!(!covers("two", Some("a"), 101) && !covers("two", Some("b"), 1) && !covers("two", None, 1));
+        assert!(
+            !covers("two", Some("a"), 101)
+                && !covers("two", Some("b"), 1)
+                && !covers("two", None, 1)
+        );
         assert!(!Revoked::default().covers(&issued("one", Some("a"), 1), NOW));
     }
 
     #[test]
     fn a_client_may_be_named_by_the_hash_of_its_id() {
         let id = HashedClientId::of("a");
-        assert_eq!(id.to_string(), "ypeBEsobvcr6wjGzmiPcTaeG7_gUfE5yuYB3ha_uSLs");
+        assert_eq!(
+            id.to_string(),
+            "ypeBEsobvcr6wjGzmiPcTaeG7_gUfE5yuYB3ha_uSLs"
+        );
         assert_eq!(HashedClientId::parse(&id.to_string()), Some(id));
-        for other in ["", "a", "ypeBEsobvcr6wjGzmiPcTaeG7_gUfE5yuYB3ha_uSLs=", "AAAA"] {
+        for other in [
+            "",
+            "a",
+            "ypeBEsobvcr6wjGzmiPcTaeG7_gUfE5yuYB3ha_uSLs=",
+            "AAAA",
+        ] {
             assert_eq!(HashedClientId::parse(other), None, "{other}");
         }
-        let hashed = HashMap::from([(id, ClientEnd { until: UnixTime(100), marked: None })]);
+        let hashed = HashMap::from([(
+            id,
+            ClientEnd {
+                until: UnixTime(100),
+                marked: None,
+            },
+        )]);
         let revoked = Revoked::default().with_hashed(hashed);
         assert!(revoked.covers(&issued("one", Some("a"), 100), NOW));
         assert!(!revoked.covers(&issued("one", Some("a"), 101), NOW));
@@ -232,21 +275,48 @@ mod tests {
     fn a_token_that_carries_the_mark_of_the_end_was_issued_after_it() {
         let [mark, other] = [EndMark::of(b"one"), EndMark::of(b"another")];
         let end = |until| {
-            let marked = Some(Marked { mark, until: UnixTime(until) });
-            let clients = HashMap::from([("a".to_owned(), ClientEnd { until: UnixTime(100), marked })]);
+            let marked = Some(Marked {
+                mark,
+                until: UnixTime(until),
+            });
+            let clients = HashMap::from([(
+                "a".to_owned(),
+                ClientEnd {
+                    until: UnixTime(100),
+                    marked,
+                },
+            )]);
             Revoked::new(HashSet::from([TokenId::of("one")]), clients)
         };
         let covers = |revoked: &Revoked, jti, at, after_end| {
-            revoked.covers(&Issued { after_end, ..issued(jti, Some("a"), at) }, NOW)
+            revoked.covers(
+                &Issued {
+                    after_end,
+                    ..issued(jti, Some("a"), at)
+                },
+                NOW,
+            )
         };
         let revoked = end(i64::MIN);
-        assert!(!covers(&revoked, "two", 50, Some(mark)), "issued after the clock was set back");
-        assert!(covers(&revoked, "two", 50, Some(other)), "another end's mark");
+        assert!(
+            !covers(&revoked, "two", 50, Some(mark)),
+            "issued after the clock was set back"
+        );
+        assert!(
+            covers(&revoked, "two", 50, Some(other)),
+            "another end's mark"
+        );
         assert!(covers(&revoked, "two", 50, None));
         assert!(covers(&revoked, "one", 50, Some(mark)), "named on its own");
-        assert!(covers(&end(50), "two", 50, Some(mark)) && !covers(&end(50), "two", 51, Some(mark)));
+        assert!(
+            covers(&end(50), "two", 50, Some(mark)) && !covers(&end(50), "two", 51, Some(mark))
+        );
         assert_eq!(revoked.mark_for("a", UnixTime(100)), Some(mark));
-        assert_eq!(revoked.mark_for("a", UnixTime(101)), None, "its `iat` says it");
+        assert_eq!(
+            revoked.mark_for("a", UnixTime(101)),
+            None,
+            "its `iat` says it"
+        );
         assert_eq!(revoked.mark_for("b", UnixTime(1)), None);
     }
 
@@ -263,7 +333,13 @@ mod tests {
     fn a_mark_is_read_as_it_is_written() {
         let mark = EndMark::of(b"one");
         assert_eq!(EndMark::parse(&mark.to_string()), Some(mark));
-        for other in ["", "1", "+123456789abcdef", "123456789ABCDEF0", "0123456789abcdef0"] {
+        for other in [
+            "",
+            "1",
+            "+123456789abcdef",
+            "123456789ABCDEF0",
+            "0123456789abcdef0",
+        ] {
             assert_eq!(EndMark::parse(other), None, "{other}");
         }
     }

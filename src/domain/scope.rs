@@ -23,8 +23,11 @@ impl ScopeSet {
     /// A set of the given tokens; duplicates collapse.
     ///
     /// # Errors
-    /// [`InvalidScope`] when a token is empty or holds a character that RFC 6749 §3.3 does not allow.
-    pub fn from_tokens<T: AsRef<str>>(tokens: impl IntoIterator<Item = T>) -> Result<Self, InvalidScope> {
+    /// [`InvalidScope`] when a token is empty or holds a character that RFC 6749 §3.3 does not
+    /// allow.
+    pub fn from_tokens<T: AsRef<str>>(
+        tokens: impl IntoIterator<Item = T>,
+    ) -> Result<Self, InvalidScope> {
         let mut set = Self::default();
         for token in tokens {
             let token = token.as_ref();

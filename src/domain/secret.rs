@@ -1,7 +1,8 @@
 //! Secrets that print nothing.
 //!
-//! [`SecretString`] zeroizes on drop and prints `[REDACTED]`; the only way to its text is the greppable
-//! [`ExposeSecret::expose_secret`]. Comparison goes through [`matches()`], which takes the same time whatever differs.
+//! [`SecretString`] zeroizes on drop and prints `[REDACTED]`; the only way to its text is the
+//! greppable [`ExposeSecret::expose_secret`]. Comparison goes through [`matches()`], which takes
+//! the same time whatever differs.
 
 pub use secrecy::{ExposeSecret, SecretString};
 
@@ -43,7 +44,8 @@ impl fmt::Debug for SharedSecret {
     }
 }
 
-/// The line end behind a secret in its file. It is no part of the secret, but a program that reads the file as it is sends it.
+/// The line end behind a secret in its file. It is no part of the secret, but a program that reads
+/// the file as it is sends it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LineEnd {
     /// None: the file ends with the secret.

@@ -32,7 +32,11 @@ impl FromStr for WebOrigin {
             _ => return Err(NoOrigin),
         };
         let (host, port) = host_and_port(authority).ok_or(NoOrigin)?;
-        Ok(Self { is_https, host, port: port.unwrap_or(if is_https { 443 } else { 80 }) })
+        Ok(Self {
+            is_https,
+            host,
+            port: port.unwrap_or(if is_https { 443 } else { 80 }),
+        })
     }
 }
 
@@ -48,15 +52,20 @@ impl WebOrigin {
 
 /// Host, in small letters and without brackets, and port of `host[:port]`.
 fn host_and_port(authority: &str) -> Option<(String, Option<u16>)> {
-    let is_plain =
-        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b':' | b'[' | b']');
+    let is_plain = |byte: u8| {
+        byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b':' | b'[' | b']')
+    };
     if !authority.bytes().all(is_plain) {
         return None;
     }
     let host = host_name(authority);
     let rest = authority.strip_prefix('[').map_or_else(
         || authority.get(host.len()..),
-        |inner| inner.get(host.len()..).and_then(|rest| rest.strip_prefix(']')),
+        |inner| {
+            inner
+                .get(host.len()..)
+                .and_then(|rest| rest.strip_prefix(']'))
+        },
     )?;
     let port = match rest.strip_prefix(':') {
         Some("") => None,
@@ -80,11 +89,14 @@ pub enum Site {
     Foreign,
 }
 
-/// From which site a request comes: by `Origin`, by `Referer`, and by `Sec-Fetch-Site`, which browsers send to trustworthy addresses
-/// only. All that it says must agree.
+/// From which site a request comes: by `Origin`, by `Referer`, and by `Sec-Fetch-Site`, which
+/// browsers send to trustworthy addresses only. All that it says must agree.
 #[must_use]
 pub fn site(headers: &HeaderMap, listed: &[WebOrigin]) -> Site {
-    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let host = headers
+        .get(HOST)
+        .and_then(|host| host.to_str().ok())
+        .unwrap_or_default();
     let site_of = |origin: Option<WebOrigin>| match origin {
         Some(origin) if listed.contains(&origin) => Site::Listed,
         Some(origin) if origin.is_of(host) => Site::Own,
@@ -94,10 +106,13 @@ pub fn site(headers: &HeaderMap, listed: &[WebOrigin]) -> Site {
         .get_all(ORIGIN)
         .iter()
         .map(|value| site_of(value.to_str().ok().and_then(|it| it.parse().ok())));
-    let referers = headers.get_all(REFERER).iter().filter_map(|value| match referer(value) {
-        Referer::Nothing => None,
-        Referer::Page(origin) => Some(site_of(origin)),
-    });
+    let referers = headers
+        .get_all(REFERER)
+        .iter()
+        .filter_map(|value| match referer(value) {
+            Referer::Nothing => None,
+            Referer::Page(origin) => Some(site_of(origin)),
+        });
     let mut found = Site::Unknown;
     for site in origins.chain(referers) {
         found = match (found, site) {
@@ -108,7 +123,11 @@ pub fn site(headers: &HeaderMap, listed: &[WebOrigin]) -> Site {
     }
     let mut fetch_sites = headers.get_all("sec-fetch-site").iter();
     let is_near = fetch_sites.all(|site| matches!(site.as_bytes(), b"same-origin" | b"none"));
-    if is_near || found == Site::Listed { found } else { Site::Foreign }
+    if is_near || found == Site::Listed {
+        found
+    } else {
+        Site::Foreign
+    }
 }
 
 enum Referer {
@@ -120,7 +139,9 @@ enum Referer {
 
 /// Reads a `Referer` (RFC 9110 §10.1.3): a URL, a path on the same host, or `about:blank`.
 fn referer(value: &HeaderValue) -> Referer {
-    let Ok(text) = value.to_str() else { return Referer::Page(None) };
+    let Ok(text) = value.to_str() else {
+        return Referer::Page(None);
+    };
     let text = text.trim();
     if text.is_empty()
         || text.eq_ignore_ascii_case("about:blank")
@@ -144,7 +165,8 @@ mod tests {
         for (name, value) in pairs {
             headers.append(*name, HeaderValue::from_str(value).unwrap());
         }
-        let listed = ["https://app.example", "http://127.0.0.1:3000"].map(|origin| origin.parse().unwrap());
+        let listed =
+            ["https://app.example", "http://127.0.0.1:3000"].map(|origin| origin.parse().unwrap());
         site(&headers, &listed)
     }
 
@@ -179,11 +201,23 @@ mod tests {
             ("a", "ftp://a", Site::Foreign),
             ("", "http://", Site::Foreign),
         ] {
-            assert_eq!(of(&[("host", host), ("origin", origin)]), expected, "{origin} at {host}");
+            assert_eq!(
+                of(&[("host", host), ("origin", origin)]),
+                expected,
+                "{origin} at {host}"
+            );
         }
-        let two = [("host", "a"), ("origin", "http://a"), ("origin", "http://evil")];
+        let two = [
+            ("host", "a"),
+            ("origin", "http://a"),
+            ("origin", "http://evil"),
+        ];
         assert_eq!(of(&two), Site::Foreign);
-        assert_eq!(of(&[("origin", "http://a")]), Site::Foreign, "there is no host to be its own");
+        assert_eq!(
+            of(&[("origin", "http://a")]),
+            Site::Foreign,
+            "there is no host to be its own"
+        );
     }
 
     #[test]
@@ -205,9 +239,17 @@ mod tests {
             ("about:blank", Site::Unknown),
             ("/path/on/the/same/host", Site::Unknown),
         ] {
-            assert_eq!(of(&[("host", "a"), ("referer", value)]), expected, "{value}");
+            assert_eq!(
+                of(&[("host", "a"), ("referer", value)]),
+                expected,
+                "{value}"
+            );
         }
-        let both = [("host", "a"), ("origin", "http://a"), ("referer", "http://evil.example/")];
+        let both = [
+            ("host", "a"),
+            ("origin", "http://a"),
+            ("referer", "http://evil.example/"),
+        ];
         assert_eq!(of(&both), Site::Foreign);
     }
 
@@ -221,14 +263,29 @@ mod tests {
             ("", Site::Foreign),
             ("SAME-ORIGIN", Site::Foreign),
         ] {
-            assert_eq!(of(&[("host", "a"), ("sec-fetch-site", value)]), expected, "{value}");
+            assert_eq!(
+                of(&[("host", "a"), ("sec-fetch-site", value)]),
+                expected,
+                "{value}"
+            );
         }
-        let listed = [("host", "a"), ("sec-fetch-site", "cross-site"), ("origin", "https://app.example")];
+        let listed = [
+            ("host", "a"),
+            ("sec-fetch-site", "cross-site"),
+            ("origin", "https://app.example"),
+        ];
         assert_eq!(of(&listed), Site::Listed);
-        let by_referer =
-            [("host", "a"), ("sec-fetch-site", "cross-site"), ("referer", "https://app.example/x")];
+        let by_referer = [
+            ("host", "a"),
+            ("sec-fetch-site", "cross-site"),
+            ("referer", "https://app.example/x"),
+        ];
         assert_eq!(of(&by_referer), Site::Listed);
-        let own = [("host", "a"), ("sec-fetch-site", "cross-site"), ("origin", "http://a")];
+        let own = [
+            ("host", "a"),
+            ("sec-fetch-site", "cross-site"),
+            ("origin", "http://a"),
+        ];
         assert_eq!(of(&own), Site::Foreign, "the two do not agree");
         assert_eq!(of(&[("host", "a")]), Site::Unknown);
     }

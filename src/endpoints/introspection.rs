@@ -25,7 +25,12 @@ pub(super) async fn introspect(
         Ok(request) => issuer.introspect(request, address(&peer), &mut asker).await,
         Err(error) => Err(*error),
     };
-    let named = || request.as_ref().ok().and_then(|request| issuer.revoking_client(request));
+    let named = || {
+        request
+            .as_ref()
+            .ok()
+            .and_then(|request| issuer.revoking_client(request))
+    };
     let client_id = asker.map(|asker| asker.client_id).or_else(named);
     let refused = result.as_ref().err().map(|error| match &request {
         Ok(request) => issuer.refused_request(request, *error),
@@ -41,21 +46,27 @@ pub(super) async fn introspect(
     ([JSON, NO_STORE, NO_CACHE], line(members.to_string())).into_response()
 }
 
-/// The audit line of a refusal. What is answered is not written down: resource servers may ask for each request.
+/// The audit line of a refusal. What is answered is not written down: resource servers may ask for
+/// each request.
 fn record(
     client_id: Option<&str>,
     result: &Result<Introspection, TokenError>,
     refused: Option<Refused>,
     peer: &Peer,
 ) {
-    let not_allowed =
-        "the token was issued to another client and not for this one, which has no `allowIntrospection`";
+    let not_allowed = "the token was issued to another client and not for this one, which has no `allowIntrospection`";
     let (outcome, reason, jti) = match result {
         Ok(Introspection::NotAllowed(jti)) => ("not_allowed", Some(not_allowed), jti.as_deref()),
         Ok(Introspection::Active(_) | Introspection::Inactive) => return,
-        Err(error) => (error.code().as_str(), refused.as_ref().map(|refused| refused.reason.as_str()), None),
+        Err(error) => (
+            error.code().as_str(),
+            refused.as_ref().map(|refused| refused.reason.as_str()),
+            None,
+        ),
     };
-    let refused_id = refused.as_ref().and_then(|refused| refused.client_id.as_deref());
+    let refused_id = refused
+        .as_ref()
+        .and_then(|refused| refused.client_id.as_deref());
     tracing::info!(
         target: "audit",
         client_id = client_id.or(refused_id),

@@ -1,7 +1,8 @@
 //! `GET /token/{credential}`: tokens for programs on this machine that attach them themselves.
 //!
-//! Whoever reaches the listener gets a token, so it is on loopback only. A page in a browser reaches loopback too, and a service
-//! can be led to fetch a URL there: neither can set the header that is asked for, and neither comes with a name that is ours.
+//! Whoever reaches the listener gets a token, so it is on loopback only. A page in a browser
+//! reaches loopback too, and a service can be led to fetch a URL there: neither can set the header
+//! that is asked for, and neither comes with a name that is ours.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -28,7 +29,9 @@ type Sources = Arc<HashMap<String, TokenSource>>;
 
 /// The router, for the credentials whose tokens may be handed out.
 pub fn router(sources: impl IntoIterator<Item = TokenSource>) -> Router {
-    let allowed = sources.into_iter().filter(|source| source.config().local_api);
+    let allowed = sources
+        .into_iter()
+        .filter(|source| source.config().local_api);
     let by_name = allowed.map(|source| (source.name().to_owned(), source));
     Router::new()
         .route("/token/{credential}", get(token))
@@ -53,7 +56,10 @@ async fn guard(request: Request, next: Next) -> Response {
 
 fn judge(headers: &HeaderMap) -> Result<(), &'static str> {
     // Without `Host` comes only HTTP/1.0, which no browser speaks.
-    let is_here = |host: &HeaderValue| host.to_str().is_ok_and(|host| is_beyond_dns(host_name(host)));
+    let is_here = |host: &HeaderValue| {
+        host.to_str()
+            .is_ok_and(|host| is_beyond_dns(host_name(host)))
+    };
     if !headers.get(HOST).is_none_or(is_here) {
         return Err("call it by an IP address or `localhost`");
     }
@@ -67,32 +73,50 @@ fn judge(headers: &HeaderMap) -> Result<(), &'static str> {
     }
 }
 
-/// The answer of a token endpoint (RFC 6749 §5.1). `Cache-Control: no-cache` says that the upstream has refused the token that
-/// was given before: the program then gets another one where an outbound listener would fetch one.
+/// The answer of a token endpoint (RFC 6749 §5.1). `Cache-Control: no-cache` says that the upstream
+/// has refused the token that was given before: the program then gets another one where an outbound
+/// listener would fetch one.
 async fn token(
     State(sources): State<Sources>,
     Path(credential): Path<String>,
     headers: HeaderMap,
 ) -> Response {
-    let Some(source) = sources.get(&credential) else { return no_such_credential().await };
+    let Some(source) = sources.get(&credential) else {
+        return no_such_credential().await;
+    };
     match source.token().await {
         Ok(token) => {
-            let token =
-                if is_refused(&headers) { source.replacement(&token).await.unwrap_or(token) } else { token };
+            let token = if is_refused(&headers) {
+                source.replacement(&token).await.unwrap_or(token)
+            } else {
+                token
+            };
             answer(&token, source.usable_for(&token))
         }
         Err(unavailable) => {
             let text = "no access token could be had; the sidecar's log and `/status` say why";
-            let mut answer = error_answer(StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable", text);
-            answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(unavailable.retry_after_secs()));
+            let mut answer = error_answer(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "temporarily_unavailable",
+                text,
+            );
+            answer.headers_mut().insert(
+                RETRY_AFTER,
+                HeaderValue::from(unavailable.retry_after_secs()),
+            );
             answer
         }
     }
 }
 
 fn is_refused(headers: &HeaderMap) -> bool {
-    let directives = headers.get_all(CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok());
-    directives.flat_map(|value| value.split(',')).any(|it| it.trim().eq_ignore_ascii_case("no-cache"))
+    let directives = headers
+        .get_all(CACHE_CONTROL)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    directives
+        .flat_map(|value| value.split(','))
+        .any(|it| it.trim().eq_ignore_ascii_case("no-cache"))
 }
 
 fn answer(token: &AccessToken, usable_for: Duration) -> Response {

@@ -10,11 +10,17 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use super::{JSON, NO_STORE, line, plain_error_answer};
 use crate::issuer::Issuer;
 
-/// Short enough that a verifier learns of a new key soon, long enough that it need not ask for every token.
-const FIVE_MINUTES: (HeaderName, HeaderValue) =
-    (CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"));
+/// Short enough that a verifier learns of a new key soon, long enough that it need not ask for
+/// every token.
+const FIVE_MINUTES: (HeaderName, HeaderValue) = (
+    CACHE_CONTROL,
+    HeaderValue::from_static("public, max-age=300"),
+);
 
-const HTML: (HeaderName, HeaderValue) = (CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+const HTML: (HeaderName, HeaderValue) = (
+    CONTENT_TYPE,
+    HeaderValue::from_static("text/html; charset=utf-8"),
+);
 /// The page has nothing that could be loaded or run.
 const NO_CONTENT_FROM_ANYWHERE: (HeaderName, HeaderValue) = (
     CONTENT_SECURITY_POLICY,
@@ -32,15 +38,25 @@ const NO_LOGIN_PAGE: &str = "<!doctype html>
 </html>
 ";
 
-/// Any request to `/oauth/authorize`: an answer to whoever asks, and never a redirect, because no `redirect_uri` is
-/// registered that could be trusted (RFC 6749 §4.1.2.1).
+/// Any request to `/oauth/authorize`: an answer to whoever asks, and never a redirect, because no
+/// `redirect_uri` is registered that could be trusted (RFC 6749 §4.1.2.1).
 pub(super) async fn no_login(headers: HeaderMap) -> Response {
-    let accepted = headers.get_all(ACCEPT).iter().filter_map(|accept| accept.to_str().ok());
-    if accepted.into_iter().any(|accept| accept.to_ascii_lowercase().contains("text/html")) {
+    let accepted = headers
+        .get_all(ACCEPT)
+        .iter()
+        .filter_map(|accept| accept.to_str().ok());
+    if accepted
+        .into_iter()
+        .any(|accept| accept.to_ascii_lowercase().contains("text/html"))
+    {
         let headers = [HTML, NO_STORE, NO_CONTENT_FROM_ANYWHERE];
         return (StatusCode::BAD_REQUEST, headers, NO_LOGIN_PAGE).into_response();
     }
-    plain_error_answer(StatusCode::BAD_REQUEST, "unsupported_response_type", NO_LOGIN)
+    plain_error_answer(
+        StatusCode::BAD_REQUEST,
+        "unsupported_response_type",
+        NO_LOGIN,
+    )
 }
 
 /// `GET /.well-known/jwks.json`

@@ -19,16 +19,16 @@ use super::metadata::{jwks, metadata, no_login};
 use super::plgd::{self, TokensApi, VerifyCaller};
 use super::revocation::{revocations, revoke};
 use super::{
-    JSON, NO_CACHE, NO_STORE, Peer, address, error_answer, in_its_form, line, method_not_allowed, not_found,
-    plain_error_answer, shown,
+    JSON, NO_CACHE, NO_STORE, Peer, address, error_answer, in_its_form, line, method_not_allowed,
+    not_found, plain_error_answer, shown,
 };
 use crate::domain::error_form::ErrorForms;
 use crate::domain::oauth::{ErrorCode, GrantType};
 use crate::domain::printable::excerpt;
 use crate::domain::secret::ExposeSecret;
 use crate::issuer::metadata::{
-    AUTHORIZATION_SERVER_PATH, AUTHORIZE_PATH, INTROSPECT_PATH, JWKS_PATH, OPENID_CONFIGURATION_PATH,
-    REVOCATIONS_PATH, REVOKE_PATH, TOKEN_PATH, TOKENS_PATH,
+    AUTHORIZATION_SERVER_PATH, AUTHORIZE_PATH, INTROSPECT_PATH, JWKS_PATH,
+    OPENID_CONFIGURATION_PATH, REVOCATIONS_PATH, REVOKE_PATH, TOKEN_PATH, TOKENS_PATH,
 };
 use crate::issuer::{Issuer, Outcome, Profile, Refused, TokenError, TokenRequest, TokenResponse};
 
@@ -41,7 +41,8 @@ const MAX_BODY: usize = 64 * 1024;
 /// Under which paths the endpoints answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Placement {
-    /// Below the path of the issuer's URL only: an inbound listener whose root belongs to its upstream.
+    /// Below the path of the issuer's URL only: an inbound listener whose root belongs to its
+    /// upstream.
     BasePath,
     /// At the root too: an inbound listener that is told to.
     BasePathAndRoot,
@@ -52,7 +53,8 @@ pub enum Placement {
 /// Is told how each token request ended.
 pub type Observer = Arc<dyn Fn(&Outcome) + Send + Sync>;
 
-/// The issuer's endpoints as a router: exactly [`issuer_paths`]. `callers` says who calls plgd's tokens API.
+/// The issuer's endpoints as a router: exactly [`issuer_paths`]. `callers` says who calls plgd's
+/// tokens API.
 pub fn issuer_router(
     issuer: Arc<Issuer>,
     at: Placement,
@@ -73,8 +75,15 @@ pub fn issuer_router(
             }),
             Endpoint::Tokens => {
                 let (issuer, observer) = (Arc::clone(&issuer), Arc::clone(&observer));
-                let tokens = TokenEndpoint { issuer, observer, profile: Profile::Plgd };
-                let api = plgd::tokens_api(TokensApi { tokens, callers: Arc::clone(&callers) });
+                let tokens = TokenEndpoint {
+                    issuer,
+                    observer,
+                    profile: Profile::Plgd,
+                };
+                let api = plgd::tokens_api(TokensApi {
+                    tokens,
+                    callers: Arc::clone(&callers),
+                });
                 router = router.route(&path, api.layer(DefaultBodyLimit::max(MAX_BODY)));
                 continue;
             }
@@ -89,7 +98,9 @@ pub fn issuer_router(
         router = router.route(&path, method_router.fallback(method_not_allowed));
     }
     let forms = error_forms(issuer.base_path(), issuer.profile(), at);
-    router.fallback(not_found).layer(from_fn_with_state(forms, in_its_form))
+    router
+        .fallback(not_found)
+        .layer(from_fn_with_state(forms, in_its_form))
 }
 
 /// Which errors of a listener with these endpoints have the form that plgd's clients read.
@@ -99,7 +110,9 @@ pub fn error_forms(base_path: &str, profile: Profile, at: Placement) -> ErrorFor
         (Profile::Standard, _) => ErrorForms::default(),
         (Profile::Plgd, Placement::OwnListener) => ErrorForms::of_issuer(base_path),
         (Profile::Plgd, Placement::BasePath | Placement::BasePathAndRoot) => {
-            let paths = paths_below(base_path, profile, Placement::BasePath).into_iter().collect();
+            let paths = paths_below(base_path, profile, Placement::BasePath)
+                .into_iter()
+                .collect();
             ErrorForms::of_shared(base_path, &paths)
         }
     }
@@ -111,7 +124,8 @@ pub fn issuer_paths(issuer: &Issuer, at: Placement) -> Vec<String> {
     paths_below(issuer.base_path(), issuer.profile(), at)
 }
 
-/// The same, known only by the issuer's profile and the path of its URL (without a slash at its end).
+/// The same, known only by the issuer's profile and the path of its URL (without a slash at its
+/// end).
 #[must_use]
 pub fn paths_below(base_path: &str, profile: Profile, at: Placement) -> Vec<String> {
     endpoints(base_path, profile, at).into_keys().collect()
@@ -131,14 +145,16 @@ enum Endpoint {
     Authorize,
 }
 
-/// A map, because the base path and the root may be the same: then the base path's profile holds. Elsewhere the root has
-/// the RFCs' shapes, whatever the profile.
+/// A map, because the base path and the root may be the same: then the base path's profile holds.
+/// Elsewhere the root has the RFCs' shapes, whatever the profile.
 fn endpoints(base: &str, profile: Profile, at: Placement) -> BTreeMap<String, Endpoint> {
     let mut endpoints = BTreeMap::new();
     let below_base = (base, profile);
     let bases = match at {
         Placement::BasePath => vec![below_base],
-        Placement::BasePathAndRoot | Placement::OwnListener => vec![("", Profile::Standard), below_base],
+        Placement::BasePathAndRoot | Placement::OwnListener => {
+            vec![("", Profile::Standard), below_base]
+        }
     };
     for (base, profile) in bases {
         endpoints.insert(format!("{base}{TOKEN_PATH}"), Endpoint::Token(profile));
@@ -147,8 +163,14 @@ fn endpoints(base: &str, profile: Profile, at: Placement) -> BTreeMap<String, En
         endpoints.insert(format!("{base}{REVOCATIONS_PATH}"), Endpoint::Revocations);
         endpoints.insert(format!("{base}{JWKS_PATH}"), Endpoint::Jwks);
         endpoints.insert(format!("{base}{AUTHORIZE_PATH}"), Endpoint::Authorize);
-        endpoints.insert(format!("{base}{OPENID_CONFIGURATION_PATH}"), Endpoint::Metadata);
-        endpoints.insert(format!("{base}{AUTHORIZATION_SERVER_PATH}"), Endpoint::Metadata);
+        endpoints.insert(
+            format!("{base}{OPENID_CONFIGURATION_PATH}"),
+            Endpoint::Metadata,
+        );
+        endpoints.insert(
+            format!("{base}{AUTHORIZATION_SERVER_PATH}"),
+            Endpoint::Metadata,
+        );
         if at == Placement::OwnListener {
             endpoints.insert(format!("{base}/token"), Endpoint::Token(profile));
             endpoints.insert(format!("{base}/oauth2/token"), Endpoint::Token(profile));
@@ -156,14 +178,21 @@ fn endpoints(base: &str, profile: Profile, at: Placement) -> BTreeMap<String, En
         if profile == Profile::Plgd {
             endpoints.insert(format!("{base}{TOKENS_PATH}"), Endpoint::Tokens);
             // plgd's server takes one slash at the end of any path.
-            let is_below = |path: &str| path.strip_prefix(base).is_some_and(|below| below.starts_with('/'));
+            let is_below = |path: &str| {
+                path.strip_prefix(base)
+                    .is_some_and(|below| below.starts_with('/'))
+            };
             let with_slash = endpoints.iter().filter(|(path, _)| is_below(path));
-            let with_slash: Vec<_> =
-                with_slash.map(|(path, endpoint)| (format!("{path}/"), *endpoint)).collect();
+            let with_slash: Vec<_> = with_slash
+                .map(|(path, endpoint)| (format!("{path}/"), *endpoint))
+                .collect();
             endpoints.extend(with_slash);
         }
     }
-    endpoints.insert(format!("{AUTHORIZATION_SERVER_PATH}{base}"), Endpoint::Metadata);
+    endpoints.insert(
+        format!("{AUTHORIZATION_SERVER_PATH}{base}"),
+        Endpoint::Metadata,
+    );
     endpoints
 }
 
@@ -177,16 +206,23 @@ pub(super) struct TokenEndpoint {
 }
 
 fn token_endpoint(endpoint: TokenEndpoint) -> MethodRouter {
-    // Whoever hands the body over bounds it too; here it is a promise of the endpoint, wherever it is mounted.
-    post(token).layer(DefaultBodyLimit::max(MAX_BODY)).with_state(endpoint)
+    // Whoever hands the body over bounds it too; here it is a promise of the endpoint, wherever it
+    // is mounted.
+    post(token)
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .with_state(endpoint)
 }
 
 fn introspect_endpoint(issuer: Arc<Issuer>) -> MethodRouter {
-    post(introspect).layer(DefaultBodyLimit::max(MAX_BODY)).with_state(issuer)
+    post(introspect)
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .with_state(issuer)
 }
 
 fn revoke_endpoint(issuer: Arc<Issuer>) -> MethodRouter {
-    post(revoke).layer(DefaultBodyLimit::max(MAX_BODY)).with_state(issuer)
+    post(revoke)
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .with_state(issuer)
 }
 
 /// `POST /oauth/token`
@@ -202,7 +238,10 @@ async fn token(
         Err(rejection) => return endpoint.refuse_body(rejection.status(), &peer),
     };
     let request = TokenRequest::parse_in(endpoint.profile, &headers, query.as_deref(), &body);
-    match (endpoint.issue(request, (&headers, &body), &peer).await, endpoint.profile) {
+    match (
+        endpoint.issue(request, (&headers, &body), &peer).await,
+        endpoint.profile,
+    ) {
         (Ok(response), profile) => token_answer(&response, profile),
         (Err(error), Profile::Standard) => token_error_answer(error),
         (Err(error), Profile::Plgd) => plgd::token_error_answer(error),
@@ -210,7 +249,8 @@ async fn token(
 }
 
 impl TokenEndpoint {
-    /// Issues what a request asks for, and records how that ended. `raw` is what the request was read from.
+    /// Issues what a request asks for, and records how that ended. `raw` is what the request was
+    /// read from.
     pub(super) async fn issue(
         &self,
         request: Result<TokenRequest, TokenError>,
@@ -219,7 +259,11 @@ impl TokenEndpoint {
     ) -> Result<TokenResponse, TokenError> {
         let mut asker = None;
         let result = match &request {
-            Ok(request) => self.issuer.issue_to(request, address(peer), &mut asker).await,
+            Ok(request) => {
+                self.issuer
+                    .issue_to(request, address(peer), &mut asker)
+                    .await
+            }
             Err(error) => Err(*error),
         };
         let refused = match (&request, &result) {
@@ -236,7 +280,12 @@ impl TokenEndpoint {
             error: result.as_ref().err().map(|error| error.code()),
         };
         let jti = result.as_ref().ok().map(|response| response.jti.as_str());
-        self.report(&outcome, (owner.flatten().as_deref(), jti), refused.unwrap_or_default(), peer);
+        self.report(
+            &outcome,
+            (owner.flatten().as_deref(), jti),
+            refused.unwrap_or_default(),
+            peer,
+        );
         result
     }
 
@@ -270,9 +319,16 @@ impl TokenEndpoint {
         let description = why_no_body(status);
         let error = ErrorCode::InvalidRequest;
         self.report(
-            &Outcome { client_id: None, grant_type: None, error: Some(error) },
+            &Outcome {
+                client_id: None,
+                grant_type: None,
+                error: Some(error),
+            },
             (None, None),
-            Refused { reason: description.to_owned(), ..Refused::default() },
+            Refused {
+                reason: description.to_owned(),
+                ..Refused::default()
+            },
             peer,
         );
         plain_error_answer(status, error.as_str(), description)
@@ -286,10 +342,17 @@ impl<S: Send + Sync> FromRequest<S> for WholeBody {
     type Rejection = Response;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
-        Bytes::from_request(request, state).await.map(Self).map_err(|rejection| {
-            let status = rejection.status();
-            plain_error_answer(status, ErrorCode::InvalidRequest.as_str(), why_no_body(status))
-        })
+        Bytes::from_request(request, state)
+            .await
+            .map(Self)
+            .map_err(|rejection| {
+                let status = rejection.status();
+                plain_error_answer(
+                    status,
+                    ErrorCode::InvalidRequest.as_str(),
+                    why_no_body(status),
+                )
+            })
     }
 }
 
@@ -314,7 +377,8 @@ fn token_answer(response: &TokenResponse, profile: Profile) -> Response {
         refresh_token: Option<&'a str>,
     }
     // plgd's clients find a scope even when it is empty.
-    let scope = Some(response.scope.to_string()).filter(|it| !it.is_empty() || profile == Profile::Plgd);
+    let scope =
+        Some(response.scope.to_string()).filter(|it| !it.is_empty() || profile == Profile::Plgd);
     let body = Body {
         access_token: response.access_token.expose_secret(),
         token_type: "Bearer",
@@ -323,7 +387,10 @@ fn token_answer(response: &TokenResponse, profile: Profile) -> Response {
             .map(|it| it.as_secs())
             .filter(|it| *it > 0 || profile == Profile::Standard),
         scope,
-        refresh_token: response.refresh_token.as_ref().map(ExposeSecret::expose_secret),
+        refresh_token: response
+            .refresh_token
+            .as_ref()
+            .map(ExposeSecret::expose_secret),
     };
     match serde_json::to_string(&body) {
         Ok(body) => ([JSON, NO_STORE, NO_CACHE], line(body)).into_response(),
@@ -333,7 +400,9 @@ fn token_answer(response: &TokenResponse, profile: Profile) -> Response {
 
 pub(super) fn token_error_answer(error: TokenError) -> Response {
     let mut answer = code_answer(error.code(), &error.to_string());
-    if let TokenError::TooManyFailures { retry_after } | TokenError::TooManyTokens { retry_after } = error {
+    if let TokenError::TooManyFailures { retry_after } | TokenError::TooManyTokens { retry_after } =
+        error
+    {
         // RFC 6585 §4. RFC 6749 has no code for it, so it is the one that asks to come back later.
         *answer.status_mut() = StatusCode::TOO_MANY_REQUESTS;
         answer.headers_mut().insert(RETRY_AFTER, retry_after.into());
@@ -348,7 +417,9 @@ pub(super) fn token_error_answer(error: TokenError) -> Response {
 fn code_answer(code: ErrorCode, description: &str) -> Response {
     let mut answer = error_answer(status(code), code.as_str(), description);
     if code == ErrorCode::TemporarilyUnavailable {
-        answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        answer
+            .headers_mut()
+            .insert(RETRY_AFTER, HeaderValue::from_static("1"));
     }
     answer
 }

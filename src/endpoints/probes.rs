@@ -22,8 +22,8 @@ struct Probes {
     hosts: Arc<[String]>,
 }
 
-/// The probes' router. `hosts` are those by which the metrics may be called beside IP addresses and private
-/// names.
+/// The probes' router. `hosts` are those by which the metrics may be called beside IP addresses and
+/// private names.
 pub fn router(metrics: Arc<Metrics>, readiness: Readiness, hosts: Vec<String>) -> Router {
     Router::new()
         // Some load balancers ask with OPTIONS.
@@ -31,7 +31,11 @@ pub fn router(metrics: Arc<Metrics>, readiness: Readiness, hosts: Vec<String>) -
         .route("/readyz", get(readyz).options(readyz))
         .route("/metrics", get(scrape))
         .fallback(not_found)
-        .with_state(Probes { metrics, readiness, hosts: hosts.into() })
+        .with_state(Probes {
+            metrics,
+            readiness,
+            hosts: hosts.into(),
+        })
 }
 
 async fn livez() -> &'static str {
@@ -41,7 +45,10 @@ async fn livez() -> &'static str {
 async fn readyz(State(probes): State<Probes>) -> impl IntoResponse {
     match (probes.readiness)() {
         Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
-        Err(missing) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {}\n", missing.join(", "))),
+        Err(missing) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("not ready: {}\n", missing.join(", ")),
+        ),
     }
 }
 
@@ -55,14 +62,20 @@ async fn scrape(State(probes): State<Probes>, headers: HeaderMap) -> Response {
 }
 
 impl Probes {
-    /// Whether the metrics are called by a name that no stranger's DNS can point here: a page in a browser could otherwise read them.
+    /// Whether the metrics are called by a name that no stranger's DNS can point here: a page in a
+    /// browser could otherwise read them.
     fn may_be_called(&self, headers: &HeaderMap) -> bool {
         // Without `Host` comes only HTTP/1.0, which no browser speaks.
-        let Some(host) = headers.get(header::HOST) else { return true };
-        let Ok(host) = host.to_str() else { return false };
+        let Some(host) = headers.get(header::HOST) else {
+            return true;
+        };
+        let Ok(host) = host.to_str() else {
+            return false;
+        };
         let name = host_name(host);
-        let is_listed =
-            |listed: &String| host.eq_ignore_ascii_case(listed) || name.eq_ignore_ascii_case(listed);
+        let is_listed = |listed: &String| {
+            host.eq_ignore_ascii_case(listed) || name.eq_ignore_ascii_case(listed)
+        };
         is_private(name) || self.hosts.iter().any(is_listed)
     }
 }

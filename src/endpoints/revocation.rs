@@ -33,11 +33,17 @@ pub(super) async fn revoke(
         Ok(request) => issuer.refused_request(request, *error),
         Err(_) => issuer.refused_unread(&headers, &body, *error),
     });
-    let named = || request.as_ref().ok().and_then(|request| issuer.revoking_client(request));
+    let named = || {
+        request
+            .as_ref()
+            .ok()
+            .and_then(|request| issuer.revoking_client(request))
+    };
     let client_id = asker.map(|asker| asker.client_id).or_else(named);
     record(client_id.as_deref(), &result, refused, &peer);
     match result {
-        // RFC 7009 §2.2: also when there was nothing to revoke. The body means nothing; some clients parse it.
+        // RFC 7009 §2.2: also when there was nothing to revoke. The body means nothing; some
+        // clients parse it.
         Ok(_) => ([JSON, NO_STORE, NO_CACHE], line("{}")).into_response(),
         Err(error) => token_error_answer(error),
     }

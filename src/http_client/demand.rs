@@ -1,7 +1,8 @@
 //! Whether a TLS server demands a client certificate, where its alert about it was lost.
 //!
-//! With TLS 1.3 the alert comes after the handshake. A client that is still sending its request then sees its write fail, and
-//! the alert is gone with the connection. Another connection, on which nothing is sent, shows it.
+//! With TLS 1.3 the alert comes after the handshake. A client that is still sending its request
+//! then sees its write fail, and the alert is gone with the connection. Another connection, on
+//! which nothing is sent, shows it.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -21,9 +22,9 @@ use super::trust::{Trust, provider};
 /// How long connecting, the handshake and the alert may take together: a request waits for it.
 const LIMIT: Duration = Duration::from_secs(2);
 
-/// The alert by which a server refuses a client without a certificate. `None`: it sends none, or cannot be reached. Makes a
-/// connection of its own and sends nothing on it. `ca_pem`: the only certificates that are trusted; none: the platform's. Blocks for
-/// two seconds at most.
+/// The alert by which a server refuses a client without a certificate. `None`: it sends none, or
+/// cannot be reached. Makes a connection of its own and sends nothing on it. `ca_pem`: the only
+/// certificates that are trusted; none: the platform's. Blocks for two seconds at most.
 #[must_use]
 pub fn demanded_certificate(
     address: SocketAddr,
@@ -35,7 +36,9 @@ pub fn demanded_certificate(
         Some(pem) => Trust::only(pem),
         None => Trust::with_platform(None),
     };
-    alert_of(address, server_name, trust.ok()?).err().and_then(|error| alert_in(&error.to_string()))
+    alert_of(address, server_name, trust.ok()?)
+        .err()
+        .and_then(|error| alert_in(&error.to_string()))
 }
 
 /// Notes that the server has asked for a certificate, and shows none.
@@ -62,7 +65,11 @@ struct Until {
 impl Until {
     fn left(&self) -> io::Result<Duration> {
         let left = self.end.saturating_duration_since(Instant::now());
-        if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
+        if left.is_zero() {
+            Err(io::ErrorKind::TimedOut.into())
+        } else {
+            Ok(left)
+        }
     }
 }
 
@@ -90,12 +97,19 @@ fn alert_of(address: SocketAddr, name: ServerName<'static>, trust: Trust) -> io:
     let other = io::Error::other::<rustls::Error>;
     let demand = Arc::new(NotesDemand::default());
     let builder = rustls::ClientConfig::builder_with_provider(provider());
-    let builder = builder.with_safe_default_protocol_versions().map_err(other)?;
-    let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(trust));
+    let builder = builder
+        .with_safe_default_protocol_versions()
+        .map_err(other)?;
+    let builder = builder
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(trust));
     let mut config = builder.with_client_cert_resolver(demand.clone());
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     let mut tls = rustls::ClientConnection::new(Arc::new(config), name).map_err(other)?;
-    let mut tcp = Until { tcp: TcpStream::connect_timeout(&address, LIMIT)?, end };
+    let mut tcp = Until {
+        tcp: TcpStream::connect_timeout(&address, LIMIT)?,
+        end,
+    };
     while tls.is_handshaking() {
         tls.complete_io(&mut tcp)?;
     }
@@ -127,7 +141,10 @@ mod tests {
                 })
                 .count()
         });
-        assert_eq!(demanded_certificate(address, "localhost".to_owned(), None), None);
+        assert_eq!(
+            demanded_certificate(address, "localhost".to_owned(), None),
+            None
+        );
         assert!(server.join().unwrap() < 1000, "the connection was ended");
     }
 }

@@ -1,5 +1,5 @@
-//! Answers that come compressed although no request asks for that: some servers and the proxies before them do it anyway
-//! (without `Accept-Encoding` any coding is acceptable, RFC 9110 §12.5.3).
+//! Answers that come compressed although no request asks for that: some servers and the proxies
+//! before them do it anyway (without `Accept-Encoding` any coding is acceptable, RFC 9110 §12.5.3).
 
 use std::io::Read;
 
@@ -10,16 +10,23 @@ use http::header::CONTENT_ENCODING;
 
 use super::HttpError;
 
-/// A body without its content coding: gzip, which its first bytes tell whatever the header says, or deflate (RFC 9110
-/// §8.4.1). Any other body stays as it is.
+/// A body without its content coding: gzip, which its first bytes tell whatever the header says, or
+/// deflate (RFC 9110 §8.4.1). Any other body stays as it is.
 ///
 /// # Errors
-/// [`HttpError::TooLarge`] when it holds more than `max_body` bytes, [`HttpError::Broken`] when it is not what it says.
-pub(super) fn decoded(body: Bytes, headers: &HeaderMap, max_body: usize) -> Result<Bytes, HttpError> {
+/// [`HttpError::TooLarge`] when it holds more than `max_body` bytes, [`HttpError::Broken`] when it
+/// is not what it says.
+pub(super) fn decoded(
+    body: Bytes,
+    headers: &HeaderMap,
+    max_body: usize,
+) -> Result<Bytes, HttpError> {
     if body.starts_with(&[0x1f, 0x8b]) {
         return read(MultiGzDecoder::new(&body[..]), max_body);
     }
-    let coding = headers.get(CONTENT_ENCODING).map(|value| value.as_bytes().trim_ascii());
+    let coding = headers
+        .get(CONTENT_ENCODING)
+        .map(|value| value.as_bytes().trim_ascii());
     if !coding.is_some_and(|coding| coding.eq_ignore_ascii_case(b"deflate")) {
         return Ok(body);
     }
@@ -33,9 +40,18 @@ pub(super) fn decoded(body: Bytes, headers: &HeaderMap, max_body: usize) -> Resu
 fn read(decoder: impl Read, max_body: usize) -> Result<Bytes, HttpError> {
     let mut decoded = Vec::new();
     // One byte more than allowed shows that there is more; no coding can make us hold the rest.
-    let most = u64::try_from(max_body).unwrap_or(u64::MAX).saturating_add(1);
-    decoder.take(most).read_to_end(&mut decoded).map_err(|_| HttpError::Broken)?;
-    if decoded.len() > max_body { Err(HttpError::TooLarge) } else { Ok(decoded.into()) }
+    let most = u64::try_from(max_body)
+        .unwrap_or(u64::MAX)
+        .saturating_add(1);
+    decoder
+        .take(most)
+        .read_to_end(&mut decoded)
+        .map_err(|_| HttpError::Broken)?;
+    if decoded.len() > max_body {
+        Err(HttpError::TooLarge)
+    } else {
+        Ok(decoded.into())
+    }
 }
 
 #[cfg(test)]
@@ -73,7 +89,10 @@ mod tests {
             assert_eq!(decoded(body.into(), &with("Deflate"), 64).unwrap(), TEXT);
         }
         for headers in [with("gzip"), with("br"), with("identity"), HeaderMap::new()] {
-            assert_eq!(decoded(Bytes::from_static(TEXT), &headers, 64).unwrap(), TEXT);
+            assert_eq!(
+                decoded(Bytes::from_static(TEXT), &headers, 64).unwrap(),
+                TEXT
+            );
         }
         assert_eq!(decoded(Bytes::new(), &with("gzip"), 64).unwrap(), "");
     }
@@ -82,11 +101,21 @@ mod tests {
     fn a_bomb_is_too_large_and_what_breaks_off_is_broken() {
         let bomb = gzip(&vec![0; 10 << 20]);
         assert!(bomb.len() < 64 * 1024);
-        assert_eq!(decoded(bomb, &with("gzip"), 64 * 1024), Err(HttpError::TooLarge));
+        assert_eq!(
+            decoded(bomb, &with("gzip"), 64 * 1024),
+            Err(HttpError::TooLarge)
+        );
         let whole = gzip(TEXT);
         for length in 2..whole.len() {
-            assert_eq!(decoded(whole.slice(..length), &with("gzip"), 64), Err(HttpError::Broken), "{length}");
+            assert_eq!(
+                decoded(whole.slice(..length), &with("gzip"), 64),
+                Err(HttpError::Broken),
+                "{length}"
+            );
         }
-        assert_eq!(decoded(Bytes::from_static(b"\xff\xff"), &with("deflate"), 64), Err(HttpError::Broken));
+        assert_eq!(
+            decoded(Bytes::from_static(b"\xff\xff"), &with("deflate"), 64),
+            Err(HttpError::Broken)
+        );
     }
 }

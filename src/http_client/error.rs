@@ -54,7 +54,8 @@ impl HttpError {
     }
 }
 
-/// A request that got no complete answer. Its text names the URL, without query and user, and the cause.
+/// A request that got no complete answer. Its text names the URL, without query and user, and the
+/// cause.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{place}: {why}")]
 pub struct Failed {
@@ -71,7 +72,11 @@ impl Failed {
     }
 
     pub(super) fn because(kind: HttpError, url: &Url, why: String) -> Self {
-        Self { kind, place: place(url), why }
+        Self {
+            kind,
+            place: place(url),
+            why,
+        }
     }
 
     /// Its kind.
@@ -97,7 +102,8 @@ pub fn place(url: &Url) -> String {
     let _ = (url.set_username(""), url.set_password(None));
     let text = url.as_str();
     // A URL is ASCII.
-    text.get(..SHOWN).map_or_else(|| text.to_owned(), |beginning| format!("{beginning}…"))
+    text.get(..SHOWN)
+        .map_or_else(|| text.to_owned(), |beginning| format!("{beginning}…"))
 }
 
 /// A name that could not be resolved.
@@ -118,7 +124,8 @@ pub(super) struct Limits {
     pub total: Duration,
 }
 
-/// The kind of a failure, and its cause. A connection that times out counts as one that could not be made.
+/// The kind of a failure, and its cause. A connection that times out counts as one that could not
+/// be made.
 pub(super) fn classify(error: &reqwest::Error, https: bool, limits: Limits) -> (HttpError, String) {
     if let Some(tls) = find::<rustls::Error>(error) {
         return (HttpError::Tls, trust::explain(&tls.to_string()));
@@ -129,22 +136,32 @@ pub(super) fn classify(error: &reqwest::Error, https: bool, limits: Limits) -> (
     let system = find::<io::Error>(error).map(io::Error::kind);
     if error.is_connect() {
         return match system {
-            _ if error.is_timeout() => {
-                (HttpError::Connect, format!("no connection within {}", duration::written(limits.connect)))
-            }
-            Some(io::ErrorKind::ConnectionRefused) => {
-                (HttpError::Refused, "nothing listens there: the connection was refused".to_owned())
-            }
+            _ if error.is_timeout() => (
+                HttpError::Connect,
+                format!("no connection within {}", duration::written(limits.connect)),
+            ),
+            Some(io::ErrorKind::ConnectionRefused) => (
+                HttpError::Refused,
+                "nothing listens there: the connection was refused".to_owned(),
+            ),
             Some(
-                io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe,
+                io::ErrorKind::UnexpectedEof
+                | io::ErrorKind::ConnectionReset
+                | io::ErrorKind::BrokenPipe,
             ) if https => (HttpError::Tls, trust::explain("eof")),
-            _ => (HttpError::Connect, format!("the connection failed: {}", root(error))),
+            _ => (
+                HttpError::Connect,
+                format!("the connection failed: {}", root(error)),
+            ),
         };
     }
     if error.is_timeout() {
         return (
             HttpError::Timeout,
-            format!("no complete answer within {}", duration::written(limits.total)),
+            format!(
+                "no complete answer within {}",
+                duration::written(limits.total)
+            ),
         );
     }
     let why = match find::<hyper::Error>(error) {
@@ -163,8 +180,8 @@ pub(super) fn classify(error: &reqwest::Error, https: bool, limits: Limits) -> (
 /// Whether the connection ended without an answer, and not for what came on it.
 pub(super) fn has_ended(error: &reqwest::Error) -> bool {
     let http = find::<hyper::Error>(error);
-    let ended =
-        http.is_some_and(|http| http.is_incomplete_message() || http.is_canceled() || http.is_closed());
+    let ended = http
+        .is_some_and(|http| http.is_incomplete_message() || http.is_canceled() || http.is_closed());
     let system = find::<io::Error>(error).is_some_and(|system| {
         matches!(
             system.kind(),
@@ -178,7 +195,8 @@ pub(super) fn has_ended(error: &reqwest::Error) -> bool {
     !error.is_timeout() && !error.is_connect() && (ended || system)
 }
 
-/// The first error of this type in a chain. `io::Error::source` skips the error it wraps, hence the detour.
+/// The first error of this type in a chain. `io::Error::source` skips the error it wraps, hence the
+/// detour.
 fn find<E: StdError + 'static>(error: &reqwest::Error) -> Option<&E> {
     chain(error).find_map(|error| error.downcast_ref::<E>())
 }
@@ -191,7 +209,10 @@ fn chain(error: &reqwest::Error) -> impl Iterator<Item = Cause<'_>> {
 }
 
 fn cause_of(error: Cause<'_>) -> Option<Cause<'_>> {
-    match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+    match error
+        .downcast_ref::<io::Error>()
+        .and_then(io::Error::get_ref)
+    {
         Some(wrapped) => Some(wrapped),
         None => error.source(),
     }
@@ -199,7 +220,12 @@ fn cause_of(error: Cause<'_>) -> Option<Cause<'_>> {
 
 /// The error at the root of a chain. It is the system's or a library's, not the other side's.
 fn root(error: &reqwest::Error) -> String {
-    shown(&chain(error).last().map(ToString::to_string).unwrap_or_default())
+    shown(
+        &chain(error)
+            .last()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
+    )
 }
 
 fn shown(text: &str) -> String {

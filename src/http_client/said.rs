@@ -1,7 +1,8 @@
-//! What the other side says of a failure: the message of a `google.rpc.Status`, as plgd's servers and grpc-gateway answer.
+//! What the other side says of a failure: the message of a `google.rpc.Status`, as plgd's servers
+//! and grpc-gateway answer.
 //!
-//! The text is the other side's. Before it is shown, it is searched for what was sent, also encoded, and for what looks like a
-//! token, control characters are escaped, and it is cut.
+//! The text is the other side's. Before it is shown, it is searched for what was sent, also
+//! encoded, and for what looks like a token, control characters are escaped, and it is cut.
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
@@ -33,14 +34,20 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 const LEFT_OUT: &str = "it sends a message that repeats what was sent, which is left out";
 
 impl HttpAnswer {
-    /// What a failure's body says, for people: in words that begin with `it says`. `None`: the body is no `google.rpc.Status`
-    /// with a message, bare or as the `error` of a stream. The message must show neither `sent`, secrets and tokens, nor what `asked`,
-    /// the URL as it is configured, may hold of them.
+    /// What a failure's body says, for people: in words that begin with `it says`. `None`: the body
+    /// is no `google.rpc.Status` with a message, bare or as the `error` of a stream. The message
+    /// must show neither `sent`, secrets and tokens, nor what `asked`, the URL as it is configured,
+    /// may hold of them.
     #[must_use]
     pub fn said(&self, asked: &Url, sent: &[&str]) -> Option<String> {
-        let first = serde_json::Deserializer::from_slice(&self.body).into_iter::<Map<String, Value>>().next();
+        let first = serde_json::Deserializer::from_slice(&self.body)
+            .into_iter::<Map<String, Value>>()
+            .next();
         let status = first?.ok()?;
-        let status = status.get("error").and_then(Value::as_object).unwrap_or(&status);
+        let status = status
+            .get("error")
+            .and_then(Value::as_object)
+            .unwrap_or(&status);
         status.get("code").and_then(Value::as_u64)?;
         let message = status.get("message")?.as_str()?.trim();
         if message.is_empty() {
@@ -48,34 +55,53 @@ impl HttpAnswer {
         }
         let read: String = message.chars().take(READ).collect();
         // Of `?KEY` the name, of `?key=KEY` the value.
-        let of_query = asked.query_pairs().map(|(name, value)| if value.is_empty() { name } else { value });
+        let of_query = asked
+            .query_pairs()
+            .map(|(name, value)| if value.is_empty() { name } else { value });
         // A shorter one is a version or the like, and is in many messages.
         let of_query: Vec<_> = of_query.filter(|it| it.len() >= REPEATED).collect();
-        let sent: Vec<&str> = sent.iter().copied().chain(of_query.iter().map(AsRef::as_ref)).collect();
+        let sent: Vec<&str> = sent
+            .iter()
+            .copied()
+            .chain(of_query.iter().map(AsRef::as_ref))
+            .collect();
         if repeats(&read, &sent) {
             return Some(LEFT_OUT.to_owned());
         }
-        let more = if read.chars().count() > SHOWN { "…" } else { "" };
+        let more = if read.chars().count() > SHOWN {
+            "…"
+        } else {
+            ""
+        };
         let shown: String = without_tokens(&read).chars().take(SHOWN).collect();
         Some(format!("it says `{}{more}`", escaped(&shown)))
     }
 }
 
-/// Whether a text, in any of its readings, holds a part of what was sent. Letter case does not count.
+/// Whether a text, in any of its readings, holds a part of what was sent. Letter case does not
+/// count.
 fn repeats(text: &str, sent: &[&str]) -> bool {
     let mut readings = readings(text.as_bytes());
-    readings.iter_mut().for_each(|reading| reading.make_ascii_lowercase());
-    let parts: HashSet<&[u8]> = readings.iter().flat_map(|reading| reading.windows(REPEATED)).collect();
-    sent.iter().map(|sent| sent.to_ascii_lowercase().into_bytes()).any(|sent| match sent.len() {
-        0 => false,
-        length @ 1..REPEATED => {
-            readings.iter().any(|reading| reading.windows(length).any(|part| part == sent))
-        }
-        _ => sent.windows(REPEATED).any(|part| parts.contains(part)),
-    })
+    readings
+        .iter_mut()
+        .for_each(|reading| reading.make_ascii_lowercase());
+    let parts: HashSet<&[u8]> = readings
+        .iter()
+        .flat_map(|reading| reading.windows(REPEATED))
+        .collect();
+    sent.iter()
+        .map(|sent| sent.to_ascii_lowercase().into_bytes())
+        .any(|sent| match sent.len() {
+            0 => false,
+            length @ 1..REPEATED => readings
+                .iter()
+                .any(|reading| reading.windows(length).any(|part| part == sent)),
+            _ => sent.windows(REPEATED).any(|part| parts.contains(part)),
+        })
 }
 
-/// A text as it stands and as what it may encode: by escapes with backslashes, percent signs, base64, and one in another.
+/// A text as it stands and as what it may encode: by escapes with backslashes, percent signs,
+/// base64, and one in another.
 fn readings(text: &[u8]) -> Vec<Vec<u8>> {
     let mut all: Vec<Vec<u8>> = Vec::new();
     for text in [text.to_vec(), without_backslashes(text)] {
@@ -98,9 +124,14 @@ fn without_backslashes(text: &[u8]) -> Vec<u8> {
             out.push(byte);
             continue;
         }
-        let Some((&escaped, after)) = rest.split_first() else { break };
+        let Some((&escaped, after)) = rest.split_first() else {
+            break;
+        };
         rest = after;
-        let number = after.get(..4).filter(|_| escaped == b'u').and_then(|it| std::str::from_utf8(it).ok());
+        let number = after
+            .get(..4)
+            .filter(|_| escaped == b'u')
+            .and_then(|it| std::str::from_utf8(it).ok());
         match number.and_then(|it| char::from_u32(u32::from_str_radix(it, 16).ok()?)) {
             Some(character) => {
                 out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
@@ -114,7 +145,10 @@ fn without_backslashes(text: &[u8]) -> Vec<u8> {
 
 /// A text without the encoding of a form or a URL.
 fn form_decoded(text: &[u8]) -> Vec<u8> {
-    let spaced: Vec<u8> = text.iter().map(|byte| if *byte == b'+' { b' ' } else { *byte }).collect();
+    let spaced: Vec<u8> = text
+        .iter()
+        .map(|byte| if *byte == b'+' { b' ' } else { *byte })
+        .collect();
     percent_encoding::percent_decode(&spaced).collect()
 }
 
@@ -134,7 +168,11 @@ fn base64_decoded(text: &[u8]) -> Vec<Vec<u8>> {
         for begin in 0..4 {
             let part = word.get(begin..).unwrap_or_default();
             // One character alone holds no byte.
-            let end = if part.len() % 4 == 1 { part.len() - 1 } else { part.len() };
+            let end = if part.len() % 4 == 1 {
+                part.len() - 1
+            } else {
+                part.len()
+            };
             decoded.extend(part.get(..end).and_then(|part| BASE64.decode(part).ok()));
         }
     }
@@ -150,9 +188,14 @@ fn without_tokens(text: &str) -> String {
         let end = rest.find(|c| !is_of_word(c)).unwrap_or(rest.len());
         let (word, after) = rest.split_at(end);
         let has = |is: fn(&char) -> bool| word.chars().any(|c| is(&c));
-        let is_mixed =
-            has(char::is_ascii_digit) && has(char::is_ascii_lowercase) && has(char::is_ascii_uppercase);
-        out.push_str(if word.len() >= COULD_BE_A_TOKEN && is_mixed { "…" } else { word });
+        let is_mixed = has(char::is_ascii_digit)
+            && has(char::is_ascii_lowercase)
+            && has(char::is_ascii_uppercase);
+        out.push_str(if word.len() >= COULD_BE_A_TOKEN && is_mixed {
+            "…"
+        } else {
+            word
+        });
         let next = after.find(is_of_word).unwrap_or(after.len());
         let (between, after) = after.split_at(next);
         out.push_str(between);
@@ -161,7 +204,8 @@ fn without_tokens(text: &str) -> String {
     out
 }
 
-/// A text on one line, in printable ASCII but for the ellipsis, without the backquote that ends it in a log line.
+/// A text on one line, in printable ASCII but for the ellipsis, without the backquote that ends it
+/// in a log line.
 fn escaped(text: &str) -> String {
     let mut out = String::new();
     for c in text.chars() {
@@ -187,11 +231,20 @@ mod tests {
     fn said(body: &str, sent: &[&str]) -> Option<String> {
         let (status, headers) = (StatusCode::UNAUTHORIZED, HeaderMap::new());
         let asked = Url::parse("https://hub.example/token").unwrap();
-        HttpAnswer { status, headers, body: body.to_owned().into() }.said(&asked, sent)
+        HttpAnswer {
+            status,
+            headers,
+            body: body.to_owned().into(),
+        }
+        .said(&asked, sent)
     }
 
     fn of_message(message: &str, sent: &[&str]) -> String {
-        said(&json!({"code": 16, "message": message, "details": []}).to_string(), sent).unwrap()
+        said(
+            &json!({"code": 16, "message": message, "details": []}).to_string(),
+            sent,
+        )
+        .unwrap()
     }
 
     #[test]
@@ -199,9 +252,16 @@ mod tests {
         let message = "cannot create token: invalid audience([])";
         assert_eq!(of_message(message, &[]), format!("it says `{message}`"));
         let in_a_stream = json!({"error": {"code": 16, "message": message}}).to_string();
-        assert_eq!(said(&format!("{in_a_stream}\n\n"), &[]), Some(format!("it says `{message}`")));
-        let beside_rfc_6749 = json!({"error": "invalid_client", "code": 16, "message": message}).to_string();
-        assert_eq!(said(&beside_rfc_6749, &[]), Some(format!("it says `{message}`")));
+        assert_eq!(
+            said(&format!("{in_a_stream}\n\n"), &[]),
+            Some(format!("it says `{message}`"))
+        );
+        let beside_rfc_6749 =
+            json!({"error": "invalid_client", "code": 16, "message": message}).to_string();
+        assert_eq!(
+            said(&beside_rfc_6749, &[]),
+            Some(format!("it says `{message}`"))
+        );
         for other in [
             "",
             "{}",
@@ -230,7 +290,10 @@ mod tests {
             assert_eq!(of_message(&message, &["", secret]), LEFT_OUT, "{message}");
         }
         assert_eq!(of_message("bad secret hunter2", &["hunter2"]), LEFT_OUT);
-        assert_eq!(of_message("bad secret", &[secret, "short"]), "it says `bad secret`");
+        assert_eq!(
+            of_message("bad secret", &[secret, "short"]),
+            "it says `bad secret`"
+        );
     }
 
     #[test]
@@ -251,11 +314,24 @@ mod tests {
             form_urlencoded::byte_serialize(basic.as_bytes()).collect(),
             basic.replace('/', "\\/"),
             basic[..basic.len() - 5].to_owned(),
-            secret.chars().map(|c| format!("\\u{:04x}", u32::from(c))).collect(),
+            secret
+                .chars()
+                .map(|c| format!("\\u{:04x}", u32::from(c)))
+                .collect(),
         ] {
-            assert_eq!(of_message(&format!("no client with '{echo}'"), &[secret]), LEFT_OUT, "{echo}");
+            assert_eq!(
+                of_message(&format!("no client with '{echo}'"), &[secret]),
+                LEFT_OUT,
+                "{echo}"
+            );
         }
-        assert_eq!(of_message(&format!("no {}", STANDARD.encode("id:hunter2")), &["hunter2"]), LEFT_OUT);
+        assert_eq!(
+            of_message(
+                &format!("no {}", STANDARD.encode("id:hunter2")),
+                &["hunter2"]
+            ),
+            LEFT_OUT
+        );
     }
 
     #[test]
@@ -263,7 +339,10 @@ mod tests {
         let body = |message: &str| json!({"code": 16, "message": message}).to_string().into();
         let asked = Url::parse("https://hub.example/keys?v=1&api-key=k%2F3y-of-the-hub").unwrap();
         for (message, expected) in [
-            ("cannot access to /keys?api-key=k%2F3y-of-the-hub: invalid token", LEFT_OUT),
+            (
+                "cannot access to /keys?api-key=k%2F3y-of-the-hub: invalid token",
+                LEFT_OUT,
+            ),
             ("no key k/3y-of-the-hub", LEFT_OUT),
             (
                 "cannot access to /keys?v=1: invalid token",
@@ -271,7 +350,12 @@ mod tests {
             ),
         ] {
             let (status, headers) = (StatusCode::UNAUTHORIZED, HeaderMap::new());
-            let seen = HttpAnswer { status, headers, body: body(message) }.said(&asked, &[]);
+            let seen = HttpAnswer {
+                status,
+                headers,
+                body: body(message),
+            }
+            .said(&asked, &[]);
             assert_eq!(seen.as_deref(), Some(expected), "{message}");
         }
     }
@@ -279,8 +363,14 @@ mod tests {
     #[test]
     fn what_looks_like_a_token_is_left_out_and_the_rest_is_escaped_and_cut() {
         let jwt = "eyJhbGciOiJFUzI1NiIsInR5cCI6IkpXVCJ9.eyJpc3MiOiJodHRwczovL2h1YiJ9.c2lnbmF0dXJl";
-        let seen = of_message(&format!("token '{jwt}' of `a`\n\u{1b}[31m\u{202e}is bad"), &[]);
-        assert_eq!(seen, "it says `token '…' of 'a'\\n\\u{1b}[31m\\u{202e}is bad`");
+        let seen = of_message(
+            &format!("token '{jwt}' of `a`\n\u{1b}[31m\u{202e}is bad"),
+            &[],
+        );
+        assert_eq!(
+            seen,
+            "it says `token '…' of 'a'\\n\\u{1b}[31m\\u{202e}is bad`"
+        );
         let place = "https://hub.example.com/m2m-oauth-server/api/v1/tokens?idFilter=2f1c9c1e-8d6f-4c55-9a6e-0d6f5c1f4a77";
         assert_eq!(of_message(place, &[]), format!("it says `{place}`"));
         let long = of_message(&"ä ".repeat(100_000), &[]);

@@ -5,7 +5,8 @@ use tokio::net::TcpListener;
 
 use super::*;
 
-/// Answers each connection with the next of `scripts`, once a request's head has arrived, then closes it.
+/// Answers each connection with the next of `scripts`, once a request's head has arrived, then
+/// closes it.
 async fn serve(scripts: Vec<Vec<u8>>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -37,13 +38,20 @@ fn options() -> HttpOptions {
 
 async fn get(script: &[u8]) -> Result<HttpAnswer, Failed> {
     let address = serve(vec![script.to_vec()]).await;
-    let url = format!("http://user:pass@{address}/x?secret=1").parse().unwrap();
-    HttpClient::new(options()).unwrap().get(&url, HeaderMap::new()).await
+    let url = format!("http://user:pass@{address}/x?secret=1")
+        .parse()
+        .unwrap();
+    HttpClient::new(options())
+        .unwrap()
+        .get(&url, HeaderMap::new())
+        .await
 }
 
 #[tokio::test]
 async fn an_answer_of_any_status_is_an_answer() {
-    let answer = get(b"HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\nx-a: b\r\n\r\nhi").await.unwrap();
+    let answer = get(b"HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\nx-a: b\r\n\r\nhi")
+        .await
+        .unwrap();
     assert_eq!(answer.status, StatusCode::NOT_FOUND);
     assert_eq!(answer.headers["x-a"], "b");
     assert_eq!(&answer.body[..], b"hi");
@@ -54,7 +62,11 @@ async fn an_answer_of_any_status_is_an_answer() {
 fn the_clock_is_judged_by_the_date_of_an_answer_and_its_age_in_a_cache() {
     // 1994-11-06 08:49:37, the example of RFC 9110 §5.6.7.
     let now = 784_111_777;
-    let answer = |headers| HttpAnswer { status: StatusCode::OK, headers, body: Bytes::new() };
+    let answer = |headers| HttpAnswer {
+        status: StatusCode::OK,
+        headers,
+        body: Bytes::new(),
+    };
     let skew = |date: &str, age: Option<&str>, asked: i64, answered: i64| {
         let mut headers = HeaderMap::new();
         headers.insert(DATE, date.parse().unwrap());
@@ -71,12 +83,17 @@ fn the_clock_is_judged_by_the_date_of_an_answer_and_its_age_in_a_cache() {
     assert_eq!(skew(date, Some("600"), 600, 600), Some(0), "from a cache");
     assert_eq!(skew(date, Some("x"), 0, 0), Some(0));
     assert_eq!(skew("yesterday", None, 0, 0), None);
-    assert_eq!(answer(HeaderMap::new()).clock_skew(UnixTime(now), UnixTime(now)), None);
+    assert_eq!(
+        answer(HeaderMap::new()).clock_skew(UnixTime(now), UnixTime(now)),
+        None
+    );
 }
 
 #[tokio::test]
 async fn redirects_are_not_followed() {
-    let answer = get(b"HTTP/1.1 302 Found\r\nlocation: /y\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+    let answer = get(b"HTTP/1.1 302 Found\r\nlocation: /y\r\ncontent-length: 0\r\n\r\n")
+        .await
+        .unwrap();
     assert_eq!(answer.status, StatusCode::FOUND);
 }
 
@@ -94,7 +111,11 @@ async fn a_body_over_the_limit_is_refused_with_or_without_its_length_announced()
 
 #[tokio::test]
 async fn what_is_no_http_or_breaks_off_is_broken() {
-    for script in [&b"SSH-2.0-x\r\n\r\n"[..], b"", b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nab"] {
+    for script in [
+        &b"SSH-2.0-x\r\n\r\n"[..],
+        b"",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nab",
+    ] {
         assert_eq!(get(script).await.unwrap_err().kind(), HttpError::Broken);
     }
 }
@@ -102,25 +123,42 @@ async fn what_is_no_http_or_breaks_off_is_broken() {
 #[tokio::test]
 async fn a_closed_port_is_a_failed_connection() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap())
+        .parse()
+        .unwrap();
     drop(listener);
-    let error = HttpClient::new(options()).unwrap().get(&url, HeaderMap::new()).await.unwrap_err();
+    let error = HttpClient::new(options())
+        .unwrap()
+        .get(&url, HeaderMap::new())
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), HttpError::Refused);
 }
 
 #[tokio::test]
 async fn an_answer_that_never_comes_is_a_timeout() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
-    let options = HttpOptions { total_timeout: Duration::from_millis(50), ..options() };
-    let error = HttpClient::new(options).unwrap().get(&url, HeaderMap::new()).await.unwrap_err();
+    let url = format!("http://{}/", listener.local_addr().unwrap())
+        .parse()
+        .unwrap();
+    let options = HttpOptions {
+        total_timeout: Duration::from_millis(50),
+        ..options()
+    };
+    let error = HttpClient::new(options)
+        .unwrap()
+        .get(&url, HeaderMap::new())
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), HttpError::Timeout);
 }
 
 #[tokio::test]
 async fn a_form_is_posted_as_one() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/t", listener.local_addr().unwrap()).parse().unwrap();
+    let url = format!("http://{}/t", listener.local_addr().unwrap())
+        .parse()
+        .unwrap();
     let client = HttpClient::new(options()).unwrap();
     let form = [("scope", "a b"), ("x", "ü&=")];
     let post = client.post_form(&url, HeaderMap::new(), &form);
@@ -133,29 +171,56 @@ async fn a_form_is_posted_as_one() {
             assert_ne!(n, 0, "{seen}");
             seen.push_str(std::str::from_utf8(&buffer[..n]).unwrap());
         }
-        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+            .await
+            .unwrap();
         seen
     };
     let (answer, seen) = tokio::join!(post, server);
     assert_eq!(answer.unwrap().status, StatusCode::OK);
-    assert!(seen.starts_with("POST /t HTTP/1.1\r\n") && seen.contains("scope=a+b&x="), "{seen}");
-    assert!(seen.contains("content-type: application/x-www-form-urlencoded\r\n"), "{seen}");
+    assert!(
+        seen.starts_with("POST /t HTTP/1.1\r\n") && seen.contains("scope=a+b&x="),
+        "{seen}"
+    );
+    assert!(
+        seen.contains("content-type: application/x-www-form-urlencoded\r\n"),
+        "{seen}"
+    );
 }
 
 #[test]
 fn a_ca_file_without_a_certificate_is_refused() {
-    for pem in ["", "nonsense", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
-        let options = HttpOptions { ca_pem: Some(pem.into()), ..options() };
-        assert_eq!(HttpClient::new(options).unwrap_err(), BuildError::Certificate, "{pem}");
+    for pem in [
+        "",
+        "nonsense",
+        "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+    ] {
+        let options = HttpOptions {
+            ca_pem: Some(pem.into()),
+            ..options()
+        };
+        assert_eq!(
+            HttpClient::new(options).unwrap_err(),
+            BuildError::Certificate,
+            "{pem}"
+        );
     }
 }
 
 #[tokio::test]
 async fn without_any_ca_plain_http_still_works() {
     drop(HttpClient::new(options()).unwrap());
-    let address = serve(vec![b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok".to_vec()]).await;
+    let address = serve(vec![
+        b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok".to_vec(),
+    ])
+    .await;
     let url = format!("http://{address}/").parse().unwrap();
-    let answer = HttpClient::new(options()).unwrap().get(&url, HeaderMap::new()).await.unwrap();
+    let answer = HttpClient::new(options())
+        .unwrap()
+        .get(&url, HeaderMap::new())
+        .await
+        .unwrap();
     assert_eq!(&answer.body[..], b"ok");
 }
 
@@ -181,7 +246,9 @@ async fn serve_tls() -> (SocketAddr, String) {
             let mut tls = rustls::StreamOwned::new(connection, stream);
             let mut buffer = [0; 4096];
             if tls.read(&mut buffer).is_ok() {
-                let _ = tls.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok");
+                let _ = tls.write_all(
+                    b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok",
+                );
                 tls.conn.send_close_notify();
                 let _ = tls.flush();
             }
@@ -193,7 +260,10 @@ async fn serve_tls() -> (SocketAddr, String) {
 #[tokio::test]
 async fn a_strangers_url_leads_to_public_addresses_over_https_only() {
     let (address, pem) = serve_tls().await;
-    let options = HttpOptions { ca_pem: Some(pem.into()), ..options() };
+    let options = HttpOptions {
+        ca_pem: Some(pem.into()),
+        ..options()
+    };
     let client = HttpClient::for_strangers_urls(options.clone(), Vec::new()).unwrap();
     let port = address.port();
     for url in [
@@ -216,11 +286,17 @@ async fn a_strangers_url_leads_to_public_addresses_over_https_only() {
     ] {
         let answer = client.get(&url.parse().unwrap(), HeaderMap::new()).await;
         let kind = answer.unwrap_err().kind();
-        assert!(matches!(kind, HttpError::Connect | HttpError::Dns), "{url}: {kind}");
+        assert!(
+            matches!(kind, HttpError::Connect | HttpError::Dns),
+            "{url}: {kind}"
+        );
     }
     let named = HttpClient::for_strangers_urls(options, vec!["127.0.0.1".to_owned()]).unwrap();
     let secure = format!("https://{address}/").parse().unwrap();
-    assert_eq!(&named.get(&secure, HeaderMap::new()).await.unwrap().body[..], b"ok");
+    assert_eq!(
+        &named.get(&secure, HeaderMap::new()).await.unwrap().body[..],
+        b"ok"
+    );
     let plain = format!("http://{address}/").parse().unwrap();
     assert!(named.get(&plain, HeaderMap::new()).await.is_err());
 }
@@ -228,30 +304,66 @@ async fn a_strangers_url_leads_to_public_addresses_over_https_only() {
 #[tokio::test]
 async fn an_authoritys_urls_lead_inside_only_where_it_is_itself() {
     let (address, pem) = serve_tls().await;
-    let options = HttpOptions { ca_pem: Some(pem.into()), ..options() };
+    let options = HttpOptions {
+        ca_pem: Some(pem.into()),
+        ..options()
+    };
     let client = |home: &str, hosts: &[&str]| {
         let hosts = hosts.iter().map(ToString::to_string).collect();
         HttpClient::for_authoritys_urls(options.clone(), home, hosts).unwrap()
     };
     let port = address.port();
-    let get =
-        async |client: HttpClient, url: String| client.get(&url.parse().unwrap(), HeaderMap::new()).await;
+    let get = async |client: HttpClient, url: String| {
+        client.get(&url.parse().unwrap(), HeaderMap::new()).await
+    };
     let here = || format!("https://{address}/");
-    for (home, hosts) in
-        [("127.0.0.1", &[][..]), ("localhost", &[]), ("[::1]", &[]), ("1.1.1.1", &["127.0.0.1"])]
-    {
+    for (home, hosts) in [
+        ("127.0.0.1", &[][..]),
+        ("localhost", &[]),
+        ("[::1]", &[]),
+        ("1.1.1.1", &["127.0.0.1"]),
+    ] {
         let answer = get(client(home, hosts), here()).await;
-        assert_eq!(&answer.unwrap_or_else(|failed| panic!("{home}: {failed}")).body[..], b"ok");
+        assert_eq!(
+            &answer
+                .unwrap_or_else(|failed| panic!("{home}: {failed}"))
+                .body[..],
+            b"ok"
+        );
     }
-    for home in ["1.1.1.1", "[2606:4700::1111]", "10.0.0.1", "169.254.1.1", "no-such-host.invalid"] {
-        for url in [here(), format!("https://localhost:{port}/"), format!("http://127.0.0.1:{port}/")] {
-            let kind = get(client(home, &[]), url.clone()).await.unwrap_err().kind();
-            assert!(matches!(kind, HttpError::Connect | HttpError::Dns), "{url} of {home}: {kind}");
+    for home in [
+        "1.1.1.1",
+        "[2606:4700::1111]",
+        "10.0.0.1",
+        "169.254.1.1",
+        "no-such-host.invalid",
+    ] {
+        for url in [
+            here(),
+            format!("https://localhost:{port}/"),
+            format!("http://127.0.0.1:{port}/"),
+        ] {
+            let kind = get(client(home, &[]), url.clone())
+                .await
+                .unwrap_err()
+                .kind();
+            assert!(
+                matches!(kind, HttpError::Connect | HttpError::Dns),
+                "{url} of {home}: {kind}"
+            );
         }
     }
-    for url in ["http://169.254.169.254/latest/meta-data", "http://10.0.0.1/"] {
-        let failed = get(client("127.0.0.1", &[]), url.to_owned()).await.unwrap_err();
-        assert!(failed.to_string().contains("its address is not public"), "{url}: {failed}");
+    for url in [
+        "http://169.254.169.254/latest/meta-data",
+        "http://10.0.0.1/",
+    ] {
+        let failed = get(client("127.0.0.1", &[]), url.to_owned())
+            .await
+            .unwrap_err();
+        assert!(
+            failed.to_string().contains("its address is not public"),
+            "{url}: {failed}"
+        );
     }
 }
 
@@ -259,15 +371,25 @@ async fn an_authoritys_urls_lead_inside_only_where_it_is_itself() {
 async fn only_certificates_of_the_platform_or_the_ca_file_are_trusted() {
     let (address, pem) = serve_tls().await;
     let url = format!("https://{address}/").parse().unwrap();
-    let stranger = HttpClient::new(options()).unwrap().get(&url, HeaderMap::new()).await;
+    let stranger = HttpClient::new(options())
+        .unwrap()
+        .get(&url, HeaderMap::new())
+        .await;
     assert_eq!(stranger.unwrap_err().kind(), HttpError::Tls);
-    let trusting = HttpOptions { ca_pem: Some(pem.into()), ..options() };
-    let answer = HttpClient::new(trusting).unwrap().get(&url, HeaderMap::new()).await.unwrap();
+    let trusting = HttpOptions {
+        ca_pem: Some(pem.into()),
+        ..options()
+    };
+    let answer = HttpClient::new(trusting)
+        .unwrap()
+        .get(&url, HeaderMap::new())
+        .await
+        .unwrap();
     assert_eq!(&answer.body[..], b"ok");
 }
 
-/// A server that keeps its connections and says nothing else, but reads a second request on one of them without an answer.
-/// Gives its address and how many requests it has read.
+/// A server that keeps its connections and says nothing else, but reads a second request on one of
+/// them without an answer. Gives its address and how many requests it has read.
 async fn serve_one_request_per_connection() -> (SocketAddr, Arc<std::sync::atomic::AtomicUsize>) {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -293,7 +415,9 @@ async fn serve_one_request_per_connection() -> (SocketAddr, Arc<std::sync::atomi
             tokio::spawn(async move {
                 if head(&mut stream).await {
                     count.fetch_add(1, Ordering::SeqCst);
-                    let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
+                    let _ = stream
+                        .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+                        .await;
                 }
                 if head(&mut stream).await {
                     count.fetch_add(1, Ordering::SeqCst);
@@ -310,20 +434,35 @@ async fn a_get_that_an_idle_connection_swallows_is_sent_once_more_and_a_post_is_
     let url: Url = format!("http://{address}/").parse().unwrap();
     let client = HttpClient::new(options()).unwrap();
     for _ in 0..6 {
-        assert_eq!(client.get(&url, HeaderMap::new()).await.unwrap().status, StatusCode::OK);
+        assert_eq!(
+            client.get(&url, HeaderMap::new()).await.unwrap().status,
+            StatusCode::OK
+        );
     }
     // Each second one was swallowed.
     assert_eq!(read.swap(0, std::sync::atomic::Ordering::SeqCst), 9);
     for _ in 0..3 {
         assert_eq!(
-            client.post_form(&url, HeaderMap::new(), &[("a", "b")]).await.unwrap().status,
+            client
+                .post_form(&url, HeaderMap::new(), &[("a", "b")])
+                .await
+                .unwrap()
+                .status,
             StatusCode::OK
         );
     }
-    assert_eq!(read.swap(0, std::sync::atomic::Ordering::SeqCst), 3, "each on a connection of its own");
+    assert_eq!(
+        read.swap(0, std::sync::atomic::Ordering::SeqCst),
+        3,
+        "each on a connection of its own"
+    );
     for _ in 0..4 {
         assert_eq!(
-            client.ask_form(&url, HeaderMap::new(), &[("a", "b")]).await.unwrap().status,
+            client
+                .ask_form(&url, HeaderMap::new(), &[("a", "b")])
+                .await
+                .unwrap()
+                .status,
             StatusCode::OK
         );
     }
@@ -331,9 +470,17 @@ async fn a_get_that_an_idle_connection_swallows_is_sent_once_more_and_a_post_is_
 
 #[tokio::test]
 async fn a_request_on_a_new_connection_is_sent_once() {
-    let address = serve(vec![b"".to_vec(), b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".to_vec()]).await;
+    let address = serve(vec![
+        b"".to_vec(),
+        b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".to_vec(),
+    ])
+    .await;
     let url = format!("http://{address}/").parse().unwrap();
-    let failed = HttpClient::new(options()).unwrap().get(&url, HeaderMap::new()).await.unwrap_err();
+    let failed = HttpClient::new(options())
+        .unwrap()
+        .get(&url, HeaderMap::new())
+        .await
+        .unwrap_err();
     assert_eq!(failed.kind(), HttpError::Broken);
     assert!(failed.why().contains("closed the connection"), "{failed}");
 }
@@ -345,7 +492,9 @@ async fn serve_plain() -> SocketAddr {
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             let _ = stream.read(&mut [0; 4096]).await;
-            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n").await;
+            let _ = stream
+                .write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n")
+                .await;
         }
     });
     address
@@ -366,22 +515,59 @@ async fn a_failure_names_the_url_without_its_secrets_and_the_cause() {
         ..options()
     })
     .unwrap();
-    let short = HttpOptions { total_timeout: Duration::from_millis(500), ..options() };
+    let short = HttpOptions {
+        total_timeout: Duration::from_millis(500),
+        ..options()
+    };
     let impatient = HttpClient::new(short).unwrap();
     for (url, kind, why) in [
-        (format!("http://{refused}/x"), HttpError::Refused, "nothing listens there"),
-        ("http://no-such-host.invalid/x".to_owned(), HttpError::Dns, "its name cannot be resolved"),
-        (format!("http://{}/x", silent.local_addr().unwrap()), HttpError::Timeout, "within 500ms"),
-        (format!("https://{plain}/x"), HttpError::Tls, "answers without TLS"),
-        (format!("https://{tls}/x"), HttpError::Tls, "no trusted authority has issued its certificate"),
-        (format!("http://{ssh}/x"), HttpError::Broken, "not valid HTTP/1.1"),
+        (
+            format!("http://{refused}/x"),
+            HttpError::Refused,
+            "nothing listens there",
+        ),
+        (
+            "http://no-such-host.invalid/x".to_owned(),
+            HttpError::Dns,
+            "its name cannot be resolved",
+        ),
+        (
+            format!("http://{}/x", silent.local_addr().unwrap()),
+            HttpError::Timeout,
+            "within 500ms",
+        ),
+        (
+            format!("https://{plain}/x"),
+            HttpError::Tls,
+            "answers without TLS",
+        ),
+        (
+            format!("https://{tls}/x"),
+            HttpError::Tls,
+            "no trusted authority has issued its certificate",
+        ),
+        (
+            format!("http://{ssh}/x"),
+            HttpError::Broken,
+            "not valid HTTP/1.1",
+        ),
     ] {
         let asked = url.replace("://", "://user:pass@") + "?token=secret#f";
-        let client = if kind == HttpError::Timeout { &impatient } else { &patient };
-        let failed = client.get(&asked.parse().unwrap(), HeaderMap::new()).await.unwrap_err();
+        let client = if kind == HttpError::Timeout {
+            &impatient
+        } else {
+            &patient
+        };
+        let failed = client
+            .get(&asked.parse().unwrap(), HeaderMap::new())
+            .await
+            .unwrap_err();
         assert_eq!(failed.kind(), kind, "{failed}");
         let text = failed.to_string();
-        assert!(text.starts_with(&format!("{url}: ")) && text.contains(why), "{text}");
+        assert!(
+            text.starts_with(&format!("{url}: ")) && text.contains(why),
+            "{text}"
+        );
         assert!(!text.contains("secret") && !text.contains("pass"), "{text}");
     }
 }
@@ -398,8 +584,18 @@ fn an_answer_about_https_on_a_plain_port_gives_a_hint() {
         "Client sent an HTTP request to an HTTPS server.",
         "<h1>The plain HTTP request was sent to HTTPS port</h1>",
     ] {
-        assert!(answer(body).hint(&url("http://a.example/")).is_some(), "{body}");
-        assert!(answer(body).hint(&url("https://a.example/")).is_none(), "{body}");
+        assert!(
+            answer(body).hint(&url("http://a.example/")).is_some(),
+            "{body}"
+        );
+        assert!(
+            answer(body).hint(&url("https://a.example/")).is_none(),
+            "{body}"
+        );
     }
-    assert!(answer("invalid_client").hint(&url("http://a.example/")).is_none());
+    assert!(
+        answer("invalid_client")
+            .hint(&url("http://a.example/"))
+            .is_none()
+    );
 }

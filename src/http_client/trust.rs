@@ -23,9 +23,9 @@ pub struct UnusableCertificates;
 
 /// Certificates of authorities and of servers that are trusted.
 ///
-/// A server's certificate is accepted when a trusted authority has issued it, or when it stands in the `caFile` itself,
-/// whoever has issued it and whether or not it may be used as an authority's (CA:TRUE). In both cases its name and its
-/// validity are checked.
+/// A server's certificate is accepted when a trusted authority has issued it, or when it stands in
+/// the `caFile` itself, whoever has issued it and whether or not it may be used as an authority's
+/// (CA:TRUE). In both cases its name and its validity are checked.
 #[derive(Debug)]
 pub struct Trust {
     /// `None`: no certificate is trusted.
@@ -56,13 +56,21 @@ impl Trust {
     fn new(mut roots: RootCertStore, ca_pem: Option<&[u8]>) -> Result<Self, UnusableCertificates> {
         let pinned = ca_pem.map(certificates).transpose()?.unwrap_or_default();
         for certificate in &pinned {
-            roots.add(certificate.clone()).map_err(|_| UnusableCertificates)?;
+            roots
+                .add(certificate.clone())
+                .map_err(|_| UnusableCertificates)?;
         }
         let provider = provider();
         let algorithms = provider.signature_verification_algorithms;
         // Fails only without any certificate.
-        let authorities = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build().ok();
-        Ok(Self { authorities, pinned, algorithms })
+        let authorities = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
+            .build()
+            .ok();
+        Ok(Self {
+            authorities,
+            pinned,
+            algorithms,
+        })
     }
 
     /// Whether it trusts no certificate at all.
@@ -80,20 +88,28 @@ impl Trust {
     /// Whether a certificate is for this name.
     #[must_use]
     pub fn is_for(certificate: &CertificateDer<'_>, name: &ServerName<'_>) -> bool {
-        ParsedCertificate::try_from(certificate).is_ok_and(|parsed| verify_server_name(&parsed, name).is_ok())
+        ParsedCertificate::try_from(certificate)
+            .is_ok_and(|parsed| verify_server_name(&parsed, name).is_ok())
     }
 }
 
 /// The process's provider of cryptography, or the one that it would have.
 pub(super) fn provider() -> Arc<CryptoProvider> {
     let default = || Arc::new(crypto::aws_lc_rs::default_provider());
-    CryptoProvider::get_default().cloned().unwrap_or_else(default)
+    CryptoProvider::get_default()
+        .cloned()
+        .unwrap_or_else(default)
 }
 
 /// The certificates of a PEM text, at least one.
-pub(super) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, UnusableCertificates> {
+pub(super) fn certificates(
+    pem: &[u8],
+) -> Result<Vec<CertificateDer<'static>>, UnusableCertificates> {
     let found = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();
-    found.ok().filter(|found| !found.is_empty()).ok_or(UnusableCertificates)
+    found
+        .ok()
+        .filter(|found| !found.is_empty())
+        .ok_or(UnusableCertificates)
 }
 
 impl ServerCertVerifier for Trust {
@@ -108,10 +124,16 @@ impl ServerCertVerifier for Trust {
         let Some(authorities) = &self.authorities else {
             return Err(CertificateError::UnknownIssuer.into());
         };
-        let verified =
-            authorities.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
+        let verified = authorities.verify_server_cert(
+            end_entity,
+            intermediates,
+            server_name,
+            ocsp_response,
+            now,
+        );
         match verified {
-            // Its validity has been found good by then: the path to an authority is looked for last.
+            // Its validity has been found good by then: the path to an authority is looked for
+            // last.
             Err(error) if is_about_its_issuer(&error) && self.pinned.contains(end_entity) => {
                 verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
                 Ok(ServerCertVerified::assertion())
@@ -148,7 +170,8 @@ fn is_about_its_issuer(error: &rustls::Error) -> bool {
     match error {
         rustls::Error::InvalidCertificate(
             CertificateError::UnknownIssuer
-            // Its issuer has the name of a certificate that is trusted, perhaps its own, but another key.
+            // Its issuer has the name of a certificate that is trusted, perhaps its own, but
+            // another key.
             | CertificateError::BadSignature
             | CertificateError::UnsupportedSignatureAlgorithmContext { .. }
             | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. },
@@ -160,7 +183,8 @@ fn is_about_its_issuer(error: &rustls::Error) -> bool {
     }
 }
 
-/// What each failure of rustls and webpki means here, found by a part of its text: Pingora hands on only the text.
+/// What each failure of rustls and webpki means here, found by a part of its text: Pingora hands on
+/// only the text.
 const CAUSES: [(&str, &str); 11] = [
     (
         "UnknownIssuer",
@@ -196,8 +220,14 @@ const CAUSES: [(&str, &str); 11] = [
         "InvalidContentType",
         "it answers without TLS: its URL must begin with `http://`, or another program listens on this port",
     ),
-    ("peer is incompatible", "it and the sidecar have no version or cipher of TLS in common"),
-    ("eof", "it closed the connection during the TLS handshake: perhaps it speaks no TLS on this port"),
+    (
+        "peer is incompatible",
+        "it and the sidecar have no version or cipher of TLS in common",
+    ),
+    (
+        "eof",
+        "it closed the connection during the TLS handshake: perhaps it speaks no TLS on this port",
+    ),
 ];
 
 /// Why TLS failed, for people: `error` is the text of rustls' error, alone or within another text.
@@ -208,15 +238,26 @@ pub fn explain(error: &str) -> String {
     }
     let from = |part: &str| error.find(part).and_then(|at| error.get(at + part.len()..));
     let cause: Cow<'static, str> = if let Some(rest) = from("certificate is not valid after ") {
-        format!("its certificate has expired: it was valid until {}", moment(rest)).into()
+        format!(
+            "its certificate has expired: it was valid until {}",
+            moment(rest)
+        )
+        .into()
     } else if let Some(rest) = from("certificate is not valid before ") {
-        format!("its certificate is not valid yet, only from {} on; compare the clocks", moment(rest)).into()
+        format!(
+            "its certificate is not valid yet, only from {} on; compare the clocks",
+            moment(rest)
+        )
+        .into()
     } else if let Some((_, cause)) = CAUSES.iter().find(|(part, _)| error.contains(part)) {
         (*cause).into()
     } else if let Some(rest) = from("certificate not valid for name ") {
         let names = rest.replace("; certificate is only valid for ", ", only for ");
-        format!("its certificate is not for {}", shown(names.split(", SNI:").next().unwrap_or_default()))
-            .into()
+        format!(
+            "its certificate is not for {}",
+            shown(names.split(", SNI:").next().unwrap_or_default())
+        )
+        .into()
     } else {
         shown(error).into()
     };
@@ -226,16 +267,29 @@ pub fn explain(error: &str) -> String {
 /// A number of seconds at the beginning of a text as date and time (RFC 3339).
 fn moment(text: &str) -> String {
     let digits: String = text.chars().take_while(char::is_ascii_digit).collect();
-    let at = digits.parse().ok().and_then(|seconds| time::OffsetDateTime::from_unix_timestamp(seconds).ok());
-    let written = at.and_then(|at| at.format(&time::format_description::well_known::Rfc3339).ok());
+    let at = digits
+        .parse()
+        .ok()
+        .and_then(|seconds| time::OffsetDateTime::from_unix_timestamp(seconds).ok());
+    let written = at.and_then(|at| {
+        at.format(&time::format_description::well_known::Rfc3339)
+            .ok()
+    });
     written.unwrap_or(digits)
 }
 
 /// A foreign text as the log may show it: its beginning, on one line.
 fn shown(text: &str) -> String {
     let beginning: String = text.chars().take(SHOWN).collect();
-    let more = if beginning.len() < text.len() { "…" } else { "" };
-    format!("{}{more}", beginning.escape_debug().to_string().replace("\\\"", "\""))
+    let more = if beginning.len() < text.len() {
+        "…"
+    } else {
+        ""
+    };
+    format!(
+        "{}{more}",
+        beginning.escape_debug().to_string().replace("\\\"", "\"")
+    )
 }
 
 #[cfg(test)]

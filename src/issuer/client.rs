@@ -26,7 +26,8 @@ pub struct Client {
     pub name: Option<String>,
     /// How it proves who it is; in no other way.
     pub authentication: Authentication,
-    /// Its secrets; any of those that have not expired will do, if it is to authenticate itself by one.
+    /// Its secrets; any of those that have not expired will do, if it is to authenticate itself by
+    /// one.
     pub secrets: Vec<Secret>,
     /// The owner claim's value.
     pub owner: Option<String>,
@@ -61,12 +62,16 @@ impl Client {
 }
 
 impl Client {
-    /// Whether a client that proved who it is when it was registered like this may still act as `now_registered`, which has its
-    /// id: not when that is another client under the id of a deleted one, or proves itself in another way by now.
+    /// Whether a client that proved who it is when it was registered like this may still act as
+    /// `now_registered`, which has its id: not when that is another client under the id of a
+    /// deleted one, or proves itself in another way by now.
     #[must_use]
     pub(super) fn is_still(&self, now_registered: &Self) -> bool {
         let is_kept = |secret: &Secret| {
-            now_registered.secrets.iter().any(|other| secret.expected.is_same(&other.expected))
+            now_registered
+                .secrets
+                .iter()
+                .any(|other| secret.expected.is_same(&other.expected))
         };
         match (&self.authentication, &now_registered.authentication) {
             (Authentication::Secret, Authentication::Secret) => self.secrets.iter().any(is_kept),
@@ -95,7 +100,8 @@ pub struct Secret {
     pub expected: ExpectedSecret,
     /// From this time on it is refused.
     pub expires_at: Option<UnixTime>,
-    /// What follows it in its file. A client that sends this too has read the same file as it is, and is let in.
+    /// What follows it in its file. A client that sends this too has read the same file as it is,
+    /// and is let in.
     pub line_end: LineEnd,
 }
 
@@ -103,11 +109,16 @@ impl Secret {
     /// The secret of a client of the configuration.
     #[must_use]
     pub fn configured(secret: SecretString) -> Self {
-        Self { id: None, expected: ExpectedSecret::Plain(secret), expires_at: None, line_end: LineEnd::None }
+        Self {
+            id: None,
+            expected: ExpectedSecret::Plain(secret),
+            expires_at: None,
+            line_end: LineEnd::None,
+        }
     }
 
-    /// What tells this secret from every other one, and what the same secret is hashed to with its file's line end; equal
-    /// where there is none.
+    /// What tells this secret from every other one, and what the same secret is hashed to with its
+    /// file's line end; equal where there is none.
     #[must_use]
     pub fn digests(&self) -> [client_secret::Digest; 2] {
         match &self.expected {
@@ -124,7 +135,10 @@ impl Secret {
     #[must_use]
     pub fn is_at_once(&self, presented: &SecretString) -> bool {
         let is_slow = matches!(self.expected, ExpectedSecret::Argon2(..));
-        !is_slow && self.digests().contains(&sha256(presented.expose_secret().as_bytes()))
+        !is_slow
+            && self
+                .digests()
+                .contains(&sha256(presented.expose_secret().as_bytes()))
     }
 
     /// Whether it may be used at a time.
@@ -152,12 +166,15 @@ impl ExpectedSecret {
         matches!(self, Self::Plain(plain) if secret::matches(plain, secret))
     }
 
-    /// Whether both stand for the same secret: two that were stored on their own have different salts or random bits.
+    /// Whether both stand for the same secret: two that were stored on their own have different
+    /// salts or random bits.
     fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Plain(one), Self::Plain(other)) => secret::matches(one, other),
             (Self::Sha256(one), Self::Sha256(other)) => one == other,
-            (Self::Argon2(salt, one), Self::Argon2(other_salt, other)) => salt == other_salt && one == other,
+            (Self::Argon2(salt, one), Self::Argon2(other_salt, other)) => {
+                salt == other_salt && one == other
+            }
             _ => false,
         }
     }

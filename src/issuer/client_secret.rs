@@ -1,8 +1,9 @@
 //! Secrets of the clients in the store: how they are made, and the forms they are stored in.
 //!
-//! A secret that we generate has 256 random bits, which nobody guesses, so that SHA-256 is enough. One that was supplied
-//! may be a password: it is stored as Argon2id (RFC 9106), which makes each guess cost memory and time. All supplied
-//! secrets of a client share one salt, so that a presented secret is hashed once, however many there are to compare.
+//! A secret that we generate has 256 random bits, which nobody guesses, so that SHA-256 is enough.
+//! One that was supplied may be a password: it is stored as Argon2id (RFC 9106), which makes each
+//! guess cost memory and time. All supplied secrets of a client share one salt, so that a presented
+//! secret is hashed once, however many there are to compare.
 
 use argon2::{Algorithm, Argon2, Params, Version};
 use base64::Engine;
@@ -20,8 +21,8 @@ const PREFIX: &str = "m2m_";
 pub const MIN_BYTES: usize = 16;
 /// Memory in KiB, passes and lanes: the first choice of OWASP's list for Argon2id.
 const COST: (u32, u32, u32) = (19 * 1024, 2, 1);
-/// What every stored Argon2id secret begins with: the PHC string format. Other costs are not read, so that every
-/// evaluation costs the same.
+/// What every stored Argon2id secret begins with: the PHC string format. Other costs are not read,
+/// so that every evaluation costs the same.
 const ARGON2: &str = "$argon2id$v=19$m=19456,t=2,p=1$";
 const SHA256: &str = "sha256:";
 
@@ -55,16 +56,24 @@ pub enum Stored {
 pub fn is_generated(text: &SecretString) -> bool {
     let text = text.expose_secret();
     let prefixes = [PREFIX, "m2ma_", "m2mr_"];
-    prefixes.iter().any(|prefix| text.strip_prefix(prefix).is_some_and(|bits| bits.len() >= 40))
+    prefixes.iter().any(|prefix| {
+        text.strip_prefix(prefix)
+            .is_some_and(|bits| bits.len() >= 40)
+    })
 }
 
-/// Whether a text has exactly the form of what this program generates for clients and administrators: a prefix and 256 bits
-/// in base64url, also with the line end of a file. Such a text cannot be found by guessing, so that no delay needs to protect it.
+/// Whether a text has exactly the form of what this program generates for clients and
+/// administrators: a prefix and 256 bits in base64url, also with the line end of a file. Such a
+/// text cannot be found by guessing, so that no delay needs to protect it.
 #[must_use]
 pub fn is_beyond_guessing(text: &SecretString) -> bool {
     let text = text.expose_secret();
-    let text = text.strip_suffix('\n').map_or(text, |line| line.strip_suffix('\r').unwrap_or(line));
-    let bits = [PREFIX, "m2ma_"].iter().find_map(|prefix| text.strip_prefix(prefix));
+    let text = text
+        .strip_suffix('\n')
+        .map_or(text, |line| line.strip_suffix('\r').unwrap_or(line));
+    let bits = [PREFIX, "m2ma_"]
+        .iter()
+        .find_map(|prefix| text.strip_prefix(prefix));
     let is_base64url = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     bits.is_some_and(|bits| bits.len() == 43 && bits.bytes().all(is_base64url))
 }
@@ -78,11 +87,16 @@ pub fn generate(now: UnixTime, expires_at: Option<UnixTime>) -> (SecretString, S
     text.push_str(PREFIX);
     URL_SAFE_NO_PAD.encode_string(*bits, &mut text);
     let digest = sha256(text.as_bytes());
-    let hash = digest.iter().fold(SHA256.to_owned(), |hash, byte| hash + &format!("{byte:02x}"));
+    let hash = digest.iter().fold(SHA256.to_owned(), |hash, byte| {
+        hash + &format!("{byte:02x}")
+    });
     let secret = SecretString::from(text);
     let characters: Vec<_> = secret.expose_secret().chars().rev().take(4).collect();
     let last_four = Some(characters.into_iter().rev().collect());
-    let stored = StoredSecret { last_four, ..stored(hash, now, expires_at) };
+    let stored = StoredSecret {
+        last_four,
+        ..stored(hash, now, expires_at)
+    };
     (secret, stored)
 }
 
@@ -99,15 +113,22 @@ pub async fn hashed(
     if secret.expose_secret().len() < MIN_BYTES {
         return Err(UnusableSecret::TooShort);
     }
-    let salt = of_client.iter().rev().find_map(|other| match parse(other.hash.expose_secret())? {
-        Stored::Argon2(salt, _) => Some(salt),
-        Stored::Sha256(_) => None,
-    });
+    let salt = of_client
+        .iter()
+        .rev()
+        .find_map(|other| match parse(other.hash.expose_secret())? {
+            Stored::Argon2(salt, _) => Some(salt),
+            Stored::Sha256(_) => None,
+        });
     let salt = salt.unwrap_or_else(random_salt);
     let hashing = tokio::task::spawn_blocking(move || argon2id(&secret, &salt));
     let digest = hashing.await.map_err(|_| UnusableSecret::Hashing)?;
     let digest = digest.ok_or(UnusableSecret::Hashing)?;
-    let hash = format!("{ARGON2}{}${}", STANDARD_NO_PAD.encode(salt), STANDARD_NO_PAD.encode(digest));
+    let hash = format!(
+        "{ARGON2}{}${}",
+        STANDARD_NO_PAD.encode(salt),
+        STANDARD_NO_PAD.encode(digest)
+    );
     Ok(stored(hash, now, expires_at))
 }
 
@@ -130,18 +151,23 @@ pub fn parse(hash: &str) -> Option<Stored> {
     }
     let (salt, digest) = hash.strip_prefix(ARGON2)?.split_once('$')?;
     let decode = |text: &str| STANDARD_NO_PAD.decode(text).ok();
-    Some(Stored::Argon2(decode(salt)?.try_into().ok()?, decode(digest)?.try_into().ok()?))
+    Some(Stored::Argon2(
+        decode(salt)?.try_into().ok()?,
+        decode(digest)?.try_into().ok()?,
+    ))
 }
 
-/// The Argon2id digest of a secret. Takes some 20 ms and 19 MiB: not for a thread that serves requests.
-/// `None`: there is no memory.
+/// The Argon2id digest of a secret. Takes some 20 ms and 19 MiB: not for a thread that serves
+/// requests. `None`: there is no memory.
 #[must_use]
 pub fn argon2id(secret: &SecretString, salt: &Salt) -> Option<Digest> {
     let (memory, passes, lanes) = COST;
     let params = Params::new(memory, passes, lanes, Some(32)).ok()?;
     let mut digest = [0; 32];
     let hasher = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
-    hasher.hash_password_into(secret.expose_secret().as_bytes(), salt, &mut digest).ok()?;
+    hasher
+        .hash_password_into(secret.expose_secret().as_bytes(), salt, &mut digest)
+        .ok()?;
     Some(digest)
 }
 
@@ -153,17 +179,26 @@ pub fn random_salt() -> Salt {
     salt
 }
 
-/// Random bytes. The library ends the process rather than fail; should it ever say so instead, what is not random must
-/// not become a secret.
+/// Random bytes. The library ends the process rather than fail; should it ever say so instead, what
+/// is not random must not become a secret.
 pub(super) fn fill(bytes: &mut [u8]) {
     while aws_lc_rs::rand::fill(bytes).is_err() {}
 }
 
 fn digest_from_hex(text: &str) -> Option<Digest> {
-    let digits: Vec<u8> =
-        text.chars().map(|digit| u8::try_from(digit.to_digit(16)?).ok()).collect::<Option<_>>()?;
-    let bytes: Vec<u8> = digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect();
-    if digits.len() == 64 { bytes.try_into().ok() } else { None }
+    let digits: Vec<u8> = text
+        .chars()
+        .map(|digit| u8::try_from(digit.to_digit(16)?).ok())
+        .collect::<Option<_>>()?;
+    let bytes: Vec<u8> = digits
+        .chunks_exact(2)
+        .map(|pair| pair[0] << 4 | pair[1])
+        .collect();
+    if digits.len() == 64 {
+        bytes.try_into().ok()
+    } else {
+        None
+    }
 }
 
 #[cfg(test)]
@@ -176,11 +211,19 @@ mod tests {
     fn a_generated_secret_is_recognised_and_only_its_digest_is_stored() {
         let (secret, stored) = generate(NOW, Some(UnixTime(9)));
         let text = secret.expose_secret();
-        let bits = text.strip_prefix("m2m_").map(|bits| URL_SAFE_NO_PAD.decode(bits).unwrap());
+        let bits = text
+            .strip_prefix("m2m_")
+            .map(|bits| URL_SAFE_NO_PAD.decode(bits).unwrap());
         assert_eq!(bits.unwrap().len(), 32);
-        assert_eq!(parse(stored.hash.expose_secret()), Some(Stored::Sha256(sha256(text.as_bytes()))));
+        assert_eq!(
+            parse(stored.hash.expose_secret()),
+            Some(Stored::Sha256(sha256(text.as_bytes())))
+        );
         assert_eq!(stored.last_four.as_deref(), Some(&text[text.len() - 4..]));
-        assert_eq!((stored.created_at, stored.expires_at), (NOW, Some(UnixTime(9))));
+        assert_eq!(
+            (stored.created_at, stored.expires_at),
+            (NOW, Some(UnixTime(9)))
+        );
         uuid::Uuid::parse_str(&stored.secret_id).unwrap();
         let (other, _) = generate(NOW, None);
         assert_ne!(text, other.expose_secret());
@@ -189,18 +232,34 @@ mod tests {
     #[tokio::test]
     async fn supplied_secrets_of_one_client_share_a_salt_and_other_clients_have_another() {
         let secret = |text: &str| SecretString::from(text);
-        let one = hashed(secret("sixteen bytes ok"), &[], NOW, None).await.unwrap();
-        assert!(one.hash.expose_secret().starts_with("$argon2id$v=19$m=19456,t=2,p=1$"));
+        let one = hashed(secret("sixteen bytes ok"), &[], NOW, None)
+            .await
+            .unwrap();
+        assert!(
+            one.hash
+                .expose_secret()
+                .starts_with("$argon2id$v=19$m=19456,t=2,p=1$")
+        );
         assert_eq!(one.last_four, None, "they would help to guess it");
-        let Some(Stored::Argon2(salt, digest)) = parse(one.hash.expose_secret()) else { panic!("argon2") };
+        let Some(Stored::Argon2(salt, digest)) = parse(one.hash.expose_secret()) else {
+            panic!("argon2")
+        };
         assert_eq!(argon2id(&secret("sixteen bytes ok"), &salt), Some(digest));
         assert_ne!(argon2id(&secret("sixteen bytes oK"), &salt), Some(digest));
         let of_client = [generate(NOW, None).1, one];
-        let two = hashed(secret("sixteen bytes ok, too"), &of_client, NOW, None).await.unwrap();
-        let Some(Stored::Argon2(second, _)) = parse(two.hash.expose_secret()) else { panic!("argon2") };
+        let two = hashed(secret("sixteen bytes ok, too"), &of_client, NOW, None)
+            .await
+            .unwrap();
+        let Some(Stored::Argon2(second, _)) = parse(two.hash.expose_secret()) else {
+            panic!("argon2")
+        };
         assert_eq!(second, salt);
-        let other = hashed(secret("sixteen bytes ok"), &[], NOW, None).await.unwrap();
-        let Some(Stored::Argon2(third, same)) = parse(other.hash.expose_secret()) else { panic!("argon2") };
+        let other = hashed(secret("sixteen bytes ok"), &[], NOW, None)
+            .await
+            .unwrap();
+        let Some(Stored::Argon2(third, same)) = parse(other.hash.expose_secret()) else {
+            panic!("argon2")
+        };
         assert!(third != salt && same != digest);
     }
 
@@ -212,7 +271,10 @@ mod tests {
 
     #[test]
     fn other_costs_and_broken_forms_are_not_read() {
-        let (salt, digest) = (STANDARD_NO_PAD.encode([1; 16]), STANDARD_NO_PAD.encode([2; 32]));
+        let (salt, digest) = (
+            STANDARD_NO_PAD.encode([1; 16]),
+            STANDARD_NO_PAD.encode([2; 32]),
+        );
         let good = format!("{ARGON2}{salt}${digest}");
         assert_eq!(parse(&good), Some(Stored::Argon2([1; 16], [2; 32])));
         for bad in [

@@ -1,4 +1,5 @@
-//! The registered clients: those of the configuration, and those of the store as they were last read.
+//! The registered clients: those of the configuration, and those of the store as they were last
+//! read.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,7 +28,8 @@ pub(super) struct Clients {
     closed: ArcSwap<HashMap<String, usize>>,
     /// Is told when one of them is closed no more.
     opens: Notify,
-    /// Those of the store that were let in, and that somebody disabled or deleted: their tokens are to end.
+    /// Those of the store that were let in, and that somebody disabled or deleted: their tokens are
+    /// to end.
     departed: Mutex<Vec<Arc<Client>>>,
     /// Held while the store is read, so that an older reading never replaces a newer one.
     reading: tokio::sync::Mutex<()>,
@@ -43,7 +45,11 @@ impl Clients {
                 ExpectedSecret::Plain(secret) => secret.expose_secret().is_empty(),
                 ExpectedSecret::Sha256(_) | ExpectedSecret::Argon2(..) => false,
             };
-            if client.secrets.iter().any(|secret| is_empty(&secret.expected)) {
+            if client
+                .secrets
+                .iter()
+                .any(|secret| is_empty(&secret.expected))
+            {
                 return Err(OpenError::EmptySecret(client.id));
             }
             if let Some(first) = configured.insert(client.id.clone(), Arc::new(client)) {
@@ -68,7 +74,10 @@ impl Clients {
         for stored in store.clients().await? {
             let client_id = stored.client_id.as_str();
             let Some(client) = registration::client(&stored) else {
-                tracing::error!(client_id, "what is stored of this client cannot be read; it is refused");
+                tracing::error!(
+                    client_id,
+                    "what is stored of this client cannot be read; it is refused"
+                );
                 continue;
             };
             if self.configured.load().contains_key(client_id) {
@@ -80,7 +89,9 @@ impl Clients {
             clients.insert(stored.client_id, Arc::new(client));
         }
         let is_supplied = |secret: &Secret| matches!(secret.expected, ExpectedSecret::Argon2(..));
-        let any = clients.values().any(|client: &Arc<Client>| client.secrets.iter().any(is_supplied));
+        let any = clients
+            .values()
+            .any(|client: &Arc<Client>| client.secrets.iter().any(is_supplied));
         self.have_supplied_secrets.store(any, Ordering::Relaxed);
         let clients = Arc::new(clients);
         let earlier = self.stored.swap(clients.clone());
@@ -97,30 +108,47 @@ impl Clients {
 
     /// Notes a client whose tokens are to end.
     pub(super) fn departs(&self, client: Arc<Client>) {
-        self.departed.lock().unwrap_or_else(PoisonError::into_inner).push(client);
+        self.departed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(client);
     }
 
     /// Takes one of those that were noted.
     pub(super) fn departed(&self) -> Option<Arc<Client>> {
-        self.departed.lock().unwrap_or_else(PoisonError::into_inner).pop()
+        self.departed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop()
     }
 
     /// The clients that exchange JWTs: their tokens are those of many users.
     pub(super) fn shared(&self) -> HashSet<String> {
         let clients = self.configured.load();
-        let exchanges = |client: &&Arc<Client>| matches!(client.authentication, Authentication::Exchange(_));
-        clients.values().filter(exchanges).map(|client| client.id.clone()).collect()
+        let exchanges =
+            |client: &&Arc<Client>| matches!(client.authentication, Authentication::Exchange(_));
+        clients
+            .values()
+            .filter(exchanges)
+            .map(|client| client.id.clone())
+            .collect()
     }
 
     /// How long the tokens of the client of the store live whose tokens live longest.
     pub(super) fn longest_lifetime(&self) -> Option<Duration> {
-        self.stored.load().values().filter_map(|client| client.access_token_lifetime).max()
+        self.stored
+            .load()
+            .values()
+            .filter_map(|client| client.access_token_lifetime)
+            .max()
     }
 
     /// The algorithms that the clients of the store need beside the issuer's.
     pub(super) fn algorithms(&self) -> Vec<Algorithm> {
         let clients = self.stored.load();
-        let settings = clients.values().flat_map(|client| client.audience_settings.values());
+        let settings = clients
+            .values()
+            .flat_map(|client| client.audience_settings.values());
         settings.filter_map(|settings| settings.algorithm).collect()
     }
 
@@ -143,8 +171,8 @@ impl Clients {
         self.configured.load_full()
     }
 
-    /// Gives a client of the configuration a new secret; those it has count on until `until`. Gives whether that is a
-    /// change.
+    /// Gives a client of the configuration a new secret; those it has count on until `until`. Gives
+    /// whether that is a change.
     pub(super) fn replace_secret(
         &self,
         client_id: &str,
@@ -152,17 +180,29 @@ impl Clients {
         now: UnixTime,
         until: UnixTime,
     ) -> bool {
-        let is_new = |known: &Secret| known.line_end != line_end || !known.expected.is_plain(&secret);
-        let Some(client) = self.configured(client_id).filter(|it| it.secrets.first().is_none_or(is_new))
+        let is_new =
+            |known: &Secret| known.line_end != line_end || !known.expected.is_plain(&secret);
+        let Some(client) = self
+            .configured(client_id)
+            .filter(|it| it.secrets.first().is_none_or(is_new))
         else {
             return false;
         };
         let end = |old: &Secret| Some(old.expires_at.map_or(until, |end| end.min(until)));
         let old = client.secrets.iter().filter(|old| is_new(old));
-        let old = old.map(|old| Secret { expires_at: end(old), ..old.clone() });
-        let old: Vec<_> = old.filter(|old| old.is_live(now)).take(MOST_OLD_SECRETS).collect();
+        let old = old.map(|old| Secret {
+            expires_at: end(old),
+            ..old.clone()
+        });
+        let old: Vec<_> = old
+            .filter(|old| old.is_live(now))
+            .take(MOST_OLD_SECRETS)
+            .collect();
         let mut client = Client::clone(&client);
-        client.secrets = vec![Secret { line_end, ..Secret::configured(secret) }];
+        client.secrets = vec![Secret {
+            line_end,
+            ..Secret::configured(secret)
+        }];
         client.secrets.extend(old);
         let client = Arc::new(client);
         self.configured.rcu(|configured| {
@@ -176,22 +216,30 @@ impl Clients {
     /// Every client of the store that no client of the configuration hides.
     pub(super) fn all_stored(&self) -> Vec<Arc<Client>> {
         let (stored, configured) = (self.stored.load(), self.configured.load());
-        stored.values().filter(|client| !configured.contains_key(&client.id)).cloned().collect()
+        stored
+            .values()
+            .filter(|client| !configured.contains_key(&client.id))
+            .cloned()
+            .collect()
     }
 
-    /// Lets a client of the store in no more, as long as what is given lives: so that nothing is issued between the
-    /// time up to which its tokens end and the moment at which its end is known here.
+    /// Lets a client of the store in no more, as long as what is given lives: so that nothing is
+    /// issued between the time up to which its tokens end and the moment at which its end is known
+    /// here.
     pub(super) fn close<'a>(&'a self, client_id: &'a str) -> Closed<'a> {
         self.closed.rcu(|closed| {
             let mut closed = HashMap::clone(closed);
             *closed.entry(client_id.to_owned()).or_insert(0) += 1;
             closed
         });
-        Closed { clients: self, client_id }
+        Closed {
+            clients: self,
+            client_id,
+        }
     }
 
-    /// Waits until nothing closes a client: one of the same id as another that is just being deleted is let in when this
-    /// returns.
+    /// Waits until nothing closes a client: one of the same id as another that is just being
+    /// deleted is let in when this returns.
     pub(super) async fn opened(&self, client_id: &str) {
         loop {
             let opens = self.opens.notified();
@@ -202,7 +250,8 @@ impl Clients {
         }
     }
 
-    /// Whether a presented secret may have to be hashed slowly: whoever presents it, or timing would tell who is known.
+    /// Whether a presented secret may have to be hashed slowly: whoever presents it, or timing
+    /// would tell who is known.
     pub(super) fn have_supplied_secrets(&self) -> bool {
         self.have_supplied_secrets.load(Ordering::Relaxed)
     }

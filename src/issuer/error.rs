@@ -6,8 +6,8 @@ use crate::issuer::excerpt::Excerpt;
 use crate::jose::sign::SigningKeyError;
 use crate::store::StoreError;
 
-/// Why no token is issued. What `Display` prints is what the client is told: constants, and excerpts of what it sent that is
-/// no secret.
+/// Why no token is issued. What `Display` prints is what the client is told: constants, and
+/// excerpts of what it sent that is no secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
     /// The body's media type is none we read, or is missing.
@@ -32,7 +32,9 @@ pub enum TokenError {
     #[error("the header {0} is repeated")]
     RepeatedHeader(&'static str),
     /// A parameter stands in the query of the URL, where nobody reads it and logs keep it.
-    #[error("the parameter `{0}` is in the query of the URL; parameters belong in the request body")]
+    #[error(
+        "the parameter `{0}` is in the query of the URL; parameters belong in the request body"
+    )]
     InQuery(&'static str),
     /// A parameter's name is nearly one that we know.
     #[error("there is no parameter `{given}`; the name is `{known}`")]
@@ -72,7 +74,8 @@ pub enum TokenError {
     /// `token_name` is too long or has control characters.
     #[error("token_name must be at most {0} printable characters")]
     TokenName(usize),
-    /// The client is unknown, its secret wrong, or it may not be used now: on purpose one error for all.
+    /// The client is unknown, its secret wrong, or it may not be used now: on purpose one error for
+    /// all.
     #[error("client authentication failed")]
     InvalidClient {
         /// Whether Basic was used, and must be asked for again (RFC 6749 §5.2).
@@ -84,7 +87,8 @@ pub enum TokenError {
     /// The refresh token is unknown, revoked, expired or another client's: one error for all.
     #[error("the refresh token is not valid")]
     InvalidGrant,
-    /// The refresh token was used before, so one of two who have it is a thief: its family was revoked.
+    /// The refresh token was used before, so one of two who have it is a thief: its family was
+    /// revoked.
     #[error("the refresh token was used before")]
     RefreshTokenReused,
     /// The assertion proves nothing: to the client the same as [`TokenError::InvalidClient`].
@@ -132,7 +136,9 @@ pub enum TokenError {
     #[error("audience is missing: this client must name an audience that is allowed to it")]
     NoTarget,
     /// The audiences of the request need tokens of different forms (`issuer.audiences`).
-    #[error("the requested audiences need different kinds of tokens: ask for one audience at a time")]
+    #[error(
+        "the requested audiences need different kinds of tokens: ask for one audience at a time"
+    )]
     MixedTargets,
     /// There is no `token`.
     #[error("token is missing")]
@@ -140,10 +146,12 @@ pub enum TokenError {
     /// The store does not keep what must be kept.
     #[error("the store is not available")]
     StoreUnavailable,
-    /// The key of the token's algorithm is not there yet: a client was registered with it a moment ago.
+    /// The key of the token's algorithm is not there yet: a client was registered with it a moment
+    /// ago.
     #[error("the signing key for this audience is being made: try again")]
     KeyNotReady,
-    /// Nothing can be written to the store, and why: to the client the same as [`TokenError::StoreUnavailable`].
+    /// Nothing can be written to the store, and why: to the client the same as
+    /// [`TokenError::StoreUnavailable`].
     #[error("the store is not available")]
     StoreUnwritable(&'static str),
     /// The claims of the exchanged JWT make the token longer than `issuer.maxTokenSize`.
@@ -193,9 +201,10 @@ impl TokenError {
             Self::UnauthorizedClient => ErrorCode::UnauthorizedClient,
             Self::UnsupportedGrantType => ErrorCode::UnsupportedGrantType,
             Self::MalformedScope(_) | Self::InvalidScope(_) => ErrorCode::InvalidScope,
-            Self::MalformedTarget(_) | Self::InvalidTarget(_) | Self::NoTarget | Self::MixedTargets => {
-                ErrorCode::InvalidTarget
-            }
+            Self::MalformedTarget(_)
+            | Self::InvalidTarget(_)
+            | Self::NoTarget
+            | Self::MixedTargets => ErrorCode::InvalidTarget,
             Self::Signing => ErrorCode::ServerError,
         }
     }
@@ -226,7 +235,9 @@ impl From<StoreError> for TokenError {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The issuer's URL has no form that tokens and paths can be built on.
-    #[error("the issuer's URL must be http or https, without query and fragment, with an unambiguous path")]
+    #[error(
+        "the issuer's URL must be http or https, without query and fragment, with an unambiguous path"
+    )]
     Url,
     /// A token would not live.
     #[error("an access token's lifetime must be at least one second, or zero in the plgd profile")]
@@ -256,10 +267,14 @@ pub enum OpenError {
     #[error("the stored signing key `{0}` cannot be used")]
     StoredKey(String),
     /// A stored key is encrypted, and there is no key to it.
-    #[error("the stored signing key `{0}` is encrypted: `store.encryptionKeyFile` must name the key's file")]
+    #[error(
+        "the stored signing key `{0}` is encrypted: `store.encryptionKeyFile` must name the key's file"
+    )]
     Encrypted(String),
     /// A stored key is encrypted with another key.
-    #[error("the stored signing key `{0}` cannot be decrypted: `store.encryptionKeyFile` holds another key")]
+    #[error(
+        "the stored signing key `{0}` cannot be decrypted: `store.encryptionKeyFile` holds another key"
+    )]
     OtherEncryptionKey(String),
     /// The store failed.
     #[error(transparent)]

@@ -9,8 +9,9 @@ const LONGEST: usize = 80;
 /// Stands for what was cut off.
 const CUT: &str = "...";
 
-/// The beginning of a text. It holds only characters that an `error_description` may have (RFC 6749 §5.2) and no backtick;
-/// every other one is percent-encoded as UTF-8 (RFC 3986 §2.1). Never made of a secret.
+/// The beginning of a text. It holds only characters that an `error_description` may have (RFC 6749
+/// §5.2) and no backtick; every other one is percent-encoded as UTF-8 (RFC 3986 §2.1). Never made
+/// of a secret.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Excerpt {
     bytes: [u8; LONGEST],
@@ -21,7 +22,10 @@ impl Excerpt {
     /// The excerpt of a text.
     #[must_use]
     pub fn of(text: &str) -> Self {
-        let mut excerpt = Self { bytes: [0; LONGEST], length: 0 };
+        let mut excerpt = Self {
+            bytes: [0; LONGEST],
+            length: 0,
+        };
         for byte in text.bytes() {
             let is_plain = matches!(byte, 0x20..=0x21 | 0x23..=0x5b | 0x5d..=0x5f | 0x61..=0x7e);
             let kept = if is_plain {
@@ -37,10 +41,13 @@ impl Excerpt {
         excerpt
     }
 
-    /// The excerpt of a URI: of a URL without user, password, query and fragment, which may hold secrets.
+    /// The excerpt of a URI: of a URL without user, password, query and fragment, which may hold
+    /// secrets.
     #[must_use]
     pub fn of_uri(text: &str) -> Self {
-        let Ok(mut url) = Url::parse(text) else { return Self::of(text) };
+        let Ok(mut url) = Url::parse(text) else {
+            return Self::of(text);
+        };
         let holds_more = url.query().is_some() || url.fragment().is_some();
         // As it was sent, where nothing has to be taken out of it.
         if url.username().is_empty() && url.password().is_none() && !holds_more {
@@ -73,7 +80,10 @@ impl Excerpt {
 
 impl fmt::Display for Excerpt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = self.bytes.get(..self.length).and_then(|bytes| std::str::from_utf8(bytes).ok());
+        let text = self
+            .bytes
+            .get(..self.length)
+            .and_then(|bytes| std::str::from_utf8(bytes).ok());
         f.write_str(text.unwrap_or_default())
     }
 }
@@ -98,7 +108,10 @@ mod tests {
             ("a\"b\\c`d\n\u{e4}", "a%22b%5Cc%60d%0A%C3%A4"),
             (&"a".repeat(77), &"a".repeat(77)),
             (&"a".repeat(78), &format!("{}...", "a".repeat(77))),
-            (&"\u{e4}".repeat(13), &format!("{}...", "%C3%A4".repeat(12) + "%C3")),
+            (
+                &"\u{e4}".repeat(13),
+                &format!("{}...", "%C3%A4".repeat(12) + "%C3"),
+            ),
         ] {
             assert_eq!(Excerpt::of(text).to_string(), shown, "{text}");
         }
@@ -110,9 +123,18 @@ mod tests {
             ("HTTPS://Api.example:443/a", "HTTPS://Api.example:443/a"),
             ("urn:x", "urn:x"),
             ("not a uri", "not a uri"),
-            ("https://user:password@api.example/a", "https://api.example/a"),
-            ("https://api.example/a?key=secret", "https://api.example/a..."),
-            ("https://api.example/a#key=secret", "https://api.example/a..."),
+            (
+                "https://user:password@api.example/a",
+                "https://api.example/a",
+            ),
+            (
+                "https://api.example/a?key=secret",
+                "https://api.example/a...",
+            ),
+            (
+                "https://api.example/a#key=secret",
+                "https://api.example/a...",
+            ),
         ] {
             assert_eq!(Excerpt::of_uri(text).to_string(), shown);
         }

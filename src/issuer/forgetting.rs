@@ -1,8 +1,10 @@
-//! When something may be forgotten: by the proven time, which a clock that is wrong for a while does not move.
+//! When something may be forgotten: by the proven time, which a clock that is wrong for a while
+//! does not move.
 //!
-//! What expires is refused by the clock, at once. What was revoked, used up or replaced is forgotten only when the proven
-//! time says that nothing is left that it refuses. The proven time is kept in the store, so that a process that runs under
-//! a wrong clock for a short time deletes nothing either.
+//! What expires is refused by the clock, at once. What was revoked, used up or replaced is
+//! forgotten only when the proven time says that nothing is left that it refuses. The proven time
+//! is kept in the store, so that a process that runs under a wrong clock for a short time deletes
+//! nothing either.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,9 +14,11 @@ use crate::domain::proven_time::ProvenTime;
 use crate::store::tokens::NotedTime;
 use crate::store::{Store, StoreError};
 
-/// How often the proven time is written: what passed since then is lost by a crash, which costs some room.
+/// How often the proven time is written: what passed since then is lost by a crash, which costs
+/// some room.
 const NOTE_EVERY: Duration = Duration::from_mins(10);
-/// By how many seconds more than the machine ran the clock may have moved between two looks. More is a clock that was set.
+/// By how many seconds more than the machine ran the clock may have moved between two looks. More
+/// is a clock that was set.
 const STEP: u64 = 3;
 
 /// The proven time of this process, and the clock as it was last seen.
@@ -36,9 +40,12 @@ struct Seen {
 }
 
 impl Forgetting {
-    /// Goes on from the time that the store has. The machine may have run since it was written, also while no process of
-    /// ours did.
-    pub(super) async fn open(store: Arc<dyn Store>, clock: SharedClock) -> Result<Self, StoreError> {
+    /// Goes on from the time that the store has. The machine may have run since it was written,
+    /// also while no process of ours did.
+    pub(super) async fn open(
+        store: Arc<dyn Store>,
+        clock: SharedClock,
+    ) -> Result<Self, StoreError> {
         let stored = store.proven_time().await?;
         let (now, uptime, boot) = (clock.now(), clock.uptime(), clock.boot());
         let is_new = stored.is_none();
@@ -46,31 +53,49 @@ impl Forgetting {
             None => ProvenTime::beginning(now),
             Some(noted) => {
                 let is_same_start = boot.is_some() && noted.boot == boot;
-                let ran =
-                    Some(noted.uptime).filter(|_| is_same_start).and_then(|from| uptime.checked_sub(from));
-                noted.proven.after(whole_seconds(ran.unwrap_or_default()), now)
+                let ran = Some(noted.uptime)
+                    .filter(|_| is_same_start)
+                    .and_then(|from| uptime.checked_sub(from));
+                noted
+                    .proven
+                    .after(whole_seconds(ran.unwrap_or_default()), now)
             }
         };
-        let seen = Mutex::new(Seen { proven, now, uptime, noted: uptime });
-        let forgetting = Self { store, clock, boot, seen };
+        let seen = Mutex::new(Seen {
+            proven,
+            now,
+            uptime,
+            noted: uptime,
+        });
+        let forgetting = Self {
+            store,
+            clock,
+            boot,
+            seen,
+        };
         if is_new {
             forgetting.write(proven, uptime).await?;
         }
         Ok(forgetting)
     }
 
-    /// What expired before this time may be forgotten: the lesser of the clock's and the proven time.
+    /// What expired before this time may be forgotten: the lesser of the clock's and the proven
+    /// time.
     pub(super) fn time(&self) -> UnixTime {
         let (now, uptime) = (self.clock.now(), self.clock.uptime());
         let seen = self.seen();
-        seen.proven.at.plus(whole_seconds(uptime.saturating_sub(seen.uptime))).min(now)
+        seen.proven
+            .at
+            .plus(whole_seconds(uptime.saturating_sub(seen.uptime)))
+            .min(now)
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts the time that passed. Gives by how many seconds the clock was set since the last look, if it was.
+    /// Counts the time that passed. Gives by how many seconds the clock was set since the last
+    /// look, if it was.
     pub(super) fn look(&self) -> Option<i64> {
         let (now, uptime) = (self.clock.now(), self.clock.uptime());
         let mut seen = self.seen();
@@ -111,7 +136,13 @@ impl Forgetting {
     async fn write(&self, proven: ProvenTime, uptime: Duration) -> Result<(), StoreError> {
         // Rounded up: what is counted from here on is never more than has passed.
         let uptime = whole_seconds(uptime + Duration::from_secs(1));
-        self.store.note_proven_time(&NotedTime { proven, boot: self.boot.clone(), uptime }).await
+        self.store
+            .note_proven_time(&NotedTime {
+                proven,
+                boot: self.boot.clone(),
+                uptime,
+            })
+            .await
     }
 }
 

@@ -12,7 +12,8 @@ use crate::jose::{ALGORITHMS, Algorithm, algorithm_name};
 
 /// The token endpoint, below the issuer's path.
 pub const TOKEN_PATH: &str = "/oauth/token";
-/// The authorization endpoint (RFC 6749 §3.1), below the issuer's path. It only says that there is no login.
+/// The authorization endpoint (RFC 6749 §3.1), below the issuer's path. It only says that there is
+/// no login.
 pub const AUTHORIZE_PATH: &str = "/oauth/authorize";
 /// The revocation endpoint (RFC 7009), below the issuer's path.
 pub const REVOKE_PATH: &str = "/oauth/revoke";
@@ -34,7 +35,11 @@ pub const PRIVATE_KEY_JWT: &str = "private_key_jwt";
 
 /// How clients may authenticate themselves.
 fn auth_methods() -> Vec<&'static str> {
-    ClientAuthMethod::ALL.map(ClientAuthMethod::as_str).into_iter().chain([PRIVATE_KEY_JWT]).collect()
+    ClientAuthMethod::ALL
+        .map(ClientAuthMethod::as_str)
+        .into_iter()
+        .chain([PRIVATE_KEY_JWT])
+        .collect()
 }
 
 /// The path of an issuer's URL in normal form, without a trailing slash.
@@ -60,8 +65,9 @@ pub(super) fn document(issuer: &str, profile: Profile, algorithms: &[Algorithm])
     let assertion_algorithms: Vec<_> = ALGORITHMS.iter().copied().map(algorithm_name).collect();
     let mut document = json!({
         "issuer": issuer,
-        // OpenID Connect Discovery 1.0 §3 requires it, and clients made for it refuse a document without it, also those
-        // that only use client credentials. What stands there says that there is no login.
+        // OpenID Connect Discovery 1.0 §3 requires it, and clients made for it refuse a document
+        // without it, also those that only use client credentials. What stands there says that
+        // there is no login.
         "authorization_endpoint": format!("{base}{AUTHORIZE_PATH}"),
         "token_endpoint": format!("{base}{TOKEN_PATH}"),
         "jwks_uri": format!("{base}{JWKS_PATH}"),
@@ -77,8 +83,9 @@ pub(super) fn document(issuer: &str, profile: Profile, algorithms: &[Algorithm])
         "token_endpoint_auth_signing_alg_values_supported": assertion_algorithms,
         // There is no response type, because there is no login.
         "response_types_supported": [],
-        // There are no ID tokens, but clients made for OpenID Connect refuse a document without these two. What they
-        // learn is true of our access tokens: one subject name for all, signed with one of these algorithms.
+        // There are no ID tokens, but clients made for OpenID Connect refuse a document without
+        // these two. What they learn is true of our access tokens: one subject name for all, signed
+        // with one of these algorithms.
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": algorithms,
     });

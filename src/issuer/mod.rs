@@ -1,10 +1,10 @@
 //! The authorization server: authenticates clients and issues access tokens.
 //!
-//! A token request walks through four phases, each in a file of its own, and each hands on a value that only it can
-//! make: [`token_request`] reads headers and body once into a [`TokenRequest`]; `client_auth` turns the presented
-//! credentials into an `AuthenticatedClient`; `grants` narrows what that client asks for to what it may have;
-//! `access_token` writes the claims, which `signing_keys` signs. Whatever a phase refuses is a [`TokenError`],
-//! whose texts are constants.
+//! A token request walks through four phases, each in a file of its own, and each hands on a value
+//! that only it can make: [`token_request`] reads headers and body once into a [`TokenRequest`];
+//! `client_auth` turns the presented credentials into an `AuthenticatedClient`; `grants` narrows
+//! what that client asks for to what it may have; `access_token` writes the claims, which
+//! `signing_keys` signs. Whatever a phase refuses is a [`TokenError`], whose texts are constants.
 
 mod access_token;
 pub mod client;
@@ -69,10 +69,11 @@ const LONGEST_LOOK: Duration = Duration::from_millis(250);
 /// Readers of JSON know integers up to twice this one exactly. A clock that says more is wrong.
 const MAX_FIRST_REVISION: i64 = 1 << 52;
 
-/// Lets the revisions of a new store begin beyond those of the store before it, which was in memory or is gone: sidecars
-/// take no list of a lower revision than the one they have.
+/// Lets the revisions of a new store begin beyond those of the store before it, which was in memory
+/// or is gone: sidecars take no list of a lower revision than the one they have.
 async fn begin_revocations(store: &dyn Store, now: UnixTime) {
-    // In milliseconds: a store that changes less than a thousand times in a second never counts ahead of the clock.
+    // In milliseconds: a store that changes less than a thousand times in a second never counts
+    // ahead of the clock.
     let revision = now.0.saturating_mul(1000).clamp(0, MAX_FIRST_REVISION);
     if let Err(error) = store.begin_revocations(revision).await {
         tracing::warn!(%error, "the first revision cannot be stored; sidecars may take the first list late");
@@ -84,7 +85,8 @@ async fn begin_revocations(store: &dyn Store, now: UnixTime) {
 pub struct Config {
     /// The `iss` claim, exactly as configured; its path is the base path of the endpoints.
     pub url: String,
-    /// Whether the endpoints stand at the root of an inbound listener too, beside the path of `url`.
+    /// Whether the endpoints stand at the root of an inbound listener too, beside the path of
+    /// `url`.
     pub root_paths: bool,
     /// Which tokens and answers are given.
     pub profile: Profile,
@@ -92,7 +94,8 @@ pub struct Config {
     pub owner_claim: String,
     /// The claim of an assertion that names a device, copied into the token; none when empty.
     pub device_id_claim: String,
-    /// How long an access token lives when the client says nothing else; zero, in the plgd profile only: for ever.
+    /// How long an access token lives when the client says nothing else; zero, in the plgd profile
+    /// only: for ever.
     pub access_token_lifetime: Duration,
     /// The `typ` of access tokens.
     pub token_type: TokenType,
@@ -118,23 +121,31 @@ pub struct Config {
     pub client_jwks_ca: Option<Vec<u8>>,
     /// How far in the future a client's assertion may end.
     pub max_assertion_lifetime: Duration,
-    /// The issuers whose users are trusted, each in its one spelling: by the tokens API, or to exchange their JWTs. Our own is
-    /// none of them.
+    /// The issuers whose users are trusted, each in its one spelling: by the tokens API, or to
+    /// exchange their JWTs. Our own is none of them.
     pub user_issuers: Vec<String>,
-    /// The issuers of authorities that have more than one spelling; in tokens and in the store they have one, but earlier
-    /// versions wrote down what tokens said.
+    /// The issuers of authorities that have more than one spelling; in tokens and in the store they
+    /// have one, but earlier versions wrote down what tokens said.
     pub respelt_issuers: Vec<IssuerName>,
     /// How the public list of revoked tokens names clients.
     pub listed_clients: ListedClients,
-    /// The longest token of its own and the longest assertion of a client that are accepted, in bytes.
+    /// The longest token of its own and the longest assertion of a client that are accepted, in
+    /// bytes.
     pub max_token_size: usize,
 }
 
 impl Config {
     /// The algorithms that tokens are signed with, the issuer's own first.
     fn algorithms(&self) -> impl Iterator<Item = Algorithm> {
-        let of_clients = self.clients.iter().flat_map(|client| client.audience_settings.values());
-        let further = self.audiences.values().chain(of_clients).filter_map(|settings| settings.algorithm);
+        let of_clients = self
+            .clients
+            .iter()
+            .flat_map(|client| client.audience_settings.values());
+        let further = self
+            .audiences
+            .values()
+            .chain(of_clients)
+            .filter_map(|settings| settings.algorithm);
         std::iter::once(self.algorithm).chain(further)
     }
 }
@@ -172,7 +183,8 @@ pub struct Issuer {
 }
 
 impl Issuer {
-    /// Loads the signing keys from the store, or makes one and keeps it there; reads the clients and revocations.
+    /// Loads the signing keys from the store, or makes one and keeps it there; reads the clients
+    /// and revocations.
     ///
     /// # Errors
     /// When the configuration contradicts itself, or no signing key can be had.
@@ -194,13 +206,22 @@ impl Issuer {
         let forgetting = forgetting::Forgetting::open(store.clone(), clock.clone()).await?;
         let proven = forgetting.time();
         // Last: a configuration that is refused must not leave a key behind.
-        let keys = signing_keys::SigningKeys::open(&config, store.clone(), clock.clone(), proven).await?;
-        clients.longest_lifetime().into_iter().for_each(|lives| keys.expect_tokens_of(lives));
+        let keys =
+            signing_keys::SigningKeys::open(&config, store.clone(), clock.clone(), proven).await?;
+        clients
+            .longest_lifetime()
+            .into_iter()
+            .for_each(|lives| keys.expect_tokens_of(lives));
         keys.expect(clients.algorithms());
         keys.reload(revisions.keys, clock.now(), proven).await?;
         let shared = clients.shared();
-        let revocations =
-            revocation::Revocations::open(store.clone(), config.profile, shared, clock.clone(), proven);
+        let revocations = revocation::Revocations::open(
+            store.clone(),
+            config.profile,
+            shared,
+            clock.clone(),
+            proven,
+        );
         let revocations = revocations.await?;
         let read = ArcSwapOption::from_pointee(revisions);
         let client_auth = client_auth::ClientAuth::new(&config, store.clone());
@@ -226,8 +247,9 @@ impl Issuer {
         Ok(Arc::new(issuer))
     }
 
-    /// Takes over what this or another process has changed in the store, ends the tokens of clients that have expired, and
-    /// forgets what has expired. To be called every few seconds, and at [`next_expiry`](Self::next_expiry): while the store does not answer, no token is issued.
+    /// Takes over what this or another process has changed in the store, ends the tokens of clients
+    /// that have expired, and forgets what has expired. To be called every few seconds, and at
+    /// [`next_expiry`](Self::next_expiry): while the store does not answer, no token is issued.
     ///
     /// # Errors
     /// When the store does not answer; what is known stays.
@@ -242,9 +264,14 @@ impl Issuer {
         reloaded
     }
 
-    /// Writes what is otherwise written now and then. To be called when no request is under way any more.
+    /// Writes what is otherwise written now and then. To be called when no request is under way any
+    /// more.
     pub async fn finish(&self) {
-        if let Err(error) = self.client_auth.write_all_used_secrets(self.clock.now()).await {
+        if let Err(error) = self
+            .client_auth
+            .write_all_used_secrets(self.clock.now())
+            .await
+        {
             tracing::warn!(%error, "when secrets were last used could not be noted at the end");
         }
         self.forgetting.look();
@@ -264,15 +291,23 @@ impl Issuer {
             );
         }
         let proven = self.forgetting.time();
-        if read.as_deref().is_none_or(|read| read.clients != revisions.clients) {
+        if read
+            .as_deref()
+            .is_none_or(|read| read.clients != revisions.clients)
+        {
             self.clients.reload(&*self.store).await?;
-            self.clients.longest_lifetime().into_iter().for_each(|lives| self.keys.expect_tokens_of(lives));
+            self.clients
+                .longest_lifetime()
+                .into_iter()
+                .for_each(|lives| self.keys.expect_tokens_of(lives));
             self.keys.expect(self.clients.algorithms());
         }
         self.end_departed_clients().await?;
         self.end_expired_clients().await;
         // Also when nothing was changed: keys come of age, and what has expired is forgotten.
-        self.keys.reload(revisions.keys, self.clock.now(), proven).await?;
+        self.keys
+            .reload(revisions.keys, self.clock.now(), proven)
+            .await?;
         match step {
             None => self.revocations.catch_up().await?,
             Some(_) => self.revocations.reload(proven).await?,
@@ -285,7 +320,8 @@ impl Issuer {
         Ok(())
     }
 
-    /// Issues an access token to a client that asks from an address, or says why not. Signs on the calling thread.
+    /// Issues an access token to a client that asks from an address, or says why not. Signs on the
+    /// calling thread.
     ///
     /// # Errors
     /// Whatever the client must be told, as [`TokenError`].
@@ -297,7 +333,8 @@ impl Issuer {
         self.issue_to(request, from, &mut None).await
     }
 
-    /// The same; `asker` is the client, once it has proven who it is, whatever becomes of its request.
+    /// The same; `asker` is the client, once it has proven who it is, whatever becomes of its
+    /// request.
     ///
     /// # Errors
     /// As [`issue`](Self::issue).
@@ -309,7 +346,9 @@ impl Issuer {
     ) -> Result<TokenResponse, TokenError> {
         let now = self.clock.now();
         // First: a client of another grant may have no credentials that would be taken here.
-        let grant_type = request.grant_type().ok_or(TokenError::UnsupportedGrantType)?;
+        let grant_type = request
+            .grant_type()
+            .ok_or(TokenError::UnsupportedGrantType)?;
         let client = self.authenticate(request.credentials(), from, now).await?;
         *asker = Some(client.asker());
         if request.has_superseded_audience() {
@@ -320,7 +359,8 @@ impl Issuer {
         }
         match grant_type {
             GrantType::ClientCredentials => {
-                let granted = grants::client_credentials::grant(client, request, &self.policy, now)?;
+                let granted =
+                    grants::client_credentials::grant(client, request, &self.policy, now)?;
                 self.issue_granted(&granted, now).await
             }
             GrantType::RefreshToken => self.refresh(client, request, now).await,
@@ -342,18 +382,27 @@ impl Issuer {
             self.look_at_store().await;
         }
         let known = self.clients.all_configured();
-        let authenticated = self.client_auth.authenticate(&self.clients, credentials, from, now).await;
-        let Err(TokenError::InvalidClient { .. }) = authenticated else { return authenticated };
-        // The client's secret file may have changed, and the client may have been faster to read it.
+        let authenticated = self
+            .client_auth
+            .authenticate(&self.clients, credentials, from, now)
+            .await;
+        let Err(TokenError::InvalidClient { .. }) = authenticated else {
+            return authenticated;
+        };
+        // The client's secret file may have changed, and the client may have been faster to read
+        // it.
         self.secret_files.look().await;
         if Arc::ptr_eq(&known, &self.clients.all_configured()) {
             return authenticated;
         }
-        self.client_auth.authenticate(&self.clients, credentials, from, now).await
+        self.client_auth
+            .authenticate(&self.clients, credentials, from, now)
+            .await
     }
 
-    /// Takes over what other processes have changed, before a client is let in: a secret that is withdrawn there is to be
-    /// good here no longer than a second. A store that does not answer is for [`reload`](Self::reload) to notice.
+    /// Takes over what other processes have changed, before a client is let in: a secret that is
+    /// withdrawn there is to be good here no longer than a second. A store that does not answer is
+    /// for [`reload`](Self::reload) to notice.
     async fn look_at_store(&self) {
         let looked = tokio::time::timeout(LONGEST_LOOK, self.store.revisions()).await;
         let is_changed = match (looked, self.read.load().as_deref()) {
@@ -365,9 +414,10 @@ impl Issuer {
         }
     }
 
-    /// Revokes an access token, or a refresh token with its family and their access tokens (RFC 7009 §2). Gives the access
-    /// token's `jti` or the family's id; `None` when it is no live token of this client, or of the user whose JWT it brought,
-    /// which is no error (§2.2): there is nothing to revoke. `asker` is the client, once it has proven who it is.
+    /// Revokes an access token, or a refresh token with its family and their access tokens (RFC
+    /// 7009 §2). Gives the access token's `jti` or the family's id; `None` when it is no live token
+    /// of this client, or of the user whose JWT it brought, which is no error (§2.2): there is
+    /// nothing to revoke. `asker` is the client, once it has proven who it is.
     ///
     /// # Errors
     /// When the client is not authenticated, or the store does not keep the revocation.
@@ -403,11 +453,13 @@ impl Issuer {
     /// # Errors
     /// [`TokenError::Signing`].
     pub async fn revocation_list(&self) -> Result<RevocationList, TokenError> {
-        self.revocations.list(&self.url, self.listed_clients, &self.keys).await
+        self.revocations
+            .list(&self.url, self.listed_clients, &self.keys)
+            .await
     }
 
-    /// The registered client that a request names, whether or not it proves to be that client. For the audit line:
-    /// what a stranger writes into `client_id` is never repeated.
+    /// The registered client that a request names, whether or not it proves to be that client. For
+    /// the audit line: what a stranger writes into `client_id` is never repeated.
     #[must_use]
     pub fn named_client(&self, request: &TokenRequest) -> Option<String> {
         self.named(request.credentials()?)
@@ -420,10 +472,13 @@ impl Issuer {
     }
 
     fn named(&self, credentials: &token_request::Credentials) -> Option<String> {
-        credentials.named().find_map(|id| Some(self.clients.get(&id)?.id.clone()))
+        credentials
+            .named()
+            .find_map(|id| Some(self.clients.get(&id)?.id.clone()))
     }
 
-    /// Why nothing can be written to the store; none when the last write was kept. [`reload`](Self::reload) tries again.
+    /// Why nothing can be written to the store; none when the last write was kept.
+    /// [`reload`](Self::reload) tries again.
     #[must_use]
     pub fn write_fault(&self) -> Option<&'static str> {
         self.store.write_fault()
@@ -435,8 +490,8 @@ impl Issuer {
         self.client_auth.keys()
     }
 
-    /// Sets how JWTs of trusted authorities are verified, which clients exchange for tokens of their owners. Until then
-    /// none is taken.
+    /// Sets how JWTs of trusted authorities are verified, which clients exchange for tokens of
+    /// their owners. Until then none is taken.
     pub fn exchange_with(&self, verify: VerifyForeign) {
         self.client_auth.verify_foreign_with(verify);
     }
@@ -447,12 +502,13 @@ impl Issuer {
         self.keys.views()
     }
 
-    /// Rotates the signing keys now, and gives them as they are then. Without further demands a new key is published, and
-    /// signs when verifiers have had the time to learn of it; one that is waiting already is that key.
+    /// Rotates the signing keys now, and gives them as they are then. Without further demands a new
+    /// key is published, and signs when verifiers have had the time to learn of it; one that is
+    /// waiting already is that key.
     ///
     /// # Errors
-    /// When a configured key signs, or the store does not answer. It may be done all the same when only the answer is
-    /// missing: [`keys`](Self::keys) tells within seconds.
+    /// When a configured key signs, or the store does not answer. It may be done all the same when
+    /// only the answer is missing: [`keys`](Self::keys) tells within seconds.
     pub async fn rotate_keys(&self, how: RotateNow) -> Result<Vec<KeyView>, RotateError> {
         self.keys.rotate(how, self.clock.now()).await
     }
@@ -487,7 +543,8 @@ impl Issuer {
         self.policy.owner_claim()
     }
 
-    /// The path of the issuer's URL in normal form, without a trailing slash: empty when there is none.
+    /// The path of the issuer's URL in normal form, without a trailing slash: empty when there is
+    /// none.
     #[must_use]
     pub fn base_path(&self) -> &str {
         &self.base_path

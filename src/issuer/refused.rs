@@ -42,10 +42,19 @@ impl Issuer {
         let (client, refused) = self.refused(request.credentials(), error);
         let allowed_scopes = client.as_ref().map(|client| &client.allowed_scopes);
         let scopes = request.scope().iter().collect();
-        let is_allowed =
-            |scope: &str| allowed_scopes.is_some_and(|allowed| allowed.iter().any(|it| it == scope));
-        let allowed = client.as_ref().map(|client| client.allowed_audiences.as_slice()).unwrap_or_default();
-        let audiences = request.audiences(allowed).unwrap_or_default().iter().map(String::as_str).collect();
+        let is_allowed = |scope: &str| {
+            allowed_scopes.is_some_and(|allowed| allowed.iter().any(|it| it == scope))
+        };
+        let allowed = client
+            .as_ref()
+            .map(|client| client.allowed_audiences.as_slice())
+            .unwrap_or_default();
+        let audiences = request
+            .audiences(allowed)
+            .unwrap_or_default()
+            .iter()
+            .map(String::as_str)
+            .collect();
         Refused {
             scope: listed(error, ErrorCode::InvalidScope, scopes, is_allowed),
             audience: listed(error, ErrorCode::InvalidTarget, audiences, |it| {
@@ -65,7 +74,10 @@ impl Issuer {
     #[must_use]
     pub fn refused_unread(&self, headers: &HeaderMap, body: &[u8], error: TokenError) -> Refused {
         let presented = Presented::find(headers, body);
-        let client = presented.client_id.as_deref().and_then(|id| self.clients.get(id));
+        let client = presented
+            .client_id
+            .as_deref()
+            .and_then(|id| self.clients.get(id));
         let reason = match error {
             TokenError::InvalidClient { .. } => {
                 "the Authorization header is not Basic with id and secret in base64".to_owned()
@@ -97,7 +109,10 @@ impl Issuer {
         credentials: Option<&Credentials>,
         error: TokenError,
     ) -> (Option<Arc<Client>>, Refused) {
-        let named: Vec<_> = credentials.into_iter().flat_map(Credentials::named).collect();
+        let named: Vec<_> = credentials
+            .into_iter()
+            .flat_map(Credentials::named)
+            .collect();
         let client = named.iter().find_map(|id| self.clients.get(id));
         let reason = match error {
             TokenError::InvalidClient { .. } => {
@@ -115,21 +130,35 @@ impl Issuer {
         (client, refused)
     }
 
-    /// An id that no client has. People put secrets and tokens into its place, and those are not written down.
+    /// An id that no client has. People put secrets and tokens into its place, and those are not
+    /// written down.
     fn shown_id(&self, id: &str, credentials: Option<&Credentials>) -> String {
         // A program that reads the secret's file as it is sends the line end behind it too.
         let text = SecretString::from(id.trim_end_matches(['\r', '\n']));
-        let is_secret_of = |client: &Client| client.secrets.iter().any(|it| it.expected.is_plain(&text));
-        let is_swapped = |candidate: &Candidate| self.clients.get(candidate.secret.expose_secret()).is_some();
+        let is_secret_of =
+            |client: &Client| client.secrets.iter().any(|it| it.expected.is_plain(&text));
+        let is_swapped =
+            |candidate: &Candidate| self.clients.get(candidate.secret.expose_secret()).is_some();
         let candidates = match credentials {
             Some(Credentials::Secret(credentials)) => Some(credentials),
             _ => None,
         };
         let is_secret = is_generated(&text)
             || CompactJws::parse(id).is_ok()
-            || candidates.into_iter().flat_map(SecretCredentials::candidates).any(is_swapped)
-            || self.clients.all_configured().values().any(|client| is_secret_of(client));
-        if is_secret { LIKE_A_SECRET.to_owned() } else { excerpt(id.as_bytes(), LONGEST).into_owned() }
+            || candidates
+                .into_iter()
+                .flat_map(SecretCredentials::candidates)
+                .any(is_swapped)
+            || self
+                .clients
+                .all_configured()
+                .values()
+                .any(|client| is_secret_of(client));
+        if is_secret {
+            LIKE_A_SECRET.to_owned()
+        } else {
+            excerpt(id.as_bytes(), LONGEST).into_owned()
+        }
     }
 }
 
@@ -145,7 +174,9 @@ fn why_not_authenticated(
     if !credentials.candidates().any(Candidate::has_secret) {
         return "the client secret is missing";
     }
-    let Some(client) = client else { return "no client has this id" };
+    let Some(client) = client else {
+        return "no client has this id";
+    };
     if client.disabled {
         return "the client is disabled";
     }
@@ -156,9 +187,15 @@ fn why_not_authenticated(
         return "the client is registered to authenticate by an assertion, not by a secret";
     }
     let is_presented = |secret: &super::client::Secret| {
-        credentials.candidates().any(|candidate| secret.is_at_once(&candidate.secret))
+        credentials
+            .candidates()
+            .any(|candidate| secret.is_at_once(&candidate.secret))
     };
-    if client.secrets.iter().any(|secret| !secret.is_live(now) && is_presented(secret)) {
+    if client
+        .secrets
+        .iter()
+        .any(|secret| !secret.is_live(now) && is_presented(secret))
+    {
         return "the client secret has expired";
     }
     if !client.secrets.iter().any(|secret| secret.is_live(now)) {
@@ -184,7 +221,11 @@ fn listed(
     if error.code() != code {
         return None;
     }
-    let refused: Vec<_> = asked.iter().copied().filter(|item| !is_allowed(item)).collect();
+    let refused: Vec<_> = asked
+        .iter()
+        .copied()
+        .filter(|item| !is_allowed(item))
+        .collect();
     let refused = if refused.is_empty() { asked } else { refused };
     (!refused.is_empty()).then(|| excerpt(refused.join(" ").as_bytes(), LONGEST).into_owned())
 }
@@ -193,7 +234,11 @@ fn listed(
 pub(super) fn texts(value: Option<&Value>) -> Vec<String> {
     match value {
         Some(Value::String(text)) => vec![text.clone()],
-        Some(Value::Array(items)) => items.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+        Some(Value::Array(items)) => items
+            .iter()
+            .filter_map(Value::as_str)
+            .map(str::to_owned)
+            .collect(),
         _ => Vec::new(),
     }
 }

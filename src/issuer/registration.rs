@@ -1,4 +1,5 @@
-//! What is registered of a client of the management API: the members of RFC 7591 §2 and a few of ours, as they are stored.
+//! What is registered of a client of the management API: the members of RFC 7591 §2 and a few of
+//! ours, as they are stored.
 
 mod audience_settings;
 mod foreign;
@@ -24,7 +25,8 @@ pub(super) use members::Members;
 pub use request::MEMBERS;
 pub(super) use request::{ServerSet, read_new, read_patched};
 
-/// A client's registration. Unknown members are left alone by reading; a member without a value is not written.
+/// A client's registration. Unknown members are left alone by reading; a member without a value is
+/// not written.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Registration {
@@ -49,7 +51,8 @@ pub struct Registration {
     /// How long its access tokens live, in seconds; the issuer's value when left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub access_token_lifetime: Option<u64>,
-    /// How it authenticates itself (RFC 7591 §2). When left out: by its keys, if it has any, else by a secret.
+    /// How it authenticates itself (RFC 7591 §2). When left out: by its keys, if it has any, else
+    /// by a secret.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token_endpoint_auth_method: Option<String>,
     /// Its public keys, as a JWK set.
@@ -70,7 +73,8 @@ pub struct Registration {
     /// From this time on it is refused, in seconds since 1970.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<i64>,
-    /// The longest lifetime its access tokens ever had, in seconds: what was issued under it may still live.
+    /// The longest lifetime its access tokens ever had, in seconds: what was issued under it may
+    /// still live.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub longest_token_lifetime: Option<u64>,
     /// Members without effect, as they were sent.
@@ -89,8 +93,14 @@ impl Registration {
     #[must_use]
     pub fn auth_method(&self) -> &str {
         let has_keys = self.jwks.is_some() || self.jwks_uri.is_some();
-        let implied = if has_keys { PRIVATE_KEY_JWT } else { CLIENT_SECRET_BASIC };
-        self.token_endpoint_auth_method.as_deref().unwrap_or(implied)
+        let implied = if has_keys {
+            PRIVATE_KEY_JWT
+        } else {
+            CLIENT_SECRET_BASIC
+        };
+        self.token_endpoint_auth_method
+            .as_deref()
+            .unwrap_or(implied)
     }
 
     /// Whether it proves who it is by its keys: then it has no secret.
@@ -119,11 +129,17 @@ impl Registration {
             token_endpoint_auth_method: auth_method,
             jwks_uri,
             client_name: client.name.clone(),
-            grant_types: client.allowed_grant_types.iter().map(|it| it.as_str().to_owned()).collect(),
+            grant_types: client
+                .allowed_grant_types
+                .iter()
+                .map(|it| it.as_str().to_owned())
+                .collect(),
             scope: client.allowed_scopes.to_string(),
             audience: client.allowed_audiences.clone(),
             owner: client.owner.clone(),
-            access_token_lifetime: client.access_token_lifetime.map(|lifetime| lifetime.as_secs()),
+            access_token_lifetime: client
+                .access_token_lifetime
+                .map(|lifetime| lifetime.as_secs()),
             claims: client.insert_token_claims.clone(),
             allow_introspection: client.allow_introspection,
             disabled: client.disabled,
@@ -135,13 +151,17 @@ impl Registration {
 
 /// A client as the token endpoint takes it.
 ///
-/// `None`: its document cannot be read. A part that is not understood must not be guessed, so the client is refused.
+/// `None`: its document cannot be read. A part that is not understood must not be guessed, so the
+/// client is refused.
 #[must_use]
 pub fn client(stored: &StoredClient) -> Option<Client> {
     // A sequence would be read as the members in their order.
     let document = Some(&stored.document).filter(|document| document.is_object())?;
     let registration = Registration::deserialize(document).ok()?;
-    let grants = registration.grant_types.iter().map(|name| GrantType::parse(name));
+    let grants = registration
+        .grant_types
+        .iter()
+        .map(|name| GrantType::parse(name));
     let authentication = authentication(&registration)?;
     Some(Client {
         id: stored.client_id.clone(),
@@ -162,11 +182,14 @@ pub fn client(stored: &StoredClient) -> Option<Client> {
     })
 }
 
-/// `None`: an unknown method, keys that cannot be read, keys in two places, or none where there must be some.
+/// `None`: an unknown method, keys that cannot be read, keys in two places, or none where there
+/// must be some.
 fn authentication(registration: &Registration) -> Option<Authentication> {
     let keys = match (&registration.jwks, &registration.jwks_uri) {
         (None, None) => None,
-        (Some(jwks), None) => Some(ClientKeys::Inline(KeySet::parse(jwks.to_string().as_bytes()).ok()?)),
+        (Some(jwks), None) => Some(ClientKeys::Inline(
+            KeySet::parse(jwks.to_string().as_bytes()).ok()?,
+        )),
         (None, Some(uri)) => Some(ClientKeys::At(KeyPlace::parse_uri(uri)?)),
         // RFC 7591 §2: never both.
         (Some(_), Some(_)) => return None,
@@ -221,7 +244,10 @@ mod tests {
     }
 
     fn hash() -> String {
-        let digest: String = sha256(b"secret").iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest: String = sha256(b"secret")
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
         format!("sha256:{digest}")
     }
 
@@ -233,7 +259,10 @@ mod tests {
             "disabled": true, "expires_at": 99, "member_of_a_later_version": 1,
         });
         let client = client(&stored(document, &hash())).unwrap();
-        assert_eq!((client.id.as_str(), client.name.as_deref()), ("c", Some("n")));
+        assert_eq!(
+            (client.id.as_str(), client.name.as_deref()),
+            ("c", Some("n"))
+        );
         assert_eq!(client.allowed_grant_types, [GrantType::ClientCredentials]);
         assert_eq!(client.allowed_scopes.to_string(), "a b");
         assert_eq!(client.allowed_audiences, ["x"]);
@@ -242,7 +271,9 @@ mod tests {
         assert_eq!(client.insert_token_claims["tenant"], "blue");
         assert!(client.allow_introspection && client.disabled);
         assert_eq!(client.expires_at, Some(UnixTime(99)));
-        let ExpectedSecret::Sha256(digest) = &client.secrets[0].expected else { panic!("a digest") };
+        let ExpectedSecret::Sha256(digest) = &client.secrets[0].expected else {
+            panic!("a digest")
+        };
         assert_eq!(*digest, sha256(b"secret"));
         assert_eq!(client.secrets[0].expires_at, Some(UnixTime(9)));
     }
@@ -254,18 +285,30 @@ mod tests {
             (json!({"scope": "\"a\""}), hash()),
             (json!({"audience": "x"}), hash()),
             (json!({"token_endpoint_auth_method": "none"}), hash()),
-            (json!({"token_endpoint_auth_method": "private_key_jwt"}), hash()),
+            (
+                json!({"token_endpoint_auth_method": "private_key_jwt"}),
+                hash(),
+            ),
             (json!({"jwks": {"keys": []}}), hash()),
             (json!({"jwks_uri": "http://client.example/jwks"}), hash()),
-            (json!({"jwks_uri": "https://user:pass@client.example/jwks"}), hash()),
+            (
+                json!({"jwks_uri": "https://user:pass@client.example/jwks"}),
+                hash(),
+            ),
             (json!({"jwks_uri": "file:///etc/passwd"}), hash()),
-            (json!({"jwks": {"keys": []}, "jwks_uri": "https://client.example/jwks"}), hash()),
+            (
+                json!({"jwks": {"keys": []}, "jwks_uri": "https://client.example/jwks"}),
+                hash(),
+            ),
             (json!([]), hash()),
             (json!({}), "plain".to_owned()),
             (json!({}), "sha256:00".to_owned()),
             (json!({}), format!("sha256:{}", "g".repeat(64))),
         ] {
-            assert!(client(&stored(document.clone(), &hash)).is_none(), "{document} {hash}");
+            assert!(
+                client(&stored(document.clone(), &hash)).is_none(),
+                "{document} {hash}"
+            );
         }
     }
 }

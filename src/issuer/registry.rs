@@ -1,7 +1,10 @@
-//! The token registry: what is remembered of issued tokens, how it is found and ended, and when it is forgotten.
+//! The token registry: what is remembered of issued tokens, how it is found and ended, and when it
+//! is forgotten.
 //!
-//! A short-lived JWT of the standard profile leaves no row: what verifies it is its signature. Tokens with a name, those that
-//! were exchanged for a user's JWT (each user has a quota), and all of the plgd profile are kept. Whatever is kept is kept before the answer is given: who has a token can find it.
+//! A short-lived JWT of the standard profile leaves no row: what verifies it is its signature.
+//! Tokens with a name, those that were exchanged for a user's JWT (each user has a quota), and all
+//! of the plgd profile are kept. Whatever is kept is kept before the answer is given: who has a
+//! token can find it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -35,7 +38,8 @@ impl Default for PurgeTimer {
 }
 
 impl PurgeTimer {
-    /// Whether it is time; then it is not again for [`PURGE_EVERY`]. Also after the clock was set back.
+    /// Whether it is time; then it is not again for [`PURGE_EVERY`]. Also after the clock was set
+    /// back.
     fn is_due(&self, now: UnixTime) -> bool {
         let last = UnixTime(self.0.load(Ordering::Relaxed));
         let is_due = now < last || last.until(now) >= PURGE_EVERY;
@@ -47,7 +51,8 @@ impl PurgeTimer {
 }
 
 impl Issuer {
-    /// Signs what was granted to a client that has just asked for it, and keeps what must be kept of it.
+    /// Signs what was granted to a client that has just asked for it, and keeps what must be kept
+    /// of it.
     ///
     /// # Errors
     /// [`TokenError::Signing`], or [`TokenError::StoreUnavailable`]: then nothing was kept.
@@ -56,18 +61,24 @@ impl Issuer {
         granted: &Granted,
         now: UnixTime,
     ) -> Result<TokenResponse, TokenError> {
-        // It may have come to an end while its secret was hashed or its keys were fetched, and its id may be another's.
+        // It may have come to an end while its secret was hashed or its keys were fetched, and its
+        // id may be another's.
         let client = granted.client().registration();
         let is_still = |registered: Arc<Client>| client.is_still(&registered);
-        if !self.is_live_client(&client.id, now) || !self.clients.get(&client.id).is_some_and(is_still) {
+        if !self.is_live_client(&client.id, now)
+            || !self.clients.get(&client.id).is_some_and(is_still)
+        {
             return Err(TokenError::InvalidClient { basic: false });
         }
         self.check_quota(granted.client(), now).await?;
         let signed = self.sign(granted, now)?;
         let record = &signed.record;
         let keeps = self.policy.keeps(granted);
-        let may_refresh =
-            granted.client().registration().allowed_grant_types.contains(&GrantType::RefreshToken);
+        let may_refresh = granted
+            .client()
+            .registration()
+            .allowed_grant_types
+            .contains(&GrantType::RefreshToken);
         let mut refresh_token = None;
         let written = if may_refresh {
             let (token, row) = refresh_token::first(granted, record, &self.policy, now)?;
@@ -108,33 +119,47 @@ impl Issuer {
     ///
     /// # Errors
     /// When the store does not answer.
-    pub async fn listed_tokens(&self, filter: &TokenFilter) -> Result<Vec<TokenRecord>, StoreError> {
+    pub async fn listed_tokens(
+        &self,
+        filter: &TokenFilter,
+    ) -> Result<Vec<TokenRecord>, StoreError> {
         let now = self.clock.now();
-        let filter = TokenFilter { unexpired_at: Some(now), oldest_first: true, ..filter.clone() };
+        let filter = TokenFilter {
+            unexpired_at: Some(now),
+            oldest_first: true,
+            ..filter.clone()
+        };
         self.store.tokens(&filter).await
     }
 
-    /// The kept tokens of one owner: a name, and the issuer that gave it. Tokens that were kept without an issuer are those
-    /// of this one only where users of no other issuer are trusted.
+    /// The kept tokens of one owner: a name, and the issuer that gave it. Tokens that were kept
+    /// without an issuer are those of this one only where users of no other issuer are trusted.
     #[must_use]
     pub fn of_owner(&self, owner: String, issuer: String) -> TokenFilter {
         let without_issuer = self.policy.is_only_user_issuer(&issuer);
         TokenFilter {
-            owner: Some(OwnerFilter::Of { owner, issuers: self.policy.spellings(&issuer), without_issuer }),
+            owner: Some(OwnerFilter::Of {
+                owner,
+                issuers: self.policy.spellings(&issuer),
+                without_issuer,
+            }),
             ..TokenFilter::default()
         }
     }
 
-    /// Revokes the kept tokens that fit and are alive, at once for verifiers in this process; deletes those that have
-    /// expired.
+    /// Revokes the kept tokens that fit and are alive, at once for verifiers in this process;
+    /// deletes those that have expired.
     ///
     /// # Errors
     /// When the store does not keep it; nothing was changed.
     pub async fn end_tokens(&self, filter: &TokenFilter) -> Result<Ended, StoreError> {
-        self.revocations.end_tokens(filter, self.forgetting.time()).await
+        self.revocations
+            .end_tokens(filter, self.forgetting.time())
+            .await
     }
 
-    /// Takes over what the store has revoked by itself. When that fails the next reload does it: the store has it.
+    /// Takes over what the store has revoked by itself. When that fails the next reload does it:
+    /// the store has it.
     pub(super) async fn learn_revocations(&self) {
         if self.revocations.catch_up().await.is_err() {
             tracing::warn!(
@@ -143,14 +168,18 @@ impl Issuer {
         }
     }
 
-    /// Forgets what has been dead for a day, when it is time to. A store that cannot is no reason to issue nothing: it
-    /// forgets later.
+    /// Forgets what has been dead for a day, when it is time to. A store that cannot is no reason
+    /// to issue nothing: it forgets later.
     pub(super) async fn purge_when_due(&self) {
         if !self.purge.is_due(self.clock.now()) {
             return;
         }
         for _ in 0..MOST_PORTIONS {
-            match self.store.purge(self.forgetting.time().minus(KEPT_AFTER_EXPIRY), PORTION).await {
+            match self
+                .store
+                .purge(self.forgetting.time().minus(KEPT_AFTER_EXPIRY), PORTION)
+                .await
+            {
                 Ok(purged) if purged >= PORTION.into() => {}
                 Ok(_) => return,
                 Err(error) => return tracing::warn!(%error, "dead tokens cannot be deleted now"),
@@ -168,37 +197,69 @@ mod tests {
     #[test]
     fn it_is_looked_once_a_minute_also_after_the_clock_was_set_back() {
         let timer = PurgeTimer::default();
-        let due = [100, 101, 159, 160, 161, 40, 41, 100].map(|second| timer.is_due(UnixTime(second)));
+        let due =
+            [100, 101, 159, 160, 161, 40, 41, 100].map(|second| timer.is_due(UnixTime(second)));
         assert_eq!(due, [true, false, false, true, false, true, false, true]);
     }
 
     #[tokio::test]
     async fn a_lifetime_of_zero_is_for_ever_in_the_plgd_profile_only() {
-        let forever = Client { access_token_lifetime: Some(Duration::ZERO), ..client("a", "s") };
-        let plgd = Config { profile: Profile::Plgd, ..config(vec![forever.clone()]) };
+        let forever = Client {
+            access_token_lifetime: Some(Duration::ZERO),
+            ..client("a", "s")
+        };
+        let plgd = Config {
+            profile: Profile::Plgd,
+            ..config(vec![forever.clone()])
+        };
         let issuer = open(plgd).await.unwrap();
-        assert_eq!(issuer.policy.lifetime(&forever, &issuer.policy.format(&forever, &[]).unwrap()), None);
-        assert!(matches!(open(config(vec![forever.clone()])).await, Err(OpenError::Lifetime)));
+        assert_eq!(
+            issuer
+                .policy
+                .lifetime(&forever, &issuer.policy.format(&forever, &[]).unwrap()),
+            None
+        );
+        assert!(matches!(
+            open(config(vec![forever.clone()])).await,
+            Err(OpenError::Lifetime)
+        ));
         // One that slipped into the store gets what everyone gets.
         let standard = open(config(Vec::new())).await.unwrap();
         assert_eq!(
-            standard.policy.lifetime(&forever, &standard.policy.format(&forever, &[]).unwrap()),
+            standard
+                .policy
+                .lifetime(&forever, &standard.policy.format(&forever, &[]).unwrap()),
             Some(Duration::from_hours(1))
         );
     }
 
     #[tokio::test]
     async fn the_owner_claim_may_be_the_subject_in_the_plgd_profile_only() {
-        let subject = |profile| Config { profile, owner_claim: "sub".to_owned(), ..config(Vec::new()) };
+        let subject = |profile| Config {
+            profile,
+            owner_claim: "sub".to_owned(),
+            ..config(Vec::new())
+        };
         assert!(open(subject(Profile::Plgd)).await.is_ok());
-        assert!(matches!(open(subject(Profile::Standard)).await, Err(OpenError::OwnerClaim)));
+        assert!(matches!(
+            open(subject(Profile::Standard)).await,
+            Err(OpenError::OwnerClaim)
+        ));
         let issuer = open(subject(Profile::Plgd)).await.unwrap();
-        let owned = Client { owner: Some("1".to_owned()), ..client("a", "s") };
+        let owned = Client {
+            owner: Some("1".to_owned()),
+            ..client("a", "s")
+        };
         let bare = client("a", "s");
-        // A client that speaks for itself is no user of an authority, also where a user has its name.
-        for (client, expected, issued_by) in [(&owned, "1", None), (&bare, "a", Some(issuer.url()))] {
+        // A client that speaks for itself is no user of an authority, also where a user has its
+        // name.
+        for (client, expected, issued_by) in [(&owned, "1", None), (&bare, "a", Some(issuer.url()))]
+        {
             let identity = access_token::Identity::new(client, None, &issuer.policy);
-            assert_eq!((identity.subject, identity.owner), (expected, Some(expected)));
+            assert_eq!(
+                (identity.subject, identity.owner),
+                (expected, Some(expected))
+            );
             assert_eq!(identity.owner_issuer, issued_by);
         }
     }

@@ -1,7 +1,8 @@
 //! Secrets of the configuration's clients whose files change while we run.
 //!
-//! The files are looked at every second, and when a client shows a secret that is wrong: a program that reads the same file
-//! may have been faster. The secret that stood in the file before counts on for a while, for programs that are slower.
+//! The files are looked at every second, and when a client shows a secret that is wrong: a program
+//! that reads the same file may have been faster. The secret that stood in the file before counts
+//! on for a while, for programs that are slower.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -47,10 +48,16 @@ impl LiveSecretFiles {
     /// The files are read already; a change since then is seen by the first look.
     pub(super) fn new(config: SecretFiles) -> Self {
         let watched = Watched::new(config.files.iter().map(|(_, file)| file.clone()));
-        Self { config, watched, asked: Notify::new(), looks: watch::Sender::new(Looks::default()) }
+        Self {
+            config,
+            watched,
+            asked: Notify::new(),
+            looks: watch::Sender::new(Looks::default()),
+        }
     }
 
-    /// Waits for a look that begins after this call. Nothing to wait for where no client has a file.
+    /// Waits for a look that begins after this call. Nothing to wait for where no client has a
+    /// file.
     pub(super) async fn look(&self) {
         if self.config.files.is_empty() {
             return;
@@ -58,12 +65,14 @@ impl LiveSecretFiles {
         let mut looks = self.looks.subscribe();
         let begun = looks.borrow_and_update().begun;
         self.asked.notify_one();
-        let _ = tokio::time::timeout(LONGEST_WAIT, looks.wait_for(|looks| looks.ended > begun)).await;
+        let _ =
+            tokio::time::timeout(LONGEST_WAIT, looks.wait_for(|looks| looks.ended > begun)).await;
     }
 }
 
 impl Issuer {
-    /// Takes over the secrets of the configuration's clients when their files change, for ever; dropping the future ends it.
+    /// Takes over the secrets of the configuration's clients when their files change, for ever;
+    /// dropping the future ends it.
     pub async fn watch_secret_files(&self) {
         let files = &self.secret_files;
         if files.config.files.is_empty() {
@@ -85,7 +94,10 @@ impl Issuer {
 
     /// Reads every file. One that cannot be used changes nothing.
     async fn take_changed_secrets(&self) {
-        let (files, watched) = (self.secret_files.config.files.clone(), self.secret_files.watched.clone());
+        let (files, watched) = (
+            self.secret_files.config.files.clone(),
+            self.secret_files.watched.clone(),
+        );
         let read = blocking(move || {
             watched.note();
             files
@@ -109,7 +121,10 @@ impl Issuer {
     fn take_secret(&self, client_id: &str, secret: (SecretString, LineEnd)) {
         let is_short = secret.0.expose_secret().len() < MIN_BYTES;
         let (now, grace) = (self.clock.now(), self.secret_files.config.grace);
-        if !self.clients.replace_secret(client_id, secret, now, now.plus(grace)) {
+        if !self
+            .clients
+            .replace_secret(client_id, secret, now, now.plus(grace))
+        {
             return;
         }
         let old_counts_until = now.plus(grace).to_rfc3339();

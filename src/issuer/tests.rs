@@ -96,18 +96,28 @@ fn clock() -> SharedClock {
 }
 
 async fn issuer() -> Arc<Issuer> {
-    open(config(vec![legacy(), client("bare", "b4re")])).await.unwrap()
+    open(config(vec![legacy(), client("bare", "b4re")]))
+        .await
+        .unwrap()
 }
 
 fn request(basic: &str, body: &str) -> TokenRequest {
     let mut headers = HeaderMap::new();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+    headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("application/x-www-form-urlencoded"),
+    );
     let basic = format!("Basic {}", STANDARD.encode(basic));
     headers.insert(AUTHORIZATION, HeaderValue::from_str(&basic).unwrap());
-    TokenRequest::parse(&headers, format!("grant_type=client_credentials{body}").as_bytes()).unwrap()
+    TokenRequest::parse(
+        &headers,
+        format!("grant_type=client_credentials{body}").as_bytes(),
+    )
+    .unwrap()
 }
 
-/// The token's claims, after its signature was verified with the key that `jwks.json` publishes for its `kid`.
+/// The token's claims, after its signature was verified with the key that `jwks.json` publishes for
+/// its `kid`.
 fn verified_claims(issuer: &Issuer, token: &str) -> Value {
     let decode = |text: &str| URL_SAFE_NO_PAD.decode(text).unwrap();
     let (input, signature) = token.rsplit_once('.').unwrap();
@@ -115,7 +125,12 @@ fn verified_claims(issuer: &Issuer, token: &str) -> Value {
     let header: Value = serde_json::from_slice(&decode(header)).unwrap();
     assert_eq!(header["typ"], "at+jwt");
     let jwks: Value = serde_json::from_str(&issuer.public_keys()).unwrap();
-    let jwk = jwks["keys"].as_array().unwrap().iter().find(|jwk| jwk["kid"] == header["kid"]).unwrap();
+    let jwk = jwks["keys"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|jwk| jwk["kid"] == header["kid"])
+        .unwrap();
     assert_eq!((&jwk["alg"], &jwk["use"]), (&header["alg"], &json!("sig")));
     let coordinate = |name: &str| decode(jwk[name].as_str().unwrap());
     let point = [vec![4], coordinate("x"), coordinate("y")].concat();
@@ -129,8 +144,14 @@ async fn issue(issuer: &Issuer, basic: &str, body: &str) -> Value {
     let response = issuer.issue(&request(basic, body), None).await.unwrap();
     let claims = verified_claims(issuer, response.access_token.expose_secret());
     assert_eq!(claims["jti"], response.jti.as_str());
-    assert_eq!(claims["exp"], NOW + i64::try_from(response.expires_in.unwrap().as_secs()).unwrap());
-    assert_eq!(claims["scope"].as_str().unwrap_or_default(), response.scope.to_string());
+    assert_eq!(
+        claims["exp"],
+        NOW + i64::try_from(response.expires_in.unwrap().as_secs()).unwrap()
+    );
+    assert_eq!(
+        claims["scope"].as_str().unwrap_or_default(),
+        response.scope.to_string()
+    );
     claims
 }
 
@@ -143,7 +164,12 @@ async fn an_access_token_has_the_claims_of_rfc_9068_and_no_other() {
     let issuer = issuer().await;
     let mut claims = issue(&issuer, "legacy:s3cret", "").await;
     let jti = claims.as_object_mut().unwrap().remove("jti").unwrap();
-    assert_eq!(uuid::Uuid::parse_str(jti.as_str().unwrap()).unwrap().get_version_num(), 4);
+    assert_eq!(
+        uuid::Uuid::parse_str(jti.as_str().unwrap())
+            .unwrap()
+            .get_version_num(),
+        4
+    );
     assert_eq!(
         claims,
         json!({
@@ -160,22 +186,50 @@ async fn a_client_with_nothing_of_its_own_gets_the_issuer_as_audience_and_no_sco
     let claims = issue(&issuer, "bare:b4re", "").await;
     assert_eq!(claims["aud"], json!([URL]));
     assert_eq!(claims["exp"], NOW + 3600);
-    assert!(claims.get("scope").is_none() && claims.get("owner").is_none() && claims.get("name").is_none());
-    assert_eq!(issue(&issuer, "bare:b4re", &format!("&audience={URL}")).await["aud"], json!([URL]));
+    assert!(
+        claims.get("scope").is_none()
+            && claims.get("owner").is_none()
+            && claims.get("name").is_none()
+    );
+    assert_eq!(
+        issue(&issuer, "bare:b4re", &format!("&audience={URL}")).await["aud"],
+        json!([URL])
+    );
     let not_allowed = TokenError::InvalidTarget(Excerpt::of("urn:hub"));
-    assert_eq!(refusal(&issuer, "bare:b4re", "&audience=urn:hub").await, not_allowed);
-    assert_eq!(refusal(&issuer, "bare:b4re", &format!("&audience={URL}+urn:hub")).await, not_allowed);
+    assert_eq!(
+        refusal(&issuer, "bare:b4re", "&audience=urn:hub").await,
+        not_allowed
+    );
+    assert_eq!(
+        refusal(&issuer, "bare:b4re", &format!("&audience={URL}+urn:hub")).await,
+        not_allowed
+    );
     let not_allowed = TokenError::InvalidScope(Excerpt::of("any"));
-    assert_eq!(refusal(&issuer, "bare:b4re", "&scope=any").await, not_allowed);
+    assert_eq!(
+        refusal(&issuer, "bare:b4re", "&scope=any").await,
+        not_allowed
+    );
 }
 
 #[tokio::test]
 async fn scopes_and_audiences_are_granted_as_asked_or_refused_whole() {
     let issuer = issuer().await;
-    let claims = issue(&issuer, "legacy:s3cret", "&scope=devices:write&audience=urn:hub").await;
-    assert_eq!((&claims["scope"], &claims["aud"]), (&json!("devices:write"), &json!(["urn:hub"])));
-    let claims =
-        issue(&issuer, "legacy:s3cret", "&resource=https://devices.example&audience=urn:hub+urn:hub").await;
+    let claims = issue(
+        &issuer,
+        "legacy:s3cret",
+        "&scope=devices:write&audience=urn:hub",
+    )
+    .await;
+    assert_eq!(
+        (&claims["scope"], &claims["aud"]),
+        (&json!("devices:write"), &json!(["urn:hub"]))
+    );
+    let claims = issue(
+        &issuer,
+        "legacy:s3cret",
+        "&resource=https://devices.example&audience=urn:hub+urn:hub",
+    )
+    .await;
     assert_eq!(claims["aud"], json!(["urn:hub", DEVICES]));
     let scope = |scope| TokenError::InvalidScope(Excerpt::of(scope));
     let target = |target| TokenError::InvalidTarget(Excerpt::of(target));
@@ -185,16 +239,30 @@ async fn scopes_and_audiences_are_granted_as_asked_or_refused_whole() {
         ("&audience=urn:other", target("urn:other")),
         ("&audience=urn:hub+urn:other", target("urn:other")),
         ("&audience=urn:hub&resource=urn:other", target("urn:other")),
-        ("&resource=https://devices.example/x", target("https://devices.example/x")),
-        ("&resource=https://u:p@devices.example/?a=b", target("https://devices.example/...")),
-        ("&audience=https://issuer.example/m2m", target("https://issuer.example/m2m")),
+        (
+            "&resource=https://devices.example/x",
+            target("https://devices.example/x"),
+        ),
+        (
+            "&resource=https://u:p@devices.example/?a=b",
+            target("https://devices.example/..."),
+        ),
+        (
+            "&audience=https://issuer.example/m2m",
+            target("https://issuer.example/m2m"),
+        ),
     ] {
-        assert_eq!(refusal(&issuer, "legacy:s3cret", body).await, error, "{body}");
+        assert_eq!(
+            refusal(&issuer, "legacy:s3cret", body).await,
+            error,
+            "{body}"
+        );
     }
 }
 
 #[tokio::test]
-async fn an_audience_is_the_same_in_every_spelling_of_its_uri_and_stands_in_the_token_as_it_is_registered() {
+async fn an_audience_is_the_same_in_every_spelling_of_its_uri_and_stands_in_the_token_as_it_is_registered()
+ {
     let issuer = issuer().await;
     for body in [
         "&resource=https://devices.example/",
@@ -202,7 +270,11 @@ async fn an_audience_is_the_same_in_every_spelling_of_its_uri_and_stands_in_the_
         "&audience=https://devices.example/+https://devices.example",
         "&audience=https://devices.example&resource=https://devices.example:443/.",
     ] {
-        assert_eq!(issue(&issuer, "legacy:s3cret", body).await["aud"], json!([DEVICES]), "{body}");
+        assert_eq!(
+            issue(&issuer, "legacy:s3cret", body).await["aud"],
+            json!([DEVICES]),
+            "{body}"
+        );
     }
     let body = "&resource=https://issuer.example:443/%6d2m";
     assert_eq!(issue(&issuer, "bare:b4re", body).await["aud"], json!([URL]));
@@ -213,10 +285,17 @@ async fn expiration_may_only_shorten_a_tokens_life() {
     let issuer = issuer().await;
     let at = |offset: i64| format!("&expiration={}", NOW + offset);
     for offset in [1, 899, 900] {
-        assert_eq!(issue(&issuer, "legacy:s3cret", &at(offset)).await["exp"], NOW + offset);
+        assert_eq!(
+            issue(&issuer, "legacy:s3cret", &at(offset)).await["exp"],
+            NOW + offset
+        );
     }
     for offset in [901, 0, -1, -NOW, i64::MAX - NOW] {
-        assert_eq!(refusal(&issuer, "legacy:s3cret", &at(offset)).await, TokenError::Expiration, "{offset}");
+        assert_eq!(
+            refusal(&issuer, "legacy:s3cret", &at(offset)).await,
+            TokenError::Expiration,
+            "{offset}"
+        );
     }
 }
 
@@ -248,17 +327,39 @@ async fn owner_name_and_inserted_claims_never_override() {
     for name in ["scope", "nbf", "cnf"] {
         assert!(claims.get(name).is_none(), "{name}");
     }
-    let owner_is_name = Config { owner_claim: "name".to_owned(), ..config(vec![owned]) };
+    let owner_is_name = Config {
+        owner_claim: "name".to_owned(),
+        ..config(vec![owned])
+    };
     let issuer = open(owner_is_name).await.unwrap();
-    assert_eq!(issue(&issuer, "owned:s", "&token_name=other").await["name"], "1");
+    assert_eq!(
+        issue(&issuer, "owned:s", "&token_name=other").await["name"],
+        "1"
+    );
 }
 
 #[tokio::test]
 async fn whatever_is_wrong_with_a_client_the_answer_is_the_same() {
-    let disabled = Client { disabled: true, ..client("disabled", "s") };
-    let expired = Client { expires_at: Some(UnixTime(NOW)), ..client("expired", "s") };
-    let expiring = Client { expires_at: Some(UnixTime(NOW + 1)), ..client("expiring", "s") };
-    let issuer = open(config(vec![disabled, expired, expiring, client("good", "s")])).await.unwrap();
+    let disabled = Client {
+        disabled: true,
+        ..client("disabled", "s")
+    };
+    let expired = Client {
+        expires_at: Some(UnixTime(NOW)),
+        ..client("expired", "s")
+    };
+    let expiring = Client {
+        expires_at: Some(UnixTime(NOW + 1)),
+        ..client("expiring", "s")
+    };
+    let issuer = open(config(vec![
+        disabled,
+        expired,
+        expiring,
+        client("good", "s"),
+    ]))
+    .await
+    .unwrap();
     for basic in [
         "unknown:s",
         "good:wrong",
@@ -272,7 +373,11 @@ async fn whatever_is_wrong_with_a_client_the_answer_is_the_same() {
         "Good:s",
         "good%00:s",
     ] {
-        assert_eq!(refusal(&issuer, basic, "").await, TokenError::InvalidClient { basic: true }, "{basic}");
+        assert_eq!(
+            refusal(&issuer, basic, "").await,
+            TokenError::InvalidClient { basic: true },
+            "{basic}"
+        );
     }
     issue(&issuer, "good:s", "").await;
     issue(&issuer, "expiring:s", "").await;
@@ -281,9 +386,16 @@ async fn whatever_is_wrong_with_a_client_the_answer_is_the_same() {
 #[tokio::test]
 async fn basic_secrets_work_encoded_as_the_rfc_says_and_raw() {
     let secret = "p%2B+: %ü";
-    let issuer = open(config(vec![client("a:b%", secret), client("raw", secret)])).await.unwrap();
+    let issuer = open(config(vec![client("a:b%", secret), client("raw", secret)]))
+        .await
+        .unwrap();
     let encode = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
-    issue(&issuer, &format!("{}:{}", encode("a:b%"), encode(secret)), "").await;
+    issue(
+        &issuer,
+        &format!("{}:{}", encode("a:b%"), encode(secret)),
+        "",
+    )
+    .await;
     issue(&issuer, &format!("raw:{secret}"), "").await;
     assert_eq!(
         refusal(&issuer, &format!("raw:{}x", encode(secret)), "").await,
@@ -293,28 +405,50 @@ async fn basic_secrets_work_encoded_as_the_rfc_says_and_raw() {
 
 #[tokio::test]
 async fn a_client_uses_only_the_grants_it_is_allowed() {
-    let none = Client { allowed_grant_types: Vec::new(), ..client("none", "s") };
+    let none = Client {
+        allowed_grant_types: Vec::new(),
+        ..client("none", "s")
+    };
     let issuer = open(config(vec![none])).await.unwrap();
-    assert_eq!(refusal(&issuer, "none:s", "").await, TokenError::UnauthorizedClient);
-    assert_eq!(refusal(&issuer, "none:wrong", "").await, TokenError::InvalidClient { basic: true });
+    assert_eq!(
+        refusal(&issuer, "none:s", "").await,
+        TokenError::UnauthorizedClient
+    );
+    assert_eq!(
+        refusal(&issuer, "none:wrong", "").await,
+        TokenError::InvalidClient { basic: true }
+    );
 }
 
 #[tokio::test]
 async fn a_client_that_is_deleted_while_it_asks_gets_no_token_of_the_one_that_has_its_id_now() {
     let issuer = open(config(Vec::new())).await.unwrap();
     let new = json!({ "client_id": "client" });
-    let create = async || issuer.create_client(new.as_object().unwrap()).await.unwrap().secret.unwrap();
+    let create = async || {
+        issuer
+            .create_client(new.as_object().unwrap())
+            .await
+            .unwrap()
+            .secret
+            .unwrap()
+    };
     let now = UnixTime(NOW);
     let asked = async |secret: &SecretString| {
         let request = request(&["client:", secret.expose_secret()].concat(), "");
-        let client = issuer.authenticate(request.credentials(), None, now).await.unwrap();
+        let client = issuer
+            .authenticate(request.credentials(), None, now)
+            .await
+            .unwrap();
         grants::client_credentials::grant(client, &request, &issuer.policy, now).unwrap()
     };
     let first = asked(&create().await).await;
     assert!(issuer.issue_granted(&first, now).await.is_ok());
     // A further secret, and a change of what is registered, are no other client.
     issuer.create_secret("client", &Map::new()).await.unwrap();
-    issuer.update_client("client", json!({ "owner": "1" }).as_object().unwrap()).await.unwrap();
+    issuer
+        .update_client("client", json!({ "owner": "1" }).as_object().unwrap())
+        .await
+        .unwrap();
     assert!(issuer.issue_granted(&first, now).await.is_ok());
     issuer.delete_client("client").await.unwrap();
     let gone = TokenError::InvalidClient { basic: false };
@@ -327,7 +461,9 @@ async fn a_client_that_is_deleted_while_it_asks_gets_no_token_of_the_one_that_ha
 /// A `+` can be read in two ways, and both may be clients.
 #[tokio::test]
 async fn the_client_that_proves_who_it_is_is_named_however_its_id_can_be_read() {
-    let issuer = open(config(vec![client("svc a", "one"), client("svc+a", "two")])).await.unwrap();
+    let issuer = open(config(vec![client("svc a", "one"), client("svc+a", "two")]))
+        .await
+        .unwrap();
     for (basic, expected) in [
         ("svc+a:two", Some("svc+a")),
         ("svc%2Ba:two", Some("svc+a")),
@@ -338,43 +474,86 @@ async fn the_client_that_proves_who_it_is_is_named_however_its_id_can_be_read() 
         let mut asker = None;
         let issued = issuer.issue_to(&request(basic, ""), None, &mut asker).await;
         assert_eq!(issued.is_ok(), expected.is_some(), "{basic}");
-        assert_eq!(asker.as_ref().map(|asker| asker.client_id.as_str()), expected, "{basic}");
+        assert_eq!(
+            asker.as_ref().map(|asker| asker.client_id.as_str()),
+            expected,
+            "{basic}"
+        );
     }
     // Also when it then asks for what it may not have.
     let mut asker = None;
-    issuer.issue_to(&request("svc+a:two", "&scope=none"), None, &mut asker).await.unwrap_err();
+    issuer
+        .issue_to(&request("svc+a:two", "&scope=none"), None, &mut asker)
+        .await
+        .unwrap_err();
     assert_eq!(asker.unwrap().client_id, "svc+a");
 }
 
 #[tokio::test]
 async fn only_registered_clients_are_named_for_the_audit() {
     let issuer = issuer().await;
-    assert_eq!(issuer.named_client(&request("legacy:wrong", "")).as_deref(), Some("legacy"));
-    assert_eq!(issuer.named_client(&request("leg%61cy:wrong", "")).as_deref(), Some("legacy"));
+    assert_eq!(
+        issuer.named_client(&request("legacy:wrong", "")).as_deref(),
+        Some("legacy")
+    );
+    assert_eq!(
+        issuer
+            .named_client(&request("leg%61cy:wrong", ""))
+            .as_deref(),
+        Some("legacy")
+    );
     assert_eq!(issuer.named_client(&request("stranger:s3cret", "")), None);
 }
 
 #[tokio::test]
 async fn the_signing_key_is_made_once_and_kept() {
     let store = store::open(&store::Config::SqliteMemory).await.unwrap();
-    let first = Issuer::open(config(vec![legacy()]), store.clone(), clock()).await.unwrap();
-    let second = Issuer::open(config(vec![legacy()]), store.clone(), clock()).await.unwrap();
+    let first = Issuer::open(config(vec![legacy()]), store.clone(), clock())
+        .await
+        .unwrap();
+    let second = Issuer::open(config(vec![legacy()]), store.clone(), clock())
+        .await
+        .unwrap();
     assert_eq!(first.public_keys(), second.public_keys());
-    let token = first.issue(&request("legacy:s3cret", ""), None).await.unwrap().access_token;
+    let token = first
+        .issue(&request("legacy:s3cret", ""), None)
+        .await
+        .unwrap()
+        .access_token;
     verified_claims(&second, token.expose_secret());
 }
 
 #[tokio::test]
 async fn a_key_of_the_operator_signs_and_the_stored_ones_stay_published() {
     let store = store::open(&store::Config::SqliteMemory).await.unwrap();
-    let generated = Issuer::open(config(vec![legacy()]), store.clone(), clock()).await.unwrap();
+    let generated = Issuer::open(config(vec![legacy()]), store.clone(), clock())
+        .await
+        .unwrap();
     let own = SigningKey::generate(Algorithm::ES256).unwrap();
-    let with_own = Config { private_key: Some(own.to_pem()), ..config(vec![legacy()]) };
-    let issuer = Issuer::open(with_own.clone(), store.clone(), clock()).await.unwrap();
-    let token = issuer.issue(&request("legacy:s3cret", ""), None).await.unwrap().access_token;
-    let header = URL_SAFE_NO_PAD.decode(token.expose_secret().split('.').next().unwrap()).unwrap();
-    assert_eq!(serde_json::from_slice::<Value>(&header).unwrap()["kid"], own.kid());
-    let old = generated.issue(&request("legacy:s3cret", ""), None).await.unwrap().access_token;
+    let with_own = Config {
+        private_key: Some(own.to_pem()),
+        ..config(vec![legacy()])
+    };
+    let issuer = Issuer::open(with_own.clone(), store.clone(), clock())
+        .await
+        .unwrap();
+    let token = issuer
+        .issue(&request("legacy:s3cret", ""), None)
+        .await
+        .unwrap()
+        .access_token;
+    let header = URL_SAFE_NO_PAD
+        .decode(token.expose_secret().split('.').next().unwrap())
+        .unwrap();
+    assert_eq!(
+        serde_json::from_slice::<Value>(&header).unwrap()["kid"],
+        own.kid()
+    );
+    let old = generated
+        .issue(&request("legacy:s3cret", ""), None)
+        .await
+        .unwrap()
+        .access_token;
     verified_claims(&issuer, old.expose_secret());
 
     let fresh = open(with_own).await.unwrap();
@@ -405,10 +584,19 @@ async fn a_stored_key_that_cannot_be_used_is_an_error_and_not_a_new_key() {
         stored(good.kid(), "none", good.to_pem()),
     ] {
         let store = store::open(&store::Config::SqliteMemory).await.unwrap();
-        let change = KeyChange { put: vec![bad.clone()], ..KeyChange::default() };
+        let change = KeyChange {
+            put: vec![bad.clone()],
+            ..KeyChange::default()
+        };
         assert!(store.change_signing_keys(0, &change).await.unwrap());
-        let error = Issuer::open(config(Vec::new()), store.clone(), clock()).await.err().unwrap();
-        assert!(matches!(&error, OpenError::StoredKey(kid) if *kid == bad.record.kid), "{error}");
+        let error = Issuer::open(config(Vec::new()), store.clone(), clock())
+            .await
+            .err()
+            .unwrap();
+        assert!(
+            matches!(&error, OpenError::StoredKey(kid) if *kid == bad.record.kid),
+            "{error}"
+        );
     }
 }
 
@@ -419,7 +607,12 @@ async fn a_configuration_that_contradicts_itself_does_not_open() {
         change(&mut config);
         open(config)
     };
-    let bad_url = |url: &str| open(Config { url: url.to_owned(), ..config(Vec::new()) });
+    let bad_url = |url: &str| {
+        open(Config {
+            url: url.to_owned(),
+            ..config(Vec::new())
+        })
+    };
     for url in [
         "issuer",
         "ftp://a",
@@ -433,15 +626,26 @@ async fn a_configuration_that_contradicts_itself_does_not_open() {
     ] {
         assert!(matches!(bad_url(url).await, Err(OpenError::Url)), "{url}");
     }
-    assert!(matches!(of(|c| c.owner_claim = "sub".into()).await, Err(OpenError::OwnerClaim)));
-    assert!(matches!(of(|c| c.owner_claim.clear()).await, Err(OpenError::OwnerClaim)));
-    assert!(matches!(of(|c| c.access_token_lifetime = Duration::ZERO).await, Err(OpenError::Lifetime)));
-    let short = |c: &mut Config| c.clients[0].access_token_lifetime = Some(Duration::from_millis(999));
+    assert!(matches!(
+        of(|c| c.owner_claim = "sub".into()).await,
+        Err(OpenError::OwnerClaim)
+    ));
+    assert!(matches!(
+        of(|c| c.owner_claim.clear()).await,
+        Err(OpenError::OwnerClaim)
+    ));
+    assert!(matches!(
+        of(|c| c.access_token_lifetime = Duration::ZERO).await,
+        Err(OpenError::Lifetime)
+    ));
+    let short =
+        |c: &mut Config| c.clients[0].access_token_lifetime = Some(Duration::from_millis(999));
     assert!(matches!(of(short).await, Err(OpenError::Lifetime)));
     let twice = |c: &mut Config| c.clients.push(client("a", "t"));
     assert!(matches!(of(twice).await, Err(OpenError::DuplicateClient(id)) if id == "a"));
-    let empty =
-        |c: &mut Config| c.clients[0].secrets = vec![client::Secret::configured(SecretString::from(""))];
+    let empty = |c: &mut Config| {
+        c.clients[0].secrets = vec![client::Secret::configured(SecretString::from(""))]
+    };
     assert!(matches!(of(empty).await, Err(OpenError::EmptySecret(id)) if id == "a"));
     let no_key = |c: &mut Config| c.private_key = Some(SecretString::from("no pem"));
     assert!(matches!(of(no_key).await, Err(OpenError::PrivateKey(_))));
@@ -456,16 +660,26 @@ async fn base_path_is_the_urls_path_in_normal_form() {
         ("https://a/x/%7ey/", "/x/~y"),
         ("https://a/:t/{x}", "/:t/%7Bx%7D"),
     ] {
-        let issuer = open(Config { url: url.to_owned(), ..config(Vec::new()) }).await.unwrap();
+        let issuer = open(Config {
+            url: url.to_owned(),
+            ..config(Vec::new())
+        })
+        .await
+        .unwrap();
         assert_eq!((issuer.base_path(), issuer.url()), (path, url));
     }
 }
 
 #[tokio::test]
 async fn metadata_names_exactly_what_works() {
-    let every_algorithm =
-        json!(["ES256", "ES384", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "EdDSA"]);
-    let auth_methods = json!(["client_secret_basic", "client_secret_post", "private_key_jwt"]);
+    let every_algorithm = json!([
+        "ES256", "ES384", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "EdDSA"
+    ]);
+    let auth_methods = json!([
+        "client_secret_basic",
+        "client_secret_post",
+        "private_key_jwt"
+    ]);
     assert_eq!(
         issuer().await.metadata(),
         json!({
@@ -492,8 +706,10 @@ async fn metadata_names_exactly_what_works() {
 
 /// A client as the management API stores it, with a generated secret.
 fn stored_client(id: &str, secret: &str) -> store::StoredClient {
-    let digest: String =
-        crate::domain::hash::sha256(secret.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest: String = crate::domain::hash::sha256(secret.as_bytes())
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     let secret = store::StoredSecret {
         secret_id: format!("secret of {id}"),
         hash: SecretString::from(format!("sha256:{digest}")),
@@ -516,21 +732,38 @@ fn stored_client(id: &str, secret: &str) -> store::StoredClient {
 async fn a_client_of_the_store_gets_tokens_as_soon_as_it_is_read_and_loses_them_when_it_is_gone() {
     let store = store::open(&store::Config::SqliteMemory).await.unwrap();
     let clock = Arc::new(TestClock(AtomicI64::new(NOW)));
-    let issuer = Issuer::open(config(vec![legacy()]), store.clone(), clock.clone()).await.unwrap();
+    let issuer = Issuer::open(config(vec![legacy()]), store.clone(), clock.clone())
+        .await
+        .unwrap();
     let unknown = TokenError::InvalidClient { basic: true };
     assert_eq!(refusal(&issuer, "new:generated", "").await, unknown);
-    store.insert_client(&stored_client("new", "generated")).await.unwrap();
+    store
+        .insert_client(&stored_client("new", "generated"))
+        .await
+        .unwrap();
     // One that hides behind an id of the configuration.
-    store.insert_client(&stored_client("legacy", "generated")).await.unwrap();
+    store
+        .insert_client(&stored_client("legacy", "generated"))
+        .await
+        .unwrap();
     issuer.reload().await.unwrap();
     assert_eq!(issue(&issuer, "new:generated", "").await["scope"], "a");
     for wrong in ["new:other", "new:", "legacy:generated"] {
         assert_eq!(refusal(&issuer, wrong, "").await, unknown, "{wrong}");
     }
     clock.0.store(NOW + 99, Ordering::Relaxed);
-    assert!(issuer.issue(&request("new:generated", ""), None).await.is_ok());
+    assert!(
+        issuer
+            .issue(&request("new:generated", ""), None)
+            .await
+            .is_ok()
+    );
     clock.0.store(NOW + 100, Ordering::Relaxed);
-    assert_eq!(refusal(&issuer, "new:generated", "").await, unknown, "its secret has expired");
+    assert_eq!(
+        refusal(&issuer, "new:generated", "").await,
+        unknown,
+        "its secret has expired"
+    );
     clock.0.store(NOW, Ordering::Relaxed);
     let end = store::tokens::ClientNotBefore {
         client_id: "new".to_owned(),
@@ -546,7 +779,12 @@ async fn a_client_of_the_store_gets_tokens_as_soon_as_it_is_read_and_loses_them_
     let revoked = issuer.revoked().current();
     let issued = |iat| {
         let (token, client_id) = (TokenId::of("any"), Some("new"));
-        Issued { token, client_id, at: UnixTime(iat), after_end: None }
+        Issued {
+            token,
+            client_id,
+            at: UnixTime(iat),
+            after_end: None,
+        }
     };
     let covers = |iat| revoked.covers(&issued(iat), UnixTime(NOW));
     // The clock was ahead until now: up to the latest time at which a token can have been issued.
@@ -559,18 +797,57 @@ async fn further_claims_take_no_place_of_the_issuers_own() {
         "owner": "1", "device": "d", "originalTokenClaims": {}, "scope": "all", "cnf": {}, "sub": "root", "tenant": "blue",
         "plgd:required:scope": null,
     });
-    let inserting = Client { insert_token_claims: inserted.as_object().unwrap().clone(), ..client("a", "s") };
-    let with = |claim: &str| Config { device_id_claim: claim.to_owned(), ..config(vec![inserting.clone()]) };
+    let inserting = Client {
+        insert_token_claims: inserted.as_object().unwrap().clone(),
+        ..client("a", "s")
+    };
+    let with = |claim: &str| Config {
+        device_id_claim: claim.to_owned(),
+        ..config(vec![inserting.clone()])
+    };
     let issuer = open(with("device")).await.unwrap();
     let claims = issue(&issuer, "a:s", "&token_name=n").await;
-    let mut names: Vec<_> = claims.as_object().unwrap().keys().map(String::as_str).collect();
+    let mut names: Vec<_> = claims
+        .as_object()
+        .unwrap()
+        .keys()
+        .map(String::as_str)
+        .collect();
     names.sort_unstable();
-    assert_eq!(names, ["aud", "client_id", "exp", "iat", "iss", "jti", "name", "sub", "tenant"]);
-    assert_eq!((&claims["sub"], &claims["name"]), (&json!("a"), &json!("n")));
+    assert_eq!(
+        names,
+        [
+            "aud",
+            "client_id",
+            "exp",
+            "iat",
+            "iss",
+            "jti",
+            "name",
+            "sub",
+            "tenant"
+        ]
+    );
+    assert_eq!(
+        (&claims["sub"], &claims["name"]),
+        (&json!("a"), &json!("n"))
+    );
     // A device's id is no way to set them either.
-    for claim in ["scope", "owner", "jti", "originalTokenClaims", "plgd:required:scope"] {
-        assert!(matches!(open(with(claim)).await, Err(OpenError::DeviceIdClaim)), "{claim}");
+    for claim in [
+        "scope",
+        "owner",
+        "jti",
+        "originalTokenClaims",
+        "plgd:required:scope",
+    ] {
+        assert!(
+            matches!(open(with(claim)).await, Err(OpenError::DeviceIdClaim)),
+            "{claim}"
+        );
     }
-    let owner = Config { owner_claim: "plgd:required:scope".to_owned(), ..config(Vec::new()) };
+    let owner = Config {
+        owner_claim: "plgd:required:scope".to_owned(),
+        ..config(Vec::new())
+    };
     assert!(matches!(open(owner).await, Err(OpenError::OwnerClaim)));
 }

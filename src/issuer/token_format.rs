@@ -1,8 +1,9 @@
 //! The form of an access token: its type, its algorithm, and the claims that carry its scopes.
 //!
-//! RFC 9068 wants the type `at+jwt`, and most verifiers accept it. Some accept only `JWT`, verify only RS256, or read
-//! scopes only from a list in `scp`. The form is a matter of the audience, because the audience's verifiers read the
-//! token: settings stand per audience, and an audience without settings gets the form of the issuer.
+//! RFC 9068 wants the type `at+jwt`, and most verifiers accept it. Some accept only `JWT`, verify
+//! only RS256, or read scopes only from a list in `scp`. The form is a matter of the audience,
+//! because the audience's verifiers read the token: settings stand per audience, and an audience
+//! without settings gets the form of the issuer.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -65,7 +66,8 @@ pub struct AudienceSettings {
     pub algorithm: Option<Algorithm>,
     /// The claims that carry the scopes; not empty, each at most once.
     pub scope_claims: Option<Vec<ScopeClaim>>,
-    /// How long a token for this audience lives at most, and how long when its client has no lifetime of its own.
+    /// How long a token for this audience lives at most, and how long when its client has no
+    /// lifetime of its own.
     pub access_token_lifetime: Option<Duration>,
 }
 
@@ -75,7 +77,11 @@ impl AudienceSettings {
         Self {
             token_type: self.token_type.or(other.token_type),
             algorithm: self.algorithm.or(other.algorithm),
-            scope_claims: self.scope_claims.as_ref().or(other.scope_claims.as_ref()).cloned(),
+            scope_claims: self
+                .scope_claims
+                .as_ref()
+                .or(other.scope_claims.as_ref())
+                .cloned(),
             access_token_lifetime: self.access_token_lifetime.or(other.access_token_lifetime),
         }
     }
@@ -98,11 +104,12 @@ pub struct TokenFormat {
 }
 
 impl TokenFormat {
-    /// The form of a token for `audiences`: the settings of the client come before the settings of the issuer, and
-    /// `self` is the form of an audience without settings.
+    /// The form of a token for `audiences`: the settings of the client come before the settings of
+    /// the issuer, and `self` is the form of an audience without settings.
     ///
     /// # Errors
-    /// [`TokenError::MixedTargets`] when the audiences need different forms: one token has one form.
+    /// [`TokenError::MixedTargets`] when the audiences need different forms: one token has one
+    /// form.
     pub(super) fn of(
         &self,
         audiences: &[String],
@@ -110,23 +117,36 @@ impl TokenFormat {
         issuer: &ByAudience,
     ) -> Result<Self, TokenError> {
         let mut formats = audiences.iter().map(|audience| {
-            let settings = [client, issuer].into_iter().filter_map(|map| settings_of(map, audience));
+            let settings = [client, issuer]
+                .into_iter()
+                .filter_map(|map| settings_of(map, audience));
             self.with(&settings.fold(AudienceSettings::default(), |sum, further| sum.or(further)))
         });
-        let Some(first) = formats.next() else { return Ok(self.clone()) };
-        if formats.all(|format| format == first) { Ok(first) } else { Err(TokenError::MixedTargets) }
+        let Some(first) = formats.next() else {
+            return Ok(self.clone());
+        };
+        if formats.all(|format| format == first) {
+            Ok(first)
+        } else {
+            Err(TokenError::MixedTargets)
+        }
     }
 
     fn with(&self, settings: &AudienceSettings) -> Self {
         Self {
             token_type: settings.token_type.unwrap_or(self.token_type),
             algorithm: settings.algorithm.unwrap_or(self.algorithm),
-            scope_claims: settings.scope_claims.as_ref().unwrap_or(&self.scope_claims).clone(),
+            scope_claims: settings
+                .scope_claims
+                .as_ref()
+                .unwrap_or(&self.scope_claims)
+                .clone(),
             lifetime: settings.access_token_lifetime,
         }
     }
 
-    /// How long a token lives: `own` is the lifetime of its client, `default` the issuer's. Zero means without end.
+    /// How long a token lives: `own` is the lifetime of its client, `default` the issuer's. Zero
+    /// means without end.
     pub(super) fn lifetime(&self, own: Option<Duration>, default: Duration) -> Duration {
         match (own, self.lifetime) {
             (Some(own), Some(longest)) if own.is_zero() => longest,
@@ -138,8 +158,11 @@ impl TokenFormat {
 
 /// The settings of an audience, also where they name it in another spelling of the same URI.
 fn settings_of<'a>(map: &'a ByAudience, audience: &str) -> Option<&'a AudienceSettings> {
-    let other_spelling =
-        || map.iter().find(|(name, _)| uri::is_same(name, audience)).map(|(_, settings)| settings);
+    let other_spelling = || {
+        map.iter()
+            .find(|(name, _)| uri::is_same(name, audience))
+            .map(|(_, settings)| settings)
+    };
     map.get(audience).or_else(other_spelling)
 }
 
@@ -169,27 +192,51 @@ mod tests {
             algorithm: Some(Algorithm::RS256),
             ..AudienceSettings::default()
         };
-        let client = AudienceSettings { algorithm: Some(Algorithm::ES384), ..AudienceSettings::default() };
-        let format = ISSUER.of(&audiences(&["a"]), &settings("a", client), &settings("a", issuer)).unwrap();
-        assert_eq!((format.token_type, format.algorithm), (TokenType::Jwt, Algorithm::ES384));
+        let client = AudienceSettings {
+            algorithm: Some(Algorithm::ES384),
+            ..AudienceSettings::default()
+        };
+        let format = ISSUER
+            .of(
+                &audiences(&["a"]),
+                &settings("a", client),
+                &settings("a", issuer),
+            )
+            .unwrap();
+        assert_eq!(
+            (format.token_type, format.algorithm),
+            (TokenType::Jwt, Algorithm::ES384)
+        );
     }
 
     #[test]
     fn an_audience_has_its_settings_in_every_spelling_of_its_uri() {
-        let jwt = AudienceSettings { token_type: Some(TokenType::Jwt), ..AudienceSettings::default() };
+        let jwt = AudienceSettings {
+            token_type: Some(TokenType::Jwt),
+            ..AudienceSettings::default()
+        };
         let (map, none) = (settings("https://orders.example/", jwt), ByAudience::new());
-        for audience in ["https://orders.example/", "https://Orders.example", "https://orders.example:443/"] {
+        for audience in [
+            "https://orders.example/",
+            "https://Orders.example",
+            "https://orders.example:443/",
+        ] {
             let format = ISSUER.of(&audiences(&[audience]), &none, &map).unwrap();
             assert_eq!(format.token_type, TokenType::Jwt, "{audience}");
         }
-        let other = ISSUER.of(&audiences(&["https://orders.example/a"]), &none, &map).unwrap();
+        let other = ISSUER
+            .of(&audiences(&["https://orders.example/a"]), &none, &map)
+            .unwrap();
         assert_eq!(other.token_type, TokenType::AccessToken);
     }
 
     #[test]
     fn audiences_with_different_settings_share_no_token() {
         let lifetime = Some(Duration::from_secs(60));
-        let short = AudienceSettings { access_token_lifetime: lifetime, ..AudienceSettings::default() };
+        let short = AudienceSettings {
+            access_token_lifetime: lifetime,
+            ..AudienceSettings::default()
+        };
         let (of_a, none) = (settings("a", short.clone()), ByAudience::new());
         let error = Err(TokenError::MixedTargets);
         assert_eq!(ISSUER.of(&audiences(&["a", "b"]), &none, &of_a), error);
@@ -213,7 +260,10 @@ mod tests {
             (Some(0), None, 0),
             (Some(0), Some(3), 3),
         ] {
-            let format = TokenFormat { lifetime: audience.map(seconds), ..ISSUER };
+            let format = TokenFormat {
+                lifetime: audience.map(seconds),
+                ..ISSUER
+            };
             assert_eq!(
                 format.lifetime(own.map(seconds), seconds(9)),
                 seconds(expected),

@@ -1,7 +1,8 @@
 //! Headers and body of a token request, read once: nothing after this phase sees the raw form.
 //!
-//! A parameter without a value counts as absent (RFC 6749 §3.2), an unknown one is ignored unless its name is nearly a known
-//! one, a repeated one refuses the request. Sizes are bounded here, so that later phases may compare lists without thinking of their length.
+//! A parameter without a value counts as absent (RFC 6749 §3.2), an unknown one is ignored unless
+//! its name is nearly a known one, a repeated one refuses the request. Sizes are bounded here, so
+//! that later phases may compare lists without thinking of their length.
 
 mod credentials;
 mod expiration;
@@ -33,7 +34,8 @@ const DPOP: &str = "dpop";
 const OLDEST_CLICK: Duration = Duration::from_secs(60);
 /// The most characters of a `token_name`.
 const MAX_TOKEN_NAME: usize = 128;
-/// The same in plgd's profile, whose server knows no limit: even in UTF-8 half of what a token may have.
+/// The same in plgd's profile, whose server knows no limit: even in UTF-8 half of what a token may
+/// have.
 const MAX_PLGD_TOKEN_NAME: usize = 4096;
 
 /// A token request (RFC 6749 §4.4.2), well-formed but not yet authenticated.
@@ -62,7 +64,11 @@ struct Audiences {
 
 impl Default for Audiences {
     fn default() -> Self {
-        Self { asked: Ok(Vec::new()), without_list: None, is_superseded: false }
+        Self {
+            asked: Ok(Vec::new()),
+            without_list: None,
+            is_superseded: false,
+        }
     }
 }
 
@@ -75,8 +81,9 @@ impl TokenRequest {
         Self::parse_in(Profile::Standard, headers, None, body)
     }
 
-    /// Parses a request with the query of its URL, in which no parameter may stand. plgd's server takes what is no form as
-    /// JSON, an `expiration` of 0 as none, and has the audience of a form in `aud`.
+    /// Parses a request with the query of its URL, in which no parameter may stand. plgd's server
+    /// takes what is no form as JSON, an `expiration` of 0 as none, and has the audience of a form
+    /// in `aud`.
     ///
     /// # Errors
     /// When the request is malformed, whoever sends it.
@@ -90,11 +97,15 @@ impl TokenRequest {
             Profile::Standard => Parameters::parse(headers, body),
             Profile::Plgd => Parameters::parse_form_or_json(headers, body),
         };
-        Self::of(headers, Parameters::without_query(parameters, query)?, profile)
+        Self::of(
+            headers,
+            Parameters::without_query(parameters, query)?,
+            profile,
+        )
     }
 
-    /// The same in JSON as protobuf writes it: names may be in camel case. plgd's tokens API does not look at credentials in the
-    /// header; here they count where the body names no client.
+    /// The same in JSON as protobuf writes it: names may be in camel case. plgd's tokens API does
+    /// not look at credentials in the header; here they count where the body names no client.
     ///
     /// # Errors
     /// As [`parse`](Self::parse).
@@ -107,15 +118,24 @@ impl TokenRequest {
         Self::of(&headers, parameters, Profile::Plgd)
     }
 
-    fn of(headers: &HeaderMap, parameters: Parameters, profile: Profile) -> Result<Self, TokenError> {
+    fn of(
+        headers: &HeaderMap,
+        parameters: Parameters,
+        profile: Profile,
+    ) -> Result<Self, TokenError> {
         let Some(grant_type) = &parameters.grant_type else {
             parameters.check_spelling()?;
             return Err(TokenError::NoGrantType);
         };
         let Some(grant_type) = GrantType::parse(grant_type) else {
             // Nothing else of it matters, and the client may be named in any way.
-            let credentials = Credentials::parse(headers, parameters.client, profile).ok().flatten();
-            return Ok(Self { credentials, ..Self::default() });
+            let credentials = Credentials::parse(headers, parameters.client, profile)
+                .ok()
+                .flatten();
+            return Ok(Self {
+                credentials,
+                ..Self::default()
+            });
         };
         parameters.check_spelling()?;
         if headers.contains_key(DPOP) {
@@ -124,7 +144,9 @@ impl TokenRequest {
         parameters.check_bearer()?;
         let audiences = Audiences::parse(&parameters, profile)?;
         let expiration = parameters.expiration.as_deref();
-        let expiration = expiration.map(|text| expiration::parse(text, profile)).transpose()?;
+        let expiration = expiration
+            .map(|text| expiration::parse(text, profile))
+            .transpose()?;
         Ok(Self {
             credentials: Credentials::parse(headers, parameters.client, profile)?,
             grant_type: Some(grant_type),
@@ -133,7 +155,10 @@ impl TokenRequest {
             // Protobuf knows no absent number; plgd's server takes a negative one for none as well.
             expiration: expiration.filter(|it| profile == Profile::Standard || it.0 > 0),
             profile,
-            token_name: parameters.token_name.map(|name| parse_token_name(name, profile)).transpose()?,
+            token_name: parameters
+                .token_name
+                .map(|name| parse_token_name(name, profile))
+                .transpose()?,
             refresh_token: parameters.refresh_token,
         })
     }
@@ -154,13 +179,19 @@ impl TokenRequest {
         &self.scope
     }
 
-    /// The audiences and resources that count for a client that may ask for these; empty when none do. As plgd's server does, where
-    /// the client has no list, `audience` in a form of its clients and `resource` are ignored, whatever they hold.
+    /// The audiences and resources that count for a client that may ask for these; empty when none
+    /// do. As plgd's server does, where the client has no list, `audience` in a form of its clients
+    /// and `resource` are ignored, whatever they hold.
     ///
     /// # Errors
     /// When they are malformed, or too many.
     pub(super) fn audiences(&self, allowed: &[String]) -> Result<&[String], TokenError> {
-        match self.audiences.without_list.as_ref().filter(|_| allowed.is_empty()) {
+        match self
+            .audiences
+            .without_list
+            .as_ref()
+            .filter(|_| allowed.is_empty())
+        {
             Some(without_list) => Ok(without_list),
             None => self.audiences.asked.as_deref().map_err(|error| *error),
         }
@@ -173,8 +204,8 @@ impl TokenRequest {
 
     /// The time asked for at which the token ends, at the time `now`.
     ///
-    /// plgd's web page asks for "no expiration" by the moment of the click. In plgd's profile such a time counts as not given:
-    /// no right is gained, since leaving it out gives the same.
+    /// plgd's web page asks for "no expiration" by the moment of the click. In plgd's profile such
+    /// a time counts as not given: no right is gained, since leaving it out gives the same.
     pub(super) fn expiration(&self, now: UnixTime) -> Option<UnixTime> {
         let is_a_click = |asked: &UnixTime| {
             self.profile == Profile::Plgd && *asked <= now && asked.until(now) <= OLDEST_CLICK
@@ -208,22 +239,40 @@ fn parse_scope(text: &str) -> Result<ScopeSet, TokenError> {
 impl Audiences {
     /// plgd's server reads `aud` in a form and `audience` in JSON, and nothing else.
     fn parse(parameters: &Parameters, profile: Profile) -> Result<Self, TokenError> {
-        let Parameters { audience, aud, resource, .. } = parameters;
+        let Parameters {
+            audience,
+            aud,
+            resource,
+            ..
+        } = parameters;
         if !aud.is_empty() {
             let is_superseded = !audience.is_empty() || !resource.is_empty();
-            return Ok(Self { asked: Ok(parse_audiences(aud, &[])?), without_list: None, is_superseded });
+            return Ok(Self {
+                asked: Ok(parse_audiences(aud, &[])?),
+                without_list: None,
+                is_superseded,
+            });
         }
-        let read_by_plgd = if parameters.is_plgd_form() { &[][..] } else { audience };
+        let read_by_plgd = if parameters.is_plgd_form() {
+            &[][..]
+        } else {
+            audience
+        };
         let asked = parse_audiences(audience, resource);
         let (asked, without_list) = match profile {
             Profile::Standard => (Ok(asked?), None),
             Profile::Plgd => (asked, Some(parse_audiences(read_by_plgd, &[])?)),
         };
-        Ok(Self { asked, without_list, is_superseded: false })
+        Ok(Self {
+            asked,
+            without_list,
+            is_superseded: false,
+        })
     }
 }
 
-/// `audience` values may be space-joined; a `resource` is one absolute URI (RFC 8707 §2). Both end up in `aud`.
+/// `audience` values may be space-joined; a `resource` is one absolute URI (RFC 8707 §2). Both end
+/// up in `aud`.
 fn parse_audiences(audience: &[String], resource: &[String]) -> Result<Vec<String>, TokenError> {
     let asked = audience.iter().flat_map(|text| entries(text));
     if asked.clone().count() + resource.len() > MAX_ENTRIES {
@@ -253,7 +302,11 @@ fn parse_token_name(name: String, profile: Profile) -> Result<String, TokenError
         Profile::Plgd => MAX_PLGD_TOKEN_NAME,
     };
     let printable = !name.chars().any(char::is_control);
-    if printable && name.chars().count() <= most { Ok(name) } else { Err(TokenError::TokenName(most)) }
+    if printable && name.chars().count() <= most {
+        Ok(name)
+    } else {
+        Err(TokenError::TokenName(most))
+    }
 }
 
 fn entries(text: &str) -> impl Iterator<Item = &str> + Clone {
@@ -312,7 +365,10 @@ mod tests {
     }
 
     fn plgd_form(parameters: &str) -> Result<TokenRequest, TokenError> {
-        plgd("application/x-www-form-urlencoded", &format!("grant_type=client_credentials&{parameters}"))
+        plgd(
+            "application/x-www-form-urlencoded",
+            &format!("grant_type=client_credentials&{parameters}"),
+        )
     }
 
     #[test]
@@ -334,29 +390,61 @@ mod tests {
             let request = plgd_form(parameters).unwrap();
             assert_eq!(request.audiences(&list).unwrap(), with_list, "{parameters}");
             assert_eq!(request.audiences(&[]).unwrap(), without, "{parameters}");
-            assert_eq!(request.has_superseded_audience(), is_superseded, "{parameters}");
+            assert_eq!(
+                request.has_superseded_audience(),
+                is_superseded,
+                "{parameters}"
+            );
         }
-        let many = (0..101).map(|i| i.to_string()).collect::<Vec<_>>().join("+");
+        let many = (0..101)
+            .map(|i| i.to_string())
+            .collect::<Vec<_>>()
+            .join("+");
         for (ignored, error) in [
-            ("resource=relative".to_owned(), TokenError::MalformedTarget(Excerpt::of_uri("relative"))),
+            (
+                "resource=relative".to_owned(),
+                TokenError::MalformedTarget(Excerpt::of_uri("relative")),
+            ),
             (format!("audience={many}"), TokenError::TooLarge),
         ] {
             let request = plgd_form(&ignored).unwrap();
-            assert_eq!((request.audiences(&[]), request.audiences(&list)), (Ok(&[][..]), Err(error)));
+            assert_eq!(
+                (request.audiences(&[]), request.audiences(&list)),
+                (Ok(&[][..]), Err(error))
+            );
         }
         for given in ["Aud", "auds", "a-u-d"] {
             let error = plgd_form(&format!("{given}=x")).unwrap_err();
-            assert_eq!(error, TokenError::Misspelt { given: Excerpt::of(given), known: "aud" });
+            assert_eq!(
+                error,
+                TokenError::Misspelt {
+                    given: Excerpt::of(given),
+                    known: "aud"
+                }
+            );
         }
-        assert_eq!(plgd_form(&format!("aud={many}")).unwrap_err(), TokenError::TooLarge);
+        assert_eq!(
+            plgd_form(&format!("aud={many}")).unwrap_err(),
+            TokenError::TooLarge
+        );
     }
 
     #[test]
     fn in_plgds_profile_a_token_name_may_be_long() {
-        let named = |characters: usize| plgd_form(&format!("token_name={}", "ä".repeat(characters)));
-        assert_eq!(named(4096).unwrap().token_name().map(|name| name.chars().count()), Some(4096));
+        let named =
+            |characters: usize| plgd_form(&format!("token_name={}", "ä".repeat(characters)));
+        assert_eq!(
+            named(4096)
+                .unwrap()
+                .token_name()
+                .map(|name| name.chars().count()),
+            Some(4096)
+        );
         assert_eq!(named(4097).unwrap_err(), TokenError::TokenName(4096));
-        assert_eq!(plgd_form("token_name=a%0Ab").unwrap_err(), TokenError::TokenName(4096));
+        assert_eq!(
+            plgd_form("token_name=a%0Ab").unwrap_err(),
+            TokenError::TokenName(4096)
+        );
     }
 
     #[test]
@@ -364,10 +452,18 @@ mod tests {
         let request = form("grant_type=client_credentials&aud=x&audience=y").unwrap();
         assert_eq!(request.audiences(&[]).unwrap(), ["y"]);
         assert!(!request.has_superseded_audience());
-        let body = r#"{"grant_type":"client_credentials","aud":"x","audience":"y","resource":"urn:r"}"#;
+        let body =
+            r#"{"grant_type":"client_credentials","aud":"x","audience":"y","resource":"urn:r"}"#;
         let request = plgd("application/json", body).unwrap();
-        assert_eq!(request.audiences(&[]).unwrap(), ["y"], "in JSON an audience counts without a list too");
-        assert_eq!(request.audiences(&["a".to_owned()]).unwrap(), ["y", "urn:r"]);
+        assert_eq!(
+            request.audiences(&[]).unwrap(),
+            ["y"],
+            "in JSON an audience counts without a list too"
+        );
+        assert_eq!(
+            request.audiences(&["a".to_owned()]).unwrap(),
+            ["y", "urn:r"]
+        );
         assert!(!request.has_superseded_audience());
     }
 
@@ -375,13 +471,28 @@ mod tests {
     fn an_expiration_of_the_last_minute_counts_as_not_given_in_plgds_profile() {
         let at = |seconds: i64| {
             let request = plgd_form("expiration=1800000000").unwrap();
-            request.expiration(UnixTime(1_800_000_000 + seconds)).is_some()
+            request
+                .expiration(UnixTime(1_800_000_000 + seconds))
+                .is_some()
         };
-        assert_eq!([-1, 0, 1, 59, 60, 61, 3600].map(at), [true, false, false, false, false, true, true]);
+        assert_eq!(
+            [-1, 0, 1, 59, 60, 61, 3600].map(at),
+            [true, false, false, false, false, true, true]
+        );
         for none in ["0", "-0", "0.0", "-1", "-7e9", &i64::MIN.to_string()] {
-            assert!(plgd_form(&format!("expiration={none}")).unwrap().expiration(UnixTime(3600)).is_none());
+            assert!(
+                plgd_form(&format!("expiration={none}"))
+                    .unwrap()
+                    .expiration(UnixTime(3600))
+                    .is_none()
+            );
         }
-        assert!(plgd_form("expiration=1").unwrap().expiration(UnixTime(i64::MAX)).is_some());
+        assert!(
+            plgd_form("expiration=1")
+                .unwrap()
+                .expiration(UnixTime(i64::MAX))
+                .is_some()
+        );
         let standard = form("grant_type=client_credentials&expiration=1800000000").unwrap();
         assert!(standard.expiration(UnixTime(1_800_000_000)).is_some());
     }
@@ -399,9 +510,14 @@ mod tests {
                 && request.token_name().is_none()
         );
         assert_eq!(form("grant_type=").unwrap_err(), TokenError::NoGrantType);
-        assert_eq!(json(r#"{"grant_type":null}"#).unwrap_err(), TokenError::NoGrantType);
-        let request =
-            json(r#"{"grant_type":"client_credentials","scope":null,"audience":[],"client_id":""}"#).unwrap();
+        assert_eq!(
+            json(r#"{"grant_type":null}"#).unwrap_err(),
+            TokenError::NoGrantType
+        );
+        let request = json(
+            r#"{"grant_type":"client_credentials","scope":null,"audience":[],"client_id":""}"#,
+        )
+        .unwrap();
         assert!(
             request.scope().is_empty()
                 && request.audiences(&[]).unwrap().is_empty()
@@ -411,41 +527,71 @@ mod tests {
 
     #[test]
     fn a_repeated_parameter_is_refused_except_audience_and_resource() {
-        for name in
-            ["grant_type", "scope", "client_id", "client_secret", "expiration", "token_name", "unknown"]
-        {
-            let error = form(&format!("grant_type=client_credentials&{name}=1&{name}=1")).unwrap_err();
+        for name in [
+            "grant_type",
+            "scope",
+            "client_id",
+            "client_secret",
+            "expiration",
+            "token_name",
+            "unknown",
+        ] {
+            let error =
+                form(&format!("grant_type=client_credentials&{name}=1&{name}=1")).unwrap_err();
             assert_eq!(error, TokenError::Repeated(Excerpt::of(name)), "{name}");
-            assert_eq!(error.to_string(), format!("the parameter `{name}` is repeated"));
+            assert_eq!(
+                error.to_string(),
+                format!("the parameter `{name}` is repeated")
+            );
         }
         // An unknown one that may be a secret.
         for name in ["a%20secret", "a-very-long-name-that-may-be-a-secret"] {
-            let error = form(&format!("grant_type=client_credentials&{name}=1&{name}=1")).unwrap_err();
+            let error =
+                form(&format!("grant_type=client_credentials&{name}=1&{name}=1")).unwrap_err();
             assert_eq!(error, TokenError::RepeatedUnknown, "{name}");
         }
         let grant_type = TokenError::Repeated(Excerpt::of("grant_type"));
         assert_eq!(
-            json(r#"{"grant_type":"client_credentials","grant_type":"client_credentials"}"#).unwrap_err(),
+            json(r#"{"grant_type":"client_credentials","grant_type":"client_credentials"}"#)
+                .unwrap_err(),
             grant_type
         );
-        assert_eq!(form("grant_type=client_credentials&gr%61nt_type=x").unwrap_err(), grant_type);
-        let request =
-            form("grant_type=client_credentials&audience=a&audience=a&resource=urn:a&resource=urn:b")
-                .unwrap();
+        assert_eq!(
+            form("grant_type=client_credentials&gr%61nt_type=x").unwrap_err(),
+            grant_type
+        );
+        let request = form(
+            "grant_type=client_credentials&audience=a&audience=a&resource=urn:a&resource=urn:b",
+        )
+        .unwrap();
         assert_eq!(request.audiences(&[]).unwrap(), ["a", "urn:a", "urn:b"]);
     }
 
     #[test]
     fn of_a_grant_that_there_is_not_nothing_else_is_looked_at() {
-        for body in ["", "&resource=relative", "&scope=%22", "&client_assertion=x", "&Scope=a", "&req_cnf=x"]
-        {
+        for body in [
+            "",
+            "&resource=relative",
+            "&scope=%22",
+            "&client_assertion=x",
+            "&Scope=a",
+            "&req_cnf=x",
+        ] {
             let request = form(&format!("grant_type=password{body}")).unwrap();
             assert_eq!(request.grant_type(), None, "{body}");
         }
         let named = form("grant_type=password&client_id=a").unwrap();
-        assert_eq!(named.credentials().unwrap().named().collect::<Vec<_>>(), ["a"]);
+        assert_eq!(
+            named.credentials().unwrap().named().collect::<Vec<_>>(),
+            ["a"]
+        );
         let text = TokenError::UnsupportedGrantType.to_string();
-        assert!(GrantType::ALL.iter().all(|grant| text.contains(grant.as_str())), "{text}");
+        assert!(
+            GrantType::ALL
+                .iter()
+                .all(|grant| text.contains(grant.as_str())),
+            "{text}"
+        );
     }
 
     #[test]
@@ -460,7 +606,10 @@ mod tests {
         }
         assert_eq!(bound("token_type=bearer"), Ok(()));
         let mut headers = HeaderMap::new();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+        headers.insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static("application/x-www-form-urlencoded"),
+        );
         headers.insert("DPoP", HeaderValue::from_static("a.b.c"));
         for profile in [Profile::Standard, Profile::Plgd] {
             let body = b"grant_type=client_credentials";
@@ -473,15 +622,28 @@ mod tests {
     #[test]
     fn a_parameter_in_the_query_is_refused_unless_the_body_has_it_too() {
         let mut headers = HeaderMap::new();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+        headers.insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static("application/x-www-form-urlencoded"),
+        );
         let parse = |query, body: &str| {
-            TokenRequest::parse_in(Profile::Standard, &headers, Some(query), body.as_bytes()).map(|_| ())
+            TokenRequest::parse_in(Profile::Standard, &headers, Some(query), body.as_bytes())
+                .map(|_| ())
         };
         let grant = "grant_type=client_credentials";
         assert_eq!(parse(grant, ""), Err(TokenError::InQuery("grant_type")));
-        assert_eq!(parse(grant, "a=%ff"), Err(TokenError::InQuery("grant_type")));
-        assert_eq!(parse("client_secret=s&x", grant), Err(TokenError::InQuery("client_secret")));
-        assert_eq!(parse("aud%69ence=a", grant), Err(TokenError::InQuery("audience")));
+        assert_eq!(
+            parse(grant, "a=%ff"),
+            Err(TokenError::InQuery("grant_type"))
+        );
+        assert_eq!(
+            parse("client_secret=s&x", grant),
+            Err(TokenError::InQuery("client_secret"))
+        );
+        assert_eq!(
+            parse("aud%69ence=a", grant),
+            Err(TokenError::InQuery("audience"))
+        );
         for query in ["", grant, "api-version=2", "Scope"] {
             assert_eq!(parse(query, grant), Ok(()), "{query}");
         }
@@ -499,42 +661,96 @@ mod tests {
             ("tokenName", "token_name"),
         ] {
             let error = form(&format!("grant_type=client_credentials&{given}=a")).unwrap_err();
-            assert_eq!(error, TokenError::Misspelt { given: Excerpt::of(given), known });
+            assert_eq!(
+                error,
+                TokenError::Misspelt {
+                    given: Excerpt::of(given),
+                    known
+                }
+            );
         }
         let error = form("grantType=client_credentials").unwrap_err();
-        assert_eq!(error.to_string(), "there is no parameter `grantType`; the name is `grant_type`");
+        assert_eq!(
+            error.to_string(),
+            "there is no parameter `grantType`; the name is `grant_type`"
+        );
         for body in ["scopes=a&scope=b", "scope_id=a", "state=x", "username=x"] {
-            assert!(form(&format!("grant_type=client_credentials&{body}")).is_ok(), "{body}");
+            assert!(
+                form(&format!("grant_type=client_credentials&{body}")).is_ok(),
+                "{body}"
+            );
         }
     }
 
     #[test]
     fn a_compressed_body_is_refused_by_that_name() {
         let mut headers = HeaderMap::new();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
-        assert_eq!(TokenRequest::parse(&headers, b"\x1f\x8b\x08").unwrap_err(), TokenError::ContentCoding);
+        headers.insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static("application/x-www-form-urlencoded"),
+        );
+        assert_eq!(
+            TokenRequest::parse(&headers, b"\x1f\x8b\x08").unwrap_err(),
+            TokenError::ContentCoding
+        );
         for (coding, accepted) in [("gzip", false), ("br", false), ("Identity", true)] {
             headers.insert("content-encoding", HeaderValue::from_static(coding));
-            assert_eq!(TokenRequest::parse(&headers, b"grant_type=client_credentials").is_ok(), accepted);
+            assert_eq!(
+                TokenRequest::parse(&headers, b"grant_type=client_credentials").is_ok(),
+                accepted
+            );
         }
     }
 
     #[test]
     fn sizes_are_bounded() {
-        let many = |name: &str, n: usize| (0..n).map(|i| format!("&{name}=urn:{i}")).collect::<String>();
+        let many = |name: &str, n: usize| {
+            (0..n)
+                .map(|i| format!("&{name}=urn:{i}"))
+                .collect::<String>()
+        };
         let joined = |n: usize| (0..n).map(|i| i.to_string()).collect::<Vec<_>>().join("+");
-        assert!(form(&format!("grant_type=client_credentials{}", many("audience", 99))).is_ok());
+        assert!(
+            form(&format!(
+                "grant_type=client_credentials{}",
+                many("audience", 99)
+            ))
+            .is_ok()
+        );
         assert_eq!(
-            form(&format!("grant_type=client_credentials{}", many("audience", 100))).unwrap_err(),
+            form(&format!(
+                "grant_type=client_credentials{}",
+                many("audience", 100)
+            ))
+            .unwrap_err(),
             TokenError::TooLarge
         );
-        assert!(form(&format!("grant_type=client_credentials&scope={}", joined(100))).is_ok());
+        assert!(
+            form(&format!(
+                "grant_type=client_credentials&scope={}",
+                joined(100)
+            ))
+            .is_ok()
+        );
         assert_eq!(
-            form(&format!("grant_type=client_credentials&scope={}", joined(101))).unwrap_err(),
+            form(&format!(
+                "grant_type=client_credentials&scope={}",
+                joined(101)
+            ))
+            .unwrap_err(),
             TokenError::TooLarge
         );
-        assert!(form(&format!("grant_type=client_credentials&audience={}", joined(100))).is_ok());
-        let both = format!("grant_type=client_credentials&audience={}&resource=urn:a", joined(100));
+        assert!(
+            form(&format!(
+                "grant_type=client_credentials&audience={}",
+                joined(100)
+            ))
+            .is_ok()
+        );
+        let both = format!(
+            "grant_type=client_credentials&audience={}&resource=urn:a",
+            joined(100)
+        );
         assert_eq!(form(&both).unwrap_err(), TokenError::TooLarge);
         let id = "i".repeat(256);
         assert!(form(&format!("grant_type=client_credentials&client_id={id}")).is_ok());
@@ -554,32 +770,64 @@ mod tests {
     fn malformed_values_are_refused_with_the_error_of_their_parameter() {
         for (body, error) in [
             ("scope=%22", TokenError::MalformedScope(Excerpt::of("\""))),
-            ("scope=x+a%09b", TokenError::MalformedScope(Excerpt::of("a\tb"))),
-            ("resource=relative", TokenError::MalformedTarget(Excerpt::of("relative"))),
-            ("resource=/path", TokenError::MalformedTarget(Excerpt::of("/path"))),
-            ("resource=https://a/%23fragment", TokenError::MalformedTarget(Excerpt::of("https://a/..."))),
-            ("resource=https://a/+b", TokenError::MalformedTarget(Excerpt::of("https://a/ b"))),
-            ("resource=%0ahttps://a/", TokenError::MalformedTarget(Excerpt::of("\nhttps://a/"))),
+            (
+                "scope=x+a%09b",
+                TokenError::MalformedScope(Excerpt::of("a\tb")),
+            ),
+            (
+                "resource=relative",
+                TokenError::MalformedTarget(Excerpt::of("relative")),
+            ),
+            (
+                "resource=/path",
+                TokenError::MalformedTarget(Excerpt::of("/path")),
+            ),
+            (
+                "resource=https://a/%23fragment",
+                TokenError::MalformedTarget(Excerpt::of("https://a/...")),
+            ),
+            (
+                "resource=https://a/+b",
+                TokenError::MalformedTarget(Excerpt::of("https://a/ b")),
+            ),
+            (
+                "resource=%0ahttps://a/",
+                TokenError::MalformedTarget(Excerpt::of("\nhttps://a/")),
+            ),
             ("expiration=soon", TokenError::MalformedExpiration),
             ("expiration=1.5", TokenError::MalformedExpiration),
             ("expiration=1.7e9", TokenError::MalformedExpiration),
-            ("expiration=99999999999999999999", TokenError::MalformedExpiration),
+            (
+                "expiration=99999999999999999999",
+                TokenError::MalformedExpiration,
+            ),
             ("token_name=a%0ab", TokenError::TokenName(128)),
             ("client_assertion=x", TokenError::AssertionType),
             ("client_assertion_type=x", TokenError::AssertionType),
         ] {
-            assert_eq!(form(&format!("grant_type=client_credentials&{body}")).unwrap_err(), error, "{body}");
+            assert_eq!(
+                form(&format!("grant_type=client_credentials&{body}")).unwrap_err(),
+                error,
+                "{body}"
+            );
         }
     }
 
     #[test]
     fn a_request_shown_in_a_log_holds_no_secret() {
         let mut headers = HeaderMap::new();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+        headers.insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static("application/x-www-form-urlencoded"),
+        );
         // "id:s%2Becret": the decoded and the raw form.
-        headers.insert(AUTHORIZATION, HeaderValue::from_static("Basic aWQ6cyUyQmVjcmV0"));
+        headers.insert(
+            AUTHORIZATION,
+            HeaderValue::from_static("Basic aWQ6cyUyQmVjcmV0"),
+        );
         let basic = TokenRequest::parse(&headers, b"grant_type=client_credentials").unwrap();
-        let post = form("grant_type=client_credentials&client_id=id&client_secret=s%2Becret").unwrap();
+        let post =
+            form("grant_type=client_credentials&client_id=id&client_secret=s%2Becret").unwrap();
         for request in [basic, post] {
             let shown = format!("{request:?}");
             assert!(

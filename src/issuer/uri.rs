@@ -1,8 +1,8 @@
 //! When two URIs are the same: RFC 3986 §6.2.2 (syntax) and §6.2.3 (scheme).
 
-/// Whether two texts are the same URI: without regard to the case of scheme and host, to escapes that are not needed, to dot
-/// segments, and for http and https to the default port and an empty path. Texts that are no URIs are the same when they
-/// are equal.
+/// Whether two texts are the same URI: without regard to the case of scheme and host, to escapes
+/// that are not needed, to dot segments, and for http and https to the default port and an empty
+/// path. Texts that are no URIs are the same when they are equal.
 #[must_use]
 pub fn is_same(one: &str, other: &str) -> bool {
     one == other || normal(one).is_some_and(|one| normal(other).is_some_and(|other| one == other))
@@ -12,49 +12,73 @@ pub fn is_same(one: &str, other: &str) -> bool {
 fn normal(text: &str) -> Option<String> {
     let (scheme, rest) = text.split_once(':')?;
     let is_scheme = scheme.starts_with(|first: char| first.is_ascii_alphabetic())
-        && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'));
+        && scheme
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'));
     // What is none of a URI's characters is left to mean what it means.
-    if !is_scheme || !rest.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'\\' | b'"' | b'<' | b'>')) {
+    if !is_scheme
+        || !rest
+            .bytes()
+            .all(|b| b.is_ascii_graphic() && !matches!(b, b'\\' | b'"' | b'<' | b'>'))
+    {
         return None;
     }
     let scheme = scheme.to_ascii_lowercase();
     let (hierarchy, extra) = rest.split_at(rest.find(['?', '#']).unwrap_or(rest.len()));
     let Some(hierarchy) = hierarchy.strip_prefix("//") else {
-        return Some(format!("{scheme}:{}{}", unescaped(hierarchy)?, unescaped(extra)?));
+        return Some(format!(
+            "{scheme}:{}{}",
+            unescaped(hierarchy)?,
+            unescaped(extra)?
+        ));
     };
     let (authority, path) = hierarchy.split_at(hierarchy.find('/').unwrap_or(hierarchy.len()));
-    let (user, host) = authority.rsplit_once('@').map_or(("", authority), |(user, host)| (user, host));
+    let (user, host) = authority
+        .rsplit_once('@')
+        .map_or(("", authority), |(user, host)| (user, host));
     let at = if authority.contains('@') { "@" } else { "" };
     let host = without_default_port(&scheme, &unescaped(host)?.to_ascii_lowercase())?;
     let mut path = without_dot_segments(&unescaped(path)?);
     if path.is_empty() && matches!(scheme.as_str(), "http" | "https") {
         path.push('/');
     }
-    Some(format!("{scheme}://{}{at}{host}{path}{}", unescaped(user)?, unescaped(extra)?))
+    Some(format!(
+        "{scheme}://{}{at}{host}{path}{}",
+        unescaped(user)?,
+        unescaped(extra)?
+    ))
 }
 
-/// A host and its port, which is left out when it is empty or the scheme's own; none when the port is no number.
+/// A host and its port, which is left out when it is empty or the scheme's own; none when the port
+/// is no number.
 fn without_default_port(scheme: &str, authority: &str) -> Option<String> {
     let end = match authority.rfind(']') {
         Some(bracket) => bracket + 1,
         None => authority.find(':').unwrap_or(authority.len()),
     };
     let (host, port) = authority.split_at(end);
-    let digits = if port.is_empty() { "" } else { port.strip_prefix(':')? };
+    let digits = if port.is_empty() {
+        ""
+    } else {
+        port.strip_prefix(':')?
+    };
     if !digits.bytes().all(|digit| digit.is_ascii_digit()) {
         return None;
     }
-    let is_default = digits.is_empty() || matches!((scheme, digits), ("http", "80") | ("https", "443"));
+    let is_default =
+        digits.is_empty() || matches!((scheme, digits), ("http", "80") | ("https", "443"));
     Some(if is_default { host } else { authority }.to_owned())
 }
 
-/// Decodes what need not be escaped (§6.2.2.2), and writes every other escape in upper case (§6.2.2.1). None of a text with a
-/// percent sign that begins no escape.
+/// Decodes what need not be escaped (§6.2.2.2), and writes every other escape in upper case
+/// (§6.2.2.1). None of a text with a percent sign that begins no escape.
 fn unescaped(text: &str) -> Option<String> {
     let mut parts = text.split('%');
     let mut normal = parts.next().unwrap_or_default().to_owned();
     for part in parts {
-        let digits = part.get(..2).filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()))?;
+        let digits = part
+            .get(..2)
+            .filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()))?;
         let byte = u8::from_str_radix(digits, 16).ok()?;
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             normal.push(char::from(byte));
@@ -125,7 +149,10 @@ mod tests {
             ("http://api.example:443", "http://api.example"),
             ("https://api.example/?a", "https://api.example/"),
             ("https://user@api.example/", "https://api.example/"),
-            ("https://api.example\\@evil.example/", "https://api.example%5C@evil.example/"),
+            (
+                "https://api.example\\@evil.example/",
+                "https://api.example%5C@evil.example/",
+            ),
             ("spiffe://domain", "spiffe://domain/"),
             ("https://api.example::", "https://api.example"),
             ("https://api.example:443:443", "https://api.example"),
@@ -135,7 +162,10 @@ mod tests {
             ("Api", "api"),
             ("", "/"),
         ] {
-            assert!(!is_same(one, other) && !is_same(other, one), "{one} {other}");
+            assert!(
+                !is_same(one, other) && !is_same(other, one),
+                "{one} {other}"
+            );
         }
     }
 

@@ -1,5 +1,6 @@
-//! What an authority was asked for lately and did not have, and how often it may be asked: a stranger who names one unknown
-//! key after the other must neither hammer the authority nor use up the fetch that a rotation needs.
+//! What an authority was asked for lately and did not have, and how often it may be asked: a
+//! stranger who names one unknown key after the other must neither hammer the authority nor use up
+//! the fetch that a rotation needs.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
@@ -9,7 +10,8 @@ use tokio::time::Instant;
 
 /// For how long one question is answered by what is known.
 const AGAIN_AFTER: Duration = Duration::from_secs(60);
-/// Only a question that causes a fetch is kept, and fetches are rare. The bound is for the moment in which many ask at once.
+/// Only a question that causes a fetch is kept, and fetches are rare. The bound is for the moment
+/// in which many ask at once.
 const MOST: usize = 64;
 /// How many fetches questions may cause in a row.
 pub(super) const BURST: u32 = 5;
@@ -22,7 +24,8 @@ pub(super) struct Asked(Mutex<Questions>);
 
 #[derive(Default)]
 struct Questions {
-    /// Those of the last minute, the oldest first: the digest of a key id, or of a token without one.
+    /// Those of the last minute, the oldest first: the digest of a key id, or of a token without
+    /// one.
     lately: VecDeque<([u8; 32], Instant)>,
     /// Until when the fetches that questions have caused count against the allowance.
     paid: Option<Instant>,
@@ -40,14 +43,16 @@ pub(super) enum Question {
 }
 
 impl Asked {
-    /// Whether the authority may be asked for `missing`. If so, the question counts as put. With `always`, also when the
-    /// same was asked lately.
+    /// Whether the authority may be asked for `missing`. If so, the question counts as put. With
+    /// `always`, also when the same was asked lately.
     pub(super) fn ask(&self, missing: &[u8; 32], always: bool) -> Question {
         let now = Instant::now();
         let mut questions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let lately = &mut questions.lately;
         while lately.len() >= MOST
-            || lately.front().is_some_and(|(_, at)| now.duration_since(*at) >= AGAIN_AFTER)
+            || lately
+                .front()
+                .is_some_and(|(_, at)| now.duration_since(*at) >= AGAIN_AFTER)
         {
             lately.pop_front();
         }
@@ -80,7 +85,10 @@ mod tests {
     async fn the_same_is_asked_once_a_minute_and_something_else_at_once() {
         let asked = Asked::default();
         let ask = |n| asked.ask(&digest(n), false);
-        assert_eq!((ask(1), ask(2), ask(1)), (Question::New, Question::New, Question::Answered));
+        assert_eq!(
+            (ask(1), ask(2), ask(1)),
+            (Question::New, Question::New, Question::Answered)
+        );
         tokio::time::advance(Duration::from_secs(59)).await;
         assert_eq!((ask(1), ask(3)), (Question::Answered, Question::New));
         assert_eq!(asked.ask(&digest(3), true), Question::New);
@@ -93,8 +101,13 @@ mod tests {
         let asked = Asked::default();
         let mut numbers = 0..;
         let mut count = |tries: usize| {
-            let questions = numbers.by_ref().take(tries).map(|n| asked.ask(&digest(n), false));
-            questions.filter(|question| *question == Question::New).count()
+            let questions = numbers
+                .by_ref()
+                .take(tries)
+                .map(|n| asked.ask(&digest(n), false));
+            questions
+                .filter(|question| *question == Question::New)
+                .count()
         };
         assert_eq!(count(1000), 5);
         for _ in 0..10 {

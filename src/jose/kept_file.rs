@@ -1,9 +1,9 @@
-//! A small private file of our own: read only when no other user can have written it, and replaced as a whole, so that a kill
-//! at any moment leaves the old or the new content.
+//! A small private file of our own: read only when no other user can have written it, and replaced
+//! as a whole, so that a kill at any moment leaves the old or the new content.
 //!
-//! What we keep decides who is let in, so a file is believed only when it is an ordinary file of ours or of root that no
-//! other user may write, in a directory of which the same holds. Files that the configuration names are the operator's business:
-//! Kubernetes mounts them as links.
+//! What we keep decides who is let in, so a file is believed only when it is an ordinary file of
+//! ours or of root that no other user may write, in a directory of which the same holds. Files that
+//! the configuration names are the operator's business: Kubernetes mounts them as links.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
@@ -54,11 +54,15 @@ impl Fault {
             Self::Unreadable(_) | Self::NotADirectory => String::new(),
             Self::Link | Self::NotAFile | Self::TooLarge(_) => format!(": `rm -r {path}`"),
             Self::Owner { us, .. } => {
-                format!(": `chown {us} {path}` if what is in it is this sidecar's own, else `rm -r {path}`")
+                format!(
+                    ": `chown {us} {path}` if what is in it is this sidecar's own, else `rm -r {path}`"
+                )
             }
             Self::File { .. } => format!(": `chmod go-w {path}`"),
             Self::Directory { .. } => {
-                format!(": `chmod go-w {path}`, or name a directory in it that the sidecar makes itself")
+                format!(
+                    ": `chmod go-w {path}`, or name a directory in it that the sidecar makes itself"
+                )
             }
         }
     }
@@ -68,12 +72,19 @@ impl Fault {
 fn quoted(path: &Path) -> String {
     let text = path.display().to_string();
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+@".contains(c);
-    if text.chars().all(is_plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
+    if text.chars().all(is_plain) {
+        text
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
 }
 
 impl Unusable {
     fn new(path: &Path, fault: Fault) -> Self {
-        Self { path: path.to_owned(), fault }
+        Self {
+            path: path.to_owned(),
+            fault,
+        }
     }
 
     fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> Self {
@@ -92,36 +103,50 @@ impl Trusted {
     /// Those of the user that this process runs as, and root's.
     #[must_use]
     pub fn ourselves() -> Self {
-        let mut groups: Vec<u32> =
-            getgroups().unwrap_or_default().into_iter().map(rustix::process::Gid::as_raw).collect();
+        let mut groups: Vec<u32> = getgroups()
+            .unwrap_or_default()
+            .into_iter()
+            .map(rustix::process::Gid::as_raw)
+            .collect();
         groups.push(getegid().as_raw());
-        Self { user: geteuid().as_raw(), groups }
+        Self {
+            user: geteuid().as_raw(),
+            groups,
+        }
     }
 
-    /// Those of the user whom a directory belongs to, and root's: for a command that one user runs beside the sidecar of
-    /// another.
+    /// Those of the user whom a directory belongs to, and root's: for a command that one user runs
+    /// beside the sidecar of another.
     ///
     /// # Errors
     /// When the directory cannot be looked at.
     pub fn owner_of(directory: &Path) -> io::Result<Self> {
         let metadata = fs::metadata(directory)?;
-        Ok(Self { user: metadata.uid(), groups: vec![metadata.gid()] })
+        Ok(Self {
+            user: metadata.uid(),
+            groups: vec![metadata.gid()],
+        })
     }
 
     fn is_owner(&self, user: u32) -> bool {
         user == self.user || user == 0
     }
 
-    /// Judges a directory. Gives the group whose members may write it: that of a volume that Kubernetes hands to a pod
-    /// (`fsGroup`), whose mark is the set-group-ID bit, where it is one of our own groups.
+    /// Judges a directory. Gives the group whose members may write it: that of a volume that
+    /// Kubernetes hands to a pod (`fsGroup`), whose mark is the set-group-ID bit, where it is one
+    /// of our own groups.
     ///
     /// A link to it is believed when it is ours or root's: systemd makes one for `DynamicUser`.
     ///
     /// # Errors
-    /// Why what lies in it is not believed. [`ErrorKind::NotFound`] is `Ok(None)`, as is a directory that only its owner
-    /// may write.
+    /// Why what lies in it is not believed. [`ErrorKind::NotFound`] is `Ok(None)`, as is a
+    /// directory that only its owner may write.
     pub fn directory(&self, directory: &Path) -> Result<Option<u32>, Unusable> {
-        let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+        let directory = if directory.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            directory
+        };
         let fails = |fault| Err(Unusable::new(directory, fault));
         for metadata in [fs::symlink_metadata(directory), fs::metadata(directory)] {
             let metadata = match metadata {
@@ -130,7 +155,10 @@ impl Trusted {
                 Ok(metadata) => metadata,
             };
             if !self.is_owner(metadata.uid()) {
-                return fails(Fault::Owner { of: metadata.uid(), us: self.user });
+                return fails(Fault::Owner {
+                    of: metadata.uid(),
+                    us: self.user,
+                });
             }
             if metadata.is_symlink() {
                 continue;
@@ -149,13 +177,21 @@ impl Trusted {
     }
 
     /// Judges a file that was opened, in a directory that this group may write.
-    fn file(&self, path: &Path, metadata: &fs::Metadata, group: Option<u32>) -> Result<(), Unusable> {
+    fn file(
+        &self,
+        path: &Path,
+        metadata: &fs::Metadata,
+        group: Option<u32>,
+    ) -> Result<(), Unusable> {
         let mode = metadata.mode() & PERMISSIONS;
         let is_of_volume = group == Some(metadata.gid());
         let fault = if !metadata.is_file() {
             Fault::NotAFile
         } else if !self.is_owner(metadata.uid()) {
-            Fault::Owner { of: metadata.uid(), us: self.user }
+            Fault::Owner {
+                of: metadata.uid(),
+                us: self.user,
+            }
         } else if mode & WRITABLE_BY_OTHERS != 0 || mode & WRITABLE_BY_GROUP != 0 && !is_of_volume {
             // Kubernetes lets the group of a volume write every file in it.
             Fault::File { mode }
@@ -165,7 +201,8 @@ impl Trusted {
         Err(Unusable::new(path, fault))
     }
 
-    /// Opens a file and judges it and its directory; `None` when there is no file. Does not wait for a pipe's other end.
+    /// Opens a file and judges it and its directory; `None` when there is no file. Does not wait
+    /// for a pipe's other end.
     fn open(&self, path: &Path) -> Result<Option<File>, Unusable> {
         let group = self.directory(path.parent().unwrap_or(Path::new(".")))?;
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -187,11 +224,17 @@ impl Trusted {
     /// # Errors
     /// Why the file is not believed.
     pub fn read(&self, file: &Path, most: u64) -> Result<Option<Zeroizing<Vec<u8>>>, Unusable> {
-        let Some(opened) = self.open(file)? else { return Ok(None) };
+        let Some(opened) = self.open(file)? else {
+            return Ok(None);
+        };
         let mut bytes = Zeroizing::new(Vec::with_capacity(4096));
         let read = opened.take(most.saturating_add(1)).read_to_end(&mut bytes);
         let length = read.map_err(Unusable::unreadable(file))?;
-        if length as u64 > most { Err(Unusable::new(file, Fault::TooLarge(most))) } else { Ok(Some(bytes)) }
+        if length as u64 > most {
+            Err(Unusable::new(file, Fault::TooLarge(most)))
+        } else {
+            Ok(Some(bytes))
+        }
     }
 
     /// Judges a file that something else reads, and its directory. Blocks.
@@ -216,14 +259,28 @@ pub fn read(file: &Path, most: u64) -> Result<Option<Zeroizing<Vec<u8>>>, Unusab
 /// # Errors
 /// When the directory cannot be written.
 pub fn replace(file: &Path, content: &[u8]) -> io::Result<()> {
-    replace_for(file, content, Access { mode: 0o600, owner: None })
+    replace_for(
+        file,
+        content,
+        Access {
+            mode: 0o600,
+            owner: None,
+        },
+    )
 }
 
-/// Gives a file to its owner; nothing is done where it is theirs, for not every file system lets one.
+/// Gives a file to its owner; nothing is done where it is theirs, for not every file system lets
+/// one.
 fn give(file: &File, owner: Option<(u32, u32)>) -> io::Result<()> {
-    let Some((user, group)) = owner else { return Ok(()) };
+    let Some((user, group)) = owner else {
+        return Ok(());
+    };
     let now = file.metadata()?;
-    if (now.uid(), now.gid()) == (user, group) { Ok(()) } else { fchown(file, Some(user), Some(group)) }
+    if (now.uid(), now.gid()) == (user, group) {
+        Ok(())
+    } else {
+        fchown(file, Some(user), Some(group))
+    }
 }
 
 /// Who may do what with a file.
@@ -240,9 +297,14 @@ pub struct Access {
 /// # Errors
 /// When the directory cannot be written, or the file cannot be given to its owner.
 pub fn replace_for(file: &Path, content: &[u8], access: Access) -> io::Result<()> {
-    // A name of its own: another process, or another part of this one, may be replacing the same file.
+    // A name of its own: another process, or another part of this one, may be replacing the same
+    // file.
     let next = file.with_extension(format!("{:016x}", fastrand::u64(..)));
-    let mut opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&next)?;
+    let mut opened = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&next)?;
     let replaced = opened
         .write_all(content)
         // Afterwards: what is asked for at the opening is cut by the process's mask.
@@ -252,8 +314,11 @@ pub fn replace_for(file: &Path, content: &[u8], access: Access) -> io::Result<()
         .and_then(|()| fs::rename(&next, file));
     match &replaced {
         Err(_) => drop(fs::remove_file(&next)),
-        // Otherwise a loss of power could bring the old one back. The new one is there all the same.
-        Ok(()) => drop(File::open(file.parent().unwrap_or(Path::new("."))).and_then(|dir| dir.sync_all())),
+        // Otherwise a loss of power could bring the old one back. The new one is there all the
+        // same.
+        Ok(()) => {
+            drop(File::open(file.parent().unwrap_or(Path::new("."))).and_then(|dir| dir.sync_all()))
+        }
     }
     replaced
 }
@@ -296,13 +361,19 @@ mod tests {
         for mode in [0o620, 0o602, 0o666, 0o777] {
             chmod(&file, mode);
             let said = refused(&file);
-            assert!(said.contains(&format!("`chmod go-w {}`", file.display())), "{said}");
+            assert!(
+                said.contains(&format!("`chmod go-w {}`", file.display())),
+                "{said}"
+            );
         }
         chmod(&file, 0o600);
         for mode in [0o770, 0o702, 0o777, 0o1777, 0o2777] {
             chmod(dir.path(), mode);
             let said = refused(&file);
-            assert!(said.contains(&format!("`chmod go-w {}`", dir.path().display())), "{mode:o} {said}");
+            assert!(
+                said.contains(&format!("`chmod go-w {}`", dir.path().display())),
+                "{mode:o} {said}"
+            );
         }
     }
 
@@ -315,22 +386,45 @@ mod tests {
         chmod(&file, 0o666);
         assert!(refused(&file).contains("mode 0666"));
         chmod(&file, 0o660);
-        let stranger = Trusted { groups: Vec::new(), ..Trusted::ourselves() };
-        assert!(stranger.read(&file, 100).unwrap_err().to_string().contains("mode 2770"));
+        let stranger = Trusted {
+            groups: Vec::new(),
+            ..Trusted::ourselves()
+        };
+        assert!(
+            stranger
+                .read(&file, 100)
+                .unwrap_err()
+                .to_string()
+                .contains("mode 2770")
+        );
     }
 
     #[test]
     fn what_belongs_to_somebody_else_is_refused() {
         let (dir, file) = place();
-        let stranger = Trusted { user: 4_000_000, groups: Vec::new() };
+        let stranger = Trusted {
+            user: 4_000_000,
+            groups: Vec::new(),
+        };
         if geteuid().is_root() {
             fchown(File::open(&file).unwrap(), Some(4_000_001), None).unwrap();
             assert!(refused(&file).contains("`chown 0 "));
             fchown(File::open(dir.path()).unwrap(), Some(4_000_000), None).unwrap();
             fchown(File::open(&file).unwrap(), Some(0), None).unwrap();
-            assert!(stranger.read(&file, 100).unwrap().is_some(), "root may write what it wants");
-            assert!(refused(&file).contains("belongs to user 4000000"), "the directory");
-            assert!(Trusted::owner_of(dir.path()).unwrap().read(&file, 100).is_ok());
+            assert!(
+                stranger.read(&file, 100).unwrap().is_some(),
+                "root may write what it wants"
+            );
+            assert!(
+                refused(&file).contains("belongs to user 4000000"),
+                "the directory"
+            );
+            assert!(
+                Trusted::owner_of(dir.path())
+                    .unwrap()
+                    .read(&file, 100)
+                    .is_ok()
+            );
         } else {
             let said = stranger.read(&file, 100).unwrap_err().to_string();
             assert!(said.contains("`chown 4000000 "), "{said}");
@@ -356,7 +450,12 @@ mod tests {
             let said = refused(&at(name));
             assert!(said.contains(words), "{name}: {said}");
         }
-        assert!(read(&file, 6).unwrap_err().to_string().contains("larger than 6 bytes"));
+        assert!(
+            read(&file, 6)
+                .unwrap_err()
+                .to_string()
+                .contains("larger than 6 bytes")
+        );
     }
 
     #[test]
@@ -368,7 +467,13 @@ mod tests {
         assert!(read(&link.join("kept"), 100).unwrap().is_some());
         chmod(dir.path(), 0o777);
         assert!(read(&link.join("kept"), 100).is_err());
-        assert!(Trusted::ourselves().directory(&file).unwrap_err().to_string().contains("is no directory"));
+        assert!(
+            Trusted::ourselves()
+                .directory(&file)
+                .unwrap_err()
+                .to_string()
+                .contains("is no directory")
+        );
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! The last good key set on disk, so that a start during an authority's outage has keys.
 //!
-//! Public keys are no secret, but whoever can change them decides whose tokens are good. So a file that others may write
-//! is not believed; neither is one of another issuer or URL, from the future, or in any way damaged.
+//! Public keys are no secret, but whoever can change them decides whose tokens are good. So a file
+//! that others may write is not believed; neither is one of another issuer or URL, from the future,
+//! or in any way damaged.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -41,7 +42,10 @@ struct KeptSet {
 pub(super) async fn load(kept_at: &KeptAt, now: UnixTime) -> Result<Option<Edition>, String> {
     let file = kept_at.file.clone();
     let bytes = tokio::task::spawn_blocking(move || kept_file::read(&file, MAX_FILE)).await;
-    let Some(bytes) = bytes.map_err(|_| "it cannot be read")?.map_err(|why| why.to_string())? else {
+    let Some(bytes) = bytes
+        .map_err(|_| "it cannot be read")?
+        .map_err(|why| why.to_string())?
+    else {
         return Ok(None);
     };
     let kept: KeptSet = serde_json::from_slice(&bytes).map_err(|_| "it is damaged")?;
@@ -54,8 +58,14 @@ pub(super) async fn load(kept_at: &KeptAt, now: UnixTime) -> Result<Option<Editi
         return Err("it is dated in the future".to_owned());
     }
     let keys = KeySet::parse(kept.document.as_bytes()).map_err(|_| "it holds no usable key")?;
-    let metadata = kept.metadata.map(|metadata| Arc::new(Claims::from(metadata)));
-    Ok(Some(Edition { keys: Arc::new(keys), metadata, fetched_at }))
+    let metadata = kept
+        .metadata
+        .map(|metadata| Arc::new(Claims::from(metadata)));
+    Ok(Some(Edition {
+        keys: Arc::new(keys),
+        metadata,
+        fetched_at,
+    }))
 }
 
 /// Keeps a set. Failing to is no failure of the fetch: a sidecar may run on a read-only root.
@@ -67,7 +77,10 @@ pub(super) async fn keep(kept_at: &KeptAt, fetched: &Fetched, now: UnixTime) {
         identity: kept_at.identity.clone(),
         fetched_at: now.0,
         document: document.to_owned(),
-        metadata: fetched.metadata.as_ref().map(|metadata| metadata.as_map().clone()),
+        metadata: fetched
+            .metadata
+            .as_ref()
+            .map(|metadata| metadata.as_map().clone()),
     };
     let (Ok(bytes), file) = (serde_json::to_vec(&kept), kept_at.file.clone()) else {
         return;
@@ -93,7 +106,8 @@ mod tests {
 
     fn fetched() -> Fetched {
         let document =
-            json!({ "keys": [SigningKey::generate(Algorithm::ES256).unwrap().public_jwk()] }).to_string();
+            json!({ "keys": [SigningKey::generate(Algorithm::ES256).unwrap().public_jwk()] })
+                .to_string();
         Fetched {
             keys: KeySet::parse(document.as_bytes()).unwrap(),
             document: document.into_bytes(),
@@ -112,8 +126,10 @@ mod tests {
         /// A good file, written by [`keep`].
         async fn new() -> Self {
             let dir = tempfile::tempdir().unwrap();
-            let at =
-                KeptAt { file: dir.path().join("jwks.json"), identity: "https://a discovery".to_owned() };
+            let at = KeptAt {
+                file: dir.path().join("jwks.json"),
+                identity: "https://a discovery".to_owned(),
+            };
             keep(&at, &fetched(), NOW).await;
             Self { _dir: dir, at }
         }
@@ -129,7 +145,9 @@ mod tests {
         }
 
         async fn load(&self) -> Result<Option<UnixTime>, String> {
-            load(&self.at, NOW).await.map(|kept| kept.map(|edition| edition.fetched_at))
+            load(&self.at, NOW)
+                .await
+                .map(|kept| kept.map(|edition| edition.fetched_at))
         }
 
         async fn refused(&self) -> String {
@@ -140,7 +158,10 @@ mod tests {
     #[tokio::test]
     async fn what_was_kept_is_private_and_comes_back_as_it_was() {
         let kept = Kept::new().await;
-        assert_eq!(fs::metadata(&kept.at.file).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            fs::metadata(&kept.at.file).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
         assert_eq!(kept.load().await, Ok(Some(NOW)));
         fs::remove_file(&kept.at.file).unwrap();
         assert_eq!(kept.load().await, Ok(None));
@@ -157,7 +178,10 @@ mod tests {
         }
         // The next set that is kept makes it private again.
         keep(&kept.at, &fetched(), NOW).await;
-        assert_eq!(fs::metadata(&kept.at.file).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            fs::metadata(&kept.at.file).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
         assert_eq!(kept.load().await, Ok(Some(NOW)));
     }
 
@@ -182,9 +206,17 @@ mod tests {
         for document in ["", "{}", r#"{"keys":[]}"#, "\u{0}"] {
             let kept = Kept::new().await;
             kept.change(|set| set["document"] = document.into());
-            assert_eq!(kept.refused().await, "it holds no usable key", "{document:?}");
+            assert_eq!(
+                kept.refused().await,
+                "it holds no usable key",
+                "{document:?}"
+            );
         }
-        fs::write(&kept.at.file, vec![b' '; usize::try_from(MAX_FILE).unwrap() + 1]).unwrap();
+        fs::write(
+            &kept.at.file,
+            vec![b' '; usize::try_from(MAX_FILE).unwrap() + 1],
+        )
+        .unwrap();
         assert!(kept.refused().await.contains("is larger than"));
     }
 

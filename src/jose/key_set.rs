@@ -1,8 +1,8 @@
 //! An authority's public keys (RFC 7517 §5), each parsed and bound to the algorithms it may verify.
 //!
-//! Keys are read one by one: one that is broken, symmetric or of an unknown kind is left out and never spoils the
-//! others; the set remembers which and why. A set without a single usable key is an error, so that it can never replace a
-//! good one.
+//! Keys are read one by one: one that is broken, symmetric or of an unknown kind is left out and
+//! never spoils the others; the set remembers which and why. A set without a single usable key is
+//! an error, so that it can never replace a good one.
 
 use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,10 +19,11 @@ use super::{Algorithm, parse_algorithm};
 use crate::domain::claims::{Claims, DocumentFault};
 use crate::domain::hash::sha256;
 
-/// How many keys are tried for one token at most: a stranger's token must not cost more than two signatures.
+/// How many keys are tried for one token at most: a stranger's token must not cost more than two
+/// signatures.
 pub const MAX_CANDIDATES: usize = 2;
-/// Where more keys fit a token that does not tell them apart, one in so many tokens is tried with another key than those that
-/// verified lately: a key that has just begun to sign is found.
+/// Where more keys fit a token that does not tell them apart, one in so many tokens is tried with
+/// another key than those that verified lately: a key that has just begun to sign is found.
 const EXPLORE: usize = 4;
 
 /// How many keys of a document are read at most.
@@ -69,7 +70,12 @@ impl std::fmt::Display for LeftOut {
 /// The first of these, and how many there are beside them.
 #[must_use]
 pub fn join(left_out: &[LeftOut]) -> String {
-    let mut text = left_out.iter().take(SHOWN_KEYS).map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    let mut text = left_out
+        .iter()
+        .take(SHOWN_KEYS)
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("; ");
     if left_out.len() > SHOWN_KEYS {
         text.push_str(&format!("; and {} more", left_out.len() - SHOWN_KEYS));
     }
@@ -83,15 +89,25 @@ struct Unfit {
 }
 
 fn fault(why: impl Into<Cow<'static, str>>) -> Unfit {
-    Unfit { why: why.into(), is_meant: false }
+    Unfit {
+        why: why.into(),
+        is_meant: false,
+    }
 }
 
 fn meant(why: impl Into<Cow<'static, str>>) -> Unfit {
-    Unfit { why: why.into(), is_meant: true }
+    Unfit {
+        why: why.into(),
+        is_meant: true,
+    }
 }
 
 fn shown(text: &str) -> String {
-    text.chars().take(SHOWN).collect::<String>().escape_debug().to_string()
+    text.chars()
+        .take(SHOWN)
+        .collect::<String>()
+        .escape_debug()
+        .to_string()
 }
 
 /// Why no key of a set can be tried.
@@ -103,8 +119,8 @@ pub enum NoCandidate {
     Algorithm,
 }
 
-/// What tells a key from every other: 128 bits of the SHA-256 of its SubjectPublicKeyInfo. Tens of thousands of verified
-/// tokens carry one.
+/// What tells a key from every other: 128 bits of the SHA-256 of its SubjectPublicKeyInfo. Tens of
+/// thousands of verified tokens carry one.
 pub type Fingerprint = [u8; 16];
 
 /// A public key.
@@ -143,7 +159,9 @@ impl VerifyingKey {
         check_operations(jwk)?;
         let fitting = fitting(jwk)?;
         let algorithms = algorithms(jwk, fitting)?;
-        let first = *algorithms.first().ok_or_else(|| fault("no algorithm fits it"))?;
+        let first = *algorithms
+            .first()
+            .ok_or_else(|| fault("no algorithm fits it"))?;
         let parsed = match first.family() {
             AlgorithmFamily::Rsa => rsa(jwk)?,
             AlgorithmFamily::Ec => {
@@ -169,12 +187,17 @@ impl VerifyingKey {
             Some(_) => return Err(fault("`kid` is no text")),
         };
         let fingerprint = *sha256(spki).first_chunk().ok_or_else(unreadable)?;
-        Ok(Self { kid, algorithms, decoding, fingerprint })
+        Ok(Self {
+            kid,
+            algorithms,
+            decoding,
+            fingerprint,
+        })
     }
 }
 
-/// A member that says something: `null`, an empty text and an empty list do not, and some authorities write them for what
-/// they have not set.
+/// A member that says something: `null`, an empty text and an empty list do not, and some
+/// authorities write them for what they have not set.
 fn stated<'j>(jwk: &'j Value, name: &str) -> Option<&'j Value> {
     match jwk.get(name)? {
         Value::Null => None,
@@ -192,25 +215,44 @@ fn stated_text<'j>(jwk: &'j Value, name: &'static str) -> Result<Option<&'j str>
     }
 }
 
-/// RFC 7517 §4.2. SPIFFE bundles call signature keys `jwt-svid` (SPIFFE Trust Domain and Bundle §4.2.1).
+/// RFC 7517 §4.2. SPIFFE bundles call signature keys `jwt-svid` (SPIFFE Trust Domain and Bundle
+/// §4.2.1).
 fn check_use(jwk: &Value) -> Result<(), Unfit> {
     match stated_text(jwk, "use")? {
         None | Some("sig" | "jwt-svid") => Ok(()),
         Some("enc") => Err(meant("`use` is `enc`: it is for encryption")),
         Some("x509-svid") => Err(meant("`use` is `x509-svid`: it is for certificates")),
-        Some(other) => Err(fault(format!("`use` is `{}`, neither `sig` nor `jwt-svid`", shown(other)))),
+        Some(other) => Err(fault(format!(
+            "`use` is `{}`, neither `sig` nor `jwt-svid`",
+            shown(other)
+        ))),
     }
 }
 
 /// RFC 7517 §4.3.
 fn check_operations(jwk: &Value) -> Result<(), Unfit> {
-    const ENCRYPTION: [&str; 6] = ["encrypt", "decrypt", "wrapKey", "unwrapKey", "deriveKey", "deriveBits"];
-    let Some(operations) = stated(jwk, "key_ops") else { return Ok(()) };
-    let Some(operations) = operations.as_array() else { return Err(fault("`key_ops` is no list")) };
+    const ENCRYPTION: [&str; 6] = [
+        "encrypt",
+        "decrypt",
+        "wrapKey",
+        "unwrapKey",
+        "deriveKey",
+        "deriveBits",
+    ];
+    let Some(operations) = stated(jwk, "key_ops") else {
+        return Ok(());
+    };
+    let Some(operations) = operations.as_array() else {
+        return Err(fault("`key_ops` is no list"));
+    };
     if operations.iter().any(|operation| operation == "verify") {
         return Ok(());
     }
-    let encrypts = |operation: &Value| operation.as_str().is_some_and(|name| ENCRYPTION.contains(&name));
+    let encrypts = |operation: &Value| {
+        operation
+            .as_str()
+            .is_some_and(|name| ENCRYPTION.contains(&name))
+    };
     if operations.iter().all(encrypts) {
         return Err(meant("`key_ops` names operations of encryption only"));
     }
@@ -233,14 +275,28 @@ fn fitting(jwk: &Value) -> Result<&'static [Algorithm], Unfit> {
         "EC" => match curve()? {
             "P-256" => &[Algorithm::ES256],
             "P-384" => &[Algorithm::ES384],
-            other => return Err(fault(format!("its curve `{}` is not supported", shown(other)))),
+            other => {
+                return Err(fault(format!(
+                    "its curve `{}` is not supported",
+                    shown(other)
+                )));
+            }
         },
         "OKP" => match curve()? {
             "Ed25519" => &[Algorithm::EdDSA],
             "X25519" | "X448" => return Err(meant("its curve is for encryption")),
-            other => return Err(fault(format!("its curve `{}` is not supported", shown(other)))),
+            other => {
+                return Err(fault(format!(
+                    "its curve `{}` is not supported",
+                    shown(other)
+                )));
+            }
         },
-        "oct" => return Err(fault("`kty` is `oct`: a shared secret is never used to verify")),
+        "oct" => {
+            return Err(fault(
+                "`kty` is `oct`: a shared secret is never used to verify",
+            ));
+        }
         other => return Err(fault(format!("`kty` `{}` is not supported", shown(other)))),
     })
 }
@@ -248,7 +304,9 @@ fn fitting(jwk: &Value) -> Result<&'static [Algorithm], Unfit> {
 /// The algorithms that a key may verify: its `alg` (RFC 7517 §4.4), or all that fit it.
 fn algorithms(jwk: &Value, fitting: &[Algorithm]) -> Result<Vec<Algorithm>, Unfit> {
     const ENCRYPTION: [&str; 3] = ["RSA-OAEP", "RSA1_5", "ECDH-ES"];
-    let Some(name) = stated_text(jwk, "alg")? else { return Ok(fitting.to_vec()) };
+    let Some(name) = stated_text(jwk, "alg")? else {
+        return Ok(fitting.to_vec());
+    };
     match parse_algorithm(name) {
         Some(algorithm) if fitting.contains(&algorithm) => Ok(vec![algorithm]),
         Some(_) => Err(fault(format!("`alg` `{name}` does not fit its kind"))),
@@ -270,19 +328,35 @@ fn coordinate(jwk: &Value, name: &'static str, size: usize) -> Result<Vec<u8>, U
     if bytes.len() == size {
         return Ok(bytes);
     }
-    Err(fault(format!("`{name}` has {} bytes, not {size}", bytes.len())))
+    Err(fault(format!(
+        "`{name}` has {} bytes, not {size}",
+        bytes.len()
+    )))
 }
 
 fn rsa(jwk: &Value) -> Result<aws::ParsedPublicKey, Unfit> {
-    // Some authorities write the sign byte of a DER integer; the components are numbers all the same.
-    let number = |name| Ok(bytes(jwk, name)?.into_iter().skip_while(|byte| *byte == 0).collect::<Vec<u8>>());
-    let components = aws::RsaPublicKeyComponents { n: number("n")?, e: number("e")? };
-    // RFC 8017 §3.1: the exponent is odd and at least 3. aws-lc-rs would notice only with the first signature.
+    // Some authorities write the sign byte of a DER integer; the components are numbers all the
+    // same.
+    let number = |name| {
+        Ok(bytes(jwk, name)?
+            .into_iter()
+            .skip_while(|byte| *byte == 0)
+            .collect::<Vec<u8>>())
+    };
+    let components = aws::RsaPublicKeyComponents {
+        n: number("n")?,
+        e: number("e")?,
+    };
+    // RFC 8017 §3.1: the exponent is odd and at least 3. aws-lc-rs would notice only with the first
+    // signature.
     if components.e.last().is_none_or(|last| last % 2 == 0) || components.e == [1] {
         return Err(fault("`e` is no public exponent"));
     }
     if components.n.len() < 256 {
-        return Err(fault(format!("`n` has {} bits, fewer than 2048", components.n.len() * 8)));
+        return Err(fault(format!(
+            "`n` has {} bits, fewer than 2048",
+            components.n.len() * 8
+        )));
     }
     let parsed = components.to_parsed_public_key(&aws::RSA_PKCS1_2048_8192_SHA256);
     parsed.map_err(|_| fault("`n` and `e` are no RSA key of 2048 to 8192 bits"))
@@ -303,7 +377,9 @@ pub struct KeySet {
 
 impl std::fmt::Debug for KeySet {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.keys.iter().map(|key| &key.kid)).finish()
+        f.debug_list()
+            .entries(self.keys.iter().map(|key| &key.kid))
+            .finish()
     }
 }
 
@@ -314,9 +390,13 @@ impl KeySet {
     /// [`InvalidKeySet`] when it is none, or holds no usable key.
     pub fn parse(json: &[u8]) -> Result<Self, InvalidKeySet> {
         provider::install();
-        let document = Claims::parse(json)
-            .map_err(|_| DocumentFault::of(json).map_or(InvalidKeySet::NotAKeySet, InvalidKeySet::NotJson))?;
-        let documents = document.get("keys").and_then(Value::as_array).ok_or(InvalidKeySet::NotAKeySet)?;
+        let document = Claims::parse(json).map_err(|_| {
+            DocumentFault::of(json).map_or(InvalidKeySet::NotAKeySet, InvalidKeySet::NotJson)
+        })?;
+        let documents = document
+            .get("keys")
+            .and_then(Value::as_array)
+            .ok_or(InvalidKeySet::NotAKeySet)?;
         let (mut keys, mut left_out) = (Vec::new(), Vec::new());
         for (place, jwk) in documents.iter().take(MAX_KEYS).enumerate() {
             match VerifyingKey::parse(jwk) {
@@ -356,8 +436,8 @@ impl KeySet {
         self.unread
     }
 
-    /// The keys to try for a token: those with its `kid`, or all when it names none, that allow its algorithm. Of more than
-    /// [`MAX_CANDIDATES`], those that verified lately.
+    /// The keys to try for a token: those with its `kid`, or all when it names none, that allow its
+    /// algorithm. Of more than [`MAX_CANDIDATES`], those that verified lately.
     ///
     /// # Errors
     /// [`NoCandidate`] says why there is none.
@@ -370,8 +450,12 @@ impl KeySet {
         if !self.keys.iter().any(|key| named(&key)) {
             return Err(NoCandidate::UnknownKid);
         }
-        let mut fitting: Vec<_> =
-            self.keys.iter().filter(named).filter(|key| key.allows(algorithm)).collect();
+        let mut fitting: Vec<_> = self
+            .keys
+            .iter()
+            .filter(named)
+            .filter(|key| key.allows(algorithm))
+            .collect();
         match fitting.len() {
             0 => return Err(NoCandidate::Algorithm),
             1 => {}
@@ -380,16 +464,25 @@ impl KeySet {
         Ok(fitting)
     }
 
-    /// Leaves the keys that verified lately, the last first; where fewer did, and now and then, any other one.
+    /// Leaves the keys that verified lately, the last first; where fewer did, and now and then, any
+    /// other one.
     fn choose(&self, fitting: &mut Vec<&VerifyingKey>) {
         let lately = self.lately.0.lock().unwrap_or_else(PoisonError::into_inner);
         let place = |key: &VerifyingKey| lately.iter().position(|known| *known == key.fingerprint);
-        let known = fitting.iter().filter(|key| place(key).is_some()).count().min(MAX_CANDIDATES);
+        let known = fitting
+            .iter()
+            .filter(|key| place(key).is_some())
+            .count()
+            .min(MAX_CANDIDATES);
         fitting.sort_by_key(|key| place(key).unwrap_or(usize::MAX));
         if fitting.len() <= MAX_CANDIDATES {
             return;
         }
-        let kept = if known == MAX_CANDIDATES && fastrand::usize(..EXPLORE) == 0 { 1 } else { known };
+        let kept = if known == MAX_CANDIDATES && fastrand::usize(..EXPLORE) == 0 {
+            1
+        } else {
+            known
+        };
         for place in kept..MAX_CANDIDATES {
             let other = fastrand::usize(place..fitting.len());
             fitting.swap(place, other);
@@ -492,7 +585,10 @@ mod tests {
             (r#"{"keys":{}}"#, "it has no list `keys`"),
             (r#"{"keys":null}"#, "it has no list `keys`"),
             (r#"{"keys":[],"keys":[]}"#, "repeats the member `keys`"),
-            (r#"{"keys":[{"kid":"a","kid":"a"}]}"#, "repeats the member `kid`"),
+            (
+                r#"{"keys":[{"kid":"a","kid":"a"}]}"#,
+                "repeats the member `kid`",
+            ),
             ("<html>", "HTML"),
             ("\u{feff}{\"keys\":[]}", "byte order mark"),
             (r#"{"keys":[]}"#, "holds no key"),
@@ -507,15 +603,20 @@ mod tests {
         for name in ["use", "key_ops", "alg", "kid", "crv", "x5c", "x5t"] {
             for nothing in [json!(null), json!(""), json!([])] {
                 for algorithm in [Algorithm::RS256, Algorithm::ES256] {
-                    // What no key can do without, and a list where a text belongs that names the key.
-                    if (name, algorithm) == ("crv", Algorithm::ES256) || (name == "kid" && nothing.is_array())
+                    // What no key can do without, and a list where a text belongs that names the
+                    // key.
+                    if (name, algorithm) == ("crv", Algorithm::ES256)
+                        || (name == "kid" && nothing.is_array())
                     {
                         continue;
                     }
                     let mut key = jwk(algorithm);
                     key[name] = nothing.clone();
                     let set = parse(&[key]).unwrap();
-                    assert!(set.candidates(None, algorithm).is_ok() && set.left_out().is_empty(), "{name}");
+                    assert!(
+                        set.candidates(None, algorithm).is_ok() && set.left_out().is_empty(),
+                        "{name}"
+                    );
                 }
             }
         }
@@ -536,33 +637,86 @@ mod tests {
         short["n"] = "AQAB".into();
         for (bad, why, is_meant) in [
             (json!(null), "it is no JSON object", false),
-            (json!({"kty": "oct", "k": "c2VjcmV0"}), "a shared secret", false),
+            (
+                json!({"kty": "oct", "k": "c2VjcmV0"}),
+                "a shared secret",
+                false,
+            ),
             (json!({"kty": "XX"}), "`kty` `XX` is not supported", false),
             (json!({"use": "sig"}), "`kty` is missing", false),
-            (json!({"kty": "OKP", "crv": "X25519", "x": "AA"}), "for encryption", true),
-            (changed("crv", "P-521".into()), "its curve `P-521` is not supported", false),
-            (changed("use", "enc".into()), "`use` is `enc`: it is for encryption", true),
-            (changed("use", "tls".into()), "`use` is `tls`, neither `sig` nor `jwt-svid`", false),
+            (
+                json!({"kty": "OKP", "crv": "X25519", "x": "AA"}),
+                "for encryption",
+                true,
+            ),
+            (
+                changed("crv", "P-521".into()),
+                "its curve `P-521` is not supported",
+                false,
+            ),
+            (
+                changed("use", "enc".into()),
+                "`use` is `enc`: it is for encryption",
+                true,
+            ),
+            (
+                changed("use", "tls".into()),
+                "`use` is `tls`, neither `sig` nor `jwt-svid`",
+                false,
+            ),
             (changed("use", 7.into()), "`use` is no text", false),
-            (changed("key_ops", json!(["sign"])), "`key_ops` does not name `verify`", false),
-            (changed("key_ops", json!(["wrapKey"])), "encryption only", true),
-            (changed("key_ops", "verify".into()), "`key_ops` is no list", false),
-            (changed("alg", "RS256".into()), "`alg` `RS256` does not fit its kind", false),
-            (changed("alg", "ES256K".into()), "`alg` `ES256K` is not supported", false),
-            (changed("alg", "RSA-OAEP-256".into()), "`alg` `RSA-OAEP-256` is for encryption", true),
+            (
+                changed("key_ops", json!(["sign"])),
+                "`key_ops` does not name `verify`",
+                false,
+            ),
+            (
+                changed("key_ops", json!(["wrapKey"])),
+                "encryption only",
+                true,
+            ),
+            (
+                changed("key_ops", "verify".into()),
+                "`key_ops` is no list",
+                false,
+            ),
+            (
+                changed("alg", "RS256".into()),
+                "`alg` `RS256` does not fit its kind",
+                false,
+            ),
+            (
+                changed("alg", "ES256K".into()),
+                "`alg` `ES256K` is not supported",
+                false,
+            ),
+            (
+                changed("alg", "RSA-OAEP-256".into()),
+                "`alg` `RSA-OAEP-256` is for encryption",
+                true,
+            ),
             (changed("x", "AA".into()), "`x` has 1 bytes, not 32", false),
             (changed("y", "!".into()), "`y` is not base64url", false),
             (changed("y", "".into()), "`y` is missing", false),
             (short, "`n` has 24 bits, fewer than 2048", false),
         ] {
             let set = parse(&[bad, jwk(Algorithm::ES256)]).unwrap();
-            let [left_out] = set.left_out() else { panic!("{why}") };
+            let [left_out] = set.left_out() else {
+                panic!("{why}")
+            };
             assert!(left_out.why.contains(why), "{left_out}");
             assert_eq!(left_out.is_meant, is_meant, "{left_out}");
-            assert!(left_out.key.starts_with("keys[0]") && !left_out.to_string().contains('\u{1b}'));
+            assert!(
+                left_out.key.starts_with("keys[0]") && !left_out.to_string().contains('\u{1b}')
+            );
         }
-        let all = parse(&vec![json!({"kty": "oct"}); 5]).unwrap_err().to_string();
-        assert!(all.contains("keys[2]: ") && all.ends_with("; and 2 more"), "{all}");
+        let all = parse(&vec![json!({"kty": "oct"}); 5])
+            .unwrap_err()
+            .to_string();
+        assert!(
+            all.contains("keys[2]: ") && all.ends_with("; and 2 more"),
+            "{all}"
+        );
     }
 
     #[test]
@@ -579,9 +733,17 @@ mod tests {
     fn a_key_verifies_only_what_its_alg_use_and_key_ops_allow() {
         let mut key = jwk(Algorithm::RS256);
         let set = parse(std::slice::from_ref(&key)).unwrap();
-        assert_eq!(set.candidates(None, Algorithm::PS256).err(), Some(NoCandidate::Algorithm));
+        assert_eq!(
+            set.candidates(None, Algorithm::PS256).err(),
+            Some(NoCandidate::Algorithm)
+        );
         key.as_object_mut().unwrap().remove("alg");
-        assert!(parse(std::slice::from_ref(&key)).unwrap().candidates(None, Algorithm::PS256).is_ok());
+        assert!(
+            parse(std::slice::from_ref(&key))
+                .unwrap()
+                .candidates(None, Algorithm::PS256)
+                .is_ok()
+        );
         for (name, value) in [
             ("use", json!("enc")),
             ("use", json!(7)),
@@ -603,10 +765,22 @@ mod tests {
         let keys: Vec<_> = (0..8).map(|_| jwk(Algorithm::ES256)).collect();
         let set = parse(&keys).unwrap();
         let kid = keys[3]["kid"].as_str().unwrap();
-        assert_eq!(set.candidates(Some(kid), Algorithm::ES256).unwrap().len(), 1);
-        assert_eq!(set.candidates(None, Algorithm::ES256).unwrap().len(), MAX_CANDIDATES);
-        assert_eq!(set.candidates(Some("other"), Algorithm::ES256).err(), Some(NoCandidate::UnknownKid));
-        assert_eq!(set.candidates(Some(kid), Algorithm::RS256).err(), Some(NoCandidate::Algorithm));
+        assert_eq!(
+            set.candidates(Some(kid), Algorithm::ES256).unwrap().len(),
+            1
+        );
+        assert_eq!(
+            set.candidates(None, Algorithm::ES256).unwrap().len(),
+            MAX_CANDIDATES
+        );
+        assert_eq!(
+            set.candidates(Some("other"), Algorithm::ES256).err(),
+            Some(NoCandidate::UnknownKid)
+        );
+        assert_eq!(
+            set.candidates(Some(kid), Algorithm::RS256).err(),
+            Some(NoCandidate::Algorithm)
+        );
     }
 
     #[test]
@@ -617,11 +791,22 @@ mod tests {
         let tried = || {
             let candidates = set.candidates(None, Algorithm::ES256).unwrap();
             assert_eq!(candidates.len(), 2);
-            candidates.iter().map(|key| key.fingerprint).collect::<Vec<_>>()
+            candidates
+                .iter()
+                .map(|key| key.fingerprint)
+                .collect::<Vec<_>>()
         };
-        let all = |tries: usize| (0..tries).flat_map(|_| tried()).collect::<std::collections::HashSet<_>>();
+        let all = |tries: usize| {
+            (0..tries)
+                .flat_map(|_| tried())
+                .collect::<std::collections::HashSet<_>>()
+        };
         // In a thousand tries a key that has one chance in 24 is left out less than once in 10^18.
-        assert_eq!(all(1000).len(), 6, "no key has verified yet: all get their turn");
+        assert_eq!(
+            all(1000).len(),
+            6,
+            "no key has verified yet: all get their turn"
+        );
         set.verified_by(&set.keys[4]);
         assert_eq!(tried()[0], print(4));
         assert_eq!(all(1000).len(), 6);
@@ -629,7 +814,14 @@ mod tests {
         let pairs: Vec<_> = (0..1000).map(|_| tried()).collect();
         assert!(pairs.iter().all(|pair| pair[0] == print(2)));
         assert!(pairs.iter().filter(|pair| pair[1] == print(4)).count() > 600);
-        assert_eq!(pairs.concat().iter().collect::<std::collections::HashSet<_>>().len(), 6);
+        assert_eq!(
+            pairs
+                .concat()
+                .iter()
+                .collect::<std::collections::HashSet<_>>()
+                .len(),
+            6
+        );
         // The next edition of the set knows too, also of keys that are gone.
         let next = parse(&keys[1..]).unwrap().after(&set);
         let candidates = next.candidates(None, Algorithm::ES256).unwrap();
@@ -638,6 +830,12 @@ mod tests {
         let two = parse(&keys[1..3]).unwrap();
         two.verified_by(&two.keys[1]);
         let candidates = two.candidates(None, Algorithm::ES256).unwrap();
-        assert_eq!(candidates.iter().map(|key| key.fingerprint).collect::<Vec<_>>(), [print(2), print(1)]);
+        assert_eq!(
+            candidates
+                .iter()
+                .map(|key| key.fingerprint)
+                .collect::<Vec<_>>(),
+            [print(2), print(1)]
+        );
     }
 }

@@ -1,8 +1,9 @@
 //! A key set that stays fresh: background refresh, last good set, cool-down, persistence.
 //!
-//! One task per authority ([`LiveKeys::run`]) does all fetching, so there is never more than one fetch at a time, and
-//! whoever waits for one shares it. Requests only read: [`LiveKeys::current`] is one atomic load. How a set is fetched
-//! is the caller's business (a closure), and so this room knows neither HTTP nor whose keys they are.
+//! One task per authority ([`LiveKeys::run`]) does all fetching, so there is never more than one
+//! fetch at a time, and whoever waits for one shares it. Requests only read: [`LiveKeys::current`]
+//! is one atomic load. How a set is fetched is the caller's business (a closure), and so this room
+//! knows neither HTTP nor whose keys they are.
 
 use std::borrow::Cow;
 use std::future::Future;
@@ -30,8 +31,8 @@ const LIFETIME_BOUNDS: (Duration, Duration) = (Duration::from_secs(60), Duration
 /// The first pause after a failed fetch; it doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// Whatever a source does, a fetch ends: otherwise nothing would ever be fetched again. Longer than three documents of the
-/// longest `timeouts.total` take.
+/// Whatever a source does, a fetch ends: otherwise nothing would ever be fetched again. Longer than
+/// three documents of the longest `timeouts.total` take.
 const LONGEST_FETCH: Duration = Duration::from_secs(200);
 /// For so long after a failed fetch began no question causes another.
 const COOL_DOWN: Duration = Duration::from_secs(10);
@@ -44,11 +45,13 @@ pub struct Fetched {
     pub document: Vec<u8>,
     /// Its keys.
     pub keys: KeySet,
-    /// What the issuer's metadata said at the same time (RFC 8414 §2), as far as it is to be kept beside the keys.
+    /// What the issuer's metadata said at the same time (RFC 8414 §2), as far as it is to be kept
+    /// beside the keys.
     pub metadata: Option<Claims>,
     /// For how long the authority says it is fresh.
     pub max_age: Option<Duration>,
-    /// By how many seconds the authority's clock is ahead of ours; negative: behind. `None`: it did not say.
+    /// By how many seconds the authority's clock is ahead of ours; negative: behind. `None`: it did
+    /// not say.
     pub clock_skew: Option<i64>,
 }
 
@@ -111,7 +114,11 @@ struct Attempts {
 
 impl Attempts {
     fn renewal(&self) -> Renewal {
-        if self.last_error.is_none() { Renewal::Current } else { Renewal::Failed }
+        if self.last_error.is_none() {
+            Renewal::Current
+        } else {
+            Renewal::Failed
+        }
     }
 
     fn note(&mut self, began: Instant, result: &Result<Fetched, FetchError>) {
@@ -155,7 +162,11 @@ impl LiveKeys {
     /// Keys of this very process, replaced by [`LiveKeys::replace`].
     #[must_use]
     pub fn in_process(keys: KeySet, clock: SharedClock) -> Arc<Self> {
-        let edition = Edition { keys: Arc::new(keys), metadata: None, fetched_at: clock.now() };
+        let edition = Edition {
+            keys: Arc::new(keys),
+            metadata: None,
+            fetched_at: clock.now(),
+        };
         Self::new(Some(Arc::new(edition)), clock, Duration::MAX, true)
     }
 
@@ -165,8 +176,12 @@ impl LiveKeys {
         max_stale: Duration,
         in_process: bool,
     ) -> Arc<Self> {
-        // The first fetch begins by itself: whoever asks before it waits for it and need not cause another.
-        let attempts = Attempts { under_way: true, ..Attempts::default() };
+        // The first fetch begins by itself: whoever asks before it waits for it and need not cause
+        // another.
+        let attempts = Attempts {
+            under_way: true,
+            ..Attempts::default()
+        };
         Arc::new(Self {
             edition: ArcSwapOption::new(edition),
             attempts: watch::Sender::new(attempts),
@@ -213,15 +228,19 @@ impl LiveKeys {
     #[must_use]
     pub fn age(&self) -> Option<Duration> {
         let edition = self.edition.load();
-        edition.as_ref().map(|edition| edition.fetched_at.until(self.clock.now()))
+        edition
+            .as_ref()
+            .map(|edition| edition.fetched_at.until(self.clock.now()))
     }
 
-    /// What the issuer's metadata said when the set was fetched; `None` when it was found without discovery, or there is
-    /// no usable set.
+    /// What the issuer's metadata said when the set was fetched; `None` when it was found without
+    /// discovery, or there is no usable set.
     #[must_use]
     pub fn metadata(&self) -> Option<Arc<Claims>> {
         let edition = self.edition.load();
-        let edition = edition.as_ref().filter(|edition| self.is_recent(edition.fetched_at))?;
+        let edition = edition
+            .as_ref()
+            .filter(|edition| self.is_recent(edition.fetched_at))?;
         edition.metadata.clone()
     }
 
@@ -231,7 +250,8 @@ impl LiveKeys {
         self.attempts.borrow().last_error.clone()
     }
 
-    /// By how many seconds the authority's clock was ahead of ours when it was last heard of; negative: behind.
+    /// By how many seconds the authority's clock was ahead of ours when it was last heard of;
+    /// negative: behind.
     #[must_use]
     pub fn clock_skew(&self) -> Option<i64> {
         self.attempts.borrow().clock_skew
@@ -244,13 +264,18 @@ impl LiveKeys {
             Some(earlier) => keys.after(&earlier.keys),
             None => keys,
         };
-        let edition = Edition { keys: Arc::new(keys), metadata, fetched_at: self.clock.now() };
+        let edition = Edition {
+            keys: Arc::new(keys),
+            metadata,
+            fetched_at: self.clock.now(),
+        };
         self.edition.store(Some(Arc::new(edition)));
     }
 
-    /// Asks for a newer set, because a key was not in the one there is; `missing` is the digest of what is looked for. A
-    /// few fetches in a row come of it and one in ten seconds in the long run, however many ask, and at most one a minute
-    /// while all ask for the same. Each waits for it at most [`LONGEST_WAIT`].
+    /// Asks for a newer set, because a key was not in the one there is; `missing` is the digest of
+    /// what is looked for. A few fetches in a row come of it and one in ten seconds in the long
+    /// run, however many ask, and at most one a minute while all ask for the same. Each waits for
+    /// it at most [`LONGEST_WAIT`].
     pub async fn renew(&self, missing: &[u8; 32]) -> Renewal {
         if self.in_process {
             return Renewal::Current;
@@ -261,12 +286,15 @@ impl LiveKeys {
         let (mut ended, mut known) = (0, None);
         self.attempts.send_if_modified(|now| {
             ended = now.ended;
-            // A fetch that is under way is shared. It may have begun before the key was there: no answer for a minute.
+            // A fetch that is under way is shared. It may have begun before the key was there: no
+            // answer for a minute.
             if now.under_way {
                 return false;
             }
-            let failed =
-                now.last_error.is_some() && now.last_began.is_some_and(|began| began.elapsed() < COOL_DOWN);
+            let failed = now.last_error.is_some()
+                && now
+                    .last_began
+                    .is_some_and(|began| began.elapsed() < COOL_DOWN);
             let answer = match failed {
                 true => Some(Renewal::Failed),
                 false => match self.asked.ask(missing, !self.is_usable()) {
@@ -325,8 +353,8 @@ impl LiveKeys {
         }
     }
 
-    /// Fetches once, for a command that judges one request. Writes nothing. When the fetch fails, the set that a running
-    /// sidecar keeps on disk serves, as it does there.
+    /// Fetches once, for a command that judges one request. Writes nothing. When the fetch fails,
+    /// the set that a running sidecar keeps on disk serves, as it does there.
     ///
     /// # Errors
     /// Why the fetch failed.
@@ -341,7 +369,8 @@ impl LiveKeys {
 
     async fn attempt(&self, source: &Source) -> (Instant, Result<Fetched, FetchError>) {
         let began = Instant::now();
-        self.attempts.send_modify(|attempts| attempts.under_way = true);
+        self.attempts
+            .send_modify(|attempts| attempts.under_way = true);
         let result = tokio::time::timeout(LONGEST_FETCH, (source.fetch)()).await;
         let result = result.unwrap_or(Err(Cow::Borrowed("the fetch did not end in time")));
         // A request that rang before the fetch began has its answer now.
@@ -349,7 +378,8 @@ impl LiveKeys {
         if let Ok(fetched) = &result {
             self.replace(fetched.keys.clone(), fetched.metadata.clone());
         }
-        self.attempts.send_modify(|attempts| attempts.note(began, &result));
+        self.attempts
+            .send_modify(|attempts| attempts.note(began, &result));
         (began, result)
     }
 
@@ -357,7 +387,9 @@ impl LiveKeys {
     pub async fn first_known(&self) {
         let mut attempts = self.attempts.subscribe();
         // The sender is ours: there is no error.
-        let _ = attempts.wait_for(|now| now.ended > 0 || self.is_usable()).await;
+        let _ = attempts
+            .wait_for(|now| now.ended > 0 || self.is_usable())
+            .await;
     }
 
     /// Waits until another fetch has ended; never ends for keys that are not fetched.
@@ -367,16 +399,19 @@ impl LiveKeys {
         let _ = attempts.wait_for(|now| now.ended > ended).await;
     }
 
-    /// At 80 % of the set's life, up to a tenth earlier, so that a fleet does not ask at once. A set that may not serve
-    /// for its whole life is replaced before it may serve no more.
+    /// At 80 % of the set's life, up to a tenth earlier, so that a fleet does not ask at once. A
+    /// set that may not serve for its whole life is replaced before it may serve no more.
     fn refresh_after(&self, max_age: Option<Duration>) -> Duration {
-        let lifetime =
-            max_age.map_or(DEFAULT_LIFETIME, |age| age.clamp(LIFETIME_BOUNDS.0, LIFETIME_BOUNDS.1));
-        lifetime.min(self.max_stale).mul_f64(0.8 - 0.1 * fastrand::f64())
+        let lifetime = max_age.map_or(DEFAULT_LIFETIME, |age| {
+            age.clamp(LIFETIME_BOUNDS.0, LIFETIME_BOUNDS.1)
+        });
+        lifetime
+            .min(self.max_stale)
+            .mul_f64(0.8 - 0.1 * fastrand::f64())
     }
 
-    /// Until the next fetch is due, would bring something new, or is wanted: [`renew`](Self::renew) limits how often
-    /// that is.
+    /// Until the next fetch is due, would bring something new, or is wanted: [`renew`](Self::renew)
+    /// limits how often that is.
     async fn wait_for_next(&self, source: &Source, due: Instant) {
         tokio::select! {
             () = tokio::time::sleep_until(due) => {}
@@ -414,7 +449,8 @@ mod tests {
     use crate::jose::Algorithm;
     use crate::jose::sign::SigningKey;
 
-    /// An authority by the name of a closure: what it answers, how long that takes, how often it was asked.
+    /// An authority by the name of a closure: what it answers, how long that takes, how often it
+    /// was asked.
     struct Script {
         fetches: AtomicUsize,
         up: AtomicBool,
@@ -429,7 +465,12 @@ mod tests {
 
         fn living(takes: Duration, max_age: u64) -> Arc<Self> {
             let (fetches, up) = (AtomicUsize::new(0), AtomicBool::new(true));
-            Arc::new(Self { fetches, up, takes, max_age: Duration::from_secs(max_age) })
+            Arc::new(Self {
+                fetches,
+                up,
+                takes,
+                max_age: Duration::from_secs(max_age),
+            })
         }
 
         fn fetches(&self) -> usize {
@@ -438,13 +479,18 @@ mod tests {
 
         fn source(self: &Arc<Self>) -> Source {
             let changed: Changed = Arc::new(|| Box::pin(std::future::pending()));
-            Source { fetch: self.fetch(), changed, kept_at: None }
+            Source {
+                fetch: self.fetch(),
+                changed,
+                kept_at: None,
+            }
         }
 
         fn fetch(self: &Arc<Self>) -> Fetch {
             let script = self.clone();
             let document =
-                json!({ "keys": [SigningKey::generate(Algorithm::ES256).unwrap().public_jwk()] }).to_string();
+                json!({ "keys": [SigningKey::generate(Algorithm::ES256).unwrap().public_jwk()] })
+                    .to_string();
             Arc::new(move || {
                 let (script, document) = (script.clone(), document.clone());
                 Box::pin(async move {
@@ -456,7 +502,13 @@ mod tests {
                     let keys = KeySet::parse(document.as_bytes()).unwrap();
                     let max_age = Some(script.max_age);
                     let document = document.into_bytes();
-                    Ok(Fetched { document, keys, metadata: None, max_age, clock_skew: None })
+                    Ok(Fetched {
+                        document,
+                        keys,
+                        metadata: None,
+                        max_age,
+                        clock_skew: None,
+                    })
                 })
             })
         }
@@ -478,7 +530,11 @@ mod tests {
         assert!(keys.is_usable());
         // A life of 60 s: refreshed after 42 to 48 s, so 12 to 14 times in ten minutes.
         tokio::time::sleep(Duration::from_secs(600)).await;
-        assert!((12..=15).contains(&script.fetches()), "{}", script.fetches());
+        assert!(
+            (12..=15).contains(&script.fetches()),
+            "{}",
+            script.fetches()
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -495,7 +551,10 @@ mod tests {
         assert_eq!(keys.last_error().as_deref(), Some("down"));
         tokio::time::sleep(Duration::from_secs(3600)).await;
         let hour = script.fetches() - during;
-        assert!((118..=152).contains(&hour), "one try per 24 to 30 s: {hour}");
+        assert!(
+            (118..=152).contains(&hour),
+            "one try per 24 to 30 s: {hour}"
+        );
         script.up.store(true, Ordering::SeqCst);
         tokio::time::sleep(Duration::from_secs(31)).await;
         assert_eq!(keys.last_error(), None);
@@ -516,9 +575,14 @@ mod tests {
         for round in 1..=5 {
             let (before, began) = (script.fetches(), Instant::now());
             let missing = next();
-            let asked = futures_util::future::join_all((0..1000).map(|_| keys.renew(&missing))).await;
+            let asked =
+                futures_util::future::join_all((0..1000).map(|_| keys.renew(&missing))).await;
             assert!(asked.iter().all(|renewal| *renewal == Renewal::Current));
-            assert_eq!(began.elapsed(), Duration::from_millis(300), "all of them waited for the one fetch");
+            assert_eq!(
+                began.elapsed(),
+                Duration::from_millis(300),
+                "all of them waited for the one fetch"
+            );
             assert_eq!(script.fetches(), before + 1, "round {round}");
             // The same question has its answer.
             assert_eq!(keys.renew(&missing).await, Renewal::Current);
@@ -576,7 +640,10 @@ mod tests {
         let script = Script::living(Duration::from_millis(10), 3600);
         let keys = LiveKeys::fetched(Arc::new(SystemClock), Duration::from_secs(86_400));
         let changed: Changed = Arc::new(|| Box::pin(tokio::time::sleep(Duration::from_secs(7))));
-        let source = Source { changed, ..script.source() };
+        let source = Source {
+            changed,
+            ..script.source()
+        };
         tokio::spawn(keys.clone().run(source, Arc::new(|_| ())));
         tokio::time::sleep(Duration::from_secs(60)).await;
         assert_eq!(script.fetches(), 9);
@@ -588,7 +655,10 @@ mod tests {
         let keys = script.run();
         tokio::time::sleep(LONGEST_FETCH * 3).await;
         assert!(script.fetches() >= 3, "{}", script.fetches());
-        assert_eq!(keys.last_error().as_deref(), Some("the fetch did not end in time"));
+        assert_eq!(
+            keys.last_error().as_deref(),
+            Some("the fetch did not end in time")
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -597,7 +667,11 @@ mod tests {
         let keys = LiveKeys::fetched(Arc::new(SystemClock), Duration::from_secs(100));
         tokio::spawn(keys.clone().run(script.source(), Arc::new(|_| ())));
         tokio::time::sleep(Duration::from_secs(799)).await;
-        assert!((10..=12).contains(&script.fetches()), "{}", script.fetches());
+        assert!(
+            (10..=12).contains(&script.fetches()),
+            "{}",
+            script.fetches()
+        );
     }
 
     #[tokio::test(start_paused = true)]

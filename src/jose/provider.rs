@@ -1,14 +1,16 @@
 //! The jsonwebtoken crypto provider: aws-lc-rs with keys that are parsed once.
 //!
-//! jsonwebtoken hands a provider the key's bytes at every operation, and its own providers parse them each time: half
-//! again the cost of an RSA verification, and several times that of a signature. This one remembers the parsed key
-//! under a digest of algorithm and bytes. Parsing is a pure function, so the memo needs no invalidation; it is
-//! bounded, because keys come from outside.
+//! jsonwebtoken hands a provider the key's bytes at every operation, and its own providers parse
+//! them each time: half again the cost of an RSA verification, and several times that of a
+//! signature. This one remembers the parsed key under a digest of algorithm and bytes. Parsing is a
+//! pure function, so the memo needs no invalidation; it is bounded, because keys come from outside.
 
 use std::sync::{Arc, LazyLock, Once};
 
 use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{self as aws, EcdsaKeyPair, Ed25519KeyPair, ParsedPublicKey, RsaKeyPair};
+use aws_lc_rs::signature::{
+    self as aws, EcdsaKeyPair, Ed25519KeyPair, ParsedPublicKey, RsaKeyPair,
+};
 use jsonwebtoken::crypto::{CryptoProvider, JwtSigner, JwtVerifier, KeyUtils};
 use jsonwebtoken::errors::{Error, ErrorKind};
 use jsonwebtoken::signature::{self, Signer, Verifier};
@@ -27,21 +29,29 @@ static PRIVATE_KEYS: LazyLock<Cache<[u8; 32], Arc<PrivateKey>>> =
 
 static PROVIDER: CryptoProvider = CryptoProvider {
     signer_factory: |algorithm, key| {
-        Ok(Box::new(Signing { algorithm: *algorithm, key: private_key(*algorithm, key)? }))
+        Ok(Box::new(Signing {
+            algorithm: *algorithm,
+            key: private_key(*algorithm, key)?,
+        }))
     },
     verifier_factory: |algorithm, key| {
-        Ok(Box::new(Verifying { algorithm: *algorithm, key: public_key(*algorithm, key)? }))
+        Ok(Box::new(Verifying {
+            algorithm: *algorithm,
+            key: public_key(*algorithm, key)?,
+        }))
     },
     // Only jsonwebtoken's own JWK conversions use these; `key_set` and `sign` do that work here.
     key_utils: KeyUtils::new_unimplemented(),
 };
 
-/// Makes aws-lc-rs the process's cryptography, for TLS (rustls) and JOSE (jsonwebtoken). May be called repeatedly, and is
-/// by everything that makes a key: jsonwebtoken would panic at the first use of one otherwise.
+/// Makes aws-lc-rs the process's cryptography, for TLS (rustls) and JOSE (jsonwebtoken). May be
+/// called repeatedly, and is by everything that makes a key: jsonwebtoken would panic at the first
+/// use of one otherwise.
 pub fn install() {
     static INSTALLED: Once = Once::new();
     INSTALLED.call_once(|| {
-        // An `Err` says that one is installed already. Pingora would install ring, but comes here after `app`.
+        // An `Err` says that one is installed already. Pingora would install ring, but comes here
+        // after `app`.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let _ = PROVIDER.install_default();
     });
@@ -65,12 +75,15 @@ impl Signer<Vec<u8>> for Signing {
         match &*self.key {
             PrivateKey::Rsa(key, encoding) => {
                 let mut signature = vec![0; key.public_modulus_len()];
-                key.sign(*encoding, &SystemRandom::new(), message, &mut signature).map_err(failed)?;
+                key.sign(*encoding, &SystemRandom::new(), message, &mut signature)
+                    .map_err(failed)?;
                 Ok(signature)
             }
-            PrivateKey::Ecdsa(key) => {
-                Ok(key.sign(&SystemRandom::new(), message).map_err(failed)?.as_ref().to_vec())
-            }
+            PrivateKey::Ecdsa(key) => Ok(key
+                .sign(&SystemRandom::new(), message)
+                .map_err(failed)?
+                .as_ref()
+                .to_vec()),
             PrivateKey::Ed25519(key) => Ok(key.sign(message).as_ref().to_vec()),
         }
     }
@@ -89,7 +102,9 @@ struct Verifying {
 
 impl Verifier<Vec<u8>> for Verifying {
     fn verify(&self, message: &[u8], signature: &Vec<u8>) -> Result<(), signature::Error> {
-        self.key.verify_sig(message, signature).map_err(|_| signature::Error::new())
+        self.key
+            .verify_sig(message, signature)
+            .map_err(|_| signature::Error::new())
     }
 }
 
@@ -107,7 +122,8 @@ fn invalid_key() -> Error {
     ErrorKind::InvalidKeyFormat.into()
 }
 
-/// The aws-lc-rs parameters for verifying with an algorithm. RSA keys under 2048 bits are refused by them.
+/// The aws-lc-rs parameters for verifying with an algorithm. RSA keys under 2048 bits are refused
+/// by them.
 fn verification(algorithm: Algorithm) -> Option<&'static dyn aws::VerificationAlgorithm> {
     Some(match algorithm {
         Algorithm::RS256 => &aws::RSA_PKCS1_2048_8192_SHA256,
@@ -123,7 +139,8 @@ fn verification(algorithm: Algorithm) -> Option<&'static dyn aws::VerificationAl
     })
 }
 
-/// Parses a public key (SubjectPublicKeyInfo, or the bare form aws-lc-rs knows for the algorithm), unremembered.
+/// Parses a public key (SubjectPublicKeyInfo, or the bare form aws-lc-rs knows for the algorithm),
+/// unremembered.
 pub(super) fn parse_public_key(algorithm: Algorithm, bytes: &[u8]) -> Option<ParsedPublicKey> {
     ParsedPublicKey::new(verification(algorithm)?, bytes).ok()
 }
@@ -184,10 +201,14 @@ mod tests {
     fn a_key_is_parsed_once_for_each_algorithm_it_verifies() {
         for algorithm in ALGORITHMS {
             let jwk = SigningKey::generate(*algorithm).unwrap().public_jwk();
-            let set = KeySet::parse(serde_json::json!({ "keys": [jwk] }).to_string().as_bytes()).unwrap();
+            let set =
+                KeySet::parse(serde_json::json!({ "keys": [jwk] }).to_string().as_bytes()).unwrap();
             let key = set.candidates(None, *algorithm).unwrap()[0].decoding_key();
             let first = public_key(*algorithm, key).unwrap();
-            assert!(Arc::ptr_eq(&first, &public_key(*algorithm, &key.clone()).unwrap()), "{algorithm:?}");
+            assert!(
+                Arc::ptr_eq(&first, &public_key(*algorithm, &key.clone()).unwrap()),
+                "{algorithm:?}"
+            );
         }
     }
 }

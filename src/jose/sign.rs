@@ -1,7 +1,8 @@
 //! Signing keys: made, read from PEM, published as JWK, used.
 //!
-//! A key id is the UUIDv5, in the X.500 namespace, of the DER SubjectPublicKeyInfo. plgd's servers compute theirs the
-//! same way, so a key file that moves from there to here keeps its `kid`, and verifiers notice nothing.
+//! A key id is the UUIDv5, in the X.500 namespace, of the DER SubjectPublicKeyInfo. plgd's servers
+//! compute theirs the same way, so a key file that moves from there to here keeps its `kid`, and
+//! verifiers notice nothing.
 
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der};
 use aws_lc_rs::rsa::KeySize;
@@ -27,7 +28,8 @@ pub enum SigningKeyError {
     /// The text holds no private key in PEM (PKCS#8, SEC1 or PKCS#1).
     #[error("no private key in PEM form (PKCS#8, SEC1 or PKCS#1)")]
     NotPem,
-    /// The key is of another kind than the algorithm, of an unsupported curve, or an RSA key under 2048 bits.
+    /// The key is of another kind than the algorithm, of an unsupported curve, or an RSA key under
+    /// 2048 bits.
     #[error("the key does not fit the algorithm")]
     WrongKind,
     /// The algorithm is none that signs here.
@@ -49,7 +51,10 @@ pub struct SigningKey {
 
 impl std::fmt::Debug for SigningKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SigningKey").field("algorithm", &self.algorithm).field("kid", &self.kid).finish()
+        f.debug_struct("SigningKey")
+            .field("algorithm", &self.algorithm)
+            .field("kid", &self.kid)
+            .finish()
     }
 }
 
@@ -66,19 +71,25 @@ impl SigningKey {
                 .map_err(failed)?
                 .as_ref()
                 .to_vec(),
-            AlgorithmFamily::Ed => {
-                Ed25519KeyPair::generate().and_then(|k| k.to_pkcs8v1()).map_err(failed)?.as_ref().to_vec()
-            }
+            AlgorithmFamily::Ed => Ed25519KeyPair::generate()
+                .and_then(|k| k.to_pkcs8v1())
+                .map_err(failed)?
+                .as_ref()
+                .to_vec(),
             AlgorithmFamily::Rsa => {
                 let key = RsaKeyPair::generate(KeySize::Rsa2048).map_err(failed)?;
-                AsDer::<Pkcs8V1Der<'_>>::as_der(&key).map_err(failed)?.as_ref().to_vec()
+                AsDer::<Pkcs8V1Der<'_>>::as_der(&key)
+                    .map_err(failed)?
+                    .as_ref()
+                    .to_vec()
             }
             AlgorithmFamily::Hmac => return Err(SigningKeyError::Unsupported),
         };
         Self::from_pkcs8(Zeroizing::new(pkcs8), algorithm)
     }
 
-    /// Reads the first private key of a PEM text: PKCS#8, SEC1 (`EC PRIVATE KEY`) or PKCS#1 (`RSA PRIVATE KEY`).
+    /// Reads the first private key of a PEM text: PKCS#8, SEC1 (`EC PRIVATE KEY`) or PKCS#1 (`RSA
+    /// PRIVATE KEY`).
     ///
     /// # Errors
     /// [`SigningKeyError::NotPem`] or [`SigningKeyError::WrongKind`].
@@ -108,19 +119,30 @@ impl SigningKey {
         Self::from_pkcs8(Zeroizing::new(pkcs8), algorithm)
     }
 
-    /// The same for a key of whatever kind, with the usual algorithm of that kind: ES256, ES384, EdDSA or RS256.
+    /// The same for a key of whatever kind, with the usual algorithm of that kind: ES256, ES384,
+    /// EdDSA or RS256.
     ///
     /// # Errors
     /// [`SigningKeyError::NotPem`] or [`SigningKeyError::WrongKind`].
     pub fn from_any_pem(pem: &SecretString) -> Result<Self, SigningKeyError> {
-        let usual = [Algorithm::ES256, Algorithm::ES384, Algorithm::EdDSA, Algorithm::RS256];
-        let mut tried = usual.iter().map(|algorithm| Self::from_pem(pem, *algorithm));
+        let usual = [
+            Algorithm::ES256,
+            Algorithm::ES384,
+            Algorithm::EdDSA,
+            Algorithm::RS256,
+        ];
+        let mut tried = usual
+            .iter()
+            .map(|algorithm| Self::from_pem(pem, *algorithm));
         tried
             .find(|key| !matches!(key, Err(SigningKeyError::WrongKind)))
             .unwrap_or(Err(SigningKeyError::WrongKind))
     }
 
-    fn from_pkcs8(pkcs8: Zeroizing<Vec<u8>>, algorithm: Algorithm) -> Result<Self, SigningKeyError> {
+    fn from_pkcs8(
+        pkcs8: Zeroizing<Vec<u8>>,
+        algorithm: Algorithm,
+    ) -> Result<Self, SigningKeyError> {
         provider::install();
         let wrong = |_| SigningKeyError::WrongKind;
         let (spki, mut jwk, encoding) = match algorithm.family() {
@@ -153,7 +175,10 @@ impl SigningKey {
                 let spki = AsDer::<PublicKeyX509Der<'_>>::as_der(key.public_key())
                     .map_err(|_| SigningKeyError::WrongKind)?;
                 let public = aws::RsaPublicKeyComponents::<Vec<u8>>::from(key.public_key());
-                let (n, e) = (URL_SAFE_NO_PAD.encode(&public.n), URL_SAFE_NO_PAD.encode(&public.e));
+                let (n, e) = (
+                    URL_SAFE_NO_PAD.encode(&public.n),
+                    URL_SAFE_NO_PAD.encode(&public.e),
+                );
                 (
                     spki.as_ref().to_vec(),
                     json!({"kty": "RSA", "n": n, "e": e}),
@@ -166,7 +191,13 @@ impl SigningKey {
         jwk["kid"] = json!(kid);
         jwk["alg"] = json!(algorithm_name(algorithm));
         jwk["use"] = json!("sig");
-        Ok(Self { algorithm, kid, pkcs8, encoding, public_jwk: jwk })
+        Ok(Self {
+            algorithm,
+            kid,
+            pkcs8,
+            encoding,
+            public_jwk: jwk,
+        })
     }
 
     /// The key in PKCS#8 PEM.
@@ -204,7 +235,11 @@ impl SigningKey {
     ///
     /// # Errors
     /// [`SigningKeyError::Failed`] when the claims cannot be serialised or the key cannot sign.
-    pub fn sign<T: Serialize>(&self, typ: &str, claims: &T) -> Result<SecretString, SigningKeyError> {
+    pub fn sign<T: Serialize>(
+        &self,
+        typ: &str,
+        claims: &T,
+    ) -> Result<SecretString, SigningKeyError> {
         self.sign_as(typ, Some(&self.kid), claims)
     }
 
@@ -237,7 +272,11 @@ fn curve(algorithm: Algorithm) -> Result<&'static EcdsaSigningAlgorithm, Signing
 
 /// The JWK of an uncompressed point (`04 || x || y`).
 fn ec_jwk(algorithm: Algorithm, point: &[u8]) -> Result<Value, SigningKeyError> {
-    let (curve, size) = if algorithm == Algorithm::ES256 { ("P-256", 32) } else { ("P-384", 48) };
+    let (curve, size) = if algorithm == Algorithm::ES256 {
+        ("P-256", 32)
+    } else {
+        ("P-384", 48)
+    };
     match point.split_first() {
         Some((4, xy)) if xy.len() == 2 * size => {
             let (x, y) = xy.split_at(size);
@@ -262,9 +301,13 @@ mod tests {
             let key = SigningKey::generate(algorithm).unwrap();
             let again = SigningKey::from_pem(&key.to_pem(), algorithm).unwrap();
             assert_eq!(key.kid(), again.kid());
-            assert_eq!(SigningKey::from_any_pem(&key.to_pem()).unwrap().kid(), key.kid());
+            assert_eq!(
+                SigningKey::from_any_pem(&key.to_pem()).unwrap().kid(),
+                key.kid()
+            );
             let token = again.sign("at+jwt", &json!({"sub": "x"})).unwrap();
-            let keys = KeySet::parse(json!({"keys": [key.public_jwk()]}).to_string().as_bytes()).unwrap();
+            let keys =
+                KeySet::parse(json!({"keys": [key.public_jwk()]}).to_string().as_bytes()).unwrap();
             let jws = Jws::parse(token.expose_secret()).unwrap();
             assert_eq!((jws.algorithm(), jws.kid()), (algorithm, Some(key.kid())));
             let fitting = keys.candidates(jws.kid(), algorithm).unwrap();
@@ -276,16 +319,29 @@ mod tests {
     fn a_key_of_another_kind_is_refused_and_debug_shows_no_key() {
         let key = SigningKey::generate(Algorithm::ES256).unwrap();
         for other in [Algorithm::ES384, Algorithm::RS256, Algorithm::EdDSA] {
-            assert_eq!(SigningKey::from_pem(&key.to_pem(), other).unwrap_err(), SigningKeyError::WrongKind);
+            assert_eq!(
+                SigningKey::from_pem(&key.to_pem(), other).unwrap_err(),
+                SigningKeyError::WrongKind
+            );
         }
-        assert_eq!(SigningKey::from_pem(&"x".into(), Algorithm::ES256).unwrap_err(), SigningKeyError::NotPem);
-        assert_eq!(SigningKey::generate(Algorithm::HS256).unwrap_err(), SigningKeyError::Unsupported);
-        assert_eq!(format!("{key:?}"), format!("SigningKey {{ algorithm: ES256, kid: {:?} }}", key.kid()));
+        assert_eq!(
+            SigningKey::from_pem(&"x".into(), Algorithm::ES256).unwrap_err(),
+            SigningKeyError::NotPem
+        );
+        assert_eq!(
+            SigningKey::generate(Algorithm::HS256).unwrap_err(),
+            SigningKeyError::Unsupported
+        );
+        assert_eq!(
+            format!("{key:?}"),
+            format!("SigningKey {{ algorithm: ES256, kid: {:?} }}", key.kid())
+        );
     }
 
     #[test]
     fn the_key_id_is_the_one_plgd_computes() {
-        // UUIDv5(X.500, DER SubjectPublicKeyInfo); computed with Python's uuid.uuid5 for this fixed key.
+        // UUIDv5(X.500, DER SubjectPublicKeyInfo); computed with Python's uuid.uuid5 for this fixed
+        // key.
         let pem = "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgAAAAAAAAAAAAAAAA\nAAAAAAAAAAAAAAAAAAAAAAAAAAGhRANCAARrF9Hy4SxCR/i85uVjpEDydwN9gS3r\nM6D0oTlF2JjClk/jQuL+Gn+bjufrSnwPnhYrzjNXazFezsu2QGg3v1H1\n-----END PRIVATE KEY-----\n";
         let key = SigningKey::from_pem(&pem.into(), Algorithm::ES256).unwrap();
         assert_eq!(key.kid(), "dd416671-8cad-57bb-9438-64e47615e976");
@@ -293,9 +349,14 @@ mod tests {
 
     #[test]
     fn a_key_in_the_forms_that_openssl_writes_keeps_the_key_id_of_plgd() {
-        // The ids were computed with Python's hashlib over the SubjectPublicKeyInfo that `openssl -pubout` writes.
+        // The ids were computed with Python's hashlib over the SubjectPublicKeyInfo that `openssl
+        // -pubout` writes.
         for (pem, algorithm, kid) in [
-            (include_str!("vectors/rsa-pkcs1.pem"), Algorithm::RS256, "04574634-d051-57b5-93fe-5c06d9dae4a1"),
+            (
+                include_str!("vectors/rsa-pkcs1.pem"),
+                Algorithm::RS256,
+                "04574634-d051-57b5-93fe-5c06d9dae4a1",
+            ),
             (
                 include_str!("vectors/ec-parameters-sec1.pem"),
                 Algorithm::ES384,

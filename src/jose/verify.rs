@@ -1,8 +1,10 @@
-//! A compact JWS read from outside (RFC 7515 §3.1): its header first, its payload only after its signature.
+//! A compact JWS read from outside (RFC 7515 §3.1): its header first, its payload only after its
+//! signature.
 //!
-//! jsonwebtoken's `decode` leaves `typ` and `crit` alone and parses header and payload twice. Here the header is read
-//! once, strictly, and judged by the caller; the signature is checked through the provider; and there is no way to the
-//! payload of a token whose signature was not checked, except the one claim that says whose keys to try.
+//! jsonwebtoken's `decode` leaves `typ` and `crit` alone and parses header and payload twice. Here
+//! the header is read once, strictly, and judged by the caller; the signature is checked through
+//! the provider; and there is no way to the payload of a token whose signature was not checked,
+//! except the one claim that says whose keys to try.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -35,8 +37,8 @@ pub struct CompactJws<'a> {
 }
 
 impl<'a> CompactJws<'a> {
-    /// Reads a compact JWS. Each part has exactly one spelling: no padding, no bits beyond the last byte (RFC 7515 §2,
-    /// RFC 4648 §3.5), or one token could be written in several ways.
+    /// Reads a compact JWS. Each part has exactly one spelling: no padding, no bits beyond the last
+    /// byte (RFC 7515 §2, RFC 4648 §3.5), or one token could be written in several ways.
     ///
     /// # Errors
     /// [`InvalidJws`] says what is wrong with it.
@@ -58,7 +60,13 @@ impl<'a> CompactJws<'a> {
             return Err(InvalidJws::Malformed);
         }
         decode(signature)?;
-        Ok(Self { signing_input, signature, algorithm, payload: decode(payload)?, header })
+        Ok(Self {
+            signing_input,
+            signature,
+            algorithm,
+            payload: decode(payload)?,
+            header,
+        })
     }
 
     /// The algorithm the header names. Trust it only together with a key that allows it.
@@ -73,7 +81,8 @@ impl<'a> CompactJws<'a> {
         self.header.get("kid").and_then(|kid| kid.as_str())
     }
 
-    /// The header's `typ`; `None` also when it is no string, so compare with [`CompactJws::has_typ`].
+    /// The header's `typ`; `None` also when it is no string, so compare with
+    /// [`CompactJws::has_typ`].
     #[must_use]
     pub fn typ(&self) -> Option<&str> {
         self.header.get("typ").and_then(|typ| typ.as_str())
@@ -124,26 +133,29 @@ impl<'a> Jws<'a> {
         Ok(Self { compact, claims })
     }
 
-    /// The `iss` the payload claims, before anything is verified: good only for choosing whose keys to try.
+    /// The `iss` the payload claims, before anything is verified: good only for choosing whose keys
+    /// to try.
     #[must_use]
     pub fn claimed_issuer(&self) -> Option<&str> {
         self.claims.get("iss").and_then(|iss| iss.as_str())
     }
 
-    /// The `jti` the payload claims. Meant for a token that was verified before: nothing is verified here.
+    /// The `jti` the payload claims. Meant for a token that was verified before: nothing is
+    /// verified here.
     #[must_use]
     pub fn claimed_id(&self) -> Option<&str> {
         self.claims.get("jti").and_then(|jti| jti.as_str())
     }
 
-    /// The `aud` the payload claims; `None` when it is neither a text nor a list of texts. Nothing is verified here.
+    /// The `aud` the payload claims; `None` when it is neither a text nor a list of texts. Nothing
+    /// is verified here.
     #[must_use]
     pub fn claimed_audiences(&self) -> Option<Vec<&str>> {
         self.claims.strings("aud").ok()
     }
 
-    /// A claim that is a text, as the payload claims it. Meant for a token that was verified before: nothing is verified
-    /// here.
+    /// A claim that is a text, as the payload claims it. Meant for a token that was verified
+    /// before: nothing is verified here.
     #[must_use]
     pub fn claimed_text(&self, name: &str) -> Option<&str> {
         self.claims.get(name).and_then(|value| value.as_str())
@@ -151,14 +163,19 @@ impl<'a> Jws<'a> {
 
     /// The payload's claims, if one of `keys` made the signature; with that key.
     #[must_use]
-    pub fn verified_claims<'k>(&self, keys: &[&'k VerifyingKey]) -> Option<(&Claims, &'k VerifyingKey)> {
+    pub fn verified_claims<'k>(
+        &self,
+        keys: &[&'k VerifyingKey],
+    ) -> Option<(&Claims, &'k VerifyingKey)> {
         let key = keys.iter().find(|key| self.verify(key))?;
         Some((&self.claims, key))
     }
 }
 
 fn decode(part: &str) -> Result<Vec<u8>, InvalidJws> {
-    URL_SAFE_NO_PAD.decode(part).map_err(|_| InvalidJws::Malformed)
+    URL_SAFE_NO_PAD
+        .decode(part)
+        .map_err(|_| InvalidJws::Malformed)
 }
 
 fn parse_object(json: &[u8]) -> Result<Claims, InvalidJws> {
@@ -172,7 +189,11 @@ mod tests {
     use super::*;
 
     fn encode(header: &str, payload: &str) -> String {
-        format!("{}.{}.c2lnbg", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload))
+        format!(
+            "{}.{}.c2lnbg",
+            URL_SAFE_NO_PAD.encode(header),
+            URL_SAFE_NO_PAD.encode(payload)
+        )
     }
 
     fn refusal(text: &str) -> InvalidJws {
@@ -198,7 +219,8 @@ mod tests {
             &encode(r#"{"alg":"ES256","kid":5}"#, "{}"),
             &encode(r#"{"alg":"ES256"}"#, "[]"),
             &encode("[]", "{}"),
-            // The last byte's unused bits, padding, the other alphabet: other spellings of what is good.
+            // The last byte's unused bits, padding, the other alphabet: other spellings of what is
+            // good.
             &format!("{}h", &good[..good.len() - 1]),
             &format!("{good}="),
             &good.replacen('.', "=.", 1),
@@ -210,7 +232,9 @@ mod tests {
 
     #[test]
     fn none_and_hmac_and_unknown_algorithms_are_refused() {
-        for alg in ["none", "None", "HS256", "HS512", "ES512", "ES256K", "RSA1_5", "es256", ""] {
+        for alg in [
+            "none", "None", "HS256", "HS512", "ES512", "ES256K", "RSA1_5", "es256", "",
+        ] {
             assert_eq!(
                 refusal(&encode(&format!(r#"{{"alg":"{alg}"}}"#), "{}")),
                 InvalidJws::Algorithm,
@@ -218,7 +242,10 @@ mod tests {
             );
         }
         assert_eq!(refusal(&encode("{}", "{}")), InvalidJws::Algorithm);
-        assert_eq!(refusal(&encode(r#"{"alg":["ES256"]}"#, "{}")), InvalidJws::Algorithm);
+        assert_eq!(
+            refusal(&encode(r#"{"alg":["ES256"]}"#, "{}")),
+            InvalidJws::Algorithm
+        );
     }
 
     #[test]
@@ -228,7 +255,11 @@ mod tests {
             r#"{"alg":"ES256","crit":[]}"#,
             r#"{"alg":"ES256","b64":false}"#,
         ] {
-            assert_eq!(refusal(&encode(header, "{}")), InvalidJws::Critical, "{header}");
+            assert_eq!(
+                refusal(&encode(header, "{}")),
+                InvalidJws::Critical,
+                "{header}"
+            );
         }
     }
 

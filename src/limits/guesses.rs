@@ -1,8 +1,9 @@
 //! How often a place may guess, and which places guess together.
 //!
-//! A guesser chooses its addresses: one machine has a whole IPv6 network, a rented range has many IPv4 addresses. So each
-//! guess is counted for the network and, with more room, for its neighbourhood. A bucket is one number (GCRA). The table is
-//! bounded: of the buckets beyond, those that are used least often are forgotten.
+//! A guesser chooses its addresses: one machine has a whole IPv6 network, a rented range has many
+//! IPv4 addresses. So each guess is counted for the network and, with more room, for its
+//! neighbourhood. A bucket is one number (GCRA). The table is bounded: of the buckets beyond, those
+//! that are used least often are forgotten.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
@@ -45,7 +46,8 @@ impl Buckets {
         (due - now).saturating_sub(allowance.every * allowance.burst.saturating_sub(1))
     }
 
-    /// Counts one, whether or not there is room: a bucket never owes more than one beyond its burst.
+    /// Counts one, whether or not there is room: a bucket never owes more than one beyond its
+    /// burst.
     pub fn count(&self, whom: Whom, allowance: Allowance, now: Duration) {
         self.0.entry(whom).and_upsert_with(|known| {
             let due = due(known.map(moka::Entry::into_value), allowance, now);
@@ -66,36 +68,50 @@ impl Buckets {
     /// Takes one back that was counted.
     pub fn give_back(&self, whom: Whom, allowance: Allowance) {
         self.0.entry(whom).and_upsert_with(|known| {
-            known.map(moka::Entry::into_value).unwrap_or_default().saturating_sub(allowance.every)
+            known
+                .map(moka::Entry::into_value)
+                .unwrap_or_default()
+                .saturating_sub(allowance.every)
         });
     }
 }
 
 /// Never in the past, and never so far ahead that the clock must have been set back.
 fn due(known: Option<Duration>, allowance: Allowance, now: Duration) -> Duration {
-    known.filter(|due| *due <= now + allowance.window()).unwrap_or(now).max(now)
+    known
+        .filter(|due| *due <= now + allowance.window())
+        .unwrap_or(now)
+        .max(now)
 }
 
-/// What counts as one place: an IPv4 address, or the /56 of an IPv6 address, which is what one customer gets.
+/// What counts as one place: an IPv4 address, or the /56 of an IPv6 address, which is what one
+/// customer gets.
 #[must_use]
 pub fn network(from: IpAddr) -> IpAddr {
     masked(from, 32, 56)
 }
 
-/// The places that are likely to be one guesser's: the /24 of an IPv4 address, the /48 of an IPv6 address, and this machine.
+/// The places that are likely to be one guesser's: the /24 of an IPv4 address, the /48 of an IPv6
+/// address, and this machine.
 #[must_use]
 pub fn neighbourhood(from: IpAddr) -> IpAddr {
-    let kept_of_v4 = if from.to_canonical().is_loopback() { 8 } else { 24 };
+    let kept_of_v4 = if from.to_canonical().is_loopback() {
+        8
+    } else {
+        24
+    };
     masked(from, kept_of_v4, 48)
 }
 
 fn masked(address: IpAddr, of_v4: u32, of_v6: u32) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => {
-            Ipv4Addr::from_bits(address.to_bits() & u32::MAX.checked_shl(32 - of_v4).unwrap_or(0)).into()
+            Ipv4Addr::from_bits(address.to_bits() & u32::MAX.checked_shl(32 - of_v4).unwrap_or(0))
+                .into()
         }
         IpAddr::V6(address) => {
-            Ipv6Addr::from_bits(address.to_bits() & u128::MAX.checked_shl(128 - of_v6).unwrap_or(0)).into()
+            Ipv6Addr::from_bits(address.to_bits() & u128::MAX.checked_shl(128 - of_v6).unwrap_or(0))
+                .into()
         }
     }
 }
@@ -104,7 +120,10 @@ fn masked(address: IpAddr, of_v4: u32, of_v6: u32) -> IpAddr {
 mod tests {
     use super::*;
 
-    const FIVE: Allowance = Allowance { burst: 5, every: Duration::from_secs(2) };
+    const FIVE: Allowance = Allowance {
+        burst: 5,
+        every: Duration::from_secs(2),
+    };
     const WHOM: Whom = [1; 32];
 
     fn at(seconds: u64) -> Duration {
@@ -122,7 +141,11 @@ mod tests {
         assert_eq!(buckets.wait(&WHOM, FIVE, at(0)), Duration::from_secs(2));
         assert_eq!((taken(&buckets, at(1)), taken(&buckets, at(2))), (0, 1));
         assert!(buckets.take([2; 32], FIVE, at(2)), "another's bucket");
-        assert_eq!(taken(&buckets, at(1000)), 5, "a long pause earns a burst, not more");
+        assert_eq!(
+            taken(&buckets, at(1000)),
+            5,
+            "a long pause earns a burst, not more"
+        );
     }
 
     #[test]
@@ -154,7 +177,10 @@ mod tests {
     fn places_are_told_apart_by_what_one_guesser_cannot_choose() {
         let both = |text: &str| {
             let address: IpAddr = text.parse().unwrap();
-            (network(address).to_string(), neighbourhood(address).to_string())
+            (
+                network(address).to_string(),
+                neighbourhood(address).to_string(),
+            )
         };
         for (address, of_network, of_neighbourhood) in [
             ("192.0.2.77", "192.0.2.77", "192.0.2.0"),
@@ -164,7 +190,11 @@ mod tests {
             ("2001:db8:1:20ff::", "2001:db8:1:2000::", "2001:db8:1::"),
             ("::1", "::", "::"),
         ] {
-            assert_eq!(both(address), (of_network.to_owned(), of_neighbourhood.to_owned()), "{address}");
+            assert_eq!(
+                both(address),
+                (of_network.to_owned(), of_neighbourhood.to_owned()),
+                "{address}"
+            );
         }
     }
 }

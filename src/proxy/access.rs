@@ -1,7 +1,9 @@
-//! One line, and one count, per request: what was asked, what was decided and why, and how long it took.
+//! One line, and one count, per request: what was asked, what was decided and why, and how long it
+//! took.
 //!
-//! The path is written without its query, and of the headers only what a refusal is about: a token can be in any. What a
-//! stranger chose is escaped and cut. Probes that find all well are written only when the log level is debug.
+//! The path is written without its query, and of the headers only what a refusal is about: a token
+//! can be in any. What a stranger chose is escaped and cut. Probes that find all well are written
+//! only when the log level is debug.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -101,11 +103,16 @@ impl Access {
 
     /// It may not pass, or it failed.
     pub fn deny(&mut self, reason: Reason) {
-        self.decision = if is_failure(reason) { Decision::Error } else { Decision::Deny };
+        self.decision = if is_failure(reason) {
+            Decision::Error
+        } else {
+            Decision::Deny
+        };
         self.reason = reason;
     }
 
-    /// Notes what the request's token says of itself, if the token is why the request is, or would be, refused.
+    /// Notes what the request's token says of itself, if the token is why the request is, or would
+    /// be, refused.
     pub fn note_refused_token(&mut self, headers: &HeaderMap) {
         if is_about_token(self.reason) && tracing::enabled!(target: "access", Level::INFO) {
             self.claimed = ClaimedToken::of(headers);
@@ -135,21 +142,28 @@ impl Access {
         if !tracing::enabled!(target: "access", Level::INFO) {
             return;
         }
-        let answer = session.response_written().filter(|answer| !answer.status.is_informational());
+        let answer = session
+            .response_written()
+            .filter(|answer| !answer.status.is_informational());
         let status = answer.map(|answer| answer.status.as_u16());
         let is_well = metrics.role() == Role::Probes && status.is_some_and(|status| status < 400);
         if is_well && !tracing::enabled!(target: "access", Level::DEBUG) {
             return;
         }
         let address = session.client_addr();
-        let peer = self.client.map(|client| client.to_string()).or_else(|| address.map(ToString::to_string));
+        let peer = self
+            .client
+            .map(|client| client.to_string())
+            .or_else(|| address.map(ToString::to_string));
         let head = session.req_header();
         let method = head.method.as_str();
         let claimed = self.claimed.as_ref();
-        let shown =
-            |text: Option<&'_ String>| text.map(|text| excerpt(text.as_bytes(), LONGEST_TEXT).into_owned());
-        let audience =
-            claimed.filter(|_| self.reason == Reason::Audience).and_then(|it| it.audience.as_ref());
+        let shown = |text: Option<&'_ String>| {
+            text.map(|text| excerpt(text.as_bytes(), LONGEST_TEXT).into_owned())
+        };
+        let audience = claimed
+            .filter(|_| self.reason == Reason::Audience)
+            .and_then(|it| it.audience.as_ref());
         let claimed_jti = shown(claimed.and_then(|claimed| claimed.id.as_ref()));
         tracing::info!(
             target: "access",
@@ -177,22 +191,31 @@ impl Access {
     }
 
     /// The name that a listener does not answer for: that of an absolute target, else `Host`.
-    fn refused_host<'h>(&self, head: &'h RequestHeader, status: Option<u16>) -> Option<Cow<'h, str>> {
-        let is_about_host =
-            matches!(self.reason, Reason::Host | Reason::CrossSite | Reason::Destination | Reason::Loop)
-                || status == Some(StatusCode::MISDIRECTED_REQUEST.as_u16());
+    fn refused_host<'h>(
+        &self,
+        head: &'h RequestHeader,
+        status: Option<u16>,
+    ) -> Option<Cow<'h, str>> {
+        let is_about_host = matches!(
+            self.reason,
+            Reason::Host | Reason::CrossSite | Reason::Destination | Reason::Loop
+        ) || status == Some(StatusCode::MISDIRECTED_REQUEST.as_u16());
         let target = head.raw_path();
-        let host =
-            match target.windows(3).position(|bytes| bytes == b"://").filter(|_| !target.starts_with(b"/")) {
-                Some(scheme) => {
-                    let authority = target.get(scheme + 3..).unwrap_or_default();
-                    let authority = authority.split(|byte| matches!(byte, b'/' | b'?')).next();
-                    // What stands before an `@` may be a password.
-                    authority.and_then(|authority| authority.rsplit(|byte| *byte == b'@').next())
-                }
-                None => head.headers.get(header::HOST).map(HeaderValue::as_bytes),
-            };
-        host.filter(|_| is_about_host).map(|host| excerpt(host, LONGEST_TEXT))
+        let host = match target
+            .windows(3)
+            .position(|bytes| bytes == b"://")
+            .filter(|_| !target.starts_with(b"/"))
+        {
+            Some(scheme) => {
+                let authority = target.get(scheme + 3..).unwrap_or_default();
+                let authority = authority.split(|byte| matches!(byte, b'/' | b'?')).next();
+                // What stands before an `@` may be a password.
+                authority.and_then(|authority| authority.rsplit(|byte| *byte == b'@').next())
+            }
+            None => head.headers.get(header::HOST).map(HeaderValue::as_bytes),
+        };
+        host.filter(|_| is_about_host)
+            .map(|host| excerpt(host, LONGEST_TEXT))
     }
 
     /// The site whose page sent the request, where that is why it is refused.
@@ -205,9 +228,17 @@ impl Access {
         }
         // The rest of a page's URL may be secret.
         let page = head.headers.get(header::REFERER)?.as_bytes();
-        let origin = page.splitn(4, |byte| *byte == b'/').take(3).map(<[u8]>::len).sum::<usize>() + 2;
-        let origin =
-            page.get(..origin).unwrap_or(page).split(|byte| matches!(byte, b'?' | b'#' | b'@')).next();
+        let origin = page
+            .splitn(4, |byte| *byte == b'/')
+            .take(3)
+            .map(<[u8]>::len)
+            .sum::<usize>()
+            + 2;
+        let origin = page
+            .get(..origin)
+            .unwrap_or(page)
+            .split(|byte| matches!(byte, b'?' | b'#' | b'@'))
+            .next();
         Some(excerpt(origin.unwrap_or_default(), LONGEST_TEXT))
     }
 }
@@ -225,7 +256,11 @@ fn is_failure(reason: Reason) -> bool {
 /// Whether a reason is one about the token that the request brought.
 fn is_about_token(reason: Reason) -> bool {
     let refused = respond::table(reason).is_some_and(|row| row.error == "invalid_token");
-    refused || matches!(reason, Reason::Busy | Reason::KeysUnavailable | Reason::RevocationUnavailable)
+    refused
+        || matches!(
+            reason,
+            Reason::Busy | Reason::KeysUnavailable | Reason::RevocationUnavailable
+        )
 }
 
 /// Counts and logs what was no request.

@@ -27,12 +27,13 @@ impl BoundSocket {
     /// Binds and listens.
     ///
     /// # Errors
-    /// [`BindError`]. A loopback address that this machine does not have is none, if it has the other.
+    /// [`BindError`]. A loopback address that this machine does not have is none, if it has the
+    /// other.
     pub fn bind(listen: impl Into<Listen>) -> Result<Self, BindError> {
         let bound = match listen.into() {
-            Listen::At(address) => {
-                bind(address).map(|bound| vec![bound]).map_err(|failed| failed.at(address))
-            }
+            Listen::At(address) => bind(address)
+                .map(|bound| vec![bound])
+                .map_err(|failed| failed.at(address)),
             Listen::Localhost(0) => on_free_port(bind),
             listen => on_each(listen, bind),
         };
@@ -70,7 +71,8 @@ impl Failed {
 fn bind(address: SocketAddr) -> Result<(SocketAddr, TcpListener), Failed> {
     let domain = socket2::Domain::for_address(address);
     // A kernel without IPv6 gives no socket at all.
-    let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None).map_err(Failed::Absent)?;
+    let socket =
+        socket2::Socket::new(domain, socket2::Type::STREAM, None).map_err(Failed::Absent)?;
     let listening = || {
         socket.set_reuse_address(true)?;
         socket.set_nonblocking(true)?;
@@ -87,7 +89,10 @@ fn bind(address: SocketAddr) -> Result<(SocketAddr, TcpListener), Failed> {
 }
 
 /// Binds every address that this machine has.
-fn on_each<S>(listen: Listen, bind: impl Fn(SocketAddr) -> Result<S, Failed>) -> Result<Vec<S>, BindError> {
+fn on_each<S>(
+    listen: Listen,
+    bind: impl Fn(SocketAddr) -> Result<S, Failed>,
+) -> Result<Vec<S>, BindError> {
     let mut bound = Vec::new();
     let mut absent = None;
     for address in listen.addresses() {
@@ -107,15 +112,19 @@ fn on_each<S>(listen: Listen, bind: impl Fn(SocketAddr) -> Result<S, Failed>) ->
 fn on_free_port<S>(
     bind: impl Fn(SocketAddr) -> Result<(SocketAddr, S), Failed>,
 ) -> Result<Vec<(SocketAddr, S)>, BindError> {
-    let [first, second] =
-        [Listen::Localhost(0).address(), SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, 0))];
+    let [first, second] = [
+        Listen::Localhost(0).address(),
+        SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, 0)),
+    ];
     let mut tries = 0;
     loop {
         tries += 1;
         let v4 = match bind(first) {
             Ok(v4) => v4,
             Err(Failed::Absent(_)) => {
-                return bind(second).map(|v6| vec![v6]).map_err(|failed| failed.at(second));
+                return bind(second)
+                    .map(|v6| vec![v6])
+                    .map_err(|failed| failed.at(second));
             }
             Err(failed) => return Err(failed.at(first)),
         };
@@ -149,7 +158,10 @@ mod tests {
         let addresses: Vec<_> = socket.addresses().collect();
         assert_eq!(addresses[0].ip().to_string(), "127.0.0.1");
         if std::net::TcpListener::bind("[::1]:0").is_ok() {
-            assert_eq!(addresses[1].to_string(), format!("[::1]:{}", addresses[0].port()));
+            assert_eq!(
+                addresses[1].to_string(),
+                format!("[::1]:{}", addresses[0].port())
+            );
         }
     }
 
@@ -164,7 +176,10 @@ mod tests {
         for (absent_is_v6, there) in [(true, "127.0.0.1:7"), (false, "[::1]:7")] {
             let there = vec![(there.parse().unwrap(), ())];
             assert_eq!(on_free_port(without(absent_is_v6)).unwrap(), there);
-            assert_eq!(on_each(Listen::Localhost(7), without(absent_is_v6)).unwrap(), there);
+            assert_eq!(
+                on_each(Listen::Localhost(7), without(absent_is_v6)).unwrap(),
+                there
+            );
         }
         assert!(on_each(Listen::Localhost(7), |_| Err::<(), _>(absent())).is_err());
         assert!(on_free_port(|_| Err::<(SocketAddr, ()), _>(absent())).is_err());
@@ -172,11 +187,19 @@ mod tests {
 
     #[test]
     fn a_port_that_another_program_has_on_one_of_the_two_is_an_error_that_names_the_address() {
-        let v6_is_taken =
-            |address: SocketAddr| if address.is_ipv6() { Err(taken()) } else { Ok((address, ())) };
+        let v6_is_taken = |address: SocketAddr| {
+            if address.is_ipv6() {
+                Err(taken())
+            } else {
+                Ok((address, ()))
+            }
+        };
         let error = on_each(Listen::Localhost(7), v6_is_taken).unwrap_err();
         assert_eq!(error.address.to_string(), "[::1]:7");
-        assert_eq!(on_free_port(v6_is_taken).unwrap_err().error.kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(
+            on_free_port(v6_is_taken).unwrap_err().error.kind(),
+            io::ErrorKind::AddrInUse
+        );
     }
 
     #[test]
@@ -190,6 +213,11 @@ mod tests {
             (port, true) if port < 3 => Err(taken()),
             _ => Ok((address, ())),
         });
-        assert!(bound.unwrap().iter().all(|(address, ())| address.port() == 3));
+        assert!(
+            bound
+                .unwrap()
+                .iter()
+                .all(|(address, ())| address.port() == 3)
+        );
     }
 }

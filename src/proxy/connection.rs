@@ -1,10 +1,11 @@
 //! What wraps an accepted connection before Pingora sees it.
 //!
-//! Six things Pingora does not do: a bound on the connections (see `admission`); a deadline for the whole request head (its timeouts are per read); a strict reading
-//! of what comes, with the next request held back until this one is answered (see [`framing`](super::framing)); an
-//! answer in our own form to what is no HTTP (Pingora answers that before any of our code runs); a time-out on every
-//! write (Pingora has none on heads and flushes); and a close that lets the answer arrive when the client is still
-//! sending.
+//! Six things Pingora does not do: a bound on the connections (see `admission`); a deadline for the
+//! whole request head (its timeouts are per read); a strict reading of what comes, with the next
+//! request held back until this one is answered (see [`framing`](super::framing)); an answer in our
+//! own form to what is no HTTP (Pingora answers that before any of our code runs); a time-out on
+//! every write (Pingora has none on heads and flushes); and a close that lets the answer arrive
+//! when the client is still sending.
 
 mod admission;
 mod answer_wait;
@@ -24,15 +25,17 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use pingora::protocols::{
-    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest,
-    UniqueID, UniqueIDType,
+    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
+    TimingDigest, UniqueID, UniqueIDType,
 };
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufWriter, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
-use self::admission::{AWAITING_HEAD, Admitted, DISMISSED, HEAD_BEGUN, HEAD_COMPLETE, HEAD_READ, LINGERING};
+use self::admission::{
+    AWAITING_HEAD, Admitted, DISMISSED, HEAD_BEGUN, HEAD_COMPLETE, HEAD_READ, LINGERING,
+};
 pub use self::admission::{Capacity, Full, MaxConnections};
 use self::answer_wait::{AnswerDeadline, AnswerWait};
 use self::clients::LargeHead;
@@ -77,7 +80,8 @@ pub struct ConnectionState {
     broken_body: OnceLock<Fault>,
     /// Whether the client has paused for too long while it read an answer.
     stalled: AtomicBool,
-    /// How long the upstream may pause in its answer once the request is sent, and whether it has paused for longer.
+    /// How long the upstream may pause in its answer once the request is sent, and whether it has
+    /// paused for longer.
     answer: AnswerWait,
 }
 
@@ -100,9 +104,9 @@ impl ConnectionState {
         &self.clients.timeouts
     }
 
-    /// How long the upstream may pause in its answer: counts from the end of the request's body, which may take the client
-    /// longer than that, or from now on while the client waits for `100 Continue`. None when there is no body, or it was
-    /// sent.
+    /// How long the upstream may pause in its answer: counts from the end of the request's body,
+    /// which may take the client longer than that, or from now on while the client waits for `100
+    /// Continue`. None when there is no body, or it was sent.
     pub fn await_answer(&self, wait: Option<Duration>, is_for_continue: bool) {
         self.answer.set(wait, is_for_continue);
     }
@@ -140,7 +144,8 @@ impl ConnectionState {
         self.is_silent.load(Ordering::Relaxed)
     }
 
-    /// The request's head was read and parsed: from now on Pingora and the phases write the answers.
+    /// The request's head was read and parsed: from now on Pingora and the phases write the
+    /// answers.
     pub fn head_is_read(&self) {
         if !self.is_busy.swap(true, Ordering::Relaxed) {
             self.clients.request_begins();
@@ -182,8 +187,8 @@ pub struct Connection {
     large_head: Option<LargeHead>,
     /// What came along with the end of a request: the beginning of the next one.
     held: Vec<u8>,
-    /// What was judged and is still to be given to Pingora: a head that came in pieces or not in its normal form, and what of
-    /// the body came along with it.
+    /// What was judged and is still to be given to Pingora: a head that came in pieces or not in
+    /// its normal form, and what of the body came along with it.
     judged: Vec<u8>,
     /// Armed while the client makes us wait for its first byte, or for the rest of a head.
     deadline: Option<Pin<Box<Sleep>>>,
@@ -206,7 +211,9 @@ pub struct Connection {
 
 impl std::fmt::Debug for Connection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Connection").field("peer", &self.state.peer).finish_non_exhaustive()
+        f.debug_struct("Connection")
+            .field("peer", &self.state.peer)
+            .finish_non_exhaustive()
     }
 }
 
@@ -281,8 +288,13 @@ impl Connection {
         self.framing.has_begun_body()
     }
 
-    /// Reads until the head is complete, judges it, and arms the deadline once the client makes us wait.
-    fn poll_read_head(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    /// Reads until the head is complete, judges it, and arms the deadline once the client makes us
+    /// wait.
+    fn poll_read_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         loop {
             let phase = self.state.seat.phase();
@@ -313,8 +325,13 @@ impl Connection {
             if let Err(fault) = self.take(buf, before) {
                 return self.poll_refuse(cx, fault);
             }
-            // A client that trickles is never waited for long enough to look at the clock: look here as well.
-            if self.deadline.as_mut().is_some_and(|deadline| deadline.as_mut().poll(cx).is_ready()) {
+            // A client that trickles is never waited for long enough to look at the clock: look
+            // here as well.
+            if self
+                .deadline
+                .as_mut()
+                .is_some_and(|deadline| deadline.as_mut().poll(cx).is_ready())
+            {
                 return self.poll_refuse(cx, Reason::HeadTimeout.into());
             }
             if !self.framing.awaits_head()
@@ -331,19 +348,23 @@ impl Connection {
         }
     }
 
-    /// Whether a connection that is to end for another one has a request in the socket's buffer, which only was not read yet.
+    /// Whether a connection that is to end for another one has a request in the socket's buffer,
+    /// which only was not read yet.
     fn stays(&self) -> bool {
         let no_byte_is_read = self.first_byte.is_some() || self.framing.is_ended();
         let mut byte = [std::mem::MaybeUninit::uninit()];
         let stays = no_byte_is_read
-            && SockRef::from(self.io.get_ref()).peek(&mut byte).is_ok_and(|waiting| waiting > 0);
+            && SockRef::from(self.io.get_ref())
+                .peek(&mut byte)
+                .is_ok_and(|waiting| waiting > 0);
         if stays {
             self.state.seat.stays();
         }
         stays
     }
 
-    /// Waits for a head, or for the rest of one. A connection that ends here ends as if the client had closed it.
+    /// Waits for a head, or for the rest of one. A connection that ends here ends as if the client
+    /// had closed it.
     fn poll_wait_for_head(&mut self, cx: &mut Context<'_>, begun: bool) -> Poll<io::Result<()>> {
         if self.state.seat.is_dismissed(cx.waker()) && !self.stays() {
             return Poll::Ready(Ok(()));
@@ -357,7 +378,9 @@ impl Connection {
             // A client that has just begun its head has not been idle for long.
             self.state.seat.becomes_idle(HEAD_BEGUN);
         }
-        let deadline = self.deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(end)));
+        let deadline = self
+            .deadline
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(end)));
         ready!(deadline.as_mut().poll(cx));
         if begun {
             return self.poll_refuse(cx, Reason::HeadTimeout.into());
@@ -369,11 +392,21 @@ impl Connection {
     }
 
     /// Reads a body. Behind its end, waits for the client to go away.
-    fn poll_read_body(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read_body(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let is_ended = self.framing.is_ended();
         // Until then the client is to send, in its own time.
-        let is_upstreams_turn = is_ended || self.state.awaits_continue() && !self.framing.has_begun_body();
-        if is_upstreams_turn && self.answer_deadline.poll_late(cx, &self.state.answer).is_ready() {
+        let is_upstreams_turn =
+            is_ended || self.state.awaits_continue() && !self.framing.has_begun_body();
+        if is_upstreams_turn
+            && self
+                .answer_deadline
+                .poll_late(cx, &self.state.answer)
+                .is_ready()
+        {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         if is_ended {
@@ -389,8 +422,9 @@ impl Connection {
         Poll::Ready(Ok(()))
     }
 
-    /// Waits for a reset while a request is being answered. What the client sends meanwhile belongs to its next requests
-    /// and is held back; the end of its sending side is no departure, it waits for the answer.
+    /// Waits for a reset while a request is being answered. What the client sends meanwhile belongs
+    /// to its next requests and is held back; the end of its sending side is no departure, it waits
+    /// for the answer.
     fn poll_departure(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
         let mut ahead = [0; READ_AHEAD];
         while !self.is_half_closed && self.held.len() < MOST_HELD {
@@ -402,11 +436,18 @@ impl Connection {
             }
         }
         let stream = self.io.get_ref();
-        self.reset.get_or_insert_with(|| reset_of(stream)).as_mut().poll(cx)
+        self.reset
+            .get_or_insert_with(|| reset_of(stream))
+            .as_mut()
+            .poll(cx)
     }
 
     /// The bytes that were held back, or else those of the socket.
-    fn poll_next_bytes(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_next_bytes(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         if self.held.is_empty() {
             return Pin::new(&mut self.io).poll_read(cx, buf);
         }
@@ -416,11 +457,15 @@ impl Connection {
         Poll::Ready(Ok(()))
     }
 
-    /// Judges what was read, and holds back what is not this request's. A head is given to Pingora as a whole.
+    /// Judges what was read, and holds back what is not this request's. A head is given to Pingora
+    /// as a whole.
     fn take(&mut self, buf: &mut ReadBuf<'_>, before: usize) -> Result<(), Fault> {
         let new = buf.filled().get(before..).unwrap_or_default();
         let progress = self.framing.read(new)?;
-        self.large_head = self.state.clients.large_head(self.large_head.take(), self.framing.held())?;
+        self.large_head = self
+            .state
+            .clients
+            .large_head(self.large_head.take(), self.framing.held())?;
         if let Some(next) = new.get(progress.taken..).filter(|next| !next.is_empty()) {
             // They came from `held` themselves when several requests were sent at once.
             self.held.splice(..0, next.iter().copied());
@@ -430,7 +475,10 @@ impl Connection {
             given = 0;
         } else if let Some(head) = progress.head {
             self.judged = head;
-            self.judged.extend_from_slice(new.get(progress.of_head..progress.taken).unwrap_or_default());
+            self.judged.extend_from_slice(
+                new.get(progress.of_head..progress.taken)
+                    .unwrap_or_default(),
+            );
             given = 0;
         }
         buf.set_filled(before + given);
@@ -445,7 +493,11 @@ impl Connection {
     }
 
     /// Passes on what a write gave, or ends one that has waited too long.
-    fn in_time<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    fn in_time<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.write_deadline = None;
             self.answer_deadline.restart(&self.state.answer);
@@ -457,7 +509,9 @@ impl Connection {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
         let wait = self.state.timeouts().write;
-        let deadline = self.write_deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(wait)));
+        let deadline = self
+            .write_deadline
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(wait)));
         ready!(deadline.as_mut().poll(cx));
         self.state.stalled.store(true, Ordering::Relaxed);
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
@@ -471,8 +525,8 @@ impl Connection {
         Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, code)))
     }
 
-    /// Puts the answer for a fault into the write buffer, which is empty: nothing was answered on this connection
-    /// since the last flush, and the answer is smaller than the buffer.
+    /// Puts the answer for a fault into the write buffer, which is empty: nothing was answered on
+    /// this connection since the last flush, and the answer is smaller than the buffer.
     fn write_refusal(&mut self, cx: &mut Context<'_>, fault: Fault) {
         if self.state.refused().is_none() {
             let _ = Pin::new(&mut self.io)
@@ -501,12 +555,17 @@ impl AsyncRead for Connection {
 }
 
 impl AsyncWrite for Connection {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         if self.state.seat.phase() == HEAD_READ {
             let written = Pin::new(&mut self.io).poll_write(cx, buf);
             return self.in_time(cx, written);
         }
-        // Only Pingora's own error page is written before a head was accepted. Ours takes its place.
+        // Only Pingora's own error page is written before a head was accepted. Ours takes its
+        // place.
         self.write_refusal(cx, Fault::malformed(UNREADABLE));
         Poll::Ready(Ok(buf.len()))
     }
@@ -521,7 +580,10 @@ impl AsyncWrite for Connection {
             let written = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
             return self.in_time(cx, written);
         }
-        let first = bufs.iter().find(|buf| !buf.is_empty()).map_or(&[][..], |buf| buf);
+        let first = bufs
+            .iter()
+            .find(|buf| !buf.is_empty())
+            .map_or(&[][..], |buf| buf);
         self.poll_write(cx, first)
     }
 
@@ -547,7 +609,11 @@ impl AsyncWrite for Connection {
             return Poll::Ready(Ok(()));
         }
         // What was held back is no longer a request.
-        let unread = if this.held.is_empty() { this.framing.unread() } else { Unread::Unknown };
+        let unread = if this.held.is_empty() {
+            this.framing.unread()
+        } else {
+            Unread::Unknown
+        };
         let closing = this.closing.get_or_insert_with(|| Closing::begin(unread));
         // A client that does not read could keep the rest of its answer here without an end.
         if closing.is_over(cx) {
@@ -612,18 +678,27 @@ mod tests {
 
     async fn connected_to(clients: Clients) -> (Connection, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap())
+            .await
+            .unwrap();
         let (stream, peer) = listener.accept().await.unwrap();
         let clients = Arc::new(clients);
         let seat = clients.admit(peer.ip(), || ()).await.unwrap();
-        (Connection::new(stream, peer, clients, seat).unwrap().0, client)
+        (
+            Connection::new(stream, peer, clients, seat).unwrap().0,
+            client,
+        )
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_new_connection_has_ten_seconds_until_its_first_byte() {
         let (mut connection, _client) = connected().await;
         let (state, began) = (connection.state(), Instant::now());
-        assert_eq!(connection.read(&mut [0; 64]).await.unwrap(), 0, "it ends as if the client had closed it");
+        assert_eq!(
+            connection.read(&mut [0; 64]).await.unwrap(),
+            0,
+            "it ends as if the client had closed it"
+        );
         assert_eq!(began.elapsed().as_secs(), 10);
         assert!(state.was_silent() && state.refused().is_none());
         // No time is spent on waiting for what it might still send.
@@ -631,7 +706,8 @@ mod tests {
         assert_eq!(began.elapsed().as_secs(), 10);
     }
 
-    /// A flood of new connections must not end those whose request has come and was only not read yet.
+    /// A flood of new connections must not end those whose request has come and was only not read
+    /// yet.
     #[tokio::test]
     async fn a_request_that_waits_in_the_socket_is_served_although_its_connection_was_to_end() {
         let (mut connection, mut client) = connected().await;
@@ -683,7 +759,11 @@ mod tests {
             assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
             let body = answer.split_once("\r\n\r\n").unwrap().1;
             let body: serde_json::Value = serde_json::from_str(body).unwrap();
-            assert_eq!((body["code"] == 4, body.get("error").is_none()), (is_status, is_status), "{body}");
+            assert_eq!(
+                (body["code"] == 4, body.get("error").is_none()),
+                (is_status, is_status),
+                "{body}"
+            );
         }
     }
 
@@ -693,11 +773,18 @@ mod tests {
         let clients = Arc::new(Clients::default().with_heads_up_to(64 * 1024));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let open = async || {
-            let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let mut client = TcpStream::connect(listener.local_addr().unwrap())
+                .await
+                .unwrap();
             let (stream, peer) = listener.accept().await.unwrap();
             let seat = clients.admit(peer.ip(), || ()).await.unwrap();
-            let connection = Connection::new(stream, peer, clients.clone(), seat).unwrap().0;
-            let head = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(40 * 1024));
+            let connection = Connection::new(stream, peer, clients.clone(), seat)
+                .unwrap()
+                .0;
+            let head = format!(
+                "GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n",
+                "x".repeat(40 * 1024)
+            );
             client.write_all(head.as_bytes()).await.unwrap();
             (connection, client)
         };
@@ -705,7 +792,10 @@ mod tests {
         assert_eq!(taken.len(), clients::MOST_LARGE_HEADS);
         let (mut refused, _client) = open().await;
         refused.read(&mut [0; 64]).await.unwrap_err();
-        assert_eq!(refused.state().refused().unwrap().reason, Reason::TooManyConnections);
+        assert_eq!(
+            refused.state().refused().unwrap().reason,
+            Reason::TooManyConnections
+        );
         taken.pop();
         let (mut served, _client) = open().await;
         assert_eq!(served.read(&mut [0; 64]).await.unwrap(), 64);
@@ -713,7 +803,8 @@ mod tests {
         assert!(clients.begin_large_head().is_some());
     }
 
-    /// Its last answer fills the system's buffer, so that the refusal of the next head cannot be sent.
+    /// Its last answer fills the system's buffer, so that the refusal of the next head cannot be
+    /// sent.
     #[tokio::test(start_paused = true)]
     async fn a_connection_whose_client_does_not_read_ends_at_once_when_its_seat_is_wanted() {
         let (mut connection, mut client) = connected().await;
@@ -730,8 +821,14 @@ mod tests {
         });
         tokio::task::yield_now().await;
         assert!(state.seat.dismiss());
-        let flushed = tokio::time::timeout(Duration::from_secs(1), flushing).await.unwrap().unwrap();
-        assert_eq!(flushed.unwrap_err().kind(), io::ErrorKind::ConnectionAborted);
+        let flushed = tokio::time::timeout(Duration::from_secs(1), flushing)
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(
+            flushed.unwrap_err().kind(),
+            io::ErrorKind::ConnectionAborted
+        );
         assert_eq!(began.elapsed(), Duration::ZERO);
         drop(client);
     }

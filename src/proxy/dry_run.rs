@@ -1,7 +1,7 @@
 //! A request that is judged without a connection: for `explain`.
 //!
-//! The steps are those of a listener, made by the same code in the same order: framing, target, then [`inbound::judge`],
-//! then the limits.
+//! The steps are those of a listener, made by the same code in the same order: framing, target,
+//! then [`inbound::judge`], then the limits.
 
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr};
@@ -61,21 +61,35 @@ impl Request<'_> {
     pub fn path(&self, max_head: usize) -> Result<String, Fault> {
         // A line end in an argument would make other fields of it.
         if self.target.contains(['\r', '\n']) {
-            return Err(Fault::malformed("the target has a line end; send it percent-encoded"));
+            return Err(Fault::malformed(
+                "the target has a line end; send it percent-encoded",
+            ));
         }
         let progress = Framing::with_heads_up_to(max_head).read(&self.head())?;
-        // A head that came in another form than its normal one is replaced before anyone else reads it.
+        // A head that came in another form than its normal one is replaced before anyone else reads
+        // it.
         let settled = progress.head.map(Zeroizing::new);
-        let written = settled.as_ref().and_then(|head| head.split(|byte| *byte == b' ').nth(1));
-        head::read_target(written.unwrap_or(self.target.as_bytes())).map(|(path, _)| path.to_owned())
+        let written = settled
+            .as_ref()
+            .and_then(|head| head.split(|byte| *byte == b' ').nth(1));
+        head::read_target(written.unwrap_or(self.target.as_bytes()))
+            .map(|(path, _)| path.to_owned())
     }
 
     /// The head's bytes. They hold a token.
     fn head(&self) -> Zeroizing<Vec<u8>> {
         let line = |parts: &[&[u8]]| [parts.concat().as_slice(), b"\r\n"].concat();
-        let mut head =
-            Zeroizing::new(line(&[self.method.as_bytes(), b" ", self.target.as_bytes(), b" HTTP/1.1"]));
-        if !self.fields.iter().any(|(name, _)| name == http::header::HOST) {
+        let mut head = Zeroizing::new(line(&[
+            self.method.as_bytes(),
+            b" ",
+            self.target.as_bytes(),
+            b" HTTP/1.1",
+        ]));
+        if !self
+            .fields
+            .iter()
+            .any(|(name, _)| name == http::header::HOST)
+        {
             head.extend_from_slice(b"Host: localhost\r\n");
         }
         for (name, value) in &self.fields {
@@ -88,15 +102,19 @@ impl Request<'_> {
         head
     }
 
-    /// Judges the request as a listener with this configuration does. `own` are the paths that the listener answers itself.
+    /// Judges the request as a listener with this configuration does. `own` are the paths that the
+    /// listener answers itself.
     pub async fn judge(
         &self,
         config: &inbound::Config,
         verifier: &Verifier,
         own: &HashSet<String>,
     ) -> Outcome {
-        let refused =
-            |reason| Outcome { decision: Decision::Refused(reason), checks: Vec::new(), refused_by: None };
+        let refused = |reason| Outcome {
+            decision: Decision::Refused(reason),
+            checks: Vec::new(),
+            refused_by: None,
+        };
         let path = match self.path(config.max_head) {
             Ok(path) => path,
             Err(fault) => return refused(fault.reason),
@@ -110,7 +128,8 @@ impl Request<'_> {
             headers.append(name.clone(), value.clone());
         }
         let (mut checks, path) = (Vec::new(), (path.as_str(), config.ordinary));
-        let judged = inbound::judge(verifier, Some(own), &method, path, &headers, &mut checks).await;
+        let judged =
+            inbound::judge(verifier, Some(own), &method, path, &headers, &mut checks).await;
         let (decision, by_check) = match judged {
             Ok(Judged::Own(_)) => (Decision::Own, false),
             Ok(Judged::Permitted(_, permit)) if permit.would_be_refused() => {
@@ -120,22 +139,32 @@ impl Request<'_> {
             Err(refusal) => (Decision::Refused(refusal.reason), true),
         };
         let refused_by = checks.last().copied().filter(|_| by_check);
-        Outcome { decision, checks, refused_by }
+        Outcome {
+            decision,
+            checks,
+            refused_by,
+        }
     }
 }
 
 /// Judges what comes behind the token: size and number of the requests that would pass.
 fn within_limits(config: &inbound::Config, headers: &HeaderMap, permit: &Permit) -> Decision {
-    let limited = inbound::check_length(config.max_body, headers).and_then(|()| match config.limits {
-        // Of other requests nothing is known: this is the first one.
-        Some(limits) => {
-            inbound::admit(&Limits::new(limits), permit.token().map(|token| &**token), PEER).map(drop)
-        }
-        None => Ok(()),
-    });
+    let limited =
+        inbound::check_length(config.max_body, headers).and_then(|()| match config.limits {
+            // Of other requests nothing is known: this is the first one.
+            Some(limits) => inbound::admit(
+                &Limits::new(limits),
+                permit.token().map(|token| &**token),
+                PEER,
+            )
+            .map(drop),
+            None => Ok(()),
+        });
     match limited {
         Ok(()) => Decision::Passes(permit.reason()),
-        Err(refusal) if config.verifier.mode == Mode::Shadow => Decision::PassesInShadow(refusal.reason),
+        Err(refusal) if config.verifier.mode == Mode::Shadow => {
+            Decision::PassesInShadow(refusal.reason)
+        }
         Err(refusal) => Decision::Refused(refusal.reason),
     }
 }

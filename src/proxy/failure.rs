@@ -19,8 +19,7 @@ const TOO_MANY: &str = "too many headers";
 const BROKEN_CHUNKS: [&str; 2] = ["InvalidChunk", "InvalidTrailerEnd"];
 
 const BODY: &str = "the body is not framed as HTTP wants it";
-const NOMINATIONS: &str =
-    "the Connection header names a field that every hop needs, or more than nine fields, or what is no name";
+const NOMINATIONS: &str = "the Connection header names a field that every hop needs, or more than nine fields, or what is no name";
 
 /// Which listener was asked.
 #[derive(Clone, Copy, Default)]
@@ -48,14 +47,19 @@ pub fn fault_of(error: &Error) -> Fault {
 fn broken_tls(kind: &ErrorType, alert: Option<&'static str>) -> &'static str {
     match kind {
         ErrorType::InvalidCert => "its certificate or name could not be verified",
-        _ => alert.unwrap_or("its certificate or name could not be verified, or the handshake broke off"),
+        _ => alert
+            .unwrap_or("its certificate or name could not be verified, or the handshake broke off"),
     }
 }
 
 /// What is wrong with an upstream's answer.
 fn broken_answer(error: &Error) -> &'static str {
-    // The context of what cannot be parsed begins with the bytes themselves, which may say anything.
-    let context = error.context.as_ref().map_or("", |context| context.as_str());
+    // The context of what cannot be parsed begins with the bytes themselves, which may say
+    // anything.
+    let context = error
+        .context
+        .as_ref()
+        .map_or("", |context| context.as_str());
     let says = |text: &str| !context.starts_with("buf: ") && context.contains(text);
     match error.etype() {
         ErrorType::InvalidHTTPHeader if context == UPGRADED => {
@@ -106,10 +110,12 @@ pub fn reason_of(error: &Error) -> Reason {
             | ErrorType::SocketError
             | ErrorType::BindError,
         ) => Reason::UpstreamUnreachable,
-        (_, ErrorType::TLSHandshakeFailure | ErrorType::InvalidCert | ErrorType::HandshakeError) => {
-            Reason::UpstreamTls
-        }
-        // Pingora refuses a `Connection` header that names protected fields while it builds the upstream's request.
+        (
+            _,
+            ErrorType::TLSHandshakeFailure | ErrorType::InvalidCert | ErrorType::HandshakeError,
+        ) => Reason::UpstreamTls,
+        // Pingora refuses a `Connection` header that names protected fields while it builds the
+        // upstream's request.
         (ErrorSource::Unset | ErrorSource::Internal, ErrorType::InvalidHTTPHeader) => {
             Reason::MalformedRequest
         }
@@ -131,8 +137,8 @@ fn gone_or(connection: &ConnectionState) -> Fault {
     }
 }
 
-/// Answers a request that a proxy error ended, unless its answer has begun or its client is gone. `ours` is what a phase of
-/// ours noted when it made the error.
+/// Answers a request that a proxy error ended, unless its answer has begun or its client is gone.
+/// `ours` is what a phase of ours noted when it made the error.
 pub async fn answer(
     session: &mut Session,
     error: &Error,
@@ -156,16 +162,22 @@ pub async fn answer(
     let answer = Answer::to_fault(&fault, asked.realm).for_pages(asked.for_pages);
     let error_code = answer.status();
     // An interim answer is none yet.
-    let has_begun = session.response_written().is_some_and(|answer| !answer.status.is_informational());
+    let has_begun = session
+        .response_written()
+        .is_some_and(|answer| !answer.status.is_informational());
     if !matches!(reason, Reason::ClientGone | Reason::ClientStalled) && !has_begun {
         // A client that is gone by now has no use for the answer.
         let _ = answer.write(session).await;
     }
-    FailToProxy { error_code, can_reuse_downstream: false }
+    FailToProxy {
+        error_code,
+        can_reuse_downstream: false,
+    }
 }
 
-/// Ends a request. One that failed takes its connection along, in a way that lets the answer arrive (see
-/// [`connection`](super::connection)); else the rest of its body is discarded. Call it last: it takes a while.
+/// Ends a request. One that failed takes its connection along, in a way that lets the answer arrive
+/// (see [`connection`](super::connection)); else the rest of its body is discarded. Call it last:
+/// it takes a while.
 pub async fn close(session: &mut Session, error: Option<&Error>) {
     if error.is_some() {
         session.as_downstream_mut().shutdown().await;

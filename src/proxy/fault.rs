@@ -1,7 +1,7 @@
 //! What is wrong with a request: the rule that it breaks, and where.
 //!
-//! The rules are constants and may go outside. Of the request itself only the beginning of its target is shown, to its own
-//! client and in the log, and without what could be a secret.
+//! The rules are constants and may go outside. Of the request itself only the beginning of its
+//! target is shown, to its own client and in the log, and without what could be a secret.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -65,7 +65,12 @@ impl fmt::Display for Place {
 
 impl From<Reason> for Fault {
     fn from(reason: Reason) -> Self {
-        Self { reason, rule: None, place: None, target: None }
+        Self {
+            reason,
+            rule: None,
+            place: None,
+            target: None,
+        }
     }
 }
 
@@ -73,13 +78,19 @@ impl Fault {
     /// A request that is not valid HTTP because it breaks this rule.
     #[must_use]
     pub fn malformed(rule: &'static str) -> Self {
-        Self { rule: Some(rule.into()), ..Self::from(Reason::MalformedRequest) }
+        Self {
+            rule: Some(rule.into()),
+            ..Self::from(Reason::MalformedRequest)
+        }
     }
 
     /// The same for another reason.
     #[must_use]
     pub fn because(reason: Reason, rule: impl Into<Cow<'static, str>>) -> Self {
-        Self { rule: Some(rule.into()), ..Self::from(reason) }
+        Self {
+            rule: Some(rule.into()),
+            ..Self::from(reason)
+        }
     }
 
     /// Says where. The first place that is known stays.
@@ -129,22 +140,35 @@ pub fn describe(reason: Reason, detail: Option<&str>) -> Cow<'static, str> {
     }
 }
 
-/// The first bytes of a target, escaped. User information, long query values and those with the name of a secret are left out.
+/// The first bytes of a target, escaped. User information, long query values and those with the
+/// name of a secret are left out.
 fn shown(target: &[u8]) -> String {
     let (path, query) = match target.iter().position(|byte| *byte == b'?') {
-        Some(mark) => (target.get(..mark).unwrap_or_default(), target.get(mark + 1..)),
+        Some(mark) => (
+            target.get(..mark).unwrap_or_default(),
+            target.get(mark + 1..),
+        ),
         None => (target, None),
     };
     let mut out = Vec::new();
     // Behind a space may stand anything, also a header that was meant to be on its own line.
-    for (number, word) in without_user_information(path).split(|byte| *byte == b' ').enumerate() {
+    for (number, word) in without_user_information(path)
+        .split(|byte| *byte == b' ')
+        .enumerate()
+    {
         if number > 0 {
             out.push(b' ');
         }
-        out.extend_from_slice(if number > 0 && word.len() >= COULD_BE_A_TOKEN { LEFT_OUT } else { word });
+        out.extend_from_slice(if number > 0 && word.len() >= COULD_BE_A_TOKEN {
+            LEFT_OUT
+        } else {
+            word
+        });
     }
-    for (number, parameter) in
-        query.into_iter().flat_map(|query| query.split(|byte| *byte == b'&')).enumerate()
+    for (number, parameter) in query
+        .into_iter()
+        .flat_map(|query| query.split(|byte| *byte == b'&'))
+        .enumerate()
     {
         out.push(if number == 0 { b'?' } else { b'&' });
         let (name, value) = match parameter.iter().position(|byte| *byte == b'=') {
@@ -165,16 +189,28 @@ fn shown(target: &[u8]) -> String {
 
 fn is_secret_name(name: &[u8]) -> bool {
     let name = name.to_ascii_lowercase();
-    SECRET_NAMES.iter().any(|secret| memchr::memmem::find(&name, secret.as_bytes()).is_some())
+    SECRET_NAMES
+        .iter()
+        .any(|secret| memchr::memmem::find(&name, secret.as_bytes()).is_some())
 }
 
 /// A target without `user:password@` in its authority (RFC 9110 §4.2.4).
 fn without_user_information(path: &[u8]) -> Cow<'_, [u8]> {
-    let Some(scheme) = memchr::memmem::find(path, b"//").filter(|at| *at > 0) else { return path.into() };
+    let Some(scheme) = memchr::memmem::find(path, b"//").filter(|at| *at > 0) else {
+        return path.into();
+    };
     let (scheme, rest) = path.split_at(scheme + 2);
-    let end = rest.iter().position(|byte| *byte == b'/').unwrap_or(rest.len());
-    match rest.get(..end).and_then(|authority| memchr::memrchr(b'@', authority)) {
-        Some(at) => [scheme, LEFT_OUT, rest.get(at..).unwrap_or_default()].concat().into(),
+    let end = rest
+        .iter()
+        .position(|byte| *byte == b'/')
+        .unwrap_or(rest.len());
+    match rest
+        .get(..end)
+        .and_then(|authority| memchr::memrchr(b'@', authority))
+    {
+        Some(at) => [scheme, LEFT_OUT, rest.get(at..).unwrap_or_default()]
+            .concat()
+            .into(),
         None => path.into(),
     }
 }
@@ -195,8 +231,14 @@ mod tests {
             ("/q?API_KEY=1", "/q?API_KEY=..."),
             ("/q?a=0123456789abcdef", "/q?a=..."),
             ("/q?0123456789abcdef", "/q?..."),
-            ("/a Authorization: Bearer eyJhbGciOiJFUzI1NiJ9", "/a Authorization: Bearer ..."),
-            ("http://user:password@a.example/x y", "http://...@a.example/x y"),
+            (
+                "/a Authorization: Bearer eyJhbGciOiJFUzI1NiJ9",
+                "/a Authorization: Bearer ...",
+            ),
+            (
+                "http://user:password@a.example/x y",
+                "http://...@a.example/x y",
+            ),
             ("/caf\u{e9}\"\\", "/caf\\xc3\\xa9\\\"\\\\"),
             (&format!("/{long}"), &format!("/{}...", &long[..63])),
         ] {
@@ -211,7 +253,10 @@ mod tests {
             fault.at(Place::Line(1)).description(),
             "The request is not valid HTTP: the target has a space; send it as %20 (byte 3 of the target)."
         );
-        assert_eq!(Fault::from(Reason::HeadTimeout).description(), Reason::HeadTimeout.meaning());
+        assert_eq!(
+            Fault::from(Reason::HeadTimeout).description(),
+            Reason::HeadTimeout.meaning()
+        );
     }
 
     proptest! {

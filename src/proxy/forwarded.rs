@@ -1,5 +1,5 @@
-//! Where a request came from, as one story: what a trusted proxy says in `X-Forwarded-*` or `Forwarded` (RFC 7239), and what the
-//! sidecar itself saw, written in both families.
+//! Where a request came from, as one story: what a trusted proxy says in `X-Forwarded-*` or
+//! `Forwarded` (RFC 7239), and what the sidecar itself saw, written in both families.
 
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
@@ -16,7 +16,8 @@ const X_FORWARDED_HOST: &str = "x-forwarded-host";
 const X_REAL_IP: &str = "x-real-ip";
 const FORWARDED: &str = "forwarded";
 
-/// The beginning of the headers by which a proxy says whom it speaks for. A client's own are never passed on by an inbound listener.
+/// The beginning of the headers by which a proxy says whom it speaks for. A client's own are never
+/// passed on by an inbound listener.
 const X_FORWARDED: &str = "x-forwarded-";
 
 /// What stands for a node whose address is not said (RFC 7239 §6.2).
@@ -62,8 +63,9 @@ struct Element {
 impl Story {
     /// Reads what a request says of its way here. Only the word of a trusted peer counts.
     ///
-    /// Where its two families tell different stories, or only one is there, `X-Forwarded-*` counts: nearly every proxy writes that,
-    /// and one that does not write `Forwarded` passes on whatever its client has sent there.
+    /// Where its two families tell different stories, or only one is there, `X-Forwarded-*` counts:
+    /// nearly every proxy writes that, and one that does not write `Forwarded` passes on whatever
+    /// its client has sent there.
     #[must_use]
     pub fn read(headers: &HeaderMap, peer: IpAddr, trusted: &[IpNet]) -> Self {
         let peer = peer.to_canonical();
@@ -91,21 +93,37 @@ impl Story {
             (Some(x_list), _, _) => {
                 story.nodes = items(x_list).map(parse_node).collect();
             }
-            (None, Some(elements), _) => story.nodes = elements.iter().map(|element| element.node).collect(),
-            // A list that cannot be read may hold what a proxy has appended to its client's: then nothing is known.
+            (None, Some(elements), _) => {
+                story.nodes = elements.iter().map(|element| element.node).collect()
+            }
+            // A list that cannot be read may hold what a proxy has appended to its client's: then
+            // nothing is known.
             (None, None, Some(address)) if list.is_none() => story.nodes = vec![Some(address)],
             (None, None, _) => {}
         }
         story.client = client_of(&story.nodes, trusts);
-        let says = elements.as_deref().map(|elements| called_in(elements, story.client));
+        let says = elements
+            .as_deref()
+            .map(|elements| called_in(elements, story.client));
         let is_one = says.as_ref().is_some_and(|says| {
-            let same_nodes =
-                elements.iter().flatten().map(|element| element.node).eq(story.nodes.iter().copied());
+            let same_nodes = elements
+                .iter()
+                .flatten()
+                .map(|element| element.node)
+                .eq(story.nodes.iter().copied());
             same_nodes && agree(&says.proto, &x_called.proto) && agree(&says.host, &x_called.host)
         });
-        let says = says.filter(|_| is_one || x_list.is_none()).unwrap_or_default();
-        story.called = Called { proto: x_called.proto.or(says.proto), host: x_called.host.or(says.host) };
-        story.lists = Lists { x_forwarded_for: x_list, forwarded: list.filter(|_| is_one) };
+        let says = says
+            .filter(|_| is_one || x_list.is_none())
+            .unwrap_or_default();
+        story.called = Called {
+            proto: x_called.proto.or(says.proto),
+            host: x_called.host.or(says.host),
+        };
+        story.lists = Lists {
+            x_forwarded_for: x_list,
+            forwarded: list.filter(|_| is_one),
+        };
         story
     }
 
@@ -118,7 +136,9 @@ impl Story {
     /// The client: of the addresses that were named the last one that is no trusted proxy's.
     #[must_use]
     pub fn client(&self) -> IpAddr {
-        self.client.and_then(|index| self.nodes.get(index).copied().flatten()).unwrap_or(self.peer)
+        self.client
+            .and_then(|index| self.nodes.get(index).copied().flatten())
+            .unwrap_or(self.peer)
     }
 
     /// The client where that is another than the connection's peer.
@@ -127,30 +147,49 @@ impl Story {
         self.client.map(|_| self.client())
     }
 
-    /// The client's address for what counts by addresses: the peer's own, or that of the client behind a proxy, whose port is
-    /// not known.
+    /// The client's address for what counts by addresses: the peer's own, or that of the client
+    /// behind a proxy, whose port is not known.
     #[must_use]
     pub fn client_address(&self, peer: SocketAddr) -> SocketAddr {
-        self.client_behind_proxy().map_or(peer, |client| SocketAddr::new(client, 0))
+        self.client_behind_proxy()
+            .map_or(peer, |client| SocketAddr::new(client, 0))
     }
 
-    /// Writes the story, extended by what the sidecar itself saw, in place of what the request says.
+    /// Writes the story, extended by what the sidecar itself saw, in place of what the request
+    /// says.
     ///
     /// # Errors
     /// When the request can hold no further header.
     pub fn write(&self, request: &mut RequestHeader) -> pingora::Result<()> {
-        // Of a trusted proxy too only the usual spelling counts: an upstream that folds the others would read a client's.
-        let is_kept = |name: &str| self.is_trusted && name.starts_with(X_FORWARDED) && is_usual(name);
-        let is_forged = |name: &HeaderName| tells_of_origin(name.as_str()) && !is_kept(name.as_str());
-        let forged: Vec<HeaderName> =
-            request.headers.keys().filter(|name| is_forged(name)).cloned().collect();
+        // Of a trusted proxy too only the usual spelling counts: an upstream that folds the others
+        // would read a client's.
+        let is_kept =
+            |name: &str| self.is_trusted && name.starts_with(X_FORWARDED) && is_usual(name);
+        let is_forged =
+            |name: &HeaderName| tells_of_origin(name.as_str()) && !is_kept(name.as_str());
+        let forged: Vec<HeaderName> = request
+            .headers
+            .keys()
+            .filter(|name| is_forged(name))
+            .cloned()
+            .collect();
         for name in forged {
             request.remove_header(&name);
         }
-        let host = request.headers.get(header::HOST).and_then(|host| host.to_str().ok()).map(str::to_owned);
+        let host = request
+            .headers
+            .get(header::HOST)
+            .and_then(|host| host.to_str().ok())
+            .map(str::to_owned);
         let x_list = match &self.lists.x_forwarded_for {
             Some(list) => Cow::from(list),
-            None => self.nodes.iter().map(|node| plain(*node)).collect::<Vec<_>>().join(", ").into(),
+            None => self
+                .nodes
+                .iter()
+                .map(|node| plain(*node))
+                .collect::<Vec<_>>()
+                .join(", ")
+                .into(),
         };
         request.insert_header(X_FORWARDED_FOR, extended(&x_list, &self.peer.to_string()))?;
         let list = match &self.lists.forwarded {
@@ -159,10 +198,16 @@ impl Story {
         };
         request.insert_header(
             FORWARDED,
-            extended(&list, &element(Some(self.peer), host.as_deref(), Some("http"))),
+            extended(
+                &list,
+                &element(Some(self.peer), host.as_deref(), Some("http")),
+            ),
         )?;
         request.insert_header(X_REAL_IP, self.client().to_string())?;
-        request.insert_header(X_FORWARDED_PROTO, self.called.proto.as_deref().unwrap_or("http"))?;
+        request.insert_header(
+            X_FORWARDED_PROTO,
+            self.called.proto.as_deref().unwrap_or("http"),
+        )?;
         if let Some(host) = self.called.host.as_deref().or(host.as_deref()) {
             request.insert_header(X_FORWARDED_HOST, host)?;
         }
@@ -173,8 +218,16 @@ impl Story {
     fn elements(&self) -> String {
         let mut elements = Vec::new();
         for (index, node) in self.nodes.iter().enumerate() {
-            let called = if self.client == Some(index) { self.called.clone() } else { Called::default() };
-            elements.push(element(*node, called.host.as_deref(), called.proto.as_deref()));
+            let called = if self.client == Some(index) {
+                self.called.clone()
+            } else {
+                Called::default()
+            };
+            elements.push(element(
+                *node,
+                called.host.as_deref(),
+                called.proto.as_deref(),
+            ));
         }
         elements.join(", ")
     }
@@ -186,15 +239,17 @@ fn tells_of_origin(name: &str) -> bool {
     match name.as_bytes().first() {
         Some(b'x') => {
             folds_to(name, X_REAL_IP)
-                || name.get(..X_FORWARDED.len()).is_some_and(|beginning| folds_to(beginning, X_FORWARDED))
+                || name
+                    .get(..X_FORWARDED.len())
+                    .is_some_and(|beginning| folds_to(beginning, X_FORWARDED))
         }
         Some(b'f') => folds_to(name, FORWARDED),
         _ => false,
     }
 }
 
-/// Which node is the client: seen from us the first that is no trusted proxy. Behind a node whose address is not said nothing is
-/// known.
+/// Which node is the client: seen from us the first that is no trusted proxy. Behind a node whose
+/// address is not said nothing is known.
 fn client_of(nodes: &[Option<IpAddr>], trusts: impl Fn(IpAddr) -> bool) -> Option<usize> {
     let mut client = None;
     for (index, node) in nodes.iter().enumerate().rev() {
@@ -209,7 +264,12 @@ fn client_of(nodes: &[Option<IpAddr>], trusts: impl Fn(IpAddr) -> bool) -> Optio
 
 /// What the client called, by its own element or the nearest one behind it that says so.
 fn called_in(elements: &[Element], client: Option<usize>) -> Called {
-    let behind = || elements.iter().skip(client.unwrap_or(0)).map(|element| &element.called);
+    let behind = || {
+        elements
+            .iter()
+            .skip(client.unwrap_or(0))
+            .map(|element| &element.called)
+    };
     Called {
         proto: behind().find_map(|called| called.proto.clone()),
         host: behind().find_map(|called| called.host.clone()),
@@ -223,12 +283,21 @@ fn agree(one: &Option<String>, other: &Option<String>) -> bool {
     }
 }
 
-/// All lines of a list as one; none where there is none. Bytes that are not printable ASCII become `?`: a client could otherwise
-/// take away what its proxy appends to the line that it has sent.
+/// All lines of a list as one; none where there is none. Bytes that are not printable ASCII become
+/// `?`: a client could otherwise take away what its proxy appends to the line that it has sent.
 fn joined(headers: &HeaderMap, name: &str) -> Option<String> {
-    let printable = |byte: &u8| if matches!(byte, b' '..=b'~' | b'\t') { char::from(*byte) } else { '?' };
-    let lines: Vec<String> =
-        headers.get_all(name).iter().map(|value| value.as_bytes().iter().map(printable).collect()).collect();
+    let printable = |byte: &u8| {
+        if matches!(byte, b' '..=b'~' | b'\t') {
+            char::from(*byte)
+        } else {
+            '?'
+        }
+    };
+    let lines: Vec<String> = headers
+        .get_all(name)
+        .iter()
+        .map(|value| value.as_bytes().iter().map(printable).collect())
+        .collect();
     let list = lines.join(", ");
     (!list.trim().is_empty()).then_some(list)
 }
@@ -241,14 +310,18 @@ fn single<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 }
 
 fn items(list: &str) -> impl Iterator<Item = &str> {
-    list.split(',').map(str::trim).filter(|item| !item.is_empty())
+    list.split(',')
+        .map(str::trim)
+        .filter(|item| !item.is_empty())
 }
 
 fn first_scheme(value: &str) -> Option<String> {
     let scheme = items(value).next()?.to_ascii_lowercase();
     let is_scheme = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
         && scheme.len() <= 16
-        && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
+        && scheme
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
     is_scheme.then_some(scheme)
 }
 
@@ -261,7 +334,10 @@ fn first_host(value: &str) -> Option<String> {
 fn parse_node(node: &str) -> Option<IpAddr> {
     let address = match node.strip_prefix('[') {
         Some(rest) => rest.split_once(']')?.0.parse().ok(),
-        None => node.parse().ok().or_else(|| node.parse::<SocketAddr>().ok().map(|node| node.ip())),
+        None => node
+            .parse()
+            .ok()
+            .or_else(|| node.parse::<SocketAddr>().ok().map(|node| node.ip())),
     };
     address.map(|address: IpAddr| address.to_canonical())
 }
@@ -274,7 +350,9 @@ fn parse_forwarded(list: &str) -> Option<Vec<Element>> {
         let (name, after) = rest.split_once('=')?;
         let name = name.trim();
         if name.is_empty()
-            || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+            || !name
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
         {
             return None;
         }
@@ -331,9 +409,10 @@ fn element(node: Option<IpAddr>, host: Option<&str>, proto: Option<&str>) -> Str
         Some(IpAddr::V6(address)) => format!("for=\"[{address}]\""),
         node => format!("for={}", plain(node)),
     };
-    for (name, value) in
-        [("host", host.map(|host| format!("\"{host}\""))), ("proto", proto.map(str::to_owned))]
-    {
+    for (name, value) in [
+        ("host", host.map(|host| format!("\"{host}\""))),
+        ("proto", proto.map(str::to_owned)),
+    ] {
         if let Some(value) = value {
             text.push_str(&format!(";{name}={value}"));
         }
@@ -343,7 +422,11 @@ fn element(node: Option<IpAddr>, host: Option<&str>, proto: Option<&str>) -> Str
 
 /// A list with one more item.
 fn extended(list: &str, item: &str) -> String {
-    if list.is_empty() { item.to_owned() } else { format!("{list}, {item}") }
+    if list.is_empty() {
+        item.to_owned()
+    } else {
+        format!("{list}, {item}")
+    }
 }
 
 #[cfg(test)]
@@ -361,19 +444,41 @@ mod tests {
         for (name, value) in claimed {
             request.append_header(*name, *value).unwrap();
         }
-        let trusted: Vec<IpNet> = TRUSTED.iter().map(|network| network.parse().unwrap()).collect();
-        let story = Story::read(&request.headers, "::ffff:127.0.0.1".parse().unwrap(), &trusted);
+        let trusted: Vec<IpNet> = TRUSTED
+            .iter()
+            .map(|network| network.parse().unwrap())
+            .collect();
+        let story = Story::read(
+            &request.headers,
+            "::ffff:127.0.0.1".parse().unwrap(),
+            &trusted,
+        );
         story.write(&mut request).unwrap();
-        let seen = [X_FORWARDED_FOR, X_FORWARDED_PROTO, X_FORWARDED_HOST, X_REAL_IP, FORWARDED].map(|name| {
-            let values: Vec<_> =
-                request.headers.get_all(name).iter().map(|value| value.to_str().unwrap()).collect();
+        let seen = [
+            X_FORWARDED_FOR,
+            X_FORWARDED_PROTO,
+            X_FORWARDED_HOST,
+            X_REAL_IP,
+            FORWARDED,
+        ]
+        .map(|name| {
+            let values: Vec<_> = request
+                .headers
+                .get_all(name)
+                .iter()
+                .map(|value| value.to_str().unwrap())
+                .collect();
             values.join(" | ")
         });
         (story.client().to_string(), seen)
     }
 
     fn expect(claimed: &[(&'static str, &str)], client: &str, seen: [&str; 5]) {
-        assert_eq!(told(claimed), (client.to_owned(), seen.map(str::to_owned)), "{claimed:?}");
+        assert_eq!(
+            told(claimed),
+            (client.to_owned(), seen.map(str::to_owned)),
+            "{claimed:?}"
+        );
     }
 
     const OURS: &str = "for=127.0.0.1;host=\"in:80\";proto=http";
@@ -396,7 +501,10 @@ mod tests {
             ],
         );
         expect(
-            &[("forwarded", "for=\"[2001:db8::7]:4711\";proto=HTTPS;host=out, For=10.0.0.2")],
+            &[(
+                "forwarded",
+                "for=\"[2001:db8::7]:4711\";proto=HTTPS;host=out, For=10.0.0.2",
+            )],
             "2001:db8::7",
             [
                 "2001:db8::7, 10.0.0.2, 127.0.0.1",
@@ -409,9 +517,19 @@ mod tests {
         expect(
             &[("x-real-ip", "203.0.113.7")],
             "203.0.113.7",
-            ["203.0.113.7, 127.0.0.1", "http", "in:80", "203.0.113.7", &format!("for=203.0.113.7, {OURS}")],
+            [
+                "203.0.113.7, 127.0.0.1",
+                "http",
+                "in:80",
+                "203.0.113.7",
+                &format!("for=203.0.113.7, {OURS}"),
+            ],
         );
-        expect(&[], "127.0.0.1", ["127.0.0.1", "http", "in:80", "127.0.0.1", OURS]);
+        expect(
+            &[],
+            "127.0.0.1",
+            ["127.0.0.1", "http", "in:80", "127.0.0.1", OURS],
+        );
     }
 
     #[test]
@@ -440,9 +558,20 @@ mod tests {
             ("forwarded", "for=6.6.6.6;proto=https;host=evil"),
         ]);
         assert_eq!(client, "203.0.113.7");
-        assert_eq!(seen[3..], ["203.0.113.7".to_owned(), format!("for=203.0.113.7, {OURS}")]);
-        assert!(!seen.join(" ").contains("6.6.6.6") && !seen.join(" ").contains("evil"), "{seen:?}");
-        for broken in ["for=203.0.113.7;proto=\"https", "for", "for=203.0.113.7 proto=https", "=x"] {
+        assert_eq!(
+            seen[3..],
+            ["203.0.113.7".to_owned(), format!("for=203.0.113.7, {OURS}")]
+        );
+        assert!(
+            !seen.join(" ").contains("6.6.6.6") && !seen.join(" ").contains("evil"),
+            "{seen:?}"
+        );
+        for broken in [
+            "for=203.0.113.7;proto=\"https",
+            "for",
+            "for=203.0.113.7 proto=https",
+            "=x",
+        ] {
             let (_, seen) = told(&[("x-forwarded-for", "203.0.113.7"), ("forwarded", broken)]);
             assert_eq!(seen[4], format!("for=203.0.113.7, {OURS}"), "{broken}");
         }
@@ -452,10 +581,20 @@ mod tests {
     #[test]
     fn what_a_client_sends_takes_nothing_away_from_what_its_proxy_appends() {
         for sent in ["\u{e4}", "\u{80}, 6.6.6.6", "\"", "6.6.6.6;", "for=\""] {
-            let (x_list, list) = (format!("{sent}, 203.0.113.7"), format!("{sent}, for=203.0.113.7"));
-            let (client, seen) =
-                told(&[("x-forwarded-for", &x_list), ("forwarded", "for=6.6.6.6"), ("x-real-ip", "6.6.6.6")]);
-            assert_eq!((client.as_str(), seen[3].as_str()), ("203.0.113.7", "203.0.113.7"), "{x_list}");
+            let (x_list, list) = (
+                format!("{sent}, 203.0.113.7"),
+                format!("{sent}, for=203.0.113.7"),
+            );
+            let (client, seen) = told(&[
+                ("x-forwarded-for", &x_list),
+                ("forwarded", "for=6.6.6.6"),
+                ("x-real-ip", "6.6.6.6"),
+            ]);
+            assert_eq!(
+                (client.as_str(), seen[3].as_str()),
+                ("203.0.113.7", "203.0.113.7"),
+                "{x_list}"
+            );
             let (client, _) = told(&[("forwarded", &list), ("x-real-ip", "6.6.6.6")]);
             assert_ne!(client, "6.6.6.6", "{list}");
         }
@@ -470,7 +609,10 @@ mod tests {
             ("forwarded", "for=203.0.113.7;by=_x;proto=https"),
             ("forwarded", "for=\"10.0.0.1:80\""),
         ]);
-        assert_eq!(seen[4], format!("for=203.0.113.7;by=_x;proto=https, for=\"10.0.0.1:80\", {OURS}"));
+        assert_eq!(
+            seen[4],
+            format!("for=203.0.113.7;by=_x;proto=https, for=\"10.0.0.1:80\", {OURS}")
+        );
     }
 
     proptest! {

@@ -16,8 +16,8 @@ use super::framing::Unread;
 use crate::domain::reason::Reason;
 
 const KEEP_ALIVE: &str = "Keep-Alive";
-/// How much of a request's body is read and discarded behind its answer so that the connection can carry another request.
-/// Reading more would take longer than a new connection.
+/// How much of a request's body is read and discarded behind its answer so that the connection can
+/// carry another request. Reading more would take longer than a new connection.
 const MOST_DISCARDED: u64 = 256 * 1024;
 /// How long that may take.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -34,19 +34,21 @@ pub fn accept(session: &mut Session) -> Result<Arc<ConnectionState>, Reason> {
         session.as_downstream_mut().set_ignore_info_resp(true);
     }
     let state = connection(session).ok_or(Reason::Internal)?;
-    // Pingora keeps a connection without a limit after its first request, except where it has decided to close it.
+    // Pingora keeps a connection without a limit after its first request, except where it has
+    // decided to close it.
     if session.get_keepalive().is_some() {
         session.set_keepalive(Some(state.keep_alive()));
     }
     state.head_is_read();
     session.set_read_timeout(Some(state.timeouts().read));
-    // Pingora would close every connection whose client asked for `100 Continue`: see `settle_connection`.
+    // Pingora would close every connection whose client asked for `100 Continue`: see
+    // `settle_connection`.
     session.set_close_on_response_before_downstream_finish(false);
     Ok(state)
 }
 
-/// Has the time for which the upstream's answer is awaited begin at the end of the request's body, however long the client
-/// takes to send it.
+/// Has the time for which the upstream's answer is awaited begin at the end of the request's body,
+/// however long the client takes to send it.
 pub fn await_answer(session: &mut Session, connection: &ConnectionState, peer: &mut HttpPeer) {
     if session.as_mut().is_body_done() {
         return connection.await_answer(None, false);
@@ -57,24 +59,27 @@ pub fn await_answer(session: &mut Session, connection: &ConnectionState, peer: &
     peer.options.read_timeout = read.map(|read| read.saturating_add(connection.timeouts().read));
 }
 
-/// Decides, before an answer that may come ahead of its request's end, whether the connection can carry another request.
-/// It can when the rest of the body is small enough to be discarded, and certain to come.
+/// Decides, before an answer that may come ahead of its request's end, whether the connection can
+/// carry another request. It can when the rest of the body is small enough to be discarded, and
+/// certain to come.
 pub fn settle_connection(session: &mut Session) {
     if session.as_mut().is_body_done() {
         return;
     }
     let connection = connection_of(session);
-    let (unread, has_begun) = connection
-        .map_or((Unread::Unknown, false), |connection| (connection.unread(), connection.has_begun_body()));
-    // RFC 9110 §10.1.1: a client that was to wait may keep its body back now. What follows could be either.
+    let (unread, has_begun) = connection.map_or((Unread::Unknown, false), |connection| {
+        (connection.unread(), connection.has_begun_body())
+    });
+    // RFC 9110 §10.1.1: a client that was to wait may keep its body back now. What follows could be
+    // either.
     let may_keep_back = expects_continue(session) && !has_begun;
     if may_keep_back || matches!(unread, Unread::Bytes(bytes) if bytes > MOST_DISCARDED) {
         session.set_keepalive(None);
     }
 }
 
-/// Says in an answer how long the connection is kept for another request, so that the client does not use it too late. What
-/// the upstream says there is about its own connection.
+/// Says in an answer how long the connection is kept for another request, so that the client does
+/// not use it too late. What the upstream says there is about its own connection.
 ///
 /// # Errors
 /// When the answer can hold no further header.
@@ -95,8 +100,8 @@ pub fn expects_continue(session: &Session) -> bool {
         && expect.is_some_and(|expect| expect.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
-/// Reads and discards the rest of an answered request's body, so that the connection can carry another request. Where
-/// that takes too long, or the body is broken, the connection is closed.
+/// Reads and discards the rest of an answered request's body, so that the connection can carry
+/// another request. Where that takes too long, or the body is broken, the connection is closed.
 pub async fn discard_body(session: &mut Session) {
     if session.get_keepalive().is_none() || session.as_mut().is_body_done() {
         return;
@@ -111,7 +116,10 @@ pub async fn discard_body(session: &mut Session) {
             }
         }
     };
-    if !tokio::time::timeout(DISCARD_TIMEOUT, discard).await.unwrap_or(false) {
+    if !tokio::time::timeout(DISCARD_TIMEOUT, discard)
+        .await
+        .unwrap_or(false)
+    {
         session.set_keepalive(None);
     }
 }
@@ -125,8 +133,8 @@ pub async fn client_gone(session: &mut Session) {
             None => std::future::pending().await,
         };
     }
-    // A reset: the next request is held back until this one is answered, and the end of the client's sending side is no
-    // departure.
+    // A reset: the next request is held back until this one is answered, and the end of the
+    // client's sending side is no departure.
     let _ = session.as_downstream_mut().read_body_or_idle(true).await;
 }
 
@@ -141,21 +149,28 @@ fn connection_of(session: &Session) -> Option<&Connection> {
     (**stream).as_any().downcast_ref()
 }
 
-/// Whether a request asks for a WebSocket (RFC 6455 §4.2.1). Other offers, such as `Upgrade: h2c`, ask for nothing that the
-/// client cannot do without.
+/// Whether a request asks for a WebSocket (RFC 6455 §4.2.1). Other offers, such as `Upgrade: h2c`,
+/// ask for nothing that the client cannot do without.
 #[must_use]
 pub fn asks_for_websocket(headers: &HeaderMap) -> bool {
     let names = |header, wanted: &str| {
-        let values = headers.get_all(header).iter().filter_map(|value| value.to_str().ok());
-        values.flat_map(|value| value.split(',')).any(|token| token.trim().eq_ignore_ascii_case(wanted))
+        let values = headers
+            .get_all(header)
+            .iter()
+            .filter_map(|value| value.to_str().ok());
+        values
+            .flat_map(|value| value.split(','))
+            .any(|token| token.trim().eq_ignore_ascii_case(wanted))
     };
     names(header::UPGRADE, "websocket") && names(header::CONNECTION, "upgrade")
 }
 
-/// Path and query of the request's target, in origin form (RFC 9112 §3.2.1) or out of the absolute form (§3.2.2).
+/// Path and query of the request's target, in origin form (RFC 9112 §3.2.1) or out of the absolute
+/// form (§3.2.2).
 ///
 /// # Errors
-/// [`Reason::MalformedRequest`] when it is of another form; our own reading of the head has refused such a target already.
+/// [`Reason::MalformedRequest`] when it is of another form; our own reading of the head has refused
+/// such a target already.
 pub fn target(head: &RequestHeader) -> Result<(&str, Option<&str>), Fault> {
     read_target(head.raw_path())
 }
@@ -167,18 +182,26 @@ pub fn target(head: &RequestHeader) -> Result<(&str, Option<&str>), Fault> {
 pub fn read_target(target: &[u8]) -> Result<(&str, Option<&str>), Fault> {
     let malformed = || Fault::malformed("the target is neither a path nor an http URL");
     let raw = std::str::from_utf8(target).map_err(|_| malformed())?;
-    let origin = if raw.starts_with('/') { raw } else { behind_authority(raw).ok_or_else(malformed)? };
-    let (path, query) = origin.split_once('?').map_or((origin, None), |(path, query)| (path, Some(query)));
+    let origin = if raw.starts_with('/') {
+        raw
+    } else {
+        behind_authority(raw).ok_or_else(malformed)?
+    };
+    let (path, query) = origin
+        .split_once('?')
+        .map_or((origin, None), |(path, query)| (path, Some(query)));
     Ok((if path.is_empty() { "/" } else { path }, query))
 }
 
-/// What stands behind scheme and authority of an absolute target. Our own reading of the head has made the authority the `Host`.
+/// What stands behind scheme and authority of an absolute target. Our own reading of the head has
+/// made the authority the `Host`.
 fn behind_authority(target: &str) -> Option<&str> {
     let (scheme, rest) = target.split_once("://")?;
     if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
         return None;
     }
-    rest.find(['/', '?']).map_or(Some(""), |end| rest.get(end..))
+    rest.find(['/', '?'])
+        .map_or(Some(""), |end| rest.get(end..))
 }
 
 /// Makes of a request on its way to the upstream what every server reads in one way.
@@ -187,14 +210,21 @@ fn behind_authority(target: &str) -> Option<&str> {
 /// When the request can hold no further header.
 pub fn settle_request(session: &Session, request: &mut RequestHeader) -> pingora::Result<()> {
     let client = session.req_header();
-    // RFC 9110 §10.1.1: an expectation of HTTP/1.0 means nothing, and such a client could not read the interim answer.
+    // RFC 9110 §10.1.1: an expectation of HTTP/1.0 means nothing, and such a client could not read
+    // the interim answer.
     if client.version == Version::HTTP_10 {
         request.remove_header(&header::EXPECT);
     }
-    // A server that does not look for a body with these methods would take it for the next request, and answer it to
-    // somebody else: what follows on that connection must be its end.
-    let is_expected = !matches!(client.method, Method::GET | Method::HEAD | Method::DELETE | Method::OPTIONS);
-    let length = client.headers.get(header::CONTENT_LENGTH).is_some_and(|length| length != "0");
+    // A server that does not look for a body with these methods would take it for the next request,
+    // and answer it to somebody else: what follows on that connection must be its end.
+    let is_expected = !matches!(
+        client.method,
+        Method::GET | Method::HEAD | Method::DELETE | Method::OPTIONS
+    );
+    let length = client
+        .headers
+        .get(header::CONTENT_LENGTH)
+        .is_some_and(|length| length != "0");
     if !is_expected && (length || client.headers.contains_key(header::TRANSFER_ENCODING)) {
         request.insert_header(header::CONNECTION, HeaderValue::from_static("close"))?;
     }
@@ -229,10 +259,15 @@ pub fn settle_answer(session: &mut Session, answer: &mut ResponseHeader) -> ping
     announce_keep_alive(session, answer)
 }
 
-/// Removes the fields that are the connection's to the upstream (RFC 9110 §7.6.1), also from interim answers.
-/// `Transfer-Encoding` stays: Pingora frames the body by it.
+/// Removes the fields that are the connection's to the upstream (RFC 9110 §7.6.1), also from
+/// interim answers. `Transfer-Encoding` stays: Pingora frames the body by it.
 fn strip_hop_by_hop(answer: &mut ResponseHeader) {
-    const OWN: [HeaderName; 4] = [header::CONNECTION, header::TE, header::TRAILER, header::UPGRADE];
+    const OWN: [HeaderName; 4] = [
+        header::CONNECTION,
+        header::TE,
+        header::TRAILER,
+        header::UPGRADE,
+    ];
     let nominated: Vec<HeaderName> = answer
         .headers
         .get_all(header::CONNECTION)
@@ -250,8 +285,8 @@ fn strip_hop_by_hop(answer: &mut ResponseHeader) {
     }
 }
 
-/// Makes one of several equal lengths, and none of an answer that has no body (RFC 9110 §8.6, RFC 9112 §6.1). Pingora has refused
-/// lengths that differ.
+/// Makes one of several equal lengths, and none of an answer that has no body (RFC 9110 §8.6, RFC
+/// 9112 §6.1). Pingora has refused lengths that differ.
 fn settle_length(answer: &mut ResponseHeader) -> pingora::Result<()> {
     if answer.status.is_informational() || answer.status == StatusCode::NO_CONTENT {
         answer.remove_header(&header::CONTENT_LENGTH);
@@ -259,11 +294,18 @@ fn settle_length(answer: &mut ResponseHeader) -> pingora::Result<()> {
         return Ok(());
     }
     let mut lengths = answer.headers.get_all(header::CONTENT_LENGTH).iter();
-    let Some(length) = lengths.next() else { return Ok(()) };
+    let Some(length) = lengths.next() else {
+        return Ok(());
+    };
     if lengths.next().is_none() && !length.as_bytes().contains(&b',') {
         return Ok(());
     }
-    let length =
-        length.as_bytes().split(|byte| *byte == b',').next().unwrap_or_default().trim_ascii().to_vec();
+    let length = length
+        .as_bytes()
+        .split(|byte| *byte == b',')
+        .next()
+        .unwrap_or_default()
+        .trim_ascii()
+        .to_vec();
     answer.insert_header(header::CONTENT_LENGTH, length)
 }

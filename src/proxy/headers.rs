@@ -6,23 +6,35 @@ use pingora::http::RequestHeader;
 use crate::domain::reason::Reason;
 use crate::verifier::VerifiedToken;
 
-/// The beginning of the sidecar's own headers. All of them are taken from a client, not only those that this listener
-/// sets: an upstream may read one that another listener in front of it would set.
+/// The beginning of the sidecar's own headers. All of them are taken from a client, not only those
+/// that this listener sets: an upstream may read one that another listener in front of it would
+/// set.
 const OWN_PREFIX: &[u8] = b"x-m2m-";
 
-/// Names that say where a request ends, whom it is for, who sent it or by which id logs know it. A spelling that folds to one of them is read as it
-/// by some upstreams, and was judged by nobody.
-const IMITATED: &[&str] = &["content-length", "transfer-encoding", "proxy-authorization", "x-request-id"];
+/// Names that say where a request ends, whom it is for, who sent it or by which id logs know it. A
+/// spelling that folds to one of them is read as it by some upstreams, and was judged by nobody.
+const IMITATED: &[&str] = &[
+    "content-length",
+    "transfer-encoding",
+    "proxy-authorization",
+    "x-request-id",
+];
 
-/// Names by which some frameworks take another path or method than those of the request line, which alone were judged.
-const OVERRIDES: &[&str] =
-    &["x-original-url", "x-rewrite-url", "x-http-method-override", "x-http-method", "x-method-override"];
+/// Names by which some frameworks take another path or method than those of the request line, which
+/// alone were judged.
+const OVERRIDES: &[&str] = &[
+    "x-original-url",
+    "x-rewrite-url",
+    "x-http-method-override",
+    "x-http-method",
+    "x-method-override",
+];
 
 /// The prefix by which grpc-gateway passes a header on as gRPC metadata of the name that follows.
 const GRPC_METADATA: &str = "grpc-metadata-";
 
-/// Headers by which other proxies tell a service who a caller is, where a request comes from or what it was before. A beginning ends
-/// with `*`. All `X-Forwarded-*` go beside these.
+/// Headers by which other proxies tell a service who a caller is, where a request comes from or
+/// what it was before. A beginning ends with `*`. All `X-Forwarded-*` go beside these.
 pub const OF_OTHER_PROXIES: &[&str] = &[
     "Proxy",
     "Proxy-Client-IP",
@@ -85,7 +97,9 @@ pub const OF_OTHER_PROXIES: &[&str] = &[
 
 /// Removes what would make another request of it than the one whose path and method were judged.
 pub fn strip_overrides(request: &mut RequestHeader) {
-    remove_where(request, |name| is_imitation(name) || OVERRIDES.iter().any(|known| folds_to(name, known)));
+    remove_where(request, |name| {
+        is_imitation(name) || OVERRIDES.iter().any(|known| folds_to(name, known))
+    });
 }
 
 /// The identity headers of one listener.
@@ -104,9 +118,10 @@ impl IdentityHeaders {
         Self { names, folded }
     }
 
-    /// Removes what the client sent under these names, in every spelling: CGI, WSGI and others read `x_m2m_subject`,
-    /// `X-M2M-Subject` and `x.m2m.subject` as one, and grpc-gateway reads `Grpc-Metadata-X-M2M-Subject` so. In the same way they would
-    /// read `content_length`: imitations go too, and what would make another request of it than the one that was judged.
+    /// Removes what the client sent under these names, in every spelling: CGI, WSGI and others read
+    /// `x_m2m_subject`, `X-M2M-Subject` and `x.m2m.subject` as one, and grpc-gateway reads
+    /// `Grpc-Metadata-X-M2M-Subject` so. In the same way they would read `content_length`:
+    /// imitations go too, and what would make another request of it than the one that was judged.
     pub fn strip(&self, request: &mut RequestHeader) {
         remove_where(request, |name| {
             let read = as_metadata(name);
@@ -118,7 +133,8 @@ impl IdentityHeaders {
         });
     }
 
-    /// Writes a token's identity. Call it after [`IdentityHeaders::strip`] and after hop-by-hop headers are gone.
+    /// Writes a token's identity. Call it after [`IdentityHeaders::strip`] and after hop-by-hop
+    /// headers are gone.
     ///
     /// # Errors
     /// [`Reason::Internal`] when the request can hold no further header.
@@ -126,7 +142,9 @@ impl IdentityHeaders {
         for (name, value) in self.names.iter().zip(token.forwarded()) {
             if let Some(value) = value {
                 let value = HeaderValue::from_bytes(value).map_err(|_| Reason::Internal)?;
-                request.insert_header(name.clone(), value).map_err(|_| Reason::Internal)?;
+                request
+                    .insert_header(name.clone(), value)
+                    .map_err(|_| Reason::Internal)?;
             }
         }
         Ok(())
@@ -155,23 +173,31 @@ impl RemovedHeaders {
         let mut by_first: [Vec<Removed>; FIRST_BYTES] = std::array::from_fn(|_| Vec::new());
         for pattern in patterns {
             let pattern = pattern.as_ref();
-            let (name, is_beginning) =
-                pattern.strip_suffix('*').map_or((pattern, false), |name| (name, true));
+            let (name, is_beginning) = pattern
+                .strip_suffix('*')
+                .map_or((pattern, false), |name| (name, true));
             let (written, folded) = (name.to_ascii_lowercase(), fold(name));
             if let Some(names) = first_byte(&folded).and_then(|first| by_first.get_mut(first)) {
-                names.push(Removed { written, folded, is_beginning });
+                names.push(Removed {
+                    written,
+                    folded,
+                    is_beginning,
+                });
             }
         }
         Self { by_first }
     }
 
-    /// Removes them in every spelling. Of a trusted peer only the usual spelling stays: it sets that one, and a client of it may
-    /// have sent another.
+    /// Removes them in every spelling. Of a trusted peer only the usual spelling stays: it sets
+    /// that one, and a client of it may have sent another.
     pub fn strip(&self, request: &mut RequestHeader, is_trusted: bool) {
         remove_where(request, |name| {
             let read = as_metadata(name);
             let names = first_byte(read).and_then(|first| self.by_first.get(first));
-            let mut found = names.into_iter().flatten().filter(|removed| removed.matches(read));
+            let mut found = names
+                .into_iter()
+                .flatten()
+                .filter(|removed| removed.matches(read));
             match found.next() {
                 Some(removed) => !(is_trusted && (is_usual(name) || removed.written == name)),
                 None => false,
@@ -183,7 +209,8 @@ impl RemovedHeaders {
 impl Removed {
     fn matches(&self, name: &str) -> bool {
         if self.is_beginning {
-            name.get(..self.folded.len()).is_some_and(|beginning| folds_to(beginning, &self.folded))
+            name.get(..self.folded.len())
+                .is_some_and(|beginning| folds_to(beginning, &self.folded))
         } else {
             folds_to(name, &self.folded)
         }
@@ -216,7 +243,8 @@ pub(super) fn as_metadata(name: &str) -> &str {
 
 /// Whether a name is made of letters, digits and hyphens.
 pub(super) fn is_usual(name: &str) -> bool {
-    name.bytes().all(|byte| byte == b'-' || byte.is_ascii_alphanumeric())
+    name.bytes()
+        .all(|byte| byte == b'-' || byte.is_ascii_alphanumeric())
 }
 
 fn is_imitation(name: &str) -> bool {
@@ -224,7 +252,10 @@ fn is_imitation(name: &str) -> bool {
 }
 
 fn is_own(name: &str) -> bool {
-    name.bytes().map(fold_byte).take(OWN_PREFIX.len()).eq(OWN_PREFIX.iter().copied())
+    name.bytes()
+        .map(fold_byte)
+        .take(OWN_PREFIX.len())
+        .eq(OWN_PREFIX.iter().copied())
 }
 
 fn fold(name: &str) -> String {
@@ -232,10 +263,15 @@ fn fold(name: &str) -> String {
 }
 
 fn fold_byte(byte: u8) -> u8 {
-    if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'-' }
+    if byte.is_ascii_alphanumeric() {
+        byte.to_ascii_lowercase()
+    } else {
+        b'-'
+    }
 }
 
-/// Whether a name is read as another, which is in small letters, by upstreams that take all marks for one.
+/// Whether a name is read as another, which is in small letters, by upstreams that take all marks
+/// for one.
 pub(super) fn folds_to(name: &str, folded: &str) -> bool {
     name.len() == folded.len() && name.bytes().map(fold_byte).eq(folded.bytes())
 }
@@ -258,7 +294,14 @@ mod tests {
         }
         request.append_header("x-original", "kept").unwrap();
         IdentityHeaders::new(Vec::new()).strip(&mut request);
-        assert_eq!(request.headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-original"]);
+        assert_eq!(
+            request
+                .headers
+                .keys()
+                .map(HeaderName::as_str)
+                .collect::<Vec<_>>(),
+            ["x-original"]
+        );
     }
 
     #[test]
@@ -284,7 +327,14 @@ mod tests {
         }
         request.append_header("x-m2n-subject", "kept").unwrap();
         identity.strip(&mut request);
-        assert_eq!(request.headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-m2n-subject"]);
+        assert_eq!(
+            request
+                .headers
+                .keys()
+                .map(HeaderName::as_str)
+                .collect::<Vec<_>>(),
+            ["x-m2n-subject"]
+        );
     }
 
     fn kept(patterns: &[&str], names: &[&str], is_trusted: bool) -> Vec<String> {
@@ -293,7 +343,11 @@ mod tests {
             request.append_header((*name).to_owned(), "x").unwrap();
         }
         RemovedHeaders::new(patterns).strip(&mut request, is_trusted);
-        let mut kept: Vec<_> = request.headers.keys().map(|name| name.as_str().to_owned()).collect();
+        let mut kept: Vec<_> = request
+            .headers
+            .keys()
+            .map(|name| name.as_str().to_owned())
+            .collect();
         kept.sort_unstable();
         kept
     }
@@ -318,7 +372,15 @@ mod tests {
             "Grpc-Metadata-X-Remote-User",
         ];
         assert_eq!(kept(OF_OTHER_PROXIES, &forged, false), [""; 0]);
-        let others = ["remoteuser", "proxy-x", "x-auth-token", "x-user-agent", "cookie", "host", "x-client"];
+        let others = [
+            "remoteuser",
+            "proxy-x",
+            "x-auth-token",
+            "x-user-agent",
+            "cookie",
+            "host",
+            "x-client",
+        ];
         assert_eq!(kept(OF_OTHER_PROXIES, &others, false).len(), others.len());
         assert_eq!(
             kept(OF_OTHER_PROXIES, &forged, true),
@@ -337,7 +399,14 @@ mod tests {
             "of a trusted peer only the usual spelling"
         );
         let own = ["X_Tenant", "x-a*"];
-        assert_eq!(kept(&own, &["x-tenant", "x_tenant", "x.tenant", "x-abc", "y"], false), ["y"]);
+        assert_eq!(
+            kept(
+                &own,
+                &["x-tenant", "x_tenant", "x.tenant", "x-abc", "y"],
+                false
+            ),
+            ["y"]
+        );
         assert_eq!(
             kept(&own, &["x-tenant", "x_tenant", "x.tenant", "x-abc"], true),
             ["x-abc", "x-tenant", "x_tenant"]

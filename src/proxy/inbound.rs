@@ -33,7 +33,9 @@ use crate::domain::path::{AmbiguousPath, NormalPath, Ordinary};
 use crate::domain::reason::Reason;
 use crate::limits::{self, Exceeded, Key, Limits, Per, Slot};
 use crate::telemetry::{Decision, RequestMetrics};
-use crate::verifier::{self, Check, CorsPreflight, Mode, Permit, Refusal, TokenFacts, Verifier, Witness};
+use crate::verifier::{
+    self, Check, CorsPreflight, Mode, Permit, Refusal, TokenFacts, Verifier, Witness,
+};
 
 /// When one of many requests under way may have ended.
 const AFTER_ONE_OF_MANY: Duration = Duration::from_secs(1);
@@ -55,7 +57,8 @@ pub struct Config {
     pub upstream: upstream::Config,
     /// Whether the token itself is passed to the upstream.
     pub keep_authorization: bool,
-    /// The headers that carry the verifier's forwarded claims, in their order: the identity the upstream sees.
+    /// The headers that carry the verifier's forwarded claims, in their order: the identity the
+    /// upstream sees.
     pub identity_headers: Vec<HeaderName>,
     /// Whether the upstream sees the client's `Host`.
     pub preserve_host: bool,
@@ -116,11 +119,13 @@ pub enum Judged<'r> {
     Permitted(NormalPath<'r>, Permit),
 }
 
-/// Judges a request by its path, method and headers; `ordinary` is what its path may hold. `own` are the paths that the listener answers itself. `witness` learns which checks
-/// of the token were made.
+/// Judges a request by its path, method and headers; `ordinary` is what its path may hold. `own`
+/// are the paths that the listener answers itself. `witness` learns which checks of the token were
+/// made.
 ///
 /// # Errors
-/// [`Refusal`] names the check that refused. What cannot be sent on in one clear form is refused in shadow mode too.
+/// [`Refusal`] names the check that refused. What cannot be sent on in one clear form is refused in
+/// shadow mode too.
 pub async fn judge<'r>(
     verifier: &Verifier,
     own: Option<&HashSet<String>>,
@@ -134,11 +139,19 @@ pub async fn judge<'r>(
     if own.is_some_and(|own| own.contains(path.as_str())) {
         return Ok(Judged::Own(path));
     }
-    let permit = verifier.decide_before(&path, method.as_str(), headers, witness).await?;
+    let permit = verifier
+        .decide_before(&path, method.as_str(), headers, witness)
+        .await?;
     if head::asks_for_websocket(headers) {
         witness.begins(Check::Upgrade);
-        let client_id = permit.token().and_then(|token| token.client_id()).map(str::to_owned);
-        return Err(Refusal { client_id, ..Refusal::new(Reason::WebSocket) });
+        let client_id = permit
+            .token()
+            .and_then(|token| token.client_id())
+            .map(str::to_owned);
+        return Err(Refusal {
+            client_id,
+            ..Refusal::new(Reason::WebSocket)
+        });
     }
     Ok(Judged::Permitted(path, permit))
 }
@@ -148,11 +161,17 @@ fn ambiguous(why: AmbiguousPath) -> Refusal {
         Some(key) => format!("{}; `{key}: keep` allows it", why.text()).into(),
         None => why.text().into(),
     };
-    Refusal { detail: Some(text), ..Refusal::new(Reason::AmbiguousPath) }
+    Refusal {
+        detail: Some(text),
+        ..Refusal::new(Reason::AmbiguousPath)
+    }
 }
 
 fn refusal(fault: &Fault) -> Refusal {
-    Refusal { detail: fault.detail(), ..Refusal::new(fault.reason) }
+    Refusal {
+        detail: fault.detail(),
+        ..Refusal::new(fault.reason)
+    }
 }
 
 fn check_method(method: &Method) -> Result<(), Refusal> {
@@ -172,13 +191,17 @@ pub fn check_length(max_body: Option<u64>, headers: &HeaderMap) -> Result<(), Re
     match (declared, max_body) {
         (Some(length), Some(max)) if length > max => {
             let detail = Some(format!("the body has {length} bytes, the limit is {max}").into());
-            Err(Refusal { detail, ..Refusal::new(Reason::BodyTooLarge) })
+            Err(Refusal {
+                detail,
+                ..Refusal::new(Reason::BodyTooLarge)
+            })
         }
         _ => Ok(()),
     }
 }
 
-/// Counts a request before its authority is asked about its token: a question costs more than a request.
+/// Counts a request before its authority is asked about its token: a question costs more than a
+/// request.
 struct Counting<'l> {
     limits: Option<&'l Limits>,
     peer: IpAddr,
@@ -190,7 +213,9 @@ impl Witness for Counting<'_> {
     fn begins(&mut self, _: Check) {}
 
     fn before_question(&mut self, token: &TokenFacts) -> Result<(), Reason> {
-        let Some(limits) = self.limits else { return Ok(()) };
+        let Some(limits) = self.limits else {
+            return Ok(());
+        };
         match admit(limits, Some(token), self.peer) {
             Ok(slot) => {
                 self.slot = Some(slot);
@@ -199,7 +224,10 @@ impl Witness for Counting<'_> {
             Err(refusal) => {
                 let reason = refusal.reason;
                 let client_id = token.client_id().map(str::to_owned);
-                self.refusal = Some(Refusal { client_id, ..refusal });
+                self.refusal = Some(Refusal {
+                    client_id,
+                    ..refusal
+                });
                 Err(reason)
             }
         }
@@ -211,12 +239,18 @@ impl Witness for Counting<'_> {
 /// # Errors
 /// [`Reason::RateLimited`] or [`Reason::TooManyAtOnce`], and when it is worth trying again.
 pub fn admit(limits: &Limits, token: Option<&TokenFacts>, peer: IpAddr) -> Result<Slot, Refusal> {
-    limits.admit(limit_key(limits.per(), token, peer)).map_err(|exceeded| match exceeded {
-        Exceeded::Rate(wait) => Refusal { retry_after: Some(wait), ..Refusal::new(Reason::RateLimited) },
-        Exceeded::Concurrency => {
-            Refusal { retry_after: Some(AFTER_ONE_OF_MANY), ..Refusal::new(Reason::TooManyAtOnce) }
-        }
-    })
+    limits
+        .admit(limit_key(limits.per(), token, peer))
+        .map_err(|exceeded| match exceeded {
+            Exceeded::Rate(wait) => Refusal {
+                retry_after: Some(wait),
+                ..Refusal::new(Reason::RateLimited)
+            },
+            Exceeded::Concurrency => Refusal {
+                retry_after: Some(AFTER_ONE_OF_MANY),
+                ..Refusal::new(Reason::TooManyAtOnce)
+            },
+        })
 }
 
 /// What is kept of a request between the phases.
@@ -270,8 +304,13 @@ impl Inbound {
         }
     }
 
-    /// Decides about a request: `Ok(Some(path))` is for an endpoint of our own, `Ok(None)` goes on to the upstream.
-    async fn decide(&self, session: &mut Session, ctx: &mut Context) -> Result<Option<String>, Refusal> {
+    /// Decides about a request: `Ok(Some(path))` is for an endpoint of our own, `Ok(None)` goes on
+    /// to the upstream.
+    async fn decide(
+        &self,
+        session: &mut Session,
+        ctx: &mut Context,
+    ) -> Result<Option<String>, Refusal> {
         let connection = head::accept(session).map_err(Refusal::new)?;
         let peer = connection.peer.ip();
         ctx.connection = Some(connection);
@@ -285,8 +324,21 @@ impl Inbound {
         let own = self.own.as_ref().map(|own| &own.paths);
         let path = (path, self.ordinary);
         let limits = self.limits.as_deref();
-        let mut counting = Counting { limits, peer, slot: None, refusal: None };
-        let judged = judge(&self.verifier, own, &request.method, path, &request.headers, &mut counting).await;
+        let mut counting = Counting {
+            limits,
+            peer,
+            slot: None,
+            refusal: None,
+        };
+        let judged = judge(
+            &self.verifier,
+            own,
+            &request.method,
+            path,
+            &request.headers,
+            &mut counting,
+        )
+        .await;
         let judged = judged.map_err(|refusal| match counting.refusal.take() {
             Some(over) if over.reason == refusal.reason => over,
             _ => refusal,
@@ -296,8 +348,14 @@ impl Inbound {
             Judged::Permitted(path, permit) => (path, permit),
         };
         self.mark.check(&request.headers).map_err(Refusal::new)?;
-        ctx.access.client_id = permit.token().and_then(|token| token.client_id()).map(str::to_owned);
-        ctx.access.jti = permit.token().and_then(|token| token.jti()).map(str::to_owned);
+        ctx.access.client_id = permit
+            .token()
+            .and_then(|token| token.client_id())
+            .map(str::to_owned);
+        ctx.access.jti = permit
+            .token()
+            .and_then(|token| token.jti())
+            .map(str::to_owned);
         if permit.would_be_refused() {
             ctx.access.shadow(permit.reason());
             ctx.access.note_refused_token(&request.headers);
@@ -314,8 +372,8 @@ impl Inbound {
         Ok(None)
     }
 
-    /// Size and number of the requests that would pass: judged after their tokens, so that nobody can use up the budget of
-    /// another.
+    /// Size and number of the requests that would pass: judged after their tokens, so that nobody
+    /// can use up the budget of another.
     fn limit(
         &self,
         request: &RequestHeader,
@@ -326,7 +384,8 @@ impl Inbound {
         if let Err(refusal) = check_length(self.max_body, &request.headers) {
             self.over_limit(refusal, ctx)?;
         }
-        // What would be refused anyway uses up nothing, unless its authority had to be asked: then it is counted already.
+        // What would be refused anyway uses up nothing, unless its authority had to be asked: then
+        // it is counted already.
         let is_counted = permit.would_be_refused() || ctx.slot.is_some();
         let Some(limits) = self.limits.as_ref().filter(|_| !is_counted) else {
             return Ok(());
@@ -340,10 +399,14 @@ impl Inbound {
         }
     }
 
-    /// In shadow mode what is over a limit passes, and is noted unless there is a weightier reason already.
+    /// In shadow mode what is over a limit passes, and is noted unless there is a weightier reason
+    /// already.
     fn over_limit(&self, refusal: Refusal, ctx: &mut Context) -> Result<(), Refusal> {
         if self.verifier.mode() == Mode::Enforce {
-            return Err(Refusal { client_id: ctx.access.client_id.take(), ..refusal });
+            return Err(Refusal {
+                client_id: ctx.access.client_id.take(),
+                ..refusal
+            });
         }
         if ctx.access.decision == Decision::Allow {
             ctx.access.shadow(refusal.reason);
@@ -357,13 +420,17 @@ impl Inbound {
             return Err(Reason::Internal);
         };
         let broken = |_| Reason::Internal;
-        request.set_raw_path(ctx.target.as_bytes()).map_err(broken)?;
+        request
+            .set_raw_path(ctx.target.as_bytes())
+            .map_err(broken)?;
         let mark = self.mark.next(&request.headers, ctx.tries.current());
         self.identity.strip(request);
         self.removed.strip(request, story.is_trusted());
         LoopMark::write(request, mark).map_err(broken)?;
         if let Some(id) = ctx.access.request_id() {
-            request.insert_header(REQUEST_ID, id.clone()).map_err(broken)?;
+            request
+                .insert_header(REQUEST_ID, id.clone())
+                .map_err(broken)?;
         }
         story.write(request).map_err(broken)?;
         if !self.keep_authorization {
@@ -371,7 +438,9 @@ impl Inbound {
         }
         // A client of HTTP/1.0 may send none.
         if !self.preserve_host || !request.headers.contains_key(header::HOST) {
-            request.insert_header(header::HOST, self.upstream.host_value()).map_err(broken)?;
+            request
+                .insert_header(header::HOST, self.upstream.host_value())
+                .map_err(broken)?;
         }
         match permit.token() {
             Some(token) => self.identity.attach(request, token),
@@ -402,7 +471,11 @@ impl ProxyHttp for Inbound {
 
     fn init_downstream_modules(&self, _modules: &mut pingora::modules::http::HttpModules) {}
 
-    async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> pingora::Result<bool> {
+    async fn request_filter(
+        &self,
+        session: &mut Session,
+        ctx: &mut Context,
+    ) -> pingora::Result<bool> {
         ctx.access.identify(&session.req_header().headers);
         match self.decide(session, ctx).await {
             Ok(None) => Ok(false),
@@ -411,8 +484,10 @@ impl ProxyHttp for Inbound {
                     return Err(Error::new(ErrorType::InternalError));
                 };
                 ctx.is_own = true;
-                let peer =
-                    ctx.story.as_ref().map_or(connection.peer, |it| it.client_address(connection.peer));
+                let peer = ctx
+                    .story
+                    .as_ref()
+                    .map_or(connection.peer, |it| it.client_address(connection.peer));
                 local::answer(session, &own.router, &path, peer, &mut ctx.access).await?;
                 Ok(true)
             }
@@ -428,8 +503,13 @@ impl ProxyHttp for Inbound {
                     .describing(description)
                     .for_pages(self.for_pages);
                 if let Some(wait) = refusal.retry_after {
-                    answer = answer
-                        .retry_after(wait.as_millis().div_ceil(1000).max(1).try_into().unwrap_or(u64::MAX));
+                    answer = answer.retry_after(
+                        wait.as_millis()
+                            .div_ceil(1000)
+                            .max(1)
+                            .try_into()
+                            .unwrap_or(u64::MAX),
+                    );
                 }
                 answer.write(session).await?;
                 Ok(true)
@@ -497,7 +577,8 @@ impl ProxyHttp for Inbound {
         ctx: &mut Context,
     ) -> pingora::Result<()> {
         head::settle_request(session, request)?;
-        self.forward(request, ctx).map_err(|reason| fail(ctx, reason))
+        self.forward(request, ctx)
+            .map_err(|reason| fail(ctx, reason))
     }
 
     async fn request_body_filter(
@@ -509,12 +590,12 @@ impl ProxyHttp for Inbound {
     ) -> pingora::Result<()> {
         ctx.body_bytes += body.as_ref().map_or(0, |chunk| chunk.len() as u64);
         match self.max_body {
-            Some(max) if ctx.body_bytes > max => {
-                self.over_limit(Refusal::new(Reason::BodyTooLarge), ctx).map_err(|refusal| {
+            Some(max) if ctx.body_bytes > max => self
+                .over_limit(Refusal::new(Reason::BodyTooLarge), ctx)
+                .map_err(|refusal| {
                     ctx.access.client_id = refusal.client_id;
                     fail(ctx, refusal.reason)
-                })
-            }
+                }),
             _ => Ok(()),
         }
     }
@@ -543,15 +624,34 @@ impl ProxyHttp for Inbound {
         Ok(())
     }
 
-    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Context) -> FailToProxy {
-        let alert = self.upstream.broke(&ctx.tries, error, ctx.is_answered).await;
-        let asked = failure::Asked { realm: &self.name, for_pages: self.for_pages };
-        failure::answer(session, error, ctx.failure.take().or(alert), &mut ctx.access, asked).await
+    async fn fail_to_proxy(
+        &self,
+        session: &mut Session,
+        error: &Error,
+        ctx: &mut Context,
+    ) -> FailToProxy {
+        let alert = self
+            .upstream
+            .broke(&ctx.tries, error, ctx.is_answered)
+            .await;
+        let asked = failure::Asked {
+            realm: &self.name,
+            for_pages: self.for_pages,
+        };
+        failure::answer(
+            session,
+            error,
+            ctx.failure.take().or(alert),
+            &mut ctx.access,
+            asked,
+        )
+        .await
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut Context) {
         let own = self.own.as_ref().filter(|_| ctx.is_own);
-        ctx.access.end_session(own.map_or(&self.metrics, |own| &own.metrics), session);
+        ctx.access
+            .end_session(own.map_or(&self.metrics, |own| &own.metrics), session);
         // The request is over; what follows is only the end of its connection.
         ctx.slot = None;
         failure::close(session, error).await;

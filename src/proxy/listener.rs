@@ -1,8 +1,10 @@
-//! Listeners: sockets bound by us, one current-thread runtime per worker, an end that waits for the last request.
+//! Listeners: sockets bound by us, one current-thread runtime per worker, an end that waits for the
+//! last request.
 //!
-//! Every worker accepts on its own duplicate of every listening socket and keeps a connection for its whole life, so
-//! a request never changes threads, and every worker has its own upstream connections. Pingora's `Server` is not
-//! used: it reports no bind errors, no addresses, and sleeps through its grace period.
+//! Every worker accepts on its own duplicate of every listening socket and keeps a connection for
+//! its whole life, so a request never changes threads, and every worker has its own upstream
+//! connections. Pingora's `Server` is not used: it reports no bind errors, no addresses, and sleeps
+//! through its grace period.
 
 use std::io;
 use std::net::SocketAddr;
@@ -36,7 +38,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How often a request is tried: a connect that fails moves on to the next address.
 pub(super) const MAX_TRIES: usize = 4;
 
-/// The threads that serve requests. Their end without [`Workers::stop`] ends the threads too, without waiting for them.
+/// The threads that serve requests. Their end without [`Workers::stop`] ends the threads too,
+/// without waiting for them.
 pub struct Workers {
     runtimes: Vec<Handle>,
     threads: Vec<JoinHandle<()>>,
@@ -52,13 +55,19 @@ impl Workers {
         let stop = CancellationToken::new();
         let (mut runtimes, mut threads) = (Vec::new(), Vec::new());
         for index in 0..count.max(1) {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?;
             runtimes.push(runtime.handle().clone());
             let stop = stop.clone();
             let thread = std::thread::Builder::new().name(format!("worker-{index}"));
             threads.push(thread.spawn(move || runtime.block_on(stop.cancelled()))?);
         }
-        Ok(Self { runtimes, threads, stop })
+        Ok(Self {
+            runtimes,
+            threads,
+            stop,
+        })
     }
 
     /// Ends the threads. What still runs on them is dropped.
@@ -69,8 +78,8 @@ impl Workers {
         }
     }
 
-    /// Serves a bound socket on every worker. `service` makes one service per worker: its upstream connections live
-    /// on that worker's event queue.
+    /// Serves a bound socket on every worker. `service` makes one service per worker: its upstream
+    /// connections live on that worker's event queue.
     ///
     /// # Errors
     /// When the system gives no further descriptor for the socket.
@@ -87,10 +96,16 @@ impl Workers {
         F: Fn() -> S,
     {
         let default = ServerConf::default();
-        // Each worker keeps idle upstream connections of its own; together no more than there may be clients.
+        // Each worker keeps idle upstream connections of its own; together no more than there may
+        // be clients.
         let share = clients.most_connections() / self.runtimes.len().max(1);
         let upstream_keepalive_pool_size = share.clamp(1, default.upstream_keepalive_pool_size);
-        let conf = ServerConf { threads: 1, max_retries: MAX_TRIES, upstream_keepalive_pool_size, ..default };
+        let conf = ServerConf {
+            threads: 1,
+            max_retries: MAX_TRIES,
+            upstream_keepalive_pool_size,
+            ..default
+        };
         let conf = Arc::new(conf);
         let stop_accepting = CancellationToken::new();
         let (ending, ending_watch) = watch::channel(false);
@@ -108,7 +123,8 @@ impl Workers {
             let proxy = Arc::new(proxy);
             services.push(proxy.clone());
             for socket in socket.sockets() {
-                // Registered with the worker's event queue here, so that a failure is one of the start.
+                // Registered with the worker's event queue here, so that a failure is one of the
+                // start.
                 let accepting = {
                     let _on_worker = runtime.enter();
                     TcpListener::from_std(socket.try_clone()?)?
@@ -127,12 +143,20 @@ impl Workers {
             }
         }
         let addresses = socket.addresses().collect();
-        Ok(Listener { addresses, stop_accepting, ending, connections, clients, services })
+        Ok(Listener {
+            addresses,
+            stop_accepting,
+            ending,
+            connections,
+            clients,
+            services,
+        })
     }
 }
 
 impl Drop for Workers {
-    /// A sidecar that is dropped frees its sockets: threads that serve on would hold them as long as the process runs.
+    /// A sidecar that is dropped frees its sockets: threads that serve on would hold them as long
+    /// as the process runs.
     fn drop(&mut self) {
         self.stop.cancel();
     }
@@ -205,7 +229,8 @@ struct Accept<S> {
     reported: Arc<Reported>,
 }
 
-/// What a listener has said in its log. It happens too often to be said more than once; metrics count it.
+/// What a listener has said in its log. It happens too often to be said more than once; metrics
+/// count it.
 #[derive(Default)]
 struct Reported {
     accept_error: AtomicBool,
@@ -238,7 +263,8 @@ where
         }
     }
 
-    /// Serves a new connection in a task of its own, as soon as there is a seat for it, or refuses it.
+    /// Serves a new connection in a task of its own, as soon as there is a seat for it, or refuses
+    /// it.
     async fn admit(&self, stream: TcpStream, peer: SocketAddr) {
         let on_dismissed = || {
             self.metrics.connection_closed(ClosedConnection::MadeRoom);
@@ -255,10 +281,15 @@ where
             Ok(seat) => seat,
             Err(full) => return self.refuse(&stream, peer, full),
         };
-        let Ok((connection, state)) = Connection::new(stream, peer, self.clients.clone(), seat) else {
+        let Ok((connection, state)) = Connection::new(stream, peer, self.clients.clone(), seat)
+        else {
             return;
         };
-        let (proxy, ending, metrics) = (self.proxy.clone(), self.ending.clone(), self.metrics.clone());
+        let (proxy, ending, metrics) = (
+            self.proxy.clone(),
+            self.ending.clone(),
+            self.metrics.clone(),
+        );
         self.connections.spawn(async move {
             serve(&proxy, connection, &state, &ending).await;
             if let Some(fault) = state.refused() {
@@ -276,7 +307,8 @@ where
             &Reason::TooManyConnections.into(),
             self.clients.error_forms.of_no_request(),
         );
-        // The socket's buffer is empty, so that it takes all of the answer; a client that is gone needs none.
+        // The socket's buffer is empty, so that it takes all of the answer; a client that is gone
+        // needs none.
         let _ = SockRef::from(stream).send(&answer);
         let (closed, limit) = match full {
             Full::Listener => (ClosedConnection::Refused, "total"),
@@ -304,7 +336,10 @@ where
             );
         }
         use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
-        if !matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted) {
+        if !matches!(
+            error.kind(),
+            ConnectionAborted | ConnectionReset | Interrupted
+        ) {
             tokio::time::sleep(ACCEPT_PAUSE).await;
         }
     }
@@ -321,7 +356,11 @@ async fn serve<S>(
     S::CTX: Send + Sync,
 {
     let mut session = ServerSession::new_http1(Box::new(connection));
-    session.set_keepalive(if *ending.borrow() { None } else { Some(state.keep_alive()) });
+    session.set_keepalive(if *ending.borrow() {
+        None
+    } else {
+        Some(state.keep_alive())
+    });
     loop {
         state.await_head();
         let Some(reused) = proxy.process_new_http(session, ending).await else {
@@ -335,7 +374,8 @@ async fn serve<S>(
     }
 }
 
-/// Whether the platform's certificates can be read as every listener reads them; a listener that cannot panics.
+/// Whether the platform's certificates can be read as every listener reads them; a listener that
+/// cannot panics.
 ///
 /// # Errors
 /// Why they cannot.

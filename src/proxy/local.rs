@@ -1,7 +1,8 @@
 //! The bridge: a Pingora session answered by an axum router, on any kind of listener.
 //!
-//! Every endpoint of our own is an ordinary axum handler. The bridge bounds the body in size and time, says
-//! `100 Continue` when asked to, hands the client's address on, and streams what the handler answers.
+//! Every endpoint of our own is an ordinary axum handler. The bridge bounds the body in size and
+//! time, says `100 Continue` when asked to, hands the client's address on, and streams what the
+//! handler answers.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -50,7 +51,9 @@ pub async fn answer(
 ) -> pingora::Result<()> {
     let body = match tokio::time::timeout(BODY_TIMEOUT, read_body(session)).await {
         Ok(Ok(body)) => body,
-        Ok(Err(BodyError::TooLarge(length))) => return refuse(session, access, too_large(length)).await,
+        Ok(Err(BodyError::TooLarge(length))) => {
+            return refuse(session, access, too_large(length)).await;
+        }
         Ok(Err(BodyError::Broken(error))) => return Err(error),
         Err(_) => return refuse(session, access, Reason::BodyTimeout.into()).await,
     };
@@ -58,7 +61,8 @@ pub async fn answer(
         return refuse(session, access, Fault::malformed("the target is no URI")).await;
     };
     // A router is infallible: its error type has no value.
-    let Ok(answered) = tokio::time::timeout(HANDLER_TIMEOUT, router.clone().oneshot(request)).await else {
+    let Ok(answered) = tokio::time::timeout(HANDLER_TIMEOUT, router.clone().oneshot(request)).await
+    else {
         return refuse(session, access, Reason::Internal.into()).await;
     };
     let Ok(response) = answered;
@@ -87,14 +91,18 @@ enum BodyError {
 }
 
 async fn read_body(session: &mut Session) -> Result<Bytes, BodyError> {
-    let declared =
-        session.get_header(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
+    let declared = session
+        .get_header(header::CONTENT_LENGTH)
+        .and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
     if declared.is_some_and(|length| length > MAX_BODY) {
         return Err(BodyError::TooLarge(declared));
     }
     // RFC 9110 §10.1.1: the client waits for this before it sends the body.
     if head::expects_continue(session) && !session.as_mut().is_body_done() {
-        session.write_continue_response().await.map_err(BodyError::Broken)?;
+        session
+            .write_continue_response()
+            .await
+            .map_err(BodyError::Broken)?;
     }
     let mut body = BytesMut::new();
     while let Some(chunk) = session
@@ -117,14 +125,20 @@ fn request(session: &Session, path: &str, peer: SocketAddr, body: Bytes) -> Opti
         Some(query) => format!("{path}?{query}"),
         None => path.to_owned(),
     };
-    let mut request =
-        Request::builder().method(request_head.method.clone()).uri(uri).body(Body::from(body)).ok()?;
+    let mut request = Request::builder()
+        .method(request_head.method.clone())
+        .uri(uri)
+        .body(Body::from(body))
+        .ok()?;
     *request.headers_mut() = request_head.headers.clone();
     request.extensions_mut().insert(PeerAddress(peer));
     Some(request)
 }
 
-async fn write_response(session: &mut Session, response: http::Response<Body>) -> pingora::Result<()> {
+async fn write_response(
+    session: &mut Session,
+    response: http::Response<Body>,
+) -> pingora::Result<()> {
     let (parts, mut body) = response.into_parts();
     let without_body = session.req_header().method == Method::HEAD || body.is_end_stream();
     let mut answer = ResponseHeader::build(parts.status, Some(parts.headers.len() + 2))?;
@@ -133,18 +147,26 @@ async fn write_response(session: &mut Session, response: http::Response<Body>) -
     }
     if !parts.headers.contains_key(header::CONTENT_LENGTH) {
         match body.size_hint().exact() {
-            Some(length) => answer.insert_header(header::CONTENT_LENGTH, HeaderValue::from(length))?,
+            Some(length) => {
+                answer.insert_header(header::CONTENT_LENGTH, HeaderValue::from(length))?
+            }
             // HTTP/1.0 has no chunks (RFC 9112 §6.1): the end of the connection ends the answer.
             None if session.req_header().version == Version::HTTP_10 => session.set_keepalive(None),
-            None => answer.insert_header(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"))?,
+            None => answer.insert_header(
+                header::TRANSFER_ENCODING,
+                HeaderValue::from_static("chunked"),
+            )?,
         }
     }
     head::announce_keep_alive(session, &mut answer)?;
-    session.write_response_header(Box::new(answer), without_body).await?;
+    session
+        .write_response_header(Box::new(answer), without_body)
+        .await?;
     if without_body {
         return Ok(());
     }
-    // Each frame is a chunk, and is flushed before the next one is asked for: plgd's clients need that.
+    // Each frame is a chunk, and is flushed before the next one is asked for: plgd's clients need
+    // that.
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else {
             // The length or the last chunk is missing: the client sees that the answer broke off.
@@ -175,7 +197,8 @@ pub struct LocalService {
 pub enum Paths {
     /// Those that every server reads alike.
     Normal,
-    /// Also those whose segments hold escapes such as `%2F`: they stand for ids that the router decodes.
+    /// Also those whose segments hold escapes such as `%2F`: they stand for ids that the router
+    /// decodes.
     WithIds,
 }
 
@@ -190,29 +213,46 @@ impl Paths {
     }
 }
 
-/// Whether a path is made of characters that a path may have (RFC 3986 §3.3) and of escapes, and is UTF-8 when decoded.
+/// Whether a path is made of characters that a path may have (RFC 3986 §3.3) and of escapes, and is
+/// UTF-8 when decoded.
 fn is_escaped_well(raw: &str) -> bool {
-    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/-._~!$&'()*+,;=:@%".contains(byte);
+    let is_plain =
+        |byte: &u8| byte.is_ascii_alphanumeric() || b"/-._~!$&'()*+,;=:@%".contains(byte);
     let escapes = raw.split('%').skip(1);
     raw.starts_with('/')
         && raw.as_bytes().iter().all(is_plain)
-        && escapes
-            .into_iter()
-            .all(|rest| rest.as_bytes().iter().take(2).filter(|b| b.is_ascii_hexdigit()).count() == 2)
-        && percent_encoding::percent_decode_str(raw).decode_utf8().is_ok()
+        && escapes.into_iter().all(|rest| {
+            rest.as_bytes()
+                .iter()
+                .take(2)
+                .filter(|b| b.is_ascii_hexdigit())
+                .count()
+                == 2
+        })
+        && percent_encoding::percent_decode_str(raw)
+            .decode_utf8()
+            .is_ok()
 }
 
 impl LocalService {
     /// A service that answers everything by `router`.
     #[must_use]
     pub fn new(router: Router, metrics: Arc<RequestMetrics>, paths: Paths) -> Self {
-        Self { router, metrics, paths, trusted_proxies: Vec::new() }
+        Self {
+            router,
+            metrics,
+            paths,
+            trusted_proxies: Vec::new(),
+        }
     }
 
     /// The same behind these proxies: what they say of their clients counts.
     #[must_use]
     pub fn behind(self, trusted_proxies: &[IpNet]) -> Self {
-        Self { trusted_proxies: trusted_proxies.to_vec(), ..self }
+        Self {
+            trusted_proxies: trusted_proxies.to_vec(),
+            ..self
+        }
     }
 
     async fn respond(&self, session: &mut Session, access: &mut Access) -> pingora::Result<()> {
@@ -220,11 +260,24 @@ impl LocalService {
             Ok(state) => state,
             Err(reason) => return refuse(session, access, reason.into()).await,
         };
-        let story = Story::read(&session.req_header().headers, state.peer.ip(), &self.trusted_proxies);
+        let story = Story::read(
+            &session.req_header().headers,
+            state.peer.ip(),
+            &self.trusted_proxies,
+        );
         access.client = story.client_behind_proxy();
         let path = head::target(session.req_header()).and_then(|(path, _)| self.paths.read(path));
         match path {
-            Ok(path) => answer(session, &self.router, &path, story.client_address(state.peer), access).await,
+            Ok(path) => {
+                answer(
+                    session,
+                    &self.router,
+                    &path,
+                    story.client_address(state.peer),
+                    access,
+                )
+                .await
+            }
             Err(fault) => refuse(session, access, fault).await,
         }
     }
@@ -240,12 +293,20 @@ impl ProxyHttp for LocalService {
 
     fn init_downstream_modules(&self, _modules: &mut pingora::modules::http::HttpModules) {}
 
-    async fn request_filter(&self, session: &mut Session, access: &mut Access) -> pingora::Result<bool> {
+    async fn request_filter(
+        &self,
+        session: &mut Session,
+        access: &mut Access,
+    ) -> pingora::Result<bool> {
         access.identify(&session.req_header().headers);
         self.respond(session, access).await.map(|()| true)
     }
 
-    async fn upstream_peer(&self, _: &mut Session, _: &mut Access) -> pingora::Result<Box<HttpPeer>> {
+    async fn upstream_peer(
+        &self,
+        _: &mut Session,
+        _: &mut Access,
+    ) -> pingora::Result<Box<HttpPeer>> {
         // Every request is answered in `request_filter`.
         Err(pingora::Error::new(pingora::ErrorType::InternalError))
     }
@@ -259,7 +320,12 @@ impl ProxyHttp for LocalService {
         failure::answer(session, error, None, access, failure::Asked::default()).await
     }
 
-    async fn logging(&self, session: &mut Session, error: Option<&pingora::Error>, access: &mut Access) {
+    async fn logging(
+        &self,
+        session: &mut Session,
+        error: Option<&pingora::Error>,
+        access: &mut Access,
+    ) {
         access.end_session(&self.metrics, session);
         failure::close(session, error).await;
     }

@@ -1,9 +1,11 @@
-//! A mark on requests to loopback and private addresses: a listener recognises a request that comes back to it.
+//! A mark on requests to loopback and private addresses: a listener recognises a request that comes
+//! back to it.
 //!
-//! Two sidecars that point at each other would send one request back and forth until no descriptor is left, and neither
-//! configuration shows the loop. So each listener adds its own id to what it sends on (as RFC 8586 does for CDNs), and refuses a
-//! request that already has this id. The id is random and new at each start: it reveals nothing, and no client can guess it. A
-//! client that sends an id which its service has seen ends its own request only.
+//! Two sidecars that point at each other would send one request back and forth until no descriptor
+//! is left, and neither configuration shows the loop. So each listener adds its own id to what it
+//! sends on (as RFC 8586 does for CDNs), and refuses a request that already has this id. The id is
+//! random and new at each start: it reveals nothing, and no client can guess it. A client that
+//! sends an id which its service has seen ends its own request only.
 
 use std::net::SocketAddr;
 
@@ -14,7 +16,8 @@ use uuid::Uuid;
 use crate::domain::public_address::is_public;
 use crate::domain::reason::Reason;
 
-/// The header: ids, separated by commas, the newest last. Its name does not begin as those of the identity do.
+/// The header: ids, separated by commas, the newest last. Its name does not begin as those of the
+/// identity do.
 pub const LOOP: HeaderName = HeaderName::from_static("m2m-loop");
 /// The length of an id.
 const ID: usize = 32;
@@ -32,7 +35,10 @@ pub struct LoopMark {
 impl Default for LoopMark {
     fn default() -> Self {
         let id = Uuid::new_v4().simple().to_string();
-        Self { alone: HeaderValue::from_str(&id).ok(), id }
+        Self {
+            alone: HeaderValue::from_str(&id).ok(),
+            id,
+        }
     }
 }
 
@@ -82,9 +88,15 @@ impl LoopMark {
 
 /// The ids of a request. A value of another form is not from a sidecar, and is not passed on.
 fn ids(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
-    let parts = headers.get_all(LOOP).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    let parts = headers
+        .get_all(LOOP)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
     let is_id = |id: &&[u8]| {
-        id.len() == ID && id.iter().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(byte))
+        id.len() == ID
+            && id
+                .iter()
+                .all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(byte))
     };
     parts.map(<[u8]>::trim_ascii).filter(is_id)
 }
@@ -98,7 +110,10 @@ mod tests {
     const HERE: &str = "127.0.0.1:80";
 
     fn headers(values: &[&[u8]]) -> HeaderMap {
-        values.iter().map(|value| (LOOP, HeaderValue::from_bytes(value).unwrap())).collect()
+        values
+            .iter()
+            .map(|value| (LOOP, HeaderValue::from_bytes(value).unwrap()))
+            .collect()
     }
 
     fn to(address: &str) -> Option<SocketAddr> {
@@ -126,20 +141,36 @@ mod tests {
     #[test]
     fn only_loopback_and_private_addresses_get_a_mark() {
         let mark = LoopMark::default();
-        for address in
-            ["127.0.0.1:1", "[::1]:1", "10.0.0.1:1", "192.168.1.1:1", "172.16.0.1:1", "[fd00::1]:1"]
-        {
+        for address in [
+            "127.0.0.1:1",
+            "[::1]:1",
+            "10.0.0.1:1",
+            "192.168.1.1:1",
+            "172.16.0.1:1",
+            "[fd00::1]:1",
+        ] {
             assert!(mark.next(&headers(&[]), to(address)).is_some(), "{address}");
         }
         for address in ["1.1.1.1:443", "[2606:4700::1]:443"] {
-            assert_eq!(mark.next(&headers(&[mark.id.as_bytes()]), to(address)), None, "{address}");
+            assert_eq!(
+                mark.next(&headers(&[mark.id.as_bytes()]), to(address)),
+                None,
+                "{address}"
+            );
         }
     }
 
     #[test]
     fn what_is_no_mark_is_neither_judged_nor_passed_on() {
         let mark = LoopMark::default();
-        for odd in [&b"x"[..], b"", b",,,", b"\xff\xff", b"0123456789ABCDEF0123456789ABCDEF", b"a,b,c"] {
+        for odd in [
+            &b"x"[..],
+            b"",
+            b",,,",
+            b"\xff\xff",
+            b"0123456789ABCDEF0123456789ABCDEF",
+            b"a,b,c",
+        ] {
             let request = headers(&[odd]);
             mark.check(&request).unwrap();
             assert_eq!(mark.next(&request, to(HERE)).unwrap(), mark.id.as_str());

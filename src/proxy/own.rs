@@ -1,4 +1,5 @@
-//! Our own listening addresses: where requests must not be sent, or they would come back without end.
+//! Our own listening addresses: where requests must not be sent, or they would come back without
+//! end.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
@@ -25,17 +26,23 @@ impl OwnAddresses {
         };
         self.0.iter().any(|own| {
             let mine = own.ip().to_canonical();
-            own.port() == address.port() && (mine == ip || mine.is_unspecified() && is_this_machine(ip))
+            own.port() == address.port()
+                && (mine == ip || mine.is_unspecified() && is_this_machine(ip))
         })
     }
 }
 
-/// Whether an address is one of this machine's. The system says: to one of those it sends from that very one. Nothing is sent.
+/// Whether an address is one of this machine's. The system says: to one of those it sends from that
+/// very one. Nothing is sent.
 pub(super) fn is_this_machine(ip: IpAddr) -> bool {
     if ip.is_loopback() || ip.is_unspecified() {
         return true;
     }
-    let any: IpAddr = if ip.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let any: IpAddr = if ip.is_ipv4() {
+        Ipv4Addr::UNSPECIFIED.into()
+    } else {
+        Ipv6Addr::UNSPECIFIED.into()
+    };
     let from = UdpSocket::bind((any, 0)).and_then(|socket| {
         socket.connect((ip, 9))?;
         socket.local_addr()
@@ -49,14 +56,23 @@ mod tests {
 
     #[test]
     fn a_listener_is_found_at_each_of_its_addresses() {
-        let own =
-            OwnAddresses::new(["127.0.0.1:9000", "0.0.0.0:9001"].map(|address| address.parse().unwrap()));
+        let own = OwnAddresses::new(
+            ["127.0.0.1:9000", "0.0.0.0:9001"].map(|address| address.parse().unwrap()),
+        );
         let contains = |address: &str| own.contain(address.parse().unwrap());
         assert!(
-            contains("127.0.0.1:9000") && contains("[::ffff:127.0.0.1]:9000") && contains("0.0.0.0:9000")
+            contains("127.0.0.1:9000")
+                && contains("[::ffff:127.0.0.1]:9000")
+                && contains("0.0.0.0:9000")
         );
-        assert!(!contains("127.0.0.2:9000") && !contains("127.0.0.1:9002") && !contains("192.0.2.1:9000"));
-        assert!(contains("127.0.0.1:9001") && contains("127.0.0.2:9001") && contains("0.0.0.0:9001"));
+        assert!(
+            !contains("127.0.0.2:9000")
+                && !contains("127.0.0.1:9002")
+                && !contains("192.0.2.1:9000")
+        );
+        assert!(
+            contains("127.0.0.1:9001") && contains("127.0.0.2:9001") && contains("0.0.0.0:9001")
+        );
         assert!(!contains("192.0.2.1:9001") && !contains("8.8.8.8:9001"));
     }
 }

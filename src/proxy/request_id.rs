@@ -34,7 +34,8 @@ fn made() -> HeaderValue {
     let process = PROCESS.get_or_init(|| uuid::Uuid::new_v4().as_u64_pair().0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     // Hexadecimal digits always make a header value.
-    HeaderValue::from_str(&format!("{process:016x}{count:016x}")).unwrap_or(HeaderValue::from_static("0"))
+    HeaderValue::from_str(&format!("{process:016x}{count:016x}"))
+        .unwrap_or(HeaderValue::from_static("0"))
 }
 
 #[cfg(test)]
@@ -52,9 +53,12 @@ mod tests {
     #[test]
     fn a_usable_id_is_taken_over() {
         let longest = "x".repeat(LONGEST);
-        for id in
-            ["7f1c", "0af7651916cd43dd8448eb211c80319c", "Root=1-67891233-abcdef012345678912345678", &longest]
-        {
+        for id in [
+            "7f1c",
+            "0af7651916cd43dd8448eb211c80319c",
+            "Root=1-67891233-abcdef012345678912345678",
+            &longest,
+        ] {
             assert_eq!(of(&[id]), id);
         }
     }
@@ -62,10 +66,22 @@ mod tests {
     #[test]
     fn for_any_other_a_new_one_is_made_each_time() {
         let too_long = "x".repeat(LONGEST + 1);
-        for bad in [&[][..], &[""], &["a b"], &["a\"b"], &["a,b"], &["ü"], &[&too_long], &["a", "a"]] {
+        for bad in [
+            &[][..],
+            &[""],
+            &["a b"],
+            &["a\"b"],
+            &["a,b"],
+            &["ü"],
+            &[&too_long],
+            &["a", "a"],
+        ] {
             let (first, second) = (of(bad), of(bad));
             assert!(first != second && first.len() == 32, "{bad:?}: {first:?}");
-            assert!(first.as_bytes().iter().all(u8::is_ascii_hexdigit), "{first:?}");
+            assert!(
+                first.as_bytes().iter().all(u8::is_ascii_hexdigit),
+                "{first:?}"
+            );
         }
     }
 }

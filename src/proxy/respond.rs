@@ -42,18 +42,32 @@ pub struct Row {
 }
 
 const fn row(status: u16, error: &'static str) -> Row {
-    Row { status, error, challenge: Challenge::No, retry: false }
+    Row {
+        status,
+        error,
+        challenge: Challenge::No,
+        retry: false,
+    }
 }
 
-/// The table. `None`: the reason only stands in the log and the metrics, because the request passed or nobody is there
-/// any more to be answered.
+/// The table. `None`: the reason only stands in the log and the metrics, because the request passed
+/// or nobody is there any more to be answered.
 #[must_use]
 pub fn table(reason: Reason) -> Option<Row> {
     use Reason as R;
-    let challenge = |status, error| Row { challenge: Challenge::WithError, ..row(status, error) };
-    let retry = |status, error| Row { retry: true, ..row(status, error) };
+    let challenge = |status, error| Row {
+        challenge: Challenge::WithError,
+        ..row(status, error)
+    };
+    let retry = |status, error| Row {
+        retry: true,
+        ..row(status, error)
+    };
     Some(match reason {
-        R::NoToken => Row { challenge: Challenge::Bare, ..row(401, "unauthorized") },
+        R::NoToken => Row {
+            challenge: Challenge::Bare,
+            ..row(401, "unauthorized")
+        },
         R::TwoAuthorizations | R::MalformedAuthorization => challenge(400, "invalid_request"),
         R::TokenTooLarge
         | R::MalformedToken
@@ -124,11 +138,13 @@ pub struct Answer<'a> {
 }
 
 /// The headers of our answers that a page is not shown without being allowed to.
-const EXPOSED: HeaderValue = HeaderValue::from_static("Retry-After, WWW-Authenticate, X-M2M-Reason");
+const EXPOSED: HeaderValue =
+    HeaderValue::from_static("Retry-After, WWW-Authenticate, X-M2M-Reason");
 /// `Retry-After` of answers that know no better, in seconds.
 const RETRY_AFTER: u64 = 5;
 /// The methods that a proxy listener forwards (RFC 9110 §15.5.6 wants them named with a 405).
-const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+const METHODS: HeaderValue =
+    HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
 
 impl<'a> Answer<'a> {
     /// The answer for a reason. `realm` is the listener's name.
@@ -150,7 +166,11 @@ impl<'a> Answer<'a> {
     /// The answer for a fault: it says the rule, the place and the beginning of the target.
     #[must_use]
     pub fn to_fault(fault: &'a Fault, realm: &'a str) -> Self {
-        Self { description: fault.description(), target: fault.target(), ..Self::new(fault.reason, realm) }
+        Self {
+            description: fault.description(),
+            target: fault.target(),
+            ..Self::new(fault.reason, realm)
+        }
     }
 
     /// Names the scopes that are needed (RFC 6750 §3).
@@ -190,17 +210,27 @@ impl<'a> Answer<'a> {
     fn body(&self) -> Bytes {
         let Row { status, error, .. } = row_of(self.reason);
         if self.form != ErrorForm::OAuth {
-            let members = serde_json::Value::from(self.form.members(status, error, &self.description));
+            let members =
+                serde_json::Value::from(self.form.members(status, error, &self.description));
             return format!("{members}\n").into();
         }
-        // Both texts are constants without characters that JSON would escape. The target is escaped ASCII.
+        // Both texts are constants without characters that JSON would escape. The target is escaped
+        // ASCII.
         let target = self.target.map_or(String::new(), |target| {
-            format!(r#","target":"{}""#, target.replace('\\', r"\\").replace('"', r#"\""#))
+            format!(
+                r#","target":"{}""#,
+                target.replace('\\', r"\\").replace('"', r#"\""#)
+            )
         });
-        format!("{{\"error\":\"{error}\",\"error_description\":\"{}\"{target}}}\n", self.description).into()
+        format!(
+            "{{\"error\":\"{error}\",\"error_description\":\"{}\"{target}}}\n",
+            self.description
+        )
+        .into()
     }
 
-    /// RFC 6750 §3. The realm is a name of the configuration and the scopes are scope tokens: neither holds a quote.
+    /// RFC 6750 §3. The realm is a name of the configuration and the scopes are scope tokens:
+    /// neither holds a quote.
     fn challenge(&self) -> Option<String> {
         let row = row_of(self.reason);
         let mut text = format!("Bearer realm=\"{}\"", self.realm);
@@ -222,15 +252,24 @@ impl<'a> Answer<'a> {
 
     fn headers(&self, body: &Bytes) -> Vec<(HeaderName, HeaderValue)> {
         let mut headers = vec![
-            (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
+            (
+                header::CONTENT_TYPE,
+                HeaderValue::from_static("application/json"),
+            ),
             (header::CONTENT_LENGTH, HeaderValue::from(body.len())),
             (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
             (REASON_HEADER, HeaderValue::from_static(self.reason.code())),
         ];
         if self.form != ErrorForm::OAuth {
-            headers.push((header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")));
+            headers.push((
+                header::X_CONTENT_TYPE_OPTIONS,
+                HeaderValue::from_static("nosniff"),
+            ));
         }
-        if let Some(challenge) = self.challenge().and_then(|text| HeaderValue::from_str(&text).ok()) {
+        if let Some(challenge) = self
+            .challenge()
+            .and_then(|text| HeaderValue::from_str(&text).ok())
+        {
             headers.push((header::WWW_AUTHENTICATE, challenge));
         }
         if row_of(self.reason).retry {
@@ -242,7 +281,8 @@ impl<'a> Answer<'a> {
         headers
     }
 
-    /// Whether the connection must not carry another request: where this one ends is not certain, or is not awaited.
+    /// Whether the connection must not carry another request: where this one ends is not certain,
+    /// or is not awaited.
     fn ends_connection(&self) -> bool {
         use Reason as R;
         matches!(
@@ -259,13 +299,16 @@ impl<'a> Answer<'a> {
         )
     }
 
-    /// Writes the answer. The connection is kept for another request unless the end of this one is not certain or far.
+    /// Writes the answer. The connection is kept for another request unless the end of this one is
+    /// not certain or far.
     ///
     /// # Errors
     /// When the client is gone.
     pub async fn write(mut self, session: &mut Session) -> pingora::Result<()> {
         if let Some(connection) = head::connection(session) {
-            self.form = connection.error_forms().of_target(session.req_header().raw_path());
+            self.form = connection
+                .error_forms()
+                .of_target(session.req_header().raw_path());
         }
         if self.ends_connection() {
             session.set_keepalive(None);
@@ -276,16 +319,24 @@ impl<'a> Answer<'a> {
         for (name, value) in self.headers(&body) {
             answer.insert_header(name, value)?;
         }
-        if let Some(origin) = session.req_header().headers.get(header::ORIGIN).filter(|_| self.for_pages) {
+        if let Some(origin) = session
+            .req_header()
+            .headers
+            .get(header::ORIGIN)
+            .filter(|_| self.for_pages)
+        {
             answer.insert_header(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone())?;
-            // What is answered is the same for everyone, so nothing is given away to a page that sends cookies along.
+            // What is answered is the same for everyone, so nothing is given away to a page that
+            // sends cookies along.
             answer.insert_header(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, "true")?;
             answer.insert_header(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED)?;
             answer.insert_header(header::VARY, "Origin")?;
         }
         head::announce_keep_alive(session, &mut answer)?;
         let without_body = session.req_header().method == http::Method::HEAD;
-        session.write_response_header(Box::new(answer), without_body).await?;
+        session
+            .write_response_header(Box::new(answer), without_body)
+            .await?;
         if !without_body {
             session.write_response_body(Some(body), true).await?;
         }
@@ -293,10 +344,14 @@ impl<'a> Answer<'a> {
     }
 }
 
-/// The answer as bytes, for requests that no session could be made of. The connection is closed after it.
+/// The answer as bytes, for requests that no session could be made of. The connection is closed
+/// after it.
 #[must_use]
 pub fn on_the_wire(fault: &Fault, form: ErrorForm) -> Vec<u8> {
-    let answer = Answer { form, ..Answer::to_fault(fault, "") };
+    let answer = Answer {
+        form,
+        ..Answer::to_fault(fault, "")
+    };
     let body = answer.body();
     let status = StatusCode::from_u16(answer.status()).unwrap_or(StatusCode::BAD_REQUEST);
     let mut wire = format!("HTTP/1.1 {status}\r\n").into_bytes();
@@ -340,19 +395,32 @@ mod tests {
 
     #[test]
     fn a_missing_token_is_challenged_without_an_error_code() {
-        assert_eq!(Answer::new(Reason::NoToken, "api").challenge().unwrap(), "Bearer realm=\"api\"");
+        assert_eq!(
+            Answer::new(Reason::NoToken, "api").challenge().unwrap(),
+            "Bearer realm=\"api\""
+        );
         let scope = ScopeSet::parse("a b").unwrap();
-        let challenge = Answer::new(Reason::Scope, "api").needing(Some(&scope)).challenge().unwrap();
-        assert!(challenge.contains("error=\"insufficient_scope\"") && challenge.ends_with(", scope=\"a b\""));
+        let challenge = Answer::new(Reason::Scope, "api")
+            .needing(Some(&scope))
+            .challenge()
+            .unwrap();
+        assert!(
+            challenge.contains("error=\"insufficient_scope\"")
+                && challenge.ends_with(", scope=\"a b\"")
+        );
     }
 
     #[test]
     fn every_reason_can_be_a_status_and_nothing_else() {
         for reason in Reason::ALL.iter().copied() {
-            let answer = Answer { form: ErrorForm::Status, ..Answer::new(reason, "api") };
+            let answer = Answer {
+                form: ErrorForm::Status,
+                ..Answer::new(reason, "api")
+            };
             let body: serde_json::Value = serde_json::from_slice(&answer.body()).unwrap();
             assert_eq!(body.as_object().unwrap().len(), 3, "{body}");
-            // What another kind of error has in gRPC has it here too (the table for inbound listeners).
+            // What another kind of error has in gRPC has it here too (the table for inbound
+            // listeners).
             let code = match answer.status() {
                 400 | 417 => 3,
                 401 => 16,
@@ -364,14 +432,20 @@ mod tests {
                 502 | 503 => 14,
                 other => panic!("no code for {other}"),
             };
-            assert_eq!((&body["code"], &body["message"]), (&code.into(), &reason.meaning().into()));
+            assert_eq!(
+                (&body["code"], &body["message"]),
+                (&code.into(), &reason.meaning().into())
+            );
         }
     }
 
     #[test]
     fn the_wire_form_is_a_complete_answer() {
-        let wire =
-            String::from_utf8(on_the_wire(&Reason::MalformedRequest.into(), ErrorForm::OAuth)).unwrap();
+        let wire = String::from_utf8(on_the_wire(
+            &Reason::MalformedRequest.into(),
+            ErrorForm::OAuth,
+        ))
+        .unwrap();
         assert!(wire.starts_with("HTTP/1.1 400 Bad Request\r\n"));
         let (head, body) = wire.split_once("\r\n\r\n").unwrap();
         assert!(head.contains(&format!("content-length: {}", body.len())));

@@ -1,8 +1,8 @@
 //! Upstreams: where a request is sent on to, and at which of its addresses.
 //!
-//! Pingora resolves no names, and panics when asked to; here a task resolves them every few seconds and keeps the
-//! last good answer. A connect that fails moves on to the next address for everybody; when none is left the name is
-//! resolved anew at once, for services that come back elsewhere.
+//! Pingora resolves no names, and panics when asked to; here a task resolves them every few seconds
+//! and keeps the last good answer. A connect that fails moves on to the next address for everybody;
+//! when none is left the name is resolved anew at once, for services that come back elsewhere.
 
 mod pin;
 mod reuse;
@@ -39,7 +39,8 @@ use crate::http_client::trust::Trust;
 
 /// How often a name is resolved anew.
 const RESOLVE_EVERY: Duration = Duration::from_secs(5);
-/// How soon again when no address answers: a dead service with many clients must not flood the name server.
+/// How soon again when no address answers: a dead service with many clients must not flood the name
+/// server.
 const RESOLVE_AGAIN: Duration = Duration::from_millis(500);
 
 /// One upstream.
@@ -60,11 +61,20 @@ pub struct Config {
 }
 
 impl Config {
-    /// The `Host` header's value for this upstream (RFC 9110 §7.2): no port when it is the scheme's own.
+    /// The `Host` header's value for this upstream (RFC 9110 §7.2): no port when it is the scheme's
+    /// own.
     #[must_use]
     pub fn authority(&self) -> String {
-        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
-        if self.port == if self.tls { 443 } else { 80 } { host } else { format!("{host}:{}", self.port) }
+        let host = if self.host.contains(':') {
+            format!("[{}]", self.host)
+        } else {
+            self.host.clone()
+        };
+        if self.port == if self.tls { 443 } else { 80 } {
+            host
+        } else {
+            format!("{host}:{}", self.port)
+        }
     }
 }
 
@@ -121,14 +131,19 @@ impl Tries {
 
     /// The first of these that was not tried; it is tried now.
     pub fn next_of(&mut self, addresses: &[SocketAddr]) -> Option<SocketAddr> {
-        self.current = addresses.iter().find(|address| !self.failed.contains(address)).copied();
+        self.current = addresses
+            .iter()
+            .find(|address| !self.failed.contains(address))
+            .copied();
         self.current
     }
 
     /// The one that is tried now does not answer. Gives whether there is another.
     pub fn failed(&mut self, addresses: &[SocketAddr]) -> bool {
         self.failed.extend(self.current.take());
-        addresses.iter().any(|address| !self.failed.contains(address))
+        addresses
+            .iter()
+            .any(|address| !self.failed.contains(address))
     }
 }
 
@@ -163,7 +178,10 @@ impl Upstream {
         if config.tls && config.server_name.is_empty() {
             return Err(UnusableUpstream::NoServerName);
         }
-        let fixed = config.host.parse::<IpAddr>().map(|address| vec![SocketAddr::new(address, config.port)]);
+        let fixed = config
+            .host
+            .parse::<IpAddr>()
+            .map(|address| vec![SocketAddr::new(address, config.port)]);
         let authority = config.authority();
         let (template, pin) = templates(&config)?;
         let upstream = Self {
@@ -189,7 +207,10 @@ impl Upstream {
     /// Takes over what was found, but for what is our own.
     fn take(&self, found: Vec<SocketAddr>) {
         let found_any = !found.is_empty();
-        let others: Vec<_> = found.into_iter().filter(|address| !self.own.contain(*address)).collect();
+        let others: Vec<_> = found
+            .into_iter()
+            .filter(|address| !self.own.contain(*address))
+            .collect();
         let leads_back = found_any && others.is_empty();
         if leads_back && !self.leads_back.swap(true, Ordering::Relaxed) {
             tracing::error!(host = %self.config.host, "the upstream is this sidecar's own listener; requests are refused");
@@ -228,12 +249,17 @@ impl Upstream {
         (self.config.tls, &self.config.host, self.config.port)
     }
 
-    /// Where to send the next try of a request; `read` overrides how long to wait for each next part of the answer.
+    /// Where to send the next try of a request; `read` overrides how long to wait for each next
+    /// part of the answer.
     ///
     /// # Errors
-    /// [`Reason::UpstreamUnreachable`] when the name has no address within the connect timeout, [`Reason::Loop`] when its
-    /// address is our own.
-    pub async fn peer(&self, tries: &mut Tries, read: Option<Duration>) -> Result<Box<HttpPeer>, Reason> {
+    /// [`Reason::UpstreamUnreachable`] when the name has no address within the connect timeout,
+    /// [`Reason::Loop`] when its address is our own.
+    pub async fn peer(
+        &self,
+        tries: &mut Tries,
+        read: Option<Duration>,
+    ) -> Result<Box<HttpPeer>, Reason> {
         let address = match self.pick(tries) {
             Some(address) => address,
             None if self.leads_back.load(Ordering::Relaxed) => return Err(Reason::Loop),
@@ -245,7 +271,12 @@ impl Upstream {
             }
         };
         tries.current = Some(address);
-        let mut peer = self.pin.as_ref().and_then(Pin::template).unwrap_or(&self.template).clone();
+        let mut peer = self
+            .pin
+            .as_ref()
+            .and_then(Pin::template)
+            .unwrap_or(&self.template)
+            .clone();
         peer._address = address.into();
         self.idle.apply(&mut peer);
         if tries.anew {
@@ -257,12 +288,12 @@ impl Upstream {
         Ok(Box::new(peer))
     }
 
-    /// Judges a connection. To be called for each one before anything is sent on it: of an upstream whose own certificate
-    /// stands in its `caFile` nothing else verifies it.
+    /// Judges a connection. To be called for each one before anything is sent on it: of an upstream
+    /// whose own certificate stands in its `caFile` nothing else verifies it.
     ///
     /// # Errors
-    /// When the upstream has shown a certificate that is not trusted, or not in this way; `reuse::decide_repeat` then says
-    /// whether there is another way.
+    /// When the upstream has shown a certificate that is not trusted, or not in this way;
+    /// `reuse::decide_repeat` then says whether there is another way.
     pub fn check(
         &self,
         peer: &HttpPeer,
@@ -271,7 +302,9 @@ impl Upstream {
         tries: &mut Tries,
     ) -> pingora::Result<()> {
         // One that is used again was judged when it was new.
-        let Some(pin) = self.pin.as_ref().filter(|_| !reused) else { return Ok(()) };
+        let Some(pin) = self.pin.as_ref().filter(|_| !reused) else {
+            return Ok(());
+        };
         let refused = |why: String| Err(Error::explain(ErrorType::InvalidCert, why).into_up());
         match pin.judge(peer, digest) {
             Shown::Good => Ok(()),
@@ -290,12 +323,19 @@ impl Upstream {
         self.trouble.end(self);
     }
 
-    /// A request failed after its connection was there. Says so in the log. `is_answered`: an answer had begun. Gives the TLS alert
-    /// behind it where the error does not tell of one: the connection ended while the request was sent.
+    /// A request failed after its connection was there. Says so in the log. `is_answered`: an
+    /// answer had begun. Gives the TLS alert behind it where the error does not tell of one: the
+    /// connection ended while the request was sent.
     pub async fn broke(&self, tries: &Tries, error: &Error, is_answered: bool) -> Option<Fault> {
-        let address = tries.current.filter(|_| *error.esource() == ErrorSource::Upstream)?;
+        let address = tries
+            .current
+            .filter(|_| *error.esource() == ErrorSource::Upstream)?;
         let is_lost = *error.etype() == ErrorType::WriteError && self.config.tls && !is_answered;
-        let alert = if is_lost && tls_alert(error).is_none() { self.demand(address).await } else { None };
+        let alert = if is_lost && tls_alert(error).is_none() {
+            self.demand(address).await
+        } else {
+            None
+        };
         let why = alert.map_or_else(|| trouble::why(error, &self.config.timeouts), str::to_owned);
         self.trouble.begin(self, address, why);
         alert.map(|alert| Fault::because(Reason::UpstreamTls, alert))
@@ -315,29 +355,50 @@ impl Upstream {
     /// The first address, from the preferred one on, that this request has not tried.
     fn pick(&self, tries: &Tries) -> Option<SocketAddr> {
         let addresses = self.addresses.borrow();
-        let first = self.preferred.load(Ordering::Relaxed).checked_rem(addresses.len())?;
+        let first = self
+            .preferred
+            .load(Ordering::Relaxed)
+            .checked_rem(addresses.len())?;
         let (before, after) = addresses.split_at(first);
-        after.iter().chain(before).find(|address| !tries.failed.contains(address)).copied()
+        after
+            .iter()
+            .chain(before)
+            .find(|address| !tries.failed.contains(address))
+            .copied()
     }
 
-    /// The address that was tried cannot be connected to. Gives whether there is another one to try.
+    /// The address that was tried cannot be connected to. Gives whether there is another one to
+    /// try.
     pub fn connect_failed(&self, tries: &mut Tries, error: &Error) -> bool {
-        let Some(failed) = tries.current.take() else { return false };
-        self.trouble.begin(self, failed, trouble::why(error, &self.config.timeouts));
+        let Some(failed) = tries.current.take() else {
+            return false;
+        };
+        self.trouble
+            .begin(self, failed, trouble::why(error, &self.config.timeouts));
         if let Some(pin) = &self.pin {
             pin.set_next(true);
         }
         tries.failed.push(failed);
         let addresses = self.addresses.borrow();
         let preferred = self.preferred.load(Ordering::Relaxed);
-        let is_preferred =
-            preferred.checked_rem(addresses.len()).and_then(|i| addresses.get(i)) == Some(&failed);
+        let is_preferred = preferred
+            .checked_rem(addresses.len())
+            .and_then(|i| addresses.get(i))
+            == Some(&failed);
         if is_preferred {
-            // Others may have moved it on already: then it stands at an address that nobody has found dead.
+            // Others may have moved it on already: then it stands at an address that nobody has
+            // found dead.
             let next = preferred.wrapping_add(1);
-            let _ = self.preferred.compare_exchange(preferred, next, Ordering::Relaxed, Ordering::Relaxed);
+            let _ = self.preferred.compare_exchange(
+                preferred,
+                next,
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            );
         }
-        let another = addresses.iter().any(|address| !tries.failed.contains(address));
+        let another = addresses
+            .iter()
+            .any(|address| !tries.failed.contains(address));
         if !another {
             self.all_failed.notify_one();
         }
@@ -349,7 +410,11 @@ impl Upstream {
         let address = (self.config.host.clone(), self.config.port);
         let resolve = || {
             let address = address.clone();
-            async move { tokio::net::lookup_host(address).await.map(Iterator::collect) }
+            async move {
+                tokio::net::lookup_host(address)
+                    .await
+                    .map(Iterator::collect)
+            }
         };
         self.resolve_with(resolve).await;
     }
@@ -386,7 +451,12 @@ impl Upstream {
 
 impl fmt::Display for Upstream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://{}", if self.config.tls { "https" } else { "http" }, self.authority)
+        write!(
+            f,
+            "{}://{}",
+            if self.config.tls { "https" } else { "http" },
+            self.authority
+        )
     }
 }
 
@@ -409,21 +479,31 @@ fn base_template(tls: bool, server_name: String, timeouts: &Timeouts) -> HttpPee
     peer
 }
 
-/// Everything of a peer but its address, and how it is connected to when its own certificate stands in its `caFile`.
+/// Everything of a peer but its address, and how it is connected to when its own certificate stands
+/// in its `caFile`.
 fn templates(config: &Config) -> Result<(HttpPeer, Option<Pin>), UnusableUpstream> {
     let mut peer = base_template(config.tls, config.server_name.clone(), &config.timeouts);
-    let trust = config.ca_pem.as_ref().map(|pem| Trust::only(pem)).transpose();
+    let trust = config
+        .ca_pem
+        .as_ref()
+        .map(|pem| Trust::only(pem))
+        .transpose();
     // Read by us first: Pingora panics on what is no certificate.
     let trust = trust.map_err(|_| UnusableUpstream::Certificates)?;
     if let Some(trust) = &trust {
-        let certificates = trust.pinned().iter().map(|der| WrappedX509::new(der.to_vec(), parse_x509));
+        let certificates = trust
+            .pinned()
+            .iter()
+            .map(|der| WrappedX509::new(der.to_vec(), parse_x509));
         peer.options.ca = Some(certificates.collect());
     }
     // Pingora's pool does not tell peers with other certificates apart; the group key does.
     let ca = config.ca_pem.as_deref().unwrap_or_default();
     let id = sha256_parts(&[config.host.as_bytes(), config.server_name.as_bytes(), ca]);
     peer.group_key = u64::from_be_bytes([id[0], id[1], id[2], id[3], id[4], id[5], id[6], id[7]]);
-    let pin = trust.filter(|_| config.tls).and_then(|trust| Pin::new(&peer, trust, &config.server_name));
+    let pin = trust
+        .filter(|_| config.tls)
+        .and_then(|trust| Pin::new(&peer, trust, &config.server_name));
     Ok((peer, pin))
 }
 

@@ -16,7 +16,9 @@ use crate::proxy::listener::{BoundSocket, Listener, Workers};
 use crate::telemetry::{Metrics, Role};
 
 fn own(addresses: &[&str]) -> Arc<OwnAddresses> {
-    Arc::new(OwnAddresses::new(addresses.iter().map(|address| address.parse().unwrap())))
+    Arc::new(OwnAddresses::new(
+        addresses.iter().map(|address| address.parse().unwrap()),
+    ))
 }
 
 fn upstream(addresses: &[&str]) -> Arc<Upstream> {
@@ -27,10 +29,18 @@ fn upstream(addresses: &[&str]) -> Arc<Upstream> {
         port: 80,
         ca_pem: None,
         server_name: "name.example".into(),
-        timeouts: Timeouts { connect: second, read: second, write: second, idle: second },
+        timeouts: Timeouts {
+            connect: second,
+            read: second,
+            write: second,
+            idle: second,
+        },
     };
     let upstream = Upstream::new(config, own(&[])).unwrap();
-    let addresses: Vec<SocketAddr> = addresses.iter().map(|address| address.parse().unwrap()).collect();
+    let addresses: Vec<SocketAddr> = addresses
+        .iter()
+        .map(|address| address.parse().unwrap())
+        .collect();
     upstream.addresses.send_replace(addresses.into());
     upstream
 }
@@ -69,7 +79,12 @@ async fn when_every_address_was_tried_there_is_none_left() {
 #[test]
 fn an_https_upstream_needs_a_name_and_real_certificates() {
     let second = Duration::from_secs(1);
-    let timeouts = Timeouts { connect: second, read: second, write: second, idle: second };
+    let timeouts = Timeouts {
+        connect: second,
+        read: second,
+        write: second,
+        idle: second,
+    };
     let config = Config {
         tls: true,
         host: "10.0.0.1".into(),
@@ -78,24 +93,51 @@ fn an_https_upstream_needs_a_name_and_real_certificates() {
         server_name: String::new(),
         timeouts,
     };
-    assert_eq!(Upstream::new(config.clone(), own(&[])).err(), Some(UnusableUpstream::NoServerName));
-    for pem in ["", "nonsense", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
-        let config = Config { server_name: "a".into(), ca_pem: Some(pem.into()), ..config.clone() };
-        assert_eq!(Upstream::new(config, own(&[])).err(), Some(UnusableUpstream::Certificates), "{pem}");
+    assert_eq!(
+        Upstream::new(config.clone(), own(&[])).err(),
+        Some(UnusableUpstream::NoServerName)
+    );
+    for pem in [
+        "",
+        "nonsense",
+        "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+    ] {
+        let config = Config {
+            server_name: "a".into(),
+            ca_pem: Some(pem.into()),
+            ..config.clone()
+        };
+        assert_eq!(
+            Upstream::new(config, own(&[])).err(),
+            Some(UnusableUpstream::Certificates),
+            "{pem}"
+        );
     }
 }
 
 #[test]
 fn the_host_header_has_a_port_only_where_it_is_not_the_schemes_own() {
     let second = Duration::from_secs(1);
-    let timeouts = Timeouts { connect: second, read: second, write: second, idle: second };
+    let timeouts = Timeouts {
+        connect: second,
+        read: second,
+        write: second,
+        idle: second,
+    };
     for (tls, host, port, expected) in [
         (false, "a.example", 80, "a.example"),
         (true, "a.example", 443, "a.example"),
         (true, "a.example", 80, "a.example:80"),
         (false, "::1", 8080, "[::1]:8080"),
     ] {
-        let config = Config { tls, host: host.into(), port, ca_pem: None, server_name: "a".into(), timeouts };
+        let config = Config {
+            tls,
+            host: host.into(),
+            port,
+            ca_pem: None,
+            server_name: "a".into(),
+            timeouts,
+        };
         assert_eq!(config.authority(), expected);
     }
 }
@@ -108,7 +150,10 @@ struct Names {
 
 impl Names {
     fn new(answers: Vec<io::Result<Vec<SocketAddr>>>) -> Self {
-        Self { answers: Mutex::new(answers.into_iter().rev().collect()), asked: Mutex::default() }
+        Self {
+            answers: Mutex::new(answers.into_iter().rev().collect()),
+            asked: Mutex::default(),
+        }
     }
 
     async fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
@@ -142,7 +187,12 @@ async fn a_name_is_resolved_every_five_seconds_and_the_last_good_answer_is_kept(
     let watch = async {
         for _ in 0..5 {
             tokio::time::sleep(Duration::from_millis(4900)).await;
-            seen.push(tried(&upstream, &mut Tries::default()).await.ip().to_string());
+            seen.push(
+                tried(&upstream, &mut Tries::default())
+                    .await
+                    .ip()
+                    .to_string(),
+            );
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
@@ -150,21 +200,37 @@ async fn a_name_is_resolved_every_five_seconds_and_the_last_good_answer_is_kept(
         () = upstream.resolve_with(|| names.resolve()) => {}
         () = watch => {}
     }
-    assert_eq!(seen, ["10.0.0.1", "10.0.0.2", "10.0.0.2", "10.0.0.2", "10.0.0.3"]);
+    assert_eq!(
+        seen,
+        ["10.0.0.1", "10.0.0.2", "10.0.0.2", "10.0.0.2", "10.0.0.3"]
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn when_no_address_answers_the_name_is_resolved_at_once_but_not_in_a_storm() {
     let upstream = upstream(&[]);
-    let names = Names::new(vec![one("10.0.0.1:80"), one("10.0.0.2:80"), one("10.0.0.2:80")]);
+    let names = Names::new(vec![
+        one("10.0.0.1:80"),
+        one("10.0.0.2:80"),
+        one("10.0.0.2:80"),
+    ]);
     let began = Instant::now();
     let fail = async {
         tokio::time::sleep(Duration::from_secs(1)).await;
         let mut tries = Tries::default();
-        assert_eq!(tried(&upstream, &mut tries).await.ip().to_string(), "10.0.0.1");
+        assert_eq!(
+            tried(&upstream, &mut tries).await.ip().to_string(),
+            "10.0.0.1"
+        );
         assert!(!upstream.connect_failed(&mut tries, &Error::new(ErrorType::ConnectRefused)));
         tokio::time::sleep(Duration::from_millis(1)).await;
-        assert_eq!(tried(&upstream, &mut Tries::default()).await.ip().to_string(), "10.0.0.2");
+        assert_eq!(
+            tried(&upstream, &mut Tries::default())
+                .await
+                .ip()
+                .to_string(),
+            "10.0.0.2"
+        );
         // A thousand failing requests within a second.
         for _ in 0..1000 {
             let mut tries = Tries::default();
@@ -186,11 +252,16 @@ async fn when_no_address_answers_the_name_is_resolved_at_once_but_not_in_a_storm
 async fn a_name_that_was_never_resolved_is_waited_for_as_long_as_a_connect() {
     let upstream = upstream(&[]);
     let began = Instant::now();
-    assert_eq!(upstream.peer(&mut Tries::default(), None).await.err(), Some(Reason::UpstreamUnreachable));
+    assert_eq!(
+        upstream.peer(&mut Tries::default(), None).await.err(),
+        Some(Reason::UpstreamUnreachable)
+    );
     assert_eq!(began.elapsed(), Duration::from_secs(1));
     let later = async {
         tokio::time::sleep(Duration::from_millis(300)).await;
-        upstream.addresses.send_replace(Arc::new(["10.0.0.9:80".parse().unwrap()]));
+        upstream
+            .addresses
+            .send_replace(Arc::new(["10.0.0.9:80".parse().unwrap()]));
     };
     let mut tries = Tries::default();
     let (address, ()) = tokio::join!(tried(&upstream, &mut tries), later);
@@ -205,12 +276,21 @@ fn every_timeout_of_the_configuration_reaches_the_connection() {
         write: Duration::from_secs(30),
         idle: Duration::from_secs(50),
     };
-    let config =
-        |tls| Config { tls, host: "a".into(), port: 1, ca_pem: None, server_name: "a".into(), timeouts };
+    let config = |tls| Config {
+        tls,
+        host: "a".into(),
+        port: 1,
+        ca_pem: None,
+        server_name: "a".into(),
+        timeouts,
+    };
     for (tls, total) in [(false, 2), (true, 4)] {
         let options = templates(&config(tls)).unwrap().0.options;
         assert_eq!(options.connection_timeout, Some(Duration::from_secs(2)));
-        assert_eq!(options.total_connection_timeout, Some(Duration::from_secs(total)));
+        assert_eq!(
+            options.total_connection_timeout,
+            Some(Duration::from_secs(total))
+        );
         assert_eq!(options.read_timeout, Some(Duration::from_secs(60)));
         assert_eq!(options.write_timeout, Some(Duration::from_secs(30)));
         assert_eq!(options.idle_timeout, Some(Duration::from_secs(50)));
@@ -234,8 +314,15 @@ impl ProxyHttp for Relay {
             .map_err(|_| Error::new(pingora::ErrorType::InternalError))
     }
 
-    async fn upstream_peer(&self, _: &mut Session, tries: &mut Tries) -> pingora::Result<Box<HttpPeer>> {
-        self.0.peer(tries, None).await.map_err(|_| Error::new(pingora::ErrorType::ConnectNoRoute))
+    async fn upstream_peer(
+        &self,
+        _: &mut Session,
+        tries: &mut Tries,
+    ) -> pingora::Result<Box<HttpPeer>> {
+        self.0
+            .peer(tries, None)
+            .await
+            .map_err(|_| Error::new(pingora::ErrorType::ConnectNoRoute))
     }
 
     fn fail_to_connect(
@@ -255,7 +342,11 @@ fn relay(upstream: &Arc<Upstream>) -> (Workers, Listener) {
     let workers = Workers::start(1).unwrap();
     let socket = BoundSocket::bind("127.0.0.1:0".parse::<SocketAddr>().unwrap()).unwrap();
     let metrics = Arc::new(Arc::new(Metrics::new()).requests(Role::Inbound, "relay"));
-    let listener = workers.listen(&socket, &metrics, Clients::default(), || Relay(upstream.clone())).unwrap();
+    let listener = workers
+        .listen(&socket, &metrics, Clients::default(), || {
+            Relay(upstream.clone())
+        })
+        .unwrap();
     (workers, listener)
 }
 
@@ -267,7 +358,8 @@ async fn echo(listener: TcpListener) {
         while !request[..length].ends_with(b"body") {
             length += stream.read(&mut request[length..]).await.unwrap();
         }
-        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
+        let answer =
+            format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
         stream.write_all(answer.as_bytes()).await.unwrap();
         stream.write_all(&request[..length]).await.unwrap();
     }
@@ -278,21 +370,33 @@ async fn a_post_moves_on_to_the_next_address_when_a_connect_fails() {
     let alive = TcpListener::bind("127.0.0.1:0").await.unwrap();
     // Bound, so that nobody else gets the port; not listening, so that connects are refused.
     let dead = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    dead.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
+    dead.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into())
+        .unwrap();
     let dead_address = dead.local_addr().unwrap().as_socket().unwrap().to_string();
     let alive_address = alive.local_addr().unwrap().to_string();
     let upstream = upstream(&[&dead_address, &alive_address]);
     let (workers, listener) = relay(&upstream);
     tokio::spawn(echo(alive));
-    let mut client = TcpStream::connect(listener.addresses().next().unwrap()).await.unwrap();
-    let request = "POST /once HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 4\r\n\r\nbody";
+    let mut client = TcpStream::connect(listener.addresses().next().unwrap())
+        .await
+        .unwrap();
+    let request =
+        "POST /once HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 4\r\n\r\nbody";
     client.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
     client.read_to_string(&mut answer).await.unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("POST /once"), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 200") && answer.contains("POST /once"),
+        "{answer}"
+    );
     // The dead address is not the first choice any more.
-    assert_eq!(tried(&upstream, &mut Tries::default()).await.to_string(), alive_address);
-    tokio::task::spawn_blocking(|| workers.stop()).await.unwrap();
+    assert_eq!(
+        tried(&upstream, &mut Tries::default()).await.to_string(),
+        alive_address
+    );
+    tokio::task::spawn_blocking(|| workers.stop())
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -304,15 +408,32 @@ async fn a_name_that_leads_back_to_us_is_a_loop_until_it_leads_elsewhere() {
     upstream.take(vec!["10.0.0.1:80".parse().unwrap()]);
     assert_eq!(peer().await, Err(Reason::Loop));
     // Of two addresses the other one is taken.
-    upstream.take(["10.0.0.1:80", "10.0.0.2:80"].map(|address| address.parse().unwrap()).to_vec());
+    upstream.take(
+        ["10.0.0.1:80", "10.0.0.2:80"]
+            .map(|address| address.parse().unwrap())
+            .to_vec(),
+    );
     for _ in 0..3 {
-        assert_eq!(tried(&upstream, &mut Tries::default()).await.to_string(), "10.0.0.2:80");
+        assert_eq!(
+            tried(&upstream, &mut Tries::default()).await.to_string(),
+            "10.0.0.2:80"
+        );
     }
     upstream.take(vec!["10.0.0.1:80".parse().unwrap()]);
-    assert_eq!(peer().await, Err(Reason::Loop), "the last good one has gone");
+    assert_eq!(
+        peer().await,
+        Err(Reason::Loop),
+        "the last good one has gone"
+    );
     upstream.take(Vec::new());
     assert_eq!(peer().await, Err(Reason::Loop), "nothing new is known");
-    let fixed = Config { host: "10.0.0.1".into(), ..config };
+    let fixed = Config {
+        host: "10.0.0.1".into(),
+        ..config
+    };
     let fixed = Upstream::new(fixed, own(&["10.0.0.1:80"])).unwrap();
-    assert_eq!(fixed.peer(&mut Tries::default(), None).await.map(drop), Err(Reason::Loop));
+    assert_eq!(
+        fixed.peer(&mut Tries::default(), None).await.map(drop),
+        Err(Reason::Loop)
+    );
 }

@@ -58,12 +58,18 @@ pub enum BackupError {
     },
 }
 
-/// Copies the store into a new file, which only this user can read. The store may be in use meanwhile; the copy holds what was
-/// committed when it began. It is read back before it gets its name.
+/// Copies the store into a new file, which only this user can read. The store may be in use
+/// meanwhile; the copy holds what was committed when it began. It is read back before it gets its
+/// name.
 ///
 /// # Errors
-/// When the store is in no file or cannot be read, or `target` exists (unless `replace`) or cannot be written.
-pub async fn backup(config: &Config, target: &Path, replace: bool) -> Result<Contents, BackupError> {
+/// When the store is in no file or cannot be read, or `target` exists (unless `replace`) or cannot
+/// be written.
+pub async fn backup(
+    config: &Config,
+    target: &Path,
+    replace: bool,
+) -> Result<Contents, BackupError> {
     let source = file_of(config)?;
     let own = ["", "-wal", "-shm", "-journal"].map(|suffix| beside(source, suffix));
     if own.iter().any(|own| is_same_file(own, target)) {
@@ -75,17 +81,18 @@ pub async fn backup(config: &Config, target: &Path, replace: bool) -> Result<Con
     sqlite::copy::copy(source, target).await
 }
 
-/// Puts a copy in the place of the store, or where there is no store yet. What the store held before is gone, its
-/// `-wal` included.
+/// Puts a copy in the place of the store, or where there is no store yet. What the store held
+/// before is gone, its `-wal` included.
 ///
 /// # Errors
-/// When a sidecar has the store open, `copy` is no whole store of this or an earlier version, or the file system refuses; the store
-/// is then as it was.
+/// When a sidecar has the store open, `copy` is no whole store of this or an earlier version, or
+/// the file system refuses; the store is then as it was.
 pub async fn restore(config: &Config, copy: &Path) -> Result<Contents, BackupError> {
     sqlite::copy::replace(copy, file_of(config)?).await
 }
 
-/// Reads a copy: whether every page of it is sound and this program knows its tables, and what is in it. Changes nothing.
+/// Reads a copy: whether every page of it is sound and this program knows its tables, and what is
+/// in it. Changes nothing.
 ///
 /// # Errors
 /// When it is not there, or no usable store.
@@ -95,7 +102,11 @@ pub async fn verify(copy: &Path) -> Result<Contents, BackupError> {
 
 /// Whether two paths name one file that exists.
 fn is_same_file(one: &Path, other: &Path) -> bool {
-    let identity = |path: &Path| std::fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
+    let identity = |path: &Path| {
+        std::fs::metadata(path)
+            .ok()
+            .map(|found| (found.dev(), found.ino()))
+    };
     identity(one).is_some() && identity(one) == identity(other)
 }
 

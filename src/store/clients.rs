@@ -10,7 +10,8 @@ use crate::domain::secret::SecretString;
 
 /// Keeps the clients that the management API makes.
 ///
-/// What changes a client raises [`Revisions::clients`](super::Revisions::clients) in the same transaction.
+/// What changes a client raises [`Revisions::clients`](super::Revisions::clients) in the same
+/// transaction.
 #[async_trait]
 pub trait ClientStore {
     /// Every client with its secrets, by id.
@@ -19,12 +20,14 @@ pub trait ClientStore {
     /// One client with its secrets.
     async fn client(&self, client_id: &str) -> Result<Option<StoredClient>, StoreError>;
 
-    /// Keeps a new client with its secrets. `false`: there is one of this id already, and nothing was changed.
+    /// Keeps a new client with its secrets. `false`: there is one of this id already, and nothing
+    /// was changed.
     async fn insert_client(&self, client: &StoredClient) -> Result<bool, StoreError>;
 
-    /// Replaces a client's document, if it still has the version `client.version`, which is then one higher. Its secrets
-    /// stay, or are all deleted, whichever they are then. With `end`, everything the client was issued so far is ended in
-    /// the same transaction. `false`: it is gone or was changed meanwhile, and nothing was changed.
+    /// Replaces a client's document, if it still has the version `client.version`, which is then
+    /// one higher. Its secrets stay, or are all deleted, whichever they are then. With `end`,
+    /// everything the client was issued so far is ended in the same transaction. `false`: it is
+    /// gone or was changed meanwhile, and nothing was changed.
     async fn update_client(
         &self,
         client: &StoredClient,
@@ -32,12 +35,13 @@ pub trait ClientStore {
         end: Option<&ClientNotBefore>,
     ) -> Result<bool, StoreError>;
 
-    /// Deletes a client with its secrets and ends everything it was issued, if it still has this version. `false`: it is
-    /// gone or was changed meanwhile, and nothing was changed.
+    /// Deletes a client with its secrets and ends everything it was issued, if it still has this
+    /// version. `false`: it is gone or was changed meanwhile, and nothing was changed.
     async fn delete_client(&self, version: i64, end: &ClientNotBefore) -> Result<bool, StoreError>;
 
-    /// Keeps a further secret of a client, if it still has the version and the secrets of `client`. With `others_end_at`,
-    /// those expire then at the latest. `false`: it is gone, or was changed meanwhile, and nothing was changed.
+    /// Keeps a further secret of a client, if it still has the version and the secrets of `client`.
+    /// With `others_end_at`, those expire then at the latest. `false`: it is gone, or was changed
+    /// meanwhile, and nothing was changed.
     async fn insert_secret(
         &self,
         client: &StoredClient,
@@ -101,8 +105,8 @@ pub struct StoredSecret {
     pub secret_id: String,
     /// What the secret is compared with, in a form that names its own kind.
     pub hash: SecretString,
-    /// The last four characters of a generated secret, by which people tell secrets apart. None of a supplied one: they would
-    /// help to guess it.
+    /// The last four characters of a generated secret, by which people tell secrets apart. None of
+    /// a supplied one: they would help to guess it.
     pub last_four: Option<String>,
     /// When it was made.
     pub created_at: UnixTime,

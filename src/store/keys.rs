@@ -15,10 +15,16 @@ pub trait KeyStore {
     async fn signing_keys(&self) -> Result<StoredKeys, StoreError>;
 
     /// Changes keys, if nobody has changed any since they were read as of `revision`; then
-    /// [`Revisions::keys`](super::Revisions::keys) is one higher. `false`: somebody has, and nothing was changed.
+    /// [`Revisions::keys`](super::Revisions::keys) is one higher. `false`: somebody has, and
+    /// nothing was changed.
     ///
-    /// What is replaced or deleted leaves no trace in the database's files, as far as that is in the store's power.
-    async fn change_signing_keys(&self, revision: i64, change: &KeyChange) -> Result<bool, StoreError>;
+    /// What is replaced or deleted leaves no trace in the database's files, as far as that is in
+    /// the store's power.
+    async fn change_signing_keys(
+        &self,
+        revision: i64,
+        change: &KeyChange,
+    ) -> Result<bool, StoreError>;
 }
 
 /// Every signing key at one moment.
@@ -44,7 +50,8 @@ pub struct KeyChange {
 pub struct StoredKey {
     /// What is known of it.
     pub record: KeyRecord,
-    /// PKCS#8 PEM, or what an [`EncryptionKey`](crate::domain::encryption::EncryptionKey) made of it.
+    /// PKCS#8 PEM, or what an [`EncryptionKey`](crate::domain::encryption::EncryptionKey) made of
+    /// it.
     pub private_key: SecretString,
 }
 
@@ -94,6 +101,8 @@ impl KeyState {
     /// The state of a name.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
-        [Self::Next, Self::Active, Self::Retired].into_iter().find(|state| state.as_str() == name)
+        [Self::Next, Self::Active, Self::Retired]
+            .into_iter()
+            .find(|state| state.as_str() == name)
     }
 }

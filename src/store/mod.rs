@@ -1,7 +1,8 @@
 //! Persistence: what must outlive the process, behind one trait.
 //!
-//! SQL stays in the implementations. Every call answers within five seconds, with [`StoreError::Unavailable`] when the
-//! database does not, so that nothing above needs a time-out of its own. No error carries a stored value.
+//! SQL stays in the implementations. Every call answers within five seconds, with
+//! [`StoreError::Unavailable`] when the database does not, so that nothing above needs a time-out
+//! of its own. No error carries a stored value.
 
 pub mod backup;
 pub mod clients;
@@ -43,11 +44,12 @@ impl Config {
 /// What the issuer keeps.
 #[async_trait]
 pub trait Store: KeyStore + ClientStore + TokenStore + Send + Sync {
-    /// How often each kind of content was changed, by whatever process. Also tells whether the store answers.
+    /// How often each kind of content was changed, by whatever process. Also tells whether the
+    /// store answers.
     async fn revisions(&self) -> Result<Revisions, StoreError>;
 
-    /// Ends the use of the store: what is in its file is whole and needs no file beside it, unless other processes have it
-    /// open. Every later call fails.
+    /// Ends the use of the store: what is in its file is whole and needs no file beside it, unless
+    /// other processes have it open. Every later call fails.
     async fn close(&self);
 
     /// Why the last write was not kept; none when it was.
@@ -116,7 +118,8 @@ pub async fn open(config: &Config) -> Result<Arc<dyn Store>, StoreError> {
     }
 }
 
-/// An error of a store that was just opened, with the name of its file: what is damaged is often seen by the first reading only.
+/// An error of a store that was just opened, with the name of its file: what is damaged is often
+/// seen by the first reading only.
 #[must_use]
 pub fn unreadable_at_start(config: &Config, error: StoreError) -> StoreError {
     match config {
@@ -131,10 +134,14 @@ fn not_opened(path: &Path, error: StoreError, hint: &str) -> StoreError {
         StoreError::Unavailable(cause) => cause,
         error => error.to_string(),
     };
-    StoreError::NotOpened { path: path.to_owned(), cause: format!("{cause}{hint}") }
+    StoreError::NotOpened {
+        path: path.to_owned(),
+        cause: format!("{cause}{hint}"),
+    }
 }
 
-/// What to say about a `-wal` file beside the store. A backup that was copied over a store fails on the `-wal` of the old one.
+/// What to say about a `-wal` file beside the store. A backup that was copied over a store fails on
+/// the `-wal` of the old one.
 fn leftover_wal(path: &Path) -> String {
     let wal = backup::beside(path, "-wal");
     match std::fs::metadata(&wal) {

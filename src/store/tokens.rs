@@ -17,18 +17,19 @@ pub const MAX_USED: u32 = 100;
 
 /// Keeps what must be remembered of tokens.
 ///
-/// What revokes anything raises [`Revisions::revocations`](super::Revisions::revocations) in the same transaction.
+/// What revokes anything raises [`Revisions::revocations`](super::Revisions::revocations) in the
+/// same transaction.
 #[async_trait]
 pub trait TokenStore {
-    /// Keeps an issued access token; as a revoked one, when everything of its client that was issued up to its `iat` has ended
-    /// meanwhile and it does not carry the mark of that end.
+    /// Keeps an issued access token; as a revoked one, when everything of its client that was
+    /// issued up to its `iat` has ended meanwhile and it does not carry the mark of that end.
     async fn insert_token(&self, token: &TokenRecord) -> Result<(), StoreError>;
 
     /// The access tokens that fit, in the filter's order.
     async fn tokens(&self, filter: &TokenFilter) -> Result<Vec<TokenRecord>, StoreError>;
 
-    /// Revokes at `now` what fits and has not expired at `proven`, a time that the clock may be ahead of; deletes what fits
-    /// and has. What is revoked already stays as it is.
+    /// Revokes at `now` what fits and has not expired at `proven`, a time that the clock may be
+    /// ahead of; deletes what fits and has. What is revoked already stays as it is.
     async fn end_tokens(
         &self,
         filter: &TokenFilter,
@@ -36,25 +37,28 @@ pub trait TokenStore {
         proven: UnixTime,
     ) -> Result<Ended, StoreError>;
 
-    /// Keeps the revocation of a token, whether or not it is a kept one; a token that is revoked already stays as it is.
+    /// Keeps the revocation of a token, whether or not it is a kept one; a token that is revoked
+    /// already stays as it is.
     async fn revoke_token(&self, token: &RevokedToken) -> Result<(), StoreError>;
 
-    /// Ends everything a client was issued up to a time: access tokens by their `iat`, its refresh tokens all. The later of
-    /// two times holds, with the mark of the newer end.
+    /// Ends everything a client was issued up to a time: access tokens by their `iat`, its refresh
+    /// tokens all. The later of two times holds, with the mark of the newer end.
     async fn end_client_tokens(&self, end: &ClientNotBefore) -> Result<(), StoreError>;
 
     /// What is revoked and need not be forgotten yet at `now`.
     async fn revocations(&self, now: UnixTime) -> Result<Revocations, StoreError>;
 
-    /// What was revoked after the revision `after` of [`Revisions::revocations`](super::Revisions::revocations), with the
-    /// revision up to which that is everything.
+    /// What was revoked after the revision `after` of
+    /// [`Revisions::revocations`](super::Revisions::revocations), with the revision up to which
+    /// that is everything.
     async fn revocations_since(&self, after: i64) -> Result<(i64, Revocations), StoreError>;
 
-    /// Lets [`Revisions::revocations`](super::Revisions::revocations) begin at a revision, where nothing was ever revoked.
+    /// Lets [`Revisions::revocations`](super::Revisions::revocations) begin at a revision, where
+    /// nothing was ever revoked.
     async fn begin_revocations(&self, revision: i64) -> Result<(), StoreError>;
 
-    /// How many kept tokens an owner has of a client that have not expired at a time. The owner is a name, and the issuer that
-    /// gave it in each spelling under which it may have been stored.
+    /// How many kept tokens an owner has of a client that have not expired at a time. The owner is
+    /// a name, and the issuer that gave it in each spelling under which it may have been stored.
     async fn count_tokens(
         &self,
         client_id: &str,
@@ -62,9 +66,10 @@ pub trait TokenStore {
         now: UnixTime,
     ) -> Result<TokenCount, StoreError>;
 
-    /// Keeps a refresh token, the first of its family, and with `keep_access` the access token issued with it: both or
-    /// none. Of more than [`MAX_FAMILIES`] of its client and owner, those that were not used for longest are deleted; their
-    /// access tokens live on. When the access token has ended with its client meanwhile, as for [`insert_token`](Self::insert_token), the
+    /// Keeps a refresh token, the first of its family, and with `keep_access` the access token
+    /// issued with it: both or none. Of more than [`MAX_FAMILIES`] of its client and owner, those
+    /// that were not used for longest are deleted; their access tokens live on. When the access
+    /// token has ended with its client meanwhile, as for [`insert_token`](Self::insert_token), the
     /// refresh token is not kept: it would outlive the end.
     async fn insert_refresh_token(
         &self,
@@ -76,13 +81,15 @@ pub trait TokenStore {
     /// A refresh token, used or not.
     async fn refresh_token(&self, hash: &[u8; 32]) -> Result<Option<RefreshToken>, StoreError>;
 
-    /// Uses a refresh token and keeps its successor, and the access token issued with that if it is to be kept, in one
-    /// transaction.
+    /// Uses a refresh token and keeps its successor, and the access token issued with that if it is
+    /// to be kept, in one transaction.
     ///
-    /// A token may be used a second time within `grace_until` as long as its successor was not: the answer was lost,
-    /// and the new successor takes the old one's place. Any other second use deletes the family and revokes the access
-    /// tokens issued with it, as [`delete_refresh_family`](Self::delete_refresh_family) does. Of the family's used tokens, beyond
-    /// the last [`MAX_USED`], those whose access token has expired are forgotten: who shows one later is told that there is none.
+    /// A token may be used a second time within `grace_until` as long as its successor was not: the
+    /// answer was lost, and the new successor takes the old one's place. Any other second use
+    /// deletes the family and revokes the access tokens issued with it, as
+    /// [`delete_refresh_family`](Self::delete_refresh_family) does. Of the family's used tokens,
+    /// beyond the last [`MAX_USED`], those whose access token has expired are forgotten: who shows
+    /// one later is told that there is none.
     async fn rotate_refresh_token(
         &self,
         hash: &[u8; 32],
@@ -92,8 +99,8 @@ pub trait TokenStore {
         grace: Duration,
     ) -> Result<Rotation, StoreError>;
 
-    /// Deletes a refresh token's family and revokes at `now` the access tokens issued with it that have not expired at
-    /// `proven`. `false`: there is no such token.
+    /// Deletes a refresh token's family and revokes at `now` the access tokens issued with it that
+    /// have not expired at `proven`. `false`: there is no such token.
     async fn delete_refresh_family(
         &self,
         family_id: &str,
@@ -101,10 +108,12 @@ pub trait TokenStore {
         proven: UnixTime,
     ) -> Result<bool, StoreError>;
 
-    /// Keeps an assertion's identity until it expires. `false`: it is kept already, the assertion was used before.
+    /// Keeps an assertion's identity until it expires. `false`: it is kept already, the assertion
+    /// was used before.
     async fn use_assertion(&self, id: &[u8; 32], expires_at: UnixTime) -> Result<bool, StoreError>;
 
-    /// Notes that tokens may be signed up to a time. An earlier time than the one that is noted changes nothing.
+    /// Notes that tokens may be signed up to a time. An earlier time than the one that is noted
+    /// changes nothing.
     async fn note_signed_until(&self, at: UnixTime) -> Result<(), StoreError>;
 
     /// The time that was noted.
@@ -129,7 +138,8 @@ pub struct TokenRecord {
     pub client_id: String,
     /// The owner claim's value.
     pub owner: Option<String>,
-    /// The issuer that says who the owner is; none where the operator does, or where a row is older than this column.
+    /// The issuer that says who the owner is; none where the operator does, or where a row is older
+    /// than this column.
     pub owner_issuer: Option<String>,
     /// Its `sub`.
     pub subject: String,
@@ -147,7 +157,8 @@ pub struct TokenRecord {
     pub revoked_at: Option<UnixTime>,
     /// The claims of the assertion it was exchanged for.
     pub original_claims: Option<Map<String, Value>>,
-    /// The mark it carries of an end that it was issued after. Judged when the token is kept, not kept itself.
+    /// The mark it carries of an end that it was issued after. Judged when the token is kept, not
+    /// kept itself.
     pub after_end: Option<EndMark>,
 }
 
@@ -166,8 +177,8 @@ pub struct TokenFilter {
     pub without_revoked: bool,
     /// Only those that have not expired at this time.
     pub unexpired_at: Option<UnixTime>,
-    /// Whether the oldest come first, those of the same second in the order in which they were kept. Otherwise the newest come
-    /// first, those of the same second by their `jti`.
+    /// Whether the oldest come first, those of the same second in the order in which they were
+    /// kept. Otherwise the newest come first, those of the same second by their `jti`.
     pub oldest_first: bool,
     /// Only those that come after this one, the last of the page before: its `iat` and `jti`.
     pub after: Option<(UnixTime, String)>,
@@ -207,7 +218,8 @@ pub struct RevokedToken {
     pub jti: String,
     /// Whose it was.
     pub client_id: String,
-    /// When it would have expired: from then on it need not be remembered. [`UnixTime::NEVER`] if it would not.
+    /// When it would have expired: from then on it need not be remembered. [`UnixTime::NEVER`] if
+    /// it would not.
     pub expires_at: UnixTime,
     /// When it was revoked.
     pub revoked_at: UnixTime,
@@ -224,7 +236,8 @@ pub struct ClientNotBefore {
     pub expires_at: UnixTime,
     /// When they were revoked.
     pub revoked_at: UnixTime,
-    /// What tokens carry that are issued after this end although their `iat` is not: the clock was set back.
+    /// What tokens carry that are issued after this end although their `iat` is not: the clock was
+    /// set back.
     pub mark: EndMark,
 }
 

@@ -28,8 +28,8 @@ struct Held {
     requested_at: UnixTime,
     lifetime: Duration,
     identity: [u8; 32],
-    /// The header value of the first prefix asked for. A credential has one in practice, so each token is written
-    /// into a header once, and attaching it is the copy of a reference.
+    /// The header value of the first prefix asked for. A credential has one in practice, so each
+    /// token is written into a header once, and attaching it is the copy of a reference.
     header: OnceLock<(String, HeaderValue)>,
 }
 
@@ -54,13 +54,19 @@ pub(super) struct Moment {
 impl AccessToken {
     pub(super) fn new(grant: Grant) -> Self {
         static NEXT_SERIAL: AtomicU64 = AtomicU64::new(1);
-        let Grant { token, lifetime, requested, identity } = grant;
+        let Grant {
+            token,
+            lifetime,
+            requested,
+            identity,
+        } = grant;
         let usable_for = schedule::usable_for(lifetime);
         Self(Arc::new(Held {
             token,
             serial: NEXT_SERIAL.fetch_add(1, Ordering::Relaxed),
             obtained: requested.monotonic,
-            // The authority's clock for this token started after the request left, so this end is the earlier one.
+            // The authority's clock for this token started after the request left, so this end is
+            // the earlier one.
             usable_until: requested.monotonic + usable_for,
             // Rounded up: wall time has whole seconds, and the monotonic clock knows the rest.
             usable_until_at: requested.wall.plus(usable_for + Duration::from_millis(999)),
@@ -74,7 +80,8 @@ impl AccessToken {
 
     /// Whether the token may still be used.
     ///
-    /// Both clocks are asked: the monotonic one stands still while a machine sleeps, the wall clock can be set back.
+    /// Both clocks are asked: the monotonic one stands still while a machine sleeps, the wall clock
+    /// can be set back.
     pub(super) fn is_usable(&self, now: Moment) -> bool {
         // Up to a second of grace, because wall time is read in whole seconds.
         now.monotonic < self.0.usable_until && now.wall.0 <= self.0.usable_until_at.0
@@ -88,7 +95,10 @@ impl AccessToken {
     /// For how long it may still be attached, by whichever clock says less.
     pub(super) fn usable_for(&self, now: Moment) -> Duration {
         let by_wall = now.wall.until(self.0.usable_until_at);
-        self.0.usable_until.saturating_duration_since(now.monotonic).min(by_wall)
+        self.0
+            .usable_until
+            .saturating_duration_since(now.monotonic)
+            .min(by_wall)
     }
 
     /// When it was asked for, and how long it lives.
@@ -156,11 +166,19 @@ mod tests {
     use super::*;
 
     fn token(requested: Moment, lifetime: Duration) -> AccessToken {
-        AccessToken::new(Grant { token: "s3cr3t".into(), lifetime, requested, identity: [0; 32] })
+        AccessToken::new(Grant {
+            token: "s3cr3t".into(),
+            lifetime,
+            requested,
+            identity: [0; 32],
+        })
     }
 
     fn moment() -> Moment {
-        Moment { monotonic: Instant::now(), wall: UnixTime(1_000) }
+        Moment {
+            monotonic: Instant::now(),
+            wall: UnixTime(1_000),
+        }
     }
 
     #[test]
@@ -185,7 +203,10 @@ mod tests {
 
     #[test]
     fn serials_are_unique() {
-        assert_ne!(token(moment(), Duration::ZERO).serial(), token(moment(), Duration::ZERO).serial());
+        assert_ne!(
+            token(moment(), Duration::ZERO).serial(),
+            token(moment(), Duration::ZERO).serial()
+        );
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! The token endpoint's answer (RFC 6749 §5), read as the libraries of the field read it: what deviates is told, and
-//! refused only where the token could not work.
+//! The token endpoint's answer (RFC 6749 §5), read as the libraries of the field read it: what
+//! deviates is told, and refused only where the token could not work.
 
 use std::time::Duration;
 
@@ -22,7 +22,8 @@ const MAX_LIFETIME: Duration = Duration::from_hours(24);
 /// What is assumed of a token that says nothing about its life.
 const DEFAULT_LIFETIME: Duration = Duration::from_mins(5);
 
-/// The error codes that are repeated in our own texts. Any other text of the authority stays unsaid.
+/// The error codes that are repeated in our own texts. Any other text of the authority stays
+/// unsaid.
 const KNOWN_CODES: [ErrorCode; 9] = [
     ErrorCode::InvalidRequest,
     ErrorCode::InvalidClient,
@@ -69,8 +70,8 @@ pub(super) enum Deviation {
     ExpiresIn,
 }
 
-/// Token types whose tokens a bearer header cannot carry: they need a proof beside the token, or are no access tokens
-/// (IANA's registry of access token types; RFC 8693 §2.2.1 for `N_A`).
+/// Token types whose tokens a bearer header cannot carry: they need a proof beside the token, or
+/// are no access tokens (IANA's registry of access token types; RFC 8693 §2.2.1 for `N_A`).
 const NOT_BEARER: [&str; 4] = ["mac", "DPoP", "PoP", "N_A"];
 
 /// Reads an answer. `requested_at` is when the request was sent, by the authority's clock.
@@ -80,27 +81,43 @@ pub(super) fn parse(answer: &HttpAnswer, requested_at: UnixTime) -> Result<Token
     let status = answer.status.as_u16();
     if !answer.status.is_success() {
         let code = members.and_then(|members| error_code(&members));
-        let error = code.map_or(FetchError::Status(status), |code| FetchError::Refused { code, status });
-        return Err(Failure { retry_after: retry_after(&answer.headers), ..error.into() });
+        let error = code.map_or(FetchError::Status(status), |code| FetchError::Refused {
+            code,
+            status,
+        });
+        return Err(Failure {
+            retry_after: retry_after(&answer.headers),
+            ..error.into()
+        });
     }
     let members = members.ok_or(FetchError::Malformed)?;
-    // Some authorities answer 200 with an error; their word for it says more than "no access_token".
+    // Some authorities answer 200 with an error; their word for it says more than "no
+    // access_token".
     if !members.contains("access_token") && members.contains("error") {
-        let error = error_code(&members)
-            .map_or(FetchError::ErrorAnswer(status), |code| FetchError::Refused { code, status });
-        return Err(Failure { retry_after: retry_after(&answer.headers), ..error.into() });
+        let error = error_code(&members).map_or(FetchError::ErrorAnswer(status), |code| {
+            FetchError::Refused { code, status }
+        });
+        return Err(Failure {
+            retry_after: retry_after(&answer.headers),
+            ..error.into()
+        });
     }
     if answer.status != StatusCode::OK {
         deviations.push(Deviation::Status(status));
     }
     let is_compressed = |value: &HeaderValue| !value.as_bytes().eq_ignore_ascii_case(b"identity");
-    if answer.headers.get(CONTENT_ENCODING).is_some_and(is_compressed) {
+    if answer
+        .headers
+        .get(CONTENT_ENCODING)
+        .is_some_and(is_compressed)
+    {
         deviations.push(Deviation::Compressed);
     }
     Ok(parse_success(&members, requested_at, deviations)?)
 }
 
-/// The answer's members: strict JSON, or what the libraries of the field also read. `None` when it is neither.
+/// The answer's members: strict JSON, or what the libraries of the field also read. `None` when it
+/// is neither.
 fn members(answer: &HttpAnswer, deviations: &mut Vec<Deviation>) -> Option<Claims> {
     let body = without_byte_order_mark(&answer.body);
     if body.len() < answer.body.len() {
@@ -114,7 +131,14 @@ fn members(answer: &HttpAnswer, deviations: &mut Vec<Deviation>) -> Option<Claim
         deviations.push(Deviation::RepeatedMember);
         return Some(members.into());
     }
-    let kind = answer.headers.get(CONTENT_TYPE)?.to_str().ok()?.split(';').next()?.trim();
+    let kind = answer
+        .headers
+        .get(CONTENT_TYPE)?
+        .to_str()
+        .ok()?
+        .split(';')
+        .next()?
+        .trim();
     let is_form = ["application/x-www-form-urlencoded", "text/plain"]
         .iter()
         .any(|form| kind.eq_ignore_ascii_case(form));
@@ -122,12 +146,15 @@ fn members(answer: &HttpAnswer, deviations: &mut Vec<Deviation>) -> Option<Claim
         return None;
     }
     let pairs = form_urlencoded::parse(body.trim_ascii()).into_owned();
-    let members: Map<String, Value> = pairs.map(|(name, value)| (name, Value::String(value))).collect();
+    let members: Map<String, Value> = pairs
+        .map(|(name, value)| (name, Value::String(value)))
+        .collect();
     deviations.push(Deviation::Form);
     (members.contains_key("access_token") || members.contains_key("error")).then(|| members.into())
 }
 
-/// A text without the byte order mark that some servers write before it (RFC 8259 §8.1 lets a reader ignore it).
+/// A text without the byte order mark that some servers write before it (RFC 8259 §8.1 lets a
+/// reader ignore it).
 pub(super) fn without_byte_order_mark(text: &[u8]) -> &[u8] {
     text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text)
 }
@@ -137,7 +164,11 @@ fn parse_success(
     requested_at: UnixTime,
     mut deviations: Vec<Deviation>,
 ) -> Result<TokenAnswer, FetchError> {
-    let written = members.string("access_token").ok().flatten().ok_or(FetchError::AccessToken)?;
+    let written = members
+        .string("access_token")
+        .ok()
+        .flatten()
+        .ok_or(FetchError::AccessToken)?;
     let token = written.trim_ascii();
     if !is_attachable(token) {
         return Err(FetchError::AccessToken);
@@ -156,11 +187,19 @@ fn parse_success(
             }
         },
     };
-    Ok(TokenAnswer { token: token.into(), lifetime: lifetime.min(MAX_LIFETIME), deviations })
+    Ok(TokenAnswer {
+        token: token.into(),
+        lifetime: lifetime.min(MAX_LIFETIME),
+        deviations,
+    })
 }
 
-/// A token is used unless its type says that a bearer header cannot carry it: authorities have many words for Bearer.
-fn check_token_type(value: Option<&Value>, deviations: &mut Vec<Deviation>) -> Result<(), FetchError> {
+/// A token is used unless its type says that a bearer header cannot carry it: authorities have many
+/// words for Bearer.
+fn check_token_type(
+    value: Option<&Value>,
+    deviations: &mut Vec<Deviation>,
+) -> Result<(), FetchError> {
     let kind = match value {
         None | Some(Value::Null) => "",
         Some(Value::String(kind)) => kind.trim(),
@@ -169,7 +208,10 @@ fn check_token_type(value: Option<&Value>, deviations: &mut Vec<Deviation>) -> R
             return Ok(());
         }
     };
-    if let Some(kind) = NOT_BEARER.into_iter().find(|other| kind.eq_ignore_ascii_case(other)) {
+    if let Some(kind) = NOT_BEARER
+        .into_iter()
+        .find(|other| kind.eq_ignore_ascii_case(other))
+    {
         return Err(FetchError::TokenType(kind));
     }
     if kind.is_empty() {
@@ -180,24 +222,39 @@ fn check_token_type(value: Option<&Value>, deviations: &mut Vec<Deviation>) -> R
     Ok(())
 }
 
-/// A token type as the log may show it. What does not look like one could be anything, also the token.
+/// A token type as the log may show it. What does not look like one could be anything, also the
+/// token.
 fn shown(kind: &str) -> String {
-    let is_word = |c: char| c.is_ascii_alphabetic() || matches!(c, ' ' | '-' | '_' | ':' | '.' | '/');
-    if kind.len() <= 60 && kind.chars().all(is_word) { format!("`{kind}`") } else { "another".to_owned() }
+    let is_word =
+        |c: char| c.is_ascii_alphabetic() || matches!(c, ' ' | '-' | '_' | ':' | '.' | '/');
+    if kind.len() <= 60 && kind.chars().all(is_word) {
+        format!("`{kind}`")
+    } else {
+        "another".to_owned()
+    }
 }
 
-/// Whether a token is made of VSCHAR without space (RFC 6749 appendix A.12): what a header can carry.
+/// Whether a token is made of VSCHAR without space (RFC 6749 appendix A.12): what a header can
+/// carry.
 fn is_attachable(token: &str) -> bool {
-    !token.is_empty() && token.len() <= MAX_TOKEN_SIZE && token.bytes().all(|byte| byte.is_ascii_graphic())
+    !token.is_empty()
+        && token.len() <= MAX_TOKEN_SIZE
+        && token.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-/// `expires_in` as a number, or as a text of one, which some authorities send. `None` for anything else, and for less than
-/// a second: some authorities write 0 or -1 for a token that they do not time.
+/// `expires_in` as a number, or as a text of one, which some authorities send. `None` for anything
+/// else, and for less than a second: some authorities write 0 or -1 for a token that they do not
+/// time.
 fn parse_expires_in(value: &Value) -> Option<Duration> {
     let seconds = match value {
         Value::Number(number) => number.as_f64(),
         // Rust would also read "inf", "NaN" and exponents; no authority means those.
-        Value::String(text) if text.trim().bytes().all(|b| matches!(b, b'0'..=b'9' | b'.' | b'-')) => {
+        Value::String(text)
+            if text
+                .trim()
+                .bytes()
+                .all(|b| matches!(b, b'0'..=b'9' | b'.' | b'-')) =>
+        {
             text.trim().parse().ok()
         }
         _ => None,
@@ -215,12 +272,17 @@ fn lifetime_by_claims(token: &str, requested_at: UnixTime) -> Result<Duration, F
         return Ok(DEFAULT_LIFETIME);
     };
     let lifetime = requested_at.until(expires);
-    if lifetime.is_zero() { Err(FetchError::Expired) } else { Ok(lifetime) }
+    if lifetime.is_zero() {
+        Err(FetchError::Expired)
+    } else {
+        Ok(lifetime)
+    }
 }
 
 fn unverified_expiry(token: &str) -> Option<UnixTime> {
     let mut parts = token.split('.');
-    let (Some(_), Some(claims), Some(_), None) = (parts.next(), parts.next(), parts.next(), parts.next())
+    let (Some(_), Some(claims), Some(_), None) =
+        (parts.next(), parts.next(), parts.next(), parts.next())
     else {
         return None;
     };
@@ -233,9 +295,14 @@ fn error_code(members: &Claims) -> Option<ErrorCode> {
     KNOWN_CODES.into_iter().find(|code| code.as_str() == text)
 }
 
-/// `Retry-After` (RFC 9110 §10.2.3), in seconds or as a date. A date is measured by the answer's own `Date`: clocks differ.
+/// `Retry-After` (RFC 9110 §10.2.3), in seconds or as a date. A date is measured by the answer's
+/// own `Date`: clocks differ.
 pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    let text = |name| {
+        headers
+            .get(name)
+            .and_then(|value: &HeaderValue| value.to_str().ok())
+    };
     let wish = text(RETRY_AFTER)?.trim();
     if let Ok(seconds) = wish.parse() {
         return Some(Duration::from_secs(seconds));
@@ -257,7 +324,11 @@ mod tests {
 
     fn answer(status: u16, body: impl Into<Bytes>) -> HttpAnswer {
         let status = StatusCode::from_u16(status).unwrap();
-        HttpAnswer { status, headers: HeaderMap::new(), body: body.into() }
+        HttpAnswer {
+            status,
+            headers: HeaderMap::new(),
+            body: body.into(),
+        }
     }
 
     fn parsed(body: &str) -> Result<TokenAnswer, FetchError> {
@@ -265,7 +336,8 @@ mod tests {
     }
 
     fn lifetime(expires_in: &str) -> Result<u64, FetchError> {
-        let body = format!(r#"{{"access_token":"t","token_type":"Bearer","expires_in":{expires_in}}}"#);
+        let body =
+            format!(r#"{{"access_token":"t","token_type":"Bearer","expires_in":{expires_in}}}"#);
         parsed(&body).map(|answer| answer.lifetime.as_secs())
     }
 
@@ -276,7 +348,8 @@ mod tests {
     #[test]
     fn a_plain_answer_gives_token_and_lifetime() {
         let answer =
-            parsed(r#"{"access_token":"a.b-c_~","token_type":"bEARER","expires_in":3600,"x":[1]}"#).unwrap();
+            parsed(r#"{"access_token":"a.b-c_~","token_type":"bEARER","expires_in":3600,"x":[1]}"#)
+                .unwrap();
         assert_eq!(answer.token.expose_secret(), "a.b-c_~");
         assert_eq!(answer.lifetime, Duration::from_hours(1));
         assert!(!format!("{answer:?}").contains("a.b-c_~"));
@@ -284,24 +357,36 @@ mod tests {
 
     #[test]
     fn lifetimes_are_numbers_or_texts_of_numbers_of_at_least_a_second() {
-        for (given, seconds) in
-            [("2", 2), ("\"300\"", 300), ("1.5", 1), ("\"90.5\"", 90), ("1e3", 1000), ("null", 300)]
-        {
+        for (given, seconds) in [
+            ("2", 2),
+            ("\"300\"", 300),
+            ("1.5", 1),
+            ("\"90.5\"", 90),
+            ("1e3", 1000),
+            ("null", 300),
+        ] {
             assert_eq!(lifetime(given), Ok(seconds), "{given}");
         }
-        for huge in ["86401", "1e300", "99999999999999999999999", "\"99999999999999999999999\""] {
+        for huge in [
+            "86401",
+            "1e300",
+            "99999999999999999999999",
+            "\"99999999999999999999999\"",
+        ] {
             assert_eq!(lifetime(huge), Ok(86_400), "{huge}");
         }
     }
 
     #[test]
     fn an_expires_in_that_is_no_life_counts_as_missing_and_is_told() {
-        for bad in
-            ["0", "-1", "0.5", "\"0\"", "\"\"", "\"-5\"", "\"1h\"", "\"inf\"", "\"NaN\"", "true", "{}", "[9]"]
-        {
+        for bad in [
+            "0", "-1", "0.5", "\"0\"", "\"\"", "\"-5\"", "\"1h\"", "\"inf\"", "\"NaN\"", "true",
+            "{}", "[9]",
+        ] {
             for (token, seconds) in [(jwt(r#"{"exp":1000060}"#), 60), ("opaque".to_owned(), 300)] {
-                let body =
-                    format!(r#"{{"access_token":"{token}","token_type":"Bearer","expires_in":{bad}}}"#);
+                let body = format!(
+                    r#"{{"access_token":"{token}","token_type":"Bearer","expires_in":{bad}}}"#
+                );
                 let answer = parsed(&body).unwrap();
                 assert_eq!(answer.lifetime.as_secs(), seconds, "{bad} {token}");
                 assert_eq!(answer.deviations, [Deviation::ExpiresIn], "{bad}");
@@ -312,20 +397,37 @@ mod tests {
     #[test]
     fn without_expires_in_the_tokens_own_exp_counts_else_five_minutes() {
         let of = |token: &str| {
-            parsed(&format!(r#"{{"access_token":"{token}","token_type":"Bearer"}}"#))
-                .map(|a| a.lifetime.as_secs())
+            parsed(&format!(
+                r#"{{"access_token":"{token}","token_type":"Bearer"}}"#
+            ))
+            .map(|a| a.lifetime.as_secs())
         };
         assert_eq!(of(&jwt(r#"{"exp":1000060}"#)), Ok(60));
         assert_eq!(of(&jwt(r#"{"exp":99999999999}"#)), Ok(86_400));
         assert_eq!(of(&jwt(r#"{"exp":999999}"#)), Err(FetchError::Expired));
-        for unknown in ["opaque", "a.b.c", &jwt("{}"), &jwt(r#"{"exp":"x"}"#), &jwt("[]")] {
+        for unknown in [
+            "opaque",
+            "a.b.c",
+            &jwt("{}"),
+            &jwt(r#"{"exp":"x"}"#),
+            &jwt("[]"),
+        ] {
             assert_eq!(of(unknown), Ok(300), "{unknown}");
         }
     }
 
     #[test]
     fn each_malformed_answer_has_its_error() {
-        for body in ["", "[]", "null", "{", "<html>", "access_token=a", "\u{feff}", r#"{"a":1} x"#] {
+        for body in [
+            "",
+            "[]",
+            "null",
+            "{",
+            "<html>",
+            "access_token=a",
+            "\u{feff}",
+            r#"{"a":1} x"#,
+        ] {
             assert_eq!(parsed(body).unwrap_err(), FetchError::Malformed, "{body}");
         }
         for body in [
@@ -349,7 +451,11 @@ mod tests {
             ("N_A", "N_A"),
         ] {
             let body = format!(r#"{{"access_token":"a","expires_in":9,"token_type":"{kind}"}}"#);
-            assert_eq!(parsed(&body).unwrap_err(), FetchError::TokenType(known), "{body}");
+            assert_eq!(
+                parsed(&body).unwrap_err(),
+                FetchError::TokenType(known),
+                "{body}"
+            );
         }
     }
 
@@ -357,41 +463,93 @@ mod tests {
     fn what_real_token_endpoints_send_is_served_and_the_deviation_told() {
         let of = |answer: &HttpAnswer| {
             let answer = parse(answer, NOW).map_err(|failure| failure.error).unwrap();
-            assert_eq!((answer.token.expose_secret(), answer.lifetime.as_secs()), ("a", 9));
-            answer.deviations.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+            assert_eq!(
+                (answer.token.expose_secret(), answer.lifetime.as_secs()),
+                ("a", 9)
+            );
+            answer
+                .deviations
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join("; ")
         };
         let body = |members: &str| format!(r#"{{"access_token":"a","expires_in":9{members}}}"#);
         assert_eq!(of(&answer(200, body(r#","token_type":"bearer""#))), "");
         for none in ["", r#","token_type":null"#, r#","token_type":"""#] {
-            assert_eq!(of(&answer(200, body(none))), "it has no token_type", "{none}");
+            assert_eq!(
+                of(&answer(200, body(none))),
+                "it has no token_type",
+                "{none}"
+            );
         }
-        for kind in ["BearerToken", "Application Access Token", "jwt-bearer", "access_token", "JWT"] {
+        for kind in [
+            "BearerToken",
+            "Application Access Token",
+            "jwt-bearer",
+            "access_token",
+            "JWT",
+        ] {
             let told = of(&answer(200, body(&format!(r#","token_type":"{kind}""#))));
-            assert_eq!(told, format!("its token_type is `{kind}` instead of Bearer"));
+            assert_eq!(
+                told,
+                format!("its token_type is `{kind}` instead of Bearer")
+            );
         }
         let bearer = body(r#","token_type":"Bearer""#);
-        assert_eq!(of(&answer(201, bearer.clone())), "its status is 201 instead of 200");
-        assert_eq!(of(&answer(200, format!("\u{feff}{bearer}"))), "it begins with a byte order mark");
+        assert_eq!(
+            of(&answer(201, bearer.clone())),
+            "its status is 201 instead of 200"
+        );
+        assert_eq!(
+            of(&answer(200, format!("\u{feff}{bearer}"))),
+            "it begins with a byte order mark"
+        );
         let twice = bearer.replacen('{', r#"{"access_token":"b","#, 1);
-        assert_eq!(of(&answer(200, twice)), "a member is repeated; the last one counts");
-        for kind in ["application/x-www-form-urlencoded", "text/plain; charset=utf-8"] {
+        assert_eq!(
+            of(&answer(200, twice)),
+            "a member is repeated; the last one counts"
+        );
+        for kind in [
+            "application/x-www-form-urlencoded",
+            "text/plain; charset=utf-8",
+        ] {
             let mut form = answer(200, "access_token=a&token_type=bearer&expires_in=9\n");
-            form.headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+            form.headers
+                .insert(CONTENT_TYPE, HeaderValue::from_static(kind));
             assert_eq!(of(&form), "it is a form instead of JSON");
         }
         let padded = bearer.replace("\"a\"", "\" a\\n\"");
-        assert_eq!(of(&answer(200, padded)), "its access_token has white space around it");
+        assert_eq!(
+            of(&answer(200, padded)),
+            "its access_token has white space around it"
+        );
         let mut compressed = answer(200, bearer);
-        compressed.headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-        assert_eq!(of(&compressed), "it is compressed, which the request did not ask for");
+        compressed
+            .headers
+            .insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        assert_eq!(
+            of(&compressed),
+            "it is compressed, which the request did not ask for"
+        );
     }
 
     #[test]
     fn a_token_type_that_could_be_a_token_is_not_shown() {
-        for kind in ["7f3a9c", "eyJhbGciOiJFUzI1NiJ9.e30.c2ln", &"x".repeat(61), "a\u{1b}[31m", "ä"] {
+        for kind in [
+            "7f3a9c",
+            "eyJhbGciOiJFUzI1NiJ9.e30.c2ln",
+            &"x".repeat(61),
+            "a\u{1b}[31m",
+            "ä",
+        ] {
             let mut deviations = Vec::new();
             check_token_type(Some(&Value::String(kind.to_owned())), &mut deviations).unwrap();
-            assert_eq!(deviations, [Deviation::TokenType("another".to_owned())], "{kind:?}");
+            assert_eq!(
+                deviations,
+                [Deviation::TokenType("another".to_owned())],
+                "{kind:?}"
+            );
         }
         let mut deviations = Vec::new();
         check_token_type(Some(&Value::Bool(true)), &mut deviations).unwrap();
@@ -400,13 +558,26 @@ mod tests {
 
     #[test]
     fn a_refusal_keeps_known_codes_and_no_other_text() {
-        let error = |status, body: &'static str| parse(&answer(status, body), NOW).unwrap_err().error;
+        let error =
+            |status, body: &'static str| parse(&answer(status, body), NOW).unwrap_err().error;
         let refused = |code, status| FetchError::Refused { code, status };
-        assert_eq!(error(401, r#"{"error":"invalid_client"}"#), refused(ErrorCode::InvalidClient, 401));
-        assert_eq!(error(200, r#"{"error":"invalid_scope"}"#), refused(ErrorCode::InvalidScope, 200));
-        assert_eq!(error(400, r#"{"error":"secret text"}"#), FetchError::Status(400));
+        assert_eq!(
+            error(401, r#"{"error":"invalid_client"}"#),
+            refused(ErrorCode::InvalidClient, 401)
+        );
+        assert_eq!(
+            error(200, r#"{"error":"invalid_scope"}"#),
+            refused(ErrorCode::InvalidScope, 200)
+        );
+        assert_eq!(
+            error(400, r#"{"error":"secret text"}"#),
+            FetchError::Status(400)
+        );
         assert_eq!(error(502, "<html>bad gateway"), FetchError::Status(502));
-        assert_eq!(error(200, r#"{"error":"secret text"}"#), FetchError::ErrorAnswer(200));
+        assert_eq!(
+            error(200, r#"{"error":"secret text"}"#),
+            FetchError::ErrorAnswer(200)
+        );
         assert_eq!(error(204, ""), FetchError::Malformed);
         assert_eq!(error(302, ""), FetchError::Status(302));
     }
@@ -415,21 +586,36 @@ mod tests {
     fn retry_after_in_seconds_is_kept() {
         let with = |value: &'static str| {
             let mut answer = answer(429, "");
-            answer.headers.insert(RETRY_AFTER, HeaderValue::from_static(value));
+            answer
+                .headers
+                .insert(RETRY_AFTER, HeaderValue::from_static(value));
             parse(&answer, NOW).unwrap_err().retry_after
         };
         assert_eq!(with("7"), Some(Duration::from_secs(7)));
-        for other in ["", "-1", "x", "Fri, 31 Dec 1999 23:59:59 GMT", "99999999999999999999999"] {
+        for other in [
+            "",
+            "-1",
+            "x",
+            "Fri, 31 Dec 1999 23:59:59 GMT",
+            "99999999999999999999999",
+        ] {
             assert_eq!(with(other), None, "{other}");
         }
         let dated = |date: &'static str| {
             let mut headers = HeaderMap::new();
-            headers.insert(RETRY_AFTER, HeaderValue::from_static("Fri, 31 Dec 1999 23:59:59 GMT"));
+            headers.insert(
+                RETRY_AFTER,
+                HeaderValue::from_static("Fri, 31 Dec 1999 23:59:59 GMT"),
+            );
             headers.insert(DATE, HeaderValue::from_static(date));
             retry_after(&headers).map(|wait| wait.as_secs())
         };
         assert_eq!(dated("Fri, 31 Dec 1999 23:59:29 GMT"), Some(30));
-        assert_eq!(dated("Sat, 01 Jan 2000 00:00:00 GMT"), None, "it has passed");
+        assert_eq!(
+            dated("Sat, 01 Jan 2000 00:00:00 GMT"),
+            None,
+            "it has passed"
+        );
         assert_eq!(dated("yesterday"), None);
     }
 

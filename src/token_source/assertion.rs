@@ -9,7 +9,8 @@ use crate::domain::clock::UnixTime;
 use crate::domain::secret::SecretString;
 use crate::jose::sign::{SigningKey, SigningKeyError};
 
-/// How long an assertion is good for: it is used at once, and authorities allow no more than a few minutes.
+/// How long an assertion is good for: it is used at once, and authorities allow no more than a few
+/// minutes.
 const LIFETIME: Duration = Duration::from_mins(1);
 /// How far it is dated back, for authorities that forgive no difference between clocks.
 const DATED_BACK: Duration = Duration::from_secs(10);
@@ -64,22 +65,38 @@ mod tests {
         let parts = |token: &SecretString| -> [Value; 2] {
             let mut parts = token.expose_secret().split('.');
             [(); 2].map(|()| {
-                serde_json::from_slice(&URL_SAFE_NO_PAD.decode(parts.next().unwrap()).unwrap()).unwrap()
+                serde_json::from_slice(&URL_SAFE_NO_PAD.decode(parts.next().unwrap()).unwrap())
+                    .unwrap()
             })
         };
         let [header, claims] = parts(&named);
         assert_eq!(header["kid"], "k1");
-        assert_eq!((header["alg"].as_str(), header["typ"].as_str()), (Some("ES256"), Some("JWT")));
-        for (claim, value) in [("iss", "legacy"), ("sub", "legacy"), ("aud", "https://a.example")] {
+        assert_eq!(
+            (header["alg"].as_str(), header["typ"].as_str()),
+            (Some("ES256"), Some("JWT"))
+        );
+        for (claim, value) in [
+            ("iss", "legacy"),
+            ("sub", "legacy"),
+            ("aud", "https://a.example"),
+        ] {
             assert_eq!(claims[claim], value);
         }
-        assert_eq!((claims["iat"].as_i64(), claims["exp"].as_i64()), (Some(999_990), Some(1_000_060)));
+        assert_eq!(
+            (claims["iat"].as_i64(), claims["exp"].as_i64()),
+            (Some(999_990), Some(1_000_060))
+        );
         let [header, other] = parts(&nameless);
         assert!(header.get("kid").is_none());
         assert_ne!(claims["jti"], other["jti"]);
         let keys = serde_json::json!({ "keys": [key.public_jwk()] }).to_string();
         let keys = KeySet::parse(keys.as_bytes()).unwrap();
         let jws = Jws::parse(nameless.expose_secret()).unwrap();
-        assert!(keys.candidates(None, Algorithm::ES256).unwrap().iter().any(|key| jws.verify(key)));
+        assert!(
+            keys.candidates(None, Algorithm::ES256)
+                .unwrap()
+                .iter()
+                .any(|key| jws.verify(key))
+        );
     }
 }

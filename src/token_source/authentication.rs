@@ -1,4 +1,5 @@
-//! How we prove to an authority who we are: what the configuration says of it, and what the files it names hold.
+//! How we prove to an authority who we are: what the configuration says of it, and what the files
+//! it names hold.
 //!
 //! The files are read here and nowhere else, at start and whenever one of them changes.
 
@@ -34,8 +35,8 @@ pub enum Authentication {
     },
     /// `private_key_jwt`: an assertion that we sign (RFC 7523 §2.2).
     PrivateKeyJwt(PrivateKeyJwt),
-    /// An assertion that somebody else signs for us and keeps fresh in a file (RFC 7523 §2.2): a Kubernetes service
-    /// account token, a SPIFFE JWT-SVID. Read for every token request.
+    /// An assertion that somebody else signs for us and keeps fresh in a file (RFC 7523 §2.2): a
+    /// Kubernetes service account token, a SPIFFE JWT-SVID. Read for every token request.
     Assertion {
         /// Holds the JWT.
         file: PathBuf,
@@ -58,7 +59,8 @@ pub struct PrivateKeyJwt {
     pub algorithm: Option<Algorithm>,
     /// The `kid` of the assertion's header; none: none.
     pub kid: Option<String>,
-    /// The assertion's `aud`; none: the authority's issuer, or the token endpoint where only that is known.
+    /// The assertion's `aud`; none: the authority's issuer, or the token endpoint where only that
+    /// is known.
     pub audience: Option<String>,
 }
 
@@ -111,10 +113,16 @@ impl Material {
             Some(secret) => Ok(secret.clone()),
             None => read(file, files::read_secret),
         };
-        let ca_pem = config.ca_file.as_deref().map(|file| read(file, |file| files::read(file, MAX_PUBLIC)));
+        let ca_pem = config
+            .ca_file
+            .as_deref()
+            .map(|file| read(file, |file| files::read(file, MAX_PUBLIC)));
         let mut identity_pem = None;
         let (proof, identity) = match &config.authentication {
-            Authentication::SecretBasic { secret_file, encoding } => {
+            Authentication::SecretBasic {
+                secret_file,
+                encoding,
+            } => {
                 let secret = read_secret(secret_file)?;
                 let identity = sha256_parts(&[b"secret", secret.expose_secret().as_bytes()]);
                 (Proof::Basic(secret, *encoding), identity)
@@ -134,13 +142,18 @@ impl Material {
                 let identity = sha256_parts(&[b"key", key.kid().as_bytes()]);
                 (Proof::Key(Box::new(key)), identity)
             }
-            Authentication::Assertion { file } => {
-                (Proof::Assertion(file.clone()), sha256_parts(&[b"assertion"]))
-            }
-            Authentication::Certificate { cert_file, key_file } => {
+            Authentication::Assertion { file } => (
+                Proof::Assertion(file.clone()),
+                sha256_parts(&[b"assertion"]),
+            ),
+            Authentication::Certificate {
+                cert_file,
+                key_file,
+            } => {
                 let key = read(key_file, files::read_secret_lines)?;
                 let certificates = read(cert_file, files::read_secret_lines)?;
-                // Of each file what it is named for: a certificate in the key's would be taken for ours.
+                // Of each file what it is named for: a certificate in the key's would be taken for
+                // ours.
                 let key = blocks(&key, |label| label.ends_with("PRIVATE KEY"));
                 let pem = [key, blocks(&certificates, |label| label == "CERTIFICATE")].concat();
                 let pem = Zeroizing::new(pem);
@@ -158,19 +171,27 @@ impl Material {
         if http.trusts_nobody() && url.scheme() == "https" {
             return Err(BuildError::NoRoots.into());
         }
-        Ok(Self { http, proof, identity })
+        Ok(Self {
+            http,
+            proof,
+            identity,
+        })
     }
 
     /// The files whose change takes effect at once.
     pub fn watched_files(config: &Config) -> Vec<PathBuf> {
         let of_proof = match &config.authentication {
-            Authentication::SecretBasic { secret_file, .. } | Authentication::SecretPost { secret_file } => {
+            Authentication::SecretBasic { secret_file, .. }
+            | Authentication::SecretPost { secret_file } => {
                 vec![secret_file.clone()]
             }
             Authentication::PrivateKeyJwt(of) => vec![of.key_file.clone()],
             // Read each time anyway; but a new one ends a pause.
             Authentication::Assertion { file } => vec![file.clone()],
-            Authentication::Certificate { cert_file, key_file } => vec![cert_file.clone(), key_file.clone()],
+            Authentication::Certificate {
+                cert_file,
+                key_file,
+            } => vec![cert_file.clone(), key_file.clone()],
         };
         of_proof.into_iter().chain(config.ca_file.clone()).collect()
     }
@@ -196,23 +217,33 @@ fn blocks(pem: &SecretString, is_wanted: impl Fn(&str) -> bool) -> String {
     found
 }
 
-fn read<T>(file: &Path, read: impl FnOnce(&Path) -> Result<T, ReadError>) -> Result<T, UnusableFiles> {
+fn read<T>(
+    file: &Path,
+    read: impl FnOnce(&Path) -> Result<T, ReadError>,
+) -> Result<T, UnusableFiles> {
     read(file).map_err(|error| UnusableFiles::Read(file.to_owned(), error))
 }
 
-/// A JWT as a file holds it. What does not look like one is never sent: a mistyped path could lead to a private key.
-/// Blocks.
+/// A JWT as a file holds it. What does not look like one is never sent: a mistyped path could lead
+/// to a private key. Blocks.
 pub(super) fn read_assertion(file: &Path) -> Result<SecretString, ReadError> {
     let text = files::read_secret_lines(file)?;
     let jwt = text.expose_secret().trim_ascii();
-    if is_jwt(jwt) { Ok(SecretString::from(jwt)) } else { Err(ReadError::NotText) }
+    if is_jwt(jwt) {
+        Ok(SecretString::from(jwt))
+    } else {
+        Err(ReadError::NotText)
+    }
 }
 
 /// Whether a text has the form of a JWS in compact form (RFC 7515 §3.1).
 #[must_use]
 pub fn is_jwt(text: &str) -> bool {
     let is_base64url = |part: &str| {
-        !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+        !part.is_empty()
+            && part
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
     };
     text.split('.').count() == 3 && text.split('.').all(is_base64url)
 }
@@ -221,7 +252,10 @@ pub fn is_jwt(text: &str) -> bool {
 ///
 /// # Errors
 /// [`BuildError::Identity`].
-pub fn check_client_certificate(certificates: &SecretString, key: &SecretString) -> Result<(), BuildError> {
+pub fn check_client_certificate(
+    certificates: &SecretString,
+    key: &SecretString,
+) -> Result<(), BuildError> {
     let wrong = |_| BuildError::Identity;
     let chain: Vec<_> = CertificateDer::pem_slice_iter(certificates.expose_secret().as_bytes())
         .collect::<Result<_, _>>()
@@ -239,12 +273,17 @@ mod tests {
     #[test]
     fn only_what_looks_like_a_jwt_is_taken_for_one() {
         assert!(is_jwt("e30.e30.c2ln") && is_jwt("a-_.B9.x"));
-        for text in ["", "a", "a.b", "a.b.", ".b.c", "a.b.c.d", "a b.c.d", "a.b.c\n", "a+b.c.d", "ä.b.c"] {
+        for text in [
+            "", "a", "a.b", "a.b.", ".b.c", "a.b.c.d", "a b.c.d", "a.b.c\n", "a+b.c.d", "ä.b.c",
+        ] {
             assert!(!is_jwt(text), "{text:?}");
         }
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), " e30.e30.c2ln\r\n\n").unwrap();
-        assert_eq!(read_assertion(file.path()).unwrap().expose_secret(), "e30.e30.c2ln");
+        assert_eq!(
+            read_assertion(file.path()).unwrap().expose_secret(),
+            "e30.e30.c2ln"
+        );
         std::fs::write(file.path(), "-----BEGIN PRIVATE KEY-----\nAAAA\n").unwrap();
         assert!(read_assertion(file.path()).is_err());
     }
@@ -254,9 +293,15 @@ mod tests {
         let both = "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\nnoise\n\
                     -----BEGIN EC PRIVATE KEY-----\nBB==\n-----END EC PRIVATE KEY-----\n";
         let key = blocks(&both.into(), |label| label.ends_with("PRIVATE KEY"));
-        assert_eq!(key, "-----BEGIN EC PRIVATE KEY-----\nBB==\n-----END EC PRIVATE KEY-----\n");
+        assert_eq!(
+            key,
+            "-----BEGIN EC PRIVATE KEY-----\nBB==\n-----END EC PRIVATE KEY-----\n"
+        );
         let certificate = blocks(&both.into(), |label| label == "CERTIFICATE");
-        assert_eq!(certificate, "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n");
+        assert_eq!(
+            certificate,
+            "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n"
+        );
     }
 
     #[test]
@@ -264,8 +309,14 @@ mod tests {
         let pair = || {
             let key = rcgen::KeyPair::generate().unwrap();
             let names = vec!["client".to_owned()];
-            let certificate = rcgen::CertificateParams::new(names).unwrap().self_signed(&key).unwrap();
-            (SecretString::from(certificate.pem()), SecretString::from(key.serialize_pem()))
+            let certificate = rcgen::CertificateParams::new(names)
+                .unwrap()
+                .self_signed(&key)
+                .unwrap();
+            (
+                SecretString::from(certificate.pem()),
+                SecretString::from(key.serialize_pem()),
+            )
         };
         let ((certificate, key), (other_certificate, other_key)) = (pair(), pair());
         assert!(check_client_certificate(&certificate, &key).is_ok());

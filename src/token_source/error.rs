@@ -1,4 +1,5 @@
-//! Why there is no access token: in our words. Beside them stands the message of a google.rpc.Status, escaped and cut.
+//! Why there is no access token: in our words. Beside them stands the message of a
+//! google.rpc.Status, escaped and cut.
 
 use std::time::Duration;
 
@@ -41,8 +42,11 @@ pub enum FetchError {
     /// The authority answered with this status and no error code that we know.
     #[error("the authority answered the token request with status {0}")]
     Status(u16),
-    /// The authority answered with this status of success and an error that is none of the RFCs' codes.
-    #[error("the authority answered the token request with status {0} and an error instead of a token")]
+    /// The authority answered with this status of success and an error that is none of the RFCs'
+    /// codes.
+    #[error(
+        "the authority answered the token request with status {0} and an error instead of a token"
+    )]
     ErrorAnswer(u16),
     /// The answer is no JSON object.
     #[error("the token answer is not a JSON object")]
@@ -95,9 +99,9 @@ impl FetchError {
 
     /// Whether time alone can heal it: the authority is down, busy or restarting.
     ///
-    /// Only such a request is repeated in a hurry. Everything else is repeated too, for a secret, a certificate or an
-    /// authority can be put right, but in growing pauses however many callers ask for a token: a wrong secret sent in quick
-    /// succession gets a client locked out.
+    /// Only such a request is repeated in a hurry. Everything else is repeated too, for a secret, a
+    /// certificate or an authority can be put right, but in growing pauses however many callers ask
+    /// for a token: a wrong secret sent in quick succession gets a client locked out.
     #[must_use]
     pub fn is_transient(self) -> bool {
         match self {
@@ -111,8 +115,12 @@ impl FetchError {
                         | HttpError::Broken
                 )
             }
-            Self::Refused { code: ErrorCode::TemporarilyUnavailable | ErrorCode::ServerError, .. } => true,
-            // Some authorities say `invalid_client` with 500. Only a status that speaks of load says more than the code.
+            Self::Refused {
+                code: ErrorCode::TemporarilyUnavailable | ErrorCode::ServerError,
+                ..
+            } => true,
+            // Some authorities say `invalid_client` with 500. Only a status that speaks of load
+            // says more than the code.
             Self::Refused { status, .. } => status != 500 && is_transient_status(status),
             Self::Status(status) | Self::MetadataStatus(status) => is_transient_status(status),
             Self::Late => true,
@@ -121,7 +129,8 @@ impl FetchError {
     }
 }
 
-/// Statuses that speak of the moment and not of the request: 408, 425, 429 and every 5xx but those that say "never".
+/// Statuses that speak of the moment and not of the request: 408, 425, 429 and every 5xx but those
+/// that say "never".
 fn is_transient_status(status: u16) -> bool {
     matches!(status, 408 | 425 | 429 | 500 | 502..=504 | 506..=599)
 }
@@ -138,7 +147,10 @@ pub(super) struct Failure {
 impl Failure {
     /// A request that got no answer.
     pub fn unanswered(error: fn(HttpError) -> FetchError, failed: &Failed) -> Self {
-        Self { place: Some(failed.to_string()), ..error(failed.kind()).into() }
+        Self {
+            place: Some(failed.to_string()),
+            ..error(failed.kind()).into()
+        }
     }
 
     /// The same, naming this URL unless it names one.
@@ -147,11 +159,18 @@ impl Failure {
         self
     }
 
-    /// The same, for an answer of this URL that brings no token. `sent`: the secrets of the request, which the answer may repeat.
+    /// The same, for an answer of this URL that brings no token. `sent`: the secrets of the
+    /// request, which the answer may repeat.
     pub fn answered(self, url: &Url, answer: &HttpAnswer, sent: &[&str]) -> Self {
-        let more = answer.hint(url).map(str::to_owned).or_else(|| answer.said(url, sent));
+        let more = answer
+            .hint(url)
+            .map(str::to_owned)
+            .or_else(|| answer.said(url, sent));
         let more = more.map_or(String::new(), |more| format!(": {more}"));
-        Self { place: Some(place(url) + &more), ..self }
+        Self {
+            place: Some(place(url) + &more),
+            ..self
+        }
     }
 
     /// The error and its place, for people.
@@ -165,7 +184,11 @@ impl Failure {
 
 impl From<FetchError> for Failure {
     fn from(error: FetchError) -> Self {
-        Self { error, retry_after: None, place: None }
+        Self {
+            error,
+            retry_after: None,
+            place: None,
+        }
     }
 }
 
@@ -181,7 +204,10 @@ pub struct TokenUnavailable {
 
 impl TokenUnavailable {
     pub(super) fn new(error: FetchError, retry_after: Duration) -> Self {
-        Self { error, retry_after: retry_after.max(Duration::from_secs(1)) }
+        Self {
+            error,
+            retry_after: retry_after.max(Duration::from_secs(1)),
+        }
     }
 
     /// The value of a `Retry-After` header: whole seconds, rounded up.
@@ -240,14 +266,18 @@ mod tests {
 
     #[test]
     fn retry_after_is_rounded_up_and_never_zero() {
-        let secs =
-            |ms| TokenUnavailable::new(FetchError::Stopped, Duration::from_millis(ms)).retry_after_secs();
+        let secs = |ms| {
+            TokenUnavailable::new(FetchError::Stopped, Duration::from_millis(ms)).retry_after_secs()
+        };
         assert_eq!([secs(0), secs(1000), secs(1001), secs(1999)], [1, 1, 2, 2]);
     }
 
     #[test]
     fn the_text_names_code_and_status() {
-        let refused = FetchError::Refused { code: ErrorCode::InvalidClient, status: 401 };
+        let refused = FetchError::Refused {
+            code: ErrorCode::InvalidClient,
+            status: 401,
+        };
         assert_eq!(
             refused.to_string(),
             "the authority refused the token request: invalid_client, status 401"

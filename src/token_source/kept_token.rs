@@ -1,7 +1,7 @@
 //! The current token on disk, encrypted, so that a restart need not fetch one.
 //!
-//! It opens only with the key of the configuration, and only for the credential as it is configured now, secret included:
-//! whoever becomes another client starts without a token.
+//! It opens only with the key of the configuration, and only for the credential as it is configured
+//! now, secret included: whoever becomes another client starts without a token.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -48,23 +48,39 @@ fn name(config: &Config, identity: &[u8; 32]) -> String {
         lists.as_bytes(),
         identity,
     ];
-    sha256_parts(&parts).iter().map(|byte| format!("{byte:02x}")).collect()
+    sha256_parts(&parts)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 /// The token that was kept; `None` when there is none that can be used. Blocks.
-pub(super) fn load(config: &Config, at: &KeptAt, identity: &[u8; 32], now: Moment) -> Option<Grant> {
+pub(super) fn load(
+    config: &Config,
+    at: &KeptAt,
+    identity: &[u8; 32],
+    now: Moment,
+) -> Option<Grant> {
     let read = kept_file::read(&at.file, MAX_FILE).map_err(|why| why.to_string());
     let sealed = match read.and_then(|bytes| {
-        bytes.map(|bytes| files::one_line(&bytes)).transpose().map_err(|why| why.to_string())
+        bytes
+            .map(|bytes| files::one_line(&bytes))
+            .transpose()
+            .map_err(|why| why.to_string())
     }) {
         Ok(Some(sealed)) => sealed,
         Ok(None) => return None,
         Err(error) => {
-            tracing::warn!(credential = config.name, error, "the kept token is not used");
+            tracing::warn!(
+                credential = config.name,
+                error,
+                "the kept token is not used"
+            );
             return None;
         }
     };
-    // Another key, another secret, other scopes: all of them are reasons to fetch, and none is an error.
+    // Another key, another secret, other scopes: all of them are reasons to fetch, and none is an
+    // error.
     let opened = at.key.open(&name(config, identity), &sealed).ok()?;
     let (requested_at, lifetime, token) = parse(opened.expose_secret())?;
     // A time to come would make the token young for ever.
@@ -75,13 +91,25 @@ pub(super) fn load(config: &Config, at: &KeptAt, identity: &[u8; 32], now: Momen
     let left = lifetime.checked_sub(age)?;
     // The monotonic clock may be younger than the token: then its life is what is left of it.
     let (requested, lifetime) = match now.monotonic.checked_sub(age) {
-        Some(monotonic) => (Moment { monotonic, wall: requested_at }, lifetime),
+        Some(monotonic) => (
+            Moment {
+                monotonic,
+                wall: requested_at,
+            },
+            lifetime,
+        ),
         None => (now, left),
     };
-    Some(Grant { token: SecretString::from(token), lifetime, requested, identity: *identity })
+    Some(Grant {
+        token: SecretString::from(token),
+        lifetime,
+        requested,
+        identity: *identity,
+    })
 }
 
-/// What is sealed: when it was asked for, how many seconds it lives, the token, which holds no space.
+/// What is sealed: when it was asked for, how many seconds it lives, the token, which holds no
+/// space.
 fn parse(text: &str) -> Option<(UnixTime, Duration, &str)> {
     let mut words = text.splitn(3, ' ');
     let requested_at = UnixTime(words.next()?.parse().ok()?);
@@ -89,12 +117,15 @@ fn parse(text: &str) -> Option<(UnixTime, Duration, &str)> {
     Some((requested_at, lifetime, words.next()?))
 }
 
-/// Keeps a token. Failing to is no failure of the fetch: a sidecar may run on a read-only root. Blocks.
+/// Keeps a token. Failing to is no failure of the fetch: a sidecar may run on a read-only root.
+/// Blocks.
 pub(super) fn keep(config: &Config, at: &KeptAt, token: &AccessToken) {
     let (requested_at, lifetime) = token.life();
     let times = format!("{} {} ", requested_at.0, lifetime.as_secs());
     let text = SecretString::from([times.as_str(), token.secret().expose_secret()].concat());
-    let Ok(sealed) = at.key.seal(&name(config, token.identity()), &text) else { return };
+    let Ok(sealed) = at.key.seal(&name(config, token.identity()), &text) else {
+        return;
+    };
     if let Err(error) = write(at, &sealed) {
         tracing::warn!(credential = config.name, %error, "the token could not be kept on disk");
     }
@@ -103,7 +134,10 @@ pub(super) fn keep(config: &Config, at: &KeptAt, token: &AccessToken) {
 fn write(at: &KeptAt, sealed: &SecretString) -> std::io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     if let Some(dir) = at.file.parent() {
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir)?;
     }
     kept_file::replace(&at.file, sealed.expose_secret().as_bytes())
 }
@@ -129,36 +163,82 @@ mod tests {
     #[tokio::test]
     async fn a_token_comes_back_to_whom_it_was_given_while_it_lives_and_to_nobody_else() {
         let dir = tempfile::tempdir().unwrap();
-        let at = KeptAt { file: dir.path().join("state/token"), key: key(1) };
+        let at = KeptAt {
+            file: dir.path().join("state/token"),
+            key: key(1),
+        };
         let config = testing::config(&testing::Authority::start().await);
-        let now = Moment { monotonic: Instant::now(), wall: UnixTime(1_000_000) };
+        let now = Moment {
+            monotonic: Instant::now(),
+            wall: UnixTime(1_000_000),
+        };
         let later = |secs: u64| Moment {
             monotonic: now.monotonic + Duration::from_secs(secs),
             wall: now.wall.plus(Duration::from_secs(secs)),
         };
         assert!(load(&config, &at, &ME, now).is_none());
         let lifetime = Duration::from_secs(100);
-        let grant = Grant { token: "t0k3n".into(), lifetime, requested: now, identity: ME };
+        let grant = Grant {
+            token: "t0k3n".into(),
+            lifetime,
+            requested: now,
+            identity: ME,
+        };
         keep(&config, &at, &AccessToken::new(grant));
         let file = std::fs::read_to_string(&at.file).unwrap();
         assert!(!file.contains("t0k3n"), "{file}");
-        assert_eq!(std::fs::metadata(&at.file).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            std::fs::metadata(&at.file).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
         let found = load(&config, &at, &ME, later(60)).unwrap();
         assert_eq!(found.token.expose_secret(), "t0k3n");
-        assert_eq!((found.lifetime, found.requested.wall), (Duration::from_secs(100), now.wall));
+        assert_eq!(
+            (found.lifetime, found.requested.wall),
+            (Duration::from_secs(100), now.wall)
+        );
         assert!(load(&config, &at, &ME, later(101)).is_none(), "it has died");
-        let before = Moment { wall: UnixTime(now.wall.0 - 1), ..now };
-        assert!(load(&config, &at, &ME, before).is_none(), "it is from the future");
-        assert!(load(&config, &at, &[8; 32], now).is_none(), "another secret");
-        let other =
-            Config { scopes: crate::domain::scope::ScopeSet::parse("more").unwrap(), ..config.clone() };
+        let before = Moment {
+            wall: UnixTime(now.wall.0 - 1),
+            ..now
+        };
+        assert!(
+            load(&config, &at, &ME, before).is_none(),
+            "it is from the future"
+        );
+        assert!(
+            load(&config, &at, &[8; 32], now).is_none(),
+            "another secret"
+        );
+        let other = Config {
+            scopes: crate::domain::scope::ScopeSet::parse("more").unwrap(),
+            ..config.clone()
+        };
         assert!(load(&other, &at, &ME, now).is_none(), "other scopes");
-        let other = Config { client_id: "other".into(), ..config.clone() };
+        let other = Config {
+            client_id: "other".into(),
+            ..config.clone()
+        };
         assert!(load(&other, &at, &ME, now).is_none(), "another client");
-        assert!(load(&config, &KeptAt { key: key(2), ..at.clone() }, &ME, now).is_none(), "another key");
+        assert!(
+            load(
+                &config,
+                &KeptAt {
+                    key: key(2),
+                    ..at.clone()
+                },
+                &ME,
+                now
+            )
+            .is_none(),
+            "another key"
+        );
         for length in 0..file.len() {
             std::fs::write(&at.file, &file[..length]).unwrap();
-            assert!(load(&config, &at, &ME, now).is_none(), "cut off at {length}");
+            assert!(
+                load(&config, &at, &ME, now).is_none(),
+                "cut off at {length}"
+            );
         }
     }
 }

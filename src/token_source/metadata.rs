@@ -22,10 +22,11 @@ pub(super) fn accept_json() -> HeaderMap {
     HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static("application/json"))])
 }
 
-/// Finds an authority's token endpoint in its metadata; with `by_certificate` the one for clients that show theirs.
+/// Finds an authority's token endpoint in its metadata; with `by_certificate` the one for clients
+/// that show theirs.
 ///
-/// Two places are customary. The first is OpenID Connect's, which nearly every authority serves. When both fail, the
-/// first failure is told, unless the second found more than "not here".
+/// Two places are customary. The first is OpenID Connect's, which nearly every authority serves.
+/// When both fail, the first failure is told, unless the second found more than "not here".
 pub(super) async fn discover(
     http: &HttpClient,
     authority: &Url,
@@ -35,8 +36,10 @@ pub(super) async fn discover(
     for url in metadata_urls(authority) {
         let found = async {
             let answer = http.get(&url, accept_json()).await;
-            let answer = answer.map_err(|failed| Failure::unanswered(FetchError::Metadata, &failed))?;
-            parse(&answer, authority, by_certificate).map_err(|failure| failure.answered(&url, &answer, &[]))
+            let answer =
+                answer.map_err(|failed| Failure::unanswered(FetchError::Metadata, &failed))?;
+            parse(&answer, authority, by_certificate)
+                .map_err(|failure| failure.answered(&url, &answer, &[]))
         };
         match found.await {
             Ok(found) => return Ok(found),
@@ -53,7 +56,8 @@ pub(super) async fn discover(
     Err(failure.unwrap_or_else(|| FetchError::MetadataMalformed.into()))
 }
 
-/// OpenID Connect Discovery 1.0 §4 appends its path to the issuer's; RFC 8414 §3.1 inserts its own before it.
+/// OpenID Connect Discovery 1.0 §4 appends its path to the issuer's; RFC 8414 §3.1 inserts its own
+/// before it.
 fn metadata_urls(authority: &Url) -> [Url; 2] {
     let path = authority.path().trim_end_matches('/');
     let at = |path: String| {
@@ -72,7 +76,10 @@ fn metadata_urls(authority: &Url) -> [Url; 2] {
 fn parse(answer: &HttpAnswer, authority: &Url, by_certificate: bool) -> Result<Found, Failure> {
     if answer.status != StatusCode::OK {
         let error = FetchError::MetadataStatus(answer.status.as_u16());
-        return Err(Failure { retry_after: retry_after(&answer.headers), ..error.into() });
+        return Err(Failure {
+            retry_after: retry_after(&answer.headers),
+            ..error.into()
+        });
     }
     let document = without_byte_order_mark(&answer.body);
     let metadata = Claims::parse(document).map_err(|_| FetchError::MetadataMalformed)?;
@@ -82,17 +89,26 @@ fn parse(answer: &HttpAnswer, authority: &Url, by_certificate: bool) -> Result<F
         .filter(|issuer| Url::parse(issuer).is_ok_and(|issuer| is_same_issuer(&issuer, authority)))
         .ok_or(FetchError::MetadataIssuer)?;
     // RFC 8705 §5: certificates may be asked for elsewhere than where everybody else authenticates.
-    let alias = metadata.get("mtls_endpoint_aliases").and_then(|aliases| aliases.get("token_endpoint"));
-    let alias = alias.and_then(serde_json::Value::as_str).filter(|_| by_certificate);
-    match alias.or(text("token_endpoint")).and_then(|text| Url::parse(text).ok()) {
-        Some(token_endpoint) if is_acceptable_endpoint(&token_endpoint, authority) => {
-            Ok(Found { token_endpoint, issuer: issuer.to_owned() })
-        }
+    let alias = metadata
+        .get("mtls_endpoint_aliases")
+        .and_then(|aliases| aliases.get("token_endpoint"));
+    let alias = alias
+        .and_then(serde_json::Value::as_str)
+        .filter(|_| by_certificate);
+    match alias
+        .or(text("token_endpoint"))
+        .and_then(|text| Url::parse(text).ok())
+    {
+        Some(token_endpoint) if is_acceptable_endpoint(&token_endpoint, authority) => Ok(Found {
+            token_endpoint,
+            issuer: issuer.to_owned(),
+        }),
         _ => Err(FetchError::MetadataEndpoint.into()),
     }
 }
 
-/// Whether two issuers are the same, one trailing slash apart tolerated: people write it either way.
+/// Whether two issuers are the same, one trailing slash apart tolerated: people write it either
+/// way.
 fn is_same_issuer(issuer: &Url, authority: &Url) -> bool {
     let trimmed = |url: &Url| {
         let text = url.as_str();
@@ -101,16 +117,17 @@ fn is_same_issuer(issuer: &Url, authority: &Url) -> bool {
     trimmed(issuer) == trimmed(authority)
 }
 
-/// Whether the secret may be sent there: never with less protection than the metadata had, and with no
-/// credentials of the authority's choosing in the URL.
+/// Whether the secret may be sent there: never with less protection than the metadata had, and with
+/// no credentials of the authority's choosing in the URL.
 fn is_acceptable_endpoint(endpoint: &Url, authority: &Url) -> bool {
     let protected = match endpoint.scheme() {
         "https" => true,
         "http" => authority.scheme() == "http",
         _ => false,
     };
-    let bare =
-        endpoint.username().is_empty() && endpoint.password().is_none() && endpoint.fragment().is_none();
+    let bare = endpoint.username().is_empty()
+        && endpoint.password().is_none()
+        && endpoint.fragment().is_none();
     protected && bare && endpoint.has_host()
 }
 
@@ -131,11 +148,19 @@ mod tests {
             headers: HeaderMap::new(),
             body: body.into(),
         };
-        let found =
-            |by_certificate| parse(&answer(body), &url("https://a.example/"), by_certificate).unwrap();
-        assert_eq!(found(true).token_endpoint.as_str(), "https://mtls.a.example/t");
+        let found = |by_certificate| {
+            parse(&answer(body), &url("https://a.example/"), by_certificate).unwrap()
+        };
+        assert_eq!(
+            found(true).token_endpoint.as_str(),
+            "https://mtls.a.example/t"
+        );
         assert_eq!(found(false).token_endpoint.as_str(), "https://a.example/t");
-        assert_eq!(found(false).issuer, "https://a.example", "as it is written there");
+        assert_eq!(
+            found(false).issuer,
+            "https://a.example",
+            "as it is written there"
+        );
         let without = r#"{"issuer":"https://a.example","token_endpoint":"https://a.example/t"}"#;
         let found = parse(&answer(without), &url("https://a.example/"), true).unwrap();
         assert_eq!(found.token_endpoint.as_str(), "https://a.example/t");
@@ -143,11 +168,16 @@ mod tests {
 
     #[test]
     fn metadata_places_follow_both_standards() {
-        for (authority, path) in
-            [("https://a.example", ""), ("https://a.example/", ""), ("https://a.example/b/", "/b")]
-        {
+        for (authority, path) in [
+            ("https://a.example", ""),
+            ("https://a.example/", ""),
+            ("https://a.example/b/", "/b"),
+        ] {
             let [oidc, oauth] = metadata_urls(&url(authority));
-            assert_eq!(oidc.as_str(), format!("https://a.example{path}/.well-known/openid-configuration"));
+            assert_eq!(
+                oidc.as_str(),
+                format!("https://a.example{path}/.well-known/openid-configuration")
+            );
             assert_eq!(
                 oauth.as_str(),
                 format!("https://a.example/.well-known/oauth-authorization-server{path}")
@@ -161,24 +191,32 @@ mod tests {
         assert!(same("https://a.example", "https://a.example/"));
         assert!(same("https://a.example/b/", "https://a.example/b"));
         assert!(same("https://A.example:443/b", "https://a.example/b"));
-        for other in
-            ["http://a.example/b", "https://a.example/B", "https://a.example/b//", "https://a.example/b?x"]
-        {
+        for other in [
+            "http://a.example/b",
+            "https://a.example/B",
+            "https://a.example/b//",
+            "https://a.example/b?x",
+        ] {
             assert!(!same(other, "https://a.example/b"), "{other}");
         }
     }
 
     #[test]
     fn a_token_endpoint_is_never_less_protected_than_its_authority() {
-        let accepted =
-            |endpoint: &str, authority: &str| is_acceptable_endpoint(&url(endpoint), &url(authority));
+        let accepted = |endpoint: &str, authority: &str| {
+            is_acceptable_endpoint(&url(endpoint), &url(authority))
+        };
         assert!(accepted("https://b.example/t", "https://a.example"));
         assert!(accepted("https://b.example/t", "http://a.example"));
         assert!(accepted("http://b.example/t", "http://a.example"));
         assert!(!accepted("http://b.example/t", "https://a.example"));
-        for bad in
-            ["ftp://b.example/t", "file:///t", "https://u:p@b.example/t", "https://b.example/t#x", "data:x"]
-        {
+        for bad in [
+            "ftp://b.example/t",
+            "file:///t",
+            "https://u:p@b.example/t",
+            "https://b.example/t#x",
+            "data:x",
+        ] {
             assert!(!accepted(bad, "https://a.example"), "{bad}");
         }
     }

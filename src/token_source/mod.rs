@@ -1,15 +1,17 @@
 //! The OAuth client: acquires access tokens, keeps them, refreshes them before they expire.
 //!
-//! One [`TokenSource`] per credential. Its background task ([`TokenSource::run`]) is the only one that ever asks the
-//! authority, so there is one request in flight however many callers wait. Callers read the current token without a
-//! lock; those that find none wake the task and wait for the outcome, which all of them share. A refresh happens
-//! behind the callers' back while the current token is served.
+//! One [`TokenSource`] per credential. Its background task ([`TokenSource::run`]) is the only one
+//! that ever asks the authority, so there is one request in flight however many callers wait.
+//! Callers read the current token without a lock; those that find none wake the task and wait for
+//! the outcome, which all of them share. A refresh happens behind the callers' back while the
+//! current token is served.
 //!
-//! After a failure that time can heal the task tries twice more, a second apart, then pauses longer and longer; while callers
-//! ask in vain it tries once a second. In between they get the remembered failure at once: nobody waits for a sick authority.
+//! After a failure that time can heal the task tries twice more, a second apart, then pauses longer
+//! and longer; while callers ask in vain it tries once a second. In between they get the remembered
+//! failure at once: nobody waits for a sick authority.
 //!
-//! Secrets, keys and certificates come from files. When one of them changes, what it holds takes effect at once, and the
-//! token that was had with the old content is dropped.
+//! Secrets, keys and certificates come from files. When one of them changes, what it holds takes
+//! effect at once, and the token that was had with the old content is dropped.
 
 mod access_token;
 mod answer;
@@ -151,7 +153,8 @@ pub struct CredentialStatus {
     pub fetches: u64,
     /// How many tries have failed.
     pub failures: u64,
-    /// By how many seconds the authority's clock is ahead of ours; negative: behind; none: it has not said.
+    /// By how many seconds the authority's clock is ahead of ours; negative: behind; none: it has
+    /// not said.
     pub clock_skew: Option<i64>,
     /// The last failure; kept after recovery.
     pub last_error: Option<FetchError>,
@@ -172,13 +175,19 @@ pub enum FetchOnceError {
     Fetch(String),
 }
 
-/// One token request without a source, for a command that prints a token. Blocks for a moment, to read files.
+/// One token request without a source, for a command that prints a token. Blocks for a moment, to
+/// read files.
 ///
 /// # Errors
 /// When the authority gives none; the text is for people.
-pub async fn fetch_once(config: &Config, clock: &SharedClock) -> Result<AccessToken, FetchOnceError> {
+pub async fn fetch_once(
+    config: &Config,
+    clock: &SharedClock,
+) -> Result<AccessToken, FetchOnceError> {
     let skew = Skew::default();
     let client = TokenClient::new(config, clock, &skew, Material::load(config)?);
     let fetched = client.fetch().await;
-    fetched.map(AccessToken::new).map_err(|failure| FetchOnceError::Fetch(failure.text()))
+    fetched
+        .map(AccessToken::new)
+        .map_err(|failure| FetchOnceError::Fetch(failure.text()))
 }

@@ -1,7 +1,8 @@
 //! Which refusals of the upstream are a reason to fetch another token.
 //!
-//! An upstream may answer 401 for whatever it likes: plgd does for missing scopes and unknown paths. A caller with such a
-//! request must not make the authority issue one token after the other, nor take a good token from everybody else.
+//! An upstream may answer 401 for whatever it likes: plgd does for missing scopes and unknown
+//! paths. A caller with such a request must not make the authority issue one token after the other,
+//! nor take a good token from everybody else.
 
 use std::time::Duration;
 
@@ -12,7 +13,8 @@ const YOUNG: Duration = Duration::from_secs(5);
 /// Between two fetches for a refusal.
 const COOL_DOWN: Duration = Duration::from_secs(30);
 
-/// How many tokens in a row must have died young before the log says so; then it says so for twice as many, and so on.
+/// How many tokens in a row must have died young before the log says so; then it says so for twice
+/// as many, and so on.
 const SUSPICIOUS: u32 = 3;
 
 /// The refusals of one credential's tokens.
@@ -22,7 +24,8 @@ pub(super) struct Refusals {
     asked: Option<Instant>,
     /// The token whose replacement is being fetched.
     being_replaced: Option<u64>,
-    /// How many tokens in a row were refused before they were to be refreshed, and their successors accepted.
+    /// How many tokens in a row were refused before they were to be refreshed, and their successors
+    /// accepted.
     died_young: u32,
 }
 
@@ -44,7 +47,9 @@ impl Refusals {
             return Judged::Joins;
         }
         let is_young = now.saturating_duration_since(obtained) < YOUNG;
-        let is_cooling = self.asked.is_some_and(|asked| now.saturating_duration_since(asked) < COOL_DOWN);
+        let is_cooling = self
+            .asked
+            .is_some_and(|asked| now.saturating_duration_since(asked) < COOL_DOWN);
         if is_young || is_cooling {
             return Judged::Stands;
         }
@@ -72,12 +77,13 @@ impl Refusals {
         for_refusal
     }
 
-    /// The upstream has refused a token and accepted its successor. Gives how many tokens died so in a row, when that is to be
-    /// told.
+    /// The upstream has refused a token and accepted its successor. Gives how many tokens died so
+    /// in a row, when that is to be told.
     pub fn died_young(&mut self) -> Option<u32> {
         self.died_young = self.died_young.saturating_add(1);
         let rows = self.died_young / SUSPICIOUS;
-        (self.died_young.is_multiple_of(SUSPICIOUS) && rows.is_power_of_two()).then_some(self.died_young)
+        (self.died_young.is_multiple_of(SUSPICIOUS) && rows.is_power_of_two())
+            .then_some(self.died_young)
     }
 }
 
@@ -90,12 +96,24 @@ mod tests {
         let start = Instant::now();
         let at = |secs: u64| start + Duration::from_secs(secs);
         let mut refusals = Refusals::default();
-        assert_eq!(refusals.judge(1, at(0), at(4)), Judged::Stands, "a young token");
+        assert_eq!(
+            refusals.judge(1, at(0), at(4)),
+            Judged::Stands,
+            "a young token"
+        );
         assert_eq!(refusals.judge(1, at(0), at(5)), Judged::Asks);
         assert_eq!(refusals.judge(1, at(0), at(5)), Judged::Joins);
         refusals.failed();
-        assert_eq!(refusals.judge(2, at(5), at(9)), Judged::Stands, "the new one is young");
-        assert_eq!(refusals.judge(2, at(5), at(34)), Judged::Stands, "within half a minute");
+        assert_eq!(
+            refusals.judge(2, at(5), at(9)),
+            Judged::Stands,
+            "the new one is young"
+        );
+        assert_eq!(
+            refusals.judge(2, at(5), at(34)),
+            Judged::Stands,
+            "within half a minute"
+        );
         assert_eq!(refusals.judge(2, at(5), at(35)), Judged::Asks);
         // The fetch failed, and the same token is refused again.
         refusals.failed();
@@ -116,6 +134,9 @@ mod tests {
         assert_eq!(told, [3, 6, 12, 24]);
         // One that lives to its refresh ends the row.
         assert!(!refusals.fetched());
-        assert_eq!([(); 3].map(|()| refusals.died_young()), [None, None, Some(3)]);
+        assert_eq!(
+            [(); 3].map(|()| refusals.died_young()),
+            [None, None, Some(3)]
+        );
     }
 }

@@ -1,10 +1,11 @@
 //! A credential that renews its own secret, at an issuer whose management API we may use.
 //!
-//! In this order, so that there is a working secret at every moment: a new one is made, and the others stay as they are; a token
-//! is had with it; it replaces the old one in its file, as a whole; the token source goes on with the new secret and that token;
-//! after a time for others to read the file, the old one is deleted, and no other. What fails before the file was replaced takes
-//! the new secret back. How old a secret is, its file's date says; which one it replaced, a note in the state directory. A lock on
-//! the file's directory keeps a second sidecar out.
+//! In this order, so that there is a working secret at every moment: a new one is made, and the
+//! others stay as they are; a token is had with it; it replaces the old one in its file, as a
+//! whole; the token source goes on with the new secret and that token; after a time for others to
+//! read the file, the old one is deleted, and no other. What fails before the file was replaced
+//! takes the new secret back. How old a secret is, its file's date says; which one it replaced, a
+//! note in the state directory. A lock on the file's directory keeps a second sidecar out.
 
 use std::fs::{File, TryLockError};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
@@ -36,7 +37,8 @@ const AGAIN: Duration = Duration::from_mins(10);
 const LEFT_BEHIND: Duration = Duration::from_hours(1);
 /// How often the file's age is looked at: files are replaced by people too.
 const LOOK_EVERY: Duration = Duration::from_mins(1);
-/// How long an old secret lives on at least: other sidecars that share the file look at it every second or two.
+/// How long an old secret lives on at least: other sidecars that share the file look at it every
+/// second or two.
 const READ_BY_OTHERS: Duration = Duration::from_secs(5);
 /// How soon it is looked again whether our own token source goes on with the new secret.
 const TAKEN_OVER: Duration = Duration::from_secs(1);
@@ -95,8 +97,14 @@ pub(super) async fn run(source: &TokenSource, rotation: &RotationConfig, clock: 
         }
         // What is still to be deleted comes first: one rotation must not forget that of another.
         let is_due = tidied.is_ok()
-            && changed_at(rotation).await.is_some_and(|at| at.until(clock.now()) >= rotation.every);
-        let rotated = if is_due { rotate(source, rotation, clock).await } else { Ok(false) };
+            && changed_at(rotation)
+                .await
+                .is_some_and(|at| at.until(clock.now()) >= rotation.every);
+        let rotated = if is_due {
+            rotate(source, rotation, clock).await
+        } else {
+            Ok(false)
+        };
         match rotated {
             Ok(true) => {
                 tracing::info!(credential, "the client secret was renewed");
@@ -112,7 +120,11 @@ pub(super) async fn run(source: &TokenSource, rotation: &RotationConfig, clock: 
                 continue;
             }
         }
-        let pause = if tidied.is_ok() { next_look(rotation, clock).await } else { AGAIN };
+        let pause = if tidied.is_ok() {
+            next_look(rotation, clock).await
+        } else {
+            AGAIN
+        };
         tokio::time::sleep(pause).await;
     }
 }
@@ -127,7 +139,9 @@ async fn next_look(rotation: &RotationConfig, clock: &SharedClock) -> Duration {
 /// When the secret's file was last changed.
 async fn changed_at(rotation: &RotationConfig) -> Option<UnixTime> {
     let file = rotation.secret_file.clone();
-    let changed = blocking(move || std::fs::metadata(file)?.modified()).await.ok()?;
+    let changed = blocking(move || std::fs::metadata(file)?.modified())
+        .await
+        .ok()?;
     let since = changed.duration_since(SystemTime::UNIX_EPOCH).ok()?;
     Some(UnixTime(i64::try_from(since.as_secs()).ok()?))
 }
@@ -141,7 +155,10 @@ async fn rotate(
     let config = source.config();
     let file = rotation.secret_file.clone();
     let place = blocking(move || Place::take(&file)).await?;
-    if changed_at(rotation).await.is_none_or(|at| at.until(clock.now()) < rotation.every) {
+    if changed_at(rotation)
+        .await
+        .is_none_or(|at| at.until(clock.now()) < rotation.every)
+    {
         return Ok(false);
     }
     let admin = Admin::open(config, rotation).await?;
@@ -149,17 +166,25 @@ async fn rotate(
     if let Some(id) = in_use(&admin.secrets().await?, &place.secret) {
         // Of a rotation before this one that did not come to its end.
         notes.retain(|note| note.id != id);
-        notes.push(Note { id, until: clock.now().plus(rotation.grace.max(READ_BY_OTHERS)) });
+        notes.push(Note {
+            id,
+            until: clock.now().plus(rotation.grace.max(READ_BY_OTHERS)),
+        });
         Note::write_all(rotation, &notes).await?;
     }
     let (id, secret) = admin.create().await?;
     let brought = async {
         // Should we not live to see the end of it.
-        notes.push(Note { id: id.clone(), until: clock.now().plus(LEFT_BEHIND) });
+        notes.push(Note {
+            id: id.clone(),
+            until: clock.now().plus(LEFT_BEHIND),
+        });
         Note::write_all(rotation, &notes).await?;
         let proven = prove(source, clock, &secret).await?;
         let secret = secret.clone();
-        blocking(move || place.replace(&secret)).await.map(|()| proven)
+        blocking(move || place.replace(&secret))
+            .await
+            .map(|()| proven)
     };
     let brought = brought.await;
     if brought.is_err()
@@ -172,8 +197,9 @@ async fn rotate(
     Ok(true)
 }
 
-/// Deletes the secrets whose time has come: replaced ones, and new ones of a rotation that did not come to its end. The one that
-/// is in the file is never deleted, and none while our own token source does not ask with that one.
+/// Deletes the secrets whose time has come: replaced ones, and new ones of a rotation that did not
+/// come to its end. The one that is in the file is never deleted, and none while our own token
+/// source does not ask with that one.
 async fn tidy(
     source: &TokenSource,
     rotation: &RotationConfig,
@@ -212,8 +238,9 @@ async fn tidy(
     Note::write_all(rotation, &later).await
 }
 
-/// The id of a secret among all; none when it is not there, or two look like it. The end of a secret that somebody chose is
-/// not shown: it can be told only where it is the only one of its kind.
+/// The id of a secret among all; none when it is not there, or two look like it. The end of a
+/// secret that somebody chose is not shown: it can be told only where it is the only one of its
+/// kind.
 fn in_use(all: &[Value], secret: &SecretString) -> Option<String> {
     let text = secret.expose_secret();
     let is_it = |of: &&Value| match of["last_four"].as_str() {
@@ -221,7 +248,9 @@ fn in_use(all: &[Value], secret: &SecretString) -> Option<String> {
         None => !text.starts_with(GENERATED),
     };
     let mut found = all.iter().filter(is_it);
-    let (only, None) = (found.next()?, found.next()) else { return None };
+    let (only, None) = (found.next()?, found.next()) else {
+        return None;
+    };
     only["id"].as_str().map(str::to_owned)
 }
 
@@ -246,12 +275,18 @@ impl Note {
                 return Vec::new();
             }
         };
-        String::from_utf8_lossy(&text).lines().filter_map(Self::parse).collect()
+        String::from_utf8_lossy(&text)
+            .lines()
+            .filter_map(Self::parse)
+            .collect()
     }
 
     fn parse(line: &str) -> Option<Self> {
         let (until, id) = line.split_once(' ')?;
-        Some(Self { id: id.to_owned(), until: UnixTime(until.parse().ok()?) })
+        Some(Self {
+            id: id.to_owned(),
+            until: UnixTime(until.parse().ok()?),
+        })
     }
 
     async fn write_all(rotation: &RotationConfig, notes: &[Self]) -> Result<(), RotationError> {
@@ -261,9 +296,15 @@ impl Note {
                 return std::fs::remove_file(&file);
             }
             if let Some(dir) = file.parent() {
-                std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+                std::fs::DirBuilder::new()
+                    .recursive(true)
+                    .mode(0o700)
+                    .create(dir)?;
             }
-            let lines: String = notes.iter().map(|note| format!("{} {}\n", note.until.0, note.id)).collect();
+            let lines: String = notes
+                .iter()
+                .map(|note| format!("{} {}\n", note.until.0, note.id))
+                .collect();
             kept_file::replace(&file, lines.as_bytes())
         };
         blocking(write).await.map_err(RotationError::Note)
@@ -286,12 +327,15 @@ async fn prove(
         client.fetch().await
     };
     let late = |_| Err(FetchError::Http(HttpError::Timeout).into());
-    let fetched = timeout(source.config().timeouts.total, fetch).await.unwrap_or_else(late);
+    let fetched = timeout(source.config().timeouts.total, fetch)
+        .await
+        .unwrap_or_else(late);
     let grant = fetched.map_err(|failure| RotationError::Unproven(failure.text()))?;
     Ok((client.into_material(), grant))
 }
 
-/// Where the secret lies: the file at the end of all links, what is in it, and who may read it. Nobody else renews it meanwhile.
+/// Where the secret lies: the file at the end of all links, what is in it, and who may read it.
+/// Nobody else renews it meanwhile.
 struct Place {
     file: PathBuf,
     secret: SecretString,
@@ -302,13 +346,17 @@ struct Place {
 }
 
 impl Place {
-    /// Also finds out whether the file could be replaced: a secret that cannot be kept must not be made.
+    /// Also finds out whether the file could be replaced: a secret that cannot be kept must not be
+    /// made.
     fn take(file: &Path) -> Result<Self, RotationError> {
         let look = || -> std::io::Result<(PathBuf, File, Access, bool)> {
             let file = std::fs::canonicalize(file)?;
             let metadata = std::fs::metadata(&file)?;
             let owner = Some((metadata.uid(), metadata.gid()));
-            let access = Access { mode: metadata.permissions().mode() & 0o777, owner };
+            let access = Access {
+                mode: metadata.permissions().mode() & 0o777,
+                owner,
+            };
             let newline = Zeroizing::new(std::fs::read(&file)?).last() == Some(&b'\n');
             let lock = File::open(file.parent().unwrap_or(Path::new("/")))?;
             Ok((file, lock, access, newline))
@@ -323,9 +371,16 @@ impl Place {
         let secret = files::read_secret(&file).map_err(|_| RotationError::Files)?;
         // A name that nothing has: what lies beside a secret is somebody's.
         let trial = file.with_extension(format!("{:016x}", fastrand::u64(..)));
-        let tried = kept_file::replace_for(&trial, b"", access).and_then(|()| std::fs::remove_file(&trial));
+        let tried =
+            kept_file::replace_for(&trial, b"", access).and_then(|()| std::fs::remove_file(&trial));
         tried.map_err(RotationError::NotReplaced)?;
-        Ok(Self { file, secret, access, newline, _lock: lock })
+        Ok(Self {
+            file,
+            secret,
+            access,
+            newline,
+            _lock: lock,
+        })
     }
 
     fn replace(&self, secret: &SecretString) -> Result<(), RotationError> {
@@ -336,7 +391,8 @@ impl Place {
         }
         let end = if self.newline { "\n" } else { "" };
         let content = SecretString::from([secret.expose_secret(), end].concat());
-        let replaced = kept_file::replace_for(&self.file, content.expose_secret().as_bytes(), self.access);
+        let replaced =
+            kept_file::replace_for(&self.file, content.expose_secret().as_bytes(), self.access);
         replaced.map_err(RotationError::NotReplaced)
     }
 }
@@ -351,8 +407,9 @@ struct Admin {
 impl Admin {
     async fn open(config: &Config, rotation: &RotationConfig) -> Result<Self, RotationError> {
         let (token_file, ca_file) = (rotation.admin_token_file.clone(), config.ca_file.clone());
-        let token =
-            blocking(move || files::read_secret(&token_file)).await.map_err(RotationError::AdminToken)?;
+        let token = blocking(move || files::read_secret(&token_file))
+            .await
+            .map_err(RotationError::AdminToken)?;
         let ca_pem = match ca_file {
             Some(file) => {
                 let pem = blocking(move || files::read(&file, files::MAX_PUBLIC)).await;
@@ -360,23 +417,36 @@ impl Admin {
             }
             None => None,
         };
-        let http =
-            HttpClient::new(http_options(config.timeouts, ca_pem, None)).map_err(RotationError::Client)?;
+        let http = HttpClient::new(http_options(config.timeouts, ca_pem, None))
+            .map_err(RotationError::Client)?;
         let text = SecretString::from(["Bearer ", token.expose_secret()].concat());
         let mut authorization = HeaderValue::from_str(text.expose_secret())
             .map_err(|_| RotationError::AdminToken(ReadError::NotText))?;
         authorization.set_sensitive(true);
         let mut secrets = rotation.admin.clone();
         if let Ok(mut path) = secrets.path_segments_mut() {
-            path.pop_if_empty().extend(["clients", &config.client_id, "secrets"]);
+            path.pop_if_empty()
+                .extend(["clients", &config.client_id, "secrets"]);
         }
-        Ok(Self { http, secrets, authorization })
+        Ok(Self {
+            http,
+            secrets,
+            authorization,
+        })
     }
 
-    async fn call(&self, method: Method, url: &Url, body: Option<String>) -> Result<Value, RotationError> {
+    async fn call(
+        &self,
+        method: Method,
+        url: &Url,
+        body: Option<String>,
+    ) -> Result<Value, RotationError> {
         let headers = HeaderMap::from_iter([(AUTHORIZATION, self.authorization.clone())]);
-        let answer =
-            self.http.send_json(method, url, headers, body).await.map_err(RotationError::Unreachable)?;
+        let answer = self
+            .http
+            .send_json(method, url, headers, body)
+            .await
+            .map_err(RotationError::Unreachable)?;
         match answer.status {
             StatusCode::OK | StatusCode::CREATED | StatusCode::NO_CONTENT => {
                 Ok(serde_json::from_slice(&answer.body).unwrap_or_default())
@@ -420,16 +490,31 @@ mod tests {
     #[test]
     fn the_secret_in_use_is_the_only_one_that_ends_like_it() {
         let secret = |id: &str, last_four: &str| json!({ "id": id, "last_four": last_four });
-        let all = [secret("a", "aaaa"), secret("b", "bbbb"), secret("c", "cccc"), secret("d", "cccc")];
+        let all = [
+            secret("a", "aaaa"),
+            secret("b", "bbbb"),
+            secret("c", "cccc"),
+            secret("d", "cccc"),
+        ];
         let of = |current: &str| in_use(&all, &current.into());
         assert_eq!(of("m2ms_bbbb").as_deref(), Some("b"));
         assert_eq!(of("m2ms_cccc"), None, "either");
         assert_eq!(of("m2ms_eeee"), None, "the issuer knows another");
         assert_eq!(in_use(&[], &"x".into()), None);
         let supplied = |id: &str| json!({ "id": id });
-        assert_eq!(in_use(&[secret("a", "aaaa"), supplied("b")], &"chosen".into()).as_deref(), Some("b"));
-        assert_eq!(in_use(&[secret("a", "aaaa"), supplied("b")], &"m2m_cccc".into()), None);
-        assert_eq!(in_use(&[supplied("a"), supplied("b")], &"chosen".into()), None, "either");
+        assert_eq!(
+            in_use(&[secret("a", "aaaa"), supplied("b")], &"chosen".into()).as_deref(),
+            Some("b")
+        );
+        assert_eq!(
+            in_use(&[secret("a", "aaaa"), supplied("b")], &"m2m_cccc".into()),
+            None
+        );
+        assert_eq!(
+            in_use(&[supplied("a"), supplied("b")], &"chosen".into()),
+            None,
+            "either"
+        );
     }
 
     #[tokio::test]
@@ -444,11 +529,20 @@ mod tests {
             note_file: dir.path().join("state/rotation"),
         };
         assert!(Note::read_all(&rotation).await.is_empty());
-        let notes = [17, 18].map(|until| Note { id: format!("a {until}"), until: UnixTime(until) });
+        let notes = [17, 18].map(|until| Note {
+            id: format!("a {until}"),
+            until: UnixTime(until),
+        });
         Note::write_all(&rotation, &notes).await.unwrap();
         assert_eq!(Note::read_all(&rotation).await, notes);
         std::fs::write(&rotation.note_file, "\n17\nx a\n-\n5 b\n").unwrap();
-        assert_eq!(Note::read_all(&rotation).await, [Note { id: "b".to_owned(), until: UnixTime(5) }]);
+        assert_eq!(
+            Note::read_all(&rotation).await,
+            [Note {
+                id: "b".to_owned(),
+                until: UnixTime(5)
+            }]
+        );
         Note::write_all(&rotation, &[]).await.unwrap();
         assert!(!rotation.note_file.exists());
     }
@@ -463,9 +557,16 @@ mod tests {
         assert!(matches!(Place::take(&file), Err(RotationError::Locked)));
         place.replace(&"two".into()).unwrap();
         assert_eq!(std::fs::read_to_string(&file).unwrap(), "two\n");
-        assert!(matches!(place.replace(&"three".into()), Err(RotationError::Changed)));
+        assert!(matches!(
+            place.replace(&"three".into()),
+            Err(RotationError::Changed)
+        ));
         drop(place);
         assert_eq!(Place::take(&file).unwrap().secret.expose_secret(), "two");
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2, "what was there, and nothing else");
+        assert_eq!(
+            std::fs::read_dir(dir.path()).unwrap().count(),
+            2,
+            "what was there, and nothing else"
+        );
     }
 }

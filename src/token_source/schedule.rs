@@ -1,9 +1,10 @@
 //! When to ask next: plain arithmetic on moments, so that it can be tested without waiting.
 //!
-//! Three things pull. Callers want a token within a moment of the authority's recovery; a sick authority is to be asked once a
-//! second at most, and by one request at a time; and nothing is to be asked where nothing is needed. So a failure that time can
-//! heal is followed by two more tries a second apart, then by a pause that doubles to a minute; while callers ask in vain each
-//! second may have one try; and as a token nears its end the pauses become shorter.
+//! Three things pull. Callers want a token within a moment of the authority's recovery; a sick
+//! authority is to be asked once a second at most, and by one request at a time; and nothing is to
+//! be asked where nothing is needed. So a failure that time can heal is followed by two more tries
+//! a second apart, then by a pause that doubles to a minute; while callers ask in vain each second
+//! may have one try; and as a token nears its end the pauses become shorter.
 
 use std::time::Duration;
 
@@ -17,29 +18,33 @@ const ROW: Duration = Duration::from_secs(5);
 /// How many tries follow a first failure at once: a restart or a lost packet is over by then.
 const QUICK_TRIES: u32 = 2;
 
-/// The least time between the beginnings of two tries while the authority is sick. A fifth more or less comes by chance.
+/// The least time between the beginnings of two tries while the authority is sick. A fifth more or
+/// less comes by chance.
 const GAP: Duration = Duration::from_secs(1);
 
 const FIRST_BACKOFF: Duration = Duration::from_secs(2);
 const LAST_BACKOFF: Duration = Duration::from_secs(60);
 
-/// How far an authority's `Retry-After` is trusted: a mistyped one must not silence a credential for a day.
+/// How far an authority's `Retry-After` is trusted: a mistyped one must not silence a credential
+/// for a day.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
 
 /// How long before its end a token must have been refreshed, at most and as a share of its life.
 const REFRESH_MARGIN: (Duration, f64) = (Duration::from_secs(10), 0.2);
 
-/// How long before its end a token is not attached any more, at most and as a share of its life: it has a way to go, and the
-/// other side's clock may be ahead.
+/// How long before its end a token is not attached any more, at most and as a share of its life: it
+/// has a way to go, and the other side's clock may be ahead.
 const USE_MARGIN: (Duration, f64) = (Duration::from_secs(5), 0.1);
 
-/// By which share of its life a refresh is moved, so that sidecars started together do not ask together.
+/// By which share of its life a refresh is moved, so that sidecars started together do not ask
+/// together.
 const REFRESH_JITTER: f64 = 0.05;
 
 /// Not sooner than this after a fetch, whatever the life.
 const MIN_REFRESH: Duration = Duration::from_millis(500);
 
-/// How long a caller waits at most when one try may take `total`: a row of tries, and a little for the way.
+/// How long a caller waits at most when one try may take `total`: a row of tries, and a little for
+/// the way.
 pub(super) fn wait_limit(total: Duration) -> Duration {
     ROW.min(total) + GAP * 2 + total
 }
@@ -62,7 +67,8 @@ pub(super) fn usable_for(lifetime: Duration) -> Duration {
 
 /// How long to wait after so many failures in a row.
 fn backoff(failures: u32, random: f64) -> Duration {
-    let doubled = FIRST_BACKOFF.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1).min(16)));
+    let doubled =
+        FIRST_BACKOFF.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1).min(16)));
     doubled.min(LAST_BACKOFF).mul_f64(1.0 - 0.1 * random)
 }
 
@@ -123,7 +129,12 @@ impl Pace {
     /// No try yet; one may take `total`.
     pub fn new(total: Duration) -> Self {
         // Callers have waited long enough when a try took its whole time.
-        Self { row: ROW.min(total), last_began: None, gap: Duration::ZERO, failing: None }
+        Self {
+            row: ROW.min(total),
+            last_began: None,
+            gap: Duration::ZERO,
+            failing: None,
+        }
     }
 
     /// A try begins. `random` is in `0.0..1.0`.
@@ -137,8 +148,8 @@ impl Pace {
         self.failing = None;
     }
 
-    /// The try under way failed. Gives until when callers are told so without a new try; `None` when they are told nothing
-    /// new, because this row of tries is not over.
+    /// The try under way failed. Gives until when callers are told so without a new try; `None`
+    /// when they are told nothing new, because this row of tries is not over.
     pub fn failed(
         &mut self,
         failure: &Failure,
@@ -147,28 +158,52 @@ impl Pace {
         random: f64,
     ) -> Option<Instant> {
         let began = self.last_began.unwrap_or(now);
-        let count = self.failing.map_or(0, |failing| failing.count).saturating_add(1);
+        let count = self
+            .failing
+            .map_or(0, |failing| failing.count)
+            .saturating_add(1);
         let is_final = !failure.error.is_transient();
         let since = self.failing.map_or(began, |failing| failing.since);
         let quick = count <= QUICK_TRIES && !is_final && now - since < self.row;
-        let pauses = if is_final { count } else { count.saturating_sub(QUICK_TRIES) };
+        let pauses = if is_final {
+            count
+        } else {
+            count.saturating_sub(QUICK_TRIES)
+        };
         let mut pause = backoff(pauses, random);
         if let Some(held) = held.filter(|held| held.usable && !is_final) {
-            // Half of what is left, so that a token is not lost to a pause that began long before its end.
+            // Half of what is left, so that a token is not lost to a pause that began long before
+            // its end.
             let left = held.usable_until.saturating_duration_since(now);
             pause = pause.min((left / 2).max(GAP));
         }
-        let wish = failure.retry_after.map(|wait| now + wait.min(MAX_RETRY_AFTER));
+        let wish = failure
+            .retry_after
+            .map(|wait| now + wait.min(MAX_RETRY_AFTER));
         let pause_ends = wish.map_or(now + pause, |wish| wish.max(now + pause));
-        let before = self.failing.and_then(|failing| failing.not_before).filter(|until| *until > now);
+        let before = self
+            .failing
+            .and_then(|failing| failing.not_before)
+            .filter(|until| *until > now);
         let not_before = wish.into_iter().chain(before).max();
-        self.failing = Some(Failing { count, since, is_final, pause_ends, not_before });
+        self.failing = Some(Failing {
+            count,
+            since,
+            is_final,
+            pause_ends,
+            not_before,
+        });
         if quick && wish.is_none() {
             return None;
         }
-        // What took long to find out is remembered as long; and nothing new is found out before the next try.
+        // What took long to find out is remembered as long; and nothing new is found out before the
+        // next try.
         let memory = (now + (now - began)).max(began + self.gap.max(GAP));
-        Some(if is_final { pause_ends } else { wish.map_or(memory, |wish| wish.max(memory)) })
+        Some(if is_final {
+            pause_ends
+        } else {
+            wish.map_or(memory, |wish| wish.max(memory))
+        })
     }
 
     /// When the next try begins if nothing else happens; a moment that has passed: now.
@@ -230,8 +265,14 @@ mod tests {
         assert_eq!(secs, [2, 4, 8, 16, 32, 60, 60, 60]);
     }
 
-    /// Plays failures one after the other, each found out after `takes`; gives when each try began, in milliseconds.
-    fn begun(failures: usize, failure: Failure, takes: Duration, situation: Situation) -> Vec<u128> {
+    /// Plays failures one after the other, each found out after `takes`; gives when each try began,
+    /// in milliseconds.
+    fn begun(
+        failures: usize,
+        failure: Failure,
+        takes: Duration,
+        situation: Situation,
+    ) -> Vec<u128> {
         let (start, mut pace, mut began) = (Instant::now(), Pace::new(ms(15_000)), Vec::new());
         let mut now = start;
         for _ in 0..failures {
@@ -245,7 +286,12 @@ mod tests {
     }
 
     fn situation(wanted: bool) -> Situation {
-        Situation { held: None, in_flight: false, wanted, refused: false }
+        Situation {
+            held: None,
+            in_flight: false,
+            wanted,
+            refused: false,
+        }
     }
 
     #[test]
@@ -255,23 +301,43 @@ mod tests {
         assert_eq!(alone, [0, 1_000, 2_000, 4_010, 8_020, 16_030, 32_040]);
         let asked = begun(6, busy, ms(10), situation(true));
         assert_eq!(asked, [0, 1_000, 2_000, 3_000, 4_000, 5_000]);
-        // What time cannot heal is not hurried, however many ask: a wrong secret sent in quick succession gets a client
-        // locked out, and an answer that cannot be used stays one.
-        let wrong = [FetchError::Status(401), FetchError::ErrorAnswer(200), FetchError::Malformed];
-        for error in wrong.into_iter().chain([FetchError::TokenType("mac"), FetchError::Http(HttpError::Tls)])
-        {
-            assert_eq!(begun(4, error.into(), ms(10), situation(true)), [0, 2_010, 6_020, 14_030], "{error}");
+        // What time cannot heal is not hurried, however many ask: a wrong secret sent in quick
+        // succession gets a client locked out, and an answer that cannot be used stays one.
+        let wrong = [
+            FetchError::Status(401),
+            FetchError::ErrorAnswer(200),
+            FetchError::Malformed,
+        ];
+        for error in wrong.into_iter().chain([
+            FetchError::TokenType("mac"),
+            FetchError::Http(HttpError::Tls),
+        ]) {
+            assert_eq!(
+                begun(4, error.into(), ms(10), situation(true)),
+                [0, 2_010, 6_020, 14_030],
+                "{error}"
+            );
         }
-        let wished = Failure { retry_after: Some(ms(30_000)), ..BUSY.into() };
+        let wished = Failure {
+            retry_after: Some(ms(30_000)),
+            ..BUSY.into()
+        };
         assert_eq!(begun(2, wished, ms(10), situation(true)), [0, 30_010]);
-        let mistyped = Failure { retry_after: Some(Duration::MAX), ..BUSY.into() };
+        let mistyped = Failure {
+            retry_after: Some(Duration::MAX),
+            ..BUSY.into()
+        };
         assert_eq!(begun(2, mistyped, ms(10), situation(true)), [0, 300_010]);
     }
 
     #[test]
     fn as_its_token_nears_its_end_a_credential_asks_more_often() {
         let now = Instant::now();
-        let held = Held { usable: true, refresh_due: now, usable_until: now + ms(20_000) };
+        let held = Held {
+            usable: true,
+            refresh_due: now,
+            usable_until: now + ms(20_000),
+        };
         let mut pace = Pace::new(ms(15_000));
         for _ in 0..9 {
             pace.failed(&BUSY.into(), now, None, 0.0);
@@ -279,14 +345,45 @@ mod tests {
         pace.began(now, 0.0);
         let with = |pace: &mut Pace, held| {
             pace.failed(&BUSY.into(), now, Some(held), 0.0);
-            pace.next(&Situation { held: Some(held), ..situation(false) }).unwrap() - now
+            pace.next(&Situation {
+                held: Some(held),
+                ..situation(false)
+            })
+            .unwrap()
+                - now
         };
         assert_eq!(with(&mut pace, held), ms(10_000));
-        assert_eq!(with(&mut pace, Held { usable_until: now + ms(1_200), ..held }), ms(1_000));
-        assert_eq!(with(&mut pace, Held { usable: false, ..held }), ms(60_000));
+        assert_eq!(
+            with(
+                &mut pace,
+                Held {
+                    usable_until: now + ms(1_200),
+                    ..held
+                }
+            ),
+            ms(1_000)
+        );
+        assert_eq!(
+            with(
+                &mut pace,
+                Held {
+                    usable: false,
+                    ..held
+                }
+            ),
+            ms(60_000)
+        );
         // But what time cannot heal is not hurried then either.
         pace.failed(&FetchError::Malformed.into(), now, Some(held), 0.0);
-        assert_eq!(pace.next(&Situation { held: Some(held), ..situation(false) }).unwrap() - now, ms(60_000));
+        assert_eq!(
+            pace.next(&Situation {
+                held: Some(held),
+                ..situation(false)
+            })
+            .unwrap()
+                - now,
+            ms(60_000)
+        );
     }
 
     #[test]
@@ -298,11 +395,26 @@ mod tests {
             if let Some(error) = failure {
                 pace.failed(&error.into(), now + ms(5_000), None, 0.0);
             }
-            let held = Held { usable: false, refresh_due: now, usable_until: now };
+            let held = Held {
+                usable: false,
+                refresh_due: now,
+                usable_until: now,
+            };
             for held in [None, Some(held)] {
-                let under_way = Situation { held, in_flight: true, wanted: true, refused: true };
+                let under_way = Situation {
+                    held,
+                    in_flight: true,
+                    wanted: true,
+                    refused: true,
+                };
                 assert_eq!(pace.next(&under_way), None);
-                assert!(pace.next(&Situation { in_flight: false, ..under_way }).is_some());
+                assert!(
+                    pace.next(&Situation {
+                        in_flight: false,
+                        ..under_way
+                    })
+                    .is_some()
+                );
             }
         }
     }
@@ -312,7 +424,10 @@ mod tests {
         let now = Instant::now();
         let mut pace = Pace::new(ms(15_000));
         pace.began(now, 0.0);
-        let wish = Failure { retry_after: Some(ms(60_000)), ..FetchError::Status(429).into() };
+        let wish = Failure {
+            retry_after: Some(ms(60_000)),
+            ..FetchError::Status(429).into()
+        };
         pace.failed(&wish, now + ms(10), None, 0.0);
         // A changed file may have been a reason to ask all the same.
         pace.began(now + ms(1_000), 0.0);
@@ -327,7 +442,8 @@ mod tests {
             let mut pace = Pace::new(ms(5_000));
             let tell = |pace: &mut Pace| {
                 pace.began(now, 0.0);
-                pace.failed(&failure, now + ms(took), None, 0.0).map(|until| until - (now + ms(took)))
+                pace.failed(&failure, now + ms(took), None, 0.0)
+                    .map(|until| until - (now + ms(took)))
             };
             [tell(&mut pace), tell(&mut pace), tell(&mut pace)]
         };
@@ -338,7 +454,10 @@ mod tests {
             told(FetchError::Status(401).into(), 10),
             [Some(ms(2_000)), Some(ms(4_000)), Some(ms(8_000))]
         );
-        let wished = Failure { retry_after: Some(ms(7_000)), ..BUSY.into() };
+        let wished = Failure {
+            retry_after: Some(ms(7_000)),
+            ..BUSY.into()
+        };
         assert_eq!(told(wished, 10)[0], Some(ms(7_000)));
     }
 

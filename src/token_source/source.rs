@@ -38,7 +38,8 @@ struct Cell {
     /// The upstream's refusals, and the bell for them.
     refusals: Mutex<Refusals>,
     refused: Notify,
-    /// The serial of the token that was fetched for a refusal, until the upstream has accepted it; 0: none.
+    /// The serial of the token that was fetched for a refusal, until the upstream has accepted it;
+    /// 0: none.
     successor: AtomicU64,
     /// Rung for each token that was fetched.
     arrived: Notify,
@@ -118,7 +119,10 @@ impl TokenSource {
     /// How the credential is doing.
     #[must_use]
     pub fn status(&self) -> CredentialStatus {
-        CredentialStatus { clock_skew: self.0.skew.get(), ..(**self.0.status.load()).clone() }
+        CredentialStatus {
+            clock_skew: self.0.skew.get(),
+            ..(**self.0.status.load()).clone()
+        }
     }
 
     /// The current token, if there is one that may be used. Never waits, takes no lock.
@@ -137,8 +141,8 @@ impl TokenSource {
 
     /// A usable token: the current one, or the next when there is none.
     ///
-    /// May be called from any runtime that has a timer. Waits for the try under way, and for those that follow its failure
-    /// at once.
+    /// May be called from any runtime that has a timer. Waits for the try under way, and for those
+    /// that follow its failure at once.
     ///
     /// # Errors
     /// When the authority gives none. While it is known to be failing the error comes at once.
@@ -149,13 +153,16 @@ impl TokenSource {
         // The task's own limits are tighter; this one is for the case that no task is running.
         let stopped = || TokenUnavailable::new(FetchError::Stopped, Duration::ZERO);
         let limit = schedule::wait_limit(self.0.config.timeouts.total);
-        timeout(limit, self.wait()).await.unwrap_or_else(|_| Err(stopped()))
+        timeout(limit, self.wait())
+            .await
+            .unwrap_or_else(|_| Err(stopped()))
     }
 
     async fn wait(&self) -> Result<AccessToken, TokenUnavailable> {
         let mut state = self.0.state.subscribe();
         loop {
-            // Marked as seen before the token is looked at: whatever is settled after this line wakes us.
+            // Marked as seen before the token is looked at: whatever is settled after this line
+            // wakes us.
             let seen = *state.borrow_and_update();
             if let Some(token) = self.current() {
                 return Ok(token);
@@ -173,15 +180,20 @@ impl TokenSource {
         }
     }
 
-    /// Another token in place of one that the upstream has refused; `None` when the refusal has to stand.
+    /// Another token in place of one that the upstream has refused; `None` when the refusal has to
+    /// stand.
     ///
-    /// A newer token is given at once, and one that is being fetched is waited for. Otherwise one is fetched, and until it is
-    /// there the refused one goes on serving: refusals are often not about the token. So it is not fetched for a token younger
-    /// than 5 s, nor twice within 30 s, nor while the authority is failing; all callers of that moment share the fetch.
+    /// A newer token is given at once, and one that is being fetched is waited for. Otherwise one
+    /// is fetched, and until it is there the refused one goes on serving: refusals are often not
+    /// about the token. So it is not fetched for a token younger than 5 s, nor twice within 30 s,
+    /// nor while the authority is failing; all callers of that moment share the fetch.
     pub async fn replacement(&self, refused: &AccessToken) -> Option<AccessToken> {
         let mut state = self.0.state.subscribe();
         let before = state.borrow_and_update().settled;
-        let newer = || self.current().filter(|token| token.serial() != refused.serial());
+        let newer = || {
+            self.current()
+                .filter(|token| token.serial() != refused.serial())
+        };
         if let Some(token) = newer() {
             return Some(token).filter(|token| !token.is_same_as(refused));
         }
@@ -199,10 +211,12 @@ impl TokenSource {
         newer().filter(|token| !token.is_same_as(refused))
     }
 
-    /// The upstream has refused a token, and no request waits for what comes of it. Gives whether a newer one is on its way,
-    /// under the conditions of [`replacement`](Self::replacement).
+    /// The upstream has refused a token, and no request waits for what comes of it. Gives whether a
+    /// newer one is on its way, under the conditions of [`replacement`](Self::replacement).
     pub fn note_refusal(&self, refused: &AccessToken) -> bool {
-        let is_newest = self.current().is_none_or(|token| token.serial() == refused.serial());
+        let is_newest = self
+            .current()
+            .is_none_or(|token| token.serial() == refused.serial());
         if !is_newest || self.0.state.borrow().failing.is_some() {
             return false;
         }
@@ -211,7 +225,11 @@ impl TokenSource {
             return true;
         }
         let judged = {
-            let mut refusals = self.0.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut refusals = self
+                .0
+                .refusals
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
             refusals.judge(refused.serial(), refused.obtained(), Instant::now())
         };
         if judged == Judged::Asks {
@@ -220,15 +238,21 @@ impl TokenSource {
         judged != Judged::Stands
     }
 
-    /// The upstream has accepted a token. When it was fetched because the one before it was refused, that one had died; and
-    /// when that happens again and again the log says so. To be called for each answer: it takes no lock but then.
+    /// The upstream has accepted a token. When it was fetched because the one before it was
+    /// refused, that one had died; and when that happens again and again the log says so. To be
+    /// called for each answer: it takes no lock but then.
     pub fn note_accepted(&self, token: &AccessToken) {
         let successor = &self.0.successor;
         let is_it = successor.load(Ordering::Acquire) == token.serial();
         if !is_it || successor.swap(0, Ordering::AcqRel) != token.serial() {
             return;
         }
-        let died = self.0.refusals.lock().unwrap_or_else(PoisonError::into_inner).died_young();
+        let died = self
+            .0
+            .refusals
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .died_young();
         if let Some(tokens) = died {
             tracing::warn!(
                 credential = self.0.config.name,
@@ -239,8 +263,8 @@ impl TokenSource {
         }
     }
 
-    /// Renews the credential's secret whenever it is old enough, until the future is dropped; ends at once when that is not
-    /// configured.
+    /// Renews the credential's secret whenever it is old enough, until the future is dropped; ends
+    /// at once when that is not configured.
     pub async fn run_rotation(self) {
         if let Some(rotation) = &self.0.config.rotation {
             rotation::run(&self, rotation, &self.0.clock).await;
@@ -249,16 +273,28 @@ impl TokenSource {
 
     /// As whom tokens are asked for at the moment.
     pub(super) fn identity(&self) -> [u8; 32] {
-        *self.0.identity.lock().unwrap_or_else(PoisonError::into_inner)
+        *self
+            .0
+            .identity
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn set_identity(&self, identity: [u8; 32]) {
-        *self.0.identity.lock().unwrap_or_else(PoisonError::into_inner) = identity;
+        *self
+            .0
+            .identity
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = identity;
     }
 
     /// Has the task go on with another secret, and with the token that was granted for it.
     pub(super) fn hand_over(&self, material: Arc<Material>, grant: Grant) {
-        *self.0.handed_over.lock().unwrap_or_else(PoisonError::into_inner) = Some((material, grant));
+        *self
+            .0
+            .handed_over
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some((material, grant));
         self.0.handover.notify_one();
     }
 
@@ -268,6 +304,9 @@ impl TokenSource {
     }
 
     fn now(&self) -> Moment {
-        Moment { monotonic: Instant::now(), wall: self.0.clock.now() }
+        Moment {
+            monotonic: Instant::now(),
+            wall: self.0.clock.now(),
+        }
     }
 }

@@ -1,4 +1,5 @@
-//! A scripted authority: answers over real sockets, one script per request, and keeps what it was asked.
+//! A scripted authority: answers over real sockets, one script per request, and keeps what it was
+//! asked.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -28,7 +29,10 @@ struct World {
 impl Authority {
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let authority = Self { address: listener.local_addr().unwrap(), world: Arc::default() };
+        let authority = Self {
+            address: listener.local_addr().unwrap(),
+            world: Arc::default(),
+        };
         let served = authority.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -78,7 +82,9 @@ async fn read_request(stream: &mut TcpStream) -> Option<String> {
     loop {
         let text = String::from_utf8_lossy(&seen);
         if let Some((head, body)) = text.split_once("\r\n\r\n") {
-            let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+            let length = head
+                .lines()
+                .find_map(|line| line.strip_prefix("content-length: "));
             if body.len() >= length.map_or(0, |length| length.parse().unwrap()) {
                 return Some(text.into_owned());
             }
@@ -92,11 +98,17 @@ async fn read_request(stream: &mut TcpStream) -> Option<String> {
 }
 
 pub(super) fn answer(status: u16, body: &str) -> String {
-    format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+    format!(
+        "HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
 }
 
 pub(super) fn token(token: &str, expires_in: u64) -> String {
-    answer(200, &format!(r#"{{"access_token":"{token}","token_type":"Bearer","expires_in":{expires_in}}}"#))
+    answer(
+        200,
+        &format!(r#"{{"access_token":"{token}","token_type":"Bearer","expires_in":{expires_in}}}"#),
+    )
 }
 
 pub(super) fn config(authority: &Authority) -> Config {
@@ -106,7 +118,10 @@ pub(super) fn config(authority: &Authority) -> Config {
         client_id: "legacy".into(),
         authentication: secret_basic(secret_file("hunter2")),
         ca_file: None,
-        timeouts: FetchTimeouts { connect: Duration::from_secs(3), total: Duration::from_secs(15) },
+        timeouts: FetchTimeouts {
+            connect: Duration::from_secs(3),
+            total: Duration::from_secs(15),
+        },
         scopes: ScopeSet::default(),
         audiences: Vec::new(),
         audience_parameter: AudienceParameter::default(),
@@ -121,7 +136,10 @@ pub(super) fn config(authority: &Authority) -> Config {
 }
 
 pub(super) fn secret_basic(secret_file: std::path::PathBuf) -> Authentication {
-    Authentication::SecretBasic { secret_file, encoding: BasicEncoding::Form }
+    Authentication::SecretBasic {
+        secret_file,
+        encoding: BasicEncoding::Form,
+    }
 }
 
 /// A file that holds a secret; it stays until the machine is tidied up.

@@ -65,23 +65,46 @@ pub(super) struct TokenClient<'a> {
 const MOST_TOLD: usize = 16;
 
 impl<'a> TokenClient<'a> {
-    pub fn new(config: &'a Config, clock: &'a SharedClock, skew: &'a Skew, material: Material) -> Self {
+    pub fn new(
+        config: &'a Config,
+        clock: &'a SharedClock,
+        skew: &'a Skew,
+        material: Material,
+    ) -> Self {
         let (material, discovered) = (ArcSwap::from_pointee(material), ArcSwapOption::empty());
-        Self { config, clock, skew, material, discovered, told: Mutex::default() }
+        Self {
+            config,
+            clock,
+            skew,
+            material,
+            discovered,
+            told: Mutex::default(),
+        }
     }
 
     /// Warns of deviations, once of each.
     fn tell(&self, deviations: Vec<Deviation>) {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         let is_new = |deviation: &Deviation| !told.contains(deviation);
-        let new: Vec<Deviation> =
-            deviations.into_iter().filter(is_new).take(MOST_TOLD - told.len()).collect();
+        let new: Vec<Deviation> = deviations
+            .into_iter()
+            .filter(is_new)
+            .take(MOST_TOLD - told.len())
+            .collect();
         if new.is_empty() {
             return;
         }
-        let deviation = new.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        let deviation = new
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join("; ");
         let credential = &self.config.name;
-        tracing::warn!(credential, deviation, "the token answer deviates from RFC 6749; its token is used");
+        tracing::warn!(
+            credential,
+            deviation,
+            "the token answer deviates from RFC 6749; its token is used"
+        );
         told.extend(new);
     }
 
@@ -103,31 +126,48 @@ impl<'a> TokenClient<'a> {
     /// One token request, preceded by discovery when the endpoint is not known.
     pub async fn fetch(&self) -> Result<Grant, Failure> {
         let material = self.material.load_full();
-        // Taken out, and put back only when the authority answers as one: whatever else is there, or hangs, it may have moved.
-        // So it stays forgotten when nobody waits any more.
+        // Taken out, and put back only when the authority answers as one: whatever else is there,
+        // or hangs, it may have moved. So it stays forgotten when nobody waits any more.
         let known = self.discovered.swap(None);
         let found = self.endpoint(&material, known).await?;
         let fetched = self.fetch_from(&material, &found).await;
-        if !fetched.as_ref().is_err_and(|failure| !matches!(failure.error, FetchError::Refused { .. })) {
+        if !fetched
+            .as_ref()
+            .is_err_and(|failure| !matches!(failure.error, FetchError::Refused { .. }))
+        {
             self.discovered.store(Some(found));
         }
         fetched
     }
 
     async fn fetch_from(&self, material: &Material, found: &Found) -> Result<Grant, Failure> {
-        let requested = Moment { monotonic: Instant::now(), wall: self.clock.now() };
+        let requested = Moment {
+            monotonic: Instant::now(),
+            wall: self.clock.now(),
+        };
         let assertion = self.assertion(&material.proof, found).await?;
         let basic = self.basic(&material.proof)?;
-        let answer = self.request(material, found, basic.as_ref(), assertion.as_ref()).await?;
-        self.skew.note(answer.clock_skew(requested.wall, self.clock.now()));
-        let answer::TokenAnswer { token, lifetime, deviations } =
-            answer::parse(&answer, self.skew.theirs(requested.wall)).map_err(|failure| {
-                let sent = self.sent(&material.proof, basic.as_ref(), assertion.as_ref());
-                let sent: Vec<&str> = sent.iter().map(|secret| secret.expose_secret()).collect();
-                failure.answered(&found.token_endpoint, &answer, &sent)
-            })?;
+        let answer = self
+            .request(material, found, basic.as_ref(), assertion.as_ref())
+            .await?;
+        self.skew
+            .note(answer.clock_skew(requested.wall, self.clock.now()));
+        let answer::TokenAnswer {
+            token,
+            lifetime,
+            deviations,
+        } = answer::parse(&answer, self.skew.theirs(requested.wall)).map_err(|failure| {
+            let sent = self.sent(&material.proof, basic.as_ref(), assertion.as_ref());
+            let sent: Vec<&str> = sent.iter().map(|secret| secret.expose_secret()).collect();
+            failure.answered(&found.token_endpoint, &answer, &sent)
+        })?;
         self.tell(deviations);
-        Ok(Grant { token, lifetime, requested, identity: material.identity })
+        Ok(Grant {
+            token,
+            lifetime,
+            requested,
+            identity: material.identity,
+        })
     }
 
     async fn request(
@@ -141,20 +181,30 @@ impl<'a> TokenClient<'a> {
         if let Some(basic) = basic {
             headers.insert(AUTHORIZATION, basic.clone());
         }
-        let (scope, audiences) = (self.config.scopes.to_string(), self.config.audiences.join(" "));
+        let (scope, audiences) = (
+            self.config.scopes.to_string(),
+            self.config.audiences.join(" "),
+        );
         let form = self.form(&material.proof, assertion, &scope, &audiences);
-        let answer = material.http.post_form(&found.token_endpoint, headers, &form).await;
+        let answer = material
+            .http
+            .post_form(&found.token_endpoint, headers, &form)
+            .await;
         answer.map_err(|failed| Failure::unanswered(FetchError::Http, &failed))
     }
 
     /// The `Authorization` of a request that proves itself so.
     fn basic(&self, proof: &Proof) -> Result<Option<HeaderValue>, FetchError> {
-        let Proof::Basic(secret, encoding) = proof else { return Ok(None) };
-        basic_authorization(&self.config.client_id, secret, *encoding).map(Some).ok_or(FetchError::Request)
+        let Proof::Basic(secret, encoding) = proof else {
+            return Ok(None);
+        };
+        basic_authorization(&self.config.client_id, secret, *encoding)
+            .map(Some)
+            .ok_or(FetchError::Request)
     }
 
-    /// What an answer must not show of its request: the secret in every form in which it was sent, an assertion, and the values
-    /// of further parameters.
+    /// What an answer must not show of its request: the secret in every form in which it was sent,
+    /// an assertion, and the values of further parameters.
     fn sent(
         &self,
         proof: &Proof,
@@ -164,16 +214,26 @@ impl<'a> TokenClient<'a> {
         let mut sent: Vec<SecretString> = assertion.cloned().into_iter().collect();
         if let Proof::Basic(secret, _) | Proof::Post(secret) = proof {
             let encoded = form_urlencoded::byte_serialize(secret.expose_secret().as_bytes());
-            sent.extend([secret.clone(), SecretString::from(encoded.collect::<String>())]);
+            sent.extend([
+                secret.clone(),
+                SecretString::from(encoded.collect::<String>()),
+            ]);
         }
-        let basic =
-            basic.and_then(|value| value.to_str().ok()).and_then(|value| value.strip_prefix("Basic "));
+        let basic = basic
+            .and_then(|value| value.to_str().ok())
+            .and_then(|value| value.strip_prefix("Basic "));
         sent.extend(basic.map(SecretString::from));
-        sent.extend(self.config.extra_parameters.iter().map(|(_, value)| SecretString::from(value.as_str())));
+        sent.extend(
+            self.config
+                .extra_parameters
+                .iter()
+                .map(|(_, value)| SecretString::from(value.as_str())),
+        );
         sent
     }
 
-    /// The form of RFC 6749 §4.4.2. `scope` and `audiences` are the joined texts of what is configured.
+    /// The form of RFC 6749 §4.4.2. `scope` and `audiences` are the joined texts of what is
+    /// configured.
     fn form<'f>(
         &'f self,
         proof: &'f Proof,
@@ -198,37 +258,73 @@ impl<'a> TokenClient<'a> {
         }
         match config.audience_parameter {
             AudienceParameter::Audience => {
-                form.extend(config.audiences.iter().map(|audience| ("audience", audience.as_str())));
+                form.extend(
+                    config
+                        .audiences
+                        .iter()
+                        .map(|audience| ("audience", audience.as_str())),
+                );
             }
             AudienceParameter::Aud if !audiences.is_empty() => form.push(("aud", audiences)),
             AudienceParameter::Aud => {}
         }
-        form.extend(config.resources.iter().map(|resource| ("resource", resource.as_str())));
-        form.extend(config.extra_parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+        form.extend(
+            config
+                .resources
+                .iter()
+                .map(|resource| ("resource", resource.as_str())),
+        );
+        form.extend(
+            config
+                .extra_parameters
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.as_str())),
+        );
         form
     }
 
-    async fn assertion(&self, proof: &Proof, found: &Found) -> Result<Option<SecretString>, FetchError> {
+    async fn assertion(
+        &self,
+        proof: &Proof,
+        found: &Found,
+    ) -> Result<Option<SecretString>, FetchError> {
         match (proof, &self.config.authentication) {
             (Proof::Key(key), Authentication::PrivateKeyJwt(of)) => {
                 let audience = of.audience.as_deref().unwrap_or(&found.issuer);
                 let now = self.skew.theirs(self.clock.now());
-                let signed = assertion::sign(key, of.kid.as_deref(), &self.config.client_id, audience, now);
+                let signed = assertion::sign(
+                    key,
+                    of.kid.as_deref(),
+                    &self.config.client_id,
+                    audience,
+                    now,
+                );
                 signed.map(Some).map_err(|_| FetchError::Request)
             }
             (Proof::Assertion(file), _) => {
                 let file = file.clone();
-                blocking(move || read_assertion(&file)).await.map(Some).map_err(|_| FetchError::Files)
+                blocking(move || read_assertion(&file))
+                    .await
+                    .map(Some)
+                    .map_err(|_| FetchError::Files)
             }
             _ => Ok(None),
         }
     }
 
-    async fn endpoint(&self, material: &Material, known: Option<Arc<Found>>) -> Result<Arc<Found>, Failure> {
+    async fn endpoint(
+        &self,
+        material: &Material,
+        known: Option<Arc<Found>>,
+    ) -> Result<Arc<Found>, Failure> {
         let authority = match &self.config.endpoint {
-            // Nobody says what the issuer is called; the endpoint itself is the other audience that RFC 7523 §3 knows.
+            // Nobody says what the issuer is called; the endpoint itself is the other audience that
+            // RFC 7523 §3 knows.
             TokenEndpoint::Url(url) => {
-                return Ok(Arc::new(Found { token_endpoint: url.clone(), issuer: url.to_string() }));
+                return Ok(Arc::new(Found {
+                    token_endpoint: url.clone(),
+                    issuer: url.to_string(),
+                }));
             }
             TokenEndpoint::Discovery(authority) => authority,
         };
@@ -236,7 +332,9 @@ impl<'a> TokenClient<'a> {
             return Ok(known);
         }
         let by_certificate = matches!(material.proof, Proof::Certificate);
-        Ok(Arc::new(metadata::discover(&material.http, authority, by_certificate).await?))
+        Ok(Arc::new(
+            metadata::discover(&material.http, authority, by_certificate).await?,
+        ))
     }
 }
 
@@ -267,13 +365,20 @@ mod tests {
         let mut results = Vec::new();
         for _ in 0..times {
             let result = client.fetch().await;
-            results.push(result.map(|g| g.token.expose_secret().to_owned()).map_err(|f| f.error));
+            results.push(
+                result
+                    .map(|g| g.token.expose_secret().to_owned())
+                    .map_err(|f| f.error),
+            );
         }
         results
     }
 
     fn metadata(authority: &Authority, issuer_path: &str, endpoint: &str) -> String {
-        let body = format!(r#"{{"issuer":"{}","token_endpoint":"{endpoint}"}}"#, authority.url(issuer_path));
+        let body = format!(
+            r#"{{"issuer":"{}","token_endpoint":"{endpoint}"}}"#,
+            authority.url(issuer_path)
+        );
         testing::answer(200, &body)
     }
 
@@ -294,8 +399,14 @@ mod tests {
         let [request] = authority.requests().try_into().unwrap();
         let basic = STANDARD.encode("id%3Ax:p%40ss+w%C3%B6rd");
         assert!(request.starts_with("POST /token HTTP/1.1\r\n"), "{request}");
-        assert!(request.contains(&format!("\r\nauthorization: Basic {basic}\r\n")), "{request}");
-        assert!(request.contains("\r\naccept: application/json\r\n"), "{request}");
+        assert!(
+            request.contains(&format!("\r\nauthorization: Basic {basic}\r\n")),
+            "{request}"
+        );
+        assert!(
+            request.contains("\r\naccept: application/json\r\n"),
+            "{request}"
+        );
         let body = "grant_type=client_credentials&scope=a+b&audience=https%3A%2F%2Fa.example&audience=b\
                     &resource=https%3A%2F%2Fr.example&x=1%262";
         assert!(request.ends_with(&format!("\r\n\r\n{body}")), "{request}");
@@ -308,29 +419,52 @@ mod tests {
         let secret_file = testing::secret_file("p@ss wörd/+=\n");
         let config = Config {
             client_id: "id x".into(),
-            authentication: Authentication::SecretBasic { secret_file, encoding: BasicEncoding::Raw },
+            authentication: Authentication::SecretBasic {
+                secret_file,
+                encoding: BasicEncoding::Raw,
+            },
             audiences: vec!["https://a.example".into(), "b".into()],
             audience_parameter: AudienceParameter::Aud,
             ..config(&authority)
         };
         assert_eq!(fetch_all(&config, 1).await, [Ok("t1".to_owned())]);
-        fetch_all(&Config { audiences: Vec::new(), ..config }, 1).await;
+        fetch_all(
+            &Config {
+                audiences: Vec::new(),
+                ..config
+            },
+            1,
+        )
+        .await;
         let [with, without] = authority.requests().try_into().unwrap();
         let basic = STANDARD.encode("id x:p@ss wörd/+=");
-        assert!(with.contains(&format!("\r\nauthorization: Basic {basic}\r\n")), "{with}");
+        assert!(
+            with.contains(&format!("\r\nauthorization: Basic {basic}\r\n")),
+            "{with}"
+        );
         assert!(
             with.ends_with("\r\n\r\ngrant_type=client_credentials&aud=https%3A%2F%2Fa.example+b"),
             "{with}"
         );
-        assert!(without.ends_with("\r\n\r\ngrant_type=client_credentials"), "{without}");
+        assert!(
+            without.ends_with("\r\n\r\ngrant_type=client_credentials"),
+            "{without}"
+        );
     }
 
     #[tokio::test]
     async fn an_id_with_a_colon_is_not_sent_raw() {
         let authority = Authority::start().await;
         let secret_file = testing::secret_file("hunter2");
-        let authentication = Authentication::SecretBasic { secret_file, encoding: BasicEncoding::Raw };
-        let config = Config { client_id: "id:x".into(), authentication, ..config(&authority) };
+        let authentication = Authentication::SecretBasic {
+            secret_file,
+            encoding: BasicEncoding::Raw,
+        };
+        let config = Config {
+            client_id: "id:x".into(),
+            authentication,
+            ..config(&authority)
+        };
         assert_eq!(fetch_all(&config, 1).await, [Err(FetchError::Request)]);
         assert!(authority.requests().is_empty());
     }
@@ -338,29 +472,59 @@ mod tests {
     #[tokio::test]
     async fn a_failure_shows_the_message_of_a_status_and_nothing_of_what_was_sent() {
         let secret = "p@ss wörd of 24 bytes";
-        let jwt = format!("{}.e30.c2ln", URL_SAFE_NO_PAD.encode(r#"{"alg":"ES256","kid":"a-key"}"#));
-        let raw = |secret_file| Authentication::SecretBasic { secret_file, encoding: BasicEncoding::Raw };
+        let jwt = format!(
+            "{}.e30.c2ln",
+            URL_SAFE_NO_PAD.encode(r#"{"alg":"ES256","kid":"a-key"}"#)
+        );
+        let raw = |secret_file| Authentication::SecretBasic {
+            secret_file,
+            encoding: BasicEncoding::Raw,
+        };
         let encoded = "p%40ss+w%C3%B6rd+of+24+bytes";
         for (authentication, echoes) in [
             (
                 testing::secret_basic(testing::secret_file(secret)),
-                vec![secret.to_owned(), encoded.to_owned(), STANDARD.encode(format!("legacy:{encoded}"))],
+                vec![
+                    secret.to_owned(),
+                    encoded.to_owned(),
+                    STANDARD.encode(format!("legacy:{encoded}")),
+                ],
             ),
             (
                 raw(testing::secret_file(secret)),
-                vec![secret.to_owned(), STANDARD.encode(format!("legacy:{secret}"))],
+                vec![
+                    secret.to_owned(),
+                    STANDARD.encode(format!("legacy:{secret}")),
+                ],
             ),
             (
-                Authentication::SecretPost { secret_file: testing::secret_file(secret) },
-                vec![secret.to_owned(), encoded.to_owned(), format!("client_secret={encoded}&x")],
+                Authentication::SecretPost {
+                    secret_file: testing::secret_file(secret),
+                },
+                vec![
+                    secret.to_owned(),
+                    encoded.to_owned(),
+                    format!("client_secret={encoded}&x"),
+                ],
             ),
-            (Authentication::Assertion { file: testing::secret_file(&jwt) }, vec![jwt.clone()]),
+            (
+                Authentication::Assertion {
+                    file: testing::secret_file(&jwt),
+                },
+                vec![jwt.clone()],
+            ),
         ] {
             let authority = Authority::start().await;
             let status = |message: &str| {
-                testing::answer(401, &serde_json::json!({"code": 16, "message": message}).to_string())
+                testing::answer(
+                    401,
+                    &serde_json::json!({"code": 16, "message": message}).to_string(),
+                )
             };
-            let config = Config { authentication, ..config(&authority) };
+            let config = Config {
+                authentication,
+                ..config(&authority)
+            };
             let clock: SharedClock = Arc::new(SystemClock);
             let skew = Skew::default();
             let client = TokenClient::new(&config, &clock, &skew, Material::load(&config).unwrap());
@@ -376,7 +540,10 @@ mod tests {
             for echo in echoes {
                 authority.script([status(&format!("cannot create token: no {echo:?} known"))]);
                 let told = client.fetch().await.err().unwrap().text();
-                assert!(told.contains("left out") && !told.contains(&echo[..8]), "{told}");
+                assert!(
+                    told.contains("left out") && !told.contains(&echo[..8]),
+                    "{told}"
+                );
             }
         }
     }
@@ -386,14 +553,16 @@ mod tests {
         let authority = Authority::start().await;
         authority.script([testing::token("t1", 60)]);
         let config = Config {
-            authentication: Authentication::SecretPost { secret_file: testing::secret_file("hunter2") },
+            authentication: Authentication::SecretPost {
+                secret_file: testing::secret_file("hunter2"),
+            },
             ..config(&authority)
         };
         fetch_all(&config, 1).await;
         let [request] = authority.requests().try_into().unwrap();
-        assert!(
-            request.ends_with("\r\n\r\ngrant_type=client_credentials&client_id=legacy&client_secret=hunter2")
-        );
+        assert!(request.ends_with(
+            "\r\n\r\ngrant_type=client_credentials&client_id=legacy&client_secret=hunter2"
+        ));
         assert!(!request.contains("authorization:"), "{request}");
     }
 
@@ -406,11 +575,21 @@ mod tests {
     fn assertion_in(request: &str) -> Claims {
         let form = form_urlencoded::parse(request.rsplit("\r\n\r\n").next().unwrap().as_bytes());
         let fields: Vec<_> = form.into_owned().collect();
-        let field = |name: &str| fields.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str());
+        let field = |name: &str| {
+            fields
+                .iter()
+                .find(|(n, _)| n == name)
+                .map(|(_, value)| value.as_str())
+        };
         assert_eq!(field("client_id"), Some("legacy"));
         assert_eq!(field("client_assertion_type"), Some(CLIENT_ASSERTION_TYPE));
         assert!(field("client_secret").is_none());
-        let claims = field("client_assertion").unwrap().split('.').nth(1).unwrap().to_owned();
+        let claims = field("client_assertion")
+            .unwrap()
+            .split('.')
+            .nth(1)
+            .unwrap()
+            .to_owned();
         Claims::parse(&URL_SAFE_NO_PAD.decode(claims).unwrap()).unwrap()
     }
 
@@ -426,18 +605,31 @@ mod tests {
                 audience: audience.map(str::to_owned),
             })
         };
-        let audience =
-            || assertion_in(authority.requests().last().unwrap()).string("aud").unwrap().unwrap().to_owned();
+        let audience = || {
+            assertion_in(authority.requests().last().unwrap())
+                .string("aud")
+                .unwrap()
+                .unwrap()
+                .to_owned()
+        };
         authority.script([testing::token("t1", 60), testing::token("t2", 60)]);
-        let config = Config { authentication: of(None), ..config(&authority) };
+        let config = Config {
+            authentication: of(None),
+            ..config(&authority)
+        };
         fetch_all(&config, 1).await;
         assert_eq!(audience(), authority.url("/token"));
-        let told = Config { authentication: of(Some("https://told.example")), ..config.clone() };
+        let told = Config {
+            authentication: of(Some("https://told.example")),
+            ..config.clone()
+        };
         fetch_all(&told, 1).await;
         assert_eq!(audience(), "https://told.example");
         // The issuer as it writes itself, without the slash that ours has.
-        authority
-            .script([metadata(&authority, "/realm", &authority.url("/token")), testing::token("t3", 60)]);
+        authority.script([
+            metadata(&authority, "/realm", &authority.url("/token")),
+            testing::token("t3", 60),
+        ]);
         let endpoint = TokenEndpoint::Discovery(url(&authority.url("/realm/")));
         fetch_all(&Config { endpoint, ..config }, 1).await;
         assert_eq!(audience(), authority.url("/realm"));
@@ -448,27 +640,60 @@ mod tests {
         // 1994-11-06 08:49:37, the example of RFC 9110 §5.6.7.
         let theirs: i64 = 784_111_777;
         let dated = |status: u16, body: &str| {
-            testing::answer(status, body).replacen("\r\n", "\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n", 1)
+            testing::answer(status, body).replacen(
+                "\r\n",
+                "\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n",
+                1,
+            )
         };
-        let token = format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(format!(r#"{{"exp":{}}}"#, theirs + 60)));
+        let token = format!(
+            "e30.{}.c2ln",
+            URL_SAFE_NO_PAD.encode(format!(r#"{{"exp":{}}}"#, theirs + 60))
+        );
         let authority = Authority::start().await;
         let body = format!(r#"{{"access_token":"{token}","token_type":"Bearer"}}"#);
-        authority.script([dated(400, r#"{"error":"invalid_client"}"#), dated(200, &body)]);
+        authority.script([
+            dated(400, r#"{"error":"invalid_client"}"#),
+            dated(200, &body),
+        ]);
         let (key_file, _) = key_file();
-        let of = PrivateKeyJwt { key_file, algorithm: None, kid: None, audience: None };
-        let config = Config { authentication: Authentication::PrivateKeyJwt(of), ..config(&authority) };
+        let of = PrivateKeyJwt {
+            key_file,
+            algorithm: None,
+            kid: None,
+            audience: None,
+        };
+        let config = Config {
+            authentication: Authentication::PrivateKeyJwt(of),
+            ..config(&authority)
+        };
         let clock: SharedClock = Arc::new(SystemClock);
         let skew = Skew::default();
         let client = TokenClient::new(&config, &clock, &skew, Material::load(&config).unwrap());
         assert!(client.fetch().await.is_err());
         assert!(skew.get().unwrap() < -900_000_000);
         // By our clock it died decades ago.
-        let grant = client.fetch().await.map_err(|failure| failure.error).unwrap();
-        assert!((58..=61).contains(&grant.lifetime.as_secs()), "{:?}", grant.lifetime);
+        let grant = client
+            .fetch()
+            .await
+            .map_err(|failure| failure.error)
+            .unwrap();
+        assert!(
+            (58..=61).contains(&grant.lifetime.as_secs()),
+            "{:?}",
+            grant.lifetime
+        );
         let [first, second] = authority.requests().try_into().unwrap();
         let issued = |request: &str| assertion_in(request).numeric_date("iat").unwrap().unwrap();
-        assert!(issued(&first) > theirs + 900_000_000, "nothing is known yet");
-        assert!((theirs - 13..=theirs).contains(&issued(&second)), "{}", issued(&second));
+        assert!(
+            issued(&first) > theirs + 900_000_000,
+            "nothing is known yet"
+        );
+        assert!(
+            (theirs - 13..=theirs).contains(&issued(&second)),
+            "{}",
+            issued(&second)
+        );
     }
 
     #[tokio::test]
@@ -484,12 +709,34 @@ mod tests {
             testing::token("t3", 60),
         ]);
         let endpoint = TokenEndpoint::Discovery(url(&authority.url("/realm/")));
-        let results = fetch_all(&Config { endpoint, ..config(&authority) }, 4).await;
-        let expected = [Ok("t1".into()), Ok("t2".into()), Err(FetchError::Status(404)), Ok("t3".into())];
+        let results = fetch_all(
+            &Config {
+                endpoint,
+                ..config(&authority)
+            },
+            4,
+        )
+        .await;
+        let expected = [
+            Ok("t1".into()),
+            Ok("t2".into()),
+            Err(FetchError::Status(404)),
+            Ok("t3".into()),
+        ];
         assert_eq!(results, expected);
         let asked = authority.requested_paths();
         let well_known = "/realm/.well-known/openid-configuration";
-        assert_eq!(asked, [well_known, "/elsewhere", "/elsewhere", "/elsewhere", well_known, "/elsewhere"]);
+        assert_eq!(
+            asked,
+            [
+                well_known,
+                "/elsewhere",
+                "/elsewhere",
+                "/elsewhere",
+                well_known,
+                "/elsewhere"
+            ]
+        );
     }
 
     #[tokio::test]
@@ -498,20 +745,44 @@ mod tests {
         let found = metadata(&authority, "/realm", &authority.url("/token"));
         authority.script([testing::answer(404, ""), found, testing::token("t1", 60)]);
         let endpoint = TokenEndpoint::Discovery(url(&authority.url("/realm")));
-        assert_eq!(fetch_all(&Config { endpoint, ..config(&authority) }, 1).await, [Ok("t1".to_owned())]);
-        assert_eq!(authority.requested_paths()[1], "/.well-known/oauth-authorization-server/realm");
+        assert_eq!(
+            fetch_all(
+                &Config {
+                    endpoint,
+                    ..config(&authority)
+                },
+                1
+            )
+            .await,
+            [Ok("t1".to_owned())]
+        );
+        assert_eq!(
+            authority.requested_paths()[1],
+            "/.well-known/oauth-authorization-server/realm"
+        );
     }
 
     #[tokio::test]
     async fn no_secret_is_sent_when_metadata_is_not_the_authoritys() {
         let authority = Authority::start().await;
         let endpoint = TokenEndpoint::Discovery(url(&authority.url("/realm")));
-        let config = Config { endpoint, ..config(&authority) };
+        let config = Config {
+            endpoint,
+            ..config(&authority)
+        };
         let other = metadata(&authority, "/other", &authority.url("/token"));
         for (first, second, error) in [
             (other.clone(), other, FetchError::MetadataIssuer),
-            (testing::answer(200, "<html>"), testing::answer(404, ""), FetchError::MetadataMalformed),
-            (testing::answer(404, ""), testing::answer(403, ""), FetchError::MetadataStatus(404)),
+            (
+                testing::answer(200, "<html>"),
+                testing::answer(404, ""),
+                FetchError::MetadataMalformed,
+            ),
+            (
+                testing::answer(404, ""),
+                testing::answer(403, ""),
+                FetchError::MetadataStatus(404),
+            ),
             (
                 testing::answer(404, ""),
                 metadata(&authority, "/realm", "nonsense"),
@@ -521,7 +792,12 @@ mod tests {
             authority.script([first, second]);
             assert_eq!(fetch_all(&config, 1).await, [Err(error)]);
         }
-        assert!(authority.requests().iter().all(|request| request.starts_with("GET ")));
+        assert!(
+            authority
+                .requests()
+                .iter()
+                .all(|request| request.starts_with("GET "))
+        );
     }
 
     #[tokio::test]
@@ -529,7 +805,14 @@ mod tests {
         let authority = Authority::start().await;
         authority.script([testing::answer(503, "")]);
         let endpoint = TokenEndpoint::Discovery(url(&authority.url("")));
-        let results = fetch_all(&Config { endpoint, ..config(&authority) }, 1).await;
+        let results = fetch_all(
+            &Config {
+                endpoint,
+                ..config(&authority)
+            },
+            1,
+        )
+        .await;
         assert_eq!(results, [Err(FetchError::MetadataStatus(503))]);
         assert_eq!(authority.requests().len(), 1);
     }

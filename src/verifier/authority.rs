@@ -54,8 +54,8 @@ pub struct Authority {
     refused_issuer: Mutex<Option<RefusedIssuer>>,
 }
 
-/// Tokens that were refused because their `iss` differs from the authority's issuer by slashes only. Their signature was not
-/// looked at: anyone can send such a token.
+/// Tokens that were refused because their `iss` differs from the authority's issuer by slashes
+/// only. Their signature was not looked at: anyone can send such a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefusedIssuer {
     /// The last one's `iss`, escaped and cut.
@@ -79,8 +79,8 @@ pub struct OwnIssuer {
 }
 
 impl Authority {
-    /// An authority whose keys are fetched as [`Authority::source`] says, or, when it is our own issuer, are those of
-    /// `own`. `introspection` is what `revocation.credential` names.
+    /// An authority whose keys are fetched as [`Authority::source`] says, or, when it is our own
+    /// issuer, are those of `own`. `introspection` is what `revocation.credential` names.
     #[must_use]
     pub fn new(
         config: AuthorityConfig,
@@ -156,7 +156,8 @@ impl Authority {
         self.client(MAX_REVOCATION_ANSWER)
     }
 
-    /// Where its keys come from, and where the last good ones are kept; `None` for our own issuer's.
+    /// Where its keys come from, and where the last good ones are kept; `None` for our own
+    /// issuer's.
     ///
     /// # Errors
     /// [`UnusableCertificates`].
@@ -180,8 +181,11 @@ impl Authority {
             identity_pem: None,
             max_body,
         };
-        // What the operator names may be anywhere; what only the authority's metadata name may lead inside where it is itself.
-        let home = Url::parse(self.issuer.written()).ok().filter(|_| self.source == KeySource::Discovery);
+        // What the operator names may be anywhere; what only the authority's metadata name may lead
+        // inside where it is itself.
+        let home = Url::parse(self.issuer.written())
+            .ok()
+            .filter(|_| self.source == KeySource::Discovery);
         let client = match home.as_ref().and_then(Url::host_str) {
             Some(home) => HttpClient::for_authoritys_urls(options, home, self.named_hosts.clone()),
             None => HttpClient::new(options),
@@ -189,7 +193,8 @@ impl Authority {
         client.map_err(|_| UnusableCertificates)
     }
 
-    /// The same with the way in which a URL is asked as a parameter; `None` when it is not asked by URL.
+    /// The same with the way in which a URL is asked as a parameter; `None` when it is not asked by
+    /// URL.
     pub(super) fn remote(&self, get: Get, state_dir: &Path) -> Option<Source> {
         let (jwks_uri, source) = match &self.source {
             KeySource::OwnIssuer | KeySource::File(_) => return None,
@@ -197,37 +202,60 @@ impl Authority {
             KeySource::Discovery => (None, "discovery".to_owned()),
         };
         let (clock, issuer) = (self.clock.clone(), self.issuer.clone());
-        let remote = Arc::new(Remote { get, clock, issuer, jwks_uri });
+        let remote = Arc::new(Remote {
+            get,
+            clock,
+            issuer,
+            jwks_uri,
+        });
         let identity = format!("{} {source}", self.issuer.name());
-        let id =
-            sha256_parts(&[identity.as_bytes()])[..8].iter().map(|b| format!("{b:02x}")).collect::<String>();
+        let id = sha256_parts(&[identity.as_bytes()])[..8]
+            .iter()
+            .map(|b| format!("{b:02x}"))
+            .collect::<String>();
         Some(Source {
             fetch: Arc::new(move || {
                 let remote = remote.clone();
                 Box::pin(async move { remote.fetch().await })
             }),
             changed: Arc::new(|| Box::pin(std::future::pending())),
-            kept_at: Some(KeptAt { file: state_dir.join(format!("jwks-{id}.json")), identity }),
+            kept_at: Some(KeptAt {
+                file: state_dir.join(format!("jwks-{id}.json")),
+                identity,
+            }),
         })
     }
 
-    /// The tokens that were refused although their `iss` differs from the issuer by slashes only; `None`: there were none.
+    /// The tokens that were refused although their `iss` differs from the issuer by slashes only;
+    /// `None`: there were none.
     #[must_use]
     pub fn refused_issuer(&self) -> Option<RefusedIssuer> {
-        self.refused_issuer.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.refused_issuer
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
-    /// Counts a token that is refused for its `iss`, if that differs from the issuer by slashes only, and warns of it: less and
-    /// less often, because anyone can send such tokens.
+    /// Counts a token that is refused for its `iss`, if that differs from the issuer by slashes
+    /// only, and warns of it: less and less often, because anyone can send such tokens.
     pub(super) fn note_refused_issuer(&self, claimed: &str) {
         if !self.issuer.is_nearly(claimed) {
             return;
         }
         let iss = excerpt(claimed.as_bytes(), SHOWN_ISSUER).into_owned();
         let count = {
-            let mut refused = self.refused_issuer.lock().unwrap_or_else(PoisonError::into_inner);
-            let count = refused.as_ref().map_or(0, |refused| refused.count).saturating_add(1);
-            *refused = Some(RefusedIssuer { iss: iss.clone(), count });
+            let mut refused = self
+                .refused_issuer
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            let count = refused
+                .as_ref()
+                .map_or(0, |refused| refused.count)
+                .saturating_add(1);
+            *refused = Some(RefusedIssuer {
+                iss: iss.clone(),
+                count,
+            });
             count
         };
         if count.is_power_of_two() {
@@ -242,10 +270,13 @@ impl Authority {
         }
     }
 
-    /// Warns when the authority's clock has come to differ from ours by more than its tokens are forgiven, and says when
-    /// that is over. To be called after each fetch; silent while nothing changes.
+    /// Warns when the authority's clock has come to differ from ours by more than its tokens are
+    /// forgiven, and says when that is over. To be called after each fetch; silent while nothing
+    /// changes.
     pub fn check_clock(&self) {
-        let Some(seconds) = self.keys.clock_skew() else { return };
+        let Some(seconds) = self.keys.clock_skew() else {
+            return;
+        };
         let allowed = self.clock_skew.as_secs();
         let is_off = seconds.unsigned_abs() > allowed;
         if self.clock_is_off.swap(is_off, Ordering::Relaxed) == is_off {
@@ -261,14 +292,23 @@ impl Authority {
                  good tokens may be refused"
             );
         } else {
-            tracing::info!(authority, seconds, allowed, "the authority's clock agrees with ours again");
+            tracing::info!(
+                authority,
+                seconds,
+                allowed,
+                "the authority's clock agrees with ours again"
+            );
         }
     }
 }
 
 impl Authority {
     /// The authority's keys; a newer set is asked for when the token's key is not among them.
-    pub(super) async fn keys_for(&self, jws: &Jws<'_>, missing: &[u8; 32]) -> Result<Arc<KeySet>, Reason> {
+    pub(super) async fn keys_for(
+        &self,
+        jws: &Jws<'_>,
+        missing: &[u8; 32],
+    ) -> Result<Arc<KeySet>, Reason> {
         if let Keys::Usable(keys) = self.keys().current()
             && keys.candidates(jws.kid(), jws.algorithm()).err() != Some(NoCandidate::UnknownKid)
         {
@@ -276,9 +316,11 @@ impl Authority {
         }
         let renewal = self.keys().renew(missing).await;
         match self.keys().current() {
-            // The set may have come from a fetch that someone else asked for: look before judging the renewal.
+            // The set may have come from a fetch that someone else asked for: look before judging
+            // the renewal.
             Keys::Usable(keys)
-                if renewal == Renewal::Current || keys.candidates(jws.kid(), jws.algorithm()).is_ok() =>
+                if renewal == Renewal::Current
+                    || keys.candidates(jws.kid(), jws.algorithm()).is_ok() =>
             {
                 Ok(keys)
             }
@@ -287,7 +329,11 @@ impl Authority {
     }
 
     /// A newer set of keys than `keys`, if there is one to be had now.
-    pub(super) async fn newer_than(&self, keys: &Arc<KeySet>, missing: &[u8; 32]) -> Option<Arc<KeySet>> {
+    pub(super) async fn newer_than(
+        &self,
+        keys: &Arc<KeySet>,
+        missing: &[u8; 32],
+    ) -> Option<Arc<KeySet>> {
         self.keys().renew(missing).await;
         match self.keys().current() {
             Keys::Usable(newer) if !Arc::ptr_eq(&newer, keys) => Some(newer),

@@ -15,7 +15,8 @@ use crate::jose::Algorithm;
 pub struct AuthorityConfig {
     /// Its name in the configuration.
     pub name: String,
-    /// The `iss` of its tokens, as the configuration has it; `profile` says how others are compared with it.
+    /// The `iss` of its tokens, as the configuration has it; `profile` says how others are compared
+    /// with it.
     pub issuer: String,
     /// Where its keys come from.
     pub keys: KeySource,
@@ -54,7 +55,8 @@ impl AuthorityConfig {
 pub enum Profile {
     /// As the RFCs have it.
     Standard,
-    /// As plgd's servers do: `aud` may be several audiences joined by spaces, and slashes at the end of an issuer do not count.
+    /// As plgd's servers do: `aud` may be several audiences joined by spaces, and slashes at the
+    /// end of an issuer do not count.
     Plgd,
 }
 

@@ -25,7 +25,9 @@ impl BearerToken {
         if values.next().is_some() {
             return Err(Refusal::new(Reason::TwoAuthorizations));
         }
-        let text = value.to_str().map_err(|_| Refusal::new(Reason::MalformedAuthorization))?;
+        let text = value
+            .to_str()
+            .map_err(|_| Refusal::new(Reason::MalformedAuthorization))?;
         let (scheme, rest) = text.split_once(' ').unwrap_or((text, ""));
         if !scheme.eq_ignore_ascii_case("bearer") {
             // Another scheme is not ours to judge: to us the request has no token.
@@ -66,9 +68,9 @@ impl BearerToken {
 fn is_b64token(text: &str) -> bool {
     let body = text.trim_end_matches('=');
     !body.is_empty()
-        && body
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~' | b'+' | b'/'))
+        && body.bytes().all(|b| {
+            b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~' | b'+' | b'/')
+        })
 }
 
 #[cfg(test)]
@@ -81,28 +83,46 @@ mod tests {
     fn extract(values: &[&str]) -> Result<String, Reason> {
         let mut headers = HeaderMap::new();
         for value in values {
-            headers.append(AUTHORIZATION, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+            headers.append(
+                AUTHORIZATION,
+                HeaderValue::from_bytes(value.as_bytes()).unwrap(),
+            );
         }
-        BearerToken::extract(&headers).map(|t| t.text().to_owned()).map_err(|refusal| refusal.reason)
+        BearerToken::extract(&headers)
+            .map(|t| t.text().to_owned())
+            .map_err(|refusal| refusal.reason)
     }
 
     #[test]
     fn the_scheme_is_case_insensitive_and_the_token_is_kept_as_it_is() {
-        for value in ["Bearer a.b-c_d~e+f/g==", "bearer a.b-c_d~e+f/g==", "BEARER   a.b-c_d~e+f/g== "] {
+        for value in [
+            "Bearer a.b-c_d~e+f/g==",
+            "bearer a.b-c_d~e+f/g==",
+            "BEARER   a.b-c_d~e+f/g== ",
+        ] {
             assert_eq!(extract(&[value]), Ok("a.b-c_d~e+f/g==".into()), "{value}");
         }
     }
 
     #[test]
     fn other_schemes_and_no_header_are_no_token() {
-        for values in [&[][..], &["Basic YTpi"], &["Digest x=y"], &["Bearerabc"], &[""]] {
+        for values in [
+            &[][..],
+            &["Basic YTpi"],
+            &["Digest x=y"],
+            &["Bearerabc"],
+            &[""],
+        ] {
             assert_eq!(extract(values), Err(Reason::NoToken), "{values:?}");
         }
     }
 
     #[test]
     fn two_headers_and_broken_ones_are_bad_requests() {
-        assert_eq!(extract(&["Bearer a", "Bearer a"]), Err(Reason::TwoAuthorizations));
+        assert_eq!(
+            extract(&["Bearer a", "Bearer a"]),
+            Err(Reason::TwoAuthorizations)
+        );
         for value in [
             "Bearer",
             "Bearer ",
@@ -113,7 +133,11 @@ mod tests {
             "Bearer a\u{e9}",
             "Bearer a\tb",
         ] {
-            assert_eq!(extract(&[value]), Err(Reason::MalformedAuthorization), "{value}");
+            assert_eq!(
+                extract(&[value]),
+                Err(Reason::MalformedAuthorization),
+                "{value}"
+            );
         }
     }
 

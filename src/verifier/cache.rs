@@ -1,8 +1,8 @@
 //! Tokens whose signature and claims were checked, remembered under a hash of the whole token.
 //!
-//! Only what never changes is remembered: signature and claims. Time, whether the key is still published, audience
-//! and rule are judged on every request. A token that was refused is not remembered: a flood of bad tokens must not
-//! push good ones out.
+//! Only what never changes is remembered: signature and claims. Time, whether the key is still
+//! published, audience and rule are judged on every request. A token that was refused is not
+//! remembered: a flood of bad tokens must not push good ones out.
 //!
 //! moka decides what is remembered; [`super::recent`] finds most of it faster.
 
@@ -18,7 +18,8 @@ use super::token::TokenFacts;
 /// One use in so many is told to moka, which so learns which tokens are in use.
 const TOLD: u8 = 32;
 
-/// Takes the first bytes of a SHA-256 as they are: they are as evenly spread as any hash of them would be.
+/// Takes the first bytes of a SHA-256 as they are: they are as evenly spread as any hash of them
+/// would be.
 #[derive(Default)]
 struct DigestHasher(u64);
 
@@ -51,12 +52,17 @@ impl VerifiedTokens {
     /// Remembers up to `capacity` tokens; 0: none.
     #[must_use]
     pub fn new(capacity: u64) -> Self {
-        // Least recently used: only good tokens get in, so there is nothing to guard the cache against, and counting how
-        // often each is used would cost more than it brings.
+        // Least recently used: only good tokens get in, so there is nothing to guard the cache
+        // against, and counting how often each is used would cost more than it brings.
         let build = || {
-            let cache = Cache::builder().max_capacity(capacity).eviction_policy(EvictionPolicy::lru());
+            let cache = Cache::builder()
+                .max_capacity(capacity)
+                .eviction_policy(EvictionPolicy::lru());
             let tokens = cache.build_with_hasher(BuildHasherDefault::default());
-            Kept { tokens, recent: RecentTokens::new(capacity) }
+            Kept {
+                tokens,
+                recent: RecentTokens::new(capacity),
+            }
         };
         Self((capacity > 0).then(build))
     }
@@ -111,7 +117,11 @@ mod tests {
         for hash in &hashes[..1000] {
             tokens.insert(facts(*hash));
         }
-        assert!(hashes[..1000].iter().all(|hash| tokens.get(hash).is_some_and(|facts| facts.hash == *hash)));
+        assert!(
+            hashes[..1000]
+                .iter()
+                .all(|hash| tokens.get(hash).is_some_and(|facts| facts.hash == *hash))
+        );
         assert!(tokens.get(&hashes[1000]).is_none());
         for hash in &hashes {
             tokens.insert(facts(*hash));

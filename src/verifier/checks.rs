@@ -1,6 +1,7 @@
 //! The checks that a token and its request go through.
 //!
-//! The code that makes a check announces it, so a list of the checks that were made is never kept anywhere else.
+//! The code that makes a check announces it, so a list of the checks that were made is never kept
+//! anywhere else.
 
 use super::TokenFacts;
 use crate::domain::reason::Reason;
@@ -8,13 +9,15 @@ use crate::domain::reason::Reason;
 /// A check of a bearer token or of its rights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Check {
-    /// The `Authorization` header holds one signed JWT in compact form, without critical extensions.
+    /// The `Authorization` header holds one signed JWT in compact form, without critical
+    /// extensions.
     Form,
     /// The authority's keys may verify the token's `alg`.
     Algorithm,
     /// `typ` is that of an access token.
     Type,
-    /// `iss` is that of one of the listener's authorities, and the token is not longer than it may be.
+    /// `iss` is that of one of the listener's authorities, and the token is not longer than it may
+    /// be.
     Issuer,
     /// The authority publishes a key for the token.
     Key,
@@ -43,7 +46,8 @@ pub trait Witness: Send {
     /// This check begins; those announced before it have passed.
     fn begins(&mut self, check: Check);
 
-    /// The token is good as far as that is known here, and its authority is about to be asked about it.
+    /// The token is good as far as that is known here, and its authority is about to be asked about
+    /// it.
     ///
     /// # Errors
     /// The reason why it must not be asked; the request is refused with it.

@@ -1,7 +1,8 @@
-//! How an authority's key set is fetched over HTTP: through its metadata, or from a URL that is given.
+//! How an authority's key set is fetched over HTTP: through its metadata, or from a URL that is
+//! given.
 //!
-//! Nothing an authority answers is believed before it was looked at: which issuer it speaks for, where it points to, how
-//! long it wants to be remembered.
+//! Nothing an authority answers is believed before it was looked at: which issuer it speaks for,
+//! where it points to, how long it wants to be remembered.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -23,8 +24,9 @@ use crate::jose::live_keys::{FetchError, Fetched};
 const SHOWN: usize = 100;
 
 /// How a URL is asked.
-pub(super) type Get =
-    Arc<dyn Fn(Url) -> Pin<Box<dyn Future<Output = Result<HttpAnswer, Failed>> + Send>> + Send + Sync>;
+pub(super) type Get = Arc<
+    dyn Fn(Url) -> Pin<Box<dyn Future<Output = Result<HttpAnswer, Failed>> + Send>> + Send + Sync,
+>;
 
 /// An authority's key set, seen from here.
 pub(super) struct Remote {
@@ -62,9 +64,14 @@ impl Failure {
         Self::Status(
             status,
             if status.is_redirection() {
-                format!("{place}: the authority answered with a redirect ({number}), which is never followed")
+                format!(
+                    "{place}: the authority answered with a redirect ({number}), which is never followed"
+                )
             } else {
-                let more = answer.hint(url).map(str::to_owned).or_else(|| answer.said(url, &[]));
+                let more = answer
+                    .hint(url)
+                    .map(str::to_owned)
+                    .or_else(|| answer.said(url, &[]));
                 let more = more.map_or(String::new(), |more| format!(": {more}"));
                 format!("{place}: the authority answered with status {number}{more}")
             },
@@ -85,27 +92,36 @@ fn is_trouble(status: StatusCode) -> bool {
 }
 
 impl Remote {
-    /// Fetches the key set; with discovery through the metadata, anew each time: a key set that moves is found at its new
-    /// place.
+    /// Fetches the key set; with discovery through the metadata, anew each time: a key set that
+    /// moves is found at its new place.
     pub(super) async fn fetch(&self) -> Result<Fetched, FetchError> {
         Ok(match &self.jwks_uri {
-            Some(url) => self.key_set(url.clone(), None).await.map_err(|failure| failure.at(url))?,
+            Some(url) => self
+                .key_set(url.clone(), None)
+                .await
+                .map_err(|failure| failure.at(url))?,
             None => {
                 let (url, metadata) = self.discover().await?;
-                self.key_set(url.clone(), Some(metadata)).await.map_err(|failure| failure.at(&url))?
+                self.key_set(url.clone(), Some(metadata))
+                    .await
+                    .map_err(|failure| failure.at(&url))?
             }
         })
     }
 
-    /// Tries OpenID Connect Discovery 1.0 §4, then RFC 8414 §3. The document must name this very issuer, or anyone
-    /// who can answer for a path could lend it foreign keys (RFC 8414 §3.3).
+    /// Tries OpenID Connect Discovery 1.0 §4, then RFC 8414 §3. The document must name this very
+    /// issuer, or anyone who can answer for a path could lend it foreign keys (RFC 8414 §3.3).
     async fn discover(&self) -> Result<(Url, Claims), Failure> {
         let mut told = Failure::Document("the issuer is no URL".into());
         let mut read_one = false;
         for url in metadata_urls(self.issuer.written()) {
-            match self.read_metadata(url.clone()).await.map_err(|failure| failure.at(&url)) {
-                // Who does not answer here will not answer there, and each may cost seconds. Nor is a moment's trouble a
-                // reason to believe the other document, which may say less.
+            match self
+                .read_metadata(url.clone())
+                .await
+                .map_err(|failure| failure.at(&url))
+            {
+                // Who does not answer here will not answer there, and each may cost seconds. Nor is
+                // a moment's trouble a reason to believe the other document, which may say less.
                 Err(failure @ Failure::NoAnswer(_)) => return Err(failure),
                 Err(Failure::Status(status, text)) if is_trouble(status) => {
                     return Err(Failure::Status(status, text));
@@ -128,7 +144,8 @@ impl Remote {
         let secure = url.scheme() == "https";
         let answer = self.get(url).await?;
         let metadata = Claims::parse(&answer.body).map_err(|_| {
-            let fault = DocumentFault::of(&answer.body).map_or(String::new(), |fault| format!(": {fault}"));
+            let fault =
+                DocumentFault::of(&answer.body).map_or(String::new(), |fault| format!(": {fault}"));
             Failure::Document(format!("the authority's metadata cannot be read{fault}").into())
         })?;
         let text = |name| metadata.get(name).and_then(serde_json::Value::as_str);
@@ -143,7 +160,9 @@ impl Remote {
                 }
                 _ => "is no URL",
             };
-            Failure::Document(format!("the metadata's jwks_uri `{}` {what}", shown(jwks_uri)).into())
+            Failure::Document(
+                format!("the metadata's jwks_uri `{}` {what}", shown(jwks_uri)).into(),
+            )
         })?;
         if jwks_uri.scheme() != "https" && (secure || jwks_uri.scheme() != "http") {
             return Err(wrong("the metadata's jwks_uri is not https"));
@@ -171,7 +190,9 @@ impl Remote {
         let asked = self.clock.now();
         let answer = self.get(url).await?;
         let keys = KeySet::parse(&answer.body).map_err(|error| {
-            Failure::Document(format!("what the authority gives as its keys is of no use: {error}").into())
+            Failure::Document(
+                format!("what the authority gives as its keys is of no use: {error}").into(),
+            )
         })?;
         Ok(Fetched {
             max_age: max_age(&answer.headers),
@@ -184,15 +205,25 @@ impl Remote {
 
     async fn get(&self, url: Url) -> Result<HttpAnswer, Failure> {
         let answer = (self.get)(url.clone()).await.map_err(Failure::NoAnswer)?;
-        if answer.status == StatusCode::OK { Ok(answer) } else { Err(Failure::status(&url, &answer)) }
+        if answer.status == StatusCode::OK {
+            Ok(answer)
+        } else {
+            Err(Failure::status(&url, &answer))
+        }
     }
 }
 
 /// The places of an issuer's metadata.
 fn metadata_urls(issuer: &str) -> Vec<Url> {
-    let appended = Url::parse(&format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/')));
+    let appended = Url::parse(&format!(
+        "{}/.well-known/openid-configuration",
+        issuer.trim_end_matches('/')
+    ));
     let inserted = Url::parse(issuer).map(|mut url| {
-        let path = format!("/.well-known/oauth-authorization-server{}", url.path().trim_end_matches('/'));
+        let path = format!(
+            "/.well-known/oauth-authorization-server{}",
+            url.path().trim_end_matches('/')
+        );
         url.set_path(&path);
         url
     });
@@ -202,14 +233,21 @@ fn metadata_urls(issuer: &str) -> Vec<Url> {
 /// A foreign text as the log may show it: its beginning, everything but printable ASCII escaped.
 fn shown(text: &str) -> String {
     let beginning: String = text.chars().take(SHOWN).collect();
-    let more = if beginning.len() < text.len() { "…" } else { "" };
+    let more = if beginning.len() < text.len() {
+        "…"
+    } else {
+        ""
+    };
     format!("{}{more}", beginning.escape_default())
 }
 
 /// RFC 9111 §5.2.2: `max-age`, unless the answer is not to be stored.
 fn max_age(headers: &HeaderMap) -> Option<Duration> {
-    let directives =
-        headers.get_all(CACHE_CONTROL).iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(','));
+    let directives = headers
+        .get_all(CACHE_CONTROL)
+        .iter()
+        .filter_map(|v| v.to_str().ok())
+        .flat_map(|v| v.split(','));
     let mut age = None;
     for directive in directives {
         let directive = directive.trim().to_ascii_lowercase();
@@ -217,7 +255,11 @@ fn max_age(headers: &HeaderMap) -> Option<Duration> {
             return None;
         }
         if let Some(seconds) = directive.strip_prefix("max-age=") {
-            age = seconds.trim_matches('"').parse().ok().map(Duration::from_secs);
+            age = seconds
+                .trim_matches('"')
+                .parse()
+                .ok()
+                .map(Duration::from_secs);
         }
     }
     age
@@ -229,7 +271,12 @@ mod tests {
 
     #[test]
     fn metadata_is_looked_for_where_both_standards_put_it() {
-        let urls = |issuer| metadata_urls(issuer).iter().map(Url::to_string).collect::<Vec<_>>();
+        let urls = |issuer| {
+            metadata_urls(issuer)
+                .iter()
+                .map(Url::to_string)
+                .collect::<Vec<_>>()
+        };
         assert_eq!(
             urls("https://idp.example/realms/iot"),
             [
@@ -264,7 +311,10 @@ mod tests {
     #[test]
     fn a_foreign_text_is_shown_escaped_and_cut_off() {
         assert_eq!(shown("https://idp.example/a"), "https://idp.example/a");
-        assert_eq!(shown("a\nb\u{202e}\u{1b}[31m\"`"), "a\\nb\\u{202e}\\u{1b}[31m\\\"`");
+        assert_eq!(
+            shown("a\nb\u{202e}\u{1b}[31m\"`"),
+            "a\\nb\\u{202e}\\u{1b}[31m\\\"`"
+        );
         let long = shown(&"ä".repeat(1_000_000));
         assert!(long.ends_with('…') && long.len() < 1000, "{}", long.len());
     }

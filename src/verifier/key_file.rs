@@ -19,7 +19,10 @@ struct KeyFile {
 /// The source of a key set in a file.
 pub(super) fn source(path: &Path) -> Source {
     let watched = Watched::new([path.to_owned()]);
-    let file = Arc::new(KeyFile { path: path.to_owned(), watched: watched.clone() });
+    let file = Arc::new(KeyFile {
+        path: path.to_owned(),
+        watched: watched.clone(),
+    });
     Source {
         fetch: Arc::new(move || Box::pin(read_in_background(file.clone()))),
         changed: Arc::new(move || {
@@ -38,10 +41,17 @@ async fn read_in_background(file: Arc<KeyFile>) -> Result<Fetched, FetchError> {
 impl KeyFile {
     fn read(&self) -> Result<Fetched, FetchError> {
         self.watched.note();
-        let document =
-            read(&self.path, MAX_PUBLIC).map_err(|error: ReadError| format!("the JWKS file {error}"))?;
-        let keys = KeySet::parse(&document)
-            .map_err(|error| format!("the JWKS file is of no use, the last good keys stay: {error}"))?;
-        Ok(Fetched { document, keys, metadata: None, max_age: Some(LIFETIME), clock_skew: None })
+        let document = read(&self.path, MAX_PUBLIC)
+            .map_err(|error: ReadError| format!("the JWKS file {error}"))?;
+        let keys = KeySet::parse(&document).map_err(|error| {
+            format!("the JWKS file is of no use, the last good keys stay: {error}")
+        })?;
+        Ok(Fetched {
+            document,
+            keys,
+            metadata: None,
+            max_age: Some(LIFETIME),
+            clock_skew: None,
+        })
     }
 }

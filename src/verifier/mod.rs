@@ -1,7 +1,8 @@
 //! The resource server: verifies bearer tokens and authorizes requests.
 //!
-//! [`Verifier::decide`] takes a request's path, method and headers and gives a [`Permit`] or a [`Refusal`]. A permit can
-//! be had nowhere else, and the proxy forwards nothing, and writes no identity header, without one.
+//! [`Verifier::decide`] takes a request's path, method and headers and gives a [`Permit`] or a
+//! [`Refusal`]. A permit can be had nowhere else, and the proxy forwards nothing, and writes no
+//! identity header, without one.
 
 mod authority;
 mod authority_config;
@@ -51,8 +52,8 @@ use cache::VerifiedTokens;
 use rules::{InvalidRules, PathCase, Rule, Rules, TwoReadings};
 use token::Reading;
 
-/// The claims that name a token's client where the configuration does not say: of RFC 9068 §2.2, OpenID Connect, Okta and
-/// Entra (version 1).
+/// The claims that name a token's client where the configuration does not say: of RFC 9068 §2.2,
+/// OpenID Connect, Okta and Entra (version 1).
 pub const CLIENT_ID_CLAIMS: [&str; 4] = ["client_id", "azp", "cid", "appid"];
 
 /// What one inbound listener checks.
@@ -171,8 +172,8 @@ pub struct Permit {
 }
 
 impl Permit {
-    /// The token that the request brought: verified, but in shadow mode perhaps not enough for the rule. None on a public
-    /// path.
+    /// The token that the request brought: verified, but in shadow mode perhaps not enough for the
+    /// rule. None on a public path.
     #[must_use]
     pub fn token(&self) -> Option<&VerifiedToken> {
         self.token.as_ref()
@@ -237,11 +238,12 @@ impl Verifier {
         })
     }
 
-    /// Decides about one request. A path that no rule matches is refused only to holders of a valid token: to others
-    /// it looks like any path that needs one.
+    /// Decides about one request. A path that no rule matches is refused only to holders of a valid
+    /// token: to others it looks like any path that needs one.
     ///
     /// # Errors
-    /// [`Refusal`] names the check that refused. In shadow mode there is none: the permit says what it would have been.
+    /// [`Refusal`] names the check that refused. In shadow mode there is none: the permit says what
+    /// it would have been.
     pub async fn decide(
         &self,
         path: &NormalPath<'_>,
@@ -267,7 +269,10 @@ impl Verifier {
             Err(why) => return self.ambiguous(why, headers).await,
         };
         let permit = self.permit(rule, path, method, headers, witness).await?;
-        Ok(Permit { timeout: rule.and_then(Rule::timeout), ..permit })
+        Ok(Permit {
+            timeout: rule.and_then(Rule::timeout),
+            ..permit
+        })
     }
 
     async fn permit(
@@ -278,7 +283,14 @@ impl Verifier {
         headers: &HeaderMap,
         witness: &mut impl Witness,
     ) -> Result<Permit, Refusal> {
-        let passes = |token, reason| Ok(Permit { token, reason, would_be_refused: false, timeout: None });
+        let passes = |token, reason| {
+            Ok(Permit {
+                token,
+                reason,
+                would_be_refused: false,
+                timeout: None,
+            })
+        };
         if rule.is_some_and(Rule::is_public) {
             return passes(None, Reason::Public);
         }
@@ -292,29 +304,43 @@ impl Verifier {
         witness.begins(Check::Rule);
         let refused = match rule {
             None => Some(Refusal::new(Reason::NoRule)),
-            Some(rule) => rule
-                .judge(&token, witness)
-                .err()
-                .map(|reason| Refusal { needed: rule.sufficient_scopes(), ..Refusal::new(reason) }),
+            Some(rule) => rule.judge(&token, witness).err().map(|reason| Refusal {
+                needed: rule.sufficient_scopes(),
+                ..Refusal::new(reason)
+            }),
         };
         match refused {
             None => passes(Some(token), Reason::Permitted),
             Some(refusal) => {
                 let client_id = token.client_id().map(str::to_owned);
                 let jti = token.jti().map(str::to_owned);
-                self.refuse(Refusal { client_id, jti, ..refusal }, Some(token))
+                self.refuse(
+                    Refusal {
+                        client_id,
+                        jti,
+                        ..refusal
+                    },
+                    Some(token),
+                )
             }
         }
     }
 
-    /// A path that two rules could decide about. In shadow mode it passes, with its identity if the token is good.
+    /// A path that two rules could decide about. In shadow mode it passes, with its identity if the
+    /// token is good.
     async fn ambiguous(&self, why: TwoReadings, headers: &HeaderMap) -> Result<Permit, Refusal> {
         let token = match self.mode {
             Mode::Enforce => None,
             Mode::Shadow => self.token_of(headers, &mut ()).await.ok(),
         };
         let detail = Some(why.to_string().into());
-        self.refuse(Refusal { detail, ..Refusal::new(Reason::AmbiguousPath) }, token)
+        self.refuse(
+            Refusal {
+                detail,
+                ..Refusal::new(Reason::AmbiguousPath)
+            },
+            token,
+        )
     }
 
     /// Whether refused requests pass all the same.
@@ -323,19 +349,28 @@ impl Verifier {
         self.mode
     }
 
-    /// In shadow mode a request passes with the reason it would have been refused for, and with its identity if the token
-    /// itself is good: what the upstream is told is true in either mode.
+    /// In shadow mode a request passes with the reason it would have been refused for, and with its
+    /// identity if the token itself is good: what the upstream is told is true in either mode.
     fn refuse(&self, refusal: Refusal, token: Option<VerifiedToken>) -> Result<Permit, Refusal> {
         match self.mode {
             Mode::Enforce => Err(refusal),
-            Mode::Shadow => {
-                Ok(Permit { token, reason: refusal.reason, would_be_refused: true, timeout: None })
-            }
+            Mode::Shadow => Ok(Permit {
+                token,
+                reason: refusal.reason,
+                would_be_refused: true,
+                timeout: None,
+            }),
         }
     }
 
-    /// A preflight shows no token, so all that can be asked is whether a rule knows the request that it announces.
-    fn passes_as_preflight(&self, path: &NormalPath<'_>, method: &str, headers: &HeaderMap) -> bool {
+    /// A preflight shows no token, so all that can be asked is whether a rule knows the request
+    /// that it announces.
+    fn passes_as_preflight(
+        &self,
+        path: &NormalPath<'_>,
+        method: &str,
+        headers: &HeaderMap,
+    ) -> bool {
         self.cors_preflight == CorsPreflight::Pass
             && preflight::announced_method(method, headers)
                 .is_some_and(|announced| matches!(self.rules.find(path, announced), Ok(Some(_))))
@@ -348,13 +383,18 @@ impl Verifier {
     ) -> Result<VerifiedToken, Refusal> {
         witness.begins(Check::Form);
         let bearer = BearerToken::extract(headers)?;
-        self.verify_before(&bearer, witness).await.map_err(|reason| match reason {
-            Reason::TokenTooLarge => Refusal::too_large(bearer.text().len(), self.token_limit(&bearer)),
-            reason => Refusal::new(reason),
-        })
+        self.verify_before(&bearer, witness)
+            .await
+            .map_err(|reason| match reason {
+                Reason::TokenTooLarge => {
+                    Refusal::too_large(bearer.text().len(), self.token_limit(&bearer))
+                }
+                reason => Refusal::new(reason),
+            })
     }
 
-    /// Verifies a token: what is remembered of it, or its signature and claims; then everything that may have changed.
+    /// Verifies a token: what is remembered of it, or its signature and claims; then everything
+    /// that may have changed.
     ///
     /// # Errors
     /// The [`Reason`] of the check that failed.
@@ -373,7 +413,10 @@ impl Verifier {
         }
         let hash = sha256(bearer.text().as_bytes());
         let now = self.clock.now();
-        let remembered = self.verified.get(&hash).filter(|facts| facts.may_be_remembered(now));
+        let remembered = self
+            .verified
+            .get(&hash)
+            .filter(|facts| facts.may_be_remembered(now));
         (self.observe_cache)(remembered.is_some());
         let facts = match remembered {
             Some(facts) => {
@@ -397,29 +440,42 @@ impl Verifier {
         self.not_revoked(facts, bearer, witness).await
     }
 
-    /// The issuer of a token that this verifier verified, in the one spelling that its authority has here.
+    /// The issuer of a token that this verifier verified, in the one spelling that its authority
+    /// has here.
     #[must_use]
     pub fn issuer_of(&self, token: &VerifiedToken) -> Option<&str> {
         Some(self.authorities.get(token.authority())?.issuer.name())
     }
 
-    /// Verifies a token and gives all its claims, for callers that want more of them than a request does, and its issuer as
-    /// [`issuer_of`](Self::issuer_of) has it.
+    /// Verifies a token and gives all its claims, for callers that want more of them than a request
+    /// does, and its issuer as [`issuer_of`](Self::issuer_of) has it.
     ///
     /// # Errors
     /// The [`Reason`] of the check that failed.
     pub async fn verified_claims(&self, bearer: &BearerToken) -> Result<(Claims, String), Reason> {
         let facts = self.verify(bearer).await?;
-        let authority = self.authorities.get(facts.authority()).ok_or(Reason::Internal)?;
-        let Keys::Usable(keys) = authority.keys().current() else { return Err(Reason::KeysUnavailable) };
-        // What is kept of a verified token is not all of it, and claims are read from signed text only.
+        let authority = self
+            .authorities
+            .get(facts.authority())
+            .ok_or(Reason::Internal)?;
+        let Keys::Usable(keys) = authority.keys().current() else {
+            return Err(Reason::KeysUnavailable);
+        };
+        // What is kept of a verified token is not all of it, and claims are read from signed text
+        // only.
         let jws = Jws::parse(bearer.text()).map_err(|_| Reason::MalformedToken)?;
-        Ok((authenticated(&jws, &keys)?.0.clone(), authority.issuer.name().to_owned()))
+        Ok((
+            authenticated(&jws, &keys)?.0.clone(),
+            authority.issuer.name().to_owned(),
+        ))
     }
 
     /// Whether the key that once made the signature is still one of its authority's.
     fn key_is_published(&self, facts: &TokenFacts) -> Result<bool, Reason> {
-        let authority = self.authorities.get(facts.authority()).ok_or(Reason::Internal)?;
+        let authority = self
+            .authorities
+            .get(facts.authority())
+            .ok_or(Reason::Internal)?;
         match authority.keys().current() {
             Keys::Usable(keys) => Ok(keys.contains(&facts.key)),
             Keys::Unavailable => Err(Reason::KeysUnavailable),
@@ -428,14 +484,22 @@ impl Verifier {
 
     /// What is judged on every request, remembered or not.
     fn judge(&self, facts: &TokenFacts, witness: &mut impl Witness) -> Result<(), Reason> {
-        let authority = self.authorities.get(facts.authority()).ok_or(Reason::Internal)?;
+        let authority = self
+            .authorities
+            .get(facts.authority())
+            .ok_or(Reason::Internal)?;
         witness.begins(Check::Times);
         facts.check_times(self.clock.now(), authority.clock_skew)?;
         witness.begins(Check::Audience);
-        if facts.is_for(&self.audiences) { Ok(()) } else { Err(Reason::Audience) }
+        if facts.is_for(&self.audiences) {
+            Ok(())
+        } else {
+            Err(Reason::Audience)
+        }
     }
 
-    /// The last check: its answer may have to be asked for, and nobody is asked about a token that is bad anyway.
+    /// The last check: its answer may have to be asked for, and nobody is asked about a token that
+    /// is bad anyway.
     async fn not_revoked(
         &self,
         facts: Arc<TokenFacts>,
@@ -443,7 +507,10 @@ impl Verifier {
         witness: &mut impl Witness,
     ) -> Result<VerifiedToken, Reason> {
         witness.begins(Check::Revocation);
-        let authority = self.authorities.get(facts.authority()).ok_or(Reason::Internal)?;
+        let authority = self
+            .authorities
+            .get(facts.authority())
+            .ok_or(Reason::Internal)?;
         if authority.revocation().is_checked() || facts.never_expires() {
             let ask = || witness.before_question(&facts);
             authority.revocation().check(&facts, bearer, ask).await?;
@@ -451,12 +518,19 @@ impl Verifier {
         Ok(VerifiedToken(facts))
     }
 
-    /// The authority that a token claims to be of, and its index. One that a token misses only by slashes notes that.
+    /// The authority that a token claims to be of, and its index. One that a token misses only by
+    /// slashes notes that.
     fn authority_of(&self, claimed: Option<&str>) -> Option<(usize, &Arc<Authority>)> {
         let claimed = claimed?;
-        let found = self.authorities.iter().enumerate().find(|(_, authority)| authority.issuer.is(claimed));
+        let found = self
+            .authorities
+            .iter()
+            .enumerate()
+            .find(|(_, authority)| authority.issuer.is(claimed));
         if found.is_none() {
-            self.authorities.iter().for_each(|authority| authority.note_refused_issuer(claimed));
+            self.authorities
+                .iter()
+                .for_each(|authority| authority.note_refused_issuer(claimed));
         }
         found
     }
@@ -480,7 +554,9 @@ impl Verifier {
             return Err(Reason::TokenType);
         }
         witness.begins(Check::Issuer);
-        let (index, authority) = self.authority_of(jws.claimed_issuer()).ok_or(Reason::UnknownIssuer)?;
+        let (index, authority) = self
+            .authority_of(jws.claimed_issuer())
+            .ok_or(Reason::UnknownIssuer)?;
         if bearer.text().len() > authority.max_token_size {
             return Err(Reason::TokenTooLarge);
         }
@@ -497,9 +573,14 @@ impl Verifier {
             share::turn().await.map_err(|_| Reason::Busy)?;
         }
         let mut judged = share::work(|| authenticated(&jws, &keys));
-        // A token that names no key may be of one that is newer than the set. One that names a known key is not.
+        // A token that names no key may be of one that is newer than the set. One that names a
+        // known key is not.
         let ask = judged.is_err() && jws.kid().is_none();
-        let newer = if ask { authority.newer_than(&keys, &missing).await } else { None };
+        let newer = if ask {
+            authority.newer_than(&keys, &missing).await
+        } else {
+            None
+        };
         if let Some(newer) = &newer {
             judged = authenticated(&jws, newer);
         }
@@ -523,10 +604,12 @@ impl Verifier {
 
 /// The claims of a token that one of these keys signed, and that key's fingerprint.
 fn authenticated<'j>(jws: &'j Jws<'_>, keys: &KeySet) -> Result<(&'j Claims, Fingerprint), Reason> {
-    let candidates = keys.candidates(jws.kid(), jws.algorithm()).map_err(|why| match why {
-        NoCandidate::UnknownKid => Reason::UnknownKid,
-        NoCandidate::Algorithm => Reason::Algorithm,
-    })?;
+    let candidates = keys
+        .candidates(jws.kid(), jws.algorithm())
+        .map_err(|why| match why {
+            NoCandidate::UnknownKid => Reason::UnknownKid,
+            NoCandidate::Algorithm => Reason::Algorithm,
+        })?;
     let (claims, key) = jws.verified_claims(&candidates).ok_or(Reason::Signature)?;
     if candidates.len() > 1 {
         keys.verified_by(key);
@@ -538,8 +621,8 @@ fn authenticated<'j>(jws: &'j Jws<'_>, keys: &KeySet) -> Result<(&'j Claims, Fin
 fn is_access_token_type(jws: &Jws<'_>) -> bool {
     match jws.typ() {
         None => !jws.has_typ(),
-        Some(typ) => {
-            ["at+jwt", "application/at+jwt", "jwt"].iter().any(|known| typ.eq_ignore_ascii_case(known))
-        }
+        Some(typ) => ["at+jwt", "application/at+jwt", "jwt"]
+            .iter()
+            .any(|known| typ.eq_ignore_ascii_case(known)),
     }
 }

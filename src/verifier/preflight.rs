@@ -3,8 +3,8 @@
 use http::HeaderMap;
 use http::header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN};
 
-/// What no browser puts into a preflight: credentials, a body, another method for the service to take the request for. A
-/// request that has one is no preflight, so it needs a token.
+/// What no browser puts into a preflight: credentials, a body, another method for the service to
+/// take the request for. A request that has one is no preflight, so it needs a token.
 const NEVER: &[&str] = &[
     "authorization",
     "cookie",
@@ -22,8 +22,18 @@ pub(super) fn announced_method<'r>(method: &str, headers: &'r HeaderMap) -> Opti
         values.next().filter(|_| values.next().is_none())
     };
     // Servers that follow CGI take other signs for a hyphen.
-    let fold = |byte: u8| if byte.is_ascii_alphanumeric() { byte } else { b'-' };
-    let is_never = |name: &str| NEVER.iter().any(|never| name.bytes().map(fold).eq(never.bytes()));
+    let fold = |byte: u8| {
+        if byte.is_ascii_alphanumeric() {
+            byte
+        } else {
+            b'-'
+        }
+    };
+    let is_never = |name: &str| {
+        NEVER
+            .iter()
+            .any(|never| name.bytes().map(fold).eq(never.bytes()))
+    };
     if method != "OPTIONS" || headers.keys().any(|name| is_never(name.as_str())) {
         return None;
     }
@@ -47,7 +57,10 @@ mod tests {
             }
             announced_method(method, &map).map(str::to_owned)
         };
-        let preflight = [("origin", "https://a.example"), ("access-control-request-method", "PUT")];
+        let preflight = [
+            ("origin", "https://a.example"),
+            ("access-control-request-method", "PUT"),
+        ];
         assert_eq!(announced("OPTIONS", &preflight).as_deref(), Some("PUT"));
         assert_eq!(announced("GET", &preflight), None);
         assert_eq!(announced("OPTIONS", &preflight[..1]), None);
@@ -63,9 +76,16 @@ mod tests {
             ("X_HTTP_Method_Override", "DELETE"),
             ("X.HTTP.Method.Override", "DELETE"),
         ] {
-            assert_eq!(announced("OPTIONS", &[preflight[0], preflight[1], further]), None, "{further:?}");
+            assert_eq!(
+                announced("OPTIONS", &[preflight[0], preflight[1], further]),
+                None,
+                "{further:?}"
+            );
         }
-        let harmless = ("access-control-request-headers", "authorization, content-type");
+        let harmless = (
+            "access-control-request-headers",
+            "authorization, content-type",
+        );
         assert!(announced("OPTIONS", &[preflight[0], preflight[1], harmless]).is_some());
     }
 }

@@ -1,9 +1,10 @@
 //! Where the tokens used lately are found at once.
 //!
-//! A hit in moka reads a dozen places of memory that lie apart (table, bucket, key, entry, its times, its neighbours in the
-//! order of use). With tens of thousands of tokens none of them is in the processor's caches, and each is waited for. Here a
-//! hit reads one place, then the token's facts. What moka has dropped is not found here either; of that the table keeps only
-//! the empty shell (128 bytes) alive, until another token takes its place.
+//! A hit in moka reads a dozen places of memory that lie apart (table, bucket, key, entry, its
+//! times, its neighbours in the order of use). With tens of thousands of tokens none of them is in
+//! the processor's caches, and each is waited for. Here a hit reads one place, then the token's
+//! facts. What moka has dropped is not found here either; of that the table keeps only the empty
+//! shell (128 bytes) alive, until another token takes its place.
 
 use std::array;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -31,7 +32,10 @@ struct Ways {
 
 impl Ways {
     fn empty() -> Self {
-        Self { tags: [0; WAYS], tokens: array::from_fn(|_| Weak::new()) }
+        Self {
+            tags: [0; WAYS],
+            tokens: array::from_fn(|_| Weak::new()),
+        }
     }
 
     fn move_to_front(&mut self, way: usize) {
@@ -54,7 +58,11 @@ impl RecentTokens {
         let (set, tag) = self.place(hash);
         let mut ways = set.0.try_lock().ok()?;
         let (way, facts) = ways.tags.iter().enumerate().find_map(|(way, candidate)| {
-            let facts = if *candidate == tag { ways.tokens[way].upgrade()? } else { return None };
+            let facts = if *candidate == tag {
+                ways.tokens[way].upgrade()?
+            } else {
+                return None;
+            };
             (facts.hash == *hash).then_some((way, facts))
         })?;
         ways.move_to_front(way);
@@ -67,7 +75,10 @@ impl RecentTokens {
         let Ok(mut ways) = set.0.try_lock() else {
             return;
         };
-        let known = ways.tokens.iter().position(|token| token.as_ptr() == Arc::as_ptr(facts));
+        let known = ways
+            .tokens
+            .iter()
+            .position(|token| token.as_ptr() == Arc::as_ptr(facts));
         let way = known.unwrap_or(WAYS - 1);
         ways.tags[way] = tag;
         ways.tokens[way] = Arc::downgrade(facts);
@@ -88,7 +99,10 @@ impl RecentTokens {
     fn place(&self, hash: &[u8; 32]) -> (&Set, u32) {
         let [a, b, c, d, e, f, g, h, ..] = *hash;
         let number = u32::from_le_bytes([a, b, c, d]) as usize;
-        (&self.0[number & (self.0.len() - 1)], u32::from_le_bytes([e, f, g, h]))
+        (
+            &self.0[number & (self.0.len() - 1)],
+            u32::from_le_bytes([e, f, g, h]),
+        )
     }
 }
 
@@ -97,7 +111,8 @@ mod tests {
     use super::*;
     use crate::verifier::token::tests::facts;
 
-    /// A hash that is in the first set, with this tag, and differs from others of that tag by `rest`.
+    /// A hash that is in the first set, with this tag, and differs from others of that tag by
+    /// `rest`.
     fn hash(tag: u8, rest: u8) -> [u8; 32] {
         let mut hash = [0; 32];
         (hash[4], hash[31]) = (tag, rest);
@@ -123,7 +138,11 @@ mod tests {
         assert!(recent.get(&other.hash).is_none());
         recent.put(&other);
         for facts in [&one, &other] {
-            assert!(recent.get(&facts.hash).is_some_and(|found| Arc::ptr_eq(&found, facts)));
+            assert!(
+                recent
+                    .get(&facts.hash)
+                    .is_some_and(|found| Arc::ptr_eq(&found, facts))
+            );
         }
     }
 
@@ -143,7 +162,12 @@ mod tests {
     #[test]
     fn the_table_is_bounded_and_a_set_is_one_cache_line() {
         assert_eq!(size_of::<Set>(), 64);
-        for (capacity, sets) in [(1, 1), (10_000, 8192), (60_000, 32_768), (u64::MAX, MAX_SETS)] {
+        for (capacity, sets) in [
+            (1, 1),
+            (10_000, 8192),
+            (60_000, 32_768),
+            (u64::MAX, MAX_SETS),
+        ] {
             assert_eq!(RecentTokens::new(capacity).0.len(), sets);
         }
     }

@@ -27,12 +27,22 @@ impl Refusal {
     /// A refusal by a check that knows no more.
     #[must_use]
     pub fn new(reason: Reason) -> Self {
-        Self { reason, needed: None, client_id: None, jti: None, retry_after: None, detail: None }
+        Self {
+            reason,
+            needed: None,
+            client_id: None,
+            jti: None,
+            retry_after: None,
+            detail: None,
+        }
     }
 
     /// A refusal of a token of this size where this is the limit, both in bytes.
     pub(super) fn too_large(size: usize, limit: usize) -> Self {
         let detail = Some(format!("the token has {size} bytes, the limit is {limit}").into());
-        Self { detail, ..Self::new(Reason::TokenTooLarge) }
+        Self {
+            detail,
+            ..Self::new(Reason::TokenTooLarge)
+        }
     }
 }

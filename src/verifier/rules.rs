@@ -72,27 +72,43 @@ impl Rules {
         let readings = Readings::compile(configs, case)?;
         let mut asked_claims: Vec<String> = Vec::new();
         let mut place = |name: &String| {
-            asked_claims.iter().position(|asked| asked == name).unwrap_or_else(|| {
-                asked_claims.push(name.clone());
-                asked_claims.len() - 1
-            })
+            asked_claims
+                .iter()
+                .position(|asked| asked == name)
+                .unwrap_or_else(|| {
+                    asked_claims.push(name.clone());
+                    asked_claims.len() - 1
+                })
         };
         let mut compile = |config: &RuleConfig| {
             let claims = match &config.access {
                 Access::Public => Vec::new(),
                 Access::Token(needs) => needs.claims.iter().map(|need| place(&need.name)).collect(),
             };
-            Rule { access: config.access.clone(), claims, timeout: config.timeout }
+            Rule {
+                access: config.access.clone(),
+                claims,
+                timeout: config.timeout,
+            }
         };
         let rules = configs.iter().map(&mut compile).collect();
-        Ok(Self { rules, readings, asked_claims })
+        Ok(Self {
+            rules,
+            readings,
+            asked_claims,
+        })
     }
 
-    /// The place of the rule that decides about this path and method, counted from 0; `None` when no rule matches.
+    /// The place of the rule that decides about this path and method, counted from 0; `None` when
+    /// no rule matches.
     ///
     /// # Errors
     /// [`TwoReadings`] when an earlier rule would decide about the path as a server could read it.
-    pub fn position(&self, path: &NormalPath<'_>, method: &str) -> Result<Option<usize>, TwoReadings> {
+    pub fn position(
+        &self,
+        path: &NormalPath<'_>,
+        method: &str,
+    ) -> Result<Option<usize>, TwoReadings> {
         self.readings.position(path, method)
     }
 
@@ -101,7 +117,9 @@ impl Rules {
     /// # Errors
     /// As [`Rules::position`].
     pub fn find(&self, path: &NormalPath<'_>, method: &str) -> Result<Option<&Rule>, TwoReadings> {
-        Ok(self.position(path, method)?.and_then(|position| self.rules.get(position)))
+        Ok(self
+            .position(path, method)?
+            .and_then(|position| self.rules.get(position)))
     }
 
     /// The claims that some rule asks about, each once. [`TokenFacts`] keeps them in this order.
@@ -123,7 +141,11 @@ impl Rule {
     }
 
     /// Judges a verified token by what the rule asks for.
-    pub(super) fn judge(&self, token: &TokenFacts, witness: &mut impl Witness) -> Result<(), Reason> {
+    pub(super) fn judge(
+        &self,
+        token: &TokenFacts,
+        witness: &mut impl Witness,
+    ) -> Result<(), Reason> {
         let Access::Token(needs) = &self.access else {
             return Ok(());
         };
@@ -141,13 +163,18 @@ impl Rule {
         }
     }
 
-    /// Scopes that would do for the rule (RFC 6750 §3), if it asks for any: all that are needed, and the first of those
-    /// of which one is needed. Naming each of these would make clients ask for more than they need.
+    /// Scopes that would do for the rule (RFC 6750 §3), if it asks for any: all that are needed,
+    /// and the first of those of which one is needed. Naming each of these would make clients ask
+    /// for more than they need.
     pub(super) fn sufficient_scopes(&self) -> Option<ScopeSet> {
-        let Access::Token(Needs { scopes, any_scope, .. }) = &self.access else {
+        let Access::Token(Needs {
+            scopes, any_scope, ..
+        }) = &self.access
+        else {
             return None;
         };
-        let sufficient = ScopeSet::from_tokens(scopes.iter().chain(any_scope.iter().take(1))).ok()?;
+        let sufficient =
+            ScopeSet::from_tokens(scopes.iter().chain(any_scope.iter().take(1))).ok()?;
         (!sufficient.is_empty()).then_some(sufficient)
     }
 }
@@ -158,8 +185,16 @@ fn patterns(rule: &RuleConfig) -> Result<Vec<Pattern>, InvalidPattern> {
 
 /// The methods of a rule, `HEAD` beside `GET`; none: every method.
 fn methods(rule: &RuleConfig) -> Vec<&str> {
-    let head = rule.methods.iter().any(|method| method == "GET").then_some("HEAD");
-    rule.methods.iter().map(String::as_str).chain(head).collect()
+    let head = rule
+        .methods
+        .iter()
+        .any(|method| method == "GET")
+        .then_some("HEAD");
+    rule.methods
+        .iter()
+        .map(String::as_str)
+        .chain(head)
+        .collect()
 }
 
 #[cfg(test)]
@@ -171,7 +206,13 @@ mod tests {
 
     fn rule(paths: &[&str], methods: &[&str], access: Access) -> RuleConfig {
         let owned = |texts: &[&str]| texts.iter().map(ToString::to_string).collect();
-        RuleConfig { paths: owned(paths), methods: owned(methods), access, timeout: None, line: 1 }
+        RuleConfig {
+            paths: owned(paths),
+            methods: owned(methods),
+            access,
+            timeout: None,
+            line: 1,
+        }
     }
 
     fn compiled(rules: &[RuleConfig]) -> Rules {
@@ -189,7 +230,11 @@ mod tests {
             token(&["/api/**"], &["POST", "PUT"]),
             token(&["/**"], &[]),
         ]);
-        let find = |path, method| rules.position(&NormalPath::parse(path).unwrap(), method).unwrap();
+        let find = |path, method| {
+            rules
+                .position(&NormalPath::parse(path).unwrap(), method)
+                .unwrap()
+        };
         for (path, method, expected) in [
             ("/health", "GET", 0),
             ("/health", "HEAD", 0),
@@ -208,23 +253,44 @@ mod tests {
 
     #[test]
     fn an_earlier_wildcard_wins_over_a_later_name_and_the_other_way_round() {
-        let rules = |first: &str, second: &str| compiled(&[token(&[first], &[]), token(&[second], &[])]);
+        let rules =
+            |first: &str, second: &str| compiled(&[token(&[first], &[]), token(&[second], &[])]);
         let path = NormalPath::parse("/a/b/c").unwrap();
-        for (one, other) in
-            [("/a/*/c", "/a/b/c"), ("/*/b/**", "/a/b/c"), ("/**", "/a/b/c"), ("/a/**", "/*/*/*")]
-        {
-            assert_eq!(rules(one, other).position(&path, "GET"), Ok(Some(0)), "{one} {other}");
-            assert_eq!(rules(other, one).position(&path, "GET"), Ok(Some(0)), "{other} {one}");
+        for (one, other) in [
+            ("/a/*/c", "/a/b/c"),
+            ("/*/b/**", "/a/b/c"),
+            ("/**", "/a/b/c"),
+            ("/a/**", "/*/*/*"),
+        ] {
+            assert_eq!(
+                rules(one, other).position(&path, "GET"),
+                Ok(Some(0)),
+                "{one} {other}"
+            );
+            assert_eq!(
+                rules(other, one).position(&path, "GET"),
+                Ok(Some(0)),
+                "{other} {one}"
+            );
         }
         // A path may begin like one rule and end like another.
-        assert_eq!(rules("/a/b/x", "/*/*/c").position(&path, "GET"), Ok(Some(1)));
+        assert_eq!(
+            rules("/a/b/x", "/*/*/c").position(&path, "GET"),
+            Ok(Some(1))
+        );
     }
 
     #[test]
     fn more_methods_than_bits_are_refused_not_confused() {
         let named = |count: usize| {
             let methods: Vec<_> = (0..count).map(|n| format!("M{n}")).collect();
-            Rules::compile(&[RuleConfig { methods, ..token(&["/"], &[]) }], PathCase::Unset)
+            Rules::compile(
+                &[RuleConfig {
+                    methods,
+                    ..token(&["/"], &[])
+                }],
+                PathCase::Unset,
+            )
         };
         assert!(named(61).is_ok());
         assert_eq!(named(62).err(), Some(InvalidRules::TooManyMethods));
@@ -234,9 +300,17 @@ mod tests {
     fn a_challenge_names_what_would_do() {
         let sufficient = |scopes: &str, any: &str| {
             let set = |text| ScopeSet::parse(text).unwrap();
-            let needs = Needs { scopes: set(scopes), any_scope: set(any), claims: Vec::new() };
+            let needs = Needs {
+                scopes: set(scopes),
+                any_scope: set(any),
+                claims: Vec::new(),
+            };
             let rules = compiled(&[rule(&["/"], &[], Access::Token(needs))]);
-            rules.find(&NormalPath::parse("/").unwrap(), "GET").unwrap().unwrap().sufficient_scopes()
+            rules
+                .find(&NormalPath::parse("/").unwrap(), "GET")
+                .unwrap()
+                .unwrap()
+                .sufficient_scopes()
         };
         assert_eq!(sufficient("a b", "x y").unwrap().to_string(), "a b x");
         assert_eq!(sufficient("", "x y").unwrap().to_string(), "x");
@@ -247,7 +321,16 @@ mod tests {
     fn a_path_that_a_server_could_take_for_an_earlier_rules_is_refused() {
         use TwoReadings::{Ending, LetterCase};
         let rules = [
-            token(&["/admin/**", "/Api/%C3%A9t%C3%A9", "/reports", "/files/*", "/v1.2"], &[]),
+            token(
+                &[
+                    "/admin/**",
+                    "/Api/%C3%A9t%C3%A9",
+                    "/reports",
+                    "/files/*",
+                    "/v1.2",
+                ],
+                &[],
+            ),
             token(&["/post"], &["POST"]),
             token(&["/logo.png"], &[]),
             token(&["/logo"], &[]),
@@ -272,7 +355,15 @@ mod tests {
             ("/FILES/x", 4, Ok(Some(0))),
         ] {
             assert_eq!(sensitive(path), Ok(Some(exact)), "{path}");
-            assert_eq!(unset(path), if exact == 0 { Ok(Some(0)) } else { Err(LetterCase) }, "{path}");
+            assert_eq!(
+                unset(path),
+                if exact == 0 {
+                    Ok(Some(0))
+                } else {
+                    Err(LetterCase)
+                },
+                "{path}"
+            );
             assert_eq!(insensitive(path), ignoring, "{path}");
         }
         for path in [
@@ -326,7 +417,8 @@ mod tests {
         })
     }
 
-    /// The first rule that matches when all are tried; `loosely`: also without the ending of the last segment.
+    /// The first rule that matches when all are tried; `loosely`: also without the ending of the
+    /// last segment.
     fn naive(
         rules: &[RuleConfig],
         path: &str,
@@ -335,7 +427,9 @@ mod tests {
         loosely: bool,
     ) -> Option<usize> {
         let mut readings = vec![path.to_owned()];
-        let ending = path.rsplit_once('.').filter(|(_, ending)| !ending.contains('/'));
+        let ending = path
+            .rsplit_once('.')
+            .filter(|(_, ending)| !ending.contains('/'));
         if let (true, Some((name, _))) = (loosely, ending) {
             readings.push(name.to_owned());
         }
@@ -346,7 +440,8 @@ mod tests {
                     let pattern = pattern.folded(folding);
                     readings.iter().any(|path| {
                         let path = NormalPath::parse(path).unwrap();
-                        let folded: Vec<_> = path.segments().map(|segment| folding.of(segment)).collect();
+                        let folded: Vec<_> =
+                            path.segments().map(|segment| folding.of(segment)).collect();
                         pattern.matches_segments(folded.into_iter())
                     })
                 })
@@ -354,7 +449,8 @@ mod tests {
     }
 
     proptest! {
-        /// The trees, and the loop over all rules that they stand for; and no rule that decides is said to be unreachable.
+        /// The trees, and the loop over all rules that they stand for; and no rule that decides is
+        /// said to be unreachable.
         #[test]
         fn the_compiled_matcher_decides_as_trying_each_rule_does(
             rules in proptest::collection::vec(arbitrary_rule(), 0..8),

@@ -1,8 +1,9 @@
 //! The share of a worker that goes into tokens it has not seen before.
 //!
-//! A signature costs as much as some twenty requests whose token is known. A flood of tokens that are all new must not make
-//! those requests wait: signatures are checked one after the other for half of a worker's time, and a request that would
-//! wait for longer than a second is refused and may be repeated.
+//! A signature costs as much as some twenty requests whose token is known. A flood of tokens that
+//! are all new must not make those requests wait: signatures are checked one after the other for
+//! half of a worker's time, and a request that would wait for longer than a second is refused and
+//! may be repeated.
 
 use std::cell::RefCell;
 use std::time::Duration;
@@ -31,7 +32,9 @@ pub(super) struct Full;
 /// [`Full`], at once.
 pub(super) async fn turn() -> Result<(), Full> {
     let now = Instant::now();
-    let at = SHARE.with_borrow_mut(|share| share.reserve(now)).ok_or(Full)?;
+    let at = SHARE
+        .with_borrow_mut(|share| share.reserve(now))
+        .ok_or(Full)?;
     if at.duration_since(now) > BURST {
         tokio::time::sleep_until(at).await;
     }
@@ -79,15 +82,25 @@ mod tests {
     #[test]
     fn a_flood_gets_half_of_the_time_and_waits_a_second_at_most() {
         let began = Instant::now();
-        let mut share = Share { cost: COST, ..Share::default() };
+        let mut share = Share {
+            cost: COST,
+            ..Share::default()
+        };
         // Ten thousand at once: those whose turn comes within a second, and no more.
         let admitted: Vec<_> = (0..10_000).map_while(|_| share.reserve(began)).collect();
         assert_eq!(admitted.len(), 2501);
-        assert!(admitted.windows(2).all(|pair| pair[1] - pair[0] == COST * 2));
+        assert!(
+            admitted
+                .windows(2)
+                .all(|pair| pair[1] - pair[0] == COST * 2)
+        );
         // As time goes by, half of it is given away.
         let mut more = 0;
         for millis in 1..=1000 {
-            while share.reserve(began + Duration::from_millis(millis)).is_some() {
+            while share
+                .reserve(began + Duration::from_millis(millis))
+                .is_some()
+            {
                 more += 1;
             }
         }
@@ -97,7 +110,10 @@ mod tests {
     #[test]
     fn after_a_pause_nobody_waits_and_nothing_was_saved_up() {
         let began = Instant::now();
-        let mut share = Share { cost: COST, ..Share::default() };
+        let mut share = Share {
+            cost: COST,
+            ..Share::default()
+        };
         share.reserve(began);
         let later = began + Duration::from_mins(1);
         assert_eq!(share.reserve(later), Some(later));
@@ -115,16 +131,31 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn turns_are_waited_for_and_beyond_a_second_there_is_none() {
-        SHARE.with_borrow_mut(|share| *share = Share { cost: Duration::from_millis(50), ..Share::default() });
+        SHARE.with_borrow_mut(|share| {
+            *share = Share {
+                cost: Duration::from_millis(50),
+                ..Share::default()
+            }
+        });
         let began = Instant::now();
         let turns = (0..20).map(|_| async {
             let turn = turn().await;
             (turn, began.elapsed().as_millis())
         });
         let turns = futures_util::future::join_all(turns).await;
-        let waited: Vec<_> = turns.iter().filter(|(turn, _)| turn.is_ok()).map(|(_, at)| *at).collect();
-        assert_eq!(waited, [0, 100, 200, 300, 400, 500, 600, 700, 800, 900, 1000]);
-        assert!(turns[11..].iter().all(|turn| *turn == (Err(Full), 0)), "told at once");
+        let waited: Vec<_> = turns
+            .iter()
+            .filter(|(turn, _)| turn.is_ok())
+            .map(|(_, at)| *at)
+            .collect();
+        assert_eq!(
+            waited,
+            [0, 100, 200, 300, 400, 500, 600, 700, 800, 900, 1000]
+        );
+        assert!(
+            turns[11..].iter().all(|turn| *turn == (Err(Full), 0)),
+            "told at once"
+        );
         SHARE.with_borrow_mut(|share| *share = Share::default());
     }
 }

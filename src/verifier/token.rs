@@ -21,8 +21,8 @@ const WITHOUT_EXPIRY: Duration = Duration::from_secs(30);
 
 /// How the claims of a token are to be read.
 pub(super) struct Reading<'a> {
-    /// The claims that will stand in headers: one that cannot makes the token unusable, because a request without it
-    /// could pass for another identity.
+    /// The claims that will stand in headers: one that cannot makes the token unusable, because a
+    /// request without it could pass for another identity.
     pub forwarded: &'a [String],
     /// The claims that rules ask about.
     pub asked: &'a [String],
@@ -38,9 +38,9 @@ pub(super) struct Reading<'a> {
     pub now: UnixTime,
 }
 
-/// What is kept of a token whose signature and claims were checked; nothing here depends on when it is used. Small and in
-/// few pieces, because tens of thousands are remembered: of the claims only those that the listener forwards or
-/// that its rules ask about.
+/// What is kept of a token whose signature and claims were checked; nothing here depends on when it
+/// is used. Small and in few pieces, because tens of thousands are remembered: of the claims only
+/// those that the listener forwards or that its rules ask about.
 pub struct TokenFacts {
     /// The SHA-256 of the whole token.
     pub(super) hash: [u8; 32],
@@ -54,7 +54,8 @@ pub struct TokenFacts {
     /// By its `jti`, when it has one.
     token_id: Option<TokenId>,
     after_end: Option<EndMark>,
-    /// [`SCOPES`], [`CLIENT_ID`], [`SUBJECT`], [`JTI`], then the forwarded claims, then those that rules ask about, then the audiences.
+    /// [`SCOPES`], [`CLIENT_ID`], [`SUBJECT`], [`JTI`], then the forwarded claims, then those that
+    /// rules ask about, then the audiences.
     texts: Texts,
     forwarded: u16,
     asked: u16,
@@ -71,7 +72,8 @@ const FORWARDED: usize = 4;
 /// How much of a `jti` is kept for the access log, in bytes.
 const SHOWN_JTI: usize = 128;
 
-/// Ends an item of a list of texts in one text. An item that holds it is not kept, so no rule takes it for another.
+/// Ends an item of a list of texts in one text. An item that holds it is not kept, so no rule takes
+/// it for another.
 const ITEM_END: char = '\0';
 
 impl TokenFacts {
@@ -95,12 +97,21 @@ impl TokenFacts {
         if expires_at.is_none() && reading.require_expiry {
             return Err(Reason::NoExpiry);
         }
-        let not_before = claims.numeric_date("nbf").map_err(wrong)?.unwrap_or(i64::MIN);
-        let issued_at = claims.numeric_date("iat").map_err(wrong)?.unwrap_or(i64::MIN);
+        let not_before = claims
+            .numeric_date("nbf")
+            .map_err(wrong)?
+            .unwrap_or(i64::MIN);
+        let issued_at = claims
+            .numeric_date("iat")
+            .map_err(wrong)?
+            .unwrap_or(i64::MIN);
         for name in ["sub", "client_id", "azp"] {
             claims.string(name).map_err(wrong)?;
         }
-        let after_end = claims.get(AFTER_END).and_then(Value::as_str).and_then(EndMark::parse);
+        let after_end = claims
+            .get(AFTER_END)
+            .and_then(Value::as_str)
+            .and_then(EndMark::parse);
         let jti = claims.string("jti").map_err(wrong)?;
         let scopes = claims.scopes().map_err(wrong)?;
         // An empty text names nobody.
@@ -119,8 +130,17 @@ impl TokenFacts {
             let issuer = (name == "iss").then(|| reading.issuer.written());
             texts.push(issuer.map_or_else(|| header_text(claims, &scopes, name), in_header)?);
         }
-        texts.extend(reading.asked.iter().map(|name| asked_items(claims, name, reading)));
-        texts.extend(audiences(claims, reading.profile)?.into_iter().map(|aud| Some(aud.to_owned())));
+        texts.extend(
+            reading
+                .asked
+                .iter()
+                .map(|name| asked_items(claims, name, reading)),
+        );
+        texts.extend(
+            audiences(claims, reading.profile)?
+                .into_iter()
+                .map(|aud| Some(aud.to_owned())),
+        );
         let texts = Texts::new(&texts).ok_or(Reason::MalformedClaims)?;
         let count = |n| u16::try_from(n).map_err(|_| Reason::Internal);
         Ok(Self {
@@ -150,8 +170,8 @@ impl TokenFacts {
         self.never_expires
     }
 
-    /// Whether what is known of the token may still be used, or must be found out anew. Also not after the clock was set
-    /// back: the time of remembering would begin again.
+    /// Whether what is known of the token may still be used, or must be found out anew. Also not
+    /// after the clock was set back: the time of remembering would begin again.
     pub(super) fn may_be_remembered(&self, now: UnixTime) -> bool {
         let end = UnixTime(self.ends_at);
         !self.never_expires || (end.minus(WITHOUT_EXPIRY)..end).contains(&now)
@@ -171,7 +191,8 @@ impl TokenFacts {
         }
     }
 
-    /// Whether the token is none of the revoked ones. One without `jti` could never be named among them.
+    /// Whether the token is none of the revoked ones. One without `jti` could never be named among
+    /// them.
     pub(super) fn check_not_revoked(&self, revoked: &Revoked, now: UnixTime) -> Result<(), Reason> {
         let issued = Issued {
             token: self.token_id.ok_or(Reason::MalformedClaims)?,
@@ -179,7 +200,11 @@ impl TokenFacts {
             at: UnixTime(self.issued_at),
             after_end: self.after_end,
         };
-        if revoked.covers(&issued, now) { Err(Reason::Revoked) } else { Ok(()) }
+        if revoked.covers(&issued, now) {
+            Err(Reason::Revoked)
+        } else {
+            Ok(())
+        }
     }
 
     /// Whether the token is meant for one of these audiences.
@@ -198,20 +223,31 @@ impl TokenFacts {
     #[must_use]
     pub fn has_scopes(&self, needed: &ScopeSet) -> bool {
         let scopes = self.texts.get(SCOPES).unwrap_or_default();
-        needed.iter().all(|needed| scopes.split(|b| *b == b' ').any(|scope| scope == needed.as_bytes()))
+        needed.iter().all(|needed| {
+            scopes
+                .split(|b| *b == b' ')
+                .any(|scope| scope == needed.as_bytes())
+        })
     }
 
     /// Whether the token has one of these scopes.
     pub(super) fn has_any_scope(&self, wanted: &ScopeSet) -> bool {
         let scopes = self.texts.get(SCOPES).unwrap_or_default();
-        wanted.iter().any(|wanted| scopes.split(|b| *b == b' ').any(|scope| scope == wanted.as_bytes()))
+        wanted.iter().any(|wanted| {
+            scopes
+                .split(|b| *b == b' ')
+                .any(|scope| scope == wanted.as_bytes())
+        })
     }
 
-    /// Whether the claim with this place among the asked ones, or one of its items, has one of these values, none of them
-    /// empty.
+    /// Whether the claim with this place among the asked ones, or one of its items, has one of
+    /// these values, none of them empty.
     pub(super) fn claim_is_one_of(&self, place: usize, values: &[String]) -> bool {
         let place = Some(place).filter(|place| *place < usize::from(self.asked));
-        let text = place.and_then(|place| self.texts.get(FORWARDED + usize::from(self.forwarded) + place));
+        let text = place.and_then(|place| {
+            self.texts
+                .get(FORWARDED + usize::from(self.forwarded) + place)
+        });
         let mut items = text.unwrap_or_default().split(|b| *b == ITEM_END as u8);
         items.any(|item| values.iter().any(|value| value.as_bytes() == item))
     }
@@ -234,15 +270,15 @@ impl TokenFacts {
         std::str::from_utf8(self.texts.get(JTI)?).ok()
     }
 
-    /// The claims that the listener forwards, in the order of its configuration, each as it stands in a header; `None`
-    /// where the token has none.
+    /// The claims that the listener forwards, in the order of its configuration, each as it stands
+    /// in a header; `None` where the token has none.
     pub fn forwarded(&self) -> impl Iterator<Item = Option<&[u8]>> {
         self.texts.from(FORWARDED).take(usize::from(self.forwarded))
     }
 }
 
-/// Some texts in one piece of memory: how many they are, where each begins and ends, then the texts themselves. One that is
-/// not there ends before it begins.
+/// Some texts in one piece of memory: how many they are, where each begins and ends, then the texts
+/// themselves. One that is not there ends before it begins.
 struct Texts(Box<[u8]>);
 
 impl Texts {
@@ -274,8 +310,10 @@ impl Texts {
     /// The texts from the one with this index on.
     fn from(&self, first: usize) -> impl Iterator<Item = Option<&[u8]>> {
         let number = |a: u8, b: u8| usize::from(u16::from_ne_bytes([a, b]));
-        let (count, rest) =
-            self.0.split_first_chunk().map_or((0, &[][..]), |([a, b], rest)| (number(*a, *b), rest));
+        let (count, rest) = self
+            .0
+            .split_first_chunk()
+            .map_or((0, &[][..]), |([a, b], rest)| (number(*a, *b), rest));
         let spans = rest.as_chunks().0.iter().take(count).skip(first);
         spans.map(move |[a, b, c, d]| self.0.get(number(*a, *b)..number(*c, *d)))
     }
@@ -285,7 +323,8 @@ impl Texts {
     }
 }
 
-/// Whom the token is meant for. plgd joins audiences into one text, alone or as the only item of a list.
+/// Whom the token is meant for. plgd joins audiences into one text, alone or as the only item of a
+/// list.
 fn audiences(claims: &Claims, profile: Profile) -> Result<Vec<&str>, Reason> {
     let audiences = claims.strings("aud").map_err(|_| Reason::MalformedClaims)?;
     Ok(match (profile, audiences.as_slice()) {
@@ -294,12 +333,12 @@ fn audiences(claims: &Claims, profile: Profile) -> Result<Vec<&str>, Reason> {
     })
 }
 
-/// A claim as the text of a header: strings as they are, numbers and booleans in JSON, lists of those joined by spaces.
-/// Other values, and a claim that is not there, give `None`.
+/// A claim as the text of a header: strings as they are, numbers and booleans in JSON, lists of
+/// those joined by spaces. Other values, and a claim that is not there, give `None`.
 ///
 /// # Errors
-/// [`Reason::MalformedClaims`] when the upstream could read another value: what no header can hold, spaces at an end,
-/// which every parser takes away, and list items that one could take for two.
+/// [`Reason::MalformedClaims`] when the upstream could read another value: what no header can hold,
+/// spaces at an end, which every parser takes away, and list items that one could take for two.
 fn header_text(claims: &Claims, scopes: &ScopeSet, name: &str) -> Result<Option<String>, Reason> {
     if name == "scope" && (claims.contains("scope") || !scopes.is_empty())
         || name == "scp" && claims.contains("scp")
@@ -308,8 +347,13 @@ fn header_text(claims: &Claims, scopes: &ScopeSet, name: &str) -> Result<Option<
     }
     let text = match claims.find(name) {
         Some(Value::Array(items)) => {
-            let Some(items) = items.iter().map(scalar).collect::<Option<Vec<_>>>() else { return Ok(None) };
-            if items.iter().any(|item| item.is_empty() || item.contains(is_blank)) {
+            let Some(items) = items.iter().map(scalar).collect::<Option<Vec<_>>>() else {
+                return Ok(None);
+            };
+            if items
+                .iter()
+                .any(|item| item.is_empty() || item.contains(is_blank))
+            {
                 return Err(Reason::MalformedClaims);
             }
             Some(items.join(" "))
@@ -323,23 +367,38 @@ fn header_text(claims: &Claims, scopes: &ScopeSet, name: &str) -> Result<Option<
 /// A text that stands in a header as it is.
 fn in_header(text: &str) -> Result<Option<String>, Reason> {
     let stands = HeaderValue::from_str(text).is_ok() && text.trim_matches(is_blank) == text;
-    if stands { Ok(Some(text.to_owned())) } else { Err(Reason::MalformedClaims) }
+    if stands {
+        Ok(Some(text.to_owned()))
+    } else {
+        Err(Reason::MalformedClaims)
+    }
 }
 
-/// The items of a claim that rules ask about. The issuer has several spellings where slashes do not count.
+/// The items of a claim that rules ask about. The issuer has several spellings where slashes do not
+/// count.
 fn asked_items(claims: &Claims, name: &str, reading: &Reading<'_>) -> Option<String> {
     let items = claim_items(claims, name)?;
     if name != "iss" || reading.profile == Profile::Standard {
         return Some(items);
     }
-    let spellings = reading.issuer.spellings().into_iter().filter(|text| !text.contains(ITEM_END));
-    Some(std::iter::once(items).chain(spellings).collect::<Vec<_>>().join(&ITEM_END.to_string()))
+    let spellings = reading
+        .issuer
+        .spellings()
+        .into_iter()
+        .filter(|text| !text.contains(ITEM_END));
+    Some(
+        std::iter::once(items)
+            .chain(spellings)
+            .collect::<Vec<_>>()
+            .join(&ITEM_END.to_string()),
+    )
 }
 
-/// Whether some upstream cuts a character off at the end of a header's value, or splits a list there: white space of Unicode, and
-/// what some libraries take for it.
+/// Whether some upstream cuts a character off at the end of a header's value, or splits a list
+/// there: white space of Unicode, and what some libraries take for it.
 fn is_blank(character: char) -> bool {
-    character.is_whitespace() || matches!(character, '\u{180e}' | '\u{200b}' | '\u{2060}' | '\u{feff}')
+    character.is_whitespace()
+        || matches!(character, '\u{180e}' | '\u{200b}' | '\u{2060}' | '\u{feff}')
 }
 
 fn scalar(value: &Value) -> Option<String> {
@@ -353,8 +412,14 @@ fn scalar(value: &Value) -> Option<String> {
 /// A claim as rules compare it: its text, or those of its items.
 fn claim_items(claims: &Claims, name: &str) -> Option<String> {
     let value = claims.find(name)?;
-    let items = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
-    let texts: Vec<_> = items.iter().filter_map(scalar).filter(|text| !text.contains(ITEM_END)).collect();
+    let items = value
+        .as_array()
+        .map_or(std::slice::from_ref(value), Vec::as_slice);
+    let texts: Vec<_> = items
+        .iter()
+        .filter_map(scalar)
+        .filter(|text| !text.contains(ITEM_END))
+        .collect();
     Some(texts.join(&ITEM_END.to_string()))
 }
 
@@ -371,14 +436,26 @@ pub(super) mod tests {
 
     fn read_asked(claims: &str, forwarded: &[&str], asked: &[&str]) -> Result<TokenFacts, Reason> {
         let claims = Claims::parse(claims.as_bytes()).unwrap();
-        let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let owned = |names: &[&str]| {
+            names
+                .iter()
+                .map(|name| (*name).to_owned())
+                .collect::<Vec<_>>()
+        };
         let (forwarded, asked) = (owned(forwarded), owned(asked));
         let (require_expiry, profile) = (true, Profile::Standard);
         let now = UnixTime(0);
         let client_id = &owned(&CLIENT_ID_CLAIMS);
         let issuer = &IssuerName::exact("https://idp.example/");
-        let reading =
-            Reading { forwarded: &forwarded, asked: &asked, client_id, require_expiry, profile, issuer, now };
+        let reading = Reading {
+            forwarded: &forwarded,
+            asked: &asked,
+            client_id,
+            require_expiry,
+            profile,
+            issuer,
+            now,
+        };
         TokenFacts::read(&claims, [1; 32], 3, [2; 16], &reading)
     }
 
@@ -387,13 +464,24 @@ pub(super) mod tests {
         let (require_expiry, profile, now) = (false, Profile::Plgd, UnixTime(now));
         let issuer = &IssuerName::as_plgd_compares("https://idp.example");
         let (forwarded, asked) = (&["iss".to_owned()][..], &["iss".to_owned()][..]);
-        let reading = Reading { forwarded, asked, client_id: &[], require_expiry, profile, issuer, now };
+        let reading = Reading {
+            forwarded,
+            asked,
+            client_id: &[],
+            require_expiry,
+            profile,
+            issuer,
+            now,
+        };
         TokenFacts::read(&claims, [1; 32], 3, [2; 16], &reading)
     }
 
     /// What is kept of some token with this hash.
     pub fn facts(hash: [u8; 32]) -> Arc<TokenFacts> {
-        Arc::new(TokenFacts { hash, ..read(r#"{"exp":1}"#, &[]).unwrap() })
+        Arc::new(TokenFacts {
+            hash,
+            ..read(r#"{"exp":1}"#, &[]).unwrap()
+        })
     }
 
     fn one_of(audiences: &[&str]) -> Audiences {
@@ -408,17 +496,37 @@ pub(super) mod tests {
         )
         .unwrap();
         let forwarded: Vec<_> = facts.forwarded().collect();
-        let expected: [Option<&[u8]>; 7] =
-            [Some(b"ab"), None, Some(b"r w"), Some(b"1"), Some(b""), Some(b"p q"), Some(b"a")];
+        let expected: [Option<&[u8]>; 7] = [
+            Some(b"ab"),
+            None,
+            Some(b"r w"),
+            Some(b"1"),
+            Some(b""),
+            Some(b"p q"),
+            Some(b"a"),
+        ];
         assert_eq!(forwarded, expected);
         assert_eq!((facts.client_id(), facts.authority()), (Some("a"), 3));
         for accepted in ["x", "", "\u{e9}\n"] {
             assert!(facts.is_for(&one_of(&["other", accepted])), "{accepted:?}");
         }
         // Forwarded, and scopes, but no audiences.
-        assert!(!facts.is_for(&one_of(&["ab", "a", "r", "p q", "x\u{e9}"])) && facts.is_for(&Audiences::Any));
-        for (needed, has) in [("", true), ("w", true), ("w r", true), ("r x", false), ("ab", false)] {
-            assert_eq!(facts.has_scopes(&ScopeSet::parse(needed).unwrap()), has, "{needed}");
+        assert!(
+            !facts.is_for(&one_of(&["ab", "a", "r", "p q", "x\u{e9}"]))
+                && facts.is_for(&Audiences::Any)
+        );
+        for (needed, has) in [
+            ("", true),
+            ("w", true),
+            ("w r", true),
+            ("r x", false),
+            ("ab", false),
+        ] {
+            assert_eq!(
+                facts.has_scopes(&ScopeSet::parse(needed).unwrap()),
+                has,
+                "{needed}"
+            );
         }
     }
 
@@ -463,7 +571,10 @@ pub(super) mod tests {
             "an audience is no claim that was asked for"
         );
         assert!(facts.is_for(&one_of(&["green"])) && !facts.is_for(&one_of(&["blue"])));
-        assert_eq!(facts.forwarded().collect::<Vec<_>>(), [Some(b"blue".as_slice()), Some(b"blue")]);
+        assert_eq!(
+            facts.forwarded().collect::<Vec<_>>(),
+            [Some(b"blue".as_slice()), Some(b"blue")]
+        );
         assert_eq!(facts.subject(), Some("blue"));
         let any = |wanted: &str| facts.has_any_scope(&ScopeSet::parse(wanted).unwrap());
         assert!(any("x w") && !any("x") && !any(""));
@@ -472,8 +583,14 @@ pub(super) mod tests {
     #[test]
     fn the_first_of_the_claims_that_name_the_client_does() {
         for (claims, client) in [
-            (r#"{"exp":9,"appid":"entra","cid":"okta","azp":"oidc","client_id":"rfc"}"#, Some("rfc")),
-            (r#"{"exp":9,"appid":"entra","cid":"okta","azp":"oidc"}"#, Some("oidc")),
+            (
+                r#"{"exp":9,"appid":"entra","cid":"okta","azp":"oidc","client_id":"rfc"}"#,
+                Some("rfc"),
+            ),
+            (
+                r#"{"exp":9,"appid":"entra","cid":"okta","azp":"oidc"}"#,
+                Some("oidc"),
+            ),
             (r#"{"exp":9,"appid":"entra","cid":"okta"}"#, Some("okta")),
             (r#"{"exp":9,"appid":"entra","client_id":""}"#, Some("entra")),
             (r#"{"exp":9,"appid":"entra","cid":7}"#, Some("entra")),
@@ -500,38 +617,64 @@ pub(super) mod tests {
     #[test]
     fn what_is_not_said_is_not_kept() {
         let facts = read(r#"{"exp":9}"#, &["sub"]).unwrap();
-        assert_eq!((facts.client_id(), facts.forwarded().collect::<Vec<_>>()), (None, vec![None]));
+        assert_eq!(
+            (facts.client_id(), facts.forwarded().collect::<Vec<_>>()),
+            (None, vec![None])
+        );
         assert!(!facts.is_for(&one_of(&["", "x"])));
         assert!(!facts.has_scopes(&ScopeSet::parse("r").unwrap()));
-        assert_eq!(facts.check_times(UnixTime(i64::MIN), Duration::ZERO), Ok(()));
-        assert_eq!(facts.check_times(UnixTime(9), Duration::ZERO), Err(Reason::Expired));
+        assert_eq!(
+            facts.check_times(UnixTime(i64::MIN), Duration::ZERO),
+            Ok(())
+        );
+        assert_eq!(
+            facts.check_times(UnixTime(9), Duration::ZERO),
+            Err(Reason::Expired)
+        );
     }
 
     #[test]
     fn texts_that_are_too_long_make_a_token_unusable() {
         let long = |n| format!(r#"{{"exp":9,"sub":"{}"}}"#, "s".repeat(n));
         assert!(read(&long(60_000), &["sub"]).is_ok());
-        assert!(matches!(read(&long(66_000), &["sub"]), Err(Reason::MalformedClaims)));
+        assert!(matches!(
+            read(&long(66_000), &["sub"]),
+            Err(Reason::MalformedClaims)
+        ));
     }
 
     #[test]
     fn a_token_without_an_end_is_remembered_for_half_a_minute() {
         let facts = read_plgd("{}", 1000).unwrap();
-        assert_eq!(facts.check_times(UnixTime(i64::MAX), Duration::ZERO), Ok(()));
-        let remembered = [999, 1000, 1029, 1030, i64::MAX].map(|now| facts.may_be_remembered(UnixTime(now)));
+        assert_eq!(
+            facts.check_times(UnixTime(i64::MAX), Duration::ZERO),
+            Ok(())
+        );
+        let remembered =
+            [999, 1000, 1029, 1030, i64::MAX].map(|now| facts.may_be_remembered(UnixTime(now)));
         assert_eq!(remembered, [false, true, true, false, false]);
         let facts = read_plgd(r#"{"exp":9}"#, 1000).unwrap();
-        assert_eq!(facts.check_times(UnixTime(9), Duration::ZERO), Err(Reason::Expired));
+        assert_eq!(
+            facts.check_times(UnixTime(9), Duration::ZERO),
+            Err(Reason::Expired)
+        );
         assert!(facts.may_be_remembered(UnixTime(i64::MAX)));
         for broken in ["null", "\"\"", "[]", "false", "1e300"] {
             let claims = format!(r#"{{"exp":{broken}}}"#);
-            assert!(matches!(read_plgd(&claims, 1000), Err(Reason::MalformedClaims)), "{broken}");
+            assert!(
+                matches!(read_plgd(&claims, 1000), Err(Reason::MalformedClaims)),
+                "{broken}"
+            );
         }
     }
 
     #[test]
     fn joined_audiences_are_taken_apart_for_plgd_only() {
-        for (aud, parts) in [(r#""x y""#, true), (r#"["x  y"]"#, true), (r#"["x y","z"]"#, false)] {
+        for (aud, parts) in [
+            (r#""x y""#, true),
+            (r#"["x  y"]"#, true),
+            (r#"["x y","z"]"#, false),
+        ] {
             let claims = format!(r#"{{"exp":9,"aud":{aud}}}"#);
             let plgd = read_plgd(&claims, 0).unwrap();
             assert_eq!(plgd.is_for(&one_of(&["y"])), parts, "{aud}");
@@ -558,17 +701,29 @@ pub(super) mod tests {
 
     #[test]
     fn a_claim_that_an_upstream_could_read_otherwise_makes_a_token_unusable() {
-        for bad in
-            [r#"" admin""#, r#""admin ""#, r#""admin\t""#, r#""a\nb""#, r#"["user admin"]"#, r#"["a",""]"#]
-                .into_iter()
-                .chain(BLANK)
+        for bad in [
+            r#"" admin""#,
+            r#""admin ""#,
+            r#""admin\t""#,
+            r#""a\nb""#,
+            r#"["user admin"]"#,
+            r#"["a",""]"#,
+        ]
+        .into_iter()
+        .chain(BLANK)
         {
             let claims = format!(r#"{{"exp":9,"role":{bad}}}"#);
-            assert!(matches!(read(&claims, &["role"]), Err(Reason::MalformedClaims)), "{bad}");
+            assert!(
+                matches!(read(&claims, &["role"]), Err(Reason::MalformedClaims)),
+                "{bad}"
+            );
             assert!(read(&claims, &["other"]).is_ok(), "{bad}");
         }
         for good in [r#""a\u00a0b""#, r#""Voil\u00e0""#, r#""\u05d0\u05d1""#] {
-            assert!(read(&format!(r#"{{"exp":9,"role":{good}}}"#), &["role"]).is_ok(), "{good}");
+            assert!(
+                read(&format!(r#"{{"exp":9,"role":{good}}}"#), &["role"]).is_ok(),
+                "{good}"
+            );
         }
         let scopes = read(r#"{"exp":9,"scope":["a  b","a"," c"]}"#, &["scope"]).unwrap();
         assert_eq!(scopes.forwarded().next(), Some(Some(&b"a b c"[..])));

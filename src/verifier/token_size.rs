@@ -6,7 +6,11 @@ use crate::jose::verify::Jws;
 impl Verifier {
     /// The longest token of any of the authorities that is accepted, in bytes.
     pub(super) fn longest_token(&self) -> usize {
-        self.authorities.iter().map(|authority| authority.max_token_size).max().unwrap_or_default()
+        self.authorities
+            .iter()
+            .map(|authority| authority.max_token_size)
+            .max()
+            .unwrap_or_default()
     }
 
     /// The limit that a token has exceeded.
@@ -16,6 +20,7 @@ impl Verifier {
             return longest;
         }
         let jws = Jws::parse(bearer.text()).ok();
-        jws.and_then(|jws| Some(self.authority_of(jws.claimed_issuer())?.1.max_token_size)).unwrap_or(longest)
+        jws.and_then(|jws| Some(self.authority_of(jws.claimed_issuer())?.1.max_token_size))
+            .unwrap_or(longest)
     }
 }

@@ -50,9 +50,16 @@ outbound:
         upstream.url()
     );
     let builder = Sidecar::builder().secret_file("admin", "admin", ADMIN_TOKEN);
-    let sidecar = builder.secret_file("secret", "legacy", SECRET).start(&yaml).await;
+    let sidecar = builder
+        .secret_file("secret", "legacy", SECRET)
+        .start(&yaml)
+        .await;
     authority.wait_for_fetches(Endpoint::Jwks, 1).await;
-    World { authority, upstream, sidecar }
+    World {
+        authority,
+        upstream,
+        sidecar,
+    }
 }
 
 impl World {
@@ -66,7 +73,14 @@ impl World {
     ) -> (RawAnswer, String) {
         let (mark, id) = (logs::mark(), Uuid::new_v4().to_string());
         let headers = [headers, &[("X-Request-Id", &id)]].concat();
-        let answer = request(method, self.sidecar.address(listener), target, &headers, b"").await;
+        let answer = request(
+            method,
+            self.sidecar.address(listener),
+            target,
+            &headers,
+            b"",
+        )
+        .await;
         let line = logs::wait_for_line(mark, &[" access: ", &format!("request_id=\"{id}\"")]).await;
         (answer, line)
     }
@@ -74,7 +88,9 @@ impl World {
     /// The access line of a request with this bearer token.
     async fn line_of(&self, target: &str, token: &str) -> String {
         let bearer = format!("Bearer {token}");
-        self.sent("api", "GET", target, &[("Authorization", &bearer)]).await.1
+        self.sent("api", "GET", target, &[("Authorization", &bearer)])
+            .await
+            .1
     }
 }
 
@@ -98,7 +114,12 @@ async fn our_own_endpoints_have_roles_of_their_own_and_are_answered_not_allowed(
         ("probes", "/nowhere", "probes", 404),
     ] {
         let (answer, line) = world.sent(listener, "GET", target, &[]).await;
-        assert_eq!(answer.status, status, "{listener} {target} {}", answer.text());
+        assert_eq!(
+            answer.status,
+            status,
+            "{listener} {target} {}",
+            answer.text()
+        );
         assert_has(
             &line,
             &[
@@ -108,8 +129,13 @@ async fn our_own_endpoints_have_roles_of_their_own_and_are_answered_not_allowed(
         );
     }
     let (_, line) = world.sent("api", "GET", "/public/1", &[]).await;
-    assert_has(&line, &["role=\"inbound\" listener=\"api\"", "decision=\"allow\""]);
-    let metrics = get(world.sidecar.address("probes"), "/metrics", &[]).await.text();
+    assert_has(
+        &line,
+        &["role=\"inbound\" listener=\"api\"", "decision=\"allow\""],
+    );
+    let metrics = get(world.sidecar.address("probes"), "/metrics", &[])
+        .await
+        .text();
     assert_has(
         &metrics,
         &[
@@ -127,15 +153,23 @@ async fn a_request_that_nobody_refused_and_that_failed_is_an_error() {
     let world = world("    upstreamTimeouts: { read: 200ms }").await;
     let (answer, line) = world.sent("gone", "GET", "/x", &[]).await;
     assert_eq!(answer.status, 502);
-    assert_has(&line, &["status=502 decision=\"error\" reason=\"upstream_unreachable\""]);
+    assert_has(
+        &line,
+        &["status=502 decision=\"error\" reason=\"upstream_unreachable\""],
+    );
     world.upstream.next(Answer::Hang);
     let (answer, line) = world.sent("api", "GET", "/public/slow", &[]).await;
     assert_eq!(answer.status, 504);
-    assert_has(&line, &["status=504 decision=\"error\" reason=\"upstream_timeout\""]);
+    assert_has(
+        &line,
+        &["status=504 decision=\"error\" reason=\"upstream_timeout\""],
+    );
     let (answer, line) = world.sent("api", "GET", "/private", &[]).await;
     assert_eq!(answer.status, 401);
     assert_has(&line, &["status=401 decision=\"deny\" reason=\"no_token\""]);
-    let metrics = get(world.sidecar.address("probes"), "/metrics", &[]).await.text();
+    let metrics = get(world.sidecar.address("probes"), "/metrics", &[])
+        .await
+        .text();
     assert_has(
         &metrics,
         &[
@@ -148,34 +182,80 @@ async fn a_request_that_nobody_refused_and_that_failed_is_an_error() {
 async fn a_refused_token_is_named_by_what_it_claims_escaped_and_cut() {
     let world = world("").await;
     let token = || world.authority.token();
-    let line = world.line_of("/x", &token().claim("iss", "https://other.example/\u{1b}[31m").sign()).await;
-    assert_has(&line, &["reason=\"unknown_issuer\"", "iss=\"https://other.example/\\\\u{1b}[31m\" jti="]);
+    let line = world
+        .line_of(
+            "/x",
+            &token()
+                .claim("iss", "https://other.example/\u{1b}[31m")
+                .sign(),
+        )
+        .await;
+    assert_has(
+        &line,
+        &[
+            "reason=\"unknown_issuer\"",
+            "iss=\"https://other.example/\\\\u{1b}[31m\" jti=",
+        ],
+    );
     assert!(!line.contains("aud="), "{line}");
-    let line = world.line_of("/x", &token().claim("iss", "i".repeat(3000)).sign()).await;
+    let line = world
+        .line_of("/x", &token().claim("iss", "i".repeat(3000)).sign())
+        .await;
     assert_has(&line, &[&format!("iss=\"{}…\"", "i".repeat(128))]);
-    let other = token().claim("aud", json!(["https://a.example", "b\"\n"])).claim("jti", "id-1");
+    let other = token()
+        .claim("aud", json!(["https://a.example", "b\"\n"]))
+        .claim("jti", "id-1");
     let line = world.line_of("/x", &other.sign()).await;
-    assert_has(&line, &["reason=\"audience\"", "aud=\"https://a.example b\\\"", "jti=\"id-1\""]);
+    assert_has(
+        &line,
+        &[
+            "reason=\"audience\"",
+            "aud=\"https://a.example b\\\"",
+            "jti=\"id-1\"",
+        ],
+    );
     assert!(!line.contains('\n'));
     let line = world.line_of("/x", &token().without("aud").sign()).await;
     assert_has(&line, &["reason=\"audience\"", "aud=\"\""]);
-    let line = world.line_of("/x", &token().expires_in(-3600).claim("jti", "id-2").sign()).await;
+    let line = world
+        .line_of("/x", &token().expires_in(-3600).claim("jti", "id-2").sign())
+        .await;
     assert_has(
         &line,
-        &["reason=\"expired\"", &format!("iss=\"{}\"", world.authority.issuer()), "jti=\"id-2\""],
+        &[
+            "reason=\"expired\"",
+            &format!("iss=\"{}\"", world.authority.issuer()),
+            "jti=\"id-2\"",
+        ],
     );
     // A token that is good in itself was verified: client and id are known.
-    let line = world.line_of("/admin/x", &token().claim("jti", "id-3").sign()).await;
-    assert_has(&line, &["reason=\"scope\"", "client_id=\"tester\" jti=\"id-3\""]);
+    let line = world
+        .line_of("/admin/x", &token().claim("jti", "id-3").sign())
+        .await;
+    assert_has(
+        &line,
+        &["reason=\"scope\"", "client_id=\"tester\" jti=\"id-3\""],
+    );
     assert!(!line.contains("iss="), "{line}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn in_shadow_mode_a_token_that_would_be_refused_is_named_too() {
     let world = world("    mode: shadow").await;
-    let line =
-        world.line_of("/x", &world.authority.token().claim("iss", "https://other.example").sign()).await;
-    assert_has(&line, &["decision=\"shadow\" reason=\"unknown_issuer\" iss=\"https://other.example\""]);
+    let line = world
+        .line_of(
+            "/x",
+            &world
+                .authority
+                .token()
+                .claim("iss", "https://other.example")
+                .sign(),
+        )
+        .await;
+    assert_has(
+        &line,
+        &["decision=\"shadow\" reason=\"unknown_issuer\" iss=\"https://other.example\""],
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -185,30 +265,63 @@ async fn an_allowed_request_names_its_token() {
     // The second time the token is remembered.
     for _ in 0..2 {
         let line = world.line_of("/x", &token).await;
-        assert_has(&line, &["decision=\"allow\"", "client_id=\"tester\" jti=\"0d9f\\\\u{7}\""]);
+        assert_has(
+            &line,
+            &[
+                "decision=\"allow\"",
+                "client_id=\"tester\" jti=\"0d9f\\\\u{7}\"",
+            ],
+        );
     }
-    let line = world.line_of("/x", &world.authority.token().claim("jti", "j".repeat(500)).sign()).await;
+    let line = world
+        .line_of(
+            "/x",
+            &world.authority.token().claim("jti", "j".repeat(500)).sign(),
+        )
+        .await;
     assert_has(&line, &[&format!("jti=\"{}…\"", "j".repeat(128))]);
-    let line = world.line_of("/x", &world.authority.token().without("jti").sign()).await;
-    assert!(line.contains("decision=\"allow\"") && !line.contains("jti="), "{line}");
+    let line = world
+        .line_of("/x", &world.authority.token().without("jti").sign())
+        .await;
+    assert!(
+        line.contains("decision=\"allow\"") && !line.contains("jti="),
+        "{line}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_host_is_named() {
     let world = world("").await;
-    let (answer, line) = world.sent("hub", "GET", "/x", &[("Host", "rebound.example:9000")]).await;
+    let (answer, line) = world
+        .sent("hub", "GET", "/x", &[("Host", "rebound.example:9000")])
+        .await;
     assert_eq!(answer.status, 403);
-    assert_has(&line, &["decision=\"deny\" reason=\"host\" host=\"rebound.example:9000\""]);
+    assert_has(
+        &line,
+        &["decision=\"deny\" reason=\"host\" host=\"rebound.example:9000\""],
+    );
     let absolute = "http://other.example/x";
-    let (_, line) = world.sent("hub", "GET", absolute, &[("Host", "other.example")]).await;
+    let (_, line) = world
+        .sent("hub", "GET", absolute, &[("Host", "other.example")])
+        .await;
     assert_has(&line, &["reason=\"host\" host=\"other.example\""]);
-    let (answer, line) = world.sent("admin", "GET", "/clients", &[("Host", "rebound.example")]).await;
+    let (answer, line) = world
+        .sent("admin", "GET", "/clients", &[("Host", "rebound.example")])
+        .await;
     assert_eq!(answer.status, 421);
-    assert_has(&line, &["role=\"admin\"", "status=421", "host=\"rebound.example\""]);
+    assert_has(
+        &line,
+        &["role=\"admin\"", "status=421", "host=\"rebound.example\""],
+    );
     let page = [("Host", "localhost"), ("Origin", "http://evil.example")];
     let (_, line) = world.sent("hub", "GET", "/x", &page).await;
-    assert_has(&line, &["reason=\"cross_site\" host=\"localhost\" origin=\"http://evil.example\""]);
-    let (_, line) = world.sent("hub", "GET", "/x", &[("Host", "localhost")]).await;
+    assert_has(
+        &line,
+        &["reason=\"cross_site\" host=\"localhost\" origin=\"http://evil.example\""],
+    );
+    let (_, line) = world
+        .sent("hub", "GET", "/x", &[("Host", "localhost")])
+        .await;
     assert!(!line.contains("host="), "{line}");
 }
 
@@ -218,10 +331,24 @@ async fn a_tunnel_that_is_refused_has_its_method_and_status() {
     for listener in ["hub", "api", "issuer"] {
         let mark = logs::mark();
         let connect = "CONNECT hub.example:443 HTTP/1.1\r\nHost: hub.example:443\r\n\r\n";
-        assert_eq!(send_raw(world.sidecar.address(listener), connect).await.status, 405);
-        let line =
-            logs::wait_for_line(mark, &[" access: ", &format!("listener=\"{listener}\""), "tunnel"]).await;
-        assert_has(&line, &["method=\"CONNECT\"", "status=405 decision=\"deny\" reason=\"tunnel\""]);
+        assert_eq!(
+            send_raw(world.sidecar.address(listener), connect)
+                .await
+                .status,
+            405
+        );
+        let line = logs::wait_for_line(
+            mark,
+            &[" access: ", &format!("listener=\"{listener}\""), "tunnel"],
+        )
+        .await;
+        assert_has(
+            &line,
+            &[
+                "method=\"CONNECT\"",
+                "status=405 decision=\"deny\" reason=\"tunnel\"",
+            ],
+        );
     }
 }
 
@@ -232,10 +359,22 @@ async fn a_request_id_is_taken_over_or_made_and_sent_on() {
         let (answer, line) = world.sent(listener, "GET", target, &[]).await;
         assert_eq!(answer.status, 200);
         let seen = world.upstream.received().pop().expect("it was sent on");
-        assert_has(&line, &[&format!("request_id=\"{}\"", seen.header("x-request-id").expect("an id"))]);
+        assert_has(
+            &line,
+            &[&format!(
+                "request_id=\"{}\"",
+                seen.header("x-request-id").expect("an id")
+            )],
+        );
 
         let too_long = "x".repeat(129);
-        for bad in [&[][..], &["a b"], &["\"quoted\""], &["one", "two"], &[&too_long]] {
+        for bad in [
+            &[][..],
+            &["a b"],
+            &["\"quoted\""],
+            &["one", "two"],
+            &[&too_long],
+        ] {
             let mark = logs::mark();
             let mut headers: Vec<_> = bad.iter().map(|id| ("X-Request-Id", *id)).collect();
             headers.push(("X_Request_Id", "an-imitation"));
@@ -243,7 +382,10 @@ async fn a_request_id_is_taken_over_or_made_and_sent_on() {
             assert_eq!(answer.status, 200);
             let seen = world.upstream.received().pop().expect("it was sent on");
             let made = seen.header("x-request-id").expect("one id").to_owned();
-            assert!(made.len() == 32 && made.bytes().all(|byte| byte.is_ascii_hexdigit()), "{made}");
+            assert!(
+                made.len() == 32 && made.bytes().all(|byte| byte.is_ascii_hexdigit()),
+                "{made}"
+            );
             logs::wait_for_line(mark, &[" access: ", &format!("request_id=\"{made}\"")]).await;
             if listener == "api" {
                 assert_eq!(seen.header("x_request_id"), None);

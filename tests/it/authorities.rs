@@ -1,4 +1,5 @@
-//! Authorities that rotate, break, answer slowly or not at all: no wrong accept, no needless refusal, no storm.
+//! Authorities that rotate, break, answer slowly or not at all: no wrong accept, no needless
+//! refusal, no storm.
 
 mod complaints;
 mod files;
@@ -31,13 +32,22 @@ inbound:
 }
 
 async fn sidecar(authority: &Authority, upstream: &Upstream) -> Sidecar {
-    let sidecar = Sidecar::start(&yaml(&format!("{{ issuer: \"{}\" }}", authority.issuer()), upstream)).await;
+    let sidecar = Sidecar::start(&yaml(
+        &format!("{{ issuer: \"{}\" }}", authority.issuer()),
+        upstream,
+    ))
+    .await;
     authority.wait_for_fetches(Endpoint::Jwks, 1).await;
     sidecar
 }
 
 async fn ask(sidecar: &Sidecar, token: &str) -> RawAnswer {
-    get(sidecar.address("api"), "/", &[("Authorization", &format!("Bearer {token}"))]).await
+    get(
+        sidecar.address("api"),
+        "/",
+        &[("Authorization", &format!("Bearer {token}"))],
+    )
+    .await
 }
 
 async fn metrics(sidecar: &Sidecar) -> String {
@@ -52,7 +62,10 @@ fn judged(answer: &RawAnswer) -> (u16, &str) {
 async fn a_rotated_key_is_accepted_under_traffic_and_the_removed_one_no_more() {
     let (authority, upstream) = (Authority::start(), Upstream::start());
     let clock = MovableClock::now();
-    let start = yaml(&format!("{{ issuer: \"{}\" }}", authority.issuer()), &upstream);
+    let start = yaml(
+        &format!("{{ issuer: \"{}\" }}", authority.issuer()),
+        &upstream,
+    );
     let sidecar = Sidecar::builder().clock(clock).start(&start).await;
     let old = authority.token().sign();
     assert_eq!(ask(&sidecar, &old).await.status, 200);
@@ -64,14 +77,23 @@ async fn a_rotated_key_is_accepted_under_traffic_and_the_removed_one_no_more() {
     loop {
         let (fresh, stale) = tokio::join!(ask(&sidecar, &new), ask(&sidecar, &old));
         match judged(&fresh) {
-            (401, "unknown_kid") | (503, "keys_unavailable") => assert_eq!(judged(&stale), (200, "-")),
+            (401, "unknown_kid") | (503, "keys_unavailable") => {
+                assert_eq!(judged(&stale), (200, "-"))
+            }
             (200, _) => break,
             other => panic!("{other:?}"),
         }
-        assert!(tokio::time::Instant::now() < deadline, "the new key was never fetched");
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "the new key was never fetched"
+        );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    assert_eq!(authority.fetches(Endpoint::Jwks), before + 1, "one fetch for one rotation");
+    assert_eq!(
+        authority.fetches(Endpoint::Jwks),
+        before + 1,
+        "one fetch for one rotation"
+    );
     // The remembered verification does not outlive its key.
     assert_eq!(judged(&ask(&sidecar, &old).await), (401, "unknown_kid"));
 }
@@ -85,19 +107,30 @@ async fn a_flood_of_unknown_key_ids_causes_a_few_fetches_and_a_rotation_in_it_is
     let before = authority.fetches(Endpoint::Jwks);
     let stranger = TestKey::generate("stranger", Alg::ES256);
     let floods = (0..200).map(|n| {
-        let bad = authority.token().signed_by(&stranger).header("kid", format!("kid-{n}")).sign();
+        let bad = authority
+            .token()
+            .signed_by(&stranger)
+            .header("kid", format!("kid-{n}"))
+            .sign();
         let sidecar = &sidecar;
         async move {
             let answer = ask(sidecar, &bad).await;
             let judged = judged(&answer);
-            assert!(matches!(judged, (401, "unknown_kid") | (503, "keys_unavailable")), "{judged:?}");
+            assert!(
+                matches!(judged, (401, "unknown_kid") | (503, "keys_unavailable")),
+                "{judged:?}"
+            );
             assert_eq!(answer.header("retry-after").is_some(), answer.status == 503);
         }
     });
     futures_util::future::join_all(floods).await;
     // One after the other, so that each of them is a question of its own.
     for n in 0..20 {
-        let bad = authority.token().signed_by(&stranger).header("kid", format!("later-{n}")).sign();
+        let bad = authority
+            .token()
+            .signed_by(&stranger)
+            .header("kid", format!("later-{n}"))
+            .sign();
         ask(&sidecar, &bad).await;
     }
     let during = authority.fetches(Endpoint::Jwks);
@@ -105,14 +138,21 @@ async fn a_flood_of_unknown_key_ids_causes_a_few_fetches_and_a_rotation_in_it_is
     assert_eq!(ask(&sidecar, &good).await.status, 200);
     authority.rotate();
     let fresh = ask(&sidecar, &authority.token().sign()).await;
-    assert!(matches!(judged(&fresh), (200, _) | (503, "keys_unavailable")), "{:?}", judged(&fresh));
+    assert!(
+        matches!(judged(&fresh), (200, _) | (503, "keys_unavailable")),
+        "{:?}",
+        judged(&fresh)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_is_noticed_only_by_tokens_whose_key_is_unknown() {
     let (authority, upstream) = (Authority::start(), Upstream::start());
     let clock = MovableClock::now();
-    let start = yaml(&format!("{{ issuer: \"{}\", maxStale: 1h }}", authority.issuer()), &upstream);
+    let start = yaml(
+        &format!("{{ issuer: \"{}\", maxStale: 1h }}", authority.issuer()),
+        &upstream,
+    );
     let sidecar = Sidecar::builder().clock(clock.clone()).start(&start).await;
     let token = authority.token().expires_in(86_400).sign();
     assert_eq!(ask(&sidecar, &token).await.status, 200);
@@ -125,9 +165,13 @@ async fn an_outage_is_noticed_only_by_tokens_whose_key_is_unknown() {
     }
     authority.rotate();
     let unknown = ask(&sidecar, &authority.token().expires_in(86_400).sign()).await;
-    // Within the cool-down of the first, successful fetch the set counts as current; afterwards nobody can tell.
+    // Within the cool-down of the first, successful fetch the set counts as current; afterwards
+    // nobody can tell.
     assert!(
-        matches!(judged(&unknown), (401, "unknown_kid") | (503, "keys_unavailable")),
+        matches!(
+            judged(&unknown),
+            (401, "unknown_kid") | (503, "keys_unavailable")
+        ),
         "{:?}",
         judged(&unknown)
     );
@@ -142,16 +186,25 @@ async fn an_outage_is_noticed_only_by_tokens_whose_key_is_unknown() {
 async fn a_dead_authority_blocks_no_start_and_says_503_until_it_is_back() {
     let (authority, upstream) = (Authority::start(), Upstream::start());
     authority.down().await;
-    let start = yaml(&format!("{{ issuer: \"{}\" }}", authority.issuer()), &upstream);
+    let start = yaml(
+        &format!("{{ issuer: \"{}\" }}", authority.issuer()),
+        &upstream,
+    );
     let sidecar = Sidecar::start(&start).await;
     let ready = get(sidecar.address("probes"), "/readyz", &[]).await;
     assert_eq!(ready.status, 200);
     let token = authority.token().sign();
-    assert_eq!(judged(&ask(&sidecar, &token).await), (503, "keys_unavailable"));
+    assert_eq!(
+        judged(&ask(&sidecar, &token).await),
+        (503, "keys_unavailable")
+    );
     authority.up();
     let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
     while ask(&sidecar, &token).await.status != 200 {
-        assert!(tokio::time::Instant::now() < deadline, "the keys never came");
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "the keys never came"
+        );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -180,7 +233,9 @@ async fn a_broken_answer_never_replaces_nothing_by_something_wrong() {
         Behave::EmptyKeys,
         Behave::Truncated,
         Behave::Raw(b"\x00\x01\x02\r\n\r\n".to_vec()),
-        Behave::Body(r#"{"keys":[{"kty":"oct","k":"c2VjcmV0c2VjcmV0c2VjcmV0","kid":"es256-1"}]}"#.to_owned()),
+        Behave::Body(
+            r#"{"keys":[{"kty":"oct","k":"c2VjcmV0c2VjcmV0c2VjcmV0","kid":"es256-1"}]}"#.to_owned(),
+        ),
     ]
     .into_iter()
     .enumerate()
@@ -189,12 +244,19 @@ async fn a_broken_answer_never_replaces_nothing_by_something_wrong() {
         authority.behave(Endpoint::Jwks, broken);
         let sidecar = sidecar(&authority, &upstream).await;
         let token = authority.token().sign();
-        assert_eq!(judged(&ask(&sidecar, &token).await), (503, "keys_unavailable"), "case {number}");
+        assert_eq!(
+            judged(&ask(&sidecar, &token).await),
+            (503, "keys_unavailable"),
+            "case {number}"
+        );
         assert!(upstream.received().is_empty());
         authority.behave(Endpoint::Jwks, Behave::Normal);
         let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
         while ask(&sidecar, &token).await.status != 200 {
-            assert!(tokio::time::Instant::now() < deadline, "case {number}: no recovery");
+            assert!(
+                tokio::time::Instant::now() < deadline,
+                "case {number}: no recovery"
+            );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -204,7 +266,10 @@ async fn a_broken_answer_never_replaces_nothing_by_something_wrong() {
 async fn a_hanging_authority_costs_a_request_one_second_at_most() {
     let (authority, upstream) = (Authority::start(), Upstream::start());
     authority.behave(Endpoint::OpenidConfiguration, Behave::Hang);
-    let start = yaml(&format!("{{ issuer: \"{}\" }}", authority.issuer()), &upstream);
+    let start = yaml(
+        &format!("{{ issuer: \"{}\" }}", authority.issuer()),
+        &upstream,
+    );
     let sidecar = Sidecar::start(&start).await;
     let token = authority.token().sign();
     let answers = futures_util::future::join_all((0..50).map(|_| ask(&sidecar, &token)));
@@ -223,10 +288,18 @@ async fn metadata_of_another_issuer_is_not_believed() {
     let (authority, upstream) = (Authority::start(), Upstream::start());
     authority.behave(Endpoint::OpenidConfiguration, Behave::WrongIssuer);
     authority.behave(Endpoint::AuthorizationServer, Behave::WrongIssuer);
-    let start = yaml(&format!("{{ issuer: \"{}\" }}", authority.issuer()), &upstream);
+    let start = yaml(
+        &format!("{{ issuer: \"{}\" }}", authority.issuer()),
+        &upstream,
+    );
     let sidecar = Sidecar::start(&start).await;
-    authority.wait_for_fetches(Endpoint::AuthorizationServer, 1).await;
-    assert_eq!(judged(&ask(&sidecar, &authority.token().sign()).await), (503, "keys_unavailable"));
+    authority
+        .wait_for_fetches(Endpoint::AuthorizationServer, 1)
+        .await;
+    assert_eq!(
+        judged(&ask(&sidecar, &authority.token().sign()).await),
+        (503, "keys_unavailable")
+    );
     assert_eq!(authority.fetches(Endpoint::Jwks), 0);
 }
 
@@ -242,15 +315,26 @@ async fn rfc_8414_metadata_is_found_when_there_is_no_other() {
 async fn keys_come_from_a_given_url_or_file_too() {
     let (authority, upstream) = (Authority::start(), Upstream::start());
     let issuer = authority.issuer();
-    let by_url =
-        yaml(&format!("{{ issuer: \"{issuer}\", jwksUri: \"{}\" }}", authority.jwks_url()), &upstream);
+    let by_url = yaml(
+        &format!(
+            "{{ issuer: \"{issuer}\", jwksUri: \"{}\" }}",
+            authority.jwks_url()
+        ),
+        &upstream,
+    );
     let sidecar = Sidecar::start(&by_url).await;
     assert_eq!(ask(&sidecar, &authority.token().sign()).await.status, 200);
     assert_eq!(authority.fetches(Endpoint::OpenidConfiguration), 0);
 
     authority.down().await;
-    let by_file = yaml(&format!("{{ issuer: \"{issuer}\", jwksFile: \"@DIR@/jwks.json\" }}"), &upstream);
-    let sidecar = Sidecar::builder().file("jwks.json", authority.jwks().to_string()).start(&by_file).await;
+    let by_file = yaml(
+        &format!("{{ issuer: \"{issuer}\", jwksFile: \"@DIR@/jwks.json\" }}"),
+        &upstream,
+    );
+    let sidecar = Sidecar::builder()
+        .file("jwks.json", authority.jwks().to_string())
+        .start(&by_file)
+        .await;
     assert_eq!(ask(&sidecar, &authority.token().sign()).await.status, 200);
 }
 
@@ -258,12 +342,21 @@ async fn keys_come_from_a_given_url_or_file_too() {
 async fn a_private_authority_is_trusted_by_its_ca_and_by_nothing_else() {
     let (authority, upstream) = (Authority::start_tls(), Upstream::start());
     let issuer = authority.issuer();
-    let trusting = yaml(&format!("{{ issuer: \"{issuer}\", caFile: \"@DIR@/ca.pem\" }}"), &upstream);
-    let sidecar = Sidecar::builder().file("ca.pem", authority.ca_pem()).start(&trusting).await;
+    let trusting = yaml(
+        &format!("{{ issuer: \"{issuer}\", caFile: \"@DIR@/ca.pem\" }}"),
+        &upstream,
+    );
+    let sidecar = Sidecar::builder()
+        .file("ca.pem", authority.ca_pem())
+        .start(&trusting)
+        .await;
     let token = authority.token().sign();
     assert_eq!(ask(&sidecar, &token).await.status, 200);
     let other = Sidecar::start(&yaml(&format!("{{ issuer: \"{issuer}\" }}"), &upstream)).await;
-    assert_eq!(judged(&ask(&other, &token).await), (503, "keys_unavailable"));
+    assert_eq!(
+        judged(&ask(&other, &token).await),
+        (503, "keys_unavailable")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -272,32 +365,50 @@ async fn a_restart_during_an_outage_serves_with_the_kept_keys_of_this_authority_
     let first = sidecar(&authority, &upstream).await;
     let token = authority.token().sign();
     assert_eq!(ask(&first, &token).await.status, 200);
-    let kept = || std::fs::read_dir(first.path("state")).map_or(0, |dir| dir.filter(is_kept).count());
+    let kept =
+        || std::fs::read_dir(first.path("state")).map_or(0, |dir| dir.filter(is_kept).count());
     while kept() == 0 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     authority.down().await;
     let state: SidecarBuilder = first.stop_keeping_state().await;
-    let start = yaml(&format!("{{ issuer: \"{}\" }}", authority.issuer()), &upstream);
+    let start = yaml(
+        &format!("{{ issuer: \"{}\" }}", authority.issuer()),
+        &upstream,
+    );
     let second = state.start(&start).await;
     assert_eq!(ask(&second, &token).await.status, 200);
 
     let state = second.stop_keeping_state().await;
     let other = yaml(
-        &format!("{{ issuer: \"{}\", jwksUri: \"{}\" }}", authority.issuer(), authority.jwks_url()),
+        &format!(
+            "{{ issuer: \"{}\", jwksUri: \"{}\" }}",
+            authority.issuer(),
+            authority.jwks_url()
+        ),
         &upstream,
     );
     let third = state.start(&other).await;
-    assert_eq!(judged(&ask(&third, &token).await), (503, "keys_unavailable"));
+    assert_eq!(
+        judged(&ask(&third, &token).await),
+        (503, "keys_unavailable")
+    );
 }
 
 fn is_kept(entry: &std::io::Result<std::fs::DirEntry>) -> bool {
     use std::os::unix::fs::PermissionsExt;
     let Ok(entry) = entry else { return false };
-    if entry.path().extension().is_none_or(|extension| extension != "json") {
+    if entry
+        .path()
+        .extension()
+        .is_none_or(|extension| extension != "json")
+    {
         return false;
     }
-    assert_eq!(entry.metadata().expect("a file").permissions().mode() & 0o777, 0o600);
+    assert_eq!(
+        entry.metadata().expect("a file").permissions().mode() & 0o777,
+        0o600
+    );
     true
 }
 
@@ -322,7 +433,10 @@ inbound:
         assert_eq!(ask(&sidecar, &authority.token().sign()).await.status, 200);
     }
     // Two's key, published under the same name as one's, with one's issuer in the token.
-    let kid = one.jwks()["keys"][0]["kid"].as_str().expect("a kid").to_owned();
+    let kid = one.jwks()["keys"][0]["kid"]
+        .as_str()
+        .expect("a kid")
+        .to_owned();
     let mut foreign = two.key(two.jwks()["keys"][0]["kid"].as_str().expect("a kid"));
     foreign.kid = kid;
     let forged = one.token().signed_by(&foreign).sign();
@@ -343,7 +457,10 @@ inbound:
 async fn time_is_judged_on_every_request_also_of_a_remembered_token() {
     let (authority, upstream) = (Authority::start(), Upstream::start());
     let clock = MovableClock::now();
-    let start = yaml(&format!("{{ issuer: \"{}\", clockSkew: 0s }}", authority.issuer()), &upstream);
+    let start = yaml(
+        &format!("{{ issuer: \"{}\", clockSkew: 0s }}", authority.issuer()),
+        &upstream,
+    );
     let sidecar = Sidecar::builder().clock(clock.clone()).start(&start).await;
     let token = authority.token().expires_in(100).sign();
     assert_eq!(ask(&sidecar, &token).await.status, 200);

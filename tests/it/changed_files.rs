@@ -40,11 +40,17 @@ fn builder() -> SidecarBuilder {
     for secret in [SECOND, THIRD] {
         logs::remember_client_secret("meter", secret);
     }
-    Sidecar::builder().secret_file("secret", "meter", FIRST).secret_file("admin", "admin", ADMIN)
+    Sidecar::builder()
+        .secret_file("secret", "meter", FIRST)
+        .secret_file("admin", "admin", ADMIN)
 }
 
 async fn token_status(sidecar: &Sidecar, secret: &str) -> u16 {
-    let form = [("grant_type", "client_credentials"), ("client_id", "meter"), ("client_secret", secret)];
+    let form = [
+        ("grant_type", "client_credentials"),
+        ("client_id", "meter"),
+        ("client_secret", secret),
+    ];
     let answer = post_form(sidecar.address("issuer"), "/oauth/token", &form, &[]).await;
     if answer.status == 200 {
         logs::remember_secret(answer.json()["access_token"].as_str().expect("a token"));
@@ -62,7 +68,10 @@ fn replace(file: &Path, content: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_secret_is_right_at_once_and_the_old_one_for_the_grace_period() {
     let clock = MovableClock::now();
-    let sidecar = builder().clock(clock.clone()).start(&issuer("  secretGrace: 10m")).await;
+    let sidecar = builder()
+        .clock(clock.clone())
+        .start(&issuer("  secretGrace: 10m"))
+        .await;
     assert_eq!(token_status(&sidecar, FIRST).await, 200);
     assert_eq!(token_status(&sidecar, SECOND).await, 401);
     let mark = logs::mark();
@@ -70,7 +79,11 @@ async fn a_new_secret_is_right_at_once_and_the_old_one_for_the_grace_period() {
     // The very next request: a program may read the file before we do.
     assert_eq!(token_status(&sidecar, SECOND).await, 200);
     assert_eq!(token_status(&sidecar, FIRST).await, 200);
-    logs::wait_for_line(mark, &[" audit: ", "take_secret_file", "client_id=\"meter\""]).await;
+    logs::wait_for_line(
+        mark,
+        &[" audit: ", "take_secret_file", "client_id=\"meter\""],
+    )
+    .await;
     clock.forward(Duration::from_secs(599));
     assert_eq!(token_status(&sidecar, FIRST).await, 200);
     clock.forward(Duration::from_secs(2));
@@ -141,14 +154,19 @@ outbound:
         let mut connection = Connection::open(address).await;
         let mut statuses = Vec::new();
         while !stopped.load(Ordering::Relaxed) {
-            connection.send(request_bytes("GET", address, "/", &[], b"")).await;
+            connection
+                .send(request_bytes("GET", address, "/", &[], b""))
+                .await;
             statuses.push(connection.answer().await.status);
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         statuses
     });
     for secret in [SECOND, THIRD, FIRST] {
-        let issued = upstream.received().last().and_then(|seen| seen.bearer().map(str::to_owned));
+        let issued = upstream
+            .received()
+            .last()
+            .and_then(|seen| seen.bearer().map(str::to_owned));
         replace(&sidecar.path("secret"), secret);
         until("a token of the new secret", async || {
             let seen = upstream.received();
@@ -162,7 +180,10 @@ outbound:
     }
     stop.store(true, Ordering::Relaxed);
     let statuses = load.await.expect("no panic");
-    assert!(statuses.len() > 50 && statuses.iter().all(|status| *status == 200), "{statuses:?}");
+    assert!(
+        statuses.len() > 50 && statuses.iter().all(|status| *status == 200),
+        "{statuses:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -170,7 +191,13 @@ async fn a_new_admin_token_is_taken_and_the_old_one_counts_for_a_while() {
     let sidecar = builder().start(&issuer("")).await;
     let status = async |token: &str| {
         let bearer = format!("Bearer {token}");
-        get(sidecar.address("admin"), "/clients", &[("Authorization", &bearer)]).await.status
+        get(
+            sidecar.address("admin"),
+            "/clients",
+            &[("Authorization", &bearer)],
+        )
+        .await
+        .status
     };
     assert_eq!(status(ADMIN).await, 200);
     let mark = logs::mark();
@@ -203,13 +230,20 @@ inbound:
     authority.wait_for_fetches(Endpoint::Jwks, 1).await;
     let mark = logs::mark();
     replace(&sidecar.path("secret"), SECOND);
-    logs::wait_for_line(mark, &["introspection secret of users", "took over a changed file"]).await;
+    logs::wait_for_line(
+        mark,
+        &["introspection secret of users", "took over a changed file"],
+    )
+    .await;
     let bearer = format!("Bearer {}", authority.token().sign());
     get(sidecar.address("api"), "/", &[("Authorization", &bearer)]).await;
     let questions = authority.revocation_questions();
     let basic = STANDARD.encode(format!("meter:{SECOND}"));
     let asked = &questions.last().expect("a question").headers;
-    assert!(asked.iter().any(|(_, value)| value.contains(&basic)), "asked with another secret");
+    assert!(
+        asked.iter().any(|(_, value)| value.contains(&basic)),
+        "asked with another secret"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

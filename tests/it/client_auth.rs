@@ -1,4 +1,5 @@
-//! How clients prove who they are: secrets under attack, their own JWTs, and users' JWTs that are exchanged.
+//! How clients prove who they are: secrets under attack, their own JWTs, and users' JWTs that are
+//! exchanged.
 
 mod assertions;
 mod exchange;
@@ -38,25 +39,51 @@ fn yaml(issuer: &str) -> String {
 }
 
 /// Puts a client into the store that a sidecar is going to open.
-async fn store_client(builder: &SidecarBuilder, id: &str, document: Value, secrets: Vec<StoredSecret>) {
-    let store = store::open(&store::Config::SqliteFile(builder.path("m2m.db"))).await.expect("a store");
+async fn store_client(
+    builder: &SidecarBuilder,
+    id: &str,
+    document: Value,
+    secrets: Vec<StoredSecret>,
+) {
+    let store = store::open(&store::Config::SqliteFile(builder.path("m2m.db")))
+        .await
+        .expect("a store");
     let at = UnixTime(now());
     let (client_id, version) = (id.to_owned(), 1);
-    let client = StoredClient { client_id, document, version, created_at: at, updated_at: at, secrets };
+    let client = StoredClient {
+        client_id,
+        document,
+        version,
+        created_at: at,
+        updated_at: at,
+        secrets,
+    };
     assert!(store.insert_client(&client).await.expect("a store"));
 }
 
 fn may(extra: Value) -> Value {
     let mut document = json!({"grant_types": ["client_credentials"]});
-    document.as_object_mut().expect("an object").extend(extra.as_object().expect("an object").clone());
+    document
+        .as_object_mut()
+        .expect("an object")
+        .extend(extra.as_object().expect("an object").clone());
     document
 }
 
 /// An assertion of a client that holds the authority's keys, right in every way.
 fn assertion(keys: &Authority, client_id: &str) -> TokenBuilder {
-    let token = keys.token().header("typ", "JWT").claim("iss", client_id).claim("sub", client_id);
-    let token = token.claim("aud", ISSUER).claim("jti", Uuid::new_v4().to_string());
-    token.claim("exp", now() + 300).without("client_id").without("scope")
+    let token = keys
+        .token()
+        .header("typ", "JWT")
+        .claim("iss", client_id)
+        .claim("sub", client_id);
+    let token = token
+        .claim("aud", ISSUER)
+        .claim("jti", Uuid::new_v4().to_string());
+    token
+        .claim("exp", now() + 300)
+        .without("client_id")
+        .without("scope")
 }
 
 async fn ask(sidecar: &Sidecar, fields: &[(&str, &str)], headers: &[(&str, &str)]) -> RawAnswer {
@@ -79,23 +106,41 @@ async fn by_secret(sidecar: &Sidecar, id: &str, secret: &str) -> RawAnswer {
 
 fn claims(answer: &RawAnswer) -> Value {
     assert_eq!(answer.status, 200, "{}", answer.text());
-    let token = answer.json()["access_token"].as_str().expect("a token").to_owned();
+    let token = answer.json()["access_token"]
+        .as_str()
+        .expect("a token")
+        .to_owned();
     logs::remember_secret(&token);
     let payload = token.split('.').nth(1).expect("a payload");
-    let payload = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(payload).expect("base64url");
+    let payload = base64::engine::general_purpose::URL_SAFE_NO_PAD
+        .decode(payload)
+        .expect("base64url");
     serde_json::from_slice(&payload).expect("claims")
 }
 
 fn error(answer: &RawAnswer) -> (u16, String) {
-    (answer.status, answer.json()["error"].as_str().unwrap_or_default().to_owned())
+    (
+        answer.status,
+        answer.json()["error"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned(),
+    )
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_five_wrong_secrets_the_next_try_waits_whatever_it_is() {
     let clock = MovableClock::now();
-    let builder =
-        Sidecar::builder().clock(clock.clone()).secret_file("legacy", "legacy", "sixteen bytes or more");
-    let sidecar = builder.start(&yaml("  clients: [{ id: legacy, secretFile: \"@DIR@/legacy\" }]\n")).await;
+    let builder = Sidecar::builder().clock(clock.clone()).secret_file(
+        "legacy",
+        "legacy",
+        "sixteen bytes or more",
+    );
+    let sidecar = builder
+        .start(&yaml(
+            "  clients: [{ id: legacy, secretFile: \"@DIR@/legacy\" }]\n",
+        ))
+        .await;
     for _ in 0..5 {
         let answer = by_secret(&sidecar, "legacy", "a guess of mine").await;
         assert_eq!(error(&answer), (401, "invalid_client".to_owned()));
@@ -104,22 +149,48 @@ async fn after_five_wrong_secrets_the_next_try_waits_whatever_it_is() {
     for secret in ["a guess of mine", "sixteen bytes or more"] {
         let answer = by_secret(&sidecar, "legacy", secret).await;
         assert_eq!(error(&answer), (429, "temporarily_unavailable".to_owned()));
-        let wait: u64 = answer.header("retry-after").expect("when to come back").parse().expect("seconds");
+        let wait: u64 = answer
+            .header("retry-after")
+            .expect("when to come back")
+            .parse()
+            .expect("seconds");
         assert_eq!(wait, 1);
     }
-    assert_eq!(by_secret(&sidecar, "nobody", "a guess of mine").await.status, 401, "another client id");
+    assert_eq!(
+        by_secret(&sidecar, "nobody", "a guess of mine")
+            .await
+            .status,
+        401,
+        "another client id"
+    );
     clock.forward(Duration::from_secs(2));
-    assert_eq!(by_secret(&sidecar, "legacy", "sixteen bytes or more").await.status, 200);
+    assert_eq!(
+        by_secret(&sidecar, "legacy", "sixteen bytes or more")
+            .await
+            .status,
+        200
+    );
     // From now on it is known to be right from here.
     for _ in 0..8 {
         by_secret(&sidecar, "legacy", "a guess of mine").await;
     }
-    assert_eq!(by_secret(&sidecar, "legacy", "a guess of mine").await.status, 429);
-    assert_eq!(by_secret(&sidecar, "legacy", "sixteen bytes or more").await.status, 200);
+    assert_eq!(
+        by_secret(&sidecar, "legacy", "a guess of mine")
+            .await
+            .status,
+        429
+    );
+    assert_eq!(
+        by_secret(&sidecar, "legacy", "sixteen bytes or more")
+            .await
+            .status,
+        200
+    );
     sidecar.stop().await;
 }
 
-/// Behind a proxy all clients have one address, and a stranger who fails in a client's name has it too.
+/// Behind a proxy all clients have one address, and a stranger who fails in a client's name has it
+/// too.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_secret_that_nobody_guesses_is_never_delayed() {
     let (in_file, _) = client_secret::generate(UnixTime(now()), None);
@@ -127,12 +198,20 @@ async fn a_secret_that_nobody_guesses_is_never_delayed() {
     let builder = Sidecar::builder().secret_file("long", "long", in_file);
     let (generated, stored) = client_secret::generate(UnixTime(now()), None);
     store_client(&builder, "generated", may(json!({})), vec![stored]).await;
-    let sidecar = builder.start(&yaml("  clients: [{ id: long, secretFile: \"@DIR@/long\" }]\n")).await;
+    let sidecar = builder
+        .start(&yaml(
+            "  clients: [{ id: long, secretFile: \"@DIR@/long\" }]\n",
+        ))
+        .await;
     for (id, secret) in [("long", in_file), ("generated", generated.expose_secret())] {
         for _ in 0..6 {
             by_secret(&sidecar, id, "a guess of mine").await;
         }
-        assert_eq!(by_secret(&sidecar, id, "a guess of mine").await.status, 429, "{id}");
+        assert_eq!(
+            by_secret(&sidecar, id, "a guess of mine").await.status,
+            429,
+            "{id}"
+        );
         // Never seen before by this process.
         assert_eq!(by_secret(&sidecar, id, secret).await.status, 200, "{id}");
     }
@@ -152,7 +231,10 @@ async fn failures_are_counted_for_the_client_behind_a_trusted_proxy() {
         let from = async |secret: &str, address: &str| {
             logs::remember_client_secret("legacy", secret);
             let authorization = basic("legacy", secret);
-            let headers = [("Authorization", authorization.as_str()), ("X-Forwarded-For", address)];
+            let headers = [
+                ("Authorization", authorization.as_str()),
+                ("X-Forwarded-For", address),
+            ];
             ask(&sidecar, &[], &headers).await.status
         };
         for _ in 0..5 {
@@ -170,30 +252,63 @@ async fn a_flood_of_wrong_secrets_fails_no_request_of_good_clients() {
     let (generated, stored) = client_secret::generate(UnixTime(now()), None);
     store_client(&builder, "quick", may(json!({})), vec![stored]).await;
     let supplied = "a supplied secret of somebody";
-    let hashed = client_secret::hashed(SecretString::from(supplied), &[], UnixTime(now()), None).await;
-    store_client(&builder, "slow", may(json!({})), vec![hashed.expect("long enough")]).await;
+    let hashed =
+        client_secret::hashed(SecretString::from(supplied), &[], UnixTime(now()), None).await;
+    store_client(
+        &builder,
+        "slow",
+        may(json!({})),
+        vec![hashed.expect("long enough")],
+    )
+    .await;
     let sidecar = builder.start(&yaml("")).await;
     assert_eq!(by_secret(&sidecar, "slow", supplied).await.status, 200);
-    assert_eq!(by_secret(&sidecar, "quick", generated.expose_secret()).await.status, 200);
-    assert_eq!(by_secret(&sidecar, "slow", "wrong secret").await.status, 401);
+    assert_eq!(
+        by_secret(&sidecar, "quick", generated.expose_secret())
+            .await
+            .status,
+        200
+    );
+    assert_eq!(
+        by_secret(&sidecar, "slow", "wrong secret").await.status,
+        401
+    );
     let flood = async {
         let wrong = (0..200).map(|n| {
             let sidecar = &sidecar;
-            let id = if n % 4 == 0 { "slow".to_owned() } else { format!("stranger-{n}") };
-            async move { by_secret(sidecar, &id, &format!("wrong secret {n}")).await.status }
+            let id = if n % 4 == 0 {
+                "slow".to_owned()
+            } else {
+                format!("stranger-{n}")
+            };
+            async move {
+                by_secret(sidecar, &id, &format!("wrong secret {n}"))
+                    .await
+                    .status
+            }
         });
         futures_util::future::join_all(wrong).await
     };
     let good = async {
         for _ in 0..20 {
             assert_eq!(by_secret(&sidecar, "slow", supplied).await.status, 200);
-            assert_eq!(by_secret(&sidecar, "quick", generated.expose_secret()).await.status, 200);
+            assert_eq!(
+                by_secret(&sidecar, "quick", generated.expose_secret())
+                    .await
+                    .status,
+                200
+            );
         }
     };
     let (refused, ()) = tokio::join!(flood, good);
-    // Wrong, delayed, or no place in the queue for a slow hash. Of secrets that are hashed when the delay begins, the answer is
-    // the delay's, so there may be no 401 at all.
-    assert!(refused.iter().all(|status| matches!(status, 401 | 429 | 503)), "{refused:?}");
+    // Wrong, delayed, or no place in the queue for a slow hash. Of secrets that are hashed when the
+    // delay begins, the answer is the delay's, so there may be no 401 at all.
+    assert!(
+        refused
+            .iter()
+            .all(|status| matches!(status, 401 | 429 | 503)),
+        "{refused:?}"
+    );
     sidecar.stop().await;
 }
 
@@ -201,10 +316,19 @@ async fn a_flood_of_wrong_secrets_fails_no_request_of_good_clients() {
 async fn a_new_supplied_secret_fails_no_request_however_many_come_at_once() {
     let builder = Sidecar::builder();
     let supplied = "a supplied secret of somebody";
-    let hashed = client_secret::hashed(SecretString::from(supplied), &[], UnixTime(now()), None).await;
-    store_client(&builder, "slow", may(json!({})), vec![hashed.expect("long enough")]).await;
+    let hashed =
+        client_secret::hashed(SecretString::from(supplied), &[], UnixTime(now()), None).await;
+    store_client(
+        &builder,
+        "slow",
+        may(json!({})),
+        vec![hashed.expect("long enough")],
+    )
+    .await;
     let sidecar = builder.start(&yaml("")).await;
-    let all = futures_util::future::join_all((0..50).map(|_| by_secret(&sidecar, "slow", supplied))).await;
+    let all =
+        futures_util::future::join_all((0..50).map(|_| by_secret(&sidecar, "slow", supplied)))
+            .await;
     assert!(all.iter().all(|answer| answer.status == 200));
     sidecar.stop().await;
 }

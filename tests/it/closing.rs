@@ -1,5 +1,5 @@
-//! The end of a request and of its connection: what a client gets that is still sending, that has only stopped sending, or
-//! that is gone.
+//! The end of a request and of its connection: what a client gets that is still sending, that has
+//! only stopped sending, or that is gone.
 
 mod departure;
 mod idle;
@@ -68,14 +68,28 @@ outbound:
 "#,
             authority.issuer(),
             inbound("api", "    maxBody: 1MiB"),
-            inbound("limited", "    limits: { requestsPerSecond: 1, burst: 1, per: listener }"),
+            inbound(
+                "limited",
+                "    limits: { requestsPerSecond: 1, burst: 1, per: listener }"
+            ),
         );
-        let sidecar =
-            Sidecar::builder().secret_file("secret", "legacy", "a-secret-of-16-bytes").start(&yaml).await;
+        let sidecar = Sidecar::builder()
+            .secret_file("secret", "legacy", "a-secret-of-16-bytes")
+            .start(&yaml)
+            .await;
         authority.wait_for_fetches(Endpoint::Jwks, 1).await;
         let token = authority.token().sign();
-        let expired = authority.token().claim("exp", crate::support::now() - 3600).sign();
-        Self { _authority: authority, upstream, sidecar, token, expired }
+        let expired = authority
+            .token()
+            .claim("exp", crate::support::now() - 3600)
+            .sign();
+        Self {
+            _authority: authority,
+            upstream,
+            sidecar,
+            token,
+            expired,
+        }
     }
 
     fn address(&self, listener: &str) -> SocketAddr {
@@ -83,8 +97,13 @@ outbound:
     }
 }
 
-/// Sends everything, then reads everything, as clients do that look at no answer before they have sent their request.
-async fn send_all_then_read(address: SocketAddr, head: &str, body: &[u8]) -> std::io::Result<String> {
+/// Sends everything, then reads everything, as clients do that look at no answer before they have
+/// sent their request.
+async fn send_all_then_read(
+    address: SocketAddr,
+    head: &str,
+    body: &[u8],
+) -> std::io::Result<String> {
     let exchange = async {
         let mut stream = TcpStream::connect(address).await?;
         stream.write_all(head.as_bytes()).await?;
@@ -95,7 +114,9 @@ async fn send_all_then_read(address: SocketAddr, head: &str, body: &[u8]) -> std
         stream.read_to_end(&mut answer).await?;
         Ok(String::from_utf8_lossy(&answer).into_owned())
     };
-    tokio::time::timeout(PATIENCE * 3, exchange).await.expect("the exchange ends")
+    tokio::time::timeout(PATIENCE * 3, exchange)
+        .await
+        .expect("the exchange ends")
 }
 
 /// A body in chunks of 64 KiB, without its last one.

@@ -17,7 +17,10 @@ pub static FIXED_PORTS: Mutex<()> = Mutex::new(());
 
 pub fn sidecar(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_m2m-sidecar"));
-    command.args(arguments).env_remove("M2M_SIDECAR_CONFIG").stdin(Stdio::null());
+    command
+        .args(arguments)
+        .env_remove("M2M_SIDECAR_CONFIG")
+        .stdin(Stdio::null());
     command
 }
 
@@ -29,10 +32,15 @@ pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// Exit code, standard output, standard error; what was printed as an error is searched for secrets later.
+/// Exit code, standard output, standard error; what was printed as an error is searched for secrets
+/// later.
 pub fn ended(output: &Output) -> (Option<i32>, String, String) {
     logs::note(&text(&output.stderr));
-    (output.status.code(), text(&output.stdout), text(&output.stderr))
+    (
+        output.status.code(),
+        text(&output.stdout),
+        text(&output.stderr),
+    )
 }
 
 fn file(dir: &TempDir, name: &str, content: &str) -> String {
@@ -45,9 +53,13 @@ fn file(dir: &TempDir, name: &str, content: &str) -> String {
 
 #[test]
 fn wrong_usage_is_exit_code_2() {
-    for arguments in
-        [&[][..], &["run"], &["nonsense"], &["check", "--nonsense"], &["keygen", "--algorithm", "HS256"]]
-    {
+    for arguments in [
+        &[][..],
+        &["run"],
+        &["nonsense"],
+        &["check", "--nonsense"],
+        &["keygen", "--algorithm", "HS256"],
+    ] {
         let (code, out, err) = ended(&run(arguments));
         assert_eq!((code, out.as_str()), (Some(2), ""), "{arguments:?}");
         assert!(!err.is_empty());
@@ -88,11 +100,19 @@ fn check_prints_its_findings_as_json() {
     let bad = file(&dir, "bad.yaml", "prob: {}\nthreads: x\n");
     let (code, out, err) = ended(&run(&["check", "--json", "--config", &bad]));
     let said: serde_json::Value = serde_json::from_str(&out).expect("JSON");
-    assert_eq!((code, err.as_str(), &said["ok"]), (Some(1), "", &false.into()));
-    let keys: Vec<_> =
-        said["errors"].as_array().expect("a list").iter().map(|it| (&it["key"], &it["line"])).collect();
+    assert_eq!(
+        (code, err.as_str(), &said["ok"]),
+        (Some(1), "", &false.into())
+    );
+    let keys: Vec<_> = said["errors"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|it| (&it["key"], &it["line"]))
+        .collect();
     assert!(
-        keys.contains(&(&"prob".into(), &1.into())) && keys.contains(&(&"threads".into(), &2.into())),
+        keys.contains(&(&"prob".into(), &1.into()))
+            && keys.contains(&(&"threads".into(), &2.into())),
         "{out}"
     );
     let good = file(
@@ -118,17 +138,29 @@ fn check_warns_of_secrets_and_tokens_that_can_be_read_on_the_way() {
             "credentials: {{ hub: {{ tokenUrl: \"http://{host}/token\", clientID: a, clientSecretFile: \"@DIR@/secret\" }} }}\noutbound: [{{ name: hub, listen: 127.0.0.1:0, upstream: \"http://{host}\", credential: hub }}]\n"
         )
     };
-    let (code, _, err) = ended(&run(&["check", "--config", &file(&dir, "far.yaml", &yaml("hub.example"))]));
+    let (code, _, err) = ended(&run(&[
+        "check",
+        "--config",
+        &file(&dir, "far.yaml", &yaml("hub.example")),
+    ]));
     assert_eq!(code, Some(0));
     assert_eq!(err.matches("warning: ").count(), 2, "{err}");
-    assert!(err.contains("credentials.hub") && err.contains("outbound[0].upstream"), "{err}");
+    assert!(
+        err.contains("credentials.hub") && err.contains("outbound[0].upstream"),
+        "{err}"
+    );
     for near in ["127.0.0.1:8080", "localhost", "[::1]:80"] {
-        let (code, _, err) = ended(&run(&["check", "--config", &file(&dir, "near.yaml", &yaml(near))]));
+        let (code, _, err) = ended(&run(&[
+            "check",
+            "--config",
+            &file(&dir, "near.yaml", &yaml(near)),
+        ]));
         assert_eq!((code, err.as_str()), (Some(0), ""), "{near}");
     }
 }
 
-/// As when an edit is half done, or a secret is being rotated, while the process runs on with what it read.
+/// As when an edit is half done, or a secret is being rotated, while the process runs on with what
+/// it read.
 #[test]
 fn healthcheck_looks_at_nothing_but_the_probes() {
     let dir = TempDir::new().expect("a directory");
@@ -139,7 +171,10 @@ fn healthcheck_looks_at_nothing_but_the_probes() {
     );
     let (code, out, err) = ended(&run(&["healthcheck", "--config", &config]));
     assert_eq!((code, out.as_str()), (Some(1), ""));
-    assert!(err.contains("no answer: http://127.0.0.1:1/readyz: nothing listens there"), "{err}");
+    assert!(
+        err.contains("no answer: http://127.0.0.1:1/readyz: nothing listens there"),
+        "{err}"
+    );
     let config = file(&dir, "d.yaml", "probes: { listen: here }\n");
     let (code, _, err) = ended(&run(&["healthcheck", "--config", &config]));
     assert_eq!(code, Some(1));
@@ -149,8 +184,14 @@ fn healthcheck_looks_at_nothing_but_the_probes() {
 #[test]
 #[cfg(target_os = "linux")]
 fn a_result_that_cannot_be_written_is_no_success() {
-    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("/dev/full");
-    let output = sidecar(&["keygen"]).stdout(full).output().expect("the binary runs");
+    let full = std::fs::OpenOptions::new()
+        .write(true)
+        .open("/dev/full")
+        .expect("/dev/full");
+    let output = sidecar(&["keygen"])
+        .stdout(full)
+        .output()
+        .expect("the binary runs");
     let (code, _, err) = ended(&output);
     assert_eq!(code, Some(1));
     assert!(err.contains("cannot be written"), "{err}");
@@ -164,7 +205,8 @@ fn keygen_prints_a_key_that_the_issuer_takes() {
         let pem = text(&output.stdout);
         logs::remember_private_key(&pem);
         assert!(
-            pem.starts_with("-----BEGIN PRIVATE KEY-----\n") && pem.ends_with("-----END PRIVATE KEY-----\n")
+            pem.starts_with("-----BEGIN PRIVATE KEY-----\n")
+                && pem.ends_with("-----END PRIVATE KEY-----\n")
         );
         let dir = TempDir::new().expect("a directory");
         file(&dir, "key.pem", &pem);
@@ -193,24 +235,47 @@ async fn token_prints_the_token_and_nothing_else_or_says_why_not() {
     let mark = logs::mark();
     let (authority, dir) = (Authority::start(), TempDir::new().expect("a directory"));
     let config = credential(&authority, &dir);
-    let ask =
-        |more: &[&str]| ended(&run(&[&["token", "--config", &config, "--credential", "hub"], more].concat()));
+    let ask = |more: &[&str]| {
+        ended(&run(&[
+            &["token", "--config", &config, "--credential", "hub"],
+            more,
+        ]
+        .concat()))
+    };
     let (code, out, err) = ask(&[]);
-    assert_eq!((code, out.trim_end(), err.as_str()), (Some(0), authority.issued()[0].as_str(), ""));
+    assert_eq!(
+        (code, out.trim_end(), err.as_str()),
+        (Some(0), authority.issued()[0].as_str(), "")
+    );
     let (code, out, _) = ask(&["--decode"]);
     let decoded: serde_json::Value = serde_json::from_str(&out).expect("JSON");
-    assert_eq!((code, &decoded["claims"]["client_id"]), (Some(0), &"legacy".into()));
+    assert_eq!(
+        (code, &decoded["claims"]["client_id"]),
+        (Some(0), &"legacy".into())
+    );
 
-    authority.behave(Endpoint::Token, Behave::Body(r#"{"error":"server's own words"}"#.to_owned()));
+    authority.behave(
+        Endpoint::Token,
+        Behave::Body(r#"{"error":"server's own words"}"#.to_owned()),
+    );
     let (code, out, err) = ask(&[]);
     assert_eq!((code, out.as_str()), (Some(1), ""));
-    assert!(err.contains("hub") && !err.contains("server's own words"), "{err}");
+    assert!(
+        err.contains("hub") && !err.contains("server's own words"),
+        "{err}"
+    );
     authority.down().await;
     let (code, _, err) = ask(&[]);
-    assert!(code == Some(1) && err.contains("connection refused"), "{err}");
+    assert!(
+        code == Some(1) && err.contains("connection refused"),
+        "{err}"
+    );
     assert!(err.contains(&authority.issuer()), "{err}");
     let (code, _, err) = ended(&run(&["token", "--config", &config, "--credential", "nub"]));
-    assert!(code == Some(1) && err.contains("nub") && err.contains("hub"), "{err}");
+    assert!(
+        code == Some(1) && err.contains("nub") && err.contains("hub"),
+        "{err}"
+    );
     logs::assert_no_leaks(mark);
 }
 
@@ -228,13 +293,18 @@ fn run_serves_until_a_signal_and_healthcheck_tells_whether_it_is_ready() {
     let dir = TempDir::new().expect("a directory");
     let yaml = "log: { encoding: json }\nstateDir: \"@DIR@\"\nprobes: { listen: 127.0.0.1:0 }\ninbound: [{ name: api, listen: 127.0.0.1:0, upstream: \"http://127.0.0.1:9\", authorities: [a], audiences: any, rules: [{ paths: [/], access: public }] }]\nauthorities: { a: { issuer: \"http://127.0.0.1:9\" } }\n";
     let config = file(&dir, "run.yaml", yaml);
-    let child =
-        sidecar(&["run", "--config", &config]).stderr(Stdio::piped()).spawn().expect("the binary runs");
+    let child = sidecar(&["run", "--config", &config])
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
     let mut running = Running(child);
     let mut lines = BufReader::new(running.0.stderr.take().expect("piped")).lines();
     // JSON lines, one of which says where the probes are.
     let probes = loop {
-        let line = lines.next().expect("it says where it listens").expect("UTF-8");
+        let line = lines
+            .next()
+            .expect("it says where it listens")
+            .expect("UTF-8");
         let line: serde_json::Value = serde_json::from_str(&line).expect("a JSON line");
         if line["listener"] == "probes" {
             break line["address"].as_str().expect("an address").to_owned();
@@ -244,12 +314,18 @@ fn run_serves_until_a_signal_and_healthcheck_tells_whether_it_is_ready() {
         let asked = file(
             &dir,
             "asked.yaml",
-            &yaml.replace("probes: { listen: 127.0.0.1:0 }", &format!("probes: {{ listen: {address} }}")),
+            &yaml.replace(
+                "probes: { listen: 127.0.0.1:0 }",
+                &format!("probes: {{ listen: {address} }}"),
+            ),
         );
         ended(&run(&["healthcheck", "--config", &asked]))
     };
     assert_eq!(asking(&probes), (Some(0), String::new(), String::new()));
-    let signalled = Command::new("kill").args(["-TERM", &running.0.id().to_string()]).status().expect("kill");
+    let signalled = Command::new("kill")
+        .args(["-TERM", &running.0.id().to_string()])
+        .status()
+        .expect("kill");
     assert!(signalled.success());
     assert_eq!(running.0.wait().expect("ends").code(), Some(0));
     let (code, _, err) = asking(&probes);
@@ -263,12 +339,17 @@ fn signals_that_are_not_for_the_end_leave_a_warning_and_quit_ends_in_order() {
     let yaml = "log: { encoding: json }\nstateDir: \"@DIR@\"\ncredentials: { hub: { tokenUrl: \"http://127.0.0.1:9/\", clientID: a, clientSecretFile: \"@DIR@/secret\" } }\nprobes: { listen: 127.0.0.1:0 }\n";
     file(&dir, "secret", "a-secret-of-16-bytes");
     let config = file(&dir, "run.yaml", yaml);
-    let child =
-        sidecar(&["run", "--config", &config]).stderr(Stdio::piped()).spawn().expect("the binary runs");
+    let child = sidecar(&["run", "--config", &config])
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
     let mut running = Running(child);
     let mut lines = BufReader::new(running.0.stderr.take().expect("piped")).lines();
     let mut wait_for = |text: &str| loop {
-        let line = lines.next().unwrap_or_else(|| panic!("it ended without {text}")).expect("UTF-8");
+        let line = lines
+            .next()
+            .unwrap_or_else(|| panic!("it ended without {text}"))
+            .expect("UTF-8");
         if line.contains(text) {
             return line;
         }
@@ -276,12 +357,30 @@ fn signals_that_are_not_for_the_end_leave_a_warning_and_quit_ends_in_order() {
     wait_for("\"started\"");
     let id = running.0.id().to_string();
     for signal in ["HUP", "USR1", "USR2", "HUP"] {
-        assert!(Command::new("kill").args([&format!("-{signal}"), &id]).status().expect("kill").success());
+        assert!(
+            Command::new("kill")
+                .args([&format!("-{signal}"), &id])
+                .status()
+                .expect("kill")
+                .success()
+        );
         let line = wait_for(&format!("SIG{signal}"));
-        assert!(line.contains("\"WARN\"") && line.contains("ignored"), "{line}");
+        assert!(
+            line.contains("\"WARN\"") && line.contains("ignored"),
+            "{line}"
+        );
     }
-    assert!(running.0.try_wait().expect("a child").is_none(), "it still runs");
-    assert!(Command::new("kill").args(["-QUIT", &id]).status().expect("kill").success());
+    assert!(
+        running.0.try_wait().expect("a child").is_none(),
+        "it still runs"
+    );
+    assert!(
+        Command::new("kill")
+            .args(["-QUIT", &id])
+            .status()
+            .expect("kill")
+            .success()
+    );
     wait_for("\"ending\"");
     assert_eq!(running.0.wait().expect("ends").code(), Some(0));
 }
@@ -300,7 +399,8 @@ fn an_address_in_use_ends_run_with_1_and_a_clear_line() {
     assert!(err.contains("probes") && err.contains("in use"), "{err}");
 }
 
-/// With fixed ports, because they are what the demo shows. Each line it prints is then run by a shell.
+/// With fixed ports, because they are what the demo shows. Each line it prints is then run by a
+/// shell.
 #[test]
 fn the_demo_shows_three_exchanges_and_its_lines_work_when_pasted() {
     let _ports = lock(&FIXED_PORTS);
@@ -318,8 +418,11 @@ fn the_demo_shows_three_exchanges_and_its_lines_work_when_pasted() {
     }
     assert_eq!(out.matches("\n   200 ").count(), 3, "{out}");
 
-    let child =
-        sidecar(&["demo"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("the binary runs");
+    let child = sidecar(&["demo"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the binary runs");
     let mut running = Running(child);
     let mut shown = Vec::new();
     for line in BufReader::new(running.0.stdout.take().expect("piped")).lines() {
@@ -329,14 +432,28 @@ fn the_demo_shows_three_exchanges_and_its_lines_work_when_pasted() {
         }
         shown.push(line);
     }
-    let commands: Vec<_> = shown.iter().filter_map(|line| line.trim_start().strip_prefix("$ ")).collect();
+    let commands: Vec<_> = shown
+        .iter()
+        .filter_map(|line| line.trim_start().strip_prefix("$ "))
+        .collect();
     let script = commands.join(" || exit 1\necho\n");
-    let pasted = Command::new("sh").args(["-c", &script]).output().expect("a shell");
+    let pasted = Command::new("sh")
+        .args(["-c", &script])
+        .output()
+        .expect("a shell");
     let answers = text(&pasted.stdout);
-    assert_eq!(pasted.status.code(), Some(0), "{answers}\n{}", text(&pasted.stderr));
+    assert_eq!(
+        pasted.status.code(),
+        Some(0),
+        "{answers}\n{}",
+        text(&pasted.stderr)
+    );
     assert_eq!(answers.matches("\"identity\"").count(), 2, "{answers}");
     assert!(answers.contains("\"error\":\"unauthorized\""), "{answers}");
-    let signalled = Command::new("kill").args(["-INT", &running.0.id().to_string()]).status().expect("kill");
+    let signalled = Command::new("kill")
+        .args(["-INT", &running.0.id().to_string()])
+        .status()
+        .expect("kill");
     assert!(signalled.success());
     assert_eq!(running.0.wait().expect("ends").code(), Some(0));
 }
@@ -344,7 +461,10 @@ fn the_demo_shows_three_exchanges_and_its_lines_work_when_pasted() {
 /// Five ports in a row that are free at the moment.
 fn free_ports() -> u16 {
     let is_free = |port: u16| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok();
-    (20_000..60_000).step_by(5).find(|base| (0..5).all(|offset| is_free(base + offset))).expect("free ports")
+    (20_000..60_000)
+        .step_by(5)
+        .find(|base| (0..5).all(|offset| is_free(base + offset)))
+        .expect("free ports")
 }
 
 #[test]
@@ -355,8 +475,14 @@ fn the_demo_takes_other_ports_and_names_the_one_that_is_taken() {
     assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
     assert_eq!(out.matches("\n   200 ").count(), 3, "{out}");
     let first = out.lines().next().unwrap_or_default();
-    assert!(first.contains("conf/quickstart.yaml") && first.contains(&format!("issuer {base}")), "{first}");
-    assert!(!out.contains(":8080") && out.contains(&format!("http://127.0.0.1:{}/api", base + 1)), "{out}");
+    assert!(
+        first.contains("conf/quickstart.yaml") && first.contains(&format!("issuer {base}")),
+        "{first}"
+    );
+    assert!(
+        !out.contains(":8080") && out.contains(&format!("http://127.0.0.1:{}/api", base + 1)),
+        "{out}"
+    );
 
     let taken = std::net::TcpListener::bind(("127.0.0.1", base + 2)).expect("free a moment ago");
     let (code, out, err) = ended(&run(&["demo", "--once", "--port-base", &base.to_string()]));
@@ -384,11 +510,17 @@ fn certificates_that_cannot_be_used_are_said_by_check_and_at_start() {
     ] {
         for command in ["check", "run"] {
             let mut command = sidecar(&[command, "--config", "c.yaml"]);
-            let output =
-                command.current_dir(dir.path()).env("SSL_CERT_FILE", &file).output().expect("it runs");
+            let output = command
+                .current_dir(dir.path())
+                .env("SSL_CERT_FILE", &file)
+                .output()
+                .expect("it runs");
             let (code, _, errors) = ended(&output);
             assert_eq!(code, Some(1), "{errors}");
-            assert!(errors.contains("SSL_CERT_FILE") && errors.contains(message), "{errors}");
+            assert!(
+                errors.contains("SSL_CERT_FILE") && errors.contains(message),
+                "{errors}"
+            );
         }
     }
 }

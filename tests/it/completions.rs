@@ -17,19 +17,35 @@ fn complete(words: &[&str]) -> Vec<String> {
     let lines = format!(
         "{}\nCOMP_WORDS=({})\nCOMP_CWORD={}\n_m2m__sidecar m2m-sidecar '{last}' '{previous}'\nprintf '%s\\n' \"${{COMPREPLY[@]}}\"\n",
         script("bash"),
-        words.iter().map(|word| format!("'{word}'")).collect::<Vec<_>>().join(" "),
+        words
+            .iter()
+            .map(|word| format!("'{word}'"))
+            .collect::<Vec<_>>()
+            .join(" "),
         before.len(),
     );
-    let done = Command::new("bash").args(["--norc", "-c", &lines]).output().expect("bash");
+    let done = Command::new("bash")
+        .args(["--norc", "-c", &lines])
+        .output()
+        .expect("bash");
     assert_eq!(text(&done.stderr), "");
-    text(&done.stdout).split_whitespace().map(ToOwned::to_owned).collect()
+    text(&done.stdout)
+        .split_whitespace()
+        .map(ToOwned::to_owned)
+        .collect()
 }
 
 #[test]
 fn bash_completes_commands_options_and_values() {
     assert_eq!(complete(&["m2m-sidecar", "ch"]), ["check"]);
-    assert_eq!(complete(&["m2m-sidecar", "token", "--cr"]), ["--credential"]);
-    assert_eq!(complete(&["m2m-sidecar", "keygen", "--algorithm", "Ed"]), ["EdDSA"]);
+    assert_eq!(
+        complete(&["m2m-sidecar", "token", "--cr"]),
+        ["--credential"]
+    );
+    assert_eq!(
+        complete(&["m2m-sidecar", "keygen", "--algorithm", "Ed"]),
+        ["EdDSA"]
+    );
     assert!(complete(&["m2m-sidecar", "completions", ""]).contains(&"fish".to_owned()));
 }
 
@@ -44,7 +60,11 @@ fn each_shell_can_read_its_script() {
         std::fs::write(&file, script).expect("a file");
         match Command::new(shell).arg(no_run).arg(&file).output() {
             Ok(done) => {
-                assert!(done.status.success() && done.stderr.is_empty(), "{shell}: {}", text(&done.stderr))
+                assert!(
+                    done.status.success() && done.stderr.is_empty(),
+                    "{shell}: {}",
+                    text(&done.stderr)
+                )
             }
             Err(error) => assert!(shell != "bash", "{error}"),
         }
@@ -75,9 +95,14 @@ fn the_manual_page_names_every_command_and_is_clean_roff() {
         .spawn();
     // Only where groff is installed.
     let Ok(mut groff) = groff else { return };
-    std::io::Write::write_all(&mut groff.stdin.take().expect("piped"), page.as_bytes()).expect("it reads");
+    std::io::Write::write_all(&mut groff.stdin.take().expect("piped"), page.as_bytes())
+        .expect("it reads");
     let done = groff.wait_with_output().expect("it ends");
-    assert!(done.status.success() && done.stderr.is_empty(), "{}", text(&done.stderr));
+    assert!(
+        done.status.success() && done.stderr.is_empty(),
+        "{}",
+        text(&done.stderr)
+    );
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! docker-compose.yml, played: the same file, the same configurations, no Docker.
 //!
-//! The test starts itself again in namespaces of its own, where it may make networks and mounts; they vanish with it.
+//! The test starts itself again in namespaces of its own, where it may make networks and mounts;
+//! they vanish with it.
 
 mod engine;
 mod project;
@@ -46,26 +47,50 @@ fn shell(script: &str) -> Command {
 }
 
 fn in_namespaces(way: &[&str]) -> Command {
-    let path = std::env::var_os("PATH").unwrap_or_default().to_string_lossy().into_owned();
+    let path = std::env::var_os("PATH")
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
     let mut command = Command::new("unshare");
-    command.args(way).args(["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]);
-    command.env("PATH", format!("{path}:{SYSTEM_PATH}")).stdin(Stdio::null());
+    command.args(way).args([
+        "--net",
+        "--mount",
+        "--pid",
+        "--fork",
+        "--kill-child",
+        "--mount-proc",
+    ]);
+    command
+        .env("PATH", format!("{path}:{SYSTEM_PATH}"))
+        .stdin(Stdio::null());
     command
 }
 
 /// The options of `unshare` that this machine allows; a clear word when it allows none.
 fn way() -> &'static [&'static str] {
     let has = |tool: &str| {
-        let found = shell(&format!("PATH=$PATH:{SYSTEM_PATH}; command -v {tool}")).output().expect("sh");
+        let found = shell(&format!("PATH=$PATH:{SYSTEM_PATH}; command -v {tool}"))
+            .output()
+            .expect("sh");
         found.status.success()
     };
     let missing: Vec<_> = TOOLS.iter().filter(|(tool, _)| !has(tool)).collect();
-    let packages = missing.iter().map(|(_, package)| *package).collect::<Vec<_>>().join(" ");
-    assert!(missing.is_empty(), "this test needs {missing:?}: sudo apt-get install {packages}");
+    let packages = missing
+        .iter()
+        .map(|(_, package)| *package)
+        .collect::<Vec<_>>()
+        .join(" ");
+    assert!(
+        missing.is_empty(),
+        "this test needs {missing:?}: sudo apt-get install {packages}"
+    );
     let mut why = String::new();
     for way in WAYS {
         let probe = "ip link add br0 type bridge && mount -t tmpfs tmpfs /tmp";
-        let tried = in_namespaces(way).args(["sh", "-c", probe]).output().expect("unshare");
+        let tried = in_namespaces(way)
+            .args(["sh", "-c", probe])
+            .output()
+            .expect("unshare");
         if tried.status.success() {
             return way;
         }
@@ -86,31 +111,57 @@ fn docker_compose_is_played_with_its_own_configuration_files() {
     }
     let me = std::env::current_exe().expect("this test");
     let name = "compose::docker_compose_is_played_with_its_own_configuration_files";
-    let played =
-        in_namespaces(way()).arg(me).args(["--exact", name, "--nocapture"]).env(INSIDE, "1").output();
+    let played = in_namespaces(way())
+        .arg(me)
+        .args(["--exact", name, "--nocapture"])
+        .env(INSIDE, "1")
+        .output();
     let played = played.expect("unshare");
-    let (out, err) = (String::from_utf8_lossy(&played.stdout), String::from_utf8_lossy(&played.stderr));
-    assert!(played.status.success() && out.contains("1 passed"), "{out}\n{err}");
+    let (out, err) = (
+        String::from_utf8_lossy(&played.stdout),
+        String::from_utf8_lossy(&played.stderr),
+    );
+    assert!(
+        played.status.success() && out.contains("1 passed"),
+        "{out}\n{err}"
+    );
 }
 
 /// The command that makes the secrets, as the file shows it.
 fn secrets_command(file: &str) -> String {
-    let line = file.lines().find_map(|line| line.strip_prefix("#   install -d"));
-    format!("install -d{}", line.expect("docker-compose.yml shows how secrets are made"))
+    let line = file
+        .lines()
+        .find_map(|line| line.strip_prefix("#   install -d"));
+    format!(
+        "install -d{}",
+        line.expect("docker-compose.yml shows how secrets are made")
+    )
 }
 
 fn play() {
-    let (dir, own) = (TempDir::new().expect("a directory"), TempDir::new().expect("a directory"));
+    let (dir, own) = (
+        TempDir::new().expect("a directory"),
+        TempDir::new().expect("a directory"),
+    );
     let file = fs::read_to_string(root().join("docker-compose.yml")).expect("docker-compose.yml");
     for name in ["docker-compose.yml", "Dockerfile", "conf", "examples"] {
         symlink(root().join(name), dir.path().join(name)).expect("a link");
     }
     must(shell(&secrets_command(&file)).current_dir(dir.path()));
-    let mode = |name: &str| fs::metadata(dir.path().join(name)).expect(name).permissions().mode() & 0o777;
+    let mode = |name: &str| {
+        fs::metadata(dir.path().join(name))
+            .expect(name)
+            .permissions()
+            .mode()
+            & 0o777
+    };
     // For the container's user, and for nobody else on the host.
     assert_eq!((mode("secrets"), mode("secrets/legacy")), (0o700, 0o444));
 
-    let mut world = World { engine: Engine::new(dir.path(), own.path(), Project::read(dir.path())), seen: 0 };
+    let mut world = World {
+        engine: Engine::new(dir.path(), own.path(), Project::read(dir.path())),
+        seen: 0,
+    };
     for (what, part) in PARTS {
         eprintln!("{what}");
         part(&mut world);
@@ -130,7 +181,10 @@ type Part = (&'static str, fn(&mut World));
 
 /// In order: each begins with everything up and served, and leaves it so.
 const PARTS: &[Part] = &[
-    ("every service starts, and the legacy service is served", start),
+    (
+        "every service starts, and the legacy service is served",
+        start,
+    ),
     ("nobody else is", refuse_strangers),
     ("services are restarted", restart_services),
     ("the devices move to another address", move_devices),
@@ -153,7 +207,10 @@ impl World {
         let mut read = self.seen;
         for line in log[self.seen..].split_inclusive('\n') {
             read += line.len();
-            match line.strip_suffix('\n').and_then(|line| line.split_once(" HTTP ")) {
+            match line
+                .strip_suffix('\n')
+                .and_then(|line| line.split_once(" HTTP "))
+            {
                 Some((rest, status)) => {
                     body.push_str(rest);
                     answers.push((status.parse().expect("a status"), std::mem::take(&mut body)));
@@ -173,7 +230,10 @@ impl World {
     /// Waits until it is served again.
     fn recovers(&mut self) {
         until("the legacy service is served", || {
-            self.answers().iter().any(|(status, body)| *status == 200 && is_legacy(body)).then_some(())
+            self.answers()
+                .iter()
+                .any(|(status, body)| *status == 200 && is_legacy(body))
+                .then_some(())
         });
     }
 
@@ -193,27 +253,45 @@ impl World {
     fn command(&self, sidecar: &str, arguments: &[&str]) -> Result<String, String> {
         let program = self.engine.service(sidecar).command[0].clone();
         let arguments = arguments.iter().map(|argument| (*argument).to_owned());
-        let output = self.engine.exec(sidecar, &[program].into_iter().chain(arguments).collect::<Vec<_>>());
+        let output = self.engine.exec(
+            sidecar,
+            &[program].into_iter().chain(arguments).collect::<Vec<_>>(),
+        );
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
-        if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+        if output.status.success() {
+            Ok(text(&output.stdout))
+        } else {
+            Err(text(&output.stderr))
+        }
     }
 
     fn signing_keys(&self) -> String {
-        let (code, keys) = curl(self.engine.address("issuer"), ":8080/.well-known/jwks.json", &[]);
+        let (code, keys) = curl(
+            self.engine.address("issuer"),
+            ":8080/.well-known/jwks.json",
+            &[],
+        );
         assert_eq!(code, "200", "{keys}");
         keys
     }
 }
 
 fn is_legacy(body: &str) -> bool {
-    body.contains(r#""x-m2m-client-id": "legacy""#) && body.contains(r#""x-m2m-scope": "devices:read""#)
+    body.contains(r#""x-m2m-client-id": "legacy""#)
+        && body.contains(r#""x-m2m-scope": "devices:read""#)
 }
 
 /// What an outsider on the network gets: status (000: no answer) and body.
 fn curl(host: &str, rest: &str, more: &[&str]) -> (String, String) {
     let url = format!("http://{host}{rest}");
     let output = Command::new("curl")
-        .args(["--silent", "--max-time", "10", "--write-out", "\n%{http_code}"])
+        .args([
+            "--silent",
+            "--max-time",
+            "10",
+            "--write-out",
+            "\n%{http_code}",
+        ])
         .args(more)
         .arg(url)
         .output()
@@ -226,7 +304,9 @@ fn curl(host: &str, rest: &str, more: &[&str]) -> (String, String) {
 fn start(world: &mut World) {
     world.engine.up();
     for sidecar in ["issuer", "devices-sidecar", "legacy-sidecar"] {
-        let checked = world.command(sidecar, &["check"]).expect("a configuration without errors");
+        let checked = world
+            .command(sidecar, &["check"])
+            .expect("a configuration without errors");
         assert!(checked.contains("ok"), "{checked}");
     }
     world.recovers();
@@ -241,12 +321,26 @@ fn refuse_strangers(world: &mut World) {
     for (host, port) in [(devices, ":9090/"), (devices, ":9900/metrics")] {
         assert_eq!(curl(host, port, &[]).0, "000", "{port}");
     }
-    assert_eq!(curl(world.engine.address("legacy-sidecar"), ":9000/api/v1/devices", &[]).0, "000");
-    let token = world.command("legacy-sidecar", &["token", "--credential", "devices"]).expect("a token");
+    assert_eq!(
+        curl(
+            world.engine.address("legacy-sidecar"),
+            ":9000/api/v1/devices",
+            &[]
+        )
+        .0,
+        "000"
+    );
+    let token = world
+        .command("legacy-sidecar", &["token", "--credential", "devices"])
+        .expect("a token");
     let bearer = format!("Authorization: Bearer {token}");
     let (code, body) = curl(devices, ":8081/api/v1/devices", &["--header", &bearer]);
     assert!(code == "200" && is_legacy(&body), "{code} {body}");
-    let (code, _) = curl(devices, ":8081/api/v1/devices", &["--header", &bearer, "--request", "DELETE"]);
+    let (code, _) = curl(
+        devices,
+        ":8081/api/v1/devices",
+        &["--header", &bearer, "--request", "DELETE"],
+    );
     assert_eq!(code, "403");
 }
 
@@ -256,7 +350,11 @@ fn restart_services(world: &mut World) {
     world.engine.stop("devices");
     world.forget();
     until("the sidecar says that the API is gone", || {
-        world.answers().iter().any(|(status, _)| *status == 502).then_some(())
+        world
+            .answers()
+            .iter()
+            .any(|(status, _)| *status == 502)
+            .then_some(())
     });
     world.engine.start("devices");
     world.recovers();
@@ -267,7 +365,10 @@ fn restart_services(world: &mut World) {
 }
 
 fn move_devices(world: &mut World) {
-    let before = (world.engine.address("devices-sidecar").to_owned(), world.engine.pid("legacy-sidecar"));
+    let before = (
+        world.engine.address("devices-sidecar").to_owned(),
+        world.engine.pid("legacy-sidecar"),
+    );
     world.engine.restart("devices-sidecar");
     assert_ne!(world.engine.address("devices-sidecar"), before.0);
     world.forget();
@@ -276,7 +377,10 @@ fn move_devices(world: &mut World) {
 }
 
 fn lose_issuer(world: &mut World) {
-    let (keys, address) = (world.signing_keys(), world.engine.address("issuer").to_owned());
+    let (keys, address) = (
+        world.signing_keys(),
+        world.engine.address("issuer").to_owned(),
+    );
     world.engine.stop("issuer");
     world.forget();
     // Known keys, and a token that is still good.
@@ -290,46 +394,96 @@ fn lose_issuer(world: &mut World) {
     world.forget();
     until("the legacy service is told that there is no token", || {
         let answers = world.answers();
-        assert!(answers.iter().all(|(status, _)| *status == 503 || *status == 0), "{answers:?}");
-        answers.iter().any(|(status, _)| *status == 503).then_some(())
+        assert!(
+            answers
+                .iter()
+                .all(|(status, _)| *status == 503 || *status == 0),
+            "{answers:?}"
+        );
+        answers
+            .iter()
+            .any(|(status, _)| *status == 503)
+            .then_some(())
     });
-    assert!(world.command("legacy-sidecar", &["token", "--credential", "devices"]).is_err());
+    assert!(
+        world
+            .command("legacy-sidecar", &["token", "--credential", "devices"])
+            .is_err()
+    );
 
     world.engine.start("issuer");
     world.engine.wait_for_health("issuer");
     assert_ne!(world.engine.address("issuer"), address);
     assert_eq!(world.signing_keys(), keys, "the keys are on the volume");
     world.recovers();
-    world.command("legacy-sidecar", &["token", "--credential", "devices"]).expect("a token");
+    world
+        .command("legacy-sidecar", &["token", "--credential", "devices"])
+        .expect("a token");
 }
 
-/// Inbound in front of outbound, on a root where nothing can be written: not the working directory, not `stateDir`.
+/// Inbound in front of outbound, on a root where nothing can be written: not the working directory,
+/// not `stateDir`.
 fn run_read_only(world: &mut World) {
     let service = world.engine.service("legacy-sidecar");
-    let config = root().join("tests/it/compose/read-only.yaml").display().to_string();
-    let mounts = service.mounts.iter().map(|mount| match mount.target.as_str() {
-        "/etc/m2m-sidecar/config.yaml" => Mount { source: config.clone(), ..mount.clone() },
-        _ => mount.clone(),
-    });
-    let service = Service { mounts: mounts.collect(), ..service.clone() };
+    let config = root()
+        .join("tests/it/compose/read-only.yaml")
+        .display()
+        .to_string();
+    let mounts = service
+        .mounts
+        .iter()
+        .map(|mount| match mount.target.as_str() {
+            "/etc/m2m-sidecar/config.yaml" => Mount {
+                source: config.clone(),
+                ..mount.clone()
+            },
+            _ => mount.clone(),
+        });
+    let service = Service {
+        mounts: mounts.collect(),
+        ..service.clone()
+    };
     world.engine.add("read-only", service);
     world.engine.start("read-only");
     world.engine.wait_for_health("read-only");
-    for directory in ["/", "/data", "/etc", "/tmp", "/var/lib", "/run/secrets", "/usr/local/bin"] {
+    for directory in [
+        "/",
+        "/data",
+        "/etc",
+        "/tmp",
+        "/var/lib",
+        "/run/secrets",
+        "/usr/local/bin",
+    ] {
         let touch = ["touch", &format!("{directory}/x")].map(str::to_owned);
         let refused = world.engine.exec("read-only", &touch);
         let why = String::from_utf8_lossy(&refused.stderr);
         assert!(why.contains("Read-only file system"), "{directory}: {why}");
     }
-    let token = world.command("read-only", &["token", "--credential", "devices"]).expect("a token");
+    let token = world
+        .command("read-only", &["token", "--credential", "devices"])
+        .expect("a token");
     let bearer = format!("Authorization: Bearer {token}");
     until("the keys are there, and the request went both ways", || {
         let address = world.engine.address("read-only");
         let (code, body) = curl(address, ":8081/api/v1/devices", &["--header", &bearer]);
         (code == "200" && is_legacy(&body)).then_some(())
     });
-    assert_eq!(curl(world.engine.address("read-only"), ":8081/api/v1/devices", &[]).0, "401");
-    assert!(world.engine.log("read-only").contains("the state directory cannot be made"));
+    assert_eq!(
+        curl(
+            world.engine.address("read-only"),
+            ":8081/api/v1/devices",
+            &[]
+        )
+        .0,
+        "401"
+    );
+    assert!(
+        world
+            .engine
+            .log("read-only")
+            .contains("the state directory cannot be made")
+    );
     world.engine.stop("read-only");
 }
 

@@ -1,4 +1,5 @@
-//! The files of `conf/`, through the real `check`: as they stand, and with each commented-out setting uncommented.
+//! The files of `conf/`, through the real `check`: as they stand, and with each commented-out
+//! setting uncommented.
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
@@ -8,7 +9,8 @@ use tempfile::TempDir;
 
 use crate::commands::{ended, sidecar};
 
-/// What a file needs around it, made from its own text: every `…File` it names, every `${VARIABLE}` it uses.
+/// What a file needs around it, made from its own text: every `…File` it names, every `${VARIABLE}`
+/// it uses.
 struct Surroundings {
     dir: TempDir,
     certificate: String,
@@ -18,9 +20,14 @@ struct Surroundings {
 impl Surroundings {
     fn new() -> Self {
         let key = rcgen::KeyPair::generate().expect("a key");
-        let parameters = rcgen::CertificateParams::new(["localhost".to_owned()]).expect("parameters");
+        let parameters =
+            rcgen::CertificateParams::new(["localhost".to_owned()]).expect("parameters");
         let certificate = parameters.self_signed(&key).expect("a certificate").pem();
-        Self { dir: TempDir::new().expect("a directory"), certificate, key: key.serialize_pem() }
+        Self {
+            dir: TempDir::new().expect("a directory"),
+            certificate,
+            key: key.serialize_pem(),
+        }
     }
 
     fn root(&self) -> &str {
@@ -46,21 +53,31 @@ impl Surroundings {
         }
     }
 
-    /// Makes the files that a text names. Absolute paths are moved below our own directory, so the text comes back.
+    /// Makes the files that a text names. Absolute paths are moved below our own directory, so the
+    /// text comes back.
     fn place(&self, text: &str) -> String {
         let mut placed = String::new();
         let mut rest = text;
         while let Some(at) = rest.find("File: ") {
             let (before, after) = rest.split_at(at + "File: ".len());
-            let variable = if after.starts_with("${") { after.find('}').map_or(0, |end| end + 1) } else { 0 };
-            let end = after[variable..].find([',', ' ', '}', '\n']).map_or(after.len(), |end| variable + end);
+            let variable = if after.starts_with("${") {
+                after.find('}').map_or(0, |end| end + 1)
+            } else {
+                0
+            };
+            let end = after[variable..]
+                .find([',', ' ', '}', '\n'])
+                .map_or(after.len(), |end| variable + end);
             let path = after[..end].trim_matches('"');
             let path = path.strip_prefix("${DATA_DIR}").unwrap_or(path);
             placed.push_str(before);
             if after.starts_with('/') {
                 placed.push_str(self.root());
             }
-            let key = before[..at + 4].rsplit([' ', '{', '#', '\n']).next().unwrap_or_default();
+            let key = before[..at + 4]
+                .rsplit([' ', '{', '#', '\n'])
+                .next()
+                .unwrap_or_default();
             let file = self.dir.path().join(path.trim_start_matches('/'));
             std::fs::create_dir_all(file.parent().expect("below the root")).expect("a directory");
             std::fs::write(&file, self.content(key)).expect("a file");
@@ -77,8 +94,16 @@ impl Surroundings {
         std::fs::write(&file, self.place(text)).expect("a file");
         let mut command = sidecar(&["check", "--config"]);
         command.arg(&file).current_dir(self.dir.path());
-        for name in text.split("${").skip(1).filter_map(|after| after.split('}').next()) {
-            let value = if name.ends_with("_DIR") { self.root() } else { "example" };
+        for name in text
+            .split("${")
+            .skip(1)
+            .filter_map(|after| after.split('}').next())
+        {
+            let value = if name.ends_with("_DIR") {
+                self.root()
+            } else {
+                "example"
+            };
             command.env(name, value);
         }
         let (code, _, errors) = ended(&command.output().expect("the binary runs"));
@@ -91,7 +116,10 @@ fn files(directory: &Path, out: &mut Vec<PathBuf>) {
         let path = entry.expect("an entry").path();
         if path.is_dir() {
             files(&path, out);
-        } else if path.extension().is_some_and(|extension| extension == "yaml") {
+        } else if path
+            .extension()
+            .is_some_and(|extension| extension == "yaml")
+        {
             out.push(path);
         }
     }
@@ -99,24 +127,37 @@ fn files(directory: &Path, out: &mut Vec<PathBuf>) {
 
 fn shipped() -> Vec<(PathBuf, String)> {
     let mut paths = Vec::new();
-    files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("conf"), &mut paths);
+    files(
+        &Path::new(env!("CARGO_MANIFEST_DIR")).join("conf"),
+        &mut paths,
+    );
     paths.sort();
     let read = |path: PathBuf| (path.clone(), std::fs::read_to_string(path).expect("UTF-8"));
     paths.into_iter().map(read).collect()
 }
 
-/// Containers of one demonstration talk plain http to each other by their names, and go on while the issuer is down.
-/// `check` rightly warns of both.
+/// Containers of one demonstration talk plain http to each other by their names, and go on while
+/// the issuer is down. `check` rightly warns of both.
 fn is_of_the_demonstration(path: &Path, warning: &str) -> bool {
-    let warnings =
-        ["plain http to another machine", "revoked tokens pass whenever the issuer cannot be asked"];
+    let warnings = [
+        "plain http to another machine",
+        "revoked tokens pass whenever the issuer cannot be asked",
+    ];
     path.iter().any(|part| part == "compose") && warnings.iter().any(|it| warning.contains(it))
 }
 
 fn assert_good(path: &Path, text: &str, what: &str) {
     let (code, errors) = Surroundings::new().check(text);
-    let said: Vec<_> = errors.lines().filter(|line| !is_of_the_demonstration(path, line)).collect();
-    assert_eq!((code, said.as_slice()), (Some(0), [].as_slice()), "{}{what}", path.display());
+    let said: Vec<_> = errors
+        .lines()
+        .filter(|line| !is_of_the_demonstration(path, line))
+        .collect();
+    assert_eq!(
+        (code, said.as_slice()),
+        (Some(0), [].as_slice()),
+        "{}{what}",
+        path.display()
+    );
 }
 
 #[test]
@@ -137,17 +178,22 @@ fn setting(line: &str) -> Option<(usize, &str, String)> {
     is_key.then(|| (indent, key, format!("{}{setting}", &line[..indent])))
 }
 
-/// The text with the setting of a line uncommented, and without the setting that it replaces: that of the same key, or
-/// the one named after "instead of", in the same mapping above it.
+/// The text with the setting of a line uncommented, and without the setting that it replaces: that
+/// of the same key, or the one named after "instead of", in the same mapping above it.
 fn uncommented(text: &str, at: usize) -> String {
     let mut lines: Vec<String> = text.lines().map(ToOwned::to_owned).collect();
-    let (indent, key, setting) =
-        setting(&lines[at]).map(|(i, k, s)| (i, k.to_owned(), s)).expect("a setting");
-    let replaced =
-        setting.split("instead of `").nth(1).and_then(|rest| rest.split('`').next()).unwrap_or(&key);
+    let (indent, key, setting) = setting(&lines[at])
+        .map(|(i, k, s)| (i, k.to_owned(), s))
+        .expect("a setting");
+    let replaced = setting
+        .split("instead of `")
+        .nth(1)
+        .and_then(|rest| rest.split('`').next())
+        .unwrap_or(&key);
     let beginning = format!("{}{replaced}: ", " ".repeat(indent));
-    let in_mapping =
-        |line: &&mut String| line.trim().is_empty() || line[..indent.min(line.len())].trim().is_empty();
+    let in_mapping = |line: &&mut String| {
+        line.trim().is_empty() || line[..indent.min(line.len())].trim().is_empty()
+    };
     for line in lines[..at].iter_mut().rev().take_while(in_mapping) {
         if line.starts_with(&beginning) {
             line.insert(indent, '#');
@@ -164,7 +210,11 @@ fn every_commented_out_setting_can_be_uncommented() {
     for (path, text) in shipped() {
         for (at, line) in text.lines().enumerate() {
             if setting(line).is_some() {
-                assert_good(&path, &uncommented(&text, at), &format!(":{} uncommented", at + 1));
+                assert_good(
+                    &path,
+                    &uncommented(&text, at),
+                    &format!(":{} uncommented", at + 1),
+                );
                 tried += 1;
             }
         }
@@ -180,5 +230,8 @@ fn a_wrong_setting_is_noticed() {
     ));
     assert!(code == Some(1) && errors.contains("not both"), "{errors}");
     let right = "a:\n  b: 1   # x\n  c: 2\n  #d: 3   # instead of `b`\n";
-    assert_eq!(uncommented(right, 3), "a:\n  #b: 1   # x\n  c: 2\n  d: 3   # instead of `b`\n");
+    assert_eq!(
+        uncommented(right, 3),
+        "a:\n  #b: 1   # x\n  c: 2\n  d: 3   # instead of `b`\n"
+    );
 }

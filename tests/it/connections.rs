@@ -40,7 +40,10 @@ localApi: {{ listen: 127.0.0.1:0, maxConnections: {max} }}
 "#,
         upstream.url()
     );
-    Sidecar::builder().secret_file("secret", "legacy", "a-secret-of-16-bytes").start(&yaml).await
+    Sidecar::builder()
+        .secret_file("secret", "legacy", "a-secret-of-16-bytes")
+        .start(&yaml)
+        .await
 }
 
 const LISTENERS: [&str; 5] = ["api", "hub", "issuer", "admin", "localApi"];
@@ -52,14 +55,18 @@ fn a_request(address: SocketAddr) -> Vec<u8> {
 /// A connection from another address of this machine.
 async fn from(address: Ipv4Addr, to: SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().expect("a socket");
-    socket.bind((address, 0).into()).expect("an address of the loopback network");
+    socket
+        .bind((address, 0).into())
+        .expect("an address of the loopback network");
     socket.connect(to).await.expect("it listens")
 }
 
 const OTHER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
 async fn is_served(connection: &mut TcpStream) -> bool {
-    let _ = connection.write_all(b"GET /x HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: own\r\n\r\n").await;
+    let _ = connection
+        .write_all(b"GET /x HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: own\r\n\r\n")
+        .await;
     let mut answer = [0; 9];
     connection.read_exact(&mut answer).await.is_ok() && answer == *b"HTTP/1.1 "
 }
@@ -79,7 +86,9 @@ fn ended(connections: &[TcpStream]) -> usize {
 /// One number of the metrics.
 async fn metric(sidecar: &Sidecar, line: &str) -> u64 {
     let text = get(sidecar.address("probes"), "/metrics", &[]).await.text();
-    let value = text.lines().find_map(|it| it.strip_prefix(line)?.trim().parse().ok());
+    let value = text
+        .lines()
+        .find_map(|it| it.strip_prefix(line)?.trim().parse().ok());
     value.unwrap_or(0)
 }
 
@@ -97,8 +106,8 @@ async fn a_full_listener_closes_its_longest_idle_connection_for_a_new_one() {
             connection
         };
         let (mut first, mut second, mut third) = (open().await, open().await, open().await);
-        // The first has asked last now, so the second is the longest idle one. To the sidecar a connection is idle a little after
-        // its client has the answer.
+        // The first has asked last now, so the second is the longest idle one. To the sidecar a
+        // connection is idle a little after its client has the answer.
         tokio::time::sleep(Duration::from_millis(100)).await;
         first.send(a_request(address)).await;
         first.answer().await;
@@ -108,24 +117,35 @@ async fn a_full_listener_closes_its_longest_idle_connection_for_a_new_one() {
             kept.send(a_request(address)).await;
             kept.answer().await;
         }
-        // A connection that has sent nothing, or only the beginning of a head, gives way in its turn.
+        // A connection that has sent nothing, or only the beginning of a head, gives way in its
+        // turn.
         drop((first, third, fourth));
-        until("seats are free", async || metric(&sidecar, &open_of(listener)).await == 0).await;
+        until("seats are free", async || {
+            metric(&sidecar, &open_of(listener)).await == 0
+        })
+        .await;
         let mut silent = Connection::open(address).await;
         let mut slow = Connection::open(address).await;
         slow.send("GET /x HTTP/1.1\r\nHo").await;
-        until("they are in", async || metric(&sidecar, &open_of(listener)).await == 2).await;
+        until("they are in", async || {
+            metric(&sidecar, &open_of(listener)).await == 2
+        })
+        .await;
         // And the beginning of the head is read.
         tokio::time::sleep(Duration::from_millis(100)).await;
         let _served = [open().await, open().await, open().await];
-        assert!(silent.is_ended().await && slow.is_ended().await, "{listener}");
+        assert!(
+            silent.is_ended().await && slow.is_ended().await,
+            "{listener}"
+        );
     }
     let full = "`maxConnections` is reached: the longest idle connection is closed";
     for listener in LISTENERS {
         let lines = logs::lines_since(mark, &[full, &format!("listener=\"{listener}\"")]);
         assert!(!lines.is_empty(), "{listener}");
     }
-    let closed = "m2m_connections_closed_total{role=\"inbound\",listener=\"api\",reason=\"made_room\"}";
+    let closed =
+        "m2m_connections_closed_total{role=\"inbound\",listener=\"api\",reason=\"made_room\"}";
     assert_eq!(metric(&sidecar, closed).await, 3);
 }
 
@@ -150,21 +170,38 @@ async fn a_request_under_way_never_gives_way_and_a_connection_too_many_is_told_s
             upstream.next(answer);
             stream
         });
-        let (mut first, mut second) = (Connection::open(address).await, Connection::open(address).await);
+        let (mut first, mut second) = (
+            Connection::open(address).await,
+            Connection::open(address).await,
+        );
         first.send(a_request(address)).await;
         second.send(a_request(address)).await;
-        until("both are under way", async || upstream.received().len() == before + 2).await;
+        until("both are under way", async || {
+            upstream.received().len() == before + 2
+        })
+        .await;
         for _ in 0..3 {
             let refused = Connection::open(address).await.answer().await;
-            assert_eq!((refused.status, refused.header("x-m2m-reason")), (503, Some("too_many_connections")));
+            assert_eq!(
+                (refused.status, refused.header("x-m2m-reason")),
+                (503, Some("too_many_connections"))
+            );
             assert!(refused.header("retry-after").is_some());
             assert_eq!(refused.header("connection"), Some("close"));
         }
         held.into_iter().for_each(|stream| stream.finish());
-        assert_eq!((first.answer().await.status, second.answer().await.status), (200, 200), "{listener}");
+        assert_eq!(
+            (first.answer().await.status, second.answer().await.status),
+            (200, 200),
+            "{listener}"
+        );
         let mut third = Connection::open(address).await;
         third.send(a_request(address)).await;
-        assert_eq!(third.answer().await.status, 200, "{listener}: an idle one gave way");
+        assert_eq!(
+            third.answer().await.status,
+            200,
+            "{listener}: an idle one gave way"
+        );
     }
 }
 
@@ -204,8 +241,12 @@ async fn one_address_holds_only_its_share_unless_it_is_a_trusted_proxy() {
         assert!(is_served(&mut one).await);
         opened.push(one);
     }
-    // Which of the two became idle first depends on the load; the unit tests check that the longest idle one closes.
-    until("one of the two is closed", async || ended(&opened[..2]) == 1).await;
+    // Which of the two became idle first depends on the load; the unit tests check that the longest
+    // idle one closes.
+    until("one of the two is closed", async || {
+        ended(&opened[..2]) == 1
+    })
+    .await;
     let mut another = from(Ipv4Addr::LOCALHOST, address).await;
     assert!(is_served(&mut another).await);
     assert_eq!(metric(&without, &open_of("api")).await, 2 + 1);
@@ -229,7 +270,8 @@ async fn a_refused_client_that_never_goes_away_gives_way_too() {
     let mut lingering = Vec::new();
     for _ in 0..2 {
         let mut one = Connection::open(address).await;
-        one.send("POST /%2e%2e HTTP/1.1\r\nHost: a\r\nContent-Length: 100000000\r\n\r\nabc").await;
+        one.send("POST /%2e%2e HTTP/1.1\r\nHost: a\r\nContent-Length: 100000000\r\n\r\nabc")
+            .await;
         assert_eq!(one.answer().await.status, 400);
         lingering.push(one);
     }

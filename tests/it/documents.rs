@@ -1,8 +1,9 @@
-//! The documents, run as they stand there: commands with their output compared, configurations loaded, links followed.
+//! The documents, run as they stand there: commands with their output compared, configurations
+//! loaded, links followed.
 //!
-//! Every line of a `console` block that begins with `$ ` is run, those of one page in one shell, in a directory that
-//! holds the repository's `conf` and `examples`. What follows a command is its output; `…` stands for anything. A page that
-//! starts nginx is left out where there is none.
+//! Every line of a `console` block that begins with `$ ` is run, those of one page in one shell, in
+//! a directory that holds the repository's `conf` and `examples`. What follows a command is its
+//! output; `…` stands for anything. A page that starts nginx is left out where there is none.
 
 mod markdown;
 mod transcript;
@@ -70,13 +71,18 @@ fn workplace() -> TempDir {
         symlink(root().join(name), dir.path().join(name)).expect("a link");
     }
     std::fs::create_dir_all(dir.path().join("target/debug")).expect("a directory");
-    symlink(env!("CARGO_BIN_EXE_m2m-sidecar"), dir.path().join("target/debug/m2m-sidecar")).expect("a link");
+    symlink(
+        env!("CARGO_BIN_EXE_m2m-sidecar"),
+        dir.path().join("target/debug/m2m-sidecar"),
+    )
+    .expect("a link");
     dir
 }
 
 fn play(path: &Path) -> usize {
     let acts = acts(blocks_of(path));
-    let starts_nginx = |act: &Act| matches!(act, Act::Type(step) if step.command.starts_with("nginx "));
+    let starts_nginx =
+        |act: &Act| matches!(act, Act::Type(step) if step.command.starts_with("nginx "));
     if acts.iter().any(starts_nginx) && !is_installed("nginx") {
         eprintln!("{}: not played, there is no nginx", path.display());
         return 0;
@@ -89,7 +95,10 @@ fn play(path: &Path) -> usize {
             Act::Type(step) => step.command.clone(),
         })
         .collect();
-    let typed = acts.iter().filter(|act| matches!(act, Act::Type(_))).count();
+    let typed = acts
+        .iter()
+        .filter(|act| matches!(act, Act::Type(_)))
+        .count();
     if typed == 0 {
         return 0;
     }
@@ -110,11 +119,13 @@ fn play(path: &Path) -> usize {
 /// Whether a program is on the PATH, or where Debian has those of root.
 fn is_installed(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).chain(["/usr/sbin".into()]).any(|dir| dir.join(program).exists())
+    std::env::split_paths(&path)
+        .chain(["/usr/sbin".into()])
+        .any(|dir| dir.join(program).exists())
 }
 
-/// A log's lines are written a moment after the answer: what looks for them is asked again until there are as many as the
-/// page shows, or for ten seconds.
+/// A log's lines are written a moment after the answer: what looks for them is asked again until
+/// there are as many as the page shows, or for ten seconds.
 fn patiently(step: &Step) -> String {
     let (command, lines) = (&step.command, step.output.len());
     format!(
@@ -135,11 +146,17 @@ fn what_only_make_does_is_done_by_ci() {
     let ci = read(&root().join(".ci/run"));
     for path in documents() {
         for block in blocks_of(&path) {
-            let Block::ConsoleContinuousIntegration(steps) = block else { continue };
+            let Block::ConsoleContinuousIntegration(steps) = block else {
+                continue;
+            };
             for step in steps {
                 let command = step.command.as_str();
                 let done = command.starts_with("git clone ") || ci.contains(command);
-                assert!(done, "{}: `.ci/run` does not run `{command}`", path.display());
+                assert!(
+                    done,
+                    "{}: `.ci/run` does not run `{command}`",
+                    path.display()
+                );
             }
         }
     }
@@ -148,7 +165,10 @@ fn what_only_make_does_is_done_by_ci() {
 /// Keys that a page says are missing, as "no `caFile` for credentials yet".
 fn said_to_be_missing(text: &str) -> impl Iterator<Item = &str> {
     text.lines().flat_map(|line| {
-        let said = line.split("no `").skip(1).filter(|rest| rest.contains(" yet"));
+        let said = line
+            .split("no `")
+            .skip(1)
+            .filter(|rest| rest.contains(" yet"));
         said.filter_map(|rest| rest.split_once('`').map(|(key, _)| key))
     })
 }
@@ -162,7 +182,12 @@ fn no_page_says_of_a_key_that_there_is_none_yet() {
     );
     let mut pages = documents();
     pages.extend(
-        ["conf/plgd.yaml", "conf/sidecar.yaml", "examples/kubernetes/sidecar.yaml"].map(|it| root().join(it)),
+        [
+            "conf/plgd.yaml",
+            "conf/sidecar.yaml",
+            "examples/kubernetes/sidecar.yaml",
+        ]
+        .map(|it| root().join(it)),
     );
     for path in pages {
         for key in said_to_be_missing(&read(&path)) {
@@ -186,10 +211,14 @@ fn excerpts_of_configurations_are_valid() {
     let mut seen = 0;
     for path in documents() {
         for block in blocks_of(&path) {
-            let Block::ConfigurationPart(text) = block else { continue };
+            let Block::ConfigurationPart(text) = block else {
+                continue;
+            };
             seen += 1;
             let name = path.display().to_string();
-            let Err(problems) = m2m_sidecar::config::parse(&text, &name, &|_| None) else { continue };
+            let Err(problems) = m2m_sidecar::config::parse(&text, &name, &|_| None) else {
+                continue;
+            };
             for problem in problems.0 {
                 let lacks = lacking.iter().any(|word| problem.message.contains(word));
                 assert!(lacks, "{problem}\nin the excerpt\n{text}");
@@ -205,10 +234,16 @@ fn the_tests_that_the_security_model_names_exist() {
     collect(&root().join("src"), &mut sources);
     collect(&root().join("tests/it"), &mut sources);
     let text = read(&root().join("docs/security.md"));
-    let named: Vec<_> = text.split('`').filter_map(|word| word.split_once("::")).collect();
+    let named: Vec<_> = text
+        .split('`')
+        .filter_map(|word| word.split_once("::"))
+        .collect();
     assert!(named.len() > 15, "{named:?}");
     for (_, test) in named {
-        assert!(sources.contains(&format!("fn {test}(")), "there is no test {test}");
+        assert!(
+            sources.contains(&format!("fn {test}(")),
+            "there is no test {test}"
+        );
     }
 }
 
@@ -228,27 +263,47 @@ fn collect(dir: &Path, into: &mut String) {
 fn links_lead_somewhere() {
     for path in documents() {
         let text = read(&path);
-        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+        for link in text
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split(')').next())
+        {
             if link.contains("://") || link.contains(char::is_whitespace) {
                 continue;
             }
             let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
-            let target =
-                if file.is_empty() { path.clone() } else { path.parent().expect("a directory").join(file) };
+            let target = if file.is_empty() {
+                path.clone()
+            } else {
+                path.parent().expect("a directory").join(file)
+            };
             assert!(target.exists(), "{}: {link} leads nowhere", path.display());
-            if !anchor.is_empty() && target.extension().is_some_and(|extension| extension == "md") {
+            if !anchor.is_empty()
+                && target
+                    .extension()
+                    .is_some_and(|extension| extension == "md")
+            {
                 let text = read(&target);
                 let found = text.contains(&format!("<a id=\"{anchor}\">"))
-                    || text.lines().any(|line| heading_anchor(line).as_deref() == Some(anchor));
+                    || text
+                        .lines()
+                        .any(|line| heading_anchor(line).as_deref() == Some(anchor));
                 assert!(found, "{}: {link} names no heading", path.display());
             }
         }
     }
 }
 
-/// The anchor that a heading gets when the page is shown: its text in lower case, spaces as hyphens, punctuation gone.
+/// The anchor that a heading gets when the page is shown: its text in lower case, spaces as
+/// hyphens, punctuation gone.
 fn heading_anchor(line: &str) -> Option<String> {
     let text = line.strip_prefix('#')?.trim_start_matches('#').trim();
-    let kept = text.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
-    Some(kept.flat_map(char::to_lowercase).map(|c| if c == ' ' { '-' } else { c }).collect())
+    let kept = text
+        .chars()
+        .filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+    Some(
+        kept.flat_map(char::to_lowercase)
+            .map(|c| if c == ' ' { '-' } else { c })
+            .collect(),
+    )
 }

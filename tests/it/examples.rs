@@ -8,16 +8,30 @@ use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
 fn example(path: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(path);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("examples")
+        .join(path);
     fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
 /// The text of a ConfigMap's key that is written as a block (`key: |`).
 fn block<'a>(manifest: &'a str, key: &str) -> Vec<&'a str> {
-    let mut lines = manifest.lines().skip_while(|line| line.trim() != format!("{key}: |")).skip(1).peekable();
+    let mut lines = manifest
+        .lines()
+        .skip_while(|line| line.trim() != format!("{key}: |"))
+        .skip(1)
+        .peekable();
     let first = lines.peek().expect("the block has lines");
     let indent = &first[..first.len() - first.trim_start().len()];
-    lines.map_while(|line| if line.is_empty() { Some("") } else { line.strip_prefix(indent) }).collect()
+    lines
+        .map_while(|line| {
+            if line.is_empty() {
+                Some("")
+            } else {
+                line.strip_prefix(indent)
+            }
+        })
+        .collect()
 }
 
 /// A secret in a file that only its user can read: `check` warns of others.
@@ -27,7 +41,8 @@ fn secret_file(dir: &TempDir, name: &str) {
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("our own file");
 }
 
-/// Checks a configuration as `m2m-sidecar check` does, with `dir` for the directories its environment names.
+/// Checks a configuration as `m2m-sidecar check` does, with `dir` for the directories its
+/// environment names.
 fn check(dir: &TempDir, configuration: &str) {
     let file = dir.path().join("m2m-sidecar.yaml");
     fs::write(&file, configuration).expect("a writable directory");
@@ -48,7 +63,10 @@ fn the_configuration_beside_the_systemd_unit_passes_the_check() {
     let dir = TempDir::new().expect("a directory");
     let unit = example("systemd/m2m-sidecar.service");
     // The secret's name is the unit's.
-    let loaded = unit.lines().find_map(|line| line.strip_prefix("LoadCredential=")).expect("a credential");
+    let loaded = unit
+        .lines()
+        .find_map(|line| line.strip_prefix("LoadCredential="))
+        .expect("a credential");
     let (name, _) = loaded.split_once(':').expect("name:path");
     secret_file(&dir, name);
     check(&dir, &example("systemd/m2m-sidecar.yaml"));
@@ -59,7 +77,10 @@ fn the_configuration_beside_the_verifiers_passes_the_check() {
     let dir = TempDir::new().expect("a directory");
     secret_file(&dir, "legacy-secret");
     let here = dir.path().display().to_string();
-    check(&dir, &example("verifiers/issuer.yaml").replace("${DATA_DIR}", &here));
+    check(
+        &dir,
+        &example("verifiers/issuer.yaml").replace("${DATA_DIR}", &here),
+    );
 }
 
 #[test]
@@ -68,14 +89,22 @@ fn the_configuration_in_the_kubernetes_manifest_passes_the_check() {
     secret_file(&dir, "hub-secret");
     let manifest = example("kubernetes/sidecar.yaml");
     let configuration = block(&manifest, "m2m-sidecar.yaml").join("\n");
-    assert!(configuration.starts_with("log:") && configuration.contains("outbound:"), "{configuration}");
+    assert!(
+        configuration.starts_with("log:") && configuration.contains("outbound:"),
+        "{configuration}"
+    );
     // Both volumes are mounted where the configuration looks for them.
     for path in ["/run/secrets/m2m-sidecar", "/var/lib/m2m-sidecar"] {
-        assert!(configuration.contains(path) && manifest.contains(&format!("mountPath: {path}")), "{path}");
+        assert!(
+            configuration.contains(path) && manifest.contains(&format!("mountPath: {path}")),
+            "{path}"
+        );
     }
     let here = dir.path().display().to_string();
     check(
         &dir,
-        &configuration.replace("/run/secrets/m2m-sidecar", &here).replace("/var/lib/m2m-sidecar", &here),
+        &configuration
+            .replace("/run/secrets/m2m-sidecar", &here)
+            .replace("/var/lib/m2m-sidecar", &here),
     );
 }

@@ -92,8 +92,17 @@ impl Explained {
         headers: &[&str],
     ) -> (Option<i32>, String, String) {
         let config = self.dir.path().join("c.yaml").display().to_string();
-        let mut arguments =
-            vec!["explain", "--config", &config, "--listener", listener, "--method", method, "--path", path];
+        let mut arguments = vec![
+            "explain",
+            "--config",
+            &config,
+            "--listener",
+            listener,
+            "--method",
+            method,
+            "--path",
+            path,
+        ];
         if token.is_some() {
             arguments.extend(["--token-file", "-"]);
         }
@@ -119,8 +128,12 @@ impl Explained {
 
 /// The line that begins with this word, without it.
 fn line<'a>(text: &'a str, name: &str) -> &'a str {
-    let found = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    found.unwrap_or_else(|| panic!("no line {name} in:\n{text}")).trim()
+    let found = text
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    found
+        .unwrap_or_else(|| panic!("no line {name} in:\n{text}"))
+        .trim()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -139,25 +152,67 @@ async fn what_is_explained_is_what_a_listener_does() {
     let cases: Vec<(&str, &str, Option<TokenBuilder>, &str, &str)> = vec![
         // method, path, token; the code, and the check that refuses.
         ("GET", "/healthz", None, "public", ""),
-        ("GET", "/healthz", Some(token().expires_in(-100)), "public", ""),
+        (
+            "GET",
+            "/healthz",
+            Some(token().expires_in(-100)),
+            "public",
+            "",
+        ),
         ("HEAD", "//healthz/", None, "public", ""),
         ("POST", "/healthz", Some(token()), "no_rule", "some rule"),
         ("GET", "/healthz?x=1", None, "public", ""),
         ("GET", "/devices/7", None, "no_token", ""),
         ("GET", "/devices/7", Some(token()), "permitted", ""),
         ("PUT", "/devices/7", Some(token()), "scope", "scopes"),
-        ("PUT", "/devices/7", Some(token().claim("scope", "devices:write")), "permitted", ""),
-        ("GET", "/blue", Some(token().claim("tenant", "green")), "permitted", ""),
-        ("GET", "/blue", Some(token().claim("tenant", "red")), "claim", "rule's claims"),
-        ("GET", "/blue", Some(token().claim("scope", "other")), "scope", "scopes"),
+        (
+            "PUT",
+            "/devices/7",
+            Some(token().claim("scope", "devices:write")),
+            "permitted",
+            "",
+        ),
+        (
+            "GET",
+            "/blue",
+            Some(token().claim("tenant", "green")),
+            "permitted",
+            "",
+        ),
+        (
+            "GET",
+            "/blue",
+            Some(token().claim("tenant", "red")),
+            "claim",
+            "rule's claims",
+        ),
+        (
+            "GET",
+            "/blue",
+            Some(token().claim("scope", "other")),
+            "scope",
+            "scopes",
+        ),
         ("GET", "/nowhere", None, "no_token", ""),
         ("GET", "/nowhere", Some(token()), "no_rule", "some rule"),
         ("GET", "/a%2fb", Some(token()), "ambiguous_path", "path"),
         ("TRACE", "/healthz", None, "method", ""),
         ("GET", "/m2m/.well-known/jwks.json", None, "local", ""),
         ("OPTIONS", "/devices/7", None, "no_token", ""),
-        ("GET", "/blue", Some(token().expires_in(-100)), "expired", "times"),
-        ("GET", "/blue", Some(token().claim("nbf", crate::support::now() + 900)), "not_yet_valid", "times"),
+        (
+            "GET",
+            "/blue",
+            Some(token().expires_in(-100)),
+            "expired",
+            "times",
+        ),
+        (
+            "GET",
+            "/blue",
+            Some(token().claim("nbf", crate::support::now() + 900)),
+            "not_yet_valid",
+            "times",
+        ),
         (
             "GET",
             "/blue",
@@ -165,17 +220,83 @@ async fn what_is_explained_is_what_a_listener_does() {
             "issued_in_future",
             "times",
         ),
-        ("GET", "/blue", Some(token().claim("aud", "elsewhere")), "audience", "audience"),
-        ("GET", "/blue", Some(token().without("exp")), "no_expiry", "claims"),
-        ("GET", "/blue", Some(token().claim("exp", "soon")), "malformed_claims", "claims"),
-        ("GET", "/blue", Some(token().claim("iss", "http://elsewhere.test")), "unknown_issuer", "issuer"),
-        ("GET", "/blue", Some(token().without("iss")), "unknown_issuer", "issuer"),
-        ("GET", "/blue", Some(token().header("typ", "id+jwt")), "token_type", "type"),
-        ("GET", "/blue", Some(token().header("crit", serde_json::json!(["x"]))), "critical_header", "form"),
-        ("GET", "/blue", Some(token().unsigned()), "malformed_token", "form"),
-        ("GET", "/blue", Some(token().hmac(b"secret")), "algorithm", "algorithm"),
-        ("GET", "/blue", Some(token().signed_by(&stranger)), "unknown_kid", "key"),
-        ("GET", "/blue", Some(token().signed_by(&known_kid)), "signature", "signature"),
+        (
+            "GET",
+            "/blue",
+            Some(token().claim("aud", "elsewhere")),
+            "audience",
+            "audience",
+        ),
+        (
+            "GET",
+            "/blue",
+            Some(token().without("exp")),
+            "no_expiry",
+            "claims",
+        ),
+        (
+            "GET",
+            "/blue",
+            Some(token().claim("exp", "soon")),
+            "malformed_claims",
+            "claims",
+        ),
+        (
+            "GET",
+            "/blue",
+            Some(token().claim("iss", "http://elsewhere.test")),
+            "unknown_issuer",
+            "issuer",
+        ),
+        (
+            "GET",
+            "/blue",
+            Some(token().without("iss")),
+            "unknown_issuer",
+            "issuer",
+        ),
+        (
+            "GET",
+            "/blue",
+            Some(token().header("typ", "id+jwt")),
+            "token_type",
+            "type",
+        ),
+        (
+            "GET",
+            "/blue",
+            Some(token().header("crit", serde_json::json!(["x"]))),
+            "critical_header",
+            "form",
+        ),
+        (
+            "GET",
+            "/blue",
+            Some(token().unsigned()),
+            "malformed_token",
+            "form",
+        ),
+        (
+            "GET",
+            "/blue",
+            Some(token().hmac(b"secret")),
+            "algorithm",
+            "algorithm",
+        ),
+        (
+            "GET",
+            "/blue",
+            Some(token().signed_by(&stranger)),
+            "unknown_kid",
+            "key",
+        ),
+        (
+            "GET",
+            "/blue",
+            Some(token().signed_by(&known_kid)),
+            "signature",
+            "signature",
+        ),
         (
             "GET",
             "/blue",
@@ -183,33 +304,98 @@ async fn what_is_explained_is_what_a_listener_does() {
             "sender_constrained",
             "claims",
         ),
-        ("GET", "/blue", Some(token().claim("padding", large)), "token_too_large", "form"),
-        ("GET", "/blue", Some(token().claim("padding", "x".repeat(30_000))), "head_too_large", "path"),
-        ("get", "/devices/7", Some(token()), "malformed_request", "path"),
-        ("GET", "/devices/7#x", Some(token()), "ambiguous_path", "path"),
-        ("GET", "/devices/7?x=1#x", Some(token()), "ambiguous_path", "path"),
-        ("GET", "/devices/ 7", Some(token()), "malformed_request", "path"),
-        ("GET", "devices/7", Some(token()), "malformed_request", "path"),
+        (
+            "GET",
+            "/blue",
+            Some(token().claim("padding", large)),
+            "token_too_large",
+            "form",
+        ),
+        (
+            "GET",
+            "/blue",
+            Some(token().claim("padding", "x".repeat(30_000))),
+            "head_too_large",
+            "path",
+        ),
+        (
+            "get",
+            "/devices/7",
+            Some(token()),
+            "malformed_request",
+            "path",
+        ),
+        (
+            "GET",
+            "/devices/7#x",
+            Some(token()),
+            "ambiguous_path",
+            "path",
+        ),
+        (
+            "GET",
+            "/devices/7?x=1#x",
+            Some(token()),
+            "ambiguous_path",
+            "path",
+        ),
+        (
+            "GET",
+            "/devices/ 7",
+            Some(token()),
+            "malformed_request",
+            "path",
+        ),
+        (
+            "GET",
+            "devices/7",
+            Some(token()),
+            "malformed_request",
+            "path",
+        ),
         // As SPIFFE, Entra and Auth0 issue them.
-        ("GET", "/devices/7", Some(token().without("jti")), "permitted", ""),
+        (
+            "GET",
+            "/devices/7",
+            Some(token().without("jti")),
+            "permitted",
+            "",
+        ),
     ];
     for (method, path, token, code, refused) in cases {
         let token = token.map(TokenBuilder::sign);
         let bearer = token.as_ref().map(|token| format!("Bearer {token}"));
-        let headers: Vec<_> = bearer.iter().map(|bearer| ("Authorization", bearer.as_str())).collect();
+        let headers: Vec<_> = bearer
+            .iter()
+            .map(|bearer| ("Authorization", bearer.as_str()))
+            .collect();
         let mark = logs::mark();
         let answer = request(method, running.address("compared"), path, &headers, b"").await;
         let logged = logs::wait_for_line(mark, &["listener=\"compared\"", "reason="]).await;
-        assert!(logged.contains(&format!("reason=\"{code}\"")), "{method} {path}: {logged}");
+        assert!(
+            logged.contains(&format!("reason=\"{code}\"")),
+            "{method} {path}: {logged}"
+        );
 
         let (exit, out, err) = explained.explain("compared", method, path, token.as_deref());
         let passes = answer.status < 400;
-        assert_eq!((exit, err.as_str()), (Some(i32::from(!passes)), ""), "{method} {path} {code}\n{out}");
+        assert_eq!(
+            (exit, err.as_str()),
+            (Some(i32::from(!passes)), ""),
+            "{method} {path} {code}\n{out}"
+        );
         let decision = line(&out, "decision");
-        let expected =
-            if passes { format!("allow ({code})") } else { format!("deny ({code}), {}", answer.status) };
+        let expected = if passes {
+            format!("allow ({code})")
+        } else {
+            format!("deny ({code}), {}", answer.status)
+        };
         assert_eq!(decision, expected, "{out}");
-        assert_eq!(out.matches("REFUSED").count(), usize::from(!refused.is_empty()), "{code}\n{out}");
+        assert_eq!(
+            out.matches("REFUSED").count(),
+            usize::from(!refused.is_empty()),
+            "{code}\n{out}"
+        );
         if !refused.is_empty() {
             assert!(line(&out, refused).starts_with("REFUSED"), "{out}");
         }
@@ -234,8 +420,14 @@ async fn the_rule_what_it_needs_and_the_token_are_shown() {
     );
     let token_line = line(&out, "token");
     assert!(token_line.contains("sub tester, client_id tester"), "{out}");
-    assert!(token_line.contains(&format!("aud {AUDIENCE} a\\u{{1b}}[31m")), "{out}");
-    assert_eq!(line(&out, "issuer"), "ok: `iss` is that of the authority `users`");
+    assert!(
+        token_line.contains(&format!("aud {AUDIENCE} a\\u{{1b}}[31m")),
+        "{out}"
+    );
+    assert_eq!(
+        line(&out, "issuer"),
+        "ok: `iss` is that of the authority `users`"
+    );
     assert_eq!(line(&out, "key"), "ok: kid es256-1; keys fetched: 1");
     assert!(line(&out, "times").starts_with("ok: exp in 3"), "{out}");
     assert!(line(&out, "advice").contains("claims"));
@@ -246,12 +438,25 @@ async fn the_rule_what_it_needs_and_the_token_are_shown() {
     let (_, out, _) = explained.explain("explained", "POST", "/devices", None);
     assert_eq!(line(&out, "rule"), "3 of 4, on line 19: /devices/**");
     let config = explained.dir.path().join("c.yaml").display().to_string();
-    let request = ["--listener", "explained", "--method", "POST", "--path", "/devices", "--json"];
-    let (code, out, _) = ended(&run(&[&["explain", "--config", &config][..], &request].concat()));
+    let request = [
+        "--listener",
+        "explained",
+        "--method",
+        "POST",
+        "--path",
+        "/devices",
+        "--json",
+    ];
+    let (code, out, _) = ended(&run(
+        &[&["explain", "--config", &config][..], &request].concat()
+    ));
     let json: serde_json::Value = serde_json::from_str(&out).expect("JSON");
     assert_eq!((code, &json["passes"]), (Some(1), &false.into()));
     let said = json["said"].as_array().expect("a list");
-    let rule = said.iter().find(|it| it["what"] == "rule").expect("the rule");
+    let rule = said
+        .iter()
+        .find(|it| it["what"] == "rule")
+        .expect("the rule");
     assert_eq!(rule["said"], "3 of 4, on line 19: /devices/**");
 }
 
@@ -260,15 +465,28 @@ async fn nothing_is_fetched_unless_a_signature_is_to_be_checked() {
     let (authority, upstream) = (Authority::start(), Upstream::start());
     let explained = Explained::new(&yaml(&authority, &upstream));
     let token = authority.token().sign();
-    for (path, token) in [("/healthz", Some(&token)), ("/a%2fb", Some(&token)), ("/blue", None)] {
+    for (path, token) in [
+        ("/healthz", Some(&token)),
+        ("/a%2fb", Some(&token)),
+        ("/blue", None),
+    ] {
         explained.explain("explained", "GET", path, token.map(String::as_str));
     }
-    let foreign = authority.token().claim("iss", "http://elsewhere.test").sign();
+    let foreign = authority
+        .token()
+        .claim("iss", "http://elsewhere.test")
+        .sign();
     explained.explain("explained", "GET", "/blue", Some(&foreign));
-    assert_eq!(authority.fetches(Endpoint::Jwks) + authority.fetches(Endpoint::OpenidConfiguration), 0);
+    assert_eq!(
+        authority.fetches(Endpoint::Jwks) + authority.fetches(Endpoint::OpenidConfiguration),
+        0
+    );
     explained.explain("explained", "GET", "/blue", Some(&token));
     assert_eq!(authority.fetches(Endpoint::Jwks), 1);
-    assert!(!explained.dir.path().join("state").exists(), "it leaves nothing behind");
+    assert!(
+        !explained.dir.path().join("state").exists(),
+        "it leaves nothing behind"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -278,16 +496,30 @@ async fn keys_that_cannot_be_had_are_said_to_be_the_reason() {
     let token = authority.token().sign();
     authority.down().await;
     let (exit, out, _) = explained.explain("explained", "GET", "/blue", Some(&token));
-    assert_eq!((exit, line(&out, "decision")), (Some(1), "deny (keys_unavailable), 503"));
+    assert_eq!(
+        (exit, line(&out, "decision")),
+        (Some(1), "deny (keys_unavailable), 503")
+    );
     let url = format!("{}/.well-known/openid-configuration", authority.issuer());
     let expected = format!("REFUSED: {url}: nothing listens there: the connection was refused");
     assert!(line(&out, "key").starts_with(&expected), "{out}");
 }
 
-/// What each way of finding out revocations is called in the metadata, and where the fake authority answers it.
+/// What each way of finding out revocations is called in the metadata, and where the fake authority
+/// answers it.
 const METHODS: [(&str, &str, Endpoint, &str); 3] = [
-    ("revocation_list_uri", "/revocations", Endpoint::Revocations, "auto"),
-    ("plgd_tokens_endpoint", "/api/v1/tokens", Endpoint::PlgdTokens, "auto"),
+    (
+        "revocation_list_uri",
+        "/revocations",
+        Endpoint::Revocations,
+        "auto",
+    ),
+    (
+        "plgd_tokens_endpoint",
+        "/api/v1/tokens",
+        Endpoint::PlgdTokens,
+        "auto",
+    ),
     (
         "introspection_endpoint",
         "/introspect",
@@ -304,15 +536,22 @@ async fn whether_a_token_was_revoked_is_asked_as_a_listener_asks() {
         authority.advertise(member, path);
         let secret = "a-client-secret-of-enough-bytes";
         authority.register_client("introspector", secret);
-        let ids = ["11111111-2222-4333-8444-555555555555", "99999999-2222-4333-8444-555555555555"];
+        let ids = [
+            "11111111-2222-4333-8444-555555555555",
+            "99999999-2222-4333-8444-555555555555",
+        ];
         authority.revoke(ids[1]);
-        let yaml = yaml(&authority, &upstream)
-            .replace("users: { issuer:", &format!("users: {{ revocation: {revocation}, issuer:"))
-            + &format!(
-                "credentials:\n  introspector: {{ tokenUrl: \"{}\", clientID: introspector, clientSecretFile: \"@DIR@/secret\" }}\n",
-                authority.token_url()
-            );
-        let running = Sidecar::builder().secret_file("secret", "introspector", secret).start(&yaml).await;
+        let yaml = yaml(&authority, &upstream).replace(
+            "users: { issuer:",
+            &format!("users: {{ revocation: {revocation}, issuer:"),
+        ) + &format!(
+            "credentials:\n  introspector: {{ tokenUrl: \"{}\", clientID: introspector, clientSecretFile: \"@DIR@/secret\" }}\n",
+            authority.token_url()
+        );
+        let running = Sidecar::builder()
+            .secret_file("secret", "introspector", secret)
+            .start(&yaml)
+            .await;
         let explained = Explained::new(&yaml);
         explained.keep_secret(secret);
         let good = authority.token().claim("jti", ids[0]).sign();
@@ -321,28 +560,63 @@ async fn whether_a_token_was_revoked_is_asked_as_a_listener_asks() {
         for (token, code) in [(&good, "permitted"), (&revoked, "revoked"), (&unnamed, "")] {
             let bearer = format!("Bearer {token}");
             let headers = [("Authorization", bearer.as_str())];
-            let answer = request("GET", running.address("explained"), "/devices/7", &headers, b"").await;
+            let answer = request(
+                "GET",
+                running.address("explained"),
+                "/devices/7",
+                &headers,
+                b"",
+            )
+            .await;
             let (exit, out, _) = explained.explain("explained", "GET", "/devices/7", Some(token));
-            assert_eq!(exit, Some(i32::from(answer.status != 200)), "{member}\n{out}");
+            assert_eq!(
+                exit,
+                Some(i32::from(answer.status != 200)),
+                "{member}\n{out}"
+            );
             let reason = answer.header("x-m2m-reason").unwrap_or("permitted");
             assert!(code.is_empty() || code == reason, "{member}: {reason}");
-            assert!(line(&out, "decision").contains(&format!("({reason})")), "{member}\n{out}");
-            let verdict = if answer.status == 200 { "ok: " } else { "REFUSED: " };
+            assert!(
+                line(&out, "decision").contains(&format!("({reason})")),
+                "{member}\n{out}"
+            );
+            let verdict = if answer.status == 200 {
+                "ok: "
+            } else {
+                "REFUSED: "
+            };
             let said = line(&out, "revocation");
-            assert!(said.starts_with(verdict) && said.contains(path), "{member}\n{out}");
+            assert!(
+                said.starts_with(verdict) && said.contains(path),
+                "{member}\n{out}"
+            );
         }
         authority.behave(endpoint, Behave::Status(500));
         let (exit, out, _) = explained.explain("explained", "GET", "/devices/7", Some(&good));
-        assert_eq!((exit, line(&out, "decision")), (Some(1), "deny (revocation_unavailable), 503"));
+        assert_eq!(
+            (exit, line(&out, "decision")),
+            (Some(1), "deny (revocation_unavailable), 503")
+        );
         assert!(line(&out, "revocation").contains("status"), "{out}");
     }
     // Where nobody is asked it says so.
     let authority = Authority::start();
     let explained = Explained::new(&yaml(&authority, &upstream));
-    let (exit, out, _) = explained.explain("explained", "GET", "/devices/7", Some(&authority.token().sign()));
+    let (exit, out, _) = explained.explain(
+        "explained",
+        "GET",
+        "/devices/7",
+        Some(&authority.token().sign()),
+    );
     assert_eq!(exit, Some(0));
-    assert!(line(&out, "revocation").starts_with("ok: none (the issuer's metadata names neither"), "{out}");
-    assert!(!explained.dir.path().join("state").exists(), "it leaves nothing behind");
+    assert!(
+        line(&out, "revocation").starts_with("ok: none (the issuer's metadata names neither"),
+        "{out}"
+    );
+    assert!(
+        !explained.dir.path().join("state").exists(),
+        "it leaves nothing behind"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -351,18 +625,30 @@ async fn without_a_matching_rule_the_nearest_one_is_named_with_what_differs() {
     let explained = Explained::new(&yaml(&authority, &upstream));
     let token = authority.token().sign();
     for (method, path, nearest) in [
-        ("POST", "/healthz", "1 of 4, on line 17: /healthz; the method is POST, the rule has GET HEAD"),
+        (
+            "POST",
+            "/healthz",
+            "1 of 4, on line 17: /healthz; the method is POST, the rule has GET HEAD",
+        ),
         (
             "GET",
             "/Devices/7",
             "2 of 4, on line 18: /devices/**; segment 1 is `Devices`, the pattern has `devices`: upper and lower \
              case differ",
         ),
-        ("GET", "/blue/x", "4 of 4, on line 21: /blue; segment 2, `x`, is not in the pattern"),
+        (
+            "GET",
+            "/blue/x",
+            "4 of 4, on line 21: /blue; segment 2, `x`, is not in the pattern",
+        ),
     ] {
         for token in [Some(token.as_str()), None] {
             let (exit, out, _) = explained.explain("explained", method, path, token);
-            assert_eq!((exit, line(&out, "rule")), (Some(1), "none of 4 matches"), "{out}");
+            assert_eq!(
+                (exit, line(&out, "rule")),
+                (Some(1), "none of 4 matches"),
+                "{out}"
+            );
             assert_eq!(line(&out, "nearest rule"), nearest, "{out}");
         }
     }
@@ -382,12 +668,20 @@ async fn a_path_with_two_readings_is_explained_by_what_differs() {
         "{out}"
     );
     let enforcing = Explained::new(&yaml.replace("    mode: shadow\n", ""));
-    for (path, cause) in [("/X", "in upper and lower case only"), ("/x.json", "without the ending")] {
+    for (path, cause) in [
+        ("/X", "in upper and lower case only"),
+        ("/x.json", "without the ending"),
+    ] {
         let (exit, out, _) = enforcing.explain("trial", "GET", path, Some(&token));
-        assert_eq!((exit, line(&out, "decision")), (Some(1), "deny (ambiguous_path), 400"), "{out}");
+        assert_eq!(
+            (exit, line(&out, "decision")),
+            (Some(1), "deny (ambiguous_path), 400"),
+            "{out}"
+        );
         assert!(line(&out, "rule").contains(cause), "{out}");
     }
-    let insensitive = Explained::new(&yaml.replace("    mode: shadow\n", "    pathCase: insensitive\n"));
+    let insensitive =
+        Explained::new(&yaml.replace("    mode: shadow\n", "    pathCase: insensitive\n"));
     let (_, out, _) = insensitive.explain("trial", "GET", "/X", Some(&token));
     assert!(line(&out, "rule").starts_with("1 of 2"), "{out}");
 }
@@ -410,11 +704,22 @@ async fn further_headers_and_the_limits_are_judged_too() {
         let (_, out, _) = explained.explain_with("trial", "POST", "/x", Some(&token), &[header]);
         assert_eq!(line(&out, "decision"), decision, "{header}\n{out}");
     }
-    let preflight = ["Origin: https://a.example", "Access-Control-Request-Method: GET"];
-    let (exit, out, _) = explained.explain_with("explained", "OPTIONS", "/devices/7", None, &preflight);
-    assert_eq!((exit, line(&out, "decision")), (Some(0), "allow (preflight)"));
+    let preflight = [
+        "Origin: https://a.example",
+        "Access-Control-Request-Method: GET",
+    ];
+    let (exit, out, _) =
+        explained.explain_with("explained", "OPTIONS", "/devices/7", None, &preflight);
+    assert_eq!(
+        (exit, line(&out, "decision")),
+        (Some(0), "allow (preflight)")
+    );
     for bad in ["no colon", "a b: c", "x: a\nb"] {
-        assert_eq!(explained.explain_with("trial", "GET", "/x", None, &[bad]).0, Some(2), "{bad}");
+        assert_eq!(
+            explained.explain_with("trial", "GET", "/x", None, &[bad]).0,
+            Some(2),
+            "{bad}"
+        );
     }
 }
 
@@ -423,14 +728,19 @@ async fn in_shadow_mode_it_says_what_enforcement_would_do() {
     let (authority, upstream) = (Authority::start(), Upstream::start());
     let explained = Explained::new(&yaml(&authority, &upstream));
     let (exit, out, _) = explained.explain("trial", "GET", "/x", Some(&authority.token().sign()));
-    assert_eq!((exit, line(&out, "decision")), (Some(0), "shadow (scope), enforced it would be 403"));
+    assert_eq!(
+        (exit, line(&out, "decision")),
+        (Some(0), "shadow (scope), enforced it would be 403")
+    );
     assert_eq!(line(&out, "scopes"), "REFUSED: all of x");
     assert!(
-        line(&out, "listener").contains("enforces nothing") && line(&out, "limits").contains("not judged")
+        line(&out, "listener").contains("enforces nothing")
+            && line(&out, "limits").contains("not judged")
     );
 }
 
-/// A sidecar's own issuer keeps its keys to itself; what it publishes is asked of the process that runs it.
+/// A sidecar's own issuer keeps its keys to itself; what it publishes is asked of the process that
+/// runs it.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_own_issuers_keys_are_asked_of_the_running_sidecar() {
     let upstream = Upstream::start();
@@ -451,26 +761,61 @@ inbound:
         )
     };
     let secret = "a-client-secret-of-enough-bytes";
-    let running =
-        Sidecar::builder().secret_file("secret", "legacy", secret).start(&yaml("127.0.0.1:0")).await;
+    let running = Sidecar::builder()
+        .secret_file("secret", "legacy", secret)
+        .start(&yaml("127.0.0.1:0"))
+        .await;
     let issuer = running.address("issuer");
-    let form = [("grant_type", "client_credentials"), ("client_id", "legacy"), ("client_secret", secret)];
+    let form = [
+        ("grant_type", "client_credentials"),
+        ("client_id", "legacy"),
+        ("client_secret", secret),
+    ];
     let answer = crate::support::client::post_form(issuer, "/oauth/token", &form, &[]).await;
-    let token = answer.json()["access_token"].as_str().expect("a token").to_owned();
+    let token = answer.json()["access_token"]
+        .as_str()
+        .expect("a token")
+        .to_owned();
     logs::remember_secret(&token);
     let explained = Explained::new(&yaml(&format!("0.0.0.0:{}", issuer.port())));
     explained.keep_secret(secret);
     let (exit, out, err) = explained.explain("api", "GET", "/", Some(&token));
-    assert_eq!((exit, err.as_str(), line(&out, "decision")), (Some(0), "", "allow (permitted)"), "{out}");
-    assert!(!explained.dir.path().join("m2m.db").exists(), "no store is opened");
-    assert!(line(&out, "revocation").contains("/oauth/revocations"), "{out}");
-    let form = [("token", token.as_str()), ("client_id", "legacy"), ("client_secret", secret)];
-    assert_eq!(crate::support::client::post_form(issuer, "/oauth/revoke", &form, &[]).await.status, 200);
+    assert_eq!(
+        (exit, err.as_str(), line(&out, "decision")),
+        (Some(0), "", "allow (permitted)"),
+        "{out}"
+    );
+    assert!(
+        !explained.dir.path().join("m2m.db").exists(),
+        "no store is opened"
+    );
+    assert!(
+        line(&out, "revocation").contains("/oauth/revocations"),
+        "{out}"
+    );
+    let form = [
+        ("token", token.as_str()),
+        ("client_id", "legacy"),
+        ("client_secret", secret),
+    ];
+    assert_eq!(
+        crate::support::client::post_form(issuer, "/oauth/revoke", &form, &[])
+            .await
+            .status,
+        200
+    );
     let (exit, out, _) = explained.explain("api", "GET", "/", Some(&token));
-    assert_eq!((exit, line(&out, "decision")), (Some(1), "deny (revoked), 401"), "{out}");
+    assert_eq!(
+        (exit, line(&out, "decision")),
+        (Some(1), "deny (revoked), 401"),
+        "{out}"
+    );
     running.stop().await;
     let (exit, out, _) = explained.explain("api", "GET", "/", Some(&token));
-    assert_eq!((exit, line(&out, "decision")), (Some(1), "deny (keys_unavailable), 503"));
+    assert_eq!(
+        (exit, line(&out, "decision")),
+        (Some(1), "deny (keys_unavailable), 503")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -479,9 +824,17 @@ async fn what_cannot_be_asked_is_wrong_usage() {
     let explained = Explained::new(&yaml(&authority, &upstream));
     let (exit, out, err) = explained.explain("explaind", "GET", "/", None);
     assert_eq!((exit, out.as_str()), (Some(2), ""));
-    assert!(err.contains("`explaind`") && err.contains("explained, trial"), "{err}");
+    assert!(
+        err.contains("`explaind`") && err.contains("explained, trial"),
+        "{err}"
+    );
     assert_eq!(explained.explain("explained", "G T", "/", None).0, Some(2));
-    assert_eq!(explained.explain("explained", "GET", "/blue", Some("a\nb")).0, Some(2));
+    assert_eq!(
+        explained
+            .explain("explained", "GET", "/blue", Some("a\nb"))
+            .0,
+        Some(2)
+    );
     let config = explained.dir.path().join("c.yaml").display().to_string();
     let missing = [
         "explain",

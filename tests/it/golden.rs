@@ -1,6 +1,7 @@
 //! Files that are made from the code, compared with what the code says now.
 //!
-//! `make docs` writes them anew (`BLESS=1`); what changed then stands in the diff, where somebody looks at it.
+//! `make docs` writes them anew (`BLESS=1`); what changed then stands in the diff, where somebody
+//! looks at it.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -25,8 +26,15 @@ pub fn assert_golden(file: &str, actual: &str) {
         return;
     }
     let expected = std::fs::read_to_string(path).unwrap_or_default();
-    let differ = expected.lines().zip(actual.lines()).enumerate().find(|(_, (old, new))| old != new);
-    let line = differ.map_or(expected.lines().count().min(actual.lines().count()), |(line, _)| line);
+    let differ = expected
+        .lines()
+        .zip(actual.lines())
+        .enumerate()
+        .find(|(_, (old, new))| old != new);
+    let line = differ.map_or(
+        expected.lines().count().min(actual.lines().count()),
+        |(line, _)| line,
+    );
     assert!(
         expected == actual,
         "{file}:{}: no longer what the code says; `make docs` writes it anew\n- {}\n+ {}",
@@ -43,7 +51,10 @@ fn the_configuration_reference() {
 
 #[test]
 fn the_schema_for_editors() {
-    assert_golden("docs/m2m-sidecar.schema.json", &text(&run(&["schema"]).stdout));
+    assert_golden(
+        "docs/m2m-sidecar.schema.json",
+        &text(&run(&["schema"]).stdout),
+    );
 }
 
 #[test]
@@ -53,15 +64,24 @@ fn the_reason_codes() {
 
 #[test]
 fn the_description_of_the_management_api() {
-    assert_golden("docs/openapi.json", &m2m_sidecar::endpoints::admin::openapi_document());
+    assert_golden(
+        "docs/openapi.json",
+        &m2m_sidecar::endpoints::admin::openapi_document(),
+    );
 }
 
 /// The commands that a help text lists.
 fn commands_in(help: &str) -> Vec<&str> {
-    let lines =
-        help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    let lines = help
+        .lines()
+        .skip_while(|line| *line != "Commands:")
+        .skip(1)
+        .take_while(|line| !line.is_empty());
     let names = lines.filter(|line| line.starts_with("  ") && !line.starts_with("   "));
-    names.filter_map(|line| line.split_whitespace().next()).filter(|name| *name != "help").collect()
+    names
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(|name| *name != "help")
+        .collect()
 }
 
 #[test]
@@ -74,13 +94,20 @@ fn the_help_of_every_command() {
         all
     );
     let commands = commands_in(&all);
-    assert!(commands.contains(&"run") && commands.contains(&"man"), "{commands:?}");
+    assert!(
+        commands.contains(&"run") && commands.contains(&"man"),
+        "{commands:?}"
+    );
     for command in commands {
         let own = help(&[command]);
         write!(page, "\n## `m2m-sidecar {command}`\n\n```text\n{own}```\n").expect("a text");
         for below in commands_in(&own) {
             let own = help(&[command, below]);
-            write!(page, "\n### `m2m-sidecar {command} {below}`\n\n```text\n{own}```\n").expect("a text");
+            write!(
+                page,
+                "\n### `m2m-sidecar {command} {below}`\n\n```text\n{own}```\n"
+            )
+            .expect("a text");
         }
     }
     assert_golden("docs/commands.md", &page);
@@ -90,7 +117,11 @@ fn the_help_of_every_command() {
 #[test]
 fn the_answers_of_the_proxy() {
     let mut all = String::new();
-    for reason in Reason::ALL.iter().copied().filter(|reason| respond::table(*reason).is_some()) {
+    for reason in Reason::ALL
+        .iter()
+        .copied()
+        .filter(|reason| respond::table(*reason).is_some())
+    {
         write!(
             all,
             "== {}\n{}\n\n",
@@ -111,7 +142,12 @@ fn shown(answer: &RawAnswer) -> String {
         .map(|(name, value)| format!("{name}: {value}\n"))
         .collect();
     headers.sort();
-    format!("{}\n{}\n{}\n\n", answer.status, headers.concat(), answer.text())
+    format!(
+        "{}\n{}\n{}\n\n",
+        answer.status,
+        headers.concat(),
+        answer.text()
+    )
 }
 
 type Pairs<'a> = &'a [(&'a str, &'a str)];
@@ -120,44 +156,91 @@ type Pairs<'a> = &'a [(&'a str, &'a str)];
 async fn the_answers_of_the_issuer() {
     let yaml = "stateDir: \"@DIR@\"\nstore: { url: \"sqlite::memory:\" }\nissuer:\n  url: http://issuer.test/m2m\n  listen: 127.0.0.1:0\n  clients: [{ id: legacy, secretFile: \"@DIR@/legacy\", allowedAudiences: [\"https://a\"], allowedScopes: [read] }]\n";
     let secret = "a-secret-of-the-golden-files";
-    let sidecar = Sidecar::builder().secret_file("legacy", "legacy", secret).start(yaml).await;
+    let sidecar = Sidecar::builder()
+        .secret_file("legacy", "legacy", secret)
+        .start(yaml)
+        .await;
     let address = sidecar.address("issuer");
     let grant = ("grant_type", "client_credentials");
     let basic = |secret: &str| format!("Basic {}", STANDARD.encode(format!("legacy:{secret}")));
     let (right, wrong) = (basic(secret), basic("wrong"));
-    let (right, wrong) = ([("Authorization", right.as_str())], [("Authorization", wrong.as_str())]);
+    let (right, wrong) = (
+        [("Authorization", right.as_str())],
+        [("Authorization", wrong.as_str())],
+    );
     let id = ("client_id", "legacy");
     let mut all = String::new();
-    for path in ["/.well-known/oauth-authorization-server/m2m", "/m2m/.well-known/openid-configuration"] {
+    for path in [
+        "/.well-known/oauth-authorization-server/m2m",
+        "/m2m/.well-known/openid-configuration",
+    ] {
         let answer = get(address, path, &[]).await;
         let pretty = serde_json::to_string_pretty(&answer.json()).expect("JSON");
         write!(
             all,
             "== GET {path}\n{}{pretty}\n\n",
-            shown(&answer).replace(&answer.text(), "").trim_end().to_owned() + "\n\n"
+            shown(&answer)
+                .replace(&answer.text(), "")
+                .trim_end()
+                .to_owned()
+                + "\n\n"
         )
         .expect("a text");
     }
     let form: &[(&str, Pairs<'_>, Pairs<'_>)] = &[
         ("no client", &[grant], &[]),
         ("a wrong secret, Basic", &[grant], &wrong),
-        ("a wrong secret, form", &[grant, id, ("client_secret", "wrong")], &[]),
-        ("an unknown client", &[grant, ("client_id", "nobody"), ("client_secret", "wrong")], &[]),
-        ("two methods", &[grant, id, ("client_secret", "wrong")], &right),
+        (
+            "a wrong secret, form",
+            &[grant, id, ("client_secret", "wrong")],
+            &[],
+        ),
+        (
+            "an unknown client",
+            &[grant, ("client_id", "nobody"), ("client_secret", "wrong")],
+            &[],
+        ),
+        (
+            "two methods",
+            &[grant, id, ("client_secret", "wrong")],
+            &right,
+        ),
         ("no grant type", &[("scope", "read")], &right),
-        ("an unknown grant type", &[("grant_type", "password")], &right),
+        (
+            "an unknown grant type",
+            &[("grant_type", "password")],
+            &right,
+        ),
         ("a parameter twice", &[grant, grant], &right),
         ("a scope not allowed", &[grant, ("scope", "write")], &right),
-        ("an audience not allowed", &[grant, ("audience", "https://b")], &right),
+        (
+            "an audience not allowed",
+            &[grant, ("audience", "https://b")],
+            &right,
+        ),
     ];
     for (what, fields, headers) in form {
-        write!(all, "== {what}\n{}", shown(&post_form(address, "/m2m/oauth/token", fields, headers).await))
-            .expect("a text");
+        write!(
+            all,
+            "== {what}\n{}",
+            shown(&post_form(address, "/m2m/oauth/token", fields, headers).await)
+        )
+        .expect("a text");
     }
     let large = vec![b'x'; 65 * 1024];
     let answer = request("POST", address, "/m2m/oauth/token", &[], &large).await;
     write!(all, "== a body too large\n{}", shown(&answer)).expect("a text");
-    write!(all, "== GET\n{}", shown(&get(address, "/m2m/oauth/token", &[]).await)).expect("a text");
-    write!(all, "== an unknown path\n{}", shown(&get(address, "/m2m/nothing", &[]).await)).expect("a text");
+    write!(
+        all,
+        "== GET\n{}",
+        shown(&get(address, "/m2m/oauth/token", &[]).await)
+    )
+    .expect("a text");
+    write!(
+        all,
+        "== an unknown path\n{}",
+        shown(&get(address, "/m2m/nothing", &[]).await)
+    )
+    .expect("a text");
     assert_golden("tests/it/golden/issuer.txt", &all);
 }

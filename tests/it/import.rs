@@ -1,7 +1,8 @@
-//! `import-plgd`: what becomes of configurations of plgd's m2m-oauth-server, and what is said of the rest.
+//! `import-plgd`: what becomes of configurations of plgd's m2m-oauth-server, and what is said of
+//! the rest.
 //!
-//! `tests/it/import` holds plgd's configurations; beside each stand what is printed (`.out.yaml`) and what is said
-//! (`.err.txt`).
+//! `tests/it/import` holds plgd's configurations; beside each stand what is printed (`.out.yaml`)
+//! and what is said (`.err.txt`).
 
 use std::path::Path;
 
@@ -15,8 +16,10 @@ const SECRET: &str = "a-secret-of-the-import-tests";
 const INLINE: &str = "do-not-print-me";
 
 fn input(name: &str) -> String {
-    let path =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/import").join(name).with_extension("yaml");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/it/import")
+        .join(name)
+        .with_extension("yaml");
     std::fs::read_to_string(path).expect("an input")
 }
 
@@ -43,10 +46,15 @@ fn world() -> TempDir {
 /// Imports a text there: exit code, standard output, standard error.
 fn import(dir: &TempDir, plgds: &str) -> (Option<i32>, String, String) {
     std::fs::write(dir.path().join("m2m-oauth-server.yaml"), plgds).expect("a writable directory");
-    let output = sidecar(&["import-plgd", "m2m-oauth-server.yaml"]).current_dir(dir.path()).output();
+    let output = sidecar(&["import-plgd", "m2m-oauth-server.yaml"])
+        .current_dir(dir.path())
+        .output();
     let (code, out, err) = ended(&output.expect("the binary runs"));
     for hidden in [SECRET, INLINE] {
-        assert!(!out.contains(hidden) && !err.contains(hidden), "{out}\n{err}");
+        assert!(
+            !out.contains(hidden) && !err.contains(hidden),
+            "{out}\n{err}"
+        );
     }
     (code, out, err)
 }
@@ -86,15 +94,21 @@ mod golden {
     }
 }
 
-/// The file that a key names, where the test has it; another that is there in place of one elsewhere.
+/// The file that a key names, where the test has it; another that is there in place of one
+/// elsewhere.
 fn with_files_of(dir: &TempDir, yaml: &str) -> String {
     let line = |line: &str| {
         let (before, file) = match line.split_once("File: ") {
             Some((before, file)) if dir.path().join(file).starts_with(dir.path()) => (before, file),
             Some((before, _)) if before.ends_with("secret") => (before, "secrets/plain"),
-            Some((before, _)) if before.ends_with("privateKey") => {
-                (before, if yaml.contains("algorithm: RS256") { "keys/rsa.pem" } else { "keys/ec.pem" })
-            }
+            Some((before, _)) if before.ends_with("privateKey") => (
+                before,
+                if yaml.contains("algorithm: RS256") {
+                    "keys/rsa.pem"
+                } else {
+                    "keys/ec.pem"
+                },
+            ),
             Some((before, _)) if before.ends_with("ca") => (before, "ca.pem"),
             _ => return format!("{line}\n"),
         };
@@ -107,7 +121,9 @@ fn with_files_of(dir: &TempDir, yaml: &str) -> String {
 fn what_is_imported_passes_check() {
     let dir = world();
     let key = rcgen::KeyPair::generate().expect("a key");
-    let ca = rcgen::CertificateParams::new(["a.example".to_owned()]).expect("a name").self_signed(&key);
+    let ca = rcgen::CertificateParams::new(["a.example".to_owned()])
+        .expect("a name")
+        .self_signed(&key);
     let ca = ca.expect("a certificate").pem();
     std::fs::create_dir_all(dir.path().join("certs")).expect("a directory");
     for file in ["ca.pem", "certs/ca.pem"] {
@@ -130,7 +146,10 @@ fn what_is_imported_passes_check() {
         let file = dir.path().join("imported.yaml");
         std::fs::write(&file, with_files_of(&dir, &out)).expect("a writable directory");
         let (code, _, err) = ended(&run(&["check", "--config", &file.display().to_string()]));
-        let errors: Vec<_> = err.lines().filter(|line| !line.starts_with("warning: ")).collect();
+        let errors: Vec<_> = err
+            .lines()
+            .filter(|line| !line.starts_with("warning: "))
+            .collect();
         assert!(errors.is_empty(), "{name}:\n{}\n{out}", errors.join("\n"));
         assert_eq!(code, Some(0), "{name}: {err}");
     }
@@ -147,16 +166,21 @@ fn the_algorithm_is_the_keys() {
         let (code, out, err) = import(&dir, &plgds);
         assert_eq!(code, Some(0), "{err}");
         assert!(
-            out.contains(&format!("    algorithm: {algorithm}\n    privateKeyFile: keys/{key}.pem\n")),
+            out.contains(&format!(
+                "    algorithm: {algorithm}\n    privateKeyFile: keys/{key}.pem\n"
+            )),
             "{out}"
         );
     }
     // Such as a certificate.
-    let plgds =
-        format!("oauthSigner:\n  privateKeyFile: secrets/plain{}", &input("minimal")["oauthSigner:".len()..]);
+    let plgds = format!(
+        "oauthSigner:\n  privateKeyFile: secrets/plain{}",
+        &input("minimal")["oauthSigner:".len()..]
+    );
     let (_, out, err) = import(&dir, &plgds);
     assert!(
-        !out.contains("privateKeyFile") && err.contains("oauthSigner.privateKeyFile: the file holds no key"),
+        !out.contains("privateKeyFile")
+            && err.contains("oauthSigner.privateKeyFile: the file holds no key"),
         "{err}"
     );
 }
@@ -166,8 +190,14 @@ fn a_file_that_is_no_configuration_is_refused_and_a_missing_argument_is_wrong_us
     let dir = world();
     for (plgds, why) in [
         ("a: [b\nc: d\n", "m2m-oauth-server.yaml:2:"),
-        ("oauthSigner:\n  domain: {{ .Values.domain }}\n  {{- end }}\n", "looks like a Helm template"),
-        ("kind: ConfigMap\ndata: { service.yaml: \"\" }\n", "under its `data`"),
+        (
+            "oauthSigner:\n  domain: {{ .Values.domain }}\n  {{- end }}\n",
+            "looks like a Helm template",
+        ),
+        (
+            "kind: ConfigMap\ndata: { service.yaml: \"\" }\n",
+            "under its `data`",
+        ),
         ("", "`oauthSigner` is missing"),
     ] {
         let (code, out, err) = import(&dir, plgds);
@@ -186,12 +216,24 @@ fn a_configuration_comes_from_standard_input_and_is_printed_as_json() {
     let (_, from_file, said) = import(&dir, &input("minimal"));
     let mut command = sidecar(&["import-plgd", "-"]);
     let stdin = std::fs::File::open(dir.path().join("m2m-oauth-server.yaml")).expect("a file");
-    let (code, out, err) = ended(&command.current_dir(dir.path()).stdin(stdin).output().expect("it runs"));
+    let (code, out, err) = ended(
+        &command
+            .current_dir(dir.path())
+            .stdin(stdin)
+            .output()
+            .expect("it runs"),
+    );
     assert_eq!((code, &out), (Some(0), &from_file));
     assert_eq!(err, said.replace("m2m-oauth-server.yaml", "standard input"));
     let mut command = sidecar(&["import-plgd", "m2m-oauth-server.yaml", "--json"]);
     let (code, out, err) = ended(&command.current_dir(dir.path()).output().expect("it runs"));
     let json: serde_json::Value = serde_json::from_str(&out).expect("JSON");
-    assert_eq!((code, err.as_str(), json["yaml"].as_str()), (Some(0), "", Some(from_file.as_str())));
-    assert_eq!(json["lost"].as_array().map(Vec::len), Some(said.lines().count()));
+    assert_eq!(
+        (code, err.as_str(), json["yaml"].as_str()),
+        (Some(0), "", Some(from_file.as_str()))
+    );
+    assert_eq!(
+        json["lost"].as_array().map(Vec::len),
+        Some(said.lines().count())
+    );
 }

@@ -39,19 +39,35 @@ inbound:
         upstream.url()
     );
     let sidecar = Sidecar::start(&yaml).await;
-    authority.wait_for_fetches(crate::support::authority::Endpoint::Jwks, 1).await;
-    World { authority, upstream, sidecar }
+    authority
+        .wait_for_fetches(crate::support::authority::Endpoint::Jwks, 1)
+        .await;
+    World {
+        authority,
+        upstream,
+        sidecar,
+    }
 }
 
 impl World {
     async fn send(&self, method: &str, target: &str, token: &str) -> RawAnswer {
         let bearer = format!("Bearer {token}");
-        request(method, self.sidecar.address("api"), target, &[("Authorization", &bearer)], b"").await
+        request(
+            method,
+            self.sidecar.address("api"),
+            target,
+            &[("Authorization", &bearer)],
+            b"",
+        )
+        .await
     }
 
     async fn judge(&self, token: TokenBuilder) -> (u16, String) {
         let answer = self.send("GET", "/any", &token.sign()).await;
-        (answer.status, answer.header("x-m2m-reason").unwrap_or("-").to_owned())
+        (
+            answer.status,
+            answer.header("x-m2m-reason").unwrap_or("-").to_owned(),
+        )
     }
 }
 
@@ -62,14 +78,20 @@ async fn a_valid_token_passes_and_carries_its_identity() {
     let answer = world.send("GET", "/devices/7?x=1", &token).await;
     assert_eq!(answer.status, 200, "{}", answer.text());
     let seen = &world.upstream.received()[0];
-    assert_eq!((seen.method.as_str(), seen.target.as_str()), ("GET", "/devices/7?x=1"));
+    assert_eq!(
+        (seen.method.as_str(), seen.target.as_str()),
+        ("GET", "/devices/7?x=1")
+    );
     assert_eq!(seen.header("x-m2m-subject"), Some("device-7"));
     assert_eq!(seen.header("x-m2m-client-id"), Some("tester"));
     assert_eq!(seen.header("x-m2m-scope"), Some("devices:read"));
     assert_eq!(seen.bearer(), Some(token.as_str()));
     assert_eq!(seen.header("x-forwarded-for"), Some("127.0.0.1"));
     assert_eq!(seen.header("x-forwarded-proto"), Some("http"));
-    assert_eq!(seen.header("host"), Some(world.sidecar.address("api").to_string().as_str()));
+    assert_eq!(
+        seen.header("host"),
+        Some(world.sidecar.address("api").to_string().as_str())
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -78,12 +100,20 @@ async fn without_a_token_there_is_a_challenge_without_an_error_code() {
     for headers in [&[][..], &[("Authorization", "Basic YTpi")]] {
         let answer = get(world.sidecar.address("api"), "/any", headers).await;
         assert_eq!(answer.status, 401);
-        assert_eq!(answer.header("www-authenticate"), Some("Bearer realm=\"api\""));
+        assert_eq!(
+            answer.header("www-authenticate"),
+            Some("Bearer realm=\"api\"")
+        );
         assert_eq!(answer.header("x-m2m-reason"), Some("no_token"));
         assert_eq!(answer.json()["error"], "unauthorized");
     }
     // A path that no rule names looks the same to who has no token.
-    assert_eq!(get(world.sidecar.address("api"), "/nowhere", &[]).await.status, 401);
+    assert_eq!(
+        get(world.sidecar.address("api"), "/nowhere", &[])
+            .await
+            .status,
+        401
+    );
     assert!(world.upstream.received().is_empty());
 }
 
@@ -92,7 +122,10 @@ async fn every_bad_token_is_refused_for_its_own_reason() {
     let world = world("").await;
     let token = || world.authority.token();
     let stranger = TestKey::generate("stranger", Alg::ES256);
-    let known_kid = world.authority.jwks()["keys"][0]["kid"].as_str().unwrap().to_owned();
+    let known_kid = world.authority.jwks()["keys"][0]["kid"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     let mut impostor = TestKey::generate("x", Alg::ES256);
     impostor.kid = known_kid;
     let published = world.authority.jwks()["keys"][0].clone();
@@ -101,28 +134,49 @@ async fn every_bad_token_is_refused_for_its_own_reason() {
         (token().claim("exp", 0), "expired"),
         (token().claim("exp", -5), "expired"),
         (token().without("exp"), "no_expiry"),
-        (token().claim("exp", (now() + 60).to_string()), "malformed_claims"),
+        (
+            token().claim("exp", (now() + 60).to_string()),
+            "malformed_claims",
+        ),
         (token().claim("exp", json!(1e300)), "malformed_claims"),
         (token().claim("exp", json!(null)), "malformed_claims"),
-        (token().claim("exp", json!([now() + 60])), "malformed_claims"),
+        (
+            token().claim("exp", json!([now() + 60])),
+            "malformed_claims",
+        ),
         (token().claim("nbf", now() + 120), "not_yet_valid"),
         (token().claim("nbf", "soon"), "malformed_claims"),
         (token().claim("iat", now() + 120), "issued_in_future"),
         (token().claim("iat", json!({})), "malformed_claims"),
-        (token().claim("iss", "https://elsewhere.example"), "unknown_issuer"),
-        (token().claim("iss", json!([world.authority.issuer()])), "unknown_issuer"),
+        (
+            token().claim("iss", "https://elsewhere.example"),
+            "unknown_issuer",
+        ),
+        (
+            token().claim("iss", json!([world.authority.issuer()])),
+            "unknown_issuer",
+        ),
         (token().without("iss"), "unknown_issuer"),
         (token().claim("aud", "https://other.example"), "audience"),
         (token().claim("aud", format!("{AUDIENCE}/")), "audience"),
         (token().claim("aud", format!("{AUDIENCE} x")), "audience"),
         (token().without("aud"), "audience"),
         (token().claim("aud", json!([])), "audience"),
-        (token().claim("aud", json!({ "a": AUDIENCE })), "malformed_claims"),
-        (token().claim("aud", json!([AUDIENCE, 1])), "malformed_claims"),
+        (
+            token().claim("aud", json!({ "a": AUDIENCE })),
+            "malformed_claims",
+        ),
+        (
+            token().claim("aud", json!([AUDIENCE, 1])),
+            "malformed_claims",
+        ),
         (token().claim("sub", 7), "malformed_claims"),
         (token().claim("client_id", json!(["a"])), "malformed_claims"),
         (token().claim("scope", 1), "malformed_claims"),
-        (token().claim("cnf", json!({ "jkt": "x" })), "sender_constrained"),
+        (
+            token().claim("cnf", json!({ "jkt": "x" })),
+            "sender_constrained",
+        ),
         (token().header("typ", "id+jwt"), "token_type"),
         (token().header("typ", "dpop+jwt"), "token_type"),
         (token().header("typ", 1), "token_type"),
@@ -133,12 +187,22 @@ async fn every_bad_token_is_refused_for_its_own_reason() {
         (token().hmac(b"secret"), "algorithm"),
         // What a verifier would take for the secret that mistakes a public key for one.
         (token().hmac(published.to_string().as_bytes()), "algorithm"),
-        (token().hmac(published["x"].as_str().unwrap_or_default().as_bytes()), "algorithm"),
+        (
+            token().hmac(published["x"].as_str().unwrap_or_default().as_bytes()),
+            "algorithm",
+        ),
         (token().signed_by(&impostor), "signature"),
-        (token().header("kid", "unheard-of").signed_by(&stranger), "unknown_kid"),
+        (
+            token().header("kid", "unheard-of").signed_by(&stranger),
+            "unknown_kid",
+        ),
     ];
     for (number, (bad, reason)) in cases.into_iter().enumerate() {
-        assert_eq!(world.judge(bad).await, (401, reason.to_owned()), "case {number}");
+        assert_eq!(
+            world.judge(bad).await,
+            (401, reason.to_owned()),
+            "case {number}"
+        );
     }
     assert!(world.upstream.received().is_empty());
 }
@@ -159,8 +223,12 @@ async fn what_is_good_in_an_unusual_way_is_accepted() {
         token().claim("exp", json!(now() as f64 + 30.5)),
         token().without_header("kid"),
         token().without("sub").without("iat"),
-        token().header("jku", "https://evil.example/jwks").header("jwk", json!({ "kty": "oct", "k": "AA" })),
-        token().header("x5u", "https://evil.example/cert").header("x5c", json!(["AA"])),
+        token()
+            .header("jku", "https://evil.example/jwks")
+            .header("jwk", json!({ "kty": "oct", "k": "AA" })),
+        token()
+            .header("x5u", "https://evil.example/cert")
+            .header("x5c", json!(["AA"])),
     ]
     .into_iter()
     .enumerate()
@@ -181,8 +249,16 @@ async fn every_algorithm_is_verified() {
         tokio::task::yield_now().await;
     }
     for alg in Alg::ALL {
-        let token = world.authority.token().kid(&format!("key-{}", alg.name())).sign();
-        assert_eq!(world.send("GET", "/any", &token).await.status, 200, "{alg:?}");
+        let token = world
+            .authority
+            .token()
+            .kid(&format!("key-{}", alg.name()))
+            .sign();
+        assert_eq!(
+            world.send("GET", "/any", &token).await.status,
+            200,
+            "{alg:?}"
+        );
     }
 }
 
@@ -193,12 +269,21 @@ async fn a_missing_scope_is_named_and_a_path_without_rule_is_not() {
     let answer = world.send("POST", "/devices/7", &token).await;
     assert_eq!(answer.status, 403);
     let challenge = answer.header("www-authenticate").unwrap().to_owned();
-    assert!(challenge.contains("error=\"insufficient_scope\""), "{challenge}");
-    assert!(challenge.contains("scope=\"devices:write devices:read\""), "{challenge}");
+    assert!(
+        challenge.contains("error=\"insufficient_scope\""),
+        "{challenge}"
+    );
+    assert!(
+        challenge.contains("scope=\"devices:write devices:read\""),
+        "{challenge}"
+    );
     assert_eq!(answer.header("x-m2m-reason"), Some("scope"));
 
     let answer = world.send("GET", "/nowhere", &token).await;
-    assert_eq!((answer.status, answer.header("x-m2m-reason")), (403, Some("no_rule")));
+    assert_eq!(
+        (answer.status, answer.header("x-m2m-reason")),
+        (403, Some("no_rule"))
+    );
     assert_eq!(answer.header("www-authenticate"), None);
     assert_eq!(world.send("DELETE", "/devices/7", &token).await.status, 403);
     assert_eq!(world.send("HEAD", "/devices/7", &token).await.status, 200);
@@ -207,13 +292,18 @@ async fn a_missing_scope_is_named_and_a_path_without_rule_is_not() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_public_path_needs_no_token_and_carries_no_identity() {
     let world = world("").await;
-    let forged =
-        [("x-m2m-subject", "root"), ("X_M2M_Client_Id", "root"), ("Authorization", "Bearer nonsense")];
+    let forged = [
+        ("x-m2m-subject", "root"),
+        ("X_M2M_Client_Id", "root"),
+        ("Authorization", "Bearer nonsense"),
+    ];
     let answer = get(world.sidecar.address("api"), "/healthz", &forged).await;
     assert_eq!(answer.status, 200);
     let seen = &world.upstream.received()[0];
     assert!(
-        seen.headers.iter().all(|(name, _)| !name.to_lowercase().replace('_', "-").starts_with("x-m2m")),
+        seen.headers
+            .iter()
+            .all(|(name, _)| !name.to_lowercase().replace('_', "-").starts_with("x-m2m")),
         "{:?}",
         seen.headers
     );
@@ -252,19 +342,48 @@ async fn two_authorization_headers_or_a_broken_one_are_bad_requests() {
     let world = world("").await;
     let bearer = format!("Bearer {}", world.authority.token().sign());
     for (headers, reason) in [
-        (vec![("Authorization", bearer.as_str()), ("Authorization", bearer.as_str())], "two_authorizations"),
-        (vec![("Authorization", bearer.as_str()), ("authorization", "Basic YTpi")], "two_authorizations"),
+        (
+            vec![
+                ("Authorization", bearer.as_str()),
+                ("Authorization", bearer.as_str()),
+            ],
+            "two_authorizations",
+        ),
+        (
+            vec![
+                ("Authorization", bearer.as_str()),
+                ("authorization", "Basic YTpi"),
+            ],
+            "two_authorizations",
+        ),
         (vec![("Authorization", "Bearer")], "malformed_authorization"),
-        (vec![("Authorization", "Bearer a b")], "malformed_authorization"),
-        (vec![("Authorization", "Bearer a,b")], "malformed_authorization"),
+        (
+            vec![("Authorization", "Bearer a b")],
+            "malformed_authorization",
+        ),
+        (
+            vec![("Authorization", "Bearer a,b")],
+            "malformed_authorization",
+        ),
     ] {
         let answer = get(world.sidecar.address("api"), "/any", &headers).await;
-        assert_eq!((answer.status, answer.header("x-m2m-reason")), (400, Some(reason)));
+        assert_eq!(
+            (answer.status, answer.header("x-m2m-reason")),
+            (400, Some(reason))
+        );
         assert_eq!(answer.json()["error"], "invalid_request");
     }
     let huge = format!("Bearer {}", "a".repeat(8 * 1024 + 1));
-    let answer = get(world.sidecar.address("api"), "/any", &[("Authorization", &huge)]).await;
-    assert_eq!((answer.status, answer.header("x-m2m-reason")), (401, Some("token_too_large")));
+    let answer = get(
+        world.sidecar.address("api"),
+        "/any",
+        &[("Authorization", &huge)],
+    )
+    .await;
+    assert_eq!(
+        (answer.status, answer.header("x-m2m-reason")),
+        (401, Some("token_too_large"))
+    );
     assert!(world.upstream.received().is_empty());
 }
 
@@ -311,18 +430,34 @@ async fn an_absolute_target_is_forwarded_in_origin_form() {
     assert_eq!(world.send("GET", &target, &token).await.status, 200);
     assert_eq!(world.upstream.received()[0].target, "/any?x=1");
     assert_eq!(world.send("OPTIONS", "*", &token).await.status, 400);
-    assert_eq!(world.send("CONNECT", "example.com:443", &token).await.status, 405);
+    assert_eq!(
+        world
+            .send("CONNECT", "example.com:443", &token)
+            .await
+            .status,
+        405
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_listener_strips_what_it_is_told_to() {
-    let world =
-        world("    authorization: strip\n    preserveHost: false\n    identityHeaders: { x-who: sub }\n")
-            .await;
-    assert_eq!(world.send("GET", "/any", &world.authority.token().sign()).await.status, 200);
+    let world = world(
+        "    authorization: strip\n    preserveHost: false\n    identityHeaders: { x-who: sub }\n",
+    )
+    .await;
+    assert_eq!(
+        world
+            .send("GET", "/any", &world.authority.token().sign())
+            .await
+            .status,
+        200
+    );
     let seen = &world.upstream.received()[0];
     assert_eq!(seen.header("authorization"), None);
-    assert_eq!(seen.header("host"), Some(world.upstream.address().to_string().as_str()));
+    assert_eq!(
+        seen.header("host"),
+        Some(world.upstream.address().to_string().as_str())
+    );
     assert_eq!(seen.header("x-who"), Some("tester"));
     assert_eq!(seen.header("x-m2m-subject"), None);
 }
@@ -330,9 +465,16 @@ async fn the_listener_strips_what_it_is_told_to() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_claim_that_cannot_stand_in_a_header_refuses_the_request() {
     let world = world("").await;
-    let token = world.authority.token().claim("sub", "a\r\nx-admin: yes").sign();
+    let token = world
+        .authority
+        .token()
+        .claim("sub", "a\r\nx-admin: yes")
+        .sign();
     let answer = world.send("GET", "/any", &token).await;
-    assert_eq!((answer.status, answer.header("x-m2m-reason")), (401, Some("malformed_claims")));
+    assert_eq!(
+        (answer.status, answer.header("x-m2m-reason")),
+        (401, Some("malformed_claims"))
+    );
     assert!(world.upstream.received().is_empty());
 }
 
@@ -344,14 +486,25 @@ async fn a_body_over_the_limit_is_refused_declared_or_not() {
     let headers = [("Authorization", bearer.as_str())];
     let address = world.sidecar.address("api");
     let answer = request("POST", address, "/any", &headers, &body).await;
-    assert_eq!((answer.status, answer.header("x-m2m-reason")), (413, Some("body_too_large")));
+    assert_eq!(
+        (answer.status, answer.header("x-m2m-reason")),
+        (413, Some("body_too_large"))
+    );
     assert!(world.upstream.received().is_empty());
 
     let mut chunked = b"401\r\n".to_vec();
     chunked.extend_from_slice(&body);
     chunked.extend_from_slice(b"\r\n0\r\n\r\n");
-    let headers = [("Authorization", bearer.as_str()), ("Transfer-Encoding", "chunked")];
-    assert_eq!(request("POST", address, "/any", &headers, &chunked).await.status, 413);
+    let headers = [
+        ("Authorization", bearer.as_str()),
+        ("Transfer-Encoding", "chunked"),
+    ];
+    assert_eq!(
+        request("POST", address, "/any", &headers, &chunked)
+            .await
+            .status,
+        413
+    );
 
     let answer = request("POST", address, "/any", &headers[..1], &body[..1024]).await;
     assert_eq!(answer.status, 200);
@@ -370,7 +523,9 @@ async fn a_connection_serves_request_after_request_also_after_a_refusal() {
         (vec![("Authorization", "Bearer a.b.c")], 401),
         (vec![("Authorization", bearer.as_str())], 200),
     ] {
-        connection.send(request_bytes("GET", address, "/any", &headers, b"")).await;
+        connection
+            .send(request_bytes("GET", address, "/any", &headers, b""))
+            .await;
         assert_eq!(connection.answer().await.status, status);
     }
     assert_eq!(world.upstream.received().len(), 2);
@@ -379,10 +534,19 @@ async fn a_connection_serves_request_after_request_also_after_a_refusal() {
 #[tokio::test(flavor = "multi_thread")]
 async fn only_the_sidecar_says_why_the_sidecar_refused() {
     let world = world("").await;
-    world.upstream.next(Answer::with_headers(&[("x-m2m-reason", "expired"), ("x-own", "1")], "{}"));
-    let answer = world.send("GET", "/any", &world.authority.token().sign()).await;
+    world.upstream.next(Answer::with_headers(
+        &[("x-m2m-reason", "expired"), ("x-own", "1")],
+        "{}",
+    ));
+    let answer = world
+        .send("GET", "/any", &world.authority.token().sign())
+        .await;
     assert_eq!(
-        (answer.status, answer.header("x-m2m-reason"), answer.header("x-own")),
+        (
+            answer.status,
+            answer.header("x-m2m-reason"),
+            answer.header("x-own")
+        ),
         (200, None, Some("1"))
     );
 }
@@ -393,15 +557,28 @@ async fn a_dead_upstream_is_502_and_a_silent_one_504() {
     let token = world.authority.token().sign();
     world.upstream.next(Answer::Hang);
     let answer = world.send("GET", "/any", &token).await;
-    assert_eq!((answer.status, answer.header("x-m2m-reason")), (504, Some("upstream_timeout")));
-    for broken in [Answer::Close, Answer::Reset, Answer::Raw(b"nonsense\r\n\r\n".to_vec())] {
+    assert_eq!(
+        (answer.status, answer.header("x-m2m-reason")),
+        (504, Some("upstream_timeout"))
+    );
+    for broken in [
+        Answer::Close,
+        Answer::Reset,
+        Answer::Raw(b"nonsense\r\n\r\n".to_vec()),
+    ] {
         world.upstream.next(broken);
         let answer = world.send("POST", "/any", &token).await;
-        assert_eq!((answer.status, answer.header("x-m2m-reason")), (502, Some("upstream_broken")));
+        assert_eq!(
+            (answer.status, answer.header("x-m2m-reason")),
+            (502, Some("upstream_broken"))
+        );
     }
     world.upstream.down().await;
     let answer = world.send("GET", "/any", &token).await;
-    assert_eq!((answer.status, answer.header("x-m2m-reason")), (502, Some("upstream_unreachable")));
+    assert_eq!(
+        (answer.status, answer.header("x-m2m-reason")),
+        (502, Some("upstream_unreachable"))
+    );
     world.upstream.up();
     assert_eq!(world.send("GET", "/any", &token).await.status, 200);
 }
@@ -414,7 +591,15 @@ async fn an_answer_streams_through_as_it_comes() {
     let address = world.sidecar.address("api");
     let bearer = format!("Bearer {}", world.authority.token().sign());
     let mut connection = Connection::open(address).await;
-    connection.send(request_bytes("GET", address, "/any", &[("Authorization", &bearer)], b"")).await;
+    connection
+        .send(request_bytes(
+            "GET",
+            address,
+            "/any",
+            &[("Authorization", &bearer)],
+            b"",
+        ))
+        .await;
     world.upstream.wait_for(1).await;
     stream.send("one");
     stream.send("two");
@@ -427,9 +612,11 @@ async fn a_websocket_is_refused_with_a_reason_of_its_own() {
     let world = world("").await;
     let address = world.sidecar.address("api");
     let bearer = format!("Bearer {}", world.authority.token().sign());
-    for (connection, upgrade) in
-        [("Upgrade", "websocket"), ("keep-alive, Upgrade", "WebSocket"), ("upgrade", "h2c, websocket")]
-    {
+    for (connection, upgrade) in [
+        ("Upgrade", "websocket"),
+        ("keep-alive, Upgrade", "WebSocket"),
+        ("upgrade", "h2c, websocket"),
+    ] {
         let headers = |authorization| {
             [
                 ("Authorization", authorization),
@@ -440,12 +627,22 @@ async fn a_websocket_is_refused_with_a_reason_of_its_own() {
             ]
         };
         let answer = get(address, "/any", &headers(&bearer)).await;
-        assert_eq!((answer.status, answer.header("x-m2m-reason")), (501, Some("websocket")));
+        assert_eq!(
+            (answer.status, answer.header("x-m2m-reason")),
+            (501, Some("websocket"))
+        );
         assert_eq!(answer.json()["error"], "not_implemented");
         let answer = get(address, "/healthz", &headers("none")).await;
-        assert_eq!((answer.status, answer.header("x-m2m-reason")), (501, Some("websocket")), "a public path");
+        assert_eq!(
+            (answer.status, answer.header("x-m2m-reason")),
+            (501, Some("websocket")),
+            "a public path"
+        );
         let answer = get(address, "/any", &headers("Bearer a.b.c")).await;
-        assert_eq!((answer.status, answer.header("x-m2m-reason")), (401, Some("malformed_token")));
+        assert_eq!(
+            (answer.status, answer.header("x-m2m-reason")),
+            (401, Some("malformed_token"))
+        );
     }
     assert!(world.upstream.received().is_empty());
 }
@@ -466,19 +663,29 @@ async fn an_upgrade_that_is_only_an_offer_is_not_taken_and_the_request_is_served
             ("Upgrade", upgrade),
             ("HTTP2-Settings", "AAMAAABkAAQAAP__"),
         ];
-        assert_eq!(get(world.sidecar.address("api"), "/any", &headers).await.status, 200, "{upgrade}");
+        assert_eq!(
+            get(world.sidecar.address("api"), "/any", &headers)
+                .await
+                .status,
+            200,
+            "{upgrade}"
+        );
         let received = world.upstream.received();
         let seen = received.last().expect("a request");
-        assert_eq!((seen.header("upgrade"), seen.header("connection")), (None, None));
+        assert_eq!(
+            (seen.header("upgrade"), seen.header("connection")),
+            (None, None)
+        );
         assert_eq!(seen.header("http2-settings"), None);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_sidecars_own_headers_are_taken_from_a_client_whatever_the_listener_sets() {
-    for configured in
-        ["    identityHeaders: {}\n", "    identityHeaders: { x-m2m-subject: sub, x-name: name }\n"]
-    {
+    for configured in [
+        "    identityHeaders: {}\n",
+        "    identityHeaders: { x-m2m-subject: sub, x-name: name }\n",
+    ] {
         let world = world(configured).await;
         let bearer = format!("Bearer {}", world.authority.token().sign());
         let headers = [
@@ -487,7 +694,12 @@ async fn the_sidecars_own_headers_are_taken_from_a_client_whatever_the_listener_
             ("X_M2M_Scope", "root"),
             ("X-M2M-New", "x"),
         ];
-        assert_eq!(get(world.sidecar.address("api"), "/any", &headers).await.status, 200);
+        assert_eq!(
+            get(world.sidecar.address("api"), "/any", &headers)
+                .await
+                .status,
+            200
+        );
         let head = String::from_utf8_lossy(&world.upstream.received()[0].head).into_owned();
         for forged in ["admin", "root", "M2M-New"] {
             assert!(!head.contains(forged), "{forged}: {head}");
@@ -498,8 +710,13 @@ async fn the_sidecars_own_headers_are_taken_from_a_client_whatever_the_listener_
 #[tokio::test(flavor = "multi_thread")]
 async fn trace_is_not_forwarded() {
     let world = world("").await;
-    let answer = world.send("TRACE", "/any", &world.authority.token().sign()).await;
-    assert_eq!((answer.status, answer.header("x-m2m-reason")), (405, Some("method")));
+    let answer = world
+        .send("TRACE", "/any", &world.authority.token().sign())
+        .await;
+    assert_eq!(
+        (answer.status, answer.header("x-m2m-reason")),
+        (405, Some("method"))
+    );
     assert!(answer.header("allow").unwrap().contains("GET"));
     assert!(world.upstream.received().is_empty());
 }
@@ -511,8 +728,11 @@ async fn a_body_that_is_sent_a_second_time_is_counted_once() {
     let bearer = format!("Bearer {}", world.authority.token().sign());
     let body = vec![b'x'; 30_000];
     for _ in 0..5 {
-        // The upstream closes the connection after its answer without having said so: the next request meets it closed.
-        world.upstream.next(Answer::ReplyAndClose(200, Vec::new(), b"{}".to_vec()));
+        // The upstream closes the connection after its answer without having said so: the next
+        // request meets it closed.
+        world
+            .upstream
+            .next(Answer::ReplyAndClose(200, Vec::new(), b"{}".to_vec()));
         let answer = request("PUT", address, "/any", &[("Authorization", &bearer)], &body).await;
         assert_eq!(answer.status, 200, "{}", answer.text());
     }
@@ -522,7 +742,14 @@ async fn a_body_that_is_sent_a_second_time_is_counted_once() {
 async fn a_token_without_kid_is_accepted_after_a_rotation_too() {
     let world = world("").await;
     assert_eq!(
-        world.send("GET", "/any", &world.authority.token().without_header("kid").sign()).await.status,
+        world
+            .send(
+                "GET",
+                "/any",
+                &world.authority.token().without_header("kid").sign()
+            )
+            .await
+            .status,
         200
     );
     world.authority.rotate();
@@ -533,8 +760,14 @@ async fn a_token_without_kid_is_accepted_after_a_rotation_too() {
         if answer.status == 200 {
             break;
         }
-        assert_eq!((answer.status, answer.header("x-m2m-reason")), (401, Some("signature")));
-        assert!(tokio::time::Instant::now() < deadline, "the new key was never fetched");
+        assert_eq!(
+            (answer.status, answer.header("x-m2m-reason")),
+            (401, Some("signature"))
+        );
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "the new key was never fetched"
+        );
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
 }

@@ -18,8 +18,8 @@ use crate::support::logs;
 use crate::support::sidecar::{Sidecar, SidecarBuilder};
 use crate::support::upstream::Upstream;
 
-/// `plain` has no refresh tokens; `fresh` and `other` do; `devices` is a resource server in `aud`; `auditor` may
-/// introspect all.
+/// `plain` has no refresh tokens; `fresh` and `other` do; `devices` is a resource server in `aud`;
+/// `auditor` may introspect all.
 pub(crate) const YAML: &str = r#"
 stateDir: "@DIR@"
 store: { url: "sqlite:@DIR@/m2m.db" }
@@ -47,19 +47,35 @@ pub(crate) fn builder() -> SidecarBuilder {
 fn with_secret(builder: SidecarBuilder) -> SidecarBuilder {
     ["plain", "fresh", "other", "devices", "auditor"]
         .into_iter()
-        .fold(builder, |builder, id| builder.secret_file("secret", id, SECRET))
+        .fold(builder, |builder, id| {
+            builder.secret_file("secret", id, SECRET)
+        })
 }
 
 /// A sidecar whose time the test moves.
 async fn world(upstream: &Upstream) -> (Sidecar, Arc<MovableClock>) {
     let clock = MovableClock::now();
-    let sidecar = builder().clock(clock.clone()).start(&YAML.replace("@UPSTREAM@", &upstream.url())).await;
+    let sidecar = builder()
+        .clock(clock.clone())
+        .start(&YAML.replace("@UPSTREAM@", &upstream.url()))
+        .await;
     (sidecar, clock)
 }
 
-pub(crate) async fn post(sidecar: &Sidecar, path: &str, client: &str, form: &[(&str, &str)]) -> RawAnswer {
+pub(crate) async fn post(
+    sidecar: &Sidecar,
+    path: &str,
+    client: &str,
+    form: &[(&str, &str)],
+) -> RawAnswer {
     let basic = format!("Basic {}", STANDARD.encode(format!("{client}:{SECRET}")));
-    let answer = post_form(sidecar.address("issuer"), path, form, &[("Authorization", basic.as_str())]).await;
+    let answer = post_form(
+        sidecar.address("issuer"),
+        path,
+        form,
+        &[("Authorization", basic.as_str())],
+    )
+    .await;
     if answer.status == 200 && path == "/oauth/token" {
         for name in ["access_token", "refresh_token"] {
             if let Some(token) = answer.json()[name].as_str() {
@@ -78,20 +94,32 @@ async fn issue(sidecar: &Sidecar, client: &str, form: &[(&str, &str)]) -> Value 
 }
 
 fn text<'a>(answer: &'a Value, member: &str) -> &'a str {
-    answer[member].as_str().unwrap_or_else(|| panic!("no {member} in {answer}"))
+    answer[member]
+        .as_str()
+        .unwrap_or_else(|| panic!("no {member} in {answer}"))
 }
 
 /// The claims of an access token.
 pub(crate) fn claims(token: &str) -> Value {
-    let payload = URL_SAFE_NO_PAD.decode(token.split('.').nth(1).expect("a JWT")).expect("base64url");
+    let payload = URL_SAFE_NO_PAD
+        .decode(token.split('.').nth(1).expect("a JWT"))
+        .expect("base64url");
     serde_json::from_slice(&payload).expect("JSON")
 }
 
 /// What the inbound listener makes of a token.
 async fn judge(sidecar: &Sidecar, token: &str) -> (u16, String) {
     let authorization = format!("Bearer {token}");
-    let answer = get(sidecar.address("api"), "/", &[("Authorization", &authorization)]).await;
-    (answer.status, answer.header("x-m2m-reason").unwrap_or("-").to_owned())
+    let answer = get(
+        sidecar.address("api"),
+        "/",
+        &[("Authorization", &authorization)],
+    )
+    .await;
+    (
+        answer.status,
+        answer.header("x-m2m-reason").unwrap_or("-").to_owned(),
+    )
 }
 
 fn is(status: u16, reason: &str) -> (u16, String) {
@@ -101,7 +129,9 @@ fn is(status: u16, reason: &str) -> (u16, String) {
 /// The sidecar's database, as another process opens it.
 pub(crate) async fn database(sidecar: &Sidecar) -> SqliteConnection {
     let options = SqliteConnectOptions::new().filename(sidecar.path("m2m.db"));
-    SqliteConnection::connect_with(&options).await.expect("the sidecar's database")
+    SqliteConnection::connect_with(&options)
+        .await
+        .expect("the sidecar's database")
 }
 
 async fn count(database: &mut SqliteConnection, table: &'static str) -> i64 {
@@ -110,5 +140,8 @@ async fn count(database: &mut SqliteConnection, table: &'static str) -> i64 {
         "refresh_tokens" => "SELECT count(*) FROM refresh_tokens",
         other => panic!("{other}"),
     };
-    sqlx::query_scalar(query).fetch_one(database).await.expect("a count")
+    sqlx::query_scalar(query)
+        .fetch_one(database)
+        .await
+        .expect("a count")
 }

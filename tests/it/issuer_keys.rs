@@ -1,4 +1,5 @@
-//! Signing keys over real sockets: rotation under load, restarts, two sidecars on one store, encryption at rest.
+//! Signing keys over real sockets: rotation under load, restarts, two sidecars on one store,
+//! encryption at rest.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,7 +20,8 @@ const SECRET: &str = "a secret of the legacy program";
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// An issuer whose keys sign for an hour each, and a listener that trusts it in process. `tokens` live so long.
+/// An issuer whose keys sign for an hour each, and a listener that trusts it in process. `tokens`
+/// live so long.
 fn yaml(upstream: &Upstream, store: &str, signing: &str, tokens: &str) -> String {
     format!(
         r#"
@@ -47,10 +49,17 @@ fn with_secret(builder: SidecarBuilder) -> SidecarBuilder {
 }
 
 async fn issue(issuer: &Sidecar) -> String {
-    let fields = [("grant_type", "client_credentials"), ("client_id", "legacy"), ("client_secret", SECRET)];
+    let fields = [
+        ("grant_type", "client_credentials"),
+        ("client_id", "legacy"),
+        ("client_secret", SECRET),
+    ];
     let answer = post_form(issuer.address("issuer"), "/oauth/token", &fields, &[]).await;
     assert_eq!(answer.status, 200, "{}", answer.text());
-    let token = answer.json()["access_token"].as_str().expect("a token").to_owned();
+    let token = answer.json()["access_token"]
+        .as_str()
+        .expect("a token")
+        .to_owned();
     logs::remember_secret(&token);
     token
 }
@@ -66,18 +75,29 @@ fn kid(token: &str) -> String {
 
 /// Shows a token: status, and the reason when it is refused.
 async fn show(sidecar: &Sidecar, token: &str) -> (u16, Option<String>) {
-    let answer = get(sidecar.address("api"), "/", &[("Authorization", &format!("Bearer {token}"))]).await;
-    (answer.status, answer.header("x-m2m-reason").map(str::to_owned))
+    let answer = get(
+        sidecar.address("api"),
+        "/",
+        &[("Authorization", &format!("Bearer {token}"))],
+    )
+    .await;
+    (
+        answer.status,
+        answer.header("x-m2m-reason").map(str::to_owned),
+    )
 }
 
 async fn jwks(issuer: &Sidecar) -> Value {
-    get(issuer.address("issuer"), "/.well-known/jwks.json", &[]).await.json()
+    get(issuer.address("issuer"), "/.well-known/jwks.json", &[])
+        .await
+        .json()
 }
 
 async fn published(issuer: &Sidecar) -> Vec<String> {
     let jwks = jwks(issuer).await;
     let keys = jwks["keys"].as_array().expect("keys").iter();
-    keys.map(|key| key["kid"].as_str().expect("a kid").to_owned()).collect()
+    keys.map(|key| key["kid"].as_str().expect("a kid").to_owned())
+        .collect()
 }
 
 /// A sidecar that fetches the issuer's key set, as one on another machine does.
@@ -95,15 +115,20 @@ inbound:
         upstream.url()
     );
     let far = Sidecar::builder().clock(clock.clone()).start(&yaml).await;
-    until("it has fetched the keys", async || get(far.address("probes"), "/readyz", &[]).await.status == 200)
-        .await;
+    until("it has fetched the keys", async || {
+        get(far.address("probes"), "/readyz", &[]).await.status == 200
+    })
+    .await;
     far
 }
 
 async fn fetches(far: &Sidecar) -> u64 {
     let metrics = get(far.address("probes"), "/metrics", &[]).await.text();
     let line = "m2m_jwks_fetch_total{authority=\"self\",result=\"ok\"} ";
-    let count = metrics.lines().find_map(|text| text.strip_prefix(line)).expect("the metric");
+    let count = metrics
+        .lines()
+        .find_map(|text| text.strip_prefix(line))
+        .expect("the metric");
     count.parse().expect("a number")
 }
 
@@ -111,7 +136,8 @@ async fn fetches(far: &Sidecar) -> u64 {
 async fn refreshes(far: &Sidecar) {
     let before = fetches(far).await;
     until("it fetches again", async || {
-        let header = json!({ "alg": "ES256", "typ": "at+jwt", "kid": uuid::Uuid::new_v4().to_string() });
+        let header =
+            json!({ "alg": "ES256", "typ": "at+jwt", "kid": uuid::Uuid::new_v4().to_string() });
         let claims = json!({ "iss": "http://issuer.test" });
         let part = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
         let token = [part(header), part(claims), URL_SAFE_NO_PAD.encode([1; 64])].join(".");
@@ -130,14 +156,28 @@ struct Load {
 
 impl Load {
     fn start(issuer: &Arc<Sidecar>, far: &Arc<Sidecar>) -> Self {
-        let (stop, rounds) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let (stop, rounds) = (
+            Arc::new(AtomicBool::new(false)),
+            Arc::new(AtomicUsize::new(0)),
+        );
         let client = || {
-            let (issuer, far, stop, rounds) = (issuer.clone(), far.clone(), stop.clone(), rounds.clone());
+            let (issuer, far, stop, rounds) =
+                (issuer.clone(), far.clone(), stop.clone(), rounds.clone());
             tokio::spawn(async move {
                 while !stop.load(Ordering::SeqCst) {
                     let token = issue(&issuer).await;
-                    assert_eq!(show(&issuer, &token).await, (200, None), "in process: {}", header(&token));
-                    assert_eq!(show(&far, &token).await, (200, None), "elsewhere: {}", header(&token));
+                    assert_eq!(
+                        show(&issuer, &token).await,
+                        (200, None),
+                        "in process: {}",
+                        header(&token)
+                    );
+                    assert_eq!(
+                        show(&far, &token).await,
+                        (200, None),
+                        "elsewhere: {}",
+                        header(&token)
+                    );
                     rounds.fetch_add(1, Ordering::SeqCst);
                     // Leaves something of the machine to the tests beside it.
                     tokio::time::sleep(Duration::from_millis(20)).await;
@@ -145,14 +185,19 @@ impl Load {
             })
         };
         let clients = (0..4).map(|_| client()).collect();
-        Self { stop, rounds, clients }
+        Self {
+            stop,
+            rounds,
+            clients,
+        }
     }
 
     /// Until so much more was asked.
     async fn goes_on(&self, rounds: usize) {
         let wanted = self.rounds.load(Ordering::SeqCst) + rounds;
         until("the load goes on", async || {
-            self.rounds.load(Ordering::SeqCst) >= wanted || self.clients.iter().any(|it| it.is_finished())
+            self.rounds.load(Ordering::SeqCst) >= wanted
+                || self.clients.iter().any(|it| it.is_finished())
         })
         .await;
     }
@@ -178,7 +223,10 @@ async fn while_keys_rotate_no_request_fails_and_no_verifier_refuses_a_token() {
         load.goes_on(20).await;
         // The next key is published a quarter of an hour before it signs.
         clock.forward(MINUTE * 46);
-        until("a further key is published", async || published(&issuer).await.len() == rotation + 1).await;
+        until("a further key is published", async || {
+            published(&issuer).await.len() == rotation + 1
+        })
+        .await;
         assert_eq!(kid(&issue(&issuer).await), signing, "it does not sign yet");
         refreshes(&far).await;
         load.goes_on(20).await;
@@ -188,9 +236,15 @@ async fn while_keys_rotate_no_request_fails_and_no_verifier_refuses_a_token() {
         load.goes_on(20).await;
     }
     load.end().await;
-    assert!(published(&issuer).await.contains(&kid(&first)), "a token of it may be alive");
+    assert!(
+        published(&issuer).await.contains(&kid(&first)),
+        "a token of it may be alive"
+    );
     clock.forward(HOUR * 26);
-    until("the first key is gone", async || !published(&issuer).await.contains(&kid(&first))).await;
+    until("the first key is gone", async || {
+        !published(&issuer).await.contains(&kid(&first))
+    })
+    .await;
     assert!(published(&issuer).await.contains(&signing));
 }
 
@@ -198,12 +252,19 @@ async fn while_keys_rotate_no_request_fails_and_no_verifier_refuses_a_token() {
 async fn a_restart_in_any_state_of_a_rotation_refuses_no_living_token() {
     let (upstream, clock) = (Upstream::start(), MovableClock::now());
     let yaml = yaml(&upstream, STORE, HOURLY, "24h");
-    let mut sidecar = with_secret(Sidecar::builder()).clock(clock.clone()).start(&yaml).await;
+    let mut sidecar = with_secret(Sidecar::builder())
+        .clock(clock.clone())
+        .start(&yaml)
+        .await;
     let first = issue(&sidecar).await;
-    // Published; in use; the first one lives on for its tokens; another was due while nobody was there.
-    for (forward, keys, rotated) in
-        [(MINUTE * 46, 2, false), (MINUTE * 16, 2, true), (MINUTE, 2, true), (HOUR * 5, 3, true)]
-    {
+    // Published; in use; the first one lives on for its tokens; another was due while nobody was
+    // there.
+    for (forward, keys, rotated) in [
+        (MINUTE * 46, 2, false),
+        (MINUTE * 16, 2, true),
+        (MINUTE, 2, true),
+        (HOUR * 5, 3, true),
+    ] {
         let builder = sidecar.stop_keeping_state().await;
         clock.forward(forward);
         sidecar = with_secret(builder).clock(clock.clone()).start(&yaml).await;
@@ -224,9 +285,15 @@ async fn a_restart_in_any_state_of_a_rotation_refuses_no_living_token() {
 async fn two_sidecars_on_one_store_rotate_once_and_accept_each_others_tokens() {
     let (upstream, clock) = (Upstream::start(), MovableClock::now());
     let yaml = |store: &str| yaml(&upstream, store, HOURLY, "1h");
-    let one = with_secret(Sidecar::builder()).clock(clock.clone()).start(&yaml(STORE)).await;
+    let one = with_secret(Sidecar::builder())
+        .clock(clock.clone())
+        .start(&yaml(STORE))
+        .await;
     let shared = format!("{{ url: \"sqlite:{}\" }}", one.path("db/m2m.db").display());
-    let two = with_secret(Sidecar::builder()).clock(clock.clone()).start(&yaml(&shared)).await;
+    let two = with_secret(Sidecar::builder())
+        .clock(clock.clone())
+        .start(&yaml(&shared))
+        .await;
     let before = issue(&one).await;
     assert_eq!(kid(&issue(&two).await), kid(&before));
     clock.forward(MINUTE * 46);
@@ -247,7 +314,11 @@ async fn two_sidecars_on_one_store_rotate_once_and_accept_each_others_tokens() {
     for sidecar in [&one, &two] {
         for token in [&before, &of_one, &of_two] {
             // The hour of the first one is over, but for what clocks may differ.
-            let expected = if token == &before { (401, Some("expired".to_owned())) } else { (200, None) };
+            let expected = if token == &before {
+                (401, Some("expired".to_owned()))
+            } else {
+                (200, None)
+            };
             assert_eq!(show(sidecar, token).await, expected);
         }
     }
@@ -257,19 +328,34 @@ async fn two_sidecars_on_one_store_rotate_once_and_accept_each_others_tokens() {
 async fn a_change_of_algorithm_is_told_by_metadata_and_ends_no_token() {
     let upstream = Upstream::start();
     let yaml = |signing: &str| yaml(&upstream, STORE, signing, "1h");
-    let mut sidecar = with_secret(Sidecar::builder()).start(&yaml("{ algorithm: ES256 }")).await;
+    let mut sidecar = with_secret(Sidecar::builder())
+        .start(&yaml("{ algorithm: ES256 }"))
+        .await;
     let mut tokens = vec![issue(&sidecar).await];
     for (algorithm, earlier) in [("EdDSA", vec!["ES256"]), ("PS256", vec!["ES256", "EdDSA"])] {
         let builder = sidecar.stop_keeping_state().await;
-        sidecar = with_secret(builder).start(&yaml(&format!("{{ algorithm: {algorithm} }}"))).await;
+        sidecar = with_secret(builder)
+            .start(&yaml(&format!("{{ algorithm: {algorithm} }}")))
+            .await;
         tokens.push(issue(&sidecar).await);
         assert_eq!(header(&tokens[tokens.len() - 1])["alg"], algorithm);
         for token in &tokens {
             assert_eq!(show(&sidecar, token).await, (200, None));
         }
-        let metadata = get(sidecar.address("issuer"), "/.well-known/openid-configuration", &[]).await.json();
+        let metadata = get(
+            sidecar.address("issuer"),
+            "/.well-known/openid-configuration",
+            &[],
+        )
+        .await
+        .json();
         let listed = &metadata["id_token_signing_alg_values_supported"];
-        let listed: Vec<_> = listed.as_array().expect("a list").iter().filter_map(Value::as_str).collect();
+        let listed: Vec<_> = listed
+            .as_array()
+            .expect("a list")
+            .iter()
+            .filter_map(Value::as_str)
+            .collect();
         assert_eq!(listed[0], algorithm);
         let mut others = listed[1..].to_vec();
         others.sort_unstable();
@@ -278,7 +364,8 @@ async fn a_change_of_algorithm_is_told_by_metadata_and_ends_no_token() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_an_encryption_key_no_private_key_is_in_the_files_and_without_it_the_issuer_does_not_start() {
+async fn with_an_encryption_key_no_private_key_is_in_the_files_and_without_it_the_issuer_does_not_start()
+ {
     let upstream = Upstream::start();
     let yaml = |store: &str| yaml(&upstream, store, "{}", "1h");
     let plain = yaml(STORE);
@@ -296,7 +383,10 @@ async fn with_an_encryption_key_no_private_key_is_in_the_files_and_without_it_th
     let line = pem.lines().nth(1).expect("a line of the key").to_owned();
     assert!(contains(&builder.path("db"), &line));
 
-    let sidecar = with_secret(builder).file("store-key", key(1)).start(&sealed).await;
+    let sidecar = with_secret(builder)
+        .file("store-key", key(1))
+        .start(&sealed)
+        .await;
     assert_eq!(jwks(&sidecar).await, keys);
     assert_eq!(show(&sidecar, &token).await, (200, None));
     for text in ["PRIVATE KEY", line.as_str()] {
@@ -314,22 +404,40 @@ async fn with_an_encryption_key_no_private_key_is_in_the_files_and_without_it_th
         std::fs::create_dir(builder.path("db")).expect("a directory");
         builder.file("db/m2m.db", &database)
     };
-    let why = copy().try_start(&plain).await.err().expect("without the key it does not start");
-    assert!(why.contains("is encrypted: `store.encryptionKeyFile` must name"), "{why}");
-    let why =
-        copy().file("store-key", key(2)).try_start(&sealed).await.err().expect("another key does not fit");
-    assert!(why.contains("cannot be decrypted: `store.encryptionKeyFile` holds another key"), "{why}");
+    let why = copy()
+        .try_start(&plain)
+        .await
+        .err()
+        .expect("without the key it does not start");
+    assert!(
+        why.contains("is encrypted: `store.encryptionKeyFile` must name"),
+        "{why}"
+    );
+    let why = copy()
+        .file("store-key", key(2))
+        .try_start(&sealed)
+        .await
+        .err()
+        .expect("another key does not fit");
+    assert!(
+        why.contains("cannot be decrypted: `store.encryptionKeyFile` holds another key"),
+        "{why}"
+    );
     let again = copy().file("store-key", key(1)).start(&sealed).await;
     assert_eq!(jwks(&again).await, keys);
 }
 
 fn bytes(directory: &Path) -> Vec<u8> {
     let files = std::fs::read_dir(directory).expect("a directory");
-    files.flat_map(|file| std::fs::read(file.expect("a file").path()).expect("readable")).collect()
+    files
+        .flat_map(|file| std::fs::read(file.expect("a file").path()).expect("readable"))
+        .collect()
 }
 
 fn contains(directory: &Path, text: &str) -> bool {
-    bytes(directory).windows(text.len()).any(|window| window == text.as_bytes())
+    bytes(directory)
+        .windows(text.len())
+        .any(|window| window == text.as_bytes())
 }
 
 /// The private key that lies in a database in plain text.

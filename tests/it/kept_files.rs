@@ -1,4 +1,5 @@
-//! What somebody else put into the state directory is not believed, and the start says what mends it.
+//! What somebody else put into the state directory is not believed, and the start says what mends
+//! it.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -29,7 +30,11 @@ fn chmod(path: &Path, mode: u32) {
 /// What the start says instead of waiting or starting.
 async fn refused(builder: SidecarBuilder) -> String {
     let start = tokio::time::timeout(Duration::from_secs(30), builder.try_start(YAML));
-    start.await.expect("nothing is waited for").err().expect("it does not start")
+    start
+        .await
+        .expect("nothing is waited for")
+        .err()
+        .expect("it does not start")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -45,7 +50,10 @@ async fn a_file_or_directory_that_others_may_write_is_refused_with_the_command_t
         let path = builder.path(name);
         chmod(&path, bad);
         let said = refused(builder).await;
-        assert!(said.contains(&format!("`chmod go-w {}`", path.display())), "{name}: {said}");
+        assert!(
+            said.contains(&format!("`chmod go-w {}`", path.display())),
+            "{name}: {said}"
+        );
         let builder = used().await;
         chmod(&builder.path(name), good);
         builder.start(YAML).await.stop().await;
@@ -54,7 +62,13 @@ async fn a_file_or_directory_that_others_may_write_is_refused_with_the_command_t
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_belongs_to_somebody_else_is_refused_with_the_command_that_mends_it() {
-    for name in ["state/admin-token", "state", "store", "store/m2m.db", "store/m2m.db-wal"] {
+    for name in [
+        "state/admin-token",
+        "state",
+        "store",
+        "store/m2m.db",
+        "store/m2m.db-wal",
+    ] {
         let builder = used().await;
         let path = builder.path(name);
         if name.ends_with("-wal") {
@@ -65,7 +79,10 @@ async fn what_belongs_to_somebody_else_is_refused_with_the_command_that_mends_it
             return;
         }
         let said = refused(builder).await;
-        assert!(said.contains("belongs to user 4000000") && said.contains("`chown "), "{name}: {said}");
+        assert!(
+            said.contains("belongs to user 4000000") && said.contains("`chown "),
+            "{name}: {said}"
+        );
     }
 }
 
@@ -78,11 +95,22 @@ async fn links_and_pipes_are_refused_and_no_start_waits_for_them() {
             let elsewhere = builder.path("elsewhere");
             fs::rename(&path, &elsewhere).expect("it is there");
             match kind {
-                "link" => std::os::unix::fs::symlink(&elsewhere, &path).expect("a writable directory"),
-                _ => assert!(Command::new("mkfifo").arg(&path).status().expect("mkfifo").success()),
+                "link" => {
+                    std::os::unix::fs::symlink(&elsewhere, &path).expect("a writable directory")
+                }
+                _ => assert!(
+                    Command::new("mkfifo")
+                        .arg(&path)
+                        .status()
+                        .expect("mkfifo")
+                        .success()
+                ),
             }
             let said = refused(builder).await;
-            assert!(said.contains(&format!("`rm -r {}`", path.display())), "{name} {kind}: {said}");
+            assert!(
+                said.contains(&format!("`rm -r {}`", path.display())),
+                "{name} {kind}: {said}"
+            );
         }
     }
 }
@@ -98,7 +126,13 @@ async fn what_is_only_noted_is_neither_followed_nor_waited_for() {
     assert_eq!(fs::read_to_string(&elsewhere).expect("a file"), "untouched");
     let note = builder.path("state/last-store");
     fs::remove_file(&note).expect("it is there");
-    assert!(Command::new("mkfifo").arg(&note).status().expect("mkfifo").success());
+    assert!(
+        Command::new("mkfifo")
+            .arg(&note)
+            .status()
+            .expect("mkfifo")
+            .success()
+    );
     builder.start(YAML).await.stop().await;
 }
 

@@ -1,4 +1,5 @@
-//! Limits: whose requests are counted, what a stranger cannot use up, and that a request's end makes room.
+//! Limits: whose requests are counted, what a stranger cannot use up, and that a request's end
+//! makes room.
 //!
 //! How many pass in which time is tested where time can be stopped, beside `src/limits.rs`.
 
@@ -21,7 +22,14 @@ fn judged(answer: &RawAnswer) -> (u16, &str) {
 
 impl World {
     async fn as_client(&self, client_id: &str) -> RawAnswer {
-        self.send_token("GET", "/", self.token().claim("client_id", client_id).claim("sub", "same")).await
+        self.send_token(
+            "GET",
+            "/",
+            self.token()
+                .claim("client_id", client_id)
+                .claim("sub", "same"),
+        )
+        .await
     }
 
     /// Uses up a client's budget; how many requests passed.
@@ -42,15 +50,19 @@ impl World {
     /// A request that is under way until the gate is opened.
     async fn held(&self, target: &str, headers: &[(&str, &str)], gate: &Gate) -> Connection {
         let before = self.upstream.received().len();
-        self.upstream.next(Answer::Hold(gate.clone(), Box::new(Answer::Echo)));
+        self.upstream
+            .next(Answer::Hold(gate.clone(), Box::new(Answer::Echo)));
         let address = self.sidecar.address("api");
         let mut connection = Connection::open(address).await;
-        connection.send(request_bytes("GET", address, target, headers, b"")).await;
+        connection
+            .send(request_bytes("GET", address, target, headers, b""))
+            .await;
         self.upstream.wait_for(before + 1).await;
         connection
     }
 
-    /// Until a request passes again: the sidecar learns of a request's end a little later than its client.
+    /// Until a request passes again: the sidecar learns of a request's end a little later than its
+    /// client.
     async fn passes_again(&self) {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -74,7 +86,9 @@ async fn a_client_over_its_rate_gets_429_and_another_client_does_not() {
     }
     world.wait_for_count("deny", "rate_limited", 1).await;
     // What was limited did not get through.
-    world.wait_for_count("allow", "permitted", world.upstream.received().len() as u64).await;
+    world
+        .wait_for_count("allow", "permitted", world.upstream.received().len() as u64)
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -99,15 +113,31 @@ async fn what_is_refused_uses_up_nobodys_budget() {
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_are_counted_together_by_what_the_listener_says() {
     // Two clients that speak for the same user, from the same address.
-    for (per, together) in [("client_id", false), ("sub", true), ("address", true), ("listener", true)] {
-        let keys = format!("    limits: {{ requestsPerSecond: 1, burst: 1, concurrent: 1, per: {per} }}");
+    for (per, together) in [
+        ("client_id", false),
+        ("sub", true),
+        ("address", true),
+        ("listener", true),
+    ] {
+        let keys =
+            format!("    limits: {{ requestsPerSecond: 1, burst: 1, concurrent: 1, per: {per} }}");
         let world = world(&keys, RULES).await;
         let gate = Gate::closed();
-        let bearer =
-            format!("Bearer {}", world.token().claim("client_id", "one").claim("sub", "same").sign());
+        let bearer = format!(
+            "Bearer {}",
+            world
+                .token()
+                .claim("client_id", "one")
+                .claim("sub", "same")
+                .sign()
+        );
         let mut held = world.held("/", &[("Authorization", &bearer)], &gate).await;
         let other = world.as_client("two").await;
-        let expected = if together { (429, "too_many_at_once") } else { (200, "-") };
+        let expected = if together {
+            (429, "too_many_at_once")
+        } else {
+            (200, "-")
+        };
         assert_eq!(judged(&other), expected, "{per}");
         gate.open();
         assert_eq!(held.answer().await.status, 200);
@@ -117,12 +147,23 @@ async fn requests_are_counted_together_by_what_the_listener_says() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_shows_no_client_is_counted_by_address() {
     for per in ["client_id", "sub"] {
-        let world = world(&format!("    limits: {{ concurrent: 1, per: {per} }}"), RULES).await;
+        let world = world(
+            &format!("    limits: {{ concurrent: 1, per: {per} }}"),
+            RULES,
+        )
+        .await;
         let gate = Gate::closed();
         let mut held = world.held("/public", &[], &gate).await;
-        assert_eq!(judged(&world.send("GET", "/public", &[]).await), (429, "too_many_at_once"));
+        assert_eq!(
+            judged(&world.send("GET", "/public", &[]).await),
+            (429, "too_many_at_once")
+        );
         let nameless = world.token().without("client_id").without("sub");
-        assert_eq!(judged(&world.send_token("GET", "/", nameless).await), (429, "too_many_at_once"), "{per}");
+        assert_eq!(
+            judged(&world.send_token("GET", "/", nameless).await),
+            (429, "too_many_at_once"),
+            "{per}"
+        );
         assert_eq!(judged(&world.as_client("named").await), (200, "-"), "{per}");
         gate.open();
         assert_eq!(held.answer().await.status, 200);

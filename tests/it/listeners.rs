@@ -31,7 +31,10 @@ outbound:
 "#,
         upstream.url()
     );
-    Sidecar::builder().secret_file("secret", "legacy", "a-secret-of-16-bytes").start(&yaml).await
+    Sidecar::builder()
+        .secret_file("secret", "legacy", "a-secret-of-16-bytes")
+        .start(&yaml)
+        .await
 }
 
 const LISTENERS: [&str; 4] = ["api", "hub", "issuer", "probes"];
@@ -44,20 +47,52 @@ async fn what_is_no_http_gets_our_own_answer_on_every_listener() {
         let address = sidecar.address(listener);
         for (bytes, status, reason) in [
             (&b"nonsense\r\n\r\n"[..], 400, "malformed_request"),
-            (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400, "malformed_request"),
+            (
+                b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
+                400,
+                "malformed_request",
+            ),
             (b"GET / HTTP/1.1\r\n\r\n", 400, "malformed_request"),
-            (b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400, "malformed_request"),
-            (b"GET / HTTP/1.1\r\nHost: a\r\nBad Header: b\r\n\r\n", 400, "malformed_request"),
-            (b"GET / HTTP/1.1\r\nHost: a\r\n folded: b\r\n\r\n", 400, "malformed_request"),
+            (
+                b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+                400,
+                "malformed_request",
+            ),
+            (
+                b"GET / HTTP/1.1\r\nHost: a\r\nBad Header: b\r\n\r\n",
+                400,
+                "malformed_request",
+            ),
+            (
+                b"GET / HTTP/1.1\r\nHost: a\r\n folded: b\r\n\r\n",
+                400,
+                "malformed_request",
+            ),
             (
                 b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
                 400,
                 "malformed_request",
             ),
-            (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n", 400, "malformed_request"),
-            (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n", 400, "malformed_request"),
-            (b"GET http://u@b/ HTTP/1.1\r\nHost: a\r\n\r\n", 400, "malformed_request"),
-            (b"GET /%2e%2e HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", 400, "ambiguous_path"),
+            (
+                b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n",
+                400,
+                "malformed_request",
+            ),
+            (
+                b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n",
+                400,
+                "malformed_request",
+            ),
+            (
+                b"GET http://u@b/ HTTP/1.1\r\nHost: a\r\n\r\n",
+                400,
+                "malformed_request",
+            ),
+            (
+                b"GET /%2e%2e HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+                400,
+                "ambiguous_path",
+            ),
         ] {
             if listener == "hub" && reason == "ambiguous_path" {
                 continue; // An outbound listener judges no paths.
@@ -70,7 +105,11 @@ async fn what_is_no_http_gets_our_own_answer_on_every_listener() {
                 "{listener}: {shown}"
             );
             assert!(answer.json()["error_description"].is_string());
-            assert_eq!(answer.header("connection"), Some("close"), "{listener}: {shown}");
+            assert_eq!(
+                answer.header("connection"),
+                Some("close"),
+                "{listener}: {shown}"
+            );
             assert_eq!(answer.header("server"), None, "{listener}: {shown}");
         }
     }
@@ -87,64 +126,117 @@ async fn http_1_0_without_host_is_served_on_every_listener() {
         ("probes", "GET /readyz HTTP/1.0", 200),
         ("probes", "HEAD /livez HTTP/1.0", 200),
         ("probes", "OPTIONS /readyz HTTP/1.0", 200),
-        ("issuer", "GET /.well-known/openid-configuration HTTP/1.0", 200),
-        ("admin", "GET /status HTTP/1.0\r\nAuthorization: Bearer a-secret-of-16-bytes", 200),
+        (
+            "issuer",
+            "GET /.well-known/openid-configuration HTTP/1.0",
+            200,
+        ),
+        (
+            "admin",
+            "GET /status HTTP/1.0\r\nAuthorization: Bearer a-secret-of-16-bytes",
+            200,
+        ),
         ("api", "OPTIONS /healthz HTTP/1.0", 200),
         ("api", "GET /x HTTP/1.0\r\nConnection: keep-alive", 200),
         ("hub", "GET /x HTTP/1.0\r\nAuthorization: own", 200),
     ] {
         let answer = send_raw(sidecar.address(listener), format!("{request}\r\n\r\n")).await;
-        assert_eq!(answer.status, status, "{listener}: {request}: {}", answer.text());
+        assert_eq!(
+            answer.status,
+            status,
+            "{listener}: {request}: {}",
+            answer.text()
+        );
     }
     let authority = upstream.address().to_string();
     let seen = upstream.received();
     assert_eq!(seen.len(), 3);
     for request in seen {
-        assert_eq!(request.header("host"), Some(authority.as_str()), "the upstream's own: {request:?}");
+        assert_eq!(
+            request.header("host"),
+            Some(authority.as_str()),
+            "the upstream's own: {request:?}"
+        );
         assert_eq!(request.header("x-forwarded-host"), None);
     }
 }
 
-/// A proxy ignores `Host` beside an absolute target (RFC 9112 §3.2.2): Java and PHP leave the port out of it, curl can leave out
-/// the header.
+/// A proxy ignores `Host` beside an absolute target (RFC 9112 §3.2.2): Java and PHP leave the port
+/// out of it, curl can leave out the header.
 #[tokio::test(flavor = "multi_thread")]
 async fn host_is_ignored_beside_an_absolute_target() {
     let upstream = Upstream::start();
     let sidecar = sidecar(&upstream, "").await;
     let authority = upstream.address();
-    for host in ["Host: 127.0.0.1\r\n", "Host: evil.example\r\n", "Host:\r\n", ""] {
+    for host in [
+        "Host: 127.0.0.1\r\n",
+        "Host: evil.example\r\n",
+        "Host:\r\n",
+        "",
+    ] {
         for listener in ["hub", "api"] {
-            let request = format!("GET http://{authority}/x HTTP/1.1\r\n{host}Authorization: own\r\n\r\n");
+            let request =
+                format!("GET http://{authority}/x HTTP/1.1\r\n{host}Authorization: own\r\n\r\n");
             let answer = send_raw(sidecar.address(listener), request).await;
-            assert_eq!(answer.status, 200, "{listener}, {host:?}: {}", answer.text());
+            assert_eq!(
+                answer.status,
+                200,
+                "{listener}, {host:?}: {}",
+                answer.text()
+            );
         }
     }
     for request in upstream.received() {
-        assert_eq!((request.target.as_str(), request.header("host")), ("/x", Some(&*authority.to_string())));
+        assert_eq!(
+            (request.target.as_str(), request.header("host")),
+            ("/x", Some(&*authority.to_string()))
+        );
     }
     // The target decides, not `Host`.
-    let request =
-        format!("GET http://evil.example/x HTTP/1.1\r\nHost: {authority}\r\nAuthorization: own\r\n\r\n");
+    let request = format!(
+        "GET http://evil.example/x HTTP/1.1\r\nHost: {authority}\r\nAuthorization: own\r\n\r\n"
+    );
     let answer = send_raw(sidecar.address("hub"), request).await;
-    assert_eq!((answer.status, answer.header("x-m2m-reason")), (403, Some("host")));
+    assert_eq!(
+        (answer.status, answer.header("x-m2m-reason")),
+        (403, Some("host"))
+    );
 }
 
-/// nginx and HAProxy let such bytes pass; the upstream gets the one form that RFC 3986 has for them.
+/// nginx and HAProxy let such bytes pass; the upstream gets the one form that RFC 3986 has for
+/// them.
 #[tokio::test(flavor = "multi_thread")]
 async fn bytes_that_no_uri_holds_are_sent_on_percent_encoded() {
     let upstream = Upstream::start();
     let sidecar = sidecar(&upstream, "").await;
     for (target, expected) in [
-        (&b"/q?query=up{job=\"a\"}>1"[..], "/q?query=up%7Bjob=%22a%22%7D%3E1"),
-        (b"/`a`|<b>^?`|[0]^\\", "/%60a%60%7C%3Cb%3E%5E?%60%7C[0]%5E%5C"),
-        ("/gr\u{f6}\u{df}e?\u{20ac}".as_bytes(), "/gr%C3%B6%C3%9Fe?%E2%82%AC"),
+        (
+            &b"/q?query=up{job=\"a\"}>1"[..],
+            "/q?query=up%7Bjob=%22a%22%7D%3E1",
+        ),
+        (
+            b"/`a`|<b>^?`|[0]^\\",
+            "/%60a%60%7C%3Cb%3E%5E?%60%7C[0]%5E%5C",
+        ),
+        (
+            "/gr\u{f6}\u{df}e?\u{20ac}".as_bytes(),
+            "/gr%C3%B6%C3%9Fe?%E2%82%AC",
+        ),
         (b"/x?name=\xf6", "/x?name=%F6"),
         (b"/kept%2d%20?%2d%e9", "/kept-%20?%2d%e9"),
     ] {
         for listener in ["api", "hub"] {
-            let head =
-                [b"GET ", target, b" HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: own\r\n\r\n"].concat();
-            assert_eq!(send_raw(sidecar.address(listener), head).await.status, 200, "{listener}: {expected}");
+            let head = [
+                b"GET ",
+                target,
+                b" HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: own\r\n\r\n",
+            ]
+            .concat();
+            assert_eq!(
+                send_raw(sidecar.address(listener), head).await.status,
+                200,
+                "{listener}: {expected}"
+            );
             let seen = upstream.received().pop().expect("a request").target;
             let expected = match listener {
                 // An outbound listener leaves escapes as they are.
@@ -172,7 +264,12 @@ async fn a_head_over_32_kib_is_431_on_every_listener() {
         }
     }
     let value = "a".repeat(30 * 1024);
-    assert_eq!(get(sidecar.address("api"), "/", &[("X-Large", &value)]).await.status, 200);
+    assert_eq!(
+        get(sidecar.address("api"), "/", &[("X-Large", &value)])
+            .await
+            .status,
+        200
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -193,7 +290,10 @@ async fn a_head_that_trickles_is_cut_off_after_ten_seconds() {
     };
     trickle.await;
     let answer = connection.answer().await;
-    assert_eq!((answer.status, answer.header("x-m2m-reason")), (408, Some("head_timeout")));
+    assert_eq!(
+        (answer.status, answer.header("x-m2m-reason")),
+        (408, Some("head_timeout"))
+    );
     assert!(began.elapsed() < Duration::from_secs(15));
     assert!(connection.is_ended().await);
 }
@@ -205,8 +305,18 @@ async fn an_early_refusal_reaches_a_client_that_is_still_sending() {
     let body = vec![b'x'; 200 * 1024];
     let headers = [("Content-Type", "application/x-www-form-urlencoded")];
     for _ in 0..20 {
-        let answer = request("POST", sidecar.address("issuer"), "/oauth/token", &headers, &body).await;
-        assert_eq!((answer.status, answer.header("x-m2m-reason")), (413, Some("body_too_large")));
+        let answer = request(
+            "POST",
+            sidecar.address("issuer"),
+            "/oauth/token",
+            &headers,
+            &body,
+        )
+        .await;
+        assert_eq!(
+            (answer.status, answer.header("x-m2m-reason")),
+            (413, Some("body_too_large"))
+        );
     }
 }
 
@@ -216,12 +326,14 @@ async fn an_end_waits_for_the_request_under_way_and_closes_idle_connections() {
     let sidecar = sidecar(&upstream, "").await;
     let address = sidecar.address("api");
     let mut idle = Connection::open(address).await;
-    idle.send(request_bytes("GET", address, "/", &[], b"")).await;
+    idle.send(request_bytes("GET", address, "/", &[], b""))
+        .await;
     assert_eq!(idle.answer().await.status, 200);
     let (answer, stream) = Answer::stream();
     upstream.next(answer);
     let mut busy = Connection::open(address).await;
-    busy.send(request_bytes("GET", address, "/", &[], b"")).await;
+    busy.send(request_bytes("GET", address, "/", &[], b""))
+        .await;
     upstream.wait_for(2).await;
     stream.send("first half, ");
     let stopping = tokio::spawn(sidecar.stop());
@@ -237,23 +349,29 @@ async fn an_end_waits_for_the_request_under_way_and_closes_idle_connections() {
 #[tokio::test(flavor = "multi_thread")]
 async fn draining_says_what_it_waits_for_and_frees_every_port_at_its_beginning() {
     let upstream = Upstream::start();
-    // With one thread the answered request has been counted out before the next one reaches the upstream.
+    // With one thread the answered request has been counted out before the next one reaches the
+    // upstream.
     let sidecar = sidecar(&upstream, "threads: 1\nshutdown: { gracePeriod: 47s }").await;
     let addresses: Vec<_> = LISTENERS.iter().map(|name| sidecar.address(name)).collect();
     let mut idle = Connection::open(addresses[0]).await;
-    idle.send(request_bytes("GET", addresses[0], "/", &[], b"")).await;
+    idle.send(request_bytes("GET", addresses[0], "/", &[], b""))
+        .await;
     assert_eq!(idle.answer().await.status, 200);
     let (answer, stream) = Answer::stream();
     upstream.next(answer);
     let mut busy = Connection::open(addresses[0]).await;
-    busy.send(request_bytes("POST", addresses[0], "/", &[], b"body")).await;
+    busy.send(request_bytes("POST", addresses[0], "/", &[], b"body"))
+        .await;
     upstream.wait_for(2).await;
     let mark = logs::mark();
     let stopping = tokio::spawn(sidecar.stop());
     logs::wait_for_line(mark, &["draining: 1 request, at most 47 s"]).await;
     for address in addresses {
         // What a successor needs that is started while this one still works.
-        until("the port is free", async || std::net::TcpListener::bind(address).is_ok()).await;
+        until("the port is free", async || {
+            std::net::TcpListener::bind(address).is_ok()
+        })
+        .await;
     }
     assert!(!stopping.is_finished());
     stream.finish();
@@ -269,11 +387,16 @@ async fn a_request_that_never_ends_holds_the_end_up_for_the_grace_period_only() 
     let address = sidecar.address("api");
     upstream.next(Answer::Hang);
     let mut busy = Connection::open(address).await;
-    busy.send(request_bytes("GET", address, "/", &[], b"")).await;
+    busy.send(request_bytes("GET", address, "/", &[], b""))
+        .await;
     upstream.wait_for(1).await;
     let (began, mark) = (Instant::now(), logs::mark());
     sidecar.stop().await;
-    logs::wait_for_line(mark, &["the grace period is over: 1 request on 1 connection cut off"]).await;
+    logs::wait_for_line(
+        mark,
+        &["the grace period is over: 1 request on 1 connection cut off"],
+    )
+    .await;
     // The default would be 30 s.
     assert!(began.elapsed() < Duration::from_secs(20));
 }
@@ -308,8 +431,15 @@ async fn an_address_in_use_is_an_error_at_start_that_names_listener_and_address(
         "stateDir: \"@DIR@\"\nauthorities: {{ a: {{ issuer: \"{0}\" }} }}\ninbound: [{{ name: api, listen: {address}, upstream: \"{0}\", authorities: [a], audiences: any, rules: [{{ paths: [/], access: public }}] }}]\n",
         upstream.url()
     );
-    let why = Sidecar::builder().try_start(&yaml).await.err().expect("no start");
-    assert!(why.contains("api") && why.contains(&address.to_string()), "{why}");
+    let why = Sidecar::builder()
+        .try_start(&yaml)
+        .await
+        .err()
+        .expect("no start");
+    assert!(
+        why.contains("api") && why.contains(&address.to_string()),
+        "{why}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -326,13 +456,13 @@ async fn every_request_leaves_one_line_that_says_what_was_decided_and_why() {
     assert!(!line.contains("access_token"), "{line}");
     let metrics = get(sidecar.address("probes"), "/metrics", &[]).await;
     assert_eq!(metrics.status, 200);
+    assert!(metrics.text().contains(
+        "m2m_inbound_requests_total{listener=\"api\",decision=\"allow\",reason=\"public\"} 1"
+    ));
     assert!(
         metrics
             .text()
-            .contains("m2m_inbound_requests_total{listener=\"api\",decision=\"allow\",reason=\"public\"} 1")
-    );
-    assert!(
-        metrics.text().contains("m2m_request_duration_seconds_count{role=\"inbound\",listener=\"api\"} 1")
+            .contains("m2m_request_duration_seconds_count{role=\"inbound\",listener=\"api\"} 1")
     );
 }
 
@@ -346,7 +476,10 @@ async fn the_probes_listener_has_the_probes_and_nothing_else() {
     for path in ["/", "/oauth/token", "/.well-known/jwks.json", "/livez/x"] {
         assert_eq!(get(probes, path, &[]).await.status, 404, "{path}");
     }
-    assert_eq!(request("POST", probes, "/metrics", &[], b"").await.status, 405);
+    assert_eq!(
+        request("POST", probes, "/metrics", &[], b"").await.status,
+        405
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -398,8 +531,11 @@ inbound:
         assert_eq!(status("/livez", host).await, 200, "{host}");
         assert_eq!(status("/readyz", host).await, 200, "{host}");
     }
-    let absolute =
-        send_raw(probes, "GET http://evil.example/metrics HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n").await;
+    let absolute = send_raw(
+        probes,
+        "GET http://evil.example/metrics HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+    )
+    .await;
     assert_eq!(absolute.status, 403, "the target says whom it is for");
 }
 
@@ -417,15 +553,22 @@ inbound:
         upstream.url()
     );
     let sidecar = Sidecar::start(&yaml).await;
-    let addresses: Vec<_> =
-        sidecar.addresses().filter(|(name, _)| name == "probes").map(|(_, at)| at).collect();
+    let addresses: Vec<_> = sidecar
+        .addresses()
+        .filter(|(name, _)| name == "probes")
+        .map(|(_, at)| at)
+        .collect();
     assert_eq!(addresses.len(), 2);
     let mut statuses = Vec::new();
     for address in addresses {
         statuses.push(get(address, "/metrics", &[]).await.status);
     }
     statuses.sort_unstable();
-    assert_eq!(statuses, [200, 401], "one serves metrics, the other wants a token");
+    assert_eq!(
+        statuses,
+        [200, 401],
+        "one serves metrics, the other wants a token"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -455,26 +598,37 @@ outbound:
     let builder = Sidecar::builder().secret_file("secret", "legacy", "a-secret-of-16-bytes");
     let sidecar = builder.start(&yaml).await;
     for listener in ["probes", "admin", "issuer", "api", "localApi", "hub"] {
-        let addresses: Vec<_> = sidecar.addresses().filter(|(name, _)| name == listener).collect();
+        let addresses: Vec<_> = sidecar
+            .addresses()
+            .filter(|(name, _)| name == listener)
+            .collect();
         assert_eq!(addresses.len(), if has_v6 { 2 } else { 1 }, "{addresses:?}");
         for (_, address) in &addresses {
             assert_eq!(address.port(), addresses[0].1.port());
             // Whatever it is, it is an answer of this listener.
             let headers = [("Authorization", "Bearer own")];
-            assert!(get(*address, "/", &headers).await.status > 0, "{listener} {address}");
+            assert!(
+                get(*address, "/", &headers).await.status > 0,
+                "{listener} {address}"
+            );
         }
     }
     // And both are left when it ends.
     let addresses: Vec<_> = sidecar.addresses().collect();
     sidecar.stop().await;
     for (name, address) in addresses {
-        assert!(tokio::net::TcpStream::connect(address).await.is_err(), "{name} {address}");
+        assert!(
+            tokio::net::TcpStream::connect(address).await.is_err(),
+            "{name} {address}"
+        );
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_port_of_localhost_that_is_taken_on_one_address_is_an_error_that_names_it() {
-    let Ok(taken) = std::net::TcpListener::bind("[::1]:0") else { return };
+    let Ok(taken) = std::net::TcpListener::bind("[::1]:0") else {
+        return;
+    };
     let address = taken.local_addr().expect("bound");
     let yaml = format!(
         r#"
@@ -485,8 +639,15 @@ inbound: [{{ name: api, listen: 127.0.0.1:0, upstream: "http://127.0.0.1:9", aut
 "#,
         address.port()
     );
-    let why = Sidecar::builder().try_start(&yaml).await.err().expect("the port is taken");
-    assert!(why.contains("probes") && why.contains(&address.to_string()), "{why}");
+    let why = Sidecar::builder()
+        .try_start(&yaml)
+        .await
+        .err()
+        .expect("the port is taken");
+    assert!(
+        why.contains("probes") && why.contains(&address.to_string()),
+        "{why}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -497,7 +658,10 @@ async fn a_sidecar_that_is_dropped_frees_its_sockets_and_its_connections() {
     let mut idle = Connection::open(addresses[0]).await;
     drop(sidecar);
     for address in addresses {
-        until("nothing listens there", async || tokio::net::TcpStream::connect(address).await.is_err()).await;
+        until("nothing listens there", async || {
+            tokio::net::TcpStream::connect(address).await.is_err()
+        })
+        .await;
     }
     assert!(idle.is_ended().await);
 }

@@ -54,7 +54,12 @@ fn percentiles(latencies: &[Duration]) -> String {
         let index = ((latencies.len() - 1) as f64 * share) as usize;
         latencies[index].as_secs_f64() * 1000.0
     };
-    format!("p50 {:.2} ms, p99 {:.2} ms, worst {:.2} ms", of(0.5), of(0.99), of(1.0))
+    format!(
+        "p50 {:.2} ms, p99 {:.2} ms, worst {:.2} ms",
+        of(0.5),
+        of(0.99),
+        of(1.0)
+    )
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -62,13 +67,19 @@ fn percentiles(latencies: &[Duration]) -> String {
 async fn good_requests_are_answered_during_a_flood_and_the_authority_is_left_alone() {
     let length = Duration::from_secs(8);
     let (authority, upstream) = (Authority::start(), Upstream::start());
-    let start = crate::authorities::yaml(&format!("{{ issuer: \"{}\" }}", authority.issuer()), &upstream);
+    let start = crate::authorities::yaml(
+        &format!("{{ issuer: \"{}\" }}", authority.issuer()),
+        &upstream,
+    );
     let sidecar = Sidecar::start(&start).await;
     let (address, issuer) = (sidecar.address("api"), authority.issuer());
     let good = authority.token().sign();
     let _ = good_traffic(&sidecar, &good, Duration::from_secs(1)).await;
     println!("{RATE} good requests/s, {CONNECTIONS} connections of flood, all in one process");
-    println!("before: {}", percentiles(&good_traffic(&sidecar, &good, length).await));
+    println!(
+        "before: {}",
+        percentiles(&good_traffic(&sidecar, &good, length).await)
+    );
     for bad in Bad::ALL {
         let (over, sent) = (AtomicBool::new(false), AtomicUsize::new(0));
         let fetches = authority.fetches(Endpoint::Jwks);
@@ -88,7 +99,10 @@ async fn good_requests_are_answered_during_a_flood_and_the_authority_is_left_alo
         let (_, latencies) = tokio::join!(floods, measured);
         let fetches = authority.fetches(Endpoint::Jwks) - fetches;
         let rate = sent.load(Ordering::Relaxed) as u64 / length.as_secs();
-        println!("{bad:?}, {rate} bad/s, {fetches} fetches in {length:?}: {}", percentiles(&latencies));
+        println!(
+            "{bad:?}, {rate} bad/s, {fetches} fetches in {length:?}: {}",
+            percentiles(&latencies)
+        );
         assert!(fetches as u64 <= 2 + length.as_secs() / 10, "{fetches}");
     }
 }

@@ -28,12 +28,18 @@ impl Relay {
                 *lock(&count) += 1;
                 let to: Option<SocketAddr> = *lock(&target);
                 tokio::spawn(async move {
-                    let mut server = TcpStream::connect(to.expect("it is set")).await.expect("it listens");
+                    let mut server = TcpStream::connect(to.expect("it is set"))
+                        .await
+                        .expect("it listens");
                     let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
                 });
             }
         });
-        Self { address, to, connections }
+        Self {
+            address,
+            to,
+            connections,
+        }
     }
 }
 
@@ -55,7 +61,10 @@ outbound:
       targets: [{{ host: hub.test, upstream: "http://{upstream}", credential: hub }}]
 "#
     );
-    Sidecar::builder().secret_file("secret", "legacy", "a-secret-of-16-bytes").start(&yaml).await
+    Sidecar::builder()
+        .secret_file("secret", "legacy", "a-secret-of-16-bytes")
+        .start(&yaml)
+        .await
 }
 
 const OWN: (&str, &str) = ("Authorization", "own");
@@ -87,7 +96,14 @@ async fn a_forward_proxy_in_a_ring_is_found_too() {
     *lock(&relay.to) = Some(a.address("api"));
     // proxy → api → api.
     let target = "http://hub.test/x";
-    let answer = request("GET", a.address("proxy"), target, &[("Host", "hub.test"), OWN], b"").await;
+    let answer = request(
+        "GET",
+        a.address("proxy"),
+        target,
+        &[("Host", "hub.test"), OWN],
+        b"",
+    )
+    .await;
     assert_eq!(answer.status, 508, "{}", answer.text());
 }
 
@@ -98,7 +114,12 @@ async fn a_chain_of_sidecars_is_no_loop_and_each_adds_its_mark() {
     let middle = sidecar(last.address("api")).await;
     let first = sidecar(middle.address("hub")).await;
     for _ in 0..3 {
-        assert_eq!(request("GET", first.address("api"), "/x", &[OWN], b"").await.status, 200);
+        assert_eq!(
+            request("GET", first.address("api"), "/x", &[OWN], b"")
+                .await
+                .status,
+            200
+        );
     }
     let marks: Vec<_> = upstream
         .received()
@@ -109,7 +130,8 @@ async fn a_chain_of_sidecars_is_no_loop_and_each_adds_its_mark() {
     assert!(marks.iter().all(|mark| *mark == marks[0]));
 }
 
-/// What a client can do with the mark: end its own request, if it knows the mark of a listener; nothing else.
+/// What a client can do with the mark: end its own request, if it knows the mark of a listener;
+/// nothing else.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_forged_mark_tells_nothing_and_harms_no_other_request() {
     let upstream = Upstream::start();
@@ -117,21 +139,49 @@ async fn a_forged_mark_tells_nothing_and_harms_no_other_request() {
     for listener in ["api", "hub"] {
         let address = sidecar.address(listener);
         assert_eq!(get(address, "/x", &[OWN]).await.status, 200);
-        let mark = upstream.received().pop().expect("a request").header("m2m-loop").expect("one").to_owned();
+        let mark = upstream
+            .received()
+            .pop()
+            .expect("a request")
+            .header("m2m-loop")
+            .expect("one")
+            .to_owned();
         // Guesses pass, and what is no mark goes no further.
-        for forged in ["", "x", "a, b", &"0".repeat(32), &mark.to_uppercase(), &mark[1..]] {
-            assert_eq!(get(address, "/x", &[OWN, ("M2M-Loop", forged)]).await.status, 200, "{forged}");
+        for forged in [
+            "",
+            "x",
+            "a, b",
+            &"0".repeat(32),
+            &mark.to_uppercase(),
+            &mark[1..],
+        ] {
+            assert_eq!(
+                get(address, "/x", &[OWN, ("M2M-Loop", forged)])
+                    .await
+                    .status,
+                200,
+                "{forged}"
+            );
             let sent = upstream.received().pop().expect("a request");
             let sent = sent.header("m2m-loop").expect("a mark");
-            assert!(sent.ends_with(&mark) && sent.len() <= 2 * mark.len() + 1, "{sent}");
+            assert!(
+                sent.ends_with(&mark) && sent.len() <= 2 * mark.len() + 1,
+                "{sent}"
+            );
         }
         // Whoever has seen it behind the sidecar can end a request of its own.
         let answer = get(address, "/x", &[OWN, ("M2M-Loop", &mark)]).await;
-        assert_eq!((answer.status, answer.header("x-m2m-reason")), (508, Some("loop")));
+        assert_eq!(
+            (answer.status, answer.header("x-m2m-reason")),
+            (508, Some("loop"))
+        );
         assert!(!answer.text().contains(&mark));
         assert_eq!(get(address, "/x", &[OWN]).await.status, 200);
         // A long one is refused before it grows without end.
         let long = [&*"0".repeat(32); 16].join(",");
-        assert_eq!(get(address, "/x", &[OWN, ("M2M-Loop", &long)]).await.status, 508);
+        assert_eq!(
+            get(address, "/x", &[OWN, ("M2M-Loop", &long)]).await.status,
+            508
+        );
     }
 }

@@ -1,7 +1,8 @@
 //! The one integration binary: real bytes over real sockets, against a fake world (`support`).
 //!
-//! One file per behaviour. Servers listen on port 0, nothing waits for a fixed time, and every token and secret of the
-//! fake world is known to `support::logs`, which looks for them in everything that was logged.
+//! One file per behaviour. Servers listen on port 0, nothing waits for a fixed time, and every
+//! token and secret of the fake world is known to `support::logs`, which looks for them in
+//! everything that was logged.
 
 mod access_lines;
 mod audiences;

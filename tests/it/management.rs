@@ -49,11 +49,9 @@ inbound:
 }
 
 fn files(builder: SidecarBuilder) -> SidecarBuilder {
-    builder.secret_file("admin", "admin", ADMIN_TOKEN).secret_file(
-        "configured",
-        "configured",
-        CONFIGURED_SECRET,
-    )
+    builder
+        .secret_file("admin", "admin", ADMIN_TOKEN)
+        .secret_file("configured", "configured", CONFIGURED_SECRET)
 }
 
 /// A sidecar and its upstream.
@@ -77,7 +75,8 @@ impl World {
         self.sidecar.address("admin")
     }
 
-    /// A request of the administrator. Whatever secret comes back is looked for in all logs from then on.
+    /// A request of the administrator. Whatever secret comes back is looked for in all logs from
+    /// then on.
     async fn call(&self, method: &str, target: &str, body: Value) -> RawAnswer {
         call(self.admin(), method, target, &body).await
     }
@@ -90,7 +89,10 @@ impl World {
     async fn create(&self, body: Value) -> String {
         let answer = self.call("POST", "/clients", body).await;
         assert_eq!(answer.status, 201, "{}", answer.text());
-        answer.json()["client_secret"].as_str().expect("a secret").to_owned()
+        answer.json()["client_secret"]
+            .as_str()
+            .expect("a secret")
+            .to_owned()
     }
 
     /// Asks for a token.
@@ -98,7 +100,13 @@ impl World {
         let basic = format!("Basic {}", STANDARD.encode(format!("{id}:{secret}")));
         let grant = [("grant_type", "client_credentials")];
         let address = self.sidecar.address("issuer");
-        let answer = post_form(address, "/oauth/token", &grant, &[("Authorization", &basic)]).await;
+        let answer = post_form(
+            address,
+            "/oauth/token",
+            &grant,
+            &[("Authorization", &basic)],
+        )
+        .await;
         if answer.status == 200 {
             logs::remember_secret(answer.json()["access_token"].as_str().expect("a token"));
         }
@@ -108,21 +116,36 @@ impl World {
     async fn good_token(&self, id: &str, secret: &str) -> String {
         let answer = self.token(id, secret).await;
         assert_eq!(answer.status, 200, "{}", answer.text());
-        answer.json()["access_token"].as_str().expect("a token").to_owned()
+        answer.json()["access_token"]
+            .as_str()
+            .expect("a token")
+            .to_owned()
     }
 
     /// What the protected service's listener says to a token: status and reason.
     async fn judge(&self, token: &str) -> (u16, String) {
         let bearer = format!("Bearer {token}");
-        let answer = get(self.sidecar.address("api"), "/", &[("Authorization", &bearer)]).await;
-        (answer.status, answer.header("x-m2m-reason").unwrap_or("-").to_owned())
+        let answer = get(
+            self.sidecar.address("api"),
+            "/",
+            &[("Authorization", &bearer)],
+        )
+        .await;
+        (
+            answer.status,
+            answer.header("x-m2m-reason").unwrap_or("-").to_owned(),
+        )
     }
 }
 
 async fn call(admin: SocketAddr, method: &str, target: &str, body: &Value) -> RawAnswer {
     let bearer = format!("Bearer {ADMIN_TOKEN}");
     let mut headers = vec![("Authorization", bearer.as_str())];
-    let body = if body.is_null() { String::new() } else { body.to_string() };
+    let body = if body.is_null() {
+        String::new()
+    } else {
+        body.to_string()
+    };
     if !body.is_empty() {
         headers.push(("Content-Type", "application/json"));
     }
@@ -142,12 +165,24 @@ fn is(status: u16, reason: &str) -> (u16, String) {
 
 /// The names of the members that a refusal complains about.
 fn fields(answer: &RawAnswer) -> Vec<String> {
-    let details = answer.json()["details"].as_array().cloned().unwrap_or_default();
-    details.iter().map(|detail| detail["field"].as_str().expect("a name").to_owned()).collect()
+    let details = answer.json()["details"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
+    details
+        .iter()
+        .map(|detail| detail["field"].as_str().expect("a name").to_owned())
+        .collect()
 }
 
 fn error(answer: &RawAnswer) -> (u16, String) {
-    (answer.status, answer.json()["error"].as_str().unwrap_or_default().to_owned())
+    (
+        answer.status,
+        answer.json()["error"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned(),
+    )
 }
 
 fn meter() -> Value {

@@ -1,4 +1,5 @@
-//! What people get wrong at first, and what `check` says of it: where it is and what to do, without a riddle.
+//! What people get wrong at first, and what `check` says of it: where it is and what to do, without
+//! a riddle.
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
@@ -41,7 +42,11 @@ fn said(content: &[u8]) -> (Option<i32>, String) {
         .expect("a file of ours");
     std::fs::write(dir.path().join("c.yaml"), content).expect("a file");
     let mut command = sidecar(&["check", "--config", "c.yaml"]);
-    let output = command.current_dir(dir.path()).env_remove("NOT_SET").output().expect("the binary runs");
+    let output = command
+        .current_dir(dir.path())
+        .env_remove("NOT_SET")
+        .output()
+        .expect("the binary runs");
     let (code, _, errors) = ended(&output);
     (code, errors)
 }
@@ -93,8 +98,13 @@ fn check_says_what_to_do_about_what_people_get_wrong() {
     for (right, wrong, place, message) in MISTAKES {
         assert!(GOOD.contains(right), "{right}");
         let (code, errors) = said(GOOD.replacen(right, wrong, 1).as_bytes());
-        let found = errors.lines().any(|line| line.contains(place) && line.contains(message));
-        assert!(code == Some(1) && found, "{wrong}: wanted {place}: {message}, but\n{errors}");
+        let found = errors
+            .lines()
+            .any(|line| line.contains(place) && line.contains(message));
+        assert!(
+            code == Some(1) && found,
+            "{wrong}: wanted {place}: {message}, but\n{errors}"
+        );
         assert!(!errors.contains("hunter2"), "{errors}");
     }
 }
@@ -102,12 +112,25 @@ fn check_says_what_to_do_about_what_people_get_wrong() {
 #[test]
 fn a_file_that_is_none_is_said_to_be() {
     let (code, errors) = said(b"log: { level: \xff }\n");
-    assert!(code == Some(1) && errors.contains("c.yaml:1:1: the file is not UTF-8 text"), "{errors}");
+    assert!(
+        code == Some(1) && errors.contains("c.yaml:1:1: the file is not UTF-8 text"),
+        "{errors}"
+    );
     let (code, errors) = said(b"");
-    assert!(code == Some(1) && errors.contains("nothing to run"), "{errors}");
+    assert!(
+        code == Some(1) && errors.contains("nothing to run"),
+        "{errors}"
+    );
     for (path, message) in [("no/such/file.yaml", "No such file"), ("/", "directory")] {
-        let (code, _, errors) = ended(&sidecar(&["check", "--config", path]).output().expect("it runs"));
-        assert!(code == Some(1) && errors.contains(path) && errors.contains(message), "{errors}");
+        let (code, _, errors) = ended(
+            &sidecar(&["check", "--config", path])
+                .output()
+                .expect("it runs"),
+        );
+        assert!(
+            code == Some(1) && errors.contains(path) && errors.contains(message),
+            "{errors}"
+        );
     }
 }
 
@@ -115,13 +138,31 @@ fn a_file_that_is_none_is_said_to_be() {
 #[test]
 fn plain_http_to_other_machines_is_a_warning() {
     for (right, wrong, place) in [
-        ("issuer: \"http://127.0.0.1:8080\"", "issuer: \"http://idp.example\"", "authorities.self.issuer"),
-        ("authority: \"http://127.0.0.1:8080\"", "authority: \"http://idp.example\"", "credentials.hub"),
-        ("upstream: https://hub.example", "upstream: http://hub.example", "outbound[0].upstream"),
+        (
+            "issuer: \"http://127.0.0.1:8080\"",
+            "issuer: \"http://idp.example\"",
+            "authorities.self.issuer",
+        ),
+        (
+            "authority: \"http://127.0.0.1:8080\"",
+            "authority: \"http://idp.example\"",
+            "credentials.hub",
+        ),
+        (
+            "upstream: https://hub.example",
+            "upstream: http://hub.example",
+            "outbound[0].upstream",
+        ),
     ] {
         let (code, errors) = said(GOOD.replacen(right, wrong, 1).as_bytes());
         assert_eq!(code, Some(0), "{errors}");
-        let line = errors.lines().find(|line| line.starts_with("warning: ")).unwrap_or_default();
-        assert!(line.contains(place) && line.contains("plain http to another machine"), "{errors}");
+        let line = errors
+            .lines()
+            .find(|line| line.starts_with("warning: "))
+            .unwrap_or_default();
+        assert!(
+            line.contains(place) && line.contains("plain http to another machine"),
+            "{errors}"
+        );
     }
 }

@@ -60,8 +60,15 @@ pub async fn world(credential: &str, listener: &str) -> World {
     let (authority, upstream) = (Authority::start(), Upstream::start());
     authority.register_client("legacy", SECRET);
     let yaml = yaml(&authority, &upstream.url(), credential, listener);
-    let sidecar = Sidecar::builder().secret_file("secret", "legacy", SECRET).start(&yaml).await;
-    World { authority, upstream, sidecar }
+    let sidecar = Sidecar::builder()
+        .secret_file("secret", "legacy", SECRET)
+        .start(&yaml)
+        .await;
+    World {
+        authority,
+        upstream,
+        sidecar,
+    }
 }
 
 impl World {
@@ -78,9 +85,15 @@ async fn a_request_without_a_word_of_oauth_arrives_with_a_token() {
     let seen = &world.upstream.received()[0];
     assert_eq!(seen.target, "/api/v1/devices?x=%2F1");
     assert_eq!(seen.bearer(), Some(world.authority.issued()[0].as_str()));
-    assert_eq!(seen.header("host"), Some(world.upstream.address().to_string().as_str()));
+    assert_eq!(
+        seen.header("host"),
+        Some(world.upstream.address().to_string().as_str())
+    );
     let asked = &world.authority.token_requests()[0];
-    assert_eq!(asked.client(), Some(("legacy".to_owned(), SECRET.to_owned())));
+    assert_eq!(
+        asked.client(),
+        Some(("legacy".to_owned(), SECRET.to_owned()))
+    );
     assert_eq!(asked.all("grant_type"), ["client_credentials"]);
     assert_eq!(asked.all("scope"), ["devices:read devices:write"]);
     assert_eq!(asked.all("audience"), ["https://devices.example"]);
@@ -90,17 +103,22 @@ async fn a_request_without_a_word_of_oauth_arrives_with_a_token() {
 async fn a_thousand_first_requests_cause_one_token_fetch() {
     let world = world("", "").await;
     let gate = Gate::closed();
-    world.authority.behave(Endpoint::Token, Behave::Hold(gate.clone()));
+    world
+        .authority
+        .behave(Endpoint::Token, Behave::Hold(gate.clone()));
     let address = world.sidecar.address("hub");
     let mut connections = Vec::new();
     for _ in 0..1000 {
         let mut connection = Connection::open(address).await;
-        connection.send(request_bytes("GET", address, "/", &[], b"")).await;
+        connection
+            .send(request_bytes("GET", address, "/", &[], b""))
+            .await;
         connections.push(connection);
     }
     world.authority.wait_for_fetches(Endpoint::Token, 1).await;
     gate.open();
-    let answers = futures_util::future::join_all(connections.iter_mut().map(Connection::answer)).await;
+    let answers =
+        futures_util::future::join_all(connections.iter_mut().map(Connection::answer)).await;
     assert!(answers.iter().all(|answer| answer.status == 200));
     assert_eq!(world.authority.fetches(Endpoint::Token), 1);
     assert_eq!(world.upstream.received().len(), 1000);
@@ -109,14 +127,18 @@ async fn a_thousand_first_requests_cause_one_token_fetch() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_that_lives_two_seconds_fails_no_request_for_twenty() {
     let world = world("", "").await;
-    world.authority.answer_tokens(|answer| answer.lifetime = Duration::from_secs(2));
+    world
+        .authority
+        .answer_tokens(|answer| answer.lifetime = Duration::from_secs(2));
     let address = world.sidecar.address("hub");
     let end = Instant::now() + Duration::from_secs(20);
     let load = (0..4).map(|_| async move {
         let mut connection = Connection::open(address).await;
         let mut sent = 0;
         while Instant::now() < end {
-            connection.send(request_bytes("GET", address, "/", &[], b"")).await;
+            connection
+                .send(request_bytes("GET", address, "/", &[], b""))
+                .await;
             assert_eq!(connection.answer().await.status, 200);
             sent += 1;
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -126,12 +148,18 @@ async fn a_token_that_lives_two_seconds_fails_no_request_for_twenty() {
     let sent: usize = futures_util::future::join_all(load).await.into_iter().sum();
     assert!(sent > 100, "{sent} requests");
     let fetches = world.authority.fetches(Endpoint::Token);
-    assert!((10..=24).contains(&fetches), "{fetches} fetches in twenty seconds");
+    assert!(
+        (10..=24).contains(&fetches),
+        "{fetches} fetches in twenty seconds"
+    );
     // No request carried a token that its authority had let die.
     let issued = world.authority.issued();
     let positions = world.upstream.received().into_iter().map(|seen| {
         let bearer = seen.bearer().expect("a token").to_owned();
-        issued.iter().position(|token| *token == bearer).expect("one of the authority's")
+        issued
+            .iter()
+            .position(|token| *token == bearer)
+            .expect("one of the authority's")
     });
     let mut newest = 0;
     for position in positions {
@@ -142,9 +170,13 @@ async fn a_token_that_lives_two_seconds_fails_no_request_for_twenty() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_token_nothing_is_sent() {
-    for broken in
-        [Behave::Status(500), Behave::Status(401), Behave::EmptyBody, Behave::InvalidJson, Behave::Reset]
-    {
+    for broken in [
+        Behave::Status(500),
+        Behave::Status(401),
+        Behave::EmptyBody,
+        Behave::InvalidJson,
+        Behave::Reset,
+    ] {
         let world = world("", "").await;
         world.authority.behave(Endpoint::Token, broken.clone());
         let answer = world.get("/").await;
@@ -185,15 +217,34 @@ async fn an_outage_shorter_than_the_tokens_life_is_not_noticed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_header_of_the_requests_own_is_overwritten_unless_told_otherwise() {
-    let own = [("Authorization", "Bearer own.token.here"), ("authorization", "Basic YTpi")];
+    let own = [
+        ("Authorization", "Bearer own.token.here"),
+        ("authorization", "Basic YTpi"),
+    ];
     let overwriting = world("", "").await;
-    assert_eq!(get(overwriting.sidecar.address("hub"), "/", &own).await.status, 200);
+    assert_eq!(
+        get(overwriting.sidecar.address("hub"), "/", &own)
+            .await
+            .status,
+        200
+    );
     let seen = &overwriting.upstream.received()[0];
-    assert_eq!(seen.bearer(), Some(overwriting.authority.issued()[0].as_str()));
+    assert_eq!(
+        seen.bearer(),
+        Some(overwriting.authority.issued()[0].as_str())
+    );
 
     let keeping = world("", "    overwrite: false\n").await;
-    assert_eq!(get(keeping.sidecar.address("hub"), "/", &own[..1]).await.status, 200);
-    assert_eq!(keeping.upstream.received()[0].bearer(), Some("own.token.here"));
+    assert_eq!(
+        get(keeping.sidecar.address("hub"), "/", &own[..1])
+            .await
+            .status,
+        200
+    );
+    assert_eq!(
+        keeping.upstream.received()[0].bearer(),
+        Some("own.token.here")
+    );
     assert_eq!(keeping.authority.fetches(Endpoint::Token), 0);
     assert_eq!(keeping.get("/").await.status, 200);
     assert!(keeping.upstream.received()[1].bearer().is_some());
@@ -202,10 +253,18 @@ async fn a_header_of_the_requests_own_is_overwritten_unless_told_otherwise() {
 #[tokio::test(flavor = "multi_thread")]
 async fn another_header_and_prefix_can_carry_the_token() {
     let world = world("", "    header: X-Api-Key\n    prefix: \"\"\n").await;
-    let answer = get(world.sidecar.address("hub"), "/", &[("Authorization", "Basic YTpi")]).await;
+    let answer = get(
+        world.sidecar.address("hub"),
+        "/",
+        &[("Authorization", "Basic YTpi")],
+    )
+    .await;
     assert_eq!(answer.status, 200);
     let seen = &world.upstream.received()[0];
-    assert_eq!(seen.header("x-api-key"), Some(world.authority.issued()[0].as_str()));
+    assert_eq!(
+        seen.header("x-api-key"),
+        Some(world.authority.issued()[0].as_str())
+    );
     assert_eq!(seen.header("authorization"), Some("Basic YTpi"));
 }
 
@@ -220,7 +279,11 @@ async fn pages_in_a_browser_cannot_use_the_listener() {
         (vec![("Sec-Fetch-Site", "same-site")], "cross_site"),
     ] {
         let answer = get(address, "/", &headers).await;
-        assert_eq!((answer.status, answer.header("x-m2m-reason")), (403, Some(reason)), "{headers:?}");
+        assert_eq!(
+            (answer.status, answer.header("x-m2m-reason")),
+            (403, Some(reason)),
+            "{headers:?}"
+        );
     }
     assert!(world.upstream.received().is_empty());
     assert_eq!(
@@ -228,14 +291,27 @@ async fn pages_in_a_browser_cannot_use_the_listener() {
         0,
         "the destination is judged before the token is fetched"
     );
-    for host in ["localhost:9000", "127.0.0.1", "[::1]:9000", "alias.internal"] {
-        assert_eq!(get(address, "/", &[("Host", host)]).await.status, 200, "{host}");
+    for host in [
+        "localhost:9000",
+        "127.0.0.1",
+        "[::1]:9000",
+        "alias.internal",
+    ] {
+        assert_eq!(
+            get(address, "/", &[("Host", host)]).await.status,
+            200,
+            "{host}"
+        );
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_is_of_the_listeners_own_host_or_listed_or_refused() {
-    let world = world("", "    hosts: [sidecar.test]\n    allowedOrigins: [\"https://app.test\"]\n").await;
+    let world = world(
+        "",
+        "    hosts: [sidecar.test]\n    allowedOrigins: [\"https://app.test\"]\n",
+    )
+    .await;
     let address = world.sidecar.address("hub");
     let own = address.to_string();
     for headers in [
@@ -245,12 +321,26 @@ async fn a_page_is_of_the_listeners_own_host_or_listed_or_refused() {
         vec![("Host", own.as_str()), ("Origin", "null")],
         vec![("Host", own.as_str()), ("Origin", "http://app.test")],
         vec![("Host", "sidecar.test"), ("Origin", "http://10.0.0.5")],
-        vec![("Host", "sidecar.test"), ("Referer", "http://evil.test/page?secret")],
-        vec![("Host", "sidecar.test"), ("Referer", "http://10.0.0.5/page")],
-        vec![("Host", "sidecar.test"), ("Origin", "http://sidecar.test"), ("Referer", "http://evil.test/")],
+        vec![
+            ("Host", "sidecar.test"),
+            ("Referer", "http://evil.test/page?secret"),
+        ],
+        vec![
+            ("Host", "sidecar.test"),
+            ("Referer", "http://10.0.0.5/page"),
+        ],
+        vec![
+            ("Host", "sidecar.test"),
+            ("Origin", "http://sidecar.test"),
+            ("Referer", "http://evil.test/"),
+        ],
     ] {
         let answer = get(address, "/", &headers).await;
-        assert_eq!((answer.status, answer.header("x-m2m-reason")), (403, Some("cross_site")), "{headers:?}");
+        assert_eq!(
+            (answer.status, answer.header("x-m2m-reason")),
+            (403, Some("cross_site")),
+            "{headers:?}"
+        );
     }
     assert!(world.upstream.received().is_empty());
     assert_eq!(world.authority.fetches(Endpoint::Token), 0);
@@ -262,8 +352,15 @@ async fn a_page_is_of_the_listeners_own_host_or_listed_or_refused() {
             ("Origin", "http://sidecar.test"),
             ("Referer", "http://sidecar.test/page"),
         ],
-        vec![("Host", own.as_str()), ("Origin", "https://app.test"), ("Sec-Fetch-Site", "cross-site")],
-        vec![("Host", "sidecar.test"), ("Referer", "https://app.test/page")],
+        vec![
+            ("Host", own.as_str()),
+            ("Origin", "https://app.test"),
+            ("Sec-Fetch-Site", "cross-site"),
+        ],
+        vec![
+            ("Host", "sidecar.test"),
+            ("Referer", "https://app.test/page"),
+        ],
         vec![("Host", "sidecar.test"), ("User-Agent", "legacy/1.0")],
         vec![("Host", own.as_str()), ("Referer", "/relative")],
     ] {
@@ -273,13 +370,21 @@ async fn a_page_is_of_the_listeners_own_host_or_listed_or_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_listener_with_a_required_header_refuses_what_does_not_have_it() {
-    let world = world("", "    hosts: [sidecar.test]\n    requireHeader: \"X-Sidecar: 1\"\n").await;
+    let world = world(
+        "",
+        "    hosts: [sidecar.test]\n    requireHeader: \"X-Sidecar: 1\"\n",
+    )
+    .await;
     let address = world.sidecar.address("hub");
     for value in [None, Some("0"), Some("")] {
         let mut headers = vec![("Host", "sidecar.test")];
         headers.extend(value.map(|value| ("X-Sidecar", value)));
         let answer = get(address, "/image.png", &headers).await;
-        assert_eq!((answer.status, answer.header("x-m2m-reason")), (403, Some("cross_site")), "{value:?}");
+        assert_eq!(
+            (answer.status, answer.header("x-m2m-reason")),
+            (403, Some("cross_site")),
+            "{value:?}"
+        );
         assert!(answer.text().contains("requireHeader"), "{}", answer.text());
     }
     // What a browser asks before a page of another site may send the header.
@@ -290,9 +395,21 @@ async fn a_listener_with_a_required_header_refuses_what_does_not_have_it() {
         ("Access-Control-Request-Headers", "x-sidecar"),
     ];
     let answer = request("OPTIONS", address, "/", &preflight, b"").await;
-    assert_eq!((answer.status, answer.header("access-control-allow-origin")), (403, None));
+    assert_eq!(
+        (answer.status, answer.header("access-control-allow-origin")),
+        (403, None)
+    );
     assert!(world.upstream.received().is_empty());
-    assert_eq!(get(address, "/", &[("Host", "sidecar.test"), ("X-Sidecar", "1")]).await.status, 200);
+    assert_eq!(
+        get(
+            address,
+            "/",
+            &[("Host", "sidecar.test"), ("X-Sidecar", "1")]
+        )
+        .await
+        .status,
+        200
+    );
 }
 
 /// What a program sends that was told to use the listener as its HTTP proxy.
@@ -303,7 +420,8 @@ fn through_proxy(url: &str, host: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_program_whose_http_proxy_is_the_listener_is_authenticated_for_its_upstream_and_no_other_server() {
+async fn a_program_whose_http_proxy_is_the_listener_is_authenticated_for_its_upstream_and_no_other_server()
+ {
     let world = world("", "    hosts: [alias.internal]\n").await;
     let (listener, upstream) = (world.sidecar.address("hub"), world.upstream.address());
     let elsewhere = format!("127.0.0.1:{}", world.sidecar.address("probes").port());
@@ -314,9 +432,17 @@ async fn a_program_whose_http_proxy_is_the_listener_is_authenticated_for_its_ups
         ("http://localhost/x".to_owned(), "localhost", 403),
         ("http://evil.example/x".to_owned(), "evil.example", 403),
         (format!("https://{upstream}/x"), &upstream.to_string(), 403),
-        (format!("http://{upstream}@evil.example/x"), "evil.example", 400),
+        (
+            format!("http://{upstream}@evil.example/x"),
+            "evil.example",
+            400,
+        ),
         // The target says where it goes, not `Host` (RFC 9112 §3.2.2).
-        ("http://evil.example/x".to_owned(), &upstream.to_string(), 403),
+        (
+            "http://evil.example/x".to_owned(),
+            &upstream.to_string(),
+            403,
+        ),
     ] {
         let answer = send_raw(listener, through_proxy(&url, host)).await;
         assert_eq!(answer.status, status, "{url} {host} {}", answer.text());
@@ -327,12 +453,25 @@ async fn a_program_whose_http_proxy_is_the_listener_is_authenticated_for_its_ups
     assert!(world.upstream.received().is_empty());
     assert_eq!(world.authority.fetches(Endpoint::Token), 0);
 
-    for host in [upstream.to_string(), listener.to_string(), "alias.internal".to_owned()] {
+    for host in [
+        upstream.to_string(),
+        listener.to_string(),
+        "alias.internal".to_owned(),
+    ] {
         let url = format!("http://{host}/api/v1/devices?x=1");
-        assert_eq!(send_raw(listener, through_proxy(&url, &host)).await.status, 200, "{host}");
+        assert_eq!(
+            send_raw(listener, through_proxy(&url, &host)).await.status,
+            200,
+            "{host}"
+        );
     }
     let url = format!("HTTP://{upstream}");
-    assert_eq!(send_raw(listener, through_proxy(&url, "127.0.0.1")).await.status, 200);
+    assert_eq!(
+        send_raw(listener, through_proxy(&url, "127.0.0.1"))
+            .await
+            .status,
+        200
+    );
     let received = world.upstream.received();
     let targets: Vec<_> = received.iter().map(|seen| seen.target.as_str()).collect();
     let api = "/api/v1/devices?x=1";
@@ -340,7 +479,13 @@ async fn a_program_whose_http_proxy_is_the_listener_is_authenticated_for_its_ups
     for seen in &received {
         assert_eq!(seen.bearer(), Some(world.authority.issued()[0].as_str()));
         assert_eq!(seen.header("host"), Some(upstream.to_string().as_str()));
-        assert_eq!((seen.header("proxy-connection"), seen.header("proxy-authorization")), (None, None));
+        assert_eq!(
+            (
+                seen.header("proxy-connection"),
+                seen.header("proxy-authorization")
+            ),
+            (None, None)
+        );
     }
 }
 
@@ -355,18 +500,34 @@ async fn connect_is_refused_with_an_explanation() {
         b"",
     );
     let answer = answer.await;
-    assert_eq!((answer.status, answer.header("x-m2m-reason")), (405, Some("tunnel")));
-    assert!(answer.json()["error_description"].as_str().unwrap().contains("http://"));
+    assert_eq!(
+        (answer.status, answer.header("x-m2m-reason")),
+        (405, Some("tunnel"))
+    );
+    assert!(
+        answer.json()["error_description"]
+            .as_str()
+            .unwrap()
+            .contains("http://")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn redirects_and_refusals_are_the_callers_business() {
     let world = world("", "").await;
     for status in [301, 302, 307, 401, 403, 500] {
-        let location = vec![("Location".to_owned(), "http://elsewhere.example/".to_owned())];
-        world.upstream.next(Answer::Reply(status, location, b"as it is".to_vec()));
+        let location = vec![(
+            "Location".to_owned(),
+            "http://elsewhere.example/".to_owned(),
+        )];
+        world
+            .upstream
+            .next(Answer::Reply(status, location, b"as it is".to_vec()));
         let answer = world.get("/").await;
-        assert_eq!((answer.status, answer.text().as_str()), (status, "as it is"));
+        assert_eq!(
+            (answer.status, answer.text().as_str()),
+            (status, "as it is")
+        );
         assert_eq!(answer.header("location"), Some("http://elsewhere.example/"));
     }
     assert_eq!(world.upstream.received().len(), 6);
@@ -380,24 +541,43 @@ async fn an_https_upstream_is_verified_by_certificate_and_name() {
     let start = async |upstream: &Upstream, ca: &str, tls: &str| {
         let url = format!("https://localhost:{}", upstream.address().port());
         let yaml = yaml(&authority, &url, "", tls);
-        Sidecar::builder().secret_file("secret", "legacy", SECRET).file("ca.pem", ca).start(&yaml).await
+        Sidecar::builder()
+            .secret_file("secret", "legacy", SECRET)
+            .file("ca.pem", ca)
+            .start(&yaml)
+            .await
     };
-    let trusted =
-        start(&upstream, upstream.ca_pem(), "    upstreamTls: { caFile: \"@DIR@/ca.pem\" }\n").await;
+    let trusted = start(
+        &upstream,
+        upstream.ca_pem(),
+        "    upstreamTls: { caFile: \"@DIR@/ca.pem\" }\n",
+    )
+    .await;
     let answer = get(trusted.address("hub"), "/", &[]).await;
     assert_eq!(answer.status, 200, "{}", answer.text());
     let seen = &upstream.received()[0];
     assert!(seen.bearer().is_some());
-    assert_eq!(seen.header("host"), Some(format!("localhost:{}", upstream.address().port()).as_str()));
+    assert_eq!(
+        seen.header("host"),
+        Some(format!("localhost:{}", upstream.address().port()).as_str())
+    );
 
     let untrusted = start(&upstream, upstream.ca_pem(), "").await;
-    let wrong_name =
-        start(&stranger, stranger.ca_pem(), "    upstreamTls: { caFile: \"@DIR@/ca.pem\" }\n").await;
-    let renamed = "    upstreamTls: { caFile: \"@DIR@/ca.pem\", serverName: not-its-name.example }\n";
+    let wrong_name = start(
+        &stranger,
+        stranger.ca_pem(),
+        "    upstreamTls: { caFile: \"@DIR@/ca.pem\" }\n",
+    )
+    .await;
+    let renamed =
+        "    upstreamTls: { caFile: \"@DIR@/ca.pem\", serverName: not-its-name.example }\n";
     let other_name = start(&upstream, upstream.ca_pem(), renamed).await;
     for sidecar in [&untrusted, &wrong_name, &other_name] {
         let answer = get(sidecar.address("hub"), "/", &[]).await;
-        assert_eq!((answer.status, answer.header("x-m2m-reason")), (502, Some("upstream_tls")));
+        assert_eq!(
+            (answer.status, answer.header("x-m2m-reason")),
+            (502, Some("upstream_tls"))
+        );
     }
     assert_eq!(
         upstream.received().len() + stranger.received().len(),
@@ -439,7 +619,9 @@ async fn what_happens_to_a_credential_shows_in_metrics_and_log() {
     logs::wait_for_line(mark, &["access", "outbound", "token_attached"]).await;
     // A request is counted when it is over, which may be a moment after its answer was read.
     until("everything is counted", async || {
-        let metrics = get(world.sidecar.address("probes"), "/metrics", &[]).await.text();
+        let metrics = get(world.sidecar.address("probes"), "/metrics", &[])
+            .await
+            .text();
         [
             "m2m_outbound_requests_total{listener=\"hub\",result=\"token_attached\"} 1",
             "m2m_token_fetch_total{credential=\"hub\",result=\"ok\"} 1",
@@ -455,7 +637,10 @@ async fn what_happens_to_a_credential_shows_in_metrics_and_log() {
 async fn an_upstream_cannot_be_made_to_show_the_token() {
     let world = world("", "").await;
     let answer = request("TRACE", world.sidecar.address("hub"), "/", &[], b"").await;
-    assert_eq!((answer.status, answer.header("x-m2m-reason")), (405, Some("method")));
+    assert_eq!(
+        (answer.status, answer.header("x-m2m-reason")),
+        (405, Some("method"))
+    );
     assert!(world.upstream.received().is_empty());
 }
 
@@ -463,9 +648,18 @@ async fn an_upstream_cannot_be_made_to_show_the_token() {
 async fn a_header_of_its_own_that_does_not_arrive_is_no_header() {
     let world = world("", "    overwrite: false\n").await;
     let address = world.sidecar.address("hub");
-    let named = [("Authorization", "Bearer own.token"), ("Connection", "authorization")];
+    let named = [
+        ("Authorization", "Bearer own.token"),
+        ("Connection", "authorization"),
+    ];
     assert_eq!(get(address, "/", &named).await.status, 400);
     assert!(world.upstream.received().is_empty());
-    assert_eq!(get(address, "/", &[("Authorization", "")]).await.status, 200);
-    assert_eq!(world.upstream.received()[0].bearer(), Some(world.authority.issued()[0].as_str()));
+    assert_eq!(
+        get(address, "/", &[("Authorization", "")]).await.status,
+        200
+    );
+    assert_eq!(
+        world.upstream.received()[0].bearer(),
+        Some(world.authority.issued()[0].as_str())
+    );
 }

@@ -12,7 +12,8 @@ const RULES: &str = r#"
 
 impl World {
     async fn read(&self, target: &str) -> RawAnswer {
-        self.send_token("GET", target, self.token().claim("scope", "read")).await
+        self.send_token("GET", target, self.token().claim("scope", "read"))
+            .await
     }
 }
 
@@ -37,23 +38,52 @@ const OTHER_CASE: &[&str] = &[
 ];
 
 /// Paths that a service takes for one of the strict rule in some format.
-const FORMATS: &[&str] =
-    &["/reports.json", "/reports.tar.gz", "/admin.xml", "/reports.", "/reports%2Ejson", "/Reports.json"];
+const FORMATS: &[&str] = &[
+    "/reports.json",
+    "/reports.tar.gz",
+    "/admin.xml",
+    "/reports.",
+    "/reports%2Ejson",
+    "/Reports.json",
+];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_path_that_in_another_letter_case_meets_an_earlier_rule_is_refused() {
     let world = world("", RULES).await;
     let mark = logs::mark();
     for target in OTHER_CASE.iter().chain(FORMATS) {
-        assert_eq!(judged(&world.read(target).await), (400, "ambiguous_path"), "{target}");
+        assert_eq!(
+            judged(&world.read(target).await),
+            (400, "ambiguous_path"),
+            "{target}"
+        );
         let answer = get(world.sidecar.address("api"), target, &[]).await;
-        assert_eq!(judged(&answer), (400, "ambiguous_path"), "{target} without a token");
+        assert_eq!(
+            judged(&answer),
+            (400, "ambiguous_path"),
+            "{target} without a token"
+        );
     }
     assert!(world.upstream.received().is_empty());
     let answer = world.read("/ADMIN/users").await;
-    assert!(answer.json()["error_description"].as_str().unwrap().contains("pathCase"), "{}", answer.text());
-    logs::wait_for_line(mark, &["access", "ambiguous_path", "upper and lower case only"]).await;
-    logs::wait_for_line(mark, &["access", "ambiguous_path", "ending of its last segment"]).await;
+    assert!(
+        answer.json()["error_description"]
+            .as_str()
+            .unwrap()
+            .contains("pathCase"),
+        "{}",
+        answer.text()
+    );
+    logs::wait_for_line(
+        mark,
+        &["access", "ambiguous_path", "upper and lower case only"],
+    )
+    .await;
+    logs::wait_for_line(
+        mark,
+        &["access", "ambiguous_path", "ending of its last segment"],
+    )
+    .await;
 
     for (target, expected) in [
         ("/admin/users", (403, "scope")),
@@ -66,27 +96,70 @@ async fn a_path_that_in_another_letter_case_meets_an_earlier_rule_is_refused() {
     ] {
         assert_eq!(judged(&world.read(target).await), expected, "{target}");
     }
-    let targets: Vec<_> = world.upstream.received().into_iter().map(|seen| seen.target).collect();
-    assert_eq!(targets, ["/open/Door", "/Devices/7", "/devices/7.json", "/logo.png", "/pkg.Devices/Get"]);
+    let targets: Vec<_> = world
+        .upstream
+        .received()
+        .into_iter()
+        .map(|seen| seen.target)
+        .collect();
+    assert_eq!(
+        targets,
+        [
+            "/open/Door",
+            "/Devices/7",
+            "/devices/7.json",
+            "/logo.png",
+            "/pkg.Devices/Get"
+        ]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn insensitive_rules_match_in_any_letter_case_and_the_path_is_sent_as_it_came() {
     let world = world("    pathCase: insensitive", RULES).await;
-    for target in
-        ["/ADMIN/users", "/%41dmin/users", "/Admin", "/Reports", "/files/%C3%89/x", "/FILES/%c3%a9/x"]
-    {
-        assert_eq!(judged(&world.read(target).await), (403, "scope"), "{target}");
+    for target in [
+        "/ADMIN/users",
+        "/%41dmin/users",
+        "/Admin",
+        "/Reports",
+        "/files/%C3%89/x",
+        "/FILES/%c3%a9/x",
+    ] {
+        assert_eq!(
+            judged(&world.read(target).await),
+            (403, "scope"),
+            "{target}"
+        );
     }
     // Only some services take these letters for those of ASCII.
-    for target in ["/adm%c4%b1n/users", "/report%C5%BF", "/reports.json", "/REPORTS.JSON"] {
-        assert_eq!(judged(&world.read(target).await), (400, "ambiguous_path"), "{target}");
+    for target in [
+        "/adm%c4%b1n/users",
+        "/report%C5%BF",
+        "/reports.json",
+        "/REPORTS.JSON",
+    ] {
+        assert_eq!(
+            judged(&world.read(target).await),
+            (400, "ambiguous_path"),
+            "{target}"
+        );
     }
     let admin = world.token().claim("scope", "admin");
-    assert_eq!(judged(&world.send_token("GET", "/ADMIN/%55sers?Q=X", admin).await), (200, "-"));
-    assert_eq!(judged(&world.send("GET", "/OPEN/Door", &[]).await), (200, "-"));
+    assert_eq!(
+        judged(&world.send_token("GET", "/ADMIN/%55sers?Q=X", admin).await),
+        (200, "-")
+    );
+    assert_eq!(
+        judged(&world.send("GET", "/OPEN/Door", &[]).await),
+        (200, "-")
+    );
     assert_eq!(judged(&world.read("/Devices/7").await), (200, "-"));
-    let targets: Vec<_> = world.upstream.received().into_iter().map(|seen| seen.target).collect();
+    let targets: Vec<_> = world
+        .upstream
+        .received()
+        .into_iter()
+        .map(|seen| seen.target)
+        .collect();
     assert_eq!(targets, ["/ADMIN/Users?Q=X", "/OPEN/Door", "/Devices/7"]);
 }
 
@@ -97,7 +170,11 @@ async fn sensitive_rules_match_exactly_and_format_endings_are_refused_all_the_sa
         assert_eq!(judged(&world.read(target).await), (200, "-"), "{target}");
     }
     for target in FORMATS.iter().filter(|target| !target.starts_with("/R")) {
-        assert_eq!(judged(&world.read(target).await), (400, "ambiguous_path"), "{target}");
+        assert_eq!(
+            judged(&world.read(target).await),
+            (400, "ambiguous_path"),
+            "{target}"
+        );
     }
 }
 
@@ -106,7 +183,10 @@ async fn in_shadow_mode_a_path_with_two_readings_passes_and_is_counted() {
     let world = world("    mode: shadow", RULES).await;
     assert_eq!(judged(&world.read("/ADMIN/users").await), (200, "-"));
     let seen = &world.upstream.received()[0];
-    assert_eq!((seen.target.as_str(), seen.header("x-m2m-scope")), ("/ADMIN/users", Some("read")));
+    assert_eq!(
+        (seen.target.as_str(), seen.header("x-m2m-scope")),
+        ("/ADMIN/users", Some("read"))
+    );
     world.wait_for_count("shadow", "ambiguous_path", 1).await;
 }
 
@@ -117,6 +197,8 @@ async fn a_rule_of_another_method_is_no_earlier_one() {
       - { paths: ["/**"], scopes: [read] }"#;
     let world = world("", rules).await;
     assert_eq!(judged(&world.read("/Things").await), (200, "-"));
-    let answer = world.send_token("PUT", "/Things", world.token().claim("scope", "read")).await;
+    let answer = world
+        .send_token("PUT", "/Things", world.token().claim("scope", "read"))
+        .await;
     assert_eq!(judged(&answer), (400, "ambiguous_path"));
 }

@@ -1,6 +1,8 @@
-//! The plgd profile: plgd's own tests of its M2M server, replayed over real sockets, and its weaknesses, absent.
+//! The plgd profile: plgd's own tests of its M2M server, replayed over real sockets, and its
+//! weaknesses, absent.
 //!
-//! The fixture is plgd's: two clients of owner "1", users whose tokens say who they are in the owner claim.
+//! The fixture is plgd's: two clients of owner "1", users whose tokens say who they are in the
+//! owner claim.
 
 mod cases;
 mod claims_of_users;
@@ -74,7 +76,9 @@ struct World {
 fn with_secrets(builder: SidecarBuilder) -> SidecarBuilder {
     ["serviceClient", "dayClient", "twoClient"]
         .into_iter()
-        .fold(builder, |builder, id| builder.secret_file("secret", id, SECRET))
+        .fold(builder, |builder, id| {
+            builder.secret_file("secret", id, SECRET)
+        })
 }
 
 impl World {
@@ -84,9 +88,17 @@ impl World {
             .concat()
             .replace("@USERS@", &users.issuer())
             .replace("@UPSTREAM@", &upstream.url());
-        let sidecar = with_secrets(Sidecar::builder()).clock(clock.clone()).start(&yaml).await;
+        let sidecar = with_secrets(Sidecar::builder())
+            .clock(clock.clone())
+            .start(&yaml)
+            .await;
         users.wait_for_fetches(Endpoint::Jwks, 1).await;
-        Self { sidecar, users, clock, _upstream: upstream }
+        Self {
+            sidecar,
+            users,
+            clock,
+            _upstream: upstream,
+        }
     }
 
     /// A user's token.
@@ -103,12 +115,22 @@ impl World {
     async fn issue(&self, client: &str, form: &[(&str, &str)]) -> String {
         let answer = self.token(client, form).await;
         assert_eq!(answer.status, 200, "{}", answer.text());
-        answer.json()["access_token"].as_str().expect("a token").to_owned()
+        answer.json()["access_token"]
+            .as_str()
+            .expect("a token")
+            .to_owned()
     }
 
     async fn list(&self, authorization: &str, query: &str) -> Vec<Value> {
-        let answer =
-            self.tokens("GET", authorization, query, &[("Accept", "application/protojson")], b"").await;
+        let answer = self
+            .tokens(
+                "GET",
+                authorization,
+                query,
+                &[("Accept", "application/protojson")],
+                b"",
+            )
+            .await;
         assert_eq!(answer.status, 200, "{}", answer.text());
         let text = answer.text();
         text.lines()
@@ -124,15 +146,34 @@ impl World {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> RawAnswer {
-        let target = if query.is_empty() { TOKENS.to_owned() } else { format!("{TOKENS}?{query}") };
+        let target = if query.is_empty() {
+            TOKENS.to_owned()
+        } else {
+            format!("{TOKENS}?{query}")
+        };
         let headers = [&[("Authorization", authorization)], headers].concat();
-        request(method, self.sidecar.address("issuer"), &target, &headers, body).await
+        request(
+            method,
+            self.sidecar.address("issuer"),
+            &target,
+            &headers,
+            body,
+        )
+        .await
     }
 
     async fn judge(&self, token: &str) -> (u16, String) {
         let authorization = format!("Bearer {token}");
-        let answer = get(self.sidecar.address("api"), "/", &[("Authorization", &authorization)]).await;
-        (answer.status, answer.header("x-m2m-reason").unwrap_or("-").to_owned())
+        let answer = get(
+            self.sidecar.address("api"),
+            "/",
+            &[("Authorization", &authorization)],
+        )
+        .await;
+        (
+            answer.status,
+            answer.header("x-m2m-reason").unwrap_or("-").to_owned(),
+        )
     }
 }
 
@@ -156,7 +197,10 @@ fn jti(token: &str) -> String {
 }
 
 fn ids(tokens: &[Value]) -> Vec<&str> {
-    let mut ids: Vec<_> = tokens.iter().map(|token| token["id"].as_str().expect("an id")).collect();
+    let mut ids: Vec<_> = tokens
+        .iter()
+        .map(|token| token["id"].as_str().expect("an id"))
+        .collect();
     ids.sort_unstable();
     ids
 }
@@ -165,9 +209,17 @@ fn ids(tokens: &[Value]) -> Vec<&str> {
 fn assert_status(answer: &RawAnswer, http: u16, code: u64) {
     assert_eq!(answer.status, http, "{}", answer.text());
     let body = answer.json();
-    let members: Vec<_> = body.as_object().expect("an object").keys().map(String::as_str).collect();
+    let members: Vec<_> = body
+        .as_object()
+        .expect("an object")
+        .keys()
+        .map(String::as_str)
+        .collect();
     assert_eq!(members, ["code", "details", "message"]);
-    assert_eq!((&body["code"], &body["details"]), (&json!(code), &json!([])));
+    assert_eq!(
+        (&body["code"], &body["details"]),
+        (&json!(code), &json!([]))
+    );
     assert_eq!(answer.header("content-type"), Some("application/json"));
     assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
 }

@@ -40,7 +40,11 @@ inbound:
     );
     let sidecar = Sidecar::start(&yaml).await;
     authority.wait_for_fetches(Endpoint::Jwks, 1).await;
-    World { authority, upstream, sidecar }
+    World {
+        authority,
+        upstream,
+        sidecar,
+    }
 }
 
 impl World {
@@ -50,7 +54,8 @@ impl World {
 
     pub async fn send_token(&self, method: &str, target: &str, token: TokenBuilder) -> RawAnswer {
         let bearer = format!("Bearer {}", token.sign());
-        self.send(method, target, &[("Authorization", &bearer)]).await
+        self.send(method, target, &[("Authorization", &bearer)])
+            .await
     }
 
     pub fn token(&self) -> TokenBuilder {
@@ -59,11 +64,15 @@ impl World {
 
     /// A counter of `m2m_inbound_requests_total`.
     pub async fn counted(&self, decision: &str, reason: &str) -> u64 {
-        let metrics = get(self.sidecar.address("probes"), "/metrics", &[]).await.text();
+        let metrics = get(self.sidecar.address("probes"), "/metrics", &[])
+            .await
+            .text();
         let series = format!(
             "m2m_inbound_requests_total{{listener=\"api\",decision=\"{decision}\",reason=\"{reason}\"}} "
         );
-        let value = metrics.lines().find_map(|line| line.strip_prefix(series.as_str()));
+        let value = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix(series.as_str()));
         value.map_or(0, |value| value.parse().expect("a number"))
     }
 
@@ -75,7 +84,10 @@ impl World {
             if counted == count {
                 return;
             }
-            assert!(Instant::now() < deadline, "{decision} {reason}: {counted}, not {count}");
+            assert!(
+                Instant::now() < deadline,
+                "{decision} {reason}: {counted}, not {count}"
+            );
         }
     }
 }
@@ -102,7 +114,9 @@ async fn every_claim_of_the_rule_must_have_one_of_its_values() {
         (json!(null), (403, "claim")),
         (json!(""), (403, "claim")),
     ] {
-        let answer = world.send_token("GET", "/one", world.token().claim("tenant", tenant.clone())).await;
+        let answer = world
+            .send_token("GET", "/one", world.token().claim("tenant", tenant.clone()))
+            .await;
         assert_eq!(judged(&answer), expected, "{tenant}");
     }
     let answer = world.send_token("GET", "/one", world.token()).await;
@@ -110,17 +124,26 @@ async fn every_claim_of_the_rule_must_have_one_of_its_values() {
         (judged(&answer), answer.json()["error"].as_str()),
         ((403, "claim"), Some("insufficient_scope"))
     );
-    let challenge = answer.header("www-authenticate").expect("a challenge").to_owned();
+    let challenge = answer
+        .header("www-authenticate")
+        .expect("a challenge")
+        .to_owned();
     assert!(
         challenge.contains("error=\"insufficient_scope\"") && !challenge.contains("scope=\""),
         "{challenge}"
     );
 
     let good = || {
-        let token = world.token().claim("tenant", "blue").claim("groups", json!(["dev", "ops"]));
+        let token = world
+            .token()
+            .claim("tenant", "blue")
+            .claim("groups", json!(["dev", "ops"]));
         token.claim("level", 3).claim("staff", true)
     };
-    assert_eq!(judged(&world.send_token("GET", "/both", good()).await), (200, "-"));
+    assert_eq!(
+        judged(&world.send_token("GET", "/both", good()).await),
+        (200, "-")
+    );
     for bad in [
         good().without("tenant"),
         good().claim("groups", json!(["dev"])),
@@ -130,22 +153,36 @@ async fn every_claim_of_the_rule_must_have_one_of_its_values() {
     ] {
         let answer = world.send_token("GET", "/both", bad).await;
         assert_eq!(judged(&answer), (403, "claim"));
-        let challenge = answer.header("www-authenticate").expect("a challenge").to_owned();
+        let challenge = answer
+            .header("www-authenticate")
+            .expect("a challenge")
+            .to_owned();
         assert!(challenge.ends_with("scope=\"devices:read\""), "{challenge}");
     }
-    let answer = world.send_token("GET", "/both", good().claim("scope", "other")).await;
+    let answer = world
+        .send_token("GET", "/both", good().claim("scope", "other"))
+        .await;
     assert_eq!(judged(&answer), (403, "scope"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn claims_are_asked_of_remembered_tokens_too_and_by_each_listener_its_own() {
-    let world =
-        world("", "      - { paths: [/blue], claims: { tenant: blue } }\n      - { paths: [/any] }").await;
+    let world = world(
+        "",
+        "      - { paths: [/blue], claims: { tenant: blue } }\n      - { paths: [/any] }",
+    )
+    .await;
     let bearer = format!("Bearer {}", world.token().claim("tenant", "red").sign());
     let headers = [("Authorization", bearer.as_str())];
     for _ in 0..3 {
-        assert_eq!(judged(&world.send("GET", "/any", &headers).await), (200, "-"));
-        assert_eq!(judged(&world.send("GET", "/blue", &headers).await), (403, "claim"));
+        assert_eq!(
+            judged(&world.send("GET", "/any", &headers).await),
+            (200, "-")
+        );
+        assert_eq!(
+            judged(&world.send("GET", "/blue", &headers).await),
+            (403, "claim")
+        );
     }
 }
 
@@ -165,11 +202,22 @@ async fn one_of_any_scope_is_enough_and_all_of_scopes_are_needed() {
         ("/both", "read list", (403, "scope")),
         ("/both", "read admin", (403, "scope")),
     ] {
-        let answer = world.send_token("GET", path, world.token().claim("scope", scope)).await;
+        let answer = world
+            .send_token("GET", path, world.token().claim("scope", scope))
+            .await;
         assert_eq!(judged(&answer), expected, "{path} {scope}");
         if expected.0 == 403 {
-            let named = if path == "/any" { "scope=\"write\"" } else { "scope=\"read list write\"" };
-            assert!(answer.header("www-authenticate").expect("a challenge").ends_with(named));
+            let named = if path == "/any" {
+                "scope=\"write\""
+            } else {
+                "scope=\"read list write\""
+            };
+            assert!(
+                answer
+                    .header("www-authenticate")
+                    .expect("a challenge")
+                    .ends_with(named)
+            );
         }
     }
 }
@@ -177,7 +225,11 @@ async fn one_of_any_scope_is_enough_and_all_of_scopes_are_needed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn in_shadow_mode_what_would_be_refused_passes_is_logged_and_counted() {
     let mark = logs::mark();
-    let world = world("    mode: shadow", "      - { paths: [/read], scopes: [read] }").await;
+    let world = world(
+        "    mode: shadow",
+        "      - { paths: [/read], scopes: [read] }",
+    )
+    .await;
     logs::wait_for_line(mark, &["WARN", "shadow mode", "api"]).await;
     let stranger = TestKey::generate("stranger", Alg::ES256);
     let forged = [("x-m2m-subject", "root"), ("X_M2M_Scope", "admin")];
@@ -186,28 +238,62 @@ async fn in_shadow_mode_what_would_be_refused_passes_is_logged_and_counted() {
     // Whom the upstream is told of: nobody, unless the token itself is good.
     for (path, authorization, reason, subject) in [
         ("/read", None, "no_token", None),
-        ("/read", Some("Bearer a b".to_owned()), "malformed_authorization", None),
-        ("/read", Some(bearer(token().expires_in(-100))), "expired", None),
-        ("/read", Some(bearer(token().claim("aud", "elsewhere"))), "audience", None),
-        ("/read", Some(bearer(token().signed_by(&stranger))), "unknown_kid", None),
+        (
+            "/read",
+            Some("Bearer a b".to_owned()),
+            "malformed_authorization",
+            None,
+        ),
+        (
+            "/read",
+            Some(bearer(token().expires_in(-100))),
+            "expired",
+            None,
+        ),
+        (
+            "/read",
+            Some(bearer(token().claim("aud", "elsewhere"))),
+            "audience",
+            None,
+        ),
+        (
+            "/read",
+            Some(bearer(token().signed_by(&stranger))),
+            "unknown_kid",
+            None,
+        ),
         ("/read", Some(bearer(token())), "scope", Some("tester")),
         ("/nowhere", Some(bearer(token())), "no_rule", Some("tester")),
     ] {
         let before = world.upstream.received().len();
         let mark = logs::mark();
         let mut headers = forged.to_vec();
-        headers.extend(authorization.as_ref().map(|value| ("Authorization", value.as_str())));
+        headers.extend(
+            authorization
+                .as_ref()
+                .map(|value| ("Authorization", value.as_str())),
+        );
         let answer = world.send("GET", path, &headers).await;
-        assert_eq!((answer.status, answer.header("x-m2m-reason")), (200, None), "{reason}");
+        assert_eq!(
+            (answer.status, answer.header("x-m2m-reason")),
+            (200, None),
+            "{reason}"
+        );
         let received = world.upstream.received();
         assert_eq!(received.len(), before + 1);
         let seen = &received[before];
         assert_eq!(seen.header("x-m2m-subject"), subject, "{reason}");
         assert!(!String::from_utf8_lossy(&seen.head).contains("admin"));
-        logs::wait_for_line(mark, &["decision=\"shadow\"", &format!("reason=\"{reason}\""), path]).await;
+        logs::wait_for_line(
+            mark,
+            &["decision=\"shadow\"", &format!("reason=\"{reason}\""), path],
+        )
+        .await;
         assert_eq!(world.counted("shadow", reason).await, 1);
     }
-    let good = world.send_token("GET", "/read", world.token().claim("scope", "read")).await;
+    let good = world
+        .send_token("GET", "/read", world.token().claim("scope", "read"))
+        .await;
     assert_eq!(good.status, 200);
     world.wait_for_count("allow", "permitted", 1).await;
     assert_eq!(world.counted("deny", "scope").await, 0);
@@ -228,19 +314,31 @@ async fn in_shadow_mode_keys_that_cannot_be_had_stop_nobody() {
     let answer = get(sidecar.address("api"), "/", &[("Authorization", &bearer)]).await;
     assert_eq!(answer.status, 200);
     assert_eq!(upstream.received()[0].header("x-m2m-subject"), None);
-    logs::wait_for_line(mark, &["decision=\"shadow\"", "reason=\"keys_unavailable\""]).await;
+    logs::wait_for_line(
+        mark,
+        &["decision=\"shadow\"", "reason=\"keys_unavailable\""],
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn shadow_mode_refuses_what_cannot_be_sent_on_in_one_clear_form() {
-    let world = world("    mode: shadow", "      - { paths: [/read], scopes: [read] }").await;
+    let world = world(
+        "    mode: shadow",
+        "      - { paths: [/read], scopes: [read] }",
+    )
+    .await;
     for (method, target, expected) in [
         ("GET", "/a%2fb", (400, "ambiguous_path")),
         ("GET", "/read/..%2f", (400, "ambiguous_path")),
         ("OPTIONS", "*", (400, "malformed_request")),
         ("TRACE", "/read", (405, "method")),
     ] {
-        assert_eq!(judged(&world.send(method, target, &[]).await), expected, "{method} {target}");
+        assert_eq!(
+            judged(&world.send(method, target, &[]).await),
+            expected,
+            "{method} {target}"
+        );
     }
     assert!(world.upstream.received().is_empty());
     world.wait_for_count("deny", "ambiguous_path", 2).await;
@@ -258,9 +356,31 @@ async fn shadow_mode_passes_what_is_over_a_limit() {
         sent += 1;
     }
     let chunked = b"10\r\n0123456789abcdef\r\n0\r\n\r\n";
-    let answer = request("POST", address, "/", &[("Transfer-Encoding", "chunked")], chunked).await;
-    assert_eq!((answer.status, world.upstream.received().last().expect("a request").body.len()), (200, 16));
-    assert_eq!(request("POST", address, "/", &[], &[b'x'; 20]).await.status, 200);
+    let answer = request(
+        "POST",
+        address,
+        "/",
+        &[("Transfer-Encoding", "chunked")],
+        chunked,
+    )
+    .await;
+    assert_eq!(
+        (
+            answer.status,
+            world
+                .upstream
+                .received()
+                .last()
+                .expect("a request")
+                .body
+                .len()
+        ),
+        (200, 16)
+    );
+    assert_eq!(
+        request("POST", address, "/", &[], &[b'x'; 20]).await.status,
+        200
+    );
     assert_eq!(
         world.counted("deny", "body_too_large").await + world.counted("deny", "rate_limited").await,
         0
@@ -272,7 +392,10 @@ const RULES_OF_A_PAGE: &str = r#"
       - { paths: ["/open/*"], methods: [GET], access: public }"#;
 
 fn preflight<'a>(announced: &'a str, further: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
-    let mut headers = vec![("Origin", "https://page.example"), ("Access-Control-Request-Method", announced)];
+    let mut headers = vec![
+        ("Origin", "https://page.example"),
+        ("Access-Control-Request-Method", announced),
+    ];
     headers.extend_from_slice(further);
     headers
 }
@@ -281,16 +404,45 @@ fn preflight<'a>(announced: &'a str, further: &[(&'a str, &'a str)]) -> Vec<(&'a
 async fn a_preflight_passes_without_token_where_a_rule_matches_what_it_announces() {
     let world = world("    corsPreflight: pass", RULES_OF_A_PAGE).await;
     let mark = logs::mark();
-    let headers =
-        preflight("PUT", &[("Access-Control-Request-Headers", "authorization"), ("x-m2m-subject", "root")]);
-    assert_eq!(judged(&world.send("OPTIONS", "/api//7/../8", &headers).await), (200, "-"));
+    let headers = preflight(
+        "PUT",
+        &[
+            ("Access-Control-Request-Headers", "authorization"),
+            ("x-m2m-subject", "root"),
+        ],
+    );
+    assert_eq!(
+        judged(&world.send("OPTIONS", "/api//7/../8", &headers).await),
+        (200, "-")
+    );
     let seen = &world.upstream.received()[0];
-    assert_eq!((seen.method.as_str(), seen.target.as_str()), ("OPTIONS", "/api/8"));
+    assert_eq!(
+        (seen.method.as_str(), seen.target.as_str()),
+        ("OPTIONS", "/api/8")
+    );
     assert_eq!(seen.header("access-control-request-method"), Some("PUT"));
-    assert!(seen.headers.iter().all(|(name, _)| !name.to_lowercase().starts_with("x-m2m")));
+    assert!(
+        seen.headers
+            .iter()
+            .all(|(name, _)| !name.to_lowercase().starts_with("x-m2m"))
+    );
     logs::wait_for_line(mark, &["decision=\"allow\"", "reason=\"preflight\""]).await;
-    assert_eq!(judged(&world.send("OPTIONS", "/open/a", &preflight("GET", &[])).await), (200, "-"));
-    assert_eq!(judged(&world.send("OPTIONS", "/open/a", &preflight("HEAD", &[])).await), (200, "-"));
+    assert_eq!(
+        judged(
+            &world
+                .send("OPTIONS", "/open/a", &preflight("GET", &[]))
+                .await
+        ),
+        (200, "-")
+    );
+    assert_eq!(
+        judged(
+            &world
+                .send("OPTIONS", "/open/a", &preflight("HEAD", &[]))
+                .await
+        ),
+        (200, "-")
+    );
 
     let refused = [
         // No rule knows what is announced.
@@ -300,12 +452,36 @@ async fn a_preflight_passes_without_token_where_a_rule_matches_what_it_announces
         // Nothing that a browser sends.
         ("GET", "/api/8", preflight("PUT", &[])),
         ("PUT", "/api/8", preflight("PUT", &[])),
-        ("OPTIONS", "/api/8", vec![("Origin", "https://page.example")]),
-        ("OPTIONS", "/api/8", vec![("Access-Control-Request-Method", "PUT")]),
-        ("OPTIONS", "/api/8", preflight("PUT", &[("Cookie", "session=1")])),
-        ("OPTIONS", "/api/8", preflight("PUT", &[("X-HTTP-Method-Override", "PUT")])),
-        ("OPTIONS", "/api/8", preflight("PUT", &[("Access-Control-Request-Method", "PUT")])),
-        ("OPTIONS", "/api/8", preflight("PUT", &[("Content-Length", "0")])),
+        (
+            "OPTIONS",
+            "/api/8",
+            vec![("Origin", "https://page.example")],
+        ),
+        (
+            "OPTIONS",
+            "/api/8",
+            vec![("Access-Control-Request-Method", "PUT")],
+        ),
+        (
+            "OPTIONS",
+            "/api/8",
+            preflight("PUT", &[("Cookie", "session=1")]),
+        ),
+        (
+            "OPTIONS",
+            "/api/8",
+            preflight("PUT", &[("X-HTTP-Method-Override", "PUT")]),
+        ),
+        (
+            "OPTIONS",
+            "/api/8",
+            preflight("PUT", &[("Access-Control-Request-Method", "PUT")]),
+        ),
+        (
+            "OPTIONS",
+            "/api/8",
+            preflight("PUT", &[("Content-Length", "0")]),
+        ),
     ];
     let before = world.upstream.received().len();
     for (method, target, headers) in &refused {
@@ -316,13 +492,19 @@ async fn a_preflight_passes_without_token_where_a_rule_matches_what_it_announces
         );
     }
     let headers = preflight("PUT", &[("Authorization", "Bearer a.b.c")]);
-    assert_eq!(judged(&world.send("OPTIONS", "/api/8", &headers).await), (401, "malformed_token"));
-    let answer = world.send("OPTIONS", "/api/..%2f", &preflight("PUT", &[])).await;
+    assert_eq!(
+        judged(&world.send("OPTIONS", "/api/8", &headers).await),
+        (401, "malformed_token")
+    );
+    let answer = world
+        .send("OPTIONS", "/api/..%2f", &preflight("PUT", &[]))
+        .await;
     assert_eq!(judged(&answer), (400, "ambiguous_path"));
     assert_eq!(world.upstream.received().len(), before);
 }
 
-/// A browser hides an answer from its page unless CORS fields allow it: then the page cannot tell a 401 from a dead network.
+/// A browser hides an answer from its page unless CORS fields allow it: then the page cannot tell a
+/// 401 from a dead network.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_can_read_why_it_is_refused_where_preflights_pass() {
     let world = world("    corsPreflight: pass", RULES_OF_A_PAGE).await;
@@ -336,13 +518,27 @@ async fn a_page_can_read_why_it_is_refused_where_preflights_pass() {
     ] {
         let answer = world.send(method, target, headers).await;
         assert_eq!(answer.status, status);
-        assert_eq!(answer.header("access-control-allow-origin"), Some("https://page.example"), "{status}");
-        assert_eq!(answer.header("access-control-allow-credentials"), Some("true"));
+        assert_eq!(
+            answer.header("access-control-allow-origin"),
+            Some("https://page.example"),
+            "{status}"
+        );
+        assert_eq!(
+            answer.header("access-control-allow-credentials"),
+            Some("true")
+        );
         assert_eq!(answer.header("vary"), Some("Origin"));
-        let exposed = answer.header("access-control-expose-headers").unwrap_or_default();
-        assert!(exposed.contains("WWW-Authenticate") && exposed.contains("X-M2M-Reason"), "{exposed}");
+        let exposed = answer
+            .header("access-control-expose-headers")
+            .unwrap_or_default();
+        assert!(
+            exposed.contains("WWW-Authenticate") && exposed.contains("X-M2M-Reason"),
+            "{exposed}"
+        );
     }
-    world.upstream.next(Answer::Raw(b"nonsense\r\n\r\n".to_vec()));
+    world
+        .upstream
+        .next(Answer::Raw(b"nonsense\r\n\r\n".to_vec()));
     let answer = world.send("GET", "/open/a", &origin).await;
     assert_eq!(
         (answer.status, answer.header("access-control-allow-origin")),
@@ -350,14 +546,19 @@ async fn a_page_can_read_why_it_is_refused_where_preflights_pass() {
     );
     // No page, no permission; and none where preflights need a token.
     let answer = world.send("PUT", "/api/8", &[]).await;
-    assert_eq!((answer.status, answer.header("access-control-allow-origin")), (401, None));
+    assert_eq!(
+        (answer.status, answer.header("access-control-allow-origin")),
+        (401, None)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_preflight_needs_a_token_unless_the_listener_says_otherwise() {
     for keys in ["", "    corsPreflight: authenticate"] {
         let world = world(keys, RULES_OF_A_PAGE).await;
-        let answer = world.send("OPTIONS", "/api/8", &preflight("PUT", &[])).await;
+        let answer = world
+            .send("OPTIONS", "/api/8", &preflight("PUT", &[]))
+            .await;
         assert_eq!(judged(&answer), (401, "no_token"));
         assert_eq!(answer.header("access-control-allow-origin"), None);
     }
@@ -366,7 +567,9 @@ async fn a_preflight_needs_a_token_unless_the_listener_says_otherwise() {
 #[tokio::test(flavor = "multi_thread")]
 async fn among_hundreds_of_rules_the_first_that_matches_decides() {
     let rules: String = (0..500)
-        .map(|n| format!("      - {{ paths: [\"/s{n}/*/items/**\"], methods: [GET], scopes: [s{n}] }}\n"))
+        .map(|n| {
+            format!("      - {{ paths: [\"/s{n}/*/items/**\"], methods: [GET], scopes: [s{n}] }}\n")
+        })
         .collect::<String>()
         + "      - { paths: [\"/*/*/items/**\"], scopes: [all] }\n";
     let world = world("", &rules).await;
@@ -377,15 +580,21 @@ async fn among_hundreds_of_rules_the_first_that_matches_decides() {
         ("/s500/a/items/b/c", "all", 200),
         ("/s499/a/other", "all", 403),
     ] {
-        let answer =
-            world.send_token("GET", path, world.token().claim("scope", scope).claim("exp", now() + 60)).await;
+        let answer = world
+            .send_token(
+                "GET",
+                path,
+                world.token().claim("scope", scope).claim("exp", now() + 60),
+            )
+            .await;
         assert_eq!(answer.status, expected, "{path} {scope}");
     }
 }
 
 /// As Keycloak writes roles; and the names that Okta and Entra have for a client.
 #[tokio::test(flavor = "multi_thread")]
-async fn claims_inside_of_others_have_dotted_names_and_clients_are_named_as_authorities_name_them() {
+async fn claims_inside_of_others_have_dotted_names_and_clients_are_named_as_authorities_name_them()
+{
     let world = world(
         "    identityHeaders: { x-roles: realm_access.roles }",
         "      - { paths: [/admin], claims: { realm_access.roles: [admin] } }\n      - { paths: [/client], claims: { \
@@ -393,20 +602,46 @@ async fn claims_inside_of_others_have_dotted_names_and_clients_are_named_as_auth
     )
     .await;
     let roles = json!({ "roles": ["user", "admin"] });
-    let token = || world.token().without("client_id").claim("realm_access", roles.clone());
-    for (claim, client) in [("azp", "keycloak-app"), ("cid", "okta-app"), ("appid", "entra-app")] {
+    let token = || {
+        world
+            .token()
+            .without("client_id")
+            .claim("realm_access", roles.clone())
+    };
+    for (claim, client) in [
+        ("azp", "keycloak-app"),
+        ("cid", "okta-app"),
+        ("appid", "entra-app"),
+    ] {
         let mark = logs::mark();
-        let answer = world.send_token("GET", "/admin", token().claim(claim, client)).await;
+        let answer = world
+            .send_token("GET", "/admin", token().claim(claim, client))
+            .await;
         assert_eq!(answer.status, 200, "{claim}");
-        logs::wait_for_line(mark, &["listener=\"api\"", &format!("client_id=\"{client}\"")]).await;
+        logs::wait_for_line(
+            mark,
+            &["listener=\"api\"", &format!("client_id=\"{client}\"")],
+        )
+        .await;
     }
     let received = world.upstream.received();
-    assert!(received.iter().all(|request| request.header("x-roles") == Some("user admin")), "{received:?}");
+    assert!(
+        received
+            .iter()
+            .all(|request| request.header("x-roles") == Some("user admin")),
+        "{received:?}"
+    );
     let answer = world.send_token("GET", "/client", token()).await;
-    assert_eq!((answer.status, answer.header("x-m2m-reason")), (403, Some("claim")));
+    assert_eq!(
+        (answer.status, answer.header("x-m2m-reason")),
+        (403, Some("claim"))
+    );
     let writer = json!({ "my.api": { "roles": ["writer"] } });
     assert_eq!(
-        world.send_token("GET", "/client", token().claim("resource_access", writer)).await.status,
+        world
+            .send_token("GET", "/client", token().claim("resource_access", writer))
+            .await
+            .status,
         200
     );
 }

@@ -23,9 +23,23 @@ fn builder() -> SidecarBuilder {
 
 async fn call(sidecar: &Sidecar, method: &str, target: &str, body: &Value) -> Value {
     let bearer = format!("Bearer {ADMIN_TOKEN}");
-    let headers = [("Authorization", bearer.as_str()), ("Content-Type", "application/json")];
-    let text = if body.is_null() { String::new() } else { body.to_string() };
-    let answer = request(method, sidecar.address("admin"), target, &headers, text.as_bytes()).await;
+    let headers = [
+        ("Authorization", bearer.as_str()),
+        ("Content-Type", "application/json"),
+    ];
+    let text = if body.is_null() {
+        String::new()
+    } else {
+        body.to_string()
+    };
+    let answer = request(
+        method,
+        sidecar.address("admin"),
+        target,
+        &headers,
+        text.as_bytes(),
+    )
+    .await;
     assert!(matches!(answer.status, 200 | 201), "{}", answer.text());
     let answer = answer.json();
     if let Some(secret) = answer["client_secret"].as_str() {
@@ -41,25 +55,41 @@ async fn create(sidecar: &Sidecar, id: &str) {
 async fn ids(sidecar: &Sidecar) -> Vec<String> {
     let clients = call(sidecar, "GET", "/clients", &Value::Null).await;
     let clients = clients["clients"].as_array().expect("a list");
-    clients.iter().map(|client| client["client_id"].as_str().expect("an id").to_owned()).collect()
+    clients
+        .iter()
+        .map(|client| client["client_id"].as_str().expect("an id").to_owned())
+        .collect()
 }
 
 async fn kids(sidecar: &Sidecar) -> Vec<Value> {
     let keys = call(sidecar, "GET", "/keys", &Value::Null).await;
-    keys["keys"].as_array().expect("a list").iter().map(|key| key["kid"].clone()).collect()
+    keys["keys"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|key| key["kid"].clone())
+        .collect()
 }
 
 fn files(directory: &Path) -> Vec<String> {
     let names = std::fs::read_dir(directory).expect("a directory");
-    let mut names: Vec<_> =
-        names.map(|name| name.expect("an entry").file_name().into_string().expect("UTF-8")).collect();
+    let mut names: Vec<_> = names
+        .map(|name| {
+            name.expect("an entry")
+                .file_name()
+                .into_string()
+                .expect("UTF-8")
+        })
+        .collect();
     names.sort();
     names
 }
 
 fn store(arguments: &[&str], dir: &Path) -> (Option<i32>, String, String) {
     let config = dir.join("sidecar.yaml").display().to_string();
-    ended(&run(&[&["store"], arguments, &["--config", &config]].concat()))
+    ended(&run(
+        &[&["store"], arguments, &["--config", &config]].concat()
+    ))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -88,17 +118,29 @@ async fn a_backup_is_made_while_it_runs_and_restored_when_it_does_not() {
     let backup = dir.join("backup.db").display().to_string();
     let (code, out, err) = store(&["backup", &backup], &dir);
     assert_eq!((code, err.as_str()), (Some(0), ""));
-    assert!(out.contains("backed up (1 client, 1 signing key, 0 kept tokens, 0 revocations; "), "{out}");
+    assert!(
+        out.contains("backed up (1 client, 1 signing key, 0 kept tokens, 0 revocations; "),
+        "{out}"
+    );
     let (code, _, err) = store(&["backup", &backup], &dir);
     assert!(code == Some(1) && err.contains("exists already"), "{err}");
     assert_eq!(store(&["backup", &backup, "--force"], &dir).0, Some(0));
     let own = dir.join("data/m2m.db").display().to_string();
     for own in [&own, &format!("{own}-wal")] {
         let (code, _, err) = store(&["backup", own, "--force"], &dir);
-        assert!(code == Some(1) && err.contains("belongs to the store itself"), "{err}");
+        assert!(
+            code == Some(1) && err.contains("belongs to the store itself"),
+            "{err}"
+        );
     }
     create(&sidecar, "b").await;
-    call(&sidecar, "POST", "/keys/rotate", &json!({ "now": true, "withdraw": true })).await;
+    call(
+        &sidecar,
+        "POST",
+        "/keys/rotate",
+        &json!({ "now": true, "withdraw": true }),
+    )
+    .await;
     let (code, out, err) = store(&["restore", &backup], &dir);
     assert_eq!((code, out.as_str()), (Some(1), ""));
     assert!(err.contains("is in use: stop every sidecar"), "{err}");
@@ -109,7 +151,10 @@ async fn a_backup_is_made_while_it_runs_and_restored_when_it_does_not() {
     assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
     assert!(out.contains("restored (1 client"), "{out}");
     let sidecar = stopped.start(YAML).await;
-    assert_eq!((ids(&sidecar).await, kids(&sidecar).await), (vec!["a".to_owned()], keys));
+    assert_eq!(
+        (ids(&sidecar).await, kids(&sidecar).await),
+        (vec!["a".to_owned()], keys)
+    );
     sidecar.stop().await;
 }
 
@@ -147,29 +192,45 @@ async fn a_copy_is_proven_without_a_configuration() {
     assert_eq!(store(&["backup", &backup, "--json"], &dir).0, Some(0));
     let (code, out, _) = ended(&run(&["store", "verify", &backup, "--json"]));
     let proven: Value = serde_json::from_str(&out).expect("JSON");
-    assert_eq!((code, &proven["clients"], &proven["result"]), (Some(0), &json!(1), &json!("sound")));
+    assert_eq!(
+        (code, &proven["clients"], &proven["result"]),
+        (Some(0), &json!(1), &json!("sound"))
+    );
     let whole = std::fs::read(&backup).expect("a file");
     std::fs::write(&backup, &whole[..whole.len() / 2]).expect("a file");
     let (code, out, err) = ended(&run(&["store", "verify", &backup]));
     assert_eq!((code, out.as_str()), (Some(1), ""));
     assert!(err.contains("backup.db is no usable store"), "{err}");
     let (code, _, err) = ended(&run(&["store", "verify", "/no/such/file"]));
-    assert!(code == Some(1) && err.contains("/no/such/file does not exist"), "{err}");
+    assert!(
+        code == Some(1) && err.contains("/no/such/file does not exist"),
+        "{err}"
+    );
     sidecar.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_does_not_open_is_named() {
-    let text =
-        "a text that is no database at all, but longer than the header of one would be, which has 100 bytes";
+    let text = "a text that is no database at all, but longer than the header of one would be, which has 100 bytes";
     let broken = builder();
     std::fs::create_dir(broken.path("data")).expect("a directory");
     std::fs::write(broken.path("data/m2m.db"), text).expect("a file");
     std::fs::write(broken.path("data/m2m.db-wal"), text).expect("a file");
     let why = broken.try_start(YAML).await.err().expect("no sidecar");
-    assert!(why.contains("/data/m2m.db: file is not a database"), "{why}");
-    assert!(why.contains("m2m.db-wal") && why.contains("store restore"), "{why}");
-    let below_a_file = builder().file("data", "a file").try_start(YAML).await.err().expect("no sidecar");
+    assert!(
+        why.contains("/data/m2m.db: file is not a database"),
+        "{why}"
+    );
+    assert!(
+        why.contains("m2m.db-wal") && why.contains("store restore"),
+        "{why}"
+    );
+    let below_a_file = builder()
+        .file("data", "a file")
+        .try_start(YAML)
+        .await
+        .err()
+        .expect("no sidecar");
     assert!(below_a_file.contains("/data"), "{below_a_file}");
     let directory = builder();
     std::fs::create_dir_all(directory.path("data/m2m.db")).expect("a directory");
@@ -196,7 +257,11 @@ async fn a_damaged_store_is_named() {
 #[test]
 fn a_store_in_memory_has_nothing_to_copy() {
     let dir = tempfile::TempDir::new().expect("a directory");
-    std::fs::write(dir.path().join("sidecar.yaml"), "store: { url: \"sqlite::memory:\" }\n").expect("a file");
+    std::fs::write(
+        dir.path().join("sidecar.yaml"),
+        "store: { url: \"sqlite::memory:\" }\n",
+    )
+    .expect("a file");
     let target = dir.path().join("backup.db").display().to_string();
     let (code, _, err) = store(&["backup", &target], dir.path());
     assert!(code == Some(1) && err.contains("store.url"), "{err}");

@@ -1,7 +1,8 @@
-//! The house rules that no compiler knows: floors, where pingora may be named, documentation, secrets, size.
+//! The house rules that no compiler knows: floors, where pingora may be named, documentation,
+//! secrets, size.
 //!
-//! Reads every source, so a rule that is broken anywhere fails here with file and line. The rules themselves are tested
-//! on small sources that break them.
+//! Reads every source, so a rule that is broken anywhere fails here with file and line. The rules
+//! themselves are tested on small sources that break them.
 
 mod edges;
 mod source;
@@ -21,7 +22,17 @@ const FLOORS: &[(u8, &[&str])] = &[
     (4, &["proxy"]),
     (3, &["endpoints"]),
     (2, &["issuer", "verifier", "token_source"]),
-    (1, &["jose", "store", "http_client", "files", "telemetry", "limits"]),
+    (
+        1,
+        &[
+            "jose",
+            "store",
+            "http_client",
+            "files",
+            "telemetry",
+            "limits",
+        ],
+    ),
     (0, &["domain"]),
 ];
 
@@ -71,12 +82,18 @@ struct Source {
 
 impl Source {
     fn new(file: &str, text: &str) -> Self {
-        Self { file: file.to_owned(), text: text.to_owned() }
+        Self {
+            file: file.to_owned(),
+            text: text.to_owned(),
+        }
     }
 }
 
 fn floor_of(room: &str) -> Option<u8> {
-    FLOORS.iter().find(|(_, rooms)| rooms.contains(&room)).map(|(floor, _)| *floor)
+    FLOORS
+        .iter()
+        .find(|(_, rooms)| rooms.contains(&room))
+        .map(|(floor, _)| *floor)
 }
 
 /// Everything that breaks a rule, as `file:line: what`.
@@ -104,15 +121,28 @@ fn check_file(source: &Source) -> Vec<String> {
     // `a::{self, B}` names a room twice; once is enough said.
     found.sort();
     found.dedup();
-    found.into_iter().map(|(line, what)| format!("src/{}:{line}: {what}", source.file)).collect()
+    found
+        .into_iter()
+        .map(|(line, what)| format!("src/{}:{line}: {what}", source.file))
+        .collect()
 }
 
 type Found = Vec<(usize, String)>;
 
 fn check_documentation(source: &Source, found: &mut Found) {
-    let first = source.text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
-    if first.strip_prefix("//!").is_none_or(|text| text.trim().is_empty()) {
-        found.push((1, "a module begins with a `//!` that says what it is for".to_owned()));
+    let first = source
+        .text
+        .lines()
+        .find(|line| !line.trim().is_empty())
+        .unwrap_or_default();
+    if first
+        .strip_prefix("//!")
+        .is_none_or(|text| text.trim().is_empty())
+    {
+        found.push((
+            1,
+            "a module begins with a `//!` that says what it is for".to_owned(),
+        ));
     }
 }
 
@@ -120,10 +150,19 @@ fn check_documentation(source: &Source, found: &mut Found) {
 fn check_root(tokens: &[Token<'_>], found: &mut Found) {
     for pair in tokens.windows(2) {
         if pair[0].text == "mod" && floor_of(pair[1].text).is_none() {
-            found.push((pair[1].line, format!("`{}` is on no floor: put it into the table", pair[1].text)));
+            found.push((
+                pair[1].line,
+                format!("`{}` is on no floor: put it into the table", pair[1].text),
+            ));
         }
-        if matches!(pair[0].text, "use" | "fn" | "struct" | "enum" | "trait" | "impl" | "macro_rules") {
-            found.push((pair[0].line, format!("the crate's root holds modules only, no `{}`", pair[0].text)));
+        if matches!(
+            pair[0].text,
+            "use" | "fn" | "struct" | "enum" | "trait" | "impl" | "macro_rules"
+        ) {
+            found.push((
+                pair[0].line,
+                format!("the crate's root holds modules only, no `{}`", pair[0].text),
+            ));
         }
     }
 }
@@ -131,7 +170,10 @@ fn check_root(tokens: &[Token<'_>], found: &mut Found) {
 fn check_edges(file: &str, room: &str, floor: u8, tokens: &[Token<'_>], found: &mut Found) {
     for edge in edges(file, tokens) {
         let Some(target) = edge.to.first() else {
-            found.push((edge.line, "the crate's root is named as a whole: name the room".to_owned()));
+            found.push((
+                edge.line,
+                "the crate's root is named as a whole: name the room".to_owned(),
+            ));
             continue;
         };
         if target == room || (room == "main" && target == "cli") {
@@ -142,8 +184,12 @@ fn check_edges(file: &str, room: &str, floor: u8, tokens: &[Token<'_>], found: &
             Some(_) if target == "config" && floor < 5 => {
                 format!("`config` is read below floor 5: `{room}` gets its own Config handed down")
             }
-            Some(to) if to > floor => format!("upward: `{room}` (floor {floor}) → `{target}` (floor {to})"),
-            Some(to) if to == floor => format!("sideways: `{room}` → `{target}`, both on floor {floor}"),
+            Some(to) if to > floor => {
+                format!("upward: `{room}` (floor {floor}) → `{target}` (floor {to})")
+            }
+            Some(to) if to == floor => {
+                format!("sideways: `{room}` → `{target}`, both on floor {floor}")
+            }
             Some(_) => continue,
         };
         found.push((edge.line, what));
@@ -153,10 +199,16 @@ fn check_edges(file: &str, room: &str, floor: u8, tokens: &[Token<'_>], found: &
 fn check_crates(room: &str, tokens: &[Token<'_>], found: &mut Found) {
     for token in tokens {
         if token.text.starts_with("pingora") && !matches!(room, "proxy" | "app") {
-            found.push((token.line, format!("`{}` outside `proxy` and `app`", token.text)));
+            found.push((
+                token.line,
+                format!("`{}` outside `proxy` and `app`", token.text),
+            ));
         }
         if room == "domain" && IO_CRATES.contains(&token.text) {
-            found.push((token.line, format!("`{}` in `domain`, which does no I/O", token.text)));
+            found.push((
+                token.line,
+                format!("`{}` in `domain`, which does no I/O", token.text),
+            ));
         }
     }
 }
@@ -173,7 +225,10 @@ fn check_secrets(tokens: &[Token<'_>], found: &mut Found) {
         }
         let inside = &tokens[at + 2..=closing(tokens, at + 2)];
         if let Some(exposed) = inside.iter().find(|token| token.text == "expose_secret") {
-            found.push((exposed.line, format!("a secret is exposed inside `{}!`", three[0].text)));
+            found.push((
+                exposed.line,
+                format!("a secret is exposed inside `{}!`", three[0].text),
+            ));
         }
     }
 }
@@ -185,13 +240,18 @@ fn check_size(source: &Source, tokens: &[Token<'_>], found: &mut Found) {
         .sum();
     let lines = source.text.lines().count() - in_tests;
     if lines > MAX_LINES {
-        found.push((1, format!("{lines} lines without tests; {MAX_LINES} are the most")));
+        found.push((
+            1,
+            format!("{lines} lines without tests; {MAX_LINES} are the most"),
+        ));
     }
 }
 
 fn read_sources(directory: &Path, root: &Path, out: &mut Vec<Source>) {
     let entries = fs::read_dir(directory).expect("the source directory");
-    let mut paths: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    let mut paths: Vec<_> = entries
+        .map(|entry| entry.expect("an entry").path())
+        .collect();
     paths.sort();
     for path in paths {
         if path.is_dir() {
@@ -199,7 +259,10 @@ fn read_sources(directory: &Path, root: &Path, out: &mut Vec<Source>) {
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             let relative = path.strip_prefix(root).expect("below the root");
             let file = relative.to_str().expect("a UTF-8 path").replace('\\', "/");
-            out.push(Source { file, text: fs::read_to_string(&path).expect("UTF-8") });
+            out.push(Source {
+                file,
+                text: fs::read_to_string(&path).expect("UTF-8"),
+            });
         }
     }
 }
@@ -214,19 +277,32 @@ fn all_sources() -> Vec<Source> {
 #[test]
 fn the_house_is_tidy() {
     let broken = check(&all_sources());
-    assert!(broken.is_empty(), "{} broken rules:\n{}", broken.len(), broken.join("\n"));
+    assert!(
+        broken.is_empty(),
+        "{} broken rules:\n{}",
+        broken.len(),
+        broken.join("\n")
+    );
 }
 
 #[test]
 fn the_map_in_the_crate_documentation_is_the_one_enforced() {
     let sources = all_sources();
-    let exists = |room: &str| sources.iter().any(|s| module_of(&s.file).first().is_some_and(|m| m == room));
+    let exists = |room: &str| {
+        sources
+            .iter()
+            .any(|s| module_of(&s.file).first().is_some_and(|m| m == room))
+    };
     let enforced: HashSet<(u8, &str)> = FLOORS
         .iter()
         .flat_map(|(floor, rooms)| rooms.iter().map(|room| (*floor, *room)))
         .filter(|(_, room)| exists(room))
         .collect();
-    let root = &sources.iter().find(|s| s.file == "lib.rs").expect("src/lib.rs").text;
+    let root = &sources
+        .iter()
+        .find(|s| s.file == "lib.rs")
+        .expect("src/lib.rs")
+        .text;
     let mut shown = HashSet::new();
     for line in root.lines().filter_map(|line| line.strip_prefix("//! | ")) {
         let Some((floor, rooms)) = line.split_once(" | ") else {
@@ -236,7 +312,13 @@ fn the_map_in_the_crate_documentation_is_the_one_enforced() {
             continue;
         };
         // Names stand between backticks, so every second piece is one.
-        shown.extend(names.split('`').skip(1).step_by(2).map(|name| (floor, name)));
+        shown.extend(
+            names
+                .split('`')
+                .skip(1)
+                .step_by(2)
+                .map(|name| (floor, name)),
+        );
     }
     assert_eq!(shown, enforced);
 }
@@ -249,7 +331,11 @@ mod tests {
     fn broken(file: &str, code: &str) -> Vec<String> {
         let all = check(&[Source::new(file, &format!("//! Doc.\n{code}\n"))]);
         all.into_iter()
-            .map(|line| line.strip_prefix(&format!("src/{file}:")).expect("the file").to_owned())
+            .map(|line| {
+                line.strip_prefix(&format!("src/{file}:"))
+                    .expect("the file")
+                    .to_owned()
+            })
             .collect()
     }
 
@@ -276,7 +362,10 @@ mod tests {
             assert_eq!(broken("jose/sign.rs", code), [up(2, "issuer", 2)], "{code}");
         }
         assert_eq!(
-            broken("jose/mod.rs", "use crate::{\n    proxy::{a, b},\n    app,\n};"),
+            broken(
+                "jose/mod.rs",
+                "use crate::{\n    proxy::{a, b},\n    app,\n};"
+            ),
             [up(3, "proxy", 4), up(4, "app", 6)]
         );
         assert_eq!(broken("http_client.rs", "use super::app;").len(), 1);
@@ -285,7 +374,10 @@ mod tests {
     #[test]
     fn siblings_do_not_know_each_other() {
         assert_eq!(
-            broken("issuer/grants/refresh_token.rs", "use crate::verifier::Verifier;"),
+            broken(
+                "issuer/grants/refresh_token.rs",
+                "use crate::verifier::Verifier;"
+            ),
             ["2: sideways: `issuer` → `verifier`, both on floor 2"]
         );
         assert_eq!(broken("store/mod.rs", "use super::jose;").len(), 1);
@@ -295,15 +387,36 @@ mod tests {
     #[test]
     fn downward_edges_and_those_within_a_room_are_free() {
         for (file, code) in [
-            ("issuer/mod.rs", "use crate::{domain::scope, jose::Algorithm, store};"),
-            ("issuer/grants/mod.rs", "use super::clients::Client; use crate::issuer::Issuer;"),
-            ("issuer/mod.rs", "mod tests { use super::*; use super::grants; }"),
-            ("proxy/inbound.rs", "use super::upstream; pub(crate) fn a() {} pub(in crate::proxy) fn b() {}"),
+            (
+                "issuer/mod.rs",
+                "use crate::{domain::scope, jose::Algorithm, store};",
+            ),
+            (
+                "issuer/grants/mod.rs",
+                "use super::clients::Client; use crate::issuer::Issuer;",
+            ),
+            (
+                "issuer/mod.rs",
+                "mod tests { use super::*; use super::grants; }",
+            ),
+            (
+                "proxy/inbound.rs",
+                "use super::upstream; pub(crate) fn a() {} pub(in crate::proxy) fn b() {}",
+            ),
             ("proxy/inbound.rs", "use pingora::prelude::*;"),
-            ("app.rs", "use crate::config::Config; use pingora_core::server; use crate::proxy;"),
+            (
+                "app.rs",
+                "use crate::config::Config; use pingora_core::server; use crate::proxy;",
+            ),
             ("main.rs", "fn main() { m2m_sidecar::cli::run() }"),
-            ("domain/scope.rs", "use super::secret::matches; // use crate::issuer; pingora"),
-            ("jose/sign.rs", "fn a(&self) { self.b(); let c = \"crate::issuer\"; }"),
+            (
+                "domain/scope.rs",
+                "use super::secret::matches; // use crate::issuer; pingora",
+            ),
+            (
+                "jose/sign.rs",
+                "fn a(&self) { self.b(); let c = \"crate::issuer\"; }",
+            ),
         ] {
             assert_eq!(broken(file, code), Vec::<String>::new(), "{file}: {code}");
         }
@@ -311,25 +424,39 @@ mod tests {
 
     #[test]
     fn the_root_is_no_door_past_the_floors() {
-        for code in
-            ["use crate as all;", "use crate::*;", "use super::super::*;", "use crate::{self as all};"]
-        {
+        for code in [
+            "use crate as all;",
+            "use crate::*;",
+            "use super::super::*;",
+            "use crate::{self as all};",
+        ] {
             assert_eq!(broken("jose/sign.rs", code).len(), 1, "{code}");
         }
         assert_eq!(
             broken("jose/sign.rs", "use crate::Reexported;"),
             ["2: `crate::Reexported` is on no floor"]
         );
-        assert_eq!(broken("lib.rs", "pub mod app;\npub use app::start;").len(), 1);
+        assert_eq!(
+            broken("lib.rs", "pub mod app;\npub use app::start;").len(),
+            1
+        );
         assert_eq!(broken("lib.rs", "pub mod utils;").len(), 1);
         assert_eq!(broken("utils.rs", "").len(), 1);
     }
 
     #[test]
     fn configuration_is_read_on_high_floors_only() {
-        for file in ["proxy/inbound.rs", "endpoints/mod.rs", "issuer/mod.rs", "domain/mod.rs"] {
+        for file in [
+            "proxy/inbound.rs",
+            "endpoints/mod.rs",
+            "issuer/mod.rs",
+            "domain/mod.rs",
+        ] {
             let found = broken(file, "use crate::config::Config;");
-            assert!(found.len() == 1 && found[0].contains("below floor 5"), "{found:?}");
+            assert!(
+                found.len() == 1 && found[0].contains("below floor 5"),
+                "{found:?}"
+            );
         }
     }
 
@@ -353,7 +480,11 @@ mod tests {
             "// Not a doc.\n",
             "/// Of the next item.\nfn a() {}\n",
         ] {
-            assert_eq!(check(&[Source::new("domain/a.rs", text)]).len(), 1, "{text}");
+            assert_eq!(
+                check(&[Source::new("domain/a.rs", text)]).len(),
+                1,
+                "{text}"
+            );
         }
         assert!(check(&[Source::new("domain/a.rs", "\n//! Doc.\n")]).is_empty());
     }
@@ -374,7 +505,11 @@ mod tests {
             "#[cfg(test)]\nmod tests { fn a() { format!(\"{}\", s.expose_secret()) } }",
             "fn a() { info!(\"s.expose_secret()\") }",
         ] {
-            assert_eq!(broken("token_source/mod.rs", code), Vec::<String>::new(), "{code}");
+            assert_eq!(
+                broken("token_source/mod.rs", code),
+                Vec::<String>::new(),
+                "{code}"
+            );
         }
     }
 

@@ -40,7 +40,9 @@ inbound:
 async fn sidecar(upstream: &Upstream) -> Sidecar {
     let builder = Sidecar::builder().secret_file("secret", "legacy", SECRET);
     let builder = builder.secret_file("admin", "admin", "an-admin-token-of-sixteen");
-    builder.start(&YAML.replace("@UPSTREAM@", &upstream.url())).await
+    builder
+        .start(&YAML.replace("@UPSTREAM@", &upstream.url()))
+        .await
 }
 
 fn basic() -> String {
@@ -76,8 +78,14 @@ async fn basic_is_read_in_every_base64() {
     for base64 in [STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD] {
         let basic = format!("Basic {}", base64.encode(format!("legacy:{SECRET}")));
         let headers = [("Authorization", basic.as_str()), FORM];
-        let answer =
-            request("POST", sidecar.address("issuer"), "/oauth/token", &headers, GRANT.as_bytes()).await;
+        let answer = request(
+            "POST",
+            sidecar.address("issuer"),
+            "/oauth/token",
+            &headers,
+            GRANT.as_bytes(),
+        )
+        .await;
         assert_eq!(answer.status, 200, "{basic}");
         logs::remember_secret(answer.json()["access_token"].as_str().expect("a token"));
     }
@@ -88,17 +96,33 @@ async fn a_dpop_proof_is_refused_because_the_token_would_not_be_bound() {
     let upstream = Upstream::start();
     let sidecar = sidecar(&upstream).await;
     for (headers, body, what) in [
-        (vec![FORM, ("DPoP", "a.b.c")], GRANT.to_owned(), "the header DPoP"),
-        (vec![FORM], format!("{GRANT}&req_cnf=x"), "the parameter req_cnf"),
-        (vec![FORM], format!("{GRANT}&token_type=DPoP"), "the parameter token_type"),
+        (
+            vec![FORM, ("DPoP", "a.b.c")],
+            GRANT.to_owned(),
+            "the header DPoP",
+        ),
+        (
+            vec![FORM],
+            format!("{GRANT}&req_cnf=x"),
+            "the parameter req_cnf",
+        ),
+        (
+            vec![FORM],
+            format!("{GRANT}&token_type=DPoP"),
+            "the parameter token_type",
+        ),
     ] {
         let answer = ask(&sidecar, "/oauth/token", &headers, body.as_bytes()).await;
-        let text =
-            "this server issues bearer tokens only, none that are bound to a key: send the request without";
+        let text = "this server issues bearer tokens only, none that are bound to a key: send the request without";
         assert_eq!(refusal(&answer), invalid_request(&format!("{text} {what}")));
     }
-    let metadata =
-        get(sidecar.address("issuer"), "/.well-known/oauth-authorization-server/m2m", &[]).await.json();
+    let metadata = get(
+        sidecar.address("issuer"),
+        "/.well-known/oauth-authorization-server/m2m",
+        &[],
+    )
+    .await
+    .json();
     assert_eq!(metadata["dpop_signing_alg_values_supported"], Value::Null);
 }
 
@@ -114,8 +138,11 @@ async fn a_grant_that_there_is_not_is_named_before_anything_else() {
         "urn:ietf:params:oauth:grant-type:device_code",
         "Client_Credentials",
     ] {
-        for more in [&[][..], &[("client_id", "legacy")], &[("client_id", "legacy"), ("client_secret", "x")]]
-        {
+        for more in [
+            &[][..],
+            &[("client_id", "legacy")],
+            &[("client_id", "legacy"), ("client_secret", "x")],
+        ] {
             let form = [&[("grant_type", grant)], more].concat();
             let answer = post_form(address, "/oauth/token", &form, &[]).await;
             let text = "this grant type is not supported; supported are client_credentials and refresh_token";
@@ -132,11 +159,16 @@ async fn a_grant_that_there_is_not_is_named_before_anything_else() {
 async fn revoking_answers_a_json_object() {
     let upstream = Upstream::start();
     let sidecar = sidecar(&upstream).await;
-    let token = ask(&sidecar, "/oauth/token", &[FORM], GRANT.as_bytes()).await.json();
+    let token = ask(&sidecar, "/oauth/token", &[FORM], GRANT.as_bytes())
+        .await
+        .json();
     let token = format!("token={}", token["access_token"].as_str().expect("a token"));
     for body in [token.as_str(), "token=unknown"] {
         let answer = ask(&sidecar, "/oauth/revoke", &[FORM], body.as_bytes()).await;
-        assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/json")));
+        assert_eq!(
+            (answer.status, answer.header("content-type")),
+            (200, Some("application/json"))
+        );
         assert_eq!(answer.json(), json!({}));
         assert_eq!(answer.header("cache-control"), Some("no-store"));
     }
@@ -147,15 +179,23 @@ async fn what_is_wrong_with_a_request_is_said() {
     let upstream = Upstream::start();
     let sidecar = sidecar(&upstream).await;
     let gzip = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03\x4b\x2f\x4a";
-    let compressed = "the request body is compressed; send it without a content coding (Content-Encoding)";
+    let compressed =
+        "the request body is compressed; send it without a content coding (Content-Encoding)";
     let in_query = |name| {
-        format!("the parameter `{name}` is in the query of the URL; parameters belong in the request body")
+        format!(
+            "the parameter `{name}` is in the query of the URL; parameters belong in the request body"
+        )
     };
     let query = format!("/oauth/token?{GRANT}");
     for (target, headers, body, description) in [
         (query.as_str(), vec![], &b""[..], in_query("grant_type")),
         (&query, vec![FORM], b"", in_query("grant_type")),
-        ("/oauth/token?scope=read", vec![FORM], GRANT.as_bytes(), in_query("scope")),
+        (
+            "/oauth/token?scope=read",
+            vec![FORM],
+            GRANT.as_bytes(),
+            in_query("scope"),
+        ),
         (
             "/oauth/token",
             vec![FORM],
@@ -174,11 +214,19 @@ async fn what_is_wrong_with_a_request_is_said() {
             GRANT.as_bytes(),
             "the header Content-Type is repeated".to_owned(),
         ),
-        ("/oauth/token", vec![FORM, ("Content-Encoding", "gzip")], gzip, compressed.to_owned()),
+        (
+            "/oauth/token",
+            vec![FORM, ("Content-Encoding", "gzip")],
+            gzip,
+            compressed.to_owned(),
+        ),
         ("/oauth/token", vec![FORM], gzip, compressed.to_owned()),
         (
             "/oauth/token",
-            vec![("Content-Type", "application/json"), ("Content-Encoding", "br")],
+            vec![
+                ("Content-Type", "application/json"),
+                ("Content-Encoding", "br"),
+            ],
             b"{}",
             compressed.to_owned(),
         ),
@@ -195,14 +243,29 @@ async fn what_is_wrong_with_a_request_is_said() {
             "there is no parameter `grantType`; the name is `grant_type`".to_owned(),
         ),
         ("/oauth/revoke?token=x", vec![FORM], b"", in_query("token")),
-        ("/oauth/introspect?token=x", vec![FORM], b"", in_query("token")),
+        (
+            "/oauth/introspect?token=x",
+            vec![FORM],
+            b"",
+            in_query("token"),
+        ),
     ] {
         let answer = ask(&sidecar, target, &headers, body).await;
-        assert_eq!(refusal(&answer), invalid_request(&description), "{target} {headers:?}");
+        assert_eq!(
+            refusal(&answer),
+            invalid_request(&description),
+            "{target} {headers:?}"
+        );
     }
     // What servers before a proxy, or clients of other servers, add means nothing here.
     for target in [query.as_str(), "/oauth/token?api-version=2"] {
-        assert_eq!(ask(&sidecar, target, &[FORM], GRANT.as_bytes()).await.status, 200, "{target}");
+        assert_eq!(
+            ask(&sidecar, target, &[FORM], GRANT.as_bytes())
+                .await
+                .status,
+            200,
+            "{target}"
+        );
     }
 }
 
@@ -213,8 +276,16 @@ async fn a_refused_scope_or_audience_is_named_and_no_secret_of_it() {
     let long = "a".repeat(500);
     let cut = format!("{}...", "a".repeat(77));
     for (more, error, shown) in [
-        ("scope=read+admin", "invalid_scope", "the scope `admin` is not allowed to this client"),
-        ("scope=read+a%22b", "invalid_scope", "the scope `a%22b` is malformed"),
+        (
+            "scope=read+admin",
+            "invalid_scope",
+            "the scope `admin` is not allowed to this client",
+        ),
+        (
+            "scope=read+a%22b",
+            "invalid_scope",
+            "the scope `a%22b` is malformed",
+        ),
         (
             "audience=https://other.example",
             "invalid_target",
@@ -241,8 +312,18 @@ async fn a_refused_scope_or_audience_is_named_and_no_secret_of_it() {
             &format!("the scope `{cut}` is not allowed to this client"),
         ),
     ] {
-        let answer = ask(&sidecar, "/oauth/token", &[FORM], format!("{GRANT}&{more}").as_bytes()).await;
-        assert_eq!(refusal(&answer), (400, error.to_owned(), shown.to_owned()), "{more}");
+        let answer = ask(
+            &sidecar,
+            "/oauth/token",
+            &[FORM],
+            format!("{GRANT}&{more}").as_bytes(),
+        )
+        .await;
+        assert_eq!(
+            refusal(&answer),
+            (400, error.to_owned(), shown.to_owned()),
+            "{more}"
+        );
     }
 }
 
@@ -250,12 +331,22 @@ async fn a_refused_scope_or_audience_is_named_and_no_secret_of_it() {
 async fn an_audience_is_compared_as_a_uri() {
     let upstream = Upstream::start();
     let sidecar = sidecar(&upstream).await;
-    for resource in ["https://devices.example/", "HTTPS://DEVICES.example:443", "https://devices.example"] {
+    for resource in [
+        "https://devices.example/",
+        "HTTPS://DEVICES.example:443",
+        "https://devices.example",
+    ] {
         let body = format!("{GRANT}&resource={resource}");
         let answer = ask(&sidecar, "/oauth/token", &[FORM], body.as_bytes()).await;
         assert_eq!(answer.status, 200, "{}", answer.text());
-        let token = answer.json()["access_token"].as_str().expect("a token").to_owned();
-        assert_eq!(crate::issued::claims(&token)["aud"], json!(["https://devices.example"]));
+        let token = answer.json()["access_token"]
+            .as_str()
+            .expect("a token")
+            .to_owned();
+        assert_eq!(
+            crate::issued::claims(&token)["aud"],
+            json!(["https://devices.example"])
+        );
     }
 }
 
@@ -263,19 +354,41 @@ async fn an_audience_is_compared_as_a_uri() {
 async fn introspection_shows_inserted_claims() {
     let upstream = Upstream::start();
     let sidecar = sidecar(&upstream).await;
-    let answer = ask(&sidecar, "/oauth/token", &[FORM], format!("{GRANT}&token_name=n").as_bytes()).await;
-    let token = answer.json()["access_token"].as_str().expect("a token").to_owned();
+    let answer = ask(
+        &sidecar,
+        "/oauth/token",
+        &[FORM],
+        format!("{GRANT}&token_name=n").as_bytes(),
+    )
+    .await;
+    let token = answer.json()["access_token"]
+        .as_str()
+        .expect("a token")
+        .to_owned();
     let form = format!("token={token}");
-    let shown = ask(&sidecar, "/oauth/introspect", &[FORM], form.as_bytes()).await.json();
+    let shown = ask(&sidecar, "/oauth/introspect", &[FORM], form.as_bytes())
+        .await
+        .json();
     assert_eq!(
-        (&shown["tenant"], &shown["realm"]["roles"], &shown["owner"], &shown["name"]),
+        (
+            &shown["tenant"],
+            &shown["realm"]["roles"],
+            &shown["owner"],
+            &shown["name"]
+        ),
         (&json!("blue"), &json!(["a"]), &json!("7"), &json!("n"))
     );
     // An inserted claim says nothing of the token itself.
-    assert_eq!((&shown["active"], &shown["token_type"]), (&json!(true), &json!("Bearer")));
+    assert_eq!(
+        (&shown["active"], &shown["token_type"]),
+        (&json!(true), &json!("Bearer"))
+    );
     let claims = crate::issued::claims(&token);
     for (name, value) in claims.as_object().expect("claims") {
-        assert!(shown[name] == *value || ["active", "token_type"].contains(&name.as_str()), "{name}");
+        assert!(
+            shown[name] == *value || ["active", "token_type"].contains(&name.as_str()),
+            "{name}"
+        );
     }
 }
 
@@ -283,37 +396,65 @@ async fn introspection_shows_inserted_claims() {
 async fn both_metadata_documents_name_an_authorization_endpoint_that_says_there_is_no_login() {
     let upstream = Upstream::start();
     let sidecar = sidecar(&upstream).await;
-    for path in ["/m2m/.well-known/openid-configuration", "/.well-known/oauth-authorization-server/m2m"] {
+    for path in [
+        "/m2m/.well-known/openid-configuration",
+        "/.well-known/oauth-authorization-server/m2m",
+    ] {
         let metadata = get(sidecar.address("issuer"), path, &[]).await.json();
-        assert_eq!(metadata["authorization_endpoint"], "http://issuer.test/m2m/oauth/authorize", "{path}");
+        assert_eq!(
+            metadata["authorization_endpoint"], "http://issuer.test/m2m/oauth/authorize",
+            "{path}"
+        );
         assert_eq!(metadata["response_types_supported"], json!([]), "{path}");
     }
-    let query = "response_type=code&client_id=legacy&redirect_uri=https%3A%2F%2Fevil.example%2F&state=x";
-    for (listener, path) in
-        [("issuer", "/m2m/oauth/authorize"), ("issuer", "/oauth/authorize"), ("api", "/m2m/oauth/authorize")]
-    {
+    let query =
+        "response_type=code&client_id=legacy&redirect_uri=https%3A%2F%2Fevil.example%2F&state=x";
+    for (listener, path) in [
+        ("issuer", "/m2m/oauth/authorize"),
+        ("issuer", "/oauth/authorize"),
+        ("api", "/m2m/oauth/authorize"),
+    ] {
         for method in ["GET", "POST", "PUT", "OPTIONS", "HEAD"] {
             let target = format!("{path}?{query}");
             let address = sidecar.address(listener);
             let answer = request(method, address, &target, &[("Accept", "*/*"), FORM], b"").await;
-            assert_eq!((answer.status, answer.header("location")), (400, None), "{method} {path}");
-            assert_eq!(answer.header("content-type"), Some("application/json"), "{method} {path}");
+            assert_eq!(
+                (answer.status, answer.header("location")),
+                (400, None),
+                "{method} {path}"
+            );
+            assert_eq!(
+                answer.header("content-type"),
+                Some("application/json"),
+                "{method} {path}"
+            );
             if method != "HEAD" {
                 let (_, error, description) = refusal(&answer);
                 assert_eq!(error, "unsupported_response_type");
-                assert!(description.starts_with("this server has no login"), "{description}");
+                assert!(
+                    description.starts_with("this server has no login"),
+                    "{description}"
+                );
             }
             let browser = [("Accept", "text/html,application/xhtml+xml,*/*;q=0.8")];
             let page = request(method, address, &target, &browser, b"").await;
-            assert_eq!((page.status, page.header("content-type")), (400, Some("text/html; charset=utf-8")));
-            assert!(method == "HEAD" || page.text().contains("This server has no login."), "{}", page.text());
+            assert_eq!(
+                (page.status, page.header("content-type")),
+                (400, Some("text/html; charset=utf-8"))
+            );
+            assert!(
+                method == "HEAD" || page.text().contains("This server has no login."),
+                "{}",
+                page.text()
+            );
             assert!(!page.text().contains("evil"));
         }
     }
     assert!(upstream.received().is_empty());
 }
 
-/// Another process that holds the store's write lock stands for a full disk: nothing can be written, everything read.
+/// Another process that holds the store's write lock stands for a full disk: nothing can be
+/// written, everything read.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_cannot_be_written_is_named_in_the_line_of_the_request_and_by_readyz() {
     let upstream = Upstream::start();
@@ -324,28 +465,67 @@ async fn a_store_that_cannot_be_written_is_named_in_the_line_of_the_request_and_
     };
     assert_eq!(ready().await.0, 200);
     let options = SqliteConnectOptions::new().filename(sidecar.path("m2m.db"));
-    let mut other = SqliteConnection::connect_with(&options).await.expect("the database");
-    sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await.expect("the lock");
+    let mut other = SqliteConnection::connect_with(&options)
+        .await
+        .expect("the database");
+    sqlx::query("BEGIN IMMEDIATE")
+        .execute(&mut other)
+        .await
+        .expect("the lock");
     let mark = logs::mark();
     let body = format!("{GRANT}&token_name=kept");
     let answer = ask(&sidecar, "/oauth/token", &[FORM], body.as_bytes()).await;
-    assert_eq!((answer.status, refusal(&answer).1.as_str()), (503, "temporarily_unavailable"));
+    assert_eq!(
+        (answer.status, refusal(&answer).1.as_str()),
+        (503, "temporarily_unavailable")
+    );
     logs::wait_for_line(mark, &["audit", "temporarily_unavailable", "the store"]).await;
     let not_ready = "not ready: store (nothing can be written: another process holds its lock)\n";
-    until("readyz says so", async || ready().await == (503, not_ready.to_owned())).await;
+    until("readyz says so", async || {
+        ready().await == (503, not_ready.to_owned())
+    })
+    .await;
     let mark = logs::mark();
     ask(&sidecar, "/oauth/token", &[FORM], body.as_bytes()).await;
     logs::wait_for_line(mark, &["audit", "temporarily_unavailable"]).await;
     let mark = logs::mark();
     let client = json!({ "client_id": "new" }).to_string();
-    let headers =
-        [("Authorization", "Bearer an-admin-token-of-sixteen"), ("Content-Type", "application/json")];
-    let refused = request("POST", sidecar.address("admin"), "/clients", &headers, client.as_bytes()).await;
+    let headers = [
+        ("Authorization", "Bearer an-admin-token-of-sixteen"),
+        ("Content-Type", "application/json"),
+    ];
+    let refused = request(
+        "POST",
+        sidecar.address("admin"),
+        "/clients",
+        &headers,
+        client.as_bytes(),
+    )
+    .await;
     assert_eq!(refused.status, 503, "{}", refused.text());
-    logs::wait_for_line(mark, &["audit", "create_client", "temporarily_unavailable", "the store"]).await;
-    sqlx::query("ROLLBACK").execute(&mut other).await.expect("the lock is given back");
+    logs::wait_for_line(
+        mark,
+        &[
+            "audit",
+            "create_client",
+            "temporarily_unavailable",
+            "the store",
+        ],
+    )
+    .await;
+    sqlx::query("ROLLBACK")
+        .execute(&mut other)
+        .await
+        .expect("the lock is given back");
     until("it can be written again", async || ready().await.0 == 200).await;
-    assert_eq!(ask(&sidecar, "/oauth/token", &[FORM], body.as_bytes()).await.status, 200);
-    let kept = store::open(&store::Config::SqliteFile(sidecar.path("m2m.db"))).await.expect("the store");
+    assert_eq!(
+        ask(&sidecar, "/oauth/token", &[FORM], body.as_bytes())
+            .await
+            .status,
+        200
+    );
+    let kept = store::open(&store::Config::SqliteFile(sidecar.path("m2m.db")))
+        .await
+        .expect("the store");
     assert_eq!(kept.write_fault(), None);
 }

@@ -1,5 +1,5 @@
-//! Upstreams that go away, come back, hang or close under a request. Names that change are tested beside
-//! `proxy/upstream`, with a resolver of the test's own.
+//! Upstreams that go away, come back, hang or close under a request. Names that change are tested
+//! beside `proxy/upstream`, with a resolver of the test's own.
 
 mod alerts;
 mod reuse;
@@ -42,7 +42,10 @@ async fn send(sidecar: &Sidecar, method: &str, body: &[u8]) -> RawAnswer {
 }
 
 fn outcome(answer: &RawAnswer) -> (u16, &str) {
-    (answer.status, answer.header("x-m2m-reason").unwrap_or_default())
+    (
+        answer.status,
+        answer.header("x-m2m-reason").unwrap_or_default(),
+    )
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -62,10 +65,17 @@ async fn a_connection_closed_under_a_get_is_hidden_and_under_a_post_is_not() {
             assert_eq!(send(&sidecar, "GET", b"").await.status, 200);
             let before = upstream.received().len();
             upstream.next(broken());
-            assert_eq!(outcome(&send(&sidecar, method, body).await), expected, "{method}");
+            assert_eq!(
+                outcome(&send(&sidecar, method, body).await),
+                expected,
+                "{method}"
+            );
             let seen = upstream.received().split_off(before);
             assert_eq!(seen.len(), times, "{method}");
-            assert!(seen.iter().all(|request| request.method == method && request.body == body));
+            assert!(
+                seen.iter()
+                    .all(|request| request.method == method && request.body == body)
+            );
         }
     }
 }
@@ -75,7 +85,10 @@ async fn a_fresh_connection_that_breaks_is_not_tried_twice() {
     let upstream = Upstream::start();
     let sidecar = sidecar(&upstream.url(), "").await;
     upstream.next(Answer::Close);
-    assert_eq!(outcome(&send(&sidecar, "GET", b"").await), (502, "upstream_broken"));
+    assert_eq!(
+        outcome(&send(&sidecar, "GET", b"").await),
+        (502, "upstream_broken")
+    );
     assert_eq!(upstream.received().len(), 1);
 }
 
@@ -86,19 +99,31 @@ async fn connections_that_were_closed_while_idle_bother_nobody() {
     for round in 0..20 {
         // Closed without a word behind the answer.
         upstream.next(Answer::ReplyAndClose(200, Vec::new(), b"{}".to_vec()));
-        assert_eq!(send(&sidecar, "GET", b"").await.status, 200, "round {round}");
+        assert_eq!(
+            send(&sidecar, "GET", b"").await.status,
+            200,
+            "round {round}"
+        );
     }
     upstream.down().await;
-    assert_eq!(outcome(&send(&sidecar, "POST", b"x").await), (502, "upstream_unreachable"));
+    assert_eq!(
+        outcome(&send(&sidecar, "POST", b"x").await),
+        (502, "upstream_unreachable")
+    );
     upstream.up();
     assert_eq!(send(&sidecar, "POST", b"x").await.status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_name_with_several_addresses_is_served_by_the_one_that_answers() {
-    // `localhost` is ::1 and 127.0.0.1 on most machines, and the upstream listens on the second only.
+    // `localhost` is ::1 and 127.0.0.1 on most machines, and the upstream listens on the second
+    // only.
     let upstream = Upstream::start();
-    let sidecar = sidecar(&format!("http://localhost:{}", upstream.address().port()), "").await;
+    let sidecar = sidecar(
+        &format!("http://localhost:{}", upstream.address().port()),
+        "",
+    )
+    .await;
     for method in ["POST", "GET", "POST"] {
         assert_eq!(send(&sidecar, method, b"body").await.status, 200);
     }
@@ -141,9 +166,15 @@ inbound:
 /// A port on which connects hang: its queue is full.
 async fn full() -> (Socket, SocketAddr, Vec<tokio::task::JoinHandle<()>>) {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).expect("a free port");
+    socket
+        .bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())
+        .expect("a free port");
     socket.listen(0).expect("a bound socket");
-    let address = socket.local_addr().expect("bound").as_socket().expect("an IP socket");
+    let address = socket
+        .local_addr()
+        .expect("bound")
+        .as_socket()
+        .expect("an IP socket");
     let connect = |_| {
         tokio::spawn(async move {
             let stream = TcpStream::connect(address).await;
@@ -153,7 +184,12 @@ async fn full() -> (Socket, SocketAddr, Vec<tokio::task::JoinHandle<()>>) {
     };
     let waiting: Vec<_> = (0..8).map(connect).collect();
     // Full when one more connect does not come through.
-    let probe = || tokio::time::timeout(std::time::Duration::from_millis(100), TcpStream::connect(address));
+    let probe = || {
+        tokio::time::timeout(
+            std::time::Duration::from_millis(100),
+            TcpStream::connect(address),
+        )
+    };
     while probe().await.is_ok() {}
     (socket, address, waiting)
 }
@@ -162,35 +198,52 @@ async fn full() -> (Socket, SocketAddr, Vec<tokio::task::JoinHandle<()>>) {
 async fn each_timeout_is_504_and_a_refusal_502() {
     let (_socket, hanging, waiting) = full().await;
     let connect = sidecar(&format!("http://{hanging}"), "connect: 200ms").await;
-    assert_eq!(outcome(&send(&connect, "GET", b"").await), (504, "upstream_timeout"));
+    assert_eq!(
+        outcome(&send(&connect, "GET", b"").await),
+        (504, "upstream_timeout")
+    );
     waiting.iter().for_each(|task| task.abort());
 
     let upstream = Upstream::start();
     let read = sidecar(&upstream.url(), "read: 200ms").await;
     upstream.next(Answer::Hang);
-    assert_eq!(outcome(&send(&read, "GET", b"").await), (504, "upstream_timeout"));
+    assert_eq!(
+        outcome(&send(&read, "GET", b"").await),
+        (504, "upstream_timeout")
+    );
 
-    // Accepts and never reads: the write stalls when the buffers between are full, and no answer is waited for then.
+    // Accepts and never reads: the write stalls when the buffers between are full, and no answer is
+    // waited for then.
     let listening = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let deaf = listening.local_addr().expect("bound");
     // Pingora then still waits for an answer, as long as it would while the client pauses.
     let timeouts = "write: 200ms, read: 1s }\n    downstreamTimeouts: { read: 1s";
     let write = sidecar(&format!("http://{deaf}"), timeouts).await;
-    let stream = TcpStream::connect(write.address("api")).await.expect("it listens");
+    let stream = TcpStream::connect(write.address("api"))
+        .await
+        .expect("it listens");
     let (mut answers, mut requests) = stream.into_split();
     let sending = tokio::spawn(async move {
-        let _ = requests.write_all(b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999\r\n\r\n").await;
+        let _ = requests
+            .write_all(b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999\r\n\r\n")
+            .await;
         while requests.write_all(&[b'x'; 4096]).await.is_ok() {}
     });
     let mut answer = String::new();
     let reading = tokio::time::timeout(PATIENCE, answers.read_to_string(&mut answer));
     let _ = reading.await.expect("an answer");
     sending.abort();
-    assert!(answer.starts_with("HTTP/1.1 504") && answer.contains("upstream_timeout"), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 504") && answer.contains("upstream_timeout"),
+        "{answer}"
+    );
 
     upstream.down().await;
     let refused = sidecar(&upstream.url(), "connect: 200ms").await;
-    assert_eq!(outcome(&send(&refused, "GET", b"").await), (502, "upstream_unreachable"));
+    assert_eq!(
+        outcome(&send(&refused, "GET", b"").await),
+        (502, "upstream_unreachable")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -200,7 +253,9 @@ async fn an_answer_that_stops_breaks_off_for_its_client_too() {
     let (answer, stream) = Answer::stream();
     upstream.next(answer);
     let mut client = Connection::open(sidecar.address("api")).await;
-    client.send(request_bytes("GET", sidecar.address("api"), "/x", &[], b"")).await;
+    client
+        .send(request_bytes("GET", sidecar.address("api"), "/x", &[], b""))
+        .await;
     let _ = upstream.wait_for(1).await;
     stream.send("half");
     let broken = client.try_answer("GET").await.expect_err("no whole answer");
@@ -218,6 +273,9 @@ async fn the_answer_to_a_failed_upload_reaches_a_client_that_is_still_sending() 
     upstream.down().await;
     let body = vec![b'x'; 200 * 1024];
     for _ in 0..20 {
-        assert_eq!(outcome(&send(&sidecar, "POST", &body).await), (502, "upstream_unreachable"));
+        assert_eq!(
+            outcome(&send(&sidecar, "POST", &body).await),
+            (502, "upstream_unreachable")
+        );
     }
 }

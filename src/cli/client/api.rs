@@ -43,14 +43,20 @@ impl Api {
             (Some(url), _) => url.clone(),
             (None, Some(config)) => configured_url(config)?,
             (None, None) => {
-                bail!(Ended::Usage("say which sidecar: `--config FILE` or `--admin URL`".to_owned()))
+                bail!(Ended::Usage(
+                    "say which sidecar: `--config FILE` or `--admin URL`".to_owned()
+                ))
             }
         };
-        let base = Url::parse(&base).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+        let base = Url::parse(&base)
+            .ok()
+            .filter(|url| matches!(url.scheme(), "http" | "https"));
         // A password in it would stand in process lists, and in the messages below.
         let base = base.filter(|url| url.username().is_empty() && url.password().is_none());
         let base = base.ok_or_else(|| {
-            Ended::Usage("`--admin` must be an http or https URL without user name and password".to_owned())
+            Ended::Usage(
+                "`--admin` must be an http or https URL without user name and password".to_owned(),
+            )
         })?;
         let token = match (given, &config) {
             (Some(token), _) => token,
@@ -67,7 +73,11 @@ impl Api {
             identity_pem: None,
             max_body: 16 * 1024 * 1024,
         };
-        Ok(Self { client: HttpClient::new(options)?, base, authorization: bearer(&token)? })
+        Ok(Self {
+            client: HttpClient::new(options)?,
+            base,
+            authorization: bearer(&token)?,
+        })
     }
 
     /// Sends a request; `target` is path and query. An answer without body is null.
@@ -80,16 +90,22 @@ impl Api {
         let base = self.base.as_str().trim_end_matches('/');
         let url = Url::parse(&format!("{base}{target}"))?;
         let headers = HeaderMap::from_iter([(AUTHORIZATION, self.authorization.clone())]);
-        let answer = self.client.send_json(method, &url, headers, body.map(Value::to_string)).await;
+        let answer = self
+            .client
+            .send_json(method, &url, headers, body.map(Value::to_string))
+            .await;
         let answer = answer.map_err(|failed| match failed.kind() {
-            HttpError::Refused => anyhow!("nothing listens at {base}: does the sidecar run, with `admin`?"),
+            HttpError::Refused => {
+                anyhow!("nothing listens at {base}: does the sidecar run, with `admin`?")
+            }
             _ => anyhow!("no answer from the management API: {failed}"),
         })?;
         if answer.status.is_success() && answer.body.is_empty() {
             return Ok(Value::Null);
         }
         if answer.status.is_success() {
-            return serde_json::from_slice(&answer.body).context("the answer is no JSON: is this a sidecar?");
+            return serde_json::from_slice(&answer.body)
+                .context("the answer is no JSON: is this a sidecar?");
         }
         bail!("{}", refusal(&answer))
     }
@@ -100,11 +116,20 @@ fn refusal(answer: &HttpAnswer) -> String {
     let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
     let said = body.get("error_description").and_then(Value::as_str);
     let mut text = match (answer.status, said) {
-        (StatusCode::UNAUTHORIZED, _) => "the admin token is not the one of this sidecar".to_owned(),
+        (StatusCode::UNAUTHORIZED, _) => {
+            "the admin token is not the one of this sidecar".to_owned()
+        }
         (_, Some(said)) => said.to_owned(),
-        (status, None) => format!("the answer is {status}: is this the management API of a sidecar?"),
+        (status, None) => {
+            format!("the answer is {status}: is this the management API of a sidecar?")
+        }
     };
-    for detail in body.get("details").and_then(Value::as_array).into_iter().flatten() {
+    for detail in body
+        .get("details")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+    {
         let part = |name| detail.get(name).and_then(Value::as_str).unwrap_or_default();
         text.push_str("\n  ");
         text.push_str(part("field"));
@@ -116,7 +141,10 @@ fn refusal(answer: &HttpAnswer) -> String {
 
 /// A path of these segments, whatever they hold.
 pub(super) fn path(segments: &[&str]) -> String {
-    segments.iter().map(|segment| format!("/{}", utf8_percent_encode(segment, NON_ALPHANUMERIC))).collect()
+    segments
+        .iter()
+        .map(|segment| format!("/{}", utf8_percent_encode(segment, NON_ALPHANUMERIC)))
+        .collect()
 }
 
 fn given_token(connection: &Connection) -> anyhow::Result<Option<SecretString>> {
@@ -128,7 +156,8 @@ fn given_token(connection: &Connection) -> anyhow::Result<Option<SecretString>> 
 }
 
 fn management(file: &Path) -> anyhow::Result<Management> {
-    config::management(file, &process_environment)?.context("the configuration has no `admin.listen` to ask")
+    config::management(file, &process_environment)?
+        .context("the configuration has no `admin.listen` to ask")
 }
 
 fn configured_url(config: &Management) -> anyhow::Result<String> {
@@ -143,13 +172,15 @@ fn configured_token(config: &Management) -> anyhow::Result<SecretString> {
         return cli::read_secret(file);
     }
     let dir = config.state_dir.display();
-    kept_token(&config.state_dir)
-        .with_context(|| format!("cannot read the admin token in {dir}: has the sidecar been started?"))
+    kept_token(&config.state_dir).with_context(|| {
+        format!("cannot read the admin token in {dir}: has the sidecar been started?")
+    })
 }
 
 fn bearer(token: &SecretString) -> anyhow::Result<HeaderValue> {
     let value = Zeroizing::new(["Bearer ", token.expose_secret()].concat());
-    let mut value = HeaderValue::from_str(&value).context("the admin token cannot stand in a header")?;
+    let mut value =
+        HeaderValue::from_str(&value).context("the admin token cannot stand in a header")?;
     value.set_sensitive(true);
     Ok(value)
 }

@@ -16,16 +16,34 @@ const FIRST: [&str; 3] = ["client_secret", "client_id", "id"];
 
 /// The members of an object, one a line; what is empty or said twice is left out.
 pub(in crate::cli) fn members(object: &Value) -> String {
-    let Some(object) = object.as_object() else { return String::new() };
-    let is_said = |name: &str| {
-        SAID_TWICE.iter().any(|(other, by)| *other == name && object.get(*by).is_some_and(|by| !by.is_null()))
+    let Some(object) = object.as_object() else {
+        return String::new();
     };
-    let rest = object.keys().map(String::as_str).filter(|name| !FIRST.contains(name) && !is_said(name));
-    let names = FIRST.into_iter().filter(|name| object.contains_key(*name)).chain(rest);
-    let members: Vec<_> =
-        names.map(|name| (name, text(&object[name]))).filter(|(_, text)| !text.is_empty()).collect();
-    let width = members.iter().map(|(name, _)| name.width()).max().unwrap_or(0);
-    let lines = members.iter().map(|(name, text)| format!("{}  {text}", padded(name, width)));
+    let is_said = |name: &str| {
+        SAID_TWICE
+            .iter()
+            .any(|(other, by)| *other == name && object.get(*by).is_some_and(|by| !by.is_null()))
+    };
+    let rest = object
+        .keys()
+        .map(String::as_str)
+        .filter(|name| !FIRST.contains(name) && !is_said(name));
+    let names = FIRST
+        .into_iter()
+        .filter(|name| object.contains_key(*name))
+        .chain(rest);
+    let members: Vec<_> = names
+        .map(|name| (name, text(&object[name])))
+        .filter(|(_, text)| !text.is_empty())
+        .collect();
+    let width = members
+        .iter()
+        .map(|(name, _)| name.width())
+        .max()
+        .unwrap_or(0);
+    let lines = members
+        .iter()
+        .map(|(name, text)| format!("{}  {text}", padded(name, width)));
     lines.collect::<Vec<_>>().join("\n")
 }
 
@@ -37,13 +55,18 @@ pub(super) fn clients(answer: &Value) -> String {
         vec![
             member("client_id"),
             state(client, now).to_owned(),
-            Some(member("expiry")).filter(|expiry| !expiry.is_empty()).unwrap_or_else(|| "never".to_owned()),
+            Some(member("expiry"))
+                .filter(|expiry| !expiry.is_empty())
+                .unwrap_or_else(|| "never".to_owned()),
             member("source"),
             member("scope"),
             member("client_name"),
         ]
     });
-    table(&["CLIENT ID", "STATE", "EXPIRES", "SOURCE", "SCOPE", "NAME"], rows.collect())
+    table(
+        &["CLIENT ID", "STATE", "EXPIRES", "SOURCE", "SCOPE", "NAME"],
+        rows.collect(),
+    )
 }
 
 /// Whether a client may be used, by this machine's clock.
@@ -65,43 +88,70 @@ pub(super) fn secrets(answer: &Value) -> String {
             text if text.is_empty() => otherwise.to_owned(),
             text => text,
         };
-        let safe = if secret["safe_to_delete"] == true { "yes" } else { "no" };
+        let safe = if secret["safe_to_delete"] == true {
+            "yes"
+        } else {
+            "no"
+        };
         vec![
             text(&secret["id"]),
-            secret["last_four"].as_str().map_or_else(|| "supplied".to_owned(), |end| format!("…{end}")),
+            secret["last_four"]
+                .as_str()
+                .map_or_else(|| "supplied".to_owned(), |end| format!("…{end}")),
             or("created_at", ""),
             or("expires_at", "never"),
             or("last_used_at", "never"),
             safe.to_owned(),
         ]
     });
-    table(&["ID", "SECRET", "CREATED", "EXPIRES", "LAST USED", "SAFE TO DELETE"], rows.collect())
+    table(
+        &[
+            "ID",
+            "SECRET",
+            "CREATED",
+            "EXPIRES",
+            "LAST USED",
+            "SAFE TO DELETE",
+        ],
+        rows.collect(),
+    )
 }
 
 /// A list whose rows show these members; the heads are their names.
 pub(in crate::cli) fn list(answer: &Value, name: &str, columns: &[&str]) -> String {
-    let heads: Vec<_> = columns.iter().map(|column| column.to_uppercase().replace('_', " ")).collect();
+    let heads: Vec<_> = columns
+        .iter()
+        .map(|column| column.to_uppercase().replace('_', " "))
+        .collect();
     let heads: Vec<_> = heads.iter().map(String::as_str).collect();
-    let rows = items(answer, name).map(|item| columns.iter().map(|column| text(&item[*column])).collect());
+    let rows =
+        items(answer, name).map(|item| columns.iter().map(|column| text(&item[*column])).collect());
     table(&heads, rows.collect())
 }
 
 fn items<'a>(answer: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> {
-    answer.get(name).and_then(Value::as_array).into_iter().flatten()
+    answer
+        .get(name)
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
 }
 
 fn text(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
         // A terminal must not obey what a client is called.
-        Value::String(text) if text.chars().any(char::is_control) => text.escape_debug().to_string(),
+        Value::String(text) if text.chars().any(char::is_control) => {
+            text.escape_debug().to_string()
+        }
         Value::String(text) => text.clone(),
         Value::Array(items) => items.iter().map(text).collect::<Vec<_>>().join(", "),
         other => other.to_string(),
     }
 }
 
-/// A text and as many spaces as fill a column of a terminal: many characters of Asia take two places, marks none.
+/// A text and as many spaces as fill a column of a terminal: many characters of Asia take two
+/// places, marks none.
 fn padded(text: &str, width: usize) -> String {
     format!("{text}{}", " ".repeat(width.saturating_sub(text.width())))
 }
@@ -113,7 +163,10 @@ fn table(head: &[&str], rows: Vec<Vec<String>>) -> String {
     let width = |column: usize| all.iter().map(|row| row[column].width()).max().unwrap_or(0);
     let widths: Vec<_> = (0..columns).map(width).collect();
     let line = |row: &Vec<String>| {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| padded(cell, *width));
+        let cells = row
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| padded(cell, *width));
         cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
     all.iter().map(line).collect::<Vec<_>>().join("\n")
@@ -134,9 +187,17 @@ mod tests {
         ] });
         let shown = clients_lines(&clients);
         let place = |line: &str, of: &str| line.find(of).map(|at| line[..at].width());
-        let places: Vec<_> =
-            shown.iter().zip(["SCOPE", "x", "y", "z"]).map(|(line, of)| place(line, of)).collect();
-        assert!(places.windows(2).all(|two| two[0] == two[1] && two[0].is_some()), "{shown:#?}");
+        let places: Vec<_> = shown
+            .iter()
+            .zip(["SCOPE", "x", "y", "z"])
+            .map(|(line, of)| place(line, of))
+            .collect();
+        assert!(
+            places
+                .windows(2)
+                .all(|two| two[0] == two[1] && two[0].is_some()),
+            "{shown:#?}"
+        );
     }
 
     fn clients_lines(answer: &Value) -> Vec<String> {
@@ -153,7 +214,16 @@ mod tests {
             .lines()
             .map(|line| line.split(' ').next().unwrap_or_default().to_owned())
             .collect();
-        assert_eq!(names, ["client_secret", "client_id", "audience", "created_at", "scope"]);
+        assert_eq!(
+            names,
+            [
+                "client_secret",
+                "client_id",
+                "audience",
+                "created_at",
+                "scope"
+            ]
+        );
     }
 
     #[test]
@@ -170,10 +240,24 @@ mod tests {
             (json!("2027-01-01T00:00:00Z"), false, "expired"),
             (json!("2026-01-01T00:00:00Z"), true, "disabled"),
         ] {
-            assert_eq!(state(&json!({ "expiry": expiry, "disabled": disabled }), now), expected, "{expiry}");
+            assert_eq!(
+                state(&json!({ "expiry": expiry, "disabled": disabled }), now),
+                expected,
+                "{expiry}"
+            );
         }
         let clients = json!({ "clients": [{ "client_id": "a", "expiry": "2020-01-01T00:00:00Z" }, { "client_id": "b" }] });
-        let lines: Vec<_> = super::clients(&clients).lines().skip(1).map(str::to_owned).collect();
-        assert_eq!(lines, ["a          expired  2020-01-01T00:00:00Z", "b          enabled  never"]);
+        let lines: Vec<_> = super::clients(&clients)
+            .lines()
+            .skip(1)
+            .map(str::to_owned)
+            .collect();
+        assert_eq!(
+            lines,
+            [
+                "a          expired  2020-01-01T00:00:00Z",
+                "b          enabled  never"
+            ]
+        );
     }
 }

@@ -17,8 +17,14 @@ pub(super) fn scopes_of(needs: &Needs) -> String {
 
 /// The claims that a rule asks for.
 pub(super) fn claims_of(needs: &Needs) -> String {
-    let claim = |need: &crate::verifier::ClaimNeed| format!("{} = {}", need.name, need.values.join(" or "));
-    needs.claims.iter().map(claim).collect::<Vec<_>>().join(", ")
+    let claim =
+        |need: &crate::verifier::ClaimNeed| format!("{} = {}", need.name, need.values.join(" or "));
+    needs
+        .claims
+        .iter()
+        .map(claim)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// So many characters stand before what is said.
@@ -34,7 +40,8 @@ impl Lines {
         self.0.trim_end()
     }
 
-    /// The same as pairs of what is spoken of and what is said of it. A line that goes on with the one before has its name.
+    /// The same as pairs of what is spoken of and what is said of it. A line that goes on with the
+    /// one before has its name.
     pub fn members(&self) -> Vec<Value> {
         let mut named = "";
         let pairs = self.text().lines().map(|line| {
@@ -65,17 +72,28 @@ impl Lines {
         let Some((position, rule)) = rule else {
             return self.add("rule", format!("none of {count} matches"));
         };
-        let methods =
-            if rule.methods.is_empty() { String::new() } else { format!(", {}", rule.methods.join(" ")) };
+        let methods = if rule.methods.is_empty() {
+            String::new()
+        } else {
+            format!(", {}", rule.methods.join(" "))
+        };
         let paths = rule.paths.join(" ");
-        self.add("rule", format!("{} of {count}, on line {}: {paths}{methods}", position + 1, rule.line));
+        self.add(
+            "rule",
+            format!(
+                "{} of {count}, on line {}: {paths}{methods}",
+                position + 1,
+                rule.line
+            ),
+        );
         let needs = match &rule.access {
             Access::Public => "nothing: the rule is public".to_owned(),
             Access::Token(needs) => {
                 let further = [("scopes", scopes_of(needs)), ("claims", claims_of(needs))];
                 let further = further.iter().filter(|(_, text)| !text.is_empty());
-                further
-                    .fold("a valid token".to_owned(), |said, (what, text)| format!("{said}; {what}: {text}"))
+                further.fold("a valid token".to_owned(), |said, (what, text)| {
+                    format!("{said}; {what}: {text}")
+                })
             }
         };
         self.add("needs", needs);
@@ -83,10 +101,17 @@ impl Lines {
 
     /// The rule that comes nearest where none matches.
     pub fn nearest(&mut self, nearest: &Nearest, rule: &RuleConfig, count: usize) {
-        let differences: Vec<_> = nearest.differences.iter().map(ToString::to_string).collect();
+        let differences: Vec<_> = nearest
+            .differences
+            .iter()
+            .map(ToString::to_string)
+            .collect();
         let (place, line) = (nearest.rule + 1, rule.line);
-        let text =
-            format!("{place} of {count}, on line {line}: {}; {}", nearest.pattern, differences.join("; "));
+        let text = format!(
+            "{place} of {count}, on line {line}: {}; {}",
+            nearest.pattern,
+            differences.join("; ")
+        );
         self.add("nearest rule", text);
     }
 
@@ -96,15 +121,24 @@ impl Lines {
         let (text, passes, reason) = match decision {
             Decision::Own => ("allow (local)".to_owned(), true, Reason::Local),
             Decision::Passes(reason) => (format!("allow ({})", reason.code()), true, reason),
-            Decision::PassesInShadow(reason) => {
-                (format!("shadow ({}), enforced it would be {}", reason.code(), status(reason)), true, reason)
-            }
-            Decision::Refused(reason) => {
-                (format!("deny ({}), {}", reason.code(), status(reason)), false, reason)
-            }
+            Decision::PassesInShadow(reason) => (
+                format!(
+                    "shadow ({}), enforced it would be {}",
+                    reason.code(),
+                    status(reason)
+                ),
+                true,
+                reason,
+            ),
+            Decision::Refused(reason) => (
+                format!("deny ({}), {}", reason.code(), status(reason)),
+                false,
+                reason,
+            ),
         };
         if passes && decision != Decision::Own && listener.limits.is_some() {
-            let text = "one request is within them; how many others come is not known here, so not judged";
+            let text =
+                "one request is within them; how many others come is not known here, so not judged";
             self.add("limits", text.to_owned());
         }
         self.add("decision", text);

@@ -17,7 +17,11 @@ impl Shown {
     /// Reads a token, whoever made it.
     pub fn read(token: &str) -> Self {
         let (header, claims) = token::parts(token).unwrap_or_default();
-        Self { bytes: token.len(), header, claims }
+        Self {
+            bytes: token.len(),
+            header,
+            claims,
+        }
     }
 
     /// A claim that is a text.
@@ -33,9 +37,15 @@ impl Shown {
     /// Who asks for what, as the token has it.
     pub fn summary(&self) -> String {
         let shown = ["iss", "sub", "client_id", "aud", "scope"];
-        let shown = shown.iter().filter_map(|name| Some(format!("{name} {}", plain(self.claims.get(name)?))));
+        let shown = shown
+            .iter()
+            .filter_map(|name| Some(format!("{name} {}", plain(self.claims.get(name)?))));
         let shown = shown.collect::<Vec<_>>().join(", ");
-        if shown.is_empty() { "nothing in it can be read".to_owned() } else { shown }
+        if shown.is_empty() {
+            "nothing in it can be read".to_owned()
+        } else {
+            shown
+        }
     }
 
     /// The times, seen from now.
@@ -60,7 +70,12 @@ impl Shown {
 
 /// A value of a token on one line of a terminal.
 fn plain(value: &Value) -> String {
-    joined(value).chars().take(256).collect::<String>().escape_debug().to_string()
+    joined(value)
+        .chars()
+        .take(256)
+        .collect::<String>()
+        .escape_debug()
+        .to_string()
 }
 
 fn joined(value: &Value) -> String {

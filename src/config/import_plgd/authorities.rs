@@ -30,13 +30,14 @@ pub(super) struct Authorities {
     list: Vec<Authority>,
 }
 
-const TUNING: &str =
-    "timeouts and connection limits of plgd's HTTP client are not carried over: the sidecar has its own";
+const TUNING: &str = "timeouts and connection limits of plgd's HTTP client are not carried over: the sidecar has its own";
 const CLIENT_CERTIFICATE: &str = "the sidecar shows no client certificate to an authority: one that demands it cannot be asked; \
      give its keys to the sidecar with `jwksFile`";
-const PLATFORM: &str = "`caFile` is trusted beside the platform's certificates, not instead of them";
+const PLATFORM: &str =
+    "`caFile` is trusted beside the platform's certificates, not instead of them";
 const CRL: &str = "revocation lists of TLS certificates (crl) are not looked at";
-const AUDIENCE: &str = "plgd reads this key but never compares it with a token's `aud`; it is left out";
+const AUDIENCE: &str =
+    "plgd reads this key but never compares it with a token's `aud`; it is left out";
 const NAME: &str = "plgd takes the issuer's name from its discovery document; here `issuer` must be that name, but for slashes at its end: \
      compare it with the `issuer` at <authority>/.well-known/openid-configuration";
 
@@ -64,7 +65,10 @@ impl Authorities {
         if source.text(&audience).is_some() {
             source.lost_once(&audience, AUDIENCE);
         }
-        let max_age = Self::max_age(source, &path.key("tokenTrustVerification").key("cacheExpiration"));
+        let max_age = Self::max_age(
+            source,
+            &path.key("tokenTrustVerification").key("cacheExpiration"),
+        );
         let endpoints = source.items(&path.key("endpoints"));
         let (authority, http) = (path.key("authority"), path.key("http"));
         let places = if endpoints.is_empty() && source.has(&authority) {
@@ -78,7 +82,10 @@ impl Authorities {
         };
         let mut names: Vec<String> = Vec::new();
         for place in places {
-            if let Some(name) = self.endpoint(source, &place, max_age).filter(|name| !names.contains(name)) {
+            if let Some(name) = self
+                .endpoint(source, &place, max_age)
+                .filter(|name| !names.contains(name))
+            {
                 names.push(name);
             }
         }
@@ -86,10 +93,15 @@ impl Authorities {
     }
 
     fn max_age(source: &mut Source<'_>, path: &KeyPath) -> Option<GoDuration> {
-        let asked = source.duration(path).filter(|asked| *asked != Duration::from_secs(30))?;
+        let asked = source
+            .duration(path)
+            .filter(|asked| *asked != Duration::from_secs(30))?;
         let given = asked.clamp(Duration::from_secs(1), Duration::from_mins(10));
         if given != asked {
-            source.lost(path, format!("it must be 1s to 10m; {} is written", GoDuration(given)));
+            source.lost(
+                path,
+                format!("it must be 1s to 10m; {} is written", GoDuration(given)),
+            );
         }
         Some(GoDuration(given))
     }
@@ -115,24 +127,33 @@ impl Authorities {
         }
         if issuer.parse::<HttpUrl>().is_err() || issuer.parse::<IssuerUrl>().is_err() {
             source.pass(&http);
-            source.lost(&place, "it is no http or https URL without query: the authority is left out");
+            source.lost(
+                &place,
+                "it is no http or https URL without query: the authority is left out",
+            );
             return None;
         }
         let pool = source.texts(&http.key("tls").key("caPool"));
         let pool: Vec<_> = pool.into_iter().map(|(_, file)| file).collect();
-        if let Some(known) = self.list.iter_mut().find(|known| canonical(&known.issuer) == canonical(&issuer))
+        if let Some(known) = self
+            .list
+            .iter_mut()
+            .find(|known| canonical(&known.issuer) == canonical(&issuer))
         {
             source.pass(&http);
             if !pool.is_empty() && pool != known.pool {
-                let message =
-                    "another `caPool` for an authority that is named above: what stands there is taken";
+                let message = "another `caPool` for an authority that is named above: what stands there is taken";
                 source.lost(&http.key("tls").key("caPool"), message);
             }
-            // The shorter one: nobody is believed for longer than either service did. None is plgd's 30 s.
+            // The shorter one: nobody is believed for longer than either service did. None is
+            // plgd's 30 s.
             let default = GoDuration(Duration::from_secs(30));
             let ages = [known.max_age, max_age].map(|age| age.unwrap_or(default));
             if known.max_age != max_age {
-                known.max_age = ages.into_iter().min_by_key(|age| age.0).filter(|age| *age != default);
+                known.max_age = ages
+                    .into_iter()
+                    .min_by_key(|age| age.0)
+                    .filter(|age| *age != default);
             }
             return Some(known.name.clone());
         }
@@ -140,13 +161,31 @@ impl Authorities {
         let name = self.name_for(&issuer);
         let ca_file = Self::connection(source, &http, &name, &pool);
         let is_m2m = canonical(&issuer).ends_with("/m2m-oauth-server");
-        self.list.push(Authority { name: name.clone(), issuer, pool, ca_file, max_age, is_m2m });
+        self.list.push(Authority {
+            name: name.clone(),
+            issuer,
+            pool,
+            ca_file,
+            max_age,
+            is_m2m,
+        });
         Some(name)
     }
 
     /// The section `http` of an endpoint: of use is only whose certificates are trusted.
-    fn connection(source: &mut Source<'_>, http: &KeyPath, name: &str, files: &[String]) -> Option<String> {
-        for key in ["maxIdleConns", "maxConnsPerHost", "maxIdleConnsPerHost", "idleConnTimeout", "timeout"] {
+    fn connection(
+        source: &mut Source<'_>,
+        http: &KeyPath,
+        name: &str,
+        files: &[String],
+    ) -> Option<String> {
+        for key in [
+            "maxIdleConns",
+            "maxConnsPerHost",
+            "maxIdleConnsPerHost",
+            "idleConnTimeout",
+            "timeout",
+        ] {
             if source.has(&http.key(key)) {
                 source.lost_once(http, TUNING);
             }
@@ -167,14 +206,17 @@ impl Authorities {
         let file = match file_path(first, &instead) {
             Ok(file) if files.len() == 1 => file,
             Ok(_) => {
-                let message = "one file can be named here: write these certificates one after another into";
+                let message =
+                    "one file can be named here: write these certificates one after another into";
                 source.lost(&pool, format!("{message} /etc/m2m-sidecar/{instead}"));
                 format!("/etc/m2m-sidecar/{instead}")
             }
             Err(file) => {
                 source.lost(
                     &pool,
-                    format!("the certificates stand in the configuration itself; write them to {file}"),
+                    format!(
+                        "the certificates stand in the configuration itself; write them to {file}"
+                    ),
                 );
                 file
             }
@@ -191,12 +233,24 @@ impl Authorities {
     /// A name for an authority: its host, with a number when that is taken.
     fn name_for(&self, issuer: &str) -> String {
         let host = issuer.parse::<HttpUrl>().ok();
-        let host = host.as_ref().and_then(|url| url.0.host_str()).unwrap_or("users");
-        let plain = |c: char| if c.is_ascii_alphanumeric() || c == '.' || c == '-' { c } else { '_' };
+        let host = host
+            .as_ref()
+            .and_then(|url| url.0.host_str())
+            .unwrap_or("users");
+        let plain = |c: char| {
+            if c.is_ascii_alphanumeric() || c == '.' || c == '-' {
+                c
+            } else {
+                '_'
+            }
+        };
         // A name has at most 64 characters.
         let host: String = host.chars().map(plain).take(60).collect();
         let numbered = (2..=9999).map(|i| format!("{host}-{i}"));
         let free = |name: &String| !self.list.iter().any(|known| known.name == *name);
-        std::iter::once(host.clone()).chain(numbered).find(free).unwrap_or(host)
+        std::iter::once(host.clone())
+            .chain(numbered)
+            .find(free)
+            .unwrap_or(host)
     }
 }

@@ -58,7 +58,8 @@ const CLAIMS: &str = "as with plgd, the token carries every claim of the asserti
      included: name in `jwtPrivateKey.copyClaims` those that a program reads there, or write `copyClaims: []` for none";
 const REQUIRED_SCOPE: &str = "left out: a token with this claim passes the scope check of plgd's services whatever its scopes are, so the \
      sidecar refuses it";
-const NO_AUTHORITY: &str = "the client is left out: no authority remains whose assertions it could bring";
+const NO_AUTHORITY: &str =
+    "the client is left out: no authority remains whose assertions it could bring";
 const NO_PROOF: &str = "the client is left out: it has neither `secretFile` nor `jwtPrivateKey`";
 const FOREVER: &str = "its tokens never expire, as with plgd: a stolen one is good until it is revoked; set a lifetime when nothing \
      keeps a token for longer";
@@ -76,9 +77,9 @@ pub(super) fn clients(
         let id = id.filter(|id| id.parse::<ClientId>().is_ok());
         let client = match id {
             None => Err("the client is left out: an id has 1 to 256 printable ASCII characters"),
-            Some(id) if clients.iter().any(|known| known.id == id) => {
-                Err("the client is left out: another one has this id already, and plgd takes the first")
-            }
+            Some(id) if clients.iter().any(|known| known.id == id) => Err(
+                "the client is left out: another one has this id already, and plgd takes the first",
+            ),
             Some(id) => client(source, &place, id, authorities, read),
         };
         match client {
@@ -111,7 +112,9 @@ fn client(
     grants(source, &path.key("allowedGrantTypes"));
     let inserted = path.key("insertTokenClaims");
     let claims = source.mapping(&inserted).map(Node::to_json);
-    let mut claims = claims.and_then(|claims| claims.as_object().cloned()).unwrap_or_default();
+    let mut claims = claims
+        .and_then(|claims| claims.as_object().cloned())
+        .unwrap_or_default();
     if claims.remove(issuer::REQUIRED_SCOPE).is_some() {
         source.lost(&inserted.key(issuer::REQUIRED_SCOPE), REQUIRED_SCOPE);
     }
@@ -142,7 +145,10 @@ fn proof(
         let mut names = authorities.read(source, &authorization);
         if names.iter().any(|name| name == OWN) {
             names.retain(|name| name != OWN);
-            source.lost(&authorization, format!("the authority `{OWN}` is {OWN_ASSERTION}"));
+            source.lost(
+                &authorization,
+                format!("the authority `{OWN}` is {OWN_ASSERTION}"),
+            );
         }
         if names.is_empty() {
             return Err(NO_AUTHORITY);
@@ -154,7 +160,13 @@ fn proof(
     let Some(value) = source.text(&secret) else {
         return Err(NO_PROOF);
     };
-    let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_') { c } else { '_' };
+    let plain = |c: char| {
+        if c.is_ascii_alphanumeric() || matches!(c, '-' | '_') {
+            c
+        } else {
+            '_'
+        }
+    };
     let instead = format!("{}-secret", id.chars().map(plain).collect::<String>());
     match file_path(&value, &instead) {
         Ok(file) => {
@@ -162,7 +174,9 @@ fn proof(
                 source.refuse(&secret, "expected a file path");
             }
             let text = read(Path::new(&file));
-            let unusable = text.as_ref().and_then(|text| unusable(text.expose_secret()));
+            let unusable = text
+                .as_ref()
+                .and_then(|text| unusable(text.expose_secret()));
             match (&text, unusable) {
                 (None, _) => source.lost_once(&secret, UNREAD),
                 (Some(_), Some(why)) => {
@@ -213,14 +227,21 @@ fn owner(source: &mut Source<'_>, path: &KeyPath, proof: &Proof) -> Option<Strin
 }
 
 fn lifetime(source: &mut Source<'_>, path: &KeyPath) -> Option<GoDuration> {
-    let asked = if source.has(path) { source.duration(path)? } else { Duration::ZERO };
+    let asked = if source.has(path) {
+        source.duration(path)?
+    } else {
+        Duration::ZERO
+    };
     if asked.is_zero() {
         source.lost_once(path, FOREVER);
         return None;
     }
     let given = asked.clamp(Duration::from_secs(1), MOST);
     if given != asked {
-        source.lost(path, format!("it must be 1s to 366d; {} is written", GoDuration(given)));
+        source.lost(
+            path,
+            format!("it must be 1s to 366d; {} is written", GoDuration(given)),
+        );
     }
     Some(GoDuration(given))
 }
@@ -234,13 +255,19 @@ fn grants(source: &mut Source<'_>, path: &KeyPath) {
 }
 
 /// The texts of a list that can stand in ours.
-fn allowed<T: std::str::FromStr>(source: &mut Source<'_>, path: &KeyPath, what: &str) -> Vec<String> {
+fn allowed<T: std::str::FromStr>(
+    source: &mut Source<'_>,
+    path: &KeyPath,
+    what: &str,
+) -> Vec<String> {
     let mut texts: Vec<String> = Vec::new();
     for (place, text) in source.texts(path) {
         if text.parse::<T>().is_err() {
             source.lost(
                 &place,
-                format!("left out: {what} is one word, and plgd splits what is asked for at spaces"),
+                format!(
+                    "left out: {what} is one word, and plgd splits what is asked for at spaces"
+                ),
             );
         } else if !texts.contains(&text) {
             texts.push(text);

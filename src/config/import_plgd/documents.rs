@@ -1,5 +1,5 @@
-//! Which of the YAML documents of a file is the configuration: people import what `helm template`, `kubectl get -o yaml` and
-//! their own files give them.
+//! Which of the YAML documents of a file is the configuration: people import what `helm template`,
+//! `kubectl get -o yaml` and their own files give them.
 
 use super::{helm, merge};
 use crate::config::problem::Findings;
@@ -16,12 +16,17 @@ pub(super) struct Found {
     pub of_values: bool,
 }
 
-/// Finds the configuration among the documents of a text. `None`: there is none, or more than one; the reason is among the
-/// findings.
+/// Finds the configuration among the documents of a text. `None`: there is none, or more than one;
+/// the reason is among the findings.
 pub(super) fn find(text: &str, findings: &mut Findings) -> Option<Found> {
     let mut documents = yaml::parse_all(text, findings)?;
     documents.iter_mut().for_each(merge::merge);
-    let whole = |tree: Node, of_values| Found { tree, text: text.to_owned(), place: None, of_values };
+    let whole = |tree: Node, of_values| Found {
+        tree,
+        text: text.to_owned(),
+        place: None,
+        of_values,
+    };
     let mut found: Vec<Found> = Vec::new();
     let mut values: Option<Node> = None;
     for document in &documents {
@@ -58,7 +63,8 @@ pub(super) fn find(text: &str, findings: &mut Findings) -> Option<Found> {
                 None => format!("line {}", found.tree.at.line),
             });
             let places = places.collect::<Vec<_>>().join(", ");
-            let message = format!("there is more than one configuration ({places}): import them one by one");
+            let message =
+                format!("there is more than one configuration ({places}): import them one by one");
             findings.error(&KeyPath::default(), message);
             None
         }
@@ -83,14 +89,21 @@ fn has(document: &Node, key: &str) -> bool {
     document.keys().any(|known| known == key)
 }
 
-/// The configurations in an object, or in the objects of a list. `None`: one of them cannot be read.
+/// The configurations in an object, or in the objects of a list. `None`: one of them cannot be
+/// read.
 fn in_kubernetes(object: &Node, findings: &mut Findings) -> Option<Vec<Found>> {
     let member = |node: &Node, keys: &[&str]| {
-        let path = keys.iter().fold(KeyPath::default(), |path, key| path.key(key));
+        let path = keys
+            .iter()
+            .fold(KeyPath::default(), |path, key| path.key(key));
         node.find(&path).cloned()
     };
     let mut found = Vec::new();
-    if let Some(Node { data: Data::List(items), .. }) = member(object, &["items"]) {
+    if let Some(Node {
+        data: Data::List(items),
+        ..
+    }) = member(object, &["items"])
+    {
         for item in &items {
             found.extend(in_kubernetes(item, findings)?);
         }
@@ -103,9 +116,17 @@ fn in_kubernetes(object: &Node, findings: &mut Findings) -> Option<Vec<Found>> {
         return Some(found);
     }
     let name = text(member(object, &["metadata", "name"])).unwrap_or_default();
-    let Some(Node { data: Data::Map(files), .. }) = member(object, &["data"]) else { return Some(found) };
+    let Some(Node {
+        data: Data::Map(files),
+        ..
+    }) = member(object, &["data"])
+    else {
+        return Some(found);
+    };
     for file in files {
-        let Data::Text(content) = file.value.data else { continue };
+        let Data::Text(content) = file.value.data else {
+            continue;
+        };
         if !content
             .value
             .lines()
@@ -118,13 +139,22 @@ fn in_kubernetes(object: &Node, findings: &mut Findings) -> Option<Vec<Found>> {
         let Some(mut tree) = yaml::parse(&content.value, &mut own) else {
             let (errors, _) = own.locate(&place, None);
             for error in errors {
-                findings.error_at(file.at, &KeyPath::default(), format!("{place}: {}", error.message));
+                findings.error_at(
+                    file.at,
+                    &KeyPath::default(),
+                    format!("{place}: {}", error.message),
+                );
             }
             return None;
         };
         findings.extend(own);
         merge::merge(&mut tree);
-        found.push(Found { tree, text: content.value, place: Some(place), of_values: false });
+        found.push(Found {
+            tree,
+            text: content.value,
+            place: Some(place),
+            of_values: false,
+        });
     }
     Some(found)
 }

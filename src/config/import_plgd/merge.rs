@@ -38,5 +38,9 @@ fn merge_here(entries: &mut Vec<Entry>) {
 }
 
 fn members(node: Node) -> Vec<Entry> {
-    if let Data::Map(members) = node.data { members } else { Vec::new() }
+    if let Data::Map(members) = node.data {
+        members
+    } else {
+        Vec::new()
+    }
 }

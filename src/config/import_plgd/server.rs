@@ -10,12 +10,10 @@ use crate::config::name::ClaimName;
 use crate::config::tree::KeyPath;
 use crate::issuer::RESERVED_CLAIMS;
 
-const GRPC: &str =
-    "the gRPC API (CreateToken, GetTokens, DeleteTokens) is not served: its callers take the HTTP API";
+const GRPC: &str = "the gRPC API (CreateToken, GetTokens, DeleteTokens) is not served: its callers take the HTTP API";
 const TLS: &str = "the issuer's listener speaks plain HTTP so far: put in front what ends TLS with this certificate (nginx, \
      the ingress), and have it speak HTTP to the sidecar";
-const CLIENT_CERTIFICATES: &str =
-    "what ends TLS in front must ask for client certificates where they are needed: the sidecar does not";
+const CLIENT_CERTIFICATES: &str = "what ends TLS in front must ask for client certificates where they are needed: the sidecar does not";
 const LIMITS: &str = "readTimeout, readHeaderTimeout, writeTimeout and idleTimeout are not carried over: the sidecar's own are fixed";
 const STORE: &str = "tokens are kept in SQLite, not in MongoDB, and those there do not come along. The tokens API knows none of \
      them, so plgd's services refuse the live ones: have them issued anew. Who verifies by signature alone accepts \
@@ -34,8 +32,13 @@ const VALUES: &str = "these are values of the Helm chart: what they leave out is
 const NO_CLIENTS: &str = "the values name neither clients nor an authority (`global.authority`) whose assertions the chart's client \
      `jwt-private-key` could bring: no client is carried over. Make clients with `m2m-sidecar client create`";
 
-/// Reads the whole configuration; `of_values`: it was made of values of the Helm chart. `None`: there is too little of it.
-pub(super) fn target(source: &mut Source<'_>, of_values: bool, read: ReadFile<'_>) -> Option<Target> {
+/// Reads the whole configuration; `of_values`: it was made of values of the Helm chart. `None`:
+/// there is too little of it.
+pub(super) fn target(
+    source: &mut Source<'_>,
+    of_values: bool,
+    read: ReadFile<'_>,
+) -> Option<Target> {
     let root = KeyPath::root;
     let signer = root("oauthSigner");
     if !source.has(&signer) {
@@ -56,20 +59,27 @@ pub(super) fn target(source: &mut Source<'_>, of_values: bool, read: ReadFile<'_
     trusted.insert(0, OWN.to_owned());
     let owner_claim = owner_claim(source, &signer.key("ownerClaim"));
     let caller = authorization.key("ownerClaim");
-    if source.text(&caller).is_some_and(|claim| claim != owner_claim) {
+    if source
+        .text(&caller)
+        .is_some_and(|claim| claim != owner_claim)
+    {
         source.lost(
             &caller,
             "it differs from `oauthSigner.ownerClaim`, by which plgd goes too when tokens are listed",
         );
     }
     storage(source, &root("clients"));
-    let (private_key_file, algorithm) = signing::signing(source, &signer.key("privateKeyFile"), read);
+    let (private_key_file, algorithm) =
+        signing::signing(source, &signer.key("privateKeyFile"), read);
     let device_id_claim = device_id_claim(source, &signer, &owner_claim);
     let clients = clients::clients(source, &signer.key("clients"), &mut authorities, read);
     if clients.is_empty() && of_values {
         source.lost(&signer.key("clients"), NO_CLIENTS);
     } else if clients.is_empty() {
-        source.refuse(&signer.key("clients"), "there is no client that could be carried over");
+        source.refuse(
+            &signer.key("clients"),
+            "there is no client that could be carried over",
+        );
     }
     Some(Target {
         log_level,
@@ -88,7 +98,11 @@ pub(super) fn target(source: &mut Source<'_>, of_values: bool, read: ReadFile<'_
 
 fn log(source: &mut Source<'_>, path: &KeyPath) -> (Option<&'static str>, Option<&'static str>) {
     let level = path.key("level");
-    let level = match source.text(&level).map(|text| text.to_ascii_lowercase()).as_deref() {
+    let level = match source
+        .text(&level)
+        .map(|text| text.to_ascii_lowercase())
+        .as_deref()
+    {
         None => None,
         Some("debug") => Some("debug"),
         Some("info") => Some("info"),
@@ -115,14 +129,19 @@ fn log(source: &mut Source<'_>, path: &KeyPath) -> (Option<&'static str>, Option
 }
 
 fn url(source: &mut Source<'_>, path: &KeyPath, of_values: bool) -> String {
-    let url = source.text(path).map(|domain| format!("https://{domain}/m2m-oauth-server"));
+    let url = source
+        .text(path)
+        .map(|domain| format!("https://{domain}/m2m-oauth-server"));
     let url = url.filter(|url| {
         let parsed = url.parse::<IssuerUrl>();
         parsed.is_ok_and(|parsed| parsed.url.path() == "/m2m-oauth-server")
     });
     url.unwrap_or_else(|| {
         let key = if of_values { "`global.domain`: " } else { "" };
-        source.refuse(path, format!("{key}the host that stands in `iss`, with or without port, is missing"));
+        source.refuse(
+            path,
+            format!("{key}the host that stands in `iss`, with or without port, is missing"),
+        );
         String::new()
     })
 }
@@ -133,7 +152,12 @@ fn apis(source: &mut Source<'_>, path: &KeyPath) -> String {
     if grpc_address.is_some() {
         source.lost(&grpc.key("address"), GRPC);
     }
-    for key in ["sendMsgSize", "recvMsgSize", "enforcementPolicy", "keepAlive"] {
+    for key in [
+        "sendMsgSize",
+        "recvMsgSize",
+        "enforcementPolicy",
+        "keepAlive",
+    ] {
         source.pass(&grpc.key(key));
     }
     // Before there was gRPC the section stood under `http`.
@@ -141,13 +165,20 @@ fn apis(source: &mut Source<'_>, path: &KeyPath) -> String {
         if source.has(&tls) {
             source.lost(&tls, TLS);
         }
-        if source.flag(&tls.key("clientCertificateRequired")) || source.flag(&tls.key("crl").key("enabled")) {
+        if source.flag(&tls.key("clientCertificateRequired"))
+            || source.flag(&tls.key("crl").key("enabled"))
+        {
             source.lost(&tls.key("clientCertificateRequired"), CLIENT_CERTIFICATES);
         }
         source.pass(&tls);
     }
-    let timeouts =
-        ["readTimeout", "readHeaderTimeout", "writeTimeout", "idleTimeout"].map(|key| http.key(key));
+    let timeouts = [
+        "readTimeout",
+        "readHeaderTimeout",
+        "writeTimeout",
+        "idleTimeout",
+    ]
+    .map(|key| http.key(key));
     if let Some(first) = timeouts.iter().find(|path| source.has(path)) {
         source.lost(first, LIMITS);
     }
@@ -155,17 +186,26 @@ fn apis(source: &mut Source<'_>, path: &KeyPath) -> String {
     listen(source, &http.key("address"), grpc_address.as_deref())
 }
 
-/// The issuer's listener: plgd's port, on the loopback address. The shipped file has none for HTTP; in the bundle and in the chart it is
-/// the one behind that of gRPC.
+/// The issuer's listener: plgd's port, on the loopback address. The shipped file has none for HTTP;
+/// in the bundle and in the chart it is the one behind that of gRPC.
 fn listen(source: &mut Source<'_>, path: &KeyPath, grpc: Option<&str>) -> String {
-    let port_of = |address: &str| address.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+    let port_of = |address: &str| {
+        address
+            .rsplit_once(':')
+            .and_then(|(_, port)| port.parse::<u16>().ok())
+    };
     let Some(address) = source.text(path) else {
-        let port = grpc.and_then(port_of).filter(|port| *port > 0).and_then(|port| port.checked_add(1));
-        let address = SocketAddr::new(IpAddr::from([127, 0, 0, 1]), port.unwrap_or(HTTP_PORT)).to_string();
+        let port = grpc
+            .and_then(port_of)
+            .filter(|port| *port > 0)
+            .and_then(|port| port.checked_add(1));
+        let address =
+            SocketAddr::new(IpAddr::from([127, 0, 0, 1]), port.unwrap_or(HTTP_PORT)).to_string();
         source.lost(path, format!("there is no address for HTTP, without which plgd's server takes any free port; {address} is written"));
         return address;
     };
-    let near = |ListenAddress(address): ListenAddress| address.is_loopback().then_some(address.address());
+    let near =
+        |ListenAddress(address): ListenAddress| address.is_loopback().then_some(address.address());
     if let Some(address) = address.parse().ok().and_then(near) {
         return address.to_string();
     }
@@ -223,7 +263,10 @@ fn device_id_claim(source: &mut Source<'_>, signer: &KeyPath, owner_claim: &str)
     let is_taken = |name: &String| name == owner_claim || RESERVED_CLAIMS.contains(&name.as_str());
     let name = claimed.or(misspelt);
     if name.as_ref().is_some_and(is_taken) {
-        source.lost(&signer.key("deviceIDClaim"), "left out: the sidecar sets this claim to something else");
+        source.lost(
+            &signer.key("deviceIDClaim"),
+            "left out: the sidecar sets this claim to something else",
+        );
         return None;
     }
     name

@@ -19,7 +19,10 @@ pub(super) fn signing(
     read: ReadFile<'_>,
 ) -> (Option<String>, Option<&'static str>) {
     let Some(file) = source.text(path) else {
-        source.lost(path, "there is no signing key: a new one is made at the first start");
+        source.lost(
+            path,
+            "there is no signing key: a new one is made at the first start",
+        );
         return (None, None);
     };
     let file = file_path(&file, "signing-key.pem").unwrap_or_else(|instead| {
@@ -46,10 +49,20 @@ pub(super) fn signing(
 
 /// What plgd signs with that key: it goes by the curve, or by the length of the modulus.
 fn algorithm(pem: &SecretString) -> Option<Algorithm> {
-    let kinds = [Algorithm::ES256, Algorithm::ES384, Algorithm::RS256, Algorithm::EdDSA];
-    let key = kinds.into_iter().find_map(|kind| SigningKey::from_pem(pem, kind).ok())?;
+    let kinds = [
+        Algorithm::ES256,
+        Algorithm::ES384,
+        Algorithm::RS256,
+        Algorithm::EdDSA,
+    ];
+    let key = kinds
+        .into_iter()
+        .find_map(|kind| SigningKey::from_pem(pem, kind).ok())?;
     let jwk = key.public_jwk();
-    let modulus = jwk.get("n").and_then(|n| n.as_str()).and_then(|n| URL_SAFE_NO_PAD.decode(n).ok());
+    let modulus = jwk
+        .get("n")
+        .and_then(|n| n.as_str())
+        .and_then(|n| URL_SAFE_NO_PAD.decode(n).ok());
     Some(match modulus.map(|modulus| modulus.len()) {
         Some(384) => Algorithm::RS384,
         Some(512) => Algorithm::RS512,
@@ -57,7 +70,8 @@ fn algorithm(pem: &SecretString) -> Option<Algorithm> {
     })
 }
 
-/// The path that a file's value names: plgd takes a path, a `file:` URI, or the content itself as a `data:` URI.
+/// The path that a file's value names: plgd takes a path, a `file:` URI, or the content itself as a
+/// `data:` URI.
 ///
 /// # Errors
 /// The content itself stands there; the path where it is to be put.

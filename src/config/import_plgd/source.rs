@@ -1,7 +1,7 @@
 //! plgd's configuration, read key by key.
 //!
-//! Values are taken as plgd's parser (yaml.v3, into Go structs) takes them. What was never asked for is reported at the
-//! end: a key that plgd has and this import forgot would show there, too.
+//! Values are taken as plgd's parser (yaml.v3, into Go structs) takes them. What was never asked
+//! for is reported at the end: a key that plgd has and this import forgot would show there, too.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
@@ -26,7 +26,14 @@ pub(super) struct Source<'t> {
 impl<'t> Source<'t> {
     /// `text` is what `tree` was read from.
     pub(super) fn new(tree: &'t Node, text: &'t str, findings: Findings) -> Self {
-        Self { tree, text, taken: HashSet::new(), whole: HashSet::new(), repeated: BTreeMap::new(), findings }
+        Self {
+            tree,
+            text,
+            taken: HashSet::new(),
+            whole: HashSet::new(),
+            repeated: BTreeMap::new(),
+            findings,
+        }
     }
 
     /// The value of a key; none when there is no such key, or nothing behind it.
@@ -36,7 +43,9 @@ impl<'t> Source<'t> {
             self.taken.insert(name[..at].to_owned());
         }
         self.taken.insert(name);
-        self.tree.find(path).filter(|node| !matches!(node.data, Data::Null))
+        self.tree
+            .find(path)
+            .filter(|node| !matches!(node.data, Data::Null))
     }
 
     /// Whether a key has a value.
@@ -44,7 +53,8 @@ impl<'t> Source<'t> {
         self.node(path).is_some()
     }
 
-    /// A text. A number or truth value without quotes is one as well, spelt as in the file; an empty one is none.
+    /// A text. A number or truth value without quotes is one as well, spelt as in the file; an
+    /// empty one is none.
     pub(super) fn text(&mut self, path: &KeyPath) -> Option<String> {
         let node = self.node(path)?;
         let text = match &node.data {
@@ -61,7 +71,10 @@ impl<'t> Source<'t> {
     /// A scalar without quotes, as it stands in the file.
     fn spelt(&self, at: Position) -> &'t str {
         let line = self.text.lines().nth(at.line - 1).unwrap_or_default();
-        let start = line.char_indices().nth(at.column - 1).map_or(line.len(), |(start, _)| start);
+        let start = line
+            .char_indices()
+            .nth(at.column - 1)
+            .map_or(line.len(), |(start, _)| start);
         let rest = &line[start..];
         // An anchor or a tag may stand before it.
         let rest = match rest.split_once(' ') {
@@ -74,7 +87,9 @@ impl<'t> Source<'t> {
 
     /// A truth value; false when there is none.
     pub(super) fn flag(&mut self, path: &KeyPath) -> bool {
-        let Some(node) = self.node(path) else { return false };
+        let Some(node) = self.node(path) else {
+            return false;
+        };
         match &node.data {
             Data::Bool(value) => *value,
             // YAML 1.1 has more words, and plgd's parser knows them.
@@ -92,18 +107,23 @@ impl<'t> Source<'t> {
         let node = self.node(path)?;
         let duration = match &node.data {
             Data::Text(text) => text.value.parse().ok().map(|GoDuration(duration)| duration),
-            Data::Integer(nanoseconds) => u64::try_from(*nanoseconds).ok().map(Duration::from_nanos),
+            Data::Integer(nanoseconds) => {
+                u64::try_from(*nanoseconds).ok().map(Duration::from_nanos)
+            }
             _ => None,
         };
         if duration.is_none() {
-            self.findings.error(path, "expected a duration such as `30s` or `24h`");
+            self.findings
+                .error(path, "expected a duration such as `30s` or `24h`");
         }
         duration
     }
 
     /// The places of a list's items.
     pub(super) fn items(&mut self, path: &KeyPath) -> Vec<KeyPath> {
-        let Some(node) = self.node(path) else { return Vec::new() };
+        let Some(node) = self.node(path) else {
+            return Vec::new();
+        };
         if !matches!(node.data, Data::List(_)) {
             self.wrong_kind(path, "a list", node);
         }
@@ -112,9 +132,18 @@ impl<'t> Source<'t> {
 
     /// The texts of a list, each with its place; one text alone is a list of one.
     pub(super) fn texts(&mut self, path: &KeyPath) -> Vec<(KeyPath, String)> {
-        let is_list = self.node(path).is_some_and(|node| matches!(node.data, Data::List(_)));
-        let places = if is_list { self.items(path) } else { vec![path.clone()] };
-        places.into_iter().filter_map(|place| self.text(&place).map(|text| (place, text))).collect()
+        let is_list = self
+            .node(path)
+            .is_some_and(|node| matches!(node.data, Data::List(_)));
+        let places = if is_list {
+            self.items(path)
+        } else {
+            vec![path.clone()]
+        };
+        places
+            .into_iter()
+            .filter_map(|place| self.text(&place).map(|text| (place, text)))
+            .collect()
     }
 
     /// A whole mapping, whatever is in it.
@@ -129,7 +158,8 @@ impl<'t> Source<'t> {
     }
 
     fn wrong_kind(&mut self, path: &KeyPath, expected: &str, node: &Node) -> bool {
-        self.findings.error(path, format!("expected {expected}, found {}", node.kind()));
+        self.findings
+            .error(path, format!("expected {expected}, found {}", node.kind()));
         false
     }
 
@@ -145,7 +175,10 @@ impl<'t> Source<'t> {
 
     /// The same, of something that may hold at many places.
     pub(super) fn lost_once(&mut self, path: &KeyPath, message: &'static str) {
-        self.repeated.entry(message).or_insert_with(|| (path.clone(), 0)).1 += 1;
+        self.repeated
+            .entry(message)
+            .or_insert_with(|| (path.clone(), 0))
+            .1 += 1;
     }
 
     /// Passes over a key and everything below it.
@@ -170,7 +203,11 @@ impl<'t> Source<'t> {
     /// Everything that was found, the keys that nobody asked for included.
     pub(super) fn finish(mut self) -> Findings {
         for (message, (path, places)) in std::mem::take(&mut self.repeated) {
-            let more = if places > 1 { format!(" (at {places} places)") } else { String::new() };
+            let more = if places > 1 {
+                format!(" (at {places} places)")
+            } else {
+                String::new()
+            };
             self.findings.warning(&path, format!("{message}{more}"));
         }
         self.unknown(self.tree, &KeyPath::default());
@@ -193,7 +230,8 @@ impl<'t> Source<'t> {
                     if self.taken.contains(&path.to_string()) {
                         self.unknown(&entry.value, &path);
                     } else {
-                        let message = "plgd's server knows no such key and passes over it: left out";
+                        let message =
+                            "plgd's server knows no such key and passes over it: left out";
                         self.findings.warning(&path, message);
                     }
                 }

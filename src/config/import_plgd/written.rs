@@ -1,6 +1,7 @@
 //! The text of an imported configuration.
 //!
-//! Scalars are written plain where nobody could read them as something else, in JSON's quotes otherwise, which YAML shares.
+//! Scalars are written plain where nobody could read them as something else, in JSON's quotes
+//! otherwise, which YAML shares.
 
 use serde_json::Value;
 
@@ -12,8 +13,14 @@ use crate::config::yaml::resolve_plain;
 /// The configuration as YAML.
 pub(super) fn yaml(target: &Target) -> String {
     let mut out = Lines::default();
-    out.line(0, "# Made by `m2m-sidecar import-plgd` from a configuration of plgd's m2m-oauth-server.");
-    out.line(0, "# What could not be carried over stands in what the command wrote to standard error.");
+    out.line(
+        0,
+        "# Made by `m2m-sidecar import-plgd` from a configuration of plgd's m2m-oauth-server.",
+    );
+    out.line(
+        0,
+        "# What could not be carried over stands in what the command wrote to standard error.",
+    );
     log(&mut out, target);
     out.line(0, "");
     out.line(
@@ -62,7 +69,9 @@ impl Lines {
 
 fn log(out: &mut Lines, target: &Target) {
     let level = target.log_level.map(|level| format!("level: {level}"));
-    let encoding = target.log_encoding.map(|encoding| format!("encoding: {encoding}"));
+    let encoding = target
+        .log_encoding
+        .map(|encoding| format!("encoding: {encoding}"));
     let both: Vec<_> = level.into_iter().chain(encoding).collect();
     if !both.is_empty() {
         out.line(0, "");
@@ -72,9 +81,15 @@ fn log(out: &mut Lines, target: &Target) {
 
 fn issuer(out: &mut Lines, target: &Target) {
     out.line(0, "issuer:");
-    out.line(2, "# The `iss` of every token so far, and where plgd's services look: it must stay.");
+    out.line(
+        2,
+        "# The `iss` of every token so far, and where plgd's services look: it must stay.",
+    );
     out.text(2, "url", &target.url);
-    out.line(2, "# Plain HTTP: what ends TLS for that URL passes requests on to here, with their paths.");
+    out.line(
+        2,
+        "# Plain HTTP: what ends TLS for that URL passes requests on to here, with their paths.",
+    );
     out.text(2, "listen", &target.listen);
     out.line(2, "# What ends TLS on this machine. It must set `X-Forwarded-For` itself, as the bundle's nginx does: wrong secrets are counted for");
     out.line(2, "# the address that it names.");
@@ -85,7 +100,10 @@ fn issuer(out: &mut Lines, target: &Target) {
         out.text(2, "deviceIDClaim", claim);
     }
     if let Some(file) = &target.private_key_file {
-        out.line(2, "# The same key under the same `kid`: verifiers notice nothing.");
+        out.line(
+            2,
+            "# The same key under the same `kid`: verifiers notice nothing.",
+        );
         out.line(2, "signing:");
         if let Some(algorithm) = target.algorithm {
             out.text(4, "algorithm", algorithm);
@@ -116,8 +134,14 @@ fn write_client(out: &mut Lines, client: &Client) {
     match &client.proof {
         Proof::Secret(file) => out.text(6, "secretFile", file),
         Proof::Assertion(authorities) => {
-            out.line(6, "# A token of a user, exchanged for an M2M token of its owner.");
-            out.line(6, &format!("jwtPrivateKey: {{ authorities: {} }}", list(authorities)));
+            out.line(
+                6,
+                "# A token of a user, exchanged for an M2M token of its owner.",
+            );
+            out.line(
+                6,
+                &format!("jwtPrivateKey: {{ authorities: {} }}", list(authorities)),
+            );
         }
     }
     if let Some(owner) = &client.owner {
@@ -154,7 +178,10 @@ fn write_authority(out: &mut Lines, authority: &Authority) {
             out.line(4, "# As with plgd, whose services ask only m2m-oauth-servers. `auto` where this authority can say what it has revoked.");
             out.line(4, "revocation: none");
         }
-        Some(max_age) => out.line(4, &format!("revocation: {{ kind: auto, maxAge: {max_age} }}")),
+        Some(max_age) => out.line(
+            4,
+            &format!("revocation: {{ kind: auto, maxAge: {max_age} }}"),
+        ),
         None => {}
     }
 }
@@ -166,9 +193,12 @@ fn list(values: &[String]) -> String {
 
 /// Whether every reader of YAML takes it for this very text.
 fn is_plain(text: &str) -> bool {
-    let old_truth = ["yes", "no", "on", "off", "y", "n"].contains(&text.to_ascii_lowercase().as_str());
+    let old_truth =
+        ["yes", "no", "on", "off", "y", "n"].contains(&text.to_ascii_lowercase().as_str());
     text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/')
-        && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '/' | '-' | '@' | ':'))
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '/' | '-' | '@' | ':'))
         && !text.ends_with(':')
         && !old_truth
         && resolve_plain(text).is_none()
@@ -177,21 +207,30 @@ fn is_plain(text: &str) -> bool {
 /// A text as a value.
 pub(super) fn scalar(text: &str) -> String {
     // The only addresses among the texts: everybody reads them as such.
-    if is_plain(text) || text.parse::<std::net::SocketAddr>().is_ok_and(|address| address.is_ipv4()) {
+    if is_plain(text)
+        || text
+            .parse::<std::net::SocketAddr>()
+            .is_ok_and(|address| address.is_ipv4())
+    {
         text.to_owned()
     } else {
         quoted(text)
     }
 }
 
-/// A text as a value, in quotes. `${NAME}` in a value is a variable here, but is none in plgd's configuration.
+/// A text as a value, in quotes. `${NAME}` in a value is a variable here, but is none in plgd's
+/// configuration.
 fn quoted(text: &str) -> String {
     Value::from(text.replace("${", "$${")).to_string()
 }
 
 /// A text as a key, where there are no variables.
 fn key(text: &str) -> String {
-    if is_plain(text) { text.to_owned() } else { Value::from(text).to_string() }
+    if is_plain(text) {
+        text.to_owned()
+    } else {
+        Value::from(text).to_string()
+    }
 }
 
 /// Any value, written as JSON.
@@ -199,7 +238,10 @@ pub(super) fn json(value: &Value) -> String {
     match value {
         Value::String(text) => quoted(text),
         Value::Array(items) => {
-            format!("[{}]", items.iter().map(json).collect::<Vec<_>>().join(", "))
+            format!(
+                "[{}]",
+                items.iter().map(json).collect::<Vec<_>>().join(", ")
+            )
         }
         Value::Object(members) => {
             let members: Vec<_> = members

@@ -1,7 +1,7 @@
 //! The configuration as it is written.
 //!
-//! From these structs come the JSON Schema, the check of a file against it, and the reference documentation: the
-//! comments are what operators read. Defaults stand here and nowhere else.
+//! From these structs come the JSON Schema, the check of a file against it, and the reference
+//! documentation: the comments are what operators read. Defaults stand here and nowhere else.
 
 use std::collections::BTreeMap;
 
@@ -26,11 +26,12 @@ pub(super) use inbound::{
     CorsPreflight, Inbound, Limits, Mode, PathCase, Per, Rule, Scalar, default_identity_headers,
 };
 pub(super) use issuer::{
-    AudienceSettings, Client, GrantType, Issuer, JwtPrivateKey, Profile, RevocationListClients, ScopeClaim,
-    TokenType,
+    AudienceSettings, Client, GrantType, Issuer, JwtPrivateKey, Profile, RevocationListClients,
+    ScopeClaim, TokenType,
 };
 pub(super) use outbound::{
-    AudienceParameter, AuthMethod, Credential, ForwardProxy, LocalApi, Other, Outbound, Refusal, RotateSecret,
+    AudienceParameter, AuthMethod, Credential, ForwardProxy, LocalApi, Other, Outbound, Refusal,
+    RotateSecret,
 };
 pub(super) use revocation::{FullRevocation, OnFailure, Revocation, RevocationKind};
 
@@ -43,14 +44,17 @@ pub(super) fn json_schema() -> Value {
 
 /// `key:` without a value is refused for every key, so optional ones do not allow null either.
 fn refuse_null(schema: &mut schemars::Schema) {
-    let is_null =
-        |value: &Value| value.is_null() || *value == "null" || value.get("type") == Some(&"null".into());
+    let is_null = |value: &Value| {
+        value.is_null() || *value == "null" || value.get("type") == Some(&"null".into())
+    };
     for keyword in ["type", "enum", "anyOf"] {
         let Some(Value::Array(variants)) = schema.get_mut(keyword) else {
             continue;
         };
         variants.retain(|variant| !is_null(variant));
-        let [only] = variants.as_mut_slice() else { continue };
+        let [only] = variants.as_mut_slice() else {
+            continue;
+        };
         let only = only.take();
         match (keyword, only) {
             ("anyOf", Value::Object(members)) => {
@@ -73,7 +77,10 @@ fn refuse_null(schema: &mut schemars::Schema) {
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(title = "m2m-sidecar")]
-#[expect(dead_code, reason = "read section by section; this struct is the shape of the whole")]
+#[expect(
+    dead_code,
+    reason = "read section by section; this struct is the shape of the whole"
+)]
 pub(super) struct Root {
     /// How logs are written.
     #[serde(default)]
@@ -85,7 +92,8 @@ pub(super) struct Root {
     /// How the process ends.
     #[serde(default)]
     shutdown: Shutdown,
-    /// Directory for what the sidecar keeps beside the store, such as the admin token; made when it is needed, readable by its owner only.
+    /// Directory for what the sidecar keeps beside the store, such as the admin token; made when it
+    /// is needed, readable by its owner only.
     #[serde(default = "default_state_dir")]
     state_dir: FilePath,
     /// Where an issuer keeps its keys. Sidecars without issuer open no store.
@@ -126,7 +134,8 @@ pub(super) enum Readiness {
     Listeners,
     /// The issuer's store answers.
     Store,
-    /// Every authority has keys, and it is known which of its tokens are revoked. Not by default: two that wait for each other would never be ready.
+    /// Every authority has keys, and it is known which of its tokens are revoked. Not by default:
+    /// two that wait for each other would never be ready.
     Authorities,
     /// Every credential has a token; each is then fetched at start.
     Credentials,
@@ -190,7 +199,10 @@ pub(super) struct Shutdown {
 
 impl Default for Shutdown {
     fn default() -> Self {
-        Self { delay: seconds(0), grace_period: seconds(30) }
+        Self {
+            delay: seconds(0),
+            grace_period: seconds(30),
+        }
     }
 }
 
@@ -200,20 +212,25 @@ impl Default for Shutdown {
 pub(super) struct Store {
     /// `sqlite:PATH`, made when it does not exist, or `sqlite::memory:`.
     pub url: StoreUrl,
-    /// A file with the key that private keys are encrypted with in the store, and kept tokens in `stateDir`: 32 random bytes as
-    /// base64 or hex (`openssl rand -base64 32`). What lies in the store in plain text is encrypted at the next start; without
-    /// this file they are lost.
+    /// A file with the key that private keys are encrypted with in the store, and kept tokens in
+    /// `stateDir`: 32 random bytes as base64 or hex (`openssl rand -base64 32`). What lies in the
+    /// store in plain text is encrypted at the next start; without this file they are lost.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub encryption_key_file: Option<FilePath>,
-    /// Whether the sidecar starts only with a store that is there already. Set it after the first start: a mistake in `url`
-    /// then stops the start, instead of a new store with new signing keys.
+    /// Whether the sidecar starts only with a store that is there already. Set it after the first
+    /// start: a mistake in `url` then stops the start, instead of a new store with new signing
+    /// keys.
     pub must_exist: bool,
 }
 
 impl Default for Store {
     fn default() -> Self {
         let url = StoreUrl(crate::store::Config::SqliteFile("./data/m2m.db".into()));
-        Self { url, encryption_key_file: None, must_exist: false }
+        Self {
+            url,
+            encryption_key_file: None,
+            must_exist: false,
+        }
     }
 }
 
@@ -226,31 +243,35 @@ pub(super) struct Probes {
     /// How many client connections it holds.
     #[serde(default)]
     pub max_connections: MaxConnections,
-    /// Values of `Host` by which `/metrics` may be called, against DNS rebinding; beside IP addresses, names without a dot, and names that
-    /// public DNS does not have: those that end with `.svc`, `.local`, `.internal`, `.localhost` or `.test`.
+    /// Values of `Host` by which `/metrics` may be called, against DNS rebinding; beside IP
+    /// addresses, names without a dot, and names that public DNS does not have: those that end with
+    /// `.svc`, `.local`, `.internal`, `.localhost` or `.test`.
     #[serde(default)]
     pub hosts: Vec<HostValue>,
 }
 
-/// How many client connections a listener holds. A new connection beyond that closes the longest idle one: one that waits for
-/// a request's head, first of the address with the most connections. When none is idle, the new connection gets 503
-/// `too_many_connections`. A new connection whose first byte does not come within 10s is closed.
+/// How many client connections a listener holds. A new connection beyond that closes the longest
+/// idle one: one that waits for a request's head, first of the address with the most connections.
+/// When none is idle, the new connection gets 503 `too_many_connections`. A new connection whose
+/// first byte does not come within 10s is closed.
 #[derive(Clone, Copy, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(super) struct MaxConnections {
-    /// At the same time. Left out: the listener's share of the descriptors (`ulimit -Hn`, of which the sidecar keeps a part for itself, the
-    /// probes, the management API and upstreams); at most 16384, for the probes, the management API and the local API 64.
+    /// At the same time. Left out: the listener's share of the descriptors (`ulimit -Hn`, of which
+    /// the sidecar keeps a part for itself, the probes, the management API and upstreams); at most
+    /// 16384, for the probes, the management API and the local API 64.
     #[schemars(range(min = 1, max = 1_000_000))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub total: Option<u32>,
-    /// Of them from one address; of IPv6 addresses, from one /64. Left out: three quarters of `total`. It does not hold for
-    /// `trustedProxies`, whose connections are those of many clients.
+    /// Of them from one address; of IPv6 addresses, from one /64. Left out: three quarters of
+    /// `total`. It does not hold for `trustedProxies`, whose connections are those of many clients.
     #[schemars(range(min = 1, max = 1_000_000))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub per_address: Option<u32>,
 }
 
-/// A signature algorithm (RFC 7518 §3.1, RFC 8037 §3.1). Only asymmetric ones: nobody but the issuer can sign.
+/// A signature algorithm (RFC 7518 §3.1, RFC 8037 §3.1). Only asymmetric ones: nobody but the
+/// issuer can sign.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema)]
 pub(super) enum Algorithm {
     /// ECDSA on P-256 with SHA-256.
@@ -298,15 +319,20 @@ pub(super) struct Timeouts {
     pub read: GoDuration,
     /// How long to wait until each next part of the request is taken.
     pub write: GoDuration,
-    /// How long an idle connection is kept for another request. It must be less than the upstream keeps it: a request on a
-    /// connection that the upstream is just closing may fail. An upstream that announces its time (`Keep-Alive: timeout=5`) is
-    /// heeded.
+    /// How long an idle connection is kept for another request. It must be less than the upstream
+    /// keeps it: a request on a connection that the upstream is just closing may fail. An upstream
+    /// that announces its time (`Keep-Alive: timeout=5`) is heeded.
     pub idle: GoDuration,
 }
 
 impl Default for Timeouts {
     fn default() -> Self {
-        Self { connect: seconds(2), read: seconds(60), write: seconds(30), idle: seconds(25) }
+        Self {
+            connect: seconds(2),
+            read: seconds(60),
+            write: seconds(30),
+            idle: seconds(25),
+        }
     }
 }
 
@@ -316,14 +342,17 @@ impl Default for Timeouts {
 pub(super) struct FetchTimeouts {
     /// How long the name's resolution, TCP and TLS may take together: 10ms to 1m.
     pub connect: GoDuration,
-    /// How long a fetch may take, from its beginning to the last byte of the answer: 10ms to 1m. The metadata that a token
-    /// request needs first counts as part of it.
+    /// How long a fetch may take, from its beginning to the last byte of the answer: 10ms to 1m.
+    /// The metadata that a token request needs first counts as part of it.
     pub total: GoDuration,
 }
 
 impl Default for FetchTimeouts {
     fn default() -> Self {
-        Self { connect: seconds(3), total: seconds(15) }
+        Self {
+            connect: seconds(3),
+            total: seconds(15),
+        }
     }
 }
 

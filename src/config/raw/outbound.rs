@@ -6,12 +6,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Algorithm, FetchTimeouts, MaxConnections, Timeouts, UpstreamTls, default_keep_alive, seconds, yes,
+    Algorithm, FetchTimeouts, MaxConnections, Timeouts, UpstreamTls, default_keep_alive, seconds,
+    yes,
 };
 use crate::config::address::{HttpUrl, IssuerUrl, ListenAddress, UpstreamUrl};
 use crate::config::name::{
-    Audience, ClientId, ExtraParameter, HeaderMark, HeaderPrefix, HostValue, KeyId, Name, PathPattern,
-    Resource, Scope, ServerName, StatusAndError, TokenHeader, WebOriginText,
+    Audience, ClientId, ExtraParameter, HeaderMark, HeaderPrefix, HostValue, KeyId, Name,
+    PathPattern, Resource, Scope, ServerName, StatusAndError, TokenHeader, WebOriginText,
 };
 use crate::config::value::{FilePath, GoDuration, Percent};
 
@@ -29,21 +30,27 @@ pub(in crate::config) struct Credential {
     /// How the client authenticates at the token endpoint.
     #[serde(default)]
     pub auth_method: AuthMethod,
-    /// A file that holds the client's secret; one line, whose line end (LF or CRLF) is not part of it. A changed file takes effect at once.
+    /// A file that holds the client's secret; one line, whose line end (LF or CRLF) is not part of
+    /// it. A changed file takes effect at once.
     pub client_secret_file: Option<FilePath>,
-    /// `private_key_jwt`: a file with the private key (PEM) that signs our assertions. A changed file takes effect at once.
+    /// `private_key_jwt`: a file with the private key (PEM) that signs our assertions. A changed
+    /// file takes effect at once.
     pub private_key_file: Option<FilePath>,
     /// `private_key_jwt`: the `kid` of our assertions; left out: none.
     #[serde(rename = "keyID")]
     pub key_id: Option<KeyId>,
-    /// `private_key_jwt`: the algorithm of our assertions; left out: ES256, ES384, EdDSA or RS256, as the key is.
+    /// `private_key_jwt`: the algorithm of our assertions; left out: ES256, ES384, EdDSA or RS256,
+    /// as the key is.
     pub algorithm: Option<Algorithm>,
-    /// `private_key_jwt`: the `aud` of our assertions; left out: the authority's issuer, or with `tokenUrl` that URL.
+    /// `private_key_jwt`: the `aud` of our assertions; left out: the authority's issuer, or with
+    /// `tokenUrl` that URL.
     pub assertion_audience: Option<Audience>,
-    /// `private_key_jwt`: a file with an assertion (JWT) that somebody else signs and keeps fresh, such as a Kubernetes service account token
-    /// or a SPIFFE JWT-SVID, instead of `privateKeyFile`. Read for every token request.
+    /// `private_key_jwt`: a file with an assertion (JWT) that somebody else signs and keeps fresh,
+    /// such as a Kubernetes service account token or a SPIFFE JWT-SVID, instead of
+    /// `privateKeyFile`. Read for every token request.
     pub assertion_file: Option<FilePath>,
-    /// `tls_client_auth`: a file with our certificate and those that lead to its issuer (PEM). A changed file takes effect at once.
+    /// `tls_client_auth`: a file with our certificate and those that lead to its issuer (PEM). A
+    /// changed file takes effect at once.
     pub cert_file: Option<FilePath>,
     /// `tls_client_auth`: a file with its private key (PEM).
     pub key_file: Option<FilePath>,
@@ -74,18 +81,20 @@ pub(in crate::config) struct Credential {
     /// Whether the first token is fetched at start instead of on first need.
     #[serde(default)]
     pub prefetch: bool,
-    /// Whether the token outlives a restart: it is kept in `stateDir`, encrypted with the key of `store.encryptionKeyFile`.
+    /// Whether the token outlives a restart: it is kept in `stateDir`, encrypted with the key of
+    /// `store.encryptionKeyFile`.
     #[serde(default)]
     pub keep_token: bool,
     /// Whether `localApi` may hand the token itself to programs on this machine.
     #[serde(default)]
     pub local_api: bool,
-    /// The sidecar renews the secret itself, at an issuer that is one of ours; left out: it does not.
+    /// The sidecar renews the secret itself, at an issuer that is one of ours; left out: it does
+    /// not.
     pub rotate_secret: Option<RotateSecret>,
 }
 
-/// How the sidecar renews its secret: a new one is made at the issuer's management API, tried, and put into
-/// `clientSecretFile`; only then the old ones go.
+/// How the sidecar renews its secret: a new one is made at the issuer's management API, tried, and
+/// put into `clientSecretFile`; only then the old ones go.
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(in crate::config) struct RotateSecret {
@@ -120,7 +129,8 @@ pub(in crate::config) enum AudienceParameter {
     /// `audience`, once for each audience.
     #[default]
     Audience,
-    /// `aud`, once, with all audiences joined by spaces: for plgd's m2m-oauth-server, which ignores `audience` in a form.
+    /// `aud`, once, with all audiences joined by spaces: for plgd's m2m-oauth-server, which ignores
+    /// `audience` in a form.
     Aud,
 }
 
@@ -131,8 +141,8 @@ pub(in crate::config) enum AuthMethod {
     /// Id and secret in the `Authorization` header, form-encoded (RFC 6749 §2.3.1).
     #[default]
     ClientSecretBasic,
-    /// The same without the encoding, for servers that do not decode it, such as plgd's m2m-oauth-server. The client id must not
-    /// hold a colon.
+    /// The same without the encoding, for servers that do not decode it, such as plgd's
+    /// m2m-oauth-server. The client id must not hold a colon.
     ClientSecretBasicRaw,
     /// Id and secret in the form.
     ClientSecretPost,
@@ -148,9 +158,11 @@ pub(in crate::config) enum AuthMethod {
 pub(in crate::config) struct Outbound {
     /// The listener's name, a metrics label.
     pub name: Name,
-    /// Where it listens: on loopback, unless `allowRemote`. Port 0 takes a free one. `localhost:PORT` is 127.0.0.1 and ::1.
+    /// Where it listens: on loopback, unless `allowRemote`. Port 0 takes a free one.
+    /// `localhost:PORT` is 127.0.0.1 and ::1.
     pub listen: ListenAddress,
-    /// Where requests go: `http://` or `https://`, host and port. Needed, with `credential`, unless there is `forwardProxy`.
+    /// Where requests go: `http://` or `https://`, host and port. Needed, with `credential`, unless
+    /// there is `forwardProxy`.
     pub upstream: Option<UpstreamUrl>,
     /// How an https upstream is verified.
     pub upstream_tls: Option<UpstreamTls>,
@@ -164,41 +176,49 @@ pub(in crate::config) struct Outbound {
     /// What stands before the token in it.
     #[serde(default = "default_prefix")]
     pub prefix: HeaderPrefix,
-    /// Whether such a header of the request's own is replaced; `false`: the request then passes as it is.
+    /// Whether such a header of the request's own is replaced; `false`: the request then passes as
+    /// it is.
     #[serde(default = "yes")]
     pub overwrite: bool,
-    /// Whether a request whose token the upstream refuses (see `retryOn`) is sent once more with a new one: at most one new
-    /// token per credential in 30s, never for a token younger than 5s, and only bodies of at most 64 KiB.
+    /// Whether a request whose token the upstream refuses (see `retryOn`) is sent once more with a
+    /// new one: at most one new token per credential in 30s, never for a token younger than 5s, and
+    /// only bodies of at most 64 KiB.
     #[serde(default = "yes")]
     pub retry_unauthorized: bool,
-    /// Which answers refuse the token: a status, or a status and the `error` of its challenge (`WWW-Authenticate`), such as
-    /// `403 invalid_token`. Never one whose challenge says `insufficient_scope` or `invalid_request`.
+    /// Which answers refuse the token: a status, or a status and the `error` of its challenge
+    /// (`WWW-Authenticate`), such as `403 invalid_token`. Never one whose challenge says
+    /// `insufficient_scope` or `invalid_request`.
     #[serde(default = "default_retry_on")]
     #[schemars(length(min = 1))]
     pub retry_on: Vec<Refusal>,
     /// Whether the upstream gets the client's `Host`; otherwise its own name.
     #[serde(default)]
     pub preserve_host: bool,
-    /// Whether URLs of the upstream's own origin in `Location`, `Content-Location` and `Link` of its answers are made to name the
-    /// listener, so that a program that follows them gets a token there too. Of a listener with `upstream` only; true when left out.
+    /// Whether URLs of the upstream's own origin in `Location`, `Content-Location` and `Link` of
+    /// its answers are made to name the listener, so that a program that follows them gets a token
+    /// there too. Of a listener with `upstream` only; true when left out.
     #[schemars(extend("default" = true))]
     pub map_location: Option<bool>,
-    /// Whether the upstream is told by which name and scheme the program has called, in `X-Forwarded-Host`, `X-Forwarded-Proto` and
-    /// `Forwarded`: for services that write whole URLs into their answers' bodies.
+    /// Whether the upstream is told by which name and scheme the program has called, in
+    /// `X-Forwarded-Host`, `X-Forwarded-Proto` and `Forwarded`: for services that write whole URLs
+    /// into their answers' bodies.
     #[serde(default)]
     pub forwarded_headers: bool,
     /// Values of `Host` that are accepted beside IP addresses, `localhost` and the upstream's.
     #[serde(default)]
     pub hosts: Vec<HostValue>,
-    /// Web origins such as `https://app.example` whose pages may use the listener. Requests of other pages are refused, by `Origin`, `Referer`
-    /// and `Sec-Fetch-Site`, unless their origin is the `Host` that they ask.
+    /// Web origins such as `https://app.example` whose pages may use the listener. Requests of
+    /// other pages are refused, by `Origin`, `Referer` and `Sec-Fetch-Site`, unless their origin is
+    /// the `Host` that they ask.
     #[serde(default)]
     pub allowed_origins: Vec<WebOriginText>,
-    /// A header that every request must have, such as `X-Sidecar` (with any value) or `X-Sidecar: 1`: one that no page of another site can
-    /// send. Not every request of a page says where it comes from, so a listener that is called by a name needs this against pages.
-    /// It is passed on. Pages of `allowedOrigins` need not send it.
+    /// A header that every request must have, such as `X-Sidecar` (with any value) or `X-Sidecar:
+    /// 1`: one that no page of another site can send. Not every request of a page says where it
+    /// comes from, so a listener that is called by a name needs this against pages. It is passed
+    /// on. Pages of `allowedOrigins` need not send it.
     pub require_header: Option<HeaderMark>,
-    /// Whether the listener may be open to other machines. Whoever reaches it acts with the credential.
+    /// Whether the listener may be open to other machines. Whoever reaches it acts with the
+    /// credential.
     #[serde(default)]
     pub allow_remote: bool,
     /// How long each step of a request to the upstream may take.
@@ -207,8 +227,9 @@ pub(in crate::config) struct Outbound {
     /// How long a program may pause within a request.
     #[serde(default)]
     pub downstream_timeouts: ProgramPauses,
-    /// How long an idle client connection is kept for another request, 1s to 1h, in whole seconds; answers announce it
-    /// (`Keep-Alive: timeout=75`). Longer than clients pause between two requests.
+    /// How long an idle client connection is kept for another request, 1s to 1h, in whole seconds;
+    /// answers announce it (`Keep-Alive: timeout=75`). Longer than clients pause between two
+    /// requests.
     #[serde(default = "default_keep_alive")]
     pub keep_alive: GoDuration,
     /// How many client connections the listener holds.
@@ -230,7 +251,8 @@ fn default_retry_on() -> Vec<Refusal> {
     vec![Refusal::Status(401)]
 }
 
-/// How long a program may pause within a request: programs on this machine may be as slow as they like.
+/// How long a program may pause within a request: programs on this machine may be as slow as they
+/// like.
 #[derive(Clone, Copy, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(in crate::config) struct ProgramPauses {
@@ -242,7 +264,10 @@ pub(in crate::config) struct ProgramPauses {
 
 impl Default for ProgramPauses {
     fn default() -> Self {
-        Self { read: seconds(600), write: seconds(600) }
+        Self {
+            read: seconds(600),
+            write: seconds(600),
+        }
     }
 }
 

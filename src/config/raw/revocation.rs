@@ -22,8 +22,8 @@ pub(in crate::config) enum Revocation {
 #[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::config) enum RevocationKind {
-    /// The sidecar's own issuer in process; else what the issuer's metadata names: `revocation_list_uri`, or
-    /// `plgd_tokens_endpoint`; else nobody.
+    /// The sidecar's own issuer in process; else what the issuer's metadata names:
+    /// `revocation_list_uri`, or `plgd_tokens_endpoint`; else nobody.
     #[default]
     Auto,
     /// Nobody: a token is good until it expires.
@@ -46,8 +46,8 @@ pub(in crate::config) struct FullRevocation {
     /// How old an answer may be while the issuer answers: 1s to 10m.
     #[serde(default = "default_revocation_max_age")]
     pub max_age: GoDuration,
-    /// For how long the last answer serves while the issuer does not answer: 0s to 24h, at least `maxAge`. The last list is
-    /// kept in `stateDir`, so that this holds over a restart.
+    /// For how long the last answer serves while the issuer does not answer: 0s to 24h, at least
+    /// `maxAge`. The last list is kept in `stateDir`, so that this holds over a restart.
     #[serde(default = "default_revocation_max_stale")]
     pub max_stale: GoDuration,
     /// What happens to a request when there is no answer that is young enough.
@@ -63,7 +63,14 @@ impl FullRevocation {
     /// What the word alone stands for.
     pub fn of(kind: RevocationKind) -> Self {
         let (max_age, max_stale) = (default_revocation_max_age(), default_revocation_max_stale());
-        Self { kind, max_age, max_stale, on_failure: OnFailure::default(), credential: None, endpoint: None }
+        Self {
+            kind,
+            max_age,
+            max_stale,
+            on_failure: OnFailure::default(),
+            credential: None,
+            endpoint: None,
+        }
     }
 }
 
@@ -82,6 +89,7 @@ pub(in crate::config) enum OnFailure {
     /// It gets 503.
     #[default]
     Refuse,
-    /// It passes, unless the last list or the last answer that is known refuses its token, however old that is.
+    /// It passes, unless the last list or the last answer that is known refuses its token, however
+    /// old that is.
     Accept,
 }

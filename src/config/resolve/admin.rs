@@ -6,10 +6,13 @@ use crate::config::{AdminRole, files, raw};
 use crate::endpoints::admin::{MIN_ADMIN_TOKEN, is_admin_token};
 
 /// Resolves the section `admin`.
-pub(super) fn resolve(resolver: &mut Resolver<'_>, path: &KeyPath, raw: raw::Admin) -> Option<AdminRole> {
+pub(super) fn resolve(
+    resolver: &mut Resolver<'_>,
+    path: &KeyPath,
+    raw: raw::Admin,
+) -> Option<AdminRole> {
     if !raw.listen.0.is_loopback() {
-        let message =
-            "beyond loopback the admin token is sent in plain text: let it be reached through TLS only";
+        let message = "beyond loopback the admin token is sent in plain text: let it be reached through TLS only";
         resolver.findings.warning(&path.key("listen"), message);
     }
     let token_path = path.key("tokenFile");

@@ -30,7 +30,9 @@ pub(super) fn resolve(
     check_keys(resolver, path, &raw);
     let endpoint = endpoint(resolver, path, &raw);
     if !(0.10..=0.95).contains(&raw.refresh_at.0) {
-        resolver.findings.error(&path.key("refreshAt"), "it must be from 10% to 95%");
+        resolver
+            .findings
+            .error(&path.key("refreshAt"), "it must be from 10% to 95%");
     }
     let ca = resolver.certificates(&path.key("caFile"), raw.ca_file.as_ref());
     let timeouts = resolver.fetch_timeouts(&path.key("timeouts"), raw.timeouts);
@@ -43,10 +45,14 @@ pub(super) fn resolve(
         let message = "a token is kept encrypted only: `store.encryptionKeyFile` is missing";
         resolver.findings.error(&path.key("keepToken"), message);
     }
-    let kept_at = encryption_key
-        .filter(|_| raw.keep_token)
-        .map(|key| KeptAt { file: state_dir.join(format!("token-{name}")), key: key.clone() });
-    let (_, rotation) = (ca?, rotation.map_or(Some(None), |rotation| rotation.map(Some))?);
+    let kept_at = encryption_key.filter(|_| raw.keep_token).map(|key| KeptAt {
+        file: state_dir.join(format!("token-{name}")),
+        key: key.clone(),
+    });
+    let (_, rotation) = (
+        ca?,
+        rotation.map_or(Some(None), |rotation| rotation.map(Some))?,
+    );
     Some(token_source::Config {
         name: name.to_owned(),
         endpoint: endpoint?,
@@ -55,13 +61,25 @@ pub(super) fn resolve(
         ca_file: raw.ca_file.map(|file| file.0),
         timeouts,
         scopes: ScopeSet::from_tokens(raw.scopes.into_iter().map(|scope| scope.0)).ok()?,
-        audiences: raw.audiences.into_iter().map(|audience| audience.0).collect(),
+        audiences: raw
+            .audiences
+            .into_iter()
+            .map(|audience| audience.0)
+            .collect(),
         audience_parameter: match raw.audience_parameter {
             raw::AudienceParameter::Audience => AudienceParameter::Audience,
             raw::AudienceParameter::Aud => AudienceParameter::Aud,
         },
-        resources: raw.resource.into_iter().map(|resource| resource.0).collect(),
-        extra_parameters: raw.extra_parameters.into_iter().map(|(name, value)| (name.0, value)).collect(),
+        resources: raw
+            .resource
+            .into_iter()
+            .map(|resource| resource.0)
+            .collect(),
+        extra_parameters: raw
+            .extra_parameters
+            .into_iter()
+            .map(|(name, value)| (name.0, value))
+            .collect(),
         refresh_at: raw.refresh_at.0,
         prefetch: raw.prefetch,
         kept_at,
@@ -70,7 +88,11 @@ pub(super) fn resolve(
     })
 }
 
-fn endpoint(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Credential) -> Option<TokenEndpoint> {
+fn endpoint(
+    resolver: &mut Resolver<'_>,
+    path: &KeyPath,
+    raw: &raw::Credential,
+) -> Option<TokenEndpoint> {
     if let Some(authority) = &raw.authority {
         resolver.check_issuer(&path.key("authority"), authority.url.as_str());
     }
@@ -81,49 +103,90 @@ fn endpoint(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Credential) 
         (Some(authority), None) => TokenEndpoint::Discovery(authority.url.clone()),
         (None, Some(url)) => TokenEndpoint::Url(url.0.clone()),
         (Some(_), Some(_)) => {
-            resolver.findings.error(&path.key("tokenUrl"), "either `authority` or `tokenUrl`, not both");
+            resolver.findings.error(
+                &path.key("tokenUrl"),
+                "either `authority` or `tokenUrl`, not both",
+            );
             return None;
         }
         (None, None) => {
-            resolver.findings.error(path, "either `authority` or `tokenUrl` is required");
+            resolver
+                .findings
+                .error(path, "either `authority` or `tokenUrl` is required");
             return None;
         }
     };
     let (TokenEndpoint::Discovery(url) | TokenEndpoint::Url(url)) = &endpoint;
     if raw.auth_method == raw::AuthMethod::TlsClientAuth && url.scheme() != "https" {
-        let key = if raw.authority.is_some() { "authority" } else { "tokenUrl" };
-        resolver.findings.error(&path.key(key), "a certificate can only be shown over https");
+        let key = if raw.authority.is_some() {
+            "authority"
+        } else {
+            "tokenUrl"
+        };
+        resolver
+            .findings
+            .error(&path.key(key), "a certificate can only be shown over https");
     } else if is_open(url) {
-        let message = "plain http to another machine: what we authenticate with can be read on the way";
+        let message =
+            "plain http to another machine: what we authenticate with can be read on the way";
         resolver.findings.warning(path, message);
     }
     Some(endpoint)
 }
 
-/// Which keys belong to which methods. One that would be ignored is an error: somebody relies on it.
+/// Which keys belong to which methods. One that would be ignored is an error: somebody relies on
+/// it.
 fn check_keys(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Credential) {
     use raw::AuthMethod as M;
-    const SECRET: &[M] = &[M::ClientSecretBasic, M::ClientSecretBasicRaw, M::ClientSecretPost];
+    const SECRET: &[M] = &[
+        M::ClientSecretBasic,
+        M::ClientSecretBasicRaw,
+        M::ClientSecretPost,
+    ];
     const JWT: &[M] = &[M::PrivateKeyJwt];
     const TLS: &[M] = &[M::TlsClientAuth];
     let key_file = raw.private_key_file.is_some();
     for (key, given, methods, needed) in [
-        ("clientSecretFile", raw.client_secret_file.is_some(), SECRET, true),
-        ("privateKeyFile", key_file, JWT, raw.assertion_file.is_none()),
+        (
+            "clientSecretFile",
+            raw.client_secret_file.is_some(),
+            SECRET,
+            true,
+        ),
+        (
+            "privateKeyFile",
+            key_file,
+            JWT,
+            raw.assertion_file.is_none(),
+        ),
         ("assertionFile", raw.assertion_file.is_some(), JWT, false),
         ("keyID", raw.key_id.is_some(), JWT, false),
         ("algorithm", raw.algorithm.is_some(), JWT, false),
-        ("assertionAudience", raw.assertion_audience.is_some(), JWT, false),
+        (
+            "assertionAudience",
+            raw.assertion_audience.is_some(),
+            JWT,
+            false,
+        ),
         ("certFile", raw.cert_file.is_some(), TLS, true),
         ("keyFile", raw.key_file.is_some(), TLS, true),
         ("rotateSecret", raw.rotate_secret.is_some(), SECRET, false),
     ] {
         let fits = methods.contains(&raw.auth_method);
         if given && !fits {
-            resolver.findings.error(&path.key(key), "it does not belong to this credential's `authMethod`");
+            resolver.findings.error(
+                &path.key(key),
+                "it does not belong to this credential's `authMethod`",
+            );
         } else if !given && fits && needed {
-            let or = if key == "privateKeyFile" { " (or `assertionFile`)" } else { "" };
-            resolver.findings.error(path, format!("`{key}`{or} is required"));
+            let or = if key == "privateKeyFile" {
+                " (or `assertionFile`)"
+            } else {
+                ""
+            };
+            resolver
+                .findings
+                .error(path, format!("`{key}`{or} is required"));
         }
     }
     if raw.auth_method == M::ClientSecretBasicRaw && raw.client_id.0.contains(':') {
@@ -131,11 +194,17 @@ fn check_keys(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Credential
                        `client_secret_post`";
         resolver.findings.error(&path.key("clientID"), message);
     }
-    let names_audiences = raw.audience_parameter == raw::AudienceParameter::Aud && !raw.audiences.is_empty();
-    let aud = raw.extra_parameters.keys().find(|name| names_audiences && name.0 == "aud");
+    let names_audiences =
+        raw.audience_parameter == raw::AudienceParameter::Aud && !raw.audiences.is_empty();
+    let aud = raw
+        .extra_parameters
+        .keys()
+        .find(|name| names_audiences && name.0 == "aud");
     if let Some(aud) = aud {
         let message = "`audiences` sets this parameter, because of `audienceParameter: aud`";
-        resolver.findings.error(&path.key("extraParameters").key(&aud.0), message);
+        resolver
+            .findings
+            .error(&path.key("extraParameters").key(&aud.0), message);
     }
     if raw.assertion_file.is_some() {
         for (key, given) in [
@@ -145,7 +214,10 @@ fn check_keys(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Credential
             ("assertionAudience", raw.assertion_audience.is_some()),
         ] {
             if given {
-                resolver.findings.error(&path.key(key), "the assertion in `assertionFile` is sent as it is");
+                resolver.findings.error(
+                    &path.key(key),
+                    "the assertion in `assertionFile` is sent as it is",
+                );
             }
         }
     }
@@ -165,16 +237,22 @@ fn authentication(
             let secret_file = file.0.clone();
             Some(match raw.auth_method {
                 raw::AuthMethod::ClientSecretPost => Authentication::SecretPost { secret_file },
-                raw::AuthMethod::ClientSecretBasicRaw => {
-                    Authentication::SecretBasic { secret_file, encoding: BasicEncoding::Raw }
-                }
-                _ => Authentication::SecretBasic { secret_file, encoding: BasicEncoding::Form },
+                raw::AuthMethod::ClientSecretBasicRaw => Authentication::SecretBasic {
+                    secret_file,
+                    encoding: BasicEncoding::Raw,
+                },
+                _ => Authentication::SecretBasic {
+                    secret_file,
+                    encoding: BasicEncoding::Form,
+                },
             })
         }
         raw::AuthMethod::PrivateKeyJwt => match &raw.assertion_file {
             Some(file) => {
                 resolver.secret(&path.key("assertionFile"), file, files::check_assertion)?;
-                Some(Authentication::Assertion { file: file.0.clone() })
+                Some(Authentication::Assertion {
+                    file: file.0.clone(),
+                })
             }
             None => private_key_jwt(resolver, path, raw),
         },
@@ -195,7 +273,10 @@ fn private_key_jwt(
         key_file: file.0.clone(),
         algorithm: raw.algorithm.map(algorithm),
         kid: raw.key_id.as_ref().map(|kid| kid.0.clone()),
-        audience: raw.assertion_audience.as_ref().map(|audience| audience.0.clone()),
+        audience: raw
+            .assertion_audience
+            .as_ref()
+            .map(|audience| audience.0.clone()),
     };
     let key_path = path.key("privateKeyFile");
     let pem = resolver.secret(&key_path, file, files::read_secret_lines)?;
@@ -207,7 +288,9 @@ fn private_key_jwt(
                 "holds no private key that can sign: PEM (PKCS#8, SEC1 or PKCS#1) of a P-256, P-384, Ed25519 or RSA key of 2048 bits or more"
             }
         };
-        resolver.findings.error(&key_path, format!("the file `{shown}` {message}"));
+        resolver
+            .findings
+            .error(&key_path, format!("the file `{shown}` {message}"));
         return None;
     }
     Some(Authentication::PrivateKeyJwt(of))
@@ -227,7 +310,10 @@ fn certificate(
         resolver.findings.error(&path.key("certFile"), message);
         return None;
     }
-    Some(Authentication::Certificate { cert_file: cert.0.clone(), key_file: key.0.clone() })
+    Some(Authentication::Certificate {
+        cert_file: cert.0.clone(),
+        key_file: key.0.clone(),
+    })
 }
 
 fn rotation(
@@ -241,13 +327,20 @@ fn rotation(
     resolver.duration(&path.key("every"), rotate.every, HOUR, DAY * 366);
     resolver.duration(&path.key("grace"), rotate.grace, Duration::ZERO, DAY * 30);
     if rotate.grace.0 >= rotate.every.0 {
-        resolver.findings.error(&path.key("grace"), "it must be shorter than `every`");
+        resolver
+            .findings
+            .error(&path.key("grace"), "it must be shorter than `every`");
     }
     if is_open(&rotate.admin.0) {
-        let message = "plain http to another machine: admin token and new secret can be read on the way";
+        let message =
+            "plain http to another machine: admin token and new secret can be read on the way";
         resolver.findings.warning(&path.key("admin"), message);
     }
-    resolver.secret(&path.key("adminTokenFile"), &rotate.admin_token_file, files::read_secret)?;
+    resolver.secret(
+        &path.key("adminTokenFile"),
+        &rotate.admin_token_file,
+        files::read_secret,
+    )?;
     Some(RotationConfig {
         admin: rotate.admin.0.clone(),
         admin_token_file: rotate.admin_token_file.0.clone(),

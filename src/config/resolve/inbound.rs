@@ -21,8 +21,8 @@ use crate::limits;
 use crate::proxy::inbound;
 use crate::verifier::rules::{PathCase, Rules};
 use crate::verifier::{
-    self, Access, Audiences, AuthorityConfig, ClaimNeed, CorsPreflight, KeySource, Mode, Needs, Profile,
-    RevocationKind, RuleConfig, rules,
+    self, Access, Audiences, AuthorityConfig, ClaimNeed, CorsPreflight, KeySource, Mode, Needs,
+    Profile, RevocationKind, RuleConfig, rules,
 };
 
 /// What keys may verify when the configuration does not say.
@@ -49,10 +49,17 @@ pub(super) fn resolve_authority(
     name: &str,
     raw: raw::Authority,
 ) -> Option<AuthorityConfig> {
-    resolver.duration(&path.key("clockSkew"), raw.clock_skew, Duration::ZERO, MAX_CLOCK_SKEW);
+    resolver.duration(
+        &path.key("clockSkew"),
+        raw.clock_skew,
+        Duration::ZERO,
+        MAX_CLOCK_SKEW,
+    );
     resolver.duration(&path.key("maxStale"), raw.max_stale, MIN_STALE, MAX_STALE);
     let keys = key_source(resolver, path, &raw);
-    raw.ca_file.iter().for_each(|file| resolver.fixed(&path.key("caFile"), file));
+    raw.ca_file
+        .iter()
+        .for_each(|file| resolver.fixed(&path.key("caFile"), file));
     let ca_pem = resolver.certificates(&path.key("caFile"), raw.ca_file.as_ref());
     let timeouts = resolver.fetch_timeouts(&path.key("timeouts"), raw.timeouts);
     let algorithms = raw.algorithms.map_or_else(
@@ -64,7 +71,11 @@ pub(super) fn resolve_authority(
         resolver,
         &path.key("maxTokenSize"),
         raw.max_token_size,
-        if profile == Profile::Plgd { PLGD_TOKEN_SIZE } else { DEFAULT_TOKEN_SIZE },
+        if profile == Profile::Plgd {
+            PLGD_TOKEN_SIZE
+        } else {
+            DEFAULT_TOKEN_SIZE
+        },
     );
     let keys = keys?;
     let revocation = revocation::resolve(resolver, &path.key("revocation"), raw.revocation, &keys);
@@ -78,7 +89,11 @@ pub(super) fn resolve_authority(
         algorithms,
         clock_skew: raw.clock_skew.0,
         max_stale: raw.max_stale.0,
-        client_id_claims: raw.client_id_claims.into_iter().map(|name| name.0).collect(),
+        client_id_claims: raw
+            .client_id_claims
+            .into_iter()
+            .map(|name| name.0)
+            .collect(),
         require_expiry: raw.require_expiry,
         profile,
         max_token_size,
@@ -87,9 +102,13 @@ pub(super) fn resolve_authority(
     Some(authority)
 }
 
-/// A token that never expires ends only when it is revoked: revocations must be checked, unless the operator writes that they
-/// are not.
-fn check_tokens_without_end(resolver: &mut Resolver<'_>, path: &KeyPath, authority: &AuthorityConfig) {
+/// A token that never expires ends only when it is revoked: revocations must be checked, unless the
+/// operator writes that they are not.
+fn check_tokens_without_end(
+    resolver: &mut Resolver<'_>,
+    path: &KeyPath,
+    authority: &AuthorityConfig,
+) {
     let is_named = matches!(authority.keys, KeySource::Url(_) | KeySource::File(_));
     let path = path.key("requireExpiry");
     match authority.revocation.kind {
@@ -108,15 +127,24 @@ fn check_tokens_without_end(resolver: &mut Resolver<'_>, path: &KeyPath, authori
     }
 }
 
-fn key_source(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Authority) -> Option<KeySource> {
+fn key_source(
+    resolver: &mut Resolver<'_>,
+    path: &KeyPath,
+    raw: &raw::Authority,
+) -> Option<KeySource> {
     let issuer_path = path.key("issuer");
     resolver.check_issuer(&issuer_path, &raw.issuer);
     if raw.issuer.is_empty() {
-        resolver.findings.error(&issuer_path, "it must not be empty");
+        resolver
+            .findings
+            .error(&issuer_path, "it must not be empty");
     }
     match (&raw.jwks_uri, &raw.jwks_file) {
         (Some(_), Some(_)) => {
-            resolver.findings.error(&path.key("jwksFile"), "either `jwksUri` or `jwksFile`, not both");
+            resolver.findings.error(
+                &path.key("jwksFile"),
+                "either `jwksUri` or `jwksFile`, not both",
+            );
             None
         }
         (Some(url), None) => {
@@ -128,16 +156,24 @@ fn key_source(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Authority)
             let key = path.key("jwksFile");
             let set = resolver.file(&key, file, files::read_authority_keys)?;
             for left_out in set.left_out().iter().filter(|key| !key.is_meant) {
-                resolver.findings.warning(&key, format!("a key is left out, {left_out}"));
+                resolver
+                    .findings
+                    .warning(&key, format!("a key is left out, {left_out}"));
             }
             if set.unread() > 0 {
-                let message =
-                    format!("only the first 256 keys are read; {} further ones are not", set.unread());
+                let message = format!(
+                    "only the first 256 keys are read; {} further ones are not",
+                    set.unread()
+                );
                 resolver.findings.warning(&key, message);
             }
             Some(KeySource::File(file.0.clone()))
         }
-        (None, None) => own_or_discovery(resolver, &issuer_path, &profile(raw.profile).issuer(&raw.issuer)),
+        (None, None) => own_or_discovery(
+            resolver,
+            &issuer_path,
+            &profile(raw.profile).issuer(&raw.issuer),
+        ),
     }
 }
 
@@ -148,7 +184,11 @@ fn profile(raw: raw::AuthorityProfile) -> Profile {
     }
 }
 
-fn own_or_discovery(resolver: &mut Resolver<'_>, path: &KeyPath, issuer: &IssuerName) -> Option<KeySource> {
+fn own_or_discovery(
+    resolver: &mut Resolver<'_>,
+    path: &KeyPath,
+    issuer: &IssuerName,
+) -> Option<KeySource> {
     let own = resolver.own_issuer();
     if own.is_some_and(|own| issuer.is(own)) {
         return Some(KeySource::OwnIssuer);
@@ -164,8 +204,9 @@ fn own_or_discovery(resolver: &mut Resolver<'_>, path: &KeyPath, issuer: &Issuer
             Some(KeySource::Discovery)
         }
         Err(why) => {
-            let message =
-                format!("cannot be used for discovery ({why}); name its keys with `jwksUri` or `jwksFile`");
+            let message = format!(
+                "cannot be used for discovery ({why}); name its keys with `jwksUri` or `jwksFile`"
+            );
             resolver.findings.error(path, message);
             None
         }
@@ -174,28 +215,34 @@ fn own_or_discovery(resolver: &mut Resolver<'_>, path: &KeyPath, issuer: &Issuer
 
 fn warn_of_plain_http(resolver: &mut Resolver<'_>, path: &KeyPath, url: &url::Url) {
     if is_open(url) {
-        let message =
-            "plain http to another machine: whoever is on the way can put keys of their own into the answer";
+        let message = "plain http to another machine: whoever is on the way can put keys of their own into the answer";
         resolver.findings.warning(path, message);
     }
 }
 
 impl Resolver<'_> {
-    /// `issuer.url`. From the tree: an error elsewhere in the section `issuer` does not change which one is ours.
+    /// `issuer.url`. From the tree: an error elsewhere in the section `issuer` does not change
+    /// which one is ours.
     pub(super) fn own_issuer(&self) -> Option<&str> {
         self.text(&KeyPath::root("issuer").key("url"))
     }
 
-    /// The issuer of an authority, with the way in which others are compared with it; from the tree for the same reason.
+    /// The issuer of an authority, with the way in which others are compared with it; from the tree
+    /// for the same reason.
     pub(super) fn issuer_of(&self, authority: &str) -> Option<IssuerName> {
         let authority = KeyPath::root("authorities").key(authority);
         let is_plgd = self.text(&authority.key("profile")) == Some("plgd");
-        let profile = if is_plgd { Profile::Plgd } else { Profile::Standard };
+        let profile = if is_plgd {
+            Profile::Plgd
+        } else {
+            Profile::Standard
+        };
         Some(profile.issuer(self.text(&authority.key("issuer"))?))
     }
 }
 
-/// Refuses two authorities whose issuers are one because slashes do not count, though they are written differently.
+/// Refuses two authorities whose issuers are one because slashes do not count, though they are
+/// written differently.
 pub(super) fn check_issuers(resolver: &mut Resolver<'_>, authorities: &[AuthorityConfig]) {
     for (i, authority) in authorities.iter().enumerate() {
         let name = authority.issuer_name();
@@ -210,7 +257,9 @@ pub(super) fn check_issuers(resolver: &mut Resolver<'_>, authorities: &[Authorit
                 "with `profile: plgd` slashes at the end do not count, so this is the issuer of the authority `{same}` too, and it is \
                  not clear which keys count: leave one of them out"
             );
-            let path = KeyPath::root("authorities").key(&authority.name).key("issuer");
+            let path = KeyPath::root("authorities")
+                .key(&authority.name)
+                .key("issuer");
             resolver.findings.error(&path, message);
         }
     }
@@ -225,15 +274,18 @@ pub(super) fn resolve_listener(
     issuer: Option<&IssuerRole>,
 ) -> Option<inbound::Config> {
     if raw.issuer && resolver.tree.find(&KeyPath::root("issuer")).is_none() {
-        resolver
-            .findings
-            .error(&path.key("issuer"), "there is no section `issuer` whose endpoints could be answered");
+        resolver.findings.error(
+            &path.key("issuer"),
+            "there is no section `issuer` whose endpoints could be answered",
+        );
     }
     let trusted: Vec<String> = raw.authorities.into_iter().map(|name| name.0).collect();
     check_authorities(resolver, &path.key("authorities"), &trusted, authorities);
     let audiences = audiences(resolver, &path.key("audiences"), raw.audiences);
     let headers_path = path.key("identityHeaders");
-    let headers = raw.identity_headers.unwrap_or_else(|| raw::default_identity_headers(trusted.len()));
+    let headers = raw
+        .identity_headers
+        .unwrap_or_else(|| raw::default_identity_headers(trusted.len()));
     let identity_headers = identity_headers(resolver, &headers_path, &headers);
     if trusted.len() > 1 && !identity_headers.iter().any(|(_, claim)| claim == "iss") {
         let message = "the service cannot tell whose user it sees: two authorities may each have a user of the same name; add a \
@@ -241,7 +293,9 @@ pub(super) fn resolve_listener(
         resolver.findings.warning(&headers_path, message);
     }
     let upstream = resolver.upstream(path, raw.upstream, raw.upstream_tls, raw.upstream_timeouts);
-    let is_name = upstream.as_ref().is_some_and(|upstream| !is_beyond_dns(&upstream.host));
+    let is_name = upstream
+        .as_ref()
+        .is_some_and(|upstream| !is_beyond_dns(&upstream.host));
     // Written as it is by default, it is meant.
     if is_name && raw.preserve_host && resolver.tree.find(&path.key("preserveHost")).is_none() {
         let message = "the service gets whatever `Host` the client sends; where one server has several virtual hosts, a client \
@@ -254,12 +308,23 @@ pub(super) fn resolve_listener(
         double_encoding: raw.double_encoding == raw::AmbiguousCharacter::Keep,
         non_utf8: raw.non_utf8 == raw::AmbiguousCharacter::Keep,
     };
-    let endpoints = issuer.filter(|_| raw.issuer).map(endpoints).unwrap_or_default();
+    let endpoints = issuer
+        .filter(|_| raw.issuer)
+        .map(endpoints)
+        .unwrap_or_default();
     let rules: Vec<Option<RuleConfig>> = raw
         .rules
         .into_iter()
         .enumerate()
-        .map(|(i, rule)| resolve_rule(resolver, &path.key("rules").index(i), rule, &endpoints, ordinary))
+        .map(|(i, rule)| {
+            resolve_rule(
+                resolver,
+                &path.key("rules").index(i),
+                rule,
+                &endpoints,
+                ordinary,
+            )
+        })
         .collect();
     let rules = rules.into_iter().collect::<Option<Vec<_>>>();
     let path_case = match raw.path_case {
@@ -267,11 +332,24 @@ pub(super) fn resolve_listener(
         Some(raw::PathCase::Sensitive) => PathCase::Sensitive,
         Some(raw::PathCase::Insensitive) => PathCase::Insensitive,
     };
-    check_rules(resolver, &path.key("rules"), rules.as_deref().unwrap_or_default(), path_case);
-    let limits = raw.limits.map(|limits| resolve_limits(resolver, &path.key("limits"), &limits));
-    let sizes = authorities.iter().filter(|authority| trusted.contains(&authority.name));
+    check_rules(
+        resolver,
+        &path.key("rules"),
+        rules.as_deref().unwrap_or_default(),
+        path_case,
+    );
+    let limits = raw
+        .limits
+        .map(|limits| resolve_limits(resolver, &path.key("limits"), &limits));
+    let sizes = authorities
+        .iter()
+        .filter(|authority| trusted.contains(&authority.name));
     let max_head = token_size::max_head(sizes.map(|authority| authority.max_token_size));
-    let max_head = max_head.max(issuer.filter(|_| raw.issuer).map_or(0, |role| role.max_head));
+    let max_head = max_head.max(
+        issuer
+            .filter(|_| raw.issuer)
+            .map_or(0, |role| role.max_head),
+    );
     let pauses = (raw.downstream_timeouts.read, raw.downstream_timeouts.write);
     let client_timeouts = resolver.client_timeouts(path, raw.keep_alive, pauses);
     Some(inbound::Config {
@@ -281,11 +359,22 @@ pub(super) fn resolve_listener(
         issuer: raw.issuer,
         upstream: upstream?,
         keep_authorization: raw.authorization == raw::Authorization::Keep,
-        identity_headers: identity_headers.iter().map(|(header, _)| header.clone()).collect(),
+        identity_headers: identity_headers
+            .iter()
+            .map(|(header, _)| header.clone())
+            .collect(),
         preserve_host: raw.preserve_host,
         ordinary,
-        trusted_proxies: raw.trusted_proxies.into_iter().map(|network| network.0).collect(),
-        removed_headers: raw.remove_headers.into_iter().map(|pattern| pattern.0).collect(),
+        trusted_proxies: raw
+            .trusted_proxies
+            .into_iter()
+            .map(|network| network.0)
+            .collect(),
+        removed_headers: raw
+            .remove_headers
+            .into_iter()
+            .map(|pattern| pattern.0)
+            .collect(),
         max_body: raw.max_body.map(|size| size.0),
         max_head,
         limits,
@@ -295,7 +384,10 @@ pub(super) fn resolve_listener(
             verified_token_cache: raw.verified_token_cache,
             rules: rules?,
             path_case,
-            forwarded_claims: identity_headers.into_iter().map(|(_, claim)| claim).collect(),
+            forwarded_claims: identity_headers
+                .into_iter()
+                .map(|(_, claim)| claim)
+                .collect(),
             mode: match raw.mode {
                 raw::Mode::Enforce => Mode::Enforce,
                 raw::Mode::Shadow => Mode::Shadow,
@@ -323,7 +415,8 @@ fn check_authorities(
             continue;
         };
         if issuers.contains(&authority.issuer.as_str()) {
-            let message = "another authority of this listener has the same issuer: whose keys would count?";
+            let message =
+                "another authority of this listener has the same issuer: whose keys would count?";
             resolver.findings.error(&path, message);
         }
         issuers.push(&authority.issuer);
@@ -349,15 +442,17 @@ fn identity_headers(
     path: &KeyPath,
     raw: &RawHeaders,
 ) -> Vec<(HeaderName, String)> {
-    // Upstreams that follow CGI read `-` and `_` as one, so two such names would be one header there.
+    // Upstreams that follow CGI read `-` and `_` as one, so two such names would be one header
+    // there.
     let mut seen: Vec<String> = Vec::new();
     let mut headers = Vec::new();
     for (header, claim) in raw {
         let folded = header.as_str().to_ascii_lowercase().replace('_', "-");
         if seen.contains(&folded) {
-            resolver
-                .findings
-                .error(&path.key(header.as_str()), "an upstream could not tell this header from another");
+            resolver.findings.error(
+                &path.key(header.as_str()),
+                "an upstream could not tell this header from another",
+            );
         }
         seen.push(folded);
         resolver.check_identity(&path.key(header.as_str()), header.as_str(), &claim.0);
@@ -375,14 +470,27 @@ fn resolve_rule(
 ) -> Option<RuleConfig> {
     for (i, pattern) in raw.paths.iter().enumerate() {
         if let Err(why) = NormalPath::parse_with(&pattern.0, ordinary) {
-            let cure = why.allowed_by().map_or(String::new(), |key| format!("; `{key}: keep` allows it"));
-            let message = format!("no path matches it, because such paths are refused: {}{cure}", why.text());
-            resolver.findings.error(&path.key("paths").index(i), message);
+            let cure = why
+                .allowed_by()
+                .map_or(String::new(), |key| format!("; `{key}: keep` allows it"));
+            let message = format!(
+                "no path matches it, because such paths are refused: {}{cure}",
+                why.text()
+            );
+            resolver
+                .findings
+                .error(&path.key("paths").index(i), message);
         }
-        if let Some(endpoint) = endpoints.iter().find(|endpoint| covers(&pattern.0, endpoint)) {
-            let message =
-                format!("the issuer answers `{endpoint}` on this listener; the rule does not apply to it");
-            resolver.findings.warning(&path.key("paths").index(i), message);
+        if let Some(endpoint) = endpoints
+            .iter()
+            .find(|endpoint| covers(&pattern.0, endpoint))
+        {
+            let message = format!(
+                "the issuer answers `{endpoint}` on this listener; the rule does not apply to it"
+            );
+            resolver
+                .findings
+                .warning(&path.key("paths").index(i), message);
         }
     }
     let access = match raw.access {
@@ -399,22 +507,38 @@ fn resolve_rule(
             Access::Public
         }
         None => {
-            let scopes = |scopes: Vec<Scope>| ScopeSet::from_tokens(scopes.iter().map(|scope| &scope.0)).ok();
+            let scopes = |scopes: Vec<Scope>| {
+                ScopeSet::from_tokens(scopes.iter().map(|scope| &scope.0)).ok()
+            };
             Access::Token(Needs {
                 scopes: scopes(raw.scopes)?,
                 any_scope: scopes(raw.any_scope.unwrap_or_default())?,
-                claims: raw.claims.into_iter().map(|(name, values)| claim_need(name, values)).collect(),
+                claims: raw
+                    .claims
+                    .into_iter()
+                    .map(|(name, values)| claim_need(name, values))
+                    .collect(),
             })
         }
     };
-    if raw.timeout.is_some_and(|timeout| timeout.0 < Duration::from_millis(1)) {
-        resolver.findings.error(&path.key("timeout"), "it must be at least 1ms");
+    if raw
+        .timeout
+        .is_some_and(|timeout| timeout.0 < Duration::from_millis(1))
+    {
+        resolver
+            .findings
+            .error(&path.key("timeout"), "it must be at least 1ms");
     }
     let rule = RuleConfig {
         timeout: raw.timeout.map(|timeout| timeout.0),
         line: resolver.tree.position(path).line,
         paths: raw.paths.into_iter().map(|pattern| pattern.0).collect(),
-        methods: raw.methods.into_iter().flatten().map(|method| method.0).collect(),
+        methods: raw
+            .methods
+            .into_iter()
+            .flatten()
+            .map(|method| method.0)
+            .collect(),
         access,
     };
     resolver.check_rule(path, &rule);
@@ -433,7 +557,10 @@ fn claim_need(name: ClaimName, values: raw::ClaimValues) -> ClaimNeed {
         raw::ClaimValues::Integer(value) => vec![text(raw::Scalar::Integer(value))],
         raw::ClaimValues::Bool(value) => vec![text(raw::Scalar::Bool(value))],
     };
-    ClaimNeed { name: name.0, values }
+    ClaimNeed {
+        name: name.0,
+        values,
+    }
 }
 
 fn check_rules(resolver: &mut Resolver<'_>, path: &KeyPath, rules: &[RuleConfig], case: PathCase) {
@@ -448,10 +575,14 @@ fn check_rules(resolver: &mut Resolver<'_>, path: &KeyPath, rules: &[RuleConfig]
         } else {
             ""
         };
-        let by: Vec<_> = by.iter().map(|index| path.index(*index).to_string()).collect();
+        let by: Vec<_> = by
+            .iter()
+            .map(|index| path.index(*index).to_string())
+            .collect();
         let by = by.join(", ");
-        let message =
-            format!("this rule never decides: all that it matches is matched before, by {by}{cause}");
+        let message = format!(
+            "this rule never decides: all that it matches is matched before, by {by}{cause}"
+        );
         resolver.findings.warning(&path.index(idle), message);
     }
     if case != PathCase::Unset {
@@ -468,38 +599,59 @@ fn check_rules(resolver: &mut Resolver<'_>, path: &KeyPath, rules: &[RuleConfig]
     }
 }
 
-fn resolve_limits(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Limits) -> limits::Config {
+fn resolve_limits(
+    resolver: &mut Resolver<'_>,
+    path: &KeyPath,
+    raw: &raw::Limits,
+) -> limits::Config {
     if raw.requests_per_second.is_none() {
         if raw.burst.is_some() {
-            resolver.findings.error(&path.key("burst"), "it needs `requestsPerSecond` beside it");
+            resolver
+                .findings
+                .error(&path.key("burst"), "it needs `requestsPerSecond` beside it");
         } else if raw.concurrent.is_none() {
-            resolver.findings.error(path, "it limits nothing without `requestsPerSecond` or `concurrent`");
+            resolver.findings.error(
+                path,
+                "it limits nothing without `requestsPerSecond` or `concurrent`",
+            );
         }
     }
-    let rate = raw
-        .requests_per_second
-        .map(|per_second| limits::Rate { per_second, burst: raw.burst.unwrap_or(per_second) });
+    let rate = raw.requests_per_second.map(|per_second| limits::Rate {
+        per_second,
+        burst: raw.burst.unwrap_or(per_second),
+    });
     let per = match raw.per {
         raw::Per::ClientId => limits::Per::Client,
         raw::Per::Sub => limits::Per::Subject,
         raw::Per::Address => limits::Per::Address,
         raw::Per::Listener => limits::Per::Listener,
     };
-    limits::Config { rate, concurrent: raw.concurrent, per }
+    limits::Config {
+        rate,
+        concurrent: raw.concurrent,
+        per,
+    }
 }
 
 /// The paths that the issuer answers on an inbound listener.
 fn endpoints(role: &IssuerRole) -> Vec<String> {
     let url = role.issuer.url.parse::<IssuerUrl>();
-    let base = url.map_or(String::new(), |url| url.url.path().trim_end_matches('/').to_owned());
+    let base = url.map_or(String::new(), |url| {
+        url.url.path().trim_end_matches('/').to_owned()
+    });
     oauth::paths_below(
         &base,
         role.issuer.profile,
-        if role.issuer.root_paths { Placement::BasePathAndRoot } else { Placement::BasePath },
+        if role.issuer.root_paths {
+            Placement::BasePathAndRoot
+        } else {
+            Placement::BasePath
+        },
     )
 }
 
 /// Whether a pattern matches a path that is in normal form.
 fn covers(pattern: &str, path: &str) -> bool {
-    NormalPath::parse(path).is_ok_and(|path| rules::pattern_matches(pattern, &path).unwrap_or(false))
+    NormalPath::parse(path)
+        .is_ok_and(|path| rules::pattern_matches(pattern, &path).unwrap_or(false))
 }

@@ -24,45 +24,76 @@ use crate::verifier::{self, AuthorityConfig};
 
 const DAY: Duration = Duration::from_hours(24);
 const YEAR: Duration = Duration::from_hours(366 * 24);
-/// With a key an hour, each is published for a quarter of an hour before it signs; our key set may be kept for five minutes.
+/// With a key an hour, each is published for a quarter of an hour before it signs; our key set may
+/// be kept for five minutes.
 const LEAST_ROTATION: Duration = Duration::from_hours(1);
 /// Shorter secrets can be guessed; the management API refuses them.
 const MIN_SECRET_BYTES: usize = client_secret::MIN_BYTES;
 
 /// Resolves the section `issuer`.
-pub(super) fn resolve(resolver: &mut Resolver<'_>, path: &KeyPath, raw: raw::Issuer) -> Option<IssuerRole> {
+pub(super) fn resolve(
+    resolver: &mut Resolver<'_>,
+    path: &KeyPath,
+    raw: raw::Issuer,
+) -> Option<IssuerRole> {
     if raw.listen.is_none() && !answered_inbound(resolver.tree) {
-        resolver
-            .findings
-            .error(path, "nothing answers for it: set `listen`, or `issuer: true` on an inbound listener");
+        resolver.findings.error(
+            path,
+            "nothing answers for it: set `listen`, or `issuer: true` on an inbound listener",
+        );
     }
     let profile = match raw.profile {
         raw::Profile::Standard => Profile::Standard,
         raw::Profile::Plgd => Profile::Plgd,
     };
     resolver.check_issuer(&path.key("url"), &raw.url.text);
-    lifetime(resolver, &path.key("accessTokenLifetime"), raw.access_token_lifetime.0, DAY, profile);
-    let default_owner_claim = if profile == Profile::Plgd { "sub" } else { "owner" };
-    let owner_claim = raw.owner_claim.map_or_else(|| default_owner_claim.to_owned(), |claim| claim.0);
+    lifetime(
+        resolver,
+        &path.key("accessTokenLifetime"),
+        raw.access_token_lifetime.0,
+        DAY,
+        profile,
+    );
+    let default_owner_claim = if profile == Profile::Plgd {
+        "sub"
+    } else {
+        "owner"
+    };
+    let owner_claim = raw
+        .owner_claim
+        .map_or_else(|| default_owner_claim.to_owned(), |claim| claim.0);
     let is_subject = profile == Profile::Plgd && owner_claim == "sub";
     if RESERVED_CLAIMS.contains(&owner_claim.as_str()) && !is_subject {
-        resolver.findings.error(&path.key("ownerClaim"), "the issuer sets this claim to something else");
+        resolver.findings.error(
+            &path.key("ownerClaim"),
+            "the issuer sets this claim to something else",
+        );
     }
     let device_id_claim = raw.device_id_claim.as_str();
     if RESERVED_CLAIMS.contains(&device_id_claim) || device_id_claim == owner_claim {
-        resolver.findings.error(&path.key("deviceIDClaim"), "the issuer sets this claim to something else");
+        resolver.findings.error(
+            &path.key("deviceIDClaim"),
+            "the issuer sets this claim to something else",
+        );
     }
     let algorithm = algorithm(raw.signing.algorithm);
     let token_type = audiences::token_type(raw.token_type, profile);
-    let scope_claims = audiences::scope_claims(resolver, &path.key("scopeClaims"), &raw.scope_claims);
+    let scope_claims =
+        audiences::scope_claims(resolver, &path.key("scopeClaims"), &raw.scope_claims);
     let audiences = audiences::resolve(resolver, &path.key("audiences"), raw.audiences);
     let key_path = path.key("signing").key("privateKeyFile");
-    raw.signing.private_key_file.iter().for_each(|file| resolver.fixed(&key_path, file));
+    raw.signing
+        .private_key_file
+        .iter()
+        .for_each(|file| resolver.fixed(&key_path, file));
     let private_key = match &raw.signing.private_key_file {
         None => None,
         Some(file) => Some(resolver.secret(&key_path, file, files::read_secret_lines)?),
     };
-    if private_key.as_ref().is_some_and(|pem| SigningKey::from_pem(pem, algorithm).is_err()) {
+    if private_key
+        .as_ref()
+        .is_some_and(|pem| SigningKey::from_pem(pem, algorithm).is_err())
+    {
         let message = format!("the file holds no private key (PEM) for {algorithm:?}");
         resolver.findings.error(&key_path, message);
     }
@@ -70,15 +101,25 @@ pub(super) fn resolve(resolver: &mut Resolver<'_>, path: &KeyPath, raw: raw::Iss
         let message = "the key outlives a restart, the store does not: tokens that were revoked are good again after it";
         resolver.findings.warning(&key_path, message);
     }
-    let rotate_every =
-        rotate_every(resolver, &path.key("signing"), raw.signing.rotate_every, private_key.is_some());
+    let rotate_every = rotate_every(
+        resolver,
+        &path.key("signing"),
+        raw.signing.rotate_every,
+        private_key.is_some(),
+    );
     let clients_path = path.key("clients");
     unique_ids(resolver, &clients_path, &raw.clients);
-    resolver.duration(&path.key("secretGrace"), raw.secret_grace, Duration::ZERO, DAY * 30);
+    resolver.duration(
+        &path.key("secretGrace"),
+        raw.secret_grace,
+        Duration::ZERO,
+        DAY * 30,
+    );
     // A disabled client has no use for a secret before the configuration changes.
     let secret_files = raw.clients.iter().filter(|client| !client.disabled);
-    let secret_files =
-        secret_files.filter_map(|it| Some((it.id.0.clone(), it.secret_file.as_ref()?.0.clone()))).collect();
+    let secret_files = secret_files
+        .filter_map(|it| Some((it.id.0.clone(), it.secret_file.as_ref()?.0.clone())))
+        .collect();
     let clients = raw.clients.into_iter().enumerate();
     let clients = clients
         .filter_map(|(i, client)| {
@@ -106,11 +147,19 @@ pub(super) fn resolve(resolver: &mut Resolver<'_>, path: &KeyPath, raw: raw::Iss
         resolver,
         &path.key("maxTokenSize"),
         raw.max_token_size,
-        if profile == Profile::Plgd { PLGD_TOKEN_SIZE } else { DEFAULT_TOKEN_SIZE },
+        if profile == Profile::Plgd {
+            PLGD_TOKEN_SIZE
+        } else {
+            DEFAULT_TOKEN_SIZE
+        },
     );
-    raw.client_jwks_ca_file.iter().for_each(|file| resolver.fixed(&path.key("clientJwksCaFile"), file));
-    let client_jwks_ca =
-        resolver.certificates(&path.key("clientJwksCaFile"), raw.client_jwks_ca_file.as_ref())?;
+    raw.client_jwks_ca_file
+        .iter()
+        .for_each(|file| resolver.fixed(&path.key("clientJwksCaFile"), file));
+    let client_jwks_ca = resolver.certificates(
+        &path.key("clientJwksCaFile"),
+        raw.client_jwks_ca_file.as_ref(),
+    )?;
     Some(IssuerRole {
         listen: raw.listen.map(|listen| listen.0),
         keep_alive: resolver.keep_alive(path, raw.keep_alive),
@@ -130,8 +179,15 @@ pub(super) fn resolve(resolver: &mut Resolver<'_>, path: &KeyPath, raw: raw::Iss
             rotate_every,
             encryption_key: None,
             clients,
-            secret_files: SecretFiles { files: secret_files, grace: raw.secret_grace.0 },
-            client_jwks_hosts: raw.client_jwks_hosts.into_iter().map(|host| host.0).collect(),
+            secret_files: SecretFiles {
+                files: secret_files,
+                grace: raw.secret_grace.0,
+            },
+            client_jwks_hosts: raw
+                .client_jwks_hosts
+                .into_iter()
+                .map(|host| host.0)
+                .collect(),
             client_jwks_ca,
             max_assertion_lifetime: raw.max_assertion_lifetime.0,
             user_issuers: Vec::new(),
@@ -145,7 +201,11 @@ pub(super) fn resolve(resolver: &mut Resolver<'_>, path: &KeyPath, raw: raw::Iss
         authorities,
         // Known when the authorities are.
         max_head: 0,
-        trusted_proxies: raw.trusted_proxies.into_iter().map(|network| network.0).collect(),
+        trusted_proxies: raw
+            .trusted_proxies
+            .into_iter()
+            .map(|network| network.0)
+            .collect(),
     })
 }
 
@@ -161,17 +221,23 @@ fn rotate_every(
         return None;
     }
     if own_key && resolver.tree.find(&path).is_some() {
-        let message = "a key of your own (`privateKeyFile`) is not rotated: put another one into its place";
+        let message =
+            "a key of your own (`privateKeyFile`) is not rotated: put another one into its place";
         resolver.findings.warning(&path, message);
     }
     if every.0 < LEAST_ROTATION || every.0 > YEAR {
-        resolver.findings.error(&path, "it must be 0s, or from 1h to 366d");
+        resolver
+            .findings
+            .error(&path, "it must be 0s, or from 1h to 366d");
     }
     Some(every.0)
 }
 
 /// What private keys are encrypted with in the store.
-pub(super) fn encryption_key(resolver: &mut Resolver<'_>, file: Option<&FilePath>) -> Option<EncryptionKey> {
+pub(super) fn encryption_key(
+    resolver: &mut Resolver<'_>,
+    file: Option<&FilePath>,
+) -> Option<EncryptionKey> {
     let path = KeyPath::root("store").key("encryptionKeyFile");
     resolver.fixed(&path, file?);
     let text = resolver.secret(&path, file?, files::read_secret)?;
@@ -202,47 +268,83 @@ fn answered_inbound(tree: &Node) -> bool {
 /// The authorities that are named. `self` needs no entry: the issuer trusts itself.
 fn authorities(resolver: &mut Resolver<'_>, path: &KeyPath, names: Vec<Name>) -> Vec<String> {
     let entries = KeyPath::root("authorities");
-    for (i, name) in names.iter().enumerate().filter(|(_, name)| name.0 != "self") {
+    for (i, name) in names
+        .iter()
+        .enumerate()
+        .filter(|(_, name)| name.0 != "self")
+    {
         if resolver.tree.find(&entries.key(&name.0)).is_none() {
-            resolver.findings.error(&path.index(i), "there is no authority of this name");
+            resolver
+                .findings
+                .error(&path.index(i), "there is no authority of this name");
         }
     }
     names.into_iter().map(|name| name.0).collect()
 }
 
-/// Finds out whose users are trusted: by the tokens API, or to exchange their JWTs. Warns of owners that none of several
-/// issuers gave.
+/// Finds out whose users are trusted: by the tokens API, or to exchange their JWTs. Warns of owners
+/// that none of several issuers gave.
 pub(super) fn users(resolver: &mut Resolver<'_>, role: &mut IssuerRole, known: &[AuthorityConfig]) {
-    let exchanging = role.issuer.clients.iter().filter_map(|client| match &client.authentication {
-        Authentication::Exchange(exchange) => Some(exchange.authorities.iter()),
-        _ => None,
-    });
+    let exchanging = role
+        .issuer
+        .clients
+        .iter()
+        .filter_map(|client| match &client.authentication {
+            Authentication::Exchange(exchange) => Some(exchange.authorities.iter()),
+            _ => None,
+        });
     let is_plgd = role.issuer.profile == Profile::Plgd;
-    let names: Vec<&String> =
-        role.authorities.iter().filter(|_| is_plgd).chain(exchanging.flatten()).collect();
-    let issuers = known.iter().filter(|authority| names.contains(&&authority.name));
-    let issuers = issuers.map(AuthorityConfig::issuer_name).filter(|issuer| !issuer.is(&role.issuer.url));
+    let names: Vec<&String> = role
+        .authorities
+        .iter()
+        .filter(|_| is_plgd)
+        .chain(exchanging.flatten())
+        .collect();
+    let issuers = known
+        .iter()
+        .filter(|authority| names.contains(&&authority.name));
+    let issuers = issuers
+        .map(AuthorityConfig::issuer_name)
+        .filter(|issuer| !issuer.is(&role.issuer.url));
     let mut issuers: Vec<_> = issuers.map(|issuer| issuer.name().to_owned()).collect();
     issuers.sort_unstable();
     issuers.dedup();
     if is_plgd && issuers.len() > 1 {
         let clients = KeyPath::root("issuer").key("clients");
         let is_unclear = |client: &Client| client.owner.is_some() && client.owner_issuer.is_none();
-        for (i, _) in role.issuer.clients.iter().enumerate().filter(|(_, client)| is_unclear(client)) {
+        for (i, _) in role
+            .issuer
+            .clients
+            .iter()
+            .enumerate()
+            .filter(|(_, client)| is_unclear(client))
+        {
             let message = "users of several authorities are trusted, so no user can list or revoke the tokens of this client: name \
                            the authority whose user the owner is with `ownerAuthority`";
-            resolver.findings.warning(&clients.index(i).key("owner"), message);
+            resolver
+                .findings
+                .warning(&clients.index(i).key("owner"), message);
         }
     }
     role.issuer.user_issuers = issuers;
-    let respelt = known.iter().filter(|authority| authority.profile == verifier::Profile::Plgd);
+    let respelt = known
+        .iter()
+        .filter(|authority| authority.profile == verifier::Profile::Plgd);
     role.issuer.respelt_issuers = respelt.map(AuthorityConfig::issuer_name).collect();
 }
 
-fn lifetime(resolver: &mut Resolver<'_>, path: &KeyPath, value: Duration, most: Duration, profile: Profile) {
+fn lifetime(
+    resolver: &mut Resolver<'_>,
+    path: &KeyPath,
+    value: Duration,
+    most: Duration,
+    profile: Profile,
+) {
     if value.is_zero() {
         if profile == Profile::Standard {
-            resolver.findings.error(path, "tokens that never expire need `profile: plgd`");
+            resolver
+                .findings
+                .error(path, "tokens that never expire need `profile: plgd`");
         }
     } else {
         resolver.duration(path, GoDuration(value), Duration::from_secs(1), most);
@@ -254,14 +356,22 @@ fn unique_ids(resolver: &mut Resolver<'_>, path: &KeyPath, clients: &[raw::Clien
     for (i, client) in clients.iter().enumerate() {
         let earlier = *first.entry(&client.id.0).or_insert(i);
         if earlier != i {
-            let message = format!("this id is already taken by `{}`", path.index(earlier).key("id"));
+            let message = format!(
+                "this id is already taken by `{}`",
+                path.index(earlier).key("id")
+            );
             resolver.findings.error(&path.index(i).key("id"), message);
         }
     }
 }
 
 /// Warns of claims that have no effect, and refuses those that no token may have.
-fn inserted_claims(resolver: &mut Resolver<'_>, path: &KeyPath, client: &raw::Client, own: [&str; 2]) {
+fn inserted_claims(
+    resolver: &mut Resolver<'_>,
+    path: &KeyPath,
+    client: &raw::Client,
+    own: [&str; 2],
+) {
     for claim in client.insert_token_claims.keys() {
         if let Some(why) = why_no_claim(claim) {
             resolver.findings.error(&path.key(claim), why);
@@ -272,13 +382,21 @@ fn inserted_claims(resolver: &mut Resolver<'_>, path: &KeyPath, client: &raw::Cl
     }
 }
 
-/// Warns of a client that makes a token without end of whatever a user's token is; `default` is the issuer's lifetime.
-fn endless_exchange(resolver: &mut Resolver<'_>, path: &KeyPath, client: &raw::Client, default: Duration) {
+/// Warns of a client that makes a token without end of whatever a user's token is; `default` is the
+/// issuer's lifetime.
+fn endless_exchange(
+    resolver: &mut Resolver<'_>,
+    path: &KeyPath,
+    client: &raw::Client,
+    default: Duration,
+) {
     let lifetime = client.access_token_lifetime.map_or(default, |own| own.0);
     if client.jwt_private_key.is_some() && lifetime.is_zero() && !client.cap_to_assertion {
         let message = "a user's token that ends in seconds becomes one that never ends: set a lifetime, or `capToAssertion: true`, which \
                        ends each token with the user's";
-        resolver.findings.warning(&path.key("accessTokenLifetime"), message);
+        resolver
+            .findings
+            .warning(&path.key("accessTokenLifetime"), message);
     }
 }
 
@@ -289,11 +407,23 @@ fn resolve_client(
     profile: Profile,
 ) -> Option<Client> {
     if let Some(value) = raw.access_token_lifetime {
-        lifetime(resolver, &path.key("accessTokenLifetime"), value.0, YEAR, profile);
+        lifetime(
+            resolver,
+            &path.key("accessTokenLifetime"),
+            value.0,
+            YEAR,
+            profile,
+        );
     }
-    if !raw.allowed_grant_types.iter().any(|grant| matches!(grant, raw::GrantType::ClientCredentials)) {
+    if !raw
+        .allowed_grant_types
+        .iter()
+        .any(|grant| matches!(grant, raw::GrantType::ClientCredentials))
+    {
         let message = "without `client_credentials` nobody ever gets the first refresh token";
-        resolver.findings.warning(&path.key("allowedGrantTypes"), message);
+        resolver
+            .findings
+            .warning(&path.key("allowedGrantTypes"), message);
     }
     let authentication = client_authentication::resolve(resolver, path, &raw, profile)?;
     let secrets = match authentication {
@@ -318,9 +448,14 @@ fn resolve_client(
                 raw::GrantType::RefreshToken => GrantType::RefreshToken,
             })
             .collect(),
-        allowed_audiences: raw.allowed_audiences.into_iter().map(|audience| audience.0).collect(),
+        allowed_audiences: raw
+            .allowed_audiences
+            .into_iter()
+            .map(|audience| audience.0)
+            .collect(),
         audience_settings: ByAudience::new(),
-        allowed_scopes: ScopeSet::from_tokens(raw.allowed_scopes.into_iter().map(|scope| scope.0)).ok()?,
+        allowed_scopes: ScopeSet::from_tokens(raw.allowed_scopes.into_iter().map(|scope| scope.0))
+            .ok()?,
         insert_token_claims: raw.insert_token_claims,
         allow_introspection: raw.allow_introspection,
         disabled: raw.disabled,
@@ -332,15 +467,23 @@ fn resolve_client(
 fn owner_issuer(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Client) -> Option<String> {
     let name = &raw.owner_authority.as_ref()?.0;
     if raw.owner.is_none() {
-        resolver.findings.error(path, "it needs `owner` beside it: the name of that authority's user");
+        resolver.findings.error(
+            path,
+            "it needs `owner` beside it: the name of that authority's user",
+        );
     }
     resolver.reference(path, name, "authorities", "authority");
-    resolver.issuer_of(name).map(|issuer| issuer.name().to_owned())
+    resolver
+        .issuer_of(name)
+        .map(|issuer| issuer.name().to_owned())
 }
 
-/// Whether a client is disabled and its file holds no secret that could be used; then it needs none.
+/// Whether a client is disabled and its file holds no secret that could be used; then it needs
+/// none.
 fn is_without_secret(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Client) -> bool {
-    let Some(file) = raw.secret_file.as_ref().filter(|_| raw.disabled) else { return false };
+    let Some(file) = raw.secret_file.as_ref().filter(|_| raw.disabled) else {
+        return false;
+    };
     let why = match files::read_secret(&file.0) {
         Ok(secret) if secret.expose_secret().len() >= MIN_SECRET_BYTES => return false,
         Ok(_) => format!("holds a secret shorter than {MIN_SECRET_BYTES} bytes"),
@@ -348,8 +491,9 @@ fn is_without_secret(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Cli
     };
     let path = path.key("secretFile");
     let shown = resolver.shown(&path, &file.0.to_string_lossy());
-    let message =
-        format!("the file `{shown}` {why}; the client is disabled, and must stay so until that is mended");
+    let message = format!(
+        "the file `{shown}` {why}; the client is disabled, and must stay so until that is mended"
+    );
     resolver.findings.warning(&path, message);
     true
 }
@@ -370,5 +514,8 @@ fn client_secret(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Client)
         resolver.findings.error(path, message);
         return None;
     }
-    Some(Secret { line_end, ..Secret::configured(secret) })
+    Some(Secret {
+        line_end,
+        ..Secret::configured(secret)
+    })
 }

@@ -7,7 +7,8 @@ use crate::config::address::ListenAddress;
 use crate::config::tree::{KeyPath, Node};
 use crate::domain::listen::Listen;
 
-/// No two listeners share a name or an address. Read from the tree, so that a listener with other errors counts too.
+/// No two listeners share a name or an address. Read from the tree, so that a listener with other
+/// errors counts too.
 pub(super) fn check(resolver: &mut Resolver<'_>) {
     let mut listeners = Vec::new();
     for key in ["inbound", "outbound"] {
@@ -16,7 +17,9 @@ pub(super) fn check(resolver: &mut Resolver<'_>) {
         listeners.extend((0..count).map(|i| list.index(i)));
     }
     names(resolver, &listeners);
-    let mut all: Vec<_> = ["probes", "admin", "issuer", "localApi"].map(KeyPath::root).into();
+    let mut all: Vec<_> = ["probes", "admin", "issuer", "localApi"]
+        .map(KeyPath::root)
+        .into();
     all.extend(listeners);
     addresses(resolver, &all);
     loops::check(resolver);
@@ -29,7 +32,9 @@ fn names(resolver: &mut Resolver<'_>, listeners: &[KeyPath]) {
             continue;
         };
         if let Some((_, first)) = seen.iter().find(|(other, _)| other == name) {
-            resolver.findings.error(&path, format!("this name is already taken by `{first}`"));
+            resolver
+                .findings
+                .error(&path, format!("this name is already taken by `{first}`"));
         } else {
             seen.push((name.to_owned(), path));
         }
@@ -43,7 +48,9 @@ fn addresses(resolver: &mut Resolver<'_>, listeners: &[KeyPath]) {
             continue;
         };
         if let Some((_, first)) = seen.iter().find(|(other, _)| any_collide(*other, address)) {
-            resolver.findings.error(&path, format!("this address is already taken by `{first}`"));
+            resolver
+                .findings
+                .error(&path, format!("this address is already taken by `{first}`"));
         } else {
             seen.push((address, path));
         }
@@ -57,5 +64,7 @@ fn any_collide(a: Listen, b: Listen) -> bool {
 /// Whether binding one address makes binding the other fail. Port 0 is a free port each time.
 fn collide(a: SocketAddr, b: SocketAddr) -> bool {
     let every = a.ip().is_unspecified() || b.ip().is_unspecified();
-    a.port() == b.port() && a.port() != 0 && (a.ip() == b.ip() || every && a.is_ipv4() == b.is_ipv4())
+    a.port() == b.port()
+        && a.port() != 0
+        && (a.ip() == b.ip() || every && a.is_ipv4() == b.is_ipv4())
 }

@@ -1,4 +1,5 @@
-//! Requests that would come back: what can be seen of it in the configuration. What a name leads to is seen when it is resolved.
+//! Requests that would come back: what can be seen of it in the configuration. What a name leads to
+//! is seen when it is resolved.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -17,8 +18,8 @@ struct Listener {
     upstreams: Vec<KeyPath>,
 }
 
-/// No outbound listener sends to one of them, nothing is fetched through one, and no inbound listener is reached again by what
-/// it sends on.
+/// No outbound listener sends to one of them, nothing is fetched through one, and no inbound
+/// listener is reached again by what it sends on.
 pub(super) fn check(resolver: &mut Resolver<'_>) {
     let listeners = listeners(resolver);
     let mut found = Vec::new();
@@ -32,11 +33,18 @@ pub(super) fn check(resolver: &mut Resolver<'_>) {
     for path in found {
         let is_outbound = |to: &usize| listeners[*to].is_outbound;
         if let Some(to) = leads_to(resolver, &path, &listeners).find(is_outbound) {
-            let message = format!("it leads back to this sidecar's own listener `{}`", listeners[to].path);
+            let message = format!(
+                "it leads back to this sidecar's own listener `{}`",
+                listeners[to].path
+            );
             resolver.findings.error(&path, message);
         }
     }
-    for (index, listener) in listeners.iter().enumerate().filter(|(_, listener)| !listener.is_outbound) {
+    for (index, listener) in listeners
+        .iter()
+        .enumerate()
+        .filter(|(_, listener)| !listener.is_outbound)
+    {
         let mut reached = vec![index];
         let mut next = 0;
         while let Some(from) = reached.get(next).copied() {
@@ -63,12 +71,22 @@ fn listeners(resolver: &Resolver<'_>) -> Vec<Listener> {
     for key in ["inbound", "outbound"] {
         let list = KeyPath::root(key);
         for path in (0..count(&list)).map(|i| list.index(i)) {
-            let listen = resolver.text(&path.key("listen")).and_then(|text| text.parse().ok());
+            let listen = resolver
+                .text(&path.key("listen"))
+                .and_then(|text| text.parse().ok());
             let targets = path.key("forwardProxy").key("targets");
             let of_targets = (0..count(&targets)).map(|i| targets.index(i).key("upstream"));
-            let upstreams = [path.key("upstream")].into_iter().chain(of_targets).collect();
+            let upstreams = [path.key("upstream")]
+                .into_iter()
+                .chain(of_targets)
+                .collect();
             let listen = listen.map(|ListenAddress(address)| address);
-            found.push(Listener { path, is_outbound: key == "outbound", listen, upstreams });
+            found.push(Listener {
+                path,
+                is_outbound: key == "outbound",
+                listen,
+                upstreams,
+            });
         }
     }
     found
@@ -83,16 +101,23 @@ fn leads_to<'l>(
     let url = resolver.text(path).and_then(|text| Url::parse(text).ok());
     let to = url.and_then(|url| Some((address_of(url.host())?, url.port_or_known_default()?)));
     let is_there = move |listener: &&Listener| {
-        let (Some(listen), Some((ip, port))) = (listener.listen, to) else { return false };
+        let (Some(listen), Some((ip, port))) = (listener.listen, to) else {
+            return false;
+        };
         let is_at = |listen: SocketAddr| {
-            let here =
-                listen.ip() == ip || ip.is_unspecified() || listen.ip().is_unspecified() && ip.is_loopback();
+            let here = listen.ip() == ip
+                || ip.is_unspecified()
+                || listen.ip().is_unspecified() && ip.is_loopback();
             listen.port() == port && here
         };
         // Port 0 is whatever is free.
         port != 0 && listen.addresses().any(is_at)
     };
-    listeners.iter().enumerate().filter(move |(_, listener)| is_there(listener)).map(|(index, _)| index)
+    listeners
+        .iter()
+        .enumerate()
+        .filter(move |(_, listener)| is_there(listener))
+        .map(|(index, _)| index)
 }
 
 /// The address that a host is for certain.
@@ -100,7 +125,9 @@ fn address_of(host: Option<Host<&str>>) -> Option<IpAddr> {
     match host? {
         Host::Ipv4(address) => Some(address.into()),
         Host::Ipv6(address) => Some(address.into()),
-        Host::Domain(name) if name.eq_ignore_ascii_case("localhost") => Some(Ipv4Addr::LOCALHOST.into()),
+        Host::Domain(name) if name.eq_ignore_ascii_case("localhost") => {
+            Some(Ipv4Addr::LOCALHOST.into())
+        }
         Host::Domain(_) => None,
     }
 }

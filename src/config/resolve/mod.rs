@@ -1,7 +1,8 @@
 //! Raw → resolved: what the schema cannot say.
 //!
-//! Whole sections were checked before; one with errors is passed over here, the others are still judged, so that one
-//! run reports everything. What comes out is only used when no error was found at all.
+//! Whole sections were checked before; one with errors is passed over here, the others are still
+//! judged, so that one run reports everything. What comes out is only used when no error was found
+//! at all.
 
 mod admin;
 mod credential;
@@ -41,17 +42,24 @@ pub(super) fn resolve(tree: &Node, findings: &mut Findings) -> Config {
     let mut resolver = Resolver::new(tree, findings);
     resolver.needs_a_role();
     listeners::check(&mut resolver);
-    let store: raw::Store = resolver.section(&KeyPath::root("store")).unwrap_or_default();
+    let store: raw::Store = resolver
+        .section(&KeyPath::root("store"))
+        .unwrap_or_default();
     if store.must_exist && store.url.0.file().is_none() {
         let message = "a store in memory is a new one at every start";
-        resolver.findings.error(&KeyPath::root("store").key("mustExist"), message);
+        resolver
+            .findings
+            .error(&KeyPath::root("store").key("mustExist"), message);
     }
     let encryption_key = issuer::encryption_key(&mut resolver, store.encryption_key_file.as_ref());
     let mut issuer = resolver.entry("issuer", issuer::resolve);
     if let Some(role) = &mut issuer {
         role.issuer.encryption_key.clone_from(&encryption_key);
     }
-    let state_dir = resolver.section(&KeyPath::root("stateDir")).unwrap_or_else(raw::default_state_dir).0;
+    let state_dir = resolver
+        .section(&KeyPath::root("stateDir"))
+        .unwrap_or_else(raw::default_state_dir)
+        .0;
     let mut authorities = resolver.members("authorities", inbound::resolve_authority);
     inbound::check_issuers(&mut resolver, &authorities);
     if let Some(role) = &mut issuer {
@@ -62,17 +70,34 @@ pub(super) fn resolve(tree: &Node, findings: &mut Findings) -> Config {
         inbound::resolve_listener(resolver, path, raw, &authorities, issuer.as_ref())
     });
     let log: raw::Log = resolver.section(&KeyPath::root("log")).unwrap_or_default();
-    let shutdown: raw::Shutdown = resolver.section(&KeyPath::root("shutdown")).unwrap_or_default();
+    let shutdown: raw::Shutdown = resolver
+        .section(&KeyPath::root("shutdown"))
+        .unwrap_or_default();
     let probes = resolver.entry("probes", |resolver, path, raw: raw::Probes| {
         let max_connections = resolver.max_connections(path, raw.max_connections);
         let hosts: Vec<String> = raw.hosts.into_iter().map(|host| host.0).collect();
-        Some((OwnListener { listen: raw.listen.0, max_connections }, hosts))
+        Some((
+            OwnListener {
+                listen: raw.listen.0,
+                max_connections,
+            },
+            hosts,
+        ))
     });
     let (probes, metrics_hosts) = probes.unzip();
     let admin = resolver.entry("admin", admin::resolve);
-    let readiness = resolver.section(&KeyPath::root("readiness")).unwrap_or_else(raw::default_readiness);
+    let readiness = resolver
+        .section(&KeyPath::root("readiness"))
+        .unwrap_or_else(raw::default_readiness);
     let credentials = resolver.members("credentials", |resolver, path, name, raw| {
-        credential::resolve(resolver, path, name, raw, &state_dir, encryption_key.as_ref())
+        credential::resolve(
+            resolver,
+            path,
+            name,
+            raw,
+            &state_dir,
+            encryption_key.as_ref(),
+        )
     });
     let local_api = resolver.entry("localApi", outbound::resolve_local_api);
     outbound::check_local_api(&mut resolver, local_api.is_some(), &credentials);
@@ -82,7 +107,10 @@ pub(super) fn resolve(tree: &Node, findings: &mut Findings) -> Config {
         fixed_files: resolver.fixed_files,
         log: resolve_log(&log),
         threads,
-        shutdown: Shutdown { delay: shutdown.delay.0, grace_period: shutdown.grace_period.0 },
+        shutdown: Shutdown {
+            delay: shutdown.delay.0,
+            grace_period: shutdown.grace_period.0,
+        },
         store: store.url.0,
         store_must_exist: store.must_exist,
         probes,
@@ -101,7 +129,8 @@ pub(super) fn resolve(tree: &Node, findings: &mut Findings) -> Config {
 
 /// The section `probes` alone.
 pub(super) fn probes(tree: &Node, findings: &mut Findings) -> Option<Listen> {
-    let probes: Option<raw::Probes> = Resolver::new(tree, findings).section(&KeyPath::root("probes"));
+    let probes: Option<raw::Probes> =
+        Resolver::new(tree, findings).section(&KeyPath::root("probes"));
     probes.map(|probes| probes.listen.0)
 }
 
@@ -109,8 +138,15 @@ pub(super) fn probes(tree: &Node, findings: &mut Findings) -> Option<Listen> {
 pub(super) fn management(tree: &Node, findings: &mut Findings) -> Option<Management> {
     let mut resolver = Resolver::new(tree, findings);
     let admin: raw::Admin = resolver.section(&KeyPath::root("admin"))?;
-    let state_dir = resolver.section(&KeyPath::root("stateDir")).unwrap_or_else(raw::default_state_dir).0;
-    Some(Management { listen: admin.listen.0, token_file: admin.token_file.map(|file| file.0), state_dir })
+    let state_dir = resolver
+        .section(&KeyPath::root("stateDir"))
+        .unwrap_or_else(raw::default_state_dir)
+        .0;
+    Some(Management {
+        listen: admin.listen.0,
+        token_file: admin.token_file.map(|file| file.0),
+        state_dir,
+    })
 }
 
 /// The section `store` alone, without its key.
@@ -155,14 +191,21 @@ struct Resolver<'a> {
 
 impl<'a> Resolver<'a> {
     fn new(tree: &'a Node, findings: &'a mut Findings) -> Self {
-        Self { tree, findings, fixed_files: Vec::new() }
+        Self {
+            tree,
+            findings,
+            fixed_files: Vec::new(),
+        }
     }
 }
 
 impl Resolver<'_> {
     /// Notes that a file is read at the start only.
     fn fixed(&mut self, path: &KeyPath, file: &FilePath) {
-        self.fixed_files.push(FixedFile { key: path.to_string(), file: file.0.clone() });
+        self.fixed_files.push(FixedFile {
+            key: path.to_string(),
+            file: file.0.clone(),
+        });
     }
 
     /// A section as its raw struct; `None` when it is not there or has errors.
@@ -174,7 +217,8 @@ impl Resolver<'_> {
         let section = serde_json::from_value(node.to_json()).ok();
         // A key that was passed over may have stood in the place of a required one.
         if section.is_none() && !self.findings.any_under(path) {
-            // The schema is derived from the struct, so this is a fault of ours; serde's text could show a value.
+            // The schema is derived from the struct, so this is a fault of ours; serde's text could
+            // show a value.
             self.findings.error(path, "this section cannot be read");
         }
         section
@@ -210,7 +254,9 @@ impl Resolver<'_> {
     ) -> Vec<T> {
         let list = KeyPath::root(key);
         let paths = (0..self.tree.find(&list).map_or(0, Node::list_len)).map(|i| list.index(i));
-        paths.filter_map(|path| self.resolve_at(&path, &resolve)).collect()
+        paths
+            .filter_map(|path| self.resolve_at(&path, &resolve))
+            .collect()
     }
 
     /// Resolves the members of a mapping; the name is handed on.
@@ -223,7 +269,9 @@ impl Resolver<'_> {
         self.names(key)
             .into_iter()
             .filter_map(|name| {
-                self.resolve_at(&mapping.key(name), |resolver, path, raw| resolve(resolver, path, name, raw))
+                self.resolve_at(&mapping.key(name), |resolver, path, raw| {
+                    resolve(resolver, path, name, raw)
+                })
             })
             .collect()
     }
@@ -233,7 +281,11 @@ impl Resolver<'_> {
     where
         Self: 't,
     {
-        self.tree.find(&KeyPath::root(key)).into_iter().flat_map(Node::keys).collect()
+        self.tree
+            .find(&KeyPath::root(key))
+            .into_iter()
+            .flat_map(Node::keys)
+            .collect()
     }
 
     /// The text at a key, whatever its form.
@@ -265,11 +317,14 @@ impl Resolver<'_> {
         let known = match (known.as_slice(), nearest(name, known.iter().copied())) {
             ([], _) => format!("there is nothing under `{section}`"),
             ([only], _) => format!("the only one is `{only}`"),
-            (_, Some(nearest)) => format!("the nearest is `{nearest}`, known are {}", quoted(&known)),
+            (_, Some(nearest)) => {
+                format!("the nearest is `{nearest}`, known are {}", quoted(&known))
+            }
             (_, None) => format!("known are {}", quoted(&known)),
         };
         let shown = self.shown(path, name);
-        self.findings.error(path, format!("no {what} is named `{shown}`; {known}"));
+        self.findings
+            .error(path, format!("no {what} is named `{shown}`; {known}"));
     }
 
     /// Reads a file that a key names.
@@ -283,7 +338,8 @@ impl Resolver<'_> {
             Ok(content) => Some(content),
             Err(error) => {
                 let shown = self.shown(path, &file.0.to_string_lossy());
-                self.findings.error(path, format!("the file `{shown}` {error}"));
+                self.findings
+                    .error(path, format!("the file `{shown}` {error}"));
                 None
             }
         }
@@ -299,15 +355,19 @@ impl Resolver<'_> {
         let content = self.file(path, file, read)?;
         if let Some(mode) = files::read_by_others(&file.0) {
             let shown = self.shown(path, &file.0.to_string_lossy());
-            let message =
-                format!("others can read the file `{shown}` (mode {mode:04o}): `chmod o-r {shown}`");
+            let message = format!(
+                "others can read the file `{shown}` (mode {mode:04o}): `chmod o-r {shown}`"
+            );
             self.findings.warning(path, message);
         }
         Some(content)
     }
 
     /// Reads the certificates that an optional key names. The outer `None`: they cannot be read.
-    #[expect(clippy::option_option, reason = "not there and not readable are two things")]
+    #[expect(
+        clippy::option_option,
+        reason = "not there and not readable are two things"
+    )]
     fn certificates(&mut self, path: &KeyPath, file: Option<&FilePath>) -> Option<Option<Vec<u8>>> {
         match file {
             None => Some(None),
@@ -319,7 +379,8 @@ impl Resolver<'_> {
     fn duration(&mut self, path: &KeyPath, value: GoDuration, least: Duration, most: Duration) {
         if value.0 < least || value.0 > most {
             let (least, most) = (GoDuration(least), GoDuration(most));
-            self.findings.error(path, format!("it must be from {least} to {most}"));
+            self.findings
+                .error(path, format!("it must be from {least} to {most}"));
         }
     }
 
@@ -328,7 +389,10 @@ impl Resolver<'_> {
         for (key, value) in [("connect", raw.connect), ("total", raw.total)] {
             self.duration(&path.key(key), value, FETCH_TIMEOUT.0, FETCH_TIMEOUT.1);
         }
-        FetchTimeouts { connect: raw.connect.0.min(raw.total.0), total: raw.total.0 }
+        FetchTimeouts {
+            connect: raw.connect.0.min(raw.total.0),
+            total: raw.total.0,
+        }
     }
 
     /// An upstream, its certificates read.
@@ -341,7 +405,8 @@ impl Resolver<'_> {
     ) -> Option<upstream::Config> {
         let tls_path = path.key("upstreamTls");
         if tls.is_some() && !url.tls {
-            self.findings.error(&tls_path, "only an https upstream has TLS settings");
+            self.findings
+                .error(&tls_path, "only an https upstream has TLS settings");
         }
         let (ca_file, server_name) = tls.map_or((None, None), |tls| (tls.ca_file, tls.server_name));
         for (key, value) in [
@@ -351,10 +416,15 @@ impl Resolver<'_> {
             ("idle", timeouts.idle),
         ] {
             if value.0 < Duration::from_millis(1) {
-                self.findings.error(&path.key("upstreamTimeouts").key(key), "it must be at least 1ms");
+                self.findings.error(
+                    &path.key("upstreamTimeouts").key(key),
+                    "it must be at least 1ms",
+                );
             }
         }
-        ca_file.iter().for_each(|file| self.fixed(&tls_path.key("caFile"), file));
+        ca_file
+            .iter()
+            .for_each(|file| self.fixed(&tls_path.key("caFile"), file));
         Some(upstream::Config {
             tls: url.tls,
             server_name: server_name.map_or_else(|| url.host.clone(), |name| name.0),
@@ -368,10 +438,16 @@ impl Resolver<'_> {
     /// How long an idle client connection is kept.
     fn keep_alive(&mut self, path: &KeyPath, value: GoDuration) -> Duration {
         let path = path.key("keepAlive");
-        self.duration(&path, value, Duration::from_secs(1), Duration::from_hours(1));
+        self.duration(
+            &path,
+            value,
+            Duration::from_secs(1),
+            Duration::from_hours(1),
+        );
         // It is announced in seconds.
         if value.0.subsec_nanos() != 0 {
-            self.findings.error(&path, "it must be a number of whole seconds");
+            self.findings
+                .error(&path, "it must be a number of whole seconds");
         }
         value.0
     }
@@ -386,7 +462,8 @@ impl Resolver<'_> {
             let message = format!(
                 "it is more than `total`, which is {total}: at most that many can come from one address"
             );
-            self.findings.error(&path.key("maxConnections").key("perAddress"), message);
+            self.findings
+                .error(&path.key("maxConnections").key("perAddress"), message);
         }
         MaxConnections { total, per_address }
     }
@@ -400,9 +477,18 @@ impl Resolver<'_> {
     ) -> ClientTimeouts {
         let timeouts = path.key("downstreamTimeouts");
         for (key, value) in [("read", read), ("write", write)] {
-            self.duration(&timeouts.key(key), value, Duration::from_millis(1), Duration::from_hours(24));
+            self.duration(
+                &timeouts.key(key),
+                value,
+                Duration::from_millis(1),
+                Duration::from_hours(24),
+            );
         }
-        ClientTimeouts { keep_alive: self.keep_alive(path, keep_alive), read: read.0, write: write.0 }
+        ClientTimeouts {
+            keep_alive: self.keep_alive(path, keep_alive),
+            read: read.0,
+            write: write.0,
+        }
     }
 
     fn needs_a_role(&mut self) {
@@ -412,7 +498,10 @@ impl Resolver<'_> {
             None => false,
         };
         // Credentials alone are enough for the `token` command.
-        if !["issuer", "inbound", "outbound", "credentials"].into_iter().any(any) {
+        if !["issuer", "inbound", "outbound", "credentials"]
+            .into_iter()
+            .any(any)
+        {
             let message = "there is nothing to run: none of `issuer`, `inbound`, `outbound` and `credentials` is configured";
             self.findings.error(&KeyPath::default(), message);
         }
@@ -420,7 +509,12 @@ impl Resolver<'_> {
 }
 
 fn timeouts(raw: raw::Timeouts) -> upstream::Timeouts {
-    upstream::Timeouts { connect: raw.connect.0, read: raw.read.0, write: raw.write.0, idle: raw.idle.0 }
+    upstream::Timeouts {
+        connect: raw.connect.0,
+        read: raw.read.0,
+        write: raw.write.0,
+        idle: raw.idle.0,
+    }
 }
 
 /// Whether what is sent to a URL, or comes from it, can be read and changed on the way.
@@ -430,7 +524,10 @@ fn is_open(url: &url::Url) -> bool {
 
 /// Whether a host is this machine for certain, so that nothing sent to it can be read on the way.
 fn is_this_machine(host: &str) -> bool {
-    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
+    let address = host
+        .trim_start_matches('[')
+        .trim_end_matches(']')
+        .parse::<std::net::IpAddr>();
     host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
 }
 

@@ -10,10 +10,29 @@ use crate::verifier::{Access, RuleConfig};
 const OPENID: &str = "/.well-known/openid-configuration";
 const OAUTH: &str = "/.well-known/oauth-authorization-server";
 /// How the paths of key sets and token endpoints usually end.
-const ENDPOINTS: [&str; 6] = ["/jwks.json", "/jwks", "/certs", "/keys", "/token", "/introspect"];
+const ENDPOINTS: [&str; 6] = [
+    "/jwks.json",
+    "/jwks",
+    "/certs",
+    "/keys",
+    "/token",
+    "/introspect",
+];
 /// Claims that every token knows, and that nobody means as the name of a header.
-const CLAIMS: [&str; 12] =
-    ["iss", "sub", "aud", "exp", "scope", "scp", "client_id", "azp", "jti", "email", "roles", "groups"];
+const CLAIMS: [&str; 12] = [
+    "iss",
+    "sub",
+    "aud",
+    "exp",
+    "scope",
+    "scp",
+    "client_id",
+    "azp",
+    "jti",
+    "email",
+    "roles",
+    "groups",
+];
 
 /// The issuer whose metadata is at this URL; `None`: the URL is not that of metadata.
 fn issuer_of_metadata(url: &str) -> Option<String> {
@@ -25,7 +44,8 @@ fn issuer_of_metadata(url: &str) -> Option<String> {
 }
 
 impl Resolver<'_> {
-    /// Judges a value that should be an issuer. Both the metadata's own place and the `iss` of tokens are made from it.
+    /// Judges a value that should be an issuer. Both the metadata's own place and the `iss` of
+    /// tokens are made from it.
     pub(super) fn check_issuer(&mut self, path: &KeyPath, issuer: &str) {
         if let Some(meant) = issuer_of_metadata(issuer) {
             let meant = self.shown(path, &meant);
@@ -43,12 +63,14 @@ impl Resolver<'_> {
         }
     }
 
-    /// Judges a URL that should be a key set's or an endpoint's: `instead` is the key that takes an issuer.
+    /// Judges a URL that should be a key set's or an endpoint's: `instead` is the key that takes an
+    /// issuer.
     pub(super) fn check_no_metadata(&mut self, path: &KeyPath, url: &Url, instead: &str) {
         if let Some(issuer) = issuer_of_metadata(url.as_str()) {
             let issuer = self.shown(path, &issuer);
-            let message =
-                format!("this is the URL of the metadata: leave this key out and set `{instead}: {issuer}`");
+            let message = format!(
+                "this is the URL of the metadata: leave this key out and set `{instead}: {issuer}`"
+            );
             self.findings.error(path, message);
         }
     }
@@ -77,13 +99,16 @@ impl Resolver<'_> {
         }
     }
 
-    /// Judges a header and the claim that it is filled from: they are easily written the wrong way round.
+    /// Judges a header and the claim that it is filled from: they are easily written the wrong way
+    /// round.
     pub(super) fn check_identity(&mut self, path: &KeyPath, header: &str, claim: &str) {
         let header = header.to_ascii_lowercase();
         let header_is_claim = CLAIMS.contains(&header.as_str());
-        let claim_is_header = claim.to_ascii_lowercase().starts_with("x-") && !header.starts_with("x-");
+        let claim_is_header =
+            claim.to_ascii_lowercase().starts_with("x-") && !header.starts_with("x-");
         if (claim_is_header && !header.contains('-')) || (header_is_claim && claim.contains('-')) {
-            let message = format!("header and claim are the wrong way round: write `{claim}: {header}`");
+            let message =
+                format!("header and claim are the wrong way round: write `{claim}: {header}`");
             self.findings.error(path, message);
         } else if claim_is_header || (header_is_claim && !CLAIMS.contains(&claim)) {
             let message = format!(
@@ -93,11 +118,11 @@ impl Resolver<'_> {
         }
     }
 
-    /// Warns of a scheme that would run into the token: YAML drops a space at the end unless it is in quotes.
+    /// Warns of a scheme that would run into the token: YAML drops a space at the end unless it is
+    /// in quotes.
     pub(super) fn check_prefix(&mut self, path: &KeyPath, prefix: &str) {
         if prefix.ends_with(|c: char| c.is_ascii_alphabetic()) {
-            let message =
-                "the token follows without a space: put prefix and space into quotes, such as `\"Bearer \"`";
+            let message = "the token follows without a space: put prefix and space into quotes, such as `\"Bearer \"`";
             self.findings.warning(path, message);
         }
     }
@@ -106,8 +131,10 @@ impl Resolver<'_> {
     pub(super) fn check_rule(&mut self, path: &KeyPath, rule: &RuleConfig) {
         for (i, method) in rule.methods.iter().enumerate() {
             if matches!(method.as_str(), "TRACE" | "CONNECT") {
-                let message = format!("listeners refuse {method} with 405 before any rule is looked at");
-                self.findings.warning(&path.key("methods").index(i), message);
+                let message =
+                    format!("listeners refuse {method} with 405 before any rule is looked at");
+                self.findings
+                    .warning(&path.key("methods").index(i), message);
             }
         }
         if let Access::Token(needs) = &rule.access {
@@ -118,7 +145,11 @@ impl Resolver<'_> {
             }
             for claim in &needs.claims {
                 for value in &claim.values {
-                    self.check_wildcard(&path.key("claims").key(&claim.name), value, "the value of a claim");
+                    self.check_wildcard(
+                        &path.key("claims").key(&claim.name),
+                        value,
+                        "the value of a claim",
+                    );
                 }
             }
         }

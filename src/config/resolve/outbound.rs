@@ -20,7 +20,10 @@ pub(super) fn resolve_listener(
                        if that is meant";
         resolver.findings.error(&path.key("listen"), message);
     }
-    let is_named = raw.hosts.iter().any(|host| !is_beyond_dns(host_name(&host.0)));
+    let is_named = raw
+        .hosts
+        .iter()
+        .any(|host| !is_beyond_dns(host_name(&host.0)));
     if (is_named || raw.allow_remote) && raw.require_header.is_none() {
         let message = "a web page can make a browser call it with the token and hide which page it is (an image, for \
                        example): set `requireHeader` to a header that the programs send, such as `X-Sidecar: 1`";
@@ -28,16 +31,25 @@ pub(super) fn resolve_listener(
         resolver.findings.warning(&path.key(key), message);
     }
     let pages = outbound::Pages {
-        allowed_origins: raw.allowed_origins.iter().filter_map(|origin| origin.0.parse().ok()).collect(),
-        require_header: raw
-            .require_header
-            .map(|mark| outbound::RequiredHeader { name: mark.name, value: mark.value }),
+        allowed_origins: raw
+            .allowed_origins
+            .iter()
+            .filter_map(|origin| origin.0.parse().ok())
+            .collect(),
+        require_header: raw.require_header.map(|mark| outbound::RequiredHeader {
+            name: mark.name,
+            value: mark.value,
+        }),
     };
     let pauses = (raw.downstream_timeouts.read, raw.downstream_timeouts.write);
     let client_timeouts = resolver.client_timeouts(path, raw.keep_alive, pauses);
     let kind = match (raw.forward_proxy, raw.upstream, raw.credential) {
         (None, Some(upstream), Some(credential)) => {
-            let to = To { upstream, tls: raw.upstream_tls, credential: credential.0 };
+            let to = To {
+                upstream,
+                tls: raw.upstream_tls,
+                credential: credential.0,
+            };
             outbound::Kind::Reverse(outbound::ReverseConfig {
                 target: target(resolver, path, to, raw.upstream_timeouts)?,
                 preserve_host: raw.preserve_host,
@@ -53,11 +65,17 @@ pub(super) fn resolve_listener(
                 ("hosts", !raw.hosts.is_empty()),
             ] {
                 if given {
-                    let message = "a forward proxy does not have it: its targets say where requests go";
+                    let message =
+                        "a forward proxy does not have it: its targets say where requests go";
                     resolver.findings.error(&path.key(key), message);
                 }
             }
-            forward_proxy(resolver, &path.key("forwardProxy"), forward, raw.upstream_timeouts)?
+            forward_proxy(
+                resolver,
+                &path.key("forwardProxy"),
+                forward,
+                raw.upstream_timeouts,
+            )?
         }
         (Some(_), _, _) => {
             let message = "either `forwardProxy`, or `upstream` with `credential`, not both";
@@ -65,7 +83,10 @@ pub(super) fn resolve_listener(
             return None;
         }
         (None, _, _) => {
-            resolver.findings.error(path, "`upstream` and `credential` are required, or `forwardProxy`");
+            resolver.findings.error(
+                path,
+                "`upstream` and `credential` are required, or `forwardProxy`",
+            );
             return None;
         }
     };
@@ -81,7 +102,11 @@ pub(super) fn resolve_listener(
             header: raw.header.0,
             prefix: raw.prefix.0,
             overwrite: raw.overwrite,
-            retry_on: if raw.retry_unauthorized { retry_on(raw.retry_on) } else { Vec::new() },
+            retry_on: if raw.retry_unauthorized {
+                retry_on(raw.retry_on)
+            } else {
+                Vec::new()
+            },
         },
         forwarded_headers: raw.forwarded_headers,
     })
@@ -89,10 +114,14 @@ pub(super) fn resolve_listener(
 
 fn retry_on(raw: Vec<raw::Refusal>) -> Vec<outbound::TokenRefusal> {
     let refusal = |raw| match raw {
-        raw::Refusal::Status(status) => outbound::TokenRefusal { status, error: None },
-        raw::Refusal::Challenge(StatusAndError { status, error }) => {
-            outbound::TokenRefusal { status, error: Some(error) }
-        }
+        raw::Refusal::Status(status) => outbound::TokenRefusal {
+            status,
+            error: None,
+        },
+        raw::Refusal::Challenge(StatusAndError { status, error }) => outbound::TokenRefusal {
+            status,
+            error: Some(error),
+        },
     };
     raw.into_iter().map(refusal).collect()
 }
@@ -104,14 +133,27 @@ struct To {
     credential: String,
 }
 
-fn target(resolver: &mut Resolver<'_>, path: &KeyPath, to: To, timeouts: raw::Timeouts) -> Option<Target> {
-    resolver.reference(&path.key("credential"), &to.credential, "credentials", "credential");
+fn target(
+    resolver: &mut Resolver<'_>,
+    path: &KeyPath,
+    to: To,
+    timeouts: raw::Timeouts,
+) -> Option<Target> {
+    resolver.reference(
+        &path.key("credential"),
+        &to.credential,
+        "credentials",
+        "credential",
+    );
     let upstream = resolver.upstream(path, to.upstream, to.tls, timeouts)?;
     if !upstream.tls && !is_this_machine(&upstream.host) {
         let message = "plain http to another machine: the token can be read on the way";
         resolver.findings.warning(&path.key("upstream"), message);
     }
-    Some(Target { upstream, credential: to.credential })
+    Some(Target {
+        upstream,
+        credential: to.credential,
+    })
 }
 
 fn forward_proxy(
@@ -123,13 +165,25 @@ fn forward_proxy(
     let mut targets = Vec::new();
     for (index, raw) in raw.targets.into_iter().enumerate() {
         let path = path.key("targets").index(index);
-        let to = To { upstream: raw.upstream, tls: raw.upstream_tls, credential: raw.credential.0 };
+        let to = To {
+            upstream: raw.upstream,
+            tls: raw.upstream_tls,
+            credential: raw.credential.0,
+        };
         let patterns = raw.paths.map(|paths| {
             // The schema has checked their form.
-            paths.iter().filter_map(|pattern| Pattern::parse(&pattern.0).ok()).collect()
+            paths
+                .iter()
+                .filter_map(|pattern| Pattern::parse(&pattern.0).ok())
+                .collect()
         });
         if let Some(target) = target(resolver, &path, to, timeouts) {
-            targets.push(ForwardTarget { host: raw.host.0, port: raw.port, paths: patterns, target });
+            targets.push(ForwardTarget {
+                host: raw.host.0,
+                port: raw.port,
+                paths: patterns,
+                target,
+            });
         }
     }
     Some(outbound::Kind::Forward(outbound::ForwardConfig {
@@ -146,10 +200,16 @@ pub(super) fn resolve_local_api(
     raw: raw::LocalApi,
 ) -> Option<OwnListener> {
     if !raw.listen.0.is_loopback() {
-        resolver.findings.error(&path.key("listen"), "it hands out tokens, so it listens on loopback only");
+        resolver.findings.error(
+            &path.key("listen"),
+            "it hands out tokens, so it listens on loopback only",
+        );
     }
     let max_connections = resolver.max_connections(path, raw.max_connections);
-    Some(OwnListener { listen: raw.listen.0, max_connections })
+    Some(OwnListener {
+        listen: raw.listen.0,
+        max_connections,
+    })
 }
 
 /// One without the other does nothing, which is probably not meant.
@@ -161,12 +221,19 @@ pub(super) fn check_local_api(
     let handed_out = credentials.iter().find(|credential| credential.local_api);
     match handed_out {
         Some(credential) if !is_served => {
-            let path = KeyPath::root("credentials").key(&credential.name).key("localApi");
-            resolver.findings.warning(&path, "there is no section `localApi` that would hand the token out");
+            let path = KeyPath::root("credentials")
+                .key(&credential.name)
+                .key("localApi");
+            resolver.findings.warning(
+                &path,
+                "there is no section `localApi` that would hand the token out",
+            );
         }
         None if is_served => {
             let message = "no credential has `localApi: true`: nothing is handed out";
-            resolver.findings.warning(&KeyPath::root("localApi"), message);
+            resolver
+                .findings
+                .warning(&KeyPath::root("localApi"), message);
         }
         _ => {}
     }

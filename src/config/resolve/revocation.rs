@@ -23,7 +23,12 @@ pub(super) fn resolve(
         None => raw::FullRevocation::of(raw::RevocationKind::default()),
     };
     resolver.duration(&path.key("maxAge"), raw.max_age, MAX_AGE.0, MAX_AGE.1);
-    resolver.duration(&path.key("maxStale"), raw.max_stale, MAX_STALE.0, MAX_STALE.1);
+    resolver.duration(
+        &path.key("maxStale"),
+        raw.max_stale,
+        MAX_STALE.0,
+        MAX_STALE.1,
+    );
     check_place(resolver, path, &raw, keys);
     check_credential(resolver, path, &raw);
     if matches!(raw.on_failure, raw::OnFailure::Accept) {
@@ -31,8 +36,13 @@ pub(super) fn resolve(
                        brings them back to life";
         resolver.findings.warning(&path.key("onFailure"), message);
     }
-    if raw.endpoint.as_ref().is_some_and(|endpoint| is_open(&endpoint.0)) {
-        let message = "plain http to another machine: answers can be changed, and tokens read, on the way";
+    if raw
+        .endpoint
+        .as_ref()
+        .is_some_and(|endpoint| is_open(&endpoint.0))
+    {
+        let message =
+            "plain http to another machine: answers can be changed, and tokens read, on the way";
         resolver.findings.warning(&path.key("endpoint"), message);
     }
     RevocationConfig {
@@ -55,7 +65,12 @@ pub(super) fn resolve(
 }
 
 /// Whether it can be known where to ask.
-fn check_place(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::FullRevocation, keys: &KeySource) {
+fn check_place(
+    resolver: &mut Resolver<'_>,
+    path: &KeyPath,
+    raw: &raw::FullRevocation,
+    keys: &KeySource,
+) {
     use raw::RevocationKind as Kind;
     let asks = !matches!(raw.kind, Kind::Auto | Kind::None);
     if raw.endpoint.is_some() && !asks {
@@ -66,12 +81,12 @@ fn check_place(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::FullRevoc
         KeySource::OwnIssuer
             if matches!(raw.kind, Kind::Plgd | Kind::Introspection) || raw.endpoint.is_some() =>
         {
-            let message =
-                "what the sidecar's own issuer has revoked is read in process: leave `revocation` out";
+            let message = "what the sidecar's own issuer has revoked is read in process: leave `revocation` out";
             resolver.findings.error(path, message);
         }
         KeySource::Url(_) | KeySource::File(_) if asks && raw.endpoint.is_none() => {
-            let message = "its metadata is not read, because its keys are named: name the `endpoint` too";
+            let message =
+                "its metadata is not read, because its keys are named: name the `endpoint` too";
             resolver.findings.error(path, message);
         }
         _ => {}
@@ -83,9 +98,12 @@ fn check_credential(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Full
     let key = path.key("credential");
     match &raw.credential {
         Some(name) if introspects => resolver.reference(&key, &name.0, "credentials", "credential"),
-        Some(_) => resolver.findings.error(&key, "only introspection is asked with a credential"),
+        Some(_) => resolver
+            .findings
+            .error(&key, "only introspection is asked with a credential"),
         None if introspects => {
-            let message = "introspection needs the `credential` that it is asked with (RFC 7662 §2.1)";
+            let message =
+                "introspection needs the `credential` that it is asked with (RFC 7662 §2.1)";
             resolver.findings.error(path, message);
         }
         None => {}

@@ -24,25 +24,43 @@ impl Files {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let key = rcgen::KeyPair::generate().unwrap();
-        let certificate = rcgen::CertificateParams::new(["a".to_owned()]).unwrap().self_signed(&key).unwrap();
+        let certificate = rcgen::CertificateParams::new(["a".to_owned()])
+            .unwrap()
+            .self_signed(&key)
+            .unwrap();
         for (name, content) in [
             ("secret", "0123456789abcdef-secret\n"),
             ("short", "short-secret"),
             ("empty", "\n"),
-            ("store-key", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n"),
-            ("weak-key", "0000000000000000000000000000000000000000000000000000000000000000"),
+            (
+                "store-key",
+                "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n",
+            ),
+            (
+                "weak-key",
+                "0000000000000000000000000000000000000000000000000000000000000000",
+            ),
             ("key.pem", &key.serialize_pem()),
-            ("other-key.pem", &rcgen::KeyPair::generate().unwrap().serialize_pem()),
+            (
+                "other-key.pem",
+                &rcgen::KeyPair::generate().unwrap().serialize_pem(),
+            ),
             ("jwt", "e30.e30.c2ln\n"),
             ("ca.pem", &certificate.pem()),
             ("jwks.json", r#"{"keys":[]}"#),
-            ("symmetric.json", r#"{"keys":[{"kty":"oct","kid":"s","k":"AA"}]}"#),
+            (
+                "symmetric.json",
+                r#"{"keys":[{"kty":"oct","kid":"s","k":"AA"}]}"#,
+            ),
             ("bom.json", "\u{feff}{\"keys\":[]}"),
             ("page.html", "<!DOCTYPE html><html></html>"),
             ("twice.json", r#"{"keys":[],"keys":[]}"#),
             (
                 "keys.json",
-                &format!("{{\"keys\":[{}]}}", SigningKey::generate(Algorithm::ES256).unwrap().public_jwk()),
+                &format!(
+                    "{{\"keys\":[{}]}}",
+                    SigningKey::generate(Algorithm::ES256).unwrap().public_jwk()
+                ),
             ),
         ] {
             std::fs::write(dir.path().join(name), content).unwrap();
@@ -74,11 +92,16 @@ fn problems(text: &str) -> Vec<String> {
 }
 
 fn config(text: &str) -> Config {
-    Files::new().parse(text).unwrap_or_else(|problems| panic!("{problems}")).config
+    Files::new()
+        .parse(text)
+        .unwrap_or_else(|problems| panic!("{problems}"))
+        .config
 }
 
 fn warnings(text: &str) -> Vec<String> {
-    let loaded = Files::new().parse(text).unwrap_or_else(|problems| panic!("{problems}"));
+    let loaded = Files::new()
+        .parse(text)
+        .unwrap_or_else(|problems| panic!("{problems}"));
     loaded.warnings.iter().map(ToString::to_string).collect()
 }
 
@@ -87,8 +110,14 @@ const ISSUER: &str = "issuer: { url: \"http://127.0.0.1:8080\", listen: \"127.0.
 
 /// One of everything, short: (section, its text).
 const SMALL: &[(&str, &str)] = &[
-    ("issuer", "issuer:\n  url: http://127.0.0.1:8080\n  listen: 127.0.0.1:8080\n"),
-    ("authorities", "authorities:\n  self: { issuer: \"http://127.0.0.1:8080\" }\n"),
+    (
+        "issuer",
+        "issuer:\n  url: http://127.0.0.1:8080\n  listen: 127.0.0.1:8080\n",
+    ),
+    (
+        "authorities",
+        "authorities:\n  self: { issuer: \"http://127.0.0.1:8080\" }\n",
+    ),
     (
         "inbound",
         "inbound:\n  - name: in\n    listen: 127.0.0.1:8081\n    upstream: http://127.0.0.1:9\n    authorities: [self]\n    \
@@ -109,14 +138,17 @@ fn small() -> String {
     SMALL.iter().map(|(_, text)| *text).collect()
 }
 
-/// The small configuration with lines added at the end of a section; its last block is the open one.
+/// The small configuration with lines added at the end of a section; its last block is the open
+/// one.
 fn small_with(section: &str, lines: &str) -> String {
     assert!(SMALL.iter().any(|(name, _)| *name == section), "{section}");
-    let pieces = SMALL.iter().map(
-        |(name, text)| {
-            if *name == section { format!("{text}{lines}") } else { (*text).into() }
-        },
-    );
+    let pieces = SMALL.iter().map(|(name, text)| {
+        if *name == section {
+            format!("{text}{lines}")
+        } else {
+            (*text).into()
+        }
+    });
     pieces.collect()
 }
 
@@ -136,5 +168,8 @@ fn assert_problem(text: &str, key_path: &str, message: &str) {
         panic!("wanted only {key_path}: {message}, found\n{problems:#?}")
     };
     assert_eq!(problem.key_path, key_path, "{problem}");
-    assert!(problem.message.contains(message), "wanted {message:?} in\n{problem}");
+    assert!(
+        problem.message.contains(message),
+        "wanted {message:?} in\n{problem}"
+    );
 }

@@ -1,4 +1,5 @@
-//! Credentials of every method, forward proxies, the local API: what is accepted, and what is refused for which reason.
+//! Credentials of every method, forward proxies, the local API: what is accepted, and what is
+//! refused for which reason.
 
 use std::path::Path;
 use std::time::Duration;
@@ -16,7 +17,9 @@ fn credential(lines: &str) -> String {
 }
 
 fn authentication(lines: &str) -> Authentication {
-    config(&credential(lines)).credentials[0].authentication.clone()
+    config(&credential(lines)).credentials[0]
+        .authentication
+        .clone()
 }
 
 fn name(path: &Path) -> &str {
@@ -25,9 +28,14 @@ fn name(path: &Path) -> &str {
 
 #[test]
 fn every_authentication_method_has_its_files() {
-    let of = authentication("    authMethod: private_key_jwt\n    privateKeyFile: ${DIR}/key.pem\n");
-    let Authentication::PrivateKeyJwt(PrivateKeyJwt { key_file, algorithm: None, kid: None, audience: None }) =
-        of
+    let of =
+        authentication("    authMethod: private_key_jwt\n    privateKeyFile: ${DIR}/key.pem\n");
+    let Authentication::PrivateKeyJwt(PrivateKeyJwt {
+        key_file,
+        algorithm: None,
+        kid: None,
+        audience: None,
+    }) = of
     else {
         panic!()
     };
@@ -36,32 +44,69 @@ fn every_authentication_method_has_its_files() {
         "    authMethod: private_key_jwt\n    privateKeyFile: ${DIR}/key.pem\n    keyID: k1\n    algorithm: ES256\n    \
          assertionAudience: https://b.example\n",
     );
-    let Authentication::PrivateKeyJwt(of) = of else { panic!() };
-    assert_eq!((of.algorithm, of.kid.as_deref()), (Some(Algorithm::ES256), Some("k1")));
+    let Authentication::PrivateKeyJwt(of) = of else {
+        panic!()
+    };
+    assert_eq!(
+        (of.algorithm, of.kid.as_deref()),
+        (Some(Algorithm::ES256), Some("k1"))
+    );
     assert_eq!(of.audience.as_deref(), Some("https://b.example"));
     let of = authentication("    authMethod: private_key_jwt\n    assertionFile: ${DIR}/jwt\n");
     assert!(matches!(of, Authentication::Assertion { file } if name(&file) == "jwt"));
     let of = authentication(
         "    authMethod: tls_client_auth\n    certFile: ${DIR}/ca.pem\n    keyFile: ${DIR}/key.pem\n    caFile: ${DIR}/ca.pem\n",
     );
-    assert!(matches!(of, Authentication::Certificate { cert_file, .. } if name(&cert_file) == "ca.pem"));
+    assert!(
+        matches!(of, Authentication::Certificate { cert_file, .. } if name(&cert_file) == "ca.pem")
+    );
 }
 
 #[test]
 fn the_answers_that_refuse_a_token_are_statuses_with_or_without_an_error() {
-    let retry_on = |lines: &str| config(&small_with("outbound", lines)).outbound[0].attach.retry_on.clone();
-    let on = |status: u16, error: Option<&str>| TokenRefusal { status, error: error.map(str::to_owned) };
+    let retry_on = |lines: &str| {
+        config(&small_with("outbound", lines)).outbound[0]
+            .attach
+            .retry_on
+            .clone()
+    };
+    let on = |status: u16, error: Option<&str>| TokenRefusal {
+        status,
+        error: error.map(str::to_owned),
+    };
     let both = "    retryOn: [401, 403 invalid_token, \"498 expired\"]\n";
-    assert_eq!(retry_on(both), [on(401, None), on(403, Some("invalid_token")), on(498, Some("expired"))]);
-    assert_eq!(retry_on(&format!("    retryUnauthorized: false\n{both}")), []);
+    assert_eq!(
+        retry_on(both),
+        [
+            on(401, None),
+            on(403, Some("invalid_token")),
+            on(498, Some("expired"))
+        ]
+    );
+    assert_eq!(
+        retry_on(&format!("    retryUnauthorized: false\n{both}")),
+        []
+    );
     for (wrong, key, message) in [
         ("[]", "outbound[0].retryOn", ""),
         ("[302]", "outbound[0].retryOn[0]", ""),
         ("[invalid_token]", "outbound[0].retryOn[0]", ""),
-        ("[401, 403 insufficient_scope]", "outbound[0].retryOn[1]", "no other token mends"),
-        ("[200 invalid_token]", "outbound[0].retryOn[0]", "from 400 to 599"),
+        (
+            "[401, 403 insufficient_scope]",
+            "outbound[0].retryOn[1]",
+            "no other token mends",
+        ),
+        (
+            "[200 invalid_token]",
+            "outbound[0].retryOn[0]",
+            "from 400 to 599",
+        ),
     ] {
-        assert_problem(&small_with("outbound", &format!("    retryOn: {wrong}\n")), key, message);
+        assert_problem(
+            &small_with("outbound", &format!("    retryOn: {wrong}\n")),
+            key,
+            message,
+        );
     }
 }
 
@@ -76,10 +121,26 @@ fn a_key_of_another_method_and_a_file_that_is_none_are_refused() {
             "credentials.hub.clientSecretFile",
             "does not belong",
         ),
-        (format!("{secret}    keyID: k\n"), "credentials.hub.keyID", "does not belong"),
-        (format!("{secret}    certFile: ${{DIR}}/ca.pem\n"), "credentials.hub.certFile", "does not belong"),
-        (jwt.to_owned(), "credentials.hub", "`privateKeyFile` (or `assertionFile`) is required"),
-        (String::new(), "credentials.hub", "`clientSecretFile` is required"),
+        (
+            format!("{secret}    keyID: k\n"),
+            "credentials.hub.keyID",
+            "does not belong",
+        ),
+        (
+            format!("{secret}    certFile: ${{DIR}}/ca.pem\n"),
+            "credentials.hub.certFile",
+            "does not belong",
+        ),
+        (
+            jwt.to_owned(),
+            "credentials.hub",
+            "`privateKeyFile` (or `assertionFile`) is required",
+        ),
+        (
+            String::new(),
+            "credentials.hub",
+            "`clientSecretFile` is required",
+        ),
         (
             format!("{jwt}    privateKeyFile: ${{DIR}}/secret\n"),
             "credentials.hub.privateKeyFile",
@@ -115,8 +176,16 @@ fn a_key_of_another_method_and_a_file_that_is_none_are_refused() {
             "credentials.hub.certFile",
             "cannot be used together",
         ),
-        (format!("{secret}    caFile: ${{DIR}}/key.pem\n"), "credentials.hub.caFile", "no certificate"),
-        (format!("{secret}    keepToken: true\n"), "credentials.hub.keepToken", "encryptionKeyFile"),
+        (
+            format!("{secret}    caFile: ${{DIR}}/key.pem\n"),
+            "credentials.hub.caFile",
+            "no certificate",
+        ),
+        (
+            format!("{secret}    keepToken: true\n"),
+            "credentials.hub.keepToken",
+            "encryptionKeyFile",
+        ),
         (
             format!(
                 "{secret}    rotateSecret: {{ admin: \"http://127.0.0.1:1\", adminTokenFile: \"${{DIR}}/none\" }}\n"
@@ -148,11 +217,17 @@ fn a_key_of_another_method_and_a_file_that_is_none_are_refused() {
     ] {
         assert_problem(&credential(&lines), key, message);
     }
-    let plain = credential(&format!("{tls}    certFile: ${{DIR}}/ca.pem\n    keyFile: ${{DIR}}/key.pem\n"))
-        .replace("https://a.example", "http://127.0.0.1:1");
+    let plain = credential(&format!(
+        "{tls}    certFile: ${{DIR}}/ca.pem\n    keyFile: ${{DIR}}/key.pem\n"
+    ))
+    .replace("https://a.example", "http://127.0.0.1:1");
     assert_problem(&plain, "credentials.hub.tokenUrl", "over https");
     let both = credential(&format!("{tls}    clientSecretFile: ${{DIR}}/secret\n"));
-    assert_eq!(problems(&both).len(), 3, "one for each: a key too many, two too few");
+    assert_eq!(
+        problems(&both).len(),
+        3,
+        "one for each: a key too many, two too few"
+    );
 }
 
 #[test]
@@ -166,12 +241,21 @@ fn a_kept_token_lies_in_the_state_directory_and_a_rotation_arrives() {
     );
     let config = config(&text);
     let hub = &config.credentials[0];
-    assert_eq!(hub.kept_at.as_ref().unwrap().file, Path::new("/var/lib/x/token-hub"));
+    assert_eq!(
+        hub.kept_at.as_ref().unwrap().file,
+        Path::new("/var/lib/x/token-hub")
+    );
     let rotation = hub.rotation.as_ref().unwrap();
-    assert_eq!((rotation.every, rotation.grace), (Duration::from_hours(168), Duration::from_hours(1)));
+    assert_eq!(
+        (rotation.every, rotation.grace),
+        (Duration::from_hours(168), Duration::from_hours(1))
+    );
     assert_eq!(name(&rotation.secret_file), "secret");
     assert!(hub.local_api);
-    assert_eq!(config.local_api.map(|api| api.listen), Some(Listen::At("127.0.0.1:9902".parse().unwrap())));
+    assert_eq!(
+        config.local_api.map(|api| api.listen),
+        Some(Listen::At("127.0.0.1:9902".parse().unwrap()))
+    );
 }
 
 /// The small configuration, its outbound listener a forward proxy with these keys.
@@ -186,16 +270,26 @@ fn forward(keys: &str) -> String {
 
 #[test]
 fn a_forward_proxy_has_targets() {
-    let config = config(&forward(", port: 8080, paths: [\"/api/**\"] }\n      other: passThrough"));
-    let Kind::Forward(forward) = &config.outbound[0].kind else { panic!() };
+    let config = config(&forward(
+        ", port: 8080, paths: [\"/api/**\"] }\n      other: passThrough",
+    ));
+    let Kind::Forward(forward) = &config.outbound[0].kind else {
+        panic!()
+    };
     assert!(forward.pass_through);
     let target = &forward.targets[0];
     assert_eq!((target.host.as_str(), target.port), ("hub.example", 8080));
     assert_eq!(target.paths.as_ref().unwrap().len(), 1);
     assert!(target.target.upstream.tls);
     let config = super::config(&self::forward(" }"));
-    let Kind::Forward(forward) = &config.outbound[0].kind else { panic!() };
-    assert!(!forward.pass_through && forward.targets[0].paths.is_none() && forward.targets[0].port == 80);
+    let Kind::Forward(forward) = &config.outbound[0].kind else {
+        panic!()
+    };
+    assert!(
+        !forward.pass_through
+            && forward.targets[0].paths.is_none()
+            && forward.targets[0].port == 80
+    );
 }
 
 #[test]
@@ -203,39 +297,82 @@ fn what_contradicts_itself_is_refused() {
     let target = "targets: [{ host: a, upstream: \"https://a\", credential: hub }]";
     for (text, key, message) in [
         (
-            small_but("credential: hub", &format!("credential: hub\n    forwardProxy: {{ {target} }}")),
+            small_but(
+                "credential: hub",
+                &format!("credential: hub\n    forwardProxy: {{ {target} }}"),
+            ),
             "outbound[0].forwardProxy",
             "not both",
         ),
-        (small_but("    credential: hub\n", ""), "outbound[0]", "are required"),
-        (forward(" }\n    hosts: [a]"), "outbound[0].hosts", "does not have it"),
-        (forward(" }\n    preserveHost: true"), "outbound[0].preserveHost", "does not have it"),
-        (forward(" }\n    mapLocation: true"), "outbound[0].mapLocation", "does not have it"),
-        (forward(", port: 0 }"), "outbound[0].forwardProxy.targets[0].port", "at least 1"),
-        (forward(", paths: [api] }"), "outbound[0].forwardProxy.targets[0].paths[0]", "begins with `/`"),
-        (forward(", paths: [] }"), "outbound[0].forwardProxy.targets[0].paths", "not be empty"),
+        (
+            small_but("    credential: hub\n", ""),
+            "outbound[0]",
+            "are required",
+        ),
+        (
+            forward(" }\n    hosts: [a]"),
+            "outbound[0].hosts",
+            "does not have it",
+        ),
+        (
+            forward(" }\n    preserveHost: true"),
+            "outbound[0].preserveHost",
+            "does not have it",
+        ),
+        (
+            forward(" }\n    mapLocation: true"),
+            "outbound[0].mapLocation",
+            "does not have it",
+        ),
+        (
+            forward(", port: 0 }"),
+            "outbound[0].forwardProxy.targets[0].port",
+            "at least 1",
+        ),
+        (
+            forward(", paths: [api] }"),
+            "outbound[0].forwardProxy.targets[0].paths[0]",
+            "begins with `/`",
+        ),
+        (
+            forward(", paths: [] }"),
+            "outbound[0].forwardProxy.targets[0].paths",
+            "not be empty",
+        ),
         (
             forward(" }").replace("credential: hub }", "credential: hup }"),
             "outbound[0].forwardProxy.targets[0].credential",
             "no credential is named",
         ),
         (
-            small_but("issuer:\n", "localApi: { listen: \"0.0.0.0:1\" }\nissuer:\n"),
+            small_but(
+                "issuer:\n",
+                "localApi: { listen: \"0.0.0.0:1\" }\nissuer:\n",
+            ),
             "localApi.listen",
             "loopback only",
         ),
         (
-            small_but("issuer:\n", "localApi: { listen: \"127.0.0.1:8082\" }\nissuer:\n"),
+            small_but(
+                "issuer:\n",
+                "localApi: { listen: \"127.0.0.1:8082\" }\nissuer:\n",
+            ),
             "outbound[0].listen",
             "already taken by `localApi.listen`",
         ),
         (
-            small_but("credential: hub", "credential: hub\n    upstreamTimeouts: { idle: 0s }"),
+            small_but(
+                "credential: hub",
+                "credential: hub\n    upstreamTimeouts: { idle: 0s }",
+            ),
             "outbound[0].upstreamTimeouts.idle",
             "at least 1ms",
         ),
         (
-            small_but("credential: hub", "credential: hub\n    downstreamTimeouts: { write: 25h }"),
+            small_but(
+                "credential: hub",
+                "credential: hub\n    downstreamTimeouts: { write: 25h }",
+            ),
             "outbound[0].downstreamTimeouts.write",
             "from 1ms to 24h",
         ),
@@ -252,12 +389,18 @@ fn what_contradicts_itself_is_refused() {
 #[test]
 fn a_loop_that_can_be_seen_is_refused() {
     let back = "leads back to this sidecar's own listener `outbound[0]`";
-    for upstream in ["http://127.0.0.1:8082", "http://localhost:8082", "https://127.0.0.1:8082"] {
+    for upstream in [
+        "http://127.0.0.1:8082",
+        "http://localhost:8082",
+        "https://127.0.0.1:8082",
+    ] {
         let to = format!("upstream: {upstream}\n    credential: hub");
         let text = small_but("upstream: http://127.0.0.1:9\n    credential: hub", &to);
         assert_problem(&text, "outbound[0].upstream", back);
-        let everywhere =
-            text.replace("listen: 127.0.0.1:8082", "listen: 0.0.0.0:8082\n    allowRemote: true");
+        let everywhere = text.replace(
+            "listen: 127.0.0.1:8082",
+            "listen: 0.0.0.0:8082\n    allowRemote: true",
+        );
         assert_problem(&everywhere, "outbound[0].upstream", back);
     }
     assert_problem(
@@ -278,26 +421,51 @@ fn a_loop_that_can_be_seen_is_refused() {
 
 #[test]
 fn what_can_be_read_on_the_way_is_warned_of() {
-    let open =
-        credential("    clientSecretFile: ${DIR}/secret\n").replace("https://a.example", "http://a.example");
-    assert!(warnings(&open).iter().any(|warning| warning.contains("what we authenticate with can be read")));
+    let open = credential("    clientSecretFile: ${DIR}/secret\n")
+        .replace("https://a.example", "http://a.example");
+    assert!(
+        warnings(&open)
+            .iter()
+            .any(|warning| warning.contains("what we authenticate with can be read"))
+    );
     let unserved = credential("    clientSecretFile: ${DIR}/secret\n    localApi: true\n");
-    assert!(warnings(&unserved).iter().any(|warning| warning.contains("no section `localApi`")));
-    let unused = small_but("issuer:\n", "localApi: { listen: \"127.0.0.1:1\" }\nissuer:\n");
-    assert!(warnings(&unused).iter().any(|warning| warning.contains("nothing is handed out")));
+    assert!(
+        warnings(&unserved)
+            .iter()
+            .any(|warning| warning.contains("no section `localApi`"))
+    );
+    let unused = small_but(
+        "issuer:\n",
+        "localApi: { listen: \"127.0.0.1:1\" }\nissuer:\n",
+    );
+    assert!(
+        warnings(&unused)
+            .iter()
+            .any(|warning| warning.contains("nothing is handed out"))
+    );
     let open = forward(" }").replace("https://hub.example", "http://hub.example");
-    assert!(warnings(&open).iter().any(|warning| warning.contains("the token can be read")));
+    assert!(
+        warnings(&open)
+            .iter()
+            .any(|warning| warning.contains("the token can be read"))
+    );
 }
 
 #[test]
 fn a_listener_that_pages_could_call_without_a_word_is_warned_of() {
     let warned = |lines: &str| {
         let found = warnings(&small_with("outbound", lines));
-        found.iter().filter(|warning| warning.contains("requireHeader")).count()
+        found
+            .iter()
+            .filter(|warning| warning.contains("requireHeader"))
+            .count()
     };
     assert_eq!(warned(""), 0);
     assert_eq!(warned("    hosts: [\"127.0.0.1:9\", localhost]\n"), 0);
     assert_eq!(warned("    hosts: [sidecar.test]\n"), 1);
     assert_eq!(warned("    allowRemote: true\n"), 1);
-    assert_eq!(warned("    hosts: [sidecar.test]\n    requireHeader: X-Sidecar\n"), 0);
+    assert_eq!(
+        warned("    hosts: [sidecar.test]\n    requireHeader: X-Sidecar\n"),
+        0
+    );
 }

@@ -38,7 +38,10 @@ fn a_key_that_is_unknown_or_not_supported_yet_hides_nothing_else_of_its_section(
                 credential: hub\n    retries: 3\n    upstreamTls: { certFile: x }\n\
                 credentials:\n  hub: { tokenUrl: \"https://a\", clientId: me, clientSecretFile: /nowhere }\n";
     let found = problems(text);
-    let keys: Vec<_> = found.iter().filter_map(|problem| problem.split(": ").nth(1)).collect();
+    let keys: Vec<_> = found
+        .iter()
+        .filter_map(|problem| problem.split(": ").nth(1))
+        .collect();
     assert_eq!(
         keys,
         [
@@ -58,7 +61,11 @@ fn an_unknown_key_names_the_nearest() {
         ("lgo: {}\n", "lgo", "`log`"),
         ("logs: {}\n", "logs", "`log`"),
         ("amdin: {}\n", "amdin", "`admin`"),
-        ("shutdown: { graceperiod: 1s }\n", "shutdown.graceperiod", "`gracePeriod`"),
+        (
+            "shutdown: { graceperiod: 1s }\n",
+            "shutdown.graceperiod",
+            "`gracePeriod`",
+        ),
     ] {
         assert_problem(
             &format!("{ISSUER}{text}"),
@@ -66,14 +73,19 @@ fn an_unknown_key_names_the_nearest() {
             &format!("unknown key; the nearest known key is {nearest}"),
         );
     }
-    assert_problem(&small_but("clientID", "clientId"), "credentials.hub.clientId", "`clientID`");
+    assert_problem(
+        &small_but("clientID", "clientId"),
+        "credentials.hub.clientId",
+        "`clientID`",
+    );
 }
 
 #[test]
 fn promised_keys_that_nothing_serves_are_refused_as_such() {
     for pattern in not_yet::KEYS {
         let path = pattern.replace("[]", "[0]").replace('*', "hub");
-        // Each key alone, in a tree that leads to it; other problems of that tree are of no interest here.
+        // Each key alone, in a tree that leads to it; other problems of that tree are of no
+        // interest here.
         let mut text = String::from("1");
         for part in path.rsplit('.') {
             text = match part.strip_suffix("[0]") {
@@ -83,10 +95,15 @@ fn promised_keys_that_nothing_serves_are_refused_as_such() {
         }
         let found = problems(&text);
         assert!(
-            found.iter().any(|p| p.ends_with(&format!(" {path}: not supported yet"))),
+            found
+                .iter()
+                .any(|p| p.ends_with(&format!(" {path}: not supported yet"))),
             "{path}: {found:#?}"
         );
-        assert!(!found.iter().any(|p| p.contains("unknown key")), "{path}: {found:#?}");
+        assert!(
+            !found.iter().any(|p| p.contains("unknown key")),
+            "{path}: {found:#?}"
+        );
     }
 }
 
@@ -127,7 +144,11 @@ fn inline_secrets_are_answered_with_the_file_key() {
         "`clientSecretFile`",
     );
     let client = "  clients: [{ id: a, secret: x, secretFile: \"${DIR}/secret\" }]\n";
-    assert_problem(&small_with("issuer", client), "issuer.clients[0].secret", "`secretFile`");
+    assert_problem(
+        &small_with("issuer", client),
+        "issuer.clients[0].secret",
+        "`secretFile`",
+    );
 }
 
 #[test]
@@ -337,12 +358,24 @@ fn certificates_that_the_environment_names_must_be_usable() {
         dir.path().join(name).display().to_string()
     };
     let key = rcgen::KeyPair::generate().unwrap();
-    let good = rcgen::CertificateParams::new(["a".to_owned()]).unwrap().self_signed(&key).unwrap().pem();
+    let good = rcgen::CertificateParams::new(["a".to_owned()])
+        .unwrap()
+        .self_signed(&key)
+        .unwrap()
+        .pem();
     let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     for (variable, value, message) in [
         ("SSL_CERT_FILE", file("good", &good), None),
-        ("SSL_CERT_FILE", file("empty", ""), Some("holds no certificate")),
-        ("SSL_CERT_FILE", file("broken", broken), Some("certificate that cannot be read")),
+        (
+            "SSL_CERT_FILE",
+            file("empty", ""),
+            Some("holds no certificate"),
+        ),
+        (
+            "SSL_CERT_FILE",
+            file("broken", broken),
+            Some("certificate that cannot be read"),
+        ),
         (
             "SSL_CERT_FILE",
             "/nowhere/ca.pem".to_owned(),
@@ -350,15 +383,24 @@ fn certificates_that_the_environment_names_must_be_usable() {
         ),
         ("SSL_CERT_FILE", String::new(), Some("cannot be read")),
         ("SSL_CERT_DIR", dir.path().display().to_string(), None),
-        ("SSL_CERT_DIR", "/nowhere".to_owned(), Some("which cannot be read: No such file")),
+        (
+            "SSL_CERT_DIR",
+            "/nowhere".to_owned(),
+            Some("which cannot be read: No such file"),
+        ),
     ] {
-        let parsed = parse(ISSUER, "x.yaml", &|name| (name == variable).then(|| value.clone()));
+        let parsed = parse(ISSUER, "x.yaml", &|name| {
+            (name == variable).then(|| value.clone())
+        });
         let said = parsed.err().map(|problems| problems.to_string());
         match message {
             None => assert_eq!(said, None, "{variable}={value}"),
             Some(message) => {
                 let said = said.unwrap_or_default();
-                assert!(said.contains(variable) && said.contains(message), "{variable}={value}: {said}");
+                assert!(
+                    said.contains(variable) && said.contains(message),
+                    "{variable}={value}: {said}"
+                );
             }
         }
     }
@@ -366,7 +408,13 @@ fn certificates_that_the_environment_names_must_be_usable() {
 
 #[test]
 fn something_must_run() {
-    for text in ["", "# nothing\n", "log: {}\n", "inbound: []\noutbound: []\n", "{}"] {
+    for text in [
+        "",
+        "# nothing\n",
+        "log: {}\n",
+        "inbound: []\noutbound: []\n",
+        "{}",
+    ] {
         assert_problem(text, "", "nothing to run");
     }
     assert!(problems(ISSUER).is_empty());
@@ -375,7 +423,8 @@ fn something_must_run() {
 #[test]
 fn two_authorities_of_a_listener_cannot_share_an_issuer() {
     let other = "  other: { issuer: \"http://127.0.0.1:8080\", jwksUri: \"http://a/keys\" }\n";
-    let text = small_with("authorities", other).replace("authorities: [self]", "authorities: [self, other]");
+    let text = small_with("authorities", other)
+        .replace("authorities: [self]", "authorities: [self, other]");
     assert_problem(&text, "inbound[0].authorities[1]", "same issuer");
 }
 
@@ -387,16 +436,21 @@ fn two_authorities_whose_issuers_differ_by_slashes_only_are_refused_with_the_plg
         );
         small_with("authorities", &lines)
     };
-    for (one, other) in
-        [(", profile: plgd", ""), ("", ", profile: plgd"), (", profile: plgd", ", profile: plgd")]
-    {
+    for (one, other) in [
+        (", profile: plgd", ""),
+        ("", ", profile: plgd"),
+        (", profile: plgd", ", profile: plgd"),
+    ] {
         assert_problem(
             &with(one, other),
             "authorities.other.issuer",
             "the issuer of the authority `one` too",
         );
     }
-    assert!(problems(&with("", "")).is_empty(), "compared exactly they are two");
+    assert!(
+        problems(&with("", "")).is_empty(),
+        "compared exactly they are two"
+    );
 }
 
 #[test]
@@ -406,19 +460,29 @@ fn our_own_tokens_are_exchanged_under_no_spelling_of_our_issuer() {
         "{ issuer: \"http://127.0.0.1:8080\" }",
         "{ issuer: \"http://127.0.0.1:8080/\", profile: plgd }",
     );
-    assert_problem(&text, "issuer.clients[0].jwtPrivateKey.authorities[0]", "renewed without end");
+    assert_problem(
+        &text,
+        "issuer.clients[0].jwtPrivateKey.authorities[0]",
+        "renewed without end",
+    );
 }
 
 #[test]
 fn values_from_the_environment_are_never_shown() {
     for text in [
         small_but("issuer:\n", "log: { level: \"${HUSH}\" }\nissuer:\n"),
-        small_but("issuer:\n", "stateDir: \"${HUSH}\"\nthreads: ${HUSH}\nissuer:\n"),
+        small_but(
+            "issuer:\n",
+            "stateDir: \"${HUSH}\"\nthreads: ${HUSH}\nissuer:\n",
+        ),
         small_but("credential: hub", "credential: ${HUSH}"),
         small_but("[self]", "[\"${HUSH}\"]"),
         small_but("audiences: any", "audiences: ${HUSH}"),
         small_but("upstream: http", "upstream: ${HUSH}http"),
-        small_but("clientSecretFile: ${DIR}/secret", "clientSecretFile: /${HUSH}"),
+        small_but(
+            "clientSecretFile: ${DIR}/secret",
+            "clientSecretFile: /${HUSH}",
+        ),
         small_but("tokenUrl: http://", "tokenUrl: http://u:${HUSH}@"),
         small_but("issuer: \"http", "issuer: \"${HUSH}http"),
         small_but("clientID: a", "clientID: a\n    refreshAt: ${HUSH}"),
@@ -431,15 +495,25 @@ fn values_from_the_environment_are_never_shown() {
             assert!(!problem.contains("hush-hush"), "{problem}");
         }
     }
-    let shown = problems(&small_but("clientSecretFile: ${DIR}/secret", "clientSecretFile: /${HUSH}"));
-    assert!(shown[0].contains("the file `/${HUSH}` cannot be read"), "{shown:?}");
+    let shown = problems(&small_but(
+        "clientSecretFile: ${DIR}/secret",
+        "clientSecretFile: /${HUSH}",
+    ));
+    assert!(
+        shown[0].contains("the file `/${HUSH}` cannot be read"),
+        "{shown:?}"
+    );
 }
 
 #[test]
 fn a_missing_file_is_a_problem_of_its_own() {
-    let Err(problems) = load(Path::new("/nonexistent/c.yaml"), &|_| None) else { panic!() };
+    let Err(problems) = load(Path::new("/nonexistent/c.yaml"), &|_| None) else {
+        panic!()
+    };
     assert!(
-        problems.to_string().starts_with("/nonexistent/c.yaml:1:1: the file cannot be read: "),
+        problems
+            .to_string()
+            .starts_with("/nonexistent/c.yaml:1:1: the file cannot be read: "),
         "{problems}"
     );
 }
@@ -457,7 +531,10 @@ fn syntax_errors_have_a_line() {
 
 #[test]
 fn a_client_secret_that_can_be_guessed_is_refused_as_the_management_api_refuses_it() {
-    let text = small_with("issuer", "  clients: [{ id: a, secretFile: \"${DIR}/short\" }]\n");
+    let text = small_with(
+        "issuer",
+        "  clients: [{ id: a, secretFile: \"${DIR}/short\" }]\n",
+    );
     let found = problems(&text);
     assert_eq!(found.len(), 1, "{found:?}");
     assert!(found[0].starts_with("x.yaml:4:"), "{found:?}");
@@ -470,14 +547,30 @@ fn a_client_secret_that_can_be_guessed_is_refused_as_the_management_api_refuses_
 
 #[test]
 fn a_key_that_is_like_none_names_no_other() {
-    for (text, path) in [("colour: red\n", "colour"), ("shutdown: { patience: 1s }\n", "shutdown.patience")] {
+    for (text, path) in [
+        ("colour: red\n", "colour"),
+        ("shutdown: { patience: 1s }\n", "shutdown.patience"),
+    ] {
         let found = problems(&format!("{ISSUER}{text}"));
-        assert!(found.iter().any(|it| it.ends_with(&format!("{path}: unknown key"))), "{found:?}");
+        assert!(
+            found
+                .iter()
+                .any(|it| it.ends_with(&format!("{path}: unknown key"))),
+            "{found:?}"
+        );
     }
     for section in ["issuer", "admin", "probes", "localApi"] {
-        let found = problems(&format!("{section}: {{ tls: {{ certFile: a, keyFile: b }} }}\n"));
+        let found = problems(&format!(
+            "{section}: {{ tls: {{ certFile: a, keyFile: b }} }}\n"
+        ));
         let said = format!(" {section}.tls: not supported yet");
-        assert!(found.iter().any(|it| it.ends_with(&said)), "{section}: {found:?}");
-        assert!(!found.iter().any(|it| it.contains("unknown key")), "{section}: {found:?}");
+        assert!(
+            found.iter().any(|it| it.ends_with(&said)),
+            "{section}: {found:?}"
+        );
+        assert!(
+            !found.iter().any(|it| it.contains("unknown key")),
+            "{section}: {found:?}"
+        );
     }
 }

@@ -8,7 +8,12 @@ use crate::config::{formats, json_schema, parse};
 #[test]
 fn the_schema_describes_every_key() {
     fn undescribed(schema: &serde_json::Value, at: &str, found: &mut Vec<String>) {
-        for (name, member) in schema.get("properties").and_then(|p| p.as_object()).into_iter().flatten() {
+        for (name, member) in schema
+            .get("properties")
+            .and_then(|p| p.as_object())
+            .into_iter()
+            .flatten()
+        {
             if member.get("description").is_none() {
                 found.push(format!("{at}.{name}"));
             }
@@ -21,12 +26,18 @@ fn the_schema_describes_every_key() {
         undescribed(definition, name, &mut found);
     }
     assert_eq!(found, Vec::<String>::new());
-    assert!(!schema.to_string().contains("null"), "a key without a value is accepted somewhere");
+    assert!(
+        !schema.to_string().contains("null"),
+        "a key without a value is accepted somewhere"
+    );
     assert_eq!(
         schema["$defs"]["Inbound"]["properties"]["identityHeaders"]["default"]["x-m2m-subject"],
         "sub"
     );
-    assert_eq!(schema["$defs"]["Credential"]["properties"]["refreshAt"]["default"], "75%");
+    assert_eq!(
+        schema["$defs"]["Credential"]["properties"]["refreshAt"]["default"],
+        "75%"
+    );
 }
 
 #[test]
@@ -35,7 +46,9 @@ fn every_format_of_the_schema_has_its_check() {
         match schema {
             serde_json::Value::Object(members) => {
                 let text = members.get("type").is_none_or(|kind| kind == "string");
-                if let (true, Some(serde_json::Value::String(format))) = (text, members.get("format")) {
+                if let (true, Some(serde_json::Value::String(format))) =
+                    (text, members.get("format"))
+                {
                     assert!(formats::find(format).is_some(), "{format}");
                 }
                 members.values().for_each(walk);

@@ -1,4 +1,5 @@
-//! The files of `conf/` against the schema: every key is shown, and the schema that editors get accepts them all.
+//! The files of `conf/` against the schema: every key is shown, and the schema that editors get
+//! accepts them all.
 
 use std::path::{Path, PathBuf};
 
@@ -7,39 +8,62 @@ use serde_json::{Value, json};
 use crate::config::problem::Findings;
 use crate::config::{editor_schema, json_schema, yaml};
 
-/// A file as a tree; `#key: …` without a space is a setting that can be uncommented, and counts too.
+/// A file as a tree; `#key: …` without a space is a setting that can be uncommented, and counts
+/// too.
 fn read(text: &str, uncomment: bool) -> Value {
     let lines = text.lines().map(|line| {
         let indent = line.len() - line.trim_start().len();
         match line[indent..].strip_prefix('#') {
-            Some(setting) if uncomment && setting.starts_with(|c: char| c.is_ascii_alphabetic()) => {
+            Some(setting)
+                if uncomment && setting.starts_with(|c: char| c.is_ascii_alphabetic()) =>
+            {
                 format!("{}{setting}\n", &line[..indent])
             }
             _ => format!("{line}\n"),
         }
     });
-    // A key that an alternative repeats is reported there; which of the two counts is all the same here.
-    yaml::parse(&lines.collect::<String>(), &mut Findings::default()).expect("YAML").to_json()
+    // A key that an alternative repeats is reported there; which of the two counts is all the same
+    // here.
+    yaml::parse(&lines.collect::<String>(), &mut Findings::default())
+        .expect("YAML")
+        .to_json()
 }
 
 fn follow<'a>(root: &'a Value, schema: &'a Value) -> &'a Value {
-    let pointer = schema.get("$ref").and_then(Value::as_str).and_then(|it| it.strip_prefix('#'));
-    pointer.and_then(|pointer| root.pointer(pointer)).unwrap_or(schema)
+    let pointer = schema
+        .get("$ref")
+        .and_then(Value::as_str)
+        .and_then(|it| it.strip_prefix('#'));
+    pointer
+        .and_then(|pointer| root.pointer(pointer))
+        .unwrap_or(schema)
 }
 
 /// The keys of a schema that none of the values has.
 fn missing(root: &Value, schema: &Value, values: &[&Value], path: &str, out: &mut Vec<String>) {
     let schema = follow(root, schema);
     if let Some(items) = schema.get("items") {
-        let values: Vec<_> = values.iter().filter_map(|value| value.as_array()).flatten().collect();
+        let values: Vec<_> = values
+            .iter()
+            .filter_map(|value| value.as_array())
+            .flatten()
+            .collect();
         missing(root, items, &values, &format!("{path}[]"), out);
     }
     if let Some(members) = schema.get("additionalProperties") {
-        let values: Vec<_> =
-            values.iter().filter_map(|value| value.as_object()).flat_map(|it| it.values()).collect();
+        let values: Vec<_> = values
+            .iter()
+            .filter_map(|value| value.as_object())
+            .flat_map(|it| it.values())
+            .collect();
         missing(root, members, &values, &format!("{path}.*"), out);
     }
-    for (key, member) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
+    for (key, member) in schema
+        .get("properties")
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten()
+    {
         let path = format!("{path}.{key}");
         let values: Vec<_> = values.iter().filter_map(|value| value.get(key)).collect();
         if values.is_empty() {
@@ -59,7 +83,10 @@ fn files(directory: &Path, out: &mut Vec<PathBuf>) {
         let path = entry.expect("an entry").path();
         if path.is_dir() {
             files(&path, out);
-        } else if path.extension().is_some_and(|extension| extension == "yaml") {
+        } else if path
+            .extension()
+            .is_some_and(|extension| extension == "yaml")
+        {
             out.push(path);
         }
     }
@@ -71,22 +98,37 @@ fn sidecar_yaml_shows_every_key() {
     let schema = json_schema();
     let mut out = Vec::new();
     missing(&schema, &schema, &[&read(&text, true)], "", &mut out);
-    assert_eq!(out, Vec::<String>::new(), "keys that conf/sidecar.yaml does not show");
-    missing(&schema, &schema, &[&json!({ "inbound": [{ "rules": [{ "paths": ["/"] }] }] })], "", &mut out);
+    assert_eq!(
+        out,
+        Vec::<String>::new(),
+        "keys that conf/sidecar.yaml does not show"
+    );
+    missing(
+        &schema,
+        &schema,
+        &[&json!({ "inbound": [{ "rules": [{ "paths": ["/"] }] }] })],
+        "",
+        &mut out,
+    );
     assert!(
         out.contains(&".inbound[].rules[].scopes".to_owned()) && out.contains(&".log".to_owned()),
         "{out:?}"
     );
 }
 
-/// Judged by somebody else's validator, with the formats asserted: none of ours may clash with one of JSON Schema's.
+/// Judged by somebody else's validator, with the formats asserted: none of ours may clash with one
+/// of JSON Schema's.
 #[test]
 fn the_schema_for_editors_accepts_what_we_accept() {
     let mut schemas = boon::Schemas::new();
     let mut compiler = boon::Compiler::new();
     compiler.enable_format_assertions();
-    compiler.add_resource("http://m2m.test/schema.json", editor_schema()).expect("a resource");
-    let schema = compiler.compile("http://m2m.test/schema.json", &mut schemas).expect("a valid schema");
+    compiler
+        .add_resource("http://m2m.test/schema.json", editor_schema())
+        .expect("a resource");
+    let schema = compiler
+        .compile("http://m2m.test/schema.json", &mut schemas)
+        .expect("a valid schema");
     let mut paths = Vec::new();
     files(&conf(), &mut paths);
     assert!(paths.len() >= 6, "{paths:?}");

@@ -6,7 +6,9 @@ use super::{Files, chmod, config, small, small_but, small_with, warnings};
 fn a_rule_that_never_decides_is_warned_of() {
     let rules = "      - { paths: [\"/a/**\"] }\n      - { paths: [/b] }\n      - { paths: [/b, /a/c], methods: [GET] }\n";
     let found = warnings(&small_but("      - paths: [\"/**\"]\n", rules));
-    let [warning] = found.as_slice() else { panic!("{found:?}") };
+    let [warning] = found.as_slice() else {
+        panic!("{found:?}")
+    };
     assert!(
         warning.contains("inbound[0].rules[2]")
             && warning.contains("by inbound[0].rules[0], inbound[0].rules[1]"),
@@ -24,27 +26,45 @@ fn who_wants_a_configured_key_rotated_is_warned_and_who_says_nothing_is_not() {
     assert!(with(", rotateEvery: 0s").is_empty());
     let warnings = with(", rotateEvery: 30d");
     assert_eq!(warnings.len(), 1);
-    assert!(warnings[0].contains("issuer.signing.rotateEvery: a key of your own"), "{warnings:?}");
+    assert!(
+        warnings[0].contains("issuer.signing.rotateEvery: a key of your own"),
+        "{warnings:?}"
+    );
 }
 
 #[test]
 fn an_https_issuer_on_a_plain_listener_is_asked_for_its_proxy() {
     let https = |lines: &str| {
-        let text =
-            small_with("issuer", lines).replace("url: http://127.0.0.1:8080", "url: https://a.example");
-        let text = text.replace("issuer: \"http://127.0.0.1:8080\"", "issuer: \"https://a.example\"");
-        warnings(&text).into_iter().filter(|it| it.contains("issuer.listen")).collect::<Vec<_>>()
+        let text = small_with("issuer", lines)
+            .replace("url: http://127.0.0.1:8080", "url: https://a.example");
+        let text = text.replace(
+            "issuer: \"http://127.0.0.1:8080\"",
+            "issuer: \"https://a.example\"",
+        );
+        warnings(&text)
+            .into_iter()
+            .filter(|it| it.contains("issuer.listen"))
+            .collect::<Vec<_>>()
     };
-    assert!(warnings(&small()).is_empty(), "callers come straight to a plain URL");
+    assert!(
+        warnings(&small()).is_empty(),
+        "callers come straight to a plain URL"
+    );
     let found = https("");
-    assert!(found.len() == 1 && found[0].contains("`trustedProxies`"), "{found:?}");
+    assert!(
+        found.len() == 1 && found[0].contains("`trustedProxies`"),
+        "{found:?}"
+    );
     assert!(https("  trustedProxies: [127.0.0.1]\n").is_empty());
 }
 
 #[test]
 fn a_disabled_client_needs_no_secret_and_an_enabled_one_does() {
     let with = |client: &str| {
-        small_with("issuer", &format!("  clients: [{{ id: a, secretFile: \"${{DIR}}/empty\"{client} }}]\n"))
+        small_with(
+            "issuer",
+            &format!("  clients: [{{ id: a, secretFile: \"${{DIR}}/empty\"{client} }}]\n"),
+        )
     };
     super::assert_problem(&with(""), "issuer.clients[0].secretFile", "empty");
     let found = warnings(&with(", disabled: true"));
@@ -54,24 +74,47 @@ fn a_disabled_client_needs_no_secret_and_an_enabled_one_does() {
             && found[0].contains("is empty"),
         "{found:?}"
     );
-    assert!(config(&with(", disabled: true")).issuer.unwrap().issuer.clients[0].secrets.is_empty());
+    assert!(
+        config(&with(", disabled: true"))
+            .issuer
+            .unwrap()
+            .issuer
+            .clients[0]
+            .secrets
+            .is_empty()
+    );
 }
 
 #[test]
 fn rules_over_issuer_endpoints_are_a_warning() {
     let answered = |pattern: &str| {
-        let text =
-            small_but("audiences: any", "audiences: any\n    issuer: true").replace("\"/**\"", pattern);
+        let text = small_but("audiences: any", "audiences: any\n    issuer: true")
+            .replace("\"/**\"", pattern);
         warnings(&text)
     };
-    for pattern in
-        ["\"/**\"", "/oauth/*", "/oauth/token/", "\"/.well-known/**\"", "/*/jwks.json", "\"/oauth/token/**\""]
-    {
+    for pattern in [
+        "\"/**\"",
+        "/oauth/*",
+        "/oauth/token/",
+        "\"/.well-known/**\"",
+        "/*/jwks.json",
+        "\"/oauth/token/**\"",
+    ] {
         let warnings = answered(pattern);
         assert_eq!(warnings.len(), 1, "{pattern}");
-        assert!(warnings[0].contains("inbound[0].rules[0].paths[0]: the issuer answers `/"), "{warnings:?}");
+        assert!(
+            warnings[0].contains("inbound[0].rules[0].paths[0]: the issuer answers `/"),
+            "{warnings:?}"
+        );
     }
-    for pattern in ["\"/api/**\"", "/", "/*", "/oauth", "/oauth/tokens", "/oauth/token/x"] {
+    for pattern in [
+        "\"/api/**\"",
+        "/",
+        "/*",
+        "/oauth",
+        "/oauth/tokens",
+        "/oauth/token/x",
+    ] {
         assert!(answered(pattern).is_empty(), "{pattern}");
     }
     assert!(warnings(&small()).is_empty());
@@ -80,27 +123,39 @@ fn rules_over_issuer_endpoints_are_a_warning() {
 #[test]
 fn a_strict_rule_before_a_wider_weaker_one_is_warned_of_until_the_letter_case_is_said() {
     let warned = |case: &str, rules: &str| {
-        let text = small_but("    rules:\n      - paths: [\"/**\"]\n", &format!("{case}    rules:\n{rules}"));
+        let text = small_but(
+            "    rules:\n      - paths: [\"/**\"]\n",
+            &format!("{case}    rules:\n{rules}"),
+        );
         warnings(&text)
     };
-    let rules =
-        "      - { paths: [\"/admin/**\"], scopes: [admin] }\n      - { paths: [\"/**\"], scopes: [read] }\n";
+    let rules = "      - { paths: [\"/admin/**\"], scopes: [admin] }\n      - { paths: [\"/**\"], scopes: [read] }\n";
     let found = warned("", rules);
-    let [warning] = found.as_slice() else { panic!("{found:?}") };
+    let [warning] = found.as_slice() else {
+        panic!("{found:?}")
+    };
     assert!(
-        warning.contains("inbound[0].rules[0]: inbound[0].rules[1] is wider") && warning.contains("pathCase"),
+        warning.contains("inbound[0].rules[0]: inbound[0].rules[1] is wider")
+            && warning.contains("pathCase"),
         "{warning}"
     );
     for case in ["sensitive", "insensitive"] {
-        assert!(warned(&format!("    pathCase: {case}\n"), rules).is_empty(), "{case}");
+        assert!(
+            warned(&format!("    pathCase: {case}\n"), rules).is_empty(),
+            "{case}"
+        );
     }
-    let stricter = "      - { paths: [\"/info/**\"] }\n      - { paths: [\"/**\"], scopes: [read] }\n";
+    let stricter =
+        "      - { paths: [\"/info/**\"] }\n      - { paths: [\"/**\"], scopes: [read] }\n";
     assert!(warned("", stricter).is_empty());
     let two_cases = "      - { paths: [\"/a/**\"] }\n      - { paths: [/A/x] }\n";
     let found = warned("", two_cases);
-    let [warning] = found.as_slice() else { panic!("{found:?}") };
+    let [warning] = found.as_slice() else {
+        panic!("{found:?}")
+    };
     assert!(
-        warning.contains("rules[1]: this rule never decides") && warning.contains("pathCase: sensitive"),
+        warning.contains("rules[1]: this rule never decides")
+            && warning.contains("pathCase: sensitive"),
         "{warning}"
     );
     assert!(warned("    pathCase: sensitive\n", two_cases).is_empty());
@@ -110,13 +165,27 @@ fn a_strict_rule_before_a_wider_weaker_one_is_warned_of_until_the_letter_case_is
 fn a_service_that_is_called_by_a_name_is_advised_to_get_its_own_host() {
     let warned = |upstream: &str, more: &str| {
         let to = format!("upstream: {upstream}\n{more}    authorities: [self]");
-        warnings(&small_but("upstream: http://127.0.0.1:9\n    authorities: [self]", &to))
+        warnings(&small_but(
+            "upstream: http://127.0.0.1:9\n    authorities: [self]",
+            &to,
+        ))
     };
     let found = warned("http://shared.internal:8080", "");
-    let [warning] = found.as_slice() else { panic!("{found:?}") };
-    assert!(warning.contains("inbound[0].upstream") && warning.contains("preserveHost: false"), "{warning}");
+    let [warning] = found.as_slice() else {
+        panic!("{found:?}")
+    };
+    assert!(
+        warning.contains("inbound[0].upstream") && warning.contains("preserveHost: false"),
+        "{warning}"
+    );
     for said in ["true", "false"] {
-        assert!(warned("http://shared.internal:8080", &format!("    preserveHost: {said}\n")).is_empty());
+        assert!(
+            warned(
+                "http://shared.internal:8080",
+                &format!("    preserveHost: {said}\n")
+            )
+            .is_empty()
+        );
     }
     for upstream in ["http://localhost:9", "http://10.0.0.5:9", "http://[::1]:9"] {
         assert!(warned(upstream, "").is_empty(), "{upstream}");
@@ -143,10 +212,12 @@ fn what_hardly_ever_works_is_a_warning() {
 
 #[test]
 fn claims_that_are_never_inserted_and_slashes_that_differ_are_warnings() {
-    let client =
-        "  clients: [{ id: a, secretFile: \"${DIR}/secret\", insertTokenClaims: { sub: x, ok: y } }]\n";
+    let client = "  clients: [{ id: a, secretFile: \"${DIR}/secret\", insertTokenClaims: { sub: x, ok: y } }]\n";
     assert!(warnings(&small_with("issuer", client))[0].contains("insertTokenClaims.sub"));
-    let slash = small_but("issuer: \"http://127.0.0.1:8080\"", "issuer: \"http://127.0.0.1:8080/\"");
+    let slash = small_but(
+        "issuer: \"http://127.0.0.1:8080\"",
+        "issuer: \"http://127.0.0.1:8080/\"",
+    );
     assert!(warnings(&slash)[0].contains("authorities.self.issuer: differs from `issuer.url`"));
 }
 
@@ -164,9 +235,10 @@ fn keys_that_come_over_plain_http_from_elsewhere_are_a_warning() {
             "{warnings:?}"
         );
     }
-    for lines in
-        ["  near: { issuer: \"http://localhost:1\" }\n", "  far: { issuer: \"https://id.example\" }\n"]
-    {
+    for lines in [
+        "  near: { issuer: \"http://localhost:1\" }\n",
+        "  far: { issuer: \"https://id.example\" }\n",
+    ] {
         assert!(with(lines).is_empty(), "{lines}");
     }
 }
@@ -181,26 +253,55 @@ fn a_listener_with_several_authorities_tells_the_service_whose_user_it_sees_or_i
         let headers = config(text).inbound.remove(0).identity_headers;
         headers.iter().map(ToString::to_string).collect::<Vec<_>>()
     };
-    assert_eq!(names(&small()), ["x-m2m-client-id", "x-m2m-scope", "x-m2m-subject"]);
-    assert_eq!(names(&text("")), ["x-m2m-client-id", "x-m2m-issuer", "x-m2m-scope", "x-m2m-subject"]);
+    assert_eq!(
+        names(&small()),
+        ["x-m2m-client-id", "x-m2m-scope", "x-m2m-subject"]
+    );
+    assert_eq!(
+        names(&text("")),
+        [
+            "x-m2m-client-id",
+            "x-m2m-issuer",
+            "x-m2m-scope",
+            "x-m2m-subject"
+        ]
+    );
     assert_eq!(warnings(&text("")), [""; 0]);
-    assert_eq!(warnings(&text("    identityHeaders: { x-user: sub, x-from: iss }\n")), [""; 0]);
+    assert_eq!(
+        warnings(&text("    identityHeaders: { x-user: sub, x-from: iss }\n")),
+        [""; 0]
+    );
     for headers in ["{}", "{ x-user: sub }"] {
         let warnings = warnings(&text(&format!("    identityHeaders: {headers}\n")));
-        assert!(warnings.len() == 1 && warnings[0].contains("x-m2m-issuer: iss"), "{warnings:?}");
+        assert!(
+            warnings.len() == 1 && warnings[0].contains("x-m2m-issuer: iss"),
+            "{warnings:?}"
+        );
     }
 }
 
 #[test]
 fn a_secret_that_others_can_read_is_warned_of_with_the_command_that_mends_it() {
     let files = Files::new();
-    let text = small_with("issuer", "  clients: [{ id: a, secretFile: \"${DIR}/secret\" }]\n");
+    let text = small_with(
+        "issuer",
+        "  clients: [{ id: a, secretFile: \"${DIR}/secret\" }]\n",
+    );
     let secret = files.0.path().join("secret");
     for (mode, count) in [(0o600, 0), (0o640, 0), (0o440, 0), (0o644, 2), (0o604, 2)] {
         chmod(&secret, mode);
-        let warnings: Vec<_> = files.parse(&text).unwrap().warnings.iter().map(ToString::to_string).collect();
+        let warnings: Vec<_> = files
+            .parse(&text)
+            .unwrap()
+            .warnings
+            .iter()
+            .map(ToString::to_string)
+            .collect();
         assert_eq!(warnings.len(), count, "{mode:o} {warnings:?}");
-        assert!(warnings.iter().all(|it| it.contains("`chmod o-r ")), "{warnings:?}");
+        assert!(
+            warnings.iter().all(|it| it.contains("`chmod o-r ")),
+            "{warnings:?}"
+        );
     }
     // As Kubernetes mounts it: a link to a link. What it leads to counts.
     chmod(&secret, 0o440);
@@ -211,10 +312,15 @@ fn a_secret_that_others_can_read_is_warned_of_with_the_command_that_mends_it() {
 
 #[test]
 fn tokens_without_end_that_nobody_can_revoke_are_accepted_with_a_warning_where_the_file_says_so() {
-    for keys in ["issuer: \"https://idp.example\"", "issuer: x, jwksFile: \"${DIR}/keys.json\""] {
+    for keys in [
+        "issuer: \"https://idp.example\"",
+        "issuer: x, jwksFile: \"${DIR}/keys.json\"",
+    ] {
         let lines = format!("  users: {{ {keys}, requireExpiry: false, revocation: none }}\n");
         let found = warnings(&small_with("authorities", &lines));
-        let [warning] = found.as_slice() else { panic!("{found:?}") };
+        let [warning] = found.as_slice() else {
+            panic!("{found:?}")
+        };
         assert!(
             warning.contains("authorities.users.requireExpiry: tokens without `exp` are accepted"),
             "{warning}"
@@ -233,9 +339,14 @@ fn a_client_that_makes_tokens_without_end_of_users_tokens_is_warned_of() {
         let users = "authorities:\n  users: { issuer: \"https://idp.example\" }\n";
         warnings(&small_with("issuer", &lines).replace("authorities:\n", users))
     };
-    for (issuer, client) in [("", ", accessTokenLifetime: 0s"), ("  accessTokenLifetime: 0s\n", "")] {
+    for (issuer, client) in [
+        ("", ", accessTokenLifetime: 0s"),
+        ("  accessTokenLifetime: 0s\n", ""),
+    ] {
         let found = with(issuer, client);
-        let [warning] = found.as_slice() else { panic!("{found:?}") };
+        let [warning] = found.as_slice() else {
+            panic!("{found:?}")
+        };
         assert!(
             warning.contains("issuer.clients[0].accessTokenLifetime")
                 && warning.contains("capToAssertion: true"),

@@ -85,7 +85,9 @@ impl Refusal {
 
     fn problems(&self) -> &[FieldProblem] {
         match self {
-            Self::Query(problems) | Self::Management(ManagementError::Invalid(problems)) => problems,
+            Self::Query(problems) | Self::Management(ManagementError::Invalid(problems)) => {
+                problems
+            }
             _ => &[],
         }
     }
@@ -93,7 +95,9 @@ impl Refusal {
     fn description(&self) -> String {
         let constant = match self {
             Self::NoIssuer => "this sidecar has no issuer: there are no clients to manage",
-            Self::Host => "the Host is not an IP address or localhost; other names stand in admin.hosts",
+            Self::Host => {
+                "the Host is not an IP address or localhost; other names stand in admin.hosts"
+            }
             Self::CrossSite => "a page of another site may not ask",
             Self::Token => "the admin token is missing or wrong",
             Self::TooManyWrongTokens(_) => "too many wrong tokens came from this address",
@@ -101,7 +105,9 @@ impl Refusal {
             Self::Body(fault) => {
                 return format!("the body must be a JSON object without repeated members: {fault}");
             }
-            Self::BodyUnread(StatusCode::PAYLOAD_TOO_LARGE) => "the request body is larger than 64 KiB",
+            Self::BodyUnread(StatusCode::PAYLOAD_TOO_LARGE) => {
+                "the request body is larger than 64 KiB"
+            }
             Self::BodyUnread(_) => "the request body could not be read",
             Self::Query(_) => "the query is not valid",
             Self::Management(error) => return error.to_string(),
@@ -114,9 +120,19 @@ impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let (status, error) = self.code();
         let error_description = self.description();
-        let detail = |it: &FieldProblem| ErrorDetail { field: it.field.clone(), problem: it.problem.clone() };
+        let detail = |it: &FieldProblem| ErrorDetail {
+            field: it.field.clone(),
+            problem: it.problem.clone(),
+        };
         let details = self.problems().iter().map(detail).collect();
-        let mut answer = json(status, &ErrorBody { error: error.to_owned(), error_description, details });
+        let mut answer = json(
+            status,
+            &ErrorBody {
+                error: error.to_owned(),
+                error_description,
+                details,
+            },
+        );
         let headers = answer.headers_mut();
         match &self {
             Self::Token => {
@@ -156,11 +172,14 @@ impl<S: Send + Sync> FromRequest<S> for Object {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
         let body = Bytes::from_request(request, state).await;
-        let body = body.map_err(|rejection: BytesRejection| Refusal::BodyUnread(rejection.status()))?;
+        let body =
+            body.map_err(|rejection: BytesRejection| Refusal::BodyUnread(rejection.status()))?;
         if body.is_empty() {
             return Ok(Self(Map::new()));
         }
         // A member that stands there twice would be read by others as its other value.
-        Claims::parse_or_explain(&body).map(|object| Self(object.as_map().clone())).map_err(Refusal::Body)
+        Claims::parse_or_explain(&body)
+            .map(|object| Self(object.as_map().clone()))
+            .map_err(Refusal::Body)
     }
 }

@@ -1,4 +1,5 @@
-//! One line per change: who did what to which client, from where, what changed, and how it ended. Never a secret.
+//! One line per change: who did what to which client, from where, what changed, and how it ended.
+//! Never a secret.
 
 use axum::extract::Request;
 use http::header::{HOST, ORIGIN};
@@ -28,8 +29,13 @@ pub(super) struct Change<'a> {
 impl Change<'_> {
     /// Tells the audit log how it ended.
     pub(super) fn record<T>(&self, result: &Result<T, Refusal>, peer: PeerAddress) {
-        let outcome = result.as_ref().map_or_else(|refusal| refusal.code().1, |_| "done");
-        let reason = result.as_ref().err().map(|refusal| shown(&refusal.cause(), LONGEST_REASON));
+        let outcome = result
+            .as_ref()
+            .map_or_else(|refusal| refusal.code().1, |_| "done");
+        let reason = result
+            .as_ref()
+            .err()
+            .map(|refusal| shown(&refusal.cause(), LONGEST_REASON));
         tracing::info!(
             target: "audit",
             action = self.action,
@@ -47,15 +53,22 @@ impl Change<'_> {
     }
 }
 
-/// Tells the audit log of a request that was not let in. One that is beyond the limit leaves no line: a flood of
-/// guesses must not fill the disk.
+/// Tells the audit log of a request that was not let in. One that is beyond the limit leaves no
+/// line: a flood of guesses must not fill the disk.
 pub(super) fn refused(refusal: &Refusal, request: &Request) {
     if matches!(refusal, Refusal::TooManyWrongTokens(_)) {
         return;
     }
-    let header =
-        |name| request.headers().get(name).map(|value| excerpt(value.as_bytes(), LONGEST).into_owned());
-    let peer = request.extensions().get::<PeerAddress>().map(|peer| tracing::field::display(peer.0));
+    let header = |name| {
+        request
+            .headers()
+            .get(name)
+            .map(|value| excerpt(value.as_bytes(), LONGEST).into_owned())
+    };
+    let peer = request
+        .extensions()
+        .get::<PeerAddress>()
+        .map(|peer| tracing::field::display(peer.0));
     tracing::info!(
         target: "audit",
         action = "enter",

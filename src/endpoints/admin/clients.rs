@@ -22,7 +22,10 @@ use crate::issuer::management::ManagementError;
     params(("client_id" = Option<String>, Query, description = "only the one of this id"), Page),
     responses((status = 200, description = "A page of them", body = Clients), Refused)
 )]
-pub(super) async fn list(State(admin): State<Admin>, RawQuery(raw): RawQuery) -> Result<Response, Refusal> {
+pub(super) async fn list(
+    State(admin): State<Admin>,
+    RawQuery(raw): RawQuery,
+) -> Result<Response, Refusal> {
     let issuer = admin.issuer()?;
     let mut query = Query::read(raw, &["client_id", "limit", "cursor"]);
     let (limit, after) = (query.limit(), query.cursor(|text| Some(text.to_owned())));
@@ -34,11 +37,23 @@ pub(super) async fn list(State(admin): State<Admin>, RawQuery(raw): RawQuery) ->
             Err(ManagementError::NotFound(_)) => Vec::new(),
             Err(error) => return Err(error.into()),
         };
-        return Ok(json(StatusCode::OK, &Clients { clients, next_cursor: None }));
+        return Ok(json(
+            StatusCode::OK,
+            &Clients {
+                clients,
+                next_cursor: None,
+            },
+        ));
     }
     let page = issuer.client_page(after.as_deref(), limit).await?;
     let clients = page.clients.iter().map(Client::from).collect();
-    Ok(json(StatusCode::OK, &Clients { clients, next_cursor: page.next.as_deref().map(cursor) }))
+    Ok(json(
+        StatusCode::OK,
+        &Clients {
+            clients,
+            next_cursor: page.next.as_deref().map(cursor),
+        },
+    ))
 }
 
 /// Register a client; its secret is in this answer and in no other
@@ -51,11 +66,27 @@ pub(super) async fn create(
     Extension(peer): Extension<PeerAddress>,
     Object(body): Object,
 ) -> Result<Response, Refusal> {
-    let created = admin.issuer()?.create_client(&body).await.map_err(Refusal::from);
+    let created = admin
+        .issuer()?
+        .create_client(&body)
+        .await
+        .map_err(Refusal::from);
     // Of a refused one the id that was asked for, if it is one.
-    let asked = body.get("client_id").and_then(Value::as_str).filter(|id| is_client_id(id));
-    let client_id = created.as_ref().ok().map(|created| created.client.client_id.as_str()).or(asked);
-    Change { action: "create_client", client_id, ..Change::default() }.record(&created, peer);
+    let asked = body
+        .get("client_id")
+        .and_then(Value::as_str)
+        .filter(|id| is_client_id(id));
+    let client_id = created
+        .as_ref()
+        .ok()
+        .map(|created| created.client.client_id.as_str())
+        .or(asked);
+    Change {
+        action: "create_client",
+        client_id,
+        ..Change::default()
+    }
+    .record(&created, peer);
     Ok(json(StatusCode::CREATED, &Client::from(&created?)))
 }
 
@@ -102,15 +133,28 @@ pub(super) async fn update(
     ClientId(client_id): ClientId,
     Object(patch): Object,
 ) -> Result<Response, Refusal> {
-    let updated = admin.issuer()?.update_client(&client_id, &patch).await.map_err(Refusal::from);
-    let changed = updated.as_ref().ok().map(|updated| updated.changed.as_slice());
+    let updated = admin
+        .issuer()?
+        .update_client(&client_id, &patch)
+        .await
+        .map_err(Refusal::from);
+    let changed = updated
+        .as_ref()
+        .ok()
+        .map(|updated| updated.changed.as_slice());
     let turns = changed.is_some_and(|names| names.iter().any(|name| name == "disabled"));
     let action = match &updated {
         Ok(updated) if turns && updated.client.registration.disabled => "disable_client",
         Ok(_) if turns => "enable_client",
         _ => "update_client",
     };
-    Change { action, client_id: Some(&client_id), changed, ..Change::default() }.record(&updated, peer);
+    Change {
+        action,
+        client_id: Some(&client_id),
+        changed,
+        ..Change::default()
+    }
+    .record(&updated, peer);
     Ok(json(StatusCode::OK, &Client::from(&updated?.client)))
 }
 
@@ -124,9 +168,17 @@ pub(super) async fn delete(
     Extension(peer): Extension<PeerAddress>,
     ClientId(client_id): ClientId,
 ) -> Result<Response, Refusal> {
-    let deleted = admin.issuer()?.delete_client(&client_id).await.map_err(Refusal::from);
-    Change { action: "delete_client", client_id: Some(&client_id), ..Change::default() }
-        .record(&deleted, peer);
+    let deleted = admin
+        .issuer()?
+        .delete_client(&client_id)
+        .await
+        .map_err(Refusal::from);
+    Change {
+        action: "delete_client",
+        client_id: Some(&client_id),
+        ..Change::default()
+    }
+    .record(&deleted, peer);
     deleted?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

@@ -1,7 +1,7 @@
 //! Who may use the management API: whoever has the token, and no web page.
 //!
-//! The token is asked for on every path. What a browser can be led to send is refused before: names that a stranger's
-//! DNS points here, requests of other sites, and forms.
+//! The token is asked for on every path. What a browser can be led to send is refused before: names
+//! that a stranger's DNS points here, requests of other sites, and forms.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -11,7 +11,9 @@ use arc_swap::ArcSwap;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HOST, ORIGIN, X_CONTENT_TYPE_OPTIONS};
+use http::header::{
+    AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HOST, ORIGIN, X_CONTENT_TYPE_OPTIONS,
+};
 use http::{HeaderMap, HeaderValue, Method};
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
@@ -26,14 +28,28 @@ use crate::endpoints::PeerAddress;
 use crate::issuer::client_secret::is_beyond_guessing;
 use crate::limits::guesses::{Allowance, Buckets, Whom, neighbourhood, network};
 
-/// Wrong tokens of a network. Beyond it a token is compared only if it cannot be guessed, or was right from there before.
-const OF_NETWORK: Allowance = Allowance { burst: 10, every: Duration::from_secs(1) };
+/// Wrong tokens of a network. Beyond it a token is compared only if it cannot be guessed, or was
+/// right from there before.
+const OF_NETWORK: Allowance = Allowance {
+    burst: 10,
+    every: Duration::from_secs(1),
+};
 /// Wrong tokens of all networks next to each other.
-const OF_NEIGHBOURHOOD: Allowance = Allowance { burst: 100, every: Duration::from_millis(200) };
-/// Wrong tokens that are compared, beyond that, with those that were right from there before: a guesser may share the network.
-const RECALLED: Allowance = Allowance { burst: 200, every: Duration::from_secs(10) };
+const OF_NEIGHBOURHOOD: Allowance = Allowance {
+    burst: 100,
+    every: Duration::from_millis(200),
+};
+/// Wrong tokens that are compared, beyond that, with those that were right from there before: a
+/// guesser may share the network.
+const RECALLED: Allowance = Allowance {
+    burst: 200,
+    every: Duration::from_secs(10),
+};
 /// Requests without a token, which are no guesses.
-const WITHOUT: Allowance = Allowance { burst: 10, every: Duration::from_millis(100) };
+const WITHOUT: Allowance = Allowance {
+    burst: 10,
+    every: Duration::from_millis(100),
+};
 
 /// So many buckets are kept at most.
 const MOST_BUCKETS: u64 = 20_000;
@@ -55,23 +71,36 @@ struct AdminToken {
 
 impl AdminTokens {
     fn new(token: SecretString) -> Self {
-        Self(ArcSwap::from_pointee(vec![AdminToken { token, ends_at: None }]))
+        Self(ArcSwap::from_pointee(vec![AdminToken {
+            token,
+            ends_at: None,
+        }]))
     }
 
-    /// Lets in with another token; those that let in so far count on for `grace`. Gives whether that is a change.
+    /// Lets in with another token; those that let in so far count on for `grace`. Gives whether
+    /// that is a change.
     pub fn replace(&self, token: SecretString, grace: Duration) -> bool {
         let known = self.0.load();
-        if known.first().is_some_and(|first| secret::matches(&first.token, &token)) {
+        if known
+            .first()
+            .is_some_and(|first| secret::matches(&first.token, &token))
+        {
             return false;
         }
         let (now, end) = (Instant::now(), Instant::now() + grace);
-        let old = known.iter().filter(|old| old.counts(now) && !secret::matches(&old.token, &token));
+        let old = known
+            .iter()
+            .filter(|old| old.counts(now) && !secret::matches(&old.token, &token));
         let old = old.map(|old| AdminToken {
             ends_at: Some(old.ends_at.map_or(end, |earlier| earlier.min(end))),
             ..old.clone()
         });
-        let tokens = std::iter::once(AdminToken { token: token.clone(), ends_at: None });
-        self.0.store(Arc::new(tokens.chain(old).take(MOST_TOKENS).collect()));
+        let tokens = std::iter::once(AdminToken {
+            token: token.clone(),
+            ends_at: None,
+        });
+        self.0
+            .store(Arc::new(tokens.chain(old).take(MOST_TOKENS).collect()));
         true
     }
 
@@ -80,7 +109,9 @@ impl AdminTokens {
         // All are compared, so that the time tells nothing of which one it was.
         let known = self.0.load();
         let counting = known.iter().filter(|known| known.counts(now));
-        counting.fold(false, |found, known| found | secret::matches(&known.token, presented))
+        counting.fold(false, |found, known| {
+            found | secret::matches(&known.token, presented)
+        })
     }
 }
 
@@ -112,9 +143,15 @@ struct Place {
 
 impl Place {
     fn of(request: &Request) -> Self {
-        let peer = request.extensions().get::<PeerAddress>().map(|peer| peer.0.ip());
+        let peer = request
+            .extensions()
+            .get::<PeerAddress>()
+            .map(|peer| peer.0.ip());
         let peer = peer.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-        Self { network: network(peer).to_string(), neighbourhood: neighbourhood(peer).to_string() }
+        Self {
+            network: network(peer).to_string(),
+            neighbourhood: neighbourhood(peer).to_string(),
+        }
     }
 
     /// Its buckets of wrong tokens.
@@ -131,26 +168,44 @@ impl Place {
     }
 
     fn with(&self, token: &SecretString) -> Whom {
-        sha256_parts(&[b"token", token.expose_secret().as_bytes(), self.network.as_bytes()])
+        sha256_parts(&[
+            b"token",
+            token.expose_secret().as_bytes(),
+            self.network.as_bytes(),
+        ])
     }
 }
 
 impl Guesses {
     fn new() -> Self {
-        let proven =
-            Cache::builder().max_capacity(MOST_PROVEN).eviction_policy(EvictionPolicy::lru()).build();
-        Self { wrong: Buckets::new(MOST_BUCKETS), proven, began: Instant::now() }
+        let proven = Cache::builder()
+            .max_capacity(MOST_PROVEN)
+            .eviction_policy(EvictionPolicy::lru())
+            .build();
+        Self {
+            wrong: Buckets::new(MOST_BUCKETS),
+            proven,
+            began: Instant::now(),
+        }
     }
 
     /// How long no further guess of a place is judged.
     fn delay(&self, place: &Place) -> Duration {
         let now = self.began.elapsed();
-        place.wrong().iter().map(|(whom, of)| self.wrong.wait(whom, *of, now)).max().unwrap_or_default()
+        place
+            .wrong()
+            .iter()
+            .map(|(whom, of)| self.wrong.wait(whom, *of, now))
+            .max()
+            .unwrap_or_default()
     }
 
     fn note_wrong(&self, place: &Place) {
         let now = self.began.elapsed();
-        place.wrong().into_iter().for_each(|(whom, of)| self.wrong.count(whom, of, now));
+        place
+            .wrong()
+            .into_iter()
+            .for_each(|(whom, of)| self.wrong.count(whom, of, now));
     }
 
     /// Whether a token was right from this place before.
@@ -180,10 +235,15 @@ impl Guesses {
 }
 
 impl Guard {
-    /// Lets in who has this token and calls this listener by an IP address, `localhost` or one of `hosts`.
+    /// Lets in who has this token and calls this listener by an IP address, `localhost` or one of
+    /// `hosts`.
     #[must_use]
     pub fn new(token: SecretString, hosts: Vec<String>) -> Self {
-        Self { tokens: Arc::new(AdminTokens::new(token)), hosts, guesses: Guesses::new() }
+        Self {
+            tokens: Arc::new(AdminTokens::new(token)),
+            hosts,
+            guesses: Guesses::new(),
+        }
     }
 
     /// The tokens, which may change.
@@ -201,21 +261,34 @@ impl Guard {
     }
 
     fn judge_host(&self, headers: &HeaderMap) -> Result<(), Refusal> {
-        // Without `Host` comes only HTTP/1.0, which no browser speaks: no name can have been rebound.
-        let Some(host) = headers.get(HOST) else { return Ok(()) };
+        // Without `Host` comes only HTTP/1.0, which no browser speaks: no name can have been
+        // rebound.
+        let Some(host) = headers.get(HOST) else {
+            return Ok(());
+        };
         let host = host.to_str().map_err(|_| Refusal::Host)?;
         let name = host_name(host);
-        let is_listed =
-            |listed: &String| host.eq_ignore_ascii_case(listed) || name.eq_ignore_ascii_case(listed);
-        if is_beyond_dns(name) || self.hosts.iter().any(is_listed) { Ok(()) } else { Err(Refusal::Host) }
+        let is_listed = |listed: &String| {
+            host.eq_ignore_ascii_case(listed) || name.eq_ignore_ascii_case(listed)
+        };
+        if is_beyond_dns(name) || self.hosts.iter().any(is_listed) {
+            Ok(())
+        } else {
+            Err(Refusal::Host)
+        }
     }
 
-    /// A right token is let in, unless its place guesses: then only one that cannot be guessed, or that was right from there before.
+    /// A right token is let in, unless its place guesses: then only one that cannot be guessed, or
+    /// that was right from there before.
     fn judge_token(&self, request: &Request) -> Result<(), Refusal> {
         let place = Place::of(request);
         let Some(token) = bearer(request.headers()) else {
             let wait = self.guesses.note_without(&place);
-            return Err(if wait.is_zero() { Refusal::Token } else { Refusal::TooManyWrongTokens(wait) });
+            return Err(if wait.is_zero() {
+                Refusal::Token
+            } else {
+                Refusal::TooManyWrongTokens(wait)
+            });
         };
         let delay = self.guesses.delay(&place);
         let is_compared =
@@ -228,22 +301,32 @@ impl Guard {
             return Ok(());
         }
         self.guesses.note_wrong(&place);
-        Err(if delay.is_zero() { Refusal::Token } else { Refusal::TooManyWrongTokens(delay) })
+        Err(if delay.is_zero() {
+            Refusal::Token
+        } else {
+            Refusal::TooManyWrongTokens(delay)
+        })
     }
 }
 
 fn bearer(headers: &HeaderMap) -> Option<SecretString> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
-    let (value, None) = (values.next()?, values.next()) else { return None };
+    let (value, None) = (values.next()?, values.next()) else {
+        return None;
+    };
     let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("Bearer").then(|| SecretString::from(token.trim_matches(' ')))
+    scheme
+        .eq_ignore_ascii_case("Bearer")
+        .then(|| SecretString::from(token.trim_matches(' ')))
 }
 
 fn judge_site(headers: &HeaderMap) -> Result<(), Refusal> {
     let host = headers.get(HOST).map(HeaderValue::as_bytes);
     let is_own = |origin: &HeaderValue| {
         let origin = origin.as_bytes();
-        let authority = origin.strip_prefix(b"http://").or_else(|| origin.strip_prefix(b"https://"));
+        let authority = origin
+            .strip_prefix(b"http://")
+            .or_else(|| origin.strip_prefix(b"https://"));
         authority.is_some() && authority == host
     };
     if is_cross_site(headers) || !headers.get_all(ORIGIN).iter().all(is_own) {
@@ -255,31 +338,46 @@ fn judge_site(headers: &HeaderMap) -> Result<(), Refusal> {
 /// A shorter token can be guessed, and whoever has it can make clients.
 pub const MIN_ADMIN_TOKEN: usize = 16;
 
-/// Whether a text can be an admin token: long enough, and nothing that an `Authorization` header cannot carry.
+/// Whether a text can be an admin token: long enough, and nothing that an `Authorization` header
+/// cannot carry.
 #[must_use]
 pub fn is_admin_token(token: &SecretString) -> bool {
     let token = token.expose_secret();
     token.len() >= MIN_ADMIN_TOKEN && token.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-/// A form cannot have this type, so no page can send one without asking first (CORS), which nobody answers here.
+/// A form cannot have this type, so no page can send one without asking first (CORS), which nobody
+/// answers here.
 fn judge_content_type(method: &Method, headers: &HeaderMap) -> Result<(), Refusal> {
-    let has_body = headers.get(http::header::CONTENT_LENGTH).is_some_and(|length| length != "0")
+    let has_body = headers
+        .get(http::header::CONTENT_LENGTH)
+        .is_some_and(|length| length != "0")
         || headers.contains_key(http::header::TRANSFER_ENCODING);
     let needs_type = match *method {
         Method::GET | Method::HEAD | Method::OPTIONS => false,
         Method::POST | Method::PATCH => true,
         _ => has_body,
     };
-    let essence = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
     let essence = essence.split(';').next().unwrap_or_default().trim();
     let is_json = essence.eq_ignore_ascii_case("application/json")
         || *method == Method::PATCH && essence.eq_ignore_ascii_case("application/merge-patch+json");
-    if needs_type && !is_json { Err(Refusal::ContentType) } else { Ok(()) }
+    if needs_type && !is_json {
+        Err(Refusal::ContentType)
+    } else {
+        Ok(())
+    }
 }
 
 /// The layer before every handler.
-pub(super) async fn check(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
+pub(super) async fn check(
+    State(guard): State<Arc<Guard>>,
+    request: Request,
+    next: Next,
+) -> Response {
     let mut answer = match guard.judge(&request) {
         Ok(()) => next.run(request).await,
         Err(refusal) => {
@@ -300,14 +398,20 @@ mod tests {
     use super::*;
 
     fn judged(method: &str, pairs: &[(&'static str, &'static str)]) -> Result<(), String> {
-        let guard =
-            Guard::new(SecretString::from("right-token"), vec!["admin.example".to_owned(), "a:1".to_owned()]);
+        let guard = Guard::new(
+            SecretString::from("right-token"),
+            vec!["admin.example".to_owned(), "a:1".to_owned()],
+        );
         let mut request = Request::new(Body::empty());
         *request.method_mut() = method.parse().unwrap();
         for (name, value) in pairs {
-            request.headers_mut().append(*name, HeaderValue::from_static(value));
+            request
+                .headers_mut()
+                .append(*name, HeaderValue::from_static(value));
         }
-        guard.judge(&request).map_err(|refusal| format!("{refusal:?}"))
+        guard
+            .judge(&request)
+            .map_err(|refusal| format!("{refusal:?}"))
     }
 
     /// What a guard says to a token that comes from an address.
@@ -315,7 +419,12 @@ mod tests {
         let mut request = Request::new(Body::empty());
         let value = HeaderValue::from_str(&format!("Bearer {token}")).unwrap();
         request.headers_mut().insert(AUTHORIZATION, value);
-        request.extensions_mut().insert(PeerAddress(std::net::SocketAddr::new(from.parse().unwrap(), 1)));
+        request
+            .extensions_mut()
+            .insert(PeerAddress(std::net::SocketAddr::new(
+                from.parse().unwrap(),
+                1,
+            )));
         match guard.judge_token(&request) {
             Ok(()) => Ok(()),
             Err(Refusal::Token) => Err("wrong".to_owned()),
@@ -330,7 +439,10 @@ mod tests {
         let delayed = || Err("TooManyWrongTokens(1s)".to_owned());
         assert_eq!(presented(&guard, "Admin-Pass-000042", "192.0.2.1"), Ok(()));
         for _ in 0..10 {
-            assert_eq!(presented(&guard, "Admin-Pass-000001", "198.51.100.1"), wrong());
+            assert_eq!(
+                presented(&guard, "Admin-Pass-000001", "198.51.100.1"),
+                wrong()
+            );
         }
         for token in ["Admin-Pass-000001", "Admin-Pass-000042"] {
             assert_eq!(presented(&guard, token, "198.51.100.1"), delayed());
@@ -347,7 +459,10 @@ mod tests {
         );
         // A guesser there finds nothing by going on.
         (0..1000).for_each(|_| drop(presented(&guard, "Admin-Pass-000001", "192.0.2.1")));
-        assert_eq!(presented(&guard, "Admin-Pass-000042", "192.0.2.1"), delayed());
+        assert_eq!(
+            presented(&guard, "Admin-Pass-000042", "192.0.2.1"),
+            delayed()
+        );
         tokio::time::advance(Duration::from_secs(1)).await;
         assert_eq!(
             presented(&guard, "Admin-Pass-000042", "198.51.100.1"),
@@ -360,7 +475,11 @@ mod tests {
     async fn a_replaced_token_does_not_count_where_it_was_right() {
         let guard = Guard::new(SecretString::from("Admin-Pass-000042"), Vec::new());
         assert_eq!(presented(&guard, "Admin-Pass-000042", "192.0.2.1"), Ok(()));
-        assert!(guard.tokens().replace("Admin-Pass-000043".into(), Duration::ZERO));
+        assert!(
+            guard
+                .tokens()
+                .replace("Admin-Pass-000043".into(), Duration::ZERO)
+        );
         for _ in 0..20 {
             presented(&guard, "Admin-Pass-000042", "192.0.2.1").unwrap_err();
         }
@@ -371,10 +490,19 @@ mod tests {
         let generated = concat!("m2ma_", "0123456789abcdefghijklmnopqrstuvwxyzABCDEFG");
         let guard = Guard::new(SecretString::from(generated), Vec::new());
         for guess in 0..300 {
-            presented(&guard, "Admin-Pass-000001", &format!("192.0.2.{}", guess % 50)).unwrap_err();
+            presented(
+                &guard,
+                "Admin-Pass-000001",
+                &format!("192.0.2.{}", guess % 50),
+            )
+            .unwrap_err();
         }
         presented(&guard, "Admin-Pass-000001", "198.51.100.1").unwrap_err();
-        assert!(presented(&guard, "Admin-Pass-000001", "192.0.2.99").unwrap_err().contains("TooMany"));
+        assert!(
+            presented(&guard, "Admin-Pass-000001", "192.0.2.99")
+                .unwrap_err()
+                .contains("TooMany")
+        );
         assert_eq!(presented(&guard, generated, "192.0.2.1"), Ok(()));
     }
 
@@ -395,8 +523,19 @@ mod tests {
         ] {
             assert_eq!(judged("GET", &[("host", host), TOKEN]), Ok(()), "{host}");
         }
-        for host in ["evil.example", "localhost.evil.example", "a:2", "a", "127.0.0.1.evil.example", ""] {
-            assert_eq!(judged("GET", &[("host", host), TOKEN]), Err("Host".to_owned()), "{host}");
+        for host in [
+            "evil.example",
+            "localhost.evil.example",
+            "a:2",
+            "a",
+            "127.0.0.1.evil.example",
+            "",
+        ] {
+            assert_eq!(
+                judged("GET", &[("host", host), TOKEN]),
+                Err("Host".to_owned()),
+                "{host}"
+            );
         }
         assert_eq!(judged("GET", &[TOKEN]), Ok(()), "HTTP/1.0");
     }
@@ -410,21 +549,33 @@ mod tests {
             ("origin", "http://evil.example"),
             ("origin", "http://127.0.0.1:9999"),
         ] {
-            assert_eq!(judged("GET", &[HERE, TOKEN, (name, value)]), Err("CrossSite".to_owned()), "{value}");
+            assert_eq!(
+                judged("GET", &[HERE, TOKEN, (name, value)]),
+                Err("CrossSite".to_owned()),
+                "{value}"
+            );
         }
         for (name, value) in [
             ("sec-fetch-site", "same-origin"),
             ("sec-fetch-site", "none"),
             ("origin", "http://127.0.0.1:9901"),
         ] {
-            assert_eq!(judged("GET", &[HERE, TOKEN, (name, value)]), Ok(()), "{value}");
+            assert_eq!(
+                judged("GET", &[HERE, TOKEN, (name, value)]),
+                Ok(()),
+                "{value}"
+            );
         }
     }
 
     #[test]
     fn only_the_token_lets_in() {
         for value in ["Bearer right-token", "bearer  right-token"] {
-            assert_eq!(judged("GET", &[HERE, ("authorization", value)]), Ok(()), "{value}");
+            assert_eq!(
+                judged("GET", &[HERE, ("authorization", value)]),
+                Ok(()),
+                "{value}"
+            );
         }
         for value in [
             "",
@@ -435,9 +586,16 @@ mod tests {
             "Basic right-token",
             "right-token",
         ] {
-            assert_eq!(judged("GET", &[HERE, ("authorization", value)]), Err("Token".to_owned()), "{value}");
+            assert_eq!(
+                judged("GET", &[HERE, ("authorization", value)]),
+                Err("Token".to_owned()),
+                "{value}"
+            );
         }
-        assert_eq!(judged("GET", &[HERE, TOKEN, TOKEN]), Err("Token".to_owned()));
+        assert_eq!(
+            judged("GET", &[HERE, TOKEN, TOKEN]),
+            Err("Token".to_owned())
+        );
         assert_eq!(judged("GET", &[HERE]), Err("Token".to_owned()));
     }
 
@@ -447,14 +605,21 @@ mod tests {
         let good = |tokens: &AdminTokens| {
             ["first", "second", "third"].map(|token| tokens.contain(&SecretString::from(token)))
         };
-        assert!(!tokens.replace("first".into(), Duration::from_secs(60)), "no change");
+        assert!(
+            !tokens.replace("first".into(), Duration::from_secs(60)),
+            "no change"
+        );
         assert!(tokens.replace("second".into(), Duration::from_secs(60)));
         assert_eq!(good(&tokens), [true, true, false]);
         tokio::time::advance(Duration::from_secs(30)).await;
         assert!(tokens.replace("third".into(), Duration::from_secs(60)));
         assert_eq!(good(&tokens), [true, true, true]);
         tokio::time::advance(Duration::from_secs(30)).await;
-        assert_eq!(good(&tokens), [false, true, true], "a second change lengthens no grace");
+        assert_eq!(
+            good(&tokens),
+            [false, true, true],
+            "a second change lengthens no grace"
+        );
         // Put back: it is the one that counts.
         assert!(tokens.replace("second".into(), Duration::from_secs(60)));
         tokio::time::advance(Duration::from_secs(60)).await;

@@ -19,10 +19,16 @@ use crate::endpoints::PeerAddress;
 )]
 pub(super) async fn list(State(admin): State<Admin>) -> Result<Response, Refusal> {
     let keys = admin.issuer()?.keys();
-    Ok(json(StatusCode::OK, &Keys { keys: keys.iter().map(Key::from).collect() }))
+    Ok(json(
+        StatusCode::OK,
+        &Keys {
+            keys: keys.iter().map(Key::from).collect(),
+        },
+    ))
 }
 
-/// Rotate the signing keys: without members a new one is published, and signs when verifiers know it
+/// Rotate the signing keys: without members a new one is published, and signs when verifiers know
+/// it
 #[utoipa::path(
     post, path = "/keys/rotate", operation_id = "rotate_keys", tag = "keys", request_body = RotateRequest,
     responses((status = 200, description = "The keys as they are now", body = Keys), NotThere, Failed, Refused)
@@ -32,7 +38,20 @@ pub(super) async fn rotate(
     Extension(peer): Extension<PeerAddress>,
     Object(body): Object,
 ) -> Result<Response, Refusal> {
-    let rotated = admin.issuer()?.rotate_keys_as_asked(&body).await.map_err(Refusal::from);
-    Change { action: "rotate_keys", ..Change::default() }.record(&rotated, peer);
-    Ok(json(StatusCode::OK, &Keys { keys: rotated?.iter().map(Key::from).collect() }))
+    let rotated = admin
+        .issuer()?
+        .rotate_keys_as_asked(&body)
+        .await
+        .map_err(Refusal::from);
+    Change {
+        action: "rotate_keys",
+        ..Change::default()
+    }
+    .record(&rotated, peer);
+    Ok(json(
+        StatusCode::OK,
+        &Keys {
+            keys: rotated?.iter().map(Key::from).collect(),
+        },
+    ))
 }

@@ -1,7 +1,7 @@
 //! The management API, on a listener of its own.
 //!
-//! `guard` stands before every handler. Answers are JSON, errors have one form, and the description of both is made
-//! from the handlers themselves.
+//! `guard` stands before every handler. Answers are JSON, errors have one form, and the description
+//! of both is made from the handlers themselves.
 
 mod answer;
 mod audit;
@@ -27,7 +27,9 @@ use utoipa_axum::routes;
 
 use answer::Refusal;
 pub use guard::{AdminTokens, Guard, MIN_ADMIN_TOKEN, is_admin_token};
-pub use status::{Authority, Credential, KeyLeftOut, Listener, RefusedIssuer, Revocation, Status, StatusOf};
+pub use status::{
+    Authority, Credential, KeyLeftOut, Listener, RefusedIssuer, Revocation, Status, StatusOf,
+};
 
 use crate::issuer::Issuer;
 
@@ -53,7 +55,11 @@ pub fn router(issuer: Option<Arc<Issuer>>, status: StatusOf, guard: Guard) -> Ro
         .merge(by_parameter())
         .method_not_allowed_fallback(no_such_method)
         .fallback(no_such_endpoint)
-        .with_state(Admin { issuer, status, description: openapi::text(document).into() })
+        .with_state(Admin {
+            issuer,
+            status,
+            description: openapi::text(document).into(),
+        })
         .layer(from_fn_with_state(Arc::new(guard), guard::check))
 }
 
@@ -79,12 +85,21 @@ fn documented() -> OpenApiRouter<Admin> {
         .routes(routes!(openapi::serve))
 }
 
-/// What stands below `/clients/{client_id}`, for ids that programs and proxies do not carry in a path: `/client?client_id=…`.
+/// What stands below `/clients/{client_id}`, for ids that programs and proxies do not carry in a
+/// path: `/client?client_id=…`.
 fn by_parameter() -> Router<Admin> {
     Router::new()
-        .route("/client", get(clients::show).patch(clients::update).delete(clients::delete))
+        .route(
+            "/client",
+            get(clients::show)
+                .patch(clients::update)
+                .delete(clients::delete),
+        )
         .route("/client/secrets", get(secrets::list).post(secrets::create))
-        .route("/client/secrets/{secret_id}", axum::routing::delete(secrets::delete))
+        .route(
+            "/client/secrets/{secret_id}",
+            axum::routing::delete(secrets::delete),
+        )
         .route("/client/revoke", post(revoke::revoke))
         .route("/clients", patch(clients::update).delete(clients::delete))
 }

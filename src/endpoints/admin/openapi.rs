@@ -28,11 +28,16 @@ pub(super) fn beginning() -> OpenApi {
         .build();
     let token = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
     // What only the descriptions of refusals name is not found by itself.
-    let components = ComponentsBuilder::new().schema_from::<ErrorBody>().schema_from::<ErrorDetail>();
+    let components = ComponentsBuilder::new()
+        .schema_from::<ErrorBody>()
+        .schema_from::<ErrorDetail>();
     OpenApiBuilder::new()
         .info(info)
         .components(Some(components.security_scheme(TOKEN, token).build()))
-        .security(Some([SecurityRequirement::new(TOKEN, Vec::<String>::new())]))
+        .security(Some([SecurityRequirement::new(
+            TOKEN,
+            Vec::<String>::new(),
+        )]))
         .build()
 }
 
@@ -142,8 +147,12 @@ mod tests {
     fn what_a_registration_may_say_is_described_and_nothing_else() {
         let document: Value = serde_json::from_str(&openapi_document()).unwrap();
         let request = &document["components"]["schemas"]["ClientRequest"];
-        let described: BTreeSet<_> =
-            request["properties"].as_object().unwrap().keys().map(String::as_str).collect();
+        let described: BTreeSet<_> = request["properties"]
+            .as_object()
+            .unwrap()
+            .keys()
+            .map(String::as_str)
+            .collect();
         assert_eq!(described, BTreeSet::from(MEMBERS));
         assert_eq!(request["additionalProperties"], false);
     }
@@ -154,16 +163,24 @@ mod tests {
         let document: Value = serde_json::from_str(&text).unwrap();
         for reference in text.split("#/components/schemas/").skip(1) {
             let name = reference.split('"').next().unwrap();
-            assert!(document["components"]["schemas"][name].is_object(), "{name}");
+            assert!(
+                document["components"]["schemas"][name].is_object(),
+                "{name}"
+            );
         }
         let operations = document["paths"]
             .as_object()
             .unwrap()
             .values()
             .flat_map(|path| path.as_object().unwrap().values());
-        let names: Vec<_> =
-            operations.map(|operation| operation["operationId"].as_str().unwrap().to_owned()).collect();
-        assert_eq!(names.len(), names.iter().collect::<BTreeSet<_>>().len(), "{names:?}");
+        let names: Vec<_> = operations
+            .map(|operation| operation["operationId"].as_str().unwrap().to_owned())
+            .collect();
+        assert_eq!(
+            names.len(),
+            names.iter().collect::<BTreeSet<_>>().len(),
+            "{names:?}"
+        );
         assert!(names.len() >= 12);
     }
 }

@@ -20,12 +20,19 @@ pub(super) struct Query {
 impl Query {
     /// Reads a query; what is not in `known`, or stands there twice, is a problem.
     pub(super) fn read(raw: Option<String>, known: &[&str]) -> Self {
-        let mut query = Self { values: HashMap::new(), problems: Vec::new() };
+        let mut query = Self {
+            values: HashMap::new(),
+            problems: Vec::new(),
+        };
         for (name, value) in form_urlencoded::parse(raw.unwrap_or_default().as_bytes()) {
             if !known.contains(&name.as_ref()) {
                 let shown: String = name.chars().take(64).collect();
                 query.problem(&shown, format!("unknown; known are {}", known.join(", ")));
-            } else if query.values.insert(name.to_string(), value.into_owned()).is_some() {
+            } else if query
+                .values
+                .insert(name.to_string(), value.into_owned())
+                .is_some()
+            {
                 query.problem(&name, "it is there more than once".to_owned());
             }
         }
@@ -55,7 +62,9 @@ impl Query {
 
     /// `limit`, how many a page has.
     pub(super) fn limit(&mut self) -> u32 {
-        let Some(text) = self.text("limit") else { return DEFAULT_PAGE };
+        let Some(text) = self.text("limit") else {
+            return DEFAULT_PAGE;
+        };
         match text.parse() {
             Ok(limit) if (1..=MAX_PAGE).contains(&limit) => limit,
             _ => {
@@ -68,7 +77,10 @@ impl Query {
     /// `cursor`: where the page before ended, as [`cursor`] wrote it.
     pub(super) fn cursor<T>(&mut self, read: impl Fn(&str) -> Option<T>) -> Option<T> {
         let text = self.text("cursor")?;
-        let decoded = URL_SAFE_NO_PAD.decode(&text).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+        let decoded = URL_SAFE_NO_PAD
+            .decode(&text)
+            .ok()
+            .and_then(|bytes| String::from_utf8(bytes).ok());
         let value = decoded.and_then(|text| read(&text));
         if value.is_none() {
             self.problem("cursor", "it is no `next_cursor` of an answer".to_owned());
@@ -78,7 +90,11 @@ impl Query {
 
     /// Ends the reading.
     pub(super) fn end(self) -> Result<(), Refusal> {
-        if self.problems.is_empty() { Ok(()) } else { Err(Refusal::Query(self.problems)) }
+        if self.problems.is_empty() {
+            Ok(())
+        } else {
+            Err(Refusal::Query(self.problems))
+        }
     }
 }
 
@@ -95,7 +111,10 @@ impl<S: Send + Sync> FromRequestParts<S> for ClientId {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
         let named = Path::<HashMap<String, String>>::from_request_parts(parts, state).await;
-        if let Some(id) = named.ok().and_then(|Path(mut named)| named.remove("client_id")) {
+        if let Some(id) = named
+            .ok()
+            .and_then(|Path(mut named)| named.remove("client_id"))
+        {
             return Ok(Self(id));
         }
         let raw = parts.uri.query().map(str::to_owned);
@@ -103,7 +122,10 @@ impl<S: Send + Sync> FromRequestParts<S> for ClientId {
         let mut query = Query::read(raw, &["client_id", "force"]);
         let id = query.text("client_id");
         if id.is_none() {
-            query.problem("client_id", "it is missing: which client is meant?".to_owned());
+            query.problem(
+                "client_id",
+                "it is missing: which client is meant?".to_owned(),
+            );
         }
         query.end()?;
         Ok(Self(id.unwrap_or_default()))

@@ -13,7 +13,8 @@ use super::query::ClientId;
 use super::wire::{RevokeRequest, Revoked};
 use crate::endpoints::PeerAddress;
 
-/// End every token that a client was issued before now, or before a time; and all of its refresh tokens
+/// End every token that a client was issued before now, or before a time; and all of its refresh
+/// tokens
 #[utoipa::path(
     post, path = "/clients/{client_id}/revoke", operation_id = "revoke_client", tag = "clients",
     params(("client_id" = String, Path)),
@@ -26,7 +27,11 @@ pub(super) async fn revoke(
     ClientId(client_id): ClientId,
     Object(body): Object,
 ) -> Result<Response, Refusal> {
-    let ended = admin.issuer()?.end_tokens_of_client(&client_id, &body).await.map_err(Refusal::from);
+    let ended = admin
+        .issuer()?
+        .end_tokens_of_client(&client_id, &body)
+        .await
+        .map_err(Refusal::from);
     let until = ended.as_ref().ok().and_then(|until| until.to_rfc3339());
     Change {
         action: "revoke_client",
@@ -36,5 +41,11 @@ pub(super) async fn revoke(
     }
     .record(&ended, peer);
     let not_before = ended?.to_rfc3339();
-    Ok(json(StatusCode::OK, &Revoked { client_id, not_before }))
+    Ok(json(
+        StatusCode::OK,
+        &Revoked {
+            client_id,
+            not_before,
+        },
+    ))
 }

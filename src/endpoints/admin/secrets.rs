@@ -25,7 +25,12 @@ pub(super) async fn list(
     ClientId(client_id): ClientId,
 ) -> Result<Response, Refusal> {
     let secrets = admin.issuer()?.secrets(&client_id).await?;
-    Ok(json(StatusCode::OK, &Secrets { secrets: secrets.iter().map(Secret::from).collect() }))
+    Ok(json(
+        StatusCode::OK,
+        &Secrets {
+            secrets: secrets.iter().map(Secret::from).collect(),
+        },
+    ))
 }
 
 /// Give a client a new secret; the others live on for `grace`
@@ -40,10 +45,22 @@ pub(super) async fn create(
     ClientId(client_id): ClientId,
     Object(body): Object,
 ) -> Result<Response, Refusal> {
-    let created = admin.issuer()?.create_secret(&client_id, &body).await.map_err(Refusal::from);
-    let secret_id = created.as_ref().ok().map(|created| created.record.stored.secret_id.as_str());
-    Change { action: "create_secret", client_id: Some(&client_id), secret_id, ..Change::default() }
-        .record(&created, peer);
+    let created = admin
+        .issuer()?
+        .create_secret(&client_id, &body)
+        .await
+        .map_err(Refusal::from);
+    let secret_id = created
+        .as_ref()
+        .ok()
+        .map(|created| created.record.stored.secret_id.as_str());
+    Change {
+        action: "create_secret",
+        client_id: Some(&client_id),
+        secret_id,
+        ..Change::default()
+    }
+    .record(&created, peer);
     Ok(json(StatusCode::CREATED, &Secret::from(&created?)))
 }
 
@@ -69,9 +86,18 @@ pub(super) async fn delete(
     let mut query = Query::read(raw, &["force", "client_id"]);
     let force = query.flag("force").unwrap_or(false);
     query.end()?;
-    let deleted = issuer.delete_secret(&client_id, &secret_id, force).await.map_err(Refusal::from);
+    let deleted = issuer
+        .delete_secret(&client_id, &secret_id, force)
+        .await
+        .map_err(Refusal::from);
     let (client_id, secret_id) = (Some(client_id.as_str()), Some(secret_id.as_str()));
-    Change { action: "delete_secret", client_id, secret_id, ..Change::default() }.record(&deleted, peer);
+    Change {
+        action: "delete_secret",
+        client_id,
+        secret_id,
+        ..Change::default()
+    }
+    .record(&deleted, peer);
     deleted?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

@@ -42,8 +42,9 @@ pub struct Credential {
     /// When the newest token arrived; null: none has, since the start.
     #[schema(format = DateTime)]
     last_refresh: Option<String>,
-    /// Why the last try that failed did, with the URL that was asked and the message of a google.rpc.Status (escaped, cut, and left
-    /// out when it repeats what was sent); null: none has.
+    /// Why the last try that failed did, with the URL that was asked and the message of a
+    /// google.rpc.Status (escaped, cut, and left out when it repeats what was sent); null: none
+    /// has.
     last_error: Option<String>,
     /// The same as a code: the `result` of the metric `m2m_token_fetch_total`.
     last_error_code: Option<&'static str>,
@@ -54,7 +55,8 @@ pub struct Credential {
     fetches: u64,
     /// How many tries have failed since the start.
     failures: u64,
-    /// By how many seconds the authority's clock is ahead of ours, negative: behind; null: it has not said.
+    /// By how many seconds the authority's clock is ahead of ours, negative: behind; null: it has
+    /// not said.
     clock_skew_seconds: Option<i64>,
 }
 
@@ -75,7 +77,8 @@ pub struct Authority {
     pub keys_age_seconds: Option<u64>,
     /// Why the keys could not be fetched the last time; null: they could.
     pub last_error: Option<String>,
-    /// Tokens that were refused because their `iss` differs from its issuer by slashes only; null: there were none.
+    /// Tokens that were refused because their `iss` differs from its issuer by slashes only; null:
+    /// there were none.
     pub refused_issuer: Option<RefusedIssuer>,
     /// By how many seconds its clock is ahead of ours, negative: behind; null: it has not said.
     pub clock_skew_seconds: Option<i64>,
@@ -83,12 +86,14 @@ pub struct Authority {
     pub revocation: Revocation,
 }
 
-/// Tokens that were refused because their `iss` differs from an authority's issuer by slashes only. `profile: plgd` takes them.
+/// Tokens that were refused because their `iss` differs from an authority's issuer by slashes only.
+/// `profile: plgd` takes them.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct RefusedIssuer {
     /// The `iss` of the last one.
     pub iss: String,
-    /// How many there were since the start. Their signature was not looked at: anyone can send such a token.
+    /// How many there were since the start. Their signature was not looked at: anyone can send such
+    /// a token.
     pub tokens: u64,
 }
 
@@ -104,14 +109,15 @@ pub struct KeyLeftOut {
 /// How it is found out whether an authority's tokens are revoked.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Revocation {
-    /// `none`, `own`, `list`, `plgd`, `introspection`, or `unknown` as long as the authority's metadata was not read.
+    /// `none`, `own`, `list`, `plgd`, `introspection`, or `unknown` as long as the authority's
+    /// metadata was not read.
     pub method: &'static str,
     /// The same for people: where is asked, or why nobody is.
     pub description: String,
     /// How old the list of revoked tokens is; null: there is no list.
     pub age_seconds: Option<u64>,
-    /// How old what is known may be while the authority does not answer; after that requests are refused with 503,
-    /// unless `onFailure` says otherwise.
+    /// How old what is known may be while the authority does not answer; after that requests are
+    /// refused with 503, unless `onFailure` says otherwise.
     pub max_stale_seconds: u64,
 }
 

@@ -26,7 +26,10 @@ use crate::issuer::management::TokenQuery;
     ),
     responses((status = 200, description = "A page of them", body = Tokens), Refused)
 )]
-pub(super) async fn list(State(admin): State<Admin>, RawQuery(raw): RawQuery) -> Result<Response, Refusal> {
+pub(super) async fn list(
+    State(admin): State<Admin>,
+    RawQuery(raw): RawQuery,
+) -> Result<Response, Refusal> {
     let issuer = admin.issuer()?;
     let mut query = Query::read(raw, &["client_id", "owner", "active", "limit", "cursor"]);
     let wanted = TokenQuery {
@@ -41,9 +44,21 @@ pub(super) async fn list(State(admin): State<Admin>, RawQuery(raw): RawQuery) ->
     let limit = query.limit();
     query.end()?;
     let page = issuer.token_page(wanted, limit).await?;
-    let next = page.next.map(|(issued_at, jti)| cursor(&format!("{} {jti}", issued_at.0)));
-    let tokens = page.tokens.into_iter().map(|token| Token::at(token, page.now)).collect();
-    Ok(json(StatusCode::OK, &Tokens { tokens, next_cursor: next }))
+    let next = page
+        .next
+        .map(|(issued_at, jti)| cursor(&format!("{} {jti}", issued_at.0)));
+    let tokens = page
+        .tokens
+        .into_iter()
+        .map(|token| Token::at(token, page.now))
+        .collect();
+    Ok(json(
+        StatusCode::OK,
+        &Tokens {
+            tokens,
+            next_cursor: next,
+        },
+    ))
 }
 
 /// Revoke a kept access token
@@ -58,7 +73,13 @@ pub(super) async fn delete(
 ) -> Result<Response, Refusal> {
     let ended = admin.issuer()?.end_token(&jti).await.map_err(Refusal::from);
     let client_id = ended.as_ref().ok().map(String::as_str);
-    Change { action: "revoke_token", client_id, jti: Some(&jti), ..Change::default() }.record(&ended, peer);
+    Change {
+        action: "revoke_token",
+        client_id,
+        jti: Some(&jti),
+        ..Change::default()
+    }
+    .record(&ended, peer);
     ended?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

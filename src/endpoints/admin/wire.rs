@@ -12,10 +12,14 @@ use crate::issuer::KeyView;
 use crate::issuer::management::{ClientRecord, CreatedClient, CreatedSecret, SecretRecord, Source};
 use crate::store::tokens::TokenRecord;
 
-/// What a request says of a client. Members without a value count as left out; unknown ones are refused.
+/// What a request says of a client. Members without a value count as left out; unknown ones are
+/// refused.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "the shape of what `issuer::registration` reads member by member")]
+#[expect(
+    dead_code,
+    reason = "the shape of what `issuer::registration` reads member by member"
+)]
 pub(super) struct ClientRequest {
     /// A generated UUID when left out. Cannot be changed later.
     #[schema(min_length = 1, max_length = 256, pattern = "^[ -~]+$")]
@@ -34,7 +38,8 @@ pub(super) struct ClientRequest {
     /// Kept and shown, and without effect: there is no authorization endpoint.
     #[schema(example = json!(["token"]))]
     response_types: Option<Vec<String>>,
-    /// The scopes it may ask for, with spaces between them; it gets all of them when it asks for none.
+    /// The scopes it may ask for, with spaces between them; it gets all of them when it asks for
+    /// none.
     #[schema(max_length = 2048, example = "devices:read devices:write")]
     scope: Option<String>,
     /// The same as a list. One of the two is enough; both must say the same.
@@ -43,8 +48,9 @@ pub(super) struct ClientRequest {
     /// The audiences it may ask for; only the issuer's URL when there are none.
     #[schema(max_items = 100, example = json!(["https://devices.example"]))]
     audience: Option<Vec<String>>,
-    /// What the verifiers of its audiences need, by audience; where this says nothing, `issuer.audiences` of the
-    /// configuration does. A request for several audiences whose settings differ is refused with `invalid_target`.
+    /// What the verifiers of its audiences need, by audience; where this says nothing,
+    /// `issuer.audiences` of the configuration does. A request for several audiences whose settings
+    /// differ is refused with `invalid_target`.
     #[schema(example = json!({"https://devices.example": {"token_type": "JWT", "algorithm": "RS256"}}))]
     audience_settings: Option<BTreeMap<String, AudienceSettings>>,
     /// The owner claim's value in its tokens.
@@ -220,14 +226,23 @@ impl From<&ClientRecord> for Client {
         let of = record.registration.clone();
         let stored = match record.source {
             Source::Configuration => None,
-            Source::Store { created_at, updated_at, version } => Some((created_at, updated_at, version)),
+            Source::Store {
+                created_at,
+                updated_at,
+                version,
+            } => Some((created_at, updated_at, version)),
         };
         Self {
             client_id: record.client_id.clone(),
             client_secret: None,
             client_secret_expires_at: None,
             client_type: "confidential",
-            scopes: of.scope.split(' ').filter(|scope| !scope.is_empty()).map(str::to_owned).collect(),
+            scopes: of
+                .scope
+                .split(' ')
+                .filter(|scope| !scope.is_empty())
+                .map(str::to_owned)
+                .collect(),
             token_endpoint_auth_method: of.auth_method().to_owned(),
             response_types: of.response_types,
             client_name: of.client_name,
@@ -247,7 +262,11 @@ impl From<&ClientRecord> for Client {
             created_at: stored.and_then(|(created_at, ..)| created_at.to_rfc3339()),
             updated_at: stored.and_then(|(_, updated_at, _)| updated_at.to_rfc3339()),
             version: stored.map(|(.., version)| version),
-            source: if stored.is_some() { "store" } else { "configuration" },
+            source: if stored.is_some() {
+                "store"
+            } else {
+                "configuration"
+            },
             kept: of.kept,
         }
     }
@@ -255,7 +274,10 @@ impl From<&ClientRecord> for Client {
 
 impl From<&CreatedClient> for Client {
     fn from(created: &CreatedClient) -> Self {
-        let secret = created.secret.as_ref().map(|secret| secret.expose_secret().to_owned());
+        let secret = created
+            .secret
+            .as_ref()
+            .map(|secret| secret.expose_secret().to_owned());
         Self {
             client_secret_expires_at: secret.as_ref().map(|_| 0),
             client_secret: secret,
@@ -277,7 +299,10 @@ pub(super) struct Clients {
 /// What a request says of a new secret. Without members: a generated one that never expires.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "the shape of what `issuer::management` reads member by member")]
+#[expect(
+    dead_code,
+    reason = "the shape of what `issuer::management` reads member by member"
+)]
 pub(super) struct SecretRequest {
     /// A generated one, of 256 bits, when left out.
     #[schema(min_length = 16, max_length = 256)]
@@ -333,7 +358,10 @@ impl From<&SecretRecord> for Secret {
 impl From<&CreatedSecret> for Secret {
     fn from(created: &CreatedSecret) -> Self {
         let secret = created.secret.expose_secret().to_owned();
-        Self { client_secret: Some(secret), ..Self::from(&created.record) }
+        Self {
+            client_secret: Some(secret),
+            ..Self::from(&created.record)
+        }
     }
 }
 
@@ -347,7 +375,10 @@ pub(super) struct Secrets {
 /// Which tokens of a client are to end.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "the shape of what `issuer::management` reads member by member")]
+#[expect(
+    dead_code,
+    reason = "the shape of what `issuer::management` reads member by member"
+)]
 pub(super) struct RevokeRequest {
     /// Those that were issued up to this time (RFC 3339), that second included; now when left out.
     #[schema(format = DateTime)]
@@ -426,7 +457,8 @@ pub(super) struct Tokens {
 pub(super) struct Key {
     kid: String,
     algorithm: String,
-    /// `next`: published, and will sign; `active`: signs; `retired`: published until what it signed is dead.
+    /// `next`: published, and will sign; `active`: signs; `retired`: published until what it signed
+    /// is dead.
     state: String,
     /// Null for a configured key.
     #[schema(format = DateTime)]
@@ -467,9 +499,13 @@ pub(super) struct Keys {
 /// How the signing keys are rotated.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "the shape of what `issuer::management` reads member by member")]
+#[expect(
+    dead_code,
+    reason = "the shape of what `issuer::management` reads member by member"
+)]
 pub(super) struct RotateRequest {
-    /// Sign with the new key at once: verifiers that keep our key set refuse its tokens until they ask again.
+    /// Sign with the new key at once: verifiers that keep our key set refuse its tokens until they
+    /// ask again.
     now: Option<bool>,
     /// Also take every earlier key back at once, so that nothing is good that was signed before.
     withdraw: Option<bool>,

@@ -30,8 +30,13 @@ fn legacy() -> Client {
 }
 
 async fn issuer() -> Arc<Issuer> {
-    let no_grant = Client { allowed_grant_types: Vec::new(), ..client("no-grant", "s") };
-    open(config(vec![legacy(), no_grant, client("bare", "s")])).await.unwrap()
+    let no_grant = Client {
+        allowed_grant_types: Vec::new(),
+        ..client("no-grant", "s")
+    };
+    open(config(vec![legacy(), no_grant, client("bare", "s")]))
+        .await
+        .unwrap()
 }
 
 struct Answer {
@@ -65,7 +70,12 @@ fn nobody() -> VerifyCaller {
 }
 
 fn router(issuer: &Arc<Issuer>) -> Router {
-    issuer_router(Arc::clone(issuer), Placement::BasePath, Arc::new(|_| {}), nobody())
+    issuer_router(
+        Arc::clone(issuer),
+        Placement::BasePath,
+        Arc::new(|_| {}),
+        nobody(),
+    )
 }
 
 async fn post_token(authorization: Option<&str>, content_type: Option<&str>, body: &str) -> Answer {
@@ -76,7 +86,11 @@ async fn post_token(authorization: Option<&str>, content_type: Option<&str>, bod
     if let Some(content_type) = content_type {
         request = request.header(CONTENT_TYPE, content_type);
     }
-    send(&router(&issuer().await), request.body(Body::from(body.to_owned())).unwrap()).await
+    send(
+        &router(&issuer().await),
+        request.body(Body::from(body.to_owned())).unwrap(),
+    )
+    .await
 }
 
 fn basic(id: &str, secret: &str) -> String {
@@ -95,15 +109,24 @@ async fn a_token_is_issued_by_basic_by_form_and_by_json() {
     let raw = basic("legacy", "s3cret:%+");
     let form = "grant_type=client_credentials";
     let post = "grant_type=client_credentials&client_id=legacy&client_secret=s3cret%3A%25%2B";
-    let json = r#"{"grant_type":"client_credentials","client_id":"legacy","client_secret":"s3cret:%+"}"#;
+    let json =
+        r#"{"grant_type":"client_credentials","client_id":"legacy","client_secret":"s3cret:%+"}"#;
     for (authorization, content_type, body) in [
         (Some(encoded.as_str()), FORM, form),
         (Some(raw.as_str()), FORM, form),
-        (Some(raw.as_str()), FORM, "grant_type=client_credentials&client_id=legacy"),
+        (
+            Some(raw.as_str()),
+            FORM,
+            "grant_type=client_credentials&client_id=legacy",
+        ),
         (None, FORM, post),
         (Some("Bearer a.b.c"), FORM, post),
         (None, "application/json", json),
-        (Some("Bearer a.b.c"), "application/json; charset=utf-8", json),
+        (
+            Some("Bearer a.b.c"),
+            "application/json; charset=utf-8",
+            json,
+        ),
     ] {
         let answer = post_token(authorization, Some(content_type), body).await;
         assert_eq!(answer.status, 200, "{}", answer.text);
@@ -111,7 +134,11 @@ async fn a_token_is_issued_by_basic_by_form_and_by_json() {
         assert_eq!(answer.header(CACHE_CONTROL), Some("no-store"));
         assert_eq!(answer.header(PRAGMA), Some("no-cache"));
         let mut members = answer.body;
-        let token = members.as_object_mut().unwrap().remove("access_token").unwrap();
+        let token = members
+            .as_object_mut()
+            .unwrap()
+            .remove("access_token")
+            .unwrap();
         assert_eq!(token.as_str().unwrap().split('.').count(), 3);
         assert_eq!(
             members,
@@ -122,7 +149,12 @@ async fn a_token_is_issued_by_basic_by_form_and_by_json() {
 
 #[tokio::test]
 async fn an_empty_scope_is_left_out_of_the_answer() {
-    let answer = post_token(Some(&basic("bare", "s")), Some(FORM), "grant_type=client_credentials").await;
+    let answer = post_token(
+        Some(&basic("bare", "s")),
+        Some(FORM),
+        "grant_type=client_credentials",
+    )
+    .await;
     assert_eq!(answer.status, 200);
     assert!(answer.body.get("scope").is_none());
 }
@@ -137,7 +169,14 @@ async fn every_refusal_has_the_status_headers_and_body_of_rfc_6749() {
     let with = |more: &str| format!("{grant}&{more}");
     let challenge = Some(r#"Basic realm="m2m-sidecar""#);
     // Authorization, Content-Type, body; status, error, description.
-    type Case<'a> = (Option<&'a str>, Option<&'a str>, String, u16, &'a str, &'a str);
+    type Case<'a> = (
+        Option<&'a str>,
+        Option<&'a str>,
+        String,
+        u16,
+        &'a str,
+        &'a str,
+    );
     let cases: Vec<Case> = vec![
         (
             Some(&good),
@@ -171,8 +210,22 @@ async fn every_refusal_has_the_status_headers_and_body_of_rfc_6749() {
             "invalid_request",
             "the parameter `scope` has a wrong type",
         ),
-        (Some(&good), Some(FORM), String::new(), 400, "invalid_request", "grant_type is missing"),
-        (Some(&good), None, String::new(), 400, "invalid_request", "grant_type is missing"),
+        (
+            Some(&good),
+            Some(FORM),
+            String::new(),
+            400,
+            "invalid_request",
+            "grant_type is missing",
+        ),
+        (
+            Some(&good),
+            None,
+            String::new(),
+            400,
+            "invalid_request",
+            "grant_type is missing",
+        ),
         (
             Some(&good),
             Some(FORM),
@@ -229,11 +282,46 @@ async fn every_refusal_has_the_status_headers_and_body_of_rfc_6749() {
             "invalid_request",
             "token_name must be at most 128 printable characters",
         ),
-        (Some(&wrong), Some(FORM), grant.into(), 401, "invalid_client", "client authentication failed"),
-        (Some(&unknown), Some(FORM), grant.into(), 401, "invalid_client", "client authentication failed"),
-        (Some("Basic ???"), Some(FORM), grant.into(), 401, "invalid_client", "client authentication failed"),
-        (None, Some(FORM), grant.into(), 401, "invalid_client", "client authentication failed"),
-        (Some("Bearer x"), Some(FORM), grant.into(), 401, "invalid_client", "client authentication failed"),
+        (
+            Some(&wrong),
+            Some(FORM),
+            grant.into(),
+            401,
+            "invalid_client",
+            "client authentication failed",
+        ),
+        (
+            Some(&unknown),
+            Some(FORM),
+            grant.into(),
+            401,
+            "invalid_client",
+            "client authentication failed",
+        ),
+        (
+            Some("Basic ???"),
+            Some(FORM),
+            grant.into(),
+            401,
+            "invalid_client",
+            "client authentication failed",
+        ),
+        (
+            None,
+            Some(FORM),
+            grant.into(),
+            401,
+            "invalid_client",
+            "client authentication failed",
+        ),
+        (
+            Some("Bearer x"),
+            Some(FORM),
+            grant.into(),
+            401,
+            "invalid_client",
+            "client authentication failed",
+        ),
         (
             None,
             Some(FORM),
@@ -242,8 +330,22 @@ async fn every_refusal_has_the_status_headers_and_body_of_rfc_6749() {
             "invalid_client",
             "client authentication failed",
         ),
-        (None, Some(FORM), with("client_id=bare"), 401, "invalid_client", "client authentication failed"),
-        (None, Some(FORM), with("client_secret=s"), 401, "invalid_client", "client authentication failed"),
+        (
+            None,
+            Some(FORM),
+            with("client_id=bare"),
+            401,
+            "invalid_client",
+            "client authentication failed",
+        ),
+        (
+            None,
+            Some(FORM),
+            with("client_secret=s"),
+            401,
+            "invalid_client",
+            "client authentication failed",
+        ),
         (
             Some(&no_grant),
             Some(FORM),
@@ -297,12 +399,24 @@ async fn every_refusal_has_the_status_headers_and_body_of_rfc_6749() {
         let answer = post_token(authorization, content_type, &body).await;
         let case = format!("{authorization:?} {body}: {}", answer.text);
         assert_eq!(answer.status, status, "{case}");
-        assert_eq!(answer.body, json!({"error": error, "error_description": description}), "{case}");
-        assert_eq!(answer.header(CONTENT_TYPE), Some("application/json"), "{case}");
+        assert_eq!(
+            answer.body,
+            json!({"error": error, "error_description": description}),
+            "{case}"
+        );
+        assert_eq!(
+            answer.header(CONTENT_TYPE),
+            Some("application/json"),
+            "{case}"
+        );
         assert_eq!(answer.header(CACHE_CONTROL), Some("no-store"), "{case}");
         assert_eq!(answer.header(PRAGMA), Some("no-cache"), "{case}");
         let used_basic = authorization.is_some_and(|value| value.starts_with("Basic"));
-        let expected = if status == 401 && used_basic { challenge } else { None };
+        let expected = if status == 401 && used_basic {
+            challenge
+        } else {
+            None
+        };
         assert_eq!(answer.header(WWW_AUTHENTICATE), expected, "{case}");
     }
 }
@@ -328,12 +442,14 @@ async fn descriptions_keep_to_the_characters_of_rfc_6749() {
 #[tokio::test]
 async fn a_body_beyond_64_kib_is_413() {
     let at_most = format!("grant_type={}", "x".repeat(MAX_BODY - 11));
-    assert_eq!(post_token(None, Some(FORM), &at_most).await.body["error"], "unsupported_grant_type");
+    assert_eq!(
+        post_token(None, Some(FORM), &at_most).await.body["error"],
+        "unsupported_grant_type"
+    );
     let answer = post_token(None, Some(FORM), &format!("{at_most}x")).await;
     assert_eq!(answer.status, 413);
     assert_eq!(answer.header(CACHE_CONTROL), Some("no-store"));
-    let expected =
-        json!({"error": "invalid_request", "error_description": "the request body is larger than 64 KiB"});
+    let expected = json!({"error": "invalid_request", "error_description": "the request body is larger than 64 KiB"});
     assert_eq!(answer.body, expected);
 }
 
@@ -342,7 +458,10 @@ fn what_is_not_to_be_had_just_now_is_503_with_retry_after() {
     let answer = code_answer(ErrorCode::TemporarilyUnavailable, "later");
     assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(answer.headers()[RETRY_AFTER], "1");
-    assert_eq!(token_error_answer(TokenError::Signing).status(), StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!(
+        token_error_answer(TokenError::Signing).status(),
+        StatusCode::INTERNAL_SERVER_ERROR
+    );
 }
 
 #[tokio::test]
@@ -354,11 +473,23 @@ async fn other_methods_are_405_with_allow() {
         ("OPTIONS", "/m2m/oauth/token", "POST"),
         ("DELETE", "/m2m/.well-known/jwks.json", "GET,HEAD"),
         ("POST", "/m2m/.well-known/openid-configuration", "GET,HEAD"),
-        ("BREW", "/.well-known/oauth-authorization-server/m2m", "GET,HEAD"),
+        (
+            "BREW",
+            "/.well-known/oauth-authorization-server/m2m",
+            "GET,HEAD",
+        ),
     ] {
-        let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .body(Body::empty())
+            .unwrap();
         let answer = send(&router(&issuer), request).await;
-        assert_eq!((answer.status, answer.header(ALLOW)), (405, Some(allow)), "{method} {path}");
+        assert_eq!(
+            (answer.status, answer.header(ALLOW)),
+            (405, Some(allow)),
+            "{method} {path}"
+        );
         assert_eq!(answer.header(CONTENT_TYPE), Some("application/json"));
         if method != "HEAD" {
             assert_eq!(answer.body["error"], "invalid_request");
@@ -373,14 +504,28 @@ async fn keys_and_metadata_are_published_and_may_be_kept_for_five_minutes() {
     for (path, expected) in [
         ("/m2m/.well-known/jwks.json", jwks),
         ("/m2m/.well-known/openid-configuration", issuer.metadata()),
-        ("/m2m/.well-known/oauth-authorization-server", issuer.metadata()),
-        ("/.well-known/oauth-authorization-server/m2m", issuer.metadata()),
+        (
+            "/m2m/.well-known/oauth-authorization-server",
+            issuer.metadata(),
+        ),
+        (
+            "/.well-known/oauth-authorization-server/m2m",
+            issuer.metadata(),
+        ),
     ] {
-        let answer = send(&router(&issuer), Request::get(path).body(Body::empty()).unwrap()).await;
+        let answer = send(
+            &router(&issuer),
+            Request::get(path).body(Body::empty()).unwrap(),
+        )
+        .await;
         assert_eq!((answer.status, &answer.body), (200, &expected), "{path}");
         assert_eq!(answer.header(CONTENT_TYPE), Some("application/json"));
         assert_eq!(answer.header(CACHE_CONTROL), Some("public, max-age=300"));
-        let head = send(&router(&issuer), Request::head(path).body(Body::empty()).unwrap()).await;
+        let head = send(
+            &router(&issuer),
+            Request::head(path).body(Body::empty()).unwrap(),
+        )
+        .await;
         assert_eq!((head.status, head.text.as_str()), (200, ""), "{path}");
     }
 }
@@ -419,8 +564,13 @@ async fn exactly_the_paths_of_the_placement_answer() {
         expected.sort_unstable();
         assert_eq!(issuer_paths(&issuer, at), expected, "{at:?}");
         let router = issuer_router(Arc::clone(&issuer), at, Arc::new(|_| {}), nobody());
-        for path in
-            [&below[..], &root, &own, &["/", "/m2m", "/m2m/oauth/token/", "/m2m/api/v1/tokens"]].concat()
+        for path in [
+            &below[..],
+            &root,
+            &own,
+            &["/", "/m2m", "/m2m/oauth/token/", "/m2m/api/v1/tokens"],
+        ]
+        .concat()
         {
             // No endpoint has this method: 405 says that there is one.
             let request = Request::put(path).body(Body::empty()).unwrap();
@@ -430,7 +580,11 @@ async fn exactly_the_paths_of_the_placement_answer() {
                 true => 405,
                 false => 404,
             };
-            assert_eq!(send(&router, request).await.status, expected, "{at:?} {path}");
+            assert_eq!(
+                send(&router, request).await.status,
+                expected,
+                "{at:?} {path}"
+            );
         }
     }
 }
@@ -446,8 +600,17 @@ async fn an_issuer_without_a_path_or_with_a_strange_one_has_its_paths_too() {
             "/.well-known/oauth-authorization-server/oauth/token",
         ),
     ] {
-        let issuer = open(Config { url: url.to_owned(), ..config(Vec::new()) }).await.unwrap();
-        for at in [Placement::BasePath, Placement::BasePathAndRoot, Placement::OwnListener] {
+        let issuer = open(Config {
+            url: url.to_owned(),
+            ..config(Vec::new())
+        })
+        .await
+        .unwrap();
+        for at in [
+            Placement::BasePath,
+            Placement::BasePathAndRoot,
+            Placement::OwnListener,
+        ] {
             let router = issuer_router(Arc::clone(&issuer), at, Arc::new(|_| {}), nobody());
             let answer = send(&router, Request::post(token).body(Body::empty()).unwrap()).await;
             assert_eq!(answer.status, 400, "{url} {at:?}");
@@ -485,8 +648,9 @@ async fn each_request_is_recorded_once_without_secrets() {
         .with_max_level(tracing::Level::TRACE)
         .with_writer(log.clone())
         .finish();
-    // With one dispatcher alive, tracing asks only the thread that first passes a line whether anyone listens, and
-    // remembers that for all; tests on other threads pass the same lines. With two it asks every dispatcher.
+    // With one dispatcher alive, tracing asks only the thread that first passes a line whether
+    // anyone listens, and remembers that for all; tests on other threads pass the same lines. With
+    // two it asks every dispatcher.
     let _second = tracing::Dispatch::new(tracing::subscriber::NoSubscriber::default());
     let _guard = tracing::subscriber::set_default(subscriber);
     let outcomes = Arc::new(Mutex::new(Vec::new()));
@@ -495,13 +659,34 @@ async fn each_request_is_recorded_once_without_secrets() {
     let router = issuer_router(issuer().await, Placement::BasePath, observer, nobody());
     let token_request = |authorization: String, body: &'static str| {
         let request = Request::post("/m2m/oauth/token").header(CONTENT_TYPE, FORM);
-        request.header(AUTHORIZATION, authorization).body(Body::from(body)).unwrap()
+        request
+            .header(AUTHORIZATION, authorization)
+            .body(Body::from(body))
+            .unwrap()
     };
-    let issued =
-        send(&router, token_request(basic("legacy", "s3cret:%+"), "grant_type=client_credentials")).await;
-    send(&router, token_request(basic("legacy", "wr0ng"), "grant_type=client_credentials")).await;
-    send(&router, token_request(basic("stranger", "wr0ng"), "grant_type=client_credentials")).await;
-    send(&router, token_request(basic("bare", "s"), "grant_type=0wn&scope=0wn")).await;
+    let issued = send(
+        &router,
+        token_request(
+            basic("legacy", "s3cret:%+"),
+            "grant_type=client_credentials",
+        ),
+    )
+    .await;
+    send(
+        &router,
+        token_request(basic("legacy", "wr0ng"), "grant_type=client_credentials"),
+    )
+    .await;
+    send(
+        &router,
+        token_request(basic("stranger", "wr0ng"), "grant_type=client_credentials"),
+    )
+    .await;
+    send(
+        &router,
+        token_request(basic("bare", "s"), "grant_type=0wn&scope=0wn"),
+    )
+    .await;
     send(&router, token_request(basic("bare", "s"), "scope=0wn")).await;
 
     let client = |id: &str| Some(id.to_owned());
@@ -513,7 +698,11 @@ async fn each_request_is_recorded_once_without_secrets() {
         (client("bare"), None, Some(ErrorCode::UnsupportedGrantType)),
         (None, None, Some(ErrorCode::InvalidRequest)),
     ]
-    .map(|(client_id, grant_type, error)| Outcome { client_id, grant_type, error });
+    .map(|(client_id, grant_type, error)| Outcome {
+        client_id,
+        grant_type,
+        error,
+    });
     assert_eq!(*outcomes.lock().unwrap(), expected);
 
     let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
@@ -521,12 +710,23 @@ async fn each_request_is_recorded_once_without_secrets() {
     for hidden in ["s3cret", "wr0ng", "0wn", token, "PRIVATE KEY"] {
         assert!(!log.contains(hidden), "{hidden}");
     }
-    let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let audit = lines.iter().filter(|line| line["target"] == "audit").map(|line| &line["fields"]);
+    let lines: Vec<Value> = log
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let audit = lines
+        .iter()
+        .filter(|line| line["target"] == "audit")
+        .map(|line| &line["fields"]);
     // The other line tells of the signing key that was made.
-    let audit: Vec<&Value> = audit.filter(|fields| fields["message"] == "token request").collect();
+    let audit: Vec<&Value> = audit
+        .filter(|fields| fields["message"] == "token request")
+        .collect();
     assert_eq!(audit.len(), 5);
-    assert_eq!((&audit[0]["outcome"], &audit[0]["client_id"]), (&json!("issued"), &json!("legacy")));
+    assert_eq!(
+        (&audit[0]["outcome"], &audit[0]["client_id"]),
+        (&json!("issued"), &json!("legacy"))
+    );
     assert!(audit[0]["jti"].is_string());
     assert_eq!(audit[2]["outcome"], "invalid_client");
     assert!(audit[2].get("client_id").is_none() && audit[2].get("jti").is_none());
@@ -539,8 +739,14 @@ async fn each_request_is_recorded_once_without_secrets() {
 #[tokio::test]
 async fn the_metadata_leads_to_the_token_endpoint() {
     let issuer = issuer().await;
-    let token_endpoint = issuer.metadata()["token_endpoint"].as_str().unwrap().to_owned();
-    let path = token_endpoint.strip_prefix(URL.trim_end_matches("/m2m")).unwrap().to_owned();
+    let token_endpoint = issuer.metadata()["token_endpoint"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let path = token_endpoint
+        .strip_prefix(URL.trim_end_matches("/m2m"))
+        .unwrap()
+        .to_owned();
     assert!(issuer_paths(&issuer, Placement::BasePath).contains(&path));
 }
 

@@ -1,7 +1,7 @@
 //! The messages of plgd's tokens API in its two spellings of JSON.
 //!
-//! Both write 64-bit numbers as texts. `Accept: application/protojson` gets every field; anything else gets no empty text,
-//! list, object or null.
+//! Both write 64-bit numbers as texts. `Accept: application/protojson` gets every field; anything
+//! else gets no empty text, list, object or null.
 
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -25,7 +25,11 @@ impl Spelling {
     /// As the request accepts it.
     pub(super) fn accepted(headers: &HeaderMap) -> Self {
         let accept = headers.get(ACCEPT).map(HeaderValue::as_bytes);
-        if accept == Some(b"application/protojson") { Self::Protojson } else { Self::Short }
+        if accept == Some(b"application/protojson") {
+            Self::Protojson
+        } else {
+            Self::Short
+        }
     }
 
     /// The answer's media type.
@@ -40,7 +44,9 @@ impl Spelling {
     /// A message as text.
     pub(super) fn write(self, message: Value) -> String {
         match self {
-            Self::Short => without_empty(message).unwrap_or_else(|| json!({})).to_string(),
+            Self::Short => without_empty(message)
+                .unwrap_or_else(|| json!({}))
+                .to_string(),
             Self::Protojson => message.to_string(),
         }
     }
@@ -51,12 +57,13 @@ impl Spelling {
     }
 }
 
-/// A JSON object with a newline behind it and spaces before its closing brace, so that its length is 512, 1536, 3584, 7680
-/// and so on: twice the length before plus 512.
+/// A JSON object with a newline behind it and spaces before its closing brace, so that its length
+/// is 512, 1536, 3584, 7680 and so on: twice the length before plus 512.
 ///
-/// plgd's clients make a new JSON decoder for each entry of a list, and lose what the decoder before has read beyond its entry.
-/// The first read of Go's decoder takes 512 bytes; when its buffer is full, it is replaced by one of twice its size plus 512.
-/// Go's reader of chunked bodies fills such a read unless a chunk ends. So a decoder whose entry is a chunk of one of these
+/// plgd's clients make a new JSON decoder for each entry of a list, and lose what the decoder
+/// before has read beyond its entry. The first read of Go's decoder takes 512 bytes; when its
+/// buffer is full, it is replaced by one of twice its size plus 512. Go's reader of chunked bodies
+/// fills such a read unless a chunk ends. So a decoder whose entry is a chunk of one of these
 /// lengths stops exactly at the chunk's end, however the chunks are spread over packets.
 fn padded(mut object: String) -> String {
     const READ: usize = 512;
@@ -65,21 +72,29 @@ fn padded(mut object: String) -> String {
         length = 2 * length + READ;
     }
     if object.pop().is_some() {
-        object.extend(std::iter::repeat_n(' ', length.saturating_sub(object.len() + 2)));
+        object.extend(std::iter::repeat_n(
+            ' ',
+            length.saturating_sub(object.len() + 2),
+        ));
         object.push_str("}\n");
     }
     object
 }
 
-/// Takes out what is empty, from the inside out; `None` when nothing is left. Items of lists stay: they have places.
+/// Takes out what is empty, from the inside out; `None` when nothing is left. Items of lists stay:
+/// they have places.
 fn without_empty(value: Value) -> Option<Value> {
     match value {
         Value::Null => None,
         Value::String(text) => Some(text).filter(|it| !it.is_empty()).map(Value::String),
         Value::Array(items) => Some(items).filter(|it| !it.is_empty()).map(Value::Array),
         Value::Object(members) => {
-            let left = members.into_iter().filter_map(|(name, value)| Some((name, without_empty(value)?)));
-            Some(left.collect::<Map<_, _>>()).filter(|it| !it.is_empty()).map(Value::Object)
+            let left = members
+                .into_iter()
+                .filter_map(|(name, value)| Some((name, without_empty(value)?)));
+            Some(left.collect::<Map<_, _>>())
+                .filter(|it| !it.is_empty())
+                .map(Value::Object)
         }
         other => Some(other),
     }
@@ -91,7 +106,9 @@ fn seconds(time: Option<UnixTime>) -> String {
 
 /// A kept token.
 pub(super) fn token(record: &TokenRecord) -> Value {
-    let blacklisted = record.revoked_at.map(|at| json!({ "flag": true, "timestamp": seconds(Some(at)) }));
+    let blacklisted = record
+        .revoked_at
+        .map(|at| json!({ "flag": true, "timestamp": seconds(Some(at)) }));
     json!({
         "id": record.jti,
         "version": "0",
@@ -137,17 +154,26 @@ mod tests {
             "expiration": "0",
         });
         let short: Value = serde_json::from_str(&Spelling::Short.write(message.clone())).unwrap();
-        assert_eq!(short, json!({"id": "a", "n": 0, "f": false, "l": ["", 1], "expiration": "0"}));
-        let full: Value = serde_json::from_str(&Spelling::Protojson.write(message.clone())).unwrap();
+        assert_eq!(
+            short,
+            json!({"id": "a", "n": 0, "f": false, "l": ["", 1], "expiration": "0"})
+        );
+        let full: Value =
+            serde_json::from_str(&Spelling::Protojson.write(message.clone())).unwrap();
         assert_eq!(full, message);
         assert_eq!(Spelling::Short.write(json!({"a": ""})), "{}");
     }
 
     #[test]
     fn an_entry_of_a_list_fills_the_buffer_of_gos_decoder() {
-        for (text, length) in
-            [(1, 512), (492, 512), (493, 1536), (1516, 1536), (1517, 3584), (30_000, 32_256)]
-        {
+        for (text, length) in [
+            (1, 512),
+            (492, 512),
+            (493, 1536),
+            (1516, 1536),
+            (1517, 3584),
+            (30_000, 32_256),
+        ] {
             let entry = Spelling::Short.write_entry(json!({"n": "x".repeat(text)}));
             assert_eq!(entry.len(), length, "{text}");
             assert!(entry.ends_with("}\n") && entry.matches('\n').count() == 1);

@@ -1,7 +1,7 @@
 //! What plgd's clients expect beside the RFCs: its tokens API, and the shapes of its errors.
 //!
-//! Unlike at plgd's own server, an M2M token finds and ends only itself, claims are read only after they are verified, and a
-//! deletion must name what it deletes.
+//! Unlike at plgd's own server, an M2M token finds and ends only itself, claims are read only after
+//! they are verified, and a deletion must name what it deletes.
 
 mod messages;
 mod status;
@@ -48,7 +48,9 @@ pub enum UnknownCaller {
 
 /// Finds out who calls, from a request's headers.
 pub type VerifyCaller = Arc<
-    dyn Fn(HeaderMap) -> Pin<Box<dyn Future<Output = Result<Caller, UnknownCaller>> + Send>> + Send + Sync,
+    dyn Fn(HeaderMap) -> Pin<Box<dyn Future<Output = Result<Caller, UnknownCaller>> + Send>>
+        + Send
+        + Sync,
 >;
 
 /// What the tokens API needs.

@@ -41,7 +41,9 @@ impl Code {
         match error {
             // plgd answers so, and its tests want it.
             TokenError::Expiration => Self::Unauthenticated,
-            TokenError::TooManyFailures { .. } | TokenError::TooManyTokens { .. } => Self::ResourceExhausted,
+            TokenError::TooManyFailures { .. } | TokenError::TooManyTokens { .. } => {
+                Self::ResourceExhausted
+            }
             other => match other.code() {
                 ErrorCode::InvalidClient => Self::Unauthenticated,
                 ErrorCode::TemporarilyUnavailable => Self::Unavailable,
@@ -57,7 +59,8 @@ pub(super) fn status(code: Code, message: &str) -> Value {
     json!({ "code": code as u8, "message": message, "details": [] })
 }
 
-/// An error of the tokens API: a Status and nothing else, since plgd's services take no other member.
+/// An error of the tokens API: a Status and nothing else, since plgd's services take no other
+/// member.
 pub(super) fn error_answer(code: Code, message: &str) -> Response {
     answer(code, &status(code, message), Some("Bearer"))
 }
@@ -65,7 +68,10 @@ pub(super) fn error_answer(code: Code, message: &str) -> Response {
 /// An error of the tokens API from issuing.
 pub(super) fn issue_error_answer(error: TokenError) -> Response {
     let code = Code::of(error);
-    retried_later(answer(code, &status(code, &error.to_string()), Some(BASIC)), error)
+    retried_later(
+        answer(code, &status(code, &error.to_string()), Some(BASIC)),
+        error,
+    )
 }
 
 /// An error of the token endpoint: what RFC 6749 §5.2 says, and a Status beside it.
@@ -78,8 +84,12 @@ pub(in crate::endpoints) fn token_error_answer(error: TokenError) -> Response {
 }
 
 fn retried_later(mut answer: Response, error: TokenError) -> Response {
-    if let TokenError::TooManyFailures { retry_after } | TokenError::TooManyTokens { retry_after } = error {
-        answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(retry_after));
+    if let TokenError::TooManyFailures { retry_after } | TokenError::TooManyTokens { retry_after } =
+        error
+    {
+        answer
+            .headers_mut()
+            .insert(RETRY_AFTER, HeaderValue::from(retry_after));
     }
     answer
 }
@@ -89,13 +99,21 @@ fn challenge(error: TokenError) -> Option<&'static str> {
 }
 
 fn answer(code: Code, body: &Value, challenge: Option<&'static str>) -> Response {
-    let mut answer =
-        (code.http(), [JSON, NO_STORE, NO_CACHE, NO_SNIFF], line(body.to_string())).into_response();
+    let mut answer = (
+        code.http(),
+        [JSON, NO_STORE, NO_CACHE, NO_SNIFF],
+        line(body.to_string()),
+    )
+        .into_response();
     if let Some(challenge) = challenge.filter(|_| code == Code::Unauthenticated) {
-        answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        answer
+            .headers_mut()
+            .insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
     }
     if code == Code::Unavailable {
-        answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        answer
+            .headers_mut()
+            .insert(RETRY_AFTER, HeaderValue::from_static("1"));
     }
     answer
 }

@@ -26,26 +26,36 @@ use crate::store::tokens::{TokenFilter, TokenRecord};
 const MAX_IDS: usize = 2000;
 /// How many tokens are read at once.
 const PAGE: u32 = 50;
-/// How many bytes of entries a list holds for its reader, who may be slow, and an entry more: each may have all claims of a large JWT.
+/// How many bytes of entries a list holds for its reader, who may be slow, and an entry more: each
+/// may have all claims of a large JWT.
 const HELD: usize = 64 * 1024;
-/// The pause before each entry of a list but its first. A proxy such as nginx reads what has come and sends it on as one chunk:
-/// with the pause it finds one entry.
+/// The pause before each entry of a list but its first. A proxy such as nginx reads what has come
+/// and sends it on as one chunk: with the pause it finds one entry.
 const PAUSE: Duration = Duration::from_millis(1);
-/// How many entries have a pause. So it takes a list no more than a second or two longer, and the entries beyond depend on
-/// their lengths alone: see [`Spelling::write_entry`].
+/// How many entries have a pause. So it takes a list no more than a second or two longer, and the
+/// entries beyond depend on their lengths alone: see [`Spelling::write_entry`].
 const PAUSES: usize = 1000;
 
 /// Has nginx pass each entry on as it comes, instead of filling its buffers first.
-const UNBUFFERED: (HeaderName, HeaderValue) =
-    (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
+const UNBUFFERED: (HeaderName, HeaderValue) = (
+    HeaderName::from_static("x-accel-buffering"),
+    HeaderValue::from_static("no"),
+);
 
 /// The tokens API, to be mounted at its path.
 pub(in crate::endpoints) fn tokens_api(api: TokensApi) -> MethodRouter {
-    get(list).post(create).delete(end).fallback(no_such_method).with_state(api)
+    get(list)
+        .post(create)
+        .delete(end)
+        .fallback(no_such_method)
+        .with_state(api)
 }
 
 async fn no_such_method() -> Response {
-    error_answer(Code::Unimplemented, "this endpoint does not have this method")
+    error_answer(
+        Code::Unimplemented,
+        "this endpoint does not have this method",
+    )
 }
 
 /// `POST`: issues a token, as the token endpoint does.
@@ -66,8 +76,13 @@ async fn create(
     }
 }
 
-/// `GET`: the caller's tokens, the oldest first, one JSON object a line; to an access token of ours only itself.
-async fn list(State(api): State<TokensApi>, RawQuery(query): RawQuery, headers: HeaderMap) -> Response {
+/// `GET`: the caller's tokens, the oldest first, one JSON object a line; to an access token of ours
+/// only itself.
+async fn list(
+    State(api): State<TokensApi>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Response {
     let caller = match (api.callers)(headers.clone()).await {
         Ok(caller) => caller,
         Err(why) => return unknown_caller(why),
@@ -89,28 +104,49 @@ async fn list(State(api): State<TokensApi>, RawQuery(query): RawQuery, headers: 
                 };
             }
             // Its holder may be anyone whom it was sent to.
-            own.then(|| TokenFilter { jtis: vec![jti], ..TokenFilter::default() })
+            own.then(|| TokenFilter {
+                jtis: vec![jti],
+                ..TokenFilter::default()
+            })
         }
-        Caller::Owner { owner, issuer } => query
-            .may_name_some()
-            .then(|| TokenFilter { jtis: query.ids, ..api.tokens.issuer.of_owner(owner, issuer) }),
+        Caller::Owner { owner, issuer } => query.may_name_some().then(|| TokenFilter {
+            jtis: query.ids,
+            ..api.tokens.issuer.of_owner(owner, issuer)
+        }),
     };
-    let Some(whose) = whose else { return ndjson(spelling, 0, Body::empty()) };
-    let filter = TokenFilter { without_revoked, limit: Some(PAGE), ..whose };
+    let Some(whose) = whose else {
+        return ndjson(spelling, 0, Body::empty());
+    };
+    let filter = TokenFilter {
+        without_revoked,
+        limit: Some(PAGE),
+        ..whose
+    };
     // Before the answer begins: a store that does not answer is an error, not an empty list.
     match api.tokens.issuer.listed_tokens(&filter).await {
-        Ok(first) => ndjson(spelling, first.len(), entries(api.tokens.issuer, filter, first, spelling)),
+        Ok(first) => ndjson(
+            spelling,
+            first.len(),
+            entries(api.tokens.issuer, filter, first, spelling),
+        ),
         Err(error) => unavailable(&error),
     }
 }
 
-/// What a revoked token reads about itself: its entry where that says that it is revoked, and 401 otherwise. plgd's services take
-/// any other entry for a sign that the token is good.
+/// What a revoked token reads about itself: its entry where that says that it is revoked, and 401
+/// otherwise. plgd's services take any other entry for a sign that the token is good.
 async fn own_revoked_entry(api: &TokensApi, jti: String, spelling: Spelling) -> Response {
-    let filter = TokenFilter { jtis: vec![jti], ..TokenFilter::default() };
+    let filter = TokenFilter {
+        jtis: vec![jti],
+        ..TokenFilter::default()
+    };
     match api.tokens.issuer.listed_tokens(&filter).await {
         Ok(found) => match found.first().filter(|token| token.revoked_at.is_some()) {
-            Some(token) => ndjson(spelling, 1, Body::from(spelling.write_entry(messages::token(token)))),
+            Some(token) => ndjson(
+                spelling,
+                1,
+                Body::from(spelling.write_entry(messages::token(token))),
+            ),
             None => unknown_caller(UnknownCaller::Unauthenticated),
         },
         Err(error) => unavailable(&error),
@@ -158,8 +194,8 @@ impl Rest {
     }
 }
 
-/// The first entries of a page that `filter` has found, as many as a list holds, and what finds those behind them; none when there
-/// are no more.
+/// The first entries of a page that `filter` has found, as many as a list holds, and what finds
+/// those behind them; none when there are no more.
 fn held(
     page: Vec<TokenRecord>,
     mut filter: TokenFilter,
@@ -178,23 +214,41 @@ fn held(
         }
     }
     // Large entries come in smaller pages, so that few are read without being sent.
-    let next = u32::try_from(2 * entries.len()).unwrap_or(PAGE).clamp(1, PAGE);
-    let filter = TokenFilter { limit: Some(next), ..filter };
+    let next = u32::try_from(2 * entries.len())
+        .unwrap_or(PAGE)
+        .clamp(1, PAGE);
+    let filter = TokenFilter {
+        limit: Some(next),
+        ..filter
+    };
     let is_cut = entries.len() < found;
     (entries, (may_be_more || is_cut).then_some(filter))
 }
 
 /// The entries of a list, each a frame of the body: it becomes a chunk and a write of its own.
-fn entries(issuer: Arc<Issuer>, filter: TokenFilter, first: Vec<TokenRecord>, spelling: Spelling) -> Body {
-    let mut rest = Rest { issuer, spelling, read: Vec::new().into_iter(), next: None, sent: 0 };
+fn entries(
+    issuer: Arc<Issuer>,
+    filter: TokenFilter,
+    first: Vec<TokenRecord>,
+    spelling: Spelling,
+) -> Body {
+    let mut rest = Rest {
+        issuer,
+        spelling,
+        read: Vec::new().into_iter(),
+        next: None,
+        sent: 0,
+    };
     rest.take(first, filter);
     Body::from_stream(stream::unfold(rest, async |mut rest| {
-        rest.entry().await.map(|entry| (Ok::<_, std::convert::Infallible>(entry), rest))
+        rest.entry()
+            .await
+            .map(|entry| (Ok::<_, std::convert::Infallible>(entry), rest))
     }))
 }
 
-/// `DELETE`: revokes those of the caller's tokens that are named; an access token of ours revokes itself only. Naming none is an
-/// error, not "all".
+/// `DELETE`: revokes those of the caller's tokens that are named; an access token of ours revokes
+/// itself only. Naming none is an error, not "all".
 async fn end(
     State(api): State<TokensApi>,
     peer: Peer,
@@ -203,7 +257,9 @@ async fn end(
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
     let caller = match (api.callers)(headers.clone()).await {
-        Ok(Caller::Token { is_revoked: true, .. }) => return unknown_caller(UnknownCaller::Unauthenticated),
+        Ok(Caller::Token {
+            is_revoked: true, ..
+        }) => return unknown_caller(UnknownCaller::Unauthenticated),
         Ok(caller) => caller,
         Err(why) => return unknown_caller(why),
     };
@@ -216,14 +272,26 @@ async fn end(
             let filter = api.tokens.issuer.of_owner(owner.clone(), issuer.clone());
             (TokenFilter { jtis, ..filter }, Some(owner), Some(issuer))
         }
-        Caller::Token { jti, .. } if jtis.iter().all(|named| *named == jti) => {
-            (TokenFilter { jtis, ..TokenFilter::default() }, None, None)
-        }
+        Caller::Token { jti, .. } if jtis.iter().all(|named| *named == jti) => (
+            TokenFilter {
+                jtis,
+                ..TokenFilter::default()
+            },
+            None,
+            None,
+        ),
         Caller::Token { .. } => {
-            return error_answer(Code::PermissionDenied, "an M2M token may revoke no token but itself");
+            return error_answer(
+                Code::PermissionDenied,
+                "an M2M token may revoke no token but itself",
+            );
         }
     };
-    let subject = if owner.is_some() { "tokens of an owner" } else { "token by itself" };
+    let subject = if owner.is_some() {
+        "tokens of an owner"
+    } else {
+        "token by itself"
+    };
     let (owner, owner_issuer) = (owner.as_deref(), owner_issuer.as_deref());
     match api.tokens.issuer.end_tokens(&filter).await {
         Ok(ended) => {
@@ -241,11 +309,16 @@ async fn end(
 }
 
 /// The ids that a request to revoke names, in its query and its body. There is one at least.
-fn named_for_end(query: &str, body: Result<Bytes, BytesRejection>) -> Result<Vec<String>, &'static str> {
-    let ids =
-        form_urlencoded::parse(query.as_bytes()).filter(|(name, id)| is_id_filter(name) && !id.is_empty());
+fn named_for_end(
+    query: &str,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Vec<String>, &'static str> {
+    let ids = form_urlencoded::parse(query.as_bytes())
+        .filter(|(name, id)| is_id_filter(name) && !id.is_empty());
     let mut ids: Vec<String> = ids.map(|(_, id)| id.into_owned()).collect();
-    let of_body = body.map_err(|rejection| why_no_body(rejection.status())).and_then(|it| ids_of_body(&it));
+    let of_body = body
+        .map_err(|rejection| why_no_body(rejection.status()))
+        .and_then(|it| ids_of_body(&it));
     match of_body {
         Ok(of_body) => ids.extend(of_body),
         // Content of a DELETE has no meaning of its own (RFC 9110 §9.3.5).
@@ -326,7 +399,8 @@ fn ids_of_body(body: &[u8]) -> Result<Vec<String>, &'static str> {
     if body.is_empty() {
         return Ok(Vec::new());
     }
-    let request: Request = serde_json::from_slice(body).map_err(|_| "the request body is malformed")?;
+    let request: Request =
+        serde_json::from_slice(body).map_err(|_| "the request body is malformed")?;
     Ok(request.id_filter)
 }
 
@@ -335,14 +409,19 @@ fn bounded(mut ids: Vec<String>) -> Result<Vec<String>, &'static str> {
     ids.retain(|id| !id.is_empty());
     ids.sort_unstable();
     ids.dedup();
-    if ids.len() <= MAX_IDS { Ok(ids) } else { Err("idFilter names more than 2000 tokens") }
+    if ids.len() <= MAX_IDS {
+        Ok(ids)
+    } else {
+        Err("idFilter names more than 2000 tokens")
+    }
 }
 
 fn unknown_caller(why: UnknownCaller) -> Response {
     match why {
-        UnknownCaller::Unauthenticated => {
-            error_answer(Code::Unauthenticated, "a valid bearer token with an owner is needed")
-        }
+        UnknownCaller::Unauthenticated => error_answer(
+            Code::Unauthenticated,
+            "a valid bearer token with an owner is needed",
+        ),
         UnknownCaller::Unavailable => {
             error_answer(Code::Unavailable, "the bearer token cannot be verified now")
         }
@@ -356,10 +435,15 @@ fn unavailable(error: &StoreError) -> Response {
 
 fn message_answer(headers: &HeaderMap, message: serde_json::Value) -> Response {
     let spelling = Spelling::accepted(headers);
-    ([spelling.content_type(), NO_STORE, NO_CACHE], line(spelling.write(message))).into_response()
+    (
+        [spelling.content_type(), NO_STORE, NO_CACHE],
+        line(spelling.write(message)),
+    )
+        .into_response()
 }
 
-/// A list that begins with so many entries. One without entries is an empty body of no type, as plgd's server sends it.
+/// A list that begins with so many entries. One without entries is an empty body of no type, as
+/// plgd's server sends it.
 fn ndjson(spelling: Spelling, entries: usize, body: Body) -> Response {
     let common = [NO_STORE, NO_CACHE];
     match entries {
@@ -375,7 +459,11 @@ mod tests {
     use crate::domain::clock::UnixTime;
 
     fn query(ids: &[&str], is_filtered: bool, include_blacklisted: bool) -> Query {
-        Query { ids: ids.iter().map(ToString::to_string).collect(), is_filtered, include_blacklisted }
+        Query {
+            ids: ids.iter().map(ToString::to_string).collect(),
+            is_filtered,
+            include_blacklisted,
+        }
     }
 
     /// A token with so many bytes of claims.
@@ -401,16 +489,30 @@ mod tests {
     fn a_list_holds_a_page_of_small_entries_or_a_few_large_ones_and_leaves_none_out() {
         for (bytes, most) in [(10, PAGE as usize), (20_000, 3), (100_000, 1)] {
             let tokens: Vec<_> = (0..120).map(|jti| token(jti, bytes)).collect();
-            let mut next = Some(TokenFilter { limit: Some(PAGE), ..TokenFilter::default() });
+            let mut next = Some(TokenFilter {
+                limit: Some(PAGE),
+                ..TokenFilter::default()
+            });
             let (mut sent, mut read) = (0, 0);
             while let Some(filter) = next {
-                let after = filter.after.as_ref().map_or(0, |(_, jti)| jti.parse::<usize>().unwrap() + 1);
+                let after = filter
+                    .after
+                    .as_ref()
+                    .map_or(0, |(_, jti)| jti.parse::<usize>().unwrap() + 1);
                 assert_eq!(after, sent, "the entry behind the last one comes next");
-                let page: Vec<_> =
-                    tokens.iter().skip(after).take(filter.limit.unwrap() as usize).cloned().collect();
+                let page: Vec<_> = tokens
+                    .iter()
+                    .skip(after)
+                    .take(filter.limit.unwrap() as usize)
+                    .cloned()
+                    .collect();
                 read += page.len();
                 let (entries, behind) = held(page, filter, Spelling::Short);
-                assert!(entries.len() <= most, "{} entries of {bytes} bytes", entries.len());
+                assert!(
+                    entries.len() <= most,
+                    "{} entries of {bytes} bytes",
+                    entries.len()
+                );
                 sent += entries.len();
                 next = behind;
             }
@@ -424,8 +526,15 @@ mod tests {
         let text = "idFilter=b&id_filter=a&idFilter=b&idFilter=&x=1&includeBlacklisted=true";
         assert_eq!(Query::parse(text).unwrap(), query(&["a", "b"], true, true));
         assert_eq!(Query::parse("").unwrap(), Query::default());
-        assert_eq!(Query::parse("include_blacklisted=f&idFilter=").unwrap(), query(&[], true, false));
-        let ids = |most: usize| (0..most).map(|n| format!("idFilter={n}&")).collect::<String>();
+        assert_eq!(
+            Query::parse("include_blacklisted=f&idFilter=").unwrap(),
+            query(&[], true, false)
+        );
+        let ids = |most: usize| {
+            (0..most)
+                .map(|n| format!("idFilter={n}&"))
+                .collect::<String>()
+        };
         assert!(Query::parse(&ids(MAX_IDS)).is_ok());
         assert!(Query::parse(&ids(MAX_IDS + 1)).is_err());
     }
@@ -433,7 +542,8 @@ mod tests {
     #[test]
     fn booleans_are_those_of_gos_parse_bool() {
         let parsed = |value: &str| {
-            Query::parse(&format!("includeBlacklisted={value}")).map(|query| query.include_blacklisted)
+            Query::parse(&format!("includeBlacklisted={value}"))
+                .map(|query| query.include_blacklisted)
         };
         for value in ["1", "t", "T", "TRUE", "true", "True"] {
             assert_eq!(parsed(value), Ok(true), "{value}");
@@ -441,17 +551,22 @@ mod tests {
         for value in ["0", "f", "F", "FALSE", "false", "False"] {
             assert_eq!(parsed(value), Ok(false), "{value}");
         }
-        for value in ["", "tRUE", "yes", "no", "on", "2", "01", "+true", "true+", "null", "maybe"] {
+        for value in [
+            "", "tRUE", "yes", "no", "on", "2", "01", "+true", "true+", "null", "maybe",
+        ] {
             assert!(parsed(value).is_err(), "{value}");
         }
-        assert!(Query::parse("includeBlacklisted").is_err(), "a name alone has an empty value");
+        assert!(
+            Query::parse("includeBlacklisted").is_err(),
+            "a name alone has an empty value"
+        );
         assert!(Query::parse("includeBlacklisted=true&include_blacklisted=true").is_err());
     }
 
     #[test]
     fn a_filter_of_empty_values_names_no_token() {
-        let [all, none, some] =
-            ["", "idFilter=&id_filter=", "idFilter=&idFilter=a"].map(|text| Query::parse(text).unwrap());
+        let [all, none, some] = ["", "idFilter=&id_filter=", "idFilter=&idFilter=a"]
+            .map(|text| Query::parse(text).unwrap());
         assert!(all.names("a") && all.may_name_some());
         assert!(!none.names("a") && !none.may_name_some());
         assert!(some.names("a") && !some.names("b") && some.may_name_some());
@@ -459,10 +574,17 @@ mod tests {
 
     #[test]
     fn ids_to_revoke_are_named_in_the_query_or_the_body() {
-        let named = |query: &str, body: &'static [u8]| named_for_end(query, Ok(Bytes::from_static(body)));
+        let named =
+            |query: &str, body: &'static [u8]| named_for_end(query, Ok(Bytes::from_static(body)));
         assert_eq!(named("", br#"{"idFilter":["a",""],"x":1}"#).unwrap(), ["a"]);
-        assert_eq!(named("idFilter=b", br#"{"id_filter":["a","b"]}"#).unwrap(), ["a", "b"]);
-        assert_eq!(named("id_filter=b&includeBlacklisted=maybe", b"").unwrap(), ["b"]);
+        assert_eq!(
+            named("idFilter=b", br#"{"id_filter":["a","b"]}"#).unwrap(),
+            ["a", "b"]
+        );
+        assert_eq!(
+            named("id_filter=b&includeBlacklisted=maybe", b"").unwrap(),
+            ["b"]
+        );
         for nothing in ["", "idFilter=", "includeBlacklisted=true"] {
             assert!(named(nothing, b"{}").is_err(), "{nothing}");
         }

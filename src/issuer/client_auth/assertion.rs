@@ -27,8 +27,13 @@ impl ClientAuth {
         verified: &AtomicUsize,
         now: UnixTime,
     ) -> Result<(), TokenError> {
-        // An access token, or what else the client signs with this key, must not pass for an assertion (RFC 8725 §3.11).
-        let known = ["jwt", "client-authentication+jwt", "application/client-authentication+jwt"];
+        // An access token, or what else the client signs with this key, must not pass for an
+        // assertion (RFC 8725 §3.11).
+        let known = [
+            "jwt",
+            "client-authentication+jwt",
+            "application/client-authentication+jwt",
+        ];
         let fits = |typ: &str| known.iter().any(|known| typ.eq_ignore_ascii_case(known));
         if jws.has_typ() && !jws.typ().is_some_and(fits) {
             return Err(AssertionFault::Type.into());
@@ -46,15 +51,19 @@ impl ClientAuth {
         }
     }
 
-    /// The claims, if a key of the client made the signature. A newer key set is asked for when it may have come to hold
-    /// the key.
+    /// The claims, if a key of the client made the signature. A newer key set is asked for when it
+    /// may have come to hold the key.
     async fn signed_claims(
         &self,
         keys: &ClientKeys,
         jws: &Jws<'_>,
         verified: &AtomicUsize,
     ) -> Result<Claims, TokenError> {
-        let known = self.keys.current(keys).await.ok_or(TokenError::ClientKeysUnavailable)?;
+        let known = self
+            .keys
+            .current(keys)
+            .await
+            .ok_or(TokenError::ClientKeysUnavailable)?;
         let fault = match judge(jws, &known, verified) {
             Ok(claims) => return Ok(claims),
             Err(fault) => fault,
@@ -86,12 +95,20 @@ impl ClientAuth {
         }
         // Somebody else in it could take the assertion to us.
         let audiences = claims.strings("aud").map_err(wrong)?;
-        if audiences.is_empty() || !audiences.iter().all(|aud| self.our_names.iter().any(|name| name == aud))
+        if audiences.is_empty()
+            || !audiences
+                .iter()
+                .all(|aud| self.our_names.iter().any(|name| name == aud))
         {
             return Err(AssertionFault::Audience);
         }
         let (earliest, latest) = (now.minus(SKEW), now.plus(SKEW));
-        let date = |name| claims.numeric_date(name).map_err(wrong).map(|date| date.map(UnixTime));
+        let date = |name| {
+            claims
+                .numeric_date(name)
+                .map_err(wrong)
+                .map(|date| date.map(UnixTime))
+        };
         let expires_at = date("exp")?.ok_or(AssertionFault::NoExpiry)?;
         if expires_at <= earliest {
             return Err(AssertionFault::Expired);
@@ -106,18 +123,24 @@ impl ClientAuth {
             return Err(AssertionFault::IssuedInFuture);
         }
         let jti = claims.string("jti").map_err(wrong)?;
-        let jti = jti.filter(|jti| (1..=MAX_JTI).contains(&jti.len())).ok_or(AssertionFault::NoId)?;
+        let jti = jti
+            .filter(|jti| (1..=MAX_JTI).contains(&jti.len()))
+            .ok_or(AssertionFault::NoId)?;
         Ok((jti, expires_at))
     }
 }
 
 fn judge(jws: &Jws<'_>, keys: &KeySet, verified: &AtomicUsize) -> Result<Claims, AssertionFault> {
-    let candidates = keys.candidates(jws.kid(), jws.algorithm()).map_err(|why| match why {
-        NoCandidate::UnknownKid => AssertionFault::UnknownKey,
-        NoCandidate::Algorithm => AssertionFault::KeyAlgorithm,
-    })?;
+    let candidates = keys
+        .candidates(jws.kid(), jws.algorithm())
+        .map_err(|why| match why {
+            NoCandidate::UnknownKid => AssertionFault::UnknownKey,
+            NoCandidate::Algorithm => AssertionFault::KeyAlgorithm,
+        })?;
     verified.fetch_add(candidates.len(), Ordering::Relaxed);
-    let (claims, key) = jws.verified_claims(&candidates).ok_or(AssertionFault::Signature)?;
+    let (claims, key) = jws
+        .verified_claims(&candidates)
+        .ok_or(AssertionFault::Signature)?;
     if candidates.len() > 1 {
         keys.verified_by(key);
     }

@@ -1,8 +1,9 @@
 //! The public keys of clients: registered with them, or fetched when they are first needed.
 //!
-//! A set is fetched by [`ClientKeySets::run`] only, one fetch at a time for each place, and kept for minutes. Whoever needs
-//! it waits for at most a second, and nobody else waits. A set that cannot be fetched is not asked for again at once, and
-//! neither is one for a key that it did not hold a moment ago.
+//! A set is fetched by [`ClientKeySets::run`] only, one fetch at a time for each place, and kept
+//! for minutes. Whoever needs it waits for at most a second, and nobody else waits. A set that
+//! cannot be fetched is not asked for again at once, and neither is one for a key that it did not
+//! hold a moment ago.
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
@@ -32,10 +33,11 @@ const COOL_DOWN: (Duration, Duration) = (Duration::from_secs(10), Duration::from
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// To connect, and in all.
 const TIMEOUTS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(3));
-/// The largest set, in bytes: one that fits into a request of the management API, wherever it comes from.
+/// The largest set, in bytes: one that fits into a request of the management API, wherever it comes
+/// from.
 pub const MAX_BODY: usize = 48 * 1024;
-/// Members of a JWK that are secret (RFC 7518 §6): `d` is the private part of every asymmetric kind, the others are more
-/// of an RSA one; `k` is a symmetric key.
+/// Members of a JWK that are secret (RFC 7518 §6): `d` is the private part of every asymmetric
+/// kind, the others are more of an RSA one; `k` is a symmetric key.
 const SECRET_MEMBERS: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
 /// Fetches at once, and those that wait for their turn.
 const AT_ONCE: usize = 64;
@@ -55,15 +57,17 @@ pub enum InvalidClientKeys {
     )]
     NotAKeySet,
     /// It holds what only the client should have.
-    #[error("holds a private or symmetric key: use the public ones only, and take this one out of use")]
+    #[error(
+        "holds a private or symmetric key: use the public ones only, and take this one out of use"
+    )]
     Secret,
     /// No key in it is of use.
     #[error("holds no public key that can verify a signature")]
     NoUsableKey,
 }
 
-/// Reads a client's key set, wherever it comes from. Keys that cannot verify a signature here stand beside those that can and
-/// are ignored (RFC 7517 §5).
+/// Reads a client's key set, wherever it comes from. Keys that cannot verify a signature here stand
+/// beside those that can and are ignored (RFC 7517 §5).
 ///
 /// # Errors
 /// [`InvalidClientKeys`] says why not.
@@ -76,8 +80,15 @@ pub fn read_key_set(document: &[u8]) -> Result<KeySet, InvalidClientKeys> {
         return Err(InvalidClientKeys::NotAKeySet);
     }
     let claims = Claims::parse(document).map_err(|_| InvalidClientKeys::NotAKeySet)?;
-    let jwks = claims.get("keys").and_then(Value::as_array).ok_or(InvalidClientKeys::NotAKeySet)?;
-    if jwks.iter().any(|jwk| SECRET_MEMBERS.iter().any(|member| jwk.get(member).is_some())) {
+    let jwks = claims
+        .get("keys")
+        .and_then(Value::as_array)
+        .ok_or(InvalidClientKeys::NotAKeySet)?;
+    if jwks.iter().any(|jwk| {
+        SECRET_MEMBERS
+            .iter()
+            .any(|member| jwk.get(member).is_some())
+    }) {
         return Err(InvalidClientKeys::Secret);
     }
     keys.map_err(|_| InvalidClientKeys::NoUsableKey)
@@ -102,7 +113,8 @@ pub enum KeyPlace {
 }
 
 impl KeyPlace {
-    /// Reads a client's `jwks_uri`. `None`: it is no https URL, or holds a user's name, a password or a fragment.
+    /// Reads a client's `jwks_uri`. `None`: it is no https URL, or holds a user's name, a password
+    /// or a fragment.
     #[must_use]
     pub fn parse_uri(text: &str) -> Option<Self> {
         let url = Url::parse(text).ok()?;
@@ -115,11 +127,19 @@ impl KeyPlace {
     }
 
     fn fresh(&self) -> Duration {
-        if matches!(self, Self::Uri(_)) { FRESH.0 } else { FRESH.1 }
+        if matches!(self, Self::Uri(_)) {
+            FRESH.0
+        } else {
+            FRESH.1
+        }
     }
 
     fn cool_down(&self) -> Duration {
-        if matches!(self, Self::Uri(_)) { COOL_DOWN.0 } else { COOL_DOWN.1 }
+        if matches!(self, Self::Uri(_)) {
+            COOL_DOWN.0
+        } else {
+            COOL_DOWN.1
+        }
     }
 }
 
@@ -161,7 +181,8 @@ pub struct ClientKeySets {
 }
 
 impl ClientKeySets {
-    /// No sets yet. `hosts` may have private addresses; `ca_pem` is trusted beside the platform's certificates.
+    /// No sets yet. `hosts` may have private addresses; `ca_pem` is trusted beside the platform's
+    /// certificates.
     pub(super) fn new(hosts: Vec<String>, ca_pem: Option<Vec<u8>>) -> Arc<Self> {
         let (wanted, queue) = mpsc::channel(MOST_WAITING);
         Arc::new(Self {
@@ -174,7 +195,8 @@ impl ClientKeySets {
         })
     }
 
-    /// The keys as they are known, fetched if they are not or are old. `None`: there are none to be had now.
+    /// The keys as they are known, fetched if they are not or are old. `None`: there are none to be
+    /// had now.
     pub(super) async fn current(&self, keys: &ClientKeys) -> Option<Arc<KeySet>> {
         let place = match keys {
             ClientKeys::Inline(keys) => return Some(Arc::new(keys.clone())),
@@ -182,13 +204,19 @@ impl ClientKeySets {
         };
         let entry = self.entry(place);
         let is_fresh = |known: &Known| {
-            known.keys.as_ref().is_some_and(|(_, fetched_at)| fetched_at.elapsed() < place.fresh())
+            known
+                .keys
+                .as_ref()
+                .is_some_and(|(_, fetched_at)| fetched_at.elapsed() < place.fresh())
         };
         if !is_fresh(&entry.borrow()) {
             self.fetched(place, &entry).await;
         }
         let known = entry.borrow();
-        let usable = known.keys.as_ref().filter(|(_, fetched_at)| fetched_at.elapsed() < MAX_STALE);
+        let usable = known
+            .keys
+            .as_ref()
+            .filter(|(_, fetched_at)| fetched_at.elapsed() < MAX_STALE);
         usable.map(|(keys, _)| keys.clone())
     }
 
@@ -206,14 +234,17 @@ impl ClientKeySets {
     }
 
     fn entry(&self, place: &KeyPlace) -> Arc<Entry> {
-        self.known.get_with_by_ref(place, || Arc::new(watch::Sender::new(Known::default())))
+        self.known
+            .get_with_by_ref(place, || Arc::new(watch::Sender::new(Known::default())))
     }
 
     /// Waits for a fetch, of which there is one at a time and one per cool-down.
     async fn fetched(&self, place: &KeyPlace, entry: &Arc<Entry>) {
         let mut is_cooling = false;
         let begins = entry.send_if_modified(|known| {
-            is_cooling = known.last_began.is_some_and(|began| began.elapsed() < place.cool_down());
+            is_cooling = known
+                .last_began
+                .is_some_and(|began| began.elapsed() < place.cool_down());
             let begins = !known.under_way && !is_cooling;
             if begins {
                 known.under_way = true;
@@ -223,7 +254,10 @@ impl ClientKeySets {
         });
         if begins {
             // Where there is no room it counts as a fetch that failed: dropping it says so.
-            let _ = self.wanted.try_send(Wanted { place: place.clone(), entry: entry.clone() });
+            let _ = self.wanted.try_send(Wanted {
+                place: place.clone(),
+                entry: entry.clone(),
+            });
         }
         let mut ended = entry.subscribe();
         let _ = tokio::time::timeout(LONGEST_WAIT, ended.wait_for(|known| !known.under_way)).await;
@@ -274,8 +308,13 @@ impl ClientKeySets {
             };
             HttpClient::for_strangers_urls(options, self.hosts.clone()).ok()
         });
-        let http = http.as_ref().ok_or("the certificates for it cannot be used")?;
-        let answer = http.get(url, HeaderMap::new()).await.map_err(|failed| failed.why().to_owned())?;
+        let http = http
+            .as_ref()
+            .ok_or("the certificates for it cannot be used")?;
+        let answer = http
+            .get(url, HeaderMap::new())
+            .await
+            .map_err(|failed| failed.why().to_owned())?;
         if answer.status != StatusCode::OK {
             return Err(format!("its answer is {}, not 200", answer.status.as_u16()));
         }
@@ -288,5 +327,6 @@ async fn read_file(file: PathBuf) -> Result<KeySet, String> {
         let document = files::read(&file, MAX_BODY as u64).map_err(|why| format!("it {why}"))?;
         read_key_set(&document).map_err(|why| format!("it {why}"))
     });
-    read.await.unwrap_or_else(|_| Err("it cannot be read".to_owned()))
+    read.await
+        .unwrap_or_else(|_| Err("it cannot be read".to_owned()))
 }

@@ -1,7 +1,8 @@
 //! plgd's exchange: a JWT of a trusted authority's user becomes an M2M token of its owner.
 //!
-//! The client proves nothing of its own: whoever holds a user's JWT may have one. So the JWT must be live, of an authority
-//! that the client is registered for, and, in the standard profile, meant for us.
+//! The client proves nothing of its own: whoever holds a user's JWT may have one. So the JWT must
+//! be live, of an authority that the client is registered for, and, in the standard profile, meant
+//! for us.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -20,9 +21,11 @@ use crate::issuer::access_token::REQUIRED_SCOPE;
 use crate::issuer::token_request::PresentedAssertion;
 use crate::jose::verify::Jws;
 
-/// The most of a JWT's claims that are copied, as JSON, in bytes: verifiers of the standard profile take a token of 8 KiB.
+/// The most of a JWT's claims that are copied, as JSON, in bytes: verifiers of the standard profile
+/// take a token of 8 KiB.
 const MAX_COPIED: usize = 4096;
-/// Never copied, at any depth: secrets, and the claim that switches off the scope check of plgd's services.
+/// Never copied, at any depth: secrets, and the claim that switches off the scope check of plgd's
+/// services.
 const NEVER_COPIED: [&str; 8] = [
     "cnf",
     "access_token",
@@ -63,10 +66,13 @@ impl CopyClaims {
     }
 }
 
-/// Verifies a JWT with the live keys of one of the named authorities: signature, issuer, algorithm, times, revocation.
-/// Gives its claims, or the check that refused it.
+/// Verifies a JWT with the live keys of one of the named authorities: signature, issuer, algorithm,
+/// times, revocation. Gives its claims, or the check that refused it.
 pub type VerifyForeign = Arc<
-    dyn Fn(Vec<String>, SecretString) -> Pin<Box<dyn Future<Output = Result<ForeignClaims, Reason>> + Send>>
+    dyn Fn(
+            Vec<String>,
+            SecretString,
+        ) -> Pin<Box<dyn Future<Output = Result<ForeignClaims, Reason>> + Send>>
         + Send
         + Sync,
 >;
@@ -129,7 +135,10 @@ impl ClientAuth {
         if jws.claimed_issuer() == Some(&self.our_names[0]) {
             return Err(AssertionFault::OwnToken.into());
         }
-        let verify = self.verify_foreign.get().ok_or(TokenError::ClientKeysUnavailable)?;
+        let verify = self
+            .verify_foreign
+            .get()
+            .ok_or(TokenError::ClientKeysUnavailable)?;
         let verified = verify(exchange.authorities.clone(), presented.jwt.clone()).await;
         // Before the signature other reasons are told apart, and no key was tried.
         if matches!(verified, Ok(_) | Err(Reason::Signature)) {
@@ -141,16 +150,22 @@ impl ClientAuth {
             }
             reason => AssertionFault::Foreign(reason).into(),
         })?;
-        // RFC 7523 §3. plgd's users may have tokens without end; the authority then says `requireExpiry: false`.
+        // RFC 7523 §3. plgd's users may have tokens without end; the authority then says
+        // `requireExpiry: false`.
         if self.profile == Profile::Standard && !claims.contains("exp") {
             return Err(AssertionFault::NoExpiry.into());
         }
         let audiences = claims.strings("aud").map_err(|_| AssertionFault::Claims)?;
-        let is_for_us = audiences.iter().any(|aud| self.our_names.iter().any(|name| name == aud));
+        let is_for_us = audiences
+            .iter()
+            .any(|aud| self.our_names.iter().any(|name| name == aud));
         if self.profile == Profile::Standard && !is_for_us {
             return Err(AssertionFault::Audience.into());
         }
-        let owner = claims.get(&self.owner_claim).and_then(Value::as_str).filter(|owner| !owner.is_empty());
+        let owner = claims
+            .get(&self.owner_claim)
+            .and_then(Value::as_str)
+            .filter(|owner| !owner.is_empty());
         let owner = owner.ok_or(AssertionFault::NoOwner)?.to_owned();
         let most = match self.profile {
             Profile::Standard => MAX_COPIED,
@@ -158,25 +173,44 @@ impl ClientAuth {
             Profile::Plgd => self.max_token_size,
         };
         let copied = copied(&claims, &exchange.copy_claims, most)?;
-        let ends = claims.numeric_date("exp").map_err(|_| AssertionFault::Claims)?.map(UnixTime);
+        let ends = claims
+            .numeric_date("exp")
+            .map_err(|_| AssertionFault::Claims)?
+            .map(UnixTime);
         let ends_by = ends.filter(|_| exchange.cap_to_assertion);
-        // Within the clock skew the JWT passes for a little longer; what is issued then would be dead already.
+        // Within the clock skew the JWT passes for a little longer; what is issued then would be
+        // dead already.
         if ends_by.is_some_and(|end| end <= now) {
             return Err(AssertionFault::Expired.into());
         }
-        Ok(Exchanged { issuer, owner, claims, copied, ends_by })
+        Ok(Exchanged {
+            issuer,
+            owner,
+            claims,
+            copied,
+            ends_by,
+        })
     }
 }
 
-fn copied(claims: &Claims, which: &CopyClaims, most: usize) -> Result<Map<String, Value>, AssertionFault> {
+fn copied(
+    claims: &Claims,
+    which: &CopyClaims,
+    most: usize,
+) -> Result<Map<String, Value>, AssertionFault> {
     let mut copied = claims.as_map().clone();
     copied.retain(|name, _| which.names(name));
     forget_secrets(&mut copied);
     let size = serde_json::to_vec(&copied).map_or(usize::MAX, |json| json.len());
-    if size <= most { Ok(copied) } else { Err(AssertionFault::CopiedClaims) }
+    if size <= most {
+        Ok(copied)
+    } else {
+        Err(AssertionFault::CopiedClaims)
+    }
 }
 
-/// Removes what is never copied, also from objects within. How deep they go is bounded by the parser.
+/// Removes what is never copied, also from objects within. How deep they go is bounded by the
+/// parser.
 fn forget_secrets(members: &mut Map<String, Value>) {
     members.retain(|name, _| !NEVER_COPIED.contains(&name.as_str()));
     members.values_mut().for_each(forget_secrets_in);

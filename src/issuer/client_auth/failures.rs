@@ -1,9 +1,11 @@
-//! Growing delays: a caller that fails again and again from one address waits longer and longer for the next try.
+//! Growing delays: a caller that fails again and again from one address waits longer and longer for
+//! the next try.
 //!
-//! Counted per client id and network, so that failures elsewhere lock no client out; and per network and neighbourhood
-//! whatever the client id, against spraying over many ids and against the load of hashing. A right secret ends the first
-//! row only. While a delay lasts nothing is compared but what cannot be guessed, and what was right from this network before:
-//! of the latter not without end, because a guesser may share the network.
+//! Counted per client id and network, so that failures elsewhere lock no client out; and per
+//! network and neighbourhood whatever the client id, against spraying over many ids and against the
+//! load of hashing. A right secret ends the first row only. While a delay lasts nothing is compared
+//! but what cannot be guessed, and what was right from this network before: of the latter not
+//! without end, because a guesser may share the network.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -26,12 +28,22 @@ const FORGOTTEN: Duration = Duration::from_mins(15);
 /// So many rows are counted; of those beyond, the ones that fail least often are forgotten.
 const MOST: u64 = 50_000;
 
-/// Failures of a network, whatever client they name. A client that goes on with a wrong secret makes one in a minute.
-const OF_NETWORK: Allowance = Allowance { burst: 30, every: Duration::from_secs(1) };
+/// Failures of a network, whatever client they name. A client that goes on with a wrong secret
+/// makes one in a minute.
+const OF_NETWORK: Allowance = Allowance {
+    burst: 30,
+    every: Duration::from_secs(1),
+};
 /// Failures of all networks next to each other.
-const OF_NEIGHBOURHOOD: Allowance = Allowance { burst: 300, every: Duration::from_millis(200) };
+const OF_NEIGHBOURHOOD: Allowance = Allowance {
+    burst: 300,
+    every: Duration::from_millis(200),
+};
 /// Wrong secrets that are compared, during a delay, with those that were right from there before.
-const RECALLED: Allowance = Allowance { burst: 200, every: Duration::from_secs(10) };
+const RECALLED: Allowance = Allowance {
+    burst: 200,
+    every: Duration::from_secs(10),
+};
 
 /// Who tries: client ids, known or not, from an address.
 pub(super) struct Attempt {
@@ -66,7 +78,10 @@ pub(super) struct Failures {
 
 impl Failures {
     pub(super) fn new() -> Self {
-        Self { rows: Cache::new(MOST), buckets: Buckets::new(MOST) }
+        Self {
+            rows: Cache::new(MOST),
+            buckets: Buckets::new(MOST),
+        }
     }
 
     /// Whether a try may be made now.
@@ -75,40 +90,65 @@ impl Failures {
             let row = self.rows.get(whom).filter(|row| row.is_remembered(now))?;
             Some(now.until(row.last.plus(Duration::from_secs(row.delay(free).into()))))
         };
-        let of_pair = |pair: &Pair| delay(&pair.wrong, FREE).max(delay(&pair.unjudged, FREE_UNJUDGED));
-        let of_pairs = attempt.pairs.iter().filter_map(of_pair).max().unwrap_or_default();
+        let of_pair =
+            |pair: &Pair| delay(&pair.wrong, FREE).max(delay(&pair.unjudged, FREE_UNJUDGED));
+        let of_pairs = attempt
+            .pairs
+            .iter()
+            .filter_map(of_pair)
+            .max()
+            .unwrap_or_default();
         let since_epoch = since_epoch(now);
-        let of_network = self.buckets.wait(&attempt.of_network, OF_NETWORK, since_epoch);
-        let of_neighbourhood = self.buckets.wait(&attempt.of_neighbourhood, OF_NEIGHBOURHOOD, since_epoch);
+        let of_network = self
+            .buckets
+            .wait(&attempt.of_network, OF_NETWORK, since_epoch);
+        let of_neighbourhood =
+            self.buckets
+                .wait(&attempt.of_neighbourhood, OF_NEIGHBOURHOOD, since_epoch);
         let left = of_pairs.max(of_network).max(of_neighbourhood);
         match u16::try_from(left.as_millis().div_ceil(1000)) {
             Ok(0) => Ok(()),
-            left => Err(TokenError::TooManyFailures { retry_after: left.unwrap_or(u16::MAX) }),
+            left => Err(TokenError::TooManyFailures {
+                retry_after: left.unwrap_or(u16::MAX),
+            }),
         }
     }
 
     /// Notes that it was wrong.
     pub(super) fn note(&self, attempt: &Attempt, now: UnixTime) {
-        attempt.pairs.iter().for_each(|pair| self.count(pair.wrong, now));
+        attempt
+            .pairs
+            .iter()
+            .for_each(|pair| self.count(pair.wrong, now));
         self.count_network(attempt, now);
     }
 
     /// Notes that it was not judged, which a guess that was not the right one can be told by.
     pub(super) fn note_unjudged(&self, attempt: &Attempt, now: UnixTime) {
-        attempt.pairs.iter().for_each(|pair| self.count(pair.unjudged, now));
+        attempt
+            .pairs
+            .iter()
+            .for_each(|pair| self.count(pair.unjudged, now));
         self.count_network(attempt, now);
     }
 
     fn count(&self, whom: Whom, now: UnixTime) {
         self.rows.entry(whom).and_upsert_with(|earlier| {
-            let earlier = earlier.map(moka::Entry::into_value).filter(|row| row.is_remembered(now));
-            InARow { count: earlier.map_or(0, |row| row.count).saturating_add(1), last: now }
+            let earlier = earlier
+                .map(moka::Entry::into_value)
+                .filter(|row| row.is_remembered(now));
+            InARow {
+                count: earlier.map_or(0, |row| row.count).saturating_add(1),
+                last: now,
+            }
         });
     }
 
     fn count_network(&self, attempt: &Attempt, now: UnixTime) {
-        self.buckets.count(attempt.of_network, OF_NETWORK, since_epoch(now));
-        self.buckets.count(attempt.of_neighbourhood, OF_NEIGHBOURHOOD, since_epoch(now));
+        self.buckets
+            .count(attempt.of_network, OF_NETWORK, since_epoch(now));
+        self.buckets
+            .count(attempt.of_neighbourhood, OF_NEIGHBOURHOOD, since_epoch(now));
     }
 
     /// It was right. What its network did otherwise is not forgotten.
@@ -119,15 +159,21 @@ impl Failures {
         }
     }
 
-    /// Whether it may be compared, during a delay, with what was right from its network before. Counted until
-    /// [`recalled`](Self::recalled) says that it was right.
+    /// Whether it may be compared, during a delay, with what was right from its network before.
+    /// Counted until [`recalled`](Self::recalled) says that it was right.
     pub(super) fn may_recall(&self, attempt: &Attempt, now: UnixTime) -> bool {
-        attempt.pairs.iter().all(|pair| self.buckets.take(pair.recalled, RECALLED, since_epoch(now)))
+        attempt
+            .pairs
+            .iter()
+            .all(|pair| self.buckets.take(pair.recalled, RECALLED, since_epoch(now)))
     }
 
     /// It was right from its network before.
     pub(super) fn recalled(&self, attempt: &Attempt) {
-        attempt.pairs.iter().for_each(|pair| self.buckets.give_back(pair.recalled, RECALLED));
+        attempt
+            .pairs
+            .iter()
+            .for_each(|pair| self.buckets.give_back(pair.recalled, RECALLED));
     }
 }
 
@@ -151,12 +197,16 @@ fn since_epoch(now: UnixTime) -> Duration {
 }
 
 /// Who tries: one of these client ids, which are the readings of one text, from an address.
-pub(super) fn attempt<'a>(client_ids: impl Iterator<Item = &'a str>, from: Option<IpAddr>) -> Attempt {
+pub(super) fn attempt<'a>(
+    client_ids: impl Iterator<Item = &'a str>,
+    from: Option<IpAddr>,
+) -> Attempt {
     let from = from.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
     let network = guesses::network(from);
     let text = network.to_string();
-    let whom =
-        |client_id: &str, what: &str| sha256_parts(&[client_id.as_bytes(), text.as_bytes(), what.as_bytes()]);
+    let whom = |client_id: &str, what: &str| {
+        sha256_parts(&[client_id.as_bytes(), text.as_bytes(), what.as_bytes()])
+    };
     let pair = |client_id: &'a str| Pair {
         wrong: whom(client_id, "wrong"),
         unjudged: whom(client_id, "unjudged"),
@@ -180,7 +230,10 @@ mod tests {
     const NOW: UnixTime = UnixTime(1_800_000_000);
 
     fn attempt(client_id: &str, from: Option<&str>) -> Attempt {
-        super::attempt(std::iter::once(client_id), from.map(|from| from.parse().unwrap()))
+        super::attempt(
+            std::iter::once(client_id),
+            from.map(|from| from.parse().unwrap()),
+        )
     }
 
     fn wait(failures: &Failures, whom: &Attempt, now: UnixTime) -> u16 {
@@ -211,7 +264,11 @@ mod tests {
             failures.note(&whom, now);
         }
         assert_eq!(wait(&failures, &whom, now), 60);
-        assert_eq!(wait(&failures, &whom, now.minus(Duration::from_secs(1))), 0, "the clock was set back");
+        assert_eq!(
+            wait(&failures, &whom, now.minus(Duration::from_secs(1))),
+            0,
+            "the clock was set back"
+        );
         let later = now.plus(FORGOTTEN);
         failures.note(&whom, later);
         assert_eq!(wait(&failures, &whom, later), 0);
@@ -224,7 +281,11 @@ mod tests {
         for _ in 0..9 {
             failures.note(&mine, NOW);
         }
-        for other in [attempt("b", Some("192.0.2.1")), attempt("a", Some("192.0.2.2")), attempt("a", None)] {
+        for other in [
+            attempt("b", Some("192.0.2.1")),
+            attempt("a", Some("192.0.2.2")),
+            attempt("a", None),
+        ] {
             assert_eq!(wait(&failures, &other, NOW), 0);
         }
         failures.forget(&mine);
@@ -246,7 +307,8 @@ mod tests {
     }
 
     #[test]
-    fn a_network_that_fails_with_many_clients_waits_with_every_client_and_one_success_does_not_end_that() {
+    fn a_network_that_fails_with_many_clients_waits_with_every_client_and_one_success_does_not_end_that()
+     {
         let (failures, from) = (Failures::new(), Some("192.0.2.1"));
         let whom = |number: u32| attempt(&format!("client-{number}"), from);
         for number in 0..OF_NETWORK.burst {
@@ -254,10 +316,23 @@ mod tests {
             failures.note(&whom(number), NOW);
         }
         failures.forget(&whom(1));
-        assert_eq!((wait(&failures, &whom(1), NOW), wait(&failures, &whom(1000), NOW)), (1, 1));
-        assert_eq!(wait(&failures, &attempt("client-1", Some("192.0.2.2")), NOW), 0);
+        assert_eq!(
+            (
+                wait(&failures, &whom(1), NOW),
+                wait(&failures, &whom(1000), NOW)
+            ),
+            (1, 1)
+        );
+        assert_eq!(
+            wait(&failures, &attempt("client-1", Some("192.0.2.2")), NOW),
+            0
+        );
         let later = NOW.plus(Duration::from_secs(1));
-        assert_eq!(wait(&failures, &whom(1000), later), 0, "one in a second is judged");
+        assert_eq!(
+            wait(&failures, &whom(1000), later),
+            0,
+            "one in a second is judged"
+        );
         failures.note(&whom(1000), later);
         assert_eq!(wait(&failures, &whom(1001), later), 1);
     }
@@ -265,8 +340,16 @@ mod tests {
     #[test]
     fn a_neighbourhood_that_fails_from_many_addresses_waits_with_each_of_them() {
         for (of_number, next, elsewhere) in [
-            ((|n: u32| format!("198.51.100.{n}")) as fn(u32) -> String, "198.51.100.200", "198.51.101.1"),
-            (|n: u32| format!("2001:db8:1:{n:x}00::1"), "2001:db8:1:ff00::1", "2001:db8:2::1"),
+            (
+                (|n: u32| format!("198.51.100.{n}")) as fn(u32) -> String,
+                "198.51.100.200",
+                "198.51.101.1",
+            ),
+            (
+                |n: u32| format!("2001:db8:1:{n:x}00::1"),
+                "2001:db8:1:ff00::1",
+                "2001:db8:2::1",
+            ),
         ] {
             let failures = Failures::new();
             for number in 0..OF_NEIGHBOURHOOD.burst {
@@ -294,10 +377,20 @@ mod tests {
             assert!(failures.may_recall(&whom, NOW));
             failures.recalled(&whom);
         }
-        let recalled = (0..1000).filter(|_| failures.may_recall(&whom, NOW)).count();
+        let recalled = (0..1000)
+            .filter(|_| failures.may_recall(&whom, NOW))
+            .count();
         assert_eq!(recalled, 200);
-        assert!(failures.may_recall(&attempt("b", None), NOW), "another client's");
+        assert!(
+            failures.may_recall(&attempt("b", None), NOW),
+            "another client's"
+        );
         let later = NOW.plus(Duration::from_secs(10));
-        assert_eq!((0..1000).filter(|_| failures.may_recall(&whom, later)).count(), 1);
+        assert_eq!(
+            (0..1000)
+                .filter(|_| failures.may_recall(&whom, later))
+                .count(),
+            1
+        );
     }
 }

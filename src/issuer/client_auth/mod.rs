@@ -1,8 +1,9 @@
 //! Client authentication: presented credentials → [`AuthenticatedClient`].
 //!
-//! A client proves itself by a secret ([`secrets`]), by a JWT of its own ([`assertion`], RFC 7523), or by a JWT of a trusted
-//! authority's user ([`exchange`], as plgd has it). Which of them is registered with it; nothing else lets it in. Unknown
-//! client, wrong secret, disabled and expired client are one answer.
+//! A client proves itself by a secret ([`secrets`]), by a JWT of its own ([`assertion`], RFC 7523),
+//! or by a JWT of a trusted authority's user ([`exchange`], as plgd has it). Which of them is
+//! registered with it; nothing else lets it in. Unknown client, wrong secret, disabled and expired
+//! client are one answer.
 
 mod assertion;
 pub(super) mod client_keys;
@@ -49,8 +50,14 @@ impl AuthenticatedClient {
 
     /// What is said of it in audit lines.
     pub(super) fn asker(&self) -> Asker {
-        let owner = self.exchanged.as_ref().map(|exchanged| exchanged.owner().to_owned());
-        Asker { client_id: self.client.id.clone(), owner }
+        let owner = self
+            .exchanged
+            .as_ref()
+            .map(|exchanged| exchanged.owner().to_owned());
+        Asker {
+            client_id: self.client.id.clone(),
+            owner,
+        }
     }
 
     /// What it brought to be exchanged.
@@ -88,7 +95,10 @@ impl ClientAuth {
         let token_endpoint = format!("{}{TOKEN_PATH}", config.url.trim_end_matches('/'));
         Self {
             secrets: secrets::Secrets::new(),
-            keys: ClientKeySets::new(config.client_jwks_hosts.clone(), config.client_jwks_ca.clone()),
+            keys: ClientKeySets::new(
+                config.client_jwks_hosts.clone(),
+                config.client_jwks_ca.clone(),
+            ),
             nobody: nobody::Nobody::new(),
             verify_foreign: OnceLock::new(),
             store,
@@ -123,9 +133,10 @@ impl ClientAuth {
     /// Authenticates a client that asks from an address.
     ///
     /// # Errors
-    /// [`TokenError::InvalidClient`] or [`TokenError::InvalidAssertion`], of which the client is told nothing more;
-    /// [`TokenError::TooManyFailures`] before anything is looked at; [`TokenError::Busy`],
-    /// [`TokenError::ClientKeysUnavailable`] or [`TokenError::StoreUnavailable`] when it cannot be judged now.
+    /// [`TokenError::InvalidClient`] or [`TokenError::InvalidAssertion`], of which the client is
+    /// told nothing more; [`TokenError::TooManyFailures`] before anything is looked at;
+    /// [`TokenError::Busy`], [`TokenError::ClientKeysUnavailable`] or
+    /// [`TokenError::StoreUnavailable`] when it cannot be judged now.
     pub(super) async fn authenticate(
         &self,
         clients: &Clients,
@@ -136,13 +147,22 @@ impl ClientAuth {
         match credentials {
             None => Err(TokenError::InvalidClient { basic: false }),
             Some(Credentials::Secret(credentials)) => {
-                let client = self.secrets.authenticate(clients, credentials, from, now).await?;
-                Ok(AuthenticatedClient { client, exchanged: None })
+                let client = self
+                    .secrets
+                    .authenticate(clients, credentials, from, now)
+                    .await?;
+                Ok(AuthenticatedClient {
+                    client,
+                    exchanged: None,
+                })
             }
             Some(Credentials::Assertion(assertion)) => {
-                let jws = Jws::parse(assertion.jwt.expose_secret()).map_err(AssertionFault::from)?;
+                let jws =
+                    Jws::parse(assertion.jwt.expose_secret()).map_err(AssertionFault::from)?;
                 let verified = AtomicUsize::new(0);
-                let judged = self.by_assertion(clients, assertion, &jws, &verified, now).await;
+                let judged = self
+                    .by_assertion(clients, assertion, &jws, &verified, now)
+                    .await;
                 if judged.is_err() {
                     // Whether there is such a client does not show in the time.
                     self.nobody.verify(&jws, verified.load(Ordering::Relaxed));
@@ -161,7 +181,8 @@ impl ClientAuth {
         verified: &AtomicUsize,
         now: UnixTime,
     ) -> Result<AuthenticatedClient, TokenError> {
-        let client = named(clients, presented, jws.claimed_issuer()).ok_or(AssertionFault::UnknownClient)?;
+        let client =
+            named(clients, presented, jws.claimed_issuer()).ok_or(AssertionFault::UnknownClient)?;
         if !client.is_usable(now) {
             return Err(AssertionFault::UnusableClient.into());
         }
@@ -181,15 +202,23 @@ impl ClientAuth {
                 if !presented.named.contains(&client.id) {
                     return Err(AssertionFault::NotNamed.into());
                 }
-                Some(self.verify_foreign(exchange, presented, jws, verified, now).await?)
+                Some(
+                    self.verify_foreign(exchange, presented, jws, verified, now)
+                        .await?,
+                )
             }
         };
         Ok(AuthenticatedClient { client, exchanged })
     }
 }
 
-/// The client that asks: the one that is named beside the assertion, else the one that the assertion claims to be.
-fn named(clients: &Clients, presented: &PresentedAssertion, claimed: Option<&str>) -> Option<Arc<Client>> {
+/// The client that asks: the one that is named beside the assertion, else the one that the
+/// assertion claims to be.
+fn named(
+    clients: &Clients,
+    presented: &PresentedAssertion,
+    claimed: Option<&str>,
+) -> Option<Arc<Client>> {
     if presented.named.is_empty() {
         return clients.get(claimed?);
     }

@@ -1,11 +1,13 @@
-//! Signatures that are verified for nobody: whether there is a client does not show in the time that a refusal takes.
+//! Signatures that are verified for nobody: whether there is a client does not show in the time
+//! that a refusal takes.
 
 use crate::jose::key_set::KeySet;
 use crate::jose::verify::Jws;
 
 /// A key of each kind, whose private keys were thrown away.
 const KEYS: &[u8] = include_bytes!("nobodys_keys.json");
-/// So many keys are tried at least for an assertion that is refused: as many as a client has while it changes its key.
+/// So many keys are tried at least for an assertion that is refused: as many as a client has while
+/// it changes its key.
 const LEAST: usize = 2;
 
 /// Tries keys of nobody.
@@ -26,12 +28,18 @@ impl Nobody {
 
     /// Tries keys until, with those that were tried before, they are enough.
     pub(super) fn verify(&self, jws: &Jws<'_>, tried: usize) {
-        let candidates = self.keys.as_ref().and_then(|keys| keys.candidates(None, jws.algorithm()).ok());
-        let Some(&key) = candidates.as_ref().and_then(|keys| keys.first()) else { return };
+        let candidates = self
+            .keys
+            .as_ref()
+            .and_then(|keys| keys.candidates(None, jws.algorithm()).ok());
+        let Some(&key) = candidates.as_ref().and_then(|keys| keys.first()) else {
+            return;
+        };
         for _ in tried..LEAST {
             let _ = std::hint::black_box(jws.verified_claims(&[key]));
             #[cfg(test)]
-            self.verified.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            self.verified
+                .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         }
     }
 }
@@ -45,7 +53,15 @@ mod tests {
     fn there_is_a_key_for_every_algorithm() {
         let nobody = Nobody::new();
         for algorithm in ALGORITHMS {
-            assert!(nobody.keys.as_ref().unwrap().candidates(None, *algorithm).is_ok(), "{algorithm:?}");
+            assert!(
+                nobody
+                    .keys
+                    .as_ref()
+                    .unwrap()
+                    .candidates(None, *algorithm)
+                    .is_ok(),
+                "{algorithm:?}"
+            );
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Secrets that were right before: they need no slow hash again, and from where they were right they pass a delay.
+//! Secrets that were right before: they need no slow hash again, and from where they were right
+//! they pass a delay.
 
 use std::net::IpAddr;
 
@@ -28,8 +29,17 @@ impl Proven {
     pub(super) fn new() -> Self {
         let mut key = [0; 32];
         client_secret::fill(&mut key);
-        let cache = || Cache::builder().max_capacity(MOST).eviction_policy(EvictionPolicy::lru()).build();
-        Self { key: hmac::Key::new(hmac::HMAC_SHA256, &key), known: cache(), known_from: cache() }
+        let cache = || {
+            Cache::builder()
+                .max_capacity(MOST)
+                .eviction_policy(EvictionPolicy::lru())
+                .build()
+        };
+        Self {
+            key: hmac::Key::new(hmac::HMAC_SHA256, &key),
+            known: cache(),
+            known_from: cache(),
+        }
     }
 
     pub(super) fn presented(&self, client_id: &str, secret: &SecretString) -> Presented {

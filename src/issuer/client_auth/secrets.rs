@@ -1,9 +1,10 @@
 //! `client_secret_basic` and `client_secret_post` (RFC 6749 §2.3.1).
 //!
-//! A delay comes first: while it lasts, nothing that could be guessed is compared. Then cheap comparisons. What they do not
-//! find may be a supplied secret, and then a memory-hard hash is needed: one for each reading of the credentials, if any
-//! client of the store has such a secret at all, and whether or not this one has. Unknown client and wrong secret do the
-//! same operations in the same order.
+//! A delay comes first: while it lasts, nothing that could be guessed is compared. Then cheap
+//! comparisons. What they do not find may be a supplied secret, and then a memory-hard hash is
+//! needed: one for each reading of the credentials, if any client of the store has such a secret at
+//! all, and whether or not this one has. Unknown client and wrong secret do the same operations in
+//! the same order.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -84,11 +85,19 @@ impl Secrets {
         }
     }
 
-    pub(super) async fn write_used(&self, store: &dyn Store, now: UnixTime) -> Result<(), StoreError> {
+    pub(super) async fn write_used(
+        &self,
+        store: &dyn Store,
+        now: UnixTime,
+    ) -> Result<(), StoreError> {
         self.used.write(store, now).await
     }
 
-    pub(super) async fn write_all_used(&self, store: &dyn Store, now: UnixTime) -> Result<(), StoreError> {
+    pub(super) async fn write_all_used(
+        &self,
+        store: &dyn Store,
+        now: UnixTime,
+    ) -> Result<(), StoreError> {
         self.used.write_all(store, now).await
     }
 
@@ -105,27 +114,37 @@ impl Secrets {
         if !credentials.candidates().any(Candidate::has_secret) {
             return Err(TokenError::InvalidClient { basic });
         }
-        let attempt = attempt(credentials.candidates().map(|it| it.client_id.as_str()), from);
+        let attempt = attempt(
+            credentials.candidates().map(|it| it.client_id.as_str()),
+            from,
+        );
         self.note(Operation::CheckDelay);
         if let Err(delayed) = self.failures.check(&attempt, now) {
-            return self.despite_delay(clients, credentials, &attempt, now).ok_or(delayed);
+            return self
+                .despite_delay(clients, credentials, &attempt, now)
+                .ok_or(delayed);
         }
         let read = |candidate| self.read(clients, candidate, &attempt, now);
         let mut readings: Vec<_> = credentials.candidates().map(read).collect();
-        let mut right = readings.iter().position(|reading| reading.matched.is_some());
+        let mut right = readings
+            .iter()
+            .position(|reading| reading.matched.is_some());
         if right.is_none() && clients.have_supplied_secrets() {
             for (place, reading) in readings.iter_mut().enumerate() {
                 self.hash(reading, &attempt, now).await?;
                 right = right.or(reading.matched.map(|_| place));
             }
-            // Of guesses that are hashed at the same time no more are told apart than of those that come one by one.
+            // Of guesses that are hashed at the same time no more are told apart than of those that
+            // come one by one.
             self.failures.check(&attempt, now)?;
         }
         let was_right_from_here = right.is_some_and(|place| readings[place].was_right_from_here);
-        let accepted = right.and_then(|place| self.accept(readings.swap_remove(place), &attempt, now));
+        let accepted =
+            right.and_then(|place| self.accept(readings.swap_remove(place), &attempt, now));
         match accepted {
             Some(client) => {
-                // A client at work ends no row of failures: another caller behind its address would be free to guess.
+                // A client at work ends no row of failures: another caller behind its address would
+                // be free to guess.
                 if !was_right_from_here {
                     self.failures.forget(&attempt);
                 }
@@ -139,8 +158,8 @@ impl Secrets {
         }
     }
 
-    /// The client, if its secret is one that cannot be guessed, or was right from this network before. The latter is
-    /// looked up so often only: a guesser may share the network.
+    /// The client, if its secret is one that cannot be guessed, or was right from this network
+    /// before. The latter is looked up so often only: a guesser may share the network.
     fn despite_delay(
         &self,
         clients: &Clients,
@@ -158,8 +177,12 @@ impl Secrets {
         if !self.failures.may_recall(attempt, now) {
             return None;
         }
-        let known = credentials.candidates().map(|candidate| self.recall(clients, candidate, attempt, now));
-        let client = known.into_iter().find_map(|reading| self.accept(reading, attempt, now));
+        let known = credentials
+            .candidates()
+            .map(|candidate| self.recall(clients, candidate, attempt, now));
+        let client = known
+            .into_iter()
+            .find_map(|reading| self.accept(reading, attempt, now));
         if client.is_some() {
             self.failures.recalled(attempt);
         }
@@ -195,7 +218,10 @@ impl Secrets {
             let _ = is_one_of(&self.dummy.0.digests(), &digest);
         }
         let known = place_of(client, self.proven.get(&reading.presented), now);
-        Reading { matched: matched.or(known), ..reading }
+        Reading {
+            matched: matched.or(known),
+            ..reading
+        }
     }
 
     /// A reading that matches only what was right from the same network before.
@@ -209,10 +235,18 @@ impl Secrets {
         self.note(Operation::LookUp);
         let client = clients.get(&candidate.client_id);
         self.note(Operation::Recall);
-        let presented = self.proven.presented(&candidate.client_id, &candidate.secret);
+        let presented = self
+            .proven
+            .presented(&candidate.client_id, &candidate.secret);
         let known = self.proven.get_from(&presented, attempt.network);
         let matched = place_of(client.as_deref(), known, now);
-        Reading { candidate, client, presented, matched, was_right_from_here: matched.is_some() }
+        Reading {
+            candidate,
+            client,
+            presented,
+            matched,
+            was_right_from_here: matched.is_some(),
+        }
     }
 
     /// Compares with the supplied secrets, which all have one salt.
@@ -227,10 +261,20 @@ impl Secrets {
             ExpectedSecret::Argon2(salt, digest) => Some((place, salt, digest)),
             _ => None,
         };
-        let supplied: Vec<_> = live_secrets(reading.client.as_deref(), now).filter_map(supplied).collect();
+        let supplied: Vec<_> = live_secrets(reading.client.as_deref(), now)
+            .filter_map(supplied)
+            .collect();
         let salt = supplied.last().map_or(self.dummy.2, |(_, salt, _)| *salt);
         let Candidate { client_id, secret } = reading.candidate;
-        let digest = self.slow.digest((reading.presented, salt), secret, client_id, attempt.network).await;
+        let digest = self
+            .slow
+            .digest(
+                (reading.presented, salt),
+                secret,
+                client_id,
+                attempt.network,
+            )
+            .await;
         // Cheap comparisons have been made, so that this too says whether a guess was right.
         let digest = digest.map_err(|_| {
             self.failures.note_unjudged(attempt, now);
@@ -240,18 +284,27 @@ impl Secrets {
         for (place, of_salt, expected) in &supplied {
             let is_equal = verify_slices_are_equal(expected, &digest).is_ok();
             if is_equal && *of_salt == salt && reading.candidate.has_secret() {
-                reading.matched = Some(Matched { place: *place, digest });
+                reading.matched = Some(Matched {
+                    place: *place,
+                    digest,
+                });
             }
         }
         Ok(())
     }
 
-    fn accept(&self, reading: Reading<'_>, attempt: &Attempt, now: UnixTime) -> Option<Arc<Client>> {
+    fn accept(
+        &self,
+        reading: Reading<'_>,
+        attempt: &Attempt,
+        now: UnixTime,
+    ) -> Option<Arc<Client>> {
         let client = reading.client?;
         let Matched { place, digest } = reading.matched?;
         let secret = client.secrets.get(place)?;
         if !reading.was_right_from_here {
-            self.proven.remember(reading.presented, attempt.network, digest);
+            self.proven
+                .remember(reading.presented, attempt.network, digest);
         }
         if let Some(id) = &secret.id {
             self.used.note(id, now);
@@ -259,19 +312,26 @@ impl Secrets {
         Some(client)
     }
 
-    #[cfg_attr(not(test), expect(clippy::unused_self, reason = "tests keep what is done"))]
+    #[cfg_attr(
+        not(test),
+        expect(clippy::unused_self, reason = "tests keep what is done")
+    )]
     fn note(&self, _operation: Operation) {
         #[cfg(test)]
         self.done.lock().expect("a test").push(_operation);
     }
 }
 
-/// The secrets by which a client may be let in now, with their places; none of a client that is unknown, disabled,
-/// expired or has to show an assertion.
+/// The secrets by which a client may be let in now, with their places; none of a client that is
+/// unknown, disabled, expired or has to show an assertion.
 fn live_secrets(client: Option<&Client>, now: UnixTime) -> impl Iterator<Item = (usize, &Secret)> {
-    let usable =
-        |client: &&Client| client.is_usable(now) && matches!(client.authentication, Authentication::Secret);
-    let secrets = client.filter(usable).into_iter().flat_map(|client| client.secrets.iter().enumerate());
+    let usable = |client: &&Client| {
+        client.is_usable(now) && matches!(client.authentication, Authentication::Secret)
+    };
+    let secrets = client
+        .filter(usable)
+        .into_iter()
+        .flat_map(|client| client.secrets.iter().enumerate());
     secrets.filter(move |(_, secret)| secret.is_live(now))
 }
 
@@ -285,6 +345,8 @@ fn place_of(client: Option<&Client>, known: Option<Digest>, now: UnixTime) -> Op
 
 /// Compares with both, whichever it is.
 fn is_one_of(digests: &[Digest; 2], digest: &Digest) -> bool {
-    let [first, second] = digests.each_ref().map(|it| verify_slices_are_equal(it, digest).is_ok());
+    let [first, second] = digests
+        .each_ref()
+        .map(|it| verify_slices_are_equal(it, digest).is_ok());
     first | second
 }

@@ -1,4 +1,5 @@
-//! Argon2id under a cap: so much memory at once, and a short queue of which nobody gets more than a share.
+//! Argon2id under a cap: so much memory at once, and a short queue of which nobody gets more than a
+//! share.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -13,8 +14,8 @@ use crate::issuer::client_secret::{Digest, Salt, argon2id};
 
 /// Evaluations at a time, of 19 MiB each: no more than this, and than half of the machine's cores.
 const AT_ONCE: usize = 2;
-/// Evaluations under way and waiting: of all, of one client id, of one address. Half of all for one address, because it may
-/// be a proxy with many clients behind it.
+/// Evaluations under way and waiting: of all, of one client id, of one address. Half of all for one
+/// address, because it may be a proxy with many clients behind it.
 const MOST: usize = 64;
 const MOST_OF_CLIENT: usize = 4;
 const MOST_OF_ADDRESS: usize = 32;
@@ -31,7 +32,8 @@ type Evaluation = Shared<BoxFuture<'static, Option<Digest>>>;
 pub(super) struct SlowHashes {
     running: Arc<Semaphore>,
     places: Arc<Mutex<HashMap<Share, usize>>>,
-    /// Who presents the same at the same time shares one evaluation: a new secret comes with many requests at once.
+    /// Who presents the same at the same time shares one evaluation: a new secret comes with many
+    /// requests at once.
     under_way: Mutex<HashMap<What, Evaluation>>,
 }
 
@@ -46,7 +48,11 @@ impl SlowHashes {
     pub(super) fn new() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let running = Arc::new(Semaphore::new((cores / 2).clamp(1, AT_ONCE)));
-        Self { running, places: Arc::default(), under_way: Mutex::default() }
+        Self {
+            running,
+            places: Arc::default(),
+            under_way: Mutex::default(),
+        }
     }
 
     /// The digest of a secret, on a thread where it delays nobody.
@@ -73,14 +79,19 @@ impl SlowHashes {
     ) -> Result<Waiting<'_>, Busy> {
         let mut under_way = lock(&self.under_way);
         if let Some(evaluation) = under_way.get(&what) {
-            return Ok(Waiting { evaluation: Some(evaluation.clone()), of: self, what });
+            return Ok(Waiting {
+                evaluation: Some(evaluation.clone()),
+                of: self,
+                what,
+            });
         }
         let place = Place::take(&self.places, client_id, address).ok_or(Busy)?;
         let (running, secret) = (self.running.clone(), secret.clone());
         let evaluation = async move {
             let permit = running.acquire_owned().await.ok()?;
             let evaluate = move || {
-                // Both are given back when the thread is done, also if nobody waits for it any more.
+                // Both are given back when the thread is done, also if nobody waits for it any
+                // more.
                 let _held = (permit, place);
                 argon2id(&secret, &what.1)
             };
@@ -88,11 +99,16 @@ impl SlowHashes {
         };
         let evaluation = evaluation.boxed().shared();
         under_way.insert(what, evaluation.clone());
-        Ok(Waiting { evaluation: Some(evaluation), of: self, what })
+        Ok(Waiting {
+            evaluation: Some(evaluation),
+            of: self,
+            what,
+        })
     }
 }
 
-/// Somebody waits for an evaluation. The last one takes it out of the map: it would hold its place for ever.
+/// Somebody waits for an evaluation. The last one takes it out of the map: it would hold its place
+/// for ever.
 struct Waiting<'s> {
     /// Taken by dropping only.
     evaluation: Option<Evaluation>,
@@ -104,8 +120,12 @@ impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         let mut under_way = lock(&self.of.under_way);
         // Dropped while the map is locked: of two that go at once, one is the last.
-        let Some(evaluation) = self.evaluation.take() else { return };
-        let is_in_map = under_way.get(&self.what).is_some_and(|it| it.ptr_eq(&evaluation));
+        let Some(evaluation) = self.evaluation.take() else {
+            return;
+        };
+        let is_in_map = under_way
+            .get(&self.what)
+            .is_some_and(|it| it.ptr_eq(&evaluation));
         // Ours and the map's.
         let is_last = evaluation.strong_count().is_none_or(|count| count <= 2);
         if is_in_map && (is_last || evaluation.peek().is_some()) {
@@ -121,19 +141,34 @@ struct Place {
 }
 
 impl Place {
-    fn take(places: &Arc<Mutex<HashMap<Share, usize>>>, client_id: &str, address: IpAddr) -> Option<Self> {
-        let shares = [Share::All, Share::Client(client_id.to_owned()), Share::Address(address)];
+    fn take(
+        places: &Arc<Mutex<HashMap<Share, usize>>>,
+        client_id: &str,
+        address: IpAddr,
+    ) -> Option<Self> {
+        let shares = [
+            Share::All,
+            Share::Client(client_id.to_owned()),
+            Share::Address(address),
+        ];
         let mut taken = lock(places);
         let most = [MOST, MOST_OF_CLIENT, MOST_OF_ADDRESS];
         let count = |share| taken.get(share).copied().unwrap_or(0);
-        if shares.iter().zip(most).any(|(share, most)| count(share) >= most) {
+        if shares
+            .iter()
+            .zip(most)
+            .any(|(share, most)| count(share) >= most)
+        {
             return None;
         }
         for share in &shares {
             *taken.entry(share.clone()).or_insert(0) += 1;
         }
         drop(taken);
-        Some(Self { places: places.clone(), shares })
+        Some(Self {
+            places: places.clone(),
+            shares,
+        })
     }
 }
 
@@ -176,26 +211,56 @@ mod tests {
         // Nothing is polled, so nothing ends: what waits here only holds places.
         let mut waiting = Vec::new();
         for number in 0..4 {
-            waiting.push(slow.wait(what(number), &secret, "flooded", address(number)).ok().unwrap());
+            waiting.push(
+                slow.wait(what(number), &secret, "flooded", address(number))
+                    .ok()
+                    .unwrap(),
+            );
         }
-        assert!(slow.wait(what(100), &secret, "flooded", address(99)).is_err(), "the client's share");
+        assert!(
+            slow.wait(what(100), &secret, "flooded", address(99))
+                .is_err(),
+            "the client's share"
+        );
         for number in 10..42 {
             let client = format!("c{number}");
-            waiting.push(slow.wait(what(number), &secret, &client, address(200)).ok().unwrap());
+            waiting.push(
+                slow.wait(what(number), &secret, &client, address(200))
+                    .ok()
+                    .unwrap(),
+            );
         }
-        assert!(slow.wait(what(101), &secret, "other", address(200)).is_err(), "the address's share");
+        assert!(
+            slow.wait(what(101), &secret, "other", address(200))
+                .is_err(),
+            "the address's share"
+        );
         // A good client elsewhere is not concerned.
-        let good = slow.digest(what(102), &secret, "good", address(3)).await.unwrap();
+        let good = slow
+            .digest(what(102), &secret, "good", address(3))
+            .await
+            .unwrap();
         assert_eq!(Some(good), argon2id(&secret, &[0; 16]));
         for number in 50..78 {
             let client = format!("c{number}");
-            waiting.push(slow.wait(what(number), &secret, &client, address(number)).ok().unwrap());
+            waiting.push(
+                slow.wait(what(number), &secret, &client, address(number))
+                    .ok()
+                    .unwrap(),
+            );
         }
         assert_eq!(waiting.len(), MOST);
-        assert!(slow.wait(what(103), &secret, "new", address(98)).is_err(), "the queue is full");
+        assert!(
+            slow.wait(what(103), &secret, "new", address(98)).is_err(),
+            "the queue is full"
+        );
         drop(waiting);
         assert!(lock(&slow.places).is_empty() && lock(&slow.under_way).is_empty());
-        assert!(slow.digest(what(104), &secret, "flooded", address(200)).await.is_ok());
+        assert!(
+            slow.digest(what(104), &secret, "flooded", address(200))
+                .await
+                .is_ok()
+        );
         assert!(lock(&slow.places).is_empty() && lock(&slow.under_way).is_empty());
     }
 
@@ -205,6 +270,9 @@ mod tests {
         let secret = SecretString::from("x");
         let all = (0..50).map(|_| slow.digest(what(1), &secret, "client", address(1)));
         let all = futures_util::future::join_all(all).await;
-        assert!(all.iter().all(|digest| *digest == Ok(argon2id(&secret, &[0; 16]).unwrap())));
+        assert!(
+            all.iter()
+                .all(|digest| *digest == Ok(argon2id(&secret, &[0; 16]).unwrap()))
+        );
     }
 }

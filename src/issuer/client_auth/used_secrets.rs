@@ -38,11 +38,19 @@ impl UsedSecrets {
     /// Writes what was collected, if the last time is long enough ago.
     pub(super) async fn write(&self, store: &dyn Store, now: UnixTime) -> Result<(), StoreError> {
         let is_recent = |at: UnixTime| at <= now && at.until(now) < WRITE_EVERY;
-        if self.lock().written_at.is_some_and(is_recent) { Ok(()) } else { self.write_all(store, now).await }
+        if self.lock().written_at.is_some_and(is_recent) {
+            Ok(())
+        } else {
+            self.write_all(store, now).await
+        }
     }
 
     /// Writes what was collected. What cannot be written waits for the next time.
-    pub(super) async fn write_all(&self, store: &dyn Store, now: UnixTime) -> Result<(), StoreError> {
+    pub(super) async fn write_all(
+        &self,
+        store: &dyn Store,
+        now: UnixTime,
+    ) -> Result<(), StoreError> {
         let due: Vec<_> = {
             let mut used = self.lock();
             if used.last.is_empty() {

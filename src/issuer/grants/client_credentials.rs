@@ -1,7 +1,7 @@
 //! The client credentials grant (RFC 6749 §4.4).
 //!
-//! What is asked for is granted whole or refused: a scope or audience that is silently dropped would be found missing
-//! only where the token is used.
+//! What is asked for is granted whole or refused: a scope or audience that is silently dropped
+//! would be found missing only where the token is used.
 
 use super::{Granted, allowed_audiences, allowed_scopes, expires_at};
 use crate::domain::clock::UnixTime;
@@ -22,7 +22,10 @@ pub(in crate::issuer) fn grant(
     now: UnixTime,
 ) -> Result<Granted, TokenError> {
     let registration = client.registration();
-    if !registration.allowed_grant_types.contains(&GrantType::ClientCredentials) {
+    if !registration
+        .allowed_grant_types
+        .contains(&GrantType::ClientCredentials)
+    {
         return Err(TokenError::UnauthorizedClient);
     }
     let audiences = audiences(registration, request, policy)?;
@@ -46,14 +49,24 @@ fn scope(client: &Client, request: &TokenRequest) -> Result<ScopeSet, TokenError
     }
 }
 
-/// A client without audiences of its own talks to the issuer only, and may say so. Who asks for none gets all that are
-/// allowed; in plgd's profile it must choose.
-fn audiences(client: &Client, request: &TokenRequest, policy: &Policy) -> Result<Vec<String>, TokenError> {
+/// A client without audiences of its own talks to the issuer only, and may say so. Who asks for
+/// none gets all that are allowed; in plgd's profile it must choose.
+fn audiences(
+    client: &Client,
+    request: &TokenRequest,
+    policy: &Policy,
+) -> Result<Vec<String>, TokenError> {
     let asked = request.audiences(&client.allowed_audiences)?;
     let allowed = match client.allowed_audiences.as_slice() {
         [] => &[policy.issuer().to_owned()][..],
-        _ if asked.is_empty() && policy.profile() == Profile::Plgd => return Err(TokenError::NoTarget),
+        _ if asked.is_empty() && policy.profile() == Profile::Plgd => {
+            return Err(TokenError::NoTarget);
+        }
         allowed => allowed,
     };
-    if asked.is_empty() { Ok(allowed.to_vec()) } else { allowed_audiences(asked, allowed) }
+    if asked.is_empty() {
+        Ok(allowed.to_vec())
+    } else {
+        allowed_audiences(asked, allowed)
+    }
 }

@@ -67,12 +67,14 @@ fn allowed_scopes(asked: &ScopeSet, allowed: &ScopeSet) -> Result<ScopeSet, Toke
     }
 }
 
-/// The audiences that are asked for, as they are spelt where they are allowed: verifiers compare texts.
+/// The audiences that are asked for, as they are spelt where they are allowed: verifiers compare
+/// texts.
 fn allowed_audiences(asked: &[String], allowed: &[String]) -> Result<Vec<String>, TokenError> {
     let mut audiences: Vec<String> = Vec::new();
     for asked in asked {
         let exact = allowed.iter().find(|allowed| *allowed == asked);
-        let Some(audience) = exact.or_else(|| allowed.iter().find(|allowed| uri::is_same(allowed, asked)))
+        let Some(audience) =
+            exact.or_else(|| allowed.iter().find(|allowed| uri::is_same(allowed, asked)))
         else {
             return Err(TokenError::InvalidTarget(Excerpt::of_uri(asked)));
         };
@@ -83,9 +85,10 @@ fn allowed_audiences(asked: &[String], allowed: &[String]) -> Result<Vec<String>
     Ok(audiences)
 }
 
-/// A token ends with its client at the latest, and with the JWT that it was exchanged for where the client is registered so:
-/// then also what `expiration` asks for, as `expires_in` tells. `expiration` may only shorten its life; a time that is over is an error, not
-/// "no time given": what asks for a dead token must not get the longest-living one.
+/// A token ends with its client at the latest, and with the JWT that it was exchanged for where the
+/// client is registered so: then also what `expiration` asks for, as `expires_in` tells.
+/// `expiration` may only shorten its life; a time that is over is an error, not "no time given":
+/// what asks for a dead token must not get the longest-living one.
 fn expires_at(
     client: &AuthenticatedClient,
     format: &TokenFormat,
@@ -94,7 +97,9 @@ fn expires_at(
     now: UnixTime,
 ) -> Result<Option<UnixTime>, TokenError> {
     let registration = client.registration();
-    let latest = policy.lifetime(registration, format).map(|lifetime| now.plus(lifetime));
+    let latest = policy
+        .lifetime(registration, format)
+        .map(|lifetime| now.plus(lifetime));
     let latest = latest.into_iter().chain(registration.expires_at).min();
     let end = match request.expiration(now) {
         None => latest,
@@ -103,5 +108,8 @@ fn expires_at(
         Some(asked) if now < asked && latest.is_none_or(|latest| asked <= latest) => Some(asked),
         Some(_) => return Err(TokenError::Expiration),
     };
-    Ok(end.into_iter().chain(client.exchanged().and_then(Exchanged::ends_by)).min())
+    Ok(end
+        .into_iter()
+        .chain(client.exchanged().and_then(Exchanged::ends_by))
+        .min())
 }

@@ -1,8 +1,9 @@
 //! The refresh token grant (RFC 6749 §6), with rotation (RFC 9700 §4.14.2).
 //!
-//! A refresh token is opaque: 256 random bits, of which the store has the hash. Each use gives a new one and spends the
-//! old one. Who lost an answer may use the old one once more within [`GRACE`]; any other second use means that two have
-//! it, and ends the whole family with the access tokens issued from it.
+//! A refresh token is opaque: 256 random bits, of which the store has the hash. Each use gives a
+//! new one and spends the old one. Who lost an answer may use the old one once more within
+//! [`GRACE`]; any other second use means that two have it, and ends the whole family with the
+//! access tokens issued from it.
 
 use std::time::Duration;
 
@@ -24,8 +25,9 @@ use crate::issuer::client_auth::exchange::Exchanged;
 use crate::issuer::{Client, Issuer, TokenError, TokenRequest, TokenResponse};
 use crate::store::tokens::{RefreshToken, Rotation, TokenRecord};
 
-/// How long a family of refresh tokens lives, from its first one on: rotation does not lengthen it. It ends with its client
-/// at the latest, and with the JWT that was exchanged where the client is registered so.
+/// How long a family of refresh tokens lives, from its first one on: rotation does not lengthen it.
+/// It ends with its client at the latest, and with the JWT that was exchanged where the client is
+/// registered so.
 pub const LIFETIME: Duration = Duration::from_hours(30 * 24);
 /// How long a used token may be used once more.
 const GRACE: Duration = Duration::from_secs(30);
@@ -86,17 +88,26 @@ pub(in crate::issuer) fn first(
     policy: &Policy,
     now: UnixTime,
 ) -> Result<(SecretString, RefreshToken), TokenError> {
-    let grant = serde_json::to_value(Grant::of(granted, policy)).map_err(|_| TokenError::Signing)?;
+    let grant =
+        serde_json::to_value(Grant::of(granted, policy)).map_err(|_| TokenError::Signing)?;
     let family_id = uuid::Uuid::new_v4().to_string();
     let end = now.plus(LIFETIME);
-    let end = granted.client().registration().expires_at.map_or(end, |client_ends| end.min(client_ends));
+    let end = granted
+        .client()
+        .registration()
+        .expires_at
+        .map_or(end, |client_ends| end.min(client_ends));
     let expires_at = ends_with_assertion(end, granted.client());
     row(family_id, &access.client_id, grant, expires_at, access)
 }
 
-/// The end of a family, or that of the JWT that its client brought, where what is issued ends with it.
+/// The end of a family, or that of the JWT that its client brought, where what is issued ends with
+/// it.
 fn ends_with_assertion(end: UnixTime, client: &AuthenticatedClient) -> UnixTime {
-    client.exchanged().and_then(Exchanged::ends_by).map_or(end, |assertion_ends| end.min(assertion_ends))
+    client
+        .exchanged()
+        .and_then(Exchanged::ends_by)
+        .map_or(end, |assertion_ends| end.min(assertion_ends))
 }
 
 fn row(
@@ -140,24 +151,43 @@ fn grant(
     let audiences = audiences(&before, registration, request, policy)?;
     let format = policy.format(registration, &audiences)?;
     let expires_at = expires_at(&client, &format, request, policy, now)?;
-    let token_name = request.token_name().map(str::to_owned).or(before.token_name);
-    Ok(Granted { scope, audiences, format, expires_at, token_name, client })
+    let token_name = request
+        .token_name()
+        .map(str::to_owned)
+        .or(before.token_name);
+    Ok(Granted {
+        scope,
+        audiences,
+        format,
+        expires_at,
+        token_name,
+        client,
+    })
 }
 
-/// Whether a refresh token is of the user whose JWT the caller brought; any is, where it brought none.
+/// Whether a refresh token is of the user whose JWT the caller brought; any is, where it brought
+/// none.
 pub(in crate::issuer) fn is_of_user(
     stored: &RefreshToken,
     caller: &AuthenticatedClient,
     policy: &Policy,
 ) -> bool {
-    let Some(user) = caller.exchanged() else { return true };
-    let Ok(grant) = Grant::deserialize(&stored.grant) else { return false };
+    let Some(user) = caller.exchanged() else {
+        return true;
+    };
+    let Ok(grant) = Grant::deserialize(&stored.grant) else {
+        return false;
+    };
     policy.is_of_user(user, grant.owner.as_deref(), grant.owner_issuer.as_deref())
 }
 
 fn scope(before: &Grant, client: &Client, request: &TokenRequest) -> Result<ScopeSet, TokenError> {
     let granted = ScopeSet::parse(&before.scope).map_err(|_| TokenError::InvalidGrant)?;
-    let asked = if request.scope().is_empty() { &granted } else { request.scope() };
+    let asked = if request.scope().is_empty() {
+        &granted
+    } else {
+        request.scope()
+    };
     allowed_scopes(&allowed_scopes(asked, &granted)?, &client.allowed_scopes)
 }
 
@@ -168,7 +198,11 @@ fn audiences(
     policy: &Policy,
 ) -> Result<Vec<String>, TokenError> {
     let asked = request.audiences(&client.allowed_audiences)?;
-    let asked = if asked.is_empty() { &before.audience[..] } else { asked };
+    let asked = if asked.is_empty() {
+        &before.audience[..]
+    } else {
+        asked
+    };
     let still_allowed = match client.allowed_audiences.as_slice() {
         [] => &[policy.issuer().to_owned()][..],
         allowed => allowed,
@@ -187,7 +221,11 @@ impl Issuer {
         request: &TokenRequest,
         now: UnixTime,
     ) -> Result<TokenResponse, TokenError> {
-        if !client.registration().allowed_grant_types.contains(&GrantType::RefreshToken) {
+        if !client
+            .registration()
+            .allowed_grant_types
+            .contains(&GrantType::RefreshToken)
+        {
             return Err(TokenError::UnauthorizedClient);
         }
         let token = request.refresh_token().ok_or(TokenError::NoRefreshToken)?;
@@ -200,10 +238,18 @@ impl Issuer {
         let signed = self.sign(&granted, now)?;
         let access = &signed.record;
         let end = ends_with_assertion(stored.expires_at, granted.client());
-        let (successor, row) = row(stored.family_id, &stored.client_id, stored.grant, end, access)?;
+        let (successor, row) = row(
+            stored.family_id,
+            &stored.client_id,
+            stored.grant,
+            end,
+            access,
+        )?;
         let kept = self.policy.keeps(&granted).then_some(access);
-        let rotation =
-            self.store.rotate_refresh_token(&hash, &row, kept, (now, self.forgetting.time()), GRACE).await;
+        let rotation = self
+            .store
+            .rotate_refresh_token(&hash, &row, kept, (now, self.forgetting.time()), GRACE)
+            .await;
         match rotation? {
             Rotation::Done => Ok(self.response(signed, Some(successor), &granted, now)),
             Rotation::Unknown => Err(TokenError::InvalidGrant),
@@ -214,8 +260,8 @@ impl Issuer {
         }
     }
 
-    /// Revokes a refresh token's family, if it is this client's, and where it brought a user's JWT that user's; gives the
-    /// family's id.
+    /// Revokes a refresh token's family, if it is this client's, and where it brought a user's JWT
+    /// that user's; gives the family's id.
     ///
     /// # Errors
     /// When the store does not keep it.
@@ -229,8 +275,13 @@ impl Issuer {
         let is_own = |stored: &RefreshToken| {
             stored.client_id == caller.registration().id && is_of_user(stored, caller, &self.policy)
         };
-        let Some(stored) = stored.filter(is_own) else { return Ok(None) };
-        let deleted = self.store.delete_refresh_family(&stored.family_id, now, self.forgetting.time()).await;
+        let Some(stored) = stored.filter(is_own) else {
+            return Ok(None);
+        };
+        let deleted = self
+            .store
+            .delete_refresh_family(&stored.family_id, now, self.forgetting.time())
+            .await;
         if !deleted? {
             return Ok(None);
         }

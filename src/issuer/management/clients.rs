@@ -62,11 +62,16 @@ impl Issuer {
     ///
     /// # Errors
     /// When a member is wrong, the id is taken, or the store does not keep it.
-    pub async fn create_client(&self, body: &Map<String, Value>) -> Result<CreatedClient, ManagementError> {
+    pub async fn create_client(
+        &self,
+        body: &Map<String, Value>,
+    ) -> Result<CreatedClient, ManagementError> {
         let now = self.clock.now();
         let new = read_new(body, now).map_err(ManagementError::Invalid)?;
         self.check_claims(&new.registration)?;
-        let client_id = new.client_id.unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
+        let client_id = new
+            .client_id
+            .unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
         let taken = ManagementError::Conflict("there is a client of this id already");
         if self.clients.configured(&client_id).is_some() {
             return Err(taken);
@@ -88,7 +93,8 @@ impl Issuer {
         if !self.store.insert_client(&client).await? {
             return Err(taken);
         }
-        // It is kept, and its secret is in nobody else's hands: a failure here is for the next reading to mend.
+        // It is kept, and its secret is in nobody else's hands: a failure here is for the next
+        // reading to mend.
         let _ = self.take_over().await;
         self.clients.opened(&client.client_id).await;
         let client = record(&client).ok_or(ManagementError::Unavailable)?;
@@ -97,32 +103,53 @@ impl Issuer {
 
     /// Who is not an owner must not come to look like one by a further claim.
     fn check_claims(&self, registration: &Registration) -> Result<(), ManagementError> {
-        let own = registration.claims.keys().filter(|name| self.policy.is_own_claim(name));
+        let own = registration
+            .claims
+            .keys()
+            .filter(|name| self.policy.is_own_claim(name));
         let problems: Vec<_> = own
-            .map(|name| FieldProblem::new(format!("claims.{name}"), "the issuer sets this claim itself"))
+            .map(|name| {
+                FieldProblem::new(
+                    format!("claims.{name}"),
+                    "the issuer sets this claim itself",
+                )
+            })
             .collect();
-        if problems.is_empty() { Ok(()) } else { Err(ManagementError::Invalid(problems)) }
+        if problems.is_empty() {
+            Ok(())
+        } else {
+            Err(ManagementError::Invalid(problems))
+        }
     }
 
     /// Clients of configuration and store, by id, those that come after `after`.
     ///
     /// # Errors
     /// When the store does not answer.
-    pub async fn client_page(&self, after: Option<&str>, limit: u32) -> Result<ClientPage, ManagementError> {
+    pub async fn client_page(
+        &self,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<ClientPage, ManagementError> {
         let stored = self.store.clients().await?;
         let stored = stored.iter().filter_map(record);
         // Those of the configuration come last, because they hide the others.
         let configured = self.clients.all_configured();
         let all = stored.chain(configured.values().map(|client| configured_record(client)));
-        let all: BTreeMap<String, ClientRecord> =
-            all.map(|client| (client.client_id.clone(), client)).collect();
+        let all: BTreeMap<String, ClientRecord> = all
+            .map(|client| (client.client_id.clone(), client))
+            .collect();
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let rest =
-            all.into_values().filter(|client| after.is_none_or(|after| client.client_id.as_str() > after));
+        let rest = all
+            .into_values()
+            .filter(|client| after.is_none_or(|after| client.client_id.as_str() > after));
         let mut clients: Vec<_> = rest.take(limit.saturating_add(1)).collect();
         let more = clients.len() > limit;
         clients.truncate(limit);
-        let next = clients.last().filter(|_| more).map(|last| last.client_id.clone());
+        let next = clients
+            .last()
+            .filter(|_| more)
+            .map(|last| last.client_id.clone());
         Ok(ClientPage { clients, next })
     }
 
@@ -137,11 +164,12 @@ impl Issuer {
         readable(&self.store.client(client_id).await?.ok_or(NO_CLIENT)?)
     }
 
-    /// Changes a client by a merge patch (RFC 7396). One that is disabled by it has lost its tokens when this returns.
+    /// Changes a client by a merge patch (RFC 7396). One that is disabled by it has lost its tokens
+    /// when this returns.
     ///
     /// # Errors
-    /// When a member is wrong, the client is not there or is one of the configuration, others change it all the time,
-    /// or the store does not keep it.
+    /// When a member is wrong, the client is not there or is one of the configuration, others
+    /// change it all the time, or the store does not keep it.
     pub async fn update_client(
         &self,
         client_id: &str,
@@ -159,31 +187,54 @@ impl Issuer {
                 .map_err(ManagementError::Invalid)?;
             self.check_claims(&new)?;
             // Its secrets must be good no more, not even when the keys are taken away again.
-            let secrets = if new.has_keys_only() { SecretsOf::Deleted } else { SecretsOf::Kept };
-            if new == old.registration && (secrets == SecretsOf::Kept || stored.secrets.is_empty()) {
+            let secrets = if new.has_keys_only() {
+                SecretsOf::Deleted
+            } else {
+                SecretsOf::Kept
+            };
+            if new == old.registration && (secrets == SecretsOf::Kept || stored.secrets.is_empty())
+            {
                 // Another request may have made the change just now: the answer says that it holds.
                 self.take_over().await?;
-                return Ok(UpdatedClient { client: old, changed: Vec::new() });
+                return Ok(UpdatedClient {
+                    client: old,
+                    changed: Vec::new(),
+                });
             }
             let members = changed_members(&old.registration, &new)?;
             // Also one that is let in again after it had expired: its old tokens do not come back.
-            let has_expired = |it: &Registration| it.expires_at.is_some_and(|end| end <= self.clock.now().0);
+            let has_expired =
+                |it: &Registration| it.expires_at.is_some_and(|end| end <= self.clock.now().0);
             let ends = (new.disabled && !old.registration.disabled)
                 || has_expired(&new) != has_expired(&old.registration);
             // Before the time is taken: whoever comes in later gets no token.
             let closed = ends.then(|| self.clients.close(client_id));
             let now = self.clock.now();
             let end = ends.then(|| self.end_of(client_id, longest_lifetime(&stored), now));
-            let changed = StoredClient { document: document(&new)?, updated_at: now, ..stored };
-            if self.store.update_client(&changed, secrets, end.as_ref()).await? {
+            let changed = StoredClient {
+                document: document(&new)?,
+                updated_at: now,
+                ..stored
+            };
+            if self
+                .store
+                .update_client(&changed, secrets, end.as_ref())
+                .await?
+            {
                 self.take_over().await?;
                 drop(closed);
                 self.clients.opened(client_id).await;
                 if let Some(end) = &end {
                     self.let_pass(end).await;
                 }
-                let client = readable(&StoredClient { version: changed.version + 1, ..changed })?;
-                return Ok(UpdatedClient { client, changed: members });
+                let client = readable(&StoredClient {
+                    version: changed.version + 1,
+                    ..changed
+                })?;
+                return Ok(UpdatedClient {
+                    client,
+                    changed: members,
+                });
             }
         }
         Err(CHANGED)
@@ -197,7 +248,8 @@ impl Issuer {
         for _ in 0..TRIES {
             let stored = match self.stored_client(client_id).await {
                 Err(gone @ ManagementError::NotFound(_)) => {
-                    // Another request may have deleted it just now: the answer says that it has lost its tokens.
+                    // Another request may have deleted it just now: the answer says that it has
+                    // lost its tokens.
                     self.take_over().await?;
                     return Err(gone);
                 }
@@ -207,7 +259,8 @@ impl Issuer {
             let end = self.end_of(client_id, longest_lifetime(&stored), self.clock.now());
             if self.store.delete_client(stored.version, &end).await? {
                 self.take_over().await?;
-                // From now on the id is free: what a new client of this id is issued carries the mark of the end.
+                // From now on the id is free: what a new client of this id is issued carries the
+                // mark of the end.
                 drop(closed);
                 self.let_pass(&end).await;
                 return Ok(());
@@ -229,10 +282,18 @@ pub struct UpdatedClient {
 fn changed_members(old: &Registration, new: &Registration) -> Result<Vec<String>, StoreError> {
     let (old, new) = (document(old)?, document(new)?);
     let names = |document: &Value| -> BTreeSet<String> {
-        document.as_object().into_iter().flat_map(Map::keys).cloned().collect()
+        document
+            .as_object()
+            .into_iter()
+            .flat_map(Map::keys)
+            .cloned()
+            .collect()
     };
     let all = names(&old).union(&names(&new)).cloned().collect::<Vec<_>>();
-    Ok(all.into_iter().filter(|name| old.get(name) != new.get(name)).collect())
+    Ok(all
+        .into_iter()
+        .filter(|name| old.get(name) != new.get(name))
+        .collect())
 }
 
 fn document(registration: &Registration) -> Result<Value, StoreError> {
@@ -252,7 +313,8 @@ fn record(stored: &StoredClient) -> Option<ClientRecord> {
 }
 
 fn readable(stored: &StoredClient) -> Result<ClientRecord, ManagementError> {
-    let unreadable = "what is stored of this client was written by another version; it can only be deleted";
+    let unreadable =
+        "what is stored of this client was written by another version; it can only be deleted";
     record(stored).ok_or(ManagementError::Conflict(unreadable))
 }
 

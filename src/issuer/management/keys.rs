@@ -16,7 +16,10 @@ impl Issuer {
         body: &Map<String, Value>,
     ) -> Result<Vec<KeyView>, ManagementError> {
         let mut members = Members::new(body, &["now", "withdraw"]);
-        let how = RotateNow { now: members.flag("now"), withdraw: members.flag("withdraw") };
+        let how = RotateNow {
+            now: members.flag("now"),
+            withdraw: members.flag("withdraw"),
+        };
         members.end().map_err(ManagementError::Invalid)?;
         self.rotate_keys(how).await.map_err(|error| match error {
             RotateError::OwnKey => ManagementError::Conflict(

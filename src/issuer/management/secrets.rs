@@ -1,4 +1,5 @@
-//! A client's secrets: several live ones, so that a new one can be brought out before the old one goes.
+//! A client's secrets: several live ones, so that a new one can be brought out before the old one
+//! goes.
 
 use std::time::Duration;
 
@@ -25,7 +26,8 @@ const QUIET: Duration = Duration::from_hours(24);
 pub struct SecretRecord {
     /// What is kept of it.
     pub stored: StoredSecret,
-    /// Whether nobody seems to need it: it has expired, or was not used for a day while there is another one.
+    /// Whether nobody seems to need it: it has expired, or was not used for a day while there is
+    /// another one.
     pub safe_to_delete: bool,
 }
 
@@ -47,14 +49,17 @@ impl Issuer {
         let client = self.stored_client(client_id).await?;
         let now = self.clock.now();
         let secrets = client.secrets.iter();
-        Ok(secrets.map(|secret| shown(secret, &client.secrets, now)).collect())
+        Ok(secrets
+            .map(|secret| shown(secret, &client.secrets, now))
+            .collect())
     }
 
-    /// Gives a client a further secret, generated unless the request brings one. The others live on for `grace`, or stay as they are.
+    /// Gives a client a further secret, generated unless the request brings one. The others live on
+    /// for `grace`, or stay as they are.
     ///
     /// # Errors
-    /// When a member is wrong, the client is not there, is one of the configuration, has keys or too many secrets, or
-    /// the store does not keep it.
+    /// When a member is wrong, the client is not there, is one of the configuration, has keys or
+    /// too many secrets, or the store does not keep it.
     pub async fn create_secret(
         &self,
         client_id: &str,
@@ -65,25 +70,46 @@ impl Issuer {
         for _ in 0..TRIES {
             let mut client = self.stored_client(client_id).await?;
             if Registration::deserialize(&client.document).is_ok_and(|it| it.has_keys_only()) {
-                return Err(ManagementError::Conflict("a client of `private_key_jwt` has no secret"));
+                return Err(ManagementError::Conflict(
+                    "a client of `private_key_jwt` has no secret",
+                ));
             }
             if client.secrets.len() >= MAX_SECRETS {
                 let proven = self.forgetting.time();
-                for dead in client.secrets.iter().filter(|secret| !is_live(secret, proven)) {
-                    self.store.delete_secret(client_id, &dead.secret_id, None).await?;
+                for dead in client
+                    .secrets
+                    .iter()
+                    .filter(|secret| !is_live(secret, proven))
+                {
+                    self.store
+                        .delete_secret(client_id, &dead.secret_id, None)
+                        .await?;
                 }
                 client.secrets.retain(|secret| is_live(secret, proven));
             }
             if client.secrets.len() >= MAX_SECRETS {
-                return Err(ManagementError::Conflict("a client has at most 10 secrets; delete one first"));
+                return Err(ManagementError::Conflict(
+                    "a client has at most 10 secrets; delete one first",
+                ));
             }
             let (secret, stored) = make(wanted.clone(), &client.secrets, now, expires_at).await?;
-            // All supplied secrets of a client have one salt, so it must be made beside those that are there; and a client
-            // that was given keys meanwhile gets no secret.
-            if self.store.insert_secret(&client, &stored, others_end_at).await? {
-                // It is kept, and in nobody else's hands: a failure here is for the next reading to mend.
+            // All supplied secrets of a client have one salt, so it must be made beside those that
+            // are there; and a client that was given keys meanwhile gets no secret.
+            if self
+                .store
+                .insert_secret(&client, &stored, others_end_at)
+                .await?
+            {
+                // It is kept, and in nobody else's hands: a failure here is for the next reading to
+                // mend.
                 let _ = self.take_over().await;
-                return Ok(CreatedSecret { secret, record: SecretRecord { stored, safe_to_delete: false } });
+                return Ok(CreatedSecret {
+                    secret,
+                    record: SecretRecord {
+                        stored,
+                        safe_to_delete: false,
+                    },
+                });
             }
         }
         Err(CHANGED)
@@ -102,12 +128,18 @@ impl Issuer {
         // It says whether the client is there and may be changed here; the store judges the secret.
         self.stored_client(client_id).await?;
         let unless_last_at = (!force).then(|| self.clock.now());
-        let deleted = self.store.delete_secret(client_id, secret_id, unless_last_at).await?;
-        // Also when another request was faster: whatever the answer, a secret that is gone lets in no more.
+        let deleted = self
+            .store
+            .delete_secret(client_id, secret_id, unless_last_at)
+            .await?;
+        // Also when another request was faster: whatever the answer, a secret that is gone lets in
+        // no more.
         self.take_over().await?;
         match deleted {
             DeletedSecret::Done => Ok(()),
-            DeletedSecret::Unknown => Err(ManagementError::NotFound("this client has no such secret")),
+            DeletedSecret::Unknown => {
+                Err(ManagementError::NotFound("this client has no such secret"))
+            }
             DeletedSecret::Last => Err(ManagementError::Conflict(
                 "this is the client's last live secret; `force=true` deletes it all the same",
             )),
@@ -122,13 +154,18 @@ pub(super) async fn make(
     now: UnixTime,
     expires_at: Option<UnixTime>,
 ) -> Result<(SecretString, StoredSecret), ManagementError> {
-    let Some(secret) = wanted else { return Ok(client_secret::generate(now, expires_at)) };
+    let Some(secret) = wanted else {
+        return Ok(client_secret::generate(now, expires_at));
+    };
     let stored = client_secret::hashed(secret.clone(), of_client, now, expires_at).await;
     match stored {
         Ok(stored) => Ok((secret, stored)),
         Err(UnusableSecret::TooShort) => {
             let problem = UnusableSecret::TooShort.to_string();
-            Err(ManagementError::Invalid(vec![FieldProblem::new("client_secret", problem)]))
+            Err(ManagementError::Invalid(vec![FieldProblem::new(
+                "client_secret",
+                problem,
+            )]))
         }
         Err(UnusableSecret::Hashing) => Err(ManagementError::Unavailable),
     }
@@ -138,7 +175,13 @@ pub(super) async fn make(
 type Wanted = (Option<SecretString>, Option<UnixTime>, Option<UnixTime>);
 
 fn read(body: &Map<String, Value>, now: UnixTime) -> Result<Wanted, ManagementError> {
-    let known = ["client_secret", "expires_in", "expiry", "grace", "keep_others"];
+    let known = [
+        "client_secret",
+        "expires_in",
+        "expiry",
+        "grace",
+        "keep_others",
+    ];
     let mut members = Members::new(body, &known);
     let secret = members.secret();
     let expires_in = members.seconds("expires_in").map(|life| now.plus(life));
@@ -166,9 +209,15 @@ fn is_live(secret: &StoredSecret, now: UnixTime) -> bool {
 
 fn shown(secret: &StoredSecret, all: &[StoredSecret], now: UnixTime) -> SecretRecord {
     let is_quiet = secret.last_used_at.unwrap_or(secret.created_at).plus(QUIET) <= now;
-    let mut others = all.iter().filter(|other| other.secret_id != secret.secret_id);
-    let safe_to_delete = !is_live(secret, now) || is_quiet && others.any(|other| is_live(other, now));
-    SecretRecord { stored: secret.clone(), safe_to_delete }
+    let mut others = all
+        .iter()
+        .filter(|other| other.secret_id != secret.secret_id);
+    let safe_to_delete =
+        !is_live(secret, now) || is_quiet && others.any(|other| is_live(other, now));
+    SecretRecord {
+        stored: secret.clone(),
+        safe_to_delete,
+    }
 }
 
 #[cfg(test)]
@@ -196,11 +245,17 @@ mod tests {
         assert!(!safe(&[secret("a", 0, None, None)]));
         // Quiet for a day, and there is another.
         assert!(safe(&[secret("a", 0, None, Some(9 * DAY)), other.clone()]));
-        assert!(!safe(&[secret("a", 0, None, Some(9 * DAY + 1)), other.clone()]));
+        assert!(!safe(&[
+            secret("a", 0, None, Some(9 * DAY + 1)),
+            other.clone()
+        ]));
         // Never used, but young.
         assert!(!safe(&[secret("a", 9 * DAY + 1, None, None), other]));
         // The other one is dead.
-        assert!(!safe(&[secret("a", 0, None, None), secret("b", 0, Some(1), None)]));
+        assert!(!safe(&[
+            secret("a", 0, None, None),
+            secret("b", 0, Some(1), None)
+        ]));
         // Dead itself.
         assert!(safe(&[secret("a", 0, Some(10 * DAY), Some(10 * DAY))]));
     }

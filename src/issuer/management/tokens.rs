@@ -34,7 +34,11 @@ impl Issuer {
     ///
     /// # Errors
     /// When the store does not answer.
-    pub async fn token_page(&self, query: TokenQuery, limit: u32) -> Result<TokenPage, ManagementError> {
+    pub async fn token_page(
+        &self,
+        query: TokenQuery,
+        limit: u32,
+    ) -> Result<TokenPage, ManagementError> {
         let now = self.clock.now();
         let filter = TokenFilter {
             client_id: query.client_id,
@@ -48,7 +52,10 @@ impl Issuer {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let more = tokens.len() > limit;
         tokens.truncate(limit);
-        let next = tokens.last().filter(|_| more).map(|last| (last.issued_at, last.jti.clone()));
+        let next = tokens
+            .last()
+            .filter(|_| more)
+            .map(|last| (last.issued_at, last.jti.clone()));
         Ok(TokenPage { tokens, next, now })
     }
 
@@ -57,7 +64,10 @@ impl Issuer {
     /// # Errors
     /// When no such token is kept, or the store does not keep the revocation.
     pub async fn end_token(&self, jti: &str) -> Result<String, ManagementError> {
-        let filter = TokenFilter { jtis: vec![jti.to_owned()], ..TokenFilter::default() };
+        let filter = TokenFilter {
+            jtis: vec![jti.to_owned()],
+            ..TokenFilter::default()
+        };
         let kept = self.store.tokens(&filter).await?;
         let token = kept.first().ok_or(ManagementError::NotFound(
             "no token of this id is kept: short-lived ones without a name are not. End all tokens of its client: POST \

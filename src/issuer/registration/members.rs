@@ -16,8 +16,14 @@ use crate::issuer::client::read_key_set;
 use crate::issuer::{RESERVED_CLAIMS, why_no_claim};
 
 /// Members that answers carry and that only the server sets.
-pub(super) const READ_ONLY: [&str; 6] =
-    ["client_id_issued_at", "client_secret_expires_at", "created_at", "updated_at", "version", "source"];
+pub(super) const READ_ONLY: [&str; 6] = [
+    "client_id_issued_at",
+    "client_secret_expires_at",
+    "created_at",
+    "updated_at",
+    "version",
+    "source",
+];
 
 /// The longest lifetime of an access token.
 const YEAR: Duration = Duration::from_hours(366 * 24);
@@ -25,7 +31,8 @@ const YEAR: Duration = Duration::from_hours(366 * 24);
 const MIN_SECRET: usize = 16;
 const MAX_TEXT: usize = 256;
 const MAX_ITEMS: usize = 100;
-/// The scopes, audiences and claims of a client stand in each of its tokens, which must fit into a header.
+/// The scopes, audiences and claims of a client stand in each of its tokens, which must fit into a
+/// header.
 const MAX_JOINED: usize = 2048;
 
 /// What is wrong with one member of a request. Never with its value, which may be a secret.
@@ -40,7 +47,10 @@ pub struct FieldProblem {
 impl FieldProblem {
     /// A problem of a member.
     pub fn new(field: impl Into<String>, problem: impl Into<String>) -> Self {
-        Self { field: field.into(), problem: problem.into() }
+        Self {
+            field: field.into(),
+            problem: problem.into(),
+        }
     }
 }
 
@@ -53,11 +63,16 @@ pub(in crate::issuer) struct Members<'a> {
 impl<'a> Members<'a> {
     /// Reads an object. A member that is not among `known` is a problem.
     pub(in crate::issuer) fn new(object: &'a Map<String, Value>, known: &[&str]) -> Self {
-        let mut members = Self { object, problems: Vec::new() };
+        let mut members = Self {
+            object,
+            problems: Vec::new(),
+        };
         for name in object.keys().filter(|name| !known.contains(&name.as_str())) {
             let shown: String = name.chars().take(64).collect();
             let problem = match nearest(name, known.iter().copied()) {
-                _ if READ_ONLY.contains(&name.as_str()) => "the server sets it: leave it out".to_owned(),
+                _ if READ_ONLY.contains(&name.as_str()) => {
+                    "the server sets it: leave it out".to_owned()
+                }
                 Some(nearest) => format!("unknown; the nearest known member is `{nearest}`"),
                 None => "unknown: this request has no such member".to_owned(),
             };
@@ -73,7 +88,11 @@ impl<'a> Members<'a> {
 
     /// Ends the reading.
     pub(in crate::issuer) fn end(self) -> Result<(), Vec<FieldProblem>> {
-        if self.problems.is_empty() { Ok(()) } else { Err(self.problems) }
+        if self.problems.is_empty() {
+            Ok(())
+        } else {
+            Err(self.problems)
+        }
     }
 
     /// A member; one without a value counts as left out.
@@ -83,14 +102,20 @@ impl<'a> Members<'a> {
 
     /// A text that programs send empty when nothing is set.
     pub(super) fn text_or_empty(&mut self, name: &str, most: usize) -> Option<String> {
-        if self.get(name)? == "" { None } else { self.text(name, most) }
+        if self.get(name)? == "" {
+            None
+        } else {
+            self.text(name, most)
+        }
     }
 
     /// A text that is not empty.
     pub(in crate::issuer) fn text(&mut self, name: &str, most: usize) -> Option<String> {
         let text = self.get(name)?.as_str();
         match text {
-            Some(text) if (1..=most).contains(&text.len()) && !text.chars().any(char::is_control) => {
+            Some(text)
+                if (1..=most).contains(&text.len()) && !text.chars().any(char::is_control) =>
+            {
                 Some(text.to_owned())
             }
             _ => {
@@ -123,23 +148,31 @@ impl<'a> Members<'a> {
     /// A list of texts, or one text with spaces between the items.
     fn list_or_joined(&mut self, name: &str) -> Option<Vec<&'a str>> {
         match self.get(name)? {
-            Value::String(joined) => Some(joined.split(' ').filter(|item| !item.is_empty()).collect()),
+            Value::String(joined) => {
+                Some(joined.split(' ').filter(|item| !item.is_empty()).collect())
+            }
             value => self.items(name, value),
         }
     }
 
     fn items(&mut self, name: &str, value: &'a Value) -> Option<Vec<&'a str>> {
-        let items = value.as_array().map(|items| items.iter().map(Value::as_str).collect::<Option<Vec<_>>>());
+        let items = value
+            .as_array()
+            .map(|items| items.iter().map(Value::as_str).collect::<Option<Vec<_>>>());
         match items {
             Some(Some(items)) if items.len() <= MAX_ITEMS => Some(items),
             _ => {
-                self.problem(name, format!("it must be a list of at most {MAX_ITEMS} texts"));
+                self.problem(
+                    name,
+                    format!("it must be a list of at most {MAX_ITEMS} texts"),
+                );
                 None
             }
         }
     }
 
-    /// A moment that is still to come. One that has passed is only accepted when it is the one that is registered already.
+    /// A moment that is still to come. One that has passed is only accepted when it is the one that
+    /// is registered already.
     pub(in crate::issuer) fn time_to_come(
         &mut self,
         name: &str,
@@ -148,16 +181,26 @@ impl<'a> Members<'a> {
     ) -> Option<UnixTime> {
         let time = self.time(name)?;
         if time <= now && Some(time) != registered {
-            self.problem(name, format!("it must be still to come: {}", time.beside(now)));
+            self.problem(
+                name,
+                format!("it must be still to come: {}", time.beside(now)),
+            );
         }
         Some(time)
     }
 
     /// A moment, as RFC 3339 writes it.
     pub(in crate::issuer) fn time(&mut self, name: &str) -> Option<UnixTime> {
-        let time = self.get(name)?.as_str().and_then(UnixTime::from_rfc3339).filter(|time| time.0 >= 0);
+        let time = self
+            .get(name)?
+            .as_str()
+            .and_then(UnixTime::from_rfc3339)
+            .filter(|time| time.0 >= 0);
         if time.is_none() {
-            self.problem(name, "it must be a time such as `2027-01-01T00:00:00Z` (RFC 3339)");
+            self.problem(
+                name,
+                "it must be a time such as `2027-01-01T00:00:00Z` (RFC 3339)",
+            );
         }
         time
     }
@@ -166,7 +209,8 @@ impl<'a> Members<'a> {
     pub(in crate::issuer) fn seconds(&mut self, name: &str) -> Option<Duration> {
         let value = whole_seconds(self.get(name)?).filter(|value| *value <= YEAR * 100);
         if value.is_none() {
-            let problem = "it must be a whole number of seconds, or a duration such as `1h30m` or `7d`";
+            let problem =
+                "it must be a whole number of seconds, or a duration such as `1h30m` or `7d`";
             self.problem(name, problem);
         }
         value
@@ -182,15 +226,23 @@ impl<'a> Members<'a> {
 
     pub(super) fn grant_types(&mut self) -> Vec<String> {
         let default = || vec![GrantType::ClientCredentials.as_str().to_owned()];
-        let Some(names) = self.list("grant_types") else { return default() };
+        let Some(names) = self.list("grant_types") else {
+            return default();
+        };
         if names.is_empty() {
-            self.problem("grant_types", format!("it must name at least one grant: {}", supported_grants()));
+            self.problem(
+                "grant_types",
+                format!("it must name at least one grant: {}", supported_grants()),
+            );
         }
         let mut known: Vec<String> = Vec::new();
         for name in names {
             if GrantType::parse(name).is_none() {
-                let problem =
-                    format!("{}; this server has {}", foreign::why_no_grant(name), supported_grants());
+                let problem = format!(
+                    "{}; this server has {}",
+                    foreign::why_no_grant(name),
+                    supported_grants()
+                );
                 self.problem("grant_types", problem);
                 return default();
             }
@@ -201,16 +253,23 @@ impl<'a> Members<'a> {
         known
     }
 
-    /// What the authorization endpoint of another server would answer with (RFC 7591 §2). This server has none, so the
-    /// member changes nothing, unless it is all that the request says of what the client is to do.
+    /// What the authorization endpoint of another server would answer with (RFC 7591 §2). This
+    /// server has none, so the member changes nothing, unless it is all that the request says of
+    /// what the client is to do.
     pub(super) fn response_types(&mut self) -> Vec<String> {
-        let Some(types) = self.list("response_types") else { return Vec::new() };
+        let Some(types) = self.list("response_types") else {
+            return Vec::new();
+        };
         let is_known = |kind: &str| {
-            kind.split(' ').all(|part| matches!(part, "code" | "token" | "id_token" | "none"))
+            kind.split(' ')
+                .all(|part| matches!(part, "code" | "token" | "id_token" | "none"))
                 && !kind.is_empty()
         };
         if !types.iter().all(|kind| is_known(kind)) {
-            self.problem("response_types", "it must be a list of `code`, `token`, `id_token` and `none`");
+            self.problem(
+                "response_types",
+                "it must be a list of `code`, `token`, `id_token` and `none`",
+            );
         } else if types.iter().any(|kind| *kind != "none")
             && self.get("grant_types").is_none()
             && self.get("client_type").is_none()
@@ -234,8 +293,13 @@ impl<'a> Members<'a> {
         for (name, scopes) in [("scope", &joined), ("scopes", &listed)] {
             match scopes {
                 Some(Err(why)) => self.problem(name, why.to_string()),
-                Some(Ok(set)) if set.to_string().len() > MAX_JOINED || set.iter().count() > MAX_ITEMS => {
-                    self.problem(name, format!("at most {MAX_ITEMS} scopes, of {MAX_JOINED} bytes together"));
+                Some(Ok(set))
+                    if set.to_string().len() > MAX_JOINED || set.iter().count() > MAX_ITEMS =>
+                {
+                    self.problem(
+                        name,
+                        format!("at most {MAX_ITEMS} scopes, of {MAX_JOINED} bytes together"),
+                    );
                 }
                 _ => {}
             }
@@ -257,9 +321,14 @@ impl<'a> Members<'a> {
 
     /// A list, or one text as Auth0's grants have it.
     pub(super) fn audience(&mut self) -> Vec<String> {
-        let Some(list) = self.list_or_joined("audience") else { return Vec::new() };
+        let Some(list) = self.list_or_joined("audience") else {
+            return Vec::new();
+        };
         if !list.iter().all(|audience| is_audience(audience)) {
-            self.problem("audience", "an audience is not empty and holds no white space");
+            self.problem(
+                "audience",
+                "an audience is not empty and holds no white space",
+            );
         }
         if list.iter().map(|audience| audience.len()).sum::<usize>() > MAX_JOINED {
             self.problem("audience", format!("at most {MAX_JOINED} bytes together"));
@@ -286,7 +355,10 @@ impl<'a> Members<'a> {
             if let Some(why) = why_no_claim(name) {
                 self.problem(&format!("claims.{name}"), why);
             } else if RESERVED_CLAIMS.contains(&name.as_str()) {
-                self.problem(&format!("claims.{name}"), "the issuer sets this claim itself");
+                self.problem(
+                    &format!("claims.{name}"),
+                    "the issuer sets this claim itself",
+                );
             } else if !is_claim_name(name) {
                 self.problem(
                     "claims",
@@ -322,7 +394,9 @@ impl<'a> Members<'a> {
     }
 
     pub(super) fn jwks(&mut self) -> Option<Value> {
-        let jwks = self.get("jwks").filter(|jwks| jwks.as_object().is_none_or(|set| !set.is_empty()))?;
+        let jwks = self
+            .get("jwks")
+            .filter(|jwks| jwks.as_object().is_none_or(|set| !set.is_empty()))?;
         let keys = jwks.get("keys").and_then(Value::as_array);
         if let Err(why) = read_key_set(jwks.to_string().as_bytes()) {
             self.problem("jwks", format!("it {why}"));
@@ -340,7 +414,10 @@ impl<'a> Members<'a> {
                 && url.fragment().is_none()
         });
         if !is_usable {
-            self.problem("jwks_uri", "it must be an https URL without user, password and fragment");
+            self.problem(
+                "jwks_uri",
+                "it must be an https URL without user, password and fragment",
+            );
         }
         Some(uri)
     }
@@ -348,7 +425,10 @@ impl<'a> Members<'a> {
     pub(super) fn auth_method(&mut self, registration: &Registration) {
         let has_keys = registration.jwks.is_some() || registration.jwks_uri.is_some();
         if registration.jwks.is_some() && registration.jwks_uri.is_some() {
-            self.problem("jwks_uri", "a client has either `jwks` or `jwks_uri` (RFC 7591 §2)");
+            self.problem(
+                "jwks_uri",
+                "a client has either `jwks` or `jwks_uri` (RFC 7591 §2)",
+            );
         }
         match registration.token_endpoint_auth_method.as_deref() {
             Some("client_secret_basic" | "client_secret_post") if has_keys => self.problem(
@@ -356,7 +436,10 @@ impl<'a> Members<'a> {
                 "a client with keys uses them: it must be `private_key_jwt`",
             ),
             Some(PRIVATE_KEY_JWT) if !has_keys => {
-                self.problem("token_endpoint_auth_method", "`private_key_jwt` needs `jwks` or `jwks_uri`");
+                self.problem(
+                    "token_endpoint_auth_method",
+                    "`private_key_jwt` needs `jwks` or `jwks_uri`",
+                );
             }
             None | Some("client_secret_basic" | "client_secret_post" | PRIVATE_KEY_JWT) => {}
             Some(other) => {
@@ -371,7 +454,9 @@ impl<'a> Members<'a> {
 }
 
 fn supported_grants() -> String {
-    GrantType::ALL.map(|grant| format!("`{}`", grant.as_str())).join(" and ")
+    GrantType::ALL
+        .map(|grant| format!("`{}`", grant.as_str()))
+        .join(" and ")
 }
 
 /// 3600, 3600.0, "3600", "3600.0" and "1h" are one length of time.
@@ -386,11 +471,14 @@ fn whole_seconds(value: &Value) -> Option<Duration> {
         _ => return None,
     };
     let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
-    let is_number = (1..=18).contains(&whole.len()) && whole.bytes().all(|byte| byte.is_ascii_digit());
+    let is_number =
+        (1..=18).contains(&whole.len()) && whole.bytes().all(|byte| byte.is_ascii_digit());
     if is_number && fraction.bytes().all(|byte| byte == b'0') {
         return whole.parse().ok().map(Duration::from_secs);
     }
-    duration::parse(&text).ok().filter(|duration| duration.subsec_nanos() == 0)
+    duration::parse(&text)
+        .ok()
+        .filter(|duration| duration.subsec_nanos() == 0)
 }
 
 #[cfg(test)]
@@ -411,7 +499,11 @@ mod tests {
             json!("3600s"),
             json!("0.5h30m"),
         ] {
-            assert_eq!(whole_seconds(&value), Some(Duration::from_secs(3600)), "{value}");
+            assert_eq!(
+                whole_seconds(&value),
+                Some(Duration::from_secs(3600)),
+                "{value}"
+            );
         }
         assert_eq!(whole_seconds(&json!("0")), Some(Duration::ZERO));
         for value in [

@@ -1,4 +1,5 @@
-//! What a request to the management API says of a client → [`Registration`], with every problem at once.
+//! What a request to the management API says of a client → [`Registration`], with every problem at
+//! once.
 
 use serde_json::{Map, Value};
 
@@ -100,9 +101,16 @@ pub(in crate::issuer) fn read_new(
 ) -> Result<NewClient, Vec<FieldProblem>> {
     let mut read = foreign::translate(body, &MEMBERS[..OWN]);
     // What the server would set for a new client is said in vain, but not wrong.
-    let new = ServerSet { created_at: UnixTime(-1), updated_at: UnixTime(-1), version: 1 };
+    let new = ServerSet {
+        created_at: UnixTime(-1),
+        updated_at: UnixTime(-1),
+        version: 1,
+    };
     read.own.retain(|name, value| {
-        let set = READ_ONLY.contains(&name.as_str()).then(|| new.value(name)).flatten();
+        let set = READ_ONLY
+            .contains(&name.as_str())
+            .then(|| new.value(name))
+            .flatten();
         !(value.is_null() && set.is_some()) && set.is_none_or(|set| !is_same(&set, value))
     });
     read.kept.retain(|_, value| !value.is_null());
@@ -111,18 +119,28 @@ pub(in crate::issuer) fn read_new(
     let registration = registration(&mut members, read.kept, now, None);
     let client_id = members.text("client_id", 256);
     if client_id.as_deref().is_some_and(|id| !is_client_id(id)) {
-        members.problem("client_id", "it is made of 1 to 256 printable ASCII characters");
+        members.problem(
+            "client_id",
+            "it is made of 1 to 256 printable ASCII characters",
+        );
     }
     let client_secret = members.secret();
     if registration.has_keys_only() && client_secret.is_some() {
-        members.problem("client_secret", "a client of `private_key_jwt` has no secret");
+        members.problem(
+            "client_secret",
+            "a client of `private_key_jwt` has no secret",
+        );
     }
     members.end()?;
-    Ok(NewClient { client_id, client_secret, registration })
+    Ok(NewClient {
+        client_id,
+        client_secret,
+        registration,
+    })
 }
 
-/// Applies a merge patch (RFC 7396) to a registration. What the answers show can be sent back as it is: members that the
-/// server sets are passed over while they are unchanged.
+/// Applies a merge patch (RFC 7396) to a registration. What the answers show can be sent back as it
+/// is: members that the server sets are passed over while they are unchanged.
 ///
 /// # Errors
 /// Every member that is wrong.
@@ -145,15 +163,27 @@ pub(in crate::issuer) fn read_patched(
     merge(&mut kept, &read.kept);
     let mut members = Members::new(&document, &MEMBERS);
     let mut registration = registration(&mut members, kept, now, old.expires_at.map(UnixTime));
-    if members.text("client_id", 256).is_some_and(|id| id != client_id) {
+    if members
+        .text("client_id", 256)
+        .is_some_and(|id| id != client_id)
+    {
         members.problem("client_id", "it cannot be changed");
     }
-    if patch.get("client_secret").is_some_and(|secret| *secret != "") {
-        members.problem("client_secret", "secrets have an endpoint of their own, `/clients/{id}/secrets`");
+    if patch
+        .get("client_secret")
+        .is_some_and(|secret| *secret != "")
+    {
+        members.problem(
+            "client_secret",
+            "secrets have an endpoint of their own, `/clients/{id}/secrets`",
+        );
     }
-    registration.longest_token_lifetime =
-        old.longest_token_lifetime.max(old.access_token_lifetime).max(registration.access_token_lifetime);
-    // The merged document does not hold members that were taken away, so an unknown one among them is found here.
+    registration.longest_token_lifetime = old
+        .longest_token_lifetime
+        .max(old.access_token_lifetime)
+        .max(registration.access_token_lifetime);
+    // The merged document does not hold members that were taken away, so an unknown one among them
+    // is found here.
     let taken_away: Map<_, _> = patch
         .iter()
         .filter(|(_, value)| value.is_null())
@@ -161,14 +191,21 @@ pub(in crate::issuer) fn read_patched(
         .collect();
     problems.append(&mut Members::new(&taken_away, &MEMBERS).problems);
     problems.append(&mut members.problems);
-    if problems.is_empty() { Ok(registration) } else { Err(problems) }
+    if problems.is_empty() {
+        Ok(registration)
+    } else {
+        Err(problems)
+    }
 }
 
-/// Takes the members out of a patch that the server sets, and gives those that a patch would change.
+/// Takes the members out of a patch that the server sets, and gives those that a patch would
+/// change.
 fn set_by_the_server(patch: &mut Map<String, Value>, set: &ServerSet) -> Vec<FieldProblem> {
     let mut problems = Vec::new();
     for name in READ_ONLY {
-        let (Some(sent), Some(is)) = (patch.remove(name), set.value(name)) else { continue };
+        let (Some(sent), Some(is)) = (patch.remove(name), set.value(name)) else {
+            continue;
+        };
         if !is_same(&sent, &is) {
             let problem = match name {
                 "version" | "updated_at" => {
@@ -184,8 +221,13 @@ fn set_by_the_server(patch: &mut Map<String, Value>, set: &ServerSet) -> Vec<Fie
     problems
 }
 
-/// Of two members that say one thing the one that was changed counts, and takes the other one's place.
-fn unchanged(patch: &mut Map<String, Value>, document: &mut Map<String, Value>, old: &Registration) {
+/// Of two members that say one thing the one that was changed counts, and takes the other one's
+/// place.
+fn unchanged(
+    patch: &mut Map<String, Value>,
+    document: &mut Map<String, Value>,
+    old: &Registration,
+) {
     let set = |value: Option<&Value>| match value {
         Some(Value::String(text)) => ScopeSet::parse(text).ok(),
         Some(Value::Array(items)) => items
@@ -196,7 +238,8 @@ fn unchanged(patch: &mut Map<String, Value>, document: &mut Map<String, Value>, 
         _ => None,
     };
     let old_scopes = ScopeSet::parse(&old.scope).unwrap_or_default();
-    let is_old = |value: Option<&Value>| set(value).is_some_and(|scopes| scopes.is_same_as(&old_scopes));
+    let is_old =
+        |value: Option<&Value>| set(value).is_some_and(|scopes| scopes.is_same_as(&old_scopes));
     if patch.contains_key("scope") && patch.contains_key("scopes") {
         if is_old(patch.get("scopes")) {
             patch.remove("scopes");
@@ -207,12 +250,20 @@ fn unchanged(patch: &mut Map<String, Value>, document: &mut Map<String, Value>, 
     if patch.contains_key("scopes") {
         document.remove("scope");
     }
-    if patch.get("token_endpoint_auth_method").is_some_and(|method| *method == old.auth_method()) {
+    if patch
+        .get("token_endpoint_auth_method")
+        .is_some_and(|method| *method == old.auth_method())
+    {
         patch.remove("token_endpoint_auth_method");
     }
-    let changes =
-        |name: &str, old: Option<Value>| patch.get(name).is_some_and(|new| *new != old.unwrap_or_default());
-    if changes("jwks", old.jwks.clone()) || changes("jwks_uri", old.jwks_uri.clone().map(Value::from)) {
+    let changes = |name: &str, old: Option<Value>| {
+        patch
+            .get(name)
+            .is_some_and(|new| *new != old.unwrap_or_default())
+    };
+    if changes("jwks", old.jwks.clone())
+        || changes("jwks_uri", old.jwks_uri.clone().map(Value::from))
+    {
         document.remove("token_endpoint_auth_method");
     }
 }
@@ -227,15 +278,31 @@ fn written(registration: &Registration) -> Map<String, Value> {
     set("response_types", registration.response_types.clone().into());
     set("scope", registration.scope.as_str().into());
     set("audience", registration.audience.clone().into());
-    set(audience_settings::MEMBER, Value::Object(registration.audience_settings.clone()));
+    set(
+        audience_settings::MEMBER,
+        Value::Object(registration.audience_settings.clone()),
+    );
     set("owner", text(&registration.owner));
-    set("access_token_lifetime", registration.access_token_lifetime.map_or(Value::Null, Value::from));
+    set(
+        "access_token_lifetime",
+        registration
+            .access_token_lifetime
+            .map_or(Value::Null, Value::from),
+    );
     set("claims", Value::Object(registration.claims.clone()));
-    set("allow_introspection", registration.allow_introspection.into());
+    set(
+        "allow_introspection",
+        registration.allow_introspection.into(),
+    );
     set("disabled", registration.disabled.into());
-    let expiry = registration.expires_at.and_then(|time| UnixTime(time).to_rfc3339());
+    let expiry = registration
+        .expires_at
+        .and_then(|time| UnixTime(time).to_rfc3339());
     set("expiry", expiry.map_or(Value::Null, Value::from));
-    set("token_endpoint_auth_method", text(&registration.token_endpoint_auth_method));
+    set(
+        "token_endpoint_auth_method",
+        text(&registration.token_endpoint_auth_method),
+    );
     set("jwks", registration.jwks.clone().unwrap_or(Value::Null));
     set("jwks_uri", text(&registration.jwks_uri));
     document
@@ -292,7 +359,9 @@ fn registration(
         claims: members.claims(),
         allow_introspection: members.flag("allow_introspection"),
         disabled: members.flag("disabled"),
-        expires_at: members.time_to_come("expiry", now, registered_end).map(|time| time.0),
+        expires_at: members
+            .time_to_come("expiry", now, registered_end)
+            .map(|time| time.0),
         token_endpoint_auth_method: members.text_or_empty("token_endpoint_auth_method", MAX_TEXT),
         jwks: members.jwks(),
         jwks_uri: members.jwks_uri(),
@@ -303,7 +372,13 @@ fn registration(
     let audience: usize = registration.audience.iter().map(String::len).sum();
     let claims = Value::Object(registration.claims.clone()).to_string().len();
     if registration.scope.len() + audience + claims > MAX_TOGETHER {
-        members.problem("claims", format!("with scope and audience at most {MAX_TOGETHER} bytes"));
+        members.problem(
+            "claims",
+            format!("with scope and audience at most {MAX_TOGETHER} bytes"),
+        );
     }
-    Registration { longest_token_lifetime: registration.access_token_lifetime, ..registration }
+    Registration {
+        longest_token_lifetime: registration.access_token_lifetime,
+        ..registration
+    }
 }

@@ -1,7 +1,8 @@
 //! The signed list of revoked tokens, for verifiers elsewhere.
 //!
-//! Signing a long list takes a quarter of a second, so it is done on a thread for such work, one list at a time: all requests
-//! that come meanwhile get the next one, which has everything that is revoked before it is begun.
+//! Signing a long list takes a quarter of a second, so it is done on a thread for such work, one
+//! list at a time: all requests that come meanwhile get the next one, which has everything that is
+//! revoked before it is begun.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -38,10 +39,11 @@ pub enum ListedClients {
 /// The list of revoked tokens, signed.
 #[derive(Clone, Debug)]
 pub struct RevocationList {
-    /// A JWT with the claims `iss`, `iat` (when the store was read), `revision` (how many changes of the store's revocations are
-    /// in it), `revoked` (`jti`s), `not_before_sha256` (per hash of a client id the `iat` up to which all are) and
-    /// `marked_sha256` (per hash the mark of tokens that were issued after the end, whatever their `iat` says); or
-    /// `not_before` and `marked`, per client id.
+    /// A JWT with the claims `iss`, `iat` (when the store was read), `revision` (how many changes
+    /// of the store's revocations are in it), `revoked` (`jti`s), `not_before_sha256` (per hash of
+    /// a client id the `iat` up to which all are) and `marked_sha256` (per hash the mark of tokens
+    /// that were issued after the end, whatever their `iat` says); or `not_before` and `marked`,
+    /// per client id.
     pub jwt: Bytes,
     /// Changes when the list does, not with each signature.
     pub etag: HeaderValue,
@@ -72,7 +74,11 @@ impl SignedList {
     }
 
     pub(super) fn keep(&self, generation: u64, at: UnixTime, list: RevocationList) {
-        self.last.store(Some(Arc::new(Signed { generation, at, list })));
+        self.last.store(Some(Arc::new(Signed {
+            generation,
+            at,
+            list,
+        })));
     }
 }
 
@@ -114,7 +120,8 @@ struct Entries<'a> {
 #[serde(untagged)]
 enum Named {
     Ends(Ends),
-    /// A verifier that does not know hashes must not take the list for one without ends: to it this is malformed.
+    /// A verifier that does not know hashes must not take the list for one without ends: to it this
+    /// is malformed.
     Unreadable([i64; 0]),
 }
 
@@ -136,12 +143,24 @@ impl Content {
         let published = published(&self.known, &self.bounds, self.now);
         let entries = entries(&published, self.listed);
         let (iss, iat, revision) = (self.issuer.as_str(), self.read_at.0, self.known.revision);
-        let claims = Claims { iss, iat, revision, entries: &entries };
+        let claims = Claims {
+            iss,
+            iat,
+            revision,
+            entries: &entries,
+        };
         let jwt = key.sign(TYP, &claims).map_err(|_| TokenError::Signing)?;
         let content = serde_json::to_vec(&entries).map_err(|_| TokenError::Signing)?;
-        let digest: String = sha256(&content)[..16].iter().map(|byte| format!("{byte:02x}")).collect();
-        let etag = HeaderValue::try_from(format!("\"{digest}\"")).map_err(|_| TokenError::Signing)?;
-        Ok(RevocationList { jwt: Bytes::copy_from_slice(jwt.expose_secret().as_bytes()), etag })
+        let digest: String = sha256(&content)[..16]
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        let etag =
+            HeaderValue::try_from(format!("\"{digest}\"")).map_err(|_| TokenError::Signing)?;
+        Ok(RevocationList {
+            jwt: Bytes::copy_from_slice(jwt.expose_secret().as_bytes()),
+            etag,
+        })
     }
 }
 
@@ -150,11 +169,21 @@ fn entries<'p>(published: &'p Published<'_>, listed: ListedClients) -> Entries<'
         ListedClients::Hashed => HashedClientId::of(client).to_string(),
         ListedClients::Named => client.to_owned(),
     };
-    let ends: Ends = published.clients.iter().map(|(client, end)| (name(client), end.until.0)).collect();
+    let ends: Ends = published
+        .clients
+        .iter()
+        .map(|(client, end)| (name(client), end.until.0))
+        .collect();
     let exceptions = published.clients.iter().filter_map(|(client, end)| {
         let Marked { mark, until } = end.marked?;
         let not_before = Some(until.0).filter(|until| *until > i64::MIN);
-        Some((name(client), Exception { mark: mark.to_string(), not_before }))
+        Some((
+            name(client),
+            Exception {
+                mark: mark.to_string(),
+                not_before,
+            },
+        ))
     });
     let exceptions: Exceptions = exceptions.collect();
     let (revoked, none) = (published.jtis(), (Ends::new(), Exceptions::new()));
@@ -164,5 +193,11 @@ fn entries<'p>(published: &'p Published<'_>, listed: ListedClients) -> Entries<'
         }
         _ => (Named::Ends(ends), exceptions, none),
     };
-    Entries { revoked, not_before, marked, not_before_sha256, marked_sha256 }
+    Entries {
+        revoked,
+        not_before,
+        marked,
+        not_before_sha256,
+        marked_sha256,
+    }
 }

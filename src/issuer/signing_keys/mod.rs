@@ -1,8 +1,8 @@
 //! The keys that sign, and the key set that is published.
 //!
-//! `rotation` decides what becomes of each key, `vault` does it in the store together with other processes, and `ring`
-//! is what comes of it. The ring is one atomic pointer that every issued token reads. When the store is away the ring
-//! stays as it is, and rotation waits.
+//! `rotation` decides what becomes of each key, `vault` does it in the store together with other
+//! processes, and `ring` is what comes of it. The ring is one atomic pointer that every issued
+//! token reads. When the store is away the ring stays as it is, and rotation waits.
 
 mod ring;
 mod rotation;
@@ -57,7 +57,8 @@ impl From<OpenError> for RotateError {
 pub(super) struct SigningKeys {
     vault: Vault,
     ring: ArcSwap<Ring>,
-    /// Held while a ring is put in place, so that an older one never takes the place of a newer one.
+    /// Held while a ring is put in place, so that an older one never takes the place of a newer
+    /// one.
     installing: Mutex<()>,
     /// The published keys, for verifiers in this process.
     live: Arc<LiveKeys>,
@@ -74,8 +75,8 @@ pub(super) struct SigningKeys {
 }
 
 impl SigningKeys {
-    /// Takes the keys of the store, and makes one if none of them can sign. A configured key signs in their stead; they
-    /// stay published, because tokens of theirs are still alive.
+    /// Takes the keys of the store, and makes one if none of them can sign. A configured key signs
+    /// in their stead; they stay published, because tokens of theirs are still alive.
     pub(super) async fn open(
         config: &Config,
         store: Arc<dyn Store>,
@@ -83,22 +84,47 @@ impl SigningKeys {
         proven: UnixTime,
     ) -> Result<Self, OpenError> {
         let now = clock.now();
-        let own = config.private_key.as_ref().map(|pem| SigningKey::from_pem(pem, config.algorithm));
-        let own = own.transpose().map_err(OpenError::PrivateKey)?.map(Arc::new);
+        let own = config
+            .private_key
+            .as_ref()
+            .map(|pem| SigningKey::from_pem(pem, config.algorithm));
+        let own = own
+            .transpose()
+            .map_err(OpenError::PrivateKey)?
+            .map(Arc::new);
         let stored = Some(config.algorithm).filter(|_| own.is_none());
         let policy = Policy {
-            algorithms: Vec::from_iter(stored.map(|algorithm| algorithm_name(algorithm).to_owned())),
+            algorithms: Vec::from_iter(
+                stored.map(|algorithm| algorithm_name(algorithm).to_owned()),
+            ),
             rotate_every: config.rotate_every,
             running_since: proven,
         };
-        let lifetimes = config.clients.iter().filter_map(|client| client.access_token_lifetime);
-        let of_audiences = config.audiences.values().filter_map(|settings| settings.access_token_lifetime);
+        let lifetimes = config
+            .clients
+            .iter()
+            .filter_map(|client| client.access_token_lifetime);
+        let of_audiences = config
+            .audiences
+            .values()
+            .filter_map(|settings| settings.access_token_lifetime);
         let lifetimes = lifetimes.chain(of_audiences);
-        let longest_token = whole_seconds(lifetimes.fold(config.access_token_lifetime, Duration::max));
+        let longest_token =
+            whole_seconds(lifetimes.fold(config.access_token_lifetime, Duration::max));
         let encryption = config.encryption_key.clone();
-        let vault = Vault { store, encryption, own, policy: ArcSwap::from_pointee(policy) };
+        let vault = Vault {
+            store,
+            encryption,
+            own,
+            policy: ArcSwap::from_pointee(policy),
+        };
         vault.expect(config.algorithms());
-        let at = Moment { now, proven, latest: now, longest_token: Duration::from_secs(longest_token) };
+        let at = Moment {
+            now,
+            proven,
+            latest: now,
+            longest_token: Duration::from_secs(longest_token),
+        };
         let ring = vault.settle(at, None).await?;
         Ok(Self {
             vault,
@@ -113,22 +139,27 @@ impl SigningKeys {
         })
     }
 
-    /// The key that signs now with the issuer's own algorithm, for signing on another thread. `lives`: how long what it signs is
-    /// good, as for [`sign_with`](Self::sign_with).
+    /// The key that signs now with the issuer's own algorithm, for signing on another thread.
+    /// `lives`: how long what it signs is good, as for [`sign_with`](Self::sign_with).
     ///
     /// # Errors
     /// As [`sign_with`](Self::sign_with).
     pub(super) fn signing_key(&self, lives: Duration) -> Result<Arc<SigningKey>, SigningKeyError> {
         self.expect_tokens_of(lives);
-        self.ring.load().signing_with(self.algorithm).cloned().ok_or(SigningKeyError::Unsupported)
+        self.ring
+            .load()
+            .signing_with(self.algorithm)
+            .cloned()
+            .ok_or(SigningKeyError::Unsupported)
     }
 
-    /// Signs claims as a compact JWS with an algorithm. `lives`: how long it is good from now on, [`Duration::MAX`] without end; the
-    /// key stays published for so long after it was retired.
+    /// Signs claims as a compact JWS with an algorithm. `lives`: how long it is good from now on,
+    /// [`Duration::MAX`] without end; the key stays published for so long after it was retired.
     ///
     /// # Errors
-    /// [`SigningKeyError::Unsupported`] while no key of the algorithm is there: [`expect`](Self::expect) announces one;
-    /// [`SigningKeyError::Failed`] when the key does not sign.
+    /// [`SigningKeyError::Unsupported`] while no key of the algorithm is there:
+    /// [`expect`](Self::expect) announces one; [`SigningKeyError::Failed`] when the key does not
+    /// sign.
     pub(super) fn sign_with<T: Serialize>(
         &self,
         algorithm: Algorithm,
@@ -137,18 +168,22 @@ impl SigningKeys {
         lives: Duration,
     ) -> Result<SecretString, SigningKeyError> {
         self.expect_tokens_of(lives);
-        self.ring.load().signing_with(algorithm).ok_or(SigningKeyError::Unsupported)?.sign(typ, claims)
+        self.ring
+            .load()
+            .signing_with(algorithm)
+            .ok_or(SigningKeyError::Unsupported)?
+            .sign(typ, claims)
     }
 
-    /// Announces algorithms that tokens are signed with from now on. A key of each is made by the next
-    /// [`reload`](Self::reload). They stay announced until the process ends: a key that no client needs any more costs
-    /// one entry in the key set.
+    /// Announces algorithms that tokens are signed with from now on. A key of each is made by the
+    /// next [`reload`](Self::reload). They stay announced until the process ends: a key that no
+    /// client needs any more costs one entry in the key set.
     pub(super) fn expect(&self, algorithms: impl IntoIterator<Item = Algorithm>) {
         self.vault.expect(algorithms);
     }
 
-    /// Says beforehand that tokens may be issued that live so long. The first such token says it too, but what only it
-    /// said is forgotten by a crash within the next few seconds.
+    /// Says beforehand that tokens may be issued that live so long. The first such token says it
+    /// too, but what only it said is forgotten by a crash within the next few seconds.
     pub(super) fn expect_tokens_of(&self, lives: Duration) {
         let seconds = whole_seconds(lives);
         // A plain read in the usual case: many threads sign.
@@ -157,11 +192,12 @@ impl SigningKeys {
         }
     }
 
-    /// Takes over what others have changed and does what is due; `revision` is the store's of its keys. A key goes by the
-    /// time `proven`, which the clock may be ahead of.
+    /// Takes over what others have changed and does what is due; `revision` is the store's of its
+    /// keys. A key goes by the time `proven`, which the clock may be ahead of.
     ///
     /// # Errors
-    /// When the store does not answer. Keys that cannot be used are logged, and the ring stays as it is.
+    /// When the store does not answer. Keys that cannot be used are logged, and the ring stays as
+    /// it is.
     pub(super) async fn reload(
         &self,
         revision: i64,
@@ -189,8 +225,13 @@ impl SigningKeys {
         Ok(())
     }
 
-    /// Rotates on demand. Where only a configured key signs, stored keys can be withdrawn, and nothing else is done.
-    pub(super) async fn rotate(&self, how: RotateNow, now: UnixTime) -> Result<Vec<KeyView>, RotateError> {
+    /// Rotates on demand. Where only a configured key signs, stored keys can be withdrawn, and
+    /// nothing else is done.
+    pub(super) async fn rotate(
+        &self,
+        how: RotateNow,
+        now: UnixTime,
+    ) -> Result<Vec<KeyView>, RotateError> {
         if self.vault.policy.load().algorithms.is_empty() && !how.withdraw {
             return Err(RotateError::OwnKey);
         }
@@ -204,12 +245,21 @@ impl SigningKeys {
         let latest = UnixTime(self.latest.fetch_max(now.0, Ordering::Relaxed)).max(now);
         let longest_token = Duration::from_secs(self.longest_token.load(Ordering::Relaxed));
         let proven = UnixTime(self.proven.load(Ordering::Relaxed));
-        Moment { now, proven, latest, longest_token }
+        Moment {
+            now,
+            proven,
+            latest,
+            longest_token,
+        }
     }
 
     fn install(&self, ring: Ring) {
-        let _installing = self.installing.lock().unwrap_or_else(PoisonError::into_inner);
-        // The same keys of the store, read again because a further algorithm is needed, are newer too.
+        let _installing = self
+            .installing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        // The same keys of the store, read again because a further algorithm is needed, are newer
+        // too.
         let age = |ring: &Ring| (ring.revision, ring.signing.len());
         if age(&ring) > age(&self.ring.load()) {
             // Verifiers first: no token is signed with a key that those beside us do not know.
@@ -247,7 +297,10 @@ impl SigningKeys {
 /// Rounded up, and within what a store can keep.
 fn whole_seconds(lives: Duration) -> u64 {
     let up = u64::from(lives.subsec_nanos() > 0);
-    lives.as_secs().saturating_add(up).min(i64::MAX.unsigned_abs())
+    lives
+        .as_secs()
+        .saturating_add(up)
+        .min(i64::MAX.unsigned_abs())
 }
 
 #[cfg(test)]

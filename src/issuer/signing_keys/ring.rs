@@ -27,8 +27,9 @@ pub struct KeyView {
     pub signs_from: Option<UnixTime>,
     /// When it ceased to sign.
     pub retired_at: Option<UnixTime>,
-    /// Until when it stays published: the last token it can have signed is dead then. [`UnixTime::NEVER`] when it may have
-    /// signed one that never expires; `None` unless it is retired.
+    /// Until when it stays published: the last token it can have signed is dead then.
+    /// [`UnixTime::NEVER`] when it may have signed one that never expires; `None` unless it is
+    /// retired.
     pub published_until: Option<UnixTime>,
 }
 
@@ -38,7 +39,8 @@ pub(super) struct Ring {
     pub revision: i64,
     /// What the store knows of its keys.
     pub records: Vec<KeyRecord>,
-    /// The keys that sign, one for each algorithm in use, the key of the issuer's own algorithm first.
+    /// The keys that sign, one for each algorithm in use, the key of the issuer's own algorithm
+    /// first.
     pub signing: Vec<Arc<SigningKey>>,
     /// The published keys as a JWK set.
     pub public: Arc<str>,
@@ -49,7 +51,8 @@ pub(super) struct Ring {
 }
 
 impl Ring {
-    /// Reads every key. A configured key signs, and one stored key for each algorithm of the policy.
+    /// Reads every key. A configured key signs, and one stored key for each algorithm of the
+    /// policy.
     ///
     /// # Errors
     /// When one of them cannot be used: going on without it would refuse the tokens it has signed.
@@ -58,18 +61,29 @@ impl Ring {
         policy: &Policy,
         stored: StoredKeys,
     ) -> Result<Self, OpenError> {
-        let keys = stored.keys.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
+        let keys = stored
+            .keys
+            .iter()
+            .map(parse)
+            .collect::<Result<Vec<_>, _>>()?;
         let records: Vec<_> = stored.keys.into_iter().map(|key| key.record).collect();
         let stored_one = |algorithm: &String| {
             let record = policy.signing(&records, algorithm)?;
             keys.iter().find(|key| key.kid() == record.kid)
         };
-        let stored_ones =
-            policy.algorithms.iter().map(|algorithm| stored_one(algorithm).ok_or(OpenError::NoKey));
-        let signing = own.map(Ok).into_iter().chain(stored_ones).map(|key| key.cloned());
+        let stored_ones = policy
+            .algorithms
+            .iter()
+            .map(|algorithm| stored_one(algorithm).ok_or(OpenError::NoKey));
+        let signing = own
+            .map(Ok)
+            .into_iter()
+            .chain(stored_ones)
+            .map(|key| key.cloned());
         let signing = signing.collect::<Result<Vec<Arc<SigningKey>>, _>>()?;
         let is_signing = |kid: &str| signing.iter().any(|key| key.kid() == kid);
-        // The next ones follow, because they are the newest; the own key may be a stored one as well.
+        // The next ones follow, because they are the newest; the own key may be a stored one as
+        // well.
         let others = keys.iter().filter(|key| !is_signing(key.kid()));
         let published: Vec<_> = signing.iter().chain(others).collect();
         let jwks: Vec<Value> = published.iter().map(|key| key.public_jwk()).collect();
@@ -96,18 +110,25 @@ impl Ring {
         self.signing.iter().find(|key| key.algorithm() == algorithm)
     }
 
-    /// Whether there is a key for each algorithm of a policy. An algorithm that was announced later has none, although
-    /// the store may have one.
+    /// Whether there is a key for each algorithm of a policy. An algorithm that was announced later
+    /// has none, although the store may have one.
     pub(super) fn signs_all(&self, policy: &Policy) -> bool {
-        let signs = |name: &String| self.signing.iter().any(|key| algorithm_name(key.algorithm()) == name);
+        let signs = |name: &String| {
+            self.signing
+                .iter()
+                .any(|key| algorithm_name(key.algorithm()) == name)
+        };
         policy.algorithms.iter().all(signs)
     }
 
     /// Its keys, the ones that sign first.
     pub(super) fn views(&self) -> Vec<KeyView> {
         let is_signing = |kid: &str| self.signing.iter().any(|key| key.kid() == kid);
-        let mut views: Vec<_> =
-            self.records.iter().map(|record| view(record, is_signing(&record.kid))).collect();
+        let mut views: Vec<_> = self
+            .records
+            .iter()
+            .map(|record| view(record, is_signing(&record.kid)))
+            .collect();
         // A configured key is not in the store.
         let is_stored = |kid: &str| self.records.iter().any(|record| record.kid == kid);
         for key in self.signing.iter().filter(|key| !is_stored(key.kid())) {
@@ -154,6 +175,11 @@ pub(super) fn parse(stored: &StoredKey) -> Result<Arc<SigningKey>, OpenError> {
     let unusable = || OpenError::StoredKey(kid.clone());
     let algorithm = parse_algorithm(&stored.record.algorithm).ok_or_else(unusable)?;
     let key = SigningKey::from_pem(&stored.private_key, algorithm).map_err(|_| unusable())?;
-    // The kid is derived from the key: another one means that the row was tampered with or mixed up.
-    if key.kid() == kid { Ok(Arc::new(key)) } else { Err(unusable()) }
+    // The kid is derived from the key: another one means that the row was tampered with or mixed
+    // up.
+    if key.kid() == kid {
+        Ok(Arc::new(key))
+    } else {
+        Err(unusable())
+    }
 }

@@ -1,40 +1,44 @@
 //! What is to become of each key: a pure function of the keys, the time and the policy.
 //!
-//! A key is *next* (published, so that verifiers know it), then *active* (it signs), then *retired* (published until the
-//! last token it can have signed is dead), then gone. The state stands in the store, not in the clock: a clock that goes
-//! backwards takes nothing back, and every process on one store reads the same.
+//! A key is *next* (published, so that verifiers know it), then *active* (it signs), then *retired*
+//! (published until the last token it can have signed is dead), then gone. The state stands in the
+//! store, not in the clock: a clock that goes backwards takes nothing back, and every process on
+//! one store reads the same.
 
 use std::time::Duration;
 
 use crate::domain::clock::UnixTime;
 use crate::store::{KeyRecord, KeyState};
 
-/// How long a key is published before it signs. As long as our verifiers keep a key set at the most; ours says that it
-/// may be kept for five minutes.
+/// How long a key is published before it signs. As long as our verifiers keep a key set at the
+/// most; ours says that it may be kept for five minutes.
 const LEAD: Duration = Duration::from_hours(1);
-/// How long a retired key stays published beyond the life of its tokens: for verifiers whose clock is behind (at most
-/// ten minutes), and for a process that went on signing because it could not read the store.
+/// How long a retired key stays published beyond the life of its tokens: for verifiers whose clock
+/// is behind (at most ten minutes), and for a process that went on signing because it could not
+/// read the store.
 pub(super) const MARGIN: Duration = Duration::from_hours(1);
 /// Clocks of several processes on one store may differ by this; beyond it, a clock was set back.
 const SKEW: Duration = Duration::from_mins(10);
-/// How long a key that another configuration made is left alone: processes of the old one may still be running.
+/// How long a key that another configuration made is left alone: processes of the old one may still
+/// be running.
 const FOREIGN: Duration = Duration::from_hours(24);
 
 /// What a rotation on demand does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RotateNow {
-    /// Sign with the new key at once. Verifiers that keep our key set refuse its tokens until they ask again.
+    /// Sign with the new key at once. Verifiers that keep our key set refuse its tokens until they
+    /// ask again.
     pub now: bool,
-    /// Also take every earlier key out of the published set at once, so that no token is good that was signed before:
-    /// for when somebody else may have the keys. Includes `now`.
+    /// Also take every earlier key out of the published set at once, so that no token is good that
+    /// was signed before: for when somebody else may have the keys. Includes `now`.
     pub withdraw: bool,
 }
 
 /// What holds for the keys of one process.
 #[derive(Clone, Debug)]
 pub(super) struct Policy {
-    /// The algorithms of the stored keys it signs with, by name; stored keys of other algorithms are only published. Not
-    /// the algorithm of a configured key, which signs in their place.
+    /// The algorithms of the stored keys it signs with, by name; stored keys of other algorithms
+    /// are only published. Not the algorithm of a configured key, which signs in their place.
     pub algorithms: Vec<String>,
     /// How long a key signs; `None`: for ever.
     pub rotate_every: Option<Duration>,
@@ -49,7 +53,8 @@ pub(super) struct Moment {
     pub now: UnixTime,
     /// The time by which keys go: the clock may be ahead of it.
     pub proven: UnixTime,
-    /// The latest time this process has seen: tokens were signed up to then, whatever the clock says now.
+    /// The latest time this process has seen: tokens were signed up to then, whatever the clock
+    /// says now.
     pub latest: UnixTime,
     /// How long the longest token lives that this process signs.
     pub longest_token: Duration,
@@ -90,13 +95,19 @@ impl Policy {
     }
 
     /// The key of an algorithm that signs, of those in the store.
-    pub(super) fn signing<'a>(&self, keys: &'a [KeyRecord], algorithm: &str) -> Option<&'a KeyRecord> {
-        self.of_state(keys, algorithm, KeyState::Active).max_by_key(|key| (key.signs_from, &key.kid))
+    pub(super) fn signing<'a>(
+        &self,
+        keys: &'a [KeyRecord],
+        algorithm: &str,
+    ) -> Option<&'a KeyRecord> {
+        self.of_state(keys, algorithm, KeyState::Active)
+            .max_by_key(|key| (key.signs_from, &key.kid))
     }
 
     /// The key of an algorithm that signs after it.
     fn next<'a>(&self, keys: &'a [KeyRecord], algorithm: &str) -> Option<&'a KeyRecord> {
-        self.of_state(keys, algorithm, KeyState::Next).min_by_key(|key| (key.signs_from, &key.kid))
+        self.of_state(keys, algorithm, KeyState::Next)
+            .min_by_key(|key| (key.signs_from, &key.kid))
     }
 
     fn of_state<'a>(
@@ -105,7 +116,9 @@ impl Policy {
         algorithm: &str,
         state: KeyState,
     ) -> impl Iterator<Item = &'a KeyRecord> {
-        keys.iter().filter(move |key| key.state == state && key.algorithm == algorithm && self.is_ours(key))
+        keys.iter().filter(move |key| {
+            key.state == state && key.algorithm == algorithm && self.is_ours(key)
+        })
     }
 
     fn is_ours(&self, key: &KeyRecord) -> bool {
@@ -135,7 +148,8 @@ impl Policy {
             let successor = next.filter(|next| signing.is_none() || next.signs_from <= at.now);
             lines.push(Line { signing, successor });
             match (signing, next) {
-                // The very first key, or the first of its algorithm: no other key could sign until it is known.
+                // The very first key, or the first of its algorithm: no other key could sign until
+                // it is known.
                 (None, None) => make.push(active(algorithm, at.now)),
                 (Some(signing), None) if self.is_old(signing, at.now) => {
                     make.push(self.next_one(algorithm, at.now));
@@ -143,10 +157,14 @@ impl Policy {
                 _ => {}
             }
         }
-        Plan { make, ..self.follow(keys, at, &lines) }
+        Plan {
+            make,
+            ..self.follow(keys, at, &lines)
+        }
     }
 
-    /// What a rotation on demand does, for every algorithm. A key that is waiting already is the one that is asked for.
+    /// What a rotation on demand does, for every algorithm. A key that is waiting already is the
+    /// one that is asked for.
     pub(super) fn on_demand(&self, keys: &[KeyRecord], at: Moment, how: RotateNow) -> Plan {
         let mut plan = Plan::default();
         if how.withdraw {
@@ -173,24 +191,34 @@ impl Policy {
 
     fn next_one(&self, algorithm: &str, now: UnixTime) -> Make {
         let signs_from = now.plus(self.lead());
-        Make { algorithm: algorithm.to_owned(), state: KeyState::Next, signs_from }
+        Make {
+            algorithm: algorithm.to_owned(),
+            state: KeyState::Next,
+            signs_from,
+        }
     }
 
     /// Whether it is time to publish a successor.
     fn is_old(&self, signing: &KeyRecord, now: UnixTime) -> bool {
-        self.rotate_every.is_some_and(|every| now >= signing.signs_from.plus(every - self.lead()))
+        self.rotate_every
+            .is_some_and(|every| now >= signing.signs_from.plus(every - self.lead()))
     }
 
     fn follow(&self, keys: &[KeyRecord], at: Moment, lines: &[Line<'_>]) -> Plan {
         let mut plan = Plan::default();
         for stored in keys {
-            let key = &KeyRecord { foreign_since: self.foreign_since(stored, at.proven), ..stored.clone() };
+            let key = &KeyRecord {
+                foreign_since: self.foreign_since(stored, at.proven),
+                ..stored.clone()
+            };
             let is = |other: Option<&KeyRecord>| other.is_some_and(|other| other.kid == key.kid);
             let signs_on = |line: &Line<'_>| is(line.signing) && line.successor.is_none();
             let changed = match key.state {
                 KeyState::Retired if is_dead(key, at.proven) => None,
                 KeyState::Next if self.is_abandoned(key, at.proven) => None,
-                KeyState::Next if lines.iter().any(|line| is(line.successor)) => Some(activated(key, at)),
+                KeyState::Next if lines.iter().any(|line| is(line.successor)) => {
+                    Some(activated(key, at))
+                }
                 KeyState::Next => Some(self.on_time(key, at.now)),
                 KeyState::Active if lines.iter().any(signs_on) => Some(since_now(key, at)),
                 KeyState::Active if self.is_ours(key) || self.is_abandoned(key, at.proven) => {
@@ -207,18 +235,22 @@ impl Policy {
         plan
     }
 
-    /// Since when a process runs to which a key is foreign. It stands in the store: else a process that is restarted every
-    /// day would never retire the key.
+    /// Since when a process runs to which a key is foreign. It stands in the store: else a process
+    /// that is restarted every day would never retire the key.
     fn foreign_since(&self, key: &KeyRecord, proven: UnixTime) -> Option<UnixTime> {
         match key.foreign_since {
             since if key.state == KeyState::Retired => since,
             // After the clock was set back it would be left alone too long: its time begins anew.
-            since if !self.is_ours(key) => {
-                Some(since.filter(|since| *since <= proven.plus(SKEW)).unwrap_or(proven))
-            }
-            // The configuration was changed back, or no process is left to which it is foreign: that one would have retired it.
+            since if !self.is_ours(key) => Some(
+                since
+                    .filter(|since| *since <= proven.plus(SKEW))
+                    .unwrap_or(proven),
+            ),
+            // The configuration was changed back, or no process is left to which it is foreign:
+            // that one would have retired it.
             Some(since)
-                if self.running_since > since.plus(SKEW) || proven > since.plus(FOREIGN).plus(SKEW) =>
+                if self.running_since > since.plus(SKEW)
+                    || proven > since.plus(FOREIGN).plus(SKEW) =>
             {
                 None
             }
@@ -228,7 +260,10 @@ impl Policy {
 
     /// Whether no process can be left that signs with a key of another configuration.
     fn is_abandoned(&self, key: &KeyRecord, proven: UnixTime) -> bool {
-        !self.is_ours(key) && key.foreign_since.is_some_and(|since| proven >= since.plus(FOREIGN))
+        !self.is_ours(key)
+            && key
+                .foreign_since
+                .is_some_and(|since| proven >= since.plus(FOREIGN))
     }
 
     /// A waiting key. After the clock was set back it would wait too long: its time begins anew.
@@ -249,7 +284,11 @@ struct Line<'a> {
 
 /// A key that signs at once.
 fn active(algorithm: &str, now: UnixTime) -> Make {
-    Make { algorithm: algorithm.to_owned(), state: KeyState::Active, signs_from: now }
+    Make {
+        algorithm: algorithm.to_owned(),
+        state: KeyState::Active,
+        signs_from: now,
+    }
 }
 
 /// Until when a retired key is published; `None` when it is not retired.
@@ -262,18 +301,31 @@ fn is_dead(key: &KeyRecord, proven: UnixTime) -> bool {
 }
 
 fn activated(key: &KeyRecord, at: Moment) -> KeyRecord {
-    KeyRecord { state: KeyState::Active, signs_from: at.now, ..longest(key, at) }
+    KeyRecord {
+        state: KeyState::Active,
+        signs_from: at.now,
+        ..longest(key, at)
+    }
 }
 
 fn retired(key: &KeyRecord, at: Moment) -> KeyRecord {
     let key = longest(key, at);
-    KeyRecord { state: KeyState::Retired, retired_at: Some(at.latest), ..key }
+    KeyRecord {
+        state: KeyState::Retired,
+        retired_at: Some(at.latest),
+        ..key
+    }
 }
 
-/// The key that goes on signing. After the clock was set back it would sign too long: its age begins anew.
+/// The key that goes on signing. After the clock was set back it would sign too long: its age
+/// begins anew.
 fn since_now(key: &KeyRecord, at: Moment) -> KeyRecord {
     let key = longest(key, at);
-    let signs_from = if key.signs_from > at.now.plus(SKEW) { at.now } else { key.signs_from };
+    let signs_from = if key.signs_from > at.now.plus(SKEW) {
+        at.now
+    } else {
+        key.signs_from
+    };
     KeyRecord { signs_from, ..key }
 }
 
@@ -286,7 +338,10 @@ fn lived(key: &KeyRecord, at: Moment) -> KeyRecord {
 }
 
 fn longest(key: &KeyRecord, at: Moment) -> KeyRecord {
-    KeyRecord { longest_token: key.longest_token.max(at.longest_token), ..key.clone() }
+    KeyRecord {
+        longest_token: key.longest_token.max(at.longest_token),
+        ..key.clone()
+    }
 }
 
 #[cfg(test)]

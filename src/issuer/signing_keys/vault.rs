@@ -12,7 +12,8 @@ use crate::jose::sign::{SigningKey, SigningKeyError};
 use crate::jose::{Algorithm, algorithm_name, parse_algorithm};
 use crate::store::{KeyChange, KeyRecord, KeyState, Store, StoreError, StoredKey, StoredKeys};
 
-/// How often a change is tried while other processes change the same keys. Each of theirs brings what we want nearer.
+/// How often a change is tried while other processes change the same keys. Each of theirs brings
+/// what we want nearer.
 const ATTEMPTS: usize = 10;
 
 /// Where the keys lie, and what is done with them.
@@ -29,7 +30,10 @@ impl Vault {
     /// Adds algorithms that stored keys sign with. A configured key signs with its own.
     pub(super) fn expect(&self, algorithms: impl IntoIterator<Item = Algorithm>) {
         let own = self.own.as_ref().map(|own| own.algorithm());
-        for algorithm in algorithms.into_iter().filter(|algorithm| Some(*algorithm) != own) {
+        for algorithm in algorithms
+            .into_iter()
+            .filter(|algorithm| Some(*algorithm) != own)
+        {
             let name = algorithm_name(algorithm);
             if !self.policy.load().signs_with(name) {
                 self.policy.rcu(|policy| policy.with(name));
@@ -59,7 +63,10 @@ impl Vault {
             if !withdraws {
                 stored = self.open(stored)?;
                 // First: a store that cannot be used is not changed.
-                stored.keys.iter().try_for_each(|key| parse(key).map(drop))?;
+                stored
+                    .keys
+                    .iter()
+                    .try_for_each(|key| parse(key).map(drop))?;
             }
             let records: Vec<_> = stored.keys.iter().map(|key| key.record.clone()).collect();
             let plan = match demanded {
@@ -69,7 +76,11 @@ impl Vault {
             let is_settled = plan.is_empty() && !is_plain;
             if !is_settled {
                 let change = self.change(plan, &stored.keys, is_plain, at).await?;
-                if !self.store.change_signing_keys(revision, &self.seal(&change)?).await? {
+                if !self
+                    .store
+                    .change_signing_keys(revision, &self.seal(&change)?)
+                    .await?
+                {
                     continue;
                 }
                 report(&change, &records);
@@ -82,8 +93,8 @@ impl Vault {
         Err(StoreError::Unavailable("others change the signing keys without end".to_owned()).into())
     }
 
-    /// Leaves out keys in plain text that lie beside encrypted ones: once keys are encrypted, every key that we write is. Where
-    /// all lie in plain text, encryption has just been switched on.
+    /// Leaves out keys in plain text that lie beside encrypted ones: once keys are encrypted, every
+    /// key that we write is. Where all lie in plain text, encryption has just been switched on.
     fn leave_out_planted(&self, stored: &mut StoredKeys) {
         if self.encryption.is_none() || stored.keys.iter().all(|key| !is_sealed(&key.private_key)) {
             return;
@@ -106,7 +117,8 @@ impl Vault {
         self.encryption.is_some() && !is_sealed(&key.private_key)
     }
 
-    /// What is to be written. With `all`, also the keys that do not change, so that they are encrypted.
+    /// What is to be written. With `all`, also the keys that do not change, so that they are
+    /// encrypted.
     async fn change(
         &self,
         plan: Plan,
@@ -118,15 +130,24 @@ impl Vault {
             .iter()
             .filter(|key| !plan.delete.contains(&key.record.kid))
             .filter_map(|key| {
-                let changed = plan.update.iter().find(|record| record.kid == key.record.kid);
+                let changed = plan
+                    .update
+                    .iter()
+                    .find(|record| record.kid == key.record.kid);
                 let record = changed.or(all.then_some(&key.record))?.clone();
-                Some(StoredKey { record, private_key: key.private_key.clone() })
+                Some(StoredKey {
+                    record,
+                    private_key: key.private_key.clone(),
+                })
             })
             .collect();
         for make in plan.make {
             put.push(self.make(make, at).await?);
         }
-        Ok(KeyChange { put, delete: plan.delete })
+        Ok(KeyChange {
+            put,
+            delete: plan.delete,
+        })
     }
 
     /// Making an RSA key takes long enough to be felt by the requests beside it.
@@ -134,7 +155,9 @@ impl Vault {
         let unsupported = OpenError::NewKey(SigningKeyError::Unsupported);
         let algorithm = parse_algorithm(&make.algorithm).ok_or(unsupported)?;
         let made = tokio::task::spawn_blocking(move || SigningKey::generate(algorithm)).await;
-        let key = made.unwrap_or(Err(SigningKeyError::Failed)).map_err(OpenError::NewKey)?;
+        let key = made
+            .unwrap_or(Err(SigningKeyError::Failed))
+            .map_err(OpenError::NewKey)?;
         let record = KeyRecord {
             kid: key.kid().to_owned(),
             algorithm: make.algorithm,
@@ -145,7 +168,10 @@ impl Vault {
             foreign_since: None,
             longest_token: at.longest_token,
         };
-        Ok(StoredKey { record, private_key: key.to_pem() })
+        Ok(StoredKey {
+            record,
+            private_key: key.to_pem(),
+        })
     }
 
     fn open(&self, stored: StoredKeys) -> Result<StoredKeys, OpenError> {
@@ -154,36 +180,72 @@ impl Vault {
                 return Ok(key);
             }
             let kid = || key.record.kid.clone();
-            let encryption = self.encryption.as_ref().ok_or_else(|| OpenError::Encrypted(kid()))?;
+            let encryption = self
+                .encryption
+                .as_ref()
+                .ok_or_else(|| OpenError::Encrypted(kid()))?;
             let private_key = encryption
                 .open(&key.record.kid, &key.private_key)
                 .map_err(|_| OpenError::OtherEncryptionKey(kid()))?;
             Ok(StoredKey { private_key, ..key })
         };
-        let keys = stored.keys.into_iter().map(open).collect::<Result<_, OpenError>>()?;
-        Ok(StoredKeys { revision: stored.revision, keys })
+        let keys = stored
+            .keys
+            .into_iter()
+            .map(open)
+            .collect::<Result<_, OpenError>>()?;
+        Ok(StoredKeys {
+            revision: stored.revision,
+            keys,
+        })
     }
 
     fn seal(&self, change: &KeyChange) -> Result<KeyChange, OpenError> {
-        let Some(encryption) = &self.encryption else { return Ok(change.clone()) };
+        let Some(encryption) = &self.encryption else {
+            return Ok(change.clone());
+        };
         let seal = |key: &StoredKey| {
             let kid = &key.record.kid;
             let sealed = encryption.seal(kid, &key.private_key);
             let private_key = sealed.map_err(|_| OpenError::OtherEncryptionKey(kid.clone()))?;
-            Ok(StoredKey { record: key.record.clone(), private_key })
+            Ok(StoredKey {
+                record: key.record.clone(),
+                private_key,
+            })
         };
-        let put = change.put.iter().map(seal).collect::<Result<_, OpenError>>()?;
-        Ok(KeyChange { put, delete: change.delete.clone() })
+        let put = change
+            .put
+            .iter()
+            .map(seal)
+            .collect::<Result<_, OpenError>>()?;
+        Ok(KeyChange {
+            put,
+            delete: change.delete.clone(),
+        })
     }
 }
 
 /// One audit line for each key that became something else, by the process that did it.
 fn report(change: &KeyChange, before: &[KeyRecord]) {
-    let state = |kid: &str| before.iter().find(|record| record.kid == kid).map(|record| record.state);
-    let changed = change.put.iter().map(|key| (&key.record.kid, Some(key.record.state)));
+    let state = |kid: &str| {
+        before
+            .iter()
+            .find(|record| record.kid == kid)
+            .map(|record| record.state)
+    };
+    let changed = change
+        .put
+        .iter()
+        .map(|key| (&key.record.kid, Some(key.record.state)));
     let deleted = change.delete.iter().map(|kid| (kid, None));
-    for (kid, now) in changed.chain(deleted).filter(|(kid, now)| state(kid) != *now) {
-        let (before, now) = (state(kid).map(KeyState::as_str), now.map_or("deleted", KeyState::as_str));
+    for (kid, now) in changed
+        .chain(deleted)
+        .filter(|(kid, now)| state(kid) != *now)
+    {
+        let (before, now) = (
+            state(kid).map(KeyState::as_str),
+            now.map_or("deleted", KeyState::as_str),
+        );
         tracing::info!(target: "audit", kid, before, now, "signing key");
     }
 }

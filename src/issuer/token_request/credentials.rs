@@ -1,7 +1,8 @@
 //! What a client presents to authenticate itself: one method per request (RFC 6749 §2.3).
 //!
-//! plgd's server takes more, and so do we in its profile: equal credentials in the header and in the body, an assertion without
-//! its type, a type without an assertion, and a secret beside an assertion, which is never looked at.
+//! plgd's server takes more, and so do we in its profile: equal credentials in the header and in
+//! the body, an assertion without its type, a type without an assertion, and a secret beside an
+//! assertion, which is never looked at.
 
 use base64::Engine;
 use base64::alphabet;
@@ -61,13 +62,19 @@ pub(in crate::issuer) struct PresentedAssertion {
 impl Credentials {
     /// Finds the credentials in the `Authorization` header or among the parameters.
     ///
-    /// Schemes other than Basic are nobody's credentials here: web pages send their user's bearer token along.
+    /// Schemes other than Basic are nobody's credentials here: web pages send their user's bearer
+    /// token along.
     pub(in crate::issuer) fn parse(
         headers: &HeaderMap,
         parameters: ClientParameters,
         profile: Profile,
     ) -> Result<Option<Self>, TokenError> {
-        let ClientParameters { id, mut secret, assertion, assertion_type } = parameters;
+        let ClientParameters {
+            id,
+            mut secret,
+            assertion,
+            assertion_type,
+        } = parameters;
         let is_plgd = profile == Profile::Plgd;
         let assertion = match (assertion, assertion_type) {
             (None, None) => None,
@@ -80,11 +87,15 @@ impl Credentials {
             secret = None;
         }
         let named = SecretCredentials::parse(headers, id, secret, profile)?;
-        let has_secret = named.as_ref().is_some_and(|named| named.candidates().any(Candidate::has_secret));
+        let has_secret = named
+            .as_ref()
+            .is_some_and(|named| named.candidates().any(Candidate::has_secret));
         if !is_plgd && (several || (assertion.is_some() && has_secret)) {
             return Err(TokenError::SeveralAuthMethods);
         }
-        let Some(jwt) = assertion else { return Ok(named.map(Self::Secret)) };
+        let Some(jwt) = assertion else {
+            return Ok(named.map(Self::Secret));
+        };
         if jwt.expose_secret().len() > MAX_TOKEN_SIZE {
             return Err(TokenError::TooLarge);
         }
@@ -98,10 +109,15 @@ impl Credentials {
     /// The client ids that are named, whoever it is that names them.
     pub(in crate::issuer) fn named(&self) -> impl Iterator<Item = String> {
         let named: Vec<String> = match self {
-            Self::Secret(credentials) => credentials.candidates().map(|it| it.client_id.clone()).collect(),
+            Self::Secret(credentials) => credentials
+                .candidates()
+                .map(|it| it.client_id.clone())
+                .collect(),
             Self::Assertion(assertion) if assertion.named.is_empty() => {
                 let jws = Jws::parse(assertion.jwt.expose_secret()).ok();
-                jws.and_then(|jws| jws.claimed_issuer().map(str::to_owned)).into_iter().collect()
+                jws.and_then(|jws| jws.claimed_issuer().map(str::to_owned))
+                    .into_iter()
+                    .collect()
             }
             Self::Assertion(assertion) => assertion.named.clone(),
         };
@@ -123,17 +139,23 @@ impl SecretCredentials {
         profile: Profile,
     ) -> Result<Option<Self>, TokenError> {
         let mut values = headers.get_all(AUTHORIZATION).iter();
-        let basic = values.next().and_then(|value| basic_credentials(value.as_bytes()));
+        let basic = values
+            .next()
+            .and_then(|value| basic_credentials(value.as_bytes()));
         if values.next().is_some() {
             return Err(TokenError::RepeatedHeader("Authorization"));
         }
         let credentials = match (basic, client_id) {
             (Some(encoded), client_id) => {
-                let basic = Self::parse_basic(encoded).ok_or(TokenError::InvalidClient { basic: true })?;
-                // A `client_id` equal to Basic's only identifies. A secret is a second method; plgd's clients may repeat theirs.
+                let basic =
+                    Self::parse_basic(encoded).ok_or(TokenError::InvalidClient { basic: true })?;
+                // A `client_id` equal to Basic's only identifies. A secret is a second method;
+                // plgd's clients may repeat theirs.
                 let is_repeated = match &client_secret {
                     None => client_id.is_none_or(|id| basic.names(&id)),
-                    Some(secret) => profile == Profile::Plgd && basic.says(client_id.as_deref(), secret),
+                    Some(secret) => {
+                        profile == Profile::Plgd && basic.says(client_id.as_deref(), secret)
+                    }
                 };
                 if !is_repeated {
                     return Err(TokenError::SeveralAuthMethods);
@@ -143,20 +165,28 @@ impl SecretCredentials {
             (None, Some(client_id)) => {
                 let secret = client_secret.unwrap_or_else(|| SecretString::from(""));
                 let first = Candidate { client_id, secret };
-                Self { method: ClientAuthMethod::ClientSecretPost, first, fallback: None }
+                Self {
+                    method: ClientAuthMethod::ClientSecretPost,
+                    first,
+                    fallback: None,
+                }
             }
             (None, None) => return Ok(None),
         };
-        if credentials.candidates().any(|candidate| candidate.client_id.len() > MAX_CLIENT_ID) {
+        if credentials
+            .candidates()
+            .any(|candidate| candidate.client_id.len() > MAX_CLIENT_ID)
+        {
             return Err(TokenError::TooLarge);
         }
         Ok(Some(credentials))
     }
 
-    /// RFC 6749 §2.3.1 form-encodes id and secret before Basic's own encoding; many clients do not. A text in which
-    /// that makes a difference is read both ways, the RFC's first.
+    /// RFC 6749 §2.3.1 form-encodes id and secret before Basic's own encoding; many clients do not.
+    /// A text in which that makes a difference is read both ways, the RFC's first.
     pub(super) fn parse_basic(encoded: &[u8]) -> Option<Self> {
-        // Some clients write base64 for URLs, which differs where two of its characters stand: for some secrets only.
+        // Some clients write base64 for URLs, which differs where two of its characters stand: for
+        // some secrets only.
         let standard = encoded.iter().map(|&byte| match byte {
             b'-' => b'+',
             b'_' => b'/',
@@ -165,14 +195,27 @@ impl SecretCredentials {
         let standard: Zeroizing<Vec<u8>> = Zeroizing::new(standard.collect());
         let joined = Zeroizing::new(BASE64.decode(&*standard).ok()?);
         let (client_id, secret) = std::str::from_utf8(&joined).ok()?.split_once(':')?;
-        let raw = Candidate { client_id: client_id.to_owned(), secret: SecretString::from(secret) };
+        let raw = Candidate {
+            client_id: client_id.to_owned(),
+            secret: SecretString::from(secret),
+        };
         let is_encoded = joined.iter().any(|&byte| byte == b'%' || byte == b'+');
         let decoded = form_decode(client_id.as_bytes()).zip(form_decode(secret.as_bytes()));
         let (first, fallback) = match decoded.filter(|_| is_encoded) {
-            Some((client_id, secret)) => (Candidate { client_id, secret: secret.into() }, Some(raw)),
+            Some((client_id, secret)) => (
+                Candidate {
+                    client_id,
+                    secret: secret.into(),
+                },
+                Some(raw),
+            ),
             None => (raw, None),
         };
-        Some(Self { method: ClientAuthMethod::ClientSecretBasic, first, fallback })
+        Some(Self {
+            method: ClientAuthMethod::ClientSecretBasic,
+            first,
+            fallback,
+        })
     }
 
     /// The readings, in the order they are tried.
@@ -191,22 +234,29 @@ impl SecretCredentials {
     }
 
     fn names(&self, client_id: &str) -> bool {
-        self.candidates().any(|candidate| candidate.client_id == client_id)
+        self.candidates()
+            .any(|candidate| candidate.client_id == client_id)
     }
 
     /// Whether these are the same credentials; an id that is left out is no difference.
     fn says(&self, client_id: Option<&str>, secret: &SecretString) -> bool {
         self.candidates().any(|candidate| {
-            client_id.is_none_or(|id| id == candidate.client_id) && secret::matches(&candidate.secret, secret)
+            client_id.is_none_or(|id| id == candidate.client_id)
+                && secret::matches(&candidate.secret, secret)
         })
     }
 }
 
 /// What follows the scheme `Basic` in an `Authorization` value; none when the scheme is another.
 pub(super) fn basic_credentials(value: &[u8]) -> Option<&[u8]> {
-    let end = value.iter().position(|&byte| byte == b' ').unwrap_or(value.len());
+    let end = value
+        .iter()
+        .position(|&byte| byte == b' ')
+        .unwrap_or(value.len());
     let (scheme, rest) = value.split_at(end);
-    scheme.eq_ignore_ascii_case(b"basic").then(|| rest.trim_ascii())
+    scheme
+        .eq_ignore_ascii_case(b"basic")
+        .then(|| rest.trim_ascii())
 }
 
 #[cfg(test)]
@@ -232,7 +282,11 @@ mod tests {
         id: Option<String>,
         secret: Option<SecretString>,
     ) -> Result<Option<SecretCredentials>, TokenError> {
-        let parameters = ClientParameters { id, secret, ..ClientParameters::default() };
+        let parameters = ClientParameters {
+            id,
+            secret,
+            ..ClientParameters::default()
+        };
         Credentials::parse(headers, parameters, Profile::Standard).map(|found| match found? {
             Credentials::Secret(credentials) => Some(credentials),
             Credentials::Assertion(_) => panic!("a secret"),
@@ -240,7 +294,10 @@ mod tests {
     }
 
     fn readings(credentials: &SecretCredentials) -> Vec<(&str, &str)> {
-        credentials.candidates().map(|c| (c.client_id.as_str(), c.secret.expose_secret())).collect()
+        credentials
+            .candidates()
+            .map(|c| (c.client_id.as_str(), c.secret.expose_secret()))
+            .collect()
     }
 
     #[test]
@@ -248,7 +305,10 @@ mod tests {
         for (joined, expected) in [
             ("id:secret", vec![("id", "secret")]),
             ("id:a:b", vec![("id", "a:b")]),
-            ("id:p%2Bq+r%3A%25", vec![("id", "p+q r:%"), ("id", "p%2Bq+r%3A%25")]),
+            (
+                "id:p%2Bq+r%3A%25",
+                vec![("id", "p+q r:%"), ("id", "p%2Bq+r%3A%25")],
+            ),
             ("my%3Aid:s", vec![("my:id", "s"), ("my%3Aid", "s")]),
             ("id:100%", vec![("id", "100%"), ("id", "100%")]),
             ("id:%ff", vec![("id", "%ff")]),
@@ -263,12 +323,20 @@ mod tests {
 
     #[test]
     fn the_scheme_is_not_case_sensitive_and_other_schemes_are_no_credentials() {
-        assert!(parse_secret(&headers("bASIC aWQ6c2VjcmV0"), None, None).unwrap().is_some());
+        assert!(
+            parse_secret(&headers("bASIC aWQ6c2VjcmV0"), None, None)
+                .unwrap()
+                .is_some()
+        );
         for other in ["Bearer abc", "Digest x", "", "Basically aWQ6c2VjcmV0"] {
-            assert!(parse_secret(&headers(other), None, None).unwrap().is_none(), "{other}");
+            assert!(
+                parse_secret(&headers(other), None, None).unwrap().is_none(),
+                "{other}"
+            );
         }
-        let post =
-            parse_secret(&headers("Bearer abc"), Some("id".into()), Some("s".into())).unwrap().unwrap();
+        let post = parse_secret(&headers("Bearer abc"), Some("id".into()), Some("s".into()))
+            .unwrap()
+            .unwrap();
         assert_eq!(readings(&post), [("id", "s")]);
         assert_eq!(post.method(), ClientAuthMethod::ClientSecretPost);
     }
@@ -276,9 +344,15 @@ mod tests {
     #[test]
     fn malformed_basic_is_invalid_client() {
         let no_utf8 = format!("Basic {}", STANDARD.encode(b"id:\xff"));
-        for bad in
-            ["Basic", "Basic ", "Basic ???", "Basic aWQ", "Basic aWQ=", "Basic aWQ6c2VjcmV0 x", &no_utf8]
-        {
+        for bad in [
+            "Basic",
+            "Basic ",
+            "Basic ???",
+            "Basic aWQ",
+            "Basic aWQ=",
+            "Basic aWQ6c2VjcmV0 x",
+            &no_utf8,
+        ] {
             let error = parse_secret(&headers(bad), None, None).unwrap_err();
             assert_eq!(error, TokenError::InvalidClient { basic: true }, "{bad}");
         }
@@ -299,11 +373,20 @@ mod tests {
     #[test]
     fn one_method_per_request() {
         let parse = |id: Option<&str>, secret: Option<&str>| {
-            parse_secret(&basic("i%64:s"), id.map(str::to_owned), secret.map(SecretString::from)).map(|_| ())
+            parse_secret(
+                &basic("i%64:s"),
+                id.map(str::to_owned),
+                secret.map(SecretString::from),
+            )
+            .map(|_| ())
         };
         assert_eq!(parse(Some("id"), None), Ok(()));
         assert_eq!(parse(Some("i%64"), None), Ok(()));
-        for (id, secret) in [(Some("id"), Some("s")), (None, Some("s")), (Some("other"), None)] {
+        for (id, secret) in [
+            (Some("id"), Some("s")),
+            (None, Some("s")),
+            (Some("other"), None),
+        ] {
             assert_eq!(parse(id, secret), Err(TokenError::SeveralAuthMethods));
         }
     }
@@ -321,12 +404,18 @@ mod tests {
     #[test]
     fn an_overlong_client_id_is_refused() {
         let id = "i".repeat(257);
-        assert_eq!(parse_secret(&basic(&format!("{id}:s")), None, None).unwrap_err(), TokenError::TooLarge);
+        assert_eq!(
+            parse_secret(&basic(&format!("{id}:s")), None, None).unwrap_err(),
+            TokenError::TooLarge
+        );
     }
 
     #[test]
     fn beside_an_assertion_an_id_only_identifies_and_a_secret_is_a_second_method() {
-        let parse = |headers: &HeaderMap, id: Option<&str>, secret: Option<&str>, of_type: Option<&str>| {
+        let parse = |headers: &HeaderMap,
+                     id: Option<&str>,
+                     secret: Option<&str>,
+                     of_type: Option<&str>| {
             let parameters = ClientParameters {
                 id: id.map(str::to_owned),
                 secret: secret.map(SecretString::from),
@@ -343,14 +432,24 @@ mod tests {
         assert_eq!(parse(&none, Some("id"), None, jwt).unwrap(), ["id"]);
         assert_eq!(parse(&basic("id:"), None, None, jwt).unwrap(), ["id"]);
         assert_eq!(parse(&basic("id:"), Some("id"), None, jwt).unwrap(), ["id"]);
-        assert_eq!(parse(&headers("Bearer abc"), None, None, jwt).unwrap(), Vec::<String>::new());
+        assert_eq!(
+            parse(&headers("Bearer abc"), None, None, jwt).unwrap(),
+            Vec::<String>::new()
+        );
         let several = Err(TokenError::SeveralAuthMethods);
         assert_eq!(parse(&basic("id:secret"), None, None, jwt), several);
         assert_eq!(parse(&basic("id:"), Some("other"), None, jwt), several);
         assert_eq!(parse(&none, Some("id"), Some("secret"), jwt), several);
         assert_eq!(parse(&none, None, Some("secret"), jwt), several);
-        for of_type in [None, Some("jwt"), Some("urn:ietf:params:oauth:client-assertion-type:saml2-bearer")] {
-            assert_eq!(parse(&none, Some("id"), None, of_type), Err(TokenError::AssertionType));
+        for of_type in [
+            None,
+            Some("jwt"),
+            Some("urn:ietf:params:oauth:client-assertion-type:saml2-bearer"),
+        ] {
+            assert_eq!(
+                parse(&none, Some("id"), None, of_type),
+                Err(TokenError::AssertionType)
+            );
         }
     }
 
@@ -367,21 +466,37 @@ mod tests {
         };
         let found = Credentials::parse(headers, parameters, Profile::Plgd)?.expect("credentials");
         Ok(match &found {
-            Credentials::Secret(it) => (found.named().collect(), it.first.secret.expose_secret().to_owned()),
+            Credentials::Secret(it) => (
+                found.named().collect(),
+                it.first.secret.expose_secret().to_owned(),
+            ),
             Credentials::Assertion(it) => (it.named.clone(), it.jwt.expose_secret().to_owned()),
         })
     }
 
     #[test]
     fn in_plgds_profile_equal_credentials_may_come_twice_and_different_ones_may_not() {
-        let parse = |basic_text: &str, id, secret| parse_plgd(&basic(basic_text), [id, secret, None, None]);
+        let parse =
+            |basic_text: &str, id, secret| parse_plgd(&basic(basic_text), [id, secret, None, None]);
         let of = |id: &str, secret: &str| Ok((vec![id.to_owned()], secret.to_owned()));
-        for (id, secret) in [(Some("id"), Some("s")), (None, Some("s")), (Some("id"), None)] {
+        for (id, secret) in [
+            (Some("id"), Some("s")),
+            (None, Some("s")),
+            (Some("id"), None),
+        ] {
             assert_eq!(parse("id:s", id, secret), of("id", "s"));
         }
         let both = Ok((vec!["id".to_owned(); 2], "p+ q".to_owned()));
-        assert_eq!(parse("id:p%2B+q", Some("id"), Some("p+ q")), both, "as the RFC encodes it");
-        assert_eq!(parse("id:p%2B+q", Some("id"), Some("p%2B+q")), both, "as it is");
+        assert_eq!(
+            parse("id:p%2B+q", Some("id"), Some("p+ q")),
+            both,
+            "as the RFC encodes it"
+        );
+        assert_eq!(
+            parse("id:p%2B+q", Some("id"), Some("p%2B+q")),
+            both,
+            "as it is"
+        );
         for (text, id, secret) in [
             ("id:s", Some("id"), Some("t")),
             ("id:t", Some("id"), Some("s")),
@@ -407,15 +522,24 @@ mod tests {
         let of = Ok((vec!["id".to_owned()], "a.b.c".to_owned()));
         assert_eq!(parse_plgd(&none, [Some("id"), None, jwt, None]), of);
         assert_eq!(parse_plgd(&none, [Some("id"), Some("s"), jwt, of_type]), of);
-        assert_eq!(parse_plgd(&basic("id:s"), [Some("id"), None, jwt, of_type]), of);
+        assert_eq!(
+            parse_plgd(&basic("id:s"), [Some("id"), None, jwt, of_type]),
+            of
+        );
         assert_eq!(parse_plgd(&basic("id:s"), [None, Some("t"), jwt, None]), of);
         let secret = Ok((vec!["id".to_owned()], "s".to_owned()));
         for of_type in [of_type, Some("urn:x")] {
-            assert_eq!(parse_plgd(&none, [Some("id"), Some("s"), None, of_type]), secret);
+            assert_eq!(
+                parse_plgd(&none, [Some("id"), Some("s"), None, of_type]),
+                secret
+            );
         }
         let other = parse_plgd(&basic("id:"), [Some("other"), None, jwt, of_type]);
         assert_eq!(other, Err(TokenError::SeveralAuthMethods));
-        for wrong in ["jwt", "urn:ietf:params:oauth:client-assertion-type:saml2-bearer"] {
+        for wrong in [
+            "jwt",
+            "urn:ietf:params:oauth:client-assertion-type:saml2-bearer",
+        ] {
             let error = parse_plgd(&none, [Some("id"), None, jwt, Some(wrong)]).unwrap_err();
             assert_eq!(error, TokenError::AssertionType);
         }

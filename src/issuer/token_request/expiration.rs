@@ -8,7 +8,8 @@ const LONGEST: usize = 64;
 /// How many zeros a number of 64 bits has at most behind its first digit.
 const MOST_ZEROS: i32 = 18;
 
-/// Reads a whole number of seconds; in plgd's profile also as `1.7e9` or `1700000000.0`, with spaces around it.
+/// Reads a whole number of seconds; in plgd's profile also as `1.7e9` or `1700000000.0`, with
+/// spaces around it.
 ///
 /// # Errors
 /// [`TokenError::MalformedExpiration`] when it is no whole number, or one that 64 bits do not hold.
@@ -47,13 +48,18 @@ fn whole_number(text: &str) -> Option<i64> {
     if significant.is_empty() {
         return Some(0);
     }
-    let places = i32::try_from(digits.len() - fraction.len()).ok()?.checked_add(exponent)?;
+    let places = i32::try_from(digits.len() - fraction.len())
+        .ok()?
+        .checked_add(exponent)?;
     let zeros = places.checked_sub(i32::try_from(significant.len()).ok()?)?;
     if !(0..=MOST_ZEROS).contains(&zeros) {
         return None;
     }
     let zeros = usize::try_from(zeros).ok()?;
-    [sign, significant, &"0".repeat(zeros)].concat().parse().ok()
+    [sign, significant, &"0".repeat(zeros)]
+        .concat()
+        .parse()
+        .ok()
 }
 
 #[cfg(test)]
@@ -116,9 +122,16 @@ mod tests {
             assert_eq!(read, expected, "{text}");
         }
         for text in ["1.7e9", "1700000000.0", " 1", "x", "99999999999999999999"] {
-            assert_eq!(parse(text, Profile::Standard), Err(TokenError::MalformedExpiration), "{text}");
+            assert_eq!(
+                parse(text, Profile::Standard),
+                Err(TokenError::MalformedExpiration),
+                "{text}"
+            );
         }
-        assert_eq!(parse(&"1".repeat(1_000_000), Profile::Plgd), Err(TokenError::MalformedExpiration));
+        assert_eq!(
+            parse(&"1".repeat(1_000_000), Profile::Plgd),
+            Err(TokenError::MalformedExpiration)
+        );
     }
 
     proptest! {

@@ -91,14 +91,22 @@ impl Parameters {
             memchr::memmem::find(&value, b"application/x-www-form-urlencoded").is_some()
         });
         if is_form {
-            Self { is_plgd_form: true, ..Self::default() }.with_form(body)
+            Self {
+                is_plgd_form: true,
+                ..Self::default()
+            }
+            .with_form(body)
         } else {
             Self::parse_json(body)
         }
     }
 
-    /// Reads JSON as protobuf writes it: `clientId` is `client_id`, and one of the two may be there.
-    pub(in crate::issuer) fn parse_protojson(headers: &HeaderMap, body: &[u8]) -> Result<Self, TokenError> {
+    /// Reads JSON as protobuf writes it: `clientId` is `client_id`, and one of the two may be
+    /// there.
+    pub(in crate::issuer) fn parse_protojson(
+        headers: &HeaderMap,
+        body: &[u8],
+    ) -> Result<Self, TokenError> {
         check_coding(headers, body)?;
         Self::parse_members(body, snake_case)
     }
@@ -109,13 +117,16 @@ impl Parameters {
     }
 
     fn with_form(mut self, body: &[u8]) -> Result<Self, TokenError> {
-        let pairs = body.split(|&byte| byte == b'&').filter(|pair| !pair.is_empty());
+        let pairs = body
+            .split(|&byte| byte == b'&')
+            .filter(|pair| !pair.is_empty());
         for (number, pair) in pairs.enumerate() {
             if number >= MAX_PARAMETERS {
                 return Err(TokenError::TooLarge);
             }
             let mut halves = pair.splitn(2, |&byte| byte == b'=');
-            let mut half = || form_decode(halves.next().unwrap_or_default()).ok_or(TokenError::MalformedBody);
+            let mut half =
+                || form_decode(halves.next().unwrap_or_default()).ok_or(TokenError::MalformedBody);
             let (name, value) = (half()?, half()?);
             self.add(name, value)?;
         }
@@ -127,7 +138,8 @@ impl Parameters {
     }
 
     fn parse_members(body: &[u8], rename: fn(String) -> String) -> Result<Self, TokenError> {
-        let Members(members) = serde_json::from_slice(body).map_err(|_| TokenError::MalformedBody)?;
+        let Members(members) =
+            serde_json::from_slice(body).map_err(|_| TokenError::MalformedBody)?;
         if members.len() > MAX_PARAMETERS {
             return Err(TokenError::TooLarge);
         }
@@ -153,7 +165,9 @@ impl Parameters {
                 if name == "scope" {
                     return self.add(name, texts.join(" "));
                 }
-                texts.into_iter().try_for_each(|text| self.add(name.clone(), text))
+                texts
+                    .into_iter()
+                    .try_for_each(|text| self.add(name.clone(), text))
             }
             _ if KNOWN.contains(&name.as_str()) => Err(TokenError::WrongType(Excerpt::of(&name))),
             _ => self.add(name, "ignored".to_owned()),
@@ -190,14 +204,16 @@ impl Parameters {
         Ok(())
     }
 
-    /// Refuses what stands in the query of the URL and is not in the body as well: it would be ignored in silence.
-    /// `parsed` is what the body holds.
+    /// Refuses what stands in the query of the URL and is not in the body as well: it would be
+    /// ignored in silence. `parsed` is what the body holds.
     pub(in crate::issuer) fn without_query(
         parsed: Result<Self, TokenError>,
         query: Option<&str>,
     ) -> Result<Self, TokenError> {
         let names = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
-        let has_aud = parsed.as_ref().is_ok_and(|parameters| parameters.is_plgd_form);
+        let has_aud = parsed
+            .as_ref()
+            .is_ok_and(|parameters| parameters.is_plgd_form);
         let mut known = names.filter_map(|(name, _)| known(has_aud).find(|known| *known == name));
         let missing = match &parsed {
             Ok(parameters) => known.find(|name| !parameters.seen.contains(*name)),
@@ -206,23 +222,40 @@ impl Parameters {
         missing.map_or(parsed, |name| Err(TokenError::InQuery(name)))
     }
 
-    /// Refuses a parameter whose name is one that we know but for case, separators or a plural: to ignore it
-    /// (RFC 6749 §3.2) would grant more than was asked for.
+    /// Refuses a parameter whose name is one that we know but for case, separators or a plural: to
+    /// ignore it (RFC 6749 §3.2) would grant more than was asked for.
     pub(in crate::issuer) fn check_spelling(&self) -> Result<(), TokenError> {
         let misspelt = |known: &&'static str| {
-            let mut like = self.seen.iter().filter(|name| folded(name) == folded(known));
-            if self.seen.contains(*known) { None } else { Some((*known, like.next()?)) }
+            let mut like = self
+                .seen
+                .iter()
+                .filter(|name| folded(name) == folded(known));
+            if self.seen.contains(*known) {
+                None
+            } else {
+                Some((*known, like.next()?))
+            }
         };
         match known(self.is_plgd_form).find_map(|known| misspelt(&known)) {
-            Some((known, given)) => Err(TokenError::Misspelt { given: Excerpt::of(given), known }),
+            Some((known, given)) => Err(TokenError::Misspelt {
+                given: Excerpt::of(given),
+                known,
+            }),
             None => Ok(()),
         }
     }
 
-    /// Refuses a request for a token that is bound to a key (RFC 9200 §5.8.4, and what vendors made of it).
+    /// Refuses a request for a token that is bound to a key (RFC 9200 §5.8.4, and what vendors made
+    /// of it).
     pub(in crate::issuer) fn check_bearer(&self) -> Result<(), TokenError> {
-        let binding = [("req_cnf", "the parameter req_cnf"), ("dpop_jkt", "the parameter dpop_jkt")];
-        if let Some((_, what)) = binding.into_iter().find(|(name, _)| self.seen.contains(*name)) {
+        let binding = [
+            ("req_cnf", "the parameter req_cnf"),
+            ("dpop_jkt", "the parameter dpop_jkt"),
+        ];
+        if let Some((_, what)) = binding
+            .into_iter()
+            .find(|(name, _)| self.seen.contains(*name))
+        {
             return Err(TokenError::BoundToken(what));
         }
         match &self.token_type {
@@ -239,27 +272,46 @@ fn known(with_aud: bool) -> impl Iterator<Item = &'static str> {
     KNOWN.into_iter().chain(with_aud.then_some(AUD))
 }
 
-/// A parameter is repeated. An unknown one is named if its name looks like one: it may be anything, also a secret.
+/// A parameter is repeated. An unknown one is named if its name looks like one: it may be anything,
+/// also a secret.
 fn repeated(name: &str) -> TokenError {
     let is_plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
     let is_name = name.len() <= MAX_SHOWN_NAME && name.bytes().all(is_plain);
-    if is_name { TokenError::Repeated(Excerpt::of(name)) } else { TokenError::RepeatedUnknown }
+    if is_name {
+        TokenError::Repeated(Excerpt::of(name))
+    } else {
+        TokenError::RepeatedUnknown
+    }
 }
 
 /// A parameter's name without what is easily mistaken.
 fn folded(name: &str) -> String {
-    let letters = name.chars().filter(char::is_ascii_alphanumeric).map(|letter| letter.to_ascii_lowercase());
+    let letters = name
+        .chars()
+        .filter(char::is_ascii_alphanumeric)
+        .map(|letter| letter.to_ascii_lowercase());
     let letters: String = letters.collect();
-    letters.strip_suffix('s').map(str::to_owned).unwrap_or(letters)
+    letters
+        .strip_suffix('s')
+        .map(str::to_owned)
+        .unwrap_or(letters)
 }
 
-/// Refuses a compressed body, which would look malformed. A small request gains nothing by it, and a large one could
-/// unpack to anything.
+/// Refuses a compressed body, which would look malformed. A small request gains nothing by it, and
+/// a large one could unpack to anything.
 fn check_coding(headers: &HeaderMap, body: &[u8]) -> Result<(), TokenError> {
     let codings = headers.get_all(CONTENT_ENCODING).iter();
-    let is_coded =
-        codings.into_iter().any(|coding| !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity"));
-    if is_coded || body.starts_with(&GZIP) { Err(TokenError::ContentCoding) } else { Ok(()) }
+    let is_coded = codings.into_iter().any(|coding| {
+        !coding
+            .as_bytes()
+            .trim_ascii()
+            .eq_ignore_ascii_case(b"identity")
+    });
+    if is_coded || body.starts_with(&GZIP) {
+        Err(TokenError::ContentCoding)
+    } else {
+        Ok(())
+    }
 }
 
 fn snake_case(name: String) -> String {
@@ -276,13 +328,21 @@ fn snake_case(name: String) -> String {
 fn content_type(headers: &HeaderMap) -> Result<Option<&HeaderValue>, TokenError> {
     let mut values = headers.get_all(CONTENT_TYPE).iter();
     let first = values.next();
-    if values.next().is_some() { Err(TokenError::RepeatedHeader("Content-Type")) } else { Ok(first) }
+    if values.next().is_some() {
+        Err(TokenError::RepeatedHeader("Content-Type"))
+    } else {
+        Ok(first)
+    }
 }
 
 /// The body's media type in lower case, without parameters.
 fn media_type(headers: &HeaderMap) -> Result<Option<Vec<u8>>, TokenError> {
     Ok(content_type(headers)?.map(|value| {
-        let essence = value.as_bytes().split(|&byte| byte == b';').next().unwrap_or_default();
+        let essence = value
+            .as_bytes()
+            .split(|&byte| byte == b';')
+            .next()
+            .unwrap_or_default();
         essence.trim_ascii().to_ascii_lowercase()
     }))
 }
@@ -291,8 +351,11 @@ fn media_type(headers: &HeaderMap) -> Result<Option<Vec<u8>>, TokenError> {
 ///
 /// Intermediate copies are wiped: any of these texts may be a secret.
 pub(super) fn form_decode(text: &[u8]) -> Option<String> {
-    let spaced: Zeroizing<Vec<u8>> =
-        Zeroizing::new(text.iter().map(|&byte| if byte == b'+' { b' ' } else { byte }).collect());
+    let spaced: Zeroizing<Vec<u8>> = Zeroizing::new(
+        text.iter()
+            .map(|&byte| if byte == b'+' { b' ' } else { byte })
+            .collect(),
+    );
     // Decoding never grows a text, so the buffer does not move and leave a copy behind.
     let mut decoded = Vec::with_capacity(spaced.len());
     decoded.extend(percent_decode(&spaced));
@@ -338,9 +401,13 @@ mod tests {
 
     #[test]
     fn a_body_needs_a_media_type_that_we_read() {
-        for content_type in
-            ["text/plain", "", "application/jsonx", "multipart/form-data", "application/vnd.ocf+cbor"]
-        {
+        for content_type in [
+            "text/plain",
+            "",
+            "application/jsonx",
+            "multipart/form-data",
+            "application/vnd.ocf+cbor",
+        ] {
             assert_eq!(
                 parse(content_type, b"grant_type=x").err(),
                 Some(TokenError::ContentType),
@@ -348,7 +415,10 @@ mod tests {
             );
             assert!(parse(content_type, b"").is_ok());
         }
-        assert_eq!(Parameters::parse(&HeaderMap::new(), b"a=b").err(), Some(TokenError::ContentType));
+        assert_eq!(
+            Parameters::parse(&HeaderMap::new(), b"a=b").err(),
+            Some(TokenError::ContentType)
+        );
         assert!(Parameters::parse(&HeaderMap::new(), b"").is_ok());
         assert!(parse("Application/X-WWW-Form-URLencoded ; charset=utf-8", b"a=b").is_ok());
         assert!(parse("application/json;charset=utf-8", b"{}").is_ok());
@@ -358,7 +428,10 @@ mod tests {
     fn plgds_server_finds_a_forms_media_type_anywhere_and_reads_all_else_as_json() {
         for (content_type, is_form) in [
             (Some("application/x-www-form-urlencoded"), true),
-            (Some("Application/X-WWW-Form-Urlencoded;charset=utf-8"), true),
+            (
+                Some("Application/X-WWW-Form-Urlencoded;charset=utf-8"),
+                true,
+            ),
             (Some("text/plain; application/x-www-form-urlencoded"), true),
             (Some("text/plain"), false),
             (Some(""), false),
@@ -369,8 +442,15 @@ mod tests {
                 headers.insert(CONTENT_TYPE, HeaderValue::from_static(value));
             }
             let form = Parameters::parse_form_or_json(&headers, b"scope=a").ok();
-            assert_eq!(form.is_some_and(|it| it.is_plgd_form()), is_form, "{content_type:?}");
-            assert_eq!(Parameters::parse_form_or_json(&headers, b"[").is_err(), !is_form);
+            assert_eq!(
+                form.is_some_and(|it| it.is_plgd_form()),
+                is_form,
+                "{content_type:?}"
+            );
+            assert_eq!(
+                Parameters::parse_form_or_json(&headers, b"[").is_err(),
+                !is_form
+            );
         }
     }
 
@@ -378,7 +458,10 @@ mod tests {
     fn two_content_types_are_refused() {
         let mut headers = HeaderMap::new();
         headers.append(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.append(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+        headers.append(
+            CONTENT_TYPE,
+            HeaderValue::from_static("application/x-www-form-urlencoded"),
+        );
         assert_eq!(
             Parameters::parse(&headers, b"{}").err(),
             Some(TokenError::RepeatedHeader("Content-Type"))
@@ -395,7 +478,10 @@ mod tests {
             );
         }
         let nested = format!("{}{}", r#"{"a":"#.repeat(5000), "}".repeat(5000));
-        assert_eq!(parse("application/json", nested.as_bytes()).err(), Some(TokenError::MalformedBody));
+        assert_eq!(
+            parse("application/json", nested.as_bytes()).err(),
+            Some(TokenError::MalformedBody)
+        );
         for body in [&b"a=%ff"[..], b"%ff=a", b"a=\xff"] {
             assert_eq!(
                 parse("application/x-www-form-urlencoded", body).err(),
@@ -421,18 +507,29 @@ mod tests {
                 "{body}"
             );
         }
-        let parameters =
-            parse("application/json", br#"{"scope":["a","b c"],"unknown":[{}],"expiration":"5"}"#).unwrap();
+        let parameters = parse(
+            "application/json",
+            br#"{"scope":["a","b c"],"unknown":[{}],"expiration":"5"}"#,
+        )
+        .unwrap();
         assert_eq!(parameters.scope.as_deref(), Some("a b c"));
         assert_eq!(parameters.expiration.as_deref(), Some("5"));
     }
 
     #[test]
     fn form_text_is_decoded_once() {
-        for (raw, decoded) in
-            [("a+b", "a b"), ("a%2Bb", "a+b"), ("a%252Bb", "a%2Bb"), ("100%", "100%"), ("%zz", "%zz")]
-        {
-            assert_eq!(form_decode(raw.as_bytes()).as_deref(), Some(decoded), "{raw}");
+        for (raw, decoded) in [
+            ("a+b", "a b"),
+            ("a%2Bb", "a+b"),
+            ("a%252Bb", "a%2Bb"),
+            ("100%", "100%"),
+            ("%zz", "%zz"),
+        ] {
+            assert_eq!(
+                form_decode(raw.as_bytes()).as_deref(),
+                Some(decoded),
+                "{raw}"
+            );
         }
         assert_eq!(form_decode(b"%c3%28"), None);
     }

@@ -18,11 +18,14 @@ pub(in crate::issuer) struct Presented {
 impl Presented {
     /// Looks into headers and body.
     pub(in crate::issuer) fn find(headers: &HeaderMap, body: &[u8]) -> Self {
-        let mut found =
-            serde_json::from_slice(body).map_or_else(|_| Self::in_form(body), |json| Self::in_json(&json));
-        let basic = headers.get(AUTHORIZATION).and_then(|value| basic_credentials(value.as_bytes()));
-        let of_basic =
-            basic.and_then(SecretCredentials::parse_basic).map(|basic| basic.client_id().to_owned());
+        let mut found = serde_json::from_slice(body)
+            .map_or_else(|_| Self::in_form(body), |json| Self::in_json(&json));
+        let basic = headers
+            .get(AUTHORIZATION)
+            .and_then(|value| basic_credentials(value.as_bytes()));
+        let of_basic = basic
+            .and_then(SecretCredentials::parse_basic)
+            .map(|basic| basic.client_id().to_owned());
         found.client_id = of_basic.or(found.client_id).filter(|id| !id.is_empty());
         found
     }
@@ -31,7 +34,9 @@ impl Presented {
         let mut found = Self::default();
         for (name, value) in form_urlencoded::parse(body) {
             match &*name {
-                "client_id" if found.client_id.is_none() => found.client_id = Some(value.into_owned()),
+                "client_id" if found.client_id.is_none() => {
+                    found.client_id = Some(value.into_owned())
+                }
                 "scope" => found.scope.push(value.into_owned()),
                 "audience" | "aud" | "resource" => found.audiences.push(value.into_owned()),
                 _ => {}

@@ -1,12 +1,14 @@
 //! How many connections a listener holds, and which one ends when it holds as many as it may.
 //!
-//! Every open connection has a [`Seat`]. A connection is idle while it waits for a request's head, and while it lingers after
-//! its last answer; the longest idle one ends to make room for a new one. A connection with a request under way never does.
-//! The address with the most connections gives way first, so that one client cannot take the seats of the others.
+//! Every open connection has a [`Seat`]. A connection is idle while it waits for a request's head,
+//! and while it lingers after its last answer; the longest idle one ends to make room for a new
+//! one. A connection with a request under way never does. The address with the most connections
+//! gives way first, so that one client cannot take the seats of the others.
 //!
-//! A request takes no lock: the list of an address holds the connections that were idle when they were last looked at. An entry
-//! is checked when its turn comes, and a connection that was found busy lists itself again when it becomes idle. So finding the
-//! longest idle connection costs, on average, no more than accepting one.
+//! A request takes no lock: the list of an address holds the connections that were idle when they
+//! were last looked at. An entry is checked when its turn comes, and a connection that was found
+//! busy lists itself again when it becomes idle. So finding the longest idle connection costs, on
+//! average, no more than accepting one.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -23,10 +25,12 @@ use tokio::time::Instant;
 
 use crate::limits::Key;
 
-/// A connection that has been idle for less than this is not closed to make room: its request may be on the way.
+/// A connection that has been idle for less than this is not closed to make room: its request may
+/// be on the way.
 const GRACE: Duration = Duration::from_millis(20);
-/// Where there are fewer seats than these, that time is shorter in proportion: a flood from an address with few seats must not
-/// hold up the others, so at least 3200 connections a second are accepted.
+/// Where there are fewer seats than these, that time is shorter in proportion: a flood from an
+/// address with few seats must not hold up the others, so at least 3200 connections a second are
+/// accepted.
 const SEATS_FOR_GRACE: u32 = 64;
 /// How long a new connection waits until a closed one has ended.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -55,7 +59,11 @@ impl Capacity {
     /// A capacity of so many connections, all of which may come from one address.
     #[must_use]
     pub fn of(total: usize) -> Self {
-        Self { total, per_address: total, proxies: Vec::new() }
+        Self {
+            total,
+            per_address: total,
+            proxies: Vec::new(),
+        }
     }
 }
 
@@ -121,13 +129,18 @@ impl Seat {
 
     /// Goes on from one phase to the next. False when the connection was dismissed in between.
     pub fn advance(&self, from: u8, to: u8) -> bool {
-        self.phase.compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+        self.phase
+            .compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst)
+            .is_ok()
     }
 
     /// Ends the connection, if it is idle.
     pub fn dismiss(&self) -> bool {
         let dismiss = |phase| is_idle(phase).then_some(DISMISSED);
-        let is_done = self.phase.fetch_update(Ordering::SeqCst, Ordering::SeqCst, dismiss).is_ok();
+        let is_done = self
+            .phase
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, dismiss)
+            .is_ok();
         if is_done {
             self.task.wake();
         }
@@ -150,7 +163,8 @@ struct Open {
     total: usize,
     next_id: u64,
     addresses: HashMap<IpAddr, Address>,
-    /// The addresses with listed connections: those with the most come first, among equals that with the longest idle one.
+    /// The addresses with listed connections: those with the most come first, among equals that
+    /// with the longest idle one.
     ranked: BTreeSet<(Reverse<usize>, (u64, u64), IpAddr)>,
 }
 
@@ -158,14 +172,19 @@ struct Open {
 struct Address {
     open: usize,
     is_proxy: bool,
-    /// Connections that were idle when they were last looked at, by the time since then and their id.
+    /// Connections that were idle when they were last looked at, by the time since then and their
+    /// id.
     listed: BTreeMap<(u64, u64), Arc<Seat>>,
 }
 
 impl Address {
     /// For how many connections it counts when seats are few. A proxy's belong to many clients.
     fn weight(&self) -> usize {
-        if self.is_proxy { self.open.min(1) } else { self.open }
+        if self.is_proxy {
+            self.open.min(1)
+        } else {
+            self.open
+        }
     }
 
     fn list(&mut self, seat: &Arc<Seat>) {
@@ -188,7 +207,8 @@ impl Address {
                 return Some(seat);
             }
             self.unlist(&seat);
-            // Looked at after it was unlisted: either it is seen here to be idle, or it sees that it must list itself.
+            // Looked at after it was unlisted: either it is seen here to be idle, or it sees that
+            // it must list itself.
             if is_idle(seat.phase()) {
                 self.list(&seat);
             }
@@ -222,16 +242,23 @@ impl Open {
 
     /// The longest idle connection of this address.
     fn longest_idle_of(&mut self, ip: IpAddr) -> Option<Arc<Seat>> {
-        self.addresses.contains_key(&ip).then(|| self.change(ip, Address::longest_idle)).flatten()
+        self.addresses
+            .contains_key(&ip)
+            .then(|| self.change(ip, Address::longest_idle))
+            .flatten()
     }
 
-    /// The connection that gives way to one from this address: the longest idle one of the address with the most, of its own
-    /// address before others with as many, and never of an address with fewer.
+    /// The connection that gives way to one from this address: the longest idle one of the address
+    /// with the most, of its own address before others with as many, and never of an address with
+    /// fewer.
     fn longest_idle(&mut self, newcomer: IpAddr) -> Option<Arc<Seat>> {
         let own = self.addresses.get(&newcomer).map_or(0, Address::weight);
         loop {
             let (Reverse(most), _, first) = *self.ranked.first()?;
-            let has_own = self.addresses.get(&newcomer).is_some_and(|address| !address.listed.is_empty());
+            let has_own = self
+                .addresses
+                .get(&newcomer)
+                .is_some_and(|address| !address.listed.is_empty());
             let from = if most > own {
                 first
             } else if has_own {
@@ -266,7 +293,12 @@ enum Attempt {
 impl Admission {
     /// So many seats, all free.
     pub fn new(capacity: Capacity) -> Self {
-        Self { capacity, began: Instant::now(), open: Mutex::default(), freed: Notify::new() }
+        Self {
+            capacity,
+            began: Instant::now(),
+            open: Mutex::default(),
+            freed: Notify::new(),
+        }
     }
 
     /// How many connections are open.
@@ -274,7 +306,8 @@ impl Admission {
         self.lock().total
     }
 
-    /// A seat for a connection from this address. `on_dismissed` hears of each connection that is closed for it.
+    /// A seat for a connection from this address. `on_dismissed` hears of each connection that is
+    /// closed for it.
     pub async fn admit(
         self: &Arc<Self>,
         peer: IpAddr,
@@ -291,7 +324,12 @@ impl Admission {
             tokio::pin!(freed);
             freed.as_mut().enable();
             let until = match self.attempt(address, peer, leaving.as_deref()) {
-                Attempt::Seated(seat) => return Ok(Admitted { admission: self.clone(), seat }),
+                Attempt::Seated(seat) => {
+                    return Ok(Admitted {
+                        admission: self.clone(),
+                        seat,
+                    });
+                }
                 Attempt::Full(full) => return Err(full),
                 Attempt::NotBefore(until) => Some(until),
                 Attempt::StillLeaving => None,
@@ -311,8 +349,15 @@ impl Admission {
 
     fn attempt(&self, address: IpAddr, peer: IpAddr, leaving: Option<&Seat>) -> Attempt {
         let mut open = self.lock();
-        let is_proxy = self.capacity.proxies.iter().any(|network| network.contains(&peer.to_canonical()));
-        let here = open.addresses.get(&address).map_or(0, |address| address.open);
+        let is_proxy = self
+            .capacity
+            .proxies
+            .iter()
+            .any(|network| network.contains(&peer.to_canonical()));
+        let here = open
+            .addresses
+            .get(&address)
+            .map_or(0, |address| address.open);
         let is_address_full = !is_proxy && here >= self.capacity.per_address.max(1);
         if !is_address_full && open.total < self.capacity.total.max(1) {
             return Attempt::Seated(self.seat(&mut open, address, is_proxy));
@@ -320,17 +365,30 @@ impl Admission {
         if leaving.is_some_and(|seat| seat.phase() == DISMISSED) {
             return Attempt::StillLeaving;
         }
-        let seats = if is_address_full { self.capacity.per_address } else { self.capacity.total };
-        let grace = GRACE * u32::try_from(seats).unwrap_or(u32::MAX).min(SEATS_FOR_GRACE) / SEATS_FOR_GRACE;
+        let seats = if is_address_full {
+            self.capacity.per_address
+        } else {
+            self.capacity.total
+        };
+        let grace = GRACE
+            * u32::try_from(seats)
+                .unwrap_or(u32::MAX)
+                .min(SEATS_FOR_GRACE)
+            / SEATS_FOR_GRACE;
         loop {
             let found = match is_address_full {
                 true => open.longest_idle_of(address),
                 false => open.longest_idle(address),
             };
             let Some(seat) = found else {
-                return Attempt::Full(if is_address_full { Full::Address } else { Full::Listener });
+                return Attempt::Full(if is_address_full {
+                    Full::Address
+                } else {
+                    Full::Listener
+                });
             };
-            let old_enough = self.began + Duration::from_micros(seat.since.load(Ordering::SeqCst)) + grace;
+            let old_enough =
+                self.began + Duration::from_micros(seat.since.load(Ordering::SeqCst)) + grace;
             if old_enough > Instant::now() {
                 return Attempt::NotBefore(old_enough);
             }
@@ -382,7 +440,9 @@ impl Admission {
 
     /// Microseconds, never 0.
     fn now(&self) -> u64 {
-        u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX).saturating_add(1)
+        u64::try_from(self.began.elapsed().as_micros())
+            .unwrap_or(u64::MAX)
+            .saturating_add(1)
     }
 
     fn lock(&self) -> MutexGuard<'_, Open> {
@@ -400,9 +460,14 @@ pub struct Admitted {
 impl Admitted {
     /// The connection is idle from now on, in this phase, unless it was dismissed.
     pub fn becomes_idle(&self, phase: u8) {
-        self.seat.since.store(self.admission.now(), Ordering::SeqCst);
+        self.seat
+            .since
+            .store(self.admission.now(), Ordering::SeqCst);
         let enter = |now| (now != DISMISSED).then_some(phase);
-        let _ = self.seat.phase.fetch_update(Ordering::SeqCst, Ordering::SeqCst, enter);
+        let _ = self
+            .seat
+            .phase
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, enter);
         if self.seat.listed.load(Ordering::SeqCst) == 0 {
             self.admission.list(&self.seat);
         }
@@ -410,7 +475,9 @@ impl Admitted {
 
     /// Takes a dismissal back: a request is waiting to be read. Another connection gives way.
     pub fn stays(&self) {
-        self.seat.since.store(self.admission.now(), Ordering::SeqCst);
+        self.seat
+            .since
+            .store(self.admission.now(), Ordering::SeqCst);
         if self.seat.advance(DISMISSED, AWAITING_HEAD) {
             self.admission.list(&self.seat);
             self.admission.freed.notify_waiters();
@@ -420,7 +487,10 @@ impl Admitted {
     /// Pingora has parsed the head.
     pub fn is_read(&self) {
         let enter = |now| (now != DISMISSED).then_some(HEAD_READ);
-        let _ = self.seat.phase.fetch_update(Ordering::SeqCst, Ordering::SeqCst, enter);
+        let _ = self
+            .seat
+            .phase
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, enter);
     }
 }
 

@@ -1,9 +1,10 @@
 //! How long an upstream may pause in its answer to a request with a body.
 //!
-//! Pingora's read timeout of an upstream runs while the client still sends its body: a client that pauses for longer than
-//! that gets 504 although its upstream waits for nothing else than the rest. Here the time runs when the body has come, and
-//! while the client waits for `100 Continue`.
-//! Pingora reads from the client for as long as it waits for the upstream, so the client's connection can keep the time.
+//! Pingora's read timeout of an upstream runs while the client still sends its body: a client that
+//! pauses for longer than that gets 504 although its upstream waits for nothing else than the rest.
+//! Here the time runs when the body has come, and while the client waits for `100 Continue`.
+//! Pingora reads from the client for as long as it waits for the upstream, so the client's
+//! connection can keep the time.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -29,10 +30,13 @@ pub(super) struct AnswerWait {
 impl AnswerWait {
     /// Begins anew.
     pub fn set(&self, wait: Option<Duration>, is_for_continue: bool) {
-        let wait = wait.map_or(0, |wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1));
+        let wait = wait.map_or(0, |wait| {
+            u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1)
+        });
         self.wait.store(wait, Ordering::Relaxed);
         self.round.fetch_add(1, Ordering::Relaxed);
-        self.is_for_continue.store(is_for_continue, Ordering::Relaxed);
+        self.is_for_continue
+            .store(is_for_continue, Ordering::Relaxed);
         self.is_late.store(false, Ordering::Relaxed);
     }
 }

@@ -1,4 +1,5 @@
-//! What the connections of a listener share: how long it waits for its clients, how many there may be, how many are busy.
+//! What the connections of a listener share: how long it waits for its clients, how many there may
+//! be, how many are busy.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -13,7 +14,8 @@ use crate::proxy::framing::MAX_HEAD;
 
 const LARGE_HEADS: &str = "256 large request heads are being read already; try again";
 
-/// How many heads beyond [`MAX_HEAD`] a listener reads at once: slow clients hold so much memory with them and no more.
+/// How many heads beyond [`MAX_HEAD`] a listener reads at once: slow clients hold so much memory
+/// with them and no more.
 pub(super) const MOST_LARGE_HEADS: usize = 256;
 
 /// How long a listener waits for its clients.
@@ -88,7 +90,10 @@ impl Clients {
     /// The same clients, which get errors in these forms.
     #[must_use]
     pub fn with_error_forms(self, error_forms: ErrorForms) -> Self {
-        Self { error_forms, ..self }
+        Self {
+            error_forms,
+            ..self
+        }
     }
 
     /// The same with request heads of up to so many bytes.
@@ -97,7 +102,8 @@ impl Clients {
         Self { max_head, ..self }
     }
 
-    /// The place of a head of which so many bytes are held: `taken` if it has one, none if it needs none.
+    /// The place of a head of which so many bytes are held: `taken` if it has one, none if it needs
+    /// none.
     ///
     /// # Errors
     /// [`Reason::TooManyConnections`] when no place is left.
@@ -110,17 +116,23 @@ impl Clients {
             return Ok(None);
         }
         let place = taken.or_else(|| self.begin_large_head());
-        place.map(Some).ok_or_else(|| Fault::because(Reason::TooManyConnections, LARGE_HEADS))
+        place
+            .map(Some)
+            .ok_or_else(|| Fault::because(Reason::TooManyConnections, LARGE_HEADS))
     }
 
-    /// Takes one of the places for heads beyond [`MAX_HEAD`]; none when there are [`MOST_LARGE_HEADS`].
+    /// Takes one of the places for heads beyond [`MAX_HEAD`]; none when there are
+    /// [`MOST_LARGE_HEADS`].
     pub(super) fn begin_large_head(self: &Arc<Self>) -> Option<LargeHead> {
         let next = |count: usize| (count < MOST_LARGE_HEADS).then_some(count + 1);
-        let taken = self.large_heads.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
+        let taken = self
+            .large_heads
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
         taken.is_ok().then(|| LargeHead(self.clone()))
     }
 
-    /// Waits for a seat for a connection from this address. `on_dismissed` is called for each connection that is closed for it.
+    /// Waits for a seat for a connection from this address. `on_dismissed` is called for each
+    /// connection that is closed for it.
     ///
     /// # Errors
     /// When no connection gives way.

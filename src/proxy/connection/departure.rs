@@ -1,7 +1,7 @@
 //! How a client that goes away is told from one that has only stopped sending.
 //!
-//! A client may close its sending side behind its request (`shutdown(SHUT_WR)`, `nc -N`) and wait for the answer. Only a
-//! reset says that nobody will read it.
+//! A client may close its sending side behind its request (`shutdown(SHUT_WR)`, `nc -N`) and wait
+//! for the answer. Only a reset says that nobody will read it.
 
 use std::future::Future;
 use std::io;
@@ -14,18 +14,27 @@ use tokio::net::TcpStream;
 /// Resolves when a connection is reset.
 pub(super) type Reset = Pin<Box<dyn Future<Output = io::Error> + Send + Sync>>;
 
-/// Watches a connection for a reset without reading from it: the end of the client's sending side was read already, or
-/// enough of what the client sends ahead was.
+/// Watches a connection for a reset without reading from it: the end of the client's sending side
+/// was read already, or enough of what the client sends ahead was.
 ///
-/// Watches a second descriptor of the socket, because a future cannot borrow the connection that holds it. When the
-/// system gives none, a reset is noticed by the next write.
+/// Watches a second descriptor of the socket, because a future cannot borrow the connection that
+/// holds it. When the system gives none, a reset is noticed by the next write.
 pub(super) fn reset_of(stream: &TcpStream) -> Reset {
-    let second = stream.as_fd().try_clone_to_owned().map(std::net::TcpStream::from);
+    let second = stream
+        .as_fd()
+        .try_clone_to_owned()
+        .map(std::net::TcpStream::from);
     let second = second.and_then(TcpStream::from_std);
     Box::pin(async move {
-        let Ok(second) = second else { return std::future::pending().await };
+        let Ok(second) = second else {
+            return std::future::pending().await;
+        };
         match second.ready(Interest::ERROR).await {
-            Ok(_) => second.take_error().ok().flatten().unwrap_or(io::ErrorKind::ConnectionReset.into()),
+            Ok(_) => second
+                .take_error()
+                .ok()
+                .flatten()
+                .unwrap_or(io::ErrorKind::ConnectionReset.into()),
             Err(error) => error,
         }
     })

@@ -1,4 +1,5 @@
-//! A whole request head (RFC 9112 §3, §5): what it says about the body, and the form in which Pingora reads it.
+//! A whole request head (RFC 9112 §3, §5): what it says about the body, and the form in which
+//! Pingora reads it.
 
 use http::Version;
 
@@ -11,7 +12,8 @@ use crate::proxy::fault::{Fault, Place};
 const MAX_METHOD: usize = 32;
 
 const LINE_END: &str = "a line does not end in CR LF";
-const WORDS: &str = "the request line is not a method, a target and a version with one space between them";
+const WORDS: &str =
+    "the request line is not a method, a target and a version with one space between them";
 const NO_VERSION: &str = "the request line has no HTTP version; HTTP/0.9 is not served";
 const HTTP_2: &str = "this port does not speak HTTP/2; use HTTP/1.1";
 const VERSION: &str = "the version is neither HTTP/1.1 nor HTTP/1.0";
@@ -29,20 +31,23 @@ const LENGTH: &str = "Content-Length is no plain decimal number";
 const TWO_LENGTHS: &str = "there are two Content-Length headers; send one";
 const CODING: &str = "Transfer-Encoding is something else than one chunked";
 const BOTH: &str = "there are both Content-Length and Transfer-Encoding; send one of them";
-const CHUNKS_IN_1_0: &str = "Transfer-Encoding came with HTTP/1.0, which has none; send Content-Length";
+const CHUNKS_IN_1_0: &str =
+    "Transfer-Encoding came with HTTP/1.0, which has none; send Content-Length";
 
 /// What a head says.
 pub(super) struct Judged {
     /// What follows it.
     pub body: Part,
-    /// The head in the form in which Pingora reads it, where that is another than the one that came.
+    /// The head in the form in which Pingora reads it, where that is another than the one that
+    /// came.
     pub settled: Option<Vec<u8>>,
 }
 
 /// Judges a whole head.
 ///
-/// The settled form differs in two things: bytes of the target that a URI cannot hold are percent-encoded, and `Host` is the
-/// authority of an absolute target (RFC 9112 §3.2.2), whatever the client has sent there.
+/// The settled form differs in two things: bytes of the target that a URI cannot hold are
+/// percent-encoded, and `Host` is the authority of an absolute target (RFC 9112 §3.2.2), whatever
+/// the client has sent there.
 pub(super) fn judge(head: &[u8]) -> Result<Judged, Fault> {
     let head = head.strip_prefix(b"\r\n").unwrap_or(head);
     let mut begin = 0;
@@ -51,8 +56,12 @@ pub(super) fn judge(head: &[u8]) -> Result<Judged, Fault> {
         begin = end + 1;
         strip_line_end(line)
     });
-    let line = lines.next().unwrap_or(Ok(&[])).map_err(|fault| fault.at(Place::Line(1)))?;
-    let (method, raw_target, version) = request_line(line).map_err(|fault| fault.at(Place::Line(1)))?;
+    let line = lines
+        .next()
+        .unwrap_or(Ok(&[]))
+        .map_err(|fault| fault.at(Place::Line(1)))?;
+    let (method, raw_target, version) =
+        request_line(line).map_err(|fault| fault.at(Place::Line(1)))?;
     let target = Target::parse(raw_target).map_err(|fault| fault.of_target(raw_target))?;
     // Its normal form is three times as long at most.
     if raw_target.len() > MAX_TARGET / 3 {
@@ -63,7 +72,10 @@ pub(super) fn judge(head: &[u8]) -> Result<Judged, Fault> {
         }
     }
     let of_target = |fault: Fault| fault.of_target(raw_target);
-    let mut framing = FramingFields { is_absolute: target.authority.is_some(), ..FramingFields::default() };
+    let mut framing = FramingFields {
+        is_absolute: target.authority.is_some(),
+        ..FramingFields::default()
+    };
     for (number, line) in lines.enumerate() {
         let here = |fault: Fault| of_target(fault.at(Place::Line(number + 2)));
         let line = line.map_err(here)?;
@@ -77,7 +89,8 @@ pub(super) fn judge(head: &[u8]) -> Result<Judged, Fault> {
         framing.add(name, value).map_err(here)?;
     }
     let body = framing.body(version).map_err(of_target)?;
-    let is_settled = target.is_normal() && (target.authority.is_none() || framing.host == target.authority);
+    let is_settled =
+        target.is_normal() && (target.authority.is_none() || framing.host == target.authority);
     let settled = (!is_settled).then(|| settle(head, method, &target, version));
     Ok(Judged { body, settled })
 }
@@ -88,13 +101,20 @@ fn settle(head: &[u8], method: &[u8], target: &Target<'_>, version: Version) -> 
     out.extend_from_slice(method);
     out.push(b' ');
     target.write(&mut out);
-    out.extend_from_slice(if version == Version::HTTP_10 { b" HTTP/1.0\r\n" } else { b" HTTP/1.1\r\n" });
+    out.extend_from_slice(if version == Version::HTTP_10 {
+        b" HTTP/1.0\r\n"
+    } else {
+        b" HTTP/1.1\r\n"
+    });
     if let Some(authority) = target.authority {
         out.extend_from_slice(b"Host: ");
         out.extend_from_slice(authority);
         out.extend_from_slice(b"\r\n");
     }
-    let is_host = |line: &[u8]| line.get(..5).is_some_and(|name| name.eq_ignore_ascii_case(b"host:"));
+    let is_host = |line: &[u8]| {
+        line.get(..5)
+            .is_some_and(|name| name.eq_ignore_ascii_case(b"host:"))
+    };
     for line in head.split_inclusive(|byte| *byte == b'\n').skip(1) {
         if target.authority.is_none() || !is_host(line) {
             out.extend_from_slice(line);
@@ -104,27 +124,38 @@ fn settle(head: &[u8], method: &[u8], target: &Target<'_>, version: Version) -> 
 }
 
 pub(super) fn strip_line_end(line: &[u8]) -> Result<&[u8], Fault> {
-    line.strip_suffix(b"\r\n").ok_or_else(|| Fault::malformed(LINE_END))
+    line.strip_suffix(b"\r\n")
+        .ok_or_else(|| Fault::malformed(LINE_END))
 }
 
-/// `method SP request-target SP HTTP-version`, one space each (RFC 9112 §3). What the target says is judged later.
+/// `method SP request-target SP HTTP-version`, one space each (RFC 9112 §3). What the target says
+/// is judged later.
 fn request_line(line: &[u8]) -> Result<(&[u8], &[u8], Version), Fault> {
     let malformed = |rule| Err(Fault::malformed(rule));
-    let Some(end) = memchr::memchr(b' ', line) else { return malformed(WORDS) };
-    let (method, rest) = (line.get(..end).unwrap_or_default(), line.get(end + 1..).unwrap_or_default());
+    let Some(end) = memchr::memchr(b' ', line) else {
+        return malformed(WORDS);
+    };
+    let (method, rest) = (
+        line.get(..end).unwrap_or_default(),
+        line.get(end + 1..).unwrap_or_default(),
+    );
     if method == b"CONNECT" {
         return Err(Reason::Tunnel.into());
     }
     if method == b"PRI" {
         return malformed(HTTP_2);
     }
-    // Methods are case-sensitive (RFC 9110 §9.1). Who folds them would take `connect` or `head` for what we do not.
+    // Methods are case-sensitive (RFC 9110 §9.1). Who folds them would take `connect` or `head` for
+    // what we do not.
     let is_method = method.first().is_some_and(u8::is_ascii_uppercase)
         && method.len() <= MAX_METHOD
-        && method.iter().all(|byte| matches!(byte, b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_'));
+        && method
+            .iter()
+            .all(|byte| matches!(byte, b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_'));
     if !is_method {
-        let is_word =
-            !method.is_empty() && method.len() <= MAX_METHOD && method.iter().all(u8::is_ascii_alphabetic);
+        let is_word = !method.is_empty()
+            && method.len() <= MAX_METHOD
+            && method.iter().all(u8::is_ascii_alphabetic);
         return malformed(if is_word { SMALL_METHOD } else { METHOD });
     }
     let Some(end) = memchr::memrchr(b' ', rest) else {
@@ -134,7 +165,10 @@ fn request_line(line: &[u8]) -> Result<(&[u8], &[u8], Version), Fault> {
             Err(Fault::malformed(NO_VERSION).of_target(rest))
         };
     };
-    let (target, version) = (rest.get(..end).unwrap_or_default(), rest.get(end + 1..).unwrap_or_default());
+    let (target, version) = (
+        rest.get(..end).unwrap_or_default(),
+        rest.get(end + 1..).unwrap_or_default(),
+    );
     let version = match version {
         b"HTTP/1.1" => Version::HTTP_11,
         b"HTTP/1.0" => Version::HTTP_10,
@@ -147,20 +181,26 @@ fn request_line(line: &[u8]) -> Result<(&[u8], &[u8], Version), Fault> {
     Ok((method, target, version))
 }
 
-/// `field-name ":" OWS field-value OWS` (RFC 9112 §5): no folding, no space around the name, no control characters.
+/// `field-name ":" OWS field-value OWS` (RFC 9112 §5): no folding, no space around the name, no
+/// control characters.
 pub(super) fn field(line: &[u8]) -> Result<(&[u8], &[u8]), Fault> {
     let malformed = |rule| Err(Fault::malformed(rule));
     if matches!(line.first(), Some(b' ' | b'\t')) {
         return malformed(FOLDED);
     }
-    let Some(colon) = memchr::memchr(b':', line) else { return malformed(NO_COLON) };
+    let Some(colon) = memchr::memchr(b':', line) else {
+        return malformed(NO_COLON);
+    };
     let (name, value) = line.split_at(colon);
     let value = value.get(1..).unwrap_or_default();
     if name.is_empty() || !name.iter().all(|byte| is_token(*byte)) {
         return malformed(NAME);
     }
     // All of a line is looked at: without a way out the loop is vectorised.
-    if value.iter().fold(false, |found, byte| found | is_control(*byte)) {
+    if value
+        .iter()
+        .fold(false, |found, byte| found | is_control(*byte))
+    {
         return malformed(VALUE);
     }
     Ok((name, value.trim_ascii()))
@@ -197,9 +237,14 @@ impl<'a> FramingFields<'a> {
             14 if name.eq_ignore_ascii_case(b"content-length") => {
                 let repeated = self.length.is_some();
                 self.length = length(value);
-                if repeated { Some(TWO_LENGTHS) } else { self.length.is_none().then_some(LENGTH) }
+                if repeated {
+                    Some(TWO_LENGTHS)
+                } else {
+                    self.length.is_none().then_some(LENGTH)
+                }
             }
-            // Other codings, also before a last `chunked`, are read by some and not by others; nobody sends them.
+            // Other codings, also before a last `chunked`, are read by some and not by others;
+            // nobody sends them.
             17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
                 let repeated = std::mem::replace(&mut self.chunked, true);
                 (repeated || !value.eq_ignore_ascii_case(b"chunked")).then_some(CODING)
@@ -217,15 +262,20 @@ impl<'a> FramingFields<'a> {
         match (self.chunked, self.length) {
             (false, None | Some(0)) => Ok(Part::End),
             (false, Some(length)) => Ok(Part::Counted(length)),
-            // RFC 9112 §6.1: both fields, or chunks in HTTP/1.0, are what an attempt at smuggling looks like.
+            // RFC 9112 §6.1: both fields, or chunks in HTTP/1.0, are what an attempt at smuggling
+            // looks like.
             (true, Some(_)) => Err(Fault::malformed(BOTH)),
-            (true, None) if version == Version::HTTP_11 => Ok(Part::Chunked { at: FIRST_CHUNK, extras: 0 }),
+            (true, None) if version == Version::HTTP_11 => Ok(Part::Chunked {
+                at: FIRST_CHUNK,
+                extras: 0,
+            }),
             (true, None) => Err(Fault::malformed(CHUNKS_IN_1_0)),
         }
     }
 }
 
-/// `1*DIGIT`. No sign, no list, no space, and no zero in front, which makes another base of it for some.
+/// `1*DIGIT`. No sign, no list, no space, and no zero in front, which makes another base of it for
+/// some.
 fn length(value: &[u8]) -> Option<u64> {
     let digits = value.iter().all(u8::is_ascii_digit) && value.len() <= 18;
     if digits && (value == b"0" || !value.starts_with(b"0")) {
@@ -235,8 +285,8 @@ fn length(value: &[u8]) -> Option<u64> {
     }
 }
 
-/// `uri-host [ ":" port ]` (RFC 9110 §7.2), of the characters that names and addresses have: a comma, a slash or an `@`
-/// makes another host of it for somebody.
+/// `uri-host [ ":" port ]` (RFC 9110 §7.2), of the characters that names and addresses have: a
+/// comma, a slash or an `@` makes another host of it for somebody.
 pub(in crate::proxy) fn is_host(value: &[u8]) -> bool {
     let (host, rest) = match value.strip_prefix(b"[") {
         Some(rest) => match rest.iter().position(|byte| *byte == b']') {
@@ -244,7 +294,10 @@ pub(in crate::proxy) fn is_host(value: &[u8]) -> bool {
             None => return false,
         },
         None => {
-            let end = value.iter().position(|byte| *byte == b':').unwrap_or(value.len());
+            let end = value
+                .iter()
+                .position(|byte| *byte == b':')
+                .unwrap_or(value.len());
             (value.get(..end), value.get(end..))
         }
     };
@@ -258,7 +311,9 @@ pub(in crate::proxy) fn is_host(value: &[u8]) -> bool {
     let host_is_valid = host.is_some_and(|host| !host.is_empty() && host.iter().all(is_host_byte));
     let port_is_valid = match rest {
         Some([]) => true,
-        Some([b':', port @ ..]) => (1..=5).contains(&port.len()) && port.iter().all(u8::is_ascii_digit),
+        Some([b':', port @ ..]) => {
+            (1..=5).contains(&port.len()) && port.iter().all(u8::is_ascii_digit)
+        }
         _ => false,
     };
     host_is_valid && port_is_valid
@@ -281,17 +336,27 @@ mod tests {
     /// The head as Pingora reads it.
     fn settled(head: &str) -> String {
         let judged = judge(head.as_bytes()).unwrap();
-        judged.settled.map_or_else(|| head.to_owned(), |settled| String::from_utf8(settled).unwrap())
+        judged.settled.map_or_else(
+            || head.to_owned(),
+            |settled| String::from_utf8(settled).unwrap(),
+        )
     }
 
     #[test]
     fn hosts_are_names_or_addresses_with_or_without_port() {
-        for host in ["a", "a.example", "a_b-c.example:8080", "127.0.0.1:1", "[::1]", "[2001:db8::1]:443"] {
+        for host in [
+            "a",
+            "a.example",
+            "a_b-c.example:8080",
+            "127.0.0.1:1",
+            "[::1]",
+            "[2001:db8::1]:443",
+        ] {
             assert!(is_host(host.as_bytes()), "{host}");
         }
         for host in [
-            "", ":80", "a:", "a:b", "a:123456", "a b", "a,b", "a/b", "u@a", "[::1", "[::1]x", "[]", "::1",
-            "a%2e",
+            "", ":80", "a:", "a:b", "a:123456", "a b", "a,b", "a/b", "u@a", "[::1", "[::1]x", "[]",
+            "::1", "a%2e",
         ] {
             assert!(!is_host(host.as_bytes()), "{host}");
         }
@@ -305,7 +370,10 @@ mod tests {
             "GET http://v:80/x HTTP/1.1\r\nA: b\r\nC: d\r\n\r\n",
             "GET http://v:80/x HTTP/1.1\r\nHost: elsewhere/@\r\nA: b\r\nC: d\r\n\r\n",
         ] {
-            assert_eq!(settled(head), "GET http://v:80/x HTTP/1.1\r\nHost: v:80\r\nA: b\r\nC: d\r\n\r\n");
+            assert_eq!(
+                settled(head),
+                "GET http://v:80/x HTTP/1.1\r\nHost: v:80\r\nA: b\r\nC: d\r\n\r\n"
+            );
         }
         let same = "GET http://v/x HTTP/1.0\r\nA: b\r\nHost: v\r\n\r\n";
         assert!(judge(same.as_bytes()).unwrap().settled.is_none());
@@ -331,7 +399,11 @@ mod tests {
     #[test]
     fn every_fault_says_which_rule_is_broken_and_where() {
         for (head, rule, place) in [
-            ("GET /a b HTTP/1.1\r\n\r\n", "the target has a space; send it as %20", "byte 3 of the target"),
+            (
+                "GET /a b HTTP/1.1\r\n\r\n",
+                "the target has a space; send it as %20",
+                "byte 3 of the target",
+            ),
             ("GET /a HTTP/1.1 \r\n\r\n", WORDS, "line 1"),
             ("GET  /a HTTP/1.1\r\n\r\n", WORDS, "line 1"),
             ("GET /a\r\n\r\n", NO_VERSION, "line 1"),
@@ -340,22 +412,53 @@ mod tests {
             ("get /a HTTP/1.1\r\n\r\n", SMALL_METHOD, "line 1"),
             ("G{T /a HTTP/1.1\r\n\r\n", METHOD, "line 1"),
             ("GET /a HTTP/1.1\r\nHost: a\r\n b\r\n\r\n", FOLDED, "line 3"),
-            ("GET /a HTTP/1.1\r\nHost: a\r\nb\r\n\r\n", NO_COLON, "line 3"),
+            (
+                "GET /a HTTP/1.1\r\nHost: a\r\nb\r\n\r\n",
+                NO_COLON,
+                "line 3",
+            ),
             ("GET /a HTTP/1.1\r\nHost : a\r\n\r\n", NAME, "line 2"),
             ("GET /a HTTP/1.1\r\nX: \0\r\n\r\n", VALUE, "line 2"),
             ("GET /a HTTP/1.1\r\n\r\n", NO_HOST, ""),
-            ("GET /a HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", TWO_HOSTS, "line 3"),
+            (
+                "GET /a HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n",
+                TWO_HOSTS,
+                "line 3",
+            ),
             ("GET /a HTTP/1.1\r\nHost: a/b\r\n\r\n", HOST, "line 2"),
-            ("GET /a HTTP/1.1\r\nContent-Length: +1\r\n\r\n", LENGTH, "line 2"),
-            ("GET /a HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n", TWO_LENGTHS, "line 3"),
-            ("GET /a HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\n", CODING, "line 2"),
-            ("GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", CHUNKS_IN_1_0, ""),
-            ("GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\nContent-Length: 0\r\n\r\n", BOTH, ""),
+            (
+                "GET /a HTTP/1.1\r\nContent-Length: +1\r\n\r\n",
+                LENGTH,
+                "line 2",
+            ),
+            (
+                "GET /a HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n",
+                TWO_LENGTHS,
+                "line 3",
+            ),
+            (
+                "GET /a HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\n",
+                CODING,
+                "line 2",
+            ),
+            (
+                "GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n",
+                CHUNKS_IN_1_0,
+                "",
+            ),
+            (
+                "GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\nContent-Length: 0\r\n\r\n",
+                BOTH,
+                "",
+            ),
         ] {
             let fault = judge(head.as_bytes()).map(|_| ()).unwrap_err();
             let detail = fault.detail().unwrap();
             assert_eq!(fault.reason, Reason::MalformedRequest, "{head:?}");
-            assert!(detail.starts_with(rule) && detail.contains(place), "{head:?}: {detail}");
+            assert!(
+                detail.starts_with(rule) && detail.contains(place),
+                "{head:?}: {detail}"
+            );
         }
     }
 }

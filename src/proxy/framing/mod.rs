@@ -1,11 +1,13 @@
-//! Where one request ends and the next begins: a strict reading of HTTP/1.1 (RFC 9112) before Pingora's own.
+//! Where one request ends and the next begins: a strict reading of HTTP/1.1 (RFC 9112) before
+//! Pingora's own.
 //!
-//! Request smuggling lives on what two readers read differently. Pingora's parser is lenient where others are: it takes
-//! a bare LF for a line end, joins equal `Content-Length`s, lets `Transfer-Encoding` win over `Content-Length`, reads a
-//! chunk without a size as the last one, and takes any octet in a chunk extension. Here whatever a second reader could
-//! read in another way is refused, so that Pingora only sees requests that have one reading. A refusal is a veto: nothing
-//! is ever let through because of what is found here. Where a request has one reading but not its normal form, Pingora gets
-//! the normal form: see `head`.
+//! Request smuggling lives on what two readers read differently. Pingora's parser is lenient where
+//! others are: it takes a bare LF for a line end, joins equal `Content-Length`s, lets
+//! `Transfer-Encoding` win over `Content-Length`, reads a chunk without a size as the last one, and
+//! takes any octet in a chunk extension. Here whatever a second reader could read in another way is
+//! refused, so that Pingora only sees requests that have one reading. A refusal is a veto: nothing
+//! is ever let through because of what is found here. Where a request has one reading but not its
+//! normal form, Pingora gets the normal form: see `head`.
 
 mod head;
 mod target;
@@ -20,9 +22,11 @@ use crate::domain::reason::Reason;
 pub const MAX_HEAD: usize = 32 * 1024;
 /// The largest target: that of Pingora's and axum's URIs, in bytes.
 const MAX_TARGET: usize = 65_534;
-/// The most header fields of a request. Fewer than the 256 of Pingora's parser, which would call it a malformed one.
+/// The most header fields of a request. Fewer than the 256 of Pingora's parser, which would call it
+/// a malformed one.
 const MAX_FIELDS: usize = 200;
-/// How many bytes all chunk extensions, and all trailers, of a body may have. Nobody uses either; both are dropped.
+/// How many bytes all chunk extensions, and all trailers, of a body may have. Nobody uses either;
+/// both are dropped.
 const MAX_CHUNK_EXTRAS: usize = 8 * 1024;
 /// The longest chunk size in hexadecimal digits: cannot overflow 64 bits.
 const MAX_SIZE_DIGITS: u8 = 15;
@@ -30,7 +34,8 @@ const MAX_SIZE_DIGITS: u8 = 15;
 /// The first byte of a TLS record that carries a handshake.
 const TLS_HANDSHAKE: u8 = 0x16;
 
-const TLS: &str = "a TLS handshake came to a port that speaks plain HTTP; use http:// instead of https://";
+const TLS: &str =
+    "a TLS handshake came to a port that speaks plain HTTP; use http:// instead of https://";
 const BARE_LF: &str = "a line ends in a bare line feed; end every line with CR LF";
 const EMPTY_LINES: &str = "empty lines stand before the request line";
 const FIELDS: &str = "the head has more than 200 fields";
@@ -54,7 +59,8 @@ pub struct Framing {
     /// The largest head, in bytes.
     max_head: usize,
     part: Part,
-    /// The part of a head, or of a trailer line, that has come so far; empty as long as heads come in one piece.
+    /// The part of a head, or of a trailer line, that has come so far; empty as long as heads come
+    /// in one piece.
     partial: Vec<u8>,
     /// How much of `partial` holds no line end that was not looked at.
     searched: usize,
@@ -74,7 +80,8 @@ pub struct Progress {
     pub taken: usize,
     /// How many of those belong to the head.
     pub of_head: usize,
-    /// The head, where Pingora must read it from here: it came in several pieces, or in another form than its normal one.
+    /// The head, where Pingora must read it from here: it came in several pieces, or in another
+    /// form than its normal one.
     pub head: Option<Vec<u8>>,
 }
 
@@ -113,12 +120,22 @@ impl Default for Framing {
 }
 
 impl Framing {
-    /// The reading of a connection whose client gets errors in these forms, with heads of up to so many bytes.
+    /// The reading of a connection whose client gets errors in these forms, with heads of up to so
+    /// many bytes.
     #[must_use]
     pub fn new(forms: ErrorForms, max_head: usize) -> Self {
         let form = forms.of_no_request();
         let (partial, searched, lines) = (Vec::new(), 0, 0);
-        Self { max_head, part: Part::Head, partial, searched, lines, has_begun_body: false, forms, form }
+        Self {
+            max_head,
+            part: Part::Head,
+            partial,
+            searched,
+            lines,
+            has_begun_body: false,
+            forms,
+            form,
+        }
     }
 
     /// A reading that takes heads of so many bytes.
@@ -132,11 +149,16 @@ impl Framing {
         *self = Self::new(std::mem::take(&mut self.forms), self.max_head);
     }
 
-    /// The form in which the client of the head that is being read, or was read last, gets an error.
+    /// The form in which the client of the head that is being read, or was read last, gets an
+    /// error.
     #[must_use]
     pub fn error_form(&self) -> ErrorForm {
         let is_inside = self.part == Part::Head && !self.partial.is_empty();
-        if is_inside { self.forms.of_head(&self.partial) } else { self.form }
+        if is_inside {
+            self.forms.of_head(&self.partial)
+        } else {
+            self.form
+        }
     }
 
     /// Whether a request has come whole.
@@ -154,7 +176,11 @@ impl Framing {
     /// How much of a head is held that has not come whole, in bytes.
     #[must_use]
     pub fn held(&self) -> usize {
-        if self.awaits_head() { self.partial.len() } else { 0 }
+        if self.awaits_head() {
+            self.partial.len()
+        } else {
+            0
+        }
     }
 
     /// The client sends no more. Gives what is wrong when that is inside a head.
@@ -183,9 +209,9 @@ impl Framing {
     /// Reads on.
     ///
     /// # Errors
-    /// [`Reason::MalformedRequest`], [`Reason::HeadTooLarge`], [`Reason::Expectation`], [`Reason::Tunnel`] or, for a target
-    /// with a fragment, [`Reason::AmbiguousPath`]. The connection is of no use after that: where the next request begins is
-    /// not certain.
+    /// [`Reason::MalformedRequest`], [`Reason::HeadTooLarge`], [`Reason::Expectation`],
+    /// [`Reason::Tunnel`] or, for a target with a fragment, [`Reason::AmbiguousPath`]. The
+    /// connection is of no use after that: where the next request begins is not certain.
     pub fn read(&mut self, bytes: &[u8]) -> Result<Progress, Fault> {
         let mut progress = Progress::default();
         while let Some(rest) = bytes.get(progress.taken..).filter(|rest| !rest.is_empty()) {
@@ -197,9 +223,9 @@ impl Framing {
                     taken
                 }
                 Part::Counted(left) => self.counted(left, rest.len()),
-                Part::Chunked { at, extras } => {
-                    self.chunked(at, extras, rest).map_err(|fault| fault.at(Place::Body))?
-                }
+                Part::Chunked { at, extras } => self
+                    .chunked(at, extras, rest)
+                    .map_err(|fault| fault.at(Place::Body))?,
                 Part::End => break,
             };
         }
@@ -209,7 +235,11 @@ impl Framing {
     fn counted(&mut self, left: u64, available: usize) -> usize {
         let taken = usize::try_from(left).map_or(available, |left| left.min(available));
         let left = left - taken as u64;
-        self.part = if left == 0 { Part::End } else { Part::Counted(left) };
+        self.part = if left == 0 {
+            Part::End
+        } else {
+            Part::Counted(left)
+        };
         taken
     }
 
@@ -232,13 +262,21 @@ impl Framing {
                 self.partial.extend_from_slice(bytes);
             }
             self.searched = self.partial.len();
-            return if self.partial.len() > self.max_head { Err(self.too_large()) } else { Ok(bytes.len()) };
+            return if self.partial.len() > self.max_head {
+                Err(self.too_large())
+            } else {
+                Ok(bytes.len())
+            };
         };
         let mut partial = std::mem::take(&mut self.partial);
         if known > 0 {
             self.form = self.forms.of_head(&partial);
         }
-        let judged = head::judge(if known == 0 { bytes } else { &partial }.get(..end).unwrap_or_default())?;
+        let judged = head::judge(
+            if known == 0 { bytes } else { &partial }
+                .get(..end)
+                .unwrap_or_default(),
+        )?;
         self.part = judged.body;
         *ready = judged.settled.or_else(|| {
             partial.truncate(end);
@@ -251,13 +289,18 @@ impl Framing {
     }
 
     fn too_large(&self) -> Fault {
-        let rule = format!("the head has more than {} bytes, the limit of this listener", self.max_head);
+        let rule = format!(
+            "the head has more than {} bytes, the limit of this listener",
+            self.max_head
+        );
         Fault::because(Reason::HeadTooLarge, rule)
     }
 
     /// One step through a chunked body.
     fn chunked(&mut self, at: Chunk, extras: usize, bytes: &[u8]) -> Result<usize, Fault> {
-        let Some(&byte) = bytes.first() else { return Ok(0) };
+        let Some(&byte) = bytes.first() else {
+            return Ok(0);
+        };
         let (mut extras, mut taken) = (extras, 1);
         let next = match (at, byte) {
             (Chunk::Data { left }, _) => {
@@ -269,12 +312,15 @@ impl Framing {
             }
             (Chunk::DataCr, b'\r') => Chunk::DataLf,
             (Chunk::DataLf, b'\n') => FIRST_CHUNK,
-            (Chunk::Size { digits: 1.., size } | Chunk::Extension { size }, b'\r') => Chunk::SizeLf { size },
+            (Chunk::Size { digits: 1.., size } | Chunk::Extension { size }, b'\r') => {
+                Chunk::SizeLf { size }
+            }
             (Chunk::Size { digits: 1.., size }, b';') => Chunk::Extension { size },
             (Chunk::Size { digits, size }, _) => match char::from(byte).to_digit(16) {
-                Some(digit) if digits < MAX_SIZE_DIGITS => {
-                    Chunk::Size { digits: digits + 1, size: size << 4 | u64::from(digit) }
-                }
+                Some(digit) if digits < MAX_SIZE_DIGITS => Chunk::Size {
+                    digits: digits + 1,
+                    size: size << 4 | u64::from(digit),
+                },
                 _ => return Err(Fault::malformed(CHUNK_SIZE)),
             },
             (Chunk::Extension { .. }, byte) if !is_control(byte) => {
@@ -311,10 +357,11 @@ impl Framing {
     }
 }
 
-/// Where a head ends, if it does: behind its first empty line. One empty line before it is nothing (RFC 9112 §2.2).
+/// Where a head ends, if it does: behind its first empty line. One empty line before it is nothing
+/// (RFC 9112 §2.2).
 ///
-/// Every line must end in CR LF. A recipient may take a bare LF for a line end (§2.2); one that does and one that does
-/// not see two different heads.
+/// Every line must end in CR LF. A recipient may take a bare LF for a line end (§2.2); one that
+/// does and one that does not see two different heads.
 fn end_of_head(head: &[u8], from: usize, lines: &mut usize) -> Result<Option<usize>, Fault> {
     let ends = memchr::memchr_iter(b'\n', head.get(from..).unwrap_or_default());
     for at in ends.map(|at| from + at) {
@@ -324,7 +371,11 @@ fn end_of_head(head: &[u8], from: usize, lines: &mut usize) -> Result<Option<usi
         }
         if line.ends_with(b"\r\n\r") {
             // A second empty line before the head.
-            return if at == 3 { Err(Fault::malformed(EMPTY_LINES)) } else { Ok(Some(at + 1)) };
+            return if at == 3 {
+                Err(Fault::malformed(EMPTY_LINES))
+            } else {
+                Ok(Some(at + 1))
+            };
         }
         *lines += 1;
         // The empty line in front and the request line are no fields.
@@ -367,15 +418,28 @@ mod tests {
             ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", ""),
             ("\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", ""),
             ("GET / HTTP/1.1\r\nHost: a\r\n\r\nGET /2", "GET /2"),
-            ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabcGET", "GET"),
-            ("POST / HTTP/1.0\r\nHost: a:80\r\nContent-Length: 0\r\n\r\nx", "x"),
-            ("POST / HTTP/1.1\r\nHost: [::1]:8080\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nx", "x"),
+            (
+                "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabcGET",
+                "GET",
+            ),
+            (
+                "POST / HTTP/1.0\r\nHost: a:80\r\nContent-Length: 0\r\n\r\nx",
+                "x",
+            ),
+            (
+                "POST / HTTP/1.1\r\nHost: [::1]:8080\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nx",
+                "x",
+            ),
             (
                 "POST / HTTP/1.1\r\nHost: a\r\ntransfer-encoding:Chunked \r\n\r\n3;a=\"b\"\r\nabc\r\n00\r\nT: v\r\n\r\nx",
                 "x",
             ),
         ] {
-            assert_eq!(rest_of(request.as_bytes()), Ok((true, rest.as_bytes().to_vec())), "{request}");
+            assert_eq!(
+                rest_of(request.as_bytes()),
+                Ok((true, rest.as_bytes().to_vec())),
+                "{request}"
+            );
         }
     }
 
@@ -386,16 +450,30 @@ mod tests {
 
     #[test]
     fn a_head_that_grows_too_large_in_its_normal_form_is_too_large() {
-        let head = format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "\"".repeat(MAX_HEAD / 2));
-        assert_eq!(rest_of(head.as_bytes()).unwrap_err().reason, Reason::HeadTooLarge);
+        let head = format!(
+            "GET /{} HTTP/1.1\r\nHost: a\r\n\r\n",
+            "\"".repeat(MAX_HEAD / 2)
+        );
+        assert_eq!(
+            rest_of(head.as_bytes()).unwrap_err().reason,
+            Reason::HeadTooLarge
+        );
     }
 
     #[test]
     fn each_reading_has_a_limit_of_its_own_also_for_its_next_request() {
         let mut framing = Framing::with_heads_up_to(100);
-        let head = |length: usize| format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat(length - 27));
+        let head = |length: usize| {
+            format!(
+                "GET /{} HTTP/1.1\r\nHost: a\r\n\r\n",
+                "x".repeat(length - 27)
+            )
+        };
         for _ in 0..2 {
-            assert_eq!(framing.read(head(100).as_bytes()).map(|read| read.taken), Ok(100));
+            assert_eq!(
+                framing.read(head(100).as_bytes()).map(|read| read.taken),
+                Ok(100)
+            );
             framing.next_request();
         }
         let fault = framing.read(head(101).as_bytes()).unwrap_err();
@@ -414,12 +492,20 @@ mod tests {
     #[test]
     fn a_target_that_is_no_uri_for_its_length_is_too_large() {
         let read = |length: usize| {
-            let head = format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat(length - 1));
-            Framing::with_heads_up_to(100_000).read(head.as_bytes()).map(|_| ()).map_err(|fault| fault.reason)
+            let head = format!(
+                "GET /{} HTTP/1.1\r\nHost: a\r\n\r\n",
+                "x".repeat(length - 1)
+            );
+            Framing::with_heads_up_to(100_000)
+                .read(head.as_bytes())
+                .map(|_| ())
+                .map_err(|fault| fault.reason)
         };
         assert_eq!(read(MAX_TARGET), Ok(()));
         assert_eq!(read(MAX_TARGET + 1), Err(Reason::HeadTooLarge));
-        assert!(http::uri::PathAndQuery::try_from(format!("/{}", "x".repeat(MAX_TARGET - 1))).is_ok());
+        assert!(
+            http::uri::PathAndQuery::try_from(format!("/{}", "x".repeat(MAX_TARGET - 1))).is_ok()
+        );
     }
 
     proptest! {

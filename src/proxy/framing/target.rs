@@ -8,7 +8,8 @@ const CONTROL: &str = "the target has a control character; send it percent-encod
 const FRAGMENT: &str = "the target has a fragment; leave it out, or send # as %23";
 const ASTERISK: &str = "the target * is not served; ask for a path";
 const FORM: &str = "the target is neither a path nor an http URL; begin it with / or http://";
-const AUTHORITY: &str = "the authority of the target is no host name or address with an optional port";
+const AUTHORITY: &str =
+    "the authority of the target is no host name or address with an optional port";
 
 /// A target as it came, and what it names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,31 +28,51 @@ impl<'a> Target<'a> {
     /// [`Reason::MalformedRequest`], or for a fragment [`Reason::AmbiguousPath`].
     pub fn parse(raw: &'a [u8]) -> Result<Self, Fault> {
         if let Some(at) = raw.iter().position(|byte| *byte <= b' ' || *byte == 0x7f) {
-            let rule = if raw.get(at) == Some(&b' ') { SPACE } else { CONTROL };
+            let rule = if raw.get(at) == Some(&b' ') {
+                SPACE
+            } else {
+                CONTROL
+            };
             return Err(Fault::malformed(rule).at(Place::Target(at + 1)));
         }
-        // A fragment is never sent (RFC 9110 §4.2.5): some cut it off, some take it for a part of the path.
+        // A fragment is never sent (RFC 9110 §4.2.5): some cut it off, some take it for a part of
+        // the path.
         if let Some(at) = memchr::memchr(b'#', raw) {
             return Err(Fault::because(Reason::AmbiguousPath, FRAGMENT).at(Place::Target(at + 1)));
         }
         if raw.starts_with(b"/") {
-            return Ok(Self { raw, authority: None, path: 0 });
+            return Ok(Self {
+                raw,
+                authority: None,
+                path: 0,
+            });
         }
         if raw == b"*" {
             return Err(Fault::malformed(ASTERISK));
         }
-        let has_scheme =
-            |scheme: &[u8]| raw.get(..scheme.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(scheme));
-        let begin =
-            [&b"http://"[..], b"https://"].into_iter().find(|scheme| has_scheme(scheme)).map(<[u8]>::len);
+        let has_scheme = |scheme: &[u8]| {
+            raw.get(..scheme.len())
+                .is_some_and(|begin| begin.eq_ignore_ascii_case(scheme))
+        };
+        let begin = [&b"http://"[..], b"https://"]
+            .into_iter()
+            .find(|scheme| has_scheme(scheme))
+            .map(<[u8]>::len);
         let begin = begin.ok_or_else(|| Fault::malformed(FORM))?;
         let rest = raw.get(begin..).unwrap_or_default();
-        let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len());
+        let end = rest
+            .iter()
+            .position(|byte| matches!(byte, b'/' | b'?'))
+            .unwrap_or(rest.len());
         let authority = rest.get(..end).unwrap_or_default();
         if !super::head::is_host(authority) {
             return Err(Fault::malformed(AUTHORITY));
         }
-        Ok(Self { raw, authority: Some(authority), path: begin + end })
+        Ok(Self {
+            raw,
+            authority: Some(authority),
+            path: begin + end,
+        })
     }
 
     /// Whether the target is what [`Target::write`] would write.
@@ -62,10 +83,15 @@ impl<'a> Target<'a> {
     /// How many bytes [`Target::write`] writes.
     pub fn written_length(&self) -> usize {
         let (origin, rest) = self.raw.split_at(self.path);
-        origin.len() + rest.iter().map(|byte| if is_normal(*byte) { 1 } else { 3 }).sum::<usize>()
+        origin.len()
+            + rest
+                .iter()
+                .map(|byte| if is_normal(*byte) { 1 } else { 3 })
+                .sum::<usize>()
     }
 
-    /// Writes the target with every byte percent-encoded that a URI cannot hold (RFC 3986 §2.1, §3.3, §3.4).
+    /// Writes the target with every byte percent-encoded that a URI cannot hold (RFC 3986 §2.1,
+    /// §3.3, §3.4).
     pub fn write(&self, out: &mut Vec<u8>) {
         const HEX: [u8; 16] = *b"0123456789ABCDEF";
         let (origin, rest) = self.raw.split_at(self.path);
@@ -81,10 +107,14 @@ impl<'a> Target<'a> {
     }
 }
 
-/// Whether a byte may stand as it is. Square brackets may not by the RFC; but everyone sends them in queries, and some upstreams
-/// sign what they see, so they stay.
+/// Whether a byte may stand as it is. Square brackets may not by the RFC; but everyone sends them
+/// in queries, and some upstreams sign what they see, so they stay.
 fn is_normal(byte: u8) -> bool {
-    byte.is_ascii_graphic() && !matches!(byte, b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}')
+    byte.is_ascii_graphic()
+        && !matches!(
+            byte,
+            b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}'
+        )
 }
 
 #[cfg(test)]
@@ -105,7 +135,10 @@ mod tests {
     #[test]
     fn what_a_uri_cannot_hold_is_percent_encoded() {
         for (raw, expected) in [
-            ("/a?x=/../b&y[0]=1%20~:@!$'()*+,;=", "/a?x=/../b&y[0]=1%20~:@!$'()*+,;="),
+            (
+                "/a?x=/../b&y[0]=1%20~:@!$'()*+,;=",
+                "/a?x=/../b&y[0]=1%20~:@!$'()*+,;=",
+            ),
             ("/q?query=up{job=\"a\"}", "/q?query=up%7Bjob=%22a%22%7D"),
             ("/<a>`b`", "/%3Ca%3E%60b%60"),
             ("/a|b^c\\d", "/a%7Cb%5Ec%5Cd"),

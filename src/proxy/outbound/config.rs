@@ -93,7 +93,8 @@ pub struct Attach {
     pub prefix: String,
     /// Whether a header of the request's own is replaced; else such a request passes as it is.
     pub overwrite: bool,
-    /// Which answers refuse the token, so that the request is sent once more with a new one; none: it never is.
+    /// Which answers refuse the token, so that the request is sent once more with a new one; none:
+    /// it never is.
     pub retry_on: Vec<TokenRefusal>,
 }
 
@@ -102,7 +103,8 @@ pub struct Attach {
 pub struct TokenRefusal {
     /// Its status.
     pub status: u16,
-    /// The `error` of a challenge that it must have (RFC 6750 §3); none: any answer with the status.
+    /// The `error` of a challenge that it must have (RFC 6750 §3); none: any answer with the
+    /// status.
     pub error: Option<String>,
 }
 
@@ -112,7 +114,11 @@ impl Config {
     pub fn targets(&self) -> Vec<&Target> {
         match &self.kind {
             Kind::Reverse(reverse) => vec![&reverse.target],
-            Kind::Forward(forward) => forward.targets.iter().map(|target| &target.target).collect(),
+            Kind::Forward(forward) => forward
+                .targets
+                .iter()
+                .map(|target| &target.target)
+                .collect(),
         }
     }
 }

@@ -1,8 +1,9 @@
 //! A forward proxy for programs that know only `HTTP_PROXY`: which target a URL names.
 //!
-//! The program sends whole URLs (absolute form, RFC 9112 §3.2.2), always `http://`: inside a CONNECT tunnel no token could be
-//! attached. Where a request really goes, and whether over TLS, says the target that its URL names. What no target names gets
-//! no token, and is refused or passes to public addresses only.
+//! The program sends whole URLs (absolute form, RFC 9112 §3.2.2), always `http://`: inside a
+//! CONNECT tunnel no token could be attached. Where a request really goes, and whether over TLS,
+//! says the target that its URL names. What no target names gets no token, and is refused or passes
+//! to public addresses only.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
@@ -19,7 +20,8 @@ use crate::proxy::head;
 
 const NO_URL: &str = "This listener is an HTTP proxy and takes whole URLs: set http_proxy to its address, or give the program \
                       a listener of its own with an upstream.";
-const NOT_HTTP: &str = "Only http:// URLs can be sent here; the sidecar itself speaks https to the target.";
+const NOT_HTTP: &str =
+    "Only http:// URLs can be sent here; the sidecar itself speaks https to the target.";
 const AUTHORITY: &str = "the URL names no host and port that there can be";
 const NO_TARGET: &str = "None of the forward proxy's targets has this host and port.";
 const NO_PATH: &str = "The path is none of those that the forward proxy's target allows.";
@@ -38,7 +40,11 @@ impl Urls {
         let host = target.host.as_str();
         // A name that no URL can have is never asked for.
         let host = named(host).unwrap_or_else(|| Host::Domain(host.to_owned()));
-        Self { host, port: target.port, paths: target.paths.clone() }
+        Self {
+            host,
+            port: target.port,
+            paths: target.paths.clone(),
+        }
     }
 
     /// The address that the URLs name, where they name one.
@@ -68,8 +74,11 @@ pub(super) fn route(
     request: &RequestHeader,
 ) -> Result<Routed, Refused> {
     let target = request.raw_path();
-    let has_scheme =
-        |scheme: &[u8]| target.get(..scheme.len()).is_some_and(|s| s.eq_ignore_ascii_case(scheme));
+    let has_scheme = |scheme: &[u8]| {
+        target
+            .get(..scheme.len())
+            .is_some_and(|s| s.eq_ignore_ascii_case(scheme))
+    };
     if target.starts_with(b"/") {
         return Err(Refused::because(Reason::Destination, NO_URL));
     }
@@ -77,8 +86,13 @@ pub(super) fn route(
         return Err(Refused::because(Reason::Destination, NOT_HTTP));
     }
     // Our own reading of the head has made `Host` the URL's own authority.
-    let authority = request.headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    let (host, port) = authority.and_then(host_and_port).ok_or_else(|| Fault::malformed(AUTHORITY))?;
+    let authority = request
+        .headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok());
+    let (host, port) = authority
+        .and_then(host_and_port)
+        .ok_or_else(|| Fault::malformed(AUTHORITY))?;
     let (path, _) = head::target(request)?;
     let mut is_known = false;
     for (index, urls) in targets.iter().enumerate() {
@@ -86,9 +100,11 @@ pub(super) fn route(
             continue;
         }
         is_known = true;
-        let Some(patterns) = &urls.paths else { return Ok(Routed::Target(index, None)) };
-        let path =
-            NormalPath::parse(path).map_err(|why| Fault::because(Reason::AmbiguousPath, why.text()))?;
+        let Some(patterns) = &urls.paths else {
+            return Ok(Routed::Target(index, None));
+        };
+        let path = NormalPath::parse(path)
+            .map_err(|why| Fault::because(Reason::AmbiguousPath, why.text()))?;
         if patterns.iter().any(|pattern| pattern.matches(&path)) {
             // What was judged is what is sent.
             return Ok(Routed::Target(index, Some(path.as_str().to_owned())));
@@ -102,8 +118,9 @@ pub(super) fn route(
     }
 }
 
-/// Host and port of an `http` URL's authority, the host in the one form that all its spellings have: an address in decimal or
-/// hexadecimal, a name in capitals or percent-encoded would otherwise be another host to us than to the resolver.
+/// Host and port of an `http` URL's authority, the host in the one form that all its spellings
+/// have: an address in decimal or hexadecimal, a name in capitals or percent-encoded would
+/// otherwise be another host to us than to the resolver.
 fn host_and_port(authority: &str) -> Option<(Host, u16)> {
     let (host, port) = match authority.rsplit_once(':') {
         Some((host, port)) if !port.contains(']') => (host, port),
@@ -118,7 +135,10 @@ fn host_and_port(authority: &str) -> Option<(Host, u16)> {
 
 /// A host by itself, IPv6 addresses without brackets.
 fn named(host: &str) -> Option<Host> {
-    host.parse::<Ipv6Addr>().map(Host::Ipv6).ok().or_else(|| canonical(host))
+    host.parse::<Ipv6Addr>()
+        .map(Host::Ipv6)
+        .ok()
+        .or_else(|| canonical(host))
 }
 
 /// A host as a URL has it, IPv6 addresses in brackets.
@@ -145,13 +165,24 @@ mod tests {
         let urls = |host: &str, port, paths: &[&str]| Urls {
             host: Host::parse(host).unwrap(),
             port,
-            paths: Some(paths.iter().map(|path| Pattern::parse(path).unwrap()).collect()),
+            paths: Some(
+                paths
+                    .iter()
+                    .map(|path| Pattern::parse(path).unwrap())
+                    .collect(),
+            ),
         };
         vec![
             urls("hub.example", 80, &["/api/**"]),
             urls("hub.example", 80, &["/other"]),
-            Urls { paths: None, ..urls("192.0.2.1", 8080, &[]) },
-            Urls { paths: None, ..urls("[2001:db8::1]", 80, &[]) },
+            Urls {
+                paths: None,
+                ..urls("192.0.2.1", 8080, &[])
+            },
+            Urls {
+                paths: None,
+                ..urls("[2001:db8::1]", 80, &[])
+            },
         ]
     }
 
@@ -184,7 +215,10 @@ mod tests {
             ("http://hub.example/", Err(Reason::Destination)),
             ("http://hub.example/apis", Err(Reason::Destination)),
             ("http://hub.example/api/../admin", Err(Reason::Destination)),
-            ("http://hub.example/api/..%2Fadmin", Err(Reason::AmbiguousPath)),
+            (
+                "http://hub.example/api/..%2Fadmin",
+                Err(Reason::AmbiguousPath),
+            ),
             ("http://hub.example:8080/api", Err(Reason::Destination)),
             ("http://hub.example:0/api", Err(Reason::MalformedRequest)),
             ("http://hub.example.evil/api", Err(Reason::Destination)),
@@ -201,10 +235,22 @@ mod tests {
     #[test]
     fn elsewhere_is_where_no_target_is_and_never_round_a_list() {
         let elsewhere = |host: &str, port| Ok(Routed::Elsewhere(Host::parse(host).unwrap(), port));
-        assert_eq!(routed("http://A.example:81/x", true), elsewhere("a.example", 81));
-        assert_eq!(routed("http://hub.example:8080/x", true), elsewhere("hub.example", 8080));
-        assert_eq!(routed("http://hub.example/admin", true), Err(Reason::Destination));
-        assert_eq!(routed("https://a.example/x", true), Err(Reason::Destination));
+        assert_eq!(
+            routed("http://A.example:81/x", true),
+            elsewhere("a.example", 81)
+        );
+        assert_eq!(
+            routed("http://hub.example:8080/x", true),
+            elsewhere("hub.example", 8080)
+        );
+        assert_eq!(
+            routed("http://hub.example/admin", true),
+            Err(Reason::Destination)
+        );
+        assert_eq!(
+            routed("https://a.example/x", true),
+            Err(Reason::Destination)
+        );
         assert_eq!(routed("/x", true), Err(Reason::Destination));
     }
 }

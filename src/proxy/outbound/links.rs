@@ -1,4 +1,5 @@
-//! URLs in an answer's head that name the upstream: a program that followed one would go past the sidecar, and without a token.
+//! URLs in an answer's head that name the upstream: a program that followed one would go past the
+//! sidecar, and without a token.
 
 use std::net::IpAddr;
 
@@ -46,35 +47,54 @@ impl Links<'_> {
             // Relative to the scheme under which the upstream was called.
             (None, url.strip_prefix(b"//")?)
         };
-        let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?' | b'#')).unwrap_or(rest.len());
+        let end = rest
+            .iter()
+            .position(|byte| matches!(byte, b'/' | b'?' | b'#'))
+            .unwrap_or(rest.len());
         let (authority, rest) = rest.split_at(end);
         let authority = std::str::from_utf8(authority).ok()?;
         let is_upstream = tls.unwrap_or(self.tls) == self.tls && self.is_called(authority);
         // An upstream that was called by our name, and thinks that it was by https.
-        let is_here = self.preserves_host && tls == Some(true) && authority.eq_ignore_ascii_case(self.here);
+        let is_here =
+            self.preserves_host && tls == Some(true) && authority.eq_ignore_ascii_case(self.here);
         (is_upstream || is_here).then(|| [b"http://", self.here.as_bytes(), rest].concat())
     }
 
     fn is_called(&self, authority: &str) -> bool {
         let host = host_name(authority);
-        let behind = authority.strip_prefix('[').unwrap_or(authority).get(host.len()..).unwrap_or_default();
+        let behind = authority
+            .strip_prefix('[')
+            .unwrap_or(authority)
+            .get(host.len()..)
+            .unwrap_or_default();
         let port = match behind.strip_prefix(']').unwrap_or(behind) {
             "" | ":" => Some(if self.tls { 443 } else { 80 }),
-            port => port.strip_prefix(':').and_then(|port| port.parse::<u16>().ok()),
+            port => port
+                .strip_prefix(':')
+                .and_then(|port| port.parse::<u16>().ok()),
         };
-        let same_address = || Some(host.parse::<IpAddr>().ok()? == self.host.parse::<IpAddr>().ok()?);
-        port == Some(self.port) && (host.eq_ignore_ascii_case(self.host) || same_address() == Some(true))
+        let same_address =
+            || Some(host.parse::<IpAddr>().ok()? == self.host.parse::<IpAddr>().ok()?);
+        port == Some(self.port)
+            && (host.eq_ignore_ascii_case(self.host) || same_address() == Some(true))
     }
 
-    /// The same of every target of a `Link` list (RFC 8288 §3). What is no such list any more stays as it is.
+    /// The same of every target of a `Link` list (RFC 8288 §3). What is no such list any more stays
+    /// as it is.
     fn map_links(&self, list: &[u8]) -> Option<Vec<u8>> {
         let (mut out, mut changed) = (Vec::with_capacity(list.len()), false);
         let mut rest = list;
         loop {
-            let begin = rest.iter().position(|byte| !matches!(byte, b' ' | b'\t' | b','));
-            let Some(begin) = begin.filter(|begin| rest.get(*begin) == Some(&b'<')) else { break };
+            let begin = rest
+                .iter()
+                .position(|byte| !matches!(byte, b' ' | b'\t' | b','));
+            let Some(begin) = begin.filter(|begin| rest.get(*begin) == Some(&b'<')) else {
+                break;
+            };
             let (before, after) = rest.split_at(begin + 1);
-            let Some(end) = memchr::memchr(b'>', after) else { break };
+            let Some(end) = memchr::memchr(b'>', after) else {
+                break;
+            };
             let (target, parameters) = after.split_at(end);
             out.extend_from_slice(before);
             match self.map_url(target) {
@@ -110,7 +130,9 @@ fn end_of_parameters(text: &[u8]) -> usize {
 
 fn without<'a>(url: &'a [u8], scheme: &[u8]) -> Option<&'a [u8]> {
     let begin = url.get(..scheme.len())?;
-    begin.eq_ignore_ascii_case(scheme).then(|| url.get(scheme.len()..).unwrap_or_default())
+    begin
+        .eq_ignore_ascii_case(scheme)
+        .then(|| url.get(scheme.len()..).unwrap_or_default())
 }
 
 fn map_header(
@@ -140,11 +162,18 @@ mod tests {
 
     use super::*;
 
-    const HUB: Links<'_> =
-        Links { tls: true, host: "hub.example", port: 443, preserves_host: false, here: "localhost:9000" };
+    const HUB: Links<'_> = Links {
+        tls: true,
+        host: "hub.example",
+        port: 443,
+        preserves_host: false,
+        here: "localhost:9000",
+    };
 
     fn mapped(links: &Links<'_>, url: &str) -> Option<String> {
-        links.map_url(url.as_bytes()).map(|url| String::from_utf8(url).unwrap())
+        links
+            .map_url(url.as_bytes())
+            .map(|url| String::from_utf8(url).unwrap())
     }
 
     #[test]
@@ -169,7 +198,12 @@ mod tests {
         ] {
             assert_eq!(mapped(&HUB, url), expected, "{url}");
         }
-        let plain = Links { tls: false, host: "::1", port: 8080, ..HUB };
+        let plain = Links {
+            tls: false,
+            host: "::1",
+            port: 8080,
+            ..HUB
+        };
         assert_eq!(mapped(&plain, "http://[0:0::1]:8080/a"), here("/a"));
         assert_eq!(mapped(&plain, "http://[::1]/a"), None);
         assert_eq!(mapped(&plain, "https://[::1]:8080/a"), None);
@@ -177,8 +211,14 @@ mod tests {
 
     #[test]
     fn an_upstream_that_was_called_by_our_name_is_mapped_to_our_scheme() {
-        let named = Links { preserves_host: true, ..HUB };
-        assert_eq!(mapped(&named, "https://localhost:9000/a"), Some("http://localhost:9000/a".to_owned()));
+        let named = Links {
+            preserves_host: true,
+            ..HUB
+        };
+        assert_eq!(
+            mapped(&named, "https://localhost:9000/a"),
+            Some("http://localhost:9000/a".to_owned())
+        );
         assert_eq!(mapped(&named, "http://localhost:9000/a"), None);
         assert_eq!(mapped(&HUB, "https://localhost:9000/a"), None);
     }
@@ -198,7 +238,9 @@ mod tests {
             ("https://hub.example/", "https://hub.example/"),
             ("<https://hub.example/", "<https://hub.example/"),
         ] {
-            let mapped = HUB.map_links(list.as_bytes()).map(|list| String::from_utf8(list).unwrap());
+            let mapped = HUB
+                .map_links(list.as_bytes())
+                .map(|list| String::from_utf8(list).unwrap());
             assert_eq!(mapped.as_deref().unwrap_or(list), expected);
         }
     }

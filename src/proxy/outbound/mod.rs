@@ -1,7 +1,8 @@
 //! The outbound role: judge the destination, then attach a token.
 //!
-//! A request goes on with a token or not at all; only what a forward proxy lets pass elsewhere goes without one, and never to
-//! where one would be attached. The listener is for programs on this machine, not for pages that a browser on it shows.
+//! A request goes on with a token or not at all; only what a forward proxy lets pass elsewhere goes
+//! without one, and never to where one would be attached. The listener is for programs on this
+//! machine, not for pages that a browser on it shows.
 
 mod config;
 mod forward;
@@ -67,7 +68,10 @@ pub struct Outbound {
 
 enum Mode {
     Reverse(Reverse),
-    Forward { targets: Vec<Urls>, elsewhere: Option<Arc<Anywhere>> },
+    Forward {
+        targets: Vec<Urls>,
+        elsewhere: Option<Arc<Anywhere>>,
+    },
 }
 
 /// What is kept of a request between the phases.
@@ -119,13 +123,19 @@ pub(super) struct Refused {
 
 impl<F: Into<Fault>> From<F> for Refused {
     fn from(fault: F) -> Self {
-        Self { fault: fault.into(), text: None }
+        Self {
+            fault: fault.into(),
+            text: None,
+        }
     }
 }
 
 impl Refused {
     fn because(reason: Reason, text: &'static str) -> Self {
-        Self { fault: reason.into(), text: Some(text) }
+        Self {
+            fault: reason.into(),
+            text: Some(text),
+        }
     }
 }
 
@@ -144,9 +154,10 @@ impl Outbound {
                 hosts: reverse.hosts.clone(),
                 map_location: reverse.map_location,
             }),
-            Kind::Forward(forward) => {
-                Mode::Forward { targets: forward.targets.iter().map(Urls::of).collect(), elsewhere }
-            }
+            Kind::Forward(forward) => Mode::Forward {
+                targets: forward.targets.iter().map(Urls::of).collect(),
+                elsewhere,
+            },
         };
         Self {
             name: config.name.clone(),
@@ -192,7 +203,10 @@ impl Outbound {
         match &self.mode {
             Mode::Reverse(reverse) => {
                 let upstream = &self.destination(0)?.upstream;
-                let called = Called { host: upstream.host(), authority: upstream.authority() };
+                let called = Called {
+                    host: upstream.host(),
+                    authority: upstream.authority(),
+                };
                 reverse.judge(request, &called, local)?;
                 Ok(Route::To(0, None))
             }
@@ -201,8 +215,11 @@ impl Outbound {
                     Routed::Target(index, path) => Ok(Route::To(index, path)),
                     Routed::Elsewhere(host, port) => match elsewhere {
                         Some(anywhere) => {
-                            let protected: Vec<_> = targets.iter().filter_map(Urls::address).collect();
-                            Ok(Route::Elsewhere(anywhere.resolve(&host, port, &protected).await?))
+                            let protected: Vec<_> =
+                                targets.iter().filter_map(Urls::address).collect();
+                            Ok(Route::Elsewhere(
+                                anywhere.resolve(&host, port, &protected).await?,
+                            ))
                         }
                         None => Err(Reason::Destination.into()),
                     },
@@ -238,7 +255,9 @@ impl Outbound {
     }
 
     fn attached(&self, token: AccessToken) -> Result<Credential, Reason> {
-        let value = token.header_value(&self.attach.prefix).map_err(|_| Reason::TokenUnavailable)?;
+        let value = token
+            .header_value(&self.attach.prefix)
+            .map_err(|_| Reason::TokenUnavailable)?;
         Ok(Credential::Attached(token, value))
     }
 
@@ -257,7 +276,12 @@ impl Outbound {
     /// Makes the request that the upstream sees. Without a decision there is none.
     ///
     /// `called` is the host and port by which the client has called the listener.
-    fn forward(&self, request: &mut RequestHeader, ctx: &Context, called: &str) -> Result<(), Fault> {
+    fn forward(
+        &self,
+        request: &mut RequestHeader,
+        ctx: &Context,
+        called: &str,
+    ) -> Result<(), Fault> {
         let broken = |_| Fault::from(Reason::Internal);
         let (Some(route), Some(credential)) = (&ctx.route, &ctx.credential) else {
             return Err(Reason::Internal.into());
@@ -268,7 +292,13 @@ impl Outbound {
         if matches!(route, Route::To(_, Some(_))) {
             strip_overrides(request);
         }
-        let preserve_host = matches!(&self.mode, Mode::Reverse(Reverse { preserve_host: true, .. }));
+        let preserve_host = matches!(
+            &self.mode,
+            Mode::Reverse(Reverse {
+                preserve_host: true,
+                ..
+            })
+        );
         if self.forwarded_headers && matches!(route, Route::To(..)) {
             for (name, value) in [
                 ("x-forwarded-host", called),
@@ -285,35 +315,52 @@ impl Outbound {
             request.insert_header(header::HOST, host).map_err(broken)?;
         }
         if let Some(id) = ctx.access.request_id() {
-            request.insert_header(REQUEST_ID, id.clone()).map_err(broken)?;
+            request
+                .insert_header(REQUEST_ID, id.clone())
+                .map_err(broken)?;
         }
         let mark = self.mark.next(&request.headers, ctx.tries.current());
         LoopMark::write(request, mark).map_err(broken)?;
         let header = &self.attach.header;
         match credential {
-            Credential::Attached(_, value) => {
-                request.insert_header(header.clone(), value.clone()).map_err(broken)
-            }
+            Credential::Attached(_, value) => request
+                .insert_header(header.clone(), value.clone())
+                .map_err(broken),
             // A `Connection` header may have named it, and then it is gone by now.
             Credential::Own if request.headers.contains_key(header) => Ok(()),
-            Credential::Own => {
-                Err(Fault::malformed("the Connection header names the header that carries the token"))
-            }
+            Credential::Own => Err(Fault::malformed(
+                "the Connection header names the header that carries the token",
+            )),
             Credential::Withheld => Ok(()),
         }
     }
 
     /// Lets URLs in the head of an answer that name the upstream name the listener.
     fn map_links(&self, session: &Session, answer: &mut ResponseHeader) -> pingora::Result<()> {
-        let Mode::Reverse(Reverse { map_location: true, preserve_host, .. }) = &self.mode else {
+        let Mode::Reverse(Reverse {
+            map_location: true,
+            preserve_host,
+            ..
+        }) = &self.mode
+        else {
             return Ok(());
         };
-        let Some(Destination { upstream, .. }) = self.destinations.first() else { return Ok(()) };
+        let Some(Destination { upstream, .. }) = self.destinations.first() else {
+            return Ok(());
+        };
         let (tls, host, port) = upstream.origin();
-        Links { tls, host, port, preserves_host: *preserve_host, here: &called(session) }.map(answer)
+        Links {
+            tls,
+            host,
+            port,
+            preserves_host: *preserve_host,
+            here: &called(session),
+        }
+        .map(answer)
     }
 
-    /// An answer that does not refuse the token says something of the one before it, when that was refused.
+    /// An answer that does not refuse the token says something of the one before it, when that was
+    /// refused.
     fn note_answer(&self, answer: &ResponseHeader, ctx: &Context) {
         if !answer.status.is_informational()
             && answer.status != StatusCode::UNAUTHORIZED
@@ -325,11 +372,16 @@ impl Outbound {
         }
     }
 
-    /// What becomes of an answer that refuses the token: gives whether the request is sent once more, with another one.
+    /// What becomes of an answer that refuses the token: gives whether the request is sent once
+    /// more, with another one.
     ///
     /// # Errors
     /// [`Reason::ClientGone`].
-    async fn replace_token(&self, session: &mut Session, ctx: &mut Context) -> Result<bool, Reason> {
+    async fn replace_token(
+        &self,
+        session: &mut Session,
+        ctx: &mut Context,
+    ) -> Result<bool, Reason> {
         let (Some(Credential::Attached(refused, _)), Some(Route::To(index, _))) =
             (&ctx.credential, &ctx.route)
         else {
@@ -377,7 +429,11 @@ impl ProxyHttp for Outbound {
 
     fn init_downstream_modules(&self, _modules: &mut pingora::modules::http::HttpModules) {}
 
-    async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> pingora::Result<bool> {
+    async fn request_filter(
+        &self,
+        session: &mut Session,
+        ctx: &mut Context,
+    ) -> pingora::Result<bool> {
         ctx.access.identify(&session.req_header().headers);
         let Err(Refused { fault, text }) = self.decide(session, ctx).await else {
             return Ok(false);
@@ -410,9 +466,13 @@ impl ProxyHttp for Outbound {
                 Ok(to) => to.upstream.peer(&mut ctx.tries, None).await,
                 Err(reason) => Err(reason),
             },
-            (Some(Route::Elsewhere(addresses)), Mode::Forward { elsewhere: Some(anywhere), .. }) => {
-                anywhere.peer(addresses, &mut ctx.tries)
-            }
+            (
+                Some(Route::Elsewhere(addresses)),
+                Mode::Forward {
+                    elsewhere: Some(anywhere),
+                    ..
+                },
+            ) => anywhere.peer(addresses, &mut ctx.tries),
             _ => Err(Reason::Internal),
         };
         let mut peer = peer.map_err(|reason| fail(ctx, reason))?;
@@ -430,9 +490,9 @@ impl ProxyHttp for Outbound {
         mut error: Box<Error>,
     ) -> Box<Error> {
         let another = match &ctx.route {
-            Some(Route::To(index, _)) => {
-                self.destination(*index).is_ok_and(|to| to.upstream.connect_failed(&mut ctx.tries, &error))
-            }
+            Some(Route::To(index, _)) => self
+                .destination(*index)
+                .is_ok_and(|to| to.upstream.connect_failed(&mut ctx.tries, &error)),
             Some(Route::Elsewhere(addresses)) => ctx.tries.failed(addresses),
             None => false,
         };
@@ -455,8 +515,8 @@ impl ProxyHttp for Outbound {
         }
     }
 
-    /// A request that may have reached the upstream is sent once more for its token's sake, or when an idle connection
-    /// swallowed it and it does no harm twice.
+    /// A request that may have reached the upstream is sent once more for its token's sake, or when
+    /// an idle connection swallowed it and it does no harm twice.
     fn error_while_proxy(
         &self,
         _: &HttpPeer,
@@ -470,7 +530,13 @@ impl ProxyHttp for Outbound {
             return error;
         }
         let state = (reused, ctx.is_answered);
-        upstream::decide_repeat(session, error, state, Repeat::IdempotentWithoutBody, &mut ctx.tries)
+        upstream::decide_repeat(
+            session,
+            error,
+            state,
+            Repeat::IdempotentWithoutBody,
+            &mut ctx.tries,
+        )
     }
 
     async fn upstream_request_filter(
@@ -484,7 +550,8 @@ impl ProxyHttp for Outbound {
             replay::keep_empty_body(session, request)?;
         }
         let called = called(session);
-        self.forward(request, ctx, &called).map_err(|fault| fail(ctx, fault))
+        self.forward(request, ctx, &called)
+            .map_err(|fault| fail(ctx, fault))
     }
 
     async fn upstream_response_filter(
@@ -503,7 +570,8 @@ impl ProxyHttp for Outbound {
         }
         match self.replace_token(session, ctx).await {
             Ok(false) => Ok(()),
-            // Nothing of the answer has gone out yet: Pingora begins anew, with the body that it has kept.
+            // Nothing of the answer has gone out yet: Pingora begins anew, with the body that it
+            // has kept.
             Ok(true) => Err(Error::new(ErrorType::new("TokenReplaced"))),
             Err(reason) => Err(fail(ctx, reason)),
         }
@@ -516,18 +584,34 @@ impl ProxyHttp for Outbound {
         ctx: &mut Context,
     ) -> pingora::Result<()> {
         head::settle_answer(session, response)?;
-        // A reason code in the answer is that of the other side's sidecar: the caller wants to see it.
+        // A reason code in the answer is that of the other side's sidecar: the caller wants to see
+        // it.
         ctx.access.upstream_answered();
         self.map_links(session, response)
     }
 
-    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Context) -> FailToProxy {
+    async fn fail_to_proxy(
+        &self,
+        session: &mut Session,
+        error: &Error,
+        ctx: &mut Context,
+    ) -> FailToProxy {
         let alert = match self.upstream_of(ctx) {
             Some(upstream) => upstream.broke(&ctx.tries, error, ctx.is_answered).await,
             None => None,
         };
-        let asked = failure::Asked { realm: &self.name, for_pages: false };
-        failure::answer(session, error, ctx.failure.take().or(alert), &mut ctx.access, asked).await
+        let asked = failure::Asked {
+            realm: &self.name,
+            for_pages: false,
+        };
+        failure::answer(
+            session,
+            error,
+            ctx.failure.take().or(alert),
+            &mut ctx.access,
+            asked,
+        )
+        .await
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut Context) {
@@ -536,15 +620,22 @@ impl ProxyHttp for Outbound {
     }
 }
 
-/// Host and port by which a client has called the listener: its `Host`, or our own address where HTTP/1.0 says none.
+/// Host and port by which a client has called the listener: its `Host`, or our own address where
+/// HTTP/1.0 says none.
 fn called(session: &Session) -> String {
-    let host = session.req_header().headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    let local = || head::connection(session).map_or(String::new(), |connection| connection.local.to_string());
+    let host = session
+        .req_header()
+        .headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok());
+    let local = || {
+        head::connection(session).map_or(String::new(), |connection| connection.local.to_string())
+    };
     host.map_or_else(local, str::to_owned)
 }
 
-/// The target that the upstream sees, where that is another than the program's: without scheme and host, with the path as it was
-/// judged.
+/// The target that the upstream sees, where that is another than the program's: without scheme and
+/// host, with the path as it was judged.
 fn rewritten(request: &RequestHeader, route: &Route) -> Result<Option<String>, Fault> {
     let judged = match route {
         Route::To(_, Some(judged)) => Some(judged.as_str()),

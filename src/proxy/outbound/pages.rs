@@ -27,12 +27,13 @@ pub struct RequiredHeader {
 }
 
 impl Pages {
-    /// Refuses a request of another site's page. One that does not say where it comes from is taken for a program's, unless a header
-    /// is asked for.
+    /// Refuses a request of another site's page. One that does not say where it comes from is taken
+    /// for a program's, unless a header is asked for.
     pub(super) fn judge(&self, headers: &HeaderMap) -> Result<(), Refused> {
         match (site(headers, &self.allowed_origins), &self.require_header) {
             (Site::Foreign, _) => Err(Reason::CrossSite.into()),
-            // A page cannot name another origin than its own. Its preflight has no header of the page's.
+            // A page cannot name another origin than its own. Its preflight has no header of the
+            // page's.
             (Site::Listed, _) | (_, None) => Ok(()),
             (_, Some(required)) if required.is_in(headers) => Ok(()),
             (_, Some(_)) => Err(Refused::because(Reason::CrossSite, NO_HEADER)),
@@ -63,14 +64,28 @@ mod tests {
                 headers.append(*name, HeaderValue::from_static(value));
             }
             let value = value.map(|value| HeaderValue::from_str(value).unwrap());
-            let require_header = Some(RequiredHeader { name: HeaderName::from_static("x-sidecar"), value });
+            let require_header = Some(RequiredHeader {
+                name: HeaderName::from_static("x-sidecar"),
+                value,
+            });
             let allowed_origins = vec!["http://app.test".parse().unwrap()];
-            Pages { allowed_origins, require_header }.judge(&headers).is_ok()
+            Pages {
+                allowed_origins,
+                require_header,
+            }
+            .judge(&headers)
+            .is_ok()
         };
         assert!(judged(None, &[("x-sidecar", "anything")]));
         assert!(judged(Some("1"), &[("x-sidecar", "1")]));
-        assert!(judged(Some("1"), &[("x-sidecar", "1"), ("origin", "http://sidecar.test")]));
-        assert!(judged(None, &[("origin", "http://app.test")]), "its preflight has no header of its own");
+        assert!(judged(
+            Some("1"),
+            &[("x-sidecar", "1"), ("origin", "http://sidecar.test")]
+        ));
+        assert!(
+            judged(None, &[("origin", "http://app.test")]),
+            "its preflight has no header of its own"
+        );
         for (value, pairs) in [
             (None, &[][..]),
             (None, &[("x-sidecar", "")]),
@@ -79,7 +94,10 @@ mod tests {
             (None, &[("x_sidecar", "1")]),
             (None, &[("origin", "http://sidecar.test")]),
             (None, &[("x-sidecar", "1"), ("origin", "http://evil.test")]),
-            (None, &[("x-sidecar", "1"), ("referer", "http://evil.test/")]),
+            (
+                None,
+                &[("x-sidecar", "1"), ("referer", "http://evil.test/")],
+            ),
         ] {
             assert!(!judged(value, pairs), "{value:?} {pairs:?}");
         }

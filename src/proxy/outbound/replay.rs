@@ -12,11 +12,18 @@ const UNAUTHENTICATED: &[u8] = b"16";
 /// Errors of a challenge that no other token of the same client mends (RFC 6750 §3.1).
 const NOT_ABOUT_THE_TOKEN: [&str; 2] = ["insufficient_scope", "invalid_request"];
 
-/// Whether an answer says that the token is not accepted: one of `refusals`, or 401 in gRPC's way without a message, which
-/// counts as 401 does.
+/// Whether an answer says that the token is not accepted: one of `refusals`, or 401 in gRPC's way
+/// without a message, which counts as 401 does.
 pub(super) fn is_token_refused(answer: &ResponseHeader, refusals: &[TokenRefusal]) -> bool {
-    let status = if is_unauthenticated_call(answer) { 401 } else { answer.status.as_u16() };
-    let mut candidates = refusals.iter().filter(|refusal| refusal.status == status).peekable();
+    let status = if is_unauthenticated_call(answer) {
+        401
+    } else {
+        answer.status.as_u16()
+    };
+    let mut candidates = refusals
+        .iter()
+        .filter(|refusal| refusal.status == status)
+        .peekable();
     if candidates.peek().is_none() {
         return false;
     }
@@ -30,15 +37,24 @@ fn is_unauthenticated_call(answer: &ResponseHeader) -> bool {
     let value = |name| answer.headers.get(name).map(http::HeaderValue::as_bytes);
     let is_grpc = value(header::CONTENT_TYPE.as_str())
         .and_then(|kind| kind.strip_prefix(b"application/grpc"))
-        .is_some_and(|rest| rest.first().is_none_or(|next| matches!(next, b'+' | b';' | b' ')));
+        .is_some_and(|rest| {
+            rest.first()
+                .is_none_or(|next| matches!(next, b'+' | b';' | b' '))
+        });
     let is_all = value(header::CONTENT_LENGTH.as_str()) == Some(b"0");
-    answer.status == StatusCode::OK && is_grpc && is_all && value("grpc-status") == Some(UNAUTHENTICATED)
+    answer.status == StatusCode::OK
+        && is_grpc
+        && is_all
+        && value("grpc-status") == Some(UNAUTHENTICATED)
 }
 
 /// Every `error` parameter of the answer's challenges (RFC 9110 §11.6.1), whatever their scheme.
 fn challenge_errors(answer: &ResponseHeader) -> Vec<String> {
     let values = answer.headers.get_all(header::WWW_AUTHENTICATE);
-    values.iter().flat_map(|value| errors_in(&String::from_utf8_lossy(value.as_bytes()))).collect()
+    values
+        .iter()
+        .flat_map(|value| errors_in(&String::from_utf8_lossy(value.as_bytes())))
+        .collect()
 }
 
 /// The values of `error` in one field value. What is no list of challenges has none.
@@ -47,9 +63,14 @@ fn errors_in(value: &str) -> Vec<String> {
     while !rest.is_empty() {
         let (part, next) = split_at_comma(rest);
         rest = next;
-        let Some((name, value)) = part.split_once('=') else { continue };
+        let Some((name, value)) = part.split_once('=') else {
+            continue;
+        };
         // The first parameter of a challenge stands behind its scheme.
-        let name = name.split_ascii_whitespace().next_back().unwrap_or_default();
+        let name = name
+            .split_ascii_whitespace()
+            .next_back()
+            .unwrap_or_default();
         if name.eq_ignore_ascii_case("error") {
             errors.push(unquoted(value.trim()));
         }
@@ -79,18 +100,26 @@ fn unquoted(value: &str) -> String {
     }
 }
 
-/// Whether the request can be sent once more as it was: its body has been read to its end, and all of it was kept (64 KiB at
-/// most); or the client waits for `100 Continue` (RFC 9110 §10.1.1), and nothing of its body has come.
+/// Whether the request can be sent once more as it was: its body has been read to its end, and all
+/// of it was kept (64 KiB at most); or the client waits for `100 Continue` (RFC 9110 §10.1.1), and
+/// nothing of its body has come.
 pub(super) fn can_be_sent_again(session: &mut Session) -> bool {
     let is_whole = session.as_mut().is_body_done() && !session.as_ref().retry_buffer_truncated();
     let expectation = session.req_header().headers.get(header::EXPECT);
-    let waits = expectation.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    let waits =
+        expectation.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     is_whole || (waits && session.as_ref().body_bytes_read() == 0)
 }
 
 /// A body that turned out to be empty is one all the same: a server may insist on its length.
-pub(super) fn keep_empty_body(session: &Session, request: &mut RequestHeader) -> pingora::Result<()> {
-    let was_chunked = session.req_header().headers.contains_key(header::TRANSFER_ENCODING);
+pub(super) fn keep_empty_body(
+    session: &Session,
+    request: &mut RequestHeader,
+) -> pingora::Result<()> {
+    let was_chunked = session
+        .req_header()
+        .headers
+        .contains_key(header::TRANSFER_ENCODING);
     if was_chunked && session.as_ref().get_retry_buffer().is_none() {
         request.remove_header(&header::TRANSFER_ENCODING);
         request.insert_header(header::CONTENT_LENGTH, HeaderValue::from_static("0"))?;
@@ -109,11 +138,25 @@ mod tests {
             for (name, value) in headers {
                 answer.insert_header(*name, *value).unwrap();
             }
-            is_token_refused(&answer, &[TokenRefusal { status: 401, error: None }])
+            is_token_refused(
+                &answer,
+                &[TokenRefusal {
+                    status: 401,
+                    error: None,
+                }],
+            )
         };
         assert!(refused(401, &[]));
-        for kind in ["application/grpc", "application/grpc+proto", "application/grpc; charset=x"] {
-            let whole = [("content-type", kind), ("grpc-status", "16"), ("content-length", "0")];
+        for kind in [
+            "application/grpc",
+            "application/grpc+proto",
+            "application/grpc; charset=x",
+        ] {
+            let whole = [
+                ("content-type", kind),
+                ("grpc-status", "16"),
+                ("content-length", "0"),
+            ];
             assert!(refused(200, &whole), "{kind}");
             assert!(!refused(200, &whole[..2]), "a message follows");
         }
@@ -122,20 +165,40 @@ mod tests {
         };
         assert!(!refused(403, &[]));
         assert!(!refused(407, &[]));
-        assert!(!refused(200, &[("content-type", "application/grpc"), ("grpc-status", "7")]));
-        assert!(!refused(200, &[("content-type", "application/grpc-web"), ("grpc-status", "16")]));
-        assert!(!refused(200, &[("content-type", "application/json"), ("grpc-status", "16")]));
-        assert!(!refused(500, &[("content-type", "application/grpc"), ("grpc-status", "16")]));
+        assert!(!refused(
+            200,
+            &[("content-type", "application/grpc"), ("grpc-status", "7")]
+        ));
+        assert!(!refused(
+            200,
+            &[
+                ("content-type", "application/grpc-web"),
+                ("grpc-status", "16")
+            ]
+        ));
+        assert!(!refused(
+            200,
+            &[("content-type", "application/json"), ("grpc-status", "16")]
+        ));
+        assert!(!refused(
+            500,
+            &[("content-type", "application/grpc"), ("grpc-status", "16")]
+        ));
     }
 
     #[test]
     fn the_challenge_decides_where_it_says_what_is_wrong() {
-        let on = |status: u16, error: Option<&str>| TokenRefusal { status, error: error.map(str::to_owned) };
+        let on = |status: u16, error: Option<&str>| TokenRefusal {
+            status,
+            error: error.map(str::to_owned),
+        };
         let refusals = [on(401, None), on(403, Some("invalid_token")), on(419, None)];
         let refused = |status: u16, challenges: &[&'static str]| {
             let mut answer = ResponseHeader::build(status, None).unwrap();
             for challenge in challenges {
-                answer.append_header("www-authenticate", *challenge).unwrap();
+                answer
+                    .append_header("www-authenticate", *challenge)
+                    .unwrap();
             }
             is_token_refused(&answer, &refusals)
         };
@@ -146,12 +209,28 @@ mod tests {
                 r#"Bearer realm="a", error="invalid_token", error_description="it has expired, sorry""#,
                 true,
             ),
-            (401, r#"Bearer error="insufficient_scope", scope="a b""#, false),
+            (
+                401,
+                r#"Bearer error="insufficient_scope", scope="a b""#,
+                false,
+            ),
             (401, "Bearer error=insufficient_scope", false),
             (401, r#"bearer ERROR = "Invalid_Request""#, false),
-            (401, r#"Basic realm="x", Bearer realm="y", error="invalid_request""#, false),
-            (401, r#"Bearer realm="say \", error=\"insufficient_scope\"", error="invalid_token""#, true),
-            (401, r#"Bearer error_description="insufficient_scope""#, true),
+            (
+                401,
+                r#"Basic realm="x", Bearer realm="y", error="invalid_request""#,
+                false,
+            ),
+            (
+                401,
+                r#"Bearer realm="say \", error=\"insufficient_scope\"", error="invalid_token""#,
+                true,
+            ),
+            (
+                401,
+                r#"Bearer error_description="insufficient_scope""#,
+                true,
+            ),
             (401, "nonsense,,,=\"", true),
             (403, "Bearer", false),
             (403, r#"Bearer error="invalid_token""#, true),
@@ -160,10 +239,20 @@ mod tests {
             (419, "", true),
             (418, r#"Bearer error="invalid_token""#, false),
         ] {
-            assert_eq!(refused(status, &[challenge]), expected, "{status} {challenge}");
+            assert_eq!(
+                refused(status, &[challenge]),
+                expected,
+                "{status} {challenge}"
+            );
         }
-        assert!(!refused(401, &["Basic realm=\"a\"", "Bearer error=\"insufficient_scope\""]));
+        assert!(!refused(
+            401,
+            &["Basic realm=\"a\"", "Bearer error=\"insufficient_scope\""]
+        ));
         assert!(!refused(403, &[]));
-        assert!(!is_token_refused(&ResponseHeader::build(401, None).unwrap(), &[]));
+        assert!(!is_token_refused(
+            &ResponseHeader::build(401, None).unwrap(),
+            &[]
+        ));
     }
 }

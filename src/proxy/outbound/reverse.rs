@@ -41,17 +41,24 @@ impl Reverse {
         self.judge_destination(request, upstream.authority, local)
     }
 
-    /// Judges a target in absolute form (RFC 9112 §3.2.2): what a program sends whose HTTP proxy is this listener. It
-    /// sends requests for other servers here too, and none of those may reach this upstream. `Host` is the target's own
-    /// authority: our own reading of the head has put it there.
+    /// Judges a target in absolute form (RFC 9112 §3.2.2): what a program sends whose HTTP proxy is
+    /// this listener. It sends requests for other servers here too, and none of those may reach
+    /// this upstream. `Host` is the target's own authority: our own reading of the head has put it
+    /// there.
     fn judge_destination(
         &self,
         request: &RequestHeader,
         upstream: &str,
         local: SocketAddr,
     ) -> Result<(), Reason> {
-        let is_http = request.raw_path().get(..7).is_some_and(|s| s.eq_ignore_ascii_case(b"http://"));
-        let host = request.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+        let is_http = request
+            .raw_path()
+            .get(..7)
+            .is_some_and(|s| s.eq_ignore_ascii_case(b"http://"));
+        let host = request
+            .headers
+            .get(header::HOST)
+            .and_then(|host| host.to_str().ok());
         match host {
             Some(host) if is_http && is_destination(host, upstream, &self.hosts, local) => Ok(()),
             _ => Err(Reason::Host),
@@ -64,20 +71,35 @@ fn guard(headers: &HeaderMap, upstream: &str, hosts: &[String]) -> Result<(), Re
     let is_known = |name: &str| {
         is_beyond_dns(name)
             || name.eq_ignore_ascii_case(upstream)
-            || hosts.iter().any(|accepted| name.eq_ignore_ascii_case(host_name(accepted)))
+            || hosts
+                .iter()
+                .any(|accepted| name.eq_ignore_ascii_case(host_name(accepted)))
     };
     // Without `Host` comes only HTTP/1.0, which no browser speaks.
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    if host.is_none_or(|host| is_known(host_name(host))) { Ok(()) } else { Err(Reason::Host) }
+    let host = headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok());
+    if host.is_none_or(|host| is_known(host_name(host))) {
+        Ok(())
+    } else {
+        Err(Reason::Host)
+    }
 }
 
-/// Whether the authority of an `http` URL names the upstream, an accepted host, or the listener itself.
+/// Whether the authority of an `http` URL names the upstream, an accepted host, or the listener
+/// itself.
 fn is_destination(authority: &str, upstream: &str, hosts: &[String], local: SocketAddr) -> bool {
-    let without_80 =
-        |authority: &'_ str| authority.strip_suffix(":80").unwrap_or(authority).to_ascii_lowercase();
+    let without_80 = |authority: &'_ str| {
+        authority
+            .strip_suffix(":80")
+            .unwrap_or(authority)
+            .to_ascii_lowercase()
+    };
     let is = |accepted: &str| without_80(authority) == without_80(accepted);
     is(upstream)
-        || hosts.iter().any(|accepted| is(accepted) || host_name(authority).eq_ignore_ascii_case(accepted))
+        || hosts
+            .iter()
+            .any(|accepted| is(accepted) || host_name(authority).eq_ignore_ascii_case(accepted))
         || is(&local.to_string())
         || is(&format!("localhost:{}", local.port()))
 }
@@ -114,9 +136,13 @@ mod tests {
 
     #[test]
     fn rebound_names_may_not() {
-        for host in
-            ["evil.example", "evil.example:9000", "hub.example.evil", "localhost.evil:1", "1.2.3.4.evil"]
-        {
+        for host in [
+            "evil.example",
+            "evil.example:9000",
+            "hub.example.evil",
+            "localhost.evil:1",
+            "1.2.3.4.evil",
+        ] {
             assert_eq!(judged(&[("host", host)]), Err(Reason::Host), "{host}");
         }
     }

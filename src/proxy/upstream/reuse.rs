@@ -1,4 +1,5 @@
-//! Connections that are used again: for how long, and what follows when one of them swallows a request.
+//! Connections that are used again: for how long, and what follows when one of them swallows a
+//! request.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -23,18 +24,26 @@ static SINGLE: AtomicU64 = AtomicU64::new(1);
 /// How long idle connections to one upstream are kept.
 pub(super) struct Idle {
     configured: Duration,
-    /// The least number of seconds that the upstream has announced (`Keep-Alive: timeout=N`, RFC 2068 §19.7.1.1).
+    /// The least number of seconds that the upstream has announced (`Keep-Alive: timeout=N`, RFC
+    /// 2068 §19.7.1.1).
     announced: AtomicU64,
 }
 
 impl Idle {
     pub fn new(configured: Duration) -> Self {
-        Self { configured, announced: AtomicU64::new(UNSAID) }
+        Self {
+            configured,
+            announced: AtomicU64::new(UNSAID),
+        }
     }
 
     /// Takes over what an answer announces.
     pub fn note(&self, answer: &ResponseHeader) {
-        let values = answer.headers.get_all(KEEP_ALIVE).iter().filter_map(|value| value.to_str().ok());
+        let values = answer
+            .headers
+            .get_all(KEEP_ALIVE)
+            .iter()
+            .filter_map(|value| value.to_str().ok());
         if let Some(seconds) = values.filter_map(announced).min() {
             self.announced.fetch_min(seconds, Ordering::Relaxed);
         }
@@ -45,8 +54,9 @@ impl Idle {
         self.announced.store(UNSAID, Ordering::Relaxed);
     }
 
-    /// Has the connection of this peer kept for as long as the upstream keeps it, a little less. Pingora's pool learns the
-    /// time with the peer, before the answer: so connections that were made under another announcement are not used again.
+    /// Has the connection of this peer kept for as long as the upstream keeps it, a little less.
+    /// Pingora's pool learns the time with the peer, before the answer: so connections that were
+    /// made under another announcement are not used again.
     pub fn apply(&self, peer: &mut HttpPeer) {
         let announced = self.announced.load(Ordering::Relaxed);
         let kept = self.kept(announced);
@@ -54,7 +64,9 @@ impl Idle {
             return connect_anew(peer);
         }
         if kept < self.configured {
-            peer.group_key = peer.group_key.wrapping_add(PER_SECOND.wrapping_mul(announced.wrapping_add(1)));
+            peer.group_key = peer
+                .group_key
+                .wrapping_add(PER_SECOND.wrapping_mul(announced.wrapping_add(1)));
         }
         peer.options.idle_timeout = Some(kept);
     }
@@ -74,31 +86,35 @@ fn announced(value: &str) -> Option<u64> {
     value.split([',', ';']).find_map(|parameter| {
         let (name, seconds) = parameter.split_once('=')?;
         let seconds = seconds.trim().trim_matches('"').parse().ok()?;
-        name.trim().eq_ignore_ascii_case("timeout").then_some(seconds)
+        name.trim()
+            .eq_ignore_ascii_case("timeout")
+            .then_some(seconds)
     })
 }
 
-/// Has a new connection made for this peer, which is used once. Pingora's pool keeps even one without idle time for a
-/// moment, so the connection gets a key of its own.
+/// Has a new connection made for this peer, which is used once. Pingora's pool keeps even one
+/// without idle time for a moment, so the connection gets a key of its own.
 pub(in crate::proxy) fn connect_anew(peer: &mut HttpPeer) {
     let number = SINGLE.fetch_add(1, Ordering::Relaxed);
     peer.group_key ^= PER_CONNECTION.wrapping_mul(number);
     peer.options.idle_timeout = Some(Duration::ZERO);
 }
 
-/// Which requests are sent once more when the connection that they were sent on, an idle one until then, breaks before
-/// the first byte of an answer.
+/// Which requests are sent once more when the connection that they were sent on, an idle one until
+/// then, breaks before the first byte of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Repeat {
-    /// Those with an idempotent method (RFC 9110 §9.2.2) whose body, if there is one, is still in hand.
+    /// Those with an idempotent method (RFC 9110 §9.2.2) whose body, if there is one, is still in
+    /// hand.
     Idempotent,
     /// Those of them that have no body.
     IdempotentWithoutBody,
 }
 
-/// Decides whether a request is sent once more, and notes in `tries` that it is sent on a new connection then.
-/// `is_answered`: the head of an answer has come. `reused`: its connection had been idle. A connection whose certificate
-/// is to be verified in another way is made once more for every method.
+/// Decides whether a request is sent once more, and notes in `tries` that it is sent on a new
+/// connection then. `is_answered`: the head of an answer has come. `reused`: its connection had
+/// been idle. A connection whose certificate is to be verified in another way is made once more for
+/// every method.
 pub fn decide_repeat(
     session: &mut Session,
     mut error: Box<Error>,
@@ -122,12 +138,16 @@ pub fn decide_repeat(
 
 /// Whether the upstream ended the connection without a byte of an answer.
 fn has_swallowed(error: &Error) -> bool {
-    let ended =
-        matches!(error.etype(), ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError);
+    let ended = matches!(
+        error.etype(),
+        ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError
+    );
     // Pingora counts the bytes of a head that is not whole in the error's text.
     const READ: &str = "bytes already read: ";
     let text = error.to_string();
-    let has_begun = text.split_once(READ).is_some_and(|(_, count)| !count.starts_with('0'));
+    let has_begun = text
+        .split_once(READ)
+        .is_some_and(|(_, count)| !count.starts_with('0'));
     *error.esource() == ErrorSource::Upstream && ended && !has_begun
 }
 
@@ -144,7 +164,8 @@ mod tests {
                 answer.append_header("Keep-Alive", *value).unwrap();
             }
             idle.note(&answer);
-            idle.kept(idle.announced.load(Ordering::Relaxed)).as_millis()
+            idle.kept(idle.announced.load(Ordering::Relaxed))
+                .as_millis()
         };
         assert_eq!(kept(&[]), 25_000);
         assert_eq!(kept(&["timeout=5"]), 4_000);
@@ -153,7 +174,14 @@ mod tests {
         assert_eq!(kept(&["timeout=60", "timeout=15"]), 14_000);
         assert_eq!(kept(&["timeout=1"]), 500);
         assert_eq!(kept(&["timeout=0"]), 0);
-        for nothing in ["timeout=", "timeout=x", "timeout=-1", "timeout=99999999999999999999", "5", "max=1"] {
+        for nothing in [
+            "timeout=",
+            "timeout=x",
+            "timeout=-1",
+            "timeout=99999999999999999999",
+            "5",
+            "max=1",
+        ] {
             assert_eq!(kept(&[nothing]), 25_000, "{nothing}");
         }
         assert_eq!(kept(&["timeout=18446744073709551615"]), 25_000);
@@ -163,13 +191,18 @@ mod tests {
     fn only_an_end_without_a_byte_of_an_answer_is_a_swallowed_request() {
         let error = |kind: ErrorType, text: &'static str| *Error::explain(kind, text).into_up();
         for text in ["", "while reading response headers, bytes already read: 0"] {
-            assert!(has_swallowed(&error(ErrorType::ConnectionClosed, text)), "{text}");
+            assert!(
+                has_swallowed(&error(ErrorType::ConnectionClosed, text)),
+                "{text}"
+            );
             assert!(has_swallowed(&error(ErrorType::ReadError, text)), "{text}");
         }
         let begun = "while reading response headers, bytes already read: 10";
         assert!(!has_swallowed(&error(ErrorType::ConnectionClosed, begun)));
         assert!(!has_swallowed(&error(ErrorType::ReadTimedout, "")));
         assert!(!has_swallowed(&error(ErrorType::InvalidHTTPHeader, "")));
-        assert!(!has_swallowed(&Error::explain(ErrorType::ConnectionClosed, "").into_down()));
+        assert!(!has_swallowed(
+            &Error::explain(ErrorType::ConnectionClosed, "").into_down()
+        ));
     }
 }

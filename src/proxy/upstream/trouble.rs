@@ -1,4 +1,5 @@
-//! What is wrong with an upstream, in the words of its log: said when it begins or changes, and when it is over.
+//! What is wrong with an upstream, in the words of its log: said when it begins or changes, and
+//! when it is over.
 
 use std::fmt::Display;
 use std::net::SocketAddr;
@@ -45,7 +46,10 @@ impl Trouble {
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         let last = said.iter().position(|said| said.address == address);
         let mut failures = 1;
-        if let Some(last) = last.and_then(|at| said.get_mut(at)).filter(|last| last.why == why) {
+        if let Some(last) = last
+            .and_then(|at| said.get_mut(at))
+            .filter(|last| last.why == why)
+        {
             last.since += 1;
             if last.at.elapsed() < SAY_AGAIN {
                 return;
@@ -57,12 +61,21 @@ impl Trouble {
         if said.len() == MOST {
             said.remove(0);
         }
-        said.push(Said { address, why, at: Instant::now(), since: 0 });
+        said.push(Said {
+            address,
+            why,
+            at: Instant::now(),
+            since: 0,
+        });
         self.is_open.store(true, Ordering::Relaxed);
     }
 
-    /// The alert that was found out before, unless that is too long ago; `None`: it is to be found out now, by the one who asks.
-    #[expect(clippy::option_option, reason = "not known and known to be none are two things")]
+    /// The alert that was found out before, unless that is too long ago; `None`: it is to be found
+    /// out now, by the one who asks.
+    #[expect(
+        clippy::option_option,
+        reason = "not known and known to be none are two things"
+    )]
     pub fn demand(&self) -> Option<Option<&'static str>> {
         let mut demand = self.demand.lock().unwrap_or_else(PoisonError::into_inner);
         match *demand {
@@ -89,8 +102,8 @@ impl Trouble {
     }
 }
 
-/// The TLS alert by which an upstream ended a connection: during the handshake, or, as TLS 1.3 has it for client
-/// certificates, when its answer was read. A constant.
+/// The TLS alert by which an upstream ended a connection: during the handshake, or, as TLS 1.3 has
+/// it for client certificates, when its answer was read. A constant.
 #[must_use]
 pub fn tls_alert(error: &Error) -> Option<&'static str> {
     // In the text of other errors stand bytes that the upstream has sent, which may say anything.
@@ -101,7 +114,9 @@ pub fn tls_alert(error: &Error) -> Option<&'static str> {
             | ErrorType::ReadError
             | ErrorType::WriteError
     );
-    is_of_the_connection.then(|| alert_in(&error.to_string())).flatten()
+    is_of_the_connection
+        .then(|| alert_in(&error.to_string()))
+        .flatten()
 }
 
 /// Why a connection to an upstream failed, or a request on it, and what to do about it.
@@ -114,13 +129,19 @@ pub(super) fn why(error: &Error, timeouts: &Timeouts) -> String {
         ErrorType::ConnectRefused => "nothing listens there: the connection was refused".to_owned(),
         ErrorType::ConnectNoRoute => "there is no route to it".to_owned(),
         ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout => {
-            format!("no connection within {} (`upstreamTimeouts.connect`)", within(timeouts.connect))
+            format!(
+                "no connection within {} (`upstreamTimeouts.connect`)",
+                within(timeouts.connect)
+            )
         }
         ErrorType::TLSHandshakeFailure | ErrorType::InvalidCert | ErrorType::HandshakeError => {
             trust::explain(&error.to_string())
         }
         ErrorType::ReadTimedout => {
-            format!("no next part of its answer within {} (`upstreamTimeouts.read`)", within(timeouts.read))
+            format!(
+                "no next part of its answer within {} (`upstreamTimeouts.read`)",
+                within(timeouts.read)
+            )
         }
         ErrorType::WriteTimedout => {
             format!(
@@ -157,12 +178,19 @@ mod tests {
     #[test]
     fn each_cause_has_its_own_words() {
         let second = Duration::from_secs(1);
-        let timeouts = Timeouts { connect: second, read: second * 60, write: second, idle: second };
+        let timeouts = Timeouts {
+            connect: second,
+            read: second * 60,
+            write: second,
+            idle: second,
+        };
         let why = |kind: ErrorType, text: &'static str| why(&Error::explain(kind, text), &timeouts);
         assert!(why(ErrorType::ConnectRefused, "").contains("refused"));
         assert!(why(ErrorType::ConnectTimedout, "").contains("within 1s"));
         assert!(why(ErrorType::ReadTimedout, "").contains("within 1m"));
-        assert!(why(ErrorType::InvalidHTTPHeader, r"buf: \x15\x03\x03\x00\x02").contains("https://"));
+        assert!(
+            why(ErrorType::InvalidHTTPHeader, r"buf: \x15\x03\x03\x00\x02").contains("https://")
+        );
         assert!(why(ErrorType::InvalidHTTPHeader, r"buf: \x00\x00\x12\x04").contains("HTTP/2"));
         assert!(why(ErrorType::InvalidHTTPHeader, "buf: SSH-2.0").contains("not valid HTTP/1.1"));
         let tls = "tls connect error cause: invalid peer certificate: UnknownIssuer";
@@ -174,7 +202,11 @@ mod tests {
     fn an_alert_counts_wherever_it_is_read_and_never_in_an_answers_bytes() {
         const ALERT: &str = "received fatal alert: CertificateRequired";
         let read = |kind: ErrorType, text: &'static str| tls_alert(&Error::explain(kind, text));
-        for kind in [ErrorType::TLSHandshakeFailure, ErrorType::ReadError, ErrorType::WriteError] {
+        for kind in [
+            ErrorType::TLSHandshakeFailure,
+            ErrorType::ReadError,
+            ErrorType::WriteError,
+        ] {
             assert!(
                 read(kind.clone(), ALERT).is_some_and(|it| it.contains("certificate required")),
                 "{kind:?}"
@@ -187,6 +219,12 @@ mod tests {
         );
         let error = Error::because(ErrorType::ReadError, "bytes already read: 0", cause);
         assert!(tls_alert(&error).is_some_and(|it| it.contains("access denied")));
-        assert_eq!(read(ErrorType::InvalidHTTPHeader, "buf: received fatal alert: AccessDenied"), None);
+        assert_eq!(
+            read(
+                ErrorType::InvalidHTTPHeader,
+                "buf: received fatal alert: AccessDenied"
+            ),
+            None
+        );
     }
 }

@@ -9,23 +9,57 @@ async fn a_refresh_token_and_its_kept_access_token_are_kept_together_or_not_at_a
         let kept = token("kept", "c", 1, Some(500));
         store.insert_token(&kept).await.unwrap();
         // The `jti` is taken, so the row cannot be written, and the refresh token with it.
-        assert!(store.insert_refresh_token(&refresh(1, "f", "c"), &kept, true).await.is_err());
+        assert!(
+            store
+                .insert_refresh_token(&refresh(1, "f", "c"), &kept, true)
+                .await
+                .is_err()
+        );
         assert_eq!(store.refresh_token(&[1; 32]).await.unwrap(), None);
-        store.insert_refresh_token(&refresh(1, "f", "c"), &unkept(1), false).await.unwrap();
+        store
+            .insert_refresh_token(&refresh(1, "f", "c"), &unkept(1), false)
+            .await
+            .unwrap();
         let grace = Duration::from_secs(30);
         let next = refresh(2, "f", "c");
         let now = (UnixTime(10), UnixTime(10));
-        assert!(store.rotate_refresh_token(&[1; 32], &next, Some(&kept), now, grace).await.is_err());
-        assert_eq!(store.refresh_token(&[1; 32]).await.unwrap().unwrap().used_at, None, "not spent");
-        let other = token("other", "c", 2, Some(500));
-        let unknown = store.rotate_refresh_token(&[9; 32], &next, Some(&other), now, grace).await.unwrap();
+        assert!(
+            store
+                .rotate_refresh_token(&[1; 32], &next, Some(&kept), now, grace)
+                .await
+                .is_err()
+        );
         assert_eq!(
-            (unknown, store.tokens(&TokenFilter::default()).await.unwrap().len()),
+            store
+                .refresh_token(&[1; 32])
+                .await
+                .unwrap()
+                .unwrap()
+                .used_at,
+            None,
+            "not spent"
+        );
+        let other = token("other", "c", 2, Some(500));
+        let unknown = store
+            .rotate_refresh_token(&[9; 32], &next, Some(&other), now, grace)
+            .await
+            .unwrap();
+        assert_eq!(
+            (
+                unknown,
+                store.tokens(&TokenFilter::default()).await.unwrap().len()
+            ),
             (Rotation::Unknown, 1)
         );
-        let rotated = store.rotate_refresh_token(&[1; 32], &next, Some(&other), now, grace).await.unwrap();
+        let rotated = store
+            .rotate_refresh_token(&[1; 32], &next, Some(&other), now, grace)
+            .await
+            .unwrap();
         assert_eq!(
-            (rotated, store.tokens(&TokenFilter::default()).await.unwrap().len()),
+            (
+                rotated,
+                store.tokens(&TokenFilter::default()).await.unwrap().len()
+            ),
             (Rotation::Done, 2)
         );
     }
@@ -44,33 +78,50 @@ fn numbered(number: usize, family: &str, grant: Value, expires_at: i64) -> Refre
 }
 
 #[tokio::test]
-async fn a_client_has_so_many_families_of_refresh_tokens_for_each_owner_and_the_one_longest_unused_goes() {
+async fn a_client_has_so_many_families_of_refresh_tokens_for_each_owner_and_the_one_longest_unused_goes()
+ {
     for (store, _directory) in stores().await {
         let (ann, bob) = (json!({"owner": "ann"}), json!({"owner": "bob"}));
         let insert = async |number: usize, family: &str, grant: &Value, expires_at: i64| {
             let token = numbered(number, family, grant.clone(), expires_at);
-            store.insert_refresh_token(&token, &unkept(20), false).await.unwrap();
+            store
+                .insert_refresh_token(&token, &unkept(20), false)
+                .await
+                .unwrap();
             token.hash
         };
         let lives = async |hash: &[u8; 32]| store.refresh_token(hash).await.unwrap().is_some();
         let of_bob = insert(1, "bob", &bob, 1000).await;
         let without = insert(2, "without", &json!({}), 1000).await;
         let expired = insert(3, "expired", &ann, 20).await;
-        let (used, unused) = (insert(4, "used", &ann, 1000).await, insert(5, "unused", &ann, 1000).await);
+        let (used, unused) = (
+            insert(4, "used", &ann, 1000).await,
+            insert(5, "unused", &ann, 1000).await,
+        );
         for number in 100..usize::try_from(MAX_FAMILIES).unwrap() + 98 {
             insert(number, &format!("family-{number}"), &ann, 1000).await;
         }
         assert!(lives(&used).await && lives(&unused).await);
         let successor = numbered(6, "used", ann.clone(), 1000);
         let (now, grace) = (UnixTime(30), Duration::from_secs(30));
-        let rotated = store.rotate_refresh_token(&used, &successor, None, (now, now), grace).await.unwrap();
+        let rotated = store
+            .rotate_refresh_token(&used, &successor, None, (now, now), grace)
+            .await
+            .unwrap();
         assert_eq!(rotated, Rotation::Done);
         insert(7, "one more", &ann, 1000).await;
         assert!(!lives(&unused).await, "nobody used it for longest");
         assert!(lives(&successor.hash).await && lives(&used).await);
-        assert!(lives(&of_bob).await && lives(&without).await, "another owner's");
+        assert!(
+            lives(&of_bob).await && lives(&without).await,
+            "another owner's"
+        );
         assert!(lives(&expired).await, "it is none of the live ones");
-        assert_eq!(store.revocations(UnixTime(0)).await.unwrap().tokens, [], "access tokens live on");
+        assert_eq!(
+            store.revocations(UnixTime(0)).await.unwrap().tokens,
+            [],
+            "access tokens live on"
+        );
     }
 }
 
@@ -78,12 +129,21 @@ async fn a_client_has_so_many_families_of_refresh_tokens_for_each_owner_and_the_
 async fn of_a_familys_used_tokens_only_the_last_are_kept_when_their_access_tokens_have_expired() {
     for (store, _directory) in stores().await {
         let token = |number| numbered(number, "family", json!({}), 10_000);
-        store.insert_refresh_token(&token(0), &unkept(1), false).await.unwrap();
+        store
+            .insert_refresh_token(&token(0), &unkept(1), false)
+            .await
+            .unwrap();
         let rotate = async |number: usize, now: i64| {
             let (hash, grace) = (token(number).hash, Duration::from_secs(30));
             let successor = token(number + 1);
             store
-                .rotate_refresh_token(&hash, &successor, None, (UnixTime(now), UnixTime(now)), grace)
+                .rotate_refresh_token(
+                    &hash,
+                    &successor,
+                    None,
+                    (UnixTime(now), UnixTime(now)),
+                    grace,
+                )
                 .await
                 .unwrap()
         };
@@ -91,7 +151,13 @@ async fn of_a_familys_used_tokens_only_the_last_are_kept_when_their_access_token
         for number in 0..most + 20 {
             assert_eq!(rotate(number, 10).await, Rotation::Done);
         }
-        let lives = async |number| store.refresh_token(&token(number).hash).await.unwrap().is_some();
+        let lives = async |number| {
+            store
+                .refresh_token(&token(number).hash)
+                .await
+                .unwrap()
+                .is_some()
+        };
         // The access tokens of the first ten have expired.
         assert!(!lives(0).await && !lives(10).await && lives(11).await && lives(most + 20).await);
         assert_eq!(rotate(most + 20, 5000).await, Rotation::Done);

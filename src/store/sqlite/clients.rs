@@ -17,7 +17,8 @@ use crate::store::{ClientStore, DeletedSecret, SecretsOf, StoreError, StoredClie
 impl ClientStore for Sqlite {
     async fn clients(&self) -> Result<Vec<StoredClient>, StoreError> {
         in_time(async {
-            // One transaction: a client that is made meanwhile comes with its secrets or not at all.
+            // One transaction: a client that is made meanwhile comes with its secrets or not at
+            // all.
             let mut transaction = self.pool.begin().await?;
             let clients = "SELECT * FROM clients ORDER BY client_id";
             let clients = sqlx::query(clients).fetch_all(&mut *transaction).await?;
@@ -25,7 +26,9 @@ impl ClientStore for Sqlite {
             let secrets = sqlx::query(secrets).fetch_all(&mut *transaction).await?;
             let mut of: HashMap<String, Vec<StoredSecret>> = HashMap::new();
             for row in &secrets {
-                of.entry(row.try_get("client_id")?).or_default().push(stored_secret(row)?);
+                of.entry(row.try_get("client_id")?)
+                    .or_default()
+                    .push(stored_secret(row)?);
             }
             let clients = clients.iter().map(|row| {
                 let client = stored_client(row)?;
@@ -41,12 +44,27 @@ impl ClientStore for Sqlite {
         in_time(async {
             let mut transaction = self.pool.begin().await?;
             let client = "SELECT * FROM clients WHERE client_id = ?1";
-            let client = sqlx::query(client).bind(client_id).fetch_optional(&mut *transaction).await?;
-            let Some(client) = client else { return Ok(None) };
-            let secrets = "SELECT * FROM client_secrets WHERE client_id = ?1 ORDER BY created_at, secret_id";
-            let secrets = sqlx::query(secrets).bind(client_id).fetch_all(&mut *transaction).await?;
-            let secrets = secrets.iter().map(stored_secret).collect::<Result<_, _>>()?;
-            Ok(Some(StoredClient { secrets, ..stored_client(&client)? }))
+            let client = sqlx::query(client)
+                .bind(client_id)
+                .fetch_optional(&mut *transaction)
+                .await?;
+            let Some(client) = client else {
+                return Ok(None);
+            };
+            let secrets =
+                "SELECT * FROM client_secrets WHERE client_id = ?1 ORDER BY created_at, secret_id";
+            let secrets = sqlx::query(secrets)
+                .bind(client_id)
+                .fetch_all(&mut *transaction)
+                .await?;
+            let secrets = secrets
+                .iter()
+                .map(stored_secret)
+                .collect::<Result<_, _>>()?;
+            Ok(Some(StoredClient {
+                secrets,
+                ..stored_client(&client)?
+            }))
         })
         .await
     }
@@ -54,7 +72,8 @@ impl ClientStore for Sqlite {
     async fn insert_client(&self, client: &StoredClient) -> Result<bool, StoreError> {
         let client = client.clone();
         let work = async move |connection: &mut SqliteConnection| {
-            let insert = "INSERT INTO clients (client_id, document, version, created_at, updated_at)
+            let insert =
+                "INSERT INTO clients (client_id, document, version, created_at, updated_at)
                           VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (client_id) DO NOTHING";
             let inserted = sqlx::query(insert)
                 .bind(&client.client_id)
@@ -73,7 +92,9 @@ impl ClientStore for Sqlite {
             changed(connection, Counter::Clients).await?;
             Ok(true)
         };
-        self.writer.write(move |connection| Box::pin(async move { work(connection).await })).await
+        self.writer
+            .write(move |connection| Box::pin(async move { work(connection).await }))
+            .await
     }
 
     async fn update_client(
@@ -98,7 +119,10 @@ impl ClientStore for Sqlite {
             }
             if secrets == SecretsOf::Deleted {
                 let delete = "DELETE FROM client_secrets WHERE client_id = ?1";
-                sqlx::query(delete).bind(&client.client_id).execute(&mut *connection).await?;
+                sqlx::query(delete)
+                    .bind(&client.client_id)
+                    .execute(&mut *connection)
+                    .await?;
             }
             if let Some(end) = &end {
                 end_client(connection, end).await?;
@@ -106,15 +130,20 @@ impl ClientStore for Sqlite {
             changed(connection, Counter::Clients).await?;
             Ok(true)
         };
-        self.writer.write(move |connection| Box::pin(async move { work(connection).await })).await
+        self.writer
+            .write(move |connection| Box::pin(async move { work(connection).await }))
+            .await
     }
 
     async fn delete_client(&self, version: i64, end: &ClientNotBefore) -> Result<bool, StoreError> {
         let end = end.clone();
         let work = async move |connection: &mut SqliteConnection| {
             let delete = "DELETE FROM clients WHERE client_id = ?1 AND version = ?2";
-            let deleted =
-                sqlx::query(delete).bind(&end.client_id).bind(version).execute(&mut *connection).await?;
+            let deleted = sqlx::query(delete)
+                .bind(&end.client_id)
+                .bind(version)
+                .execute(&mut *connection)
+                .await?;
             if deleted.rows_affected() == 0 {
                 return Ok(false);
             }
@@ -122,7 +151,9 @@ impl ClientStore for Sqlite {
             changed(connection, Counter::Clients).await?;
             Ok(true)
         };
-        self.writer.write(move |connection| Box::pin(async move { work(connection).await })).await
+        self.writer
+            .write(move |connection| Box::pin(async move { work(connection).await }))
+            .await
     }
 
     async fn insert_secret(
@@ -131,16 +162,25 @@ impl ClientStore for Sqlite {
         secret: &StoredSecret,
         others_end_at: Option<UnixTime>,
     ) -> Result<bool, StoreError> {
-        let (client_id, version, secret) = (client.client_id.clone(), client.version, secret.clone());
-        let mut others: Vec<_> = client.secrets.iter().map(|other| other.secret_id.clone()).collect();
+        let (client_id, version, secret) =
+            (client.client_id.clone(), client.version, secret.clone());
+        let mut others: Vec<_> = client
+            .secrets
+            .iter()
+            .map(|other| other.secret_id.clone())
+            .collect();
         others.sort_unstable();
         let work = async move |connection: &mut SqliteConnection| {
             let client = "SELECT 1 FROM clients WHERE client_id = ?1 AND version = ?2";
             let client = sqlx::query(client).bind(&client_id).bind(version);
             let client = client.fetch_optional(&mut *connection).await?;
             let known = "SELECT secret_id FROM client_secrets WHERE client_id = ?1";
-            let known = sqlx::query(known).bind(&client_id).fetch_all(&mut *connection).await?;
-            let known: Result<Vec<String>, _> = known.iter().map(|row| row.try_get("secret_id")).collect();
+            let known = sqlx::query(known)
+                .bind(&client_id)
+                .fetch_all(&mut *connection)
+                .await?;
+            let known: Result<Vec<String>, _> =
+                known.iter().map(|row| row.try_get("secret_id")).collect();
             let mut known = known?;
             known.sort_unstable();
             if client.is_none() || known != others {
@@ -149,13 +189,19 @@ impl ClientStore for Sqlite {
             if let Some(end) = others_end_at {
                 let shorten = "UPDATE client_secrets SET expires_at = ?2
                                WHERE client_id = ?1 AND (expires_at IS NULL OR expires_at > ?2)";
-                sqlx::query(shorten).bind(&client_id).bind(end.0).execute(&mut *connection).await?;
+                sqlx::query(shorten)
+                    .bind(&client_id)
+                    .bind(end.0)
+                    .execute(&mut *connection)
+                    .await?;
             }
             insert_secret(connection, &client_id, &secret).await?;
             changed(connection, Counter::Clients).await?;
             Ok(true)
         };
-        self.writer.write(move |connection| Box::pin(async move { work(connection).await })).await
+        self.writer
+            .write(move |connection| Box::pin(async move { work(connection).await }))
+            .await
     }
 
     async fn delete_secret(
@@ -169,22 +215,32 @@ impl ClientStore for Sqlite {
             if let Some(now) = unless_last_at {
                 let live = "SELECT secret_id FROM client_secrets
                             WHERE client_id = ?1 AND (expires_at IS NULL OR expires_at > ?2)";
-                let live = sqlx::query(live).bind(&client_id).bind(now.0).fetch_all(&mut *connection).await?;
-                let live: Result<Vec<String>, _> = live.iter().map(|row| row.try_get("secret_id")).collect();
+                let live = sqlx::query(live)
+                    .bind(&client_id)
+                    .bind(now.0)
+                    .fetch_all(&mut *connection)
+                    .await?;
+                let live: Result<Vec<String>, _> =
+                    live.iter().map(|row| row.try_get("secret_id")).collect();
                 if live? == [secret_id.clone()] {
                     return Ok(DeletedSecret::Last);
                 }
             }
             let delete = "DELETE FROM client_secrets WHERE client_id = ?1 AND secret_id = ?2";
-            let deleted =
-                sqlx::query(delete).bind(&client_id).bind(&secret_id).execute(&mut *connection).await?;
+            let deleted = sqlx::query(delete)
+                .bind(&client_id)
+                .bind(&secret_id)
+                .execute(&mut *connection)
+                .await?;
             if deleted.rows_affected() == 0 {
                 return Ok(DeletedSecret::Unknown);
             }
             changed(connection, Counter::Clients).await?;
             Ok(DeletedSecret::Done)
         };
-        self.writer.write(move |connection| Box::pin(async move { work(connection).await })).await
+        self.writer
+            .write(move |connection| Box::pin(async move { work(connection).await }))
+            .await
     }
 
     async fn touch_secrets(&self, used: &[(String, UnixTime)]) -> Result<(), StoreError> {
@@ -195,11 +251,17 @@ impl ClientStore for Sqlite {
                 let touch = "UPDATE client_secrets SET last_used_at =
                                  CASE WHEN last_used_at BETWEEN ?2 AND ?2 + 600 THEN last_used_at ELSE ?2 END
                              WHERE secret_id = ?1";
-                sqlx::query(touch).bind(secret_id).bind(at.0).execute(&mut *connection).await?;
+                sqlx::query(touch)
+                    .bind(secret_id)
+                    .bind(at.0)
+                    .execute(&mut *connection)
+                    .await?;
             }
             Ok(())
         };
-        self.writer.write(move |connection| Box::pin(async move { work(connection).await })).await
+        self.writer
+            .write(move |connection| Box::pin(async move { work(connection).await }))
+            .await
     }
 }
 

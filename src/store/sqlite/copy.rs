@@ -1,4 +1,5 @@
-//! Copies of a database file. A copy is made by SQLite itself (`VACUUM INTO`), into one file without `-wal`.
+//! Copies of a database file. A copy is made by SQLite itself (`VACUUM INTO`), into one file
+//! without `-wal`.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,7 +15,8 @@ use crate::store::backup::{BackupError, Contents, beside};
 /// How long a copy waits for a writer. Readers of a database in WAL mode wait for none.
 const BUSY: Duration = Duration::from_secs(5);
 
-/// Copies `source` to `target`, and gives what the copy holds. A file at `target` is replaced in one step.
+/// Copies `source` to `target`, and gives what the copy holds. A file at `target` is replaced in
+/// one step.
 pub(in crate::store) async fn copy(source: &Path, target: &Path) -> Result<Contents, BackupError> {
     let made = Unfinished::beside(target);
     let contents = made.fill_from(source).await?;
@@ -23,7 +25,10 @@ pub(in crate::store) async fn copy(source: &Path, target: &Path) -> Result<Conte
 }
 
 /// Puts a copy of `source` in the place of `target`, which no process may have open.
-pub(in crate::store) async fn replace(source: &Path, target: &Path) -> Result<Contents, BackupError> {
+pub(in crate::store) async fn replace(
+    source: &Path,
+    target: &Path,
+) -> Result<Contents, BackupError> {
     make_directory(target).await?;
     let made = Unfinished::beside(target);
     let contents = made.fill_from(source).await?;
@@ -52,43 +57,83 @@ pub(in crate::store) async fn verify(path: &Path) -> Result<Contents, BackupErro
 }
 
 async fn contents(connection: &mut SqliteConnection, path: &Path) -> Result<Contents, BackupError> {
-    let unusable = |why: String| BackupError::Unusable { path: path.to_owned(), why };
+    let unusable = |why: String| BackupError::Unusable {
+        path: path.to_owned(),
+        why,
+    };
     let failed = |error: sqlx::Error| unusable(said(&error));
-    let checked: String =
-        sqlx::query_scalar("PRAGMA integrity_check(1)").fetch_one(&mut *connection).await.map_err(failed)?;
+    let checked: String = sqlx::query_scalar("PRAGMA integrity_check(1)")
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(failed)?;
     if checked != "ok" {
         return Err(unusable(
-            "its integrity check fails: it is damaged or was copied while it was written".to_owned(),
+            "its integrity check fails: it is damaged or was copied while it was written"
+                .to_owned(),
         ));
     }
-    let known = MIGRATIONS.iter().map(|(version, ..)| *version).max().unwrap_or(0);
+    let known = MIGRATIONS
+        .iter()
+        .map(|(version, ..)| *version)
+        .max()
+        .unwrap_or(0);
     let newest = sqlx::query("SELECT max(version) AS version FROM _sqlx_migrations WHERE success")
         .fetch_one(&mut *connection)
         .await
         .and_then(|row| row.try_get::<Option<i64>, _>("version"));
     match newest {
         Ok(Some(version)) if version <= known => {}
-        Ok(Some(_)) => return Err(unusable("it was made by a later version of this program".to_owned())),
-        Ok(None) | Err(_) => return Err(unusable("it has none of this program's tables".to_owned())),
+        Ok(Some(_)) => {
+            return Err(unusable(
+                "it was made by a later version of this program".to_owned(),
+            ));
+        }
+        Ok(None) | Err(_) => {
+            return Err(unusable("it has none of this program's tables".to_owned()));
+        }
     }
     let mut counts = [0_u64; 5];
     // An earlier version may not have all of them yet.
-    let tables = ["clients", "signing_keys", "tokens", "revoked_tokens", "client_not_before"];
+    let tables = [
+        "clients",
+        "signing_keys",
+        "tokens",
+        "revoked_tokens",
+        "client_not_before",
+    ];
     for (table, count) in tables.iter().zip(&mut counts) {
-        let exists =
-            sqlx::query("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1").bind(*table);
-        if exists.fetch_optional(&mut *connection).await.map_err(failed)?.is_some() {
+        let exists = sqlx::query("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1")
+            .bind(*table);
+        if exists
+            .fetch_optional(&mut *connection)
+            .await
+            .map_err(failed)?
+            .is_some()
+        {
             let sql = sqlx::AssertSqlSafe(format!("SELECT count(*) FROM {table}"));
-            let rows: i64 = sqlx::query_scalar(sql).fetch_one(&mut *connection).await.map_err(failed)?;
+            let rows: i64 = sqlx::query_scalar(sql)
+                .fetch_one(&mut *connection)
+                .await
+                .map_err(failed)?;
             *count = u64::try_from(rows).unwrap_or(0);
         }
     }
     let [clients, signing_keys, tokens, revoked, ended] = counts;
-    let bytes = fs::metadata(path).await.map_err(|error| file(path, error))?.len();
-    Ok(Contents { clients, signing_keys, tokens, revocations: revoked + ended, bytes })
+    let bytes = fs::metadata(path)
+        .await
+        .map_err(|error| file(path, error))?
+        .len();
+    Ok(Contents {
+        clients,
+        signing_keys,
+        tokens,
+        revocations: revoked + ended,
+        bytes,
+    })
 }
 
-/// Opens a database to read it: with what its `-wal` holds, if there is one, else without touching anything beside it.
+/// Opens a database to read it: with what its `-wal` holds, if there is one, else without touching
+/// anything beside it.
 async fn open_to_read(path: &Path) -> Result<SqliteConnection, BackupError> {
     match fs::metadata(path).await {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -96,13 +141,25 @@ async fn open_to_read(path: &Path) -> Result<SqliteConnection, BackupError> {
         }
         Err(error) => return Err(file(path, error)),
         Ok(found) if !found.is_file() => {
-            return Err(BackupError::Unusable { path: path.to_owned(), why: "it is no file".to_owned() });
+            return Err(BackupError::Unusable {
+                path: path.to_owned(),
+                why: "it is no file".to_owned(),
+            });
         }
         Ok(_) => {}
     }
-    let has_wal = fs::metadata(beside(path, "-wal")).await.is_ok_and(|wal| wal.len() > 0);
-    let options = SqliteConnectOptions::new().filename(path).create_if_missing(false).busy_timeout(BUSY);
-    let options = if has_wal { options } else { options.read_only(true).immutable(!is_in_use(path).await) };
+    let has_wal = fs::metadata(beside(path, "-wal"))
+        .await
+        .is_ok_and(|wal| wal.len() > 0);
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(false)
+        .busy_timeout(BUSY);
+    let options = if has_wal {
+        options
+    } else {
+        options.read_only(true).immutable(!is_in_use(path).await)
+    };
     connect(&options, path).await
 }
 
@@ -111,26 +168,42 @@ async fn is_in_use(path: &Path) -> bool {
     fs::try_exists(beside(path, "-shm")).await.unwrap_or(true)
 }
 
-async fn connect(options: &SqliteConnectOptions, path: &Path) -> Result<SqliteConnection, BackupError> {
+async fn connect(
+    options: &SqliteConnectOptions,
+    path: &Path,
+) -> Result<SqliteConnection, BackupError> {
     let connection = options.connect().await;
-    connection.map_err(|error| BackupError::Unusable { path: path.to_owned(), why: said(&error) })
+    connection.map_err(|error| BackupError::Unusable {
+        path: path.to_owned(),
+        why: said(&error),
+    })
 }
 
-/// Locks a database against every other process, and folds its `-wal` into it. `None`: there is none, or what is there is no
-/// database, so nobody has it open.
+/// Locks a database against every other process, and folds its `-wal` into it. `None`: there is
+/// none, or what is there is no database, so nobody has it open.
 async fn lock(path: &Path) -> Result<Option<SqliteConnection>, BackupError> {
-    if !fs::try_exists(path).await.map_err(|error| file(path, error))? {
+    if !fs::try_exists(path)
+        .await
+        .map_err(|error| file(path, error))?
+    {
         return Ok(None);
     }
-    let options =
-        SqliteConnectOptions::new().filename(path).create_if_missing(false).busy_timeout(Duration::ZERO);
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(false)
+        .busy_timeout(Duration::ZERO);
     let mut connection = match options.connect().await {
         Ok(connection) => connection,
         Err(error) if is_busy(&error) => return Err(BackupError::InUse(path.to_owned())),
         Err(_) => return Ok(None),
     };
-    // A connection in WAL mode holds a lock as long as it is open, and leaving WAL mode needs that there is none.
-    for sql in ["PRAGMA locking_mode = EXCLUSIVE", "PRAGMA journal_mode = DELETE", "BEGIN EXCLUSIVE"] {
+    // A connection in WAL mode holds a lock as long as it is open, and leaving WAL mode needs that
+    // there is none.
+    for sql in [
+        "PRAGMA locking_mode = EXCLUSIVE",
+        "PRAGMA journal_mode = DELETE",
+        "BEGIN EXCLUSIVE",
+    ] {
         match sqlx::raw_sql(sql).execute(&mut connection).await {
             Ok(_) => {}
             Err(error) if is_busy(&error) => return Err(BackupError::InUse(path.to_owned())),
@@ -149,37 +222,63 @@ struct Unfinished {
 impl Unfinished {
     /// In the directory of `target`: a file cannot be renamed from one file system to another.
     fn beside(target: &Path) -> Self {
-        Self { path: beside(target, &format!(".{}.part", std::process::id())) }
+        Self {
+            path: beside(target, &format!(".{}.part", std::process::id())),
+        }
     }
 
     async fn fill_from(&self, source: &Path) -> Result<Contents, BackupError> {
         let path = &self.path;
         let text = path.to_str().ok_or_else(|| {
-            file(path, io::Error::new(io::ErrorKind::InvalidInput, "the name is not UTF-8"))
+            file(
+                path,
+                io::Error::new(io::ErrorKind::InvalidInput, "the name is not UTF-8"),
+            )
         })?;
         let mut from = open_to_read(source).await?;
         // One that a crash left behind would be in the way.
         remove(path).await?;
         // SQLite fills an empty file, and does not change its mode.
-        let made = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).await;
+        let made = fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)
+            .await;
         made.map_err(|error| file(path, error))?;
-        let copied = sqlx::query("VACUUM INTO ?1").bind(text).execute(&mut from).await;
+        let copied = sqlx::query("VACUUM INTO ?1")
+            .bind(text)
+            .execute(&mut from)
+            .await;
         let _ = from.close().await;
-        copied.map_err(|error| BackupError::Unusable { path: source.to_owned(), why: said(&error) })?;
+        copied.map_err(|error| BackupError::Unusable {
+            path: source.to_owned(),
+            why: said(&error),
+        })?;
         let synced = async { fs::File::open(path).await?.sync_all().await };
         synced.await.map_err(|error| file(path, error))?;
         match verify(path).await {
-            Err(BackupError::Unusable { why, .. }) => {
-                Err(BackupError::Unusable { path: source.to_owned(), why })
-            }
+            Err(BackupError::Unusable { why, .. }) => Err(BackupError::Unusable {
+                path: source.to_owned(),
+                why,
+            }),
             other => other,
         }
     }
 
     async fn rename_to(&self, target: &Path) -> Result<(), BackupError> {
-        fs::rename(&self.path, target).await.map_err(|error| file(target, error))?;
-        let directory = target.parent().filter(|parent| !parent.as_os_str().is_empty());
-        let synced = async { fs::File::open(directory.unwrap_or(Path::new("."))).await?.sync_all().await };
+        fs::rename(&self.path, target)
+            .await
+            .map_err(|error| file(target, error))?;
+        let directory = target
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty());
+        let synced = async {
+            fs::File::open(directory.unwrap_or(Path::new(".")))
+                .await?
+                .sync_all()
+                .await
+        };
         // Some file systems cannot do this; the file itself is on the disk.
         let _ = synced.await;
         Ok(())
@@ -194,10 +293,17 @@ impl Drop for Unfinished {
 }
 
 async fn make_directory(path: &Path) -> Result<(), BackupError> {
-    let Some(directory) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) else {
+    let Some(directory) = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+    else {
         return Ok(());
     };
-    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).await;
+    let made = fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)
+        .await;
     made.map_err(|error| file(directory, error))
 }
 
@@ -209,7 +315,10 @@ async fn remove(path: &Path) -> Result<(), BackupError> {
 }
 
 fn file(path: &Path, error: io::Error) -> BackupError {
-    BackupError::File { path: path.to_owned(), error }
+    BackupError::File {
+        path: path.to_owned(),
+        error,
+    }
 }
 
 /// SQLite's own texts name tables and columns, never values.
@@ -279,14 +388,20 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn a_copy_of_a_store_in_use_holds_what_was_committed_and_is_private() {
         let directory = tempfile::tempdir().unwrap();
-        let (path, target) = (directory.path().join("m2m.db"), directory.path().join("copy.db"));
+        let (path, target) = (
+            directory.path().join("m2m.db"),
+            directory.path().join("copy.db"),
+        );
         let store = Sqlite::open_file(&path).await.unwrap();
         add(&store, "a").await;
         let contents = copy(&path, &target).await.unwrap();
         add(&store, "b").await;
         assert_eq!((contents.clients, contents.signing_keys), (1, 0));
         assert_eq!(contents, verify(&target).await.unwrap());
-        assert_eq!(std::fs::metadata(&target).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            std::fs::metadata(&target).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
         assert_eq!(ids(&target).await, ["a"]);
         store.close().await;
         assert_eq!(files(directory.path()), ["copy.db", "m2m.db"]);
@@ -295,18 +410,32 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn a_copy_is_put_back_when_nobody_has_the_store_and_no_wal_undoes_it() {
         let directory = tempfile::tempdir().unwrap();
-        let (path, target) = (directory.path().join("m2m.db"), directory.path().join("copy.db"));
+        let (path, target) = (
+            directory.path().join("m2m.db"),
+            directory.path().join("copy.db"),
+        );
         let store = Sqlite::open_file(&path).await.unwrap();
         add(&store, "a").await;
         copy(&path, &target).await.unwrap();
         add(&store, "b").await;
-        assert!(matches!(replace(&target, &path).await, Err(BackupError::InUse(_))));
-        assert_eq!(store.clients().await.unwrap().len(), 2, "nothing has changed");
+        assert!(matches!(
+            replace(&target, &path).await,
+            Err(BackupError::InUse(_))
+        ));
+        assert_eq!(
+            store.clients().await.unwrap().len(),
+            2,
+            "nothing has changed"
+        );
         // As after a kill: the last writes are in the `-wal` only.
         let killed = tempfile::tempdir().unwrap();
         let path = killed.path().join("m2m.db");
         for suffix in ["", "-wal"] {
-            std::fs::copy(beside(&directory.path().join("m2m.db"), suffix), beside(&path, suffix)).unwrap();
+            std::fs::copy(
+                beside(&directory.path().join("m2m.db"), suffix),
+                beside(&path, suffix),
+            )
+            .unwrap();
         }
         replace(&target, &path).await.unwrap();
         assert_eq!(files(killed.path()), ["m2m.db"]);
@@ -317,7 +446,10 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn a_damaged_store_is_replaced_and_a_damaged_copy_is_refused() {
         let directory = tempfile::tempdir().unwrap();
-        let (path, target) = (directory.path().join("m2m.db"), directory.path().join("copy.db"));
+        let (path, target) = (
+            directory.path().join("m2m.db"),
+            directory.path().join("copy.db"),
+        );
         let store = Sqlite::open_file(&path).await.unwrap();
         add(&store, "a").await;
         copy(&path, &target).await.unwrap();
@@ -333,16 +465,31 @@ mod tests {
         assert_eq!(ids(&path).await, ["a"]);
         let mut holes = whole.clone();
         holes[4096..8192].fill(0xff);
-        for damaged in [&whole[..whole.len() / 2], &holes, b"no database at all", b""] {
+        for damaged in [
+            &whole[..whole.len() / 2],
+            &holes,
+            b"no database at all",
+            b"",
+        ] {
             std::fs::write(&target, damaged).unwrap();
             for refused in [verify(&target).await, replace(&target, &path).await] {
-                assert!(matches!(refused, Err(BackupError::Unusable { .. })), "{refused:?}");
+                assert!(
+                    matches!(refused, Err(BackupError::Unusable { .. })),
+                    "{refused:?}"
+                );
             }
         }
-        assert!(matches!(replace(&directory.path().join("none"), &path).await, Err(BackupError::Missing(_))));
+        assert!(matches!(
+            replace(&directory.path().join("none"), &path).await,
+            Err(BackupError::Missing(_))
+        ));
         assert_eq!(ids(&path).await, ["a"], "the store is as it was");
         std::fs::remove_file(&target).unwrap();
-        assert_eq!(files(directory.path()), ["m2m.db"], "nothing unfinished is left");
+        assert_eq!(
+            files(directory.path()),
+            ["m2m.db"],
+            "nothing unfinished is left"
+        );
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -356,13 +503,24 @@ mod tests {
             .unwrap();
         store.close().await;
         let other = directory.path().join("other.db");
-        let options = SqliteConnectOptions::new().filename(&other).create_if_missing(true);
+        let options = SqliteConnectOptions::new()
+            .filename(&other)
+            .create_if_missing(true);
         let mut connection = options.connect().await.unwrap();
-        sqlx::raw_sql("CREATE TABLE clients (a)").execute(&mut connection).await.unwrap();
+        sqlx::raw_sql("CREATE TABLE clients (a)")
+            .execute(&mut connection)
+            .await
+            .unwrap();
         connection.close().await.unwrap();
-        for (file, said) in [(&path, "later version"), (&other, "none of this program's tables")] {
+        for (file, said) in [
+            (&path, "later version"),
+            (&other, "none of this program's tables"),
+        ] {
             let error = verify(file).await.unwrap_err().to_string();
-            assert!(error.contains(said) && error.contains(&file.display().to_string()), "{error}");
+            assert!(
+                error.contains(said) && error.contains(&file.display().to_string()),
+                "{error}"
+            );
         }
     }
 }

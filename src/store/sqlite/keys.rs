@@ -22,7 +22,10 @@ impl KeyStore for Sqlite {
             // One transaction: the keys are those of this revision.
             let mut transaction = self.pool.begin().await?;
             let revision = sqlx::query("SELECT value FROM revisions WHERE of = 'keys'");
-            let revision = revision.fetch_one(&mut *transaction).await?.try_get("value")?;
+            let revision = revision
+                .fetch_one(&mut *transaction)
+                .await?
+                .try_get("value")?;
             let rows = sqlx::query("SELECT * FROM signing_keys ORDER BY created_at DESC, kid")
                 .fetch_all(&mut *transaction)
                 .await?;
@@ -33,11 +36,17 @@ impl KeyStore for Sqlite {
         .await
     }
 
-    async fn change_signing_keys(&self, revision: i64, change: &KeyChange) -> Result<bool, StoreError> {
+    async fn change_signing_keys(
+        &self,
+        revision: i64,
+        change: &KeyChange,
+    ) -> Result<bool, StoreError> {
         let change = change.clone();
         let changed = self
             .writer
-            .write(move |connection| Box::pin(async move { apply(connection, revision, &change).await }))
+            .write(move |connection| {
+                Box::pin(async move { apply(connection, revision, &change).await })
+            })
             .await?;
         if changed {
             self.forget_old_pages().await;
@@ -47,32 +56,43 @@ impl KeyStore for Sqlite {
 }
 
 impl Sqlite {
-    /// Moves the write-ahead log into the database and empties it: what a key was before may still stand there. When
-    /// others are at work all the time, it is left to the checkpoints that come by themselves.
+    /// Moves the write-ahead log into the database and empties it: what a key was before may still
+    /// stand there. When others are at work all the time, it is left to the checkpoints that come
+    /// by themselves.
     async fn forget_old_pages(&self) {
         let checkpoint = async {
-            let row = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&self.pool).await?;
+            let row = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
+                .fetch_one(&self.pool)
+                .await?;
             row.try_get::<i64, _>("busy")
         };
         let emptied = tokio::time::timeout(CHECKPOINT, checkpoint).await;
         if !matches!(emptied, Ok(Ok(0))) {
-            tracing::info!("the write-ahead log could not be emptied after a change of signing keys");
+            tracing::info!(
+                "the write-ahead log could not be emptied after a change of signing keys"
+            );
         }
     }
 }
 
-/// The counter is at once what is compared and what the change raises: the write lock is held from here to the commit.
+/// The counter is at once what is compared and what the change raises: the write lock is held from
+/// here to the commit.
 async fn apply(
     connection: &mut SqliteConnection,
     revision: i64,
     change: &KeyChange,
 ) -> Result<bool, Failure> {
     let claimed =
-        sqlx::query("UPDATE revisions SET value = value + 1 WHERE of = 'keys' AND value = ?1").bind(revision);
+        sqlx::query("UPDATE revisions SET value = value + 1 WHERE of = 'keys' AND value = ?1")
+            .bind(revision);
     if claimed.execute(&mut *connection).await?.rows_affected() == 0 {
         return Ok(false);
     }
-    for StoredKey { record, private_key } in &change.put {
+    for StoredKey {
+        record,
+        private_key,
+    } in &change.put
+    {
         sqlx::query(
             "INSERT OR REPLACE INTO signing_keys
              (kid, algorithm, private_key, created_at, state, signs_from, retired_at, longest_token, foreign_since)

@@ -16,7 +16,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
+    SqliteSynchronous,
 };
 use sqlx::{Row, SqlSafeStr, SqliteConnection};
 
@@ -29,26 +30,66 @@ const DEADLINE: Duration = Duration::from_secs(5);
 
 /// Version, name and text of each migration. Embedded, so that the binary needs no file beside it.
 const MIGRATIONS: &[(i64, &str, &str)] = &[
-    (1, "signing keys", include_str!("../../../migrations/sqlite/0001_signing_keys.sql")),
-    (2, "revoked tokens", include_str!("../../../migrations/sqlite/0002_revoked_tokens.sql")),
-    (3, "clients and tokens", include_str!("../../../migrations/sqlite/0003_clients_and_tokens.sql")),
-    (4, "key rotation", include_str!("../../../migrations/sqlite/0004_key_rotation.sql")),
+    (
+        1,
+        "signing keys",
+        include_str!("../../../migrations/sqlite/0001_signing_keys.sql"),
+    ),
+    (
+        2,
+        "revoked tokens",
+        include_str!("../../../migrations/sqlite/0002_revoked_tokens.sql"),
+    ),
+    (
+        3,
+        "clients and tokens",
+        include_str!("../../../migrations/sqlite/0003_clients_and_tokens.sql"),
+    ),
+    (
+        4,
+        "key rotation",
+        include_str!("../../../migrations/sqlite/0004_key_rotation.sql"),
+    ),
     (
         5,
         "refresh tokens by predecessor",
         include_str!("../../../migrations/sqlite/0005_refresh_tokens_by_predecessor.sql"),
     ),
-    (6, "end marks", include_str!("../../../migrations/sqlite/0006_end_marks.sql")),
-    (7, "owner issuer", include_str!("../../../migrations/sqlite/0007_owner_issuer.sql")),
-    (8, "foreign keys", include_str!("../../../migrations/sqlite/0008_foreign_keys.sql")),
-    (9, "proven time", include_str!("../../../migrations/sqlite/0009_proven_time.sql")),
-    (10, "revocation revisions", include_str!("../../../migrations/sqlite/0010_revocation_revisions.sql")),
+    (
+        6,
+        "end marks",
+        include_str!("../../../migrations/sqlite/0006_end_marks.sql"),
+    ),
+    (
+        7,
+        "owner issuer",
+        include_str!("../../../migrations/sqlite/0007_owner_issuer.sql"),
+    ),
+    (
+        8,
+        "foreign keys",
+        include_str!("../../../migrations/sqlite/0008_foreign_keys.sql"),
+    ),
+    (
+        9,
+        "proven time",
+        include_str!("../../../migrations/sqlite/0009_proven_time.sql"),
+    ),
+    (
+        10,
+        "revocation revisions",
+        include_str!("../../../migrations/sqlite/0010_revocation_revisions.sql"),
+    ),
     (
         11,
         "no end of supplied secrets",
         include_str!("../../../migrations/sqlite/0011_no_end_of_supplied_secrets.sql"),
     ),
-    (12, "earlier processes", include_str!("../../../migrations/sqlite/0012_earlier_processes.sql")),
+    (
+        12,
+        "earlier processes",
+        include_str!("../../../migrations/sqlite/0012_earlier_processes.sql"),
+    ),
     (
         13,
         "refresh tokens by owner",
@@ -65,7 +106,8 @@ pub(super) struct Sqlite {
 type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 impl Sqlite {
-    /// Opens a database file, making it (and its directory) readable for this user only when it is not there.
+    /// Opens a database file, making it (and its directory) readable for this user only when it is
+    /// not there.
     pub(super) async fn open_file(path: &Path) -> Result<Self, StoreError> {
         let file = create_private(path).await?;
         let options = SqliteConnectOptions::new()
@@ -75,8 +117,11 @@ impl Sqlite {
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(DEADLINE)
             .foreign_keys(true);
-        // A connection is never closed for its age: an open one is what tells `store restore` that the store is in use.
-        let pool = SqlitePoolOptions::new().max_connections(4).max_lifetime(None);
+        // A connection is never closed for its age: an open one is what tells `store restore` that
+        // the store is in use.
+        let pool = SqlitePoolOptions::new()
+            .max_connections(4)
+            .max_lifetime(None);
         let store = Self::connect(pool, options, AfterFailure::Close).await?;
         if identity(path).await != Some(file) {
             store.close().await;
@@ -88,7 +133,9 @@ impl Sqlite {
 
     /// Opens a database of its own in memory.
     pub(super) async fn open_memory() -> Result<Self, StoreError> {
-        let options = SqliteConnectOptions::new().in_memory(true).foreign_keys(true);
+        let options = SqliteConnectOptions::new()
+            .in_memory(true)
+            .foreign_keys(true);
         // The database lives in its connection: exactly one, and never closed for age or idleness.
         let pool = SqlitePoolOptions::new()
             .min_connections(1)
@@ -103,19 +150,26 @@ impl Sqlite {
         options: SqliteConnectOptions,
         after_failure: AfterFailure,
     ) -> Result<Self, StoreError> {
-        // What is deleted is overwritten: a private key that was withdrawn, or is kept encrypted from now on.
+        // What is deleted is overwritten: a private key that was withdrawn, or is kept encrypted
+        // from now on.
         let options = options.pragma("secure_delete", "ON");
         in_time(async {
             let pool = pool.acquire_timeout(DEADLINE);
             let pool = loop {
                 match pool.clone().connect_with(options.clone()).await {
-                    // The switch to WAL does not wait for other processes, whatever `busy_timeout` says.
-                    Err(error) if is_busy(&error) => tokio::time::sleep(Duration::from_millis(20)).await,
+                    // The switch to WAL does not wait for other processes, whatever `busy_timeout`
+                    // says.
+                    Err(error) if is_busy(&error) => {
+                        tokio::time::sleep(Duration::from_millis(20)).await
+                    }
                     other => break other?,
                 }
             };
             migrate(&pool, MIGRATIONS).await?;
-            Ok(Self { writer: Writer::new(pool.clone(), after_failure), pool })
+            Ok(Self {
+                writer: Writer::new(pool.clone(), after_failure),
+                pool,
+            })
         })
         .await
     }
@@ -125,7 +179,9 @@ impl Sqlite {
 impl Store for Sqlite {
     async fn revisions(&self) -> Result<Revisions, StoreError> {
         in_time(async {
-            let rows = sqlx::query("SELECT of, value FROM revisions").fetch_all(&self.pool).await?;
+            let rows = sqlx::query("SELECT of, value FROM revisions")
+                .fetch_all(&self.pool)
+                .await?;
             let mut revisions = Revisions::default();
             for row in &rows {
                 let value = row.try_get("value")?;
@@ -143,13 +199,16 @@ impl Store for Sqlite {
 
     async fn close(&self) {
         let checkpoint = async {
-            sqlx::raw_sql("PRAGMA wal_checkpoint(TRUNCATE)").execute(&self.pool).await?;
+            sqlx::raw_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+                .execute(&self.pool)
+                .await?;
             Ok(())
         };
         if let Err(error) = in_time(checkpoint).await {
             tracing::warn!(%error, "the store's last changes stay in the file `-wal` beside it");
         }
-        // The last connection takes the files beside it away. One that does not come back is not waited for.
+        // The last connection takes the files beside it away. One that does not come back is not
+        // waited for.
         let _ = tokio::time::timeout(DEADLINE, self.pool.close()).await;
     }
 
@@ -171,7 +230,10 @@ async fn changed(connection: &mut SqliteConnection, counter: Counter) -> Result<
         Counter::Clients => "clients",
         Counter::Revocations => "revocations",
     };
-    sqlx::query("UPDATE revisions SET value = value + 1 WHERE of = ?1").bind(of).execute(connection).await?;
+    sqlx::query("UPDATE revisions SET value = value + 1 WHERE of = ?1")
+        .bind(of)
+        .execute(connection)
+        .await?;
     Ok(())
 }
 
@@ -187,11 +249,21 @@ fn unix_time(row: &SqliteRow, column: &str) -> Result<Option<UnixTime>, Failure>
 
 /// Brings the tables up to date in one transaction.
 ///
-/// sqlx takes no lock of its own on SQLite. With the write lock taken first, processes that start at once on a new
-/// file run the migrations one after the other, and the later ones find nothing left to do.
-async fn migrate(pool: &SqlitePool, migrations: &[(i64, &'static str, &'static str)]) -> Result<(), Failure> {
+/// sqlx takes no lock of its own on SQLite. With the write lock taken first, processes that start
+/// at once on a new file run the migrations one after the other, and the later ones find nothing
+/// left to do.
+async fn migrate(
+    pool: &SqlitePool,
+    migrations: &[(i64, &'static str, &'static str)],
+) -> Result<(), Failure> {
     let migrations = migrations.iter().map(|&(version, name, sql)| {
-        Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
+        Migration::new(
+            version,
+            name.into(),
+            MigrationType::Simple,
+            sql.into_sql_str(),
+            false,
+        )
     });
     let migrator = Migrator::with_migrations(migrations.collect());
     let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await?;
@@ -202,15 +274,28 @@ async fn migrate(pool: &SqlitePool, migrations: &[(i64, &'static str, &'static s
 
 /// Which file a path names: its device and inode.
 async fn identity(path: &Path) -> Option<(u64, u64)> {
-    tokio::fs::metadata(path).await.ok().map(|found| (found.dev(), found.ino()))
+    tokio::fs::metadata(path)
+        .await
+        .ok()
+        .map(|found| (found.dev(), found.ino()))
 }
 
-/// Makes the file, and its directory, for this user only, and says which file it is. What is already there keeps its mode.
+/// Makes the file, and its directory, for this user only, and says which file it is. What is
+/// already there keeps its mode.
 async fn create_private(path: &Path) -> Result<(u64, u64), StoreError> {
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let directory = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
     if let Some(directory) = directory {
-        let made = tokio::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).await;
-        made.map_err(|error| StoreError::Open { path: directory.to_owned(), cause: error.kind() })?;
+        let made = tokio::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)
+            .await;
+        made.map_err(|error| StoreError::Open {
+            path: directory.to_owned(),
+            cause: error.kind(),
+        })?;
     }
     // SQLite gives its `-wal` and `-shm` files the mode of the database file.
     let file = tokio::fs::OpenOptions::new()
@@ -225,7 +310,10 @@ async fn create_private(path: &Path) -> Result<(u64, u64), StoreError> {
         Ok(file) => file.metadata().await,
         Err(error) => Err(error),
     };
-    let found = found.map_err(|error| StoreError::Open { path: path.to_owned(), cause: error.kind() })?;
+    let found = found.map_err(|error| StoreError::Open {
+        path: path.to_owned(),
+        cause: error.kind(),
+    })?;
     Ok((found.dev(), found.ino()))
 }
 
@@ -243,7 +331,8 @@ fn unwritable(code: &str) -> Option<&'static str> {
     }
 }
 
-/// Runs one piece of work against the clock. The write lock a cut-off transaction may hold ends with its rollback.
+/// Runs one piece of work against the clock. The write lock a cut-off transaction may hold ends
+/// with its rollback.
 async fn in_time<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, StoreError> {
     match tokio::time::timeout(DEADLINE, work).await {
         Ok(Ok(value)) => Ok(value),
@@ -252,10 +341,12 @@ async fn in_time<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T,
     }
 }
 
-/// Whether another connection holds a lock. Extended result codes carry `SQLITE_BUSY` (5) in their low byte.
+/// Whether another connection holds a lock. Extended result codes carry `SQLITE_BUSY` (5) in their
+/// low byte.
 fn is_busy(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(|error| error.code());
-    code.and_then(|code| code.parse::<u32>().ok()).is_some_and(|code| code & 0xff == 5)
+    code.and_then(|code| code.parse::<u32>().ok())
+        .is_some_and(|code| code & 0xff == 5)
 }
 
 /// What `?` turns sqlx's errors into.
@@ -276,7 +367,9 @@ impl From<sqlx::Error> for Failure {
                 None => StoreError::Unavailable(error.message().to_owned()),
             },
             sqlx::Error::Io(error) => StoreError::Unavailable(error.kind().to_string()),
-            sqlx::Error::PoolTimedOut => StoreError::Unavailable("no free connection within 5 s".to_owned()),
+            sqlx::Error::PoolTimedOut => {
+                StoreError::Unavailable("no free connection within 5 s".to_owned())
+            }
             // Those of sqlx may quote what they could not decode.
             sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => StoreError::Unreadable,
             _ => StoreError::Unavailable("the database driver failed".to_owned()),
@@ -288,10 +381,12 @@ impl From<MigrateError> for Failure {
     fn from(error: MigrateError) -> Self {
         match error {
             MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => error.into(),
-            MigrateError::VersionMissing(_) | MigrateError::VersionMismatch(_) | MigrateError::Dirty(_) => {
-                Self(StoreError::OtherVersion)
-            }
-            _ => Self(StoreError::Unavailable("the tables could not be brought up to date".to_owned())),
+            MigrateError::VersionMissing(_)
+            | MigrateError::VersionMismatch(_)
+            | MigrateError::Dirty(_) => Self(StoreError::OtherVersion),
+            _ => Self(StoreError::Unavailable(
+                "the tables could not be brought up to date".to_owned(),
+            )),
         }
     }
 }
@@ -303,7 +398,9 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::store::{KeyChange, KeyRecord, KeyState, KeyStore, RevokedToken, StoredKey, TokenStore};
+    use crate::store::{
+        KeyChange, KeyRecord, KeyState, KeyStore, RevokedToken, StoredKey, TokenStore,
+    };
 
     fn key(kid: &str, created_at: i64) -> StoredKey {
         StoredKey {
@@ -323,7 +420,15 @@ mod tests {
 
     async fn put(store: &Sqlite, key: StoredKey) -> Result<bool, StoreError> {
         let revision = store.revisions().await?.keys;
-        store.change_signing_keys(revision, &KeyChange { put: vec![key], delete: Vec::new() }).await
+        store
+            .change_signing_keys(
+                revision,
+                &KeyChange {
+                    put: vec![key],
+                    delete: Vec::new(),
+                },
+            )
+            .await
     }
 
     fn mode(path: &Path) -> u32 {
@@ -338,7 +443,10 @@ mod tests {
             let path = path.clone();
             tokio::spawn(async move {
                 let store = Sqlite::open_file(&path).await.unwrap();
-                let change = KeyChange { put: vec![key(&format!("k{i}"), i)], delete: Vec::new() };
+                let change = KeyChange {
+                    put: vec![key(&format!("k{i}"), i)],
+                    delete: Vec::new(),
+                };
                 let first = store.change_signing_keys(0, &change).await.unwrap();
                 (first, store.signing_keys().await.unwrap().keys)
             })
@@ -359,7 +467,10 @@ mod tests {
         let pool = SqlitePool::connect("sqlite::memory:").await.unwrap();
         let mut connection = pool.acquire().await.unwrap();
         let run = async |connection: &mut SqliteConnection, versions: std::ops::Range<i64>| {
-            for (_, _, sql) in MIGRATIONS.iter().filter(|(version, ..)| versions.contains(version)) {
+            for (_, _, sql) in MIGRATIONS
+                .iter()
+                .filter(|(version, ..)| versions.contains(version))
+            {
                 sqlx::raw_sql(*sql).execute(&mut *connection).await.unwrap();
             }
         };
@@ -371,25 +482,41 @@ mod tests {
         sqlx::raw_sql(rows).execute(&mut *connection).await.unwrap();
         run(&mut *connection, 9..12).await;
         let ends = "SELECT group_concat(last_four, ',' ORDER BY secret_id) FROM client_secrets";
-        let ends: String = sqlx::query_scalar(ends).fetch_one(&mut *connection).await.unwrap();
+        let ends: String = sqlx::query_scalar(ends)
+            .fetch_one(&mut *connection)
+            .await
+            .unwrap();
         assert_eq!(ends, ",abcd");
-        let proven = sqlx::query("SELECT * FROM proven_time").fetch_one(&mut *connection).await.unwrap();
+        let proven = sqlx::query("SELECT * FROM proven_time")
+            .fetch_one(&mut *connection)
+            .await
+            .unwrap();
         assert_eq!(
-            (proven.get::<i64, _>("at"), proven.get::<Option<i64>, _>("claimed_at")),
+            (
+                proven.get::<i64, _>("at"),
+                proven.get::<Option<i64>, _>("claimed_at")
+            ),
             (1_800_000_000, None)
         );
     }
 
     #[tokio::test]
-    async fn keys_of_the_first_version_are_taken_over_and_assumed_to_have_signed_what_lives_longest() {
+    async fn keys_of_the_first_version_are_taken_over_and_assumed_to_have_signed_what_lives_longest()
+     {
         let pool = SqlitePool::connect("sqlite::memory:").await.unwrap();
         let mut connection = pool.acquire().await.unwrap();
         for (_, _, sql) in &MIGRATIONS[..3] {
             sqlx::raw_sql(*sql).execute(&mut *connection).await.unwrap();
         }
         let insert = "INSERT INTO signing_keys VALUES ('a', 'ES256', 'pem a', 7, 'active'), ('r', 'RS256', 'pem r', 5, 'retired')";
-        sqlx::raw_sql(insert).execute(&mut *connection).await.unwrap();
-        sqlx::raw_sql(MIGRATIONS[3].2).execute(&mut *connection).await.unwrap();
+        sqlx::raw_sql(insert)
+            .execute(&mut *connection)
+            .await
+            .unwrap();
+        sqlx::raw_sql(MIGRATIONS[3].2)
+            .execute(&mut *connection)
+            .await
+            .unwrap();
         let rows = sqlx::query("SELECT kid, state, signs_from, retired_at > 1700000000 AS retired, longest_token FROM signing_keys ORDER BY kid")
             .fetch_all(&mut *connection)
             .await
@@ -448,7 +575,12 @@ mod tests {
         assert_eq!(store.revisions().await.unwrap().revocations, 700);
         let jti = "t".to_owned();
         let (expires_at, revoked_at) = (UnixTime(60), UnixTime(9));
-        let token = RevokedToken { jti, client_id: "c".to_owned(), expires_at, revoked_at };
+        let token = RevokedToken {
+            jti,
+            client_id: "c".to_owned(),
+            expires_at,
+            revoked_at,
+        };
         store.revoke_token(&token).await.unwrap();
         let (revision, new) = store.revocations_since(700).await.unwrap();
         assert_eq!((revision, new.tokens), (701, vec![token]));
@@ -465,7 +597,8 @@ mod tests {
     #[tokio::test]
     async fn the_families_of_an_owner_are_counted_without_looking_at_those_of_others() {
         let plan = plan(refresh_tokens::DELETE_OLD_FAMILIES).await;
-        let search = "SEARCH refresh_tokens USING INDEX refresh_tokens_by_owner (client_id=? AND <expr>=?)";
+        let search =
+            "SEARCH refresh_tokens USING INDEX refresh_tokens_by_owner (client_id=? AND <expr>=?)";
         assert!(plan.iter().any(|step| step == search), "{plan:?}");
     }
 
@@ -483,20 +616,36 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("m2m.db");
         let store = Sqlite::open_file(&path).await.unwrap();
-        let long =
-            |kid: &str| StoredKey { private_key: format!("pem of {kid}").repeat(900).into(), ..key(kid, 1) };
+        let long = |kid: &str| StoredKey {
+            private_key: format!("pem of {kid}").repeat(900).into(),
+            ..key(kid, 1)
+        };
         for kid in ["one", "two", "three"] {
             assert!(put(&store, long(kid)).await.unwrap());
         }
         let found = |text: &str| {
             let files = std::fs::read_dir(directory.path()).unwrap();
-            let all: Vec<u8> = files.flat_map(|file| std::fs::read(file.unwrap().path()).unwrap()).collect();
-            all.windows(text.len()).any(|window| window == text.as_bytes())
+            let all: Vec<u8> = files
+                .flat_map(|file| std::fs::read(file.unwrap().path()).unwrap())
+                .collect();
+            all.windows(text.len())
+                .any(|window| window == text.as_bytes())
         };
         assert!(found("pem of one") && found("pem of two"));
-        put(&store, StoredKey { private_key: "sealed".into(), ..key("one", 1) }).await.unwrap();
+        put(
+            &store,
+            StoredKey {
+                private_key: "sealed".into(),
+                ..key("one", 1)
+            },
+        )
+        .await
+        .unwrap();
         let revision = store.revisions().await.unwrap().keys;
-        let change = KeyChange { delete: vec!["two".to_owned()], ..KeyChange::default() };
+        let change = KeyChange {
+            delete: vec!["two".to_owned()],
+            ..KeyChange::default()
+        };
         assert!(store.change_signing_keys(revision, &change).await.unwrap());
         assert!(!found("pem of one") && !found("pem of two") && found("pem of three"));
     }
@@ -521,21 +670,32 @@ mod tests {
             "not a database, but longer than a header of one would be, so that it is looked at",
         )
         .unwrap();
-        assert!(matches!(Sqlite::open_file(&path).await, Err(StoreError::Unavailable(_))));
+        assert!(matches!(
+            Sqlite::open_file(&path).await,
+            Err(StoreError::Unavailable(_))
+        ));
         let below_a_file = path.join("m2m.db");
-        assert!(matches!(Sqlite::open_file(&below_a_file).await, Err(StoreError::Open { .. })));
+        assert!(matches!(
+            Sqlite::open_file(&below_a_file).await,
+            Err(StoreError::Open { .. })
+        ));
     }
 
     #[tokio::test]
     async fn a_store_that_another_process_has_locked_is_unavailable_after_five_seconds() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("m2m.db");
-        let (store, other) =
-            (Sqlite::open_file(&path).await.unwrap(), Sqlite::open_file(&path).await.unwrap());
+        let (store, other) = (
+            Sqlite::open_file(&path).await.unwrap(),
+            Sqlite::open_file(&path).await.unwrap(),
+        );
         let lock = other.pool.begin_with("BEGIN IMMEDIATE").await.unwrap();
         tokio::time::pause();
         let start = tokio::time::Instant::now();
-        let change = KeyChange { put: vec![key("a", 1)], delete: Vec::new() };
+        let change = KeyChange {
+            put: vec![key("a", 1)],
+            delete: Vec::new(),
+        };
         let locked = store.change_signing_keys(0, &change).await;
         assert!(matches!(locked, Err(StoreError::Unavailable(_))));
         assert_eq!(start.elapsed().as_secs(), 5);
@@ -545,7 +705,8 @@ mod tests {
         assert_eq!(store.signing_keys().await.unwrap().keys.len(), 1);
     }
 
-    /// SQLite rolls back by itself when the disk is full; a connection that does not know must not be used again.
+    /// SQLite rolls back by itself when the disk is full; a connection that does not know must not
+    /// be used again.
     #[tokio::test]
     async fn after_a_full_disk_every_connection_writes_and_reads_what_is_there() {
         let directory = tempfile::tempdir().unwrap();
@@ -555,7 +716,10 @@ mod tests {
             let mut all = Vec::new();
             for _ in 0..4 {
                 let mut connection = store.pool.acquire().await.unwrap();
-                sqlx::raw_sql(pragma).execute(&mut *connection).await.unwrap();
+                sqlx::raw_sql(pragma)
+                    .execute(&mut *connection)
+                    .await
+                    .unwrap();
                 all.push(connection);
             }
         };
@@ -585,26 +749,44 @@ mod tests {
     async fn tokens_of_an_earlier_version_get_the_issuer_that_was_copied_and_no_other() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("m2m.db");
-        let options = SqliteConnectOptions::new().filename(&path).create_if_missing(true);
+        let options = SqliteConnectOptions::new()
+            .filename(&path)
+            .create_if_missing(true);
         let before = SqlitePool::connect_with(options).await.unwrap();
-        migrate(&before, &MIGRATIONS[..6]).await.map_err(|_| "the earlier version").unwrap();
+        migrate(&before, &MIGRATIONS[..6])
+            .await
+            .map_err(|_| "the earlier version")
+            .unwrap();
         for (jti, owner, claims) in [
             ("copied", Some("1"), Some(r#"{"iss":"https://a"}"#)),
             ("bare", Some("1"), None),
-            ("other", Some("1"), Some(r#"{"iss":["https://a"],"sub":"x"}"#)),
+            (
+                "other",
+                Some("1"),
+                Some(r#"{"iss":["https://a"],"sub":"x"}"#),
+            ),
             ("damaged", Some("1"), Some("{")),
             ("nobody's", None, Some(r#"{"iss":"https://a"}"#)),
         ] {
             let insert = "INSERT INTO tokens (jti, client_id, owner, subject, scope, audience, issued_at, original_claims)
                           VALUES (?1, 'c', ?2, 's', '', '[]', 1, ?3)";
-            sqlx::query(insert).bind(jti).bind(owner).bind(claims).execute(&before).await.unwrap();
+            sqlx::query(insert)
+                .bind(jti)
+                .bind(owner)
+                .bind(claims)
+                .execute(&before)
+                .await
+                .unwrap();
         }
         before.close().await;
         let store = Sqlite::open_file(&path).await.unwrap();
-        let rows = sqlx::query("SELECT jti, owner_issuer FROM tokens WHERE owner_issuer IS NOT NULL");
+        let rows =
+            sqlx::query("SELECT jti, owner_issuer FROM tokens WHERE owner_issuer IS NOT NULL");
         let rows = rows.fetch_all(&store.pool).await.unwrap();
-        let rows: Vec<(&str, &str)> =
-            rows.iter().map(|row| (row.get("jti"), row.get("owner_issuer"))).collect();
+        let rows: Vec<(&str, &str)> = rows
+            .iter()
+            .map(|row| (row.get("jti"), row.get("owner_issuer")))
+            .collect();
         assert_eq!(rows, [("copied", "https://a")]);
     }
 
@@ -618,13 +800,18 @@ mod tests {
             .await
             .unwrap();
         drop(store);
-        assert!(matches!(Sqlite::open_file(&path).await, Err(StoreError::OtherVersion)));
+        assert!(matches!(
+            Sqlite::open_file(&path).await,
+            Err(StoreError::OtherVersion)
+        ));
     }
 
     #[tokio::test]
     async fn a_full_disk_is_an_error_of_its_own_until_there_is_room() {
         let directory = tempfile::tempdir().unwrap();
-        let store = Sqlite::open_file(&directory.path().join("m2m.db")).await.unwrap();
+        let store = Sqlite::open_file(&directory.path().join("m2m.db"))
+            .await
+            .unwrap();
         assert!(put(&store, key("first", 1)).await.unwrap());
         assert_eq!(store.write_fault(), None);
         let limit = async |pragma: &'static str| {
@@ -637,10 +824,19 @@ mod tests {
         };
         // No page more than there are.
         limit("PRAGMA max_page_count = 1").await;
-        let large = StoredKey { private_key: "x".repeat(100_000).into(), ..key("large", 2) };
+        let large = StoredKey {
+            private_key: "x".repeat(100_000).into(),
+            ..key("large", 2)
+        };
         let error = put(&store, large.clone()).await.unwrap_err();
-        assert!(matches!(error, StoreError::Unwritable("the disk is full")), "{error}");
-        assert_eq!(error.to_string(), "the store cannot be written: the disk is full");
+        assert!(
+            matches!(error, StoreError::Unwritable("the disk is full")),
+            "{error}"
+        );
+        assert_eq!(
+            error.to_string(),
+            "the store cannot be written: the disk is full"
+        );
         assert_eq!(store.write_fault(), Some("the disk is full"));
         assert!(store.revisions().await.is_ok(), "it can be read");
         limit("PRAGMA max_page_count = 1000000").await;
@@ -674,6 +870,9 @@ mod tests {
         let error = put(&store, refused).await.unwrap_err();
         let shown = format!("{error} {error:?}");
         assert!(matches!(error, StoreError::Unavailable(_)));
-        assert!(!shown.contains("same") && !shown.contains("pem of"), "{shown}");
+        assert!(
+            !shown.contains("same") && !shown.contains("pem of"),
+            "{shown}"
+        );
     }
 }

@@ -15,8 +15,8 @@ pub(super) const DELETE_OLD_FAMILIES: &str = "DELETE FROM refresh_tokens WHERE f
               AND json_extract(token_grant, '$.owner_issuer') IS json_extract(?3, '$.owner_issuer')
           ORDER BY rowid DESC LIMIT -1 OFFSET ?4)";
 
-/// Deletes the families of a token's client and owner that are too many. A family has one token that is not used yet: the
-/// later it was made, the later the family was used.
+/// Deletes the families of a token's client and owner that are too many. A family has one token
+/// that is not used yet: the later it was made, the later the family was used.
 pub(super) async fn delete_old_families(
     connection: &mut SqliteConnection,
     token: &RefreshToken,
@@ -32,7 +32,8 @@ pub(super) async fn delete_old_families(
     Ok(())
 }
 
-/// Forgets the used tokens of a family that are too many and whose access tokens need not be revoked any more.
+/// Forgets the used tokens of a family that are too many and whose access tokens need not be
+/// revoked any more.
 pub(super) async fn forget_used(
     connection: &mut SqliteConnection,
     family_id: &str,
@@ -42,6 +43,11 @@ pub(super) async fn forget_used(
                       (SELECT rowid FROM refresh_tokens WHERE family_id = ?1 AND used_at IS NOT NULL
                        ORDER BY rowid DESC LIMIT -1 OFFSET ?3)
                   AND access_expires_at <= ?2";
-    sqlx::query(delete).bind(family_id).bind(proven.0).bind(MAX_USED).execute(connection).await?;
+    sqlx::query(delete)
+        .bind(family_id)
+        .bind(proven.0)
+        .bind(MAX_USED)
+        .execute(connection)
+        .await?;
     Ok(())
 }

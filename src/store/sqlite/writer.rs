@@ -1,7 +1,9 @@
-//! Group commit: writes that wait at the same time share one transaction, and each answer waits for its commit.
+//! Group commit: writes that wait at the same time share one transaction, and each answer waits for
+//! its commit.
 //!
-//! SQLite has one writer at a time, and a commit waits for the disk. Together, fifty writes cost one such wait. Each
-//! runs in a savepoint of its own, so that one that fails takes no other with it.
+//! SQLite has one writer at a time, and a commit waits for the disk. Together, fifty writes cost
+//! one such wait. Each runs in a savepoint of its own, so that one that fails takes no other with
+//! it.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,15 +15,19 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{BoxFuture, Failure, StoreError, in_time};
 
-/// The most writes of one transaction: what a reader may have to wait for on the one connection of a memory store.
+/// The most writes of one transaction: what a reader may have to wait for on the one connection of
+/// a memory store.
 const MOST_TOGETHER: usize = 128;
-/// The most writes that wait. Whoever comes beyond waits for a place, within the time-out of every call.
+/// The most writes that wait. Whoever comes beyond waits for a place, within the time-out of every
+/// call.
 const QUEUE: usize = 1024;
 
 /// Gives a write's answer, once it is known whether the commit succeeded.
 type Deliver = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 /// Runs a write; how it ended, and how to give its answer. `None`: nobody waits for it any more.
-type Job = Box<dyn for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Option<(End, Deliver)>> + Send>;
+type Job = Box<
+    dyn for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Option<(End, Deliver)>> + Send,
+>;
 
 /// How a write ended, before its commit.
 #[derive(Clone, Copy)]
@@ -34,8 +40,9 @@ struct End {
 /// What becomes of a connection whose transaction failed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum AfterFailure {
-    /// It is closed: SQLite may have rolled back by itself (a full disk), and then the driver believes to be in a
-    /// transaction still. Whoever used it next would read what was there long ago, and write nothing.
+    /// It is closed: SQLite may have rolled back by itself (a full disk), and then the driver
+    /// believes to be in a transaction still. Whoever used it next would read what was there long
+    /// ago, and write nothing.
     Close,
     /// It is the database itself, in memory.
     Keep,
@@ -74,12 +81,14 @@ impl Writer {
         *self.fault.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Does `work` in a transaction and gives what it gave, when that is committed. An error of `work` undoes what it
-    /// did. Who stops waiting before it began leaves nothing behind.
+    /// Does `work` in a transaction and gives what it gave, when that is committed. An error of
+    /// `work` undoes what it did. Who stops waiting before it began leaves nothing behind.
     pub(super) async fn write<T, W>(&self, work: W) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        W: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, Failure>> + Send + 'static,
+        W: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, Failure>>
+            + Send
+            + 'static,
     {
         let (answer, answered) = oneshot::channel::<Result<T, StoreError>>();
         let job: Job = Box::new(move |connection| {
@@ -92,7 +101,10 @@ impl Writer {
                     Err(StoreError::Unwritable(why)) => Some(*why),
                     _ => None,
                 };
-                let end = End { succeeded: result.is_ok(), fault };
+                let end = End {
+                    succeeded: result.is_ok(),
+                    fault,
+                };
                 let deliver: Deliver = Box::new(move |committed| {
                     let _ = answer.send(result.and_then(|value| committed.map(|()| value)));
                 });
@@ -108,8 +120,8 @@ impl Writer {
     }
 }
 
-/// Runs the jobs in one transaction, then gives every answer. A job that is not reached is dropped, which its caller
-/// takes for a refusal.
+/// Runs the jobs in one transaction, then gives every answer. A job that is not reached is dropped,
+/// which its caller takes for a refusal.
 async fn commit(
     pool: &SqlitePool,
     after_failure: AfterFailure,
@@ -117,7 +129,9 @@ async fn commit(
     fault: &Fault,
 ) {
     let mut answers = Vec::new();
-    let committed = run(pool, after_failure, jobs, &mut answers).await.map_err(|Failure(error)| error);
+    let committed = run(pool, after_failure, jobs, &mut answers)
+        .await
+        .map_err(|Failure(error)| error);
     let met = answers.iter().find_map(|(end, _)| end.fault);
     *fault.lock().unwrap_or_else(PoisonError::into_inner) = match &committed {
         Ok(()) => met,
@@ -155,7 +169,9 @@ async fn transact(
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
     for job in jobs {
         let mut savepoint = transaction.begin().await?;
-        let Some((end, deliver)) = job(&mut savepoint).await else { continue };
+        let Some((end, deliver)) = job(&mut savepoint).await else {
+            continue;
+        };
         answers.push((end, deliver));
         if end.succeeded {
             savepoint.commit().await?;

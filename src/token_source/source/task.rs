@@ -25,7 +25,8 @@ use crate::token_source::{CredentialStatus, Event, TokenEndpoint, kept_token};
 /// The pause before files that cannot be used are read again, when none of them changes.
 const READ_AGAIN: Duration = Duration::from_secs(10);
 
-/// How often it is looked at what is due: the monotonic clock, by which we sleep, stands still while the machine does.
+/// How often it is looked at what is due: the monotonic clock, by which we sleep, stands still
+/// while the machine does.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 
 /// How long "for ever" is for a caller of a credential that nobody fetches for any more.
@@ -33,8 +34,8 @@ const FOR_EVER: Duration = Duration::from_hours(24);
 
 /// What has changed about a credential's files.
 pub(super) enum Change {
-    /// What we prove ourselves with is another, or we trust others. The token in hand was had with the old content: it serves
-    /// until one was had with the new.
+    /// What we prove ourselves with is another, or we trust others. The token in hand was had with
+    /// the old content: it serves until one was had with the new.
     Identity,
     /// The same, and here is a token that was had with the new content.
     Proven(Grant),
@@ -43,9 +44,9 @@ pub(super) enum Change {
 }
 
 impl TokenSource {
-    /// The background task: fetches when asked to and before tokens expire, until `shutdown`; then it keeps the last token on
-    /// disk where that is wanted. To be run once at a time; after an end it may be run again and goes on where the last run
-    /// stopped.
+    /// The background task: fetches when asked to and before tokens expire, until `shutdown`; then
+    /// it keeps the last token on disk where that is wanted. To be run once at a time; after an end
+    /// it may be run again and goes on where the last run stopped.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) {
         let cell = &*self.0;
         let mut shutdown = pin!(shutdown);
@@ -65,13 +66,15 @@ impl TokenSource {
         };
         let ended = Notify::new();
         let drive = async {
-            self.drive(shutdown, fetch, || self.change(&client, &watched)).await;
+            self.drive(shutdown, fetch, || self.change(&client, &watched))
+                .await;
             ended.notify_one();
         };
         tokio::join!(drive, self.keep_tokens(kept, &ended));
     }
 
-    /// The files' content; while they cannot be used they are read again and again, and callers are told.
+    /// The files' content; while they cannot be used they are read again and again, and callers are
+    /// told.
     async fn first_material(&self, watched: &Arc<Watched>) -> Material {
         loop {
             match self.load(watched).await {
@@ -86,14 +89,20 @@ impl TokenSource {
         }
     }
 
-    /// Waits until the files have changed, and takes over what they hold; or until a rotation brings a new secret.
+    /// Waits until the files have changed, and takes over what they hold; or until a rotation
+    /// brings a new secret.
     async fn change(&self, client: &TokenClient<'_>, watched: &Arc<Watched>) -> Change {
         let credential = &self.0.config.name;
         tokio::select! {
             () = watched.changed() => {}
             () = self.0.handover.notified() => {}
         }
-        let handed_over = self.0.handed_over.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let handed_over = self
+            .0
+            .handed_over
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         if let Some((material, grant)) = handed_over {
             self.set_identity(material.identity);
             client.use_material(material);
@@ -111,7 +120,11 @@ impl TokenSource {
                             "the credential's files have changed; the token in hand serves until one is had with the new content"
                         );
                     }
-                    return if is_other { Change::Identity } else { Change::Content };
+                    return if is_other {
+                        Change::Identity
+                    } else {
+                        Change::Content
+                    };
                 }
                 Err(error) => {
                     let consequence =
@@ -139,16 +152,21 @@ impl TokenSource {
         let at = config.kept_at.clone()?;
         let grant = blocking(move || kept_token::load(&config, &at, &identity, now)).await?;
         let current = self.accept(grant).ok()?;
-        tracing::info!(credential = self.0.config.name, "the access token that was kept serves on");
+        tracing::info!(
+            credential = self.0.config.name,
+            "the access token that was kept serves on"
+        );
         let serial = current.token.serial();
         self.put(current);
         Some(serial)
     }
 
-    /// Keeps each new token on disk, until `ended` rings: then the last one, should it not be there yet. On its own: a slow disk
-    /// delays no token. `kept` is the one that is there.
+    /// Keeps each new token on disk, until `ended` rings: then the last one, should it not be there
+    /// yet. On its own: a slow disk delays no token. `kept` is the one that is there.
     async fn keep_tokens(&self, mut kept: Option<u64>, ended: &Notify) {
-        let Some(at) = &self.0.config.kept_at else { return };
+        let Some(at) = &self.0.config.kept_at else {
+            return;
+        };
         let mut is_last = false;
         while !is_last {
             tokio::select! {
@@ -156,7 +174,11 @@ impl TokenSource {
                 () = self.0.arrived.notified() => {}
                 () = ended.notified() => is_last = true,
             }
-            let token = self.0.current.load_full().map(|current| current.token.clone());
+            let token = self
+                .0
+                .current
+                .load_full()
+                .map(|current| current.token.clone());
             if let Some(token) = token.filter(|token| Some(token.serial()) != kept) {
                 kept = Some(token.serial());
                 let (config, at) = (self.0.config.clone(), at.clone());
@@ -165,7 +187,8 @@ impl TokenSource {
         }
     }
 
-    /// [`Self::run`] with the request and the changes of files as parameters, so that tests can script them.
+    /// [`Self::run`] with the request and the changes of files as parameters, so that tests can
+    /// script them.
     pub(super) async fn drive<F, R, C>(
         &self,
         shutdown: impl Future<Output = ()>,
@@ -188,8 +211,12 @@ impl TokenSource {
         let mut wanted = self.0.config.prefetch || self.0.state.receiver_count() > 0;
         let mut refused = false;
         loop {
-            let situation =
-                Situation { held: self.held(), in_flight: !attempt.is_terminated(), wanted, refused };
+            let situation = Situation {
+                held: self.held(),
+                in_flight: !attempt.is_terminated(),
+                wanted,
+                refused,
+            };
             let next = pace.next(&situation);
             let look = Instant::now() + LOOK_EVERY;
             tokio::select! {
@@ -258,7 +285,9 @@ impl TokenSource {
         self.0.current.load().as_ref().map(|current| Held {
             usable: current.token.is_usable(now),
             refresh_due: if *current.token.identity() == identity {
-                current.refresh_due.min(now.monotonic + now.wall.until(current.refresh_due_at))
+                current
+                    .refresh_due
+                    .min(now.monotonic + now.wall.until(current.refresh_due_at))
             } else {
                 // It was had with other files: the new ones have to prove themselves.
                 now.monotonic
@@ -269,8 +298,17 @@ impl TokenSource {
 
     /// Whether a newer token is wanted for a refusal of the current one.
     fn is_being_replaced(&self) -> bool {
-        let current = self.0.current.load().as_ref().map(|current| current.token.serial());
-        let refusals = self.0.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        let current = self
+            .0
+            .current
+            .load()
+            .as_ref()
+            .map(|current| current.token.serial());
+        let refusals = self
+            .0
+            .refusals
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         current.is_some_and(|serial| refusals.is_being_replaced(serial))
     }
 
@@ -281,7 +319,8 @@ impl TokenSource {
             Ok(Ok(grant)) => self.accept(grant),
             Ok(Err(failure)) => Err(failure),
             Err(_) => {
-                let (TokenEndpoint::Url(url) | TokenEndpoint::Discovery(url)) = &cell.config.endpoint;
+                let (TokenEndpoint::Url(url) | TokenEndpoint::Discovery(url)) =
+                    &cell.config.endpoint;
                 Err(Failure::from(FetchError::Http(HttpError::Timeout)).at(url))
             }
         };
@@ -289,7 +328,11 @@ impl TokenSource {
         match &result {
             Ok(_) => (cell.observer)(Event::Fetched { credential }),
             Err(failure) => {
-                let (at, error, text) = (cell.clock.now(), failure.error, Arc::<str>::from(failure.text()));
+                let (at, error, text) = (
+                    cell.clock.now(),
+                    failure.error,
+                    Arc::<str>::from(failure.text()),
+                );
                 cell.status.rcu(|s| CredentialStatus {
                     last_error: Some(error),
                     last_error_text: Some(text.clone()),
@@ -305,7 +348,11 @@ impl TokenSource {
 
     /// Turns a grant into the next current token, unless the token died on its way.
     pub(super) fn accept(&self, grant: Grant) -> Result<Current, Failure> {
-        let Grant { lifetime, requested, .. } = grant;
+        let Grant {
+            lifetime,
+            requested,
+            ..
+        } = grant;
         let token = AccessToken::new(grant);
         if !token.is_usable(self.now()) {
             return Err(FetchError::Late.into());
@@ -314,14 +361,18 @@ impl TokenSource {
         Ok(Current {
             token,
             refresh_due: requested.monotonic + after,
-            // Later than by the monotonic clock while both run: wall time has whole seconds, and both ends were cut.
+            // Later than by the monotonic clock while both run: wall time has whole seconds, and
+            // both ends were cut.
             refresh_due_at: requested.wall.plus(after + Duration::from_millis(1999)),
         })
     }
 
     pub(super) fn put(&self, current: Current) {
         let expires_at = current.token.expires_at();
-        self.0.status.rcu(|s| CredentialStatus { expires_at: Some(expires_at), ..(**s).clone() });
+        self.0.status.rcu(|s| CredentialStatus {
+            expires_at: Some(expires_at),
+            ..(**s).clone()
+        });
         self.0.current.store(Some(Arc::new(current)));
     }
 
@@ -329,8 +380,13 @@ impl TokenSource {
         let cell = &*self.0;
         let (now, serial) = (cell.clock.now(), current.token.serial());
         self.put(current);
-        let for_refusal = cell.refusals.lock().unwrap_or_else(PoisonError::into_inner).fetched();
-        cell.successor.store(if for_refusal { serial } else { 0 }, Ordering::Release);
+        let for_refusal = cell
+            .refusals
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .fetched();
+        cell.successor
+            .store(if for_refusal { serial } else { 0 }, Ordering::Release);
         cell.status.rcu(|s| CredentialStatus {
             last_refresh: Some(now),
             fetches: s.fetches + 1,
@@ -352,7 +408,12 @@ impl TokenSource {
         let told_before = self.0.state.borrow().failing.map(|told| told.error);
         if told_before != Some(failure.error) || failures.is_power_of_two() {
             let credential = &self.0.config.name;
-            tracing::warn!(credential, error = failure.text(), failures, "no access token fetched");
+            tracing::warn!(
+                credential,
+                error = failure.text(),
+                failures,
+                "no access token fetched"
+            );
         }
     }
 
@@ -363,7 +424,11 @@ impl TokenSource {
 
     fn settle(&self, change: impl FnOnce(&mut State)) {
         // Nothing is left to be replaced after a success, which was noted.
-        self.0.refusals.lock().unwrap_or_else(PoisonError::into_inner).failed();
+        self.0
+            .refusals
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .failed();
         self.0.fetching.store(false, Ordering::Release);
         self.0.state.send_modify(|state| {
             state.settled += 1;

@@ -1,4 +1,5 @@
-//! Facts about [`TokenSource`]: most with a scripted request under paused time, a few over real sockets.
+//! Facts about [`TokenSource`]: most with a scripted request under paused time, a few over real
+//! sockets.
 
 mod files;
 mod sick;
@@ -21,8 +22,10 @@ use crate::token_source::testing::{self, Authority};
 use crate::token_source::{AudienceParameter, TokenEndpoint, fetch_once};
 
 const BUSY: FetchError = FetchError::Status(503);
-const TIMEOUTS: FetchTimeouts =
-    FetchTimeouts { connect: Duration::from_secs(3), total: Duration::from_secs(15) };
+const TIMEOUTS: FetchTimeouts = FetchTimeouts {
+    connect: Duration::from_secs(3),
+    total: Duration::from_secs(15),
+};
 
 /// Follows tokio's clock, so that pausing it pauses both, and can be moved on its own.
 struct TestClock {
@@ -36,7 +39,8 @@ impl Clock for TestClock {
     }
 }
 
-/// How the authority reacts to the request number `n`: after how long, and with a lifetime in milliseconds or an error.
+/// How the authority reacts to the request number `n`: after how long, and with a lifetime in
+/// milliseconds or an error.
 type Reaction = (u64, Result<u64, Failure>);
 
 struct World {
@@ -79,12 +83,23 @@ impl World {
         };
         change(&mut config);
         let start = Instant::now();
-        let clock = Arc::new(TestClock { start, moved: AtomicI64::new(1_000_000) });
+        let clock = Arc::new(TestClock {
+            start,
+            moved: AtomicI64::new(1_000_000),
+        });
         let events = Arc::<Mutex<Vec<String>>>::default();
         let log = Arc::clone(&events);
-        let observer: Observer = Arc::new(move |event| log.lock().unwrap().push(format!("{event:?}")));
+        let observer: Observer =
+            Arc::new(move |event| log.lock().unwrap().push(format!("{event:?}")));
         let source = TokenSource::new(config, Arc::clone(&clock) as SharedClock, observer);
-        Self { source, clock, start, asked: Arc::default(), changed: Arc::default(), events }
+        Self {
+            source,
+            clock,
+            start,
+            asked: Arc::default(),
+            changed: Arc::default(),
+            events,
+        }
     }
 
     /// Runs the task against a script. It ends when the returned sender is used or dropped.
@@ -93,21 +108,33 @@ impl World {
         script: impl Fn(usize) -> Reaction + Send + Sync + 'static,
     ) -> (oneshot::Sender<()>, JoinHandle<()>) {
         let (stop, stopped) = oneshot::channel::<()>();
-        let (source, asked, clock) = (self.source.clone(), Arc::clone(&self.asked), Arc::clone(&self.clock));
+        let (source, asked, clock) = (
+            self.source.clone(),
+            Arc::clone(&self.asked),
+            Arc::clone(&self.clock),
+        );
         let changed = Arc::clone(&self.changed);
         let task = tokio::spawn(async move {
             let shutdown = async {
                 let _ = stopped.await;
             };
             let fetch = || async {
-                let requested = Moment { monotonic: Instant::now(), wall: clock.now() };
+                let requested = Moment {
+                    monotonic: Instant::now(),
+                    wall: clock.now(),
+                };
                 let (n, identity) = (asked.lock().unwrap().len(), source.identity());
                 asked.lock().unwrap().push(requested.monotonic);
                 let (delay, outcome) = script(n);
                 tokio::time::sleep(ms(delay)).await;
                 outcome.map(|life| {
                     let token = format!("t0k3n{n}").into();
-                    Grant { token, lifetime: ms(life), requested, identity }
+                    Grant {
+                        token,
+                        lifetime: ms(life),
+                        requested,
+                        identity,
+                    }
                 })
             };
             let changes = || async {
@@ -122,11 +149,19 @@ impl World {
 
     /// When the authority was asked, in milliseconds since the start.
     fn asked(&self) -> Vec<u128> {
-        self.asked.lock().unwrap().iter().map(|at| (*at - self.start).as_millis()).collect()
+        self.asked
+            .lock()
+            .unwrap()
+            .iter()
+            .map(|at| (*at - self.start).as_millis())
+            .collect()
     }
 
     async fn token(&self) -> Result<String, TokenUnavailable> {
-        self.source.token().await.map(|token| token.secret().expose_secret().to_owned())
+        self.source
+            .token()
+            .await
+            .map(|token| token.secret().expose_secret().to_owned())
     }
 
     async fn error(&self) -> FetchError {
@@ -194,13 +229,22 @@ async fn the_current_token_is_served_while_the_next_is_fetched() {
     }
     assert_eq!(world.token().await.unwrap(), "t0k3n0");
     tokio::time::sleep(ms(4_100)).await;
-    assert_eq!(world.source.current().unwrap().secret().expose_secret(), "t0k3n1");
+    assert_eq!(
+        world.source.current().unwrap().secret().expose_secret(),
+        "t0k3n1"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_token_is_not_served_to_its_very_end_and_an_expired_one_never() {
     let world = World::new(|_| {});
-    let _task = world.run(|n| if n == 0 { (0, Ok(10_000)) } else { failing(BUSY) });
+    let _task = world.run(|n| {
+        if n == 0 {
+            (0, Ok(10_000))
+        } else {
+            failing(BUSY)
+        }
+    });
     let token = world.source.token().await.unwrap();
     // The last tenth is for the way, and for other clocks.
     let ends = world.start + ms(9_000);
@@ -241,7 +285,10 @@ async fn a_machine_that_slept_refreshes_when_it_is_due_by_the_wall_clock() {
     // Fifty minutes, of which the monotonic clock knows nothing.
     world.clock.moved.fetch_add(3_000, Ordering::Relaxed);
     let left = world.source.usable_for(&token);
-    assert!((Duration::from_secs(590)..=Duration::from_secs(600)).contains(&left), "{left:?}");
+    assert!(
+        (Duration::from_secs(590)..=Duration::from_secs(600)).contains(&left),
+        "{left:?}"
+    );
     tokio::time::sleep(ms(31_000)).await;
     assert_eq!(world.asked().len(), 2, "behind the callers' back");
     assert!(world.source.current().is_some());
@@ -264,8 +311,15 @@ async fn a_task_that_died_is_replaced_without_losing_its_callers() {
     let world = World::new(|_| {});
     let (_stop, task) = world.run(|_| (1_000, Ok(60_000)));
     let source = world.source.clone();
-    let caller =
-        tokio::spawn(async move { source.token().await.unwrap().secret().expose_secret().to_owned() });
+    let caller = tokio::spawn(async move {
+        source
+            .token()
+            .await
+            .unwrap()
+            .secret()
+            .expose_secret()
+            .to_owned()
+    });
     tokio::time::sleep(ms(500)).await;
     task.abort();
     let _task2 = world.run(|_| (1_000, Ok(60_000)));
@@ -276,24 +330,47 @@ async fn a_task_that_died_is_replaced_without_losing_its_callers() {
 #[tokio::test(start_paused = true)]
 async fn status_and_events_tell_in_our_words_and_hold_no_secret() {
     let world = World::new(|_| {});
-    let _task = world.run(|n| if n == 0 { failing(BUSY) } else { (0, Ok(60_000)) });
+    let _task = world.run(|n| {
+        if n == 0 {
+            failing(BUSY)
+        } else {
+            (0, Ok(60_000))
+        }
+    });
     let token = world.source.token().await.unwrap();
     let status = world.source.status();
     assert_eq!(status.expires_at, Some(token.expires_at()));
-    assert_eq!((status.last_error, status.last_error_at), (Some(BUSY), Some(UnixTime(1_000_000))));
+    assert_eq!(
+        (status.last_error, status.last_error_at),
+        (Some(BUSY), Some(UnixTime(1_000_000)))
+    );
     assert_eq!(status.last_refresh, Some(UnixTime(1_000_001)));
     assert_eq!((status.fetches, status.failures), (1, 1));
     let events = world.events.lock().unwrap().clone();
     assert_eq!(events.len(), 2, "{events:?}");
-    assert!(events[0].contains("Failed") && events[1].contains("Fetched"), "{events:?}");
+    assert!(
+        events[0].contains("Failed") && events[1].contains("Fetched"),
+        "{events:?}"
+    );
     let said = format!("{events:?} {status:?} {token:?}");
-    assert!(!said.contains("t0k3n") && !said.contains("hunter2"), "{said}");
+    assert!(
+        !said.contains("t0k3n") && !said.contains("hunter2"),
+        "{said}"
+    );
 }
 
 #[test]
 fn callers_and_task_may_live_on_different_runtimes() {
-    let quiet = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let hot = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let quiet = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let hot = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
     let authority = quiet.block_on(Authority::start());
     authority.script([testing::token("t1", 3_600)]);
     let config = testing::config(&authority);
@@ -315,14 +392,21 @@ fn callers_and_task_may_live_on_different_runtimes() {
 async fn one_token_can_be_fetched_without_a_source() {
     let authority = Authority::start().await;
     let clock: SharedClock = Arc::new(SystemClock);
-    authority.script([testing::token("t1", 60), testing::answer(401, r#"{"error":"invalid_client"}"#)]);
+    authority.script([
+        testing::token("t1", 60),
+        testing::answer(401, r#"{"error":"invalid_client"}"#),
+    ]);
     let config = testing::config(&authority);
     let token = fetch_once(&config, &clock).await.unwrap();
     assert_eq!(token.secret().expose_secret(), "t1");
     let error = fetch_once(&config, &clock).await.unwrap_err();
     let text = error.to_string();
-    let refused = "the authority refused the token request: invalid_client, status 401 (http://127.0.0.1:";
-    assert!(text.starts_with(refused) && text.ends_with("/token)"), "{text}");
+    let refused =
+        "the authority refused the token request: invalid_client, status 401 (http://127.0.0.1:";
+    assert!(
+        text.starts_with(refused) && text.ends_with("/token)"),
+        "{text}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -332,7 +416,10 @@ async fn a_refusal_while_a_renewal_is_under_way_waits_for_it_whatever_the_tokens
     let _task = world.run(|n| (if n == 0 { 0 } else { 1_500 }, Ok(4_000)));
     let old = world.source.token().await.unwrap();
     while world.asked().len() < 2 {
-        assert!(world.source.replacement(&old).await.is_none(), "nothing is under way");
+        assert!(
+            world.source.replacement(&old).await.is_none(),
+            "nothing is under way"
+        );
         tokio::time::sleep(ms(10)).await;
     }
     let new = world.source.replacement(&old).await.unwrap();
@@ -345,18 +432,32 @@ async fn a_refused_token_is_replaced_once_for_everybody_and_serves_on_until_then
     let world = World::new(|_| {});
     let _task = world.run(|n| (if n == 0 { 0 } else { 500 }, Ok(3_600_000)));
     let old = world.source.token().await.unwrap();
-    assert!(world.source.replacement(&old).await.is_none(), "it is young");
+    assert!(
+        world.source.replacement(&old).await.is_none(),
+        "it is young"
+    );
     tokio::time::sleep(ms(5_000)).await;
     let callers = futures_util::future::join_all((0..100).map(|_| world.source.replacement(&old)));
     let (replaced, ()) = tokio::join!(callers, async {
         tokio::time::sleep(ms(250)).await;
-        assert_eq!(world.source.current().unwrap().serial(), old.serial(), "until the new one is there");
+        assert_eq!(
+            world.source.current().unwrap().serial(),
+            old.serial(),
+            "until the new one is there"
+        );
     });
     let new = world.source.current().unwrap();
-    assert!(replaced.iter().all(|token| token.as_ref().is_some_and(|token| token.serial() == new.serial())));
+    assert!(replaced.iter().all(|token| {
+        token
+            .as_ref()
+            .is_some_and(|token| token.serial() == new.serial())
+    }));
     assert_eq!(world.asked().len(), 2);
     // Who comes late with the old one gets the new one without a fetch.
-    assert_eq!(world.source.replacement(&old).await.unwrap().serial(), new.serial());
+    assert_eq!(
+        world.source.replacement(&old).await.unwrap().serial(),
+        new.serial()
+    );
     // The new one is refused as well: it stays, for half a minute whatever happens.
     for _ in 0..29 {
         assert!(world.source.replacement(&new).await.is_none());
@@ -376,11 +477,19 @@ async fn a_token_that_was_fetched_for_a_refusal_is_noted_once_when_it_is_accepte
     let first = world.source.token().await.unwrap();
     let died = || world.source.0.refusals.lock().unwrap().died_young();
     world.source.note_accepted(&first);
-    assert_eq!(world.source.0.successor.load(Ordering::Relaxed), 0, "it replaced none");
+    assert_eq!(
+        world.source.0.successor.load(Ordering::Relaxed),
+        0,
+        "it replaced none"
+    );
     tokio::time::sleep(ms(6_000)).await;
     let second = world.source.replacement(&first).await.unwrap();
     world.source.note_accepted(&first);
-    assert_eq!(world.source.0.successor.load(Ordering::Relaxed), second.serial(), "not yet");
+    assert_eq!(
+        world.source.0.successor.load(Ordering::Relaxed),
+        second.serial(),
+        "not yet"
+    );
     world.source.note_accepted(&second);
     world.source.note_accepted(&second);
     // Counted once: two more make three.
@@ -390,7 +499,13 @@ async fn a_token_that_was_fetched_for_a_refusal_is_noted_once_when_it_is_accepte
 #[tokio::test(start_paused = true)]
 async fn a_refusal_while_the_authority_is_sick_takes_no_token_from_anybody() {
     let world = World::new(|_| {});
-    let _task = world.run(|n| if n == 0 { (0, Ok(3_600_000)) } else { failing(BUSY) });
+    let _task = world.run(|n| {
+        if n == 0 {
+            (0, Ok(3_600_000))
+        } else {
+            failing(BUSY)
+        }
+    });
     let old = world.source.token().await.unwrap();
     tokio::time::sleep(ms(6_000)).await;
     assert!(world.source.replacement(&old).await.is_none());
@@ -403,7 +518,12 @@ async fn a_refusal_while_the_authority_is_sick_takes_no_token_from_anybody() {
     let (_stop, _task) = same.run(|_| (0, Ok(3_600_000)));
     let old = same.source.token().await.unwrap();
     let (requested, identity) = (same.source.now(), [0; 32]);
-    let again = Grant { token: old.secret().clone(), lifetime: ms(60_000), requested, identity };
+    let again = Grant {
+        token: old.secret().clone(),
+        lifetime: ms(60_000),
+        requested,
+        identity,
+    };
     same.source.put(same.source.accept(again).unwrap());
     assert!(same.source.replacement(&old).await.is_none());
 }

@@ -1,10 +1,13 @@
-//! Tokens whose state is asked for one by one: at plgd's tokens endpoint, or by introspection (RFC 7662).
+//! Tokens whose state is asked for one by one: at plgd's tokens endpoint, or by introspection (RFC
+//! 7662).
 //!
-//! An answer is remembered under the hash of the whole token: that a token is good for `maxAge`, and for `maxStale` while
-//! the authority does not answer; that it is revoked, until another answer says otherwise. However many requests carry a token, there is one
-//! question at a time. A question without an answer is its token's own failure, and is not put again for a second. Only where
-//! no connection can be made, or where the questions about [`SEVERAL`] tokens in a row have no answer, is the authority
-//! itself left alone for a second, so that one in trouble is not asked by every request.
+//! An answer is remembered under the hash of the whole token: that a token is good for `maxAge`,
+//! and for `maxStale` while the authority does not answer; that it is revoked, until another answer
+//! says otherwise. However many requests carry a token, there is one question at a time. A question
+//! without an answer is its token's own failure, and is not put again for a second. Only where no
+//! connection can be made, or where the questions about [`SEVERAL`] tokens in a row have no answer,
+//! is the authority itself left alone for a second, so that one in trouble is not asked by every
+//! request.
 
 use std::borrow::Cow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -44,7 +47,8 @@ const LONGEST_WAIT: Duration = Duration::from_millis(2500);
 /// For how long it is remembered that there was no answer, or one that may soon be another.
 const FAILURE_MEMORY: Duration = Duration::from_secs(1);
 
-/// After so many different tokens in a row whose questions had no answer, the authority is taken to be silent.
+/// After so many different tokens in a row whose questions had no answer, the authority is taken to
+/// be silent.
 const SEVERAL: usize = 3;
 /// For how long a failure counts among those.
 const IN_A_ROW: Duration = Duration::from_secs(30);
@@ -58,14 +62,20 @@ pub(super) struct Question {
 
 impl Question {
     pub fn introspection(bearer: &BearerToken) -> Self {
-        Self { token: SecretString::from(bearer.text()), jti: None }
+        Self {
+            token: SecretString::from(bearer.text()),
+            jti: None,
+        }
     }
 
     /// `None` when the token's `jti` is no UUID: to plgd's services such a token is worth nothing.
     pub fn plgd(bearer: &BearerToken) -> Option<Self> {
         let jws = Jws::parse(bearer.text()).ok()?;
         let jti = Uuid::parse_str(jws.claimed_id()?).ok()?;
-        Some(Self { jti: Some(jti), ..Self::introspection(bearer) })
+        Some(Self {
+            jti: Some(jti),
+            ..Self::introspection(bearer)
+        })
     }
 }
 
@@ -133,11 +143,13 @@ impl Cell {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What a state means for the token: a missing answer takes nothing back that was true a short time ago, and makes
-    /// nothing good that was refused.
+    /// What a state means for the token: a missing answer takes nothing back that was true a short
+    /// time ago, and makes nothing good that was refused.
     fn verdict(&self, state: State, max_stale: Duration) -> Result<(), Reason> {
         match (state.verdict(), self.last()) {
-            (Err(Reason::RevocationUnavailable), Last::Active(at)) if at.elapsed() < max_stale => Ok(()),
+            (Err(Reason::RevocationUnavailable), Last::Active(at)) if at.elapsed() < max_stale => {
+                Ok(())
+            }
             (Err(Reason::RevocationUnavailable), Last::Refused) => Err(Reason::Revoked),
             (verdict, _) => verdict,
         }
@@ -170,7 +182,10 @@ impl Silence {
     /// A question had no answer.
     fn note(&mut self, token: [u8; 32], why: HttpError) {
         let now = Instant::now();
-        if self.failed_at.is_none_or(|at| now.duration_since(at) >= IN_A_ROW) {
+        if self
+            .failed_at
+            .is_none_or(|at| now.duration_since(at) >= IN_A_ROW)
+        {
             self.failed.clear();
         }
         self.failed_at = Some(now);
@@ -178,8 +193,10 @@ impl Silence {
             self.failed.push(token);
         }
         // Whether a connection can be made depends on no token.
-        let no_connection =
-            matches!(why, HttpError::Dns | HttpError::Refused | HttpError::Connect | HttpError::Tls);
+        let no_connection = matches!(
+            why,
+            HttpError::Dns | HttpError::Refused | HttpError::Connect | HttpError::Tls
+        );
         if no_connection || self.failed.len() >= SEVERAL {
             self.until = Some(now + FAILURE_MEMORY);
         }
@@ -232,18 +249,30 @@ pub(super) struct AskedStates {
 impl AskedStates {
     pub fn new(max_age: Duration, max_stale: Duration) -> Self {
         let (asks, asked) = mpsc::channel(MAX_WAITING);
-        let cells = Cache::builder().max_capacity(MAX_KNOWN).eviction_policy(EvictionPolicy::lru()).build();
+        let cells = Cache::builder()
+            .max_capacity(MAX_KNOWN)
+            .eviction_policy(EvictionPolicy::lru())
+            .build();
         let silence = Mutex::default();
-        Self { max_age, max_stale, cells, silence, asks, asked: tokio::sync::Mutex::new(asked) }
+        Self {
+            max_age,
+            max_stale,
+            cells,
+            silence,
+            asks,
+            asked: tokio::sync::Mutex::new(asked),
+        }
     }
 
     /// Whether the last answer about a token refused it.
     pub fn refuses(&self, facts: &TokenFacts) -> bool {
-        self.cells.get(&facts.hash).is_some_and(|cell| matches!(cell.last(), Last::Refused))
+        self.cells
+            .get(&facts.hash)
+            .is_some_and(|cell| matches!(cell.last(), Last::Refused))
     }
 
-    /// Checks a token by what is known of it, or by asking. `before_question` is called before it is asked, or waited for
-    /// the question of another request.
+    /// Checks a token by what is known of it, or by asking. `before_question` is called before it
+    /// is asked, or waited for the question of another request.
     ///
     /// # Errors
     /// As [`Revocation::check`].
@@ -279,8 +308,13 @@ impl AskedStates {
         }
         let asked_at = Instant::now();
         let state = self.ask(question, token).await;
-        // A good answer is as old as its question; a failure is remembered from now on, or a slow one were forgotten at once.
-        let at = if state == State::Active { asked_at } else { Instant::now() };
+        // A good answer is as old as its question; a failure is remembered from now on, or a slow
+        // one were forgotten at once.
+        let at = if state == State::Active {
+            asked_at
+        } else {
+            Instant::now()
+        };
         cell.note(state, at);
         Ok(state)
     }
@@ -328,7 +362,10 @@ impl AskedStates {
 
 async fn put(of: &Revocation, http: &HttpClient, question: &Question) -> Result<State, Failure> {
     let (url, state) = match of.source() {
-        Source::Plgd(url) => (url.clone(), timeout(LONGEST_QUESTION, ask_plgd(http, url, question)).await),
+        Source::Plgd(url) => (
+            url.clone(),
+            timeout(LONGEST_QUESTION, ask_plgd(http, url, question)).await,
+        ),
         Source::Introspection(url) => {
             let asked = timeout(LONGEST_QUESTION, introspect(of, http, &url, question)).await;
             (url, asked)
@@ -340,9 +377,13 @@ async fn put(of: &Revocation, http: &HttpClient, question: &Question) -> Result<
 
 /// Asks as plgd's own services do: for the token's entry, with the token itself.
 async fn ask_plgd(http: &HttpClient, mut url: Url, question: &Question) -> Result<State, Failure> {
-    let Some(jti) = question.jti else { return Err("the token has no id".into()) };
+    let Some(jti) = question.jti else {
+        return Err("the token has no id".into());
+    };
     let asked = url.clone();
-    url.query_pairs_mut().append_pair("idFilter", &jti.to_string()).append_pair("includeBlacklisted", "true");
+    url.query_pairs_mut()
+        .append_pair("idFilter", &jti.to_string())
+        .append_pair("includeBlacklisted", "true");
     let mut headers = HeaderMap::new();
     headers.insert(ACCEPT, HeaderValue::from_static("application/protojson"));
     let value = Zeroizing::new(["bearer ", question.token.expose_secret()].concat());
@@ -351,7 +392,10 @@ async fn ask_plgd(http: &HttpClient, mut url: Url, question: &Question) -> Resul
     headers.insert(AUTHORIZATION, value);
     let answer = http.get(&url, headers).await.map_err(Failure::NoAnswer)?;
     let said = || answer.said(&asked, &[question.token.expose_secret()]);
-    if matches!(answer.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+    if matches!(
+        answer.status,
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN
+    ) {
         tracing::debug!(
             status = answer.status.as_u16(),
             said = said(),
@@ -361,7 +405,8 @@ async fn ask_plgd(http: &HttpClient, mut url: Url, question: &Question) -> Resul
     read_plgd(&answer, jti).map_err(|why| Failure::answer(why, &answer, said()))
 }
 
-/// The first JSON value is the token's entry, bare or as `result`. None: the issuer does not know the token.
+/// The first JSON value is the token's entry, bare or as `result`. None: the issuer does not know
+/// the token.
 fn read_plgd(answer: &HttpAnswer, jti: Uuid) -> Result<State, &'static str> {
     const MALFORMED: &str = "the tokens endpoint's answer is malformed";
     match answer.status {
@@ -370,7 +415,9 @@ fn read_plgd(answer: &HttpAnswer, jti: Uuid) -> Result<State, &'static str> {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => return Ok(State::Refused),
         _ => return Err("the authority answered with an error status"),
     }
-    let first = serde_json::Deserializer::from_slice(&answer.body).into_iter::<Value>().next();
+    let first = serde_json::Deserializer::from_slice(&answer.body)
+        .into_iter::<Value>()
+        .next();
     let entry = match first {
         None => return Ok(State::Refused),
         Some(Ok(Value::Object(members))) => members,
@@ -406,11 +453,17 @@ async fn introspect(
     url: &Url,
     question: &Question,
 ) -> Result<State, Failure> {
-    let client = of.client.as_ref().ok_or("there is no credential for introspection")?;
+    let client = of
+        .client
+        .as_ref()
+        .ok_or("there is no credential for introspection")?;
     let mut headers = HeaderMap::new();
     headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
     let client_secret = client.client_secret.get();
-    let mut form = vec![("token", question.token.expose_secret()), ("token_type_hint", "access_token")];
+    let mut form = vec![
+        ("token", question.token.expose_secret()),
+        ("token_type_hint", "access_token"),
+    ];
     match client.basic {
         Some(encoding) => {
             let basic = basic_authorization(&client.client_id, &client_secret, encoding);
@@ -421,9 +474,18 @@ async fn introspect(
             form.push(("client_secret", client_secret.expose_secret()));
         }
     }
-    let answer = http.ask_form(url, headers, &form).await.map_err(Failure::NoAnswer)?;
+    let answer = http
+        .ask_form(url, headers, &form)
+        .await
+        .map_err(Failure::NoAnswer)?;
     read_introspection(&answer).map_err(|why| {
-        let said = answer.said(url, &[question.token.expose_secret(), client_secret.expose_secret()]);
+        let said = answer.said(
+            url,
+            &[
+                question.token.expose_secret(),
+                client_secret.expose_secret(),
+            ],
+        );
         Failure::answer(why, &answer, said)
     })
 }
@@ -433,7 +495,8 @@ fn read_introspection(answer: &HttpAnswer) -> Result<State, &'static str> {
     if answer.status != StatusCode::OK {
         return Err("the introspection endpoint answered with an error status");
     }
-    let claims = Claims::parse(&answer.body).map_err(|_| "the introspection answer is no JSON object")?;
+    let claims =
+        Claims::parse(&answer.body).map_err(|_| "the introspection answer is no JSON object")?;
     match claims.get("active") {
         Some(Value::Bool(true)) => Ok(State::Active),
         Some(Value::Bool(false)) => Ok(State::Refused),
@@ -463,12 +526,20 @@ mod tests {
             tokio::time::advance(FAILURE_MEMORY).await;
             assert!(!silence.is_silent());
             silence.note([1; 32], broken);
-            assert!(silence.is_silent(), "it is asked once, and has not come back");
+            assert!(
+                silence.is_silent(),
+                "it is asked once, and has not come back"
+            );
             tokio::time::advance(IN_A_ROW).await;
             silence.note([1; 32], broken);
             assert!(!silence.is_silent(), "long ago");
         }
-        for unreachable in [HttpError::Dns, HttpError::Refused, HttpError::Connect, HttpError::Tls] {
+        for unreachable in [
+            HttpError::Dns,
+            HttpError::Refused,
+            HttpError::Connect,
+            HttpError::Tls,
+        ] {
             let mut silence = Silence::default();
             silence.note([1; 32], unreachable);
             assert!(silence.is_silent(), "{unreachable}");
@@ -483,10 +554,16 @@ mod tests {
             cell.note(refused, Instant::now());
             later().await;
             cell.note(State::Unavailable, Instant::now());
-            assert_eq!(cell.verdict(State::Unavailable, Duration::MAX), Err(Reason::Revoked));
+            assert_eq!(
+                cell.verdict(State::Unavailable, Duration::MAX),
+                Err(Reason::Revoked)
+            );
         }
         cell.note(State::Active, Instant::now());
-        assert_eq!(cell.verdict(State::Unavailable, Duration::from_secs(1)), Ok(()));
+        assert_eq!(
+            cell.verdict(State::Unavailable, Duration::from_secs(1)),
+            Ok(())
+        );
         later().await;
         let stale = cell.verdict(State::Unavailable, Duration::from_secs(1));
         assert_eq!(stale, Err(Reason::RevocationUnavailable));
@@ -494,20 +571,41 @@ mod tests {
 
     fn answer(status: u16, body: &str) -> HttpAnswer {
         let status = StatusCode::from_u16(status).unwrap();
-        HttpAnswer { status, headers: HeaderMap::new(), body: body.to_owned().into() }
+        HttpAnswer {
+            status,
+            headers: HeaderMap::new(),
+            body: body.to_owned().into(),
+        }
     }
 
     #[test]
     fn the_entry_of_a_tokens_endpoint_says_whether_the_token_is_good() {
         let jti = Uuid::from_u128(7);
-        let read =
-            |status, body: &str| read_plgd(&answer(status, &body.replace('$', &jti.to_string())), jti).ok();
+        let read = |status, body: &str| {
+            read_plgd(&answer(status, &body.replace('$', &jti.to_string())), jti).ok()
+        };
         for (status, body, expected) in [
             (200, r#"{"result":{"id":"$"}}"#, Some(State::Active)),
-            (200, r#"{"id":"$","version":"0","unknown":1}"#, Some(State::Active)),
-            (200, "\n{\"result\":{\"id\":\"$\"}}\n\n{\"result\":{}}", Some(State::Active)),
-            (200, r#"{"result":{"id":"$","blacklisted":{}}}"#, Some(State::Active)),
-            (200, r#"{"result":{"id":"$","blacklisted":{"flag":false}}}"#, Some(State::Active)),
+            (
+                200,
+                r#"{"id":"$","version":"0","unknown":1}"#,
+                Some(State::Active),
+            ),
+            (
+                200,
+                "\n{\"result\":{\"id\":\"$\"}}\n\n{\"result\":{}}",
+                Some(State::Active),
+            ),
+            (
+                200,
+                r#"{"result":{"id":"$","blacklisted":{}}}"#,
+                Some(State::Active),
+            ),
+            (
+                200,
+                r#"{"result":{"id":"$","blacklisted":{"flag":false}}}"#,
+                Some(State::Active),
+            ),
             (
                 200,
                 r#"{"result":{"id":"$","blacklisted":{"flag":true,"timestamp":"1"}}}"#,
@@ -516,7 +614,11 @@ mod tests {
             // Not found.
             (200, "", Some(State::Refused)),
             (200, " \n", Some(State::Refused)),
-            (401, r#"{"code":16,"message":"token is blacklisted"}"#, Some(State::Refused)),
+            (
+                401,
+                r#"{"code":16,"message":"token is blacklisted"}"#,
+                Some(State::Refused),
+            ),
             (403, "", Some(State::Refused)),
             (500, r#"{"result":{"id":"$"}}"#, None),
             (404, "", None),
@@ -525,8 +627,16 @@ mod tests {
             (200, r#"{"result":{"id":"$"},"error":{}}"#, None),
             (200, r#"{"result":{}}"#, None),
             (200, "{}", None),
-            (200, r#"{"result":{"id":"00000000-0000-0000-0000-000000000001"}}"#, None),
-            (200, r#"{"result":{"id":"$","blacklisted":{"flag":"true"}}}"#, None),
+            (
+                200,
+                r#"{"result":{"id":"00000000-0000-0000-0000-000000000001"}}"#,
+                None,
+            ),
+            (
+                200,
+                r#"{"result":{"id":"$","blacklisted":{"flag":"true"}}}"#,
+                None,
+            ),
             (200, r#"{"result":{"id":"$","blacklisted":true}}"#, None),
             (200, r#"{"result":["#, None),
             (200, "<html>", None),
@@ -550,7 +660,11 @@ mod tests {
             (401, r#"{"active":true}"#, None),
             (201, r#"{"active":true}"#, None),
         ] {
-            assert_eq!(read_introspection(&answer(status, body)).ok(), expected, "{status} {body}");
+            assert_eq!(
+                read_introspection(&answer(status, body)).ok(),
+                expected,
+                "{status} {body}"
+            );
         }
     }
 }

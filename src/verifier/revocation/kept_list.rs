@@ -1,7 +1,9 @@
-//! The last list of revoked tokens on disk, so that a start while the issuer is away knows what was revoked.
+//! The last list of revoked tokens on disk, so that a start while the issuer is away knows what was
+//! revoked.
 //!
-//! The list is signed, so a changed one is not believed; an old one would be. It counts as old as it was when it was kept,
-//! and a file that others may write, of another issuer or URL, or from the future is not used at all.
+//! The list is signed, so a changed one is not believed; an old one would be. It counts as old as
+//! it was when it was kept, and a file that others may write, of another issuer or URL, or from the
+//! future is not used at all.
 
 use std::path::{Path, PathBuf};
 
@@ -37,23 +39,36 @@ impl KeptLists {
     /// They are kept in this directory.
     #[must_use]
     pub fn at(dir: &Path) -> Self {
-        Self { dir: dir.to_owned(), writes: true }
+        Self {
+            dir: dir.to_owned(),
+            writes: true,
+        }
     }
 
     /// Those in this directory are read, and none are written.
     #[must_use]
     pub fn read_only(dir: &Path) -> Self {
-        Self { dir: dir.to_owned(), writes: false }
+        Self {
+            dir: dir.to_owned(),
+            writes: false,
+        }
     }
 
     /// The list of this issuer and URL; `None` when none is kept.
     ///
     /// # Errors
     /// Why the file is not used.
-    pub(super) async fn load(&self, issuer: &str, url: &Url, now: UnixTime) -> Result<Option<Kept>, String> {
+    pub(super) async fn load(
+        &self,
+        issuer: &str,
+        url: &Url,
+        now: UnixTime,
+    ) -> Result<Option<Kept>, String> {
         let (file, identity) = self.place(issuer, url);
         let read = blocking(move || kept_file::read(&file, MAX_FILE)).await;
-        let Some(bytes) = read.map_err(|why| why.to_string())? else { return Ok(None) };
+        let Some(bytes) = read.map_err(|why| why.to_string())? else {
+            return Ok(None);
+        };
         let kept: Kept = serde_json::from_slice(&bytes).map_err(|_| "it is damaged")?;
         if kept.identity != identity {
             return Err("it belongs to another issuer or URL".to_owned());
@@ -64,24 +79,39 @@ impl KeptLists {
         Ok(Some(kept))
     }
 
-    /// Keeps a list. That it cannot be kept is no failure of the fetch: a sidecar may run on a read-only root.
+    /// Keeps a list. That it cannot be kept is no failure of the fetch: a sidecar may run on a
+    /// read-only root.
     pub(super) async fn keep(&self, issuer: &str, url: &Url, asked_at: UnixTime, list: &str) {
         if !self.writes {
             return;
         }
         let (file, identity) = self.place(issuer, url);
-        let kept = Kept { identity, asked_at: asked_at.0, list: list.to_owned() };
-        let Ok(bytes) = serde_json::to_vec(&kept) else { return };
+        let kept = Kept {
+            identity,
+            asked_at: asked_at.0,
+            list: list.to_owned(),
+        };
+        let Ok(bytes) = serde_json::to_vec(&kept) else {
+            return;
+        };
         let shown = file.display().to_string();
-        if blocking(move || kept_file::replace(&file, &bytes)).await.is_err() {
-            tracing::debug!(file = shown, "the last list of revoked tokens could not be kept on disk");
+        if blocking(move || kept_file::replace(&file, &bytes))
+            .await
+            .is_err()
+        {
+            tracing::debug!(
+                file = shown,
+                "the last list of revoked tokens could not be kept on disk"
+            );
         }
     }
 
     fn place(&self, issuer: &str, url: &Url) -> (PathBuf, String) {
         let identity = format!("{issuer} {url}");
-        let id: String =
-            sha256_parts(&[identity.as_bytes()])[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+        let id: String = sha256_parts(&[identity.as_bytes()])[..8]
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
         (self.dir.join(format!("revocations-{id}.json")), identity)
     }
 }
@@ -97,18 +127,31 @@ mod tests {
     #[tokio::test]
     async fn only_the_list_of_the_same_issuer_and_url_comes_back_and_none_from_the_future() {
         let dir = tempfile::tempdir().unwrap();
-        let (kept, url) = (KeptLists::at(dir.path()), Url::parse("https://a/list").unwrap());
+        let (kept, url) = (
+            KeptLists::at(dir.path()),
+            Url::parse("https://a/list").unwrap(),
+        );
         kept.keep("https://a", &url, NOW, "signed").await;
         let loaded = kept.load("https://a", &url, NOW).await.unwrap().unwrap();
         assert_eq!((loaded.asked_at, loaded.list.as_str()), (NOW.0, "signed"));
         let refused = async |now| kept.load("https://a", &url, now).await.err();
-        assert_eq!(refused(UnixTime(NOW.0 - 1)).await.as_deref(), Some("it is dated in the future"));
+        assert_eq!(
+            refused(UnixTime(NOW.0 - 1)).await.as_deref(),
+            Some("it is dated in the future")
+        );
         let other = Url::parse("https://a/other").unwrap();
         assert!(kept.load("https://a", &other, NOW).await.unwrap().is_none());
         // The file of another issuer under this one's name.
         kept.keep("https://b", &url, NOW, "signed").await;
-        fs::copy(kept.place("https://b", &url).0, kept.place("https://a", &url).0).unwrap();
-        assert_eq!(refused(NOW).await.as_deref(), Some("it belongs to another issuer or URL"));
+        fs::copy(
+            kept.place("https://b", &url).0,
+            kept.place("https://a", &url).0,
+        )
+        .unwrap();
+        assert_eq!(
+            refused(NOW).await.as_deref(),
+            Some("it belongs to another issuer or URL")
+        );
         fs::write(kept.place("https://a", &url).0, "{").unwrap();
         assert_eq!(refused(NOW).await.as_deref(), Some("it is damaged"));
     }
@@ -117,7 +160,9 @@ mod tests {
     async fn what_only_reads_writes_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let url = Url::parse("https://a/list").unwrap();
-        KeptLists::read_only(dir.path()).keep("https://a", &url, NOW, "signed").await;
+        KeptLists::read_only(dir.path())
+            .keep("https://a", &url, NOW, "signed")
+            .await;
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 }

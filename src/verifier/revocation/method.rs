@@ -1,4 +1,5 @@
-//! Which way revocations are found out: what the configuration alone says of it, and what is known when it runs.
+//! Which way revocations are found out: what the configuration alone says of it, and what is known
+//! when it runs.
 
 use std::fmt;
 
@@ -47,8 +48,8 @@ impl RevocationConfig {
         self.planned(keys) == Planned::Nobody(NOT_READ)
     }
 
-    /// How it will be found out whether a token is revoked, how old an answer may be and what happens without one: for
-    /// people. `keys` is how the issuer's keys are found.
+    /// How it will be found out whether a token is revoked, how old an answer may be and what
+    /// happens without one: for people. `keys` is how the issuer's keys are found.
     #[must_use]
     pub fn described(&self, keys: &KeySource) -> String {
         let method = match self.planned(keys) {
@@ -67,7 +68,10 @@ impl RevocationConfig {
             OnFailure::Refuse => "requests are refused with 503",
             OnFailure::Accept => "requests pass",
         };
-        let (max_age, max_stale) = (written(self.max_age), written(self.max_stale.max(self.max_age)));
+        let (max_age, max_stale) = (
+            written(self.max_age),
+            written(self.max_stale.max(self.max_age)),
+        );
         format!(
             "{method}; at most {max_age} old, at most {max_stale} while the issuer does not answer, after that {then}"
         )
@@ -127,12 +131,18 @@ impl fmt::Display for Method {
             Self::None(why) => write!(f, "none ({why})"),
             Self::Own => f.write_str("the sidecar's own issuer, in process"),
             Self::List(url) => write!(f, "list at {}", Shown(url)),
-            Self::Plgd(url) => write!(f, "plgd's tokens endpoint at {}, once per token", Shown(url)),
-            Self::Introspection(url) => write!(f, "introspection at {}, once per token", Shown(url)),
-            Self::NotReadYet => f.write_str("not known yet (the issuer's metadata was not read)"),
-            Self::Unusable => {
-                f.write_str("unknown (the issuer's metadata names no place, or no usable one, to ask)")
+            Self::Plgd(url) => write!(
+                f,
+                "plgd's tokens endpoint at {}, once per token",
+                Shown(url)
+            ),
+            Self::Introspection(url) => {
+                write!(f, "introspection at {}, once per token", Shown(url))
             }
+            Self::NotReadYet => f.write_str("not known yet (the issuer's metadata was not read)"),
+            Self::Unusable => f.write_str(
+                "unknown (the issuer's metadata names no place, or no usable one, to ask)",
+            ),
         }
     }
 }
@@ -156,7 +166,10 @@ mod tests {
     #[test]
     fn what_a_configuration_means_is_said() {
         let url = |text: &str| Url::parse(text).unwrap();
-        let (named, file) = (KeySource::Url(url("https://a/k")), KeySource::File(PathBuf::from("k.json")));
+        let (named, file) = (
+            KeySource::Url(url("https://a/k")),
+            KeySource::File(PathBuf::from("k.json")),
+        );
         let of = |kind, endpoint: Option<&str>| RevocationConfig {
             kind,
             endpoint: endpoint.map(url),
@@ -164,11 +177,27 @@ mod tests {
         };
         let auto = of(RevocationKind::Auto, None);
         for (config, keys, said) in [
-            (&auto, &KeySource::Discovery, "auto (what the issuer's metadata names"),
-            (&auto, &KeySource::OwnIssuer, "the sidecar's own issuer, in process"),
-            (&auto, &named, "none (`jwksUri` or `jwksFile` names the keys"),
+            (
+                &auto,
+                &KeySource::Discovery,
+                "auto (what the issuer's metadata names",
+            ),
+            (
+                &auto,
+                &KeySource::OwnIssuer,
+                "the sidecar's own issuer, in process",
+            ),
+            (
+                &auto,
+                &named,
+                "none (`jwksUri` or `jwksFile` names the keys",
+            ),
             (&auto, &file, "none (`jwksUri` or `jwksFile` names the keys"),
-            (&of(RevocationKind::None, None), &named, "none (the configuration says so)"),
+            (
+                &of(RevocationKind::None, None),
+                &named,
+                "none (the configuration says so)",
+            ),
             (
                 &of(RevocationKind::List, None),
                 &KeySource::Discovery,
@@ -183,7 +212,11 @@ mod tests {
         ] {
             let described = config.described(keys);
             assert!(described.starts_with(said), "{described}");
-            assert_eq!(config.is_none_unasked(keys), described.contains("names the keys"), "{described}");
+            assert_eq!(
+                config.is_none_unasked(keys),
+                described.contains("names the keys"),
+                "{described}"
+            );
         }
     }
 }

@@ -1,9 +1,10 @@
 //! Whether a token that was good has been taken back.
 //!
-//! Four ways to know: our own issuer says so in process; an issuer publishes a signed list; a plgd issuer is asked for
-//! each token at its tokens endpoint; an authorization server is asked by introspection (RFC 7662). What is known is at
-//! most [`RevocationConfig::max_age`] old while the source answers, and serves for [`RevocationConfig::max_stale`] while it
-//! does not. After that the request is refused with 503: a state is never guessed.
+//! Four ways to know: our own issuer says so in process; an issuer publishes a signed list; a plgd
+//! issuer is asked for each token at its tokens endpoint; an authorization server is asked by
+//! introspection (RFC 7662). What is known is at most [`RevocationConfig::max_age`] old while the
+//! source answers, and serves for [`RevocationConfig::max_stale`] while it does not. After that the
+//! request is refused with 503: a state is never guessed.
 //!
 //! All asking happens in [`Revocation::run`], away from the threads that serve requests.
 
@@ -44,7 +45,8 @@ pub struct RevocationConfig {
     pub kind: RevocationKind,
     /// How old the answer may be while the source answers.
     pub max_age: Duration,
-    /// How old it may be while the source does not answer. A smaller value than `max_age` means `max_age`.
+    /// How old it may be while the source does not answer. A smaller value than `max_age` means
+    /// `max_age`.
     pub max_stale: Duration,
     /// What happens to a request when there is none.
     pub on_failure: OnFailure,
@@ -70,7 +72,8 @@ impl Default for RevocationConfig {
 /// Who is asked whether a token is revoked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RevocationKind {
-    /// Our own issuer in process; else whatever the issuer's metadata names: its list, plgd's tokens endpoint; else nobody.
+    /// Our own issuer in process; else whatever the issuer's metadata names: its list, plgd's
+    /// tokens endpoint; else nobody.
     Auto,
     /// Nobody: a token is good until it expires.
     None,
@@ -87,7 +90,8 @@ pub enum RevocationKind {
 pub enum OnFailure {
     /// It is refused with 503.
     Refuse,
-    /// It passes unless the last that was known refuses its token; but not with a token that never expires.
+    /// It passes unless the last that was known refuses its token; but not with a token that never
+    /// expires.
     Accept,
 }
 
@@ -102,7 +106,8 @@ pub struct IntrospectionClient {
     pub basic: Option<BasicEncoding>,
 }
 
-/// Called after each question to an authority, with its error: which URL, and why. Nothing of the answer.
+/// Called after each question to an authority, with its error: which URL, and why. Nothing of the
+/// answer.
 pub type Observe = Arc<dyn Fn(Result<(), &str>) + Send + Sync>;
 
 /// Called when the way in which revocations are found out is known, and when it changes.
@@ -150,7 +155,8 @@ pub struct Revocation {
 }
 
 impl Revocation {
-    /// The state of an issuer's tokens. `own` is there when that is our own issuer; `keys` is how its keys are found.
+    /// The state of an issuer's tokens. `own` is there when that is our own issuer; `keys` is how
+    /// its keys are found.
     pub(super) fn new(
         config: RevocationConfig,
         of: Issuer,
@@ -170,7 +176,16 @@ impl Revocation {
         };
         let asked = AskedStates::new(config.max_age, config.max_stale.max(config.max_age));
         let (found, list) = (ArcSwapOption::empty(), RevocationList::default());
-        Self { config, of, client, fixed, found, was_named: AtomicBool::new(false), list, asked }
+        Self {
+            config,
+            of,
+            client,
+            fixed,
+            found,
+            was_named: AtomicBool::new(false),
+            list,
+            asked,
+        }
     }
 
     /// Whether anything can ever be revoked here.
@@ -224,7 +239,8 @@ impl Revocation {
         }
     }
 
-    /// Waits until the first list has come, or could not be fetched; at once where there is no list.
+    /// Waits until the first list has come, or could not be fetched; at once where there is no
+    /// list.
     pub async fn first_known(&self) {
         self.of.keys.first_known().await;
         if matches!(self.source(), Source::List(_)) {
@@ -232,12 +248,14 @@ impl Revocation {
         }
     }
 
-    /// Checks a token that is good otherwise. `before_question` is called before somebody is asked about this very token.
+    /// Checks a token that is good otherwise. `before_question` is called before somebody is asked
+    /// about this very token.
     ///
     /// # Errors
-    /// What `before_question` gives, [`Reason::Revoked`], [`Reason::RevocationUnavailable`], [`Reason::NoExpiry`] when the token never ends and revocations
-    /// are not checked although the configuration does not say `none`, or [`Reason::MalformedClaims`] for a token without a
-    /// name by which it could be asked about.
+    /// What `before_question` gives, [`Reason::Revoked`], [`Reason::RevocationUnavailable`],
+    /// [`Reason::NoExpiry`] when the token never ends and revocations are not checked although the
+    /// configuration does not say `none`, or [`Reason::MalformedClaims`] for a token without a name
+    /// by which it could be asked about.
     pub async fn check(
         &self,
         facts: &TokenFacts,
@@ -247,13 +265,23 @@ impl Revocation {
         let now = self.of.clock.now();
         let checked = match self.source() {
             // It cannot be revoked: accepted only where the configuration says `none`.
-            Source::Nobody(_) if facts.never_expires() && self.config.kind != RevocationKind::None => {
+            Source::Nobody(_)
+                if facts.never_expires() && self.config.kind != RevocationKind::None =>
+            {
                 return Err(Reason::NoExpiry);
             }
             Source::Nobody(_) => return Ok(()),
             Source::Own(revoked) => facts.check_not_revoked(&revoked.current(), now),
-            Source::List(_) => self.list.check(facts, (self.config.max_age, self.max_stale()), now).await,
-            Source::Plgd(_) => self.asked.check(facts, before_question, || Question::plgd(bearer)).await,
+            Source::List(_) => {
+                self.list
+                    .check(facts, (self.config.max_age, self.max_stale()), now)
+                    .await
+            }
+            Source::Plgd(_) => {
+                self.asked
+                    .check(facts, before_question, || Question::plgd(bearer))
+                    .await
+            }
             Source::Introspection(_) => {
                 let question = || Some(Question::introspection(bearer));
                 self.asked.check(facts, before_question, question).await
@@ -262,7 +290,8 @@ impl Revocation {
         };
         let accepts = self.config.on_failure == OnFailure::Accept && !facts.never_expires();
         match checked {
-            // What was revoked once stays so, however old that knowledge is and wherever it came from.
+            // What was revoked once stays so, however old that knowledge is and wherever it came
+            // from.
             Err(Reason::RevocationUnavailable)
                 if self.list.refuses(facts, now) || self.asked.refuses(facts) =>
             {
@@ -275,10 +304,14 @@ impl Revocation {
 
     /// Asks until the future is dropped. `kept` is where the last list is kept over a restart.
     pub async fn run(self: Arc<Self>, http: HttpClient, kept: KeptLists, observe: Observe) {
-        tokio::join!(self.list.run(&self, &http, &kept, &observe), self.asked.run(&self, &http, &observe));
+        tokio::join!(
+            self.list.run(&self, &http, &kept, &observe),
+            self.asked.run(&self, &http, &observe)
+        );
     }
 
-    /// Tells `observe` the method when it is known and when it changes, until the future is dropped.
+    /// Tells `observe` the method when it is known and when it changes, until the future is
+    /// dropped.
     pub async fn watch_method(self: Arc<Self>, observe: ObserveMethod) {
         let mut told = None;
         self.of.keys.first_known().await;
@@ -321,7 +354,9 @@ impl Revocation {
     fn read(&self, metadata: &Claims) -> Source {
         let url = |member: &'static str| {
             let text = metadata.string(member).ok().flatten()?;
-            Url::parse(text).ok().filter(|url| is_acceptable(url, self.of.issuer.written()))
+            Url::parse(text)
+                .ok()
+                .filter(|url| is_acceptable(url, self.of.issuer.written()))
         };
         match self.config.kind {
             RevocationKind::None => Source::Nobody(method::CONFIGURED),
@@ -346,7 +381,8 @@ const LIST: &str = "revocation_list_uri";
 const PLGD: &str = "plgd_tokens_endpoint";
 const INTROSPECTION: &str = "introspection_endpoint";
 
-/// Whether tokens may be sent there, and answers believed: never with less protection than the issuer itself has.
+/// Whether tokens may be sent there, and answers believed: never with less protection than the
+/// issuer itself has.
 fn is_acceptable(url: &Url, issuer: &str) -> bool {
     let protected = match url.scheme() {
         "https" => true,

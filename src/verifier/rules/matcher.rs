@@ -1,5 +1,5 @@
-//! All patterns of a listener as one tree of segments, so that a request costs as many steps as its path is long, however
-//! many rules there are.
+//! All patterns of a listener as one tree of segments, so that a request costs as many steps as its
+//! path is long, however many rules there are.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -8,7 +8,8 @@ use crate::domain::letter_case::Folding;
 use crate::domain::path::NormalPath;
 use crate::domain::pattern::{Pattern, Segment};
 
-/// How many endings of a path's last segment are tried, counted from its first dot; its last ending is tried beside them.
+/// How many endings of a path's last segment are tried, counted from its first dot; its last ending
+/// is tried beside them.
 const MOST_ENDINGS: usize = 8;
 
 /// Which rule matches a path and a method first.
@@ -24,7 +25,8 @@ pub(super) struct Matcher {
 pub(super) enum Ending {
     /// Itself only.
     Whole,
-    /// Also what stands before one of its dots: some servers take `reports.json` for `reports` in the format JSON.
+    /// Also what stands before one of its dots: some servers take `reports.json` for `reports` in
+    /// the format JSON.
     Format,
 }
 
@@ -50,14 +52,23 @@ struct Candidate {
 pub(super) type Matched<'r> = (Vec<Pattern>, &'r [String]);
 
 impl Matcher {
-    /// Compiles rules in their order; segments that are equal under `folding` are the same. `None` when the rules name more
-    /// than 63 different methods.
+    /// Compiles rules in their order; segments that are equal under `folding` are the same. `None`
+    /// when the rules name more than 63 different methods.
     pub fn compile(rules: &[Matched<'_>], folding: Folding) -> Option<Self> {
         let methods = Methods::named_by(rules.iter().flat_map(|(_, methods)| methods.iter()))?;
-        let mut matcher = Self { nodes: vec![Node::reached_by(usize::MAX)], methods, folding };
+        let mut matcher = Self {
+            nodes: vec![Node::reached_by(usize::MAX)],
+            methods,
+            folding,
+        };
         for (rule, (patterns, named)) in rules.iter().enumerate() {
-            let candidate = Candidate { rule, methods: matcher.methods.set(named) };
-            patterns.iter().for_each(|pattern| matcher.add(pattern, candidate));
+            let candidate = Candidate {
+                rule,
+                methods: matcher.methods.set(named),
+            };
+            patterns
+                .iter()
+                .for_each(|pattern| matcher.add(pattern, candidate));
         }
         Some(matcher)
     }
@@ -81,23 +92,35 @@ impl Matcher {
             }
         }
         let node = &mut self.nodes[at];
-        if pattern.any_rest { node.rest.push(candidate) } else { node.here.push(candidate) }
+        if pattern.any_rest {
+            node.rest.push(candidate)
+        } else {
+            node.here.push(candidate)
+        }
     }
 
     /// The index of the first rule that matches.
     pub fn find(&self, path: &NormalPath<'_>, method: &str, ending: Ending) -> Option<usize> {
         let mut first = usize::MAX;
-        let asked = Asked { method: self.methods.bit(method), ending };
+        let asked = Asked {
+            method: self.methods.bit(method),
+            ending,
+        };
         if self.folding == Folding::None {
             self.visit(0, path.segments(), asked, &mut first);
         } else {
-            self.visit(0, path.segments().map(|segment| self.folding.of(segment)), asked, &mut first);
+            self.visit(
+                0,
+                path.segments().map(|segment| self.folding.of(segment)),
+                asked,
+                &mut first,
+            );
         }
         (first != usize::MAX).then_some(first)
     }
 
-    /// Looks for a rule before `first`. Each node is visited at most once for each ending, and as deep as the longest pattern
-    /// goes.
+    /// Looks for a rule before `first`. Each node is visited at most once for each ending, and as
+    /// deep as the longest pattern goes.
     fn visit<'p>(
         &self,
         at: usize,
@@ -137,19 +160,33 @@ struct Asked {
 
 /// What stands before the dots of a segment.
 fn without_ending(segment: &str) -> impl Iterator<Item = &str> {
-    let dots = segment.match_indices('.').map(|(at, _)| at).take(MOST_ENDINGS).chain(segment.rfind('.'));
-    dots.filter_map(|at| segment.get(..at)).filter(|name| !name.is_empty())
+    let dots = segment
+        .match_indices('.')
+        .map(|(at, _)| at)
+        .take(MOST_ENDINGS)
+        .chain(segment.rfind('.'));
+    dots.filter_map(|at| segment.get(..at))
+        .filter(|name| !name.is_empty())
 }
 
 fn earliest(candidates: &[Candidate], method: u64, first: &mut usize) {
-    if let Some(found) = candidates.iter().find(|candidate| candidate.methods & method != 0) {
+    if let Some(found) = candidates
+        .iter()
+        .find(|candidate| candidate.methods & method != 0)
+    {
         *first = (*first).min(found.rule);
     }
 }
 
 impl Node {
     fn reached_by(first: usize) -> Self {
-        Self { named: BTreeMap::new(), any: None, here: Vec::new(), rest: Vec::new(), first }
+        Self {
+            named: BTreeMap::new(),
+            any: None,
+            here: Vec::new(),
+            rest: Vec::new(),
+            first,
+        }
     }
 }
 
@@ -171,7 +208,10 @@ impl Methods {
     }
 
     fn bit(&self, method: &str) -> u64 {
-        self.0.iter().position(|name| name == method).map_or(OTHER, |index| 1 << index)
+        self.0
+            .iter()
+            .position(|name| name == method)
+            .map_or(OTHER, |index| 1 << index)
     }
 
     /// The methods of a rule. `GET` includes `HEAD`.
@@ -179,7 +219,11 @@ impl Methods {
         if named.is_empty() {
             return u64::MAX;
         }
-        let head = if named.iter().any(|name| name == "GET") { self.bit("HEAD") } else { 0 };
+        let head = if named.iter().any(|name| name == "GET") {
+            self.bit("HEAD")
+        } else {
+            0
+        };
         named.iter().fold(head, |set, name| set | self.bit(name))
     }
 }

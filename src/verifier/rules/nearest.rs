@@ -9,8 +9,8 @@ use crate::domain::pattern::{Pattern, Segment};
 /// How many segments of a path are compared, and how much of each.
 const MOST_SEGMENTS: usize = 32;
 const MOST_CHARACTERS: usize = 64;
-/// What differences cost. Another segment costs more than one too many or too few, unless both have much in common, and
-/// less than one too many and one too few.
+/// What differences cost. Another segment costs more than one too many or too few, unless both have
+/// much in common, and less than one too many and one too few.
 const MISSING: f64 = 1.0;
 const EXTRA: f64 = 0.9;
 const OTHER_SEGMENT: f64 = 0.5;
@@ -74,16 +74,28 @@ impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Method { is, wanted } => {
-                write!(f, "the method is {}, the rule has {}", shown(is), wanted.join(" "))
+                write!(
+                    f,
+                    "the method is {}, the rule has {}",
+                    shown(is),
+                    wanted.join(" ")
+                )
             }
-            Self::Segment { place, is, wanted } if is.to_lowercase() == wanted.to_lowercase() => write!(
-                f,
-                "segment {place} is `{}`, the pattern has `{}`: upper and lower case differ",
-                shown(is),
-                shown(wanted)
-            ),
+            Self::Segment { place, is, wanted } if is.to_lowercase() == wanted.to_lowercase() => {
+                write!(
+                    f,
+                    "segment {place} is `{}`, the pattern has `{}`: upper and lower case differ",
+                    shown(is),
+                    shown(wanted)
+                )
+            }
             Self::Segment { place, is, wanted } => {
-                write!(f, "segment {place} is `{}`, the pattern has `{}`", shown(is), shown(wanted))
+                write!(
+                    f,
+                    "segment {place} is `{}`, the pattern has `{}`",
+                    shown(is),
+                    shown(wanted)
+                )
             }
             Self::Missing { place, wanted } => {
                 write!(f, "the path has no `{}` as segment {place}", shown(wanted))
@@ -96,22 +108,36 @@ impl fmt::Display for Difference {
 }
 
 fn shown(text: &str) -> String {
-    text.chars().take(MOST_CHARACTERS).collect::<String>().escape_debug().to_string()
+    text.chars()
+        .take(MOST_CHARACTERS)
+        .collect::<String>()
+        .escape_debug()
+        .to_string()
 }
 
-/// The rule that comes nearest to a request that no rule matches: the first whose path matches, else the one whose path
-/// and method differ least. `None` when there are no rules.
+/// The rule that comes nearest to a request that no rule matches: the first whose path matches,
+/// else the one whose path and method differ least. `None` when there are no rules.
 #[must_use]
-pub fn nearest(rules: &[RuleConfig], path: &NormalPath<'_>, method: &str, case: PathCase) -> Option<Nearest> {
+pub fn nearest(
+    rules: &[RuleConfig],
+    path: &NormalPath<'_>,
+    method: &str,
+    case: PathCase,
+) -> Option<Nearest> {
     let folding = case.folding();
-    let segments = path.segments().take(MOST_SEGMENTS).map(|segment| cut(&folding.of(segment)));
+    let segments = path
+        .segments()
+        .take(MOST_SEGMENTS)
+        .map(|segment| cut(&folding.of(segment)));
     let segments: Vec<String> = segments.collect();
     let mut best: Option<(f64, Nearest)> = None;
     for (rule, config) in rules.iter().enumerate() {
         let allowed = methods(config);
         let other_method = !allowed.is_empty() && !allowed.contains(&method);
         for text in &config.paths {
-            let Ok(pattern) = Pattern::parse(text) else { continue };
+            let Ok(pattern) = Pattern::parse(text) else {
+                continue;
+            };
             // A rule for this very path says more than one for this method.
             let pattern = pattern.folded(folding);
             let (cost, mut differences) =
@@ -119,16 +145,29 @@ pub fn nearest(rules: &[RuleConfig], path: &NormalPath<'_>, method: &str, case: 
                     (0.0, Vec::new())
                 } else {
                     let (cost, differences) = compare(&pattern, &segments);
-                    (cost + if other_method { OTHER_METHOD } else { 0.0 }, differences)
+                    (
+                        cost + if other_method { OTHER_METHOD } else { 0.0 },
+                        differences,
+                    )
                 };
             if best.as_ref().is_some_and(|(least, _)| cost >= *least) {
                 continue;
             }
             if other_method {
                 let wanted = allowed.iter().map(ToString::to_string).collect();
-                differences.push(Difference::Method { is: method.to_owned(), wanted });
+                differences.push(Difference::Method {
+                    is: method.to_owned(),
+                    wanted,
+                });
             }
-            best = Some((cost, Nearest { rule, pattern: text.clone(), differences }));
+            best = Some((
+                cost,
+                Nearest {
+                    rule,
+                    pattern: text.clone(),
+                    differences,
+                },
+            ));
         }
     }
     best.map(|(_, nearest)| nearest)
@@ -144,11 +183,19 @@ fn compare(pattern: &Pattern, path: &[String]) -> (f64, Vec<Difference>) {
     // costs[i][j]: from the first i segments of the pattern to the first j of the path.
     let mut costs = vec![vec![0.0; path.len() + 1]; wanted.len() + 1];
     let at = |costs: &[Vec<f64>], i: usize, j: usize| {
-        costs.get(i).and_then(|row| row.get(j)).copied().unwrap_or(f64::INFINITY)
+        costs
+            .get(i)
+            .and_then(|row| row.get(j))
+            .copied()
+            .unwrap_or(f64::INFINITY)
     };
     let step = |costs: &[Vec<f64>], i: usize, j: usize| {
-        let missing = i.checked_sub(1).map_or(f64::INFINITY, |i| at(costs, i, j) + MISSING);
-        let extra = j.checked_sub(1).map_or(f64::INFINITY, |j| at(costs, i, j) + EXTRA);
+        let missing = i
+            .checked_sub(1)
+            .map_or(f64::INFINITY, |i| at(costs, i, j) + MISSING);
+        let extra = j
+            .checked_sub(1)
+            .map_or(f64::INFINITY, |j| at(costs, i, j) + EXTRA);
         let other = match (i.checked_sub(1), j.checked_sub(1)) {
             (Some(i), Some(j)) => match (wanted.get(i), path.get(j)) {
                 (Some(wanted), Some(is)) => at(costs, i, j) + unlike(wanted, is),
@@ -172,20 +219,30 @@ fn compare(pattern: &Pattern, path: &[String]) -> (f64, Vec<Difference>) {
     let (mut i, mut j) = (wanted.len(), path.len());
     if pattern.any_rest {
         // Whatever follows belongs to `**`.
-        j = (0..=path.len()).min_by(|a, b| at(&costs, i, *a).total_cmp(&at(&costs, i, *b))).unwrap_or(j);
+        j = (0..=path.len())
+            .min_by(|a, b| at(&costs, i, *a).total_cmp(&at(&costs, i, *b)))
+            .unwrap_or(j);
     }
     let total = at(&costs, i, j);
-    let mut in_common = !wanted.iter().any(|segment| matches!(segment, Segment::Exactly(_)));
+    let mut in_common = !wanted
+        .iter()
+        .any(|segment| matches!(segment, Segment::Exactly(_)));
     let mut differences = Vec::new();
     while i > 0 || j > 0 {
         let (other, missing, extra) = step(&costs, i, j);
         if other <= missing && other <= extra {
             (i, j) = (i.saturating_sub(1), j.saturating_sub(1));
-            if let (Some(segment @ Segment::Exactly(wanted)), Some(is)) = (wanted.get(i), path.get(j)) {
+            if let (Some(segment @ Segment::Exactly(wanted)), Some(is)) =
+                (wanted.get(i), path.get(j))
+            {
                 in_common |= unlike(segment, is) < ALIKE;
                 if wanted != is {
                     let (is, wanted) = (is.clone(), wanted.clone());
-                    differences.push(Difference::Segment { place: j + 1, is, wanted });
+                    differences.push(Difference::Segment {
+                        place: j + 1,
+                        is,
+                        wanted,
+                    });
                 }
             }
         } else if missing <= extra {
@@ -194,7 +251,10 @@ fn compare(pattern: &Pattern, path: &[String]) -> (f64, Vec<Difference>) {
                 Some(Segment::Exactly(name)) => name.clone(),
                 _ => "*".to_owned(),
             };
-            differences.push(Difference::Missing { place: j + 1, wanted });
+            differences.push(Difference::Missing {
+                place: j + 1,
+                wanted,
+            });
         } else {
             j = j.saturating_sub(1);
             let is = path.get(j).cloned().unwrap_or_default();
@@ -202,7 +262,10 @@ fn compare(pattern: &Pattern, path: &[String]) -> (f64, Vec<Difference>) {
         }
     }
     differences.reverse();
-    (total + if in_common { 0.0 } else { NOTHING_IN_COMMON }, differences)
+    (
+        total + if in_common { 0.0 } else { NOTHING_IN_COMMON },
+        differences,
+    )
 }
 
 /// What it costs to take one segment for another.
@@ -212,7 +275,8 @@ fn unlike(wanted: &Segment, is: &str) -> f64 {
         Segment::Exactly(wanted) if wanted == is => 0.0,
         Segment::Exactly(wanted) if wanted.to_lowercase() == is.to_lowercase() => OTHER_CASE,
         Segment::Exactly(wanted) => {
-            OTHER_SEGMENT + OTHER_LETTERS * (1.0 - strsim::normalized_damerau_levenshtein(&cut(wanted), is))
+            OTHER_SEGMENT
+                + OTHER_LETTERS * (1.0 - strsim::normalized_damerau_levenshtein(&cut(wanted), is))
         }
     }
 }
@@ -227,11 +291,23 @@ mod tests {
     fn rule(paths: &[&str], methods: &[&str]) -> RuleConfig {
         let owned = |texts: &[&str]| texts.iter().map(ToString::to_string).collect();
         let access = Access::Token(Needs::default());
-        RuleConfig { paths: owned(paths), methods: owned(methods), access, timeout: None, line: 1 }
+        RuleConfig {
+            paths: owned(paths),
+            methods: owned(methods),
+            access,
+            timeout: None,
+            line: 1,
+        }
     }
 
     fn said(rules: &[RuleConfig], method: &str, path: &str) -> (usize, String) {
-        let found = nearest(rules, &NormalPath::parse(path).unwrap(), method, PathCase::Unset).unwrap();
+        let found = nearest(
+            rules,
+            &NormalPath::parse(path).unwrap(),
+            method,
+            PathCase::Unset,
+        )
+        .unwrap();
         let differences: Vec<_> = found.differences.iter().map(ToString::to_string).collect();
         (found.rule, differences.join("; "))
     }
@@ -245,20 +321,50 @@ mod tests {
             rule(&["/"], &["GET"]),
         ];
         for (method, path, nearest, difference) in [
-            ("POST", "/healthz", 0, "the method is POST, the rule has GET HEAD"),
-            ("DELETE", "/devices/7", 1, "the method is DELETE, the rule has GET PUT HEAD"),
-            ("GET", "/healtz", 0, "segment 1 is `healtz`, the pattern has `healthz`"),
+            (
+                "POST",
+                "/healthz",
+                0,
+                "the method is POST, the rule has GET HEAD",
+            ),
+            (
+                "DELETE",
+                "/devices/7",
+                1,
+                "the method is DELETE, the rule has GET PUT HEAD",
+            ),
+            (
+                "GET",
+                "/healtz",
+                0,
+                "segment 1 is `healtz`, the pattern has `healthz`",
+            ),
             (
                 "GET",
                 "/Devices/7",
                 1,
                 "segment 1 is `Devices`, the pattern has `devices`: upper and lower case differ",
             ),
-            ("GET", "/device/7/x/y", 1, "segment 1 is `device`, the pattern has `devices`"),
+            (
+                "GET",
+                "/device/7/x/y",
+                1,
+                "segment 1 is `device`, the pattern has `devices`",
+            ),
             ("GET", "/users/roles", 2, "the path has no `*` as segment 2"),
             ("GET", "/users/7", 2, "the path has no `roles` as segment 3"),
-            ("GET", "/users/7/roles/admin", 2, "segment 4, `admin`, is not in the pattern"),
-            ("GET", "/api/devices/7", 1, "segment 1, `api`, is not in the pattern"),
+            (
+                "GET",
+                "/users/7/roles/admin",
+                2,
+                "segment 4, `admin`, is not in the pattern",
+            ),
+            (
+                "GET",
+                "/api/devices/7",
+                1,
+                "segment 1, `api`, is not in the pattern",
+            ),
             (
                 "POST",
                 "/device/7",
@@ -267,16 +373,33 @@ mod tests {
             ),
             ("POST", "/", 3, "the method is POST, the rule has GET HEAD"),
         ] {
-            assert_eq!(said(&rules, method, path), (nearest, difference.to_owned()), "{method} {path}");
+            assert_eq!(
+                said(&rules, method, path),
+                (nearest, difference.to_owned()),
+                "{method} {path}"
+            );
         }
-        assert_eq!(nearest(&[], &NormalPath::parse("/").unwrap(), "GET", PathCase::Unset), None);
+        assert_eq!(
+            nearest(
+                &[],
+                &NormalPath::parse("/").unwrap(),
+                "GET",
+                PathCase::Unset
+            ),
+            None
+        );
         let path = NormalPath::parse("/Devices/7").unwrap();
         let found = nearest(&rules, &path, "DELETE", PathCase::Insensitive).unwrap();
-        assert_eq!((found.rule, found.differences.len()), (1, 1), "the method only: {found:?}");
+        assert_eq!(
+            (found.rule, found.differences.len()),
+            (1, 1),
+            "the method only: {found:?}"
+        );
     }
 
     proptest! {
-        /// Whatever is asked, there is a nearest rule; and it differs exactly where no rule matches.
+        /// Whatever is asked, there is a nearest rule; and it differs exactly where no rule
+        /// matches.
         #[test]
         fn a_rule_that_matches_does_not_differ(
             path in "(/[aAbc]{0,3}){1,40}",

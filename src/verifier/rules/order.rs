@@ -1,18 +1,25 @@
-//! What the order of the rules leads to: rules that never decide, and rules that a wider one undoes.
+//! What the order of the rules leads to: rules that never decide, and rules that a wider one
+//! undoes.
 
 use super::{Access, Needs, RuleConfig, methods, patterns};
 use crate::domain::letter_case::Folding;
 use crate::domain::pattern::{Pattern, Segment};
 
-/// The rules that can never decide, because earlier ones match everything that they match; with these, in order. What only
-/// several earlier patterns cover together is not found.
+/// The rules that can never decide, because earlier ones match everything that they match; with
+/// these, in order. What only several earlier patterns cover together is not found.
 #[must_use]
 pub fn never_reached(rules: &[RuleConfig], folding: Folding) -> Vec<(usize, Vec<usize>)> {
     let parsed: Vec<(Vec<Pattern>, Vec<&str>)> = rules
         .iter()
         .map(|rule| {
             let patterns = patterns(rule).unwrap_or_default();
-            (patterns.iter().map(|pattern| pattern.folded(folding)).collect(), methods(rule))
+            (
+                patterns
+                    .iter()
+                    .map(|pattern| pattern.folded(folding))
+                    .collect(),
+                methods(rule),
+            )
         })
         .collect();
     let covering = |index: usize| {
@@ -20,7 +27,11 @@ pub fn never_reached(rules: &[RuleConfig], folding: Folding) -> Vec<(usize, Vec<
         let mut by = Vec::new();
         for pattern in patterns {
             // No method named: only a rule that names none either has all of them.
-            let wanted = if methods.is_empty() { vec![None] } else { methods.iter().map(Some).collect() };
+            let wanted = if methods.is_empty() {
+                vec![None]
+            } else {
+                methods.iter().map(Some).collect()
+            };
             for method in wanted {
                 by.push(parsed.iter().take(index).position(|(earlier, allowed)| {
                     (allowed.is_empty() || method.is_some_and(|method| allowed.contains(method)))
@@ -35,8 +46,8 @@ pub fn never_reached(rules: &[RuleConfig], folding: Folding) -> Vec<(usize, Vec<
     (0..rules.len()).filter_map(covering).collect()
 }
 
-/// The rules with the first later one that is wider and asks for less: what a service takes for the path of the former, written in
-/// another letter case, is judged by the latter.
+/// The rules with the first later one that is wider and asks for less: what a service takes for the
+/// path of the former, written in another letter case, is judged by the latter.
 #[must_use]
 pub fn weaker_later(rules: &[RuleConfig]) -> Vec<(usize, usize)> {
     let weaker = |(index, strict): (usize, &RuleConfig)| {
@@ -45,10 +56,11 @@ pub fn weaker_later(rules: &[RuleConfig]) -> Vec<(usize, usize)> {
         let (found, _) = later.find(|(_, later)| {
             asks_for_less(&later.access, &strict.access)
                 && share_a_method(strict, later)
-                && patterns(later)
-                    .unwrap_or_default()
-                    .iter()
-                    .any(|wide| strict_patterns.iter().any(|narrow| takes_other_case(wide, narrow)))
+                && patterns(later).unwrap_or_default().iter().any(|wide| {
+                    strict_patterns
+                        .iter()
+                        .any(|narrow| takes_other_case(wide, narrow))
+                })
         })?;
         Some((index, found))
     };
@@ -83,18 +95,28 @@ fn asks_for_less(later: &Access, strict: &Access) -> bool {
 
 /// Whether a token that has what `given` asks for has what `wanted` asks for.
 fn implies(given: &Needs, wanted: &Needs) -> bool {
-    let scopes = wanted.scopes.iter().all(|scope| given.scopes.contains(scope));
+    let scopes = wanted
+        .scopes
+        .iter()
+        .all(|scope| given.scopes.contains(scope));
     let any_of_given = || {
         let mut any = given.any_scope.iter().peekable();
         any.peek().is_some() && any.all(|scope| wanted.any_scope.contains(scope))
     };
     let any_scope = wanted.any_scope.is_empty()
-        || wanted.any_scope.iter().any(|scope| given.scopes.contains(scope))
+        || wanted
+            .any_scope
+            .iter()
+            .any(|scope| given.scopes.contains(scope))
         || any_of_given();
     let mut claims = wanted.claims.iter();
     let claims = claims.all(|wanted| {
         given.claims.iter().any(|given| {
-            given.name == wanted.name && given.values.iter().all(|value| wanted.values.contains(value))
+            given.name == wanted.name
+                && given
+                    .values
+                    .iter()
+                    .all(|value| wanted.values.contains(value))
         })
     });
     scopes && any_scope && claims
@@ -108,7 +130,13 @@ mod tests {
 
     fn rule(paths: &[&str], methods: &[&str], access: Access) -> RuleConfig {
         let owned = |texts: &[&str]| texts.iter().map(ToString::to_string).collect();
-        RuleConfig { paths: owned(paths), methods: owned(methods), access, timeout: None, line: 1 }
+        RuleConfig {
+            paths: owned(paths),
+            methods: owned(methods),
+            access,
+            timeout: None,
+            line: 1,
+        }
     }
 
     fn needs(scopes: &str, any: &str, claims: &[(&str, &[&str])]) -> Access {
@@ -138,7 +166,10 @@ mod tests {
             token(&["/**"], &[]),
             token(&["/new"], &["GET"]),
         ];
-        assert_eq!(never_reached(&rules, Folding::None), [(2, vec![0]), (5, vec![0, 1]), (8, vec![7])]);
+        assert_eq!(
+            never_reached(&rules, Folding::None),
+            [(2, vec![0]), (5, vec![0, 1]), (8, vec![7])]
+        );
         let folded = [(2, vec![0]), (5, vec![0, 1]), (6, vec![0]), (8, vec![7])];
         assert_eq!(never_reached(&rules, Folding::Full), folded);
     }
@@ -146,12 +177,16 @@ mod tests {
     #[test]
     fn a_strict_rule_before_a_wider_weaker_one_is_found() {
         let admin = || rule(&["/admin/**"], &[], needs("admin", "", &[]));
-        let found = |strict: RuleConfig, later: RuleConfig| !weaker_later(&[strict, later]).is_empty();
+        let found =
+            |strict: RuleConfig, later: RuleConfig| !weaker_later(&[strict, later]).is_empty();
         for (later, expected) in [
             (rule(&["/**"], &[], Access::Public), true),
             (rule(&["/**"], &["GET"], needs("read", "", &[])), true),
             (rule(&["/*/**"], &[], needs("", "admin read", &[])), true),
-            (rule(&["/**"], &[], needs("read", "", &[("role", &["admin"])])), true),
+            (
+                rule(&["/**"], &[], needs("read", "", &[("role", &["admin"])])),
+                true,
+            ),
             (rule(&["/**"], &[], needs("admin write", "", &[])), false),
             (rule(&["/admin/x/**"], &[], Access::Public), false),
             (rule(&["/admin/**"], &[], Access::Public), false),
@@ -160,19 +195,46 @@ mod tests {
             assert_eq!(found(admin(), later.clone()), expected, "{later:?}");
         }
         let get = |access| rule(&["/admin"], &["GET"], access);
-        assert!(!found(get(needs("a", "", &[])), rule(&["/**"], &["POST"], Access::Public)));
-        assert!(found(get(needs("a", "", &[])), rule(&["/*"], &["HEAD"], Access::Public)));
-        assert!(!found(get(Access::Public), rule(&["/**"], &[], Access::Public)));
+        assert!(!found(
+            get(needs("a", "", &[])),
+            rule(&["/**"], &["POST"], Access::Public)
+        ));
+        assert!(found(
+            get(needs("a", "", &[])),
+            rule(&["/*"], &["HEAD"], Access::Public)
+        ));
+        assert!(!found(
+            get(Access::Public),
+            rule(&["/**"], &[], Access::Public)
+        ));
         assert!(
-            !found(rule(&["/1/*"], &[], needs("a", "", &[])), rule(&["/**"], &[], Access::Public)),
+            !found(
+                rule(&["/1/*"], &[], needs("a", "", &[])),
+                rule(&["/**"], &[], Access::Public)
+            ),
             "no letter"
         );
         let tenant = |values: &'static [&'static str]| needs("", "", &[("tenant", values)]);
         let wide = |access| rule(&["/**"], &[], access);
-        assert!(found(get(tenant(&["blue"])), wide(tenant(&["blue", "green"]))));
-        assert!(!found(get(tenant(&["blue", "green"])), wide(tenant(&["blue"]))));
-        assert!(found(get(needs("", "a b", &[])), wide(needs("", "a c", &[]))));
-        assert!(!found(get(needs("", "a b", &[])), wide(needs("", "b", &[]))));
-        assert!(!found(get(needs("", "a b", &[])), wide(needs("a", "", &[]))));
+        assert!(found(
+            get(tenant(&["blue"])),
+            wide(tenant(&["blue", "green"]))
+        ));
+        assert!(!found(
+            get(tenant(&["blue", "green"])),
+            wide(tenant(&["blue"]))
+        ));
+        assert!(found(
+            get(needs("", "a b", &[])),
+            wide(needs("", "a c", &[]))
+        ));
+        assert!(!found(
+            get(needs("", "a b", &[])),
+            wide(needs("", "b", &[]))
+        ));
+        assert!(!found(
+            get(needs("", "a b", &[])),
+            wide(needs("a", "", &[]))
+        ));
     }
 }

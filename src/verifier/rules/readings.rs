@@ -1,4 +1,5 @@
-//! The rule that decides about a path, and whether a server could read the path as one that an earlier rule protects.
+//! The rule that decides about a path, and whether a server could read the path as one that an
+//! earlier rule protects.
 
 use super::matcher::{Ending, Matched, Matcher};
 use super::{InvalidRules, RuleConfig, patterns};
@@ -9,7 +10,8 @@ use crate::domain::pattern::{InvalidPattern, Segment};
 /// Whether the service behind a listener ignores upper and lower case in paths.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PathCase {
-    /// The configuration does not say: rules match exactly, and a path is refused where the answer would matter.
+    /// The configuration does not say: rules match exactly, and a path is refused where the answer
+    /// would matter.
     #[default]
     Unset,
     /// It does not: `/Admin` is another path than `/admin`.
@@ -38,7 +40,8 @@ impl PathCase {
     }
 }
 
-/// Why no rule can decide: the path meets one rule as it stands, and an earlier one as a server could read it.
+/// Why no rule can decide: the path meets one rule as it stands, and an earlier one as a server
+/// could read it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TwoReadings {
     /// By a server that ignores upper and lower case.
@@ -66,29 +69,53 @@ pub(super) struct Readings {
 impl Readings {
     pub fn compile(configs: &[RuleConfig], case: PathCase) -> Result<Self, InvalidRules> {
         let matched = |rule| Ok((patterns(rule)?, rule.methods.as_slice()));
-        let matched: Vec<Matched<'_>> = configs.iter().map(matched).collect::<Result<_, InvalidPattern>>()?;
-        let compile = |folding| Matcher::compile(&matched, folding).ok_or(InvalidRules::TooManyMethods);
+        let matched: Vec<Matched<'_>> = configs
+            .iter()
+            .map(matched)
+            .collect::<Result<_, InvalidPattern>>()?;
+        let compile =
+            |folding| Matcher::compile(&matched, folding).ok_or(InvalidRules::TooManyMethods);
         let is_equal = |segment: &Segment| match segment {
             Segment::Any => true,
-            Segment::Exactly(name) => case.folding().of(name.into()) == case.widest().of(name.into()),
+            Segment::Exactly(name) => {
+                case.folding().of(name.into()) == case.widest().of(name.into())
+            }
         };
-        let mut segments =
-            matched.iter().flat_map(|(patterns, _)| patterns).flat_map(|pattern| &pattern.segments);
+        let mut segments = matched
+            .iter()
+            .flat_map(|(patterns, _)| patterns)
+            .flat_map(|pattern| &pattern.segments);
         let names_are_equal = segments.all(is_equal);
-        Ok(Self { judged: compile(case.folding())?, other: compile(case.widest())?, names_are_equal })
+        Ok(Self {
+            judged: compile(case.folding())?,
+            other: compile(case.widest())?,
+            names_are_equal,
+        })
     }
 
     /// The place of the rule that decides; `None` when no rule matches.
-    pub fn position(&self, path: &NormalPath<'_>, method: &str) -> Result<Option<usize>, TwoReadings> {
+    pub fn position(
+        &self,
+        path: &NormalPath<'_>,
+        method: &str,
+    ) -> Result<Option<usize>, TwoReadings> {
         let judged = self.judged.find(path, method, Ending::Whole);
         // Nearly every path has one reading only.
         let Some(rule) = judged.filter(|_| !(self.names_are_equal && path.is_plain_small())) else {
             return Ok(judged);
         };
-        let meets_earlier = |ending| self.other.find(path, method, ending).is_some_and(|other| other < rule);
+        let meets_earlier = |ending| {
+            self.other
+                .find(path, method, ending)
+                .is_some_and(|other| other < rule)
+        };
         if !meets_earlier(Ending::Format) {
             return Ok(judged);
         }
-        Err(if meets_earlier(Ending::Whole) { TwoReadings::LetterCase } else { TwoReadings::Ending })
+        Err(if meets_earlier(Ending::Whole) {
+            TwoReadings::LetterCase
+        } else {
+            TwoReadings::Ending
+        })
     }
 }

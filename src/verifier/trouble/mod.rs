@@ -1,8 +1,10 @@
-//! A day of trouble with an authority, simulated in paused time: what is decided is exactly what was promised.
+//! A day of trouble with an authority, simulated in paused time: what is decided is exactly what
+//! was promised.
 //!
-//! The verifier, its live keys and the reading of the authority's answers are the real ones; simulated are the clock, the
-//! network and the issuer (`world`). Tokens of many kinds are shown all along. Afterwards `model` works out from what the
-//! issuer gave out what each request should have been answered, and both logs are compared line by line.
+//! The verifier, its live keys and the reading of the authority's answers are the real ones;
+//! simulated are the clock, the network and the issuer (`world`). Tokens of many kinds are shown
+//! all along. Afterwards `model` works out from what the issuer gave out what each request should
+//! have been answered, and both logs are compared line by line.
 
 mod complaints;
 mod model;
@@ -20,8 +22,8 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::{
-    Access, Audiences, Authority, AuthorityConfig, Config, CorsPreflight, KeySource, Mode, Needs, Profile,
-    RevocationConfig, RuleConfig, Verifier,
+    Access, Audiences, Authority, AuthorityConfig, Config, CorsPreflight, KeySource, Mode, Needs,
+    Profile, RevocationConfig, RuleConfig, Verifier,
 };
 use crate::domain::path::NormalPath;
 use crate::domain::reason::Reason;
@@ -52,7 +54,10 @@ impl Life {
             issuer: ISSUER.to_owned(),
             keys: KeySource::Discovery,
             ca_pem: None,
-            timeouts: FetchTimeouts { connect: Duration::from_secs(3), total: Duration::from_secs(15) },
+            timeouts: FetchTimeouts {
+                connect: Duration::from_secs(3),
+                total: Duration::from_secs(15),
+            },
             algorithms: ALGORITHMS.to_vec(),
             clock_skew: Duration::from_secs(60),
             max_stale: MAX_STALE,
@@ -75,7 +80,11 @@ impl Life {
             let (fetching, log, issuer) = (fetch(), log.clone(), issuer.clone());
             Box::pin(async move {
                 lock(&issuer).given = None;
-                lock(&log).push(Attempt { began: Instant::now(), ended: None, given: None });
+                lock(&log).push(Attempt {
+                    began: Instant::now(),
+                    ended: None,
+                    given: None,
+                });
                 let fetched = fetching.await;
                 let mut log = lock(&log);
                 let attempt = log.last_mut().unwrap();
@@ -101,8 +110,14 @@ impl Life {
             path_case: crate::verifier::rules::PathCase::Unset,
             forwarded_claims: Vec::new(),
         };
-        let verifier = Verifier::new(&config, vec![authority], clock.clone(), Arc::new(|_| ())).unwrap();
-        Self { verifier, run, attempts, probes: Vec::new() }
+        let verifier =
+            Verifier::new(&config, vec![authority], clock.clone(), Arc::new(|_| ())).unwrap();
+        Self {
+            verifier,
+            run,
+            attempts,
+            probes: Vec::new(),
+        }
     }
 
     /// Shows tokens, all at the same time.
@@ -112,10 +127,17 @@ impl Life {
             let verifier = &self.verifier;
             async move {
                 let mut headers = HeaderMap::new();
-                headers.insert(AUTHORIZATION, format!("Bearer {}", shown.text).parse().unwrap());
+                headers.insert(
+                    AUTHORIZATION,
+                    format!("Bearer {}", shown.text).parse().unwrap(),
+                );
                 let path = NormalPath::parse("/devices").unwrap();
                 let decision = verifier.decide(&path, "GET", &headers).await;
-                Probe { at, shown, decision: decision.map(|_| ()).map_err(|refusal| refusal.reason) }
+                Probe {
+                    at,
+                    shown,
+                    decision: decision.map(|_| ()).map_err(|refusal| refusal.reason),
+                }
             }
         };
         let probes = futures_util::future::join_all(tokens.into_iter().map(decide)).await;
@@ -150,7 +172,11 @@ impl World {
         Self {
             clock,
             issuer: Arc::new(Mutex::new(issuer)),
-            keys: story.keys.iter().map(|(name, kid)| (*name, Key::new(kid))).collect(),
+            keys: story
+                .keys
+                .iter()
+                .map(|(name, kid)| (*name, Key::new(kid)))
+                .collect(),
             signer: story.keys[0].0,
             stranger: Key::new("stranger"),
             ahead: 0,
@@ -169,7 +195,14 @@ impl World {
         });
         let text = key.sign(kid, &claims);
         let label = format!("{kind} {}", self.signer);
-        Arc::new(Shown { label, text, kid: kid.map(str::to_owned), key: key.clone(), issued_at, expires_at })
+        Arc::new(Shown {
+            label,
+            text,
+            kid: kid.map(str::to_owned),
+            key: key.clone(),
+            issued_at,
+            expires_at,
+        })
     }
 
     fn by_signer(&self, kind: &str) -> Arc<Shown> {
@@ -178,7 +211,12 @@ impl World {
     }
 
     fn of_stranger(&self) -> Arc<Shown> {
-        self.mint("stranger", &self.stranger, Some(&format!("x{}", fastrand::u64(..))), LIFETIME)
+        self.mint(
+            "stranger",
+            &self.stranger,
+            Some(&format!("x{}", fastrand::u64(..))),
+            LIFETIME,
+        )
     }
 
     /// What is shown at one step: groups that are shown one after the other.
@@ -189,20 +227,36 @@ impl World {
         groups.extend(self.long.iter().map(|token| vec![token.clone()]));
         if every(5) {
             let kid = &self.keys[self.signer].kid;
-            groups.push(vec![self.mint("forged", &self.stranger, Some(kid), LIFETIME)]);
+            groups.push(vec![self.mint(
+                "forged",
+                &self.stranger,
+                Some(kid),
+                LIFETIME,
+            )]);
         }
         if every(6) {
-            groups.push(vec![self.mint("nameless", &self.keys[self.signer], None, LIFETIME)]);
+            groups.push(vec![self.mint(
+                "nameless",
+                &self.keys[self.signer],
+                None,
+                LIFETIME,
+            )]);
         }
         if every(7) {
             groups.push(vec![self.of_stranger()]);
         }
         if every(11) {
-            groups.push(vec![self.mint("nameless forged", &self.stranger, None, LIFETIME)]);
+            groups.push(vec![self.mint(
+                "nameless forged",
+                &self.stranger,
+                None,
+                LIFETIME,
+            )]);
         }
         if every(40) {
             let same = self.mint("burst same", &self.stranger, Some("y"), LIFETIME);
-            let burst = (0..10).flat_map(|_| [same.clone(), self.of_stranger(), self.by_signer("burst")]);
+            let burst =
+                (0..10).flat_map(|_| [same.clone(), self.of_stranger(), self.by_signer("burst")]);
             groups.push(burst.collect());
         }
         self.recent.push_back(fresh);
@@ -219,12 +273,15 @@ impl World {
             Event::Publish(name) => lock(&self.issuer).published.push(self.keys[name].clone()),
             Event::Withdraw(name) => {
                 let key = &self.keys[name];
-                lock(&self.issuer).published.retain(|published| !Arc::ptr_eq(published, key));
+                lock(&self.issuer)
+                    .published
+                    .retain(|published| !Arc::ptr_eq(published, key));
             }
             Event::SignWith(name) => {
                 self.signer = name;
                 let key = self.keys[name].clone();
-                self.long.push(self.mint("long", &key, Some(&key.kid), 2 * 86_400));
+                self.long
+                    .push(self.mint("long", &key, Some(&key.kid), 2 * 86_400));
             }
             Event::MaxAge(max_age) => lock(&self.issuer).max_age = max_age,
             Event::Ahead(seconds) => self.ahead = seconds,
@@ -244,12 +301,20 @@ struct Report {
 impl Report {
     /// What the first token of this label at or after a time was answered.
     fn answer(&self, from: i64, label: &str) -> Result<(), Reason> {
-        let found = self.log.iter().find(|(at, shown, _)| *at >= from && shown == label);
-        found.unwrap_or_else(|| panic!("`{label}` is not shown after {from}")).2
+        let found = self
+            .log
+            .iter()
+            .find(|(at, shown, _)| *at >= from && shown == label);
+        found
+            .unwrap_or_else(|| panic!("`{label}` is not shown after {from}"))
+            .2
     }
 
     fn count(&self, decision: Result<(), Reason>) -> usize {
-        self.log.iter().filter(|(_, _, decided)| *decided == decision).count()
+        self.log
+            .iter()
+            .filter(|(_, _, decided)| *decided == decision)
+            .count()
     }
 }
 
@@ -260,7 +325,11 @@ async fn live_through(story: &Story, seed: u64) -> Report {
     let begin = Instant::now();
     let mut world = World::new(story, clock.clone());
     let mut events = story.events.iter().peekable();
-    let mut report = Report { log: Vec::new(), fetches: 0, asked: 0 };
+    let mut report = Report {
+        log: Vec::new(),
+        fetches: 0,
+        asked: 0,
+    };
     let (mut life, mut kept) = (None, None);
     while begin.elapsed() < story.length {
         let now = begin.elapsed();
@@ -276,7 +345,10 @@ async fn live_through(story: &Story, seed: u64) -> Report {
         for group in world.tokens() {
             life.show(group).await;
         }
-        let next = events.peek().map_or(story.length, |(at, _)| *at).saturating_sub(begin.elapsed());
+        let next = events
+            .peek()
+            .map_or(story.length, |(at, _)| *at)
+            .saturating_sub(begin.elapsed());
         let pause = Duration::from_micros(fastrand::u64(20_000_000..40_000_000));
         // Right after what happens, too: that is when it shows.
         tokio::time::sleep(pause.min(next + Duration::from_micros(1700))).await;
@@ -289,20 +361,33 @@ async fn live_through(story: &Story, seed: u64) -> Report {
 async fn end(life: Life, clock: &SimClock, kept: Option<Set>, report: &mut Report) -> Option<Set> {
     let now = Instant::now();
     life.run.abort();
-    assert!(life.run.await.unwrap_err().is_cancelled(), "the keys' task failed");
+    assert!(
+        life.run.await.unwrap_err().is_cancelled(),
+        "the keys' task failed"
+    );
     let attempts = std::mem::take(&mut *lock(&life.attempts));
     let max_stale = i64::try_from(MAX_STALE.as_secs()).unwrap();
     let mut model = Model::new(clock, max_stale, kept, &attempts);
     for probe in &life.probes {
         let seconds = clock.at(probe.at) - 1_800_000_000;
         let expected = model.expects(probe.at, &probe.shown);
-        let clock = format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60);
+        let clock = format!(
+            "{:02}:{:02}:{:02}",
+            seconds / 3600,
+            seconds / 60 % 60,
+            seconds % 60
+        );
         let label = &probe.shown.label;
         if probe.decision != expected && !model.allows(&probe.shown, probe.decision) {
             let around = model.around(probe.at).join("\n");
-            panic!("{clock} {label}: {:?}, not {expected:?}\nfetches:\n{around}", probe.decision);
+            panic!(
+                "{clock} {label}: {:?}, not {expected:?}\nfetches:\n{around}",
+                probe.decision
+            );
         }
-        report.log.push((seconds, probe.shown.label.clone(), probe.decision));
+        report
+            .log
+            .push((seconds, probe.shown.label.clone(), probe.decision));
     }
     report.asked += model.check_schedule(now);
     report.fetches += attempts.len();
@@ -319,28 +404,86 @@ async fn a_day_of_trouble_is_decided_exactly_as_promised() {
         day.answer((hours * HOUR as f64) as i64, label)
     };
     // Beside the model, what anyone would say.
-    assert_eq!(answer(0.75, "fresh k1"), Ok(()), "a short outage is not noticed");
-    assert_eq!(answer(1.80, "fresh k2"), Ok(()), "a key published before its use is known in time");
-    assert_eq!(answer(2.40, "fresh k2"), Err(Reason::IssuedInFuture), "a clock 90 s ahead is too much");
-    assert_eq!(answer(3.10, "long k1"), Err(Reason::UnknownKid), "a withdrawn key is good for nothing");
-    assert_eq!(answer(4.01, "fresh k3"), Ok(()), "an emergency rotation is over in seconds");
+    assert_eq!(
+        answer(0.75, "fresh k1"),
+        Ok(()),
+        "a short outage is not noticed"
+    );
+    assert_eq!(
+        answer(1.80, "fresh k2"),
+        Ok(()),
+        "a key published before its use is known in time"
+    );
+    assert_eq!(
+        answer(2.40, "fresh k2"),
+        Err(Reason::IssuedInFuture),
+        "a clock 90 s ahead is too much"
+    );
+    assert_eq!(
+        answer(3.10, "long k1"),
+        Err(Reason::UnknownKid),
+        "a withdrawn key is good for nothing"
+    );
+    assert_eq!(
+        answer(4.01, "fresh k3"),
+        Ok(()),
+        "an emergency rotation is over in seconds"
+    );
     assert_eq!(answer(4.01, "long k2"), Err(Reason::UnknownKid));
-    assert_eq!(answer(4.53, "fresh k4"), Ok(()), "a key used before it was published, two minutes later");
-    assert_eq!(answer(6.20, "fresh k4"), Ok(()), "no garbage took the keys away");
-    assert_eq!(answer(7.50, "fresh k5"), Err(Reason::KeysUnavailable), "nobody can tell: not 401");
+    assert_eq!(
+        answer(4.53, "fresh k4"),
+        Ok(()),
+        "a key used before it was published, two minutes later"
+    );
+    assert_eq!(
+        answer(6.20, "fresh k4"),
+        Ok(()),
+        "no garbage took the keys away"
+    );
+    assert_eq!(
+        answer(7.50, "fresh k5"),
+        Err(Reason::KeysUnavailable),
+        "nobody can tell: not 401"
+    );
     assert_eq!(answer(7.50, "long k4"), Ok(()));
-    assert_eq!(answer(9.10, "fresh k5"), Ok(()), "a restart in an outage has the keys of the disk");
-    assert_eq!(answer(12.20, "fresh k5"), Err(Reason::KeysUnavailable), "older than maxStale");
-    assert_eq!(answer(12.60, "fresh k5"), Err(Reason::KeysUnavailable), "on the disk too");
+    assert_eq!(
+        answer(9.10, "fresh k5"),
+        Ok(()),
+        "a restart in an outage has the keys of the disk"
+    );
+    assert_eq!(
+        answer(12.20, "fresh k5"),
+        Err(Reason::KeysUnavailable),
+        "older than maxStale"
+    );
+    assert_eq!(
+        answer(12.60, "fresh k5"),
+        Err(Reason::KeysUnavailable),
+        "on the disk too"
+    );
     assert_eq!(answer(13.02, "fresh k5"), Ok(()), "back at once");
-    assert_eq!(answer(14.25, "fresh k5-again"), Ok(()), "the same name, another key");
+    assert_eq!(
+        answer(14.25, "fresh k5-again"),
+        Ok(()),
+        "the same name, another key"
+    );
     assert_eq!(answer(23.90, "fresh k8"), Ok(()));
-    for reason in [Reason::UnknownKid, Reason::KeysUnavailable, Reason::Signature, Reason::Expired] {
-        assert!(day.count(Err(reason)) > 100, "{reason:?}: {}", day.count(Err(reason)));
+    for reason in [
+        Reason::UnknownKid,
+        Reason::KeysUnavailable,
+        Reason::Signature,
+        Reason::Expired,
+    ] {
+        assert!(
+            day.count(Err(reason)) > 100,
+            "{reason:?}: {}",
+            day.count(Err(reason))
+        );
     }
     let (all, good) = (day.log.len(), day.count(Ok(())));
     assert!(all > 20_000 && good > 5_000, "{good} of {all}");
-    // Some 2,000 tries in outages, every 30 s; the strangers of a whole day caused one fetch in 10 s at most, beside five in a row.
+    // Some 2,000 tries in outages, every 30 s; the strangers of a whole day caused one fetch in 10
+    // s at most, beside five in a row.
     assert!(
         (500..6000).contains(&day.fetches) && (100..5000).contains(&day.asked),
         "{} {}",

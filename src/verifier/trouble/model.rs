@@ -1,7 +1,8 @@
-//! What should have been decided: the promises about keys, written down a second time and as simply as they can be.
+//! What should have been decided: the promises about keys, written down a second time and as simply
+//! as they can be.
 //!
-//! Knows when fetches began and ended and what the issuer gave out, and nothing of the code that is tested. Also judges
-//! whether each fetch had a reason to begin when it did.
+//! Knows when fetches began and ended and what the issuer gave out, and nothing of the code that is
+//! tested. Also judges whether each fetch had a reason to begin when it did.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -88,24 +89,47 @@ pub struct Model<'a> {
     paid: Option<Instant>,
     /// Tokens that were found good and are remembered.
     remembered: Vec<Arc<Shown>>,
-    /// Whether the last answer was waited for until the very tick in which the patience ended: then either comes first.
+    /// Whether the last answer was waited for until the very tick in which the patience ended: then
+    /// either comes first.
     tie: bool,
 }
 
 impl<'a> Model<'a> {
-    pub fn new(clock: &'a SimClock, max_stale: i64, kept: Option<Set>, attempts: &'a [Attempt]) -> Self {
+    pub fn new(
+        clock: &'a SimClock,
+        max_stale: i64,
+        kept: Option<Set>,
+        attempts: &'a [Attempt],
+    ) -> Self {
         let asked = vec![false; attempts.len()];
         let (questions, remembered) = (Vec::new(), Vec::new());
-        Self { clock, max_stale, kept, attempts, asked, questions, paid: None, remembered, tie: false }
+        Self {
+            clock,
+            max_stale,
+            kept,
+            attempts,
+            asked,
+            questions,
+            paid: None,
+            remembered,
+            tie: false,
+        }
     }
 
     /// What the request should have been answered; probes in the order of their times.
     pub fn expects(&mut self, at: Instant, shown: &Arc<Shown>) -> Result<(), Reason> {
         self.tie = false;
-        if self.remembered.iter().any(|known| Arc::ptr_eq(known, shown)) {
+        if self
+            .remembered
+            .iter()
+            .any(|known| Arc::ptr_eq(known, shown))
+        {
             let set = self.usable(at).ok_or(Reason::KeysUnavailable)?;
-            let judged =
-                if set.holds(&shown.key) { self.in_time(at, shown) } else { Err(Reason::UnknownKid) };
+            let judged = if set.holds(&shown.key) {
+                self.in_time(at, shown)
+            } else {
+                Err(Reason::UnknownKid)
+            };
             if judged.is_err() {
                 self.remembered.retain(|known| !Arc::ptr_eq(known, shown));
             }
@@ -118,7 +142,8 @@ impl<'a> Model<'a> {
         judged
     }
 
-    /// Whether a decision other than the expected one is as good: the answer came in the tick in which the patience ended.
+    /// Whether a decision other than the expected one is as good: the answer came in the tick in
+    /// which the patience ended.
     pub fn allows(&mut self, shown: &Arc<Shown>, decision: Result<(), Reason>) -> bool {
         let allows = self.tie && decision == Err(Reason::KeysUnavailable);
         if allows {
@@ -148,7 +173,11 @@ impl<'a> Model<'a> {
             (_, at) = self.ask(at, shown);
             good = self.usable(at).is_some_and(|set| set.verifies(shown));
         }
-        if good { self.in_time(at, shown) } else { Err(Reason::Signature) }
+        if good {
+            self.in_time(at, shown)
+        } else {
+            Err(Reason::Signature)
+        }
     }
 
     /// Whether the issuer could be asked, and when that was known.
@@ -158,7 +187,9 @@ impl<'a> Model<'a> {
             .attempts
             .iter()
             .zip(&self.asked)
-            .position(|(it, asked)| !ended(it) && (it.began < at || *asked && it.began <= at + TICK));
+            .position(|(it, asked)| {
+                !ended(it) && (it.began < at || *asked && it.began <= at + TICK)
+            });
         let last = self.attempts.iter().rev().find(|it| ended(it));
         let shared = match (under_way, last) {
             (Some(under_way), _) => under_way,
@@ -166,8 +197,9 @@ impl<'a> Model<'a> {
             (None, None) => 0,
             (None, Some(last)) => {
                 let question = shown.kid.as_ref().unwrap_or(&shown.text);
-                let lately =
-                    |(asked, when): &(String, Instant)| asked == question && at - *when < ONE_QUESTION;
+                let lately = |(asked, when): &(String, Instant)| {
+                    asked == question && at - *when < ONE_QUESTION
+                };
                 let usable = self.usable(at).is_some();
                 if last.given.is_none() && at - last.began < COOL_DOWN {
                     return (false, at);
@@ -183,15 +215,21 @@ impl<'a> Model<'a> {
                 if usable {
                     self.questions.push((question.clone(), at));
                 }
-                let caused = self.attempts.iter().position(|it| it.began >= at && it.began <= at + TICK);
-                let caused = caused.unwrap_or_else(|| panic!("`{}` should have caused a fetch", shown.label));
+                let caused = self
+                    .attempts
+                    .iter()
+                    .position(|it| it.began >= at && it.began <= at + TICK);
+                let caused = caused
+                    .unwrap_or_else(|| panic!("`{}` should have caused a fetch", shown.label));
                 self.asked[caused] = true;
                 caused
             }
         };
         let attempt = &self.attempts[shared];
         let patience = at + LONGEST_WAIT;
-        self.tie |= attempt.ended.is_some_and(|ended| ended <= patience && patience - ended < TIMER_TICK);
+        self.tie |= attempt
+            .ended
+            .is_some_and(|ended| ended <= patience && patience - ended < TIMER_TICK);
         match attempt.ended.filter(|ended| *ended <= at + LONGEST_WAIT) {
             Some(ended) => (attempt.given.is_some(), ended),
             None => (false, at + LONGEST_WAIT),
@@ -209,7 +247,10 @@ impl<'a> Model<'a> {
         let last = self.attempts.iter().rev().find_map(|attempt| {
             let ended = attempt.ended.filter(|ended| *ended <= at)?;
             let keys = attempt.given.as_ref()?.keys.clone();
-            Some(Set { keys, fetched_at: self.clock.at(ended) })
+            Some(Set {
+                keys,
+                fetched_at: self.clock.at(ended),
+            })
         });
         last.or_else(|| self.kept.clone())
     }
@@ -228,20 +269,29 @@ impl<'a> Model<'a> {
     /// The fetches shortly before and after a time, in seconds from it; for a person who wonders.
     pub fn around(&self, at: Instant) -> Vec<String> {
         let from = |instant: Instant| {
-            let (before, after) =
-                (at.saturating_duration_since(instant), instant.saturating_duration_since(at));
+            let (before, after) = (
+                at.saturating_duration_since(instant),
+                instant.saturating_duration_since(at),
+            );
             after.as_secs_f64() - before.as_secs_f64()
         };
-        let near = self.attempts.iter().zip(&self.asked).filter(|(it, _)| from(it.began).abs() < 120.0);
+        let near = self
+            .attempts
+            .iter()
+            .zip(&self.asked)
+            .filter(|(it, _)| from(it.began).abs() < 120.0);
         near.map(|(it, asked)| {
             let (began, ended) = (from(it.began), it.ended.map(from));
-            format!("{began:.6} to {ended:.6?}, good: {}, asked for: {asked}", it.given.is_some())
+            format!(
+                "{began:.6} to {ended:.6?}, good: {}, asked for: {asked}",
+                it.given.is_some()
+            )
         })
         .collect()
     }
 
-    /// After all probes: every fetch that nobody asked for must have been due, and none may be missing. Gives how many
-    /// were asked for.
+    /// After all probes: every fetch that nobody asked for must have been due, and none may be
+    /// missing. Gives how many were asked for.
     pub fn check_schedule(&self, end: Instant) -> usize {
         let mut pause = 1.0;
         for (n, attempt) in self.attempts.iter().enumerate() {
@@ -249,9 +299,14 @@ impl<'a> Model<'a> {
             let (earliest, latest) = match &attempt.given {
                 Some(given) => {
                     pause = 1.0;
-                    let life = given.max_age.map_or(600.0, |age| age.clamp(60, 3600) as f64);
+                    let life = given
+                        .max_age
+                        .map_or(600.0, |age| age.clamp(60, 3600) as f64);
                     let life = life.min(self.max_stale as f64);
-                    (attempt.began + seconds(life * 0.7), attempt.began + seconds(life * 0.8))
+                    (
+                        attempt.began + seconds(life * 0.7),
+                        attempt.began + seconds(life * 0.8),
+                    )
                 }
                 None => {
                     let paused = (ended + seconds(pause * 0.8), ended + seconds(pause));
@@ -263,12 +318,21 @@ impl<'a> Model<'a> {
             match self.attempts.get(n + 1) {
                 None => assert!(latest + TICK >= end, "no fetch after {}", at(ended)),
                 Some(next) => {
-                    assert!(next.began <= latest + TICK, "the fetch at {} is late", at(next.began));
+                    assert!(
+                        next.began <= latest + TICK,
+                        "the fetch at {} is late",
+                        at(next.began)
+                    );
                     let in_time = next.began + TICK >= earliest || self.asked[n + 1];
                     assert!(in_time, "the fetch at {} has no reason", at(next.began));
                     // A retry after a failure may follow sooner; a question may not.
-                    let cooled = attempt.given.is_some() || next.began + TICK >= attempt.began + COOL_DOWN;
-                    assert!(cooled || !self.asked[n + 1], "the fetch at {} is too soon", at(next.began));
+                    let cooled =
+                        attempt.given.is_some() || next.began + TICK >= attempt.began + COOL_DOWN;
+                    assert!(
+                        cooled || !self.asked[n + 1],
+                        "the fetch at {} is too soon",
+                        at(next.began)
+                    );
                 }
             }
         }

@@ -28,9 +28,9 @@ pub struct Story {
 
 /// Names for the keys of random days.
 const NAMES: [&str; 40] = [
-    "r0", "r1", "r2", "r3", "r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
-    "r16", "r17", "r18", "r19", "r20", "r21", "r22", "r23", "r24", "r25", "r26", "r27", "r28", "r29", "r30",
-    "r31", "r32", "r33", "r34", "r35", "r36", "r37", "r38", "r39",
+    "r0", "r1", "r2", "r3", "r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11", "r12", "r13", "r14",
+    "r15", "r16", "r17", "r18", "r19", "r20", "r21", "r22", "r23", "r24", "r25", "r26", "r27",
+    "r28", "r29", "r30", "r31", "r32", "r33", "r34", "r35", "r36", "r37", "r38", "r39",
 ];
 
 impl Story {
@@ -58,7 +58,10 @@ impl Story {
             (at(3, 30, 0), vec![mood(HangLater)]),
             (at(3, 40, 0), vec![mood(Good)]),
             // An emergency rotation: everything in one moment.
-            (at(4, 0, 0), vec![Withdraw("k2"), Publish("k3"), SignWith("k3")]),
+            (
+                at(4, 0, 0),
+                vec![Withdraw("k2"), Publish("k3"), SignWith("k3")],
+            ),
             // A key that is used before it is published.
             (at(4, 30, 0), vec![SignWith("k4")]),
             (at(4, 30, 40), vec![Publish("k4"), Withdraw("k3")]),
@@ -74,7 +77,10 @@ impl Story {
             (at(6, 30, 0), vec![mood(Good)]),
             // A rotation during an outage.
             (at(7, 0, 0), vec![mood(Unavailable)]),
-            (at(7, 10, 0), vec![Publish("k5"), SignWith("k5"), Withdraw("k4")]),
+            (
+                at(7, 10, 0),
+                vec![Publish("k5"), SignWith("k5"), Withdraw("k4")],
+            ),
             (at(7, 40, 0), vec![mood(Good)]),
             // An outage longer than the keys may serve, with restarts of the sidecar.
             (at(8, 0, 0), vec![mood(Refused)]),
@@ -82,24 +88,39 @@ impl Story {
             (at(12, 30, 0), vec![Restart]),
             (at(13, 0, 0), vec![mood(Good)]),
             // Another key under the same name.
-            (at(14, 0, 0), vec![Withdraw("k5"), Publish("k5-again"), SignWith("k5-again")]),
+            (
+                at(14, 0, 0),
+                vec![Withdraw("k5"), Publish("k5-again"), SignWith("k5-again")],
+            ),
             // So slow that no request waits for it.
             (at(15, 0, 0), vec![mood(Slow)]),
-            (at(15, 10, 0), vec![Withdraw("k5-again"), Publish("k6"), SignWith("k6")]),
+            (
+                at(15, 10, 0),
+                vec![Withdraw("k5-again"), Publish("k6"), SignWith("k6")],
+            ),
             (at(15, 40, 0), vec![mood(Good)]),
             // What it says about caching.
             (at(16, 0, 0), vec![MaxAge(None)]),
             (at(17, 0, 0), vec![MaxAge(Some(86_400))]),
-            (at(17, 30, 0), vec![Withdraw("k6"), Publish("k7"), SignWith("k7")]),
+            (
+                at(17, 30, 0),
+                vec![Withdraw("k6"), Publish("k7"), SignWith("k7")],
+            ),
             (at(18, 30, 0), vec![MaxAge(Some(1))]),
             (at(19, 0, 0), vec![MaxAge(Some(600)), Ahead(-70)]),
             (at(19, 40, 0), vec![Ahead(0)]),
-            (at(21, 0, 0), vec![Publish("k8"), SignWith("k8"), Withdraw("k7")]),
+            (
+                at(21, 0, 0),
+                vec![Publish("k8"), SignWith("k8"), Withdraw("k7")],
+            ),
         ];
         // It comes and goes.
         for minute in (0..180).step_by(2) {
             let moods = [Good, Refused, Hang, Good, Unavailable];
-            events.push((at(20, minute, 0), vec![mood(moods[usize::try_from(minute / 2).unwrap() % 5])]));
+            events.push((
+                at(20, minute, 0),
+                vec![mood(moods[usize::try_from(minute / 2).unwrap() % 5])],
+            ));
         }
         events.push((at(23, 0, 0), vec![mood(Good)]));
         let kids = ["k1", "k2", "k3", "k4", "k5", "k6", "k7", "k8"];
@@ -113,10 +134,16 @@ impl Story {
         keys: Vec<(&'static str, &'static str)>,
         events: Vec<(Duration, Vec<Event>)>,
     ) -> Self {
-        let mut events: Vec<_> =
-            events.into_iter().flat_map(|(at, events)| events.into_iter().map(move |it| (at, it))).collect();
+        let mut events: Vec<_> = events
+            .into_iter()
+            .flat_map(|(at, events)| events.into_iter().map(move |it| (at, it)))
+            .collect();
         events.sort_by_key(|(at, _)| *at);
-        Self { length, keys, events }
+        Self {
+            length,
+            keys,
+            events,
+        }
     }
 
     /// Random moods, rotations, clocks and restarts.
@@ -151,8 +178,10 @@ impl Story {
             }
         }
         // Some keys share their names.
-        let kids =
-            NAMES.iter().enumerate().map(|(n, name)| (*name, if n % 9 == 8 { NAMES[n - 1] } else { name }));
+        let kids = NAMES
+            .iter()
+            .enumerate()
+            .map(|(n, name)| (*name, if n % 9 == 8 { NAMES[n - 1] } else { name }));
         Self::new(length, kids.collect(), events)
     }
 }

@@ -1,4 +1,5 @@
-//! The simulated world: a clock tied to tokio's paused one, an issuer with keys and a mood, and a record of what it did.
+//! The simulated world: a clock tied to tokio's paused one, an issuer with keys and a mood, and a
+//! record of what it did.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -90,7 +91,10 @@ pub struct Key {
 impl Key {
     pub fn new(kid: &str) -> Arc<Self> {
         let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
-        Arc::new(Self { kid: kid.to_owned(), pair })
+        Arc::new(Self {
+            kid: kid.to_owned(),
+            pair,
+        })
     }
 
     fn jwk(&self) -> Value {
@@ -103,8 +107,15 @@ impl Key {
         if let Some(kid) = kid {
             header["kid"] = kid.into();
         }
-        let message = format!("{}.{}", encode(header.to_string()), encode(claims.to_string()));
-        let signature = self.pair.sign(&SystemRandom::new(), message.as_bytes()).unwrap();
+        let message = format!(
+            "{}.{}",
+            encode(header.to_string()),
+            encode(claims.to_string())
+        );
+        let signature = self
+            .pair
+            .sign(&SystemRandom::new(), message.as_bytes())
+            .unwrap();
         format!("{message}.{}", encode(signature.as_ref()))
     }
 }
@@ -119,7 +130,8 @@ pub struct Issuer {
     pub published: Vec<Arc<Key>>,
     /// What it says in `Cache-Control`.
     pub max_age: Option<u64>,
-    /// Whether the metadata that were given out last name this issuer: keys found through others do not count.
+    /// Whether the metadata that were given out last name this issuer: keys found through others do
+    /// not count.
     pub named_right: bool,
     /// Set when the keys are given out, taken when the fetch has ended.
     pub given: Option<Given>,
@@ -155,7 +167,11 @@ pub async fn answer(issuer: SharedIssuer, url: Url) -> Result<HttpAnswer, Failed
     }
     if !keys_wanted {
         let right = mood != Mood::WrongIssuer;
-        let named = if right { ISSUER } else { "https://somebody.else.example" };
+        let named = if right {
+            ISSUER
+        } else {
+            "https://somebody.else.example"
+        };
         lock(&issuer).named_right = right;
         let metadata = json!({ "issuer": named, "jwks_uri": format!("{ISSUER}/jwks.json") });
         return Ok(reply(200, &metadata.to_string(), None));
@@ -167,12 +183,21 @@ pub async fn answer(issuer: SharedIssuer, url: Url) -> Result<HttpAnswer, Failed
     Ok(match mood {
         Mood::Garbage => reply(200, "<html>please log in</html>", Some(3600)),
         Mood::EmptySet => reply(200, "{\"keys\":[]}", Some(3600)),
-        Mood::UselessSet => reply(200, r#"{"keys":[{"kty":"oct","k":"AAAA","kid":"k1"}]}"#, Some(3600)),
+        Mood::UselessSet => reply(
+            200,
+            r#"{"keys":[{"kty":"oct","k":"AAAA","kid":"k1"}]}"#,
+            Some(3600),
+        ),
         _ => {
-            let given = Given { keys: issuer.published.clone(), max_age: issuer.max_age };
-            let document = json!({ "keys": given.keys.iter().map(|key| key.jwk()).collect::<Vec<_>>() });
+            let given = Given {
+                keys: issuer.published.clone(),
+                max_age: issuer.max_age,
+            };
+            let document =
+                json!({ "keys": given.keys.iter().map(|key| key.jwk()).collect::<Vec<_>>() });
             let reply = reply(200, &document.to_string(), given.max_age);
-            // A set without keys is none, also where a rotation leaves nothing published for a while.
+            // A set without keys is none, also where a rotation leaves nothing published for a
+            // while.
             issuer.given = (issuer.named_right && !given.keys.is_empty()).then_some(given);
             reply
         }
@@ -185,5 +210,9 @@ fn reply(status: u16, body: &str, max_age: Option<u64>) -> HttpAnswer {
         headers.insert(CACHE_CONTROL, format!("max-age={max_age}").parse().unwrap());
     }
     let status = StatusCode::from_u16(status).unwrap();
-    HttpAnswer { status, headers, body: body.to_owned().into() }
+    HttpAnswer {
+        status,
+        headers,
+        body: body.to_owned().into(),
+    }
 }

@@ -1,6 +1,6 @@
-//! What users of other proxies complained about, where real sockets are what matters. The numbers are those of our list of
-//! complaints; 3 to 7, 9, 10, 12 and 14 are also played in paused time, in `src/verifier/trouble/complaints.rs`, and 13 is
-//! in `state`.
+//! What users of other proxies complained about, where real sockets are what matters. The numbers
+//! are those of our list of complaints; 3 to 7, 9, 10, 12 and 14 are also played in paused time, in
+//! `src/verifier/trouble/complaints.rs`, and 13 is in `state`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -43,7 +43,11 @@ async fn complaint_02_asking_from_many_threads_while_the_task_dies_and_comes_bac
         })
     });
     let changed = Arc::new(|| Box::pin(tokio::task::yield_now()) as _);
-    let source = Source { fetch, changed, kept_at: None };
+    let source = Source {
+        fetch,
+        changed,
+        kept_at: None,
+    };
     let askers: Vec<_> = (0..8_u8)
         .map(|asker| {
             let keys = keys.clone();
@@ -68,7 +72,10 @@ async fn complaint_02_asking_from_many_threads_while_the_task_dies_and_comes_bac
         asker.await.expect("nobody who asks is harmed");
     }
     // Whatever it was left in, a task that stays serves again.
-    let steady = Source { changed: Arc::new(|| Box::pin(std::future::pending())), ..source };
+    let steady = Source {
+        changed: Arc::new(|| Box::pin(std::future::pending())),
+        ..source
+    };
     fetches.store(2, Ordering::SeqCst);
     let run = tokio::spawn(keys.clone().run(steady, Arc::new(|_| ())));
     assert_eq!(keys.renew(&[200; 32]).await, Renewal::Current);
@@ -79,7 +86,9 @@ async fn complaint_02_asking_from_many_threads_while_the_task_dies_and_comes_bac
 #[tokio::test(flavor = "multi_thread")]
 async fn complaint_08_listeners_rules_and_requests_share_one_fetch() {
     let (authority, upstream) = (Authority::start(), Upstream::start());
-    let rules: String = (0..30).map(|n| format!("{{ paths: [\"/api/{n}/**\"] }}, ")).collect();
+    let rules: String = (0..30)
+        .map(|n| format!("{{ paths: [\"/api/{n}/**\"] }}, "))
+        .collect();
     let listener = |n: usize| {
         let upstream = upstream.url();
         format!(
@@ -94,13 +103,26 @@ async fn complaint_08_listeners_rules_and_requests_share_one_fetch() {
     );
     let sidecar = Sidecar::start(&start).await;
     let requests = (0..150).map(|n| {
-        let (address, target) = (sidecar.address(&format!("api-{}", n % 5)), format!("/api/{}/x", n % 30));
+        let (address, target) = (
+            sidecar.address(&format!("api-{}", n % 5)),
+            format!("/api/{}/x", n % 30),
+        );
         let bearer = format!("Bearer {}", authority.token().sign());
-        async move { get(address, &target, &[("Authorization", &bearer)]).await.status }
+        async move {
+            get(address, &target, &[("Authorization", &bearer)])
+                .await
+                .status
+        }
     });
     let statuses = futures_util::future::join_all(requests).await;
     assert!(statuses.iter().all(|status| *status == 200), "{statuses:?}");
-    assert_eq!((authority.fetches(Endpoint::OpenidConfiguration), authority.fetches(Endpoint::Jwks)), (1, 1));
+    assert_eq!(
+        (
+            authority.fetches(Endpoint::OpenidConfiguration),
+            authority.fetches(Endpoint::Jwks)
+        ),
+        (1, 1)
+    );
 }
 
 fn many(authorities: &[&Authority], upstream: &Upstream) -> String {
@@ -118,7 +140,8 @@ fn many(authorities: &[&Authority], upstream: &Upstream) -> String {
     )
 }
 
-// "Twenty-one dead addresses of key sets keep every proxy from getting ready." "One fails the whole configuration."
+// "Twenty-one dead addresses of key sets keep every proxy from getting ready." "One fails the whole
+// configuration."
 #[tokio::test(flavor = "multi_thread")]
 async fn complaint_11_twenty_one_dead_authorities_are_no_trouble_for_the_twenty_second() {
     let (good, upstream) = (Authority::start(), Upstream::start());
@@ -128,10 +151,16 @@ async fn complaint_11_twenty_one_dead_authorities_are_no_trouble_for_the_twenty_
     }
     let all: Vec<_> = dead.iter().chain([&good]).collect();
     let sidecar = Sidecar::start(&many(&all, &upstream)).await;
-    assert_eq!(get(sidecar.address("probes"), "/readyz", &[]).await.status, 200);
+    assert_eq!(
+        get(sidecar.address("probes"), "/readyz", &[]).await.status,
+        200
+    );
     assert_eq!(ask(&sidecar, &good.token().sign()).await.status, 200);
     for authority in &dead {
-        assert_eq!(judged(&ask(&sidecar, &authority.token().sign()).await), (503, "keys_unavailable"));
+        assert_eq!(
+            judged(&ask(&sidecar, &authority.token().sign()).await),
+            (503, "keys_unavailable")
+        );
     }
 }
 
@@ -145,7 +174,10 @@ async fn four_authorities_that_hang_delay_neither_the_start_nor_the_tokens_of_th
     let all: Vec<_> = hanging.iter().chain([&good]).collect();
     let sidecar = Sidecar::start(&many(&all, &upstream)).await;
     // Requests that do wait for them are under way all the while.
-    let bearers: Vec<_> = hanging.iter().flat_map(|authority| vec![authority.token().sign(); 10]).collect();
+    let bearers: Vec<_> = hanging
+        .iter()
+        .flat_map(|authority| vec![authority.token().sign(); 10])
+        .collect();
     let waiting = futures_util::future::join_all(bearers.iter().map(|token| ask(&sidecar, token)));
     let good_ones = async {
         for _ in 0..20 {
@@ -153,11 +185,18 @@ async fn four_authorities_that_hang_delay_neither_the_start_nor_the_tokens_of_th
         }
         // All were answered before a single one of the hanging fetches had come to its end.
         let metrics = metrics(&sidecar).await;
-        assert!(metrics.contains("m2m_jwks_fetch_total{authority=\"a4\",result=\"ok\"} 1"), "{metrics}");
+        assert!(
+            metrics.contains("m2m_jwks_fetch_total{authority=\"a4\",result=\"ok\"} 1"),
+            "{metrics}"
+        );
         assert!(!metrics.contains("result=\"error\""), "{metrics}");
     };
     let (refused, ()) = tokio::join!(waiting, good_ones);
-    assert!(refused.iter().all(|answer| judged(answer) == (503, "keys_unavailable")));
+    assert!(
+        refused
+            .iter()
+            .all(|answer| judged(answer) == (503, "keys_unavailable"))
+    );
 }
 
 // "When the keys cannot be fetched the answer is 401, where 503 would tell callers to come again."
@@ -168,17 +207,26 @@ async fn complaint_14_no_keys_is_503_with_retry_after_and_a_bad_token_is_401() {
     let sidecar = Sidecar::start(&many(&[&down, &up], &upstream)).await;
     let unknown = ask(&sidecar, &down.token().sign()).await;
     assert_eq!(judged(&unknown), (503, "keys_unavailable"));
-    assert!(unknown.header("retry-after").is_some() && unknown.header("www-authenticate").is_none());
+    assert!(
+        unknown.header("retry-after").is_some() && unknown.header("www-authenticate").is_none()
+    );
     let mut key = down.key("es256-1");
     key.kid = "another".to_owned();
     for (bad, reason) in [
-        (up.token().signed_by(&down.key("es256-1")).sign(), "signature"),
+        (
+            up.token().signed_by(&down.key("es256-1")).sign(),
+            "signature",
+        ),
         (up.token().signed_by(&key).sign(), "unknown_kid"),
         (up.token().expires_in(-100).sign(), "expired"),
     ] {
         let refused = ask(&sidecar, &bad).await;
         assert_eq!(judged(&refused), (401, reason));
-        assert!(refused.header("www-authenticate").is_some_and(|it| it.contains("invalid_token")));
+        assert!(
+            refused
+                .header("www-authenticate")
+                .is_some_and(|it| it.contains("invalid_token"))
+        );
     }
 }
 
@@ -204,10 +252,22 @@ inbound:
         upstream.url()
     );
     let secret = "of the complaint about listeners";
-    let sidecar = Sidecar::builder().secret_file("secret", "legacy", secret).start(&start).await;
-    assert_eq!(get(sidecar.address("probes"), "/readyz", &[]).await.text(), "ready\n");
-    let form = [("grant_type", "client_credentials"), ("client_id", "legacy"), ("client_secret", secret)];
-    let issued = post_form(sidecar.address("api"), "/m2m/oauth/token", &form, &[]).await.json();
+    let sidecar = Sidecar::builder()
+        .secret_file("secret", "legacy", secret)
+        .start(&start)
+        .await;
+    assert_eq!(
+        get(sidecar.address("probes"), "/readyz", &[]).await.text(),
+        "ready\n"
+    );
+    let form = [
+        ("grant_type", "client_credentials"),
+        ("client_id", "legacy"),
+        ("client_secret", secret),
+    ];
+    let issued = post_form(sidecar.address("api"), "/m2m/oauth/token", &form, &[])
+        .await
+        .json();
     let token = issued["access_token"].as_str().expect("a token").to_owned();
     crate::support::logs::remember_secret(&token);
     assert_eq!(ask(&sidecar, &token).await.status, 200);
@@ -220,16 +280,31 @@ async fn complaint_16_several_tokens_in_a_request_while_fetches_fail_crash_nothi
     one.behave(Endpoint::OpenidConfiguration, Behave::Reset);
     two.behave(Endpoint::Jwks, Behave::Status(500));
     let sidecar = Sidecar::start(&many(&[&one, &two], &upstream)).await;
-    let (first, second) =
-        (format!("Bearer {}", one.token().sign()), format!("Bearer {}", two.token().sign()));
+    let (first, second) = (
+        format!("Bearer {}", one.token().sign()),
+        format!("Bearer {}", two.token().sign()),
+    );
     let several: [Vec<(&str, &str)>; 3] = [
         vec![("Authorization", &first), ("Authorization", &second)],
-        vec![("Authorization", &first), ("authorization", &first), ("AUTHORIZATION", &second)],
+        vec![
+            ("Authorization", &first),
+            ("authorization", &first),
+            ("AUTHORIZATION", &second),
+        ],
         vec![("Authorization", &first)],
     ];
-    let requests = (0..90).map(|n| request("GET", sidecar.address("api"), "/", &several[n % 3], b""));
-    for (n, answer) in futures_util::future::join_all(requests).await.iter().enumerate() {
-        let expected = if n % 3 == 2 { (503, "keys_unavailable") } else { (400, "two_authorizations") };
+    let requests =
+        (0..90).map(|n| request("GET", sidecar.address("api"), "/", &several[n % 3], b""));
+    for (n, answer) in futures_util::future::join_all(requests)
+        .await
+        .iter()
+        .enumerate()
+    {
+        let expected = if n % 3 == 2 {
+            (503, "keys_unavailable")
+        } else {
+            (400, "two_authorizations")
+        };
         assert_eq!(judged(answer), expected);
     }
     one.behave(Endpoint::OpenidConfiguration, Behave::Normal);
@@ -238,7 +313,9 @@ async fn complaint_16_several_tokens_in_a_request_while_fetches_fail_crash_nothi
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(PATIENCE * 2, healed).await.expect("it works as soon as the authority does");
+    tokio::time::timeout(PATIENCE * 2, healed)
+        .await
+        .expect("it works as soon as the authority does");
     // That nothing panicked anywhere is asserted at the sidecar's end.
     sidecar.stop().await;
 }
@@ -253,10 +330,16 @@ async fn complaint_01_a_token_of_a_new_key_brings_the_key() {
     let kid = "published-later";
     authority.add_key(kid, crate::support::keys::Alg::ES256);
     let fetched = async {
-        while ask(&sidecar, &authority.token().kid(kid).sign()).await.status != 200 {
+        while ask(&sidecar, &authority.token().kid(kid).sign())
+            .await
+            .status
+            != 200
+        {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(PATIENCE * 2, fetched).await.expect("after the cool-down at the latest");
+    tokio::time::timeout(PATIENCE * 2, fetched)
+        .await
+        .expect("after the cool-down at the latest");
     assert_eq!(authority.fetches(Endpoint::Jwks), 2);
 }

@@ -1,4 +1,5 @@
-//! Keys from files: a `jwksFile` that changes, and what an earlier process left in the state directory.
+//! Keys from files: a `jwksFile` that changes, and what an earlier process left in the state
+//! directory.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -11,7 +12,10 @@ use crate::support::sidecar::Sidecar;
 use crate::support::upstream::Upstream;
 
 async fn sidecar(authority: &Authority, upstream: &Upstream, file: &str) -> Sidecar {
-    let by_file = format!("{{ issuer: \"{}\", jwksFile: \"@DIR@/{file}\" }}", authority.issuer());
+    let by_file = format!(
+        "{{ issuer: \"{}\", jwksFile: \"@DIR@/{file}\" }}",
+        authority.issuer()
+    );
     let builder = Sidecar::builder().file("jwks.json", authority.jwks().to_string());
     fs::create_dir(builder.path("one")).expect("a directory");
     fs::write(builder.path("one/jwks.json"), authority.jwks().to_string()).expect("a file");
@@ -19,15 +23,18 @@ async fn sidecar(authority: &Authority, upstream: &Upstream, file: &str) -> Side
     builder.start(&yaml(&by_file, upstream)).await
 }
 
-/// Waits until a remembered token is refused because its key is gone. No unknown key is shown, so nothing but the watching
-/// of the file can bring that about before the file is read again after 42 s.
+/// Waits until a remembered token is refused because its key is gone. No unknown key is shown, so
+/// nothing but the watching of the file can bring that about before the file is read again after 42
+/// s.
 async fn until_withdrawn(sidecar: &Sidecar, token: &str) {
     let withdrawn = async {
         while judged(&ask(sidecar, token).await) != (401, "unknown_kid") {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, withdrawn).await.expect("the change is noticed");
+    tokio::time::timeout(PATIENCE, withdrawn)
+        .await
+        .expect("the change is noticed");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -40,7 +47,8 @@ async fn a_changed_jwks_file_takes_effect_however_it_is_changed() {
         fs::write(sidecar.path("next"), keys).expect("a file");
         fs::rename(sidecar.path("next"), sidecar.path("jwks.json")).expect("renamed");
     };
-    // As Kubernetes does it: the file is reached through a link to a directory, and the link is replaced.
+    // As Kubernetes does it: the file is reached through a link to a directory, and the link is
+    // replaced.
     let change_by_link = |sidecar: &Sidecar, keys: &str| {
         fs::create_dir(sidecar.path("two")).expect("a directory");
         fs::write(sidecar.path("two/jwks.json"), keys).expect("a file");
@@ -69,14 +77,23 @@ async fn a_broken_empty_or_missing_jwks_file_leaves_the_last_good_keys() {
     let (authority, upstream) = (Authority::start(), Upstream::start());
     let sidecar = sidecar(&authority, &upstream, "jwks.json").await;
     let old = authority.token().sign();
-    let fetched = |result: &str| format!("m2m_jwks_fetch_total{{authority=\"users\",result=\"{result}\"}}");
+    let fetched =
+        |result: &str| format!("m2m_jwks_fetch_total{{authority=\"users\",result=\"{result}\"}}");
     let failures = async || {
         let metrics = super::metrics(&sidecar).await;
-        let line = metrics.lines().find(|line| line.starts_with(&fetched("error")));
-        line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(0)
+        let line = metrics
+            .lines()
+            .find(|line| line.starts_with(&fetched("error")));
+        line.and_then(|line| line.rsplit(' ').next()?.parse().ok())
+            .unwrap_or(0)
     };
     assert_eq!(ask(&sidecar, &old).await.status, 200);
-    for broken in ["", "{", "{\"keys\":[]}", "{\"keys\":[{\"kty\":\"oct\",\"k\":\"AAAA\"}]}"] {
+    for broken in [
+        "",
+        "{",
+        "{\"keys\":[]}",
+        "{\"keys\":[{\"kty\":\"oct\",\"k\":\"AAAA\"}]}",
+    ] {
         let before: u64 = failures().await;
         fs::write(sidecar.path("jwks.json"), broken).expect("a file");
         let noticed = async {
@@ -84,9 +101,15 @@ async fn a_broken_empty_or_missing_jwks_file_leaves_the_last_good_keys() {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        tokio::time::timeout(PATIENCE, noticed).await.expect("the change is noticed");
+        tokio::time::timeout(PATIENCE, noticed)
+            .await
+            .expect("the change is noticed");
         assert_eq!(ask(&sidecar, &old).await.status, 200, "{broken:?}");
-        assert_eq!(ask(&sidecar, &authority.token().sign()).await.status, 200, "{broken:?}");
+        assert_eq!(
+            ask(&sidecar, &authority.token().sign()).await.status,
+            200,
+            "{broken:?}"
+        );
     }
     fs::remove_file(sidecar.path("jwks.json")).expect("it was there");
     assert_eq!(ask(&sidecar, &authority.token().sign()).await.status, 200);
@@ -98,12 +121,18 @@ async fn a_broken_empty_or_missing_jwks_file_leaves_the_last_good_keys() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kept_file_that_others_could_have_written_gives_nobody_keys() {
-    let (authority, impostor, upstream) = (Authority::start(), Authority::start(), Upstream::start());
+    let (authority, impostor, upstream) =
+        (Authority::start(), Authority::start(), Upstream::start());
     let first = super::sidecar(&authority, &upstream).await;
     assert_eq!(ask(&first, &authority.token().sign()).await.status, 200);
     let kept = || {
-        let mut files = fs::read_dir(first.path("state")).into_iter().flatten().flatten();
-        files.find(|file| file.path().extension().is_some_and(|it| it == "json")).map(|file| file.path())
+        let mut files = fs::read_dir(first.path("state"))
+            .into_iter()
+            .flatten()
+            .flatten();
+        files
+            .find(|file| file.path().extension().is_some_and(|it| it == "json"))
+            .map(|file| file.path())
     };
     let waited = async {
         loop {
@@ -113,8 +142,13 @@ async fn a_kept_file_that_others_could_have_written_gives_nobody_keys() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    let file = tokio::time::timeout(PATIENCE, waited).await.expect("the keys are kept");
-    let name = file.strip_prefix(first.dir()).expect("below the directory").to_owned();
+    let file = tokio::time::timeout(PATIENCE, waited)
+        .await
+        .expect("the keys are kept");
+    let name = file
+        .strip_prefix(first.dir())
+        .expect("below the directory")
+        .to_owned();
     authority.down().await;
     let state = first.stop_keeping_state().await;
     // Somebody writes his own keys into it.
@@ -124,10 +158,20 @@ async fn a_kept_file_that_others_could_have_written_gives_nobody_keys() {
     set["document"] = impostor.jwks().to_string().into();
     fs::write(&file, set.to_string()).expect("a file");
     fs::set_permissions(&file, fs::Permissions::from_mode(0o666)).expect("ours");
-    let start = yaml(&format!("{{ issuer: \"{}\" }}", authority.issuer()), &upstream);
+    let start = yaml(
+        &format!("{{ issuer: \"{}\" }}", authority.issuer()),
+        &upstream,
+    );
     let mark = crate::support::logs::mark();
     let second = state.start(&start).await;
     let forged = impostor.token().claim("iss", authority.issuer()).sign();
-    assert_eq!(judged(&ask(&second, &forged).await), (503, "keys_unavailable"));
-    crate::support::logs::wait_for_line(mark, &["can be written by others (mode 0666): `chmod go-w"]).await;
+    assert_eq!(
+        judged(&ask(&second, &forged).await),
+        (503, "keys_unavailable")
+    );
+    crate::support::logs::wait_for_line(
+        mark,
+        &["can be written by others (mode 0666): `chmod go-w"],
+    )
+    .await;
 }

@@ -1,4 +1,5 @@
-//! Floods of distinct bad tokens: what they cost the authority, and whether good traffic goes on beside them.
+//! Floods of distinct bad tokens: what they cost the authority, and whether good traffic goes on
+//! beside them.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -27,12 +28,20 @@ pub enum Bad {
 
 impl Bad {
     /// All kinds.
-    pub const ALL: [Self; 4] = [Self::UnknownKid, Self::Signature, Self::Nameless, Self::Garbage];
+    pub const ALL: [Self; 4] = [
+        Self::UnknownKid,
+        Self::Signature,
+        Self::Nameless,
+        Self::Garbage,
+    ];
 
-    /// The `n`th token. Not from the token builder, which has every token it makes looked for in the logs.
+    /// The `n`th token. Not from the token builder, which has every token it makes looked for in
+    /// the logs.
     pub fn token(self, issuer: &str, n: usize) -> String {
         let header = match self {
-            Self::UnknownKid => json!({"alg": "ES256", "typ": "at+jwt", "kid": format!("flood-{n}")}),
+            Self::UnknownKid => {
+                json!({"alg": "ES256", "typ": "at+jwt", "kid": format!("flood-{n}")})
+            }
             Self::Signature => json!({"alg": "ES256", "typ": "at+jwt", "kid": "es256-1"}),
             Self::Nameless => json!({"alg": "ES256", "typ": "at+jwt"}),
             Self::Garbage => return base64url(n.to_string().repeat(50)),
@@ -40,8 +49,9 @@ impl Bad {
         let claims = json!({
             "iss": issuer, "sub": "flood", "aud": AUDIENCE, "iat": now() - 10, "exp": now() + 3600, "jti": n.to_string(),
         });
-        let signature: Vec<u8> =
-            (0..64).map(|byte| u8::try_from((n >> (byte % 4 * 8)) & 0x7f).unwrap_or(1) | 1).collect();
+        let signature: Vec<u8> = (0..64)
+            .map(|byte| u8::try_from((n >> (byte % 4 * 8)) & 0x7f).unwrap_or(1) | 1)
+            .collect();
         format!(
             "{}.{}.{}",
             base64url(header.to_string()),
@@ -54,7 +64,15 @@ impl Bad {
 /// Sends a GET with a token on a kept connection; the status.
 pub async fn ask_on(connection: &mut Connection, address: SocketAddr, token: &str) -> u16 {
     let bearer = format!("Bearer {token}");
-    connection.send(request_bytes("GET", address, "/", &[("Authorization", &bearer)], b"")).await;
+    connection
+        .send(request_bytes(
+            "GET",
+            address,
+            "/",
+            &[("Authorization", &bearer)],
+            b"",
+        ))
+        .await;
     connection.answer().await.status
 }
 
@@ -62,9 +80,17 @@ pub async fn ask_on(connection: &mut Connection, address: SocketAddr, token: &st
 async fn a_flood_of_distinct_bad_tokens_causes_a_few_fetches_and_stops_no_good_traffic() {
     let (authority, upstream) = (Authority::start(), Upstream::start());
     let sidecar = sidecar(&authority, &upstream).await;
-    let (address, issuer, good) = (sidecar.address("api"), authority.issuer(), authority.token().sign());
+    let (address, issuer, good) = (
+        sidecar.address("api"),
+        authority.issuer(),
+        authority.token().sign(),
+    );
     let began = tokio::time::Instant::now();
-    let (next, over, refused) = (AtomicUsize::new(0), AtomicBool::new(false), AtomicUsize::new(0));
+    let (next, over, refused) = (
+        AtomicUsize::new(0),
+        AtomicBool::new(false),
+        AtomicUsize::new(0),
+    );
     let flood = async |connection: usize| {
         let mut open = Connection::open(address).await;
         let mut sent = 0;
@@ -79,7 +105,8 @@ async fn a_flood_of_distinct_bad_tokens_causes_a_few_fetches_and_stops_no_good_t
             refused.fetch_add(1, Ordering::Relaxed);
         }
     };
-    // The flood does not end before the good requests have been answered, however they are scheduled.
+    // The flood does not end before the good requests have been answered, however they are
+    // scheduled.
     let good_traffic = async {
         let mut open = Connection::open(address).await;
         for _ in 0..100 {
@@ -87,19 +114,33 @@ async fn a_flood_of_distinct_bad_tokens_causes_a_few_fetches_and_stops_no_good_t
         }
         over.store(true, Ordering::Relaxed);
     };
-    tokio::join!(futures_util::future::join_all((0..12).map(flood)), good_traffic);
+    tokio::join!(
+        futures_util::future::join_all((0..12).map(flood)),
+        good_traffic
+    );
     assert!(refused.load(Ordering::Relaxed) >= 2400);
     // The first fetch is everyone's; then five, and one in ten seconds.
     let allowed = 7 + began.elapsed().as_secs() / 10;
-    assert!(authority.fetches(Endpoint::Jwks) as u64 <= allowed, "{}", authority.fetches(Endpoint::Jwks));
-    assert_eq!(upstream.received().len(), 100, "not one bad request reached the service");
+    assert!(
+        authority.fetches(Endpoint::Jwks) as u64 <= allowed,
+        "{}",
+        authority.fetches(Endpoint::Jwks)
+    );
+    assert_eq!(
+        upstream.received().len(),
+        100,
+        "not one bad request reached the service"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_while_the_authority_is_down_is_answered_without_asking_it_again_and_again() {
     let (authority, upstream) = (Authority::start(), Upstream::start());
     authority.behave(Endpoint::Jwks, crate::support::behave::Behave::Status(500));
-    let start = yaml(&format!("{{ issuer: \"{}\" }}", authority.issuer()), &upstream);
+    let start = yaml(
+        &format!("{{ issuer: \"{}\" }}", authority.issuer()),
+        &upstream,
+    );
     let sidecar = crate::support::sidecar::Sidecar::start(&start).await;
     let (address, issuer) = (sidecar.address("api"), authority.issuer());
     let began = tokio::time::Instant::now();
@@ -111,7 +152,8 @@ async fn a_flood_while_the_authority_is_down_is_answered_without_asking_it_again
         }
     };
     futures_util::future::join_all((0..8).map(flood)).await;
-    // After 1, 3, 7, 15, 31 s, and each time up to a fifth earlier: by the pauses alone, none by the 800 requests.
+    // After 1, 3, 7, 15, 31 s, and each time up to a fifth earlier: by the pauses alone, none by
+    // the 800 requests.
     let seconds = began.elapsed().as_secs_f64() * 1.25 + 2.0;
     let allowed = 2.0 + f64::log2(seconds + 1.0) + seconds / 10.0;
     let fetches = authority.fetches(Endpoint::Jwks);

@@ -3,7 +3,8 @@
 use super::*;
 use crate::support::keys::{Alg, TestKey, base64url};
 
-/// `robot` and `other` with keys of their own, `off` and `over` with robot's, `legacy` with a secret.
+/// `robot` and `other` with keys of their own, `off` and `over` with robot's, `legacy` with a
+/// secret.
 async fn sidecar(robot: &Authority, other: &Authority) -> Sidecar {
     start(builder(robot, other)).await
 }
@@ -48,25 +49,48 @@ async fn an_assertion_of_the_clients_own_key_gets_a_token() {
         good().alg(Alg::ES256),
     ] {
         let claims = claims(&present(&sidecar, &jwt.sign()).await);
-        assert_eq!((&claims["sub"], &claims["client_id"]), (&json!("robot"), &json!("robot")));
+        assert_eq!(
+            (&claims["sub"], &claims["client_id"]),
+            (&json!("robot"), &json!("robot"))
+        );
     }
     // An id beside it only identifies.
     let none = basic("robot", "");
     for (fields, headers) in [
         (vec![("client_id", "robot")], vec![]),
         (vec![], vec![("Authorization", none.as_str())]),
-        (vec![("client_id", "robot")], vec![("Authorization", none.as_str())]),
+        (
+            vec![("client_id", "robot")],
+            vec![("Authorization", none.as_str())],
+        ),
         (vec![], vec![("Authorization", "Bearer of.a.user")]),
     ] {
         let jwt = good().sign();
-        let fields: Vec<_> = [TYPE, ("client_assertion", &jwt)].into_iter().chain(fields).collect();
+        let fields: Vec<_> = [TYPE, ("client_assertion", &jwt)]
+            .into_iter()
+            .chain(fields)
+            .collect();
         claims(&ask(&sidecar, &fields, &headers).await);
     }
     // So it does at the other endpoints for clients.
     let (jwt, token) = (good().sign(), good().sign());
-    let fields = [TYPE, ("client_assertion", jwt.as_str()), ("token", token.as_str())];
-    assert_eq!(post_form(sidecar.address("issuer"), "/oauth/revoke", &fields, &[]).await.status, 200);
-    assert_eq!(post_form(sidecar.address("issuer"), "/oauth/revoke", &fields, &[]).await.status, 401);
+    let fields = [
+        TYPE,
+        ("client_assertion", jwt.as_str()),
+        ("token", token.as_str()),
+    ];
+    assert_eq!(
+        post_form(sidecar.address("issuer"), "/oauth/revoke", &fields, &[])
+            .await
+            .status,
+        200
+    );
+    assert_eq!(
+        post_form(sidecar.address("issuer"), "/oauth/revoke", &fields, &[])
+            .await
+            .status,
+        401
+    );
     sidecar.stop().await;
 }
 
@@ -106,8 +130,14 @@ async fn each_bad_assertion_is_refused_for_its_reason_and_the_client_is_not_told
         (format!("{head}."), NO_JWT),
         (format!("{signed}="), NO_JWT),
         (format!("{signed}.x"), NO_JWT),
-        (robot.sign_raw(r#"{"alg":"ES256","kid":"es256-1"}"#, &repeated), NO_JWT),
-        (robot.sign_raw(r#"{"alg":"ES256","alg":"ES256"}"#, "{}"), NO_JWT),
+        (
+            robot.sign_raw(r#"{"alg":"ES256","kid":"es256-1"}"#, &repeated),
+            NO_JWT,
+        ),
+        (
+            robot.sign_raw(r#"{"alg":"ES256","alg":"ES256"}"#, "{}"),
+            NO_JWT,
+        ),
         (good().sign_payload(&json!(["robot"])), NO_JWT),
         (good().unsigned().sign() + "c2lnbg", ALGORITHM),
         (good().hmac(public_pem.as_bytes()).sign(), ALGORITHM),
@@ -122,39 +152,80 @@ async fn each_bad_assertion_is_refused_for_its_reason_and_the_client_is_not_told
         (good().claim("iss", json!(["robot"])).sign(), UNKNOWN),
         (good().claim("iss", "nobody").sign(), UNKNOWN),
         (good().claim("iss", "Robot").sign(), UNKNOWN),
-        (good().claim("iss", "legacy").sign(), "the client does not use assertions"),
-        (good().claim("iss", "off").sign(), "the client is disabled or has expired"),
-        (good().claim("iss", "over").sign(), "the client is disabled or has expired"),
+        (
+            good().claim("iss", "legacy").sign(),
+            "the client does not use assertions",
+        ),
+        (
+            good().claim("iss", "off").sign(),
+            "the client is disabled or has expired",
+        ),
+        (
+            good().claim("iss", "over").sign(),
+            "the client is disabled or has expired",
+        ),
         (good().claim("sub", "other").sign(), SUB),
         (good().without("sub").sign(), SUB),
         (good().claim("sub", 1).sign(), CLAIMS),
         (good().claim("aud", "https://other.example").sign(), AUD),
         (good().claim("aud", format!("{ISSUER}/")).sign(), AUD),
-        (good().claim("aud", format!("{ISSUER}/oauth/revoke")).sign(), AUD),
-        (good().claim("aud", json!([ISSUER, "https://other.example"])).sign(), AUD),
+        (
+            good().claim("aud", format!("{ISSUER}/oauth/revoke")).sign(),
+            AUD,
+        ),
+        (
+            good()
+                .claim("aud", json!([ISSUER, "https://other.example"]))
+                .sign(),
+            AUD,
+        ),
         (good().claim("aud", json!([])).sign(), AUD),
         (good().without("aud").sign(), AUD),
         (good().claim("aud", 5).sign(), CLAIMS),
         (good().claim("aud", json!([ISSUER, 5])).sign(), CLAIMS),
         (good().without("exp").sign(), "the assertion has no exp"),
-        (good().claim("exp", now() - 61).sign(), "the assertion has expired"),
+        (
+            good().claim("exp", now() - 61).sign(),
+            "the assertion has expired",
+        ),
         (good().claim("exp", 0).sign(), "the assertion has expired"),
         (good().claim("exp", "9999999999").sign(), CLAIMS),
         (good().claim("exp", Value::Null).sign(), CLAIMS),
-        (good().claim("exp", now() + 3600 + 120).sign(), "the assertion lives too long"),
+        (
+            good().claim("exp", now() + 3600 + 120).sign(),
+            "the assertion lives too long",
+        ),
         (good().claim("exp", 1e300).sign(), CLAIMS),
-        (good().claim("nbf", now() + 120).sign(), "the assertion is not valid yet"),
+        (
+            good().claim("nbf", now() + 120).sign(),
+            "the assertion is not valid yet",
+        ),
         (good().claim("nbf", "now").sign(), CLAIMS),
-        (good().claim("iat", now() + 120).sign(), "the assertion was issued in the future"),
+        (
+            good().claim("iat", now() + 120).sign(),
+            "the assertion was issued in the future",
+        ),
         (good().without("jti").sign(), JTI),
         (good().claim("jti", "").sign(), JTI),
         (good().claim("jti", "j".repeat(257)).sign(), JTI),
         (good().claim("jti", 1).sign(), CLAIMS),
         (good().header("kid", "unknown").sign(), KEY),
-        (good().header("kid", "unknown").header("jwk", own_jwk).sign(), KEY),
-        (good().header("alg", "ES384").sign(), "the client's key does not allow the assertion's algorithm"),
+        (
+            good()
+                .header("kid", "unknown")
+                .header("jwk", own_jwk)
+                .sign(),
+            KEY,
+        ),
+        (
+            good().header("alg", "ES384").sign(),
+            "the client's key does not allow the assertion's algorithm",
+        ),
         (good().signed_by(&alien).sign(), SIGNATURE),
-        (good().signed_by(&alien).without_header("kid").sign(), SIGNATURE),
+        (
+            good().signed_by(&alien).without_header("kid").sign(),
+            SIGNATURE,
+        ),
         (good().signed_by(&other.key("es256-1")).sign(), SIGNATURE),
         (format!("{head}.{}", base64url([7; 64])), SIGNATURE),
         (
@@ -170,18 +241,37 @@ async fn each_bad_assertion_is_refused_for_its_reason_and_the_client_is_not_told
     for (jwt, reason) in bad {
         let mark = logs::mark();
         let answer = present(&sidecar, &jwt).await;
-        assert_eq!(error(&answer), (401, "invalid_client".to_owned()), "{reason}: {jwt}");
-        assert_eq!(answer.json()["error_description"], "client authentication failed", "{reason}");
+        assert_eq!(
+            error(&answer),
+            (401, "invalid_client".to_owned()),
+            "{reason}: {jwt}"
+        );
+        assert_eq!(
+            answer.json()["error_description"],
+            "client authentication failed",
+            "{reason}"
+        );
         let line = logs::wait_for_line(mark, &["token request", "invalid_client", reason]).await;
         assert!(!line.contains(&jwt) || jwt.len() < 20, "{line}");
     }
     // An id beside the assertion that is not the assertion's.
-    for (client_id, reason) in
-        [("other", ISS), ("legacy", "the client does not use assertions"), ("nobody", UNKNOWN)]
-    {
+    for (client_id, reason) in [
+        ("other", ISS),
+        ("legacy", "the client does not use assertions"),
+        ("nobody", UNKNOWN),
+    ] {
         let (mark, jwt) = (logs::mark(), good().sign());
-        let answer = ask(&sidecar, &[TYPE, ("client_assertion", &jwt), ("client_id", client_id)], &[]).await;
-        assert_eq!(error(&answer), (401, "invalid_client".to_owned()), "{client_id}");
+        let answer = ask(
+            &sidecar,
+            &[TYPE, ("client_assertion", &jwt), ("client_id", client_id)],
+            &[],
+        )
+        .await;
+        assert_eq!(
+            error(&answer),
+            (401, "invalid_client".to_owned()),
+            "{client_id}"
+        );
         logs::wait_for_line(mark, &["token request", reason]).await;
     }
     // Requests that are malformed whoever sends them.
@@ -190,13 +280,37 @@ async fn each_bad_assertion_is_refused_for_its_reason_and_the_client_is_not_told
     for (fields, headers) in [
         (vec![("client_assertion", jwt.as_str())], vec![]),
         (vec![TYPE], vec![]),
-        (vec![("client_assertion_type", "urn:x"), ("client_assertion", &jwt)], vec![]),
-        (vec![TYPE, ("client_assertion", &jwt), ("client_assertion", &jwt)], vec![]),
-        (vec![TYPE, ("client_assertion", &jwt), ("client_id", "robot"), ("client_secret", "x")], vec![]),
-        (vec![TYPE, ("client_assertion", &jwt)], vec![("Authorization", with_secret.as_str())]),
+        (
+            vec![
+                ("client_assertion_type", "urn:x"),
+                ("client_assertion", &jwt),
+            ],
+            vec![],
+        ),
+        (
+            vec![TYPE, ("client_assertion", &jwt), ("client_assertion", &jwt)],
+            vec![],
+        ),
+        (
+            vec![
+                TYPE,
+                ("client_assertion", &jwt),
+                ("client_id", "robot"),
+                ("client_secret", "x"),
+            ],
+            vec![],
+        ),
+        (
+            vec![TYPE, ("client_assertion", &jwt)],
+            vec![("Authorization", with_secret.as_str())],
+        ),
     ] {
         let answer = ask(&sidecar, &fields, &headers).await;
-        assert_eq!(error(&answer), (400, "invalid_request".to_owned()), "{fields:?}");
+        assert_eq!(
+            error(&answer),
+            (400, "invalid_request".to_owned()),
+            "{fields:?}"
+        );
     }
     // None of all that has used it up.
     claims(&present(&sidecar, &jwt).await);
@@ -214,9 +328,21 @@ async fn a_client_that_shows_assertions_is_let_in_by_nothing_else() {
     claims(&present(&sidecar, &assertion(&robot, "stored").sign()).await);
     for id in ["robot", "stored"] {
         for secret in ["", "x", generated.expose_secret()] {
-            assert_eq!(error(&by_secret(&sidecar, id, secret).await), (401, "invalid_client".to_owned()));
-            let post = ask(&sidecar, &[("client_id", id), ("client_secret", secret)], &[]).await;
-            assert_eq!(error(&post), (401, "invalid_client".to_owned()), "{id} {secret}");
+            assert_eq!(
+                error(&by_secret(&sidecar, id, secret).await),
+                (401, "invalid_client".to_owned())
+            );
+            let post = ask(
+                &sidecar,
+                &[("client_id", id), ("client_secret", secret)],
+                &[],
+            )
+            .await;
+            assert_eq!(
+                error(&post),
+                (401, "invalid_client".to_owned()),
+                "{id} {secret}"
+            );
         }
         assert_eq!(ask(&sidecar, &[("client_id", id)], &[]).await.status, 401);
     }
@@ -235,10 +361,21 @@ async fn an_assertion_is_good_once_also_after_a_restart_and_beside_a_second_side
     logs::wait_for_line(mark, &["token request", "the assertion was used before"]).await;
     // The same jti in another assertion is the same; of another client it is not.
     assert_eq!(
-        present(&first, &assertion(&robot, "robot").claim("jti", "only-once").sign()).await.status,
+        present(
+            &first,
+            &assertion(&robot, "robot").claim("jti", "only-once").sign()
+        )
+        .await
+        .status,
         401
     );
-    claims(&present(&first, &assertion(&other, "other").claim("jti", "only-once").sign()).await);
+    claims(
+        &present(
+            &first,
+            &assertion(&other, "other").claim("jti", "only-once").sign(),
+        )
+        .await,
+    );
     let beside = builder(&robot, &other);
     let same_store = yaml("  clients: [{ id: robot, jwksFile: \"@DIR@/robot.json\" }]\n")
         .replace("sqlite:@DIR@", &format!("sqlite:{}", first.dir().display()));
@@ -273,10 +410,14 @@ async fn a_client_rotates_its_keys_in_its_file() {
     claims(&present(&sidecar, &assertion(&robot, "robot").sign()).await);
     let new = robot.rotate();
     let old = |robot: &Authority| assertion(robot, "robot").kid("es256-1").sign();
-    std::fs::write(sidecar.path("robot.json"), robot.jwks().to_string()).expect("a writable directory");
+    std::fs::write(sidecar.path("robot.json"), robot.jwks().to_string())
+        .expect("a writable directory");
     // The file is looked at again when a key is missing, once a second.
     crate::support::until("the new key is found", async || {
-        present(&sidecar, &assertion(&robot, "robot").kid(&new).sign()).await.status == 200
+        present(&sidecar, &assertion(&robot, "robot").kid(&new).sign())
+            .await
+            .status
+            == 200
     })
     .await;
     assert_eq!(present(&sidecar, &old(&robot)).await.status, 401);

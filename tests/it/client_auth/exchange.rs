@@ -25,17 +25,28 @@ fn of_user(users: &Authority) -> TokenBuilder {
 }
 
 async fn exchange(sidecar: &Sidecar, client_id: &str, jwt: &str) -> RawAnswer {
-    ask(sidecar, &[TYPE, ("client_assertion", jwt)], &[("Authorization", &basic(client_id, ""))]).await
+    ask(
+        sidecar,
+        &[TYPE, ("client_assertion", jwt)],
+        &[("Authorization", &basic(client_id, ""))],
+    )
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_users_jwt_becomes_a_token_of_its_owner() {
     let (users, strangers) = (Authority::start(), Authority::start());
     let sidecar = sidecar(&users, &strangers).await;
-    let jwt = of_user(&users).claim("email", "ann@example").claim("exp", now() + 60).sign();
+    let jwt = of_user(&users)
+        .claim("email", "ann@example")
+        .claim("exp", now() + 60)
+        .sign();
     let claims_of = |answer: RawAnswer| claims(&answer);
     let token = claims_of(exchange(&sidecar, "portal", &jwt).await);
-    assert_eq!((&token["owner"], &token["sub"]), (&json!("ann"), &json!("portal")));
+    assert_eq!(
+        (&token["owner"], &token["sub"]),
+        (&json!("ann"), &json!("portal"))
+    );
     assert_eq!(token["client_id"], "portal");
     assert_eq!(token.get("originalTokenClaims"), None);
     assert!(
@@ -43,9 +54,16 @@ async fn a_users_jwt_becomes_a_token_of_its_owner() {
         "it lives as long as the client's tokens do"
     );
     // It may be exchanged again: it is the user's, not an assertion of the client's.
-    let by_body = ask(&sidecar, &[TYPE, ("client_assertion", &jwt), ("client_id", "portal")], &[]).await;
+    let by_body = ask(
+        &sidecar,
+        &[TYPE, ("client_assertion", &jwt), ("client_id", "portal")],
+        &[],
+    )
+    .await;
     assert_eq!(claims_of(by_body)["owner"], "ann");
-    let at_endpoint = of_user(&users).claim("aud", format!("{ISSUER}/oauth/token")).sign();
+    let at_endpoint = of_user(&users)
+        .claim("aud", format!("{ISSUER}/oauth/token"))
+        .sign();
     claims_of(exchange(&sidecar, "portal", &at_endpoint).await);
     // Copied is what the operator lists, and never what could be used.
     let rich = of_user(&users)
@@ -54,7 +72,10 @@ async fn a_users_jwt_becomes_a_token_of_its_owner() {
         .claim("phone", "1")
         .sign();
     let token = claims_of(exchange(&sidecar, "copier", &rich).await);
-    assert_eq!(token["originalTokenClaims"], json!({"email": "ann@example"}));
+    assert_eq!(
+        token["originalTokenClaims"],
+        json!({"email": "ann@example"})
+    );
     sidecar.stop().await;
 }
 
@@ -65,49 +86,105 @@ async fn what_is_no_live_jwt_of_a_trusted_authority_for_us_is_refused_for_its_re
     let good = || of_user(&users);
     let alien = TestKey::generate("es256-1", Alg::ES256);
     let own = by_secret(&sidecar, "legacy", "sixteen bytes or more").await;
-    let own = own.json()["access_token"].as_str().expect("a token").to_owned();
+    let own = own.json()["access_token"]
+        .as_str()
+        .expect("a token")
+        .to_owned();
     logs::remember_secret(&own);
     for (jwt, reason) in [
         (
             good().claim("aud", json!(["https://app.example"])).sign(),
             "the assertion's aud is not this issuer",
         ),
-        (good().without("aud").sign(), "the assertion's aud is not this issuer"),
-        (good().without("owner").sign(), "the exchanged token has no owner"),
-        (good().claim("owner", "").sign(), "the exchanged token has no owner"),
-        (good().claim("owner", 5).sign(), "the exchanged token has no owner"),
+        (
+            good().without("aud").sign(),
+            "the assertion's aud is not this issuer",
+        ),
+        (
+            good().without("owner").sign(),
+            "the exchanged token has no owner",
+        ),
+        (
+            good().claim("owner", "").sign(),
+            "the exchanged token has no owner",
+        ),
+        (
+            good().claim("owner", 5).sign(),
+            "the exchanged token has no owner",
+        ),
         (good().expires_in(-120).sign(), "refused: expired"),
         (good().without("exp").sign(), "refused: no_expiry"),
-        (good().claim("nbf", now() + 600).sign(), "refused: not_yet_valid"),
+        (
+            good().claim("nbf", now() + 600).sign(),
+            "refused: not_yet_valid",
+        ),
         (good().signed_by(&alien).sign(), "refused: signature"),
-        (good().header("kid", "unknown").sign(), "refused: unknown_kid"),
-        (good().header("typ", "secevent+jwt").sign(), "refused: token_type"),
-        (good().claim("cnf", json!({"jkt": "x"})).sign(), "refused: sender_constrained"),
+        (
+            good().header("kid", "unknown").sign(),
+            "refused: unknown_kid",
+        ),
+        (
+            good().header("typ", "secevent+jwt").sign(),
+            "refused: token_type",
+        ),
+        (
+            good().claim("cnf", json!({"jkt": "x"})).sign(),
+            "refused: sender_constrained",
+        ),
         (of_user(&strangers).sign(), "refused: unknown_issuer"),
-        (good().claim("iss", "https://nobody.example").sign(), "refused: unknown_issuer"),
+        (
+            good().claim("iss", "https://nobody.example").sign(),
+            "refused: unknown_issuer",
+        ),
         (own, "issued by this issuer itself"),
         ("a.b.c".to_owned(), "the assertion is no signed JWT"),
     ] {
         let mark = logs::mark();
         let answer = exchange(&sidecar, "portal", &jwt).await;
-        assert_eq!(error(&answer), (401, "invalid_client".to_owned()), "{reason}: {}", answer.text());
+        assert_eq!(
+            error(&answer),
+            (401, "invalid_client".to_owned()),
+            "{reason}: {}",
+            answer.text()
+        );
         logs::wait_for_line(mark, &["token request", reason]).await;
     }
     let large = good().claim("email", "e".repeat(4100)).sign();
     assert_eq!(exchange(&sidecar, "copier", &large).await.status, 401);
-    // The client must say which one it is, and there is no other way in, not even with an owner of its own.
+    // The client must say which one it is, and there is no other way in, not even with an owner of
+    // its own.
     let jwt = good().sign();
     assert_eq!(present(&sidecar, &jwt).await.status, 401);
     assert_eq!(exchange(&sidecar, "legacy", &jwt).await.status, 401);
     assert_eq!(exchange(&sidecar, "nobody", &jwt).await.status, 401);
-    assert_eq!(ask(&sidecar, &[("client_id", "portal")], &[]).await.status, 401);
+    assert_eq!(
+        ask(&sidecar, &[("client_id", "portal")], &[]).await.status,
+        401
+    );
     assert_eq!(by_secret(&sidecar, "portal", "").await.status, 401);
-    assert_eq!(by_secret(&sidecar, "portal", "anything at all").await.status, 401);
+    assert_eq!(
+        by_secret(&sidecar, "portal", "anything at all")
+            .await
+            .status,
+        401
+    );
     assert_eq!(ask(&sidecar, &[], &[]).await.status, 401);
     // The audit line says whose token it is.
     let mark = logs::mark();
-    claims(&exchange(&sidecar, "portal", &good().claim("owner", "ann of the audit").sign()).await);
-    let line = ["token request", "client_id=\"portal\"", "owner=\"ann of the audit\"", "outcome=\"issued\""];
+    claims(
+        &exchange(
+            &sidecar,
+            "portal",
+            &good().claim("owner", "ann of the audit").sign(),
+        )
+        .await,
+    );
+    let line = [
+        "token request",
+        "client_id=\"portal\"",
+        "owner=\"ann of the audit\"",
+        "outcome=\"issued\"",
+    ];
     logs::wait_for_line(mark, &line).await;
     sidecar.stop().await;
 }

@@ -46,7 +46,9 @@ async fn an_answer_that_takes_its_time_reaches_a_client_that_closed_its_sending_
         let (answer, stream) = Answer::stream();
         world.upstream.next(answer);
         let mut connection = Connection::open(address).await;
-        connection.send(request_bytes("POST", address, "/public/slowly", &[], body)).await;
+        connection
+            .send(request_bytes("POST", address, "/public/slowly", &[], body))
+            .await;
         connection.finish_sending().await;
         world.upstream.wait_for(count + 1).await;
         stream.send("first half, ");
@@ -67,12 +69,16 @@ async fn every_request_before_the_end_of_the_sending_side_is_answered() {
     connection.send((0..20).map(get).collect::<String>()).await;
     connection.finish_sending().await;
     for number in 0..20 {
-        assert_eq!(connection.answer().await.json()["target"], format!("/public/{number}"));
+        assert_eq!(
+            connection.answer().await.json()["target"],
+            format!("/public/{number}")
+        );
     }
     assert!(connection.is_ended().await);
 }
 
-/// An upstream that takes one request and never answers; gives its connection when the request is there.
+/// An upstream that takes one request and never answers; gives its connection when the request is
+/// there.
 async fn silent_upstream() -> (SocketAddr, impl AsyncFn() -> tokio::net::TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("a bound socket");
@@ -80,7 +86,10 @@ async fn silent_upstream() -> (SocketAddr, impl AsyncFn() -> tokio::net::TcpStre
         let (mut stream, _) = listener.accept().await.expect("a connection");
         let mut head = Vec::new();
         while !head.windows(4).any(|window| window == b"\r\n\r\n") {
-            assert!(stream.read_buf(&mut head).await.expect("a request") > 0, "no request");
+            assert!(
+                stream.read_buf(&mut head).await.expect("a request") > 0,
+                "no request"
+            );
         }
         stream
     };
@@ -100,7 +109,11 @@ async fn a_reset_ends_the_work_of_the_upstream_whatever_the_client_has_sent() {
         ("a request", &get("/public/next"), false),
         ("more than is read ahead", &many, false),
         ("the end of its side", "", true),
-        ("a request and the end of its side", &get("/public/next"), true),
+        (
+            "a request and the end of its side",
+            &get("/public/next"),
+            true,
+        ),
     ] {
         for listener in ["api", "hub"] {
             for body in ["", "Content-Length: 2"] {

@@ -13,22 +13,37 @@ use crate::support::upstream::{Answer, Upstream};
 async fn every_listener_announces_how_long_it_keeps_an_idle_connection() {
     let world = World::new().await;
     // What an upstream says of its own connection is not about the client's.
-    world.upstream.answer(|_| Answer::with_headers(&[("Keep-Alive", "timeout=3, max=7")], "{}"));
+    world
+        .upstream
+        .answer(|_| Answer::with_headers(&[("Keep-Alive", "timeout=3, max=7")], "{}"));
     let own = "Authorization: Bearer own";
     for (listener, target, field) in [
         ("api", "/public/x", "X: y"),
         ("api", "/devices/x", "X: y"),
         ("hub", "/any", own),
         ("hub", "/any", "X: y"),
-        ("issuer", "/oauth/token", "Content-Type: application/x-www-form-urlencoded"),
+        (
+            "issuer",
+            "/oauth/token",
+            "Content-Type: application/x-www-form-urlencoded",
+        ),
         ("probes", "/readyz", "X: y"),
     ] {
         let mut connection = Connection::open(world.address(listener)).await;
-        connection.send(post(target, &[field, "Content-Length: 2"]) + "a=").await;
+        connection
+            .send(post(target, &[field, "Content-Length: 2"]) + "a=")
+            .await;
         let answer = connection.answer().await;
         let said = (answer.header("connection"), answer.header("keep-alive"));
-        assert_eq!(said, (Some("keep-alive"), Some("timeout=75")), "{listener} {}", answer.status);
-        connection.send(post(target, &[field, "Content-Length: 2", "Connection: close"]) + "a=").await;
+        assert_eq!(
+            said,
+            (Some("keep-alive"), Some("timeout=75")),
+            "{listener} {}",
+            answer.status
+        );
+        connection
+            .send(post(target, &[field, "Content-Length: 2", "Connection: close"]) + "a=")
+            .await;
         let answer = connection.answer().await;
         let said = (answer.header("connection"), answer.header("keep-alive"));
         assert_eq!(said, (Some("close"), None), "{listener} {}", answer.status);
@@ -40,13 +55,23 @@ async fn every_listener_announces_how_long_it_keeps_an_idle_connection() {
 async fn an_old_client_is_told_when_it_asks_for_a_lasting_connection() {
     let world = World::new().await;
     for (field, said) in [
-        ("Connection: keep-alive", (Some("keep-alive"), Some("timeout=75"))),
+        (
+            "Connection: keep-alive",
+            (Some("keep-alive"), Some("timeout=75")),
+        ),
         ("X: y", (Some("close"), None)),
     ] {
         let mut connection = Connection::open(world.address("api")).await;
-        connection.send(format!("GET /public/x HTTP/1.0\r\nHost: a\r\n{field}\r\n\r\n")).await;
+        connection
+            .send(format!(
+                "GET /public/x HTTP/1.0\r\nHost: a\r\n{field}\r\n\r\n"
+            ))
+            .await;
         let answer = connection.answer().await;
-        assert_eq!((answer.header("connection"), answer.header("keep-alive")), said);
+        assert_eq!(
+            (answer.header("connection"), answer.header("keep-alive")),
+            said
+        );
     }
 }
 
@@ -71,18 +96,29 @@ outbound:
 "#,
         upstream.url()
     );
-    let sidecar =
-        Sidecar::builder().secret_file("secret", "legacy", "a-secret-of-16-bytes").start(&yaml).await;
+    let sidecar = Sidecar::builder()
+        .secret_file("secret", "legacy", "a-secret-of-16-bytes")
+        .start(&yaml)
+        .await;
     for listener in ["api", "hub", "issuer"] {
         let address = sidecar.address(listener);
         let mut connection = Connection::open(address).await;
         for _ in 0..2 {
             let own = [("Authorization", "Bearer own")];
-            connection.send(request_bytes("GET", address, "/oauth/jwks", &own, b"")).await;
-            assert_eq!(connection.answer().await.header("keep-alive"), Some("timeout=1"), "{listener}");
+            connection
+                .send(request_bytes("GET", address, "/oauth/jwks", &own, b""))
+                .await;
+            assert_eq!(
+                connection.answer().await.header("keep-alive"),
+                Some("timeout=1"),
+                "{listener}"
+            );
         }
         let idle_since = Instant::now();
         assert!(connection.is_ended().await, "{listener}");
-        assert!(idle_since.elapsed() >= Duration::from_millis(900), "{listener}: not before its time");
+        assert!(
+            idle_since.elapsed() >= Duration::from_millis(900),
+            "{listener}: not before its time"
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! Clients that pause in the middle of a request or an answer, on purpose: a player, an import into a slow database.
+//! Clients that pause in the middle of a request or an answer, on purpose: a player, an import into
+//! a slow database.
 
 use std::time::Duration;
 
@@ -37,14 +38,19 @@ outbound:
 "#,
         upstream.url()
     );
-    let sidecar =
-        Sidecar::builder().secret_file("secret", "legacy", "a-secret-of-16-bytes").start(&yaml).await;
-    World { upstream, sidecar, listeners }
+    let sidecar = Sidecar::builder()
+        .secret_file("secret", "legacy", "a-secret-of-16-bytes")
+        .start(&yaml)
+        .await;
+    World {
+        upstream,
+        sidecar,
+        listeners,
+    }
 }
 
 /// The head of an upload of ten bytes.
-const UPLOAD: &str =
-    "POST /upload HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer own\r\nContent-Length: 10\r\n\r\n";
+const UPLOAD: &str = "POST /upload HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer own\r\nContent-Length: 10\r\n\r\n";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upload_may_pause_for_longer_than_its_upstream() {
@@ -58,7 +64,11 @@ async fn an_upload_may_pause_for_longer_than_its_upstream() {
             tokio::time::sleep(PAUSE).await;
             connection.send("world").await;
             let answer = connection.answer().await;
-            assert_eq!((answer.status, &answer.json()["bodyBytes"]), (200, &10.into()), "{listener}");
+            assert_eq!(
+                (answer.status, &answer.json()["bodyBytes"]),
+                (200, &10.into()),
+                "{listener}"
+            );
         }
     }
 }
@@ -75,21 +85,32 @@ async fn an_upstream_that_is_silent_behind_an_upload_is_504_in_its_own_time() {
         tokio::time::sleep(PAUSE).await;
         connection.send("helloworld").await;
         let answer = connection.answer().await;
-        assert_eq!((answer.status, answer.header("x-m2m-reason")), (504, Some("upstream_timeout")));
+        assert_eq!(
+            (answer.status, answer.header("x-m2m-reason")),
+            (504, Some("upstream_timeout"))
+        );
         // While the client waits to be told to send its body.
         world.upstream.next(Answer::Silent);
         let silent = UPLOAD.replace("\r\n\r\n", "\r\nExpect: 100-continue\r\n\r\n");
         let mut connection = Connection::open(address).await;
         connection.send(silent).await;
         let answer = connection.answer().await;
-        assert_eq!((answer.status, answer.header("x-m2m-reason")), (504, Some("upstream_timeout")));
+        assert_eq!(
+            (answer.status, answer.header("x-m2m-reason")),
+            (504, Some("upstream_timeout"))
+        );
         // And behind one that came at once.
         world.upstream.next(Answer::Hang);
         let mut connection = Connection::open(address).await;
         let own = [("Authorization", "Bearer own")];
-        connection.send(request_bytes("POST", address, "/", &own, b"helloworld")).await;
+        connection
+            .send(request_bytes("POST", address, "/", &own, b"helloworld"))
+            .await;
         let answer = connection.answer().await;
-        assert_eq!((answer.status, answer.header("x-m2m-reason")), (504, Some("upstream_timeout")));
+        assert_eq!(
+            (answer.status, answer.header("x-m2m-reason")),
+            (504, Some("upstream_timeout"))
+        );
     }
 }
 
@@ -102,14 +123,19 @@ async fn an_answer_to_an_upload_may_take_longer_than_each_of_its_parts() {
         world.upstream.next(answer);
         let mut connection = Connection::open(address).await;
         let own = [("Authorization", "Bearer own")];
-        connection.send(request_bytes("POST", address, "/", &own, b"helloworld")).await;
+        connection
+            .send(request_bytes("POST", address, "/", &own, b"helloworld"))
+            .await;
         world.upstream.wait_for(number + 1).await;
         for _ in 0..5 {
             stream.send("part ");
             tokio::time::sleep(Duration::from_millis(400)).await;
         }
         stream.finish();
-        assert_eq!(connection.answer().await.text(), "part part part part part ");
+        assert_eq!(
+            connection.answer().await.text(),
+            "part part part part part "
+        );
     }
 }
 
@@ -121,7 +147,11 @@ async fn an_upload_that_pauses_for_longer_than_it_may_is_408() {
         connection.send(UPLOAD).await;
         connection.send("hello").await;
         let answer = connection.answer().await;
-        assert_eq!((answer.status, answer.header("x-m2m-reason")), (408, Some("body_timeout")), "{listener}");
+        assert_eq!(
+            (answer.status, answer.header("x-m2m-reason")),
+            (408, Some("body_timeout")),
+            "{listener}"
+        );
         assert!(connection.is_ended().await);
     }
 }
@@ -130,13 +160,22 @@ async fn an_upload_that_pauses_for_longer_than_it_may_is_408() {
 const LARGE: usize = 32 << 20;
 
 async fn download(world: &World, listener: &str) -> TcpStream {
-    world.upstream.next(Answer::Reply(200, Vec::new(), vec![b'x'; LARGE]));
+    world
+        .upstream
+        .next(Answer::Reply(200, Vec::new(), vec![b'x'; LARGE]));
     let socket = TcpSocket::new_v4().expect("a socket");
-    socket.set_recv_buffer_size(64 * 1024).expect("a small buffer");
-    let mut client = socket.connect(world.sidecar.address(listener)).await.expect("it listens");
-    let request =
-        "GET /large HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer own\r\nConnection: close\r\n\r\n";
-    client.write_all(request.as_bytes()).await.expect("it reads");
+    socket
+        .set_recv_buffer_size(64 * 1024)
+        .expect("a small buffer");
+    let mut client = socket
+        .connect(world.sidecar.address(listener))
+        .await
+        .expect("it listens");
+    let request = "GET /large HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer own\r\nConnection: close\r\n\r\n";
+    client
+        .write_all(request.as_bytes())
+        .await
+        .expect("it reads");
     client
 }
 

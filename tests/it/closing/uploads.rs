@@ -1,5 +1,5 @@
-//! Requests with a body: a refusal reaches a client that is still sending, and a request that came whole does not cost the
-//! connection.
+//! Requests with a body: a refusal reaches a client that is still sending, and a request that came
+//! whole does not cost the connection.
 
 use super::{World, chunked, post, send_all_then_read};
 use crate::support::client::{Connection, request_bytes};
@@ -23,7 +23,13 @@ async fn a_refusal_reaches_a_client_that_sends_its_whole_body_before_it_reads() 
         ("api", "/devices/1", &good, 413, "body_too_large"),
         ("api", "/public/%2e%2e", "X: y", 400, "ambiguous_path"),
         ("hub", "/any", "X: y", 503, "token_unavailable"),
-        ("hub", "/any", "Origin: https://evil.example", 403, "cross_site"),
+        (
+            "hub",
+            "/any",
+            "Origin: https://evil.example",
+            403,
+            "cross_site",
+        ),
         ("issuer", "/oauth/token", "X: y", 413, "body_too_large"),
         ("probes", "/readyz", "X: y", 413, "body_too_large"),
     ];
@@ -33,9 +39,18 @@ async fn a_refusal_reaches_a_client_that_sends_its_whole_body_before_it_reads() 
             let head = post(target, &[field, &format!("Content-Length: {size}")]);
             let answer = send_all_then_read(world.address(listener), &head, &body).await;
             let answer = answer.unwrap_or_else(|e| panic!("{listener} {reason} {size}: {e}"));
-            assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{reason} {size}: {answer}");
-            assert!(answer.contains(&format!("x-m2m-reason: {reason}")), "{size}: {answer}");
-            assert!(answer.to_lowercase().contains("connection: close"), "{answer}");
+            assert!(
+                answer.starts_with(&format!("HTTP/1.1 {status} ")),
+                "{reason} {size}: {answer}"
+            );
+            assert!(
+                answer.contains(&format!("x-m2m-reason: {reason}")),
+                "{size}: {answer}"
+            );
+            assert!(
+                answer.to_lowercase().contains("connection: close"),
+                "{answer}"
+            );
         }
     }
 }
@@ -52,7 +67,10 @@ async fn a_refusal_reaches_a_client_that_sends_chunks_before_it_reads() {
             let head = post(target, &[field, "Transfer-Encoding: chunked"]);
             let answer = send_all_then_read(world.address("api"), &head, &body).await;
             let answer = answer.unwrap_or_else(|e| panic!("{status} {size}: {e}"));
-            assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{size}: {answer}");
+            assert!(
+                answer.starts_with(&format!("HTTP/1.1 {status} ")),
+                "{size}: {answer}"
+            );
         }
     }
 }
@@ -62,10 +80,18 @@ async fn a_refusal_for_too_many_requests_reaches_a_client_that_is_still_sending(
     let world = World::new().await;
     let address = world.address("limited");
     let body = vec![b'x'; 4 << 20];
-    let head = post("/public/x", &[&format!("Content-Length: {}", body.len()), "Connection: close"]);
+    let head = post(
+        "/public/x",
+        &[
+            &format!("Content-Length: {}", body.len()),
+            "Connection: close",
+        ],
+    );
     let mut refused = 0;
     for _ in 0..20 {
-        let answer = send_all_then_read(address, &head, &body).await.expect("an answer");
+        let answer = send_all_then_read(address, &head, &body)
+            .await
+            .expect("an answer");
         refused += usize::from(answer.contains("x-m2m-reason: rate_limited"));
         if refused == 3 {
             return;
@@ -77,14 +103,28 @@ async fn a_refusal_for_too_many_requests_reaches_a_client_that_is_still_sending(
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refusal_passes_through_a_sidecar_in_front_of_the_one_that_refuses() {
     let inner = World::new().await;
-    let outer = World::with_upstream(Upstream::start(), &format!("http://{}", inner.address("api"))).await;
+    let outer = World::with_upstream(
+        Upstream::start(),
+        &format!("http://{}", inner.address("api")),
+    )
+    .await;
     let expired = format!("Authorization: Bearer {}", inner.expired);
     for size in SIZES {
         // The outer one keeps the connection where the inner one took the whole body.
-        let head = post("/devices/1", &[&expired, &format!("Content-Length: {size}"), "Connection: close"]);
+        let head = post(
+            "/devices/1",
+            &[
+                &expired,
+                &format!("Content-Length: {size}"),
+                "Connection: close",
+            ],
+        );
         let answer = send_all_then_read(outer.address("hub"), &head, &vec![b'x'; size]).await;
         let answer = answer.unwrap_or_else(|e| panic!("{size}: {e}"));
-        assert!(answer.starts_with("HTTP/1.1 401 ") && answer.contains("x-m2m-reason: expired"), "{answer}");
+        assert!(
+            answer.starts_with("HTTP/1.1 401 ") && answer.contains("x-m2m-reason: expired"),
+            "{answer}"
+        );
     }
 }
 
@@ -93,15 +133,28 @@ async fn an_answer_of_the_upstream_ahead_of_the_body_reaches_a_client_that_is_st
     let world = World::new().await;
     world.upstream.answer(|_| Answer::status(200, "whole"));
     let body = vec![b'x'; 700 << 10];
-    let head = post("/public/x", &[&format!("Content-Length: {}", body.len()), "Connection: close"]);
-    let answer = send_all_then_read(world.address("api"), &head, &body).await.expect("an answer");
-    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("whole"), "{answer}");
+    let head = post(
+        "/public/x",
+        &[
+            &format!("Content-Length: {}", body.len()),
+            "Connection: close",
+        ],
+    );
+    let answer = send_all_then_read(world.address("api"), &head, &body)
+        .await
+        .expect("an answer");
+    assert!(
+        answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("whole"),
+        "{answer}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upload_without_an_end_is_cut_off_behind_its_refusal() {
     let world = World::new().await;
-    let mut stream = TcpStream::connect(world.address("api")).await.expect("it listens");
+    let mut stream = TcpStream::connect(world.address("api"))
+        .await
+        .expect("it listens");
     let head = post("/devices/1", &["Transfer-Encoding: chunked"]);
     stream.write_all(head.as_bytes()).await.expect("it reads");
     let chunk = chunked(1 << 20);
@@ -118,7 +171,12 @@ async fn an_upload_without_an_end_is_cut_off_behind_its_refusal() {
 const SERVED: [(&str, &str, &str, u16); 4] = [
     ("api", "/public/x", "X: y", 200),
     ("hub", "/any", "Authorization: Bearer own", 200),
-    ("issuer", "/oauth/token", "Content-Type: application/x-www-form-urlencoded", 400),
+    (
+        "issuer",
+        "/oauth/token",
+        "Content-Type: application/x-www-form-urlencoded",
+        400,
+    ),
     ("probes", "/readyz", "X: y", 405),
 ];
 
@@ -130,11 +188,20 @@ async fn an_expectation_does_not_cost_the_connection_on_any_listener() {
         for round in 0..3 {
             let fields = [field, "Content-Length: 2", "Expect: 100-continue"];
             connection.send(post(target, &fields)).await;
-            assert!(connection.wait_for_bytes(b"HTTP/1.1 100 Continue\r\n\r\n").await, "{listener} {round}");
+            assert!(
+                connection
+                    .wait_for_bytes(b"HTTP/1.1 100 Continue\r\n\r\n")
+                    .await,
+                "{listener} {round}"
+            );
             connection.send("a=").await;
             let answer = connection.answer().await;
             assert_eq!(answer.status, status, "{listener} {round}: {answer:?}");
-            assert_eq!(answer.header("connection"), Some("keep-alive"), "{listener} {round}");
+            assert_eq!(
+                answer.header("connection"),
+                Some("keep-alive"),
+                "{listener} {round}"
+            );
         }
     }
 }
@@ -149,7 +216,11 @@ async fn a_client_that_sends_its_body_without_waiting_keeps_its_connection_too()
             connection.send(post(target, &fields) + "a=").await;
             let answer = connection.answer().await;
             assert_eq!(answer.status, status, "{listener} {round}: {answer:?}");
-            assert_eq!(answer.header("connection"), Some("keep-alive"), "{listener} {round}");
+            assert_eq!(
+                answer.header("connection"),
+                Some("keep-alive"),
+                "{listener} {round}"
+            );
         }
     }
 }
@@ -169,24 +240,47 @@ async fn a_refused_request_whose_body_comes_keeps_its_connection() {
         for length in [1, 1000, 200 << 10] {
             let body = vec![b'x'; length];
             // With the head, behind it, and in chunks.
-            connection.send(post(target, &[field, &format!("Content-Length: {length}")])).await;
+            connection
+                .send(post(target, &[field, &format!("Content-Length: {length}")]))
+                .await;
             connection.send(&body).await;
             let answer = connection.answer().await;
-            assert_eq!((answer.status, answer.header("connection")), (status, Some("keep-alive")));
+            assert_eq!(
+                (answer.status, answer.header("connection")),
+                (status, Some("keep-alive"))
+            );
             let head = post(target, &[field, &format!("Content-Length: {length}")]);
             connection.send([head.as_bytes(), &body].concat()).await;
-            assert_eq!(connection.answer().await.status, status, "{listener} {length}");
+            assert_eq!(
+                connection.answer().await.status,
+                status,
+                "{listener} {length}"
+            );
             let head = post(target, &[field, "Transfer-Encoding: chunked"]);
             let chunk = format!("{length:x}\r\n");
             connection
-                .send([head.as_bytes(), chunk.as_bytes(), &body, b"\r\n0\r\n\r\n".as_slice()].concat())
+                .send(
+                    [
+                        head.as_bytes(),
+                        chunk.as_bytes(),
+                        &body,
+                        b"\r\n0\r\n\r\n".as_slice(),
+                    ]
+                    .concat(),
+                )
                 .await;
-            assert_eq!(connection.answer().await.status, status, "{listener} {length}");
+            assert_eq!(
+                connection.answer().await.status,
+                status,
+                "{listener} {length}"
+            );
         }
         // And it is still in step.
         let address = world.address("api");
         if listener == "api" {
-            connection.send(request_bytes("GET", address, "/public/last", &[], b"")).await;
+            connection
+                .send(request_bytes("GET", address, "/public/last", &[], b""))
+                .await;
             assert_eq!(connection.answer().await.json()["target"], "/public/last");
         }
     }
@@ -197,7 +291,12 @@ async fn a_client_that_waited_and_is_refused_need_not_send_its_body() {
     let world = World::new().await;
     let expired = format!("Authorization: Bearer {}", world.expired);
     let mut connection = Connection::open(world.address("api")).await;
-    connection.send(post("/devices/1", &[&expired, "Content-Length: 5", "Expect: 100-continue"])).await;
+    connection
+        .send(post(
+            "/devices/1",
+            &[&expired, "Content-Length: 5", "Expect: 100-continue"],
+        ))
+        .await;
     let answer = connection.answer().await;
     assert_eq!((answer.status, answer.interim.len()), (401, 0));
     // The next bytes could be the body or the next request, so there are none.

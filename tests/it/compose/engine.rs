@@ -1,8 +1,10 @@
-//! A container engine for one scenario: namespaces, roots, names and secrets as Compose would make them.
+//! A container engine for one scenario: namespaces, roots, names and secrets as Compose would make
+//! them.
 //!
-//! Every service that owns a network namespace gets a new address each time it starts, on one bridge whose other side is
-//! the test. Names are a hosts file that every root shares. What is played: network namespaces and who shares them, start
-//! order and health, mounts, secrets, read-only roots, no capabilities. What is not: image layers, and the user's number.
+//! Every service that owns a network namespace gets a new address each time it starts, on one
+//! bridge whose other side is the test. Names are a hosts file that every root shares. What is
+//! played: network namespaces and who shares them, start order and health, mounts, secrets,
+//! read-only roots, no capabilities. What is not: image layers, and the user's number.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -35,8 +37,14 @@ fn try_until<T>(limit: Duration, fact: &mut impl FnMut() -> Option<T>) -> Option
 
 /// Runs a command that must succeed; gives what it printed.
 pub fn must(command: &mut Command) -> String {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    let output = command
+        .output()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(
+        output.status.success(),
+        "{command:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8(output.stdout).expect("UTF-8")
 }
 
@@ -67,18 +75,25 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// An engine for the project in `dir`. To be called in a network and mount namespace that may be changed.
+    /// An engine for the project in `dir`. To be called in a network and mount namespace that may
+    /// be changed.
     pub fn new(dir: &Path, own: &Path, project: Project) -> Self {
         for name in ["names", "logs", "roots"] {
             fs::create_dir(own.join(name)).expect("a directory");
         }
-        for line in
-            ["ip link set lo up", "ip link add br0 type bridge", "ip address add 10.77.0.1/24 dev br0"]
-        {
+        for line in [
+            "ip link set lo up",
+            "ip link add br0 type bridge",
+            "ip address add 10.77.0.1/24 dev br0",
+        ] {
             must(&mut words(line));
         }
         must(&mut words("ip link set br0 up"));
-        let order = project.start_order().into_iter().map(str::to_owned).collect();
+        let order = project
+            .start_order()
+            .into_iter()
+            .map(str::to_owned)
+            .collect();
         Self {
             dir: dir.to_owned(),
             own: own.to_owned(),
@@ -111,7 +126,9 @@ impl Engine {
 
     pub fn wait_for_health(&mut self, name: &str) {
         let check = self.services[name].healthcheck.clone();
-        until(&format!("{name} is healthy"), || self.exec(name, &check).status.success().then_some(()));
+        until(&format!("{name} is healthy"), || {
+            self.exec(name, &check).status.success().then_some(())
+        });
     }
 
     pub fn start(&mut self, name: &str) {
@@ -122,14 +139,23 @@ impl Engine {
         self.next += 1;
         let root = self.own.join(format!("roots/{}", self.next));
         fs::create_dir(&root).expect("a directory");
-        let holder = self.networks[service.network_of.as_deref().unwrap_or(name)].holder.id();
-        let log = File::options().create(true).append(true).open(self.log_file(name)).expect("a log file");
+        let holder = self.networks[service.network_of.as_deref().unwrap_or(name)]
+            .holder
+            .id();
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.log_file(name))
+            .expect("a log file");
         let mut command = words(&format!("nsenter --target {holder} --net unshare --mount"));
         command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/compose/container.sh"));
         command.arg(&root).arg(self.own.join("names"));
         if service.is_sidecar {
             command.arg("tmpfs:/usr/local/bin:ro");
-            command.arg(format!("{}:/usr/local/bin/m2m-sidecar:ro", env!("CARGO_BIN_EXE_m2m-sidecar")));
+            command.arg(format!(
+                "{}:/usr/local/bin/m2m-sidecar:ro",
+                env!("CARGO_BIN_EXE_m2m-sidecar")
+            ));
         }
         for mount in &service.mounts {
             let source = self.dir.join(&mount.source);
@@ -146,7 +172,10 @@ impl Engine {
             .envs(service.environment)
             .stderr(log.try_clone().expect("a log"));
         let child = command.stdout(log).spawn().expect("nsenter");
-        assert!(self.running.insert(name.to_owned(), child).is_none(), "{name} runs already");
+        assert!(
+            self.running.insert(name.to_owned(), child).is_none(),
+            "{name} runs already"
+        );
     }
 
     /// A namespace with a link to the bridge, an address that nobody had before, and a name for it.
@@ -159,17 +188,26 @@ impl Engine {
             .spawn()
             .expect("unshare");
         let mut line = String::new();
-        BufReader::new(holder.stdout.take().expect("piped")).read_line(&mut line).expect("a line");
+        BufReader::new(holder.stdout.take().expect("piped"))
+            .read_line(&mut line)
+            .expect("a line");
         assert_eq!(line, "up\n");
         self.next += 1;
         let (pid, number) = (holder.id(), self.next);
         let address = format!("10.77.0.{number}");
-        must(&mut words(&format!("ip link add link{number} type veth peer name eth0 netns {pid}")));
-        must(&mut words(&format!("ip link set link{number} master br0 up")));
+        must(&mut words(&format!(
+            "ip link add link{number} type veth peer name eth0 netns {pid}"
+        )));
+        must(&mut words(&format!(
+            "ip link set link{number} master br0 up"
+        )));
         let inside = format!("nsenter --target {pid} --net ip");
-        must(&mut words(&format!("{inside} address add {address}/24 dev eth0")));
+        must(&mut words(&format!(
+            "{inside} address add {address}/24 dev eth0"
+        )));
         must(&mut words(&format!("{inside} link set eth0 up")));
-        self.networks.insert(name.to_owned(), Network { holder, address });
+        self.networks
+            .insert(name.to_owned(), Network { holder, address });
         self.write_names();
     }
 
@@ -183,20 +221,31 @@ impl Engine {
         fs::rename(self.own.join("names/next"), self.own.join("names/hosts")).expect("a file");
     }
 
-    /// Ends a service with SIGTERM; before it those that live in its namespace. A sidecar must end in its grace period
-    /// and with 0. Its address and name go with it.
+    /// Ends a service with SIGTERM; before it those that live in its namespace. A sidecar must end
+    /// in its grace period and with 0. Its address and name go with it.
     pub fn stop(&mut self, name: &str) {
         for joined in self.joined(name) {
             self.stop(&joined);
         }
-        let Some(mut child) = self.running.remove(name) else { return };
+        let Some(mut child) = self.running.remove(name) else {
+            return;
+        };
         must(&mut words(&format!("kill -TERM {}", child.id())));
         let service = &self.services[name];
-        let ended = try_until(service.stop_grace_period, &mut || child.try_wait().expect("a child"));
+        let ended = try_until(service.stop_grace_period, &mut || {
+            child.try_wait().expect("a child")
+        });
         let ended = ended.unwrap_or_else(|| panic!("{name} did not end in its grace period"));
-        assert!(!service.is_sidecar || ended.code() == Some(0), "{name}: {ended}");
+        assert!(
+            !service.is_sidecar || ended.code() == Some(0),
+            "{name}: {ended}"
+        );
         if let Some(mut network) = self.networks.remove(name) {
-            network.holder.kill().and_then(|()| network.holder.wait()).expect("the holder ends");
+            network
+                .holder
+                .kill()
+                .and_then(|()| network.holder.wait())
+                .expect("the holder ends");
             self.write_names();
         }
     }
@@ -213,11 +262,22 @@ impl Engine {
 
     /// The services in a service's namespace: each must be restarted with it.
     fn joined(&self, name: &str) -> Vec<String> {
-        let joined = self.services.iter().filter(|(_, service)| service.network_of.as_deref() == Some(name));
-        let restarted = |service: &Service| service.depends_on.iter().any(|d| d.service == name && d.restart);
+        let joined = self
+            .services
+            .iter()
+            .filter(|(_, service)| service.network_of.as_deref() == Some(name));
+        let restarted = |service: &Service| {
+            service
+                .depends_on
+                .iter()
+                .any(|d| d.service == name && d.restart)
+        };
         joined
             .map(|(joined, service)| {
-                assert!(restarted(service), "{joined} would be stranded by a restart of {name}");
+                assert!(
+                    restarted(service),
+                    "{joined} would be stranded by a restart of {name}"
+                );
                 joined.clone()
             })
             .collect()
@@ -226,11 +286,13 @@ impl Engine {
     /// Runs a command in a running service.
     pub fn exec(&self, name: &str, command: &[String]) -> Output {
         let pid = self.running[name].id();
-        words(&format!("nsenter --target {pid} --net --mount --root --wd=/"))
-            .args(command)
-            .envs(self.services[name].environment.clone())
-            .output()
-            .expect("nsenter")
+        words(&format!(
+            "nsenter --target {pid} --net --mount --root --wd=/"
+        ))
+        .args(command)
+        .envs(self.services[name].environment.clone())
+        .output()
+        .expect("nsenter")
     }
 
     pub fn pid(&self, name: &str) -> u32 {
@@ -257,7 +319,11 @@ impl Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        for child in self.running.values_mut().chain(self.networks.values_mut().map(|n| &mut n.holder)) {
+        for child in self
+            .running
+            .values_mut()
+            .chain(self.networks.values_mut().map(|n| &mut n.holder))
+        {
             let _ = child.kill();
             let _ = child.wait();
         }

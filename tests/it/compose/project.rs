@@ -10,7 +10,8 @@ use std::time::Duration;
 use saphyr_parser::{Event, Parser, StrInput};
 use serde_json::{Map, Value};
 
-/// The image that the Dockerfile builds; every other image is one of the services beside the sidecars.
+/// The image that the Dockerfile builds; every other image is one of the services beside the
+/// sidecars.
 const OUR_IMAGE: &str = "m2m-sidecar";
 
 /// Keys of a service that are played, or are judged here.
@@ -77,12 +78,17 @@ impl Project {
         let file = yaml(&text("docker-compose.yml"));
         let secrets = object(&file["secrets"]);
         let services = object(&file["services"]).iter();
-        let services: BTreeMap<_, _> =
-            services.map(|(name, value)| (name.clone(), service(name, value, secrets, &image))).collect();
+        let services: BTreeMap<_, _> = services
+            .map(|(name, value)| (name.clone(), service(name, value, secrets, &image)))
+            .collect();
         let volumes = object(&file["volumes"]);
         for mount in services.values().flat_map(|service| &service.mounts) {
             let named = mount.source.strip_prefix("volumes/");
-            assert!(named.is_none_or(|name| volumes.contains_key(name)), "no volume {}", mount.source);
+            assert!(
+                named.is_none_or(|name| volumes.contains_key(name)),
+                "no volume {}",
+                mount.source
+            );
         }
         Self { services }
     }
@@ -95,7 +101,10 @@ impl Project {
                 let waits = |needed: &Dependency| !order.contains(&needed.service.as_str());
                 !order.contains(&name.as_str()) && !service.depends_on.iter().any(waits)
             });
-            order.push(next.expect("dependencies without a circle, on services that exist").0);
+            order.push(
+                next.expect("dependencies without a circle, on services that exist")
+                    .0,
+            );
         }
         order
     }
@@ -114,18 +123,33 @@ impl Image {
         let joined = dockerfile.replace("\\\n", " ");
         let stage = &joined[joined.rfind("\nFROM ").expect("a last stage")..];
         let all = |word: &str| -> Vec<&str> {
-            stage.lines().filter_map(|line| line.strip_prefix(word)?.strip_prefix(' ')).collect()
+            stage
+                .lines()
+                .filter_map(|line| line.strip_prefix(word)?.strip_prefix(' '))
+                .collect()
         };
-        let one = |word: &str| *all(word).last().unwrap_or_else(|| panic!("{word} in the Dockerfile"));
-        let list =
-            |text: &str| serde_json::from_str(text).expect("the form with brackets: there is no shell");
-        assert_eq!((one("USER"), one("WORKDIR"), one("STOPSIGNAL")), ("65532:65532", "/", "SIGTERM"));
+        let one = |word: &str| {
+            *all(word)
+                .last()
+                .unwrap_or_else(|| panic!("{word} in the Dockerfile"))
+        };
+        let list = |text: &str| {
+            serde_json::from_str(text).expect("the form with brackets: there is no shell")
+        };
+        assert_eq!(
+            (one("USER"), one("WORKDIR"), one("STOPSIGNAL")),
+            ("65532:65532", "/", "SIGTERM")
+        );
         let (_, healthcheck) = one("HEALTHCHECK").split_once(" CMD ").expect("a command");
-        let environment = all("ENV").into_iter().map(|line| line.split_once('=').expect("NAME=VALUE"));
+        let environment = all("ENV")
+            .into_iter()
+            .map(|line| line.split_once('=').expect("NAME=VALUE"));
         Self {
             entrypoint: list(one("ENTRYPOINT")),
             command: list(one("CMD")),
-            environment: environment.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            environment: environment
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect(),
             healthcheck: list(healthcheck),
         }
     }
@@ -133,66 +157,119 @@ impl Image {
 
 fn service(name: &str, value: &Value, secrets: &Map<String, Value>, image: &Image) -> Service {
     for key in object(value).keys() {
-        assert!(SERVICE_KEYS.contains(&key.as_str()), "{name}: `{key}` is not played");
+        assert!(
+            SERVICE_KEYS.contains(&key.as_str()),
+            "{name}: `{key}` is not played"
+        );
     }
     // The play sets no limits; that they are there is all it can say of them.
-    assert!(!value["mem_limit"].is_null() && !value["pids_limit"].is_null(), "{name}");
+    assert!(
+        !value["mem_limit"].is_null() && !value["pids_limit"].is_null(),
+        "{name}"
+    );
     // The play always has it so.
     assert_eq!(value["read_only"], true, "{name}");
     assert_eq!(texts(&value["cap_drop"]), ["ALL"], "{name}");
-    assert_eq!(texts(&value["security_opt"]), ["no-new-privileges:true"], "{name}");
+    assert_eq!(
+        texts(&value["security_opt"]),
+        ["no-new-privileges:true"],
+        "{name}"
+    );
     for port in texts(&value["ports"]) {
-        assert!(port.starts_with("127.0.0.1:"), "{name}: {port} is published to the world");
+        assert!(
+            port.starts_with("127.0.0.1:"),
+            "{name}: {port} is published to the world"
+        );
     }
     let is_sidecar = value["image"] == OUR_IMAGE;
     let (entrypoint, command) = (texts(&value["entrypoint"]), texts(&value["command"]));
     let own = |given: Vec<String>, of_image: &[String]| {
-        if given.is_empty() && is_sidecar { of_image.to_vec() } else { given }
+        if given.is_empty() && is_sidecar {
+            of_image.to_vec()
+        } else {
+            given
+        }
     };
-    let command = [own(entrypoint, &image.entrypoint), own(command, &image.command)].concat();
+    let command = [
+        own(entrypoint, &image.entrypoint),
+        own(command, &image.command),
+    ]
+    .concat();
     let mut healthcheck = texts(&value["healthcheck"]["test"]);
     if is_sidecar {
         assert_eq!(healthcheck.remove(0), "CMD", "{name}");
         assert_eq!(healthcheck, image.healthcheck, "{name}");
     }
     let secret = |secret: String| Mount {
-        source: secrets[&secret]["file"].as_str().expect("a file").to_owned(),
+        source: secrets[&secret]["file"]
+            .as_str()
+            .expect("a file")
+            .to_owned(),
         target: format!("/run/secrets/{secret}"),
         read_only: true,
     };
-    let volumes = texts(&value["volumes"]).into_iter().map(|volume| mount(&volume));
+    let volumes = texts(&value["volumes"])
+        .into_iter()
+        .map(|volume| mount(&volume));
     Service {
         is_sidecar,
         command,
-        environment: if is_sidecar { image.environment.clone() } else { Vec::new() },
-        mounts: volumes.chain(texts(&value["secrets"]).into_iter().map(secret)).collect(),
+        environment: if is_sidecar {
+            image.environment.clone()
+        } else {
+            Vec::new()
+        },
+        mounts: volumes
+            .chain(texts(&value["secrets"]).into_iter().map(secret))
+            .collect(),
         network_of: value["network_mode"].as_str().map(|mode| {
-            mode.strip_prefix("service:").unwrap_or_else(|| panic!("{name}: {mode} is not played")).to_owned()
+            mode.strip_prefix("service:")
+                .unwrap_or_else(|| panic!("{name}: {mode} is not played"))
+                .to_owned()
         }),
         depends_on: dependencies(name, &value["depends_on"]),
         healthcheck,
         // Docker's own default is 10 s.
-        stop_grace_period: value["stop_grace_period"].as_str().map_or(Duration::from_secs(10), seconds),
+        stop_grace_period: value["stop_grace_period"]
+            .as_str()
+            .map_or(Duration::from_secs(10), seconds),
     }
 }
 
 fn dependencies(name: &str, value: &Value) -> Vec<Dependency> {
-    let Some(map) = value.as_object() else { return Vec::new() };
+    let Some(map) = value.as_object() else {
+        return Vec::new();
+    };
     let dependency = |(service, how): (&String, &Value)| {
         assert_eq!(how["condition"], "service_healthy", "{name}: {service}");
-        Dependency { service: service.clone(), restart: how["restart"] == true }
+        Dependency {
+            service: service.clone(),
+            restart: how["restart"] == true,
+        }
     };
     map.iter().map(dependency).collect()
 }
 
 fn mount(text: &str) -> Mount {
-    let [source, target, mode @ ..] = &text.split(':').collect::<Vec<_>>()[..] else { panic!("{text}") };
-    let source = if source.starts_with('.') { (*source).to_owned() } else { format!("volumes/{source}") };
-    Mount { source, target: (*target).to_owned(), read_only: mode == ["ro"] }
+    let [source, target, mode @ ..] = &text.split(':').collect::<Vec<_>>()[..] else {
+        panic!("{text}")
+    };
+    let source = if source.starts_with('.') {
+        (*source).to_owned()
+    } else {
+        format!("volumes/{source}")
+    };
+    Mount {
+        source,
+        target: (*target).to_owned(),
+        read_only: mode == ["ro"],
+    }
 }
 
 fn seconds(text: &str) -> Duration {
-    let number = text.strip_suffix('s').and_then(|number| number.parse().ok());
+    let number = text
+        .strip_suffix('s')
+        .and_then(|number| number.parse().ok());
     Duration::from_secs(number.unwrap_or_else(|| panic!("{text}: seconds are expected")))
 }
 
@@ -202,12 +279,18 @@ fn object(value: &Value) -> &Map<String, Value> {
 
 fn texts(value: &Value) -> Vec<String> {
     let items = value.as_array().map_or(&[][..], Vec::as_slice);
-    items.iter().map(|item| item.as_str().expect("a text").to_owned()).collect()
+    items
+        .iter()
+        .map(|item| item.as_str().expect("a text").to_owned())
+        .collect()
 }
 
 /// YAML as JSON, with anchors and merge keys (`<<`), which Compose has too.
 fn yaml(text: &str) -> Value {
-    let mut reader = Reader { parser: Parser::new_from_str(text), anchors: HashMap::new() };
+    let mut reader = Reader {
+        parser: Parser::new_from_str(text),
+        anchors: HashMap::new(),
+    };
     loop {
         match reader.next() {
             Event::StreamStart | Event::DocumentStart(_) => {}
@@ -223,7 +306,11 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn next(&mut self) -> Event<'a> {
-        self.parser.next().expect("not at its end yet").expect("valid YAML").0
+        self.parser
+            .next()
+            .expect("not at its end yet")
+            .expect("valid YAML")
+            .0
     }
 
     fn value(&mut self, event: Event<'a>) -> Value {
@@ -266,7 +353,10 @@ impl<'a> Reader<'a> {
             let event = self.next();
             match (key.as_str(), self.value(event)) {
                 ("<<", Value::Object(more)) => merged.extend(more),
-                (_, value) => assert!(members.insert(key.clone(), value).is_none(), "{key} stands twice"),
+                (_, value) => assert!(
+                    members.insert(key.clone(), value).is_none(),
+                    "{key} stands twice"
+                ),
             }
         }
         // What a mapping says itself wins over what it merges.

@@ -55,7 +55,9 @@ async fn silent_connections_that_come_back_take_nothing_from_requests_on_any_lis
             let own = [("Authorization", "own")];
             until("the listener is full", async || {
                 let lines = process.lines_with("`maxConnections` is reached: the longest idle");
-                lines.iter().any(|line| line.contains(&format!("\"{flooded}\"")))
+                lines
+                    .iter()
+                    .any(|line| line.contains(&format!("\"{flooded}\"")))
             })
             .await;
             for _ in 0..20 {
@@ -67,7 +69,12 @@ async fn silent_connections_that_come_back_take_nothing_from_requests_on_any_lis
                     ("admin", "/status", 401),
                 ] {
                     let answer = request("GET", process.address(listener), target, &own, b"").await;
-                    assert_eq!(answer.status, status, "{flooded}, {listener}: {}", answer.text());
+                    assert_eq!(
+                        answer.status,
+                        status,
+                        "{flooded}, {listener}: {}",
+                        answer.text()
+                    );
                 }
                 assert!(process.descriptors() < 256);
             }
@@ -76,20 +83,35 @@ async fn silent_connections_that_come_back_take_nothing_from_requests_on_any_lis
         tokio::join!(futures_util::future::join_all(flood), requests);
     }
     let full = process.lines_with("`maxConnections` is reached: the longest idle");
-    assert_eq!(full.iter().filter(|line| line.contains("\"api\"")).count(), 1, "{full:?}");
+    assert_eq!(
+        full.iter().filter(|line| line.contains("\"api\"")).count(),
+        1,
+        "{full:?}"
+    );
     assert_eq!(process.lines_with("cannot accept").len(), 0);
     let metrics = get(process.address("probes"), "/metrics", &[]).await.text();
-    let closed = "m2m_connections_closed_total{role=\"inbound\",listener=\"api\",reason=\"made_room\"}";
+    let closed =
+        "m2m_connections_closed_total{role=\"inbound\",listener=\"api\",reason=\"made_room\"}";
     assert!(metrics.contains(closed), "{metrics}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_soft_limit_is_raised_to_the_hard_one() {
     let upstream = Upstream::start();
-    let process = Process::start("ulimit -S -n 200; ulimit -H -n 1000", &yaml(&upstream.url()));
-    let limits = std::fs::read_to_string(format!("/proc/{}/limits", process.id())).expect("a process");
-    let line = limits.lines().find(|line| line.starts_with("Max open files")).expect("a limit");
-    let numbers: Vec<_> = line.split_whitespace().filter_map(|word| word.parse::<u32>().ok()).collect();
+    let process = Process::start(
+        "ulimit -S -n 200; ulimit -H -n 1000",
+        &yaml(&upstream.url()),
+    );
+    let limits =
+        std::fs::read_to_string(format!("/proc/{}/limits", process.id())).expect("a process");
+    let line = limits
+        .lines()
+        .find(|line| line.starts_with("Max open files"))
+        .expect("a limit");
+    let numbers: Vec<_> = line
+        .split_whitespace()
+        .filter_map(|word| word.parse::<u32>().ok())
+        .collect();
     assert_eq!(numbers, [1000, 1000]);
 }
 
@@ -99,7 +121,10 @@ async fn failed_accepts_are_logged_once_and_then_counted() {
     let process = Process::start("ulimit -n 1000", &yaml(&upstream.url()));
     let pid = Pid::from_raw(i32::try_from(process.id()).expect("an id")).expect("an id");
     let limit = |current| {
-        let limit = Rlimit { current: Some(current), maximum: Some(1000) };
+        let limit = Rlimit {
+            current: Some(current),
+            maximum: Some(1000),
+        };
         prlimit(Some(pid), Resource::Nofile, limit).expect("the process is ours");
     };
     // Fewer than are open already.
@@ -108,15 +133,26 @@ async fn failed_accepts_are_logged_once_and_then_counted() {
     let errors = async || {
         let text = get(process.address("probes"), "/metrics", &[]).await.text();
         let line = "m2m_accept_errors_total{role=\"inbound\",listener=\"api\"} ";
-        text.lines().find_map(|it| it.strip_prefix(line)?.parse::<u32>().ok()).unwrap_or(0)
+        text.lines()
+            .find_map(|it| it.strip_prefix(line)?.parse::<u32>().ok())
+            .unwrap_or(0)
     };
-    until("it is logged", async || !process.lines_with("cannot accept").is_empty()).await;
+    until("it is logged", async || {
+        !process.lines_with("cannot accept").is_empty()
+    })
+    .await;
     // The accept loop tries on every 100 ms.
     tokio::time::sleep(std::time::Duration::from_millis(500)).await;
     limit(1000);
     until("it is counted", async || errors().await > 1).await;
     let logged = process.lines_with("cannot accept");
     assert_eq!(logged.len(), 1, "{logged:?}");
-    waiting.send("GET /x HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n").await;
-    assert_eq!(waiting.answer().await.status, 200, "it was accepted after all");
+    waiting
+        .send("GET /x HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        .await;
+    assert_eq!(
+        waiting.answer().await.status,
+        200,
+        "it was accepted after all"
+    );
 }

@@ -20,19 +20,28 @@ pub struct Process {
 }
 
 impl Process {
-    /// Runs the binary behind these words of a shell, such as `ulimit -n 256`, until it listens. `@DIR@` is a directory of its own.
+    /// Runs the binary behind these words of a shell, such as `ulimit -n 256`, until it listens.
+    /// `@DIR@` is a directory of its own.
     pub fn start(shell: &str, yaml: &str) -> Self {
         let dir = TempDir::new().expect("a directory");
         let yaml = yaml.replace("@DIR@", &dir.path().display().to_string());
         let file = dir.path().join("sidecar.yaml");
-        std::fs::write(&file, format!("log: {{ encoding: json }}\n{yaml}")).expect("a writable directory");
-        std::fs::write(dir.path().join("secret"), "a-secret-of-16-bytes\n").expect("a writable directory");
+        std::fs::write(&file, format!("log: {{ encoding: json }}\n{yaml}"))
+            .expect("a writable directory");
+        std::fs::write(dir.path().join("secret"), "a-secret-of-16-bytes\n")
+            .expect("a writable directory");
         let script = format!("{shell}; exec \"$0\" run --config \"$1\"");
         let mut command = Command::new("sh");
-        command.args(["-c", &script, env!("CARGO_BIN_EXE_m2m-sidecar")]).arg(&file);
+        command
+            .args(["-c", &script, env!("CARGO_BIN_EXE_m2m-sidecar")])
+            .arg(&file);
         // Else every process would open the same default store, in the directory of the sources.
         command.current_dir(dir.path());
-        let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().expect("a shell");
+        let mut child = command
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("a shell");
         let lines = Arc::new(Mutex::new(Vec::new()));
         let (started, is_started) = std::sync::mpsc::channel();
         let (stderr, noted) = (child.stderr.take().expect("piped"), lines.clone());
@@ -47,8 +56,16 @@ impl Process {
             }
         });
         wait(&is_started, &lines);
-        let addresses = lock(&lines).iter().filter_map(|line| listening(line)).collect();
-        Self { child, addresses, lines, _dir: dir }
+        let addresses = lock(&lines)
+            .iter()
+            .filter_map(|line| listening(line))
+            .collect();
+        Self {
+            child,
+            addresses,
+            lines,
+            _dir: dir,
+        }
     }
 
     /// Where a listener listens.
@@ -63,20 +80,32 @@ impl Process {
 
     /// Its log lines with this text.
     pub fn lines_with(&self, text: &str) -> Vec<String> {
-        lock(&self.lines).iter().filter(|line| line.contains(text)).cloned().collect()
+        lock(&self.lines)
+            .iter()
+            .filter(|line| line.contains(text))
+            .cloned()
+            .collect()
     }
 
     /// How many descriptors it has open.
     pub fn descriptors(&self) -> usize {
-        std::fs::read_dir(format!("/proc/{}/fd", self.id())).expect("a process").count()
+        std::fs::read_dir(format!("/proc/{}/fd", self.id()))
+            .expect("a process")
+            .count()
     }
 
     /// What it has in memory, in KiB.
     pub fn resident_kib(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).expect("a process");
-        let line =
-            status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a line of the kernel's");
-        line.trim().trim_end_matches(" kB").parse().expect("a number")
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", self.id())).expect("a process");
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .expect("a line of the kernel's");
+        line.trim()
+            .trim_end_matches(" kB")
+            .parse()
+            .expect("a number")
     }
 }
 
@@ -87,7 +116,10 @@ fn wait(is_started: &Receiver<()>, lines: &Mutex<Vec<String>>) {
 
 fn listening(line: &str) -> Option<(String, SocketAddr)> {
     let line: serde_json::Value = serde_json::from_str(line).ok()?;
-    Some((line["listener"].as_str()?.to_owned(), line["address"].as_str()?.parse().ok()?))
+    Some((
+        line["listener"].as_str()?.to_owned(),
+        line["address"].as_str()?.parse().ok()?,
+    ))
 }
 
 impl Drop for Process {

@@ -25,12 +25,15 @@ pub struct Step {
 /// The blocks of a document in their order.
 ///
 /// # Errors
-/// Names the line of a fence whose purpose is not said: commands and configurations must not go untested.
+/// Names the line of a fence whose purpose is not said: commands and configurations must not go
+/// untested.
 pub fn blocks(markdown: &str) -> Result<Vec<Block>, String> {
     let mut blocks = Vec::new();
     let mut lines = markdown.lines().enumerate();
     while let Some((number, line)) = lines.next() {
-        let Some(info) = line.trim_start().strip_prefix("```") else { continue };
+        let Some(info) = line.trim_start().strip_prefix("```") else {
+            continue;
+        };
         // A block in a list is indented; its lines are, too.
         let indent = &line[..line.len() - line.trim_start().len()];
         let content: Vec<&str> = lines
@@ -39,13 +42,20 @@ pub fn blocks(markdown: &str) -> Result<Vec<Block>, String> {
             .take_while(|line| *line != "```")
             .collect();
         let words: Vec<&str> = info.split_whitespace().collect();
-        blocks.push(block(&words, &content).map_err(|problem| format!("line {}: {problem}", number + 1))?);
+        blocks.push(
+            block(&words, &content).map_err(|problem| format!("line {}: {problem}", number + 1))?,
+        );
     }
     Ok(blocks)
 }
 
 fn block(words: &[&str], content: &[&str]) -> Result<Block, String> {
-    let text = || content.iter().map(|line| format!("{line}\n")).collect::<String>();
+    let text = || {
+        content
+            .iter()
+            .map(|line| format!("{line}\n"))
+            .collect::<String>()
+    };
     match words {
         ["console"] => Ok(Block::Console(steps(content)?)),
         ["console", "ci"] => Ok(Block::ConsoleContinuousIntegration(steps(content)?)),
@@ -55,10 +65,16 @@ fn block(words: &[&str], content: &[&str]) -> Result<Block, String> {
             Ok(Block::Shown)
         }
         ["yaml" | "json" | "text", file] => match file.strip_prefix("file=") {
-            Some(name) => Ok(Block::File { name: name.to_owned(), content: text() }),
+            Some(name) => Ok(Block::File {
+                name: name.to_owned(),
+                content: text(),
+            }),
             None => Err(format!("`{file}` says nothing about a block")),
         },
-        _ => Err(format!("nothing is known of a block that begins with ```{}", words.join(" "))),
+        _ => Err(format!(
+            "nothing is known of a block that begins with ```{}",
+            words.join(" ")
+        )),
     }
 }
 
@@ -67,10 +83,15 @@ fn steps(content: &[&str]) -> Result<Vec<Step>, String> {
     let mut steps: Vec<Step> = Vec::new();
     for line in content {
         if let Some(command) = line.strip_prefix("$ ") {
-            steps.push(Step { command: command.to_owned(), output: Vec::new() });
+            steps.push(Step {
+                command: command.to_owned(),
+                output: Vec::new(),
+            });
             continue;
         }
-        let last = steps.last_mut().ok_or("output stands before the first command")?;
+        let last = steps
+            .last_mut()
+            .ok_or("output stands before the first command")?;
         match line.strip_prefix("> ").or((*line == ">").then_some("")) {
             Some(more) if last.output.is_empty() => {
                 last.command.push('\n');
@@ -84,18 +105,31 @@ fn steps(content: &[&str]) -> Result<Vec<Step>, String> {
 
 #[test]
 fn a_block_without_a_purpose_is_refused() {
-    for text in ["```\nls\n```", "```bash\nls\n```", "```yaml\na: 1\n```", "```console nowhere\n$ ls\n```"] {
+    for text in [
+        "```\nls\n```",
+        "```bash\nls\n```",
+        "```yaml\na: 1\n```",
+        "```console nowhere\n$ ls\n```",
+    ] {
         assert!(blocks(text).is_err(), "{text}");
     }
     assert!(blocks("```console\nls\n```").is_err());
-    assert_eq!(blocks("```text\nls\n```\n\n```console\n$ ls\n```").map(|blocks| blocks.len()), Ok(2));
+    assert_eq!(
+        blocks("```text\nls\n```\n\n```console\n$ ls\n```").map(|blocks| blocks.len()),
+        Ok(2)
+    );
 }
 
 #[test]
 fn a_block_in_a_list_is_read_without_its_indent() {
     let found = blocks("1. Do:\n\n   ```console\n   $ ls\n     x\n   ```\n").expect("blocks");
-    let [Block::Console(steps)] = found.as_slice() else { panic!("not one block") };
-    assert_eq!((steps[0].command.as_str(), steps[0].output[0].as_str()), ("ls", "  x"));
+    let [Block::Console(steps)] = found.as_slice() else {
+        panic!("not one block")
+    };
+    assert_eq!(
+        (steps[0].command.as_str(), steps[0].output[0].as_str()),
+        ("ls", "  x")
+    );
 }
 
 #[test]

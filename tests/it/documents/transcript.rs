@@ -5,15 +5,21 @@ use std::process::{Command, Stdio};
 
 use crate::support::logs;
 
-/// After this long the shell is ended: a command that waits for something that never comes must not hang the tests.
+/// After this long the shell is ended: a command that waits for something that never comes must not
+/// hang the tests.
 const LIMIT: &str = "120";
 
-/// Runs each command in the same bash, in `dir`, and gives what each wrote to its two streams, joined as a terminal
-/// joins them; no command of the documents writes to both.
+/// Runs each command in the same bash, in `dir`, and gives what each wrote to its two streams,
+/// joined as a terminal joins them; no command of the documents writes to both.
 pub fn run(dir: &Path, commands: &[String]) -> Vec<String> {
-    // Job control, as in the shell of a person; what is still running at the end goes with the shell.
-    let bin = Path::new(env!("CARGO_BIN_EXE_m2m-sidecar")).parent().expect("a directory").display();
-    let mut script = format!("set -m\ntrap 'kill $(jobs -p) 2>/dev/null' EXIT\nPATH='{bin}':$PATH\n");
+    // Job control, as in the shell of a person; what is still running at the end goes with the
+    // shell.
+    let bin = Path::new(env!("CARGO_BIN_EXE_m2m-sidecar"))
+        .parent()
+        .expect("a directory")
+        .display();
+    let mut script =
+        format!("set -m\ntrap 'kill $(jobs -p) 2>/dev/null' EXIT\nPATH='{bin}':$PATH\n");
     for command in commands {
         script.push_str(&format!("{MARK}{command}\n"));
     }
@@ -35,7 +41,9 @@ pub fn run(dir: &Path, commands: &[String]) -> Vec<String> {
         (expected, expected),
         "the shell ended early ({}), the last command was:\n{}\nits errors: {}",
         done.status,
-        commands.get(out.len().saturating_sub(2)).map_or("", String::as_str),
+        commands
+            .get(out.len().saturating_sub(2))
+            .map_or("", String::as_str),
         err.last().map_or("", String::as_str)
     );
     std::iter::zip(&out[1..], &err[1..])
@@ -47,8 +55,8 @@ pub fn run(dir: &Path, commands: &[String]) -> Vec<String> {
 /// A line on both streams; an answer need not end with a line's end.
 const MARK: &str = "printf '\\n@@\\n' | tee /dev/stderr\n";
 
-/// What was written before the first mark, between each two, and after the last; without what the shell says of its
-/// jobs, which comes when it comes.
+/// What was written before the first mark, between each two, and after the last; without what the
+/// shell says of its jobs, which comes when it comes.
 fn said(stream: &[u8]) -> Vec<String> {
     // Header lines end in CRLF.
     let text = String::from_utf8_lossy(stream).replace('\r', "");
@@ -67,14 +75,19 @@ fn said(stream: &[u8]) -> Vec<String> {
 
 /// As in `[1]  4711` and `[2]+  Terminated`.
 fn is_job_message(line: &str) -> bool {
-    let rest = line.strip_prefix('[').map(|rest| rest.trim_start_matches(|c: char| c.is_ascii_digit()));
+    let rest = line
+        .strip_prefix('[')
+        .map(|rest| rest.trim_start_matches(|c: char| c.is_ascii_digit()));
     rest.is_some_and(|rest| rest.starts_with(']')) && !line.starts_with("[]")
 }
 
-/// Whether a text has the parts between the `…` of a pattern, in order, from its beginning to its end.
+/// Whether a text has the parts between the `…` of a pattern, in order, from its beginning to its
+/// end.
 pub fn matches(pattern: &str, text: &str) -> bool {
     let mut parts = pattern.split('…');
-    let Some(mut rest) = parts.next().and_then(|first| text.strip_prefix(first)) else { return false };
+    let Some(mut rest) = parts.next().and_then(|first| text.strip_prefix(first)) else {
+        return false;
+    };
     let mut parts = parts.peekable();
     if parts.peek().is_none() {
         return rest.is_empty();
@@ -111,7 +124,11 @@ fn the_pattern_is_compared_from_end_to_end() {
 #[test]
 fn each_command_gets_its_own_output() {
     let dir = tempfile::TempDir::new().expect("a directory");
-    let commands = ["printf one", "echo two >&2", "sleep 100 & sleep 0", "false"].map(str::to_owned);
+    let commands =
+        ["printf one", "echo two >&2", "sleep 100 & sleep 0", "false"].map(str::to_owned);
     let said = run(dir.path(), &commands);
-    assert_eq!(said.iter().map(|text| text.trim()).collect::<Vec<_>>(), ["one", "two", "", ""]);
+    assert_eq!(
+        said.iter().map(|text| text.trim()).collect::<Vec<_>>(),
+        ["one", "two", "", ""]
+    );
 }

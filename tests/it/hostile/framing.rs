@@ -74,9 +74,21 @@ const CODINGS: &[Case<'static>] = &[
         "POST /public/{m} HTTP/1.1\r\n{h}Transfer-Encoding: identity\r\nContent-Length: 3\r\n\r\nabc",
         &[BAD],
     ),
-    ("xchunked", "POST /public/{m} HTTP/1.1\r\n{h}Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n", &[BAD]),
-    ("quoted", "POST /public/{m} HTTP/1.1\r\n{h}Transfer-Encoding: \"chunked\"\r\n\r\n0\r\n\r\n", &[BAD]),
-    ("apostrophes", "POST /public/{m} HTTP/1.1\r\n{h}Transfer-Encoding: 'chunked'\r\n\r\n0\r\n\r\n", &[BAD]),
+    (
+        "xchunked",
+        "POST /public/{m} HTTP/1.1\r\n{h}Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+        &[BAD],
+    ),
+    (
+        "quoted",
+        "POST /public/{m} HTTP/1.1\r\n{h}Transfer-Encoding: \"chunked\"\r\n\r\n0\r\n\r\n",
+        &[BAD],
+    ),
+    (
+        "apostrophes",
+        "POST /public/{m} HTTP/1.1\r\n{h}Transfer-Encoding: 'chunked'\r\n\r\n0\r\n\r\n",
+        &[BAD],
+    ),
     (
         "a parameter",
         "POST /public/{m} HTTP/1.1\r\n{h}Transfer-Encoding: chunked;q=1\r\n\r\n0\r\n\r\n",
@@ -97,7 +109,11 @@ const CODINGS: &[Case<'static>] = &[
         "POST /public/{m} HTTP/1.1\r\n{h}Transfer-Encoding: {0b}chunked\r\n\r\n0\r\n\r\n",
         &[BAD],
     ),
-    ("NUL behind", "POST /public/{m} HTTP/1.1\r\n{h}Transfer-Encoding: chunked{00}\r\n\r\n0\r\n\r\n", &[BAD]),
+    (
+        "NUL behind",
+        "POST /public/{m} HTTP/1.1\r\n{h}Transfer-Encoding: chunked{00}\r\n\r\n0\r\n\r\n",
+        &[BAD],
+    ),
     (
         "a no-break space in front",
         "POST /public/{m} HTTP/1.1\r\n{h}Transfer-Encoding: {a0}chunked\r\n\r\n0\r\n\r\n",
@@ -186,23 +202,71 @@ const LENGTHS: &[Case<'static>] = &[
         "POST /public/{m} HTTP/1.1\r\n{h}Content-Length: 5\r\nContent-Length: 46\r\n\r\nhello{s}",
         &[BAD],
     ),
-    ("a list of the same", "POST /public/{m} HTTP/1.1\r\n{h}Content-Length: 5, 5\r\n\r\nhello", &[BAD]),
+    (
+        "a list of the same",
+        "POST /public/{m} HTTP/1.1\r\n{h}Content-Length: 5, 5\r\n\r\nhello",
+        &[BAD],
+    ),
     (
         "a list of different ones",
         "POST /public/{m} HTTP/1.1\r\n{h}Content-Length: 5, 46\r\n\r\nhello{s}",
         &[BAD],
     ),
-    ("negative", "POST /public/{m} HTTP/1.1\r\n{h}Content-Length: -5\r\n\r\nhello", &[BAD]),
-    ("a plus", "POST /public/{m} HTTP/1.1\r\n{h}Content-Length: +5\r\n\r\nhello", &[BAD]),
-    ("hexadecimal", "POST /public/{m} HTTP/1.1\r\n{h}Content-Length: 0x5\r\n\r\nhello", &[BAD]),
-    ("a zero in front", "POST /public/{m} HTTP/1.1\r\n{h}Content-Length: 05\r\n\r\nhello", &[BAD]),
-    ("a fraction", "POST /public/{m} HTTP/1.1\r\n{h}Content-Length: 5.0\r\n\r\nhello", &[BAD]),
-    ("an exponent", "POST /public/{m} HTTP/1.1\r\n{h}Content-Length: 5e0\r\n\r\nhello", &[BAD]),
-    ("an underscore", "POST /public/{m} HTTP/1.1\r\n{h}Content-Length: 4_1\r\n\r\n{s}", &[BAD]),
-    ("two numbers", "POST /public/{m} HTTP/1.1\r\n{h}Content-Length: 5 41\r\n\r\nhello{s}", &[BAD]),
-    ("a semicolon", "POST /public/{m} HTTP/1.1\r\n{h}Content-Length: 5;\r\n\r\nhello", &[BAD]),
-    ("empty", "POST /public/{m} HTTP/1.1\r\n{h}Content-Length: \r\n\r\nhello", &[BAD]),
-    ("other digits", "POST /public/{m} HTTP/1.1\r\n{h}Content-Length: \u{665}\r\n\r\nhello", &[BAD]),
+    (
+        "negative",
+        "POST /public/{m} HTTP/1.1\r\n{h}Content-Length: -5\r\n\r\nhello",
+        &[BAD],
+    ),
+    (
+        "a plus",
+        "POST /public/{m} HTTP/1.1\r\n{h}Content-Length: +5\r\n\r\nhello",
+        &[BAD],
+    ),
+    (
+        "hexadecimal",
+        "POST /public/{m} HTTP/1.1\r\n{h}Content-Length: 0x5\r\n\r\nhello",
+        &[BAD],
+    ),
+    (
+        "a zero in front",
+        "POST /public/{m} HTTP/1.1\r\n{h}Content-Length: 05\r\n\r\nhello",
+        &[BAD],
+    ),
+    (
+        "a fraction",
+        "POST /public/{m} HTTP/1.1\r\n{h}Content-Length: 5.0\r\n\r\nhello",
+        &[BAD],
+    ),
+    (
+        "an exponent",
+        "POST /public/{m} HTTP/1.1\r\n{h}Content-Length: 5e0\r\n\r\nhello",
+        &[BAD],
+    ),
+    (
+        "an underscore",
+        "POST /public/{m} HTTP/1.1\r\n{h}Content-Length: 4_1\r\n\r\n{s}",
+        &[BAD],
+    ),
+    (
+        "two numbers",
+        "POST /public/{m} HTTP/1.1\r\n{h}Content-Length: 5 41\r\n\r\nhello{s}",
+        &[BAD],
+    ),
+    (
+        "a semicolon",
+        "POST /public/{m} HTTP/1.1\r\n{h}Content-Length: 5;\r\n\r\nhello",
+        &[BAD],
+    ),
+    (
+        "empty",
+        "POST /public/{m} HTTP/1.1\r\n{h}Content-Length: \r\n\r\nhello",
+        &[BAD],
+    ),
+    (
+        "other digits",
+        "POST /public/{m} HTTP/1.1\r\n{h}Content-Length: \u{665}\r\n\r\nhello",
+        &[BAD],
+    ),
     (
         "over 64 bits",
         "POST /public/{m} HTTP/1.1\r\n{h}Content-Length: 18446744073709551621\r\n\r\nhello",
@@ -213,32 +277,76 @@ const LENGTHS: &[Case<'static>] = &[
         "POST /public/{m} HTTP/1.1\r\n{h}Content-Length: 99999999999999999999999999999999999\r\n\r\nhello",
         &[BAD],
     ),
-    ("a vertical tab", "POST /public/{m} HTTP/1.1\r\n{h}Content-Length: 5{0b}\r\n\r\nhello", &[BAD]),
-    ("a space before the colon", "POST /public/{m} HTTP/1.1\r\n{h}Content-Length : 5\r\n\r\nhello", &[BAD]),
-    ("folded", "POST /public/{m} HTTP/1.1\r\n{h}Content-Length:\r\n 5\r\n\r\nhello", &[BAD]),
+    (
+        "a vertical tab",
+        "POST /public/{m} HTTP/1.1\r\n{h}Content-Length: 5{0b}\r\n\r\nhello",
+        &[BAD],
+    ),
+    (
+        "a space before the colon",
+        "POST /public/{m} HTTP/1.1\r\n{h}Content-Length : 5\r\n\r\nhello",
+        &[BAD],
+    ),
+    (
+        "folded",
+        "POST /public/{m} HTTP/1.1\r\n{h}Content-Length:\r\n 5\r\n\r\nhello",
+        &[BAD],
+    ),
     (
         "an underscore in the name: no body",
         "POST /public/{m} HTTP/1.1\r\n{h}Content_Length: 41\r\n\r\n{s}",
         &[OK, NO_TOKEN],
     ),
-    ("none: no body", "POST /public/{m} HTTP/1.1\r\n{h}\r\n{s}", &[OK, NO_TOKEN]),
+    (
+        "none: no body",
+        "POST /public/{m} HTTP/1.1\r\n{h}\r\n{s}",
+        &[OK, NO_TOKEN],
+    ),
     (
         "0, and a request behind",
         "POST /public/{m} HTTP/1.1\r\n{h}Content-Length: 0\r\n\r\n{s}",
         &[OK, NO_TOKEN],
     ),
-    ("too large for what comes", "POST /public/{m} HTTP/1.1\r\n{h}Content-Length: 500\r\n\r\n{s}", &[]),
-    ("a request as a body", "POST /public/{m} HTTP/1.1\r\n{h}Content-Length: 41\r\n\r\n{s}", &[OK]),
-    ("GET with a body", "GET /public/{m} HTTP/1.1\r\n{h}Content-Length: 41\r\n\r\n{s}", &[OK]),
+    (
+        "too large for what comes",
+        "POST /public/{m} HTTP/1.1\r\n{h}Content-Length: 500\r\n\r\n{s}",
+        &[],
+    ),
+    (
+        "a request as a body",
+        "POST /public/{m} HTTP/1.1\r\n{h}Content-Length: 41\r\n\r\n{s}",
+        &[OK],
+    ),
+    (
+        "GET with a body",
+        "GET /public/{m} HTTP/1.1\r\n{h}Content-Length: 41\r\n\r\n{s}",
+        &[OK],
+    ),
     (
         "GET with a chunked body",
         "GET /public/{m} HTTP/1.1\r\n{h}Transfer-Encoding: chunked\r\n\r\n29\r\n{s}\r\n0\r\n\r\n",
         &[OK],
     ),
-    ("HEAD with a body", "HEAD /public/{m} HTTP/1.1\r\n{h}Content-Length: 41\r\n\r\n{s}", &[OK]),
-    ("DELETE with a body", "DELETE /public/{m} HTTP/1.1\r\n{h}Content-Length: 41\r\n\r\n{s}", &[OK]),
-    ("OPTIONS with a body", "OPTIONS /public/{m} HTTP/1.1\r\n{h}Content-Length: 41\r\n\r\n{s}", &[OK]),
-    ("HTTP/1.0 with a length", "POST /public/{m} HTTP/1.0\r\n{h}Content-Length: 5\r\n\r\nhello", &[OK]),
+    (
+        "HEAD with a body",
+        "HEAD /public/{m} HTTP/1.1\r\n{h}Content-Length: 41\r\n\r\n{s}",
+        &[OK],
+    ),
+    (
+        "DELETE with a body",
+        "DELETE /public/{m} HTTP/1.1\r\n{h}Content-Length: 41\r\n\r\n{s}",
+        &[OK],
+    ),
+    (
+        "OPTIONS with a body",
+        "OPTIONS /public/{m} HTTP/1.1\r\n{h}Content-Length: 41\r\n\r\n{s}",
+        &[OK],
+    ),
+    (
+        "HTTP/1.0 with a length",
+        "POST /public/{m} HTTP/1.0\r\n{h}Content-Length: 5\r\n\r\nhello",
+        &[OK],
+    ),
     (
         "nominated by Connection",
         "POST /public/{m} HTTP/1.1\r\n{h}Connection: content-length\r\nContent-Length: 41\r\n\r\n{s}",
@@ -249,33 +357,77 @@ const LENGTHS: &[Case<'static>] = &[
 /// Behind a head that asks for chunks.
 const CHUNKS: &[Case<'static>] = &[
     ("two", "5\r\nhello\r\nA\r\n0123456789\r\n0\r\n\r\n", &[OK]),
-    ("small hexadecimal digits", "a\r\n0123456789\r\n0\r\n\r\n", &[OK]),
+    (
+        "small hexadecimal digits",
+        "a\r\n0123456789\r\n0\r\n\r\n",
+        &[OK],
+    ),
     ("zeros in front", "0005\r\nhello\r\n000\r\n\r\n", &[OK]),
     ("an extension", "5;a=b\r\nhello\r\n0;c\r\n\r\n", &[OK]),
-    ("an extension in quotes", "5;a=\"x; y\"\r\nhello\r\n0\r\n\r\n", &[OK]),
-    ("too many zeros", "000000000000000000005\r\nhello\r\n0\r\n\r\n", &[BAD]),
+    (
+        "an extension in quotes",
+        "5;a=\"x; y\"\r\nhello\r\n0\r\n\r\n",
+        &[OK],
+    ),
+    (
+        "too many zeros",
+        "000000000000000000005\r\nhello\r\n0\r\n\r\n",
+        &[BAD],
+    ),
     ("0x", "0x5\r\nhello\r\n0\r\n\r\n", &[BAD]),
     ("plus", "+5\r\nhello\r\n0\r\n\r\n", &[BAD]),
     ("minus", "-5\r\nhello\r\n0\r\n\r\n", &[BAD]),
     ("a space in front", " 5\r\nhello\r\n0\r\n\r\n", &[BAD]),
     ("a space behind", "5 \r\nhello\r\n0\r\n\r\n", &[BAD]),
     ("a tab behind", "5\t\r\nhello\r\n0\r\n\r\n", &[BAD]),
-    ("a space before the extension", "5 ;a\r\nhello\r\n0\r\n\r\n", &[BAD]),
+    (
+        "a space before the extension",
+        "5 ;a\r\nhello\r\n0\r\n\r\n",
+        &[BAD],
+    ),
     ("no size", "\r\nhello\r\n0\r\n\r\n", &[BAD]),
     ("no size but an extension", ";a\r\n\r\n{s}", &[BAD]),
     ("no digit", "g\r\nhello\r\n0\r\n\r\n", &[BAD]),
-    ("over 64 bits", "10000000000000005\r\nhello\r\n0\r\n\r\n", &[BAD]),
-    ("far over 64 bits", "FFFFFFFFFFFFFFFFFFFFFFFF\r\nhello\r\n0\r\n\r\n", &[BAD]),
-    ("NUL in an extension", "5;a{00}\r\nhello\r\n0\r\n\r\n", &[BAD]),
-    ("a bare LF in an extension", "5;a\nhello\r\n0\r\n\r\n", &[BAD]),
-    ("a bare CR in an extension", "5;a\rb\r\nhello\r\n0\r\n\r\n", &[BAD]),
-    ("CR LF in a quoted extension", "5;a=\"\r\nX: y\"\r\nhello\r\n0\r\n\r\n", &[BAD]),
+    (
+        "over 64 bits",
+        "10000000000000005\r\nhello\r\n0\r\n\r\n",
+        &[BAD],
+    ),
+    (
+        "far over 64 bits",
+        "FFFFFFFFFFFFFFFFFFFFFFFF\r\nhello\r\n0\r\n\r\n",
+        &[BAD],
+    ),
+    (
+        "NUL in an extension",
+        "5;a{00}\r\nhello\r\n0\r\n\r\n",
+        &[BAD],
+    ),
+    (
+        "a bare LF in an extension",
+        "5;a\nhello\r\n0\r\n\r\n",
+        &[BAD],
+    ),
+    (
+        "a bare CR in an extension",
+        "5;a\rb\r\nhello\r\n0\r\n\r\n",
+        &[BAD],
+    ),
+    (
+        "CR LF in a quoted extension",
+        "5;a=\"\r\nX: y\"\r\nhello\r\n0\r\n\r\n",
+        &[BAD],
+    ),
     ("LF behind the size", "5\nhello\r\n0\r\n\r\n", &[BAD]),
     ("CR behind the size", "5\rhello\r\n0\r\n\r\n", &[BAD]),
     ("LF behind the data", "5\r\nhello\n0\r\n\r\n", &[BAD]),
     ("nothing behind the data", "5\r\nhello0\r\n\r\n", &[BAD]),
     ("more data than said", "3\r\nhello\r\n0\r\n\r\n", &[BAD]),
-    ("two bytes too many, as if they were CR LF", "3\r\nabcXX0\r\n\r\n{s}", &[BAD]),
+    (
+        "two bytes too many, as if they were CR LF",
+        "3\r\nabcXX0\r\n\r\n{s}",
+        &[BAD],
+    ),
     ("LF only", "5\nhello\n0\n\n", &[BAD]),
     ("LF behind the last size", "0\n\r\n", &[BAD]),
     ("an early end", "5\r\nhel", &[]),
@@ -286,9 +438,17 @@ const CHUNKS: &[Case<'static>] = &[
 
 /// Behind the last chunk.
 const TRAILERS: &[Case<'static>] = &[
-    ("identity", "X-M2M-Subject: forged\r\nX_M2M_Subject: forged\r\n\r\n", &[OK]),
+    (
+        "identity",
+        "X-M2M-Subject: forged\r\nX_M2M_Subject: forged\r\n\r\n",
+        &[OK],
+    ),
     ("a token", "Authorization: Bearer forged\r\n\r\n", &[OK]),
-    ("framing", "Content-Length: 41\r\nTransfer-Encoding: chunked\r\n\r\n{s}", &[OK, NO_TOKEN]),
+    (
+        "framing",
+        "Content-Length: 41\r\nTransfer-Encoding: chunked\r\n\r\n{s}",
+        &[OK, NO_TOKEN],
+    ),
     ("Host", "Host: forged\r\n\r\n", &[OK]),
     ("forwarding", "X-Forwarded-For: forged\r\n\r\n", &[OK]),
     ("a request where a trailer belongs", "{s}", &[BAD]),
@@ -303,8 +463,14 @@ const TRAILERS: &[Case<'static>] = &[
 
 async fn run_behind(head: &str, cases: &[Case<'_>]) {
     let mut world = World::new("").await;
-    let wires: Vec<_> = cases.iter().map(|(_, body, _)| format!("{head}{body}")).collect();
-    let rows = cases.iter().zip(&wires).map(|((name, _, expected), wire)| (*name, wire.as_str(), *expected));
+    let wires: Vec<_> = cases
+        .iter()
+        .map(|(_, body, _)| format!("{head}{body}"))
+        .collect();
+    let rows = cases
+        .iter()
+        .zip(&wires)
+        .map(|((name, _, expected), wire)| (*name, wire.as_str(), *expected));
     world.run(&rows.collect::<Vec<_>>()).await;
 }
 
@@ -335,7 +501,10 @@ async fn extensions_and_trailers_without_end_are_refused() {
     let mut world = World::new("").await;
     let long = "a".repeat(9000);
     let extension = format!("{CHUNKED}5;{long}\r\nhello\r\n0\r\n\r\n");
-    let many = format!("{CHUNKED}{}0\r\n\r\n", format!("1;{}\r\nx\r\n", "a".repeat(100)).repeat(90));
+    let many = format!(
+        "{CHUNKED}{}0\r\n\r\n",
+        format!("1;{}\r\nx\r\n", "a".repeat(100)).repeat(90)
+    );
     let trailer = format!("{CHUNKED}0\r\nX: {long}\r\n\r\n");
     let trailers = format!("{CHUNKED}0\r\n{}\r\n", "X: y\r\n".repeat(2000));
     let cases = [

@@ -13,19 +13,29 @@ async fn statuses(world: &World, targets: &[&str]) -> Vec<u16> {
 }
 
 fn seen(world: &World) -> Vec<String> {
-    world.recorder.requests().into_iter().map(|request| request.target).collect()
+    world
+        .recorder
+        .requests()
+        .into_iter()
+        .map(|request| request.target)
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_encoded_slash_that_is_kept_is_a_character_of_its_segment() {
-    let more =
-        "      - { paths: [\"/hrefs/*\", \"/exact/a%2Fb\"], access: public }\n    encodedSlash: keep\n";
+    let more = "      - { paths: [\"/hrefs/*\", \"/exact/a%2Fb\"], access: public }\n    encodedSlash: keep\n";
     let world = World::new(more).await;
     let good = ["/hrefs/%2flight%2F1", "/public/a%2Fb/../c", "/exact/a%2fb"];
     assert_eq!(statuses(&world, &good).await, [200; 3]);
-    assert_eq!(seen(&world), ["/hrefs/%2Flight%2F1", "/public/c", "/exact/a%2Fb"]);
+    assert_eq!(
+        seen(&world),
+        ["/hrefs/%2Flight%2F1", "/public/c", "/exact/a%2Fb"]
+    );
     // One segment, so not `/hrefs/*` with two, nor `/exact/a/b`.
-    assert_eq!(statuses(&world, &["/hrefs/a%2Fb/c", "/exact/a/b", "/hrefs%2Fa"]).await, [401; 3]);
+    assert_eq!(
+        statuses(&world, &["/hrefs/a%2Fb/c", "/exact/a/b", "/hrefs%2Fa"]).await,
+        [401; 3]
+    );
     let hidden = [
         "/public/..%2Fadmin",
         "/public/%2F..%2Fadmin",
@@ -39,11 +49,26 @@ async fn an_encoded_slash_that_is_kept_is_a_character_of_its_segment() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_semicolon_that_is_kept_is_a_character_of_its_segment() {
-    let world =
-        World::new("      - { paths: [\"/exact/a;b\"], access: public }\n    pathParameters: keep\n").await;
-    assert_eq!(statuses(&world, &["/public/a;v=1;w/b", "/public/a%3bv", "/exact/a;b"]).await, [200; 3]);
-    assert_eq!(seen(&world), ["/public/a;v=1;w/b", "/public/a%3Bv", "/exact/a;b"]);
-    assert_eq!(statuses(&world, &["/exact/a", "/public;x/a", "/exact/a;c"]).await, [401; 3]);
+    let world = World::new(
+        "      - { paths: [\"/exact/a;b\"], access: public }\n    pathParameters: keep\n",
+    )
+    .await;
+    assert_eq!(
+        statuses(
+            &world,
+            &["/public/a;v=1;w/b", "/public/a%3bv", "/exact/a;b"]
+        )
+        .await,
+        [200; 3]
+    );
+    assert_eq!(
+        seen(&world),
+        ["/public/a;v=1;w/b", "/public/a%3Bv", "/exact/a;b"]
+    );
+    assert_eq!(
+        statuses(&world, &["/exact/a", "/public;x/a", "/exact/a;c"]).await,
+        [401; 3]
+    );
     let hidden = [
         "/public/..;/admin",
         "/public/..;x=1/admin",
@@ -56,10 +81,15 @@ async fn a_semicolon_that_is_kept_is_a_character_of_its_segment() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_doubly_encoded_delimiter_that_is_kept_stays_as_it_was_sent() {
-    let world =
-        World::new("      - { paths: [\"/exact/a%252Fb\"], access: public }\n    doubleEncoding: keep\n")
-            .await;
-    let good = ["/public/job/feature%252fx", "/exact/a%252Fb", "/public/a%255cb%253bc%2525"];
+    let world = World::new(
+        "      - { paths: [\"/exact/a%252Fb\"], access: public }\n    doubleEncoding: keep\n",
+    )
+    .await;
+    let good = [
+        "/public/job/feature%252fx",
+        "/exact/a%252Fb",
+        "/public/a%255cb%253bc%2525",
+    ];
     assert_eq!(statuses(&world, &good).await, [200; 3]);
     assert_eq!(seen(&world), good);
     let hidden = [
@@ -79,9 +109,23 @@ async fn a_doubly_encoded_delimiter_that_is_kept_stays_as_it_was_sent() {
 async fn escapes_that_are_not_utf_8_can_be_kept_and_are_judged_as_iso_8859_1() {
     let more = "      - { paths: [\"/exact/sch%C3%B6n\"], access: public }\n    nonUtf8: keep\n";
     let world = World::new(more).await;
-    assert_eq!(statuses(&world, &["/public/sch%f6n", "/exact/sch%f6n", "/exact/sch%c3%b6n"]).await, [200; 3]);
-    assert_eq!(seen(&world), ["/public/sch%F6n", "/exact/sch%F6n", "/exact/sch%C3%B6n"]);
-    let hidden = ["/public/%c0%ae%c0%ae/admin", "/public/..%c0%afadmin", "/public/..%e0%80%afadmin"];
+    assert_eq!(
+        statuses(
+            &world,
+            &["/public/sch%f6n", "/exact/sch%f6n", "/exact/sch%c3%b6n"]
+        )
+        .await,
+        [200; 3]
+    );
+    assert_eq!(
+        seen(&world),
+        ["/public/sch%F6n", "/exact/sch%F6n", "/exact/sch%C3%B6n"]
+    );
+    let hidden = [
+        "/public/%c0%ae%c0%ae/admin",
+        "/public/..%c0%afadmin",
+        "/public/..%e0%80%afadmin",
+    ];
     assert_eq!(statuses(&world, &hidden).await, [400; 3]);
 }
 
@@ -98,8 +142,14 @@ async fn an_ambiguous_path_is_refused_with_its_cause_and_the_key_that_allows_it(
         ("/public/100%", "send the sign as %25"),
     ] {
         let answer = get(world.address(), target, &[("Host", "a")]).await;
-        let text = answer.json()["error_description"].as_str().unwrap_or_default().to_owned();
-        assert!(answer.status == 400 && text.contains(cause), "{target}: {text}");
+        let text = answer.json()["error_description"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
+        assert!(
+            answer.status == 400 && text.contains(cause),
+            "{target}: {text}"
+        );
         let listener = format!("listener=\"{}\"", world.name);
         logs::wait_for_line(world.mark, &["access", &listener, "ambiguous_path", cause]).await;
     }
@@ -122,15 +172,36 @@ async fn forwarding(listener: &str) -> Vec<(&'static str, Vec<String>)> {
     let world = World::new(listener).await;
     assert_eq!(get(world.address(), "/public/x", CLAIMED).await.status, 200);
     let seen = world.recorder.requests().remove(0);
-    ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-port", "x-real-ip", "forwarded"]
-        .into_iter()
-        .map(|name| (name, seen.all(name).into_iter().map(str::to_owned).collect()))
-        .collect()
+    [
+        "x-forwarded-for",
+        "x-forwarded-proto",
+        "x-forwarded-host",
+        "x-forwarded-port",
+        "x-real-ip",
+        "forwarded",
+    ]
+    .into_iter()
+    .map(|name| {
+        (
+            name,
+            seen.all(name).into_iter().map(str::to_owned).collect(),
+        )
+    })
+    .collect()
 }
 
 fn values(expected: &[(&'static str, &str)]) -> Vec<(&'static str, Vec<String>)> {
-    let value = |value: &str| if value.is_empty() { Vec::new() } else { vec![value.to_owned()] };
-    expected.iter().map(|(name, text)| (*name, value(text))).collect()
+    let value = |value: &str| {
+        if value.is_empty() {
+            Vec::new()
+        } else {
+            vec![value.to_owned()]
+        }
+    };
+    expected
+        .iter()
+        .map(|(name, text)| (*name, value(text)))
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -144,7 +215,10 @@ async fn a_strangers_word_on_its_way_here_is_replaced() {
                 ("x-forwarded-host", "inner.example:80"),
                 ("x-forwarded-port", ""),
                 ("x-real-ip", "127.0.0.1"),
-                ("forwarded", "for=127.0.0.1;host=\"inner.example:80\";proto=http"),
+                (
+                    "forwarded",
+                    "for=127.0.0.1;host=\"inner.example:80\";proto=http"
+                ),
             ])
         );
     }
@@ -189,7 +263,12 @@ const OF_OTHER_PROXIES: &[(&str, &str)] = &[
 /// The values of [`OF_OTHER_PROXIES`] that the upstream sees.
 async fn passed(listener: &str) -> Vec<String> {
     let world = World::new(listener).await;
-    assert_eq!(get(world.address(), "/public/x", OF_OTHER_PROXIES).await.status, 200);
+    assert_eq!(
+        get(world.address(), "/public/x", OF_OTHER_PROXIES)
+            .await
+            .status,
+        200
+    );
     let seen = world.recorder.requests().remove(0);
     let sent = OF_OTHER_PROXIES.iter().skip(1);
     sent.filter(|(name, value)| seen.all(&name.to_lowercase()).contains(value))
@@ -200,24 +279,41 @@ async fn passed(listener: &str) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_other_proxies_say_of_a_caller_passes_from_trusted_ones_only() {
     assert_eq!(passed("").await, ["10", "11"]);
-    assert_eq!(passed("    trustedProxies: [10.0.0.0/8]\n").await, ["10", "11"]);
+    assert_eq!(
+        passed("    trustedProxies: [10.0.0.0/8]\n").await,
+        ["10", "11"]
+    );
     let of_trusted = ["1", "3", "4", "6", "7", "8", "9", "10", "11"];
-    assert_eq!(passed("    trustedProxies: [127.0.0.0/8]\n").await, of_trusted, "in the usual spelling");
+    assert_eq!(
+        passed("    trustedProxies: [127.0.0.0/8]\n").await,
+        of_trusted,
+        "in the usual spelling"
+    );
     assert_eq!(
         passed("    removeHeaders: [x_tenant, \"X-Auth-T*\"]\n").await,
         ["4", "5", "6", "7", "8", "9"]
     );
-    assert_eq!(passed("    removeHeaders: []\n").await, ["4", "5", "6", "7", "8", "9", "10", "11"]);
+    assert_eq!(
+        passed("    removeHeaders: []\n").await,
+        ["4", "5", "6", "7", "8", "9", "10", "11"]
+    );
 }
 
-/// A trusted proxy that writes one family: the other tells the same story, and so does the access log.
+/// A trusted proxy that writes one family: the other tells the same story, and so does the access
+/// log.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_story_is_told_in_both_families_and_in_the_log() {
     const CLIENT: &str = "203.0.113.7";
     let world = World::new("    trustedProxies: [127.0.0.0/8, 10.0.0.0/8]\n").await;
     for (number, claimed) in [
-        &[("X-Forwarded-For", "6.6.6.6, 203.0.113.7, 10.0.0.1"), ("X-Forwarded-Proto", "https")][..],
-        &[("Forwarded", "for=6.6.6.6, for=\"203.0.113.7:80\";proto=https, for=10.0.0.1")],
+        &[
+            ("X-Forwarded-For", "6.6.6.6, 203.0.113.7, 10.0.0.1"),
+            ("X-Forwarded-Proto", "https"),
+        ][..],
+        &[(
+            "Forwarded",
+            "for=6.6.6.6, for=\"203.0.113.7:80\";proto=https, for=10.0.0.1",
+        )],
         // The proxy writes X-Forwarded-For, and passes on what its client claims in Forwarded.
         &[
             ("X-Forwarded-For", "203.0.113.7"),
@@ -232,20 +328,39 @@ async fn one_story_is_told_in_both_families_and_in_the_log() {
         for path in [format!("/public/{number}"), format!("/admin/{number}")] {
             let headers = [&[("Host", "inner")], claimed].concat();
             get(world.address(), &path, &headers).await;
-            let line = [&format!("path=\"{path}\""), &format!("peer={CLIENT} "), "via=127.0.0.1:"];
+            let line = [
+                &format!("path=\"{path}\""),
+                &format!("peer={CLIENT} "),
+                "via=127.0.0.1:",
+            ];
             logs::wait_for_line(mark, &line.map(|text: &str| text)).await;
         }
         let seen = world.recorder.requests().pop().expect("a request");
         assert_eq!(seen.all("x-real-ip"), [CLIENT]);
         assert_eq!(seen.all("x-forwarded-proto"), ["https"]);
-        let nodes = |list: &str| list.split(',').map(|item| item.trim().to_owned()).collect::<Vec<_>>();
-        let (plain, list) = (nodes(seen.all("x-forwarded-for")[0]), nodes(seen.all("forwarded")[0]));
+        let nodes = |list: &str| {
+            list.split(',')
+                .map(|item| item.trim().to_owned())
+                .collect::<Vec<_>>()
+        };
+        let (plain, list) = (
+            nodes(seen.all("x-forwarded-for")[0]),
+            nodes(seen.all("forwarded")[0]),
+        );
         assert_eq!(plain.len(), list.len());
         for (address, element) in plain.iter().zip(&list) {
-            let node = element.split(';').next().unwrap_or_default().trim_start_matches("for=");
+            let node = element
+                .split(';')
+                .next()
+                .unwrap_or_default()
+                .trim_start_matches("for=");
             assert_eq!(node.trim_matches('"').trim_end_matches(":80"), address);
         }
-        assert!(list[list.len() - 2..].iter().all(|element| element.starts_with("for=")));
+        assert!(
+            list[list.len() - 2..]
+                .iter()
+                .all(|element| element.starts_with("for="))
+        );
     }
 }
 

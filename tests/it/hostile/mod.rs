@@ -1,10 +1,11 @@
-//! Hostile HTTP/1.1: whatever a client or an upstream sends, the upstream sees judged requests in one form, and nobody
-//! gets somebody else's answer.
+//! Hostile HTTP/1.1: whatever a client or an upstream sends, the upstream sees judged requests in
+//! one form, and nobody gets somebody else's answer.
 //!
-//! Every case is a row of a table: a name, the bytes, and the answers that must come, in order. Before, between and
-//! behind each case other clients ask for something that only they know, over the same upstream connections. A request
-//! that must not get through says `smuggled` in its target, a field `forged` in its value: the recording upstream panics
-//! at both, and at every request that is not in canonical form.
+//! Every case is a row of a table: a name, the bytes, and the answers that must come, in order.
+//! Before, between and behind each case other clients ask for something that only they know, over
+//! the same upstream connections. A request that must not get through says `smuggled` in its
+//! target, a field `forged` in its value: the recording upstream panics at both, and at every
+//! request that is not in canonical form.
 
 mod answers;
 mod fields;
@@ -29,8 +30,9 @@ use crate::support::{AUDIENCE, PATIENCE, logs};
 /// A status and the sidecar's reason; no reason: the upstream's answer.
 type Expected = (u16, &'static str);
 
-/// A name, the bytes, the answers. In the bytes `{m}` stands for the case's own marker, `{h}` for a good `Host` line,
-/// `{t}` for a good token, `{s}` for a request of 41 bytes that must never get through, `{NN}` for a byte in hexadecimal.
+/// A name, the bytes, the answers. In the bytes `{m}` stands for the case's own marker, `{h}` for a
+/// good `Host` line, `{t}` for a good token, `{s}` for a request of 41 bytes that must never get
+/// through, `{NN}` for a byte in hexadecimal.
 type Case<'a> = (&'a str, &'a str, &'a [Expected]);
 
 /// It passes.
@@ -50,7 +52,8 @@ const SMUGGLED: &str = "GET /admin/smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Pieces {
     Whole,
-    /// Between CR and LF, and behind a digit: where a reader that keeps no state across reads goes wrong.
+    /// Between CR and LF, and behind a digit: where a reader that keeps no state across reads goes
+    /// wrong.
     Awkward,
     Bytes,
 }
@@ -96,7 +99,15 @@ inbound:
         let sidecar = Sidecar::start(&yaml).await;
         authority.wait_for_fetches(Endpoint::Jwks, 1).await;
         let token = authority.token().sign();
-        Self { _authority: authority, recorder, sidecar, token, name, canaries: 0, mark }
+        Self {
+            _authority: authority,
+            recorder,
+            sidecar,
+            token,
+            name,
+            canaries: 0,
+            mark,
+        }
     }
 
     fn address(&self) -> SocketAddr {
@@ -107,9 +118,14 @@ inbound:
     async fn canary(&mut self, kept: &mut Connection, after: &str) {
         self.canaries += 1;
         let target = format!("/public/canary/{}", self.canaries);
-        kept.send(format!("GET {target} HTTP/1.1\r\nHost: canary\r\n\r\n")).await;
+        kept.send(format!("GET {target} HTTP/1.1\r\nHost: canary\r\n\r\n"))
+            .await;
         let answer = kept.answer().await;
-        assert_eq!((answer.status, answer.text()), (200, target), "a canary around {after}");
+        assert_eq!(
+            (answer.status, answer.text()),
+            (200, target),
+            "a canary around {after}"
+        );
     }
 
     /// Runs a table, in each way to cut its bytes.
@@ -118,7 +134,14 @@ inbound:
             for (name, wire, expected) in cases {
                 let marker = format!("c{}", self.canaries);
                 let wire = self.bytes(wire, &marker);
-                self.run_case(&format!("{name} ({pieces:?})"), &marker, &wire, expected, pieces).await;
+                self.run_case(
+                    &format!("{name} ({pieces:?})"),
+                    &marker,
+                    &wire,
+                    expected,
+                    pieces,
+                )
+                .await;
             }
         }
         self.judged().await;
@@ -138,17 +161,32 @@ inbound:
         send(&mut hostile, wire, pieces).await;
         self.canary(&mut kept, name).await;
         for (number, expected) in expected.iter().enumerate() {
-            let method = if number == 0 && wire.starts_with(b"HEAD ") { "HEAD" } else { "GET" };
+            let method = if number == 0 && wire.starts_with(b"HEAD ") {
+                "HEAD"
+            } else {
+                "GET"
+            };
             let answer = hostile.try_answer(method).await;
-            let answer = answer.unwrap_or_else(|error| panic!("{name}: no answer {number}: {error:?}"));
+            let answer =
+                answer.unwrap_or_else(|error| panic!("{name}: no answer {number}: {error:?}"));
             let reason = answer.header("x-m2m-reason").unwrap_or_default();
-            assert_eq!((answer.status, reason), *expected, "{name}: answer {number}: {answer:?}");
+            assert_eq!(
+                (answer.status, reason),
+                *expected,
+                "{name}: answer {number}: {answer:?}"
+            );
             if [BAD, PATH].contains(expected) {
-                let text = answer.json()["error_description"].as_str().unwrap_or_default().to_owned();
+                let text = answer.json()["error_description"]
+                    .as_str()
+                    .unwrap_or_default()
+                    .to_owned();
                 assert!(text.contains(": "), "{name}: the rule is named: {text}");
             }
             if reason.is_empty() && method != "HEAD" {
-                assert!(answer.text().contains(marker), "{name}: a foreign answer: {answer:?}");
+                assert!(
+                    answer.text().contains(marker),
+                    "{name}: a foreign answer: {answer:?}"
+                );
             }
         }
         hostile.finish_sending().await;
@@ -158,19 +196,24 @@ inbound:
         let recorded = self.recorder.requests().iter().filter(whole).count();
         assert_eq!(recorded, passed, "{name}: requests at the upstream");
         self.canary(&mut kept, name).await;
-        self.canary(&mut Connection::open(self.address()).await, name).await;
+        self.canary(&mut Connection::open(self.address()).await, name)
+            .await;
     }
 
     /// The bytes of a row.
     fn bytes(&self, wire: &str, marker: &str) -> Vec<u8> {
         // The `x` ends the marker: `c1` is part of `c10`.
-        let wire = wire.replace("{m}", &format!("{marker}x")).replace("{h}", "Host: a\r\n");
+        let wire = wire
+            .replace("{m}", &format!("{marker}x"))
+            .replace("{h}", "Host: a\r\n");
         let wire = wire.replace("{s}", SMUGGLED).replace("{t}", &self.token);
         let mut bytes = Vec::new();
         let mut rest = wire.as_str();
         while let Some((before, after)) = rest.split_once('{') {
             bytes.extend_from_slice(before.as_bytes());
-            let byte = after.get(..2).and_then(|hex| u8::from_str_radix(hex, 16).ok());
+            let byte = after
+                .get(..2)
+                .and_then(|hex| u8::from_str_radix(hex, 16).ok());
             match byte.filter(|_| after.get(2..3) == Some("}")) {
                 Some(byte) => {
                     bytes.push(byte);
@@ -186,7 +229,8 @@ inbound:
         bytes
     }
 
-    /// Every request that the upstream saw whole was allowed by one decision, and every part of one is in canonical form.
+    /// Every request that the upstream saw whole was allowed by one decision, and every part of one
+    /// is in canonical form.
     async fn judged(&self) {
         let allowed = || {
             let listener = format!("listener=\"{}\"", self.name);
@@ -198,7 +242,12 @@ inbound:
         while allowed() < recorded.len() && tokio::time::Instant::now() < deadline {
             tokio::task::yield_now().await;
         }
-        assert!(allowed() >= recorded.len(), "{} decisions for {} requests", allowed(), recorded.len());
+        assert!(
+            allowed() >= recorded.len(),
+            "{} decisions for {} requests",
+            allowed(),
+            recorded.len()
+        );
         self.recorder.read_again();
     }
 }

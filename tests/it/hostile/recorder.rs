@@ -27,7 +27,11 @@ pub struct Recorded {
 impl Recorded {
     /// Every value of a field.
     pub fn all(&self, name: &str) -> Vec<&str> {
-        self.fields.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.as_str()).collect()
+        self.fields
+            .iter()
+            .filter(|(n, _)| n.eq_ignore_ascii_case(name))
+            .map(|(_, v)| v.as_str())
+            .collect()
     }
 }
 
@@ -55,12 +59,21 @@ pub struct Recorder {
 impl Recorder {
     /// Starts it on a free port.
     pub fn start() -> Self {
-        let (tapes, scripts) = (Arc::<Mutex<Vec<Tape>>>::default(), Arc::<Scripts>::default());
+        let (tapes, scripts) = (
+            Arc::<Mutex<Vec<Tape>>>::default(),
+            Arc::<Scripts>::default(),
+        );
         let changed = watch::Sender::new(());
         let (tape, script, change) = (tapes.clone(), scripts.clone(), changed.clone());
-        let server =
-            Server::start(None, move |stream, _| serve(stream, tape.clone(), script.clone(), change.clone()));
-        Self { server, tapes, scripts, changed }
+        let server = Server::start(None, move |stream, _| {
+            serve(stream, tape.clone(), script.clone(), change.clone())
+        });
+        Self {
+            server,
+            tapes,
+            scripts,
+            changed,
+        }
     }
 
     /// Where it listens.
@@ -68,19 +81,23 @@ impl Recorder {
         self.server.address()
     }
 
-    /// Answers the path with these bytes, whatever they are, as soon as the head is there; the second and further
-    /// pieces follow once the client side has had the first. The connection stays open.
+    /// Answers the path with these bytes, whatever they are, as soon as the head is there; the
+    /// second and further pieces follow once the client side has had the first. The connection
+    /// stays open.
     pub fn script(&self, path: &str, pieces: Vec<Vec<u8>>) {
         lock(&self.scripts).insert(path.to_owned(), pieces);
     }
 
     /// Every request that came whole.
     pub fn requests(&self) -> Vec<Recorded> {
-        lock(&self.tapes).iter().flat_map(|tape| tape.requests.clone()).collect()
+        lock(&self.tapes)
+            .iter()
+            .flat_map(|tape| tape.requests.clone())
+            .collect()
     }
 
-    /// Reads everything once more: what is not in canonical form panics here, in the test itself. Also the heads of
-    /// requests that the sidecar broke off.
+    /// Reads everything once more: what is not in canonical form panics here, in the test itself.
+    /// Also the heads of requests that the sidecar broke off.
     pub fn read_again(&self) {
         for tape in lock(&self.tapes).iter() {
             let mut rest = tape.bytes.as_slice();
@@ -111,7 +128,9 @@ impl Recorder {
                 changed.changed().await.expect("the sender is ours");
             }
         };
-        tokio::time::timeout(patience, reached).await.expect("the connection is ended");
+        tokio::time::timeout(patience, reached)
+            .await
+            .expect("the connection is ended");
     }
 }
 
@@ -140,7 +159,11 @@ async fn serve(
                     let answered = early.take();
                     let target = request.target.clone();
                     tape.requests.push(request);
-                    if answered.is_some() { Some(Vec::new()) } else { Some(answer_to(&target, &scripts)) }
+                    if answered.is_some() {
+                        Some(Vec::new())
+                    } else {
+                        Some(answer_to(&target, &scripts))
+                    }
                 }
                 None => match scripted {
                     Some(target) if early.is_none() => {
@@ -188,18 +211,32 @@ fn answer_to(target: &str, scripts: &Scripts) -> Vec<Vec<u8>> {
     if let Some(pieces) = lock(scripts).get(target) {
         return pieces.clone();
     }
-    vec![format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{target}", target.len()).into_bytes()]
+    vec![
+        format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{target}",
+            target.len()
+        )
+        .into_bytes(),
+    ]
 }
 
-/// The request at the start of these bytes, and its length. Panics at what is not in canonical form: the one thing that
-/// must never come.
+/// The request at the start of these bytes, and its length. Panics at what is not in canonical
+/// form: the one thing that must never come.
 fn parse(bytes: &[u8]) -> Option<(Recorded, usize)> {
     let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
     let head = std::str::from_utf8(&bytes[..end]).unwrap_or("").to_owned();
     let fields = canonical_fields(&bytes[..end]);
     let target = head.split(' ').nth(1).unwrap_or_default().to_owned();
-    let mut request = Recorded { head, target, fields, body: Vec::new() };
-    let length = request.all("content-length").first().map(|length| length.parse::<usize>().expect("digits"));
+    let mut request = Recorded {
+        head,
+        target,
+        fields,
+        body: Vec::new(),
+    };
+    let length = request
+        .all("content-length")
+        .first()
+        .map(|length| length.parse::<usize>().expect("digits"));
     let taken = match length {
         Some(length) => {
             request.body = bytes.get(end..end + length)?.to_vec();
@@ -214,7 +251,9 @@ fn parse(bytes: &[u8]) -> Option<(Recorded, usize)> {
 fn chunks(bytes: &[u8], body: &mut Vec<u8>) -> Option<usize> {
     let mut at = 0;
     loop {
-        let line = bytes[at..].windows(2).position(|window| window == b"\r\n")?;
+        let line = bytes[at..]
+            .windows(2)
+            .position(|window| window == b"\r\n")?;
         let digits = std::str::from_utf8(&bytes[at..at + line]).expect("a chunk size");
         let size = usize::from_str_radix(digits, 16).expect("a chunk size and no more");
         at += line + 2;
@@ -231,42 +270,94 @@ fn chunks(bytes: &[u8], body: &mut Vec<u8>) -> Option<usize> {
 /// The fields of a head, which is in canonical form.
 fn canonical_fields(head: &[u8]) -> Vec<(String, String)> {
     let shown = String::from_utf8_lossy(head).into_owned();
-    let mut lines = head.strip_suffix(b"\r\n\r\n").expect("a whole head").split(|byte| *byte == b'\n');
+    let mut lines = head
+        .strip_suffix(b"\r\n\r\n")
+        .expect("a whole head")
+        .split(|byte| *byte == b'\n');
     let mut line = || {
         let line = lines.next()?;
         let line = line.strip_suffix(b"\r").unwrap_or(line);
-        assert!(!line.contains(&b'\r') && !line.contains(&0), "a control character: {shown}");
+        assert!(
+            !line.contains(&b'\r') && !line.contains(&0),
+            "a control character: {shown}"
+        );
         Some(String::from_utf8_lossy(line).into_owned())
     };
     let request_line = line().expect("a request line");
     let words: Vec<_> = request_line.split(' ').collect();
-    let [method, target, "HTTP/1.1"] = words[..] else { panic!("no request line: {shown}") };
-    assert!(!method.is_empty() && method.bytes().all(|b| !b.is_ascii_lowercase()), "{shown}");
+    let [method, target, "HTTP/1.1"] = words[..] else {
+        panic!("no request line: {shown}")
+    };
+    assert!(
+        !method.is_empty() && method.bytes().all(|b| !b.is_ascii_lowercase()),
+        "{shown}"
+    );
     let path = target.split('?').next().unwrap_or_default();
-    assert!(path.starts_with('/') && target.bytes().all(|b| b.is_ascii_graphic()), "{shown}");
-    assert!(!path.contains("//") && !path.contains(['\\', '#']), "{shown}");
-    assert!(path.split('/').all(|segment| segment != "." && segment != ".."), "{shown}");
+    assert!(
+        path.starts_with('/') && target.bytes().all(|b| b.is_ascii_graphic()),
+        "{shown}"
+    );
+    assert!(
+        !path.contains("//") && !path.contains(['\\', '#']),
+        "{shown}"
+    );
+    assert!(
+        path.split('/')
+            .all(|segment| segment != "." && segment != ".."),
+        "{shown}"
+    );
     let mut fields = Vec::new();
     while let Some(line) = line() {
-        let (name, value) = line.split_once(": ").unwrap_or_else(|| panic!("no field {line:?}: {shown}"));
-        assert!(name.bytes().all(|b| b.is_ascii_graphic()) && !value.starts_with(' '), "{shown}");
+        let (name, value) = line
+            .split_once(": ")
+            .unwrap_or_else(|| panic!("no field {line:?}: {shown}"));
+        assert!(
+            name.bytes().all(|b| b.is_ascii_graphic()) && !value.starts_with(' '),
+            "{shown}"
+        );
         fields.push((name.to_owned(), value.to_owned()));
     }
-    let count = |name: &str| fields.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name)).count();
+    let count = |name: &str| {
+        fields
+            .iter()
+            .filter(|(n, _)| n.eq_ignore_ascii_case(name))
+            .count()
+    };
     assert_eq!(count("host"), 1, "{shown}");
-    assert!(count("content-length") + count("transfer-encoding") <= 1, "{shown}");
-    for name in ["keep-alive", "proxy-connection", "proxy-authorization", "te", "trailer", "upgrade"] {
+    assert!(
+        count("content-length") + count("transfer-encoding") <= 1,
+        "{shown}"
+    );
+    for name in [
+        "keep-alive",
+        "proxy-connection",
+        "proxy-authorization",
+        "te",
+        "trailer",
+        "upgrade",
+    ] {
         assert_eq!(count(name), 0, "{name}: {shown}");
     }
     for (name, value) in &fields {
-        let (lower, folded) = (name.to_lowercase(), name.to_lowercase().replace(['_', '.'], "-"));
-        let is_ours =
-            ["content-length", "transfer-encoding", "host", "authorization"].contains(&folded.as_str());
+        let (lower, folded) = (
+            name.to_lowercase(),
+            name.to_lowercase().replace(['_', '.'], "-"),
+        );
+        let is_ours = [
+            "content-length",
+            "transfer-encoding",
+            "host",
+            "authorization",
+        ]
+        .contains(&folded.as_str());
         assert!(!(is_ours && lower != folded), "an imitation: {shown}");
         // Ours, behind a body that some servers do not look for.
         assert!(lower != "connection" || value == "close", "{shown}");
     }
     // What a client tries to slip in is called so in every case.
-    assert!(!shown.contains("smuggled") && !shown.contains("forged"), "it got through: {shown}");
+    assert!(
+        !shown.contains("smuggled") && !shown.contains("forged"),
+        "it got through: {shown}"
+    );
     fields
 }

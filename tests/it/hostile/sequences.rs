@@ -3,10 +3,26 @@
 use super::{BAD, Case, NO_TOKEN, OK, PATH, World};
 
 const PIPELINES: &[Case<'static>] = &[
-    ("good, good", "GET /public/{m} HTTP/1.1\r\n{h}\r\nGET /public/{m}/2 HTTP/1.1\r\n{h}\r\n", &[OK, OK]),
-    ("good, malformed", "GET /public/{m} HTTP/1.1\r\n{h}\r\nGET /public/{m} HTTP/1.1\r\n\r\n", &[OK, BAD]),
-    ("malformed, good", "GET /public/{m} HTTP/1.1\r\n\r\nGET /public/{m} HTTP/1.1\r\n{h}\r\n", &[BAD]),
-    ("ambiguous, good", "GET /public/%2e HTTP/1.1\r\n{h}\r\nGET /public/{m} HTTP/1.1\r\n{h}\r\n", &[PATH]),
+    (
+        "good, good",
+        "GET /public/{m} HTTP/1.1\r\n{h}\r\nGET /public/{m}/2 HTTP/1.1\r\n{h}\r\n",
+        &[OK, OK],
+    ),
+    (
+        "good, malformed",
+        "GET /public/{m} HTTP/1.1\r\n{h}\r\nGET /public/{m} HTTP/1.1\r\n\r\n",
+        &[OK, BAD],
+    ),
+    (
+        "malformed, good",
+        "GET /public/{m} HTTP/1.1\r\n\r\nGET /public/{m} HTTP/1.1\r\n{h}\r\n",
+        &[BAD],
+    ),
+    (
+        "ambiguous, good",
+        "GET /public/%2e HTTP/1.1\r\n{h}\r\nGET /public/{m} HTTP/1.1\r\n{h}\r\n",
+        &[PATH],
+    ),
     (
         "refused, good",
         "GET /admin/smuggled HTTP/1.1\r\n{h}\r\nGET /public/{m} HTTP/1.1\r\n{h}\r\n",
@@ -37,8 +53,16 @@ const PIPELINES: &[Case<'static>] = &[
         "POST /public/{m} HTTP/1.1\r\n{h}Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\nGET /public/{m}/2 HTTP/1.1\r\n{h}\r\n",
         &[OK, OK],
     ),
-    ("closed, then more", "GET /public/{m} HTTP/1.1\r\n{h}Connection: close\r\n\r\n{s}", &[OK]),
-    ("HTTP/1.0, then more", "GET /public/{m} HTTP/1.0\r\n{h}\r\n{s}", &[OK]),
+    (
+        "closed, then more",
+        "GET /public/{m} HTTP/1.1\r\n{h}Connection: close\r\n\r\n{s}",
+        &[OK],
+    ),
+    (
+        "HTTP/1.0, then more",
+        "GET /public/{m} HTTP/1.0\r\n{h}\r\n{s}",
+        &[OK],
+    ),
     (
         "an empty line between",
         "GET /public/{m} HTTP/1.1\r\n{h}\r\n\r\nGET /public/{m}/2 HTTP/1.1\r\n{h}\r\n",
@@ -62,7 +86,11 @@ const EXPECTATIONS: &[Case<'static>] = &[
         "POST /public/{m} HTTP/1.1\r\n{h}Expect: 100-Continue\r\nContent-Length: 5\r\n\r\nhello",
         &[OK],
     ),
-    ("without a body", "GET /public/{m} HTTP/1.1\r\n{h}Expect: 100-continue\r\n\r\n", &[OK]),
+    (
+        "without a body",
+        "GET /public/{m} HTTP/1.1\r\n{h}Expect: 100-continue\r\n\r\n",
+        &[OK],
+    ),
     (
         "HTTP/1.0",
         "POST /public/{m} HTTP/1.0\r\n{h}Expect: 100-continue\r\nContent-Length: 5\r\n\r\nhello",
@@ -83,7 +111,11 @@ const EXPECTATIONS: &[Case<'static>] = &[
         "POST /public/{m} HTTP/1.1\r\n{h}Expect: 100-continue, x\r\nContent-Length: 5\r\n\r\nhello",
         &[(417, "expectation")],
     ),
-    ("a space before the colon", "POST /public/{m} HTTP/1.1\r\n{h}Expect : 100-continue\r\n\r\n", &[BAD]),
+    (
+        "a space before the colon",
+        "POST /public/{m} HTTP/1.1\r\n{h}Expect : 100-continue\r\n\r\n",
+        &[BAD],
+    ),
     (
         "an imitation",
         "POST /public/{m} HTTP/1.1\r\n{h}Ex_pect: x\r\nExpect_: 100-continue\r\nContent-Length: 5\r\n\r\nhello",
@@ -109,7 +141,10 @@ async fn a_hundred_requests_at_once_get_their_own_answers_in_order() {
     let mut connection = crate::support::client::Connection::open(world.address()).await;
     connection.send(all).await;
     for number in 0..100 {
-        assert_eq!(connection.answer().await.text(), format!("/public/{number}"));
+        assert_eq!(
+            connection.answer().await.text(),
+            format!("/public/{number}")
+        );
     }
     world.canary(&mut connection, "a hundred").await;
     world.judged().await;
@@ -119,11 +154,18 @@ async fn a_hundred_requests_at_once_get_their_own_answers_in_order() {
 async fn the_next_request_waits_for_the_answer_of_the_one_before() {
     let mut world = World::new("").await;
     let mut connection = crate::support::client::Connection::open(world.address()).await;
-    connection.send("POST /public/first HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbo").await;
-    world
-        .canary(&mut crate::support::client::Connection::open(world.address()).await, "a waiting body")
+    connection
+        .send("POST /public/first HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbo")
         .await;
-    connection.send("dyGET /public/second HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    world
+        .canary(
+            &mut crate::support::client::Connection::open(world.address()).await,
+            "a waiting body",
+        )
+        .await;
+    connection
+        .send("dyGET /public/second HTTP/1.1\r\nHost: a\r\n\r\n")
+        .await;
     assert_eq!(connection.answer().await.text(), "/public/first");
     assert_eq!(connection.answer().await.text(), "/public/second");
     world.judged().await;

@@ -24,8 +24,16 @@ fn inactive() -> Value {
 async fn a_live_token_is_active_to_those_it_concerns_and_to_nobody_else() {
     let upstream = Upstream::start();
     let (sidecar, clock) = world(&upstream).await;
-    let token = issue(&sidecar, "plain", &[("scope", "a"), ("audience", "devices")]).await;
-    let (token, claims) = (text(&token, "access_token"), claims(text(&token, "access_token")));
+    let token = issue(
+        &sidecar,
+        "plain",
+        &[("scope", "a"), ("audience", "devices")],
+    )
+    .await;
+    let (token, claims) = (
+        text(&token, "access_token"),
+        claims(text(&token, "access_token")),
+    );
     let expected = json!({
         "active": true, "token_type": "Bearer", "scope": "a", "client_id": "plain", "sub": "plain",
         "aud": ["devices"], "iss": "http://issuer.test", "exp": claims["exp"], "iat": claims["iat"],
@@ -33,13 +41,25 @@ async fn a_live_token_is_active_to_those_it_concerns_and_to_nobody_else() {
     });
     // Its client, the one named in `aud`, the one that may see all.
     for caller in ["plain", "devices", "auditor"] {
-        assert_eq!(introspect(&sidecar, caller, token).await, expected, "{caller}");
+        assert_eq!(
+            introspect(&sidecar, caller, token).await,
+            expected,
+            "{caller}"
+        );
     }
     for caller in ["fresh", "other"] {
-        assert_eq!(introspect(&sidecar, caller, token).await, inactive(), "{caller}");
+        assert_eq!(
+            introspect(&sidecar, caller, token).await,
+            inactive(),
+            "{caller}"
+        );
     }
     clock.forward(Duration::from_mins(15));
-    assert_eq!(introspect(&sidecar, "auditor", token).await, inactive(), "expired");
+    assert_eq!(
+        introspect(&sidecar, "auditor", token).await,
+        inactive(),
+        "expired"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -47,18 +67,39 @@ async fn what_is_no_live_access_token_of_ours_is_inactive() {
     let upstream = Upstream::start();
     let (sidecar, _clock) = world(&upstream).await;
     let revoked = issue(&sidecar, "plain", &[]).await;
-    assert_eq!(introspect(&sidecar, "auditor", text(&revoked, "access_token")).await["active"], true);
-    post(&sidecar, "/oauth/revoke", "plain", &[("token", text(&revoked, "access_token"))]).await;
+    assert_eq!(
+        introspect(&sidecar, "auditor", text(&revoked, "access_token")).await["active"],
+        true
+    );
+    post(
+        &sidecar,
+        "/oauth/revoke",
+        "plain",
+        &[("token", text(&revoked, "access_token"))],
+    )
+    .await;
     // Signed by the same key, but no access token.
-    let list = get(sidecar.address("issuer"), "/oauth/revocations", &[]).await.text();
+    let list = get(sidecar.address("issuer"), "/oauth/revocations", &[])
+        .await
+        .text();
     let foreign = crate::support::authority::Authority::start();
     let other_issuer = foreign.token().sign();
     let (message, _) = text(&revoked, "access_token").rsplit_once('.').unwrap();
     let forged = format!("{message}.AAAA");
-    for token in
-        [text(&revoked, "access_token"), &list, &other_issuer, &forged, "junk", "a.b.c", "m2mr_unknown"]
-    {
-        assert_eq!(introspect(&sidecar, "auditor", token).await, inactive(), "{token}");
+    for token in [
+        text(&revoked, "access_token"),
+        &list,
+        &other_issuer,
+        &forged,
+        "junk",
+        "a.b.c",
+        "m2mr_unknown",
+    ] {
+        assert_eq!(
+            introspect(&sidecar, "auditor", token).await,
+            inactive(),
+            "{token}"
+        );
     }
 }
 
@@ -66,20 +107,42 @@ async fn what_is_no_live_access_token_of_ours_is_inactive() {
 async fn a_refresh_token_is_active_to_its_client_until_it_is_used() {
     let upstream = Upstream::start();
     let (sidecar, _clock) = world(&upstream).await;
-    let first = issue(&sidecar, "fresh", &[("scope", "b"), ("audience", "devices")]).await;
+    let first = issue(
+        &sidecar,
+        "fresh",
+        &[("scope", "b"), ("audience", "devices")],
+    )
+    .await;
     let refresh = text(&first, "refresh_token");
     for caller in ["fresh", "auditor"] {
         let answer = introspect(&sidecar, caller, refresh).await;
-        let shown = (&answer["active"], &answer["scope"], &answer["client_id"], &answer["sub"]);
-        assert_eq!(shown, (&json!(true), &json!("b"), &json!("fresh"), &json!("fresh")));
+        let shown = (
+            &answer["active"],
+            &answer["scope"],
+            &answer["client_id"],
+            &answer["sub"],
+        );
+        assert_eq!(
+            shown,
+            (&json!(true), &json!("b"), &json!("fresh"), &json!("fresh"))
+        );
         assert!(answer["exp"].as_i64() > claims(text(&first, "access_token"))["exp"].as_i64());
     }
     // A resource server has no business with refresh tokens, whatever the audience.
     for caller in ["devices", "other"] {
-        assert_eq!(introspect(&sidecar, caller, refresh).await, inactive(), "{caller}");
+        assert_eq!(
+            introspect(&sidecar, caller, refresh).await,
+            inactive(),
+            "{caller}"
+        );
     }
-    post(&sidecar, "/oauth/token", "fresh", &[("grant_type", "refresh_token"), ("refresh_token", refresh)])
-        .await;
+    post(
+        &sidecar,
+        "/oauth/token",
+        "fresh",
+        &[("grant_type", "refresh_token"), ("refresh_token", refresh)],
+    )
+    .await;
     assert_eq!(introspect(&sidecar, "fresh", refresh).await, inactive());
 }
 
@@ -91,14 +154,28 @@ async fn who_asks_must_be_a_client_and_ask_properly() {
     let token = [("token", text(&token, "access_token"))];
     let address = sidecar.address("issuer");
     let nobody = post_form(address, "/oauth/introspect", &token, &[]).await;
-    assert_eq!((nobody.status, &nobody.json()["error"]), (401, &json!("invalid_client")));
+    assert_eq!(
+        (nobody.status, &nobody.json()["error"]),
+        (401, &json!("invalid_client"))
+    );
     let wrong = [("Authorization", "Basic cGxhaW46d3Jvbmctc2VjcmV0")];
     let wrong = post_form(address, "/oauth/introspect", &token, &wrong).await;
-    assert_eq!((wrong.status, wrong.header("www-authenticate").is_some()), (401, true));
+    assert_eq!(
+        (wrong.status, wrong.header("www-authenticate").is_some()),
+        (401, true)
+    );
     let empty = post(&sidecar, "/oauth/introspect", "plain", &[]).await;
-    assert_eq!((empty.status, &empty.json()["error"]), (400, &json!("invalid_request")));
+    assert_eq!(
+        (empty.status, &empty.json()["error"]),
+        (400, &json!("invalid_request"))
+    );
     assert_eq!(get(address, "/oauth/introspect", &[]).await.status, 405);
-    let metadata = get(address, "/.well-known/oauth-authorization-server", &[]).await.json();
-    assert_eq!(metadata["introspection_endpoint"], "http://issuer.test/oauth/introspect");
+    let metadata = get(address, "/.well-known/oauth-authorization-server", &[])
+        .await
+        .json();
+    assert_eq!(
+        metadata["introspection_endpoint"],
+        "http://issuer.test/oauth/introspect"
+    );
     assert!(metadata["introspection_endpoint_auth_methods_supported"].is_array());
 }

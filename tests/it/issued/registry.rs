@@ -15,7 +15,12 @@ async fn only_tokens_with_a_name_leave_a_row_and_it_is_written_before_the_answer
         issue(&sidecar, "plain", &[]).await;
     }
     assert_eq!(count(&mut database, "tokens").await, 0);
-    let named = issue(&sidecar, "plain", &[("token_name", "laptop"), ("scope", "a")]).await;
+    let named = issue(
+        &sidecar,
+        "plain",
+        &[("token_name", "laptop"), ("scope", "a")],
+    )
+    .await;
     let claims = claims(text(&named, "access_token"));
     let row: (String, String, String, String, String, String, i64) = sqlx::query_as(
         "SELECT jti, client_id, owner, name, scope, audience, expires_at FROM tokens WHERE revoked_at IS NULL",
@@ -33,11 +38,15 @@ async fn only_tokens_with_a_name_leave_a_row_and_it_is_written_before_the_answer
         claims["exp"].as_i64().unwrap(),
     );
     assert_eq!(row, expected);
-    let columns: Vec<(i64, String)> = sqlx::query_as("SELECT cid, name FROM pragma_table_info('tokens')")
-        .fetch_all(&mut database)
-        .await
-        .unwrap();
-    assert!(!columns.iter().any(|(_, name)| name.contains("token")), "never the token itself: {columns:?}");
+    let columns: Vec<(i64, String)> =
+        sqlx::query_as("SELECT cid, name FROM pragma_table_info('tokens')")
+            .fetch_all(&mut database)
+            .await
+            .unwrap();
+    assert!(
+        !columns.iter().any(|(_, name)| name.contains("token")),
+        "never the token itself: {columns:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -46,11 +55,20 @@ async fn while_the_store_is_locked_nothing_is_half_written_and_issued_tokens_sta
     let (sidecar, _clock) = world(&upstream).await;
     let before = issue(&sidecar, "fresh", &[("token_name", "before")]).await;
     let mut other = database(&sidecar).await;
-    let counts = [count(&mut other, "tokens").await, count(&mut other, "refresh_tokens").await];
-    sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
+    let counts = [
+        count(&mut other, "tokens").await,
+        count(&mut other, "refresh_tokens").await,
+    ];
+    sqlx::query("BEGIN IMMEDIATE")
+        .execute(&mut other)
+        .await
+        .unwrap();
 
     let credentials = ("grant_type", "client_credentials");
-    let refresh = [("grant_type", "refresh_token"), ("refresh_token", text(&before, "refresh_token"))];
+    let refresh = [
+        ("grant_type", "refresh_token"),
+        ("refresh_token", text(&before, "refresh_token")),
+    ];
     let revoke = [("token", text(&before, "access_token"))];
     let named = [credentials, ("token_name", "lost")];
     let (named, refreshable, refreshed, revoked) = tokio::join!(
@@ -67,11 +85,17 @@ async fn while_the_store_is_locked_nothing_is_half_written_and_issued_tokens_sta
     // What needs no row needs no store, and what was issued can be verified.
     let unnamed = issue(&sidecar, "plain", &[]).await;
     for token in [&before, &unnamed] {
-        assert_eq!(judge(&sidecar, text(token, "access_token")).await, is(200, "-"));
+        assert_eq!(
+            judge(&sidecar, text(token, "access_token")).await,
+            is(200, "-")
+        );
     }
 
     sqlx::query("ROLLBACK").execute(&mut other).await.unwrap();
-    let after = [count(&mut other, "tokens").await, count(&mut other, "refresh_tokens").await];
+    let after = [
+        count(&mut other, "tokens").await,
+        count(&mut other, "refresh_tokens").await,
+    ];
     assert_eq!(after, counts);
     // The refresh token was not spent by the attempt.
     let answer = post(&sidecar, "/oauth/token", "fresh", &refresh).await;
@@ -95,9 +119,14 @@ async fn tokens_that_expired_a_day_ago_are_forgotten_however_many() {
     .unwrap();
     // The next look is a minute after the first.
     clock.forward(Duration::from_mins(2));
-    until("they are gone", async || count(&mut database, "tokens").await == 1).await;
-    let names: Vec<String> =
-        sqlx::query_scalar("SELECT name FROM tokens").fetch_all(&mut database).await.unwrap();
+    until("they are gone", async || {
+        count(&mut database, "tokens").await == 1
+    })
+    .await;
+    let names: Vec<String> = sqlx::query_scalar("SELECT name FROM tokens")
+        .fetch_all(&mut database)
+        .await
+        .unwrap();
     assert_eq!(names, ["kept"]);
 }
 
@@ -105,14 +134,24 @@ async fn tokens_that_expired_a_day_ago_are_forgotten_however_many() {
 async fn every_decision_leaves_one_audit_line_that_says_who_and_from_where() {
     let upstream = Upstream::start();
     // A client of its own: other tests leave lines of `fresh` meanwhile.
-    let yaml = YAML.replace("@UPSTREAM@", &upstream.url()).replace("id: fresh", "id: audited");
-    let sidecar = builder().secret_file("secret", "audited", SECRET).start(&yaml).await;
+    let yaml = YAML
+        .replace("@UPSTREAM@", &upstream.url())
+        .replace("id: fresh", "id: audited");
+    let sidecar = builder()
+        .secret_file("secret", "audited", SECRET)
+        .start(&yaml)
+        .await;
     let mark = logs::mark();
     let first = issue(&sidecar, "audited", &[]).await;
     let (access, refresh) = (text(&first, "access_token"), text(&first, "refresh_token"));
     let jti = claims(access)["jti"].as_str().unwrap().to_owned();
-    post(&sidecar, "/oauth/token", "audited", &[("grant_type", "refresh_token"), ("refresh_token", refresh)])
-        .await;
+    post(
+        &sidecar,
+        "/oauth/token",
+        "audited",
+        &[("grant_type", "refresh_token"), ("refresh_token", refresh)],
+    )
+    .await;
     post(
         &sidecar,
         "/oauth/token",
@@ -130,10 +169,30 @@ async fn every_decision_leaves_one_audit_line_that_says_who_and_from_where() {
             "grant_type=\"client_credentials\"",
             &jti,
         ][..],
-        &["token request", "client_id=\"audited\"", "outcome=\"issued\"", "grant_type=\"refresh_token\""],
-        &["token request", "client_id=\"audited\"", "outcome=\"invalid_grant\"", "not valid"],
-        &["introspection request", "client_id=\"other\"", "outcome=\"not_allowed\"", &jti],
-        &["revocation request", "client_id=\"audited\"", "outcome=\"revoked\"", &jti],
+        &[
+            "token request",
+            "client_id=\"audited\"",
+            "outcome=\"issued\"",
+            "grant_type=\"refresh_token\"",
+        ],
+        &[
+            "token request",
+            "client_id=\"audited\"",
+            "outcome=\"invalid_grant\"",
+            "not valid",
+        ],
+        &[
+            "introspection request",
+            "client_id=\"other\"",
+            "outcome=\"not_allowed\"",
+            &jti,
+        ],
+        &[
+            "revocation request",
+            "client_id=\"audited\"",
+            "outcome=\"revoked\"",
+            &jti,
+        ],
     ] {
         let lines = logs::lines_since(mark, &[&["audit", "peer=127.0.0.1:"], texts].concat());
         assert_eq!(lines.len(), 1, "{texts:?}: {lines:#?}");

@@ -17,7 +17,14 @@ const MANY: usize = 10_000;
 #[ignore = "long: needs 12,000 descriptors in each of two processes; prints the memory of a connection"]
 async fn ten_thousand_idle_connections_are_served_and_cost_little() {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).expect("the hard limit");
+    setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: maximum,
+            maximum,
+        },
+    )
+    .expect("the hard limit");
     let upstream = Upstream::start();
     let yaml = format!(
         r#"
@@ -32,10 +39,17 @@ inbound:
     let process = Process::start("true", &yaml);
     let address = process.address("api");
     let ask = async |connection: &mut TcpStream| {
-        connection.write_all(b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("it is open");
+        connection
+            .write_all(b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n")
+            .await
+            .expect("it is open");
         let mut answer = vec![0; 4096];
         let read = connection.read(&mut answer).await.expect("it is open");
-        assert!(answer[..read].starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer[..read]));
+        assert!(
+            answer[..read].starts_with(b"HTTP/1.1 200"),
+            "{}",
+            String::from_utf8_lossy(&answer[..read])
+        );
     };
     let mut connections = Vec::new();
     ask(&mut TcpStream::connect(address).await.expect("it listens")).await;
@@ -64,5 +78,9 @@ inbound:
     for connection in connections.iter_mut().step_by(97) {
         ask(connection).await;
     }
-    assert_eq!(process.lines_with("`maxConnections` is reached").len(), 0, "none had to give way");
+    assert_eq!(
+        process.lines_with("`maxConnections` is reached").len(),
+        0,
+        "none had to give way"
+    );
 }

@@ -33,10 +33,12 @@ const DEATHS: usize = 200;
 fn directory() -> (TempDir, String) {
     let dir = TempDir::new().expect("a temporary directory");
     std::fs::write(dir.path().join("secret"), SECRET).expect("a writable directory");
-    let yaml =
-        YAML.replace("@DIR@", &dir.path().display().to_string()).replace("@UPSTREAM@", "http://127.0.0.1:9");
+    let yaml = YAML
+        .replace("@DIR@", &dir.path().display().to_string())
+        .replace("@UPSTREAM@", "http://127.0.0.1:9");
     let file = dir.path().join("sidecar.yaml");
-    std::fs::write(&file, format!("log: {{ encoding: json }}\n{yaml}")).expect("a writable directory");
+    std::fs::write(&file, format!("log: {{ encoding: json }}\n{yaml}"))
+        .expect("a writable directory");
     let file = file.display().to_string();
     (dir, file)
 }
@@ -53,9 +55,13 @@ async fn issue_many(issuer: &Arc<Issuer>, body: &'static str, count: usize) -> f
         let issuer = issuer.clone();
         tokio::spawn(async move {
             let mut headers = HeaderMap::new();
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+            headers.insert(
+                CONTENT_TYPE,
+                HeaderValue::from_static("application/x-www-form-urlencoded"),
+            );
             for _ in 0..count / 64 {
-                let request = TokenRequest::parse(&headers, body.as_bytes()).expect("a token request");
+                let request =
+                    TokenRequest::parse(&headers, body.as_bytes()).expect("a token request");
                 issuer.issue(&request, None).await.expect("a token");
             }
         })
@@ -71,15 +77,22 @@ async fn issue_many(issuer: &Arc<Issuer>, body: &'static str, count: usize) -> f
 async fn a_million_short_lived_tokens_leave_the_store_as_it_was() {
     provider::install();
     let (dir, file) = directory();
-    let config = config::load(Path::new(&file), &|_| None).unwrap_or_else(|e| panic!("{e}")).config;
+    let config = config::load(Path::new(&file), &|_| None)
+        .unwrap_or_else(|e| panic!("{e}"))
+        .config;
     let store = store::open(&config.store).await.expect("a store");
     let issuer = config.issuer.expect("an issuer").issuer;
-    let issuer = Issuer::open(issuer, store, Arc::new(SystemClock)).await.expect("an issuer");
+    let issuer = Issuer::open(issuer, store, Arc::new(SystemClock))
+        .await
+        .expect("an issuer");
     let before = bytes(dir.path());
-    let plain = "grant_type=client_credentials&client_id=plain&client_secret=a-secret-of-all-clients-here";
+    let plain =
+        "grant_type=client_credentials&client_id=plain&client_secret=a-secret-of-all-clients-here";
     let rate = issue_many(&issuer, plain, MILLION).await;
     let after = bytes(dir.path());
-    println!("{MILLION} short-lived tokens: {rate:.0}/s, the store had {before} bytes and has {after}");
+    println!(
+        "{MILLION} short-lived tokens: {rate:.0}/s, the store had {before} bytes and has {after}"
+    );
     assert_eq!(after, before, "they leave nothing");
     let named = "grant_type=client_credentials&client_id=plain&client_secret=a-secret-of-all-clients-here&token_name=n";
     let rate = issue_many(&issuer, named, NAMED).await;
@@ -102,10 +115,18 @@ impl Process {
             .expect("the binary runs");
         let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
         let issuer = loop {
-            let line = lines.next().expect("it says where it listens").expect("UTF-8");
-            let line: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("a JSON line: {line}"));
+            let line = lines
+                .next()
+                .expect("it says where it listens")
+                .expect("UTF-8");
+            let line: Value =
+                serde_json::from_str(&line).unwrap_or_else(|_| panic!("a JSON line: {line}"));
             if line["listener"] == "issuer" {
-                break line["address"].as_str().expect("an address").parse().expect("an address");
+                break line["address"]
+                    .as_str()
+                    .expect("an address")
+                    .parse()
+                    .expect("an address");
             }
         };
         // It must be able to go on writing.
@@ -121,8 +142,15 @@ impl Process {
 }
 
 /// A request's status and JSON, if the answer came whole.
-async fn ask(address: SocketAddr, path: &str, client: &str, form: &[(&str, &str)]) -> Option<(u16, Value)> {
-    let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
+async fn ask(
+    address: SocketAddr,
+    path: &str,
+    client: &str,
+    form: &[(&str, &str)],
+) -> Option<(u16, Value)> {
+    let body = form_urlencoded::Serializer::new(String::new())
+        .extend_pairs(form)
+        .finish();
     let basic = STANDARD.encode(format!("{client}:{SECRET}"));
     let request = format!(
         "POST {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nAuthorization: Basic {basic}\r\n\
@@ -137,7 +165,14 @@ async fn ask(address: SocketAddr, path: &str, client: &str, form: &[(&str, &str)
     let (head, body) = answer.split_once("\r\n\r\n")?;
     let status = head.split(' ').nth(1)?.parse().ok()?;
     let head = head.to_ascii_lowercase();
-    let length: usize = head.split("content-length: ").nth(1)?.lines().next()?.trim().parse().ok()?;
+    let length: usize = head
+        .split("content-length: ")
+        .nth(1)?
+        .lines()
+        .next()?
+        .trim()
+        .parse()
+        .ok()?;
     if body.len() != length {
         return None;
     }
@@ -145,14 +180,22 @@ async fn ask(address: SocketAddr, path: &str, client: &str, form: &[(&str, &str)
 }
 
 /// The same where the answer can only be a success, if it comes.
-async fn done(address: SocketAddr, path: &str, client: &str, form: &[(&str, &str)]) -> Option<Value> {
+async fn done(
+    address: SocketAddr,
+    path: &str,
+    client: &str,
+    form: &[(&str, &str)],
+) -> Option<Value> {
     let (status, answer) = ask(address, path, client, form).await?;
     assert_eq!(status, 200, "{path} {answer}");
     Some(answer)
 }
 
 fn member(answer: &Value, name: &str) -> String {
-    answer[name].as_str().unwrap_or_else(|| panic!("no {name}")).to_owned()
+    answer[name]
+        .as_str()
+        .unwrap_or_else(|| panic!("no {name}"))
+        .to_owned()
 }
 
 const NAMED_GRANT: [(&str, &str); 2] = [("grant_type", "client_credentials"), ("token_name", "n")];
@@ -166,13 +209,16 @@ async fn issuing(address: SocketAddr) -> Vec<String> {
     issued
 }
 
-/// Revokes tokens until the process is gone; gives those whose revocation was acknowledged. Of a client of its own: one
-/// that revokes more than a thousand ends all of its tokens.
+/// Revokes tokens until the process is gone; gives those whose revocation was acknowledged. Of a
+/// client of its own: one that revokes more than a thousand ends all of its tokens.
 async fn revoking(address: SocketAddr) -> Vec<String> {
     let mut revoked = Vec::new();
     while let Some(answer) = done(address, "/oauth/token", "other", &NAMED_GRANT).await {
         let token = member(&answer, "access_token");
-        if done(address, "/oauth/revoke", "other", &[("token", &token)]).await.is_none() {
+        if done(address, "/oauth/revoke", "other", &[("token", &token)])
+            .await
+            .is_none()
+        {
             break;
         }
         revoked.push(token);
@@ -180,8 +226,8 @@ async fn revoking(address: SocketAddr) -> Vec<String> {
     revoked
 }
 
-/// The newest refresh token of a family that was acknowledged. Whether its answer was lost once: then it may be used
-/// once more, and no second time.
+/// The newest refresh token of a family that was acknowledged. Whether its answer was lost once:
+/// then it may be used once more, and no second time.
 #[derive(Clone)]
 struct Family {
     newest: String,
@@ -195,17 +241,31 @@ async fn refreshing(address: SocketAddr, family: Option<Family>) -> Option<Famil
         None => {
             let grant = [("grant_type", "client_credentials")];
             let answer = done(address, "/oauth/token", "fresh", &grant).await?;
-            Family { newest: member(&answer, "refresh_token"), was_lost: false }
+            Family {
+                newest: member(&answer, "refresh_token"),
+                was_lost: false,
+            }
         }
     };
     loop {
-        let form = [("grant_type", "refresh_token"), ("refresh_token", family.newest.as_str())];
+        let form = [
+            ("grant_type", "refresh_token"),
+            ("refresh_token", family.newest.as_str()),
+        ];
         match done(address, "/oauth/token", "fresh", &form).await {
             Some(answer) => {
-                family = Family { newest: member(&answer, "refresh_token"), was_lost: false };
+                family = Family {
+                    newest: member(&answer, "refresh_token"),
+                    was_lost: false,
+                };
             }
             None if family.was_lost => return None,
-            None => return Some(Family { was_lost: true, ..family }),
+            None => {
+                return Some(Family {
+                    was_lost: true,
+                    ..family
+                });
+            }
         }
     }
 }
@@ -218,7 +278,9 @@ async fn is_active(address: SocketAddr, token: &str) -> bool {
 async fn kept(dir: &Path) -> Vec<String> {
     use sqlx::Connection;
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(dir.join("m2m.db"));
-    let mut database = sqlx::SqliteConnection::connect_with(&options).await.expect("the database");
+    let mut database = sqlx::SqliteConnection::connect_with(&options)
+        .await
+        .expect("the database");
     sqlx::query_scalar("SELECT jti FROM tokens ORDER BY jti")
         .fetch_all(&mut database)
         .await
@@ -240,7 +302,9 @@ async fn a_process_that_is_killed_at_any_moment_loses_nothing_it_acknowledged() 
             tokio::join!(
                 futures_util::future::join_all((0..3).map(|_| issuing(address))),
                 futures_util::future::join_all((0..3).map(|_| revoking(address))),
-                futures_util::future::join_all(families.iter().cloned().map(|it| refreshing(address, it))),
+                futures_util::future::join_all(
+                    families.iter().cloned().map(|it| refreshing(address, it))
+                ),
             )
         };
         let moment = Duration::from_micros(fastrand::u64(1_000..250_000));
@@ -255,10 +319,16 @@ async fn a_process_that_is_killed_at_any_moment_loses_nothing_it_acknowledged() 
         // At once after the next start, before anything else could set it right.
         let process = Process::start(&file);
         for token in &ended {
-            assert!(!is_active(process.issuer, token).await, "revoked, and active again");
+            assert!(
+                !is_active(process.issuer, token).await,
+                "revoked, and active again"
+            );
         }
         for token in new.iter().rev().take(5) {
-            assert!(is_active(process.issuer, token).await, "acknowledged, and not known");
+            assert!(
+                is_active(process.issuer, token).await,
+                "acknowledged, and not known"
+            );
         }
         issued.extend(new);
         revoked.extend(ended);
@@ -267,11 +337,17 @@ async fn a_process_that_is_killed_at_any_moment_loses_nothing_it_acknowledged() 
     let rows = kept(dir.path()).await;
     let jti = |token: &String| member(&claims(token), "jti");
     for token in issued.iter().chain(&revoked) {
-        assert!(rows.binary_search(&jti(token)).is_ok(), "acknowledged, and not kept");
+        assert!(
+            rows.binary_search(&jti(token)).is_ok(),
+            "acknowledged, and not kept"
+        );
     }
     let process = Process::start(&file);
     for token in &revoked {
-        assert!(!is_active(process.issuer, token).await, "revoked, and active again");
+        assert!(
+            !is_active(process.issuer, token).await,
+            "revoked, and active again"
+        );
     }
     process.kill();
     println!(
@@ -279,7 +355,8 @@ async fn a_process_that_is_killed_at_any_moment_loses_nothing_it_acknowledged() 
         issued.len(),
         revoked.len()
     );
-    // On a busy machine many a process dies before it did anything; some must have been in the midst of it.
+    // On a busy machine many a process dies before it did anything; some must have been in the
+    // midst of it.
     let least = DEATHS / 4;
     assert!(issued.len() > least && revoked.len() > least && rotated_over_a_death > least);
 }

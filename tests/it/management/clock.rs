@@ -1,4 +1,5 @@
-//! A clock that was ahead and is set back: what was revoked meanwhile stays revoked, and what is issued since lives.
+//! A clock that was ahead and is set back: what was revoked meanwhile stays revoked, and what is
+//! issued since lives.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -26,7 +27,9 @@ pub(super) async fn list(world: &World) -> Value {
 
 /// The claims of a JWT.
 pub(super) fn claims(jwt: &str) -> Value {
-    let payload = URL_SAFE_NO_PAD.decode(jwt.split('.').nth(1).expect("a JWT")).expect("base64url");
+    let payload = URL_SAFE_NO_PAD
+        .decode(jwt.split('.').nth(1).expect("a JWT"))
+        .expect("base64url");
     serde_json::from_slice(&payload).expect("JSON")
 }
 
@@ -35,20 +38,34 @@ pub(super) async fn introspect(world: &World, secret: &str, token: &str) -> Valu
     let basic = format!("Basic {}", STANDARD.encode(format!("meter:{secret}")));
     let form = [("token", token)];
     let address = world.sidecar.address("issuer");
-    post_form(address, "/oauth/introspect", &form, &[("Authorization", &basic)]).await.json()
+    post_form(
+        address,
+        "/oauth/introspect",
+        &form,
+        &[("Authorization", &basic)],
+    )
+    .await
+    .json()
 }
 
 /// Starts six hours ahead.
 async fn ahead() -> (World, Arc<MovableClock>) {
     let clock = MovableClock::now();
     clock.set_ahead(HOURS);
-    (World::start_from(Sidecar::builder().clock(clock.clone())).await, clock)
+    (
+        World::start_from(Sidecar::builder().clock(clock.clone())).await,
+        clock,
+    )
 }
 
 /// The same after a restart.
 pub(super) async fn restarted(world: World, clock: &Arc<MovableClock>) -> World {
     let upstream = world.upstream;
-    let builder = world.sidecar.stop_keeping_state().await.clock(clock.clone());
+    let builder = world
+        .sidecar
+        .stop_keeping_state()
+        .await
+        .clock(clock.clone());
     let sidecar = super::files(builder).start(&super::yaml(&upstream)).await;
     World { upstream, sidecar }
 }
@@ -74,7 +91,10 @@ inbound:
 async fn judge(sidecar: &Sidecar, token: &str) -> (u16, String) {
     let bearer = format!("Bearer {token}");
     let answer = get(sidecar.address("api"), "/", &[("Authorization", &bearer)]).await;
-    (answer.status, answer.header("x-m2m-reason").unwrap_or("-").to_owned())
+    (
+        answer.status,
+        answer.header("x-m2m-reason").unwrap_or("-").to_owned(),
+    )
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -86,39 +106,78 @@ async fn a_client_whose_tokens_ended_under_a_clock_that_was_ahead_gets_tokens_th
         old.push(world.good_token("meter", &secret).await);
         match end {
             "revoke" => {
-                assert_eq!(world.call("POST", "/clients/meter/revoke", json!({})).await.status, 200);
+                assert_eq!(
+                    world
+                        .call("POST", "/clients/meter/revoke", json!({}))
+                        .await
+                        .status,
+                    200
+                );
             }
             "disable" => {
                 for disabled in [true, false] {
                     let patch = json!({ "disabled": disabled });
-                    assert_eq!(world.call("PATCH", "/clients/meter", patch).await.status, 200);
+                    assert_eq!(
+                        world.call("PATCH", "/clients/meter", patch).await.status,
+                        200
+                    );
                 }
             }
             _ => {
-                assert_eq!(world.call("DELETE", "/clients/meter", Value::Null).await.status, 204);
+                assert_eq!(
+                    world
+                        .call("DELETE", "/clients/meter", Value::Null)
+                        .await
+                        .status,
+                    204
+                );
                 secret = world.create(meter()).await;
             }
         }
         clock.set_back(HOURS);
         let new = world.good_token("meter", &secret).await;
         assert_eq!(world.judge(&new).await, is(200, "-"), "{end}");
-        assert_eq!(introspect(&world, &secret, &new).await["active"], true, "{end}");
+        assert_eq!(
+            introspect(&world, &secret, &new).await["active"],
+            true,
+            "{end}"
+        );
         for old in &old {
-            assert_eq!(introspect(&world, &secret, old).await["active"], false, "{end}");
+            assert_eq!(
+                introspect(&world, &secret, old).await["active"],
+                false,
+                "{end}"
+            );
         }
         // The new ones can be ended, all together and one by one.
-        assert_eq!(world.call("POST", "/clients/meter/revoke", json!({})).await.status, 200);
+        assert_eq!(
+            world
+                .call("POST", "/clients/meter/revoke", json!({}))
+                .await
+                .status,
+            200
+        );
         assert_eq!(world.judge(&new).await, is(401, "revoked"), "{end}");
         let newer = world.good_token("meter", &secret).await;
         assert_eq!(world.judge(&newer).await, is(200, "-"), "{end}");
         let basic = format!("Basic {}", STANDARD.encode(format!("meter:{secret}")));
         let form = [("token", newer.as_str())];
         let address = world.sidecar.address("issuer");
-        post_form(address, "/oauth/revoke", &form, &[("Authorization", &basic)]).await;
+        post_form(
+            address,
+            "/oauth/revoke",
+            &form,
+            &[("Authorization", &basic)],
+        )
+        .await;
         assert_eq!(world.judge(&newer).await, is(401, "revoked"), "{end}");
         clock.forward(HOURS);
         for old in &old {
-            assert_eq!(world.judge(old).await, is(401, "revoked"), "{end}: its time has come again");
+            assert_eq!(
+                world.judge(old).await,
+                is(401, "revoked"),
+                "{end}: its time has come again"
+            );
         }
     }
 }
@@ -128,20 +187,44 @@ async fn an_end_under_a_clock_that_was_ahead_survives_a_restart_and_is_understoo
     let (world, clock) = ahead().await;
     let secret = world.create(meter()).await;
     let old = world.good_token("meter", &secret).await;
-    assert_eq!(world.call("POST", "/clients/meter/revoke", json!({})).await.status, 200);
+    assert_eq!(
+        world
+            .call("POST", "/clients/meter/revoke", json!({}))
+            .await
+            .status,
+        200
+    );
     clock.set_back(HOURS);
     let world = restarted(world, &clock).await;
     let far = far(world.sidecar.address("issuer"), &world.upstream, &clock).await;
     let new = world.good_token("meter", &secret).await;
     assert_eq!(world.judge(&new).await, is(200, "-"));
-    until("the list has come", async || judge(&far, &new).await == is(200, "-")).await;
-    assert_eq!(world.call("POST", "/clients/meter/revoke", json!({})).await.status, 200);
-    until("the newer end has come", async || judge(&far, &new).await == is(401, "revoked")).await;
+    until("the list has come", async || {
+        judge(&far, &new).await == is(200, "-")
+    })
+    .await;
+    assert_eq!(
+        world
+            .call("POST", "/clients/meter/revoke", json!({}))
+            .await
+            .status,
+        200
+    );
+    until("the newer end has come", async || {
+        judge(&far, &new).await == is(401, "revoked")
+    })
+    .await;
     let newer = world.good_token("meter", &secret).await;
-    until("its mark has come", async || judge(&far, &newer).await == is(200, "-")).await;
+    until("its mark has come", async || {
+        judge(&far, &newer).await == is(200, "-")
+    })
+    .await;
     // A quarter of an hour before the old token expires.
     clock.forward(HOURS + 45 * MINUTE);
-    until("the keys and the list have come", async || judge(&far, &old).await == is(401, "revoked")).await;
+    until("the keys and the list have come", async || {
+        judge(&far, &old).await == is(401, "revoked")
+    })
+    .await;
     assert_eq!(world.judge(&old).await, is(401, "revoked"));
 }
 
@@ -151,11 +234,23 @@ async fn a_list_that_was_signed_before_the_clocks_were_set_back_gives_way_to_the
     let secret = world.create(meter()).await;
     let far = far(world.sidecar.address("issuer"), &world.upstream, &clock).await;
     let token = world.good_token("meter", &secret).await;
-    until("the list has come", async || judge(&far, &token).await == is(200, "-")).await;
+    until("the list has come", async || {
+        judge(&far, &token).await == is(200, "-")
+    })
+    .await;
     clock.set_back(HOURS);
     let token = world.good_token("meter", &secret).await;
-    assert_eq!(world.call("POST", "/clients/meter/revoke", json!({})).await.status, 200);
-    until("the new list has come", async || judge(&far, &token).await == is(401, "revoked")).await;
+    assert_eq!(
+        world
+            .call("POST", "/clients/meter/revoke", json!({}))
+            .await
+            .status,
+        200
+    );
+    until("the new list has come", async || {
+        judge(&far, &token).await == is(401, "revoked")
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -166,12 +261,19 @@ async fn an_end_covers_what_was_issued_while_the_clock_was_ahead_also_after_a_re
         let old = world.good_token("meter", &secret).await;
         let configured = world.good_token("configured", CONFIGURED_SECRET).await;
         clock.set_back(HOURS);
-        let world = if restart { restarted(world, &clock).await } else { world };
+        let world = if restart {
+            restarted(world, &clock).await
+        } else {
+            world
+        };
         for id in ["meter", "configured"] {
             let target = format!("/clients/{id}/revoke");
             assert_eq!(world.call("POST", &target, json!({})).await.status, 200);
         }
-        assert_eq!(world.judge(&world.good_token("meter", &secret).await).await, is(200, "-"));
+        assert_eq!(
+            world.judge(&world.good_token("meter", &secret).await).await,
+            is(200, "-")
+        );
         clock.forward(HOURS + MINUTE);
         for old in [&old, &configured] {
             assert_eq!(world.judge(old).await, is(401, "revoked"), "{restart}");

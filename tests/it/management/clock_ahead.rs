@@ -1,4 +1,5 @@
-//! A clock that is ahead for a short time: nothing is forgotten that is needed when the clock is right again.
+//! A clock that is ahead for a short time: nothing is forgotten that is needed when the clock is
+//! right again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +22,10 @@ const THREE_DAYS: Duration = Duration::from_hours(3 * 24);
 
 async fn world() -> (World, Arc<MovableClock>) {
     let clock = MovableClock::now();
-    (World::start_from(Sidecar::builder().clock(clock.clone())).await, clock)
+    (
+        World::start_from(Sidecar::builder().clock(clock.clone())).await,
+        clock,
+    )
 }
 
 /// Has the sidecar look at its clock and its store, as it does every five seconds.
@@ -32,7 +36,13 @@ async fn look(world: &World) {
 async fn revoke(world: &World, secret: &str, token: &str) {
     let basic = format!("Basic {}", STANDARD.encode(format!("meter:{secret}")));
     let address = world.sidecar.address("issuer");
-    let answer = post_form(address, "/oauth/revoke", &[("token", token)], &[("Authorization", &basic)]).await;
+    let answer = post_form(
+        address,
+        "/oauth/revoke",
+        &[("token", token)],
+        &[("Authorization", &basic)],
+    )
+    .await;
     assert_eq!(answer.status, 200, "{}", answer.text());
 }
 
@@ -42,9 +52,21 @@ async fn taken_back(world: &World, secret: &str) -> Vec<String> {
     revoke(world, secret, &single).await;
     let other = world.create(json!({ "client_id": "other" })).await;
     let disabled = world.good_token("other", &other).await;
-    assert_eq!(world.call("PATCH", "/clients/other", json!({ "disabled": true })).await.status, 200);
+    assert_eq!(
+        world
+            .call("PATCH", "/clients/other", json!({ "disabled": true }))
+            .await
+            .status,
+        200
+    );
     let configured = world.good_token("configured", CONFIGURED_SECRET).await;
-    assert_eq!(world.call("POST", "/clients/configured/revoke", json!({})).await.status, 200);
+    assert_eq!(
+        world
+            .call("POST", "/clients/configured/revoke", json!({}))
+            .await
+            .status,
+        200
+    );
     vec![single, disabled, configured]
 }
 
@@ -59,11 +81,19 @@ async fn what_was_revoked_stays_so_while_and_after_the_clock_is_ahead() {
     look(&world).await;
     let ahead = list(&world).await;
     for member in ["revoked", "not_before_sha256", "marked_sha256"] {
-        assert_eq!((&ahead[member], ahead[member].is_null()), (&before[member], false), "{member}");
+        assert_eq!(
+            (&ahead[member], ahead[member].is_null()),
+            (&before[member], false),
+            "{member}"
+        );
     }
     clock.set_back(TWO_HOURS);
     for token in &old {
-        assert_eq!(world.judge(token).await, is(401, "revoked"), "before the next look");
+        assert_eq!(
+            world.judge(token).await,
+            is(401, "revoked"),
+            "before the next look"
+        );
     }
     look(&world).await;
     for token in &old {
@@ -89,8 +119,10 @@ async fn rows(database: &mut SqliteConnection) -> Vec<i64> {
     let count = "SELECT (SELECT count(*) FROM revoked_tokens), (SELECT count(*) FROM client_not_before),
                         (SELECT count(*) FROM tokens), (SELECT count(*) FROM refresh_tokens),
                         (SELECT count(*) FROM used_assertions), (SELECT count(*) FROM signing_keys)";
-    let (a, b, c, d, e, f): (i64, i64, i64, i64, i64, i64) =
-        sqlx::query_as(count).fetch_one(database).await.expect("counts");
+    let (a, b, c, d, e, f): (i64, i64, i64, i64, i64, i64) = sqlx::query_as(count)
+        .fetch_one(database)
+        .await
+        .expect("counts");
     vec![a, b, c, d, e, f]
 }
 
@@ -104,7 +136,13 @@ async fn a_process_that_runs_days_ahead_for_a_moment_deletes_nothing_that_is_nee
     logs::remember_secret(answer["refresh_token"].as_str().expect("a refresh token"));
     let old = taken_back(&world, &secret).await;
     let good = world.good_token("configured", CONFIGURED_SECRET).await;
-    assert_eq!(world.call("POST", "/keys/rotate", json!({ "now": true })).await.status, 200);
+    assert_eq!(
+        world
+            .call("POST", "/keys/rotate", json!({ "now": true }))
+            .await
+            .status,
+        200
+    );
     let mut database = database(&world.sidecar).await;
     sqlx::query("INSERT INTO used_assertions VALUES (x'07', unixepoch() + 60)")
         .execute(&mut database)
@@ -140,7 +178,10 @@ async fn a_clock_that_was_set_is_reported_and_everything_is_read_again() {
     let (world, clock) = world().await;
     let secret = world.create(meter()).await;
     let token = world.good_token("meter", &secret).await;
-    let jti = super::clock::claims(&token)["jti"].as_str().expect("a jti").to_owned();
+    let jti = super::clock::claims(&token)["jti"]
+        .as_str()
+        .expect("a jti")
+        .to_owned();
     let mut database = database(&world.sidecar).await;
     // Without a sign that anything has changed.
     sqlx::query("INSERT INTO revoked_tokens (jti, client_id, expires_at, revoked_at) VALUES (?1, 'meter', unixepoch() + 3600, unixepoch())")

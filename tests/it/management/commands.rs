@@ -33,7 +33,8 @@ fn done(arguments: &[&str]) -> String {
 async fn a_client_is_managed_from_a_shell() {
     let (world, dir) = (World::start().await, TempDir::new().expect("a directory"));
     let config = config(&dir, &world);
-    let client = |arguments: &[&str]| done(&[&["client"], arguments, &["--config", &config]].concat());
+    let client =
+        |arguments: &[&str]| done(&[&["client"], arguments, &["--config", &config]].concat());
     let secret = client(&[
         "create",
         "--id",
@@ -59,14 +60,29 @@ async fn a_client_is_managed_from_a_shell() {
     );
 
     let shown: Value = serde_json::from_str(&client(&["show", "meter", "--json"])).expect("JSON");
-    assert_eq!((&shown["scope"], &shown["claims"]["level"]), (&"a b".into(), &3.into()));
+    assert_eq!(
+        (&shown["scope"], &shown["claims"]["level"]),
+        (&"a b".into(), &3.into())
+    );
     let list = client(&["list"]);
     assert!(
-        list.starts_with("CLIENT ID") && list.contains("\nmeter ") && list.contains("configuration"),
+        list.starts_with("CLIENT ID")
+            && list.contains("\nmeter ")
+            && list.contains("configuration"),
         "{list}"
     );
-    let updated = client(&["update", "meter", "--scope", "c", "--unset", "access_token_lifetime"]);
-    assert!(updated.contains("scope") && !updated.contains("access_token_lifetime"), "{updated}");
+    let updated = client(&[
+        "update",
+        "meter",
+        "--scope",
+        "c",
+        "--unset",
+        "access_token_lifetime",
+    ]);
+    assert!(
+        updated.contains("scope") && !updated.contains("access_token_lifetime"),
+        "{updated}"
+    );
     assert_eq!(world.token("meter", &secret).await.json()["scope"], "c");
 
     let second = client(&["rotate-secret", "meter", "--grace", "1h", "--secret-only"]);
@@ -75,9 +91,19 @@ async fn a_client_is_managed_from_a_shell() {
     assert_eq!(world.token("meter", &second).await.status, 200);
     let secrets = client(&["secrets", "meter"]);
     assert_eq!(secrets.lines().count(), 3, "{secrets}");
-    assert!(secrets.lines().next().is_some_and(|head| head.ends_with("SAFE TO DELETE")), "{secrets}");
-    assert!(secrets.lines().skip(1).all(|line| line.ends_with("no")), "both are young: {secrets}");
-    let secrets: Value = serde_json::from_str(&client(&["secrets", "meter", "--json"])).expect("JSON");
+    assert!(
+        secrets
+            .lines()
+            .next()
+            .is_some_and(|head| head.ends_with("SAFE TO DELETE")),
+        "{secrets}"
+    );
+    assert!(
+        secrets.lines().skip(1).all(|line| line.ends_with("no")),
+        "both are young: {secrets}"
+    );
+    let secrets: Value =
+        serde_json::from_str(&client(&["secrets", "meter", "--json"])).expect("JSON");
     let first_id = secrets["secrets"][0]["id"].as_str().expect("an id");
     let live = world.good_token("meter", &second).await;
     client(&["disable", "meter"]);
@@ -89,8 +115,12 @@ async fn a_client_is_managed_from_a_shell() {
     client(&["revoke", "meter"]);
     assert_eq!(world.judge(&live).await.0, 401);
     let deleted: Value =
-        serde_json::from_str(&client(&["delete-secret", "meter", first_id, "--json"])).expect("JSON");
-    assert_eq!((&deleted["deleted"], &deleted["id"]), (&json!(true), &json!(first_id)));
+        serde_json::from_str(&client(&["delete-secret", "meter", first_id, "--json"]))
+            .expect("JSON");
+    assert_eq!(
+        (&deleted["deleted"], &deleted["id"]),
+        (&json!(true), &json!(first_id))
+    );
     assert_eq!(client(&["delete", "meter"]), "");
     assert_eq!(world.token("meter", &second).await.status, 401);
 }
@@ -102,31 +132,127 @@ async fn what_goes_wrong_is_said_in_one_line_with_the_right_code() {
     let admin = format!("http://{}", world.admin());
     let wrong = dir.path().join("wrong").display().to_string();
     std::fs::write(&wrong, "another-token-than-that").expect("a file");
-    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound");
+    let free = std::net::TcpListener::bind("127.0.0.1:0")
+        .expect("a port")
+        .local_addr()
+        .expect("bound");
     let nobody = format!("http://{free}");
     for (arguments, code, said) in [
-        (&["client", "show", "nobody", "--config", &config][..], 1, "no such client"),
-        (&["client", "create", "--id", "configured", "--config", &config], 1, "already"),
-        (&["client", "delete", "configured", "--config", &config], 1, "configuration"),
-        (&["client", "create", "--lifetime", "soon", "--config", &config], 1, "access_token_lifetime"),
-        (&["client", "list", "--admin", &admin, "--token-file", &wrong], 1, "admin token"),
-        (&["client", "list", "--admin", &nobody, "--token-file", &wrong], 1, "nothing listens"),
+        (
+            &["client", "show", "nobody", "--config", &config][..],
+            1,
+            "no such client",
+        ),
+        (
+            &[
+                "client",
+                "create",
+                "--id",
+                "configured",
+                "--config",
+                &config,
+            ],
+            1,
+            "already",
+        ),
+        (
+            &["client", "delete", "configured", "--config", &config],
+            1,
+            "configuration",
+        ),
+        (
+            &[
+                "client",
+                "create",
+                "--lifetime",
+                "soon",
+                "--config",
+                &config,
+            ],
+            1,
+            "access_token_lifetime",
+        ),
+        (
+            &["client", "list", "--admin", &admin, "--token-file", &wrong],
+            1,
+            "admin token",
+        ),
+        (
+            &["client", "list", "--admin", &nobody, "--token-file", &wrong],
+            1,
+            "nothing listens",
+        ),
         (&["client", "list", "--admin", &admin], 2, "admin token"),
-        (&["client", "list", "--admin", "ftp://x", "--token-file", &wrong], 2, "--admin"),
-        (&["client", "list", "--admin", "http://u:pw@x", "--token-file", &wrong], 2, "--admin"),
-        (&["client", "update", "x", "--owner", "1", "--unset", "owner", "--config", &config], 2, "`owner`"),
-        (&["client", "update", "configured", "--unset", "ownr", "--config", &config], 1, "configuration"),
+        (
+            &[
+                "client",
+                "list",
+                "--admin",
+                "ftp://x",
+                "--token-file",
+                &wrong,
+            ],
+            2,
+            "--admin",
+        ),
+        (
+            &[
+                "client",
+                "list",
+                "--admin",
+                "http://u:pw@x",
+                "--token-file",
+                &wrong,
+            ],
+            2,
+            "--admin",
+        ),
+        (
+            &[
+                "client", "update", "x", "--owner", "1", "--unset", "owner", "--config", &config,
+            ],
+            2,
+            "`owner`",
+        ),
+        (
+            &[
+                "client",
+                "update",
+                "configured",
+                "--unset",
+                "ownr",
+                "--config",
+                &config,
+            ],
+            1,
+            "configuration",
+        ),
         (&["client", "list"], 2, "--config"),
         (&["client"], 2, "Usage"),
-        (&["client", "update", "x", "--config", &config], 2, "nothing to change"),
-        (&["client", "create", "--claim", "x", "--config", &config], 2, "NAME=VALUE"),
+        (
+            &["client", "update", "x", "--config", &config],
+            2,
+            "nothing to change",
+        ),
+        (
+            &["client", "create", "--claim", "x", "--config", &config],
+            2,
+            "NAME=VALUE",
+        ),
     ] {
         let (got, out, err) = ended(&run(arguments));
-        assert_eq!((got, out.as_str()), (Some(code), ""), "{arguments:?}: {err}");
+        assert_eq!(
+            (got, out.as_str()),
+            (Some(code), ""),
+            "{arguments:?}: {err}"
+        );
         assert!(err.contains(said), "{arguments:?}: {err}");
     }
     let mut command = sidecar(&["client", "list", "--json", "--admin", &admin]);
-    let output = command.env("M2M_SIDECAR_ADMIN_TOKEN", ADMIN_TOKEN).output().expect("the binary runs");
+    let output = command
+        .env("M2M_SIDECAR_ADMIN_TOKEN", ADMIN_TOKEN)
+        .output()
+        .expect("the binary runs");
     let (code, out, err) = ended(&output);
     assert_eq!((code, err.as_str()), (Some(0), ""));
     let list: Value = serde_json::from_str(&out).expect("JSON");
@@ -137,12 +263,29 @@ async fn what_goes_wrong_is_said_in_one_line_with_the_right_code() {
 async fn what_create_prints_begins_with_the_secret_and_says_nothing_twice() {
     let (world, dir) = (World::start().await, TempDir::new().expect("a directory"));
     let config = config(&dir, &world);
-    let created =
-        |arguments: &[&str]| done(&[&["client", "create"], arguments, &["--config", &config]].concat());
-    let shown = created(&["--id", "meter", "--scope", "a,b", "--scope", "c d", "--allow-introspection"]);
-    let line =
-        |number: usize| shown.lines().nth(number).unwrap_or_default().split_whitespace().collect::<Vec<_>>();
-    let ["client_secret", secret] = line(0)[..] else { panic!("{shown}") };
+    let created = |arguments: &[&str]| {
+        done(&[&["client", "create"], arguments, &["--config", &config]].concat())
+    };
+    let shown = created(&[
+        "--id",
+        "meter",
+        "--scope",
+        "a,b",
+        "--scope",
+        "c d",
+        "--allow-introspection",
+    ]);
+    let line = |number: usize| {
+        shown
+            .lines()
+            .nth(number)
+            .unwrap_or_default()
+            .split_whitespace()
+            .collect::<Vec<_>>()
+    };
+    let ["client_secret", secret] = line(0)[..] else {
+        panic!("{shown}")
+    };
     logs::remember_client_secret("meter", secret);
     assert_eq!(line(1), ["client_id", "meter"]);
     assert_eq!(shown.matches(secret).count(), 1);
@@ -154,19 +297,48 @@ async fn what_create_prints_begins_with_the_secret_and_says_nothing_twice() {
         (&client["scopes"], &client["allow_introspection"]),
         (&json!(["a", "b", "c", "d"]), &json!(true))
     );
-    let lists = ["--audience", "https://x,https://y", "--grant-type", "client_credentials,refresh_token"];
+    let lists = [
+        "--audience",
+        "https://x,https://y",
+        "--grant-type",
+        "client_credentials,refresh_token",
+    ];
     let more = ["--id", "gauge", "--lifetime", "3600", "--json"];
-    let client: Value = serde_json::from_str(&created(&[&lists[..], &more].concat())).expect("JSON");
+    let client: Value =
+        serde_json::from_str(&created(&[&lists[..], &more].concat())).expect("JSON");
     logs::remember_client_secret("gauge", client["client_secret"].as_str().expect("a secret"));
     assert_eq!(client["audience"], json!(["https://x", "https://y"]));
-    assert_eq!(client["grant_types"], json!(["client_credentials", "refresh_token"]));
+    assert_eq!(
+        client["grant_types"],
+        json!(["client_credentials", "refresh_token"])
+    );
     assert_eq!(client["access_token_lifetime"], 3600);
-    let rotated = done(&["client", "rotate-secret", "meter", "--grace", "3600", "--config", &config]);
-    logs::remember_client_secret("meter", rotated.split_whitespace().nth(1).expect("a secret"));
+    let rotated = done(&[
+        "client",
+        "rotate-secret",
+        "meter",
+        "--grace",
+        "3600",
+        "--config",
+        &config,
+    ]);
+    logs::remember_client_secret(
+        "meter",
+        rotated.split_whitespace().nth(1).expect("a secret"),
+    );
     assert!(rotated.starts_with("client_secret"), "{rotated}");
-    let updated = done(&["client", "update", "meter", "--allow-introspection=false", "--config", &config]);
+    let updated = done(&[
+        "client",
+        "update",
+        "meter",
+        "--allow-introspection=false",
+        "--config",
+        &config,
+    ]);
     assert!(
-        updated.lines().any(|line| line.split_whitespace().eq(["allow_introspection", "false"])),
+        updated
+            .lines()
+            .any(|line| line.split_whitespace().eq(["allow_introspection", "false"])),
         "{updated}"
     );
 }
@@ -183,19 +355,51 @@ async fn a_secret_that_could_not_be_written_is_no_failure_and_how_to_rotate_it_i
         drop(reader);
         Stdio::from(writer)
     };
-    let file = |path: &str| std::fs::OpenOptions::new().write(true).open(path).expect("a device");
-    for (number, (stdout, code)) in
-        [(closed(), 0), (file("/dev/null").into(), 0), (file("/dev/full").into(), 1)].into_iter().enumerate()
+    let file = |path: &str| {
+        std::fs::OpenOptions::new()
+            .write(true)
+            .open(path)
+            .expect("a device")
+    };
+    for (number, (stdout, code)) in [
+        (closed(), 0),
+        (file("/dev/null").into(), 0),
+        (file("/dev/full").into(), 1),
+    ]
+    .into_iter()
+    .enumerate()
     {
         let id = format!("a client{number}");
-        let mut command = sidecar(&["client", "create", "--id", &id, "--secret-only", "--config", &config]);
+        let mut command = sidecar(&[
+            "client",
+            "create",
+            "--id",
+            &id,
+            "--secret-only",
+            "--config",
+            &config,
+        ]);
         let (got, _, err) = ended(&command.stdout(stdout).output().expect("it runs"));
         assert_eq!(got, Some(code), "{err}");
         let how = format!("m2m-sidecar client rotate-secret '{id}' --grace 0");
         assert!(err.contains(&how), "{err}");
-        assert_eq!(world.get(&format!("/client?client_id=a%20client{number}")).await.status, 200);
-        let secret =
-            done(&["client", "rotate-secret", &id, "--grace", "0", "--secret-only", "--config", &config]);
+        assert_eq!(
+            world
+                .get(&format!("/client?client_id=a%20client{number}"))
+                .await
+                .status,
+            200
+        );
+        let secret = done(&[
+            "client",
+            "rotate-secret",
+            &id,
+            "--grace",
+            "0",
+            "--secret-only",
+            "--config",
+            &config,
+        ]);
         logs::remember_client_secret(&id, &secret);
         world.good_token(&id.replace(' ', "%20"), &secret).await;
     }
@@ -207,8 +411,22 @@ async fn a_secret_that_could_not_be_written_is_no_failure_and_how_to_rotate_it_i
     let supplied = dir.path().join("supplied").display().to_string();
     std::fs::write(&supplied, "a-secret-that-was-supplied").expect("a file");
     logs::remember_client_secret("supplied", "a-secret-that-was-supplied");
-    let arguments = ["client", "create", "--id", "supplied", "--secret-file", &supplied, "--config", &config];
-    let (got, _, err) = ended(&sidecar(&arguments).stdout(closed()).output().expect("it runs"));
+    let arguments = [
+        "client",
+        "create",
+        "--id",
+        "supplied",
+        "--secret-file",
+        &supplied,
+        "--config",
+        &config,
+    ];
+    let (got, _, err) = ended(
+        &sidecar(&arguments)
+            .stdout(closed())
+            .output()
+            .expect("it runs"),
+    );
     assert_eq!((got, err.as_str()), (Some(0), ""));
 }
 
@@ -223,13 +441,22 @@ async fn keys_tokens_and_the_status_have_commands() {
     assert!(said(&["keys", "list"]).starts_with("KID"), "a table");
     let before = parsed(&["keys", "list"])["keys"].as_array().map(Vec::len);
     let rotated = parsed(&["keys", "rotate"]);
-    assert_eq!(rotated["keys"].as_array().map(Vec::len), before.map(|keys| keys + 1));
+    assert_eq!(
+        rotated["keys"].as_array().map(Vec::len),
+        before.map(|keys| keys + 1)
+    );
     assert!(rotated.to_string().contains("\"next\""), "{rotated}");
     let now = parsed(&["keys", "rotate", "--now"]);
-    assert_ne!(now["keys"][0]["kid"], rotated["keys"][0]["kid"], "another one signs");
+    assert_ne!(
+        now["keys"][0]["kid"], rotated["keys"][0]["kid"],
+        "another one signs"
+    );
 
     let status = said(&["status"]);
-    assert!(status.contains("listeners\nNAME") && status.contains("admin"), "{status}");
+    assert!(
+        status.contains("listeners\nNAME") && status.contains("admin"),
+        "{status}"
+    );
     assert_eq!(parsed(&["status"])["version"], env!("CARGO_PKG_VERSION"));
 }
 
@@ -248,7 +475,10 @@ async fn a_kept_token_is_listed_and_revoked() {
         let address = world.sidecar.address("issuer");
         let answer = crate::support::client::post_form(address, "/oauth/token", &form, &[]).await;
         assert_eq!(answer.status, 200, "{}", answer.text());
-        let token = answer.json()["access_token"].as_str().expect("a token").to_owned();
+        let token = answer.json()["access_token"]
+            .as_str()
+            .expect("a token")
+            .to_owned();
         logs::remember_secret(&token);
         token
     };
@@ -273,25 +503,41 @@ async fn a_kept_token_is_listed_and_revoked() {
     assert!(of(&list(&["--all"]), "first").is_some());
     let file = dir.path().join("token").display().to_string();
     std::fs::write(&file, &second).expect("a file");
-    let revoked: Value =
-        serde_json::from_str(&done(&["token", "revoke", "--file", &file, "--json", "--config", &config]))
-            .expect("JSON");
+    let revoked: Value = serde_json::from_str(&done(&[
+        "token", "revoke", "--file", &file, "--json", "--config", &config,
+    ]))
+    .expect("JSON");
     assert_eq!(
         (&revoked["revoked"], of(&kept, "second").as_deref()),
         (&json!(true), revoked["jti"].as_str())
     );
     assert_eq!(world.judge(&second).await.0, 401);
     let table = done(&["token", "list", "--all", "--config", &config]);
-    assert!(table.starts_with("JTI") && table.contains("first"), "{table}");
+    assert!(
+        table.starts_with("JTI") && table.contains("first"),
+        "{table}"
+    );
     for (arguments, code, said) in [
-        (&["token", "revoke", "none", "--config", &config][..], 1, "no token of this id is kept"),
+        (
+            &["token", "revoke", "none", "--config", &config][..],
+            1,
+            "no token of this id is kept",
+        ),
         (&["token", "revoke", "--config", &config], 2, "required"),
-        (&["token", "list", "--decode", "--config", &config], 2, "--decode"),
+        (
+            &["token", "list", "--decode", "--config", &config],
+            2,
+            "--decode",
+        ),
         (&["token", "--config", &config], 2, "--credential"),
         (&["token"], 2, "--config"),
     ] {
         let (got, out, err) = ended(&run(arguments));
-        assert_eq!((got, out.as_str()), (Some(code), ""), "{arguments:?}: {err}");
+        assert_eq!(
+            (got, out.as_str()),
+            (Some(code), ""),
+            "{arguments:?}: {err}"
+        );
         assert!(err.contains(said), "{arguments:?}: {err}");
     }
 }
@@ -311,20 +557,39 @@ async fn every_answer_of_the_management_api_is_a_line() {
         "/tokens",
     ] {
         let text = world.get(target).await.text();
-        assert!(text.ends_with('\n') && !text.ends_with("\n\n"), "{target}: {text:?}");
+        assert!(
+            text.ends_with('\n') && !text.ends_with("\n\n"),
+            "{target}: {text:?}"
+        );
     }
-    for (method, target) in [("POST", "/clients"), ("POST", "/clients/meter/revoke"), ("PUT", "/clients")] {
-        let text = world.call(method, target, json!({ "colour": "red" })).await.text();
+    for (method, target) in [
+        ("POST", "/clients"),
+        ("POST", "/clients/meter/revoke"),
+        ("PUT", "/clients"),
+    ] {
+        let text = world
+            .call(method, target, json!({ "colour": "red" }))
+            .await
+            .text();
         assert!(text.ends_with("}\n"), "{target}: {text:?}");
     }
     let issuer = world.sidecar.address("issuer");
-    for target in ["/.well-known/jwks.json", "/.well-known/openid-configuration", "/oauth/token", "/none"] {
-        let text = crate::support::client::get(issuer, target, &[]).await.text();
+    for target in [
+        "/.well-known/jwks.json",
+        "/.well-known/openid-configuration",
+        "/oauth/token",
+        "/none",
+    ] {
+        let text = crate::support::client::get(issuer, target, &[])
+            .await
+            .text();
         assert!(text.ends_with("}\n"), "{target}: {text:?}");
     }
     let token = world.token("meter", "wrong").await.text();
     assert!(token.ends_with("}\n"), "{token:?}");
-    let refused = crate::support::client::get(world.sidecar.address("api"), "/", &[]).await.text();
+    let refused = crate::support::client::get(world.sidecar.address("api"), "/", &[])
+        .await
+        .text();
     assert!(refused.ends_with("}\n"), "{refused:?}");
 }
 
@@ -358,17 +623,44 @@ async fn a_file_with_a_secret_means_the_same_to_every_command() {
         assert_eq!(world.token(id, secret).await.status, 200, "{id}");
     }
     for (content, words) in [
-        (&b"\xef\xbb\xbfa-secret-that-came-from-a-file\n"[..], "begins with a byte order mark"),
-        (b"\xff\xfea\0-\0s\0e\0c\0r\0e\0t\0-\0t\0h\0a\0t\0", "is UTF-16 text"),
-        (b"a-secret-that-came\n-from-a-file\n", "has more than one line"),
-        (b"a-secret-that-came-from-a-file\n\n", "has more than one line"),
+        (
+            &b"\xef\xbb\xbfa-secret-that-came-from-a-file\n"[..],
+            "begins with a byte order mark",
+        ),
+        (
+            b"\xff\xfea\0-\0s\0e\0c\0r\0e\0t\0-\0t\0h\0a\0t\0",
+            "is UTF-16 text",
+        ),
+        (
+            b"a-secret-that-came\n-from-a-file\n",
+            "has more than one line",
+        ),
+        (
+            b"a-secret-that-came-from-a-file\n\n",
+            "has more than one line",
+        ),
         (b"a-secret-that-came\0-from-a-file\n", "has a NUL character"),
         (b"\n", "is empty"),
     ] {
         let bad = file("bad", content);
         for arguments in [
-            &["client", "create", "--config", &config, "--secret-file", &bad][..],
-            &["client", "rotate-secret", "lf", "--config", &config, "--secret-file", &bad],
+            &[
+                "client",
+                "create",
+                "--config",
+                &config,
+                "--secret-file",
+                &bad,
+            ][..],
+            &[
+                "client",
+                "rotate-secret",
+                "lf",
+                "--config",
+                &config,
+                "--secret-file",
+                &bad,
+            ],
             &["client", "list", "--config", &config, "--token-file", &bad],
         ] {
             let (code, out, err) = ended(&run(arguments));
@@ -378,8 +670,16 @@ async fn a_file_with_a_secret_means_the_same_to_every_command() {
         let yaml = format!(
             "admin: {{ listen: 127.0.0.1:0, tokenFile: \"{bad}\" }}\nissuer: {{ url: http://issuer.test, listen: 127.0.0.1:0, clients: [{{ id: a, secretFile: \"{bad}\" }}] }}\ncredentials: {{ b: {{ tokenUrl: \"http://127.0.0.1:1/\", clientID: a, clientSecretFile: \"{bad}\" }} }}\n"
         );
-        let (code, _, err) = ended(&run(&["check", "--config", &file("bad.yaml", yaml.as_bytes())]));
-        assert_eq!((code, err.matches(words).count()), (Some(1), 3), "{words}: {err}");
+        let (code, _, err) = ended(&run(&[
+            "check",
+            "--config",
+            &file("bad.yaml", yaml.as_bytes()),
+        ]));
+        assert_eq!(
+            (code, err.matches(words).count()),
+            (Some(1), 3),
+            "{words}: {err}"
+        );
     }
 }
 
@@ -388,28 +688,48 @@ async fn a_command_reads_of_a_configuration_only_where_the_management_api_is() {
     let (world, dir) = (World::start().await, TempDir::new().expect("a directory"));
     let path = |name: &str| dir.path().join(name).display().to_string();
     std::fs::write(path("admin"), format!("{ADMIN_TOKEN}\r\n")).expect("a file");
-    // Secrets that this user cannot read, a variable that is not set here, a key of a later version.
+    // Secrets that this user cannot read, a variable that is not set here, a key of a later
+    // version.
     let others = format!(
         "store: {{ url: \"sqlite:{0}/m2m.db\", encryptionKeyFile: \"{0}/none\" }}\nissuer: {{ url: \"http://${{NOT_SET}}\", clients: [{{ id: a, secretFile: \"{0}/none\" }}] }}\nauthorities: {{ a: {{ issuer: \"http://x\", caFile: \"{0}/none\" }} }}\ncredentials: {{ b: {{ tokenUrl: \"http://x\", clientID: a, clientSecretFile: \"{0}/none\" }} }}\nlaterKey: 1\n",
         dir.path().display()
     );
     let write = |name: &str, admin: &str| {
-        std::fs::write(path(name), format!("stateDir: \"{}\"\n{admin}\n{others}", path("state")))
-            .expect("a file");
+        std::fs::write(
+            path(name),
+            format!("stateDir: \"{}\"\n{admin}\n{others}", path("state")),
+        )
+        .expect("a file");
         path(name)
     };
     let whole = write(
         "whole.yaml",
-        &format!("admin: {{ listen: {}, tokenFile: \"{}\" }}", world.admin(), path("admin")),
+        &format!(
+            "admin: {{ listen: {}, tokenFile: \"{}\" }}",
+            world.admin(),
+            path("admin")
+        ),
     );
     assert!(done(&["client", "list", "--config", &whole]).contains("configured"));
     // The token is given: that of the configuration need not be readable.
     let secret = write(
         "secret.yaml",
-        &format!("admin: {{ listen: {}, tokenFile: \"{}\" }}", world.admin(), path("none")),
+        &format!(
+            "admin: {{ listen: {}, tokenFile: \"{}\" }}",
+            world.admin(),
+            path("none")
+        ),
     );
     assert!(
-        done(&["client", "list", "--config", &secret, "--token-file", &path("admin")]).contains("configured")
+        done(&[
+            "client",
+            "list",
+            "--config",
+            &secret,
+            "--token-file",
+            &path("admin")
+        ])
+        .contains("configured")
     );
     let (code, _, err) = ended(&run(&["client", "list", "--config", &secret]));
     assert!(code == Some(2) && err.contains(&path("none")), "{err}");
@@ -418,6 +738,12 @@ async fn a_command_reads_of_a_configuration_only_where_the_management_api_is() {
     assert!(code == Some(1) && err.contains("`admin.listen`"), "{err}");
     let wrong = write("wrong.yaml", "admin: { listen: nowhere }");
     let (code, _, err) = ended(&run(&["client", "list", "--config", &wrong]));
-    assert!(code == Some(1) && err.contains("wrong.yaml:2") && err.contains("admin.listen"), "{err}");
-    assert!(!err.contains("laterKey") && !err.contains("NOT_SET"), "{err}");
+    assert!(
+        code == Some(1) && err.contains("wrong.yaml:2") && err.contains("admin.listen"),
+        "{err}"
+    );
+    assert!(
+        !err.contains("laterKey") && !err.contains("NOT_SET"),
+        "{err}"
+    );
 }

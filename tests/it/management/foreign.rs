@@ -33,7 +33,10 @@ async fn the_client_of_wemogys_documentation_is_made_and_gets_its_token() {
     assert_eq!(client["response_types"], json!(["token"]));
     let secret = client["client_secret"].as_str().expect("a secret");
     let token = world.token("my-client", secret).await;
-    assert_eq!((token.status, &token.json()["scope"]), (200, &json!("read:secrets")));
+    assert_eq!(
+        (token.status, &token.json()["scope"]),
+        (200, &json!("read:secrets"))
+    );
     let form = [
         ("grant_type", "client_credentials"),
         ("client_id", "my-client"),
@@ -64,9 +67,19 @@ async fn a_machine_has_many_names() {
         assert_eq!(client["client_type"], "confidential", "{kind}");
     }
     for kind in ["public", "spa", "native", "frontend", "regular_web", "user"] {
-        let answer = world.call("POST", "/clients", json!({ "client_type": kind })).await;
-        assert_eq!((answer.status, fields(&answer)), (400, vec!["client_type".to_owned()]), "{kind}");
-        assert!(answer.text().contains("machine_to_machine"), "{}", answer.text());
+        let answer = world
+            .call("POST", "/clients", json!({ "client_type": kind }))
+            .await;
+        assert_eq!(
+            (answer.status, fields(&answer)),
+            (400, vec!["client_type".to_owned()]),
+            "{kind}"
+        );
+        assert!(
+            answer.text().contains("machine_to_machine"),
+            "{}",
+            answer.text()
+        );
     }
 }
 
@@ -87,8 +100,14 @@ async fn what_hydras_command_line_sends_makes_a_client() {
     });
     let client = created(&world, &body).await;
     let id = client["client_id"].as_str().expect("an id");
-    let token = world.token(id, client["client_secret"].as_str().expect("a secret")).await.json();
-    assert_eq!((&token["scope"], &token["expires_in"]), (&json!("read write"), &json!(1800)));
+    let token = world
+        .token(id, client["client_secret"].as_str().expect("a secret"))
+        .await
+        .json();
+    assert_eq!(
+        (&token["scope"], &token["expires_in"]),
+        (&json!("read write"), &json!(1800))
+    );
 }
 
 /// What changes nothing is kept and shown, and can be changed and taken away.
@@ -108,8 +127,7 @@ async fn members_of_rfc_7591_without_effect_are_kept_and_shown() {
     for (name, value) in kept.as_object().expect("an object") {
         assert_eq!(shown[name], *value, "{name}");
     }
-    let patch =
-        json!({ "contacts": null, "metadata": { "team": "red" }, "tos_uri": "https://c.example/new" });
+    let patch = json!({ "contacts": null, "metadata": { "team": "red" }, "tos_uri": "https://c.example/new" });
     let patched = world.call("PATCH", "/clients/kept", patch).await.json();
     assert!(patched.get("contacts").is_none());
     assert_eq!(patched["metadata"], json!({ "team": "red", "n": [1] }));
@@ -123,19 +141,51 @@ async fn members_of_rfc_7591_without_effect_are_kept_and_shown() {
 async fn what_this_server_does_not_do_is_refused_with_that_reason() {
     let world = World::start().await;
     for (body, field, reason) in [
-        (json!({ "redirect_uris": ["https://a.example/cb"] }), "redirect_uris", "redirects"),
-        (json!({ "grant_types": ["authorization_code"] }), "grant_types", "login"),
-        (json!({ "grant_types": ["client_credentials", "implicit"] }), "grant_types", "login"),
-        (json!({ "grant_types": ["password"] }), "grant_types", "users"),
-        (json!({ "response_types": ["code"] }), "response_types", "login"),
-        (json!({ "response_types": ["token"] }), "response_types", "implicit"),
+        (
+            json!({ "redirect_uris": ["https://a.example/cb"] }),
+            "redirect_uris",
+            "redirects",
+        ),
+        (
+            json!({ "grant_types": ["authorization_code"] }),
+            "grant_types",
+            "login",
+        ),
+        (
+            json!({ "grant_types": ["client_credentials", "implicit"] }),
+            "grant_types",
+            "login",
+        ),
+        (
+            json!({ "grant_types": ["password"] }),
+            "grant_types",
+            "users",
+        ),
+        (
+            json!({ "response_types": ["code"] }),
+            "response_types",
+            "login",
+        ),
+        (
+            json!({ "response_types": ["token"] }),
+            "response_types",
+            "implicit",
+        ),
         (
             json!({ "response_types": ["x"], "grant_types": ["client_credentials"] }),
             "response_types",
             "list of",
         ),
-        (json!({ "token_endpoint_auth_method": "none" }), "token_endpoint_auth_method", "without a secret"),
-        (json!({ "token_endpoint_auth_method": "client_secret_jwt" }), "token_endpoint_auth_method", "hash"),
+        (
+            json!({ "token_endpoint_auth_method": "none" }),
+            "token_endpoint_auth_method",
+            "without a secret",
+        ),
+        (
+            json!({ "token_endpoint_auth_method": "client_secret_jwt" }),
+            "token_endpoint_auth_method",
+            "hash",
+        ),
         (
             json!({ "token_endpoint_auth_method": "tls_client_auth" }),
             "token_endpoint_auth_method",
@@ -146,8 +196,16 @@ async fn what_this_server_does_not_do_is_refused_with_that_reason() {
             "post_logout_redirect_uris",
             "redirects",
         ),
-        (json!({ "allowed_cors_origins": ["https://a.example"] }), "allowed_cors_origins", "CORS"),
-        (json!({ "software_statement": "eyJ" }), "software_statement", "not verified"),
+        (
+            json!({ "allowed_cors_origins": ["https://a.example"] }),
+            "allowed_cors_origins",
+            "CORS",
+        ),
+        (
+            json!({ "software_statement": "eyJ" }),
+            "software_statement",
+            "not verified",
+        ),
     ] {
         let answer = world.call("POST", "/clients", body.clone()).await;
         assert_eq!(error(&answer), is(400, "invalid_client_metadata"), "{body}");
@@ -170,9 +228,14 @@ async fn exports_of_auth0_and_keycloak_make_clients() {
     });
     let grant = json!({ "audience": "https://api.example", "scope": ["read", "write"] });
     let mut both = auth0.clone();
-    both.as_object_mut().expect("an object").extend(grant.as_object().expect("an object").clone());
+    both.as_object_mut()
+        .expect("an object")
+        .extend(grant.as_object().expect("an object").clone());
     let client = created(&world, &both).await;
-    assert_eq!((&client["client_name"], &client["scope"]), (&json!("API Explorer"), &json!("read write")));
+    assert_eq!(
+        (&client["client_name"], &client["scope"]),
+        (&json!("API Explorer"), &json!("read write"))
+    );
     assert_eq!(client["audience"], json!(["https://api.example"]));
     let keycloak = json!({
         "id": "5f3c", "clientId": "keycloak", "name": "Meter", "description": "", "rootUrl": "", "adminUrl": "", "baseUrl": "",
@@ -185,8 +248,13 @@ async fn exports_of_auth0_and_keycloak_make_clients() {
         "defaultClientScopes": ["web-origins", "roles"], "optionalClientScopes": [], "access": { "view": true },
     });
     let client = created(&world, &keycloak).await;
-    assert_eq!((&client["client_id"], &client["disabled"]), (&json!("keycloak"), &json!(false)));
-    world.good_token("keycloak", "a-secret-of-keycloaks-export").await;
+    assert_eq!(
+        (&client["client_id"], &client["disabled"]),
+        (&json!("keycloak"), &json!(false))
+    );
+    world
+        .good_token("keycloak", "a-secret-of-keycloaks-export")
+        .await;
     let mut with_login = keycloak;
     with_login["clientId"] = json!("other");
     with_login["standardFlowEnabled"] = json!(true);
@@ -200,31 +268,59 @@ async fn a_past_expiry_is_refused_when_made_and_when_changed_and_says_which_way_
     let clock = MovableClock::now();
     let world = World::start_from(Sidecar::builder().clock(clock.clone())).await;
     let past = json!({ "client_id": "c", "expiry": "2020-01-01T00:00:00Z" });
-    created(&world, &json!({ "client_id": "c", "expiry": "2099-01-01T00:00:00Z" })).await;
+    created(
+        &world,
+        &json!({ "client_id": "c", "expiry": "2099-01-01T00:00:00Z" }),
+    )
+    .await;
     for (method, target) in [("POST", "/clients"), ("PATCH", "/clients/c")] {
         let answer = world.call(method, target, past.clone()).await;
         assert_eq!(
             (error(&answer), fields(&answer)),
-            (is(400, "invalid_client_metadata"), vec!["expiry".to_owned()])
+            (
+                is(400, "invalid_client_metadata"),
+                vec!["expiry".to_owned()]
+            )
         );
         let text = answer.text();
-        assert!(text.contains("days before this server's clock, which says 20"), "{text}");
+        assert!(
+            text.contains("days before this server's clock, which says 20"),
+            "{text}"
+        );
     }
     // One that has passed since is no obstacle to other changes, and is only accepted unchanged.
     clock.forward(Duration::from_hours(24 * 365 * 80));
-    let renamed = world.call("PATCH", "/clients/c", json!({ "client_name": "n" })).await;
+    let renamed = world
+        .call("PATCH", "/clients/c", json!({ "client_name": "n" }))
+        .await;
     assert_eq!(renamed.status, 200, "{}", renamed.text());
     let again = world.call("PATCH", "/clients/c", renamed.json()).await;
     assert_eq!(again.status, 200, "{}", again.text());
     assert_eq!(world.call("PATCH", "/clients/c", past).await.status, 400);
-    let secret = world.call("POST", "/clients/c/secrets", json!({ "expiry": "2020-01-01T00:00:00Z" })).await;
+    let secret = world
+        .call(
+            "POST",
+            "/clients/c/secrets",
+            json!({ "expiry": "2020-01-01T00:00:00Z" }),
+        )
+        .await;
     assert!(
         secret.status == 400 && secret.text().contains("before this server's clock"),
         "{}",
         secret.text()
     );
-    let revoke = world.call("POST", "/clients/c/revoke", json!({ "before": "9998-01-01T00:00:00Z" })).await;
-    assert!(revoke.status == 400 && revoke.text().contains("after this server's clock"), "{}", revoke.text());
+    let revoke = world
+        .call(
+            "POST",
+            "/clients/c/revoke",
+            json!({ "before": "9998-01-01T00:00:00Z" }),
+        )
+        .await;
+    assert!(
+        revoke.status == 400 && revoke.text().contains("after this server's clock"),
+        "{}",
+        revoke.text()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -241,18 +337,33 @@ async fn what_get_shows_can_be_changed_and_sent_back() {
         let target = format!("/clients/{}", body["client_id"].as_str().expect("an id"));
         let shown = world.get(&target).await.json();
         let same = world.call("PATCH", &target, shown.clone()).await;
-        assert_eq!((same.status, same.json()), (200, shown.clone()), "{}", same.text());
+        assert_eq!(
+            (same.status, same.json()),
+            (200, shown.clone()),
+            "{}",
+            same.text()
+        );
         let mut changed = shown.clone();
         changed["scope"] = json!("b c");
         changed["owner"] = json!("2");
         let answer = world.call("PATCH", &target, changed.clone()).await;
         assert_eq!(answer.status, 200, "{}", answer.text());
         let answer = answer.json();
-        assert_eq!((&answer["scope"], &answer["scopes"]), (&json!("b c"), &json!(["b", "c"])));
-        assert_eq!((&answer["owner"], &answer["version"]), (&json!("2"), &json!(2)));
+        assert_eq!(
+            (&answer["scope"], &answer["scopes"]),
+            (&json!("b c"), &json!(["b", "c"]))
+        );
+        assert_eq!(
+            (&answer["owner"], &answer["version"]),
+            (&json!("2"), &json!(2))
+        );
         // The same again is a change of what has been changed meanwhile.
         let stale = world.call("PATCH", &target, changed).await;
-        assert!(fields(&stale).contains(&"version".to_owned()), "{}", stale.text());
+        assert!(
+            fields(&stale).contains(&"version".to_owned()),
+            "{}",
+            stale.text()
+        );
         assert!(stale.text().contains("read it again"), "{}", stale.text());
         let mut listed = answer;
         listed["scopes"] = json!(["d"]);
@@ -269,31 +380,68 @@ async fn what_get_shows_can_be_changed_and_sent_back() {
         ("created_at", json!("2020-01-01T00:00:00Z")),
         ("source", json!("configuration")),
     ] {
-        let answer = world.call("PATCH", "/clients/full", json!({ member: value })).await;
-        assert_eq!((answer.status, fields(&answer)), (400, vec![member.to_owned()]), "{}", answer.text());
+        let answer = world
+            .call("PATCH", "/clients/full", json!({ member: value }))
+            .await;
+        assert_eq!(
+            (answer.status, fields(&answer)),
+            (400, vec![member.to_owned()]),
+            "{}",
+            answer.text()
+        );
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_number_of_seconds_has_many_spellings() {
     let world = World::start().await;
-    for (number, value) in
-        [json!(3600), json!(3600.0), json!("3600"), json!("3600.0"), json!("1h"), json!("60m")]
-            .into_iter()
-            .enumerate()
+    for (number, value) in [
+        json!(3600),
+        json!(3600.0),
+        json!("3600"),
+        json!("3600.0"),
+        json!("1h"),
+        json!("60m"),
+    ]
+    .into_iter()
+    .enumerate()
     {
         let id = format!("c{number}");
         let body = json!({ "client_id": id, "access_token_lifetime": value });
-        assert_eq!(created(&world, &body).await["access_token_lifetime"], 3600, "{body}");
+        assert_eq!(
+            created(&world, &body).await["access_token_lifetime"],
+            3600,
+            "{body}"
+        );
         let patch = json!({ "access_token_lifetime": value });
-        let patched = world.call("PATCH", &format!("/clients/{id}"), patch).await.json();
-        assert_eq!((&patched["access_token_lifetime"], &patched["version"]), (&json!(3600), &json!(1)));
+        let patched = world
+            .call("PATCH", &format!("/clients/{id}"), patch)
+            .await
+            .json();
+        assert_eq!(
+            (&patched["access_token_lifetime"], &patched["version"]),
+            (&json!(3600), &json!(1))
+        );
         let secret = json!({ "grace": value, "expires_in": value });
-        let answer = world.call("POST", &format!("/clients/{id}/secrets"), secret).await;
+        let answer = world
+            .call("POST", &format!("/clients/{id}/secrets"), secret)
+            .await;
         assert_eq!(answer.status, 201, "{}", answer.text());
     }
-    for value in [json!(3600.5), json!("3600.5"), json!("1.5s"), json!(""), json!(true)] {
-        let answer = world.call("POST", "/clients", json!({ "access_token_lifetime": value })).await;
+    for value in [
+        json!(3600.5),
+        json!("3600.5"),
+        json!("1.5s"),
+        json!(""),
+        json!(true),
+    ] {
+        let answer = world
+            .call(
+                "POST",
+                "/clients",
+                json!({ "access_token_lifetime": value }),
+            )
+            .await;
         assert_eq!(fields(&answer), ["access_token_lifetime"], "{value}");
     }
 }

@@ -15,39 +15,109 @@ async fn each_step_of_a_clients_life_takes_effect_at_once() {
     let first = world.good_token("meter", &secret).await;
     assert_eq!(world.judge(&first).await.0, 200);
 
-    let patched =
-        world.call("PATCH", "/clients/meter", json!({ "scope": "devices:write", "owner": "1" })).await;
-    assert_eq!((patched.status, &patched.json()["version"]), (200, &json!(2)), "{}", patched.text());
-    assert_eq!(world.token("meter", &secret).await.json()["scope"], "devices:write");
-    assert_eq!(world.judge(&first).await.0, 200, "what it was issued stays good");
+    let patched = world
+        .call(
+            "PATCH",
+            "/clients/meter",
+            json!({ "scope": "devices:write", "owner": "1" }),
+        )
+        .await;
+    assert_eq!(
+        (patched.status, &patched.json()["version"]),
+        (200, &json!(2)),
+        "{}",
+        patched.text()
+    );
+    assert_eq!(
+        world.token("meter", &secret).await.json()["scope"],
+        "devices:write"
+    );
+    assert_eq!(
+        world.judge(&first).await.0,
+        200,
+        "what it was issued stays good"
+    );
 
-    let disabled = world.call("PATCH", "/clients/meter", json!({ "disabled": true })).await;
-    assert_eq!((disabled.status, &disabled.json()["disabled"]), (200, &json!(true)));
+    let disabled = world
+        .call("PATCH", "/clients/meter", json!({ "disabled": true }))
+        .await;
+    assert_eq!(
+        (disabled.status, &disabled.json()["disabled"]),
+        (200, &json!(true))
+    );
     assert_eq!(world.judge(&first).await, is(401, "revoked"));
-    assert_eq!(error(&world.token("meter", &secret).await), is(401, "invalid_client"));
+    assert_eq!(
+        error(&world.token("meter", &secret).await),
+        is(401, "invalid_client")
+    );
 
-    let enabled = world.call("PATCH", "/clients/meter", json!({ "disabled": null })).await;
-    assert_eq!((enabled.status, &enabled.json()["disabled"]), (200, &json!(false)));
+    let enabled = world
+        .call("PATCH", "/clients/meter", json!({ "disabled": null }))
+        .await;
+    assert_eq!(
+        (enabled.status, &enabled.json()["disabled"]),
+        (200, &json!(false))
+    );
     let second = world.good_token("meter", &secret).await;
     assert_eq!(world.judge(&second).await.0, 200, "a new token lives");
-    assert_eq!(world.judge(&first).await, is(401, "revoked"), "an old one does not come back");
+    assert_eq!(
+        world.judge(&first).await,
+        is(401, "revoked"),
+        "an old one does not come back"
+    );
 
     let long_ago = json!({ "before": "2020-01-01T00:00:00Z" });
-    let revoked = world.call("POST", "/clients/meter/revoke", long_ago.clone()).await;
-    assert_eq!((revoked.status, &revoked.json()["not_before"]), (200, &long_ago["before"]));
-    assert_eq!(world.judge(&second).await.0, 200, "only what was issued up to then");
-    let unknown = world.call("POST", "/clients/meter/revoke", json!({ "befor": 1 })).await;
-    assert_eq!((unknown.status, fields(&unknown)), (400, vec!["befor".to_owned()]));
+    let revoked = world
+        .call("POST", "/clients/meter/revoke", long_ago.clone())
+        .await;
+    assert_eq!(
+        (revoked.status, &revoked.json()["not_before"]),
+        (200, &long_ago["before"])
+    );
+    assert_eq!(
+        world.judge(&second).await.0,
+        200,
+        "only what was issued up to then"
+    );
+    let unknown = world
+        .call("POST", "/clients/meter/revoke", json!({ "befor": 1 }))
+        .await;
+    assert_eq!(
+        (unknown.status, fields(&unknown)),
+        (400, vec!["befor".to_owned()])
+    );
     let revoked = world.call("POST", "/clients/meter/revoke", json!({})).await;
-    assert_eq!((revoked.status, &revoked.json()["client_id"]), (200, &json!("meter")), "{}", revoked.text());
+    assert_eq!(
+        (revoked.status, &revoked.json()["client_id"]),
+        (200, &json!("meter")),
+        "{}",
+        revoked.text()
+    );
     assert_eq!(world.judge(&second).await, is(401, "revoked"));
     let third = world.good_token("meter", &secret).await;
-    assert_eq!(world.judge(&third).await.0, 200, "the client itself lives on");
+    assert_eq!(
+        world.judge(&third).await.0,
+        200,
+        "the client itself lives on"
+    );
 
-    assert_eq!(world.call("DELETE", "/clients/meter", Value::Null).await.status, 204);
+    assert_eq!(
+        world
+            .call("DELETE", "/clients/meter", Value::Null)
+            .await
+            .status,
+        204
+    );
     assert_eq!(world.judge(&third).await, is(401, "revoked"));
-    assert_eq!(error(&world.token("meter", &secret).await), is(401, "invalid_client"));
-    for (method, body) in [("GET", Value::Null), ("PATCH", json!({})), ("DELETE", Value::Null)] {
+    assert_eq!(
+        error(&world.token("meter", &secret).await),
+        is(401, "invalid_client")
+    );
+    for (method, body) in [
+        ("GET", Value::Null),
+        ("PATCH", json!({})),
+        ("DELETE", Value::Null),
+    ] {
         assert_eq!(
             error(&world.call(method, "/clients/meter", body).await),
             is(404, "not_found"),
@@ -72,15 +142,28 @@ async fn a_client_and_the_admin_token_survive_a_restart() {
     let secret = world.create(meter()).await;
     let before = world.get("/clients/meter").await.json();
     let token = world.good_token("meter", &secret).await;
-    world.call("PATCH", "/clients/meter", json!({ "disabled": true })).await;
-    world.call("PATCH", "/clients/meter", json!({ "disabled": false })).await;
+    world
+        .call("PATCH", "/clients/meter", json!({ "disabled": true }))
+        .await;
+    world
+        .call("PATCH", "/clients/meter", json!({ "disabled": false }))
+        .await;
     let upstream = world.upstream;
-    let sidecar = files(world.sidecar.stop_keeping_state().await).start(&yaml(&upstream)).await;
+    let sidecar = files(world.sidecar.stop_keeping_state().await)
+        .start(&yaml(&upstream))
+        .await;
     let world = World { upstream, sidecar };
     let after = world.get("/clients/meter").await.json();
-    assert_eq!((&after["scope"], &after["created_at"]), (&before["scope"], &before["created_at"]));
+    assert_eq!(
+        (&after["scope"], &after["created_at"]),
+        (&before["scope"], &before["created_at"])
+    );
     assert_eq!(after["version"], 3);
-    assert_eq!(world.judge(&token).await, is(401, "revoked"), "what was ended stays ended");
+    assert_eq!(
+        world.judge(&token).await,
+        is(401, "revoked"),
+        "what was ended stays ended"
+    );
     world.good_token("meter", &secret).await;
 }
 
@@ -93,7 +176,9 @@ async fn a_generated_admin_token_is_kept() {
         let bearer = format!("Bearer {}", token.trim_end());
         let headers = [("Authorization", bearer.as_str())];
         assert_eq!(
-            crate::support::client::get(sidecar.address("admin"), "/clients", &headers).await.status,
+            crate::support::client::get(sidecar.address("admin"), "/clients", &headers)
+                .await
+                .status,
             200
         );
         token
@@ -116,7 +201,11 @@ async fn of_patches_at_the_same_time_none_is_lost() {
     let statuses = futures_util::future::join_all(patches).await;
     assert_eq!(statuses, [200; 6]);
     let client = world.get("/clients/meter").await.json();
-    assert_eq!(client["claims"].as_object().expect("claims").len(), 6, "{client}");
+    assert_eq!(
+        client["claims"].as_object().expect("claims").len(),
+        6,
+        "{client}"
+    );
     assert_eq!(client["version"], 7);
 }
 
@@ -124,7 +213,10 @@ async fn of_patches_at_the_same_time_none_is_lost() {
 async fn a_client_of_the_configuration_is_shown_and_cannot_be_changed() {
     let world = World::start().await;
     let shown = world.get("/clients/configured").await.json();
-    assert_eq!((&shown["source"], &shown["scope"]), (&json!("configuration"), &json!("read")));
+    assert_eq!(
+        (&shown["source"], &shown["scope"]),
+        (&json!("configuration"), &json!("read"))
+    );
     assert!(shown["version"].is_null() && shown["created_at"].is_null());
     for (method, target, body) in [
         ("POST", "/clients", json!({ "client_id": "configured" })),
@@ -134,14 +226,28 @@ async fn a_client_of_the_configuration_is_shown_and_cannot_be_changed() {
         ("POST", "/clients/configured/secrets", json!({})),
         ("DELETE", "/clients/configured/secrets/x", Value::Null),
     ] {
-        assert_eq!(error(&world.call(method, target, body).await), is(409, "conflict"), "{method} {target}");
+        assert_eq!(
+            error(&world.call(method, target, body).await),
+            is(409, "conflict"),
+            "{method} {target}"
+        );
     }
     // But its tokens can be ended.
-    let token = world.good_token("configured", super::CONFIGURED_SECRET).await;
+    let token = world
+        .good_token("configured", super::CONFIGURED_SECRET)
+        .await;
     assert_eq!(world.judge(&token).await.0, 200);
-    assert_eq!(world.call("POST", "/clients/configured/revoke", json!({})).await.status, 200);
+    assert_eq!(
+        world
+            .call("POST", "/clients/configured/revoke", json!({}))
+            .await
+            .status,
+        200
+    );
     assert_eq!(world.judge(&token).await, is(401, "revoked"));
-    let token = world.good_token("configured", super::CONFIGURED_SECRET).await;
+    let token = world
+        .good_token("configured", super::CONFIGURED_SECRET)
+        .await;
     assert_eq!(world.judge(&token).await.0, 200);
 }
 
@@ -153,10 +259,16 @@ async fn every_change_leaves_an_audit_line_without_a_secret() {
     let id = own.as_str();
     let target = format!("/clients/{id}");
     world.create(json!({ "client_id": id })).await;
-    world.call("POST", "/clients", json!({ "client_id": id })).await;
+    world
+        .call("POST", "/clients", json!({ "client_id": id }))
+        .await;
     world.call("PATCH", &target, json!({ "scope": "a" })).await;
-    world.call("POST", &format!("{target}/secrets"), json!({})).await;
-    world.call("POST", &format!("{target}/revoke"), json!({})).await;
+    world
+        .call("POST", &format!("{target}/secrets"), json!({}))
+        .await;
+    world
+        .call("POST", &format!("{target}/revoke"), json!({}))
+        .await;
     world.call("DELETE", &target, Value::Null).await;
     for (action, outcome) in [
         ("create_client", "done"),
@@ -167,7 +279,10 @@ async fn every_change_leaves_an_audit_line_without_a_secret() {
         ("delete_client", "done"),
     ] {
         let line = logs::wait_for_line(mark, &["audit", action, outcome, id]).await;
-        assert!(line.contains("admin") && line.contains("127.0.0.1:"), "{line}");
+        assert!(
+            line.contains("admin") && line.contains("127.0.0.1:"),
+            "{line}"
+        );
     }
 }
 
@@ -176,8 +291,13 @@ async fn every_change_leaves_an_audit_line_without_a_secret() {
 async fn no_token_outlives_its_client_however_often_it_is_asked_for() {
     let world = World::start().await;
     let secret = world.create(meter()).await;
-    for (method, body) in [("PATCH", json!({ "disabled": true })), ("DELETE", Value::Null)] {
-        world.call("PATCH", "/clients/meter", json!({ "disabled": false })).await;
+    for (method, body) in [
+        ("PATCH", json!({ "disabled": true })),
+        ("DELETE", Value::Null),
+    ] {
+        world
+            .call("PATCH", "/clients/meter", json!({ "disabled": false }))
+            .await;
         let issued = AtomicUsize::new(0);
         let ask = async || {
             let mut tokens = Vec::new();
@@ -185,12 +305,20 @@ async fn no_token_outlives_its_client_however_often_it_is_asked_for() {
                 let answer = world.token("meter", &secret).await;
                 if answer.status != 200 {
                     // Several at once may be too many failures of an unknown client.
-                    let ends = [is(401, "invalid_client"), is(429, "temporarily_unavailable")];
+                    let ends = [
+                        is(401, "invalid_client"),
+                        is(429, "temporarily_unavailable"),
+                    ];
                     assert!(ends.contains(&error(&answer)), "{}", answer.text());
                     return tokens;
                 }
                 issued.fetch_add(1, Ordering::SeqCst);
-                tokens.push(answer.json()["access_token"].as_str().expect("a token").to_owned());
+                tokens.push(
+                    answer.json()["access_token"]
+                        .as_str()
+                        .expect("a token")
+                        .to_owned(),
+                );
             }
         };
         let end = async {
@@ -199,7 +327,9 @@ async fn no_token_outlives_its_client_however_often_it_is_asked_for() {
                     tokio::task::yield_now().await;
                 }
             };
-            tokio::time::timeout(PATIENCE, enough).await.expect("tokens are issued");
+            tokio::time::timeout(PATIENCE, enough)
+                .await
+                .expect("tokens are issued");
             let ended = world.call(method, "/clients/meter", body).await;
             assert!(matches!(ended.status, 200 | 204), "{}", ended.text());
         };

@@ -24,7 +24,9 @@ impl AtWork {
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(PATIENCE, enough).await.expect("the client gets its tokens");
+        tokio::time::timeout(PATIENCE, enough)
+            .await
+            .expect("the client gets its tokens");
     }
 }
 
@@ -37,8 +39,11 @@ async fn rotating_secrets_and_keys_and_disabling_others_fails_no_request_of_a_va
             json!({ "client_id": "other", "scope": "devices:read", "audience": ["https://devices.example"] }),
         )
         .await;
-    let at_work =
-        AtWork { secret: Mutex::new(first), done: AtomicUsize::new(0), over: AtomicBool::new(false) };
+    let at_work = AtWork {
+        secret: Mutex::new(first),
+        done: AtomicUsize::new(0),
+        over: AtomicBool::new(false),
+    };
     let client = async || {
         let mut answers = BTreeMap::new();
         while !at_work.over.load(Ordering::SeqCst) {
@@ -46,7 +51,11 @@ async fn rotating_secrets_and_keys_and_disabling_others_fails_no_request_of_a_va
             let answer = world.token("meter", &secret).await;
             // Judged at once: also with a key that has only just begun to sign.
             let judged = match answer.status {
-                200 => world.judge(answer.json()["access_token"].as_str().expect("a token")).await,
+                200 => {
+                    world
+                        .judge(answer.json()["access_token"].as_str().expect("a token"))
+                        .await
+                }
                 status => (status, answer.text()),
             };
             *answers.entry(judged).or_insert(0) += 1;
@@ -57,33 +66,65 @@ async fn rotating_secrets_and_keys_and_disabling_others_fails_no_request_of_a_va
     let administrator = async {
         for _ in 0..4 {
             at_work.go_on(10).await;
-            let made = world.call("POST", "/clients/meter/secrets", json!({ "grace": "1h" })).await.json();
+            let made = world
+                .call("POST", "/clients/meter/secrets", json!({ "grace": "1h" }))
+                .await
+                .json();
             at_work.go_on(10).await;
             let new = made["client_secret"].as_str().expect("a secret").to_owned();
             let old = std::mem::replace(&mut *at_work.secret.lock().expect("nobody panicked"), new);
             // Whoever read the old one has used it by then.
             at_work.go_on(10).await;
             let secrets = world.get("/clients/meter/secrets").await.json()["secrets"].clone();
-            for secret in secrets.as_array().expect("a list").iter().filter(|it| it["id"] != made["id"]) {
-                let target = format!("/clients/meter/secrets/{}", secret["id"].as_str().expect("an id"));
+            for secret in secrets
+                .as_array()
+                .expect("a list")
+                .iter()
+                .filter(|it| it["id"] != made["id"])
+            {
+                let target = format!(
+                    "/clients/meter/secrets/{}",
+                    secret["id"].as_str().expect("an id")
+                );
                 assert_eq!(world.call("DELETE", &target, Value::Null).await.status, 204);
             }
-            assert_eq!(world.token("meter", &old).await.status, 401, "it was taken back");
+            assert_eq!(
+                world.token("meter", &old).await.status,
+                401,
+                "it was taken back"
+            );
 
             let token = world.good_token("other", &other).await;
             assert_eq!(world.judge(&token).await.0, 200);
-            let rotated = world.call("POST", "/keys/rotate", json!({ "now": true })).await;
+            let rotated = world
+                .call("POST", "/keys/rotate", json!({ "now": true }))
+                .await;
             assert_eq!(rotated.status, 200, "{}", rotated.text());
-            assert_eq!(world.judge(&token).await.0, 200, "its key is published still");
-            world.call("PATCH", "/clients/other", json!({ "disabled": true })).await;
+            assert_eq!(
+                world.judge(&token).await.0,
+                200,
+                "its key is published still"
+            );
+            world
+                .call("PATCH", "/clients/other", json!({ "disabled": true }))
+                .await;
             assert_eq!(world.judge(&token).await, is(401, "revoked"));
-            assert!(matches!(world.token("other", &other).await.status, 401 | 429));
-            world.call("PATCH", "/clients/other", json!({ "disabled": null })).await;
+            assert!(matches!(
+                world.token("other", &other).await.status,
+                401 | 429
+            ));
+            world
+                .call("PATCH", "/clients/other", json!({ "disabled": null }))
+                .await;
         }
         at_work.over.store(true, Ordering::SeqCst);
     };
     let (one, two, three, ()) = tokio::join!(client(), client(), client(), administrator);
     for answers in [one, two, three] {
-        assert_eq!(answers.keys().collect::<Vec<_>>(), [&is(200, "-")], "{answers:?}");
+        assert_eq!(
+            answers.keys().collect::<Vec<_>>(),
+            [&is(200, "-")],
+            "{answers:?}"
+        );
     }
 }

@@ -7,7 +7,13 @@ use serde_json::Value;
 use super::{World, error, fields, is};
 use crate::support::now;
 
-fn record(jti: &str, client: &str, owner: &str, issued_at: i64, expires_at: Option<i64>) -> TokenRecord {
+fn record(
+    jti: &str,
+    client: &str,
+    owner: &str,
+    issued_at: i64,
+    expires_at: Option<i64>,
+) -> TokenRecord {
     TokenRecord {
         jti: jti.to_owned(),
         client_id: client.to_owned(),
@@ -33,8 +39,14 @@ async fn jtis(world: &World, query: &str) -> Vec<String> {
         assert_eq!(answer.status, 200, "{}", answer.text());
         let page = answer.json();
         let tokens = page["tokens"].as_array().expect("a list");
-        all.extend(tokens.iter().map(|token| token["jti"].as_str().expect("a jti").to_owned()));
-        let Some(cursor) = page["next_cursor"].as_str() else { return all };
+        all.extend(
+            tokens
+                .iter()
+                .map(|token| token["jti"].as_str().expect("a jti").to_owned()),
+        );
+        let Some(cursor) = page["next_cursor"].as_str() else {
+            return all;
+        };
         target = format!("/tokens?{query}&cursor={cursor}");
     }
 }
@@ -42,8 +54,9 @@ async fn jtis(world: &World, query: &str) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn kept_tokens_are_found_by_client_owner_and_life_and_can_be_revoked() {
     let world = World::start().await;
-    let kept =
-        store::open(&store::Config::SqliteFile(world.sidecar.path("m2m.db"))).await.expect("the store");
+    let kept = store::open(&store::Config::SqliteFile(world.sidecar.path("m2m.db")))
+        .await
+        .expect("the store");
     let now = now();
     for token in [
         record("one", "a", "1", now - 30, Some(now + 900)),
@@ -54,19 +67,53 @@ async fn kept_tokens_are_found_by_client_owner_and_life_and_can_be_revoked() {
         kept.insert_token(&token).await.expect("kept");
     }
     assert_eq!(jtis(&world, "").await, ["four", "two", "three", "one"]);
-    assert_eq!(jtis(&world, "limit=1").await, ["four", "two", "three", "one"]);
+    assert_eq!(
+        jtis(&world, "limit=1").await,
+        ["four", "two", "three", "one"]
+    );
     assert_eq!(jtis(&world, "client_id=a").await, ["two", "one"]);
     assert_eq!(jtis(&world, "owner=2&active=true").await, ["four", "two"]);
     assert_eq!(jtis(&world, "active=false").await, ["three"]);
-    assert_eq!(fields(&world.get("/tokens?active=maybe&cursor=x").await), ["active", "cursor"]);
+    assert_eq!(
+        fields(&world.get("/tokens?active=maybe&cursor=x").await),
+        ["active", "cursor"]
+    );
 
-    assert_eq!(world.call("DELETE", "/tokens/four", Value::Null).await.status, 204);
+    assert_eq!(
+        world
+            .call("DELETE", "/tokens/four", Value::Null)
+            .await
+            .status,
+        204
+    );
     assert_eq!(jtis(&world, "active=true").await, ["two", "one"]);
-    assert_eq!(world.call("DELETE", "/tokens/four", Value::Null).await.status, 204, "it stays revoked");
-    assert_eq!(error(&world.call("DELETE", "/tokens/none", Value::Null).await), is(404, "not_found"));
-    let list = crate::support::client::get(world.sidecar.address("issuer"), "/oauth/revocations", &[]).await;
-    let claims = list.text().split('.').nth(1).map(str::to_owned).expect("a JWT");
+    assert_eq!(
+        world
+            .call("DELETE", "/tokens/four", Value::Null)
+            .await
+            .status,
+        204,
+        "it stays revoked"
+    );
+    assert_eq!(
+        error(&world.call("DELETE", "/tokens/none", Value::Null).await),
+        is(404, "not_found")
+    );
+    let list =
+        crate::support::client::get(world.sidecar.address("issuer"), "/oauth/revocations", &[])
+            .await;
+    let claims = list
+        .text()
+        .split('.')
+        .nth(1)
+        .map(str::to_owned)
+        .expect("a JWT");
     use base64::Engine;
-    let claims = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(claims).expect("base64url");
-    assert!(String::from_utf8_lossy(&claims).contains("\"four\""), "sidecars elsewhere learn of it");
+    let claims = base64::engine::general_purpose::URL_SAFE_NO_PAD
+        .decode(claims)
+        .expect("base64url");
+    assert!(
+        String::from_utf8_lossy(&claims).contains("\"four\""),
+        "sidecars elsewhere learn of it"
+    );
 }

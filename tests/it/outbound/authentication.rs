@@ -1,4 +1,5 @@
-//! How the sidecar proves who it is, against our own issuer and others; files that change; tokens that outlive a restart.
+//! How the sidecar proves who it is, against our own issuer and others; files that change; tokens
+//! that outlive a restart.
 
 use std::time::Duration;
 
@@ -49,17 +50,26 @@ async fn a_private_key_authenticates_at_our_own_issuer_and_another_key_does_not(
     for alg in [Alg::ES256, Alg::ES384, Alg::RS256, Alg::EdDSA] {
         let (key, other) = (TestKey::generate("k1", alg), TestKey::generate("k1", alg));
         let jwks = json!({ "keys": [key.public_jwk()] }).to_string();
-        let (_issuer, token_url) =
-            own_issuer("jwksFile: \"@DIR@/jwks\"", Sidecar::builder().file("jwks", &jwks)).await;
+        let (_issuer, token_url) = own_issuer(
+            "jwksFile: \"@DIR@/jwks\"",
+            Sidecar::builder().file("jwks", &jwks),
+        )
+        .await;
         let upstream = Upstream::start();
         let credential = "authMethod: private_key_jwt, privateKeyFile: \"@DIR@/key\", keyID: k1, \
                           assertionAudience: \"http://issuer.test\"";
         let yaml = client_yaml(&token_url, &upstream, credential);
-        let sidecar = Sidecar::builder().key_file("key", &key.private_pem()).start(&yaml).await;
+        let sidecar = Sidecar::builder()
+            .key_file("key", &key.private_pem())
+            .start(&yaml)
+            .await;
         let answer = get(sidecar.address("hub"), "/", &[]).await;
         assert_eq!(answer.status, 200, "{}: {}", alg.name(), answer.text());
         assert!(upstream.received()[0].bearer().is_some());
-        let stranger = Sidecar::builder().key_file("key", &other.private_pem()).start(&yaml).await;
+        let stranger = Sidecar::builder()
+            .key_file("key", &other.private_pem())
+            .start(&yaml)
+            .await;
         assert_eq!(get(stranger.address("hub"), "/", &[]).await.status, 503);
     }
 }
@@ -75,7 +85,10 @@ async fn an_assertion_says_to_the_issuer_that_its_metadata_name_who_we_are() {
         "",
     )
     .replace("    clientSecretFile: \"@DIR@/secret\"\n", "");
-    let sidecar = Sidecar::builder().key_file("key", &key.private_pem()).start(&yaml).await;
+    let sidecar = Sidecar::builder()
+        .key_file("key", &key.private_pem())
+        .start(&yaml)
+        .await;
     assert_eq!(get(sidecar.address("hub"), "/", &[]).await.status, 200);
     let asked = &authority.token_requests()[0];
     assert_eq!(asked.all("client_id"), ["legacy"]);
@@ -84,11 +97,16 @@ async fn an_assertion_says_to_the_issuer_that_its_metadata_name_who_we_are() {
         ["urn:ietf:params:oauth:client-assertion-type:jwt-bearer"]
     );
     assert!(asked.all("client_secret").is_empty());
-    let &[assertion] = asked.all("client_assertion").as_slice() else { panic!() };
+    let &[assertion] = asked.all("client_assertion").as_slice() else {
+        panic!()
+    };
     let (header, claims) = key.open(assertion);
     assert!(header.get("kid").is_none());
     assert_eq!(claims["aud"], authority.issuer());
-    assert_eq!((claims["iss"].as_str(), claims["sub"].as_str()), (Some("legacy"), Some("legacy")));
+    assert_eq!(
+        (claims["iss"].as_str(), claims["sub"].as_str()),
+        (Some("legacy"), Some("legacy"))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -102,23 +120,40 @@ async fn an_assertion_of_somebody_else_is_read_anew_for_each_request() {
         "",
     )
     .replace("    clientSecretFile: \"@DIR@/secret\"\n", "");
-    let sidecar = Sidecar::builder().file("jwt", "e30.first.c2ln\n").start(&yaml).await;
+    let sidecar = Sidecar::builder()
+        .file("jwt", "e30.first.c2ln\n")
+        .start(&yaml)
+        .await;
     assert_eq!(get(sidecar.address("hub"), "/", &[]).await.status, 200);
-    assert_eq!(authority.token_requests()[0].all("client_assertion"), ["e30.first.c2ln"]);
+    assert_eq!(
+        authority.token_requests()[0].all("client_assertion"),
+        ["e30.first.c2ln"]
+    );
     std::fs::write(sidecar.path("next"), "e30.second.c2ln").unwrap();
     std::fs::rename(sidecar.path("next"), sidecar.path("jwt")).unwrap();
     // Nothing is dropped: who we are has not changed. The next refresh has it.
     until("the second assertion is used", async || {
         get(sidecar.address("hub"), "/", &[]).await;
-        authority.token_requests().last().unwrap().all("client_assertion") == ["e30.second.c2ln"]
+        authority
+            .token_requests()
+            .last()
+            .unwrap()
+            .all("client_assertion")
+            == ["e30.second.c2ln"]
     })
     .await;
     // What is no JWT, here a key that was put into the wrong place, is never sent.
     let before = authority.token_requests().len();
     std::fs::write(sidecar.path("jwt"), "-----BEGIN PRIVATE KEY-----\nAAAA\n").unwrap();
-    until("there is no token", async || get(sidecar.address("hub"), "/", &[]).await.status == 503).await;
+    until("there is no token", async || {
+        get(sidecar.address("hub"), "/", &[]).await.status == 503
+    })
+    .await;
     let sent = authority.token_requests().split_off(before);
-    assert!(sent.iter().all(|asked| asked.all("client_assertion") == ["e30.second.c2ln"]));
+    assert!(
+        sent.iter()
+            .all(|asked| asked.all("client_assertion") == ["e30.second.c2ln"])
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -130,7 +165,9 @@ async fn a_certificate_authenticates_over_tls_and_only_the_right_one() {
     let yaml = yaml(&authority, &upstream.url(), credential, "")
         .replace("    clientSecretFile: \"@DIR@/secret\"\n", "");
     let start = async |of: &ClientCertificate| {
-        let files = Sidecar::builder().file("cert", &of.cert_pem).file("ca", authority.ca_pem());
+        let files = Sidecar::builder()
+            .file("cert", &of.cert_pem)
+            .file("ca", authority.ca_pem());
         files.key_file("key", &of.key_pem).start(&yaml).await
     };
     let sidecar = start(&client).await;
@@ -172,7 +209,11 @@ async fn a_changed_secret_is_tried_at_once_and_the_old_token_serves_until_it_has
     let world = world("", "").await;
     assert_eq!(world.get("/").await.status, 200);
     let asked_with = |secret: &str| {
-        let client = world.authority.token_requests().last().and_then(|asked| asked.client());
+        let client = world
+            .authority
+            .token_requests()
+            .last()
+            .and_then(|asked| asked.client());
         client == Some(("legacy".to_owned(), secret.to_owned()))
     };
     // A file that cannot be used changes nothing.
@@ -190,7 +231,11 @@ async fn a_changed_secret_is_tried_at_once_and_the_old_token_serves_until_it_has
         world.authority.token_requests().len() > refused
     })
     .await;
-    assert_eq!(world.authority.issued().len(), 1, "the first token still serves");
+    assert_eq!(
+        world.authority.issued().len(),
+        1,
+        "the first token still serves"
+    );
     world.authority.register_client("legacy", NEW);
     until("it has worked", async || {
         assert_eq!(world.get("/").await.status, 200);
@@ -199,7 +244,13 @@ async fn a_changed_secret_is_tried_at_once_and_the_old_token_serves_until_it_has
     .await;
     until("its token serves", async || {
         assert_eq!(world.get("/").await.status, 200);
-        let bearer = world.upstream.received().pop().unwrap().bearer().map(str::to_owned);
+        let bearer = world
+            .upstream
+            .received()
+            .pop()
+            .unwrap()
+            .bearer()
+            .map(str::to_owned);
         bearer.as_ref() == world.authority.issued().last()
     })
     .await;
@@ -216,13 +267,21 @@ fn keeping(world_yaml: &str) -> String {
 async fn a_kept_token_outlives_a_restart_encrypted_and_belongs_to_this_client_only() {
     let (authority, upstream) = (Authority::start(), Upstream::start());
     authority.register_client("legacy", SECRET);
-    let yaml = keeping(&yaml(&authority, &upstream.url(), "    keepToken: true\n", ""));
+    let yaml = keeping(&yaml(
+        &authority,
+        &upstream.url(),
+        "    keepToken: true\n",
+        "",
+    ));
     let files = Sidecar::builder().secret_file("secret", "legacy", SECRET);
     let sidecar = files.file("store-key", STORE_KEY).start(&yaml).await;
     assert_eq!(get(sidecar.address("hub"), "/", &[]).await.status, 200);
     let token = authority.issued()[0].clone();
     // Written behind the request's back: a slow disk delays no request.
-    until("the token is kept", async || sidecar.path("token-hub").exists()).await;
+    until("the token is kept", async || {
+        sidecar.path("token-hub").exists()
+    })
+    .await;
     let kept = std::fs::read_to_string(sidecar.path("token-hub")).unwrap();
     assert!(!kept.contains(&token) && kept.len() > 100);
 
@@ -230,16 +289,28 @@ async fn a_kept_token_outlives_a_restart_encrypted_and_belongs_to_this_client_on
     authority.down().await;
     let restarted = sidecar.stop_keeping_state().await.start(&yaml).await;
     assert_eq!(get(restarted.address("hub"), "/", &[]).await.status, 200);
-    assert_eq!(upstream.received().last().unwrap().bearer(), Some(token.as_str()));
+    assert_eq!(
+        upstream.received().last().unwrap().bearer(),
+        Some(token.as_str())
+    );
 
     // Another client, or the same with another secret, does not get it.
     let state = restarted.stop_keeping_state().await;
-    let other = state.start(&yaml.replace("clientID: legacy", "clientID: other")).await;
+    let other = state
+        .start(&yaml.replace("clientID: legacy", "clientID: other"))
+        .await;
     assert_eq!(get(other.address("hub"), "/", &[]).await.status, 503);
-    let state = other.stop_keeping_state().await.secret_file("secret", "legacy", "another-secret-of-it");
+    let state =
+        other
+            .stop_keeping_state()
+            .await
+            .secret_file("secret", "legacy", "another-secret-of-it");
     let other = state.start(&yaml).await;
     assert_eq!(get(other.address("hub"), "/", &[]).await.status, 503);
-    let state = other.stop_keeping_state().await.secret_file("secret", "legacy", SECRET);
+    let state = other
+        .stop_keeping_state()
+        .await
+        .secret_file("secret", "legacy", SECRET);
     let again = state.start(&yaml).await;
     assert_eq!(get(again.address("hub"), "/", &[]).await.status, 200);
     assert_eq!(authority.fetches(Endpoint::Token), 1);
@@ -250,7 +321,12 @@ async fn a_token_is_kept_also_when_the_end_comes_right_behind_it() {
     for _ in 0..5 {
         let (authority, upstream) = (Authority::start(), Upstream::start());
         authority.register_client("legacy", SECRET);
-        let yaml = keeping(&yaml(&authority, &upstream.url(), "    keepToken: true\n", ""));
+        let yaml = keeping(&yaml(
+            &authority,
+            &upstream.url(),
+            "    keepToken: true\n",
+            "",
+        ));
         let files = Sidecar::builder().secret_file("secret", "legacy", SECRET);
         let sidecar = files.file("store-key", STORE_KEY).start(&yaml).await;
         assert_eq!(get(sidecar.address("hub"), "/", &[]).await.status, 200);
@@ -265,7 +341,9 @@ async fn a_token_is_kept_also_when_the_end_comes_right_behind_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_word_of_it_no_token_is_written_anywhere() {
-    let World { authority, sidecar, .. } = {
+    let World {
+        authority, sidecar, ..
+    } = {
         let world = world("", "").await;
         assert_eq!(world.get("/").await.status, 200);
         world
@@ -275,7 +353,13 @@ async fn without_a_word_of_it_no_token_is_written_anywhere() {
         let path = entry.unwrap().path();
         if path.is_file() {
             let content = std::fs::read(&path).unwrap();
-            assert!(!content.windows(token.len()).any(|part| part == token.as_bytes()), "{}", path.display());
+            assert!(
+                !content
+                    .windows(token.len())
+                    .any(|part| part == token.as_bytes()),
+                "{}",
+                path.display()
+            );
         }
     }
 }

@@ -1,4 +1,5 @@
-//! A sick authority, in every way, at the first fetch and at a refresh: what the caller gets, and that it is found again.
+//! A sick authority, in every way, at the first fetch and at a refresh: what the caller gets, and
+//! that it is found again.
 
 use std::time::Duration;
 
@@ -39,8 +40,16 @@ use Sick::{Answers, Behaves, Tls};
 fn faults() -> Vec<(&'static str, Sick, Gets)> {
     let body = |text: &str| Behaves(Behave::Body(text.to_owned()));
     vec![
-        ("slow", Behaves(Behave::Delay(Duration::from_millis(1500))), Answer),
-        ("byte by byte", Behaves(Behave::Slow(Duration::ZERO)), Answer),
+        (
+            "slow",
+            Behaves(Behave::Delay(Duration::from_millis(1500))),
+            Answer,
+        ),
+        (
+            "byte by byte",
+            Behaves(Behave::Slow(Duration::ZERO)),
+            Answer,
+        ),
         ("hanging", Behaves(Behave::Hang), Unavailable),
         ("500", Behaves(Behave::Status(500)), Unavailable),
         ("429", Behaves(Behave::Status(429)), Unavailable),
@@ -52,31 +61,83 @@ fn faults() -> Vec<(&'static str, Sick, Gets)> {
         ("no token", body("{}"), Unavailable),
         ("cut off", Behaves(Behave::Truncated), Unavailable),
         ("reset", Behaves(Behave::Reset), Unavailable),
-        ("no HTTP", Behaves(Behave::Raw(b"SSH-2.0-x\r\n\r\n".to_vec())), Unavailable),
+        (
+            "no HTTP",
+            Behaves(Behave::Raw(b"SSH-2.0-x\r\n\r\n".to_vec())),
+            Unavailable,
+        ),
         ("TLS", Tls, Unavailable),
-        ("no expires_in", Answers(|it| it.expires_in = ExpiresIn::Missing), Answer),
+        (
+            "no expires_in",
+            Answers(|it| it.expires_in = ExpiresIn::Missing),
+            Answer,
+        ),
         (
             "neither expires_in nor exp",
             Answers(|it| (it.expires_in, it.with_exp) = (ExpiresIn::Missing, false)),
             Answer,
         ),
-        ("expires_in 0", Answers(|it| it.expires_in = ExpiresIn::Is(json!(0))), Answer),
-        ("negative expires_in", Answers(|it| it.expires_in = ExpiresIn::Is(json!(-1))), Answer),
-        ("huge expires_in", Answers(|it| it.expires_in = ExpiresIn::Is(json!(1e30))), Answer),
-        ("expires_in as a text", Answers(|it| it.expires_in = ExpiresIn::Is(json!("3600"))), Answer),
-        ("expires_in as a word", Answers(|it| it.expires_in = ExpiresIn::Is(json!("soon"))), Answer),
-        ("mac", Answers(|it| it.token_type = Some(json!("mac"))), Unavailable),
-        ("DPoP", Answers(|it| it.token_type = Some(json!("DPoP"))), Unavailable),
+        (
+            "expires_in 0",
+            Answers(|it| it.expires_in = ExpiresIn::Is(json!(0))),
+            Answer,
+        ),
+        (
+            "negative expires_in",
+            Answers(|it| it.expires_in = ExpiresIn::Is(json!(-1))),
+            Answer,
+        ),
+        (
+            "huge expires_in",
+            Answers(|it| it.expires_in = ExpiresIn::Is(json!(1e30))),
+            Answer,
+        ),
+        (
+            "expires_in as a text",
+            Answers(|it| it.expires_in = ExpiresIn::Is(json!("3600"))),
+            Answer,
+        ),
+        (
+            "expires_in as a word",
+            Answers(|it| it.expires_in = ExpiresIn::Is(json!("soon"))),
+            Answer,
+        ),
+        (
+            "mac",
+            Answers(|it| it.token_type = Some(json!("mac"))),
+            Unavailable,
+        ),
+        (
+            "DPoP",
+            Answers(|it| it.token_type = Some(json!("DPoP"))),
+            Unavailable,
+        ),
         ("no token_type", Answers(|it| it.token_type = None), Answer),
-        ("BearerToken", Answers(|it| it.token_type = Some(json!("BearerToken"))), Answer),
-        ("bearer", Answers(|it| it.token_type = Some(json!("bearer"))), Answer),
+        (
+            "BearerToken",
+            Answers(|it| it.token_type = Some(json!("BearerToken"))),
+            Answer,
+        ),
+        (
+            "bearer",
+            Answers(|it| it.token_type = Some(json!("bearer"))),
+            Answer,
+        ),
         (
             "a control character",
             Answers(|it| it.token = Some("never.to-be\u{7}.attached".into())),
             Unavailable,
         ),
-        ("a line break", Answers(|it| it.token = Some("never.to-be\r\nX-Y: z.attached".into())), Unavailable),
-        ("an empty token", Answers(|it| it.token = Some(String::new())), Unavailable),
+        (
+            "a line break",
+            Answers(|it| it.token = Some("never.to-be\r\nX-Y: z.attached".into())),
+            Unavailable,
+        ),
+        (
+            "an empty token",
+            Answers(|it| it.token = Some(String::new())),
+            Unavailable,
+        ),
     ]
 }
 
@@ -93,11 +154,17 @@ async fn world_for(sick: &Sick, lifetime: Duration) -> World {
             let yaml = yaml(&authority, &upstream.url(), &credential, "");
             let files = Sidecar::builder().secret_file("secret", "legacy", SECRET);
             let sidecar = files.file("ca.pem", authority.ca_pem()).start(&yaml).await;
-            World { authority, upstream, sidecar }
+            World {
+                authority,
+                upstream,
+                sidecar,
+            }
         }
         _ => world(TIMEOUTS, "").await,
     };
-    world.authority.answer_tokens(|answer| answer.lifetime = lifetime);
+    world
+        .authority
+        .answer_tokens(|answer| answer.lifetime = lifetime);
     world
 }
 
@@ -131,7 +198,9 @@ fn judge(name: &str, answer: &RawAnswer) -> Gets {
                 "{name}"
             );
             assert!(
-                answer.header("retry-after").is_some_and(|wait| wait.parse::<u64>().unwrap() >= 1),
+                answer
+                    .header("retry-after")
+                    .is_some_and(|wait| wait.parse::<u64>().unwrap() >= 1),
                 "{name}"
             );
             assert_eq!(answer.json()["error"], "temporarily_unavailable", "{name}");
@@ -172,14 +241,27 @@ async fn at_a_refresh(name: &str, sick: &Sick, gets: Gets) {
     assert_eq!(judge(name, &world.get("/").await), Answer, "{name}");
     fall_sick(&world.authority, sick).await;
     // The token in hand serves to its end; then a new one does, or none.
-    let first = world.authority.issued().first().cloned().expect("one was issued");
+    let first = world
+        .authority
+        .issued()
+        .first()
+        .cloned()
+        .expect("one was issued");
     until(name, async || {
         let got = judge(name, &world.get("/").await);
-        let newest = world.upstream.received().last().and_then(|seen| seen.bearer().map(str::to_owned));
+        let newest = world
+            .upstream
+            .received()
+            .last()
+            .and_then(|seen| seen.bearer().map(str::to_owned));
         got == Unavailable || newest.as_ref() != Some(&first)
     })
     .await;
-    let served = world.upstream.received().iter().any(|seen| seen.bearer() != Some(&first));
+    let served = world
+        .upstream
+        .received()
+        .iter()
+        .any(|seen| seen.bearer() != Some(&first));
     assert_eq!(if served { Answer } else { Unavailable }, gets, "{name}");
     is_found_again(name, &world).await;
     check_what_arrived(name, &world);
@@ -189,7 +271,9 @@ async fn at_a_refresh(name: &str, sick: &Sick, gets: Gets) {
 fn check_what_arrived(name: &str, world: &World) {
     let issued = world.authority.issued();
     for seen in world.upstream.received() {
-        let bearer = seen.bearer().unwrap_or_else(|| panic!("{name}: a request without a token"));
+        let bearer = seen
+            .bearer()
+            .unwrap_or_else(|| panic!("{name}: a request without a token"));
         assert!(issued.iter().any(|token| token == bearer), "{name}");
     }
 }
@@ -198,7 +282,9 @@ fn check_what_arrived(name: &str, world: &World) {
 async fn every_fault_of_the_authority_at_the_first_fetch() {
     let faults = faults();
     for some in faults.chunks(8) {
-        let cells = some.iter().map(|(name, sick, gets)| at_the_first_fetch(name, sick, *gets));
+        let cells = some
+            .iter()
+            .map(|(name, sick, gets)| at_the_first_fetch(name, sick, *gets));
         futures_util::future::join_all(cells).await;
     }
 }
@@ -207,7 +293,9 @@ async fn every_fault_of_the_authority_at_the_first_fetch() {
 async fn every_fault_of_the_authority_at_a_refresh() {
     let faults = faults();
     for some in faults.chunks(8) {
-        let cells = some.iter().map(|(name, sick, gets)| at_a_refresh(name, sick, *gets));
+        let cells = some
+            .iter()
+            .map(|(name, sick, gets)| at_a_refresh(name, sick, *gets));
         futures_util::future::join_all(cells).await;
     }
 }
@@ -216,7 +304,9 @@ async fn every_fault_of_the_authority_at_a_refresh() {
 async fn what_the_authority_says_about_the_next_request_is_heeded() {
     let world = world("", "").await;
     let raw = "HTTP/1.1 429 Too Many Requests\r\nRetry-After: 120\r\nContent-Length: 0\r\n\r\n";
-    world.authority.behave(Endpoint::Token, Behave::Raw(raw.into()));
+    world
+        .authority
+        .behave(Endpoint::Token, Behave::Raw(raw.into()));
     for _ in 0..20 {
         let answer = get(world.sidecar.address("hub"), "/", &[]).await;
         assert_eq!(answer.status, 503);
@@ -231,11 +321,21 @@ async fn a_failed_token_request_is_logged_with_its_url_and_the_cause() {
     let world = world("", "").await;
     let mark = logs::mark();
     world.authority.behave(Endpoint::Token, Behave::Status(500));
-    assert_eq!(get(world.sidecar.address("hub"), "/", &[]).await.status, 503);
+    assert_eq!(
+        get(world.sidecar.address("hub"), "/", &[]).await.status,
+        503
+    );
     let said = "no access token fetched";
-    logs::wait_for_line(mark, &["WARN", said, "status 500", &world.authority.token_url()]).await;
+    logs::wait_for_line(
+        mark,
+        &["WARN", said, "status 500", &world.authority.token_url()],
+    )
+    .await;
     world.authority.down().await;
-    let metadata = format!("{}/.well-known/openid-configuration", world.authority.issuer());
+    let metadata = format!(
+        "{}/.well-known/openid-configuration",
+        world.authority.issuer()
+    );
     until("the cause has changed", async || {
         get(world.sidecar.address("hub"), "/", &[]).await;
         !logs::lines_since(mark, &["WARN", said, &metadata, "nothing listens there"]).is_empty()

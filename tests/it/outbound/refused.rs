@@ -31,7 +31,14 @@ fn seen(world: &World) -> Vec<Received> {
 }
 
 async fn post(world: &World, body: &[u8]) -> RawAnswer {
-    request("POST", world.sidecar.address("hub"), "/x?y=1", &[("X-Own", "kept")], body).await
+    request(
+        "POST",
+        world.sidecar.address("hub"),
+        "/x?y=1",
+        &[("X-Own", "kept")],
+        body,
+    )
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -43,7 +50,10 @@ async fn a_refused_request_is_sent_once_more_with_a_new_token_and_the_same_body(
     let seen = seen(&world);
     assert_eq!(seen.len(), 2);
     for request in &seen {
-        assert_eq!((request.method.as_str(), request.target.as_str()), ("POST", "/x?y=1"));
+        assert_eq!(
+            (request.method.as_str(), request.target.as_str()),
+            ("POST", "/x?y=1")
+        );
         assert_eq!(request.header("x-own"), Some("kept"));
         assert!(request.body == body);
     }
@@ -64,16 +74,21 @@ async fn a_hundred_requests_refused_at_once_cause_one_fetch_and_all_are_answered
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_longer_or_unfinished_body_is_passed_on_without_delay_and_never_twice_but_the_token_is_replaced() {
+async fn a_longer_or_unfinished_body_is_passed_on_without_delay_and_never_twice_but_the_token_is_replaced()
+ {
     let (world, _) = revoked("").await;
     let answer = post(&world, &vec![b'x'; 64 * 1024 + 1]).await;
     assert_eq!((answer.status, answer.text().as_str()), (401, "revoked"));
     assert_eq!(seen(&world).len(), 1);
     // In the background, for the next one.
     world.authority.wait_for_fetches(Endpoint::Token, 2).await;
-    until("the new token serves", async || world.get("/").await.status == 200).await;
+    until("the new token serves", async || {
+        world.get("/").await.status == 200
+    })
+    .await;
 
-    // An upstream that answers before the body is there: what is still to come cannot be sent twice.
+    // An upstream that answers before the body is there: what is still to come cannot be sent
+    // twice.
     let (world, _) = revoked("").await;
     world.upstream.next(Answer::Early(401));
     let address = world.sidecar.address("hub");
@@ -86,7 +101,8 @@ async fn a_longer_or_unfinished_body_is_passed_on_without_delay_and_never_twice_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_that_waits_behind_expect_is_sent_with_the_new_token_for_nothing_of_it_was_consumed() {
+async fn a_body_that_waits_behind_expect_is_sent_with_the_new_token_for_nothing_of_it_was_consumed()
+{
     let (world, old) = revoked("").await;
     // Refused by its head alone, as servers do whose clients ask first.
     world.upstream.next(Answer::Early(401));
@@ -95,22 +111,34 @@ async fn a_body_that_waits_behind_expect_is_sent_with_the_new_token_for_nothing_
     // Longer than what could be kept for another try.
     let body: Vec<u8> = (0..200_000_u32).map(|i| (i % 251) as u8).collect();
     let length = body.len().to_string();
-    let headers = [("Expect", "100-continue"), ("Content-Length", length.as_str())];
-    connection.send(request_bytes("POST", address, "/upload", &headers, b"")).await;
+    let headers = [
+        ("Expect", "100-continue"),
+        ("Content-Length", length.as_str()),
+    ];
+    connection
+        .send(request_bytes("POST", address, "/upload", &headers, b""))
+        .await;
     assert!(connection.wait_for_bytes(b"100 Continue\r\n\r\n").await);
     connection.send(&body).await;
     let answer = connection.answer().await;
     assert_eq!(answer.status, 200, "{}", answer.text());
     let seen = seen(&world);
     assert_eq!(seen.len(), 2);
-    assert_eq!((seen[0].bearer(), seen[0].body.len()), (Some(old.as_str()), 0));
+    assert_eq!(
+        (seen[0].bearer(), seen[0].body.len()),
+        (Some(old.as_str()), 0)
+    );
     assert_eq!(seen[1].bearer(), Some(world.authority.issued()[1].as_str()));
     assert!(seen[1].body == body, "whole, and once");
 }
 
 /// A refusal with this challenge.
 fn challenged(status: u16, challenge: &str) -> Answer {
-    Answer::Reply(status, vec![("WWW-Authenticate".to_owned(), challenge.to_owned())], b"no".to_vec())
+    Answer::Reply(
+        status,
+        vec![("WWW-Authenticate".to_owned(), challenge.to_owned())],
+        b"no".to_vec(),
+    )
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -123,10 +151,18 @@ async fn a_challenge_that_no_other_token_meets_is_passed_on_and_causes_no_fetch(
     ] {
         world.upstream.next(challenged(401, challenge));
         let answer = world.get("/").await;
-        assert_eq!((answer.status, answer.header("www-authenticate")), (401, Some(challenge)));
+        assert_eq!(
+            (answer.status, answer.header("www-authenticate")),
+            (401, Some(challenge))
+        );
     }
-    assert_eq!((seen(&world).len(), world.authority.fetches(Endpoint::Token)), (3, 1));
-    world.upstream.next(challenged(401, r#"Bearer error="invalid_token""#));
+    assert_eq!(
+        (seen(&world).len(), world.authority.fetches(Endpoint::Token)),
+        (3, 1)
+    );
+    world
+        .upstream
+        .next(challenged(401, r#"Bearer error="invalid_token""#));
     world.upstream.answer(|_| Answer::Echo);
     assert_eq!(world.get("/").await.status, 200);
     assert_eq!(world.authority.fetches(Endpoint::Token), 2);
@@ -136,12 +172,18 @@ async fn a_challenge_that_no_other_token_meets_is_passed_on_and_causes_no_fetch(
 async fn retry_on_names_the_answers_of_services_that_say_it_otherwise() {
     let (world, _) = revoked("    retryOn: [403 invalid_token, 419]\n").await;
     world.upstream.answer(|_| Answer::Echo);
-    for other in [Answer::status(401, "no"), Answer::status(403, "no"), challenged(403, "Bearer")] {
+    for other in [
+        Answer::status(401, "no"),
+        Answer::status(403, "no"),
+        challenged(403, "Bearer"),
+    ] {
         world.upstream.next(other);
         assert!(matches!(world.get("/").await.status, 401 | 403));
     }
     assert_eq!(world.authority.fetches(Endpoint::Token), 1);
-    world.upstream.next(challenged(403, r#"Bearer error="invalid_token""#));
+    world
+        .upstream
+        .next(challenged(403, r#"Bearer error="invalid_token""#));
     assert_eq!(world.get("/").await.status, 200);
     assert_eq!(world.authority.fetches(Endpoint::Token), 2);
 }
@@ -150,7 +192,9 @@ async fn retry_on_names_the_answers_of_services_that_say_it_otherwise() {
 async fn a_request_refused_while_a_renewal_is_under_way_waits_for_it() {
     // Refreshed after a second of two: every token is too young to be suspected.
     let world = world("    refreshAt: 50%\n", "").await;
-    world.authority.answer_tokens(|answer| answer.lifetime = Duration::from_secs(4));
+    world
+        .authority
+        .answer_tokens(|answer| answer.lifetime = Duration::from_secs(4));
     assert_eq!(world.get("/").await.status, 200);
     let refused = world.authority.issued()[0].clone();
     world.upstream.answer(move |seen| match seen.bearer() {
@@ -158,7 +202,9 @@ async fn a_request_refused_while_a_renewal_is_under_way_waits_for_it() {
         _ => Answer::Echo,
     });
     let gate = Gate::closed();
-    world.authority.behave(Endpoint::Token, Behave::Hold(gate.clone()));
+    world
+        .authority
+        .behave(Endpoint::Token, Behave::Hold(gate.clone()));
     world.authority.wait_for_fetches(Endpoint::Token, 2).await;
     let before = world.upstream.received().len();
     let (answer, ()) = tokio::join!(world.get("/"), async {
@@ -172,12 +218,19 @@ async fn a_request_refused_while_a_renewal_is_under_way_waits_for_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn when_the_new_token_is_refused_as_well_the_answer_passes_and_the_token_stays() {
     let (world, _) = revoked("").await;
-    world.upstream.answer(|_| Answer::status(401, "missing scope"));
+    world
+        .upstream
+        .answer(|_| Answer::status(401, "missing scope"));
     for round in 0..5 {
         let answer = world.get("/").await;
-        assert_eq!((answer.status, answer.text().as_str()), (401, "missing scope"), "round {round}");
+        assert_eq!(
+            (answer.status, answer.text().as_str()),
+            (401, "missing scope"),
+            "round {round}"
+        );
     }
-    // The first was sent twice. After it neither the young token nor the half minute allow another fetch.
+    // The first was sent twice. After it neither the young token nor the half minute allow another
+    // fetch.
     assert_eq!(seen(&world).len(), 6);
     assert_eq!(world.authority.fetches(Endpoint::Token), 2);
     world.upstream.answer(|_| Answer::Echo);
@@ -190,7 +243,9 @@ async fn when_the_new_token_is_refused_as_well_the_answer_passes_and_the_token_s
 #[tokio::test(flavor = "multi_thread")]
 async fn a_young_token_is_not_suspected() {
     let world = world("", "").await;
-    world.upstream.answer(|_| Answer::status(401, "not about the token"));
+    world
+        .upstream
+        .answer(|_| Answer::status(401, "not about the token"));
     for _ in 0..3 {
         assert_eq!(world.get("/").await.status, 401);
     }
@@ -204,13 +259,22 @@ async fn only_a_401_is_a_refusal_of_the_token() {
     for status in [400, 403, 404, 407, 500, 503] {
         world.upstream.next(Answer::status(status, "as it is"));
         let answer = world.get("/").await;
-        assert_eq!((answer.status, answer.text().as_str()), (status, "as it is"));
+        assert_eq!(
+            (answer.status, answer.text().as_str()),
+            (status, "as it is")
+        );
     }
     assert_eq!(seen(&world).len(), 6);
     assert_eq!(world.authority.fetches(Endpoint::Token), 1);
     // gRPC says it in its own way.
     let grpc = |status: &str| {
-        Answer::with_headers(&[("Content-Type", "application/grpc"), ("grpc-status", status)], "")
+        Answer::with_headers(
+            &[
+                ("Content-Type", "application/grpc"),
+                ("grpc-status", status),
+            ],
+            "",
+        )
     };
     world.upstream.answer(|_| Answer::Echo);
     world.upstream.next(grpc("7"));
@@ -226,14 +290,20 @@ async fn only_a_401_is_a_refusal_of_the_token() {
 async fn a_request_that_broke_off_is_never_sent_again() {
     let world = world("", "").await;
     for method in ["GET", "POST", "PUT", "DELETE"] {
-        for broken in [|| Answer::Close, || Answer::Reset, || Answer::Partial(100, b"half".to_vec())] {
+        for broken in [
+            || Answer::Close,
+            || Answer::Reset,
+            || Answer::Partial(100, b"half".to_vec()),
+        ] {
             // On a connection that was used before, as well as on a new one.
             assert_eq!(world.get("/").await.status, 200);
             let before = world.upstream.received().len();
             world.upstream.next(broken());
             let address = world.sidecar.address("hub");
             let mut connection = Connection::open(address).await;
-            connection.send(request_bytes(method, address, "/", &[], b"once")).await;
+            connection
+                .send(request_bytes(method, address, "/", &[], b"once"))
+                .await;
             if let Ok(answer) = connection.try_answer(method).await {
                 assert_eq!(
                     (answer.status, answer.header("x-m2m-reason")),
@@ -251,12 +321,19 @@ async fn a_dead_authority_makes_of_a_refusal_no_outage() {
     let (world, old) = revoked("").await;
     world.authority.behave(Endpoint::Token, Behave::Status(500));
     let answer = world.get("/").await;
-    assert_eq!((answer.status, answer.text().as_str()), (401, "revoked"), "what the upstream said");
+    assert_eq!(
+        (answer.status, answer.text().as_str()),
+        (401, "revoked"),
+        "what the upstream said"
+    );
     // Others are served with the token that there is: refusals are often not about the token.
     world.upstream.answer(|_| Answer::Echo);
     for _ in 0..5 {
         assert_eq!(world.get("/").await.status, 200);
-        assert_eq!(world.upstream.received().last().unwrap().bearer(), Some(old.as_str()));
+        assert_eq!(
+            world.upstream.received().last().unwrap().bearer(),
+            Some(old.as_str())
+        );
     }
 }
 
@@ -265,7 +342,10 @@ async fn it_can_be_switched_off_and_never_concerns_a_programs_own_token() {
     let off = async {
         let (world, _) = revoked("    retryUnauthorized: false\n").await;
         assert_eq!(world.get("/").await.status, 401);
-        assert_eq!((seen(&world).len(), world.authority.fetches(Endpoint::Token)), (1, 1));
+        assert_eq!(
+            (seen(&world).len(), world.authority.fetches(Endpoint::Token)),
+            (1, 1)
+        );
     };
     let own = async {
         let (world, old) = revoked("    overwrite: false\n").await;
@@ -273,7 +353,10 @@ async fn it_can_be_switched_off_and_never_concerns_a_programs_own_token() {
         let headers = [("Authorization", bearer.as_str())];
         let answer = request("GET", world.sidecar.address("hub"), "/", &headers, b"").await;
         assert_eq!(answer.status, 401);
-        assert_eq!((seen(&world).len(), world.authority.fetches(Endpoint::Token)), (1, 1));
+        assert_eq!(
+            (seen(&world).len(), world.authority.fetches(Endpoint::Token)),
+            (1, 1)
+        );
     };
     tokio::join!(off, own);
 }
@@ -282,16 +365,32 @@ async fn it_can_be_switched_off_and_never_concerns_a_programs_own_token() {
 async fn what_a_client_asked_for_that_has_gone_is_not_done_later() {
     let is_gone = async |world: &World, mark: usize| {
         logs::wait_for_line(mark, &["access", "/forgotten", "client_gone"]).await;
-        assert!(!world.upstream.received().iter().any(|seen| seen.target == "/forgotten/late"));
+        assert!(
+            !world
+                .upstream
+                .received()
+                .iter()
+                .any(|seen| seen.target == "/forgotten/late")
+        );
     };
     // While the first token is awaited, with its body in our hands or not.
     let first = async |body: &[u8]| {
         let world = world("", "").await;
         let (gate, mark) = (Gate::closed(), logs::mark());
-        world.authority.behave(Endpoint::Token, Behave::Hold(gate.clone()));
+        world
+            .authority
+            .behave(Endpoint::Token, Behave::Hold(gate.clone()));
         let address = world.sidecar.address("hub");
         let mut connection = Connection::open(address).await;
-        connection.send(request_bytes("DELETE", address, "/forgotten/late", &[], body)).await;
+        connection
+            .send(request_bytes(
+                "DELETE",
+                address,
+                "/forgotten/late",
+                &[],
+                body,
+            ))
+            .await;
         world.authority.wait_for_fetches(Endpoint::Token, 1).await;
         connection.reset();
         is_gone(&world, mark).await;
@@ -303,16 +402,28 @@ async fn what_a_client_asked_for_that_has_gone_is_not_done_later() {
     let second = async {
         let (world, _) = revoked("").await;
         let (gate, mark) = (Gate::closed(), logs::mark());
-        world.authority.behave(Endpoint::Token, Behave::Hold(gate.clone()));
+        world
+            .authority
+            .behave(Endpoint::Token, Behave::Hold(gate.clone()));
         let address = world.sidecar.address("hub");
         let mut connection = Connection::open(address).await;
-        connection.send(request_bytes("DELETE", address, "/forgotten", &[], b"")).await;
+        connection
+            .send(request_bytes("DELETE", address, "/forgotten", &[], b""))
+            .await;
         world.authority.wait_for_fetches(Endpoint::Token, 2).await;
         connection.reset();
         is_gone(&world, mark).await;
         gate.open();
-        until("the new token serves", async || world.get("/").await.status == 200).await;
-        let done = world.upstream.received().iter().filter(|seen| seen.method == "DELETE").count();
+        until("the new token serves", async || {
+            world.get("/").await.status == 200
+        })
+        .await;
+        let done = world
+            .upstream
+            .received()
+            .iter()
+            .filter(|seen| seen.method == "DELETE")
+            .count();
         assert_eq!(done, 1, "the refused one");
     };
     tokio::join!(first(b""), first(b"body"), second);
@@ -321,7 +432,12 @@ async fn what_a_client_asked_for_that_has_gone_is_not_done_later() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_interim_answer_of_an_upstream_that_then_breaks_off_is_no_answer() {
     let world = world("", "").await;
-    world.upstream.next(Answer::Raw(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n".to_vec()));
+    world.upstream.next(Answer::Raw(
+        b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n".to_vec(),
+    ));
     let answer = world.get("/").await;
-    assert_eq!((answer.status, answer.header("x-m2m-reason")), (502, Some("upstream_broken")));
+    assert_eq!(
+        (answer.status, answer.header("x-m2m-reason")),
+        (502, Some("upstream_broken"))
+    );
 }

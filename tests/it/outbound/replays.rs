@@ -1,5 +1,6 @@
-//! Ten thousand requests between refusals, refreshes, broken connections and bodies of every size, against an upstream that
-//! counts: nothing is ever sent twice but for its token's sake, and then once, whole, with another token.
+//! Ten thousand requests between refusals, refreshes, broken connections and bodies of every size,
+//! against an upstream that counts: nothing is ever sent twice but for its token's sake, and then
+//! once, whole, with another token.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -35,7 +36,9 @@ impl Random {
             _ => 0,
         };
         let first = self.next(256);
-        (0..length).map(|i| u8::try_from((i as u64 + first) % 256).unwrap()).collect()
+        (0..length)
+            .map(|i| u8::try_from((i as u64 + first) % 256).unwrap())
+            .collect()
     }
 }
 
@@ -43,14 +46,20 @@ impl Random {
 type Log = Arc<Mutex<HashMap<usize, Vec<u16>>>>;
 
 fn number(seen: &Received) -> usize {
-    seen.header("x-number").expect("a number").parse().expect("a number")
+    seen.header("x-number")
+        .expect("a number")
+        .parse()
+        .expect("a number")
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_thousand_random_interleavings_send_nothing_twice_without_a_reason() {
     let world = world("", "").await;
-    // Replaced again and again while requests are under way, so that refusals often concern a token that is not the newest.
-    world.authority.answer_tokens(|answer| answer.lifetime = Duration::from_secs(1));
+    // Replaced again and again while requests are under way, so that refusals often concern a token
+    // that is not the newest.
+    world
+        .authority
+        .answer_tokens(|answer| answer.lifetime = Duration::from_secs(1));
     let log = Log::default();
     let random = Mutex::new(Random(0x9e37_79b9_7f4a_7c15));
     let (written, address) = (log.clone(), world.sidecar.address("hub"));
@@ -69,7 +78,11 @@ async fn ten_thousand_random_interleavings_send_nothing_twice_without_a_reason()
         };
         lock(&written).entry(number(seen)).or_default().push(status);
         // Some are held for so long that a refresh comes in between.
-        let held = if wait == 0 { Duration::from_millis(300) } else { Duration::from_micros(wait * 100) };
+        let held = if wait == 0 {
+            Duration::from_millis(300)
+        } else {
+            Duration::from_micros(wait * 100)
+        };
         Answer::Delay(held, Box::new(answer))
     });
 
@@ -85,9 +98,16 @@ async fn ten_thousand_random_interleavings_send_nothing_twice_without_a_reason()
             let mut sent = body.clone();
             if chunked && !body.is_empty() {
                 headers.push(("Transfer-Encoding", "chunked"));
-                sent = [format!("{:x}\r\n", body.len()).as_bytes(), &body, b"\r\n0\r\n\r\n"].concat();
+                sent = [
+                    format!("{:x}\r\n", body.len()).as_bytes(),
+                    &body,
+                    b"\r\n0\r\n\r\n",
+                ]
+                .concat();
             }
-            connection.send(request_bytes(method, address, "/x", &headers, &sent)).await;
+            connection
+                .send(request_bytes(method, address, "/x", &headers, &sent))
+                .await;
             match connection.try_answer(method).await {
                 Ok(answer) => {
                     let closes = answer.header("connection") == Some("close");
@@ -115,12 +135,23 @@ async fn ten_thousand_random_interleavings_send_nothing_twice_without_a_reason()
     let (mut replays, mut repeats) = (0, 0);
     for (number, method, body, status) in &got {
         let number: usize = number.parse().unwrap();
-        let seen = seen.get(&number).unwrap_or_else(|| panic!("{method} {number} ({status}) never came"));
+        let seen = seen
+            .get(&number)
+            .unwrap_or_else(|| panic!("{method} {number} ({status}) never came"));
         let answered = &log[&number];
-        assert_eq!(seen.len(), answered.len(), "each that came was answered or broken off");
+        assert_eq!(
+            seen.len(),
+            answered.len(),
+            "each that came was answered or broken off"
+        );
         for request in seen {
             assert_eq!(request.method, *method);
-            assert!(request.body == *body, "{} of {} bytes", request.body.len(), body.len());
+            assert!(
+                request.body == *body,
+                "{} of {} bytes",
+                request.body.len(),
+                body.len()
+            );
         }
         // The caller has the last word of the upstream; a connection that broke is ours to tell.
         match answered.last().unwrap() {
@@ -133,17 +164,32 @@ async fn ten_thousand_random_interleavings_send_nothing_twice_without_a_reason()
                 401 => {
                     refused += 1;
                     assert!(body.len() <= REPLAYED, "{} bytes", body.len());
-                    assert_ne!(pair[0].bearer(), pair[1].bearer(), "with the same token nothing changes");
+                    assert_ne!(
+                        pair[0].bearer(),
+                        pair[1].bearer(),
+                        "with the same token nothing changes"
+                    );
                 }
                 0 => {
                     swallowed += 1;
-                    assert!(*method != "POST" && body.is_empty(), "{method} with {} bytes", body.len());
-                    assert_ne!(pair[0].connection, pair[1].connection, "on a new connection");
+                    assert!(
+                        *method != "POST" && body.is_empty(),
+                        "{method} with {} bytes",
+                        body.len()
+                    );
+                    assert_ne!(
+                        pair[0].connection, pair[1].connection,
+                        "on a new connection"
+                    );
                 }
                 other => panic!("request {number} was sent once more after {other}"),
             }
         }
-        assert!(refused <= 1 && swallowed <= 1, "request {number} came {} times", seen.len());
+        assert!(
+            refused <= 1 && swallowed <= 1,
+            "request {number} came {} times",
+            seen.len()
+        );
         (replays, repeats) = (replays + refused, repeats + swallowed);
     }
     assert!(replays > 100, "only {replays} replays: this proves nothing");

@@ -24,28 +24,53 @@ store: { url: "sqlite:@DIR@/m2m.db" }
 admin: { listen: 127.0.0.1:0, tokenFile: "@DIR@/admin" }
 issuer: { url: "http://issuer.test", listen: 127.0.0.1:0 }
 "#;
-        let sidecar = Sidecar::builder().secret_file("admin", "admin", ADMIN_TOKEN).start(yaml).await;
+        let sidecar = Sidecar::builder()
+            .secret_file("admin", "admin", ADMIN_TOKEN)
+            .start(yaml)
+            .await;
         Self { sidecar }
     }
 
     async fn call(&self, method: &str, target: &str, body: Value) -> RawAnswer {
         let authorization = format!("Bearer {ADMIN_TOKEN}");
-        let headers = [("Authorization", authorization.as_str()), ("Content-Type", "application/json")];
-        let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
-        request(method, self.sidecar.address("admin"), target, &headers, &body).await
+        let headers = [
+            ("Authorization", authorization.as_str()),
+            ("Content-Type", "application/json"),
+        ];
+        let body = if body.is_null() {
+            Vec::new()
+        } else {
+            body.to_string().into_bytes()
+        };
+        request(
+            method,
+            self.sidecar.address("admin"),
+            target,
+            &headers,
+            &body,
+        )
+        .await
     }
 
     async fn secrets(&self) -> Vec<Value> {
-        self.call("GET", "/clients/legacy/secrets", Value::Null).await.json()["secrets"]
+        self.call("GET", "/clients/legacy/secrets", Value::Null)
+            .await
+            .json()["secrets"]
             .as_array()
             .unwrap()
             .clone()
     }
 
     async fn takes(&self, secret: &str) -> bool {
-        let fields =
-            [("grant_type", "client_credentials"), ("client_id", "legacy"), ("client_secret", secret)];
-        post_form(self.sidecar.address("issuer"), "/oauth/token", &fields, &[]).await.status == 200
+        let fields = [
+            ("grant_type", "client_credentials"),
+            ("client_id", "legacy"),
+            ("client_secret", secret),
+        ];
+        post_form(self.sidecar.address("issuer"), "/oauth/token", &fields, &[])
+            .await
+            .status
+            == 200
     }
 }
 
@@ -60,7 +85,9 @@ async fn client(
     let yaml = yaml(issuer, upstream, "@DIR@/secrets/hub", grace);
     let dir = files.path("secrets");
     std::fs::create_dir(&dir).unwrap();
-    let files = files.secret_file("admin", "admin", ADMIN_TOKEN).secret_file("secrets/hub", "legacy", secret);
+    let files = files
+        .secret_file("admin", "admin", ADMIN_TOKEN)
+        .secret_file("secrets/hub", "legacy", secret);
     let path = dir.join("hub");
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
     age(&path);
@@ -88,11 +115,14 @@ outbound: [{{ name: hub, listen: 127.0.0.1:0, upstream: "{}", credential: hub }}
 #[expect(clippy::disallowed_methods, reason = "the age of a real file")]
 fn age(path: &std::path::Path) {
     let file = std::fs::File::options().write(true).open(path).unwrap();
-    file.set_modified(SystemTime::now() - Duration::from_secs(7200)).unwrap();
+    file.set_modified(SystemTime::now() - Duration::from_secs(7200))
+        .unwrap();
 }
 
 async fn new_client(issuer: &Issuer) -> String {
-    let made = issuer.call("POST", "/clients", json!({ "client_id": "legacy" })).await;
+    let made = issuer
+        .call("POST", "/clients", json!({ "client_id": "legacy" }))
+        .await;
     assert_eq!(made.status, 201, "{}", made.text());
     let secret = made.json()["client_secret"].as_str().unwrap().to_owned();
     logs::remember_client_secret("legacy", &secret);
@@ -126,8 +156,15 @@ async fn an_old_secret_is_replaced_by_a_proven_one_and_no_request_fails_meanwhil
         0o640,
         "for whom it was, it is"
     );
-    assert!(std::fs::read_to_string(&path).unwrap().ends_with('\n'), "as it was written");
-    assert_eq!(std::fs::read_dir(sidecar.path("secrets")).unwrap().count(), 1, "nothing is left lying about");
+    assert!(
+        std::fs::read_to_string(&path).unwrap().ends_with('\n'),
+        "as it was written"
+    );
+    assert_eq!(
+        std::fs::read_dir(sidecar.path("secrets")).unwrap().count(),
+        1,
+        "nothing is left lying about"
+    );
     // A restart finds all done.
     until("a request passes with the new secret", async || {
         get(sidecar.address("hub"), "/", &[]).await.status == 200
@@ -143,10 +180,14 @@ async fn the_old_secret_goes_only_when_the_credential_asks_with_the_new_one() {
     let old = new_client(&issuer).await;
     let upstream = Upstream::start();
     let sidecar = client(Sidecar::builder(), &issuer, &upstream, &old, "0s").await;
-    // The first request comes in the moment in which the file has the new secret: it needs a token, and gets it.
+    // The first request comes in the moment in which the file has the new secret: it needs a token,
+    // and gets it.
     until("the file has a new one", async || in_file(&sidecar) != old).await;
     let new = in_file(&sidecar);
-    assert!(issuer.takes(&old).await, "others who read the file may still use it");
+    assert!(
+        issuer.takes(&old).await,
+        "others who read the file may still use it"
+    );
     until("the old secret is gone", async || {
         assert_eq!(get(sidecar.address("hub"), "/", &[]).await.status, 200);
         issuer.secrets().await.len() == 1
@@ -171,16 +212,38 @@ async fn what_cannot_be_finished_is_taken_back_and_the_old_secret_stays() {
     // The client is disabled: a new secret can be made, but no token is had with it.
     let issuer = Issuer::start().await;
     let old = new_client(&issuer).await;
-    assert_eq!(issuer.call("PATCH", "/clients/legacy", json!({ "disabled": true })).await.status, 200);
+    assert_eq!(
+        issuer
+            .call("PATCH", "/clients/legacy", json!({ "disabled": true }))
+            .await
+            .status,
+        200
+    );
     let upstream = Upstream::start();
     let mark = logs::mark();
     let sidecar = client(Sidecar::builder(), &issuer, &upstream, &old, "0s").await;
-    logs::wait_for_line(mark, &["could not be renewed", "no token was had with the new secret"]).await;
+    logs::wait_for_line(
+        mark,
+        &[
+            "could not be renewed",
+            "no token was had with the new secret",
+        ],
+    )
+    .await;
     assert_eq!(in_file(&sidecar), old);
     let left = issuer.secrets().await;
     assert_eq!(left.len(), 1);
-    assert!(left[0]["expires_at"].is_null(), "nothing was promised about it");
-    assert_eq!(issuer.call("PATCH", "/clients/legacy", json!({ "disabled": false })).await.status, 200);
+    assert!(
+        left[0]["expires_at"].is_null(),
+        "nothing was promised about it"
+    );
+    assert_eq!(
+        issuer
+            .call("PATCH", "/clients/legacy", json!({ "disabled": false }))
+            .await
+            .status,
+        200
+    );
     assert!(issuer.takes(&old).await);
 }
 
@@ -188,7 +251,13 @@ async fn what_cannot_be_finished_is_taken_back_and_the_old_secret_stays() {
 async fn two_sidecars_of_one_file_renew_it_once_and_another_secret_of_the_client_lives_on() {
     let issuer = Issuer::start().await;
     let old = new_client(&issuer).await;
-    let made = issuer.call("POST", "/clients/legacy/secrets", json!({ "keep_others": true })).await;
+    let made = issuer
+        .call(
+            "POST",
+            "/clients/legacy/secrets",
+            json!({ "keep_others": true }),
+        )
+        .await;
     let others = made.json()["client_secret"].as_str().unwrap().to_owned();
     logs::remember_client_secret("legacy", &others);
     assert!(issuer.takes(&old).await && issuer.takes(&others).await);
@@ -196,7 +265,10 @@ async fn two_sidecars_of_one_file_renew_it_once_and_another_secret_of_the_client
     let first = client(Sidecar::builder(), &issuer, &upstream, &old, "0s").await;
     let file = first.path("secrets/hub");
     let second = yaml(&issuer, &upstream, file.to_str().unwrap(), "0s");
-    let second = Sidecar::builder().secret_file("admin", "admin", ADMIN_TOKEN).start(&second).await;
+    let second = Sidecar::builder()
+        .secret_file("admin", "admin", ADMIN_TOKEN)
+        .start(&second)
+        .await;
     until("the old secret is gone", async || {
         let kept = issuer.secrets().await.len() == 2 && in_file(&first) != old;
         kept && !issuer.takes(&old).await
@@ -204,8 +276,10 @@ async fn two_sidecars_of_one_file_renew_it_once_and_another_secret_of_the_client
     .await;
     assert!(issuer.takes(&in_file(&first)).await && issuer.takes(&others).await);
     for sidecar in [&first, &second] {
-        until("each has the new one", async || get(sidecar.address("hub"), "/", &[]).await.status == 200)
-            .await;
+        until("each has the new one", async || {
+            get(sidecar.address("hub"), "/", &[]).await.status == 200
+        })
+        .await;
     }
     assert_eq!(issuer.secrets().await.len(), 2);
 }

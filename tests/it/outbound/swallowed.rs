@@ -27,7 +27,11 @@ async fn a_swallowed_request_is_sent_once_more_when_it_is_idempotent_and_has_no_
             assert_eq!(answer.status, status, "{method}");
             let seen = world.upstream.received().split_off(before);
             assert_eq!(seen.len(), times, "{method}");
-            assert!(seen.iter().all(|seen| seen.method == method && seen.bearer().is_some()), "{method}");
+            assert!(
+                seen.iter()
+                    .all(|seen| seen.method == method && seen.bearer().is_some()),
+                "{method}"
+            );
         }
     }
     // A connection that is new has swallowed nothing.

@@ -35,7 +35,10 @@ async fn a_credentials_timeouts_say_how_long_a_request_waits_and_there_is_one_fe
     world.authority.behave(Endpoint::Token, Behave::Hang);
     assert_eq!(many(&world).await, [503; 20]);
     world.authority.behave(Endpoint::Token, Behave::Normal);
-    until("the authority is found again", async || world.get("/").await.status == 200).await;
+    until("the authority is found again", async || {
+        world.get("/").await.status == 200
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -63,11 +66,17 @@ inbound:
     };
     let asked = async |sidecar: &Sidecar, authority: &Authority| {
         let bearer = format!("Bearer {}", authority.token().sign());
-        get(sidecar.address("api"), "/", &[("Authorization", &bearer)]).await.status
+        get(sidecar.address("api"), "/", &[("Authorization", &bearer)])
+            .await
+            .status
     };
     let (patient, authority, _upstream) = sidecar_with("").await;
-    until("the keys are there", async || asked(&patient, &authority).await == 200).await;
-    let (hasty, authority, _upstream) = sidecar_with("timeouts: { connect: 100ms, total: 300ms },").await;
+    until("the keys are there", async || {
+        asked(&patient, &authority).await == 200
+    })
+    .await;
+    let (hasty, authority, _upstream) =
+        sidecar_with("timeouts: { connect: 100ms, total: 300ms },").await;
     authority.wait_for_fetches(Endpoint::Jwks, 3).await;
     assert_eq!(asked(&hasty, &authority).await, 503);
 }
@@ -76,13 +85,27 @@ inbound:
 async fn timeouts_out_of_bounds_are_errors_with_their_place() {
     let (authority, upstream) = (Authority::start(), Upstream::start());
     for (timeouts, told) in [
-        ("{ connect: 0s }", "timeouts.connect: it must be from 10ms to 1m"),
-        ("{ total: 2m }", "timeouts.total: it must be from 10ms to 1m"),
+        (
+            "{ connect: 0s }",
+            "timeouts.connect: it must be from 10ms to 1m",
+        ),
+        (
+            "{ total: 2m }",
+            "timeouts.total: it must be from 10ms to 1m",
+        ),
         ("{ read: 1s }", "timeouts.read"),
     ] {
-        let yaml = super::yaml(&authority, &upstream.url(), &format!("    timeouts: {timeouts}\n"), "");
+        let yaml = super::yaml(
+            &authority,
+            &upstream.url(),
+            &format!("    timeouts: {timeouts}\n"),
+            "",
+        );
         let files = Sidecar::builder().secret_file("secret", "legacy", SECRET);
         let why = files.try_start(&yaml).await.err().expect("refused");
-        assert!(why.contains("credentials.hub") && why.contains(told), "{why}");
+        assert!(
+            why.contains("credentials.hub") && why.contains(told),
+            "{why}"
+        );
     }
 }

@@ -9,7 +9,11 @@ use crate::support::client::{get, post_form, request};
 use crate::support::now;
 
 async fn verified(world: &World, token: &str) {
-    assert_eq!(world.judge(token).await, (200, "-".to_owned()), "its signature verifies with our keys");
+    assert_eq!(
+        world.judge(token).await,
+        (200, "-".to_owned()),
+        "its signature verifies with our keys"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -18,14 +22,21 @@ async fn t01_a_service_client_gets_a_token_by_json() {
     let address = world.sidecar.address("issuer");
     let body = br#"{"grant_type":"client_credentials"}"#;
     // plgd reads whatever is no form as JSON.
-    for content_type in [Some("application/json"), Some("application/vnd.ocf+cbor"), None] {
+    for content_type in [
+        Some("application/json"),
+        Some("application/vnd.ocf+cbor"),
+        None,
+    ] {
         let authorization = basic("serviceClient");
         let mut headers = vec![("Authorization", authorization.as_str())];
         headers.extend(content_type.map(|it| ("Content-Type", it)));
         let answer = remember(request("POST", address, TOKEN, &headers, body).await);
         assert_eq!(answer.status, 200, "{}", answer.text());
         let answer = answer.json();
-        assert_eq!((&answer["token_type"], &answer["scope"]), (&json!("Bearer"), &json!("")));
+        assert_eq!(
+            (&answer["token_type"], &answer["scope"]),
+            (&json!("Bearer"), &json!(""))
+        );
         assert!(answer.get("expires_in").is_none(), "it never expires");
         let token = answer["access_token"].as_str().unwrap();
         verified(&world, token).await;
@@ -34,8 +45,14 @@ async fn t01_a_service_client_gets_a_token_by_json() {
             (&claims[OWNER], &claims["sub"], &claims["client_id"]),
             (&json!("1"), &json!("1"), &json!("serviceClient"))
         );
-        assert_eq!((&claims["hardcodedClaim"], &claims["scope"]), (&json!(true), &json!("")));
-        assert_eq!(claims["aud"], json!(["http://issuer.test/m2m-oauth-server"]));
+        assert_eq!(
+            (&claims["hardcodedClaim"], &claims["scope"]),
+            (&json!(true), &json!(""))
+        );
+        assert_eq!(
+            claims["aud"],
+            json!(["http://issuer.test/m2m-oauth-server"])
+        );
         assert_eq!(claims["iss"], "http://issuer.test/m2m-oauth-server");
         assert!(claims.get("exp").is_none() && claims.get("nbf").is_none());
         uuid::Uuid::parse_str(claims["jti"].as_str().unwrap()).unwrap();
@@ -45,39 +62,65 @@ async fn t01_a_service_client_gets_a_token_by_json() {
 #[tokio::test(flavor = "multi_thread")]
 async fn t02_a_service_client_gets_a_token_by_form() {
     let world = World::start().await;
-    let token = world.issue("serviceClient", &[("token_name", "n"), ("expiration", "0")]).await;
+    let token = world
+        .issue("serviceClient", &[("token_name", "n"), ("expiration", "0")])
+        .await;
     verified(&world, &token).await;
     let claims = claims(&token);
-    assert_eq!((&claims[OWNER], &claims["name"]), (&json!("1"), &json!("n")));
+    assert_eq!(
+        (&claims[OWNER], &claims["name"]),
+        (&json!("1"), &json!("n"))
+    );
     assert!(claims.get("exp").is_none(), "an expiration of 0 is none");
     use base64::Engine;
-    let header =
-        base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(token.split('.').next().unwrap()).unwrap();
-    assert_eq!(serde_json::from_slice::<serde_json::Value>(&header).unwrap()["typ"], "JWT");
+    let header = base64::engine::general_purpose::URL_SAFE_NO_PAD
+        .decode(token.split('.').next().unwrap())
+        .unwrap();
+    assert_eq!(
+        serde_json::from_slice::<serde_json::Value>(&header).unwrap()["typ"],
+        "JWT"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn t04_an_expiration_within_the_lifetime_is_the_tokens() {
     let world = World::start().await;
     let hour = (now() + 3600).to_string();
-    for (client, more) in [("serviceClient", None), ("dayClient", Some(("audience", "x")))] {
-        let form: Vec<_> = [("expiration", hour.as_str())].into_iter().chain(more).collect();
+    for (client, more) in [
+        ("serviceClient", None),
+        ("dayClient", Some(("audience", "x"))),
+    ] {
+        let form: Vec<_> = [("expiration", hour.as_str())]
+            .into_iter()
+            .chain(more)
+            .collect();
         let answer = world.token(client, &form).await.json();
         let claims = claims(answer["access_token"].as_str().unwrap());
         assert_eq!(claims["exp"].to_string(), hour);
-        assert!((3590..=3600).contains(&answer["expires_in"].as_i64().unwrap()), "{answer}");
+        assert!(
+            (3590..=3600).contains(&answer["expires_in"].as_i64().unwrap()),
+            "{answer}"
+        );
     }
     let day = world.token("dayClient", &[("audience", "x")]).await.json();
-    assert!((86_390..=86_400).contains(&day["expires_in"].as_i64().unwrap()), "{day}");
+    assert!(
+        (86_390..=86_400).contains(&day["expires_in"].as_i64().unwrap()),
+        "{day}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn t05_an_expiration_beyond_the_lifetime_is_401() {
     let world = World::start().await;
     let year = (now() + 365 * 86_400).to_string();
-    let answer = world.token("dayClient", &[("audience", "x"), ("expiration", &year)]).await;
+    let answer = world
+        .token("dayClient", &[("audience", "x"), ("expiration", &year)])
+        .await;
     assert_eq!(answer.status, 401, "{}", answer.text());
-    assert_eq!((&answer.json()["code"], &answer.json()["error"]), (&json!(16), &json!("invalid_request")));
+    assert_eq!(
+        (&answer.json()["code"], &answer.json()["error"]),
+        (&json!(16), &json!("invalid_request"))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -98,11 +141,17 @@ async fn t08_an_expiration_that_has_passed_is_401() {
     let world = World::start().await;
     for ago in [3600, 70] {
         let past = (now() - ago).to_string();
-        let answer = world.token("dayClient", &[("audience", "x"), ("expiration", &past)]).await;
+        let answer = world
+            .token("dayClient", &[("audience", "x"), ("expiration", &past)])
+            .await;
         assert_eq!(answer.status, 401, "{}", answer.text());
     }
     // plgd's server takes a negative one for none.
-    assert!(claims(&world.issue("serviceClient", &[("expiration", "-7")]).await).get("exp").is_none());
+    assert!(
+        claims(&world.issue("serviceClient", &[("expiration", "-7")]).await)
+            .get("exp")
+            .is_none()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -115,10 +164,22 @@ async fn t09_a_token_is_created_at_the_tokens_api() {
     let camel = json!({"clientId": "dayClient", "clientSecret": super::SECRET, "grantType": "client_credentials",
         "tokenName": "name", "audience": ["x", "y"], "scope": ["b"], "expiration": end.to_string()});
     let post = async |body: &serde_json::Value, headers: &[(&str, &str)]| {
-        remember(request("POST", address, TOKENS, headers, body.to_string().as_bytes()).await)
+        remember(
+            request(
+                "POST",
+                address,
+                TOKENS,
+                headers,
+                body.to_string().as_bytes(),
+            )
+            .await,
+        )
     };
     // A user's bearer token may come along, and means nothing here.
-    let cbor = [("Content-Type", "application/vnd.ocf+cbor"), ("Authorization", "Bearer of.a.user")];
+    let cbor = [
+        ("Content-Type", "application/vnd.ocf+cbor"),
+        ("Authorization", "Bearer of.a.user"),
+    ];
     let answer = post(&snake, &cbor).await;
     assert_eq!(
         (answer.status, answer.header("content-type")),
@@ -127,20 +188,44 @@ async fn t09_a_token_is_created_at_the_tokens_api() {
         answer.text()
     );
     let body = answer.json();
-    assert_eq!((&body["tokenType"], &body["expiresIn"]), (&json!("Bearer"), &json!("0")));
+    assert_eq!(
+        (&body["tokenType"], &body["expiresIn"]),
+        (&json!("Bearer"), &json!("0"))
+    );
     assert!(body.get("scope").is_none(), "what is empty is left out");
-    assert_eq!(claims(body["accessToken"].as_str().unwrap())["name"], "name");
+    assert_eq!(
+        claims(body["accessToken"].as_str().unwrap())["name"],
+        "name"
+    );
     let answer = post(&camel, &[("Accept", "application/protojson")]).await;
     assert_eq!(answer.header("content-type"), Some("application/jsonpb"));
     let body = answer.json();
     assert_eq!(body["scope"], json!(["b"]));
-    assert!(body["expiresIn"].as_str().unwrap().parse::<i64>().unwrap() > 50, "64 bits are a text: {body}");
+    assert!(
+        body["expiresIn"].as_str().unwrap().parse::<i64>().unwrap() > 50,
+        "64 bits are a text: {body}"
+    );
     let claims = claims(body["accessToken"].as_str().unwrap());
-    assert_eq!((&claims["aud"], &claims["exp"]), (&json!(["x", "y"]), &json!(end)));
+    assert_eq!(
+        (&claims["aud"], &claims["exp"]),
+        (&json!(["x", "y"]), &json!(end))
+    );
     for (body, http, code) in [
-        (json!({"grantType": "client_credentials", "clientId": "nobody", "clientSecret": "x"}), 401, 16),
-        (json!({"grantType": "password", "clientId": "dayClient", "clientSecret": super::SECRET}), 400, 3),
-        (json!({"clientId": "a", "client_id": "a", "grantType": "client_credentials"}), 400, 3),
+        (
+            json!({"grantType": "client_credentials", "clientId": "nobody", "clientSecret": "x"}),
+            401,
+            16,
+        ),
+        (
+            json!({"grantType": "password", "clientId": "dayClient", "clientSecret": super::SECRET}),
+            400,
+            3,
+        ),
+        (
+            json!({"clientId": "a", "client_id": "a", "grantType": "client_credentials"}),
+            400,
+            3,
+        ),
         (json!([]), 400, 3),
     ] {
         assert_status(&post(&body, &[]).await, http, code);
@@ -150,14 +235,25 @@ async fn t09_a_token_is_created_at_the_tokens_api() {
 #[tokio::test(flavor = "multi_thread")]
 async fn t10_to_t14_tokens_are_listed_with_and_without_the_blacklisted() {
     let world = World::start().await;
-    let named = world.issue("serviceClient", &[("token_name", "named")]).await;
-    let expiring = world.issue("dayClient", &[("audience", "x"), ("scope", "a b")]).await;
-    let third = world.issue("serviceClient", &[("token_name", "third")]).await;
+    let named = world
+        .issue("serviceClient", &[("token_name", "named")])
+        .await;
+    let expiring = world
+        .issue("dayClient", &[("audience", "x"), ("scope", "a b")])
+        .await;
+    let third = world
+        .issue("serviceClient", &[("token_name", "third")])
+        .await;
     let (named, expiring, third) = (jti(&named), jti(&expiring), jti(&third));
     let user = world.user("1");
     // T10
-    let answer = world.tokens("DELETE", &user, &format!("idFilter={third}"), &[], b"").await;
-    assert_eq!((answer.status, answer.json()), (200, json!({"blacklistedCount": "1", "deletedCount": "0"})));
+    let answer = world
+        .tokens("DELETE", &user, &format!("idFilter={third}"), &[], b"")
+        .await;
+    assert_eq!(
+        (answer.status, answer.json()),
+        (200, json!({"blacklistedCount": "1", "deletedCount": "0"}))
+    );
     // T11
     let all = world.list(&user, "includeBlacklisted=true").await;
     let mut expected = [named.as_str(), &expiring, &third];
@@ -166,18 +262,34 @@ async fn t10_to_t14_tokens_are_listed_with_and_without_the_blacklisted() {
     let entry = |id: &str| all.iter().find(|token| token["id"] == *id).unwrap();
     let dead = entry(&third);
     assert_eq!(dead["blacklisted"]["flag"], true);
-    assert!(dead["blacklisted"]["timestamp"].as_str().unwrap().parse::<i64>().unwrap() > now() - 60);
+    assert!(
+        dead["blacklisted"]["timestamp"]
+            .as_str()
+            .unwrap()
+            .parse::<i64>()
+            .unwrap()
+            > now() - 60
+    );
     let live = entry(&expiring);
     assert!(live["blacklisted"].is_null() && live["originalTokenClaims"].is_null());
     assert_eq!(
         (&live["owner"], &live["clientId"], &live["subject"]),
         (&json!("1"), &json!("dayClient"), &json!("1"))
     );
-    assert_eq!((&live["audience"], &live["scope"]), (&json!(["x"]), &json!(["a", "b"])));
-    assert_eq!((&live["version"], &entry(&named)["expiration"]), (&json!("0"), &json!("0")));
+    assert_eq!(
+        (&live["audience"], &live["scope"]),
+        (&json!(["x"]), &json!(["a", "b"]))
+    );
+    assert_eq!(
+        (&live["version"], &entry(&named)["expiration"]),
+        (&json!("0"), &json!("0"))
+    );
     assert!(live["expiration"].as_str().unwrap().parse::<i64>().unwrap() > now() + 86_000);
     assert!(live["issuedAt"].as_str().unwrap().parse::<i64>().unwrap() > now() - 60);
-    assert_eq!((&entry(&named)["name"], &live["name"]), (&json!("named"), &json!("")));
+    assert_eq!(
+        (&entry(&named)["name"], &live["name"]),
+        (&json!("named"), &json!(""))
+    );
     // T12
     let mut two = [named.as_str(), &expiring];
     two.sort_unstable();
@@ -186,34 +298,74 @@ async fn t10_to_t14_tokens_are_listed_with_and_without_the_blacklisted() {
     let filter = format!("idFilter={named}&idFilter={third}");
     assert_eq!(ids(&world.list(&user, &filter).await), [named.as_str()]);
     // T14
-    assert_eq!(world.list(&user, &format!("{filter}&includeBlacklisted=true")).await.len(), 2);
+    assert_eq!(
+        world
+            .list(&user, &format!("{filter}&includeBlacklisted=true"))
+            .await
+            .len(),
+        2
+    );
     // Another owner sees nothing, and can end nothing.
     let other = world.user("2");
     assert_eq!(world.list(&other, "includeBlacklisted=true").await.len(), 0);
-    let answer = world.tokens("DELETE", &other, &format!("idFilter={named}"), &[], b"").await;
-    assert_eq!(answer.json(), json!({"blacklistedCount": "0", "deletedCount": "0"}));
+    let answer = world
+        .tokens("DELETE", &other, &format!("idFilter={named}"), &[], b"")
+        .await;
+    assert_eq!(
+        answer.json(),
+        json!({"blacklistedCount": "0", "deletedCount": "0"})
+    );
     // Without `protojson` what is empty is left out.
-    let answer = world.tokens("GET", &user, &format!("idFilter={expiring}"), &[], b"").await;
+    let answer = world
+        .tokens("GET", &user, &format!("idFilter={expiring}"), &[], b"")
+        .await;
     assert_eq!(answer.header("content-type"), Some("application/json"));
     let result = &answer.json()["result"];
-    assert!(result.get("name").is_none() && result.get("blacklisted").is_none() && result["version"] == "0");
+    assert!(
+        result.get("name").is_none()
+            && result.get("blacklisted").is_none()
+            && result["version"] == "0"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn deleting_blacklists_the_live_deletes_the_expired_and_takes_ids_in_the_body_too() {
     let world = World::start().await;
     let hour = (now() + 3600).to_string();
-    let expiring = world.issue("dayClient", &[("audience", "x"), ("expiration", &hour)]).await;
-    let (one, two) = (world.issue("serviceClient", &[]).await, world.issue("serviceClient", &[]).await);
+    let expiring = world
+        .issue("dayClient", &[("audience", "x"), ("expiration", &hour)])
+        .await;
+    let (one, two) = (
+        world.issue("serviceClient", &[]).await,
+        world.issue("serviceClient", &[]).await,
+    );
     world.clock.forward(Duration::from_hours(2));
-    let user = format!("Bearer {}", world.users.token().claim(OWNER, "1").expires_in(86_400).sign());
+    let user = format!(
+        "Bearer {}",
+        world
+            .users
+            .token()
+            .claim(OWNER, "1")
+            .expires_in(86_400)
+            .sign()
+    );
     // As plgd's web page does it.
     let query = format!("idFilter={}&idFilter={}", jti(&one), jti(&two));
     let body = json!({ "idFilter": [jti(&one), jti(&two), jti(&expiring)] }).to_string();
-    let answer = world.tokens("DELETE", &user, &query, &[], body.as_bytes()).await;
-    assert_eq!(answer.json(), json!({"blacklistedCount": "2", "deletedCount": "1"}), "{}", answer.text());
+    let answer = world
+        .tokens("DELETE", &user, &query, &[], body.as_bytes())
+        .await;
+    assert_eq!(
+        answer.json(),
+        json!({"blacklistedCount": "2", "deletedCount": "1"}),
+        "{}",
+        answer.text()
+    );
     let again = world.tokens("DELETE", &user, &query, &[], b"").await;
-    assert_eq!(again.json(), json!({"blacklistedCount": "0", "deletedCount": "0"}));
+    assert_eq!(
+        again.json(),
+        json!({"blacklistedCount": "0", "deletedCount": "0"})
+    );
     assert_eq!(world.list(&user, "includeBlacklisted=true").await.len(), 2);
 }
 
@@ -238,10 +390,20 @@ async fn more_tokens_than_a_page_are_all_listed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn t15_the_keys_are_published() {
     let world = World::start().await;
-    let keys =
-        get(world.sidecar.address("issuer"), "/m2m-oauth-server/.well-known/jwks.json", &[]).await.json();
+    let keys = get(
+        world.sidecar.address("issuer"),
+        "/m2m-oauth-server/.well-known/jwks.json",
+        &[],
+    )
+    .await
+    .json();
     let keys = keys["keys"].as_array().unwrap().clone();
-    assert!(!keys.is_empty() && keys.iter().all(|key| key["kid"].is_string() && key["alg"].is_string()));
+    assert!(
+        !keys.is_empty()
+            && keys
+                .iter()
+                .all(|key| key["kid"].is_string() && key["alg"].is_string())
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -268,9 +430,16 @@ async fn t17_the_server_starts_and_keeps_its_tokens_over_a_restart() {
         .concat()
         .replace("@USERS@", &world.users.issuer())
         .replace("@UPSTREAM@", "http://127.0.0.1:9");
-    let sidecar = super::with_secrets(world.sidecar.stop_keeping_state().await).start(&yaml).await;
+    let sidecar = super::with_secrets(world.sidecar.stop_keeping_state().await)
+        .start(&yaml)
+        .await;
     let authorization = format!("Bearer {token}");
-    let answer = get(sidecar.address("issuer"), TOKENS, &[("Authorization", &authorization)]).await;
+    let answer = get(
+        sidecar.address("issuer"),
+        TOKENS,
+        &[("Authorization", &authorization)],
+    )
+    .await;
     assert_eq!(answer.json()["result"]["id"], jti(&token));
 }
 
@@ -284,14 +453,30 @@ async fn plgds_services_learn_from_a_tokens_own_entry_that_it_was_blacklisted() 
     let bearer = format!("bearer {token}");
     let query = format!("idFilter={}&includeBlacklisted=true", jti(&token));
     let entry = world.list(&bearer, &query).await;
-    assert_eq!((ids(&entry), &entry[0]["blacklisted"]), (vec![jti(&token).as_str()], &json!(null)));
-    world.tokens("DELETE", &world.user("1"), &format!("idFilter={}", jti(&token)), &[], b"").await;
+    assert_eq!(
+        (ids(&entry), &entry[0]["blacklisted"]),
+        (vec![jti(&token).as_str()], &json!(null))
+    );
+    world
+        .tokens(
+            "DELETE",
+            &world.user("1"),
+            &format!("idFilter={}", jti(&token)),
+            &[],
+            b"",
+        )
+        .await;
     let entry = world.list(&bearer, &query).await;
-    assert_eq!((ids(&entry), &entry[0]["blacklisted"]["flag"]), (vec![jti(&token).as_str()], &json!(true)));
+    assert_eq!(
+        (ids(&entry), &entry[0]["blacklisted"]["flag"]),
+        (vec![jti(&token).as_str()], &json!(true))
+    );
     // Ours know at once, and by the signed list.
     assert_eq!(world.judge(&token).await, (401, "revoked".to_owned()));
     assert_eq!(world.judge(&other).await, (200, "-".to_owned()));
-    let list = get(world.sidecar.address("issuer"), "/oauth/revocations", &[]).await.text();
+    let list = get(world.sidecar.address("issuer"), "/oauth/revocations", &[])
+        .await
+        .text();
     assert_eq!(claims(&list)["revoked"], json!([jti(&token)]));
 }
 
@@ -299,9 +484,18 @@ async fn plgds_services_learn_from_a_tokens_own_entry_that_it_was_blacklisted() 
 async fn without_an_audience_a_client_that_has_some_must_choose() {
     let world = World::start().await;
     let none = world.token("dayClient", &[]).await;
-    assert_eq!((none.status, &none.json()["error"]), (400, &json!("invalid_target")));
-    let both = world.token("dayClient", &[("audience", "x y")]).await.json();
-    assert_eq!(claims(both["access_token"].as_str().unwrap())["aud"], json!(["x", "y"]));
+    assert_eq!(
+        (none.status, &none.json()["error"]),
+        (400, &json!("invalid_target"))
+    );
+    let both = world
+        .token("dayClient", &[("audience", "x y")])
+        .await
+        .json();
+    assert_eq!(
+        claims(both["access_token"].as_str().unwrap())["aud"],
+        json!(["x", "y"])
+    );
     assert_eq!(both["scope"], "a b");
 }
 
@@ -310,10 +504,30 @@ async fn the_root_answers_as_the_rfcs_have_it() {
     let world = World::start().await;
     let address = world.sidecar.address("issuer");
     let past = (now() - 1).to_string();
-    let form = [("grant_type", "client_credentials"), ("audience", "x"), ("expiration", past.as_str())];
-    let answer = post_form(address, "/oauth/token", &form, &[("Authorization", &basic("dayClient"))]).await;
+    let form = [
+        ("grant_type", "client_credentials"),
+        ("audience", "x"),
+        ("expiration", past.as_str()),
+    ];
+    let answer = post_form(
+        address,
+        "/oauth/token",
+        &form,
+        &[("Authorization", &basic("dayClient"))],
+    )
+    .await;
     assert_eq!((answer.status, answer.json().get("code")), (400, None));
-    let json = request("POST", address, "/oauth/token", &[("Content-Type", "text/plain")], b"{}").await;
-    assert_eq!((json.status, &json.json()["error"]), (400, &json!("invalid_request")));
+    let json = request(
+        "POST",
+        address,
+        "/oauth/token",
+        &[("Content-Type", "text/plain")],
+        b"{}",
+    )
+    .await;
+    assert_eq!(
+        (json.status, &json.json()["error"]),
+        (400, &json!("invalid_request"))
+    );
     assert_eq!(get(address, "/api/v1/tokens", &[]).await.status, 404);
 }

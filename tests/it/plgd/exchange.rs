@@ -20,33 +20,64 @@ fn user(authority: &Authority) -> TokenBuilder {
 async fn exchange(world: &World, client: &str, jwt: &str, form: &[(&str, &str)]) -> RawAnswer {
     use base64::Engine;
     let basic = base64::engine::general_purpose::STANDARD.encode(format!("{client}:"));
-    let fixed =
-        [("grant_type", "client_credentials"), ("client_assertion_type", TYPE), ("client_assertion", jwt)];
+    let fixed = [
+        ("grant_type", "client_credentials"),
+        ("client_assertion_type", TYPE),
+        ("client_assertion", jwt),
+    ];
     let form = [&fixed, form].concat();
     let address = world.sidecar.address("issuer");
-    remember(post_form(address, TOKEN, &form, &[("Authorization", &format!("Basic {basic}"))]).await)
+    remember(
+        post_form(
+            address,
+            TOKEN,
+            &form,
+            &[("Authorization", &format!("Basic {basic}"))],
+        )
+        .await,
+    )
 }
 
 async fn exchanged(world: &World, jwt: &str, form: &[(&str, &str)]) -> String {
     let answer = exchange(world, CLIENT, jwt, form).await;
     assert_eq!(answer.status, 200, "{}", answer.text());
-    answer.json()["access_token"].as_str().expect("a token").to_owned()
+    answer.json()["access_token"]
+        .as_str()
+        .expect("a token")
+        .to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn t03_a_users_jwt_becomes_a_token_of_its_owner() {
     let world = World::start().await;
-    let jwt = user(&world.users).claim(DEVICE_ID, "a device").claim("email", "nobody's business").sign();
+    let jwt = user(&world.users)
+        .claim(DEVICE_ID, "a device")
+        .claim("email", "nobody's business")
+        .sign();
     let token = exchanged(&world, &jwt, &[]).await;
-    assert_eq!(world.judge(&token).await, (200, "-".to_owned()), "its signature verifies with our keys");
+    assert_eq!(
+        world.judge(&token).await,
+        (200, "-".to_owned()),
+        "its signature verifies with our keys"
+    );
     let claims_of_token = claims(&token);
-    assert_eq!((&claims_of_token[OWNER], &claims_of_token["sub"]), (&json!("1"), &json!("a user")));
+    assert_eq!(
+        (&claims_of_token[OWNER], &claims_of_token["sub"]),
+        (&json!("1"), &json!("a user"))
+    );
     assert_eq!(
         (&claims_of_token["client_id"], &claims_of_token[DEVICE_ID]),
         (&json!(CLIENT), &json!("a device"))
     );
-    assert_eq!(claims_of_token["originalTokenClaims"], claims(&jwt), "all of them, as with plgd");
-    assert!((now() + 86_000..=now() + 86_400).contains(&claims_of_token["exp"].as_i64().expect("a time")));
+    assert_eq!(
+        claims_of_token["originalTokenClaims"],
+        claims(&jwt),
+        "all of them, as with plgd"
+    );
+    assert!(
+        (now() + 86_000..=now() + 86_400)
+            .contains(&claims_of_token["exp"].as_i64().expect("a time"))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -55,9 +86,17 @@ async fn t04_t05_t08_an_expiration_is_judged_as_with_a_secret() {
     let jwt = user(&world.users).sign();
     let hour = (now() + 3600).to_string();
     let token = exchanged(&world, &jwt, &[("expiration", &hour)]).await;
-    assert_eq!((claims(&token)["exp"].to_string(), &claims(&token)[OWNER]), (hour, &json!("1")));
+    assert_eq!(
+        (claims(&token)["exp"].to_string(), &claims(&token)[OWNER]),
+        (hour, &json!("1"))
+    );
     for wrong in [now() + 365 * 86_400, now() - 3600] {
-        assert_eq!(exchange(&world, CLIENT, &jwt, &[("expiration", &wrong.to_string())]).await.status, 401);
+        assert_eq!(
+            exchange(&world, CLIENT, &jwt, &[("expiration", &wrong.to_string())])
+                .await
+                .status,
+            401
+        );
     }
 }
 
@@ -70,7 +109,12 @@ async fn t06_t07_an_unknown_client_and_a_jwt_that_nobody_trusts_are_401() {
         ("invalid client", "not.a.jwt".to_owned()),
         (CLIENT, "not.a.jwt".to_owned()),
         (CLIENT, user(&strangers).sign()),
-        (CLIENT, user(&world.users).claim("iss", "https://invalid-issuer").sign()),
+        (
+            CLIENT,
+            user(&world.users)
+                .claim("iss", "https://invalid-issuer")
+                .sign(),
+        ),
         // A client with a secret has no use for a user's JWT.
         ("serviceClient", user(&world.users).sign()),
     ] {
@@ -83,7 +127,10 @@ async fn t06_t07_an_unknown_client_and_a_jwt_that_nobody_trusts_are_401() {
     }
     // Without a JWT nobody is let in by an empty secret.
     let answer = world.token(CLIENT, &[]).await;
-    assert_eq!((answer.status, &answer.json()["error"]), (401, &json!("invalid_client")));
+    assert_eq!(
+        (answer.status, &answer.json()["error"]),
+        (401, &json!("invalid_client"))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -91,24 +138,44 @@ async fn t10_to_t14_an_exchanged_token_is_listed_with_the_claims_it_came_from() 
     let world = World::start().await;
     let jwt = user(&world.users).sign();
     let by_jwt = jti(&exchanged(&world, &jwt, &[("token_name", "jwt")]).await);
-    let by_secret = jti(&world.issue("serviceClient", &[("token_name", "secret")]).await);
+    let by_secret = jti(&world
+        .issue("serviceClient", &[("token_name", "secret")])
+        .await);
     let dead = jti(&exchanged(&world, &jwt, &[]).await);
     let bearer = format!("Bearer {jwt}");
-    let answer = world.tokens("DELETE", &bearer, &format!("idFilter={dead}"), &[], b"").await;
-    assert_eq!((answer.status, answer.json()), (200, json!({"blacklistedCount": "1", "deletedCount": "0"})));
+    let answer = world
+        .tokens("DELETE", &bearer, &format!("idFilter={dead}"), &[], b"")
+        .await;
+    assert_eq!(
+        (answer.status, answer.json()),
+        (200, json!({"blacklistedCount": "1", "deletedCount": "0"}))
+    );
     let all = world.list(&bearer, "includeBlacklisted=true").await;
-    let entry = |id: &str| all.iter().find(|token| token["id"] == *id).expect("it is listed");
+    let entry = |id: &str| {
+        all.iter()
+            .find(|token| token["id"] == *id)
+            .expect("it is listed")
+    };
     assert_eq!(all.len(), 3);
     assert_eq!(entry(&dead)["blacklisted"]["flag"], true);
     assert_eq!(entry(&by_jwt)["originalTokenClaims"], claims(&jwt));
     assert!(entry(&by_secret)["originalTokenClaims"].is_null());
-    assert_eq!((&entry(&by_jwt)["name"], &entry(&by_secret)["name"]), (&json!("jwt"), &json!("secret")));
+    assert_eq!(
+        (&entry(&by_jwt)["name"], &entry(&by_secret)["name"]),
+        (&json!("jwt"), &json!("secret"))
+    );
     let mut two = [by_jwt.as_str(), &by_secret];
     two.sort_unstable();
     assert_eq!(ids(&world.list(&bearer, "").await), two);
     let filter = format!("idFilter={by_jwt}&idFilter={dead}");
     assert_eq!(ids(&world.list(&bearer, &filter).await), [by_jwt.as_str()]);
-    assert_eq!(world.list(&bearer, &format!("{filter}&includeBlacklisted=true")).await.len(), 2);
+    assert_eq!(
+        world
+            .list(&bearer, &format!("{filter}&includeBlacklisted=true"))
+            .await
+            .len(),
+        2
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -126,7 +193,16 @@ async fn an_owner_beyond_the_quota_of_a_shared_client_gets_429_and_the_others_go
     .await
     .expect("rows");
     let refused = exchange(&world, CLIENT, &user(&world.users).sign(), &[]).await;
-    assert_eq!((refused.status, &refused.json()["code"]), (429, &json!(8)), "{}", refused.text());
-    assert_eq!(refused.header("retry-after"), Some("3600"), "they never expire");
+    assert_eq!(
+        (refused.status, &refused.json()["code"]),
+        (429, &json!(8)),
+        "{}",
+        refused.text()
+    );
+    assert_eq!(
+        refused.header("retry-after"),
+        Some("3600"),
+        "they never expire"
+    );
     exchanged(&world, &user(&world.users).claim(OWNER, "2").sign(), &[]).await;
 }

@@ -7,7 +7,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::{ISSUER, OWNER, SECRET, TOKEN, TOKENS, World, YAML, basic, claims, remember, with_secrets};
+use super::{
+    ISSUER, OWNER, SECRET, TOKEN, TOKENS, World, YAML, basic, claims, remember, with_secrets,
+};
 use crate::support::authority::{Authority, Endpoint};
 use crate::support::client::{RawAnswer, get, post_form, request};
 use crate::support::clock::MovableClock;
@@ -20,7 +22,8 @@ use crate::support::upstream::Upstream;
 const LINE_SECRET: &str = "a-secret-with-a-line-end";
 const TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
-/// The world with an inbound listener that answers for the issuer, and clients whose secret files end in line ends.
+/// The world with an inbound listener that answers for the issuer, and clients whose secret files
+/// end in line ends.
 async fn world() -> World {
     let (users, upstream, clock) = (Authority::start(), Upstream::start(), MovableClock::now());
     let more = r#"  clients:
@@ -29,9 +32,13 @@ async fn world() -> World {
     - { id: bare, secretFile: "@DIR@/bare", owner: "1" }
     - { id: chooser, secretFile: "@DIR@/secret", owner: "1", accessTokenLifetime: 24h, allowedAudiences: [x, y] }
 "#;
-    let yaml =
-        [ISSUER, YAML].concat().replace("@USERS@", &users.issuer()).replace("@UPSTREAM@", &upstream.url());
-    let yaml = yaml.replacen("  clients:\n", more, 1).replace("name: api,", "name: api, issuer: true,");
+    let yaml = [ISSUER, YAML]
+        .concat()
+        .replace("@USERS@", &users.issuer())
+        .replace("@UPSTREAM@", &upstream.url());
+    let yaml = yaml
+        .replacen("  clients:\n", more, 1)
+        .replace("name: api,", "name: api, issuer: true,");
     logs::remember_client_secret("lf", LINE_SECRET);
     let builder = [("lf", "\n"), ("crlf", "\r\n"), ("bare", "")]
         .into_iter()
@@ -40,7 +47,12 @@ async fn world() -> World {
         });
     let sidecar = builder.clock(Arc::clone(&clock) as _).start(&yaml).await;
     users.wait_for_fetches(Endpoint::Jwks, 1).await;
-    World { sidecar, users, clock, _upstream: upstream }
+    World {
+        sidecar,
+        users,
+        clock,
+        _upstream: upstream,
+    }
 }
 
 async fn post_json(world: &World, path: &str, body: &Value) -> RawAnswer {
@@ -57,7 +69,11 @@ fn audience(answer: &RawAnswer) -> Value {
 fn expiry(answer: &RawAnswer) -> Value {
     assert_eq!(answer.status, 200, "{}", answer.text());
     let body = answer.json();
-    let token = body["access_token"].as_str().or(body["accessToken"].as_str()).expect("a token").to_owned();
+    let token = body["access_token"]
+        .as_str()
+        .or(body["accessToken"].as_str())
+        .expect("a token")
+        .to_owned();
     claims(&token)["exp"].clone()
 }
 
@@ -72,14 +88,27 @@ async fn aud_in_a_form_chooses_the_audience_and_counts_before_audience() {
         (&[("audience", "y"), ("aud", "x")], json!(["x"])),
         (&[("audience", "outside"), ("aud", "x")], json!(["x"])),
     ] {
-        assert_eq!(audience(&world.token("chooser", form).await), expected, "{form:?}");
+        assert_eq!(
+            audience(&world.token("chooser", form).await),
+            expected,
+            "{form:?}"
+        );
     }
     let warned = logs::lines_since(mark, &["WARN", "client_id=\"chooser\"", "`aud` counts"]);
     assert_eq!(warned.len(), 2, "one for each request: {warned:?}");
     // Of what a stranger sends only the audit line tells.
-    let form = [("grant_type", "client_credentials"), ("audience", "evil-1"), ("aud", "evil-2")];
+    let form = [
+        ("grant_type", "client_credentials"),
+        ("audience", "evil-1"),
+        ("aud", "evil-2"),
+    ];
     let stranger = [("Authorization", "Basic bm9ib2R5OndoYXRldmVy")];
-    assert_eq!(post_form(world.sidecar.address("issuer"), TOKEN, &form, &stranger).await.status, 401);
+    assert_eq!(
+        post_form(world.sidecar.address("issuer"), TOKEN, &form, &stranger)
+            .await
+            .status,
+        401
+    );
     assert!(logs::lines_since(mark, &["evil-"]).is_empty());
     assert!(logs::lines_since(mark, &["`aud` counts", "whatever"]).is_empty());
 }
@@ -99,7 +128,11 @@ async fn aud_outside_the_list_or_without_a_list_is_an_error() {
     ] {
         let answer = world.token(client, form).await;
         let body = answer.json();
-        assert_eq!((answer.status, &body["error"]), (400, &json!("invalid_target")), "{form:?}: {body}");
+        assert_eq!(
+            (answer.status, &body["error"]),
+            (400, &json!("invalid_target")),
+            "{form:?}: {body}"
+        );
     }
 }
 
@@ -118,26 +151,46 @@ async fn a_form_audience_is_ignored_for_a_client_without_audiences_and_in_json_i
     ] {
         assert_eq!(audience(&world.token("serviceClient", form).await), issuer);
     }
-    let client =
-        json!({"grant_type": "client_credentials", "client_id": "serviceClient", "client_secret": SECRET});
-    for (path, audience) in
-        [(TOKEN, json!("https://a.example")), (TOKEN, json!(["x"])), (TOKENS, json!(["https://a.example"]))]
-    {
+    let client = json!({"grant_type": "client_credentials", "client_id": "serviceClient", "client_secret": SECRET});
+    for (path, audience) in [
+        (TOKEN, json!("https://a.example")),
+        (TOKEN, json!(["x"])),
+        (TOKENS, json!(["https://a.example"])),
+    ] {
         let mut body = client.clone();
         body["audience"] = audience;
         let answer = post_json(&world, path, &body).await;
-        assert_eq!((answer.status, &answer.json()["code"]), (400, &json!(3)), "{}", answer.text());
+        assert_eq!(
+            (answer.status, &answer.json()["code"]),
+            (400, &json!(3)),
+            "{}",
+            answer.text()
+        );
     }
     // `aud` and `resource` mean nothing in JSON.
     let mut body = client;
     (body["aud"], body["resource"]) = (json!("https://a.example"), json!("urn:x"));
     assert_eq!(audience(&post_json(&world, TOKEN, &body).await), issuer);
     // At the root the RFCs hold: `audience` counts.
-    let form = [("grant_type", "client_credentials"), ("audience", "https://a.example")];
+    let form = [
+        ("grant_type", "client_credentials"),
+        ("audience", "https://a.example"),
+    ];
     let headers = [("Authorization", basic("serviceClient"))];
-    let headers = headers.each_ref().map(|(name, value)| (*name, value.as_str()));
-    let answer = post_form(world.sidecar.address("issuer"), "/oauth/token", &form, &headers).await;
-    assert_eq!((answer.status, &answer.json()["error"]), (400, &json!("invalid_target")));
+    let headers = headers
+        .each_ref()
+        .map(|(name, value)| (*name, value.as_str()));
+    let answer = post_form(
+        world.sidecar.address("issuer"),
+        "/oauth/token",
+        &form,
+        &headers,
+    )
+    .await;
+    assert_eq!(
+        (answer.status, &answer.json()["error"]),
+        (400, &json!("invalid_target"))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -146,7 +199,11 @@ async fn equal_credentials_may_come_twice_and_different_ones_are_400() {
     let authorization = basic("serviceClient");
     let headers = [("Authorization", authorization.as_str())];
     let post = async |path: &'static str, id: &str, secret: &str| {
-        let form = [("grant_type", "client_credentials"), ("client_id", id), ("client_secret", secret)];
+        let form = [
+            ("grant_type", "client_credentials"),
+            ("client_id", id),
+            ("client_secret", secret),
+        ];
         remember(post_form(world.sidecar.address("issuer"), path, &form, &headers).await)
     };
     assert_eq!(post(TOKEN, "serviceClient", SECRET).await.status, 200);
@@ -160,7 +217,11 @@ async fn equal_credentials_may_come_twice_and_different_ones_are_400() {
     ] {
         let answer = post(path, id, secret).await;
         let body = answer.json();
-        assert_eq!((answer.status, &body["error"]), (400, &json!("invalid_request")), "{path} {id}: {body}");
+        assert_eq!(
+            (answer.status, &body["error"]),
+            (400, &json!("invalid_request")),
+            "{path} {id}: {body}"
+        );
     }
 }
 
@@ -169,13 +230,28 @@ async fn equal_credentials_may_come_twice_and_different_ones_are_400() {
 async fn at_the_tokens_api_credentials_in_the_header_do_not_matter_beside_those_of_the_body() {
     let world = World::start().await;
     let address = world.sidecar.address("issuer");
-    let body =
-        json!({"grantType": "client_credentials", "clientId": "serviceClient", "clientSecret": SECRET});
-    let wrong = format!("Basic {}", STANDARD.encode("serviceClient:wrong-secret-here"));
-    for authorization in [basic("twoClient"), wrong.clone(), "Basic %%%".to_owned(), "Bearer junk".to_owned()]
-    {
+    let body = json!({"grantType": "client_credentials", "clientId": "serviceClient", "clientSecret": SECRET});
+    let wrong = format!(
+        "Basic {}",
+        STANDARD.encode("serviceClient:wrong-secret-here")
+    );
+    for authorization in [
+        basic("twoClient"),
+        wrong.clone(),
+        "Basic %%%".to_owned(),
+        "Bearer junk".to_owned(),
+    ] {
         let headers = [("Authorization", authorization.as_str())];
-        let answer = remember(request("POST", address, TOKENS, &headers, body.to_string().as_bytes()).await);
+        let answer = remember(
+            request(
+                "POST",
+                address,
+                TOKENS,
+                &headers,
+                body.to_string().as_bytes(),
+            )
+            .await,
+        );
         assert_eq!(answer.status, 200, "{}", answer.text());
         assert_eq!(
             claims(answer.json()["accessToken"].as_str().expect("a token"))["client_id"],
@@ -192,47 +268,91 @@ async fn at_the_tokens_api_credentials_in_the_header_do_not_matter_beside_those_
     }
     let mut body = body;
     body["clientSecret"] = json!("wrong-secret-here");
-    let (body, headers) = (body.to_string(), [("Authorization", authorization.as_str())]);
+    let (body, headers) = (
+        body.to_string(),
+        [("Authorization", authorization.as_str())],
+    );
     let answer = request("POST", address, TOKENS, &headers, body.as_bytes()).await;
     assert_eq!(answer.status, 401, "the header does not help");
-    assert!(answer.header("www-authenticate").is_some_and(|it| it.starts_with("Basic ")));
+    assert!(
+        answer
+            .header("www-authenticate")
+            .is_some_and(|it| it.starts_with("Basic "))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_assertion_needs_no_type_and_a_secret_beside_it_is_not_looked_at() {
     let world = World::start().await;
-    let jwt = world.users.token().claim(OWNER, "1").claim("sub", "u").sign();
+    let jwt = world
+        .users
+        .token()
+        .claim(OWNER, "1")
+        .claim("sub", "u")
+        .sign();
     let address = world.sidecar.address("issuer");
     let named = ("client_id", "JWTPrivateKeyClient");
-    let wrong_basic = format!("Basic {}", STANDARD.encode("JWTPrivateKeyClient:wrong-secret-here"));
+    let wrong_basic = format!(
+        "Basic {}",
+        STANDARD.encode("JWTPrivateKeyClient:wrong-secret-here")
+    );
     for (form, authorization) in [
         (vec![named], None),
-        (vec![named, ("client_assertion_type", TYPE), ("client_secret", "wrong-secret-here")], None),
+        (
+            vec![
+                named,
+                ("client_assertion_type", TYPE),
+                ("client_secret", "wrong-secret-here"),
+            ],
+            None,
+        ),
         (vec![("client_assertion_type", TYPE)], Some(&wrong_basic)),
         (vec![named], Some(&wrong_basic)),
     ] {
-        let fixed = [("grant_type", "client_credentials"), ("client_assertion", jwt.as_str())];
-        let headers: Vec<_> = authorization.map(|it| ("Authorization", it.as_str())).into_iter().collect();
-        let answer = remember(post_form(address, TOKEN, &[&fixed[..], &form].concat(), &headers).await);
+        let fixed = [
+            ("grant_type", "client_credentials"),
+            ("client_assertion", jwt.as_str()),
+        ];
+        let headers: Vec<_> = authorization
+            .map(|it| ("Authorization", it.as_str()))
+            .into_iter()
+            .collect();
+        let answer =
+            remember(post_form(address, TOKEN, &[&fixed[..], &form].concat(), &headers).await);
         assert_eq!(answer.status, 200, "{form:?}: {}", answer.text());
     }
     let camel = json!({"grantType": "client_credentials", "clientId": "JWTPrivateKeyClient", "clientAssertion": jwt,
         "clientSecret": "wrong-secret-here"});
     assert_eq!(post_json(&world, TOKENS, &camel).await.status, 200);
-    // A secret that is right lets nobody in beside an assertion that is not, and a client with a secret has no use for one.
-    for (client, assertion, secret) in
-        [("serviceClient", jwt.as_str(), SECRET), ("JWTPrivateKeyClient", "not.a.jwt", SECRET)]
-    {
-        let form = [("grant_type", "client_credentials"), ("client_id", client), ("client_secret", secret)];
+    // A secret that is right lets nobody in beside an assertion that is not, and a client with a
+    // secret has no use for one.
+    for (client, assertion, secret) in [
+        ("serviceClient", jwt.as_str(), SECRET),
+        ("JWTPrivateKeyClient", "not.a.jwt", SECRET),
+    ] {
+        let form = [
+            ("grant_type", "client_credentials"),
+            ("client_id", client),
+            ("client_secret", secret),
+        ];
         let form = [&form[..], &[("client_assertion", assertion)]].concat();
         let answer = post_form(address, TOKEN, &form, &[]).await;
-        assert_eq!((answer.status, &answer.json()["error"]), (401, &json!("invalid_client")), "{client}");
+        assert_eq!(
+            (answer.status, &answer.json()["error"]),
+            (401, &json!("invalid_client")),
+            "{client}"
+        );
     }
     // A type without an assertion is nothing.
     let typed = [("client_assertion_type", TYPE)];
     assert_eq!(world.token("serviceClient", &typed).await.status, 200);
-    let answer =
-        post_form(address, "/oauth/token", &[("grant_type", "client_credentials"), typed[0]], &[]).await;
+    let answer = post_form(
+        address,
+        "/oauth/token",
+        &[("grant_type", "client_credentials"), typed[0]],
+        &[],
+    )
+    .await;
     assert_eq!(answer.status, 400, "at the root the RFC holds");
 }
 
@@ -241,7 +361,11 @@ async fn a_secret_may_come_with_the_line_end_of_its_file() {
     let world = world().await;
     let address = world.sidecar.address("issuer");
     let ends = ["", "\n", "\r\n", "\r", "\n\n", " "];
-    for (client, accepted) in [("bare", &[""][..]), ("lf", &["", "\n"]), ("crlf", &["", "\r\n"])] {
+    for (client, accepted) in [
+        ("bare", &[""][..]),
+        ("lf", &["", "\n"]),
+        ("crlf", &["", "\r\n"]),
+    ] {
         for (number, end) in ends.into_iter().enumerate() {
             let secret = format!("{LINE_SECRET}{end}");
             let answer = match number % 3 {
@@ -268,8 +392,16 @@ async fn a_secret_may_come_with_the_line_end_of_its_file() {
     }
     // Two that differ by the line end are two.
     let basic = format!("Basic {}", STANDARD.encode(format!("lf:{LINE_SECRET}")));
-    let form = [("grant_type", "client_credentials"), ("client_secret", "a-secret-with-a-line-end\n")];
-    assert_eq!(post_form(address, TOKEN, &form, &[("Authorization", &basic)]).await.status, 400);
+    let form = [
+        ("grant_type", "client_credentials"),
+        ("client_secret", "a-secret-with-a-line-end\n"),
+    ];
+    assert_eq!(
+        post_form(address, TOKEN, &form, &[("Authorization", &basic)])
+            .await
+            .status,
+        400
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -282,19 +414,35 @@ async fn a_line_end_that_is_taken_out_of_the_file_counts_as_long_as_an_old_secre
         let form = [&[("grant_type", "client_credentials")][..], &form].concat();
         remember(post_form(address, TOKEN, &form, &[]).await).status
     };
-    assert_eq!((try_with("").await, try_with("\n").await, try_with("\r\n").await), (200, 200, 401));
+    assert_eq!(
+        (
+            try_with("").await,
+            try_with("\n").await,
+            try_with("\r\n").await
+        ),
+        (200, 200, 401)
+    );
     std::fs::write(world.sidecar.path("lf"), format!("{LINE_SECRET}\r\n")).expect("a file");
-    until("the file was read anew", async || try_with("\r\n").await == 200).await;
+    until("the file was read anew", async || {
+        try_with("\r\n").await == 200
+    })
+    .await;
     assert_eq!((try_with("").await, try_with("\n").await), (200, 200));
     world.clock.forward(Duration::from_hours(2));
-    assert_eq!((try_with("").await, try_with("\n").await, try_with("\r\n").await), (200, 401, 200));
+    assert_eq!(
+        (
+            try_with("").await,
+            try_with("\n").await,
+            try_with("\r\n").await
+        ),
+        (200, 401, 200)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_expiration_may_be_written_with_exponent_or_fraction() {
     let world = World::start().await;
-    let client =
-        json!({"grant_type": "client_credentials", "client_id": "serviceClient", "client_secret": SECRET});
+    let client = json!({"grant_type": "client_credentials", "client_id": "serviceClient", "client_secret": SECRET});
     let hour = now() + 3600;
     let written = [
         format!("{hour}"),
@@ -306,7 +454,11 @@ async fn an_expiration_may_be_written_with_exponent_or_fraction() {
             for text in [number.clone(), format!("\"{number}\"")] {
                 let mut body = client.clone();
                 body["expiration"] = serde_json::from_str(&text).expect("JSON");
-                assert_eq!(expiry(&post_json(&world, path, &body).await), json!(hour), "{text}");
+                assert_eq!(
+                    expiry(&post_json(&world, path, &body).await),
+                    json!(hour),
+                    "{text}"
+                );
             }
         }
         for wrong in [
@@ -324,33 +476,74 @@ async fn an_expiration_may_be_written_with_exponent_or_fraction() {
             let mut body = client.clone();
             body["expiration"] = serde_json::from_str(wrong).expect("JSON");
             let answer = post_json(&world, path, &body).await;
-            assert_eq!((answer.status, &answer.json()["code"]), (400, &json!(3)), "{wrong}");
+            assert_eq!(
+                (answer.status, &answer.json()["code"]),
+                (400, &json!(3)),
+                "{wrong}"
+            );
         }
         for none in ["null", "0", "0.0", "-1", "-0.0", "\"-5\"", "\"0\"", "\"\""] {
             let mut body = client.clone();
             body["expiration"] = serde_json::from_str(none).expect("JSON");
-            assert_eq!(expiry(&post_json(&world, path, &body).await), Value::Null, "{none}");
+            assert_eq!(
+                expiry(&post_json(&world, path, &body).await),
+                Value::Null,
+                "{none}"
+            );
         }
     }
     // A number that JSON itself cannot hold.
     let body = r#"{"grant_type":"client_credentials","expiration":1e999}"#;
-    let answer = request("POST", world.sidecar.address("issuer"), TOKENS, &[], body.as_bytes()).await;
+    let answer = request(
+        "POST",
+        world.sidecar.address("issuer"),
+        TOKENS,
+        &[],
+        body.as_bytes(),
+    )
+    .await;
     assert_eq!(answer.status, 400);
     for number in &written {
-        assert_eq!(expiry(&world.token("serviceClient", &[("expiration", number)]).await), json!(hour));
+        assert_eq!(
+            expiry(
+                &world
+                    .token("serviceClient", &[("expiration", number)])
+                    .await
+            ),
+            json!(hour)
+        );
     }
     // What JSON's readers cannot hold is no end, and no way around a client's lifetime.
     for beyond in ["9223372036854775807", "9007199254740992", "1e18"] {
-        assert_eq!(expiry(&world.token("serviceClient", &[("expiration", beyond)]).await), Value::Null);
-        assert_eq!(world.token("dayClient", &[("aud", "x"), ("expiration", beyond)]).await.status, 401);
+        assert_eq!(
+            expiry(
+                &world
+                    .token("serviceClient", &[("expiration", beyond)])
+                    .await
+            ),
+            Value::Null
+        );
+        assert_eq!(
+            world
+                .token("dayClient", &[("aud", "x"), ("expiration", beyond)])
+                .await
+                .status,
+            401
+        );
     }
     for far in [9_007_199_254_740_991_i64, 1_900_000_000_000] {
-        let answer = world.token("serviceClient", &[("expiration", &far.to_string())]).await;
+        let answer = world
+            .token("serviceClient", &[("expiration", &far.to_string())])
+            .await;
         assert_eq!(expiry(&answer), json!(far));
     }
     for wrong in ["soon", "99999999999999999999", "1.5"] {
         let answer = world.token("serviceClient", &[("expiration", wrong)]).await;
-        assert_eq!((answer.status, &answer.json()["error"]), (400, &json!("invalid_request")), "{wrong}");
+        assert_eq!(
+            (answer.status, &answer.json()["error"]),
+            (400, &json!("invalid_request")),
+            "{wrong}"
+        );
     }
 }
 
@@ -360,34 +553,68 @@ async fn an_expiration_of_the_last_minute_gives_what_leaving_it_out_gives() {
     let world = World::start().await;
     for ago in [0, 30] {
         let click = (now() - ago).to_string();
-        let without_end = world.token("serviceClient", &[("expiration", &click)]).await;
-        assert_eq!(expiry(&without_end), Value::Null, "the client has no lifetime");
-        let day = world.token("dayClient", &[("aud", "x"), ("expiration", &click)]).await;
+        let without_end = world
+            .token("serviceClient", &[("expiration", &click)])
+            .await;
+        assert_eq!(
+            expiry(&without_end),
+            Value::Null,
+            "the client has no lifetime"
+        );
+        let day = world
+            .token("dayClient", &[("aud", "x"), ("expiration", &click)])
+            .await;
         let end = expiry(&day).as_i64().expect("a time");
-        assert!((now() + 86_300..=now() + 86_400).contains(&end), "the client's lifetime");
+        assert!(
+            (now() + 86_300..=now() + 86_400).contains(&end),
+            "the client's lifetime"
+        );
         let page = json!({"grant_type": "client_credentials", "client_id": "dayClient", "client_secret": SECRET,
             "audience": ["x"], "expiration": click.parse::<i64>().expect("a number")});
-        let end = expiry(&post_json(&world, TOKENS, &page).await).as_i64().expect("a time");
+        let end = expiry(&post_json(&world, TOKENS, &page).await)
+            .as_i64()
+            .expect("a time");
         assert!((now() + 86_300..=now() + 86_400).contains(&end));
     }
     for ago in [90, 3600] {
         for client in ["serviceClient", "dayClient"] {
             let old = (now() - ago).to_string();
-            let answer = world.token(client, &[("aud", "x"), ("expiration", &old)]).await;
+            let answer = world
+                .token(client, &[("aud", "x"), ("expiration", &old)])
+                .await;
             let expected = if client == "dayClient" { 401 } else { 400 };
             assert_eq!(answer.status, expected, "{client}: {}", answer.text());
         }
         assert_eq!(
-            world.token("serviceClient", &[("expiration", &(now() - ago).to_string())]).await.status,
+            world
+                .token(
+                    "serviceClient",
+                    &[("expiration", &(now() - ago).to_string())]
+                )
+                .await
+                .status,
             401
         );
     }
     // At the root of the listener a time that has passed is an error, whenever it was.
     let click = now().to_string();
-    let form = [("grant_type", "client_credentials"), ("expiration", click.as_str())];
+    let form = [
+        ("grant_type", "client_credentials"),
+        ("expiration", click.as_str()),
+    ];
     let authorization = basic("serviceClient");
     let headers = [("Authorization", authorization.as_str())];
-    assert_eq!(post_form(world.sidecar.address("issuer"), "/oauth/token", &form, &headers).await.status, 400);
+    assert_eq!(
+        post_form(
+            world.sidecar.address("issuer"),
+            "/oauth/token",
+            &form,
+            &headers
+        )
+        .await
+        .status,
+        400
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -402,16 +629,38 @@ async fn one_slash_at_the_end_of_a_path_does_not_matter() {
         let answer = remember(post_form(address, &format!("{TOKEN}/"), &form, &headers).await);
         assert_eq!(answer.status, 200, "{listener}: {}", answer.text());
         let headers = [("Authorization", user.as_str())];
-        assert_eq!(get(address, &format!("{TOKENS}/"), &headers).await.status, 200, "{listener}");
-        for path in ["jwks.json", "openid-configuration", "oauth-authorization-server"] {
+        assert_eq!(
+            get(address, &format!("{TOKENS}/"), &headers).await.status,
+            200,
+            "{listener}"
+        );
+        for path in [
+            "jwks.json",
+            "openid-configuration",
+            "oauth-authorization-server",
+        ] {
             let path = format!("/m2m-oauth-server/.well-known/{path}");
-            let (with, without) =
-                (get(address, &format!("{path}/"), &[]).await, get(address, &path, &[]).await);
-            assert_eq!((with.status, with.text()), (200, without.text()), "{listener} {path}");
+            let (with, without) = (
+                get(address, &format!("{path}/"), &[]).await,
+                get(address, &path, &[]).await,
+            );
+            assert_eq!(
+                (with.status, with.text()),
+                (200, without.text()),
+                "{listener} {path}"
+            );
         }
     }
     // At the root the paths are exact.
     let issuer = world.sidecar.address("issuer");
-    assert_eq!(get(issuer, "/.well-known/jwks.json/", &[]).await.status, 404);
-    assert_eq!(get(issuer, "/m2m-oauth-server/.well-known/jwks.json/x", &[]).await.status, 404);
+    assert_eq!(
+        get(issuer, "/.well-known/jwks.json/", &[]).await.status,
+        404
+    );
+    assert_eq!(
+        get(issuer, "/m2m-oauth-server/.well-known/jwks.json/x", &[])
+            .await
+            .status,
+        404
+    );
 }

@@ -1,4 +1,5 @@
-//! The way to the issuer that a client of plgd takes: straight to the listener, or through an nginx as plgd's bundle has it.
+//! The way to the issuer that a client of plgd takes: straight to the listener, or through an nginx
+//! as plgd's bundle has it.
 
 mod nginx;
 
@@ -40,10 +41,16 @@ impl Front {
     /// The way to this listener.
     pub async fn to(issuer: SocketAddr) -> Self {
         match std::env::var_os(NGINX) {
-            None => Self { address: issuer, nginx: None },
+            None => Self {
+                address: issuer,
+                nginx: None,
+            },
             Some(program) => {
                 let nginx = Nginx::before(&program, issuer).await;
-                Self { address: nginx.address(), nginx: Some(nginx) }
+                Self {
+                    address: nginx.address(),
+                    nginx: Some(nginx),
+                }
             }
         }
     }
@@ -69,7 +76,8 @@ impl Front {
         let (reader, mut writer) = tokio::io::split(self.open().await);
         let bytes = bytes(request);
         let write = async {
-            // The answer tells more than an error here: a server may answer before it has read a body that is too large.
+            // The answer tells more than an error here: a server may answer before it has read a
+            // body that is too large.
             let _ = writer.write_all(&bytes).await;
             std::future::pending::<()>().await;
         };
@@ -80,28 +88,49 @@ impl Front {
             }
         };
         let answer = timeout(PATIENCE, read).await;
-        let answer = answer.unwrap_or_else(|_| panic!("no answer: {} {}", request.method, request.target));
+        let answer =
+            answer.unwrap_or_else(|_| panic!("no answer: {} {}", request.method, request.target));
         if answer.status >= 400 {
-            logs::note(&format!("{} {:?} {}", answer.status, answer.headers, answer.text()));
+            logs::note(&format!(
+                "{} {:?} {}",
+                answer.status,
+                answer.headers,
+                answer.text()
+            ));
         }
         answer
     }
 
     /// A GET.
     pub async fn get(&self, target: &str, headers: &[(&str, &str)]) -> RawAnswer {
-        self.ask(&Request { method: "GET", target, headers, body: None }).await
+        self.ask(&Request {
+            method: "GET",
+            target,
+            headers,
+            body: None,
+        })
+        .await
     }
 }
 
 /// The request's bytes.
 pub fn bytes(request: &Request<'_>) -> Vec<u8> {
-    let Request { method, target, headers, body } = request;
-    let mut out = format!("{method} {target} HTTP/1.1\r\nHost: localhost:20013\r\nConnection: close\r\n");
+    let Request {
+        method,
+        target,
+        headers,
+        body,
+    } = request;
+    let mut out =
+        format!("{method} {target} HTTP/1.1\r\nHost: localhost:20013\r\nConnection: close\r\n");
     for (name, value) in *headers {
         out.push_str(&format!("{name}: {value}\r\n"));
     }
     if body.is_some() || matches!(*method, "POST" | "PUT" | "PATCH") {
-        out.push_str(&format!("Content-Length: {}\r\n", body.map_or(0, <[u8]>::len)));
+        out.push_str(&format!(
+            "Content-Length: {}\r\n",
+            body.map_or(0, <[u8]>::len)
+        ));
     }
     out.push_str("\r\n");
     let mut out = out.into_bytes();
@@ -113,17 +142,33 @@ async fn read_answer(reader: impl AsyncRead + Unpin, method: &str) -> RawAnswer 
     let mut wire = Wire::new(reader);
     let mut interim = Vec::new();
     loop {
-        let head = wire.head().await.expect("an answer").expect("an answer before the connection ends");
-        let status = head.start_line.split(' ').nth(1).and_then(|code| code.parse().ok());
-        let status: u16 = status.unwrap_or_else(|| panic!("not a status line: {}", head.start_line));
+        let head = wire
+            .head()
+            .await
+            .expect("an answer")
+            .expect("an answer before the connection ends");
+        let status = head
+            .start_line
+            .split(' ')
+            .nth(1)
+            .and_then(|code| code.parse().ok());
+        let status: u16 =
+            status.unwrap_or_else(|| panic!("not a status line: {}", head.start_line));
         if (100..200).contains(&status) {
             interim.push(status);
             continue;
         }
         let mut body = Vec::new();
         if method != "HEAD" && !matches!(status, 204 | 304) {
-            wire.answer_body(&head, &mut body).await.expect("a whole body");
+            wire.answer_body(&head, &mut body)
+                .await
+                .expect("a whole body");
         }
-        return RawAnswer { status, headers: head.headers, body, interim };
+        return RawAnswer {
+            status,
+            headers: head.headers,
+            body,
+            interim,
+        };
     }
 }

@@ -1,4 +1,5 @@
-//! Tokens and assertions of the size that plgd's have, and the long lists of ids that its clients send.
+//! Tokens and assertions of the size that plgd's have, and the long lists of ids that its clients
+//! send.
 
 use serde_json::{Value, json};
 
@@ -39,20 +40,33 @@ impl Large {
         let sidecar = Sidecar::builder().start(&yaml).await;
         users.wait_for_fetches(Endpoint::Jwks, 1).await;
         small.wait_for_fetches(Endpoint::Jwks, 1).await;
-        Self { sidecar, users, small, upstream }
+        Self {
+            sidecar,
+            users,
+            small,
+            upstream,
+        }
     }
 
     /// A user's JWT with one large claim, of about so many bytes.
     fn user(authority: &Authority, bytes: usize) -> String {
         let claim = "x".repeat(bytes.saturating_sub(600) / 4 * 3);
-        authority.token().claim(OWNER, "1").claim("sub", "1").claim("groups", claim).sign()
+        authority
+            .token()
+            .claim(OWNER, "1")
+            .claim("sub", "1")
+            .claim("groups", claim)
+            .sign()
     }
 
     async fn exchange(&self, jwt: &str) -> RawAnswer {
         let form = [
             ("grant_type", "client_credentials"),
             ("client_id", "portal"),
-            ("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"),
+            (
+                "client_assertion_type",
+                "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+            ),
             ("client_assertion", jwt),
         ];
         remember(post_form(self.sidecar.address("issuer"), TOKEN, &form, &[]).await)
@@ -60,13 +74,28 @@ impl Large {
 
     async fn tokens(&self, method: &str, token: &str, query: &str) -> RawAnswer {
         let bearer = format!("Bearer {token}");
-        let headers = [("Authorization", bearer.as_str()), ("Accept", "application/protojson")];
-        request(method, self.sidecar.address("issuer"), &format!("{TOKENS}?{query}"), &headers, b"").await
+        let headers = [
+            ("Authorization", bearer.as_str()),
+            ("Accept", "application/protojson"),
+        ];
+        request(
+            method,
+            self.sidecar.address("issuer"),
+            &format!("{TOKENS}?{query}"),
+            &headers,
+            b"",
+        )
+        .await
     }
 
     async fn judge(&self, listener: &str, token: &str) -> RawAnswer {
         let bearer = format!("Bearer {token}");
-        get(self.sidecar.address(listener), "/", &[("Authorization", &bearer)]).await
+        get(
+            self.sidecar.address(listener),
+            "/",
+            &[("Authorization", &bearer)],
+        )
+        .await
     }
 }
 
@@ -77,40 +106,73 @@ async fn a_users_jwt_of_27_kib_becomes_a_token_that_every_role_takes() {
     assert!(jwt.len() > 26 * 1024);
     let answer = large.exchange(&jwt).await;
     assert_eq!(answer.status, 200, "{}", answer.text());
-    let token = answer.json()["access_token"].as_str().expect("a token").to_owned();
-    assert!((27 * 1024..32 * 1024).contains(&token.len()), "{} bytes", token.len());
-    assert_eq!(claims(&token)["originalTokenClaims"]["groups"], claims(&jwt)["groups"]);
+    let token = answer.json()["access_token"]
+        .as_str()
+        .expect("a token")
+        .to_owned();
+    assert!(
+        (27 * 1024..32 * 1024).contains(&token.len()),
+        "{} bytes",
+        token.len()
+    );
+    assert_eq!(
+        claims(&token)["originalTokenClaims"]["groups"],
+        claims(&jwt)["groups"]
+    );
     // The tokens API takes it and the user's, and lists the claims.
     for bearer in [&jwt, &token] {
-        let listed = large.tokens("GET", bearer, &format!("idFilter={}", jti(&token))).await;
-        assert_eq!(listed.json()["result"]["originalTokenClaims"]["groups"], claims(&jwt)["groups"]);
+        let listed = large
+            .tokens("GET", bearer, &format!("idFilter={}", jti(&token)))
+            .await;
+        assert_eq!(
+            listed.json()["result"]["originalTokenClaims"]["groups"],
+            claims(&jwt)["groups"]
+        );
     }
     // A listener takes it, and its upstream gets it.
     assert_eq!(large.judge("api", &token).await.status, 200);
-    assert_eq!(large.upstream.received().pop().expect("a request").bearer(), Some(token.as_str()));
+    assert_eq!(
+        large.upstream.received().pop().expect("a request").bearer(),
+        Some(token.as_str())
+    );
     let form = [
         ("token", token.as_str()),
         ("client_id", "portal"),
-        ("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"),
+        (
+            "client_assertion_type",
+            "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+        ),
         ("client_assertion", &jwt),
     ];
     let address = large.sidecar.address("issuer");
     let ask = |path: &'static str| post_form(address, path, &form, &[]);
-    assert_eq!(ask("/m2m-oauth-server/oauth/introspect").await.json()["active"], true);
+    assert_eq!(
+        ask("/m2m-oauth-server/oauth/introspect").await.json()["active"],
+        true
+    );
     assert_eq!(ask("/m2m-oauth-server/oauth/revoke").await.status, 200);
-    assert_eq!(large.judge("api", &token).await.header("x-m2m-reason"), Some("revoked"));
+    assert_eq!(
+        large.judge("api", &token).await.header("x-m2m-reason"),
+        Some("revoked")
+    );
     assert_status(&large.tokens("GET", &token, "").await, 401, 16);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_authority_has_its_own_limit_and_a_refusal_says_it() {
     let large = Large::start().await;
-    let (just, over) = (Large::user(&large.small, 8 * 1024), Large::user(&large.small, 9 * 1024));
+    let (just, over) = (
+        Large::user(&large.small, 8 * 1024),
+        Large::user(&large.small, 9 * 1024),
+    );
     assert!(just.len() <= 8 * 1024 && over.len() > 8 * 1024);
     for listener in ["api", "ordinary"] {
         assert_eq!(large.judge(listener, &just).await.status, 200, "{listener}");
         let refused = large.judge(listener, &over).await;
-        assert_eq!((refused.status, refused.header("x-m2m-reason")), (401, Some("token_too_large")));
+        assert_eq!(
+            (refused.status, refused.header("x-m2m-reason")),
+            (401, Some("token_too_large"))
+        );
         let said = format!("the token has {} bytes, the limit is 8192", over.len());
         assert!(refused.text().contains(&said), "{}", refused.text());
     }
@@ -129,10 +191,18 @@ async fn each_authority_has_its_own_limit_and_a_refusal_says_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn heads_are_as_large_as_the_tokens_of_a_listener_need_and_no_larger() {
     let large = Large::start().await;
-    for (listener, limit) in [("ordinary", 32 * 1024), ("api", 56 * 1024), ("issuer", 96 * 1024)] {
+    for (listener, limit) in [
+        ("ordinary", 32 * 1024),
+        ("api", 56 * 1024),
+        ("issuer", 96 * 1024),
+    ] {
         let address = large.sidecar.address(listener);
         let below = "x".repeat(limit - 512);
-        assert_ne!(get(address, "/", &[("X-Large", &below)]).await.status, 431, "{listener}");
+        assert_ne!(
+            get(address, "/", &[("X-Large", &below)]).await.status,
+            431,
+            "{listener}"
+        );
         let over = "x".repeat(limit);
         let refused = get(address, "/", &[("X-Large", &over)]).await;
         assert_eq!(
@@ -146,7 +216,13 @@ async fn heads_are_as_large_as_the_tokens_of_a_listener_need_and_no_larger() {
     let body = vec![b'x'; 70_000];
     let refused = request("POST", large.sidecar.address("issuer"), TOKEN, &[], &body).await;
     assert_eq!(refused.status, 413);
-    assert!(refused.text().contains("the body has 70000 bytes, the limit is 65536"), "{}", refused.text());
+    assert!(
+        refused
+            .text()
+            .contains("the body has 70000 bytes, the limit is 65536"),
+        "{}",
+        refused.text()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

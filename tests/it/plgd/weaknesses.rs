@@ -13,21 +13,35 @@ use crate::support::now;
 async fn w02_an_expiration_of_this_very_second_is_no_way_to_a_token_without_end() {
     let world = World::start().await;
     let at_once = now().to_string();
-    let token = world.issue("dayClient", &[("audience", "x"), ("expiration", &at_once)]).await;
+    let token = world
+        .issue("dayClient", &[("audience", "x"), ("expiration", &at_once)])
+        .await;
     let end = claims(&token)["exp"].as_i64().expect("it ends");
-    assert!(end <= now() + 86_400, "with the client's lifetime, as if no time was given");
+    assert!(
+        end <= now() + 86_400,
+        "with the client's lifetime, as if no time was given"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn w03_no_query_and_no_spelling_of_the_path_skips_verification_and_claims_count_only_when_verified() {
+async fn w03_no_query_and_no_spelling_of_the_path_skips_verification_and_claims_count_only_when_verified()
+ {
     let world = World::start().await;
     world.issue("serviceClient", &[]).await;
     let address = world.sidecar.address("issuer");
-    let forged = Authority::start().token().claim("iss", world.users.issuer()).claim(OWNER, "1");
+    let forged = Authority::start()
+        .token()
+        .claim("iss", world.users.issuer())
+        .claim(OWNER, "1");
     let bad = [
         forged.clone().sign(),
         forged.unsigned().sign(),
-        world.users.token().claim(OWNER, "1").expires_in(-3600).sign(),
+        world
+            .users
+            .token()
+            .claim(OWNER, "1")
+            .expires_in(-3600)
+            .sign(),
         world.users.token().sign(),
         world.users.token().claim(OWNER, 42).sign(),
         world.users.token().claim(OWNER, json!(["1"])).sign(),
@@ -50,34 +64,65 @@ async fn w03_no_query_and_no_spelling_of_the_path_skips_verification_and_claims_
         }
     }
     assert_status(&get(address, TOKENS, &[]).await, 401, 16);
-    assert!(get(address, TOKENS, &[]).await.header("www-authenticate").is_some());
+    assert!(
+        get(address, TOKENS, &[])
+            .await
+            .header("www-authenticate")
+            .is_some()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn w04_errors_are_the_rfcs_too_and_tell_nothing_of_the_inside() {
     let world = World::start().await;
     for (client, form, status, error) in [
-        ("dayClient", vec![("scope", "c"), ("audience", "x")], 400, "invalid_scope"),
+        (
+            "dayClient",
+            vec![("scope", "c"), ("audience", "x")],
+            400,
+            "invalid_scope",
+        ),
         ("dayClient", vec![("audience", "z")], 400, "invalid_target"),
-        ("dayClient", vec![("audience", "x"), ("expiration", "x")], 400, "invalid_request"),
+        (
+            "dayClient",
+            vec![("audience", "x"), ("expiration", "x")],
+            400,
+            "invalid_request",
+        ),
         ("nobody", vec![], 401, "invalid_client"),
     ] {
         let answer = world.token(client, &form).await;
         let body = answer.json();
-        assert_eq!((answer.status, &body["error"]), (status, &json!(error)), "{body}");
+        assert_eq!(
+            (answer.status, &body["error"]),
+            (status, &json!(error)),
+            "{body}"
+        );
         assert!(body["error_description"].is_string() && body["message"].is_string());
         assert_eq!(answer.header("cache-control"), Some("no-store"));
-        let is_challenged = answer.header("www-authenticate").is_some_and(|it| it.starts_with("Basic "));
+        let is_challenged = answer
+            .header("www-authenticate")
+            .is_some_and(|it| it.starts_with("Basic "));
         assert_eq!(is_challenged, error == "invalid_client");
     }
     let address = world.sidecar.address("issuer");
-    let form = [("grant_type", "password"), ("client_id", "dayClient"), ("client_secret", super::SECRET)];
+    let form = [
+        ("grant_type", "password"),
+        ("client_id", "dayClient"),
+        ("client_secret", super::SECRET),
+    ];
     let answer = post_form(address, TOKEN, &form, &[]).await;
-    assert_eq!((answer.status, &answer.json()["error"]), (400, &json!("unsupported_grant_type")));
+    assert_eq!(
+        (answer.status, &answer.json()["error"]),
+        (400, &json!("unsupported_grant_type"))
+    );
     // Who exists is not to be told from who does not.
     let wrong = |id: &'static str| async move {
-        let form =
-            [("grant_type", "client_credentials"), ("client_id", id), ("client_secret", "wrong-secret-here")];
+        let form = [
+            ("grant_type", "client_credentials"),
+            ("client_id", id),
+            ("client_secret", "wrong-secret-here"),
+        ];
         let answer = post_form(address, TOKEN, &form, &[]).await;
         (answer.status, answer.text())
     };
@@ -88,8 +133,18 @@ async fn w04_errors_are_the_rfcs_too_and_tell_nothing_of_the_inside() {
 async fn w08_metadata_revocation_and_introspection_are_the_rfcs() {
     let world = World::start().await;
     let address = world.sidecar.address("issuer");
-    let metadata = get(address, "/.well-known/oauth-authorization-server/m2m-oauth-server", &[]).await.json();
-    for member in ["revocation_endpoint", "introspection_endpoint", "grant_types_supported"] {
+    let metadata = get(
+        address,
+        "/.well-known/oauth-authorization-server/m2m-oauth-server",
+        &[],
+    )
+    .await
+    .json();
+    for member in [
+        "revocation_endpoint",
+        "introspection_endpoint",
+        "grant_types_supported",
+    ] {
         assert!(!metadata[member].is_null(), "{member}");
     }
     // A token that never expires can be taken back too.
@@ -98,16 +153,32 @@ async fn w08_metadata_revocation_and_introspection_are_the_rfcs() {
     let headers = [("Authorization", authorization.as_str())];
     let introspect = async || -> Value {
         let path = "/m2m-oauth-server/oauth/introspect";
-        post_form(address, path, &[("token", &token)], &headers).await.json()
+        post_form(address, path, &[("token", &token)], &headers)
+            .await
+            .json()
     };
     let active = introspect().await;
-    assert_eq!((&active["active"], &active[OWNER], active.get("exp")), (&json!(true), &json!("1"), None));
-    let revoked = post_form(address, "/m2m-oauth-server/oauth/revoke", &[("token", &token)], &headers).await;
+    assert_eq!(
+        (&active["active"], &active[OWNER], active.get("exp")),
+        (&json!(true), &json!("1"), None)
+    );
+    let revoked = post_form(
+        address,
+        "/m2m-oauth-server/oauth/revoke",
+        &[("token", &token)],
+        &headers,
+    )
+    .await;
     assert_eq!(revoked.status, 200);
     assert_eq!(introspect().await, json!({ "active": false }));
     assert_eq!(world.judge(&token).await, (401, "revoked".to_owned()));
-    let entry = world.list(&world.user("1"), "includeBlacklisted=true").await;
-    assert_eq!(entry[0]["blacklisted"]["flag"], true, "the registry knows too");
+    let entry = world
+        .list(&world.user("1"), "includeBlacklisted=true")
+        .await;
+    assert_eq!(
+        entry[0]["blacklisted"]["flag"], true,
+        "the registry knows too"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -119,7 +190,11 @@ async fn w10_bodies_and_lists_are_bounded() {
     let many: String = (0..2001).map(|n| format!("idFilter={n}&")).collect();
     let user = world.user("1");
     assert_status(&world.tokens("GET", &user, &many, &[], b"").await, 400, 3);
-    assert_status(&world.tokens("DELETE", &user, &many, &[], b"").await, 400, 3);
+    assert_status(
+        &world.tokens("DELETE", &user, &many, &[], b"").await,
+        400,
+        3,
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -127,34 +202,70 @@ async fn w11_a_row_that_was_lost_does_not_end_a_token() {
     let world = World::start().await;
     let token = world.issue("serviceClient", &[]).await;
     let mut database = database(&world.sidecar).await;
-    sqlx::query("DELETE FROM tokens").execute(&mut database).await.unwrap();
+    sqlx::query("DELETE FROM tokens")
+        .execute(&mut database)
+        .await
+        .unwrap();
     assert_eq!(world.judge(&token).await, (200, "-".to_owned()));
     // As plgd answers about a token that it does not know.
-    let answer = world.tokens("GET", &format!("Bearer {token}"), "", &[], b"").await;
+    let answer = world
+        .tokens("GET", &format!("Bearer {token}"), "", &[], b"")
+        .await;
     assert_eq!((answer.status, answer.text()), (200, String::new()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn w12_an_m2m_token_finds_and_ends_itself_only_and_all_is_no_default() {
     let world = World::start().await;
-    let (mine, sibling) = (world.issue("serviceClient", &[]).await, world.issue("serviceClient", &[]).await);
+    let (mine, sibling) = (
+        world.issue("serviceClient", &[]).await,
+        world.issue("serviceClient", &[]).await,
+    );
     let bearer = format!("Bearer {mine}");
-    for query in
-        ["", "includeBlacklisted=true", &format!("idFilter={}&idFilter={}", jti(&mine), jti(&sibling))]
-    {
-        assert_eq!(ids(&world.list(&bearer, query).await), [jti(&mine)], "{query}");
+    for query in [
+        "",
+        "includeBlacklisted=true",
+        &format!("idFilter={}&idFilter={}", jti(&mine), jti(&sibling)),
+    ] {
+        assert_eq!(
+            ids(&world.list(&bearer, query).await),
+            [jti(&mine)],
+            "{query}"
+        );
     }
-    assert_eq!(world.list(&bearer, &format!("idFilter={}", jti(&sibling))).await.len(), 0);
+    assert_eq!(
+        world
+            .list(&bearer, &format!("idFilter={}", jti(&sibling)))
+            .await
+            .len(),
+        0
+    );
     assert_status(&world.tokens("DELETE", &bearer, "", &[], b"").await, 400, 3);
     let of_sibling = format!("idFilter={}", jti(&sibling));
-    assert_status(&world.tokens("DELETE", &bearer, &of_sibling, &[], b"").await, 403, 7);
+    assert_status(
+        &world.tokens("DELETE", &bearer, &of_sibling, &[], b"").await,
+        403,
+        7,
+    );
     let user = world.user("1");
     for query in ["", "idFilter=", "includeBlacklisted=true"] {
-        assert_status(&world.tokens("DELETE", &user, query, &[], b"").await, 400, 3);
+        assert_status(
+            &world.tokens("DELETE", &user, query, &[], b"").await,
+            400,
+            3,
+        );
     }
     assert_eq!(world.list(&user, "").await.len(), 2, "nothing was ended");
     let mark = crate::support::logs::mark();
-    world.tokens("DELETE", &user, &format!("idFilter={}", jti(&mine)), &[], b"").await;
+    world
+        .tokens(
+            "DELETE",
+            &user,
+            &format!("idFilter={}", jti(&mine)),
+            &[],
+            b"",
+        )
+        .await;
     let lines = crate::support::logs::lines_since(
         mark,
         &["audit", "owner=\"1\"", "outcome=\"revoked\"", &jti(&mine)],
@@ -167,12 +278,22 @@ async fn w13_expired_rows_are_forgotten_and_revoked_ones_that_never_expire_stay_
     let world = World::start().await;
     world.issue("dayClient", &[("audience", "x")]).await;
     let forever = world.issue("serviceClient", &[]).await;
-    world.tokens("DELETE", &world.user("1"), &format!("idFilter={}", jti(&forever)), &[], b"").await;
+    world
+        .tokens(
+            "DELETE",
+            &world.user("1"),
+            &format!("idFilter={}", jti(&forever)),
+            &[],
+            b"",
+        )
+        .await;
     world.clock.forward(Duration::from_hours(49));
     let mut database = database(&world.sidecar).await;
     crate::support::until("only the endless one is left", async || {
-        let rows: Vec<String> =
-            sqlx::query_scalar("SELECT jti FROM tokens").fetch_all(&mut database).await.unwrap();
+        let rows: Vec<String> = sqlx::query_scalar("SELECT jti FROM tokens")
+            .fetch_all(&mut database)
+            .await
+            .unwrap();
         rows == [jti(&forever)]
     })
     .await;
@@ -180,8 +301,8 @@ async fn w13_expired_rows_are_forgotten_and_revoked_ones_that_never_expire_stay_
     assert!(claims(&forever).get("exp").is_none());
 }
 
-/// In the standard profile a client that revokes more than a thousand tokens ends all of its own. Here a client's tokens
-/// are those of many owners.
+/// In the standard profile a client that revokes more than a thousand tokens ends all of its own.
+/// Here a client's tokens are those of many owners.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_owner_who_revokes_without_end_ends_nobody_elses_tokens() {
     let world = World::start().await;
@@ -197,9 +318,16 @@ async fn an_owner_who_revokes_without_end_ends_nobody_elses_tokens() {
     .unwrap();
     let user = world.user("9");
     for hundred in 0..15 {
-        let ids: String = (1..=100).map(|n| format!("idFilter=id-{}&", hundred * 100 + n)).collect();
+        let ids: String = (1..=100)
+            .map(|n| format!("idFilter=id-{}&", hundred * 100 + n))
+            .collect();
         let answer = world.tokens("DELETE", &user, &ids, &[], b"").await;
-        assert_eq!(answer.json()["blacklistedCount"], "100", "{}", answer.text());
+        assert_eq!(
+            answer.json()["blacklistedCount"],
+            "100",
+            "{}",
+            answer.text()
+        );
     }
     assert_eq!(world.judge(&token).await, (200, "-".to_owned()));
 }

@@ -1,4 +1,5 @@
-//! `docs/configuration.md`, from the JSON Schema of the configuration and the list of what is not served yet.
+//! `docs/configuration.md`, from the JSON Schema of the configuration and the list of what is not
+//! served yet.
 
 use std::collections::BTreeMap;
 
@@ -30,7 +31,10 @@ const FEW: usize = 6;
 /// The page.
 pub fn page() -> String {
     let schema = config::json_schema();
-    let mut page = Page { root: &schema, text: include_str!("configuration.md").to_owned() };
+    let mut page = Page {
+        root: &schema,
+        text: include_str!("configuration.md").to_owned(),
+    };
     page.text.push_str("\n## Top level\n\n");
     page.table("", &schema);
     for key in page.keys("", &schema) {
@@ -47,8 +51,13 @@ struct Page<'a> {
 
 impl<'a> Page<'a> {
     fn follow(&self, schema: &'a Value) -> &'a Value {
-        let pointer = schema.get("$ref").and_then(Value::as_str).and_then(|it| it.strip_prefix('#'));
-        pointer.and_then(|pointer| self.root.pointer(pointer)).unwrap_or(schema)
+        let pointer = schema
+            .get("$ref")
+            .and_then(Value::as_str)
+            .and_then(|it| it.strip_prefix('#'));
+        pointer
+            .and_then(|pointer| self.root.pointer(pointer))
+            .unwrap_or(schema)
     }
 
     /// The mapping with keys of its own that a value is or consists of, and its path.
@@ -58,24 +67,40 @@ impl<'a> Page<'a> {
             return Some((path.to_owned(), schema));
         }
         let within = |keyword: &str, suffix: &str| {
-            self.mapping(&format!("{path}{suffix}"), schema.get(keyword).filter(|it| it.is_object())?)
+            self.mapping(
+                &format!("{path}{suffix}"),
+                schema.get(keyword).filter(|it| it.is_object())?,
+            )
         };
-        let variants = schema.get("anyOf").and_then(Value::as_array).into_iter().flatten();
+        let variants = schema
+            .get("anyOf")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten();
         within("items", "[]")
             .or_else(|| within("additionalProperties", ".*"))
-            .or_else(|| variants.into_iter().find_map(|variant| self.mapping(path, variant)))
+            .or_else(|| {
+                variants
+                    .into_iter()
+                    .find_map(|variant| self.mapping(path, variant))
+            })
     }
 
-    /// What may stand there, where a mapping with keys of its own is all or one of the things that may.
+    /// What may stand there, where a mapping with keys of its own is all or one of the things that
+    /// may.
     fn kind_with(&self, target: &str, full: &str, schema: &'a Value) -> String {
         let Some(variants) = self.follow(schema).get("anyOf").and_then(Value::as_array) else {
             return link(target);
         };
-        let kinds = variants.iter().map(|variant| match self.mapping(full, variant) {
-            Some((target, _)) if target == full => format!("a mapping [`{target}`](#{})", anchor(&target)),
-            Some((target, _)) => link(&target),
-            None => self.kind(variant),
-        });
+        let kinds = variants
+            .iter()
+            .map(|variant| match self.mapping(full, variant) {
+                Some((target, _)) if target == full => {
+                    format!("a mapping [`{target}`](#{})", anchor(&target))
+                }
+                Some((target, _)) => link(&target),
+                None => self.kind(variant),
+            });
         kinds.collect::<Vec<_>>().join(" or ")
     }
 
@@ -84,14 +109,21 @@ impl<'a> Page<'a> {
         let mut keys: Vec<&String> = members(schema).keys().collect();
         keys.sort_by_key(|key| {
             let place = ORDER.iter().position(|it| it == key).unwrap_or(ORDER.len());
-            (if path.is_empty() { place } else { 0 }, !is_required(schema, key))
+            (
+                if path.is_empty() { place } else { 0 },
+                !is_required(schema, key),
+            )
         });
         keys.into_iter().cloned().collect()
     }
 
     fn sections(&mut self, path: &str, schema: &'a Value, level: usize) {
-        let Some((path, mapping)) = self.mapping(path, schema) else { return };
-        let said = schema.get("description").or_else(|| mapping.get("description"));
+        let Some((path, mapping)) = self.mapping(path, schema) else {
+            return;
+        };
+        let said = schema
+            .get("description")
+            .or_else(|| mapping.get("description"));
         let said = said.and_then(Value::as_str).unwrap_or_default();
         self.text.push_str(&format!(
             "\n{} <a id=\"{}\"></a>`{path}`\n\n{}\n\n",
@@ -106,17 +138,28 @@ impl<'a> Page<'a> {
     }
 
     fn table(&mut self, path: &str, mapping: &'a Value) {
-        self.text.push_str("| key | value | default | meaning |\n|---|---|---|---|\n");
+        self.text
+            .push_str("| key | value | default | meaning |\n|---|---|---|---|\n");
         for key in self.keys(path, mapping) {
             let schema = &members(mapping)[&key];
-            let full = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+            let full = if path.is_empty() {
+                key.clone()
+            } else {
+                format!("{path}.{key}")
+            };
             let (kind, meaning) = match self.mapping(&full, schema) {
                 Some((target, _)) => (self.kind_with(&target, &full, schema), String::new()),
                 None => (self.kind(schema), self.words(schema)),
             };
-            let default =
-                if is_required(mapping, &key) { "**required**".to_owned() } else { default(schema) };
-            let said = schema.get("description").and_then(Value::as_str).unwrap_or_default();
+            let default = if is_required(mapping, &key) {
+                "**required**".to_owned()
+            } else {
+                default(schema)
+            };
+            let said = schema
+                .get("description")
+                .and_then(Value::as_str)
+                .unwrap_or_default();
             self.text.push_str(&format!(
                 "| `{key}` | {} | {default} | {}{meaning} |\n",
                 cell(&kind),
@@ -145,16 +188,25 @@ impl<'a> Page<'a> {
         let of = |keyword: &str| {
             let schema = schema.get(keyword).filter(|it| it.is_object())?;
             let many = words(self.follow(schema)).is_some_and(|words| words.len() > 1);
-            Some(format!("{}{}", if many { "one of " } else { "" }, self.kind(schema)))
+            Some(format!(
+                "{}{}",
+                if many { "one of " } else { "" },
+                self.kind(schema)
+            ))
         };
         match schema.get("type").and_then(Value::as_str) {
             Some("array") if schema.get("minItems").is_some() => {
-                format!("a list, not empty, each item {}", of("items").unwrap_or_default())
+                format!(
+                    "a list, not empty, each item {}",
+                    of("items").unwrap_or_default()
+                )
             }
             Some("array") => format!("a list, each item {}", of("items").unwrap_or_default()),
             Some("object") => {
-                let name =
-                    schema.pointer("/propertyNames/format").and_then(Value::as_str).and_then(config::shape);
+                let name = schema
+                    .pointer("/propertyNames/format")
+                    .and_then(Value::as_str)
+                    .and_then(config::shape);
                 let value = of("additionalProperties").unwrap_or("any value".to_owned());
                 format!("a mapping of {} to {value}", name.unwrap_or("a name"))
             }
@@ -167,7 +219,10 @@ impl<'a> Page<'a> {
                 _ => "a number of bytes".to_owned(),
             },
             _ => {
-                let shape = schema.get("format").and_then(Value::as_str).and_then(config::shape);
+                let shape = schema
+                    .get("format")
+                    .and_then(Value::as_str)
+                    .and_then(config::shape);
                 shape.unwrap_or("a text").to_owned()
             }
         }
@@ -179,10 +234,16 @@ impl<'a> Page<'a> {
         if words.len() > FEW {
             return String::new();
         }
-        let said = schema.get("description").and_then(Value::as_str).unwrap_or_default();
+        let said = schema
+            .get("description")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
         let is_new = |word: &str| !said.contains(&format!("`{word}`"));
-        let said = words.into_iter().filter(|(word, meaning)| !meaning.is_empty() && is_new(word));
-        said.map(|(word, meaning)| format!("<br>`{word}`: {}", cell(meaning))).collect()
+        let said = words
+            .into_iter()
+            .filter(|(word, meaning)| !meaning.is_empty() && is_new(word));
+        said.map(|(word, meaning)| format!("<br>`{word}`: {}", cell(meaning)))
+            .collect()
     }
 
     fn not_served_yet(&mut self) {
@@ -196,14 +257,20 @@ impl<'a> Page<'a> {
         }
         for (key, values) in all {
             let values: Vec<_> = values.iter().map(|value| format!("`{value}`")).collect();
-            let values = if values.is_empty() { "any".to_owned() } else { values.join(", ") };
+            let values = if values.is_empty() {
+                "any".to_owned()
+            } else {
+                values.join(", ")
+            };
             self.text.push_str(&format!("| `{key}` | {values} |\n"));
         }
     }
 }
 
 fn members(schema: &Value) -> &Map<String, Value> {
-    schema["properties"].as_object().expect("a mapping with keys of its own")
+    schema["properties"]
+        .as_object()
+        .expect("a mapping with keys of its own")
 }
 
 fn is_required(schema: &Value, key: &str) -> bool {
@@ -231,10 +298,19 @@ fn words(schema: &Value) -> Option<Vec<(&str, &str)>> {
         schema.get(keyword).and_then(Value::as_str)
     }
     if let Some(word) = text(schema, "const") {
-        return Some(vec![(word, text(schema, "description").unwrap_or_default())]);
+        return Some(vec![(
+            word,
+            text(schema, "description").unwrap_or_default(),
+        )]);
     }
     if let Some(words) = schema.get("enum").and_then(Value::as_array) {
-        return Some(words.iter().filter_map(Value::as_str).map(|word| (word, "")).collect());
+        return Some(
+            words
+                .iter()
+                .filter_map(Value::as_str)
+                .map(|word| (word, ""))
+                .collect(),
+        );
     }
     let variants = schema.get("oneOf").and_then(Value::as_array)?;
     Some(variants.iter().filter_map(words).flatten().collect())
@@ -252,27 +328,60 @@ fn default(schema: &Value) -> String {
 /// A value as one would write it into the file.
 fn yaml(value: &Value) -> String {
     match value {
-        Value::String(text) if text.contains([' ', '#']) || text.is_empty() => format!("\"{text}\""),
+        Value::String(text) if text.contains([' ', '#']) || text.is_empty() => {
+            format!("\"{text}\"")
+        }
         Value::String(text) => text.clone(),
-        Value::Array(items) => format!("[{}]", items.iter().map(yaml).collect::<Vec<_>>().join(", ")),
+        Value::Array(items) => format!(
+            "[{}]",
+            items.iter().map(yaml).collect::<Vec<_>>().join(", ")
+        ),
         Value::Object(members) => {
-            let members: Vec<_> =
-                members.iter().map(|(key, value)| format!("{key}: {}", yaml(value))).collect();
+            let members: Vec<_> = members
+                .iter()
+                .map(|(key, value)| format!("{key}: {}", yaml(value)))
+                .collect();
             format!("{{ {} }}", members.join(", "))
         }
         other => other.to_string(),
     }
 }
 
-/// Every key of a schema: the path of its mapping, and its name. Walks every keyword that can hold a schema.
-fn keys_of(root: &Value, schema: &Value, path: &str, depth: usize, found: &mut Vec<(String, String)>) {
+/// Every key of a schema: the path of its mapping, and its name. Walks every keyword that can hold
+/// a schema.
+fn keys_of(
+    root: &Value,
+    schema: &Value,
+    path: &str,
+    depth: usize,
+    found: &mut Vec<(String, String)>,
+) {
     assert!(depth < 32, "a schema that holds itself: {path}");
-    if let Some(pointer) = schema.get("$ref").and_then(Value::as_str).and_then(|it| it.strip_prefix('#')) {
-        keys_of(root, root.pointer(pointer).expect("it leads somewhere"), path, depth + 1, found);
+    if let Some(pointer) = schema
+        .get("$ref")
+        .and_then(Value::as_str)
+        .and_then(|it| it.strip_prefix('#'))
+    {
+        keys_of(
+            root,
+            root.pointer(pointer).expect("it leads somewhere"),
+            path,
+            depth + 1,
+            found,
+        );
     }
-    for (key, value) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
+    for (key, value) in schema
+        .get("properties")
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten()
+    {
         found.push((path.to_owned(), key.clone()));
-        let below = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+        let below = if path.is_empty() {
+            key.clone()
+        } else {
+            format!("{path}.{key}")
+        };
         keys_of(root, value, &below, depth + 1, found);
     }
     for (keyword, suffix) in [("items", "[]"), ("additionalProperties", ".*")] {
@@ -281,7 +390,12 @@ fn keys_of(root: &Value, schema: &Value, path: &str, depth: usize, found: &mut V
         }
     }
     for keyword in ["anyOf", "oneOf", "allOf"] {
-        for variant in schema.get(keyword).and_then(Value::as_array).into_iter().flatten() {
+        for variant in schema
+            .get(keyword)
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+        {
             keys_of(root, variant, path, depth + 1, found);
         }
     }
@@ -296,7 +410,11 @@ fn the_reference_lists_every_key_of_the_schema() {
     let missing: Vec<_> = found
         .iter()
         .filter(|(path, key)| {
-            let head = if path.is_empty() { "## Top level\n".to_owned() } else { format!("`{path}`\n") };
+            let head = if path.is_empty() {
+                "## Top level\n".to_owned()
+            } else {
+                format!("`{path}`\n")
+            };
             let section = page
                 .split("\n#")
                 .find(|section| format!("#{section}").contains(&head) && section.contains('|'));

@@ -22,7 +22,11 @@ pub fn page() -> String {
         "The request passed, or nobody was there any more to be answered.\n\n| code | meaning |\n|---|---|\n",
     );
     for reason in Reason::ALL.iter().filter(|reason| !answered(reason)) {
-        page.push_str(&format!("| [`{0}`](#{0}) | {1} |\n", reason.code(), cell(reason.meaning())));
+        page.push_str(&format!(
+            "| [`{0}`](#{0}) | {1} |\n",
+            reason.code(),
+            cell(reason.meaning())
+        ));
     }
     page.push_str("\n## What to do\n");
     for reason in Reason::ALL {
@@ -37,13 +41,19 @@ pub fn page() -> String {
 }
 
 fn row(reason: Reason) -> String {
-    let Some(answer) = table(reason) else { return String::new() };
+    let Some(answer) = table(reason) else {
+        return String::new();
+    };
     let challenge = match answer.challenge {
         Challenge::No => "–",
         Challenge::Bare => "yes, without `error`",
         Challenge::WithError => "yes",
     };
-    assert_eq!(answer.retry, matches!(answer.status, 429 | 503), "the page says so");
+    assert_eq!(
+        answer.retry,
+        matches!(answer.status, 429 | 503),
+        "the page says so"
+    );
     format!(
         "| [`{0}`](#{0}) | {1} | `{2}` | {challenge} | {3} |\n",
         reason.code(),

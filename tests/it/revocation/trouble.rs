@@ -1,4 +1,5 @@
-//! Questions without an answer: whose failure they are, what they cannot bring back, and how many there are.
+//! Questions without an answer: whose failure they are, what they cannot bring back, and how many
+//! there are.
 
 use super::*;
 
@@ -8,9 +9,14 @@ async fn introspecting(upstream: &Upstream, more: &str, limits: &str) -> (Author
     let authority = Authority::start();
     authority.advertise("introspection_endpoint", "/introspect");
     authority.register_client("res:server", "a secret of 16 bytes: %+");
-    let yaml = yaml_of(&authority, &format!("{{ {INTROSPECTION}{more} }}"), upstream);
+    let yaml = yaml_of(
+        &authority,
+        &format!("{{ {INTROSPECTION}{more} }}"),
+        upstream,
+    );
     let yaml = yaml.replace("audiences: any,", &format!("audiences: any, {limits}"));
-    let builder = Sidecar::builder().secret_file("secret", "res:server", "a secret of 16 bytes: %+");
+    let builder =
+        Sidecar::builder().secret_file("secret", "res:server", "a secret of 16 bytes: %+");
     let sidecar = builder.start(&yaml).await;
     authority.wait_for_fetches(Endpoint::Jwks, 1).await;
     (authority, sidecar)
@@ -24,16 +30,30 @@ fn token(authority: &Authority, jti: &str) -> String {
 async fn a_token_whose_question_breaks_is_refused_and_no_other_is() {
     let upstream = Upstream::start();
     let (authority, sidecar) = introspecting(&upstream, "", "").await;
-    let large = authority.token().claim("jti", "large").claim("x", "x".repeat(4000)).sign();
+    let large = authority
+        .token()
+        .claim("jti", "large")
+        .claim("x", "x".repeat(4000))
+        .sign();
     for n in 0..10 {
-        for broken in
-            [Behave::Reset, Behave::Truncated, Behave::Raw(b"nonsense".to_vec()), Behave::Status(431)]
-        {
+        for broken in [
+            Behave::Reset,
+            Behave::Truncated,
+            Behave::Raw(b"nonsense".to_vec()),
+            Behave::Status(431),
+        ] {
             authority.behave(Endpoint::Introspection, broken);
-            assert_eq!(judge(&sidecar, &large).await, is(503, "revocation_unavailable"));
+            assert_eq!(
+                judge(&sidecar, &large).await,
+                is(503, "revocation_unavailable")
+            );
         }
         authority.behave(Endpoint::Introspection, Behave::Normal);
-        assert_eq!(judge(&sidecar, &token(&authority, &format!("good-{n}"))).await, is(200, "-"), "{n}");
+        assert_eq!(
+            judge(&sidecar, &token(&authority, &format!("good-{n}"))).await,
+            is(200, "-"),
+            "{n}"
+        );
     }
 }
 
@@ -41,7 +61,10 @@ async fn a_token_whose_question_breaks_is_refused_and_no_other_is() {
 async fn an_authority_that_cannot_be_reached_is_not_asked_about_each_token() {
     let upstream = Upstream::start();
     let (authority, sidecar) = introspecting(&upstream, "", "").await;
-    assert_eq!(judge(&sidecar, &token(&authority, "good")).await, is(200, "-"));
+    assert_eq!(
+        judge(&sidecar, &token(&authority, "good")).await,
+        is(200, "-")
+    );
     authority.down().await;
     for n in 0..20 {
         let judged = judge(&sidecar, &token(&authority, &format!("{n}"))).await;
@@ -60,8 +83,15 @@ async fn what_the_last_answer_refused_is_not_accepted_when_nobody_answers() {
     assert_eq!(judge(&sidecar, &good).await, is(200, "-"));
     let began = Instant::now();
     authority.down().await;
-    until("both answers are too old", async || began.elapsed() > Duration::from_secs(3)).await;
-    assert_eq!(judge(&sidecar, &good).await, is(200, "-"), "it is accepted without an answer");
+    until("both answers are too old", async || {
+        began.elapsed() > Duration::from_secs(3)
+    })
+    .await;
+    assert_eq!(
+        judge(&sidecar, &good).await,
+        is(200, "-"),
+        "it is accepted without an answer"
+    );
     for _ in 0..3 {
         assert_eq!(judge(&sidecar, &bad).await, is(401, "revoked"));
     }
@@ -77,16 +107,32 @@ async fn what_the_last_list_refuses_is_not_accepted_however_old_it_is() {
     let (revoked, good) = revoked_and_good(&authority, &first).await;
     let began = Instant::now();
     until("the list is kept", async || {
-        let files = std::fs::read_dir(first.path("state")).into_iter().flatten().flatten();
-        files.map(|file| file.path().display().to_string()).any(|file| file.contains("revocations-"))
+        let files = std::fs::read_dir(first.path("state"))
+            .into_iter()
+            .flatten()
+            .flatten();
+        files
+            .map(|file| file.path().display().to_string())
+            .any(|file| file.contains("revocations-"))
     })
     .await;
     authority.down().await;
-    until("the list is too old", async || began.elapsed() > Duration::from_secs(3)).await;
-    assert_eq!(judge(&first, &good).await, is(200, "-"), "it is accepted without a list");
+    until("the list is too old", async || {
+        began.elapsed() > Duration::from_secs(3)
+    })
+    .await;
+    assert_eq!(
+        judge(&first, &good).await,
+        is(200, "-"),
+        "it is accepted without a list"
+    );
     assert_eq!(judge(&first, &revoked).await, is(401, "revoked"));
     // The same after a restart, with keys and list that were kept.
-    let again = first.stop_keeping_state().await.start(&yaml_of(&authority, revocation, &upstream)).await;
+    let again = first
+        .stop_keeping_state()
+        .await
+        .start(&yaml_of(&authority, revocation, &upstream))
+        .await;
     assert_eq!(judge(&again, &good).await, is(200, "-"));
     assert_eq!(judge(&again, &revoked).await, is(401, "revoked"));
 }
@@ -104,7 +150,11 @@ async fn requests_are_counted_before_their_authority_is_asked() {
             if n % 2 == 0 {
                 authority.revoke(&format!("{n}"));
             }
-            let bearer = authority.token().claim("jti", format!("{n}")).claim("client_id", "one").sign();
+            let bearer = authority
+                .token()
+                .claim("jti", format!("{n}"))
+                .claim("client_id", "one")
+                .sign();
             let answer = ask(&sidecar, &bearer).await;
             match answer.status {
                 200 | 401 => passed += 1,
@@ -116,10 +166,17 @@ async fn requests_are_counted_before_their_authority_is_asked() {
         }
         let allowed = 5 + 5 * (1 + usize::try_from(began.elapsed().as_secs()).unwrap());
         let questions = authority.fetches(Endpoint::Introspection);
-        assert_eq!(questions, passed, "{per}: each request that was counted asked once");
+        assert_eq!(
+            questions, passed,
+            "{per}: each request that was counted asked once"
+        );
         assert!((5..=allowed).contains(&questions), "{per}: {questions}");
-        let other =
-            authority.token().claim("jti", "other").claim("client_id", "two").claim("sub", "two").sign();
+        let other = authority
+            .token()
+            .claim("jti", "other")
+            .claim("client_id", "two")
+            .claim("sub", "two")
+            .sign();
         if ["client_id", "sub"].contains(&per) {
             assert_eq!(judge(&sidecar, &other).await, is(200, "-"), "{per}");
         }

@@ -49,13 +49,22 @@ impl Authority {
 
     /// The same, which lets in only who shows this certificate.
     pub fn start_mtls(client: &ClientCertificate) -> Self {
-        Self::start_with("", Some(TestTls::with_clients(&["localhost", "127.0.0.1"], Some(client))))
+        Self::start_with(
+            "",
+            Some(TestTls::with_clients(
+                &["localhost", "127.0.0.1"],
+                Some(client),
+            )),
+        )
     }
 
     /// One whose issuer has a path, with this TLS side.
     pub fn start_with(path: &str, tls: Option<TestTls>) -> Self {
         logs::start();
-        let shared = Arc::new(Shared { state: Mutex::default(), changed: watch::Sender::new(()) });
+        let shared = Arc::new(Shared {
+            state: Mutex::default(),
+            changed: watch::Sender::new(()),
+        });
         let serving = shared.clone();
         let (ca_pem, acceptor) = tls.map(|tls| (tls.ca_pem, tls.acceptor)).unzip();
         let server = Server::start(acceptor, move |stream, _| serve(stream, serving.clone()));
@@ -67,9 +76,15 @@ impl Authority {
             let mut state = lock(&shared.state);
             state.issuer = format!("{origin}{path}");
             path.clone_into(&mut state.path);
-            state.keys.push((TestKey::generate("es256-1", Alg::ES256), true));
+            state
+                .keys
+                .push((TestKey::generate("es256-1", Alg::ES256), true));
         }
-        Self { server, shared, ca_pem }
+        Self {
+            server,
+            shared,
+            ca_pem,
+        }
     }
 
     /// Its issuer URL.
@@ -109,17 +124,23 @@ impl Authority {
         key
     }
 
-    /// Replaces all published keys by a new one of the last key's algorithm; returns its id. Tests can still sign with
-    /// the old ones.
+    /// Replaces all published keys by a new one of the last key's algorithm; returns its id. Tests
+    /// can still sign with the old ones.
     pub fn rotate(&self) -> String {
         let (alg, number) = {
             let state = lock(&self.shared.state);
-            (state.keys.last().map_or(Alg::ES256, |(key, _)| key.alg), state.keys.len() + 1)
+            (
+                state.keys.last().map_or(Alg::ES256, |(key, _)| key.alg),
+                state.keys.len() + 1,
+            )
         };
         let kid = format!("{}-{number}", alg.name().to_ascii_lowercase());
         let key = TestKey::generate(&kid, alg);
         let mut state = lock(&self.shared.state);
-        state.keys.iter_mut().for_each(|(_, published)| *published = false);
+        state
+            .keys
+            .iter_mut()
+            .for_each(|(_, published)| *published = false);
         state.keys.push((key, true));
         kid
     }
@@ -127,7 +148,11 @@ impl Authority {
     /// No longer publishes a key.
     pub fn remove_key(&self, kid: &str) {
         let mut state = lock(&self.shared.state);
-        state.keys.iter_mut().filter(|(key, _)| key.kid == kid).for_each(|(_, published)| *published = false);
+        state
+            .keys
+            .iter_mut()
+            .filter(|(key, _)| key.kid == kid)
+            .for_each(|(_, published)| *published = false);
     }
 
     /// Publishes this JWK too, as it is: twice the same key, a symmetric one, nonsense.
@@ -157,9 +182,14 @@ impl Authority {
         lock(&self.shared.state).standing.insert(endpoint, behave);
     }
 
-    /// The endpoint's next answers, one each, before it behaves as set with [`behave`](Self::behave).
+    /// The endpoint's next answers, one each, before it behaves as set with
+    /// [`behave`](Self::behave).
     pub fn behave_next(&self, endpoint: Endpoint, behaves: impl IntoIterator<Item = Behave>) {
-        lock(&self.shared.state).once.entry(endpoint).or_default().extend(behaves);
+        lock(&self.shared.state)
+            .once
+            .entry(endpoint)
+            .or_default()
+            .extend(behaves);
     }
 
     /// From now on the token endpoint answers with this.
@@ -177,12 +207,18 @@ impl Authority {
     /// Once there is a client, the token endpoint answers only to registered ones.
     pub fn register_client(&self, id: &str, secret: &str) {
         logs::remember_client_secret(id, secret);
-        lock(&self.shared.state).clients.insert(id.to_owned(), secret.to_owned());
+        lock(&self.shared.state)
+            .clients
+            .insert(id.to_owned(), secret.to_owned());
     }
 
     /// How many requests an endpoint has seen, answered or not.
     pub fn fetches(&self, endpoint: Endpoint) -> usize {
-        lock(&self.shared.state).fetches.get(&endpoint).copied().unwrap_or(0)
+        lock(&self.shared.state)
+            .fetches
+            .get(&endpoint)
+            .copied()
+            .unwrap_or(0)
     }
 
     /// Waits until an endpoint has seen so many requests.
@@ -194,11 +230,16 @@ impl Authority {
             }
         };
         let waited = tokio::time::timeout(PATIENCE, reached).await;
-        waited
-            .unwrap_or_else(|_| panic!("{endpoint:?}: {} of {count} requests came", self.fetches(endpoint)));
+        waited.unwrap_or_else(|_| {
+            panic!(
+                "{endpoint:?}: {} of {count} requests came",
+                self.fetches(endpoint)
+            )
+        });
     }
 
-    /// Its metadata names this place of its own, from now on: `("revocation_list_uri", "/revocations")`.
+    /// Its metadata names this place of its own, from now on: `("revocation_list_uri",
+    /// "/revocations")`.
     pub fn advertise(&self, member: &str, path: &str) {
         let mut state = lock(&self.shared.state);
         let url = format!("{}{path}", state.issuer);
@@ -207,7 +248,9 @@ impl Authority {
 
     /// Its metadata has this member, from now on.
     pub fn advertise_value(&self, member: &str, value: impl Into<Value>) {
-        lock(&self.shared.state).advertised.insert(member.to_owned(), value.into());
+        lock(&self.shared.state)
+            .advertised
+            .insert(member.to_owned(), value.into());
     }
 
     /// Revokes the token with this `jti`.

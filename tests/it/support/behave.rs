@@ -88,7 +88,11 @@ impl Reply {
 
     fn text(status: u16, body: impl Into<Vec<u8>>) -> Self {
         let headers = vec![("Content-Type".to_owned(), "application/json".to_owned())];
-        Self { status, headers, body: body.into() }
+        Self {
+            status,
+            headers,
+            body: body.into(),
+        }
     }
 
     fn bytes(&self) -> Vec<u8> {
@@ -116,7 +120,8 @@ where
         // What `WrongIssuer` changes is in the metadata already.
         Behave::Normal | Behave::WrongIssuer => {}
         Behave::Status(status) => {
-            let error = serde_json::json!({"error": "server_error", "error_description": "on purpose"});
+            let error =
+                serde_json::json!({"error": "server_error", "error_description": "on purpose"});
             reply = Reply::json(*status, &error);
         }
         Behave::Hang => std::future::pending().await,
@@ -135,12 +140,16 @@ where
             write_huge(stream, *size).await?;
             return Ok(After::Continue);
         }
-        Behave::InvalidJson => reply = Reply::text(200, r#"{"keys": [{"kty": "EC", "access_token": "#),
+        Behave::InvalidJson => {
+            reply = Reply::text(200, r#"{"keys": [{"kty": "EC", "access_token": "#)
+        }
         Behave::EmptyBody => reply = Reply::text(200, ""),
         Behave::EmptyKeys => reply = Reply::text(200, r#"{"keys": []}"#),
         Behave::Truncated => {
             let bytes = reply.bytes();
-            stream.write_all(&bytes[..bytes.len() - reply.body.len() / 2 - 1]).await?;
+            stream
+                .write_all(&bytes[..bytes.len() - reply.body.len() / 2 - 1])
+                .await?;
             stream.flush().await?;
             return Ok(After::Close);
         }
@@ -158,7 +167,9 @@ where
 }
 
 async fn write_huge<S: AsyncWrite + Unpin>(stream: &mut S, size: usize) -> io::Result<()> {
-    let head = format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {size}\r\n\r\n");
+    let head = format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {size}\r\n\r\n"
+    );
     stream.write_all(head.as_bytes()).await?;
     // White space is valid before any JSON text, so no parser can give up early.
     let piece = vec![b' '; 64 * 1024];

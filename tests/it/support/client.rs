@@ -65,16 +65,21 @@ pub struct Connection {
 impl Connection {
     /// Connects.
     pub async fn open(address: SocketAddr) -> Self {
-        let stream =
-            TcpStream::connect(address).await.unwrap_or_else(|e| panic!("connect to {address}: {e}"));
+        let stream = TcpStream::connect(address)
+            .await
+            .unwrap_or_else(|e| panic!("connect to {address}: {e}"));
         // Tests send heads in pieces and mean it.
         stream.set_nodelay(true).expect("a connected socket");
-        Self { wire: Wire::new(stream) }
+        Self {
+            wire: Wire::new(stream),
+        }
     }
 
     /// Sends bytes. An error is not reported: the answer, or its absence, tells more.
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        let _ = timeout(PATIENCE, self.wire.stream.write_all(bytes.as_ref())).await.expect("the peer reads");
+        let _ = timeout(PATIENCE, self.wire.stream.write_all(bytes.as_ref()))
+            .await
+            .expect("the peer reads");
     }
 
     /// Says that no more requests will come.
@@ -84,15 +89,19 @@ impl Connection {
 
     /// Goes away with a TCP reset.
     pub fn reset(self) {
-        let _ = socket2::SockRef::from(&self.wire.stream).set_linger(Some(std::time::Duration::ZERO));
+        let _ =
+            socket2::SockRef::from(&self.wire.stream).set_linger(Some(std::time::Duration::ZERO));
     }
 
     /// The answer to a request that was not HEAD.
     pub async fn answer(&mut self) -> RawAnswer {
-        self.try_answer("GET").await.unwrap_or_else(|e| panic!("no answer: {e:?}"))
+        self.try_answer("GET")
+            .await
+            .unwrap_or_else(|e| panic!("no answer: {e:?}"))
     }
 
-    /// The answer to a request of this method, or why there is none. Waits no longer than [`PATIENCE`].
+    /// The answer to a request of this method, or why there is none. Waits no longer than
+    /// [`PATIENCE`].
     pub async fn try_answer(&mut self, method: &str) -> Result<RawAnswer, NoAnswer> {
         let answer = timeout(PATIENCE, self.read_answer(method)).await;
         let answer = answer.unwrap_or_else(|_| panic!("no answer within {PATIENCE:?}"));
@@ -100,7 +109,12 @@ impl Connection {
             && refusal.status >= 400
         {
             // What a caller gets to see of an error must hold no secret either.
-            logs::note(&format!("{} {:?} {}", refusal.status, refusal.headers, refusal.text()));
+            logs::note(&format!(
+                "{} {:?} {}",
+                refusal.status,
+                refusal.headers,
+                refusal.text()
+            ));
         }
         answer
     }
@@ -114,20 +128,34 @@ impl Connection {
     /// Whether the peer ends the connection, in order or by reset, without sending anything more.
     pub async fn is_ended(&mut self) -> bool {
         let mut rest = Vec::new();
-        let end = timeout(PATIENCE, self.wire.rest(&mut rest)).await.expect("the peer ends the connection");
+        let end = timeout(PATIENCE, self.wire.rest(&mut rest))
+            .await
+            .expect("the peer ends the connection");
         end.is_err() || rest.is_empty()
     }
 
     async fn read_answer(&mut self, method: &str) -> Result<RawAnswer, NoAnswer> {
-        let fail = |error| NoAnswer { error, partial: None };
+        let fail = |error| NoAnswer {
+            error,
+            partial: None,
+        };
         let mut interim = Vec::new();
         loop {
             let head = self.wire.head().await.map_err(fail)?;
             let head = head.ok_or_else(|| fail(io::ErrorKind::UnexpectedEof.into()))?;
-            let status = head.start_line.split(' ').nth(1).and_then(|code| code.parse().ok());
+            let status = head
+                .start_line
+                .split(' ')
+                .nth(1)
+                .and_then(|code| code.parse().ok());
             let status: u16 = status
                 .filter(|_| head.start_line.starts_with("HTTP/1.1 "))
-                .ok_or_else(|| fail(io::Error::other(format!("not a status line: {}", head.start_line))))?;
+                .ok_or_else(|| {
+                    fail(io::Error::other(format!(
+                        "not a status line: {}",
+                        head.start_line
+                    )))
+                })?;
             // 101 is final: what follows is no longer HTTP.
             if (100..200).contains(&status) && status != 101 {
                 interim.push(status);
@@ -135,11 +163,23 @@ impl Connection {
             }
             let mut body = Vec::new();
             let bodiless = method == "HEAD" || matches!(status, 101 | 204 | 304);
-            let read = if bodiless { Ok(()) } else { self.wire.answer_body(&head, &mut body).await };
-            let answer = RawAnswer { status, headers: head.headers, body, interim };
+            let read = if bodiless {
+                Ok(())
+            } else {
+                self.wire.answer_body(&head, &mut body).await
+            };
+            let answer = RawAnswer {
+                status,
+                headers: head.headers,
+                body,
+                interim,
+            };
             return match read {
                 Ok(()) => Ok(answer),
-                Err(error) => Err(NoAnswer { error, partial: Some(answer) }),
+                Err(error) => Err(NoAnswer {
+                    error,
+                    partial: Some(answer),
+                }),
             };
         }
     }
@@ -147,18 +187,28 @@ impl Connection {
 
 /// Sends bytes on a connection of their own and reads one answer.
 pub async fn send_raw(address: SocketAddr, bytes: impl AsRef<[u8]>) -> RawAnswer {
-    try_send_raw(address, bytes).await.unwrap_or_else(|e| panic!("no answer: {e:?}"))
+    try_send_raw(address, bytes)
+        .await
+        .unwrap_or_else(|e| panic!("no answer: {e:?}"))
 }
 
 /// Like [`send_raw`], where no answer, or half of one, is a result too.
-pub async fn try_send_raw(address: SocketAddr, bytes: impl AsRef<[u8]>) -> Result<RawAnswer, NoAnswer> {
-    let method = if bytes.as_ref().starts_with(b"HEAD ") { "HEAD" } else { "GET" };
+pub async fn try_send_raw(
+    address: SocketAddr,
+    bytes: impl AsRef<[u8]>,
+) -> Result<RawAnswer, NoAnswer> {
+    let method = if bytes.as_ref().starts_with(b"HEAD ") {
+        "HEAD"
+    } else {
+        "GET"
+    };
     let mut connection = Connection::open(address).await;
     connection.send(bytes).await;
     connection.try_answer(method).await
 }
 
-/// A request with these header fields, after a `Host` unless they have one, on a connection of its own.
+/// A request with these header fields, after a `Host` unless they have one, on a connection of its
+/// own.
 pub async fn request(
     method: &str,
     address: SocketAddr,
@@ -166,7 +216,11 @@ pub async fn request(
     headers: &[(&str, &str)],
     body: &[u8],
 ) -> RawAnswer {
-    send_raw(address, request_bytes(method, address, target, headers, body)).await
+    send_raw(
+        address,
+        request_bytes(method, address, target, headers, body),
+    )
+    .await
 }
 
 /// The bytes of such a request, for a [`Connection`].
@@ -178,7 +232,11 @@ pub fn request_bytes(
     body: &[u8],
 ) -> Vec<u8> {
     let mut out = format!("{method} {target} HTTP/1.1\r\n");
-    let has = |wanted: &str| headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(wanted));
+    let has = |wanted: &str| {
+        headers
+            .iter()
+            .any(|(name, _)| name.eq_ignore_ascii_case(wanted))
+    };
     if !has("host") {
         out.push_str(&format!("Host: {address}\r\n"));
     }
@@ -206,7 +264,9 @@ pub async fn post_form(
     fields: &[(&str, &str)],
     headers: &[(&str, &str)],
 ) -> RawAnswer {
-    let form = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+    let form = form_urlencoded::Serializer::new(String::new())
+        .extend_pairs(fields)
+        .finish();
     let mut all = vec![("Content-Type", "application/x-www-form-urlencoded")];
     all.extend_from_slice(headers);
     request("POST", address, target, &all, form.as_bytes()).await

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use m2m_sidecar::domain::clock::{Clock, SystemClock, UnixTime};
 
-/// The machine's time and as much as a test has added. Only what passed counts as the machine's uptime.
+/// The machine's time and as much as a test has added. Only what passed counts as the machine's
+/// uptime.
 #[derive(Default)]
 pub struct MovableClock {
     passed: AtomicI64,
@@ -35,7 +36,8 @@ impl MovableClock {
     }
 }
 
-/// A clock that stands still unless a test moves it, so that what is said of the time can be compared exactly.
+/// A clock that stands still unless a test moves it, so that what is said of the time can be
+/// compared exactly.
 pub struct StandingClock(AtomicI64);
 
 impl StandingClock {

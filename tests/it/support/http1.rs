@@ -1,6 +1,7 @@
 //! Just enough HTTP/1.1, written by hand, for both sides of the fake world.
 //!
-//! A library would tidy what a test wants to see as it was sent: header order, spelling, repeated names.
+//! A library would tidy what a test wants to see as it was sent: header order, spelling, repeated
+//! names.
 
 use std::io::{self, ErrorKind};
 
@@ -29,7 +30,11 @@ impl Head {
             .filter_map(|line| line.split_once(':'))
             .map(|(name, value)| (name.to_owned(), value.trim().to_owned()))
             .collect();
-        Self { raw, start_line, headers }
+        Self {
+            raw,
+            start_line,
+            headers,
+        }
     }
 
     /// All values of a header field, whatever its case.
@@ -38,17 +43,25 @@ impl Head {
     }
 
     fn content_length(&self) -> Option<usize> {
-        self.all("content-length").first().and_then(|value| value.parse().ok())
+        self.all("content-length")
+            .first()
+            .and_then(|value| value.parse().ok())
     }
 
     fn is_chunked(&self) -> bool {
-        self.all("transfer-encoding").iter().any(|value| value.to_ascii_lowercase().contains("chunked"))
+        self.all("transfer-encoding")
+            .iter()
+            .any(|value| value.to_ascii_lowercase().contains("chunked"))
     }
 }
 
 /// All values of a header field, whatever its case.
 pub fn all<'a>(headers: &'a [(String, String)], name: &str) -> Vec<&'a str> {
-    headers.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str()).collect()
+    headers
+        .iter()
+        .filter(|(n, _)| n.eq_ignore_ascii_case(name))
+        .map(|(_, value)| value.as_str())
+        .collect()
 }
 
 /// One side's view of a connection: the stream, and what was read of it but not yet used.
@@ -61,7 +74,10 @@ pub struct Wire<S> {
 impl<S: AsyncRead + Unpin> Wire<S> {
     /// A wire over a fresh stream.
     pub fn new(stream: S) -> Self {
-        Self { stream, buffer: Vec::new() }
+        Self {
+            stream,
+            buffer: Vec::new(),
+        }
     }
 
     /// The next head; `None` when the peer ended the connection before it began.
@@ -104,7 +120,8 @@ impl<S: AsyncRead + Unpin> Wire<S> {
         &self.buffer
     }
 
-    /// Reads until these bytes have come, and throws away what came with them; `false` when the peer ended before.
+    /// Reads until these bytes have come, and throws away what came with them; `false` when the
+    /// peer ended before.
     pub async fn skip_to(&mut self, bytes: &[u8]) -> io::Result<bool> {
         while !self.buffer.windows(bytes.len()).any(|part| part == bytes) {
             if !self.fill().await? {
@@ -120,7 +137,8 @@ impl<S: AsyncRead + Unpin> Wire<S> {
             let line = self.through(b"\r\n").await?;
             let text = String::from_utf8_lossy(&line);
             let digits = text.split(';').next().unwrap_or_default().trim();
-            let size = usize::from_str_radix(digits, 16).map_err(|_| invalid("a chunk without a size"))?;
+            let size =
+                usize::from_str_radix(digits, 16).map_err(|_| invalid("a chunk without a size"))?;
             if size == 0 {
                 // Trailers, and the empty line that ends them.
                 while self.through(b"\r\n").await?.len() > 2 {}
@@ -153,7 +171,10 @@ impl<S: AsyncRead + Unpin> Wire<S> {
         let mut searched = 0;
         loop {
             let from = searched.min(self.buffer.len());
-            if let Some(at) = self.buffer[from..].windows(mark.len()).position(|window| window == mark) {
+            if let Some(at) = self.buffer[from..]
+                .windows(mark.len())
+                .position(|window| window == mark)
+            {
                 return Ok(self.buffer.drain(..from + at + mark.len()).collect());
             }
             searched = self.buffer.len().saturating_sub(mark.len() - 1);
@@ -194,5 +215,8 @@ pub fn answer(status: u16, headers: &[(String, String)], body: Option<&[u8]>) ->
 
 /// A status line's text, of no meaning to any program.
 pub fn reason_phrase(status: u16) -> &'static str {
-    http::StatusCode::from_u16(status).ok().and_then(|s| s.canonical_reason()).unwrap_or("Unnamed")
+    http::StatusCode::from_u16(status)
+        .ok()
+        .and_then(|s| s.canonical_reason())
+        .unwrap_or("Unnamed")
 }

@@ -1,7 +1,8 @@
 //! Signing keys of fake authorities.
 //!
-//! RSA keys take a while to make, so the process keeps a pool of them. A key is lent to one authority at a time: two
-//! authorities of one test never share one, or a token of the wrong issuer would verify by accident.
+//! RSA keys take a while to make, so the process keeps a pool of them. A key is lent to one
+//! authority at a time: two authorities of one test never share one, or a token of the wrong issuer
+//! would verify by accident.
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -99,10 +100,16 @@ impl TestKey {
             Alg::ES384 => Arc::new(Material::P384(
                 EcdsaKeyPair::generate(&signature::ECDSA_P384_SHA384_FIXED_SIGNING).expect("a key"),
             )),
-            Alg::EdDSA => Arc::new(Material::Ed25519(Ed25519KeyPair::generate().expect("a key"))),
+            Alg::EdDSA => Arc::new(Material::Ed25519(
+                Ed25519KeyPair::generate().expect("a key"),
+            )),
             _ => lend_rsa(),
         };
-        let key = Self { kid: kid.to_owned(), alg, material };
+        let key = Self {
+            kid: kid.to_owned(),
+            alg,
+            material,
+        };
         logs::remember_private_key(&key.private_pem());
         key
     }
@@ -129,9 +136,14 @@ impl TestKey {
     /// The private key in PEM (PKCS#8), as a `privateKeyFile` holds it.
     pub fn private_pem(&self) -> String {
         let der = match &*self.material {
-            Material::P256(pair) | Material::P384(pair) => pair.to_pkcs8v1().expect("DER").as_ref().to_vec(),
+            Material::P256(pair) | Material::P384(pair) => {
+                pair.to_pkcs8v1().expect("DER").as_ref().to_vec()
+            }
             Material::Ed25519(pair) => pair.to_pkcs8v1().expect("DER").as_ref().to_vec(),
-            Material::Rsa(pair) => AsDer::<Pkcs8V1Der<'_>>::as_der(pair).expect("DER").as_ref().to_vec(),
+            Material::Rsa(pair) => AsDer::<Pkcs8V1Der<'_>>::as_der(pair)
+                .expect("DER")
+                .as_ref()
+                .to_vec(),
         };
         let encoded = STANDARD.encode(der);
         let lines: Vec<&str> = encoded
@@ -139,7 +151,10 @@ impl TestKey {
             .chunks(64)
             .map(|line| std::str::from_utf8(line).expect("base64 is ASCII"))
             .collect();
-        format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", lines.join("\n"))
+        format!(
+            "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
+            lines.join("\n")
+        )
     }
 
     /// Whether the key can make signatures of this algorithm, published for it or not.
@@ -156,12 +171,16 @@ impl TestKey {
     pub fn open(&self, jws: &str) -> (Value, Value) {
         let (message, signature) = jws.rsplit_once('.').expect("three parts");
         let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).expect("base64url");
-        let Material::P256(pair) = &*self.material else { panic!("an ES256 key") };
+        let Material::P256(pair) = &*self.material else {
+            panic!("an ES256 key")
+        };
         let public = signature::UnparsedPublicKey::new(
             &signature::ECDSA_P256_SHA256_FIXED,
             pair.public_key().as_ref(),
         );
-        public.verify(message.as_bytes(), &decode(signature)).expect("this key's signature");
+        public
+            .verify(message.as_bytes(), &decode(signature))
+            .expect("this key's signature");
         let (header, claims) = message.split_once('.').expect("three parts");
         let json = |part| serde_json::from_slice(&decode(part)).expect("JSON");
         (json(header), json(claims))
@@ -172,14 +191,17 @@ impl TestKey {
         assert!(self.can_sign(alg), "{self:?} cannot sign {alg:?}");
         let random = SystemRandom::new();
         match &*self.material {
-            Material::P256(pair) | Material::P384(pair) => {
-                pair.sign(&random, message).expect("a signature").as_ref().to_vec()
-            }
+            Material::P256(pair) | Material::P384(pair) => pair
+                .sign(&random, message)
+                .expect("a signature")
+                .as_ref()
+                .to_vec(),
             Material::Ed25519(pair) => pair.sign(message).as_ref().to_vec(),
             Material::Rsa(pair) => {
                 let encoding = alg.rsa_encoding().expect("asserted above");
                 let mut out = vec![0; pair.public_modulus_len()];
-                pair.sign(encoding, &random, message, &mut out).expect("a signature");
+                pair.sign(encoding, &random, message, &mut out)
+                    .expect("a signature");
                 out
             }
         }
@@ -191,7 +213,9 @@ fn lend_rsa() -> Arc<Material> {
     if let Some(free) = pool.iter().find(|key| Arc::strong_count(key) == 1) {
         return free.clone();
     }
-    let key = Arc::new(Material::Rsa(RsaKeyPair::generate(KeySize::Rsa2048).expect("a key")));
+    let key = Arc::new(Material::Rsa(
+        RsaKeyPair::generate(KeySize::Rsa2048).expect("a key"),
+    ));
     pool.push(key.clone());
     key
 }
@@ -217,7 +241,12 @@ fn der_value(der: &[u8]) -> (&[u8], &[u8]) {
         short @ 0..=0x7f => (short, 2),
         long => {
             let bytes = long & 0x7f;
-            (der[2..2 + bytes].iter().fold(0, |length, byte| length << 8 | usize::from(*byte)), 2 + bytes)
+            (
+                der[2..2 + bytes]
+                    .iter()
+                    .fold(0, |length, byte| length << 8 | usize::from(*byte)),
+                2 + bytes,
+            )
         }
     };
     der[start..].split_at(length)

@@ -1,7 +1,8 @@
 //! Looks for secrets in text, in one pass however many secrets there are.
 //!
-//! A secret counts as leaked when it occurs whole. Of a signed token its signature is what makes it usable, so there a
-//! part is enough: any 21 characters in a row hold one of the aligned blocks of 11 that are looked for.
+//! A secret counts as leaked when it occurs whole. Of a signed token its signature is what makes it
+//! usable, so there a part is enough: any 21 characters in a row hold one of the aligned blocks of
+//! 11 that are looked for.
 
 use std::collections::{HashMap, HashSet};
 
@@ -16,13 +17,18 @@ pub struct Secrets {
     /// Whole secrets by their first eight bytes.
     whole: HashMap<[u8; 8], Vec<String>>,
     blocks: HashSet<[u8; BLOCK]>,
-    /// Which hashes of eight bytes can begin a secret at all: most of the text needs nothing but this.
+    /// Which hashes of eight bytes can begin a secret at all: most of the text needs nothing but
+    /// this.
     filter: Vec<bool>,
 }
 
 impl Default for Secrets {
     fn default() -> Self {
-        Self { whole: HashMap::new(), blocks: HashSet::new(), filter: vec![false; 1 << FILTER_BITS] }
+        Self {
+            whole: HashMap::new(),
+            blocks: HashSet::new(),
+            filter: vec![false; 1 << FILTER_BITS],
+        }
     }
 }
 
@@ -66,12 +72,16 @@ impl Secrets {
 
     /// The length of the secret, or block of one, that begins here.
     fn leak_at(&self, start: &[u8; MIN_SECRET], text: &[u8]) -> Option<usize> {
-        if let Some(secret) =
-            self.whole.get(start).and_then(|all| all.iter().find(|s| text.starts_with(s.as_bytes())))
+        if let Some(secret) = self
+            .whole
+            .get(start)
+            .and_then(|all| all.iter().find(|s| text.starts_with(s.as_bytes())))
         {
             return Some(secret.len());
         }
-        text.first_chunk::<BLOCK>().filter(|block| self.blocks.contains(*block)).map(|_| BLOCK)
+        text.first_chunk::<BLOCK>()
+            .filter(|block| self.blocks.contains(*block))
+            .map(|_| BLOCK)
     }
 }
 
@@ -83,7 +93,13 @@ fn slot(start: &[u8; MIN_SECRET]) -> usize {
 
 /// The report of a leak must not leak: it ends where the secret begins.
 fn place(text: &[u8], at: usize) -> String {
-    let line_start = text[..at].iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+    let line_start = text[..at]
+        .iter()
+        .rposition(|byte| *byte == b'\n')
+        .map_or(0, |end| end + 1);
     let number = text[..at].iter().filter(|byte| **byte == b'\n').count() + 1;
-    format!("line {number}: {}<SECRET>", String::from_utf8_lossy(&text[line_start..at]))
+    format!(
+        "line {number}: {}<SECRET>",
+        String::from_utf8_lossy(&text[line_start..at])
+    )
 }

@@ -1,7 +1,8 @@
 //! Everything the process logs, and everything that must never be in it.
 //!
-//! One capture for the whole process, because `tracing` has one global subscriber. The fake world installs it and
-//! tells it every secret it makes; a sidecar that stops asks whether any of them was logged.
+//! One capture for the whole process, because `tracing` has one global subscriber. The fake world
+//! installs it and tells it every secret it makes; a sidecar that stops asks whether any of them
+//! was logged.
 
 use std::io;
 use std::panic;
@@ -44,18 +45,21 @@ pub fn start() {
 }
 
 fn install() {
-    // The sidecar's own filter at its most talkative: what it keeps out, no configuration can let in.
+    // The sidecar's own filter at its most talkative: what it keeps out, no configuration can let
+    // in.
     let targets = telemetry::targets(tracing::Level::TRACE);
     let lines = tracing_subscriber::fmt::layer()
         .with_ansi(false)
         .with_span_events(FmtSpan::NEW)
         .with_writer(|| LineWriter);
     let subscriber = tracing_subscriber::registry().with(targets).with(lines);
-    tracing::subscriber::set_global_default(subscriber).expect("nothing else in the tests subscribes");
+    tracing::subscriber::set_global_default(subscriber)
+        .expect("nothing else in the tests subscribes");
     let report = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
         let file = info.location().map_or("", |location| location.file());
-        // A failed assertion of a test is its own report. One in the sidecar may be swallowed by the task it ends.
+        // A failed assertion of a test is its own report. One in the sidecar may be swallowed by
+        // the task it ends.
         if !file.starts_with("tests/") {
             lock(&capture().panics).push(info.to_string());
         }
@@ -110,22 +114,32 @@ pub fn remember_client_secret(client_id: &str, secret: &str) {
     remember_secret(&STANDARD.encode(format!("{client_id}:{secret}")));
 }
 
-/// Remembers a private key in PEM. Its first full line holds the beginning of the key and nothing public.
+/// Remembers a private key in PEM. Its first full line holds the beginning of the key and nothing
+/// public.
 pub fn remember_private_key(pem: &str) {
     if let Some(line) = pem.lines().find(|line| !line.starts_with("-----")) {
         remember_secret(line);
     }
 }
 
-/// Fails when a secret was logged since `mark`, or when the sidecar panicked anywhere. What was logged before belongs to
-/// sidecars that searched it: a search from the beginning grows with every test, and slows down the others.
+/// Fails when a secret was logged since `mark`, or when the sidecar panicked anywhere. What was
+/// logged before belongs to sidecars that searched it: a search from the beginning grows with every
+/// test, and slows down the others.
 pub fn assert_no_leaks(mark: usize) {
     // A copy: logging does not wait for the search.
     let text = lock(&capture().text)[mark..].to_vec();
     let leaks = lock(&capture().secrets).find_in(&text);
-    assert!(leaks.is_empty(), "secrets were logged:\n{}", leaks.join("\n"));
+    assert!(
+        leaks.is_empty(),
+        "secrets were logged:\n{}",
+        leaks.join("\n")
+    );
     let panics = lock(&capture().panics);
-    assert!(panics.is_empty(), "the sidecar panicked:\n{}", panics.join("\n"));
+    assert!(
+        panics.is_empty(),
+        "the sidecar panicked:\n{}",
+        panics.join("\n")
+    );
 }
 
 /// Where the capture ends now: tests share it, and look only at what came after.
@@ -152,7 +166,10 @@ pub async fn wait_for_line(mark: usize, texts: &[&str]) -> String {
             if let Some(line) = lines_since(mark, texts).pop() {
                 return line;
             }
-            written.changed().await.expect("the capture lives as long as the process");
+            written
+                .changed()
+                .await
+                .expect("the capture lives as long as the process");
         }
     };
     tokio::time::timeout(PATIENCE, search)

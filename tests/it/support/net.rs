@@ -45,8 +45,11 @@ impl Server {
         F: Future<Output = ()> + Send + 'static,
     {
         let first = bind((Ipv4Addr::LOCALHOST, 0).into()).expect("a free port");
-        let address =
-            first.local_addr().ok().and_then(|a| a.as_socket()).expect("a bound socket has an address");
+        let address = first
+            .local_addr()
+            .ok()
+            .and_then(|a| a.as_socket())
+            .expect("a bound socket has an address");
         // On Linux a second socket may share a port as long as only one of them listens.
         let (reserved, listening) = match bind(address) {
             Ok(second) => (Some(first), second),
@@ -80,7 +83,8 @@ impl Server {
         self.tls_broken.store(broken, Ordering::Relaxed);
     }
 
-    /// Stops listening and breaks every connection; until [`up`](Self::up), connections are refused.
+    /// Stops listening and breaks every connection; until [`up`](Self::up), connections are
+    /// refused.
     pub async fn down(&self) {
         let running = lock(&self.running).take();
         if let Some((stop, task)) = running {
@@ -98,11 +102,23 @@ impl Server {
 
     fn listen(&self, socket: Socket) {
         socket.listen(4096).expect("a bound socket can listen");
-        socket.set_nonblocking(true).expect("a socket can be nonblocking");
+        socket
+            .set_nonblocking(true)
+            .expect("a socket can be nonblocking");
         let listener = TcpListener::from_std(socket.into()).expect("inside a runtime");
         let stop = CancellationToken::new();
-        let (tls, serve, count) = (self.tls.clone(), self.serve.clone(), self.connections.clone());
-        let task = tokio::spawn(accept(listener, stop.clone(), (tls, self.tls_broken.clone()), serve, count));
+        let (tls, serve, count) = (
+            self.tls.clone(),
+            self.serve.clone(),
+            self.connections.clone(),
+        );
+        let task = tokio::spawn(accept(
+            listener,
+            stop.clone(),
+            (tls, self.tls_broken.clone()),
+            serve,
+            count,
+        ));
         *lock(&self.running) = Some((stop, task));
     }
 }
@@ -186,7 +202,11 @@ impl Stream {
 }
 
 impl AsyncRead for Stream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(tcp) => Pin::new(tcp).poll_read(cx, buf),
             Self::Tls(tls) => Pin::new(tls).poll_read(cx, buf),
@@ -195,7 +215,11 @@ impl AsyncRead for Stream {
 }
 
 impl AsyncWrite for Stream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(tcp) => Pin::new(tcp).poll_write(cx, buf),
             Self::Tls(tls) => Pin::new(tls).poll_write(cx, buf),

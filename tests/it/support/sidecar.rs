@@ -64,21 +64,32 @@ impl SidecarBuilder {
     /// Starts it, or says why not: every problem of the configuration, or what did not start.
     pub async fn try_start(self, yaml: &str) -> Result<Sidecar, String> {
         // What an operator reads must hold no secret either.
-        self.load_and_start(yaml).await.inspect_err(|why| logs::note(why))
+        self.load_and_start(yaml)
+            .await
+            .inspect_err(|why| logs::note(why))
     }
 
     async fn load_and_start(self, yaml: &str) -> Result<Sidecar, String> {
         let dir = self.dir.path().to_str().expect("a temporary path is UTF-8");
         let file = self.dir.path().join("sidecar.yaml");
         std::fs::write(&file, yaml.replace("@DIR@", dir)).expect("a writable directory");
-        let loaded = config::load(&file, &|name| self.env.get(name).cloned()).map_err(|e| e.to_string())?;
-        let running = app::start_with_clock(loaded.config, self.clock).await.map_err(|e| e.to_string())?;
-        Ok(Sidecar { running: Some(running), dir: self.dir, mark: self.mark })
+        let loaded =
+            config::load(&file, &|name| self.env.get(name).cloned()).map_err(|e| e.to_string())?;
+        let running = app::start_with_clock(loaded.config, self.clock)
+            .await
+            .map_err(|e| e.to_string())?;
+        Ok(Sidecar {
+            running: Some(running),
+            dir: self.dir,
+            mark: self.mark,
+        })
     }
 
     /// Starts it.
     pub async fn start(self, yaml: &str) -> Sidecar {
-        self.try_start(yaml).await.unwrap_or_else(|why| panic!("the sidecar did not start:\n{why}"))
+        self.try_start(yaml)
+            .await
+            .unwrap_or_else(|why| panic!("the sidecar did not start:\n{why}"))
     }
 }
 
@@ -101,8 +112,8 @@ impl Sidecar {
         }
     }
 
-    /// Starts it from a configuration that needs nothing else. `127.0.0.1:0` takes a free port, `@DIR@` is a directory
-    /// of its own.
+    /// Starts it from a configuration that needs nothing else. `127.0.0.1:0` takes a free port,
+    /// `@DIR@` is a directory of its own.
     pub async fn start(yaml: &str) -> Self {
         Self::builder().start(yaml).await
     }
@@ -110,13 +121,19 @@ impl Sidecar {
     /// Where a listener listens, by its name; `issuer` and `probes` for those.
     pub fn address(&self, listener: &str) -> SocketAddr {
         let running = self.running.as_ref().expect("present until stopped");
-        running.address(listener).unwrap_or_else(|| panic!("no listener {listener}"))
+        running
+            .address(listener)
+            .unwrap_or_else(|| panic!("no listener {listener}"))
     }
 
     /// Every listener's name and address.
     pub fn addresses(&self) -> impl Iterator<Item = (String, SocketAddr)> {
         let running = self.running.as_ref().expect("present until stopped");
-        running.addresses().map(|(name, address)| (name.to_owned(), address)).collect::<Vec<_>>().into_iter()
+        running
+            .addresses()
+            .map(|(name, address)| (name.to_owned(), address))
+            .collect::<Vec<_>>()
+            .into_iter()
     }
 
     /// A file of its directory.
@@ -141,8 +158,16 @@ impl Sidecar {
         if let Some(running) = self.running.take() {
             running.shutdown().await;
         }
-        let dir = std::mem::replace(&mut self.dir, TempDir::new().expect("a temporary directory"));
-        SidecarBuilder { dir, mark: self.mark, env: HashMap::new(), clock: Arc::new(SystemClock) }
+        let dir = std::mem::replace(
+            &mut self.dir,
+            TempDir::new().expect("a temporary directory"),
+        );
+        SidecarBuilder {
+            dir,
+            mark: self.mark,
+            env: HashMap::new(),
+            clock: Arc::new(SystemClock),
+        }
     }
 }
 

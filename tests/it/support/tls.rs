@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
@@ -17,29 +19,37 @@ pub struct TestTls {
 }
 
 impl TestTls {
-    /// A leaf for these names (host names or IP addresses), signed by a certificate authority of its own.
+    /// A leaf for these names (host names or IP addresses), signed by a certificate authority of
+    /// its own.
     pub fn for_names(names: &[&str]) -> Self {
         Self::with_clients(names, None)
     }
 
-    /// One certificate that is the server's and its own authority's (CA:TRUE), as `openssl req -x509` makes it.
+    /// One certificate that is the server's and its own authority's (CA:TRUE), as `openssl req
+    /// -x509` makes it.
     pub fn self_signed_authority(names: &[&str]) -> Self {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names).expect("valid names");
-        params.distinguished_name.push(DnType::CommonName, "a certificate of its own");
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "a certificate of its own");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().expect("a key");
         let certificate = params.self_signed(&key).expect("a certificate");
         let private = PrivateKeyDer::Pkcs8(key.serialize_der().into());
-        let mut config =
-            ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-                .with_safe_default_protocol_versions()
-                .expect("the provider's versions")
-                .with_no_client_auth()
-                .with_single_cert(vec![certificate.der().clone()], private)
-                .expect("certificate and key fit");
+        let mut config = ServerConfig::builder_with_provider(Arc::new(
+            rustls::crypto::aws_lc_rs::default_provider(),
+        ))
+        .with_safe_default_protocol_versions()
+        .expect("the provider's versions")
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], private)
+        .expect("certificate and key fit");
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Self { ca_pem: certificate.pem(), acceptor: TlsAcceptor::from(Arc::new(config)) }
+        Self {
+            ca_pem: certificate.pem(),
+            acceptor: TlsAcceptor::from(Arc::new(config)),
+        }
     }
 
     /// The same; with `client` only this one's certificate is let in.
@@ -47,8 +57,12 @@ impl TestTls {
         Self::with(names, client, rustls::ALL_VERSIONS)
     }
 
-    /// A server that speaks only this version of TLS and demands a client certificate that no client has.
-    pub fn demanding_a_certificate(names: &[&str], version: &'static SupportedProtocolVersion) -> Self {
+    /// A server that speaks only this version of TLS and demands a client certificate that no
+    /// client has.
+    pub fn demanding_a_certificate(
+        names: &[&str],
+        version: &'static SupportedProtocolVersion,
+    ) -> Self {
         Self::with(names, Some(&ClientCertificate::generate()), &[version])
     }
 
@@ -60,7 +74,8 @@ impl TestTls {
         let ca_key = KeyPair::generate().expect("a key");
         let mut ca = CertificateParams::new(Vec::new()).expect("no names");
         // Otherwise authority and leaf have one name, as if each had signed itself.
-        ca.distinguished_name.push(DnType::CommonName, "the test's authority");
+        ca.distinguished_name
+            .push(DnType::CommonName, "the test's authority");
         ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let ca_certificate = ca.self_signed(&ca_key).expect("a certificate");
         let issuer = Issuer::new(ca, ca_key);
@@ -80,7 +95,8 @@ impl TestTls {
             Some(client) => {
                 let mut roots = RootCertStore::empty();
                 roots.add(client.der.clone()).expect("a certificate");
-                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
+                let verifier =
+                    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
                 builder.with_client_cert_verifier(verifier.expect("a verifier"))
             }
         };
@@ -88,7 +104,10 @@ impl TestTls {
             .with_single_cert(vec![certificate.der().clone()], private)
             .expect("certificate and key fit");
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Self { ca_pem: ca_certificate.pem(), acceptor: TlsAcceptor::from(Arc::new(config)) }
+        Self {
+            ca_pem: ca_certificate.pem(),
+            acceptor: TlsAcceptor::from(Arc::new(config)),
+        }
     }
 }
 
@@ -108,6 +127,10 @@ impl ClientCertificate {
         let mut params = CertificateParams::new(vec!["legacy".to_owned()]).expect("a valid name");
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         let certificate = params.self_signed(&key).expect("a certificate");
-        Self { cert_pem: certificate.pem(), key_pem: key.serialize_pem(), der: certificate.der().clone() }
+        Self {
+            cert_pem: certificate.pem(),
+            key_pem: key.serialize_pem(),
+            der: certificate.der().clone(),
+        }
     }
 }

@@ -42,34 +42,48 @@ impl TokenBuilder {
             "exp": now + 3600,
             "jti": Uuid::new_v4().to_string(),
         });
-        let Value::Object(claims) = claims else { unreachable!("an object literal") };
+        let Value::Object(claims) = claims else {
+            unreachable!("an object literal")
+        };
         let mut header = Map::new();
         header.insert("typ".to_owned(), "at+jwt".into());
-        Self { keys, signer: Signer::Nobody, header, claims }.signed_by(&key)
+        Self {
+            keys,
+            signer: Signer::Nobody,
+            header,
+            claims,
+        }
+        .signed_by(&key)
     }
 
     /// Signs with the authority's key of this id, published or not.
     pub fn kid(self, kid: &str) -> Self {
         let key = self.keys.iter().rev().find(|key| key.kid == kid);
-        let key = key.unwrap_or_else(|| panic!("no key {kid} in {:?}", self.keys)).clone();
+        let key = key
+            .unwrap_or_else(|| panic!("no key {kid} in {:?}", self.keys))
+            .clone();
         self.signed_by(&key)
     }
 
-    /// Signs with this algorithm, by the newest of the authority's keys published for it, else the newest that can.
+    /// Signs with this algorithm, by the newest of the authority's keys published for it, else the
+    /// newest that can.
     pub fn alg(self, alg: Alg) -> Self {
         let mut newest_first = self.keys.iter().rev();
         let key = newest_first
             .clone()
             .find(|key| key.alg == alg)
             .or_else(|| newest_first.find(|k| k.can_sign(alg)));
-        let key = key.unwrap_or_else(|| panic!("no key for {alg:?} in {:?}", self.keys)).clone();
+        let key = key
+            .unwrap_or_else(|| panic!("no key for {alg:?} in {:?}", self.keys))
+            .clone();
         self.signed_by(&key).signed_as(alg)
     }
 
     /// Signs with this key, which may be another authority's; `kid` and `alg` become the key's.
     pub fn signed_by(mut self, key: &TestKey) -> Self {
         self.signer = Signer::Key(key.clone(), key.alg);
-        self.header("kid", key.kid.clone()).header("alg", key.alg.name())
+        self.header("kid", key.kid.clone())
+            .header("alg", key.alg.name())
     }
 
     /// Signs with the same key but this algorithm.
@@ -123,8 +137,16 @@ impl TokenBuilder {
 
     /// The token in compact form.
     pub fn sign(self) -> String {
-        let Self { signer, header, claims, .. } = self;
-        signer.compact(&Value::Object(header).to_string(), &Value::Object(claims).to_string())
+        let Self {
+            signer,
+            header,
+            claims,
+            ..
+        } = self;
+        signer.compact(
+            &Value::Object(header).to_string(),
+            &Value::Object(claims).to_string(),
+        )
     }
 
     /// The header with this payload instead of the claims.

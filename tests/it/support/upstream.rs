@@ -97,13 +97,27 @@ impl Upstream {
     /// One with this TLS side.
     pub fn start_with(tls: Option<TestTls>) -> Self {
         logs::start();
-        let script = Script { next: VecDeque::new(), standing: Arc::new(|_| Answer::Echo), idle_close: None };
+        let script = Script {
+            next: VecDeque::new(),
+            standing: Arc::new(|_| Answer::Echo),
+            idle_close: None,
+        };
         let (script, received) = (Mutex::new(script), Mutex::default());
-        let shared = Arc::new(Shared { script, received, changed: watch::Sender::new(()) });
+        let shared = Arc::new(Shared {
+            script,
+            received,
+            changed: watch::Sender::new(()),
+        });
         let serving = shared.clone();
         let (ca_pem, acceptor) = tls.map(|tls| (tls.ca_pem, tls.acceptor)).unzip();
-        let server = Server::start(acceptor, move |stream, number| serve(stream, number, serving.clone()));
-        Self { server, shared, ca_pem }
+        let server = Server::start(acceptor, move |stream, number| {
+            serve(stream, number, serving.clone())
+        });
+        Self {
+            server,
+            shared,
+            ca_pem,
+        }
     }
 
     /// Where it listens.
@@ -209,7 +223,8 @@ async fn serve(stream: Stream, connection: usize, shared: Arc<Shared>) {
             Ok(After::Continue) => {}
             Ok(After::Reset) => return wire.stream.reset(),
             Ok(After::Close) => {
-                // Without TLS's goodbye a client would report an attack instead of the end that the test asks for.
+                // Without TLS's goodbye a client would report an attack instead of the end that the
+                // test asks for.
                 let _ = wire.stream.shutdown().await;
                 return;
             }
@@ -238,9 +253,19 @@ fn received(head: &Head, connection: usize) -> Received {
     }
 }
 
-async fn read_body(wire: &mut Wire<Stream>, head: &Head, body: &mut Vec<u8>) -> std::io::Result<()> {
-    if head.all("expect").iter().any(|value| value.eq_ignore_ascii_case("100-continue")) {
-        wire.stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
+async fn read_body(
+    wire: &mut Wire<Stream>,
+    head: &Head,
+    body: &mut Vec<u8>,
+) -> std::io::Result<()> {
+    if head
+        .all("expect")
+        .iter()
+        .any(|value| value.eq_ignore_ascii_case("100-continue"))
+    {
+        wire.stream
+            .write_all(b"HTTP/1.1 100 Continue\r\n\r\n")
+            .await?;
         wire.stream.flush().await?;
     }
     wire.request_body(head, body).await

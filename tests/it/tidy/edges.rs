@@ -1,4 +1,5 @@
-//! Which modules a source names: every path through `crate`, `super` or the crate's own name, however it is nested.
+//! Which modules a source names: every path through `crate`, `super` or the crate's own name,
+//! however it is nested.
 
 use std::collections::HashMap;
 
@@ -10,7 +11,8 @@ const CRATE_NAME: &str = "m2m_sidecar";
 /// A path to something of this crate.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Edge {
-    /// The first words after the crate's root. Empty: the root itself was named, renamed or globbed.
+    /// The first words after the crate's root. Empty: the root itself was named, renamed or
+    /// globbed.
     pub to: Vec<String>,
     /// Where.
     pub line: usize,
@@ -20,7 +22,11 @@ pub struct Edge {
 pub fn module_of(file: &str) -> Vec<String> {
     let stem = file.trim_end_matches(".rs");
     let stem = stem.strip_suffix("/mod").unwrap_or(stem);
-    if matches!(stem, "lib") { Vec::new() } else { stem.split('/').map(str::to_owned).collect() }
+    if matches!(stem, "lib") {
+        Vec::new()
+    } else {
+        stem.split('/').map(str::to_owned).collect()
+    }
 }
 
 /// Every edge of a file.
@@ -45,7 +51,12 @@ pub fn edges(file: &str, tokens: &[Token<'_>]) -> Vec<Edge> {
                 }
             }
             _ if is_path_start(tokens, at) => {
-                at = Paths { tokens, out: &mut out, module: &module }.read(at, None);
+                at = Paths {
+                    tokens,
+                    out: &mut out,
+                    module: &module,
+                }
+                .read(at, None);
                 continue;
             }
             _ => {}
@@ -93,7 +104,8 @@ struct Paths<'t, 's> {
 impl Paths<'_, '_> {
     /// Reads a path, or a tree of paths, that goes on from `base`; returns where it ends.
     fn read(&mut self, mut at: usize, base: Option<Vec<String>>) -> usize {
-        // Whether names still decide where the path leads; a place to begin from does not change after the first name.
+        // Whether names still decide where the path leads; a place to begin from does not change
+        // after the first name.
         let mut path = base;
         let line = self.tokens[at].line;
         loop {

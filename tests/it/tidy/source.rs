@@ -1,8 +1,11 @@
-//! Rust source without what is no code: comments blanked, literals emptied, tests cut off; and its words.
+//! Rust source without what is no code: comments blanked, literals emptied, tests cut off; and its
+//! words.
 //!
-//! Not a parser. It knows just enough to tell code from text, which is what the rules of `tidy` need.
+//! Not a parser. It knows just enough to tell code from text, which is what the rules of `tidy`
+//! need.
 
-/// The source with comments and the contents of literals turned into spaces. Lines stay where they are.
+/// The source with comments and the contents of literals turned into spaces. Lines stay where they
+/// are.
 pub fn blank(source: &str) -> String {
     let bytes = source.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());
@@ -15,7 +18,10 @@ pub fn blank(source: &str) -> String {
             continue;
         }
         let text = &bytes[at..at + length];
-        out.extend(text.iter().map(|byte| if *byte == b'\n' { b'\n' } else { b' ' }));
+        out.extend(
+            text.iter()
+                .map(|byte| if *byte == b'\n' { b'\n' } else { b' ' }),
+        );
         at += length;
     }
     String::from_utf8(out).expect("only whole characters are blanked")
@@ -85,19 +91,28 @@ fn character(rest: &[u8]) -> usize {
         0xe0..=0xef => 3,
         _ => 4,
     });
-    if rest.get(1 + width) == Some(&b'\'') { width + 2 } else { 0 }
+    if rest.get(1 + width) == Some(&b'\'') {
+        width + 2
+    } else {
+        0
+    }
 }
 
 /// A string with a prefix; raw ones end with as many `#` as they begin with.
 fn prefixed(rest: &[u8]) -> usize {
-    let prefix = rest.iter().take_while(|b| matches!(b, b'r' | b'b' | b'c')).count();
+    let prefix = rest
+        .iter()
+        .take_while(|b| matches!(b, b'r' | b'b' | b'c'))
+        .count();
     let raw = rest[..prefix].contains(&b'r');
     let hashes = rest[prefix..].iter().take_while(|b| **b == b'#').count();
     match rest.get(prefix + hashes) {
         Some(b'"') if raw => {
             let end = [b"\"".to_vec(), vec![b'#'; hashes]].concat();
             let body = prefix + hashes + 1;
-            let length = rest[body..].windows(end.len()).position(|window| window == end);
+            let length = rest[body..]
+                .windows(end.len())
+                .position(|window| window == end);
             length.map_or(rest.len(), |length| body + length + end.len())
         }
         Some(b'"') if hashes == 0 && prefix == 1 => quoted(rest, prefix),
@@ -169,7 +184,11 @@ pub fn test_modules(tokens: &[Token<'_>]) -> Vec<std::ops::RangeInclusive<usize>
             continue;
         }
         let item = start + ATTRIBUTE.len();
-        let brace = tokens.iter().skip(item).position(|t| matches!(t.text, "{" | ";")).map(|p| p + item);
+        let brace = tokens
+            .iter()
+            .skip(item)
+            .position(|t| matches!(t.text, "{" | ";"))
+            .map(|p| p + item);
         if let Some(brace) =
             brace.filter(|b| texts(item, b - item).any(|t| t == "mod") && tokens[*b].text == "{")
         {
@@ -199,7 +218,10 @@ mod tests {
         ] {
             let blanked = blank(&format!("before {text}\nafter"));
             assert!(!blanked.contains("pingora"), "{text}");
-            assert!(blanked.starts_with("before ") && blanked.ends_with("\nafter"), "{text}: {blanked}");
+            assert!(
+                blanked.starts_with("before ") && blanked.ends_with("\nafter"),
+                "{text}: {blanked}"
+            );
             assert_eq!(blanked.lines().count(), text.lines().count() + 1, "{text}");
         }
     }
@@ -214,7 +236,11 @@ mod tests {
             "bar::crate_",
             "'outer: loop {}",
         ] {
-            assert_eq!(blank(code).trim_end(), code.trim_end_matches("\"\""), "{code}");
+            assert_eq!(
+                blank(code).trim_end(),
+                code.trim_end_matches("\"\""),
+                "{code}"
+            );
         }
     }
 

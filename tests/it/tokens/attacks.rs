@@ -1,7 +1,7 @@
 //! The attack list, sent to a listener one after the other with good tokens in between.
 //!
-//! Each attack begins as a token that would pass and is wrong in one way. What is wrong with them stands in the files
-//! beside this one.
+//! Each attack begins as a token that would pass and is wrong in one way. What is wrong with them
+//! stands in the files beside this one.
 
 use super::{World, claims, headers, signatures, structure};
 use crate::support::authority::{Authority, Endpoint};
@@ -35,32 +35,54 @@ async fn every_attack_is_refused_for_its_own_reason_and_good_tokens_pass_between
     let mut passed = 0;
     for (number, (name, token, reason)) in attacks.iter().enumerate() {
         let judged = world.judge(token).await;
-        // The authority is asked for a few of the keys that are made up; it may have those that it was not asked for.
-        let is_not_asked = *reason == "unknown_kid" && judged == (503, "keys_unavailable".to_owned());
+        // The authority is asked for a few of the keys that are made up; it may have those that it
+        // was not asked for.
+        let is_not_asked =
+            *reason == "unknown_kid" && judged == (503, "keys_unavailable".to_owned());
         if judged != (401, (*reason).to_owned()) && !is_not_asked {
             wrong.push(format!("{name}: {judged:?}, expected {reason}"));
         }
         if number % BETWEEN == 0 {
-            assert_eq!(world.judge(&world.good().sign()).await.0, 200, "after {name}");
+            assert_eq!(
+                world.judge(&world.good().sign()).await.0,
+                200,
+                "after {name}"
+            );
             passed += 1;
         }
     }
-    println!("{} attacks refused, {passed} good tokens passed between them", attacks.len() - wrong.len());
-    assert!(wrong.is_empty(), "{} of {} judged wrong:\n{}", wrong.len(), attacks.len(), wrong.join("\n"));
+    println!(
+        "{} attacks refused, {passed} good tokens passed between them",
+        attacks.len() - wrong.len()
+    );
+    assert!(
+        wrong.is_empty(),
+        "{} of {} judged wrong:\n{}",
+        wrong.len(),
+        attacks.len(),
+        wrong.join("\n")
+    );
     assert_eq!(
         world.upstream.received().len(),
         before + passed,
         "the upstream saw the good ones and nothing else"
     );
     for endpoint in [Endpoint::Jwks, Endpoint::OpenidConfiguration] {
-        assert_eq!(evil.fetches(endpoint), 0, "what a token's header names was fetched");
+        assert_eq!(
+            evil.fetches(endpoint),
+            0,
+            "what a token's header names was fetched"
+        );
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_only_looks_like_an_attack_passes() {
     let world = World::start().await;
-    for (name, token) in headers::unusual(&world).into_iter().chain(claims::unusual(&world)) {
+    for (name, token) in headers::unusual(&world)
+        .into_iter()
+        .chain(claims::unusual(&world))
+    {
         assert_eq!(world.judge(&token).await, (200, "-".to_owned()), "{name}");
     }
 }

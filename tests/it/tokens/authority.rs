@@ -25,8 +25,17 @@ impl World {
         );
         let sidecar = Sidecar::start(&yaml).await;
         authority.wait_for_fetches(Endpoint::Jwks, 1).await;
-        let world = Self { authority, _upstream: upstream, sidecar };
-        while world.judge(&world.token(&world.authority.key("es256-1"))).await.0 != 200 {
+        let world = Self {
+            authority,
+            _upstream: upstream,
+            sidecar,
+        };
+        while world
+            .judge(&world.token(&world.authority.key("es256-1")))
+            .await
+            .0
+            != 200
+        {
             tokio::task::yield_now().await;
         }
         world
@@ -38,8 +47,16 @@ impl World {
 
     async fn judge(&self, token: &Draft) -> (u16, String) {
         let bearer = format!("Bearer {}", token.sign());
-        let answer = get(self.sidecar.address("api"), "/", &[("Authorization", &bearer)]).await;
-        (answer.status, answer.header("x-m2m-reason").unwrap_or("-").to_owned())
+        let answer = get(
+            self.sidecar.address("api"),
+            "/",
+            &[("Authorization", &bearer)],
+        )
+        .await;
+        (
+            answer.status,
+            answer.header("x-m2m-reason").unwrap_or("-").to_owned(),
+        )
     }
 }
 
@@ -50,7 +67,11 @@ fn refused(reason: &str) -> (u16, String) {
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_keys_with_one_id_both_are_tried_if_they_fit() {
     let authority = Authority::start();
-    let namesakes = [("es256-1", Alg::ES256), ("es256-1", Alg::RS256), ("es256-1", Alg::EdDSA)];
+    let namesakes = [
+        ("es256-1", Alg::ES256),
+        ("es256-1", Alg::RS256),
+        ("es256-1", Alg::EdDSA),
+    ];
     let namesakes = namesakes.map(|(kid, alg)| TestKey::generate(kid, alg));
     for key in &namesakes {
         authority.publish_jwk(key.public_jwk());
@@ -64,9 +85,14 @@ async fn of_two_keys_with_one_id_both_are_tried_if_they_fit() {
         assert_eq!(world.judge(&world.token(key)).await.0, 200, "{key:?}");
     }
     let stranger = TestKey::generate("es256-1", Alg::ES256);
-    assert_eq!(world.judge(&world.token(&stranger)).await, refused("signature"));
     assert_eq!(
-        world.judge(&world.token(&TestKey::generate("es256-1", Alg::ES384))).await,
+        world.judge(&world.token(&stranger)).await,
+        refused("signature")
+    );
+    assert_eq!(
+        world
+            .judge(&world.token(&TestKey::generate("es256-1", Alg::ES384)))
+            .await,
         refused("algorithm")
     );
     // A signature of the one under the algorithm of the other.
@@ -80,10 +106,13 @@ async fn without_a_key_id_two_fitting_keys_are_tried_and_each_gets_its_turn() {
     // Those that do not fit are not counted.
     authority.add_key("ed-1", Alg::EdDSA);
     authority.add_key("rs-1", Alg::RS256);
-    let keys: Vec<_> = (2..=7).map(|n| authority.add_key(&format!("es256-{n}"), Alg::ES256)).collect();
+    let keys: Vec<_> = (2..=7)
+        .map(|n| authority.add_key(&format!("es256-{n}"), Alg::ES256))
+        .collect();
     let world = World::start(authority).await;
     for (key, number) in keys.iter().zip(2..) {
-        // Of seven keys, those that verified lately are tried; each of the others after a few tokens.
+        // Of seven keys, those that verified lately are tried; each of the others after a few
+        // tokens.
         let mut refusals = 0;
         loop {
             let anonymous = world.judge(&world.token(key).no_header("kid")).await;
@@ -96,7 +125,11 @@ async fn without_a_key_id_two_fitting_keys_are_tried_and_each_gets_its_turn() {
         }
         let again = world.judge(&world.token(key).no_header("kid")).await;
         assert_eq!(again.0, 200, "key {number} has verified lately");
-        assert_eq!(world.judge(&world.token(key)).await.0, 200, "key {number}, named");
+        assert_eq!(
+            world.judge(&world.token(key)).await.0,
+            200,
+            "key {number}, named"
+        );
     }
     for kid in ["ed-1", "rs-1"] {
         let token = world.token(&world.authority.key(kid)).no_header("kid");

@@ -1,4 +1,5 @@
-//! What a token's claims can say: times, audiences, issuers, identities, and JSON that two parsers read differently.
+//! What a token's claims can say: times, audiences, issuers, identities, and JSON that two parsers
+//! read differently.
 
 use serde_json::json;
 
@@ -10,7 +11,10 @@ use crate::support::{AUDIENCE, now};
 /// Sets one claim to each of these, in JSON.
 fn each(world: &World, claim: &str, reason: &'static str, values: &[&str]) -> Vec<Attack> {
     let name = |value: &str| format!("{claim} {}", value.chars().take(60).collect::<String>());
-    values.iter().map(|value| (name(value), world.good().claim(claim, value).sign(), reason)).collect()
+    values
+        .iter()
+        .map(|value| (name(value), world.good().claim(claim, value).sign(), reason))
+        .collect()
 }
 
 /// Times that have passed, are to come, or are none.
@@ -61,7 +65,20 @@ pub fn times(world: &World) -> Vec<Attack> {
         world,
         "exp",
         "expired",
-        &[&past, "0", "-0", "0.0", "-0.0", "-1", "-9223372036854775808", "1e-5", "1", "1e9", "-1e15", "1.5"],
+        &[
+            &past,
+            "0",
+            "-0",
+            "0.0",
+            "-0.0",
+            "-1",
+            "-9223372036854775808",
+            "1e-5",
+            "1",
+            "1e9",
+            "-1e15",
+            "1.5",
+        ],
     ));
     attacks.extend(each(
         world,
@@ -69,11 +86,27 @@ pub fn times(world: &World) -> Vec<Attack> {
         "not_yet_valid",
         &[&future, "9223372036854775807", "9e15", "9007199254740991.0"],
     ));
-    attacks.extend(each(world, "iat", "issued_in_future", &[&future, "9223372036854775807", "9e15"]));
-    attacks.push(("no exp".to_owned(), world.good().no_claim("exp").sign(), "no_expiry"));
+    attacks.extend(each(
+        world,
+        "iat",
+        "issued_in_future",
+        &[&future, "9223372036854775807", "9e15"],
+    ));
+    attacks.push((
+        "no exp".to_owned(),
+        world.good().no_claim("exp").sign(),
+        "no_expiry",
+    ));
     for other in ["Exp", "EXP", "exp ", "expires_in", "expiry", "e\u{200b}xp"] {
-        let token = world.good().no_claim("exp").claim(other, &(now() + 60).to_string());
-        attacks.push((format!("{other:?} instead of exp"), token.sign(), "no_expiry"));
+        let token = world
+            .good()
+            .no_claim("exp")
+            .claim(other, &(now() + 60).to_string());
+        attacks.push((
+            format!("{other:?} instead of exp"),
+            token.sign(),
+            "no_expiry",
+        ));
     }
     attacks
 }
@@ -81,8 +114,16 @@ pub fn times(world: &World) -> Vec<Attack> {
 /// Tokens for others, and of others.
 pub fn audiences_and_issuers(world: &World) -> Vec<Attack> {
     let mut attacks = vec![
-        ("no aud".to_owned(), world.good().no_claim("aud").sign(), "audience"),
-        ("no iss".to_owned(), world.good().no_claim("iss").sign(), "unknown_issuer"),
+        (
+            "no aud".to_owned(),
+            world.good().no_claim("aud").sign(),
+            "audience",
+        ),
+        (
+            "no iss".to_owned(),
+            world.good().no_claim("iss").sign(),
+            "unknown_issuer",
+        ),
     ];
     for aud in [
         "",
@@ -120,7 +161,9 @@ pub fn audiences_and_issuers(world: &World) -> Vec<Attack> {
     let with_null = format!("[null,\"{AUDIENCE}\"]");
     let object = format!("{{\"aud\":\"{AUDIENCE}\"}}");
     let keyed = format!("{{\"{AUDIENCE}\":true}}");
-    let broken = ["null", "true", "1", &nested, &mixed, &with_null, &object, &keyed];
+    let broken = [
+        "null", "true", "1", &nested, &mixed, &with_null, &object, &keyed,
+    ];
     attacks.extend(each(world, "aud", "malformed_claims", &broken));
 
     let issuer = world.users.issuer();
@@ -143,9 +186,17 @@ pub fn audiences_and_issuers(world: &World) -> Vec<Attack> {
         // Another listener trusts it, not this one.
         world.foreign.issuer(),
     ] {
-        attacks.extend(each(world, "iss", "unknown_issuer", &[&json!(iss).to_string()]));
+        attacks.extend(each(
+            world,
+            "iss",
+            "unknown_issuer",
+            &[&json!(iss).to_string()],
+        ));
     }
-    let (listed, object) = (json!([issuer]).to_string(), json!({ "iss": issuer }).to_string());
+    let (listed, object) = (
+        json!([issuer]).to_string(),
+        json!({ "iss": issuer }).to_string(),
+    );
     let both = json!([issuer, world.partner.issuer()]).to_string();
     attacks.extend(each(
         world,
@@ -156,11 +207,27 @@ pub fn audiences_and_issuers(world: &World) -> Vec<Attack> {
     // Trusted, but the key is another's. Both have a key of this id.
     let partner = json!(world.partner.issuer()).to_string();
     let stolen = world.good().claim("iss", &partner);
-    attacks.push(("the partner's name under our signature".to_owned(), stolen.sign(), "signature"));
-    attacks.push(("the same without kid".to_owned(), stolen.no_header("kid").sign(), "signature"));
+    attacks.push((
+        "the partner's name under our signature".to_owned(),
+        stolen.sign(),
+        "signature",
+    ));
+    attacks.push((
+        "the same without kid".to_owned(),
+        stolen.no_header("kid").sign(),
+        "signature",
+    ));
     let foreign = world.good().by(&world.foreign.key("es256-1"));
-    attacks.push(("a foreign signature under our name".to_owned(), foreign.sign(), "signature"));
-    attacks.push(("the same without kid".to_owned(), foreign.no_header("kid").sign(), "signature"));
+    attacks.push((
+        "a foreign signature under our name".to_owned(),
+        foreign.sign(),
+        "signature",
+    ));
+    attacks.push((
+        "the same without kid".to_owned(),
+        foreign.no_header("kid").sign(),
+        "signature",
+    ));
     attacks
 }
 
@@ -246,34 +313,78 @@ pub fn json(world: &World) -> Vec<Attack> {
         ("with a byte order mark", format!("\u{feff}{claims}")),
         ("twice", format!("{claims}{claims}")),
         ("followed by a NUL", format!("{claims}\0")),
-        ("with a raw control character", format!("{open},\"x\":\"\n\"}}")),
-        ("with half a surrogate pair", format!("{open},\"x\":\"\\ud800\"}}")),
-        ("with an unknown escape", format!("{open},\"x\":\"\\x41\"}}")),
+        (
+            "with a raw control character",
+            format!("{open},\"x\":\"\n\"}}"),
+        ),
+        (
+            "with half a surrogate pair",
+            format!("{open},\"x\":\"\\ud800\"}}"),
+        ),
+        (
+            "with an unknown escape",
+            format!("{open},\"x\":\"\\x41\"}}"),
+        ),
         ("with exp again", format!("{open},\"exp\":1}}")),
-        ("with exp again, escaped", format!("{open},\"\\u0065xp\":1}}")),
-        ("with exp before", format!("{{\"exp\":99999999999,{}", &claims[1..])),
-        ("with iss again", format!("{open},\"iss\":\"{}\"}}", world.partner.issuer())),
+        (
+            "with exp again, escaped",
+            format!("{open},\"\\u0065xp\":1}}"),
+        ),
+        (
+            "with exp before",
+            format!("{{\"exp\":99999999999,{}", &claims[1..]),
+        ),
+        (
+            "with iss again",
+            format!("{open},\"iss\":\"{}\"}}", world.partner.issuer()),
+        ),
         ("with aud again", format!("{open},\"aud\":\"x\"}}")),
         ("with sub again", format!("{open},\"sub\":\"root\"}}")),
-        ("with sub again, alike", format!("{open},\"sub\":\"tester\"}}")),
+        (
+            "with sub again, alike",
+            format!("{open},\"sub\":\"tester\"}}"),
+        ),
         ("with scope again", format!("{open},\"scope\":\"admin\"}}")),
         ("with cnf twice", format!("{open},\"cnf\":1,\"cnf\":2}}")),
-        ("with a member twice, deep inside", format!("{open},\"x\":[{{\"y\":{{\"a\":1,\"a\":2}}}}]}}")),
-        ("with 128 levels", format!("{open},\"x\":{}1{}}}", "[".repeat(128), "]".repeat(128))),
-        ("with 2,000 levels", format!("{open},\"x\":{}{}}}", "[".repeat(2000), "]".repeat(2000))),
-        ("with 2,000 levels, not closed", format!("{open},\"x\":{}", "[".repeat(2000))),
+        (
+            "with a member twice, deep inside",
+            format!("{open},\"x\":[{{\"y\":{{\"a\":1,\"a\":2}}}}]}}"),
+        ),
+        (
+            "with 128 levels",
+            format!("{open},\"x\":{}1{}}}", "[".repeat(128), "]".repeat(128)),
+        ),
+        (
+            "with 2,000 levels",
+            format!("{open},\"x\":{}{}}}", "[".repeat(2000), "]".repeat(2000)),
+        ),
+        (
+            "with 2,000 levels, not closed",
+            format!("{open},\"x\":{}", "[".repeat(2000)),
+        ),
         (
             "with 500 objects in each other",
-            format!("{open},\"x\":{}1{}}}", "{\"x\":".repeat(500), "}".repeat(500)),
+            format!(
+                "{open},\"x\":{}1{}}}",
+                "{\"x\":".repeat(500),
+                "}".repeat(500)
+            ),
         ),
     ]
     .into_iter()
     .map(|(name, payload)| {
-        (format!("a payload {name}"), world.good().payload(payload).sign(), "malformed_token")
+        (
+            format!("a payload {name}"),
+            world.good().payload(payload).sign(),
+            "malformed_token",
+        )
     })
     .collect();
-    for (name, payload) in [("not UTF-8", &b"{\"iss\":\"\xff\"}"[..]), ("of zeros", &[0; 20]), ("empty", b"")]
-    {
+    for (name, payload) in [
+        ("not UTF-8", &b"{\"iss\":\"\xff\"}"[..]),
+        ("of zeros", &[0; 20]),
+        ("empty", b""),
+    ] {
         let (token, reason) = (world.good().payload(payload).sign(), "malformed_token");
         attacks.push((format!("a payload {name}"), token, reason));
     }
@@ -288,26 +399,91 @@ pub fn json(world: &World) -> Vec<Attack> {
 /// Claims that are unusual but say what they must.
 pub fn unusual(world: &World) -> Vec<(&'static str, String)> {
     let good = || world.good();
-    let spaced = good().claims_json().replace(",\"", " ,\r\n\t\"").replace("\":", "\" : ");
+    let spaced = good()
+        .claims_json()
+        .replace(",\"", " ,\r\n\t\"")
+        .replace("\":", "\" : ");
     vec![
-        ("aud as a text", good().claim("aud", &format!("\"{AUDIENCE}\"")).sign()),
-        ("aud among others", good().claim("aud", &format!("[\"\",\"x\",\"{AUDIENCE}\"]")).sign()),
-        ("exp within the skew", good().claim("exp", &(now() - 30).to_string()).sign()),
-        ("exp with a fraction", good().claim("exp", &format!("{}.75", now() + 30)).sign()),
-        ("exp with an exponent", good().claim("exp", "99999e5").sign()),
-        ("exp as far as numbers go", good().claim("exp", "9223372036854775807").sign()),
-        ("nbf and iat within the skew", good().claim("nbf", &(now() + 30).to_string()).sign()),
-        ("nbf of long ago", good().claim("nbf", "-9223372036854775808").sign()),
-        ("no iat, sub, jti", good().no_claim("iat").no_claim("sub").no_claim("jti").sign()),
-        ("scope as a list", good().claim("scope", "[\"a\",\"b c\"]").sign()),
-        ("scp as a list", good().no_claim("scope").claim("scp", "[\"a\"]").sign()),
-        ("scope and scp alike", good().claim("scp", "[\"devices:read\"]").sign()),
+        (
+            "aud as a text",
+            good().claim("aud", &format!("\"{AUDIENCE}\"")).sign(),
+        ),
+        (
+            "aud among others",
+            good()
+                .claim("aud", &format!("[\"\",\"x\",\"{AUDIENCE}\"]"))
+                .sign(),
+        ),
+        (
+            "exp within the skew",
+            good().claim("exp", &(now() - 30).to_string()).sign(),
+        ),
+        (
+            "exp with a fraction",
+            good().claim("exp", &format!("{}.75", now() + 30)).sign(),
+        ),
+        (
+            "exp with an exponent",
+            good().claim("exp", "99999e5").sign(),
+        ),
+        (
+            "exp as far as numbers go",
+            good().claim("exp", "9223372036854775807").sign(),
+        ),
+        (
+            "nbf and iat within the skew",
+            good().claim("nbf", &(now() + 30).to_string()).sign(),
+        ),
+        (
+            "nbf of long ago",
+            good().claim("nbf", "-9223372036854775808").sign(),
+        ),
+        (
+            "no iat, sub, jti",
+            good()
+                .no_claim("iat")
+                .no_claim("sub")
+                .no_claim("jti")
+                .sign(),
+        ),
+        (
+            "scope as a list",
+            good().claim("scope", "[\"a\",\"b c\"]").sign(),
+        ),
+        (
+            "scp as a list",
+            good().no_claim("scope").claim("scp", "[\"a\"]").sign(),
+        ),
+        (
+            "scope and scp alike",
+            good().claim("scp", "[\"devices:read\"]").sign(),
+        ),
         ("no scope", good().no_claim("scope").sign()),
-        ("escaped names", good().no_claim("exp").claim("\\u0065xp", &(now() + 60).to_string()).sign()),
+        (
+            "escaped names",
+            good()
+                .no_claim("exp")
+                .claim("\\u0065xp", &(now() + 60).to_string())
+                .sign(),
+        ),
         ("white space", good().payload(format!(" {spaced}\n")).sign()),
-        ("a hundred levels", good().claim("x", &format!("{}1{}", "[".repeat(100), "]".repeat(100))).sign()),
-        ("an identity beyond ASCII", good().claim("sub", "\"\\u00e9\"").sign()),
-        ("unknown claims", good().claim("roles", "[\"a\",{\"b\":null}]").claim("", "\"\u{1f600}\"").sign()),
+        (
+            "a hundred levels",
+            good()
+                .claim("x", &format!("{}1{}", "[".repeat(100), "]".repeat(100)))
+                .sign(),
+        ),
+        (
+            "an identity beyond ASCII",
+            good().claim("sub", "\"\\u00e9\"").sign(),
+        ),
+        (
+            "unknown claims",
+            good()
+                .claim("roles", "[\"a\",{\"b\":null}]")
+                .claim("", "\"\u{1f600}\"")
+                .sign(),
+        ),
         ("exactly 8 KiB", of_length(&good(), MAX_TOKEN)),
     ]
 }

@@ -21,7 +21,8 @@ impl Draft {
     pub fn new(issuer: &str, key: &TestKey) -> Self {
         let quoted = |text: &str| format!("\"{text}\"");
         let now = now();
-        let members = |all: Vec<(&str, String)>| all.into_iter().map(|(n, v)| (n.to_owned(), v)).collect();
+        let members =
+            |all: Vec<(&str, String)>| all.into_iter().map(|(n, v)| (n.to_owned(), v)).collect();
         Self {
             key: key.clone(),
             alg: key.alg,
@@ -100,7 +101,10 @@ impl Draft {
 
     /// Header and payload, encoded.
     pub fn message(&self) -> String {
-        let payload = self.payload.clone().unwrap_or_else(|| self.claims_json().into_bytes());
+        let payload = self
+            .payload
+            .clone()
+            .unwrap_or_else(|| self.claims_json().into_bytes());
         format!("{}.{}", base64url(json(&self.header)), base64url(payload))
     }
 
@@ -141,6 +145,9 @@ fn set(members: &mut Members, name: &str, json: &str) {
 }
 
 fn json(members: &Members) -> String {
-    let members: Vec<_> = members.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
+    let members: Vec<_> = members
+        .iter()
+        .map(|(name, value)| format!("\"{name}\":{value}"))
+        .collect();
     format!("{{{}}}", members.join(","))
 }

@@ -46,14 +46,29 @@ async fn the_header_holds_one_bearer_token_and_nothing_else() {
         (format!("Bearer token=\"{token}\", realm=\"x\""), malformed),
         (format!("Bearer {token};x=y"), malformed),
         (format!("Bearer ={token}"), malformed),
-        (format!("Bearer {}", token.replacen('.', "%2E", 1)), malformed),
-        (format!("Bearer {}", token.replacen('.', ". ", 1)), malformed),
-        (format!("Bearer {}", token.replacen('.', ".\t", 1)), malformed),
-        (format!("Bearer {}", token.replacen('.', "\u{ff0e}", 1)), malformed),
+        (
+            format!("Bearer {}", token.replacen('.', "%2E", 1)),
+            malformed,
+        ),
+        (
+            format!("Bearer {}", token.replacen('.', ". ", 1)),
+            malformed,
+        ),
+        (
+            format!("Bearer {}", token.replacen('.', ".\t", 1)),
+            malformed,
+        ),
+        (
+            format!("Bearer {}", token.replacen('.', "\u{ff0e}", 1)),
+            malformed,
+        ),
         (format!("Bearer \u{feff}{token}"), malformed),
         (format!("Bearer\u{a0}{token}"), malformed),
         (format!("Bearer {{\"payload\":\"{token}\"}}"), malformed),
-        (format!("Bearer {}", token.replacen('.', "=.", 1)), malformed),
+        (
+            format!("Bearer {}", token.replacen('.', "=.", 1)),
+            malformed,
+        ),
         (format!("Bearer {token}="), (401, "malformed_token")),
     ];
     let mut wrong = Vec::new();
@@ -83,21 +98,47 @@ async fn a_token_is_looked_for_in_one_place_only() {
             format!("Authorization: Bearer {token}\r\nAuthorization: Bearer {token}\r\n"),
             (400, "two_authorizations"),
         ),
-        (format!("Authorization: Bearer {token}\r\nauthorization: \r\n"), (400, "two_authorizations")),
+        (
+            format!("Authorization: Bearer {token}\r\nauthorization: \r\n"),
+            (400, "two_authorizations"),
+        ),
         (
             format!("Authorization: Basic YTpi\r\nAUTHORIZATION: Bearer {token}\r\n"),
             (400, "two_authorizations"),
         ),
-        (format!("Proxy-Authorization: Bearer {token}\r\n"), (401, "no_token")),
-        (format!("X-Authorization: Bearer {token}\r\n"), (401, "no_token")),
-        (format!("X-Forwarded-Authorization: Bearer {token}\r\n"), (401, "no_token")),
+        (
+            format!("Proxy-Authorization: Bearer {token}\r\n"),
+            (401, "no_token"),
+        ),
+        (
+            format!("X-Authorization: Bearer {token}\r\n"),
+            (401, "no_token"),
+        ),
+        (
+            format!("X-Forwarded-Authorization: Bearer {token}\r\n"),
+            (401, "no_token"),
+        ),
         (format!("X-Access-Token: {token}\r\n"), (401, "no_token")),
-        (format!("Cookie: access_token={token}; Authorization=Bearer {token}\r\n"), (401, "no_token")),
-        (format!("Sec-WebSocket-Protocol: bearer, {token}\r\n"), (401, "no_token")),
+        (
+            format!("Cookie: access_token={token}; Authorization=Bearer {token}\r\n"),
+            (401, "no_token"),
+        ),
+        (
+            format!("Sec-WebSocket-Protocol: bearer, {token}\r\n"),
+            (401, "no_token"),
+        ),
     ] {
         let (status, reason) = judged(&world.send(lines.as_bytes()).await);
-        assert_eq!((status, reason.as_str()), judgement, "{}", lines.replace(&token, "TOKEN"));
+        assert_eq!(
+            (status, reason.as_str()),
+            judgement,
+            "{}",
+            lines.replace(&token, "TOKEN")
+        );
     }
     let target = format!("/any?access_token={token}");
-    assert_eq!(judged(&get(world.sidecar.address("api"), &target, &[]).await).0, 401);
+    assert_eq!(
+        judged(&get(world.sidecar.address("api"), &target, &[]).await).0,
+        401
+    );
 }

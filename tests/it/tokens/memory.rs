@@ -20,33 +20,66 @@ async fn a_remembered_token_lends_its_memory_to_no_other() {
     let (message, signature) = good.signed();
     let token = written(&message, &signature);
     assert_eq!(world.judge(&token).await.0, 200);
-    let [header, payload, end] = token.split('.').collect::<Vec<_>>()[..] else { unreachable!("a token") };
+    let [header, payload, end] = token.split('.').collect::<Vec<_>>()[..] else {
+        unreachable!("a token")
+    };
     let other = world.good().claim("sub", "\"root\"").message();
     let stranger = world.good().claim("sub", "\"other\"").sign();
     let mut flipped = signature.clone();
     flipped[40] ^= 1;
     let variants = [
-        ("another signature", written(&message, &flipped), "signature"),
+        (
+            "another signature",
+            written(&message, &flipped),
+            "signature",
+        ),
         (
             "another token's signature",
-            format!("{message}.{}", stranger.rsplit('.').next().expect("three parts")),
+            format!(
+                "{message}.{}",
+                stranger.rsplit('.').next().expect("three parts")
+            ),
             "signature",
         ),
         ("another payload", written(&other, &signature), "signature"),
         ("bytes after it", format!("{token}AAAA"), "signature"),
         ("a part after it", format!("{token}."), "malformed_token"),
         ("padding", format!("{token}=="), "malformed_token"),
-        ("without its signature", format!("{message}."), "malformed_token"),
-        ("its beginning", token[..token.len() - 1].to_owned(), "malformed_token"),
+        (
+            "without its signature",
+            format!("{message}."),
+            "malformed_token",
+        ),
+        (
+            "its beginning",
+            token[..token.len() - 1].to_owned(),
+            "malformed_token",
+        ),
         ("its end", token[1..].to_owned(), "malformed_token"),
-        ("a spare bit", format!("{header}.{payload}.{}", next_letter(end)), "malformed_token"),
+        (
+            "a spare bit",
+            format!("{header}.{payload}.{}", next_letter(end)),
+            "malformed_token",
+        ),
         ("in capitals", token.to_uppercase(), "malformed_token"),
-        ("signed again for others", good.clone().claim("aud", "\"x\"").sign(), "audience"),
-        ("signed again, expired", good.clone().claim("exp", "1").sign(), "expired"),
+        (
+            "signed again for others",
+            good.clone().claim("aud", "\"x\"").sign(),
+            "audience",
+        ),
+        (
+            "signed again, expired",
+            good.clone().claim("exp", "1").sign(),
+            "expired",
+        ),
     ];
     for _ in 0..2 {
         for (name, variant, reason) in &variants {
-            assert_eq!(world.judge(variant).await, (401, (*reason).to_owned()), "{name}");
+            assert_eq!(
+                world.judge(variant).await,
+                (401, (*reason).to_owned()),
+                "{name}"
+            );
             assert_eq!(world.judge(&token).await.0, 200, "after {name}");
         }
     }
@@ -78,7 +111,12 @@ async fn listeners(
         "stateDir: \"@DIR@\"\nprobes: {{ listen: 127.0.0.1:0 }}\nauthorities:\n  users: {{ issuer: \"{}\"{options} }}\n  \
          none: {{ issuer: \"http://127.0.0.1:9\" }}\ninbound:\n{}{}{}",
         authority.issuer(),
-        listener("api", "users", AUDIENCE, "{ paths: [/write], scopes: [\"devices:write\"] }"),
+        listener(
+            "api",
+            "users",
+            AUDIENCE,
+            "{ paths: [/write], scopes: [\"devices:write\"] }"
+        ),
         listener("stranger", "none", AUDIENCE, "{ paths: [/x] }"),
         listener("other", "users", "https://other.example", "{ paths: [/x] }"),
     );
@@ -88,15 +126,26 @@ async fn listeners(
 }
 
 async fn ask(sidecar: &Sidecar, listener: &str, path: &str, token: &str) -> RawAnswer {
-    get(sidecar.address(listener), path, &[("Authorization", &format!("Bearer {token}"))]).await
+    get(
+        sidecar.address(listener),
+        path,
+        &[("Authorization", &format!("Bearer {token}"))],
+    )
+    .await
 }
 
 async fn hits(sidecar: &Sidecar) -> u64 {
     let metrics = get(sidecar.address("probes"), "/metrics", &[]).await.text();
-    let line = metrics
-        .lines()
-        .find(|line| line.starts_with("m2m_verified_token_cache_total") && line.contains("\"hit\""));
-    line.map_or(0, |line| line.rsplit(' ').next().expect("a number").parse().expect("a number"))
+    let line = metrics.lines().find(|line| {
+        line.starts_with("m2m_verified_token_cache_total") && line.contains("\"hit\"")
+    });
+    line.map_or(0, |line| {
+        line.rsplit(' ')
+            .next()
+            .expect("a number")
+            .parse()
+            .expect("a number")
+    })
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -113,20 +162,28 @@ async fn time_listener_and_rule_are_judged_of_a_remembered_token_too() {
             ("other", "/open", 401, Some("audience")),
         ] {
             let answer = ask(&sidecar, listener, path, &token).await;
-            assert_eq!((answer.status, answer.header("x-m2m-reason")), (status, reason), "{listener}{path}");
+            assert_eq!(
+                (answer.status, answer.header("x-m2m-reason")),
+                (status, reason),
+                "{listener}{path}"
+            );
         }
     }
     assert!(hits(&sidecar).await >= 8, "it was remembered");
     clock.forward(Duration::from_secs(3600 + 61));
     let answer = ask(&sidecar, "api", "/open", &token).await;
-    assert_eq!((answer.status, answer.header("x-m2m-reason")), (401, Some("expired")));
+    assert_eq!(
+        (answer.status, answer.header("x-m2m-reason")),
+        (401, Some("expired"))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_that_never_expires_is_verified_anew_after_30_seconds() {
     let (authority, clock) = (Authority::start(), MovableClock::now());
     authority.advertise("plgd_tokens_endpoint", "/api/v1/tokens");
-    let (_upstream, sidecar) = listeners(&authority, ", requireExpiry: false, profile: plgd", &clock).await;
+    let (_upstream, sidecar) =
+        listeners(&authority, ", requireExpiry: false, profile: plgd", &clock).await;
     let draft = Draft::new(&authority.issuer(), &authority.key("es256-1")).no_claim("exp");
     let joined = json!([format!("https://x.example {AUDIENCE}")]).to_string();
     let token = draft.clone().claim("aud", &joined).sign();
@@ -156,6 +213,10 @@ async fn a_token_that_never_expires_is_verified_anew_after_30_seconds() {
     ] {
         let token = draft.clone().and_claim("exp", exp).sign();
         let answer = ask(&sidecar, "api", "/open", &token).await;
-        assert_eq!((answer.status, answer.header("x-m2m-reason")), (401, Some(reason)), "{exp}");
+        assert_eq!(
+            (answer.status, answer.header("x-m2m-reason")),
+            (401, Some(reason)),
+            "{exp}"
+        );
     }
 }

@@ -32,7 +32,8 @@ struct World {
 
 impl World {
     async fn start() -> Self {
-        let (users, partner, foreign) = (Authority::start(), Authority::start(), Authority::start());
+        let (users, partner, foreign) =
+            (Authority::start(), Authority::start(), Authority::start());
         for alg in [Alg::ES384, Alg::RS256, Alg::PS256, Alg::EdDSA] {
             users.add_key(&format!("{}-1", alg.name().to_ascii_lowercase()), alg);
         }
@@ -61,8 +62,15 @@ impl World {
         for authority in [&users, &partner, &foreign] {
             authority.wait_for_fetches(Endpoint::Jwks, 1).await;
         }
-        let world = Self { users, partner, foreign, upstream, sidecar };
-        // A token without `kid` may cause a fetch, so the set must have come before the first of them.
+        let world = Self {
+            users,
+            partner,
+            foreign,
+            upstream,
+            sidecar,
+        };
+        // A token without `kid` may cause a fetch, so the set must have come before the first of
+        // them.
         while world.judge(&world.good().sign()).await.0 != 200 {
             tokio::task::yield_now().await;
         }
@@ -80,12 +88,17 @@ impl World {
     }
 
     async fn judge(&self, token: &str) -> (u16, String) {
-        self.judge_header(format!("Bearer {token}").as_bytes()).await
+        self.judge_header(format!("Bearer {token}").as_bytes())
+            .await
     }
 
     /// Sends an `Authorization` header of these bytes.
     async fn judge_header(&self, value: &[u8]) -> (u16, String) {
-        judged(&self.send(&[b"Authorization: ", value, b"\r\n"].concat()).await)
+        judged(
+            &self
+                .send(&[b"Authorization: ", value, b"\r\n"].concat())
+                .await,
+        )
     }
 
     /// Sends these header lines.
@@ -93,10 +106,15 @@ impl World {
         let address = self.sidecar.address("api");
         let head = format!("GET /any HTTP/1.1\r\nHost: {address}\r\n");
         let request = [head.as_bytes(), headers, b"\r\n"].concat();
-        try_send_raw(address, request).await.unwrap_or_else(|e| panic!("no answer: {e:?}"))
+        try_send_raw(address, request)
+            .await
+            .unwrap_or_else(|e| panic!("no answer: {e:?}"))
     }
 }
 
 fn judged(answer: &RawAnswer) -> (u16, String) {
-    (answer.status, answer.header("x-m2m-reason").unwrap_or("-").to_owned())
+    (
+        answer.status,
+        answer.header("x-m2m-reason").unwrap_or("-").to_owned(),
+    )
 }

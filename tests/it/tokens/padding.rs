@@ -18,10 +18,16 @@ pub struct RsaNumbers {
 impl RsaNumbers {
     pub fn of(group: &Value) -> Self {
         let number = |name: &str| {
-            let bytes = URL_SAFE_NO_PAD.decode(text(&group["private"], name)).expect("base64url");
+            let bytes = URL_SAFE_NO_PAD
+                .decode(text(&group["private"], name))
+                .expect("base64url");
             BigUint::from_bytes_be(&bytes)
         };
-        Self { n: number("n"), e: number("e"), d: number("d") }
+        Self {
+            n: number("n"),
+            e: number("e"),
+            d: number("d"),
+        }
     }
 
     /// The padded message under a signature (RFC 8017 §5.2.2).
@@ -107,8 +113,12 @@ impl Pss {
     }
 
     pub fn padded(&self) -> Vec<u8> {
-        let mut h =
-            digest(&SHA256, &[&self.zeros[..], &self.hash, &self.salts[0]].concat()).as_ref().to_vec();
+        let mut h = digest(
+            &SHA256,
+            &[&self.zeros[..], &self.hash, &self.salts[0]].concat(),
+        )
+        .as_ref()
+        .to_vec();
         h[self.flip_h.0] ^= self.flip_h.1;
         let length = 256 - 32 - 1;
         let mut db = vec![0; length - self.salts[1].len() - 1];
@@ -128,6 +138,10 @@ impl Pss {
 
 /// MGF1 (RFC 8017 §B.2.1).
 fn mask(algorithm: &'static digest::Algorithm, seed: &[u8], length: usize) -> Vec<u8> {
-    let block = |n: u32| digest(algorithm, &[seed, &n.to_be_bytes()].concat()).as_ref().to_vec();
+    let block = |n: u32| {
+        digest(algorithm, &[seed, &n.to_be_bytes()].concat())
+            .as_ref()
+            .to_vec()
+    };
     (0..).flat_map(block).take(length).collect()
 }

@@ -9,9 +9,21 @@ use crate::support::keys::{Alg, TestKey};
 pub fn attacks(world: &World) -> Vec<Attack> {
     let stranger = TestKey::generate("es256-1", Alg::ES256);
     let mut attacks: Vec<Attack> = vec![
-        ("a stranger's".to_owned(), world.good().by(&stranger).sign(), "signature"),
-        ("a stranger's, no kid".to_owned(), world.good().by(&stranger).no_header("kid").sign(), "signature"),
-        ("of a key taken back".to_owned(), world.signed_by("es256-0").sign(), "unknown_kid"),
+        (
+            "a stranger's".to_owned(),
+            world.good().by(&stranger).sign(),
+            "signature",
+        ),
+        (
+            "a stranger's, no kid".to_owned(),
+            world.good().by(&stranger).no_header("kid").sign(),
+            "signature",
+        ),
+        (
+            "of a key taken back".to_owned(),
+            world.signed_by("es256-0").sign(),
+            "unknown_kid",
+        ),
         (
             "of a key taken back, no kid".to_owned(),
             world.signed_by("es256-0").no_header("kid").sign(),
@@ -19,24 +31,43 @@ pub fn attacks(world: &World) -> Vec<Attack> {
         ),
         (
             "of a key taken back, another's kid".to_owned(),
-            world.signed_by("es256-0").header("kid", "\"es256-1\"").sign(),
+            world
+                .signed_by("es256-0")
+                .header("kid", "\"es256-1\"")
+                .sign(),
             "signature",
         ),
     ];
     for kid in ["es256-1", "es384-1", "rs256-1", "ps256-1", "eddsa-1"] {
         let (message, signature) = world.signed_by(kid).signed();
         let (other, _) = world.signed_by(kid).claim("sub", "\"root\"").signed();
-        attacks.push((format!("{kid}: another message's"), written(&other, &signature), "signature"));
+        attacks.push((
+            format!("{kid}: another message's"),
+            written(&other, &signature),
+            "signature",
+        ));
         let retyped = world.signed_by(kid).header("typ", "\"JWT\"").message();
-        attacks.push((format!("{kid}: another header's"), written(&retyped, &signature), "signature"));
+        attacks.push((
+            format!("{kid}: another header's"),
+            written(&retyped, &signature),
+            "signature",
+        ));
         for (name, damaged) in damages(&signature) {
-            attacks.push((format!("{kid}: {name}"), written(&message, &damaged), "signature"));
+            attacks.push((
+                format!("{kid}: {name}"),
+                written(&message, &damaged),
+                "signature",
+            ));
         }
     }
     for kid in ["es256-1", "es384-1"] {
         let (message, signature) = world.signed_by(kid).signed();
         for (name, damaged) in ecdsa_forms(&signature) {
-            attacks.push((format!("{kid}: {name}"), written(&message, &damaged), "signature"));
+            attacks.push((
+                format!("{kid}: {name}"),
+                written(&message, &damaged),
+                "signature",
+            ));
         }
     }
     let (message, signature) = world.signed_by("eddsa-1").signed();
@@ -45,9 +76,14 @@ pub fn attacks(world: &World) -> Vec<Attack> {
         written(&message, &with_order_added(&signature)),
         "signature",
     ));
-    // R and S of nothing: they verify under a key of small order, which a careless key set could hold.
+    // R and S of nothing: they verify under a key of small order, which a careless key set could
+    // hold.
     let nothing = [&[1][..], &[0; 63]].concat();
-    attacks.push(("eddsa-1: the neutral element".to_owned(), written(&message, &nothing), "signature"));
+    attacks.push((
+        "eddsa-1: the neutral element".to_owned(),
+        written(&message, &nothing),
+        "signature",
+    ));
     attacks
 }
 
@@ -55,20 +91,35 @@ pub fn attacks(world: &World) -> Vec<Attack> {
 fn damages(signature: &[u8]) -> Vec<(String, Vec<u8>)> {
     let (length, half) = (signature.len(), signature.len() / 2);
     let mut all: Vec<(String, Vec<u8>)> = vec![
-        ("halves changed over".to_owned(), [&signature[half..], &signature[..half]].concat()),
-        ("backwards".to_owned(), signature.iter().rev().copied().collect()),
+        (
+            "halves changed over".to_owned(),
+            [&signature[half..], &signature[..half]].concat(),
+        ),
+        (
+            "backwards".to_owned(),
+            signature.iter().rev().copied().collect(),
+        ),
         ("a zero before".to_owned(), [&[0], signature].concat()),
         ("a zero after".to_owned(), [signature, &[0]].concat()),
         ("three bytes after".to_owned(), [signature, b"abc"].concat()),
         ("twice".to_owned(), [signature, signature].concat()),
         ("the first byte away".to_owned(), signature[1..].to_vec()),
-        ("the last byte away".to_owned(), signature[..length - 1].to_vec()),
+        (
+            "the last byte away".to_owned(),
+            signature[..length - 1].to_vec(),
+        ),
         ("only half".to_owned(), signature[..half].to_vec()),
         ("one byte".to_owned(), vec![0]),
         ("only zeros".to_owned(), vec![0; length]),
         ("only ones".to_owned(), vec![0xff; length]),
-        ("the number one".to_owned(), [vec![0; length - 1], vec![1]].concat()),
-        ("far too long".to_owned(), signature.iter().copied().cycle().take(4 * 1024).collect()),
+        (
+            "the number one".to_owned(),
+            [vec![0; length - 1], vec![1]].concat(),
+        ),
+        (
+            "far too long".to_owned(),
+            signature.iter().copied().cycle().take(4 * 1024).collect(),
+        ),
     ];
     for at in [0, 1, half - 1, half, length - 2, length - 1] {
         for bit in [0, 7] {
@@ -85,8 +136,15 @@ fn ecdsa_forms(signature: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
     let half = signature.len() / 2;
     let (r, s) = signature.split_at(half);
     let integer = |number: &[u8]| {
-        let start = number.iter().position(|byte| *byte != 0).unwrap_or(half - 1);
-        let sign = if number[start] & 0x80 == 0 { &[][..] } else { &[0] };
+        let start = number
+            .iter()
+            .position(|byte| *byte != 0)
+            .unwrap_or(half - 1);
+        let sign = if number[start] & 0x80 == 0 {
+            &[][..]
+        } else {
+            &[0]
+        };
         let value = [sign, &number[start..]].concat();
         [&[2, u8::try_from(value.len()).expect("short")][..], &value].concat()
     };
@@ -109,7 +167,8 @@ fn with_order_added(signature: &[u8]) -> Vec<u8> {
         &(0..32)
             .map(|n| {
                 u8::from_str_radix(
-                    &"1000000000000000000000000000000014def9dea2f79cd65812631a5cf5d3ed"[2 * n..2 * n + 2],
+                    &"1000000000000000000000000000000014def9dea2f79cd65812631a5cf5d3ed"
+                        [2 * n..2 * n + 2],
                     16,
                 )
             })

@@ -29,27 +29,57 @@ pub fn attacks(world: &World) -> Vec<Attack> {
         ("an empty fourth part", format!("{token}.")),
         ("a fourth part", format!("{token}.{signature}")),
         ("an empty part before", format!(".{token}")),
-        ("an empty part between", format!("{header}..{payload}.{signature}")),
-        ("five parts, as a JWE", format!("{header}.{payload}.{signature}.{payload}.{signature}")),
+        (
+            "an empty part between",
+            format!("{header}..{payload}.{signature}"),
+        ),
+        (
+            "five parts, as a JWE",
+            format!("{header}.{payload}.{signature}.{payload}.{signature}"),
+        ),
         ("the token twice", format!("{token}.{token}")),
         ("the token twice, glued", format!("{token}{token}")),
-        ("another token's ending", format!("{token}.eyJhbGciOiJub25lIn0")),
-        ("payload and signature changed over", format!("{header}.{signature}.{payload}")),
+        (
+            "another token's ending",
+            format!("{token}.eyJhbGciOiJub25lIn0"),
+        ),
+        (
+            "payload and signature changed over",
+            format!("{header}.{signature}.{payload}"),
+        ),
         ("padding after the signature", format!("{token}==")),
         ("one padding sign too many", format!("{token}===")),
         ("a tilde", format!("{token}~")),
-        ("a tilde and a part, as an SD-JWT", format!("{token}~{payload}~")),
-        ("the other alphabet", format!("{header}.{payload}.+/{}", &signature[2..])),
-        ("one character too many", format!("{header}.{payload}.{signature}AAA")),
-        ("one character too few", format!("{header}.{payload}.{}", &signature[..signature.len() - 1])),
-        ("bits after the signature's end", format!("{header}.{payload}.{}", with_spare_bit(signature))),
+        (
+            "a tilde and a part, as an SD-JWT",
+            format!("{token}~{payload}~"),
+        ),
+        (
+            "the other alphabet",
+            format!("{header}.{payload}.+/{}", &signature[2..]),
+        ),
+        (
+            "one character too many",
+            format!("{header}.{payload}.{signature}AAA"),
+        ),
+        (
+            "one character too few",
+            format!("{header}.{payload}.{}", &signature[..signature.len() - 1]),
+        ),
+        (
+            "bits after the signature's end",
+            format!("{header}.{payload}.{}", with_spare_bit(signature)),
+        ),
         ("bits after the payload's end", {
             let payload = payload_of(world, 1);
             format!("{header}.{}.{signature}", with_spare_bit(&payload))
         }),
         (
             "bits after the header's end",
-            format!("{}.{payload}.{signature}", with_spare_bit("eyJhbGciOiJFUzI1NiJ9IA")),
+            format!(
+                "{}.{payload}.{signature}",
+                with_spare_bit("eyJhbGciOiJFUzI1NiJ9IA")
+            ),
         ),
     ]
     .map(|(name, token)| (name.to_owned(), token, "malformed_token"))
@@ -73,35 +103,72 @@ pub fn attacks(world: &World) -> Vec<Attack> {
         ("followed by another", b"{\"alg\":\"ES256\"}{}"),
         ("with a NUL", b"{\"alg\":\"ES256\"}\0"),
         ("with alg twice", b"{\"alg\":\"none\",\"alg\":\"ES256\"}"),
-        ("with alg twice, alike", b"{\"alg\":\"ES256\",\"alg\":\"ES256\"}"),
-        ("with alg twice, escaped", b"{\"alg\":\"ES256\",\"\\u0061lg\":\"none\"}"),
-        ("with kid twice", b"{\"alg\":\"ES256\",\"kid\":\"es256-1\",\"kid\":\"own\"}"),
-        ("with a member twice, deep inside", b"{\"alg\":\"ES256\",\"jwk\":{\"kty\":\"EC\",\"kty\":\"oct\"}}"),
+        (
+            "with alg twice, alike",
+            b"{\"alg\":\"ES256\",\"alg\":\"ES256\"}",
+        ),
+        (
+            "with alg twice, escaped",
+            b"{\"alg\":\"ES256\",\"\\u0061lg\":\"none\"}",
+        ),
+        (
+            "with kid twice",
+            b"{\"alg\":\"ES256\",\"kid\":\"es256-1\",\"kid\":\"own\"}",
+        ),
+        (
+            "with a member twice, deep inside",
+            b"{\"alg\":\"ES256\",\"jwk\":{\"kty\":\"EC\",\"kty\":\"oct\"}}",
+        ),
     ] {
-        attacks.push((format!("a header {name}"), world.good().sign_with_header(json), "malformed_token"));
+        attacks.push((
+            format!("a header {name}"),
+            world.good().sign_with_header(json),
+            "malformed_token",
+        ));
     }
-    let deep = format!("{{\"alg\":\"ES256\",\"x\":{}{}}}", "[".repeat(2000), "]".repeat(2000));
+    let deep = format!(
+        "{{\"alg\":\"ES256\",\"x\":{}{}}}",
+        "[".repeat(2000),
+        "]".repeat(2000)
+    );
     attacks.push((
         "a header of 2,000 levels".to_owned(),
         world.good().sign_with_header(deep),
         "malformed_token",
     ));
-    attacks.push(("an empty header object".to_owned(), world.good().sign_with_header("{}"), "algorithm"));
+    attacks.push((
+        "an empty header object".to_owned(),
+        world.good().sign_with_header("{}"),
+        "algorithm",
+    ));
     attacks.push((
         "one byte too long".to_owned(),
         of_length(&world.good(), MAX_TOKEN + 1),
         "token_too_large",
     ));
-    attacks.push(("twice too long".to_owned(), of_length(&world.good(), 2 * MAX_TOKEN), "token_too_large"));
+    attacks.push((
+        "twice too long".to_owned(),
+        of_length(&world.good(), 2 * MAX_TOKEN),
+        "token_too_large",
+    ));
     let deep = format!("{}1{}", "[".repeat(10_000), "]".repeat(10_000));
-    attacks.push(("10,000 levels".to_owned(), world.good().claim("x", &deep).sign(), "token_too_large"));
+    attacks.push((
+        "10,000 levels".to_owned(),
+        world.good().claim("x", &deep).sign(),
+        "token_too_large",
+    ));
     attacks
 }
 
 /// A good payload whose encoding leaves `spare` sextets partly unused.
 fn payload_of(world: &World, spare: usize) -> String {
     (0..3)
-        .map(|pad| world.good().claim("pad", &format!("\"{}\"", "p".repeat(pad))).claims_json())
+        .map(|pad| {
+            world
+                .good()
+                .claim("pad", &format!("\"{}\"", "p".repeat(pad)))
+                .claims_json()
+        })
         .find(|json| json.len() % 3 == spare)
         .map(base64url)
         .expect("one of three lengths")
@@ -112,7 +179,11 @@ fn with_spare_bit(text: &str) -> String {
     let (last, rest) = (text.as_bytes()[text.len() - 1], &text[..text.len() - 1]);
     let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let value = alphabet.iter().position(|c| *c == last).expect("base64url");
-    assert_eq!((value & 1, text.len() % 4 > 1), (0, true), "there are spare bits and they are zero");
+    assert_eq!(
+        (value & 1, text.len() % 4 > 1),
+        (0, true),
+        "there are spare bits and they are zero"
+    );
     format!("{rest}{}", char::from(alphabet[value | 1]))
 }
 
@@ -123,7 +194,10 @@ pub fn of_length(token: &Draft, length: usize) -> String {
     for pad in about.saturating_sub(40)..about + 10 {
         for more in 0..3 {
             let pad = format!("\"{}\"", "p".repeat(pad));
-            let padded = token.clone().claim("pad", &pad).header("x", &format!("\"{}\"", "x".repeat(more)));
+            let padded = token
+                .clone()
+                .claim("pad", &pad)
+                .header("x", &format!("\"{}\"", "x".repeat(more)));
             if padded.message().len() + 87 == length {
                 return padded.sign();
             }

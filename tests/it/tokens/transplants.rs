@@ -1,8 +1,10 @@
-//! The defects of Wycheproof's vectors on tokens of ours: right claims, a trusted key, and one thing wrong.
+//! The defects of Wycheproof's vectors on tokens of ours: right claims, a trusted key, and one
+//! thing wrong.
 //!
-//! The padding of RSASSA-PKCS1-v1_5 is taken over from the vectors themselves: their private key is public, so the padded
-//! hash of each vector is opened, our token's hash put in the place of the vector's, and signed again. The other defects
-//! are made here anew, under the names that the vectors have.
+//! The padding of RSASSA-PKCS1-v1_5 is taken over from the vectors themselves: their private key is
+//! public, so the padded hash of each vector is opened, our token's hash put in the place of the
+//! vector's, and signed again. The other defects are made here anew, under the names that the
+//! vectors have.
 
 use std::collections::BTreeSet;
 
@@ -24,12 +26,14 @@ use crate::support::upstream::Upstream;
 const ISSUER: &str = "https://users.example";
 /// The order of P-256 and of P-384 (SEC 2 §2.4, §2.5).
 const P256_ORDER: &str = "ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551";
-const P384_ORDER: &str =
-    "ffffffffffffffffffffffffffffffffffffffffffffffffc7634d81f4372ddf581a0db248b0a77aecec196accc52973";
+const P384_ORDER: &str = "ffffffffffffffffffffffffffffffffffffffffffffffffc7634d81f4372ddf581a0db248b0a77aecec196accc52973";
 
 /// The first group of vectors with this comment.
 fn group(comment: &str) -> Value {
-    groups().into_iter().find(|group| group["comment"] == comment).expect("a group")
+    groups()
+        .into_iter()
+        .find(|group| group["comment"] == comment)
+        .expect("a group")
 }
 
 /// A listener that trusts the keys of the vectors, and some of ours.
@@ -45,7 +49,11 @@ struct World {
 impl World {
     async fn start() -> Self {
         let key = TestKey::generate;
-        let (ec, ec384, ps512) = (key("ec", Alg::ES256), key("ec384", Alg::ES384), key("ps512", Alg::PS512));
+        let (ec, ec384, ps512) = (
+            key("ec", Alg::ES256),
+            key("ec384", Alg::ES384),
+            key("ps512", Alg::PS512),
+        );
         let encryption = [key("use", Alg::ES256), key("ops", Alg::ES256)];
         let mut not_for_signatures = encryption.each_ref().map(TestKey::public_jwk);
         not_for_signatures[0]["use"] = "enc".into();
@@ -68,7 +76,14 @@ impl World {
             upstream.url()
         );
         let builder = Sidecar::builder().file("keys.json", json!({ "keys": keys }).to_string());
-        let world = Self { ec, ec384, ps512, encryption, upstream, sidecar: builder.start(&yaml).await };
+        let world = Self {
+            ec,
+            ec384,
+            ps512,
+            encryption,
+            upstream,
+            sidecar: builder.start(&yaml).await,
+        };
         while world.judge(&world.good().sign()).await.0 != 200 {
             tokio::task::yield_now().await;
         }
@@ -81,14 +96,23 @@ impl World {
 
     /// The message of a token that says it is signed by a key of the vectors.
     fn message(&self, alg: &str, kid: &str) -> String {
-        self.good().header("alg", &json!(alg).to_string()).header("kid", &json!(kid).to_string()).message()
+        self.good()
+            .header("alg", &json!(alg).to_string())
+            .header("kid", &json!(kid).to_string())
+            .message()
     }
 
     async fn judge(&self, token: &str) -> (u16, String) {
         let address = self.sidecar.address("api");
-        let request = format!("GET / HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\n\r\n");
-        let answer = try_send_raw(address, request).await.unwrap_or_else(|e| panic!("no answer: {e:?}"));
-        (answer.status, answer.header("x-m2m-reason").unwrap_or("-").to_owned())
+        let request =
+            format!("GET / HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\n\r\n");
+        let answer = try_send_raw(address, request)
+            .await
+            .unwrap_or_else(|e| panic!("no answer: {e:?}"));
+        (
+            answer.status,
+            answer.header("x-m2m-reason").unwrap_or("-").to_owned(),
+        )
     }
 }
 
@@ -107,14 +131,29 @@ async fn no_modified_padding_verifies_over_right_claims() {
         let padded = key.open(&URL_SAFE_NO_PAD.decode(signature).expect("base64url"));
         let message = world.message("RS256", "kid-rsa-sign");
         let ours = digest(&SHA256, message.as_bytes());
-        let mut exchanged = exchange(&padded, digest(&SHA256, signed.as_bytes()).as_ref(), ours.as_ref());
-        // A defect of one byte of the hash is none when that byte happens to be the one of our hash.
+        let mut exchanged = exchange(
+            &padded,
+            digest(&SHA256, signed.as_bytes()).as_ref(),
+            ours.as_ref(),
+        );
+        // A defect of one byte of the hash is none when that byte happens to be the one of our
+        // hash.
         if !valid && exchanged == pkcs1(ours.as_ref()) {
             exchanged[255] ^= 1;
         }
         let judged = world.judge(&written(&message, &key.sign(&exchanged))).await;
-        let expected = if valid { (200, "-") } else { (401, "signature") };
-        assert_eq!((judged.0, judged.1.as_str()), expected, "{} {}", test["tcId"], test["comment"]);
+        let expected = if valid {
+            (200, "-")
+        } else {
+            (401, "signature")
+        };
+        assert_eq!(
+            (judged.0, judged.1.as_str()),
+            expected,
+            "{} {}",
+            test["tcId"],
+            test["comment"]
+        );
         refused += usize::from(!valid);
     }
     println!("{refused} modified paddings refused");
@@ -137,8 +176,22 @@ fn pss(world: &World) -> Vec<Transplant> {
         all.push((name, written(&message, &key.sign(&pss.padded())), expected));
     };
     pss("normalPayload", &new(), (200, "-"));
-    pss("saltIsAll0", &Pss { salts: [vec![0; 32], vec![0; 32]], ..new() }, (200, "-"));
-    pss("saltIsAll1", &Pss { salts: [vec![0xff; 32], vec![0xff; 32]], ..new() }, (200, "-"));
+    pss(
+        "saltIsAll0",
+        &Pss {
+            salts: [vec![0; 32], vec![0; 32]],
+            ..new()
+        },
+        (200, "-"),
+    );
+    pss(
+        "saltIsAll1",
+        &Pss {
+            salts: [vec![0xff; 32], vec![0xff; 32]],
+            ..new()
+        },
+        (200, "-"),
+    );
     for length in [0, 1, 16, 20, 28, 31, 33, 48, 64, 128, 222] {
         pss("SaltLenChanged", &new().salt(length), SIGNATURE);
     }
@@ -146,18 +199,46 @@ fn pss(world: &World) -> Vec<Transplant> {
         pss(name, &Pss::new(message), SIGNATURE);
     }
     let shorter = digest(&SHA384, message.as_bytes()).as_ref().to_vec();
-    pss("ModifiedHash", &Pss { hash: shorter, ..new() }, SIGNATURE);
-    pss("SaltModified", &Pss { salts: [vec![7; 32], vec![8; 32]], ..new() }, SIGNATURE);
+    pss(
+        "ModifiedHash",
+        &Pss {
+            hash: shorter,
+            ..new()
+        },
+        SIGNATURE,
+    );
+    pss(
+        "SaltModified",
+        &Pss {
+            salts: [vec![7; 32], vec![8; 32]],
+            ..new()
+        },
+        SIGNATURE,
+    );
     for at in [0, 7] {
         let mut zeros = vec![0; 8];
         zeros[at] = 1;
         pss("ZeroPaddingModified", &Pss { zeros, ..new() }, SIGNATURE);
     }
-    pss("ZeroPaddingModified", &Pss { zeros: Vec::new(), ..new() }, SIGNATURE);
+    pss(
+        "ZeroPaddingModified",
+        &Pss {
+            zeros: Vec::new(),
+            ..new()
+        },
+        SIGNATURE,
+    );
     for delimiter in [0, 2, 0x81] {
         pss("PSModified", &Pss { delimiter, ..new() }, SIGNATURE);
     }
-    pss("PSModified", &Pss { first_zero: 1, ..new() }, SIGNATURE);
+    pss(
+        "PSModified",
+        &Pss {
+            first_zero: 1,
+            ..new()
+        },
+        SIGNATURE,
+    );
     for (name, at) in [
         ("MhashModified", 16),
         ("FirstByteOfMhashModified", 0),
@@ -165,14 +246,42 @@ fn pss(world: &World) -> Vec<Transplant> {
         ("lastByteOfMhashModified", 31),
     ] {
         for bit in [0, 7] {
-            pss(name, &Pss { flip_h: (at, 1 << bit), ..new() }, SIGNATURE);
+            pss(
+                name,
+                &Pss {
+                    flip_h: (at, 1 << bit),
+                    ..new()
+                },
+                SIGNATURE,
+            );
         }
     }
     for at in [0, 1, 100, 222] {
-        pss("MaskedDbChanged", &Pss { flip_db: (at, 1), ..new() }, SIGNATURE);
+        pss(
+            "MaskedDbChanged",
+            &Pss {
+                flip_db: (at, 1),
+                ..new()
+            },
+            SIGNATURE,
+        );
     }
-    pss("MaskedDbChanged", &Pss { mask_with: &SHA384, ..new() }, SIGNATURE);
-    pss("EmModified", &Pss { flip_db: (0, 0x80), ..new() }, SIGNATURE);
+    pss(
+        "MaskedDbChanged",
+        &Pss {
+            mask_with: &SHA384,
+            ..new()
+        },
+        SIGNATURE,
+    );
+    pss(
+        "EmModified",
+        &Pss {
+            flip_db: (0, 0x80),
+            ..new()
+        },
+        SIGNATURE,
+    );
     for trailer in [0, 0xbd, 0xcc, 0x3c] {
         pss("EmModified", &Pss { trailer, ..new() }, SIGNATURE);
     }
@@ -184,12 +293,18 @@ fn pss(world: &World) -> Vec<Transplant> {
         ("SignatureIs1", number(1_u8.into())),
         ("SignatureIsNsub1", number(&key.n - 1_u8)),
         ("SignatureIsn", number(key.n.clone())),
-        ("SignatureIsnotReduced", number(BigUint::from_bytes_be(&good) + &key.n)),
+        (
+            "SignatureIsnotReduced",
+            number(BigUint::from_bytes_be(&good) + &key.n),
+        ),
         ("prependingZerosToSignature", [&[0, 0], &good[..]].concat()),
         ("appendingZerosToSignature", [&good[..], &[0, 0]].concat()),
         ("truncatedSignature", good[..254].to_vec()),
         ("truncatedSignature", good[2..].to_vec()),
-        ("modifiedSignature", [&good[..255], &[good[255] ^ 1]].concat()),
+        (
+            "modifiedSignature",
+            [&good[..255], &[good[255] ^ 1]].concat(),
+        ),
     ] {
         all.push((name, written(&message, &signature), SIGNATURE));
     }
@@ -208,7 +323,9 @@ fn primitives(world: &World) -> Vec<Transplant> {
         ("UsingPS384", Alg::PS384),
     ] {
         all.push((name, good().with(alg).sign(), SIGNATURE));
-        let named = good().with(alg).header("alg", &json!(alg.name()).to_string());
+        let named = good()
+            .with(alg)
+            .header("alg", &json!(alg.name()).to_string());
         all.push((name, named.sign(), (401, "algorithm")));
     }
     all
@@ -223,12 +340,24 @@ fn curves(world: &World) -> Vec<Transplant> {
         let n = BigUint::parse_bytes(order.as_bytes(), 16).expect("hex");
         let number = |bytes: &[u8]| BigUint::from_bytes_be(bytes);
         let (r, s) = (number(&signature[..half]), number(&signature[half..]));
-        let wide = |r: &BigUint, s: &BigUint, by: usize| [fixed(r, half + by), fixed(s, half + by)].concat();
+        let wide = |r: &BigUint, s: &BigUint, by: usize| {
+            [fixed(r, half + by), fixed(s, half + by)].concat()
+        };
         let none = BigUint::ZERO;
-        let edges = [("Zero", none.clone()), ("One", 1_u8.into()), ("Nminus1", &n - 1_u8), ("N", n.clone())];
+        let edges = [
+            ("Zero", none.clone()),
+            ("One", 1_u8.into()),
+            ("Nminus1", &n - 1_u8),
+            ("N", n.clone()),
+        ];
         all.push(("valid", written(&message, &wide(&r, &s, 0)), (200, "-")));
-        // ECDSA's other signature: RFC 7518 knows no rule about the size of s. It says the same and no more.
-        all.push(("valid", written(&message, &wide(&r, &(&n - &s), 0)), (200, "-")));
+        // ECDSA's other signature: RFC 7518 knows no rule about the size of s. It says the same and
+        // no more.
+        all.push((
+            "valid",
+            written(&message, &wide(&r, &(&n - &s), 0)),
+            (200, "-"),
+        ));
         for (r_is, r) in &edges {
             for (s_is, s) in &edges {
                 let name: &'static str = format!("rIs{r_is}_sIs{s_is}").leak();
@@ -256,12 +385,18 @@ fn curves(world: &World) -> Vec<Transplant> {
 fn parts(world: &World) -> Vec<Transplant> {
     let (message, mut signature) = world.good().signed();
     let token = written(&message, &signature);
-    let [header, payload, end] = token.split('.').collect::<Vec<_>>()[..] else { unreachable!("a token") };
+    let [header, payload, end] = token.split('.').collect::<Vec<_>>()[..] else {
+        unreachable!("a token")
+    };
     signature[9] ^= 0x10;
     let none = |alg: &str| world.good().header("alg", &json!(alg).to_string());
     let own = TestKey::generate("ec", Alg::ES256);
-    let embedded = world.good().by(&own).header("jwk", &own.public_jwk().to_string());
-    let serialized = json!({ "payload": payload, "protected": header, "signature": end }).to_string();
+    let embedded = world
+        .good()
+        .by(&own)
+        .header("jwk", &own.public_jwk().to_string());
+    let serialized =
+        json!({ "payload": payload, "protected": header, "signature": end }).to_string();
     let secret = {
         let jwk = world.ec.public_jwk();
         let coordinate = |name: &str| URL_SAFE_NO_PAD.decode(text(&jwk, name)).expect("base64url");
@@ -275,45 +410,129 @@ fn parts(world: &World) -> Vec<Transplant> {
     let kid_of = |key: &TestKey| Draft::new(ISSUER, key).sign();
     vec![
         ("acceptsValid", token.clone(), (200, "-")),
-        ("rejectsModifiedSignature", written(&message, &signature), SIGNATURE),
-        ("rejectsModifiedPayload", format!("{other_payload}.{end}"), SIGNATURE),
-        ("rejectsModifiedHeader", format!("{other_header}.{end}"), (401, "unknown_kid")),
+        (
+            "rejectsModifiedSignature",
+            written(&message, &signature),
+            SIGNATURE,
+        ),
+        (
+            "rejectsModifiedPayload",
+            format!("{other_payload}.{end}"),
+            SIGNATURE,
+        ),
+        (
+            "rejectsModifiedHeader",
+            format!("{other_header}.{end}"),
+            (401, "unknown_kid"),
+        ),
         ("rejectsMissingSignature", format!("{message}."), MALFORMED),
-        ("rejectsMissingSignatureAndSeparator", message.clone(), MALFORMED),
-        ("rejectsMissingPayload", format!("{header}..{end}"), MALFORMED),
-        ("rejectsMissingPayloadAndSeparator", format!("{header}.{end}"), MALFORMED),
-        ("rejectsMissingHeader", format!(".{payload}.{end}"), MALFORMED),
-        ("rejectsMissingHeaderAndSeparator", format!("{payload}.{end}"), MALFORMED),
-        ("rejectsMissingHeaderAndSignature", format!(".{payload}."), MALFORMED),
-        ("rejectsMissingHeaderSignatureAndSeparators", payload.to_owned(), MALFORMED),
-        ("rejectsMissingHeaderSignatureAndSeparator", payload.to_owned(), MALFORMED),
+        (
+            "rejectsMissingSignatureAndSeparator",
+            message.clone(),
+            MALFORMED,
+        ),
+        (
+            "rejectsMissingPayload",
+            format!("{header}..{end}"),
+            MALFORMED,
+        ),
+        (
+            "rejectsMissingPayloadAndSeparator",
+            format!("{header}.{end}"),
+            MALFORMED,
+        ),
+        (
+            "rejectsMissingHeader",
+            format!(".{payload}.{end}"),
+            MALFORMED,
+        ),
+        (
+            "rejectsMissingHeaderAndSeparator",
+            format!("{payload}.{end}"),
+            MALFORMED,
+        ),
+        (
+            "rejectsMissingHeaderAndSignature",
+            format!(".{payload}."),
+            MALFORMED,
+        ),
+        (
+            "rejectsMissingHeaderSignatureAndSeparators",
+            payload.to_owned(),
+            MALFORMED,
+        ),
+        (
+            "rejectsMissingHeaderSignatureAndSeparator",
+            payload.to_owned(),
+            MALFORMED,
+        ),
         ("rejectsEmptyString", String::new(), NO_TOKEN_CHARACTERS),
         ("rejectsExtraEmptyComponent", format!("{token}."), MALFORMED),
         ("rejectsExtraComponent", format!("{token}.{end}"), MALFORMED),
-        ("rejectsNoneAlgorithmAndMissingSignature", format!("{}.", none("none").message()), MALFORMED),
-        ("algIsNone", format!("{}.", none("NONE").message()), MALFORMED),
-        ("algIsNone", format!("{}.", none("none").no_header("kid").message()), MALFORMED),
+        (
+            "rejectsNoneAlgorithmAndMissingSignature",
+            format!("{}.", none("none").message()),
+            MALFORMED,
+        ),
+        (
+            "algIsNone",
+            format!("{}.", none("NONE").message()),
+            MALFORMED,
+        ),
+        (
+            "algIsNone",
+            format!("{}.", none("none").no_header("kid").message()),
+            MALFORMED,
+        ),
         ("algIsNone", none("none").sign(), (401, "algorithm")),
-        ("rejectsValidJsonSerialization", serialized, NO_TOKEN_CHARACTERS),
-        ("rejectsAttackerProvidedEmbeddedJwk", embedded.sign(), SIGNATURE),
+        (
+            "rejectsValidJsonSerialization",
+            serialized,
+            NO_TOKEN_CHARACTERS,
+        ),
+        (
+            "rejectsAttackerProvidedEmbeddedJwk",
+            embedded.sign(),
+            SIGNATURE,
+        ),
         (
             "rejectsSymmetryConfusionAttacks_aesKeyFromEcVerificationKeyBytes",
             written(&confused, tag.as_ref()),
             (401, "algorithm"),
         ),
-        ("rejectWrongUse", kid_of(&world.encryption[0]), (401, "unknown_kid")),
-        ("rejectWrongKeyOps", kid_of(&world.encryption[1]), (401, "unknown_kid")),
-        ("rejectWrongUse", world.good().by(&world.encryption[0]).no_header("kid").sign(), SIGNATURE),
+        (
+            "rejectWrongUse",
+            kid_of(&world.encryption[0]),
+            (401, "unknown_kid"),
+        ),
+        (
+            "rejectWrongKeyOps",
+            kid_of(&world.encryption[1]),
+            (401, "unknown_kid"),
+        ),
+        (
+            "rejectWrongUse",
+            world
+                .good()
+                .by(&world.encryption[0])
+                .no_header("kid")
+                .sign(),
+            SIGNATURE,
+        ),
     ]
 }
 
 /// Base64 that a lenient decoder would read as what was signed.
 fn encodings(world: &World) -> Vec<Transplant> {
     let token = world.good().sign();
-    let [header, payload, end] = token.split('.').collect::<Vec<_>>()[..] else { unreachable!("a token") };
+    let [header, payload, end] = token.split('.').collect::<Vec<_>>()[..] else {
+        unreachable!("a token")
+    };
     let with = |part: &str, inserted: &str| format!("{}{inserted}{}", &part[..4], &part[4..]);
     let mut all = Vec::new();
-    for inserted in [" ", "\t", "?", "\"", "\u{e9}", "%20", "=", "==", ",", "\\", "+ "] {
+    for inserted in [
+        " ", "\t", "?", "\"", "\u{e9}", "%20", "=", "==", ",", "\\", "+ ",
+    ] {
         for (names, damaged) in [
             (
                 ["spacesInHeader", "invalidCharactersInHeader"],
@@ -333,21 +552,44 @@ fn encodings(world: &World) -> Vec<Transplant> {
     }
     for inserted in ["+", "/", "~", "+/+/"] {
         for (name, damaged) in [
-            ("rejectsInvalidCharacters", format!("{header}.{payload}.{}", with(end, inserted))),
+            (
+                "rejectsInvalidCharacters",
+                format!("{header}.{payload}.{}", with(end, inserted)),
+            ),
             (
                 "rejects0ReplacedbyInvalidCharacter",
-                format!("{header}.{payload}.{}{inserted}", &end[..end.len() - inserted.len()]),
+                format!(
+                    "{header}.{payload}.{}{inserted}",
+                    &end[..end.len() - inserted.len()]
+                ),
             ),
-            ("InvalidCharacterInPayload", format!("{header}.{}.{end}", with(payload, inserted))),
-            ("InvalidCharacterInsertedInPayload", format!("{header}.{payload}{inserted}.{end}")),
-            ("InvalidCharacterInsertedInHeader", format!("{header}{inserted}.{payload}.{end}")),
+            (
+                "InvalidCharacterInPayload",
+                format!("{header}.{}.{end}", with(payload, inserted)),
+            ),
+            (
+                "InvalidCharacterInsertedInPayload",
+                format!("{header}.{payload}{inserted}.{end}"),
+            ),
+            (
+                "InvalidCharacterInsertedInHeader",
+                format!("{header}{inserted}.{payload}.{end}"),
+            ),
         ] {
             all.push((name, damaged, MALFORMED));
         }
     }
-    all.push(("invalidBase64Padding", format!("{header}=.{payload}.{end}"), NO_TOKEN_CHARACTERS));
+    all.push((
+        "invalidBase64Padding",
+        format!("{header}=.{payload}.{end}"),
+        NO_TOKEN_CHARACTERS,
+    ));
     all.push(("invalidBase64Padding", format!("{token}=="), MALFORMED));
-    all.push(("invalidBase64PaddingInPayload", format!("{header}.{payload}=.{end}"), NO_TOKEN_CHARACTERS));
+    all.push((
+        "invalidBase64PaddingInPayload",
+        format!("{header}.{payload}=.{end}"),
+        NO_TOKEN_CHARACTERS,
+    ));
     // Signed as they are written, but with bits that belong to no byte.
     for spare in [1, 2, 4, 8] {
         let claims = (0..3).map(|n| world.good().claim("pad", &format!("\"{}\"", "p".repeat(n))));
@@ -357,11 +599,25 @@ fn encodings(world: &World) -> Vec<Transplant> {
             .expect("one of three lengths");
         let message = draft.message();
         let alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-        let last = alphabet.find(&message[message.len() - 1..]).expect("base64url");
-        let respelt = format!("{}{}", &message[..message.len() - 1], &alphabet[last | spare..=last | spare]);
+        let last = alphabet
+            .find(&message[message.len() - 1..])
+            .expect("base64url");
+        let respelt = format!(
+            "{}{}",
+            &message[..message.len() - 1],
+            &alphabet[last | spare..=last | spare]
+        );
         let signature = world.ec.sign(Alg::ES256, respelt.as_bytes());
-        all.push(("ModifiedUnusedBitsInPayload", written(&respelt, &draft.signed().1), MALFORMED));
-        all.push(("MacOfIncorrectlyEncodedMessage", written(&respelt, &signature), MALFORMED));
+        all.push((
+            "ModifiedUnusedBitsInPayload",
+            written(&respelt, &draft.signed().1),
+            MALFORMED,
+        ));
+        all.push((
+            "MacOfIncorrectlyEncodedMessage",
+            written(&respelt, &signature),
+            MALFORMED,
+        ));
     }
     all
 }
@@ -370,27 +626,51 @@ fn encodings(world: &World) -> Vec<Transplant> {
 async fn no_defect_of_the_vectors_passes_over_right_claims() {
     let world = World::start().await;
     let before = world.upstream.received().len();
-    let all = [pss(&world), primitives(&world), curves(&world), parts(&world), encodings(&world)].concat();
+    let all = [
+        pss(&world),
+        primitives(&world),
+        curves(&world),
+        parts(&world),
+        encodings(&world),
+    ]
+    .concat();
     let mut wrong = Vec::new();
     for (number, (name, token, (status, reason))) in all.iter().enumerate() {
         let judged = world.judge(token).await;
         if judged != (*status, (*reason).to_owned()) {
-            wrong.push(format!("{number} {name}: {judged:?}, expected {status} {reason}"));
+            wrong.push(format!(
+                "{number} {name}: {judged:?}, expected {status} {reason}"
+            ));
         }
     }
-    assert!(wrong.is_empty(), "{} of {} judged wrong:\n{}", wrong.len(), all.len(), wrong.join("\n"));
-    let good = all.iter().filter(|(_, _, (status, _))| *status == 200).count();
-    println!("{} transplants: {good} good ones passed, the others were refused", all.len());
+    assert!(
+        wrong.is_empty(),
+        "{} of {} judged wrong:\n{}",
+        wrong.len(),
+        all.len(),
+        wrong.join("\n")
+    );
+    let good = all
+        .iter()
+        .filter(|(_, _, (status, _))| *status == 200)
+        .count();
+    println!(
+        "{} transplants: {good} good ones passed, the others were refused",
+        all.len()
+    );
     assert_eq!(world.upstream.received().len(), before + good);
 
-    // Every kind of defect in the file has its transplant; the modified paddings have a test of their own.
+    // Every kind of defect in the file has its transplant; the modified paddings have a test of
+    // their own.
     let transplanted: BTreeSet<_> = all.iter().map(|(name, _, _)| (*name).to_owned()).collect();
     let groups = groups();
     let vectors = groups
         .iter()
         .flat_map(tests)
         .filter(|test| test["result"] == "invalid" && test["flags"] != json!(["ModifiedPadding"]));
-    let missing: BTreeSet<_> = vectors.map(|test| text(test, "comment").to_owned()).collect();
+    let missing: BTreeSet<_> = vectors
+        .map(|test| text(test, "comment").to_owned())
+        .collect();
     let missing: Vec<_> = missing.difference(&transplanted).collect();
     assert!(missing.is_empty(), "no transplant of {missing:?}");
 }

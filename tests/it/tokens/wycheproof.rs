@@ -15,9 +15,10 @@ use crate::support::upstream::Upstream;
 
 /// The vectors, group by group.
 pub fn groups() -> Vec<Value> {
-    let all: Value =
-        serde_json::from_str(include_str!("../../vectors/wycheproof_json_web_signature_test.json"))
-            .expect("the vectors are JSON");
+    let all: Value = serde_json::from_str(include_str!(
+        "../../vectors/wycheproof_json_web_signature_test.json"
+    ))
+    .expect("the vectors are JSON");
     all["testGroups"].as_array().expect("a list").clone()
 }
 
@@ -47,7 +48,8 @@ fn stricter(group: &Value, test: &Value) -> Option<&'static str> {
 /// Whether any key of the set verifies the text.
 fn verifies(keys: &KeySet, jws: &str) -> bool {
     CompactJws::parse(jws).is_ok_and(|jws| {
-        keys.candidates(jws.kid(), jws.algorithm()).is_ok_and(|keys| keys.iter().any(|key| jws.verify(key)))
+        keys.candidates(jws.kid(), jws.algorithm())
+            .is_ok_and(|keys| keys.iter().any(|key| jws.verify(key)))
     })
 }
 
@@ -58,7 +60,8 @@ fn every_vector_is_judged_as_wycheproof_says_or_stricter_for_a_reason() {
     for group in groups() {
         // The private key where there is no public one: a set with a symmetric key in it.
         let key = group.get("public").unwrap_or(&group["private"]);
-        let keys = KeySet::parse(json!({ "keys": [key] }).to_string().as_bytes()).unwrap_or_default();
+        let keys =
+            KeySet::parse(json!({ "keys": [key] }).to_string().as_bytes()).unwrap_or_default();
         for test in tests(&group) {
             let verified = verifies(&keys, text(test, "jws"));
             let (expected, why) = match (text(test, "result"), stricter(&group, test)) {
@@ -82,7 +85,11 @@ fn every_vector_is_judged_as_wycheproof_says_or_stricter_for_a_reason() {
         ("the key's own alg is another", 2),
         ("valid, and verified", 32),
     ];
-    assert_eq!(counts, BTreeMap::from(expected), "another edition of the vectors?");
+    assert_eq!(
+        counts,
+        BTreeMap::from(expected),
+        "another edition of the vectors?"
+    );
 }
 
 #[test]
@@ -93,16 +100,22 @@ fn keys_for_encryption_and_symmetric_ones_are_in_no_key_set() {
         let for_signatures = key["kty"] != "oct"
             && key["use"] != "enc"
             && key["key_ops"] != json!(["encrypt"])
-            && key["alg"].as_str().is_none_or(|alg| parse_algorithm(alg).is_some());
+            && key["alg"]
+                .as_str()
+                .is_none_or(|alg| parse_algorithm(alg).is_some());
         assert_eq!(usable, for_signatures, "{}", group["comment"]);
     }
 }
 
-/// As bearer tokens: their payloads are no claims of ours, so that none may pass, whatever its signature.
+/// As bearer tokens: their payloads are no claims of ours, so that none may pass, whatever its
+/// signature.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_vector_passes_as_a_bearer_token() {
     let own = TestKey::generate("own", Alg::ES256);
-    let mut keys: Vec<_> = groups().iter().filter_map(|group| group.get("public").cloned()).collect();
+    let mut keys: Vec<_> = groups()
+        .iter()
+        .filter_map(|group| group.get("public").cloned())
+        .collect();
     keys.push(own.public_jwk());
     let upstream = Upstream::start();
     let yaml = format!(
@@ -115,9 +128,15 @@ async fn no_vector_passes_as_a_bearer_token() {
     let sidecar = builder.start(&yaml).await;
     let judge = async |token: &str| {
         let address = sidecar.address("api");
-        let request = format!("GET / HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\n\r\n");
-        let answer = try_send_raw(address, request).await.unwrap_or_else(|e| panic!("no answer: {e:?}"));
-        (answer.status, answer.header("x-m2m-reason").unwrap_or("-").to_owned())
+        let request =
+            format!("GET / HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\n\r\n");
+        let answer = try_send_raw(address, request)
+            .await
+            .unwrap_or_else(|e| panic!("no answer: {e:?}"));
+        (
+            answer.status,
+            answer.header("x-m2m-reason").unwrap_or("-").to_owned(),
+        )
     };
     let good = || super::draft::Draft::new("https://users.example", &own).sign();
     while judge(&good()).await.0 != 200 {
@@ -138,5 +157,9 @@ async fn no_vector_passes_as_a_bearer_token() {
     }
     println!("{counts:?}");
     assert_eq!(judge(&good()).await.0, 200);
-    assert_eq!(upstream.received().len(), before + 1, "no vector reached the upstream");
+    assert_eq!(
+        upstream.received().len(),
+        before + 1,
+        "no vector reached the upstream"
+    );
 }

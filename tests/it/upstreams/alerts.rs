@@ -1,4 +1,5 @@
-//! Upstreams and authorities that end a TLS connection with an alert: the alert is named in the answer and in the log.
+//! Upstreams and authorities that end a TLS connection with an alert: the alert is named in the
+//! answer and in the log.
 
 use rustls::SupportedProtocolVersion;
 use rustls::version::{TLS12, TLS13};
@@ -44,25 +45,48 @@ outbound:
 }
 
 fn description(answer: &RawAnswer) -> String {
-    answer.json()["error_description"].as_str().unwrap_or_default().to_owned()
+    answer.json()["error_description"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned()
 }
 
-/// With TLS 1.2 the alert ends the handshake; with TLS 1.3 the handshake is complete by then, and the alert comes in the place of
-/// an answer.
+/// With TLS 1.2 the alert ends the handshake; with TLS 1.3 the handshake is complete by then, and
+/// the alert comes in the place of an answer.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_demanded_client_certificate_is_named_in_every_version_and_role() {
     for version in VERSIONS {
-        let upstream = Upstream::start_with(Some(TestTls::demanding_a_certificate(&NAMES, version)));
+        let upstream =
+            Upstream::start_with(Some(TestTls::demanding_a_certificate(&NAMES, version)));
         let authority = Authority::start();
         let sidecar = sidecar(&upstream, &authority).await;
         for listener in ["api", "out"] {
             let mark = logs::mark();
             let answer = request("GET", sidecar.address(listener), "/x", &[], b"").await;
-            assert_eq!(outcome(&answer), (502, "upstream_tls"), "{version:?} {listener}");
-            assert_eq!(description(&answer), format!("TLS with the upstream failed: {ALERT}."));
-            logs::wait_for_line(mark, &["listener=", listener, "reason=\"upstream_tls\"", ALERT]).await;
+            assert_eq!(
+                outcome(&answer),
+                (502, "upstream_tls"),
+                "{version:?} {listener}"
+            );
+            assert_eq!(
+                description(&answer),
+                format!("TLS with the upstream failed: {ALERT}.")
+            );
+            logs::wait_for_line(
+                mark,
+                &["listener=", listener, "reason=\"upstream_tls\"", ALERT],
+            )
+            .await;
         }
-        let lines = logs::lines_since(0, &["WARN", "the upstream does not serve", &upstream.url(), ALERT]);
+        let lines = logs::lines_since(
+            0,
+            &[
+                "WARN",
+                "the upstream does not serve",
+                &upstream.url(),
+                ALERT,
+            ],
+        );
         assert_eq!(lines.len(), 2, "once for each listener: {lines:?}");
         assert!(upstream.received().is_empty());
         sidecar.stop().await;
@@ -73,16 +97,28 @@ async fn a_demanded_client_certificate_is_named_in_every_version_and_role() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_demanded_client_certificate_is_named_while_the_request_is_still_sent() {
     for version in VERSIONS {
-        let upstream = Upstream::start_with(Some(TestTls::demanding_a_certificate(&NAMES, version)));
+        let upstream =
+            Upstream::start_with(Some(TestTls::demanding_a_certificate(&NAMES, version)));
         let authority = Authority::start();
         let sidecar = sidecar(&upstream, &authority).await;
         for (listener, size) in [("api", 2), ("api", 1 << 20), ("out", 2), ("out", 1 << 20)] {
             let mark = logs::mark();
             let body = vec![b'x'; size];
             let answer = request("POST", sidecar.address(listener), "/x", &[], &body).await;
-            assert_eq!(outcome(&answer), (502, "upstream_tls"), "{version:?} {listener} {size}");
-            assert_eq!(description(&answer), format!("TLS with the upstream failed: {ALERT}."));
-            logs::wait_for_line(mark, &["listener=", listener, "reason=\"upstream_tls\"", ALERT]).await;
+            assert_eq!(
+                outcome(&answer),
+                (502, "upstream_tls"),
+                "{version:?} {listener} {size}"
+            );
+            assert_eq!(
+                description(&answer),
+                format!("TLS with the upstream failed: {ALERT}.")
+            );
+            logs::wait_for_line(
+                mark,
+                &["listener=", listener, "reason=\"upstream_tls\"", ALERT],
+            )
+            .await;
         }
         sidecar.stop().await;
     }
@@ -95,8 +131,19 @@ async fn an_upstream_that_ends_a_connection_without_an_alert_stays_broken() {
     let sidecar = sidecar(&upstream, &Authority::start()).await;
     upstream.next(Answer::Early(500));
     upstream.next(Answer::Reset);
-    let early = request("POST", sidecar.address("api"), "/x", &[], &vec![b'x'; 4 << 20]).await;
-    assert!(matches!(outcome(&early), (500, "") | (502, "upstream_broken")), "{:?}", outcome(&early));
+    let early = request(
+        "POST",
+        sidecar.address("api"),
+        "/x",
+        &[],
+        &vec![b'x'; 4 << 20],
+    )
+    .await;
+    assert!(
+        matches!(outcome(&early), (500, "") | (502, "upstream_broken")),
+        "{:?}",
+        outcome(&early)
+    );
     let answer = request("POST", sidecar.address("api"), "/x", &[], b"{}").await;
     assert_eq!(outcome(&answer), (502, "upstream_broken"));
     assert_eq!(get(sidecar.address("api"), "/x", &[]).await.status, 200);
@@ -122,7 +169,8 @@ async fn another_failure_of_tls_is_told_from_an_alert() {
 async fn an_authority_that_demands_a_certificate_is_named_for_keys_and_for_tokens() {
     const ADMIN: &str = "the-admin-token-of-the-alerts";
     for version in VERSIONS {
-        let authority = Authority::start_with("", Some(TestTls::demanding_a_certificate(&NAMES, version)));
+        let authority =
+            Authority::start_with("", Some(TestTls::demanding_a_certificate(&NAMES, version)));
         let upstream = Upstream::start();
         let yaml = format!(
             r#"
@@ -139,16 +187,24 @@ outbound: [{{ name: out, listen: 127.0.0.1:0, upstream: "{upstream}", credential
             upstream = upstream.url(),
         );
         let mark = logs::mark();
-        let files = Sidecar::builder().secret_file("secret", "legacy", "a client secret of the alerts");
-        let files = files.secret_file("admin", "admin", ADMIN).file("ca.pem", authority.ca_pem());
+        let files =
+            Sidecar::builder().secret_file("secret", "legacy", "a client secret of the alerts");
+        let files = files
+            .secret_file("admin", "admin", ADMIN)
+            .file("ca.pem", authority.ca_pem());
         let sidecar = files.start(&yaml).await;
         let issuer = authority.issuer();
         logs::wait_for_line(mark, &["WARN", "cannot fetch the key set", &issuer, ALERT]).await;
         assert_eq!(get(sidecar.address("out"), "/", &[]).await.status, 503);
         logs::wait_for_line(mark, &["WARN", "no access token fetched", &issuer, ALERT]).await;
         let authorization = format!("Bearer {ADMIN}");
-        let status =
-            get(sidecar.address("admin"), "/status", &[("Authorization", &authorization)]).await.json();
+        let status = get(
+            sidecar.address("admin"),
+            "/status",
+            &[("Authorization", &authorization)],
+        )
+        .await
+        .json();
         for part in ["authorities", "credentials"] {
             let error = status[part][0]["last_error"].as_str().unwrap_or_default();
             assert!(error.contains(ALERT), "{version:?} {part}: {error}");

@@ -9,7 +9,11 @@ use crate::support::upstream::{Answer, Upstream};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_time_that_the_upstream_announces_is_heeded() {
-    for (announced, connections) in [("timeout=60", 1), ("timeout=30, max=100", 1), ("timeout=0", 5)] {
+    for (announced, connections) in [
+        ("timeout=60", 1),
+        ("timeout=30, max=100", 1),
+        ("timeout=0", 5),
+    ] {
         let upstream = Upstream::start();
         let sidecar = sidecar(&upstream.url(), "").await;
         upstream.answer(move |_| Answer::with_headers(&[("Keep-Alive", announced)], "{}"));
@@ -28,11 +32,16 @@ async fn connections_of_before_the_announcement_are_not_used_again() {
     for _ in 0..5 {
         assert_eq!(send(&sidecar, "POST", b"x").await.status, 200);
     }
-    assert_eq!(upstream.connections(), 2, "the first one, and one that is kept for 19 s");
+    assert_eq!(
+        upstream.connections(),
+        2,
+        "the first one, and one that is kept for 19 s"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_swallowed_request_is_sent_once_more_on_a_new_connection_however_many_idle_ones_are_dead() {
+async fn a_swallowed_request_is_sent_once_more_on_a_new_connection_however_many_idle_ones_are_dead()
+{
     let upstream = Upstream::start();
     let sidecar = sidecar(&upstream.url(), "").await;
     let gate = Gate::closed();
@@ -50,9 +59,11 @@ async fn a_swallowed_request_is_sent_once_more_on_a_new_connection_however_many_
     // From now on each of the six swallows what comes on it.
     let dead = Arc::new(AtomicBool::new(true));
     let is_dead = dead.clone();
-    upstream.answer(move |request| match request.connection < 6 && is_dead.load(Ordering::Relaxed) {
-        true => Answer::Close,
-        false => Answer::Echo,
+    upstream.answer(move |request| {
+        match request.connection < 6 && is_dead.load(Ordering::Relaxed) {
+            true => Answer::Close,
+            false => Answer::Echo,
+        }
     });
     let before = upstream.received().len();
     assert_eq!(outcome(&send(&sidecar, "GET", b"").await), (200, ""));
@@ -65,11 +76,18 @@ async fn a_swallowed_request_is_sent_once_more_on_a_new_connection_however_many_
 async fn a_request_whose_answer_had_begun_is_not_sent_twice() {
     let upstream = Upstream::start();
     let sidecar = sidecar(&upstream.url(), "").await;
-    for begun in ["HTTP/1.1 200 OK\r\nContent-Le", "HTTP/1.1 100 Continue\r\n\r\n"] {
+    for begun in [
+        "HTTP/1.1 200 OK\r\nContent-Le",
+        "HTTP/1.1 100 Continue\r\n\r\n",
+    ] {
         assert_eq!(send(&sidecar, "GET", b"").await.status, 200);
         let before = upstream.received().len();
         upstream.next(Answer::Raw(begun.as_bytes().to_vec()));
-        assert_eq!(outcome(&send(&sidecar, "GET", b"").await), (502, "upstream_broken"), "{begun}");
+        assert_eq!(
+            outcome(&send(&sidecar, "GET", b"").await),
+            (502, "upstream_broken"),
+            "{begun}"
+        );
         assert_eq!(upstream.received().len(), before + 1, "{begun}");
     }
 }

@@ -19,7 +19,10 @@ async fn a_dead_upstream_is_named_once_and_so_is_its_return() {
     upstream.down().await;
     let mark = logs::mark();
     for _ in 0..5 {
-        assert_eq!(outcome(&send(&sidecar, "POST", b"x").await), (502, "upstream_unreachable"));
+        assert_eq!(
+            outcome(&send(&sidecar, "POST", b"x").await),
+            (502, "upstream_unreachable")
+        );
     }
     let url = upstream.url();
     let lines = logs::lines_since(mark, &["WARN", SAYS, &url]);
@@ -29,7 +32,10 @@ async fn a_dead_upstream_is_named_once_and_so_is_its_return() {
     for _ in 0..2 {
         assert_eq!(send(&sidecar, "POST", b"x").await.status, 200);
     }
-    assert_eq!(logs::lines_since(mark, &["INFO", "the upstream serves again", &url]).len(), 1);
+    assert_eq!(
+        logs::lines_since(mark, &["INFO", "the upstream serves again", &url]).len(),
+        1
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -47,7 +53,11 @@ async fn the_protocol_of_another_port_is_named() {
     let http = format!("http://127.0.0.1:{}", tls.address().port());
     for (url, reason, says) in [
         (&https, "upstream_tls", "it answers without TLS"),
-        (&http, "upstream_broken", "it answers with TLS, not with HTTP"),
+        (
+            &http,
+            "upstream_broken",
+            "it answers with TLS, not with HTTP",
+        ),
     ] {
         let sidecar = sidecar(url, "").await;
         let mark = logs::mark();
@@ -58,7 +68,10 @@ async fn the_protocol_of_another_port_is_named() {
     other.answer(|_| Answer::Raw(b"SSH-2.0-OpenSSH\r\n\r\n".to_vec()));
     let sidecar = sidecar(&other.url(), "").await;
     let mark = logs::mark();
-    assert_eq!(outcome(&send(&sidecar, "GET", b"").await), (502, "upstream_broken"));
+    assert_eq!(
+        outcome(&send(&sidecar, "GET", b"").await),
+        (502, "upstream_broken")
+    );
     logs::wait_for_line(mark, &["WARN", SAYS, &other.url(), "not valid HTTP/1.1"]).await;
 }
 
@@ -111,17 +124,24 @@ async fn beside_a_certificate_for_the_same_name_the_authority_still_counts() {
 async fn another_certificate_than_the_pinned_one_gets_nothing_and_is_named() {
     let upstream = Upstream::start_with(Some(TestTls::self_signed_authority(&NAMES)));
     let stranger = Upstream::start_tls();
-    for (upstream, says) in
-        [(&upstream, "CA:TRUE"), (&stranger, "no trusted authority has issued its certificate")]
-    {
+    for (upstream, says) in [
+        (&upstream, "CA:TRUE"),
+        (&stranger, "no trusted authority has issued its certificate"),
+    ] {
         let pinned = TestTls::self_signed_authority(&NAMES).ca_pem;
         let sidecar = with_ca(upstream, &pinned).await;
         let mark = logs::mark();
         for method in ["GET", "POST", "GET"] {
-            assert_eq!(outcome(&send(&sidecar, method, b"secret").await), (502, "upstream_tls"));
+            assert_eq!(
+                outcome(&send(&sidecar, method, b"secret").await),
+                (502, "upstream_tls")
+            );
         }
         assert!(upstream.received().is_empty(), "not a byte of a request");
-        assert_eq!(logs::lines_since(mark, &["WARN", SAYS, &upstream.url(), says]).len(), 1);
+        assert_eq!(
+            logs::lines_since(mark, &["WARN", SAYS, &upstream.url(), says]).len(),
+            1
+        );
     }
 }
 
@@ -130,6 +150,9 @@ async fn a_certificate_of_another_name_is_said_with_both_names() {
     let upstream = Upstream::start_tls_as(&["other.example"]);
     let sidecar = with_ca(&upstream, upstream.ca_pem()).await;
     let mark = logs::mark();
-    assert_eq!(outcome(&request("GET", sidecar.address("api"), "/", &[], b"").await), (502, "upstream_tls"));
+    assert_eq!(
+        outcome(&request("GET", sidecar.address("api"), "/", &[], b"").await),
+        (502, "upstream_tls")
+    );
     logs::wait_for_line(mark, &["WARN", SAYS, "localhost", "other.example"]).await;
 }

@@ -14,7 +14,9 @@ use crate::issuer::token_format::{AudienceSettings, ByAudience, ScopeClaim, Toke
 /// The type of access tokens; plgd's own tokens have the general one.
 pub(super) fn token_type(raw: Option<raw::TokenType>, profile: Profile) -> TokenType {
     match (raw, profile) {
-        (Some(raw::TokenType::AccessToken), _) | (None, Profile::Standard) => TokenType::AccessToken,
+        (Some(raw::TokenType::AccessToken), _) | (None, Profile::Standard) => {
+            TokenType::AccessToken
+        }
         (Some(raw::TokenType::Jwt), _) | (None, Profile::Plgd) => TokenType::Jwt,
     }
 }
@@ -32,7 +34,9 @@ pub(super) fn scope_claims(
             raw::ScopeClaim::Scp => ScopeClaim::Scp,
         };
         if claims.contains(&claim) {
-            resolver.findings.error(&path.index(i), "this claim stands in the list twice");
+            resolver
+                .findings
+                .error(&path.index(i), "this claim stands in the list twice");
         }
         claims.push(claim);
     }
@@ -51,14 +55,22 @@ pub(super) fn resolve(
     let resolve_one = |(audience, raw): (Audience, raw::AudienceSettings)| {
         let path = path.key(&audience.0);
         if let Some(lifetime) = raw.access_token_lifetime {
-            resolver.duration(&path.key("accessTokenLifetime"), lifetime, Duration::from_secs(1), DAY);
+            resolver.duration(
+                &path.key("accessTokenLifetime"),
+                lifetime,
+                Duration::from_secs(1),
+                DAY,
+            );
         }
         let claims = raw.scope_claims;
         let settings = AudienceSettings {
             // Only a written value counts: the issuer's own applies otherwise.
-            token_type: raw.token_type.map(|written| token_type(Some(written), Profile::Standard)),
+            token_type: raw
+                .token_type
+                .map(|written| token_type(Some(written), Profile::Standard)),
             algorithm: raw.algorithm.map(algorithm),
-            scope_claims: claims.map(|claims| scope_claims(resolver, &path.key("scopeClaims"), &claims)),
+            scope_claims: claims
+                .map(|claims| scope_claims(resolver, &path.key("scopeClaims"), &claims)),
             access_token_lifetime: raw.access_token_lifetime.map(|lifetime| lifetime.0),
         };
         (audience.0, settings)

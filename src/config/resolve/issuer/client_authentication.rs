@@ -16,7 +16,9 @@ pub(super) fn resolve(
     let at = |place| Some(Authentication::PrivateKeyJwt(ClientKeys::At(place)));
     if raw.cap_to_assertion && raw.jwt_private_key.is_none() {
         let message = "it needs `jwtPrivateKey` beside it: without that the client brings no JWT of a user with which a token could end";
-        resolver.findings.error(&path.key("capToAssertion"), message);
+        resolver
+            .findings
+            .error(&path.key("capToAssertion"), message);
     }
     let authentication = match (&raw.jwks_file, &raw.jwks_uri, &raw.jwt_private_key) {
         (None, None, None) => return Some(Authentication::Secret),
@@ -32,16 +34,17 @@ pub(super) fn resolve(
             }
             at(place?)
         }
-        (None, None, Some(exchange)) => {
-            Some(Authentication::Exchange(resolve_exchange(resolver, path, raw, exchange, profile)))
-        }
+        (None, None, Some(exchange)) => Some(Authentication::Exchange(resolve_exchange(
+            resolver, path, raw, exchange, profile,
+        ))),
         _ => {
             let message = "only one of `jwksFile`, `jwksUri` and `jwtPrivateKey` can be there";
             resolver.findings.error(path, message);
             None
         }
     };
-    if matches!(authentication, Some(Authentication::PrivateKeyJwt(_))) && super::is_in_memory(resolver.tree)
+    if matches!(authentication, Some(Authentication::PrivateKeyJwt(_)))
+        && super::is_in_memory(resolver.tree)
     {
         let message = "which assertions were used is forgotten with the process: until they expire they are good again after a restart";
         resolver.findings.warning(path, message);
@@ -66,7 +69,10 @@ fn resolve_exchange(
         let place = path.index(i);
         resolver.reference(&place, &name.0, "authorities", "authority");
         let issuer = resolver.issuer_of(&name.0);
-        if own.as_ref().is_some_and(|own| issuer.is_some_and(|issuer| issuer.is(own))) {
+        if own
+            .as_ref()
+            .is_some_and(|own| issuer.is_some_and(|issuer| issuer.is(own)))
+        {
             let message = "this is the issuer itself: a token could be renewed without end";
             resolver.findings.error(&place, message);
         }

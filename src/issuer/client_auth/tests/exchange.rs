@@ -3,9 +3,12 @@
 use super::*;
 use crate::issuer::client::CopyClaims;
 
-/// A client exchanges a JWT with these claims, which counts as verified. Gives what the client gets.
+/// A client exchanges a JWT with these claims, which counts as verified. Gives what the client
+/// gets.
 async fn exchanged(profile: Profile, claims: &serde_json::Value) -> Result<Exchanged, TokenError> {
-    let copied = ["email", "deviceId", "nickname", "access_token", "cnf"].map(str::to_owned).to_vec();
+    let copied = ["email", "deviceId", "nickname", "access_token", "cnf"]
+        .map(str::to_owned)
+        .to_vec();
     exchanged_by(profile, CopyClaims::Listed(copied), false, claims).await
 }
 
@@ -20,11 +23,24 @@ async fn exchanged_by(
     use crate::issuer::client::Exchange;
 
     let store = store::open(&store::Config::SqliteMemory).await.unwrap();
-    let exchange = Exchange { authorities: vec!["users".to_owned()], copy_claims, cap_to_assertion };
-    let portal = Client { authentication: Authentication::Exchange(exchange), ..client("portal", "s") };
+    let exchange = Exchange {
+        authorities: vec!["users".to_owned()],
+        copy_claims,
+        cap_to_assertion,
+    };
+    let portal = Client {
+        authentication: Authentication::Exchange(exchange),
+        ..client("portal", "s")
+    };
     let max_token_size = 32 * 1024;
-    let config = Config { profile, max_token_size, ..config(vec![portal]) };
-    let issuer = Issuer::open(config, store, Arc::new(TestClock(AtomicI64::new(NOW)))).await.unwrap();
+    let config = Config {
+        profile,
+        max_token_size,
+        ..config(vec![portal])
+    };
+    let issuer = Issuer::open(config, store, Arc::new(TestClock(AtomicI64::new(NOW))))
+        .await
+        .unwrap();
     let members = claims.as_object().unwrap().clone();
     issuer.exchange_with(Arc::new(move |authorities, _| {
         assert_eq!(authorities, ["users"]);
@@ -32,37 +48,69 @@ async fn exchanged_by(
         let issuer = claims.string("iss").unwrap().unwrap().to_owned();
         Box::pin(async move { Ok(ForeignClaims { claims, issuer }) })
     }));
-    let jwt = SigningKey::generate(Algorithm::ES256).unwrap().sign("JWT", claims).unwrap();
-    let presented = Credentials::Assertion(PresentedAssertion { named: vec!["portal".to_owned()], jwt });
-    let authenticated =
-        issuer.client_auth.authenticate(&issuer.clients, Some(&presented), None, UnixTime(NOW)).await?;
+    let jwt = SigningKey::generate(Algorithm::ES256)
+        .unwrap()
+        .sign("JWT", claims)
+        .unwrap();
+    let presented = Credentials::Assertion(PresentedAssertion {
+        named: vec!["portal".to_owned()],
+        jwt,
+    });
+    let authenticated = issuer
+        .client_auth
+        .authenticate(&issuer.clients, Some(&presented), None, UnixTime(NOW))
+        .await?;
     let exchanged = authenticated.exchanged().unwrap().clone();
     let owner = Some(exchanged.owner().to_owned());
-    assert_eq!(authenticated.asker(), Asker { client_id: "portal".to_owned(), owner });
+    assert_eq!(
+        authenticated.asker(),
+        Asker {
+            client_id: "portal".to_owned(),
+            owner
+        }
+    );
     Ok(exchanged)
 }
 
 #[tokio::test]
-async fn in_the_plgd_profile_any_users_jwt_is_exchanged_and_what_is_listed_is_copied_but_no_secret() {
+async fn in_the_plgd_profile_any_users_jwt_is_exchanged_and_what_is_listed_is_copied_but_no_secret()
+{
     let claims = json!({
         "iss": "https://idp.example", "sub": "u", "owner": "ann", "exp": NOW + 60, "aud": ["https://app.example"],
         "email": "ann@example", "access_token": "x.y.z", "cnf": {}, "deviceId": "d",
     });
     let standard = exchanged(Profile::Standard, &claims).await.unwrap_err();
-    assert_eq!(standard, TokenError::InvalidAssertion(AssertionFault::Audience));
+    assert_eq!(
+        standard,
+        TokenError::InvalidAssertion(AssertionFault::Audience)
+    );
     let got = exchanged(Profile::Plgd, &claims).await.unwrap();
     assert_eq!(got.owner(), "ann");
     let copied = json!({ "email": "ann@example", "deviceId": "d" });
     assert_eq!(serde_json::Value::from(got.copied().clone()), copied);
     let mut endless = claims.clone();
     endless.as_object_mut().unwrap().remove("exp");
-    assert_eq!(exchanged(Profile::Plgd, &endless).await.unwrap().owner(), "ann");
+    assert_eq!(
+        exchanged(Profile::Plgd, &endless).await.unwrap().owner(),
+        "ann"
+    );
     let standard = exchanged(Profile::Standard, &endless).await.unwrap_err();
-    assert_eq!(standard, TokenError::InvalidAssertion(AssertionFault::NoExpiry));
+    assert_eq!(
+        standard,
+        TokenError::InvalidAssertion(AssertionFault::NoExpiry)
+    );
     for (name, value, fault) in [
         ("owner", None, AssertionFault::NoOwner),
-        ("iss", Some(json!(crate::issuer::tests::URL)), AssertionFault::OwnToken),
-        ("email", Some(json!("e".repeat(60_000))), AssertionFault::CopiedClaims),
+        (
+            "iss",
+            Some(json!(crate::issuer::tests::URL)),
+            AssertionFault::OwnToken,
+        ),
+        (
+            "email",
+            Some(json!("e".repeat(60_000))),
+            AssertionFault::CopiedClaims,
+        ),
     ] {
         let mut bad = claims.clone();
         match value {
@@ -76,7 +124,7 @@ async fn in_the_plgd_profile_any_users_jwt_is_exchanged_and_what_is_listed_is_co
 
 #[tokio::test]
 async fn all_claims_may_be_copied_but_secrets_and_the_claim_that_switches_off_plgds_scope_check_at_no_depth()
-{
+ {
     let claims = json!({
         "iss": "https://idp.example", "sub": "u", "owner": "ann", "aud": ["https://app.example"], "scope": "",
         "address": { "street": "x", "password": "p" }, "groups": ["g1", { "id_token": "x.y.z", "n": [1, null] }],
@@ -84,18 +132,31 @@ async fn all_claims_may_be_copied_but_secrets_and_the_claim_that_switches_off_pl
         "originalTokenClaims": { "email": "a@example", "plgd:required:scope": [], "cnf": { "jkt": "x" } },
         "big": "b".repeat(20_000),
     });
-    let all = exchanged_by(Profile::Plgd, CopyClaims::All, false, &claims).await.unwrap();
+    let all = exchanged_by(Profile::Plgd, CopyClaims::All, false, &claims)
+        .await
+        .unwrap();
     let expected = json!({
         "iss": "https://idp.example", "sub": "u", "owner": "ann", "aud": ["https://app.example"], "scope": "",
         "address": { "street": "x" }, "groups": ["g1", { "n": [1, null] }],
         "originalTokenClaims": { "email": "a@example" }, "big": "b".repeat(20_000),
     });
     assert_eq!(serde_json::Value::from(all.copied().clone()), expected);
-    let listed = ["plgd:required:scope", "originalTokenClaims"].map(str::to_owned).to_vec();
-    let listed = exchanged_by(Profile::Plgd, CopyClaims::Listed(listed), false, &claims).await.unwrap();
+    let listed = ["plgd:required:scope", "originalTokenClaims"]
+        .map(str::to_owned)
+        .to_vec();
+    let listed = exchanged_by(Profile::Plgd, CopyClaims::Listed(listed), false, &claims)
+        .await
+        .unwrap();
     let expected = json!({ "originalTokenClaims": { "email": "a@example" } });
     assert_eq!(serde_json::Value::from(listed.copied().clone()), expected);
-    let none = exchanged_by(Profile::Plgd, CopyClaims::Listed(Vec::new()), false, &claims).await.unwrap();
+    let none = exchanged_by(
+        Profile::Plgd,
+        CopyClaims::Listed(Vec::new()),
+        false,
+        &claims,
+    )
+    .await
+    .unwrap();
     assert!(none.copied().is_empty());
 }
 
@@ -110,7 +171,10 @@ async fn the_end_of_a_users_jwt_counts_only_where_the_client_is_registered_so() 
         let exchanged = exchanged_by(Profile::Plgd, CopyClaims::All, caps, &with(exp)).await;
         exchanged.map(|exchanged| exchanged.ends_by())
     };
-    assert_eq!(ends_by(true, Some(NOW + 3)).await, Ok(Some(UnixTime(NOW + 3))));
+    assert_eq!(
+        ends_by(true, Some(NOW + 3)).await,
+        Ok(Some(UnixTime(NOW + 3)))
+    );
     assert_eq!(ends_by(true, None).await, Ok(None));
     assert_eq!(ends_by(false, Some(NOW + 3)).await, Ok(None));
     // What the clock skew forgives would be dead when it is issued.

@@ -16,29 +16,46 @@ fn hours(hours: u64) -> Duration {
 }
 
 fn policy(algorithm: &str, rotate_every: Option<Duration>) -> Policy {
-    Policy { algorithms: vec![algorithm.to_owned()], rotate_every, running_since: UnixTime(START) }
+    Policy {
+        algorithms: vec![algorithm.to_owned()],
+        rotate_every,
+        running_since: UnixTime(START),
+    }
 }
 
 fn moment(now: i64) -> Moment {
-    Moment { now: UnixTime(now), proven: UnixTime(now), latest: UnixTime(now), longest_token: hours(1) }
+    Moment {
+        now: UnixTime(now),
+        proven: UnixTime(now),
+        latest: UnixTime(now),
+        longest_token: hours(1),
+    }
 }
 
 fn apply(keys: &mut Vec<KeyRecord>, plan: Plan, first: usize, at: Moment) {
     keys.retain(|key| !plan.delete.contains(&key.kid));
     for changed in plan.update {
-        let place = keys.iter_mut().find(|key| key.kid == changed.kid).expect("a key there is");
+        let place = keys
+            .iter_mut()
+            .find(|key| key.kid == changed.kid)
+            .expect("a key there is");
         *place = changed;
     }
-    keys.extend(plan.make.into_iter().enumerate().map(|(i, make)| KeyRecord {
-        kid: format!("k{}", first + i),
-        algorithm: make.algorithm,
-        created_at: at.now,
-        state: make.state,
-        signs_from: make.signs_from,
-        retired_at: None,
-        foreign_since: None,
-        longest_token: at.longest_token,
-    }));
+    keys.extend(
+        plan.make
+            .into_iter()
+            .enumerate()
+            .map(|(i, make)| KeyRecord {
+                kid: format!("k{}", first + i),
+                algorithm: make.algorithm,
+                created_at: at.now,
+                state: make.state,
+                signs_from: make.signs_from,
+                retired_at: None,
+                foreign_since: None,
+                longest_token: at.longest_token,
+            }),
+    );
 }
 
 /// The keys of one process as it goes by the clock, each with its state.
@@ -50,7 +67,11 @@ struct Simple {
 
 impl Simple {
     fn new(rotate_every: Option<Duration>) -> Self {
-        Self { policy: policy("A", rotate_every), keys: Vec::new(), made: 0 }
+        Self {
+            policy: policy("A", rotate_every),
+            keys: Vec::new(),
+            made: 0,
+        }
     }
 
     fn at(&mut self, now: i64) -> Vec<(&str, KeyState)> {
@@ -67,7 +88,10 @@ impl Simple {
         let first = self.made + 1;
         self.made += plan.make.len();
         apply(&mut self.keys, plan, first, moment(now));
-        self.keys.iter().map(|key| (key.kid.as_str(), key.state)).collect()
+        self.keys
+            .iter()
+            .map(|key| (key.kid.as_str(), key.state))
+            .collect()
     }
 }
 
@@ -103,26 +127,53 @@ fn a_short_rotation_has_a_lead_of_a_quarter_and_none_at_all_never_rotates() {
     assert_eq!(world.at(START + 3650 * DAY), [("k1", Active)]);
     let demanded = world.demand(START + 3650 * DAY, RotateNow::default());
     assert_eq!(demanded, [("k1", Active), ("k2", Next)]);
-    assert_eq!(world.at(START + 3650 * DAY + HOUR), [("k1", Retired), ("k2", Active)]);
+    assert_eq!(
+        world.at(START + 3650 * DAY + HOUR),
+        [("k1", Retired), ("k2", Active)]
+    );
 }
 
 #[test]
 fn on_demand_a_key_waits_its_time_or_signs_at_once_or_is_the_only_one_left() {
-    let now = RotateNow { now: true, withdraw: false };
-    let withdraw = RotateNow { now: true, withdraw: true };
+    let now = RotateNow {
+        now: true,
+        withdraw: false,
+    };
+    let withdraw = RotateNow {
+        now: true,
+        withdraw: true,
+    };
     let mut world = Simple::new(Some(hours(30 * 24)));
     world.at(START);
-    assert_eq!(world.demand(START + 5, RotateNow::default()), [("k1", Active), ("k2", Next)]);
+    assert_eq!(
+        world.demand(START + 5, RotateNow::default()),
+        [("k1", Active), ("k2", Next)]
+    );
     assert_eq!(
         world.demand(START + 6, RotateNow::default()),
         [("k1", Active), ("k2", Next)],
         "it waits already"
     );
-    assert_eq!(world.demand(START + 7, now), [("k1", Retired), ("k2", Active)]);
-    assert_eq!(world.demand(START + 8, now), [("k1", Retired), ("k2", Retired), ("k3", Active)]);
+    assert_eq!(
+        world.demand(START + 7, now),
+        [("k1", Retired), ("k2", Active)]
+    );
+    assert_eq!(
+        world.demand(START + 8, now),
+        [("k1", Retired), ("k2", Retired), ("k3", Active)]
+    );
     assert_eq!(world.demand(START + 9, RotateNow::default()).len(), 4);
     assert_eq!(world.demand(START + 10, withdraw), [("k5", Active)]);
-    assert_eq!(world.demand(START + 11, RotateNow { now: false, withdraw: true }), [("k6", Active)]);
+    assert_eq!(
+        world.demand(
+            START + 11,
+            RotateNow {
+                now: false,
+                withdraw: true
+            }
+        ),
+        [("k6", Active)]
+    );
 }
 
 #[test]
@@ -130,7 +181,13 @@ fn what_never_expires_keeps_its_key_for_ever() {
     let mut world = Simple::new(Some(hours(30 * 24)));
     world.at(START);
     world.keys[0].longest_token = Duration::from_secs(i64::MAX.unsigned_abs());
-    world.demand(START + 1, RotateNow { now: true, withdraw: false });
+    world.demand(
+        START + 1,
+        RotateNow {
+            now: true,
+            withdraw: false,
+        },
+    );
     assert_eq!(world.at(i64::MAX)[0], ("k1", Retired));
     assert_eq!(published_until(&world.keys[0]), Some(UnixTime::NEVER));
 }
@@ -141,7 +198,10 @@ fn keys_of_another_configuration_are_left_alone_for_a_day() {
     world.at(START);
     world.demand(START, RotateNow::default());
     world.policy.algorithms = vec!["B".to_owned()];
-    assert_eq!(world.at(START), [("k1", Active), ("k2", Next), ("k3", Active)]);
+    assert_eq!(
+        world.at(START),
+        [("k1", Active), ("k2", Next), ("k3", Active)]
+    );
     assert_eq!(world.at(START + DAY - 1).len(), 3);
     assert_eq!(world.at(START + DAY), [("k1", Retired), ("k3", Active)]);
     // A configured key signs: nothing is made, and what there is stays published.
@@ -191,16 +251,20 @@ fn a_configuration_that_was_changed_back_begins_the_day_anew_when_it_is_changed_
 fn two_processes_of_different_configurations_change_nothing_without_end() {
     let mut world = Simple::new(None);
     world.at(START);
-    let mut other = Policy { algorithms: vec!["B".to_owned()], ..world.policy.clone() };
+    let mut other = Policy {
+        algorithms: vec!["B".to_owned()],
+        ..world.policy.clone()
+    };
     // Its clock is behind.
     other.running_since = UnixTime(START + HOUR);
     world.policy.running_since = UnixTime(START + HOUR + 300);
     let mut made = 100;
     let mut changes = 0;
     for second in 0..100 {
-        for (policy, now) in
-            [(&other, START + HOUR + second), (&world.policy.clone(), START + HOUR + 300 + second)]
-        {
+        for (policy, now) in [
+            (&other, START + HOUR + second),
+            (&world.policy.clone(), START + HOUR + 300 + second),
+        ] {
             let plan = policy.due(&world.keys, moment(now));
             changes += usize::from(!plan.is_empty());
             apply(&mut world.keys, plan, made, moment(now));
@@ -215,22 +279,53 @@ fn each_algorithm_in_use_has_keys_of_its_own_that_rotate_together() {
     let mut world = Simple::new(Some(hours(30 * 24)));
     world.policy.algorithms.push("B".to_owned());
     let algorithms = |world: &Simple| -> Vec<(String, KeyState)> {
-        world.keys.iter().map(|key| (key.algorithm.clone(), key.state)).collect()
+        world
+            .keys
+            .iter()
+            .map(|key| (key.algorithm.clone(), key.state))
+            .collect()
     };
     let key = |algorithm: &str, state| (algorithm.to_owned(), state);
     world.at(START);
     assert_eq!(algorithms(&world), [key("A", Active), key("B", Active)]);
     let due = START + 30 * DAY;
     world.at(due - HOUR);
-    let expected = [key("A", Active), key("B", Active), key("A", Next), key("B", Next)];
+    let expected = [
+        key("A", Active),
+        key("B", Active),
+        key("A", Next),
+        key("B", Next),
+    ];
     assert_eq!(algorithms(&world), expected);
     world.at(due);
-    let expected = [key("A", Retired), key("B", Retired), key("A", Active), key("B", Active)];
+    let expected = [
+        key("A", Retired),
+        key("B", Retired),
+        key("A", Active),
+        key("B", Active),
+    ];
     assert_eq!(algorithms(&world), expected);
-    world.demand(due + 1, RotateNow { withdraw: true, now: true });
+    world.demand(
+        due + 1,
+        RotateNow {
+            withdraw: true,
+            now: true,
+        },
+    );
     assert_eq!(algorithms(&world), [key("A", Active), key("B", Active)]);
-    world.demand(due + 2, RotateNow { now: true, withdraw: false });
-    let expected = [key("A", Retired), key("B", Retired), key("A", Active), key("B", Active)];
+    world.demand(
+        due + 2,
+        RotateNow {
+            now: true,
+            withdraw: false,
+        },
+    );
+    let expected = [
+        key("A", Retired),
+        key("B", Retired),
+        key("A", Active),
+        key("B", Active),
+    ];
     assert_eq!(algorithms(&world), expected);
 }
 
@@ -256,7 +351,10 @@ fn after_the_clock_was_set_back_keys_rotate_by_the_new_time() {
     let mut world = Simple::new(Some(hours(30 * 24)));
     world.at(ahead);
     world.at(START);
-    assert_eq!(world.at(START + 30 * DAY - HOUR), [("k1", Active), ("k2", Next)]);
+    assert_eq!(
+        world.at(START + 30 * DAY - HOUR),
+        [("k1", Active), ("k2", Next)]
+    );
 }
 
 #[test]
@@ -264,7 +362,10 @@ fn a_clock_that_is_ahead_takes_no_key_away_whose_tokens_live() {
     let policy = policy("A", Some(hours(30 * 24)));
     let mut keys = Vec::new();
     let mut at = |now: i64, proven: i64, how: Option<RotateNow>| {
-        let at = Moment { proven: UnixTime(proven), ..moment(now) };
+        let at = Moment {
+            proven: UnixTime(proven),
+            ..moment(now)
+        };
         let plan = match how {
             Some(how) => policy.on_demand(&keys, at, how),
             None => policy.due(&keys, at),
@@ -274,9 +375,24 @@ fn a_clock_that_is_ahead_takes_no_key_away_whose_tokens_live() {
         keys.iter().map(|key| key.state).collect::<Vec<_>>()
     };
     at(START, START, None);
-    at(START, START, Some(RotateNow { now: true, withdraw: false }));
-    assert_eq!(at(START + 3 * DAY, START + 60, None), [Retired, Active], "three days ahead for a minute");
-    assert_eq!(at(START + 3 * HOUR, START + 3 * HOUR, None), [Active], "when its tokens are dead");
+    at(
+        START,
+        START,
+        Some(RotateNow {
+            now: true,
+            withdraw: false,
+        }),
+    );
+    assert_eq!(
+        at(START + 3 * DAY, START + 60, None),
+        [Retired, Active],
+        "three days ahead for a minute"
+    );
+    assert_eq!(
+        at(START + 3 * HOUR, START + 3 * HOUR, None),
+        [Active],
+        "when its tokens are dead"
+    );
 }
 
 /// Something that happens to two processes on one store.
@@ -291,9 +407,13 @@ enum Event {
 }
 
 fn event() -> impl Strategy<Value = Event> {
-    let life = prop_oneof![1..2 * 3600_u64, 1..366 * 86_400_u64, Just(i64::MAX.unsigned_abs())];
-    let how =
-        (any::<bool>(), prop::bool::weighted(0.2)).prop_map(|(now, withdraw)| RotateNow { now, withdraw });
+    let life = prop_oneof![
+        1..2 * 3600_u64,
+        1..366 * 86_400_u64,
+        Just(i64::MAX.unsigned_abs())
+    ];
+    let how = (any::<bool>(), prop::bool::weighted(0.2))
+        .prop_map(|(now, withdraw)| RotateNow { now, withdraw });
     prop_oneof![
         8 => prop_oneof![0..60_i64, 0..3 * HOUR, 0..40 * DAY].prop_map(Event::Wait),
         1 => prop_oneof![0..60_i64, 0..3 * HOUR, 0..40 * DAY].prop_map(Event::SetBack),
@@ -324,8 +444,12 @@ struct World {
 
 impl World {
     fn new(rotate_every: Option<Duration>) -> Self {
-        let process =
-            || Process { policy: policy("A", rotate_every), latest: START, longest: 60, ring: Vec::new() };
+        let process = || Process {
+            policy: policy("A", rotate_every),
+            latest: START,
+            longest: 60,
+            ring: Vec::new(),
+        };
         Self {
             keys: Vec::new(),
             made: 0,
@@ -352,21 +476,41 @@ impl World {
             self.made += plan.make.len();
             apply(&mut self.keys, plan, first, at);
         }
-        let had_one = each.policy.signing(&self.keys, &each.policy.algorithms[0]).is_some();
+        let had_one = each
+            .policy
+            .signing(&self.keys, &each.policy.algorithms[0])
+            .is_some();
         let before = self.keys.clone();
         let plan = each.policy.due(&self.keys, at);
         let first = self.made + 1;
         self.made += plan.make.len();
         apply(&mut self.keys, plan, first, at);
-        assert!(each.policy.due(&self.keys, at).is_empty(), "it is done at once: {:?}", self.keys);
-        let signing = each.policy.of_state(&self.keys, &each.policy.algorithms[0], Active).count();
+        assert!(
+            each.policy.due(&self.keys, at).is_empty(),
+            "it is done at once: {:?}",
+            self.keys
+        );
+        let signing = each
+            .policy
+            .of_state(&self.keys, &each.policy.algorithms[0], Active)
+            .count();
         assert_eq!(signing, 1, "exactly one key signs: {:?}", self.keys);
         for key in &self.keys {
-            let published = *self.published.entry(key.kid.clone()).or_insert(self.elapsed);
-            let was = before.iter().find(|old| old.kid == key.kid).map(|old| old.state);
+            let published = *self
+                .published
+                .entry(key.kid.clone())
+                .or_insert(self.elapsed);
+            let was = before
+                .iter()
+                .find(|old| old.kid == key.kid)
+                .map(|old| old.state);
             if key.state == Active && was == Some(Next) && had_one {
                 let lead = i64::try_from(each.policy.lead().as_secs()).unwrap();
-                assert!(self.elapsed - published >= lead, "{} was published too shortly", key.kid);
+                assert!(
+                    self.elapsed - published >= lead,
+                    "{} was published too shortly",
+                    key.kid
+                );
             }
         }
         each.ring.clone_from(&self.keys);
@@ -379,7 +523,8 @@ impl World {
                 let (mut left, mut step) = (seconds, HOUR / 2);
                 while left > 0 {
                     step = step.min(left);
-                    (self.now, self.elapsed, left) = (self.now + step, self.elapsed + step, left - step);
+                    (self.now, self.elapsed, left) =
+                        (self.now + step, self.elapsed + step, left - step);
                     (0..2).for_each(|process| self.tick(process, None));
                     step = DAY;
                 }
@@ -388,9 +533,14 @@ impl World {
             Event::Sign(process, life) => {
                 let process = &mut self.processes[process];
                 process.longest = process.longest.max(life);
-                let kid =
-                    process.policy.signing(&process.ring, &process.policy.algorithms[0]).unwrap().kid.clone();
-                self.tokens.push((kid, self.now.saturating_add(i64::try_from(life).unwrap())));
+                let kid = process
+                    .policy
+                    .signing(&process.ring, &process.policy.algorithms[0])
+                    .unwrap()
+                    .kid
+                    .clone();
+                self.tokens
+                    .push((kid, self.now.saturating_add(i64::try_from(life).unwrap())));
             }
             Event::Demand(process, how) => {
                 self.tick(process, Some(how));
@@ -400,7 +550,8 @@ impl World {
                 self.tick(1 - process, None);
             }
             Event::Restart(process, other) => {
-                // As `SigningKeys::open` does, but for the latest time seen: while it is down, the clock stands well.
+                // As `SigningKeys::open` does, but for the latest time seen: while it is down, the
+                // clock stands well.
                 let policy = &mut self.processes[process].policy;
                 policy.algorithms = vec![if other { "B" } else { "A" }.to_owned()];
                 policy.running_since = UnixTime(self.now);
@@ -409,9 +560,13 @@ impl World {
         }
         let published: BTreeSet<&str> = self.keys.iter().map(|key| key.kid.as_str()).collect();
         // What was dead once stays so, whatever the clock says later.
-        self.tokens.retain(|(_, expires)| expires.saturating_add(600) >= self.now);
+        self.tokens
+            .retain(|(_, expires)| expires.saturating_add(600) >= self.now);
         for (kid, _) in &self.tokens {
-            assert!(published.contains(kid.as_str()), "{kid} vanished before its token");
+            assert!(
+                published.contains(kid.as_str()),
+                "{kid} vanished before its token"
+            );
         }
     }
 }

@@ -12,7 +12,11 @@ fn ip(last: u8) -> IpAddr {
 }
 
 fn seats(total: usize, per_address: usize) -> Arc<Admission> {
-    Arc::new(Admission::new(Capacity { total, per_address, proxies: Vec::new() }))
+    Arc::new(Admission::new(Capacity {
+        total,
+        per_address,
+        proxies: Vec::new(),
+    }))
 }
 
 /// A connection that ends as soon as it is dismissed.
@@ -71,7 +75,8 @@ async fn where_none_is_idle_a_new_connection_is_refused_at_once() {
     seats.admit(ip(2), || ()).await.unwrap();
 }
 
-/// Its request may be on the way: a flood of new connections must not end it before it was looked at.
+/// Its request may be on the way: a flood of new connections must not end it before it was looked
+/// at.
 #[tokio::test(start_paused = true)]
 async fn a_connection_that_has_just_come_stays_for_a_moment() {
     for (total, grace) in [(64, GRACE), (200, GRACE), (16, GRACE / 4), (1, GRACE / 64)] {
@@ -84,7 +89,10 @@ async fn a_connection_that_has_just_come_stays_for_a_moment() {
         seats.admit(ip(1), || ()).await.unwrap();
         assert_eq!(ended.load(Ordering::Relaxed), 1);
         let waited = began.elapsed();
-        assert!((grace..grace + Duration::from_millis(2)).contains(&waited), "{total}: {waited:?}");
+        assert!(
+            (grace..grace + Duration::from_millis(2)).contains(&waited),
+            "{total}: {waited:?}"
+        );
     }
 }
 
@@ -101,11 +109,17 @@ async fn a_connection_that_does_not_end_is_not_waited_for_without_end() {
 #[tokio::test(start_paused = true)]
 async fn the_network_of_an_ipv6_client_has_one_share() {
     let seats = seats(10, 1);
-    let _one = seats.admit("2001:db8::1".parse().unwrap(), || ()).await.unwrap();
+    let _one = seats
+        .admit("2001:db8::1".parse().unwrap(), || ())
+        .await
+        .unwrap();
     _one.phase.store(HEAD_READ, Ordering::SeqCst);
     let other = seats.admit("2001:db8::2".parse().unwrap(), || ()).await;
     assert_eq!(other.unwrap_err(), Full::Address);
-    let mapped = seats.admit("::ffff:192.0.2.1".parse().unwrap(), || ()).await.unwrap();
+    let mapped = seats
+        .admit("::ffff:192.0.2.1".parse().unwrap(), || ())
+        .await
+        .unwrap();
     mapped.phase.store(HEAD_READ, Ordering::SeqCst);
     assert_eq!(seats.admit(ip(1), || ()).await.unwrap_err(), Full::Address);
 }
@@ -131,7 +145,8 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// Against a model that looks at every connection: who gives way, and whether the books are right.
+    /// Against a model that looks at every connection: who gives way, and whether the books are
+    /// right.
     #[test]
     fn the_one_that_gives_way_is_the_one_that_a_look_at_all_would_find(steps in prop::collection::vec(step(), 1..80)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
@@ -169,16 +184,25 @@ fn come(seats: &Arc<Admission>, held: &mut Vec<Admitted>, from: IpAddr) {
     let count = |ip: IpAddr| held.iter().filter(|seat| seat.address == ip).count();
     let own = count(from);
     let idle = held.iter().filter(|seat| is_idle(seat.phase()));
-    // The address with the most, its own before others with as many, none with fewer; of it the longest idle.
+    // The address with the most, its own before others with as many, none with fewer; of it the
+    // longest idle.
     let expected = idle
         .filter(|seat| count(seat.address) >= own)
         .min_by_key(|seat| {
             let (many, since) = (count(seat.address), seat.since.load(Ordering::SeqCst));
-            (Reverse(many), seat.address != from && many == own, since, seat.id)
+            (
+                Reverse(many),
+                seat.address != from && many == own,
+                since,
+                seat.id,
+            )
         })
         .map(|seat| seat.id);
     match seats.attempt(from, from, None) {
-        Attempt::Seated(seat) => held.push(Admitted { admission: seats.clone(), seat }),
+        Attempt::Seated(seat) => held.push(Admitted {
+            admission: seats.clone(),
+            seat,
+        }),
         Attempt::Dismissed(seat) => {
             assert_eq!(Some(seat.id), expected);
             held.retain(|it| it.seat.id != seat.id);

@@ -5,7 +5,10 @@ use super::*;
 #[tokio::test(start_paused = true)]
 async fn the_token_in_hand_serves_until_changed_files_have_proven_themselves() {
     let world = World::new(|_| {});
-    let refused = FetchError::Refused { code: ErrorCode::InvalidClient, status: 401 };
+    let refused = FetchError::Refused {
+        code: ErrorCode::InvalidClient,
+        status: 401,
+    };
     let start = world.start;
     // The authority learns of the new secret after ten seconds.
     let _task = world.run(move |n| match n {
@@ -33,8 +36,17 @@ async fn the_token_in_hand_serves_until_changed_files_have_proven_themselves() {
 #[tokio::test(start_paused = true)]
 async fn a_new_secret_that_never_works_ends_with_the_token_and_not_before() {
     let world = World::new(|_| {});
-    let refused = FetchError::Refused { code: ErrorCode::InvalidClient, status: 401 };
-    let _task = world.run(move |n| if n == 0 { (0, Ok(100_000)) } else { failing(refused) });
+    let refused = FetchError::Refused {
+        code: ErrorCode::InvalidClient,
+        status: 401,
+    };
+    let _task = world.run(move |n| {
+        if n == 0 {
+            (0, Ok(100_000))
+        } else {
+            failing(refused)
+        }
+    });
     assert_eq!(world.token().await.unwrap(), "t0k3n0");
     world.changed.notify_one();
     while world.start.elapsed() < ms(95_000) {
@@ -48,7 +60,10 @@ async fn a_new_secret_that_never_works_ends_with_the_token_and_not_before() {
 #[tokio::test(start_paused = true)]
 async fn changed_files_end_what_is_under_way_and_every_pause() {
     let world = World::new(|_| {});
-    let refused = FetchError::Refused { code: ErrorCode::InvalidClient, status: 401 };
+    let refused = FetchError::Refused {
+        code: ErrorCode::InvalidClient,
+        status: 401,
+    };
     let _task = world.run(move |n| match n {
         // With the wrong secret that was put there first.
         0..=2 => failing(refused),
@@ -58,14 +73,19 @@ async fn changed_files_end_what_is_under_way_and_every_pause() {
     assert_eq!(world.error().await, refused);
     tokio::time::sleep(ms(9_000)).await;
     assert_eq!(world.asked().len(), 3, "in no hurry");
-    // The right one now: at once, whatever pause there was; and then another right one while it is being tried.
+    // The right one now: at once, whatever pause there was; and then another right one while it is
+    // being tried.
     world.changed.notify_one();
     tokio::time::sleep(ms(100)).await;
     assert_eq!(world.asked().len(), 4);
     world.changed.notify_one();
     assert_eq!(world.token().await.unwrap(), "t0k3n4");
     tokio::time::sleep(ms(10_000)).await;
-    assert_eq!(world.token().await.unwrap(), "t0k3n4", "the answer to the one before it was dropped");
+    assert_eq!(
+        world.token().await.unwrap(),
+        "t0k3n4",
+        "the answer to the one before it was dropped"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -75,8 +95,16 @@ async fn a_token_that_a_rotation_brings_serves_at_once_and_nothing_is_asked_for_
     let asked = world.asked.clone();
     let task = tokio::spawn(async move {
         let grant = |token: &str| {
-            let requested = Moment { monotonic: Instant::now(), wall: clock.now() };
-            Grant { token: token.into(), lifetime: ms(3_600_000), requested, identity: source.identity() }
+            let requested = Moment {
+                monotonic: Instant::now(),
+                wall: clock.now(),
+            };
+            Grant {
+                token: token.into(),
+                lifetime: ms(3_600_000),
+                requested,
+                identity: source.identity(),
+            }
         };
         let fetch = || async {
             asked.lock().unwrap().push(Instant::now());
@@ -96,7 +124,11 @@ async fn a_token_that_a_rotation_brings_serves_at_once_and_nothing_is_asked_for_
     let old = world.source.token().await.unwrap();
     tokio::time::sleep(ms(5_500)).await;
     let refused = world.source.replacement(&old).await.unwrap();
-    assert_eq!(refused.secret().expose_secret(), "rotated", "who waits for another token gets it");
+    assert_eq!(
+        refused.secret().expose_secret(),
+        "rotated",
+        "who waits for another token gets it"
+    );
     assert_eq!(world.asked().len(), 2);
     tokio::time::sleep(ms(5_000)).await;
     assert_eq!(world.source.current().unwrap().serial(), refused.serial());
@@ -109,8 +141,10 @@ async fn files_that_cannot_be_used_are_told_of_and_read_again() {
     authority.script([testing::token("t1", 3_600)]);
     let dir = tempfile::tempdir().unwrap();
     let secret_file = dir.path().join("secret");
-    let config =
-        Config { authentication: testing::secret_basic(secret_file.clone()), ..testing::config(&authority) };
+    let config = Config {
+        authentication: testing::secret_basic(secret_file.clone()),
+        ..testing::config(&authority)
+    };
     let source = TokenSource::new(config, Arc::new(SystemClock), Arc::new(|_| {}));
     let task = tokio::spawn(source.clone().run(std::future::pending()));
     assert_eq!(source.token().await.unwrap_err().error, FetchError::Files);
@@ -124,6 +158,13 @@ async fn files_that_cannot_be_used_are_told_of_and_read_again() {
             tokio::time::sleep(ms(20)).await;
         }
     };
-    assert_eq!(timeout(ms(30_000), token).await.unwrap().secret().expose_secret(), "t1");
+    assert_eq!(
+        timeout(ms(30_000), token)
+            .await
+            .unwrap()
+            .secret()
+            .expose_secret(),
+        "t1"
+    );
     task.abort();
 }

@@ -5,7 +5,8 @@ use super::*;
 #[tokio::test(start_paused = true)]
 async fn an_outage_shorter_than_the_token_is_noticed_by_nobody() {
     let world = World::new(|_| {});
-    // Down from 30 s on: the refresh at about 45 s and its tries after 2, 4 and so on fail; up again before 60 s.
+    // Down from 30 s on: the refresh at about 45 s and its tries after 2, 4 and so on fail; up
+    // again before 60 s.
     let start = world.start;
     let _task = world.run(move |_| match start.elapsed().as_secs() {
         30..=50 => failing(BUSY),
@@ -46,7 +47,10 @@ async fn callers_of_a_sick_authority_get_the_remembered_failure_and_cause_one_tr
         tokio::time::sleep(ms(10)).await;
     }
     let asked = world.asked();
-    assert!(asked.windows(2).all(|pair| pair[1] - pair[0] >= 1_000), "{asked:?}");
+    assert!(
+        asked.windows(2).all(|pair| pair[1] - pair[0] >= 1_000),
+        "{asked:?}"
+    );
     assert!(asked.len() > 200, "{}", asked.len());
 }
 
@@ -63,13 +67,22 @@ async fn without_callers_a_sick_authority_is_asked_less_and_less() {
 #[tokio::test(start_paused = true)]
 async fn an_authority_that_comes_back_is_found_again_within_two_seconds_however_it_was_sick() {
     let hangs: Reaction = (3_600_000, Ok(60_000));
-    for sick in [failing(BUSY), failing(FetchError::Http(HttpError::Connect)), hangs] {
+    for sick in [
+        failing(BUSY),
+        failing(FetchError::Http(HttpError::Connect)),
+        hangs,
+    ] {
         for outage in [1_000, 7_000, 61_000, 600_000] {
             let world = World::new(|_| {});
             let start = world.start;
             let reaction = sick.clone();
-            let _task = world
-                .run(move |_| if start.elapsed() < ms(outage) { reaction.clone() } else { (10, Ok(60_000)) });
+            let _task = world.run(move |_| {
+                if start.elapsed() < ms(outage) {
+                    reaction.clone()
+                } else {
+                    (10, Ok(60_000))
+                }
+            });
             while start.elapsed() < ms(outage) {
                 let source = world.source.clone();
                 tokio::spawn(async move { source.token().await });
@@ -80,11 +93,21 @@ async fn an_authority_that_comes_back_is_found_again_within_two_seconds_however_
                 tokio::spawn(async move { source.token().await });
                 tokio::time::sleep(ms(50)).await;
                 // A try that hangs has to end first: there is never another beside it.
-                let hangs = if sick.0 > 1_000 { TIMEOUTS.total } else { ms(0) };
-                assert!(start.elapsed() < ms(outage + 2_000) + hangs, "{sick:?} {outage}");
+                let hangs = if sick.0 > 1_000 {
+                    TIMEOUTS.total
+                } else {
+                    ms(0)
+                };
+                assert!(
+                    start.elapsed() < ms(outage + 2_000) + hangs,
+                    "{sick:?} {outage}"
+                );
             }
             let asked = world.asked();
-            assert!(asked.windows(2).all(|pair| pair[1] - pair[0] >= 1_000), "{sick:?}: {asked:?}");
+            assert!(
+                asked.windows(2).all(|pair| pair[1] - pair[0] >= 1_000),
+                "{sick:?}: {asked:?}"
+            );
         }
     }
 }
@@ -92,8 +115,17 @@ async fn an_authority_that_comes_back_is_found_again_within_two_seconds_however_
 #[tokio::test(start_paused = true)]
 async fn a_definite_refusal_is_not_repeated_in_a_hurry() {
     let world = World::new(|_| {});
-    let refused = FetchError::Refused { code: ErrorCode::InvalidClient, status: 401 };
-    let _task = world.run(move |n| if n < 2 { failing(refused) } else { (10, Ok(60_000)) });
+    let refused = FetchError::Refused {
+        code: ErrorCode::InvalidClient,
+        status: 401,
+    };
+    let _task = world.run(move |n| {
+        if n < 2 {
+            failing(refused)
+        } else {
+            (10, Ok(60_000))
+        }
+    });
     assert_eq!(world.error().await, refused);
     assert_eq!(world.asked(), [0]);
     // The secret has been put right: it is found out without anybody asking.
@@ -104,9 +136,16 @@ async fn a_definite_refusal_is_not_repeated_in_a_hurry() {
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_can_never_work_is_not_asked_for_in_a_hurry_however_many_callers_ask() {
-    let refused = FetchError::Refused { code: ErrorCode::InvalidScope, status: 200 };
-    for error in [refused, FetchError::ErrorAnswer(200), FetchError::Malformed, FetchError::TokenType("DPoP")]
-    {
+    let refused = FetchError::Refused {
+        code: ErrorCode::InvalidScope,
+        status: 200,
+    };
+    for error in [
+        refused,
+        FetchError::ErrorAnswer(200),
+        FetchError::Malformed,
+        FetchError::TokenType("DPoP"),
+    ] {
         let world = World::new(|_| {});
         let _task = world.run(move |_| failing(error));
         while world.start.elapsed() < ms(20_000) {
@@ -123,9 +162,21 @@ async fn an_answer_that_can_never_work_is_not_asked_for_in_a_hurry_however_many_
 #[tokio::test(start_paused = true)]
 async fn retry_after_is_honoured() {
     let world = World::new(|_| {});
-    let wait = Failure { retry_after: Some(Duration::from_secs(30)), ..FetchError::Status(429).into() };
-    let _task = world.run(move |n| if n == 0 { (0, Err(wait.clone())) } else { (0, Ok(60_000)) });
-    assert_eq!(world.source.token().await.unwrap_err().retry_after_secs(), 30);
+    let wait = Failure {
+        retry_after: Some(Duration::from_secs(30)),
+        ..FetchError::Status(429).into()
+    };
+    let _task = world.run(move |n| {
+        if n == 0 {
+            (0, Err(wait.clone()))
+        } else {
+            (0, Ok(60_000))
+        }
+    });
+    assert_eq!(
+        world.source.token().await.unwrap_err().retry_after_secs(),
+        30
+    );
     tokio::time::sleep(ms(29_900)).await;
     assert_eq!(world.asked().len(), 1);
     tokio::time::sleep(ms(200)).await;
@@ -143,7 +194,14 @@ async fn an_authority_that_hangs_keeps_a_caller_for_the_total_time_and_others_no
     assert_eq!(world.error().await, FetchError::Http(HttpError::Timeout));
     assert_eq!(before.elapsed(), ms(0), "the failure is remembered");
     tokio::time::sleep(ms(45_000)).await;
-    assert!(world.asked().windows(2).all(|pair| pair[1] - pair[0] >= 15_000), "{:?}", world.asked());
+    assert!(
+        world
+            .asked()
+            .windows(2)
+            .all(|pair| pair[1] - pair[0] >= 15_000),
+        "{:?}",
+        world.asked()
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -159,7 +217,12 @@ async fn a_slow_authority_gives_every_waiting_caller_the_answer_of_the_one_fetch
             }
         });
         let serials = futures_util::future::join_all(callers).await;
-        assert!(serials.iter().all(|serial| serial.is_ok() && *serial == serials[0]), "{serials:?}");
+        assert!(
+            serials
+                .iter()
+                .all(|serial| serial.is_ok() && *serial == serials[0]),
+            "{serials:?}"
+        );
         assert_eq!(world.asked(), [0]);
     }
 }
@@ -178,11 +241,19 @@ async fn there_is_never_more_than_one_fetch_under_way_whatever_happens() {
                 // Dropped with the future, also when that is cut off.
                 let _counted = Counted::new(under_way, &seen);
                 tokio::time::sleep(ms(fastrand::u64(0..20_000))).await;
-                let requested = Moment { monotonic: Instant::now(), wall: clock.now() };
+                let requested = Moment {
+                    monotonic: Instant::now(),
+                    wall: clock.now(),
+                };
                 if fastrand::bool() {
                     return Err(Failure::from(BUSY));
                 }
-                Ok(Grant { token: "t".into(), lifetime: ms(3_000), requested, identity: [0; 32] })
+                Ok(Grant {
+                    token: "t".into(),
+                    lifetime: ms(3_000),
+                    requested,
+                    identity: [0; 32],
+                })
             }
         };
         let changes = || async {
@@ -238,10 +309,15 @@ async fn a_pause_never_outlasts_a_token_whose_authority_is_back() {
     for back in [41_000, 45_000, 50_000, 52_000] {
         let world = World::new(|_| {});
         let start = world.start;
-        // Down from 5 s on: many failures, so that the pauses are long when the token nears its end at 55 s.
+        // Down from 5 s on: many failures, so that the pauses are long when the token nears its end
+        // at 55 s.
         let _task = world.run(move |n| {
             let down = (5_000..back).contains(&start.elapsed().as_millis());
-            if n > 0 && down { failing(BUSY) } else { (10, Ok(if n == 0 { 60_000 } else { 3_600_000 })) }
+            if n > 0 && down {
+                failing(BUSY)
+            } else {
+                (10, Ok(if n == 0 { 60_000 } else { 3_600_000 }))
+            }
         });
         world.token().await.unwrap();
         while start.elapsed() < ms(100_000) {

@@ -1,4 +1,5 @@
-//! The `oauth2` crate's client; jsonwebtoken verifies the tokens, and signs the assertion that the crate has no word for.
+//! The `oauth2` crate's client; jsonwebtoken verifies the tokens, and signs the assertion that the
+//! crate has no word for.
 //!
 //! The metadata document is read by hand: the crate knows no discovery.
 
@@ -19,7 +20,8 @@ use serde_json::{Value, json};
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 type Client = BasicClient<EndpointNotSet, EndpointNotSet, EndpointMaybeSet, EndpointSet, EndpointSet>;
 
-/// Sends a request. The crate insists on https for revocation; on the loopback address there is only http.
+/// Sends a request. The crate insists on https for revocation; on the loopback address there is
+/// only http.
 fn http(request: HttpRequest) -> std::result::Result<HttpResponse, ureq::Error> {
     let (mut head, body) = request.into_parts();
     let url = head.uri.to_string().replacen("https://", "http://", 1);

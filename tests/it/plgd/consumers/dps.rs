@@ -1,5 +1,5 @@
-//! The device provisioning service and the coap-gateway as clients of the token endpoint: Go's `x/oauth2`, and plgd's cache of
-//! tokens by owner.
+//! The device provisioning service and the coap-gateway as clients of the token endpoint: Go's
+//! `x/oauth2`, and plgd's cache of tokens by owner.
 
 use std::collections::HashMap;
 
@@ -27,8 +27,8 @@ enum Style {
     Body,
 }
 
-/// `x/oauth2`'s client credentials: a Basic header with both parts form-encoded first; when that fails in whatever way, once more with
-/// both in the body; then what worked.
+/// `x/oauth2`'s client credentials: a Basic header with both parts form-encoded first; when that
+/// fails in whatever way, once more with both in the body; then what worked.
 struct OAuth2<'a> {
     world: &'a World,
     client: &'a str,
@@ -59,7 +59,8 @@ impl OAuth2<'_> {
 
     async fn ask(&mut self, style: Style, parameters: &[(&str, &str)]) -> Result<Token, String> {
         self.requests += 1;
-        let encoded = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+        let encoded =
+            |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
         let basic = STANDARD.encode(format!("{}:{}", encoded(self.client), encoded(self.secret)));
         let basic = format!("Basic {basic}");
         let mut form = vec![("grant_type", "client_credentials")];
@@ -74,7 +75,10 @@ impl OAuth2<'_> {
         let body = answer.json();
         if !(200..300).contains(&answer.status) {
             // RFC 6749's members; without `error` only the status is reported.
-            return Err(body["error"].as_str().ok_or("cannot fetch token")?.to_owned());
+            return Err(body["error"]
+                .as_str()
+                .ok_or("cannot fetch token")?
+                .to_owned());
         }
         let access_token = body["access_token"].as_str().unwrap_or_default().to_owned();
         if access_token.is_empty() {
@@ -87,12 +91,15 @@ impl OAuth2<'_> {
             number => number.as_i64().ok_or("expires_in is no whole number")?,
         };
         let expiry = (seconds != 0).then(|| self.world.clock.now().0 + seconds);
-        Ok(Token { access_token, expiry })
+        Ok(Token {
+            access_token,
+            expiry,
+        })
     }
 }
 
-/// The cache: by owner of a group of devices. A token counts while it ends after the request's deadline. What is fetched must name
-/// the owner that was asked for.
+/// The cache: by owner of a group of devices. A token counts while it ends after the request's
+/// deadline. What is fetched must name the owner that was asked for.
 struct Cache<'a> {
     oauth2: OAuth2<'a>,
     kept: HashMap<String, Token>,
@@ -105,10 +112,16 @@ impl Cache<'_> {
             return Ok(token.access_token.clone());
         }
         // `audience` is what plgd's library sends; plgd's own server reads `aud`.
-        let token = self.oauth2.token(&[(OWNER, owner), ("audience", "https://a.example")]).await?;
+        let token = self
+            .oauth2
+            .token(&[(OWNER, owner), ("audience", "https://a.example")])
+            .await?;
         let claims = claims(&token.access_token);
         if claims[OWNER] != owner {
-            return Err(format!("invalid claim {OWNER}: expected {owner}, got {}", claims[OWNER]));
+            return Err(format!(
+                "invalid claim {OWNER}: expected {owner}, got {}",
+                claims[OWNER]
+            ));
         }
         self.kept.insert(owner.to_owned(), token.clone());
         Ok(token.access_token)
@@ -116,8 +129,17 @@ impl Cache<'_> {
 }
 
 fn cache<'a>(world: &'a World, client: &'a str, secret: &'a str) -> Cache<'a> {
-    let oauth2 = OAuth2 { world, client, secret, style: None, requests: 0 };
-    Cache { oauth2, kept: HashMap::new() }
+    let oauth2 = OAuth2 {
+        world,
+        client,
+        secret,
+        style: None,
+        requests: 0,
+    };
+    Cache {
+        oauth2,
+        kept: HashMap::new(),
+    }
 }
 
 /// O1.
@@ -128,14 +150,18 @@ async fn the_cache_keeps_a_token_until_it_would_end_before_the_deadline() {
     let now = world.clock.now().0;
     let first = cache.token("1", now + 5).await.expect("a token");
     assert_eq!(cache.token("1", now + 5).await, Ok(first.clone()));
-    assert_eq!(cache.oauth2.requests, 1, "the first way of authentication works");
+    assert_eq!(
+        cache.oauth2.requests, 1,
+        "the first way of authentication works"
+    );
     let second = cache.token("1", now + 20).await.expect("a token");
     assert_ne!(second, first);
     let refused = cache.token("7", now).await.unwrap_err();
     assert!(refused.contains("expected 7, got \"1\""), "{refused}");
 }
 
-/// As plgd's server, ours issues tokens without an end to a client of lifetime 0; DPS keeps one for as long as it runs.
+/// As plgd's server, ours issues tokens without an end to a client of lifetime 0; DPS keeps one for
+/// as long as it runs.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_without_an_end_is_kept_for_good() {
     let world = world().await;
@@ -145,7 +171,8 @@ async fn a_token_without_an_end_is_kept_for_good() {
     assert_eq!(cache.oauth2.requests, 1);
 }
 
-/// plgd's server takes Basic as it stands, so that a secret with such characters needs the second attempt there.
+/// plgd's server takes Basic as it stands, so that a secret with such characters needs the second
+/// attempt there.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_secret_with_characters_that_are_encoded_works_at_the_first_attempt() {
     let world = world().await;

@@ -1,5 +1,6 @@
-//! How a Go program reads the JSON of an answer: through a buffer of 4096 bytes on the connection, chunk by chunk, with a
-//! decoder whose reads grow from 512 bytes on. How much one read gives decides what such a decoder has read ahead.
+//! How a Go program reads the JSON of an answer: through a buffer of 4096 bytes on the connection,
+//! chunk by chunk, with a decoder whose reads grow from 512 bytes on. How much one read gives
+//! decides what such a decoder has read ahead.
 
 use serde_json::Value;
 use tokio::io::AsyncReadExt;
@@ -24,7 +25,8 @@ impl Buffered {
         length > 0
     }
 
-    /// At most so many bytes; of the connection only when nothing is buffered, and then past the buffer where it is smaller.
+    /// At most so many bytes; of the connection only when nothing is buffered, and then past the
+    /// buffer where it is smaller.
     async fn read(&mut self, most: usize) -> Vec<u8> {
         if self.buffer.is_empty() && most >= Self::SIZE {
             let mut read = vec![0; most];
@@ -73,28 +75,46 @@ pub struct GoBody {
 impl GoBody {
     /// Sends the request's bytes and reads the head of the answer.
     pub async fn ask(mut stream: Box<dyn Stream>, request: &[u8]) -> Result<Self, String> {
-        tokio::io::AsyncWriteExt::write_all(&mut stream, request).await.map_err(|e| e.to_string())?;
-        let mut connection = Buffered { stream, buffer: Vec::new() };
+        tokio::io::AsyncWriteExt::write_all(&mut stream, request)
+            .await
+            .map_err(|e| e.to_string())?;
+        let mut connection = Buffered {
+            stream,
+            buffer: Vec::new(),
+        };
         let status = connection.line().await?;
-        let status = status.split(' ').nth(1).and_then(|it| it.parse().ok()).ok_or("no status")?;
+        let status = status
+            .split(' ')
+            .nth(1)
+            .and_then(|it| it.parse().ok())
+            .ok_or("no status")?;
         let mut framing = Framing::Close;
         loop {
             let line = connection.line().await?.to_ascii_lowercase();
             match line.split_once(": ") {
                 Some(("transfer-encoding", "chunked")) => {
-                    framing = Framing::Chunked { rest: None, ended: false };
+                    framing = Framing::Chunked {
+                        rest: None,
+                        ended: false,
+                    };
                 }
                 Some(("content-length", length)) => {
                     framing = Framing::Length(length.parse().map_err(|_| "no length")?);
                 }
-                _ if line.is_empty() => return Ok(Self { status, connection, framing }),
+                _ if line.is_empty() => {
+                    return Ok(Self {
+                        status,
+                        connection,
+                        framing,
+                    });
+                }
                 _ => {}
             }
         }
     }
 
-    /// One read of the body, of at most so many bytes; empty at its end. Go's reader of chunks goes on with the next chunk
-    /// when the line with its size has come already.
+    /// One read of the body, of at most so many bytes; empty at its end. Go's reader of chunks goes
+    /// on with the next chunk when the line with its size has come already.
     async fn read(&mut self, most: usize) -> Result<Vec<u8>, String> {
         match &mut self.framing {
             Framing::Close => Ok(self.connection.read(most).await),
@@ -112,7 +132,8 @@ impl GoBody {
                                 break;
                             }
                             let line = self.connection.line().await?;
-                            let size = usize::from_str_radix(&line, 16).map_err(|_| "malformed chunk")?;
+                            let size =
+                                usize::from_str_radix(&line, 16).map_err(|_| "malformed chunk")?;
                             *ended = size == 0;
                             *rest = Some(size);
                         }
@@ -138,14 +159,20 @@ impl GoBody {
         }
     }
 
-    /// The first value that is left of the body, by a decoder of its own (`json.NewDecoder(body).Decode`): what it has read
-    /// beyond the value is lost. `None`: there is none.
+    /// The first value that is left of the body, by a decoder of its own
+    /// (`json.NewDecoder(body).Decode`): what it has read beyond the value is lost. `None`: there
+    /// is none.
     pub async fn decode(&mut self) -> Result<Option<Value>, String> {
         let (mut buffer, mut capacity) = (Vec::new(), 0);
         loop {
-            match serde_json::Deserializer::from_slice(&buffer).into_iter::<Value>().next() {
+            match serde_json::Deserializer::from_slice(&buffer)
+                .into_iter::<Value>()
+                .next()
+            {
                 Some(Ok(value)) => return Ok(Some(value)),
-                Some(Err(error)) if !error.is_eof() => return Err(format!("invalid JSON: {error}")),
+                Some(Err(error)) if !error.is_eof() => {
+                    return Err(format!("invalid JSON: {error}"));
+                }
                 _ => {}
             }
             if capacity - buffer.len() < 512 {
@@ -154,7 +181,11 @@ impl GoBody {
             let read = self.read(capacity - buffer.len()).await?;
             if read.is_empty() {
                 let blank = buffer.trim_ascii().is_empty();
-                return if blank { Ok(None) } else { Err("unexpected EOF".to_owned()) };
+                return if blank {
+                    Ok(None)
+                } else {
+                    Err("unexpected EOF".to_owned())
+                };
             }
             buffer.extend(read);
         }

@@ -1,5 +1,5 @@
-//! The client of plgd that lists tokens. It makes a new JSON decoder for every entry of the same body, and so loses what the
-//! decoder before has read ahead.
+//! The client of plgd that lists tokens. It makes a new JSON decoder for every entry of the same
+//! body, and so loses what the decoder before has read ahead.
 
 use std::collections::BTreeSet;
 
@@ -18,8 +18,16 @@ const LARGEST: usize = 20_000;
 async fn get_tokens(world: &World, bearer: &str, query: &str) -> Result<Vec<Value>, String> {
     let target = format!("{TOKENS}?{query}");
     let authorization = format!("bearer {bearer}");
-    let headers = [("Accept", "application/protojson"), ("Authorization", authorization.as_str())];
-    let request = Request { method: "GET", target: &target, headers: &headers, body: None };
+    let headers = [
+        ("Accept", "application/protojson"),
+        ("Authorization", authorization.as_str()),
+    ];
+    let request = Request {
+        method: "GET",
+        target: &target,
+        headers: &headers,
+        body: None,
+    };
     let mut body = GoBody::ask(world.front.open().await, &front::bytes(&request)).await?;
     let mut entries = Vec::new();
     while let Some(entry) = body.decode().await? {
@@ -37,11 +45,19 @@ async fn a_decoder_that_loses_what_it_read_ahead_finds_every_entry_in_the_order_
     for number in 0..60 {
         // Entries of different lengths: names of up to 1200 characters.
         let name = format!("{number}-{}", "n".repeat(number * 20));
-        issued.push(jti(&issue(&world.front, "owner2", &[("token_name", &name)]).await));
+        issued.push(jti(&issue(
+            &world.front,
+            "owner2",
+            &[("token_name", &name)],
+        )
+        .await));
     }
     let user = world.user("2").sign();
     let listed = get_tokens(&world, &user, "").await.expect("every entry");
-    let ids: Vec<&str> = listed.iter().map(|entry| entry["id"].as_str().unwrap()).collect();
+    let ids: Vec<&str> = listed
+        .iter()
+        .map(|entry| entry["id"].as_str().unwrap())
+        .collect();
     assert_eq!(ids, issued);
 }
 
@@ -62,10 +78,19 @@ async fn entries_with_all_claims_of_a_large_assertion_are_read_too() {
         assert_eq!(answer.status, 200, "{}", answer.text());
         issued.push(jti(answer.json()["access_token"].as_str().unwrap()));
     }
-    let listed = get_tokens(&world, &world.user("2").sign(), "").await.expect("every entry");
-    let ids: Vec<&str> = listed.iter().map(|entry| entry["id"].as_str().unwrap()).collect();
+    let listed = get_tokens(&world, &world.user("2").sign(), "")
+        .await
+        .expect("every entry");
+    let ids: Vec<&str> = listed
+        .iter()
+        .map(|entry| entry["id"].as_str().unwrap())
+        .collect();
     assert_eq!(ids, issued);
-    assert!(listed.iter().all(|entry| entry["originalTokenClaims"]["pad"].is_string()));
+    assert!(
+        listed
+            .iter()
+            .all(|entry| entry["originalTokenClaims"]["pad"].is_string())
+    );
 }
 
 /// T10 to T14.
@@ -74,23 +99,42 @@ async fn plgds_client_lists_with_and_without_the_blacklisted() {
     let world = world().await;
     let mut ids = Vec::new();
     for name in ["one", "two", "three"] {
-        ids.push(jti(&issue(&world.front, "owner2", &[("token_name", name)]).await));
+        ids.push(jti(
+            &issue(&world.front, "owner2", &[("token_name", name)]).await
+        ));
     }
     let user = world.user("2").sign();
     blacklist(&world, &user, &ids[2]).await;
     let set = |entries: &[Value]| -> BTreeSet<String> {
-        entries.iter().map(|entry| entry["name"].as_str().unwrap().to_owned()).collect()
+        entries
+            .iter()
+            .map(|entry| entry["name"].as_str().unwrap().to_owned())
+            .collect()
     };
-    let all = get_tokens(&world, &user, "includeBlacklisted=true").await.expect("three");
-    assert_eq!(set(&all), BTreeSet::from(["one", "two", "three"].map(str::to_owned)));
+    let all = get_tokens(&world, &user, "includeBlacklisted=true")
+        .await
+        .expect("three");
+    assert_eq!(
+        set(&all),
+        BTreeSet::from(["one", "two", "three"].map(str::to_owned))
+    );
     assert_eq!(all[2]["blacklisted"]["flag"], true);
     let live = get_tokens(&world, &user, "").await.expect("two");
-    assert_eq!(set(&live), BTreeSet::from(["one", "two"].map(str::to_owned)));
+    assert_eq!(
+        set(&live),
+        BTreeSet::from(["one", "two"].map(str::to_owned))
+    );
     let two = format!("idFilter={}&idFilter={}", ids[0], ids[2]);
     assert_eq!(get_tokens(&world, &user, &two).await.expect("one").len(), 1);
     let two = format!("{two}&includeBlacklisted=true");
     assert_eq!(get_tokens(&world, &user, &two).await.expect("two").len(), 2);
-    assert_eq!(get_tokens(&world, &world.user("3").sign(), "").await, Ok(Vec::new()));
+    assert_eq!(
+        get_tokens(&world, &world.user("3").sign(), "").await,
+        Ok(Vec::new())
+    );
     let refused = get_tokens(&world, "junk", "").await.unwrap_err();
-    assert!(refused.starts_with("rpc error: code = 16 desc = "), "{refused}");
+    assert!(
+        refused.starts_with("rpc error: code = 16 desc = "),
+        "{refused}"
+    );
 }

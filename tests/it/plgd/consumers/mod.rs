@@ -1,5 +1,6 @@
-//! plgd's own programs as clients of our issuer, written from what is known of them (plgd hub `334f508f`): the validator that
-//! every service has, the decoder of lists, the cache of the device provisioning service, the calls of the web page.
+//! plgd's own programs as clients of our issuer, written from what is known of them (plgd hub
+//! `334f508f`): the validator that every service has, the decoder of lists, the cache of the device
+//! provisioning service, the calls of the web page.
 //!
 //! They are as strict as plgd's. What they accept here, plgd's programs accept.
 
@@ -32,23 +33,46 @@ async fn world() -> World {
 
 /// The part of a URL that goes into a request.
 fn target(url: &str) -> Result<&str, String> {
-    url.strip_prefix(ORIGIN).filter(|target| target.starts_with('/')).ok_or(format!("{url} is elsewhere"))
+    url.strip_prefix(ORIGIN)
+        .filter(|target| target.starts_with('/'))
+        .ok_or(format!("{url} is elsewhere"))
 }
 
 /// A token of a client by its secret.
 async fn issue(front: &Front, client: &str, form: &[(&str, &str)]) -> String {
-    let credentials =
-        [("grant_type", "client_credentials"), ("client_id", client), ("client_secret", SECRET)];
+    let credentials = [
+        ("grant_type", "client_credentials"),
+        ("client_id", client),
+        ("client_secret", SECRET),
+    ];
     let answer = post_form(front, &[&credentials, form].concat(), &[]).await;
     assert_eq!(answer.status, 200, "{}", answer.text());
-    answer.json()["access_token"].as_str().expect("a token").to_owned()
+    answer.json()["access_token"]
+        .as_str()
+        .expect("a token")
+        .to_owned()
 }
 
 async fn post_form(front: &Front, form: &[(&str, &str)], headers: &[(&str, &str)]) -> RawAnswer {
-    let form = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
-    let headers = [&[("Content-Type", "application/x-www-form-urlencoded")], headers].concat();
+    let form = form_urlencoded::Serializer::new(String::new())
+        .extend_pairs(form)
+        .finish();
+    let headers = [
+        &[("Content-Type", "application/x-www-form-urlencoded")],
+        headers,
+    ]
+    .concat();
     let body = Some(form.as_bytes());
-    remembered(front.ask(&Request { method: "POST", target: TOKEN, headers: &headers, body }).await)
+    remembered(
+        front
+            .ask(&Request {
+                method: "POST",
+                target: TOKEN,
+                headers: &headers,
+                body,
+            })
+            .await,
+    )
 }
 
 /// The answer, whose token is looked for in all logs.
@@ -60,7 +84,10 @@ fn remembered(answer: RawAnswer) -> RawAnswer {
 }
 
 fn jti(token: &str) -> String {
-    super::replay::claims(token)["jti"].as_str().expect("a jti").to_owned()
+    super::replay::claims(token)["jti"]
+        .as_str()
+        .expect("a jti")
+        .to_owned()
 }
 
 /// Ends a token as its owner does.
@@ -68,7 +95,12 @@ async fn blacklist(world: &World, user: &str, jti: &str) -> Value {
     let target = format!("{TOKENS}?idFilter={jti}");
     let authorization = format!("Bearer {user}");
     let headers = [("Authorization", authorization.as_str())];
-    let request = Request { method: "DELETE", target: &target, headers: &headers, body: None };
+    let request = Request {
+        method: "DELETE",
+        target: &target,
+        headers: &headers,
+        body: None,
+    };
     let answer = world.front.ask(&request).await;
     assert_eq!(answer.status, 200, "{}", answer.text());
     answer.json()

@@ -1,5 +1,5 @@
-//! The validator that every service of plgd has: discovery at its start, keys when they are needed, and for a token of an issuer
-//! with a tokens endpoint the question whether it is trusted.
+//! The validator that every service of plgd has: discovery at its start, keys when they are needed,
+//! and for a token of an issuer with a tokens endpoint the question whether it is trusted.
 
 use std::collections::HashMap;
 
@@ -20,7 +20,8 @@ use crate::plgd::replay::{claims, header};
 /// How long a service trusts a token before it asks again, in seconds: plgd's `cacheExpiration`.
 pub const CACHED: i64 = 30;
 
-/// The members of a discovery document that plgd knows. Others may be there, these must have their types.
+/// The members of a discovery document that plgd knows. Others may be there, these must have their
+/// types.
 #[derive(Deserialize)]
 #[allow(dead_code, reason = "their types are what matters")]
 struct Discovery {
@@ -86,7 +87,9 @@ impl<'a> Validator<'a> {
             return Err("missing token".to_owned());
         }
         let parts: Vec<&str> = token.split('.').collect();
-        let [first, second, third] = parts[..] else { return Err("could not parse token".to_owned()) };
+        let [first, second, third] = parts[..] else {
+            return Err("could not parse token".to_owned());
+        };
         let (header, claims) = (header(token), claims(token));
         if claims["iss"].as_str().map(canonical) != Some(self.issuer.clone()) {
             return Err(format!("unknown issuer {}", claims["iss"]));
@@ -123,7 +126,10 @@ impl<'a> Validator<'a> {
         let now = self.world.clock.now().0;
         let time = |name: &str| match &claims[name] {
             Value::Null => Ok(None),
-            value => value.as_i64().map(Some).ok_or(format!("invalid type for claim {name}")),
+            value => value
+                .as_i64()
+                .map(Some)
+                .ok_or(format!("invalid type for claim {name}")),
         };
         match (time("exp")?, time("nbf")?, time("iat")?) {
             (Some(exp), ..) if now >= exp => Err("token is expired".to_owned()),
@@ -142,12 +148,19 @@ impl<'a> Validator<'a> {
         }
         // Errors are not kept.
         let found = self.look_up(token, &jti).await;
-        let (blacklisted, _) = found.map_err(|why| format!("could not verify token trust: {why}"))?;
+        let (blacklisted, _) =
+            found.map_err(|why| format!("could not verify token trust: {why}"))?;
         let kept = if blacklisted {
             let until = claims["exp"].as_i64().unwrap_or(i64::MAX);
-            Kept { until, refused: Some("token is blacklisted".to_owned()) }
+            Kept {
+                until,
+                refused: Some("token is blacklisted".to_owned()),
+            }
         } else {
-            Kept { until: now + CACHED, refused: None }
+            Kept {
+                until: now + CACHED,
+                refused: None,
+            }
         };
         let refused = kept.refused.clone();
         self.kept.insert(jti, kept);
@@ -160,8 +173,16 @@ impl<'a> Validator<'a> {
         let endpoint = self.tokens_endpoint.as_deref().unwrap_or_default();
         let url = format!("{endpoint}?idFilter={jti}&includeBlacklisted=true");
         let authorization = format!("bearer {token}");
-        let headers = [("Accept", "application/protojson"), ("Authorization", authorization.as_str())];
-        let request = Request { method: "GET", target: target(&url)?, headers: &headers, body: None };
+        let headers = [
+            ("Accept", "application/protojson"),
+            ("Authorization", authorization.as_str()),
+        ];
+        let request = Request {
+            method: "GET",
+            target: target(&url)?,
+            headers: &headers,
+            body: None,
+        };
         let mut body = GoBody::ask(self.world.front.open().await, &front::bytes(&request)).await?;
         let first = body.decode().await?.ok_or("EOF")?;
         token_entry(&message(body.status, &first)?)
@@ -194,12 +215,20 @@ fn verify_signature(key: &Value, message: &str, signature: &str) -> Result<(), S
 
 /// The owner: a claim that must be a text.
 pub fn owner(claims: &Value, claim: &str) -> Result<String, String> {
-    claims[claim].as_str().map(str::to_owned).ok_or(format!("invalid type for claim {claim}"))
+    claims[claim]
+        .as_str()
+        .map(str::to_owned)
+        .ok_or(format!("invalid type for claim {claim}"))
 }
 
 /// Scopes: a text or a list; a list of one is split at spaces.
 pub fn scopes(claims: &Value) -> Result<Vec<String>, String> {
-    let split = |text: &str| text.split(' ').filter(|it| !it.is_empty()).map(str::to_owned).collect();
+    let split = |text: &str| {
+        text.split(' ')
+            .filter(|it| !it.is_empty())
+            .map(str::to_owned)
+            .collect()
+    };
     match &claims["scope"] {
         Value::Null => Ok(Vec::new()),
         Value::String(text) => Ok(split(text)),
@@ -207,7 +236,11 @@ pub fn scopes(claims: &Value) -> Result<Vec<String>, String> {
             [Value::String(one)] => Ok(split(one)),
             all => all
                 .iter()
-                .map(|it| it.as_str().map(str::to_owned).ok_or("invalid scope".to_owned()))
+                .map(|it| {
+                    it.as_str()
+                        .map(str::to_owned)
+                        .ok_or("invalid scope".to_owned())
+                })
                 .collect(),
         },
         _ => Err("invalid type for claim scope".to_owned()),

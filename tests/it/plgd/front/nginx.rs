@@ -1,5 +1,5 @@
-//! An nginx before the issuer, with what plgd's bundle sets and nothing more: TLS for clients, HTTP/1.0 without keep-alive
-//! towards the server, its own limits and buffers.
+//! An nginx before the issuer, with what plgd's bundle sets and nothing more: TLS for clients,
+//! HTTP/1.0 without keep-alive towards the server, its own limits and buffers.
 
 use std::ffi::OsStr;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -75,19 +75,31 @@ impl Nginx {
         let connector = TlsConnector::from(Arc::new(client));
         let deadline = tokio::time::Instant::now() + PATIENCE;
         loop {
-            // nginx takes no port 0. When something else has taken the port meanwhile, it ends, and another one is tried.
+            // nginx takes no port 0. When something else has taken the port meanwhile, it ends, and
+            // another one is tried.
             let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|it| it.local_addr());
             let address = free.expect("a free port");
             let mut child = start(program, &dir, address, issuer);
             while child.try_wait().expect("a child").is_none() {
-                assert!(tokio::time::Instant::now() < deadline, "nginx does not listen");
+                assert!(
+                    tokio::time::Instant::now() < deadline,
+                    "nginx does not listen"
+                );
                 if TcpStream::connect(address).await.is_ok() {
-                    return Self { child, address, connector, _dir: dir };
+                    return Self {
+                        child,
+                        address,
+                        connector,
+                        _dir: dir,
+                    };
                 }
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
             let log = std::fs::read_to_string(dir.path().join("error.log")).unwrap_or_default();
-            assert!(log.contains("Address already in use"), "nginx does not start: {log}");
+            assert!(
+                log.contains("Address already in use"),
+                "nginx does not start: {log}"
+            );
         }
     }
 
@@ -98,7 +110,10 @@ impl Nginx {
     /// The handshake of a client that trusts its certificate.
     pub async fn encrypt(&self, stream: TcpStream) -> TlsStream<TcpStream> {
         let name = ServerName::try_from("localhost").expect("a name");
-        self.connector.connect(name, stream).await.expect("a handshake with nginx")
+        self.connector
+            .connect(name, stream)
+            .await
+            .expect("a handshake with nginx")
     }
 }
 
@@ -110,9 +125,20 @@ fn start(program: &OsStr, dir: &TempDir, address: SocketAddr, issuer: SocketAddr
     let file = dir.path().join("nginx.conf");
     std::fs::write(&file, configuration).expect("a writable directory");
     let mut command = Command::new(program);
-    command.arg("-c").arg(&file).arg("-p").arg(dir.path()).arg("-e").arg(dir.path().join("error.log"));
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    command.spawn().unwrap_or_else(|e| panic!("{}: {e}", program.display()))
+    command
+        .arg("-c")
+        .arg(&file)
+        .arg("-p")
+        .arg(dir.path())
+        .arg("-e")
+        .arg(dir.path().join("error.log"));
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    command
+        .spawn()
+        .unwrap_or_else(|e| panic!("{}: {e}", program.display()))
 }
 
 impl Drop for Nginx {

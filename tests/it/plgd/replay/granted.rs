@@ -1,5 +1,5 @@
-//! What a token may hold, whatever plgd's server answers: nothing beyond what its client is configured with. Rows of the table
-//! where plgd refuses and ours issues say nothing of the token.
+//! What a token may hold, whatever plgd's server answers: nothing beyond what its client is
+//! configured with. Rows of the table where plgd refuses and ours issues say nothing of the token.
 
 use serde_json::Value;
 
@@ -25,7 +25,11 @@ pub fn beyond(clients: &[Client], claims: &Value, now: i64) -> Vec<String> {
             found.push(format!("the audience {audience}"));
         }
     }
-    for scope in claims["scope"].as_str().unwrap_or_default().split_whitespace() {
+    for scope in claims["scope"]
+        .as_str()
+        .unwrap_or_default()
+        .split_whitespace()
+    {
         if !client.allowed_scopes.iter().any(|allowed| allowed == scope) {
             found.push(format!("the scope {scope}"));
         }
@@ -55,20 +59,32 @@ fn what_a_client_may_not_have_is_found() {
         let mut claims = serde_json::json!({
             "client_id": "limited", "aud": ["https://a.example"], "scope": "r:devices", "exp": 3700, OWNER: "1",
         });
-        claims.as_object_mut().expect("an object").extend(changed.as_object().cloned().unwrap_or_default());
+        claims
+            .as_object_mut()
+            .expect("an object")
+            .extend(changed.as_object().cloned().unwrap_or_default());
         beyond(&clients, &claims, 100)
     };
     assert_eq!(token(serde_json::json!({})), [""; 0]);
     for (changed, part) in [
         (serde_json::json!({ "client_id": "stranger" }), "a client"),
-        (serde_json::json!({ "aud": ["https://a.example", "https://c.example"] }), "the audience"),
+        (
+            serde_json::json!({ "aud": ["https://a.example", "https://c.example"] }),
+            "the audience",
+        ),
         (serde_json::json!({ "aud": [ISSUER] }), "the audience"),
-        (serde_json::json!({ "scope": "r:devices admin" }), "the scope"),
+        (
+            serde_json::json!({ "scope": "r:devices admin" }),
+            "the scope",
+        ),
         (serde_json::json!({ "exp": 3701 }), "the end"),
         (serde_json::json!({ "exp": null }), "the end"),
         (serde_json::json!({ OWNER: "9" }), "the owner"),
     ] {
         let found = token(changed);
-        assert!(found.len() == 1 && found[0].starts_with(part), "{part}: {found:?}");
+        assert!(
+            found.len() == 1 && found[0].starts_with(part),
+            "{part}: {found:?}"
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! What differs between plgd's answer and ours: status, headers, members of JSON, a token's header and claims.
+//! What differs between plgd's answer and ours: status, headers, members of JSON, a token's header
+//! and claims.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,9 +12,17 @@ use super::{claims, header};
 use crate::support::client::RawAnswer;
 use crate::support::http1;
 
-/// Header fields that say how the message came, not what it says. `Server` and `Date` are every server's own.
-const OF_THE_WAY: [&str; 7] =
-    ["connection", "content-length", "date", "keep-alive", "server", "transfer-encoding", "x-request-id"];
+/// Header fields that say how the message came, not what it says. `Server` and `Date` are every
+/// server's own.
+const OF_THE_WAY: [&str; 7] = [
+    "connection",
+    "content-length",
+    "date",
+    "keep-alive",
+    "server",
+    "transfer-encoding",
+    "x-request-id",
+];
 
 /// One thing that differs; `None` is absent.
 #[derive(Clone, Debug)]
@@ -36,7 +45,8 @@ pub struct Known<'a> {
     pub assertion: Option<Value>,
     /// The issuer of users; in the recording it is another one.
     pub users: String,
-    /// When the request was recorded, if it holds a time of its own: then times are compared with those of the recording.
+    /// When the request was recorded, if it holds a time of its own: then times are compared with
+    /// those of the recording.
     pub recorded: Option<i64>,
     /// Whether nginx stands before the issuer.
     pub through_nginx: bool,
@@ -48,20 +58,34 @@ impl fmt::Display for Difference {
             None => "absent".to_owned(),
             Some(value) => value.to_string(),
         };
-        write!(f, "{} {} -> {}", self.place, shown(&self.plgd), shown(&self.ours))
+        write!(
+            f,
+            "{} {} -> {}",
+            self.place,
+            shown(&self.plgd),
+            shown(&self.ours)
+        )
     }
 }
 
-/// Everything that differs. Where one issues and the other refuses, that is one difference: bodies of different meaning
-/// are not compared member by member.
+/// Everything that differs. Where one issues and the other refuses, that is one difference: bodies
+/// of different meaning are not compared member by member.
 pub fn differences(vector: &Vector, ours: &RawAnswer, known: &Known<'_>) -> Vec<Difference> {
     let plgd = &vector.plgd;
     if ours.status != plgd.status {
         let (plgd, ours) = (plgd.status.to_string(), summary(ours));
         let ours = Some(Value::String(ours));
-        return vec![Difference { place: "status".to_owned(), plgd: Some(plgd.into()), ours }];
+        return vec![Difference {
+            place: "status".to_owned(),
+            plgd: Some(plgd.into()),
+            ours,
+        }];
     }
-    let mut judge = Judge { known, found: Vec::new(), line: None };
+    let mut judge = Judge {
+        known,
+        found: Vec::new(),
+        line: None,
+    };
     judge.headers(vector, ours);
     if let Some(lines) = &plgd.lines {
         judge.lines(lines, ours);
@@ -97,7 +121,10 @@ fn summary(ours: &RawAnswer) -> String {
     if let Ok(body) = serde_json::from_slice::<Value>(&ours.body) {
         for member in ["code", "error"] {
             if let Some(value) = body.get(member).filter(|value| !value.is_object()) {
-                out.push_str(&format!(" {member}={}", value.to_string().trim_matches('"')));
+                out.push_str(&format!(
+                    " {member}={}",
+                    value.to_string().trim_matches('"')
+                ));
             }
         }
     }
@@ -118,24 +145,40 @@ struct Judge<'a> {
 
 impl Judge<'_> {
     fn differ(&mut self, place: &str, plgd: Option<Value>, ours: Option<Value>) {
-        let (plgd, ours) = (plgd.map(|it| self.named(&it)), ours.map(|it| self.named(&it)));
-        self.found.push(Difference { place: place.to_owned(), plgd, ours });
+        let (plgd, ours) = (
+            plgd.map(|it| self.named(&it)),
+            ours.map(|it| self.named(&it)),
+        );
+        self.found.push(Difference {
+            place: place.to_owned(),
+            plgd,
+            ours,
+        });
     }
 
     fn headers(&mut self, vector: &Vector, ours: &RawAnswer) {
-        let mut names: Vec<String> = ours.headers.iter().map(|(name, _)| name.to_ascii_lowercase()).collect();
+        let mut names: Vec<String> = ours
+            .headers
+            .iter()
+            .map(|(name, _)| name.to_ascii_lowercase())
+            .collect();
         names.extend(vector.plgd.headers.keys().cloned());
         names.sort_unstable();
         names.dedup();
         let of_the_way = |name: &str| {
-            OF_THE_WAY.contains(&name) || (self.known.through_nginx && name == "strict-transport-security")
+            OF_THE_WAY.contains(&name)
+                || (self.known.through_nginx && name == "strict-transport-security")
         };
         for name in names.iter().filter(|name| !of_the_way(name)) {
             let plgd = vector.plgd.headers.get(name).cloned();
             let value = http1::all(&ours.headers, name).join(", ");
             let ours = Some(value).filter(|value| !value.is_empty());
             if plgd != ours {
-                self.differ(&format!("header {name}"), plgd.map(Value::from), ours.map(Value::from));
+                self.differ(
+                    &format!("header {name}"),
+                    plgd.map(Value::from),
+                    ours.map(Value::from),
+                );
             }
         }
     }
@@ -147,7 +190,8 @@ impl Judge<'_> {
             return self.differ("lines", Some(plgd.len().into()), Some(lines.len().into()));
         }
         for (at, (plgd, line)) in plgd.iter().zip(lines).enumerate() {
-            let ours: Value = serde_json::from_str(line).unwrap_or_else(|e| panic!("not JSON ({e}): {line}"));
+            let ours: Value =
+                serde_json::from_str(line).unwrap_or_else(|e| panic!("not JSON ({e}): {line}"));
             let ours = recorded(&ours, &self.known.users);
             let id = ours["result"]["id"].as_str().unwrap_or_default();
             self.line = self.known.issued.get(id);
@@ -191,11 +235,20 @@ impl Judge<'_> {
     }
 
     fn same(&self, place: &str, plgd: Option<&Value>, ours: Option<&Value>) -> bool {
-        let (Some(plgd), Some(ours)) = (plgd, ours) else { return plgd == ours };
+        let (Some(plgd), Some(ours)) = (plgd, ours) else {
+            return plgd == ours;
+        };
         if place == "json.expires_in" || place == "json.expiresIn" {
-            return same_lifetime(plgd, ours, self.known.recorded.map_or(0, |then| self.known.now - then));
+            return same_lifetime(
+                plgd,
+                ours,
+                self.known.recorded.map_or(0, |then| self.known.now - then),
+            );
         }
-        let Some(slot) = plgd.as_str().and_then(|it| it.strip_prefix('<')?.strip_suffix('>')) else {
+        let Some(slot) = plgd
+            .as_str()
+            .and_then(|it| it.strip_prefix('<')?.strip_suffix('>'))
+        else {
             return plgd == ours;
         };
         let text = ours.as_str();
@@ -215,25 +268,41 @@ impl Judge<'_> {
         }
     }
 
-    /// Whether a time is the one that it must be. Members of an entry are texts, every other time is a number.
+    /// Whether a time is the one that it must be. Members of an entry are texts, every other time
+    /// is a number.
     fn same_time(&self, place: &str, offset: i64, ours: &Value) -> bool {
-        let copied = place.split_once("originalTokenClaims.").map(|(_, name)| name);
+        let copied = place
+            .split_once("originalTokenClaims.")
+            .map(|(_, name)| name);
         let entry = copied.is_none() && place.starts_with("line");
-        let time = if entry { ours.as_str().and_then(|it| it.parse().ok()) } else { ours.as_i64() };
+        let time = if entry {
+            ours.as_str().and_then(|it| it.parse().ok())
+        } else {
+            ours.as_i64()
+        };
         let Some(time) = time else { return false };
-        let of =
-            |claims: &Value, name: &str| name.split('.').fold(claims.clone(), |it, name| it[name].clone());
+        let of = |claims: &Value, name: &str| {
+            name.split('.')
+                .fold(claims.clone(), |it, name| it[name].clone())
+        };
         match (copied, self.line, &self.known.assertion) {
-            (Some(name), Some(claims), _) => of(claims, &format!("originalTokenClaims.{name}")) == time,
+            (Some(name), Some(claims), _) => {
+                of(claims, &format!("originalTokenClaims.{name}")) == time
+            }
             (Some(name), None, Some(assertion)) => of(assertion, name) == time,
             (None, Some(_), _) if place.ends_with(".timestamp") => {
                 (self.known.started..=self.known.now).contains(&time)
             }
             (None, Some(claims), _) => {
-                let name = if place.ends_with(".issuedAt") { "iat" } else { "exp" };
+                let name = if place.ends_with(".issuedAt") {
+                    "iat"
+                } else {
+                    "exp"
+                };
                 of(claims, name) == time
             }
-            // The moment of the recording is known to the second; plgd's clock went on between request and answer.
+            // The moment of the recording is known to the second; plgd's clock went on between
+            // request and answer.
             _ => (time - self.known.recorded.unwrap_or(self.known.now) - offset).abs() <= 1,
         }
     }
@@ -258,17 +327,21 @@ impl Judge<'_> {
                 None => value.clone(),
             },
             Value::Array(values) => values.iter().map(|value| self.named(value)).collect(),
-            Value::Object(members) => {
-                members.iter().map(|(name, value)| (name.clone(), self.named(value))).collect()
-            }
+            Value::Object(members) => members
+                .iter()
+                .map(|(name, value)| (name.clone(), self.named(value)))
+                .collect(),
             other => other.clone(),
         }
     }
 }
 
-/// Lifetimes in seconds; ours began `later`. plgd counts from when it has made the token, and so says a second less.
+/// Lifetimes in seconds; ours began `later`. plgd counts from when it has made the token, and so
+/// says a second less.
 fn same_lifetime(plgd: &Value, ours: &Value, later: i64) -> bool {
     let seconds = |value: &Value| value.as_i64().or_else(|| value.as_str()?.parse().ok());
-    let (Some(a), Some(b)) = (seconds(plgd), seconds(ours)) else { return plgd == ours };
+    let (Some(a), Some(b)) = (seconds(plgd), seconds(ours)) else {
+        return plgd == ours;
+    };
     plgd.is_string() == ours.is_string() && (a - b - later).abs() <= 2 && (a == 0) == (b == 0)
 }

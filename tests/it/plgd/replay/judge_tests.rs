@@ -23,8 +23,7 @@ fn vector() -> Vector {
         "json": { "access_token": "<token>", "expires_in": 3599, "scope": "r", "token_type": "Bearer" },
         "token": { "header": { "alg": "ES256", "kid": "<kid>", "typ": "JWT" }, "claims": claims },
     });
-    let request =
-        json!({ "method": "POST", "path": "/m2m-oauth-server/oauth/token", "headers": [], "body": null });
+    let request = json!({ "method": "POST", "path": "/m2m-oauth-server/oauth/token", "headers": [], "body": null });
     serde_json::from_value(json!({ "id": "X", "name": "x", "request": request, "plgd": plgd }))
         .expect("a vector")
 }
@@ -56,10 +55,16 @@ impl Ours {
     fn judged(mut self) -> Vec<String> {
         if self.json.get("access_token").is_none() {
             let part = |json: &Value| URL_SAFE_NO_PAD.encode(json.to_string());
-            self.json["access_token"] = format!("{}.{}.c2ln", part(&self.header), part(&self.claims)).into();
+            self.json["access_token"] =
+                format!("{}.{}.c2ln", part(&self.header), part(&self.claims)).into();
         }
         let body = self.json.to_string().into_bytes();
-        let answer = RawAnswer { status: self.status, headers: self.headers, body, interim: Vec::new() };
+        let answer = RawAnswer {
+            status: self.status,
+            headers: self.headers,
+            body,
+            interim: Vec::new(),
+        };
         let known = Known {
             now: NOW,
             started: NOW,
@@ -70,7 +75,11 @@ impl Ours {
             through_nginx: false,
         };
         let vector = vector();
-        without_rules(&vector, &judge::differences(&vector, &answer, &known), &mut BTreeSet::new())
+        without_rules(
+            &vector,
+            &judge::differences(&vector, &answer, &known),
+            &mut BTreeSet::new(),
+        )
     }
 }
 
@@ -82,27 +91,45 @@ fn every_kind_of_difference_is_found_and_no_rule_covers_it() {
     assert_eq!(Ours::new().judged(), [""; 0]);
     let changes: [Change; 17] = [
         ("status ", |it| it.status = 201),
-        ("header x-new ", |it| it.headers.push(("X-New".to_owned(), "1".to_owned()))),
-        ("header content-type ", |it| it.headers[0].1 = "text/plain".to_owned()),
+        ("header x-new ", |it| {
+            it.headers.push(("X-New".to_owned(), "1".to_owned()))
+        }),
+        ("header content-type ", |it| {
+            it.headers[0].1 = "text/plain".to_owned()
+        }),
         ("header content-type ", |it| it.headers.clear()),
-        ("header cache-control ", |it| it.headers.push(("Cache-Control".to_owned(), "public".to_owned()))),
+        ("header cache-control ", |it| {
+            it.headers
+                .push(("Cache-Control".to_owned(), "public".to_owned()))
+        }),
         ("json.new ", |it| it.json["new"] = 1.into()),
         ("json.scope ", |it| it.json["scope"] = "r w".into()),
         ("json.expires_in ", |it| it.json["expires_in"] = 7200.into()),
-        ("json.expires_in ", |it| it.json["expires_in"] = "3599".into()),
+        ("json.expires_in ", |it| {
+            it.json["expires_in"] = "3599".into()
+        }),
         ("token.header.alg ", |it| it.header["alg"] = "none".into()),
         ("token.header.typ ", |it| it.header["typ"] = "at+jwt".into()),
         ("token.claims.sub ", |it| it.claims["sub"] = "2".into()),
-        ("token.claims.exp ", |it| it.claims["exp"] = (NOW + 3660).into()),
-        ("token.claims.iat ", |it| it.claims["iat"] = (NOW + 10).into()),
+        ("token.claims.exp ", |it| {
+            it.claims["exp"] = (NOW + 3660).into()
+        }),
+        ("token.claims.iat ", |it| {
+            it.claims["iat"] = (NOW + 10).into()
+        }),
         ("token.claims.admin ", |it| it.claims["admin"] = true.into()),
-        ("token.claims.aud[0] ", |it| it.claims["aud"] = json!(["https://b.example"])),
+        ("token.claims.aud[0] ", |it| {
+            it.claims["aud"] = json!(["https://b.example"])
+        }),
         ("token.claims.jti ", |it| it.claims["jti"] = "1".into()),
     ];
     for (place, change) in changes {
         let mut ours = Ours::new();
         change(&mut ours);
         let found = ours.judged();
-        assert!(found.len() == 1 && found[0].starts_with(place), "{place}: {found:?}");
+        assert!(
+            found.len() == 1 && found[0].starts_with(place),
+            "{place}: {found:?}"
+        );
     }
 }

@@ -1,5 +1,6 @@
-//! The exchanges that were recorded with plgd's m2m-oauth-server (`tests/vectors/plgd`), sent in their order to an issuer
-//! that `import-plgd` has configured. Each answer is compared with plgd's; what differs stands in a table with its reason.
+//! The exchanges that were recorded with plgd's m2m-oauth-server (`tests/vectors/plgd`), sent in
+//! their order to an issuer that `import-plgd` has configured. Each answer is compared with plgd's;
+//! what differs stands in a table with its reason.
 
 mod granted;
 mod judge;
@@ -30,7 +31,9 @@ const DIFFERENCES: &str = include_str!("../../../vectors/plgd/differences.txt");
 const THROUGH_NGINX: &str = include_str!("../../../vectors/plgd/differences-nginx.txt");
 
 fn part(token: &str, at: usize) -> Value {
-    let part = URL_SAFE_NO_PAD.decode(token.split('.').nth(at).expect("three parts")).expect("base64url");
+    let part = URL_SAFE_NO_PAD
+        .decode(token.split('.').nth(at).expect("three parts"))
+        .expect("base64url");
     serde_json::from_slice(&part).expect("JSON")
 }
 
@@ -45,7 +48,9 @@ pub(in crate::plgd) fn claims(token: &str) -> Value {
 /// The token that an answer holds.
 pub(in crate::plgd) fn issued_token(answer: &RawAnswer) -> Option<String> {
     let body: Value = serde_json::from_slice(&answer.body).ok()?;
-    ["access_token", "accessToken"].iter().find_map(|name| Some(body.get(name)?.as_str()?.to_owned()))
+    ["access_token", "accessToken"]
+        .iter()
+        .find_map(|name| Some(body.get(name)?.as_str()?.to_owned()))
 }
 
 /// One run: the world, and what the requests so far have left.
@@ -60,24 +65,45 @@ struct Replay {
 impl Replay {
     async fn start(clients: Vec<vectors::Client>) -> Self {
         let world = World::start(&clients).await;
-        let names = Names { tokens: world.user_tokens(), now: world.now() };
+        let names = Names {
+            tokens: world.user_tokens(),
+            now: world.now(),
+        };
         let started = world.now();
-        Self { clients, world, names, issued: BTreeMap::new(), started }
+        Self {
+            clients,
+            world,
+            names,
+            issued: BTreeMap::new(),
+            started,
+        }
     }
 
     /// Sends a vector's request and judges the answer.
     async fn play(&mut self, vector: &Vector) -> Vec<Difference> {
-        self.world.clock.forward(Duration::from_secs(vector.wait_seconds_before));
+        self.world
+            .clock
+            .forward(Duration::from_secs(vector.wait_seconds_before));
         self.names.now = self.world.now();
         let filled = &vector.request;
         let target = self.names.fill(&filled.path);
-        let headers: Vec<(String, String)> =
-            filled.headers.iter().map(|(name, value)| (name.clone(), self.names.fill(value))).collect();
-        let headers: Vec<(&str, &str)> =
-            headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let headers: Vec<(String, String)> = filled
+            .headers
+            .iter()
+            .map(|(name, value)| (name.clone(), self.names.fill(value)))
+            .collect();
+        let headers: Vec<(&str, &str)> = headers
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
         let body = filled.body.as_ref().map(|body| self.names.fill(body));
         let body = body.as_ref().map(String::as_bytes);
-        let request = Request { method: &filled.method, target: &target, headers: &headers, body };
+        let request = Request {
+            method: &filled.method,
+            target: &target,
+            headers: &headers,
+            body,
+        };
         let answer = self.world.front.ask(&request).await;
         if let Some(token) = issued_token(&answer) {
             logs::remember_secret(&token);
@@ -106,15 +132,24 @@ impl Replay {
     fn remember(&mut self, vector: &Vector, token: &str) {
         let claims = claims(token);
         let beyond = granted::beyond(&self.clients, &claims, self.world.now());
-        assert!(beyond.is_empty(), "{}: the token has what its client may not have: {beyond:?}", vector.id);
+        assert!(
+            beyond.is_empty(),
+            "{}: the token has what its client may not have: {beyond:?}",
+            vector.id
+        );
         let jti = claims["jti"].as_str().expect("a jti").to_owned();
-        assert!(self.issued.insert(jti, claims).is_none(), "{}: every token has an id of its own", vector.id);
+        assert!(
+            self.issued.insert(jti, claims).is_none(),
+            "{}: every token has an id of its own",
+            vector.id
+        );
         if let Some(name) = &vector.saves {
             self.names.tokens.insert(name.clone(), token.to_owned());
         }
     }
 
-    /// A token of the same client and owner, for later requests that use one which ours refuses to issue.
+    /// A token of the same client and owner, for later requests that use one which ours refuses to
+    /// issue.
     async fn stand_in(&mut self, vector: &Vector) -> String {
         let body = vector.request.body.as_deref().expect("a form");
         let client = form_urlencoded::parse(body.as_bytes()).find(|(name, _)| name == "client_id");
@@ -124,7 +159,10 @@ impl Replay {
             .append_pair("grant_type", "client_credentials")
             .append_pair("client_id", &client)
             .append_pair("client_assertion", &assertion)
-            .append_pair("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer")
+            .append_pair(
+                "client_assertion_type",
+                "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+            )
             .finish();
         let request = Request {
             method: "POST",
@@ -133,35 +171,46 @@ impl Replay {
             body: Some(form.as_bytes()),
         };
         let answer = self.world.front.ask(&request).await;
-        let token = issued_token(&answer).unwrap_or_else(|| panic!("{}: {}", vector.id, answer.text()));
+        let token =
+            issued_token(&answer).unwrap_or_else(|| panic!("{}: {}", vector.id, answer.text()));
         logs::remember_secret(&token);
         let claims = claims(&token);
-        self.issued.insert(claims["jti"].as_str().expect("a jti").to_owned(), claims);
+        self.issued
+            .insert(claims["jti"].as_str().expect("a jti").to_owned(), claims);
         token
     }
 
     /// The claims of the token that the request holds as its assertion.
     fn assertion(&self, vector: &Vector) -> Option<Value> {
         let body = vector.request.body.as_deref()?;
-        let after =
-            body.split_once("client_assertion=").or_else(|| body.split_once("client_assertion\": \""));
+        let after = body
+            .split_once("client_assertion=")
+            .or_else(|| body.split_once("client_assertion\": \""));
         let (_, after) = after.or_else(|| body.split_once("clientAssertion\": \""))?;
         let name = after.strip_prefix("{{")?.split(['}', '|']).next()?;
         self.names.tokens.get(name).map(|token| claims(token))
     }
 }
 
-/// What plgd's clients could not read of an error: they take it for a google.rpc.Status without any other member. At the token
-/// endpoint RFC 6749's members stand beside it; plgd's server has no other endpoints below `/oauth`.
+/// What plgd's clients could not read of an error: they take it for a google.rpc.Status without any
+/// other member. At the token endpoint RFC 6749's members stand beside it; plgd's server has no
+/// other endpoints below `/oauth`.
 fn unreadable_error(vector: &Vector, answer: &RawAnswer) -> Option<Difference> {
     const STATUS: [&str; 3] = ["code", "details", "message"];
     let path = vector.request.path.split('?').next().unwrap_or_default();
-    if answer.status < 400 || vector.request.method == "HEAD" || !path.starts_with("/m2m-oauth-server") {
+    if answer.status < 400
+        || vector.request.method == "HEAD"
+        || !path.starts_with("/m2m-oauth-server")
+    {
         return None;
     }
     let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
-    let mut members: Vec<&str> =
-        body.as_object().into_iter().flatten().map(|(name, _)| name.as_str()).collect();
+    let mut members: Vec<&str> = body
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(name, _)| name.as_str())
+        .collect();
     let at_token_endpoint = path.trim_end_matches('/').ends_with("/oauth/token");
     if at_token_endpoint {
         let all = members.len();
@@ -193,11 +242,21 @@ fn without_rules(vector: &Vector, found: &[Difference], used: &mut BTreeSet<&str
 }
 
 fn report(vector: &Vector, expected: Option<&Row>, seen: &[String]) -> Option<String> {
-    let expected = expected.map(|row| row.differences.as_slice()).unwrap_or_default();
+    let expected = expected
+        .map(|row| row.differences.as_slice())
+        .unwrap_or_default();
     (expected != seen).then(|| {
-        let lines = |all: &[String]| all.iter().map(|line| format!("= {line}\n")).collect::<String>();
+        let lines = |all: &[String]| {
+            all.iter()
+                .map(|line| format!("= {line}\n"))
+                .collect::<String>()
+        };
         let (id, name) = (&vector.id, &vector.name);
-        format!("{id} ({name})\n{}the table has:\n{}", lines(seen), lines(expected))
+        format!(
+            "{id} ({name})\n{}the table has:\n{}",
+            lines(seen),
+            lines(expected)
+        )
     })
 }
 
@@ -217,13 +276,35 @@ async fn every_recorded_exchange_is_answered_as_plgd_answers_it_or_differs_as_th
         let seen = without_rules(vector, &found, &mut used);
         wrong.extend(report(vector, table.get(&vector.id), &seen));
     }
-    let ids: BTreeSet<&str> = recording.vectors.iter().map(|vector| vector.id.as_str()).collect();
-    let strange: Vec<_> = table.keys().filter(|id| !ids.contains(id.as_str())).collect();
-    assert!(strange.is_empty(), "the table has rows for what was not recorded: {strange:?}");
-    assert!(wrong.is_empty(), "{} exchanges differ otherwise:\n\n{}", wrong.len(), wrong.join("\n"));
-    let unused: Vec<_> = RULES.iter().map(|rule| rule.name).filter(|name| !used.contains(name)).collect();
+    let ids: BTreeSet<&str> = recording
+        .vectors
+        .iter()
+        .map(|vector| vector.id.as_str())
+        .collect();
+    let strange: Vec<_> = table
+        .keys()
+        .filter(|id| !ids.contains(id.as_str()))
+        .collect();
+    assert!(
+        strange.is_empty(),
+        "the table has rows for what was not recorded: {strange:?}"
+    );
+    assert!(
+        wrong.is_empty(),
+        "{} exchanges differ otherwise:\n\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
+    let unused: Vec<_> = RULES
+        .iter()
+        .map(|rule| rule.name)
+        .filter(|name| !used.contains(name))
+        .collect();
     // nginx takes some header fields for itself.
-    assert!(unused.is_empty() || replay.world.front.is_nginx(), "rules that cover nothing: {unused:?}");
+    assert!(
+        unused.is_empty() || replay.world.front.is_nginx(),
+        "rules that cover nothing: {unused:?}"
+    );
     replay.world.sidecar.stop().await;
 }
 

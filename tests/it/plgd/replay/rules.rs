@@ -18,7 +18,8 @@ impl Rule {
     }
 }
 
-/// What discovery has beside plgd's four members, of RFC 8414 §2, OpenID Connect Discovery 1.0 §3, and the list of revoked tokens.
+/// What discovery has beside plgd's four members, of RFC 8414 §2, OpenID Connect Discovery 1.0 §3,
+/// and the list of revoked tokens.
 const DISCOVERED: [&str; 14] = [
     "authorization_endpoint",
     "grant_types_supported",
@@ -44,7 +45,10 @@ fn refused(vector: &Vector) -> bool {
 }
 
 fn at_token_endpoint(vector: &Vector) -> bool {
-    vector.request.path.starts_with("/m2m-oauth-server/oauth/token")
+    vector
+        .request
+        .path
+        .starts_with("/m2m-oauth-server/oauth/token")
 }
 
 fn ours(difference: &Difference) -> &Value {
@@ -96,7 +100,10 @@ pub const RULES: &[Rule] = &[
         name: "details",
         reason: "An empty list and its absence mean the same in the JSON of a google.rpc.Status; plgd's errors have it at some places.",
         covers: |vector, it| {
-            refused(vector) && it.plgd.is_none() && it.place == "json.details" && *ours(it) == json!([])
+            refused(vector)
+                && it.plgd.is_none()
+                && it.place == "json.details"
+                && *ours(it) == json!([])
         },
     },
     Rule {
@@ -108,8 +115,11 @@ pub const RULES: &[Rule] = &[
                 Some([Value::String(joined)]) => joined.split(' ').collect(),
                 _ => Value::Null,
             };
-            it.place == "token.claims.aud" && it.plgd.as_ref().is_some_and(|plgd| list(plgd) == *ours(it))
-                || it.place == "token.claims.aud[0]" && it.plgd == Some("".into()) && *ours(it) == ISSUER
+            it.place == "token.claims.aud"
+                && it.plgd.as_ref().is_some_and(|plgd| list(plgd) == *ours(it))
+                || it.place == "token.claims.aud[0]"
+                    && it.plgd == Some("".into())
+                    && *ours(it) == ISSUER
         },
     },
     Rule {
@@ -138,7 +148,10 @@ pub const RULES: &[Rule] = &[
         name: "published for a while",
         reason: "Better: keys and discovery say how long they may be kept; plgd's say nothing of it.",
         covers: |vector, it| {
-            vector.request.path.starts_with("/m2m-oauth-server/.well-known/")
+            vector
+                .request
+                .path
+                .starts_with("/m2m-oauth-server/.well-known/")
                 && it.plgd.is_none()
                 && it.place == "header cache-control"
                 && *ours(it) == "public, max-age=300"
@@ -150,7 +163,10 @@ pub const RULES: &[Rule] = &[
         covers: |vector, it| {
             vector.request.path == "/m2m-oauth-server/.well-known/openid-configuration"
                 && it.plgd.is_none()
-                && it.place.strip_prefix("json.").is_some_and(|name| DISCOVERED.contains(&name))
+                && it
+                    .place
+                    .strip_prefix("json.")
+                    .is_some_and(|name| DISCOVERED.contains(&name))
         },
     },
     Rule {
@@ -172,7 +188,10 @@ pub const RULES: &[Rule] = &[
         name: "passed on at once",
         reason: "Better: nginx passes each entry on as it comes, as plgd's clients need it; its buffers would join entries.",
         covers: |vector, it| {
-            vector.request.path.starts_with("/m2m-oauth-server/api/v1/tokens")
+            vector
+                .request
+                .path
+                .starts_with("/m2m-oauth-server/api/v1/tokens")
                 && vector.plgd.status == 200
                 && it.plgd.is_none()
                 && it.place == "header x-accel-buffering"

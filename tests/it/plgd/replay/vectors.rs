@@ -1,5 +1,5 @@
-//! The recorded exchanges, and what stands for changing values in them. `tests/vectors/plgd/README.md` says what the
-//! members mean.
+//! The recorded exchanges, and what stands for changing values in them.
+//! `tests/vectors/plgd/README.md` says what the members mean.
 
 use std::collections::HashMap;
 
@@ -18,7 +18,8 @@ pub struct Recording {
 #[serde(rename_all = "camelCase")]
 pub struct Client {
     pub id: String,
-    /// As it stands in the file, a newline at its end included. A client with assertions has one that is never read.
+    /// As it stands in the file, a newline at its end included. A client with assertions has one
+    /// that is never read.
     pub secret: Option<String>,
     pub owner: Option<String>,
     /// `0s`: its tokens have no end.
@@ -45,9 +46,14 @@ pub struct Vector {
 }
 
 impl Vector {
-    /// When it was recorded, for the one request that asks for a fixed end, 1.9e9: plgd gave it 104026378 seconds.
+    /// When it was recorded, for the one request that asks for a fixed end, 1.9e9: plgd gave it
+    /// 104026378 seconds.
     pub fn fixed_time(&self) -> Option<i64> {
-        let fixed = self.request.body.as_ref().is_some_and(|body| body.contains("#raw:1.9e9"));
+        let fixed = self
+            .request
+            .body
+            .as_ref()
+            .is_some_and(|body| body.contains("#raw:1.9e9"));
         fixed.then_some(1_900_000_000 - 104_026_378)
     }
 }
@@ -78,7 +84,8 @@ pub struct Token {
 }
 
 pub fn recording() -> Recording {
-    serde_json::from_str(include_str!("../../../vectors/plgd/m2m-vectors.json")).expect("the recording")
+    serde_json::from_str(include_str!("../../../vectors/plgd/m2m-vectors.json"))
+        .expect("the recording")
 }
 
 /// What the names in requests stand for.
@@ -90,7 +97,8 @@ pub struct Names {
 }
 
 impl Names {
-    /// The text with everything in `{{…}}` replaced, then every number that stands in quotes for its mark.
+    /// The text with everything in `{{…}}` replaced, then every number that stands in quotes for
+    /// its mark.
     pub fn fill(&self, text: &str) -> String {
         let mut out = String::new();
         let mut rest = text;
@@ -112,10 +120,15 @@ impl Names {
             return self.value(name).to_uppercase();
         }
         if let Some(name) = name.strip_suffix(".jti") {
-            return super::claims(self.token(name))["jti"].as_str().expect("a jti").to_owned();
+            return super::claims(self.token(name))["jti"]
+                .as_str()
+                .expect("a jti")
+                .to_owned();
         }
         match name.split_once(':') {
-            Some(("basic" | "basicraw", credentials)) => format!("Basic {}", STANDARD.encode(credentials)),
+            Some(("basic" | "basicraw", credentials)) => {
+                format!("Basic {}", STANDARD.encode(credentials))
+            }
             Some(("basiclower", credentials)) => format!("basic {}", STANDARD.encode(credentials)),
             Some(("repeat", repeated)) => {
                 let (text, times) = repeated.rsplit_once(':').expect("a number of times");
@@ -131,7 +144,9 @@ impl Names {
     }
 
     fn token(&self, name: &str) -> &str {
-        self.tokens.get(name).unwrap_or_else(|| panic!("no token {name}"))
+        self.tokens
+            .get(name)
+            .unwrap_or_else(|| panic!("no token {name}"))
     }
 }
 
@@ -141,7 +156,10 @@ fn unquote(text: &str) -> String {
     let mark = |part: &String| {
         part.strip_suffix("#int")
             .map(str::to_owned)
-            .or_else(|| part.strip_suffix("#float").map(|number| format!("{number}.0")))
+            .or_else(|| {
+                part.strip_suffix("#float")
+                    .map(|number| format!("{number}.0"))
+            })
             .or_else(|| part.strip_prefix("#raw:").map(str::to_owned))
     };
     let mut out = std::mem::take(&mut parts[0]);
@@ -168,8 +186,14 @@ fn names_and_numbers_are_filled_in() {
     let tokens = HashMap::from([("user".to_owned(), "a.b.c".to_owned())]);
     let names = Names { tokens, now: 1000 };
     for (text, filled) in [
-        (r#"{"a": "{{now+3600}}#int", "b": "{{now}}"}"#, r#"{"a": 4600, "b": "1000"}"#),
-        (r##"{"a": "{{now-10}}#float", "b": "#raw:1.9e9"}"##, r#"{"a": 990.0, "b": 1.9e9}"#),
+        (
+            r#"{"a": "{{now+3600}}#int", "b": "{{now}}"}"#,
+            r#"{"a": 4600, "b": "1000"}"#,
+        ),
+        (
+            r##"{"a": "{{now-10}}#float", "b": "#raw:1.9e9"}"##,
+            r#"{"a": 990.0, "b": 1.9e9}"#,
+        ),
         ("t={{user|urlencode}}&n={{repeat:xy:2}}", "t=a.b.c&n=xyxy"),
         ("{{basic:a:b:c}}", "Basic YTpiOmM="),
         ("{{basiclower:a:}}", "basic YTo="),

@@ -1,5 +1,5 @@
-//! plgd's server as the sidecar stands in for it: the configuration that `import-plgd` makes of plgd's own, and the users of
-//! plgd's mock OAuth server.
+//! plgd's server as the sidecar stands in for it: the configuration that `import-plgd` makes of
+//! plgd's own, and the users of plgd's mock OAuth server.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -50,15 +50,21 @@ impl World {
         let sidecar = builder.start(&imported(&directory)).await;
         users.wait_for_fetches(Endpoint::Jwks, 1).await;
         let front = Front::to(sidecar.address("issuer")).await;
-        Self { front, clock, users, sidecar, stranger: TestKey::generate("stranger", Alg::ES256) }
+        Self {
+            front,
+            clock,
+            users,
+            sidecar,
+            stranger: TestKey::generate("stranger", Alg::ES256),
+        }
     }
 
     pub fn now(&self) -> i64 {
         self.clock.now().0
     }
 
-    /// A user's token as the mock OAuth server makes it. Its `iss` ends with a slash, the issuer in the discovery document
-    /// does not.
+    /// A user's token as the mock OAuth server makes it. Its `iss` ends with a slash, the issuer in
+    /// the discovery document does not.
     pub fn user(&self, owner: &str) -> TokenBuilder {
         let issuer = format!("{}/", self.users.issuer());
         let now = self.now();
@@ -88,7 +94,10 @@ impl World {
             ("user3", self.user("3")),
             ("user_noexp", user().without("exp")),
             ("user3s", user().claim("exp", now + 3)),
-            ("expired", user().claim("iat", now - 3600).claim("exp", now - 60)),
+            (
+                "expired",
+                user().claim("iat", now - 3600).claim("exp", now - 60),
+            ),
             ("future", user().claim("iat", now + 30)),
             ("nbf", user().claim("nbf", now + 30)),
             ("noowner", user().without(OWNER)),
@@ -106,20 +115,43 @@ impl World {
                     .claim("groups", vec!["g1", "g2"]),
             ),
             ("big", user().claim("pad", "x".repeat(20_000))),
-            ("badiss", user().claim("iss", "https://invalid-issuer").signed_by(&self.stranger)),
-            ("forged", user().signed_by(&self.stranger).header("kid", "forged")),
-            ("forged_kid", user().signed_by(&self.stranger).header("kid", kid)),
-            ("forged_owner2", self.user("2").signed_by(&self.stranger).header("kid", kid)),
+            (
+                "badiss",
+                user()
+                    .claim("iss", "https://invalid-issuer")
+                    .signed_by(&self.stranger),
+            ),
+            (
+                "forged",
+                user().signed_by(&self.stranger).header("kid", "forged"),
+            ),
+            (
+                "forged_kid",
+                user().signed_by(&self.stranger).header("kid", kid),
+            ),
+            (
+                "forged_owner2",
+                self.user("2").signed_by(&self.stranger).header("kid", kid),
+            ),
             ("algnone", user().unsigned()),
         ];
-        tokens.into_iter().map(|(name, token)| (name.to_owned(), token.sign())).collect()
+        tokens
+            .into_iter()
+            .map(|(name, token)| (name.to_owned(), token.sign()))
+            .collect()
     }
 }
 
-/// What `import-plgd` makes of plgd's configuration; only addresses and the place of the store are others.
+/// What `import-plgd` makes of plgd's configuration; only addresses and the place of the store are
+/// others.
 fn imported(directory: &Path) -> String {
     let mut command = sidecar(&["import-plgd", "m2m-oauth-server.yaml"]);
-    let (code, out, err) = ended(&command.current_dir(directory).output().expect("the binary runs"));
+    let (code, out, err) = ended(
+        &command
+            .current_dir(directory)
+            .output()
+            .expect("the binary runs"),
+    );
     assert_eq!(code, Some(0), "{err}");
     let there = |yaml: &str, from: &str, to: &str| {
         assert!(yaml.contains(from), "{from} is not in {yaml}");

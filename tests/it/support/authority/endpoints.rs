@@ -46,7 +46,11 @@ pub struct TokenRequest {
 impl TokenRequest {
     /// Every value of a form parameter.
     pub fn all(&self, name: &str) -> Vec<&str> {
-        self.form.iter().filter(|(n, _)| n == name).map(|(_, value)| value.as_str()).collect()
+        self.form
+            .iter()
+            .filter(|(n, _)| n == name)
+            .map(|(_, value)| value.as_str())
+            .collect()
     }
 
     /// Client id and secret, by whatever method they came.
@@ -55,12 +59,16 @@ impl TokenRequest {
         if let (&[id], &[secret]) = (&post.0[..], &post.1[..]) {
             return Some((id.to_owned(), secret.to_owned()));
         }
-        let header = http1::all(&self.headers, "authorization").pop()?.strip_prefix("Basic ")?;
+        let header = http1::all(&self.headers, "authorization")
+            .pop()?
+            .strip_prefix("Basic ")?;
         let text = String::from_utf8(STANDARD.decode(header).ok()?).ok()?;
         let (id, secret) = text.split_once(':')?;
         // RFC 6749 §2.3.1: both are form-encoded before they are joined.
         let decoded = |text: &str| {
-            form_urlencoded::parse(format!("v={text}").as_bytes()).next().map(|(_, v)| v.into_owned())
+            form_urlencoded::parse(format!("v={text}").as_bytes())
+                .next()
+                .map(|(_, v)| v.into_owned())
         };
         Some((decoded(id)?, decoded(secret)?))
     }
@@ -148,11 +156,16 @@ impl State {
     /// The answer as it should be, and what is to become of it.
     pub(super) fn answer(&mut self, head: &Head, body: &[u8]) -> (Behave, Reply) {
         let mut words = head.start_line.split(' ');
-        let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        let (method, target) = (
+            words.next().unwrap_or_default(),
+            words.next().unwrap_or_default(),
+        );
         let endpoint = self.endpoint(method, target);
         *self.fetches.entry(endpoint).or_default() += 1;
         let once = self.once.get_mut(&endpoint).and_then(VecDeque::pop_front);
-        let behave = once.or_else(|| self.standing.get(&endpoint).cloned()).unwrap_or_default();
+        let behave = once
+            .or_else(|| self.standing.get(&endpoint).cloned())
+            .unwrap_or_default();
         let reply = match endpoint {
             Endpoint::OpenidConfiguration | Endpoint::AuthorizationServer => {
                 Reply::json(200, &self.metadata(matches!(behave, Behave::WrongIssuer)))
@@ -171,7 +184,9 @@ impl State {
         let path = &self.path;
         if method == "GET" && target == format!("{path}/.well-known/openid-configuration") {
             Endpoint::OpenidConfiguration
-        } else if method == "GET" && target == format!("/.well-known/oauth-authorization-server{path}") {
+        } else if method == "GET"
+            && target == format!("/.well-known/oauth-authorization-server{path}")
+        {
             Endpoint::AuthorizationServer
         } else if method == "GET" && target == format!("{path}/jwks.json") {
             Endpoint::Jwks
@@ -179,7 +194,9 @@ impl State {
             Endpoint::Token
         } else if method == "GET" && target == format!("{path}/revocations") {
             Endpoint::Revocations
-        } else if method == "GET" && target.split('?').next() == Some(&format!("{path}/api/v1/tokens")) {
+        } else if method == "GET"
+            && target.split('?').next() == Some(&format!("{path}/api/v1/tokens"))
+        {
             Endpoint::PlgdTokens
         } else if method == "POST" && target == format!("{path}/introspect") {
             Endpoint::Introspection
@@ -203,10 +220,19 @@ impl State {
         metadata
     }
 
-    fn answer_revocation_question(&mut self, endpoint: Endpoint, head: &Head, body: &[u8]) -> Reply {
+    fn answer_revocation_question(
+        &mut self,
+        endpoint: Endpoint,
+        head: &Head,
+        body: &[u8],
+    ) -> Reply {
         let form: Vec<(String, String)> = form_urlencoded::parse(body).into_owned().collect();
         let (start_line, headers) = (head.start_line.clone(), head.headers.clone());
-        let question = RevocationQuestion { start_line, headers, form };
+        let question = RevocationQuestion {
+            start_line,
+            headers,
+            form,
+        };
         self.revocation_questions.push(question.clone());
         match endpoint {
             Endpoint::PlgdTokens => self.answer_plgd(&question),
@@ -218,16 +244,37 @@ impl State {
     /// The list, signed by the newest published key.
     fn answer_list(&self, question: &RevocationQuestion) -> Reply {
         let etag = format!("\"{}\"", self.revoked.len());
-        if http1::all(&question.headers, "if-none-match") == [etag.as_str()] && self.list_payload.is_none() {
-            return Reply { status: 304, headers: vec![("ETag".to_owned(), etag)], body: Vec::new() };
+        if http1::all(&question.headers, "if-none-match") == [etag.as_str()]
+            && self.list_payload.is_none()
+        {
+            return Reply {
+                status: 304,
+                headers: vec![("ETag".to_owned(), etag)],
+                body: Vec::new(),
+            };
         }
-        let payload = json!({"iss": self.issuer, "iat": crate::support::now(), "revoked": self.revoked});
+        let payload =
+            json!({"iss": self.issuer, "iat": crate::support::now(), "revoked": self.revoked});
         let payload = self.list_payload.clone().unwrap_or(payload);
-        let kid = self.keys.iter().rev().find(|(_, published)| *published).map(|(key, _)| key.kid.clone());
-        let token = self.token().kid(&kid.expect("a published key")).header("typ", "m2m-revocations+jwt");
-        let headers =
-            vec![("ETag".to_owned(), etag), ("Content-Type".to_owned(), "application/jwt".to_owned())];
-        Reply { status: 200, headers, body: token.sign_payload(&payload).into_bytes() }
+        let kid = self
+            .keys
+            .iter()
+            .rev()
+            .find(|(_, published)| *published)
+            .map(|(key, _)| key.kid.clone());
+        let token = self
+            .token()
+            .kid(&kid.expect("a published key"))
+            .header("typ", "m2m-revocations+jwt");
+        let headers = vec![
+            ("ETag".to_owned(), etag),
+            ("Content-Type".to_owned(), "application/jwt".to_owned()),
+        ];
+        Reply {
+            status: 200,
+            headers,
+            body: token.sign_payload(&payload).into_bytes(),
+        }
     }
 
     /// The entry of the token that is asked for, as a stream of one.
@@ -237,20 +284,29 @@ impl State {
         let id = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "idFilter");
         let id = id.map(|(_, id)| id.into_owned()).unwrap_or_default();
         let blacklisted = self.revoked.contains(&id);
-        let entry =
-            json!({"result": {"id": id, "version": "0", "owner": "1", "blacklisted": {"flag": blacklisted}}});
+        let entry = json!({"result": {"id": id, "version": "0", "owner": "1", "blacklisted": {"flag": blacklisted}}});
         Reply::json(200, &entry)
     }
 
     fn answer_introspection(&self, question: &RevocationQuestion) -> Reply {
         let form: HashMap<_, _> = question.form.iter().cloned().collect();
-        let request = TokenRequest { headers: question.headers.clone(), form: question.form.clone() };
-        let known = request.client().is_some_and(|(id, secret)| self.clients.get(&id) == Some(&secret));
+        let request = TokenRequest {
+            headers: question.headers.clone(),
+            form: question.form.clone(),
+        };
+        let known = request
+            .client()
+            .is_some_and(|(id, secret)| self.clients.get(&id) == Some(&secret));
         if !known {
             return Reply::json(401, &json!({"error": "invalid_client"}));
         }
-        let payload = form.get("token").and_then(|token| token.split('.').nth(1)).unwrap_or_default();
-        let payload = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(payload).unwrap_or_default();
+        let payload = form
+            .get("token")
+            .and_then(|token| token.split('.').nth(1))
+            .unwrap_or_default();
+        let payload = base64::engine::general_purpose::URL_SAFE_NO_PAD
+            .decode(payload)
+            .unwrap_or_default();
         let claims: Value = serde_json::from_slice(&payload).unwrap_or_default();
         let revoked = self.revoked.iter().any(|jti| claims["jti"] == jti.as_str());
         Reply::json(200, &json!({"active": !revoked}))
@@ -258,33 +314,52 @@ impl State {
 
     /// The published keys.
     pub(super) fn jwks(&self) -> Value {
-        let own = self.keys.iter().filter(|(_, published)| *published).map(|(key, _)| key.public_jwk());
+        let own = self
+            .keys
+            .iter()
+            .filter(|(_, published)| *published)
+            .map(|(key, _)| key.public_jwk());
         json!({"keys": own.chain(self.foreign_jwks.iter().cloned()).collect::<Vec<_>>()})
     }
 
     /// A valid token.
     pub(super) fn token(&self) -> TokenBuilder {
-        TokenBuilder::new(&self.issuer, self.keys.iter().map(|(key, _)| key.clone()).collect())
+        TokenBuilder::new(
+            &self.issuer,
+            self.keys.iter().map(|(key, _)| key.clone()).collect(),
+        )
     }
 
     fn answer_token_request(&mut self, head: &Head, body: &[u8], behave: &Behave) -> Reply {
         let form = form_urlencoded::parse(body).into_owned().collect();
-        let request = TokenRequest { headers: head.headers.clone(), form };
+        let request = TokenRequest {
+            headers: head.headers.clone(),
+            form,
+        };
         let client = request.client();
         if let Some((id, secret)) = &client {
             logs::remember_client_secret(id, secret);
         }
         self.token_requests.push(request.clone());
-        let known = client.as_ref().is_some_and(|(id, secret)| self.clients.get(id) == Some(secret));
+        let known = client
+            .as_ref()
+            .is_some_and(|(id, secret)| self.clients.get(id) == Some(secret));
         if !self.clients.is_empty() && !known {
             return Reply::json(401, &json!({"error": "invalid_client"}));
         }
         let answer = self.token_answer.clone();
-        let token = answer.token.clone().unwrap_or_else(|| self.mint(&request, &answer));
+        let token = answer
+            .token
+            .clone()
+            .unwrap_or_else(|| self.mint(&request, &answer));
         // A broken answer has issued nothing that anyone could know.
         if matches!(
             behave,
-            Behave::Normal | Behave::Delay(_) | Behave::Hold(_) | Behave::Slow(_) | Behave::WithHeaders(_)
+            Behave::Normal
+                | Behave::Delay(_)
+                | Behave::Hold(_)
+                | Behave::Slow(_)
+                | Behave::WithHeaders(_)
         ) {
             self.issued.push(token.clone());
         }
@@ -292,11 +367,24 @@ impl State {
     }
 
     fn mint(&self, request: &TokenRequest, answer: &TokenAnswer) -> String {
-        let client_id = request.client().map_or_else(|| "anonymous".to_owned(), |(id, _)| id);
-        let asked: Vec<&str> = request.all("audience").into_iter().chain(request.all("resource")).collect();
-        let audience = if asked.is_empty() { vec![AUDIENCE] } else { asked };
+        let client_id = request
+            .client()
+            .map_or_else(|| "anonymous".to_owned(), |(id, _)| id);
+        let asked: Vec<&str> = request
+            .all("audience")
+            .into_iter()
+            .chain(request.all("resource"))
+            .collect();
+        let audience = if asked.is_empty() {
+            vec![AUDIENCE]
+        } else {
+            asked
+        };
         let lifetime = i64::try_from(answer.lifetime.as_secs()).unwrap_or(i64::MAX / 2);
-        let mut token = self.token().claim("sub", client_id.clone()).claim("client_id", client_id);
+        let mut token = self
+            .token()
+            .claim("sub", client_id.clone())
+            .claim("client_id", client_id);
         token = token.claim("aud", audience).expires_in(lifetime);
         if let &[scope] = &request.all("scope")[..] {
             token = token.claim("scope", scope);

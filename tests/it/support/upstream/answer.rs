@@ -21,7 +21,8 @@ pub enum Answer {
     Reply(u16, Vec<(String, String)>, Vec<u8>),
     /// The same, then the connection ends without having said so.
     ReplyAndClose(u16, Vec<(String, String)>, Vec<u8>),
-    /// This status before the request's body is read; the connection ends. Only as a [`Upstream::next`] answer.
+    /// This status before the request's body is read; the connection ends. Only as a
+    /// [`Upstream::next`] answer.
     Early(u16),
     /// The other answer, after this time.
     Delay(Duration, Box<Answer>),
@@ -35,7 +36,8 @@ pub enum Answer {
     Partial(usize, Vec<u8>),
     /// Nothing, ever.
     Hang,
-    /// Nothing, ever, also no `100 Continue`: the body is not read. Only as a [`Upstream::next`] answer.
+    /// Nothing, ever, also no `100 Continue`: the body is not read. Only as a [`Upstream::next`]
+    /// answer.
     Silent,
     /// A chunked 200, piece by piece from an [`AnswerStream`].
     Stream(mpsc::UnboundedReceiver<Piece>),
@@ -51,7 +53,10 @@ impl Answer {
 
     /// A 200 with these header fields.
     pub fn with_headers(headers: &[(&str, &str)], body: &str) -> Self {
-        let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let headers = headers
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
         Self::Reply(200, headers, body.as_bytes().to_vec())
     }
 
@@ -71,7 +76,8 @@ pub enum Piece {
     End,
 }
 
-/// Sends a chunked answer piece by piece. Dropped before [`finish`](Self::finish), it breaks the answer off.
+/// Sends a chunked answer piece by piece. Dropped before [`finish`](Self::finish), it breaks the
+/// answer off.
 pub struct AnswerStream(mpsc::UnboundedSender<Piece>);
 
 impl AnswerStream {
@@ -94,8 +100,7 @@ pub(super) async fn write_answer(
 ) -> std::io::Result<After> {
     let (bytes, after) = match answer {
         Answer::Echo => {
-            let echo =
-                json!({"method": request.method, "target": request.target, "bodyBytes": request.body.len()});
+            let echo = json!({"method": request.method, "target": request.target, "bodyBytes": request.body.len()});
             (
                 whole(
                     request,
@@ -106,13 +111,16 @@ pub(super) async fn write_answer(
                 After::Continue,
             )
         }
-        Answer::Reply(status, headers, body) => (whole(request, status, &headers, &body), After::Continue),
+        Answer::Reply(status, headers, body) => {
+            (whole(request, status, &headers, &body), After::Continue)
+        }
         Answer::ReplyAndClose(status, headers, body) => {
             (whole(request, status, &headers, &body), After::Close)
         }
         Answer::Early(status) => (http1::answer(status, &[], Some(b"")), After::Close),
         Answer::Partial(length, part) => {
-            let mut bytes = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n").into_bytes();
+            let mut bytes =
+                format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n").into_bytes();
             bytes.extend_from_slice(&part);
             (bytes, After::Close)
         }
@@ -144,12 +152,16 @@ async fn write_pieces(
     stream: &mut Stream,
     mut pieces: mpsc::UnboundedReceiver<Piece>,
 ) -> std::io::Result<After> {
-    stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").await?;
+    stream
+        .write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        .await?;
     stream.flush().await?;
     while let Some(piece) = pieces.recv().await {
         match piece {
             Piece::Chunk(chunk) => {
-                stream.write_all(format!("{:x}\r\n", chunk.len()).as_bytes()).await?;
+                stream
+                    .write_all(format!("{:x}\r\n", chunk.len()).as_bytes())
+                    .await?;
                 stream.write_all(&chunk).await?;
                 stream.write_all(b"\r\n").await?;
                 stream.flush().await?;
