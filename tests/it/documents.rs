@@ -22,10 +22,10 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Every Markdown file of the top level and of `docs`.
+/// Every Markdown file of the top level, of `docs` and of `docs/dev`.
 fn documents() -> Vec<PathBuf> {
     let mut found = Vec::new();
-    for dir in [root().to_owned(), root().join("docs")] {
+    for dir in ["", "docs", "docs/dev"].map(|dir| root().join(dir)) {
         for entry in std::fs::read_dir(&dir).expect("a directory") {
             let path = entry.expect("an entry").path();
             if path.extension().is_some_and(|extension| extension == "md") {
