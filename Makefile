@@ -51,7 +51,7 @@ fuzz: tools ## Fuzz bearer, token, path and config, FUZZ_SECONDS=600 each (needs
 lint: tools ## Formatting, clippy and rustdoc, warnings as errors
 	cargo fmt --check
 	$(CARGO) clippy --all-targets -- -D warnings
-	env RUSTDOCFLAGS="-D warnings" $$(scripts/ensure-cmake) cargo doc --no-deps
+	env RUSTDOCFLAGS="-D warnings" $$(scripts/ensure-cmake) cargo doc --no-deps --document-private-items
 
 lint-deploy: ## Check the systemd unit, the Kubernetes manifest and the scripts of examples/ (needs python3 with venv)
 	tests/examples/lint.sh
@@ -64,7 +64,7 @@ fmt: ## Format the sources
 
 docs: tools ## Write the generated pages of docs/ anew, and build the API documentation, target/doc
 	env BLESS=1 $$(scripts/ensure-cmake) cargo test --test it golden::
-	$(CARGO) doc --no-deps
+	$(CARGO) doc --no-deps --document-private-items
 
 IMAGE = m2m-sidecar
 image: ## Build the image, IMAGE=m2m-sidecar (needs docker, podman or buildah)

@@ -4,7 +4,7 @@
 //! The rate is GCRA (a leaky bucket that needs one number per key), so a key that keeps to it is
 //! never refused, and in any time `t` no key gets more than `burst + t * rate` requests. Counters
 //! live in the process and are shared by its workers. Strangers cannot fill the memory: only
-//! [`MAX_KEYS`] keys have counters of their own at a time.
+//! `SHARDS * KEYS_PER_SHARD` keys have counters of their own at a time.
 
 pub mod guesses;
 
@@ -86,7 +86,8 @@ pub enum Exceeded {
 }
 
 /// How many keys have counters of their own at a time; further ones share one.
-pub const MAX_KEYS: usize = SHARDS * KEYS_PER_SHARD;
+#[cfg(test)]
+const MAX_KEYS: usize = SHARDS * KEYS_PER_SHARD;
 const SHARDS: usize = 16;
 const KEYS_PER_SHARD: usize = 4096;
 /// How often counters that say nothing any more are dropped.

@@ -10,16 +10,16 @@ use std::time::Duration;
 use criterion::Criterion;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue};
-use m2m_sidecar::domain::clock::{SystemClock, UnixTime};
-use m2m_sidecar::domain::hash::sha256;
-use m2m_sidecar::domain::oauth::GrantType;
-use m2m_sidecar::domain::scope::ScopeSet;
-use m2m_sidecar::issuer::client::{Authentication, Secret};
-use m2m_sidecar::issuer::token_format::{ByAudience, ScopeClaim, TokenType};
-use m2m_sidecar::issuer::{Client, Config, Issuer, Profile, SecretFiles, TokenRequest};
-use m2m_sidecar::jose::Algorithm;
-use m2m_sidecar::jose::sign::SigningKey;
-use m2m_sidecar::store::{self, StoredClient, StoredSecret};
+use m2m_sidecar::for_tests::domain::clock::{SystemClock, UnixTime};
+use m2m_sidecar::for_tests::domain::hash::sha256;
+use m2m_sidecar::for_tests::domain::oauth::GrantType;
+use m2m_sidecar::for_tests::domain::scope::ScopeSet;
+use m2m_sidecar::for_tests::issuer::client::{Authentication, Secret};
+use m2m_sidecar::for_tests::issuer::token_format::{ByAudience, ScopeClaim, TokenType};
+use m2m_sidecar::for_tests::issuer::{Client, Config, Issuer, Profile, SecretFiles, TokenRequest};
+use m2m_sidecar::for_tests::jose::Algorithm;
+use m2m_sidecar::for_tests::jose::sign::SigningKey;
+use m2m_sidecar::for_tests::store::{self, StoredClient, StoredSecret};
 use serde_json::{Map, json};
 use tokio::runtime::Runtime;
 use tokio::time::Instant;
@@ -98,7 +98,7 @@ fn config(algorithm: Algorithm) -> Config {
         max_assertion_lifetime: Duration::from_secs(3600),
         user_issuers: Vec::new(),
         respelt_issuers: Vec::new(),
-        listed_clients: m2m_sidecar::issuer::ListedClients::default(),
+        listed_clients: m2m_sidecar::for_tests::issuer::ListedClients::default(),
         max_token_size: 8 * 1024,
         rotate_every: Some(Duration::from_secs(30 * 86_400)),
         encryption_key: None,

@@ -3,10 +3,10 @@
 use std::hint::black_box;
 
 use criterion::Criterion;
-use m2m_sidecar::domain::path::NormalPath;
-use m2m_sidecar::domain::scope::ScopeSet;
-use m2m_sidecar::verifier::rules::{PathCase, Rules};
-use m2m_sidecar::verifier::{Access, Needs, RuleConfig};
+use m2m_sidecar::for_tests::domain::path::NormalPath;
+use m2m_sidecar::for_tests::domain::scope::ScopeSet;
+use m2m_sidecar::for_tests::verifier::rules::{PathCase, Rules};
+use m2m_sidecar::for_tests::verifier::{Access, Needs, RuleConfig};
 
 fn rule(number: usize) -> RuleConfig {
     RuleConfig {

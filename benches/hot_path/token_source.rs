@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::Criterion;
-use m2m_sidecar::domain::clock::SystemClock;
-use m2m_sidecar::domain::oauth::BasicEncoding;
-use m2m_sidecar::domain::scope::ScopeSet;
-use m2m_sidecar::http_client::FetchTimeouts;
-use m2m_sidecar::token_source::{
+use m2m_sidecar::for_tests::domain::clock::SystemClock;
+use m2m_sidecar::for_tests::domain::oauth::BasicEncoding;
+use m2m_sidecar::for_tests::domain::scope::ScopeSet;
+use m2m_sidecar::for_tests::http_client::FetchTimeouts;
+use m2m_sidecar::for_tests::token_source::{
     AudienceParameter, Authentication, Config, TokenEndpoint, TokenSource,
 };
 use url::Url;

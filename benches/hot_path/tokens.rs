@@ -5,17 +5,17 @@ use std::time::Duration;
 
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
-use m2m_sidecar::domain::clock::{Clock, SharedClock, SystemClock, UnixTime};
-use m2m_sidecar::domain::revoked::RevokedNow;
-use m2m_sidecar::domain::scope::ScopeSet;
-use m2m_sidecar::domain::secret::ExposeSecret;
-use m2m_sidecar::http_client::FetchTimeouts;
-use m2m_sidecar::jose::Algorithm;
-use m2m_sidecar::jose::key_set::KeySet;
-use m2m_sidecar::jose::live_keys::LiveKeys;
-use m2m_sidecar::jose::sign::SigningKey;
-use m2m_sidecar::verifier::rules::{InvalidRules, PathCase};
-use m2m_sidecar::verifier::{
+use m2m_sidecar::for_tests::domain::clock::{Clock, SharedClock, SystemClock, UnixTime};
+use m2m_sidecar::for_tests::domain::revoked::RevokedNow;
+use m2m_sidecar::for_tests::domain::scope::ScopeSet;
+use m2m_sidecar::for_tests::domain::secret::ExposeSecret;
+use m2m_sidecar::for_tests::http_client::FetchTimeouts;
+use m2m_sidecar::for_tests::jose::Algorithm;
+use m2m_sidecar::for_tests::jose::key_set::KeySet;
+use m2m_sidecar::for_tests::jose::live_keys::LiveKeys;
+use m2m_sidecar::for_tests::jose::sign::SigningKey;
+use m2m_sidecar::for_tests::verifier::rules::{InvalidRules, PathCase};
+use m2m_sidecar::for_tests::verifier::{
     Access, Audiences, Authority, AuthorityConfig, BearerToken, Config, CorsPreflight, KeySource,
     Mode, Needs, OwnIssuer, Profile, RevocationConfig, RuleConfig, Verifier,
 };

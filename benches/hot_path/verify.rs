@@ -4,9 +4,9 @@ use std::hint::black_box;
 
 use criterion::Criterion;
 use futures_util::FutureExt;
-use m2m_sidecar::domain::reason::Reason;
-use m2m_sidecar::jose::Algorithm;
-use m2m_sidecar::verifier::{BearerToken, VerifiedToken, Verifier};
+use m2m_sidecar::for_tests::domain::reason::Reason;
+use m2m_sidecar::for_tests::jose::Algorithm;
+use m2m_sidecar::for_tests::verifier::{BearerToken, VerifiedToken, Verifier};
 
 use crate::tokens::{Issuing, bearer};
 

@@ -6,8 +6,8 @@
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
 use libfuzzer_sys::fuzz_target;
-use m2m_sidecar::domain::reason::Reason;
-use m2m_sidecar::verifier::BearerToken;
+use m2m_sidecar::for_tests::domain::reason::Reason;
+use m2m_sidecar::for_tests::verifier::BearerToken;
 
 // One header per line.
 fuzz_target!(|data: &[u8]| {

@@ -6,7 +6,7 @@
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use m2m_sidecar::config;
+use m2m_sidecar::for_tests::config;
 
 const FROM_ENVIRONMENT: &str = "K7-hush-hush-environment-91";
 const FROM_FILE: &str = "Q4-hush-hush-secret-file-28";

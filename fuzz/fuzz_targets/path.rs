@@ -4,7 +4,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use m2m_sidecar::domain::path::{NormalPath, Ordinary};
+use m2m_sidecar::for_tests::domain::path::{NormalPath, Ordinary};
 
 fuzz_target!(|raw: &str| {
     keeping_characters(raw);

@@ -22,12 +22,14 @@ use futures_util::FutureExt;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
 use libfuzzer_sys::fuzz_target;
-use m2m_sidecar::domain::clock::{Clock, SharedClock, UnixTime};
-use m2m_sidecar::domain::revoked::RevokedNow;
-use m2m_sidecar::jose::ALGORITHMS;
-use m2m_sidecar::jose::key_set::KeySet;
-use m2m_sidecar::jose::live_keys::LiveKeys;
-use m2m_sidecar::verifier::{
+use m2m_sidecar::for_tests::domain::clock::{Clock, SharedClock, UnixTime};
+use m2m_sidecar::for_tests::domain::revoked::RevokedNow;
+use m2m_sidecar::for_tests::http_client::FetchTimeouts;
+use m2m_sidecar::for_tests::jose::ALGORITHMS;
+use m2m_sidecar::for_tests::jose::key_set::KeySet;
+use m2m_sidecar::for_tests::jose::live_keys::LiveKeys;
+use m2m_sidecar::for_tests::verifier::rules::PathCase;
+use m2m_sidecar::for_tests::verifier::{
     Audiences, Authority, AuthorityConfig, BearerToken, Config, CorsPreflight, KeySource, Mode,
     OwnIssuer, Profile, RevocationConfig, RevocationKind, Verifier,
 };
@@ -65,6 +67,10 @@ static VERIFIER: LazyLock<Verifier> = LazyLock::new(|| {
             require_expiry: n == 0,
             profile: [Profile::Standard, Profile::Plgd][n],
             max_token_size: [8, 32][n] * 1024,
+            timeouts: FetchTimeouts {
+                connect: Duration::from_secs(1),
+                total: Duration::from_secs(1),
+            },
             revocation: RevocationConfig {
                 kind: [RevocationKind::None, RevocationKind::Auto][n],
                 ..RevocationConfig::default()
@@ -86,6 +92,7 @@ static VERIFIER: LazyLock<Verifier> = LazyLock::new(|| {
         audiences: Audiences::OneOf(vec![AUDIENCE.to_owned()]),
         verified_token_cache: 100,
         rules: Vec::new(),
+        path_case: PathCase::default(),
         mode: Mode::Enforce,
         cors_preflight: CorsPreflight::Authenticate,
         forwarded_claims: FORWARDED.map(str::to_owned).to_vec(),

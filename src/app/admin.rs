@@ -65,7 +65,7 @@ pub(super) fn guard(role: &AdminRole, state_dir: &Path) -> Result<Guard, StartEr
     Ok(Guard::new(token, role.hosts.clone()))
 }
 
-/// Reads the token anew, for [`AdminTokens::replace`]. Blocks.
+/// Reads the token again after its file changed. Blocks.
 ///
 /// # Errors
 /// What is wrong with the file.

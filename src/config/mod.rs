@@ -28,7 +28,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use environment::{Environment, process_environment};
-pub use import_plgd::{Imported, import_plgd};
+pub use import_plgd::import_plgd;
 pub use problem::{Problem, Problems};
 
 use ipnet::IpNet;

@@ -22,9 +22,9 @@ use crate::domain::revoked::EndMark;
 use crate::store::tokens::ClientNotBefore;
 use crate::store::{StoreError, StoredClient};
 
-pub use clients::{ClientPage, ClientRecord, CreatedClient, Source, UpdatedClient};
+pub use clients::{ClientRecord, CreatedClient, Source};
 pub use secrets::{CreatedSecret, SecretRecord};
-pub use tokens::{TokenPage, TokenQuery};
+pub use tokens::TokenQuery;
 
 /// What a page holds when nobody says.
 pub const DEFAULT_PAGE: u32 = 50;

@@ -55,7 +55,6 @@ pub use client_auth::client_keys::ClientKeySets;
 pub use client_auth::exchange::{ForeignClaims, VerifyForeign};
 pub use client_auth::{Asker, AssertionFault};
 pub use error::{OpenError, TokenError};
-pub use grants::refresh_token::LIFETIME as REFRESH_TOKEN_LIFETIME;
 pub use introspection::{Introspection, IntrospectionRequest};
 pub use refused::Refused;
 pub use revocation::{ListedClients, RevocationList, RevocationRequest};

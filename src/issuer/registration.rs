@@ -4,7 +4,7 @@
 mod audience_settings;
 mod foreign;
 mod members;
-mod request;
+pub(crate) mod request;
 
 use std::time::Duration;
 
@@ -22,7 +22,6 @@ use crate::store::{StoredClient, StoredSecret};
 
 pub use members::FieldProblem;
 pub(super) use members::Members;
-pub use request::MEMBERS;
 pub(super) use request::{ServerSet, read_new, read_patched};
 
 /// A client's registration. Unknown members are left alone by reading; a member without a value is

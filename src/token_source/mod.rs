@@ -45,7 +45,7 @@ pub use self::access_token::AccessToken;
 pub use self::authentication::{
     Authentication, PrivateKeyJwt, UnusableFiles, check_client_certificate, is_jwt,
 };
-pub use self::error::{FetchError, TokenUnavailable};
+pub use self::error::FetchError;
 pub use self::kept_token::KeptAt;
 pub use self::rotation::RotationConfig;
 pub use self::source::TokenSource;

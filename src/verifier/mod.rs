@@ -28,14 +28,14 @@ use std::time::Duration;
 
 use http::HeaderMap;
 
-pub use authority::{Authority, OwnIssuer, RefusedIssuer, UnusableCertificates};
+pub use authority::{Authority, OwnIssuer};
 pub use authority_config::{AuthorityConfig, KeySource, Profile};
 pub use bearer::BearerToken;
 pub use checks::{Check, Witness};
 pub use claimed::ClaimedToken;
 pub use refusal::Refusal;
 pub use revocation::{
-    IntrospectionClient, KeptLists, Method, OnFailure, Revocation, RevocationConfig, RevocationKind,
+    IntrospectionClient, KeptLists, Method, OnFailure, RevocationConfig, RevocationKind,
 };
 pub use token::TokenFacts;
 

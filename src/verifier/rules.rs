@@ -16,7 +16,7 @@ pub use crate::domain::pattern::InvalidPattern;
 use crate::domain::pattern::Pattern;
 use crate::domain::reason::Reason;
 use crate::domain::scope::ScopeSet;
-pub use nearest::{Difference, Nearest, nearest};
+pub use nearest::{Nearest, nearest};
 pub use order::{never_reached, weaker_later};
 use readings::Readings;
 pub use readings::{PathCase, TwoReadings};
@@ -45,14 +45,6 @@ pub enum InvalidRules {
     /// There are more methods than bits for them.
     #[error("the rules name more than 61 methods beside GET and HEAD")]
     TooManyMethods,
-}
-
-/// Checks one path pattern.
-///
-/// # Errors
-/// [`InvalidPattern`] says what is wrong with it.
-pub fn check_pattern(text: &str) -> Result<(), InvalidPattern> {
-    Pattern::parse(text).map(|_| ())
 }
 
 /// Whether a pattern matches a path in normal form.

@@ -3,9 +3,9 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use m2m_sidecar::domain::secret::ExposeSecret;
-use m2m_sidecar::jose::Algorithm;
-use m2m_sidecar::jose::sign::SigningKey;
+use m2m_sidecar::for_tests::domain::secret::ExposeSecret;
+use m2m_sidecar::for_tests::jose::Algorithm;
+use m2m_sidecar::for_tests::jose::sign::SigningKey;
 use serde_json::{Value, json};
 
 use crate::support::client::{RawAnswer, get, post_form, request};

@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use m2m_sidecar::domain::clock::UnixTime;
-use m2m_sidecar::domain::secret::{ExposeSecret, SecretString};
-use m2m_sidecar::issuer::client_secret;
-use m2m_sidecar::store::{self, StoredClient, StoredSecret};
+use m2m_sidecar::for_tests::domain::clock::UnixTime;
+use m2m_sidecar::for_tests::domain::secret::{ExposeSecret, SecretString};
+use m2m_sidecar::for_tests::issuer::client_secret;
+use m2m_sidecar::for_tests::store::{self, StoredClient, StoredSecret};
 use serde_json::{Value, json};
 use uuid::Uuid;
 

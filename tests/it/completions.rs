@@ -110,5 +110,5 @@ fn schema_prints_what_is_kept_in_docs() {
     let (code, out, err) = ended(&run(&["schema"]));
     assert_eq!((code, err.as_str()), (Some(0), ""));
     let schema: serde_json::Value = serde_json::from_str(&out).expect("JSON");
-    assert_eq!(schema, m2m_sidecar::config::editor_schema());
+    assert_eq!(schema, m2m_sidecar::for_tests::config::editor_schema());
 }

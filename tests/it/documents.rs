@@ -216,7 +216,8 @@ fn excerpts_of_configurations_are_valid() {
             };
             seen += 1;
             let name = path.display().to_string();
-            let Err(problems) = m2m_sidecar::config::parse(&text, &name, &|_| None) else {
+            let Err(problems) = m2m_sidecar::for_tests::config::parse(&text, &name, &|_| None)
+            else {
                 continue;
             };
             for problem in problems.0 {

@@ -8,9 +8,9 @@ use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use m2m_sidecar::domain::error_form::ErrorForm;
-use m2m_sidecar::domain::reason::Reason;
-use m2m_sidecar::proxy::respond;
+use m2m_sidecar::for_tests::domain::error_form::ErrorForm;
+use m2m_sidecar::for_tests::domain::reason::Reason;
+use m2m_sidecar::for_tests::proxy::respond;
 
 use crate::commands::{run, text};
 use crate::reference::{configuration, reasons};
@@ -66,7 +66,7 @@ fn the_reason_codes() {
 fn the_description_of_the_management_api() {
     assert_golden(
         "docs/openapi.json",
-        &m2m_sidecar::endpoints::admin::openapi_document(),
+        &m2m_sidecar::for_tests::endpoints::admin::openapi_document(),
     );
 }
 

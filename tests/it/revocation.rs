@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use m2m_sidecar::domain::revoked::HashedClientId;
+use m2m_sidecar::for_tests::domain::revoked::HashedClientId;
 use serde_json::json;
 use tokio::time::Instant;
 

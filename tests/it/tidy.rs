@@ -357,7 +357,7 @@ mod tests {
             "use self::super::super::issuer;",
             "mod inner { use super::super::super::issuer; }",
             "macro_rules! m { () => { $crate::issuer::x } }",
-            "fn a() -> m2m_sidecar::issuer::Config {}",
+            "fn a() -> m2m_sidecar::for_tests::issuer::Config {}",
         ] {
             assert_eq!(broken("jose/sign.rs", code), [up(2, "issuer", 2)], "{code}");
         }

@@ -141,7 +141,7 @@ mod tests {
     use serde_json::Value;
 
     use crate::endpoints::admin::openapi_document;
-    use crate::issuer::registration::MEMBERS;
+    use crate::issuer::registration::request::MEMBERS;
 
     #[test]
     fn what_a_registration_may_say_is_described_and_nothing_else() {

@@ -410,7 +410,7 @@ pub(super) fn why_no_method(name: &str) -> &'static str {
 mod tests {
     use serde_json::json;
 
-    use super::super::MEMBERS;
+    use super::super::request::MEMBERS;
     use super::super::request::OWN;
     use super::*;
 

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use m2m_sidecar::domain::clock::SystemClock;
-use m2m_sidecar::jose::key_set::KeySet;
-use m2m_sidecar::jose::live_keys::{Fetch, Fetched, LiveKeys, Renewal, Source};
+use m2m_sidecar::for_tests::domain::clock::SystemClock;
+use m2m_sidecar::for_tests::jose::key_set::KeySet;
+use m2m_sidecar::for_tests::jose::live_keys::{Fetch, Fetched, LiveKeys, Renewal, Source};
 
 use super::{ask, judged, metrics, sidecar};
 use crate::support::PATIENCE;

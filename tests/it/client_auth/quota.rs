@@ -2,8 +2,8 @@
 //! other.
 
 use futures_util::future::join_all;
-use m2m_sidecar::store::Store;
-use m2m_sidecar::store::tokens::{TokenFilter, TokenRecord};
+use m2m_sidecar::for_tests::store::Store;
+use m2m_sidecar::for_tests::store::tokens::{TokenFilter, TokenRecord};
 
 use super::*;
 use crate::support::client::get;

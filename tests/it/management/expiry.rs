@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use m2m_sidecar::domain::clock::{Clock, UnixTime};
-use m2m_sidecar::domain::revoked::HashedClientId;
+use m2m_sidecar::for_tests::domain::clock::{Clock, UnixTime};
+use m2m_sidecar::for_tests::domain::revoked::HashedClientId;
 use serde_json::{Value, json};
 
 use super::clock::{claims, introspect, list};

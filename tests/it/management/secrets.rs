@@ -228,7 +228,7 @@ async fn when_a_secret_was_last_used_outlives_the_end_of_the_process() {
     .await;
     clock.forward(Duration::from_secs(20));
     world.good_token("meter", &secret).await;
-    let used = m2m_sidecar::domain::clock::Clock::now(&*clock);
+    let used = m2m_sidecar::for_tests::domain::clock::Clock::now(&*clock);
     let World { sidecar, upstream } = world;
     let builder = sidecar.stop_keeping_state().await.clock(clock.clone());
     let world = World {
@@ -240,8 +240,8 @@ async fn when_a_secret_was_last_used_outlives_the_end_of_the_process() {
         .as_str()
         .expect("a time")
         .to_owned();
-    let last_used =
-        m2m_sidecar::domain::clock::UnixTime::from_rfc3339(&last_used).expect("RFC 3339");
+    let last_used = m2m_sidecar::for_tests::domain::clock::UnixTime::from_rfc3339(&last_used)
+        .expect("RFC 3339");
     assert!(
         (used.0 - 5..=used.0).contains(&last_used.0),
         "{last_used:?}, not {used:?}"

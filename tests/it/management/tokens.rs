@@ -1,7 +1,7 @@
 //! The kept tokens: listed by owner and client, revoked.
 
-use m2m_sidecar::domain::clock::UnixTime;
-use m2m_sidecar::store::{self, tokens::TokenRecord};
+use m2m_sidecar::for_tests::domain::clock::UnixTime;
+use m2m_sidecar::for_tests::store::{self, tokens::TokenRecord};
 use serde_json::Value;
 
 use super::{World, error, fields, is};

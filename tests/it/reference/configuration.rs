@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use m2m_sidecar::config;
+use m2m_sidecar::for_tests::config;
 use serde_json::{Map, Value};
 
 use super::cell;

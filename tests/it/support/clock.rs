@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use m2m_sidecar::domain::clock::{Clock, SystemClock, UnixTime};
+use m2m_sidecar::for_tests::domain::clock::{Clock, SystemClock, UnixTime};
 
 /// The machine's time and as much as a test has added. Only what passed counts as the machine's
 /// uptime.

@@ -27,7 +27,7 @@ pub mod upstream;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use m2m_sidecar::domain::clock::{Clock, SystemClock};
+use m2m_sidecar::for_tests::domain::clock::{Clock, SystemClock};
 
 /// The audience that the tokens of a fake authority carry when a test says nothing else.
 pub const AUDIENCE: &str = "https://devices.example";

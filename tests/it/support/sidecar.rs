@@ -7,9 +7,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use m2m_sidecar::app::{self, Running};
-use m2m_sidecar::config;
-use m2m_sidecar::domain::clock::{Clock, SystemClock};
+use m2m_sidecar::for_tests::app::{self, Running};
+use m2m_sidecar::for_tests::config;
+use m2m_sidecar::for_tests::domain::clock::{Clock, SystemClock};
 use tempfile::TempDir;
 
 use super::logs;

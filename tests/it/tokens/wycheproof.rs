@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use m2m_sidecar::jose::key_set::KeySet;
-use m2m_sidecar::jose::parse_algorithm;
-use m2m_sidecar::jose::verify::CompactJws;
+use m2m_sidecar::for_tests::jose::key_set::KeySet;
+use m2m_sidecar::for_tests::jose::parse_algorithm;
+use m2m_sidecar::for_tests::jose::verify::CompactJws;
 use serde_json::{Value, json};
 
 use crate::support::AUDIENCE;

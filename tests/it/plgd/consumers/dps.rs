@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use m2m_sidecar::domain::clock::Clock;
+use m2m_sidecar::for_tests::domain::clock::Clock;
 use serde_json::Value;
 
 use super::{post_form, world};

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use aws_lc_rs::signature;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use m2m_sidecar::domain::clock::Clock;
+use m2m_sidecar::for_tests::domain::clock::Clock;
 use serde::Deserialize;
 use serde_json::Value;
 

@@ -14,7 +14,7 @@ use crate::support::keys::{Alg, TestKey};
 use crate::support::logs;
 use crate::support::sidecar::Sidecar;
 use crate::support::tokens::TokenBuilder;
-use m2m_sidecar::domain::clock::Clock;
+use m2m_sidecar::for_tests::domain::clock::Clock;
 
 use super::vectors::Client;
 
