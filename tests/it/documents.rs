@@ -1,9 +1,9 @@
 //! The documents, run as they stand there: commands with their output compared, configurations
 //! loaded, links followed.
 //!
-//! Every line of a `console` block that begins with `$ ` is run, those of one page in one shell, in
-//! a directory that holds the repository's `conf` and `examples`. What follows a command is its
-//! output; `…` stands for anything. A page that starts nginx is left out where there is none.
+//! The commands of the `sh` blocks of a page are run in one shell, in a directory with the
+//! repository's `conf` and `examples`. A `text output` block holds what the `sh` block above it
+//! prints; `…` stands for anything. A page that starts nginx is left out where nginx is missing.
 
 mod markdown;
 mod transcript;
@@ -79,10 +79,13 @@ fn workplace() -> TempDir {
     dir
 }
 
+fn starts_nginx(act: &Act) -> bool {
+    let Act::Type(step) = act else { return false };
+    step.command.lines().any(|line| line.starts_with("nginx "))
+}
+
 fn play(path: &Path) -> usize {
     let acts = acts(blocks_of(path));
-    let starts_nginx =
-        |act: &Act| matches!(act, Act::Type(step) if step.command.starts_with("nginx "));
     if acts.iter().any(starts_nginx) && !is_installed("nginx") {
         eprintln!("{}: not played, there is no nginx", path.display());
         return 0;

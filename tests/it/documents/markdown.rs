@@ -4,10 +4,12 @@
 pub enum Block {
     /// Commands and their output, run as they stand there.
     Console(Vec<Step>),
-    /// Commands that need an engine this test has not (Docker, Kubernetes); they are marked so.
+    /// Commands that need Docker, Kubernetes or systemd; the tests have none of them.
     ConsoleElsewhere,
     /// `make` targets and the clone before them, which `.ci/run` runs.
     ConsoleContinuousIntegration(Vec<Step>),
+    /// The output of the commands in the nearest `sh` block above.
+    Output(Vec<String>),
     /// A configuration that the page tells the reader to save under this name.
     File { name: String, content: String },
     /// An excerpt of a configuration.
@@ -42,11 +44,27 @@ pub fn blocks(markdown: &str) -> Result<Vec<Block>, String> {
             .take_while(|line| *line != "```")
             .collect();
         let words: Vec<&str> = info.split_whitespace().collect();
-        blocks.push(
-            block(&words, &content).map_err(|problem| format!("line {}: {problem}", number + 1))?,
-        );
+        let at_line = |problem| format!("line {}: {problem}", number + 1);
+        match block(&words, &content).map_err(at_line)? {
+            Block::Output(output) => attach(&mut blocks, output).map_err(at_line)?,
+            block => blocks.push(block),
+        }
     }
     Ok(blocks)
+}
+
+/// Gives an output to the nearest commands above it.
+fn attach(blocks: &mut [Block], output: Vec<String>) -> Result<(), String> {
+    let is_file = |block: &&mut Block| !matches!(block, Block::File { .. } | Block::Shown);
+    match blocks.iter_mut().rev().find(is_file) {
+        Some(Block::Console(steps)) => match steps.last_mut() {
+            Some(step) if step.output.is_empty() => step.output = output,
+            _ => return Err("these commands have their output already".to_owned()),
+        },
+        Some(Block::ConsoleElsewhere) => {}
+        _ => return Err("output without a block of commands above it".to_owned()),
+    }
+    Ok(())
 }
 
 fn block(words: &[&str], content: &[&str]) -> Result<Block, String> {
@@ -59,7 +77,23 @@ fn block(words: &[&str], content: &[&str]) -> Result<Block, String> {
     match words {
         ["console"] => Ok(Block::Console(steps(content)?)),
         ["console", "ci"] => Ok(Block::ConsoleContinuousIntegration(steps(content)?)),
-        ["console", "docker" | "kubernetes"] => Ok(Block::ConsoleElsewhere),
+        ["console" | "sh", "docker" | "kubernetes" | "systemd"] => Ok(Block::ConsoleElsewhere),
+        ["sh"] => Ok(Block::Console(vec![Step {
+            command: content.join("\n"),
+            output: Vec::new(),
+        }])),
+        ["sh", "ci"] => Ok(Block::ConsoleContinuousIntegration(
+            content
+                .iter()
+                .map(|line| Step {
+                    command: (*line).to_owned(),
+                    output: Vec::new(),
+                })
+                .collect(),
+        )),
+        ["text", "output"] => Ok(Block::Output(
+            content.iter().map(|line| (*line).to_owned()).collect(),
+        )),
         ["yaml", "part"] => Ok(Block::ConfigurationPart(text())),
         ["yaml", "compose" | "kubernetes"] | ["json" | "text" | "rust" | "http" | "mermaid"] => {
             Ok(Block::Shown)
@@ -130,6 +164,27 @@ fn a_block_in_a_list_is_read_without_its_indent() {
         (steps[0].command.as_str(), steps[0].output[0].as_str()),
         ("ls", "  x")
     );
+}
+
+#[test]
+fn a_block_of_commands_is_one_step_with_the_output_below_it() {
+    let text = "```sh\ncd /tmp\nls\n```\n\nThis prints:\n\n```text output\nx\n```\n";
+    let found = blocks(text).expect("blocks");
+    let [Block::Console(steps)] = found.as_slice() else {
+        panic!("not one block")
+    };
+    assert_eq!(steps[0].command, "cd /tmp\nls");
+    assert_eq!(steps[0].output, ["x"]);
+}
+
+#[test]
+fn output_without_commands_is_refused() {
+    for text in [
+        "```text output\nx\n```",
+        "```sh\nls\n```\n```text output\nx\n```\n```text output\ny\n```",
+    ] {
+        assert!(blocks(text).is_err(), "{text}");
+    }
 }
 
 #[test]
