@@ -16,6 +16,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+pub use crate::domain::settings::Per;
+
 /// What is allowed to each key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -34,19 +36,6 @@ pub struct Rate {
     pub per_second: u32,
     /// So many at the same moment after a pause; at least 1.
     pub burst: u32,
-}
-
-/// What has a counter of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Per {
-    /// The client that a token was issued to.
-    Client,
-    /// Whom a token speaks for.
-    Subject,
-    /// Where the connection comes from.
-    Address,
-    /// Nothing: the whole listener has one.
-    Listener,
 }
 
 /// Whose counter.

@@ -23,6 +23,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::domain::reason::Reason;
+pub use crate::domain::settings::Encoding;
 
 /// How many log lines may wait to be written.
 const LINES_IN_FLIGHT: usize = 16 * 1024;
@@ -34,15 +35,6 @@ pub struct LogConfig {
     pub level: tracing::Level,
     /// In which form.
     pub encoding: Encoding,
-}
-
-/// The form of a log line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Encoding {
-    /// For people.
-    Text,
-    /// One JSON object per line.
-    Json,
 }
 
 /// What is written at a level: only what this crate says. A dependency's message may hold what must

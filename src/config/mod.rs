@@ -31,6 +31,8 @@ pub use environment::{Environment, process_environment};
 pub use import_plgd::import_plgd;
 pub use problem::{Problem, Problems};
 
+pub use crate::domain::settings::Readiness;
+
 use ipnet::IpNet;
 
 use crate::domain::listen::Listen;
@@ -96,17 +98,6 @@ pub struct OwnListener {
     pub listen: Listen,
     /// How many client connections it holds.
     pub max_connections: MaxConnections,
-}
-
-/// Something that readiness may depend on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Readiness {
-    /// The issuer's store answers.
-    Store,
-    /// Every authority has usable keys, and it is known which of its tokens are revoked.
-    Authorities,
-    /// Every credential has a token.
-    Credentials,
 }
 
 /// How the process ends.

@@ -25,4 +25,5 @@ pub mod reason;
 pub mod revoked;
 pub mod scope;
 pub mod secret;
+pub mod settings;
 pub mod web_origin;

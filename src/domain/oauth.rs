@@ -3,6 +3,8 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::HeaderValue;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::secret::{ExposeSecret, SecretString};
@@ -57,12 +59,13 @@ impl ErrorCode {
     }
 }
 
-/// The grant types that can be allowed to a client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// A grant type that a client can be allowed to use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum GrantType {
     /// RFC 6749 §4.4.
     ClientCredentials,
-    /// RFC 6749 §6. A client that may use it gets a refresh token with each access token.
+    /// RFC 6749 §6. The client gets a refresh token with each access token.
     RefreshToken,
 }
 

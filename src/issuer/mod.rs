@@ -57,11 +57,13 @@ pub use client_auth::{Asker, AssertionFault};
 pub use error::{OpenError, TokenError};
 pub use introspection::{Introspection, IntrospectionRequest};
 pub use refused::Refused;
-pub use revocation::{ListedClients, RevocationList, RevocationRequest};
+pub use revocation::{RevocationList, RevocationRequest};
 pub use secret_files::SecretFiles;
 pub use signing_keys::{KeyView, RotateError, RotateNow};
 use token_format::{ByAudience, ScopeClaim, TokenType};
 pub use token_request::TokenRequest;
+
+pub use crate::domain::settings::{ListedClients, Profile};
 
 /// How long a client waits for a look at the store.
 const LONGEST_LOOK: Duration = Duration::from_millis(250);
@@ -147,16 +149,6 @@ impl Config {
             .filter_map(|settings| settings.algorithm);
         std::iter::once(self.algorithm).chain(further)
     }
-}
-
-/// Which tokens and answers are given.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Profile {
-    /// As the RFCs have them.
-    #[default]
-    Standard,
-    /// As plgd's M2M server has them, where that is not unsafe; with its tokens API.
-    Plgd,
 }
 
 /// An authorization server, ready to issue.

@@ -19,14 +19,15 @@ use super::{Profile, TokenError};
 use crate::domain::clock::{SharedClock, UnixTime};
 use crate::domain::revoked::{AFTER_END, EndMark, RevokedNow};
 use crate::domain::secret::{ExposeSecret, SecretString};
+use crate::domain::settings::ListedClients;
 use crate::files::blocking;
 use crate::jose::verify::Jws;
 use crate::store::tokens as store;
 use crate::store::tokens::Ended;
 use crate::store::{RevokedToken, Store, StoreError};
 use known::{Bounds, CROWDED, Known, client_end, published};
+pub use list::RevocationList;
 use list::{Content, SignedList};
-pub use list::{ListedClients, RevocationList};
 
 /// A verifier whose clock is behind still takes an expired token for a live one; none allows more
 /// than this.

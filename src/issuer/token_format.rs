@@ -9,53 +9,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{TokenError, uri};
+pub use crate::domain::settings::{ScopeClaim, TokenType};
 use crate::jose::Algorithm;
-
-/// The `typ` header of an access token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TokenType {
-    /// `at+jwt` (RFC 9068 §2.1).
-    AccessToken,
-    /// `JWT` (RFC 7519 §5.1), for verifiers that know no other type.
-    Jwt,
-}
-
-impl TokenType {
-    /// Both of them.
-    pub const ALL: [Self; 2] = [Self::AccessToken, Self::Jwt];
-
-    /// The value of the header.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::AccessToken => "at+jwt",
-            Self::Jwt => "JWT",
-        }
-    }
-}
-
-/// A claim that carries the scopes of a token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ScopeClaim {
-    /// `scope`: one text, joined with spaces (RFC 9068 §2.2.3).
-    Scope,
-    /// `scp`: a list of texts.
-    Scp,
-}
-
-impl ScopeClaim {
-    /// Both of them.
-    pub const ALL: [Self; 2] = [Self::Scope, Self::Scp];
-
-    /// The name of the claim.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Scope => "scope",
-            Self::Scp => "scp",
-        }
-    }
-}
 
 /// What the verifiers of one audience need. A value that is left out is taken from the issuer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

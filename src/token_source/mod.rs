@@ -49,6 +49,7 @@ pub use self::error::FetchError;
 pub use self::kept_token::KeptAt;
 pub use self::rotation::RotationConfig;
 pub use self::source::TokenSource;
+pub use crate::domain::settings::AudienceParameter;
 
 /// What one credential is made of.
 #[derive(Clone, Debug)]
@@ -94,16 +95,6 @@ pub enum TokenEndpoint {
     Url(Url),
     /// In the metadata of this issuer (RFC 8414 §3, OpenID Connect Discovery 1.0 §4).
     Discovery(Url),
-}
-
-/// How a token request names audiences, for which there is no standard.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum AudienceParameter {
-    /// `audience`, once for each of them.
-    #[default]
-    Audience,
-    /// `aud`, once, with all of them joined by spaces: plgd's m2m-oauth-server.
-    Aud,
 }
 
 /// The client options for token requests.

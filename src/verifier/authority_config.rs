@@ -7,6 +7,7 @@ use url::Url;
 
 use super::revocation::RevocationConfig;
 use crate::domain::issuer_name::IssuerName;
+use crate::domain::settings::Profile;
 use crate::http_client::FetchTimeouts;
 use crate::jose::Algorithm;
 
@@ -47,27 +48,6 @@ impl AuthorityConfig {
     #[must_use]
     pub fn issuer_name(&self) -> IssuerName {
         self.profile.issuer(&self.issuer)
-    }
-}
-
-/// How an authority writes tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Profile {
-    /// As the RFCs have it.
-    Standard,
-    /// As plgd's servers do: `aud` may be several audiences joined by spaces, and slashes at the
-    /// end of an issuer do not count.
-    Plgd,
-}
-
-impl Profile {
-    /// An issuer of an authority of this profile.
-    #[must_use]
-    pub fn issuer(self, written: &str) -> IssuerName {
-        match self {
-            Self::Standard => IssuerName::exact(written),
-            Self::Plgd => IssuerName::as_plgd_compares(written),
-        }
     }
 }
 

@@ -29,15 +29,15 @@ use std::time::Duration;
 use http::HeaderMap;
 
 pub use authority::{Authority, OwnIssuer};
-pub use authority_config::{AuthorityConfig, KeySource, Profile};
+pub use authority_config::{AuthorityConfig, KeySource};
 pub use bearer::BearerToken;
 pub use checks::{Check, Witness};
 pub use claimed::ClaimedToken;
 pub use refusal::Refusal;
-pub use revocation::{
-    IntrospectionClient, KeptLists, Method, OnFailure, RevocationConfig, RevocationKind,
-};
+pub use revocation::{IntrospectionClient, KeptLists, Method, RevocationConfig};
 pub use token::TokenFacts;
+
+pub use crate::domain::settings::{CorsPreflight, Mode, OnFailure, Profile, RevocationKind};
 
 use crate::domain::claims::Claims;
 use crate::domain::clock::SharedClock;
@@ -75,26 +75,6 @@ pub struct Config {
     pub mode: Mode,
     /// What becomes of CORS preflights.
     pub cors_preflight: CorsPreflight,
-}
-
-/// Whether a listener stops what it refuses.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Mode {
-    /// What is refused does not pass.
-    #[default]
-    Enforce,
-    /// Everything is judged, and passes whatever the judgement was.
-    Shadow,
-}
-
-/// What becomes of CORS preflights, which browsers send without a token.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum CorsPreflight {
-    /// They are requests like any other.
-    #[default]
-    Authenticate,
-    /// They pass where some rule matches the request that they announce.
-    Pass,
 }
 
 /// Which `aud` values a listener accepts.

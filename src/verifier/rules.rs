@@ -19,7 +19,9 @@ use crate::domain::scope::ScopeSet;
 pub use nearest::{Nearest, nearest};
 pub use order::{never_reached, weaker_later};
 use readings::Readings;
-pub use readings::{PathCase, TwoReadings};
+pub use readings::TwoReadings;
+
+pub use crate::domain::settings::PathCase;
 
 /// The rules of one listener, compiled.
 pub struct Rules {

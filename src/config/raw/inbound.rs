@@ -16,6 +16,7 @@ use crate::config::name::{
     Scope,
 };
 use crate::config::value::{FilePath, GoDuration, Size};
+use crate::domain::settings::{CorsPreflight, Mode, PathCase, Per, Profile};
 use crate::proxy::headers::OF_OTHER_PROXIES;
 use crate::verifier::CLIENT_ID_CLAIMS;
 
@@ -61,25 +62,12 @@ pub(in crate::config) struct Authority {
     pub require_expiry: bool,
     /// How it writes tokens.
     #[serde(default)]
-    pub profile: AuthorityProfile,
+    pub profile: Profile,
     /// How long its tokens may be, as bearer tokens and as assertions: 1KiB to 64KiB. Default:
     /// 8KiB; with `profile: plgd` 32KiB; for this sidecar's own issuer `issuer.maxTokenSize`. A
     /// listener takes request heads of 32KiB, and where a token may have more than 8KiB, of 24KiB
     /// beside the longest one.
     pub max_token_size: Option<Size>,
-}
-
-/// How an authority writes tokens.
-#[derive(Clone, Copy, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub(in crate::config) enum AuthorityProfile {
-    /// As the RFCs have it.
-    #[default]
-    Standard,
-    /// As plgd's servers: an `aud` of several audiences joined by spaces is read as its parts;
-    /// issuers are the same when they differ only by slashes at the end or in a row, in `iss` and
-    /// in the metadata.
-    Plgd,
 }
 
 fn default_client_id_claims() -> Vec<ClaimName> {
@@ -139,7 +127,8 @@ pub(in crate::config) struct Inbound {
     /// Whether the service ignores upper and lower case in paths. Left out: rules match exactly,
     /// and a path that in another letter case meets an earlier rule is refused (400
     /// `ambiguous_path`). The path is sent on in the letter case that it came in.
-    pub path_case: Option<PathCase>,
+    #[serde(default)]
+    pub path_case: PathCase,
     /// Whether `%2F` may stand in a path. A segment that hides `..` beside it is refused all the
     /// same. `keep` is only for services that do not take it for a slash: rules see
     /// `/admin%2Fusers` as one segment, so no rule for `/admin/**` matches it.
@@ -272,16 +261,6 @@ pub(in crate::config) enum Authorization {
     Strip,
 }
 
-/// Whether a service ignores upper and lower case in paths.
-#[derive(Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub(in crate::config) enum PathCase {
-    /// `/Admin` is another path than `/admin`.
-    Sensitive,
-    /// `/Admin` is the path `/admin`: rules match both, as ASP.NET Core, IIS and Express do.
-    Insensitive,
-}
-
 /// What becomes of a path with a character that some servers read more into.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -350,28 +329,6 @@ pub(in crate::config) enum Scalar {
     Bool(bool),
 }
 
-/// Whether a listener stops what it refuses.
-#[derive(Clone, Copy, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub(in crate::config) enum Mode {
-    /// What is refused does not pass.
-    #[default]
-    Enforce,
-    /// Everything passes; what would be refused is logged and counted, with the reason.
-    Shadow,
-}
-
-/// What becomes of CORS preflights.
-#[derive(Clone, Copy, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub(in crate::config) enum CorsPreflight {
-    /// They need a token like any other request.
-    #[default]
-    Authenticate,
-    /// They pass where some rule matches the request that they announce.
-    Pass,
-}
-
 /// How often requests may come, and how many at once. What is over a limit gets 429.
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -390,21 +347,6 @@ pub(in crate::config) struct Limits {
     /// count for their address.
     #[serde(default)]
     pub per: Per,
-}
-
-/// Whose requests are counted together.
-#[derive(Clone, Copy, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(in crate::config) enum Per {
-    /// Those of each client.
-    #[default]
-    ClientId,
-    /// Those for each user.
-    Sub,
-    /// Those from each address; of IPv6 addresses, from each /64.
-    Address,
-    /// All.
-    Listener,
 }
 
 /// Who may pass without the token's being asked.

@@ -10,6 +10,8 @@ use super::{Algorithm, MaxConnections, default_keep_alive, seconds};
 use crate::config::address::{HttpUrl, IssuerUrl, ListenAddress, Network};
 use crate::config::name::{Audience, ClaimName, ClientId, Name, Scope, ServerName};
 use crate::config::value::{FilePath, GoDuration, Size, Timestamp};
+use crate::domain::oauth::GrantType;
+use crate::domain::settings::{ListedClients, Profile, ScopeClaim, TokenType};
 
 /// The authorization server.
 #[derive(Deserialize, JsonSchema)]
@@ -76,7 +78,7 @@ pub(in crate::config) struct Issuer {
     /// sidecars of versions before 0.2, which refuse a list with hashes and keep to the last one
     /// that they know.
     #[serde(default)]
-    pub revocation_list: RevocationListClients,
+    pub revocation_list: ListedClients,
     /// Proxies in front of the issuer's own listener, as networks or addresses: the client that
     /// they name (`X-Forwarded-For`, `Forwarded`; the last address that is no proxy's) is the one
     /// whose failures are counted and that stands in the audit log and in access lines. Such a
@@ -93,17 +95,6 @@ pub(in crate::config) struct Issuer {
     pub clients: Vec<Client>,
 }
 
-/// How the public list of revoked tokens names clients.
-#[derive(Clone, Copy, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub(in crate::config) enum RevocationListClients {
-    /// By the SHA-256 of the client id.
-    #[default]
-    Hashed,
-    /// By the client id.
-    Named,
-}
-
 fn default_authorities() -> Vec<Name> {
     vec![Name("self".to_owned())]
 }
@@ -118,38 +109,6 @@ fn default_access_token_lifetime() -> GoDuration {
 
 fn default_secret_grace() -> GoDuration {
     seconds(3600)
-}
-
-/// Which tokens and answers are given.
-#[derive(Clone, Copy, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub(in crate::config) enum Profile {
-    /// As the RFCs have them.
-    #[default]
-    Standard,
-    /// As plgd's M2M server has them, with its tokens API.
-    Plgd,
-}
-
-/// The `typ` header of access tokens.
-#[derive(Clone, Copy, Deserialize, Serialize, JsonSchema)]
-pub(in crate::config) enum TokenType {
-    /// RFC 9068 §2.1.
-    #[serde(rename = "at+jwt")]
-    AccessToken,
-    /// RFC 7519 §5.1.
-    #[serde(rename = "JWT")]
-    Jwt,
-}
-
-/// A claim that carries scopes.
-#[derive(Clone, Copy, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub(in crate::config) enum ScopeClaim {
-    /// One text, joined with spaces.
-    Scope,
-    /// A list of texts.
-    Scp,
 }
 
 /// What the verifiers of one audience need. A key that is left out has the issuer's value.
@@ -271,14 +230,4 @@ pub(in crate::config) struct JwtPrivateKey {
 
 fn default_grant_types() -> Vec<GrantType> {
     vec![GrantType::ClientCredentials]
-}
-
-/// A grant type.
-#[derive(Clone, Copy, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(in crate::config) enum GrantType {
-    /// RFC 6749 §4.4.
-    ClientCredentials,
-    /// RFC 6749 §6: the client gets a refresh token with each access token.
-    RefreshToken,
 }

@@ -13,6 +13,7 @@ use serde_json::Value;
 use crate::config::address::ListenAddress;
 use crate::config::name::{HostValue, ServerName};
 use crate::config::value::{FilePath, GoDuration, StoreUrl};
+use crate::domain::settings::{Encoding, Readiness};
 
 mod admin;
 mod inbound;
@@ -22,18 +23,14 @@ mod revocation;
 
 pub(super) use admin::Admin;
 pub(super) use inbound::{
-    Access, AmbiguousCharacter, Audiences, Authority, AuthorityProfile, Authorization, ClaimValues,
-    CorsPreflight, Inbound, Limits, Mode, PathCase, Per, Rule, Scalar, default_identity_headers,
+    Access, AmbiguousCharacter, Audiences, Authority, Authorization, ClaimValues, Inbound, Limits,
+    Rule, Scalar, default_identity_headers,
 };
-pub(super) use issuer::{
-    AudienceSettings, Client, GrantType, Issuer, JwtPrivateKey, Profile, RevocationListClients,
-    ScopeClaim, TokenType,
-};
+pub(super) use issuer::{AudienceSettings, Client, Issuer, JwtPrivateKey};
 pub(super) use outbound::{
-    AudienceParameter, AuthMethod, Credential, ForwardProxy, LocalApi, Other, Outbound, Refusal,
-    RotateSecret,
+    AuthMethod, Credential, ForwardProxy, LocalApi, Other, Outbound, Refusal, RotateSecret,
 };
-pub(super) use revocation::{FullRevocation, OnFailure, Revocation, RevocationKind};
+pub(super) use revocation::{FullRevocation, Revocation};
 
 /// The JSON Schema of a configuration file.
 pub(super) fn json_schema() -> Value {
@@ -126,21 +123,6 @@ pub(super) struct Root {
     local_api: Option<LocalApi>,
 }
 
-/// Something that `/readyz` may wait for.
-#[derive(Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub(super) enum Readiness {
-    /// Every listener is up, and the sidecar is not ending.
-    Listeners,
-    /// The issuer's store answers.
-    Store,
-    /// Every authority has keys, and it is known which of its tokens are revoked. Not by default:
-    /// two that wait for each other would never be ready.
-    Authorities,
-    /// Every credential has a token; each is then fetched at start.
-    Credentials,
-}
-
 pub(super) fn default_readiness() -> Vec<Readiness> {
     vec![Readiness::Listeners, Readiness::Store]
 }
@@ -156,7 +138,7 @@ pub(super) struct Log {
     /// What is written: this level and those above it. Access and audit log are written at `info`.
     pub level: LogLevel,
     /// In which form.
-    pub encoding: LogEncoding,
+    pub encoding: Encoding,
 }
 
 /// The level of a log line.
@@ -174,17 +156,6 @@ pub(super) enum LogLevel {
     Debug,
     /// Everything.
     Trace,
-}
-
-/// The form of a log line.
-#[derive(Clone, Copy, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub(super) enum LogEncoding {
-    /// For people.
-    #[default]
-    Text,
-    /// One JSON object per line.
-    Json,
 }
 
 /// How the process ends.
@@ -293,6 +264,22 @@ pub(super) enum Algorithm {
     PS512,
     /// Ed25519.
     EdDSA,
+}
+
+impl From<Algorithm> for crate::jose::Algorithm {
+    fn from(algorithm: Algorithm) -> Self {
+        match algorithm {
+            Algorithm::ES256 => Self::ES256,
+            Algorithm::ES384 => Self::ES384,
+            Algorithm::RS256 => Self::RS256,
+            Algorithm::RS384 => Self::RS384,
+            Algorithm::RS512 => Self::RS512,
+            Algorithm::PS256 => Self::PS256,
+            Algorithm::PS384 => Self::PS384,
+            Algorithm::PS512 => Self::PS512,
+            Algorithm::EdDSA => Self::EdDSA,
+        }
+    }
 }
 
 fn yes() -> bool {

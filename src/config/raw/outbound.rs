@@ -15,6 +15,7 @@ use crate::config::name::{
     PathPattern, Resource, Scope, ServerName, StatusAndError, TokenHeader, WebOriginText,
 };
 use crate::config::value::{FilePath, GoDuration, Percent};
+use crate::domain::settings::AudienceParameter;
 
 /// How access tokens for another service are acquired.
 #[derive(Deserialize, JsonSchema)]
@@ -120,18 +121,6 @@ fn default_grace() -> GoDuration {
 
 fn default_refresh_at() -> Percent {
     Percent(0.75)
-}
-
-/// Which parameter of a token request names audiences.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(in crate::config) enum AudienceParameter {
-    /// `audience`, once for each audience.
-    #[default]
-    Audience,
-    /// `aud`, once, with all audiences joined by spaces: for plgd's m2m-oauth-server, which ignores
-    /// `audience` in a form.
-    Aud,
 }
 
 /// How we authenticate at a token endpoint.

@@ -1,12 +1,13 @@
 //! How an authority's revoked tokens are found out, as it is written.
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::seconds;
 use crate::config::address::HttpUrl;
 use crate::config::name::Name;
 use crate::config::value::GoDuration;
+use crate::domain::settings::{OnFailure, RevocationKind};
 
 /// How it is found out whether a token was revoked.
 #[derive(Deserialize, JsonSchema)]
@@ -16,24 +17,6 @@ pub(in crate::config) enum Revocation {
     Kind(RevocationKind),
     /// Who is asked, and how.
     Full(FullRevocation),
-}
-
-/// Who is asked whether a token was revoked.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub(in crate::config) enum RevocationKind {
-    /// The sidecar's own issuer in process; else what the issuer's metadata names:
-    /// `revocation_list_uri`, or `plgd_tokens_endpoint`; else nobody.
-    #[default]
-    Auto,
-    /// Nobody: a token is good until it expires.
-    None,
-    /// The issuer's signed list.
-    List,
-    /// plgd's tokens endpoint, once per token.
-    Plgd,
-    /// The introspection endpoint (RFC 7662), once per token.
-    Introspection,
 }
 
 /// Who is asked whether a token was revoked, and how.
@@ -80,16 +63,4 @@ fn default_revocation_max_age() -> GoDuration {
 
 fn default_revocation_max_stale() -> GoDuration {
     seconds(15 * 60)
-}
-
-/// What happens to a request when it cannot be found out whether its token was revoked.
-#[derive(Clone, Copy, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub(in crate::config) enum OnFailure {
-    /// It gets 503.
-    #[default]
-    Refuse,
-    /// It passes, unless the last list or the last answer that is known refuses its token, however
-    /// old that is.
-    Accept,
 }

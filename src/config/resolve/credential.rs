@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Resolver, algorithm, is_open};
+use super::{Resolver, is_open};
 use crate::config::tree::KeyPath;
 use crate::config::value::FilePath;
 use crate::config::{files, raw};
@@ -66,10 +66,7 @@ pub(super) fn resolve(
             .into_iter()
             .map(|audience| audience.0)
             .collect(),
-        audience_parameter: match raw.audience_parameter {
-            raw::AudienceParameter::Audience => AudienceParameter::Audience,
-            raw::AudienceParameter::Aud => AudienceParameter::Aud,
-        },
+        audience_parameter: raw.audience_parameter,
         resources: raw
             .resource
             .into_iter()
@@ -195,7 +192,7 @@ fn check_keys(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::Credential
         resolver.findings.error(&path.key("clientID"), message);
     }
     let names_audiences =
-        raw.audience_parameter == raw::AudienceParameter::Aud && !raw.audiences.is_empty();
+        raw.audience_parameter == AudienceParameter::Aud && !raw.audiences.is_empty();
     let aud = raw
         .extra_parameters
         .keys()
@@ -271,7 +268,7 @@ fn private_key_jwt(
     let file = raw.private_key_file.as_ref()?;
     let of = PrivateKeyJwt {
         key_file: file.0.clone(),
-        algorithm: raw.algorithm.map(algorithm),
+        algorithm: raw.algorithm.map(Into::into),
         kid: raw.key_id.as_ref().map(|kid| kid.0.clone()),
         audience: raw
             .assertion_audience

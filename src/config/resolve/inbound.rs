@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::HeaderName;
 
-use super::{Resolver, algorithm, is_open, revocation, token_size};
+use super::{Resolver, is_open, revocation, token_size};
 use crate::config::address::IssuerUrl;
 use crate::config::name::{ClaimName, Scope};
 use crate::config::tree::KeyPath;
@@ -21,8 +21,8 @@ use crate::limits;
 use crate::proxy::inbound;
 use crate::verifier::rules::{PathCase, Rules};
 use crate::verifier::{
-    self, Access, Audiences, AuthorityConfig, ClaimNeed, CorsPreflight, KeySource, Mode, Needs,
-    Profile, RevocationKind, RuleConfig, rules,
+    self, Access, Audiences, AuthorityConfig, ClaimNeed, KeySource, Needs, Profile, RevocationKind,
+    RuleConfig, rules,
 };
 
 /// What keys may verify when the configuration does not say.
@@ -64,9 +64,9 @@ pub(super) fn resolve_authority(
     let timeouts = resolver.fetch_timeouts(&path.key("timeouts"), raw.timeouts);
     let algorithms = raw.algorithms.map_or_else(
         || ALL_ALGORITHMS.to_vec(),
-        |algorithms| algorithms.into_iter().map(algorithm).collect(),
+        |algorithms| algorithms.into_iter().map(Into::into).collect(),
     );
-    let profile = profile(raw.profile);
+    let profile = raw.profile;
     let max_token_size = token_size::resolve(
         resolver,
         &path.key("maxTokenSize"),
@@ -169,18 +169,7 @@ fn key_source(
             }
             Some(KeySource::File(file.0.clone()))
         }
-        (None, None) => own_or_discovery(
-            resolver,
-            &issuer_path,
-            &profile(raw.profile).issuer(&raw.issuer),
-        ),
-    }
-}
-
-fn profile(raw: raw::AuthorityProfile) -> Profile {
-    match raw {
-        raw::AuthorityProfile::Standard => Profile::Standard,
-        raw::AuthorityProfile::Plgd => Profile::Plgd,
+        (None, None) => own_or_discovery(resolver, &issuer_path, &raw.profile.issuer(&raw.issuer)),
     }
 }
 
@@ -327,16 +316,11 @@ pub(super) fn resolve_listener(
         })
         .collect();
     let rules = rules.into_iter().collect::<Option<Vec<_>>>();
-    let path_case = match raw.path_case {
-        None => PathCase::Unset,
-        Some(raw::PathCase::Sensitive) => PathCase::Sensitive,
-        Some(raw::PathCase::Insensitive) => PathCase::Insensitive,
-    };
     check_rules(
         resolver,
         &path.key("rules"),
         rules.as_deref().unwrap_or_default(),
-        path_case,
+        raw.path_case,
     );
     let limits = raw
         .limits
@@ -383,19 +367,13 @@ pub(super) fn resolve_listener(
             audiences,
             verified_token_cache: raw.verified_token_cache,
             rules: rules?,
-            path_case,
+            path_case: raw.path_case,
             forwarded_claims: identity_headers
                 .into_iter()
                 .map(|(_, claim)| claim)
                 .collect(),
-            mode: match raw.mode {
-                raw::Mode::Enforce => Mode::Enforce,
-                raw::Mode::Shadow => Mode::Shadow,
-            },
-            cors_preflight: match raw.cors_preflight {
-                raw::CorsPreflight::Authenticate => CorsPreflight::Authenticate,
-                raw::CorsPreflight::Pass => CorsPreflight::Pass,
-            },
+            mode: raw.mode,
+            cors_preflight: raw.cors_preflight,
         },
         name: raw.name.0,
     })
@@ -620,16 +598,10 @@ fn resolve_limits(
         per_second,
         burst: raw.burst.unwrap_or(per_second),
     });
-    let per = match raw.per {
-        raw::Per::ClientId => limits::Per::Client,
-        raw::Per::Sub => limits::Per::Subject,
-        raw::Per::Address => limits::Per::Address,
-        raw::Per::Listener => limits::Per::Listener,
-    };
     limits::Config {
         rate,
         concurrent: raw.concurrent,
-        per,
+        per: raw.per,
     }
 }
 

@@ -5,7 +5,7 @@ mod client_authentication;
 
 use std::time::Duration;
 
-use super::{Resolver, algorithm, token_size};
+use super::{Resolver, token_size};
 use crate::config::name::Name;
 use crate::config::tree::{Data, KeyPath, Node};
 use crate::config::value::{FilePath, GoDuration};
@@ -15,10 +15,8 @@ use crate::domain::oauth::{DEFAULT_TOKEN_SIZE, GrantType, PLGD_TOKEN_SIZE};
 use crate::domain::scope::ScopeSet;
 use crate::domain::secret::ExposeSecret;
 use crate::issuer::client::{Authentication, Client, Secret};
-use crate::issuer::token_format::ByAudience;
-use crate::issuer::{
-    self, ListedClients, Profile, RESERVED_CLAIMS, SecretFiles, client_secret, why_no_claim,
-};
+use crate::issuer::token_format::{ByAudience, TokenType};
+use crate::issuer::{self, Profile, RESERVED_CLAIMS, SecretFiles, client_secret, why_no_claim};
 use crate::jose::sign::SigningKey;
 use crate::verifier::{self, AuthorityConfig};
 
@@ -42,10 +40,7 @@ pub(super) fn resolve(
             "nothing answers for it: set `listen`, or `issuer: true` on an inbound listener",
         );
     }
-    let profile = match raw.profile {
-        raw::Profile::Standard => Profile::Standard,
-        raw::Profile::Plgd => Profile::Plgd,
-    };
+    let profile = raw.profile;
     resolver.check_issuer(&path.key("url"), &raw.url.text);
     lifetime(
         resolver,
@@ -76,8 +71,8 @@ pub(super) fn resolve(
             "the issuer sets this claim to something else",
         );
     }
-    let algorithm = algorithm(raw.signing.algorithm);
-    let token_type = audiences::token_type(raw.token_type, profile);
+    let algorithm = raw.signing.algorithm.into();
+    let token_type = raw.token_type.unwrap_or(default_token_type(profile));
     let scope_claims =
         audiences::scope_claims(resolver, &path.key("scopeClaims"), &raw.scope_claims);
     let audiences = audiences::resolve(resolver, &path.key("audiences"), raw.audiences);
@@ -192,10 +187,7 @@ pub(super) fn resolve(
             max_assertion_lifetime: raw.max_assertion_lifetime.0,
             user_issuers: Vec::new(),
             respelt_issuers: Vec::new(),
-            listed_clients: match raw.revocation_list {
-                raw::RevocationListClients::Hashed => ListedClients::Hashed,
-                raw::RevocationListClients::Named => ListedClients::Named,
-            },
+            listed_clients: raw.revocation_list,
             max_token_size,
         },
         authorities,
@@ -207,6 +199,14 @@ pub(super) fn resolve(
             .map(|network| network.0)
             .collect(),
     })
+}
+
+/// plgd's own tokens have the general type.
+fn default_token_type(profile: Profile) -> TokenType {
+    match profile {
+        Profile::Standard => TokenType::AccessToken,
+        Profile::Plgd => TokenType::Jwt,
+    }
 }
 
 /// How long a key signs; `None`: for ever.
@@ -417,8 +417,7 @@ fn resolve_client(
     }
     if !raw
         .allowed_grant_types
-        .iter()
-        .any(|grant| matches!(grant, raw::GrantType::ClientCredentials))
+        .contains(&GrantType::ClientCredentials)
     {
         let message = "without `client_credentials` nobody ever gets the first refresh token";
         resolver
@@ -440,14 +439,7 @@ fn resolve_client(
         owner: raw.owner,
         owner_issuer,
         access_token_lifetime: raw.access_token_lifetime.map(|lifetime| lifetime.0),
-        allowed_grant_types: raw
-            .allowed_grant_types
-            .into_iter()
-            .map(|grant| match grant {
-                raw::GrantType::ClientCredentials => GrantType::ClientCredentials,
-                raw::GrantType::RefreshToken => GrantType::RefreshToken,
-            })
-            .collect(),
+        allowed_grant_types: raw.allowed_grant_types,
         allowed_audiences: raw
             .allowed_audiences
             .into_iter()

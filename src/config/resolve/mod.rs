@@ -25,14 +25,14 @@ use super::files::{self, FileError};
 use super::problem::Findings;
 use super::tree::{Data, KeyPath, Node};
 use super::value::{FilePath, GoDuration};
-use super::{Config, FixedFile, Management, OwnListener, Readiness, Shutdown, raw};
+use super::{Config, FixedFile, Management, OwnListener, Shutdown, raw};
 use crate::domain::listen::Listen;
 use crate::domain::name::nearest;
 use crate::http_client::FetchTimeouts;
 use crate::proxy::connection::{ClientTimeouts, MaxConnections};
 use crate::proxy::upstream;
 use crate::store;
-use crate::telemetry::{Encoding, LogConfig};
+use crate::telemetry::LogConfig;
 
 /// The bounds of a fetch's timeouts.
 const FETCH_TIMEOUT: (Duration, Duration) = (Duration::from_millis(10), Duration::from_mins(1));
@@ -116,7 +116,7 @@ pub(super) fn resolve(tree: &Node, findings: &mut Findings) -> Config {
         probes,
         metrics_hosts: metrics_hosts.unwrap_or_default(),
         admin,
-        readiness: readiness.into_iter().filter_map(readiness_of).collect(),
+        readiness,
         issuer,
         authorities,
         inbound,
@@ -155,16 +155,6 @@ pub(super) fn store(tree: &Node, findings: &mut Findings) -> store::Config {
     store.unwrap_or_default().url.0
 }
 
-/// `listeners` always counts, so it is not handed on.
-fn readiness_of(raw: raw::Readiness) -> Option<Readiness> {
-    match raw {
-        raw::Readiness::Listeners => None,
-        raw::Readiness::Store => Some(Readiness::Store),
-        raw::Readiness::Authorities => Some(Readiness::Authorities),
-        raw::Readiness::Credentials => Some(Readiness::Credentials),
-    }
-}
-
 fn resolve_log(log: &raw::Log) -> LogConfig {
     LogConfig {
         level: match log.level {
@@ -174,10 +164,7 @@ fn resolve_log(log: &raw::Log) -> LogConfig {
             raw::LogLevel::Debug => tracing::Level::DEBUG,
             raw::LogLevel::Trace => tracing::Level::TRACE,
         },
-        encoding: match log.encoding {
-            raw::LogEncoding::Text => Encoding::Text,
-            raw::LogEncoding::Json => Encoding::Json,
-        },
+        encoding: log.encoding,
     }
 }
 
@@ -529,20 +516,4 @@ fn is_this_machine(host: &str) -> bool {
         .trim_end_matches(']')
         .parse::<std::net::IpAddr>();
     host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
-}
-
-/// The jose algorithm of a configured one.
-fn algorithm(algorithm: raw::Algorithm) -> crate::jose::Algorithm {
-    use crate::jose::Algorithm;
-    match algorithm {
-        raw::Algorithm::ES256 => Algorithm::ES256,
-        raw::Algorithm::ES384 => Algorithm::ES384,
-        raw::Algorithm::RS256 => Algorithm::RS256,
-        raw::Algorithm::RS384 => Algorithm::RS384,
-        raw::Algorithm::RS512 => Algorithm::RS512,
-        raw::Algorithm::PS256 => Algorithm::PS256,
-        raw::Algorithm::PS384 => Algorithm::PS384,
-        raw::Algorithm::PS512 => Algorithm::PS512,
-        raw::Algorithm::EdDSA => Algorithm::EdDSA,
-    }
 }

@@ -20,7 +20,7 @@ pub(super) fn resolve(
     let raw = match raw {
         Some(raw::Revocation::Full(full)) => full,
         Some(raw::Revocation::Kind(kind)) => raw::FullRevocation::of(kind),
-        None => raw::FullRevocation::of(raw::RevocationKind::default()),
+        None => raw::FullRevocation::of(RevocationKind::default()),
     };
     resolver.duration(&path.key("maxAge"), raw.max_age, MAX_AGE.0, MAX_AGE.1);
     resolver.duration(
@@ -31,7 +31,7 @@ pub(super) fn resolve(
     );
     check_place(resolver, path, &raw, keys);
     check_credential(resolver, path, &raw);
-    if matches!(raw.on_failure, raw::OnFailure::Accept) {
+    if matches!(raw.on_failure, OnFailure::Accept) {
         let message = "revoked tokens pass whenever the issuer cannot be asked: whoever can keep it from answering \
                        brings them back to life";
         resolver.findings.warning(&path.key("onFailure"), message);
@@ -46,19 +46,10 @@ pub(super) fn resolve(
         resolver.findings.warning(&path.key("endpoint"), message);
     }
     RevocationConfig {
-        kind: match raw.kind {
-            raw::RevocationKind::Auto => RevocationKind::Auto,
-            raw::RevocationKind::None => RevocationKind::None,
-            raw::RevocationKind::List => RevocationKind::List,
-            raw::RevocationKind::Plgd => RevocationKind::Plgd,
-            raw::RevocationKind::Introspection => RevocationKind::Introspection,
-        },
+        kind: raw.kind,
         max_age: raw.max_age.0,
         max_stale: raw.max_stale.0,
-        on_failure: match raw.on_failure {
-            raw::OnFailure::Refuse => OnFailure::Refuse,
-            raw::OnFailure::Accept => OnFailure::Accept,
-        },
+        on_failure: raw.on_failure,
         endpoint: raw.endpoint.map(|endpoint| endpoint.0),
         credential: raw.credential.map(|name| name.0),
     }
@@ -71,7 +62,7 @@ fn check_place(
     raw: &raw::FullRevocation,
     keys: &KeySource,
 ) {
-    use raw::RevocationKind as Kind;
+    use RevocationKind as Kind;
     let asks = !matches!(raw.kind, Kind::Auto | Kind::None);
     if raw.endpoint.is_some() && !asks {
         let message = "`kind` must say what kind of endpoint it is: list, plgd or introspection";
@@ -94,7 +85,7 @@ fn check_place(
 }
 
 fn check_credential(resolver: &mut Resolver<'_>, path: &KeyPath, raw: &raw::FullRevocation) {
-    let introspects = raw.kind == raw::RevocationKind::Introspection;
+    let introspects = raw.kind == RevocationKind::Introspection;
     let key = path.key("credential");
     match &raw.credential {
         Some(name) if introspects => resolver.reference(&key, &name.0, "credentials", "credential"),

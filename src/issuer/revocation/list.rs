@@ -18,6 +18,7 @@ use crate::domain::clock::UnixTime;
 use crate::domain::hash::sha256;
 use crate::domain::revoked::{HashedClientId, Marked};
 use crate::domain::secret::ExposeSecret;
+use crate::domain::settings::ListedClients;
 use crate::issuer::TokenError;
 use crate::jose::sign::SigningKey;
 
@@ -25,16 +26,6 @@ use crate::jose::sign::SigningKey;
 const TYP: &str = "m2m-revocations+jwt";
 /// How long a signed list is handed out. Verifiers may look at it for half a minute.
 pub(super) const LIFETIME: Duration = Duration::from_secs(15);
-
-/// How the public list names the clients whose tokens were ended.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ListedClients {
-    /// By the SHA-256 of their ids: the list does not say which clients there are.
-    #[default]
-    Hashed,
-    /// By their ids, for verifiers that do not know hashes.
-    Named,
-}
 
 /// The list of revoked tokens, signed.
 #[derive(Clone, Debug)]

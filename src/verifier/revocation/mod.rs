@@ -29,6 +29,7 @@ use crate::domain::oauth::BasicEncoding;
 use crate::domain::reason::Reason;
 use crate::domain::revoked::RevokedNow;
 use crate::domain::secret::SharedSecret;
+use crate::domain::settings::{OnFailure, RevocationKind};
 use crate::http_client::HttpClient;
 use crate::jose::Algorithm;
 use crate::jose::live_keys::LiveKeys;
@@ -67,32 +68,6 @@ impl Default for RevocationConfig {
             credential: None,
         }
     }
-}
-
-/// Who is asked whether a token is revoked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RevocationKind {
-    /// Our own issuer in process; else whatever the issuer's metadata names: its list, plgd's
-    /// tokens endpoint; else nobody.
-    Auto,
-    /// Nobody: a token is good until it expires.
-    None,
-    /// The issuer's signed list.
-    List,
-    /// plgd's tokens endpoint.
-    Plgd,
-    /// The introspection endpoint (RFC 7662).
-    Introspection,
-}
-
-/// What happens to a request whose token's state cannot be had.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnFailure {
-    /// It is refused with 503.
-    Refuse,
-    /// It passes unless the last that was known refuses its token; but not with a token that never
-    /// expires.
-    Accept,
 }
 
 /// How we authenticate at an introspection endpoint (RFC 7662 §2.1).

@@ -3,42 +3,9 @@
 
 use super::matcher::{Ending, Matched, Matcher};
 use super::{InvalidRules, RuleConfig, patterns};
-use crate::domain::letter_case::Folding;
 use crate::domain::path::NormalPath;
 use crate::domain::pattern::{InvalidPattern, Segment};
-
-/// Whether the service behind a listener ignores upper and lower case in paths.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum PathCase {
-    /// The configuration does not say: rules match exactly, and a path is refused where the answer
-    /// would matter.
-    #[default]
-    Unset,
-    /// It does not: `/Admin` is another path than `/admin`.
-    Sensitive,
-    /// It does: rules match both alike.
-    Insensitive,
-}
-
-impl PathCase {
-    /// How rules match.
-    #[must_use]
-    pub fn folding(self) -> Folding {
-        match self {
-            Self::Unset | Self::Sensitive => Folding::None,
-            Self::Insensitive => Folding::Simple,
-        }
-    }
-
-    /// How a server could read a path.
-    #[must_use]
-    pub fn widest(self) -> Folding {
-        match self {
-            Self::Unset | Self::Insensitive => Folding::Full,
-            Self::Sensitive => Folding::None,
-        }
-    }
-}
+use crate::domain::settings::PathCase;
 
 /// Why no rule can decide: the path meets one rule as it stands, and an earlier one as a server
 /// could read it.

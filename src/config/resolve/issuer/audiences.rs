@@ -3,42 +3,27 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{DAY, algorithm};
+use super::DAY;
 use crate::config::name::Audience;
 use crate::config::raw;
 use crate::config::resolve::Resolver;
 use crate::config::tree::KeyPath;
-use crate::issuer::Profile;
-use crate::issuer::token_format::{AudienceSettings, ByAudience, ScopeClaim, TokenType};
-
-/// The type of access tokens; plgd's own tokens have the general one.
-pub(super) fn token_type(raw: Option<raw::TokenType>, profile: Profile) -> TokenType {
-    match (raw, profile) {
-        (Some(raw::TokenType::AccessToken), _) | (None, Profile::Standard) => {
-            TokenType::AccessToken
-        }
-        (Some(raw::TokenType::Jwt), _) | (None, Profile::Plgd) => TokenType::Jwt,
-    }
-}
+use crate::issuer::token_format::{AudienceSettings, ByAudience, ScopeClaim};
 
 /// The claims that carry scopes.
 pub(super) fn scope_claims(
     resolver: &mut Resolver<'_>,
     path: &KeyPath,
-    raw: &[raw::ScopeClaim],
+    raw: &[ScopeClaim],
 ) -> Vec<ScopeClaim> {
     let mut claims = Vec::new();
     for (i, claim) in raw.iter().enumerate() {
-        let claim = match claim {
-            raw::ScopeClaim::Scope => ScopeClaim::Scope,
-            raw::ScopeClaim::Scp => ScopeClaim::Scp,
-        };
-        if claims.contains(&claim) {
+        if claims.contains(claim) {
             resolver
                 .findings
                 .error(&path.index(i), "this claim stands in the list twice");
         }
-        claims.push(claim);
+        claims.push(*claim);
     }
     if claims.is_empty() {
         resolver.findings.error(path, "name `scope`, `scp` or both");
@@ -64,11 +49,8 @@ pub(super) fn resolve(
         }
         let claims = raw.scope_claims;
         let settings = AudienceSettings {
-            // Only a written value counts: the issuer's own applies otherwise.
-            token_type: raw
-                .token_type
-                .map(|written| token_type(Some(written), Profile::Standard)),
-            algorithm: raw.algorithm.map(algorithm),
+            token_type: raw.token_type,
+            algorithm: raw.algorithm.map(Into::into),
             scope_claims: claims
                 .map(|claims| scope_claims(resolver, &path.key("scopeClaims"), &claims)),
             access_token_lifetime: raw.access_token_lifetime.map(|lifetime| lifetime.0),

@@ -1,0 +1,233 @@
+//! The choices that a configuration offers: one enum each, from the file to the code that acts on it.
+//!
+//! The names and comments are part of the JSON Schema and of docs/configuration.md.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::issuer_name::IssuerName;
+use super::letter_case::Folding;
+
+/// Whether an issuer follows the RFCs or plgd's servers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Profile {
+    /// Tokens and answers follow the RFCs.
+    #[default]
+    Standard,
+    /// Tokens and answers follow plgd's servers.
+    Plgd,
+}
+
+impl Profile {
+    /// An issuer of this profile, with the way in which other texts are compared with it.
+    #[must_use]
+    pub fn issuer(self, written: &str) -> IssuerName {
+        match self {
+            Self::Standard => IssuerName::exact(written),
+            Self::Plgd => IssuerName::as_plgd_compares(written),
+        }
+    }
+}
+
+/// The `typ` header of access tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum TokenType {
+    /// RFC 9068 §2.1.
+    #[serde(rename = "at+jwt")]
+    AccessToken,
+    /// RFC 7519 §5.1, for verifiers that accept no other type.
+    #[serde(rename = "JWT")]
+    Jwt,
+}
+
+impl TokenType {
+    /// Both of them.
+    pub const ALL: [Self; 2] = [Self::AccessToken, Self::Jwt];
+
+    /// The value of the header.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::AccessToken => "at+jwt",
+            Self::Jwt => "JWT",
+        }
+    }
+}
+
+/// A claim that carries scopes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum ScopeClaim {
+    /// One text, joined with spaces (RFC 9068 §2.2.3).
+    Scope,
+    /// A list of texts.
+    Scp,
+}
+
+impl ScopeClaim {
+    /// Both of them.
+    pub const ALL: [Self; 2] = [Self::Scope, Self::Scp];
+
+    /// The name of the claim.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Scope => "scope",
+            Self::Scp => "scp",
+        }
+    }
+}
+
+/// How the public list of revoked tokens names clients.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum ListedClients {
+    /// By the SHA-256 of the client id: the list does not reveal which clients exist.
+    #[default]
+    Hashed,
+    /// By the client id, for verifiers that do not support hashes.
+    Named,
+}
+
+/// Where the revocation status of a token comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum RevocationKind {
+    /// The sidecar's own issuer in process. For other issuers, the place that their metadata names:
+    /// `revocation_list_uri` or `plgd_tokens_endpoint`. Without either, revocation is not checked.
+    #[default]
+    Auto,
+    /// Revocation is not checked: a token is valid until it expires.
+    None,
+    /// The issuer's signed list.
+    List,
+    /// plgd's tokens endpoint, once per token.
+    Plgd,
+    /// The introspection endpoint (RFC 7662), once per token.
+    Introspection,
+}
+
+/// The answer to a request when the revocation status of its token is unknown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum OnFailure {
+    /// The request gets 503.
+    #[default]
+    Refuse,
+    /// The request passes, unless the last known status of its token is revoked, however old it is.
+    /// Tokens without `exp` never pass this way.
+    Accept,
+}
+
+/// How a token request names audiences. No standard defines it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AudienceParameter {
+    /// `audience`, once for each audience.
+    #[default]
+    Audience,
+    /// `aud`, once, with all audiences joined by spaces: for plgd's m2m-oauth-server, which ignores
+    /// `audience` in a form.
+    Aud,
+}
+
+/// Whether a service ignores upper and lower case in paths.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum PathCase {
+    /// Unknown: rules match exactly, and a path whose letter case could decide is refused.
+    #[default]
+    #[serde(skip)]
+    Unset,
+    /// `/Admin` is another path than `/admin`.
+    Sensitive,
+    /// `/Admin` is the path `/admin`: rules match both, as ASP.NET Core, IIS and Express do.
+    Insensitive,
+}
+
+impl PathCase {
+    /// How rules match.
+    #[must_use]
+    pub fn folding(self) -> Folding {
+        match self {
+            Self::Unset | Self::Sensitive => Folding::None,
+            Self::Insensitive => Folding::Simple,
+        }
+    }
+
+    /// How a server could read a path.
+    #[must_use]
+    pub fn widest(self) -> Folding {
+        match self {
+            Self::Unset | Self::Insensitive => Folding::Full,
+            Self::Sensitive => Folding::None,
+        }
+    }
+}
+
+/// Whether a listener enforces its rules.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Mode {
+    /// Requests that fail a check are refused.
+    #[default]
+    Enforce,
+    /// All requests pass. Requests that would be refused are logged and counted with the reason.
+    Shadow,
+}
+
+/// How a listener treats CORS preflights.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum CorsPreflight {
+    /// They need a token like any other request.
+    #[default]
+    Authenticate,
+    /// They pass if a rule matches the request that they announce.
+    Pass,
+}
+
+/// Which requests share a limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum Per {
+    /// The requests of one client.
+    #[default]
+    #[serde(rename = "client_id")]
+    Client,
+    /// The requests of one user.
+    #[serde(rename = "sub")]
+    Subject,
+    /// The requests from one address; for IPv6, from one /64.
+    #[serde(rename = "address")]
+    Address,
+    /// All requests of the listener.
+    #[serde(rename = "listener")]
+    Listener,
+}
+
+/// The format of a log line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Encoding {
+    /// Text for people.
+    #[default]
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// Something that `/readyz` can wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Readiness {
+    /// Every listener is up, and the sidecar is not shutting down.
+    Listeners,
+    /// The issuer's store answers.
+    Store,
+    /// Every authority has keys, and the revocation status of its tokens is known. Off by default:
+    /// two sidecars that wait for each other would never become ready.
+    Authorities,
+    /// Every credential has a token. Each is then fetched at start.
+    Credentials,
+}
