@@ -80,7 +80,7 @@ fn stored() -> StoredClient {
 
 fn config(algorithm: Algorithm) -> Config {
     Config {
-        url: "http://issuer.test".to_owned(),
+        url: "http://issuer.test".parse().unwrap(),
         root_paths: false,
         profile: Profile::Standard,
         owner_claim: "owner".to_owned(),

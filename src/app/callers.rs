@@ -75,7 +75,7 @@ impl Parts {
 fn own_authority(role: &IssuerRole, own: OwnIssuer, clock: SharedClock) -> Arc<Authority> {
     let config = AuthorityConfig {
         name: "self".to_owned(),
-        issuer: role.issuer.url.clone(),
+        issuer: role.issuer.url.to_string(),
         keys: KeySource::OwnIssuer,
         ca_pem: None,
         timeouts: FetchTimeouts {

@@ -186,11 +186,10 @@ fn running_issuer(config: &Config, role: &IssuerRole) -> Option<String> {
         return Some(format!("http://{}", reachable(listen)));
     }
     let listener = config.inbound.iter().find(|listener| listener.issuer)?;
-    let url = Url::parse(&role.issuer.url).ok()?;
     Some(format!(
         "http://{}{}",
         reachable(listener.listen),
-        url.path().trim_end_matches('/')
+        role.issuer.url.base_path()
     ))
 }
 
@@ -200,16 +199,12 @@ pub fn own_paths(config: &Config, listener: &inbound::Config) -> HashSet<String>
     let Some(role) = config.issuer.as_ref().filter(|_| listener.issuer) else {
         return HashSet::new();
     };
-    let url = Url::parse(&role.issuer.url);
-    let base = url.map_or(String::new(), |url| {
-        url.path().trim_end_matches('/').to_owned()
-    });
     let at = if role.issuer.root_paths {
         Placement::BasePathAndRoot
     } else {
         Placement::BasePath
     };
-    oauth::paths_below(&base, role.issuer.profile, at)
+    oauth::paths_below(role.issuer.url.base_path(), role.issuer.profile, at)
         .into_iter()
         .collect()
 }

@@ -14,22 +14,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::domain::clock::UnixTime;
 use crate::domain::duration;
+pub(super) use crate::domain::form::{WrongForm, require};
 use crate::store;
-
-/// Why a text does not have its form. A constant: the text itself may be a secret put into the
-/// wrong place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub(super) struct WrongForm(pub &'static str);
-
-/// The condition, or why it is asked for.
-pub(super) fn require(condition: bool, otherwise: &'static str) -> Result<(), WrongForm> {
-    if condition {
-        Ok(())
-    } else {
-        Err(WrongForm(otherwise))
-    }
-}
 
 /// A text with a named form.
 pub(super) trait TextValue: FromStr<Err = WrongForm> {

@@ -112,7 +112,7 @@ impl Policy {
             return Err(OpenError::Lifetime);
         }
         let policy = Self {
-            issuer: config.url.clone(),
+            issuer: config.url.to_string(),
             profile: config.profile,
             owner_claim: config.owner_claim.clone(),
             device_id_claim: config.device_id_claim.clone(),

@@ -234,11 +234,6 @@ impl From<StoreError> for TokenError {
 /// Why an issuer cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The issuer's URL has no form that tokens and paths can be built on.
-    #[error(
-        "the issuer's URL must be http or https, without query and fragment, with an unambiguous path"
-    )]
-    Url,
     /// A token would not live.
     #[error("an access token's lifetime must be at least one second, or zero in the plgd profile")]
     Lifetime,

@@ -3,11 +3,9 @@
 //! It lists what works, and nothing else.
 
 use serde_json::{Value, json};
-use url::Url;
 
-use super::{OpenError, Profile};
+use super::Profile;
 use crate::domain::oauth::{ClientAuthMethod, GrantType};
-use crate::domain::path::NormalPath;
 use crate::jose::{ALGORITHMS, Algorithm, algorithm_name};
 
 /// The token endpoint, below the issuer's path.
@@ -40,22 +38,6 @@ fn auth_methods() -> Vec<&'static str> {
         .into_iter()
         .chain([PRIVATE_KEY_JWT])
         .collect()
-}
-
-/// The path of an issuer's URL in normal form, without a trailing slash.
-pub(super) fn base_path(url: &str) -> Result<String, OpenError> {
-    let parsed = Url::parse(url).map_err(|_| OpenError::Url)?;
-    let plain = matches!(parsed.scheme(), "http" | "https")
-        && parsed.username().is_empty()
-        && parsed.password().is_none()
-        && parsed.query().is_none()
-        && parsed.fragment().is_none()
-        && url.bytes().all(|byte| byte.is_ascii_graphic());
-    if !plain {
-        return Err(OpenError::Url);
-    }
-    let path = NormalPath::parse(parsed.path()).map_err(|_| OpenError::Url)?;
-    Ok(path.as_str().trim_end_matches('/').to_owned())
 }
 
 /// The document of an issuer; `algorithms` are those of its published keys.

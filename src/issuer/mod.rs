@@ -41,6 +41,7 @@ use serde_json::Value;
 use crate::domain::clock::{SharedClock, UnixTime};
 use crate::domain::encryption::EncryptionKey;
 use crate::domain::issuer_name::IssuerName;
+use crate::domain::issuer_url::IssuerUrl;
 use crate::domain::oauth::{ErrorCode, GrantType};
 use crate::domain::revoked::RevokedNow;
 use crate::domain::scope::ScopeSet;
@@ -85,7 +86,7 @@ async fn begin_revocations(store: &dyn Store, now: UnixTime) {
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The `iss` claim, exactly as configured; its path is the base path of the endpoints.
-    pub url: String,
+    pub url: IssuerUrl,
     /// Whether the endpoints stand at the root of an inbound listener too, beside the path of
     /// `url`.
     pub root_paths: bool,
@@ -153,8 +154,7 @@ impl Config {
 
 /// An authorization server, ready to issue.
 pub struct Issuer {
-    url: String,
-    base_path: String,
+    url: IssuerUrl,
     policy: access_token::Policy,
     clients: clients::Clients,
     client_auth: client_auth::ClientAuth,
@@ -184,7 +184,6 @@ impl Issuer {
         store: Arc<dyn Store>,
         clock: SharedClock,
     ) -> Result<Arc<Self>, OpenError> {
-        let base_path = metadata::base_path(&config.url)?;
         let policy = access_token::Policy::new(&config)?;
         let clients = clients::Clients::new(std::mem::take(&mut config.clients))?;
         // Before what it counts: a change between the two is read again.
@@ -218,7 +217,6 @@ impl Issuer {
         let client_auth = client_auth::ClientAuth::new(&config, store.clone());
         let issuer = Self {
             url: config.url,
-            base_path,
             policy,
             clients,
             client_auth,
@@ -445,7 +443,7 @@ impl Issuer {
     /// [`TokenError::Signing`].
     pub async fn revocation_list(&self) -> Result<RevocationList, TokenError> {
         self.revocations
-            .list(&self.url, self.listed_clients, &self.keys)
+            .list(self.url.as_str(), self.listed_clients, &self.keys)
             .await
     }
 
@@ -519,7 +517,7 @@ impl Issuer {
     /// The `iss` of the tokens, as configured.
     #[must_use]
     pub fn url(&self) -> &str {
-        &self.url
+        self.url.as_str()
     }
 
     /// Which tokens and answers it gives.
@@ -538,13 +536,17 @@ impl Issuer {
     /// none.
     #[must_use]
     pub fn base_path(&self) -> &str {
-        &self.base_path
+        self.url.base_path()
     }
 
     /// The metadata document (RFC 8414 §2).
     #[must_use]
     pub fn metadata(&self) -> Value {
-        metadata::document(&self.url, self.policy.profile(), &self.keys.algorithms())
+        metadata::document(
+            self.url.as_str(),
+            self.policy.profile(),
+            &self.keys.algorithms(),
+        )
     }
 }
 

@@ -8,6 +8,7 @@ use url::Url;
 use super::answer::{retry_after, without_byte_order_mark};
 use super::error::{Failure, FetchError};
 use crate::domain::claims::Claims;
+use crate::domain::issuer_url::metadata_urls;
 use crate::http_client::{HttpAnswer, HttpClient};
 
 /// What the metadata say of token requests.
@@ -54,23 +55,6 @@ pub(super) async fn discover(
         }
     }
     Err(failure.unwrap_or_else(|| FetchError::MetadataMalformed.into()))
-}
-
-/// OpenID Connect Discovery 1.0 §4 appends its path to the issuer's; RFC 8414 §3.1 inserts its own
-/// before it.
-fn metadata_urls(authority: &Url) -> [Url; 2] {
-    let path = authority.path().trim_end_matches('/');
-    let at = |path: String| {
-        let mut url = authority.clone();
-        url.set_path(&path);
-        url.set_query(None);
-        url.set_fragment(None);
-        url
-    };
-    [
-        at(format!("{path}/.well-known/openid-configuration")),
-        at(format!("/.well-known/oauth-authorization-server{path}")),
-    ]
 }
 
 fn parse(answer: &HttpAnswer, authority: &Url, by_certificate: bool) -> Result<Found, Failure> {
@@ -164,25 +148,6 @@ mod tests {
         let without = r#"{"issuer":"https://a.example","token_endpoint":"https://a.example/t"}"#;
         let found = parse(&answer(without), &url("https://a.example/"), true).unwrap();
         assert_eq!(found.token_endpoint.as_str(), "https://a.example/t");
-    }
-
-    #[test]
-    fn metadata_places_follow_both_standards() {
-        for (authority, path) in [
-            ("https://a.example", ""),
-            ("https://a.example/", ""),
-            ("https://a.example/b/", "/b"),
-        ] {
-            let [oidc, oauth] = metadata_urls(&url(authority));
-            assert_eq!(
-                oidc.as_str(),
-                format!("https://a.example{path}/.well-known/openid-configuration")
-            );
-            assert_eq!(
-                oauth.as_str(),
-                format!("https://a.example/.well-known/oauth-authorization-server{path}")
-            );
-        }
     }
 
     #[test]

@@ -16,6 +16,7 @@ use url::Url;
 use crate::domain::claims::{Claims, DocumentFault};
 use crate::domain::clock::SharedClock;
 use crate::domain::issuer_name::IssuerName;
+use crate::domain::issuer_url::metadata_urls;
 use crate::http_client::{Failed, HttpAnswer, place};
 use crate::jose::key_set::KeySet;
 use crate::jose::live_keys::{FetchError, Fetched};
@@ -114,7 +115,8 @@ impl Remote {
     async fn discover(&self) -> Result<(Url, Claims), Failure> {
         let mut told = Failure::Document("the issuer is no URL".into());
         let mut read_one = false;
-        for url in metadata_urls(self.issuer.written()) {
+        let issuer = Url::parse(self.issuer.written()).ok();
+        for url in issuer.iter().flat_map(metadata_urls) {
             match self
                 .read_metadata(url.clone())
                 .await
@@ -213,23 +215,6 @@ impl Remote {
     }
 }
 
-/// The places of an issuer's metadata.
-fn metadata_urls(issuer: &str) -> Vec<Url> {
-    let appended = Url::parse(&format!(
-        "{}/.well-known/openid-configuration",
-        issuer.trim_end_matches('/')
-    ));
-    let inserted = Url::parse(issuer).map(|mut url| {
-        let path = format!(
-            "/.well-known/oauth-authorization-server{}",
-            url.path().trim_end_matches('/')
-        );
-        url.set_path(&path);
-        url
-    });
-    appended.into_iter().chain(inserted).collect()
-}
-
 /// A foreign text as the log may show it: its beginning, everything but printable ASCII escaped.
 fn shown(text: &str) -> String {
     let beginning: String = text.chars().take(SHOWN).collect();
@@ -268,31 +253,6 @@ fn max_age(headers: &HeaderMap) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn metadata_is_looked_for_where_both_standards_put_it() {
-        let urls = |issuer| {
-            metadata_urls(issuer)
-                .iter()
-                .map(Url::to_string)
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(
-            urls("https://idp.example/realms/iot"),
-            [
-                "https://idp.example/realms/iot/.well-known/openid-configuration",
-                "https://idp.example/.well-known/oauth-authorization-server/realms/iot"
-            ]
-        );
-        assert_eq!(
-            urls("https://idp.example/"),
-            [
-                "https://idp.example/.well-known/openid-configuration",
-                "https://idp.example/.well-known/oauth-authorization-server"
-            ]
-        );
-        assert!(urls("not a url").is_empty());
-    }
 
     #[test]
     fn cache_control_gives_the_lifetime_unless_it_forbids_storing() {

@@ -134,7 +134,7 @@ fn url(source: &mut Source<'_>, path: &KeyPath, of_values: bool) -> String {
         .map(|domain| format!("https://{domain}/m2m-oauth-server"));
     let url = url.filter(|url| {
         let parsed = url.parse::<IssuerUrl>();
-        parsed.is_ok_and(|parsed| parsed.url.path() == "/m2m-oauth-server")
+        parsed.is_ok_and(|parsed| parsed.url().path() == "/m2m-oauth-server")
     });
     url.unwrap_or_else(|| {
         let key = if of_values { "`global.domain`: " } else { "" };

@@ -91,13 +91,13 @@ fn endpoint(
     raw: &raw::Credential,
 ) -> Option<TokenEndpoint> {
     if let Some(authority) = &raw.authority {
-        resolver.check_issuer(&path.key("authority"), authority.url.as_str());
+        resolver.check_issuer(&path.key("authority"), authority.as_str());
     }
     if let Some(url) = &raw.token_url {
         resolver.check_no_metadata(&path.key("tokenUrl"), &url.0, "authority");
     }
     let endpoint = match (&raw.authority, &raw.token_url) {
-        (Some(authority), None) => TokenEndpoint::Discovery(authority.url.clone()),
+        (Some(authority), None) => TokenEndpoint::Discovery(authority.url().clone()),
         (None, Some(url)) => TokenEndpoint::Url(url.0.clone()),
         (Some(_), Some(_)) => {
             resolver.findings.error(

@@ -189,7 +189,7 @@ fn own_or_discovery(
     }
     match issuer.written().parse::<IssuerUrl>() {
         Ok(url) => {
-            warn_of_plain_http(resolver, path, &url.url);
+            warn_of_plain_http(resolver, path, url.url());
             Some(KeySource::Discovery)
         }
         Err(why) => {
@@ -607,12 +607,8 @@ fn resolve_limits(
 
 /// The paths that the issuer answers on an inbound listener.
 fn endpoints(role: &IssuerRole) -> Vec<String> {
-    let url = role.issuer.url.parse::<IssuerUrl>();
-    let base = url.map_or(String::new(), |url| {
-        url.url.path().trim_end_matches('/').to_owned()
-    });
     oauth::paths_below(
-        &base,
+        role.issuer.url.base_path(),
         role.issuer.profile,
         if role.issuer.root_paths {
             Placement::BasePathAndRoot

@@ -41,7 +41,7 @@ pub(super) fn resolve(
         );
     }
     let profile = raw.profile;
-    resolver.check_issuer(&path.key("url"), &raw.url.text);
+    resolver.check_issuer(&path.key("url"), raw.url.as_str());
     lifetime(
         resolver,
         &path.key("accessTokenLifetime"),
@@ -126,7 +126,7 @@ pub(super) fn resolve(
         })
         .collect();
     let authorities = authorities(resolver, &path.key("authorities"), raw.authorities);
-    let is_behind_proxy = raw.url.url.scheme() == "https" && !answered_inbound(resolver.tree);
+    let is_behind_proxy = raw.url.url().scheme() == "https" && !answered_inbound(resolver.tree);
     if raw.listen.is_some() && is_behind_proxy && raw.trusted_proxies.is_empty() {
         let message = "`url` is https and this listener is not, so callers come through a proxy that ends TLS, and count as one: wrong \
                        secrets of one of them delay all; name that proxy in `trustedProxies`";
@@ -160,8 +160,8 @@ pub(super) fn resolve(
         keep_alive: resolver.keep_alive(path, raw.keep_alive),
         max_connections: resolver.max_connections(path, raw.max_connections),
         issuer: issuer::Config {
-            root_paths: raw.root_paths.unwrap_or(raw.url.url.path() == "/"),
-            url: raw.url.text,
+            root_paths: raw.root_paths.unwrap_or(raw.url.base_path().is_empty()),
+            url: raw.url,
             profile,
             owner_claim,
             device_id_claim: device_id_claim.to_owned(),
@@ -305,7 +305,7 @@ pub(super) fn users(resolver: &mut Resolver<'_>, role: &mut IssuerRole, known: &
         .filter(|authority| names.contains(&&authority.name));
     let issuers = issuers
         .map(AuthorityConfig::issuer_name)
-        .filter(|issuer| !issuer.is(&role.issuer.url));
+        .filter(|issuer| !issuer.is(role.issuer.url.as_str()));
     let mut issuers: Vec<_> = issuers.map(|issuer| issuer.name().to_owned()).collect();
     issuers.sort_unstable();
     issuers.dedup();

@@ -173,7 +173,7 @@ fn the_issuer_arrives() {
     );
     assert!(issuer.clients[0].allow_introspection);
     assert_eq!(listen, Some(Listen::Localhost(8080)));
-    assert_eq!(issuer.url, "http://127.0.0.1:8080/m2m");
+    assert_eq!(issuer.url.as_str(), "http://127.0.0.1:8080/m2m");
     assert!(!issuer.root_paths);
     assert_eq!(issuer.owner_claim, "tenant_owner");
     assert_eq!(issuer.access_token_lifetime, Duration::from_secs(1800));

@@ -92,7 +92,7 @@ pub(super) struct ClientAuth {
 
 impl ClientAuth {
     pub(super) fn new(config: &Config, store: Arc<dyn Store>) -> Self {
-        let token_endpoint = format!("{}{TOKEN_PATH}", config.url.trim_end_matches('/'));
+        let token_endpoint = format!("{}{TOKEN_PATH}", config.url.as_str().trim_end_matches('/'));
         Self {
             secrets: secrets::Secrets::new(),
             keys: ClientKeySets::new(
@@ -102,7 +102,7 @@ impl ClientAuth {
             nobody: nobody::Nobody::new(),
             verify_foreign: OnceLock::new(),
             store,
-            our_names: [config.url.clone(), token_endpoint],
+            our_names: [config.url.to_string(), token_endpoint],
             max_assertion_lifetime: config.max_assertion_lifetime,
             max_token_size: config.max_token_size,
             owner_claim: config.owner_claim.clone(),
