@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""An API for trying things out: answers every request with what it was sent. Usage: echo.py PORT"""
+"""A small API for trials: it answers with the request that it got. Usage: echo.py PORT"""
 import json
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 class Echo(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    # Head and body are two writes; Nagle's algorithm would hold the second one back for some 40 ms.
+    # Head and body are two writes, and Nagle's algorithm would delay the second by about 40 ms.
     disable_nagle_algorithm = True
 
     def answer(self):

@@ -2,8 +2,8 @@
 # Gets an access token with curl and prints it, and nothing else: TOKEN=$(examples/curl/get-token.sh)
 #
 # Shows: discovery from the issuer's metadata, the client credentials grant with an audience, a secret that `ps` never
-# shows. What stands on a command line, `curl -u id:secret` too, every user of the machine can read; what curl reads
-# from standard input (`--config -`) they cannot.
+# shows. Every user of the machine can read a command line such as `curl -u id:secret`, but not the standard input of
+# curl (`--config -`).
 #
 # Needs: curl. Environment, with these defaults:
 #   ISSUER_URL=http://127.0.0.1:8080  CLIENT_ID=legacy  CLIENT_SECRET_FILE=data/legacy-secret
@@ -31,6 +31,6 @@ answer=$(curl -sS --max-time 10 --config - \
   --data grant_type=client_credentials --data-urlencode "scope=$scope" --data-urlencode "audience=$audience" \
   "$token_endpoint" <<<"user = \"$client:$secret\"") || die "no answer from $token_endpoint"
 token=$(member access_token <<<"$answer")
-# An answer without a token is an error with its reason, and holds no secret.
+# An answer without a token is an error with its reason, and contains no secret.
 [ -n "$token" ] || die "no token: $answer"
 printf '%s\n' "$token"

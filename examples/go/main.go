@@ -1,9 +1,9 @@
 // Calls a protected API from Go with golang.org/x/oauth2/clientcredentials.
 //
 // Shows: discovery from the issuer's metadata, the client credentials grant with an audience, an http.Client that gets a
-// new token by itself when the old one expires.
+// new token when the old one expires.
 //
-// Needs: Go. Run, from the repository's root, while the sidecar of conf/quickstart.yaml runs:
+// Needs: Go. Run it from the root of the clone, while the sidecar of conf/quickstart.yaml runs:
 //
 //	(cd examples/go && go mod tidy && go build -o ../../target/examples/call-api .)
 //	target/examples/call-api
@@ -27,7 +27,7 @@ import (
 	"golang.org/x/oauth2/clientcredentials"
 )
 
-// A redirect would carry secret or token to another server.
+// A redirect could carry the secret or the token to another server.
 var plain = &http.Client{
 	Timeout:       10 * time.Second,
 	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -40,7 +40,7 @@ func setting(name, fallback string) string {
 	return fallback
 }
 
-// get reads a URL's answer; another status than 200 is an error.
+// get returns the body of a URL; a status other than 200 is an error.
 func get(client *http.Client, url string) ([]byte, error) {
 	answer, err := client.Get(url)
 	if err != nil {
@@ -70,7 +70,7 @@ func discover(issuer string) (string, error) {
 	if err := json.Unmarshal(body, &metadata); err != nil {
 		return "", fmt.Errorf("the metadata of %s: %w", issuer, err)
 	}
-	// Else another server's answer could send our secret elsewhere.
+	// Otherwise another server's answer could send the secret elsewhere.
 	if metadata.Issuer != issuer {
 		return "", fmt.Errorf("the metadata of %s is that of %s", issuer, metadata.Issuer)
 	}
@@ -94,7 +94,7 @@ func run() error {
 		EndpointParams: url.Values{"audience": {setting("AUDIENCE", "https://devices.example")}},
 		AuthStyle:      oauth2.AuthStyleInHeader,
 	}
-	// The client of the context is the one that tokens are fetched and the API is called with.
+	// The library fetches tokens and calls the API with the client of the context.
 	ctx := context.WithValue(context.Background(), oauth2.HTTPClient, plain)
 	api := credentials.Client(ctx)
 	api.CheckRedirect = plain.CheckRedirect

@@ -5,21 +5,20 @@ import java.net.URL;
 import java.nio.charset.StandardCharsets;
 
 /**
- * A program that knows no OAuth: asks a URL again and again and prints what it says.
+ * A program without OAuth support: calls a URL repeatedly and prints the answers.
  *
- * <p>Nothing in it was changed for the sidecar, and neither is the URL: the Java runtime is told that the outbound
- * listener is its HTTP proxy. Java uses no proxy for localhost unless nonProxyHosts is emptied; an API on another
- * machine needs no such word.
+ * <p>Neither the program nor its URL is changed for the sidecar: the outbound listener is the HTTP proxy of the Java
+ * runtime. Java uses no proxy for localhost unless nonProxyHosts is empty; an API on another machine does not need that.
  *
  * <pre>
  * java -Dhttp.proxyHost=127.0.0.1 -Dhttp.proxyPort=9000 -Dhttp.nonProxyHosts= \
  *   examples/legacy/Poll.java http://127.0.0.1:8081/api/v1/devices
  * </pre>
  *
- * <p>The listener answers for its own upstream only: a request for any other server is refused with 403, and goes
- * nowhere. Name in nonProxyHosts what the program should reach directly.
+ * <p>The listener serves its own upstream only: a request for any other server is refused with 403. List the servers
+ * that the program calls directly in nonProxyHosts.
  *
- * <p>Needs: a JDK, 11 or later. Environment: COUNT=2 (0: for ever), PAUSE=1 (seconds)
+ * <p>Needs: a JDK, 11 or later. Environment: COUNT=2 (0: no limit), PAUSE=1 (seconds)
  */
 public final class Poll {
     private static String setting(String name, String fallback) {
@@ -27,7 +26,7 @@ public final class Poll {
         return value == null ? fallback : value;
     }
 
-    private static String ask(URL url) throws IOException {
+    private static String get(URL url) throws IOException {
         HttpURLConnection connection = (HttpURLConnection) url.openConnection();
         connection.setConnectTimeout(10_000);
         connection.setReadTimeout(10_000);
@@ -50,10 +49,10 @@ public final class Poll {
         long pause = Long.parseLong(setting("PAUSE", "1")) * 1000;
         try {
             URL url = new URL(arguments[0]);
-            for (int asked = 1; ; asked++) {
-                System.out.print(ask(url));
+            for (int calls = 1; ; calls++) {
+                System.out.print(get(url));
                 System.out.flush();
-                if (asked == count) {
+                if (calls == count) {
                     return;
                 }
                 Thread.sleep(pause);

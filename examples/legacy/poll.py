@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""A program that knows no OAuth, with nothing but Python's own library: asks a URL again and again and prints the answers.
+"""A program without OAuth support, with Python's standard library: calls a URL repeatedly and prints the answers.
 
-Nothing in it was changed for the sidecar. It is given the outbound listener's URL in place of the API's, or the listener
-as its HTTP proxy, which urllib takes from the environment:
+The program is not changed for the sidecar. Its URL is the outbound listener's instead of the API's, or the listener is
+its HTTP proxy, which urllib takes from the environment:
 
     poll.py http://127.0.0.1:9000/api/v1/devices
     http_proxy=http://127.0.0.1:9000 poll.py http://127.0.0.1:8081/api/v1/devices
 
-Environment: COUNT=2 (0: for ever), PAUSE=1 (seconds)
+Environment: COUNT=2 (0: no limit), PAUSE=1 (seconds)
 """
 import itertools
 import os
@@ -17,7 +17,7 @@ import urllib.error
 import urllib.request
 
 
-def ask(url):
+def get(url):
     try:
         with urllib.request.urlopen(url, timeout=10) as answer:
             return answer.read().decode()
@@ -31,9 +31,9 @@ def main():
     if len(sys.argv) != 2:
         sys.exit("usage: poll.py URL")
     count = int(os.environ.get("COUNT", "2"))
-    for asked in itertools.count(1):
-        print(ask(sys.argv[1]), end="", flush=True)
-        if asked == count:
+    for calls in itertools.count(1):
+        print(get(sys.argv[1]), end="", flush=True)
+        if calls == count:
             break
         time.sleep(float(os.environ.get("PAUSE", "1")))
 

@@ -1,9 +1,9 @@
 // Calls a protected API from Node with openid-client.
 //
 // Shows: discovery by the library, the client credentials grant with an audience, the call with the token.
-// A program that runs on keeps the token for `expires_in` and then asks again.
+// A program that keeps running reuses the token for `expires_in`, then gets a new one.
 //
-// Needs: Node 20 or later. Run, from the repository's root, while the sidecar of conf/quickstart.yaml runs:
+// Needs: Node 20 or later. Run it from the root of the clone, while the sidecar of conf/quickstart.yaml runs:
 //
 //     npm ci --silent --prefix examples/node
 //     node examples/node/call-api.js
@@ -21,7 +21,7 @@ const {
   AUDIENCE = 'https://devices.example',
 } = process.env;
 
-// openid-client refuses http:// everywhere. On this machine nobody can listen in; to any other machine, use https.
+// openid-client refuses http://. It is safe on this machine; use https to any other machine.
 const onThisMachine = (url) => ['127.0.0.1', '[::1]', 'localhost'].includes(new URL(url).hostname);
 const insecure = (url) => (onThisMachine(url) ? [client.allowInsecureRequests] : []);
 
@@ -36,7 +36,7 @@ async function callApi() {
   );
   const { access_token: token } = await client.clientCredentialsGrant(config, { scope: SCOPE, audience: AUDIENCE });
   const answer = await client.fetchProtectedResource(config, token, new URL(API_URL), 'GET').catch((error) => {
-    // The library throws where the answer says what kind of token it wants; here that is a refusal like any other.
+    // The library throws on a challenge; here it is a refusal like any other.
     if (error instanceof client.WWWAuthenticateChallengeError) return error.response;
     throw error;
   });
@@ -48,7 +48,7 @@ async function callApi() {
 try {
   process.stdout.write(await callApi());
 } catch (error) {
-  // The library's errors say what it was doing; their causes say what went wrong.
+  // The library's error names the step, and its cause the fault.
   const why = error.error_description ?? error.cause?.message;
   console.error(`call-api: ${error.error ?? error.message}${why ? `: ${why}` : ''}`);
   process.exit(1);

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""A user IdP as in plgd's bundle, for trying docs/plgd.md without a hub. Python 3 and openssl are needed.
+"""A user IdP as in plgd's bundle, for trials of docs/plgd.md without a hub. It needs Python 3 and openssl.
 
 users.py serve PORT URL KEY     answers URL/.well-known/openid-configuration and its keys, over plain HTTP on loopback
 users.py token URL KEY OWNER    prints an access token of the user OWNER
-users.py claims TOKEN           prints the claims of a token, one a line
+users.py claims TOKEN           prints the claims of a token, one per line
 
-As the bundle's own server does, the metadata says `issuer: URL`, the tokens say `iss: URL/`, and they never expire.
+As with the bundle's own server, the metadata have `issuer: URL`, the tokens `iss: URL/`, and tokens never expire.
 """
 import base64
 import json
@@ -27,7 +27,7 @@ def openssl(*arguments, text=b""):
 
 
 def keys(key_file):
-    """The public half of an RSA key as a key set; openssl writes 65537 into every key that it makes."""
+    """The public half of an RSA key as a key set. openssl uses the exponent 65537 for every key."""
     modulus = openssl("rsa", "-in", key_file, "-noout", "-modulus").decode().strip().removeprefix("Modulus=")
     key = {"kty": "RSA", "kid": KEY_ID, "alg": "RS256", "n": encoded(bytes.fromhex(modulus)), "e": "AQAB"}
     return {"keys": [key]}

@@ -1,17 +1,17 @@
 #!/usr/bin/env python3
-"""Calls a protected API from Python with requests-oauthlib, and goes on doing so when the token has expired.
+"""Calls a protected API from Python with requests-oauthlib, also after the token has expired.
 
 Shows: discovery from the issuer's metadata, the client credentials grant with an audience, a new token when the old one
 has expired.
 
-Needs: requests-oauthlib (requirements.txt). Run, from the repository's root, while the sidecar of conf/quickstart.yaml
-runs:
+Needs: requests-oauthlib (requirements.txt). Run it from the root of the clone, while the sidecar of
+conf/quickstart.yaml runs:
 
     python3 -m venv target/examples/venv
     target/examples/venv/bin/python -m pip install --quiet -r examples/python/requirements.txt
     target/examples/venv/bin/python examples/python/call_api.py
 
-Environment: the settings below; CALLS is how many requests are made, PAUSE the seconds between them.
+Environment: the settings below; CALLS is the number of requests, PAUSE the seconds between them.
 """
 import os
 import sys
@@ -33,13 +33,13 @@ CALLS = int(os.environ.get("CALLS", "1"))
 PAUSE = float(os.environ.get("PAUSE", "1"))
 TIMEOUT = 10
 
-# oauthlib refuses http:// everywhere. On this machine nobody can listen in; to any other machine, use https.
+# oauthlib refuses http://. It is safe on this machine; use https to any other machine.
 if urlsplit(ISSUER_URL).hostname in ("127.0.0.1", "::1", "localhost"):
     os.environ["OAUTHLIB_INSECURE_TRANSPORT"] = "1"
 
 
 class Api:
-    """The API, called with a token that is always fresh."""
+    """The API, called with a valid token."""
 
     def __init__(self):
         self.token_url = discover()
@@ -51,7 +51,7 @@ class Api:
         try:
             return self.session.get(url, timeout=TIMEOUT)
         except TokenExpiredError:
-            # This grant has no refresh token: a new token is fetched as the first one was.
+            # This grant has no refresh token: fetch a new token like the first one.
             self.fetch_token()
             return self.session.get(url, timeout=TIMEOUT)
 
@@ -65,7 +65,7 @@ def discover():
     answer = requests.get(f"{ISSUER_URL}/.well-known/openid-configuration", timeout=TIMEOUT)
     answer.raise_for_status()
     metadata = answer.json()
-    # Else another server's answer could send our secret elsewhere.
+    # Otherwise another server's answer could send the secret elsewhere.
     if metadata["issuer"] != ISSUER_URL:
         raise ValueError(f"the metadata of {ISSUER_URL} is that of {metadata['issuer']}")
     return metadata["token_endpoint"]

@@ -1,5 +1,5 @@
-"""Runs the examples of a README: every `$ ` line of the console block below each example's heading, with what it prints
-compared. `…` stands for anything. Usage: run.py README
+"""Runs the examples of a README: the `sh` blocks below each example's heading, and compares the `text output` blocks.
+`…` stands for anything. Usage: run.py README
 
 A program that gets its token itself is then run once more with a scope that its client may not have: it must say so and
 fail. Prints one line for each example; exit code 1 when one of them failed.
@@ -22,16 +22,11 @@ def needs(markdown):
 
 
 def steps(markdown, name):
-    """The commands of an example with the output shown."""
+    """The commands of an example, a block each, with the output shown; empty where none is."""
     section = re.search(rf"^### {name}\n(.*?)(?=^##|\Z)", markdown, re.MULTILINE | re.DOTALL)
-    block = re.search(r"^```console\n(.*?)^```", section[1], re.MULTILINE | re.DOTALL)
-    found = []
-    for line in block[1].splitlines():
-        if line.startswith("$ "):
-            found.append((line[2:], []))
-        else:
-            found[-1][1].append(line)
-    return [(command, "\n".join(shown)) for command, shown in found]
+    pattern = r"^```sh\n(.*?)^```\n+(?:```text output\n(.*?)^```)?"
+    blocks = re.findall(pattern, section[1], re.MULTILINE | re.DOTALL)
+    return [(commands.rstrip("\n"), shown.rstrip("\n")) for commands, shown in blocks]
 
 
 def run(command, **environment):

@@ -1,9 +1,9 @@
 //! Calls a protected API from Rust with the `oauth2` crate.
 //!
 //! Shows: discovery from the issuer's metadata, the client credentials grant with an audience, the call with the token.
-//! A program that runs on keeps the token for `expires_in` and then asks again.
+//! A program that keeps running reuses the token for `expires_in`, then gets a new one.
 //!
-//! Needs: Rust. Run, from the repository's root, while the sidecar of `conf/quickstart.yaml` runs:
+//! Needs: Rust. Run it from the root of the clone, while the sidecar of `conf/quickstart.yaml` runs:
 //!
 //!     cargo run --quiet --manifest-path examples/rust/Cargo.toml
 //!
@@ -22,7 +22,7 @@ use oauth2::{TokenResponse, TokenUrl, http};
 use serde::Deserialize;
 use ureq::Agent;
 
-/// What is needed of the issuer's metadata (RFC 8414).
+/// The needed members of the issuer's metadata (RFC 8414).
 #[derive(Deserialize)]
 struct Metadata {
     issuer: String,
@@ -36,7 +36,7 @@ fn setting(name: &str, default: &str) -> String {
 fn discover(http: &Agent, issuer: &str) -> Result<Metadata, Box<dyn Error>> {
     let url = format!("{issuer}/.well-known/openid-configuration");
     let metadata: Metadata = serde_json::from_str(&get(http, &url, None)?)?;
-    // Else another server's answer could send our secret elsewhere.
+    // Otherwise another server's answer could send the secret elsewhere.
     if metadata.issuer != issuer {
         return Err(format!("the metadata of {issuer} is that of {}", metadata.issuer).into());
     }
@@ -65,7 +65,7 @@ fn fetch_token(http: &Agent, token_url: TokenUrl) -> Result<AccessToken, Box<dyn
     Ok(answer.access_token().clone())
 }
 
-/// What a URL answers; another status than 200 is an error.
+/// Returns the body of a URL; a status other than 200 is an error.
 fn get(http: &Agent, url: &str, token: Option<&AccessToken>) -> Result<String, Box<dyn Error>> {
     let mut request = http.get(url);
     if let Some(token) = token {
@@ -81,7 +81,7 @@ fn get(http: &Agent, url: &str, token: Option<&AccessToken>) -> Result<String, B
 }
 
 fn run() -> Result<String, Box<dyn Error>> {
-    // A redirect would carry secret or token to another server; and what an error status says is in the answer's body.
+    // A redirect could carry the secret or the token to another server. A refusal's reason is in its body.
     let http: Agent = Agent::config_builder()
         .max_redirects(0)
         .http_status_as_error(false)

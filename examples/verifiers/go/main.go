@@ -1,4 +1,4 @@
-// An API that wants the scope `orders:read`, on net/http and go-oidc.
+// An API that requires the scope `orders:read`, on net/http and go-oidc.
 package main
 
 import (

@@ -1,4 +1,4 @@
-// An API that wants the scope `orders:read`, on node:http and jose.
+// An API that requires the scope `orders:read`, on node:http and jose.
 import { createServer } from 'node:http';
 import { createRemoteJWKSet, jwtVerify } from 'jose';
 

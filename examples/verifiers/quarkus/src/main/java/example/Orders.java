@@ -8,7 +8,7 @@ import jakarta.ws.rs.Produces;
 import jakarta.ws.rs.core.MediaType;
 import org.eclipse.microprofile.jwt.JsonWebToken;
 
-/** An API that wants the scope `orders:read`. */
+/** An API that requires the scope `orders:read`. */
 @Path("/orders")
 public class Orders {
     @Inject

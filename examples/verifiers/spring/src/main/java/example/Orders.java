@@ -12,7 +12,7 @@ import org.springframework.security.web.SecurityFilterChain;
 import org.springframework.web.bind.annotation.GetMapping;
 import org.springframework.web.bind.annotation.RestController;
 
-/** An API that wants the scope `orders:read`. Spring Security reads scopes from `scope` and `scp` alike. */
+/** An API that requires the scope `orders:read`. Spring Security reads scopes from `scope` and `scp`. */
 @SpringBootApplication
 @RestController
 public class Orders {
