@@ -49,7 +49,7 @@ use crate::proxy::loop_mark::LoopMark;
 use crate::proxy::own::OwnAddresses;
 use crate::store::{self, Store};
 use crate::telemetry::{Metrics, Role};
-use crate::verifier::{Authority, Mode, ObserveCache, Verifier};
+use crate::verifier::{Authority, Gate, Mode, ObserveCache};
 use descriptors::Shares;
 use sockets::{Socket, Sockets};
 use tasks::Tasks;
@@ -309,13 +309,13 @@ impl Parts {
         let issuer = self.open_issuer(config, &store_up).await?;
         let own = issuer.as_deref().map(Self::own_issuer);
         let authorities = self.authorities(config, own.as_ref())?;
-        let callers = self.callers(config, issuer.as_deref(), own, &authorities)?;
+        let callers = self.callers(config, issuer.as_deref(), own, &authorities);
         if let (Some(issuer), Some(role)) = (&issuer, &config.issuer) {
             issuer.exchange_with(exchange::verify(
                 &role.issuer.clients,
                 &authorities,
                 &self.clock,
-            )?);
+            ));
         }
         let credentials = self.credentials(config)?;
         let role = config.issuer.as_ref().filter(|role| role.listen.is_some());
@@ -374,16 +374,16 @@ impl Parts {
                     misses.inc()
                 };
             });
-            let verifier = verifier(listener, trusted.collect(), self.clock.clone(), observe)?;
+            let gate = gate(listener, trusted.collect(), self.clock.clone(), observe)?;
             let limits = self.limits(listener);
             let metrics = Arc::new(self.metrics.requests(Role::Inbound, &listener.name));
             let mark = Arc::new(LoopMark::default());
             let serve = || {
-                let (verifier, upstream) = (verifier.clone(), upstream.clone());
+                let (gate, upstream) = (gate.clone(), upstream.clone());
                 let observed = (metrics.clone(), mark.clone());
                 Inbound::new(
                     listener,
-                    verifier,
+                    gate,
                     upstream,
                     own.clone(),
                     limits.clone(),
@@ -572,20 +572,20 @@ impl Parts {
     }
 }
 
-fn verifier(
+fn gate(
     listener: &inbound::Config,
     authorities: Vec<Arc<Authority>>,
     clock: SharedClock,
     observe: ObserveCache,
-) -> Result<Arc<Verifier>, StartError> {
-    let verifier = Verifier::new(&listener.verifier, authorities, clock, observe)
+) -> Result<Arc<Gate>, StartError> {
+    let gate = Gate::new(&listener.verifier, authorities, clock, observe)
         .map_err(|error| unusable(&listener.name)(error.to_string()))?;
-    if verifier.mode() == Mode::Shadow {
+    if gate.mode() == Mode::Shadow {
         let listener = &listener.name;
         tracing::warn!(
             listener,
             "the listener is in shadow mode: it lets pass whatever it would refuse"
         );
     }
-    Ok(Arc::new(verifier))
+    Ok(Arc::new(gate))
 }

@@ -110,9 +110,9 @@ pub mod token_source {
 
 pub mod verifier {
     pub use crate::verifier::{
-        Access, Audiences, Authority, AuthorityConfig, BearerToken, Config, CorsPreflight,
+        Access, Audiences, Authority, AuthorityConfig, BearerToken, Config, CorsPreflight, Gate,
         KeySource, Mode, Needs, OwnIssuer, Profile, RevocationConfig, RevocationKind, RuleConfig,
-        VerifiedToken, Verifier,
+        TokenPolicy, TokenVerifier, VerifiedToken,
     };
     pub mod rules {
         pub use crate::verifier::rules::{InvalidRules, PathCase, Rules};

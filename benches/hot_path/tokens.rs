@@ -7,17 +7,15 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
 use m2m_sidecar::for_tests::domain::clock::{Clock, SharedClock, SystemClock, UnixTime};
 use m2m_sidecar::for_tests::domain::revoked::RevokedNow;
-use m2m_sidecar::for_tests::domain::scope::ScopeSet;
 use m2m_sidecar::for_tests::domain::secret::ExposeSecret;
 use m2m_sidecar::for_tests::http_client::FetchTimeouts;
 use m2m_sidecar::for_tests::jose::Algorithm;
 use m2m_sidecar::for_tests::jose::key_set::KeySet;
 use m2m_sidecar::for_tests::jose::live_keys::LiveKeys;
 use m2m_sidecar::for_tests::jose::sign::SigningKey;
-use m2m_sidecar::for_tests::verifier::rules::{InvalidRules, PathCase};
 use m2m_sidecar::for_tests::verifier::{
-    Access, Audiences, Authority, AuthorityConfig, BearerToken, Config, CorsPreflight, KeySource,
-    Mode, Needs, OwnIssuer, Profile, RevocationConfig, RuleConfig, Verifier,
+    Audiences, Authority, AuthorityConfig, BearerToken, KeySource, OwnIssuer, Profile,
+    RevocationConfig, TokenPolicy, TokenVerifier,
 };
 use serde_json::json;
 
@@ -48,8 +46,8 @@ impl Issuing {
             .to_owned()
     }
 
-    /// A verifier of its tokens that remembers `remembered` of them.
-    pub fn verifier(&self, remembered: u64) -> Result<Verifier, InvalidRules> {
+    /// A verifier of its tokens that caches `cache_size` of them.
+    pub fn verifier(&self, cache_size: u64) -> TokenVerifier {
         let clock: SharedClock = Arc::new(SystemClock);
         let keys = json!({ "keys": [self.0.public_jwk()] }).to_string();
         let keys = LiveKeys::in_process(
@@ -74,31 +72,18 @@ impl Issuing {
             profile: Profile::Standard,
             max_token_size: 8 * 1024,
         };
-        let config = Config {
-            authorities: vec!["bench".to_owned()],
-            audiences: Audiences::OneOf(vec!["bench".to_owned()]),
-            verified_token_cache: remembered,
-            rules: vec![RuleConfig {
-                paths: vec!["/**".to_owned()],
-                methods: Vec::new(),
-                access: Access::Token(Needs {
-                    scopes: ScopeSet::parse("orders:read").expect("a scope"),
-                    ..Needs::default()
-                }),
-                timeout: None,
-                line: 1,
-            }],
-            path_case: PathCase::Unset,
-            mode: Mode::Enforce,
-            cors_preflight: CorsPreflight::Authenticate,
+        let policy = TokenPolicy {
             forwarded_claims: ["sub", "client_id", "scope"].map(str::to_owned).to_vec(),
+            audiences: Audiences::OneOf(vec!["bench".to_owned()]),
+            rule_claims: Vec::new(),
+            cache_size,
         };
         let own = OwnIssuer {
             keys,
             revoked: RevokedNow::default(),
         };
         let authority = Authority::new(authority, clock.clone(), Some(own), None);
-        Verifier::new(&config, vec![authority], clock, Arc::new(|_| {}))
+        TokenVerifier::new(policy, vec![authority], clock)
     }
 }
 

@@ -1,8 +1,8 @@
 //! Token verification: any bytes as a token, and any header and payload signed by a key that is
 //! trusted, so that the code behind the signature is reached.
 //!
-//! Whatever is accepted is judged again by [`recheck`]: another base64, another JSON, another
-//! Ed25519, written for being simple. The first byte says what the rest is:
+//! [`recheck`] checks every accepted token again, with another base64, JSON and Ed25519, all written
+//! to be simple. The first byte says what the rest is:
 //!
 //! - `A`, `B`: a header, a line feed, a payload; signed by the key of that authority
 //! - `a`, `b`: three bytes (place, place, change), then as above: the signed text is changed in one
@@ -28,10 +28,9 @@ use m2m_sidecar::for_tests::http_client::FetchTimeouts;
 use m2m_sidecar::for_tests::jose::ALGORITHMS;
 use m2m_sidecar::for_tests::jose::key_set::KeySet;
 use m2m_sidecar::for_tests::jose::live_keys::LiveKeys;
-use m2m_sidecar::for_tests::verifier::rules::PathCase;
 use m2m_sidecar::for_tests::verifier::{
-    Audiences, Authority, AuthorityConfig, BearerToken, Config, CorsPreflight, KeySource, Mode,
-    OwnIssuer, Profile, RevocationConfig, RevocationKind, Verifier,
+    Audiences, Authority, AuthorityConfig, BearerToken, KeySource, OwnIssuer, Profile,
+    RevocationConfig, RevocationKind, TokenPolicy, TokenVerifier,
 };
 
 use recheck::{AUDIENCE, FORWARDED, ISSUERS, NOW, base64url, recheck};
@@ -49,7 +48,7 @@ impl Clock for Standing {
 static KEYS: LazyLock<[SigningKey; 2]> =
     LazyLock::new(|| [7, 8].map(|seed| SigningKey::from_bytes(&[seed; 32])));
 
-static VERIFIER: LazyLock<Verifier> = LazyLock::new(|| {
+static VERIFIER: LazyLock<TokenVerifier> = LazyLock::new(|| {
     let clock: SharedClock = Arc::new(Standing);
     let authorities = [0, 1].map(|n| {
         let x = base64url(KEYS[n].verifying_key().as_bytes());
@@ -87,18 +86,13 @@ static VERIFIER: LazyLock<Verifier> = LazyLock::new(|| {
             None,
         )
     });
-    let config = Config {
-        authorities: vec!["0".to_owned(), "1".to_owned()],
+    let policy = TokenPolicy {
         audiences: Audiences::OneOf(vec![AUDIENCE.to_owned()]),
-        verified_token_cache: 100,
-        rules: Vec::new(),
-        path_case: PathCase::default(),
-        mode: Mode::Enforce,
-        cors_preflight: CorsPreflight::Authenticate,
         forwarded_claims: FORWARDED.map(str::to_owned).to_vec(),
+        rule_claims: Vec::new(),
+        cache_size: 100,
     };
-    Verifier::new(&config, authorities.to_vec(), clock, Arc::new(|_| {}))
-        .expect("no rules, no mistake")
+    TokenVerifier::new(policy, authorities.to_vec(), clock)
 });
 
 fuzz_target!(|data: &[u8]| {
@@ -106,7 +100,7 @@ fuzz_target!(|data: &[u8]| {
         .split_first()
         .map_or((0, data), |(mode, rest)| (*mode, rest));
     match mode {
-        b'A' | b'B' => judge(&sign(rest, &KEYS[usize::from(mode - b'A')])),
+        b'A' | b'B' => check(&sign(rest, &KEYS[usize::from(mode - b'A')])),
         b'a' | b'b' => {
             let Some((&[high, low, change], rest)) = rest.split_first_chunk() else {
                 return;
@@ -116,7 +110,7 @@ fuzz_target!(|data: &[u8]| {
             let place = usize::from(u16::from_be_bytes([high, low])) % changed.len();
             changed[place] = change;
             if changed != signed.as_bytes() {
-                judge(&signed);
+                check(&signed);
                 assert!(
                     !std::str::from_utf8(&changed).is_ok_and(is_accepted),
                     "accepted though it was changed"
@@ -125,7 +119,7 @@ fuzz_target!(|data: &[u8]| {
         }
         _ => {
             if let Ok(text) = std::str::from_utf8(data) {
-                judge(text);
+                check(text);
             }
         }
     }
@@ -145,8 +139,8 @@ fn sign(parts: &[u8], key: &SigningKey) -> String {
     )
 }
 
-/// What is accepted must be good, and good again when it is remembered.
-fn judge(token: &str) {
+/// An accepted token must pass the recheck, and be accepted again from the cache.
+fn check(token: &str) {
     if is_accepted(token) {
         let bad = recheck(token, &KEYS.each_ref().map(SigningKey::verifying_key)).err();
         assert_eq!(bad, None, "accepted: {token}");
@@ -163,12 +157,12 @@ fn is_accepted(token: &str) -> bool {
     let Ok(bearer) = BearerToken::extract(&headers) else {
         return false;
     };
-    let judged = VERIFIER
+    let verified = VERIFIER
         .verify(&bearer)
         .now_or_never()
         .expect("keys of this process are not waited for");
-    judged.is_ok_and(|verified| {
-        for text in verified.forwarded().flatten() {
+    verified.is_ok_and(|token| {
+        for text in token.forwarded().flatten() {
             let value = HeaderValue::from_bytes(text).expect("it can stand in a header");
             assert_eq!(
                 value.as_bytes().trim_ascii(),

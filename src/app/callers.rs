@@ -6,24 +6,24 @@ use std::time::Duration;
 
 use http::HeaderMap;
 
-use super::{Parts, StartError, unusable};
+use super::Parts;
 use crate::config::{Config, IssuerRole};
 use crate::domain::clock::SharedClock;
-use crate::domain::issuer_name::IssuerName;
 use crate::domain::reason::Reason;
 use crate::endpoints::plgd::{Caller, UnknownCaller, VerifyCaller};
 use crate::http_client::FetchTimeouts;
 use crate::issuer::{Issuer, Profile};
 use crate::jose::ALGORITHMS;
-use crate::jose::verify::Jws;
 use crate::verifier::{
-    self, Audiences, Authority, AuthorityConfig, BearerToken, CLIENT_ID_CLAIMS, CorsPreflight,
-    KeySource, Mode, OwnIssuer, RevocationConfig, Verifier,
+    self, Authority, AuthorityConfig, BearerToken, CLIENT_ID_CLAIMS, KeySource, OwnIssuer,
+    PossiblyRevoked, RevocationConfig, TokenPolicy, TokenVerifier,
 };
 
-/// How many tokens' signatures are remembered: plgd's services ask about each token every half
-/// minute.
-const REMEMBERED: u64 = 1000;
+/// How many verified tokens are cached: plgd's services ask about each token every half minute.
+const CACHE_SIZE: u64 = 1000;
+
+/// The index of our own issuer among the trusted authorities.
+const OWN_ISSUER: usize = 0;
 
 impl Parts {
     /// What verifiers in this process read of our own issuer.
@@ -42,12 +42,10 @@ impl Parts {
         issuer: Option<&Issuer>,
         own: Option<OwnIssuer>,
         authorities: &HashMap<String, Arc<Authority>>,
-    ) -> Result<VerifyCaller, StartError> {
+    ) -> VerifyCaller {
         let issuer = issuer.filter(|issuer| issuer.profile() == Profile::Plgd);
         let (Some(issuer), Some(own), Some(role)) = (issuer, own, &config.issuer) else {
-            return Ok(Arc::new(|_| {
-                Box::pin(async { Err(UnknownCaller::Unauthenticated) })
-            }));
+            return Arc::new(|_| Box::pin(async { Err(UnknownCaller::Unauthenticated) }));
         };
         let mut trusted = vec![own_authority(role, own, self.clock.clone())];
         let is_other = |each: &&AuthorityConfig| !each.issuer_name().is(issuer.url());
@@ -60,13 +58,7 @@ impl Parts {
                 .filter(is_other)
                 .filter_map(|each| authorities.get(&each.name).cloned()),
         );
-        verify(
-            issuer.url(),
-            issuer.owner_claim(),
-            trusted,
-            self.clock.clone(),
-        )
-        .map_err(unusable("issuer.authorities"))
+        verify(issuer.owner_claim(), trusted, self.clock.clone())
     }
 }
 
@@ -96,80 +88,61 @@ fn own_authority(role: &IssuerRole, own: OwnIssuer, clock: SharedClock) -> Arc<A
     Authority::new(config, clock, Some(own), None)
 }
 
-/// Verifies who calls, by these authorities. Audiences are not checked: plgd's users have tokens
-/// for its web page.
-fn verify(
-    issuer: &str,
-    owner_claim: &str,
-    authorities: Vec<Arc<Authority>>,
-    clock: SharedClock,
-) -> Result<VerifyCaller, String> {
-    let config = verifier::Config {
-        authorities: Vec::new(),
-        audiences: Audiences::Any,
-        verified_token_cache: REMEMBERED,
-        rules: Vec::new(),
-        path_case: verifier::rules::PathCase::Unset,
-        forwarded_claims: Vec::new(),
-        mode: Mode::Enforce,
-        cors_preflight: CorsPreflight::Authenticate,
+/// Authenticates callers by the tokens of these authorities. Audiences are not checked: plgd's users
+/// have tokens for its web page.
+fn verify(owner_claim: &str, authorities: Vec<Arc<Authority>>, clock: SharedClock) -> VerifyCaller {
+    let policy = TokenPolicy {
+        cache_size: CACHE_SIZE,
+        ..TokenPolicy::any_audience()
     };
-    let verifier = Verifier::new(&config, authorities, clock, Arc::new(|_| {}));
-    let verifier = Arc::new(verifier.map_err(|error| error.to_string())?);
-    let (issuer, owner_claim): (Arc<IssuerName>, Arc<str>) = (
-        Arc::new(verifier::Profile::Plgd.issuer(issuer)),
-        owner_claim.into(),
-    );
-    Ok(Arc::new(move |headers: HeaderMap| {
-        let (verifier, issuer, owner_claim) =
-            (verifier.clone(), issuer.clone(), owner_claim.clone());
-        Box::pin(async move { caller(&verifier, &issuer, &owner_claim, &headers).await })
-    }))
+    let verifier = Arc::new(TokenVerifier::new(policy, authorities, clock));
+    let owner_claim: Arc<str> = owner_claim.into();
+    Arc::new(move |headers: HeaderMap| {
+        let (verifier, owner_claim) = (verifier.clone(), owner_claim.clone());
+        Box::pin(async move { caller(&verifier, &owner_claim, &headers).await })
+    })
 }
 
 async fn caller(
-    verifier: &Verifier,
-    own: &IssuerName,
+    verifier: &TokenVerifier,
     owner_claim: &str,
     headers: &HeaderMap,
 ) -> Result<Caller, UnknownCaller> {
-    let bearer = BearerToken::extract(headers).map_err(|_| UnknownCaller::Unauthenticated)?;
-    let verified = verifier.verify(&bearer).await;
-    // What follows reads claims of a token whose signature was checked, also where it turned out to
-    // be revoked.
-    let jws = Jws::parse(bearer.text()).map_err(|_| UnknownCaller::Unauthenticated)?;
-    let is_ours = jws.claimed_issuer().is_some_and(|issuer| own.is(issuer));
-    let issuer = match &verified {
-        Ok(token) => verifier.issuer_of(token),
-        // A revoked token of ours may still read its own entry, which says so: that is how plgd's
-        // services learn it.
-        Err(Reason::Revoked) if is_ours => None,
-        Err(reason) => {
-            tracing::info!(
-                reason = reason.code(),
-                "the bearer token of a request to the tokens API is refused"
-            );
-            return Err(match reason {
-                Reason::Busy | Reason::KeysUnavailable | Reason::RevocationUnavailable => {
-                    UnknownCaller::Unavailable
-                }
-                _ => UnknownCaller::Unauthenticated,
-            });
+    const UNAUTHENTICATED: UnknownCaller = UnknownCaller::Unauthenticated;
+    let bearer = BearerToken::extract(headers).map_err(|_| UNAUTHENTICATED)?;
+    let PossiblyRevoked { token, is_revoked } = verifier
+        .verify_even_revoked(&bearer)
+        .await
+        .map_err(refused)?;
+    let claims = token.claims(&bearer).ok_or(UNAUTHENTICATED)?;
+    let text = |name| claims.get(name).and_then(|value| value.as_str());
+    if token.authority() == OWN_ISSUER {
+        // A revoked token of ours may read its own entry: plgd's services find the revocation there.
+        let jti = text("jti").ok_or(UNAUTHENTICATED)?.to_owned();
+        return Ok(Caller::Token { jti, is_revoked });
+    }
+    if is_revoked {
+        return Err(refused(Reason::Revoked));
+    }
+    let owner = text(owner_claim).filter(|owner| !owner.is_empty());
+    let (owner, issuer) = owner
+        .zip(verifier.issuer_of(&token))
+        .ok_or(UNAUTHENTICATED)?;
+    Ok(Caller::Owner {
+        owner: owner.to_owned(),
+        issuer: issuer.to_owned(),
+    })
+}
+
+fn refused(reason: Reason) -> UnknownCaller {
+    tracing::info!(
+        reason = reason.code(),
+        "the bearer token of a request to the tokens API is refused"
+    );
+    match reason {
+        Reason::Busy | Reason::KeysUnavailable | Reason::RevocationUnavailable => {
+            UnknownCaller::Unavailable
         }
-    };
-    let named = if is_ours {
-        jws.claimed_id().map(|jti| Caller::Token {
-            jti: jti.to_owned(),
-            is_revoked: verified.is_err(),
-        })
-    } else {
-        let owner = jws
-            .claimed_text(owner_claim)
-            .filter(|owner| !owner.is_empty());
-        owner.zip(issuer).map(|(owner, issuer)| Caller::Owner {
-            owner: owner.to_owned(),
-            issuer: issuer.to_owned(),
-        })
-    };
-    named.ok_or(UnknownCaller::Unauthenticated)
+        _ => UnknownCaller::Unauthenticated,
+    }
 }

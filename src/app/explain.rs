@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use url::Url;
 
 use super::authorities::introspection_client;
-use super::{StartError, unusable, verifier};
+use super::{StartError, gate, unusable};
 use crate::config::{Config, IssuerRole};
 use crate::domain::clock::SharedClock;
 use crate::domain::listen::Listen;
@@ -22,13 +22,13 @@ use crate::jose::live_keys::FetchError;
 use crate::jose::provider;
 use crate::proxy::dry_run::{Outcome, Request};
 use crate::proxy::inbound;
-use crate::verifier::{Authority, AuthorityConfig, KeptLists, KeySource, RevocationKind, Verifier};
+use crate::verifier::{Authority, AuthorityConfig, Gate, KeptLists, KeySource, RevocationKind};
 
 /// What decides about a listener's requests.
 pub struct Explained<'c> {
     listener: &'c inbound::Config,
     own: HashSet<String>,
-    verifier: Arc<Verifier>,
+    gate: Arc<Gate>,
     /// The authority that issued the token.
     authority: Option<Arc<Authority>>,
     keys: Option<KeysFetched>,
@@ -55,7 +55,7 @@ pub struct Judgement {
 }
 
 impl<'c> Explained<'c> {
-    /// A listener's verifier as [`super::start`] makes it. The keys of `issuer`, the one that the
+    /// A listener's gate as [`super::start`] makes it. The keys of `issuer`, the one that the
     /// token names, are fetched once.
     ///
     /// # Errors
@@ -85,11 +85,11 @@ impl<'c> Explained<'c> {
             }
             authorities.push(authority);
         }
-        let verifier = verifier(listener, authorities, clock, Arc::new(|_| {}))?;
+        let gate = gate(listener, authorities, clock, Arc::new(|_| {}))?;
         Ok(Self {
             listener,
             own: own_paths(config, listener),
-            verifier,
+            gate,
             authority: asked,
             keys,
             state_dir: config.state_dir.clone(),
@@ -108,7 +108,7 @@ impl<'c> Explained<'c> {
     /// # Errors
     /// [`StartError`] when the issuer cannot be asked with this configuration.
     pub async fn judge(&self, request: &Request<'_>) -> Result<Judgement, StartError> {
-        let judging = request.judge(self.listener, &self.verifier, &self.own);
+        let judging = request.judge(self.listener, &self.gate, &self.own);
         let Some(authority) = &self.authority else {
             return Ok(Judgement {
                 outcome: judging.await,

@@ -117,8 +117,7 @@ impl Issuer {
             return None;
         }
         let keys = self.keys.verifying_keys();
-        let candidates = keys.candidates(jws.kid(), jws.algorithm()).ok()?;
-        let (claims, _) = jws.verified_claims(&candidates)?;
+        let (claims, _) = jws.verify_with(&keys).ok()?;
         let text = |name| claims.string(name).ok().flatten();
         let time = |name| claims.numeric_date(name).ok();
         let client_id = text("client_id")?;

@@ -83,8 +83,7 @@ impl RevocationRequest {
     ) -> Option<Revocable> {
         let jws = Jws::parse(self.token.expose_secret()).ok()?;
         let published = keys.verifying_keys();
-        let candidates = published.candidates(jws.kid(), jws.algorithm()).ok()?;
-        let (claims, _) = jws.verified_claims(&candidates)?;
+        let (claims, _) = jws.verify_with(&published).ok()?;
         let text = |name| claims.string(name).ok().flatten();
         let client = caller.registration();
         let (owner, owner_issuer) = policy.owner_of(claims);

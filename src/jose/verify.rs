@@ -1,17 +1,17 @@
-//! A compact JWS read from outside (RFC 7515 §3.1): its header first, its payload only after its
-//! signature.
+//! A compact JWS from outside (RFC 7515 §3.1).
 //!
-//! jsonwebtoken's `decode` leaves `typ` and `crit` alone and parses header and payload twice. Here
-//! the header is read once, strictly, and judged by the caller; the signature is checked through
-//! the provider; and there is no way to the payload of a token whose signature was not checked,
-//! except the one claim that says whose keys to try.
+//! jsonwebtoken's `decode` ignores `typ` and `crit` and parses header and payload twice. Here the
+//! header is parsed once, strictly. The claims of an unverified token stay private, except `iss`,
+//! which chooses the keys, and the claims of the access log.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use super::key_set::VerifyingKey;
+use super::key_set::{Fingerprint, KeySet, NoCandidate, VerifyingKey};
 use super::{Algorithm, parse_algorithm};
 use crate::domain::claims::Claims;
+use crate::domain::hash::sha256;
+use crate::domain::reason::Reason;
 
 /// Why a text is no JWS that could be verified here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -108,6 +108,42 @@ impl<'a> CompactJws<'a> {
     }
 }
 
+/// Why no key of a set verifies a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unverified {
+    /// No key can be tried.
+    NoCandidate(NoCandidate),
+    /// None of the keys made the signature.
+    Signature,
+}
+
+impl From<NoCandidate> for Unverified {
+    fn from(why: NoCandidate) -> Self {
+        Self::NoCandidate(why)
+    }
+}
+
+impl From<Unverified> for Reason {
+    fn from(why: Unverified) -> Self {
+        match why {
+            Unverified::NoCandidate(NoCandidate::UnknownKid) => Self::UnknownKid,
+            Unverified::NoCandidate(NoCandidate::Algorithm) => Self::Algorithm,
+            Unverified::Signature => Self::Signature,
+        }
+    }
+}
+
+/// Claims that an unverified token makes. They are for the access log: no decision reads them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClaimedToken {
+    /// The `iss`.
+    pub issuer: Option<String>,
+    /// The `aud` values, joined by spaces.
+    pub audience: Option<String>,
+    /// The `jti`.
+    pub id: Option<String>,
+}
+
 /// A JWT (RFC 7519 §3): a compact JWS whose payload is a JSON object.
 pub struct Jws<'a> {
     compact: CompactJws<'a>,
@@ -133,35 +169,27 @@ impl<'a> Jws<'a> {
         Ok(Self { compact, claims })
     }
 
-    /// The `iss` the payload claims, before anything is verified: good only for choosing whose keys
-    /// to try.
+    /// The `iss` of the unverified payload: use it only to choose whose keys to try.
     #[must_use]
     pub fn claimed_issuer(&self) -> Option<&str> {
         self.claims.get("iss").and_then(|iss| iss.as_str())
     }
 
-    /// The `jti` the payload claims. Meant for a token that was verified before: nothing is
-    /// verified here.
+    /// Claims of the unverified payload, for the access log only.
     #[must_use]
-    pub fn claimed_id(&self) -> Option<&str> {
-        self.claims.get("jti").and_then(|jti| jti.as_str())
+    pub fn claimed_for_log(&self) -> ClaimedToken {
+        ClaimedToken {
+            issuer: self.claimed_issuer().map(str::to_owned),
+            audience: self.claims.strings("aud").ok().map(|aud| aud.join(" ")),
+            id: self
+                .claims
+                .get("jti")
+                .and_then(|jti| jti.as_str())
+                .map(str::to_owned),
+        }
     }
 
-    /// The `aud` the payload claims; `None` when it is neither a text nor a list of texts. Nothing
-    /// is verified here.
-    #[must_use]
-    pub fn claimed_audiences(&self) -> Option<Vec<&str>> {
-        self.claims.strings("aud").ok()
-    }
-
-    /// A claim that is a text, as the payload claims it. Meant for a token that was verified
-    /// before: nothing is verified here.
-    #[must_use]
-    pub fn claimed_text(&self, name: &str) -> Option<&str> {
-        self.claims.get(name).and_then(|value| value.as_str())
-    }
-
-    /// The payload's claims, if one of `keys` made the signature; with that key.
+    /// The payload's claims and the key that made the signature, if one of `keys` did.
     #[must_use]
     pub fn verified_claims<'k>(
         &self,
@@ -170,6 +198,31 @@ impl<'a> Jws<'a> {
         let key = keys.iter().find(|key| self.verify(key))?;
         Some((&self.claims, key))
     }
+
+    /// The payload's claims and the key that made the signature, if a key of this set did.
+    ///
+    /// # Errors
+    /// [`Unverified`] says why none did.
+    pub fn verify_with(&self, keys: &KeySet) -> Result<(&Claims, Fingerprint), Unverified> {
+        let candidates = keys.candidates(self.kid(), self.algorithm())?;
+        let (claims, key) = self
+            .verified_claims(&candidates)
+            .ok_or(Unverified::Signature)?;
+        if candidates.len() > 1 {
+            keys.verified_by(key);
+        }
+        Ok((claims, key.fingerprint()))
+    }
+}
+
+/// The claims of a token that was verified before, read again from its text. `verified` is the
+/// SHA-256 of the verified text; another text gives `None`.
+#[must_use]
+pub fn reread_claims(text: &str, verified: &[u8; 32]) -> Option<Claims> {
+    if sha256(text.as_bytes()) != *verified {
+        return None;
+    }
+    Jws::parse(text).ok().map(|jws| jws.claims)
 }
 
 fn decode(part: &str) -> Result<Vec<u8>, InvalidJws> {

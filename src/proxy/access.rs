@@ -20,8 +20,9 @@ use super::fault::Fault;
 use super::{request_id, respond};
 use crate::domain::printable::excerpt;
 use crate::domain::reason::Reason;
+use crate::jose::verify::ClaimedToken;
 use crate::telemetry::{Decision, RequestMetrics, Role};
-use crate::verifier::ClaimedToken;
+use crate::verifier::claimed_token;
 
 /// How much of a path is logged, in bytes.
 const LONGEST_PATH: usize = 256;
@@ -115,7 +116,7 @@ impl Access {
     /// be, refused.
     pub fn note_refused_token(&mut self, headers: &HeaderMap) {
         if is_about_token(self.reason) && tracing::enabled!(target: "access", Level::INFO) {
-            self.claimed = ClaimedToken::of(headers);
+            self.claimed = claimed_token(headers);
         }
     }
 

@@ -15,7 +15,7 @@ use super::head;
 use super::inbound::{self, Judged};
 use crate::domain::reason::Reason;
 use crate::limits::Limits;
-use crate::verifier::{Check, Mode, Permit, Verifier};
+use crate::verifier::{Check, Gate, Mode, Permit};
 
 /// Where the request comes from.
 const PEER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -107,7 +107,7 @@ impl Request<'_> {
     pub async fn judge(
         &self,
         config: &inbound::Config,
-        verifier: &Verifier,
+        gate: &Gate,
         own: &HashSet<String>,
     ) -> Outcome {
         let refused = |reason| Outcome {
@@ -128,8 +128,7 @@ impl Request<'_> {
             headers.append(name.clone(), value.clone());
         }
         let (mut checks, path) = (Vec::new(), (path.as_str(), config.ordinary));
-        let judged =
-            inbound::judge(verifier, Some(own), &method, path, &headers, &mut checks).await;
+        let judged = inbound::judge(gate, Some(own), &method, path, &headers, &mut checks).await;
         let (decision, by_check) = match judged {
             Ok(Judged::Own(_)) => (Decision::Own, false),
             Ok(Judged::Permitted(_, permit)) if permit.would_be_refused() => {

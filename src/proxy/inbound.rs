@@ -34,7 +34,7 @@ use crate::domain::reason::Reason;
 use crate::limits::{self, Exceeded, Key, Limits, Per, Slot};
 use crate::telemetry::{Decision, RequestMetrics};
 use crate::verifier::{
-    self, Check, CorsPreflight, Mode, Permit, Refusal, TokenFacts, Verifier, Witness,
+    self, Check, CheckObserver, CorsPreflight, Gate, Mode, Permit, Refusal, TokenFacts,
 };
 
 /// When one of many requests under way may have ended.
@@ -94,7 +94,7 @@ pub struct OwnEndpoints {
 /// One inbound listener's service.
 pub struct Inbound {
     name: String,
-    verifier: Arc<Verifier>,
+    gate: Arc<Gate>,
     upstream: Arc<Upstream>,
     own: Option<OwnEndpoints>,
     identity: IdentityHeaders,
@@ -120,30 +120,29 @@ pub enum Judged<'r> {
 }
 
 /// Judges a request by its path, method and headers; `ordinary` is what its path may hold. `own`
-/// are the paths that the listener answers itself. `witness` learns which checks of the token were
-/// made.
+/// are the paths that the listener answers itself. `observer` is told the checks of the token.
 ///
 /// # Errors
 /// [`Refusal`] names the check that refused. What cannot be sent on in one clear form is refused in
 /// shadow mode too.
 pub async fn judge<'r>(
-    verifier: &Verifier,
+    gate: &Gate,
     own: Option<&HashSet<String>>,
     method: &Method,
     (path, ordinary): (&'r str, Ordinary),
     headers: &HeaderMap,
-    witness: &mut impl Witness,
+    observer: &mut impl CheckObserver,
 ) -> Result<Judged<'r>, Refusal> {
     check_method(method)?;
     let path = NormalPath::parse_with(path, ordinary).map_err(ambiguous)?;
     if own.is_some_and(|own| own.contains(path.as_str())) {
         return Ok(Judged::Own(path));
     }
-    let permit = verifier
-        .decide_before(&path, method.as_str(), headers, witness)
+    let permit = gate
+        .decide_observed(&path, method.as_str(), headers, observer)
         .await?;
     if head::asks_for_websocket(headers) {
-        witness.begins(Check::Upgrade);
+        observer.checking(Check::Upgrade);
         let client_id = permit
             .token()
             .and_then(|token| token.client_id())
@@ -209,10 +208,10 @@ struct Counting<'l> {
     refusal: Option<Refusal>,
 }
 
-impl Witness for Counting<'_> {
-    fn begins(&mut self, _: Check) {}
+impl CheckObserver for Counting<'_> {
+    fn checking(&mut self, _: Check) {}
 
-    fn before_question(&mut self, token: &TokenFacts) -> Result<(), Reason> {
+    fn before_query(&mut self, token: &TokenFacts) -> Result<(), Reason> {
         let Some(limits) = self.limits else {
             return Ok(());
         };
@@ -279,7 +278,7 @@ impl Inbound {
     #[must_use]
     pub fn new(
         config: &Config,
-        verifier: Arc<Verifier>,
+        gate: Arc<Gate>,
         upstream: Arc<Upstream>,
         own: Option<OwnEndpoints>,
         limits: Option<Arc<Limits>>,
@@ -288,7 +287,7 @@ impl Inbound {
         Self {
             mark,
             name: config.name.clone(),
-            verifier,
+            gate,
             upstream,
             own,
             identity: IdentityHeaders::new(config.identity_headers.clone()),
@@ -331,7 +330,7 @@ impl Inbound {
             refusal: None,
         };
         let judged = judge(
-            &self.verifier,
+            &self.gate,
             own,
             &request.method,
             path,
@@ -402,7 +401,7 @@ impl Inbound {
     /// In shadow mode what is over a limit passes, and is noted unless there is a weightier reason
     /// already.
     fn over_limit(&self, refusal: Refusal, ctx: &mut Context) -> Result<(), Refusal> {
-        if self.verifier.mode() == Mode::Enforce {
+        if self.gate.mode() == Mode::Enforce {
             return Err(Refusal {
                 client_id: ctx.access.client_id.take(),
                 ..refusal

@@ -7,8 +7,9 @@ use super::Refusal;
 use crate::domain::oauth::MAX_TOKEN_SIZE;
 use crate::domain::reason::Reason;
 use crate::domain::secret::{ExposeSecret, SecretString};
+use crate::jose::verify::{ClaimedToken, Jws};
 
-/// The text of a bearer token, not verified. Prints nothing.
+/// The text of an unverified bearer token. Its `Debug` output is empty.
 pub struct BearerToken(SecretString);
 
 impl BearerToken {
@@ -30,7 +31,7 @@ impl BearerToken {
             .map_err(|_| Refusal::new(Reason::MalformedAuthorization))?;
         let (scheme, rest) = text.split_once(' ').unwrap_or((text, ""));
         if !scheme.eq_ignore_ascii_case("bearer") {
-            // Another scheme is not ours to judge: to us the request has no token.
+            // Credentials of another scheme are not a bearer token.
             return Err(Refusal::new(Reason::NoToken));
         }
         let token = rest.trim_matches(' ');
@@ -43,7 +44,7 @@ impl BearerToken {
         Ok(Self(SecretString::from(token)))
     }
 
-    /// A token that came otherwise than in a header.
+    /// A token that was not sent in a header.
     ///
     /// # Errors
     /// [`Reason::MalformedToken`] or [`Reason::TokenTooLarge`].
@@ -57,11 +58,19 @@ impl BearerToken {
         Ok(Self(text))
     }
 
-    /// The token itself: not to be written anywhere.
+    /// The token itself. Never log it.
     #[must_use]
     pub fn text(&self) -> &str {
         self.0.expose_secret()
     }
+}
+
+/// The claims of a request's unverified bearer token, for the access log. `None` if the request has
+/// no signed JWT.
+#[must_use]
+pub fn claimed_token(headers: &HeaderMap) -> Option<ClaimedToken> {
+    let bearer = BearerToken::extract(headers).ok()?;
+    Some(Jws::parse(bearer.text()).ok()?.claimed_for_log())
 }
 
 /// RFC 6750 §2.1: `1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="`.

@@ -69,7 +69,7 @@ impl VerifiedTokens {
 
     /// Whether any token is remembered.
     #[must_use]
-    pub fn is_kept(&self) -> bool {
+    pub fn is_enabled(&self) -> bool {
         self.0.is_some()
     }
 
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_in_use_is_kept_while_others_come_and_go() {
+    fn a_token_in_use_is_enabled_while_others_come_and_go() {
         let tokens = VerifiedTokens::new(100);
         let used = sha256(b"used");
         tokens.insert(facts(used));

@@ -1,7 +1,5 @@
-//! The checks that a token and its request go through.
-//!
-//! The code that makes a check announces it, so a list of the checks that were made is never kept
-//! anywhere else.
+//! The checks of a token and its request. The code that makes a check reports it, so no second list
+//! of checks exists.
 
 use super::TokenFacts;
 use crate::domain::reason::Reason;
@@ -41,28 +39,27 @@ pub enum Check {
     Upgrade,
 }
 
-/// Learns which checks are made, in their order. The last one decided.
-pub trait Witness: Send {
-    /// This check begins; those announced before it have passed.
-    fn begins(&mut self, check: Check);
+/// Observes the checks in their order. The last one decided.
+pub trait CheckObserver: Send {
+    /// This check begins; the earlier ones have passed.
+    fn checking(&mut self, check: Check);
 
-    /// The token is good as far as that is known here, and its authority is about to be asked about
-    /// it.
+    /// Every other check of the token has passed, and its authority is about to be queried about it.
     ///
     /// # Errors
-    /// The reason why it must not be asked; the request is refused with it.
-    fn before_question(&mut self, _: &TokenFacts) -> Result<(), Reason> {
+    /// The reason to refuse the request without a query.
+    fn before_query(&mut self, _: &TokenFacts) -> Result<(), Reason> {
         Ok(())
     }
 }
 
-/// Listeners serve requests without a witness.
-impl Witness for () {
-    fn begins(&mut self, _: Check) {}
+/// Ignores the checks.
+impl CheckObserver for () {
+    fn checking(&mut self, _: Check) {}
 }
 
-impl Witness for Vec<Check> {
-    fn begins(&mut self, check: Check) {
+impl CheckObserver for Vec<Check> {
+    fn checking(&mut self, check: Check) {
         self.push(check);
     }
 }

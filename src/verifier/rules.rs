@@ -10,7 +10,7 @@ mod readings;
 use std::time::Duration;
 
 use super::token::TokenFacts;
-use super::{Access, Check, Needs, RuleConfig, Witness};
+use super::{Access, Check, CheckObserver, Needs, RuleConfig};
 use crate::domain::path::NormalPath;
 pub use crate::domain::pattern::InvalidPattern;
 use crate::domain::pattern::Pattern;
@@ -27,13 +27,13 @@ pub use crate::domain::settings::PathCase;
 pub struct Rules {
     rules: Vec<Rule>,
     readings: Readings,
-    asked_claims: Vec<String>,
+    claims: Vec<String>,
 }
 
 /// One rule, compiled.
 pub struct Rule {
     access: Access,
-    /// Where each claim that the rule asks for stands among the asked claims.
+    /// The index of each claim that the rule needs in [`Rules::claims`].
     claims: Vec<usize>,
     timeout: Option<Duration>,
 }
@@ -64,14 +64,14 @@ impl Rules {
     /// [`InvalidRules`] when a path pattern is none, or too many methods are named.
     pub fn compile(configs: &[RuleConfig], case: PathCase) -> Result<Self, InvalidRules> {
         let readings = Readings::compile(configs, case)?;
-        let mut asked_claims: Vec<String> = Vec::new();
+        let mut compared: Vec<String> = Vec::new();
         let mut place = |name: &String| {
-            asked_claims
+            compared
                 .iter()
-                .position(|asked| asked == name)
+                .position(|known| known == name)
                 .unwrap_or_else(|| {
-                    asked_claims.push(name.clone());
-                    asked_claims.len() - 1
+                    compared.push(name.clone());
+                    compared.len() - 1
                 })
         };
         let mut compile = |config: &RuleConfig| {
@@ -89,7 +89,7 @@ impl Rules {
         Ok(Self {
             rules,
             readings,
-            asked_claims,
+            claims: compared,
         })
     }
 
@@ -116,9 +116,9 @@ impl Rules {
             .and_then(|position| self.rules.get(position)))
     }
 
-    /// The claims that some rule asks about, each once. [`TokenFacts`] keeps them in this order.
-    pub(super) fn asked_claims(&self) -> &[String] {
-        &self.asked_claims
+    /// The claims that rules compare, each once. [`TokenFacts`] keeps them in this order.
+    pub(super) fn claims(&self) -> &[String] {
+        &self.claims
     }
 }
 
@@ -134,21 +134,21 @@ impl Rule {
         self.timeout
     }
 
-    /// Judges a verified token by what the rule asks for.
-    pub(super) fn judge(
+    /// Checks whether a verified token fulfils the rule's needs.
+    pub(super) fn check(
         &self,
         token: &TokenFacts,
-        witness: &mut impl Witness,
+        observer: &mut impl CheckObserver,
     ) -> Result<(), Reason> {
         let Access::Token(needs) = &self.access else {
             return Ok(());
         };
-        witness.begins(Check::Scopes);
+        observer.checking(Check::Scopes);
         let any_scope = needs.any_scope.is_empty() || token.has_any_scope(&needs.any_scope);
         if !any_scope || !token.has_scopes(&needs.scopes) {
             return Err(Reason::Scope);
         }
-        witness.begins(Check::RuleClaims);
+        observer.checking(Check::RuleClaims);
         let mut claims = needs.claims.iter().zip(&self.claims);
         if claims.all(|(need, place)| token.claim_is_one_of(*place, &need.values)) {
             Ok(())

@@ -13,8 +13,9 @@ use crate::domain::reason::Reason;
 use crate::domain::revoked::{AFTER_END, EndMark, Issued, Revoked, TokenId};
 use crate::domain::scope::ScopeSet;
 use crate::jose::key_set::Fingerprint;
+use crate::jose::verify::reread_claims;
 
-use super::{Audiences, Profile};
+use super::{Audiences, BearerToken, Profile};
 
 /// How long a token without `exp` is remembered: nothing else would ever end that.
 const WITHOUT_EXPIRY: Duration = Duration::from_secs(30);
@@ -25,7 +26,7 @@ pub(super) struct Reading<'a> {
     /// request without it could pass for another identity.
     pub forwarded: &'a [String],
     /// The claims that rules ask about.
-    pub asked: &'a [String],
+    pub compared: &'a [String],
     /// The claims that may name the client; the first that the token has does.
     pub client_id: &'a [String],
     /// Whether a token without `exp` is refused.
@@ -58,7 +59,7 @@ pub struct TokenFacts {
     /// rules ask about, then the audiences.
     texts: Texts,
     forwarded: u16,
-    asked: u16,
+    compared: u16,
     authority: u16,
     never_expires: bool,
 }
@@ -132,9 +133,9 @@ impl TokenFacts {
         }
         texts.extend(
             reading
-                .asked
+                .compared
                 .iter()
-                .map(|name| asked_items(claims, name, reading)),
+                .map(|name| compared_items(claims, name, reading)),
         );
         texts.extend(
             audiences(claims, reading.profile)?
@@ -153,7 +154,7 @@ impl TokenFacts {
             token_id: jti.map(TokenId::of),
             texts,
             forwarded: count(reading.forwarded.len())?,
-            asked: count(reading.asked.len())?,
+            compared: count(reading.compared.len())?,
             authority: count(authority)?,
             never_expires: expires_at.is_none(),
         })
@@ -165,6 +166,12 @@ impl TokenFacts {
         self.authority.into()
     }
 
+    /// All claims of this token, read from its text. `None` if `bearer` is another token.
+    #[must_use]
+    pub fn claims(&self, bearer: &BearerToken) -> Option<Claims> {
+        reread_claims(bearer.text(), &self.hash)
+    }
+
     /// Whether the token has no `exp`.
     pub(super) fn never_expires(&self) -> bool {
         self.never_expires
@@ -172,7 +179,7 @@ impl TokenFacts {
 
     /// Whether what is known of the token may still be used, or must be found out anew. Also not
     /// after the clock was set back: the time of remembering would begin again.
-    pub(super) fn may_be_remembered(&self, now: UnixTime) -> bool {
+    pub(super) fn may_be_cached(&self, now: UnixTime) -> bool {
         let end = UnixTime(self.ends_at);
         !self.never_expires || (end.minus(WITHOUT_EXPIRY)..end).contains(&now)
     }
@@ -213,7 +220,7 @@ impl TokenFacts {
             Audiences::Any => true,
             Audiences::OneOf(accepted) => self
                 .texts
-                .from(FORWARDED + usize::from(self.forwarded) + usize::from(self.asked))
+                .from(FORWARDED + usize::from(self.forwarded) + usize::from(self.compared))
                 .flatten()
                 .any(|aud| accepted.iter().any(|accepted| aud == accepted.as_bytes())),
         }
@@ -243,7 +250,7 @@ impl TokenFacts {
     /// Whether the claim with this place among the asked ones, or one of its items, has one of
     /// these values, none of them empty.
     pub(super) fn claim_is_one_of(&self, place: usize, values: &[String]) -> bool {
-        let place = Some(place).filter(|place| *place < usize::from(self.asked));
+        let place = Some(place).filter(|place| *place < usize::from(self.compared));
         let text = place.and_then(|place| {
             self.texts
                 .get(FORWARDED + usize::from(self.forwarded) + place)
@@ -376,7 +383,7 @@ fn in_header(text: &str) -> Result<Option<String>, Reason> {
 
 /// The items of a claim that rules ask about. The issuer has several spellings where slashes do not
 /// count.
-fn asked_items(claims: &Claims, name: &str, reading: &Reading<'_>) -> Option<String> {
+fn compared_items(claims: &Claims, name: &str, reading: &Reading<'_>) -> Option<String> {
     let items = claim_items(claims, name)?;
     if name != "iss" || reading.profile == Profile::Standard {
         return Some(items);
@@ -431,10 +438,14 @@ pub(super) mod tests {
     use crate::verifier::CLIENT_ID_CLAIMS;
 
     fn read(claims: &str, forwarded: &[&str]) -> Result<TokenFacts, Reason> {
-        read_asked(claims, forwarded, &[])
+        read_compared(claims, forwarded, &[])
     }
 
-    fn read_asked(claims: &str, forwarded: &[&str], asked: &[&str]) -> Result<TokenFacts, Reason> {
+    fn read_compared(
+        claims: &str,
+        forwarded: &[&str],
+        compared: &[&str],
+    ) -> Result<TokenFacts, Reason> {
         let claims = Claims::parse(claims.as_bytes()).unwrap();
         let owned = |names: &[&str]| {
             names
@@ -442,14 +453,14 @@ pub(super) mod tests {
                 .map(|name| (*name).to_owned())
                 .collect::<Vec<_>>()
         };
-        let (forwarded, asked) = (owned(forwarded), owned(asked));
+        let (forwarded, compared) = (owned(forwarded), owned(compared));
         let (require_expiry, profile) = (true, Profile::Standard);
         let now = UnixTime(0);
         let client_id = &owned(&CLIENT_ID_CLAIMS);
         let issuer = &IssuerName::exact("https://idp.example/");
         let reading = Reading {
             forwarded: &forwarded,
-            asked: &asked,
+            compared: &compared,
             client_id,
             require_expiry,
             profile,
@@ -463,10 +474,10 @@ pub(super) mod tests {
         let claims = Claims::parse(claims.as_bytes()).unwrap();
         let (require_expiry, profile, now) = (false, Profile::Plgd, UnixTime(now));
         let issuer = &IssuerName::as_plgd_compares("https://idp.example");
-        let (forwarded, asked) = (&["iss".to_owned()][..], &["iss".to_owned()][..]);
+        let (forwarded, compared) = (&["iss".to_owned()][..], &["iss".to_owned()][..]);
         let reading = Reading {
             forwarded,
-            asked,
+            compared,
             client_id: &[],
             require_expiry,
             profile,
@@ -533,7 +544,7 @@ pub(super) mod tests {
     #[test]
     fn claims_are_compared_by_the_texts_of_their_items() {
         let names = ["t", "l", "n", "b", "f", "o", "z", "none", "e", "s"];
-        let facts = read_asked(
+        let facts = read_compared(
             r#"{"exp":9,"sub":"blue","aud":"green","scope":"r w","t":"blue","l":["x","blue","",{"y":1},7],"n":12,"b":true,"f":1.5,
                "o":{"blue":1},"z":["a\u0000blue"],"e":[],"s":"blue green"}"#,
             &["sub", "t"],
@@ -602,7 +613,7 @@ pub(super) mod tests {
 
     #[test]
     fn claims_inside_of_others_are_forwarded_and_asked_for_by_dotted_names() {
-        let facts = read_asked(
+        let facts = read_compared(
             r#"{"exp":9,"realm_access":{"roles":["a","b"]},"resource_access":{"my.api":{"roles":["c"]}},"x.y":"literal","x":{"y":"z"}}"#,
             &["realm_access.roles", "x.y", "realm_access"],
             &["realm_access.roles", "resource_access.my.api.roles", "x.y", "realm_access.none"],
@@ -651,14 +662,14 @@ pub(super) mod tests {
             Ok(())
         );
         let remembered =
-            [999, 1000, 1029, 1030, i64::MAX].map(|now| facts.may_be_remembered(UnixTime(now)));
+            [999, 1000, 1029, 1030, i64::MAX].map(|now| facts.may_be_cached(UnixTime(now)));
         assert_eq!(remembered, [false, true, true, false, false]);
         let facts = read_plgd(r#"{"exp":9}"#, 1000).unwrap();
         assert_eq!(
             facts.check_times(UnixTime(9), Duration::ZERO),
             Err(Reason::Expired)
         );
-        assert!(facts.may_be_remembered(UnixTime(i64::MAX)));
+        assert!(facts.may_be_cached(UnixTime(i64::MAX)));
         for broken in ["null", "\"\"", "[]", "false", "1e300"] {
             let claims = format!(r#"{{"exp":{broken}}}"#);
             assert!(

@@ -376,7 +376,7 @@ mod tests {
         assert_eq!(
             broken(
                 "issuer/grants/refresh_token.rs",
-                "use crate::verifier::Verifier;"
+                "use crate::verifier::Gate;"
             ),
             ["2: sideways: `issuer` → `verifier`, both on floor 2"]
         );

@@ -32,7 +32,6 @@ use crate::domain::oauth::basic_authorization;
 use crate::domain::reason::Reason;
 use crate::domain::secret::{ExposeSecret, SecretString};
 use crate::http_client::{Failed, HttpAnswer, HttpClient, HttpError};
-use crate::jose::verify::Jws;
 use crate::verifier::bearer::BearerToken;
 
 /// How many tokens' states are remembered.
@@ -69,9 +68,9 @@ impl Question {
     }
 
     /// `None` when the token's `jti` is no UUID: to plgd's services such a token is worth nothing.
-    pub fn plgd(bearer: &BearerToken) -> Option<Self> {
-        let jws = Jws::parse(bearer.text()).ok()?;
-        let jti = Uuid::parse_str(jws.claimed_id()?).ok()?;
+    pub fn plgd(facts: &TokenFacts, bearer: &BearerToken) -> Option<Self> {
+        let claims = facts.claims(bearer)?;
+        let jti = Uuid::parse_str(claims.get("jti")?.as_str()?).ok()?;
         Some(Self {
             jti: Some(jti),
             ..Self::introspection(bearer)

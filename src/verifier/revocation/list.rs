@@ -426,7 +426,7 @@ async fn verify(of: &Revocation, text: &str) -> Result<List, &'static str> {
         return Err(UNSIGNED);
     }
     let keys = usable(of)?;
-    if let Some(claims) = signed_claims(&jws, &keys) {
+    if let Ok((claims, _)) = jws.verify_with(&keys) {
         return read(claims, &of.of.issuer);
     }
     // The issuer may have changed its key.
@@ -435,7 +435,8 @@ async fn verify(of: &Revocation, text: &str) -> Result<List, &'static str> {
         .renew(&sha256(jws.kid().unwrap_or_default().as_bytes()))
         .await;
     let keys = usable(of)?;
-    read(signed_claims(&jws, &keys).ok_or(UNSIGNED)?, &of.of.issuer)
+    let (claims, _) = jws.verify_with(&keys).map_err(|_| UNSIGNED)?;
+    read(claims, &of.of.issuer)
 }
 
 fn usable(of: &Revocation) -> Result<Arc<KeySet>, &'static str> {
@@ -443,15 +444,6 @@ fn usable(of: &Revocation) -> Result<Arc<KeySet>, &'static str> {
         Keys::Usable(keys) => Ok(keys),
         Keys::Unavailable => Err("the authority's keys are not known"),
     }
-}
-
-fn signed_claims<'j>(jws: &'j Jws<'_>, keys: &KeySet) -> Option<&'j Claims> {
-    let candidates = keys.candidates(jws.kid(), jws.algorithm()).ok()?;
-    let (claims, key) = jws.verified_claims(&candidates)?;
-    if candidates.len() > 1 {
-        keys.verified_by(key);
-    }
-    Some(claims)
 }
 
 fn read(claims: &Claims, issuer: &IssuerName) -> Result<List, &'static str> {

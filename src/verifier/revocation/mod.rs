@@ -254,7 +254,7 @@ impl Revocation {
             }
             Source::Plgd(_) => {
                 self.asked
-                    .check(facts, before_question, || Question::plgd(bearer))
+                    .check(facts, before_question, || Question::plgd(facts, bearer))
                     .await
             }
             Source::Introspection(_) => {

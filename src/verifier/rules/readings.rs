@@ -27,8 +27,8 @@ pub enum TwoReadings {
 
 /// The rules of a listener, as they match and as a server could read the path.
 pub(super) struct Readings {
-    judged: Matcher,
-    other: Matcher,
+    configured: Matcher,
+    widest: Matcher,
     /// Whether both matchers have the same names.
     names_are_equal: bool,
 }
@@ -54,8 +54,8 @@ impl Readings {
             .flat_map(|pattern| &pattern.segments);
         let names_are_equal = segments.all(is_equal);
         Ok(Self {
-            judged: compile(case.folding())?,
-            other: compile(case.widest())?,
+            configured: compile(case.folding())?,
+            widest: compile(case.widest())?,
             names_are_equal,
         })
     }
@@ -66,18 +66,18 @@ impl Readings {
         path: &NormalPath<'_>,
         method: &str,
     ) -> Result<Option<usize>, TwoReadings> {
-        let judged = self.judged.find(path, method, Ending::Whole);
+        let found = self.configured.find(path, method, Ending::Whole);
         // Nearly every path has one reading only.
-        let Some(rule) = judged.filter(|_| !(self.names_are_equal && path.is_plain_small())) else {
-            return Ok(judged);
+        let Some(rule) = found.filter(|_| !(self.names_are_equal && path.is_plain_small())) else {
+            return Ok(found);
         };
         let meets_earlier = |ending| {
-            self.other
+            self.widest
                 .find(path, method, ending)
                 .is_some_and(|other| other < rule)
         };
         if !meets_earlier(Ending::Format) {
-            return Ok(judged);
+            return Ok(found);
         }
         Err(if meets_earlier(Ending::Whole) {
             TwoReadings::LetterCase

@@ -22,8 +22,8 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::{
-    Access, Audiences, Authority, AuthorityConfig, Config, CorsPreflight, KeySource, Mode, Needs,
-    Profile, RevocationConfig, RuleConfig, Verifier,
+    Access, Audiences, Authority, AuthorityConfig, Config, CorsPreflight, Gate, KeySource, Mode,
+    Needs, Profile, RevocationConfig, RuleConfig,
 };
 use crate::domain::path::NormalPath;
 use crate::domain::reason::Reason;
@@ -40,7 +40,7 @@ const STALE_AFTER: usize = 20;
 
 /// One life of the sidecar's process.
 struct Life {
-    verifier: Verifier,
+    verifier: Gate,
     run: JoinHandle<()>,
     attempts: Arc<Mutex<Vec<Attempt>>>,
     probes: Vec<Probe>,
@@ -111,7 +111,7 @@ impl Life {
             forwarded_claims: Vec::new(),
         };
         let verifier =
-            Verifier::new(&config, vec![authority], clock.clone(), Arc::new(|_| ())).unwrap();
+            Gate::new(&config, vec![authority], clock.clone(), Arc::new(|_| ())).unwrap();
         Self {
             verifier,
             run,

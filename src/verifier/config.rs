@@ -1,0 +1,144 @@
+//! What is configured of listeners and authorities.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use url::Url;
+
+use super::revocation::RevocationConfig;
+use crate::domain::issuer_name::IssuerName;
+use crate::domain::scope::ScopeSet;
+use crate::domain::settings::{CorsPreflight, Mode, PathCase, Profile};
+use crate::http_client::FetchTimeouts;
+use crate::jose::Algorithm;
+
+/// The claims that name a token's client unless the configuration says otherwise: those of RFC 9068
+/// §2.2, OpenID Connect, Okta and Entra (version 1).
+pub const CLIENT_ID_CLAIMS: [&str; 4] = ["client_id", "azp", "cid", "appid"];
+
+/// What one inbound listener checks.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Names of the trusted authorities.
+    pub authorities: Vec<String>,
+    /// The accepted `aud` values.
+    pub audiences: Audiences,
+    /// How many verified tokens are cached; 0 turns the cache off.
+    pub verified_token_cache: u64,
+    /// The first rule that matches decides.
+    pub rules: Vec<RuleConfig>,
+    /// Whether the service ignores upper and lower case in paths.
+    pub path_case: PathCase,
+    /// The claims that are sent to the upstream in headers.
+    pub forwarded_claims: Vec<String>,
+    /// Whether refused requests are stopped.
+    pub mode: Mode,
+    /// How CORS preflights are handled.
+    pub cors_preflight: CorsPreflight,
+}
+
+/// Which `aud` values a listener accepts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Audiences {
+    /// Any value, or none.
+    Any,
+    /// The token must have one of these.
+    OneOf(Vec<String>),
+}
+
+/// One rule.
+#[derive(Clone, Debug)]
+pub struct RuleConfig {
+    /// Path patterns, at least one: `*` is one segment, `**` any rest.
+    pub paths: Vec<String>,
+    /// Methods in upper case; empty means every method. `GET` includes `HEAD`.
+    pub methods: Vec<String>,
+    /// What a request needs to pass.
+    pub access: Access,
+    /// How long to wait for each next part of the upstream's answer; `None` uses the upstream's
+    /// setting.
+    pub timeout: Option<Duration>,
+    /// The line of the configuration file on which the rule begins.
+    pub line: usize,
+}
+
+/// What a request needs to pass a rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Nothing, not even a token.
+    Public,
+    /// A valid token that fulfils these needs.
+    Token(Needs),
+}
+
+/// What a valid token must have in addition; all of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// Every one of these scopes.
+    pub scopes: ScopeSet,
+    /// One of these scopes, unless the set is empty.
+    pub any_scope: ScopeSet,
+    /// Claims with certain values.
+    pub claims: Vec<ClaimNeed>,
+}
+
+/// A claim that must have one of some values. In a list, one item must.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClaimNeed {
+    /// The claim's name.
+    pub name: String,
+    /// The values as texts; numbers and booleans as in JSON.
+    pub values: Vec<String>,
+}
+
+/// An issuer whose tokens are trusted.
+#[derive(Clone, Debug)]
+pub struct AuthorityConfig {
+    /// Its name in the configuration.
+    pub name: String,
+    /// The `iss` of its tokens as configured; `profile` says how others are compared with it.
+    pub issuer: String,
+    /// Where its keys come from.
+    pub keys: KeySource,
+    /// Certificates (PEM) that are trusted for its URLs in addition to the platform's.
+    pub ca_pem: Option<Vec<u8>>,
+    /// Limits of fetches of its metadata, keys and revocation list.
+    pub timeouts: FetchTimeouts,
+    /// The accepted signature algorithms.
+    pub algorithms: Vec<Algorithm>,
+    /// By how much its clock may differ from ours.
+    pub clock_skew: Duration,
+    /// How long the last good keys are used while none can be fetched.
+    pub max_stale: Duration,
+    /// How revocations are found out.
+    pub revocation: RevocationConfig,
+    /// The claims that may name the client; the first that a token has is used.
+    pub client_id_claims: Vec<String>,
+    /// Whether a token without `exp` is refused.
+    pub require_expiry: bool,
+    /// How its tokens are written.
+    pub profile: Profile,
+    /// The longest accepted token, in bytes.
+    pub max_token_size: usize,
+}
+
+impl AuthorityConfig {
+    /// The issuer, together with how other spellings are compared with it.
+    #[must_use]
+    pub fn issuer_name(&self) -> IssuerName {
+        self.profile.issuer(&self.issuer)
+    }
+}
+
+/// Where an authority's keys come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeySource {
+    /// Our own issuer, read in process.
+    OwnIssuer,
+    /// `jwks_uri` of the issuer's metadata.
+    Discovery,
+    /// This URL.
+    Url(Url),
+    /// This file.
+    File(PathBuf),
+}

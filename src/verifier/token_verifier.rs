@@ -1,0 +1,332 @@
+//! Token verification: a bearer token becomes a [`VerifiedToken`] or a [`Reason`].
+//!
+//! Listeners, JWT exchange and plgd's tokens API verify through [`TokenVerifier`]. Of a token whose
+//! signature is not checked, only `kid` and `iss` are read: they choose the key.
+
+use std::sync::Arc;
+
+use super::cache::VerifiedTokens;
+use super::token::{Reading, TokenFacts};
+use super::{Audiences, Authority, BearerToken, Check, CheckObserver, share};
+use crate::domain::claims::Claims;
+use crate::domain::clock::SharedClock;
+use crate::domain::hash::sha256;
+use crate::domain::reason::Reason;
+use crate::jose::key_set::Fingerprint;
+use crate::jose::live_keys::Keys;
+use crate::jose::verify::{InvalidJws, Jws};
+
+/// What a verifier accepts, and what it keeps of a token.
+#[derive(Clone, Debug)]
+pub struct TokenPolicy {
+    /// The accepted `aud` values.
+    pub audiences: Audiences,
+    /// Claims that are sent to the upstream in headers.
+    pub forwarded_claims: Vec<String>,
+    /// Claims that rules compare.
+    pub rule_claims: Vec<String>,
+    /// How many verified tokens are cached; 0 turns the cache off.
+    pub cache_size: u64,
+}
+
+impl TokenPolicy {
+    /// Accepts any audience, keeps no claims and caches nothing.
+    #[must_use]
+    pub fn any_audience() -> Self {
+        Self {
+            audiences: Audiences::Any,
+            forwarded_claims: Vec::new(),
+            rule_claims: Vec::new(),
+            cache_size: 0,
+        }
+    }
+}
+
+/// A token whose signature, claims, times and audience this verifier accepted.
+#[derive(Clone)]
+pub struct VerifiedToken(Arc<TokenFacts>);
+
+impl std::ops::Deref for VerifiedToken {
+    type Target = TokenFacts;
+
+    fn deref(&self) -> &TokenFacts {
+        &self.0
+    }
+}
+
+/// A verified token, revoked or not.
+pub struct PossiblyRevoked {
+    /// The token.
+    pub token: VerifiedToken,
+    /// Whether it is revoked.
+    pub is_revoked: bool,
+}
+
+/// Called with `true` when a token is in the cache, with `false` when it must be verified.
+pub type ObserveCache = Arc<dyn Fn(bool) + Send + Sync>;
+
+/// Verifies the tokens of some authorities.
+pub struct TokenVerifier {
+    policy: TokenPolicy,
+    authorities: Vec<Arc<Authority>>,
+    cache: VerifiedTokens,
+    clock: SharedClock,
+    observe_cache: Option<ObserveCache>,
+}
+
+impl TokenVerifier {
+    /// A verifier that trusts `authorities`.
+    #[must_use]
+    pub fn new(policy: TokenPolicy, authorities: Vec<Arc<Authority>>, clock: SharedClock) -> Self {
+        Self {
+            cache: VerifiedTokens::new(policy.cache_size),
+            policy,
+            authorities,
+            clock,
+            observe_cache: None,
+        }
+    }
+
+    /// Reports every use of the cache to `observe`.
+    #[must_use]
+    pub fn observed(mut self, observe: ObserveCache) -> Self {
+        self.observe_cache = Some(observe);
+        self
+    }
+
+    /// Verifies a token: signature and claims unless they are cached, then everything that may
+    /// have changed since.
+    ///
+    /// # Errors
+    /// The [`Reason`] of the check that failed.
+    pub async fn verify(&self, bearer: &BearerToken) -> Result<VerifiedToken, Reason> {
+        self.verify_observed(bearer, &mut ()).await
+    }
+
+    pub(super) async fn verify_observed(
+        &self,
+        bearer: &BearerToken,
+        observer: &mut impl CheckObserver,
+    ) -> Result<VerifiedToken, Reason> {
+        let token = self.authenticate(bearer, observer).await?;
+        self.check_not_revoked(&token, bearer, observer).await?;
+        Ok(token)
+    }
+
+    /// Verifies a token, but also accepts a revoked one.
+    ///
+    /// # Errors
+    /// As [`verify`](Self::verify), without [`Reason::Revoked`].
+    pub async fn verify_even_revoked(
+        &self,
+        bearer: &BearerToken,
+    ) -> Result<PossiblyRevoked, Reason> {
+        let token = self.authenticate(bearer, &mut ()).await?;
+        let is_revoked = match self.check_not_revoked(&token, bearer, &mut ()).await {
+            Ok(()) => false,
+            Err(Reason::Revoked) => true,
+            Err(reason) => return Err(reason),
+        };
+        Ok(PossiblyRevoked { token, is_revoked })
+    }
+
+    /// The issuer of a token that this verifier verified, in the spelling of its authority.
+    #[must_use]
+    pub fn issuer_of(&self, token: &VerifiedToken) -> Option<&str> {
+        Some(self.authorities.get(token.authority())?.issuer.name())
+    }
+
+    /// The size limit that a token exceeds: each authority has its own.
+    pub(super) fn size_limit(&self, bearer: &BearerToken) -> usize {
+        let longest = self.longest_token();
+        if bearer.text().len() > longest {
+            return longest;
+        }
+        let jws = Jws::parse(bearer.text()).ok();
+        jws.and_then(|jws| Some(self.authority_of(jws.claimed_issuer())?.1.max_token_size))
+            .unwrap_or(longest)
+    }
+
+    fn longest_token(&self) -> usize {
+        let limits = self.authorities.iter().map(|it| it.max_token_size);
+        limits.max().unwrap_or_default()
+    }
+
+    /// Every check but revocation.
+    async fn authenticate(
+        &self,
+        bearer: &BearerToken,
+        observer: &mut impl CheckObserver,
+    ) -> Result<VerifiedToken, Reason> {
+        // Before anything is computed over it.
+        if bearer.text().len() > self.longest_token() {
+            return Err(Reason::TokenTooLarge);
+        }
+        let hash = sha256(bearer.text().as_bytes());
+        let now = self.clock.now();
+        let cached = self
+            .cache
+            .get(&hash)
+            .filter(|facts| facts.may_be_cached(now));
+        if let Some(observe) = &self.observe_cache {
+            observe(cached.is_some());
+        }
+        let Some(facts) = cached else {
+            let facts = Arc::new(self.verify_signature(bearer, hash, observer).await?);
+            self.check_now(&facts, observer)?;
+            self.cache.insert(facts.clone());
+            return Ok(VerifiedToken(facts));
+        };
+        let checked = if self.key_is_published(&facts)? {
+            self.check_now(&facts, observer)
+        } else {
+            Err(Reason::UnknownKid)
+        };
+        if let Err(reason) = checked {
+            self.cache.remove(&hash);
+            return Err(reason);
+        }
+        Ok(VerifiedToken(facts))
+    }
+
+    fn authority(&self, facts: &TokenFacts) -> Result<&Arc<Authority>, Reason> {
+        self.authorities
+            .get(facts.authority())
+            .ok_or(Reason::Internal)
+    }
+
+    fn key_is_published(&self, facts: &TokenFacts) -> Result<bool, Reason> {
+        match self.authority(facts)?.keys().current() {
+            Keys::Usable(keys) => Ok(keys.contains(&facts.key)),
+            Keys::Unavailable => Err(Reason::KeysUnavailable),
+        }
+    }
+
+    /// The checks that are made on every request, cached token or not.
+    fn check_now(
+        &self,
+        facts: &TokenFacts,
+        observer: &mut impl CheckObserver,
+    ) -> Result<(), Reason> {
+        observer.checking(Check::Times);
+        facts.check_times(self.clock.now(), self.authority(facts)?.clock_skew)?;
+        observer.checking(Check::Audience);
+        if facts.is_for(&self.policy.audiences) {
+            Ok(())
+        } else {
+            Err(Reason::Audience)
+        }
+    }
+
+    /// The last check: it may have to query the authority, which is spared tokens that are refused
+    /// anyway.
+    async fn check_not_revoked(
+        &self,
+        token: &VerifiedToken,
+        bearer: &BearerToken,
+        observer: &mut impl CheckObserver,
+    ) -> Result<(), Reason> {
+        observer.checking(Check::Revocation);
+        let revocation = self.authority(token)?.revocation();
+        if !revocation.is_checked() && !token.never_expires() {
+            return Ok(());
+        }
+        let before_query = || observer.before_query(token);
+        revocation.check(token, bearer, before_query).await
+    }
+
+    /// The authority of an unverified `iss`, and its index. Every authority whose issuer differs by
+    /// slashes only counts the miss.
+    fn authority_of(&self, claimed: Option<&str>) -> Option<(usize, &Arc<Authority>)> {
+        let claimed = claimed?;
+        let mut authorities = self.authorities.iter().enumerate();
+        let found = authorities.find(|(_, authority)| authority.issuer.is(claimed));
+        if found.is_none() {
+            self.authorities
+                .iter()
+                .for_each(|authority| authority.note_refused_issuer(claimed));
+        }
+        found
+    }
+
+    async fn verify_signature(
+        &self,
+        bearer: &BearerToken,
+        hash: [u8; 32],
+        observer: &mut impl CheckObserver,
+    ) -> Result<TokenFacts, Reason> {
+        let jws = Jws::parse(bearer.text()).map_err(|error| match error {
+            InvalidJws::Malformed => Reason::MalformedToken,
+            InvalidJws::Algorithm => {
+                observer.checking(Check::Algorithm);
+                Reason::Algorithm
+            }
+            InvalidJws::Critical => Reason::CriticalHeader,
+        })?;
+        observer.checking(Check::Type);
+        if !is_access_token_type(&jws) {
+            return Err(Reason::TokenType);
+        }
+        observer.checking(Check::Issuer);
+        let (index, authority) = self
+            .authority_of(jws.claimed_issuer())
+            .ok_or(Reason::UnknownIssuer)?;
+        if bearer.text().len() > authority.max_token_size {
+            return Err(Reason::TokenTooLarge);
+        }
+        observer.checking(Check::Algorithm);
+        if !authority.algorithms.contains(&jws.algorithm()) {
+            return Err(Reason::Algorithm);
+        }
+        observer.checking(Check::Key);
+        let signed = self.check_signature(&jws, authority, &hash).await;
+        if matches!(signed, Ok(_) | Err(Reason::Signature)) {
+            observer.checking(Check::Signature);
+        }
+        let (claims, key) = signed?;
+        observer.checking(Check::Claims);
+        let reading = Reading {
+            forwarded: &self.policy.forwarded_claims,
+            compared: &self.policy.rule_claims,
+            client_id: &authority.client_id_claims,
+            require_expiry: authority.require_expiry,
+            profile: authority.profile,
+            issuer: &authority.issuer,
+            now: self.clock.now(),
+        };
+        TokenFacts::read(claims, hash, index, key, &reading)
+    }
+    async fn check_signature<'j>(
+        &self,
+        jws: &'j Jws<'_>,
+        authority: &Authority,
+        hash: &[u8; 32],
+    ) -> Result<(&'j Claims, Fingerprint), Reason> {
+        // A token without `kid` may be signed by any key, so the token itself is looked up.
+        let missing = jws.kid().map_or(*hash, |kid| sha256(kid.as_bytes()));
+        let keys = authority.keys_for(jws, &missing).await?;
+        // Only requests with cached tokens need protection from a flood of new tokens.
+        if self.cache.is_enabled() {
+            share::turn().await.map_err(|_| Reason::Busy)?;
+        }
+        let signed = share::work(|| jws.verify_with(&keys));
+        // A token without `kid` may be signed by a key that is newer than the set.
+        if signed.is_err()
+            && jws.kid().is_none()
+            && let Some(newer) = authority.newer_than(&keys, &missing).await
+        {
+            return Ok(jws.verify_with(&newer)?);
+        }
+        Ok(signed?)
+    }
+}
+
+/// RFC 9068 §4: `at+jwt`; older authorities write `JWT` or nothing.
+fn is_access_token_type(jws: &Jws<'_>) -> bool {
+    match jws.typ() {
+        None => !jws.has_typ(),
+        Some(typ) => ["at+jwt", "application/at+jwt", "jwt"]
+            .iter()
+            .any(|known| typ.eq_ignore_ascii_case(known)),
+    }
+}
