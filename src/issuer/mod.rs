@@ -9,11 +9,11 @@
 mod access_token;
 pub mod client;
 mod client_auth;
+mod client_end;
 pub mod client_secret;
 mod clients;
 mod error;
 mod excerpt;
-mod expiry;
 mod forgetting;
 mod grants;
 mod introspection;
@@ -26,16 +26,15 @@ mod registry;
 mod revocation;
 mod secret_files;
 mod signing_keys;
+mod store_sync;
 pub mod token_format;
 pub mod token_request;
 mod uri;
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
 use serde_json::Value;
 
 use crate::domain::clock::{SharedClock, UnixTime};
@@ -48,7 +47,7 @@ use crate::domain::scope::ScopeSet;
 use crate::domain::secret::SecretString;
 use crate::jose::Algorithm;
 use crate::jose::live_keys::LiveKeys;
-use crate::store::{Revisions, Store, StoreError};
+use crate::store::{Store, StoreError};
 
 pub use access_token::{REQUIRED_SCOPE, RESERVED as RESERVED_CLAIMS, why_no_claim};
 pub use client::Client;
@@ -57,6 +56,7 @@ pub use client_auth::exchange::{ForeignClaims, VerifyForeign};
 pub use client_auth::{Asker, AssertionFault};
 pub use error::{OpenError, TokenError};
 pub use introspection::{Introspection, IntrospectionRequest};
+pub use management::ClientAdmin;
 pub use refused::Refused;
 pub use revocation::{RevocationList, RevocationRequest};
 pub use secret_files::SecretFiles;
@@ -65,22 +65,6 @@ use token_format::{ByAudience, ScopeClaim, TokenType};
 pub use token_request::TokenRequest;
 
 pub use crate::domain::settings::{ListedClients, Profile};
-
-/// How long a client waits for a look at the store.
-const LONGEST_LOOK: Duration = Duration::from_millis(250);
-/// Readers of JSON know integers up to twice this one exactly. A clock that says more is wrong.
-const MAX_FIRST_REVISION: i64 = 1 << 52;
-
-/// Lets the revisions of a new store begin beyond those of the store before it, which was in memory
-/// or is gone: sidecars take no list of a lower revision than the one they have.
-async fn begin_revocations(store: &dyn Store, now: UnixTime) {
-    // In milliseconds: a store that changes less than a thousand times in a second never counts
-    // ahead of the clock.
-    let revision = now.0.saturating_mul(1000).clamp(0, MAX_FIRST_REVISION);
-    if let Err(error) = store.begin_revocations(revision).await {
-        tracing::warn!(%error, "the first revision cannot be stored; sidecars may take the first list late");
-    }
-}
 
 /// What an issuer is made of.
 #[derive(Clone, Debug)]
@@ -155,158 +139,137 @@ impl Config {
 /// An authorization server, ready to issue.
 pub struct Issuer {
     url: IssuerUrl,
-    policy: access_token::Policy,
-    clients: clients::Clients,
-    client_auth: client_auth::ClientAuth,
+    policy: Arc<access_token::Policy>,
+    clients: Arc<clients::Clients>,
+    client_auth: Arc<client_auth::ClientAuth>,
+    client_admin: ClientAdmin,
     secret_files: secret_files::LiveSecretFiles,
     listed_clients: ListedClients,
-    keys: signing_keys::SigningKeys,
-    revocations: revocation::Revocations,
-    lapses: expiry::Lapses,
-    purge: registry::PurgeTimer,
-    forgetting: forgetting::Forgetting,
+    keys: Arc<signing_keys::SigningKeys>,
+    revocations: Arc<revocation::Revocations>,
+    forgetting: Arc<forgetting::Forgetting>,
+    sync: Arc<store_sync::StoreSync>,
     store: Arc<dyn Store>,
-    /// What of the store has been read; none while it does not answer.
-    read: ArcSwapOption<Revisions>,
-    /// The second in which it was last looked at for a client.
-    looked_at: AtomicI64,
     clock: SharedClock,
 }
 
 impl Issuer {
-    /// Loads the signing keys from the store, or makes one and keeps it there; reads the clients
-    /// and revocations.
+    /// Loads the signing keys from the store, or makes and stores one; reads the clients and
+    /// revocations.
     ///
     /// # Errors
-    /// When the configuration contradicts itself, or no signing key can be had.
+    /// When the configuration contradicts itself, or there is no signing key.
     pub async fn open(
         mut config: Config,
         store: Arc<dyn Store>,
         clock: SharedClock,
     ) -> Result<Arc<Self>, OpenError> {
-        let policy = access_token::Policy::new(&config)?;
-        let clients = clients::Clients::new(std::mem::take(&mut config.clients))?;
-        // Before what it counts: a change between the two is read again.
-        let mut revisions = store.revisions().await?;
-        if revisions.revocations == 0 {
-            begin_revocations(&*store, clock.now()).await;
-            revisions = store.revisions().await?;
-        }
+        let policy = Arc::new(access_token::Policy::new(&config)?);
+        let clients = Arc::new(clients::Clients::new(std::mem::take(&mut config.clients))?);
+        // The revisions come before what they count: a change between the two is read again.
+        let revisions = store_sync::first_revisions(&*store, clock.now()).await?;
         clients.reload(&*store).await?;
         let forgetting = forgetting::Forgetting::open(store.clone(), clock.clone()).await?;
+        let forgetting = Arc::new(forgetting);
         let proven = forgetting.time();
         // Last: a configuration that is refused must not leave a key behind.
         let keys =
             signing_keys::SigningKeys::open(&config, store.clone(), clock.clone(), proven).await?;
-        clients
-            .longest_lifetime()
-            .into_iter()
-            .for_each(|lives| keys.expect_tokens_of(lives));
-        keys.expect(clients.algorithms());
+        let keys = Arc::new(keys);
+        store_sync::expect_clients(&keys, &clients);
         keys.reload(revisions.keys, clock.now(), proven).await?;
-        let shared = clients.shared();
         let revocations = revocation::Revocations::open(
             store.clone(),
             config.profile,
-            shared,
+            clients.shared(),
             clock.clone(),
             proven,
         );
-        let revocations = revocations.await?;
-        let read = ArcSwapOption::from_pointee(revisions);
-        let client_auth = client_auth::ClientAuth::new(&config, store.clone());
-        let issuer = Self {
+        let revocations = Arc::new(revocations.await?);
+        let client_auth = Arc::new(client_auth::ClientAuth::new(&config, store.clone()));
+        let ends = Arc::new(client_end::ClientEnds::new(
+            config.profile,
+            clients.clone(),
+            revocations.clone(),
+            forgetting.clone(),
+            store.clone(),
+            clock.clone(),
+        ));
+        let sync = Arc::new(store_sync::StoreSync {
+            clients: clients.clone(),
+            client_auth: client_auth.clone(),
+            keys: keys.clone(),
+            revocations: revocations.clone(),
+            forgetting: forgetting.clone(),
+            ends: ends.clone(),
+            store: store.clone(),
+            clock: clock.clone(),
+            state: store_sync::SyncState::read(revisions),
+        });
+        let client_admin = ClientAdmin {
+            policy: policy.clone(),
+            clients: clients.clone(),
+            keys: keys.clone(),
+            revocations: revocations.clone(),
+            forgetting: forgetting.clone(),
+            ends: ends.clone(),
+            sync: sync.clone(),
+            store: store.clone(),
+            clock: clock.clone(),
+        };
+        ends.end_expired().await;
+        Ok(Arc::new(Self {
             url: config.url,
             policy,
+            client_admin,
+            secret_files: secret_files::LiveSecretFiles::new(
+                config.secret_files,
+                clients.clone(),
+                clock.clone(),
+            ),
             clients,
             client_auth,
-            secret_files: secret_files::LiveSecretFiles::new(config.secret_files),
             listed_clients: config.listed_clients,
             keys,
             revocations,
-            lapses: expiry::Lapses::default(),
-            purge: registry::PurgeTimer::default(),
             forgetting,
+            sync,
             store,
-            read,
-            looked_at: AtomicI64::new(i64::MIN),
             clock,
-        };
-        issuer.end_expired_clients().await;
-        Ok(Arc::new(issuer))
+        }))
     }
 
-    /// Takes over what this or another process has changed in the store, ends the tokens of clients
-    /// that have expired, and forgets what has expired. To be called every few seconds, and at
+    /// Reads what this or another process has changed in the store, ends the tokens of expired
+    /// clients, and deletes what expired long ago. To be called every few seconds, and at
     /// [`next_expiry`](Self::next_expiry): while the store does not answer, no token is issued.
     ///
     /// # Errors
-    /// When the store does not answer; what is known stays.
+    /// When the store does not answer; what was read before stays.
     pub async fn reload(&self) -> Result<(), StoreError> {
-        let reloaded = self.reload_changes().await;
-        if reloaded.is_err() {
-            self.read.store(None);
-        } else if let Err(error) = self.client_auth.write_used_secrets(self.clock.now()).await {
-            // No reason to issue nothing.
-            tracing::warn!(%error, "when secrets were last used could not be noted");
-        }
-        reloaded
+        self.sync.reload().await
     }
 
-    /// Writes what is otherwise written now and then. To be called when no request is under way any
-    /// more.
+    /// When the next client expires, if one does: [`reload`](Self::reload) is to be called then.
+    #[must_use]
+    pub fn next_expiry(&self) -> Option<UnixTime> {
+        self.sync.ends.next_expiry()
+    }
+
+    /// Writes what is otherwise written from time to time. To be called after the last request.
     pub async fn finish(&self) {
-        if let Err(error) = self
-            .client_auth
-            .write_all_used_secrets(self.clock.now())
-            .await
-        {
-            tracing::warn!(%error, "when secrets were last used could not be noted at the end");
-        }
-        self.forgetting.look();
-        self.forgetting.note().await;
+        self.sync.finish().await;
     }
 
-    async fn reload_changes(&self) -> Result<(), StoreError> {
-        let step = self.forgetting.look();
-        let revisions = self.store.revisions().await?;
-        let read = self.read.load_full().filter(|_| step.is_none());
-        if let Some(seconds) = step {
-            let time = self.clock.now().to_rfc3339();
-            tracing::warn!(
-                seconds,
-                time,
-                "the clock was set: what this process knows of the store is read again"
-            );
-        }
-        let proven = self.forgetting.time();
-        if read
-            .as_deref()
-            .is_none_or(|read| read.clients != revisions.clients)
-        {
-            self.clients.reload(&*self.store).await?;
-            self.clients
-                .longest_lifetime()
-                .into_iter()
-                .for_each(|lives| self.keys.expect_tokens_of(lives));
-            self.keys.expect(self.clients.algorithms());
-        }
-        self.end_departed_clients().await?;
-        self.end_expired_clients().await;
-        // Also when nothing was changed: keys come of age, and what has expired is forgotten.
-        self.keys
-            .reload(revisions.keys, self.clock.now(), proven)
-            .await?;
-        match step {
-            None => self.revocations.catch_up().await?,
-            Some(_) => self.revocations.reload(proven).await?,
-        }
-        self.revocations.forget_expired(proven).await;
-        self.revocations.note_time(self.clock.now()).await;
-        self.forgetting.note_when_due().await;
-        self.read.store(Some(Arc::new(revisions)));
-        self.purge_when_due().await;
-        Ok(())
+    /// Reads the secrets of the configuration's clients when their files change, until the future
+    /// is dropped.
+    pub async fn watch_secret_files(&self) {
+        self.secret_files.watch().await;
+    }
+
+    /// What the administrator may do.
+    #[must_use]
+    pub fn client_admin(&self) -> &ClientAdmin {
+        &self.client_admin
     }
 
     /// Issues an access token to a client that asks from an address, or says why not. Signs on the
@@ -364,12 +327,10 @@ impl Issuer {
         now: UnixTime,
     ) -> Result<client_auth::AuthenticatedClient, TokenError> {
         // A client may have been disabled or deleted where we cannot see it.
-        if self.read.load().is_none() {
+        if !self.sync.is_current() {
             return Err(TokenError::StoreUnavailable);
         }
-        if self.looked_at.swap(now.0, Ordering::Relaxed) != now.0 {
-            self.look_at_store().await;
-        }
+        self.sync.look(now).await;
         let known = self.clients.all_configured();
         let authenticated = self
             .client_auth
@@ -387,20 +348,6 @@ impl Issuer {
         self.client_auth
             .authenticate(&self.clients, credentials, from, now)
             .await
-    }
-
-    /// Takes over what other processes have changed, before a client is let in: a secret that is
-    /// withdrawn there is to be good here no longer than a second. A store that does not answer is
-    /// for [`reload`](Self::reload) to notice.
-    async fn look_at_store(&self) {
-        let looked = tokio::time::timeout(LONGEST_LOOK, self.store.revisions()).await;
-        let is_changed = match (looked, self.read.load().as_deref()) {
-            (Ok(Ok(revisions)), Some(read)) => *read != revisions,
-            _ => false,
-        };
-        if is_changed {
-            let _ = self.reload().await;
-        }
     }
 
     /// Revokes an access token, or a refresh token with its family and their access tokens (RFC
@@ -489,17 +436,6 @@ impl Issuer {
     #[must_use]
     pub fn keys(&self) -> Vec<KeyView> {
         self.keys.views()
-    }
-
-    /// Rotates the signing keys now, and gives them as they are then. Without further demands a new
-    /// key is published, and signs when verifiers have had the time to learn of it; one that is
-    /// waiting already is that key.
-    ///
-    /// # Errors
-    /// When a configured key signs, or the store does not answer. It may be done all the same when
-    /// only the answer is missing: [`keys`](Self::keys) tells within seconds.
-    pub async fn rotate_keys(&self, how: RotateNow) -> Result<Vec<KeyView>, RotateError> {
-        self.keys.rotate(how, self.clock.now()).await
     }
 
     /// The public keys, for verifiers in this process: always those of this moment.

@@ -7,8 +7,6 @@
 //! token can find it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
 
 use super::access_token::{self, Signed};
 use super::grants::{Granted, refresh_token};
@@ -18,37 +16,6 @@ use crate::domain::oauth::GrantType;
 use crate::domain::secret::SecretString;
 use crate::store::StoreError;
 use crate::store::tokens::{Ended, OwnerFilter, TokenFilter, TokenRecord};
-
-/// How long what has expired can still be found.
-const KEPT_AFTER_EXPIRY: Duration = Duration::from_hours(24);
-/// How often it is looked for.
-const PURGE_EVERY: Duration = Duration::from_mins(1);
-/// How many rows are deleted at once: other writes wait for so many.
-const PORTION: u32 = 1000;
-/// How many portions are deleted in one go.
-const MOST_PORTIONS: u32 = 100;
-
-/// When was last looked for what can be forgotten.
-pub(super) struct PurgeTimer(AtomicI64);
-
-impl Default for PurgeTimer {
-    fn default() -> Self {
-        Self(AtomicI64::new(i64::MIN))
-    }
-}
-
-impl PurgeTimer {
-    /// Whether it is time; then it is not again for [`PURGE_EVERY`]. Also after the clock was set
-    /// back.
-    fn is_due(&self, now: UnixTime) -> bool {
-        let last = UnixTime(self.0.load(Ordering::Relaxed));
-        let is_due = now < last || last.until(now) >= PURGE_EVERY;
-        if is_due {
-            self.0.store(now.0, Ordering::Relaxed);
-        }
-        is_due
-    }
-}
 
 impl Issuer {
     /// Signs what was granted to a client that has just asked for it, and keeps what must be kept
@@ -167,40 +134,15 @@ impl Issuer {
             );
         }
     }
-
-    /// Forgets what has been dead for a day, when it is time to. A store that cannot is no reason
-    /// to issue nothing: it forgets later.
-    pub(super) async fn purge_when_due(&self) {
-        if !self.purge.is_due(self.clock.now()) {
-            return;
-        }
-        for _ in 0..MOST_PORTIONS {
-            match self
-                .store
-                .purge(self.forgetting.time().minus(KEPT_AFTER_EXPIRY), PORTION)
-                .await
-            {
-                Ok(purged) if purged >= PORTION.into() => {}
-                Ok(_) => return,
-                Err(error) => return tracing::warn!(%error, "dead tokens cannot be deleted now"),
-            }
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::issuer::tests::{client, config, open};
     use crate::issuer::{Config, OpenError, Profile};
-
-    #[test]
-    fn it_is_looked_once_a_minute_also_after_the_clock_was_set_back() {
-        let timer = PurgeTimer::default();
-        let due =
-            [100, 101, 159, 160, 161, 40, 41, 100].map(|second| timer.is_due(UnixTime(second)));
-        assert_eq!(due, [true, false, false, true, false, true, false, true]);
-    }
 
     #[tokio::test]
     async fn a_lifetime_of_zero_is_for_ever_in_the_plgd_profile_only() {

@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
-use super::Issuer;
 use super::client_secret::MIN_BYTES;
+use super::clients::Clients;
+use crate::domain::clock::SharedClock;
 use crate::domain::secret::{ExposeSecret, LineEnd, SecretString};
 use crate::files::{LOOK_EVERY, ReadError, Watched, blocking, read_secret_with_line_end};
 
@@ -42,17 +43,21 @@ pub(super) struct LiveSecretFiles {
     watched: Arc<Watched>,
     asked: Notify,
     looks: watch::Sender<Looks>,
+    clients: Arc<Clients>,
+    clock: SharedClock,
 }
 
 impl LiveSecretFiles {
     /// The files are read already; a change since then is seen by the first look.
-    pub(super) fn new(config: SecretFiles) -> Self {
+    pub(super) fn new(config: SecretFiles, clients: Arc<Clients>, clock: SharedClock) -> Self {
         let watched = Watched::new(config.files.iter().map(|(_, file)| file.clone()));
         Self {
             config,
             watched,
             asked: Notify::new(),
             looks: watch::Sender::new(Looks::default()),
+            clients,
+            clock,
         }
     }
 
@@ -68,36 +73,29 @@ impl LiveSecretFiles {
         let _ =
             tokio::time::timeout(LONGEST_WAIT, looks.wait_for(|looks| looks.ended > begun)).await;
     }
-}
 
-impl Issuer {
-    /// Takes over the secrets of the configuration's clients when their files change, for ever;
-    /// dropping the future ends it.
-    pub async fn watch_secret_files(&self) {
-        let files = &self.secret_files;
-        if files.config.files.is_empty() {
+    /// Reads the secrets when their files change, until the future is dropped.
+    pub(super) async fn watch(&self) {
+        if self.config.files.is_empty() {
             return;
         }
         loop {
-            files.looks.send_modify(|looks| looks.begun += 1);
-            if files.watched.differ_now().await {
-                self.take_changed_secrets().await;
+            self.looks.send_modify(|looks| looks.begun += 1);
+            if self.watched.differ_now().await {
+                self.read_changed().await;
             }
-            files.looks.send_modify(|looks| looks.ended = looks.begun);
+            self.looks.send_modify(|looks| looks.ended = looks.begun);
             tokio::time::sleep(LEAST_PAUSE).await;
             tokio::select! {
                 () = tokio::time::sleep(LOOK_EVERY) => {}
-                () = files.asked.notified() => {}
+                () = self.asked.notified() => {}
             }
         }
     }
 
     /// Reads every file. One that cannot be used changes nothing.
-    async fn take_changed_secrets(&self) {
-        let (files, watched) = (
-            self.secret_files.config.files.clone(),
-            self.secret_files.watched.clone(),
-        );
+    async fn read_changed(&self) {
+        let (files, watched) = (self.config.files.clone(), self.watched.clone());
         let read = blocking(move || {
             watched.note();
             files
@@ -109,7 +107,7 @@ impl Issuer {
         for (client_id, secret, file) in read {
             let file = file.display();
             match secret {
-                Ok(secret) => self.take_secret(&client_id, secret),
+                Ok(secret) => self.replace(&client_id, secret),
                 Err(error) => {
                     let error: ReadError = error;
                     tracing::warn!(client_id, %file, %error, "a changed secret file cannot be used; the old secret stays");
@@ -118,9 +116,9 @@ impl Issuer {
         }
     }
 
-    fn take_secret(&self, client_id: &str, secret: (SecretString, LineEnd)) {
+    fn replace(&self, client_id: &str, secret: (SecretString, LineEnd)) {
         let is_short = secret.0.expose_secret().len() < MIN_BYTES;
-        let (now, grace) = (self.clock.now(), self.secret_files.config.grace);
+        let (now, grace) = (self.clock.now(), self.config.grace);
         if !self
             .clients
             .replace_secret(client_id, secret, now, now.plus(grace))

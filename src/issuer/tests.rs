@@ -426,7 +426,8 @@ async fn a_client_that_is_deleted_while_it_asks_gets_no_token_of_the_one_that_ha
     let new = json!({ "client_id": "client" });
     let create = async || {
         issuer
-            .create_client(new.as_object().unwrap())
+            .client_admin()
+            .create(new.as_object().unwrap())
             .await
             .unwrap()
             .secret
@@ -444,13 +445,18 @@ async fn a_client_that_is_deleted_while_it_asks_gets_no_token_of_the_one_that_ha
     let first = asked(&create().await).await;
     assert!(issuer.issue_granted(&first, now).await.is_ok());
     // A further secret, and a change of what is registered, are no other client.
-    issuer.create_secret("client", &Map::new()).await.unwrap();
     issuer
-        .update_client("client", json!({ "owner": "1" }).as_object().unwrap())
+        .client_admin()
+        .create_secret("client", &Map::new())
+        .await
+        .unwrap();
+    issuer
+        .client_admin()
+        .update("client", json!({ "owner": "1" }).as_object().unwrap())
         .await
         .unwrap();
     assert!(issuer.issue_granted(&first, now).await.is_ok());
-    issuer.delete_client("client").await.unwrap();
+    issuer.client_admin().delete("client").await.unwrap();
     let gone = TokenError::InvalidClient { basic: false };
     assert_eq!(issuer.issue_granted(&first, now).await.err(), Some(gone));
     let second = asked(&create().await).await;

@@ -26,13 +26,13 @@ pub(super) async fn list(
     State(admin): State<Admin>,
     RawQuery(raw): RawQuery,
 ) -> Result<Response, Refusal> {
-    let issuer = admin.issuer()?;
+    let clients = admin.clients()?;
     let mut query = Query::read(raw, &["client_id", "limit", "cursor"]);
     let (limit, after) = (query.limit(), query.cursor(|text| Some(text.to_owned())));
     let only = query.text("client_id");
     query.end()?;
     if let Some(client_id) = only {
-        let clients = match issuer.client_record(&client_id).await {
+        let found = match clients.get(&client_id).await {
             Ok(record) => vec![Client::from(&record)],
             Err(ManagementError::NotFound(_)) => Vec::new(),
             Err(error) => return Err(error.into()),
@@ -40,12 +40,12 @@ pub(super) async fn list(
         return Ok(json(
             StatusCode::OK,
             &Clients {
-                clients,
+                clients: found,
                 next_cursor: None,
             },
         ));
     }
-    let page = issuer.client_page(after.as_deref(), limit).await?;
+    let page = clients.page(after.as_deref(), limit).await?;
     let clients = page.clients.iter().map(Client::from).collect();
     Ok(json(
         StatusCode::OK,
@@ -66,11 +66,7 @@ pub(super) async fn create(
     Extension(peer): Extension<PeerAddress>,
     Object(body): Object,
 ) -> Result<Response, Refusal> {
-    let created = admin
-        .issuer()?
-        .create_client(&body)
-        .await
-        .map_err(Refusal::from);
+    let created = admin.clients()?.create(&body).await.map_err(Refusal::from);
     // Of a refused one the id that was asked for, if it is one.
     let asked = body
         .get("client_id")
@@ -112,7 +108,7 @@ pub(super) async fn show(
     State(admin): State<Admin>,
     ClientId(client_id): ClientId,
 ) -> Result<Response, Refusal> {
-    let record = admin.issuer()?.client_record(&client_id).await?;
+    let record = admin.clients()?.get(&client_id).await?;
     Ok(json(StatusCode::OK, &Client::from(&record)))
 }
 
@@ -134,8 +130,8 @@ pub(super) async fn update(
     Object(patch): Object,
 ) -> Result<Response, Refusal> {
     let updated = admin
-        .issuer()?
-        .update_client(&client_id, &patch)
+        .clients()?
+        .update(&client_id, &patch)
         .await
         .map_err(Refusal::from);
     let changed = updated
@@ -169,8 +165,8 @@ pub(super) async fn delete(
     ClientId(client_id): ClientId,
 ) -> Result<Response, Refusal> {
     let deleted = admin
-        .issuer()?
-        .delete_client(&client_id)
+        .clients()?
+        .delete(&client_id)
         .await
         .map_err(Refusal::from);
     Change {

@@ -39,8 +39,8 @@ pub(super) async fn rotate(
     Object(body): Object,
 ) -> Result<Response, Refusal> {
     let rotated = admin
-        .issuer()?
-        .rotate_keys_as_asked(&body)
+        .clients()?
+        .rotate_keys(&body)
         .await
         .map_err(Refusal::from);
     Change {

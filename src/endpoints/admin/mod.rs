@@ -31,7 +31,7 @@ pub use status::{
     Authority, Credential, KeyLeftOut, Listener, RefusedIssuer, Revocation, Status, StatusOf,
 };
 
-use crate::issuer::Issuer;
+use crate::issuer::{ClientAdmin, Issuer};
 
 /// What the handlers work on.
 #[derive(Clone)]
@@ -45,6 +45,10 @@ struct Admin {
 impl Admin {
     fn issuer(&self) -> Result<&Issuer, Refusal> {
         self.issuer.as_deref().ok_or(Refusal::NoIssuer)
+    }
+
+    fn clients(&self) -> Result<&ClientAdmin, Refusal> {
+        self.issuer().map(Issuer::client_admin)
     }
 }
 

@@ -28,8 +28,8 @@ pub(super) async fn revoke(
     Object(body): Object,
 ) -> Result<Response, Refusal> {
     let ended = admin
-        .issuer()?
-        .end_tokens_of_client(&client_id, &body)
+        .clients()?
+        .end_tokens(&client_id, &body)
         .await
         .map_err(Refusal::from);
     let until = ended.as_ref().ok().and_then(|until| until.to_rfc3339());

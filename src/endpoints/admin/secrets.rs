@@ -24,7 +24,7 @@ pub(super) async fn list(
     State(admin): State<Admin>,
     ClientId(client_id): ClientId,
 ) -> Result<Response, Refusal> {
-    let secrets = admin.issuer()?.secrets(&client_id).await?;
+    let secrets = admin.clients()?.secrets(&client_id).await?;
     Ok(json(
         StatusCode::OK,
         &Secrets {
@@ -46,7 +46,7 @@ pub(super) async fn create(
     Object(body): Object,
 ) -> Result<Response, Refusal> {
     let created = admin
-        .issuer()?
+        .clients()?
         .create_secret(&client_id, &body)
         .await
         .map_err(Refusal::from);
@@ -81,12 +81,12 @@ pub(super) async fn delete(
     Path(named): Path<HashMap<String, String>>,
     RawQuery(raw): RawQuery,
 ) -> Result<Response, Refusal> {
-    let issuer = admin.issuer()?;
+    let clients = admin.clients()?;
     let secret_id = named.get("secret_id").cloned().unwrap_or_default();
     let mut query = Query::read(raw, &["force", "client_id"]);
     let force = query.flag("force").unwrap_or(false);
     query.end()?;
-    let deleted = issuer
+    let deleted = clients
         .delete_secret(&client_id, &secret_id, force)
         .await
         .map_err(Refusal::from);

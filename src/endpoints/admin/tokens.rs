@@ -30,7 +30,7 @@ pub(super) async fn list(
     State(admin): State<Admin>,
     RawQuery(raw): RawQuery,
 ) -> Result<Response, Refusal> {
-    let issuer = admin.issuer()?;
+    let clients = admin.clients()?;
     let mut query = Query::read(raw, &["client_id", "owner", "active", "limit", "cursor"]);
     let wanted = TokenQuery {
         client_id: query.text("client_id"),
@@ -43,7 +43,7 @@ pub(super) async fn list(
     };
     let limit = query.limit();
     query.end()?;
-    let page = issuer.token_page(wanted, limit).await?;
+    let page = clients.tokens(wanted, limit).await?;
     let next = page
         .next
         .map(|(issued_at, jti)| cursor(&format!("{} {jti}", issued_at.0)));
@@ -71,7 +71,11 @@ pub(super) async fn delete(
     Extension(peer): Extension<PeerAddress>,
     Path(jti): Path<String>,
 ) -> Result<Response, Refusal> {
-    let ended = admin.issuer()?.end_token(&jti).await.map_err(Refusal::from);
+    let ended = admin
+        .clients()?
+        .end_token(&jti)
+        .await
+        .map_err(Refusal::from);
     let client_id = ended.as_ref().ok().map(String::as_str);
     Change {
         action: "revoke_token",

@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{CHANGED, ManagementError, NO_CLIENT, TRIES, longest_lifetime, secrets};
+use super::{CHANGED, ClientAdmin, ManagementError, NO_CLIENT, TRIES, secrets};
 use crate::domain::clock::UnixTime;
 use crate::domain::secret::SecretString;
+use crate::issuer::Client;
+use crate::issuer::client_end::longest_lifetime;
 use crate::issuer::registration::{FieldProblem, Registration, ServerSet, read_new, read_patched};
-use crate::issuer::{Client, Issuer};
 use crate::store::{SecretsOf, StoreError, StoredClient};
 
 /// A client, without its secrets.
@@ -57,12 +58,12 @@ pub struct ClientPage {
     pub next: Option<String>,
 }
 
-impl Issuer {
+impl ClientAdmin {
     /// Registers a client: RFC 7591 §2's members and a few of ours.
     ///
     /// # Errors
     /// When a member is wrong, the id is taken, or the store does not keep it.
-    pub async fn create_client(
+    pub async fn create(
         &self,
         body: &Map<String, Value>,
     ) -> Result<CreatedClient, ManagementError> {
@@ -126,7 +127,7 @@ impl Issuer {
     ///
     /// # Errors
     /// When the store does not answer.
-    pub async fn client_page(
+    pub async fn page(
         &self,
         after: Option<&str>,
         limit: u32,
@@ -157,7 +158,7 @@ impl Issuer {
     ///
     /// # Errors
     /// When there is none of this id, or the store does not answer.
-    pub async fn client_record(&self, client_id: &str) -> Result<ClientRecord, ManagementError> {
+    pub async fn get(&self, client_id: &str) -> Result<ClientRecord, ManagementError> {
         if let Some(client) = self.clients.configured(client_id) {
             return Ok(configured_record(&client));
         }
@@ -170,7 +171,7 @@ impl Issuer {
     /// # Errors
     /// When a member is wrong, the client is not there or is one of the configuration, others
     /// change it all the time, or the store does not keep it.
-    pub async fn update_client(
+    pub async fn update(
         &self,
         client_id: &str,
         patch: &Map<String, Value>,
@@ -210,7 +211,10 @@ impl Issuer {
             // Before the time is taken: whoever comes in later gets no token.
             let closed = ends.then(|| self.clients.close(client_id));
             let now = self.clock.now();
-            let end = ends.then(|| self.end_of(client_id, longest_lifetime(&stored), now));
+            let end = ends.then(|| {
+                self.ends
+                    .end_of(client_id, longest_lifetime(Some(&stored)), now)
+            });
             let changed = StoredClient {
                 document: document(&new)?,
                 updated_at: now,
@@ -244,7 +248,7 @@ impl Issuer {
     ///
     /// # Errors
     /// When it is not there or is one of the configuration, or the store does not keep it.
-    pub async fn delete_client(&self, client_id: &str) -> Result<(), ManagementError> {
+    pub async fn delete(&self, client_id: &str) -> Result<(), ManagementError> {
         for _ in 0..TRIES {
             let stored = match self.stored_client(client_id).await {
                 Err(gone @ ManagementError::NotFound(_)) => {
@@ -256,7 +260,9 @@ impl Issuer {
                 stored => stored?,
             };
             let closed = self.clients.close(client_id);
-            let end = self.end_of(client_id, longest_lifetime(&stored), self.clock.now());
+            let end =
+                self.ends
+                    .end_of(client_id, longest_lifetime(Some(&stored)), self.clock.now());
             if self.store.delete_client(stored.version, &end).await? {
                 self.take_over().await?;
                 // From now on the id is free: what a new client of this id is issued carries the

@@ -2,16 +2,16 @@
 
 use serde_json::{Map, Value};
 
-use super::ManagementError;
+use super::{ClientAdmin, ManagementError};
 use crate::issuer::registration::Members;
-use crate::issuer::{Issuer, KeyView, RotateError, RotateNow};
+use crate::issuer::{KeyView, RotateError, RotateNow};
 
-impl Issuer {
+impl ClientAdmin {
     /// Rotates the signing keys as a request says: `now`, `withdraw`. Gives them as they are then.
     ///
     /// # Errors
     /// When a member is wrong, a configured key signs, or no key can be made or kept.
-    pub async fn rotate_keys_as_asked(
+    pub async fn rotate_keys(
         &self,
         body: &Map<String, Value>,
     ) -> Result<Vec<KeyView>, ManagementError> {
@@ -21,9 +21,10 @@ impl Issuer {
             withdraw: members.flag("withdraw"),
         };
         members.end().map_err(ManagementError::Invalid)?;
-        self.rotate_keys(how).await.map_err(|error| match error {
+        let rotated = self.keys.rotate(how, self.clock.now()).await;
+        rotated.map_err(|error| match error {
             RotateError::OwnKey => ManagementError::Conflict(
-                "the signing key is configured (`privateKeyFile`): put another one into its place",
+                "the signing key is configured (`privateKeyFile`): replace that file",
             ),
             RotateError::Store(_) | RotateError::Keys(_) => ManagementError::Unavailable,
         })

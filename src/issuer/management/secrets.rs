@@ -6,12 +6,12 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{CHANGED, ManagementError, TRIES};
+use super::{CHANGED, ClientAdmin, ManagementError, TRIES};
 use crate::domain::clock::UnixTime;
 use crate::domain::secret::SecretString;
+use crate::issuer::client_secret;
 use crate::issuer::client_secret::UnusableSecret;
 use crate::issuer::registration::{FieldProblem, Members, Registration};
-use crate::issuer::{Issuer, client_secret};
 use crate::store::{DeletedSecret, StoredSecret};
 
 /// How many secrets a client has at most.
@@ -40,7 +40,7 @@ pub struct CreatedSecret {
     pub record: SecretRecord,
 }
 
-impl Issuer {
+impl ClientAdmin {
     /// A client's secrets, the oldest first.
     ///
     /// # Errors

@@ -1,8 +1,7 @@
 //! The access tokens that the store keeps: listed and revoked.
 
-use super::ManagementError;
+use super::{ClientAdmin, ManagementError};
 use crate::domain::clock::UnixTime;
-use crate::issuer::Issuer;
 use crate::store::tokens::{OwnerFilter, TokenFilter, TokenRecord};
 
 /// Which kept tokens are asked for.
@@ -29,12 +28,12 @@ pub struct TokenPage {
     pub now: UnixTime,
 }
 
-impl Issuer {
+impl ClientAdmin {
     /// The kept tokens that fit, at most `limit` of them.
     ///
     /// # Errors
     /// When the store does not answer.
-    pub async fn token_page(
+    pub async fn tokens(
         &self,
         query: TokenQuery,
         limit: u32,
@@ -73,7 +72,9 @@ impl Issuer {
             "no token of this id is kept: short-lived ones without a name are not. End all tokens of its client: POST \
              /clients/{id}/revoke, `m2m-sidecar client revoke`",
         ))?;
-        self.end_tokens(&filter).await?;
+        self.revocations
+            .end_tokens(&filter, self.forgetting.time())
+            .await?;
         Ok(token.client_id.clone())
     }
 }
