@@ -12,7 +12,7 @@ use crate::domain::clock::SharedClock;
 use crate::domain::reason::Reason;
 use crate::endpoints::plgd::{Caller, UnknownCaller, VerifyCaller};
 use crate::http_client::FetchTimeouts;
-use crate::issuer::{Issuer, Profile};
+use crate::issuer::Issuer;
 use crate::jose::ALGORITHMS;
 use crate::verifier::{
     self, Authority, AuthorityConfig, BearerToken, CLIENT_ID_CLAIMS, KeySource, OwnIssuer,
@@ -43,7 +43,7 @@ impl Parts {
         own: Option<OwnIssuer>,
         authorities: &HashMap<String, Arc<Authority>>,
     ) -> VerifyCaller {
-        let issuer = issuer.filter(|issuer| issuer.profile() == Profile::Plgd);
+        let issuer = issuer.filter(|issuer| issuer.profile().tokens_api);
         let (Some(issuer), Some(own), Some(role)) = (issuer, own, &config.issuer) else {
             return Arc::new(|_| Box::pin(async { Err(UnknownCaller::Unauthenticated) }));
         };

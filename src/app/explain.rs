@@ -204,9 +204,13 @@ pub fn own_paths(config: &Config, listener: &inbound::Config) -> HashSet<String>
     } else {
         Placement::BasePath
     };
-    oauth::paths_below(role.issuer.url.base_path(), role.issuer.profile, at)
-        .into_iter()
-        .collect()
+    oauth::paths_below(
+        role.issuer.url.base_path(),
+        role.issuer.profile.policy(),
+        at,
+    )
+    .into_iter()
+    .collect()
 }
 
 /// Where a listener on any address can be reached from here.

@@ -30,7 +30,9 @@ use crate::issuer::metadata::{
     AUTHORIZATION_SERVER_PATH, AUTHORIZE_PATH, INTROSPECT_PATH, JWKS_PATH,
     OPENID_CONFIGURATION_PATH, REVOCATIONS_PATH, REVOKE_PATH, TOKEN_PATH, TOKENS_PATH,
 };
-use crate::issuer::{Issuer, Outcome, Profile, Refused, TokenError, TokenRequest, TokenResponse};
+use crate::issuer::{
+    Issuer, Outcome, ProfilePolicy, Refused, TokenError, TokenRequest, TokenResponse,
+};
 
 /// How much of an owner is shown in audit lines, in bytes.
 const LONGEST_OWNER: usize = 128;
@@ -78,7 +80,7 @@ pub fn issuer_router(
                 let tokens = TokenEndpoint {
                     issuer,
                     observer,
-                    profile: Profile::Plgd,
+                    profile: ProfilePolicy::PLGD,
                 };
                 let api = plgd::tokens_api(TokensApi {
                     tokens,
@@ -105,11 +107,11 @@ pub fn issuer_router(
 
 /// Which errors of a listener with these endpoints have the form that plgd's clients read.
 #[must_use]
-pub fn error_forms(base_path: &str, profile: Profile, at: Placement) -> ErrorForms {
-    match (profile, at) {
-        (Profile::Standard, _) => ErrorForms::default(),
-        (Profile::Plgd, Placement::OwnListener) => ErrorForms::of_issuer(base_path),
-        (Profile::Plgd, Placement::BasePath | Placement::BasePathAndRoot) => {
+pub fn error_forms(base_path: &str, profile: ProfilePolicy, at: Placement) -> ErrorForms {
+    match (profile.status_errors, at) {
+        (false, _) => ErrorForms::default(),
+        (true, Placement::OwnListener) => ErrorForms::of_issuer(base_path),
+        (true, Placement::BasePath | Placement::BasePathAndRoot) => {
             let paths = paths_below(base_path, profile, Placement::BasePath)
                 .into_iter()
                 .collect();
@@ -127,14 +129,14 @@ pub fn issuer_paths(issuer: &Issuer, at: Placement) -> Vec<String> {
 /// The same, known only by the issuer's profile and the path of its URL (without a slash at its
 /// end).
 #[must_use]
-pub fn paths_below(base_path: &str, profile: Profile, at: Placement) -> Vec<String> {
+pub fn paths_below(base_path: &str, profile: ProfilePolicy, at: Placement) -> Vec<String> {
     endpoints(base_path, profile, at).into_keys().collect()
 }
 
 #[derive(Clone, Copy)]
 enum Endpoint {
     /// In the shape of this profile.
-    Token(Profile),
+    Token(ProfilePolicy),
     Introspect,
     /// plgd's tokens API.
     Tokens,
@@ -147,13 +149,13 @@ enum Endpoint {
 
 /// A map, because the base path and the root may be the same: then the base path's profile holds.
 /// Elsewhere the root has the RFCs' shapes, whatever the profile.
-fn endpoints(base: &str, profile: Profile, at: Placement) -> BTreeMap<String, Endpoint> {
+fn endpoints(base: &str, profile: ProfilePolicy, at: Placement) -> BTreeMap<String, Endpoint> {
     let mut endpoints = BTreeMap::new();
     let below_base = (base, profile);
     let bases = match at {
         Placement::BasePath => vec![below_base],
         Placement::BasePathAndRoot | Placement::OwnListener => {
-            vec![("", Profile::Standard), below_base]
+            vec![("", ProfilePolicy::STANDARD), below_base]
         }
     };
     for (base, profile) in bases {
@@ -175,7 +177,7 @@ fn endpoints(base: &str, profile: Profile, at: Placement) -> BTreeMap<String, En
             endpoints.insert(format!("{base}/token"), Endpoint::Token(profile));
             endpoints.insert(format!("{base}/oauth2/token"), Endpoint::Token(profile));
         }
-        if profile == Profile::Plgd {
+        if profile.tokens_api {
             endpoints.insert(format!("{base}{TOKENS_PATH}"), Endpoint::Tokens);
             // plgd's server takes one slash at the end of any path.
             let is_below = |path: &str| {
@@ -202,7 +204,7 @@ pub(super) struct TokenEndpoint {
     pub(super) issuer: Arc<Issuer>,
     observer: Observer,
     /// The shape of its requests and errors.
-    profile: Profile,
+    profile: ProfilePolicy,
 }
 
 fn token_endpoint(endpoint: TokenEndpoint) -> MethodRouter {
@@ -237,14 +239,11 @@ async fn token(
         Ok(body) => body,
         Err(rejection) => return endpoint.refuse_body(rejection.status(), &peer),
     };
-    let request = TokenRequest::parse_in(endpoint.profile, &headers, query.as_deref(), &body);
-    match (
-        endpoint.issue(request, (&headers, &body), &peer).await,
-        endpoint.profile,
-    ) {
-        (Ok(response), profile) => token_answer(&response, profile),
-        (Err(error), Profile::Standard) => token_error_answer(error),
-        (Err(error), Profile::Plgd) => plgd::token_error_answer(error),
+    let request = TokenRequest::parse_in(&endpoint.profile, &headers, query.as_deref(), &body);
+    match endpoint.issue(request, (&headers, &body), &peer).await {
+        Ok(response) => token_answer(&response, &endpoint.profile),
+        Err(error) if endpoint.profile.status_errors => plgd::token_error_answer(error),
+        Err(error) => token_error_answer(error),
     }
 }
 
@@ -364,7 +363,7 @@ pub(super) fn why_no_body(status: StatusCode) -> &'static str {
 }
 
 /// RFC 6749 §5.1.
-fn token_answer(response: &TokenResponse, profile: Profile) -> Response {
+fn token_answer(response: &TokenResponse, profile: &ProfilePolicy) -> Response {
     #[derive(Serialize)]
     struct Body<'a> {
         access_token: &'a str,
@@ -377,15 +376,14 @@ fn token_answer(response: &TokenResponse, profile: Profile) -> Response {
         refresh_token: Option<&'a str>,
     }
     // plgd's clients find a scope even when it is empty.
-    let scope =
-        Some(response.scope.to_string()).filter(|it| !it.is_empty() || profile == Profile::Plgd);
+    let scope = Some(response.scope.to_string()).filter(|it| !it.is_empty() || profile.empty_scope);
     let body = Body {
         access_token: response.access_token.expose_secret(),
         token_type: "Bearer",
         expires_in: response
             .expires_in
             .map(|it| it.as_secs())
-            .filter(|it| *it > 0 || profile == Profile::Standard),
+            .filter(|it| *it > 0 || !profile.endless),
         scope,
         refresh_token: response
             .refresh_token

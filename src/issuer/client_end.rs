@@ -11,12 +11,13 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::Client;
 use super::access_token::BACKDATED;
 use super::clients::Clients;
 use super::forgetting::Forgetting;
+use super::profile::ProfilePolicy;
 use super::registration::Registration;
 use super::revocation::Revocations;
-use super::{Client, Profile};
 use crate::domain::clock::{SharedClock, UnixTime};
 use crate::domain::revoked::EndMark;
 use crate::store::tokens::ClientNotBefore;
@@ -29,7 +30,7 @@ const LONGEST: Duration = Duration::from_hours(366 * 24);
 
 /// Ends the tokens of clients.
 pub(super) struct ClientEnds {
-    profile: Profile,
+    profile: ProfilePolicy,
     clients: Arc<Clients>,
     revocations: Arc<Revocations>,
     forgetting: Arc<Forgetting>,
@@ -50,7 +51,7 @@ struct Expired {
 
 impl ClientEnds {
     pub(super) fn new(
-        profile: Profile,
+        profile: ProfilePolicy,
         clients: Arc<Clients>,
         revocations: Arc<Revocations>,
         forgetting: Arc<Forgetting>,
@@ -76,7 +77,7 @@ impl ClientEnds {
         lives: Duration,
         now: UnixTime,
     ) -> ClientNotBefore {
-        let is_endless = lives.is_zero() || self.profile == Profile::Plgd;
+        let is_endless = lives.is_zero() || self.profile.endless;
         let latest = self.revocations.latest(now);
         ClientNotBefore {
             client_id: client_id.to_owned(),

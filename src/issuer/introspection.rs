@@ -73,7 +73,7 @@ impl Issuer {
         }
         let mut answer = Map::from_iter([("active".to_owned(), Value::Bool(true))]);
         answer.insert("token_type".to_owned(), "Bearer".into());
-        let owner_claim = self.policy.owner_claim();
+        let owner_claim = &self.policy.owner_claim;
         for name in [
             "scope",
             "client_id",

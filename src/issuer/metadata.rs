@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 
-use super::Profile;
+use super::profile::ProfilePolicy;
 use crate::domain::oauth::{ClientAuthMethod, GrantType};
 use crate::jose::{ALGORITHMS, Algorithm, algorithm_name};
 
@@ -41,7 +41,7 @@ fn auth_methods() -> Vec<&'static str> {
 }
 
 /// The document of an issuer; `algorithms` are those of its published keys.
-pub(super) fn document(issuer: &str, profile: Profile, algorithms: &[Algorithm]) -> Value {
+pub(super) fn document(issuer: &str, profile: ProfilePolicy, algorithms: &[Algorithm]) -> Value {
     let algorithms: Vec<_> = algorithms.iter().copied().map(algorithm_name).collect();
     let base = issuer.trim_end_matches('/');
     let assertion_algorithms: Vec<_> = ALGORITHMS.iter().copied().map(algorithm_name).collect();
@@ -71,7 +71,7 @@ pub(super) fn document(issuer: &str, profile: Profile, algorithms: &[Algorithm])
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": algorithms,
     });
-    if profile == Profile::Plgd {
+    if profile.tokens_api {
         document["plgd_tokens_endpoint"] = format!("{base}{TOKENS_PATH}").into();
     }
     document

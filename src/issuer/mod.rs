@@ -7,11 +7,13 @@
 //! `signing_keys` signs. Whatever a phase refuses is a [`TokenError`], whose texts are constants.
 
 mod access_token;
+mod claim_names;
 pub mod client;
 mod client_auth;
 mod client_end;
 pub mod client_secret;
 mod clients;
+mod config;
 mod error;
 mod excerpt;
 mod forgetting;
@@ -19,6 +21,8 @@ mod grants;
 mod introspection;
 pub mod management;
 pub mod metadata;
+mod policy;
+mod profile;
 mod quota;
 mod refused;
 pub mod registration;
@@ -38,108 +42,36 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::domain::clock::{SharedClock, UnixTime};
-use crate::domain::encryption::EncryptionKey;
-use crate::domain::issuer_name::IssuerName;
 use crate::domain::issuer_url::IssuerUrl;
 use crate::domain::oauth::{ErrorCode, GrantType};
 use crate::domain::revoked::RevokedNow;
 use crate::domain::scope::ScopeSet;
 use crate::domain::secret::SecretString;
-use crate::jose::Algorithm;
 use crate::jose::live_keys::LiveKeys;
 use crate::store::{Store, StoreError};
 
-pub use access_token::{REQUIRED_SCOPE, RESERVED as RESERVED_CLAIMS, why_no_claim};
+pub use claim_names::{REQUIRED_SCOPE, RESERVED as RESERVED_CLAIMS, why_no_claim};
 pub use client::Client;
 pub use client_auth::client_keys::ClientKeySets;
 pub use client_auth::exchange::{ForeignClaims, VerifyForeign};
 pub use client_auth::{Asker, AssertionFault};
+pub use config::Config;
 pub use error::{OpenError, TokenError};
 pub use introspection::{Introspection, IntrospectionRequest};
 pub use management::ClientAdmin;
+pub use profile::ProfilePolicy;
 pub use refused::Refused;
 pub use revocation::{RevocationList, RevocationRequest};
 pub use secret_files::SecretFiles;
 pub use signing_keys::{KeyView, RotateError, RotateNow};
-use token_format::{ByAudience, ScopeClaim, TokenType};
 pub use token_request::TokenRequest;
 
 pub use crate::domain::settings::{ListedClients, Profile};
 
-/// What an issuer is made of.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// The `iss` claim, exactly as configured; its path is the base path of the endpoints.
-    pub url: IssuerUrl,
-    /// Whether the endpoints stand at the root of an inbound listener too, beside the path of
-    /// `url`.
-    pub root_paths: bool,
-    /// Which tokens and answers are given.
-    pub profile: Profile,
-    /// The claim that carries a client's owner.
-    pub owner_claim: String,
-    /// The claim of an assertion that names a device, copied into the token; none when empty.
-    pub device_id_claim: String,
-    /// How long an access token lives when the client says nothing else; zero, in the plgd profile
-    /// only: for ever.
-    pub access_token_lifetime: Duration,
-    /// The `typ` of access tokens.
-    pub token_type: TokenType,
-    /// The claims that carry scopes; not empty.
-    pub scope_claims: Vec<ScopeClaim>,
-    /// What the verifiers of audiences need instead.
-    pub audiences: ByAudience,
-    /// The algorithm of generated signing keys.
-    pub algorithm: Algorithm,
-    /// A signing key of the operator's own (PEM), used instead of a generated one.
-    pub private_key: Option<SecretString>,
-    /// How long a generated key signs; `None`: for ever.
-    pub rotate_every: Option<Duration>,
-    /// What the private keys in the store are encrypted with; `None`: they lie there in plain text.
-    pub encryption_key: Option<EncryptionKey>,
-    /// The clients of the configuration; read-only.
-    pub clients: Vec<Client>,
-    /// The files with their secrets, which are looked at for changes.
-    pub secret_files: SecretFiles,
-    /// Hosts of clients' `jwks_uri` that may have private addresses.
-    pub client_jwks_hosts: Vec<String>,
-    /// Certificates (PEM) that are trusted for clients' `jwks_uri`, beside the platform's.
-    pub client_jwks_ca: Option<Vec<u8>>,
-    /// How far in the future a client's assertion may end.
-    pub max_assertion_lifetime: Duration,
-    /// The issuers whose users are trusted, each in its one spelling: by the tokens API, or to
-    /// exchange their JWTs. Our own is none of them.
-    pub user_issuers: Vec<String>,
-    /// The issuers of authorities that have more than one spelling; in tokens and in the store they
-    /// have one, but earlier versions wrote down what tokens said.
-    pub respelt_issuers: Vec<IssuerName>,
-    /// How the public list of revoked tokens names clients.
-    pub listed_clients: ListedClients,
-    /// The longest token of its own and the longest assertion of a client that are accepted, in
-    /// bytes.
-    pub max_token_size: usize,
-}
-
-impl Config {
-    /// The algorithms that tokens are signed with, the issuer's own first.
-    fn algorithms(&self) -> impl Iterator<Item = Algorithm> {
-        let of_clients = self
-            .clients
-            .iter()
-            .flat_map(|client| client.audience_settings.values());
-        let further = self
-            .audiences
-            .values()
-            .chain(of_clients)
-            .filter_map(|settings| settings.algorithm);
-        std::iter::once(self.algorithm).chain(further)
-    }
-}
-
 /// An authorization server, ready to issue.
 pub struct Issuer {
     url: IssuerUrl,
-    policy: Arc<access_token::Policy>,
+    policy: Arc<policy::Policy>,
     clients: Arc<clients::Clients>,
     client_auth: Arc<client_auth::ClientAuth>,
     client_admin: ClientAdmin,
@@ -164,7 +96,7 @@ impl Issuer {
         store: Arc<dyn Store>,
         clock: SharedClock,
     ) -> Result<Arc<Self>, OpenError> {
-        let policy = Arc::new(access_token::Policy::new(&config)?);
+        let policy = Arc::new(policy::Policy::new(&config)?);
         let clients = Arc::new(clients::Clients::new(std::mem::take(&mut config.clients))?);
         // The revisions come before what they count: a change between the two is read again.
         let revisions = store_sync::first_revisions(&*store, clock.now()).await?;
@@ -180,7 +112,7 @@ impl Issuer {
         keys.reload(revisions.keys, clock.now(), proven).await?;
         let revocations = revocation::Revocations::open(
             store.clone(),
-            config.profile,
+            config.profile.policy(),
             clients.shared(),
             clock.clone(),
             proven,
@@ -188,7 +120,7 @@ impl Issuer {
         let revocations = Arc::new(revocations.await?);
         let client_auth = Arc::new(client_auth::ClientAuth::new(&config, store.clone()));
         let ends = Arc::new(client_end::ClientEnds::new(
-            config.profile,
+            config.profile.policy(),
             clients.clone(),
             revocations.clone(),
             forgetting.clone(),
@@ -456,16 +388,16 @@ impl Issuer {
         self.url.as_str()
     }
 
-    /// Which tokens and answers it gives.
+    /// What its profile decides.
     #[must_use]
-    pub fn profile(&self) -> Profile {
-        self.policy.profile()
+    pub fn profile(&self) -> ProfilePolicy {
+        self.policy.profile
     }
 
     /// The claim that carries an owner.
     #[must_use]
     pub fn owner_claim(&self) -> &str {
-        self.policy.owner_claim()
+        &self.policy.owner_claim
     }
 
     /// The path of the issuer's URL in normal form, without a trailing slash: empty when there is
@@ -480,7 +412,7 @@ impl Issuer {
     pub fn metadata(&self) -> Value {
         metadata::document(
             self.url.as_str(),
-            self.policy.profile(),
+            self.policy.profile,
             &self.keys.algorithms(),
         )
     }

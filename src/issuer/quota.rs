@@ -8,18 +8,11 @@
 
 use std::time::Duration;
 
-use super::access_token::Identity;
 use super::client_auth::AuthenticatedClient;
-use super::{Issuer, Profile, TokenError};
+use super::policy::Identity;
+use super::{Issuer, TokenError};
 use crate::domain::clock::UnixTime;
 
-/// How many tokens an owner may have of one client, live and revoked.
-const MOST: u64 = 10_000;
-/// The same in the plgd profile, where tokens may live without end.
-const MOST_PLGD: u64 = 50_000;
-/// How many of them may be revoked ones.
-const MOST_REVOKED: u64 = 1000;
-const MOST_REVOKED_PLGD: u64 = 10_000;
 /// What of it is left when many owners have used up theirs.
 const CROWDED: u64 = 10;
 /// The longest that an owner is told to wait.
@@ -40,15 +33,13 @@ impl Issuer {
         let Some(owner) = identity.owner.filter(|_| client.exchanged().is_some()) else {
             return Ok(());
         };
-        let (most, most_revoked) = match self.profile() {
-            Profile::Standard => (MOST, MOST_REVOKED),
-            Profile::Plgd => (MOST_PLGD, MOST_REVOKED_PLGD),
-        };
-        let most_revoked = if self.revocations.is_crowded() {
-            most_revoked / CROWDED
+        let limits = &self.policy.profile.limits;
+        let share = if self.revocations.is_crowded() {
+            CROWDED
         } else {
-            most_revoked
+            1
         };
+        let most_revoked = limits.revoked_per_owner / share;
         // A client that brought a JWT has the issuer of that JWT.
         let issuers = self
             .policy
@@ -57,7 +48,7 @@ impl Issuer {
             .store
             .count_tokens(&client.registration().id, (owner, &issuers), now)
             .await?;
-        if kept.all < most && kept.revoked < most_revoked {
+        if kept.all < limits.tokens_per_owner && kept.revoked < most_revoked {
             return Ok(());
         }
         let left = kept

@@ -40,7 +40,7 @@ impl Issuer {
         self.check_quota(granted.client(), now).await?;
         let signed = self.sign(granted, now)?;
         let record = &signed.record;
-        let keeps = self.policy.keeps(granted);
+        let keeps = granted.is_kept(&self.policy);
         let may_refresh = granted
             .client()
             .registration()
@@ -197,7 +197,7 @@ mod tests {
         // name.
         for (client, expected, issued_by) in [(&owned, "1", None), (&bare, "a", Some(issuer.url()))]
         {
-            let identity = access_token::Identity::new(client, None, &issuer.policy);
+            let identity = crate::issuer::policy::Identity::new(client, None, &issuer.policy);
             assert_eq!(
                 (identity.subject, identity.owner),
                 (expected, Some(expected))

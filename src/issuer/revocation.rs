@@ -11,11 +11,13 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use http::HeaderMap;
 
-use super::access_token::{BACKDATED, Policy};
+use super::TokenError;
+use super::access_token::BACKDATED;
 use super::client_auth::AuthenticatedClient;
+use super::policy::Policy;
+use super::profile::ProfilePolicy;
 use super::signing_keys::SigningKeys;
 use super::token_request::{Credentials, Parameters};
-use super::{Profile, TokenError};
 use crate::domain::clock::{SharedClock, UnixTime};
 use crate::domain::revoked::{AFTER_END, EndMark, RevokedNow};
 use crate::domain::secret::{ExposeSecret, SecretString};
@@ -57,7 +59,7 @@ impl RevocationRequest {
         let parameters = Parameters::without_query(Parameters::parse(headers, body), query)?;
         parameters.check_spelling()?;
         Ok(Self {
-            credentials: Credentials::parse(headers, parameters.client, Profile::Standard)?,
+            credentials: Credentials::parse(headers, parameters.client, &ProfilePolicy::STANDARD)?,
             token: parameters.token.ok_or(TokenError::NoToken)?,
         })
     }
@@ -94,7 +96,7 @@ impl RevocationRequest {
             .numeric_date("exp")
             .ok()?
             .map_or(UnixTime::NEVER, UnixTime);
-        let is_own = text("iss") == Some(policy.issuer())
+        let is_own = text("iss") == Some(policy.issuer.as_str())
             && text("client_id") == Some(&client.id)
             && is_of_user;
         let revoked = RevokedToken {
@@ -155,7 +157,7 @@ impl Revocations {
     /// clients whose tokens are those of many users.
     pub(super) async fn open(
         store: Arc<dyn Store>,
-        profile: Profile,
+        profile: ProfilePolicy,
         shared: HashSet<String>,
         clock: SharedClock,
         proven: UnixTime,
@@ -167,7 +169,7 @@ impl Revocations {
         let revocations = Self {
             store,
             clock,
-            bounds: Arc::new(Bounds::new(profile, shared)),
+            bounds: Arc::new(Bounds::new(profile.limits.revoked_per_client, shared)),
             changing: tokio::sync::Mutex::new(()),
             known: ArcSwap::default(),
             read_at: AtomicI64::new(now.0),
@@ -415,7 +417,7 @@ mod tests {
         let shared = HashSet::new();
         Revocations::open(
             store.clone(),
-            Profile::Standard,
+            ProfilePolicy::STANDARD,
             shared,
             clock,
             UnixTime(now),
@@ -598,7 +600,7 @@ mod tests {
         let store = issuer.store.clone();
         let revocations = Revocations::open(
             store,
-            Profile::Standard,
+            ProfilePolicy::STANDARD,
             shared,
             clock.clone(),
             UnixTime(1000),

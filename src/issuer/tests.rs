@@ -14,6 +14,8 @@ use crate::domain::clock::Clock;
 use crate::domain::revoked::{EndMark, Issued, TokenId};
 use crate::domain::secret::ExposeSecret;
 use crate::issuer::excerpt::Excerpt;
+use crate::issuer::token_format::{ByAudience, ScopeClaim, TokenType};
+use crate::jose::Algorithm;
 use crate::jose::sign::SigningKey;
 use crate::store::{self, KeyChange, KeyRecord, KeyState, StoredKey};
 

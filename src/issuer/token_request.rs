@@ -15,7 +15,8 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use url::Url;
 
-use super::{Profile, TokenError};
+use super::TokenError;
+use super::profile::ProfilePolicy;
 use crate::domain::clock::UnixTime;
 use crate::domain::oauth::GrantType;
 use crate::domain::scope::ScopeSet;
@@ -32,11 +33,6 @@ const MAX_ENTRIES: usize = 100;
 const DPOP: &str = "dpop";
 /// How old an `expiration` may be that stands for "no expiration".
 const OLDEST_CLICK: Duration = Duration::from_secs(60);
-/// The most characters of a `token_name`.
-const MAX_TOKEN_NAME: usize = 128;
-/// The same in plgd's profile, whose server knows no limit: even in UTF-8 half of what a token may
-/// have.
-const MAX_PLGD_TOKEN_NAME: usize = 4096;
 
 /// A token request (RFC 6749 §4.4.2), well-formed but not yet authenticated.
 #[derive(Debug, Default)]
@@ -46,7 +42,8 @@ pub struct TokenRequest {
     scope: ScopeSet,
     audiences: Audiences,
     expiration: Option<UnixTime>,
-    profile: Profile,
+    /// plgd's web page may have sent `expiration`.
+    is_of_plgd: bool,
     token_name: Option<String>,
     refresh_token: Option<SecretString>,
 }
@@ -78,7 +75,7 @@ impl TokenRequest {
     /// # Errors
     /// When the request is malformed, whoever sends it.
     pub fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Self, TokenError> {
-        Self::parse_in(Profile::Standard, headers, None, body)
+        Self::parse_in(&ProfilePolicy::STANDARD, headers, None, body)
     }
 
     /// Parses a request with the query of its URL, in which no parameter may stand. plgd's server
@@ -88,14 +85,15 @@ impl TokenRequest {
     /// # Errors
     /// When the request is malformed, whoever sends it.
     pub fn parse_in(
-        profile: Profile,
+        profile: &ProfilePolicy,
         headers: &HeaderMap,
         query: Option<&str>,
         body: &[u8],
     ) -> Result<Self, TokenError> {
-        let parameters = match profile {
-            Profile::Standard => Parameters::parse(headers, body),
-            Profile::Plgd => Parameters::parse_form_or_json(headers, body),
+        let parameters = if profile.lenient_requests {
+            Parameters::parse_form_or_json(headers, body)
+        } else {
+            Parameters::parse(headers, body)
         };
         Self::of(
             headers,
@@ -115,13 +113,13 @@ impl TokenRequest {
         if parameters.client.id.is_some() {
             headers.remove(AUTHORIZATION);
         }
-        Self::of(&headers, parameters, Profile::Plgd)
+        Self::of(&headers, parameters, &ProfilePolicy::PLGD)
     }
 
     fn of(
         headers: &HeaderMap,
         parameters: Parameters,
-        profile: Profile,
+        profile: &ProfilePolicy,
     ) -> Result<Self, TokenError> {
         let Some(grant_type) = &parameters.grant_type else {
             parameters.check_spelling()?;
@@ -145,7 +143,7 @@ impl TokenRequest {
         let audiences = Audiences::parse(&parameters, profile)?;
         let expiration = parameters.expiration.as_deref();
         let expiration = expiration
-            .map(|text| expiration::parse(text, profile))
+            .map(|text| expiration::parse(text, profile.lenient_requests))
             .transpose()?;
         Ok(Self {
             credentials: Credentials::parse(headers, parameters.client, profile)?,
@@ -153,11 +151,11 @@ impl TokenRequest {
             scope: parse_scope(parameters.scope.as_deref().unwrap_or_default())?,
             audiences,
             // Protobuf knows no absent number; plgd's server takes a negative one for none as well.
-            expiration: expiration.filter(|it| profile == Profile::Standard || it.0 > 0),
-            profile,
+            expiration: expiration.filter(|it| !profile.lenient_requests || it.0 > 0),
+            is_of_plgd: profile.lenient_requests,
             token_name: parameters
                 .token_name
-                .map(|name| parse_token_name(name, profile))
+                .map(|name| parse_token_name(name, profile.limits.token_name))
                 .transpose()?,
             refresh_token: parameters.refresh_token,
         })
@@ -207,9 +205,8 @@ impl TokenRequest {
     /// plgd's web page asks for "no expiration" by the moment of the click. In plgd's profile such
     /// a time counts as not given: no right is gained, since leaving it out gives the same.
     pub(super) fn expiration(&self, now: UnixTime) -> Option<UnixTime> {
-        let is_a_click = |asked: &UnixTime| {
-            self.profile == Profile::Plgd && *asked <= now && asked.until(now) <= OLDEST_CLICK
-        };
+        let is_a_click =
+            |asked: &UnixTime| self.is_of_plgd && *asked <= now && asked.until(now) <= OLDEST_CLICK;
         self.expiration.filter(|asked| !is_a_click(asked))
     }
 
@@ -238,7 +235,7 @@ fn parse_scope(text: &str) -> Result<ScopeSet, TokenError> {
 
 impl Audiences {
     /// plgd's server reads `aud` in a form and `audience` in JSON, and nothing else.
-    fn parse(parameters: &Parameters, profile: Profile) -> Result<Self, TokenError> {
+    fn parse(parameters: &Parameters, profile: &ProfilePolicy) -> Result<Self, TokenError> {
         let Parameters {
             audience,
             aud,
@@ -259,9 +256,10 @@ impl Audiences {
             audience
         };
         let asked = parse_audiences(audience, resource);
-        let (asked, without_list) = match profile {
-            Profile::Standard => (Ok(asked?), None),
-            Profile::Plgd => (asked, Some(parse_audiences(read_by_plgd, &[])?)),
+        let (asked, without_list) = if profile.lenient_requests {
+            (asked, Some(parse_audiences(read_by_plgd, &[])?))
+        } else {
+            (Ok(asked?), None)
         };
         Ok(Self {
             asked,
@@ -296,11 +294,7 @@ fn is_resource(uri: &str) -> bool {
     uri.bytes().all(visible) && Url::parse(uri).is_ok()
 }
 
-fn parse_token_name(name: String, profile: Profile) -> Result<String, TokenError> {
-    let most = match profile {
-        Profile::Standard => MAX_TOKEN_NAME,
-        Profile::Plgd => MAX_PLGD_TOKEN_NAME,
-    };
+fn parse_token_name(name: String, most: usize) -> Result<String, TokenError> {
     let printable = !name.chars().any(char::is_control);
     if printable && name.chars().count() <= most {
         Ok(name)
@@ -361,7 +355,7 @@ mod tests {
     fn plgd(content_type: &'static str, body: &str) -> Result<TokenRequest, TokenError> {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-        TokenRequest::parse_in(Profile::Plgd, &headers, None, body.as_bytes())
+        TokenRequest::parse_in(&ProfilePolicy::PLGD, &headers, None, body.as_bytes())
     }
 
     fn plgd_form(parameters: &str) -> Result<TokenRequest, TokenError> {
@@ -611,7 +605,7 @@ mod tests {
             HeaderValue::from_static("application/x-www-form-urlencoded"),
         );
         headers.insert("DPoP", HeaderValue::from_static("a.b.c"));
-        for profile in [Profile::Standard, Profile::Plgd] {
+        for profile in [&ProfilePolicy::STANDARD, &ProfilePolicy::PLGD] {
             let body = b"grant_type=client_credentials";
             let error = TokenRequest::parse_in(profile, &headers, None, body).unwrap_err();
             assert_eq!(error, TokenError::BoundToken("the header DPoP"));
@@ -627,8 +621,13 @@ mod tests {
             HeaderValue::from_static("application/x-www-form-urlencoded"),
         );
         let parse = |query, body: &str| {
-            TokenRequest::parse_in(Profile::Standard, &headers, Some(query), body.as_bytes())
-                .map(|_| ())
+            TokenRequest::parse_in(
+                &ProfilePolicy::STANDARD,
+                &headers,
+                Some(query),
+                body.as_bytes(),
+            )
+            .map(|_| ())
         };
         let grant = "grant_type=client_credentials";
         assert_eq!(parse(grant, ""), Err(TokenError::InQuery("grant_type")));

@@ -609,7 +609,7 @@ fn resolve_limits(
 fn endpoints(role: &IssuerRole) -> Vec<String> {
     oauth::paths_below(
         role.issuer.url.base_path(),
-        role.issuer.profile,
+        role.issuer.profile.policy(),
         if role.issuer.root_paths {
             Placement::BasePathAndRoot
         } else {

@@ -16,14 +16,10 @@ use crate::domain::claims::Claims;
 use crate::domain::clock::UnixTime;
 use crate::domain::reason::Reason;
 use crate::domain::secret::SecretString;
-use crate::issuer::Profile;
-use crate::issuer::access_token::REQUIRED_SCOPE;
+use crate::issuer::claim_names::REQUIRED_SCOPE;
 use crate::issuer::token_request::PresentedAssertion;
 use crate::jose::verify::Jws;
 
-/// The most of a JWT's claims that are copied, as JSON, in bytes: verifiers of the standard profile
-/// take a token of 8 KiB.
-const MAX_COPIED: usize = 4096;
 /// Never copied, at any depth: secrets, and the claim that switches off the scope check of plgd's
 /// services.
 const NEVER_COPIED: [&str; 8] = [
@@ -152,14 +148,14 @@ impl ClientAuth {
         })?;
         // RFC 7523 §3. plgd's users may have tokens without end; the authority then says
         // `requireExpiry: false`.
-        if self.profile == Profile::Standard && !claims.contains("exp") {
+        if self.profile.strict_exchange && !claims.contains("exp") {
             return Err(AssertionFault::NoExpiry.into());
         }
         let audiences = claims.strings("aud").map_err(|_| AssertionFault::Claims)?;
         let is_for_us = audiences
             .iter()
             .any(|aud| self.our_names.iter().any(|name| name == aud));
-        if self.profile == Profile::Standard && !is_for_us {
+        if self.profile.strict_exchange && !is_for_us {
             return Err(AssertionFault::Audience.into());
         }
         let owner = claims
@@ -167,11 +163,12 @@ impl ClientAuth {
             .and_then(Value::as_str)
             .filter(|owner| !owner.is_empty());
         let owner = owner.ok_or(AssertionFault::NoOwner)?.to_owned();
-        let most = match self.profile {
-            Profile::Standard => MAX_COPIED,
-            // How long the token then is, is judged when it is signed.
-            Profile::Plgd => self.max_token_size,
-        };
+        // The size of the token is checked again when it is signed.
+        let most = self
+            .profile
+            .limits
+            .copied_claims
+            .unwrap_or(self.max_token_size);
         let copied = copied(&claims, &exchange.copy_claims, most)?;
         let ends = claims
             .numeric_date("exp")

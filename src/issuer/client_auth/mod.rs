@@ -25,9 +25,11 @@ pub use fault::AssertionFault;
 
 use super::client::{Authentication, Client};
 use super::clients::Clients;
+use super::config::Config;
+use super::error::TokenError;
 use super::metadata::TOKEN_PATH;
+use super::profile::ProfilePolicy;
 use super::token_request::{Credentials, PresentedAssertion};
-use super::{Config, Profile, TokenError};
 use crate::domain::clock::UnixTime;
 use crate::domain::secret::ExposeSecret;
 use crate::jose::verify::Jws;
@@ -87,7 +89,7 @@ pub(super) struct ClientAuth {
     max_assertion_lifetime: Duration,
     max_token_size: usize,
     owner_claim: String,
-    profile: Profile,
+    profile: ProfilePolicy,
 }
 
 impl ClientAuth {
@@ -106,7 +108,7 @@ impl ClientAuth {
             max_assertion_lifetime: config.max_assertion_lifetime,
             max_token_size: config.max_token_size,
             owner_claim: config.owner_claim.clone(),
-            profile: config.profile,
+            profile: config.profile.policy(),
         }
     }
 

@@ -7,9 +7,9 @@ use super::{Granted, allowed_audiences, allowed_scopes, expires_at};
 use crate::domain::clock::UnixTime;
 use crate::domain::oauth::GrantType;
 use crate::domain::scope::ScopeSet;
-use crate::issuer::access_token::Policy;
 use crate::issuer::client_auth::AuthenticatedClient;
-use crate::issuer::{Client, Profile, TokenError, TokenRequest};
+use crate::issuer::policy::Policy;
+use crate::issuer::{Client, TokenError, TokenRequest};
 
 /// Grants what the request asks for, if the client may have it.
 ///
@@ -58,8 +58,8 @@ fn audiences(
 ) -> Result<Vec<String>, TokenError> {
     let asked = request.audiences(&client.allowed_audiences)?;
     let allowed = match client.allowed_audiences.as_slice() {
-        [] => &[policy.issuer().to_owned()][..],
-        _ if asked.is_empty() && policy.profile() == Profile::Plgd => {
+        [] => &[policy.issuer.clone()][..],
+        _ if asked.is_empty() && policy.profile.audience_required => {
             return Err(TokenError::NoTarget);
         }
         allowed => allowed,

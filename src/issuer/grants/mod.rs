@@ -3,9 +3,9 @@
 pub(super) mod client_credentials;
 pub(super) mod refresh_token;
 
-use super::access_token::Policy;
 use super::client_auth::AuthenticatedClient;
 use super::client_auth::exchange::Exchanged;
+use super::policy::Policy;
 use super::token_format::TokenFormat;
 use super::{TokenError, TokenRequest};
 use crate::domain::clock::UnixTime;
@@ -51,6 +51,11 @@ impl Granted {
     /// When it ends; never, when none.
     pub(super) fn expires_at(&self) -> Option<UnixTime> {
         self.expires_at
+    }
+
+    /// Whether the token gets a row in the store.
+    pub(super) fn is_kept(&self, policy: &Policy) -> bool {
+        policy.profile.keep_all || self.token_name.is_some() || self.client.exchanged().is_some()
     }
 
     /// What the client calls it.

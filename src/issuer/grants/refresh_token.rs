@@ -19,9 +19,9 @@ use crate::domain::hash::sha256;
 use crate::domain::oauth::GrantType;
 use crate::domain::scope::ScopeSet;
 use crate::domain::secret::{ExposeSecret, SecretString};
-use crate::issuer::access_token::{Identity, Policy};
 use crate::issuer::client_auth::AuthenticatedClient;
 use crate::issuer::client_auth::exchange::Exchanged;
+use crate::issuer::policy::{Identity, Policy};
 use crate::issuer::{Client, Issuer, TokenError, TokenRequest, TokenResponse};
 use crate::store::tokens::{RefreshToken, Rotation, TokenRecord};
 
@@ -143,8 +143,8 @@ fn grant(
     let before = Grant::deserialize(&stored.grant).map_err(|_| TokenError::InvalidGrant)?;
     // A client that has changed hands must not go on for the one before.
     let identity = Identity::of(&client, policy);
-    let owner = (before.owner.as_deref(), before.owner_issuer.as_deref());
-    if identity.subject != before.subject || !policy.is_same_owner(owner, &identity) {
+    let (owner, issuer) = (before.owner.as_deref(), before.owner_issuer.as_deref());
+    if identity.subject != before.subject || !policy.is_same_owner(owner, issuer, &identity) {
         return Err(TokenError::InvalidGrant);
     }
     let scope = scope(&before, registration, request)?;
@@ -204,7 +204,7 @@ fn audiences(
         asked
     };
     let still_allowed = match client.allowed_audiences.as_slice() {
-        [] => &[policy.issuer().to_owned()][..],
+        [] => &[policy.issuer.clone()][..],
         allowed => allowed,
     };
     allowed_audiences(&allowed_audiences(asked, &before.audience)?, still_allowed)
@@ -245,7 +245,7 @@ impl Issuer {
             end,
             access,
         )?;
-        let kept = self.policy.keeps(&granted).then_some(access);
+        let kept = granted.is_kept(&self.policy).then_some(access);
         let rotation = self
             .store
             .rotate_refresh_token(&hash, &row, kept, (now, self.forgetting.time()), GRACE)

@@ -7,18 +7,10 @@ use std::sync::Arc;
 use super::LONGEST_SKEW;
 use crate::domain::clock::UnixTime;
 use crate::domain::revoked::{ClientEnd, Marked, Revoked, TokenId};
-use crate::issuer::Profile;
 use crate::issuer::access_token::BACKDATED;
 use crate::store::RevokedToken;
 use crate::store::tokens::{ClientNotBefore, Revocations as Stored};
 
-/// How many of a client's revoked tokens are named one by one. Beyond it all that the client was
-/// issued up to its last revocation are revoked, so that no client can make the list too large for
-/// everyone. A client whose tokens are those of many users has no such bound: each of its users has
-/// a quota.
-const MAX_PER_CLIENT: usize = 1000;
-/// The same in the plgd profile, where an owner may have many tokens of one client.
-const MAX_PER_PLGD_CLIENT: usize = 50_000;
 /// How many single tokens the list names at most, of all clients: verifiers read no more than 8 MiB
 /// of it.
 const MAX_LISTED: usize = if cfg!(test) { 4000 } else { 120_000 };
@@ -116,7 +108,10 @@ impl Known {
     }
 }
 
-/// How much of a client's is named one by one.
+/// How many revoked tokens of a client are named one by one. Beyond that, the list says that all
+/// tokens that the client was issued up to its last revocation are revoked, so that no client can
+/// make the list too large for everyone. A client that many users share has no such bound: each of
+/// its users has a quota.
 #[derive(Debug)]
 pub(super) struct Bounds {
     max_per_client: usize,
@@ -126,11 +121,7 @@ pub(super) struct Bounds {
 }
 
 impl Bounds {
-    pub(super) fn new(profile: Profile, shared: HashSet<String>) -> Self {
-        let max_per_client = match profile {
-            Profile::Standard => MAX_PER_CLIENT,
-            Profile::Plgd => MAX_PER_PLGD_CLIENT,
-        };
+    pub(super) fn new(max_per_client: usize, shared: HashSet<String>) -> Self {
         Self {
             max_per_client,
             shared,
@@ -260,6 +251,10 @@ pub(super) fn published<'k>(known: &'k Known, bounds: &Bounds, now: UnixTime) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const MAX_PER_CLIENT: usize = crate::issuer::ProfilePolicy::STANDARD
+        .limits
+        .revoked_per_client;
     use crate::domain::revoked::EndMark;
 
     /// Not before any of the revocations.
@@ -272,7 +267,7 @@ mod tests {
     ) -> (Vec<String>, HashMap<String, ClientEnd>) {
         let shared = shared.iter().map(|id| (*id).to_owned()).collect();
         let known = Known::of(stored.clone(), 1, 0);
-        let published = published(&known, &Bounds::new(Profile::Standard, shared), now);
+        let published = published(&known, &Bounds::new(MAX_PER_CLIENT, shared), now);
         let single = published.jtis().into_iter().map(str::to_owned).collect();
         (
             single,

@@ -11,10 +11,11 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use zeroize::Zeroizing;
 
+use super::TokenError;
 use super::parameters::{ClientParameters, form_decode};
-use super::{Profile, TokenError};
 use crate::domain::oauth::{CLIENT_ASSERTION_TYPE, ClientAuthMethod, MAX_TOKEN_SIZE};
 use crate::domain::secret::{self, ExposeSecret, SecretString};
+use crate::issuer::profile::ProfilePolicy;
 use crate::jose::verify::Jws;
 
 /// The longest client id, in bytes.
@@ -67,7 +68,7 @@ impl Credentials {
     pub(in crate::issuer) fn parse(
         headers: &HeaderMap,
         parameters: ClientParameters,
-        profile: Profile,
+        profile: &ProfilePolicy,
     ) -> Result<Option<Self>, TokenError> {
         let ClientParameters {
             id,
@@ -75,22 +76,22 @@ impl Credentials {
             assertion,
             assertion_type,
         } = parameters;
-        let is_plgd = profile == Profile::Plgd;
+        let is_lenient = profile.lenient_requests;
         let assertion = match (assertion, assertion_type) {
             (None, None) => None,
             (Some(jwt), Some(of_type)) if of_type == CLIENT_ASSERTION_TYPE => Some(jwt),
-            (assertion, None) | (assertion @ None, _) if is_plgd => assertion,
+            (assertion, None) | (assertion @ None, _) if is_lenient => assertion,
             _ => return Err(TokenError::AssertionType),
         };
         let several = assertion.is_some() && secret.is_some();
-        if several && is_plgd {
+        if several && is_lenient {
             secret = None;
         }
         let named = SecretCredentials::parse(headers, id, secret, profile)?;
         let has_secret = named
             .as_ref()
             .is_some_and(|named| named.candidates().any(Candidate::has_secret));
-        if !is_plgd && (several || (assertion.is_some() && has_secret)) {
+        if !is_lenient && (several || (assertion.is_some() && has_secret)) {
             return Err(TokenError::SeveralAuthMethods);
         }
         let Some(jwt) = assertion else {
@@ -136,7 +137,7 @@ impl SecretCredentials {
         headers: &HeaderMap,
         client_id: Option<String>,
         client_secret: Option<SecretString>,
-        profile: Profile,
+        profile: &ProfilePolicy,
     ) -> Result<Option<Self>, TokenError> {
         let mut values = headers.get_all(AUTHORIZATION).iter();
         let basic = values
@@ -154,7 +155,7 @@ impl SecretCredentials {
                 let is_repeated = match &client_secret {
                     None => client_id.is_none_or(|id| basic.names(&id)),
                     Some(secret) => {
-                        profile == Profile::Plgd && basic.says(client_id.as_deref(), secret)
+                        profile.lenient_requests && basic.says(client_id.as_deref(), secret)
                     }
                 };
                 if !is_repeated {
@@ -287,10 +288,12 @@ mod tests {
             secret,
             ..ClientParameters::default()
         };
-        Credentials::parse(headers, parameters, Profile::Standard).map(|found| match found? {
-            Credentials::Secret(credentials) => Some(credentials),
-            Credentials::Assertion(_) => panic!("a secret"),
-        })
+        Credentials::parse(headers, parameters, &ProfilePolicy::STANDARD).map(
+            |found| match found? {
+                Credentials::Secret(credentials) => Some(credentials),
+                Credentials::Assertion(_) => panic!("a secret"),
+            },
+        )
     }
 
     fn readings(credentials: &SecretCredentials) -> Vec<(&str, &str)> {
@@ -412,21 +415,21 @@ mod tests {
 
     #[test]
     fn beside_an_assertion_an_id_only_identifies_and_a_secret_is_a_second_method() {
-        let parse = |headers: &HeaderMap,
-                     id: Option<&str>,
-                     secret: Option<&str>,
-                     of_type: Option<&str>| {
-            let parameters = ClientParameters {
-                id: id.map(str::to_owned),
-                secret: secret.map(SecretString::from),
-                assertion: Some(SecretString::from("a.b.c")),
-                assertion_type: of_type.map(str::to_owned),
+        let parse =
+            |headers: &HeaderMap, id: Option<&str>, secret: Option<&str>, of_type: Option<&str>| {
+                let parameters = ClientParameters {
+                    id: id.map(str::to_owned),
+                    secret: secret.map(SecretString::from),
+                    assertion: Some(SecretString::from("a.b.c")),
+                    assertion_type: of_type.map(str::to_owned),
+                };
+                Credentials::parse(headers, parameters, &ProfilePolicy::STANDARD).map(|found| {
+                    match found {
+                        Some(Credentials::Assertion(assertion)) => assertion.named,
+                        other => panic!("{other:?}"),
+                    }
+                })
             };
-            Credentials::parse(headers, parameters, Profile::Standard).map(|found| match found {
-                Some(Credentials::Assertion(assertion)) => assertion.named,
-                other => panic!("{other:?}"),
-            })
-        };
         let (none, jwt) = (HeaderMap::new(), Some(CLIENT_ASSERTION_TYPE));
         assert_eq!(parse(&none, None, None, jwt).unwrap(), Vec::<String>::new());
         assert_eq!(parse(&none, Some("id"), None, jwt).unwrap(), ["id"]);
@@ -464,7 +467,8 @@ mod tests {
             assertion: assertion.map(SecretString::from),
             assertion_type: assertion_type.map(str::to_owned),
         };
-        let found = Credentials::parse(headers, parameters, Profile::Plgd)?.expect("credentials");
+        let found =
+            Credentials::parse(headers, parameters, &ProfilePolicy::PLGD)?.expect("credentials");
         Ok(match &found {
             Credentials::Secret(it) => (
                 found.named().collect(),
@@ -554,7 +558,7 @@ mod tests {
                 ..ClientParameters::default()
             };
             assert_eq!(
-                Credentials::parse(&HeaderMap::new(), parameters, Profile::Standard).is_ok(),
+                Credentials::parse(&HeaderMap::new(), parameters, &ProfilePolicy::STANDARD).is_ok(),
                 accepted
             );
         }

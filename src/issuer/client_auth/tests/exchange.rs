@@ -1,6 +1,7 @@
 //! What becomes of a user's JWT that a client exchanges.
 
 use super::*;
+use crate::issuer::Profile;
 use crate::issuer::client::CopyClaims;
 
 /// A client exchanges a JWT with these claims, which counts as verified. Gives what the client
