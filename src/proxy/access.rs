@@ -1,9 +1,8 @@
-//! One line, and one count, per request: what was asked, what was decided and why, and how long it
-//! took.
+//! The access log line and the metrics of each request: target, decision, reason and duration.
 //!
-//! The path is written without its query, and of the headers only what a refusal is about: a token
-//! can be in any. What a stranger chose is escaped and cut. Probes that find all well are written
-//! only when the log level is debug.
+//! The path is logged without its query. Headers are logged only as far as a refusal concerns them,
+//! because any header can contain a token. Client-controlled text is escaped and truncated.
+//! Successful probes are logged at level debug.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -24,38 +23,38 @@ use crate::jose::verify::ClaimedToken;
 use crate::telemetry::{Decision, RequestMetrics, Role};
 use crate::verifier::claimed_token;
 
-/// How much of a path is logged, in bytes.
+/// Longest logged path, in bytes.
 const LONGEST_PATH: usize = 256;
-/// How much of a claim or a header field is logged, in bytes.
+/// Longest logged claim or header field, in bytes.
 const LONGEST_TEXT: usize = 128;
 
-/// What is known of one request when it ends.
+/// What is recorded about one request until it ends.
 pub struct Access {
-    /// When its head had been read.
+    /// When the request head was complete.
     began: Instant,
-    /// The check that decided, or what went wrong after it.
+    /// The check that decided, or the later failure.
     pub reason: Reason,
-    /// What became of it.
+    /// The resulting decision.
     pub decision: Decision,
-    /// The client by a trusted proxy's word, where that is another than the connection's peer.
+    /// The client address that a trusted proxy reported, if it differs from the connection's peer.
     pub client: Option<IpAddr>,
-    /// More than the reason says: constants, and places in the request.
+    /// Further detail: constants and positions in the request.
     pub detail: Option<Cow<'static, str>>,
-    /// The token's client.
+    /// The client of the token.
     pub client_id: Option<String>,
-    /// The token's `jti`, escaped and cut.
+    /// The token's `jti`, escaped and truncated.
     pub jti: Option<String>,
-    /// What a refused token says of itself.
+    /// The claims of a refused token, unverified.
     claimed: Option<ClaimedToken>,
-    /// By which id other logs know it.
+    /// The id that correlates this line with other logs.
     request_id: Option<HeaderValue>,
-    /// From the last try of an upstream to the head of its answer.
+    /// Time from the last upstream attempt to the head of its response.
     pub upstream_time: Option<Duration>,
     upstream_began: Option<Instant>,
 }
 
 impl Access {
-    /// A request has begun.
+    /// Starts the record of a request.
     #[must_use]
     pub fn begin() -> Self {
         Self {
@@ -73,7 +72,7 @@ impl Access {
         }
     }
 
-    /// Takes over the request's id, or makes one.
+    /// Adopts the request's id, or creates one.
     pub fn identify(&mut self, headers: &HeaderMap) {
         self.request_id = Some(request_id::taken_over_or_made(headers));
     }
@@ -84,25 +83,25 @@ impl Access {
         self.request_id.as_ref()
     }
 
-    /// It may pass.
+    /// Records that the request is permitted.
     pub fn allow(&mut self, reason: Reason) {
         self.decision = Decision::Allow;
         self.reason = reason;
     }
 
-    /// It passes, though a listener that enforces would refuse it.
+    /// Records that the request passes although an enforcing listener would refuse it.
     pub fn shadow(&mut self, reason: Reason) {
         self.decision = Decision::Shadow;
         self.reason = reason;
     }
 
-    /// An endpoint of our own has answered it.
+    /// Records that one of the sidecar's own endpoints answered the request.
     pub fn answered(&mut self) {
         self.decision = Decision::Answered;
         self.reason = Reason::Local;
     }
 
-    /// It may not pass, or it failed.
+    /// Records that the request was refused or failed.
     pub fn deny(&mut self, reason: Reason) {
         self.decision = if is_failure(reason) {
             Decision::Error
@@ -112,31 +111,31 @@ impl Access {
         self.reason = reason;
     }
 
-    /// Notes what the request's token says of itself, if the token is why the request is, or would
-    /// be, refused.
+    /// Records the claims of the request's token if the token is the reason why the request is, or
+    /// would be, refused.
     pub fn note_refused_token(&mut self, headers: &HeaderMap) {
         if is_about_token(self.reason) && tracing::enabled!(target: "access", Level::INFO) {
             self.claimed = claimed_token(headers);
         }
     }
 
-    /// It may not, or it failed, because of this fault.
+    /// Records the fault that refused the request or made it fail.
     pub fn refuse(&mut self, fault: &Fault) {
         self.deny(fault.reason);
         self.detail = fault.detail();
     }
 
-    /// An upstream is being tried.
+    /// Records the start of an upstream attempt.
     pub fn upstream_begins(&mut self) {
         self.upstream_began = Some(Instant::now());
     }
 
-    /// The head of the upstream's answer is there.
+    /// Records the arrival of the upstream's response head.
     pub fn upstream_answered(&mut self) {
         self.upstream_time = self.upstream_began.map(|began| began.elapsed());
     }
 
-    /// Counts the request and writes its line.
+    /// Counts the request and writes its log line.
     pub fn end_session(&self, metrics: &RequestMetrics, session: &Session) {
         let took = self.began.elapsed();
         metrics.ended(self.decision, self.reason, took);
@@ -191,7 +190,7 @@ impl Access {
         );
     }
 
-    /// The name that a listener does not answer for: that of an absolute target, else `Host`.
+    /// The refused host name: that of an absolute target, else `Host`.
     fn refused_host<'h>(
         &self,
         head: &'h RequestHeader,
@@ -210,7 +209,7 @@ impl Access {
             Some(scheme) => {
                 let authority = target.get(scheme + 3..).unwrap_or_default();
                 let authority = authority.split(|byte| matches!(byte, b'/' | b'?')).next();
-                // What stands before an `@` may be a password.
+                // The part before `@` may be a password.
                 authority.and_then(|authority| authority.rsplit(|byte| *byte == b'@').next())
             }
             None => head.headers.get(header::HOST).map(HeaderValue::as_bytes),
@@ -219,7 +218,7 @@ impl Access {
             .map(|host| excerpt(host, LONGEST_TEXT))
     }
 
-    /// The site whose page sent the request, where that is why it is refused.
+    /// The origin of the page that sent the request, if the refusal concerns it.
     fn refused_origin<'h>(&self, head: &'h RequestHeader) -> Option<Cow<'h, str>> {
         if self.reason != Reason::CrossSite {
             return None;
@@ -244,17 +243,17 @@ impl Access {
     }
 }
 
-/// Whether a reason says that something failed, not that somebody was refused.
+/// Whether a reason is a failure, as opposed to a refusal.
 fn is_failure(reason: Reason) -> bool {
     match reason {
         Reason::ClientGone | Reason::ClientStalled => true,
-        // Refused, though the status is one of the 5xx.
+        // A refusal, although its status is 5xx.
         Reason::WebSocket => false,
         reason => respond::table(reason).is_some_and(|row| row.status >= 500),
     }
 }
 
-/// Whether a reason is one about the token that the request brought.
+/// Whether a reason concerns the token that the request carried.
 fn is_about_token(reason: Reason) -> bool {
     let refused = respond::table(reason).is_some_and(|row| row.error == "invalid_token");
     refused
@@ -264,7 +263,7 @@ fn is_about_token(reason: Reason) -> bool {
         )
 }
 
-/// Counts and logs what was no request.
+/// Counts and logs a head that was refused before it became a request.
 pub fn refused_head(metrics: &RequestMetrics, connection: &ConnectionState, fault: &Fault) {
     metrics.ended(Decision::Deny, fault.reason, Duration::ZERO);
     tracing::info!(

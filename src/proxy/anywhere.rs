@@ -1,8 +1,10 @@
-//! Where a forward proxy sends what gets no token: to whatever public address a URL's host has.
+//! Destinations of a forward proxy for requests without a token: any public address of the URL's
+//! host.
 //!
-//! Addresses of this machine and of private networks are no destination: a program that was led to
-//! send a request there could otherwise reach through us what only we can reach. What is judged is
-//! what is connected to, so a name that resolves to something else the next time changes nothing.
+//! Addresses of this machine and of private networks are refused: a program that is tricked into
+//! sending a request there could otherwise reach, through the sidecar, services that only the
+//! sidecar can reach. The checked address is the one that is connected to, so a later change of the
+//! name's resolution has no effect.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,7 +17,6 @@ use super::upstream::{self, Timeouts, Tries};
 use crate::domain::public_address::is_public;
 use crate::domain::reason::Reason;
 
-/// Every public address.
 pub struct Anywhere {
     template: HttpPeer,
     timeouts: Timeouts,
@@ -23,7 +24,7 @@ pub struct Anywhere {
 }
 
 impl Anywhere {
-    /// Every public address but `own`.
+    /// Permits every public address except `own`.
     #[must_use]
     pub fn new(timeouts: Timeouts, own: Arc<OwnAddresses>) -> Self {
         Self {
@@ -33,12 +34,12 @@ impl Anywhere {
         }
     }
 
-    /// The addresses of a host that requests may go to; `protected` are those that other rules hold
-    /// for.
+    /// The addresses of a host to which requests may go. `protected` are addresses that other rules
+    /// cover.
     ///
     /// # Errors
-    /// [`Reason::Destination`] when it has none that is public, [`Reason::Loop`] when they are
-    /// ours, [`Reason::UpstreamUnreachable`] when it has none at all.
+    /// [`Reason::Destination`] when none is public, [`Reason::Loop`] when they are the sidecar's
+    /// own, [`Reason::UpstreamUnreachable`] when the name has no address.
     pub async fn resolve(
         &self,
         host: &Host,
@@ -73,7 +74,7 @@ impl Anywhere {
         if found.iter().all(|address| self.own.contain(*address)) {
             return Err(Reason::Loop);
         }
-        // A public address may be one of this machine's own.
+        // A public address may belong to this machine.
         let may_go = |address: &SocketAddr| {
             is_public(address.ip())
                 && !is_this_machine(address.ip())
@@ -87,10 +88,10 @@ impl Anywhere {
         }
     }
 
-    /// Where to send the next try of a request.
+    /// The address for the next attempt of a request.
     ///
     /// # Errors
-    /// [`Reason::UpstreamUnreachable`] when every address was tried.
+    /// [`Reason::UpstreamUnreachable`] when every address has been tried.
     pub fn peer(
         &self,
         addresses: &[SocketAddr],

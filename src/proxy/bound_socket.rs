@@ -1,34 +1,33 @@
-//! Sockets that are bound before anything else happens.
+//! Listening sockets, bound at the start so that a conflict is reported before anything else runs.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 
 use crate::domain::listen::Listen;
 
-/// Connections that wait to be accepted.
+/// Length of the queue of connections that wait for `accept`.
 const BACKLOG: i32 = 1024;
-/// How many free ports are tried when one is free on only one of the two loopback addresses.
+/// How many free ports are tried when a port is free on only one of the two loopback addresses.
 const FREE_PORTS: usize = 16;
 
-/// An address on which no socket could be bound.
+/// An address that could not be bound.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {address}: {error}")]
 pub struct BindError {
-    /// The address.
     pub address: SocketAddr,
-    /// What the system says, for instance that the address is in use.
+    /// The system's error, for example that the address is in use.
     pub error: io::Error,
 }
 
-/// What a listener accepts connections on: one socket, or one for each address of `localhost`.
+/// The sockets of a listener: one, or one for each address of `localhost`.
 pub struct BoundSocket(Vec<(SocketAddr, TcpListener)>);
 
 impl BoundSocket {
     /// Binds and listens.
     ///
     /// # Errors
-    /// [`BindError`]. A loopback address that this machine does not have is none, if it has the
-    /// other.
+    /// [`BindError`]. A missing loopback address (IPv4 or IPv6) is not an error if the other one
+    /// exists.
     pub fn bind(listen: impl Into<Listen>) -> Result<Self, BindError> {
         let bound = match listen.into() {
             Listen::At(address) => bind(address)
@@ -40,7 +39,7 @@ impl BoundSocket {
         bound.map(Self)
     }
 
-    /// Where it listens; with the port that was taken when port 0 was asked for.
+    /// The bound addresses, with the assigned port where port 0 was requested.
     pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
         self.0.iter().map(|(address, _)| *address)
     }
@@ -52,7 +51,7 @@ impl BoundSocket {
 
 #[derive(Debug)]
 enum Failed {
-    /// The machine has no such address, for instance because IPv6 is switched off.
+    /// The machine lacks this address, for example because IPv6 is disabled.
     Absent(io::Error),
     Other(io::Error),
 }
@@ -70,7 +69,7 @@ impl Failed {
 
 fn bind(address: SocketAddr) -> Result<(SocketAddr, TcpListener), Failed> {
     let domain = socket2::Domain::for_address(address);
-    // A kernel without IPv6 gives no socket at all.
+    // A kernel without IPv6 creates no IPv6 socket.
     let socket =
         socket2::Socket::new(domain, socket2::Type::STREAM, None).map_err(Failed::Absent)?;
     let listening = || {
@@ -108,7 +107,7 @@ fn on_each<S>(
     }
 }
 
-/// One port that is free on both addresses of `localhost`.
+/// Finds one port that is free on both addresses of `localhost`.
 fn on_free_port<S>(
     bind: impl Fn(SocketAddr) -> Result<(SocketAddr, S), Failed>,
 ) -> Result<Vec<(SocketAddr, S)>, BindError> {

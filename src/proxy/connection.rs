@@ -1,11 +1,14 @@
-//! What wraps an accepted connection before Pingora sees it.
+//! The wrapper of an accepted connection below Pingora.
 //!
-//! Six things Pingora does not do: a bound on the connections (see `admission`); a deadline for the
-//! whole request head (its timeouts are per read); a strict reading of what comes, with the next
-//! request held back until this one is answered (see [`framing`](super::framing)); an answer in our
-//! own form to what is no HTTP (Pingora answers that before any of our code runs); a time-out on
-//! every write (Pingora has none on heads and flushes); and a close that lets the answer arrive
-//! when the client is still sending.
+//! It adds what Pingora lacks:
+//! - a limit on connections (see `admission`);
+//! - a deadline for the whole request head, where Pingora has a timeout per read;
+//! - strict parsing, with the next request held back until this one is answered (see
+//!   [`framing`](super::framing));
+//! - the sidecar's own error response to input that is not HTTP, which Pingora would answer before
+//!   any phase runs;
+//! - a timeout on every write, where Pingora has none on heads and flushes;
+//! - a close that lets the response arrive while the client is still sending.
 
 mod admission;
 mod answer_wait;
@@ -48,88 +51,84 @@ use super::respond;
 use crate::domain::error_form::ErrorForms;
 use crate::domain::reason::Reason;
 
-/// How long a new connection may take until its first byte.
+/// How long a new connection may send nothing.
 pub const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a request head may take from its first byte.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// How much of the next requests is held back while a request is being answered.
+/// How many bytes of later requests are held back while a request is answered.
 const MOST_HELD: usize = 64 * 1024;
-/// How much is read ahead in one read.
+/// Size of one read ahead.
 const READ_AHEAD: usize = 4 * 1024;
-/// Header and a small body go out in one write.
+/// Large enough for the head and a small body to go out in one write.
 const WRITE_BUFFER: usize = 4 * 1024;
 
-/// What Pingora refuses although it has passed our own reading.
+/// The rule for heads that Pingora refuses although `framing` accepted them.
 const UNREADABLE: &str = "the head cannot be read";
 
-/// What the connection and the phases tell each other.
+/// The state that the connection shares with the phases.
 pub struct ConnectionState {
-    /// The client's address.
     pub peer: SocketAddr,
-    /// Our address.
     pub local: SocketAddr,
     clients: Arc<Clients>,
     seat: Admitted,
-    /// Whether no byte of the first request has come in time.
+    /// Whether the first byte was missing when its deadline passed.
     is_silent: AtomicBool,
-    /// Whether a request is under way.
+    /// Whether a request is in progress.
     is_busy: AtomicBool,
     /// Why a head was refused before any phase saw it.
     refused: OnceLock<Fault>,
-    /// What is wrong with the framing of a request's body.
+    /// The framing fault of the current request's body.
     broken_body: OnceLock<Fault>,
-    /// Whether the client has paused for too long while it read an answer.
+    /// Whether the client paused for too long while it read a response.
     stalled: AtomicBool,
-    /// How long the upstream may pause in its answer once the request is sent, and whether it has
-    /// paused for longer.
+    /// The response timeout of the upstream, and whether it has expired.
     answer: AnswerWait,
 }
 
 impl ConnectionState {
-    /// How many seconds an idle connection is kept. At least one: Pingora takes 0 for no end.
+    /// How many seconds an idle connection is kept. At least 1: Pingora takes 0 as no limit.
     #[must_use]
     pub fn keep_alive(&self) -> u64 {
         self.clients.timeouts.keep_alive.as_secs().max(1)
     }
 
-    /// The forms of the errors that the client gets.
+    /// The error forms for the client.
     #[must_use]
     pub fn error_forms(&self) -> &ErrorForms {
         &self.clients.error_forms
     }
 
-    /// How long it is waited for the client.
     #[must_use]
     pub fn timeouts(&self) -> &ClientTimeouts {
         &self.clients.timeouts
     }
 
-    /// How long the upstream may pause in its answer: counts from the end of the request's body,
-    /// which may take the client longer than that, or from now on while the client waits for `100
-    /// Continue`. None when there is no body, or it was sent.
+    /// Sets how long the upstream may pause in its response. The time starts at the end of the
+    /// request body, or now if the client waits for `100 Continue`. `None` for a request whose body
+    /// is complete.
     pub fn await_answer(&self, wait: Option<Duration>, is_for_continue: bool) {
         self.answer.set(wait, is_for_continue);
     }
 
-    /// Whether the client waits for a `100 Continue` of the upstream.
+    /// Whether the client waits for the upstream's `100 Continue`.
     #[must_use]
     pub fn awaits_continue(&self) -> bool {
         self.answer.is_for_continue.load(Ordering::Relaxed)
     }
 
-    /// Whether the upstream has paused for longer than it may.
+    /// Whether the upstream's response timeout has expired.
     #[must_use]
     pub fn is_answer_late(&self) -> bool {
         self.answer.is_late.load(Ordering::Relaxed)
     }
 
-    /// Whether the client has paused for longer than it may while it read an answer.
+    /// Whether the client paused for too long while it read a response.
     #[must_use]
     pub fn has_stalled(&self) -> bool {
         self.stalled.load(Ordering::Relaxed)
     }
 
-    /// A new request is awaited.
+    /// Prepares for another request.
     pub fn await_head(&self) {
         self.request_is_over();
         self.answer.set(None, false);
@@ -138,14 +137,13 @@ impl ConnectionState {
         }
     }
 
-    /// Whether the connection was closed because no byte of its first request came in time.
+    /// Whether the connection was closed because it sent nothing in time.
     #[must_use]
     pub fn was_silent(&self) -> bool {
         self.is_silent.load(Ordering::Relaxed)
     }
 
-    /// The request's head was read and parsed: from now on Pingora and the phases write the
-    /// answers.
+    /// Pingora has parsed the head; it and the phases write the responses from now on.
     pub fn head_is_read(&self) {
         if !self.is_busy.swap(true, Ordering::Relaxed) {
             self.clients.request_begins();
@@ -159,7 +157,7 @@ impl ConnectionState {
         self.refused.get()
     }
 
-    /// Why the body of the request under way is not framed as HTTP wants it, if it is not.
+    /// The framing fault of the current request's body.
     #[must_use]
     pub fn broken_body(&self) -> Option<&Fault> {
         self.broken_body.get()
@@ -183,28 +181,28 @@ pub struct Connection {
     io: BufWriter<TcpStream>,
     state: Arc<ConnectionState>,
     framing: Framing,
-    /// Set while a head is read that is larger than most.
+    /// Set while a larger head than usual is read.
     large_head: Option<LargeHead>,
-    /// What came along with the end of a request: the beginning of the next one.
+    /// Received bytes of the next requests.
     held: Vec<u8>,
-    /// What was judged and is still to be given to Pingora: a head that came in pieces or not in
-    /// its normal form, and what of the body came along with it.
+    /// Parsed bytes that Pingora has not read yet: a rewritten or reassembled head, and the part of
+    /// the body that arrived with it.
     judged: Vec<u8>,
-    /// Armed while the client makes us wait for its first byte, or for the rest of a head.
+    /// Armed while the first byte or the rest of a head is awaited.
     deadline: Option<Pin<Box<Sleep>>>,
-    /// Until when the first byte must have come, if none has.
+    /// The deadline of the first byte, until it arrives.
     first_byte: Option<Instant>,
-    /// Armed while a write waits for the client.
+    /// Armed while a write is blocked.
     write_deadline: Option<Pin<Box<Sleep>>>,
-    /// Armed while the upstream's answer is awaited.
+    /// Armed while the upstream's response is awaited.
     answer_deadline: AnswerDeadline,
     /// Whether the client has closed its sending side.
     is_half_closed: bool,
-    /// Set while nothing is read that would tell of a reset.
+    /// Set while no read would report a reset.
     reset: Option<Reset>,
-    /// Set when the connection is being closed.
+    /// Set while the connection is being closed.
     closing: Option<Closing>,
-    /// Whether our side is closed.
+    /// Whether the sending side is closed.
     is_shut_down: bool,
     digest: Arc<SocketDigest>,
 }
@@ -221,7 +219,7 @@ impl Connection {
     /// Wraps an accepted stream.
     ///
     /// # Errors
-    /// When the stream is closed already.
+    /// When the stream is already closed.
     pub fn new(
         stream: TcpStream,
         peer: SocketAddr,
@@ -265,19 +263,19 @@ impl Connection {
         Ok((connection, state))
     }
 
-    /// What the connection and the phases tell each other.
+    /// The state that the connection shares with the phases.
     #[must_use]
     pub fn state(&self) -> Arc<ConnectionState> {
         self.state.clone()
     }
 
-    /// What has not come yet of the request.
+    /// The part of the request that has not arrived.
     #[must_use]
     pub fn unread(&self) -> Unread {
         self.framing.unread()
     }
 
-    /// Waits for a reset of the connection, and gives what the system says of it.
+    /// Resolves with the system's error when the connection is reset.
     pub fn until_reset(&self) -> impl Future<Output = io::Error> + Send + Sync + use<> {
         reset_of(self.io.get_ref())
     }
@@ -288,8 +286,7 @@ impl Connection {
         self.framing.has_begun_body()
     }
 
-    /// Reads until the head is complete, judges it, and arms the deadline once the client makes us
-    /// wait.
+    /// Reads until the head is complete, parses it, and arms the deadline when a read blocks.
     fn poll_read_head(
         &mut self,
         cx: &mut Context<'_>,
@@ -325,8 +322,8 @@ impl Connection {
             if let Err(fault) = self.take(buf, before) {
                 return self.poll_refuse(cx, fault);
             }
-            // A client that trickles is never waited for long enough to look at the clock: look
-            // here as well.
+            // The reads of a trickling client may never block, so the deadline is checked here as
+            // well.
             if self
                 .deadline
                 .as_mut()
@@ -348,8 +345,8 @@ impl Connection {
         }
     }
 
-    /// Whether a connection that is to end for another one has a request in the socket's buffer,
-    /// which only was not read yet.
+    /// Whether a dismissed connection has an unread request in the socket's buffer, and therefore
+    /// stays.
     fn stays(&self) -> bool {
         let no_byte_is_read = self.first_byte.is_some() || self.framing.is_ended();
         let mut byte = [std::mem::MaybeUninit::uninit()];
@@ -363,8 +360,7 @@ impl Connection {
         stays
     }
 
-    /// Waits for a head, or for the rest of one. A connection that ends here ends as if the client
-    /// had closed it.
+    /// Waits for a head or its rest. The connection ends here as if the client had closed it.
     fn poll_wait_for_head(&mut self, cx: &mut Context<'_>, begun: bool) -> Poll<io::Result<()>> {
         if self.state.seat.is_dismissed(cx.waker()) && !self.stays() {
             return Poll::Ready(Ok(()));
@@ -375,7 +371,7 @@ impl Connection {
             None => return Poll::Pending,
         };
         if begun && self.deadline.is_none() {
-            // A client that has just begun its head has not been idle for long.
+            // The idle time starts now, because the head has just begun.
             self.state.seat.becomes_idle(HEAD_BEGUN);
         }
         let deadline = self
@@ -391,14 +387,14 @@ impl Connection {
         Poll::Ready(Ok(()))
     }
 
-    /// Reads a body. Behind its end, waits for the client to go away.
+    /// Reads a body. After its end, waits for the client to disconnect.
     fn poll_read_body(
         &mut self,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let is_ended = self.framing.is_ended();
-        // Until then the client is to send, in its own time.
+        // Before that, the client's own timeout applies.
         let is_upstreams_turn =
             is_ended || self.state.awaits_continue() && !self.framing.has_begun_body();
         if is_upstreams_turn
@@ -422,9 +418,8 @@ impl Connection {
         Poll::Ready(Ok(()))
     }
 
-    /// Waits for a reset while a request is being answered. What the client sends meanwhile belongs
-    /// to its next requests and is held back; the end of its sending side is no departure, it waits
-    /// for the answer.
+    /// Waits for a reset while a request is answered. Bytes that arrive meanwhile belong to later
+    /// requests and are held back. A half-closed client still expects its response.
     fn poll_departure(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
         let mut ahead = [0; READ_AHEAD];
         while !self.is_half_closed && self.held.len() < MOST_HELD {
@@ -442,7 +437,7 @@ impl Connection {
             .poll(cx)
     }
 
-    /// The bytes that were held back, or else those of the socket.
+    /// The held bytes, or else those of the socket.
     fn poll_next_bytes(
         &mut self,
         cx: &mut Context<'_>,
@@ -457,8 +452,8 @@ impl Connection {
         Poll::Ready(Ok(()))
     }
 
-    /// Judges what was read, and holds back what is not this request's. A head is given to Pingora
-    /// as a whole.
+    /// Parses the received bytes and holds back those of later requests. Pingora receives a head as
+    /// a whole.
     fn take(&mut self, buf: &mut ReadBuf<'_>, before: usize) -> Result<(), Fault> {
         let new = buf.filled().get(before..).unwrap_or_default();
         let progress = self.framing.read(new)?;
@@ -467,7 +462,7 @@ impl Connection {
             .clients
             .large_head(self.large_head.take(), self.framing.held())?;
         if let Some(next) = new.get(progress.taken..).filter(|next| !next.is_empty()) {
-            // They came from `held` themselves when several requests were sent at once.
+            // Pipelined requests come from `held` itself.
             self.held.splice(..0, next.iter().copied());
         }
         let mut given = progress.taken;
@@ -485,14 +480,14 @@ impl Connection {
         Ok(())
     }
 
-    /// Gives Pingora what was judged already, as much as it takes at once.
+    /// Gives Pingora as many of the parsed bytes as fit.
     fn give_judged(&mut self, buf: &mut ReadBuf<'_>) {
         let given = self.judged.len().min(buf.remaining());
         buf.put_slice(self.judged.get(..given).unwrap_or_default());
         self.judged.drain(..given);
     }
 
-    /// Passes on what a write gave, or ends one that has waited too long.
+    /// Passes a write's result on, or ends a write that is blocked for too long.
     fn in_time<T>(
         &mut self,
         cx: &mut Context<'_>,
@@ -503,7 +498,7 @@ impl Connection {
             self.answer_deadline.restart(&self.state.answer);
             return written;
         }
-        // No request is under way, and another connection waits for this one's seat.
+        // No request is in progress, and another connection waits for this seat.
         let seat = &self.state.seat;
         if seat.phase() != HEAD_READ && seat.is_dismissed(cx.waker()) {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
@@ -517,7 +512,7 @@ impl Connection {
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
-    /// Answers in Pingora's stead and ends the reading.
+    /// Answers in Pingora's place and ends the input.
     fn poll_refuse(&mut self, cx: &mut Context<'_>, fault: Fault) -> Poll<io::Result<()>> {
         let code = fault.reason.code();
         self.write_refusal(cx, fault);
@@ -525,8 +520,8 @@ impl Connection {
         Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, code)))
     }
 
-    /// Puts the answer for a fault into the write buffer, which is empty: nothing was answered on
-    /// this connection since the last flush, and the answer is smaller than the buffer.
+    /// Puts the response for a fault into the write buffer. The buffer is empty, because nothing
+    /// was written since the last flush, and it is larger than the response.
     fn write_refusal(&mut self, cx: &mut Context<'_>, fault: Fault) {
         if self.state.refused().is_none() {
             let _ = Pin::new(&mut self.io)
@@ -564,13 +559,12 @@ impl AsyncWrite for Connection {
             let written = Pin::new(&mut self.io).poll_write(cx, buf);
             return self.in_time(cx, written);
         }
-        // Only Pingora's own error page is written before a head was accepted. Ours takes its
-        // place.
+        // Before a head is accepted Pingora writes only its own error page, which is replaced here.
         self.write_refusal(cx, Fault::malformed(UNREADABLE));
         Poll::Ready(Ok(buf.len()))
     }
 
-    /// A chunk, its size and its end are one write although the buffer is too small for them.
+    /// Writes a chunk, its size and its end at once, although the buffer is too small for them.
     fn poll_write_vectored(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -596,26 +590,26 @@ impl AsyncWrite for Connection {
         self.in_time(cx, flushed)
     }
 
-    /// Closes our side, and reads on: see `closing`.
+    /// Closes the sending side and discards further input: see `closing`.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         this.state.request_is_over();
-        // No request was under way, and another connection waits for this one's seat.
+        // No request was in progress, and another connection waits for this seat.
         if this.state.seat.is_dismissed(cx.waker()) {
             if !this.is_shut_down {
-                // It takes no time: a client that does not read must not keep the seat.
+                // Does not wait: a client that does not read must not keep the seat.
                 let _ = Pin::new(&mut this.io).poll_shutdown(cx);
             }
             return Poll::Ready(Ok(()));
         }
-        // What was held back is no longer a request.
+        // The held bytes are no longer a request.
         let unread = if this.held.is_empty() {
             this.framing.unread()
         } else {
             Unread::Unknown
         };
         let closing = this.closing.get_or_insert_with(|| Closing::begin(unread));
-        // A client that does not read could keep the rest of its answer here without an end.
+        // A client that does not read could block this write without end.
         if closing.is_over(cx) {
             return Poll::Ready(Ok(()));
         }
@@ -671,7 +665,7 @@ mod tests {
 
     use super::*;
 
-    /// A connection as a listener has it, and its client.
+    /// A connection as a listener creates it, and its client.
     async fn connected() -> (Connection, TcpStream) {
         connected_to(Clients::default()).await
     }
@@ -701,13 +695,12 @@ mod tests {
         );
         assert_eq!(began.elapsed().as_secs(), 10);
         assert!(state.was_silent() && state.refused().is_none());
-        // No time is spent on waiting for what it might still send.
+        // No time passes while further input is awaited.
         AsyncWriteExt::shutdown(&mut connection).await.unwrap();
         assert_eq!(began.elapsed().as_secs(), 10);
     }
 
-    /// A flood of new connections must not end those whose request has come and was only not read
-    /// yet.
+    /// A flood of connections must not end one whose request has arrived but is unread.
     #[tokio::test]
     async fn a_request_that_waits_in_the_socket_is_served_although_its_connection_was_to_end() {
         let (mut connection, mut client) = connected().await;
@@ -717,11 +710,11 @@ mod tests {
         let mut read = [0; 64];
         let length = connection.read(&mut read).await.unwrap();
         assert_eq!(&read[..length], head);
-        // One that has sent nothing ends.
+        // A silent connection ends.
         let (mut silent, _client) = connected().await;
         assert!(silent.state.seat.dismiss());
         assert_eq!(silent.read(&mut read).await.unwrap(), 0);
-        // And one that has sent the beginning of a head, however much of it follows.
+        // So does one that has sent the beginning of a head, however much of it follows.
         let (mut slow, mut client) = connected().await;
         client.write_all(b"GET / HT").await.unwrap();
         let reading = tokio::time::timeout(Duration::from_millis(50), slow.read(&mut read));
@@ -799,12 +792,11 @@ mod tests {
         taken.pop();
         let (mut served, _client) = open().await;
         assert_eq!(served.read(&mut [0; 64]).await.unwrap(), 64);
-        // The head has come whole: its place is free for another one.
+        // The head is complete, so its slot is free again.
         assert!(clients.begin_large_head().is_some());
     }
 
-    /// Its last answer fills the system's buffer, so that the refusal of the next head cannot be
-    /// sent.
+    /// The last response fills the system's buffer, so the refusal of the next head cannot be sent.
     #[tokio::test(start_paused = true)]
     async fn a_connection_whose_client_does_not_read_ends_at_once_when_its_seat_is_wanted() {
         let (mut connection, mut client) = connected().await;

@@ -1,7 +1,7 @@
-//! A request that is judged without a connection: for `explain`.
+//! Evaluates a request without a connection, for `explain`.
 //!
-//! The steps are those of a listener, made by the same code in the same order: framing, target,
-//! then [`inbound::judge`], then the limits.
+//! The steps and their order are those of a listener, and the code is the same: framing, target,
+//! [`inbound::evaluate`], limits.
 
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr};
@@ -17,57 +17,53 @@ use crate::domain::reason::Reason;
 use crate::limits::Limits;
 use crate::verifier::{Check, Gate, Mode, Permit};
 
-/// Where the request comes from.
+/// The assumed client address.
 const PEER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-/// A request as a client sends it in HTTP/1.1.
+/// A request as an HTTP/1.1 client sends it.
 pub struct Request<'r> {
-    /// Its method.
     pub method: &'r str,
-    /// Its target: path and query.
+    /// Path and query.
     pub target: &'r str,
-    /// Its fields. `Host` is added where it is missing.
+    /// The header fields. `Host` is added if it is missing.
     pub fields: Vec<(HeaderName, HeaderValue)>,
 }
 
-/// What a listener would do with a request.
+/// The result that a listener would produce for a request.
 pub struct Outcome {
-    /// The reason of the decision, and whether the request passes.
     pub decision: Decision,
-    /// The checks of the token that were made, in their order.
+    /// The token checks that were made, in order.
     pub checks: Vec<Check>,
-    /// The one of them that refused.
+    /// The check that refused the token.
     pub refused_by: Option<Check>,
 }
 
-/// What becomes of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// One of the sidecar's own endpoints answers it.
+    /// One of the sidecar's own endpoints answers the request.
     Own,
-    /// It passes.
+    /// The request passes.
     Passes(Reason),
-    /// It passes only because the listener is in shadow mode.
+    /// The request passes only because the listener is in shadow mode.
     PassesInShadow(Reason),
-    /// It is refused.
+    /// The request is refused.
     Refused(Reason),
 }
 
 impl Request<'_> {
-    /// The path of the target, as a listener reads it before it brings it to its normal form.
+    /// The path of the target before its normalization.
     ///
     /// # Errors
-    /// Why a listener does not come to the path.
+    /// The fault that stops a listener before it reaches the path.
     pub fn path(&self, max_head: usize) -> Result<String, Fault> {
-        // A line end in an argument would make other fields of it.
+        // A line end in an argument would start another header field.
         if self.target.contains(['\r', '\n']) {
             return Err(Fault::malformed(
                 "the target has a line end; send it percent-encoded",
             ));
         }
         let progress = Framing::with_heads_up_to(max_head).read(&self.head())?;
-        // A head that came in another form than its normal one is replaced before anyone else reads
-        // it.
+        // If framing rewrote the head, the rewritten form counts.
         let settled = progress.head.map(Zeroizing::new);
         let written = settled
             .as_ref()
@@ -76,7 +72,7 @@ impl Request<'_> {
             .map(|(path, _)| path.to_owned())
     }
 
-    /// The head's bytes. They hold a token.
+    /// The bytes of the head, which contain the token.
     fn head(&self) -> Zeroizing<Vec<u8>> {
         let line = |parts: &[&[u8]]| [parts.concat().as_slice(), b"\r\n"].concat();
         let mut head = Zeroizing::new(line(&[
@@ -102,8 +98,8 @@ impl Request<'_> {
         head
     }
 
-    /// Judges the request as a listener with this configuration does. `own` are the paths that the
-    /// listener answers itself.
+    /// Evaluates the request as a listener with this configuration does. `own` are the paths that
+    /// the listener answers itself.
     pub async fn judge(
         &self,
         config: &inbound::Config,
@@ -119,7 +115,7 @@ impl Request<'_> {
             Ok(path) => path,
             Err(fault) => return refused(fault.reason),
         };
-        // The framing lets no other methods through.
+        // Framing refuses all other methods.
         let Ok(method) = Method::from_bytes(self.method.as_bytes()) else {
             return refused(Reason::MalformedRequest);
         };
@@ -146,11 +142,12 @@ impl Request<'_> {
     }
 }
 
-/// Judges what comes behind the token: size and number of the requests that would pass.
+/// Applies the limits that follow the token checks: body size and rates of requests that would
+/// pass.
 fn within_limits(config: &inbound::Config, headers: &HeaderMap, permit: &Permit) -> Decision {
     let limited =
         inbound::check_length(config.max_body, headers).and_then(|()| match config.limits {
-            // Of other requests nothing is known: this is the first one.
+            // Each evaluation starts with empty counters.
             Some(limits) => inbound::admit(
                 &Limits::new(limits),
                 permit.token().map(|token| &**token),

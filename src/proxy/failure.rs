@@ -1,4 +1,4 @@
-//! What went wrong between client and upstream, as a reason.
+//! Maps a proxy error to its reason, and answers the failed request.
 
 use pingora::proxy::{FailToProxy, Session};
 use pingora::{Error, ErrorSource, ErrorType};
@@ -11,26 +11,27 @@ use super::respond::Answer;
 use super::upstream::tls_alert;
 use crate::domain::reason::Reason;
 
-/// The context of the error for an answer that upgrades the connection.
+/// The error context for a response that upgrades the connection.
 pub const UPGRADED: &str = "an upgrade that was not asked for";
-/// What Pingora's parser calls an answer with more fields than it takes.
+/// Pingora's error context for a response with too many header fields.
 const TOO_MANY: &str = "too many headers";
-/// What Pingora calls chunks and trailers that are none.
+/// Pingora's error types for invalid chunks and trailers.
 const BROKEN_CHUNKS: [&str; 2] = ["InvalidChunk", "InvalidTrailerEnd"];
 
-const BODY: &str = "the body is not framed as HTTP wants it";
-const NOMINATIONS: &str = "the Connection header names a field that every hop needs, or more than nine fields, or what is no name";
+const BODY: &str = "the body framing is not valid HTTP/1.1";
+const NOMINATIONS: &str =
+    "the Connection header names a required field, more than nine fields, or an invalid name";
 
-/// Which listener was asked.
+/// The listener that received the request.
 #[derive(Clone, Copy, Default)]
 pub struct Asked<'a> {
-    /// Its name, for challenges.
+    /// The listener's name, for challenges.
     pub realm: &'a str,
-    /// Whether pages of other sites may read its refusals.
+    /// Whether pages of other sites may read its error responses.
     pub for_pages: bool,
 }
 
-/// The reason for a proxy error, and what is known beside it.
+/// The reason for a proxy error, with the known detail.
 #[must_use]
 pub fn fault_of(error: &Error) -> Fault {
     let reason = reason_of(error);
@@ -43,7 +44,7 @@ pub fn fault_of(error: &Error) -> Fault {
     }
 }
 
-/// What ended the TLS connection to an upstream.
+/// Describes why the TLS connection to an upstream failed.
 fn broken_tls(kind: &ErrorType, alert: Option<&'static str>) -> &'static str {
     match kind {
         ErrorType::InvalidCert => "its certificate or name could not be verified",
@@ -52,10 +53,9 @@ fn broken_tls(kind: &ErrorType, alert: Option<&'static str>) -> &'static str {
     }
 }
 
-/// What is wrong with an upstream's answer.
+/// Describes the defect of an upstream's response.
 fn broken_answer(error: &Error) -> &'static str {
-    // The context of what cannot be parsed begins with the bytes themselves, which may say
-    // anything.
+    // The context of a parse error begins with the upstream's bytes, which could contain any text.
     let context = error
         .context
         .as_ref()
@@ -77,11 +77,10 @@ fn broken_answer(error: &Error) -> &'static str {
         ErrorType::ConnectionClosed | ErrorType::ReadError => {
             "the connection ended before the answer was complete"
         }
-        _ => "its body is not framed as HTTP/1.1 wants it",
+        _ => "its body framing is not valid HTTP/1.1",
     }
 }
 
-/// The reason for a proxy error.
 #[must_use]
 pub fn reason_of(error: &Error) -> Reason {
     match (error.esource(), error.etype()) {
@@ -89,7 +88,7 @@ pub fn reason_of(error: &Error) -> Reason {
         (ErrorSource::Downstream, ErrorType::InvalidHTTPHeader | ErrorType::H1Error) => {
             Reason::MalformedRequest
         }
-        // Pingora's own reading of chunks, where it comes before ours.
+        // Pingora parses some chunks before `framing` does.
         (ErrorSource::Downstream, error) if BROKEN_CHUNKS.contains(&error.as_str()) => {
             Reason::MalformedRequest
         }
@@ -115,7 +114,7 @@ pub fn reason_of(error: &Error) -> Reason {
             ErrorType::TLSHandshakeFailure | ErrorType::InvalidCert | ErrorType::HandshakeError,
         ) => Reason::UpstreamTls,
         // Pingora refuses a `Connection` header that names protected fields while it builds the
-        // upstream's request.
+        // upstream request.
         (ErrorSource::Unset | ErrorSource::Internal, ErrorType::InvalidHTTPHeader) => {
             Reason::MalformedRequest
         }
@@ -124,7 +123,7 @@ pub fn reason_of(error: &Error) -> Reason {
     }
 }
 
-/// What it was if not the client that went away.
+/// The fault that the connection recorded, or [`Reason::ClientGone`].
 fn gone_or(connection: &ConnectionState) -> Fault {
     if let Some(fault) = connection.broken_body() {
         fault.clone()
@@ -137,8 +136,8 @@ fn gone_or(connection: &ConnectionState) -> Fault {
     }
 }
 
-/// Answers a request that a proxy error ended, unless its answer has begun or its client is gone.
-/// `ours` is what a phase of ours noted when it made the error.
+/// Answers a request that a proxy error ended, unless its response has begun or its client is gone.
+/// `ours` is the fault that one of our phases recorded when it raised the error.
 pub async fn answer(
     session: &mut Session,
     error: &Error,
@@ -148,9 +147,9 @@ pub async fn answer(
 ) -> FailToProxy {
     let mut fault = ours.unwrap_or_else(|| fault_of(error));
     match (fault.reason, head::connection(session)) {
-        // The connection knows better why reading from the client, or writing to it, failed.
+        // The connection has recorded why reading from or writing to the client failed.
         (Reason::ClientGone, Some(connection)) => fault = gone_or(&connection),
-        // The client sent nothing because it waited for the upstream.
+        // The client sent nothing because it waited for the upstream's `100 Continue`.
         (Reason::BodyTimeout, Some(connection)) if connection.awaits_continue() => {
             fault = Reason::UpstreamTimeout.into();
         }
@@ -161,12 +160,12 @@ pub async fn answer(
     session.set_keepalive(None);
     let answer = Answer::to_fault(&fault, asked.realm).for_pages(asked.for_pages);
     let error_code = answer.status();
-    // An interim answer is none yet.
+    // An interim response does not count.
     let has_begun = session
         .response_written()
         .is_some_and(|answer| !answer.status.is_informational());
     if !matches!(reason, Reason::ClientGone | Reason::ClientStalled) && !has_begun {
-        // A client that is gone by now has no use for the answer.
+        // The write fails when the client has disconnected; nothing is left to do then.
         let _ = answer.write(session).await;
     }
     FailToProxy {
@@ -175,9 +174,9 @@ pub async fn answer(
     }
 }
 
-/// Ends a request. One that failed takes its connection along, in a way that lets the answer arrive
-/// (see [`connection`](super::connection)); else the rest of its body is discarded. Call it last:
-/// it takes a while.
+/// Ends a request. After an error it closes the connection so that the response still arrives (see
+/// [`connection`](super::connection)); otherwise it discards the rest of the body. Call it last,
+/// because it can take seconds.
 pub async fn close(session: &mut Session, error: Option<&Error>) {
     if error.is_some() {
         session.as_downstream_mut().shutdown().await;

@@ -1,7 +1,7 @@
-//! What is wrong with a request: the rule that it breaks, and where.
+//! Describes why a request is refused: the broken rule and its position.
 //!
-//! The rules are constants and may go outside. Of the request itself only the beginning of its
-//! target is shown, to its own client and in the log, and without what could be a secret.
+//! Rules are constants and may be sent to clients. Of the request itself only the beginning of the
+//! target is shown, without parts that could be secret.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,9 +10,9 @@ use crate::domain::reason::Reason;
 
 /// How many bytes of a target are shown.
 const SHOWN: usize = 64;
-/// A query value of this length could be a token, and is left out.
+/// A query value of at least this length could be a token and is omitted.
 const COULD_BE_A_TOKEN: usize = 16;
-/// What the name of a parameter holds whose value is a secret, however short.
+/// Substrings of parameter names whose values are always omitted.
 const SECRET_NAMES: &[&str] = &[
     "token",
     "secret",
@@ -29,25 +29,24 @@ const SECRET_NAMES: &[&str] = &[
 ];
 const LEFT_OUT: &[u8] = b"...";
 
-/// Why a request is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// The reason, which stands in the answer, the log and the metrics.
+    /// The reason, as sent, logged and counted.
     pub reason: Reason,
-    /// The broken rule and its cure, a constant but for numbers; none where the reason says it all.
+    /// The broken rule and the remedy; `None` where the reason says enough.
     rule: Option<Cow<'static, str>>,
-    /// Where it is broken.
+    /// The position of the error.
     place: Option<Place>,
-    /// The beginning of the target, fit to be shown.
+    /// The beginning of the target, safe to show.
     target: Option<String>,
 }
 
-/// A place in a request. Bytes and lines are counted from 1.
+/// A position in a request. Bytes and lines count from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
     /// A byte of the target.
     Target(usize),
-    /// A line of the head; the request line is the first.
+    /// A line of the head; line 1 is the request line.
     Line(usize),
     /// The body's framing.
     Body,
@@ -75,7 +74,7 @@ impl From<Reason> for Fault {
 }
 
 impl Fault {
-    /// A request that is not valid HTTP because it breaks this rule.
+    /// A request that violates HTTP by this rule.
     #[must_use]
     pub fn malformed(rule: &'static str) -> Self {
         Self {
@@ -84,7 +83,7 @@ impl Fault {
         }
     }
 
-    /// The same for another reason.
+    /// A fault for another reason.
     #[must_use]
     pub fn because(reason: Reason, rule: impl Into<Cow<'static, str>>) -> Self {
         Self {
@@ -93,27 +92,27 @@ impl Fault {
         }
     }
 
-    /// Says where. The first place that is known stays.
+    /// Adds the position, unless one is set.
     #[must_use]
     pub fn at(mut self, place: Place) -> Self {
         self.place.get_or_insert(place);
         self
     }
 
-    /// Shows the beginning of the request's target.
+    /// Adds the beginning of the request's target.
     #[must_use]
     pub fn of_target(mut self, target: &[u8]) -> Self {
         self.target.get_or_insert_with(|| shown(target));
         self
     }
 
-    /// The beginning of the target, escaped, without what could be a secret.
+    /// The beginning of the target, escaped and without possible secrets.
     #[must_use]
     pub fn target(&self) -> Option<&str> {
         self.target.as_deref()
     }
 
-    /// The rule and the place, for the log.
+    /// The rule and the position, for the log.
     #[must_use]
     pub fn detail(&self) -> Option<Cow<'static, str>> {
         match (&self.rule, self.place) {
@@ -124,14 +123,14 @@ impl Fault {
         }
     }
 
-    /// What is wrong, in one sentence, for the client.
+    /// One sentence for the client.
     #[must_use]
     pub fn description(&self) -> Cow<'static, str> {
         describe(self.reason, self.detail().as_deref())
     }
 }
 
-/// What a reason means, with more detail where there is some.
+/// The meaning of a reason, with the detail if there is one.
 #[must_use]
 pub fn describe(reason: Reason, detail: Option<&str>) -> Cow<'static, str> {
     match detail {
@@ -140,8 +139,8 @@ pub fn describe(reason: Reason, detail: Option<&str>) -> Cow<'static, str> {
     }
 }
 
-/// The first bytes of a target, escaped. User information, long query values and those with the
-/// name of a secret are left out.
+/// The first bytes of a target, escaped. User information, long query values and values of secret
+/// parameters are omitted.
 fn shown(target: &[u8]) -> String {
     let (path, query) = match target.iter().position(|byte| *byte == b'?') {
         Some(mark) => (
@@ -151,7 +150,7 @@ fn shown(target: &[u8]) -> String {
         None => (target, None),
     };
     let mut out = Vec::new();
-    // Behind a space may stand anything, also a header that was meant to be on its own line.
+    // A space in the target can be followed by a header that belongs on its own line.
     for (number, word) in without_user_information(path)
         .split(|byte| *byte == b' ')
         .enumerate()

@@ -1,5 +1,6 @@
-//! Where a request came from, as one story: what a trusted proxy says in `X-Forwarded-*` or
-//! `Forwarded` (RFC 7239), and what the sidecar itself saw, written in both families.
+//! The origin of a request: what a trusted proxy reports in `X-Forwarded-*` or `Forwarded` (RFC
+//! 7239), extended by what the sidecar observed, and written to the upstream in both header
+//! families.
 
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
@@ -16,31 +17,30 @@ const X_FORWARDED_HOST: &str = "x-forwarded-host";
 const X_REAL_IP: &str = "x-real-ip";
 const FORWARDED: &str = "forwarded";
 
-/// The beginning of the headers by which a proxy says whom it speaks for. A client's own are never
-/// passed on by an inbound listener.
+/// Prefix of the headers in which a proxy reports its client. An inbound listener never passes a
+/// client's own on.
 const X_FORWARDED: &str = "x-forwarded-";
 
-/// What stands for a node whose address is not said (RFC 7239 §6.2).
+/// Stands for a node with an unknown address (RFC 7239 §6.2).
 const UNKNOWN: &str = "unknown";
 
-/// Where a request came from.
+/// The origin of a request.
 #[derive(Debug)]
 pub struct Story {
-    /// The address that the connection came from.
+    /// The peer address of the connection.
     peer: IpAddr,
-    /// Whether a trusted proxy tells of requests that it passes on.
+    /// Whether the peer is a trusted proxy and reports its clients.
     is_trusted: bool,
-    /// The nodes that it names, the one next to us last; none where the address is not said.
+    /// The reported nodes, nearest last; `None` for an unknown address.
     nodes: Vec<Option<IpAddr>>,
-    /// Which of them is the client; none: the peer.
+    /// Index of the client in `nodes`; `None` means the peer.
     client: Option<usize>,
-    /// How the client called it.
+    /// The scheme and host that the client used.
     called: Called,
-    /// The lists as they came, where they tell this story.
+    /// The original lists, where they agree with this origin.
     lists: Lists,
 }
 
-/// What a client called: the scheme and the host.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Called {
     proto: Option<String>,
@@ -53,7 +53,6 @@ struct Lists {
     forwarded: Option<String>,
 }
 
-/// One element of `Forwarded`.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Element {
     node: Option<IpAddr>,
@@ -61,11 +60,11 @@ struct Element {
 }
 
 impl Story {
-    /// Reads what a request says of its way here. Only the word of a trusted peer counts.
+    /// Reads the origin that a request reports. Only a trusted peer's report counts.
     ///
-    /// Where its two families tell different stories, or only one is there, `X-Forwarded-*` counts:
-    /// nearly every proxy writes that, and one that does not write `Forwarded` passes on whatever
-    /// its client has sent there.
+    /// If the two families disagree, or only one is present, `X-Forwarded-*` counts: nearly every
+    /// proxy writes it, and a proxy that does not write `Forwarded` passes the client's own
+    /// `Forwarded` on.
     #[must_use]
     pub fn read(headers: &HeaderMap, peer: IpAddr, trusted: &[IpNet]) -> Self {
         let peer = peer.to_canonical();
@@ -96,8 +95,8 @@ impl Story {
             (None, Some(elements), _) => {
                 story.nodes = elements.iter().map(|element| element.node).collect()
             }
-            // A list that cannot be read may hold what a proxy has appended to its client's: then
-            // nothing is known.
+            // An unreadable list may still contain what a proxy appended, so no node of it is
+            // trusted.
             (None, None, Some(address)) if list.is_none() => story.nodes = vec![Some(address)],
             (None, None, _) => {}
         }
@@ -127,13 +126,12 @@ impl Story {
         story
     }
 
-    /// Whether the peer is a trusted proxy.
     #[must_use]
     pub fn is_trusted(&self) -> bool {
         self.is_trusted
     }
 
-    /// The client: of the addresses that were named the last one that is no trusted proxy's.
+    /// The client: the last reported address that is not a trusted proxy.
     #[must_use]
     pub fn client(&self) -> IpAddr {
         self.client
@@ -141,28 +139,28 @@ impl Story {
             .unwrap_or(self.peer)
     }
 
-    /// The client where that is another than the connection's peer.
+    /// The client, if it differs from the connection's peer.
     #[must_use]
     pub fn client_behind_proxy(&self) -> Option<IpAddr> {
         self.client.map(|_| self.client())
     }
 
-    /// The client's address for what counts by addresses: the peer's own, or that of the client
-    /// behind a proxy, whose port is not known.
+    /// The address for limits that count per address: the peer, or the client behind a proxy (its
+    /// port is unknown).
     #[must_use]
     pub fn client_address(&self, peer: SocketAddr) -> SocketAddr {
         self.client_behind_proxy()
             .map_or(peer, |client| SocketAddr::new(client, 0))
     }
 
-    /// Writes the story, extended by what the sidecar itself saw, in place of what the request
-    /// says.
+    /// Replaces the request's origin headers by this origin, extended by the sidecar's own
+    /// observation.
     ///
     /// # Errors
-    /// When the request can hold no further header.
+    /// When the request cannot hold another header.
     pub fn write(&self, request: &mut RequestHeader) -> pingora::Result<()> {
-        // Of a trusted proxy too only the usual spelling counts: an upstream that folds the others
-        // would read a client's.
+        // Only the usual spelling of a trusted proxy's headers is kept: an upstream that folds
+        // other spellings would read a client's.
         let is_kept =
             |name: &str| self.is_trusted && name.starts_with(X_FORWARDED) && is_usual(name);
         let is_forged =
@@ -214,7 +212,7 @@ impl Story {
         Ok(())
     }
 
-    /// The nodes as elements of `Forwarded`. What the client called stands beside the client.
+    /// The nodes as elements of `Forwarded`, with scheme and host at the client's element.
     fn elements(&self) -> String {
         let mut elements = Vec::new();
         for (index, node) in self.nodes.iter().enumerate() {
@@ -233,7 +231,7 @@ impl Story {
     }
 }
 
-/// Whether a header says where a request came from, in any spelling.
+/// Whether a header reports the origin of a request, in any spelling.
 fn tells_of_origin(name: &str) -> bool {
     let name = as_metadata(name);
     match name.as_bytes().first() {
@@ -248,8 +246,8 @@ fn tells_of_origin(name: &str) -> bool {
     }
 }
 
-/// Which node is the client: seen from us the first that is no trusted proxy. Behind a node whose
-/// address is not said nothing is known.
+/// The client is the nearest node that is not a trusted proxy. Nodes beyond an unknown address
+/// cannot be trusted.
 fn client_of(nodes: &[Option<IpAddr>], trusts: impl Fn(IpAddr) -> bool) -> Option<usize> {
     let mut client = None;
     for (index, node) in nodes.iter().enumerate().rev() {
@@ -262,7 +260,7 @@ fn client_of(nodes: &[Option<IpAddr>], trusts: impl Fn(IpAddr) -> bool) -> Optio
     client
 }
 
-/// What the client called, by its own element or the nearest one behind it that says so.
+/// The scheme and host from the client's own element, or from the nearest later one that has them.
 fn called_in(elements: &[Element], client: Option<usize>) -> Called {
     let behind = || {
         elements
@@ -283,8 +281,8 @@ fn agree(one: &Option<String>, other: &Option<String>) -> bool {
     }
 }
 
-/// All lines of a list as one; none where there is none. Bytes that are not printable ASCII become
-/// `?`: a client could otherwise take away what its proxy appends to the line that it has sent.
+/// All lines of a list joined; `None` if there are none. Bytes that are not printable ASCII become
+/// `?`, so that a client cannot invalidate what its proxy appends to the same line.
 fn joined(headers: &HeaderMap, name: &str) -> Option<String> {
     let printable = |byte: &u8| {
         if matches!(byte, b' '..=b'~' | b'\t') {
@@ -302,7 +300,7 @@ fn joined(headers: &HeaderMap, name: &str) -> Option<String> {
     (!list.trim().is_empty()).then_some(list)
 }
 
-/// The value of a header that is there once.
+/// The value of a header that occurs once.
 fn single<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     let mut values = headers.get_all(name).iter();
     let value = values.next().filter(|_| values.next().is_none());
@@ -330,7 +328,8 @@ fn first_host(value: &str) -> Option<String> {
     super::framing::is_host(host.as_bytes()).then(|| host.to_owned())
 }
 
-/// The address of a node (RFC 7239 §6), with or without port; none for `unknown` and hidden names.
+/// The address of a node (RFC 7239 §6), with or without port; `None` for `unknown` and obfuscated
+/// names.
 fn parse_node(node: &str) -> Option<IpAddr> {
     let address = match node.strip_prefix('[') {
         Some(rest) => rest.split_once(']')?.0.parse().ok(),
@@ -342,7 +341,7 @@ fn parse_node(node: &str) -> Option<IpAddr> {
     address.map(|address: IpAddr| address.to_canonical())
 }
 
-/// The elements of a `Forwarded` list (RFC 7239 §4); none where it is not one.
+/// The elements of a `Forwarded` list (RFC 7239 §4); `None` if it is malformed.
 fn parse_forwarded(list: &str) -> Option<Vec<Element>> {
     let mut elements = vec![Element::default()];
     let mut rest = list.trim();
@@ -381,7 +380,7 @@ fn parse_forwarded(list: &str) -> Option<Vec<Element>> {
     Some(elements)
 }
 
-/// A token or a quoted string, and what stands behind it.
+/// Parses a token or a quoted string; returns it and the rest.
 fn parse_value(text: &str) -> Option<(String, &str)> {
     let Some(quoted) = text.strip_prefix('"') else {
         let end = text.find([';', ',', ' ', '\t']).unwrap_or(text.len());
@@ -420,7 +419,7 @@ fn element(node: Option<IpAddr>, host: Option<&str>, proto: Option<&str>) -> Str
     text
 }
 
-/// A list with one more item.
+/// Appends an item to a list.
 fn extended(list: &str, item: &str) -> String {
     if list.is_empty() {
         item.to_owned()
@@ -437,7 +436,7 @@ mod tests {
 
     const TRUSTED: &[&str] = &["127.0.0.0/8", "10.0.0.0/8"];
 
-    /// What the upstream sees of a request of 127.0.0.1 with these headers, and who the client is.
+    /// The headers that the upstream receives for a request from 127.0.0.1, and the client address.
     fn told(claimed: &[(&'static str, &str)]) -> (String, [String; 5]) {
         let mut request = RequestHeader::build("GET", b"/", None).unwrap();
         request.insert_header("host", "in:80").unwrap();
@@ -577,7 +576,7 @@ mod tests {
         }
     }
 
-    /// A proxy appends its client's address to the line that the client has sent.
+    /// A proxy appends its client's address to the line that the client sent.
     #[test]
     fn what_a_client_sends_takes_nothing_away_from_what_its_proxy_appends() {
         for sent in ["\u{e4}", "\u{80}, 6.6.6.6", "\"", "6.6.6.6;", "for=\""] {
@@ -616,7 +615,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever a trusted proxy sends, both lists that go on name the same nodes.
+        /// For any headers of a trusted proxy, both forwarded lists name the same nodes.
         #[test]
         fn both_lists_name_the_same_nodes(
             x_list in proptest::option::of("([0-9.:a-f]{1,6}|10\\.0\\.0\\.[1-3]|, |,|unknown|\\[::1\\]|\"){0,6}"),

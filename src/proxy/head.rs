@@ -1,4 +1,4 @@
-//! What every listener does first with a request.
+//! The steps that every listener applies to a request head and to an upstream's response head.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,52 +16,50 @@ use super::framing::Unread;
 use crate::domain::reason::Reason;
 
 const KEEP_ALIVE: &str = "Keep-Alive";
-/// How much of a request's body is read and discarded behind its answer so that the connection can
-/// carry another request. Reading more would take longer than a new connection.
+/// How many bytes of an unread request body are discarded after the response, so that the
+/// connection can carry another request. Beyond this, a new connection is cheaper.
 const MOST_DISCARDED: u64 = 256 * 1024;
-/// How long that may take.
+/// How long discarding may take.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Takes the head over from Pingora: from here on answers are ours.
-///
-/// What the head says was judged before Pingora saw it: see [`framing`](super::framing).
+/// Takes over a request whose head Pingora has parsed. [`framing`](super::framing) has checked the
+/// bytes of the head before.
 ///
 /// # Errors
-/// [`Reason::Internal`] when the connection is none of ours.
+/// [`Reason::Internal`] when the session's stream is not a [`Connection`].
 pub fn accept(session: &mut Session) -> Result<Arc<ConnectionState>, Reason> {
-    // RFC 9110 §15.2: HTTP/1.0 has no interim answers, and takes one for the answer itself.
+    // RFC 9110 §15.2: an HTTP/1.0 client would take an interim response for the final one.
     if session.req_header().version == Version::HTTP_10 {
         session.as_downstream_mut().set_ignore_info_resp(true);
     }
     let state = connection(session).ok_or(Reason::Internal)?;
-    // Pingora keeps a connection without a limit after its first request, except where it has
-    // decided to close it.
+    // Without this, Pingora keeps the connection open without a time limit after its first request.
     if session.get_keepalive().is_some() {
         session.set_keepalive(Some(state.keep_alive()));
     }
     state.head_is_read();
     session.set_read_timeout(Some(state.timeouts().read));
-    // Pingora would close every connection whose client asked for `100 Continue`: see
-    // `settle_connection`.
+    // By default Pingora closes every connection whose client sent `Expect: 100-continue`;
+    // `settle_connection` decides instead.
     session.set_close_on_response_before_downstream_finish(false);
     Ok(state)
 }
 
-/// Has the time for which the upstream's answer is awaited begin at the end of the request's body,
-/// however long the client takes to send it.
+/// Starts the upstream's response timeout at the end of the request body, however long the client
+/// takes to send it.
 pub fn await_answer(session: &mut Session, connection: &ConnectionState, peer: &mut HttpPeer) {
     if session.as_mut().is_body_done() {
         return connection.await_answer(None, false);
     }
     let read = peer.options.read_timeout;
     connection.await_answer(read, expects_continue(session));
-    // While the body is sent the client's own limit holds, and comes first.
+    // While the client sends the body, its own (shorter) timeout applies.
     peer.options.read_timeout = read.map(|read| read.saturating_add(connection.timeouts().read));
 }
 
-/// Decides, before an answer that may come ahead of its request's end, whether the connection can
-/// carry another request. It can when the rest of the body is small enough to be discarded, and
-/// certain to come.
+/// Decides whether the connection can carry another request when the response may precede the end
+/// of the request. It can when the rest of the body is small enough to discard and certain to
+/// arrive.
 pub fn settle_connection(session: &mut Session) {
     if session.as_mut().is_body_done() {
         return;
@@ -70,19 +68,19 @@ pub fn settle_connection(session: &mut Session) {
     let (unread, has_begun) = connection.map_or((Unread::Unknown, false), |connection| {
         (connection.unread(), connection.has_begun_body())
     });
-    // RFC 9110 §10.1.1: a client that was to wait may keep its body back now. What follows could be
-    // either.
+    // RFC 9110 §10.1.1: a client that waits for `100 Continue` may now omit its body, so the next
+    // bytes could be a body or a request.
     let may_keep_back = expects_continue(session) && !has_begun;
     if may_keep_back || matches!(unread, Unread::Bytes(bytes) if bytes > MOST_DISCARDED) {
         session.set_keepalive(None);
     }
 }
 
-/// Says in an answer how long the connection is kept for another request, so that the client does
-/// not use it too late. What the upstream says there is about its own connection.
+/// Announces in a response how long the connection stays open for another request. The upstream's
+/// own `Keep-Alive` describes a different connection and is replaced.
 ///
 /// # Errors
-/// When the answer can hold no further header.
+/// When the response cannot hold another header.
 pub fn announce_keep_alive(session: &Session, answer: &mut ResponseHeader) -> pingora::Result<()> {
     answer.remove_header(KEEP_ALIVE);
     match session.get_keepalive() {
@@ -91,7 +89,7 @@ pub fn announce_keep_alive(session: &Session, answer: &mut ResponseHeader) -> pi
     }
 }
 
-/// Whether the client waits for `100 Continue` (RFC 9110 §10.1.1) and got none.
+/// Whether the client waits for `100 Continue` (RFC 9110 §10.1.1) and has received none.
 #[must_use]
 pub fn expects_continue(session: &Session) -> bool {
     let expect = session.get_header(header::EXPECT);
@@ -100,8 +98,8 @@ pub fn expects_continue(session: &Session) -> bool {
         && expect.is_some_and(|expect| expect.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
-/// Reads and discards the rest of an answered request's body, so that the connection can carry
-/// another request. Where that takes too long, or the body is broken, the connection is closed.
+/// Discards the rest of an answered request's body, so that the connection can carry another
+/// request. Closes the connection when that takes too long or the body is broken.
 pub async fn discard_body(session: &mut Session) {
     if session.get_keepalive().is_none() || session.as_mut().is_body_done() {
         return;
@@ -124,7 +122,7 @@ pub async fn discard_body(session: &mut Session) {
     }
 }
 
-/// Waits until the client goes away. Nothing of its body is read for that.
+/// Waits until the client resets the connection. Does not read the body.
 pub async fn client_gone(session: &mut Session) {
     if !session.as_mut().is_body_done() {
         let reset = connection_of(session).map(Connection::until_reset);
@@ -133,12 +131,12 @@ pub async fn client_gone(session: &mut Session) {
             None => std::future::pending().await,
         };
     }
-    // A reset: the next request is held back until this one is answered, and the end of the
-    // client's sending side is no departure.
+    // Only a reset ends this wait: the next request is held back until this one is answered, and a
+    // half-closed connection still expects its response.
     let _ = session.as_downstream_mut().read_body_or_idle(true).await;
 }
 
-/// What the connection of a session and the phases tell each other.
+/// The state that the session's connection shares with the phases.
 #[must_use]
 pub fn connection(session: &Session) -> Option<Arc<ConnectionState>> {
     connection_of(session).map(Connection::state)
@@ -149,8 +147,8 @@ fn connection_of(session: &Session) -> Option<&Connection> {
     (**stream).as_any().downcast_ref()
 }
 
-/// Whether a request asks for a WebSocket (RFC 6455 §4.2.1). Other offers, such as `Upgrade: h2c`,
-/// ask for nothing that the client cannot do without.
+/// Whether a request asks for a WebSocket (RFC 6455 §4.2.1). Other upgrades, such as `h2c`, are
+/// optional for the client and are ignored.
 #[must_use]
 pub fn asks_for_websocket(headers: &HeaderMap) -> bool {
     let names = |header, wanted: &str| {
@@ -165,17 +163,16 @@ pub fn asks_for_websocket(headers: &HeaderMap) -> bool {
     names(header::UPGRADE, "websocket") && names(header::CONNECTION, "upgrade")
 }
 
-/// Path and query of the request's target, in origin form (RFC 9112 §3.2.1) or out of the absolute
-/// form (§3.2.2).
+/// Path and query of the request target, in origin form (RFC 9112 §3.2.1) or absolute form
+/// (§3.2.2).
 ///
 /// # Errors
-/// [`Reason::MalformedRequest`] when it is of another form; our own reading of the head has refused
-/// such a target already.
+/// [`Reason::MalformedRequest`] for any other form. `framing` has already refused such targets.
 pub fn target(head: &RequestHeader) -> Result<(&str, Option<&str>), Fault> {
     read_target(head.raw_path())
 }
 
-/// The same of a target that stands in no head of Pingora's.
+/// [`target`] for a target outside a Pingora head.
 ///
 /// # Errors
 /// As [`target`].
@@ -193,8 +190,8 @@ pub fn read_target(target: &[u8]) -> Result<(&str, Option<&str>), Fault> {
     Ok((if path.is_empty() { "/" } else { path }, query))
 }
 
-/// What stands behind scheme and authority of an absolute target. Our own reading of the head has
-/// made the authority the `Host`.
+/// The part of an absolute target after scheme and authority. `framing` has already copied the
+/// authority into `Host`.
 fn behind_authority(target: &str) -> Option<&str> {
     let (scheme, rest) = target.split_once("://")?;
     if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
@@ -204,19 +201,19 @@ fn behind_authority(target: &str) -> Option<&str> {
         .map_or(Some(""), |end| rest.get(end..))
 }
 
-/// Makes of a request on its way to the upstream what every server reads in one way.
+/// Normalizes the upstream request so that every server parses it identically.
 ///
 /// # Errors
-/// When the request can hold no further header.
+/// When the request cannot hold another header.
 pub fn settle_request(session: &Session, request: &mut RequestHeader) -> pingora::Result<()> {
     let client = session.req_header();
-    // RFC 9110 §10.1.1: an expectation of HTTP/1.0 means nothing, and such a client could not read
-    // the interim answer.
+    // RFC 9110 §10.1.1: `Expect` has no meaning in HTTP/1.0, and such a client cannot read an
+    // interim response.
     if client.version == Version::HTTP_10 {
         request.remove_header(&header::EXPECT);
     }
-    // A server that does not look for a body with these methods would take it for the next request,
-    // and answer it to somebody else: what follows on that connection must be its end.
+    // A server that ignores bodies of these methods would parse the body as the next request and
+    // answer it to another client. `Connection: close` prevents that.
     let is_expected = !matches!(
         client.method,
         Method::GET | Method::HEAD | Method::DELETE | Method::OPTIONS
@@ -231,10 +228,11 @@ pub fn settle_request(session: &Session, request: &mut RequestHeader) -> pingora
     Ok(())
 }
 
-/// Makes of the upstream's answer one of HTTP/1.1 that its client can read.
+/// Turns the upstream's response into an HTTP/1.1 response that the client can read.
 ///
 /// # Errors
-/// When it agrees to an upgrade: nobody asked it to, and what followed would be no HTTP.
+/// When the upstream switches protocols: no request asked for it, and the following bytes are not
+/// HTTP.
 pub fn settle_answer(session: &mut Session, answer: &mut ResponseHeader) -> pingora::Result<()> {
     if answer.status == StatusCode::SWITCHING_PROTOCOLS {
         let mut error = Error::new_up(ErrorType::InvalidHTTPHeader);
@@ -247,7 +245,7 @@ pub fn settle_answer(session: &mut Session, answer: &mut ResponseHeader) -> ping
     answer.set_version(Version::HTTP_11);
     strip_hop_by_hop(answer);
     settle_length(answer)?;
-    // RFC 9112 §6.1: no chunks for HTTP/1.0. The end of the connection ends the answer.
+    // RFC 9112 §6.1: HTTP/1.0 has no chunked encoding. The end of the connection ends the response.
     if session.req_header().version == Version::HTTP_10
         && answer.remove_header(&header::TRANSFER_ENCODING).is_some()
     {
@@ -259,8 +257,8 @@ pub fn settle_answer(session: &mut Session, answer: &mut ResponseHeader) -> ping
     announce_keep_alive(session, answer)
 }
 
-/// Removes the fields that are the connection's to the upstream (RFC 9110 §7.6.1), also from
-/// interim answers. `Transfer-Encoding` stays: Pingora frames the body by it.
+/// Removes the hop-by-hop fields of the upstream connection (RFC 9110 §7.6.1), from interim
+/// responses too. `Transfer-Encoding` stays, because Pingora frames the body by it.
 fn strip_hop_by_hop(answer: &mut ResponseHeader) {
     const OWN: [HeaderName; 4] = [
         header::CONNECTION,
@@ -285,8 +283,8 @@ fn strip_hop_by_hop(answer: &mut ResponseHeader) {
     }
 }
 
-/// Makes one of several equal lengths, and none of an answer that has no body (RFC 9110 §8.6, RFC
-/// 9112 §6.1). Pingora has refused lengths that differ.
+/// Merges equal lengths into one, and removes the length of a response without a body (RFC 9110
+/// §8.6, RFC 9112 §6.1). Pingora has already refused lengths that differ.
 fn settle_length(answer: &mut ResponseHeader) -> pingora::Result<()> {
     if answer.status.is_informational() || answer.status == StatusCode::NO_CONTENT {
         answer.remove_header(&header::CONTENT_LENGTH);

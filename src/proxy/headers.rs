@@ -1,4 +1,4 @@
-//! Headers: what of the client's is taken away, what the upstream sees instead.
+//! Removes client headers that must not reach the upstream, and defines the headers that do.
 
 use http::{HeaderName, HeaderValue};
 use pingora::http::RequestHeader;
@@ -6,13 +6,12 @@ use pingora::http::RequestHeader;
 use crate::domain::reason::Reason;
 use crate::verifier::VerifiedToken;
 
-/// The beginning of the sidecar's own headers. All of them are taken from a client, not only those
-/// that this listener sets: an upstream may read one that another listener in front of it would
-/// set.
+/// Prefix of the sidecar's own headers. All are removed from client requests, also those that this
+/// listener does not set: another listener in front of the same upstream may set them.
 const OWN_PREFIX: &[u8] = b"x-m2m-";
 
-/// Names that say where a request ends, whom it is for, who sent it or by which id logs know it. A
-/// spelling that folds to one of them is read as it by some upstreams, and was judged by nobody.
+/// Names that define framing, host, credentials or request id. Some upstreams fold other spellings
+/// into these names, and no check has seen those spellings.
 const IMITATED: &[&str] = &[
     "content-length",
     "transfer-encoding",
@@ -20,8 +19,8 @@ const IMITATED: &[&str] = &[
     "x-request-id",
 ];
 
-/// Names by which some frameworks take another path or method than those of the request line, which
-/// alone were judged.
+/// Names by which some frameworks override path or method. Only those of the request line were
+/// checked.
 const OVERRIDES: &[&str] = &[
     "x-original-url",
     "x-rewrite-url",
@@ -30,11 +29,11 @@ const OVERRIDES: &[&str] = &[
     "x-method-override",
 ];
 
-/// The prefix by which grpc-gateway passes a header on as gRPC metadata of the name that follows.
+/// The prefix under which grpc-gateway forwards a header as gRPC metadata.
 const GRPC_METADATA: &str = "grpc-metadata-";
 
-/// Headers by which other proxies tell a service who a caller is, where a request comes from or
-/// what it was before. A beginning ends with `*`. All `X-Forwarded-*` go beside these.
+/// Headers in which other proxies report the caller, the origin or the original form of a request.
+/// A prefix ends with `*`. All `X-Forwarded-*` are handled as well.
 pub const OF_OTHER_PROXIES: &[&str] = &[
     "Proxy",
     "Proxy-Client-IP",
@@ -95,7 +94,7 @@ pub const OF_OTHER_PROXIES: &[&str] = &[
     "X-WebAuth-*",
 ];
 
-/// Removes what would make another request of it than the one whose path and method were judged.
+/// Removes headers that would override the checked path or method.
 pub fn strip_overrides(request: &mut RequestHeader) {
     remove_where(request, |name| {
         is_imitation(name) || OVERRIDES.iter().any(|known| folds_to(name, known))
@@ -104,24 +103,24 @@ pub fn strip_overrides(request: &mut RequestHeader) {
 
 /// The identity headers of one listener.
 pub struct IdentityHeaders {
-    /// The headers, in the order of the token's forwarded claims.
+    /// The names, in the order of the token's forwarded claims.
     names: Vec<HeaderName>,
-    /// Their names as every upstream might fold them.
+    /// The folded names, for comparison.
     folded: Vec<String>,
 }
 
 impl IdentityHeaders {
-    /// Headers that carry a token's forwarded claims, in their order.
+    /// The names of the headers for a token's forwarded claims, in their order.
     #[must_use]
     pub fn new(names: Vec<HeaderName>) -> Self {
         let folded = names.iter().map(|name| fold(name.as_str())).collect();
         Self { names, folded }
     }
 
-    /// Removes what the client sent under these names, in every spelling: CGI, WSGI and others read
-    /// `x_m2m_subject`, `X-M2M-Subject` and `x.m2m.subject` as one, and grpc-gateway reads
-    /// `Grpc-Metadata-X-M2M-Subject` so. In the same way they would read `content_length`:
-    /// imitations go too, and what would make another request of it than the one that was judged.
+    /// Removes the client's headers of these names in every spelling. CGI, WSGI and others fold
+    /// `x_m2m_subject`, `X-M2M-Subject` and `x.m2m.subject` into one name; grpc-gateway does so
+    /// with `Grpc-Metadata-X-M2M-Subject`. Imitations such as `content_length` and overrides of
+    /// path and method are removed too.
     pub fn strip(&self, request: &mut RequestHeader) {
         remove_where(request, |name| {
             let read = as_metadata(name);

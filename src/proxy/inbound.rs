@@ -1,4 +1,4 @@
-//! The inbound role: verify, authorize, forward identity.
+//! The inbound role: verifies the token, authorizes the request, forwards the identity.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -37,61 +37,55 @@ use crate::verifier::{
     self, Check, CheckObserver, CorsPreflight, Gate, Mode, Permit, Refusal, TokenFacts,
 };
 
-/// When one of many requests under way may have ended.
+/// When one of many requests in progress may have ended.
 const AFTER_ONE_OF_MANY: Duration = Duration::from_secs(1);
 
-/// What one inbound listener is made of.
+/// The configuration of an inbound listener.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Its name: the `realm` of challenges, a metrics label.
+    /// The `realm` of challenges and a metrics label.
     pub name: String,
-    /// Where it listens; port 0 takes a free one.
+    /// The listening address; port 0 takes a free port.
     pub listen: Listen,
-    /// How long it is waited for clients.
     pub client_timeouts: ClientTimeouts,
-    /// How many client connections it holds.
     pub max_connections: MaxConnections,
-    /// Whether it answers the issuer's endpoints too.
+    /// Whether it serves the issuer's endpoints too.
     pub issuer: bool,
-    /// Where accepted requests go.
     pub upstream: upstream::Config,
-    /// Whether the token itself is passed to the upstream.
+    /// Whether the upstream receives the token itself.
     pub keep_authorization: bool,
-    /// The headers that carry the verifier's forwarded claims, in their order: the identity the
-    /// upstream sees.
+    /// The identity headers, in the order of the verifier's forwarded claims.
     pub identity_headers: Vec<HeaderName>,
-    /// Whether the upstream sees the client's `Host`.
+    /// Whether the upstream receives the client's `Host`.
     pub preserve_host: bool,
-    /// What is an ordinary character in a path.
+    /// Characters that are ordinary in a path.
     pub ordinary: Ordinary,
-    /// Whose word is taken for where a request came from.
+    /// Proxies that are trusted to report their clients.
     pub trusted_proxies: Vec<IpNet>,
-    /// What only they may send: names of headers, or beginnings that end with `*`.
+    /// Headers that only trusted proxies may send: names, or prefixes that end with `*`.
     pub removed_headers: Vec<String>,
-    /// The largest body passed on, in bytes; none: unlimited.
+    /// Largest forwarded body, in bytes; `None`: no limit.
     pub max_body: Option<u64>,
-    /// How often requests may come, and how many at once; none: unlimited.
+    /// Rate and concurrency limits; `None`: no limit.
     pub limits: Option<limits::Config>,
-    /// What is checked.
     pub verifier: verifier::Config,
-    /// The largest request head, in bytes.
+    /// Largest request head, in bytes.
     pub max_head: usize,
 }
 
-/// Endpoints of our own that a listener answers: exactly these paths.
+/// Endpoints of the sidecar on a listener, at exactly these paths.
 #[derive(Clone)]
 pub struct OwnEndpoints {
     /// The paths, in normal form.
     pub paths: HashSet<String>,
-    /// What answers them.
     pub router: Router,
-    /// Counts them: they are no requests for the upstream.
+    /// Counts their requests apart from those for the upstream.
     pub metrics: Arc<RequestMetrics>,
-    /// The forms of errors at these paths and near them.
+    /// The error forms at and near these paths.
     pub error_forms: ErrorForms,
 }
 
-/// One inbound listener's service.
+/// The service of one inbound listener.
 pub struct Inbound {
     name: String,
     gate: Arc<Gate>,
@@ -106,24 +100,25 @@ pub struct Inbound {
     max_body: Option<u64>,
     limits: Option<Arc<Limits>>,
     mark: Arc<LoopMark>,
-    /// Whether pages of other sites may read why they are refused.
+    /// Whether pages of other sites may read error responses.
     for_pages: bool,
     metrics: Arc<RequestMetrics>,
 }
 
-/// What becomes of a request by its path, method and headers.
+/// The result for a request's path, method and headers.
 pub enum Judged<'r> {
-    /// An endpoint of our own answers it.
+    /// One of the sidecar's own endpoints answers the request.
     Own(NormalPath<'r>),
-    /// It may be sent on, with its path in this form.
+    /// The request may be forwarded, with this path.
     Permitted(NormalPath<'r>, Permit),
 }
 
-/// Judges a request by its path, method and headers; `ordinary` is what its path may hold. `own`
-/// are the paths that the listener answers itself. `observer` is told the checks of the token.
+/// Evaluates a request by its path, method and headers. `ordinary` lists the permitted special
+/// characters of the path, and `own` the paths that the listener answers itself. `observer` receives
+/// each token check that was made.
 ///
 /// # Errors
-/// [`Refusal`] names the check that refused. What cannot be sent on in one clear form is refused in
+/// [`Refusal`] names the check that refused. A request without one unambiguous form is refused in
 /// shadow mode too.
 pub async fn judge<'r>(
     gate: &Gate,
@@ -180,7 +175,7 @@ fn check_method(method: &Method) -> Result<(), Refusal> {
     }
 }
 
-/// Judges the length that a request announces.
+/// Checks the length that a request announces.
 ///
 /// # Errors
 /// [`Reason::BodyTooLarge`].
@@ -199,8 +194,8 @@ pub fn check_length(max_body: Option<u64>, headers: &HeaderMap) -> Result<(), Re
     }
 }
 
-/// Counts a request before its authority is asked about its token: a question costs more than a
-/// request.
+/// Counts a request before its authority is queried about the token, because a query is more
+/// expensive than a request.
 struct Counting<'l> {
     limits: Option<&'l Limits>,
     peer: IpAddr,
@@ -233,10 +228,10 @@ impl CheckObserver for Counting<'_> {
     }
 }
 
-/// Counts a request, by its token if it has a verified one. It is over when the slot is dropped.
+/// Counts a request, by its verified token if it has one. Dropping the slot ends the request.
 ///
 /// # Errors
-/// [`Reason::RateLimited`] or [`Reason::TooManyAtOnce`], and when it is worth trying again.
+/// [`Reason::RateLimited`] or [`Reason::TooManyAtOnce`], and when a retry is reasonable.
 pub fn admit(limits: &Limits, token: Option<&TokenFacts>, peer: IpAddr) -> Result<Slot, Refusal> {
     limits
         .admit(limit_key(limits.per(), token, peer))
@@ -252,29 +247,27 @@ pub fn admit(limits: &Limits, token: Option<&TokenFacts>, peer: IpAddr) -> Resul
         })
 }
 
-/// What is kept of a request between the phases.
+/// The state of a request between the phases.
 pub struct Context {
     access: Access,
     connection: Option<Arc<ConnectionState>>,
-    /// Where the request came from.
     story: Option<Story>,
-    /// The path in normal form, with the query as it came; set together with the permit.
+    /// The path in normal form with the original query; set together with the permit.
     target: String,
     permit: Option<Permit>,
-    /// It is for an endpoint of our own.
+    /// Whether one of the sidecar's own endpoints answers the request.
     is_own: bool,
-    /// Held until the request is over.
+    /// Held until the request ends.
     slot: Option<Slot>,
-    /// The fault behind an error that a phase made.
+    /// The fault behind an error that a phase raised.
     failure: Option<Fault>,
     tries: Tries,
-    /// The head of an answer has come.
+    /// Whether the head of a response has arrived.
     is_answered: bool,
     body_bytes: u64,
 }
 
 impl Inbound {
-    /// The service of a listener.
     #[must_use]
     pub fn new(
         config: &Config,
@@ -303,8 +296,8 @@ impl Inbound {
         }
     }
 
-    /// Decides about a request: `Ok(Some(path))` is for an endpoint of our own, `Ok(None)` goes on
-    /// to the upstream.
+    /// Decides about a request: `Ok(Some(path))` goes to an endpoint of the sidecar, `Ok(None)` to
+    /// the upstream.
     async fn decide(
         &self,
         session: &mut Session,
@@ -317,7 +310,7 @@ impl Inbound {
         let story = Story::read(&request.headers, peer, &self.trusted_proxies);
         ctx.access.client = story.client_behind_proxy();
         ctx.story = Some(story);
-        // Before the target: that of CONNECT is no path.
+        // Checked before the target, because the target of CONNECT is not a path.
         check_method(&request.method)?;
         let (path, query) = head::target(request).map_err(|fault| refusal(&fault))?;
         let own = self.own.as_ref().map(|own| &own.paths);
@@ -371,8 +364,8 @@ impl Inbound {
         Ok(None)
     }
 
-    /// Size and number of the requests that would pass: judged after their tokens, so that nobody
-    /// can use up the budget of another.
+    /// Applies body size and rate limits after the token checks, so that a client cannot use up the
+    /// budget of another.
     fn limit(
         &self,
         request: &RequestHeader,
@@ -383,8 +376,8 @@ impl Inbound {
         if let Err(refusal) = check_length(self.max_body, &request.headers) {
             self.over_limit(refusal, ctx)?;
         }
-        // What would be refused anyway uses up nothing, unless its authority had to be asked: then
-        // it is counted already.
+        // A request that would be refused anyway does not count, unless the query to its authority
+        // has counted it already.
         let is_counted = permit.would_be_refused() || ctx.slot.is_some();
         let Some(limits) = self.limits.as_ref().filter(|_| !is_counted) else {
             return Ok(());
@@ -398,8 +391,8 @@ impl Inbound {
         }
     }
 
-    /// In shadow mode what is over a limit passes, and is noted unless there is a weightier reason
-    /// already.
+    /// In shadow mode a request beyond a limit passes; the refusal is recorded unless an earlier
+    /// check has refused.
     fn over_limit(&self, refusal: Refusal, ctx: &mut Context) -> Result<(), Refusal> {
         if self.gate.mode() == Mode::Enforce {
             return Err(Refusal {
@@ -413,7 +406,7 @@ impl Inbound {
         Ok(())
     }
 
-    /// Makes the request that the upstream sees. Without a permit there is none.
+    /// Writes the upstream request. It requires a permit.
     fn forward(&self, request: &mut RequestHeader, ctx: &Context) -> Result<(), Reason> {
         let (Some(permit), Some(story)) = (&ctx.permit, &ctx.story) else {
             return Err(Reason::Internal);
@@ -435,7 +428,7 @@ impl Inbound {
         if !self.keep_authorization {
             request.remove_header(&header::AUTHORIZATION);
         }
-        // A client of HTTP/1.0 may send none.
+        // An HTTP/1.0 client may omit `Host`.
         if !self.preserve_host || !request.headers.contains_key(header::HOST) {
             request
                 .insert_header(header::HOST, self.upstream.host_value())
@@ -521,7 +514,7 @@ impl ProxyHttp for Inbound {
         session: &mut Session,
         ctx: &mut Context,
     ) -> pingora::Result<Box<HttpPeer>> {
-        // A second try sends the body again from its beginning.
+        // A second attempt sends the body again from its beginning.
         (ctx.body_bytes, ctx.is_answered) = (0, false);
         ctx.access.upstream_begins();
         let read = ctx.permit.as_ref().and_then(Permit::timeout);
@@ -618,7 +611,7 @@ impl ProxyHttp for Inbound {
     ) -> pingora::Result<()> {
         head::settle_answer(session, response)?;
         ctx.access.upstream_answered();
-        // Only the sidecar says why the sidecar refused.
+        // Removes the upstream's own reason header: here it would name the sidecar's check.
         response.remove_header(&REASON_HEADER);
         Ok(())
     }
@@ -651,13 +644,13 @@ impl ProxyHttp for Inbound {
         let own = self.own.as_ref().filter(|_| ctx.is_own);
         ctx.access
             .end_session(own.map_or(&self.metrics, |own| &own.metrics), session);
-        // The request is over; what follows is only the end of its connection.
+        // The request has ended; only the connection's end remains.
         ctx.slot = None;
         failure::close(session, error).await;
     }
 }
 
-/// Whose counter a request counts on. One that shows no client or user counts for its address.
+/// The counter of a request. A request without a client or user counts by its address.
 fn limit_key(per: Per, token: Option<&TokenFacts>, peer: IpAddr) -> Key {
     let named = token.and_then(|token| match per {
         Per::Client => Some(Key::Client(token.authority(), token.client_id()?.into())),
@@ -671,7 +664,7 @@ fn limit_key(per: Per, token: Option<&TokenFacts>, peer: IpAddr) -> Key {
     }
 }
 
-/// An error of ours, whose fault goes to [`failure::answer`] through the context.
+/// An error of ours; the context passes its fault to [`failure::answer`].
 fn fail(ctx: &mut Context, fault: impl Into<Fault>) -> Box<Error> {
     ctx.failure = Some(fault.into());
     Error::new(ErrorType::InternalError)

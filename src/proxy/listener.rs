@@ -1,10 +1,10 @@
-//! Listeners: sockets bound by us, one current-thread runtime per worker, an end that waits for the
+//! Listeners: bound sockets, one current-thread runtime per worker, and a drain that waits for the
 //! last request.
 //!
-//! Every worker accepts on its own duplicate of every listening socket and keeps a connection for
-//! its whole life, so a request never changes threads, and every worker has its own upstream
-//! connections. Pingora's `Server` is not used: it reports no bind errors, no addresses, and sleeps
-//! through its grace period.
+//! Every worker accepts on its own duplicate of every listening socket and keeps a connection until
+//! its end. So a request never changes threads, and every worker has its own upstream connections.
+//! Pingora's `Server` is not used: it reports neither bind errors nor addresses, and always waits
+//! for its full grace period.
 
 use std::io;
 use std::net::SocketAddr;
@@ -33,13 +33,13 @@ use super::respond;
 use crate::domain::reason::Reason;
 use crate::telemetry::{ClosedConnection, RequestMetrics};
 
-/// The pause after a failed accept, which usually means that descriptors are used up.
+/// Pause after a failed accept, which usually means that no descriptors are left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// How often a request is tried: a connect that fails moves on to the next address.
+/// How many connection attempts a request may make; a failed one moves on to the next address.
 pub(super) const MAX_TRIES: usize = 4;
 
-/// The threads that serve requests. Their end without [`Workers::stop`] ends the threads too,
-/// without waiting for them.
+/// The threads that serve requests. Dropping them without [`Workers::stop`] ends the threads
+/// without waiting.
 pub struct Workers {
     runtimes: Vec<Handle>,
     threads: Vec<JoinHandle<()>>,
@@ -50,7 +50,7 @@ impl Workers {
     /// Starts `count` workers.
     ///
     /// # Errors
-    /// When the system gives no thread or no event queue.
+    /// When the system provides no thread or no event queue.
     pub fn start(count: usize) -> io::Result<Self> {
         let stop = CancellationToken::new();
         let (mut runtimes, mut threads) = (Vec::new(), Vec::new());
@@ -70,7 +70,7 @@ impl Workers {
         })
     }
 
-    /// Ends the threads. What still runs on them is dropped.
+    /// Stops the threads and drops their remaining tasks.
     pub fn stop(mut self) {
         self.stop.cancel();
         for thread in std::mem::take(&mut self.threads) {
@@ -78,11 +78,11 @@ impl Workers {
         }
     }
 
-    /// Serves a bound socket on every worker. `service` makes one service per worker: its upstream
-    /// connections live on that worker's event queue.
+    /// Serves a bound socket on every worker. `service` creates one service per worker, whose
+    /// upstream connections belong to that worker's event queue.
     ///
     /// # Errors
-    /// When the system gives no further descriptor for the socket.
+    /// When the system provides no further descriptor for the socket.
     pub fn listen<S, F>(
         &self,
         socket: &BoundSocket,
@@ -96,8 +96,7 @@ impl Workers {
         F: Fn() -> S,
     {
         let default = ServerConf::default();
-        // Each worker keeps idle upstream connections of its own; together no more than there may
-        // be clients.
+        // The workers' idle upstream connections together do not exceed the client connections.
         let share = clients.most_connections() / self.runtimes.len().max(1);
         let upstream_keepalive_pool_size = share.clamp(1, default.upstream_keepalive_pool_size);
         let conf = ServerConf {
@@ -117,14 +116,13 @@ impl Workers {
         for runtime in &self.runtimes {
             let mut proxy = http_proxy(&conf, service());
             let mut options = HttpServerOptions::default();
-            // Else Pingora answers CONNECT by itself, without a word of explanation.
+            // Otherwise Pingora answers CONNECT itself, without an explanation.
             options.allow_connect_method_proxying = true;
             proxy.server_options = Some(options);
             let proxy = Arc::new(proxy);
             services.push(proxy.clone());
             for socket in socket.sockets() {
-                // Registered with the worker's event queue here, so that a failure is one of the
-                // start.
+                // Registers the socket here, so that a failure is reported at the start.
                 let accepting = {
                     let _on_worker = runtime.enter();
                     TcpListener::from_std(socket.try_clone()?)?
@@ -155,14 +153,13 @@ impl Workers {
 }
 
 impl Drop for Workers {
-    /// A sidecar that is dropped frees its sockets: threads that serve on would hold them as long
-    /// as the process runs.
+    /// Dropping the sidecar must free its sockets, which running threads would hold.
     fn drop(&mut self) {
         self.stop.cancel();
     }
 }
 
-/// Tells idle connections of one service to close.
+/// Closes the idle connections of one service.
 trait Cleanup: Send + Sync {
     fn cleanup(self: Arc<Self>) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
 }
@@ -177,7 +174,7 @@ where
     }
 }
 
-/// A listener that is being served.
+/// A running listener.
 pub struct Listener {
     addresses: Vec<SocketAddr>,
     stop_accepting: CancellationToken,
@@ -188,24 +185,23 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Where it listens.
     pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
         self.addresses.iter().copied()
     }
 
-    /// How many connections are open.
+    /// The number of open connections.
     #[must_use]
     pub fn connections(&self) -> usize {
         self.connections.len()
     }
 
-    /// How many requests are under way.
+    /// The number of requests in progress.
     #[must_use]
     pub fn requests(&self) -> usize {
         self.clients.requests()
     }
 
-    /// Accepts no more, closes idle connections, and waits for the requests under way.
+    /// Stops accepting, closes idle connections, and waits for the requests in progress.
     pub async fn drain(&self) {
         self.stop_accepting.cancel();
         self.ending.send_replace(true);
@@ -229,8 +225,8 @@ struct Accept<S> {
     reported: Arc<Reported>,
 }
 
-/// What a listener has said in its log. It happens too often to be said more than once; metrics
-/// count it.
+/// The warnings that a listener has logged. Each is logged once, because it recurs often; metrics
+/// count every occurrence.
 #[derive(Default)]
 struct Reported {
     accept_error: AtomicBool,
@@ -263,8 +259,7 @@ where
         }
     }
 
-    /// Serves a new connection in a task of its own, as soon as there is a seat for it, or refuses
-    /// it.
+    /// Serves a new connection in its own task as soon as a seat is free, or refuses it.
     async fn admit(&self, stream: TcpStream, peer: SocketAddr) {
         let on_dismissed = || {
             self.metrics.connection_closed(ClosedConnection::MadeRoom);
@@ -301,13 +296,13 @@ where
         });
     }
 
-    /// Answers a connection that there is no seat for, as far as that is possible without waiting.
+    /// Sends the refusal to a connection without a seat, as far as that needs no waiting.
     fn refuse(&self, stream: &TcpStream, peer: SocketAddr, full: Full) {
         let answer = respond::on_the_wire(
             &Reason::TooManyConnections.into(),
             self.clients.error_forms.of_no_request(),
         );
-        // The socket's buffer is empty, so that it takes all of the answer; a client that is gone
+        // The socket's send buffer is empty and holds the whole response. A disconnected client
         // needs none.
         let _ = SockRef::from(stream).send(&answer);
         let (closed, limit) = match full {
@@ -325,7 +320,7 @@ where
         }
     }
 
-    /// Counts a failed accept, and pauses where the next one would fail too.
+    /// Counts a failed accept, and pauses if the next one would fail too.
     async fn report(&self, error: &io::Error) {
         self.metrics.accept_failed();
         if is_first(&self.reported.accept_error) {
@@ -374,11 +369,11 @@ async fn serve<S>(
     }
 }
 
-/// Whether the platform's certificates can be read as every listener reads them; a listener that
-/// cannot panics.
+/// Checks whether the platform's certificates are readable. Listeners read them too, and panic if
+/// they cannot.
 ///
 /// # Errors
-/// Why they cannot.
+/// The reason why they are unreadable.
 pub fn check_platform_certificates() -> Result<(), String> {
     let mut roots = RootCertStore::empty();
     load_platform_certs_incl_env_into_store(&mut roots).map_err(|error| match &error.cause {

@@ -1,8 +1,7 @@
-//! The bridge: a Pingora session answered by an axum router, on any kind of listener.
+//! The bridge from a Pingora session to an axum router, for any kind of listener.
 //!
-//! Every endpoint of our own is an ordinary axum handler. The bridge bounds the body in size and
-//! time, says `100 Continue` when asked to, hands the client's address on, and streams what the
-//! handler answers.
+//! Every endpoint of the sidecar is an ordinary axum handler. The bridge limits the body in size
+//! and time, sends `100 Continue`, passes the client's address on, and streams the response.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -31,17 +30,17 @@ use crate::domain::reason::Reason;
 use crate::endpoints::PeerAddress;
 use crate::telemetry::RequestMetrics;
 
-/// The largest body that an endpoint of ours takes.
+/// Largest request body of the sidecar's endpoints.
 const MAX_BODY: usize = 64 * 1024;
 /// How long the body may take.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a handler may take.
 const HANDLER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Answers a request by `router`, whose path is `path` in normal form.
+/// Answers a request with `router`. `path` is the request's path in normal form.
 ///
 /// # Errors
-/// When the client is gone. What is wrong with the request is answered.
+/// When the client is gone. Faults of the request are answered.
 pub async fn answer(
     session: &mut Session,
     router: &Router,
@@ -75,7 +74,7 @@ async fn refuse(session: &mut Session, access: &mut Access, fault: Fault) -> pin
     Answer::to_fault(&fault, "").write(session).await
 }
 
-/// A body that is larger than [`MAX_BODY`]; `length` is what the request announces.
+/// The fault for a body larger than [`MAX_BODY`]; `length` is the announced length.
 fn too_large(length: Option<usize>) -> Fault {
     let rule = match length {
         Some(length) => format!("the body has {length} bytes, the limit is {MAX_BODY}"),
@@ -150,7 +149,7 @@ async fn write_response(
             Some(length) => {
                 answer.insert_header(header::CONTENT_LENGTH, HeaderValue::from(length))?
             }
-            // HTTP/1.0 has no chunks (RFC 9112 §6.1): the end of the connection ends the answer.
+            // HTTP/1.0 has no chunks (RFC 9112 §6.1): the end of the connection ends the response.
             None if session.req_header().version == Version::HTTP_10 => session.set_keepalive(None),
             None => answer.insert_header(
                 header::TRANSFER_ENCODING,
@@ -165,11 +164,10 @@ async fn write_response(
     if without_body {
         return Ok(());
     }
-    // Each frame is a chunk, and is flushed before the next one is asked for: plgd's clients need
-    // that.
+    // Each frame becomes a chunk and is flushed before the next one: plgd's clients require that.
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else {
-            // The length or the last chunk is missing: the client sees that the answer broke off.
+            // The missing length or last chunk tells the client that the response is incomplete.
             session.set_keepalive(None);
             return Ok(());
         };
@@ -184,7 +182,7 @@ fn ambiguous(why: AmbiguousPath) -> Fault {
     Fault::because(Reason::AmbiguousPath, why.text())
 }
 
-/// A listener that has nothing but endpoints of our own.
+/// A listener that serves only the sidecar's endpoints.
 pub struct LocalService {
     router: Router,
     metrics: Arc<RequestMetrics>,
@@ -192,18 +190,18 @@ pub struct LocalService {
     trusted_proxies: Vec<IpNet>,
 }
 
-/// Which paths a listener takes.
+/// The paths that a listener accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Paths {
-    /// Those that every server reads alike.
+    /// Only paths that every server parses identically.
     Normal,
-    /// Also those whose segments hold escapes such as `%2F`: they stand for ids that the router
-    /// decodes.
+    /// Also paths with escapes such as `%2F` in their segments: the router decodes those segments
+    /// as ids.
     WithIds,
 }
 
 impl Paths {
-    /// The path as the router gets it.
+    /// The path for the router.
     fn read(self, raw: &str) -> Result<String, Fault> {
         match NormalPath::parse(raw) {
             Ok(path) => Ok(path.as_str().to_owned()),
@@ -213,8 +211,8 @@ impl Paths {
     }
 }
 
-/// Whether a path is made of characters that a path may have (RFC 3986 §3.3) and of escapes, and is
-/// UTF-8 when decoded.
+/// Whether a path consists of valid path characters (RFC 3986 §3.3) and escapes, and decodes to
+/// UTF-8.
 fn is_escaped_well(raw: &str) -> bool {
     let is_plain =
         |byte: &u8| byte.is_ascii_alphanumeric() || b"/-._~!$&'()*+,;=:@%".contains(byte);
@@ -235,7 +233,7 @@ fn is_escaped_well(raw: &str) -> bool {
 }
 
 impl LocalService {
-    /// A service that answers everything by `router`.
+    /// A service that answers every request with `router`.
     #[must_use]
     pub fn new(router: Router, metrics: Arc<RequestMetrics>, paths: Paths) -> Self {
         Self {
@@ -246,7 +244,7 @@ impl LocalService {
         }
     }
 
-    /// The same behind these proxies: what they say of their clients counts.
+    /// Trusts these proxies to report their clients.
     #[must_use]
     pub fn behind(self, trusted_proxies: &[IpNet]) -> Self {
         Self {
@@ -307,7 +305,7 @@ impl ProxyHttp for LocalService {
         _: &mut Session,
         _: &mut Access,
     ) -> pingora::Result<Box<HttpPeer>> {
-        // Every request is answered in `request_filter`.
+        // `request_filter` answers every request.
         Err(pingora::Error::new(pingora::ErrorType::InternalError))
     }
 

@@ -1,11 +1,11 @@
-//! A mark on requests to loopback and private addresses: a listener recognises a request that comes
-//! back to it.
+//! Marks requests to loopback and private addresses, so that a listener detects a request that
+//! returns to it.
 //!
-//! Two sidecars that point at each other would send one request back and forth until no descriptor
-//! is left, and neither configuration shows the loop. So each listener adds its own id to what it
-//! sends on (as RFC 8586 does for CDNs), and refuses a request that already has this id. The id is
-//! random and new at each start: it reveals nothing, and no client can guess it. A client that
-//! sends an id which its service has seen ends its own request only.
+//! Two sidecars that point at each other would pass one request back and forth until no descriptors
+//! are left, and neither configuration shows the loop. So each listener adds its own id to the
+//! requests that it forwards (as RFC 8586 does for CDNs), and refuses a request with this id. The
+//! id is random and changes at each start, so it reveals nothing and no client can guess it. A
+//! client that learned the id from its service can only end its own requests.
 
 use std::net::SocketAddr;
 
@@ -16,19 +16,18 @@ use uuid::Uuid;
 use crate::domain::public_address::is_public;
 use crate::domain::reason::Reason;
 
-/// The header: ids, separated by commas, the newest last. Its name does not begin as those of the
-/// identity do.
+/// The header: ids separated by commas, newest last. Its name differs from the prefix of the
+/// identity headers.
 pub const LOOP: HeaderName = HeaderName::from_static("m2m-loop");
-/// The length of an id.
 const ID: usize = 32;
-/// A request passes at most so many listeners. It bounds the header too.
+/// A request passes at most this many listeners, which also limits the header's length.
 const MOST_LISTENERS: usize = 16;
 
 /// The mark of one listener.
 #[derive(Debug)]
 pub struct LoopMark {
     id: String,
-    /// The header of a request that no other listener has marked.
+    /// The header for a request without other marks.
     alone: Option<HeaderValue>,
 }
 
@@ -43,10 +42,11 @@ impl Default for LoopMark {
 }
 
 impl LoopMark {
-    /// Judges a request that has come.
+    /// Checks a received request.
     ///
     /// # Errors
-    /// [`Reason::Loop`] when this listener has sent it before, or too many others have.
+    /// [`Reason::Loop`] when this listener has already sent it, or when it has passed too many
+    /// listeners.
     pub fn check(&self, headers: &HeaderMap) -> Result<(), Reason> {
         let mut listeners = 0;
         for id in ids(headers) {
@@ -58,7 +58,7 @@ impl LoopMark {
         Ok(())
     }
 
-    /// The header's value for a request that goes on to this address; none for a public address.
+    /// The header's value for a request to this address; `None` for a public address.
     pub fn next(&self, headers: &HeaderMap, to: Option<SocketAddr>) -> Option<HeaderValue> {
         if to.is_none_or(|to| is_public(to.ip())) {
             return None;
@@ -71,10 +71,10 @@ impl LoopMark {
         HeaderValue::from_bytes(&list.join(&b',')).ok()
     }
 
-    /// Writes the header, in place of the one that came.
+    /// Replaces the received header.
     ///
     /// # Errors
-    /// When the request can hold no further header.
+    /// When the request cannot hold another header.
     pub fn write(request: &mut RequestHeader, value: Option<HeaderValue>) -> pingora::Result<()> {
         match value {
             Some(value) => request.insert_header(LOOP, value),
@@ -86,7 +86,7 @@ impl LoopMark {
     }
 }
 
-/// The ids of a request. A value of another form is not from a sidecar, and is not passed on.
+/// The ids of a request. Values of another form do not come from a sidecar and are dropped.
 fn ids(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
     let parts = headers
         .get_all(LOOP)

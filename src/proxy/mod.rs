@@ -1,5 +1,5 @@
-//! The reverse proxy: listeners, phases, upstreams, headers, answers. With `app` the only floor
-//! that knows pingora.
+//! The reverse proxy: listeners, phases, upstreams, headers, responses. Only this floor and `app`
+//! depend on pingora.
 
 pub mod access;
 pub mod anywhere;

@@ -1,24 +1,22 @@
-//! Our own listening addresses: where requests must not be sent, or they would come back without
-//! end.
+//! The sidecar's own listening addresses, to which requests must not be sent: they would loop.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
-/// Addresses that listeners of ours have.
+/// Addresses of the sidecar's listeners.
 #[derive(Clone, Debug, Default)]
 pub struct OwnAddresses(Vec<SocketAddr>);
 
 impl OwnAddresses {
-    /// These.
     #[must_use]
     pub fn new(addresses: impl IntoIterator<Item = SocketAddr>) -> Self {
         Self(addresses.into_iter().collect())
     }
 
-    /// Whether a connection to this address would reach one of them.
+    /// Whether a connection to this address reaches one of them.
     #[must_use]
     pub fn contain(&self, address: SocketAddr) -> bool {
         let ip = address.ip().to_canonical();
-        // Connecting to no address in particular reaches this machine.
+        // Connecting to the unspecified address reaches this machine.
         let ip = match ip {
             IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
             IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
@@ -32,8 +30,8 @@ impl OwnAddresses {
     }
 }
 
-/// Whether an address is one of this machine's. The system says: to one of those it sends from that
-/// very one. Nothing is sent.
+/// Whether an address belongs to this machine. The system uses such an address as the source for
+/// itself; no packet is sent.
 pub(super) fn is_this_machine(ip: IpAddr) -> bool {
     if ip.is_loopback() || ip.is_unspecified() {
         return true;

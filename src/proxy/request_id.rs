@@ -1,17 +1,17 @@
-//! The id by which one request is found in several logs: taken over from the client, or made.
+//! The id that correlates one request across logs: taken from the client, or generated.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-/// The header that carries it, from the client and to the upstream.
+/// The header, from the client and to the upstream.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The longest id that is taken over, in bytes.
+/// Longest accepted id, in bytes.
 const LONGEST: usize = 128;
 
-/// The request's own id, if it has exactly one that every log can show; else a new one.
+/// The request's own id if it has exactly one usable value, else a new one.
 #[must_use]
 pub fn taken_over_or_made(headers: &HeaderMap) -> HeaderValue {
     let mut values = headers.get_all(REQUEST_ID).iter();
@@ -21,19 +21,19 @@ pub fn taken_over_or_made(headers: &HeaderMap) -> HeaderValue {
     }
 }
 
-/// Visible ASCII without what logs and lists give a meaning to.
+/// Visible ASCII without the separators of logs and lists.
 fn is_usable(id: &[u8]) -> bool {
     let plain = |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\' | b',' | b';');
     (1..=LONGEST).contains(&id.len()) && id.iter().all(plain)
 }
 
-/// 32 hexadecimal digits: a random number of this process, and how many ids it has made.
+/// 32 hexadecimal digits: a random number of this process and a counter.
 fn made() -> HeaderValue {
     static PROCESS: OnceLock<u64> = OnceLock::new();
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let process = PROCESS.get_or_init(|| uuid::Uuid::new_v4().as_u64_pair().0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    // Hexadecimal digits always make a header value.
+    // Hexadecimal digits are always a valid header value.
     HeaderValue::from_str(&format!("{process:016x}{count:016x}"))
         .unwrap_or(HeaderValue::from_static("0"))
 }

@@ -1,6 +1,6 @@
-//! The one table from reason to answer, and the writing of such answers.
+//! The table from reason to response, and the writing of these responses.
 //!
-//! What goes outside are constants of the reason: nothing of the token, nothing of an inner error.
+//! Only constants of the reason are sent: nothing of the token and nothing of an inner error.
 
 use std::borrow::Cow;
 
@@ -15,27 +15,24 @@ use crate::domain::error_form::ErrorForm;
 use crate::domain::reason::Reason;
 use crate::domain::scope::ScopeSet;
 
-/// Says which check refused, so that the sidecar's answer can be told from the service's.
+/// Names the check that refused, so that the sidecar's response differs from the service's.
 pub const REASON_HEADER: HeaderName = HeaderName::from_static("x-m2m-reason");
 
-/// How a challenge (RFC 6750 §3) is made for an answer.
+/// The form of the challenge (RFC 6750 §3) in a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Challenge {
-    /// None.
     No,
-    /// Without an error code: the client showed no token.
+    /// Without an error code, for a request without a token.
     Bare,
     /// With the body's error code.
     WithError,
 }
 
-/// What is answered for a reason.
+/// The response for a reason.
 pub struct Row {
-    /// The HTTP status.
     pub status: u16,
     /// The body's `error`.
     pub error: &'static str,
-    /// How `WWW-Authenticate` is made.
     pub challenge: Challenge,
     /// Whether `Retry-After` is sent.
     pub retry: bool,
@@ -50,8 +47,8 @@ const fn row(status: u16, error: &'static str) -> Row {
     }
 }
 
-/// The table. `None`: the reason only stands in the log and the metrics, because the request passed
-/// or nobody is there any more to be answered.
+/// The table. `None`: the reason occurs only in the log and the metrics, because the request passed
+/// or the client is gone.
 #[must_use]
 pub fn table(reason: Reason) -> Option<Row> {
     use Reason as R;
@@ -124,30 +121,30 @@ fn row_of(reason: Reason) -> Row {
     table(reason).unwrap_or(INTERNAL)
 }
 
-/// An answer of the sidecar's own.
+/// A response of the sidecar itself.
 pub struct Answer<'a> {
     reason: Reason,
     realm: &'a str,
     scope: Option<&'a ScopeSet>,
     description: Cow<'static, str>,
-    /// The beginning of the request's own target, for its client to recognise it by.
+    /// The beginning of the request's target, so that the client recognises the request.
     target: Option<&'a str>,
     retry_after: u64,
     for_pages: bool,
     form: ErrorForm,
 }
 
-/// The headers of our answers that a page is not shown without being allowed to.
+/// Response headers that a page may read only if they are listed (CORS).
 const EXPOSED: HeaderValue =
     HeaderValue::from_static("Retry-After, WWW-Authenticate, X-M2M-Reason");
-/// `Retry-After` of answers that know no better, in seconds.
+/// Default `Retry-After`, in seconds.
 const RETRY_AFTER: u64 = 5;
-/// The methods that a proxy listener forwards (RFC 9110 §15.5.6 wants them named with a 405).
+/// The methods that a proxy listener forwards (RFC 9110 §15.5.6 requires the list with a 405).
 const METHODS: HeaderValue =
     HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
 
 impl<'a> Answer<'a> {
-    /// The answer for a reason. `realm` is the listener's name.
+    /// The response for a reason. `realm` is the listener's name.
     #[must_use]
     pub fn new(reason: Reason, realm: &'a str) -> Self {
         let description = reason.meaning().into();
@@ -163,7 +160,7 @@ impl<'a> Answer<'a> {
         }
     }
 
-    /// The answer for a fault: it says the rule, the place and the beginning of the target.
+    /// The response for a fault, with its rule, position and the beginning of the target.
     #[must_use]
     pub fn to_fault(fault: &'a Fault, realm: &'a str) -> Self {
         Self {
@@ -173,35 +170,34 @@ impl<'a> Answer<'a> {
         }
     }
 
-    /// Names the scopes that are needed (RFC 6750 §3).
+    /// Names the required scopes (RFC 6750 §3).
     #[must_use]
     pub fn needing(mut self, scope: Option<&'a ScopeSet>) -> Self {
         self.scope = scope;
         self
     }
 
-    /// Lets the page of another site that sent the request read the answer (CORS, Fetch standard).
+    /// Lets the requesting page of another site read the response (CORS, Fetch standard).
     #[must_use]
     pub fn for_pages(mut self, for_pages: bool) -> Self {
         self.for_pages = for_pages;
         self
     }
 
-    /// Says after how many seconds it is worth trying again.
+    /// Sets the seconds after which a retry is reasonable.
     #[must_use]
     pub fn retry_after(mut self, seconds: u64) -> Self {
         self.retry_after = seconds;
         self
     }
 
-    /// Says more than the reason's meaning.
+    /// Replaces the reason's meaning by a longer description.
     #[must_use]
     pub fn describing(mut self, description: impl Into<Cow<'static, str>>) -> Self {
         self.description = description.into();
         self
     }
 
-    /// The HTTP status.
     #[must_use]
     pub fn status(&self) -> u16 {
         row_of(self.reason).status
@@ -214,7 +210,7 @@ impl<'a> Answer<'a> {
                 serde_json::Value::from(self.form.members(status, error, &self.description));
             return format!("{members}\n").into();
         }
-        // Both texts are constants without characters that JSON would escape. The target is escaped
+        // Both texts are constants without characters that JSON escapes. The target is escaped
         // ASCII.
         let target = self.target.map_or(String::new(), |target| {
             format!(
@@ -229,8 +225,8 @@ impl<'a> Answer<'a> {
         .into()
     }
 
-    /// RFC 6750 §3. The realm is a name of the configuration and the scopes are scope tokens:
-    /// neither holds a quote.
+    /// The challenge (RFC 6750 §3). The realm is a configured name and the scopes are scope tokens,
+    /// so neither contains a quote.
     fn challenge(&self) -> Option<String> {
         let row = row_of(self.reason);
         let mut text = format!("Bearer realm=\"{}\"", self.realm);
@@ -281,8 +277,8 @@ impl<'a> Answer<'a> {
         headers
     }
 
-    /// Whether the connection must not carry another request: where this one ends is not certain,
-    /// or is not awaited.
+    /// Whether the connection must close: the end of this request is unknown, or not worth waiting
+    /// for.
     fn ends_connection(&self) -> bool {
         use Reason as R;
         matches!(
@@ -299,8 +295,8 @@ impl<'a> Answer<'a> {
         )
     }
 
-    /// Writes the answer. The connection is kept for another request unless the end of this one is
-    /// not certain or far.
+    /// Writes the response. The connection stays open unless the end of the request is unknown or
+    /// distant.
     ///
     /// # Errors
     /// When the client is gone.
@@ -326,8 +322,8 @@ impl<'a> Answer<'a> {
             .filter(|_| self.for_pages)
         {
             answer.insert_header(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone())?;
-            // What is answered is the same for everyone, so nothing is given away to a page that
-            // sends cookies along.
+            // The response is the same for every caller, so it reveals nothing to a page that sends
+            // cookies.
             answer.insert_header(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, "true")?;
             answer.insert_header(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED)?;
             answer.insert_header(header::VARY, "Origin")?;
@@ -344,8 +340,7 @@ impl<'a> Answer<'a> {
     }
 }
 
-/// The answer as bytes, for requests that no session could be made of. The connection is closed
-/// after it.
+/// The response as bytes, for requests without a session. The connection is closed after it.
 #[must_use]
 pub fn on_the_wire(fault: &Fault, form: ErrorForm) -> Vec<u8> {
     let answer = Answer {
@@ -419,8 +414,7 @@ mod tests {
             };
             let body: serde_json::Value = serde_json::from_slice(&answer.body()).unwrap();
             assert_eq!(body.as_object().unwrap().len(), 3, "{body}");
-            // What another kind of error has in gRPC has it here too (the table for inbound
-            // listeners).
+            // The gRPC codes of the table for inbound listeners.
             let code = match answer.status() {
                 400 | 417 => 3,
                 401 => 16,

@@ -1,8 +1,8 @@
-//! Upstreams: where a request is sent on to, and at which of its addresses.
+//! Upstreams and their addresses.
 //!
-//! Pingora resolves no names, and panics when asked to; here a task resolves them every few seconds
-//! and keeps the last good answer. A connect that fails moves on to the next address for everybody;
-//! when none is left the name is resolved anew at once, for services that come back elsewhere.
+//! Pingora resolves no names, and panics when it must. A task resolves them every few seconds and
+//! keeps the last good result. A failed connect moves all requests on to the next address. When
+//! none is left, the name is resolved again at once, for services that return at another address.
 
 mod pin;
 mod reuse;
@@ -37,32 +37,29 @@ use crate::files::blocking;
 use crate::http_client::demanded_certificate;
 use crate::http_client::trust::Trust;
 
-/// How often a name is resolved anew.
+/// How often a name is resolved.
 const RESOLVE_EVERY: Duration = Duration::from_secs(5);
-/// How soon again when no address answers: a dead service with many clients must not flood the name
-/// server.
+/// The shorter interval when no address answers. It protects the name server while a service with
+/// many clients is down.
 const RESOLVE_AGAIN: Duration = Duration::from_millis(500);
 
-/// One upstream.
+/// The configuration of one upstream.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Whether to speak TLS; certificate and name are always verified then.
+    /// Whether to use TLS. Certificate and name are then always verified.
     pub tls: bool,
     /// Host name or IP address, without brackets.
     pub host: String,
-    /// Port.
     pub port: u16,
     /// Certificates (PEM) trusted instead of the platform's.
     pub ca_pem: Option<Vec<u8>>,
-    /// The name sent as SNI and looked for in the certificate; usually `host`.
+    /// The name for SNI and for the verification; usually `host`.
     pub server_name: String,
-    /// Timeouts.
     pub timeouts: Timeouts,
 }
 
 impl Config {
-    /// The `Host` header's value for this upstream (RFC 9110 §7.2): no port when it is the scheme's
-    /// own.
+    /// The `Host` header for this upstream (RFC 9110 §7.2), without the scheme's default port.
     #[must_use]
     pub fn authority(&self) -> String {
         let host = if self.host.contains(':') {
@@ -78,12 +75,11 @@ impl Config {
     }
 }
 
-/// How long each step may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
-    /// TCP connect; connect with TLS may take twice that.
+    /// TCP connect; with TLS, twice as long.
     pub connect: Duration,
-    /// Between two reads of the answer.
+    /// Between two reads of the response.
     pub read: Duration,
     /// Between two writes of the request.
     pub write: Duration,
@@ -91,16 +87,16 @@ pub struct Timeouts {
     pub idle: Duration,
 }
 
-/// The upstream's certificates cannot be used, or TLS is asked for without a name to verify.
+/// Why an upstream's configuration is unusable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UnusableUpstream {
     /// `caFile` holds no usable certificate.
     #[error("the upstream's CA file holds no usable certificate")]
     Certificates,
-    /// The host cannot stand in a header.
+    /// The host is not a valid header value.
     #[error("the upstream's host cannot be sent as `Host`")]
     Host,
-    /// An empty name would switch certificate verification off.
+    /// An empty name would disable certificate verification.
     #[error("an https upstream needs a server name")]
     NoServerName,
 }
@@ -110,26 +106,26 @@ pub enum UnusableUpstream {
 pub struct Tries {
     current: Option<SocketAddr>,
     failed: Vec<SocketAddr>,
-    /// The next one is made on a new connection.
+    /// The next attempt uses a new connection.
     anew: bool,
-    /// The next one is made because the certificate is to be verified in the other way.
+    /// The next attempt verifies the certificate in the other way.
     verifies_otherwise: bool,
 }
 
 impl Tries {
-    /// Whether the next try is made on a new connection.
+    /// Whether the next attempt uses a new connection.
     #[must_use]
     pub fn is_anew(&self) -> bool {
         self.anew
     }
 
-    /// The address that is tried now.
+    /// The address of the current attempt.
     #[must_use]
     pub fn current(&self) -> Option<SocketAddr> {
         self.current
     }
 
-    /// The first of these that was not tried; it is tried now.
+    /// The first untried address, which becomes the current one.
     pub fn next_of(&mut self, addresses: &[SocketAddr]) -> Option<SocketAddr> {
         self.current = addresses
             .iter()
@@ -138,7 +134,7 @@ impl Tries {
         self.current
     }
 
-    /// The one that is tried now does not answer. Gives whether there is another.
+    /// Marks the current address as failed. Returns whether another one is left.
     pub fn failed(&mut self, addresses: &[SocketAddr]) -> bool {
         self.failed.extend(self.current.take());
         addresses
@@ -151,26 +147,26 @@ impl Tries {
 pub struct Upstream {
     config: Config,
     authority: String,
-    /// The same as `Host` carries it.
+    /// The value of `Host`.
     host_value: HeaderValue,
     template: HttpPeer,
-    /// How connections are made when the upstream's own certificate stands in its `caFile`.
+    /// The way to connect when `caFile` holds the upstream's own certificate.
     pin: Option<Pin>,
     idle: Idle,
     trouble: Trouble,
     addresses: watch::Sender<Arc<[SocketAddr]>>,
-    /// Which address is tried first; moves on when a connect fails.
+    /// The address to try first; moves on when a connect fails.
     preferred: AtomicUsize,
-    /// No address answers any more.
+    /// Signals that no address answers.
     all_failed: Notify,
-    /// Where it must not lead.
+    /// Addresses that it must not lead to.
     own: Arc<OwnAddresses>,
-    /// Whether all that was found leads there.
+    /// Whether all resolved addresses are the sidecar's own.
     leads_back: AtomicBool,
 }
 
 impl Upstream {
-    /// An upstream that is at none of `own`; a name is resolved by [`Upstream::run`].
+    /// An upstream at none of the addresses in `own`. [`Upstream::run`] resolves its name.
     ///
     /// # Errors
     /// [`UnusableUpstream`].
@@ -204,7 +200,7 @@ impl Upstream {
         Ok(Arc::new(upstream))
     }
 
-    /// Takes over what was found, but for what is our own.
+    /// Takes over resolved addresses, without the sidecar's own.
     fn take(&self, found: Vec<SocketAddr>) {
         let found_any = !found.is_empty();
         let others: Vec<_> = found
@@ -225,13 +221,13 @@ impl Upstream {
         }
     }
 
-    /// The `Host` header's value for this upstream.
+    /// The `Host` header for this upstream.
     #[must_use]
     pub fn authority(&self) -> &str {
         &self.authority
     }
 
-    /// The same as a header carries it. A copy is the copy of a reference.
+    /// The `Host` header as a value. Cloning it clones a reference.
     #[must_use]
     pub fn host_value(&self) -> HeaderValue {
         self.host_value.clone()
@@ -243,18 +239,18 @@ impl Upstream {
         &self.config.host
     }
 
-    /// Whether it is reached over https, its host without brackets, and its port.
+    /// Whether it uses https, its host without brackets, and its port.
     #[must_use]
     pub fn origin(&self) -> (bool, &str, u16) {
         (self.config.tls, &self.config.host, self.config.port)
     }
 
-    /// Where to send the next try of a request; `read` overrides how long to wait for each next
-    /// part of the answer.
+    /// The peer for the next attempt of a request. `read` overrides the read timeout of the
+    /// response.
     ///
     /// # Errors
     /// [`Reason::UpstreamUnreachable`] when the name has no address within the connect timeout,
-    /// [`Reason::Loop`] when its address is our own.
+    /// [`Reason::Loop`] when its address is the sidecar's own.
     pub async fn peer(
         &self,
         tries: &mut Tries,
@@ -288,12 +284,12 @@ impl Upstream {
         Ok(Box::new(peer))
     }
 
-    /// Judges a connection. To be called for each one before anything is sent on it: of an upstream
-    /// whose own certificate stands in its `caFile` nothing else verifies it.
+    /// Verifies a connection. Call it for each connection before anything is sent: when `caFile`
+    /// holds the upstream's own certificate, nothing else verifies it.
     ///
     /// # Errors
-    /// When the upstream has shown a certificate that is not trusted, or not in this way;
-    /// `reuse::decide_repeat` then says whether there is another way.
+    /// When the upstream's certificate is not trusted in this way. `reuse::decide_repeat` then
+    /// decides whether to try another way.
     pub fn check(
         &self,
         peer: &HttpPeer,
@@ -301,7 +297,7 @@ impl Upstream {
         digest: Option<&Digest>,
         tries: &mut Tries,
     ) -> pingora::Result<()> {
-        // One that is used again was judged when it was new.
+        // A reused connection was verified when it was new.
         let Some(pin) = self.pin.as_ref().filter(|_| !reused) else {
             return Ok(());
         };
@@ -317,14 +313,14 @@ impl Upstream {
         }
     }
 
-    /// An answer has begun.
+    /// Records that a response has begun.
     pub fn answered(&self, answer: &ResponseHeader) {
         self.idle.note(answer);
         self.trouble.end(self);
     }
 
-    /// A request failed after its connection was there. Says so in the log. `is_answered`: an
-    /// answer had begun. Gives the TLS alert behind it where the error does not tell of one: the
+    /// Logs a request that failed after its connection was made. `is_answered`: a response had
+    /// begun. Returns the TLS alert behind the failure if the error lacks it, because the
     /// connection ended while the request was sent.
     pub async fn broke(&self, tries: &Tries, error: &Error, is_answered: bool) -> Option<Fault> {
         let address = tries
@@ -341,7 +337,8 @@ impl Upstream {
         alert.map(|alert| Fault::because(Reason::UpstreamTls, alert))
     }
 
-    /// The alert by which it refuses a client without a certificate; found out once a minute.
+    /// The alert by which the upstream refuses a client without a certificate; determined at most
+    /// once a minute.
     async fn demand(&self, address: SocketAddr) -> Option<&'static str> {
         if let Some(known) = self.trouble.demand() {
             return known;
@@ -352,7 +349,7 @@ impl Upstream {
         alert
     }
 
-    /// The first address, from the preferred one on, that this request has not tried.
+    /// The first untried address, starting at the preferred one.
     fn pick(&self, tries: &Tries) -> Option<SocketAddr> {
         let addresses = self.addresses.borrow();
         let first = self
@@ -367,8 +364,7 @@ impl Upstream {
             .copied()
     }
 
-    /// The address that was tried cannot be connected to. Gives whether there is another one to
-    /// try.
+    /// Handles a failed connect. Returns whether another address is left.
     pub fn connect_failed(&self, tries: &mut Tries, error: &Error) -> bool {
         let Some(failed) = tries.current.take() else {
             return false;
@@ -386,8 +382,7 @@ impl Upstream {
             .and_then(|i| addresses.get(i))
             == Some(&failed);
         if is_preferred {
-            // Others may have moved it on already: then it stands at an address that nobody has
-            // found dead.
+            // Another request may have moved it on already.
             let next = preferred.wrapping_add(1);
             let _ = self.preferred.compare_exchange(
                 preferred,
@@ -405,7 +400,7 @@ impl Upstream {
         another
     }
 
-    /// Resolves the name for ever; ends at once when the upstream is an IP address.
+    /// Resolves the name until it is dropped; returns at once when the upstream is an IP address.
     pub async fn run(self: Arc<Self>) {
         let address = (self.config.host.clone(), self.config.port);
         let resolve = || {
@@ -435,7 +430,7 @@ impl Upstream {
                     }
                     self.take(found);
                 }
-                // The last good addresses stay; said once, not every few seconds.
+                // The last good addresses stay. The failure is logged once.
                 Err(error) if !failing => {
                     failing = true;
                     tracing::warn!(upstream = %self, %error, "the upstream's name cannot be resolved");
@@ -460,7 +455,7 @@ impl fmt::Display for Upstream {
     }
 }
 
-/// Everything of a peer without TLS but its address.
+/// Everything of a peer without TLS except its address.
 pub(super) fn plain_template(timeouts: &Timeouts) -> HttpPeer {
     base_template(false, String::new(), timeouts)
 }
@@ -474,13 +469,13 @@ fn base_template(tls: bool, server_name: String, timeouts: &Timeouts) -> HttpPee
     peer.options.write_timeout = Some(timeouts.write);
     peer.options.idle_timeout = Some(timeouts.idle);
     peer.options.alpn = ALPN::H1;
-    // A tunnel would outlive its token; upgrades come with streams that end when their token does.
+    // A tunnel would outlive its token. Upgrades are not supported yet.
     peer.options.http_upstream_request_policy.h1_upgrade = H1UpgradePolicy::Deny;
     peer
 }
 
-/// Everything of a peer but its address, and how it is connected to when its own certificate stands
-/// in its `caFile`.
+/// Everything of a peer except its address, and the way to connect when `caFile` holds its own
+/// certificate.
 fn templates(config: &Config) -> Result<(HttpPeer, Option<Pin>), UnusableUpstream> {
     let mut peer = base_template(config.tls, config.server_name.clone(), &config.timeouts);
     let trust = config
@@ -488,7 +483,7 @@ fn templates(config: &Config) -> Result<(HttpPeer, Option<Pin>), UnusableUpstrea
         .as_ref()
         .map(|pem| Trust::only(pem))
         .transpose();
-    // Read by us first: Pingora panics on what is no certificate.
+    // Parsed here first, because Pingora panics on an invalid certificate.
     let trust = trust.map_err(|_| UnusableUpstream::Certificates)?;
     if let Some(trust) = &trust {
         let certificates = trust
@@ -497,7 +492,7 @@ fn templates(config: &Config) -> Result<(HttpPeer, Option<Pin>), UnusableUpstrea
             .map(|der| WrappedX509::new(der.to_vec(), parse_x509));
         peer.options.ca = Some(certificates.collect());
     }
-    // Pingora's pool does not tell peers with other certificates apart; the group key does.
+    // Pingora's pool does not distinguish peers with other certificates; the group key does.
     let ca = config.ca_pem.as_deref().unwrap_or_default();
     let id = sha256_parts(&[config.host.as_bytes(), config.server_name.as_bytes(), ca]);
     peer.group_key = u64::from_be_bytes([id[0], id[1], id[2], id[3], id[4], id[5], id[6], id[7]]);

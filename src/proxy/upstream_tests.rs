@@ -1,6 +1,6 @@
-//! Upstreams that move: names that change, addresses that are dead, connections that were closed.
+//! Upstreams with changing names, dead addresses and closed connections.
 //!
-//! Here and not in `tests/it`, because names that change need a resolver of the test's own.
+//! These tests are not in `tests/it`, because they need their own resolver.
 
 use std::sync::Mutex;
 
@@ -62,7 +62,7 @@ async fn requests_that_fail_together_all_find_the_living_address() {
         assert!(upstream.connect_failed(tries, &Error::new(ErrorType::ConnectRefused)));
         assert_ne!(tried(&upstream, tries).await, dead);
     }
-    // And the next request does not begin with the dead one.
+    // The next request does not start with the dead one.
     assert_ne!(tried(&upstream, &mut Tries::default()).await, dead);
 }
 
@@ -142,7 +142,7 @@ fn the_host_header_has_a_port_only_where_it_is_not_the_schemes_own() {
     }
 }
 
-/// Answers of a name server, the last one for ever, and when they were asked for.
+/// The results of a name server, of which the last repeats, and the times of the queries.
 struct Names {
     answers: Mutex<Vec<io::Result<Vec<SocketAddr>>>>,
     asked: Mutex<Vec<Instant>>,
@@ -231,7 +231,7 @@ async fn when_no_address_answers_the_name_is_resolved_at_once_but_not_in_a_storm
                 .to_string(),
             "10.0.0.2"
         );
-        // A thousand failing requests within a second.
+        // A thousand requests fail within a second.
         for _ in 0..1000 {
             let mut tries = Tries::default();
             tried(&upstream, &mut tries).await;
@@ -297,7 +297,7 @@ fn every_timeout_of_the_configuration_reaches_the_connection() {
     }
 }
 
-/// A listener that forwards whatever comes: the upstream's part of a proxy, and no more.
+/// A minimal listener that forwards every request.
 struct Relay(Arc<Upstream>);
 
 #[async_trait]
@@ -350,7 +350,7 @@ fn relay(upstream: &Arc<Upstream>) -> (Workers, Listener) {
     (workers, listener)
 }
 
-/// An upstream that answers every request with its whole text.
+/// An upstream that returns every request as text.
 async fn echo(listener: TcpListener) {
     while let Ok((mut stream, _)) = listener.accept().await {
         let mut request = vec![0; 4096];
@@ -368,7 +368,7 @@ async fn echo(listener: TcpListener) {
 #[tokio::test]
 async fn a_post_moves_on_to_the_next_address_when_a_connect_fails() {
     let alive = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    // Bound, so that nobody else gets the port; not listening, so that connects are refused.
+    // Bound, so that no other program gets the port; not listening, so that connects are refused.
     let dead = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     dead.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into())
         .unwrap();
@@ -389,7 +389,7 @@ async fn a_post_moves_on_to_the_next_address_when_a_connect_fails() {
         answer.starts_with("HTTP/1.1 200") && answer.contains("POST /once"),
         "{answer}"
     );
-    // The dead address is not the first choice any more.
+    // The dead address is no longer the first choice.
     assert_eq!(
         tried(&upstream, &mut Tries::default()).await.to_string(),
         alive_address
@@ -407,7 +407,7 @@ async fn a_name_that_leads_back_to_us_is_a_loop_until_it_leads_elsewhere() {
     let peer = async || upstream.peer(&mut Tries::default(), None).await.map(drop);
     upstream.take(vec!["10.0.0.1:80".parse().unwrap()]);
     assert_eq!(peer().await, Err(Reason::Loop));
-    // Of two addresses the other one is taken.
+    // With two addresses, the other one is used.
     upstream.take(
         ["10.0.0.1:80", "10.0.0.2:80"]
             .map(|address| address.parse().unwrap())

@@ -1,14 +1,13 @@
-//! How many connections a listener holds, and which one ends when it holds as many as it may.
+//! Limits a listener's connections, and chooses the one to close when the limit is reached.
 //!
 //! Every open connection has a [`Seat`]. A connection is idle while it waits for a request's head,
-//! and while it lingers after its last answer; the longest idle one ends to make room for a new
-//! one. A connection with a request under way never does. The address with the most connections
+//! and while it lingers after its last response. The longest idle one is closed to make room for a
+//! new one; a connection with a request in progress never is. The address with the most connections
 //! gives way first, so that one client cannot take the seats of the others.
 //!
-//! A request takes no lock: the list of an address holds the connections that were idle when they
-//! were last looked at. An entry is checked when its turn comes, and a connection that was found
-//! busy lists itself again when it becomes idle. So finding the longest idle connection costs, on
-//! average, no more than accepting one.
+//! A request takes no lock: the list of an address holds the connections that were idle at their
+//! last check. An entry is checked when its turn comes, and a busy connection lists itself again
+//! when it becomes idle. So the search costs, on average, no more than accepting a connection.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -25,38 +24,36 @@ use tokio::time::Instant;
 
 use crate::limits::Key;
 
-/// A connection that has been idle for less than this is not closed to make room: its request may
-/// be on the way.
+/// A connection that has been idle for less than this is not closed: its request may be in transit.
 const GRACE: Duration = Duration::from_millis(20);
-/// Where there are fewer seats than these, that time is shorter in proportion: a flood from an
-/// address with few seats must not hold up the others, so at least 3200 connections a second are
-/// accepted.
+/// With fewer seats the grace is shorter in proportion. A flood from an address with few seats must
+/// not delay others, so at least 3200 connections a second are accepted.
 const SEATS_FOR_GRACE: u32 = 64;
-/// How long a new connection waits until a closed one has ended.
+/// How long a new connection waits for a dismissed one to end.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// How many connections a configuration allows. None: as many as the descriptors allow.
+/// The configured limits. `None`: as many as the file descriptors allow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MaxConnections {
-    /// At the same time.
+    /// In total.
     pub total: Option<usize>,
-    /// Of them from one address; of IPv6 addresses, from one /64.
+    /// Per address, or per /64 of IPv6.
     pub per_address: Option<usize>,
 }
 
-/// How many connections a listener holds.
+/// How many connections a listener accepts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Capacity {
-    /// At the same time, at least 1.
+    /// In total, at least 1.
     pub total: usize,
-    /// Of them from one address; of IPv6 addresses, from one /64.
+    /// Per address, or per /64 of IPv6.
     pub per_address: usize,
-    /// Proxies, whose connections are those of many clients: only `total` limits them.
+    /// Proxies whose connections carry many clients: only `total` limits them.
     pub proxies: Vec<IpNet>,
 }
 
 impl Capacity {
-    /// A capacity of so many connections, all of which may come from one address.
+    /// A capacity without a limit per address.
     #[must_use]
     pub fn of(total: usize) -> Self {
         Self {
@@ -76,65 +73,65 @@ impl Default for Capacity {
 /// Why a new connection is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Full {
-    /// The listener holds as many as it may, and none gives way.
+    /// The listener is full and no connection is idle.
     Listener,
-    /// The address holds as many as it may, and none of them is idle.
+    /// The address is at its limit and none of its connections is idle.
     Address,
 }
 
-/// A request is awaited, and nothing of it has come.
+/// No byte of a request has arrived.
 pub const AWAITING_HEAD: u8 = 0;
-/// A part of the head has come.
+/// A part of the head has arrived.
 pub const HEAD_BEGUN: u8 = 1;
 /// The head is complete.
 pub const HEAD_COMPLETE: u8 = 2;
-/// Pingora has parsed the head: from now on Pingora and the phases write the answers.
+/// Pingora has parsed the head; it and the phases write the responses from now on.
 pub const HEAD_READ: u8 = 3;
-/// Our side is closed; what the client still sends is discarded.
+/// The sending side is closed; further input is discarded.
 pub const LINGERING: u8 = 4;
-/// It is to end at once.
+/// The connection must end at once.
 pub const DISMISSED: u8 = 5;
-/// It has ended.
+/// The connection has ended.
 const GONE: u8 = 6;
 
 fn is_idle(phase: u8) -> bool {
     matches!(phase, AWAITING_HEAD | HEAD_BEGUN | LINGERING)
 }
 
-/// What the listener knows of one connection.
+/// The listener's record of one connection.
 #[derive(Debug)]
 pub struct Seat {
     id: u64,
     address: IpAddr,
     phase: AtomicU8,
-    /// Since when it has been idle, if it is.
+    /// The start of its idle time.
     since: AtomicU64,
-    /// Under which time its address lists it, 0: not at all. Written under the lock only.
+    /// The time under which its address lists it; 0: unlisted. Written under the lock only.
     listed: AtomicU64,
-    /// The connection's task, while it waits idly.
+    /// The connection's task while it is idle.
     task: AtomicWaker,
 }
 
 impl Seat {
-    /// How far the request under way is.
+    /// The phase of the current request.
     pub fn phase(&self) -> u8 {
         self.phase.load(Ordering::SeqCst)
     }
 
-    /// Whether the connection is to end at once. The task is woken when it is.
+    /// Whether the connection must end at once. Wakes the task when that changes.
     pub fn is_dismissed(&self, task: &Waker) -> bool {
         self.task.register(task);
         self.phase() == DISMISSED
     }
 
-    /// Goes on from one phase to the next. False when the connection was dismissed in between.
+    /// Moves to the next phase. Returns false if the connection was dismissed meanwhile.
     pub fn advance(&self, from: u8, to: u8) -> bool {
         self.phase
             .compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst)
             .is_ok()
     }
 
-    /// Ends the connection, if it is idle.
+    /// Dismisses the connection if it is idle.
     pub fn dismiss(&self) -> bool {
         let dismiss = |phase| is_idle(phase).then_some(DISMISSED);
         let is_done = self
@@ -154,7 +151,7 @@ pub struct Admission {
     capacity: Capacity,
     began: Instant,
     open: Mutex<Open>,
-    /// Tells those that wait for a seat that one is free.
+    /// Signals a free seat.
     freed: Notify,
 }
 
@@ -163,8 +160,7 @@ struct Open {
     total: usize,
     next_id: u64,
     addresses: HashMap<IpAddr, Address>,
-    /// The addresses with listed connections: those with the most come first, among equals that
-    /// with the longest idle one.
+    /// The addresses with listed connections: most connections first, then longest idle.
     ranked: BTreeSet<(Reverse<usize>, (u64, u64), IpAddr)>,
 }
 
@@ -172,13 +168,13 @@ struct Open {
 struct Address {
     open: usize,
     is_proxy: bool,
-    /// Connections that were idle when they were last looked at, by the time since then and their
-    /// id.
+    /// Connections that were idle at the last check, by the start of that time and id.
     listed: BTreeMap<(u64, u64), Arc<Seat>>,
 }
 
 impl Address {
-    /// For how many connections it counts when seats are few. A proxy's belong to many clients.
+    /// The number of connections that counts when seats are few. A proxy's connections belong to
+    /// many clients.
     fn weight(&self) -> usize {
         if self.is_proxy {
             self.open.min(1)
@@ -198,7 +194,7 @@ impl Address {
         self.listed.remove(&(since, seat.id));
     }
 
-    /// The longest idle connection. Those that turn out to be busy are listed no longer.
+    /// The longest idle connection. Unlists those that are busy by now.
     fn longest_idle(&mut self) -> Option<Arc<Seat>> {
         loop {
             let (&(since, _), seat) = self.listed.first_key_value()?;
@@ -207,8 +203,8 @@ impl Address {
                 return Some(seat);
             }
             self.unlist(&seat);
-            // Looked at after it was unlisted: either it is seen here to be idle, or it sees that
-            // it must list itself.
+            // Checked after the removal: either it is idle here, or its own task sees that it must
+            // list itself.
             if is_idle(seat.phase()) {
                 self.list(&seat);
             }
@@ -217,7 +213,7 @@ impl Address {
 }
 
 impl Open {
-    /// Changes what is known of an address, and its rank with it.
+    /// Changes the record of an address and its rank.
     fn change<T>(&mut self, ip: IpAddr, change: impl FnOnce(&mut Address) -> T) -> T {
         let address = self.addresses.entry(ip).or_default();
         let rank = |address: &Address| {
@@ -248,9 +244,9 @@ impl Open {
             .flatten()
     }
 
-    /// The connection that gives way to one from this address: the longest idle one of the address
-    /// with the most, of its own address before others with as many, and never of an address with
-    /// fewer.
+    /// The connection to dismiss for a new one from this address. The address with the most
+    /// connections gives way first, the new connection's own address first among equals, and never
+    /// one with fewer. Of its connections the longest idle one is chosen.
     fn longest_idle(&mut self, newcomer: IpAddr) -> Option<Arc<Seat>> {
         let own = self.addresses.get(&newcomer).map_or(0, Address::weight);
         loop {
@@ -269,7 +265,7 @@ impl Open {
                 return None;
             };
             let found = self.longest_idle_of(from);
-            // Ranks are as of the last look: after this one another address may come first.
+            // Ranks are as of the last check; another address may be first now.
             let is_first = self.ranked.first().is_some_and(|(_, _, ip)| *ip == from);
             if found.is_some() && (is_first || from == newcomer) {
                 return found;
@@ -281,17 +277,17 @@ impl Open {
 /// The result of an attempt to take a seat.
 enum Attempt {
     Seated(Arc<Seat>),
-    /// One must end first, which was told so.
+    /// This connection was dismissed and must end first.
     Dismissed(Arc<Seat>),
-    /// The one that was told so has not ended yet.
+    /// A dismissed connection has not ended yet.
     StillLeaving,
-    /// All that could end have just become idle; not before this time.
+    /// All candidates have just become idle; retry at this time.
     NotBefore(Instant),
     Full(Full),
 }
 
 impl Admission {
-    /// So many seats, all free.
+    /// All seats are free.
     pub fn new(capacity: Capacity) -> Self {
         Self {
             capacity,
@@ -301,13 +297,13 @@ impl Admission {
         }
     }
 
-    /// How many connections are open.
+    /// The number of open connections.
     pub fn open(&self) -> usize {
         self.lock().total
     }
 
-    /// A seat for a connection from this address. `on_dismissed` hears of each connection that is
-    /// closed for it.
+    /// Waits for a seat for a connection from this address. Calls `on_dismissed` for each
+    /// connection that is closed for it.
     pub async fn admit(
         self: &Arc<Self>,
         peer: IpAddr,
@@ -432,7 +428,7 @@ impl Admission {
 
     fn list(&self, seat: &Arc<Seat>) {
         let mut open = self.lock();
-        // Meanwhile it may have been dismissed, or listed by the search that unlisted it.
+        // It may have been dismissed meanwhile, or listed again by the search.
         if seat.listed.load(Ordering::SeqCst) == 0 && is_idle(seat.phase()) {
             open.change(seat.address, |address| address.list(seat));
         }
@@ -450,7 +446,7 @@ impl Admission {
     }
 }
 
-/// A connection that has a seat. Its end frees the seat.
+/// A connection with a seat. Dropping it frees the seat.
 #[derive(Debug)]
 pub struct Admitted {
     admission: Arc<Admission>,
@@ -458,7 +454,7 @@ pub struct Admitted {
 }
 
 impl Admitted {
-    /// The connection is idle from now on, in this phase, unless it was dismissed.
+    /// Marks the connection as idle in this phase, unless it was dismissed.
     pub fn becomes_idle(&self, phase: u8) {
         self.seat
             .since
@@ -473,7 +469,8 @@ impl Admitted {
         }
     }
 
-    /// Takes a dismissal back: a request is waiting to be read. Another connection gives way.
+    /// Withdraws a dismissal because a request has arrived. Another connection is dismissed
+    /// instead.
     pub fn stays(&self) {
         self.seat
             .since

@@ -1,10 +1,9 @@
-//! How long an upstream may pause in its answer to a request with a body.
+//! The upstream's response timeout for requests with a body.
 //!
-//! Pingora's read timeout of an upstream runs while the client still sends its body: a client that
-//! pauses for longer than that gets 504 although its upstream waits for nothing else than the rest.
-//! Here the time runs when the body has come, and while the client waits for `100 Continue`.
-//! Pingora reads from the client for as long as it waits for the upstream, so the client's
-//! connection can keep the time.
+//! Pingora's read timeout of an upstream also runs while the client sends its body, so a slow
+//! upload would end with 504 although the upstream waits for it. Here the time starts at the end of
+//! the body, or when the client waits for `100 Continue`. Pingora reads from the client while it
+//! waits for the upstream, so the client's connection can keep the time.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -14,21 +13,21 @@ use std::time::Duration;
 
 use tokio::time::Sleep;
 
-/// What the phases tell the connection.
+/// The timeout as set by the phases.
 #[derive(Default)]
 pub(super) struct AnswerWait {
-    /// In milliseconds; 0: without a limit.
+    /// In milliseconds; 0: no limit.
     wait: AtomicU64,
     /// Counts the changes of `wait`.
     round: AtomicU64,
     /// Whether the client waits for `100 Continue` before it sends the body.
     pub is_for_continue: AtomicBool,
-    /// Whether the time was over.
+    /// Whether the timeout has expired.
     pub is_late: AtomicBool,
 }
 
 impl AnswerWait {
-    /// Begins anew.
+    /// Starts the timeout again.
     pub fn set(&self, wait: Option<Duration>, is_for_continue: bool) {
         let wait = wait.map_or(0, |wait| {
             u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1)
@@ -41,7 +40,7 @@ impl AnswerWait {
     }
 }
 
-/// The connection's clock for it.
+/// The timer of the connection.
 #[derive(Default)]
 pub(super) struct AnswerDeadline {
     round: u64,
@@ -49,13 +48,13 @@ pub(super) struct AnswerDeadline {
 }
 
 impl AnswerDeadline {
-    /// A part of the answer has come.
+    /// Restarts the timer, because a part of the response has arrived.
     pub fn restart(&mut self, answer: &AnswerWait) {
         self.deadline = None;
         answer.is_for_continue.store(false, Ordering::Relaxed);
     }
 
-    /// Ready when the upstream has paused for too long.
+    /// Ready when the timeout has expired.
     pub fn poll_late(&mut self, cx: &mut Context<'_>, answer: &AnswerWait) -> Poll<()> {
         let round = answer.round.load(Ordering::Relaxed);
         if round != self.round {

@@ -1,5 +1,4 @@
-//! What the connections of a listener share: how long it waits for its clients, how many there may
-//! be, how many are busy.
+//! The state that a listener's connections share: timeouts, limits and counters.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -14,8 +13,8 @@ use crate::proxy::framing::MAX_HEAD;
 
 const LARGE_HEADS: &str = "256 large request heads are being read already; try again";
 
-/// How many heads beyond [`MAX_HEAD`] a listener reads at once: slow clients hold so much memory
-/// with them and no more.
+/// How many heads beyond [`MAX_HEAD`] a listener reads at once, which limits the memory that slow
+/// clients can hold.
 pub(super) const MOST_LARGE_HEADS: usize = 256;
 
 /// How long a listener waits for its clients.
@@ -25,12 +24,12 @@ pub struct ClientTimeouts {
     pub keep_alive: Duration,
     /// How long a client may pause while it sends a request's body.
     pub read: Duration,
-    /// How long a client may pause while it reads an answer.
+    /// How long a client may pause while it reads a response.
     pub write: Duration,
 }
 
 impl Default for ClientTimeouts {
-    /// Idle connections are kept longer than the commonest polling interval, which is a minute.
+    /// The idle timeout exceeds the most common polling interval of a minute.
     fn default() -> Self {
         Self {
             keep_alive: Duration::from_secs(75),
@@ -40,22 +39,20 @@ impl Default for ClientTimeouts {
     }
 }
 
-/// What the connections of a listener share.
+/// The state that a listener's connections share.
 #[derive(Debug)]
 pub struct Clients {
-    /// How long the listener waits for them.
     pub timeouts: ClientTimeouts,
-    /// The forms of the errors that they get.
     pub error_forms: ErrorForms,
     admission: Arc<Admission>,
     total: usize,
     requests: AtomicUsize,
-    /// The largest request head, in bytes.
+    /// Largest request head, in bytes.
     pub(super) max_head: usize,
     large_heads: AtomicUsize,
 }
 
-/// A request head beyond [`MAX_HEAD`] that is being read.
+/// A slot for a request head beyond [`MAX_HEAD`].
 #[derive(Debug)]
 pub(super) struct LargeHead(Arc<Clients>);
 
@@ -72,7 +69,6 @@ impl Default for Clients {
 }
 
 impl Clients {
-    /// Clients that the listener waits for so long, on so many connections.
     #[must_use]
     pub fn new(timeouts: ClientTimeouts, capacity: Capacity) -> Self {
         let total = capacity.total;
@@ -87,7 +83,7 @@ impl Clients {
         }
     }
 
-    /// The same clients, which get errors in these forms.
+    /// Sets the error forms.
     #[must_use]
     pub fn with_error_forms(self, error_forms: ErrorForms) -> Self {
         Self {
@@ -96,17 +92,17 @@ impl Clients {
         }
     }
 
-    /// The same with request heads of up to so many bytes.
+    /// Sets the largest request head, in bytes.
     #[must_use]
     pub fn with_heads_up_to(self, max_head: usize) -> Self {
         Self { max_head, ..self }
     }
 
-    /// The place of a head of which so many bytes are held: `taken` if it has one, none if it needs
+    /// The slot for a head with this many bytes so far: `taken` if it has one, `None` if it needs
     /// none.
     ///
     /// # Errors
-    /// [`Reason::TooManyConnections`] when no place is left.
+    /// [`Reason::TooManyConnections`] when no slot is free.
     pub(super) fn large_head(
         self: &Arc<Self>,
         taken: Option<LargeHead>,
@@ -121,8 +117,7 @@ impl Clients {
             .ok_or_else(|| Fault::because(Reason::TooManyConnections, LARGE_HEADS))
     }
 
-    /// Takes one of the places for heads beyond [`MAX_HEAD`]; none when there are
-    /// [`MOST_LARGE_HEADS`].
+    /// Takes a slot for a head beyond [`MAX_HEAD`]; `None` when all [`MOST_LARGE_HEADS`] are taken.
     pub(super) fn begin_large_head(self: &Arc<Self>) -> Option<LargeHead> {
         let next = |count: usize| (count < MOST_LARGE_HEADS).then_some(count + 1);
         let taken = self
@@ -131,28 +126,28 @@ impl Clients {
         taken.is_ok().then(|| LargeHead(self.clone()))
     }
 
-    /// Waits for a seat for a connection from this address. `on_dismissed` is called for each
+    /// Waits for a seat for a connection from this address. Calls `on_dismissed` for each
     /// connection that is closed for it.
     ///
     /// # Errors
-    /// When no connection gives way.
+    /// When no connection can be dismissed.
     pub async fn admit(&self, peer: IpAddr, on_dismissed: impl FnMut()) -> Result<Admitted, Full> {
         self.admission.admit(peer, on_dismissed).await
     }
 
-    /// How many connections there may be.
+    /// The limit of connections.
     #[must_use]
     pub fn most_connections(&self) -> usize {
         self.total
     }
 
-    /// How many connections are open.
+    /// The number of open connections.
     #[must_use]
     pub fn connections(&self) -> usize {
         self.admission.open()
     }
 
-    /// How many requests are under way.
+    /// The number of requests in progress.
     #[must_use]
     pub fn requests(&self) -> usize {
         self.requests.load(Ordering::Relaxed)

@@ -1,8 +1,8 @@
 //! The end of a connection whose client may still be sending.
 //!
-//! Closing a socket that holds unread bytes resets the connection: a client in the middle of its
-//! upload then gets a broken pipe instead of its answer. So our side is closed first, and what the
-//! client sends is read and discarded until the client closes its side, pauses, or reaches a limit.
+//! Closing a socket with unread bytes resets the connection, and a client in the middle of an
+//! upload would get a broken pipe instead of its response. So the sending side is closed first, and
+//! further input is discarded until the client closes its side, pauses, or reaches a limit.
 
 use std::io;
 use std::pin::Pin;
@@ -15,27 +15,27 @@ use tokio::time::{Instant, Sleep};
 
 use super::super::framing::Unread;
 
-/// The limits where the request was read to its end: only a further request can follow.
+/// After a complete request: only another request can follow.
 const AFTER_REQUEST: Limits = Limits {
     pause: Duration::from_secs(2),
     total: Duration::from_secs(2),
     bytes: 256 * 1024,
 };
-/// The limits where the client may still be sending its request.
+/// While the client may still be sending its request.
 const AMID_REQUEST: Limits = Limits {
     pause: Duration::from_secs(5),
     total: Duration::from_mins(2),
     bytes: 64 * 1024 * 1024,
 };
-/// How much is discarded in one read.
+/// Size of one discarding read.
 const READ: usize = 16 * 1024;
 
-/// How long, and how much, is read and discarded.
+/// The limits of discarding.
 #[derive(Clone, Copy)]
 struct Limits {
     /// How long the client may send nothing.
     pause: Duration,
-    /// How long the closing may take.
+    /// How long the close may take.
     total: Duration,
     /// How many bytes are discarded.
     bytes: u64,
@@ -44,19 +44,20 @@ struct Limits {
 /// A connection that is being closed.
 pub(super) struct Closing {
     limits: Limits,
-    /// When it ends at the latest.
+    /// The latest end.
     end: Instant,
-    /// When the client's pause has become too long.
+    /// The end of the permitted pause.
     pause_ends: Pin<Box<Sleep>>,
     discarded: u64,
 }
 
 impl Closing {
-    /// Begins to close.
+    /// Starts the close.
     pub fn begin(unread: Unread) -> Self {
         let limits = match unread {
             Unread::Bytes(0) => AFTER_REQUEST,
-            // A client that announced more than the limit may well send all of it before it reads.
+            // A client that announced a longer body may send all of it before it reads the
+            // response.
             Unread::Bytes(bytes) => Limits {
                 bytes: bytes.max(AMID_REQUEST.bytes),
                 ..AMID_REQUEST
@@ -78,7 +79,7 @@ impl Closing {
         self.discarded > self.limits.bytes || self.pause_ends.as_mut().poll(cx).is_ready()
     }
 
-    /// Reads and discards until the client closes its side or a limit is reached.
+    /// Discards input until the client closes its side or a limit is reached.
     pub fn poll_discard(
         &mut self,
         cx: &mut Context<'_>,

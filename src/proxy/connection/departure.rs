@@ -1,7 +1,7 @@
-//! How a client that goes away is told from one that has only stopped sending.
+//! Tells a disconnected client from one that has only stopped sending.
 //!
-//! A client may close its sending side behind its request (`shutdown(SHUT_WR)`, `nc -N`) and wait
-//! for the answer. Only a reset says that nobody will read it.
+//! A client may close its sending side after its request (`shutdown(SHUT_WR)`, `nc -N`) and wait
+//! for the response. Only a reset means that it will not read the response.
 
 use std::future::Future;
 use std::io;
@@ -14,11 +14,10 @@ use tokio::net::TcpStream;
 /// Resolves when a connection is reset.
 pub(super) type Reset = Pin<Box<dyn Future<Output = io::Error> + Send + Sync>>;
 
-/// Watches a connection for a reset without reading from it: the end of the client's sending side
-/// was read already, or enough of what the client sends ahead was.
+/// Watches a connection for a reset without reading from it.
 ///
-/// Watches a second descriptor of the socket, because a future cannot borrow the connection that
-/// holds it. When the system gives none, a reset is noticed by the next write.
+/// Watches a duplicate descriptor of the socket, because a future cannot borrow the connection that
+/// holds it. When the system provides no descriptor, the next write detects the reset.
 pub(super) fn reset_of(stream: &TcpStream) -> Reset {
     let second = stream
         .as_fd()

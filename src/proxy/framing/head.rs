@@ -1,5 +1,5 @@
-//! A whole request head (RFC 9112 §3, §5): what it says about the body, and the form in which
-//! Pingora reads it.
+//! Parses a complete request head (RFC 9112 §3, §5): the body's framing, and the normal form that
+//! Pingora reads.
 
 use http::Version;
 
@@ -8,46 +8,45 @@ use super::{FIELDS, FIRST_CHUNK, MAX_FIELDS, MAX_TARGET, Part};
 use crate::domain::reason::Reason;
 use crate::proxy::fault::{Fault, Place};
 
-/// The longest method. The registered ones have at most 17 letters.
+/// The longest method. The longest registered method has 17 letters.
 const MAX_METHOD: usize = 32;
 
 const LINE_END: &str = "a line does not end in CR LF";
 const WORDS: &str =
     "the request line is not a method, a target and a version with one space between them";
 const NO_VERSION: &str = "the request line has no HTTP version; HTTP/0.9 is not served";
-const HTTP_2: &str = "this port does not speak HTTP/2; use HTTP/1.1";
+const HTTP_2: &str = "this port does not serve HTTP/2; use HTTP/1.1";
 const VERSION: &str = "the version is neither HTTP/1.1 nor HTTP/1.0";
 const SMALL_METHOD: &str =
     "the method has small letters; methods are case-sensitive, send GET instead of get";
 const METHOD: &str = "the method is not made of up to 32 letters, digits, hyphens and underscores";
 const FOLDED: &str = "a header line begins with a space; send a header on one line";
 const NO_COLON: &str = "a header line has no colon";
-const NAME: &str = "a header name is empty, or has a space or another character that no name has";
+const NAME: &str = "a header name is empty, or contains a space or another invalid character";
 const VALUE: &str = "a header value has a control character";
 const NO_HOST: &str = "there is no Host header; HTTP/1.1 needs one";
 const TWO_HOSTS: &str = "there are two Host headers; send one";
-const HOST: &str = "the Host header is no host name or address with an optional port";
-const LENGTH: &str = "Content-Length is no plain decimal number";
+const HOST: &str = "the Host header is not a host name or address with an optional port";
+const LENGTH: &str = "Content-Length is not a plain decimal number";
 const TWO_LENGTHS: &str = "there are two Content-Length headers; send one";
-const CODING: &str = "Transfer-Encoding is something else than one chunked";
+const CODING: &str = "Transfer-Encoding is not exactly one `chunked`";
 const BOTH: &str = "there are both Content-Length and Transfer-Encoding; send one of them";
 const CHUNKS_IN_1_0: &str =
     "Transfer-Encoding came with HTTP/1.0, which has none; send Content-Length";
 
-/// What a head says.
+/// The result of parsing a head.
 pub(super) struct Judged {
-    /// What follows it.
+    /// The part of the request that follows.
     pub body: Part,
-    /// The head in the form in which Pingora reads it, where that is another than the one that
-    /// came.
+    /// The normal form of the head, if it differs from the received bytes.
     pub settled: Option<Vec<u8>>,
 }
 
-/// Judges a whole head.
+/// Parses a complete head.
 ///
-/// The settled form differs in two things: bytes of the target that a URI cannot hold are
-/// percent-encoded, and `Host` is the authority of an absolute target (RFC 9112 §3.2.2), whatever
-/// the client has sent there.
+/// The normal form differs in two ways: target bytes that a URI cannot hold are percent-encoded,
+/// and `Host` is the authority of an absolute target (RFC 9112 §3.2.2), whatever the client sent
+/// there.
 pub(super) fn judge(head: &[u8]) -> Result<Judged, Fault> {
     let head = head.strip_prefix(b"\r\n").unwrap_or(head);
     let mut begin = 0;
@@ -63,7 +62,7 @@ pub(super) fn judge(head: &[u8]) -> Result<Judged, Fault> {
     let (method, raw_target, version) =
         request_line(line).map_err(|fault| fault.at(Place::Line(1)))?;
     let target = Target::parse(raw_target).map_err(|fault| fault.of_target(raw_target))?;
-    // Its normal form is three times as long at most.
+    // The normal form is at most three times as long.
     if raw_target.len() > MAX_TARGET / 3 {
         let length = target.written_length();
         if length > MAX_TARGET {
@@ -95,7 +94,7 @@ pub(super) fn judge(head: &[u8]) -> Result<Judged, Fault> {
     Ok(Judged { body, settled })
 }
 
-/// Writes a head that was judged anew.
+/// Writes the normal form of a parsed head.
 fn settle(head: &[u8], method: &[u8], target: &Target<'_>, version: Version) -> Vec<u8> {
     let mut out = Vec::with_capacity(head.len() + 64);
     out.extend_from_slice(method);
@@ -128,8 +127,7 @@ pub(super) fn strip_line_end(line: &[u8]) -> Result<&[u8], Fault> {
         .ok_or_else(|| Fault::malformed(LINE_END))
 }
 
-/// `method SP request-target SP HTTP-version`, one space each (RFC 9112 §3). What the target says
-/// is judged later.
+/// Splits `method SP request-target SP HTTP-version` (RFC 9112 §3). The target is checked later.
 fn request_line(line: &[u8]) -> Result<(&[u8], &[u8], Version), Fault> {
     let malformed = |rule| Err(Fault::malformed(rule));
     let Some(end) = memchr::memchr(b' ', line) else {
@@ -145,8 +143,8 @@ fn request_line(line: &[u8]) -> Result<(&[u8], &[u8], Version), Fault> {
     if method == b"PRI" {
         return malformed(HTTP_2);
     }
-    // Methods are case-sensitive (RFC 9110 §9.1). Who folds them would take `connect` or `head` for
-    // what we do not.
+    // Methods are case-sensitive (RFC 9110 §9.1). An upstream that folds them would read `connect`
+    // or `head` differently from us.
     let is_method = method.first().is_some_and(u8::is_ascii_uppercase)
         && method.len() <= MAX_METHOD
         && method
@@ -196,7 +194,7 @@ pub(super) fn field(line: &[u8]) -> Result<(&[u8], &[u8]), Fault> {
     if name.is_empty() || !name.iter().all(|byte| is_token(*byte)) {
         return malformed(NAME);
     }
-    // All of a line is looked at: without a way out the loop is vectorised.
+    // Scans the whole line without an early exit, so that the loop is vectorised.
     if value
         .iter()
         .fold(false, |found, byte| found | is_control(*byte))
@@ -206,10 +204,10 @@ pub(super) fn field(line: &[u8]) -> Result<(&[u8], &[u8]), Fault> {
     Ok((name, value.trim_ascii()))
 }
 
-/// The fields that say where a request ends and whom it is for.
+/// The fields that define the body's framing and the host.
 #[derive(Default)]
 struct FramingFields<'a> {
-    /// The target names the host: what `Host` says is ignored.
+    /// An absolute target names the host; `Host` is ignored.
     is_absolute: bool,
     host: Option<&'a [u8]>,
     length: Option<u64>,
@@ -243,8 +241,8 @@ impl<'a> FramingFields<'a> {
                     self.length.is_none().then_some(LENGTH)
                 }
             }
-            // Other codings, also before a last `chunked`, are read by some and not by others;
-            // nobody sends them.
+            // Servers disagree about other codings, also before a final `chunked`. No known client
+            // sends them.
             17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
                 let repeated = std::mem::replace(&mut self.chunked, true);
                 (repeated || !value.eq_ignore_ascii_case(b"chunked")).then_some(CODING)
@@ -255,15 +253,15 @@ impl<'a> FramingFields<'a> {
     }
 
     fn body(&self, version: Version) -> Result<Part, Fault> {
-        // `Host` is a duty of HTTP/1.1 only (RFC 9112 §3.2).
+        // Only HTTP/1.1 requires `Host` (RFC 9112 §3.2).
         if self.host.is_none() && !self.is_absolute && version == Version::HTTP_11 {
             return Err(Fault::malformed(NO_HOST));
         }
         match (self.chunked, self.length) {
             (false, None | Some(0)) => Ok(Part::End),
             (false, Some(length)) => Ok(Part::Counted(length)),
-            // RFC 9112 §6.1: both fields, or chunks in HTTP/1.0, are what an attempt at smuggling
-            // looks like.
+            // RFC 9112 §6.1: both fields together, or chunks in HTTP/1.0, indicate request
+            // smuggling.
             (true, Some(_)) => Err(Fault::malformed(BOTH)),
             (true, None) if version == Version::HTTP_11 => Ok(Part::Chunked {
                 at: FIRST_CHUNK,
@@ -274,8 +272,7 @@ impl<'a> FramingFields<'a> {
     }
 }
 
-/// `1*DIGIT`. No sign, no list, no space, and no zero in front, which makes another base of it for
-/// some.
+/// `1*DIGIT`: no sign, list, space or leading zero. Some parsers read a leading zero as octal.
 fn length(value: &[u8]) -> Option<u64> {
     let digits = value.iter().all(u8::is_ascii_digit) && value.len() <= 18;
     if digits && (value == b"0" || !value.starts_with(b"0")) {
@@ -285,8 +282,8 @@ fn length(value: &[u8]) -> Option<u64> {
     }
 }
 
-/// `uri-host [ ":" port ]` (RFC 9110 §7.2), of the characters that names and addresses have: a
-/// comma, a slash or an `@` makes another host of it for somebody.
+/// `uri-host [ ":" port ]` (RFC 9110 §7.2), limited to the characters of names and addresses.
+/// Servers disagree about the host if it contains a comma, a slash or an `@`.
 pub(in crate::proxy) fn is_host(value: &[u8]) -> bool {
     let (host, rest) = match value.strip_prefix(b"[") {
         Some(rest) => match rest.iter().position(|byte| *byte == b']') {
@@ -319,7 +316,7 @@ pub(in crate::proxy) fn is_host(value: &[u8]) -> bool {
     host_is_valid && port_is_valid
 }
 
-/// A control character that no field value has: all but the tab.
+/// A control character that is invalid in field values: all but the tab.
 pub(super) fn is_control(byte: u8) -> bool {
     (byte < b' ' && byte != b'\t') || byte == 0x7f
 }

@@ -1,13 +1,11 @@
-//! Where one request ends and the next begins: a strict reading of HTTP/1.1 (RFC 9112) before
-//! Pingora's own.
+//! Finds the boundaries of requests by parsing HTTP/1.1 (RFC 9112) strictly before Pingora does.
 //!
-//! Request smuggling lives on what two readers read differently. Pingora's parser is lenient where
-//! others are: it takes a bare LF for a line end, joins equal `Content-Length`s, lets
-//! `Transfer-Encoding` win over `Content-Length`, reads a chunk without a size as the last one, and
-//! takes any octet in a chunk extension. Here whatever a second reader could read in another way is
-//! refused, so that Pingora only sees requests that have one reading. A refusal is a veto: nothing
-//! is ever let through because of what is found here. Where a request has one reading but not its
-//! normal form, Pingora gets the normal form: see `head`.
+//! Request smuggling exploits parsers that disagree. Pingora's parser is lenient: it takes a bare
+//! LF as a line end, joins equal `Content-Length`s, prefers `Transfer-Encoding` to
+//! `Content-Length`, takes a chunk without a size as the last one, and any octet in a chunk
+//! extension. Here every ambiguous request is refused, so that Pingora only receives requests with
+//! one interpretation. This parser only vetoes: its result never permits a request. If an
+//! unambiguous request is not in normal form, Pingora receives the normal form (see `head`).
 
 mod head;
 mod target;
@@ -18,88 +16,85 @@ use super::fault::{Fault, Place};
 use crate::domain::error_form::{ErrorForm, ErrorForms};
 use crate::domain::reason::Reason;
 
-/// The largest request head of a listener whose requests carry no tokens beyond 8 KiB, in bytes.
+/// Largest request head, in bytes, of a listener that accepts no tokens beyond 8 KiB.
 pub const MAX_HEAD: usize = 32 * 1024;
-/// The largest target: that of Pingora's and axum's URIs, in bytes.
+/// Largest target, in bytes: the limit of Pingora's and axum's URI types.
 const MAX_TARGET: usize = 65_534;
-/// The most header fields of a request. Fewer than the 256 of Pingora's parser, which would call it
-/// a malformed one.
+/// Most header fields of a request. Pingora's parser takes 256 and would report more as malformed.
 const MAX_FIELDS: usize = 200;
-/// How many bytes all chunk extensions, and all trailers, of a body may have. Nobody uses either;
-/// both are dropped.
+/// Most bytes of all chunk extensions, and of all trailers, of a body. Both are dropped; clients
+/// hardly use them.
 const MAX_CHUNK_EXTRAS: usize = 8 * 1024;
-/// The longest chunk size in hexadecimal digits: cannot overflow 64 bits.
+/// The longest chunk size, in hexadecimal digits, which cannot overflow 64 bits.
 const MAX_SIZE_DIGITS: u8 = 15;
 
-/// The first byte of a TLS record that carries a handshake.
+/// The first byte of a TLS handshake record.
 const TLS_HANDSHAKE: u8 = 0x16;
 
 const TLS: &str =
-    "a TLS handshake came to a port that speaks plain HTTP; use http:// instead of https://";
+    "the client sent a TLS handshake to a plain HTTP port; use http:// instead of https://";
 const BARE_LF: &str = "a line ends in a bare line feed; end every line with CR LF";
-const EMPTY_LINES: &str = "empty lines stand before the request line";
+const EMPTY_LINES: &str = "there is more than one empty line before the request line";
 const FIELDS: &str = "the head has more than 200 fields";
 const CUT_OFF: &str = "the client stopped sending inside the head";
 const CHUNK_SIZE: &str = "a chunk does not begin with its size as a hexadecimal number";
-const CHUNK_END: &str = "a chunk is not as long as it says, or does not end in CR LF";
+const CHUNK_END: &str = "a chunk differs from its announced size, or does not end in CR LF";
 const EXTENSION: &str = "a chunk extension has a control character";
 const EXTRAS: &str = "chunk extensions or trailers are longer than 8 KiB";
 
-/// What a client has not sent yet of its request.
+/// The part of a request that the client has not sent yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unread {
-    /// So many bytes of the body; 0 when the request came whole.
+    /// So many bytes of the body; 0 for a complete request.
     Bytes(u64),
-    /// The rest of a chunked body, or of a head: it does not say how much.
+    /// An unknown amount: the rest of a chunked body or of a head.
     Unknown,
 }
 
-/// The reading of one connection's bytes, request by request.
+/// Parses the bytes of one connection, request by request.
 pub struct Framing {
-    /// The largest head, in bytes.
     max_head: usize,
     part: Part,
-    /// The part of a head, or of a trailer line, that has come so far; empty as long as heads come
-    /// in one piece.
+    /// The received part of a head or of a trailer line; empty as long as heads arrive in one
+    /// piece.
     partial: Vec<u8>,
-    /// How much of `partial` holds no line end that was not looked at.
+    /// How many bytes of `partial` have been searched for line ends.
     searched: usize,
-    /// How many line ends were found in there.
+    /// How many line ends that part holds.
     lines: usize,
-    /// Whether a byte of the body was read.
     has_begun_body: bool,
     forms: ErrorForms,
-    /// The form of errors of the head that was read or refused last.
+    /// The error form for the head that was read or refused last.
     form: ErrorForm,
 }
 
-/// What became of bytes that were read.
+/// The result of parsing received bytes.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Progress {
-    /// How many of them are the request's: the others are the next one's.
+    /// How many bytes belong to this request; the rest belongs to the next one.
     pub taken: usize,
     /// How many of those belong to the head.
     pub of_head: usize,
-    /// The head, where Pingora must read it from here: it came in several pieces, or in another
-    /// form than its normal one.
+    /// The head that Pingora must read instead of the received bytes, if it arrived in pieces or is
+    /// not in normal form.
     pub head: Option<Vec<u8>>,
 }
 
-/// What the next byte belongs to.
+/// The part of the request that the next byte belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Part {
     Head,
-    /// A body of which so many bytes are to come.
+    /// A body with this many bytes left.
     Counted(u64),
     Chunked {
         at: Chunk,
         extras: usize,
     },
-    /// The next request: this one has come whole.
+    /// The request is complete; the next byte belongs to another one.
     End,
 }
 
-/// Where in a chunked body (RFC 9112 §7.1) the next byte stands.
+/// The position in a chunked body (RFC 9112 §7.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Chunk {
     Size { digits: u8, size: u64 },
@@ -120,8 +115,8 @@ impl Default for Framing {
 }
 
 impl Framing {
-    /// The reading of a connection whose client gets errors in these forms, with heads of up to so
-    /// many bytes.
+    /// A parser for a connection whose clients receive errors in these forms, with heads up to
+    /// `max_head` bytes.
     #[must_use]
     pub fn new(forms: ErrorForms, max_head: usize) -> Self {
         let form = forms.of_no_request();
@@ -138,19 +133,18 @@ impl Framing {
         }
     }
 
-    /// A reading that takes heads of so many bytes.
+    /// A parser for heads up to this size.
     #[must_use]
     pub fn with_heads_up_to(max_head: usize) -> Self {
         Self::new(ErrorForms::default(), max_head)
     }
 
-    /// The request has been answered: what comes now is the next one's head.
+    /// The request has been answered; the next bytes are another head.
     pub fn next_request(&mut self) {
         *self = Self::new(std::mem::take(&mut self.forms), self.max_head);
     }
 
-    /// The form in which the client of the head that is being read, or was read last, gets an
-    /// error.
+    /// The error form for the client of the current or last head.
     #[must_use]
     pub fn error_form(&self) -> ErrorForm {
         let is_inside = self.part == Part::Head && !self.partial.is_empty();
@@ -161,19 +155,19 @@ impl Framing {
         }
     }
 
-    /// Whether a request has come whole.
+    /// Whether the request is complete.
     #[must_use]
     pub fn is_ended(&self) -> bool {
         self.part == Part::End
     }
 
-    /// Whether the request's head has not come whole.
+    /// Whether the head is incomplete.
     #[must_use]
     pub fn awaits_head(&self) -> bool {
         self.part == Part::Head
     }
 
-    /// How much of a head is held that has not come whole, in bytes.
+    /// How many bytes of an incomplete head are held.
     #[must_use]
     pub fn held(&self) -> usize {
         if self.awaits_head() {
@@ -183,14 +177,14 @@ impl Framing {
         }
     }
 
-    /// The client sends no more. Gives what is wrong when that is inside a head.
+    /// Handles the end of input. Returns the fault if it occurs inside a head.
     #[must_use]
     pub fn cut_off(&self) -> Option<Fault> {
         let is_inside = self.part == Part::Head && !self.partial.is_empty();
         is_inside.then(|| Fault::malformed(CUT_OFF))
     }
 
-    /// What has not come yet of a request.
+    /// The part of the request that has not arrived.
     #[must_use]
     pub fn unread(&self) -> Unread {
         match self.part {
@@ -200,18 +194,17 @@ impl Framing {
         }
     }
 
-    /// Whether a byte of the request's body has come.
     #[must_use]
     pub fn has_begun_body(&self) -> bool {
         self.has_begun_body
     }
 
-    /// Reads on.
+    /// Parses further bytes.
     ///
     /// # Errors
     /// [`Reason::MalformedRequest`], [`Reason::HeadTooLarge`], [`Reason::Expectation`],
     /// [`Reason::Tunnel`] or, for a target with a fragment, [`Reason::AmbiguousPath`]. The
-    /// connection is of no use after that: where the next request begins is not certain.
+    /// connection must be closed then: the start of the next request is unknown.
     pub fn read(&mut self, bytes: &[u8]) -> Result<Progress, Fault> {
         let mut progress = Progress::default();
         while let Some(rest) = bytes.get(progress.taken..).filter(|rest| !rest.is_empty()) {
@@ -296,7 +289,7 @@ impl Framing {
         Fault::because(Reason::HeadTooLarge, rule)
     }
 
-    /// One step through a chunked body.
+    /// Advances through a chunked body.
     fn chunked(&mut self, at: Chunk, extras: usize, bytes: &[u8]) -> Result<usize, Fault> {
         let Some(&byte) = bytes.first() else {
             return Ok(0);
@@ -357,11 +350,11 @@ impl Framing {
     }
 }
 
-/// Where a head ends, if it does: behind its first empty line. One empty line before it is nothing
-/// (RFC 9112 §2.2).
+/// Finds the end of a head: its first empty line. One empty line before the head is skipped (RFC
+/// 9112 §2.2).
 ///
-/// Every line must end in CR LF. A recipient may take a bare LF for a line end (§2.2); one that
-/// does and one that does not see two different heads.
+/// Every line must end in CR LF. A recipient may accept a bare LF (§2.2), and two recipients that
+/// differ in this parse two different heads.
 fn end_of_head(head: &[u8], from: usize, lines: &mut usize) -> Result<Option<usize>, Fault> {
     let ends = memchr::memchr_iter(b'\n', head.get(from..).unwrap_or_default());
     for at in ends.map(|at| from + at) {
@@ -378,7 +371,7 @@ fn end_of_head(head: &[u8], from: usize, lines: &mut usize) -> Result<Option<usi
             };
         }
         *lines += 1;
-        // The empty line in front and the request line are no fields.
+        // The leading empty line and the request line are not fields.
         if *lines > MAX_FIELDS + 2 {
             return Err(Fault::because(Reason::HeadTooLarge, FIELDS));
         }
@@ -392,14 +385,14 @@ mod tests {
 
     use super::*;
 
-    /// Reads all bytes as one piece; gives what was left over, or the refusal.
+    /// Parses all bytes as one piece; returns the remainder or the refusal.
     fn rest_of(bytes: &[u8]) -> Result<(bool, Vec<u8>), Fault> {
         let mut framing = Framing::default();
         let read = framing.read(bytes)?;
         Ok((framing.is_ended(), bytes[read.taken..].to_vec()))
     }
 
-    /// Reads the same bytes in pieces that end at these places.
+    /// Parses the same bytes in pieces that end at these positions.
     fn rest_of_pieces(bytes: &[u8], ends: &[usize]) -> Result<(bool, Vec<u8>), Fault> {
         let mut framing = Framing::default();
         let mut at = 0;
@@ -482,7 +475,7 @@ mod tests {
             fault.detail().as_deref(),
             Some("the head has more than 100 bytes, the limit of this listener")
         );
-        // And when it comes in pieces, as soon as it is known.
+        // Also when the head arrives in pieces, as soon as the limit is passed.
         let mut framing = Framing::with_heads_up_to(100);
         assert!(framing.read(&head(200).as_bytes()[..100]).is_ok());
         assert_eq!(framing.held(), 100);
@@ -509,7 +502,7 @@ mod tests {
     }
 
     proptest! {
-        /// Nobody reads a request in another way because it came in other packets.
+        /// The result does not depend on how the bytes are split into packets.
         #[test]
         fn pieces_do_not_matter(
             bytes in "(GET|POST) /x HTTP/1.1\r\nHost: a\r\n(Content-Length: [0-9]\r\n|Transfer-Encoding: chunked\r\n|X: [ -~]{0,5}\r?\n){0,3}\r\n([0-4](;[a-z]{0,3})?\r\n[a-z]{0,4}\r\n|0\r\n(T: v\r\n)?\r\n|[a-z0-9\r\n;]{0,8}){0,4}",

@@ -1,4 +1,4 @@
-//! The request target (RFC 9112 §3.2): its form, and its normal form.
+//! The request target (RFC 9112 §3.2): its form and its normal form.
 
 use crate::domain::reason::Reason;
 use crate::proxy::fault::{Fault, Place};
@@ -9,20 +9,20 @@ const FRAGMENT: &str = "the target has a fragment; leave it out, or send # as %2
 const ASTERISK: &str = "the target * is not served; ask for a path";
 const FORM: &str = "the target is neither a path nor an http URL; begin it with / or http://";
 const AUTHORITY: &str =
-    "the authority of the target is no host name or address with an optional port";
+    "the authority of the target is not a host name or address with an optional port";
 
-/// A target as it came, and what it names.
+/// A parsed target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Target<'a> {
     pub raw: &'a [u8],
     /// The authority of an absolute target.
     pub authority: Option<&'a [u8]>,
-    /// Where path and query begin.
+    /// Offset of path and query.
     path: usize,
 }
 
 impl<'a> Target<'a> {
-    /// Reads a target of any method but CONNECT.
+    /// Parses a target of any method but CONNECT.
     ///
     /// # Errors
     /// [`Reason::MalformedRequest`], or for a fragment [`Reason::AmbiguousPath`].
@@ -35,8 +35,8 @@ impl<'a> Target<'a> {
             };
             return Err(Fault::malformed(rule).at(Place::Target(at + 1)));
         }
-        // A fragment is never sent (RFC 9110 §4.2.5): some cut it off, some take it for a part of
-        // the path.
+        // Fragments are never sent (RFC 9110 §4.2.5). Some servers cut them off, others take them
+        // as a part of the path.
         if let Some(at) = memchr::memchr(b'#', raw) {
             return Err(Fault::because(Reason::AmbiguousPath, FRAGMENT).at(Place::Target(at + 1)));
         }
@@ -75,12 +75,12 @@ impl<'a> Target<'a> {
         })
     }
 
-    /// Whether the target is what [`Target::write`] would write.
+    /// Whether [`Target::write`] would change nothing.
     pub fn is_normal(&self) -> bool {
         self.raw.iter().all(|byte| is_normal(*byte))
     }
 
-    /// How many bytes [`Target::write`] writes.
+    /// The length of what [`Target::write`] writes.
     pub fn written_length(&self) -> usize {
         let (origin, rest) = self.raw.split_at(self.path);
         origin.len()
@@ -107,8 +107,8 @@ impl<'a> Target<'a> {
     }
 }
 
-/// Whether a byte may stand as it is. Square brackets may not by the RFC; but everyone sends them
-/// in queries, and some upstreams sign what they see, so they stay.
+/// Whether a byte stays as it is. The RFC excludes square brackets, but clients send them in
+/// queries and some upstreams sign the received target, so they stay.
 fn is_normal(byte: u8) -> bool {
     byte.is_ascii_graphic()
         && !matches!(

@@ -1,4 +1,4 @@
-//! What outbound listeners are made of.
+//! The configuration of outbound listeners.
 
 use http::HeaderName;
 
@@ -8,40 +8,35 @@ use crate::domain::pattern::Pattern;
 use crate::proxy::connection::{ClientTimeouts, MaxConnections};
 use crate::proxy::upstream::{self, Timeouts};
 
-/// What one outbound listener is made of.
+/// The configuration of one outbound listener.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Its name, a metrics label.
+    /// The listener's name, a metrics label.
     pub name: String,
-    /// Where it listens; port 0 takes a free one.
+    /// The listening address; port 0 takes a free port.
     pub listen: Listen,
-    /// How long it is waited for clients.
     pub client_timeouts: ClientTimeouts,
-    /// How many client connections it holds.
     pub max_connections: MaxConnections,
-    /// What it is in front of.
     pub kind: Kind,
-    /// Which web pages may use it.
+    /// The web pages that may use it.
     pub pages: Pages,
-    /// How tokens are attached.
     pub attach: Attach,
-    /// Whether the upstream is told by which name and scheme the listener was called.
+    /// Whether the upstream receives the name and scheme by which the client called the listener.
     pub forwarded_headers: bool,
 }
 
-/// What an outbound listener is in front of.
+/// The kinds of outbound listeners.
 #[derive(Clone, Debug)]
 pub enum Kind {
-    /// One upstream.
+    /// In front of one upstream.
     Reverse(ReverseConfig),
-    /// Whatever URLs the program names.
+    /// A forward proxy for any URL.
     Forward(ForwardConfig),
 }
 
-/// Where requests go, and with which credential's token.
+/// A destination and the credential for its token.
 #[derive(Clone, Debug)]
 pub struct Target {
-    /// Where requests go.
     pub upstream: upstream::Config,
     /// Name of the credential.
     pub credential: String,
@@ -50,37 +45,35 @@ pub struct Target {
 /// A listener in front of one upstream.
 #[derive(Clone, Debug)]
 pub struct ReverseConfig {
-    /// The upstream.
     pub target: Target,
-    /// Whether the upstream sees the client's `Host`.
+    /// Whether the upstream receives the client's `Host`.
     pub preserve_host: bool,
-    /// `Host` values accepted beside IP literals, `localhost` and the upstream's.
+    /// Accepted `Host` values beside IP literals, `localhost` and the upstream's.
     pub hosts: Vec<String>,
-    /// Whether URLs in the head of an answer that name the upstream are made to name the listener.
+    /// Whether URLs of the upstream in response heads are replaced by URLs of the listener.
     pub map_location: bool,
 }
 
 /// A forward proxy.
 #[derive(Clone, Debug)]
 pub struct ForwardConfig {
-    /// Where tokens are attached; the first that fits decides.
+    /// The destinations with tokens; the first match decides.
     pub targets: Vec<ForwardTarget>,
-    /// Whether other requests pass without a token; else they are refused.
+    /// Whether other requests pass without a token instead of being refused.
     pub pass_through: bool,
-    /// Timeouts of those.
+    /// Timeouts of requests without a token.
     pub timeouts: Timeouts,
 }
 
-/// What a program calls, and where that goes.
+/// The URLs of a destination.
 #[derive(Clone, Debug)]
 pub struct ForwardTarget {
-    /// The host of the program's URL.
+    /// The host of the URL.
     pub host: String,
-    /// Its port.
+    /// The port of the URL.
     pub port: u16,
-    /// The paths that may be called; none: all.
+    /// The permitted paths; `None`: all.
     pub paths: Option<Vec<Pattern>>,
-    /// Where it goes.
     pub target: Target,
 }
 
@@ -89,27 +82,25 @@ pub struct ForwardTarget {
 pub struct Attach {
     /// The header that carries the token.
     pub header: HeaderName,
-    /// What stands before the token in it.
+    /// The text before the token.
     pub prefix: String,
-    /// Whether a header of the request's own is replaced; else such a request passes as it is.
+    /// Whether the token replaces the request's own header. Otherwise such a request passes
+    /// unchanged.
     pub overwrite: bool,
-    /// Which answers refuse the token, so that the request is sent once more with a new one; none:
-    /// it never is.
+    /// The responses that refuse a token, after which the request is repeated with a new one.
     pub retry_on: Vec<TokenRefusal>,
 }
 
-/// An answer that refuses the token.
+/// A response that refuses the token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenRefusal {
-    /// Its status.
     pub status: u16,
-    /// The `error` of a challenge that it must have (RFC 6750 §3); none: any answer with the
-    /// status.
+    /// The required `error` of its challenge (RFC 6750 §3); `None`: any response with the status.
     pub error: Option<String>,
 }
 
 impl Config {
-    /// Everywhere that requests with a token may go.
+    /// Every destination that receives a token.
     #[must_use]
     pub fn targets(&self) -> Vec<&Target> {
         match &self.kind {

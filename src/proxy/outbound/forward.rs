@@ -1,8 +1,8 @@
-//! A forward proxy for programs that know only `HTTP_PROXY`: which target a URL names.
+//! A forward proxy for programs that support only `HTTP_PROXY`: matches URLs to targets.
 //!
-//! The program sends whole URLs (absolute form, RFC 9112 §3.2.2), always `http://`: inside a
-//! CONNECT tunnel no token could be attached. Where a request really goes, and whether over TLS,
-//! says the target that its URL names. What no target names gets no token, and is refused or passes
+//! The program sends whole URLs (absolute form, RFC 9112 §3.2.2), always `http://`, because no
+//! token can be attached inside a CONNECT tunnel. The matching target defines the real destination
+//! and its use of TLS. A request without a matching target gets no token; it is refused or passes
 //! to public addresses only.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -21,24 +21,24 @@ use crate::proxy::head;
 const NO_URL: &str = "This listener is an HTTP proxy and takes whole URLs: set http_proxy to its address, or give the program \
                       a listener of its own with an upstream.";
 const NOT_HTTP: &str =
-    "Only http:// URLs can be sent here; the sidecar itself speaks https to the target.";
-const AUTHORITY: &str = "the URL names no host and port that there can be";
+    "This port accepts only http:// URLs; the sidecar itself uses https to the target.";
+const AUTHORITY: &str = "the URL has no valid host and port";
 const NO_TARGET: &str = "None of the forward proxy's targets has this host and port.";
-const NO_PATH: &str = "The path is none of those that the forward proxy's target allows.";
+const NO_PATH: &str = "The forward proxy's target does not allow this path.";
 
-/// The URLs that lead to one target.
+/// The URLs of one target.
 pub(super) struct Urls {
     pub host: Host,
     pub port: u16,
-    /// Every path, when none.
+    /// `None`: every path.
     pub paths: Option<Vec<Pattern>>,
 }
 
 impl Urls {
-    /// Those of a target of the configuration.
+    /// The URLs of a configured target.
     pub fn of(target: &ForwardTarget) -> Self {
         let host = target.host.as_str();
-        // A name that no URL can have is never asked for.
+        // A name that is invalid in URLs is never requested.
         let host = named(host).unwrap_or_else(|| Host::Domain(host.to_owned()));
         Self {
             host,
@@ -47,7 +47,7 @@ impl Urls {
         }
     }
 
-    /// The address that the URLs name, where they name one.
+    /// The address of the URLs, if their host is an address.
     pub fn address(&self) -> Option<SocketAddr> {
         let ip: IpAddr = match self.host {
             Host::Ipv4(ip) => ip.into(),
@@ -58,16 +58,17 @@ impl Urls {
     }
 }
 
-/// Where a request goes.
+/// The destination of a request.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Routed {
-    /// To this target; with its path in this form, where that was judged.
+    /// A target, and the checked path.
     Target(usize, Option<String>),
-    /// To this host and port, without a token.
+    /// Another host and port, without a token.
     Elsewhere(Host, u16),
 }
 
-/// The target that a request's URL names. `pass_through`: one that names none goes where it says.
+/// Finds the target of a request's URL. With `pass_through`, a request without a target goes to the
+/// URL's own host.
 pub(super) fn route(
     targets: &[Urls],
     pass_through: bool,
@@ -85,7 +86,7 @@ pub(super) fn route(
     if !has_scheme(b"http://") {
         return Err(Refused::because(Reason::Destination, NOT_HTTP));
     }
-    // Our own reading of the head has made `Host` the URL's own authority.
+    // `framing` has already copied the URL's authority into `Host`.
     let authority = request
         .headers
         .get(header::HOST)
@@ -106,21 +107,21 @@ pub(super) fn route(
         let path = NormalPath::parse(path)
             .map_err(|why| Fault::because(Reason::AmbiguousPath, why.text()))?;
         if patterns.iter().any(|pattern| pattern.matches(&path)) {
-            // What was judged is what is sent.
+            // The checked path is the one that is sent.
             return Ok(Routed::Target(index, Some(path.as_str().to_owned())));
         }
     }
     match is_known {
-        // A protected host has no other way round its list.
+        // A host with a path list has no other way around that list.
         true => Err(Refused::because(Reason::Destination, NO_PATH)),
         false if pass_through => Ok(Routed::Elsewhere(host, port)),
         false => Err(Refused::because(Reason::Destination, NO_TARGET)),
     }
 }
 
-/// Host and port of an `http` URL's authority, the host in the one form that all its spellings
-/// have: an address in decimal or hexadecimal, a name in capitals or percent-encoded would
-/// otherwise be another host to us than to the resolver.
+/// Host and port of an `http` URL's authority, with the host in canonical form. Otherwise an
+/// address in decimal or hexadecimal, or a name in capitals or percent-encoded, would be a
+/// different host here than for the resolver.
 fn host_and_port(authority: &str) -> Option<(Host, u16)> {
     let (host, port) = match authority.rsplit_once(':') {
         Some((host, port)) if !port.contains(']') => (host, port),
@@ -133,7 +134,7 @@ fn host_and_port(authority: &str) -> Option<(Host, u16)> {
     canonical(host).map(|host| (host, port))
 }
 
-/// A host by itself, IPv6 addresses without brackets.
+/// A host without a port; IPv6 addresses without brackets.
 fn named(host: &str) -> Option<Host> {
     host.parse::<Ipv6Addr>()
         .map(Host::Ipv6)
@@ -141,9 +142,9 @@ fn named(host: &str) -> Option<Host> {
         .or_else(|| canonical(host))
 }
 
-/// A host as a URL has it, IPv6 addresses in brackets.
+/// A host as in a URL; IPv6 addresses in brackets.
 fn canonical(host: &str) -> Option<Host> {
-    // The root's dot changes nothing about which host it is.
+    // The trailing dot of the root does not change the host.
     match Host::parse(host.strip_suffix('.').unwrap_or(host)).ok()? {
         Host::Domain(name) if name.split('.').any(str::is_empty) => None,
         host => Some(host),

@@ -1,5 +1,5 @@
-//! URLs in an answer's head that name the upstream: a program that followed one would go past the
-//! sidecar, and without a token.
+//! Rewrites the upstream's URLs in a response head: a program that followed one would bypass the
+//! sidecar and send no token.
 
 use std::net::IpAddr;
 
@@ -8,28 +8,26 @@ use pingora::http::ResponseHeader;
 
 use crate::domain::host::host_name;
 
-/// The headers with a URL for a value (RFC 9110 §8.7, §10.2.2).
+/// The headers whose value is a URL (RFC 9110 §8.7, §10.2.2).
 const URLS: [HeaderName; 2] = [header::LOCATION, header::CONTENT_LOCATION];
 
-/// The origin of an upstream, as its own URLs name it.
+/// The upstream's origin as its URLs name it.
 pub(super) struct Links<'a> {
-    /// Whether it is reached over https.
     pub tls: bool,
-    /// Its host, without brackets.
+    /// The host, without brackets.
     pub host: &'a str,
-    /// Its port.
     pub port: u16,
-    /// Whether it gets the client's `Host` and may take that for its own.
+    /// Whether the upstream receives the client's `Host` and may use it in URLs.
     pub preserves_host: bool,
-    /// Host and port by which the client has called the listener.
+    /// Host and port by which the client called the listener.
     pub here: &'a str,
 }
 
 impl Links<'_> {
-    /// Lets what names the upstream in `Location`, `Content-Location` and `Link` name the listener.
+    /// Replaces the upstream by the listener in `Location`, `Content-Location` and `Link`.
     ///
     /// # Errors
-    /// When the answer can hold no further header.
+    /// When the response cannot hold another header.
     pub fn map(&self, answer: &mut ResponseHeader) -> pingora::Result<()> {
         for name in URLS {
             map_header(answer, &name, |value| self.map_url(value))?;
@@ -37,14 +35,14 @@ impl Links<'_> {
         map_header(answer, &header::LINK, |value| self.map_links(value))
     }
 
-    /// The URL that leads to the listener instead, of one that names the upstream.
+    /// The corresponding URL of the listener, if `url` is the upstream's.
     fn map_url(&self, url: &[u8]) -> Option<Vec<u8>> {
         let (tls, rest) = if let Some(rest) = without(url, b"https://") {
             (Some(true), rest)
         } else if let Some(rest) = without(url, b"http://") {
             (Some(false), rest)
         } else {
-            // Relative to the scheme under which the upstream was called.
+            // Relative to the scheme of the upstream.
             (None, url.strip_prefix(b"//")?)
         };
         let end = rest
@@ -54,7 +52,7 @@ impl Links<'_> {
         let (authority, rest) = rest.split_at(end);
         let authority = std::str::from_utf8(authority).ok()?;
         let is_upstream = tls.unwrap_or(self.tls) == self.tls && self.is_called(authority);
-        // An upstream that was called by our name, and thinks that it was by https.
+        // The upstream received the listener's name and assumes https.
         let is_here =
             self.preserves_host && tls == Some(true) && authority.eq_ignore_ascii_case(self.here);
         (is_upstream || is_here).then(|| [b"http://", self.here.as_bytes(), rest].concat())
@@ -79,8 +77,7 @@ impl Links<'_> {
             && (host.eq_ignore_ascii_case(self.host) || same_address() == Some(true))
     }
 
-    /// The same of every target of a `Link` list (RFC 8288 §3). What is no such list any more stays
-    /// as it is.
+    /// Rewrites every target of a `Link` list (RFC 8288 §3). A malformed rest stays as it is.
     fn map_links(&self, list: &[u8]) -> Option<Vec<u8>> {
         let (mut out, mut changed) = (Vec::with_capacity(list.len()), false);
         let mut rest = list;
@@ -113,7 +110,7 @@ impl Links<'_> {
     }
 }
 
-/// Where a link's parameters end: at a comma outside of quotes.
+/// The end of a link's parameters: a comma outside quotes.
 fn end_of_parameters(text: &[u8]) -> usize {
     let (mut quoted, mut escaped) = (false, false);
     for (at, byte) in text.iter().enumerate() {

@@ -1,8 +1,8 @@
-//! The outbound role: judge the destination, then attach a token.
+//! The outbound role: checks the destination, then attaches a token.
 //!
-//! A request goes on with a token or not at all; only what a forward proxy lets pass elsewhere goes
-//! without one, and never to where one would be attached. The listener is for programs on this
-//! machine, not for pages that a browser on it shows.
+//! A request is forwarded with a token or not at all. Only a forward proxy's pass-through sends
+//! requests without one, and never to a host that would get one. The listener serves programs on
+//! this machine, not pages in a browser on it.
 
 mod config;
 mod forward;
@@ -44,19 +44,17 @@ use crate::domain::reason::Reason;
 use crate::telemetry::RequestMetrics;
 use crate::token_source::{AccessToken, TokenSource};
 
-/// A target that is there.
+/// A running target.
 #[derive(Clone)]
 pub struct Destination {
-    /// Where requests go.
     pub upstream: Arc<Upstream>,
-    /// Whose token they get.
     pub credential: TokenSource,
 }
 
-/// One outbound listener's service.
+/// The service of one outbound listener.
 pub struct Outbound {
     name: String,
-    /// In the order of the configuration's targets.
+    /// In the order of the configured targets.
     destinations: Vec<Destination>,
     mode: Mode,
     pages: Pages,
@@ -74,50 +72,50 @@ enum Mode {
     },
 }
 
-/// What is kept of a request between the phases.
+/// The state of a request between the phases.
 pub struct Context {
     access: Access,
-    /// Where it goes; set when it may go on.
+    /// The destination; set when the request may be forwarded.
     route: Option<Route>,
-    /// What becomes of the token header; set when it may go on.
+    /// What happens to the token header; set when the request may be forwarded.
     credential: Option<Credential>,
-    /// The error that is being made is the one that sends the request once more.
+    /// The current error repeats the request.
     replaying: bool,
-    /// It was sent once more.
+    /// The request was repeated.
     replayed: bool,
-    /// How often an upstream was tried.
+    /// The number of upstream attempts.
     attempts: usize,
-    /// The fault behind an error that a phase made.
+    /// The fault behind an error that a phase raised.
     failure: Option<Fault>,
-    /// After how many seconds a token may be had again.
+    /// Seconds until a token may be available again.
     retry_after: Option<u64>,
     tries: Tries,
-    /// The head of an answer has come.
+    /// Whether the head of a response has arrived.
     is_answered: bool,
 }
 
 enum Route {
-    /// To this destination, with this path where it was judged.
+    /// A target, and the checked path.
     To(usize, Option<String>),
-    /// To one of these addresses, without a token.
+    /// One of these addresses, without a token.
     Elsewhere(Vec<SocketAddr>),
 }
 
-/// What the upstream gets to see in the token header.
+/// The token header of the upstream request.
 enum Credential {
-    /// Our token.
+    /// The sidecar's token.
     Attached(AccessToken, HeaderValue),
-    /// The request's own header, because the listener does not overwrite.
+    /// The request's own header, because the listener does not overwrite it.
     Own,
-    /// Whatever the request brought: it goes where no token of ours goes.
+    /// The request's own header, because the destination gets no token of the sidecar.
     Withheld,
 }
 
-/// A request that is not sent on.
+/// A request that is not forwarded.
 #[derive(Debug)]
 pub(super) struct Refused {
     fault: Fault,
-    /// What the client is told instead of the fault's description.
+    /// Replaces the fault's description in the response.
     text: Option<&'static str>,
 }
 
@@ -140,7 +138,7 @@ impl Refused {
 }
 
 impl Outbound {
-    /// The service of a listener. `destinations` are the configuration's targets, in their order.
+    /// The service of a listener. `destinations` are the configured targets, in order.
     #[must_use]
     pub fn new(
         config: &Config,
@@ -171,11 +169,11 @@ impl Outbound {
         }
     }
 
-    /// Judges the destination, and only then asks for the token.
+    /// Checks the destination, and only then requests the token.
     async fn decide(&self, session: &mut Session, ctx: &mut Context) -> Result<(), Refused> {
         let connection = head::accept(session)?;
         let request = session.req_header();
-        // TRACE would have the upstream answer with the token.
+        // The response to TRACE would contain the token.
         if matches!(request.method, Method::CONNECT | Method::TRACE) {
             return Err(Reason::Method.into());
         }
@@ -243,7 +241,7 @@ impl Outbound {
         if let Some(token) = source.current() {
             return self.attached(token);
         }
-        // Whoever has given up does not want it done later.
+        // A caller that disconnects cancels its wait for a token.
         let token = tokio::select! {
             token = source.token() => token,
             () = head::client_gone(session) => return Err(Reason::ClientGone),
@@ -265,7 +263,7 @@ impl Outbound {
         self.destinations.get(index).ok_or(Reason::Internal)
     }
 
-    /// The upstream of a request that has been judged; none when it goes elsewhere.
+    /// The upstream of a request; `None` for pass-through.
     fn upstream_of<'a>(&'a self, ctx: &Context) -> Option<&'a Upstream> {
         match &ctx.route {
             Some(Route::To(index, _)) => self.destinations.get(*index).map(|to| &*to.upstream),
@@ -273,9 +271,9 @@ impl Outbound {
         }
     }
 
-    /// Makes the request that the upstream sees. Without a decision there is none.
+    /// Writes the upstream request. It requires a decision.
     ///
-    /// `called` is the host and port by which the client has called the listener.
+    /// `called` is the host and port by which the client called the listener.
     fn forward(
         &self,
         request: &mut RequestHeader,
@@ -308,7 +306,7 @@ impl Outbound {
                 request.insert_header(name, value).map_err(broken)?;
             }
         }
-        // A client of HTTP/1.0 may send none.
+        // An HTTP/1.0 client may omit `Host`.
         let keeps_host = preserve_host && request.headers.contains_key(header::HOST);
         if let (Route::To(index, _), false) = (route, keeps_host) {
             let host = self.destination(*index)?.upstream.host_value();
@@ -326,7 +324,7 @@ impl Outbound {
             Credential::Attached(_, value) => request
                 .insert_header(header.clone(), value.clone())
                 .map_err(broken),
-            // A `Connection` header may have named it, and then it is gone by now.
+            // A `Connection` header may have named this header, which then is already removed.
             Credential::Own if request.headers.contains_key(header) => Ok(()),
             Credential::Own => Err(Fault::malformed(
                 "the Connection header names the header that carries the token",
@@ -335,7 +333,7 @@ impl Outbound {
         }
     }
 
-    /// Lets URLs in the head of an answer that name the upstream name the listener.
+    /// Replaces URLs of the upstream in the response head by URLs of the listener.
     fn map_links(&self, session: &Session, answer: &mut ResponseHeader) -> pingora::Result<()> {
         let Mode::Reverse(Reverse {
             map_location: true,
@@ -359,8 +357,8 @@ impl Outbound {
         .map(answer)
     }
 
-    /// An answer that does not refuse the token says something of the one before it, when that was
-    /// refused.
+    /// Reports the result of a request to the credential: any response that does not refuse the
+    /// token ends an earlier refusal.
     fn note_answer(&self, answer: &ResponseHeader, ctx: &Context) {
         if !answer.status.is_informational()
             && answer.status != StatusCode::UNAUTHORIZED
@@ -372,8 +370,8 @@ impl Outbound {
         }
     }
 
-    /// What becomes of an answer that refuses the token: gives whether the request is sent once
-    /// more, with another one.
+    /// Decides what to do about a response that refuses the token. Returns whether the request is
+    /// repeated with another one.
     ///
     /// # Errors
     /// [`Reason::ClientGone`].
@@ -391,7 +389,7 @@ impl Outbound {
         if ctx.replayed {
             return Ok(false);
         }
-        // The last try that Pingora would make is kept for what it is.
+        // The last attempt that Pingora permits is not used for a repetition.
         if !replay::can_be_sent_again(session) || ctx.attempts >= MAX_TRIES {
             source.note_refusal(refused);
             return Ok(false);
@@ -515,8 +513,8 @@ impl ProxyHttp for Outbound {
         }
     }
 
-    /// A request that may have reached the upstream is sent once more for its token's sake, or when
-    /// an idle connection swallowed it and it does no harm twice.
+    /// Repeats a request because of its token, or because an idle connection swallowed it and
+    /// repeating is safe.
     fn error_while_proxy(
         &self,
         _: &HttpPeer,
@@ -570,8 +568,7 @@ impl ProxyHttp for Outbound {
         }
         match self.replace_token(session, ctx).await {
             Ok(false) => Ok(()),
-            // Nothing of the answer has gone out yet: Pingora begins anew, with the body that it
-            // has kept.
+            // No byte of the response has been sent, so Pingora starts again with the stored body.
             Ok(true) => Err(Error::new(ErrorType::new("TokenReplaced"))),
             Err(reason) => Err(fail(ctx, reason)),
         }
@@ -584,7 +581,7 @@ impl ProxyHttp for Outbound {
         ctx: &mut Context,
     ) -> pingora::Result<()> {
         head::settle_answer(session, response)?;
-        // A reason code in the answer is that of the other side's sidecar: the caller wants to see
+        // A reason code in this response comes from the other side's sidecar, and the caller needs
         // it.
         ctx.access.upstream_answered();
         self.map_links(session, response)
@@ -620,8 +617,8 @@ impl ProxyHttp for Outbound {
     }
 }
 
-/// Host and port by which a client has called the listener: its `Host`, or our own address where
-/// HTTP/1.0 says none.
+/// Host and port by which a client called the listener: its `Host`, or the local address if
+/// HTTP/1.0 omits it.
 fn called(session: &Session) -> String {
     let host = session
         .req_header()
@@ -634,8 +631,7 @@ fn called(session: &Session) -> String {
     host.map_or_else(local, str::to_owned)
 }
 
-/// The target that the upstream sees, where that is another than the program's: without scheme and
-/// host, with the path as it was judged.
+/// The target for the upstream, if it differs: without scheme and host, with the checked path.
 fn rewritten(request: &RequestHeader, route: &Route) -> Result<Option<String>, Fault> {
     let judged = match route {
         Route::To(_, Some(judged)) => Some(judged.as_str()),
@@ -650,7 +646,7 @@ fn rewritten(request: &RequestHeader, route: &Route) -> Result<Option<String>, F
     }))
 }
 
-/// An error of ours, whose fault goes to [`failure::answer`] through the context.
+/// An error of ours; the context passes its fault to [`failure::answer`].
 fn fail(ctx: &mut Context, fault: impl Into<Fault>) -> Box<Error> {
     ctx.failure = Some(fault.into());
     Error::new(ErrorType::InternalError)

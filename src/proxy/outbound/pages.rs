@@ -1,4 +1,4 @@
-//! Which web pages may use a listener: none but its own and those that are listed.
+//! Restricts which web pages may use a listener: its own and the configured origins.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -6,34 +6,31 @@ use super::Refused;
 use crate::domain::reason::Reason;
 use crate::domain::web_origin::{Site, WebOrigin, site};
 
-const NO_HEADER: &str = "The request does not have the header that this listener asks for (requireHeader), which no page of another site can send.";
+const NO_HEADER: &str = "The request lacks the header that this listener requires (requireHeader). Pages of other sites cannot send it.";
 
-/// What keeps web pages out.
 #[derive(Clone, Debug, Default)]
 pub struct Pages {
-    /// Whose pages may use it beside its own.
+    /// The origins that may use it besides its own.
     pub allowed_origins: Vec<WebOrigin>,
-    /// What a request must have that is of no such page.
+    /// The header that every other request must carry.
     pub require_header: Option<RequiredHeader>,
 }
 
-/// A header that a request must have.
+/// A required header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequiredHeader {
-    /// Its name.
     pub name: HeaderName,
-    /// Its value; none: any but an empty one.
+    /// The required value; `None`: any non-empty value.
     pub value: Option<HeaderValue>,
 }
 
 impl Pages {
-    /// Refuses a request of another site's page. One that does not say where it comes from is taken
-    /// for a program's, unless a header is asked for.
+    /// Refuses requests of other sites' pages. A request without an origin comes from a program,
+    /// unless a required header is configured.
     pub(super) fn judge(&self, headers: &HeaderMap) -> Result<(), Refused> {
         match (site(headers, &self.allowed_origins), &self.require_header) {
             (Site::Foreign, _) => Err(Reason::CrossSite.into()),
-            // A page cannot name another origin than its own. Its preflight has no header of the
-            // page's.
+            // A page cannot forge its origin. Its preflight does not carry the page's headers.
             (Site::Listed, _) | (_, None) => Ok(()),
             (_, Some(required)) if required.is_in(headers) => Ok(()),
             (_, Some(_)) => Err(Refused::because(Reason::CrossSite, NO_HEADER)),

@@ -1,4 +1,4 @@
-//! Which answers say that the upstream refuses the token, and which requests can be sent once more.
+//! Decides which responses refuse the token, and which requests can be repeated.
 
 use http::{HeaderValue, StatusCode, header};
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -9,11 +9,11 @@ use super::config::TokenRefusal;
 /// gRPC's code for a call without valid authentication.
 const UNAUTHENTICATED: &[u8] = b"16";
 
-/// Errors of a challenge that no other token of the same client mends (RFC 6750 §3.1).
+/// Challenge errors that another token of the same client does not fix (RFC 6750 §3.1).
 const NOT_ABOUT_THE_TOKEN: [&str; 2] = ["insufficient_scope", "invalid_request"];
 
-/// Whether an answer says that the token is not accepted: one of `refusals`, or 401 in gRPC's way
-/// without a message, which counts as 401 does.
+/// Whether a response refuses the token: one of `refusals`, or gRPC's equivalent of 401 without a
+/// message.
 pub(super) fn is_token_refused(answer: &ResponseHeader, refusals: &[TokenRefusal]) -> bool {
     let status = if is_unauthenticated_call(answer) {
         401
@@ -48,7 +48,7 @@ fn is_unauthenticated_call(answer: &ResponseHeader) -> bool {
         && value("grpc-status") == Some(UNAUTHENTICATED)
 }
 
-/// Every `error` parameter of the answer's challenges (RFC 9110 §11.6.1), whatever their scheme.
+/// Every `error` parameter of the response's challenges (RFC 9110 §11.6.1), of any scheme.
 fn challenge_errors(answer: &ResponseHeader) -> Vec<String> {
     let values = answer.headers.get_all(header::WWW_AUTHENTICATE);
     values
@@ -57,7 +57,7 @@ fn challenge_errors(answer: &ResponseHeader) -> Vec<String> {
         .collect()
 }
 
-/// The values of `error` in one field value. What is no list of challenges has none.
+/// The `error` values in one field value; none if it is malformed.
 fn errors_in(value: &str) -> Vec<String> {
     let (mut errors, mut rest) = (Vec::new(), value);
     while !rest.is_empty() {
@@ -66,7 +66,7 @@ fn errors_in(value: &str) -> Vec<String> {
         let Some((name, value)) = part.split_once('=') else {
             continue;
         };
-        // The first parameter of a challenge stands behind its scheme.
+        // The scheme precedes the first parameter of a challenge.
         let name = name
             .split_ascii_whitespace()
             .next_back()
@@ -78,7 +78,7 @@ fn errors_in(value: &str) -> Vec<String> {
     errors
 }
 
-/// What stands before the first comma outside quotes, and what after it.
+/// Splits at the first comma outside quotes.
 fn split_at_comma(text: &str) -> (&str, &str) {
     let (mut is_quoted, mut is_escaped) = (false, false);
     for (at, c) in text.char_indices() {
@@ -100,9 +100,8 @@ fn unquoted(value: &str) -> String {
     }
 }
 
-/// Whether the request can be sent once more as it was: its body has been read to its end, and all
-/// of it was kept (64 KiB at most); or the client waits for `100 Continue` (RFC 9110 §10.1.1), and
-/// nothing of its body has come.
+/// Whether the request can be repeated unchanged: its body is complete and stored (at most 64 KiB),
+/// or the client waits for `100 Continue` (RFC 9110 §10.1.1) and has sent none of it.
 pub(super) fn can_be_sent_again(session: &mut Session) -> bool {
     let is_whole = session.as_mut().is_body_done() && !session.as_ref().retry_buffer_truncated();
     let expectation = session.req_header().headers.get(header::EXPECT);
@@ -111,7 +110,7 @@ pub(super) fn can_be_sent_again(session: &mut Session) -> bool {
     is_whole || (waits && session.as_ref().body_bytes_read() == 0)
 }
 
-/// A body that turned out to be empty is one all the same: a server may insist on its length.
+/// Keeps the length of an empty body, because some servers require it.
 pub(super) fn keep_empty_body(
     session: &Session,
     request: &mut RequestHeader,

@@ -1,4 +1,4 @@
-//! A listener in front of one upstream: which requests are meant for it.
+//! A listener in front of one upstream: decides which requests are meant for it.
 
 use std::net::SocketAddr;
 
@@ -8,26 +8,25 @@ use pingora::http::RequestHeader;
 use crate::domain::host::{host_name, is_beyond_dns};
 use crate::domain::reason::Reason;
 
-/// What a listener with one upstream accepts, and what it makes of it.
+/// The settings of a listener with one upstream.
 pub(super) struct Reverse {
-    /// Whether the upstream sees the client's `Host`.
+    /// Whether the upstream receives the client's `Host`.
     pub preserve_host: bool,
-    /// `Host` values accepted beside IP literals, `localhost` and the upstream's.
+    /// Accepted `Host` values besides IP literals, `localhost` and the upstream's.
     pub hosts: Vec<String>,
-    /// Whether URLs in the head of an answer that name the upstream are made to name the listener.
+    /// Whether URLs of the upstream in response heads are replaced by URLs of the listener.
     pub map_location: bool,
 }
 
-/// The upstream, as a request may call it.
+/// The names of the upstream in a request.
 pub(super) struct Called<'a> {
-    /// Its host.
     pub host: &'a str,
-    /// Host and port, as `Host` has them.
+    /// Host and port, as in `Host`.
     pub authority: &'a str,
 }
 
 impl Reverse {
-    /// Refuses what is not meant for the upstream.
+    /// Refuses requests that are not meant for the upstream.
     pub fn judge(
         &self,
         request: &RequestHeader,
@@ -41,10 +40,9 @@ impl Reverse {
         self.judge_destination(request, upstream.authority, local)
     }
 
-    /// Judges a target in absolute form (RFC 9112 §3.2.2): what a program sends whose HTTP proxy is
-    /// this listener. It sends requests for other servers here too, and none of those may reach
-    /// this upstream. `Host` is the target's own authority: our own reading of the head has put it
-    /// there.
+    /// Checks a target in absolute form (RFC 9112 §3.2.2). A program whose HTTP proxy is this
+    /// listener also sends requests for other servers here; they must not reach this upstream.
+    /// `framing` has already copied the target's authority into `Host`.
     fn judge_destination(
         &self,
         request: &RequestHeader,
@@ -66,7 +64,7 @@ impl Reverse {
     }
 }
 
-/// Refuses requests to a name that a stranger's DNS could point at this listener.
+/// Refuses names that an attacker's DNS could point at this listener (DNS rebinding).
 fn guard(headers: &HeaderMap, upstream: &str, hosts: &[String]) -> Result<(), Reason> {
     let is_known = |name: &str| {
         is_beyond_dns(name)
@@ -75,7 +73,7 @@ fn guard(headers: &HeaderMap, upstream: &str, hosts: &[String]) -> Result<(), Re
                 .iter()
                 .any(|accepted| name.eq_ignore_ascii_case(host_name(accepted)))
     };
-    // Without `Host` comes only HTTP/1.0, which no browser speaks.
+    // Only HTTP/1.0 omits `Host`, and browsers do not use HTTP/1.0.
     let host = headers
         .get(header::HOST)
         .and_then(|host| host.to_str().ok());
@@ -86,7 +84,7 @@ fn guard(headers: &HeaderMap, upstream: &str, hosts: &[String]) -> Result<(), Re
     }
 }
 
-/// Whether the authority of an `http` URL names the upstream, an accepted host, or the listener
+/// Whether the authority of an `http` URL is the upstream, an accepted host, or the listener
 /// itself.
 fn is_destination(authority: &str, upstream: &str, hosts: &[String], local: SocketAddr) -> bool {
     let without_80 = |authority: &'_ str| {

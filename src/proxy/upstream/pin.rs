@@ -1,10 +1,10 @@
-//! Upstreams whose own certificate stands in their `caFile`.
+//! Upstreams whose own certificate is in their `caFile`.
 //!
-//! Pingora's verifier takes no certificate of an authority (CA:TRUE) as a server's own, and takes
-//! no verifier of ours. So the connections to such an upstream are made without it, and the
-//! certificate is compared and judged before the first byte of a request is sent: see
-//! [`Upstream::check`](super::Upstream::check). When the server shows another certificate, the
-//! usual verification follows on a new connection.
+//! Pingora's verifier rejects a CA certificate (CA:TRUE) as a server's own, and accepts no custom
+//! verifier. So connections to such an upstream are made without it, and the certificate is
+//! verified before the first byte of a request is sent: see
+//! [`Upstream::check`](super::Upstream::check). When the server shows another certificate, a new
+//! connection uses the standard verification.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -17,7 +17,7 @@ use crate::domain::hash::sha256;
 use crate::http_client::trust::Trust;
 
 pub(super) struct Pin {
-    /// As the upstream's, without Pingora's verifier.
+    /// The upstream's template, without Pingora's verifier.
     template: HttpPeer,
     trust: Trust,
     name: ServerName<'static>,
@@ -25,18 +25,18 @@ pub(super) struct Pin {
     is_next: AtomicBool,
 }
 
-/// What a connection to an upstream has shown.
+/// The certificate of a connection.
 pub(super) enum Shown {
-    /// The upstream's own certificate, or Pingora has verified it.
+    /// The upstream's own certificate, or one that Pingora has verified.
     Good,
-    /// Another certificate than those of the `caFile`: it is for Pingora's verifier to judge.
+    /// Not a certificate of the `caFile`; Pingora's verifier must decide.
     Another,
-    /// The certificate of the `caFile`, which is not good any more.
+    /// A certificate of the `caFile` that is no longer valid.
     Bad(rustls::Error),
 }
 
 impl Pin {
-    /// `None` when no certificate of the `caFile` is for this name: then none is the server's own.
+    /// `None` when no certificate of the `caFile` is for this name.
     pub fn new(template: &HttpPeer, trust: Trust, server_name: &str) -> Option<Self> {
         let name = ServerName::try_from(server_name.to_owned()).ok()?;
         trust
@@ -55,19 +55,19 @@ impl Pin {
             })
     }
 
-    /// The peer of the next connection, when it is to be made this way.
+    /// The peer of the next connection, if it is made this way.
     pub fn template(&self) -> Option<&HttpPeer> {
         self.is_next
             .load(Ordering::Relaxed)
             .then_some(&self.template)
     }
 
-    /// Whether the next connection is made this way.
+    /// Sets whether the next connection is made this way.
     pub fn set_next(&self, is_next: bool) {
         self.is_next.store(is_next, Ordering::Relaxed);
     }
 
-    /// Judges what a connection has shown. A connection of Pingora's verifier is good.
+    /// Checks the certificate of a connection. Connections that Pingora verified are good.
     pub fn judge(&self, peer: &HttpPeer, digest: Option<&Digest>) -> Shown {
         if peer.options.verify_cert {
             return Shown::Good;

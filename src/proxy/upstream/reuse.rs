@@ -1,4 +1,4 @@
-//! Connections that are used again: for how long, and what follows when one of them swallows a
+//! Reuse of connections: how long they are kept, and what follows when one of them swallows a
 //! request.
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,18 +13,18 @@ use pingora::{Error, ErrorSource, ErrorType};
 use super::Tries;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-/// The upstream has not said how long it keeps an idle connection.
+/// The upstream has not announced how long it keeps an idle connection.
 const UNSAID: u64 = u64::MAX;
-/// Odd numbers: what is multiplied with them differs from the keys of other pools.
+/// Odd, so that its multiples differ from the keys of other pools.
 const PER_SECOND: u64 = 0x9e37_79b9_7f4a_7c15;
 const PER_CONNECTION: u64 = 0xd1b5_4a32_d192_ed03;
-/// Counts the connections that are used once.
+/// Counts the single-use connections.
 static SINGLE: AtomicU64 = AtomicU64::new(1);
 
 /// How long idle connections to one upstream are kept.
 pub(super) struct Idle {
     configured: Duration,
-    /// The least number of seconds that the upstream has announced (`Keep-Alive: timeout=N`, RFC
+    /// The shortest time in seconds that the upstream has announced (`Keep-Alive: timeout=N`, RFC
     /// 2068 §19.7.1.1).
     announced: AtomicU64,
 }
@@ -37,7 +37,7 @@ impl Idle {
         }
     }
 
-    /// Takes over what an answer announces.
+    /// Takes over the announcement of a response.
     pub fn note(&self, answer: &ResponseHeader) {
         let values = answer
             .headers
@@ -49,14 +49,13 @@ impl Idle {
         }
     }
 
-    /// Forgets it: another server may be there now.
+    /// Discards the announcement: another server may be at the address now.
     pub fn forget(&self) {
         self.announced.store(UNSAID, Ordering::Relaxed);
     }
 
-    /// Has the connection of this peer kept for as long as the upstream keeps it, a little less.
-    /// Pingora's pool learns the time with the peer, before the answer: so connections that were
-    /// made under another announcement are not used again.
+    /// Keeps the peer's connection slightly shorter than the upstream does. Pingora's pool needs
+    /// the time before the response, so connections from another announcement are not reused.
     pub fn apply(&self, peer: &mut HttpPeer) {
         let announced = self.announced.load(Ordering::Relaxed);
         let kept = self.kept(announced);
@@ -92,29 +91,27 @@ fn announced(value: &str) -> Option<u64> {
     })
 }
 
-/// Has a new connection made for this peer, which is used once. Pingora's pool keeps even one
-/// without idle time for a moment, so the connection gets a key of its own.
+/// Requires a new, single-use connection for this peer. Pingora's pool keeps even connections
+/// without idle time for a moment, so the connection gets its own key.
 pub(in crate::proxy) fn connect_anew(peer: &mut HttpPeer) {
     let number = SINGLE.fetch_add(1, Ordering::Relaxed);
     peer.group_key ^= PER_CONNECTION.wrapping_mul(number);
     peer.options.idle_timeout = Some(Duration::ZERO);
 }
 
-/// Which requests are sent once more when the connection that they were sent on, an idle one until
-/// then, breaks before the first byte of an answer.
+/// The requests that are repeated when a reused connection breaks before the first byte of the
+/// response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Repeat {
-    /// Those with an idempotent method (RFC 9110 §9.2.2) whose body, if there is one, is still in
-    /// hand.
+    /// Those with an idempotent method (RFC 9110 §9.2.2) whose body, if any, is still available.
     Idempotent,
-    /// Those of them that have no body.
+    /// Idempotent requests without a body.
     IdempotentWithoutBody,
 }
 
-/// Decides whether a request is sent once more, and notes in `tries` that it is sent on a new
-/// connection then. `is_answered`: the head of an answer has come. `reused`: its connection had
-/// been idle. A connection whose certificate is to be verified in another way is made once more for
-/// every method.
+/// Decides whether a request is repeated, and records in `tries` that it uses a new connection.
+/// `is_answered`: the response head has arrived. `reused`: its connection had been idle. A
+/// connection whose certificate needs the other verification is repeated for every method.
 pub fn decide_repeat(
     session: &mut Session,
     mut error: Box<Error>,
@@ -136,13 +133,13 @@ pub fn decide_repeat(
     error
 }
 
-/// Whether the upstream ended the connection without a byte of an answer.
+/// Whether the upstream ended the connection without a byte of a response.
 fn has_swallowed(error: &Error) -> bool {
     let ended = matches!(
         error.etype(),
         ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError
     );
-    // Pingora counts the bytes of a head that is not whole in the error's text.
+    // Pingora's error text counts the bytes of an incomplete head.
     const READ: &str = "bytes already read: ";
     let text = error.to_string();
     let has_begun = text

@@ -1,5 +1,4 @@
-//! What is wrong with an upstream, in the words of its log: said when it begins or changes, and
-//! when it is over.
+//! Log messages about a failing upstream: at the start, at a change of the cause, and at the end.
 
 use std::fmt::Display;
 use std::net::SocketAddr;
@@ -14,21 +13,21 @@ use super::Timeouts;
 use crate::domain::duration;
 use crate::http_client::{alert_in, trust};
 
-/// How soon the same is said again: a dead upstream with many clients must not fill the log.
+/// The shortest interval between repeated messages, so that a dead upstream does not fill the log.
 const SAY_AGAIN: Duration = Duration::from_mins(1);
-/// So many addresses are told apart.
+/// The number of addresses that are tracked separately.
 const MOST: usize = 16;
-/// So much of another library's text is shown.
+/// Longest foreign text in a message, in bytes.
 const SHOWN: usize = 200;
 
-/// What was last said about an upstream.
+/// The last messages about an upstream.
 #[derive(Default)]
 pub(super) struct Trouble {
-    /// For each address that failed, at most [`MOST`] of them.
+    /// One entry per failing address, at most [`MOST`].
     said: Mutex<Vec<Said>>,
-    /// Whether its end is still to be said.
+    /// Whether the recovery is still to be logged.
     is_open: AtomicBool,
-    /// When it was found out whether it demands a client certificate, and the alert.
+    /// When the demand for a client certificate was last determined, and the alert.
     demand: Mutex<Option<(Instant, Option<&'static str>)>>,
 }
 
@@ -36,12 +35,12 @@ struct Said {
     address: SocketAddr,
     why: String,
     at: Instant,
-    /// How many failures came after it.
+    /// The failures since that message.
     since: u64,
 }
 
 impl Trouble {
-    /// A request or its connection failed.
+    /// Records a failed request or connection.
     pub fn begin(&self, upstream: &dyn Display, address: SocketAddr, why: String) {
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         let last = said.iter().position(|said| said.address == address);
@@ -70,30 +69,30 @@ impl Trouble {
         self.is_open.store(true, Ordering::Relaxed);
     }
 
-    /// The alert that was found out before, unless that is too long ago; `None`: it is to be found
-    /// out now, by the one who asks.
+    /// The alert as last determined. `None`: it is unknown or outdated, and the caller must
+    /// determine it now.
     #[expect(
         clippy::option_option,
-        reason = "not known and known to be none are two things"
+        reason = "an unknown alert differs from a known absence"
     )]
     pub fn demand(&self) -> Option<Option<&'static str>> {
         let mut demand = self.demand.lock().unwrap_or_else(PoisonError::into_inner);
         match *demand {
             Some((at, alert)) if at.elapsed() < SAY_AGAIN => Some(alert),
             _ => {
-                // Others do not ask meanwhile.
+                // Other callers do not query meanwhile.
                 *demand = Some((Instant::now(), None));
                 None
             }
         }
     }
 
-    /// Notes the alert that was found out.
+    /// Records the alert.
     pub fn note_demand(&self, alert: Option<&'static str>) {
         *self.demand.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), alert));
     }
 
-    /// An answer came.
+    /// Records a response.
     pub fn end(&self, upstream: &dyn Display) {
         if self.is_open.load(Ordering::Relaxed) && self.is_open.swap(false, Ordering::Relaxed) {
             *self.demand.lock().unwrap_or_else(PoisonError::into_inner) = None;
@@ -102,11 +101,11 @@ impl Trouble {
     }
 }
 
-/// The TLS alert by which an upstream ended a connection: during the handshake, or, as TLS 1.3 has
-/// it for client certificates, when its answer was read. A constant.
+/// The TLS alert by which an upstream ended a connection: in the handshake or, for client
+/// certificates in TLS 1.3, when its response was read. A constant.
 #[must_use]
 pub fn tls_alert(error: &Error) -> Option<&'static str> {
-    // In the text of other errors stand bytes that the upstream has sent, which may say anything.
+    // Texts of other errors contain bytes from the upstream, which could say anything.
     let is_of_the_connection = matches!(
         error.etype(),
         ErrorType::TLSHandshakeFailure
@@ -119,14 +118,16 @@ pub fn tls_alert(error: &Error) -> Option<&'static str> {
         .flatten()
 }
 
-/// Why a connection to an upstream failed, or a request on it, and what to do about it.
+/// Why a connection or a request to an upstream failed, and the remedy.
 pub(super) fn why(error: &Error, timeouts: &Timeouts) -> String {
     let within = |time| duration::written(time);
     if let Some(alert) = tls_alert(error) {
         return alert.to_owned();
     }
     match error.etype() {
-        ErrorType::ConnectRefused => "nothing listens there: the connection was refused".to_owned(),
+        ErrorType::ConnectRefused => {
+            "nothing listens there: the connection was refused".to_owned()
+        }
         ErrorType::ConnectNoRoute => "there is no route to it".to_owned(),
         ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout => {
             format!(
@@ -160,12 +161,12 @@ pub(super) fn why(error: &Error, timeouts: &Timeouts) -> String {
     }
 }
 
-/// What a head is that is none. Pingora shows its first bytes, escaped.
+/// Identifies a response that is not HTTP/1.1 by its first bytes, which Pingora shows escaped.
 fn no_http(text: &str) -> &'static str {
     if text.contains(r"buf: \x15\x03") {
         "it answers with TLS, not with HTTP: its URL must begin with `https://`"
     } else if text.contains(r"buf: \x00\x00") {
-        "it answers with HTTP/2, not with HTTP/1.1"
+        "it answers with HTTP/2 instead of HTTP/1.1"
     } else {
         "its answer is not valid HTTP/1.1"
     }

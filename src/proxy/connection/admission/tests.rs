@@ -1,4 +1,4 @@
-//! Who gives way: single cases, and steps at random against a model.
+//! The choice of the connection to dismiss: single cases, and random steps against a model.
 
 use std::net::Ipv4Addr;
 use std::sync::atomic::AtomicUsize;
@@ -45,7 +45,7 @@ async fn the_longest_idle_connection_gives_way_and_a_busy_one_never_does() {
     assert_eq!((dismissed, seats.open()), (1, 3));
     assert_eq!(kept.phase(), AWAITING_HEAD);
     assert_eq!(busy.phase(), HEAD_READ);
-    // Idle again, and listed again although it was found busy before.
+    // Idle again, and therefore listed again although it was busy at the check.
     busy.becomes_idle(AWAITING_HEAD);
     tokio::time::advance(GRACE).await;
     let kept = tokio::spawn(hold(kept, ended.clone()));
@@ -75,8 +75,7 @@ async fn where_none_is_idle_a_new_connection_is_refused_at_once() {
     seats.admit(ip(2), || ()).await.unwrap();
 }
 
-/// Its request may be on the way: a flood of new connections must not end it before it was looked
-/// at.
+/// Its request may be in transit: a flood of new connections must not end it before that arrives.
 #[tokio::test(start_paused = true)]
 async fn a_connection_that_has_just_come_stays_for_a_moment() {
     for (total, grace) in [(64, GRACE), (200, GRACE), (16, GRACE / 4), (1, GRACE / 64)] {
@@ -124,7 +123,7 @@ async fn the_network_of_an_ipv6_client_has_one_share() {
     assert_eq!(seats.admit(ip(1), || ()).await.unwrap_err(), Full::Address);
 }
 
-/// What becomes of connections, one step at a time.
+/// A step of the random test.
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Come(u8),
@@ -145,8 +144,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// Against a model that looks at every connection: who gives way, and whether the books are
-    /// right.
+    /// Compares with a model that examines every connection: the choice, and the counters.
     #[test]
     fn the_one_that_gives_way_is_the_one_that_a_look_at_all_would_find(steps in prop::collection::vec(step(), 1..80)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
@@ -184,8 +182,8 @@ fn come(seats: &Arc<Admission>, held: &mut Vec<Admitted>, from: IpAddr) {
     let count = |ip: IpAddr| held.iter().filter(|seat| seat.address == ip).count();
     let own = count(from);
     let idle = held.iter().filter(|seat| is_idle(seat.phase()));
-    // The address with the most, its own before others with as many, none with fewer; of it the
-    // longest idle.
+    // The address with the most connections, the new one's own among equals, none with fewer; the
+    // longest idle one of it.
     let expected = idle
         .filter(|seat| count(seat.address) >= own)
         .min_by_key(|seat| {
