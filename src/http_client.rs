@@ -157,7 +157,7 @@ pub struct HttpClient {
     limits: Limits,
     max_body: usize,
     /// Whether it trusts no certificate at all.
-    trusts_nobody: bool,
+    trusts_none: bool,
     /// Where it may go, when strangers say where; anywhere, when none.
     reach: Option<Arc<Reach>>,
 }
@@ -173,8 +173,8 @@ impl HttpClient {
 
     /// Whether the platform had no certificates when this was made, so that every https is refused.
     #[must_use]
-    pub fn trusts_nobody(&self) -> bool {
-        self.trusts_nobody
+    pub fn trusts_none(&self) -> bool {
+        self.trusts_none
     }
 
     /// A client for URLs that strangers name: https only, and only to public addresses, or to any
@@ -183,10 +183,7 @@ impl HttpClient {
     ///
     /// # Errors
     /// When the CA certificates are no certificates.
-    pub fn for_strangers_urls(
-        options: HttpOptions,
-        hosts: Vec<String>,
-    ) -> Result<Self, BuildError> {
+    pub fn for_client_urls(options: HttpOptions, hosts: Vec<String>) -> Result<Self, BuildError> {
         Self::build(
             &options,
             Some(Arc::new(Reach {
@@ -203,7 +200,7 @@ impl HttpClient {
     ///
     /// # Errors
     /// When the CA certificates are no certificates.
-    pub fn for_authoritys_urls(
+    pub fn for_authority_urls(
         options: HttpOptions,
         home: &str,
         mut hosts: Vec<String>,
@@ -226,8 +223,8 @@ impl HttpClient {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let trust =
             Trust::with_platform(options.ca_pem.as_deref()).map_err(|_| BuildError::Certificate)?;
-        let trusts_nobody = trust.is_empty();
-        if trusts_nobody {
+        let trusts_none = trust.is_empty();
+        if trusts_none {
             // An image without any CA bundle: plain HTTP must work there.
             tracing::warn!("the platform has no CA certificates: https authorities need a caFile");
         }
@@ -249,7 +246,7 @@ impl HttpClient {
             fresh,
             limits,
             max_body: options.max_body,
-            trusts_nobody,
+            trusts_none,
             reach,
         })
     }

@@ -108,10 +108,10 @@ impl<'c> Explained<'c> {
     /// # Errors
     /// [`StartError`] when the issuer cannot be asked with this configuration.
     pub async fn judge(&self, request: &Request<'_>) -> Result<Judgement, StartError> {
-        let judging = request.judge(self.listener, &self.gate, &self.own);
+        let evaluation = request.evaluate(self.listener, &self.gate, &self.own);
         let Some(authority) = &self.authority else {
             return Ok(Judgement {
-                outcome: judging.await,
+                outcome: evaluation.await,
                 revocation: None,
                 revocation_error: None,
             });
@@ -126,7 +126,7 @@ impl<'c> Explained<'c> {
         let revocation = authority.revocation();
         let judged = async {
             revocation.first_known().await;
-            judging.await
+            evaluation.await
         };
         let asking = async {
             revocation

@@ -264,7 +264,7 @@ async fn a_strangers_url_leads_to_public_addresses_over_https_only() {
         ca_pem: Some(pem.into()),
         ..options()
     };
-    let client = HttpClient::for_strangers_urls(options.clone(), Vec::new()).unwrap();
+    let client = HttpClient::for_client_urls(options.clone(), Vec::new()).unwrap();
     let port = address.port();
     for url in [
         format!("https://127.0.0.1:{port}/"),
@@ -291,7 +291,7 @@ async fn a_strangers_url_leads_to_public_addresses_over_https_only() {
             "{url}: {kind}"
         );
     }
-    let named = HttpClient::for_strangers_urls(options, vec!["127.0.0.1".to_owned()]).unwrap();
+    let named = HttpClient::for_client_urls(options, vec!["127.0.0.1".to_owned()]).unwrap();
     let secure = format!("https://{address}/").parse().unwrap();
     assert_eq!(
         &named.get(&secure, HeaderMap::new()).await.unwrap().body[..],
@@ -310,7 +310,7 @@ async fn an_authoritys_urls_lead_inside_only_where_it_is_itself() {
     };
     let client = |home: &str, hosts: &[&str]| {
         let hosts = hosts.iter().map(ToString::to_string).collect();
-        HttpClient::for_authoritys_urls(options.clone(), home, hosts).unwrap()
+        HttpClient::for_authority_urls(options.clone(), home, hosts).unwrap()
     };
     let port = address.port();
     let get = async |client: HttpClient, url: String| {

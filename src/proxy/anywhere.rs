@@ -60,10 +60,10 @@ impl Anywhere {
                 }
             }
         };
-        self.judge(found, protected)
+        self.permitted(found, protected)
     }
 
-    fn judge(
+    fn permitted(
         &self,
         found: Vec<SocketAddr>,
         protected: &[SocketAddr],
@@ -102,8 +102,8 @@ impl Anywhere {
             .ok_or(Reason::UpstreamUnreachable)?;
         let mut peer = self.template.clone();
         peer._address = address.into();
-        if tries.is_anew() {
-            upstream::connect_anew(&mut peer);
+        if tries.needs_new_connection() {
+            upstream::connect_fresh(&mut peer);
         }
         Ok(Box::new(peer))
     }
@@ -169,7 +169,7 @@ mod tests {
             .map(|address| address.parse().unwrap())
             .to_vec();
         assert_eq!(
-            anywhere.judge(mixed, &[]),
+            anywhere.permitted(mixed, &[]),
             Ok(vec!["1.1.1.1:80".parse().unwrap()])
         );
     }

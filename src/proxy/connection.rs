@@ -187,7 +187,7 @@ pub struct Connection {
     held: Vec<u8>,
     /// Parsed bytes that Pingora has not read yet: a rewritten or reassembled head, and the part of
     /// the body that arrived with it.
-    judged: Vec<u8>,
+    pending: Vec<u8>,
     /// Armed while the first byte or the rest of a head is awaited.
     deadline: Option<Pin<Box<Sleep>>>,
     /// The deadline of the first byte, until it arrives.
@@ -249,7 +249,7 @@ impl Connection {
             framing: Framing::new(state.error_forms().clone(), state.clients.max_head),
             large_head: None,
             held: Vec::new(),
-            judged: Vec::new(),
+            pending: Vec::new(),
             deadline: None,
             first_byte: Some(Instant::now() + FIRST_BYTE_TIMEOUT),
             write_deadline: None,
@@ -338,7 +338,7 @@ impl Connection {
                 buf.set_filled(before);
                 return Poll::Ready(Ok(()));
             }
-            self.give_judged(buf);
+            self.give_pending(buf);
             if buf.filled().len() > before {
                 return Poll::Ready(Ok(()));
             }
@@ -469,8 +469,8 @@ impl Connection {
         if self.framing.awaits_head() {
             given = 0;
         } else if let Some(head) = progress.head {
-            self.judged = head;
-            self.judged.extend_from_slice(
+            self.pending = head;
+            self.pending.extend_from_slice(
                 new.get(progress.of_head..progress.taken)
                     .unwrap_or_default(),
             );
@@ -481,10 +481,10 @@ impl Connection {
     }
 
     /// Gives Pingora as many of the parsed bytes as fit.
-    fn give_judged(&mut self, buf: &mut ReadBuf<'_>) {
-        let given = self.judged.len().min(buf.remaining());
-        buf.put_slice(self.judged.get(..given).unwrap_or_default());
-        self.judged.drain(..given);
+    fn give_pending(&mut self, buf: &mut ReadBuf<'_>) {
+        let given = self.pending.len().min(buf.remaining());
+        buf.put_slice(self.pending.get(..given).unwrap_or_default());
+        self.pending.drain(..given);
     }
 
     /// Passes a write's result on, or ends a write that is blocked for too long.
@@ -537,8 +537,8 @@ impl AsyncRead for Connection {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if !self.judged.is_empty() {
-            self.give_judged(buf);
+        if !self.pending.is_empty() {
+            self.give_pending(buf);
             return Poll::Ready(Ok(()));
         }
         if self.state.seat.phase() == HEAD_READ {

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use super::fault::Fault;
 use super::framing::Framing;
 use super::head;
-use super::inbound::{self, Judged};
+use super::inbound::{self, Evaluated};
 use crate::domain::reason::Reason;
 use crate::limits::Limits;
 use crate::verifier::{Check, Gate, Mode, Permit};
@@ -100,7 +100,7 @@ impl Request<'_> {
 
     /// Evaluates the request as a listener with this configuration does. `own` are the paths that
     /// the listener answers itself.
-    pub async fn judge(
+    pub async fn evaluate(
         &self,
         config: &inbound::Config,
         gate: &Gate,
@@ -124,13 +124,16 @@ impl Request<'_> {
             headers.append(name.clone(), value.clone());
         }
         let (mut checks, path) = (Vec::new(), (path.as_str(), config.ordinary));
-        let judged = inbound::judge(gate, Some(own), &method, path, &headers, &mut checks).await;
-        let (decision, by_check) = match judged {
-            Ok(Judged::Own(_)) => (Decision::Own, false),
-            Ok(Judged::Permitted(_, permit)) if permit.would_be_refused() => {
+        let evaluated =
+            inbound::evaluate(gate, Some(own), &method, path, &headers, &mut checks).await;
+        let (decision, by_check) = match evaluated {
+            Ok(Evaluated::Own(_)) => (Decision::Own, false),
+            Ok(Evaluated::Permitted(_, permit)) if permit.would_be_refused() => {
                 (Decision::PassesInShadow(permit.reason()), true)
             }
-            Ok(Judged::Permitted(_, permit)) => (within_limits(config, &headers, &permit), false),
+            Ok(Evaluated::Permitted(_, permit)) => {
+                (within_limits(config, &headers, &permit), false)
+            }
             Err(refusal) => (Decision::Refused(refusal.reason), true),
         };
         let refused_by = checks.last().copied().filter(|_| by_check);

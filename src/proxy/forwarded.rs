@@ -26,7 +26,7 @@ const UNKNOWN: &str = "unknown";
 
 /// The origin of a request.
 #[derive(Debug)]
-pub struct Story {
+pub struct RequestOrigin {
     /// The peer address of the connection.
     peer: IpAddr,
     /// Whether the peer is a trusted proxy and reports its clients.
@@ -59,7 +59,7 @@ struct Element {
     called: Called,
 }
 
-impl Story {
+impl RequestOrigin {
     /// Reads the origin that a request reports. Only a trusted peer's report counts.
     ///
     /// If the two families disagree, or only one is present, `X-Forwarded-*` counts: nearly every
@@ -69,7 +69,7 @@ impl Story {
     pub fn read(headers: &HeaderMap, peer: IpAddr, trusted: &[IpNet]) -> Self {
         let peer = peer.to_canonical();
         let trusts = |address: IpAddr| trusted.iter().any(|network| network.contains(&address));
-        let mut story = Self {
+        let mut origin = Self {
             peer,
             is_trusted: trusts(peer),
             nodes: Vec::new(),
@@ -77,8 +77,8 @@ impl Story {
             called: Called::default(),
             lists: Lists::default(),
         };
-        if !story.is_trusted {
-            return story;
+        if !origin.is_trusted {
+            return origin;
         }
         let x_list = joined(headers, X_FORWARDED_FOR);
         let list = joined(headers, FORWARDED);
@@ -90,40 +90,40 @@ impl Story {
         let real_ip = single(headers, X_REAL_IP).and_then(parse_node);
         match (&x_list, &elements, real_ip) {
             (Some(x_list), _, _) => {
-                story.nodes = items(x_list).map(parse_node).collect();
+                origin.nodes = items(x_list).map(parse_node).collect();
             }
             (None, Some(elements), _) => {
-                story.nodes = elements.iter().map(|element| element.node).collect()
+                origin.nodes = elements.iter().map(|element| element.node).collect()
             }
             // An unreadable list may still contain what a proxy appended, so no node of it is
             // trusted.
-            (None, None, Some(address)) if list.is_none() => story.nodes = vec![Some(address)],
+            (None, None, Some(address)) if list.is_none() => origin.nodes = vec![Some(address)],
             (None, None, _) => {}
         }
-        story.client = client_of(&story.nodes, trusts);
+        origin.client = client_of(&origin.nodes, trusts);
         let says = elements
             .as_deref()
-            .map(|elements| called_in(elements, story.client));
+            .map(|elements| called_in(elements, origin.client));
         let is_one = says.as_ref().is_some_and(|says| {
             let same_nodes = elements
                 .iter()
                 .flatten()
                 .map(|element| element.node)
-                .eq(story.nodes.iter().copied());
+                .eq(origin.nodes.iter().copied());
             same_nodes && agree(&says.proto, &x_called.proto) && agree(&says.host, &x_called.host)
         });
         let says = says
             .filter(|_| is_one || x_list.is_none())
             .unwrap_or_default();
-        story.called = Called {
+        origin.called = Called {
             proto: x_called.proto.or(says.proto),
             host: x_called.host.or(says.host),
         };
-        story.lists = Lists {
+        origin.lists = Lists {
             x_forwarded_for: x_list,
             forwarded: list.filter(|_| is_one),
         };
-        story
+        origin
     }
 
     #[must_use]
@@ -447,12 +447,12 @@ mod tests {
             .iter()
             .map(|network| network.parse().unwrap())
             .collect();
-        let story = Story::read(
+        let origin = RequestOrigin::read(
             &request.headers,
             "::ffff:127.0.0.1".parse().unwrap(),
             &trusted,
         );
-        story.write(&mut request).unwrap();
+        origin.write(&mut request).unwrap();
         let seen = [
             X_FORWARDED_FOR,
             X_FORWARDED_PROTO,
@@ -469,7 +469,7 @@ mod tests {
                 .collect();
             values.join(" | ")
         });
-        (story.client().to_string(), seen)
+        (origin.client().to_string(), seen)
     }
 
     fn expect(claimed: &[(&'static str, &str)], client: &str, seen: [&str; 5]) {

@@ -20,7 +20,7 @@ use pingora::{Error, ErrorType};
 use super::access::Access;
 use super::connection::{ClientTimeouts, ConnectionState, MaxConnections};
 use super::fault::{self, Fault};
-use super::forwarded::Story;
+use super::forwarded::RequestOrigin;
 use super::headers::{IdentityHeaders, RemovedHeaders};
 use super::loop_mark::LoopMark;
 use super::request_id::REQUEST_ID;
@@ -106,7 +106,7 @@ pub struct Inbound {
 }
 
 /// The result for a request's path, method and headers.
-pub enum Judged<'r> {
+pub enum Evaluated<'r> {
     /// One of the sidecar's own endpoints answers the request.
     Own(NormalPath<'r>),
     /// The request may be forwarded, with this path.
@@ -120,18 +120,18 @@ pub enum Judged<'r> {
 /// # Errors
 /// [`Refusal`] names the check that refused. A request without one unambiguous form is refused in
 /// shadow mode too.
-pub async fn judge<'r>(
+pub async fn evaluate<'r>(
     gate: &Gate,
     own: Option<&HashSet<String>>,
     method: &Method,
     (path, ordinary): (&'r str, Ordinary),
     headers: &HeaderMap,
     observer: &mut impl CheckObserver,
-) -> Result<Judged<'r>, Refusal> {
+) -> Result<Evaluated<'r>, Refusal> {
     check_method(method)?;
     let path = NormalPath::parse_with(path, ordinary).map_err(ambiguous)?;
     if own.is_some_and(|own| own.contains(path.as_str())) {
-        return Ok(Judged::Own(path));
+        return Ok(Evaluated::Own(path));
     }
     let permit = gate
         .decide_observed(&path, method.as_str(), headers, observer)
@@ -147,7 +147,7 @@ pub async fn judge<'r>(
             ..Refusal::new(Reason::WebSocket)
         });
     }
-    Ok(Judged::Permitted(path, permit))
+    Ok(Evaluated::Permitted(path, permit))
 }
 
 fn ambiguous(why: AmbiguousPath) -> Refusal {
@@ -251,7 +251,7 @@ pub fn admit(limits: &Limits, token: Option<&TokenFacts>, peer: IpAddr) -> Resul
 pub struct Context {
     access: Access,
     connection: Option<Arc<ConnectionState>>,
-    story: Option<Story>,
+    origin: Option<RequestOrigin>,
     /// The path in normal form with the original query; set together with the permit.
     target: String,
     permit: Option<Permit>,
@@ -307,9 +307,9 @@ impl Inbound {
         let peer = connection.peer.ip();
         ctx.connection = Some(connection);
         let request = session.req_header();
-        let story = Story::read(&request.headers, peer, &self.trusted_proxies);
-        ctx.access.client = story.client_behind_proxy();
-        ctx.story = Some(story);
+        let origin = RequestOrigin::read(&request.headers, peer, &self.trusted_proxies);
+        ctx.access.client = origin.client_behind_proxy();
+        ctx.origin = Some(origin);
         // Checked before the target, because the target of CONNECT is not a path.
         check_method(&request.method)?;
         let (path, query) = head::target(request).map_err(|fault| refusal(&fault))?;
@@ -322,7 +322,7 @@ impl Inbound {
             slot: None,
             refusal: None,
         };
-        let judged = judge(
+        let evaluated = evaluate(
             &self.gate,
             own,
             &request.method,
@@ -331,13 +331,13 @@ impl Inbound {
             &mut counting,
         )
         .await;
-        let judged = judged.map_err(|refusal| match counting.refusal.take() {
+        let evaluated = evaluated.map_err(|refusal| match counting.refusal.take() {
             Some(over) if over.reason == refusal.reason => over,
             _ => refusal,
         })?;
-        let (path, permit) = match judged {
-            Judged::Own(path) => return Ok(Some(path.as_str().to_owned())),
-            Judged::Permitted(path, permit) => (path, permit),
+        let (path, permit) = match evaluated {
+            Evaluated::Own(path) => return Ok(Some(path.as_str().to_owned())),
+            Evaluated::Permitted(path, permit) => (path, permit),
         };
         self.mark.check(&request.headers).map_err(Refusal::new)?;
         ctx.access.client_id = permit
@@ -408,7 +408,7 @@ impl Inbound {
 
     /// Writes the upstream request. It requires a permit.
     fn forward(&self, request: &mut RequestHeader, ctx: &Context) -> Result<(), Reason> {
-        let (Some(permit), Some(story)) = (&ctx.permit, &ctx.story) else {
+        let (Some(permit), Some(origin)) = (&ctx.permit, &ctx.origin) else {
             return Err(Reason::Internal);
         };
         let broken = |_| Reason::Internal;
@@ -417,14 +417,14 @@ impl Inbound {
             .map_err(broken)?;
         let mark = self.mark.next(&request.headers, ctx.tries.current());
         self.identity.strip(request);
-        self.removed.strip(request, story.is_trusted());
+        self.removed.strip(request, origin.is_trusted());
         LoopMark::write(request, mark).map_err(broken)?;
         if let Some(id) = ctx.access.request_id() {
             request
                 .insert_header(REQUEST_ID, id.clone())
                 .map_err(broken)?;
         }
-        story.write(request).map_err(broken)?;
+        origin.write(request).map_err(broken)?;
         if !self.keep_authorization {
             request.remove_header(&header::AUTHORIZATION);
         }
@@ -449,7 +449,7 @@ impl ProxyHttp for Inbound {
         Context {
             access: Access::begin(),
             connection: None,
-            story: None,
+            origin: None,
             target: String::new(),
             permit: None,
             is_own: false,
@@ -477,7 +477,7 @@ impl ProxyHttp for Inbound {
                 };
                 ctx.is_own = true;
                 let peer = ctx
-                    .story
+                    .origin
                     .as_ref()
                     .map_or(connection.peer, |it| it.client_address(connection.peer));
                 local::answer(session, &own.router, &path, peer, &mut ctx.access).await?;

@@ -22,7 +22,7 @@ use tower::ServiceExt;
 
 use super::access::Access;
 use super::fault::Fault;
-use super::forwarded::Story;
+use super::forwarded::RequestOrigin;
 use super::respond::Answer;
 use super::{failure, head};
 use crate::domain::path::{AmbiguousPath, NormalPath};
@@ -258,12 +258,12 @@ impl LocalService {
             Ok(state) => state,
             Err(reason) => return refuse(session, access, reason.into()).await,
         };
-        let story = Story::read(
+        let origin = RequestOrigin::read(
             &session.req_header().headers,
             state.peer.ip(),
             &self.trusted_proxies,
         );
-        access.client = story.client_behind_proxy();
+        access.client = origin.client_behind_proxy();
         let path = head::target(session.req_header()).and_then(|(path, _)| self.paths.read(path));
         match path {
             Ok(path) => {
@@ -271,7 +271,7 @@ impl LocalService {
                     session,
                     &self.router,
                     &path,
-                    story.client_address(state.peer),
+                    origin.client_address(state.peer),
                     access,
                 )
                 .await

@@ -25,7 +25,7 @@ use tokio::sync::{Notify, watch};
 
 use self::pin::{Pin, Shown};
 use self::reuse::Idle;
-pub(in crate::proxy) use self::reuse::connect_anew;
+pub(in crate::proxy) use self::reuse::connect_fresh;
 pub use self::reuse::{Repeat, decide_repeat};
 use self::trouble::Trouble;
 pub use self::trouble::tls_alert;
@@ -107,7 +107,7 @@ pub struct Tries {
     current: Option<SocketAddr>,
     failed: Vec<SocketAddr>,
     /// The next attempt uses a new connection.
-    anew: bool,
+    fresh: bool,
     /// The next attempt verifies the certificate in the other way.
     verifies_otherwise: bool,
 }
@@ -115,8 +115,8 @@ pub struct Tries {
 impl Tries {
     /// Whether the next attempt uses a new connection.
     #[must_use]
-    pub fn is_anew(&self) -> bool {
-        self.anew
+    pub fn needs_new_connection(&self) -> bool {
+        self.fresh
     }
 
     /// The address of the current attempt.
@@ -275,8 +275,8 @@ impl Upstream {
             .clone();
         peer._address = address.into();
         self.idle.apply(&mut peer);
-        if tries.anew {
-            connect_anew(&mut peer);
+        if tries.fresh {
+            connect_fresh(&mut peer);
         }
         if read.is_some() {
             peer.options.read_timeout = read;
@@ -302,7 +302,7 @@ impl Upstream {
             return Ok(());
         };
         let refused = |why: String| Err(Error::explain(ErrorType::InvalidCert, why).into_up());
-        match pin.judge(peer, digest) {
+        match pin.check(peer, digest) {
             Shown::Good => Ok(()),
             Shown::Bad(error) => refused(error.to_string()),
             Shown::Another => {

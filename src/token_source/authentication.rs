@@ -168,7 +168,7 @@ impl Material {
         let http = HttpClient::new(http_options(config.timeouts, ca_pem, identity_pem))?;
         let (TokenEndpoint::Url(url) | TokenEndpoint::Discovery(url)) = &config.endpoint;
         // The platform's may just be being replaced.
-        if http.trusts_nobody() && url.scheme() == "https" {
+        if http.trusts_none() && url.scheme() == "https" {
             return Err(BuildError::NoRoots.into());
         }
         Ok(Self {

@@ -187,7 +187,7 @@ impl Authority {
             .ok()
             .filter(|_| self.source == KeySource::Discovery);
         let client = match home.as_ref().and_then(Url::host_str) {
-            Some(home) => HttpClient::for_authoritys_urls(options, home, self.named_hosts.clone()),
+            Some(home) => HttpClient::for_authority_urls(options, home, self.named_hosts.clone()),
             None => HttpClient::new(options),
         };
         client.map_err(|_| UnusableCertificates)

@@ -306,7 +306,7 @@ impl ClientKeySets {
                 identity_pem: None,
                 max_body: MAX_BODY,
             };
-            HttpClient::for_strangers_urls(options, self.hosts.clone()).ok()
+            HttpClient::for_client_urls(options, self.hosts.clone()).ok()
         });
         let http = http
             .as_ref()

@@ -30,7 +30,7 @@ const GRACE: Duration = Duration::from_millis(20);
 /// not delay others, so at least 3200 connections a second are accepted.
 const SEATS_FOR_GRACE: u32 = 64;
 /// How long a new connection waits for a dismissed one to end.
-const PATIENCE: Duration = Duration::from_secs(1);
+const DISMISSAL_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The configured limits. `None`: as many as the file descriptors allow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -335,7 +335,7 @@ impl Admission {
                     None
                 }
             };
-            let end = *gives_up.get_or_insert_with(|| Instant::now() + PATIENCE);
+            let end = *gives_up.get_or_insert_with(|| Instant::now() + DISMISSAL_TIMEOUT);
             let until = until.map_or(end, |until| until.min(end));
             if tokio::time::timeout_at(until, freed).await.is_err() && Instant::now() >= end {
                 return Err(Full::Listener);

@@ -35,7 +35,7 @@ const CHUNKS_IN_1_0: &str =
     "Transfer-Encoding came with HTTP/1.0, which has none; send Content-Length";
 
 /// The result of parsing a head.
-pub(super) struct Judged {
+pub(super) struct ParsedHead {
     /// The part of the request that follows.
     pub body: Part,
     /// The normal form of the head, if it differs from the received bytes.
@@ -47,7 +47,7 @@ pub(super) struct Judged {
 /// The normal form differs in two ways: target bytes that a URI cannot hold are percent-encoded,
 /// and `Host` is the authority of an absolute target (RFC 9112 §3.2.2), whatever the client sent
 /// there.
-pub(super) fn judge(head: &[u8]) -> Result<Judged, Fault> {
+pub(super) fn parse(head: &[u8]) -> Result<ParsedHead, Fault> {
     let head = head.strip_prefix(b"\r\n").unwrap_or(head);
     let mut begin = 0;
     let mut lines = memchr::memchr_iter(b'\n', head).map(|end| {
@@ -91,7 +91,7 @@ pub(super) fn judge(head: &[u8]) -> Result<Judged, Fault> {
     let is_settled =
         target.is_normal() && (target.authority.is_none() || framing.host == target.authority);
     let settled = (!is_settled).then(|| settle(head, method, &target, version));
-    Ok(Judged { body, settled })
+    Ok(ParsedHead { body, settled })
 }
 
 /// Writes the normal form of a parsed head.
@@ -332,8 +332,8 @@ mod tests {
 
     /// The head as Pingora reads it.
     fn settled(head: &str) -> String {
-        let judged = judge(head.as_bytes()).unwrap();
-        judged.settled.map_or_else(
+        let parsed = parse(head.as_bytes()).unwrap();
+        parsed.settled.map_or_else(
             || head.to_owned(),
             |settled| String::from_utf8(settled).unwrap(),
         )
@@ -373,9 +373,9 @@ mod tests {
             );
         }
         let same = "GET http://v/x HTTP/1.0\r\nA: b\r\nHost: v\r\n\r\n";
-        assert!(judge(same.as_bytes()).unwrap().settled.is_none());
+        assert!(parse(same.as_bytes()).unwrap().settled.is_none());
         let two = "GET http://v/x HTTP/1.1\r\nHost: v\r\nHost: v\r\n\r\n";
-        assert!(judge(two.as_bytes()).is_err());
+        assert!(parse(two.as_bytes()).is_err());
     }
 
     #[test]
@@ -388,9 +388,9 @@ mod tests {
 
     #[test]
     fn host_is_a_duty_of_http_1_1_only() {
-        assert!(judge(b"GET /readyz HTTP/1.0\r\n\r\n").is_ok());
-        assert!(judge(b"GET /readyz HTTP/1.1\r\n\r\n").is_err());
-        assert!(judge(b"GET /readyz HTTP/1.0\r\nHost: a b\r\n\r\n").is_err());
+        assert!(parse(b"GET /readyz HTTP/1.0\r\n\r\n").is_ok());
+        assert!(parse(b"GET /readyz HTTP/1.1\r\n\r\n").is_err());
+        assert!(parse(b"GET /readyz HTTP/1.0\r\nHost: a b\r\n\r\n").is_err());
     }
 
     #[test]
@@ -449,7 +449,7 @@ mod tests {
                 "",
             ),
         ] {
-            let fault = judge(head.as_bytes()).map(|_| ()).unwrap_err();
+            let fault = parse(head.as_bytes()).map(|_| ()).unwrap_err();
             let detail = fault.detail().unwrap();
             assert_eq!(fault.reason, Reason::MalformedRequest, "{head:?}");
             assert!(

@@ -265,13 +265,13 @@ impl Framing {
         if known > 0 {
             self.form = self.forms.of_head(&partial);
         }
-        let judged = head::judge(
+        let parsed = head::parse(
             if known == 0 { bytes } else { &partial }
                 .get(..end)
                 .unwrap_or_default(),
         )?;
-        self.part = judged.body;
-        *ready = judged.settled.or_else(|| {
+        self.part = parsed.body;
+        *ready = parsed.settled.or_else(|| {
             partial.truncate(end);
             (known > 0).then_some(partial)
         });

@@ -197,7 +197,7 @@ impl Outbound {
     }
 
     async fn route(&self, request: &RequestHeader, local: SocketAddr) -> Result<Route, Refused> {
-        self.pages.judge(&request.headers)?;
+        self.pages.check(&request.headers)?;
         match &self.mode {
             Mode::Reverse(reverse) => {
                 let upstream = &self.destination(0)?.upstream;
@@ -205,7 +205,7 @@ impl Outbound {
                     host: upstream.host(),
                     authority: upstream.authority(),
                 };
-                reverse.judge(request, &called, local)?;
+                reverse.check(request, &called, local)?;
                 Ok(Route::To(0, None))
             }
             Mode::Forward { targets, elsewhere } => {
@@ -633,13 +633,13 @@ fn called(session: &Session) -> String {
 
 /// The target for the upstream, if it differs: without scheme and host, with the checked path.
 fn rewritten(request: &RequestHeader, route: &Route) -> Result<Option<String>, Fault> {
-    let judged = match route {
-        Route::To(_, Some(judged)) => Some(judged.as_str()),
+    let checked = match route {
+        Route::To(_, Some(checked)) => Some(checked.as_str()),
         _ if request.raw_path().starts_with(b"/") => return Ok(None),
         _ => None,
     };
     let (path, query) = head::target(request)?;
-    let path = judged.unwrap_or(path);
+    let path = checked.unwrap_or(path);
     Ok(Some(match query {
         Some(query) => format!("{path}?{query}"),
         None => path.to_owned(),

@@ -27,7 +27,7 @@ pub struct RequiredHeader {
 impl Pages {
     /// Refuses requests of other sites' pages. A request without an origin comes from a program,
     /// unless a required header is configured.
-    pub(super) fn judge(&self, headers: &HeaderMap) -> Result<(), Refused> {
+    pub(super) fn check(&self, headers: &HeaderMap) -> Result<(), Refused> {
         match (site(headers, &self.allowed_origins), &self.require_header) {
             (Site::Foreign, _) => Err(Reason::CrossSite.into()),
             // A page cannot forge its origin. Its preflight does not carry the page's headers.
@@ -55,7 +55,7 @@ mod tests {
 
     #[test]
     fn a_required_header_is_there_once_and_as_it_must_be() {
-        let judged = |value: Option<&str>, pairs: &[(&'static str, &'static str)]| {
+        let is_permitted = |value: Option<&str>, pairs: &[(&'static str, &'static str)]| {
             let mut headers = HeaderMap::new();
             for (name, value) in [("host", "sidecar.test")].iter().chain(pairs) {
                 headers.append(*name, HeaderValue::from_static(value));
@@ -70,17 +70,17 @@ mod tests {
                 allowed_origins,
                 require_header,
             }
-            .judge(&headers)
+            .check(&headers)
             .is_ok()
         };
-        assert!(judged(None, &[("x-sidecar", "anything")]));
-        assert!(judged(Some("1"), &[("x-sidecar", "1")]));
-        assert!(judged(
+        assert!(is_permitted(None, &[("x-sidecar", "anything")]));
+        assert!(is_permitted(Some("1"), &[("x-sidecar", "1")]));
+        assert!(is_permitted(
             Some("1"),
             &[("x-sidecar", "1"), ("origin", "http://sidecar.test")]
         ));
         assert!(
-            judged(None, &[("origin", "http://app.test")]),
+            is_permitted(None, &[("origin", "http://app.test")]),
             "its preflight has no header of its own"
         );
         for (value, pairs) in [
@@ -96,7 +96,7 @@ mod tests {
                 &[("x-sidecar", "1"), ("referer", "http://evil.test/")],
             ),
         ] {
-            assert!(!judged(value, pairs), "{value:?} {pairs:?}");
+            assert!(!is_permitted(value, pairs), "{value:?} {pairs:?}");
         }
     }
 }

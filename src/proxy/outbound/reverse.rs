@@ -27,7 +27,7 @@ pub(super) struct Called<'a> {
 
 impl Reverse {
     /// Refuses requests that are not meant for the upstream.
-    pub fn judge(
+    pub fn check(
         &self,
         request: &RequestHeader,
         upstream: &Called<'_>,
@@ -37,13 +37,13 @@ impl Reverse {
         if request.raw_path().starts_with(b"/") {
             return Ok(());
         }
-        self.judge_destination(request, upstream.authority, local)
+        self.check_destination(request, upstream.authority, local)
     }
 
     /// Checks a target in absolute form (RFC 9112 §3.2.2). A program whose HTTP proxy is this
     /// listener also sends requests for other servers here; they must not reach this upstream.
     /// `framing` has already copied the target's authority into `Host`.
-    fn judge_destination(
+    fn check_destination(
         &self,
         request: &RequestHeader,
         upstream: &str,
@@ -108,7 +108,7 @@ mod tests {
 
     use super::*;
 
-    fn judged(pairs: &[(&'static str, &'static str)]) -> Result<(), Reason> {
+    fn checked(pairs: &[(&'static str, &'static str)]) -> Result<(), Reason> {
         let mut headers = HeaderMap::new();
         for (name, value) in pairs {
             headers.append(*name, HeaderValue::from_static(value));
@@ -128,7 +128,7 @@ mod tests {
             "Hub.Example:443",
             "alias",
         ] {
-            assert_eq!(judged(&[("host", host)]), Ok(()), "{host}");
+            assert_eq!(checked(&[("host", host)]), Ok(()), "{host}");
         }
     }
 
@@ -141,7 +141,7 @@ mod tests {
             "localhost.evil:1",
             "1.2.3.4.evil",
         ] {
-            assert_eq!(judged(&[("host", host)]), Err(Reason::Host), "{host}");
+            assert_eq!(checked(&[("host", host)]), Err(Reason::Host), "{host}");
         }
     }
 

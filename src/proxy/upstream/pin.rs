@@ -68,7 +68,7 @@ impl Pin {
     }
 
     /// Checks the certificate of a connection. Connections that Pingora verified are good.
-    pub fn judge(&self, peer: &HttpPeer, digest: Option<&Digest>) -> Shown {
+    pub fn check(&self, peer: &HttpPeer, digest: Option<&Digest>) -> Shown {
         if peer.options.verify_cert {
             return Shown::Good;
         }

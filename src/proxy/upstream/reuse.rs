@@ -60,7 +60,7 @@ impl Idle {
         let announced = self.announced.load(Ordering::Relaxed);
         let kept = self.kept(announced);
         if kept.is_zero() {
-            return connect_anew(peer);
+            return connect_fresh(peer);
         }
         if kept < self.configured {
             peer.group_key = peer
@@ -93,7 +93,7 @@ fn announced(value: &str) -> Option<u64> {
 
 /// Requires a new, single-use connection for this peer. Pingora's pool keeps even connections
 /// without idle time for a moment, so the connection gets its own key.
-pub(in crate::proxy) fn connect_anew(peer: &mut HttpPeer) {
+pub(in crate::proxy) fn connect_fresh(peer: &mut HttpPeer) {
     let number = SINGLE.fetch_add(1, Ordering::Relaxed);
     peer.group_key ^= PER_CONNECTION.wrapping_mul(number);
     peer.options.idle_timeout = Some(Duration::ZERO);
@@ -128,7 +128,7 @@ pub fn decide_repeat(
         && !session.as_ref().retry_buffer_truncated()
         && (repeat == Repeat::Idempotent || session.is_body_empty());
     let repeats = reused && !is_answered && may_be_sent_twice && has_swallowed(&error);
-    tries.anew |= repeats;
+    tries.fresh |= repeats;
     error.set_retry(repeats);
     error
 }

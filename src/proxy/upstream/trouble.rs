@@ -125,9 +125,7 @@ pub(super) fn why(error: &Error, timeouts: &Timeouts) -> String {
         return alert.to_owned();
     }
     match error.etype() {
-        ErrorType::ConnectRefused => {
-            "nothing listens there: the connection was refused".to_owned()
-        }
+        ErrorType::ConnectRefused => "nothing listens there: the connection was refused".to_owned(),
         ErrorType::ConnectNoRoute => "there is no route to it".to_owned(),
         ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout => {
             format!(
