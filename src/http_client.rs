@@ -1,164 +1,102 @@
-//! The one HTTP client: key sets, metadata and token requests go through it.
+//! The HTTP client for key sets, metadata and token requests.
 //!
-//! It is deliberately narrow. Redirects are never followed (one would carry a client's secret to
-//! wherever the answer points), proxies of the environment are ignored, compression is never asked
-//! for, and a body is read only up to a limit: an authority that misbehaves costs a bounded time
-//! and a bounded amount of memory. Errors name the URL without its query and the cause, and nothing
-//! of the answer's body; `said` shows the one message of it that may be shown.
+//! It never follows redirects (one would carry a client's secret to the redirect's target), ignores
+//! proxies of the environment, requests no compression, and reads a body only up to a limit. So a
+//! misbehaving authority costs bounded time and memory. Errors name the cause and the URL without
+//! its query, and nothing of the response body; `said` defines the one exception.
 //!
-//! A server may close an idle connection in the very moment of a request. A GET is then sent once
-//! more on a new connection. A POST is sent on a new connection from the first, unless it only asks
-//! something: see [`HttpClient::ask_form`].
+//! A server may close an idle connection at the moment of a request. A GET is then sent again on a
+//! new connection. A POST uses a new connection from the start, unless it changes nothing: see
+//! [`HttpClient::ask_form`].
 
 mod alert;
+mod answer;
 mod demand;
 mod encoding;
 mod error;
+mod reach;
 mod reuse;
 mod said;
 pub mod trust;
 
-use std::fmt;
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use http::header::{AGE, CONTENT_TYPE, DATE};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue};
 use reqwest::{Client, ClientBuilder, Request, Response, redirect, retry};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
 use tokio::time::Instant;
-use url::{Host, Url};
+use url::Url;
 
 pub use self::alert::alert_in;
+pub use self::answer::HttpAnswer;
+use self::answer::{Unread, read_body};
 pub use self::demand::demanded_certificate;
+use self::error::Limits;
 pub use self::error::{Failed, HttpError, place};
-use self::error::{Limits, Unresolved};
+use self::reach::{Reach, System};
 use self::reuse::NoteConnects;
 use self::trust::Trust;
 
-use crate::domain::clock::UnixTime;
-use crate::domain::public_address::{is_public, is_same_inside};
 use crate::domain::secret::{ExposeSecret, SecretString};
 
 const USER_AGENT: &str = concat!("m2m-sidecar/", env!("CARGO_PKG_VERSION"));
 
-/// Below what servers usually keep an idle connection, so that ours is rarely the one found closed.
+/// Shorter than the idle timeout of most servers, so that a reused connection is rarely closed.
 const POOL_IDLE: Duration = Duration::from_secs(25);
 
-/// How long a fetch may take.
+/// The time limits of a fetch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FetchTimeouts {
     /// Name resolution, TCP and TLS together.
     pub connect: Duration,
-    /// From the start until the last byte of the answer.
+    /// From the start to the last byte of the response.
     pub total: Duration,
 }
 
-/// How a client behaves.
 #[derive(Clone, Debug)]
 pub struct HttpOptions {
     /// Name resolution, TCP and TLS together.
     pub connect_timeout: Duration,
-    /// From the start until the last byte of the answer.
+    /// From the start to the last byte of the response.
     pub total_timeout: Duration,
-    /// Certificates (PEM) that are trusted beside the platform's.
+    /// Certificates (PEM) trusted in addition to the platform's.
     pub ca_pem: Option<Vec<u8>>,
-    /// A private key and its certificates (PEM), which are shown to servers that ask for them.
+    /// The client's private key and certificates (PEM), for servers that request them.
     pub identity_pem: Option<SecretString>,
-    /// The largest body read, in bytes.
+    /// Largest response body, in bytes.
     pub max_body: usize,
 }
 
-/// Why no client could be made.
+/// Why a client cannot be built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BuildError {
-    /// The PEM holds no certificate, or a broken one.
+    /// The PEM has no certificate or an invalid one.
     #[error("the CA file holds no valid certificate")]
     Certificate,
-    /// The PEM holds no private key, no certificate, or the two do not belong together.
+    /// The PEM has no private key or no certificate, or the two do not match.
     #[error("the client's certificate and private key cannot be used together")]
     Identity,
-    /// The platform has no certificates.
     #[error("the platform has no CA certificates, and there is no caFile")]
     NoRoots,
-    /// The TLS library refused its settings.
     #[error("the TLS client could not be set up")]
     Tls,
 }
 
-/// A complete answer, whatever its status.
-#[derive(Clone)]
-pub struct HttpAnswer {
-    /// Its status.
-    pub status: StatusCode,
-    /// Its headers.
-    pub headers: HeaderMap,
-    /// Its body, at most `max_body` bytes.
-    pub body: Bytes,
-}
-
-impl HttpAnswer {
-    /// By how many seconds the server's clock is ahead of ours, negative: behind, by `Date` (RFC
-    /// 9110 §6.6.1) and, from a cache, `Age`. The answer was made some time between question and
-    /// answer: within that span there is no difference.
-    #[must_use]
-    pub fn clock_skew(&self, asked: UnixTime, answered: UnixTime) -> Option<i64> {
-        let text = |name: HeaderName| self.headers.get(name).and_then(|value| value.to_str().ok());
-        let date = httpdate::parse_http_date(text(DATE)?)
-            .ok()?
-            .duration_since(UNIX_EPOCH)
-            .ok()?;
-        let age = text(AGE)
-            .and_then(|age| age.trim().parse().ok())
-            .unwrap_or(0_u32);
-        let theirs = i64::try_from(date.as_secs())
-            .ok()?
-            .saturating_add(i64::from(age));
-        Some(if theirs > answered.0 {
-            theirs - answered.0
-        } else {
-            (theirs - asked.0).min(0)
-        })
-    }
-}
-
-impl HttpAnswer {
-    /// What an answer of failure says of the URL that was asked.
-    #[must_use]
-    pub fn hint(&self, url: &Url) -> Option<&'static str> {
-        // nginx, Apache, Go and others answer so on a port for TLS.
-        let is_about_https = self.body.windows(5).any(|part| part == b"HTTPS");
-        (url.scheme() == "http" && self.status == StatusCode::BAD_REQUEST && is_about_https)
-            .then_some("it speaks TLS on this port, so the URL must begin with `https://`")
-    }
-}
-
-impl fmt::Debug for HttpAnswer {
-    /// Neither body nor headers: an answer of a token endpoint is a secret.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HttpAnswer")
-            .field("status", &self.status)
-            .field("body_len", &self.body.len())
-            .finish_non_exhaustive()
-    }
-}
-
-/// An HTTP/1.1 client with its connections. Clones share them.
+/// An HTTP/1.1 client with a connection pool. Clones share the pool.
 #[derive(Clone, Debug)]
 pub struct HttpClient {
-    /// Uses connections again.
+    /// Reuses connections.
     pooled: Client,
-    /// Makes a connection for each request.
+    /// Opens a connection for each request.
     fresh: Client,
     limits: Limits,
     max_body: usize,
-    /// Whether it trusts no certificate at all.
+    /// Whether it trusts no certificate.
     trusts_none: bool,
-    /// Where it may go, when strangers say where; anywhere, when none.
+    /// The permitted destinations of URLs from others; `None`: no restriction.
     reach: Option<Arc<Reach>>,
 }
 
@@ -166,23 +104,23 @@ impl HttpClient {
     /// A client with these options. Reads the platform's certificates.
     ///
     /// # Errors
-    /// When the CA certificates are no certificates.
+    /// When `ca_pem` is invalid.
     pub fn new(options: HttpOptions) -> Result<Self, BuildError> {
         Self::build(&options, None)
     }
 
-    /// Whether the platform had no certificates when this was made, so that every https is refused.
+    /// Whether the platform had no certificates, so that every https request fails.
     #[must_use]
     pub fn trusts_none(&self) -> bool {
         self.trusts_none
     }
 
-    /// A client for URLs that strangers name: https only, and only to public addresses, or to any
-    /// address of one of `hosts`. The address is judged that is connected to: a name that resolves
-    /// to something else the next time changes nothing.
+    /// A client for URLs that clients name: https only, and only public addresses or any address of
+    /// one of `hosts`. The checked address is the one that is connected to, so a later change of
+    /// the name's resolution has no effect.
     ///
     /// # Errors
-    /// When the CA certificates are no certificates.
+    /// When `ca_pem` is invalid.
     pub fn for_client_urls(options: HttpOptions, hosts: Vec<String>) -> Result<Self, BuildError> {
         Self::build(
             &options,
@@ -194,12 +132,12 @@ impl HttpClient {
         )
     }
 
-    /// A client for URLs that an authority names: to public addresses, to any address of one of
-    /// `hosts`, and to addresses that are not public where `home`, the authority's own host, has
-    /// one of the same kind. The address is judged that is connected to.
+    /// A client for URLs that an authority names: public addresses, any address of one of `hosts`,
+    /// and private addresses of the kind that `home`, the authority's own host, has. The checked
+    /// address is the one that is connected to.
     ///
     /// # Errors
-    /// When the CA certificates are no certificates.
+    /// When `ca_pem` is invalid.
     pub fn for_authority_urls(
         options: HttpOptions,
         home: &str,
@@ -218,14 +156,14 @@ impl HttpClient {
     }
 
     fn build(options: &HttpOptions, reach: Option<Arc<Reach>>) -> Result<Self, BuildError> {
-        // reqwest panics without a process provider. An `Err` says that there is one already, which
-        // is as good.
+        // reqwest panics without a process-wide provider. `Err` means that one is already
+        // installed.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let trust =
             Trust::with_platform(options.ca_pem.as_deref()).map_err(|_| BuildError::Certificate)?;
         let trusts_none = trust.is_empty();
         if trusts_none {
-            // An image without any CA bundle: plain HTTP must work there.
+            // Some images have no CA bundle; plain HTTP must still work there.
             tracing::warn!("the platform has no CA certificates: https authorities need a caFile");
         }
         let tls = tls(trust, options.identity_pem.as_ref())?;
@@ -254,17 +192,17 @@ impl HttpClient {
     /// Sends a GET.
     ///
     /// # Errors
-    /// When there is no complete answer; a status of failure is an answer.
+    /// When there is no complete response. An error status is a response.
     pub async fn get(&self, url: &Url, headers: HeaderMap) -> Result<HttpAnswer, Failed> {
         let mut request = Request::new(http::Method::GET, url.clone());
         *request.headers_mut() = headers;
         self.execute_or_repeat(request).await
     }
 
-    /// Sends a POST whose body is a form, once and on a new connection.
+    /// Sends a POST with a form, once and on a new connection.
     ///
     /// # Errors
-    /// When there is no complete answer; a status of failure is an answer.
+    /// When there is no complete response. An error status is a response.
     pub async fn post_form(
         &self,
         url: &Url,
@@ -274,10 +212,10 @@ impl HttpClient {
         self.execute_once(form_request(url, headers, form)).await
     }
 
-    /// Sends a request whose body, if it has one, is JSON; once and on a new connection.
+    /// Sends a request with an optional JSON body, once and on a new connection.
     ///
     /// # Errors
-    /// When there is no complete answer; a status of failure is an answer.
+    /// When there is no complete response. An error status is a response.
     pub async fn send_json(
         &self,
         method: http::Method,
@@ -296,11 +234,11 @@ impl HttpClient {
         self.execute_once(request).await
     }
 
-    /// Sends a POST whose body is a form and which changes nothing (a question, such as an
-    /// introspection): it may be sent twice.
+    /// Sends a POST with a form that changes nothing, such as an introspection request. It may be
+    /// sent twice.
     ///
     /// # Errors
-    /// When there is no complete answer; a status of failure is an answer.
+    /// When there is no complete response. An error status is a response.
     pub async fn ask_form(
         &self,
         url: &Url,
@@ -311,8 +249,8 @@ impl HttpClient {
             .await
     }
 
-    /// Sends a request that does no harm twice. When an idle connection swallows it, it is sent
-    /// once more on a new one.
+    /// Sends a request that may be repeated. When an idle connection swallows it, it is sent again
+    /// on a new one.
     async fn execute_or_repeat(&self, request: Request) -> Result<HttpAnswer, Failed> {
         let url = self.allowed(&request).await?;
         let again = request.try_clone();
@@ -327,16 +265,16 @@ impl HttpClient {
         }
     }
 
-    /// Sends a request that is not to be sent twice, on a new connection.
+    /// Sends a request that must not be repeated, on a new connection.
     async fn execute_once(&self, request: Request) -> Result<HttpAnswer, Failed> {
         let url = self.allowed(&request).await?;
         self.read(&url, self.fresh.execute(request).await).await
     }
 
-    /// The URL of a request, if it may be asked.
+    /// The request's URL, if its destination is permitted.
     async fn allowed(&self, request: &Request) -> Result<Url, Failed> {
         let url = request.url();
-        // A host that is an address is not resolved.
+        // An IP address is not resolved.
         match &self.reach {
             Some(reach) if !reach.allows(url).await => Err(Failed::because(
                 HttpError::Connect,
@@ -401,104 +339,14 @@ fn form_request(url: &Url, headers: HeaderMap, form: &[(&str, &str)]) -> Request
     request
 }
 
-/// Where a client for URLs of others may go; resolves names for it.
-#[derive(Debug)]
-struct Reach {
-    /// Hosts that may have any address.
-    hosts: Vec<String>,
-    /// A host beside which others may stand that are not public.
-    home: Option<String>,
-    https_only: bool,
-}
-
-impl Reach {
-    async fn allows(&self, url: &Url) -> bool {
-        let address = match url.host() {
-            Some(Host::Ipv4(address)) => IpAddr::V4(address),
-            Some(Host::Ipv6(address)) => IpAddr::V6(address),
-            Some(Host::Domain(_)) => return true,
-            None => return false,
-        };
-        if self.names(url.host_str().unwrap_or_default()) {
-            return true;
-        }
-        self.reachable(vec![SocketAddr::new(address, 0)])
-            .await
-            .len()
-            == 1
-    }
-
-    fn names(&self, host: &str) -> bool {
-        self.hosts.iter().any(|known| bare(known) == bare(host))
-    }
-
-    /// Those of some addresses that may be connected to.
-    async fn reachable(&self, mut addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
-        let home = match &self.home {
-            Some(home) if addresses.iter().any(|found| !is_public(found.ip())) => {
-                tokio::net::lookup_host((bare(home), 0))
-                    .await
-                    .map(Iterator::collect)
-                    .unwrap_or_default()
-            }
-            _ => Vec::new(),
-        };
-        let is_beside =
-            |address: IpAddr| home.iter().any(|home| is_same_inside(home.ip(), address));
-        addresses.retain(|found| is_public(found.ip()) || is_beside(found.ip()));
-        addresses
-    }
-}
-
-/// A host in small letters, without brackets.
-fn bare(host: &str) -> String {
-    host.trim_matches(['[', ']']).to_ascii_lowercase()
-}
-
-impl Resolve for Reach {
-    fn resolve(&self, name: Name) -> Resolving {
-        let anywhere = self.names(name.as_str());
-        let reach = Self {
-            hosts: Vec::new(),
-            home: self.home.clone(),
-            https_only: self.https_only,
-        };
-        Box::pin(async move {
-            let found = lookup(&name).await?;
-            let found = if anywhere {
-                found
-            } else {
-                reach.reachable(found).await
-            };
-            if found.is_empty() {
-                return Err(Unresolved::NoPublicAddress.into());
-            }
-            Ok(Box::new(found.into_iter()) as Addrs)
-        })
-    }
-}
-
-/// Resolves names as the system does.
-struct System;
-
-impl Resolve for System {
-    fn resolve(&self, name: Name) -> Resolving {
-        Box::pin(async move { Ok(Box::new(lookup(&name).await?.into_iter()) as Addrs) })
-    }
-}
-
-async fn lookup(name: &Name) -> Result<Vec<SocketAddr>, Unresolved> {
-    Ok(tokio::net::lookup_host((name.as_str(), 0)).await?.collect())
-}
-
 fn builder(options: &HttpOptions, reach: Option<&Arc<Reach>>) -> ClientBuilder {
     let builder = Client::builder()
         .user_agent(USER_AGENT)
         .no_proxy()
         .referer(false)
         .redirect(redirect::Policy::none())
-        // The caller decides about another try; hyper still replaces a pooled connection that was
-        // closed before it was used.
+        // The caller decides about repetition. hyper still replaces a pooled connection that was
+        // closed before its use.
         .retry(retry::never())
         .connector_layer(NoteConnects)
         .connect_timeout(options.connect_timeout)
@@ -533,27 +381,6 @@ fn tls(trust: Trust, identity: Option<&SecretString>) -> Result<rustls::ClientCo
     };
     tls.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(tls)
-}
-
-enum Unread {
-    TooLarge,
-    Broken(reqwest::Error),
-}
-
-/// Reads a body, and stops as soon as it is known to be too large.
-async fn read_body(response: &mut Response, max_body: usize) -> Result<Bytes, Unread> {
-    let announced = response.content_length().unwrap_or(0);
-    if usize::try_from(announced).map_or(true, |length| length > max_body) {
-        return Err(Unread::TooLarge);
-    }
-    let mut body = BytesMut::new();
-    while let Some(chunk) = response.chunk().await.map_err(Unread::Broken)? {
-        if chunk.len() > max_body - body.len() {
-            return Err(Unread::TooLarge);
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body.freeze())
 }
 
 #[cfg(test)]

@@ -1,15 +1,15 @@
-//! TLS alerts (RFC 8446 §6, RFC 5246 §7.2): what the other side says when it ends a TLS connection.
+//! TLS alerts (RFC 8446 §6, RFC 5246 §7.2): the other side's reason to end a TLS connection.
 //!
-//! With TLS 1.3 a client's handshake is complete before the server has seen the client's
-//! certificate, so an alert about it arrives when the client reads the answer.
+//! In TLS 1.3 the client's handshake ends before the server has read the client's certificate. An
+//! alert about that certificate arrives when the client reads the response.
 
-/// What rustls writes before the name of an alert that it received.
+/// rustls' text before the name of a received alert.
 const RECEIVED: &str = "received fatal alert: ";
 
-/// An alert with a number that no RFC names.
+/// An alert with an unassigned number.
 const UNKNOWN: &str = "TLS alert of an unknown kind";
 
-/// rustls' name of each alert, and the alert in the RFCs' words with what it means for a client.
+/// rustls' name of each alert, and its explanation with the RFC's name.
 const ALERTS: [(&str, &str); 34] = [
     ("UnexpectedMessage", "TLS alert unexpected message"),
     (
@@ -108,9 +108,8 @@ const ALERTS: [(&str, &str); 34] = [
     ("EncryptedClientHelloRequired", "TLS alert ech required"),
 ];
 
-/// The alert that an error's text tells of: a constant, which begins with `TLS alert`. `None`: the
-/// error is about something else. `error` is the text of rustls' error, alone or within another
-/// text.
+/// The alert in an error text: a constant that begins with `TLS alert`, or `None`. `error` is
+/// rustls' text, alone or within another text.
 #[must_use]
 pub fn alert_in(error: &str) -> Option<&'static str> {
     let (_, rest) = error.split_once(RECEIVED)?;

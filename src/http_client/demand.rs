@@ -1,8 +1,8 @@
-//! Whether a TLS server demands a client certificate, where its alert about it was lost.
+//! Determines whether a TLS server demands a client certificate when its alert was lost.
 //!
 //! With TLS 1.3 the alert comes after the handshake. A client that is still sending its request
-//! then sees its write fail, and the alert is gone with the connection. Another connection, on
-//! which nothing is sent, shows it.
+//! then sees a failed write, and the alert is lost with the connection. A second connection, on
+//! which nothing is sent, reveals it.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -19,12 +19,12 @@ use tokio::time::Instant;
 use super::alert::alert_in;
 use super::trust::{Trust, provider};
 
-/// How long connecting, the handshake and the alert may take together: a request waits for it.
+/// The limit of connect, handshake and alert together, because a request waits for it.
 const LIMIT: Duration = Duration::from_secs(2);
 
-/// The alert by which a server refuses a client without a certificate. `None`: it sends none, or
-/// cannot be reached. Makes a connection of its own and sends nothing on it. `ca_pem`: the only
-/// certificates that are trusted; none: the platform's. Blocks for two seconds at most.
+/// The alert by which a server refuses a client without a certificate; `None` if it sends none or
+/// is unreachable. Opens a connection and sends no data. `ca_pem` are the only trusted
+/// certificates; `None`: the platform's. Blocks for at most two seconds.
 #[must_use]
 pub fn demanded_certificate(
     address: SocketAddr,
@@ -41,7 +41,7 @@ pub fn demanded_certificate(
         .and_then(|error| alert_in(&error.to_string()))
 }
 
-/// Notes that the server has asked for a certificate, and shows none.
+/// Records that the server requested a certificate, and presents none.
 #[derive(Debug, Default)]
 struct NotesDemand(AtomicBool);
 
@@ -56,7 +56,7 @@ impl ResolvesClientCert for NotesDemand {
     }
 }
 
-/// A connection until a moment, however slowly its other side sends.
+/// A connection with a deadline, however slowly the other side sends.
 struct Until {
     tcp: TcpStream,
     end: Instant,
@@ -91,7 +91,7 @@ impl Write for Until {
     }
 }
 
-/// Connects, and waits for the alert of a server that has asked for a certificate.
+/// Connects, and waits for the alert of a server that requested a certificate.
 fn alert_of(address: SocketAddr, name: ServerName<'static>, trust: Trust) -> io::Result<()> {
     let end = Instant::now() + LIMIT;
     let other = io::Error::other::<rustls::Error>;
@@ -125,7 +125,7 @@ mod tests {
 
     use super::*;
 
-    /// The length of a record comes one byte every tenth of a second, and its content never.
+    /// The server sends a record's length at ten bytes per second, and never its content.
     #[test]
     fn a_server_that_sends_slowly_is_waited_for_two_seconds() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();

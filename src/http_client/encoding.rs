@@ -1,5 +1,5 @@
-//! Answers that come compressed although no request asks for that: some servers and the proxies
-//! before them do it anyway (without `Accept-Encoding` any coding is acceptable, RFC 9110 §12.5.3).
+//! Decodes compressed responses. No request asks for compression, but some servers and proxies
+//! compress anyway; without `Accept-Encoding` any coding is acceptable (RFC 9110 §12.5.3).
 
 use std::io::Read;
 
@@ -10,12 +10,12 @@ use http::header::CONTENT_ENCODING;
 
 use super::HttpError;
 
-/// A body without its content coding: gzip, which its first bytes tell whatever the header says, or
-/// deflate (RFC 9110 §8.4.1). Any other body stays as it is.
+/// Removes the content coding of a body: gzip, detected by its first bytes whatever the header
+/// says, or deflate (RFC 9110 §8.4.1). Other bodies stay unchanged.
 ///
 /// # Errors
-/// [`HttpError::TooLarge`] when it holds more than `max_body` bytes, [`HttpError::Broken`] when it
-/// is not what it says.
+/// [`HttpError::TooLarge`] when it has more than `max_body` bytes, [`HttpError::Broken`] when the
+/// coding is invalid.
 pub(super) fn decoded(
     body: Bytes,
     headers: &HeaderMap,
@@ -30,7 +30,7 @@ pub(super) fn decoded(
     if !coding.is_some_and(|coding| coding.eq_ignore_ascii_case(b"deflate")) {
         return Ok(body);
     }
-    // Some servers mean the bare stream (RFC 9110 §8.4.1.2).
+    // Some servers send the raw stream (RFC 9110 §8.4.1.2).
     match read(ZlibDecoder::new(&body[..]), max_body) {
         Err(HttpError::Broken) => read(DeflateDecoder::new(&body[..]), max_body),
         found => found,
@@ -39,7 +39,7 @@ pub(super) fn decoded(
 
 fn read(decoder: impl Read, max_body: usize) -> Result<Bytes, HttpError> {
     let mut decoded = Vec::new();
-    // One byte more than allowed shows that there is more; no coding can make us hold the rest.
+    // One byte beyond the limit proves the excess, so a small body cannot expand without bound.
     let most = u64::try_from(max_body)
         .unwrap_or(u64::MAX)
         .saturating_add(1);

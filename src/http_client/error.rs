@@ -1,4 +1,4 @@
-//! Why a request got no answer: a kind for programs, and the cause in words for people.
+//! Why a request got no response: a kind for programs, and the cause as text for people.
 
 use std::error::Error as StdError;
 use std::io;
@@ -9,37 +9,34 @@ use url::Url;
 use super::trust;
 use crate::domain::duration;
 
-/// So much of a URL or of another side's text is shown.
+/// Longest shown URL or foreign text.
 const SHOWN: usize = 200;
 
-/// The kind of a failure. The texts are constants: nothing of the URL, nothing of the answer.
+/// The kind of a failure. The texts are constants without parts of the URL or the response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum HttpError {
-    /// No complete answer in time.
     #[error("no answer in time")]
     Timeout,
-    /// The host's name could not be resolved, or has no address that may be asked.
+    /// The host name cannot be resolved, or has no permitted address.
     #[error("the host's name cannot be resolved")]
     Dns,
-    /// The host refused the connection: nothing listens on the port.
     #[error("connection refused")]
     Refused,
-    /// No connection could be made, for another reason or in time.
+    /// The connection failed for another reason, or in time.
     #[error("connection failed")]
     Connect,
-    /// The server's certificate or its TLS was refused.
+    /// The server's certificate or its TLS was rejected.
     #[error("TLS failed")]
     Tls,
-    /// The body is larger than allowed.
     #[error("answer too large")]
     TooLarge,
-    /// The connection broke, or what came was no HTTP.
+    /// The connection broke, or the response is not HTTP.
     #[error("connection broke or answer is not valid HTTP")]
     Broken,
 }
 
 impl HttpError {
-    /// A short stable code, for metrics.
+    /// A stable code for metrics.
     #[must_use]
     pub fn code(self) -> &'static str {
         match self {
@@ -54,8 +51,8 @@ impl HttpError {
     }
 }
 
-/// A request that got no complete answer. Its text names the URL, without query and user, and the
-/// cause.
+/// A request without a complete response. Its text names the cause, and the URL without query and
+/// user.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{place}: {why}")]
 pub struct Failed {
@@ -65,7 +62,7 @@ pub struct Failed {
 }
 
 impl Failed {
-    /// A failure of this kind, and no more to say about it.
+    /// A failure without further detail.
     #[must_use]
     pub fn of(kind: HttpError, url: &Url) -> Self {
         Self::because(kind, url, kind.to_string())
@@ -79,7 +76,6 @@ impl Failed {
         }
     }
 
-    /// Its kind.
     #[must_use]
     pub fn kind(&self) -> HttpError {
         self.kind
@@ -92,13 +88,13 @@ impl Failed {
     }
 }
 
-/// A URL as it may be logged: query, fragment, user and password may be secret.
+/// A URL for the log, without query, fragment, user and password, which may be secret.
 #[must_use]
 pub fn place(url: &Url) -> String {
     let mut url = url.clone();
     url.set_query(None);
     url.set_fragment(None);
-    // A URL that cannot have them has none.
+    // URLs that cannot have user and password return an error.
     let _ = (url.set_username(""), url.set_password(None));
     let text = url.as_str();
     // A URL is ASCII.
@@ -106,26 +102,23 @@ pub fn place(url: &Url) -> String {
         .map_or_else(|| text.to_owned(), |beginning| format!("{beginning}…"))
 }
 
-/// A name that could not be resolved.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Unresolved {
-    /// What the system says.
+    /// The system's error.
     #[error("its name cannot be resolved: {0}")]
     System(#[from] io::Error),
-    /// It has addresses, but none that may be asked.
+    /// The name has addresses, but none is permitted.
     #[error("its name has no public address")]
     NoPublicAddress,
 }
 
-/// What limits a request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
     pub connect: Duration,
     pub total: Duration,
 }
 
-/// The kind of a failure, and its cause. A connection that times out counts as one that could not
-/// be made.
+/// The kind of a failure and its cause. A timeout while connecting counts as a failed connection.
 pub(super) fn classify(error: &reqwest::Error, https: bool, limits: Limits) -> (HttpError, String) {
     if let Some(tls) = find::<rustls::Error>(error) {
         return (HttpError::Tls, trust::explain(&tls.to_string()));
@@ -177,7 +170,7 @@ pub(super) fn classify(error: &reqwest::Error, https: bool, limits: Limits) -> (
     (HttpError::Broken, why)
 }
 
-/// Whether the connection ended without an answer, and not for what came on it.
+/// Whether the connection ended without a response, as opposed to an invalid one.
 pub(super) fn has_ended(error: &reqwest::Error) -> bool {
     let http = find::<hyper::Error>(error);
     let ended = http
@@ -195,8 +188,8 @@ pub(super) fn has_ended(error: &reqwest::Error) -> bool {
     !error.is_timeout() && !error.is_connect() && (ended || system)
 }
 
-/// The first error of this type in a chain. `io::Error::source` skips the error it wraps, hence the
-/// detour.
+/// The first error of this type in a chain. `io::Error::source` skips the wrapped error, so it is
+/// unwrapped here.
 fn find<E: StdError + 'static>(error: &reqwest::Error) -> Option<&E> {
     chain(error).find_map(|error| error.downcast_ref::<E>())
 }
@@ -218,7 +211,7 @@ fn cause_of(error: Cause<'_>) -> Option<Cause<'_>> {
     }
 }
 
-/// The error at the root of a chain. It is the system's or a library's, not the other side's.
+/// The innermost error of a chain, which comes from the system or a library.
 fn root(error: &reqwest::Error) -> String {
     shown(
         &chain(error)

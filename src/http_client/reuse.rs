@@ -1,4 +1,4 @@
-//! Whether a request went out on a connection that was there already.
+//! Detects whether a request used an existing connection.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,18 +7,18 @@ use std::task::{Context, Poll};
 use tower::{Layer, Service};
 
 tokio::task_local! {
-    /// Set when the request of this task has a connection made.
+    /// Set when the current request opens a connection.
     static CONNECTS: Arc<AtomicBool>;
 }
 
-/// What comes of a request, and whether a connection was made for it.
+/// The result of a request, and whether it opened a connection.
 pub(super) async fn noting<F: Future>(request: F) -> (F::Output, bool) {
     let connects = Arc::new(AtomicBool::new(false));
     let output = CONNECTS.scope(connects.clone(), request).await;
     (output, connects.load(Ordering::Relaxed))
 }
 
-/// Notes each connection that is made.
+/// Records each new connection.
 #[derive(Clone)]
 pub(super) struct NoteConnects;
 
@@ -43,7 +43,7 @@ impl<S: Service<R>, R> Service<R> for Noting<S> {
     }
 
     fn call(&mut self, target: R) -> S::Future {
-        // Outside of a request there is nothing to note.
+        // There is nothing to record outside a request.
         let _ = CONNECTS.try_with(|connects| connects.store(true, Ordering::Relaxed));
         self.0.call(target)
     }

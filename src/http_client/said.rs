@@ -1,8 +1,9 @@
-//! What the other side says of a failure: the message of a `google.rpc.Status`, as plgd's servers
-//! and grpc-gateway answer.
+//! The message of an error response: a `google.rpc.Status`, as plgd's servers and grpc-gateway send
+//! it.
 //!
-//! The text is the other side's. Before it is shown, it is searched for what was sent, also
-//! encoded, and for what looks like a token, control characters are escaped, and it is cut.
+//! The text comes from the other side. Before it is shown, it is searched for the sent secrets,
+//! also in encoded forms, and for possible tokens. Control characters are escaped, and the text is
+//! truncated.
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
@@ -15,29 +16,28 @@ use url::Url;
 
 use super::HttpAnswer;
 
-/// So many characters of a message are read.
+/// How many characters of a message are read.
 const READ: usize = 1000;
-/// So many characters of it are shown.
+/// How many characters of a message are shown.
 const SHOWN: usize = 200;
-/// A message that holds so many bytes in a row of what was sent repeats it.
+/// A message that contains this many consecutive bytes of a sent value repeats it.
 const REPEATED: usize = 8;
-/// A word of this length with digits, small letters and capitals could be a token.
+/// A word of this length with digits, lower and upper case could be a token.
 const COULD_BE_A_TOKEN: usize = 40;
-/// A part of a longer text may end anywhere.
+/// A fragment of a longer text may end anywhere.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new()
         .with_decode_padding_mode(DecodePaddingMode::RequireNone)
         .with_decode_allow_trailing_bits(true),
 );
-/// Stands for a message that must not be shown.
+/// Replaces a message that must not be shown.
 const LEFT_OUT: &str = "it sends a message that repeats what was sent, which is left out";
 
 impl HttpAnswer {
-    /// What a failure's body says, for people: in words that begin with `it says`. `None`: the body
-    /// is no `google.rpc.Status` with a message, bare or as the `error` of a stream. The message
-    /// must show neither `sent`, secrets and tokens, nor what `asked`, the URL as it is configured,
-    /// may hold of them.
+    /// The message of an error body, prefixed with `it says`. `None` if the body is not a
+    /// `google.rpc.Status` with a message, bare or as the `error` of a stream. The text contains
+    /// neither the secrets in `sent` nor possible secrets of `asked`, the configured URL.
     #[must_use]
     pub fn said(&self, asked: &Url, sent: &[&str]) -> Option<String> {
         let first = serde_json::Deserializer::from_slice(&self.body)
@@ -54,11 +54,11 @@ impl HttpAnswer {
             return None;
         }
         let read: String = message.chars().take(READ).collect();
-        // Of `?KEY` the name, of `?key=KEY` the value.
+        // The name in `?KEY`, the value in `?key=KEY`.
         let of_query = asked
             .query_pairs()
             .map(|(name, value)| if value.is_empty() { name } else { value });
-        // A shorter one is a version or the like, and is in many messages.
+        // Shorter values, such as versions, occur in many messages.
         let of_query: Vec<_> = of_query.filter(|it| it.len() >= REPEATED).collect();
         let sent: Vec<&str> = sent
             .iter()
@@ -78,8 +78,7 @@ impl HttpAnswer {
     }
 }
 
-/// Whether a text, in any of its readings, holds a part of what was sent. Letter case does not
-/// count.
+/// Whether a text, in any decoding, contains a part of a sent value. Ignores letter case.
 fn repeats(text: &str, sent: &[&str]) -> bool {
     let mut readings = readings(text.as_bytes());
     readings
@@ -100,8 +99,8 @@ fn repeats(text: &str, sent: &[&str]) -> bool {
         })
 }
 
-/// A text as it stands and as what it may encode: by escapes with backslashes, percent signs,
-/// base64, and one in another.
+/// A text and its possible decodings: backslash escapes, percent-encoding, base64, and
+/// combinations.
 fn readings(text: &[u8]) -> Vec<Vec<u8>> {
     let mut all: Vec<Vec<u8>> = Vec::new();
     for text in [text.to_vec(), without_backslashes(text)] {
@@ -114,7 +113,7 @@ fn readings(text: &[u8]) -> Vec<Vec<u8>> {
     all
 }
 
-/// A text without the backslashes that escape a character; `\\uXXXX` becomes the character.
+/// Removes backslash escapes; `\\uXXXX` becomes the character.
 fn without_backslashes(text: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text;
@@ -143,7 +142,7 @@ fn without_backslashes(text: &[u8]) -> Vec<u8> {
     out
 }
 
-/// A text without the encoding of a form or a URL.
+/// Decodes form or URL encoding.
 fn form_decoded(text: &[u8]) -> Vec<u8> {
     let spaced: Vec<u8> = text
         .iter()
@@ -152,7 +151,7 @@ fn form_decoded(text: &[u8]) -> Vec<u8> {
     percent_encoding::percent_decode(&spaced).collect()
 }
 
-/// What the words of a text hold in base64 of either alphabet, wherever in them it begins.
+/// The base64 decodings (either alphabet) of a text's words, from any start.
 fn base64_decoded(text: &[u8]) -> Vec<Vec<u8>> {
     let is_of_word = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/-_".contains(byte);
     let mut decoded = Vec::new();
@@ -167,7 +166,7 @@ fn base64_decoded(text: &[u8]) -> Vec<Vec<u8>> {
             .collect();
         for begin in 0..4 {
             let part = word.get(begin..).unwrap_or_default();
-            // One character alone holds no byte.
+            // A single character encodes no byte.
             let end = if part.len() % 4 == 1 {
                 part.len() - 1
             } else {
@@ -179,7 +178,7 @@ fn base64_decoded(text: &[u8]) -> Vec<Vec<u8>> {
     decoded
 }
 
-/// A text in which an ellipsis stands for each word that could be a token.
+/// Replaces each word that could be a token with an ellipsis.
 fn without_tokens(text: &str) -> String {
     let is_of_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     let mut out = String::new();
@@ -204,15 +203,14 @@ fn without_tokens(text: &str) -> String {
     out
 }
 
-/// A text on one line, in printable ASCII but for the ellipsis, without the backquote that ends it
-/// in a log line.
+/// One line of printable ASCII and ellipses, without the backquote that delimits it in a log line.
 fn escaped(text: &str) -> String {
     let mut out = String::new();
     for c in text.chars() {
         match c {
             '`' => out.push('\''),
             ' '..='~' | '…' => out.push(c),
-            // Writing to a String does not fail.
+            // Writing to a String cannot fail.
             _ => drop(write!(out, "{}", c.escape_default())),
         }
     }

@@ -1,5 +1,10 @@
 //! The client against servers that misbehave.
 
+use crate::domain::clock::UnixTime;
+use bytes::Bytes;
+use http::StatusCode;
+use http::header::{AGE, DATE};
+use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 

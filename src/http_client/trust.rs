@@ -1,4 +1,4 @@
-//! Which certificates of servers are trusted, and in plain words why one is not.
+//! Decides which server certificates are trusted, and explains rejections.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -13,19 +13,19 @@ use rustls::{CertificateError, DigitallySignedStruct, RootCertStore, SignatureSc
 
 use super::alert::alert_in;
 
-/// So much of another side's text is shown.
+/// Longest shown foreign text.
 const SHOWN: usize = 200;
 
-/// A `caFile` holds no certificate, or one that cannot be read.
+/// A `caFile` without a certificate, or with an unreadable one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("it holds no valid certificate")]
 pub struct UnusableCertificates;
 
-/// Certificates of authorities and of servers that are trusted.
+/// The trusted certificates of authorities and servers.
 ///
-/// A server's certificate is accepted when a trusted authority has issued it, or when it stands in
-/// the `caFile` itself, whoever has issued it and whether or not it may be used as an authority's
-/// (CA:TRUE). In both cases its name and its validity are checked.
+/// A server's certificate is accepted when a trusted authority has issued it, or when the `caFile`
+/// contains it, whatever its issuer and even if it is a CA certificate (CA:TRUE). In both cases its
+/// name and validity are checked.
 #[derive(Debug)]
 pub struct Trust {
     /// `None`: no certificate is trusted.
@@ -35,7 +35,7 @@ pub struct Trust {
 }
 
 impl Trust {
-    /// The certificates of a `caFile` (PEM) and no others.
+    /// Only the certificates of a `caFile` (PEM).
     ///
     /// # Errors
     /// [`UnusableCertificates`].
@@ -43,7 +43,7 @@ impl Trust {
         Self::new(RootCertStore::empty(), Some(ca_pem))
     }
 
-    /// The platform's certificates, and those of a `caFile` (PEM) if there is one. Reads files.
+    /// The platform's certificates and those of an optional `caFile` (PEM). Reads files.
     ///
     /// # Errors
     /// [`UnusableCertificates`] of the `caFile`.
@@ -62,7 +62,7 @@ impl Trust {
         }
         let provider = provider();
         let algorithms = provider.signature_verification_algorithms;
-        // Fails only without any certificate.
+        // Fails only for an empty set.
         let authorities = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
             .build()
             .ok();
@@ -73,7 +73,7 @@ impl Trust {
         })
     }
 
-    /// Whether it trusts no certificate at all.
+    /// Whether no certificate is trusted.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.authorities.is_none()
@@ -93,7 +93,7 @@ impl Trust {
     }
 }
 
-/// The process's provider of cryptography, or the one that it would have.
+/// The process's cryptography provider, or the default.
 pub(super) fn provider() -> Arc<CryptoProvider> {
     let default = || Arc::new(crypto::aws_lc_rs::default_provider());
     CryptoProvider::get_default()
@@ -132,8 +132,7 @@ impl ServerCertVerifier for Trust {
             now,
         );
         match verified {
-            // Its validity has been found good by then: the path to an authority is looked for
-            // last.
+            // The validity is good by then: webpki builds the path to an authority last.
             Err(error) if is_about_its_issuer(&error) && self.pinned.contains(end_entity) => {
                 verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
                 Ok(ServerCertVerified::assertion())
@@ -165,13 +164,12 @@ impl ServerCertVerifier for Trust {
     }
 }
 
-/// Whether a certificate is refused only for who has issued it, or for being an authority's.
+/// Whether a certificate is rejected only because of its issuer, or because it is a CA certificate.
 fn is_about_its_issuer(error: &rustls::Error) -> bool {
     match error {
         rustls::Error::InvalidCertificate(
             CertificateError::UnknownIssuer
-            // Its issuer has the name of a certificate that is trusted, perhaps its own, but
-            // another key.
+            // The issuer has the name of a trusted certificate, but another key.
             | CertificateError::BadSignature
             | CertificateError::UnsupportedSignatureAlgorithmContext { .. }
             | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. },
@@ -183,8 +181,8 @@ fn is_about_its_issuer(error: &rustls::Error) -> bool {
     }
 }
 
-/// What each failure of rustls and webpki means here, found by a part of its text: Pingora hands on
-/// only the text.
+/// Explanations of rustls' and webpki's failures, by a part of their text. Pingora passes only the
+/// text on.
 const CAUSES: [(&str, &str); 11] = [
     (
         "UnknownIssuer",
@@ -230,7 +228,7 @@ const CAUSES: [(&str, &str); 11] = [
     ),
 ];
 
-/// Why TLS failed, for people: `error` is the text of rustls' error, alone or within another text.
+/// Explains a TLS failure. `error` is rustls' text, alone or within another text.
 #[must_use]
 pub fn explain(error: &str) -> String {
     if let Some(alert) = alert_in(error) {
@@ -264,7 +262,7 @@ pub fn explain(error: &str) -> String {
     format!("TLS: {cause}")
 }
 
-/// A number of seconds at the beginning of a text as date and time (RFC 3339).
+/// Converts a leading number of seconds to a date and time (RFC 3339).
 fn moment(text: &str) -> String {
     let digits: String = text.chars().take_while(char::is_ascii_digit).collect();
     let at = digits
@@ -278,7 +276,7 @@ fn moment(text: &str) -> String {
     written.unwrap_or(digits)
 }
 
-/// A foreign text as the log may show it: its beginning, on one line.
+/// The beginning of a foreign text on one line.
 fn shown(text: &str) -> String {
     let beginning: String = text.chars().take(SHOWN).collect();
     let more = if beginning.len() < text.len() {

@@ -21,6 +21,7 @@ pub const REASON_HEADER: HeaderName = HeaderName::from_static("x-m2m-reason");
 /// The form of the challenge (RFC 6750 §3) in a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Challenge {
+    /// No challenge.
     No,
     /// Without an error code, for a request without a token.
     Bare,
