@@ -20,7 +20,6 @@ pub struct AccessToken(Arc<Held>);
 struct Held {
     token: SecretString,
     serial: u64,
-    obtained: Instant,
     /// Until when it may be attached, a little before its end, on both clocks.
     usable_until: Instant,
     usable_until_at: UnixTime,
@@ -64,7 +63,6 @@ impl AccessToken {
         Self(Arc::new(Held {
             token,
             serial: NEXT_SERIAL.fetch_add(1, Ordering::Relaxed),
-            obtained: requested.monotonic,
             // The authority's clock for this token started after the request left, so this end is
             // the earlier one.
             usable_until: requested.monotonic + usable_for,
@@ -85,11 +83,6 @@ impl AccessToken {
     pub(super) fn is_usable(&self, now: Moment) -> bool {
         // Up to a second of grace, because wall time is read in whole seconds.
         now.monotonic < self.0.usable_until && now.wall.0 <= self.0.usable_until_at.0
-    }
-
-    /// When it was asked for.
-    pub(super) fn obtained(&self) -> Instant {
-        self.0.obtained
     }
 
     /// For how long it may still be attached, by whichever clock says less.

@@ -6,8 +6,6 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 /// A token so young was good a moment ago: the refusal is not about it.
 const YOUNG: Duration = Duration::from_secs(5);
 /// Between two fetches for a refusal.
@@ -20,8 +18,8 @@ const SUSPICIOUS: u32 = 3;
 /// The refusals of one credential's tokens.
 #[derive(Debug, Default)]
 pub(super) struct Refusals {
-    /// When a token was last fetched for a refusal.
-    asked: Option<Instant>,
+    /// The clock's uptime when a token was last fetched for a refusal.
+    asked: Option<Duration>,
     /// The token whose replacement is being fetched.
     being_replaced: Option<u64>,
     /// How many tokens in a row were refused before they were to be refreshed, and their successors
@@ -41,15 +39,16 @@ pub(super) enum Judged {
 }
 
 impl Refusals {
-    /// The token with this serial, which was obtained then, was refused.
-    pub fn judge(&mut self, serial: u64, obtained: Instant, now: Instant) -> Judged {
+    /// Decides about the refusal of the token with this serial. `obtained` and `now` are uptimes of
+    /// the clock.
+    pub fn judge(&mut self, serial: u64, obtained: Duration, now: Duration) -> Judged {
         if self.being_replaced == Some(serial) {
             return Judged::Joins;
         }
-        let is_young = now.saturating_duration_since(obtained) < YOUNG;
+        let is_young = now.saturating_sub(obtained) < YOUNG;
         let is_cooling = self
             .asked
-            .is_some_and(|asked| now.saturating_duration_since(asked) < COOL_DOWN);
+            .is_some_and(|asked| now.saturating_sub(asked) < COOL_DOWN);
         if is_young || is_cooling {
             return Judged::Stands;
         }
@@ -93,8 +92,7 @@ mod tests {
 
     #[test]
     fn a_refusal_is_a_reason_to_fetch_only_now_and_then() {
-        let start = Instant::now();
-        let at = |secs: u64| start + Duration::from_secs(secs);
+        let at = Duration::from_secs;
         let mut refusals = Refusals::default();
         assert_eq!(
             refusals.judge(1, at(0), at(4)),
@@ -122,7 +120,7 @@ mod tests {
 
     #[test]
     fn tokens_that_die_young_again_and_again_are_told_of_now_and_then() {
-        let start = Instant::now();
+        let start = Duration::ZERO;
         let mut refusals = Refusals::default();
         let mut told = Vec::new();
         for serial in 1..=30 {

@@ -61,6 +61,8 @@ struct Current {
     refresh_due: Instant,
     /// The same by the other clock.
     refresh_due_at: UnixTime,
+    /// The clock's uptime when the token was requested.
+    obtained: Duration,
 }
 
 /// How the tries so far ended.
@@ -224,13 +226,15 @@ impl TokenSource {
         if self.0.fetching.load(Ordering::Acquire) {
             return true;
         }
+        let current = self.0.current.load();
+        let obtained = current.as_ref().map_or(Duration::ZERO, |it| it.obtained);
         let judged = {
             let mut refusals = self
                 .0
                 .refusals
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner);
-            refusals.judge(refused.serial(), refused.obtained(), Instant::now())
+            refusals.judge(refused.serial(), obtained, self.0.clock.uptime())
         };
         if judged == Judged::Asks {
             self.0.refused.notify_one();

@@ -12,8 +12,10 @@ mod rotation;
 mod swallowed;
 mod timeouts;
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use m2m_sidecar::domain::clock::{Clock, SystemClock};
 use tokio::time::Instant;
 
 use crate::support::authority::{Authority, Endpoint};
@@ -57,11 +59,17 @@ outbound:
 }
 
 pub async fn world(credential: &str, listener: &str) -> World {
+    world_at(Arc::new(SystemClock), credential, listener).await
+}
+
+/// The same with this clock.
+async fn world_at(clock: Arc<dyn Clock>, credential: &str, listener: &str) -> World {
     let (authority, upstream) = (Authority::start(), Upstream::start());
     authority.register_client("legacy", SECRET);
     let yaml = yaml(&authority, &upstream.url(), credential, listener);
     let sidecar = Sidecar::builder()
         .secret_file("secret", "legacy", SECRET)
+        .clock(clock)
         .start(&yaml)
         .await;
     World {

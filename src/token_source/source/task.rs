@@ -357,6 +357,7 @@ impl TokenSource {
         if !token.is_usable(self.now()) {
             return Err(FetchError::Late.into());
         }
+        let age = requested.monotonic.elapsed();
         let after = schedule::refresh_after(lifetime, self.0.config.refresh_at, fastrand::f64());
         Ok(Current {
             token,
@@ -364,6 +365,7 @@ impl TokenSource {
             // Later than by the monotonic clock while both run: wall time has whole seconds, and
             // both ends were cut.
             refresh_due_at: requested.wall.plus(after + Duration::from_millis(1999)),
+            obtained: self.0.clock.uptime().saturating_sub(age),
         })
     }
 

@@ -37,6 +37,10 @@ impl Clock for TestClock {
     fn now(&self) -> UnixTime {
         UnixTime(self.moved.load(Ordering::Relaxed)).plus(self.start.elapsed())
     }
+
+    fn uptime(&self) -> Duration {
+        self.start.elapsed()
+    }
 }
 
 /// How the authority reacts to the request number `n`: after how long, and with a lifetime in
