@@ -1,24 +1,18 @@
-//! Which modules a source names: every path through `crate`, `super` or the crate's own name,
-//! however it is nested.
+//! The modules that a source names: every path through `crate`, `super` or `self`, nested or not.
 
 use std::collections::HashMap;
 
 use super::source::Token;
 
-/// The crate's name as `main.rs`, a crate of its own, says it.
-const CRATE_NAME: &str = "m2m_sidecar";
-
 /// A path to something of this crate.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Edge {
-    /// The first words after the crate's root. Empty: the root itself was named, renamed or
-    /// globbed.
+    /// The names after the crate's root. Empty: the root itself is named, renamed or globbed.
     pub to: Vec<String>,
-    /// Where.
     pub line: usize,
 }
 
-/// The module that a file below `src` is: `a/b.rs` and `a/b/mod.rs` are both `a`, `b`.
+/// The module of a file below `src`: `a/b.rs` and `a/b/mod.rs` are both `a`, `b`.
 pub fn module_of(file: &str) -> Vec<String> {
     let stem = file.trim_end_matches(".rs");
     let stem = stem.strip_suffix("/mod").unwrap_or(stem);
@@ -81,11 +75,10 @@ fn is_path_start(tokens: &[Token<'_>], at: usize) -> bool {
     let before = at.checked_sub(1).map_or("", |before| tokens[before].text);
     let after = tokens.get(at + 1).map_or("", |after| after.text);
     match word {
-        // `pub(crate)` and `pub(in crate::a)` say who may look, not who is looked at.
+        // `pub(crate)` and `pub(in crate::a)` are no imports.
         "crate" | "super" if matches!(before, "(" | "in") && is_visibility(tokens, at) => false,
         "crate" | "super" => before != "::",
         "self" => before != "::" && after == "::",
-        CRATE_NAME => before != "::" && matches!(after, "::" | "as"),
         _ => false,
     }
 }
@@ -102,15 +95,13 @@ struct Paths<'t, 's> {
 }
 
 impl Paths<'_, '_> {
-    /// Reads a path, or a tree of paths, that goes on from `base`; returns where it ends.
+    /// Reads a path, or a tree of paths, below `base`; returns where it ends.
     fn read(&mut self, mut at: usize, base: Option<Vec<String>>) -> usize {
-        // Whether names still decide where the path leads; a place to begin from does not change
-        // after the first name.
         let mut path = base;
         let line = self.tokens[at].line;
         loop {
             match self.text(at) {
-                "crate" | CRATE_NAME if path.is_none() => path = Some(Vec::new()),
+                "crate" if path.is_none() => path = Some(Vec::new()),
                 "self" if path.is_none() => path = Some(self.module.to_vec()),
                 "self" => {}
                 "super" => {
@@ -124,7 +115,7 @@ impl Paths<'_, '_> {
                     return at + 1;
                 }
                 name if is_name(name) => path.get_or_insert_default().push(name.to_owned()),
-                // `a::<T>`: the path has ended, and T is read on its own.
+                // `a::<T>`: the path ends, and T is read on its own.
                 _ => {
                     self.push(path, line);
                     return at;
@@ -148,7 +139,7 @@ impl Paths<'_, '_> {
                 "as" => at += 2,
                 _ => {
                     let end = self.read(at, base.clone());
-                    // A sign that begins no path: step over it rather than stay.
+                    // Step over a sign that begins no path.
                     at = end.max(at + 1);
                 }
             }

@@ -1,11 +1,8 @@
-//! Rust source without what is no code: comments blanked, literals emptied, tests cut off; and its
-//! words.
+//! The tokens of Rust source, without comments and the contents of literals.
 //!
-//! Not a parser. It knows just enough to tell code from text, which is what the rules of `tidy`
-//! need.
+//! This is no parser: it only tells code from text.
 
-/// The source with comments and the contents of literals turned into spaces. Lines stay where they
-/// are.
+/// The source with comments and literals turned into spaces. Lines keep their numbers.
 pub fn blank(source: &str) -> String {
     let bytes = source.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());
@@ -27,7 +24,7 @@ pub fn blank(source: &str) -> String {
     String::from_utf8(out).expect("only whole characters are blanked")
 }
 
-/// The length of the comment or literal that begins here; 0 when none does.
+/// The length of the comment or literal that begins here, or 0.
 fn text_length(bytes: &[u8], at: usize) -> usize {
     let rest = &bytes[at..];
     if rest.starts_with(b"//") {
@@ -39,7 +36,7 @@ fn text_length(bytes: &[u8], at: usize) -> usize {
     match rest[0] {
         b'"' => quoted(rest, 0),
         b'\'' => character(rest),
-        // `r"`, `br#"`, `c"` and so on, unless the letter only ends a longer word.
+        // `r"`, `br#"`, `c"` and so on, unless the letter ends a longer word.
         b'r' | b'b' | b'c' if at == 0 || !is_word(bytes[at - 1]) => prefixed(rest),
         _ => 0,
     }
@@ -79,7 +76,7 @@ fn quoted(rest: &[u8], open: usize) -> usize {
     rest.len()
 }
 
-/// A character literal; a lifetime is none.
+/// A character literal; 0 for a lifetime.
 fn character(rest: &[u8]) -> usize {
     if rest.get(1) == Some(&b'\\') {
         let end = rest.iter().skip(3).position(|b| *b == b'\'');
@@ -203,7 +200,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_code_is_blanked_and_lines_stay() {
+    fn comments_and_literals_are_blanked_and_lines_stay() {
         for text in [
             "// pingora",
             "/* pingora /* pingora */ pingora */",
@@ -246,7 +243,8 @@ mod tests {
 
     #[test]
     fn test_modules_are_found_whole() {
-        let source = "fn a() {}\n#[cfg(test)]\nmod tests { fn b() { {} } }\nfn c() {}\n#[cfg(test)] mod far;";
+        let source = "fn a() {}\n#[cfg(test)]\nmod tests { fn b() { {} } }\nfn c() {}\n\
+            #[cfg(test)] mod far;";
         let words = tokens(source);
         let ranges = test_modules(&words);
         assert_eq!(ranges.len(), 1);
