@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use crate::support::authority::{Authority, Endpoint};
 use crate::support::sidecar::Sidecar;
 use crate::support::upstream::Upstream;
-use crate::support::{AUDIENCE, PATIENCE};
+use crate::support::{AUDIENCE, WAIT_LIMIT};
 
 /// One sidecar with every kind of listener.
 struct World {
@@ -114,7 +114,7 @@ async fn send_all_then_read(
         stream.read_to_end(&mut answer).await?;
         Ok(String::from_utf8_lossy(&answer).into_owned())
     };
-    tokio::time::timeout(PATIENCE * 3, exchange)
+    tokio::time::timeout(WAIT_LIMIT * 3, exchange)
         .await
         .expect("the exchange ends")
 }

@@ -4,7 +4,6 @@ mod descriptors;
 pub mod process;
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
@@ -106,9 +105,7 @@ async fn a_full_listener_closes_its_longest_idle_connection_for_a_new_one() {
             connection
         };
         let (mut first, mut second, mut third) = (open().await, open().await, open().await);
-        // The first has asked last now, so the second is the longest idle one. To the sidecar a
-        // connection is idle a little after its client has the answer.
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        // The first sends the last request, so the second is the longest idle one.
         first.send(a_request(address)).await;
         first.answer().await;
         let mut fourth = open().await;
@@ -131,8 +128,6 @@ async fn a_full_listener_closes_its_longest_idle_connection_for_a_new_one() {
             metric(&sidecar, &open_of(listener)).await == 2
         })
         .await;
-        // And the beginning of the head is read.
-        tokio::time::sleep(Duration::from_millis(100)).await;
         let _served = [open().await, open().await, open().await];
         assert!(
             silent.is_ended().await && slow.is_ended().await,

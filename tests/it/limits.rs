@@ -3,13 +3,11 @@
 //!
 //! How many pass in which time is tested where time can be stopped, beside `src/limits.rs`.
 
-use tokio::time::Instant;
-
 use crate::rules::{World, world};
-use crate::support::PATIENCE;
 use crate::support::behave::Gate;
 use crate::support::client::{Connection, RawAnswer, request_bytes};
 use crate::support::keys::{Alg, TestKey};
+use crate::support::until;
 use crate::support::upstream::Answer;
 
 const RULES: &str = r#"
@@ -61,19 +59,17 @@ impl World {
         connection
     }
 
-    /// Until a request passes again: the sidecar learns of a request's end a little later than its
-    /// client.
+    /// Waits until a request passes again: the sidecar counts a request's end a little later than
+    /// its client.
     async fn passes_again(&self) {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
+        until("a request passes again", async || {
             let answer = self.send("GET", "/public", &[]).await;
-            if answer.status == 200 {
-                return;
+            answer.status == 200 || {
+                assert_eq!(judged(&answer), (429, "too_many_at_once"));
+                false
             }
-            assert_eq!(judged(&answer), (429, "too_many_at_once"));
-            assert!(Instant::now() < deadline, "no room was made");
-            tokio::task::yield_now().await;
-        }
+        })
+        .await;
     }
 }
 

@@ -15,9 +15,6 @@ mod timeouts;
 use std::sync::Arc;
 use std::time::Duration;
 
-use m2m_sidecar::domain::clock::{Clock, SystemClock};
-use tokio::time::Instant;
-
 use crate::support::authority::{Authority, Endpoint};
 use crate::support::behave::{Behave, Gate};
 use crate::support::client::{Connection, RawAnswer, get, request, request_bytes, send_raw};
@@ -25,6 +22,7 @@ use crate::support::logs;
 use crate::support::sidecar::Sidecar;
 use crate::support::until;
 use crate::support::upstream::{Answer, Upstream};
+use m2m_sidecar::for_tests::domain::clock::{Clock, SystemClock};
 
 const SECRET: &str = "outbound-client-secret-1";
 
@@ -133,34 +131,25 @@ async fn a_thousand_first_requests_cause_one_token_fetch() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_that_lives_two_seconds_fails_no_request_for_twenty() {
-    let world = world("", "").await;
+async fn no_request_fails_while_short_lived_tokens_follow_each_other() {
+    let world = world("    refreshAt: 50%\n", "").await;
     world
         .authority
-        .answer_tokens(|answer| answer.lifetime = Duration::from_secs(2));
+        .answer_tokens(|answer| answer.lifetime = Duration::from_secs(4));
     let address = world.sidecar.address("hub");
-    let end = Instant::now() + Duration::from_secs(20);
+    let authority = &world.authority;
     let load = (0..4).map(|_| async move {
         let mut connection = Connection::open(address).await;
-        let mut sent = 0;
-        while Instant::now() < end {
+        while authority.fetches(Endpoint::Token) < 4 {
             connection
                 .send(request_bytes("GET", address, "/", &[], b""))
                 .await;
             assert_eq!(connection.answer().await.status, 200);
-            sent += 1;
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        sent
     });
-    let sent: usize = futures_util::future::join_all(load).await.into_iter().sum();
-    assert!(sent > 100, "{sent} requests");
-    let fetches = world.authority.fetches(Endpoint::Token);
-    assert!(
-        (10..=24).contains(&fetches),
-        "{fetches} fetches in twenty seconds"
-    );
-    // No request carried a token that its authority had let die.
+    futures_util::future::join_all(load).await;
+    // No request carried an older token than the one before it.
     let issued = world.authority.issued();
     let positions = world.upstream.received().into_iter().map(|seen| {
         let bearer = seen.bearer().expect("a token").to_owned();
@@ -205,11 +194,7 @@ async fn an_authority_that_comes_back_is_found_again() {
     world.authority.down().await;
     assert_eq!(world.get("/").await.status, 503);
     world.authority.up();
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while world.get("/").await.status != 200 {
-        assert!(Instant::now() < deadline, "no recovery");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    until("it recovers", async || world.get("/").await.status == 200).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -17,7 +17,7 @@ use crate::support::client::{RawAnswer, get, post_form};
 use crate::support::clock::MovableClock;
 use crate::support::sidecar::Sidecar;
 use crate::support::upstream::Upstream;
-use crate::support::{PATIENCE, logs, now, until};
+use crate::support::{logs, now, until};
 
 /// A sidecar that trusts `authority`, with this text as its `revocation`.
 async fn sidecar(authority: &Authority, revocation: &str, upstream: &Upstream) -> Sidecar {
@@ -72,15 +72,10 @@ fn is(status: u16, reason: &str) -> (u16, String) {
 
 /// Asks until the answer is this one.
 async fn becomes(sidecar: &Sidecar, token: &str, expected: (u16, String)) {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let got = judge(sidecar, token).await;
-        if got == expected {
-            return;
-        }
-        assert!(Instant::now() < deadline, "still {got:?}, not {expected:?}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    until(&format!("{expected:?}"), async || {
+        judge(sidecar, token).await == expected
+    })
+    .await;
 }
 
 const UUIDS: [&str; 2] = [

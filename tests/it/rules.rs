@@ -1,15 +1,13 @@
 //! Rules: what a token must say beside being valid; what shadow mode and CORS preflights let pass.
 
-use serde_json::json;
-use tokio::time::Instant;
-
 use crate::support::authority::{Authority, Endpoint};
 use crate::support::client::{RawAnswer, get, request};
 use crate::support::keys::{Alg, TestKey};
 use crate::support::sidecar::Sidecar;
 use crate::support::tokens::TokenBuilder;
 use crate::support::upstream::{Answer, Upstream};
-use crate::support::{AUDIENCE, PATIENCE, logs, now};
+use crate::support::{AUDIENCE, logs, now, until};
+use serde_json::json;
 
 pub struct World {
     pub authority: Authority,
@@ -76,19 +74,12 @@ impl World {
         value.map_or(0, |value| value.parse().expect("a number"))
     }
 
-    /// Waits until it is this: a request is counted when its answer has been sent.
+    /// Waits for a count: a request is counted after its answer has been sent.
     pub async fn wait_for_count(&self, decision: &str, reason: &str, count: u64) {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let counted = self.counted(decision, reason).await;
-            if counted == count {
-                return;
-            }
-            assert!(
-                Instant::now() < deadline,
-                "{decision} {reason}: {counted}, not {count}"
-            );
-        }
+        until(&format!("{decision} {reason}: {count}"), async || {
+            self.counted(decision, reason).await == count
+        })
+        .await;
     }
 }
 

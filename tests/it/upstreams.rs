@@ -11,7 +11,7 @@ use socket2::{Domain, Socket, Type};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::support::PATIENCE;
+use crate::support::WAIT_LIMIT;
 use crate::support::behave::Gate;
 use crate::support::client::{Connection, RawAnswer, request, request_bytes};
 use crate::support::sidecar::Sidecar;
@@ -230,7 +230,7 @@ async fn each_timeout_is_504_and_a_refusal_502() {
         while requests.write_all(&[b'x'; 4096]).await.is_ok() {}
     });
     let mut answer = String::new();
-    let reading = tokio::time::timeout(PATIENCE, answers.read_to_string(&mut answer));
+    let reading = tokio::time::timeout(WAIT_LIMIT, answers.read_to_string(&mut answer));
     let _ = reading.await.expect("an answer");
     sending.abort();
     assert!(

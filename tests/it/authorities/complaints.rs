@@ -11,11 +11,11 @@ use m2m_sidecar::for_tests::jose::key_set::KeySet;
 use m2m_sidecar::for_tests::jose::live_keys::{Fetch, Fetched, LiveKeys, Renewal, Source};
 
 use super::{ask, judged, metrics, sidecar};
-use crate::support::PATIENCE;
 use crate::support::authority::{Authority, Endpoint};
 use crate::support::behave::Behave;
 use crate::support::client::{get, post_form, request};
 use crate::support::sidecar::Sidecar;
+use crate::support::until;
 use crate::support::upstream::Upstream;
 
 // "A fetch on an unknown key id was built, and taken out again for races and dangling references."
@@ -308,14 +308,10 @@ async fn complaint_16_several_tokens_in_a_request_while_fetches_fail_crash_nothi
         assert_eq!(judged(answer), expected);
     }
     one.behave(Endpoint::OpenidConfiguration, Behave::Normal);
-    let healed = async {
-        while ask(&sidecar, &one.token().sign()).await.status != 200 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE * 2, healed)
-        .await
-        .expect("it works as soon as the authority does");
+    until("it works as soon as the authority does", async || {
+        ask(&sidecar, &one.token().sign()).await.status == 200
+    })
+    .await;
     // That nothing panicked anywhere is asserted at the sidecar's end.
     sidecar.stop().await;
 }
@@ -329,17 +325,10 @@ async fn complaint_01_a_token_of_a_new_key_brings_the_key() {
     let sidecar = sidecar(&authority, &upstream).await;
     let kid = "published-later";
     authority.add_key(kid, crate::support::keys::Alg::ES256);
-    let fetched = async {
-        while ask(&sidecar, &authority.token().kid(kid).sign())
-            .await
-            .status
-            != 200
-        {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE * 2, fetched)
-        .await
-        .expect("after the cool-down at the latest");
+    until("the key is fetched after the cool-down", async || {
+        let token = authority.token().kid(kid).sign();
+        ask(&sidecar, &token).await.status == 200
+    })
+    .await;
     assert_eq!(authority.fetches(Endpoint::Jwks), 2);
 }

@@ -3,13 +3,12 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::time::Duration;
 
 use super::{ask, judged, yaml};
-use crate::support::PATIENCE;
 use crate::support::authority::Authority;
 use crate::support::sidecar::Sidecar;
 use crate::support::upstream::Upstream;
+use crate::support::{eventually, until};
 
 async fn sidecar(authority: &Authority, upstream: &Upstream, file: &str) -> Sidecar {
     let by_file = format!(
@@ -27,14 +26,10 @@ async fn sidecar(authority: &Authority, upstream: &Upstream, file: &str) -> Side
 /// nothing but the watching of the file can bring that about before the file is read again after 42
 /// s.
 async fn until_withdrawn(sidecar: &Sidecar, token: &str) {
-    let withdrawn = async {
-        while judged(&ask(sidecar, token).await) != (401, "unknown_kid") {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, withdrawn)
-        .await
-        .expect("the change is noticed");
+    until("the change is noticed", async || {
+        judged(&ask(sidecar, token).await) == (401, "unknown_kid")
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -96,14 +91,7 @@ async fn a_broken_empty_or_missing_jwks_file_leaves_the_last_good_keys() {
     ] {
         let before: u64 = failures().await;
         fs::write(sidecar.path("jwks.json"), broken).expect("a file");
-        let noticed = async {
-            while failures().await == before {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        tokio::time::timeout(PATIENCE, noticed)
-            .await
-            .expect("the change is noticed");
+        until("the change is noticed", async || failures().await != before).await;
         assert_eq!(ask(&sidecar, &old).await.status, 200, "{broken:?}");
         assert_eq!(
             ask(&sidecar, &authority.token().sign()).await.status,
@@ -134,17 +122,7 @@ async fn a_kept_file_that_others_could_have_written_gives_nobody_keys() {
             .find(|file| file.path().extension().is_some_and(|it| it == "json"))
             .map(|file| file.path())
     };
-    let waited = async {
-        loop {
-            if let Some(file) = kept() {
-                return file;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    let file = tokio::time::timeout(PATIENCE, waited)
-        .await
-        .expect("the keys are kept");
+    let file = eventually("the keys are kept", async || kept()).await;
     let name = file
         .strip_prefix(first.dir())
         .expect("below the directory")

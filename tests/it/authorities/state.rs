@@ -10,21 +10,14 @@ use crate::support::keys::{Alg, TestKey};
 use crate::support::sidecar::Sidecar;
 use crate::support::tls::TestTls;
 use crate::support::upstream::Upstream;
-use crate::support::{PATIENCE, logs, now};
+use crate::support::{logs, now, until};
 
 async fn ready(sidecar: &Sidecar) -> RawAnswer {
     get(sidecar.address("probes"), "/readyz", &[]).await
 }
 
 async fn until_ready(sidecar: &Sidecar) {
-    let waited = async {
-        while ready(sidecar).await.status != 200 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, waited)
-        .await
-        .expect("it gets ready");
+    until("it is ready", async || ready(sidecar).await.status == 200).await;
 }
 
 // "The state of the keys cannot be seen in readiness, and what happens when a fetch fails is
@@ -151,15 +144,11 @@ async fn the_clock_of_an_authority_is_measured_and_a_wrong_one_is_reported_once(
     assert!((90..=120).contains(&seconds), "{seconds}");
     // A second fetch, once an unknown key may cause it, finds the same and says nothing.
     let stranger = TestKey::generate("stranger", Alg::ES256);
-    let again = async {
-        while authority.fetches(Endpoint::Jwks) < 2 {
-            ask(&sidecar, &authority.token().signed_by(&stranger).sign()).await;
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE * 2, again)
-        .await
-        .expect("a second fetch");
+    until("a second fetch", async || {
+        ask(&sidecar, &authority.token().signed_by(&stranger).sign()).await;
+        authority.fetches(Endpoint::Jwks) >= 2
+    })
+    .await;
     assert_eq!(
         judged(&ask(&sidecar, &authority.token().sign()).await),
         (200, "-")

@@ -7,7 +7,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
 use super::process::Process;
-use crate::support::client::{Connection, get, request};
+use crate::support::client::{Connection, get, request, request_bytes};
 use crate::support::until;
 use crate::support::upstream::Upstream;
 
@@ -127,24 +127,24 @@ async fn failed_accepts_are_logged_once_and_then_counted() {
         };
         prlimit(Some(pid), Resource::Nofile, limit).expect("the process is ours");
     };
-    // Fewer than are open already.
-    limit(10);
-    let mut waiting = Connection::open(process.address("api")).await;
-    let errors = async || {
-        let text = get(process.address("probes"), "/metrics", &[]).await.text();
+    let probes = process.address("probes");
+    // Accepted before no file can be opened.
+    let mut kept = Connection::open(probes).await;
+    let mut errors = async || {
+        kept.send(request_bytes("GET", probes, "/metrics", &[], b""))
+            .await;
+        let text = kept.answer().await.text();
         let line = "m2m_accept_errors_total{role=\"inbound\",listener=\"api\"} ";
         text.lines()
             .find_map(|it| it.strip_prefix(line)?.parse::<u32>().ok())
             .unwrap_or(0)
     };
-    until("it is logged", async || {
-        !process.lines_with("cannot accept").is_empty()
-    })
-    .await;
-    // The accept loop tries on every 100 ms.
-    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    assert_eq!(errors().await, 0);
+    // Fewer than are open already.
+    limit(10);
+    let mut waiting = Connection::open(process.address("api")).await;
+    until("several are counted", async || errors().await > 1).await;
     limit(1000);
-    until("it is counted", async || errors().await > 1).await;
     let logged = process.lines_with("cannot accept");
     assert_eq!(logged.len(), 1, "{logged:?}");
     waiting

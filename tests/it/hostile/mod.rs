@@ -25,7 +25,7 @@ use recorder::Recorder;
 use crate::support::authority::{Authority, Endpoint};
 use crate::support::client::Connection;
 use crate::support::sidecar::Sidecar;
-use crate::support::{AUDIENCE, PATIENCE, logs};
+use crate::support::{AUDIENCE, logs, until};
 
 /// A status and the sidecar's reason; no reason: the upstream's answer.
 type Expected = (u16, &'static str);
@@ -237,17 +237,11 @@ inbound:
             logs::lines_since(self.mark, &["access", &listener, "decision=\"allow\""]).len()
         };
         let recorded = self.recorder.requests();
-        let deadline = tokio::time::Instant::now() + PATIENCE;
         // The line of a request is written after its answer.
-        while allowed() < recorded.len() && tokio::time::Instant::now() < deadline {
-            tokio::task::yield_now().await;
-        }
-        assert!(
-            allowed() >= recorded.len(),
-            "{} decisions for {} requests",
-            allowed(),
-            recorded.len()
-        );
+        until("each request has a line", async || {
+            allowed() >= recorded.len()
+        })
+        .await;
         self.recorder.read_again();
     }
 }

@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
 
 use crate::support::net::{Server, Stream};
-use crate::support::{PATIENCE, lock};
+use crate::support::{WAIT_LIMIT, lock};
 
 /// One request as it was recorded.
 #[derive(Clone, Debug)]
@@ -115,20 +115,15 @@ impl Recorder {
         lock(&self.tapes).len()
     }
 
-    /// Waits until so many connections have been ended by the sidecar.
+    /// Waits until the sidecar has ended so many connections.
     pub async fn wait_for_ended(&self, count: usize) {
-        self.wait_for_ended_within(count, PATIENCE).await;
-    }
-
-    /// The same, with more patience.
-    pub async fn wait_for_ended_within(&self, count: usize, patience: Duration) {
         let mut changed = self.changed.subscribe();
         let reached = async {
             while lock(&self.tapes).iter().filter(|tape| tape.ended).count() < count {
                 changed.changed().await.expect("the sender is ours");
             }
         };
-        tokio::time::timeout(patience, reached)
+        tokio::time::timeout(WAIT_LIMIT, reached)
             .await
             .expect("the connection is ended");
     }

@@ -47,10 +47,7 @@ async fn a_client_that_does_not_read_its_answer_is_cut_off() {
         .write_all(b"GET /public/large HTTP/1.1\r\nHost: a\r\n\r\n")
         .await
         .expect("it reads");
-    world
-        .recorder
-        .wait_for_ended_within(1, Duration::from_secs(60))
-        .await;
+    world.recorder.wait_for_ended(1).await;
     let mut rest = Vec::new();
     let _ = client.read_to_end(&mut rest).await;
     assert!(rest.len() < length, "the answer broke off");

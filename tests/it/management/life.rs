@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{World, call, error, fields, files, is, meter, yaml};
 use crate::support::sidecar::Sidecar;
-use crate::support::{PATIENCE, logs};
+use crate::support::{logs, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_step_of_a_clients_life_takes_effect_at_once() {
@@ -322,14 +322,10 @@ async fn no_token_outlives_its_client_however_often_it_is_asked_for() {
             }
         };
         let end = async {
-            let enough = async {
-                while issued.load(Ordering::SeqCst) < 20 {
-                    tokio::task::yield_now().await;
-                }
-            };
-            tokio::time::timeout(PATIENCE, enough)
-                .await
-                .expect("tokens are issued");
+            until("tokens are issued", async || {
+                issued.load(Ordering::SeqCst) >= 20
+            })
+            .await;
             let ended = world.call(method, "/clients/meter", body).await;
             assert!(matches!(ended.status, 200 | 204), "{}", ended.text());
         };

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use serde_json::{Value, json};
 
 use super::{World, is, meter};
-use crate::support::PATIENCE;
+use crate::support::until;
 
 /// The secret that the client at work has just now, and how often it was right.
 struct AtWork {
@@ -18,15 +18,11 @@ struct AtWork {
 
 impl AtWork {
     async fn go_on(&self, requests: usize) {
-        let until = self.done.load(Ordering::SeqCst) + requests;
-        let enough = async {
-            while self.done.load(Ordering::SeqCst) < until {
-                tokio::task::yield_now().await;
-            }
-        };
-        tokio::time::timeout(PATIENCE, enough)
-            .await
-            .expect("the client gets its tokens");
+        let enough = self.done.load(Ordering::SeqCst) + requests;
+        until("the client gets its tokens", async || {
+            self.done.load(Ordering::SeqCst) >= enough
+        })
+        .await;
     }
 }
 

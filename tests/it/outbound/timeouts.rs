@@ -4,28 +4,34 @@ use std::time::Duration;
 
 use super::{SECRET, World, world};
 use crate::support::authority::{Authority, Endpoint};
-use crate::support::behave::Behave;
+use crate::support::behave::{Behave, Gate};
 use crate::support::client::get;
 use crate::support::sidecar::Sidecar;
 use crate::support::until;
 use crate::support::upstream::Upstream;
 
-/// Slower than the sidecar once waited for.
-const SLOW: Duration = Duration::from_secs(6);
-
 async fn many(world: &World) -> Vec<u16> {
-    let requests = (0..20).map(|n| async move {
-        tokio::time::sleep(Duration::from_millis(50 * n)).await;
-        world.get("/").await.status
-    });
+    let requests = (0..20).map(|_| async { world.get("/").await.status });
     futures_util::future::join_all(requests).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_request_that_waits_gets_the_answer_of_the_one_fetch_however_slow() {
+async fn every_waiting_request_gets_the_token_of_one_slow_fetch() {
     let world = world("", "").await;
-    world.authority.behave(Endpoint::Token, Behave::Delay(SLOW));
-    assert_eq!(many(&world).await, [200; 20]);
+    let gate = Gate::closed();
+    world
+        .authority
+        .behave(Endpoint::Token, Behave::Hold(gate.clone()));
+    let (statuses, ()) = tokio::join!(many(&world), async {
+        let waiting = "m2m_connections{role=\"outbound\",listener=\"hub\"} 20";
+        until("all are waiting", async || {
+            let metrics = get(world.sidecar.address("probes"), "/metrics", &[]).await;
+            metrics.text().contains(waiting)
+        })
+        .await;
+        gate.open();
+    });
+    assert_eq!(statuses, [200; 20]);
     assert_eq!(world.authority.fetches(Endpoint::Token), 1);
 }
 

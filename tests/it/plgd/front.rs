@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use crate::support::client::RawAnswer;
 use crate::support::http1::Wire;
-use crate::support::{PATIENCE, logs};
+use crate::support::{WAIT_LIMIT, logs};
 use nginx::Nginx;
 
 /// Names the program `nginx`; then it stands before the issuer.
@@ -87,7 +87,7 @@ impl Front {
                 () = write => unreachable!("pending"),
             }
         };
-        let answer = timeout(PATIENCE, read).await;
+        let answer = timeout(WAIT_LIMIT, read).await;
         let answer =
             answer.unwrap_or_else(|_| panic!("no answer: {} {}", request.method, request.target));
         if answer.status >= 400 {

@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 
 use super::{OWNER, TOKENS, World, assert_status, claims, database, ids, jti};
 use crate::support::client::{request_bytes, send_raw};
-use crate::support::{PATIENCE, now};
+use crate::support::{WAIT_LIMIT, now};
 
 /// Rows of owner `3`, in this order; every third has large claims.
 async fn insert_rows(world: &World, count: usize) -> Vec<String> {
@@ -43,7 +43,7 @@ async fn read_all(world: &World, request: &[u8]) -> (Vec<u8>, Vec<usize>) {
             ends.push(bytes.len());
         }
     };
-    tokio::time::timeout(PATIENCE, reading)
+    tokio::time::timeout(WAIT_LIMIT, reading)
         .await
         .expect("the answer ends");
     (bytes, ends)

@@ -16,7 +16,7 @@ use super::keys::{Alg, TestKey};
 use super::net::{Server, Stream};
 use super::tls::{ClientCertificate, TestTls};
 use super::tokens::TokenBuilder;
-use super::{PATIENCE, lock, logs};
+use super::{WAIT_LIMIT, lock, logs};
 use endpoints::State;
 
 struct Shared {
@@ -229,7 +229,7 @@ impl Authority {
                 changed.changed().await.expect("the sender is ours");
             }
         };
-        let waited = tokio::time::timeout(PATIENCE, reached).await;
+        let waited = tokio::time::timeout(WAIT_LIMIT, reached).await;
         waited.unwrap_or_else(|_| {
             panic!(
                 "{endpoint:?}: {} of {count} requests came",

@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::http1::{self, Wire};
-use super::{PATIENCE, logs};
+use super::{WAIT_LIMIT, logs};
 
 /// One HTTP/1.1 answer as it came.
 #[derive(Clone, Debug)]
@@ -77,7 +77,7 @@ impl Connection {
 
     /// Sends bytes. An error is not reported: the answer, or its absence, tells more.
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        let _ = timeout(PATIENCE, self.wire.stream.write_all(bytes.as_ref()))
+        let _ = timeout(WAIT_LIMIT, self.wire.stream.write_all(bytes.as_ref()))
             .await
             .expect("the peer reads");
     }
@@ -101,10 +101,10 @@ impl Connection {
     }
 
     /// The answer to a request of this method, or why there is none. Waits no longer than
-    /// [`PATIENCE`].
+    /// [`WAIT_LIMIT`].
     pub async fn try_answer(&mut self, method: &str) -> Result<RawAnswer, NoAnswer> {
-        let answer = timeout(PATIENCE, self.read_answer(method)).await;
-        let answer = answer.unwrap_or_else(|_| panic!("no answer within {PATIENCE:?}"));
+        let answer = timeout(WAIT_LIMIT, self.read_answer(method)).await;
+        let answer = answer.unwrap_or_else(|_| panic!("no answer within {WAIT_LIMIT:?}"));
         if let Ok(refusal) = &answer
             && refusal.status >= 400
         {
@@ -121,14 +121,14 @@ impl Connection {
 
     /// Waits for these bytes, wherever in an answer; `false` when the peer ends before.
     pub async fn wait_for_bytes(&mut self, bytes: &[u8]) -> bool {
-        let came = timeout(PATIENCE, self.wire.skip_to(bytes)).await;
+        let came = timeout(WAIT_LIMIT, self.wire.skip_to(bytes)).await;
         came.expect("the bytes come in time").unwrap_or(false)
     }
 
     /// Whether the peer ends the connection, in order or by reset, without sending anything more.
     pub async fn is_ended(&mut self) -> bool {
         let mut rest = Vec::new();
-        let end = timeout(PATIENCE, self.wire.rest(&mut rest))
+        let end = timeout(WAIT_LIMIT, self.wire.rest(&mut rest))
             .await
             .expect("the peer ends the connection");
         end.is_err() || rest.is_empty()

@@ -17,7 +17,7 @@ use tracing_subscriber::fmt::format::FmtSpan;
 use tracing_subscriber::layer::SubscriberExt;
 
 use super::leaks::Secrets;
-use super::{PATIENCE, lock};
+use super::{WAIT_LIMIT, lock};
 
 struct Capture {
     text: Mutex<Vec<u8>>,
@@ -172,7 +172,7 @@ pub async fn wait_for_line(mark: usize, texts: &[&str]) -> String {
                 .expect("the capture lives as long as the process");
         }
     };
-    tokio::time::timeout(PATIENCE, search)
+    tokio::time::timeout(WAIT_LIMIT, search)
         .await
         .unwrap_or_else(|_| panic!("no line with {texts:?} was logged"))
 }

@@ -16,7 +16,7 @@ use super::behave::After;
 use super::http1::{self, Head, Wire};
 use super::net::{Server, Stream};
 use super::tls::TestTls;
-use super::{PATIENCE, lock, logs};
+use super::{WAIT_LIMIT, lock, logs};
 use answer::write_answer;
 
 /// A request as the upstream saw it.
@@ -166,7 +166,7 @@ impl Upstream {
                 changed.changed().await.expect("the sender is ours");
             }
         };
-        let waited = tokio::time::timeout(PATIENCE, reached).await;
+        let waited = tokio::time::timeout(WAIT_LIMIT, reached).await;
         waited.unwrap_or_else(|_| panic!("{} of {count} requests came", self.received().len()));
         self.received()
     }

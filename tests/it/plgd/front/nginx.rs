@@ -5,7 +5,6 @@ use std::ffi::OsStr;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
 
 use rcgen::{CertificateParams, KeyPair};
 use rustls::pki_types::ServerName;
@@ -15,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::support::PATIENCE;
+use crate::support::eventually;
 
 const CONFIGURATION: &str = r#"
 daemon off;
@@ -73,27 +72,24 @@ impl Nginx {
             .with_root_certificates(roots)
             .with_no_client_auth();
         let connector = TlsConnector::from(Arc::new(client));
-        let deadline = tokio::time::Instant::now() + PATIENCE;
         loop {
             // nginx takes no port 0. When something else has taken the port meanwhile, it ends, and
             // another one is tried.
             let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|it| it.local_addr());
             let address = free.expect("a free port");
             let mut child = start(program, &dir, address, issuer);
-            while child.try_wait().expect("a child").is_none() {
-                assert!(
-                    tokio::time::Instant::now() < deadline,
-                    "nginx does not listen"
-                );
-                if TcpStream::connect(address).await.is_ok() {
-                    return Self {
-                        child,
-                        address,
-                        connector,
-                        _dir: dir,
-                    };
-                }
-                tokio::time::sleep(Duration::from_millis(20)).await;
+            let is_listening = eventually("nginx listens or ends", async || {
+                let has_ended = child.try_wait().expect("a child").is_some();
+                let is_listening = TcpStream::connect(address).await.is_ok();
+                (has_ended || is_listening).then_some(!has_ended)
+            });
+            if is_listening.await {
+                return Self {
+                    child,
+                    address,
+                    connector,
+                    _dir: dir,
+                };
             }
             let log = std::fs::read_to_string(dir.path().join("error.log")).unwrap_or_default();
             assert!(
