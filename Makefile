@@ -2,7 +2,7 @@
 # Asked when a recipe runs: the prerequisite `tools` may just have installed it.
 CARGO = env $$(scripts/ensure-cmake) cargo
 
-.PHONY: help demo build release test test-long test-interop test-examples test-openapi bench bench-smoke fuzz lint lint-deploy lint-containers fmt docs image tools clean
+.PHONY: help demo build release test test-long test-interop test-examples test-openapi bench bench-smoke fuzz lint lint-fuzz lint-deploy lint-containers fmt docs image tools clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -52,6 +52,9 @@ lint: tools ## Formatting, clippy and rustdoc, warnings as errors
 	cargo fmt --check
 	$(CARGO) clippy --all-targets -- -D warnings
 	env RUSTDOCFLAGS="-D warnings" $$(scripts/ensure-cmake) cargo doc --no-deps --document-private-items
+
+lint-fuzz: tools ## Check that the fuzz targets compile (with stable Rust, without a C++ compiler)
+	env CUSTOM_LIBFUZZER_PATH=unused/libfuzzer.a $$(scripts/ensure-cmake) cargo check --locked --manifest-path fuzz/Cargo.toml --target-dir target
 
 lint-deploy: ## Check the systemd unit, the Kubernetes manifest and the scripts of examples/ (needs python3 with venv)
 	tests/examples/lint.sh
