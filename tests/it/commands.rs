@@ -10,10 +10,11 @@ use tempfile::TempDir;
 
 use crate::support::authority::{Authority, Endpoint};
 use crate::support::behave::Behave;
+use crate::support::network::isolated;
 use crate::support::{lock, logs};
 
-/// Held by tests that start what the documentation shows, on the ports it shows.
-pub static FIXED_PORTS: Mutex<()> = Mutex::new(());
+/// Held by tests that look for free ports.
+static FREE_PORTS: Mutex<()> = Mutex::new(());
 
 pub fn sidecar(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_m2m-sidecar"));
@@ -399,12 +400,15 @@ fn an_address_in_use_ends_run_with_1_and_a_clear_line() {
     assert!(err.contains("probes") && err.contains("in use"), "{err}");
 }
 
-/// With fixed ports, because they are what the demo shows. Each line it prints is then run by a
-/// shell.
+/// A shell runs each line that the demo prints.
 #[test]
 fn the_demo_shows_three_exchanges_and_its_lines_work_when_pasted() {
-    let _ports = lock(&FIXED_PORTS);
-    let (code, out, err) = ended(&run(&["demo", "--once"]));
+    let once = isolated(env!("CARGO_BIN_EXE_m2m-sidecar"))
+        .args(["demo", "--once"])
+        .stdin(Stdio::null())
+        .output()
+        .expect("the binary runs");
+    let (code, out, err) = ended(&once);
     assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
     for part in [
         "1. ISSUE",
@@ -418,7 +422,8 @@ fn the_demo_shows_three_exchanges_and_its_lines_work_when_pasted() {
     }
     assert_eq!(out.matches("\n   200 ").count(), 3, "{out}");
 
-    let child = sidecar(&["demo"])
+    let _ports = lock(&FREE_PORTS);
+    let child = sidecar(&["demo", "--port-base", &free_ports().to_string()])
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
@@ -469,7 +474,7 @@ fn free_ports() -> u16 {
 
 #[test]
 fn the_demo_takes_other_ports_and_names_the_one_that_is_taken() {
-    let _ports = lock(&FIXED_PORTS);
+    let _ports = lock(&FREE_PORTS);
     let base = free_ports();
     let (code, out, err) = ended(&run(&["demo", "--once", "--port-base", &base.to_string()]));
     assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");

@@ -15,8 +15,6 @@ use tempfile::TempDir;
 
 use self::markdown::{Block, Step, blocks};
 use self::transcript::matches;
-use crate::commands::FIXED_PORTS;
-use crate::support::lock;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -139,7 +137,6 @@ fn patiently(step: &Step) -> String {
 
 #[test]
 fn the_commands_of_the_documents_do_what_is_shown() {
-    let _ports = lock(&FIXED_PORTS);
     let typed: usize = documents().iter().map(|path| play(path)).sum();
     assert!(typed > 50, "{typed} commands were found");
 }

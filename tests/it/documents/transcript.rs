@@ -1,9 +1,10 @@
 //! Commands run one after the other in one shell, with what each wrote.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use crate::support::logs;
+use crate::support::network::isolated;
 
 /// After this long the shell is ended: a command that waits for something that never comes must not
 /// hang the tests.
@@ -24,7 +25,7 @@ pub fn run(dir: &Path, commands: &[String]) -> Vec<String> {
         script.push_str(&format!("{MARK}{command}\n"));
     }
     script.push_str(MARK);
-    let done = Command::new("timeout")
+    let done = isolated("timeout")
         .args(["--foreground", "-k", "5", LIMIT, "bash", "-c", &script])
         .current_dir(dir)
         .env_remove("M2M_SIDECAR_CONFIG")

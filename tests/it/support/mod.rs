@@ -15,6 +15,7 @@ pub mod keys;
 pub mod leaks;
 pub mod logs;
 pub mod net;
+pub mod network;
 pub mod sidecar;
 pub mod tls;
 pub mod tokens;
