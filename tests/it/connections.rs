@@ -1,4 +1,4 @@
-//! How many connections a listener holds, and who gives way when there are too many.
+//! The connection limit of a listener, and which connection closes when it is reached.
 
 mod descriptors;
 pub mod process;
@@ -70,7 +70,7 @@ async fn is_served(connection: &mut TcpStream) -> bool {
     connection.read_exact(&mut answer).await.is_ok() && answer == *b"HTTP/1.1 "
 }
 
-/// How many connections the sidecar has ended by now.
+/// How many of these connections the sidecar has ended.
 fn ended(connections: &[TcpStream]) -> usize {
     let is_ended = |connection: &&TcpStream| loop {
         match connection.try_read(&mut [0; 4096]) {
@@ -114,8 +114,7 @@ async fn a_full_listener_closes_its_longest_idle_connection_for_a_new_one() {
             kept.send(a_request(address)).await;
             kept.answer().await;
         }
-        // A connection that has sent nothing, or only the beginning of a head, gives way in its
-        // turn.
+        // Silent connections and those with an incomplete head close in their turn.
         drop((first, third, fourth));
         until("seats are free", async || {
             metric(&sidecar, &open_of(listener)).await == 0
@@ -154,7 +153,7 @@ fn open_of(listener: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_under_way_never_gives_way_and_a_connection_too_many_is_told_so() {
+async fn a_request_in_progress_stays_and_an_extra_connection_gets_an_answer() {
     let upstream = Upstream::start();
     let sidecar = sidecar(&upstream, "{ total: 2, perAddress: 2 }", "").await;
     for listener in ["api", "hub"] {
@@ -205,7 +204,7 @@ async fn an_address_with_many_connections_gives_way_before_others_do() {
     let upstream = Upstream::start();
     let sidecar = sidecar(&upstream, "{ total: 8, perAddress: 8 }", "").await;
     let address = sidecar.address("api");
-    // Idle for longest, and yet it stays.
+    // Idle for longest, but it stays.
     let mut good = Connection::open(address).await;
     good.send(a_request(address)).await;
     good.answer().await;
@@ -217,7 +216,7 @@ async fn an_address_with_many_connections_gives_way_before_others_do() {
     }
     good.send(a_request(address)).await;
     assert_eq!(good.answer().await.status, 200);
-    // A third address gets in at the cost of the one with the most.
+    // A third address takes a seat of the address with the most.
     assert!(is_served(&mut from(Ipv4Addr::new(127, 0, 0, 3), address).await).await);
     until("one more of them is closed", async || ended(&many) == 34).await;
     good.send(a_request(address)).await;
@@ -236,8 +235,7 @@ async fn one_address_holds_only_its_share_unless_it_is_a_trusted_proxy() {
         assert!(is_served(&mut one).await);
         opened.push(one);
     }
-    // Which of the two became idle first depends on the load; the unit tests check that the longest
-    // idle one closes.
+    // The load decides which of the two became idle first; the unit tests check the order.
     until("one of the two is closed", async || {
         ended(&opened[..2]) == 1
     })
@@ -261,7 +259,7 @@ async fn a_refused_client_that_never_goes_away_gives_way_too() {
     let upstream = Upstream::start();
     let sidecar = sidecar(&upstream, "{ total: 2, perAddress: 2 }", "").await;
     let address = sidecar.address("api");
-    // The answer comes before the body; the sidecar then reads on for a while.
+    // The answer comes before the body; the sidecar then reads on for a short time.
     let mut lingering = Vec::new();
     for _ in 0..2 {
         let mut one = Connection::open(address).await;

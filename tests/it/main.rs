@@ -1,8 +1,7 @@
-//! The one integration binary: real bytes over real sockets, against a fake world (`support`).
+//! The integration tests: real bytes over real sockets, against a fake world (`support`).
 //!
-//! One file per behaviour. Servers listen on port 0, nothing waits for a fixed time, and every
-//! token and secret of the fake world is known to `support::logs`, which looks for them in
-//! everything that was logged.
+//! One file per behaviour. Servers listen on port 0, and tests wait for events, not for a time.
+//! `support::logs` searches everything that is logged for the tokens and secrets of the fake world.
 
 mod access_lines;
 mod audiences;
@@ -13,7 +12,7 @@ mod client_auth;
 mod closing;
 mod commands;
 mod completions;
-#[cfg(target_os = "linux")] // It has the namespaces.
+#[cfg(target_os = "linux")] // It needs namespaces.
 mod compose;
 mod conf;
 mod connections;

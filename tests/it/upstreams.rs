@@ -1,5 +1,5 @@
-//! Upstreams that go away, come back, hang or close under a request. Names that change are tested
-//! beside `proxy/upstream`, with a resolver of the test's own.
+//! Upstreams that stop, start again, hang or close during a request. The unit tests of
+//! `proxy/upstream` cover names whose addresses change.
 
 mod alerts;
 mod reuse;
@@ -93,11 +93,11 @@ async fn a_fresh_connection_that_breaks_is_not_tried_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_that_were_closed_while_idle_bother_nobody() {
+async fn connections_closed_while_idle_fail_no_request() {
     let upstream = Upstream::start();
     let sidecar = sidecar(&upstream.url(), "").await;
     for round in 0..20 {
-        // Closed without a word behind the answer.
+        // Closed after the answer, without an announcement.
         upstream.next(Answer::ReplyAndClose(200, Vec::new(), b"{}".to_vec()));
         assert_eq!(
             send(&sidecar, "GET", b"").await.status,
@@ -131,7 +131,7 @@ async fn a_name_with_several_addresses_is_served_by_the_one_that_answers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rule_can_have_a_patience_of_its_own() {
+async fn a_rule_can_have_a_timeout_of_its_own() {
     let upstream = Upstream::start();
     let yaml = format!(
         r#"
@@ -183,7 +183,7 @@ async fn full() -> (Socket, SocketAddr, Vec<tokio::task::JoinHandle<()>>) {
         })
     };
     let waiting: Vec<_> = (0..8).map(connect).collect();
-    // Full when one more connect does not come through.
+    // The queue is full when another connect hangs.
     let probe = || {
         tokio::time::timeout(
             std::time::Duration::from_millis(100),
@@ -212,11 +212,10 @@ async fn each_timeout_is_504_and_a_refusal_502() {
         (504, "upstream_timeout")
     );
 
-    // Accepts and never reads: the write stalls when the buffers between are full, and no answer is
-    // waited for then.
+    // It accepts and never reads: the write stalls when all buffers are full.
     let listening = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let deaf = listening.local_addr().expect("bound");
-    // Pingora then still waits for an answer, as long as it would while the client pauses.
+    // Pingora still waits for an answer then, as while the client pauses.
     let timeouts = "write: 200ms, read: 1s }\n    downstreamTimeouts: { read: 1s";
     let write = sidecar(&format!("http://{deaf}"), timeouts).await;
     let stream = TcpStream::connect(write.address("api"))

@@ -1,4 +1,4 @@
-//! What happens where descriptors are few.
+//! The sidecar with few file descriptors.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -31,7 +31,7 @@ outbound:
     )
 }
 
-/// Connects again as soon as a connection is closed, and never sends a byte.
+/// Reconnects after each close, and never sends a byte.
 async fn hold_and_come_back(address: std::net::SocketAddr, over: &AtomicBool) {
     while !over.load(Ordering::Relaxed) {
         if let Ok(mut stream) = TcpStream::connect(address).await {
@@ -45,7 +45,7 @@ async fn hold_and_come_back(address: std::net::SocketAddr, over: &AtomicBool) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn silent_connections_that_come_back_take_nothing_from_requests_on_any_listener() {
+async fn silent_connections_that_reconnect_disturb_no_listener() {
     let upstream = Upstream::start();
     let process = Process::start("ulimit -n 256", &yaml(&upstream.url()));
     for flooded in ["api", "issuer", "probes"] {
@@ -128,7 +128,7 @@ async fn failed_accepts_are_logged_once_and_then_counted() {
         prlimit(Some(pid), Resource::Nofile, limit).expect("the process is ours");
     };
     let probes = process.address("probes");
-    // Accepted before no file can be opened.
+    // This connection is accepted while descriptors are left.
     let mut kept = Connection::open(probes).await;
     let mut errors = async || {
         kept.send(request_bytes("GET", probes, "/metrics", &[], b""))
@@ -140,7 +140,7 @@ async fn failed_accepts_are_logged_once_and_then_counted() {
             .unwrap_or(0)
     };
     assert_eq!(errors().await, 0);
-    // Fewer than are open already.
+    // Fewer than the number of open descriptors.
     limit(10);
     let mut waiting = Connection::open(process.address("api")).await;
     until("several are counted", async || errors().await > 1).await;

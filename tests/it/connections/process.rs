@@ -20,8 +20,8 @@ pub struct Process {
 }
 
 impl Process {
-    /// Runs the binary behind these words of a shell, such as `ulimit -n 256`, until it listens.
-    /// `@DIR@` is a directory of its own.
+    /// Runs the binary after this shell command, such as `ulimit -n 256`, and waits until it
+    /// listens. `@DIR@` is its directory.
     pub fn start(shell: &str, yaml: &str) -> Self {
         let dir = TempDir::new().expect("a directory");
         let yaml = yaml.replace("@DIR@", &dir.path().display().to_string());
@@ -35,7 +35,7 @@ impl Process {
         command
             .args(["-c", &script, env!("CARGO_BIN_EXE_m2m-sidecar")])
             .arg(&file);
-        // Else every process would open the same default store, in the directory of the sources.
+        // Otherwise every process would open the same default store in the source directory.
         command.current_dir(dir.path());
         let mut child = command
             .stdin(Stdio::null())
@@ -68,7 +68,7 @@ impl Process {
         }
     }
 
-    /// Where a listener listens.
+    /// The address of a listener.
     pub fn address(&self, listener: &str) -> SocketAddr {
         self.addresses[listener]
     }
@@ -87,14 +87,14 @@ impl Process {
             .collect()
     }
 
-    /// How many descriptors it has open.
+    /// The number of its open descriptors.
     pub fn descriptors(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.id()))
             .expect("a process")
             .count()
     }
 
-    /// What it has in memory, in KiB.
+    /// Its resident memory in KiB.
     pub fn resident_kib(&self) -> u64 {
         let status =
             std::fs::read_to_string(format!("/proc/{}/status", self.id())).expect("a process");

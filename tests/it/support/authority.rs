@@ -1,4 +1,4 @@
-//! A fake authority: metadata, keys and tokens, each endpoint of which misbehaves on command.
+//! A fake authority: metadata, keys and tokens. Each endpoint misbehaves on command.
 
 mod endpoints;
 
@@ -24,7 +24,7 @@ struct Shared {
     changed: watch::Sender<()>,
 }
 
-/// The fake authority. Gone with its connections when it is dropped.
+/// The fake authority. A drop ends its connections.
 pub struct Authority {
     server: Server,
     shared: Arc<Shared>,
@@ -47,7 +47,7 @@ impl Authority {
         Self::start_with("", Some(TestTls::for_names(&["localhost", "127.0.0.1"])))
     }
 
-    /// The same, which lets in only who shows this certificate.
+    /// The same; clients must show this certificate.
     pub fn start_mtls(client: &ClientCertificate) -> Self {
         Self::start_with(
             "",
@@ -102,7 +102,6 @@ impl Authority {
         format!("{}/oauth/token", self.issuer())
     }
 
-    /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.server.address()
     }
@@ -112,7 +111,7 @@ impl Authority {
         self.ca_pem.as_deref().expect("started with TLS")
     }
 
-    /// Its key set as it is published.
+    /// Its published key set.
     pub fn jwks(&self) -> Value {
         lock(&self.shared.state).jwks()
     }
@@ -155,7 +154,7 @@ impl Authority {
             .for_each(|(_, published)| *published = false);
     }
 
-    /// Publishes this JWK too, as it is: twice the same key, a symmetric one, nonsense.
+    /// Publishes this JWK too, unchanged: a duplicate, a symmetric key, nonsense.
     pub fn publish_jwk(&self, jwk: Value) {
         lock(&self.shared.state).foreign_jwks.push(jwk);
     }
@@ -167,23 +166,23 @@ impl Authority {
         found.unwrap_or_else(|| panic!("no key {kid}")).0.clone()
     }
 
-    /// A valid token, to be made wrong.
+    /// A valid token, which a test then changes.
     pub fn token(&self) -> TokenBuilder {
         lock(&self.shared.state).token()
     }
 
-    /// Header and payload as they are, signed by the newest key.
+    /// These texts as header and payload, signed by the newest key.
     pub fn sign_raw(&self, header_json: &str, payload_json: &str) -> String {
         self.token().sign_raw(header_json, payload_json)
     }
 
-    /// From now on the endpoint behaves so.
+    /// Sets how the endpoint behaves.
     pub fn behave(&self, endpoint: Endpoint, behave: Behave) {
         lock(&self.shared.state).standing.insert(endpoint, behave);
     }
 
-    /// The endpoint's next answers, one each, before it behaves as set with
-    /// [`behave`](Self::behave).
+    /// Sets how the next requests to the endpoint are answered, before [`behave`](Self::behave)
+    /// applies.
     pub fn behave_next(&self, endpoint: Endpoint, behaves: impl IntoIterator<Item = Behave>) {
         lock(&self.shared.state)
             .once
@@ -192,7 +191,7 @@ impl Authority {
             .extend(behaves);
     }
 
-    /// From now on the token endpoint answers with this.
+    /// Changes the answers of the token endpoint.
     pub fn answer_tokens(&self, change: impl FnOnce(&mut TokenAnswer)) {
         let answer = {
             let mut state = lock(&self.shared.state);
@@ -204,7 +203,7 @@ impl Authority {
         }
     }
 
-    /// Once there is a client, the token endpoint answers only to registered ones.
+    /// Registers a client. From then on the token endpoint refuses unregistered clients.
     pub fn register_client(&self, id: &str, secret: &str) {
         logs::remember_client_secret(id, secret);
         lock(&self.shared.state)
@@ -238,15 +237,14 @@ impl Authority {
         });
     }
 
-    /// Its metadata names this place of its own, from now on: `("revocation_list_uri",
-    /// "/revocations")`.
+    /// Adds a URL of its own to its metadata: `("revocation_list_uri", "/revocations")`.
     pub fn advertise(&self, member: &str, path: &str) {
         let mut state = lock(&self.shared.state);
         let url = format!("{}{path}", state.issuer);
         state.advertised.insert(member.to_owned(), url.into());
     }
 
-    /// Its metadata has this member, from now on.
+    /// Adds a member to its metadata.
     pub fn advertise_value(&self, member: &str, value: impl Into<Value>) {
         lock(&self.shared.state)
             .advertised
@@ -258,7 +256,7 @@ impl Authority {
         lock(&self.shared.state).revoked.push(jti.to_owned());
     }
 
-    /// Its list of revoked tokens has this payload, from now on.
+    /// Sets the payload of its list of revoked tokens.
     pub fn publish_list(&self, payload: Value) {
         lock(&self.shared.state).list_payload = Some(payload);
     }
@@ -273,12 +271,12 @@ impl Authority {
         lock(&self.shared.state).token_requests.clone()
     }
 
-    /// The tokens that the token endpoint made, in order.
+    /// The tokens that the token endpoint issued, in order.
     pub fn issued(&self) -> Vec<String> {
         lock(&self.shared.state).issued.clone()
     }
 
-    /// From now on its TLS handshakes fail, or succeed again. Connections that are there stay.
+    /// Lets its TLS handshakes fail, or succeed again. Open connections stay.
     pub fn break_tls(&self, broken: bool) {
         self.server.break_tls(broken);
     }
@@ -296,7 +294,7 @@ impl Authority {
 
 async fn serve(stream: Stream, shared: Arc<Shared>) {
     let mut wire = Wire::new(stream);
-    // An error here is a client that went away: nobody is left to tell.
+    // An error here is a client that went away.
     while let Ok(Some(head)) = wire.head().await {
         let mut body = Vec::new();
         if wire.request_body(&head, &mut body).await.is_err() {

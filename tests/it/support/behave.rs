@@ -1,4 +1,4 @@
-//! The ways in which an authority's endpoint can behave.
+//! How an authority's endpoint behaves.
 
 use std::io;
 use std::sync::Arc;
@@ -12,42 +12,42 @@ use super::http1;
 /// How an endpoint answers.
 #[derive(Clone, Debug, Default)]
 pub enum Behave {
-    /// As it should.
+    /// Correctly.
     #[default]
     Normal,
     /// With this status and an OAuth error as body.
     Status(u16),
-    /// Never; the connection stays open.
+    /// It does not answer; the connection stays open.
     Hang,
-    /// As it should, after this time.
+    /// Correctly, after this time.
     Delay(Duration),
-    /// As it should, when the gate is opened.
+    /// Correctly, when the gate opens.
     Hold(Gate),
-    /// As it should, but byte by byte with this time between two.
+    /// Correctly, but in single bytes with this time between them.
     Slow(Duration),
     /// With a TCP reset.
     Reset,
-    /// With a 200 and a body of so many bytes, valid JSON as far as it goes.
+    /// With a 200 and a body of so many bytes, the beginning of valid JSON.
     HugeBody(usize),
-    /// With a body that stops being JSON.
+    /// With a body that is no JSON.
     InvalidJson,
     /// With a 200 without body.
     EmptyBody,
     /// With a key set that holds no key.
     EmptyKeys,
-    /// With metadata of another issuer; the other endpoints as they should.
+    /// With metadata of another issuer; the other endpoints answer correctly.
     WrongIssuer,
     /// With half of the announced body, then the end of the connection.
     Truncated,
-    /// As it should, with these header fields too.
+    /// Correctly, with these header fields too.
     WithHeaders(Vec<(String, String)>),
     /// With a 200 and this JSON text.
     Body(String),
-    /// With these bytes, whatever they are, then the end of the connection.
+    /// With these bytes, then the end of the connection.
     Raw(Vec<u8>),
 }
 
-/// Holds answers back until a test lets them go.
+/// Holds answers back until a test opens it.
 #[derive(Clone, Debug)]
 pub struct Gate(Arc<watch::Sender<bool>>);
 
@@ -57,26 +57,24 @@ impl Gate {
         Self(Arc::new(watch::Sender::new(false)))
     }
 
-    /// Lets everything through, from now on.
+    /// Lets everything through.
     pub fn open(&self) {
         self.0.send_replace(true);
     }
 
     pub(super) async fn passed(&self) {
         let mut opened = self.0.subscribe();
-        // The sender is in `self`, so it cannot be gone.
+        // `self` holds the sender.
         let _ = opened.wait_for(|open| *open).await;
     }
 }
 
-/// An answer as it should be.
+/// A correct answer.
 #[derive(Clone, Debug)]
 pub struct Reply {
-    /// The status code.
     pub status: u16,
     /// Header fields beside `Content-Length`.
     pub headers: Vec<(String, String)>,
-    /// The body.
     pub body: Vec<u8>,
 }
 
@@ -100,7 +98,7 @@ impl Reply {
     }
 }
 
-/// What becomes of the connection after an answer.
+/// The connection's state after an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum After {
     /// The next request may follow.
@@ -111,13 +109,13 @@ pub enum After {
     Reset,
 }
 
-/// Writes the reply, or what this behaviour makes of it.
+/// Writes the reply, changed as this behaviour says.
 pub async fn write_reply<S>(stream: &mut S, behave: &Behave, mut reply: Reply) -> io::Result<After>
 where
     S: AsyncWrite + Unpin,
 {
     match behave {
-        // What `WrongIssuer` changes is in the metadata already.
+        // `WrongIssuer` has already changed the metadata.
         Behave::Normal | Behave::WrongIssuer => {}
         Behave::Status(status) => {
             let error =
@@ -171,7 +169,7 @@ async fn write_huge<S: AsyncWrite + Unpin>(stream: &mut S, size: usize) -> io::R
         "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {size}\r\n\r\n"
     );
     stream.write_all(head.as_bytes()).await?;
-    // White space is valid before any JSON text, so no parser can give up early.
+    // White space is valid before a JSON text, so no parser stops early.
     let piece = vec![b' '; 64 * 1024];
     let mut left = size;
     while left > 0 {

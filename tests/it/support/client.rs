@@ -11,12 +11,10 @@ use tokio::time::timeout;
 use super::http1::{self, Wire};
 use super::{WAIT_LIMIT, logs};
 
-/// One HTTP/1.1 answer as it came.
+/// One HTTP/1.1 answer, unchanged.
 #[derive(Clone, Debug)]
 pub struct RawAnswer {
-    /// The status code.
     pub status: u16,
-    /// Header fields in order.
     pub headers: Vec<(String, String)>,
     /// The body, without chunk framing.
     pub body: Vec<u8>,
@@ -48,67 +46,64 @@ impl RawAnswer {
     }
 }
 
-/// An answer that did not come, or not whole.
+/// A missing or incomplete answer.
 #[derive(Debug)]
 pub struct NoAnswer {
-    /// Why.
     pub error: io::Error,
-    /// The part of the answer's body that came, when its head did.
+    /// The part of the body that came, if the head did.
     pub partial: Option<RawAnswer>,
 }
 
-/// A connection for one request or many.
+/// A connection for one or many requests.
 pub struct Connection {
     wire: Wire<TcpStream>,
 }
 
 impl Connection {
-    /// Connects.
     pub async fn open(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address)
             .await
             .unwrap_or_else(|e| panic!("connect to {address}: {e}"));
-        // Tests send heads in pieces and mean it.
+        // Tests send heads in pieces on purpose.
         stream.set_nodelay(true).expect("a connected socket");
         Self {
             wire: Wire::new(stream),
         }
     }
 
-    /// Sends bytes. An error is not reported: the answer, or its absence, tells more.
+    /// Sends bytes. Errors are ignored: the answer, or its absence, shows more.
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         let _ = timeout(WAIT_LIMIT, self.wire.stream.write_all(bytes.as_ref()))
             .await
             .expect("the peer reads");
     }
 
-    /// Says that no more requests will come.
+    /// Closes the sending side.
     pub async fn finish_sending(&mut self) {
         let _ = self.wire.stream.shutdown().await;
     }
 
-    /// Goes away with a TCP reset.
+    /// Resets the connection.
     pub fn reset(self) {
         let _ =
             socket2::SockRef::from(&self.wire.stream).set_linger(Some(std::time::Duration::ZERO));
     }
 
-    /// The answer to a request that was not HEAD.
+    /// The answer to any request but HEAD.
     pub async fn answer(&mut self) -> RawAnswer {
         self.try_answer("GET")
             .await
             .unwrap_or_else(|e| panic!("no answer: {e:?}"))
     }
 
-    /// The answer to a request of this method, or why there is none. Waits no longer than
-    /// [`WAIT_LIMIT`].
+    /// The answer to a request of this method, or the reason why there is none.
     pub async fn try_answer(&mut self, method: &str) -> Result<RawAnswer, NoAnswer> {
         let answer = timeout(WAIT_LIMIT, self.read_answer(method)).await;
         let answer = answer.unwrap_or_else(|_| panic!("no answer within {WAIT_LIMIT:?}"));
         if let Ok(refusal) = &answer
             && refusal.status >= 400
         {
-            // What a caller gets to see of an error must hold no secret either.
+            // An error that a caller sees must hold no secret either.
             logs::note(&format!(
                 "{} {:?} {}",
                 refusal.status,
@@ -119,7 +114,7 @@ impl Connection {
         answer
     }
 
-    /// Waits for these bytes, wherever in an answer; `false` when the peer ends before.
+    /// Waits for these bytes anywhere in an answer; `false` if the peer ends before.
     pub async fn wait_for_bytes(&mut self, bytes: &[u8]) -> bool {
         let came = timeout(WAIT_LIMIT, self.wire.skip_to(bytes)).await;
         came.expect("the bytes come in time").unwrap_or(false)
@@ -156,7 +151,7 @@ impl Connection {
                         head.start_line
                     )))
                 })?;
-            // 101 is final: what follows is no longer HTTP.
+            // 101 is final: the following bytes are no HTTP.
             if (100..200).contains(&status) && status != 101 {
                 interim.push(status);
                 continue;
@@ -192,7 +187,7 @@ pub async fn send_raw(address: SocketAddr, bytes: impl AsRef<[u8]>) -> RawAnswer
         .unwrap_or_else(|e| panic!("no answer: {e:?}"))
 }
 
-/// Like [`send_raw`], where no answer, or half of one, is a result too.
+/// Like [`send_raw`]; a missing or incomplete answer is a result too.
 pub async fn try_send_raw(
     address: SocketAddr,
     bytes: impl AsRef<[u8]>,

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use m2m_sidecar::for_tests::domain::clock::{Clock, SystemClock, UnixTime};
 
-/// The machine's time and as much as a test has added. Only what passed counts as the machine's
-/// uptime.
+/// The machine's time, plus the time that a test adds. Only passed time counts as uptime.
 #[derive(Default)]
 pub struct MovableClock {
     passed: AtomicI64,
@@ -15,7 +14,7 @@ pub struct MovableClock {
 }
 
 impl MovableClock {
-    /// Stands at the machine's time, and goes with it.
+    /// Starts at the machine's time, and follows it.
     pub fn now() -> Arc<Self> {
         Arc::default()
     }
@@ -25,23 +24,22 @@ impl MovableClock {
         self.passed.fetch_add(seconds(by), Ordering::SeqCst);
     }
 
-    /// Sets it ahead, while no time passes.
+    /// Sets the clock ahead; no time passes.
     pub fn set_ahead(&self, by: Duration) {
         self.set.fetch_add(seconds(by), Ordering::SeqCst);
     }
 
-    /// Sets it back.
+    /// Sets the clock back.
     pub fn set_back(&self, by: Duration) {
         self.set.fetch_sub(seconds(by), Ordering::SeqCst);
     }
 }
 
-/// A clock that stands still unless a test moves it, so that what is said of the time can be
-/// compared exactly.
+/// A clock that only a test moves, so that times can be compared exactly.
 pub struct StandingClock(AtomicI64);
 
 impl StandingClock {
-    /// Stands at the machine's time.
+    /// Starts at the machine's time.
     pub fn now() -> Arc<Self> {
         Arc::new(Self(AtomicI64::new(SystemClock.now().0)))
     }

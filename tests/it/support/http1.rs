@@ -1,13 +1,11 @@
-//! Just enough HTTP/1.1, written by hand, for both sides of the fake world.
-//!
-//! A library would tidy what a test wants to see as it was sent: header order, spelling, repeated
-//! names.
+//! The part of HTTP/1.1 that both sides of the fake world need.
+//! A library would normalize header order, spelling and repeated names, which the tests compare.
 
 use std::io::{self, ErrorKind};
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// A longer head or chunk line than this is a fault of the test.
+/// A longer head or chunk line is a fault of the test.
 const MAX_HEAD: usize = 1024 * 1024;
 
 /// The start line and header fields of a message, in order and as spelled.
@@ -64,7 +62,7 @@ pub fn all<'a>(headers: &'a [(String, String)], name: &str) -> Vec<&'a str> {
         .collect()
 }
 
-/// One side's view of a connection: the stream, and what was read of it but not yet used.
+/// One side of a connection: the stream, and the bytes read but not yet used.
 pub struct Wire<S> {
     /// The stream; write to it directly.
     pub stream: S,
@@ -72,7 +70,7 @@ pub struct Wire<S> {
 }
 
 impl<S: AsyncRead + Unpin> Wire<S> {
-    /// A wire over a fresh stream.
+    /// A wire over a new stream.
     pub fn new(stream: S) -> Self {
         Self {
             stream,
@@ -89,7 +87,7 @@ impl<S: AsyncRead + Unpin> Wire<S> {
         }
     }
 
-    /// A request's body into `body`, which keeps what came when the peer breaks off.
+    /// Reads a request's body into `body`, which keeps the received part when the peer breaks off.
     pub async fn request_body(&mut self, head: &Head, body: &mut Vec<u8>) -> io::Result<()> {
         if head.is_chunked() {
             return self.chunks(body).await;
@@ -97,7 +95,7 @@ impl<S: AsyncRead + Unpin> Wire<S> {
         self.exactly(head.content_length().unwrap_or(0), body).await
     }
 
-    /// An answer's body into `body`, which keeps what came when the peer breaks off.
+    /// Reads an answer's body into `body`, which keeps the received part when the peer breaks off.
     pub async fn answer_body(&mut self, head: &Head, body: &mut Vec<u8>) -> io::Result<()> {
         if head.is_chunked() {
             return self.chunks(body).await;
@@ -115,13 +113,12 @@ impl<S: AsyncRead + Unpin> Wire<S> {
         Ok(())
     }
 
-    /// What has been read but is part of no message yet.
+    /// The bytes read that belong to no message yet.
     pub fn unread(&self) -> &[u8] {
         &self.buffer
     }
 
-    /// Reads until these bytes have come, and throws away what came with them; `false` when the
-    /// peer ended before.
+    /// Reads and drops everything up to these bytes; `false` if the peer ended before.
     pub async fn skip_to(&mut self, bytes: &[u8]) -> io::Result<bool> {
         while !self.buffer.windows(bytes.len()).any(|part| part == bytes) {
             if !self.fill().await? {
@@ -166,7 +163,7 @@ impl<S: AsyncRead + Unpin> Wire<S> {
         }
     }
 
-    /// Up to and with `mark`.
+    /// Everything up to and including `mark`.
     async fn through(&mut self, mark: &[u8]) -> io::Result<Vec<u8>> {
         let mut searched = 0;
         loop {
@@ -213,7 +210,7 @@ pub fn answer(status: u16, headers: &[(String, String)], body: Option<&[u8]>) ->
     out
 }
 
-/// A status line's text, of no meaning to any program.
+/// A status line's text; no program reads it.
 pub fn reason_phrase(status: u16) -> &'static str {
     http::StatusCode::from_u16(status)
         .ok()

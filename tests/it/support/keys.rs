@@ -1,8 +1,6 @@
 //! Signing keys of fake authorities.
-//!
-//! RSA keys take a while to make, so the process keeps a pool of them. A key is lent to one
-//! authority at a time: two authorities of one test never share one, or a token of the wrong issuer
-//! would verify by accident.
+//! RSA keys are slow to generate, so the process keeps a pool. Only one authority at a time uses a
+//! key: with a shared key, a token of the wrong issuer would verify.
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -87,11 +85,11 @@ impl fmt::Debug for TestKey {
     }
 }
 
-/// RSA keys made so far; one whose only owner is the pool is free.
+/// The generated RSA keys; a key that only the pool owns is free.
 static RSA_POOL: Mutex<Vec<Arc<Material>>> = Mutex::new(Vec::new());
 
 impl TestKey {
-    /// A key that no other living authority has.
+    /// A key that no other authority uses.
     pub fn generate(kid: &str, alg: Alg) -> Self {
         let material = match alg {
             Alg::ES256 => Arc::new(Material::P256(
@@ -157,7 +155,7 @@ impl TestKey {
         )
     }
 
-    /// Whether the key can make signatures of this algorithm, published for it or not.
+    /// Whether the key can sign with this algorithm, published for it or not.
     pub fn can_sign(&self, alg: Alg) -> bool {
         match &*self.material {
             Material::P256(_) => alg == Alg::ES256,
@@ -231,7 +229,7 @@ fn rsa_components(der: &[u8]) -> (&[u8], &[u8]) {
     let (sequence, _) = der_value(der);
     let (n, rest) = der_value(sequence);
     let (e, _) = der_value(rest);
-    // A leading zero only says that the number is positive.
+    // A leading zero marks a positive number.
     (n.strip_prefix(&[0]).unwrap_or(n), e)
 }
 

@@ -1,24 +1,21 @@
-//! Looks for secrets in text, in one pass however many secrets there are.
-//!
-//! A secret counts as leaked when it occurs whole. Of a signed token its signature is what makes it
-//! usable, so there a part is enough: any 21 characters in a row hold one of the aligned blocks of
-//! 11 that are looked for.
+//! Finds secrets in text, in one pass for all secrets.
+//! A secret counts as leaked when all of it occurs. Of a token's signature a part is enough: any 21
+//! consecutive characters contain one of the aligned blocks of 11 that are searched for.
 
 use std::collections::{HashMap, HashSet};
 
-/// Shorter secrets would be found by chance.
+/// Shorter secrets would occur by chance.
 const MIN_SECRET: usize = 8;
-/// Two blocks side by side have 22 characters, so every run of 21 covers one block whole.
+/// Two adjacent blocks have 22 characters, so every run of 21 covers one whole block.
 const BLOCK: usize = 11;
 const FILTER_BITS: u32 = 20;
 
-/// Everything that must not show anywhere.
+/// Everything that must not occur anywhere.
 pub struct Secrets {
     /// Whole secrets by their first eight bytes.
     whole: HashMap<[u8; 8], Vec<String>>,
     blocks: HashSet<[u8; BLOCK]>,
-    /// Which hashes of eight bytes can begin a secret at all: most of the text needs nothing but
-    /// this.
+    /// The hashes of the first eight bytes of all secrets: most of the text needs only this test.
     filter: Vec<bool>,
 }
 
@@ -33,7 +30,7 @@ impl Default for Secrets {
 }
 
 impl Secrets {
-    /// Remembers a secret; of a compact JWS also the parts of its signature.
+    /// Adds a secret; of a compact JWS also the parts of its signature.
     pub fn remember(&mut self, secret: &str) {
         let Some(start) = secret.as_bytes().first_chunk::<MIN_SECRET>() else {
             return;
@@ -53,7 +50,7 @@ impl Secrets {
         }
     }
 
-    /// Where secrets show in `text`: the line's number, and the line up to the secret.
+    /// The places of secrets in `text`: the line's number, and the line up to the secret.
     pub fn find_in(&self, text: &[u8]) -> Vec<String> {
         let mut found = Vec::new();
         let mut past = 0;
@@ -86,12 +83,12 @@ impl Secrets {
 }
 
 fn slot(start: &[u8; MIN_SECRET]) -> usize {
-    // Fibonacci hashing: the high bits of the product depend on every byte.
+    // Fibonacci hashing: the high bits of the product depend on each byte.
     let hash = u64::from_le_bytes(*start).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     usize::try_from(hash >> (64 - FILTER_BITS)).expect("20 bits")
 }
 
-/// The report of a leak must not leak: it ends where the secret begins.
+/// The report must not leak the secret: it ends where the secret begins.
 fn place(text: &[u8], at: usize) -> String {
     let line_start = text[..at]
         .iter()

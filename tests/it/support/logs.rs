@@ -1,8 +1,6 @@
-//! Everything the process logs, and everything that must never be in it.
-//!
-//! One capture for the whole process, because `tracing` has one global subscriber. The fake world
-//! installs it and tells it every secret it makes; a sidecar that stops asks whether any of them
-//! was logged.
+//! Captures the log of the process, and searches it for secrets.
+//! There is one capture per process, because `tracing` has one global subscriber. The fake world
+//! registers each secret that it makes; each sidecar checks the log when it stops.
 
 use std::io;
 use std::panic;
@@ -39,14 +37,13 @@ fn capture() -> &'static Capture {
     })
 }
 
-/// Begins to capture; further calls do nothing.
+/// Starts the capture; further calls do nothing.
 pub fn start() {
     capture();
 }
 
 fn install() {
-    // The sidecar's own filter at its most talkative: what it keeps out, no configuration can let
-    // in.
+    // The sidecar's own filter at its lowest level: no configuration can log more.
     let targets = telemetry::targets(tracing::Level::TRACE);
     let lines = tracing_subscriber::fmt::layer()
         .with_ansi(false)
@@ -58,8 +55,7 @@ fn install() {
     let report = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
         let file = info.location().map_or("", |location| location.file());
-        // A failed assertion of a test is its own report. One in the sidecar may be swallowed by
-        // the task it ends.
+        // A test reports its own failed assertion; a panic in the sidecar may end only one task.
         if !file.starts_with("tests/") {
             lock(&capture().panics).push(info.to_string());
         }
@@ -98,23 +94,23 @@ fn append(bytes: &[u8]) {
     capture.written.send_replace(length);
 }
 
-/// Adds text that users or logs get to see on other ways: error answers, output of commands.
+/// Adds text that users see elsewhere: error answers, output of commands.
 pub fn note(text: &str) {
     append(format!("{text}\n").as_bytes());
 }
 
-/// Remembers a secret. Shorter ones than 8 bytes are not looked for: they would be found by chance.
+/// Registers a secret. Secrets under 8 bytes are ignored: they would occur by chance.
 pub fn remember_secret(secret: &str) {
     lock(&capture().secrets).remember(secret);
 }
 
-/// Remembers a client secret, also as it looks in a Basic header.
+/// Registers a client secret, also in its Basic form.
 pub fn remember_client_secret(client_id: &str, secret: &str) {
     remember_secret(secret);
     remember_secret(&STANDARD.encode(format!("{client_id}:{secret}")));
 }
 
-/// Remembers a private key in PEM. Its first full line holds the beginning of the key and nothing
+/// Registers a private key in PEM. Its first full line holds the beginning of the key and nothing
 /// public.
 pub fn remember_private_key(pem: &str) {
     if let Some(line) = pem.lines().find(|line| !line.starts_with("-----")) {
@@ -122,9 +118,8 @@ pub fn remember_private_key(pem: &str) {
     }
 }
 
-/// Fails when a secret was logged since `mark`, or when the sidecar panicked anywhere. What was
-/// logged before belongs to sidecars that searched it: a search from the beginning grows with every
-/// test, and slows down the others.
+/// Fails when a secret was logged since `mark`, or when the sidecar panicked. Earlier lines belong
+/// to other sidecars, which search them.
 pub fn assert_no_leaks(mark: usize) {
     // A copy: logging does not wait for the search.
     let text = lock(&capture().text)[mark..].to_vec();
@@ -142,12 +137,12 @@ pub fn assert_no_leaks(mark: usize) {
     );
 }
 
-/// Where the capture ends now: tests share it, and look only at what came after.
+/// The present end of the capture. Tests share the capture, and look only at later lines.
 pub fn mark() -> usize {
     lock(&capture().text).len()
 }
 
-/// The lines logged since `mark` that hold all of these texts.
+/// The lines since `mark` that contain all of these texts.
 pub fn lines_since(mark: usize, texts: &[&str]) -> Vec<String> {
     let since = lock(&capture().text)[mark..].to_vec();
     String::from_utf8_lossy(&since)
@@ -166,10 +161,7 @@ pub async fn wait_for_line(mark: usize, texts: &[&str]) -> String {
             if let Some(line) = lines_since(mark, texts).pop() {
                 return line;
             }
-            written
-                .changed()
-                .await
-                .expect("the capture lives as long as the process");
+            written.changed().await.expect("the capture never ends");
         }
     };
     tokio::time::timeout(WAIT_LIMIT, search)

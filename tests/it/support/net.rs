@@ -1,4 +1,4 @@
-//! A server that can go away and come back on its port, plain or with TLS.
+//! A server that can stop and start again on its port, plain or with TLS.
 
 use std::future::Future;
 use std::io;
@@ -19,24 +19,24 @@ use tokio_util::sync::CancellationToken;
 
 use super::lock;
 
-/// What a server does with one connection; the number counts its connections from 0.
+/// Serves one connection; the number counts the connections from 0.
 type Serve = Arc<dyn Fn(Stream, usize) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
 
-/// A listening server. Ends with all its connections when it is dropped.
+/// A listening server. A drop ends it and its connections.
 pub struct Server {
     address: SocketAddr,
     tls: Option<TlsAcceptor>,
     serve: Serve,
     running: Mutex<Option<(CancellationToken, JoinHandle<()>)>>,
     connections: Arc<Mutex<usize>>,
-    /// Whether handshakes are answered with nonsense.
+    /// Whether handshakes get garbage as an answer.
     tls_broken: Arc<AtomicBool>,
-    /// Bound but never listening: keeps the port ours while the server is down.
+    /// Bound but never listening: it keeps the port while the server is down.
     _reserved: Option<Socket>,
 }
 
 impl Server {
-    /// Starts to serve on a free port of 127.0.0.1.
+    /// Serves on a free port of 127.0.0.1.
     pub fn start<F>(
         tls: Option<TlsAcceptor>,
         serve: impl Fn(Stream, usize) -> F + Send + Sync + 'static,
@@ -78,7 +78,7 @@ impl Server {
         *lock(&self.connections)
     }
 
-    /// From now on TLS handshakes are answered with nonsense, or as they should be.
+    /// Answers TLS handshakes with garbage, or correctly again.
     pub fn break_tls(&self, broken: bool) {
         self.tls_broken.store(broken, Ordering::Relaxed);
     }
@@ -161,7 +161,7 @@ async fn accept(
         let (tls, serve) = (tls.clone(), serve.clone());
         let is_broken = tls_broken.load(Ordering::Relaxed);
         connections.spawn(async move {
-            // The fake world writes small pieces and wants each of them seen.
+            // The fake world writes small pieces, and each must be seen.
             let _ = tcp.set_nodelay(true);
             match tls {
                 Some(_) if is_broken => {
@@ -169,7 +169,7 @@ async fn accept(
                     let _ = tcp.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
                 }
                 None => serve(Stream::Plain(tcp), number).await,
-                // A failed handshake is the peer's to notice and the test's to look for.
+                // The peer reports a failed handshake.
                 Some(tls) => {
                     if let Ok(stream) = tls.accept(tcp).await {
                         serve(Stream::Tls(Box::new(stream)), number).await;

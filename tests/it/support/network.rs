@@ -4,7 +4,7 @@ use std::os::unix::fs::MetadataExt;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-/// `ip` is there, which a plain user's `PATH` may lack.
+/// The `PATH` of a plain user may lack the directory of `ip`.
 const SYSTEM_PATH: &str = "PATH=$PATH:/usr/sbin:/sbin";
 
 /// A command in a network namespace of its own, where every port is free. On a machine without

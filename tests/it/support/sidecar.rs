@@ -1,4 +1,4 @@
-//! The sidecar itself, in this process, from a configuration file as users write it.
+//! The sidecar in this process, from a configuration file.
 
 use std::collections::HashMap;
 use std::fs::Permissions;
@@ -14,10 +14,10 @@ use tempfile::TempDir;
 
 use super::logs;
 
-/// What a configuration needs around it: a directory, secret files, variables.
+/// The surroundings of a configuration: a directory, secret files, variables.
 pub struct SidecarBuilder {
     dir: TempDir,
-    /// Where its log begins.
+    /// The begin of its log.
     mark: usize,
     env: HashMap<String, String>,
     clock: Arc<dyn Clock>,
@@ -32,38 +32,38 @@ impl SidecarBuilder {
         self
     }
 
-    /// A file of the directory it will have.
+    /// The path of a file in its directory.
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    /// Writes a client's secret into a file, and has it looked for in all logs.
+    /// Writes a client's secret into a file, and registers it as a secret.
     pub fn secret_file(self, name: &str, client_id: &str, secret: &str) -> Self {
         logs::remember_client_secret(client_id, secret);
         self.file(name, format!("{secret}\n"))
     }
 
-    /// Writes a private key into a file, and has it looked for in all logs.
+    /// Writes a private key into a file, and registers it as a secret.
     pub fn key_file(self, name: &str, pem: &str) -> Self {
         logs::remember_private_key(pem);
         self.file(name, pem)
     }
 
-    /// Sets a variable of the environment that the configuration sees; it sees no others.
+    /// Sets an environment variable; the configuration sees no others.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.env.insert(name.to_owned(), value.to_owned());
         self
     }
 
-    /// Lets it go by this clock.
+    /// Sets its clock.
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
         self
     }
 
-    /// Starts it, or says why not: every problem of the configuration, or what did not start.
+    /// Starts it, or gives every problem of the configuration or the failure of the start.
     pub async fn try_start(self, yaml: &str) -> Result<Sidecar, String> {
-        // What an operator reads must hold no secret either.
+        // An error that an operator reads must hold no secret either.
         self.load_and_start(yaml)
             .await
             .inspect_err(|why| logs::note(why))
@@ -93,7 +93,7 @@ impl SidecarBuilder {
     }
 }
 
-/// A running sidecar. Its end, in whatever way, checks that nothing secret was logged.
+/// A running sidecar. Every end checks that no secret was logged.
 pub struct Sidecar {
     running: Option<Running>,
     dir: TempDir,
@@ -101,7 +101,7 @@ pub struct Sidecar {
 }
 
 impl Sidecar {
-    /// Something to start it from.
+    /// A builder with an empty directory.
     pub fn builder() -> SidecarBuilder {
         logs::start();
         SidecarBuilder {
@@ -112,13 +112,13 @@ impl Sidecar {
         }
     }
 
-    /// Starts it from a configuration that needs nothing else. `127.0.0.1:0` takes a free port,
-    /// `@DIR@` is a directory of its own.
+    /// Starts it from a configuration without files. `127.0.0.1:0` takes a free port, `@DIR@` is
+    /// its directory.
     pub async fn start(yaml: &str) -> Self {
         Self::builder().start(yaml).await
     }
 
-    /// Where a listener listens, by its name; `issuer` and `probes` for those.
+    /// The address of a listener, by its name; `issuer` and `probes` are names too.
     pub fn address(&self, listener: &str) -> SocketAddr {
         let running = self.running.as_ref().expect("present until stopped");
         running
@@ -136,24 +136,23 @@ impl Sidecar {
             .into_iter()
     }
 
-    /// A file of its directory.
+    /// The path of a file in its directory.
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    /// Its directory.
     pub fn dir(&self) -> &Path {
         self.dir.path()
     }
 
-    /// Ends it in order, and checks what was logged.
+    /// Stops it, and checks the log.
     pub async fn stop(mut self) {
         if let Some(running) = self.running.take() {
             running.shutdown().await;
         }
     }
 
-    /// Ends it in order but keeps its directory, for a successor that starts from the same state.
+    /// Stops it but keeps its directory, for a successor with the same state.
     pub async fn stop_keeping_state(mut self) -> SidecarBuilder {
         if let Some(running) = self.running.take() {
             running.shutdown().await;

@@ -1,4 +1,4 @@
-//! Certificates for the servers of the fake world: a throw-away authority and one leaf.
+//! Certificates for the servers of the fake world: a temporary authority and one leaf.
 
 use std::sync::Arc;
 
@@ -10,11 +10,11 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
 use tokio_rustls::TlsAcceptor;
 
-/// A server's TLS side, and the certificate that a client has to trust for it.
+/// A server's TLS side, and the certificate that its clients must trust.
 pub struct TestTls {
     /// For a `caFile`.
     pub ca_pem: String,
-    /// What the server accepts with.
+    /// The server's acceptor.
     pub acceptor: TlsAcceptor,
 }
 
@@ -25,8 +25,8 @@ impl TestTls {
         Self::with_clients(names, None)
     }
 
-    /// One certificate that is the server's and its own authority's (CA:TRUE), as `openssl req
-    /// -x509` makes it.
+    /// One certificate for the server that is its own authority (CA:TRUE), as of `openssl req
+    /// -x509`.
     pub fn self_signed_authority(names: &[&str]) -> Self {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names).expect("valid names");
@@ -52,7 +52,7 @@ impl TestTls {
         }
     }
 
-    /// The same; with `client` only this one's certificate is let in.
+    /// The same; with `client`, clients must show its certificate.
     pub fn with_clients(names: &[&str], client: Option<&ClientCertificate>) -> Self {
         Self::with(names, client, rustls::ALL_VERSIONS)
     }
@@ -73,7 +73,7 @@ impl TestTls {
     ) -> Self {
         let ca_key = KeyPair::generate().expect("a key");
         let mut ca = CertificateParams::new(Vec::new()).expect("no names");
-        // Otherwise authority and leaf have one name, as if each had signed itself.
+        // Without it authority and leaf share one name, as if each had signed itself.
         ca.distinguished_name
             .push(DnType::CommonName, "the test's authority");
         ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -111,7 +111,7 @@ impl TestTls {
     }
 }
 
-/// A client's certificate, signed by itself.
+/// A self-signed client certificate.
 pub struct ClientCertificate {
     /// For a `certFile`.
     pub cert_pem: String,
@@ -121,7 +121,6 @@ pub struct ClientCertificate {
 }
 
 impl ClientCertificate {
-    /// A new one.
     pub fn generate() -> Self {
         let key = KeyPair::generate().expect("a key");
         let mut params = CertificateParams::new(vec!["legacy".to_owned()]).expect("a valid name");

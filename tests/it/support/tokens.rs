@@ -1,4 +1,4 @@
-//! Access tokens of a fake authority: right by default, wrong in any way a test asks for.
+//! Access tokens of a fake authority: valid by default, invalid as a test asks.
 
 use aws_lc_rs::hmac;
 use serde_json::{Map, Value, json};
@@ -7,18 +7,18 @@ use uuid::Uuid;
 use super::keys::{Alg, TestKey, base64url};
 use super::{AUDIENCE, logs, now};
 
-/// What signs a token.
+/// How a token is signed.
 #[derive(Clone, Debug)]
 enum Signer {
     /// A key, with the algorithm it is published for or another that its kind allows.
     Key(TestKey, Alg),
     /// HMAC-SHA-256 with these bytes: the confusion of RFC 8725 §2.1.
     Hmac(Vec<u8>),
-    /// Nothing: `alg: none`, with an empty signature.
-    Nobody,
+    /// `alg: none`, with an empty signature.
+    Unsigned,
 }
 
-/// A token in the making. Begins as a valid access token of RFC 9068.
+/// Builds a token, from a valid access token of RFC 9068.
 #[derive(Clone, Debug)]
 pub struct TokenBuilder {
     keys: Vec<TestKey>,
@@ -49,7 +49,7 @@ impl TokenBuilder {
         header.insert("typ".to_owned(), "at+jwt".into());
         Self {
             keys,
-            signer: Signer::Nobody,
+            signer: Signer::Unsigned,
             header,
             claims,
         }
@@ -100,9 +100,9 @@ impl TokenBuilder {
         self.header("alg", "HS256")
     }
 
-    /// Leaves the signature empty and says so.
+    /// Leaves the signature empty, with `alg: none`.
     pub fn unsigned(mut self) -> Self {
-        self.signer = Signer::Nobody;
+        self.signer = Signer::Unsigned;
         self.header("alg", "none")
     }
 
@@ -130,7 +130,7 @@ impl TokenBuilder {
         self
     }
 
-    /// Expires so many seconds from now; negative: has expired.
+    /// Expires so many seconds from now; a negative number is in the past.
     pub fn expires_in(self, seconds: i64) -> Self {
         self.claim("exp", now() + seconds)
     }
@@ -155,7 +155,7 @@ impl TokenBuilder {
         self.signer.compact(&header, &payload.to_string())
     }
 
-    /// These texts, whatever they are, with a signature that is right for them.
+    /// These texts as header and payload, with a valid signature.
     pub fn sign_raw(self, header_json: &str, payload_json: &str) -> String {
         self.signer.compact(header_json, payload_json)
     }
@@ -170,7 +170,7 @@ impl Signer {
                 let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
                 hmac::sign(&key, message.as_bytes()).as_ref().to_vec()
             }
-            Self::Nobody => Vec::new(),
+            Self::Unsigned => Vec::new(),
         };
         let token = format!("{message}.{}", base64url(signature));
         logs::remember_secret(&token);

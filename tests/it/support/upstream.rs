@@ -1,4 +1,4 @@
-//! A recording upstream: keeps every request as it came, and answers as scripted.
+//! A recording upstream: it keeps every request unchanged, and answers as scripted.
 
 mod answer;
 
@@ -19,12 +19,11 @@ use super::tls::TestTls;
 use super::{WAIT_LIMIT, lock, logs};
 use answer::write_answer;
 
-/// A request as the upstream saw it.
+/// A request that the upstream received.
 #[derive(Clone, Debug)]
 pub struct Received {
     /// The head, byte by byte.
     pub head: Vec<u8>,
-    /// The method.
     pub method: String,
     /// The request target.
     pub target: String,
@@ -32,7 +31,7 @@ pub struct Received {
     pub headers: Vec<(String, String)>,
     /// The body, without chunk framing.
     pub body: Vec<u8>,
-    /// Whether the body came whole.
+    /// Whether the whole body came.
     pub complete: bool,
     /// The number of the connection it came on, from 0.
     pub connection: usize,
@@ -71,7 +70,7 @@ struct Shared {
     changed: watch::Sender<()>,
 }
 
-/// The recording upstream. Gone with its connections when it is dropped.
+/// The recording upstream. A drop ends its connections.
 pub struct Upstream {
     server: Server,
     shared: Arc<Shared>,
@@ -120,12 +119,10 @@ impl Upstream {
         }
     }
 
-    /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.server.address()
     }
 
-    /// Its URL.
     pub fn url(&self) -> String {
         match self.ca_pem {
             Some(_) => format!("https://localhost:{}", self.address().port()),
@@ -138,27 +135,27 @@ impl Upstream {
         self.ca_pem.as_deref().expect("started with TLS")
     }
 
-    /// From now on it answers so, once the [`next`](Self::next) answers are used up.
+    /// Sets its answers, for requests after those of [`next`](Self::next).
     pub fn answer(&self, respond: impl Fn(&Received) -> Answer + Send + Sync + 'static) {
         lock(&self.shared.script).standing = Arc::new(respond);
     }
 
-    /// Answers the next request not yet scripted for.
+    /// Sets the answer to the next request without a scripted one.
     pub fn next(&self, answer: Answer) {
         lock(&self.shared.script).next.push_back(answer);
     }
 
-    /// Ends connections that have been idle for so long, without a word.
+    /// Closes connections that are idle for so long.
     pub fn close_idle_after(&self, idle: Duration) {
         lock(&self.shared.script).idle_close = Some(idle);
     }
 
-    /// Every request so far.
+    /// Every request up to now.
     pub fn received(&self) -> Vec<Received> {
         lock(&self.shared.received).clone()
     }
 
-    /// Waits for so many requests, and returns all there are.
+    /// Waits for so many requests, and returns all.
     pub async fn wait_for(&self, count: usize) -> Vec<Received> {
         let mut changed = self.shared.changed.subscribe();
         let reached = async {
@@ -223,8 +220,7 @@ async fn serve(stream: Stream, connection: usize, shared: Arc<Shared>) {
             Ok(After::Continue) => {}
             Ok(After::Reset) => return wire.stream.reset(),
             Ok(After::Close) => {
-                // Without TLS's goodbye a client would report an attack instead of the end that the
-                // test asks for.
+                // Without a close_notify a client would report an attack instead of this end.
                 let _ = wire.stream.shutdown().await;
                 return;
             }

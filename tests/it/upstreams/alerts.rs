@@ -93,7 +93,7 @@ async fn a_demanded_client_certificate_is_named_in_every_version_and_role() {
     }
 }
 
-/// A client that is still sending sees its write fail, and the alert is lost with the connection.
+/// The write of a client that is still sending fails, and the alert is lost with the connection.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_demanded_client_certificate_is_named_while_the_request_is_still_sent() {
     for version in VERSIONS {
@@ -124,7 +124,7 @@ async fn a_demanded_client_certificate_is_named_while_the_request_is_still_sent(
     }
 }
 
-/// One that ends connections in the middle of a request for another reason is asked in vain.
+/// The extra connection finds no alert where the upstream closes for another reason.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upstream_that_ends_a_connection_without_an_alert_stays_broken() {
     let upstream = Upstream::start_tls();
@@ -164,7 +164,7 @@ async fn another_failure_of_tls_is_told_from_an_alert() {
     sidecar.stop().await;
 }
 
-/// Keys and tokens are fetched by another client than requests are sent by.
+/// Another HTTP client than the proxy's fetches keys and tokens.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_authority_that_demands_a_certificate_is_named_for_keys_and_for_tokens() {
     const ADMIN: &str = "the-admin-token-of-the-alerts";

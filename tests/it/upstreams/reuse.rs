@@ -1,4 +1,4 @@
-//! Connections to the upstream that are used again, and those that swallow a request.
+//! Reused connections to the upstream, and connections that swallow a request.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -40,8 +40,7 @@ async fn connections_of_before_the_announcement_are_not_used_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_swallowed_request_is_sent_once_more_on_a_new_connection_however_many_idle_ones_are_dead()
-{
+async fn a_swallowed_request_is_sent_again_on_a_new_connection() {
     let upstream = Upstream::start();
     let sidecar = sidecar(&upstream.url(), "").await;
     let gate = Gate::closed();
@@ -56,7 +55,7 @@ async fn a_swallowed_request_is_sent_once_more_on_a_new_connection_however_many_
     let (answers, ()) = tokio::join!(many, opened);
     assert!(answers.iter().all(|answer| answer.status == 200));
     assert_eq!(upstream.connections(), 6);
-    // From now on each of the six swallows what comes on it.
+    // Now each of the six swallows the next request.
     let dead = Arc::new(AtomicBool::new(true));
     let is_dead = dead.clone();
     upstream.answer(move |request| {

@@ -1,4 +1,4 @@
-//! What the log says of an upstream that does not serve: which one, why, once, and when it is over.
+//! Log lines about an upstream that fails: which one, why, once, and when it serves again.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -41,7 +41,7 @@ async fn a_dead_upstream_is_named_once_and_so_is_its_return() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_protocol_of_another_port_is_named() {
     let tls = Upstream::start_tls();
-    // Answers a handshake in plain HTTP, as most servers do.
+    // It answers a handshake in plain HTTP, as most servers do.
     let plain = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let https = format!("https://{}", plain.local_addr().expect("bound"));
     tokio::spawn(async move {
@@ -98,7 +98,7 @@ inbound:
 const NAMES: [&str; 2] = ["localhost", "127.0.0.1"];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_self_signed_authority_that_is_the_servers_own_certificate_is_trusted() {
+async fn a_self_signed_server_certificate_can_be_trusted() {
     let own = TestTls::self_signed_authority(&NAMES);
     let pem = own.ca_pem.clone();
     let upstream = Upstream::start_with(Some(own));
@@ -121,12 +121,15 @@ async fn beside_a_certificate_for_the_same_name_the_authority_still_counts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_certificate_than_the_pinned_one_gets_nothing_and_is_named() {
+async fn a_certificate_other_than_the_pinned_one_is_refused_and_named() {
     let upstream = Upstream::start_with(Some(TestTls::self_signed_authority(&NAMES)));
-    let stranger = Upstream::start_tls();
+    let untrusted = Upstream::start_tls();
     for (upstream, says) in [
         (&upstream, "CA:TRUE"),
-        (&stranger, "no trusted authority has issued its certificate"),
+        (
+            &untrusted,
+            "no trusted authority has issued its certificate",
+        ),
     ] {
         let pinned = TestTls::self_signed_authority(&NAMES).ca_pem;
         let sidecar = with_ca(upstream, &pinned).await;

@@ -1,4 +1,4 @@
-//! What the authority's endpoints answer when they behave.
+//! The correct answers of the authority's endpoints.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -30,7 +30,7 @@ pub enum Endpoint {
     PlgdTokens,
     /// The introspection endpoint.
     Introspection,
-    /// Everything that is not there.
+    /// Any other path.
     Other,
 }
 
@@ -53,7 +53,7 @@ impl TokenRequest {
             .collect()
     }
 
-    /// Client id and secret, by whatever method they came.
+    /// Client id and secret, in either method.
     pub fn client(&self) -> Option<(String, String)> {
         let post = (self.all("client_id"), self.all("client_secret"));
         if let (&[id], &[secret]) = (&post.0[..], &post.1[..]) {
@@ -85,31 +85,31 @@ pub struct RevocationQuestion {
     pub form: Vec<(String, String)>,
 }
 
-/// What the token endpoint says of a token's life.
+/// The `expires_in` of the token endpoint's answers.
 #[derive(Clone, Debug)]
 pub enum ExpiresIn {
-    /// The lifetime, as it should.
+    /// The lifetime of the token.
     Lifetime,
-    /// Nothing.
+    /// No member.
     Missing,
-    /// This.
+    /// This value.
     Is(Value),
 }
 
-/// How the token endpoint answers when it answers.
+/// The answers of the token endpoint.
 #[derive(Clone, Debug)]
 pub struct TokenAnswer {
-    /// How long the tokens live.
+    /// The lifetime of the tokens.
     pub lifetime: Duration,
-    /// What the answer says of it.
+    /// The `expires_in` of the answer.
     pub expires_in: ExpiresIn,
     /// The answer's `token_type`; `None`: the member is missing.
     pub token_type: Option<Value>,
-    /// This text instead of a signed token.
+    /// This text in place of a signed token.
     pub token: Option<String>,
     /// Whether the tokens themselves have an `exp`.
     pub with_exp: bool,
-    /// Further members of the answer; they win over the usual ones.
+    /// Further members of the answer; they replace the usual ones.
     pub extra: Map<String, Value>,
 }
 
@@ -126,15 +126,15 @@ impl Default for TokenAnswer {
     }
 }
 
-/// What the authority is at the moment.
+/// The authority's state.
 #[derive(Default)]
 pub(super) struct State {
     pub(super) issuer: String,
     /// The issuer's path: empty, or with a leading and no trailing slash.
     pub(super) path: String,
-    /// Every key there ever was, and whether it is published.
+    /// All present and former keys, and whether each is published.
     pub(super) keys: Vec<(TestKey, bool)>,
-    /// Published beside them as they are.
+    /// JWKs that are published beside them, unchanged.
     pub(super) foreign_jwks: Vec<Value>,
     pub(super) standing: HashMap<Endpoint, Behave>,
     pub(super) once: HashMap<Endpoint, VecDeque<Behave>>,
@@ -147,13 +147,13 @@ pub(super) struct State {
     pub(super) advertised: Map<String, Value>,
     /// The `jti`s that were revoked.
     pub(super) revoked: Vec<String>,
-    /// What the list says instead: its whole payload.
+    /// The payload of the list, if a test sets it.
     pub(super) list_payload: Option<Value>,
     pub(super) revocation_questions: Vec<RevocationQuestion>,
 }
 
 impl State {
-    /// The answer as it should be, and what is to become of it.
+    /// The correct answer, and how to change it.
     pub(super) fn answer(&mut self, head: &Head, body: &[u8]) -> (Behave, Reply) {
         let mut words = head.start_line.split(' ');
         let (method, target) = (
@@ -277,7 +277,7 @@ impl State {
         }
     }
 
-    /// The entry of the token that is asked for, as a stream of one.
+    /// The entry of the queried token, as a stream of one.
     fn answer_plgd(&self, question: &RevocationQuestion) -> Reply {
         let target = question.start_line.split(' ').nth(1).unwrap_or_default();
         let query = target.split_once('?').map_or("", |(_, query)| query);
@@ -352,7 +352,7 @@ impl State {
             .token
             .clone()
             .unwrap_or_else(|| self.mint(&request, &answer));
-        // A broken answer has issued nothing that anyone could know.
+        // A broken answer issues no token.
         if matches!(
             behave,
             Behave::Normal

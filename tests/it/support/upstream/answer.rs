@@ -19,29 +19,28 @@ pub enum Answer {
     Echo,
     /// This status, these header fields, this body.
     Reply(u16, Vec<(String, String)>, Vec<u8>),
-    /// The same, then the connection ends without having said so.
+    /// The same, then the connection ends without a `Connection: close`.
     ReplyAndClose(u16, Vec<(String, String)>, Vec<u8>),
     /// This status before the request's body is read; the connection ends. Only as a
     /// [`Upstream::next`] answer.
     Early(u16),
     /// The other answer, after this time.
     Delay(Duration, Box<Answer>),
-    /// The other answer, when the gate is opened.
+    /// The other answer, when the gate opens.
     Hold(Gate, Box<Answer>),
     /// The connection ends without answer.
     Close,
     /// The connection is reset without answer.
     Reset,
-    /// A 200 that announces so many bytes, sends these and ends.
+    /// A 200 that announces so many bytes, and ends after these.
     Partial(usize, Vec<u8>),
-    /// Nothing, ever.
+    /// No answer, and the connection stays open.
     Hang,
-    /// Nothing, ever, also no `100 Continue`: the body is not read. Only as a [`Upstream::next`]
-    /// answer.
+    /// No answer and no `100 Continue`: the body is not read. Only as a [`Upstream::next`] answer.
     Silent,
     /// A chunked 200, piece by piece from an [`AnswerStream`].
     Stream(mpsc::UnboundedReceiver<Piece>),
-    /// These bytes, whatever they are, then the end.
+    /// These bytes, then the end.
     Raw(Vec<u8>),
 }
 
@@ -76,8 +75,8 @@ pub enum Piece {
     End,
 }
 
-/// Sends a chunked answer piece by piece. Dropped before [`finish`](Self::finish), it breaks the
-/// answer off.
+/// Sends a chunked answer piece by piece. A drop before [`finish`](Self::finish) breaks the answer
+/// off.
 pub struct AnswerStream(mpsc::UnboundedSender<Piece>);
 
 impl AnswerStream {
@@ -92,7 +91,7 @@ impl AnswerStream {
     }
 }
 
-/// Writes an answer that nothing has to be waited for any more.
+/// Writes an answer that needs no wait.
 pub(super) async fn write_answer(
     stream: &mut Stream,
     request: &Received,
@@ -136,7 +135,7 @@ pub(super) async fn write_answer(
     Ok(after)
 }
 
-/// An answer as this request may get it: no body to HEAD, none where the status allows none.
+/// Removes the body for HEAD and for statuses that allow none.
 fn whole(request: &Received, status: u16, headers: &[(String, String)], body: &[u8]) -> Vec<u8> {
     if matches!(status, 204 | 304) {
         return http1::answer(status, headers, None);
