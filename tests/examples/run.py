@@ -30,7 +30,7 @@ def steps(markdown, name):
 
 
 def run(command, **environment):
-    return subprocess.run(["bash", "-c", command], env=os.environ | environment, stdin=subprocess.DEVNULL, text=True,
+    return subprocess.run(["bash", "-ec", command], env=os.environ | environment, stdin=subprocess.DEVNULL, text=True,
                           capture_output=True, timeout=PATIENCE)
 
 

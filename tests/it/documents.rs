@@ -1,10 +1,11 @@
-//! The documents, run as they stand there: commands with their output compared, configurations
-//! loaded, links followed.
+//! The pages, tested as they are: the output of their commands is compared, their configurations are
+//! loaded, and their links have targets.
 //!
 //! The commands of the `sh` blocks of a page are run in one shell, in a directory with the
 //! repository's `conf` and `examples`. A `text output` block holds what the `sh` block above it
 //! prints; `…` stands for anything. A page that starts nginx is left out where nginx is missing.
 
+mod form;
 mod markdown;
 mod transcript;
 
@@ -13,15 +14,15 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use self::markdown::{Block, Step, blocks};
+use self::markdown::{Block, Script, blocks};
 use self::transcript::matches;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Every Markdown file of the top level, of `docs` and of `docs/dev`.
-fn documents() -> Vec<PathBuf> {
+/// The Markdown files of the top level, of `docs` and of `docs/dev`.
+fn pages() -> Vec<PathBuf> {
     let mut found = Vec::new();
     for dir in ["", "docs", "docs/dev"].map(|dir| root().join(dir)) {
         for entry in std::fs::read_dir(&dir).expect("a directory") {
@@ -32,7 +33,7 @@ fn documents() -> Vec<PathBuf> {
         }
     }
     found.sort();
-    assert!(found.len() > 8, "{found:?}");
+    assert!(found.len() > 20, "{found:?}");
     found
 }
 
@@ -44,26 +45,46 @@ fn blocks_of(path: &Path) -> Vec<Block> {
     blocks(&read(path)).unwrap_or_else(|problem| panic!("{}: {problem}", path.display()))
 }
 
-/// What a page would have its reader do: save files, and type commands.
-enum Act {
+/// A step of a page's reader.
+enum Step {
     Save { name: String, content: String },
-    Type(Step),
+    Run(Script),
 }
 
-fn acts(blocks: Vec<Block>) -> Vec<Act> {
-    let mut acts = Vec::new();
-    for block in blocks {
-        match block {
-            Block::Console(steps) => acts.extend(steps.into_iter().map(Act::Type)),
-            Block::File { name, content } => acts.push(Act::Save { name, content }),
-            _ => {}
+impl Step {
+    fn starts_nginx(&self) -> bool {
+        let Self::Run(script) = self else {
+            return false;
+        };
+        script
+            .commands
+            .lines()
+            .any(|line| line.starts_with("nginx "))
+    }
+
+    /// The step as shell commands.
+    fn to_shell(&self) -> String {
+        match self {
+            Self::Save { name, content } => format!("cat > '{name}' <<'@END@'\n{content}@END@"),
+            Self::Run(script) if script.commands.starts_with("grep ") => repeated(script),
+            Self::Run(script) => script.commands.clone(),
         }
     }
-    acts
 }
 
-/// A directory like a clone's after `make build`.
-fn workplace() -> TempDir {
+fn steps(blocks: Vec<Block>) -> Vec<Step> {
+    blocks
+        .into_iter()
+        .filter_map(|block| match block {
+            Block::Commands(script) => Some(Step::Run(script)),
+            Block::File { name, content } => Some(Step::Save { name, content }),
+            _ => None,
+        })
+        .collect()
+}
+
+/// A directory like a clone after `make build`.
+fn clone_after_build() -> TempDir {
     let dir = TempDir::new().expect("a directory");
     for name in ["conf", "examples"] {
         symlink(root().join(name), dir.path().join(name)).expect("a link");
@@ -77,47 +98,35 @@ fn workplace() -> TempDir {
     dir
 }
 
-fn starts_nginx(act: &Act) -> bool {
-    let Act::Type(step) = act else { return false };
-    step.command.lines().any(|line| line.starts_with("nginx "))
-}
-
-fn play(path: &Path) -> usize {
-    let acts = acts(blocks_of(path));
-    if acts.iter().any(starts_nginx) && !is_installed("nginx") {
-        eprintln!("{}: not played, there is no nginx", path.display());
+/// Runs a page and compares its outputs; returns the number of its `sh` blocks.
+fn run_page(path: &Path) -> usize {
+    let steps = steps(blocks_of(path));
+    if steps.iter().any(Step::starts_nginx) && !is_installed("nginx") {
+        eprintln!("{}: not run, nginx is not installed", path.display());
         return 0;
     }
-    let commands: Vec<String> = acts
-        .iter()
-        .map(|act| match act {
-            Act::Save { name, content } => format!("cat > '{name}' <<'@END@'\n{content}@END@"),
-            Act::Type(step) if step.command.starts_with("grep ") => patiently(step),
-            Act::Type(step) => step.command.clone(),
-        })
-        .collect();
-    let typed = acts
-        .iter()
-        .filter(|act| matches!(act, Act::Type(_)))
-        .count();
-    if typed == 0 {
+    let is_script = |step: &&Step| matches!(step, Step::Run(_));
+    let scripts = steps.iter().filter(is_script).count();
+    if scripts == 0 {
         return 0;
     }
-    let dir = workplace();
-    for (act, actual) in std::iter::zip(&acts, transcript::run(dir.path(), &commands)) {
-        let Act::Type(step) = act else { continue };
-        let (expected, actual) = (step.output.join("\n"), actual.trim_matches('\n'));
+    let dir = clone_after_build();
+    let commands: Vec<String> = steps.iter().map(Step::to_shell).collect();
+    for (step, actual) in std::iter::zip(&steps, transcript::run(dir.path(), &commands)) {
+        let Step::Run(Script { commands, output }) = step else {
+            continue;
+        };
+        let actual = actual.trim_matches('\n');
         assert!(
-            expected.is_empty() || matches(&expected, actual),
-            "{}\n$ {}\nthe page shows:\n{expected}\nbut it is:\n{actual}",
+            output.is_empty() || matches(output, actual),
+            "{}\n{commands}\nthe page shows:\n{output}\nthe output is:\n{actual}",
             path.display(),
-            step.command
         );
     }
-    typed
+    scripts
 }
 
-/// Whether a program is on the PATH, or where Debian has those of root.
+/// Whether a program is on the PATH, or in the directory of root's programs on Debian.
 fn is_installed(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
@@ -125,62 +134,58 @@ fn is_installed(program: &str) -> bool {
         .any(|dir| dir.join(program).exists())
 }
 
-/// A log's lines are written a moment after the answer: what looks for them is asked again until
-/// there are as many as the page shows, or for ten seconds.
-fn patiently(step: &Step) -> String {
-    let (command, lines) = (&step.command, step.output.len());
+/// Repeats a search in a log until it prints as many lines as the page shows, for at most 10 s: the
+/// sidecar writes an access line shortly after its answer.
+fn repeated(script: &Script) -> String {
+    let (commands, lines) = (&script.commands, script.output.lines().count());
     format!(
-        "for _ in $(seq 100); do found=$({command}); \
-         [ -n \"$found\" ] && [ $(wc -l <<< \"$found\") -ge {lines} ] && break; sleep 0.1; done; echo \"$found\""
+        "for _ in $(seq 100); do found=$({commands}); \
+         [ -n \"$found\" ] && [ $(wc -l <<< \"$found\") -ge {lines} ] && break; \
+         sleep 0.1; done; echo \"$found\""
     )
 }
 
 #[test]
-fn the_commands_of_the_documents_do_what_is_shown() {
-    let typed: usize = documents().iter().map(|path| play(path)).sum();
-    assert!(typed > 50, "{typed} commands were found");
+fn the_commands_of_each_page_print_the_shown_output() {
+    let scripts: usize = pages().iter().map(|path| run_page(path)).sum();
+    assert!(scripts > 50, "{scripts} blocks were found");
 }
 
 #[test]
-fn what_only_make_does_is_done_by_ci() {
+fn ci_runs_the_make_targets_of_the_pages() {
     let ci = read(&root().join(".ci/run"));
-    for path in documents() {
+    for path in pages() {
         for block in blocks_of(&path) {
-            let Block::ConsoleContinuousIntegration(steps) = block else {
+            let Block::CommandsOfCi(commands) = block else {
                 continue;
             };
-            for step in steps {
-                let command = step.command.as_str();
-                let done = command.starts_with("git clone ") || ci.contains(command);
-                assert!(
-                    done,
-                    "{}: `.ci/run` does not run `{command}`",
-                    path.display()
-                );
+            for command in commands {
+                let is_run = ci.contains(&command);
+                assert!(is_run, "{}: `.ci/run` lacks `{command}`", path.display());
             }
         }
     }
 }
 
-/// Keys that a page says are missing, as "no `caFile` for credentials yet".
-fn said_to_be_missing(text: &str) -> impl Iterator<Item = &str> {
+/// Keys that a page describes as missing, as in "no `caFile` for credentials yet".
+fn keys_described_as_missing(text: &str) -> impl Iterator<Item = &str> {
     text.lines().flat_map(|line| {
-        let said = line
+        let missing = line
             .split("no `")
             .skip(1)
             .filter(|rest| rest.contains(" yet"));
-        said.filter_map(|rest| rest.split_once('`').map(|(key, _)| key))
+        missing.filter_map(|rest| rest.split_once('`').map(|(key, _)| key))
     })
 }
 
 #[test]
-fn no_page_says_of_a_key_that_there_is_none_yet() {
+fn no_page_describes_an_existing_key_as_missing() {
     let schema = read(&root().join("docs/m2m-sidecar.schema.json"));
     assert_eq!(
-        said_to_be_missing("There is no `caFile` for credentials yet.").collect::<Vec<_>>(),
+        keys_described_as_missing("There is no `caFile` for credentials yet.").collect::<Vec<_>>(),
         ["caFile"]
     );
-    let mut pages = documents();
+    let mut pages = pages();
     pages.extend(
         [
             "conf/plgd.yaml",
@@ -190,14 +195,14 @@ fn no_page_says_of_a_key_that_there_is_none_yet() {
         .map(|it| root().join(it)),
     );
     for path in pages {
-        for key in said_to_be_missing(&read(&path)) {
-            let is_served = schema.contains(&format!("\"{key}\": {{"));
-            assert!(!is_served, "{}: `{key}` is there", path.display());
+        for key in keys_described_as_missing(&read(&path)) {
+            let exists = schema.contains(&format!("\"{key}\": {{"));
+            assert!(!exists, "{}: `{key}` exists", path.display());
         }
     }
 }
 
-/// An excerpt lacks what other sections give; whatever else is wrong with it is wrong.
+/// An excerpt may lack what other sections define; every other problem is an error.
 #[test]
 fn excerpts_of_configurations_are_valid() {
     let lacking = [
@@ -209,7 +214,7 @@ fn excerpts_of_configurations_are_valid() {
         "this section cannot be read",
     ];
     let mut seen = 0;
-    for path in documents() {
+    for path in pages() {
         for block in blocks_of(&path) {
             let Block::ConfigurationPart(text) = block else {
                 continue;
@@ -248,7 +253,7 @@ fn the_tests_that_the_security_model_names_exist() {
     }
 }
 
-/// Every Rust source below a directory, one after the other.
+/// The text of every Rust source below a directory.
 fn collect(dir: &Path, into: &mut String) {
     for entry in std::fs::read_dir(dir).expect("a directory") {
         let path = entry.expect("an entry").path();
@@ -261,8 +266,8 @@ fn collect(dir: &Path, into: &mut String) {
 }
 
 #[test]
-fn links_lead_somewhere() {
-    for path in documents() {
+fn links_have_targets() {
+    for path in pages() {
         let text = read(&path);
         for link in text
             .split("](")
@@ -278,7 +283,7 @@ fn links_lead_somewhere() {
             } else {
                 path.parent().expect("a directory").join(file)
             };
-            assert!(target.exists(), "{}: {link} leads nowhere", path.display());
+            assert!(target.exists(), "{}: {link} has no target", path.display());
             if !anchor.is_empty()
                 && target
                     .extension()
@@ -289,14 +294,13 @@ fn links_lead_somewhere() {
                     || text
                         .lines()
                         .any(|line| heading_anchor(line).as_deref() == Some(anchor));
-                assert!(found, "{}: {link} names no heading", path.display());
+                assert!(found, "{}: {link} has no heading", path.display());
             }
         }
     }
 }
 
-/// The anchor that a heading gets when the page is shown: its text in lower case, spaces as
-/// hyphens, punctuation gone.
+/// The anchor of a heading in a rendered page: lower case, hyphens for spaces, no punctuation.
 fn heading_anchor(line: &str) -> Option<String> {
     let text = line.strip_prefix('#')?.trim_start_matches('#').trim();
     let kept = text

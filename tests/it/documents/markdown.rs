@@ -1,34 +1,31 @@
-//! The fenced blocks of a document, and what each is for.
+//! The fenced blocks of a page, and how the tests treat each kind.
 
 /// One fenced block.
 pub enum Block {
-    /// Commands and their output, run as they stand there.
-    Console(Vec<Step>),
-    /// Commands that need Docker, Kubernetes or systemd; the tests have none of them.
-    ConsoleElsewhere,
-    /// `make` targets and the clone before them, which `.ci/run` runs.
-    ConsoleContinuousIntegration(Vec<Step>),
-    /// The output of the commands in the nearest `sh` block above.
-    Output(Vec<String>),
-    /// A configuration that the page tells the reader to save under this name.
+    /// Commands, run as one script in the shell of the page.
+    Commands(Script),
+    /// Commands that need Docker, Kubernetes or systemd, which the tests do not have.
+    CommandsElsewhere,
+    /// `make` targets, which `.ci/run` runs.
+    CommandsOfCi(Vec<String>),
+    /// A file that the reader saves under this name.
     File { name: String, content: String },
     /// An excerpt of a configuration.
     ConfigurationPart(String),
-    /// What is only shown.
+    /// Text without a test.
     Shown,
 }
 
-/// One command, and what the page shows as its output; empty when it shows none.
-pub struct Step {
-    pub command: String,
-    pub output: Vec<String>,
+/// The commands of one block, and the output that the page shows; empty without one.
+pub struct Script {
+    pub commands: String,
+    pub output: String,
 }
 
-/// The blocks of a document in their order.
+/// The blocks of a page, in order.
 ///
 /// # Errors
-/// Names the line of a fence whose purpose is not said: commands and configurations must not go
-/// untested.
+/// Names the line of a fence of an unknown kind: no command or configuration may go untested.
 pub fn blocks(markdown: &str) -> Result<Vec<Block>, String> {
     let mut blocks = Vec::new();
     let mut lines = markdown.lines().enumerate();
@@ -36,7 +33,7 @@ pub fn blocks(markdown: &str) -> Result<Vec<Block>, String> {
         let Some(info) = line.trim_start().strip_prefix("```") else {
             continue;
         };
-        // A block in a list is indented; its lines are, too.
+        // The lines of a block in a list are indented like its fence.
         let indent = &line[..line.len() - line.trim_start().len()];
         let content: Vec<&str> = lines
             .by_ref()
@@ -44,58 +41,42 @@ pub fn blocks(markdown: &str) -> Result<Vec<Block>, String> {
             .take_while(|line| *line != "```")
             .collect();
         let words: Vec<&str> = info.split_whitespace().collect();
-        let at_line = |problem| format!("line {}: {problem}", number + 1);
-        match block(&words, &content).map_err(at_line)? {
-            Block::Output(output) => attach(&mut blocks, output).map_err(at_line)?,
-            block => blocks.push(block),
-        }
+        let added = match words.as_slice() {
+            ["text", "output"] => add_output(&mut blocks, &content.join("\n")),
+            words => block(words, &content).map(|block| blocks.push(block)),
+        };
+        added.map_err(|problem| format!("line {}: {problem}", number + 1))?;
     }
     Ok(blocks)
 }
 
-/// Gives an output to the nearest commands above it.
-fn attach(blocks: &mut [Block], output: Vec<String>) -> Result<(), String> {
-    let is_file = |block: &&mut Block| !matches!(block, Block::File { .. } | Block::Shown);
-    match blocks.iter_mut().rev().find(is_file) {
-        Some(Block::Console(steps)) => match steps.last_mut() {
-            Some(step) if step.output.is_empty() => step.output = output,
-            _ => return Err("these commands have their output already".to_owned()),
-        },
-        Some(Block::ConsoleElsewhere) => {}
-        _ => return Err("output without a block of commands above it".to_owned()),
+/// Adds an output to the nearest commands above it.
+fn add_output(blocks: &mut [Block], output: &str) -> Result<(), String> {
+    let is_command = |block: &&mut Block| !matches!(block, Block::File { .. } | Block::Shown);
+    match blocks.iter_mut().rev().find(is_command) {
+        Some(Block::Commands(script)) if script.output.is_empty() => {
+            output.clone_into(&mut script.output);
+            Ok(())
+        }
+        Some(Block::Commands(_)) => Err("the commands above have an output already".to_owned()),
+        Some(Block::CommandsElsewhere) => Ok(()),
+        _ => Err("there is no `sh` block above this output".to_owned()),
     }
-    Ok(())
 }
 
 fn block(words: &[&str], content: &[&str]) -> Result<Block, String> {
-    let text = || {
-        content
-            .iter()
-            .map(|line| format!("{line}\n"))
-            .collect::<String>()
-    };
+    let text = || content.iter().map(|line| format!("{line}\n")).collect();
     match words {
-        ["console"] => Ok(Block::Console(steps(content)?)),
-        ["console", "ci"] => Ok(Block::ConsoleContinuousIntegration(steps(content)?)),
-        ["console" | "sh", "docker" | "kubernetes" | "systemd"] => Ok(Block::ConsoleElsewhere),
-        ["sh"] => Ok(Block::Console(vec![Step {
-            command: content.join("\n"),
-            output: Vec::new(),
-        }])),
-        ["sh", "ci"] => Ok(Block::ConsoleContinuousIntegration(
-            content
-                .iter()
-                .map(|line| Step {
-                    command: (*line).to_owned(),
-                    output: Vec::new(),
-                })
-                .collect(),
-        )),
-        ["text", "output"] => Ok(Block::Output(
+        ["sh"] => Ok(Block::Commands(Script {
+            commands: content.join("\n"),
+            output: String::new(),
+        })),
+        ["sh", "docker" | "kubernetes" | "systemd"] => Ok(Block::CommandsElsewhere),
+        ["sh", "ci"] => Ok(Block::CommandsOfCi(
             content.iter().map(|line| (*line).to_owned()).collect(),
         )),
         ["yaml", "part"] => Ok(Block::ConfigurationPart(text())),
-        ["yaml", "compose" | "kubernetes"] | ["json" | "text" | "rust" | "http" | "mermaid"] => {
+        ["yaml", "compose" | "kubernetes"] | ["json" | "text" | "rust" | "http"] => {
             Ok(Block::Shown)
         }
         ["yaml" | "json" | "text", file] => match file.strip_prefix("file=") {
@@ -103,94 +84,56 @@ fn block(words: &[&str], content: &[&str]) -> Result<Block, String> {
                 name: name.to_owned(),
                 content: text(),
             }),
-            None => Err(format!("`{file}` says nothing about a block")),
+            None => Err(format!("`{file}` is not a known kind of block")),
         },
         _ => Err(format!(
-            "nothing is known of a block that begins with ```{}",
+            "```{} is not a known kind of block; CONTRIBUTING.md lists them",
             words.join(" ")
         )),
     }
 }
 
-/// Lines after `$ ` are commands, those after `> ` continue one, the others are output.
-fn steps(content: &[&str]) -> Result<Vec<Step>, String> {
-    let mut steps: Vec<Step> = Vec::new();
-    for line in content {
-        if let Some(command) = line.strip_prefix("$ ") {
-            steps.push(Step {
-                command: command.to_owned(),
-                output: Vec::new(),
-            });
-            continue;
-        }
-        let last = steps
-            .last_mut()
-            .ok_or("output stands before the first command")?;
-        match line.strip_prefix("> ").or((*line == ">").then_some("")) {
-            Some(more) if last.output.is_empty() => {
-                last.command.push('\n');
-                last.command.push_str(more);
-            }
-            _ => last.output.push((*line).to_owned()),
-        }
-    }
-    Ok(steps)
-}
-
 #[test]
-fn a_block_without_a_purpose_is_refused() {
+fn a_block_of_an_unknown_kind_is_refused() {
     for text in [
         "```\nls\n```",
         "```bash\nls\n```",
+        "```console\n$ ls\n```",
         "```yaml\na: 1\n```",
-        "```console nowhere\n$ ls\n```",
+        "```sh nowhere\nls\n```",
     ] {
         assert!(blocks(text).is_err(), "{text}");
     }
-    assert!(blocks("```console\nls\n```").is_err());
-    assert_eq!(
-        blocks("```text\nls\n```\n\n```console\n$ ls\n```").map(|blocks| blocks.len()),
-        Ok(2)
-    );
+    let known = blocks("```text\nls\n```\n\n```sh\nls\n```");
+    assert_eq!(known.map(|blocks| blocks.len()), Ok(2));
 }
 
 #[test]
 fn a_block_in_a_list_is_read_without_its_indent() {
-    let found = blocks("1. Do:\n\n   ```console\n   $ ls\n     x\n   ```\n").expect("blocks");
-    let [Block::Console(steps)] = found.as_slice() else {
+    let found = blocks("1. Do:\n\n   ```sh\n   ls\n     -l\n   ```\n").expect("blocks");
+    let [Block::Commands(script)] = found.as_slice() else {
         panic!("not one block")
     };
-    assert_eq!(
-        (steps[0].command.as_str(), steps[0].output[0].as_str()),
-        ("ls", "  x")
-    );
+    assert_eq!(script.commands, "ls\n  -l");
 }
 
 #[test]
-fn a_block_of_commands_is_one_step_with_the_output_below_it() {
-    let text = "```sh\ncd /tmp\nls\n```\n\nThis prints:\n\n```text output\nx\n```\n";
+fn an_output_belongs_to_the_commands_above_it() {
+    let text = "```sh\ncd /tmp\nls\n```\n\nThis prints:\n\n```text output\nx\n\ny\n```\n";
     let found = blocks(text).expect("blocks");
-    let [Block::Console(steps)] = found.as_slice() else {
+    let [Block::Commands(script)] = found.as_slice() else {
         panic!("not one block")
     };
-    assert_eq!(steps[0].command, "cd /tmp\nls");
-    assert_eq!(steps[0].output, ["x"]);
+    assert_eq!(script.commands, "cd /tmp\nls");
+    assert_eq!(script.output, "x\n\ny");
 }
 
 #[test]
-fn output_without_commands_is_refused() {
+fn an_output_without_commands_is_refused() {
     for text in [
         "```text output\nx\n```",
         "```sh\nls\n```\n```text output\nx\n```\n```text output\ny\n```",
     ] {
         assert!(blocks(text).is_err(), "{text}");
     }
-}
-
-#[test]
-fn a_command_may_span_lines() {
-    let steps = steps(&["$ cat <<X", "> one", ">", "> X", "one", "", "$ true"]).expect("steps");
-    assert_eq!(steps[0].command, "cat <<X\none\n\nX");
-    assert_eq!(steps[0].output, ["one", ""]);
-    assert_eq!(steps[1].command, "true");
 }

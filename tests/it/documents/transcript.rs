@@ -1,4 +1,4 @@
-//! Commands run one after the other in one shell, with what each wrote.
+//! Runs commands in one shell, and returns the output of each.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -6,15 +6,13 @@ use std::process::Stdio;
 use crate::support::logs;
 use crate::support::network::isolated;
 
-/// After this long the shell is ended: a command that waits for something that never comes must not
-/// hang the tests.
+/// Seconds until the shell is ended, so that a command that waits in error does not hang the tests.
 const LIMIT: &str = "120";
 
-/// Runs each command in the same bash, in `dir`, and gives what each wrote to its two streams,
-/// joined as a terminal joins them; no command of the documents writes to both.
+/// Runs the commands in one bash, in `dir`. Returns standard output and standard error of each, in
+/// this order.
 pub fn run(dir: &Path, commands: &[String]) -> Vec<String> {
-    // Job control, as in the shell of a person; what is still running at the end goes with the
-    // shell.
+    // Job control, as in an interactive shell. Jobs that still run at the end are killed.
     let bin = Path::new(env!("CARGO_BIN_EXE_m2m-sidecar"))
         .parent()
         .expect("a directory")
@@ -32,7 +30,7 @@ pub fn run(dir: &Path, commands: &[String]) -> Vec<String> {
         .stdin(Stdio::null())
         .output()
         .expect("timeout (coreutils) and bash are installed");
-    let (out, err) = (said(&done.stdout), said(&done.stderr));
+    let (out, err) = (parts(&done.stdout), parts(&done.stderr));
     for text in &err {
         logs::note(text);
     }
@@ -53,12 +51,11 @@ pub fn run(dir: &Path, commands: &[String]) -> Vec<String> {
         .collect()
 }
 
-/// A line on both streams; an answer need not end with a line's end.
+/// Writes a mark to both streams. The output before it may lack a final newline.
 const MARK: &str = "printf '\\n@@\\n' | tee /dev/stderr\n";
 
-/// What was written before the first mark, between each two, and after the last; without what the
-/// shell says of its jobs, which comes when it comes.
-fn said(stream: &[u8]) -> Vec<String> {
+/// The parts of a stream between the marks, without the shell's messages about jobs.
+fn parts(stream: &[u8]) -> Vec<String> {
     // Header lines end in CRLF.
     let text = String::from_utf8_lossy(stream).replace('\r', "");
     let mut parts = vec![String::new()];
@@ -74,7 +71,7 @@ fn said(stream: &[u8]) -> Vec<String> {
     parts
 }
 
-/// As in `[1]  4711` and `[2]+  Terminated`.
+/// Such as `[1]  4711` and `[2]+  Terminated`.
 fn is_job_message(line: &str) -> bool {
     let rest = line
         .strip_prefix('[')
@@ -82,8 +79,7 @@ fn is_job_message(line: &str) -> bool {
     rest.is_some_and(|rest| rest.starts_with(']')) && !line.starts_with("[]")
 }
 
-/// Whether a text has the parts between the `…` of a pattern, in order, from its beginning to its
-/// end.
+/// Whether a text matches a pattern as a whole; `…` stands for any text.
 pub fn matches(pattern: &str, text: &str) -> bool {
     let mut parts = pattern.split('…');
     let Some(mut rest) = parts.next().and_then(|first| text.strip_prefix(first)) else {
@@ -106,7 +102,7 @@ pub fn matches(pattern: &str, text: &str) -> bool {
 }
 
 #[test]
-fn the_pattern_is_compared_from_end_to_end() {
+fn a_pattern_matches_the_whole_text() {
     for (pattern, text, expected) in [
         ("a", "a", true),
         ("a", "ab", false),
@@ -123,13 +119,13 @@ fn the_pattern_is_compared_from_end_to_end() {
 }
 
 #[test]
-fn each_command_gets_its_own_output() {
+fn each_command_has_its_own_output() {
     let dir = tempfile::TempDir::new().expect("a directory");
     let commands =
         ["printf one", "echo two >&2", "sleep 100 & sleep 0", "false"].map(str::to_owned);
-    let said = run(dir.path(), &commands);
+    let outputs = run(dir.path(), &commands);
     assert_eq!(
-        said.iter().map(|text| text.trim()).collect::<Vec<_>>(),
+        outputs.iter().map(|text| text.trim()).collect::<Vec<_>>(),
         ["one", "two", "", ""]
     );
 }
