@@ -10,8 +10,8 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 
-# The dependencies in a layer of their own, built for an empty crate: a change of our source leaves it as it is, also in
-# a CI that keeps layers but no cache mounts. Targets that the manifest names are cut out, for their files are not here.
+# The dependencies are a layer of their own, built for an empty crate, so a change of the source keeps it. This also helps
+# a CI that keeps layers but no cache mounts. `sed` removes the targets of the manifest, whose files are missing here.
 COPY Cargo.toml Cargo.lock ./
 RUN sed -i '/^\[\[/,/^$/d' Cargo.toml \
     && mkdir src \
@@ -20,7 +20,7 @@ RUN sed -i '/^\[\[/,/^$/d' Cargo.toml \
     && cargo build --release --locked
 
 COPY . .
-# Cargo goes by modification times, and a checkout may be older than the empty crate.
+# Cargo compares modification times, and a checkout may be older than the empty crate.
 RUN touch src/lib.rs src/main.rs \
     && cargo build --release --locked \
     && install -d -m 0700 /image/data
@@ -36,18 +36,18 @@ LABEL org.opencontainers.image.title="m2m-sidecar" \
       org.opencontainers.image.source="${SOURCE}" \
       org.opencontainers.image.revision="${REVISION}"
 
-# A named volume that is mounted here takes over this owner. No VOLUME: it would give every container an anonymous one,
-# and with it a place to write on a root that was meant to be read-only. Copied from the level above: so it keeps its mode.
+# A named volume that is mounted here takes over this owner. There is no VOLUME: it would give every container an anonymous
+# one, which is writable on a read-only root. COPY takes the parent directory, so that the directory keeps its mode.
 COPY --from=build --chown=65532:65532 /image/ /
 COPY --from=build /src/target/release/m2m-sidecar /usr/local/bin/m2m-sidecar
 
-# From here the defaults `./data` and `./data/m2m.db` are below /data.
+# The defaults `./data` and `./data/m2m.db` are then below /data.
 WORKDIR /
 # For every command: `docker run IMAGE check` needs no --config.
 ENV M2M_SIDECAR_CONFIG=/etc/m2m-sidecar/config.yaml
-# As a number, so that Kubernetes can see that it is not root.
+# A number, so that Kubernetes can check that it is not root.
 USER 65532:65532
-# Those of the documentation: issuer, inbound, probes. What an outbound listener is for stays on localhost.
+# The ports of the documentation: issuer, inbound, probes. Outbound listeners stay on localhost.
 EXPOSE 8080 8081 9900
 STOPSIGNAL SIGTERM
 # Needs `probes` in the configuration.

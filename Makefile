@@ -1,5 +1,5 @@
-# `make demo` and `make test` are all a new machine needs; what they miss they install or name.
-# Asked when a recipe runs: the prerequisite `tools` may just have installed it.
+# A new machine needs only `make demo` and `make test`; they install or name missing tools.
+# Evaluated when a recipe runs, because the prerequisite `tools` may just have installed cmake.
 CARGO = env $$(scripts/ensure-cmake) cargo
 
 .PHONY: help demo build release test test-long test-interop test-examples test-openapi bench bench-smoke fuzz lint lint-fuzz lint-deploy lint-containers fmt docs image tools clean
@@ -8,7 +8,7 @@ CARGO = env $$(scripts/ensure-cmake) cargo
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-tools: ## Install what the build needs beside Rust, gcc and make (cmake)
+tools: ## Install the missing tool of the build (cmake)
 	@scripts/ensure-cmake >/dev/null
 
 demo: build ## Run the three roles on this machine and show one exchange of each (Ctrl-C ends it; ONCE=yes: ends by itself; PORT_BASE=20000: other ports)
@@ -26,15 +26,15 @@ test: tools ## Run the tests; installs curl, python3, iproute2 and such if they 
 test-long: tools test-openapi ## Run the long tests that `make test` leaves out: random days of an authority's trouble, floods, schemathesis (15 min)
 	$(CARGO) test --lib --test it -- --ignored --nocapture --test-threads 1
 
-test-interop: build ## Serve independent clients, have independent verifiers read our tokens, and plgd's suite go through nginx (needs python3 with venv, node, npm, go, java, mvn, nginx)
+test-interop: build ## Test with independent clients, verifiers and authorities, and plgd's suite through nginx (needs python3 with venv, node, npm, go, java, mvn, nginx)
 	tests/interop/run.sh
 	tests/interop/verifiers/run.sh
 	env $$(scripts/ensure-cmake) tests/interop/plgd-nginx.sh
 
-test-openapi: build ## Let schemathesis try the management API by its own description (needs python3 with venv)
+test-openapi: build ## Test the management API by its description with schemathesis (needs python3 with venv)
 	tests/openapi/run.sh
 
-test-examples: build ## Run the commands of examples/README.md (needs python3 with venv, curl; the rest where it is there)
+test-examples: build ## Run the commands of examples/README.md (needs python3 with venv, curl; other tools if installed)
 	tests/examples/run.sh
 
 bench: release ## Benchmarks: criterion (1 min), then side by side with Envoy and others (30 min; needs two quiet cores)
@@ -59,13 +59,13 @@ lint-fuzz: tools ## Check that the fuzz targets compile (with stable Rust, witho
 lint-deploy: ## Check the systemd unit, the Kubernetes manifest and the scripts of examples/ (needs python3 with venv)
 	tests/examples/lint.sh
 
-lint-containers: ## Judge docker-compose.yml by its schema and the Dockerfile by hadolint (needs python3 with venv)
+lint-containers: ## Check docker-compose.yml by its schema and the Dockerfile by hadolint (needs python3 with venv)
 	scripts/lint-containers
 
 fmt: ## Format the sources
 	cargo fmt
 
-docs: tools ## Write the generated pages of docs/ anew, and build the API documentation, target/doc
+docs: tools ## Regenerate the pages of docs/, and build the API documentation, target/doc
 	env BLESS=1 $$(scripts/ensure-cmake) cargo test --test it golden::
 	$(CARGO) doc --no-deps --document-private-items
 
@@ -73,6 +73,6 @@ IMAGE = m2m-sidecar
 image: ## Build the image, IMAGE=m2m-sidecar (needs docker, podman or buildah)
 	@scripts/build-image $(IMAGE)
 
-clean: ## Remove everything that was built
+clean: ## Remove all build results
 	cargo clean
 	rm -rf fuzz/target

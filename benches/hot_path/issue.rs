@@ -209,8 +209,7 @@ fn together(runtime: &Runtime, issuer: &Issuer, headers: &HeaderMap, signature: 
     }
 }
 
-/// What this process has used of the processors, in steps of 10 ms (proc_pid_stat(5), fields 14 and
-/// 15).
+/// The processor time of this process, in steps of 10 ms (proc_pid_stat(5), fields 14 and 15).
 fn cpu_time() -> Duration {
     let stat = std::fs::read_to_string("/proc/self/stat").expect("Linux");
     let fields = stat
@@ -227,14 +226,13 @@ fn cpu_time() -> Duration {
     )
 }
 
-/// The two distributions that must not tell an unknown client from a wrong secret.
+/// Two distributions that must be equal: an unknown client, and a wrong secret.
 fn refusals(runtime: &Runtime, issuer: &Issuer, headers: &HeaderMap) {
     let mut times = [Vec::new(), Vec::new()];
-    // In turns, so that whatever else the machine does meets both.
+    // In turns, so that other work of the machine affects both.
     for round in 0..4000 {
-        for (times, client) in times.iter_mut().zip(["nobody", "stored"]) {
-            // Each from another client address: repeated failures from one are answered without a
-            // look.
+        for (times, client) in times.iter_mut().zip(["unknown", "stored"]) {
+            // Each from another client address: repeated failures from one are not checked.
             let from = IpAddr::from((u32::from(Ipv4Addr::new(10, 0, 0, 0)) + round).to_be_bytes());
             let body = body(client, &format!("wrong-secret-{round}"), "");
             let began = Instant::now();

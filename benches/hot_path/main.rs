@@ -1,4 +1,4 @@
-//! What a request, or a token, costs inside the sidecar, without sockets.
+//! The cost of a request, or of a token, inside the sidecar, without sockets.
 //!
 //! One binary, so that the optimised tree is linked once. `cargo bench --bench hot_path -- verify`
 //! runs one group.
@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 
-/// What the real binary allocates with.
+/// The allocator of the real binary.
 #[cfg(feature = "mimalloc")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -1,5 +1,5 @@
-//! Bearer extraction: any `Authorization` headers. What comes out is judged by the grammar of RFC
-//! 6750, written a second time and simply.
+//! Bearer extraction: any `Authorization` headers. The result is checked by a second, simple
+//! implementation of RFC 6750's grammar.
 
 #![no_main]
 

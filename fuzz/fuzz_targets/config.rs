@@ -1,5 +1,5 @@
-//! Configuration: any text. It is read or refused without a panic, and no message shows what came
-//! from the environment or from a secret file.
+//! Configuration: any text. It is read or refused without a panic, and no message contains a value
+//! of the environment or of a secret file.
 
 #![no_main]
 
@@ -12,7 +12,7 @@ const FROM_ENVIRONMENT: &str = "K7-hush-hush-environment-91";
 const FROM_FILE: &str = "Q4-hush-hush-secret-file-28";
 
 fuzz_target!(|text: &str| {
-    // A device could make the reader wait for ever. And what is not secret may be shown.
+    // Reading a device may never end. Texts with "hush" would match the secrets below.
     if ["/dev", "/proc", "hush"]
         .iter()
         .any(|part| text.contains(part))

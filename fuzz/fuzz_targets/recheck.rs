@@ -1,4 +1,4 @@
-//! A token judged the slow way: every rule of the documentation in a line of its own.
+//! A slow check of a token: every rule of the documentation in a line of its own.
 
 use ed25519_dalek::{Signature, VerifyingKey};
 
@@ -6,13 +6,12 @@ use crate::json::{Json, object};
 
 pub const NOW: i64 = 1_700_000_000;
 pub const AUDIENCE: &str = "https://api.example";
-/// The first one's tokens are standard, the second one's as plgd writes them, with or without
-/// `exp`.
+/// The first issues standard tokens, the second plgd's, with or without `exp`.
 pub const ISSUERS: [&str; 2] = ["https://a.example", "https://b.example"];
 pub const FORWARDED: [&str; 4] = ["sub", "client_id", "scope", "roles"];
 
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-/// Clocks may differ by so much.
+/// The allowed difference of clocks, in seconds.
 const SKEW: f64 = 60.0;
 
 /// Base64url without padding.
@@ -142,7 +141,7 @@ fn check_audience(claims: &Json, joined: bool) -> Result<(), &'static str> {
         [only] if joined => only.split(' ').any(|part| part == AUDIENCE),
         _ => audiences.contains(&AUDIENCE),
     };
-    require(found, "for somebody else")
+    require(found, "for another audience")
 }
 
 fn check_others(claims: &Json) -> Result<(), &'static str> {

@@ -1,12 +1,12 @@
-//! Token verification: any bytes as a token, and any header and payload signed by a key that is
-//! trusted, so that the code behind the signature is reached.
+//! Token verification: any bytes as a token, and any header and payload signed by a trusted key, so
+//! that the code behind the signature check runs too.
 //!
-//! [`recheck`] checks every accepted token again, with another base64, JSON and Ed25519, all written
-//! to be simple. The first byte says what the rest is:
+//! [`recheck`] checks every accepted token again, with simple implementations of base64, JSON and
+//! Ed25519. The first byte gives the kind of the rest:
 //!
 //! - `A`, `B`: a header, a line feed, a payload; signed by the key of that authority
 //! - `a`, `b`: three bytes (place, place, change), then as above: the signed text is changed in one
-//!   place, and so must never be accepted
+//!   place, so it must be refused
 //! - anything else: the token as it is
 
 #![no_main]

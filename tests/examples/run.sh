@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Runs the commands of examples/README.md against the sidecar of conf/quickstart.yaml, as they stand there, and compares
-# what they print. On the documented ports, so not beside other tests. Needs: bash, python3, curl, cargo; what else an
-# example needs is in the README's table, and without it the example is not run.
+# Runs the commands of examples/README.md against the sidecar of conf/quickstart.yaml, and compares their output. It uses
+# the documented ports, so do not run it beside other tests. It needs bash, python3, curl and cargo. The README's table has
+# the other tools; an example without its tools is skipped.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 sidecar=$root/target/debug/m2m-sidecar
@@ -17,14 +17,14 @@ end() {
 }
 trap end EXIT
 
-# A copy, so that nothing is written beside the sources; what is downloaded and built is kept in target/.
+# A copy, so that nothing is written beside the sources. Downloads and build results are kept in target/.
 mkdir -p "$root/target/examples" "$dir/target" "$dir/data"
 "$root/scripts/python-venv" "$root/target/examples/venv" -r "$root/examples/python/requirements.txt"
 cp -R "$root/examples" "$root/conf" "$dir/"
 ln -s "$root/target/examples" "$dir/target/examples"
 cd "$dir"
 export CARGO_TARGET_DIR=$root/target/examples/cargo CARGO_PROFILE_DEV_DEBUG=false
-# What is asked here is on this machine; and the examples are run with their defaults.
+# All requests stay on this machine, and the examples run with their defaults.
 unset http_proxy HTTP_PROXY all_proxy ALL_PROXY no_proxy NO_PROXY
 unset ISSUER_URL API_URL CLIENT_ID CLIENT_SECRET_FILE SCOPE AUDIENCE COUNT PAUSE CALLS M2M_SIDECAR_CONFIG
 if [ -d /usr/share/gocode/src/golang.org/x/oauth2 ]; then
