@@ -2,6 +2,8 @@
 //! 7239), extended by what the sidecar observed, and written to the upstream in both header
 //! families.
 
+mod lists;
+
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 
@@ -9,20 +11,25 @@ use http::{HeaderMap, HeaderName, header};
 use ipnet::IpNet;
 use pingora::http::RequestHeader;
 
+use self::lists::{
+    Element, element, extended, first_host, first_scheme, items, joined, parse_forwarded,
+    parse_node, plain, single,
+};
 use super::headers::{as_metadata, folds_to, is_usual};
 
 const X_FORWARDED_FOR: &str = "x-forwarded-for";
+
 const X_FORWARDED_PROTO: &str = "x-forwarded-proto";
+
 const X_FORWARDED_HOST: &str = "x-forwarded-host";
+
 const X_REAL_IP: &str = "x-real-ip";
+
 const FORWARDED: &str = "forwarded";
 
 /// Prefix of the headers in which a proxy reports its client. An inbound listener never passes a
 /// client's own on.
 const X_FORWARDED: &str = "x-forwarded-";
-
-/// Stands for a node with an unknown address (RFC 7239 §6.2).
-const UNKNOWN: &str = "unknown";
 
 /// The origin of a request.
 #[derive(Debug)]
@@ -51,12 +58,6 @@ struct Called {
 struct Lists {
     x_forwarded_for: Option<String>,
     forwarded: Option<String>,
-}
-
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Element {
-    node: Option<IpAddr>,
-    called: Called,
 }
 
 impl RequestOrigin {
@@ -278,153 +279,6 @@ fn agree(one: &Option<String>, other: &Option<String>) -> bool {
     match (one, other) {
         (Some(one), Some(other)) => one.eq_ignore_ascii_case(other),
         _ => true,
-    }
-}
-
-/// All lines of a list joined; `None` if there are none. Bytes that are not printable ASCII become
-/// `?`, so that a client cannot invalidate what its proxy appends to the same line.
-fn joined(headers: &HeaderMap, name: &str) -> Option<String> {
-    let printable = |byte: &u8| {
-        if matches!(byte, b' '..=b'~' | b'\t') {
-            char::from(*byte)
-        } else {
-            '?'
-        }
-    };
-    let lines: Vec<String> = headers
-        .get_all(name)
-        .iter()
-        .map(|value| value.as_bytes().iter().map(printable).collect())
-        .collect();
-    let list = lines.join(", ");
-    (!list.trim().is_empty()).then_some(list)
-}
-
-/// The value of a header that occurs once.
-fn single<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    let mut values = headers.get_all(name).iter();
-    let value = values.next().filter(|_| values.next().is_none());
-    value.and_then(|value| value.to_str().ok())
-}
-
-fn items(list: &str) -> impl Iterator<Item = &str> {
-    list.split(',')
-        .map(str::trim)
-        .filter(|item| !item.is_empty())
-}
-
-fn first_scheme(value: &str) -> Option<String> {
-    let scheme = items(value).next()?.to_ascii_lowercase();
-    let is_scheme = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
-        && scheme.len() <= 16
-        && scheme
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
-    is_scheme.then_some(scheme)
-}
-
-fn first_host(value: &str) -> Option<String> {
-    let host = items(value).next()?;
-    super::framing::is_host(host.as_bytes()).then(|| host.to_owned())
-}
-
-/// The address of a node (RFC 7239 §6), with or without port; `None` for `unknown` and obfuscated
-/// names.
-fn parse_node(node: &str) -> Option<IpAddr> {
-    let address = match node.strip_prefix('[') {
-        Some(rest) => rest.split_once(']')?.0.parse().ok(),
-        None => node
-            .parse()
-            .ok()
-            .or_else(|| node.parse::<SocketAddr>().ok().map(|node| node.ip())),
-    };
-    address.map(|address: IpAddr| address.to_canonical())
-}
-
-/// The elements of a `Forwarded` list (RFC 7239 §4); `None` if it is malformed.
-fn parse_forwarded(list: &str) -> Option<Vec<Element>> {
-    let mut elements = vec![Element::default()];
-    let mut rest = list.trim();
-    while !rest.is_empty() {
-        let (name, after) = rest.split_once('=')?;
-        let name = name.trim();
-        if name.is_empty()
-            || !name
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
-        {
-            return None;
-        }
-        let (value, after) = parse_value(after)?;
-        let element = elements.last_mut()?;
-        match name.to_ascii_lowercase().as_str() {
-            "for" => element.node = parse_node(&value),
-            "proto" => element.called.proto = Some(first_scheme(&value)?),
-            "host" => element.called.host = Some(first_host(&value)?),
-            _ => {}
-        }
-        rest = after.trim_start();
-        rest = match rest.as_bytes().first() {
-            Some(b';') => rest.get(1..)?.trim_start(),
-            Some(b',') => {
-                elements.push(Element::default());
-                rest.get(1..)?.trim_start()
-            }
-            Some(_) => return None,
-            None => break,
-        };
-        if rest.is_empty() {
-            return None;
-        }
-    }
-    Some(elements)
-}
-
-/// Parses a token or a quoted string; returns it and the rest.
-fn parse_value(text: &str) -> Option<(String, &str)> {
-    let Some(quoted) = text.strip_prefix('"') else {
-        let end = text.find([';', ',', ' ', '\t']).unwrap_or(text.len());
-        let (value, rest) = text.split_at(end);
-        return (!value.contains('"')).then(|| (value.to_owned(), rest));
-    };
-    let mut value = String::new();
-    let mut characters = quoted.char_indices();
-    while let Some((at, character)) = characters.next() {
-        match character {
-            '"' => return Some((value, quoted.get(at + 1..)?)),
-            '\\' => value.push(characters.next()?.1),
-            character => value.push(character),
-        }
-    }
-    None
-}
-
-fn plain(node: Option<IpAddr>) -> String {
-    node.map_or_else(|| UNKNOWN.to_owned(), |address| address.to_string())
-}
-
-fn element(node: Option<IpAddr>, host: Option<&str>, proto: Option<&str>) -> String {
-    let mut text = match node {
-        Some(IpAddr::V6(address)) => format!("for=\"[{address}]\""),
-        node => format!("for={}", plain(node)),
-    };
-    for (name, value) in [
-        ("host", host.map(|host| format!("\"{host}\""))),
-        ("proto", proto.map(str::to_owned)),
-    ] {
-        if let Some(value) = value {
-            text.push_str(&format!(";{name}={value}"));
-        }
-    }
-    text
-}
-
-/// Appends an item to a list.
-fn extended(list: &str, item: &str) -> String {
-    if list.is_empty() {
-        item.to_owned()
-    } else {
-        format!("{list}, {item}")
     }
 }
 

@@ -4,144 +4,48 @@
 //! keeps the last good result. A failed connect moves all requests on to the next address. When
 //! none is left, the name is resolved again at once, for services that return at another address.
 
+mod config;
+mod peers;
 mod pin;
 mod reuse;
+mod tries;
 mod trouble;
 
-use std::fmt;
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
+use std::{fmt, io};
 
 use http::HeaderValue;
 use pingora::http::ResponseHeader;
 use pingora::protocols::{ALPN, Digest};
 use pingora::upstreams::peer::{H1UpgradePolicy, HttpPeer};
-use pingora::utils::tls::{WrappedX509, parse_x509};
 use pingora::{Error, ErrorSource, ErrorType};
 use tokio::sync::{Notify, watch};
 
+pub use self::config::{Config, Timeouts, UnusableUpstream};
+pub(in crate::proxy) use self::peers::plain_template;
+use self::peers::templates;
 use self::pin::{Pin, Shown};
 use self::reuse::Idle;
 pub(in crate::proxy) use self::reuse::connect_fresh;
 pub use self::reuse::{Repeat, decide_repeat};
+pub use self::tries::Tries;
 use self::trouble::Trouble;
 pub use self::trouble::tls_alert;
 use super::fault::Fault;
 use super::own::OwnAddresses;
-use crate::domain::hash::sha256_parts;
 use crate::domain::reason::Reason;
 use crate::files::blocking;
 use crate::http_client::demanded_certificate;
-use crate::http_client::trust::Trust;
 
 /// How often a name is resolved.
 const RESOLVE_EVERY: Duration = Duration::from_secs(5);
+
 /// The shorter interval when no address answers. It protects the name server while a service with
 /// many clients is down.
 const RESOLVE_AGAIN: Duration = Duration::from_millis(500);
-
-/// The configuration of one upstream.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// Whether to use TLS. Certificate and name are then always verified.
-    pub tls: bool,
-    /// Host name or IP address, without brackets.
-    pub host: String,
-    pub port: u16,
-    /// Certificates (PEM) trusted instead of the platform's.
-    pub ca_pem: Option<Vec<u8>>,
-    /// The name for SNI and for the verification; usually `host`.
-    pub server_name: String,
-    pub timeouts: Timeouts,
-}
-
-impl Config {
-    /// The `Host` header for this upstream (RFC 9110 §7.2), without the scheme's default port.
-    #[must_use]
-    pub fn authority(&self) -> String {
-        let host = if self.host.contains(':') {
-            format!("[{}]", self.host)
-        } else {
-            self.host.clone()
-        };
-        if self.port == if self.tls { 443 } else { 80 } {
-            host
-        } else {
-            format!("{host}:{}", self.port)
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timeouts {
-    /// TCP connect; with TLS, twice as long.
-    pub connect: Duration,
-    /// Between two reads of the response.
-    pub read: Duration,
-    /// Between two writes of the request.
-    pub write: Duration,
-    /// How long an idle connection is kept.
-    pub idle: Duration,
-}
-
-/// Why an upstream's configuration is unusable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum UnusableUpstream {
-    /// `caFile` holds no usable certificate.
-    #[error("the upstream's CA file holds no usable certificate")]
-    Certificates,
-    /// The host is not a valid header value.
-    #[error("the upstream's host cannot be sent as `Host`")]
-    Host,
-    /// An empty name would disable certificate verification.
-    #[error("an https upstream needs a server name")]
-    NoServerName,
-}
-
-/// The addresses that one request has tried.
-#[derive(Default)]
-pub struct Tries {
-    current: Option<SocketAddr>,
-    failed: Vec<SocketAddr>,
-    /// The next attempt uses a new connection.
-    fresh: bool,
-    /// The next attempt verifies the certificate in the other way.
-    verifies_otherwise: bool,
-}
-
-impl Tries {
-    /// Whether the next attempt uses a new connection.
-    #[must_use]
-    pub fn needs_new_connection(&self) -> bool {
-        self.fresh
-    }
-
-    /// The address of the current attempt.
-    #[must_use]
-    pub fn current(&self) -> Option<SocketAddr> {
-        self.current
-    }
-
-    /// The first untried address, which becomes the current one.
-    pub fn next_of(&mut self, addresses: &[SocketAddr]) -> Option<SocketAddr> {
-        self.current = addresses
-            .iter()
-            .find(|address| !self.failed.contains(address))
-            .copied();
-        self.current
-    }
-
-    /// Marks the current address as failed. Returns whether another one is left.
-    pub fn failed(&mut self, addresses: &[SocketAddr]) -> bool {
-        self.failed.extend(self.current.take());
-        addresses
-            .iter()
-            .any(|address| !self.failed.contains(address))
-    }
-}
 
 /// An upstream and its addresses.
 pub struct Upstream {
@@ -455,11 +359,6 @@ impl fmt::Display for Upstream {
     }
 }
 
-/// Everything of a peer without TLS except its address.
-pub(super) fn plain_template(timeouts: &Timeouts) -> HttpPeer {
-    base_template(false, String::new(), timeouts)
-}
-
 fn base_template(tls: bool, server_name: String, timeouts: &Timeouts) -> HttpPeer {
     let unset = SocketAddr::from(([0, 0, 0, 0], 0));
     let mut peer = HttpPeer::new(unset, tls, server_name);
@@ -472,34 +371,6 @@ fn base_template(tls: bool, server_name: String, timeouts: &Timeouts) -> HttpPee
     // A tunnel would outlive its token. Upgrades are not supported yet.
     peer.options.http_upstream_request_policy.h1_upgrade = H1UpgradePolicy::Deny;
     peer
-}
-
-/// Everything of a peer except its address, and the way to connect when `caFile` holds its own
-/// certificate.
-fn templates(config: &Config) -> Result<(HttpPeer, Option<Pin>), UnusableUpstream> {
-    let mut peer = base_template(config.tls, config.server_name.clone(), &config.timeouts);
-    let trust = config
-        .ca_pem
-        .as_ref()
-        .map(|pem| Trust::only(pem))
-        .transpose();
-    // Parsed here first, because Pingora panics on an invalid certificate.
-    let trust = trust.map_err(|_| UnusableUpstream::Certificates)?;
-    if let Some(trust) = &trust {
-        let certificates = trust
-            .pinned()
-            .iter()
-            .map(|der| WrappedX509::new(der.to_vec(), parse_x509));
-        peer.options.ca = Some(certificates.collect());
-    }
-    // Pingora's pool does not distinguish peers with other certificates; the group key does.
-    let ca = config.ca_pem.as_deref().unwrap_or_default();
-    let id = sha256_parts(&[config.host.as_bytes(), config.server_name.as_bytes(), ca]);
-    peer.group_key = u64::from_be_bytes([id[0], id[1], id[2], id[3], id[4], id[5], id[6], id[7]]);
-    let pin = trust
-        .filter(|_| config.tls)
-        .and_then(|trust| Pin::new(&peer, trust, &config.server_name));
-    Ok((peer, pin))
 }
 
 #[cfg(test)]

@@ -9,12 +9,12 @@
 //! last check. An entry is checked when its turn comes, and a busy connection lists itself again
 //! when it becomes idle. So the search costs, on average, no more than accepting a connection.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+mod open;
+mod seat;
+
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Waker;
 use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
@@ -22,13 +22,20 @@ use ipnet::IpNet;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use self::open::Open;
+pub use self::seat::{
+    AWAITING_HEAD, DISMISSED, HEAD_BEGUN, HEAD_COMPLETE, HEAD_READ, LINGERING, Seat,
+};
+use self::seat::{GONE, is_idle};
 use crate::limits::Key;
 
 /// A connection that has been idle for less than this is not closed: its request may be in transit.
 const GRACE: Duration = Duration::from_millis(20);
+
 /// With fewer seats the grace is shorter in proportion. A flood from an address with few seats must
 /// not delay others, so at least 3200 connections a second are accepted.
 const SEATS_FOR_GRACE: u32 = 64;
+
 /// How long a new connection waits for a dismissed one to end.
 const DISMISSAL_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -79,72 +86,6 @@ pub enum Full {
     Address,
 }
 
-/// No byte of a request has arrived.
-pub const AWAITING_HEAD: u8 = 0;
-/// A part of the head has arrived.
-pub const HEAD_BEGUN: u8 = 1;
-/// The head is complete.
-pub const HEAD_COMPLETE: u8 = 2;
-/// Pingora has parsed the head; it and the phases write the responses from now on.
-pub const HEAD_READ: u8 = 3;
-/// The sending side is closed; further input is discarded.
-pub const LINGERING: u8 = 4;
-/// The connection must end at once.
-pub const DISMISSED: u8 = 5;
-/// The connection has ended.
-const GONE: u8 = 6;
-
-fn is_idle(phase: u8) -> bool {
-    matches!(phase, AWAITING_HEAD | HEAD_BEGUN | LINGERING)
-}
-
-/// The listener's record of one connection.
-#[derive(Debug)]
-pub struct Seat {
-    id: u64,
-    address: IpAddr,
-    phase: AtomicU8,
-    /// The start of its idle time.
-    since: AtomicU64,
-    /// The time under which its address lists it; 0: unlisted. Written under the lock only.
-    listed: AtomicU64,
-    /// The connection's task while it is idle.
-    task: AtomicWaker,
-}
-
-impl Seat {
-    /// The phase of the current request.
-    pub fn phase(&self) -> u8 {
-        self.phase.load(Ordering::SeqCst)
-    }
-
-    /// Whether the connection must end at once. Wakes the task when that changes.
-    pub fn is_dismissed(&self, task: &Waker) -> bool {
-        self.task.register(task);
-        self.phase() == DISMISSED
-    }
-
-    /// Moves to the next phase. Returns false if the connection was dismissed meanwhile.
-    pub fn advance(&self, from: u8, to: u8) -> bool {
-        self.phase
-            .compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst)
-            .is_ok()
-    }
-
-    /// Dismisses the connection if it is idle.
-    pub fn dismiss(&self) -> bool {
-        let dismiss = |phase| is_idle(phase).then_some(DISMISSED);
-        let is_done = self
-            .phase
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, dismiss)
-            .is_ok();
-        if is_done {
-            self.task.wake();
-        }
-        is_done
-    }
-}
-
 /// The seats of one listener.
 #[derive(Debug)]
 pub struct Admission {
@@ -153,125 +94,6 @@ pub struct Admission {
     open: Mutex<Open>,
     /// Signals a free seat.
     freed: Notify,
-}
-
-#[derive(Debug, Default)]
-struct Open {
-    total: usize,
-    next_id: u64,
-    addresses: HashMap<IpAddr, Address>,
-    /// The addresses with listed connections: most connections first, then longest idle.
-    ranked: BTreeSet<(Reverse<usize>, (u64, u64), IpAddr)>,
-}
-
-#[derive(Debug, Default)]
-struct Address {
-    open: usize,
-    is_proxy: bool,
-    /// Connections that were idle at the last check, by the start of that time and id.
-    listed: BTreeMap<(u64, u64), Arc<Seat>>,
-}
-
-impl Address {
-    /// The number of connections that counts when seats are few. A proxy's connections belong to
-    /// many clients.
-    fn weight(&self) -> usize {
-        if self.is_proxy {
-            self.open.min(1)
-        } else {
-            self.open
-        }
-    }
-
-    fn list(&mut self, seat: &Arc<Seat>) {
-        let since = seat.since.load(Ordering::SeqCst);
-        seat.listed.store(since, Ordering::SeqCst);
-        self.listed.insert((since, seat.id), seat.clone());
-    }
-
-    fn unlist(&mut self, seat: &Seat) {
-        let since = seat.listed.swap(0, Ordering::SeqCst);
-        self.listed.remove(&(since, seat.id));
-    }
-
-    /// The longest idle connection. Unlists those that are busy by now.
-    fn longest_idle(&mut self) -> Option<Arc<Seat>> {
-        loop {
-            let (&(since, _), seat) = self.listed.first_key_value()?;
-            let seat = seat.clone();
-            if is_idle(seat.phase()) && seat.since.load(Ordering::SeqCst) == since {
-                return Some(seat);
-            }
-            self.unlist(&seat);
-            // Checked after the removal: either it is idle here, or its own task sees that it must
-            // list itself.
-            if is_idle(seat.phase()) {
-                self.list(&seat);
-            }
-        }
-    }
-}
-
-impl Open {
-    /// Changes the record of an address and its rank.
-    fn change<T>(&mut self, ip: IpAddr, change: impl FnOnce(&mut Address) -> T) -> T {
-        let address = self.addresses.entry(ip).or_default();
-        let rank = |address: &Address| {
-            let (&first, _) = address.listed.first_key_value()?;
-            Some((Reverse(address.weight()), first, ip))
-        };
-        let before = rank(address);
-        let changed = change(address);
-        let after = rank(address);
-        let is_gone = address.open == 0;
-        if before != after {
-            if let Some(rank) = before {
-                self.ranked.remove(&rank);
-            }
-            self.ranked.extend(after);
-        }
-        if is_gone {
-            self.addresses.remove(&ip);
-        }
-        changed
-    }
-
-    /// The longest idle connection of this address.
-    fn longest_idle_of(&mut self, ip: IpAddr) -> Option<Arc<Seat>> {
-        self.addresses
-            .contains_key(&ip)
-            .then(|| self.change(ip, Address::longest_idle))
-            .flatten()
-    }
-
-    /// The connection to dismiss for a new one from this address. The address with the most
-    /// connections gives way first, the new connection's own address first among equals, and never
-    /// one with fewer. Of its connections the longest idle one is chosen.
-    fn longest_idle(&mut self, newcomer: IpAddr) -> Option<Arc<Seat>> {
-        let own = self.addresses.get(&newcomer).map_or(0, Address::weight);
-        loop {
-            let (Reverse(most), _, first) = *self.ranked.first()?;
-            let has_own = self
-                .addresses
-                .get(&newcomer)
-                .is_some_and(|address| !address.listed.is_empty());
-            let from = if most > own {
-                first
-            } else if has_own {
-                newcomer
-            } else if most == own {
-                first
-            } else {
-                return None;
-            };
-            let found = self.longest_idle_of(from);
-            // Ranks are as of the last check; another address may be first now.
-            let is_first = self.ranked.first().is_some_and(|(_, _, ip)| *ip == from);
-            if found.is_some() && (is_first || from == newcomer) {
-                return found;
-            }
-        }
-    }
 }
 
 /// The result of an attempt to take a seat.

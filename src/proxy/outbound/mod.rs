@@ -4,8 +4,11 @@
 //! requests without one, and never to a host that would get one. The listener serves programs on
 //! this machine, not pages in a browser on it.
 
+mod answers;
 mod config;
+mod decide;
 mod forward;
+mod forwarding;
 mod links;
 mod pages;
 mod replay;
@@ -16,7 +19,7 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use http::{HeaderValue, Method, StatusCode, header};
+use http::{HeaderValue, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::Digest;
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
@@ -26,17 +29,13 @@ use pingora::{Error, ErrorType};
 pub use self::config::{
     Attach, Config, ForwardConfig, ForwardTarget, Kind, ReverseConfig, Target, TokenRefusal,
 };
-use self::forward::{Routed, Urls};
-use self::links::Links;
+use self::forward::Urls;
 pub use self::pages::{Pages, RequiredHeader};
-use self::reverse::{Called, Reverse};
+use self::reverse::Reverse;
 use super::access::Access;
 use super::anywhere::Anywhere;
 use super::fault::Fault;
-use super::headers::strip_overrides;
-use super::listener::MAX_TRIES;
 use super::loop_mark::LoopMark;
-use super::request_id::REQUEST_ID;
 use super::respond::Answer;
 use super::upstream::{self, Repeat, Tries, Upstream};
 use super::{failure, head};
@@ -169,240 +168,12 @@ impl Outbound {
         }
     }
 
-    /// Checks the destination, and only then requests the token.
-    async fn decide(&self, session: &mut Session, ctx: &mut Context) -> Result<(), Refused> {
-        let connection = head::accept(session)?;
-        let request = session.req_header();
-        // The response to TRACE would contain the token.
-        if matches!(request.method, Method::CONNECT | Method::TRACE) {
-            return Err(Reason::Method.into());
-        }
-        head::target(request)?;
-        let route = self.route(request, connection.local).await?;
-        self.mark.check(&session.req_header().headers)?;
-        if head::asks_for_websocket(&session.req_header().headers) {
-            return Err(Reason::WebSocket.into());
-        }
-        let credential = match &route {
-            Route::Elsewhere(_) => Credential::Withheld,
-            Route::To(index, _) => self.credential(session, *index, ctx).await?,
-        };
-        ctx.access.allow(match credential {
-            Credential::Attached(..) => Reason::TokenAttached,
-            Credential::Own => Reason::OwnAuthorization,
-            Credential::Withheld => Reason::PassedThrough,
-        });
-        (ctx.route, ctx.credential) = (Some(route), Some(credential));
-        Ok(())
-    }
-
-    async fn route(&self, request: &RequestHeader, local: SocketAddr) -> Result<Route, Refused> {
-        self.pages.check(&request.headers)?;
-        match &self.mode {
-            Mode::Reverse(reverse) => {
-                let upstream = &self.destination(0)?.upstream;
-                let called = Called {
-                    host: upstream.host(),
-                    authority: upstream.authority(),
-                };
-                reverse.check(request, &called, local)?;
-                Ok(Route::To(0, None))
-            }
-            Mode::Forward { targets, elsewhere } => {
-                match forward::route(targets, elsewhere.is_some(), request)? {
-                    Routed::Target(index, path) => Ok(Route::To(index, path)),
-                    Routed::Elsewhere(host, port) => match elsewhere {
-                        Some(anywhere) => {
-                            let protected: Vec<_> =
-                                targets.iter().filter_map(Urls::address).collect();
-                            Ok(Route::Elsewhere(
-                                anywhere.resolve(&host, port, &protected).await?,
-                            ))
-                        }
-                        None => Err(Reason::Destination.into()),
-                    },
-                }
-            }
-        }
-    }
-
-    async fn credential(
-        &self,
-        session: &mut Session,
-        index: usize,
-        ctx: &mut Context,
-    ) -> Result<Credential, Reason> {
-        let attach = &self.attach;
-        let own = session.req_header().headers.get(&attach.header);
-        if !attach.overwrite && own.is_some_and(|own| !own.is_empty()) {
-            return Ok(Credential::Own);
-        }
-        let source = &self.destination(index)?.credential;
-        if let Some(token) = source.current() {
-            return self.attached(token);
-        }
-        // A caller that disconnects cancels its wait for a token.
-        let token = tokio::select! {
-            token = source.token() => token,
-            () = head::client_gone(session) => return Err(Reason::ClientGone),
-        };
-        self.attached(token.map_err(|unavailable| {
-            ctx.retry_after = Some(unavailable.retry_after_secs());
-            Reason::TokenUnavailable
-        })?)
-    }
-
-    fn attached(&self, token: AccessToken) -> Result<Credential, Reason> {
-        let value = token
-            .header_value(&self.attach.prefix)
-            .map_err(|_| Reason::TokenUnavailable)?;
-        Ok(Credential::Attached(token, value))
-    }
-
-    fn destination(&self, index: usize) -> Result<&Destination, Reason> {
-        self.destinations.get(index).ok_or(Reason::Internal)
-    }
-
     /// The upstream of a request; `None` for pass-through.
     fn upstream_of<'a>(&'a self, ctx: &Context) -> Option<&'a Upstream> {
         match &ctx.route {
             Some(Route::To(index, _)) => self.destinations.get(*index).map(|to| &*to.upstream),
             _ => None,
         }
-    }
-
-    /// Writes the upstream request. It requires a decision.
-    ///
-    /// `called` is the host and port by which the client called the listener.
-    fn forward(
-        &self,
-        request: &mut RequestHeader,
-        ctx: &Context,
-        called: &str,
-    ) -> Result<(), Fault> {
-        let broken = |_| Fault::from(Reason::Internal);
-        let (Some(route), Some(credential)) = (&ctx.route, &ctx.credential) else {
-            return Err(Reason::Internal.into());
-        };
-        if let Some(target) = rewritten(request, route)? {
-            request.set_raw_path(target.as_bytes()).map_err(broken)?;
-        }
-        if matches!(route, Route::To(_, Some(_))) {
-            strip_overrides(request);
-        }
-        let preserve_host = matches!(
-            &self.mode,
-            Mode::Reverse(Reverse {
-                preserve_host: true,
-                ..
-            })
-        );
-        if self.forwarded_headers && matches!(route, Route::To(..)) {
-            for (name, value) in [
-                ("x-forwarded-host", called),
-                ("x-forwarded-proto", "http"),
-                ("forwarded", &format!("host=\"{called}\";proto=http")),
-            ] {
-                request.insert_header(name, value).map_err(broken)?;
-            }
-        }
-        // An HTTP/1.0 client may omit `Host`.
-        let keeps_host = preserve_host && request.headers.contains_key(header::HOST);
-        if let (Route::To(index, _), false) = (route, keeps_host) {
-            let host = self.destination(*index)?.upstream.host_value();
-            request.insert_header(header::HOST, host).map_err(broken)?;
-        }
-        if let Some(id) = ctx.access.request_id() {
-            request
-                .insert_header(REQUEST_ID, id.clone())
-                .map_err(broken)?;
-        }
-        let mark = self.mark.next(&request.headers, ctx.tries.current());
-        LoopMark::write(request, mark).map_err(broken)?;
-        let header = &self.attach.header;
-        match credential {
-            Credential::Attached(_, value) => request
-                .insert_header(header.clone(), value.clone())
-                .map_err(broken),
-            // A `Connection` header may have named this header, which then is already removed.
-            Credential::Own if request.headers.contains_key(header) => Ok(()),
-            Credential::Own => Err(Fault::malformed(
-                "the Connection header names the header that carries the token",
-            )),
-            Credential::Withheld => Ok(()),
-        }
-    }
-
-    /// Replaces URLs of the upstream in the response head by URLs of the listener.
-    fn map_links(&self, session: &Session, answer: &mut ResponseHeader) -> pingora::Result<()> {
-        let Mode::Reverse(Reverse {
-            map_location: true,
-            preserve_host,
-            ..
-        }) = &self.mode
-        else {
-            return Ok(());
-        };
-        let Some(Destination { upstream, .. }) = self.destinations.first() else {
-            return Ok(());
-        };
-        let (tls, host, port) = upstream.origin();
-        Links {
-            tls,
-            host,
-            port,
-            preserves_host: *preserve_host,
-            here: &called(session),
-        }
-        .map(answer)
-    }
-
-    /// Reports the result of a request to the credential: any response that does not refuse the
-    /// token ends an earlier refusal.
-    fn note_answer(&self, answer: &ResponseHeader, ctx: &Context) {
-        if !answer.status.is_informational()
-            && answer.status != StatusCode::UNAUTHORIZED
-            && let (Some(Credential::Attached(token, _)), Some(Route::To(index, _))) =
-                (&ctx.credential, &ctx.route)
-            && let Ok(destination) = self.destination(*index)
-        {
-            destination.credential.note_accepted(token);
-        }
-    }
-
-    /// Decides what to do about a response that refuses the token. Returns whether the request is
-    /// repeated with another one.
-    ///
-    /// # Errors
-    /// [`Reason::ClientGone`].
-    async fn replace_token(
-        &self,
-        session: &mut Session,
-        ctx: &mut Context,
-    ) -> Result<bool, Reason> {
-        let (Some(Credential::Attached(refused, _)), Some(Route::To(index, _))) =
-            (&ctx.credential, &ctx.route)
-        else {
-            return Ok(false);
-        };
-        let source = &self.destination(*index)?.credential;
-        if ctx.replayed {
-            return Ok(false);
-        }
-        // The last attempt that Pingora permits is not used for a repetition.
-        if !replay::can_be_sent_again(session) || ctx.attempts >= MAX_TRIES {
-            source.note_refusal(refused);
-            return Ok(false);
-        }
-        let token = tokio::select! {
-            token = source.replacement(refused) => token,
-            () = head::client_gone(session) => return Err(Reason::ClientGone),
-        };
-        let Some(token) = token else { return Ok(false) };
-        ctx.credential = Some(self.attached(token)?);
-        (ctx.replaying, ctx.replayed) = (true, true);
-        ctx.access.allow(Reason::TokenRenewed);
-        Ok(true)
     }
 }
 
@@ -629,21 +400,6 @@ fn called(session: &Session) -> String {
         head::connection(session).map_or(String::new(), |connection| connection.local.to_string())
     };
     host.map_or_else(local, str::to_owned)
-}
-
-/// The target for the upstream, if it differs: without scheme and host, with the checked path.
-fn rewritten(request: &RequestHeader, route: &Route) -> Result<Option<String>, Fault> {
-    let checked = match route {
-        Route::To(_, Some(checked)) => Some(checked.as_str()),
-        _ if request.raw_path().starts_with(b"/") => return Ok(None),
-        _ => None,
-    };
-    let (path, query) = head::target(request)?;
-    let path = checked.unwrap_or(path);
-    Ok(Some(match query {
-        Some(query) => format!("{path}?{query}"),
-        None => path.to_owned(),
-    }))
 }
 
 /// An error of ours; the context passes its fault to [`failure::answer`].

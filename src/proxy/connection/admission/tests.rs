@@ -5,6 +5,8 @@ use std::sync::atomic::AtomicUsize;
 
 use proptest::prelude::*;
 
+use std::cmp::Reverse;
+
 use super::*;
 
 fn ip(last: u8) -> IpAddr {

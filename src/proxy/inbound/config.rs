@@ -1,0 +1,61 @@
+//! The configuration of inbound listeners.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use axum::Router;
+use http::HeaderName;
+use ipnet::IpNet;
+
+use crate::domain::error_form::ErrorForms;
+use crate::domain::listen::Listen;
+use crate::domain::path::Ordinary;
+use crate::proxy::connection::{ClientTimeouts, MaxConnections};
+use crate::proxy::upstream;
+use crate::telemetry::RequestMetrics;
+use crate::{limits, verifier};
+
+/// The configuration of an inbound listener.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The `realm` of challenges and a metrics label.
+    pub name: String,
+    /// The listening address; port 0 takes a free port.
+    pub listen: Listen,
+    pub client_timeouts: ClientTimeouts,
+    pub max_connections: MaxConnections,
+    /// Whether it serves the issuer's endpoints too.
+    pub issuer: bool,
+    pub upstream: upstream::Config,
+    /// Whether the upstream receives the token itself.
+    pub keep_authorization: bool,
+    /// The identity headers, in the order of the verifier's forwarded claims.
+    pub identity_headers: Vec<HeaderName>,
+    /// Whether the upstream receives the client's `Host`.
+    pub preserve_host: bool,
+    /// Characters that are ordinary in a path.
+    pub ordinary: Ordinary,
+    /// Proxies that are trusted to report their clients.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Headers that only trusted proxies may send: names, or prefixes that end with `*`.
+    pub removed_headers: Vec<String>,
+    /// Largest forwarded body, in bytes; `None`: no limit.
+    pub max_body: Option<u64>,
+    /// Rate and concurrency limits; `None`: no limit.
+    pub limits: Option<limits::Config>,
+    pub verifier: verifier::Config,
+    /// Largest request head, in bytes.
+    pub max_head: usize,
+}
+
+/// Endpoints of the sidecar on a listener, at exactly these paths.
+#[derive(Clone)]
+pub struct OwnEndpoints {
+    /// The paths, in normal form.
+    pub paths: HashSet<String>,
+    pub router: Router,
+    /// Counts their requests apart from those for the upstream.
+    pub metrics: Arc<RequestMetrics>,
+    /// The error forms at and near these paths.
+    pub error_forms: ErrorForms,
+}

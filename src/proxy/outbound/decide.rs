@@ -1,0 +1,118 @@
+//! Decides about a request: checks its destination, then obtains the token.
+
+use std::net::SocketAddr;
+
+use http::Method;
+use pingora::http::RequestHeader;
+use pingora::proxy::Session;
+
+use super::forward::{Routed, Urls};
+use super::reverse::Called;
+use super::{Context, Credential, Destination, Mode, Outbound, Refused, Route};
+use crate::domain::reason::Reason;
+use crate::proxy::head;
+use crate::token_source::AccessToken;
+
+impl Outbound {
+    /// Checks the destination, and only then requests the token.
+    pub(super) async fn decide(
+        &self,
+        session: &mut Session,
+        ctx: &mut Context,
+    ) -> Result<(), Refused> {
+        let connection = head::accept(session)?;
+        let request = session.req_header();
+        // The response to TRACE would contain the token.
+        if matches!(request.method, Method::CONNECT | Method::TRACE) {
+            return Err(Reason::Method.into());
+        }
+        head::target(request)?;
+        let route = self.route(request, connection.local).await?;
+        self.mark.check(&session.req_header().headers)?;
+        if head::asks_for_websocket(&session.req_header().headers) {
+            return Err(Reason::WebSocket.into());
+        }
+        let credential = match &route {
+            Route::Elsewhere(_) => Credential::Withheld,
+            Route::To(index, _) => self.credential(session, *index, ctx).await?,
+        };
+        ctx.access.allow(match credential {
+            Credential::Attached(..) => Reason::TokenAttached,
+            Credential::Own => Reason::OwnAuthorization,
+            Credential::Withheld => Reason::PassedThrough,
+        });
+        (ctx.route, ctx.credential) = (Some(route), Some(credential));
+        Ok(())
+    }
+
+    pub(super) async fn route(
+        &self,
+        request: &RequestHeader,
+        local: SocketAddr,
+    ) -> Result<Route, Refused> {
+        self.pages.check(&request.headers)?;
+        match &self.mode {
+            Mode::Reverse(reverse) => {
+                let upstream = &self.destination(0)?.upstream;
+                let called = Called {
+                    host: upstream.host(),
+                    authority: upstream.authority(),
+                };
+                reverse.check(request, &called, local)?;
+                Ok(Route::To(0, None))
+            }
+            Mode::Forward { targets, elsewhere } => {
+                match super::forward::route(targets, elsewhere.is_some(), request)? {
+                    Routed::Target(index, path) => Ok(Route::To(index, path)),
+                    Routed::Elsewhere(host, port) => match elsewhere {
+                        Some(anywhere) => {
+                            let protected: Vec<_> =
+                                targets.iter().filter_map(Urls::address).collect();
+                            Ok(Route::Elsewhere(
+                                anywhere.resolve(&host, port, &protected).await?,
+                            ))
+                        }
+                        None => Err(Reason::Destination.into()),
+                    },
+                }
+            }
+        }
+    }
+
+    pub(super) async fn credential(
+        &self,
+        session: &mut Session,
+        index: usize,
+        ctx: &mut Context,
+    ) -> Result<Credential, Reason> {
+        let attach = &self.attach;
+        let own = session.req_header().headers.get(&attach.header);
+        if !attach.overwrite && own.is_some_and(|own| !own.is_empty()) {
+            return Ok(Credential::Own);
+        }
+        let source = &self.destination(index)?.credential;
+        if let Some(token) = source.current() {
+            return self.attached(token);
+        }
+        // A caller that disconnects cancels its wait for a token.
+        let token = tokio::select! {
+            token = source.token() => token,
+            () = head::client_gone(session) => return Err(Reason::ClientGone),
+        };
+        self.attached(token.map_err(|unavailable| {
+            ctx.retry_after = Some(unavailable.retry_after_secs());
+            Reason::TokenUnavailable
+        })?)
+    }
+
+    pub(super) fn attached(&self, token: AccessToken) -> Result<Credential, Reason> {
+        let value = token
+            .header_value(&self.attach.prefix)
+            .map_err(|_| Reason::TokenUnavailable)?;
+        Ok(Credential::Attached(token, value))
+    }
+
+    pub(super) fn destination(&self, index: usize) -> Result<&Destination, Reason> {
+        self.destinations.get(index).ok_or(Reason::Internal)
+    }
+}

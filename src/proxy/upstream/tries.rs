@@ -1,0 +1,45 @@
+//! The attempts of one request.
+
+use std::net::SocketAddr;
+
+/// The addresses that one request has tried.
+#[derive(Default)]
+pub struct Tries {
+    pub(super) current: Option<SocketAddr>,
+    pub(super) failed: Vec<SocketAddr>,
+    /// The next attempt uses a new connection.
+    pub(super) fresh: bool,
+    /// The next attempt verifies the certificate in the other way.
+    pub(super) verifies_otherwise: bool,
+}
+
+impl Tries {
+    /// Whether the next attempt uses a new connection.
+    #[must_use]
+    pub fn needs_new_connection(&self) -> bool {
+        self.fresh
+    }
+
+    /// The address of the current attempt.
+    #[must_use]
+    pub fn current(&self) -> Option<SocketAddr> {
+        self.current
+    }
+
+    /// The first untried address, which becomes the current one.
+    pub fn next_of(&mut self, addresses: &[SocketAddr]) -> Option<SocketAddr> {
+        self.current = addresses
+            .iter()
+            .find(|address| !self.failed.contains(address))
+            .copied();
+        self.current
+    }
+
+    /// Marks the current address as failed. Returns whether another one is left.
+    pub fn failed(&mut self, addresses: &[SocketAddr]) -> bool {
+        self.failed.extend(self.current.take());
+        addresses
+            .iter()
+            .any(|address| !self.failed.contains(address))
+    }
+}
