@@ -1,14 +1,11 @@
-//! HTTP answers of our own, as axum handlers. They know no pingora: the proxy's bridge hands them
-//! requests, whatever kind of listener those came in on.
+//! The sidecar's own HTTP endpoints, as axum handlers. They do not depend on pingora: the proxy's
+//! bridge passes them the requests of every kind of listener.
 
 pub mod admin;
-mod introspection;
 pub mod local_api;
-pub mod metadata;
 pub mod oauth;
 pub mod plgd;
 pub mod probes;
-mod revocation;
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -25,16 +22,16 @@ use crate::domain::error_form::{ErrorForm, ErrorForms};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeerAddress(pub SocketAddr);
 
-/// The client's address as a handler gets it: none when the proxy's bridge is not in between.
+/// The client's address, if the request came through the proxy's bridge.
 type Peer = Option<Extension<PeerAddress>>;
 
-/// The address alone, by which failures are counted.
+/// The address by which failures are counted.
 fn address(peer: &Peer) -> Option<IpAddr> {
     peer.as_ref()
         .map(|Extension(PeerAddress(address))| address.ip())
 }
 
-/// The same for an audit line.
+/// The address for an audit line.
 fn shown(peer: &Peer) -> Option<tracing::field::DisplayValue<SocketAddr>> {
     peer.as_ref()
         .map(|Extension(PeerAddress(address))| tracing::field::display(*address))
@@ -42,83 +39,87 @@ fn shown(peer: &Peer) -> Option<tracing::field::DisplayValue<SocketAddr>> {
 
 const JSON: (HeaderName, HeaderValue) =
     (CONTENT_TYPE, HeaderValue::from_static("application/json"));
-/// Tokens and errors are never kept (RFC 6749 §5.1).
+/// Tokens and errors are never cached (RFC 6749 §5.1).
 const NO_STORE: (HeaderName, HeaderValue) = (CACHE_CONTROL, HeaderValue::from_static("no-store"));
-/// The same for caches of HTTP/1.0, which RFC 6749 §5.1 asks for as well.
+/// RFC 6749 §5.1 requires it too, for caches of HTTP/1.0.
 const NO_CACHE: (HeaderName, HeaderValue) = (PRAGMA, HeaderValue::from_static("no-cache"));
 
-/// For answers that plgd's clients read, as its server has it.
+/// plgd's server sends it with every answer.
 const NO_SNIFF: (HeaderName, HeaderValue) =
     (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
 
-/// What an error says, as an extension of its answer: [`in_its_form`] writes it anew where the path
-/// wants another form.
+/// The content of an error, as an extension of its answer: [`in_form_of_path`] writes it again if
+/// the path needs another form.
 #[derive(Clone)]
-struct Said {
+struct ErrorContent {
     error: &'static str,
     description: String,
-    /// Whether RFC 6749 §5.2 wants its members, wherever the endpoint is (RFC 7009 §2.2.1, RFC 7662
+    /// Whether the members of RFC 6749 §5.2 are required on every path (RFC 7009 §2.2.1, RFC 7662
     /// §2.3).
-    is_oauths: bool,
+    is_oauth: bool,
 }
 
-/// An error as RFC 6749 §5.2 writes it. Of a request the description has excerpts at most, which
-/// hold no secret.
+/// An error in the form of RFC 6749 §5.2. The description has at most excerpts of the request,
+/// without secrets.
 fn error_answer(status: StatusCode, error: &'static str, description: &str) -> Response {
-    answer_saying(
+    let description = description.to_owned();
+    answer_with(
         status,
-        Said {
+        ErrorContent {
             error,
-            description: description.to_owned(),
-            is_oauths: true,
+            description,
+            is_oauth: true,
         },
     )
 }
 
-/// An error that is about the path, the method or the body of a request: no matter of OAuth's.
+/// An error about the path, the method or the body of a request, which OAuth does not define.
 fn plain_error_answer(status: StatusCode, error: &'static str, description: &str) -> Response {
-    answer_saying(
+    let description = description.to_owned();
+    answer_with(
         status,
-        Said {
+        ErrorContent {
             error,
-            description: description.to_owned(),
-            is_oauths: false,
+            description,
+            is_oauth: false,
         },
     )
 }
 
-/// The same error from an endpoint that is none of OAuth's.
+/// The same error from an endpoint that OAuth does not define.
 fn as_plain_error(mut answer: Response) -> Response {
-    if let Some(said) = answer.extensions_mut().get_mut::<Said>() {
-        said.is_oauths = false;
+    if let Some(content) = answer.extensions_mut().get_mut::<ErrorContent>() {
+        content.is_oauth = false;
     }
     answer
 }
 
-fn answer_saying(status: StatusCode, said: Said) -> Response {
-    let body = error_body(ErrorForm::OAuth, status, said.error, &said.description);
-    (status, [JSON, NO_STORE, NO_CACHE], Extension(said), body).into_response()
+fn answer_with(status: StatusCode, content: ErrorContent) -> Response {
+    let body = error_body(ErrorForm::OAuth, status, &content);
+    (status, [JSON, NO_STORE, NO_CACHE], Extension(content), body).into_response()
 }
 
-fn error_body(form: ErrorForm, status: StatusCode, error: &str, description: &str) -> String {
-    line(serde_json::Value::from(form.members(status.as_u16(), error, description)).to_string())
+fn error_body(form: ErrorForm, status: StatusCode, content: &ErrorContent) -> String {
+    let members = form.members(status.as_u16(), content.error, &content.description);
+    line(serde_json::Value::from(members).to_string())
 }
 
-/// A layer that gives each error the form that its path wants.
-async fn in_its_form(State(forms): State<ErrorForms>, request: Request, next: Next) -> Response {
+/// A layer that gives each error the form of its path.
+async fn in_form_of_path(
+    State(forms): State<ErrorForms>,
+    request: Request,
+    next: Next,
+) -> Response {
     let form = forms.of_path(request.uri().path());
     let mut answer = next.run(request).await;
-    if let Some(said) = answer
-        .extensions_mut()
-        .remove::<Said>()
-        .filter(|_| form != ErrorForm::OAuth)
-    {
-        let form = if said.is_oauths {
+    let content = answer.extensions_mut().remove::<ErrorContent>();
+    if let Some(content) = content.filter(|_| form != ErrorForm::OAuth) {
+        let form = if content.is_oauth {
             ErrorForm::Both
         } else {
             form
         };
-        let body = error_body(form, answer.status(), said.error, &said.description);
+        let body = error_body(form, answer.status(), &content);
         answer.headers_mut().remove(CONTENT_LENGTH);
         let (name, value) = NO_SNIFF;
         answer.headers_mut().insert(name, value);
@@ -127,14 +128,14 @@ async fn in_its_form(State(forms): State<ErrorForms>, request: Request, next: Ne
     answer
 }
 
-/// A body of JSON as it is sent: a shell's prompt stands below it, not behind it.
+/// JSON with a newline, so that a shell's prompt starts on its own line.
 fn line(json: impl Into<String>) -> String {
     let mut json = json.into();
     json.push('\n');
     json
 }
 
-/// For methods an endpoint does not have; axum adds `Allow`.
+/// For methods that an endpoint does not support; axum adds `Allow`.
 async fn method_not_allowed() -> Response {
     plain_error_answer(
         StatusCode::METHOD_NOT_ALLOWED,
@@ -143,7 +144,7 @@ async fn method_not_allowed() -> Response {
     )
 }
 
-/// For paths that no endpoint has.
+/// For paths without an endpoint.
 async fn not_found() -> Response {
     plain_error_answer(
         StatusCode::NOT_FOUND,

@@ -12,9 +12,9 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::Client;
-use super::access_token::BACKDATED;
 use super::clients::Clients;
 use super::forgetting::Forgetting;
+use super::policy::BACKDATED;
 use super::profile::ProfilePolicy;
 use super::registration::Registration;
 use super::revocation::Revocations;

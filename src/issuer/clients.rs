@@ -161,6 +161,12 @@ impl Clients {
         })
     }
 
+    /// Whether a client is registered and neither disabled nor expired.
+    pub(super) fn is_usable(&self, client_id: &str, now: UnixTime) -> bool {
+        self.get(client_id)
+            .is_some_and(|client| client.is_usable(now))
+    }
+
     /// A client of the configuration.
     pub(super) fn configured(&self, client_id: &str) -> Option<Arc<Client>> {
         self.configured.load().get(client_id).cloned()

@@ -1,6 +1,6 @@
 //! What can go wrong: why a request gets no token, and why an issuer cannot start.
 
-use super::AssertionFault;
+use super::client_auth::AssertionFault;
 use crate::domain::oauth::ErrorCode;
 use crate::issuer::excerpt::Excerpt;
 use crate::jose::sign::SigningKeyError;
@@ -219,6 +219,12 @@ impl TokenError {
             Self::StoreUnwritable(why) => StoreError::Unwritable(why).to_string(),
             other => other.to_string(),
         }
+    }
+}
+
+impl From<AssertionFault> for TokenError {
+    fn from(fault: AssertionFault) -> Self {
+        Self::InvalidAssertion(fault)
     }
 }
 

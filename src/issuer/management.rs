@@ -14,11 +14,10 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::access_token::BACKDATED;
 use super::client_end::{ClientEnds, longest_lifetime};
 use super::clients::Clients;
 use super::forgetting::Forgetting;
-use super::policy::Policy;
+use super::policy::{BACKDATED, Policy};
 use super::registration::{FieldProblem, Members};
 use super::revocation::Revocations;
 use super::signing_keys::SigningKeys;

@@ -15,6 +15,10 @@ use super::token_format::{ByAudience, TokenFormat};
 use crate::domain::claims::Claims;
 use crate::domain::issuer_name::IssuerName;
 
+/// How far `iat` lies in the past, so that a verifier with a slow clock and no leeway accepts a
+/// fresh token.
+pub(super) const BACKDATED: Duration = Duration::from_secs(10);
+
 /// The rules that hold for every token of this issuer.
 pub(super) struct Policy {
     pub(super) issuer: String,
@@ -235,6 +239,76 @@ impl<'a> Identity<'a> {
             subject,
             owner: Some(subject),
             owner_issuer: issuer.or(own_issuer),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::issuer::Profile;
+    use crate::issuer::tests::{client, config, open};
+
+    #[tokio::test]
+    async fn a_lifetime_of_zero_is_endless_in_the_plgd_profile_only() {
+        let endless = Client {
+            access_token_lifetime: Some(Duration::ZERO),
+            ..client("a", "s")
+        };
+        let plgd = Config {
+            profile: Profile::Plgd,
+            ..config(vec![endless.clone()])
+        };
+        let issuer = open(plgd).await.unwrap();
+        assert_eq!(
+            issuer.state.policy.lifetime(
+                &endless,
+                &issuer.state.policy.format(&endless, &[]).unwrap()
+            ),
+            None
+        );
+        assert!(matches!(
+            open(config(vec![endless.clone()])).await,
+            Err(OpenError::Lifetime)
+        ));
+        // If the store has such a client, it gets the default.
+        let standard = open(config(Vec::new())).await.unwrap();
+        assert_eq!(
+            standard.state.policy.lifetime(
+                &endless,
+                &standard.state.policy.format(&endless, &[]).unwrap()
+            ),
+            Some(Duration::from_hours(1))
+        );
+    }
+
+    #[tokio::test]
+    async fn the_owner_claim_may_be_the_subject_in_the_plgd_profile_only() {
+        let subject = |profile| Config {
+            profile,
+            owner_claim: "sub".to_owned(),
+            ..config(Vec::new())
+        };
+        assert!(open(subject(Profile::Plgd)).await.is_ok());
+        assert!(matches!(
+            open(subject(Profile::Standard)).await,
+            Err(OpenError::OwnerClaim)
+        ));
+        let issuer = open(subject(Profile::Plgd)).await.unwrap();
+        let owned = Client {
+            owner: Some("1".to_owned()),
+            ..client("a", "s")
+        };
+        let bare = client("a", "s");
+        // A client that acts for itself is no user, even if a user has its name.
+        for (client, expected, issued_by) in [(&owned, "1", None), (&bare, "a", Some(issuer.url()))]
+        {
+            let identity = Identity::new(client, None, &issuer.state.policy);
+            assert_eq!(
+                (identity.subject, identity.owner),
+                (expected, Some(expected))
+            );
+            assert_eq!(identity.owner_issuer, issued_by);
         }
     }
 }

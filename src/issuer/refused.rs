@@ -1,83 +1,118 @@
-//! Why a client's request is refused: for the audit log, which says more than the client is told.
+//! Why a client's request is refused, for the audit log: it says more than the answer.
 
 use std::sync::Arc;
 
 use http::HeaderMap;
-use serde_json::Value;
 
-use super::client::Authentication;
+use super::client::{Authentication, Client};
+use super::client_auth::ClientIdentity;
 use super::client_secret::is_generated;
-use super::token_request::{Candidate, Credentials, Presented, SecretCredentials};
-use super::{Client, Issuer, RevocationRequest, TokenError, TokenRequest, uri};
+use super::error::TokenError;
+use super::state::State;
+use super::token::request::{Candidate, Credentials, Presented, SecretCredentials, TokenRequest};
+use super::uri;
 use crate::domain::clock::UnixTime;
 use crate::domain::oauth::ErrorCode;
 use crate::domain::printable::excerpt;
 use crate::domain::secret::{ExposeSecret, SecretString};
 use crate::jose::verify::CompactJws;
 
-/// How much of a text of the request is shown, in bytes.
+/// The longest shown text of a request, in bytes.
 const LONGEST: usize = 128;
-/// What is shown of an id that may be a secret in the wrong place.
+/// Shown instead of an id that may be a secret in the wrong place.
 const LIKE_A_SECRET: &str = "[not shown: it looks like a secret]";
 
-/// What the audit line of a refused request says. The texts of the request are escaped and cut.
+/// The reason of a refusal. Texts of the request are escaped and truncated.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Refused {
-    /// The registered client that the request names, whether or not it proves to be that client.
+    /// The registered client that the request names, authenticated or not.
     pub client_id: Option<String>,
-    /// The id in the request, where no client has it.
+    /// The id in the request, if no client has it.
     pub presented_id: Option<String>,
-    /// The cause.
     pub reason: String,
-    /// The scopes that the client may not have, when that is why.
+    /// The scopes that are not allowed, if they are the reason.
     pub scope: Option<String>,
-    /// The audiences that the client may not have, when that is why.
+    /// The audiences that are not allowed, if they are the reason.
     pub audience: Option<String>,
 }
 
-impl Issuer {
-    /// Why a token request is refused.
+/// How a client's request ended.
+#[derive(Debug)]
+pub struct Attempt<T> {
+    /// The client, if it authenticated.
+    pub client: Option<ClientIdentity>,
+    /// The answer.
+    pub result: Result<T, TokenError>,
+    /// For the audit log: why there is no answer.
+    pub refused: Option<Refused>,
+}
+
+impl<T> Attempt<T> {
+    /// The client that authenticated, or else the registered client that the request names.
     #[must_use]
-    pub fn refused_token_request(&self, request: &TokenRequest, error: TokenError) -> Refused {
-        let (client, refused) = self.refused(request.credentials(), error);
-        let allowed_scopes = client.as_ref().map(|client| &client.allowed_scopes);
-        let scopes = request.scope().iter().collect();
-        let is_allowed = |scope: &str| {
-            allowed_scopes.is_some_and(|allowed| allowed.iter().any(|it| it == scope))
-        };
-        let allowed = client
+    pub fn client_id(&self) -> Option<&str> {
+        let named = || self.refused.as_ref()?.client_id.as_deref();
+        self.client
             .as_ref()
-            .map(|client| client.allowed_audiences.as_slice())
-            .unwrap_or_default();
-        let audiences = request
-            .audiences(allowed)
-            .unwrap_or_default()
-            .iter()
-            .map(String::as_str)
-            .collect();
-        Refused {
-            scope: listed(error, ErrorCode::InvalidScope, scopes, is_allowed),
-            audience: listed(error, ErrorCode::InvalidTarget, audiences, |it| {
-                allowed.iter().any(|one| one == it || uri::is_same(one, it))
-            }),
-            ..refused
+            .map(|client| client.client_id.as_str())
+            .or_else(named)
+    }
+}
+
+/// Explains refusals for the audit log.
+pub(super) struct Refusals {
+    pub(super) state: Arc<State>,
+}
+
+impl Refusals {
+    /// A token request that was parsed.
+    pub(super) fn token_attempt<T>(
+        &self,
+        client: Option<ClientIdentity>,
+        request: &TokenRequest,
+        result: Result<T, TokenError>,
+    ) -> Attempt<T> {
+        let refused = result
+            .as_ref()
+            .err()
+            .map(|error| self.token_request(request, *error));
+        Attempt {
+            client,
+            result,
+            refused,
         }
     }
 
-    /// Why a revocation or introspection request is refused.
-    #[must_use]
-    pub fn refused_request(&self, request: &RevocationRequest, error: TokenError) -> Refused {
-        self.refused(request.credentials(), error).1
+    /// A revocation or introspection request that was parsed.
+    pub(super) fn attempt<T>(
+        &self,
+        client: Option<ClientIdentity>,
+        credentials: Option<&Credentials>,
+        result: Result<T, TokenError>,
+    ) -> Attempt<T> {
+        let refused = result
+            .as_ref()
+            .err()
+            .map(|error| self.refused(credentials, *error).1);
+        Attempt {
+            client,
+            result,
+            refused,
+        }
     }
 
-    /// Why a request is refused that could not be read: of what it holds, what can be found.
-    #[must_use]
-    pub fn refused_unread(&self, headers: &HeaderMap, body: &[u8], error: TokenError) -> Refused {
+    /// A request that could not be parsed. The audit log gets what can be found in it.
+    pub(super) fn unread<T>(
+        &self,
+        headers: &HeaderMap,
+        body: &[u8],
+        error: TokenError,
+    ) -> Attempt<T> {
         let presented = Presented::find(headers, body);
         let client = presented
             .client_id
             .as_deref()
-            .and_then(|id| self.clients.get(id));
+            .and_then(|id| self.state.clients.get(id));
         let reason = match error {
             TokenError::InvalidClient { .. } => {
                 "the Authorization header is not Basic with id and secret in base64".to_owned()
@@ -85,22 +120,43 @@ impl Issuer {
             other => other.reason(),
         };
         let unknown = presented.client_id.filter(|_| client.is_none());
-        Refused {
+        let listed = |code, asked: &[String]| {
+            let asked = asked.iter().map(String::as_str).collect();
+            listed(error, code, asked, |_| false)
+        };
+        let refused = Refused {
             client_id: client.map(|client| client.id.clone()),
             presented_id: unknown.map(|id| self.shown_id(&id, None)),
             reason,
-            scope: listed(
-                error,
-                ErrorCode::InvalidScope,
-                presented.scope.iter().map(String::as_str).collect(),
-                |_| false,
-            ),
-            audience: listed(
-                error,
-                ErrorCode::InvalidTarget,
-                presented.audiences.iter().map(String::as_str).collect(),
-                |_| false,
-            ),
+            scope: listed(ErrorCode::InvalidScope, &presented.scope),
+            audience: listed(ErrorCode::InvalidTarget, &presented.audiences),
+        };
+        Attempt {
+            client: None,
+            result: Err(error),
+            refused: Some(refused),
+        }
+    }
+
+    fn token_request(&self, request: &TokenRequest, error: TokenError) -> Refused {
+        let (client, refused) = self.refused(request.credentials(), error);
+        let allowed = client
+            .as_ref()
+            .map(|client| client.allowed_audiences.as_slice());
+        let allowed = allowed.unwrap_or_default();
+        let audiences = request.audiences(allowed).unwrap_or_default();
+        let is_scope = |scope: &str| {
+            client
+                .as_ref()
+                .is_some_and(|client| client.allowed_scopes.contains(scope))
+        };
+        let is_audience = |it: &str| allowed.iter().any(|one| one == it || uri::is_same(one, it));
+        let audiences = audiences.iter().map(String::as_str).collect();
+        let scopes = request.scope().iter().collect();
+        Refused {
+            scope: listed(error, ErrorCode::InvalidScope, scopes, is_scope),
+            audience: listed(error, ErrorCode::InvalidTarget, audiences, is_audience),
+            ..refused
         }
     }
 
@@ -113,10 +169,11 @@ impl Issuer {
             .into_iter()
             .flat_map(Credentials::named)
             .collect();
-        let client = named.iter().find_map(|id| self.clients.get(id));
+        let client = named.iter().find_map(|id| self.state.clients.get(id));
         let reason = match error {
             TokenError::InvalidClient { .. } => {
-                why_not_authenticated(credentials, client.as_deref(), self.clock.now()).to_owned()
+                why_not_authenticated(credentials, client.as_deref(), self.state.clock.now())
+                    .to_owned()
             }
             other => other.reason(),
         };
@@ -130,15 +187,18 @@ impl Issuer {
         (client, refused)
     }
 
-    /// An id that no client has. People put secrets and tokens into its place, and those are not
-    /// written down.
+    /// An id that no client has. Secrets and tokens are sent as ids by mistake: they are not logged.
     fn shown_id(&self, id: &str, credentials: Option<&Credentials>) -> String {
-        // A program that reads the secret's file as it is sends the line end behind it too.
+        // A client may send its secret's file with the line end.
         let text = SecretString::from(id.trim_end_matches(['\r', '\n']));
         let is_secret_of =
             |client: &Client| client.secrets.iter().any(|it| it.expected.is_plain(&text));
-        let is_swapped =
-            |candidate: &Candidate| self.clients.get(candidate.secret.expose_secret()).is_some();
+        let is_swapped = |candidate: &Candidate| {
+            self.state
+                .clients
+                .get(candidate.secret.expose_secret())
+                .is_some()
+        };
         let candidates = match credentials {
             Some(Credentials::Secret(credentials)) => Some(credentials),
             _ => None,
@@ -150,6 +210,7 @@ impl Issuer {
                 .flat_map(SecretCredentials::candidates)
                 .any(is_swapped)
             || self
+                .state
                 .clients
                 .all_configured()
                 .values()
@@ -162,7 +223,7 @@ impl Issuer {
     }
 }
 
-/// Why presented credentials let nobody in.
+/// Why credentials do not authenticate a client.
 fn why_not_authenticated(
     credentials: Option<&Credentials>,
     client: Option<&Client>,
@@ -211,7 +272,7 @@ fn why_not_authenticated(
     "the client secret is wrong"
 }
 
-/// What of a list is why a request is refused; all of it where each one may be had.
+/// The items of a list that are not allowed; all of them if each one is allowed.
 fn listed(
     error: TokenError,
     code: ErrorCode,
@@ -228,17 +289,4 @@ fn listed(
         .collect();
     let refused = if refused.is_empty() { asked } else { refused };
     (!refused.is_empty()).then(|| excerpt(refused.join(" ").as_bytes(), LONGEST).into_owned())
-}
-
-/// The members of a JSON body that a line shows, whatever their form.
-pub(super) fn texts(value: Option<&Value>) -> Vec<String> {
-    match value {
-        Some(Value::String(text)) => vec![text.clone()],
-        Some(Value::Array(items)) => items
-            .iter()
-            .filter_map(Value::as_str)
-            .map(str::to_owned)
-            .collect(),
-        _ => Vec::new(),
-    }
 }

@@ -1,6 +1,7 @@
 //! The phases together: from a request to a signed token, or to an error.
 
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 use base64::Engine;
@@ -11,8 +12,10 @@ use serde_json::{Map, json};
 
 use super::*;
 use crate::domain::clock::Clock;
+use crate::domain::oauth::GrantType;
 use crate::domain::revoked::{EndMark, Issued, TokenId};
-use crate::domain::secret::ExposeSecret;
+use crate::domain::scope::ScopeSet;
+use crate::domain::secret::{ExposeSecret, SecretString};
 use crate::issuer::excerpt::Excerpt;
 use crate::issuer::token_format::{ByAudience, ScopeClaim, TokenType};
 use crate::jose::Algorithm;
@@ -438,14 +441,10 @@ async fn a_client_that_is_deleted_while_it_asks_gets_no_token_of_the_one_that_ha
     let now = UnixTime(NOW);
     let asked = async |secret: &SecretString| {
         let request = request(&["client:", secret.expose_secret()].concat(), "");
-        let client = issuer
-            .authenticate(request.credentials(), None, now)
-            .await
-            .unwrap();
-        grants::client_credentials::grant(client, &request, &issuer.policy, now).unwrap()
+        issuer.tokens.grant_to(&request, now).await.unwrap()
     };
     let first = asked(&create().await).await;
-    assert!(issuer.issue_granted(&first, now).await.is_ok());
+    assert!(issuer.tokens.issue_granted(&first, now).await.is_ok());
     // A further secret, and a change of what is registered, are no other client.
     issuer
         .client_admin()
@@ -457,13 +456,19 @@ async fn a_client_that_is_deleted_while_it_asks_gets_no_token_of_the_one_that_ha
         .update("client", json!({ "owner": "1" }).as_object().unwrap())
         .await
         .unwrap();
-    assert!(issuer.issue_granted(&first, now).await.is_ok());
+    assert!(issuer.tokens.issue_granted(&first, now).await.is_ok());
     issuer.client_admin().delete("client").await.unwrap();
     let gone = TokenError::InvalidClient { basic: false };
-    assert_eq!(issuer.issue_granted(&first, now).await.err(), Some(gone));
+    assert_eq!(
+        issuer.tokens.issue_granted(&first, now).await.err(),
+        Some(gone)
+    );
     let second = asked(&create().await).await;
-    assert_eq!(issuer.issue_granted(&first, now).await.err(), Some(gone));
-    assert!(issuer.issue_granted(&second, now).await.is_ok());
+    assert_eq!(
+        issuer.tokens.issue_granted(&first, now).await.err(),
+        Some(gone)
+    );
+    assert!(issuer.tokens.issue_granted(&second, now).await.is_ok());
 }
 
 /// A `+` can be read in two ways, and both may be clients.
@@ -479,38 +484,35 @@ async fn the_client_that_proves_who_it_is_is_named_however_its_id_can_be_read() 
         ("svc a:one", Some("svc a")),
         ("svc+a:wrong", None),
     ] {
-        let mut asker = None;
-        let issued = issuer.issue_to(&request(basic, ""), None, &mut asker).await;
-        assert_eq!(issued.is_ok(), expected.is_some(), "{basic}");
-        assert_eq!(
-            asker.as_ref().map(|asker| asker.client_id.as_str()),
-            expected,
-            "{basic}"
-        );
+        let attempt = attempt(&issuer, request(basic, "")).await;
+        assert_eq!(attempt.result.is_ok(), expected.is_some(), "{basic}");
+        let client = attempt.client.map(|client| client.client_id);
+        assert_eq!(client.as_deref(), expected, "{basic}");
     }
-    // Also when it then asks for what it may not have.
-    let mut asker = None;
+    // Also if it asks for a scope that it is not allowed.
+    let attempt = attempt(&issuer, request("svc+a:two", "&scope=none")).await;
+    attempt.result.unwrap_err();
+    assert_eq!(attempt.client.unwrap().client_id, "svc+a");
+}
+
+async fn attempt(issuer: &Issuer, request: TokenRequest) -> Attempt<TokenResponse> {
     issuer
-        .issue_to(&request("svc+a:two", "&scope=none"), None, &mut asker)
+        .tokens()
+        .answer(&Ok(request), &HeaderMap::new(), b"", None)
         .await
-        .unwrap_err();
-    assert_eq!(asker.unwrap().client_id, "svc+a");
 }
 
 #[tokio::test]
 async fn only_registered_clients_are_named_for_the_audit() {
     let issuer = issuer().await;
-    assert_eq!(
-        issuer.named_client(&request("legacy:wrong", "")).as_deref(),
-        Some("legacy")
-    );
-    assert_eq!(
-        issuer
-            .named_client(&request("leg%61cy:wrong", ""))
-            .as_deref(),
-        Some("legacy")
-    );
-    assert_eq!(issuer.named_client(&request("stranger:s3cret", "")), None);
+    for (basic, expected) in [
+        ("legacy:wrong", Some("legacy")),
+        ("leg%61cy:wrong", Some("legacy")),
+        ("unknown:s3cret", None),
+    ] {
+        let attempt = attempt(&issuer, request(basic, "")).await;
+        assert_eq!(attempt.client_id(), expected, "{basic}");
+    }
 }
 
 #[tokio::test]

@@ -1,23 +1,30 @@
 //! Every answer of the issuer's endpoints: status, headers and body.
 
 use std::io;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
+use axum::Router;
 use axum::body::Body;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use http::Request;
-use http::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, PRAGMA};
+use http::header::{
+    ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, PRAGMA, RETRY_AFTER, WWW_AUTHENTICATE,
+};
+use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 use tracing_subscriber::fmt::MakeWriter;
 
+use super::body::MAX_BODY;
+use super::error::token_error_answer;
 use super::*;
+use crate::domain::oauth::{ErrorCode, GrantType};
 use crate::domain::scope::ScopeSet;
+use crate::endpoints::plgd::{self, VerifyCaller};
 use crate::issuer::tests::{URL, client, config, open};
-use crate::issuer::{Client, Config};
+use crate::issuer::{Client, Config, Issuer, TokenError};
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
@@ -454,8 +461,8 @@ async fn a_body_beyond_64_kib_is_413() {
 }
 
 #[test]
-fn what_is_not_to_be_had_just_now_is_503_with_retry_after() {
-    let answer = code_answer(ErrorCode::TemporarilyUnavailable, "later");
+fn a_temporary_error_is_503_with_retry_after() {
+    let answer = token_error_answer(TokenError::Busy);
     assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(answer.headers()[RETRY_AFTER], "1");
     assert_eq!(

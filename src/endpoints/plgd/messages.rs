@@ -1,7 +1,7 @@
 //! The messages of plgd's tokens API in its two spellings of JSON.
 //!
-//! Both write 64-bit numbers as texts. `Accept: application/protojson` gets every field; anything
-//! else gets no empty text, list, object or null.
+//! Both write 64-bit numbers as texts. `Accept: application/protojson` gets every field; other
+//! requests get no empty text, list, object or null.
 
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -12,17 +12,17 @@ use crate::domain::secret::ExposeSecret;
 use crate::issuer::TokenResponse;
 use crate::store::tokens::{Ended, TokenRecord};
 
-/// How an answer is spelt.
+/// The spelling of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Spelling {
-    /// Without what is empty.
+    /// Without empty fields.
     Short,
     /// With every field.
     Protojson,
 }
 
 impl Spelling {
-    /// As the request accepts it.
+    /// The spelling that a request accepts.
     pub(super) fn accepted(headers: &HeaderMap) -> Self {
         let accept = headers.get(ACCEPT).map(HeaderValue::as_bytes);
         if accept == Some(b"application/protojson") {
@@ -32,7 +32,6 @@ impl Spelling {
         }
     }
 
-    /// The answer's media type.
     pub(super) fn content_type(self) -> (HeaderName, HeaderValue) {
         let value = match self {
             Self::Short => "application/json",
@@ -41,7 +40,6 @@ impl Spelling {
         (CONTENT_TYPE, HeaderValue::from_static(value))
     }
 
-    /// A message as text.
     pub(super) fn write(self, message: Value) -> String {
         match self {
             Self::Short => without_empty(message)
@@ -51,20 +49,20 @@ impl Spelling {
         }
     }
 
-    /// A message of a stream as text with a newline, as long as [`padded`] makes it.
+    /// A message of a stream, with a newline, padded by [`padded`].
     pub(super) fn write_entry(self, message: Value) -> String {
         padded(self.write(json!({ "result": message })))
     }
 }
 
-/// A JSON object with a newline behind it and spaces before its closing brace, so that its length
-/// is 512, 1536, 3584, 7680 and so on: twice the length before plus 512.
+/// Pads a JSON object with spaces before its closing brace and adds a newline, so that its length
+/// is 512, 1536, 3584, 7680 and so on: twice the previous length plus 512.
 ///
-/// plgd's clients make a new JSON decoder for each entry of a list, and lose what the decoder
-/// before has read beyond its entry. The first read of Go's decoder takes 512 bytes; when its
-/// buffer is full, it is replaced by one of twice its size plus 512. Go's reader of chunked bodies
-/// fills such a read unless a chunk ends. So a decoder whose entry is a chunk of one of these
-/// lengths stops exactly at the chunk's end, however the chunks are spread over packets.
+/// plgd's clients make a new JSON decoder for each entry of a list, and lose what the previous one
+/// has read beyond its entry. Go's decoder first reads 512 bytes; a full buffer is replaced by one
+/// of twice its size plus 512. Go's reader of chunked bodies fills such a read unless a chunk ends.
+/// So a decoder whose entry is a chunk of one of these lengths stops exactly at the end of the
+/// chunk, however the chunks are spread over packets.
 fn padded(mut object: String) -> String {
     const READ: usize = 512;
     let mut length = READ;
@@ -81,8 +79,8 @@ fn padded(mut object: String) -> String {
     object
 }
 
-/// Takes out what is empty, from the inside out; `None` when nothing is left. Items of lists stay:
-/// they have places.
+/// Removes empty fields, from the inside out; `None` if nothing is left. Items of lists keep their
+/// positions, so they stay.
 fn without_empty(value: Value) -> Option<Value> {
     match value {
         Value::Null => None,
@@ -104,7 +102,6 @@ fn seconds(time: Option<UnixTime>) -> String {
     time.map_or(0, |time| time.0).to_string()
 }
 
-/// A kept token.
 pub(super) fn token(record: &TokenRecord) -> Value {
     let blacklisted = record
         .revoked_at
@@ -125,7 +122,6 @@ pub(super) fn token(record: &TokenRecord) -> Value {
     })
 }
 
-/// A new token.
 pub(super) fn created(response: &TokenResponse) -> Value {
     json!({
         "accessToken": response.access_token.expose_secret(),
@@ -135,7 +131,7 @@ pub(super) fn created(response: &TokenResponse) -> Value {
     })
 }
 
-/// What a deletion did.
+/// The result of a deletion.
 pub(super) fn deleted(ended: &Ended) -> Value {
     json!({
         "blacklistedCount": ended.revoked.len().to_string(),

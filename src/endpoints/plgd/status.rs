@@ -1,4 +1,4 @@
-//! Errors as google.rpc.Status, which plgd's services read.
+//! Errors as google.rpc.Status, the form that plgd's services read.
 
 use axum::response::{IntoResponse, Response};
 use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
@@ -9,7 +9,7 @@ use crate::domain::oauth::ErrorCode;
 use crate::endpoints::{JSON, NO_CACHE, NO_SNIFF, NO_STORE, line};
 use crate::issuer::TokenError;
 
-/// RFC 9110 §15.5.2: a 401 names a way to authenticate oneself.
+/// A 401 needs a challenge (RFC 9110 §15.5.2).
 const BASIC: &str = r#"Basic realm="m2m-sidecar""#;
 
 /// A code of google.rpc.Code.
@@ -39,7 +39,7 @@ impl Code {
 
     fn of(error: TokenError) -> Self {
         match error {
-            // plgd answers so, and its tests want it.
+            // As plgd's server answers, and its tests require.
             TokenError::Expiration => Self::Unauthenticated,
             TokenError::TooManyFailures { .. } | TokenError::TooManyTokens { .. } => {
                 Self::ResourceExhausted
@@ -54,18 +54,17 @@ impl Code {
     }
 }
 
-/// The members of a google.rpc.Status. The text is a constant.
+/// The members of a google.rpc.Status.
 pub(super) fn status(code: Code, message: &str) -> Value {
     json!({ "code": code as u8, "message": message, "details": [] })
 }
 
-/// An error of the tokens API: a Status and nothing else, since plgd's services take no other
-/// member.
+/// An error of the tokens API: a Status only, because plgd's services accept no other member.
 pub(super) fn error_answer(code: Code, message: &str) -> Response {
     answer(code, &status(code, message), Some("Bearer"))
 }
 
-/// An error of the tokens API from issuing.
+/// An error of the tokens API when it issues a token.
 pub(super) fn issue_error_answer(error: TokenError) -> Response {
     let code = Code::of(error);
     retried_later(
@@ -74,7 +73,7 @@ pub(super) fn issue_error_answer(error: TokenError) -> Response {
     )
 }
 
-/// An error of the token endpoint: what RFC 6749 §5.2 says, and a Status beside it.
+/// An error of the token endpoint: the members of RFC 6749 §5.2 and of a Status.
 pub(in crate::endpoints) fn token_error_answer(error: TokenError) -> Response {
     let code = Code::of(error);
     let mut body = status(code, &error.to_string());

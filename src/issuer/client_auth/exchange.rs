@@ -17,7 +17,7 @@ use crate::domain::clock::UnixTime;
 use crate::domain::reason::Reason;
 use crate::domain::secret::SecretString;
 use crate::issuer::claim_names::REQUIRED_SCOPE;
-use crate::issuer::token_request::PresentedAssertion;
+use crate::issuer::token::request::PresentedAssertion;
 use crate::jose::verify::Jws;
 
 /// Never copied, at any depth: secrets, and the claim that switches off the scope check of plgd's

@@ -1,7 +1,6 @@
 //! What is wrong with an assertion. For the audit log: the client is told nothing of it.
 
 use crate::domain::reason::Reason;
-use crate::issuer::TokenError;
 use crate::jose::verify::InvalidJws;
 
 /// Why an assertion does not authenticate a client. The texts are constants.
@@ -91,12 +90,6 @@ pub enum AssertionFault {
     /// What would be copied of the exchanged JWT is too large.
     #[error("the claims to copy of the exchanged token are too large")]
     CopiedClaims,
-}
-
-impl From<AssertionFault> for TokenError {
-    fn from(fault: AssertionFault) -> Self {
-        Self::InvalidAssertion(fault)
-    }
 }
 
 impl From<InvalidJws> for AssertionFault {

@@ -29,7 +29,7 @@ use super::config::Config;
 use super::error::TokenError;
 use super::metadata::TOKEN_PATH;
 use super::profile::ProfilePolicy;
-use super::token_request::{Credentials, PresentedAssertion};
+use super::token::request::{Credentials, PresentedAssertion};
 use crate::domain::clock::UnixTime;
 use crate::domain::secret::ExposeSecret;
 use crate::jose::verify::Jws;
@@ -50,15 +50,14 @@ impl AuthenticatedClient {
         &self.client
     }
 
-    /// What is said of it in audit lines.
-    pub(super) fn asker(&self) -> Asker {
-        let owner = self
-            .exchanged
-            .as_ref()
-            .map(|exchanged| exchanged.owner().to_owned());
-        Asker {
+    /// Its identity, for the audit log.
+    pub(super) fn identity(&self) -> ClientIdentity {
+        ClientIdentity {
             client_id: self.client.id.clone(),
-            owner,
+            owner: self
+                .exchanged
+                .as_ref()
+                .map(|exchanged| exchanged.owner().to_owned()),
         }
     }
 
@@ -68,12 +67,11 @@ impl AuthenticatedClient {
     }
 }
 
-/// The client that has proven who it is in a request.
+/// A client that authenticated.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Asker {
-    /// The client's id.
+pub struct ClientIdentity {
     pub client_id: String,
-    /// Whose JWT it exchanged, where it did.
+    /// The owner of the JWT that it exchanges, if it does.
     pub owner: Option<String>,
 }
 

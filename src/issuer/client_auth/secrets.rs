@@ -23,7 +23,7 @@ use crate::issuer::TokenError;
 use crate::issuer::client::{Authentication, Client, ExpectedSecret, Secret};
 use crate::issuer::client_secret::{self, Digest, Salt};
 use crate::issuer::clients::Clients;
-use crate::issuer::token_request::{Candidate, SecretCredentials};
+use crate::issuer::token::request::{Candidate, SecretCredentials};
 use crate::store::{Store, StoreError};
 
 /// Checks secrets.

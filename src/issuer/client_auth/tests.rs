@@ -769,7 +769,12 @@ async fn assertions_of_unknown_clients_and_wrong_ones_do_the_same_operations() {
         let auth = &world.issuer.client_auth;
         auth.nobody.verified.store(0, Ordering::Relaxed);
         let answer = auth
-            .authenticate(&world.issuer.clients, Some(&presented), None, UnixTime(NOW))
+            .authenticate(
+                &world.issuer.state.clients,
+                Some(&presented),
+                None,
+                UnixTime(NOW),
+            )
             .await;
         (
             answer.unwrap_err().code(),

@@ -74,6 +74,7 @@ async fn the_end_of_tokens_that_never_expire_is_never_forgotten() {
             .unwrap();
         issuer.client_admin().delete("a").await.unwrap();
         issuer
+            .state
             .store
             .revocations(UnixTime(NOW))
             .await
@@ -120,7 +121,7 @@ async fn of_requests_at_the_same_time_each_answer_holds_when_it_is_given() {
                     .await
                     .unwrap();
             }
-            let client = issuer.clients.get(&id);
+            let client = issuer.state.clients.get(&id);
             (
                 client.is_some_and(|client| !client.disabled),
                 covers(&issuer, &id, NOW),
@@ -223,12 +224,12 @@ async fn a_client_of_a_deleted_ones_id_is_let_in_as_soon_as_it_is_made() {
         while issuer.client_admin().create(object(&new)).await.is_err() {
             tokio::task::yield_now().await;
         }
-        issuer.clients.get("client").is_some()
+        issuer.state.clients.get("client").is_some()
     };
     let (deleted, is_let_in) = tokio::join!(issuer.client_admin().delete("client"), again);
     deleted.unwrap();
     assert!(is_let_in);
-    assert!(issuer.clients.get("client").is_some());
+    assert!(issuer.state.clients.get("client").is_some());
     // What it is issued in this very second carries the mark of the end of the other's tokens.
     let mark = issuer
         .revoked()
@@ -244,8 +245,8 @@ async fn a_client_of_a_deleted_ones_id_is_let_in_as_soon_as_it_is_made() {
 #[tokio::test]
 async fn what_one_process_issues_while_another_ends_the_client_ends_too() {
     let one = open(config(Vec::new())).await.unwrap();
-    let clock = one.clock.clone();
-    let other = Issuer::open(config(Vec::new()), one.store.clone(), clock)
+    let clock = one.state.clock.clone();
+    let other = Issuer::open(config(Vec::new()), one.state.store.clone(), clock)
         .await
         .unwrap();
     for (number, by_patch) in [true, false].into_iter().enumerate() {
@@ -271,12 +272,13 @@ async fn what_one_process_issues_while_another_ends_the_client_ends_too() {
         };
         assert!(
             other
+                .state
                 .clients
                 .get(&id)
                 .is_some_and(|client| !client.disabled),
             "it does not know yet"
         );
-        let changes = async || one.store.revisions().await.unwrap().revocations;
+        let changes = async || one.state.store.revisions().await.unwrap().revocations;
         let before = changes().await;
         other.reload().await.unwrap();
         assert_eq!(

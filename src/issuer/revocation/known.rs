@@ -3,14 +3,16 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::LONGEST_SKEW;
 use crate::domain::clock::UnixTime;
 use crate::domain::revoked::{ClientEnd, Marked, Revoked, TokenId};
-use crate::issuer::access_token::BACKDATED;
+use crate::issuer::policy::BACKDATED;
 use crate::store::RevokedToken;
 use crate::store::tokens::{ClientNotBefore, Revocations as Stored};
 
+/// The largest clock skew that any verifier allows: for so long it may accept an expired token.
+pub(super) const LONGEST_SKEW: Duration = Duration::from_mins(10);
 /// How many single tokens the list names at most, of all clients: verifiers read no more than 8 MiB
 /// of it.
 const MAX_LISTED: usize = if cfg!(test) { 4000 } else { 120_000 };

@@ -19,7 +19,7 @@ use crate::domain::hash::sha256;
 use crate::domain::revoked::{HashedClientId, Marked};
 use crate::domain::secret::ExposeSecret;
 use crate::domain::settings::ListedClients;
-use crate::issuer::TokenError;
+use crate::issuer::error::TokenError;
 use crate::jose::sign::SigningKey;
 
 /// `typ` of the list.

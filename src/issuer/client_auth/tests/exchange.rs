@@ -59,13 +59,13 @@ async fn exchanged_by(
     });
     let authenticated = issuer
         .client_auth
-        .authenticate(&issuer.clients, Some(&presented), None, UnixTime(NOW))
+        .authenticate(&issuer.state.clients, Some(&presented), None, UnixTime(NOW))
         .await?;
     let exchanged = authenticated.exchanged().unwrap().clone();
     let owner = Some(exchanged.owner().to_owned());
     assert_eq!(
-        authenticated.asker(),
-        Asker {
+        authenticated.identity(),
+        ClientIdentity {
             client_id: "portal".to_owned(),
             owner
         }

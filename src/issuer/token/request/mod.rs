@@ -15,17 +15,19 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use url::Url;
 
-use super::TokenError;
-use super::profile::ProfilePolicy;
 use crate::domain::clock::UnixTime;
 use crate::domain::oauth::GrantType;
 use crate::domain::scope::ScopeSet;
 use crate::domain::secret::SecretString;
+use crate::issuer::error::TokenError;
 use crate::issuer::excerpt::Excerpt;
+use crate::issuer::profile::ProfilePolicy;
 
-pub(super) use self::credentials::{Candidate, Credentials, PresentedAssertion, SecretCredentials};
-pub(super) use self::parameters::Parameters;
-pub(super) use self::presented::Presented;
+pub(in crate::issuer) use self::credentials::{
+    Candidate, Credentials, PresentedAssertion, SecretCredentials,
+};
+pub(in crate::issuer) use self::parameters::Parameters;
+pub(in crate::issuer) use self::presented::Presented;
 
 /// The most scopes, and the most audiences and resources together.
 const MAX_ENTRIES: usize = 100;
@@ -162,7 +164,7 @@ impl TokenRequest {
     }
 
     /// What the client presented to authenticate itself.
-    pub(super) fn credentials(&self) -> Option<&Credentials> {
+    pub(in crate::issuer) fn credentials(&self) -> Option<&Credentials> {
         self.credentials.as_ref()
     }
 
@@ -173,7 +175,7 @@ impl TokenRequest {
     }
 
     /// The scopes asked for; empty when none were.
-    pub(super) fn scope(&self) -> &ScopeSet {
+    pub(in crate::issuer) fn scope(&self) -> &ScopeSet {
         &self.scope
     }
 
@@ -183,7 +185,7 @@ impl TokenRequest {
     ///
     /// # Errors
     /// When they are malformed, or too many.
-    pub(super) fn audiences(&self, allowed: &[String]) -> Result<&[String], TokenError> {
+    pub(in crate::issuer) fn audiences(&self, allowed: &[String]) -> Result<&[String], TokenError> {
         match self
             .audiences
             .without_list
@@ -196,7 +198,7 @@ impl TokenRequest {
     }
 
     /// Whether the form has `audience` or `resource` beside `aud`, which alone counts.
-    pub(super) fn has_superseded_audience(&self) -> bool {
+    pub(in crate::issuer) fn has_superseded_audience(&self) -> bool {
         self.audiences.is_superseded
     }
 
@@ -204,19 +206,19 @@ impl TokenRequest {
     ///
     /// plgd's web page asks for "no expiration" by the moment of the click. In plgd's profile such
     /// a time counts as not given: no right is gained, since leaving it out gives the same.
-    pub(super) fn expiration(&self, now: UnixTime) -> Option<UnixTime> {
+    pub(in crate::issuer) fn expiration(&self, now: UnixTime) -> Option<UnixTime> {
         let is_a_click =
             |asked: &UnixTime| self.is_of_plgd && *asked <= now && asked.until(now) <= OLDEST_CLICK;
         self.expiration.filter(|asked| !is_a_click(asked))
     }
 
     /// The name asked for, which becomes the claim `name`.
-    pub(super) fn token_name(&self) -> Option<&str> {
+    pub(in crate::issuer) fn token_name(&self) -> Option<&str> {
         self.token_name.as_deref()
     }
 
     /// The refresh token that is used.
-    pub(super) fn refresh_token(&self) -> Option<&SecretString> {
+    pub(in crate::issuer) fn refresh_token(&self) -> Option<&SecretString> {
         self.refresh_token.as_ref()
     }
 }

@@ -1,4 +1,4 @@
-//! What the issuer publishes: its keys and its metadata.
+//! The issuer's keys and metadata, and the page that says that it has no login.
 
 use std::sync::Arc;
 
@@ -7,11 +7,10 @@ use axum::response::{IntoResponse, Response};
 use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
-use super::{JSON, NO_STORE, line, plain_error_answer};
+use crate::endpoints::{JSON, NO_STORE, line, plain_error_answer};
 use crate::issuer::Issuer;
 
-/// Short enough that a verifier learns of a new key soon, long enough that it need not ask for
-/// every token.
+/// Verifiers see a new key soon, and do not fetch the keys for every token.
 const FIVE_MINUTES: (HeaderName, HeaderValue) = (
     CACHE_CONTROL,
     HeaderValue::from_static("public, max-age=300"),
@@ -21,13 +20,13 @@ const HTML: (HeaderName, HeaderValue) = (
     CONTENT_TYPE,
     HeaderValue::from_static("text/html; charset=utf-8"),
 );
-/// The page has nothing that could be loaded or run.
+/// The page loads and runs nothing.
 const NO_CONTENT_FROM_ANYWHERE: (HeaderName, HeaderValue) = (
     CONTENT_SECURITY_POLICY,
     HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'; form-action 'none'"),
 );
-const NO_LOGIN: &str = "this server has no login: it issues tokens to programs, which ask the token endpoint \
-                        with grant_type=client_credentials";
+const NO_LOGIN: &str = "this server has no login: it issues tokens to programs, which ask the token \
+                        endpoint with grant_type=client_credentials";
 const NO_LOGIN_PAGE: &str = "<!doctype html>
 <html lang=\"en\">
 <title>No login</title>
@@ -38,8 +37,8 @@ const NO_LOGIN_PAGE: &str = "<!doctype html>
 </html>
 ";
 
-/// Any request to `/oauth/authorize`: an answer to whoever asks, and never a redirect, because no
-/// `redirect_uri` is registered that could be trusted (RFC 6749 §4.1.2.1).
+/// Any request to `/oauth/authorize`. The answer is never a redirect: no registered `redirect_uri`
+/// makes it safe (RFC 6749 §4.1.2.1).
 pub(super) async fn no_login(headers: HeaderMap) -> Response {
     let accepted = headers
         .get_all(ACCEPT)

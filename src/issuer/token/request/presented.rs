@@ -5,7 +5,6 @@ use http::header::AUTHORIZATION;
 use serde_json::Value;
 
 use super::credentials::{SecretCredentials, basic_credentials};
-use crate::issuer::refused::texts;
 
 /// What was found in a request, first things first.
 #[derive(Debug, Default)]
@@ -51,5 +50,18 @@ impl Presented {
             scope: texts(body.get("scope")),
             audiences: [texts(body.get("audience")), texts(body.get("resource"))].concat(),
         }
+    }
+}
+
+/// A text or a list of texts.
+fn texts(value: Option<&Value>) -> Vec<String> {
+    match value {
+        Some(Value::String(text)) => vec![text.clone()],
+        Some(Value::Array(items)) => items
+            .iter()
+            .filter_map(Value::as_str)
+            .map(str::to_owned)
+            .collect(),
+        _ => Vec::new(),
     }
 }

@@ -4,22 +4,18 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::claim_names::{ORIGINAL_CLAIMS, OWNER_ISSUER};
-use super::client_auth::exchange::Exchanged;
-use super::error::TokenError;
 use super::grants::Granted;
-use super::policy::{Identity, Policy};
-use super::signing_keys::SigningKeys;
-use super::token_format::{ScopeClaim, TokenFormat};
 use crate::domain::clock::UnixTime;
 use crate::domain::revoked::{AFTER_END, EndMark};
 use crate::domain::secret::{ExposeSecret, SecretString};
+use crate::issuer::claim_names::{ORIGINAL_CLAIMS, OWNER_ISSUER};
+use crate::issuer::client_auth::exchange::Exchanged;
+use crate::issuer::error::TokenError;
+use crate::issuer::policy::{BACKDATED, Identity, Policy};
+use crate::issuer::signing_keys::SigningKeys;
+use crate::issuer::token_format::{ScopeClaim, TokenFormat};
 use crate::jose::sign::SigningKeyError;
 use crate::store::tokens::TokenRecord;
-
-/// How far `iat` lies in the past, so that a verifier with a slow clock and no leeway accepts a
-/// fresh token.
-pub(super) const BACKDATED: Duration = Duration::from_secs(10);
 
 /// A signed access token, and the row that the registry may keep of it.
 pub(super) struct Signed {

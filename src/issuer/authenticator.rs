@@ -1,0 +1,51 @@
+//! Authentication at the endpoints for clients: the token, introspection and revocation endpoints.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::client_auth::{AuthenticatedClient, ClientAuth};
+use super::clients::Clients;
+use super::error::TokenError;
+use super::secret_files::LiveSecretFiles;
+use super::store_sync::StoreSync;
+use super::token::request::Credentials;
+use crate::domain::clock::UnixTime;
+
+/// Authenticates clients by their latest registration.
+pub(super) struct Authenticator {
+    pub(super) clients: Arc<Clients>,
+    pub(super) client_auth: Arc<ClientAuth>,
+    pub(super) secret_files: Arc<LiveSecretFiles>,
+    pub(super) sync: Arc<StoreSync>,
+}
+
+impl Authenticator {
+    pub(super) async fn authenticate(
+        &self,
+        credentials: Option<&Credentials>,
+        from: Option<IpAddr>,
+        now: UnixTime,
+    ) -> Result<AuthenticatedClient, TokenError> {
+        // Without the store, the client may have been disabled or deleted by another process.
+        if !self.sync.is_current() {
+            return Err(TokenError::StoreUnavailable);
+        }
+        self.sync.look(now).await;
+        let before = self.clients.all_configured();
+        let first = self
+            .client_auth
+            .authenticate(&self.clients, credentials, from, now)
+            .await;
+        if !matches!(first, Err(TokenError::InvalidClient { .. })) {
+            return first;
+        }
+        // The client may have read its changed secret file before this process did.
+        self.secret_files.look().await;
+        if Arc::ptr_eq(&before, &self.clients.all_configured()) {
+            return first;
+        }
+        self.client_auth
+            .authenticate(&self.clients, credentials, from, now)
+            .await
+    }
+}

@@ -1,0 +1,189 @@
+//! Revocation: the requests of RFC 7009, the revocations, and the signed list for other verifiers.
+
+mod known;
+mod list;
+mod revocations;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use http::HeaderMap;
+
+pub use self::list::RevocationList;
+pub(super) use self::revocations::{Revocable, Revocations};
+use super::authenticator::Authenticator;
+use super::client_auth::AuthenticatedClient;
+use super::error::TokenError;
+use super::own_token::OwnToken;
+use super::profile::ProfilePolicy;
+use super::refresh_tokens;
+use super::refused::{Attempt, Refusals};
+use super::state::State;
+use super::token::request::{Credentials, Parameters};
+use crate::domain::clock::UnixTime;
+use crate::domain::secret::{ExposeSecret, SecretString};
+use crate::domain::settings::ListedClients;
+use crate::store::RevokedToken;
+
+/// The parameters of a revocation request (RFC 7009 §2.1) or an introspection request (RFC 7662
+/// §2.1), before the client is authenticated.
+#[derive(Debug)]
+pub(super) struct TokenParameters {
+    credentials: Option<Credentials>,
+    token: SecretString,
+}
+
+impl TokenParameters {
+    /// Parses headers and body. The query must have no parameter. `token_type_hint` is ignored: the
+    /// form of a token shows its type.
+    pub(super) fn parse(
+        headers: &HeaderMap,
+        query: Option<&str>,
+        body: &[u8],
+    ) -> Result<Self, TokenError> {
+        let parameters = Parameters::without_query(Parameters::parse(headers, body), query)?;
+        parameters.check_spelling()?;
+        let standard = &ProfilePolicy::STANDARD;
+        Ok(Self {
+            credentials: Credentials::parse(headers, parameters.client, standard)?,
+            token: parameters.token.ok_or(TokenError::NoToken)?,
+        })
+    }
+
+    pub(super) fn credentials(&self) -> Option<&Credentials> {
+        self.credentials.as_ref()
+    }
+
+    pub(super) fn token(&self) -> &SecretString {
+        &self.token
+    }
+}
+
+/// Answers revocation requests, and publishes what is revoked.
+pub struct Revocation {
+    pub(super) authenticator: Arc<Authenticator>,
+    pub(super) refusals: Arc<Refusals>,
+    pub(super) listed_clients: ListedClients,
+    pub(super) state: Arc<State>,
+}
+
+impl Revocation {
+    /// Revokes an access token, or a refresh token with its family and their access tokens (RFC
+    /// 7009 §2). Gives the access token's `jti` or the family's id. `None`: it is no valid token of
+    /// this client, or not of the user whose JWT the client brought. That is no error (§2.2).
+    pub async fn answer(
+        &self,
+        headers: &HeaderMap,
+        query: Option<&str>,
+        body: &[u8],
+        from: Option<IpAddr>,
+    ) -> Attempt<Option<String>> {
+        let now = self.state.clock.now();
+        let parameters = match TokenParameters::parse(headers, query, body) {
+            Ok(parameters) => parameters,
+            Err(error) => return self.refusals.unread(headers, body, error),
+        };
+        let credentials = parameters.credentials();
+        match self
+            .authenticator
+            .authenticate(credentials, from, now)
+            .await
+        {
+            Ok(caller) => {
+                let result = self.revoke(&parameters, &caller, now).await;
+                self.refusals
+                    .attempt(Some(caller.identity()), credentials, result)
+            }
+            Err(error) => self.refusals.attempt(None, credentials, Err(error)),
+        }
+    }
+
+    /// The signed list of revoked tokens, for other verifiers.
+    ///
+    /// # Errors
+    /// [`TokenError::Signing`].
+    pub async fn list(&self) -> Result<RevocationList, TokenError> {
+        self.state
+            .revocations
+            .list(
+                &self.state.policy.issuer,
+                self.listed_clients,
+                &self.state.keys,
+            )
+            .await
+    }
+
+    async fn revoke(
+        &self,
+        parameters: &TokenParameters,
+        caller: &AuthenticatedClient,
+        now: UnixTime,
+    ) -> Result<Option<String>, TokenError> {
+        if let Some(hash) = refresh_tokens::hash_of(parameters.token()) {
+            return self.revoke_family(&hash, caller, now).await;
+        }
+        let token = parameters.token().expose_secret();
+        let Some(revocable) = self.revocable(token, caller, now) else {
+            return Ok(None);
+        };
+        let jti = revocable.token.jti.clone();
+        self.state.revocations.revoke(revocable).await?;
+        Ok(Some(jti))
+    }
+
+    /// A token that was issued to the caller and that a verifier may still accept.
+    fn revocable(
+        &self,
+        text: &str,
+        caller: &AuthenticatedClient,
+        now: UnixTime,
+    ) -> Option<Revocable> {
+        let token = OwnToken::verify(text, &self.state.keys, &self.state.policy)?;
+        let (issued, expires_at) = token.issued().zip(token.expires_at())?;
+        let client_id = &caller.registration().id;
+        let is_own =
+            issued.client_id == Some(client_id) && token.is_of_user(caller, &self.state.policy);
+        let is_accepted = self.state.forgetting.time() < expires_at.plus(known::LONGEST_SKEW);
+        (is_own && is_accepted).then_some(Revocable {
+            token: RevokedToken {
+                jti: token.text("jti")?.to_owned(),
+                client_id: client_id.clone(),
+                expires_at,
+                revoked_at: now,
+            },
+            issued_at: issued.at,
+            after_end: issued.after_end,
+        })
+    }
+
+    async fn revoke_family(
+        &self,
+        hash: &[u8; 32],
+        caller: &AuthenticatedClient,
+        now: UnixTime,
+    ) -> Result<Option<String>, TokenError> {
+        let stored = self
+            .state
+            .store
+            .refresh_token(hash)
+            .await?
+            .filter(|stored| {
+                stored.client_id == caller.registration().id
+                    && refresh_tokens::is_of_user(stored, caller, &self.state.policy)
+            });
+        let Some(stored) = stored else {
+            return Ok(None);
+        };
+        let (family, proven) = (&stored.family_id, self.state.forgetting.time());
+        if !self
+            .state
+            .store
+            .delete_refresh_family(family, now, proven)
+            .await?
+        {
+            return Ok(None);
+        }
+        self.state.revocations.catch_up_or_warn().await;
+        Ok(Some(stored.family_id))
+    }
+}

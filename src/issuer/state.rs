@@ -1,0 +1,22 @@
+//! The state that the services of an issuer share.
+
+use std::sync::Arc;
+
+use super::clients::Clients;
+use super::forgetting::Forgetting;
+use super::policy::Policy;
+use super::revocation::Revocations;
+use super::signing_keys::SigningKeys;
+use crate::domain::clock::SharedClock;
+use crate::store::Store;
+
+/// The registered clients, the keys, the revocations and the store.
+pub(super) struct State {
+    pub(super) policy: Arc<Policy>,
+    pub(super) clients: Arc<Clients>,
+    pub(super) keys: Arc<SigningKeys>,
+    pub(super) revocations: Arc<Revocations>,
+    pub(super) forgetting: Arc<Forgetting>,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) clock: SharedClock,
+}

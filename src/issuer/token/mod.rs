@@ -1,0 +1,142 @@
+//! The token endpoint, a pipeline: request → authenticate → grant → issue → answer.
+//!
+//! Each phase has a file of its own and gives the next one a value that only it can make:
+//! [`request`] parses headers and body into a [`TokenRequest`], the authenticator turns its
+//! credentials into an `AuthenticatedClient`, [`grants`] decide what the client gets and how it is
+//! kept (`Granted`), [`issue`] signs and stores that, and the result is a [`TokenResponse`].
+
+pub(super) mod access_token;
+pub(super) mod grants;
+mod issue;
+mod quota;
+pub(super) mod request;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderMap;
+
+use self::request::TokenRequest;
+use super::authenticator::Authenticator;
+use super::client_auth::AuthenticatedClient;
+use super::error::TokenError;
+use super::refused::{Attempt, Refusals};
+use super::state::State;
+use crate::domain::clock::UnixTime;
+use crate::domain::scope::ScopeSet;
+use crate::domain::secret::SecretString;
+
+/// Answers token requests.
+pub struct TokenService {
+    pub(super) authenticator: Arc<Authenticator>,
+    pub(super) refusals: Arc<Refusals>,
+    pub(super) state: Arc<State>,
+}
+
+impl TokenService {
+    /// Answers a request that was parsed from `headers` and `body`. Signs on the calling thread.
+    pub async fn answer(
+        &self,
+        request: &Result<TokenRequest, TokenError>,
+        headers: &HeaderMap,
+        body: &[u8],
+        from: Option<IpAddr>,
+    ) -> Attempt<TokenResponse> {
+        let now = self.state.clock.now();
+        let request = match request {
+            Ok(request) => request,
+            Err(error) => return self.refusals.unread(headers, body, *error),
+        };
+        let (client, result) = match self.authenticate(request, from, now).await {
+            Ok(client) => (
+                Some(client.identity()),
+                self.issue(client, request, now).await,
+            ),
+            Err(error) => (None, Err(error)),
+        };
+        self.refusals.token_attempt(client, request, result)
+    }
+
+    /// Issues a token, or gives the error that the client gets.
+    ///
+    /// # Errors
+    /// The refusal of any phase.
+    pub async fn issue_to(
+        &self,
+        request: &TokenRequest,
+        from: Option<IpAddr>,
+    ) -> Result<TokenResponse, TokenError> {
+        let now = self.state.clock.now();
+        let client = self.authenticate(request, from, now).await?;
+        self.issue(client, request, now).await
+    }
+
+    async fn authenticate(
+        &self,
+        request: &TokenRequest,
+        from: Option<IpAddr>,
+        now: UnixTime,
+    ) -> Result<AuthenticatedClient, TokenError> {
+        // The credentials of another grant's client may be of a kind that is unsupported here.
+        if request.grant_type().is_none() {
+            return Err(TokenError::UnsupportedGrantType);
+        }
+        self.authenticator
+            .authenticate(request.credentials(), from, now)
+            .await
+    }
+
+    async fn issue(
+        &self,
+        client: AuthenticatedClient,
+        request: &TokenRequest,
+        now: UnixTime,
+    ) -> Result<TokenResponse, TokenError> {
+        if request.has_superseded_audience() {
+            tracing::warn!(
+                client_id = client.registration().id,
+                "the token request has `audience` or `resource` beside `aud`: `aud` counts, the \
+                 others are ignored"
+            );
+        }
+        let granted = grants::grant(client, request, &self.state, now).await?;
+        issue::issue(&granted, &self.state, now).await
+    }
+}
+
+#[cfg(test)]
+impl TokenService {
+    /// The first phases of a request.
+    pub(super) async fn grant_to(
+        &self,
+        request: &TokenRequest,
+        now: UnixTime,
+    ) -> Result<grants::Granted, TokenError> {
+        let client = self.authenticate(request, None, now).await?;
+        grants::grant(client, request, &self.state, now).await
+    }
+
+    /// The last phase.
+    pub(super) async fn issue_granted(
+        &self,
+        granted: &grants::Granted,
+        now: UnixTime,
+    ) -> Result<TokenResponse, TokenError> {
+        issue::issue(granted, &self.state, now).await
+    }
+}
+
+/// A successful answer of the token endpoint (RFC 6749 §5.1).
+#[derive(Debug)]
+pub struct TokenResponse {
+    pub access_token: SecretString,
+    /// The remaining lifetime of the access token; `None`: endless.
+    pub expires_in: Option<Duration>,
+    /// May be empty.
+    pub scope: ScopeSet,
+    /// The `jti` of the access token, for the audit log.
+    pub jti: String,
+    /// For a client that may use one.
+    pub refresh_token: Option<SecretString>,
+}
