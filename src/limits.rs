@@ -1,10 +1,9 @@
-//! How often requests may come, and how many at once: counted per client, per user, per address or
-//! all together.
+//! Rate and concurrency limits per client, user or address, or for all requests together.
 //!
-//! The rate is GCRA (a leaky bucket that needs one number per key), so a key that keeps to it is
-//! never refused, and in any time `t` no key gets more than `burst + t * rate` requests. Counters
-//! live in the process and are shared by its workers. Strangers cannot fill the memory: only
-//! `SHARDS * KEYS_PER_SHARD` keys have counters of their own at a time.
+//! The rate is GCRA, a leaky bucket with one number per key. A key that keeps to the rate is never
+//! refused, and in any time `t` a key gets at most `burst + t * rate` requests. Counters belong to
+//! the process and are shared by its workers. Clients cannot exhaust the memory: at most `SHARDS *
+//! KEYS_PER_SHARD` keys have their own counters at a time.
 
 pub mod guesses;
 
@@ -18,37 +17,34 @@ use tokio::time::Instant;
 
 pub use crate::domain::settings::Per;
 
-/// What is allowed to each key.
+/// The limits of each key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// How often.
     pub rate: Option<Rate>,
-    /// How many at once.
+    /// The number of concurrent requests.
     pub concurrent: Option<u32>,
-    /// What has a counter of its own.
+    /// The kind of key.
     pub per: Per,
 }
 
-/// How often requests may come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
-    /// In the long run, so many a second; at least 1.
+    /// The sustained rate per second; at least 1.
     pub per_second: u32,
-    /// So many at the same moment after a pause; at least 1.
+    /// The number of requests at once after a pause; at least 1.
     pub burst: u32,
 }
 
-/// Whose counter.
+/// The key of a counter.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Key {
     /// A client of an authority.
     Client(usize, Box<str>),
     /// A user of an authority.
     Subject(usize, Box<str>),
-    /// An IPv4 address, or the 64 bits of an IPv6 address that name a network: the rest is its
-    /// holder's choice.
+    /// An IPv4 address, or the network half of an IPv6 address: its holder chooses the rest.
     Address(IpAddr),
-    /// Everyone's.
+    /// All requests together.
     Everyone,
 }
 
@@ -65,28 +61,28 @@ impl Key {
     }
 }
 
-/// Which limit a request is over.
+/// The exceeded limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exceeded {
-    /// It came too soon; after this time the next may come.
+    /// The rate; the next request may come after this time.
     Rate(Duration),
-    /// As many as may be are under way.
+    /// The number of concurrent requests.
     Concurrency,
 }
 
-/// How many keys have counters of their own at a time; further ones share one.
+/// How many keys have their own counters at a time; further keys share one.
 #[cfg(test)]
 const MAX_KEYS: usize = SHARDS * KEYS_PER_SHARD;
 const SHARDS: usize = 16;
 const KEYS_PER_SHARD: usize = 4096;
-/// How often counters that say nothing any more are dropped.
+/// How often unused counters are dropped.
 const SWEEP: Duration = Duration::from_secs(10);
 
 /// The counters of one listener.
 pub struct Limits {
     config: Config,
     shards: Box<[Mutex<Shard>]>,
-    /// Strangers do not know it, so they cannot choose keys that meet in one shard.
+    /// Random and secret, so that clients cannot choose keys of one shard.
     hasher: RandomState,
     began: Instant,
 }
@@ -94,20 +90,20 @@ pub struct Limits {
 #[derive(Default)]
 struct Shard {
     counters: HashMap<Key, Arc<Mutex<Counter>>>,
-    /// Shared by the keys that there is no room for.
+    /// The shared counter of keys without their own.
     others: Arc<Mutex<Counter>>,
-    /// When it was last swept.
+    /// The time of the last sweep.
     swept: Duration,
 }
 
 #[derive(Default)]
 struct Counter {
-    /// When the next request is due by the rate; those that come before it use up the burst.
+    /// The time of the next request by the rate; earlier requests use up the burst.
     due: Duration,
     under_way: u32,
 }
 
-/// A request under way. Its end, in whatever way, makes room for another.
+/// A request in progress. Dropping it ends the request.
 pub struct Slot(Arc<Mutex<Counter>>);
 
 impl Drop for Slot {
@@ -129,16 +125,16 @@ impl Limits {
         }
     }
 
-    /// What has a counter of its own.
+    /// The kind of key.
     #[must_use]
     pub fn per(&self) -> Per {
         self.config.per
     }
 
-    /// Counts a request, if it may come now.
+    /// Counts a request if it is within the limits.
     ///
     /// # Errors
-    /// [`Exceeded`] says which limit it is over; then it is not counted.
+    /// [`Exceeded`] names the exceeded limit; the request is not counted then.
     pub fn admit(&self, key: Key) -> Result<Slot, Exceeded> {
         let now = self.began.elapsed();
         let slot = self.counter(key, now);
@@ -174,8 +170,7 @@ impl Limits {
             return counter.clone();
         }
         if shard.counters.len() >= KEYS_PER_SHARD {
-            // Not for each request: a flood of new keys would make every one of them walk through
-            // all.
+            // Not for each request: under a flood of new keys every one would scan all counters.
             if now.saturating_sub(shard.swept) >= Duration::from_secs(1) {
                 shard.sweep(now);
             }
@@ -186,8 +181,7 @@ impl Limits {
         shard.counters.entry(key).or_default().clone()
     }
 
-    /// Drops, now and then, the counters that say no more than new ones would; dropping the future
-    /// ends it.
+    /// Regularly drops the counters that equal new ones; dropping the future ends it.
     pub async fn run(self: Arc<Self>) {
         loop {
             tokio::time::sleep(SWEEP).await;
@@ -200,7 +194,7 @@ impl Limits {
 impl Shard {
     fn sweep(&mut self, now: Duration) {
         self.swept = now;
-        // Who holds another reference is counting with it, or is under way.
+        // Another reference means that a request is in progress or being counted.
         self.counters
             .retain(|_, counter| Arc::strong_count(counter) > 1 || lock(counter).due > now);
     }
@@ -348,8 +342,8 @@ mod tests {
     }
 
     proptest! {
-        /// Against the promise: in no span of time more than the burst and what the rate gives
-        /// meanwhile; and what keeps to the rate is never refused.
+        /// For random requests: no time span has more than the burst and the rate permit, and
+        /// requests within the rate are never refused.
         #[test]
         fn no_span_of_time_has_more_than_burst_and_rate(
             per_second in 1_u32..20, burst in 1_u32..10, pauses in proptest::collection::vec(0_u64..400, 1..80),

@@ -1,73 +1,71 @@
-//! How often a place may guess, and which places guess together.
+//! Rate limits on guesses of secrets, per source network.
 //!
-//! A guesser chooses its addresses: one machine has a whole IPv6 network, a rented range has many
-//! IPv4 addresses. So each guess is counted for the network and, with more room, for its
-//! neighbourhood. A bucket is one number (GCRA). The table is bounded: of the buckets beyond, those
-//! that are used least often are forgotten.
+//! A guesser can choose among many addresses: one machine has a whole IPv6 network, a rented range
+//! has many IPv4 addresses. So each guess counts for its network and, with a larger allowance, for
+//! its neighbourhood. A bucket is one number (GCRA). The table is bounded and evicts the least
+//! recently used buckets.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use moka::sync::Cache;
 
-/// Whose bucket.
-pub type Whom = [u8; 32];
+/// The key of a bucket.
+pub type BucketKey = [u8; 32];
 
-/// How often something may happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Allowance {
-    /// So often at the same moment after a pause; at least 1.
+    /// The number at once after a pause; at least 1.
     pub burst: u32,
-    /// In the long run once in this time.
+    /// The interval of the sustained rate.
     pub every: Duration,
 }
 
 impl Allowance {
-    /// How long a full burst takes to come back.
+    /// The time in which a full burst is restored.
     fn window(self) -> Duration {
         self.every * self.burst
     }
 }
 
-/// When the next one is due, by whom. Times are counted from any fixed moment.
-pub struct Buckets(Cache<Whom, Duration>);
+/// The next due time of each bucket. Times count from any fixed moment.
+pub struct Buckets(Cache<BucketKey, Duration>);
 
 impl Buckets {
-    /// Empty buckets, at most so many.
+    /// Empty buckets, at most this many.
     #[must_use]
     pub fn new(most: u64) -> Self {
         Self(Cache::new(most))
     }
 
-    /// How long until there is room; zero when there is room now.
+    /// The time until an event is permitted; zero if it is permitted now.
     #[must_use]
-    pub fn wait(&self, whom: &Whom, allowance: Allowance, now: Duration) -> Duration {
-        let due = due(self.0.get(whom), allowance, now);
+    pub fn wait(&self, key: &BucketKey, allowance: Allowance, now: Duration) -> Duration {
+        let due = due(self.0.get(key), allowance, now);
         (due - now).saturating_sub(allowance.every * allowance.burst.saturating_sub(1))
     }
 
-    /// Counts one, whether or not there is room: a bucket never owes more than one beyond its
-    /// burst.
-    pub fn count(&self, whom: Whom, allowance: Allowance, now: Duration) {
-        self.0.entry(whom).and_upsert_with(|known| {
+    /// Counts an event, permitted or not. A bucket exceeds its burst by at most one event.
+    pub fn count(&self, key: BucketKey, allowance: Allowance, now: Duration) {
+        self.0.entry(key).and_upsert_with(|known| {
             let due = due(known.map(moka::Entry::into_value), allowance, now);
             (due + allowance.every).min(now + allowance.window())
         });
     }
 
-    /// Counts one if there is room; gives whether there was.
+    /// Counts an event if it is permitted. Returns whether it is.
     #[must_use]
-    pub fn take(&self, whom: Whom, allowance: Allowance, now: Duration) -> bool {
-        let has_room = self.wait(&whom, allowance, now).is_zero();
+    pub fn take(&self, key: BucketKey, allowance: Allowance, now: Duration) -> bool {
+        let has_room = self.wait(&key, allowance, now).is_zero();
         if has_room {
-            self.count(whom, allowance, now);
+            self.count(key, allowance, now);
         }
         has_room
     }
 
-    /// Takes one back that was counted.
-    pub fn give_back(&self, whom: Whom, allowance: Allowance) {
-        self.0.entry(whom).and_upsert_with(|known| {
+    /// Undoes the count of one event.
+    pub fn give_back(&self, key: BucketKey, allowance: Allowance) {
+        self.0.entry(key).and_upsert_with(|known| {
             known
                 .map(moka::Entry::into_value)
                 .unwrap_or_default()
@@ -76,7 +74,7 @@ impl Buckets {
     }
 }
 
-/// Never in the past, and never so far ahead that the clock must have been set back.
+/// The due time, limited to a plausible range in case the clock was set back.
 fn due(known: Option<Duration>, allowance: Allowance, now: Duration) -> Duration {
     known
         .filter(|due| *due <= now + allowance.window())
@@ -84,15 +82,15 @@ fn due(known: Option<Duration>, allowance: Allowance, now: Duration) -> Duration
         .max(now)
 }
 
-/// What counts as one place: an IPv4 address, or the /56 of an IPv6 address, which is what one
-/// customer gets.
+/// The network of an address: an IPv4 address itself, or the /56 of an IPv6 address, the usual size
+/// of one customer.
 #[must_use]
 pub fn network(from: IpAddr) -> IpAddr {
     masked(from, 32, 56)
 }
 
-/// The places that are likely to be one guesser's: the /24 of an IPv4 address, the /48 of an IPv6
-/// address, and this machine.
+/// The range that likely belongs to one guesser: the /24 of an IPv4 address, the /48 of an IPv6
+/// address; loopback as a whole.
 #[must_use]
 pub fn neighbourhood(from: IpAddr) -> IpAddr {
     let kept_of_v4 = if from.to_canonical().is_loopback() {
@@ -124,7 +122,7 @@ mod tests {
         burst: 5,
         every: Duration::from_secs(2),
     };
-    const WHOM: Whom = [1; 32];
+    const WHOM: BucketKey = [1; 32];
 
     fn at(seconds: u64) -> Duration {
         Duration::from_secs(1000 + seconds)

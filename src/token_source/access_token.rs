@@ -1,4 +1,4 @@
-//! An access token that prints nothing, ready to be attached.
+//! An access token that is never printed, ready to be attached.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,33 +13,33 @@ use super::schedule;
 use crate::domain::clock::UnixTime;
 use crate::domain::secret::{self, ExposeSecret, SecretString};
 
-/// An access token and the time until which it may be used. Clones are cheap.
+/// An access token and its usable time. Clones are cheap.
 #[derive(Clone)]
 pub struct AccessToken(Arc<Held>);
 
 struct Held {
     token: SecretString,
     serial: u64,
-    /// Until when it may be attached, a little before its end, on both clocks.
+    /// The end of its use, slightly before its expiry, on both clocks.
     usable_until: Instant,
     usable_until_at: UnixTime,
     expires_at: UnixTime,
     requested_at: UnixTime,
     lifetime: Duration,
     identity: [u8; 32],
-    /// The header value of the first prefix asked for. A credential has one in practice, so each
-    /// token is written into a header once, and attaching it is the copy of a reference.
+    /// The header value for the first requested prefix. A credential has one prefix in practice, so
+    /// each token is formatted once and attaching it clones a reference.
     header: OnceLock<(String, HeaderValue)>,
 }
 
-/// What an authority granted.
+/// The result of a successful token request.
 #[derive(Clone)]
 pub(super) struct Grant {
     pub token: SecretString,
-    /// How long it lives, counted from `requested`.
+    /// The lifetime, counted from `requested`.
     pub lifetime: Duration,
     pub requested: Moment,
-    /// Who was granted it.
+    /// The identity that requested it.
     pub identity: [u8; 32],
 }
 
@@ -63,10 +63,10 @@ impl AccessToken {
         Self(Arc::new(Held {
             token,
             serial: NEXT_SERIAL.fetch_add(1, Ordering::Relaxed),
-            // The authority's clock for this token started after the request left, so this end is
-            // the earlier one.
+            // The authority's clock for this token started after the request was sent, so this end
+            // is earlier.
             usable_until: requested.monotonic + usable_for,
-            // Rounded up: wall time has whole seconds, and the monotonic clock knows the rest.
+            // Rounded up: wall time has whole seconds, and the monotonic clock is exact.
             usable_until_at: requested.wall.plus(usable_for + Duration::from_millis(999)),
             expires_at: requested.wall.plus(lifetime + Duration::from_millis(999)),
             requested_at: requested.wall,
@@ -78,14 +78,14 @@ impl AccessToken {
 
     /// Whether the token may still be used.
     ///
-    /// Both clocks are asked: the monotonic one stands still while a machine sleeps, the wall clock
+    /// Both clocks must agree: the monotonic one stops while a machine sleeps, and the wall clock
     /// can be set back.
     pub(super) fn is_usable(&self, now: Moment) -> bool {
         // Up to a second of grace, because wall time is read in whole seconds.
         now.monotonic < self.0.usable_until && now.wall.0 <= self.0.usable_until_at.0
     }
 
-    /// For how long it may still be attached, by whichever clock says less.
+    /// The remaining usable time, by the clock that says less.
     pub(super) fn usable_for(&self, now: Moment) -> Duration {
         let by_wall = now.wall.until(self.0.usable_until_at);
         self.0
@@ -94,17 +94,16 @@ impl AccessToken {
             .min(by_wall)
     }
 
-    /// When it was asked for, and how long it lives.
+    /// The request time and the lifetime.
     pub(super) fn life(&self) -> (UnixTime, Duration) {
         (self.0.requested_at, self.0.lifetime)
     }
 
-    /// Who was granted it.
+    /// The identity that requested it.
     pub(super) fn identity(&self) -> &[u8; 32] {
         &self.0.identity
     }
 
-    /// Whether both are the same text.
     pub(super) fn is_same_as(&self, other: &Self) -> bool {
         secret::matches(&self.0.token, &other.0.token)
     }
@@ -112,7 +111,7 @@ impl AccessToken {
     /// The header value `prefix` + token, marked sensitive.
     ///
     /// # Errors
-    /// When the prefix holds what no header may hold; a token never does.
+    /// When the prefix is invalid in a header; a token never is.
     pub fn header_value(&self, prefix: &str) -> Result<HeaderValue, InvalidHeaderValue> {
         if let Some((known, value)) = self.0.header.get()
             && known == prefix
@@ -121,24 +120,22 @@ impl AccessToken {
         }
         let mut value = HeaderValue::try_from([prefix, self.0.token.expose_secret()].concat())?;
         value.set_sensitive(true);
-        // An `Err` says that another prefix came first: then this one is written each time.
+        // `Err` means that another prefix came first; this one is formatted each time.
         let _ = self.0.header.set((prefix.to_owned(), value.clone()));
         Ok(value)
     }
 
-    /// The token itself.
     #[must_use]
     pub fn secret(&self) -> &SecretString {
         &self.0.token
     }
 
-    /// A number that no other token of this process has.
+    /// A number that is unique in this process.
     #[must_use]
     pub fn serial(&self) -> u64 {
         self.0.serial
     }
 
-    /// When the token expires.
     #[must_use]
     pub fn expires_at(&self) -> UnixTime {
         self.0.expires_at
@@ -214,9 +211,9 @@ mod tests {
         assert!(token.is_usable(at(0, 0)));
         assert!(token.is_usable(at(8_999, 9)));
         assert!(!token.is_usable(at(9_000, 9)));
-        // Asleep for an hour: the monotonic clock stood still.
+        // After an hour of sleep the monotonic clock is behind.
         assert!(!token.is_usable(at(5, 3_600)));
-        // The wall clock was set back: the monotonic one holds.
+        // The wall clock was set back, so the monotonic one counts.
         assert!(!token.is_usable(at(9_000, -3_600)));
     }
 }

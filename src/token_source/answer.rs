@@ -1,5 +1,5 @@
-//! The token endpoint's answer (RFC 6749 §5), read as the libraries of the field read it: what
-//! deviates is told, and refused only where the token could not work.
+//! Parses the token endpoint's response (RFC 6749 §5) as leniently as common libraries do.
+//! Deviations are logged, and refused only where the token could not work.
 
 use std::time::Duration;
 
@@ -16,14 +16,14 @@ use crate::domain::oauth::{ErrorCode, MAX_TOKEN_SIZE};
 use crate::domain::secret::SecretString;
 use crate::http_client::HttpAnswer;
 
-/// A token is asked for anew at least once a day, however long it claims to live.
+/// A token is renewed at least once a day, whatever lifetime it has.
 const MAX_LIFETIME: Duration = Duration::from_hours(24);
 
-/// What is assumed of a token that says nothing about its life.
+/// The assumed lifetime of a token without one.
 const DEFAULT_LIFETIME: Duration = Duration::from_mins(5);
 
-/// The error codes that are repeated in our own texts. Any other text of the authority stays
-/// unsaid.
+/// The error codes that may appear in the sidecar's own texts. Other texts of the authority are not
+/// shown.
 const KNOWN_CODES: [ErrorCode; 9] = [
     ErrorCode::InvalidRequest,
     ErrorCode::InvalidClient,
@@ -36,16 +36,16 @@ const KNOWN_CODES: [ErrorCode; 9] = [
     ErrorCode::ServerError,
 ];
 
-/// A token and how long it lives.
+/// A token and its lifetime.
 #[derive(Debug)]
 pub(super) struct TokenAnswer {
     pub token: SecretString,
     pub lifetime: Duration,
-    /// What an operator should know of the answer.
+    /// Deviations that the operator should know.
     pub deviations: Vec<Deviation>,
 }
 
-/// How an answer differs from RFC 6749 §5.1 although its token can be used.
+/// A deviation from RFC 6749 §5.1 in a response with a usable token.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Deviation {
     #[error("its status is {0} instead of 200")]
@@ -70,11 +70,11 @@ pub(super) enum Deviation {
     ExpiresIn,
 }
 
-/// Token types whose tokens a bearer header cannot carry: they need a proof beside the token, or
-/// are no access tokens (IANA's registry of access token types; RFC 8693 §2.2.1 for `N_A`).
+/// Token types that a bearer header cannot carry: they require a proof, or are not access tokens
+/// (IANA's registry of access token types; RFC 8693 §2.2.1 for `N_A`).
 const NOT_BEARER: [&str; 4] = ["mac", "DPoP", "PoP", "N_A"];
 
-/// Reads an answer. `requested_at` is when the request was sent, by the authority's clock.
+/// Parses a response. `requested_at` is the request time by the authority's clock.
 pub(super) fn parse(answer: &HttpAnswer, requested_at: UnixTime) -> Result<TokenAnswer, Failure> {
     let mut deviations = Vec::new();
     let members = members(answer, &mut deviations);
@@ -91,7 +91,7 @@ pub(super) fn parse(answer: &HttpAnswer, requested_at: UnixTime) -> Result<Token
         });
     }
     let members = members.ok_or(FetchError::Malformed)?;
-    // Some authorities answer 200 with an error; their word for it says more than "no
+    // Some authorities answer 200 with an error, whose code is more specific than "no
     // access_token".
     if !members.contains("access_token") && members.contains("error") {
         let error = error_code(&members).map_or(FetchError::ErrorAnswer(status), |code| {
@@ -116,8 +116,7 @@ pub(super) fn parse(answer: &HttpAnswer, requested_at: UnixTime) -> Result<Token
     Ok(parse_success(&members, requested_at, deviations)?)
 }
 
-/// The answer's members: strict JSON, or what the libraries of the field also read. `None` when it
-/// is neither.
+/// The response's members, from strict JSON or a commonly accepted variant.
 fn members(answer: &HttpAnswer, deviations: &mut Vec<Deviation>) -> Option<Claims> {
     let body = without_byte_order_mark(&answer.body);
     if body.len() < answer.body.len() {
@@ -126,7 +125,7 @@ fn members(answer: &HttpAnswer, deviations: &mut Vec<Deviation>) -> Option<Claim
     if let Ok(members) = Claims::parse(body) {
         return Some(members);
     }
-    // serde_json keeps the last of repeated members, as nearly every JSON library does.
+    // serde_json keeps the last of repeated members, like nearly every JSON library.
     if let Ok(members) = serde_json::from_slice::<Map<String, Value>>(body) {
         deviations.push(Deviation::RepeatedMember);
         return Some(members.into());
@@ -153,8 +152,7 @@ fn members(answer: &HttpAnswer, deviations: &mut Vec<Deviation>) -> Option<Claim
     (members.contains_key("access_token") || members.contains_key("error")).then(|| members.into())
 }
 
-/// A text without the byte order mark that some servers write before it (RFC 8259 §8.1 lets a
-/// reader ignore it).
+/// Removes the byte order mark that some servers prepend (RFC 8259 §8.1 permits ignoring it).
 pub(super) fn without_byte_order_mark(text: &[u8]) -> &[u8] {
     text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text)
 }
@@ -194,8 +192,8 @@ fn parse_success(
     })
 }
 
-/// A token is used unless its type says that a bearer header cannot carry it: authorities have many
-/// words for Bearer.
+/// A token is used unless its type excludes a bearer header: authorities have many names for
+/// Bearer.
 fn check_token_type(
     value: Option<&Value>,
     deviations: &mut Vec<Deviation>,
@@ -222,8 +220,7 @@ fn check_token_type(
     Ok(())
 }
 
-/// A token type as the log may show it. What does not look like one could be anything, also the
-/// token.
+/// A token type for the log. An unusual value could be anything, even the token, and is not shown.
 fn shown(kind: &str) -> String {
     let is_word =
         |c: char| c.is_ascii_alphabetic() || matches!(c, ' ' | '-' | '_' | ':' | '.' | '/');
@@ -234,21 +231,19 @@ fn shown(kind: &str) -> String {
     }
 }
 
-/// Whether a token is made of VSCHAR without space (RFC 6749 appendix A.12): what a header can
-/// carry.
+/// Whether a token consists of VSCHAR without space (RFC 6749 appendix A.12), as a header requires.
 fn is_attachable(token: &str) -> bool {
     !token.is_empty()
         && token.len() <= MAX_TOKEN_SIZE
         && token.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-/// `expires_in` as a number, or as a text of one, which some authorities send. `None` for anything
-/// else, and for less than a second: some authorities write 0 or -1 for a token that they do not
-/// time.
+/// `expires_in` as a number, or as the text of one, which some authorities send. `None` for other
+/// values and for less than a second: some authorities send 0 or -1 for an unlimited token.
 fn parse_expires_in(value: &Value) -> Option<Duration> {
     let seconds = match value {
         Value::Number(number) => number.as_f64(),
-        // Rust would also read "inf", "NaN" and exponents; no authority means those.
+        // Excludes "inf", "NaN" and exponents, which Rust would accept.
         Value::String(text)
             if text
                 .trim()
@@ -264,9 +259,9 @@ fn parse_expires_in(value: &Value) -> Option<Duration> {
         .map(|seconds| Duration::from_secs_f64(seconds.min(MAX_LIFETIME.as_secs_f64())))
 }
 
-/// The life of a token whose answer does not tell it: by its own `exp` when it is a JWT.
+/// The lifetime of a token without `expires_in`: by its own `exp` if it is a JWT.
 ///
-/// Nothing is verified here, and nothing but our own timer depends on it.
+/// Nothing is verified here, and only the refresh timer depends on it.
 fn lifetime_by_claims(token: &str, requested_at: UnixTime) -> Result<Duration, FetchError> {
     let Some(expires) = unverified_expiry(token) else {
         return Ok(DEFAULT_LIFETIME);
@@ -295,8 +290,8 @@ fn error_code(members: &Claims) -> Option<ErrorCode> {
     KNOWN_CODES.into_iter().find(|code| code.as_str() == text)
 }
 
-/// `Retry-After` (RFC 9110 §10.2.3), in seconds or as a date. A date is measured by the answer's
-/// own `Date`: clocks differ.
+/// `Retry-After` (RFC 9110 §10.2.3), in seconds or as a date. A date is compared with the
+/// response's own `Date`, because clocks differ.
 pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = |name| {
         headers
@@ -378,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn an_expires_in_that_is_no_life_counts_as_missing_and_is_told() {
+    fn an_invalid_expires_in_counts_as_missing_and_is_logged() {
         for bad in [
             "0", "-1", "0.5", "\"0\"", "\"\"", "\"-5\"", "\"1h\"", "\"inf\"", "\"NaN\"", "true",
             "{}", "[9]",
@@ -460,7 +455,7 @@ mod tests {
     }
 
     #[test]
-    fn what_real_token_endpoints_send_is_served_and_the_deviation_told() {
+    fn responses_of_real_token_endpoints_are_accepted_and_deviations_logged() {
         let of = |answer: &HttpAnswer| {
             let answer = parse(answer, NOW).map_err(|failure| failure.error).unwrap();
             assert_eq!(
@@ -490,9 +485,9 @@ mod tests {
             "access_token",
             "JWT",
         ] {
-            let told = of(&answer(200, body(&format!(r#","token_type":"{kind}""#))));
+            let logged = of(&answer(200, body(&format!(r#","token_type":"{kind}""#))));
             assert_eq!(
-                told,
+                logged,
                 format!("its token_type is `{kind}` instead of Bearer")
             );
         }

@@ -1,4 +1,4 @@
-//! The JWT by which we authenticate with a private key (RFC 7523 §3).
+//! The JWT for client authentication with a private key (RFC 7523 §3).
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use crate::domain::clock::UnixTime;
 use crate::domain::secret::SecretString;
 use crate::jose::sign::{SigningKey, SigningKeyError};
 
-/// How long an assertion is good for: it is used at once, and authorities allow no more than a few
+/// The lifetime of an assertion. It is used at once, and authorities accept no more than a few
 /// minutes.
 const LIFETIME: Duration = Duration::from_mins(1);
-/// How far it is dated back, for authorities that forgive no difference between clocks.
+/// How far `iat` is set back, for authorities that tolerate no clock difference.
 const DATED_BACK: Duration = Duration::from_secs(10);
 
 #[derive(Serialize)]
@@ -25,7 +25,7 @@ struct Claims<'a> {
     exp: i64,
 }
 
-/// Signs an assertion for `audience`. `now` is the authority's time, as far as we know it.
+/// Signs an assertion for `audience`. `now` is the authority's time, as far as it is known.
 pub(super) fn sign(
     key: &SigningKey,
     kid: Option<&str>,
@@ -57,7 +57,7 @@ mod tests {
     use crate::jose::verify::Jws;
 
     #[test]
-    fn an_assertion_says_who_we_are_to_whom_and_for_how_long_once() {
+    fn an_assertion_names_client_audience_and_lifetime_and_is_unique() {
         let key = SigningKey::generate(Algorithm::ES256).unwrap();
         let now = UnixTime(1_000_000);
         let signed = |kid| sign(&key, kid, "legacy", "https://a.example", now).unwrap();

@@ -1,7 +1,6 @@
-//! How we prove to an authority who we are: what the configuration says of it, and what the files
-//! it names hold.
+//! Client authentication at an authority: its configuration, and the content of its files.
 //!
-//! The files are read here and nowhere else, at start and whenever one of them changes.
+//! Only this module reads the files, at the start and whenever one changes.
 
 use std::path::{Path, PathBuf};
 
@@ -18,82 +17,77 @@ use crate::http_client::{BuildError, HttpClient};
 use crate::jose::Algorithm;
 use crate::jose::sign::{SigningKey, SigningKeyError};
 
-/// How we authenticate at a token endpoint (RFC 7591 §2 names).
+/// The client authentication method (RFC 7591 §2 names).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Authentication {
     /// `client_secret_basic`: id and secret in the `Authorization` header (RFC 6749 §2.3.1).
     SecretBasic {
-        /// Holds the secret.
         secret_file: PathBuf,
-        /// How they are written there.
+        /// The encoding of id and secret in the header.
         encoding: BasicEncoding,
     },
     /// `client_secret_post`: id and secret in the form (RFC 6749 §2.3.1).
-    SecretPost {
-        /// Holds the secret.
-        secret_file: PathBuf,
-    },
-    /// `private_key_jwt`: an assertion that we sign (RFC 7523 §2.2).
+    SecretPost { secret_file: PathBuf },
+    /// `private_key_jwt`: an assertion signed by the sidecar (RFC 7523 §2.2).
     PrivateKeyJwt(PrivateKeyJwt),
-    /// An assertion that somebody else signs for us and keeps fresh in a file (RFC 7523 §2.2): a
-    /// Kubernetes service account token, a SPIFFE JWT-SVID. Read for every token request.
+    /// An assertion that another program signs and renews in a file (RFC 7523 §2.2): a Kubernetes
+    /// service account token, a SPIFFE JWT-SVID. Read for every token request.
     Assertion {
-        /// Holds the JWT.
+        /// The file with the JWT.
         file: PathBuf,
     },
-    /// `tls_client_auth`: by our certificate (RFC 8705 §2.1).
+    /// `tls_client_auth`: a client certificate (RFC 8705 §2.1).
     Certificate {
-        /// Holds the certificates, ours first.
+        /// The certificate chain, the client's first.
         cert_file: PathBuf,
-        /// Holds the private key.
+        /// The private key.
         key_file: PathBuf,
     },
 }
 
-/// How our own assertions are made.
+/// The settings of the sidecar's own assertions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PrivateKeyJwt {
-    /// Holds the private key (PEM).
+    /// The private key (PEM).
     pub key_file: PathBuf,
-    /// The algorithm; none: the usual one for the key's kind.
+    /// `None`: the usual algorithm for the kind of key.
     pub algorithm: Option<Algorithm>,
-    /// The `kid` of the assertion's header; none: none.
+    /// The `kid` of the assertion's header.
     pub kid: Option<String>,
-    /// The assertion's `aud`; none: the authority's issuer, or the token endpoint where only that
-    /// is known.
+    /// The assertion's `aud`. `None`: the authority's issuer, or the token endpoint if the issuer
+    /// is unknown.
     pub audience: Option<String>,
 }
 
-/// Why the files of a credential cannot be used. Says nothing of what is in them.
+/// Why the files of a credential are unusable. Contains nothing of their content.
 #[derive(Debug, thiserror::Error)]
 pub enum UnusableFiles {
-    /// A file cannot be read.
     #[error("the file `{0}` {1}")]
     Read(PathBuf, ReadError),
-    /// The private key is none, or does not fit the algorithm.
+    /// The private key is invalid, or does not fit the algorithm.
     #[error("the private key in `{0}`: {1}")]
     Key(PathBuf, SigningKeyError),
-    /// The TLS client cannot be made of the certificates.
+    /// The TLS client cannot use the certificates.
     #[error(transparent)]
     Tls(#[from] BuildError),
 }
 
-/// What the files of a credential hold.
+/// The content of a credential's files.
 pub(super) struct Material {
     pub http: HttpClient,
     pub proof: Proof,
-    /// A hash of what we prove ourselves with: it changes when we become somebody else.
+    /// A hash of the authentication material, which changes with the identity.
     pub identity: [u8; 32],
 }
 
-/// What we prove ourselves with.
+/// The material that authenticates the client.
 pub(super) enum Proof {
     Basic(SecretString, BasicEncoding),
     Post(SecretString),
     Key(Box<SigningKey>),
-    /// To be read when it is needed.
+    /// Read when it is needed.
     Assertion(PathBuf),
-    /// Shown by the TLS client.
+    /// Presented by the TLS client.
     Certificate,
 }
 
@@ -103,7 +97,7 @@ impl Material {
         Self::load_with(config, None)
     }
 
-    /// The same with this client secret instead of the one in its file. Blocks.
+    /// Reads the files, with this client secret instead of the stored one. Blocks.
     pub fn with_secret(config: &Config, secret: &SecretString) -> Result<Self, UnusableFiles> {
         Self::load_with(config, Some(secret))
     }
@@ -152,8 +146,8 @@ impl Material {
             } => {
                 let key = read(key_file, files::read_secret_lines)?;
                 let certificates = read(cert_file, files::read_secret_lines)?;
-                // Of each file what it is named for: a certificate in the key's would be taken for
-                // ours.
+                // Takes only the named kind of block from each file: a certificate in the key file
+                // must not be used.
                 let key = blocks(&key, |label| label.ends_with("PRIVATE KEY"));
                 let pem = [key, blocks(&certificates, |label| label == "CERTIFICATE")].concat();
                 let pem = Zeroizing::new(pem);
@@ -163,11 +157,11 @@ impl Material {
             }
         };
         let ca_pem = ca_pem.transpose()?;
-        // Whom we trust is part of what a token was had with.
+        // The trusted certificates are part of the conditions of a token.
         let identity = sha256_parts(&[&identity, ca_pem.as_deref().unwrap_or_default()]);
         let http = HttpClient::new(http_options(config.timeouts, ca_pem, identity_pem))?;
         let (TokenEndpoint::Url(url) | TokenEndpoint::Discovery(url)) = &config.endpoint;
-        // The platform's may just be being replaced.
+        // The platform's certificates may be replaced at this moment.
         if http.trusts_none() && url.scheme() == "https" {
             return Err(BuildError::NoRoots.into());
         }
@@ -186,7 +180,7 @@ impl Material {
                 vec![secret_file.clone()]
             }
             Authentication::PrivateKeyJwt(of) => vec![of.key_file.clone()],
-            // Read each time anyway; but a new one ends a pause.
+            // Read for each request; a change also ends a pause.
             Authentication::Assertion { file } => vec![file.clone()],
             Authentication::Certificate {
                 cert_file,
@@ -197,7 +191,7 @@ impl Material {
     }
 }
 
-/// The blocks of a PEM text whose label is wanted, as they are.
+/// The blocks of a PEM text with a matching label, unchanged.
 fn blocks(pem: &SecretString, is_wanted: impl Fn(&str) -> bool) -> String {
     let mut found = String::new();
     let mut wanted = false;
@@ -224,8 +218,8 @@ fn read<T>(
     read(file).map_err(|error| UnusableFiles::Read(file.to_owned(), error))
 }
 
-/// A JWT as a file holds it. What does not look like one is never sent: a mistyped path could lead
-/// to a private key. Blocks.
+/// A JWT from a file. Other content is never sent: a mistyped path could name a private key.
+/// Blocks.
 pub(super) fn read_assertion(file: &Path) -> Result<SecretString, ReadError> {
     let text = files::read_secret_lines(file)?;
     let jwt = text.expose_secret().trim_ascii();
@@ -236,7 +230,7 @@ pub(super) fn read_assertion(file: &Path) -> Result<SecretString, ReadError> {
     }
 }
 
-/// Whether a text has the form of a JWS in compact form (RFC 7515 §3.1).
+/// Whether a text has the form of a compact JWS (RFC 7515 §3.1).
 #[must_use]
 pub fn is_jwt(text: &str) -> bool {
     let is_base64url = |part: &str| {
@@ -248,7 +242,7 @@ pub fn is_jwt(text: &str) -> bool {
     text.split('.').count() == 3 && text.split('.').all(is_base64url)
 }
 
-/// Whether certificates and a private key can be shown together by a TLS client. Blocks.
+/// Checks whether a TLS client can use certificates and private key together. Blocks.
 ///
 /// # Errors
 /// [`BuildError::Identity`].

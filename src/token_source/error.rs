@@ -1,5 +1,5 @@
-//! Why there is no access token: in our words. Beside them stands the message of a
-//! google.rpc.Status, escaped and cut.
+//! Why no access token is available. The texts are constants, plus the escaped and truncated
+//! message of a google.rpc.Status.
 
 use std::time::Duration;
 
@@ -8,74 +8,62 @@ use url::Url;
 use crate::domain::oauth::ErrorCode;
 use crate::http_client::{Failed, HttpAnswer, HttpError, place};
 
-/// Why one token request brought no token.
+/// Why a token request brought no token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FetchError {
-    /// The authority's metadata could not be fetched.
     #[error("the authority's metadata could not be fetched: {0}")]
     Metadata(HttpError),
-    /// The authority answered the request for its metadata with this status.
     #[error(
         "the authority has no metadata where RFC 8414 and OpenID Connect Discovery look for it: status {0}"
     )]
     MetadataStatus(u16),
-    /// The metadata is no JSON object.
     #[error("the authority's metadata is not a JSON object")]
     MetadataMalformed,
-    /// The metadata's `issuer` is not the configured authority.
     #[error("the authority's metadata names another issuer")]
     MetadataIssuer,
-    /// The metadata's `token_endpoint` is missing, no URL, or less protected than the authority.
-    #[error("the authority's metadata names no token_endpoint that can be used")]
+    /// The metadata's `token_endpoint` is missing, invalid, or less protected than the authority.
+    #[error("the authority's metadata has no usable token_endpoint")]
     MetadataEndpoint,
-    /// The token request got no answer.
     #[error("the token request failed: {0}")]
     Http(HttpError),
-    /// The authority refused, with one of the RFCs' error codes.
+    /// The authority refused with a standard error code.
     #[error("the authority refused the token request: {}, status {status}", .code.as_str())]
-    Refused {
-        /// The error code.
-        code: ErrorCode,
-        /// The HTTP status.
-        status: u16,
-    },
-    /// The authority answered with this status and no error code that we know.
+    Refused { code: ErrorCode, status: u16 },
+    /// The authority answered with this status and no known error code.
     #[error("the authority answered the token request with status {0}")]
     Status(u16),
-    /// The authority answered with this status of success and an error that is none of the RFCs'
-    /// codes.
+    /// The authority answered with this success status and an error without a standard code.
     #[error(
         "the authority answered the token request with status {0} and an error instead of a token"
     )]
     ErrorAnswer(u16),
-    /// The answer is no JSON object.
     #[error("the token answer is not a JSON object")]
     Malformed,
-    /// The answer has no `access_token`, or one that cannot stand in a header.
+    /// The response has no `access_token`, or one that is invalid in a header.
     #[error("the token answer has no usable access_token")]
     AccessToken,
-    /// The answer's `token_type` is this one, and not Bearer.
+    /// The response's `token_type`, which is not Bearer.
     #[error("the token answer's token_type is {0}: a bearer header cannot carry such a token")]
     TokenType(&'static str),
     /// The token had expired when it was issued, by its own `exp`.
     #[error("the access token's exp had passed when it was issued")]
     Expired,
-    /// The token lived for less time than its answer took.
-    #[error("the access token expired on its way")]
+    /// The token expired before its response was complete.
+    #[error("the access token expired in transit")]
     Late,
     /// The client id, the secret or a parameter cannot be sent.
     #[error("the token request could not be built")]
     Request,
-    /// A file of the credential is not there any more, or does not hold what it should.
+    /// A file of the credential is missing or invalid.
     #[error("a file of the credential cannot be used")]
     Files,
-    /// Nobody is fetching: the sidecar is stopping, or the background task is not running.
+    /// The sidecar is stopping, or the background task is not running.
     #[error("token fetching has stopped")]
     Stopped,
 }
 
 impl FetchError {
-    /// A short stable code, for metrics; the set is bounded.
+    /// A stable code for metrics; the set is bounded.
     #[must_use]
     pub fn code(self) -> &'static str {
         match self {
@@ -97,11 +85,11 @@ impl FetchError {
         }
     }
 
-    /// Whether time alone can heal it: the authority is down, busy or restarting.
+    /// Whether the failure can end by itself: the authority is down, busy or restarting.
     ///
-    /// Only such a request is repeated in a hurry. Everything else is repeated too, for a secret, a
-    /// certificate or an authority can be put right, but in growing pauses however many callers ask
-    /// for a token: a wrong secret sent in quick succession gets a client locked out.
+    /// Only such requests are repeated quickly. Others are repeated in growing pauses, however many
+    /// callers want a token, because a secret, a certificate or an authority can be corrected. A
+    /// wrong secret in quick succession locks the client out.
     #[must_use]
     pub fn is_transient(self) -> bool {
         match self {
@@ -119,8 +107,8 @@ impl FetchError {
                 code: ErrorCode::TemporarilyUnavailable | ErrorCode::ServerError,
                 ..
             } => true,
-            // Some authorities say `invalid_client` with 500. Only a status that speaks of load
-            // says more than the code.
+            // Some authorities send `invalid_client` with 500. Only a status about load outweighs
+            // the code.
             Self::Refused { status, .. } => status != 500 && is_transient_status(status),
             Self::Status(status) | Self::MetadataStatus(status) => is_transient_status(status),
             Self::Late => true,
@@ -129,23 +117,22 @@ impl FetchError {
     }
 }
 
-/// Statuses that speak of the moment and not of the request: 408, 425, 429 and every 5xx but those
-/// that say "never".
+/// Temporary statuses: 408, 425, 429, and every 5xx except permanent ones.
 fn is_transient_status(status: u16) -> bool {
     matches!(status, 408 | 425 | 429 | 500 | 502..=504 | 506..=599)
 }
 
-/// A failed token request, with what the authority said about the next one.
+/// A failed token request, and the authority's `Retry-After`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Failure {
     pub error: FetchError,
     pub retry_after: Option<Duration>,
-    /// Which URL was asked; when there was no answer also why, and else what a Status in it says.
+    /// The requested URL, with the cause or the message of a Status.
     pub place: Option<String>,
 }
 
 impl Failure {
-    /// A request that got no answer.
+    /// A request without a response.
     pub fn unanswered(error: fn(HttpError) -> FetchError, failed: &Failed) -> Self {
         Self {
             place: Some(failed.to_string()),
@@ -153,14 +140,14 @@ impl Failure {
         }
     }
 
-    /// The same, naming this URL unless it names one.
+    /// Adds the URL unless one is set.
     pub fn at(mut self, url: &Url) -> Self {
         self.place.get_or_insert_with(|| place(url));
         self
     }
 
-    /// The same, for an answer of this URL that brings no token. `sent`: the secrets of the
-    /// request, which the answer may repeat.
+    /// A response of this URL without a token. `sent` are the request's secrets, which the response
+    /// may echo.
     pub fn answered(self, url: &Url, answer: &HttpAnswer, sent: &[&str]) -> Self {
         let more = answer
             .hint(url)
@@ -173,7 +160,7 @@ impl Failure {
         }
     }
 
-    /// The error and its place, for people.
+    /// The error and the URL, for people.
     pub fn text(&self) -> String {
         match &self.place {
             Some(place) => format!("{} ({place})", self.error),
@@ -192,13 +179,13 @@ impl From<FetchError> for Failure {
     }
 }
 
-/// No access token is to be had at the moment.
+/// No access token is available now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no access token to be had: {error}")]
+#[error("no access token is available: {error}")]
 pub struct TokenUnavailable {
-    /// Why; for the log and the status page.
+    /// The cause, for the log and the status page.
     pub error: FetchError,
-    /// When it makes sense to ask again; at least a second.
+    /// When a retry is reasonable; at least a second.
     pub retry_after: Duration,
 }
 
@@ -210,7 +197,7 @@ impl TokenUnavailable {
         }
     }
 
-    /// The value of a `Retry-After` header: whole seconds, rounded up.
+    /// The value of `Retry-After`: whole seconds, rounded up.
     #[must_use]
     pub fn retry_after_secs(&self) -> u64 {
         self.retry_after.as_secs() + u64::from(self.retry_after.subsec_nanos() > 0)

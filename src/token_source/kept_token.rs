@@ -1,7 +1,7 @@
-//! The current token on disk, encrypted, so that a restart need not fetch one.
+//! The current token on disk, encrypted, so that a restart needs no fetch.
 //!
-//! It opens only with the key of the configuration, and only for the credential as it is configured
-//! now, secret included: whoever becomes another client starts without a token.
+//! It can be decrypted only with the configured key, and only for the same credential configuration
+//! and secret: another client starts without a token.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,19 +16,16 @@ use crate::domain::secret::{ExposeSecret, SecretString};
 use crate::files;
 use crate::jose::kept_file;
 
-/// The largest file: the longest token, encrypted and as base64.
+/// The largest file: the longest token, encrypted and in base64.
 const MAX_FILE: u64 = 2 * MAX_TOKEN_SIZE as u64;
 
-/// Where a token is kept.
 #[derive(Clone, Debug)]
 pub struct KeptAt {
-    /// The file.
     pub file: PathBuf,
-    /// What it is encrypted with.
     pub key: EncryptionKey,
 }
 
-/// What a token belongs to: it is the name that it is sealed under.
+/// The configuration that a token belongs to, as the name under which it is sealed.
 fn name(config: &Config, identity: &[u8; 32]) -> String {
     let endpoint = match &config.endpoint {
         TokenEndpoint::Url(url) => format!("url {url}"),
@@ -54,7 +51,7 @@ fn name(config: &Config, identity: &[u8; 32]) -> String {
         .collect()
 }
 
-/// The token that was kept; `None` when there is none that can be used. Blocks.
+/// The stored token, if it is usable. Blocks.
 pub(super) fn load(
     config: &Config,
     at: &KeptAt,
@@ -79,17 +76,16 @@ pub(super) fn load(
             return None;
         }
     };
-    // Another key, another secret, other scopes: all of them are reasons to fetch, and none is an
-    // error.
+    // Another key, secret or scope requires a fetch, but is not an error.
     let opened = at.key.open(&name(config, identity), &sealed).ok()?;
     let (requested_at, lifetime, token) = parse(opened.expose_secret())?;
-    // A time to come would make the token young for ever.
+    // With a time in the future the token would always count as young.
     if requested_at > now.wall {
         return None;
     }
     let age = requested_at.until(now.wall);
     let left = lifetime.checked_sub(age)?;
-    // The monotonic clock may be younger than the token: then its life is what is left of it.
+    // The monotonic clock may have started after the request; the rest of the lifetime counts then.
     let (requested, lifetime) = match now.monotonic.checked_sub(age) {
         Some(monotonic) => (
             Moment {
@@ -108,8 +104,7 @@ pub(super) fn load(
     })
 }
 
-/// What is sealed: when it was asked for, how many seconds it lives, the token, which holds no
-/// space.
+/// Parses the sealed content: request time, lifetime in seconds, and token, separated by spaces.
 fn parse(text: &str) -> Option<(UnixTime, Duration, &str)> {
     let mut words = text.splitn(3, ' ');
     let requested_at = UnixTime(words.next()?.parse().ok()?);
@@ -117,8 +112,7 @@ fn parse(text: &str) -> Option<(UnixTime, Duration, &str)> {
     Some((requested_at, lifetime, words.next()?))
 }
 
-/// Keeps a token. Failing to is no failure of the fetch: a sidecar may run on a read-only root.
-/// Blocks.
+/// Stores a token. A failure does not affect the fetch: the file system may be read-only. Blocks.
 pub(super) fn keep(config: &Config, at: &KeptAt, token: &AccessToken) {
     let (requested_at, lifetime) = token.life();
     let times = format!("{} {} ", requested_at.0, lifetime.as_secs());
@@ -161,7 +155,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_token_comes_back_to_whom_it_was_given_while_it_lives_and_to_nobody_else() {
+    async fn a_stored_token_is_loaded_only_for_its_own_credential_until_it_expires() {
         let dir = tempfile::tempdir().unwrap();
         let at = KeptAt {
             file: dir.path().join("state/token"),

@@ -1,4 +1,4 @@
-//! Where an authority's token endpoint is: its metadata (RFC 8414, OpenID Connect Discovery 1.0).
+//! Finds an authority's token endpoint in its metadata (RFC 8414, OpenID Connect Discovery 1.0).
 
 use http::StatusCode;
 use http::header::ACCEPT;
@@ -11,11 +11,11 @@ use crate::domain::claims::Claims;
 use crate::domain::issuer_url::metadata_urls;
 use crate::http_client::{HttpAnswer, HttpClient};
 
-/// What the metadata say of token requests.
+/// The metadata that token requests need.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Found {
     pub token_endpoint: Url,
-    /// The issuer as it writes itself: what an assertion's `aud` is compared with.
+    /// The issuer as written in the metadata: the `aud` of an assertion must equal it.
     pub issuer: String,
 }
 
@@ -23,11 +23,11 @@ pub(super) fn accept_json() -> HeaderMap {
     HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static("application/json"))])
 }
 
-/// Finds an authority's token endpoint in its metadata; with `by_certificate` the one for clients
-/// that show theirs.
+/// Finds an authority's token endpoint in its metadata; with `by_certificate` the one for mutual
+/// TLS.
 ///
-/// Two places are customary. The first is OpenID Connect's, which nearly every authority serves.
-/// When both fail, the first failure is told, unless the second found more than "not here".
+/// Tries OpenID Connect's location, which nearly every authority serves, then RFC 8414's. When both
+/// fail, returns the first failure, unless the second is more specific than "not found".
 pub(super) async fn discover(
     http: &HttpClient,
     authority: &Url,
@@ -44,7 +44,7 @@ pub(super) async fn discover(
         };
         match found.await {
             Ok(found) => return Ok(found),
-            // No second question to an authority that is down or busy.
+            // An authority that is down or busy gets no second request.
             Err(next) if next.error.is_transient() => return Err(next),
             Err(next) => {
                 let absent = matches!(next.error, FetchError::MetadataStatus(_));
@@ -68,11 +68,11 @@ fn parse(answer: &HttpAnswer, authority: &Url, by_certificate: bool) -> Result<F
     let document = without_byte_order_mark(&answer.body);
     let metadata = Claims::parse(document).map_err(|_| FetchError::MetadataMalformed)?;
     let text = |member| metadata.string(member).ok().flatten();
-    // RFC 8414 §3.3: otherwise anyone whose metadata we can be led to receives our secret.
+    // RFC 8414 §3.3: without this check, metadata from another server could redirect the secret.
     let issuer = text("issuer")
         .filter(|issuer| Url::parse(issuer).is_ok_and(|issuer| is_same_issuer(&issuer, authority)))
         .ok_or(FetchError::MetadataIssuer)?;
-    // RFC 8705 §5: certificates may be asked for elsewhere than where everybody else authenticates.
+    // RFC 8705 §5: mutual TLS may use a separate endpoint.
     let alias = metadata
         .get("mtls_endpoint_aliases")
         .and_then(|aliases| aliases.get("token_endpoint"));
@@ -91,8 +91,7 @@ fn parse(answer: &HttpAnswer, authority: &Url, by_certificate: bool) -> Result<F
     }
 }
 
-/// Whether two issuers are the same, one trailing slash apart tolerated: people write it either
-/// way.
+/// Whether two issuers are equal, tolerating one trailing slash.
 fn is_same_issuer(issuer: &Url, authority: &Url) -> bool {
     let trimmed = |url: &Url| {
         let text = url.as_str();
@@ -101,8 +100,8 @@ fn is_same_issuer(issuer: &Url, authority: &Url) -> bool {
     trimmed(issuer) == trimmed(authority)
 }
 
-/// Whether the secret may be sent there: never with less protection than the metadata had, and with
-/// no credentials of the authority's choosing in the URL.
+/// Whether the secret may be sent to this URL: with at least the protection of the metadata, and
+/// without credentials in the URL.
 fn is_acceptable_endpoint(endpoint: &Url, authority: &Url) -> bool {
     let protected = match endpoint.scheme() {
         "https" => true,

@@ -1,17 +1,16 @@
-//! The OAuth client: acquires access tokens, keeps them, refreshes them before they expire.
+//! The OAuth client: acquires access tokens, keeps them, and refreshes them before they expire.
 //!
-//! One [`TokenSource`] per credential. Its background task ([`TokenSource::run`]) is the only one
-//! that ever asks the authority, so there is one request in flight however many callers wait.
-//! Callers read the current token without a lock; those that find none wake the task and wait for
-//! the outcome, which all of them share. A refresh happens behind the callers' back while the
-//! current token is served.
+//! Each credential has one [`TokenSource`]. Only its background task ([`TokenSource::run`]) sends
+//! token requests, so there is one at a time however many callers wait. Callers read the current
+//! token without a lock; callers that find none wake the task and share its result. A refresh runs
+//! in the background while the current token is served.
 //!
-//! After a failure that time can heal the task tries twice more, a second apart, then pauses longer
-//! and longer; while callers ask in vain it tries once a second. In between they get the remembered
-//! failure at once: nobody waits for a sick authority.
+//! After a temporary failure the task retries twice, a second apart, and then at growing intervals;
+//! while callers wait for a token it retries once a second. Between retries they get the last
+//! failure at once, so no caller waits for a failing authority.
 //!
-//! Secrets, keys and certificates come from files. When one of them changes, what it holds takes
-//! effect at once, and the token that was had with the old content is dropped.
+//! Secrets, keys and certificates come from files. A changed file takes effect at once, and the
+//! token of the old content is dropped.
 
 mod access_token;
 mod answer;
@@ -51,47 +50,42 @@ pub use self::rotation::RotationConfig;
 pub use self::source::TokenSource;
 pub use crate::domain::settings::AudienceParameter;
 
-/// What one credential is made of.
+/// The configuration of one credential.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Its name in the configuration.
     pub name: String,
-    /// Where tokens come from.
     pub endpoint: TokenEndpoint,
-    /// Our client id at that authority.
+    /// The client id at the authority.
     pub client_id: String,
-    /// How we authenticate there.
     pub authentication: Authentication,
-    /// Certificates (PEM) that are trusted beside the platform's.
+    /// Certificates (PEM) trusted in addition to the platform's.
     pub ca_file: Option<PathBuf>,
-    /// How long a try may take: metadata and token request together.
+    /// The limit of a try: metadata and token request together.
     pub timeouts: FetchTimeouts,
-    /// The scopes to ask for; none: the parameter is left out.
+    /// The requested scopes; empty: no `scope` parameter.
     pub scopes: ScopeSet,
-    /// The audiences to ask for.
+    /// The requested audiences.
     pub audiences: Vec<String>,
-    /// How they are asked for.
+    /// The parameter that carries them.
     pub audience_parameter: AudienceParameter,
     /// The `resource` parameters (RFC 8707), one each.
     pub resources: Vec<String>,
-    /// Further form parameters.
     pub extra_parameters: Vec<(String, String)>,
-    /// The share of a token's life after which it is refreshed, 0.1 to 0.95.
+    /// The share of a token's lifetime after which it is refreshed, 0.1 to 0.95.
     pub refresh_at: f64,
-    /// Whether the first token is fetched at start instead of on first need.
+    /// Whether the first token is fetched at start instead of on first use.
     pub prefetch: bool,
-    /// Where the current token is kept over a restart; none: nowhere.
+    /// The file that stores the current token over a restart.
     pub kept_at: Option<KeptAt>,
-    /// Whether programs on this machine may have the token itself.
+    /// Whether the local token API serves this credential.
     pub local_api: bool,
-    /// How we renew our secret ourselves; none: we do not.
+    /// The automatic renewal of the secret.
     pub rotation: Option<RotationConfig>,
 }
 
-/// How the token endpoint is found.
 #[derive(Clone, Debug)]
 pub enum TokenEndpoint {
-    /// Named in the configuration.
+    /// Configured.
     Url(Url),
     /// In the metadata of this issuer (RFC 8414 §3, OpenID Connect Discovery 1.0 §4).
     Discovery(Url),
@@ -108,69 +102,61 @@ fn http_options(
         total_timeout: timeouts.total,
         ca_pem,
         identity_pem,
-        // A token of the largest size, and what else stands in an answer.
+        // The largest token and the rest of the response.
         max_body: 2 * MAX_TOKEN_SIZE,
     }
 }
 
-/// Something that happened to a credential, for metrics.
+/// An event of a credential, for metrics.
 #[derive(Clone, Copy, Debug)]
 pub enum Event<'a> {
-    /// A token arrived.
     Fetched {
-        /// The credential's name.
         credential: &'a str,
     },
-    /// A token request failed.
     Failed {
-        /// The credential's name.
         credential: &'a str,
-        /// Why.
         error: FetchError,
     },
 }
 
-/// Who is told of events. Called from the background task; must not block.
+/// Receives events, on the background task; must not block.
 pub type Observer = Arc<dyn Fn(Event<'_>) + Send + Sync>;
 
-/// How a credential is doing.
+/// The state of a credential.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CredentialStatus {
     /// When the newest token expires, or has expired.
     pub expires_at: Option<UnixTime>,
     /// When the newest token arrived.
     pub last_refresh: Option<UnixTime>,
-    /// How many tokens have arrived.
     pub fetches: u64,
-    /// How many tries have failed.
+    /// The number of failed tries.
     pub failures: u64,
-    /// By how many seconds the authority's clock is ahead of ours; negative: behind; none: it has
-    /// not said.
+    /// The lead of the authority's clock in seconds; negative if it lags, `None` if unknown.
     pub clock_skew: Option<i64>,
     /// The last failure; kept after recovery.
     pub last_error: Option<FetchError>,
-    /// The same for people: with the URL that was asked, and what was said there or on the way.
+    /// Its text for people, with the URL and the response's message.
     pub last_error_text: Option<Arc<str>>,
-    /// When that was. Before `last_refresh`: it is over.
+    /// The time of the failure. If it precedes `last_refresh`, the failure is over.
     pub last_error_at: Option<UnixTime>,
 }
 
 /// Why a command got no token.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchOnceError {
-    /// The credential's files cannot be used.
     #[error(transparent)]
     Files(#[from] UnusableFiles),
-    /// The authority gives none: why, and which URL was asked.
+    /// The cause and the requested URL.
     #[error("{0}")]
     Fetch(String),
 }
 
-/// One token request without a source, for a command that prints a token. Blocks for a moment, to
+/// Makes one token request without a source, for a command that prints a token. Blocks briefly to
 /// read files.
 ///
 /// # Errors
-/// When the authority gives none; the text is for people.
+/// When the authority issues none; the text is for people.
 pub async fn fetch_once(
     config: &Config,
     clock: &SharedClock,

@@ -323,7 +323,7 @@ async fn prove(
     let client = TokenClient::new(source.config(), clock, &skew, material);
     let fetch = async {
         // The semaphore is never closed.
-        let _turn = source.turn().acquire().await;
+        let _permit = source.fetch_permit().acquire().await;
         client.fetch().await
     };
     let late = |_| Err(FetchError::Http(HttpError::Timeout).into());

@@ -1,10 +1,10 @@
-//! When to ask next: plain arithmetic on moments, so that it can be tested without waiting.
+//! Schedules token requests: pure arithmetic on moments, so that tests need not wait.
 //!
-//! Three things pull. Callers want a token within a moment of the authority's recovery; a sick
-//! authority is to be asked once a second at most, and by one request at a time; and nothing is to
-//! be asked where nothing is needed. So a failure that time can heal is followed by two more tries
-//! a second apart, then by a pause that doubles to a minute; while callers ask in vain each second
-//! may have one try; and as a token nears its end the pauses become shorter.
+//! Three aims compete. Callers want a token as soon as the authority recovers. A failing authority
+//! must get at most one request a second, one at a time. No request is sent without need. So a
+//! temporary failure is followed by two retries a second apart, then by pauses that double up to a
+//! minute. While callers wait, one retry a second is permitted, and the pauses shorten when the
+//! token nears its end.
 
 use std::time::Duration;
 
@@ -12,39 +12,39 @@ use tokio::time::Instant;
 
 use super::error::Failure;
 
-/// A row of tries begins its last one within this time.
+/// A series of tries starts its last one within this time.
 const ROW: Duration = Duration::from_secs(5);
 
-/// How many tries follow a first failure at once: a restart or a lost packet is over by then.
+/// How many retries follow a first failure at once: a restart or a lost packet is over by then.
 const QUICK_TRIES: u32 = 2;
 
-/// The least time between the beginnings of two tries while the authority is sick. A fifth more or
-/// less comes by chance.
+/// The shortest time between the starts of two tries during a failure, with a random change of up
+/// to a fifth.
 const GAP: Duration = Duration::from_secs(1);
 
 const FIRST_BACKOFF: Duration = Duration::from_secs(2);
 const LAST_BACKOFF: Duration = Duration::from_secs(60);
 
-/// How far an authority's `Retry-After` is trusted: a mistyped one must not silence a credential
-/// for a day.
+/// The upper limit of an authority's `Retry-After`: a mistaken value must not stop a credential for
+/// a day.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
 
-/// How long before its end a token must have been refreshed, at most and as a share of its life.
+/// How long before its end a token must be refreshed: at most this time, and at most this share of
+/// its lifetime.
 const REFRESH_MARGIN: (Duration, f64) = (Duration::from_secs(10), 0.2);
 
-/// How long before its end a token is not attached any more, at most and as a share of its life: it
-/// has a way to go, and the other side's clock may be ahead.
+/// How long before its end a token is no longer attached: at most this time, and at most this share
+/// of its lifetime. It covers transit and a fast clock on the other side.
 const USE_MARGIN: (Duration, f64) = (Duration::from_secs(5), 0.1);
 
-/// By which share of its life a refresh is moved, so that sidecars started together do not ask
-/// together.
+/// The random change of a refresh as a share of the lifetime, so that sidecars that start together
+/// do not send requests together.
 const REFRESH_JITTER: f64 = 0.05;
 
-/// Not sooner than this after a fetch, whatever the life.
+/// The shortest time from a fetch to the next refresh, whatever the lifetime.
 const MIN_REFRESH: Duration = Duration::from_millis(500);
 
-/// How long a caller waits at most when one try may take `total`: a row of tries, and a little for
-/// the way.
+/// How long a caller waits at most if one try may take `total`: a series of tries and some reserve.
 pub(super) fn wait_limit(total: Duration) -> Duration {
     ROW.min(total) + GAP * 2 + total
 }
@@ -53,7 +53,7 @@ fn margin((most, share): (Duration, f64), lifetime: Duration) -> Duration {
     most.min(lifetime.mul_f64(share))
 }
 
-/// After which part of its life a token is refreshed. `random` is in `0.0..1.0`.
+/// The part of a token's lifetime after which it is refreshed. `random` is in `0.0..1.0`.
 pub(super) fn refresh_after(lifetime: Duration, refresh_at: f64, random: f64) -> Duration {
     let share = (refresh_at + REFRESH_JITTER * (2.0 * random - 1.0)).clamp(0.0, 1.0);
     let latest = lifetime.saturating_sub(margin(REFRESH_MARGIN, lifetime));
@@ -65,33 +65,33 @@ pub(super) fn usable_for(lifetime: Duration) -> Duration {
     lifetime.saturating_sub(margin(USE_MARGIN, lifetime))
 }
 
-/// How long to wait after so many failures in a row.
+/// The pause after this number of successive failures.
 fn backoff(failures: u32, random: f64) -> Duration {
     let doubled =
         FIRST_BACKOFF.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1).min(16)));
     doubled.min(LAST_BACKOFF).mul_f64(1.0 - 0.1 * random)
 }
 
-/// The token in hand, as far as it matters when to ask.
+/// The current token, as far as the schedule needs it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Held {
     /// Whether it may be attached now.
     pub usable: bool,
-    /// When it is to be refreshed.
+    /// The time of its refresh.
     pub refresh_due: Instant,
-    /// Until when it may be attached.
+    /// The end of its use.
     pub usable_until: Instant,
 }
 
-/// What there is, and what is wanted.
+/// The inputs of a decision.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Situation {
     pub held: Option<Held>,
-    /// Whether a try is under way.
+    /// Whether a try is in progress.
     pub in_flight: bool,
-    /// Somebody has asked for a token in vain since the last try ended.
+    /// Whether a caller has requested a token without success since the last try ended.
     pub wanted: bool,
-    /// The upstream has refused the token in hand.
+    /// Whether the upstream has refused the current token.
     pub refused: bool,
 }
 
@@ -101,24 +101,24 @@ impl Situation {
     }
 }
 
-/// A row of failures.
+/// A series of failures.
 #[derive(Clone, Copy, Debug)]
 struct Failing {
     count: u32,
-    /// When the first of its tries began.
+    /// The start of the first try.
     since: Instant,
-    /// Time alone does not heal it: the same request fails again a moment later.
+    /// Whether a retry of the same request cannot succeed.
     is_final: bool,
-    /// When it is asked again though nobody wants anything.
+    /// The time of a retry without demand.
     pause_ends: Instant,
-    /// The authority's own wish.
+    /// The authority's `Retry-After`.
     not_before: Option<Instant>,
 }
 
-/// What the past says about the next try.
+/// The history that decides the next try.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pace {
-    /// Within what time the last try of a row begins.
+    /// The time within which the last try of a series starts.
     row: Duration,
     last_began: Option<Instant>,
     gap: Duration,
@@ -128,7 +128,7 @@ pub(super) struct Pace {
 impl Pace {
     /// No try yet; one may take `total`.
     pub fn new(total: Duration) -> Self {
-        // Callers have waited long enough when a try took its whole time.
+        // A try of the full length already uses up a caller's wait.
         Self {
             row: ROW.min(total),
             last_began: None,
@@ -137,19 +137,19 @@ impl Pace {
         }
     }
 
-    /// A try begins. `random` is in `0.0..1.0`.
+    /// Records the start of a try. `random` is in `0.0..1.0`.
     pub fn began(&mut self, now: Instant, random: f64) {
         self.last_began = Some(now);
         self.gap = GAP.mul_f64(1.0 + 0.2 * random);
     }
 
-    /// A try brought a token.
+    /// Records a success.
     pub fn succeeded(&mut self) {
         self.failing = None;
     }
 
-    /// The try under way failed. Gives until when callers are told so without a new try; `None`
-    /// when they are told nothing new, because this row of tries is not over.
+    /// Records a failure. Returns until when callers get it at once; `None` while the series of
+    /// tries continues.
     pub fn failed(
         &mut self,
         failure: &Failure,
@@ -172,8 +172,7 @@ impl Pace {
         };
         let mut pause = backoff(pauses, random);
         if let Some(held) = held.filter(|held| held.usable && !is_final) {
-            // Half of what is left, so that a token is not lost to a pause that began long before
-            // its end.
+            // Half of the remaining time, so that a long pause does not outlast the token.
             let left = held.usable_until.saturating_duration_since(now);
             pause = pause.min((left / 2).max(GAP));
         }
@@ -196,8 +195,7 @@ impl Pace {
         if quick && wish.is_none() {
             return None;
         }
-        // What took long to find out is remembered as long; and nothing new is found out before the
-        // next try.
+        // A slow failure is kept as long as it took, and at least until the next try.
         let memory = (now + (now - began)).max(began + self.gap.max(GAP));
         Some(if is_final {
             pause_ends
@@ -206,7 +204,7 @@ impl Pace {
         })
     }
 
-    /// When the next try begins if nothing else happens; a moment that has passed: now.
+    /// The time of the next try if nothing else happens; a past time means now.
     pub fn next(&self, situation: &Situation) -> Option<Instant> {
         if situation.in_flight {
             return None;
@@ -228,7 +226,7 @@ impl Pace {
         Some(failing.not_before.map_or(next, |wish| wish.max(next)))
     }
 
-    /// How many tries have failed since the last that did not.
+    /// The number of failures since the last success.
     pub fn failures(&self) -> u32 {
         self.failing.map_or(0, |failing| failing.count)
     }
@@ -265,8 +263,7 @@ mod tests {
         assert_eq!(secs, [2, 4, 8, 16, 32, 60, 60, 60]);
     }
 
-    /// Plays failures one after the other, each found out after `takes`; gives when each try began,
-    /// in milliseconds.
+    /// Plays failures that each take `takes`; returns the start of each try in milliseconds.
     fn begun(
         failures: usize,
         failure: Failure,
@@ -301,8 +298,8 @@ mod tests {
         assert_eq!(alone, [0, 1_000, 2_000, 4_010, 8_020, 16_030, 32_040]);
         let asked = begun(6, busy, ms(10), situation(true));
         assert_eq!(asked, [0, 1_000, 2_000, 3_000, 4_000, 5_000]);
-        // What time cannot heal is not hurried, however many ask: a wrong secret sent in quick
-        // succession gets a client locked out, and an answer that cannot be used stays one.
+        // Permanent failures are not retried quickly, however many callers wait: a wrong secret in
+        // quick succession locks the client out.
         let wrong = [
             FetchError::Status(401),
             FetchError::ErrorAnswer(200),
@@ -373,7 +370,7 @@ mod tests {
             ),
             ms(60_000)
         );
-        // But what time cannot heal is not hurried then either.
+        // Permanent failures are not retried quickly then either.
         pace.failed(&FetchError::Malformed.into(), now, Some(held), 0.0);
         assert_eq!(
             pace.next(&Situation {
@@ -429,7 +426,7 @@ mod tests {
             ..FetchError::Status(429).into()
         };
         pace.failed(&wish, now + ms(10), None, 0.0);
-        // A changed file may have been a reason to ask all the same.
+        // A changed file may start a try nevertheless.
         pace.began(now + ms(1_000), 0.0);
         pace.failed(&BUSY.into(), now + ms(1_010), None, 0.0);
         assert_eq!(pace.next(&situation(true)).unwrap() - now, ms(60_010));

@@ -1,4 +1,4 @@
-//! The token cell of one credential: what callers see of it. [`task`] keeps it filled.
+//! The token cell of one credential, as callers use it. [`task`] keeps it filled.
 
 mod task;
 #[cfg(test)]
@@ -15,14 +15,14 @@ use tokio::time::{Instant, timeout};
 use super::access_token::{AccessToken, Grant, Moment};
 use super::authentication::Material;
 use super::error::{FetchError, TokenUnavailable};
-use super::refused::{Judged, Refusals};
+use super::refused::{Consequence, Refusals};
 use super::rotation;
 use super::schedule;
 use super::token_client::Skew;
 use super::{Config, CredentialStatus, Observer};
 use crate::domain::clock::{SharedClock, UnixTime};
 
-/// Access tokens for one credential. Clones share everything.
+/// Access tokens for one credential. Clones share all state.
 #[derive(Clone)]
 pub struct TokenSource(Arc<Cell>);
 
@@ -31,25 +31,25 @@ struct Cell {
     clock: SharedClock,
     observer: Observer,
     current: ArcSwapOption<Current>,
-    /// Sent after each settled try, also without a change: waiting callers look again then.
+    /// Sent after each finished try, even without a change, so that waiting callers check again.
     state: watch::Sender<State>,
-    /// Callers without a usable token ring it.
+    /// Signalled by callers without a usable token.
     demand: Notify,
-    /// The upstream's refusals, and the bell for them.
+    /// The upstream's refusals, and their signal.
     refusals: Mutex<Refusals>,
     refused: Notify,
-    /// The serial of the token that was fetched for a refusal, until the upstream has accepted it;
-    /// 0: none.
+    /// The serial of the token that replaces a refused one, until the upstream has accepted it; 0:
+    /// none.
     successor: AtomicU64,
-    /// Rung for each token that was fetched.
+    /// Signalled for each fetched token.
     arrived: Notify,
-    /// Whether a try is under way.
+    /// Whether a try is in progress.
     fetching: AtomicBool,
-    /// Whoever asks the authority for a token holds it: there is never more than one request.
+    /// The permit to request a token: there is never more than one request.
     turn: Semaphore,
-    /// As whom tokens are asked for: the identity of the files' content in use.
+    /// The identity of the current file content.
     identity: Mutex<[u8; 32]>,
-    /// What a rotation of the secret brought, until the task takes it over; and the bell for it.
+    /// The result of a secret rotation, until the task adopts it, and its signal.
     handed_over: Mutex<Option<(Arc<Material>, Grant)>>,
     handover: Notify,
     skew: Skew,
@@ -59,30 +59,30 @@ struct Cell {
 struct Current {
     token: AccessToken,
     refresh_due: Instant,
-    /// The same by the other clock.
+    /// The refresh time on the wall clock.
     refresh_due_at: UnixTime,
     /// The clock's uptime when the token was requested.
     obtained: Duration,
 }
 
-/// How the tries so far ended.
+/// The results of the tries so far.
 #[derive(Clone, Copy, Default)]
 struct State {
-    /// How many have ended.
+    /// The number of finished tries.
     settled: u64,
-    /// The failure that callers without a token are told.
-    failing: Option<Told>,
+    /// The failure for callers without a token.
+    failing: Option<KnownFailure>,
 }
 
 #[derive(Clone, Copy)]
-struct Told {
+struct KnownFailure {
     error: FetchError,
-    /// Until then at once; after that it is found out anew.
+    /// Callers get the failure at once until then; after that a new try is made.
     until: Instant,
 }
 
 impl TokenSource {
-    /// A source without a token yet. Nothing is read or fetched before [`Self::run`] runs.
+    /// A source without a token. Reads and fetches nothing before [`Self::run`] runs.
     #[must_use]
     pub fn new(config: Config, clock: SharedClock, observer: Observer) -> Self {
         Self(Arc::new(Cell {
@@ -106,19 +106,16 @@ impl TokenSource {
         }))
     }
 
-    /// What the credential is made of.
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.0.config
     }
 
-    /// The credential's name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.0.config.name
     }
 
-    /// How the credential is doing.
     #[must_use]
     pub fn status(&self) -> CredentialStatus {
         CredentialStatus {
@@ -127,7 +124,7 @@ impl TokenSource {
         }
     }
 
-    /// The current token, if there is one that may be used. Never waits, takes no lock.
+    /// The current token, if one is usable. Neither waits nor locks.
     #[must_use]
     pub fn current(&self) -> Option<AccessToken> {
         let current = self.0.current.load();
@@ -135,24 +132,24 @@ impl TokenSource {
         token.is_usable(self.now()).then(|| token.clone())
     }
 
-    /// For how long a token may still be attached.
+    /// The remaining usable time of a token.
     #[must_use]
     pub fn usable_for(&self, token: &AccessToken) -> Duration {
         token.usable_for(self.now())
     }
 
-    /// A usable token: the current one, or the next when there is none.
+    /// A usable token: the current one, or the next one.
     ///
-    /// May be called from any runtime that has a timer. Waits for the try under way, and for those
-    /// that follow its failure at once.
+    /// May be called on any runtime with a timer. Waits for the current try and the immediate
+    /// retries after its failure.
     ///
     /// # Errors
-    /// When the authority gives none. While it is known to be failing the error comes at once.
+    /// When the authority issues none. During a known failure the error returns at once.
     pub async fn token(&self) -> Result<AccessToken, TokenUnavailable> {
         if let Some(token) = self.current() {
             return Ok(token);
         }
-        // The task's own limits are tighter; this one is for the case that no task is running.
+        // The task's own limits are shorter; this one applies when no task runs.
         let stopped = || TokenUnavailable::new(FetchError::Stopped, Duration::ZERO);
         let limit = schedule::wait_limit(self.0.config.timeouts.total);
         timeout(limit, self.wait())
@@ -163,14 +160,14 @@ impl TokenSource {
     async fn wait(&self) -> Result<AccessToken, TokenUnavailable> {
         let mut state = self.0.state.subscribe();
         loop {
-            // Marked as seen before the token is looked at: whatever is settled after this line
-            // wakes us.
+            // Marked as seen before the token is checked, so that any later result wakes this
+            // caller.
             let seen = *state.borrow_and_update();
             if let Some(token) = self.current() {
                 return Ok(token);
             }
             self.0.demand.notify_one();
-            if let Some(Told { error, until }) = seen.failing {
+            if let Some(KnownFailure { error, until }) = seen.failing {
                 let wait = until.saturating_duration_since(Instant::now());
                 if !wait.is_zero() {
                     return Err(TokenUnavailable::new(error, wait));
@@ -182,13 +179,12 @@ impl TokenSource {
         }
     }
 
-    /// Another token in place of one that the upstream has refused; `None` when the refusal has to
-    /// stand.
+    /// A replacement for a token that the upstream has refused; `None` when the refusal stands.
     ///
-    /// A newer token is given at once, and one that is being fetched is waited for. Otherwise one
-    /// is fetched, and until it is there the refused one goes on serving: refusals are often not
-    /// about the token. So it is not fetched for a token younger than 5 s, nor twice within 30 s,
-    /// nor while the authority is failing; all callers of that moment share the fetch.
+    /// Returns a newer token at once, and waits for one that is being fetched. Otherwise it starts
+    /// a fetch, and the refused token stays in use meanwhile, because many refusals do not concern
+    /// the token. No fetch starts for a token younger than 5 s, within 30 s of the last one, or
+    /// while the authority is failing. All concurrent callers share the fetch.
     pub async fn replacement(&self, refused: &AccessToken) -> Option<AccessToken> {
         let mut state = self.0.state.subscribe();
         let before = state.borrow_and_update().settled;
@@ -200,11 +196,11 @@ impl TokenSource {
             return Some(token).filter(|token| !token.is_same_as(refused));
         }
         if !self.note_refusal(refused) {
-            // Another one may have come in this very moment.
+            // Another one may have arrived meanwhile.
             return newer().filter(|token| !token.is_same_as(refused));
         }
         let settled = state.wait_for(|state| state.settled != before);
-        // A try ends within its own limit; this is for the case that no task is running.
+        // A try ends within its own limit; this one applies when no task runs.
         let limit = schedule::wait_limit(self.0.config.timeouts.total);
         let waited = timeout(limit, settled).await.map(|it| it.is_ok());
         if waited != Ok(true) {
@@ -213,8 +209,9 @@ impl TokenSource {
         newer().filter(|token| !token.is_same_as(refused))
     }
 
-    /// The upstream has refused a token, and no request waits for what comes of it. Gives whether a
-    /// newer one is on its way, under the conditions of [`replacement`](Self::replacement).
+    /// Records that the upstream has refused a token while no request waits for a replacement.
+    /// Returns whether a newer token is on its way, under the conditions of
+    /// [`replacement`](Self::replacement).
     pub fn note_refusal(&self, refused: &AccessToken) -> bool {
         let is_newest = self
             .current()
@@ -222,29 +219,29 @@ impl TokenSource {
         if !is_newest || self.0.state.borrow().failing.is_some() {
             return false;
         }
-        // Refreshed just now, whatever for.
+        // A fetch is in progress, whatever its cause.
         if self.0.fetching.load(Ordering::Acquire) {
             return true;
         }
         let current = self.0.current.load();
         let obtained = current.as_ref().map_or(Duration::ZERO, |it| it.obtained);
-        let judged = {
+        let consequence = {
             let mut refusals = self
                 .0
                 .refusals
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner);
-            refusals.judge(refused.serial(), obtained, self.0.clock.uptime())
+            refusals.decide(refused.serial(), obtained, self.0.clock.uptime())
         };
-        if judged == Judged::Asks {
+        if consequence == Consequence::Fetch {
             self.0.refused.notify_one();
         }
-        judged != Judged::Stands
+        consequence != Consequence::Keep
     }
 
-    /// The upstream has accepted a token. When it was fetched because the one before it was
-    /// refused, that one had died; and when that happens again and again the log says so. To be
-    /// called for each answer: it takes no lock but then.
+    /// Records that the upstream has accepted a token. If the token replaced a refused one, the
+    /// refused one had ended early; the log reports repeated cases. Call it for each response: it
+    /// locks only in that case.
     pub fn note_accepted(&self, token: &AccessToken) {
         let successor = &self.0.successor;
         let is_it = successor.load(Ordering::Acquire) == token.serial();
@@ -256,7 +253,7 @@ impl TokenSource {
             .refusals
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .died_young();
+            .ended_early();
         if let Some(tokens) = died {
             tracing::warn!(
                 credential = self.0.config.name,
@@ -267,15 +264,15 @@ impl TokenSource {
         }
     }
 
-    /// Renews the credential's secret whenever it is old enough, until the future is dropped; ends
-    /// at once when that is not configured.
+    /// Renews the credential's secret when it is due, until the future is dropped. Returns at once
+    /// when rotation is not configured.
     pub async fn run_rotation(self) {
         if let Some(rotation) = &self.0.config.rotation {
             rotation::run(&self, rotation, &self.0.clock).await;
         }
     }
 
-    /// As whom tokens are asked for at the moment.
+    /// The identity of the current token requests.
     pub(super) fn identity(&self) -> [u8; 32] {
         *self
             .0
@@ -292,7 +289,7 @@ impl TokenSource {
             .unwrap_or_else(PoisonError::into_inner) = identity;
     }
 
-    /// Has the task go on with another secret, and with the token that was granted for it.
+    /// Hands the task another secret and the token that was granted for it.
     pub(super) fn hand_over(&self, material: Arc<Material>, grant: Grant) {
         *self
             .0
@@ -302,8 +299,8 @@ impl TokenSource {
         self.0.handover.notify_one();
     }
 
-    /// The right to ask the authority for a token, alone. Dropping it gives it back.
-    pub(super) fn turn(&self) -> &Semaphore {
+    /// The permit to request a token exclusively.
+    pub(super) fn fetch_permit(&self) -> &Semaphore {
         &self.0.turn
     }
 

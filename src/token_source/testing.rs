@@ -1,5 +1,4 @@
-//! A scripted authority: answers over real sockets, one script per request, and keeps what it was
-//! asked.
+//! A scripted authority over real sockets: one script per request, with a record of the requests.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -46,7 +45,7 @@ impl Authority {
         format!("http://{}{path}", self.address)
     }
 
-    /// What the next requests are answered with. A request beyond the script gets 500.
+    /// Scripts the next responses. A request beyond the script gets 500.
     pub fn script(&self, answers: impl IntoIterator<Item = String>) {
         self.world.lock().unwrap().scripts.extend(answers);
     }
@@ -142,7 +141,7 @@ pub(super) fn secret_basic(secret_file: std::path::PathBuf) -> Authentication {
     }
 }
 
-/// A file that holds a secret; it stays until the machine is tidied up.
+/// A file with a secret, in the temporary directory.
 pub(super) fn secret_file(secret: &str) -> std::path::PathBuf {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), secret).unwrap();

@@ -1,4 +1,4 @@
-//! One token request: find the token endpoint, authenticate, ask (RFC 6749 §4.4).
+//! A token request: finds the token endpoint, authenticates, and sends the form (RFC 6749 §4.4).
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,7 +21,7 @@ use crate::domain::secret::{ExposeSecret, SecretString};
 use crate::files::blocking;
 use crate::http_client::HttpAnswer;
 
-/// By how many seconds an authority's clock is ahead of ours, as its last answer said.
+/// The lead of the authority's clock in seconds, by its last response.
 pub(super) struct Skew(AtomicI64);
 
 const UNKNOWN: i64 = i64::MIN;
@@ -39,30 +39,30 @@ impl Skew {
         }
     }
 
-    /// `None` before the first answer that had a `Date`.
+    /// `None` before the first response with a `Date`.
     pub fn get(&self) -> Option<i64> {
         Some(self.0.load(Ordering::Relaxed)).filter(|seconds| *seconds != UNKNOWN)
     }
 
-    /// The authority's time, as far as we know it.
+    /// The authority's time, as far as it is known.
     fn theirs(&self, ours: UnixTime) -> UnixTime {
         UnixTime(ours.0.saturating_add(self.get().unwrap_or(0)))
     }
 }
 
-/// Asks one authority for tokens, and remembers where its token endpoint is.
+/// Requests tokens from one authority, and caches its token endpoint.
 pub(super) struct TokenClient<'a> {
     config: &'a Config,
     clock: &'a SharedClock,
     skew: &'a Skew,
     material: ArcSwap<Material>,
     discovered: ArcSwapOption<Found>,
-    /// The deviations of answers that the log has been told of.
-    told: Mutex<Vec<Deviation>>,
+    /// The deviations that were logged.
+    warned: Mutex<Vec<Deviation>>,
 }
 
-/// The log is told of so many deviations at most.
-const MOST_TOLD: usize = 16;
+/// The most deviations that are logged.
+const MAX_WARNED: usize = 16;
 
 impl<'a> TokenClient<'a> {
     pub fn new(
@@ -78,18 +78,18 @@ impl<'a> TokenClient<'a> {
             skew,
             material,
             discovered,
-            told: Mutex::default(),
+            warned: Mutex::default(),
         }
     }
 
-    /// Warns of deviations, once of each.
-    fn tell(&self, deviations: Vec<Deviation>) {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_new = |deviation: &Deviation| !told.contains(deviation);
+    /// Warns of each deviation once.
+    fn warn_of(&self, deviations: Vec<Deviation>) {
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new = |deviation: &Deviation| !warned.contains(deviation);
         let new: Vec<Deviation> = deviations
             .into_iter()
             .filter(is_new)
-            .take(MOST_TOLD - told.len())
+            .take(MAX_WARNED - warned.len())
             .collect();
         if new.is_empty() {
             return;
@@ -105,29 +105,27 @@ impl<'a> TokenClient<'a> {
             deviation,
             "the token answer deviates from RFC 6749; its token is used"
         );
-        told.extend(new);
+        warned.extend(new);
     }
 
-    /// Goes on with other secrets, keys or certificates.
+    /// Adopts other secrets, keys or certificates.
     pub fn use_material(&self, material: Arc<Material>) {
         self.material.store(material);
     }
 
-    /// What it asks with.
     pub fn into_material(self) -> Arc<Material> {
         self.material.into_inner()
     }
 
-    /// Who we are at the moment.
     pub fn identity(&self) -> [u8; 32] {
         self.material.load().identity
     }
 
-    /// One token request, preceded by discovery when the endpoint is not known.
+    /// A token request, after discovery if the endpoint is unknown.
     pub async fn fetch(&self) -> Result<Grant, Failure> {
         let material = self.material.load_full();
-        // Taken out, and put back only when the authority answers as one: whatever else is there,
-        // or hangs, it may have moved. So it stays forgotten when nobody waits any more.
+        // Removed, and restored only when the authority answers properly: otherwise it may have
+        // moved. A cancelled request leaves it unknown.
         let known = self.discovered.swap(None);
         let found = self.endpoint(&material, known).await?;
         let fetched = self.fetch_from(&material, &found).await;
@@ -161,7 +159,7 @@ impl<'a> TokenClient<'a> {
             let sent: Vec<&str> = sent.iter().map(|secret| secret.expose_secret()).collect();
             failure.answered(&found.token_endpoint, &answer, &sent)
         })?;
-        self.tell(deviations);
+        self.warn_of(deviations);
         Ok(Grant {
             token,
             lifetime,
@@ -193,7 +191,7 @@ impl<'a> TokenClient<'a> {
         answer.map_err(|failed| Failure::unanswered(FetchError::Http, &failed))
     }
 
-    /// The `Authorization` of a request that proves itself so.
+    /// The `Authorization` header for this proof.
     fn basic(&self, proof: &Proof) -> Result<Option<HeaderValue>, FetchError> {
         let Proof::Basic(secret, encoding) = proof else {
             return Ok(None);
@@ -203,8 +201,8 @@ impl<'a> TokenClient<'a> {
             .ok_or(FetchError::Request)
     }
 
-    /// What an answer must not show of its request: the secret in every form in which it was sent,
-    /// an assertion, and the values of further parameters.
+    /// The values that a response must not echo: the secret in every sent form, an assertion, and
+    /// extra parameters.
     fn sent(
         &self,
         proof: &Proof,
@@ -232,8 +230,7 @@ impl<'a> TokenClient<'a> {
         sent
     }
 
-    /// The form of RFC 6749 §4.4.2. `scope` and `audiences` are the joined texts of what is
-    /// configured.
+    /// The form of RFC 6749 §4.4.2. `scope` and `audiences` are the joined configured values.
     fn form<'f>(
         &'f self,
         proof: &'f Proof,
@@ -318,8 +315,7 @@ impl<'a> TokenClient<'a> {
         known: Option<Arc<Found>>,
     ) -> Result<Arc<Found>, Failure> {
         let authority = match &self.config.endpoint {
-            // Nobody says what the issuer is called; the endpoint itself is the other audience that
-            // RFC 7523 §3 knows.
+            // The issuer is unknown here; RFC 7523 §3 also permits the endpoint as the audience.
             TokenEndpoint::Url(url) => {
                 return Ok(Arc::new(Found {
                     token_endpoint: url.clone(),
@@ -529,20 +525,20 @@ mod tests {
             let skew = Skew::default();
             let client = TokenClient::new(&config, &clock, &skew, Material::load(&config).unwrap());
             authority.script([status("cannot create token: invalid audience([])")]);
-            let told = client.fetch().await.err().unwrap();
-            assert_eq!(told.error, FetchError::Status(401));
+            let warned = client.fetch().await.err().unwrap();
+            assert_eq!(warned.error, FetchError::Status(401));
             let place = authority.url("/token");
             let expected = format!(
                 "the authority answered the token request with status 401 ({place}: it says `cannot create token: invalid \
                  audience([])`)"
             );
-            assert_eq!(told.text(), expected);
+            assert_eq!(warned.text(), expected);
             for echo in echoes {
                 authority.script([status(&format!("cannot create token: no {echo:?} known"))]);
-                let told = client.fetch().await.err().unwrap().text();
+                let warned = client.fetch().await.err().unwrap().text();
                 assert!(
-                    told.contains("left out") && !told.contains(&echo[..8]),
-                    "{told}"
+                    warned.contains("left out") && !warned.contains(&echo[..8]),
+                    "{warned}"
                 );
             }
         }
@@ -619,13 +615,13 @@ mod tests {
         };
         fetch_all(&config, 1).await;
         assert_eq!(audience(), authority.url("/token"));
-        let told = Config {
-            authentication: of(Some("https://told.example")),
+        let warned = Config {
+            authentication: of(Some("https://warned.example")),
             ..config.clone()
         };
-        fetch_all(&told, 1).await;
-        assert_eq!(audience(), "https://told.example");
-        // The issuer as it writes itself, without the slash that ours has.
+        fetch_all(&warned, 1).await;
+        assert_eq!(audience(), "https://warned.example");
+        // The issuer as the metadata write it, without the configured trailing slash.
         authority.script([
             metadata(&authority, "/realm", &authority.url("/token")),
             testing::token("t3", 60),
@@ -672,7 +668,7 @@ mod tests {
         let client = TokenClient::new(&config, &clock, &skew, Material::load(&config).unwrap());
         assert!(client.fetch().await.is_err());
         assert!(skew.get().unwrap() < -900_000_000);
-        // By our clock it died decades ago.
+        // By the local clock it expired decades ago.
         let grant = client
             .fetch()
             .await

@@ -26,7 +26,7 @@ use crate::domain::host::{host_name, is_beyond_dns, is_cross_site};
 use crate::domain::secret::{self, ExposeSecret, SecretString};
 use crate::endpoints::PeerAddress;
 use crate::issuer::client_secret::is_beyond_guessing;
-use crate::limits::guesses::{Allowance, Buckets, Whom, neighbourhood, network};
+use crate::limits::guesses::{Allowance, BucketKey, Buckets, neighbourhood, network};
 
 /// Wrong tokens of a network. Beyond it a token is compared only if it cannot be guessed, or was
 /// right from there before.
@@ -131,7 +131,7 @@ pub struct Guard {
 /// What was wrong, and what was right, by where it came from.
 struct Guesses {
     wrong: Buckets,
-    proven: Cache<Whom, ()>,
+    proven: Cache<BucketKey, ()>,
     began: Instant,
 }
 
@@ -155,7 +155,7 @@ impl Place {
     }
 
     /// Its buckets of wrong tokens.
-    fn wrong(&self) -> [(Whom, Allowance); 2] {
+    fn wrong(&self) -> [(BucketKey, Allowance); 2] {
         let of = |what: &[u8], place: &str| sha256_parts(&[what, place.as_bytes()]);
         [
             (of(b"network", &self.network), OF_NETWORK),
@@ -163,11 +163,11 @@ impl Place {
         ]
     }
 
-    fn bucket(&self, what: &[u8]) -> Whom {
+    fn bucket(&self, what: &[u8]) -> BucketKey {
         sha256_parts(&[what, self.network.as_bytes()])
     }
 
-    fn with(&self, token: &SecretString) -> Whom {
+    fn with(&self, token: &SecretString) -> BucketKey {
         sha256_parts(&[
             b"token",
             token.expose_secret().as_bytes(),

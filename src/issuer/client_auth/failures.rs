@@ -15,7 +15,7 @@ use moka::sync::Cache;
 use super::TokenError;
 use crate::domain::clock::UnixTime;
 use crate::domain::hash::sha256_parts;
-use crate::limits::guesses::{self, Allowance, Buckets, Whom};
+use crate::limits::guesses::{self, Allowance, BucketKey, Buckets};
 
 /// So many failures in a row are a human.
 const FREE: u32 = 5;
@@ -50,18 +50,18 @@ pub(super) struct Attempt {
     /// The network of the address.
     pub(super) network: IpAddr,
     pairs: Vec<Pair>,
-    of_network: Whom,
-    of_neighbourhood: Whom,
+    of_network: BucketKey,
+    of_neighbourhood: BucketKey,
 }
 
 /// A client id and a network.
 struct Pair {
     /// What was wrong.
-    wrong: Whom,
+    wrong: BucketKey,
     /// What there was no place to judge.
-    unjudged: Whom,
+    unjudged: BucketKey,
     /// What was compared during a delay.
-    recalled: Whom,
+    recalled: BucketKey,
 }
 
 #[derive(Clone, Copy)]
@@ -72,7 +72,7 @@ struct InARow {
 
 /// The failures of late.
 pub(super) struct Failures {
-    rows: Cache<Whom, InARow>,
+    rows: Cache<BucketKey, InARow>,
     buckets: Buckets,
 }
 
@@ -86,7 +86,7 @@ impl Failures {
 
     /// Whether a try may be made now.
     pub(super) fn check(&self, attempt: &Attempt, now: UnixTime) -> Result<(), TokenError> {
-        let delay = |whom: &Whom, free| {
+        let delay = |whom: &BucketKey, free| {
             let row = self.rows.get(whom).filter(|row| row.is_remembered(now))?;
             Some(now.until(row.last.plus(Duration::from_secs(row.delay(free).into()))))
         };
@@ -132,7 +132,7 @@ impl Failures {
         self.count_network(attempt, now);
     }
 
-    fn count(&self, whom: Whom, now: UnixTime) {
+    fn count(&self, whom: BucketKey, now: UnixTime) {
         self.rows.entry(whom).and_upsert_with(|earlier| {
             let earlier = earlier
                 .map(moka::Entry::into_value)

@@ -1,4 +1,4 @@
-//! The background task of one credential: files, tries, and what comes of them.
+//! The background task of one credential: its files, its token requests, and their results.
 
 use std::future::Future;
 use std::pin::pin;
@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::{Current, State, TokenSource, Told};
+use super::{Current, KnownFailure, State, TokenSource};
 use crate::files::{Watched, blocking};
 use crate::http_client::HttpError;
 use crate::token_source::access_token::{AccessToken, Grant};
@@ -22,46 +22,46 @@ use crate::token_source::schedule::{self, Held, Pace, Situation};
 use crate::token_source::token_client::TokenClient;
 use crate::token_source::{CredentialStatus, Event, TokenEndpoint, kept_token};
 
-/// The pause before files that cannot be used are read again, when none of them changes.
+/// The pause before unusable files are read again without a change.
 const READ_AGAIN: Duration = Duration::from_secs(10);
 
-/// How often it is looked at what is due: the monotonic clock, by which we sleep, stands still
-/// while the machine does.
+/// The longest sleep. The monotonic clock stops while the machine sleeps, so due work is checked at
+/// least this often.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 
-/// How long "for ever" is for a caller of a credential that nobody fetches for any more.
-const FOR_EVER: Duration = Duration::from_hours(24);
+/// The deadline of callers while no task runs.
+const NO_LIMIT: Duration = Duration::from_hours(24);
 
-/// What has changed about a credential's files.
+/// A change of a credential's files.
 pub(super) enum Change {
-    /// What we prove ourselves with is another, or we trust others. The token in hand was had with
-    /// the old content: it serves until one was had with the new.
+    /// The identity or the trusted certificates changed. The current token stays in use until a
+    /// token for the new content arrives.
     Identity,
-    /// The same, and here is a token that was had with the new content.
+    /// The same, with a token for the new content.
     Proven(Grant),
-    /// Nothing of that; what was refused may be accepted now.
+    /// The content changed without effect on the identity; a refused request may succeed now.
     Content,
 }
 
 impl TokenSource {
-    /// The background task: fetches when asked to and before tokens expire, until `shutdown`; then
-    /// it keeps the last token on disk where that is wanted. To be run once at a time; after an end
-    /// it may be run again and goes on where the last run stopped.
+    /// The background task: fetches on demand and before tokens expire, until `shutdown`; then it
+    /// stores the last token where that is configured. Run it once at a time. A later run continues
+    /// where the last one stopped.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) {
         let cell = &*self.0;
         let mut shutdown = pin!(shutdown);
         let watched = Watched::new(Material::watched_files(&cell.config));
         let material = tokio::select! {
             biased;
-            () = &mut shutdown => return self.settle_failure(FetchError::Stopped, Instant::now() + FOR_EVER),
+            () = &mut shutdown => return self.settle_failure(FetchError::Stopped, Instant::now() + NO_LIMIT),
             material = self.first_material(&watched) => material,
         };
         self.set_identity(material.identity);
         let kept = self.take_kept(material.identity).await;
         let client = TokenClient::new(&cell.config, &cell.clock, &cell.skew, material);
         let fetch = || async {
-            // Waiting for it counts as part of the try. The semaphore is never closed.
-            let _turn = self.turn().acquire().await;
+            // Waiting for the permit counts as part of the try. The semaphore is never closed.
+            let _permit = self.fetch_permit().acquire().await;
             client.fetch().await
         };
         let ended = Notify::new();
@@ -73,8 +73,7 @@ impl TokenSource {
         tokio::join!(drive, self.keep_tokens(kept, &ended));
     }
 
-    /// The files' content; while they cannot be used they are read again and again, and callers are
-    /// told.
+    /// Reads the files. While they are unusable, it reads them repeatedly and callers get an error.
     async fn first_material(&self, watched: &Arc<Watched>) -> Material {
         loop {
             match self.load(watched).await {
@@ -89,8 +88,7 @@ impl TokenSource {
         }
     }
 
-    /// Waits until the files have changed, and takes over what they hold; or until a rotation
-    /// brings a new secret.
+    /// Waits for changed files and adopts their content, or for a new secret from a rotation.
     async fn change(&self, client: &TokenClient<'_>, watched: &Arc<Watched>) -> Change {
         let credential = &self.0.config.name;
         tokio::select! {
@@ -117,7 +115,7 @@ impl TokenSource {
                     if is_other {
                         tracing::info!(
                             credential,
-                            "the credential's files have changed; the token in hand serves until one is had with the new content"
+                            "the credential's files have changed; the current token stays in use until a new one arrives"
                         );
                     }
                     return if is_other {
@@ -130,7 +128,7 @@ impl TokenSource {
                     let consequence =
                         "a changed file of the credential cannot be used; the old content stays";
                     tracing::warn!(credential, %error, consequence);
-                    // It may have been the moment.
+                    // The file may have been read in the middle of a change.
                     let _ = timeout(READ_AGAIN, watched.changed()).await;
                 }
             }
@@ -146,7 +144,7 @@ impl TokenSource {
         .await
     }
 
-    /// Begins with the token that was kept on disk; gives its serial.
+    /// Starts with the stored token; returns its serial.
     async fn take_kept(&self, identity: [u8; 32]) -> Option<u64> {
         let (config, now) = (self.0.config.clone(), self.now());
         let at = config.kept_at.clone()?;
@@ -154,15 +152,15 @@ impl TokenSource {
         let current = self.accept(grant).ok()?;
         tracing::info!(
             credential = self.0.config.name,
-            "the access token that was kept serves on"
+            "the stored access token is used"
         );
         let serial = current.token.serial();
         self.put(current);
         Some(serial)
     }
 
-    /// Keeps each new token on disk, until `ended` rings: then the last one, should it not be there
-    /// yet. On its own: a slow disk delays no token. `kept` is the one that is there.
+    /// Stores each new token until `ended` is signalled, and then the last one if necessary. Runs
+    /// separately, so that a slow disk delays no token. `kept` is the stored token.
     async fn keep_tokens(&self, mut kept: Option<u64>, ended: &Notify) {
         let Some(at) = &self.0.config.kept_at else {
             return;
@@ -187,8 +185,7 @@ impl TokenSource {
         }
     }
 
-    /// [`Self::run`] with the request and the changes of files as parameters, so that tests can
-    /// script them.
+    /// [`Self::run`] with the request and the file changes as parameters, for scripted tests.
     pub(super) async fn drive<F, R, C>(
         &self,
         shutdown: impl Future<Output = ()>,
@@ -202,12 +199,12 @@ impl TokenSource {
         let mut shutdown = pin!(shutdown);
         let mut changes = pin!(changed());
         let mut pace = Pace::new(self.0.config.timeouts.total);
-        // The one try under way.
+        // The current try.
         let mut attempt = pin!(Fuse::terminated());
         self.0.state.send_modify(|state| state.failing = None);
-        // A run before this one may have broken off within a try.
+        // An earlier run may have ended within a try.
         self.0.fetching.store(false, Ordering::Release);
-        // Callers that a run before this one left waiting, and readers that want a first token.
+        // Callers that an earlier run left waiting, and callers of a first token.
         let mut wanted = self.0.config.prefetch || self.0.state.receiver_count() > 0;
         let mut refused = false;
         loop {
@@ -224,18 +221,18 @@ impl TokenSource {
                 () = &mut shutdown => break,
                 change = &mut changes => {
                     if !matches!(change, Change::Content) {
-                        // What is under way was asked for by whom we no longer are.
+                        // The current try uses an outdated identity.
                         attempt.set(Fuse::terminated());
                         self.0.fetching.store(false, Ordering::Release);
                         refused = false;
                     }
-                    // Whatever was wrong may be right now.
+                    // The cause of earlier failures may be gone.
                     wanted |= pace.failures() > 0 || self.0.state.receiver_count() > 0;
                     let failures = pace.failures();
                     pace.succeeded();
                     self.0.state.send_modify(|state| state.failing = None);
                     if let Change::Proven(grant) = change
-                        && let Ok(current) = self.judge(Ok(Ok(grant)))
+                        && let Ok(current) = self.settle_outcome(Ok(Ok(grant)))
                     {
                         wanted = false;
                         self.settle_success(current, failures);
@@ -244,7 +241,7 @@ impl TokenSource {
                 }
                 outcome = &mut attempt, if !attempt.is_terminated() => {
                     (wanted, refused) = (false, false);
-                    match self.judge(outcome) {
+                    match self.settle_outcome(outcome) {
                         Ok(current) => {
                             let failures = pace.failures();
                             pace.succeeded();
@@ -255,7 +252,7 @@ impl TokenSource {
                             let told = pace.failed(&failure, now, held, fastrand::f64());
                             match told {
                                 Some(until) => {
-                                    self.say_failure(&failure, pace.failures());
+                                    self.log_failure(&failure, pace.failures());
                                     self.settle_failure(failure.error, until);
                                 }
                                 None => self.settle(|_| {}),
@@ -272,12 +269,12 @@ impl TokenSource {
                     self.0.fetching.store(true, Ordering::Release);
                     attempt.set(timeout(self.0.config.timeouts.total, fetch()).fuse());
                 }
-                // A ring may be old news: the token has come since.
+                // The signal may be outdated, because a token has arrived since.
                 () = self.0.demand.notified() => wanted |= self.current().is_none(),
                 () = self.0.refused.notified() => refused = self.is_being_replaced(),
             }
         }
-        self.settle_failure(FetchError::Stopped, Instant::now() + FOR_EVER);
+        self.settle_failure(FetchError::Stopped, Instant::now() + NO_LIMIT);
     }
 
     fn held(&self) -> Option<Held> {
@@ -289,14 +286,14 @@ impl TokenSource {
                     .refresh_due
                     .min(now.monotonic + now.wall.until(current.refresh_due_at))
             } else {
-                // It was had with other files: the new ones have to prove themselves.
+                // The token belongs to older files; the new ones must be tried.
                 now.monotonic
             },
             usable_until: now.monotonic + current.token.usable_for(now),
         })
     }
 
-    /// Whether a newer token is wanted for a refusal of the current one.
+    /// Whether a newer token was requested because the current one was refused.
     fn is_being_replaced(&self) -> bool {
         let current = self
             .0
@@ -312,8 +309,11 @@ impl TokenSource {
         current.is_some_and(|serial| refusals.is_being_replaced(serial))
     }
 
-    /// What has come of a try.
-    fn judge(&self, outcome: Result<Result<Grant, Failure>, Elapsed>) -> Result<Current, Failure> {
+    /// Handles the result of a try.
+    fn settle_outcome(
+        &self,
+        outcome: Result<Result<Grant, Failure>, Elapsed>,
+    ) -> Result<Current, Failure> {
         let cell = &*self.0;
         let result = match outcome {
             Ok(Ok(grant)) => self.accept(grant),
@@ -346,7 +346,7 @@ impl TokenSource {
         result
     }
 
-    /// Turns a grant into the next current token, unless the token died on its way.
+    /// Turns a grant into the current token, unless the token expired in transit.
     pub(super) fn accept(&self, grant: Grant) -> Result<Current, Failure> {
         let Grant {
             lifetime,
@@ -362,8 +362,8 @@ impl TokenSource {
         Ok(Current {
             token,
             refresh_due: requested.monotonic + after,
-            // Later than by the monotonic clock while both run: wall time has whole seconds, and
-            // both ends were cut.
+            // Later than by the monotonic clock while both run, because wall time is truncated to
+            // seconds at both ends.
             refresh_due_at: requested.wall.plus(after + Duration::from_millis(1999)),
             obtained: self.0.clock.uptime().saturating_sub(age),
         })
@@ -395,7 +395,7 @@ impl TokenSource {
             ..(**s).clone()
         });
         cell.arrived.notify_one();
-        // Last: who is woken by it finds the token.
+        // Last, so that a woken caller finds the token.
         self.settle(|state| state.failing = None);
         let credential = &cell.config.name;
         if failures > 0 {
@@ -405,8 +405,8 @@ impl TokenSource {
         }
     }
 
-    /// Tells the log of a failure, but not of the same one each second.
-    fn say_failure(&self, failure: &Failure, failures: u32) {
+    /// Logs a failure, but not the same one each second.
+    fn log_failure(&self, failure: &Failure, failures: u32) {
         let told_before = self.0.state.borrow().failing.map(|told| told.error);
         if told_before != Some(failure.error) || failures.is_power_of_two() {
             let credential = &self.0.config.name;
@@ -419,13 +419,13 @@ impl TokenSource {
         }
     }
 
-    /// Tells callers of a failure.
+    /// Publishes a failure to the callers.
     fn settle_failure(&self, error: FetchError, until: Instant) {
-        self.settle(|state| state.failing = Some(Told { error, until }));
+        self.settle(|state| state.failing = Some(KnownFailure { error, until }));
     }
 
     fn settle(&self, change: impl FnOnce(&mut State)) {
-        // Nothing is left to be replaced after a success, which was noted.
+        // After a success nothing is left to be replaced.
         self.0
             .refusals
             .lock()

@@ -1,4 +1,4 @@
-//! Facts about [`TokenSource`]: most with a scripted request under paused time, a few over real
+//! Tests of [`TokenSource`]: most with a scripted request under paused time, a few over real
 //! sockets.
 
 mod files;
@@ -27,7 +27,7 @@ const TIMEOUTS: FetchTimeouts = FetchTimeouts {
     total: Duration::from_secs(15),
 };
 
-/// Follows tokio's clock, so that pausing it pauses both, and can be moved on its own.
+/// Follows tokio's clock, so that pausing affects both, and can be moved separately.
 struct TestClock {
     start: Instant,
     moved: AtomicI64,
@@ -43,8 +43,8 @@ impl Clock for TestClock {
     }
 }
 
-/// How the authority reacts to the request number `n`: after how long, and with a lifetime in
-/// milliseconds or an error.
+/// The authority's reaction to request number `n`: its delay, and a lifetime in milliseconds or an
+/// error.
 type Reaction = (u64, Result<u64, Failure>);
 
 struct World {
@@ -52,7 +52,7 @@ struct World {
     clock: Arc<TestClock>,
     start: Instant,
     asked: Arc<Mutex<Vec<Instant>>>,
-    /// Rung when the credential's files have changed.
+    /// Signals a change of the credential's files.
     changed: Arc<Notify>,
     events: Arc<Mutex<Vec<String>>>,
 }
@@ -106,7 +106,7 @@ impl World {
         }
     }
 
-    /// Runs the task against a script. It ends when the returned sender is used or dropped.
+    /// Runs the task against a script until the returned sender is used or dropped.
     fn run(
         &self,
         script: impl Fn(usize) -> Reaction + Send + Sync + 'static,
@@ -151,7 +151,7 @@ impl World {
         (stop, task)
     }
 
-    /// When the authority was asked, in milliseconds since the start.
+    /// The times of the requests, in milliseconds since the start.
     fn asked(&self) -> Vec<u128> {
         self.asked
             .lock()
@@ -250,7 +250,7 @@ async fn a_token_is_not_served_to_its_very_end_and_an_expired_one_never() {
         }
     });
     let token = world.source.token().await.unwrap();
-    // The last tenth is for the way, and for other clocks.
+    // The last tenth is reserved for transit and for differing clocks.
     let ends = world.start + ms(9_000);
     while Instant::now() < ends {
         assert_eq!(world.source.token().await.unwrap().serial(), token.serial());
@@ -286,7 +286,7 @@ async fn a_machine_that_slept_refreshes_when_it_is_due_by_the_wall_clock() {
     let world = World::new(|_| {});
     let _task = world.run(|_| (10, Ok(3_600_000)));
     let token = world.source.token().await.unwrap();
-    // Fifty minutes, of which the monotonic clock knows nothing.
+    // Fifty minutes that the monotonic clock does not count.
     world.clock.moved.fetch_add(3_000, Ordering::Relaxed);
     let left = world.source.usable_for(&token);
     assert!(
@@ -415,7 +415,7 @@ async fn one_token_can_be_fetched_without_a_source() {
 
 #[tokio::test(start_paused = true)]
 async fn a_refusal_while_a_renewal_is_under_way_waits_for_it_whatever_the_tokens_age() {
-    // Refreshed at 2 s of a token that is 4 s old at most: too young to be suspected.
+    // Refreshed at 2 s; a token is at most 4 s old, which is too young for a replacement.
     let world = World::new(|config| config.refresh_at = 0.5);
     let _task = world.run(|n| (if n == 0 { 0 } else { 1_500 }, Ok(4_000)));
     let old = world.source.token().await.unwrap();
@@ -432,7 +432,7 @@ async fn a_refusal_while_a_renewal_is_under_way_waits_for_it_whatever_the_tokens
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refused_token_is_replaced_once_for_everybody_and_serves_on_until_then() {
+async fn a_refused_token_is_replaced_once_and_stays_in_use_until_then() {
     let world = World::new(|_| {});
     let _task = world.run(|n| (if n == 0 { 0 } else { 500 }, Ok(3_600_000)));
     let old = world.source.token().await.unwrap();
@@ -457,12 +457,12 @@ async fn a_refused_token_is_replaced_once_for_everybody_and_serves_on_until_then
             .is_some_and(|token| token.serial() == new.serial())
     }));
     assert_eq!(world.asked().len(), 2);
-    // Who comes late with the old one gets the new one without a fetch.
+    // A late caller with the old token gets the new one without a fetch.
     assert_eq!(
         world.source.replacement(&old).await.unwrap().serial(),
         new.serial()
     );
-    // The new one is refused as well: it stays, for half a minute whatever happens.
+    // The new token is refused as well: no fetch follows for half a minute.
     for _ in 0..29 {
         assert!(world.source.replacement(&new).await.is_none());
         assert_eq!(world.source.current().unwrap().serial(), new.serial());
@@ -479,7 +479,7 @@ async fn a_token_that_was_fetched_for_a_refusal_is_noted_once_when_it_is_accepte
     let world = World::new(|_| {});
     let _task = world.run(|_| (0, Ok(3_600_000)));
     let first = world.source.token().await.unwrap();
-    let died = || world.source.0.refusals.lock().unwrap().died_young();
+    let ended_early = || world.source.0.refusals.lock().unwrap().ended_early();
     world.source.note_accepted(&first);
     assert_eq!(
         world.source.0.successor.load(Ordering::Relaxed),
@@ -497,11 +497,11 @@ async fn a_token_that_was_fetched_for_a_refusal_is_noted_once_when_it_is_accepte
     world.source.note_accepted(&second);
     world.source.note_accepted(&second);
     // Counted once: two more make three.
-    assert_eq!([died(), died()], [None, Some(3)]);
+    assert_eq!([ended_early(), ended_early()], [None, Some(3)]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_while_the_authority_is_sick_takes_no_token_from_anybody() {
+async fn a_refusal_during_an_outage_keeps_the_token() {
     let world = World::new(|_| {});
     let _task = world.run(|n| {
         if n == 0 {
@@ -517,7 +517,7 @@ async fn a_refusal_while_the_authority_is_sick_takes_no_token_from_anybody() {
     tokio::time::sleep(ms(60_000)).await;
     assert!(world.source.replacement(&old).await.is_none());
     assert!(world.source.current().is_some());
-    // Nor does an authority that gives the same token again cause a replay.
+    // An authority that returns the same token again causes no replay.
     let same = World::new(|_| {});
     let (_stop, _task) = same.run(|_| (0, Ok(3_600_000)));
     let old = same.source.token().await.unwrap();

@@ -1,4 +1,4 @@
-//! Files that change, or cannot be used, and secrets that a rotation brings.
+//! Changed files, unusable files, and secrets from a rotation.
 
 use super::*;
 
@@ -10,7 +10,7 @@ async fn the_token_in_hand_serves_until_changed_files_have_proven_themselves() {
         status: 401,
     };
     let start = world.start;
-    // The authority learns of the new secret after ten seconds.
+    // The authority accepts the new secret after ten seconds.
     let _task = world.run(move |n| match n {
         0 => (10, Ok(3_600_000)),
         _ if start.elapsed() < ms(11_000) => failing(refused),
@@ -23,12 +23,12 @@ async fn the_token_in_hand_serves_until_changed_files_have_proven_themselves() {
         assert_eq!(world.token().await.unwrap(), "t0k3n0");
         tokio::time::sleep(ms(100)).await;
     }
-    // At once, after 2 s and after 4 s more: in no hurry. The next one is accepted.
+    // At once, after 2 s and after 4 s more. The next try is accepted.
     assert_eq!(world.asked().len(), 1 + 3, "{:?}", world.asked());
     tokio::time::sleep(ms(5_000)).await;
     assert_eq!(world.token().await.unwrap(), "t0k3n4");
     assert_eq!(world.asked().len(), 5);
-    // And it is the end of it: the next refresh is an hour away.
+    // The next refresh is an hour away.
     tokio::time::sleep(ms(600_000)).await;
     assert_eq!(world.asked().len(), 5);
 }
@@ -65,7 +65,7 @@ async fn changed_files_end_what_is_under_way_and_every_pause() {
         status: 401,
     };
     let _task = world.run(move |n| match n {
-        // With the wrong secret that was put there first.
+        // With the wrong secret of the first file.
         0..=2 => failing(refused),
         3 => (4_000, Ok(60_000)),
         _ => (10, Ok(60_000)),
@@ -73,8 +73,8 @@ async fn changed_files_end_what_is_under_way_and_every_pause() {
     assert_eq!(world.error().await, refused);
     tokio::time::sleep(ms(9_000)).await;
     assert_eq!(world.asked().len(), 3, "in no hurry");
-    // The right one now: at once, whatever pause there was; and then another right one while it is
-    // being tried.
+    // The correct secret now: it is used at once, whatever the pause; then another correct one
+    // arrives during the try.
     world.changed.notify_one();
     tokio::time::sleep(ms(100)).await;
     assert_eq!(world.asked().len(), 4);
@@ -109,7 +109,7 @@ async fn a_token_that_a_rotation_brings_serves_at_once_and_nothing_is_asked_for_
         let fetch = || async {
             asked.lock().unwrap().push(Instant::now());
             if asked.lock().unwrap().len() > 1 {
-                // With the old secret: its answer comes too late.
+                // The response to the old secret arrives too late.
                 tokio::time::sleep(ms(10_000)).await;
             }
             Ok(grant("old"))

@@ -1,12 +1,11 @@
-//! Authorities that are slow, sick or say no: when they are asked, and what callers get.
+//! Slow, failing or refusing authorities: the times of requests, and the results of callers.
 
 use super::*;
 
 #[tokio::test(start_paused = true)]
-async fn an_outage_shorter_than_the_token_is_noticed_by_nobody() {
+async fn callers_do_not_notice_an_outage_shorter_than_the_token() {
     let world = World::new(|_| {});
-    // Down from 30 s on: the refresh at about 45 s and its tries after 2, 4 and so on fail; up
-    // again before 60 s.
+    // Down from 30 s on: the refresh at about 45 s and its retries fail; up again before 60 s.
     let start = world.start;
     let _task = world.run(move |_| match start.elapsed().as_secs() {
         30..=50 => failing(BUSY),
@@ -42,7 +41,7 @@ async fn callers_of_a_sick_authority_get_the_remembered_failure_and_cause_one_tr
     for _ in 0..30_000 {
         let before = Instant::now();
         assert_eq!(world.error().await, BUSY);
-        // The one that causes a try, and those beside it, wait for that.
+        // The caller that causes a try, and concurrent callers, wait for its result.
         assert!(before.elapsed() <= ms(12), "{:?}", before.elapsed());
         tokio::time::sleep(ms(10)).await;
     }
@@ -59,7 +58,7 @@ async fn without_callers_a_sick_authority_is_asked_less_and_less() {
     let world = World::new(|config| config.prefetch = true);
     let _task = world.run(|_| failing(BUSY));
     tokio::time::sleep(ms(300_000)).await;
-    // 3 in a row, then after 2 + 4 + 8 + 16 + 32 + 4 × 60 s, each up to a tenth shorter.
+    // 3 in quick succession, then after 2 + 4 + 8 + 16 + 32 + 4 × 60 s, each up to a tenth shorter.
     let asked = world.asked().len();
     assert!((3 + 8..=3 + 10).contains(&asked), "{asked}");
 }
@@ -92,7 +91,7 @@ async fn an_authority_that_comes_back_is_found_again_within_two_seconds_however_
                 let source = world.source.clone();
                 tokio::spawn(async move { source.token().await });
                 tokio::time::sleep(ms(50)).await;
-                // A try that hangs has to end first: there is never another beside it.
+                // A hanging try has to end first: there is never a second one.
                 let hangs = if sick.0 > 1_000 {
                     TIMEOUTS.total
                 } else {
@@ -128,7 +127,7 @@ async fn a_definite_refusal_is_not_repeated_in_a_hurry() {
     });
     assert_eq!(world.error().await, refused);
     assert_eq!(world.asked(), [0]);
-    // The secret has been put right: it is found out without anybody asking.
+    // The secret is correct again: the task detects it without a caller.
     tokio::time::sleep(ms(6_100)).await;
     assert_eq!(world.asked().len(), 3);
     assert_eq!(world.token().await.unwrap(), "t0k3n2");
@@ -238,7 +237,7 @@ async fn there_is_never_more_than_one_fetch_under_way_whatever_happens() {
         let fetch = || {
             let (seen, under_way, clock) = (seen.clone(), under_way.clone(), clock.clone());
             async move {
-                // Dropped with the future, also when that is cut off.
+                // Dropped with the future, also on cancellation.
                 let _counted = Counted::new(under_way, &seen);
                 tokio::time::sleep(ms(fastrand::u64(0..20_000))).await;
                 let requested = Moment {
@@ -275,7 +274,7 @@ async fn there_is_never_more_than_one_fetch_under_way_whatever_happens() {
     task.abort();
 }
 
-/// One fetch under way, as long as it lives.
+/// Counts concurrent fetches.
 struct Counted(Arc<Mutex<u32>>);
 
 impl Counted {
@@ -309,8 +308,8 @@ async fn a_pause_never_outlasts_a_token_whose_authority_is_back() {
     for back in [41_000, 45_000, 50_000, 52_000] {
         let world = World::new(|_| {});
         let start = world.start;
-        // Down from 5 s on: many failures, so that the pauses are long when the token nears its end
-        // at 55 s.
+        // Down from 5 s on: after many failures the pauses are long when the token nears its end at
+        // 55 s.
         let _task = world.run(move |n| {
             let down = (5_000..back).contains(&start.elapsed().as_millis());
             if n > 0 && down {
