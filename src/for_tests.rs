@@ -2,8 +2,6 @@
 //! the paths of their modules. Every other item is private to the crate, so that the compiler
 //! reports unused items.
 
-#![allow(missing_docs, reason = "each item is documented where it is defined")]
-
 pub mod app {
     pub use crate::app::{Running, start_with_clock};
 }

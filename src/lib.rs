@@ -17,7 +17,6 @@
 //! ARCHITECTURE.md walks a request through it.
 
 #![forbid(unsafe_code)]
-#![warn(missing_docs)]
 #![allow(
     rustdoc::private_intra_doc_links,
     reason = "the documentation is for the developers of the crate: it covers private items too"
