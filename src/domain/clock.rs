@@ -84,6 +84,30 @@ impl UnixTime {
     }
 }
 
+/// A time as a text of RFC 3339, for serde's `with`.
+pub mod rfc3339 {
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::UnixTime;
+
+    #[allow(clippy::ref_option, reason = "serde's signature")]
+    pub fn serialize<S: Serializer>(
+        time: &Option<UnixTime>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        time.and_then(UnixTime::to_rfc3339).serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<UnixTime>, D::Error> {
+        let text = Option::<String>::deserialize(deserializer)?;
+        text.map(|text| UnixTime::from_rfc3339(&text).ok_or(D::Error::custom("not a time")))
+            .transpose()
+    }
+}
+
 /// Where the time of day comes from.
 pub trait Clock: Send + Sync {
     /// The current time.

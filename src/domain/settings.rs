@@ -4,6 +4,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::issuer_name::IssuerName;
 use super::letter_case::Folding;
@@ -31,7 +32,7 @@ impl Profile {
 }
 
 /// The `typ` header of access tokens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema, ToSchema)]
 pub enum TokenType {
     /// RFC 9068 §2.1.
     #[serde(rename = "at+jwt")]
@@ -56,7 +57,7 @@ impl TokenType {
 }
 
 /// A claim that carries scopes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum ScopeClaim {
     /// One text, joined with spaces (RFC 9068 §2.2.3).

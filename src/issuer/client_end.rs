@@ -9,14 +9,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use serde::Deserialize;
-
 use super::Client;
 use super::clients::Clients;
 use super::forgetting::Forgetting;
 use super::policy::BACKDATED;
 use super::profile::ProfilePolicy;
-use super::registration::Registration;
+use super::registration::ClientMetadata;
 use super::revocation::Revocations;
 use crate::domain::clock::{SharedClock, UnixTime};
 use crate::domain::revoked::EndMark;
@@ -241,13 +239,12 @@ fn refused_from(client: &Client) -> Option<UnixTime> {
 /// How long a token that a client has now may stay valid; zero: without end. `None` is a client of
 /// the configuration, whose lifetime may have been another one when a token was issued.
 pub(super) fn longest_lifetime(stored: Option<&StoredClient>) -> Duration {
-    let registration = stored.map(|stored| Registration::deserialize(&stored.document));
-    let Some(Ok(registration)) = registration else {
+    let Some(metadata) = stored.and_then(|stored| ClientMetadata::stored(&stored.document)) else {
         return LONGEST;
     };
     let own = [
-        registration.access_token_lifetime,
-        registration.longest_token_lifetime,
+        metadata.access_token_lifetime,
+        metadata.longest_token_lifetime,
     ];
     if own.contains(&Some(0)) {
         return Duration::ZERO;

@@ -8,25 +8,51 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::registration::seconds_schema;
 use super::{TokenError, uri};
+use crate::domain::duration::seconds;
 pub use crate::domain::settings::{ScopeClaim, TokenType};
 use crate::jose::Algorithm;
 
-/// What the verifiers of one audience need. A value that is left out is taken from the issuer.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// What the verifiers of one audience need. The issuer's value fills in what is left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct AudienceSettings {
-    /// The `typ` header.
+    /// The `typ` header of its tokens.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub token_type: Option<TokenType>,
-    /// The algorithm that signs.
+    /// The algorithm that signs them. A key of it is made when there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(
+        value_type = Option<String>,
+        pattern = "^(ES256|ES384|RS256|RS384|RS512|PS256|PS384|PS512|EdDSA)$"
+    )]
     pub algorithm: Option<Algorithm>,
-    /// The claims that carry the scopes; not empty, each at most once.
+    /// The claims that carry their scopes: a text in `scope`, a list in `scp`, or both.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(min_items = 1, max_items = 2)]
     pub scope_claims: Option<Vec<ScopeClaim>>,
-    /// How long a token for this audience lives at most, and how long when its client has no
-    /// lifetime of its own.
+    /// Their longest lifetime, 1s to 24h, and the lifetime for clients without their own.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "seconds")]
+    #[schema(schema_with = seconds_schema)]
     pub access_token_lifetime: Option<Duration>,
 }
 
 impl AudienceSettings {
+    /// Whether stored settings are ones that a request can make.
+    pub(super) fn is_usable(&self) -> bool {
+        let claims = self.scope_claims.as_deref();
+        claims.is_none_or(|claims| {
+            matches!(
+                claims,
+                [_] | [ScopeClaim::Scope, ScopeClaim::Scp] | [ScopeClaim::Scp, ScopeClaim::Scope]
+            )
+        }) && self.access_token_lifetime != Some(Duration::ZERO)
+    }
+
     /// These settings, completed by `other` where they say nothing.
     fn or(&self, other: &Self) -> Self {
         Self {

@@ -9,17 +9,22 @@ use serde_json::Value;
 use super::Admin;
 use super::answer::{Object, Refusal, json};
 use super::audit::Change;
-use super::openapi::{Created, Done, Failed, NotThere, Page, Refused};
+use super::openapi::{Failed, NotThere, Refused};
 use super::query::{ClientId, Query, cursor};
-use super::wire::{Client, ClientRequest, Clients};
+use super::wire::{Client, Clients};
 use crate::domain::name::is_client_id;
 use crate::endpoints::PeerAddress;
 use crate::issuer::management::ManagementError;
+use crate::issuer::registration::ClientRequest;
 
 /// The clients of store and configuration, by id
 #[utoipa::path(
     get, path = "/clients", operation_id = "list_clients", tag = "clients",
-    params(("client_id" = Option<String>, Query, description = "only the one of this id"), Page),
+    params(
+        ("client_id" = Option<String>, Query, description = "only the one of this id"),
+        ("limit" = Option<u32>, Query, description = "the length of a page; 50 when left out", minimum = 1, maximum = 200),
+        ("cursor" = Option<String>, Query, description = "the `next_cursor` of the page before")
+    ),
     responses((status = 200, description = "A page of them", body = Clients), Refused)
 )]
 pub(super) async fn list(
@@ -59,7 +64,11 @@ pub(super) async fn list(
 /// Register a client; its secret is in this answer and in no other
 #[utoipa::path(
     post, path = "/clients", operation_id = "create_client", tag = "clients", request_body = ClientRequest,
-    responses(Created, Failed, Refused)
+    responses(
+        (status = 201, description = "The client with its secret, this once", body = Client),
+        Failed,
+        Refused
+    )
 )]
 pub(super) async fn create(
     State(admin): State<Admin>,
@@ -89,7 +98,11 @@ pub(super) async fn create(
 /// The same as `POST /clients`
 #[utoipa::path(
     post, path = "/client", operation_id = "create_client_alias", tag = "clients", request_body = ClientRequest,
-    responses(Created, Failed, Refused)
+    responses(
+        (status = 201, description = "The client with its secret, this once", body = Client),
+        Failed,
+        Refused
+    )
 )]
 pub(super) async fn create_alias(
     admin: State<Admin>,
@@ -140,7 +153,7 @@ pub(super) async fn update(
         .map(|updated| updated.changed.as_slice());
     let turns = changed.is_some_and(|names| names.iter().any(|name| name == "disabled"));
     let action = match &updated {
-        Ok(updated) if turns && updated.client.registration.disabled => "disable_client",
+        Ok(updated) if turns && updated.client.metadata.disabled => "disable_client",
         Ok(_) if turns => "enable_client",
         _ => "update_client",
     };
@@ -157,7 +170,7 @@ pub(super) async fn update(
 /// Delete a client; its tokens end
 #[utoipa::path(
     delete, path = "/clients/{client_id}", operation_id = "delete_client", tag = "clients", params(("client_id" = String, Path)),
-    responses(Done, NotThere, Failed, Refused)
+    responses((status = 204, description = "Done"), NotThere, Failed, Refused)
 )]
 pub(super) async fn delete(
     State(admin): State<Admin>,

@@ -9,8 +9,9 @@ use super::Admin;
 use super::answer::{Object, Refusal, json};
 use super::audit::Change;
 use super::openapi::{Failed, NotThere, Refused};
-use super::wire::{Key, Keys, RotateRequest};
+use super::wire::{Key, Keys};
 use crate::endpoints::PeerAddress;
+use crate::issuer::RotateNow;
 
 /// The signing keys: the one that signs first, then the newest first
 #[utoipa::path(
@@ -30,7 +31,7 @@ pub(super) async fn list(State(admin): State<Admin>) -> Result<Response, Refusal
 /// Rotate the signing keys: without members a new one is published, and signs when verifiers know
 /// it
 #[utoipa::path(
-    post, path = "/keys/rotate", operation_id = "rotate_keys", tag = "keys", request_body = RotateRequest,
+    post, path = "/keys/rotate", operation_id = "rotate_keys", tag = "keys", request_body = RotateNow,
     responses((status = 200, description = "The keys as they are now", body = Keys), NotThere, Failed, Refused)
 )]
 pub(super) async fn rotate(

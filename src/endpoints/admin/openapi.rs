@@ -1,24 +1,38 @@
-//! The description of the API, as far as it is not said beside each handler.
+//! The description of the API, beside what stands at each handler.
+
+use std::collections::BTreeMap;
 
 use axum::extract::State;
-use axum::response::Response;
+use axum::response::Response as Answer;
+use utoipa::IntoResponses;
+use utoipa::openapi::schema::{
+    AdditionalProperties, ArrayBuilder, Object, ObjectBuilder, OneOf, Schema, SchemaFormat,
+    SchemaType, Type,
+};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
-use utoipa::openapi::{ComponentsBuilder, InfoBuilder, License, OpenApi, OpenApiBuilder};
-use utoipa::{IntoParams, IntoResponses};
+use utoipa::openapi::{
+    ComponentsBuilder, ContentBuilder, InfoBuilder, License, OpenApi, OpenApiBuilder, Ref, RefOr,
+    Response, ResponseBuilder,
+};
 
 use super::Admin;
 use super::answer::json_text;
-use super::wire::{Client, ErrorBody, ErrorDetail};
+use super::wire::{ErrorBody, ErrorDetail};
+use crate::issuer::registration::{Meaning, kept_members};
 
-const DESCRIPTION: &str = "Clients, their secrets and tokens. Every request carries `Authorization: Bearer <admin token>`; \
-                           `Host` must be an IP address, `localhost` or one of `admin.hosts`; writes are JSON. Bodies are \
-                           at most 64 KiB. A client id stands percent-encoded in the path (`/` is `%2F`); everything below \
-                           `/clients/{client_id}` is also there as `/client?client_id=…`, `/client/secrets?client_id=…`, \
-                           `/client/secrets/{secret_id}?client_id=…` and `/client/revoke?client_id=…`. Members that other \
-                           servers' clients send are understood as docs/clients.md says.";
+const DESCRIPTION: &str = "Clients, their secrets and tokens. Every request carries \
+    `Authorization: Bearer <admin token>`; `Host` must be an IP address, `localhost` or one of \
+    `admin.hosts`; writes are JSON. Bodies are at most 64 KiB. A client id is percent-encoded in \
+    the path (`/` is `%2F`); everything below `/clients/{client_id}` is also available as \
+    `/client?client_id=…`, `/client/secrets?client_id=…`, \
+    `/client/secrets/{secret_id}?client_id=…` and `/client/revoke?client_id=…`. docs/clients.md \
+    lists the members of other servers' clients that are accepted too.";
 const TOKEN: &str = "adminToken";
 
-/// What stands around the handlers' own descriptions.
+type Schemas = BTreeMap<String, RefOr<Schema>>;
+type Responses = BTreeMap<String, RefOr<Response>>;
+
+/// The document before the handlers' own descriptions.
 pub(super) fn beginning() -> OpenApi {
     let info = InfoBuilder::new()
         .title("m2m-sidecar: management API")
@@ -27,7 +41,7 @@ pub(super) fn beginning() -> OpenApi {
         .license(Some(License::new("Apache-2.0")))
         .build();
     let token = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
-    // What only the descriptions of refusals name is not found by itself.
+    // No handler names them.
     let components = ComponentsBuilder::new()
         .schema_from::<ErrorBody>()
         .schema_from::<ErrorDetail>();
@@ -42,96 +56,186 @@ pub(super) fn beginning() -> OpenApi {
 }
 
 /// The document as it is served.
-pub(super) fn text(document: OpenApi) -> String {
-    // Cannot fail: there are no maps with other keys than texts.
+pub(super) fn text(mut document: OpenApi) -> String {
+    if let Some(components) = &mut document.components {
+        complete(&mut components.schemas);
+    }
+    // Cannot fail: every key of a map is a text.
     document.to_pretty_json().unwrap_or_default()
+}
+
+/// Puts the client's metadata into its request and its answer, and lets requests leave out or
+/// null any member.
+fn complete(schemas: &mut Schemas) {
+    let names: Vec<_> = schemas
+        .keys()
+        .filter(|name| *name == "Client" || name.ends_with("Request"))
+        .cloned()
+        .collect();
+    for name in names {
+        let mut object = flat(schemas, &schemas[&name]);
+        if name == "ClientRequest" {
+            let kept = kept_members().map(|(name, meaning)| (name.to_owned(), kept(meaning)));
+            object.properties.extend(kept);
+            let limits = ObjectBuilder::new().description(Some("Not supported yet."));
+            object.properties.insert("limits".to_owned(), limits.into());
+        }
+        if name != "Client" {
+            object.required.clear();
+            object.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
+            for property in object.properties.values_mut() {
+                *property = nullable(std::mem::take(property));
+            }
+        }
+        schemas.insert(name, RefOr::T(Schema::Object(object)));
+    }
+    schemas.remove("ClientMetadata");
+}
+
+/// A schema as one object, with the parts of an `allOf` merged.
+fn flat(schemas: &Schemas, schema: &RefOr<Schema>) -> Object {
+    match schema {
+        RefOr::T(Schema::Object(object)) => object.clone(),
+        RefOr::T(Schema::AllOf(all)) => {
+            let mut whole = Object::new();
+            whole.description.clone_from(&all.description);
+            for part in all.items.iter().map(|item| flat(schemas, item)) {
+                whole.properties.extend(part.properties);
+                whole.required.extend(part.required);
+                let additional = part.additional_properties;
+                whole.additional_properties = whole.additional_properties.or(additional);
+                whole.description = whole.description.or(part.description);
+            }
+            whole
+        }
+        RefOr::Ref(named) => {
+            let name = named.ref_location.rsplit('/').next().unwrap_or_default();
+            schemas
+                .get(name)
+                .map_or_else(Object::new, |schema| flat(schemas, schema))
+        }
+        RefOr::T(_) => Object::new(),
+    }
+}
+
+/// A schema that also accepts null.
+fn nullable(schema: RefOr<Schema>) -> RefOr<Schema> {
+    let with_null = |schema_type: SchemaType| match schema_type {
+        SchemaType::Type(one) => SchemaType::Array(vec![one, Type::Null]),
+        other => other,
+    };
+    let null = || RefOr::from(ObjectBuilder::new().schema_type(Type::Null));
+    RefOr::T(match schema {
+        RefOr::T(Schema::Object(mut object)) => {
+            object.schema_type = with_null(object.schema_type);
+            Schema::Object(object)
+        }
+        RefOr::T(Schema::Array(mut array)) => {
+            array.schema_type = with_null(array.schema_type);
+            Schema::Array(array)
+        }
+        RefOr::T(Schema::OneOf(mut one_of)) => {
+            let is_null = null();
+            if !one_of.items.contains(&is_null) {
+                one_of.items.push(is_null);
+            }
+            Schema::OneOf(one_of)
+        }
+        other => Schema::OneOf(OneOf {
+            items: vec![other, null()],
+            ..OneOf::new()
+        }),
+    })
+}
+
+/// The schema of a member that is kept without effect.
+fn kept(meaning: Meaning) -> RefOr<Schema> {
+    let text = || ObjectBuilder::new().schema_type(Type::String);
+    match meaning {
+        Meaning::Link => text()
+            .max_length(Some(2048))
+            .format(Some(SchemaFormat::Custom("uri".to_owned())))
+            .into(),
+        Meaning::Texts => ArrayBuilder::new()
+            .items(text())
+            .max_items(Some(100))
+            .into(),
+        Meaning::Nothing(reason) => ArrayBuilder::new()
+            .items(text())
+            .max_items(Some(0))
+            .description(Some(reason))
+            .into(),
+        Meaning::Object => ObjectBuilder::new().into(),
+        _ => text().max_length(Some(2048)).into(),
+    }
 }
 
 /// This description
 #[utoipa::path(
     get, path = "/openapi.json", operation_id = "describe", tag = "description",
-    responses((status = 200, description = "OpenAPI 3.1", body = Object, content_type = "application/json"), Refused)
+    responses(
+        (status = 200, description = "OpenAPI 3.1", body = Object, content_type = "application/json"),
+        Refused
+    )
 )]
-pub(super) async fn serve(State(admin): State<Admin>) -> Response {
+pub(super) async fn serve(State(admin): State<Admin>) -> Answer {
     json_text(admin.description.to_string())
 }
 
-/// Where a page begins, and how much it has.
-#[derive(IntoParams)]
-#[into_params(parameter_in = Query)]
-#[expect(dead_code, reason = "read by `query`")]
-pub(super) struct Page {
-    /// How many a page has; 50 when left out.
-    #[param(minimum = 1, maximum = 200)]
-    limit: Option<u32>,
-    /// The `next_cursor` of the page before.
-    cursor: Option<String>,
+/// What was asked for does not exist.
+pub(super) enum NotThere {}
+
+impl IntoResponses for NotThere {
+    fn responses() -> Responses {
+        errors(&[("404", "It is not there")])
+    }
 }
 
-/// A client that was made.
-#[derive(IntoResponses)]
-#[expect(dead_code, reason = "a description")]
-pub(super) enum Created {
-    /// The client with its secret, this once
-    #[response(status = 201)]
-    Client(Client),
+/// The errors of a write.
+pub(super) enum Failed {}
+
+impl IntoResponses for Failed {
+    fn responses() -> Responses {
+        errors(&[
+            ("409", "It contradicts what is there"),
+            ("413", "The body is too large"),
+            ("415", "The body is not JSON"),
+        ])
+    }
 }
 
-/// Done; nothing is left to say.
-#[derive(IntoResponses)]
-pub(super) enum Done {
-    /// Done
-    #[response(status = 204)]
-    #[expect(dead_code, reason = "a description")]
-    Nothing,
+/// The errors of every request.
+pub(super) enum Refused {}
+
+impl IntoResponses for Refused {
+    fn responses() -> Responses {
+        errors(&[
+            ("400", "A member or parameter is wrong"),
+            ("401", "The admin token is missing or wrong"),
+            ("403", "A page of another site sends the request"),
+            ("421", "The `Host` is not a name of this API"),
+            ("429", "Too many wrong admin tokens came from this address"),
+            ("503", "The store does not answer"),
+        ])
+    }
 }
 
-/// What was asked for is not there.
-#[derive(IntoResponses)]
-#[expect(dead_code, reason = "a description")]
-pub(super) enum NotThere {
-    /// It is not there
-    #[response(status = 404)]
-    NotFound(ErrorBody),
-}
-
-/// What may happen to a write.
-#[derive(IntoResponses)]
-#[expect(dead_code, reason = "a description")]
-pub(super) enum Failed {
-    /// It contradicts what is there
-    #[response(status = 409)]
-    Conflict(ErrorBody),
-    /// The body is too large
-    #[response(status = 413)]
-    TooLarge(ErrorBody),
-    /// The body is not JSON
-    #[response(status = 415)]
-    ContentType(ErrorBody),
-}
-
-/// What may happen to every request.
-#[derive(IntoResponses)]
-#[expect(dead_code, reason = "a description")]
-pub(super) enum Refused {
-    /// A member or parameter is wrong
-    #[response(status = 400)]
-    Invalid(ErrorBody),
-    /// The admin token is missing or wrong
-    #[response(status = 401)]
-    Token(ErrorBody),
-    /// A page of another site asks
-    #[response(status = 403)]
-    CrossSite(ErrorBody),
-    /// The `Host` is a name that is not known here
-    #[response(status = 421)]
-    Host(ErrorBody),
-    /// Too many wrong admin tokens came from this address
-    #[response(status = 429)]
-    TooMany(ErrorBody),
-    /// The store does not answer
-    #[response(status = 503)]
-    Unavailable(ErrorBody),
+fn errors(described: &[(&str, &str)]) -> Responses {
+    let body = || {
+        ContentBuilder::new()
+            .schema(Some(Ref::from_schema_name("ErrorBody")))
+            .build()
+    };
+    let response = |description: &str| {
+        ResponseBuilder::new()
+            .description(description)
+            .content("application/json", body())
+            .build()
+    };
+    described
+        .iter()
+        .map(|(status, description)| ((*status).to_owned(), response(description).into()))
+        .collect()
 }
 
 #[cfg(test)]
@@ -141,10 +245,10 @@ mod tests {
     use serde_json::Value;
 
     use crate::endpoints::admin::openapi_document;
-    use crate::issuer::registration::request::MEMBERS;
+    use crate::issuer::registration::{MEMBERS, kept_members};
 
     #[test]
-    fn what_a_registration_may_say_is_described_and_nothing_else() {
+    fn every_member_of_a_client_request_is_described_and_no_other() {
         let document: Value = serde_json::from_str(&openapi_document()).unwrap();
         let request = &document["components"]["schemas"]["ClientRequest"];
         let described: BTreeSet<_> = request["properties"]
@@ -153,7 +257,8 @@ mod tests {
             .keys()
             .map(String::as_str)
             .collect();
-        assert_eq!(described, BTreeSet::from(MEMBERS));
+        let kept = kept_members().map(|(name, _)| name);
+        assert_eq!(described, MEMBERS.into_iter().chain(kept).collect());
         assert_eq!(request["additionalProperties"], false);
     }
 

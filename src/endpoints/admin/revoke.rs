@@ -10,8 +10,9 @@ use super::answer::{Object, Refusal, json};
 use super::audit::Change;
 use super::openapi::{Failed, NotThere, Refused};
 use super::query::ClientId;
-use super::wire::{RevokeRequest, Revoked};
+use super::wire::Revoked;
 use crate::endpoints::PeerAddress;
+use crate::issuer::management::RevokeRequest;
 
 /// End every token that a client was issued before now, or before a time; and all of its refresh
 /// tokens

@@ -10,10 +10,11 @@ use http::StatusCode;
 use super::Admin;
 use super::answer::{Object, Refusal, json};
 use super::audit::Change;
-use super::openapi::{Done, Failed, NotThere, Refused};
+use super::openapi::{Failed, NotThere, Refused};
 use super::query::{ClientId, Query};
-use super::wire::{Secret, SecretRequest, Secrets};
+use super::wire::{Secret, Secrets};
 use crate::endpoints::PeerAddress;
+use crate::issuer::management::SecretRequest;
 
 /// A client's secrets, without themselves
 #[utoipa::path(
@@ -72,7 +73,7 @@ pub(super) async fn create(
         ("secret_id" = String, Path),
         ("force" = Option<bool>, Query, description = "also when no other secret of the client lives"),
     ),
-    responses(Done, NotThere, Failed, Refused)
+    responses((status = 204, description = "Done"), NotThere, Failed, Refused)
 )]
 pub(super) async fn delete(
     State(admin): State<Admin>,

@@ -8,7 +8,7 @@ use http::StatusCode;
 use super::Admin;
 use super::answer::{Refusal, json};
 use super::audit::Change;
-use super::openapi::{Done, NotThere, Page, Refused};
+use super::openapi::{NotThere, Refused};
 use super::query::{Query, cursor};
 use super::wire::{Token, Tokens};
 use crate::domain::clock::UnixTime;
@@ -22,7 +22,8 @@ use crate::issuer::management::TokenQuery;
         ("client_id" = Option<String>, Query, description = "only this client's"),
         ("owner" = Option<String>, Query, description = "only those of owners of this name, of whichever issuer"),
         ("active" = Option<bool>, Query, description = "only those that are (or are not) neither revoked nor expired"),
-        Page,
+        ("limit" = Option<u32>, Query, description = "the length of a page; 50 when left out", minimum = 1, maximum = 200),
+        ("cursor" = Option<String>, Query, description = "the `next_cursor` of the page before"),
     ),
     responses((status = 200, description = "A page of them", body = Tokens), Refused)
 )]
@@ -64,7 +65,7 @@ pub(super) async fn list(
 /// Revoke a kept access token
 #[utoipa::path(
     delete, path = "/tokens/{jti}", operation_id = "revoke_token", tag = "tokens", params(("jti" = String, Path)),
-    responses(Done, NotThere, Refused)
+    responses((status = 204, description = "Done"), NotThere, Refused)
 )]
 pub(super) async fn delete(
     State(admin): State<Admin>,

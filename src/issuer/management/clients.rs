@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::{CHANGED, ClientAdmin, ManagementError, NO_CLIENT, TRIES, secrets};
@@ -10,7 +9,9 @@ use crate::domain::clock::UnixTime;
 use crate::domain::secret::SecretString;
 use crate::issuer::Client;
 use crate::issuer::client_end::longest_lifetime;
-use crate::issuer::registration::{FieldProblem, Registration, ServerSet, read_new, read_patched};
+use crate::issuer::registration::{
+    ClientMetadata, FieldProblem, ServerSet, read_new, read_patched,
+};
 use crate::store::{SecretsOf, StoreError, StoredClient};
 
 /// A client, without its secrets.
@@ -18,8 +19,8 @@ use crate::store::{SecretsOf, StoreError, StoredClient};
 pub struct ClientRecord {
     /// Its id.
     pub client_id: String,
-    /// What is registered of it.
-    pub registration: Registration,
+    /// Its metadata.
+    pub metadata: ClientMetadata,
     /// Where.
     pub source: Source,
 }
@@ -69,7 +70,7 @@ impl ClientAdmin {
     ) -> Result<CreatedClient, ManagementError> {
         let now = self.clock.now();
         let new = read_new(body, now).map_err(ManagementError::Invalid)?;
-        self.check_claims(&new.registration)?;
+        self.check_claims(&new.metadata)?;
         let client_id = new
             .client_id
             .unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
@@ -77,7 +78,7 @@ impl ClientAdmin {
         if self.clients.configured(&client_id).is_some() {
             return Err(taken);
         }
-        let (secret, stored) = if new.registration.has_keys_only() {
+        let (secret, stored) = if new.metadata.has_keys_only() {
             (None, None)
         } else {
             let (secret, stored) = secrets::make(new.client_secret, &[], now, None).await?;
@@ -85,7 +86,7 @@ impl ClientAdmin {
         };
         let client = StoredClient {
             client_id,
-            document: document(&new.registration)?,
+            document: new.metadata.to_document()?,
             version: 1,
             created_at: now,
             updated_at: now,
@@ -103,8 +104,8 @@ impl ClientAdmin {
     }
 
     /// Who is not an owner must not come to look like one by a further claim.
-    fn check_claims(&self, registration: &Registration) -> Result<(), ManagementError> {
-        let own = registration
+    fn check_claims(&self, metadata: &ClientMetadata) -> Result<(), ManagementError> {
+        let own = metadata
             .claims
             .keys()
             .filter(|name| self.policy.is_own_claim(name));
@@ -184,7 +185,7 @@ impl ClientAdmin {
                 updated_at: stored.updated_at,
                 version: stored.version,
             };
-            let new = read_patched(client_id, &old.registration, &set, patch, self.clock.now())
+            let new = read_patched(client_id, &old.metadata, &set, patch, self.clock.now())
                 .map_err(ManagementError::Invalid)?;
             self.check_claims(&new)?;
             // Its secrets must be good no more, not even when the keys are taken away again.
@@ -193,8 +194,7 @@ impl ClientAdmin {
             } else {
                 SecretsOf::Kept
             };
-            if new == old.registration && (secrets == SecretsOf::Kept || stored.secrets.is_empty())
-            {
+            if new == old.metadata && (secrets == SecretsOf::Kept || stored.secrets.is_empty()) {
                 // Another request may have made the change just now: the answer says that it holds.
                 self.take_over().await?;
                 return Ok(UpdatedClient {
@@ -202,12 +202,12 @@ impl ClientAdmin {
                     changed: Vec::new(),
                 });
             }
-            let members = changed_members(&old.registration, &new)?;
+            let members = changed_members(&old.metadata, &new)?;
             // Also one that is let in again after it had expired: its old tokens do not come back.
             let has_expired =
-                |it: &Registration| it.expires_at.is_some_and(|end| end <= self.clock.now().0);
-            let ends = (new.disabled && !old.registration.disabled)
-                || has_expired(&new) != has_expired(&old.registration);
+                |it: &ClientMetadata| it.expiry.is_some_and(|end| end <= self.clock.now());
+            let ends = (new.disabled && !old.metadata.disabled)
+                || has_expired(&new) != has_expired(&old.metadata);
             // Before the time is taken: whoever comes in later gets no token.
             let closed = ends.then(|| self.clients.close(client_id));
             let now = self.clock.now();
@@ -216,7 +216,7 @@ impl ClientAdmin {
                     .end_of(client_id, longest_lifetime(Some(&stored)), now)
             });
             let changed = StoredClient {
-                document: document(&new)?,
+                document: new.to_document()?,
                 updated_at: now,
                 ..stored
             };
@@ -285,8 +285,8 @@ pub struct UpdatedClient {
     pub changed: Vec<String>,
 }
 
-fn changed_members(old: &Registration, new: &Registration) -> Result<Vec<String>, StoreError> {
-    let (old, new) = (document(old)?, document(new)?);
+fn changed_members(old: &ClientMetadata, new: &ClientMetadata) -> Result<Vec<String>, StoreError> {
+    let (old, new) = (old.to_document()?, new.to_document()?);
     let names = |document: &Value| -> BTreeSet<String> {
         document
             .as_object()
@@ -302,14 +302,10 @@ fn changed_members(old: &Registration, new: &Registration) -> Result<Vec<String>
         .collect())
 }
 
-fn document(registration: &Registration) -> Result<Value, StoreError> {
-    serde_json::to_value(registration).map_err(|_| StoreError::Unreadable)
-}
-
 fn record(stored: &StoredClient) -> Option<ClientRecord> {
     Some(ClientRecord {
         client_id: stored.client_id.clone(),
-        registration: Registration::deserialize(&stored.document).ok()?,
+        metadata: ClientMetadata::stored(&stored.document)?,
         source: Source::Store {
             created_at: stored.created_at,
             updated_at: stored.updated_at,
@@ -327,7 +323,7 @@ fn readable(stored: &StoredClient) -> Result<ClientRecord, ManagementError> {
 fn configured_record(client: &Client) -> ClientRecord {
     ClientRecord {
         client_id: client.id.clone(),
-        registration: Registration::of_configured(client),
+        metadata: ClientMetadata::configured(client),
         source: Source::Configuration,
     }
 }

@@ -3,15 +3,15 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 use super::{CHANGED, ClientAdmin, ManagementError, TRIES};
 use crate::domain::clock::UnixTime;
 use crate::domain::secret::SecretString;
 use crate::issuer::client_secret;
 use crate::issuer::client_secret::UnusableSecret;
-use crate::issuer::registration::{FieldProblem, Members, Registration};
+use crate::issuer::registration::{ClientMetadata, FieldProblem, Members, seconds_schema};
 use crate::store::{DeletedSecret, StoredSecret};
 
 /// How many secrets a client has at most.
@@ -66,10 +66,12 @@ impl ClientAdmin {
         body: &Map<String, Value>,
     ) -> Result<CreatedSecret, ManagementError> {
         let now = self.clock.now();
-        let (wanted, expires_at, others_end_at) = read(body, now)?;
+        let request = SecretRequest::read(body, now)?;
+        let expires_at = request.expires_at(now);
+        let others_end_at = request.others_end_at(now);
         for _ in 0..TRIES {
             let mut client = self.stored_client(client_id).await?;
-            if Registration::deserialize(&client.document).is_ok_and(|it| it.has_keys_only()) {
+            if ClientMetadata::stored(&client.document).is_some_and(|it| it.has_keys_only()) {
                 return Err(ManagementError::Conflict(
                     "a client of `private_key_jwt` has no secret",
                 ));
@@ -92,7 +94,13 @@ impl ClientAdmin {
                     "a client has at most 10 secrets; delete one first",
                 ));
             }
-            let (secret, stored) = make(wanted.clone(), &client.secrets, now, expires_at).await?;
+            let (secret, stored) = make(
+                request.client_secret.clone(),
+                &client.secrets,
+                now,
+                expires_at,
+            )
+            .await?;
             // All supplied secrets of a client have one salt, so it must be made beside those that
             // are there; and a client that was given keys meanwhile gets no secret.
             if self
@@ -171,36 +179,65 @@ pub(super) async fn make(
     }
 }
 
-/// The secret, when it ends, and when the others do.
-type Wanted = (Option<SecretString>, Option<UnixTime>, Option<UnixTime>);
+/// A request for a new secret. Without members: a generated one that never expires.
+#[derive(ToSchema)]
+pub struct SecretRequest {
+    /// A generated one, of 256 bits, when left out.
+    #[schema(value_type = Option<String>, min_length = 16, max_length = 256)]
+    pub client_secret: Option<SecretString>,
+    /// Its lifetime: seconds, or a duration such as `90d`.
+    #[schema(schema_with = seconds_schema)]
+    pub expires_in: Option<Duration>,
+    /// When it expires (RFC 3339), instead.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub expiry: Option<UnixTime>,
+    /// How long the client's other secrets stay valid; a day when left out.
+    #[schema(schema_with = seconds_schema)]
+    pub grace: Option<Duration>,
+    /// The other secrets stay as they are, instead.
+    pub keep_others: bool,
+}
 
-fn read(body: &Map<String, Value>, now: UnixTime) -> Result<Wanted, ManagementError> {
-    let known = [
-        "client_secret",
-        "expires_in",
-        "expiry",
-        "grace",
-        "keep_others",
-    ];
-    let mut members = Members::new(body, &known);
-    let secret = members.secret();
-    let expires_in = members.seconds("expires_in").map(|life| now.plus(life));
-    let expiry = members.time_to_come("expiry", now, None);
-    if expires_in.is_some() && expiry.is_some() {
-        members.problem("expiry", "it is either `expires_in` or `expiry`");
+impl SecretRequest {
+    fn read(body: &Map<String, Value>, now: UnixTime) -> Result<Self, ManagementError> {
+        let known = [
+            "client_secret",
+            "expires_in",
+            "expiry",
+            "grace",
+            "keep_others",
+        ];
+        let mut members = Members::new(body, &known);
+        let request = Self {
+            client_secret: members.secret(),
+            expires_in: members.seconds("expires_in"),
+            expiry: members.time_to_come("expiry", now, None),
+            grace: members.seconds("grace"),
+            keep_others: members.flag("keep_others"),
+        };
+        if request.expires_in.is_some() && request.expiry.is_some() {
+            members.problem("expiry", "it is either `expires_in` or `expiry`");
+        }
+        if request
+            .expires_in
+            .is_some_and(|lifetime| now.plus(lifetime) <= now)
+        {
+            members.problem("expires_in", "it must be longer than 0 s");
+        }
+        if request.keep_others && request.grace.is_some() {
+            members.problem("grace", "it is either `grace` or `keep_others`");
+        }
+        members.end().map_err(ManagementError::Invalid)?;
+        Ok(request)
     }
-    let expires_at = expires_in.or(expiry);
-    if expires_in.is_some_and(|end| end <= now) {
-        members.problem("expires_in", "it must be longer than 0 s");
+
+    fn expires_at(&self, now: UnixTime) -> Option<UnixTime> {
+        self.expires_in.map(|life| now.plus(life)).or(self.expiry)
     }
-    let grace = members.seconds("grace");
-    let keep_others = members.flag("keep_others");
-    if keep_others && grace.is_some() {
-        members.problem("grace", "it is either `grace` or `keep_others`");
+
+    fn others_end_at(&self, now: UnixTime) -> Option<UnixTime> {
+        (!self.keep_others).then(|| now.plus(self.grace.unwrap_or(DEFAULT_GRACE)))
     }
-    members.end().map_err(ManagementError::Invalid)?;
-    let others_end_at = (!keep_others).then(|| now.plus(grace.unwrap_or(DEFAULT_GRACE)));
-    Ok((secret, expires_at, others_end_at))
 }
 
 fn is_live(secret: &StoredSecret, now: UnixTime) -> bool {

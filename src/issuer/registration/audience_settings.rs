@@ -1,15 +1,14 @@
-//! `audience_settings`: what the verifiers of a client's audiences need, as a request says it and
-//! as it is stored.
+//! `audience_settings`: what the verifiers of a client's audiences need, in a request.
 
 use std::time::Duration;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::members::Members;
 use crate::issuer::token_format::{AudienceSettings, ByAudience, ScopeClaim, TokenType};
 use crate::jose::{ALGORITHMS, algorithm_name, parse_algorithm};
 
-/// The member of a registration.
+/// The member of a client's metadata.
 pub(super) const MEMBER: &str = "audience_settings";
 /// The members of one audience's settings.
 const MEMBERS: [&str; 4] = [
@@ -22,26 +21,21 @@ const MEMBERS: [&str; 4] = [
 const DAY: Duration = Duration::from_hours(24);
 
 /// Reads the member: an object of objects, by audience. Each audience must be one of `audiences`.
-/// Gives the settings as they are stored: the lifetime in seconds.
-pub(super) fn read(members: &mut Members<'_>, audiences: &[String]) -> Map<String, Value> {
+pub(super) fn read(members: &mut Members<'_>, audiences: &[String]) -> ByAudience {
     let settings = match members.get(MEMBER) {
-        None => return Map::new(),
+        None => return ByAudience::new(),
         Some(Value::Object(settings)) => settings,
         Some(_) => {
-            members.problem(
-                MEMBER,
-                "it must be an object that has an object for each audience",
-            );
-            return Map::new();
+            let problem = "it must be an object that has an object for each audience";
+            members.problem(MEMBER, problem);
+            return ByAudience::new();
         }
     };
-    let mut stored = Map::new();
+    let mut read = ByAudience::new();
     for (audience, value) in settings {
         // A name of a megabyte is not repeated.
-        let field = format!(
-            "{MEMBER}.{}",
-            audience.chars().take(256).collect::<String>()
-        );
+        let shown: String = audience.chars().take(256).collect();
+        let field = format!("{MEMBER}.{shown}");
         if !audiences.contains(audience) {
             members.problem(
                 &field,
@@ -58,84 +52,46 @@ pub(super) fn read(members: &mut Members<'_>, audiences: &[String]) -> Map<Strin
         for problem in inner.problems {
             members.problem(&format!("{field}.{}", problem.field), problem.problem);
         }
-        stored.insert(audience.clone(), Value::Object(one));
+        read.insert(audience.clone(), one);
     }
-    stored
+    read
 }
 
-fn read_one(members: &mut Members<'_>) -> Map<String, Value> {
-    let mut stored = Map::new();
-    if let Some(value) = members.get("token_type") {
-        if value.as_str().and_then(token_type).is_none() {
-            members.problem("token_type", "it must be `at+jwt` or `JWT`");
-        }
-        stored.insert("token_type".to_owned(), value.clone());
+fn read_one(members: &mut Members<'_>) -> AudienceSettings {
+    let token_type = members.get("token_type").map(|value| {
+        let mut types = TokenType::ALL.into_iter();
+        types.find(|known| value == known.as_str())
+    });
+    if token_type == Some(None) {
+        members.problem("token_type", "it must be `at+jwt` or `JWT`");
     }
-    if let Some(value) = members.get("algorithm") {
-        let algorithm = value.as_str().and_then(parse_algorithm);
-        if algorithm.is_none() {
-            let names: Vec<_> = ALGORITHMS.iter().copied().map(algorithm_name).collect();
-            members.problem(
-                "algorithm",
-                format!("it must be one of {}", names.join(", ")),
-            );
-        }
-        stored.insert(
-            "algorithm".to_owned(),
-            algorithm.map_or(Value::Null, |it| algorithm_name(it).into()),
-        );
+    let algorithm = members
+        .get("algorithm")
+        .map(|value| value.as_str().and_then(parse_algorithm));
+    if algorithm == Some(None) {
+        let names = ALGORITHMS
+            .iter()
+            .copied()
+            .map(algorithm_name)
+            .collect::<Vec<_>>()
+            .join(", ");
+        members.problem("algorithm", format!("it must be one of {names}"));
     }
-    if let Some(value) = members.get("scope_claims") {
-        if scope_claims(value).is_none() {
-            members.problem(
-                "scope_claims",
-                "it must be a list of `scope`, `scp` or both",
-            );
-        }
-        stored.insert("scope_claims".to_owned(), value.clone());
+    let scope_claims = members.get("scope_claims").map(scope_claims);
+    if scope_claims == Some(None) {
+        let problem = "it must be a list of `scope`, `scp` or both";
+        members.problem("scope_claims", problem);
     }
-    if let Some(lifetime) = members.seconds("access_token_lifetime") {
-        if lifetime.as_secs() == 0 || lifetime > DAY {
-            members.problem("access_token_lifetime", "it must be from 1s to 24h");
-        }
-        stored.insert(
-            "access_token_lifetime".to_owned(),
-            lifetime.as_secs().into(),
-        );
+    let access_token_lifetime = members.seconds("access_token_lifetime");
+    if access_token_lifetime.is_some_and(|lifetime| lifetime.is_zero() || lifetime > DAY) {
+        members.problem("access_token_lifetime", "it must be from 1s to 24h");
     }
-    stored
-}
-
-/// The stored settings, as tokens are made by them. `None`: a part cannot be read, and must not be
-/// guessed.
-pub(super) fn parse(stored: &Map<String, Value>) -> Option<ByAudience> {
-    stored
-        .iter()
-        .map(|(audience, value)| Some((audience.clone(), parse_one(value.as_object()?)?)))
-        .collect()
-}
-
-fn parse_one(stored: &Map<String, Value>) -> Option<AudienceSettings> {
-    let mut settings = AudienceSettings::default();
-    for (name, value) in stored {
-        match name.as_str() {
-            "token_type" => settings.token_type = Some(token_type(value.as_str()?)?),
-            "algorithm" => settings.algorithm = Some(parse_algorithm(value.as_str()?)?),
-            "scope_claims" => settings.scope_claims = Some(scope_claims(value)?),
-            "access_token_lifetime" => {
-                settings.access_token_lifetime =
-                    Some(Duration::from_secs(value.as_u64().filter(|it| *it > 0)?));
-            }
-            _ => return None,
-        }
+    AudienceSettings {
+        token_type: token_type.flatten(),
+        algorithm: algorithm.flatten(),
+        scope_claims: scope_claims.flatten(),
+        access_token_lifetime,
     }
-    Some(settings)
-}
-
-fn token_type(name: &str) -> Option<TokenType> {
-    TokenType::ALL
-        .into_iter()
-        .find(|known| known.as_str() == name)
 }
 
 fn scope_claims(list: &Value) -> Option<Vec<ScopeClaim>> {

@@ -1,17 +1,20 @@
 //! What a request to the management API says of a client → [`Registration`], with every problem at
 //! once.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
-use super::members::{FieldProblem, Members, READ_ONLY};
-use super::{Registration, audience_settings, foreign};
+use utoipa::ToSchema;
+
+use super::members::{FieldProblem, MAX_TEXT, Members, READ_ONLY};
+use super::metadata::{ClientMetadata, ClientType};
+use super::{audience_settings, foreign};
 use crate::domain::clock::UnixTime;
 use crate::domain::name::is_client_id;
 use crate::domain::scope::ScopeSet;
 use crate::domain::secret::SecretString;
 
-/// Every member of a request that the description of the API lists. `foreign` knows further ones.
-pub const MEMBERS: [&str; 29] = [
+/// The members of a request that have an effect. `foreign` reads further ones.
+pub const MEMBERS: [&str; 20] = [
     "client_id",
     "client_secret",
     "client_name",
@@ -32,33 +35,24 @@ pub const MEMBERS: [&str; 29] = [
     "jwks",
     "jwks_uri",
     "limits",
-    "redirect_uris",
-    "client_uri",
-    "logo_uri",
-    "contacts",
-    "tos_uri",
-    "policy_uri",
-    "software_id",
-    "software_version",
-    "metadata",
 ];
 
-/// How many of [`MEMBERS`] mean something here; the rest is kept as it is.
-pub(super) const OWN: usize = 20;
-
-const MAX_TEXT: usize = 256;
-/// Scope, audience and claims together; verifiers take no token of more than 8 KiB.
+/// The most bytes of scope, audience and claims together: verifiers accept tokens of 8 KiB.
 const MAX_TOGETHER: usize = 4096;
 
-/// A new client as it is asked for.
-#[derive(Debug)]
-pub(in crate::issuer) struct NewClient {
-    /// Its id, when it is to have a certain one.
+/// A request that registers or changes a client. Members without a value count as left out;
+/// unknown ones are refused.
+#[derive(Debug, ToSchema)]
+pub struct ClientRequest {
+    /// A generated UUID when left out. Cannot be changed later.
+    #[schema(min_length = 1, max_length = 256, pattern = "^[ -~]+$")]
     pub client_id: Option<String>,
-    /// Its secret, when it is to have a certain one.
+    /// A generated one, of 256 bits, when left out. Only in the request that makes a client.
+    #[schema(value_type = Option<String>, min_length = 16, max_length = 256)]
     pub client_secret: Option<SecretString>,
     /// The rest.
-    pub registration: Registration,
+    #[serde(flatten)]
+    pub metadata: ClientMetadata,
 }
 
 /// The members that the server sets for a client, as its answers show them.
@@ -98,9 +92,9 @@ fn is_same(one: &Value, other: &Value) -> bool {
 pub(in crate::issuer) fn read_new(
     body: &Map<String, Value>,
     now: UnixTime,
-) -> Result<NewClient, Vec<FieldProblem>> {
-    let mut read = foreign::translate(body, &MEMBERS[..OWN]);
-    // What the server would set for a new client is said in vain, but not wrong.
+) -> Result<ClientRequest, Vec<FieldProblem>> {
+    let mut read = foreign::translate(body, &MEMBERS);
+    // Members that the server sets are ignored while they have the values of a new client.
     let new = ServerSet {
         created_at: UnixTime(-1),
         updated_at: UnixTime(-1),
@@ -114,9 +108,9 @@ pub(in crate::issuer) fn read_new(
         !(value.is_null() && set.is_some()) && set.is_none_or(|set| !is_same(&set, value))
     });
     read.kept.retain(|_, value| !value.is_null());
-    let mut members = Members::new(&read.own, &MEMBERS);
+    let mut members = Members::new(&read.own, &known());
     members.problems.append(&mut read.problems);
-    let registration = registration(&mut members, read.kept, now, None);
+    let metadata = metadata(&mut members, read.kept, now, None);
     let client_id = members.text("client_id", 256);
     if client_id.as_deref().is_some_and(|id| !is_client_id(id)) {
         members.problem(
@@ -125,17 +119,17 @@ pub(in crate::issuer) fn read_new(
         );
     }
     let client_secret = members.secret();
-    if registration.has_keys_only() && client_secret.is_some() {
+    if metadata.has_keys_only() && client_secret.is_some() {
         members.problem(
             "client_secret",
             "a client of `private_key_jwt` has no secret",
         );
     }
     members.end()?;
-    Ok(NewClient {
+    Ok(ClientRequest {
         client_id,
         client_secret,
-        registration,
+        metadata,
     })
 }
 
@@ -146,23 +140,23 @@ pub(in crate::issuer) fn read_new(
 /// Every member that is wrong.
 pub(in crate::issuer) fn read_patched(
     client_id: &str,
-    old: &Registration,
+    old: &ClientMetadata,
     set: &ServerSet,
     patch: &Map<String, Value>,
     now: UnixTime,
-) -> Result<Registration, Vec<FieldProblem>> {
-    let mut read = foreign::translate(patch, &MEMBERS[..OWN]);
+) -> Result<ClientMetadata, Vec<FieldProblem>> {
+    let mut read = foreign::translate(patch, &MEMBERS);
     let mut problems = std::mem::take(&mut read.problems);
     let mut patch = read.own;
     let others = set_by_the_server(&mut patch, set);
     problems.extend(others);
-    let mut document = written(old);
+    let mut document = as_request(old);
     unchanged(&mut patch, &mut document, old);
     merge(&mut document, &patch);
     let mut kept = old.kept.clone();
     merge(&mut kept, &read.kept);
-    let mut members = Members::new(&document, &MEMBERS);
-    let mut registration = registration(&mut members, kept, now, old.expires_at.map(UnixTime));
+    let mut members = Members::new(&document, &known());
+    let mut metadata = metadata(&mut members, kept, now, old.expiry);
     if members
         .text("client_id", 256)
         .is_some_and(|id| id != client_id)
@@ -178,21 +172,20 @@ pub(in crate::issuer) fn read_patched(
             "secrets have an endpoint of their own, `/clients/{id}/secrets`",
         );
     }
-    registration.longest_token_lifetime = old
+    metadata.longest_token_lifetime = old
         .longest_token_lifetime
         .max(old.access_token_lifetime)
-        .max(registration.access_token_lifetime);
-    // The merged document does not hold members that were taken away, so an unknown one among them
-    // is found here.
-    let taken_away: Map<_, _> = patch
+        .max(metadata.access_token_lifetime);
+    // The merged document does not hold removed members, so unknown ones are found here.
+    let removed: Map<_, _> = patch
         .iter()
         .filter(|(_, value)| value.is_null())
         .map(|(name, _)| (name.clone(), Value::Null))
         .collect();
-    problems.append(&mut Members::new(&taken_away, &MEMBERS).problems);
+    problems.append(&mut Members::new(&removed, &known()).problems);
     problems.append(&mut members.problems);
     if problems.is_empty() {
-        Ok(registration)
+        Ok(metadata)
     } else {
         Err(problems)
     }
@@ -226,7 +219,7 @@ fn set_by_the_server(patch: &mut Map<String, Value>, set: &ServerSet) -> Vec<Fie
 fn unchanged(
     patch: &mut Map<String, Value>,
     document: &mut Map<String, Value>,
-    old: &Registration,
+    old: &ClientMetadata,
 ) {
     let set = |value: Option<&Value>| match value {
         Some(Value::String(text)) => ScopeSet::parse(text).ok(),
@@ -252,7 +245,7 @@ fn unchanged(
     }
     if patch
         .get("token_endpoint_auth_method")
-        .is_some_and(|method| *method == old.auth_method())
+        .is_some_and(|method| *method == json!(old.auth_method()))
     {
         patch.remove("token_endpoint_auth_method");
     }
@@ -268,44 +261,25 @@ fn unchanged(
     }
 }
 
-/// A registration in the words of a request.
-fn written(registration: &Registration) -> Map<String, Value> {
-    let mut document = Map::new();
-    let mut set = |name: &str, value: Value| document.insert(name.to_owned(), value);
-    let text = |text: &Option<String>| text.as_deref().map_or(Value::Null, Value::from);
-    set("client_name", text(&registration.client_name));
-    set("grant_types", registration.grant_types.clone().into());
-    set("response_types", registration.response_types.clone().into());
-    set("scope", registration.scope.as_str().into());
-    set("audience", registration.audience.clone().into());
-    set(
-        audience_settings::MEMBER,
-        Value::Object(registration.audience_settings.clone()),
-    );
-    set("owner", text(&registration.owner));
-    set(
-        "access_token_lifetime",
-        registration
-            .access_token_lifetime
-            .map_or(Value::Null, Value::from),
-    );
-    set("claims", Value::Object(registration.claims.clone()));
-    set(
-        "allow_introspection",
-        registration.allow_introspection.into(),
-    );
-    set("disabled", registration.disabled.into());
-    let expiry = registration
-        .expires_at
-        .and_then(|time| UnixTime(time).to_rfc3339());
-    set("expiry", expiry.map_or(Value::Null, Value::from));
-    set(
-        "token_endpoint_auth_method",
-        text(&registration.token_endpoint_auth_method),
-    );
-    set("jwks", registration.jwks.clone().unwrap_or(Value::Null));
-    set("jwks_uri", text(&registration.jwks_uri));
+/// The metadata as the request that a patch is applied to.
+fn as_request(metadata: &ClientMetadata) -> Map<String, Value> {
+    let own = ClientMetadata {
+        kept: Map::new(),
+        ..metadata.clone()
+    };
+    let Ok(Value::Object(mut document)) = serde_json::to_value(own) else {
+        return Map::new();
+    };
+    // They say the same as other members.
+    document.remove("scopes");
+    document.remove("client_type");
     document
+}
+
+/// The names of all members that a request may have.
+fn known() -> Vec<&'static str> {
+    let kept = foreign::kept_members().map(|(name, _)| name);
+    MEMBERS.into_iter().chain(kept).collect()
 }
 
 /// RFC 7396 §2.
@@ -331,12 +305,12 @@ fn merge(target: &mut Map<String, Value>, patch: &Map<String, Value>) {
     }
 }
 
-fn registration(
+fn metadata(
     members: &mut Members<'_>,
     kept: Map<String, Value>,
     now: UnixTime,
-    registered_end: Option<UnixTime>,
-) -> Registration {
+    registered_expiry: Option<UnixTime>,
+) -> ClientMetadata {
     if let Some(kind) = members.text_or_empty("client_type", MAX_TEXT)
         && let Some(reason) = foreign::why_no_client_type(&kind)
     {
@@ -347,38 +321,35 @@ fn registration(
     }
     members.problems.extend(foreign::is_small(&kept).err());
     let audience = members.audience();
-    let registration = Registration {
+    let (jwks, jwks_uri) = (members.jwks(), members.jwks_uri());
+    let access_token_lifetime = members.lifetime();
+    let scopes = members.scope();
+    let metadata = ClientMetadata {
+        client_type: ClientType::Confidential,
         client_name: members.text_or_empty("client_name", MAX_TEXT),
         grant_types: members.grant_types(),
         response_types: members.response_types(),
-        scope: members.scope(),
         audience_settings: audience_settings::read(members, &audience),
         audience,
         owner: members.text_or_empty("owner", MAX_TEXT),
-        access_token_lifetime: members.lifetime(),
+        access_token_lifetime,
         claims: members.claims(),
         allow_introspection: members.flag("allow_introspection"),
         disabled: members.flag("disabled"),
-        expires_at: members
-            .time_to_come("expiry", now, registered_end)
-            .map(|time| time.0),
-        token_endpoint_auth_method: members.text_or_empty("token_endpoint_auth_method", MAX_TEXT),
-        jwks: members.jwks(),
-        jwks_uri: members.jwks_uri(),
-        longest_token_lifetime: None,
+        expiry: members.time_to_come("expiry", now, registered_expiry),
+        token_endpoint_auth_method: members.auth_method(jwks.as_ref(), jwks_uri.as_deref()),
+        jwks,
+        jwks_uri,
+        longest_token_lifetime: access_token_lifetime,
         kept,
-    };
-    members.auth_method(&registration);
-    let audience: usize = registration.audience.iter().map(String::len).sum();
-    let claims = Value::Object(registration.claims.clone()).to_string().len();
-    if registration.scope.len() + audience + claims > MAX_TOGETHER {
-        members.problem(
-            "claims",
-            format!("with scope and audience at most {MAX_TOGETHER} bytes"),
-        );
+        ..ClientMetadata::default()
     }
-    Registration {
-        longest_token_lifetime: registration.access_token_lifetime,
-        ..registration
+    .with_scopes(&scopes);
+    let audience: usize = metadata.audience.iter().map(String::len).sum();
+    let claims = Value::Object(metadata.claims.clone()).to_string().len();
+    if metadata.scope.len() + audience + claims > MAX_TOGETHER {
+        let problem = format!("with scope and audience at most {MAX_TOGETHER} bytes");
+        members.problem("claims", problem);
     }
+    metadata
 }

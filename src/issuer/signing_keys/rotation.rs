@@ -23,14 +23,15 @@ const SKEW: Duration = Duration::from_mins(10);
 /// be running.
 const FOREIGN: Duration = Duration::from_hours(24);
 
-/// What a rotation on demand does.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// How the signing keys are rotated on demand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, utoipa::ToSchema)]
+#[schema(as = RotateRequest)]
 pub struct RotateNow {
-    /// Sign with the new key at once. Verifiers that keep our key set refuse its tokens until they
-    /// ask again.
+    /// Sign with the new key at once. Verifiers that cache the key set refuse its tokens until
+    /// they fetch it again.
     pub now: bool,
-    /// Also take every earlier key out of the published set at once, so that no token is good that
-    /// was signed before: for when somebody else may have the keys. Includes `now`.
+    /// Also remove every earlier key from the published set at once, so that tokens signed before
+    /// are refused: for keys that may have leaked. Includes `now`.
     pub withdraw: bool,
 }
 

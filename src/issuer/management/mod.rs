@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 use super::client_end::{ClientEnds, longest_lifetime};
 use super::clients::Clients;
@@ -27,7 +28,7 @@ use crate::store::tokens::ClientNotBefore;
 use crate::store::{Store, StoreError, StoredClient};
 
 pub use clients::{ClientRecord, CreatedClient, Source};
-pub use secrets::{CreatedSecret, SecretRecord};
+pub use secrets::{CreatedSecret, SecretRecord, SecretRequest};
 pub use tokens::TokenQuery;
 
 /// What a page holds when nobody says.
@@ -71,6 +72,27 @@ const CHANGED: ManagementError =
     ManagementError::Conflict("others change this client at the same time; try again");
 const NO_CLIENT: ManagementError = ManagementError::NotFound("there is no such client");
 
+/// A request to end tokens of a client.
+#[derive(ToSchema)]
+pub struct RevokeRequest {
+    /// The tokens issued up to this time (RFC 3339), that second included; now when left out.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub before: Option<UnixTime>,
+}
+
+impl RevokeRequest {
+    fn read(body: &Map<String, Value>, now: UnixTime) -> Result<Self, ManagementError> {
+        let mut members = Members::new(body, &["before"]);
+        let before = members.time("before");
+        if let Some(before) = before.filter(|before| *before > now) {
+            let problem = format!("it must have passed: {}", before.beside(now));
+            members.problem("before", problem);
+        }
+        members.end().map_err(ManagementError::Invalid)?;
+        Ok(Self { before })
+    }
+}
+
 /// What the administrator may do: with clients, their secrets and tokens, and the signing keys.
 pub struct ClientAdmin {
     pub(super) policy: Arc<Policy>,
@@ -107,15 +129,7 @@ impl ClientAdmin {
         body: &Map<String, Value>,
     ) -> Result<UnixTime, ManagementError> {
         let now = self.clock.now();
-        let mut members = Members::new(body, &["before"]);
-        let before = members.time("before");
-        if let Some(before) = before.filter(|before| *before > now) {
-            members.problem(
-                "before",
-                format!("it must have passed: {}", before.beside(now)),
-            );
-        }
-        members.end().map_err(ManagementError::Invalid)?;
+        let RevokeRequest { before } = RevokeRequest::read(body, now)?;
         let stored = match self.clients.configured(client_id) {
             Some(_) => None,
             None => Some(self.store.client(client_id).await?.ok_or(NO_CLIENT)?),

@@ -1,0 +1,321 @@
+//! The one shape of a client's metadata: as a request says it, the store keeps it, an answer shows
+//! it and the API description describes it.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Schema, Type};
+
+use crate::domain::clock::{UnixTime, rfc3339};
+use crate::domain::oauth::GrantType;
+use crate::domain::scope::ScopeSet;
+use crate::domain::secret::{ExposeSecret, LineEnd};
+use crate::issuer::client::{Authentication, Client, ClientKeys, ExpectedSecret, KeyPlace, Secret};
+use crate::issuer::client_secret::{self, Stored};
+use crate::issuer::token_format::{AudienceSettings, ByAudience};
+use crate::jose::key_set::KeySet;
+use crate::store::{StoreError, StoredClient, StoredSecret};
+
+/// The members of RFC 7591 §2, and a few of ours.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ClientMetadata {
+    /// A name for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 256)]
+    pub client_name: Option<String>,
+    /// Every client is a machine that can keep a secret: names for one thing.
+    #[serde(default)]
+    #[schema(required, inline)]
+    pub client_type: ClientType,
+    /// The grants it may use; `client_credentials` when left out.
+    #[serde(default)]
+    #[schema(required, min_items = 1, example = json!(["client_credentials"]))]
+    pub grant_types: Vec<String>,
+    /// Kept and shown, and without effect: there is no authorization endpoint.
+    #[serde(default)]
+    #[schema(required, example = json!(["token"]))]
+    pub response_types: Vec<String>,
+    /// The scopes it may ask for, with spaces between them. A token request without scopes gets
+    /// all of them.
+    #[serde(default)]
+    #[schema(required, max_length = 2048, example = "devices:read devices:write")]
+    pub scope: String,
+    /// The same as a list. One of the two is enough; both must say the same.
+    #[serde(default)]
+    #[schema(required, max_items = 100)]
+    pub scopes: Vec<String>,
+    /// The audiences it may ask for. Without any, its tokens carry the issuer's URL.
+    #[serde(default)]
+    #[schema(required, max_items = 100, example = json!(["https://devices.example"]))]
+    pub audience: Vec<String>,
+    /// What the verifiers of its audiences need, by audience. `issuer.audiences` of the
+    /// configuration fills in what is left out. A request for several audiences whose settings
+    /// differ is refused with `invalid_target`.
+    #[serde(default, skip_serializing_if = "ByAudience::is_empty")]
+    #[schema(example = json!({
+        "https://devices.example": { "token_type": "JWT", "algorithm": "RS256" }
+    }))]
+    pub audience_settings: ByAudience,
+    /// The owner claim's value in its tokens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 256)]
+    pub owner: Option<String>,
+    /// The lifetime of its access tokens, 1s to 366d: seconds, or a duration such as `1h30m`.
+    /// The issuer's value when left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(schema_with = seconds_schema)]
+    pub access_token_lifetime: Option<u64>,
+    /// Further claims of its tokens. Claims that the issuer sets itself are refused.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub claims: Map<String, Value>,
+    /// Whether it may introspect every token of this issuer.
+    #[serde(default)]
+    #[schema(required)]
+    pub allow_introspection: bool,
+    /// `private_key_jwt` for a client with keys, which then has no secret.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_endpoint_auth_method: Option<AuthMethod>,
+    /// Its public keys (RFC 7517 §5).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Map<String, Value>>)]
+    pub jwks: Option<Value>,
+    /// The https URL of its public keys.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = "uri")]
+    pub jwks_uri: Option<String>,
+    /// Whether it is refused. Its tokens end when this becomes true.
+    #[serde(default)]
+    #[schema(required)]
+    pub disabled: bool,
+    /// The time from which it is refused (RFC 3339).
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "rfc3339")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub expiry: Option<UnixTime>,
+    /// The longest lifetime its access tokens ever had, in seconds: tokens issued under it may
+    /// still be valid.
+    #[serde(skip)]
+    pub longest_token_lifetime: Option<u64>,
+    /// Members without effect, as they were sent.
+    #[serde(flatten)]
+    pub kept: Map<String, Value>,
+}
+
+/// The kind of a client.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientType {
+    #[default]
+    Confidential,
+    M2m,
+    MachineToMachine,
+    Service,
+    ServiceAccount,
+    NonInteractive,
+}
+
+/// How a client authenticates itself (RFC 7591 §2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AuthMethod {
+    ClientSecretBasic,
+    ClientSecretPost,
+    PrivateKeyJwt,
+    /// The client exchanges the JWT of another issuer. Only the configuration can say so.
+    JwtPrivateKey,
+}
+
+impl AuthMethod {
+    /// The method that a request can name so.
+    pub(super) fn parse(name: &str) -> Option<Self> {
+        match name {
+            "client_secret_basic" => Some(Self::ClientSecretBasic),
+            "client_secret_post" => Some(Self::ClientSecretPost),
+            "private_key_jwt" => Some(Self::PrivateKeyJwt),
+            _ => None,
+        }
+    }
+}
+
+/// A length of time: whole seconds, or a duration such as `1h30m`.
+pub(in crate::issuer) fn seconds_schema() -> Schema {
+    let number = ObjectBuilder::new()
+        .schema_type(Type::Integer)
+        .minimum(Some(0));
+    let text = ObjectBuilder::new().schema_type(Type::String);
+    OneOfBuilder::new().item(number).item(text).build().into()
+}
+
+impl ClientMetadata {
+    /// The method, as registered or as the keys imply it.
+    #[must_use]
+    pub fn auth_method(&self) -> AuthMethod {
+        let has_keys = self.jwks.is_some() || self.jwks_uri.is_some();
+        let implied = if has_keys {
+            AuthMethod::PrivateKeyJwt
+        } else {
+            AuthMethod::ClientSecretBasic
+        };
+        self.token_endpoint_auth_method.unwrap_or(implied)
+    }
+
+    /// Whether it authenticates itself by its keys only: then it has no secret.
+    #[must_use]
+    pub fn has_keys_only(&self) -> bool {
+        self.auth_method() == AuthMethod::PrivateKeyJwt
+    }
+
+    /// Sets `scope` and `scopes`.
+    pub(super) fn with_scopes(mut self, scopes: &ScopeSet) -> Self {
+        self.scope = scopes.to_string();
+        self.scopes = scopes.iter().map(str::to_owned).collect();
+        self
+    }
+
+    /// Reads the document of a stored client. `None`: it was written by another version.
+    #[must_use]
+    pub fn stored(document: &Value) -> Option<Self> {
+        let document = Document::deserialize(document).ok()?;
+        let scopes = ScopeSet::parse(&document.metadata.scope).ok()?;
+        let metadata = Self {
+            client_type: ClientType::Confidential,
+            expiry: document.expires_at.map(UnixTime),
+            longest_token_lifetime: document.longest_token_lifetime,
+            kept: document.kept,
+            ..document.metadata
+        };
+        Some(metadata.with_scopes(&scopes))
+    }
+
+    /// Writes the document of a stored client.
+    ///
+    /// # Errors
+    /// Never, as far as is known: every member is JSON.
+    pub(in crate::issuer) fn to_document(&self) -> Result<Value, StoreError> {
+        let document = Document {
+            metadata: Self {
+                expiry: None,
+                kept: Map::new(),
+                ..self.clone()
+            },
+            expires_at: self.expiry.map(|time| time.0),
+            longest_token_lifetime: self.longest_token_lifetime,
+            kept: self.kept.clone(),
+        };
+        serde_json::to_value(document).map_err(|_| StoreError::Unreadable)
+    }
+
+    /// The metadata of a client of the configuration.
+    #[must_use]
+    pub fn configured(client: &Client) -> Self {
+        let (method, jwks_uri) = match &client.authentication {
+            Authentication::Secret => (AuthMethod::ClientSecretBasic, None),
+            Authentication::Exchange(_) => (AuthMethod::JwtPrivateKey, None),
+            Authentication::PrivateKeyJwt(ClientKeys::At(KeyPlace::Uri(uri))) => {
+                (AuthMethod::PrivateKeyJwt, Some(uri.to_string()))
+            }
+            Authentication::PrivateKeyJwt(_) => (AuthMethod::PrivateKeyJwt, None),
+        };
+        let metadata = Self {
+            token_endpoint_auth_method: Some(method),
+            jwks_uri,
+            client_name: client.name.clone(),
+            grant_types: client
+                .allowed_grant_types
+                .iter()
+                .map(|grant| grant.as_str().to_owned())
+                .collect(),
+            audience: client.allowed_audiences.clone(),
+            owner: client.owner.clone(),
+            access_token_lifetime: client.access_token_lifetime.map(|it| it.as_secs()),
+            claims: client.insert_token_claims.clone(),
+            allow_introspection: client.allow_introspection,
+            disabled: client.disabled,
+            expiry: client.expires_at,
+            ..Self::default()
+        };
+        metadata.with_scopes(&client.allowed_scopes)
+    }
+}
+
+/// The metadata in the store, where earlier versions gave some members other names.
+#[derive(Serialize, Deserialize)]
+struct Document {
+    #[serde(flatten)]
+    metadata: ClientMetadata,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    expires_at: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    longest_token_lifetime: Option<u64>,
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    kept: Map<String, Value>,
+}
+
+/// A stored client, as the token endpoint uses it. `None`: a part cannot be read, and the client
+/// is refused.
+#[must_use]
+pub fn client(stored: &StoredClient) -> Option<Client> {
+    let metadata = ClientMetadata::stored(&stored.document)?;
+    let authentication = authentication(&metadata)?;
+    let grants = metadata
+        .grant_types
+        .iter()
+        .map(|name| GrantType::parse(name));
+    Some(Client {
+        id: stored.client_id.clone(),
+        name: metadata.client_name,
+        authentication,
+        secrets: stored.secrets.iter().map(secret).collect::<Option<_>>()?,
+        owner: metadata.owner,
+        owner_issuer: None,
+        access_token_lifetime: metadata.access_token_lifetime.map(Duration::from_secs),
+        allowed_grant_types: grants.collect::<Option<_>>()?,
+        allowed_audiences: metadata.audience,
+        audience_settings: Some(metadata.audience_settings)
+            .filter(|settings| settings.values().all(AudienceSettings::is_usable))?,
+        allowed_scopes: ScopeSet::parse(&metadata.scope).ok()?,
+        insert_token_claims: metadata.claims,
+        allow_introspection: metadata.allow_introspection,
+        disabled: metadata.disabled,
+        expires_at: metadata.expiry,
+    })
+}
+
+/// `None`: keys that cannot be read, keys in two places, or none where there must be some.
+fn authentication(metadata: &ClientMetadata) -> Option<Authentication> {
+    let keys = match (&metadata.jwks, &metadata.jwks_uri) {
+        (None, None) => None,
+        (Some(jwks), None) => Some(ClientKeys::Inline(
+            KeySet::parse(jwks.to_string().as_bytes()).ok()?,
+        )),
+        (None, Some(uri)) => Some(ClientKeys::At(KeyPlace::parse_uri(uri)?)),
+        // RFC 7591 §2: never both.
+        (Some(_), Some(_)) => return None,
+    };
+    match (metadata.token_endpoint_auth_method, keys) {
+        (None | Some(AuthMethod::PrivateKeyJwt), Some(keys)) => {
+            Some(Authentication::PrivateKeyJwt(keys))
+        }
+        (None, None) | (Some(AuthMethod::ClientSecretBasic | AuthMethod::ClientSecretPost), _) => {
+            Some(Authentication::Secret)
+        }
+        _ => None,
+    }
+}
+
+fn secret(stored: &StoredSecret) -> Option<Secret> {
+    let expected = match client_secret::parse(stored.hash.expose_secret())? {
+        Stored::Sha256(digest) => ExpectedSecret::Sha256(digest),
+        Stored::Argon2(salt, digest) => ExpectedSecret::Argon2(salt, digest),
+    };
+    Some(Secret {
+        id: Some(stored.secret_id.clone()),
+        expected,
+        expires_at: stored.expires_at,
+        line_end: LineEnd::None,
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,19 @@
+//! The registration of clients at the management API: requests are read into [`ClientMetadata`],
+//! with every problem at once.
+
+mod audience_settings;
+mod client_members;
+mod foreign;
+mod members;
+mod metadata;
+mod request;
+
+pub use foreign::{Meaning, kept_members};
+pub use members::FieldProblem;
+pub(super) use members::Members;
+pub(super) use metadata::seconds_schema;
+pub use metadata::{ClientMetadata, client};
+pub use request::ClientRequest;
+#[cfg(test)]
+pub use request::MEMBERS;
+pub(super) use request::{ServerSet, read_new, read_patched};
